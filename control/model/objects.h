@@ -1,0 +1,135 @@
+// The objects that hubs publish, as plain values: what every source emits and the model merges.
+// Sources translate their own encodings (manifests, etcd values, Kubernetes JSON) into these and nothing else.
+// Thread: control. Text is as published; addresses and numbers are validated by the source that emits them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+// Where an object was read: shown in every message about it. `place` is a file, key or URL; `line` 0 when it has none.
+struct Provenance {
+  std::string place;
+  unsigned line = 0;
+  [[nodiscard]] std::string text() const { return line == 0 ? place : place + ":" + std::to_string(line); }
+};
+
+enum class ObjectKind : std::uint8_t {
+  kCluster, kGateway, kProfile, kNamespace, kService, kSlice, kPod, kCiliumEndpoint, kIdentity, kNode, kServiceImport
+};
+
+struct ObjectKey {
+  ObjectKind kind = ObjectKind::kCluster;
+  std::string cluster;    // whose manifest it is; empty for fleet objects
+  std::string name_space; // empty for cluster-scoped kinds
+  std::string name;
+  friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+};
+
+struct ClusterObject {
+  ClusterId id;
+  std::vector<Prefix> pod_prefixes, node_prefixes;
+};
+
+struct GatewayObject {
+  std::string cluster;
+  IpAddress underlay;
+  L4Port port{8472};
+};
+
+// Members are linked pairwise; clusters no profile joins do not exchange packets.
+struct ProfileObject {
+  std::vector<std::string> clusters;
+  unsigned max_connected_clusters = 255;  // 255 or 511
+};
+
+struct NamespaceObject {
+  std::map<std::string, std::string> labels, annotations;
+};
+
+enum class ServiceAffinity : std::uint8_t { kNone, kLocal, kRemote };
+
+struct ServicePort {
+  std::string name;  // empty when the Service has one unnamed port
+  IpProtocol protocol = IpProtocol::kTcp;
+  L4Port port;
+};
+
+struct ServiceObject {
+  bool global = false;
+  bool shared = true;
+  ServiceAffinity affinity = ServiceAffinity::kNone;
+  bool client_ip_affinity = false;
+  std::vector<ServicePort> ports;
+  std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
+  std::int64_t created = 0;             // creationTimestamp, seconds since 1970; 0 when absent
+};
+
+struct SliceEndpoint {
+  std::vector<IpAddress> addresses;
+  bool ready = true, serving = true, terminating = false;
+  std::string node, zone;
+};
+
+struct SliceObject {
+  std::string service;
+  std::vector<ServicePort> ports;
+  std::vector<SliceEndpoint> endpoints;
+  std::uint16_t weight = 100;  // annotation service.cilium.io/weight; 0 drains
+};
+
+// A Pod: addresses and node. Its identity comes from the CiliumEndpoint of the same name, when there is one.
+struct PodObject {
+  std::vector<IpAddress> addresses;
+  std::string node;
+  bool host_network = false;
+  std::map<std::string, std::string> labels;
+};
+
+struct CiliumEndpointObject {
+  std::vector<IpAddress> addresses;
+  Identity identity;
+  std::optional<IpAddress> node;
+};
+
+struct IdentityObject {
+  Identity id;
+  std::map<std::string, std::string> labels;
+};
+
+struct NodeObject {
+  std::vector<IpAddress> addresses;
+  std::vector<Prefix> pod_prefixes;
+};
+
+struct ServiceImportObject {
+  std::vector<IpAddress> ips;
+  std::vector<ServicePort> ports;
+  std::int64_t created = 0;
+};
+
+using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject, SliceObject,
+                                 PodObject, CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject>;
+
+// One change of desired state. Without a value the object is gone.
+struct ObjectDelta {
+  ObjectKey key;
+  std::optional<ObjectValue> value;
+  Provenance provenance;
+};
+
+// Something a person should mend; it stays listed until its place reads well again.
+struct SourceProblem {
+  Provenance provenance;
+  std::string what, remedy;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,74 @@
+// Devices: bursts in, bursts out, frames with headroom.
+//
+// A Device is one network interface (or a stand-in); it is opened and steered by the control thread. A DeviceQueue is
+// one worker's share of it: one or more of its rings behind one receive/transmit pair, used by that worker only, with
+// frames of that worker's FramePool. Every ring of the device is bound by exactly one worker.
+// Hot path (receive, transmit, flush): no allocation, lock or log; system calls only here, per burst.
+// Adding a device kind: one folder beside this file and a line in dataplane/api/devices.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/net/ip_address.h"
+#include "dataplane/packet/frame.h"
+
+namespace isthmus {
+
+// What the kernel program of a device must hand to the gateway; everything else stays with the kernel's own stack.
+struct SteerRules {
+  IpAddress tunnel_address;            // outer destination that is ours
+  L4Port tunnel_port{8472};            // outer UDP destination port
+  std::vector<IpAddress> peers;        // remote peers: only their tunnel packets are taken
+  std::vector<Prefix> fleet;           // remote prefixes, VIPs, our translation addresses: inner or plain destinations
+  std::vector<Prefix> local_sources;   // plain packets are taken only from these
+};
+
+struct QueueCounters {
+  std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
+  std::uint64_t tx_full = 0;      // frames refused because the ring or the in-flight cap was full
+  std::uint64_t rx_no_frame = 0;  // receive ring starved: no free chunk
+  std::uint64_t oversize = 0;     // longer than a chunk can hold
+};
+
+class DeviceQueue {
+ public:
+  virtual ~DeviceQueue() = default;
+  // Fills at most out.size() frames; each starts with kFrameHeadroom free bytes or more in front. Returns how many.
+  // Also proves to the kernel program that this worker is alive (the beat).
+  virtual unsigned receive(std::span<Frame> out) noexcept = 0;
+  // Takes frames from the front; returns how many were accepted (their chunks now belong to the queue and go back to
+  // the pool when sent). The rest stays with the caller.
+  virtual unsigned transmit(std::span<const Frame> frames) noexcept = 0;
+  // End of a worker round: kicks the kernel where needed, collects completions.
+  virtual void flush() noexcept = 0;
+  // File descriptors that become readable when frames arrive; empty for devices that can only be polled.
+  [[nodiscard]] virtual std::span<const int> wait_fds() const noexcept = 0;
+  // Before the worker sleeps: asks for a wake-up. Returns false if frames are already waiting (do not sleep).
+  virtual bool arm() noexcept = 0;
+  // Written by the worker with relaxed single-writer stores, read by control at any time.
+  [[nodiscard]] virtual QueueCounters counters() const noexcept = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  [[nodiscard]] virtual const std::string& name() const noexcept = 0;
+  [[nodiscard]] virtual MacAddress mac() const noexcept = 0;
+  // Longest IP packet, bytes (1500 for plain Ethernet).
+  [[nodiscard]] virtual Bytes mtu() const noexcept = 0;
+  [[nodiscard]] virtual unsigned queues() const noexcept = 0;
+  // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
+  [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
+                                                                        FramePool& pool) = 0;
+  // Makes the kernel program hand over what `rules` names, nothing else. Devices without one ignore it. Control thread.
+  [[nodiscard]] virtual Status steer(const SteerRules& rules) = 0;
+  // For `status`: mode and so on ("af_xdp native copy, 2 queues").
+  [[nodiscard]] virtual std::string describe() const = 0;
+};
+
+}  // namespace isthmus

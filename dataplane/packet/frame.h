@@ -1,0 +1,68 @@
+// Frames and the memory they live in.
+//
+// A worker owns one FramePool: a memory area cut into chunks of equal size, addressed by offset, so that the same
+// frame can sit in the ring of any of the worker's device queues (an AF_XDP UMEM is such an area) and forwarding
+// copies nothing. A frame has one holder at any time: the pool, a device ring, or a burst.
+// Thread: the owning worker only. No allocation after create(). Failure: allocate() returns kNoChunk.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/base/types.h"
+
+namespace isthmus {
+
+inline constexpr unsigned kMaxBurst = 64;
+inline constexpr std::uint32_t kNoChunk = 0xffffffff;
+// Free bytes every device leaves in front of a received frame; path.h proves that all headers fit.
+inline constexpr std::uint32_t kFrameHeadroom = 256;
+
+// A frame as devices see it. `data` points into chunk `chunk` of the pool the queue was opened with.
+struct Frame {
+  std::uint8_t* data = nullptr;
+  std::uint32_t length = 0;
+  std::uint32_t chunk = kNoChunk;
+};
+
+class FramePool {
+ public:
+  struct Options {
+    std::uint32_t chunks = 16384;
+    std::uint32_t chunk_bytes = 4096;  // 2048 or 4096
+    bool huge_pages = true;            // tried first; ordinary pages when the system has none
+  };
+  [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
+  ~FramePool();
+  FramePool(const FramePool&) = delete;
+  FramePool& operator=(const FramePool&) = delete;
+
+  [[nodiscard]] std::uint32_t allocate() noexcept { return free_count_ == 0 ? kNoChunk : free_[--free_count_]; }
+  // `chunk` came from allocate() and has no other holder.
+  void release(std::uint32_t chunk) noexcept { free_[free_count_++] = chunk; }
+  [[nodiscard]] std::uint32_t available() const noexcept { return free_count_; }
+
+  [[nodiscard]] std::uint8_t* base() const noexcept { return base_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
+  [[nodiscard]] std::uint32_t chunks() const noexcept { return chunks_; }
+  [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
+    return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_;
+  }
+  // Longest frame that fits behind the headroom.
+  [[nodiscard]] std::uint32_t max_frame() const noexcept { return chunk_bytes_ - kFrameHeadroom; }
+
+ private:
+  FramePool() = default;
+  std::uint8_t* base_ = nullptr;
+  std::size_t bytes_ = 0;
+  std::uint32_t chunk_bytes_ = 0;
+  std::uint32_t chunks_ = 0;
+  std::uint32_t free_count_ = 0;
+  std::unique_ptr<std::uint32_t[]> free_;
+};
+
+}  // namespace isthmus
