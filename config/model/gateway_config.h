@@ -7,8 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/base/types.h"
-#include "dataplane/net/ip_address.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus {
 

@@ -10,8 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "dataplane/base/types.h"
-#include "dataplane/net/ip_address.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus {
 

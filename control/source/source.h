@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "control/model/objects.h"
-#include "dataplane/base/result.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus {
 
