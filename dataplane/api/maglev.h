@@ -1,0 +1,101 @@
+// Maglev consistent hashing, bit-exact with Cilium's: gateways and Cilium nodes choose the same backend for a packet.
+// Pure functions, any thread. maglev_packet_hash() is for the hot path; maglev_ring() allocates and is for control.
+// After Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+// Slots of a ring: a prime. kMaglevSlots for services (Cilium's default), kMaglevPeerSlots for a choice of few.
+inline constexpr std::uint32_t kMaglevSlots = 16381;
+inline constexpr std::uint32_t kMaglevPeerSlots = 251;
+inline constexpr std::uint16_t kMaglevDefaultWeight = 100;
+
+// The three seeds of "JLfvgnHc2kaSUFaI" (base64, 12 bytes, big-endian words). The same in every gateway and node.
+inline constexpr std::uint32_t kMaglevRingSeed = 0x24b7ef82;
+inline constexpr std::uint32_t kMaglevIpv4Seed = 0x71dcda46;
+inline constexpr std::uint32_t kMaglevIpv6Seed = 0x92505688;
+
+struct MaglevBackend {
+  IpAddress address;
+  L4Port port;
+  IpProtocol protocol = IpProtocol::kTcp;
+  std::uint16_t weight = kMaglevDefaultWeight;  // 0: stays out of the ring
+};
+
+// One index into `backends` per slot. Empty when no backend has a weight. `slots` is a prime; at most 65,535 backends
+// are placed, the rest is left out. The result does not depend on the order of `backends`, but for the numbers
+// themselves.
+[[nodiscard]] std::vector<std::uint16_t> maglev_ring(std::span<const MaglevBackend> backends,
+                                                     std::uint32_t slots = kMaglevSlots);
+
+// The text that stands for a backend in the ring's hash: "[10.0.0.1:80/TCP,State:active]".
+[[nodiscard]] std::string maglev_backend_text(const MaglevBackend& backend);
+
+// MurmurHash3 x64 128, both halves of the sum.
+[[nodiscard]] std::pair<std::uint64_t, std::uint64_t> murmur3_128(std::string_view data, std::uint32_t seed) noexcept;
+
+// Bob Jenkins' lookup3, as Linux has it (jhash).
+struct Jhash {
+  std::uint32_t a, b, c;
+
+  constexpr void mix() noexcept {
+    a -= c, a ^= std::rotl(c, 4), c += b;
+    b -= a, b ^= std::rotl(a, 6), a += c;
+    c -= b, c ^= std::rotl(b, 8), b += a;
+    a -= c, a ^= std::rotl(c, 16), c += b;
+    b -= a, b ^= std::rotl(a, 19), a += c;
+    c -= b, c ^= std::rotl(b, 4), b += a;
+  }
+  constexpr std::uint32_t final() noexcept {
+    c ^= b, c -= std::rotl(b, 14);
+    a ^= c, a -= std::rotl(c, 11);
+    b ^= a, b -= std::rotl(a, 25);
+    c ^= b, c -= std::rotl(b, 16);
+    a ^= c, a -= std::rotl(c, 4);
+    b ^= a, b -= std::rotl(a, 14);
+    c ^= b, c -= std::rotl(b, 24);
+    return c;
+  }
+};
+
+[[nodiscard]] constexpr std::uint32_t jhash_3words(std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                                                   std::uint32_t seed) noexcept {
+  const std::uint32_t start = seed + 0xdeadbeef + 12;
+  return Jhash{a + start, b + start, c + start}.final();
+}
+
+// Which slot a packet takes: hash modulo the ring's size. The destination address has no part in it, so that several
+// VIPs of one backend set agree. For a service with client affinity pass 0 as `source_port`. `family` is the packet's.
+// Addresses and ports enter as they lie in the packet (raw wire bytes, natively loaded).
+[[nodiscard]] inline std::uint32_t maglev_packet_hash(Family family, const IpAddress& source, Be16 source_port,
+                                                      Be16 service_port, IpProtocol protocol) noexcept {
+  const std::uint32_t ports = (std::uint32_t{service_port.wire()} << 16) + source_port.wire();
+  const auto proto = static_cast<std::uint32_t>(protocol);
+  if (family == Family::kIpv4) {
+    return jhash_3words(source.as_ipv4().wire(), ports, proto, kMaglevIpv4Seed);
+  }
+  std::uint32_t words[4];
+  std::memcpy(words, source.bytes().data(), sizeof words);
+  Jhash h{words[0], words[1], words[2]};
+  h.mix();
+  h.a += words[3];
+  h.b += ports;
+  h.c += proto;
+  h.mix();
+  h.a += kMaglevIpv6Seed;
+  return h.final();
+}
+
+}  // namespace isthmus
