@@ -1,0 +1,92 @@
+// The values exchanged with control/kernel. Plain values, any thread. MTUs are IP packet sizes in bytes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+struct LinkState {
+  std::string interface;
+  int index = 0;
+  std::string kind;  // "veth", "vxlan", ...; empty for hardware
+  MacAddress mac;
+  Bytes mtu{0};
+  bool up = false;       // administratively
+  bool running = false;  // and with a carrier
+  bool gone = false;     // in events only: the interface was removed
+  friend bool operator==(const LinkState&, const LinkState&) = default;
+};
+
+struct NextHop {
+  std::string interface;
+  int interface_index = 0;
+  IpAddress address;  // the gateway; where there is none (on-link), the destination itself
+  bool on_link = false;
+  bool is_local = false;            // the destination is an address of this node; `address` is then of no use
+  Bytes mtu{0};                     // of the route where it has one (path MTU discovery included), else of the link
+  std::optional<IpAddress> source;  // what the kernel would send from
+  friend bool operator==(const NextHop&, const NextHop&) = default;
+};
+
+// A kernel route towards addresses of this cluster.
+struct KernelRoute {
+  Prefix prefix;
+  std::string interface;
+  std::optional<IpAddress> gateway;  // nothing: on-link
+  friend bool operator==(const KernelRoute&, const KernelRoute&) = default;
+};
+
+struct NeighbourChange {
+  std::string interface;
+  IpAddress address;
+  std::optional<MacAddress> mac;  // nothing: unresolved, and being asked for
+  friend bool operator==(const NeighbourChange&, const NeighbourChange&) = default;
+};
+
+struct KernelEvents {
+  std::vector<NeighbourChange> neighbours;  // of watched ones, the last state of each
+  std::vector<LinkState> links;             // whose state, MTU or MAC changed, came or went
+  bool routes_changed = false;              // ask next_hop() and local_routes() again (coalesce: it can come often)
+  bool lost = false;                        // the kernel dropped notifications; everything was read again
+  [[nodiscard]] bool empty() const { return neighbours.empty() && links.empty() && !routes_changed && !lost; }
+};
+
+struct LocalDeviceOptions {
+  std::string kernel_end = "isthmus0";
+  std::string engine_end;  // empty: kernel_end + "x"
+  unsigned queues = 1;     // of both ends, both directions: the number of workers
+  Bytes mtu{1450};
+  [[nodiscard]] std::string engine_end_name() const { return engine_end.empty() ? kernel_end + "x" : engine_end; }
+};
+
+struct LocalDevice {
+  LinkState kernel_end, engine_end;
+  unsigned queues = 0;
+  bool adopted = false;  // false: made by this call
+};
+
+struct RouteOptions {
+  Bytes mtu{0};                                       // 0: that of the device
+  std::optional<IpAddress> source_ipv4, source_ipv6;  // for what the node itself sends; must be addresses of the node
+};
+
+// A route of someone else's for the very prefix, which the kernel prefers to ours (or which has taken its place).
+struct ForeignRoute {
+  Prefix prefix;
+  std::string interface;
+  std::string protocol;  // "static", "bird", "protocol 42"
+  std::uint32_t metric = 0;
+  [[nodiscard]] std::string text() const;
+};
+
+struct RouteReport {
+  unsigned added = 0, changed = 0, removed = 0, kept = 0;
+  std::vector<ForeignRoute> foreign;
+};
+
+}  // namespace isthmus
