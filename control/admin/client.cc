@@ -1,0 +1,140 @@
+#include "control/admin/client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Connection {
+ public:
+  Connection(std::string path, std::chrono::milliseconds timeout)
+      : path_(std::move(path)), deadline_(Clock::now() + timeout) {}
+  ~Connection() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  [[nodiscard]] Status open() {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path_.empty() || path_.size() >= sizeof address.sun_path) {
+      return Error{"not a usable socket path", path_, "give its path or the gateway's name with --socket"};
+    }
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd_ < 0) {
+      return Error{std::string("cannot make a socket: ") + std::strerror(errno), path_};
+    }
+    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      refusal_ = errno;
+      return refused();
+    }
+    return Ok{};
+  }
+  // After open() failed: whether somebody is there all the same.
+  [[nodiscard]] bool somebody_there() const { return refusal_ == EACCES || refusal_ == EPERM || refusal_ == EAGAIN; }
+
+  [[nodiscard]] Status send_line(std::string_view line) {
+    std::string text(line);
+    text += '\n';
+    std::size_t sent = 0;
+    while (sent < text.size()) {
+      const ssize_t put = ::send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+      if (put >= 0) {
+        sent += static_cast<std::size_t>(put);
+      } else if (errno != EAGAIN || !wait_for(POLLOUT)) {
+        return lost();
+      }
+    }
+    return Ok{};
+  }
+
+  [[nodiscard]] Result<std::string> read_line() {
+    std::string text;
+    std::array<char, 65536> chunk{};
+    for (;;) {
+      const ssize_t got = ::recv(fd_, chunk.data(), chunk.size(), 0);
+      if (got > 0) {
+        text.append(chunk.data(), static_cast<std::size_t>(got));
+        if (text.back() == '\n') {
+          text.pop_back();
+          return text;
+        }
+      } else if (got == 0 || (errno != EAGAIN && errno != EINTR) || !wait_for(POLLIN)) {
+        return lost();
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] Error refused() const {
+    std::string remedy = "is it running? systemctl status isthmus, or isthmus run -c FILE";
+    if (refusal_ == EACCES || refusal_ == EPERM) {
+      remedy = "run as root or as a member of the socket's group (admin.group)";
+    }
+    return Error{std::string("no gateway answers: ") + std::strerror(refusal_), path_, remedy};
+  }
+  [[nodiscard]] Error lost() const { return Error{"the gateway did not answer", path_, "see its log"}; }
+  [[nodiscard]] bool wait_for(short what) const {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
+    pollfd entry{fd_, what, 0};
+    return left > 0 && ::poll(&entry, 1, static_cast<int>(left)) > 0;
+  }
+
+  std::string path_;
+  Clock::time_point deadline_;
+  int fd_ = -1;
+  int refusal_ = 0;  // errno of a failed connect
+};
+
+}  // namespace
+
+Result<std::string> ask_gateway(const std::string& socket, std::string_view request,
+                                std::chrono::milliseconds timeout) {
+  Connection connection(socket, timeout);
+  if (auto opened = connection.open(); !opened) {
+    return opened.error();
+  }
+  if (auto sent = connection.send_line(request); !sent) {
+    return sent.error();
+  }
+  return connection.read_line();
+}
+
+bool gateway_listens(const std::string& socket) {
+  Connection connection(socket, std::chrono::seconds(1));
+  return connection.open().ok() || connection.somebody_there();
+}
+
+std::vector<std::string> list_gateway_sockets(std::string_view folder) {
+  std::vector<std::string> found;
+  std::error_code failed;
+  std::filesystem::directory_iterator it(std::filesystem::path(folder), failed);
+  while (!failed && it != std::filesystem::directory_iterator()) {
+    std::error_code unknown;
+    if (it->path().extension() == ".sock" && it->is_socket(unknown)) {
+      found.push_back(it->path().string());
+    }
+    it.increment(failed);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace isthmus

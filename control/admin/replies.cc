@@ -1,0 +1,204 @@
+#include "control/admin/replies.h"
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+
+std::string line(const char* command, json content) {
+  const json reply{{"ok", true}, {command, std::move(content)}};
+  return reply.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json device_json(const DeviceRow& row) {
+  const QueueCounters& c = row.status.counters;
+  return {{"name", row.status.name},      {"side", row.side},           {"mode", row.status.description},
+          {"up", row.status.up},          {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
+          {"tx_packets", c.tx_packets},   {"tx_bytes", c.tx_bytes},     {"tx_full", c.tx_full},
+          {"rx_no_frame", c.rx_no_frame}, {"oversize", c.oversize}};
+}
+
+json peer_json(const PeerRow& row) {
+  json peer{{"id", row.id.value()},     {"name", row.name},
+            {"cluster", row.cluster},   {"address", row.address.to_string()},
+            {"port", row.port.value()}, {"gateway", row.gateway},
+            {"health", row.health},     {"next_hop_resolved", row.reachable},
+            {"last_answer_ms", nullptr}};
+  if (row.last_answer_ms) {
+    peer["last_answer_ms"] = *row.last_answer_ms;
+  }
+  return peer;
+}
+
+json connections_json(const EngineCounters& c) {
+  return {{"now", c.connections_now},
+          {"capacity", c.connections_capacity},
+          {"created", c.connections_created},
+          {"unreplied", c.connections_unreplied},
+          {"adopted", c.connections_adopted},
+          {"hits", c.hits},
+          {"misses", c.misses},
+          {"readmissions", c.readmissions}};
+}
+
+json packets_json(const EngineCounters& c) {
+  std::uint64_t dropped = 0;
+  for (const DropCount& drop : c.drops) {
+    dropped += drop.packets;
+  }
+  return {{"rx", c.rx_packets},
+          {"tx", c.tx_packets},
+          {"encapsulated", c.encapsulated},
+          {"decapsulated", c.decapsulated},
+          {"dropped", dropped},
+          {"icmp_sent", c.icmp_sent},
+          {"waiting_for_neighbour", c.waiting_for_neighbour}};
+}
+
+const char* flow_state(const FlowRecord& record) {
+  if (record.closing) {
+    return "closing";
+  }
+  return record.replied ? "established" : "unreplied";
+}
+
+json flow_json(const FlowRow& row) {
+  const FlowRecord& r = row.record;
+  const auto side = [](Side s) { return s == Side::kLocal ? "local" : "fabric"; };
+  return {{"protocol", protocol_name(r.protocol)},
+          {"client", r.client.to_string()},
+          {"client_port", r.client_port.value()},
+          {"frontend", r.frontend.to_string()},
+          {"frontend_port", r.frontend_port.value()},
+          {"backend", r.backend.to_string()},
+          {"backend_port", r.backend_port.value()},
+          {"translated_client", r.translated_client.to_string()},
+          {"translated_client_port", r.translated_client_port.value()},
+          {"service", row.service},
+          {"from", side(r.from)},
+          {"to", side(r.to)},
+          {"forward_peer", row.forward_peer},
+          {"reply_peer", row.reply_peer},
+          {"source_identity", r.source_identity.value()},
+          {"state", flow_state(r)},
+          {"forward_packets", r.forward_packets},
+          {"forward_bytes", r.forward_bytes},
+          {"reply_packets", r.reply_packets},
+          {"reply_bytes", r.reply_bytes},
+          {"idle_seconds", r.idle_seconds},
+          {"expires_in_seconds", r.expires_in_seconds}};
+}
+
+}  // namespace
+
+std::string protocol_name(IpProtocol protocol) {
+  switch (protocol) {
+    case IpProtocol::kTcp:
+      return "tcp";
+    case IpProtocol::kUdp:
+      return "udp";
+    case IpProtocol::kIcmp:
+      return "icmp";
+    case IpProtocol::kIcmpv6:
+      return "icmpv6";
+    case IpProtocol::kSctp:
+      return "sctp";
+    case IpProtocol::kHopByHop:
+      break;
+  }
+  return std::to_string(static_cast<unsigned>(protocol));
+}
+
+std::string encode_status(const StatusReply& status) {
+  json peers = json::array(), devices = json::array(), problems = json::array();
+  for (const PeerRow& row : status.peers) {
+    peers.push_back(peer_json(row));
+  }
+  for (const DeviceRow& row : status.devices) {
+    devices.push_back(device_json(row));
+  }
+  for (const ProblemRow& row : status.problems) {
+    problems.push_back({{"where", row.where}, {"what", row.what}, {"remedy", row.remedy}, {"since_ms", row.since_ms}});
+  }
+  return line("status",
+              {{"name", status.name},
+               {"cluster", status.cluster},
+               {"cluster_id", status.cluster_id.value()},
+               {"version", status.version},
+               {"config_file", status.config_file},
+               {"pid", status.pid},
+               {"uptime_ms", status.uptime_ms},
+               {"state", status.state},
+               {"hub", {{"source", status.hub}, {"synced", status.synced}}},
+               {"tunnel", {{"address", status.tunnel_address.to_string()}, {"port", status.tunnel_port.value()}}},
+               {"endpoints", status.endpoints},
+               {"services", status.services},
+               {"frontends", status.frontends},
+               {"connections", connections_json(status.counters)},
+               {"packets", packets_json(status.counters)},
+               {"peers", std::move(peers)},
+               {"devices", std::move(devices)},
+               {"problems", std::move(problems)}});
+}
+
+std::string encode_services(const Listing<FrontendRow>& services) {
+  json rows = json::array();
+  for (const FrontendRow& row : services.rows) {
+    json backends = json::array();
+    for (const BackendRow& backend : row.backends) {
+      backends.push_back({{"cluster", backend.cluster},
+                          {"address", backend.address.to_string()},
+                          {"port", backend.port.value()},
+                          {"state", backend.state}});
+    }
+    rows.push_back({{"service", row.service},
+                    {"vip", row.vip.to_string()},
+                    {"protocol", protocol_name(row.protocol)},
+                    {"port", row.port.value()},
+                    {"port_name", row.port_name},
+                    {"backends", std::move(backends)}});
+  }
+  return line("services", {{"frontends", std::move(rows)}, {"truncated", services.truncated}});
+}
+
+std::string encode_endpoints(const Listing<EndpointRow>& endpoints) {
+  json rows = json::array();
+  for (const EndpointRow& row : endpoints.rows) {
+    rows.push_back({{"address", row.address.to_string()},
+                    {"cluster", row.cluster},
+                    {"identity", row.identity.value()},
+                    {"node", row.node}});
+  }
+  return line("endpoints", {{"endpoints", std::move(rows)}, {"truncated", endpoints.truncated}});
+}
+
+std::string encode_flows(const Listing<FlowRow>& flows) {
+  json rows = json::array();
+  for (const FlowRow& row : flows.rows) {
+    rows.push_back(flow_json(row));
+  }
+  return line("flows", {{"flows", std::move(rows)}, {"truncated", flows.truncated}});
+}
+
+std::string encode_drops(const EngineCounters& counters) {
+  json rows = json::array();
+  for (const DropCount& drop : counters.drops) {
+    rows.push_back({{"name", drop.name},
+                    {"packets", drop.packets},
+                    {"text", drop.text},
+                    {"hint", drop.hint},
+                    {"cilium_code", drop.cilium_code}});
+  }
+  return line("drops", {{"reasons", std::move(rows)}});
+}
+
+std::string encode_error(const Error& error) {
+  const json reply{{"ok", false}, {"error", {{"what", error.what}, {"where", error.where}, {"remedy", error.remedy}}}};
+  return reply.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,102 @@
+// What the gateway answers on its admin socket: plain values, and their form as one line of JSON.
+//
+// Every reply is {"ok": true, "<command>": ...} or {"ok": false, "error": {"what", "where", "remedy"}}. Addresses are
+// text, ports and counts numbers, durations milliseconds or seconds as their name says. Members are only ever added.
+// Plain values, any thread. Encoding cannot fail: text that is not UTF-8 is shown with replacement characters.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/engine.h"
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+struct ProblemRow {
+  std::string where, what, remedy;
+  std::uint64_t since_ms = 0;  // how long it has stood
+};
+
+struct PeerRow {
+  PeerId id;
+  std::string name;  // of the Gateway object, or of the node
+  std::string cluster;
+  IpAddress address;
+  L4Port port;
+  bool gateway = false;
+  std::string health;                           // "up", "silent", "untried", or "-" for nodes, which are not probed
+  std::optional<std::uint64_t> last_answer_ms;  // ago
+  bool reachable = false;                       // the next hop towards it is resolved
+};
+
+struct DeviceRow {
+  std::string side;  // "underlay", "local" or "both"
+  DeviceStatus status;
+};
+
+struct StatusReply {
+  std::string name, cluster, version, config_file;
+  ClusterId cluster_id;
+  int pid = 0;
+  std::uint64_t uptime_ms = 0;
+  std::string state;  // "starting", "waiting" (for something in the hub), "serving"
+  std::string hub;
+  bool synced = false;
+  IpAddress tunnel_address;
+  L4Port tunnel_port;
+  std::size_t endpoints = 0, services = 0, frontends = 0;
+  EngineCounters counters;
+  std::vector<PeerRow> peers;
+  std::vector<DeviceRow> devices;
+  std::vector<ProblemRow> problems;
+};
+
+struct BackendRow {
+  std::string cluster;
+  IpAddress address;
+  L4Port port;
+  std::string state;
+};
+
+struct FrontendRow {
+  std::string service;  // namespace/name
+  IpAddress vip;
+  IpProtocol protocol = IpProtocol::kTcp;
+  L4Port port;
+  std::string port_name;
+  std::vector<BackendRow> backends;
+};
+
+struct EndpointRow {
+  IpAddress address;
+  std::string cluster;
+  Identity identity;
+  std::string node;  // its own node as tunnel end; empty: through its cluster's gateways
+};
+
+struct FlowRow {
+  FlowRecord record;
+  std::string service;                   // empty: direct
+  std::string forward_peer, reply_peer;  // empty: this cluster's side
+};
+
+// Rows of a list that may be longer than was asked for.
+template <typename Row>
+struct Listing {
+  std::vector<Row> rows;
+  bool truncated = false;
+};
+
+[[nodiscard]] std::string encode_status(const StatusReply& status);
+[[nodiscard]] std::string encode_services(const Listing<FrontendRow>& services);
+[[nodiscard]] std::string encode_endpoints(const Listing<EndpointRow>& endpoints);
+[[nodiscard]] std::string encode_flows(const Listing<FlowRow>& flows);
+[[nodiscard]] std::string encode_drops(const EngineCounters& counters);
+[[nodiscard]] std::string encode_error(const Error& error);
+
+[[nodiscard]] std::string protocol_name(IpProtocol protocol);
+
+}  // namespace isthmus

@@ -1,0 +1,114 @@
+#include "control/admin/request.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+
+struct CommandName {
+  AdminCommand command;
+  std::string_view name;
+};
+constexpr std::array<CommandName, 5> kCommands{{{AdminCommand::kStatus, "status"},
+                                                {AdminCommand::kServices, "services"},
+                                                {AdminCommand::kEndpoints, "endpoints"},
+                                                {AdminCommand::kFlows, "flows"},
+                                                {AdminCommand::kDrops, "drops"}}};
+
+Error bad(std::string what) { return Error{std::move(what), "admin request", R"(ask as in {"command": "status"})"}; }
+
+Result<AdminCommand> command_of(const json& value) {
+  if (value.is_string()) {
+    for (const auto& known : kCommands) {
+      if (value.get_ref<const std::string&>() == known.name) {
+        return known.command;
+      }
+    }
+  }
+  std::string names;
+  for (const auto& known : kCommands) {
+    names += (names.empty() ? "" : ", ") + std::string(known.name);
+  }
+  return Error{"unknown command", "admin request", "one of " + names};
+}
+
+Status read_member(const std::string& key, const json& value, AdminRequest& request) {
+  if (key == "command") {
+    return Ok{};
+  }
+  if (key == "service" && value.is_string()) {
+    request.service = value.get<std::string>();
+    return Ok{};
+  }
+  if (key == "cluster" && value.is_string()) {
+    request.cluster = value.get<std::string>();
+    return Ok{};
+  }
+  if (key == "address" && value.is_string()) {
+    request.address = IpAddress::parse(value.get_ref<const std::string&>());
+    return request.address ? Status(Ok{}) : Status(bad("'address' is not an IP address"));
+  }
+  if (key == "limit" && value.is_number_unsigned()) {
+    const auto limit = value.get<std::uint64_t>();
+    if (limit < 1 || limit > kMaxRows) {
+      return bad("'limit' is not in 1.." + std::to_string(kMaxRows));
+    }
+    request.limit = static_cast<unsigned>(limit);
+    return Ok{};
+  }
+  return bad("a member is unknown or of the wrong type; known are command, service, cluster, address, limit");
+}
+
+}  // namespace
+
+Result<AdminRequest> parse_request(std::string_view line) {
+  const json document = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded()) {
+    return bad("not JSON");
+  }
+  if (!document.is_object()) {
+    return bad("not a JSON object");
+  }
+  const auto command = document.find("command");
+  if (command == document.end()) {
+    return bad("no 'command'");
+  }
+  auto known = command_of(*command);
+  if (!known) {
+    return known.error();
+  }
+  AdminRequest request;
+  request.command = *known;
+  for (const auto& [key, value] : document.items()) {
+    if (auto status = read_member(key, value, request); !status) {
+      return status.error();
+    }
+  }
+  return request;
+}
+
+std::string encode_request(const AdminRequest& request) {
+  json document;
+  for (const auto& known : kCommands) {
+    if (known.command == request.command) {
+      document["command"] = known.name;
+    }
+  }
+  if (!request.service.empty()) {
+    document["service"] = request.service;
+  }
+  if (!request.cluster.empty()) {
+    document["cluster"] = request.cluster;
+  }
+  if (request.address) {
+    document["address"] = request.address->to_string();
+  }
+  document["limit"] = request.limit;
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,293 @@
+// The admin server on a real Unix socket, with real clients beside it in the same process.
+#include "control/admin/server.h"
+
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "control/admin/client.h"
+#include "control/admin/replies.h"
+#include "control/admin/request.h"
+
+namespace isthmus {
+namespace {
+
+// A folder of the test's own.
+class AdminServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/ist-admin-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    folder_ = name;
+    options_.path = folder_ + "/gw.sock";
+    const group* own = ::getgrgid(::getegid());
+    ASSERT_NE(own, nullptr);
+    options_.group = own->gr_name;
+  }
+  void TearDown() override {
+    stop();
+    std::filesystem::remove_all(folder_);
+  }
+
+  // Serves in a thread of its own, as the daemon's loop would: wait, then poll().
+  void serve(AdminServer::Handler handler) {
+    auto server = AdminServer::listen(options_, std::move(handler));
+    ASSERT_TRUE(server.ok()) << server.error().text();
+    server_ = std::move(*server);
+    loop_ = std::thread([this] {
+      while (!stopping_) {
+        pollfd entry{server_->fd(), POLLIN, 0};
+        if (::poll(&entry, 1, 20) > 0) {
+          server_->poll();
+          ++turns_;
+        }
+      }
+    });
+  }
+  void stop() {
+    stopping_ = true;
+    if (loop_.joinable()) {
+      loop_.join();
+    }
+    stopping_ = false;
+    server_.reset();
+  }
+
+  [[nodiscard]] int connect() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, options_.path.c_str(), sizeof address.sun_path - 1);
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
+    const timeval patience{10, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return fd;
+  }
+  static void send_text(int fd, const std::string& text) {
+    ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  }
+  // Everything until the other end closes or nothing comes for the socket's patience.
+  static std::string read_all(int fd) {
+    std::string text;
+    char chunk[65536];
+    for (ssize_t got = 0; (got = ::recv(fd, chunk, sizeof chunk, 0)) > 0;) {
+      text.append(chunk, static_cast<std::size_t>(got));
+    }
+    return text;
+  }
+  static std::string read_line(int fd) {
+    std::string text;
+    char c = 0;
+    while (::recv(fd, &c, 1, 0) == 1 && c != '\n') {
+      text += c;
+    }
+    return text;
+  }
+
+  std::string folder_;
+  AdminOptions options_;
+  std::unique_ptr<AdminServer> server_;
+  std::thread loop_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::uint64_t> turns_{0};
+};
+
+std::string shout(std::string_view request) { return "<" + std::string(request) + ">"; }
+
+TEST_F(AdminServerTest, AnswersTheClientOfTheCommandLine) {
+  serve(shout);
+  const auto answer = ask_gateway(options_.path, "hello");
+  ASSERT_TRUE(answer.ok()) << answer.error().text();
+  EXPECT_EQ(*answer, "<hello>");
+}
+
+TEST_F(AdminServerTest, OnlyRootAndTheGroupMayOpenTheSocket) {
+  serve(shout);
+  struct stat info {};
+  ASSERT_EQ(::stat(options_.path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISSOCK(info.st_mode));
+  EXPECT_EQ(info.st_mode & 07777, 0660u);
+  EXPECT_EQ(info.st_gid, ::getegid());
+}
+
+TEST_F(AdminServerTest, SeveralLinesOnOneConnectionAreAnsweredInOrder) {
+  serve(shout);
+  const int fd = connect();
+  send_text(fd, "one\ntwo\nthr");
+  EXPECT_EQ(read_line(fd), "<one>");
+  EXPECT_EQ(read_line(fd), "<two>");
+  send_text(fd, "ee\n");
+  EXPECT_EQ(read_line(fd), "<three>");
+  ::close(fd);
+}
+
+TEST_F(AdminServerTest, ALastLineWithoutItsEndIsAnsweredBeforeClosing) {
+  serve(shout);
+  const int fd = connect();
+  send_text(fd, "one\ntwo");
+  ::shutdown(fd, SHUT_WR);
+  EXPECT_EQ(read_all(fd), "<one>\n<two>\n");
+  ::close(fd);
+}
+
+TEST_F(AdminServerTest, ARequestBeyondTheCapIsRefusedAndItsClientDropped) {
+  options_.max_request = 1000;
+  serve(shout);
+  const int fd = connect();
+  send_text(fd, std::string(5000, 'x'));
+  const std::string answer = read_all(fd);
+  EXPECT_NE(answer.find("\"ok\":false"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("1000 bytes"), std::string::npos) << answer;
+  ::close(fd);
+  EXPECT_TRUE(ask_gateway(options_.path, "still there").ok());
+}
+
+TEST_F(AdminServerTest, AReplyBeyondTheCapBecomesAnErrorWithARemedy) {
+  options_.max_reply = 100;
+  serve([](std::string_view) { return std::string(101, 'x'); });
+  const auto answer = ask_gateway(options_.path, "all");
+  ASSERT_TRUE(answer.ok());
+  EXPECT_NE(answer->find("narrow the question"), std::string::npos) << *answer;
+}
+
+TEST_F(AdminServerTest, AClientThatDoesNotReadHoldsNobodyUp) {
+  serve([](std::string_view request) { return request == "big" ? std::string(8 << 20, 'x') : std::string("small"); });
+  const int slow = connect();
+  send_text(slow, "big\nbig\n");
+  for (int i = 0; i < 20; ++i) {
+    const auto answer = ask_gateway(options_.path, "other");
+    ASSERT_TRUE(answer.ok()) << answer.error().text();
+    EXPECT_EQ(*answer, "small");
+  }
+  ::shutdown(slow, SHUT_WR);
+  EXPECT_EQ(read_all(slow).size(), 2 * ((std::size_t{8} << 20) + 1));
+  ::close(slow);
+}
+
+TEST_F(AdminServerTest, AnIdleConnectionCostsNoTurnsOfTheLoop) {
+  serve(shout);
+  const int fd = connect();
+  send_text(fd, "one\n");
+  EXPECT_EQ(read_line(fd), "<one>");
+  const auto before = turns_.load();
+  EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
+  EXPECT_LE(turns_.load() - before, 6u);
+  ::close(fd);
+}
+
+TEST_F(AdminServerTest, TheLongestSilentClientMakesRoom) {
+  options_.max_clients = 4;
+  serve(shout);
+  std::vector<int> idle;
+  for (int i = 0; i < 4; ++i) {
+    idle.push_back(connect());
+    send_text(idle.back(), "a\n");
+    EXPECT_EQ(read_line(idle.back()), "<a>");
+  }
+  EXPECT_TRUE(ask_gateway(options_.path, "fifth").ok());
+  EXPECT_EQ(read_all(idle.front()), "");
+  for (const int fd : idle) {
+    ::close(fd);
+  }
+}
+
+TEST_F(AdminServerTest, TheSocketOfADeadProcessIsReplaced) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // Leaks the server on purpose: a killed process removes nothing.
+    auto server = AdminServer::listen(options_, shout);
+    const bool ok = server.ok() && (*server).release() != nullptr;
+    ::_exit(ok ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  ASSERT_TRUE(std::filesystem::exists(options_.path));
+  EXPECT_FALSE(gateway_listens(options_.path));
+  serve(shout);
+  EXPECT_TRUE(gateway_listens(options_.path));
+  EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
+}
+
+TEST_F(AdminServerTest, TheSocketOfALivingProcessIsRefused) {
+  serve(shout);
+  const auto second = AdminServer::listen(options_, shout);
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().text().find("another process"), std::string::npos) << second.error().text();
+  EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
+}
+
+TEST_F(AdminServerTest, AFileThatIsNoSocketIsLeftAlone) {
+  std::ofstream(options_.path) << "precious";
+  const auto server = AdminServer::listen(options_, shout);
+  ASSERT_FALSE(server.ok());
+  EXPECT_NE(server.error().text().find("not a socket"), std::string::npos) << server.error().text();
+  std::ifstream file(options_.path);
+  std::string text;
+  file >> text;
+  EXPECT_EQ(text, "precious");
+}
+
+TEST_F(AdminServerTest, AnUnknownGroupIsNamedWithItsRemedy) {
+  options_.group = "no-such-group-here";
+  const auto server = AdminServer::listen(options_, shout);
+  ASSERT_FALSE(server.ok());
+  EXPECT_NE(server.error().text().find("groupadd"), std::string::npos) << server.error().text();
+}
+
+TEST_F(AdminServerTest, AFolderThatIsMissingIsMade) {
+  options_.path = folder_ + "/run/isthmus/gw.sock";
+  serve(shout);
+  EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
+}
+
+TEST_F(AdminServerTest, StoppingRemovesTheSocketFile) {
+  serve(shout);
+  EXPECT_EQ(list_gateway_sockets(folder_), std::vector<std::string>{options_.path});
+  stop();
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  const auto answer = ask_gateway(options_.path, "x");
+  ASSERT_FALSE(answer.ok());
+  EXPECT_NE(answer.error().text().find("no gateway answers"), std::string::npos);
+}
+
+TEST_F(AdminServerTest, RandomBytesAreAnsweredOrDroppedButNeverKill) {
+  options_.max_request = 512;
+  serve([](std::string_view line) {
+    const auto request = parse_request(line);
+    return request.ok() ? std::string(R"({"ok":true})") : encode_error(request.error());
+  });
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const int fd = connect();
+    std::string noise(random() % 2000, '\0');
+    for (char& c : noise) {
+      c = static_cast<char>(random());
+    }
+    ::send(fd, noise.data(), noise.size(), MSG_NOSIGNAL);
+    if (round % 2 == 0) {
+      ::shutdown(fd, SHUT_WR);
+      const std::string answer = read_all(fd);
+      EXPECT_TRUE(answer.empty() || answer.back() == '\n');
+    }
+    ::close(fd);
+  }
+  const auto answer = ask_gateway(options_.path, R"({"command":"status"})");
+  ASSERT_TRUE(answer.ok()) << answer.error().text();
+  EXPECT_EQ(*answer, R"({"ok":true})");
+}
+
+}  // namespace
+}  // namespace isthmus
