@@ -1,0 +1,95 @@
+"""One gateway of the fleet: its configuration, its process, and what it says about itself."""
+
+import json
+import os
+
+from . import plan
+from .shell import CommandError, run, wait_until
+
+
+class GatewayProcess:
+    """A real `isthmus run` in the namespace of its node; may be killed and started again."""
+
+    def __init__(self, gateway, space, program, folder, hub, settings=None):
+        self.gateway = gateway
+        self.name = gateway.name
+        self.space = space
+        self.program = program
+        self.config = os.path.join(folder, f"{gateway.name}.yaml")
+        self.socket = os.path.join(folder, f"{gateway.name}.sock")
+        self.dns_file = os.path.join(folder, "dns", gateway.name, "global.hosts")
+        self.log = os.path.join(folder, f"{gateway.name}.log")
+        self.state = os.path.join(folder, "state")
+        self.daemon = None
+        for needed in (os.path.dirname(self.dns_file), self.state):
+            os.makedirs(needed, exist_ok=True)
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(self._config_text(hub, settings or {}))
+
+    def _config_text(self, hub, settings):
+        local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
+        workers = settings.get("workers", 1)
+        return f"""\
+gateway: {{name: {self.name}, cluster: {self.gateway.cluster}}}
+engine:
+  workers: {workers}
+  idle: sleep
+  connections: {settings.get("connections", 65536)}
+  unreplied: {settings.get("unreplied", 32768)}
+devices:
+  underlay: {{interface: eth0}}
+  local: {{{local}}}
+translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
+hub:
+  file: {{path: {hub}}}
+dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
+admin: {{socket: {self.socket}, group: root}}
+state: {{directory: {self.state}}}
+log: {{level: info}}
+"""
+
+    def start(self, wait=True):
+        self.daemon = self.space.start(self.name, [self.program, "run", "-c", self.config], self.log,
+                                       env=dict(os.environ, **self._sanitizer_options()))
+        if wait:
+            self.wait_ready()
+
+    def _sanitizer_options(self):
+        return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+
+    def wait_ready(self, timeout=30.0):
+        """Until it answers on its socket with the fleet in its tables."""
+        def ready():
+            if not self.daemon.alive:
+                raise CommandError(f"{self.name} ended with {self.daemon.popen.returncode}:\n{self.daemon.log_tail()}")
+            status = self.query("status", check=False)
+            return status if status and status.get("ready", True) else None
+        try:
+            return wait_until(ready, timeout, what=f"gateway {self.name} answers")
+        except TimeoutError as error:
+            raise CommandError(f"{error}\n{self.daemon.log_tail()}") from error
+
+    @property
+    def alive(self):
+        return self.daemon is not None and self.daemon.alive
+
+    def kill(self):
+        """kill -9: nothing is tidied up, as after a crash."""
+        self.daemon.kill()
+
+    def stop(self):
+        if self.daemon is not None:
+            self.daemon.stop()
+
+    def query(self, *command, check=True):
+        """The answer of a sub-command as JSON values; None if it failed and `check` is False."""
+        done = run([self.program, *command, "-o", "json", "--socket", self.socket], check=check)
+        if done.returncode != 0:
+            return None
+        return json.loads(done.stdout)
+
+    def drops(self):
+        """Packets dropped since start, by reason; only those that happened."""
+        rows = self.query("drops")
+        rows = rows.get("drops", rows) if isinstance(rows, dict) else rows
+        return {row["name"]: row["packets"] for row in rows if row["packets"]}

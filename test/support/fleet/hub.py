@@ -1,0 +1,199 @@
+"""The file hub: the folder of manifests that all gateways of the fleet follow.
+
+    fleet/fleet.yaml                 clusters, gateways and the profile that links them
+    clusters/<cluster>/pods.yaml     nodes, pods and their identities
+    clusters/<cluster>/<ns>-<service>.yaml   a Service and its EndpointSlices
+"""
+
+import os
+
+from . import plan
+
+UDP_ECHO_PORT = 7000
+WEB_PORTS = (("http", "TCP", 80), ("echo", "UDP", 7))  # of the Service; backends: the cluster's own numbers
+
+
+class Hub:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write(self, name, documents):
+        """Replaces one file of the hub in one step."""
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        hidden = os.path.join(os.path.dirname(path), "." + os.path.basename(path))
+        with open(hidden, "w", encoding="utf-8") as file:
+            file.write("---\n".join(documents))
+        os.rename(hidden, path)
+
+    def remove(self, name):
+        os.remove(os.path.join(self.folder, name))
+
+    def write_fleet(self):
+        documents = [cluster_manifest(cluster) for cluster in plan.CLUSTERS]
+        documents += [gateway_manifest(gateway) for gateway in plan.gateways()]
+        documents.append(profile_manifest([cluster.name for cluster in plan.CLUSTERS]))
+        self.write("fleet/fleet.yaml", documents)
+        for cluster in plan.CLUSTERS:
+            self.write_pods(cluster)
+
+    def write_pods(self, cluster):
+        documents = [namespace_manifest("shop")]
+        documents += [node_manifest(cluster, node) for node in cluster.nodes]
+        for app in ("web", "client"):
+            documents.append(identity_manifest(cluster, app))
+        for pod in cluster.pods():
+            documents += [pod_manifest(cluster, pod), cilium_endpoint_manifest(cluster, pod)]
+        self.write(f"clusters/{cluster.name}/pods.yaml", documents)
+
+    def write_service(self, cluster, name="web", backends=None, exported=True, annotations=None, drained=False):
+        """A Service in namespace shop with the given pods behind it (all backends of the cluster by default).
+
+        `exported`: made global by its annotation. `drained`: its slices have weight 0.
+        """
+        if backends is None:
+            backends = [pod for pod in cluster.pods() if pod.backend]
+        notes = dict(annotations or {})
+        if exported:
+            notes["service.cilium.io/global"] = "true"
+        slice_notes = {"service.cilium.io/weight": "0"} if drained else {}
+        documents = [service_manifest(name, notes)]
+        documents += [slice_manifest(cluster, name, backends, family, slice_notes) for family in ("IPv4", "IPv6")]
+        self.write(f"clusters/{cluster.name}/shop-{name}.yaml", documents)
+
+
+def cluster_manifest(cluster):
+    return f"""\
+apiVersion: isthmus.io/v1alpha1
+kind: Cluster
+metadata: {{name: {cluster.name}}}
+spec:
+  id: {cluster.id}
+  podCIDRs: [{cluster.pod_cidrs[0]}, "{cluster.pod_cidrs[1]}"]
+"""
+
+
+def gateway_manifest(gateway):
+    return f"""\
+apiVersion: isthmus.io/v1alpha1
+kind: Gateway
+metadata: {{name: {gateway.name}}}
+spec:
+  cluster: {gateway.cluster}
+  underlayAddress: {gateway.underlay}
+  port: 8472
+  encapsulation: vxlan
+"""
+
+
+def profile_manifest(names):
+    return f"""\
+apiVersion: isthmus.io/v1alpha1
+kind: CrossClusterNetworkProfile
+metadata: {{name: fleet}}
+spec: {{clusters: [{", ".join(names)}], maxConnectedClusters: 255}}
+"""
+
+
+def namespace_manifest(name):
+    return f"""\
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {name}}}
+"""
+
+
+def node_manifest(cluster, node):
+    subnets = cluster.pod_subnets(node)
+    return f"""\
+apiVersion: v1
+kind: Node
+metadata: {{name: {cluster.name}-{node.name}}}
+spec:
+  podCIDR: {subnets[0]}
+  podCIDRs: [{subnets[0]}, "{subnets[1]}"]
+status:
+  addresses:
+  - {{type: InternalIP, address: {cluster.node_ipv4(node)}}}
+"""
+
+
+def identity_manifest(cluster, app):
+    return f"""\
+apiVersion: cilium.io/v2
+kind: CiliumIdentity
+metadata: {{name: "{cluster.identity(app)}"}}
+security-labels:
+  k8s:app: {app}
+  k8s:io.kubernetes.pod.namespace: shop
+  k8s:io.cilium.k8s.policy.cluster: {cluster.name}
+"""
+
+
+def pod_manifest(cluster, pod):
+    return f"""\
+apiVersion: v1
+kind: Pod
+metadata: {{name: {pod.name}, namespace: shop, labels: {{app: {"web" if pod.backend else "client"}}}}}
+spec: {{nodeName: {cluster.name}-{pod.node}}}
+status:
+  podIP: {pod.ipv4}
+  podIPs: [{{ip: {pod.ipv4}}}, {{ip: "{pod.ipv6}"}}]
+"""
+
+
+def cilium_endpoint_manifest(cluster, pod):
+    return f"""\
+apiVersion: cilium.io/v2
+kind: CiliumEndpoint
+metadata: {{name: {pod.name}, namespace: shop}}
+status:
+  identity: {{id: {pod.identity}}}
+  networking:
+    node: {cluster.node_ipv4(cluster.node(pod.node))}
+    addressing:
+    - {{ipv4: {pod.ipv4}, ipv6: "{pod.ipv6}"}}
+"""
+
+
+def annotation_lines(annotations):
+    if not annotations:
+        return ""
+    return "  annotations:\n" + "".join(f'    {key}: "{value}"\n' for key, value in annotations.items())
+
+
+def service_manifest(name, annotations):
+    ports = "".join(f"  - {{name: {port}, protocol: {protocol}, port: {number}, targetPort: {port}}}\n"
+                    for port, protocol, number in WEB_PORTS)
+    return f"""\
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  namespace: shop
+{annotation_lines(annotations)}spec:
+  selector: {{app: web}}
+  ports:
+{ports}"""
+
+
+def slice_manifest(cluster, service, backends, family, annotations):
+    if backends:
+        endpoints = "endpoints:\n" + "".join(
+            f'- addresses: ["{pod.ipv4 if family == "IPv4" else pod.ipv6}"]\n'
+            f"  nodeName: {cluster.name}-{pod.node}\n"
+            "  conditions: {ready: true, serving: true, terminating: false}\n" for pod in backends)
+    else:
+        endpoints = "endpoints: []\n"
+    return f"""\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {service}-{family.lower()}
+  namespace: shop
+  labels: {{kubernetes.io/service-name: {service}}}
+{annotation_lines(annotations)}addressType: {family}
+ports:
+- {{name: http, protocol: TCP, port: {cluster.http_port}}}
+- {{name: echo, protocol: UDP, port: {UDP_ECHO_PORT}}}
+{endpoints}"""

@@ -1,0 +1,98 @@
+"""Network namespaces and veth pairs, by iproute2.
+
+Processes enter with nsenter, not `ip netns exec`: the latter mounts a fresh /sys, without the BPF file system.
+Commands that resolve names do use `ip netns exec`, which puts the namespace's own resolv.conf in place.
+"""
+
+import os
+import shutil
+
+from .shell import Daemon, run
+
+# Before any device exists: forwarding on, no reverse-path filter (traffic of a VIP comes back another way), no
+# duplicate address detection (a new address is usable at once), no router discovery.
+NODE_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv4/fib_multipath_hash_policy": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/default/forwarding": "1",
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/fib_multipath_hash_policy": "1",
+}
+POD_SYSCTLS = {
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/ip_local_port_range": "10000 65000",
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+}
+
+
+class Namespace:
+    """One network namespace, created on construction and gone after remove()."""
+
+    def __init__(self, name, sysctls):
+        self.name = name
+        self.path = f"/run/netns/{name}"
+        run(["ip", "netns", "add", name])
+        script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in sysctls.items())
+        self.run(["sh", "-ec", script])
+        self.ip("link set lo up")
+
+    def enter(self, args):
+        """The command line that runs `args` in here, with the machine's own file systems."""
+        return ["nsenter", f"--net={self.path}", *args]
+
+    def run(self, args, **options):
+        return run(self.enter(args), **options)
+
+    def exec(self, args, **options):
+        """Runs a command that resolves names as this namespace does (its own resolv.conf)."""
+        return run(["ip", "netns", "exec", self.name, *args], **options)
+
+    def start(self, name, args, log, env=None, stdin=None):
+        return Daemon(name, self.enter(args), log, env, stdin)
+
+    def ip(self, *commands):
+        """Runs ip commands (each without the leading `ip`) in one batch."""
+        run(["ip", "-n", self.name, "-batch", "-"], stdin="\n".join(commands) + "\n")
+
+    def resolver(self, server):
+        """Names are resolved by `server`, for commands run with exec() or `ip netns exec`."""
+        folder = f"/etc/netns/{self.name}"
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/resolv.conf", "w", encoding="ascii") as file:
+            file.write(f"nameserver {server}\noptions timeout:1 attempts:3\n")
+
+    def remove(self):
+        remove_namespace(self.name)
+
+
+def remove_namespace(name):
+    """Removes a namespace, its devices and its resolver; one that is gone already is not an error."""
+    run(["ip", "netns", "del", name], check=False)
+    shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
+    try:
+        os.rmdir("/etc/netns")
+    except OSError:
+        pass  # not there, or others' entries in it
+
+
+def connect(left, left_device, right, right_device, queues=1):
+    """A veth pair between two namespaces. Segmentation and checksums are done by the senders, in software.
+
+    A frame that an XDP program hands to user space loses the note that its checksum is still to be filled in, so the
+    senders fill it in before; frames longer than the MTU cannot be received there at all.
+    """
+    options = f"numtxqueues {queues} numrxqueues {queues}"
+    run(["ip", "link", "add", left_device, "netns", left.name, *options.split(), "type", "veth", "peer", "name",
+         right_device, "netns", right.name, *options.split()])
+    for space, device in ((left, left_device), (right, right_device)):
+        space.run(["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off"])
+        if queues > 1:
+            space.run(["ethtool", "-L", device, "rx", str(queues), "tx", str(queues)])
+        space.ip(f"link set {device} up")

@@ -1,0 +1,130 @@
+"""What the fleet looks like: clusters, nodes, gateways, pods and their addresses. No side effects.
+
+    east   id 1   198.51.100.0/24   node1 (gateway east-1), node2 (gateway east-2), node3 (reaches both by routes)
+    west   id 2   203.0.113.0/24    node1 (gateway west-1)
+    north  id 3   192.0.2.0/24      gw (gateway north-1: a machine of its own, one device), node1 (routes to it)
+
+The three underlay subnets meet in one router. Node n of cluster c has pods in 10.c.n.0/24 and fd00:c:0:n::/64.
+"""
+
+from dataclasses import dataclass, field
+
+VIP_POOLS = ("10.200.0.0/24", "fd00:ff::/112")
+NODE_RESOLVER_PORT = 53
+DOMAIN = "clusterset.local"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod: its place and its addresses. Backends run the HTTP server; others only have a stack of their own."""
+
+    cluster: str
+    node: str
+    name: str
+    ipv4: str
+    ipv6: str
+    backend: bool
+    identity: int
+
+    @property
+    def full_name(self):
+        return f"{self.cluster}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One `isthmus run`: the node it runs on and the addresses that are its own."""
+
+    name: str
+    cluster: str
+    node: str
+    underlay: str
+    translation_ipv4: str
+    translation_ipv6: str
+    one_device: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the underlay: address `host` of its site's subnets; number `index` gives the pod subnets."""
+
+    name: str
+    index: int
+    host: int
+    queues: int = 1
+    pods: tuple = ()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    name: str
+    id: int
+    site_ipv4: str  # first three bytes of the underlay subnet
+    http_port: int  # the number behind the port named "http", different in every cluster
+    nodes: tuple = ()
+    gateways: tuple = ()
+    clients: tuple = field(default=("client",))
+
+    @property
+    def pod_cidrs(self):
+        return (f"10.{self.id}.0.0/16", f"fd00:{self.id}::/48")
+
+    def node_ipv4(self, node):
+        return f"{self.site_ipv4}.{node.host}"
+
+    def node_ipv6(self, node):
+        return f"fd00:ee:{self.id}::{node.host}"
+
+    def pod_subnets(self, node):
+        return (f"10.{self.id}.{node.index}.0/24", f"fd00:{self.id}:0:{node.index}::/64")
+
+    def node(self, name):
+        return next(node for node in self.nodes if node.name == name)
+
+    def pods(self):
+        """All pods, in order: backends web-0, web-1, ... and clients."""
+        return [pod for node in self.nodes for pod in self._pods_of(node)]
+
+    def _pods_of(self, node):
+        for name in node.pods:
+            backend = name.startswith("web-")
+            last = 10 + int(name[4:]) if backend else 100 + self.clients.index(name)
+            yield Pod(self.name, node.name, name, f"10.{self.id}.{node.index}.{last}",
+                      f"fd00:{self.id}:0:{node.index}::{last}", backend, self.identity("web" if backend else "client"))
+
+    def identity(self, app):
+        """The number of a label set: cluster id in the upper bits, as Cilium numbers them."""
+        return (self.id << 16) + {"web": 1001, "client": 1002}[app]
+
+
+def _gateway(cluster_id, number, cluster, node, underlay, one_device=False):
+    return Gateway(f"{cluster}-{number}", cluster, node, underlay, f"10.{cluster_id}.255.{number}",
+                   f"fd00:{cluster_id}::ff:{number}", one_device)
+
+
+CLUSTERS = (
+    Cluster("east", 1, "198.51.100", 8080,
+            nodes=(Node("node1", 1, 11, queues=2, pods=("web-0", "client")), Node("node2", 2, 12, pods=("web-1",)),
+                   Node("node3", 3, 13, pods=("web-2", "client3"))),
+            gateways=(_gateway(1, 1, "east", "node1", "198.51.100.11"), _gateway(1, 2, "east", "node2", "198.51.100.12")),
+            clients=("client", "client3")),
+    Cluster("west", 2, "203.0.113", 8081,
+            nodes=(Node("node1", 1, 11, pods=("web-0", "web-1", "client")),),
+            gateways=(_gateway(2, 1, "west", "node1", "203.0.113.11"),)),
+    Cluster("north", 3, "192.0.2", 8082,
+            nodes=(Node("gw", 9, 11), Node("node1", 1, 21, pods=("web-0", "web-1", "client"))),
+            gateways=(_gateway(3, 1, "north", "gw", "192.0.2.11", one_device=True),)),
+)
+
+
+def cluster(name):
+    return next(entry for entry in CLUSTERS if entry.name == name)
+
+
+def gateways():
+    return [gateway for entry in CLUSTERS for gateway in entry.gateways]
+
+
+def remote_prefixes(of):
+    """Prefixes of the other clusters and the pools of global addresses: what must reach a gateway."""
+    return [prefix for entry in CLUSTERS if entry.name != of for prefix in entry.pod_cidrs] + list(VIP_POOLS)

@@ -1,0 +1,101 @@
+"""Builds the plan's namespaces, links, addresses and routes, and nothing that belongs to a gateway's own work."""
+
+from . import plan
+from .netns import NODE_SYSCTLS, POD_SYSCTLS, Namespace, connect
+
+UNDERLAY_MTU = 1500
+POD_ROUTE_MTU = 1450  # underlay MTU less the tunnel's headers, as the gateways' own routes have it
+NODE_LINK_LOCAL = "fe80::1"
+
+
+class Topology:
+    """The namespaces of a fleet. Names: <prefix>router, <prefix><cluster>-<node>, <prefix><cluster>-<pod>."""
+
+    def __init__(self, prefix):
+        self.prefix = prefix
+        self.spaces = {}
+
+    def names(self):
+        return [space.name for space in self.spaces.values()]
+
+    def node(self, cluster, node):
+        return self.spaces[f"{cluster}-{node}"]
+
+    def pod(self, cluster, pod):
+        return self.spaces[f"{cluster}-{pod}"]
+
+    def build(self):
+        router = self._add("router", NODE_SYSCTLS)
+        for cluster in plan.CLUSTERS:
+            self._build_site(router, cluster)
+            for node in cluster.nodes:
+                self._build_node(router, cluster, node)
+            for pod in cluster.pods():
+                self._build_pod(cluster, pod)
+            for node in cluster.nodes:
+                self._route_cluster(cluster, node)
+
+    def remove(self):
+        for space in self.spaces.values():
+            space.remove()
+        self.spaces.clear()
+
+    def _add(self, key, sysctls):
+        space = Namespace(f"{self.prefix}{key}", sysctls)
+        self.spaces[key] = space
+        return space
+
+    @staticmethod
+    def _build_site(router, cluster):
+        router.ip(f"link add {cluster.name} type bridge",
+                  f"link set {cluster.name} up",
+                  f"addr add {cluster.site_ipv4}.1/24 dev {cluster.name}",
+                  f"addr add fd00:ee:{cluster.id}::1/64 dev {cluster.name} nodad")
+
+    def _build_node(self, router, cluster, node):
+        space = self._add(f"{cluster.name}-{node.name}", NODE_SYSCTLS)
+        port = f"{cluster.name}-{node.name}"
+        connect(router, port, space, "eth0", node.queues)
+        router.ip(f"link set {port} master {cluster.name}")
+        space.ip(f"addr add {cluster.node_ipv4(node)}/24 dev eth0",
+                 f"addr add {cluster.node_ipv6(node)}/64 dev eth0 nodad",
+                 f"route add default via {cluster.site_ipv4}.1",
+                 f"route add ::/0 via fd00:ee:{cluster.id}::1")
+
+    def _build_pod(self, cluster, pod):
+        node = self.node(cluster.name, pod.node)
+        space = self._add(f"{cluster.name}-{pod.name}", POD_SYSCTLS)
+        device = f"pod-{pod.name}"
+        connect(node, device, space, "eth0")
+        gateway = f"10.{cluster.id}.{cluster.node(pod.node).index}.1"
+        node.ip(f"addr add {gateway}/32 dev {device}",
+                f"addr add {NODE_LINK_LOCAL}/64 dev {device} nodad",
+                f"route add {pod.ipv4}/32 dev {device}",
+                f"route add {pod.ipv6}/128 dev {device}")
+        space.ip(f"addr add {pod.ipv4}/32 dev eth0",
+                 f"addr add {pod.ipv6}/128 dev eth0 nodad",
+                 f"route add default via {gateway} dev eth0 onlink mtu {POD_ROUTE_MTU}",
+                 f"route add ::/0 via {NODE_LINK_LOCAL} dev eth0 mtu {POD_ROUTE_MTU}")
+
+    def _route_cluster(self, cluster, node):
+        """Routes of a node inside its own cluster, and to the gateways if it does not run one itself."""
+        commands = []
+        for other in cluster.nodes:
+            if other is node or not other.pods:
+                continue
+            ipv4, ipv6 = cluster.pod_subnets(other)
+            commands += [f"route add {ipv4} via {cluster.node_ipv4(other)}",
+                         f"route add {ipv6} via {cluster.node_ipv6(other)}"]
+        hosts = {gateway.name: cluster.node(gateway.node) for gateway in cluster.gateways}
+        for gateway in cluster.gateways:
+            if gateway.node != node.name:
+                commands += [
+                    f"route add {gateway.translation_ipv4} via {cluster.node_ipv4(hosts[gateway.name])}",
+                    f"route add {gateway.translation_ipv6} via {cluster.node_ipv6(hosts[gateway.name])}"]
+        if node not in hosts.values():
+            for prefix in plan.remote_prefixes(cluster.name):
+                address = cluster.node_ipv6 if ":" in prefix else cluster.node_ipv4
+                hops = " ".join(f"nexthop via {address(host)}" for host in hosts.values())
+                commands.append(f"route add {prefix} {hops}")
+        if commands:
+            self.node(cluster.name, node.name).ip(*commands)
