@@ -1,0 +1,99 @@
+// Quiescence: when may memory that readers could still hold be freed? (Quiescent-state based reclamation: McKenney, "Is
+// Parallel Programming Hard", section 9.5.)
+//
+// Readers have fixed slots: worker w is slot w, control comes after the last worker. A reader is online while it may hold
+// references to published things, and from time to time (a worker: once per round) says that it holds none. Whoever
+// retires something unlinks it, takes a ticket with advance(), and frees it once passed(ticket). A reader that is
+// offline, such as a sleeping worker, counts as passed; it must hold nothing across offline().
+// Threads: online, offline and quiescent by the slot's own thread; everything else by any thread. Nothing blocks.
+// Lifetime: outlives every table that retires through it. Made by the engine before its tables.
+#pragma once
+
+#include <atomic>
+#include <cassert>
+#include <cstdint>
+#include <memory>
+
+namespace isthmus {
+
+class Quiescence {
+ public:
+  explicit Quiescence(unsigned readers) : readers_(readers), slots_(std::make_unique<Slot[]>(readers)) {}
+  Quiescence(const Quiescence&) = delete;
+  Quiescence& operator=(const Quiescence&) = delete;
+
+  [[nodiscard]] unsigned readers() const noexcept { return readers_; }
+
+  // Begins a read section. Must not be inside one already.
+  // Sequential consistency on the slot and on time_ makes sure that either a writer sees this reader, or this reader
+  // sees what the writer unlinked: time is read again after the slot is marked.
+  void online(unsigned slot) noexcept {
+    assert(slot < readers_ && !inside(slot));
+    std::uint64_t now = time_.load(std::memory_order_seq_cst);
+    for (;;) {
+      slots_[slot].seen.store(now, std::memory_order_seq_cst);
+      const std::uint64_t again = time_.load(std::memory_order_seq_cst);
+      if (again == now) {
+        return;
+      }
+      now = again;
+    }
+  }
+  // Ends the read section: the reader holds nothing.
+  void offline(unsigned slot) noexcept {
+    assert(inside(slot));
+    slots_[slot].seen.store(kOffline, std::memory_order_release);
+  }
+  // The reader holds nothing at this instant and goes on reading: a load of a shared line that seldom changes, and a
+  // store to its own only when it has.
+  void quiescent(unsigned slot) noexcept {
+    assert(inside(slot));
+    const std::uint64_t now = time_.load(std::memory_order_acquire);
+    if (slots_[slot].seen.load(std::memory_order_relaxed) != now) {
+      slots_[slot].seen.store(now, std::memory_order_release);
+    }
+  }
+  // For assertions: is this reader in a read section?
+  [[nodiscard]] bool inside(unsigned slot) const noexcept {
+    return slots_[slot].seen.load(std::memory_order_relaxed) != kOffline;
+  }
+
+  // After unlinking: a ticket for what was unlinked before this call.
+  [[nodiscard]] std::uint64_t advance() noexcept { return time_.fetch_add(1, std::memory_order_seq_cst) + 1; }
+  // True once no reader can still hold what was unlinked before `ticket` was taken. Costs one load per reader.
+  [[nodiscard]] bool passed(std::uint64_t ticket) const noexcept {
+    for (unsigned slot = 0; slot < readers_; ++slot) {
+      const std::uint64_t seen = slots_[slot].seen.load(std::memory_order_seq_cst);
+      if (seen != kOffline && seen < ticket) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uint64_t kOffline = 0;
+  struct alignas(64) Slot {
+    std::atomic<std::uint64_t> seen{kOffline};
+  };
+  unsigned readers_;
+  std::unique_ptr<Slot[]> slots_;
+  alignas(64) std::atomic<std::uint64_t> time_{1};
+};
+
+// A read section for the length of a scope, for readers that are otherwise offline (control, tests).
+class ReadSection {
+ public:
+  ReadSection(Quiescence& quiescence, unsigned slot) noexcept : quiescence_(quiescence), slot_(slot) {
+    quiescence_.online(slot_);
+  }
+  ~ReadSection() { quiescence_.offline(slot_); }
+  ReadSection(const ReadSection&) = delete;
+  ReadSection& operator=(const ReadSection&) = delete;
+
+ private:
+  Quiescence& quiescence_;
+  unsigned slot_;
+};
+
+}  // namespace isthmus
