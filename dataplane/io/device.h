@@ -21,11 +21,11 @@ namespace isthmus {
 
 // What the kernel program of a device must hand to the gateway; everything else stays with the kernel's own stack.
 struct SteerRules {
-  IpAddress tunnel_address;            // outer destination that is ours
-  L4Port tunnel_port{8472};            // outer UDP destination port
-  std::vector<IpAddress> peers;        // remote peers: only their tunnel packets are taken
-  std::vector<Prefix> fleet;           // remote prefixes, VIPs, our translation addresses: inner or plain destinations
-  std::vector<Prefix> local_sources;   // plain packets are taken only from these
+  IpAddress tunnel_address;           // outer destination that is ours
+  L4Port tunnel_port{8472};           // outer UDP destination port
+  std::vector<IpAddress> peers;       // remote peers: only their tunnel packets are taken
+  std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
+  std::vector<Prefix> local_sources;  // plain packets are taken only from these
 };
 
 struct QueueCounters {

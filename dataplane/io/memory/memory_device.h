@@ -1,0 +1,59 @@
+// A device without a network: frames come from a capture file or from inject(), and go to a capture file or to take().
+//
+// Each worker that opened a queue has a lane of its own: a ring of frames in and a ring of frames out. Threads: the
+// worker on one end of its lane, one other thread (a test, a tool) on the other end; different lanes are independent.
+// The whole of `pcap_in` is queued for worker 0.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/devices.h"
+#include "dataplane/io/memory/pcap_file.h"
+
+namespace isthmus {
+
+class MemoryLane;
+
+class MemoryDevice final : public Device {
+ public:
+  // Frames that one lane holds in each direction.
+  static constexpr std::uint32_t kLaneFrames = 4096;
+
+  [[nodiscard]] static Result<std::unique_ptr<MemoryDevice>> create(const MemoryDeviceOptions& options);
+  ~MemoryDevice() override;
+
+  // Queues a whole Ethernet frame for `worker`. False: the lane is full, the frame is longer than a chunk can hold, or
+  // that worker has no queue (worker 0's lane exists from the start).
+  [[nodiscard]] bool inject(std::span<const std::uint8_t> frame, WorkerId worker = WorkerId{0});
+  // The oldest frame that `worker` sent and nobody took yet. Nothing with `pcap_out`.
+  [[nodiscard]] std::optional<FrameBytes> take(WorkerId worker = WorkerId{0});
+  // The worker has received everything that was queued for it.
+  [[nodiscard]] bool drained(WorkerId worker = WorkerId{0}) const;
+  // What steer() was last given.
+  [[nodiscard]] const SteerRules& rules() const noexcept { return rules_; }
+
+  [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
+  [[nodiscard]] MacAddress mac() const noexcept override { return options_.mac; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return options_.mtu; }
+  [[nodiscard]] unsigned queues() const noexcept override { return static_cast<unsigned>(lanes_.size()); }
+  [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
+                                                                FramePool& pool) override;
+  [[nodiscard]] Status steer(const SteerRules& rules) override;
+  [[nodiscard]] std::string describe() const override;
+
+ private:
+  explicit MemoryDevice(const MemoryDeviceOptions& options);
+  [[nodiscard]] MemoryLane* lane(WorkerId worker) const noexcept;
+
+  MemoryDeviceOptions options_;
+  SteerRules rules_;
+  std::shared_ptr<PcapWriter> writer_;
+  std::vector<std::shared_ptr<MemoryLane>> lanes_;  // shared with the queues, which may outlive the device
+};
+
+}  // namespace isthmus

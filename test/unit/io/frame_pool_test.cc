@@ -1,0 +1,55 @@
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <set>
+
+#include "dataplane/packet/frame.h"
+
+namespace isthmus {
+namespace {
+
+TEST(FramePool, EveryChunkIsGivenOutOnceThenNone) {
+  auto pool = FramePool::create({.chunks = 100, .chunk_bytes = 2048});
+  ASSERT_TRUE(pool.ok()) << pool.error().text();
+  std::set<std::uint32_t> seen;
+  for (unsigned i = 0; i < 100; ++i) {
+    EXPECT_TRUE(seen.insert((*pool)->allocate()).second);
+  }
+  EXPECT_LT(*seen.rbegin(), 100u);
+  EXPECT_EQ((*pool)->allocate(), kNoChunk);
+  EXPECT_EQ((*pool)->available(), 0u);
+  (*pool)->release(7);
+  EXPECT_EQ((*pool)->allocate(), 7u);
+}
+
+TEST(FramePool, AreaIsPageAlignedAndWholeAreaCanBeWritten) {
+  for (const bool huge : {true, false}) {
+    auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .huge_pages = huge});
+    ASSERT_TRUE(pool.ok()) << pool.error().text();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>((*pool)->base()) % 4096, 0u);
+    EXPECT_EQ((*pool)->bytes(), 600u * 4096u);
+    (*pool)->chunk_start(0)[0] = 1;
+    (*pool)->chunk_start(599)[4095] = 1;
+    EXPECT_EQ((*pool)->chunk_start(599) + 4096, (*pool)->base() + (*pool)->bytes());
+    EXPECT_EQ((*pool)->max_frame(), 4096u - kFrameHeadroom);
+  }
+}
+
+TEST(FramePool, SizesThatNoUmemCanHaveAreRefusedWithARemedy) {
+  for (const FramePool::Options& bad :
+       {FramePool::Options{.chunks = 16, .chunk_bytes = 8192}, FramePool::Options{.chunks = 0},
+        FramePool::Options{.chunks = 16, .chunk_bytes = 3000}}) {
+    const auto pool = FramePool::create(bad);
+    ASSERT_FALSE(pool.ok());
+    EXPECT_FALSE(pool.error().remedy.empty());
+  }
+}
+
+TEST(FramePool, MoreMemoryThanThereIsIsAnErrorNotACrash) {
+  const auto pool = FramePool::create({.chunks = 2'000'000'000, .chunk_bytes = 4096, .huge_pages = true});
+  ASSERT_FALSE(pool.ok());
+  EXPECT_NE(pool.error().text().find("MiB"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,190 @@
+#include "dataplane/io/memory/memory_device.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+namespace isthmus {
+namespace {
+
+FrameBytes frame_of(std::size_t length, std::uint8_t value) { return FrameBytes(length, value); }
+
+class MemoryDeviceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto pool = FramePool::create({.chunks = 256, .chunk_bytes = 2048});
+    ASSERT_TRUE(pool.ok());
+    pool_ = *std::move(pool);
+  }
+  void TearDown() override {
+    for (const std::string& path : files_) {
+      unlink(path.c_str());
+    }
+  }
+  std::string temporary(const std::string& suffix) {
+    files_.push_back(testing::TempDir() + "isthmus-io-" + std::to_string(getpid()) + suffix);
+    return files_.back();
+  }
+  std::unique_ptr<MemoryDevice> device(const MemoryDeviceOptions& options) {
+    auto made = MemoryDevice::create(options);
+    EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().text());
+    return made.ok() ? *std::move(made) : nullptr;
+  }
+  std::unique_ptr<DeviceQueue> queue(MemoryDevice& of, WorkerId worker = WorkerId{0}, unsigned workers = 1) {
+    auto opened = of.open_queue(worker, workers, *pool_);
+    EXPECT_TRUE(opened.ok());
+    return *std::move(opened);
+  }
+
+  std::unique_ptr<FramePool> pool_;
+  std::vector<std::string> files_;
+};
+
+TEST_F(MemoryDeviceTest, InjectedFramesArriveInOrderWithHeadroomAndWhatIsSentCanBeTaken) {
+  auto dev = device({});
+  auto q = queue(*dev);
+  for (std::uint8_t i = 0; i < 70; ++i) {
+    ASSERT_TRUE(dev->inject(frame_of(60u + i, i)));
+  }
+  Frame burst[kMaxBurst];
+  ASSERT_EQ(q->receive(burst), 64u);
+  for (unsigned i = 0; i < 64; ++i) {
+    EXPECT_EQ(burst[i].length, 60 + i);
+    EXPECT_EQ(burst[i].data[0], i);
+    EXPECT_GE(burst[i].data - pool_->chunk_start(burst[i].chunk), static_cast<long>(kFrameHeadroom));
+  }
+  EXPECT_EQ(q->transmit(burst), 64u);
+  EXPECT_EQ(pool_->available(), pool_->chunks());
+  EXPECT_EQ(q->receive(burst), 6u);
+  EXPECT_TRUE(dev->drained());
+  for (std::uint8_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(dev->take(), frame_of(60u + i, i));
+  }
+  EXPECT_EQ(dev->take(), std::nullopt);
+  const QueueCounters c = q->counters();
+  EXPECT_EQ(c.rx_packets, 70u);
+  EXPECT_EQ(c.tx_packets, 64u);
+  EXPECT_EQ(c.tx_bytes, 64u * 60 + 63 * 64 / 2);
+}
+
+TEST_F(MemoryDeviceTest, WorkersHaveLanesOfTheirOwn) {
+  auto dev = device({});
+  EXPECT_FALSE(dev->inject(frame_of(60, 1), WorkerId{1}));
+  auto first = queue(*dev, WorkerId{0}, 2);
+  auto second = queue(*dev, WorkerId{1}, 2);
+  EXPECT_TRUE(dev->inject(frame_of(60, 1), WorkerId{1}));
+  Frame burst[kMaxBurst];
+  EXPECT_EQ(first->receive(burst), 0u);
+  EXPECT_EQ(second->receive(burst), 1u);
+  pool_->release(burst[0].chunk);
+  EXPECT_FALSE(dev->open_queue(WorkerId{2}, 2, *pool_).ok());
+}
+
+TEST_F(MemoryDeviceTest, FullLanesAndEmptyPoolsAreCountedAndLoseNothingElse) {
+  auto dev = device({});
+  auto q = queue(*dev);
+  unsigned accepted = 0;
+  while (dev->inject(frame_of(60, 9))) {
+    ++accepted;
+  }
+  EXPECT_EQ(accepted, MemoryDevice::kLaneFrames);
+  std::vector<Frame> all(300);
+  EXPECT_EQ(q->receive(all), 256u);
+  EXPECT_EQ(q->counters().rx_no_frame, 1u);
+  EXPECT_EQ(q->transmit({all.data(), 256}), 256u);
+  EXPECT_EQ(q->receive(all), 256u);
+}
+
+TEST_F(MemoryDeviceTest, FramesLongerThanAChunkAreCountedAndSkipped) {
+  auto dev = device({});
+  auto q = queue(*dev);
+  EXPECT_FALSE(dev->inject(frame_of(4000, 1)));
+  EXPECT_TRUE(dev->inject(frame_of(3000, 1)));  // this pool's chunks hold 1792
+  EXPECT_TRUE(dev->inject(frame_of(1792, 2)));
+  Frame burst[4];
+  ASSERT_EQ(q->receive(burst), 1u);
+  EXPECT_EQ(burst[0].length, 1792u);
+  EXPECT_EQ(q->counters().oversize, 1u);
+}
+
+TEST_F(MemoryDeviceTest, AnInjectedFrameWakesASleepingWorker) {
+  auto dev = device({});
+  auto q = queue(*dev);
+  ASSERT_TRUE(q->arm());
+  ASSERT_EQ(q->wait_fds().size(), 1u);
+  pollfd wait{q->wait_fds()[0], POLLIN, 0};
+  EXPECT_EQ(poll(&wait, 1, 0), 0);
+  std::thread injector([&] { EXPECT_TRUE(dev->inject(frame_of(60, 1))); });
+  EXPECT_EQ(poll(&wait, 1, 10'000), 1);
+  injector.join();
+  EXPECT_FALSE(q->arm());
+}
+
+TEST_F(MemoryDeviceTest, ACaptureFileIsReplayedAndTheOutputReadsBackEqual) {
+  MemoryDeviceOptions write_only;
+  write_only.pcap_out = temporary(".in.pcap");
+  {
+    auto dev = device(write_only);
+    auto q = queue(*dev);
+    Frame burst[3];
+    for (std::uint8_t i = 0; i < 3; ++i) {
+      burst[i].chunk = pool_->allocate();
+      burst[i].data = pool_->chunk_start(burst[i].chunk) + kFrameHeadroom;
+      burst[i].length = 100u + i;
+      std::fill_n(burst[i].data, burst[i].length, i);
+    }
+    EXPECT_EQ(q->transmit(burst), 3u);
+    EXPECT_EQ(dev->take(), std::nullopt);
+  }
+  MemoryDeviceOptions both;
+  both.pcap_in = write_only.pcap_out;
+  both.pcap_out = temporary(".out.pcap");
+  {
+    auto dev = device(both);
+    EXPECT_FALSE(dev->drained());
+    auto q = queue(*dev);
+    EXPECT_FALSE(q->arm());
+    Frame burst[kMaxBurst];
+    ASSERT_EQ(q->receive(burst), 3u);
+    EXPECT_TRUE(dev->drained());
+    EXPECT_EQ(q->transmit({burst, 3}), 3u);
+  }
+  const auto frames = read_pcap(both.pcap_out, 2000);
+  ASSERT_TRUE(frames.ok()) << frames.error().text();
+  EXPECT_EQ(*frames, (std::vector<FrameBytes>{frame_of(100, 0), frame_of(101, 1), frame_of(102, 2)}));
+  EXPECT_EQ(pool_->available(), pool_->chunks());
+}
+
+TEST_F(MemoryDeviceTest, FilesThatCannotBeReplayedAreNamedErrors) {
+  MemoryDeviceOptions options;
+  options.pcap_in = "/nonexistent/x.pcap";
+  EXPECT_NE(MemoryDevice::create(options).error().text().find("/nonexistent/x.pcap"), std::string::npos);
+  options.pcap_in = temporary(".garbage");
+  std::ofstream(options.pcap_in) << "this is not a capture";
+  EXPECT_FALSE(open_memory(options).ok());
+  options.pcap_in.clear();
+  options.pcap_out = "/nonexistent/x.pcap";
+  EXPECT_FALSE(open_memory(options).ok());
+}
+
+TEST_F(MemoryDeviceTest, FramesLongerThanTheReaderMayHoldAndCutFilesAreErrors) {
+  const std::string path = temporary(".pcap");
+  {
+    auto writer = PcapWriter::create(path);
+    ASSERT_TRUE(writer.ok());
+    (*writer)->write(frame_of(1500, 1));
+  }
+  EXPECT_TRUE(read_pcap(path, 1500).ok());
+  const auto long_frame = read_pcap(path, 1499);
+  ASSERT_FALSE(long_frame.ok());
+  EXPECT_NE(long_frame.error().text().find("frame 1"), std::string::npos);
+  ASSERT_EQ(truncate(path.c_str(), 200), 0);
+  EXPECT_FALSE(read_pcap(path, 1500).ok());
+}
+
+}  // namespace
+}  // namespace isthmus
