@@ -1,0 +1,60 @@
+"""Build directories, one per variant of the compiler's checks."""
+
+import json
+import os
+import subprocess
+
+# Variant: build folder, options of meson. All of them build the tests, none the benchmarks.
+VARIANTS = {
+    "plain": ("build-test", ["--buildtype=debugoptimized"]),
+    "asan": ("build-asan", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    "tsan": ("build-tsan", ["--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false"]),
+}
+
+
+class BuildError(RuntimeError):
+    """The build failed; the text is what the tools wrote."""
+
+
+class Build:
+    """One build directory under `root` (or under $ISTHMUS_TEST_BUILDS)."""
+
+    def __init__(self, root, variant):
+        folder, self.options = VARIANTS[variant]
+        self.root = root
+        self.variant = variant
+        self.folder = os.path.join(os.environ.get("ISTHMUS_TEST_BUILDS", root), folder)
+        self._built = set()
+
+    def configure(self):
+        if not os.path.exists(os.path.join(self.folder, "build.ninja")):
+            self._run(["meson", "setup", self.folder, self.root, "-Dperf=false", *self.options])
+
+    def ninja(self, targets=()):
+        """Builds the targets (all by default), once per run."""
+        key = tuple(targets)
+        if key in self._built:
+            return
+        self.configure()
+        self._run(["ninja", "-C", self.folder, *targets])
+        self._built.add(key)
+
+    def tests(self):
+        """The tests that meson knows: dictionaries with name, cmd and env."""
+        self.configure()
+        done = self._run(["meson", "introspect", "--tests", self.folder])
+        return json.loads(done)
+
+    def path(self, *parts):
+        return os.path.join(self.folder, *parts)
+
+    @property
+    def program(self):
+        """The gateway's program."""
+        return self.path("control", "cli", "isthmus")
+
+    def _run(self, args):
+        done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise BuildError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
+        return done.stdout

@@ -1,0 +1,106 @@
+"""test/run: the suites in order, by name. See --help."""
+
+import argparse
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from runner import python_tests  # noqa: E402  (needs the path above)
+from runner.build import Build, BuildError  # noqa: E402
+from runner.programs import run_program  # noqa: E402
+from runner.report import Report  # noqa: E402
+
+# Areas whose promises are about threads: run under ThreadSanitizer too.
+TSAN_AREAS = ("flow", "dataplane")
+PYTHON_SUITES = ("arch", "golden", "netns")
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="test/run", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Builds Isthmus and runs its tests. Needs root (network namespaces, AF_XDP).",
+        epilog="""\
+suites, in order:
+  arch     include directions, headers that compile alone, formatting
+  unit     the GoogleTest programs
+  golden   packets of the path, checked by an independent dissector
+  netns    the fleet in network namespaces, end to end
+  asan     unit under AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan     unit/flow and unit/dataplane under ThreadSanitizer
+a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
+    parser.add_argument("--quick", action="store_true", help="arch, unit and golden only")
+    parser.add_argument("--sanitize", metavar="CHECKS", choices=("address,undefined", "thread"),
+                        help="use a build with these checks (address,undefined or thread) for unit and netns")
+    return parser.parse_args(argv)
+
+
+class Suites:
+    """The suites of one run; `wanted(name)` is the choice made on the command line."""
+
+    def __init__(self, options):
+        self.options = options
+        self.report = Report()
+        self.builds = {variant: Build(ROOT, variant) for variant in ("plain", "asan", "tsan")}
+        self.main = {None: "plain", "address,undefined": "asan", "thread": "tsan"}[options.sanitize]
+
+    def wanted(self, name):
+        return not self.options.names or any(part in name for part in self.options.names)
+
+    def may_hold(self, prefix):
+        """Whether a suite can hold a wanted test: false only if every name clearly belongs to another suite."""
+        heads = [name.split("/")[0] for name in self.options.names]
+        known = ("unit", "asan", "tsan", *PYTHON_SUITES)
+        return not heads or any(head not in known or head == prefix for head in heads)
+
+    def run_unit(self, prefix, variant, areas=None):
+        if not self.may_hold(prefix):
+            return
+        self.report.section(f"{prefix}: build {os.path.basename(self.builds[variant].folder)}")
+        build = self.builds[variant]
+        tests = [test for test in build.tests() if areas is None or test["name"] in areas]
+        if areas is None:
+            build.ninja()
+        else:
+            build.ninja([os.path.relpath(test["cmd"][0], build.folder) for test in tests])
+        for test in tests:
+            run_program(self.report, prefix, test, self.wanted)
+
+    def run_python(self, prefix):
+        if not self.may_hold(prefix):
+            return
+        build = self.builds[self.main]
+        self.report.section(prefix)
+        build.ninja()
+        os.environ["ISTHMUS_BUILD"] = build.folder
+        os.environ["ISTHMUS_PROGRAM"] = build.program
+        python_tests.run(self.report, prefix, os.path.join(ROOT, "test", prefix), self.wanted)
+
+    def run_all(self):
+        steps = [lambda: self.run_unit("unit", self.main), lambda: self.run_python("arch"),
+                 lambda: self.run_python("golden")]
+        if not self.options.quick:
+            steps.append(lambda: self.run_python("netns"))
+        if not self.options.quick and not self.options.sanitize:
+            steps += [lambda: self.run_unit("asan", "asan"), lambda: self.run_unit("tsan", "tsan", TSAN_AREAS)]
+        for step in steps:
+            try:
+                step()
+            except BuildError as error:
+                self.report.fail("build", str(error))
+
+
+def main(argv):
+    sys.dont_write_bytecode = True
+    suites = Suites(parse(argv))
+    suites.run_all()
+    if not (suites.report.passed or suites.report.failed or suites.report.skipped):
+        print(f"No test has a name with {' or '.join(suites.options.names)} in it.", file=sys.stderr)
+    return suites.report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""Runs the test programs that meson declares: GoogleTest programs case by case, others by their exit status."""
+
+import json
+import os
+import subprocess
+import tempfile
+
+PROGRAM_TIMEOUT = 600
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+EXIT_SKIPPED = 77
+
+
+def run_program(report, prefix, test, wanted):
+    """Runs one program. `wanted(name)` says which tests were asked for by name."""
+    name = f"{prefix}/{test['name']}"
+    env = dict(os.environ, **SANITIZER_ENV)
+    env.update(test.get("env") or {})
+    if "/test/unit/" in test["cmd"][0] or test.get("protocol") == "gtest":
+        _run_gtest(report, name, test["cmd"], env, wanted)
+    elif wanted(name):
+        _run_plain(report, name, test["cmd"], env)
+
+
+def _execute(cmd, env):
+    try:
+        done = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=False,
+                              timeout=PROGRAM_TIMEOUT)
+        return done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as error:
+        return -1, (error.stdout or b"").decode(errors="replace") + f"\nno end after {PROGRAM_TIMEOUT} s"
+
+
+def _run_plain(report, name, cmd, env):
+    status, text = _execute(cmd, env)
+    if status == 0:
+        report.ok(name, 0)
+    elif status == EXIT_SKIPPED:
+        report.skip(name, text)
+    else:
+        report.fail(name, f"{text}\nexit {status}")
+
+
+def _run_gtest(report, name, cmd, env, wanted):
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "result.json")
+        chosen = [] if wanted(name) else _cases_wanted(name, cmd, env, wanted)
+        if chosen is None:
+            return
+        select = [f"--gtest_filter={':'.join(chosen)}"] if chosen else []
+        status, text = _execute([*cmd, "--gtest_brief=1", f"--gtest_output=json:{out}", *select], env)
+        failures = _report_cases(report, name, out)
+        if status == EXIT_SKIPPED and failures == 0:
+            report.skip(name, text)
+        elif failures is None:
+            report.fail(name, f"{text}\nexit {status}, no results")
+        elif status != 0 and failures == 0:
+            report.fail(f"{name} (after its cases)", f"{text}\nexit {status}")
+        elif failures:
+            print("\n".join(f"      | {line}" for line in text.rstrip().splitlines()[-80:]))
+
+
+def _cases_wanted(name, cmd, env, wanted):
+    """Cases of the program that were asked for by name; None if there are none."""
+    _, text = _execute([*cmd, "--gtest_list_tests"], env)
+    chosen, suite = [], ""
+    for line in text.splitlines():
+        word = line.split("#")[0].rstrip()
+        if word and not line.startswith(" "):
+            suite = word
+        elif word and wanted(f"{name}/{suite}{word.strip()}"):
+            chosen.append(suite + word.strip())
+    return chosen or None
+
+
+def _report_cases(report, name, path):
+    """Reports every case of a result file; returns the number that failed, None if there is no file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+    except (OSError, json.JSONDecodeError):
+        return None
+    failures = 0
+    for suite in result["testsuites"]:
+        for case in suite["testsuite"]:
+            if case.get("status") == "NOTRUN":
+                continue
+            full = f"{name}/{suite['name']}.{case['name']}"
+            if case.get("failures"):
+                failures += 1
+                report.fail(full, "\n".join(entry["failure"] for entry in case["failures"]))
+            elif case.get("result") == "SKIPPED":
+                report.skip(full, "\n".join(entry.get("message", "") for entry in case.get("skipped", [])))
+            else:
+                report.ok(full, float(case.get("time", "0s").rstrip("s")))
+    return failures

@@ -1,0 +1,85 @@
+"""Runs the Python tests of a folder (files *_test.py), reporting each as it ends."""
+
+import os
+import signal
+import sys
+import time
+import unittest
+
+TEST_TIMEOUT = 420
+
+
+class TestHangs(Exception):
+    """A single test took longer than any of them may."""
+
+
+class _Result(unittest.TestResult):
+    """Hands every result to the report; a test that does not end is ended by an alarm."""
+
+    def __init__(self, report, prefix):
+        super().__init__()
+        self.report = report
+        self.prefix = prefix
+        self.begun = 0.0
+        self.failed_subtests = []
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.begun = time.monotonic()
+        self.failed_subtests = []
+        signal.alarm(TEST_TIMEOUT)
+
+    def stopTest(self, test):
+        signal.alarm(0)
+        super().stopTest(test)
+
+    def _name(self, test):
+        words = test.id().split(".")
+        return f"{self.prefix}/{'.'.join(words)}"
+
+    def addSuccess(self, test):
+        self.report.ok(self._name(test), time.monotonic() - self.begun)
+
+    def addFailure(self, test, err):
+        self.report.fail(self._name(test), self._exc_info_to_string(err, test))
+
+    addError = addFailure
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.failed_subtests.append(subtest)
+            self.report.fail(f"{self._name(test)} {subtest._subDescription()}", self._exc_info_to_string(err, test))
+
+    def addSkip(self, test, reason):
+        self.report.skip(self._name(test), reason)
+
+
+def _on_alarm(_signal, _frame):
+    raise TestHangs(f"no end after {TEST_TIMEOUT} s")
+
+
+def _flatten(suite):
+    for entry in suite:
+        if isinstance(entry, unittest.TestSuite):
+            yield from _flatten(entry)
+        else:
+            yield entry
+
+
+def load(folder):
+    """The tests of a folder, in order of file and definition."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    suites = []
+    for name in sorted(os.listdir(folder)):
+        if name.endswith("_test.py"):
+            suites.append(unittest.defaultTestLoader.loadTestsFromName(name[:-3]))
+    return list(_flatten(suites))
+
+
+def run(report, prefix, folder, wanted):
+    """Runs the tests of `folder` whose names are wanted."""
+    result = _Result(report, prefix)
+    chosen = unittest.TestSuite(test for test in load(folder) if wanted(f"{prefix}/{test.id()}"))
+    signal.signal(signal.SIGALRM, _on_alarm)
+    chosen.run(result)
