@@ -1,12 +1,12 @@
 // Quiescence: when may memory that readers could still hold be freed? (Quiescent-state based reclamation: McKenney, "Is
 // Parallel Programming Hard", section 9.5.)
 //
-// Readers have fixed slots: worker w is slot w, control comes after the last worker. A reader is online while it may hold
-// references to published things, and from time to time (a worker: once per round) says that it holds none. Whoever
-// retires something unlinks it, takes a ticket with advance(), and frees it once passed(ticket). A reader that is
-// offline, such as a sleeping worker, counts as passed; it must hold nothing across offline().
-// Threads: online, offline and quiescent by the slot's own thread; everything else by any thread. Nothing blocks.
-// Lifetime: outlives every table that retires through it. Made by the engine before its tables.
+// Readers have fixed slots: worker w is slot w, control comes after the last worker. A reader is online while it may
+// hold references to published things, and from time to time (a worker: once per round) says that it holds none.
+// Whoever retires something unlinks it, takes a ticket with advance(), and frees it once passed(ticket). A reader that
+// is offline, such as a sleeping worker, counts as passed; it must hold nothing across offline(). Threads: online,
+// offline and quiescent by the slot's own thread; everything else by any thread. Nothing blocks. Lifetime: outlives
+// every table that retires through it. Made by the engine before its tables.
 #pragma once
 
 #include <atomic>

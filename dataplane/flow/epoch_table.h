@@ -1,0 +1,79 @@
+// Epoch words: "does a cached decision still stand?" without a global generation.
+//
+// 4,096 words, each moved when something that hashes to it has changed. A decision keeps the indexes it depends on and
+// the values it saw. Protocol: whoever changes a table first makes the change visible, then bumps; admission first
+// samples, then reads the tables. So a decision made from old data always carries an old value.
+// Threads: all functions any thread, lock-free. Lifetime: a view of words in the connection table's mapping; XDP reads
+// the same words. Two things that share a word cost a needless re-admission, never a wrong one.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "dataplane/base/types.h"
+#include "dataplane/flow/direction_block.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+using EpochIndex = std::uint16_t;
+
+class EpochTable {
+ public:
+  static constexpr std::size_t kWords = 4096;
+  using Word = std::atomic<std::uint32_t>;
+  static_assert(Word::is_always_lock_free && sizeof(Word) == 4);
+
+  EpochTable() = default;
+  // `words` points at kWords of them.
+  explicit EpochTable(Word* words) noexcept : words_(words) {}
+
+  // Indexes, 1 .. kWords - 1. Word 0 belongs to the unused places of a block and moves only with bump_all().
+  [[nodiscard]] static EpochIndex of_source(Realm realm, const IpAddress& a) noexcept { return index(1, realm, a); }
+  [[nodiscard]] static EpochIndex of_destination(Realm realm, const IpAddress& a) noexcept {
+    return index(2, realm, a);
+  }
+  [[nodiscard]] static EpochIndex of_service(ServiceId id) noexcept { return index(3, id.value()); }
+  [[nodiscard]] static EpochIndex of_policy_subject(Identity id) noexcept { return index(4, id.value()); }
+  [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return index(5, id.value()); }
+
+  // Writers, after the change is visible. An endpoint that changed bumps of_source and of_destination of its address.
+  void bump(EpochIndex index) noexcept { words_[index].fetch_add(1, std::memory_order_release); }
+  void bump_all() noexcept {
+    for (std::size_t i = 0; i < kWords; ++i) {
+      words_[i].fetch_add(1, std::memory_order_release);
+    }
+  }
+
+  // Admission, before it reads the tables: fills place `place` (0 .. kEpochsPerBlock - 1) of a block. Call for every
+  // place (index 0 for the unused ones), or start with sample_none().
+  void sample(DirectionBlock& block, std::size_t place, EpochIndex index) const noexcept {
+    block.epoch_index[place] = index;
+    block.epoch_value[place] = words_[index].load(std::memory_order_acquire);
+  }
+  void sample_none(DirectionBlock& block) const noexcept {
+    for (std::size_t place = 0; place < kEpochsPerBlock; ++place) {
+      sample(block, place, 0);
+    }
+  }
+  // Per packet: every word is as it was when the block was made. Time (valid_until) is the caller's to check too.
+  [[nodiscard]] bool stands(const DirectionBlock& block) const noexcept {
+    std::uint32_t moved = 0;
+    for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
+      moved |= words_[block.epoch_index[i] % kWords].load(std::memory_order_relaxed) ^ block.epoch_value[i];
+    }
+    return moved == 0;
+  }
+  [[nodiscard]] std::uint32_t load(EpochIndex index) const noexcept {
+    return words_[index].load(std::memory_order_acquire);
+  }
+
+ private:
+  [[nodiscard]] static EpochIndex index(std::uint64_t kind, std::uint64_t a, std::uint64_t b = 0) noexcept;
+  [[nodiscard]] static EpochIndex index(std::uint64_t kind, Realm realm, const IpAddress& address) noexcept;
+
+  Word* words_ = nullptr;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,83 @@
+// FlowKey: what names one direction of a connection, as its packets look when they reach us (inner addresses).
+// Plain value, any thread. Ports are in network order, as in the packet.
+//
+// ICMP echo has no ports: its identifier is the source port of a request and the destination port of a reply, the other
+// port being 0, so that reversed() of a request's key is the key of its reply.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+struct FlowKey {
+  IpAddress source;
+  IpAddress destination;
+  Be16 source_port;
+  Be16 destination_port;
+  IpProtocol protocol = IpProtocol::kTcp;
+  std::uint8_t zero = 0;  // padding, part of comparison and hash
+  Realm realm;
+
+  [[nodiscard]] FlowKey reversed() const noexcept {
+    FlowKey key = *this;
+    key.source = destination;
+    key.destination = source;
+    key.source_port = destination_port;
+    key.destination_port = source_port;
+    return key;
+  }
+  friend bool operator==(const FlowKey& a, const FlowKey& b) noexcept { return std::memcmp(&a, &b, sizeof a) == 0; }
+};
+static_assert(sizeof(FlowKey) == 40 && alignof(FlowKey) == 2 && std::is_trivially_copyable_v<FlowKey>);
+static_assert(std::has_unique_object_representations_v<FlowKey>, "compared and hashed as bytes");
+
+namespace flow_hash {
+
+// The high and low halves of a 128-bit product, folded: every input bit reaches every output bit.
+[[nodiscard]] inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(a) * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+}  // namespace flow_hash
+
+// The hash of the table's index, keyed with secret numbers so that nobody outside can aim at one bucket. Not CRC32C,
+// though it is an instruction: CRC is linear, so keys that collide under one seed collide under every seed.
+class FlowHasher {
+ public:
+  // Secrets from the kernel's random source.
+  [[nodiscard]] static FlowHasher random() noexcept;
+  // For tests and benchmarks: the same secrets every time.
+  explicit FlowHasher(std::uint64_t seed) noexcept {
+    for (auto& secret : secrets_) {
+      seed += 0x9e3779b97f4a7c15ULL;
+      secret = flow_hash::mix(seed, 0xd6e8feb86659fd93ULL) | 1;
+    }
+  }
+
+  [[nodiscard]] std::uint64_t operator()(const FlowKey& key) const noexcept {
+    std::uint64_t w[5];
+    static_assert(sizeof w == sizeof key);
+    std::memcpy(w, &key, sizeof w);
+    const std::uint64_t a = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1]);
+    const std::uint64_t b = flow_hash::mix(w[2] ^ secrets_[2], w[3] ^ secrets_[3]);
+    return flow_hash::mix(a ^ secrets_[4], b ^ w[4] ^ secrets_[5]);
+  }
+
+ private:
+  std::uint64_t secrets_[6];
+};
+
+// Equal for both directions and equal on every gateway of the fleet (no secret): chooses the peer gateway that owns a
+// connection. Part of the fleet's protocol; a test pins its values. The realm counts, the order of the ends does not.
+[[nodiscard]] std::uint32_t symmetric_hash(const FlowKey& key) noexcept;
+
+}  // namespace isthmus

@@ -1,0 +1,252 @@
+// FlowTable: the connection table of an engine, shared by all its workers.
+//
+// An index (tags and slot numbers, one key per direction) finds a connection slot; the slot has a shared line and a
+// line per direction; each direction names its immutable decision, a DirectionBlock. Slots, blocks and epoch words lie
+// in a mapping (a named file, or anonymous); index and free lists are private and rebuilt when a mapping is adopted.
+//
+// Threads and lifetime
+//   Made by the engine before its workers start, after the Quiescence, which outlives it. Reader slot w of the
+//   quiescence is worker w. Functions that take a WorkerId are that worker's, called inside its read section; a Hit is
+//   valid until the worker's next quiescent point. Lookups take no lock. Insert and remove take the spin locks of one
+//   or two regions of the index, in address order, for some hundred nanoseconds.
+//   Any worker may touch any connection.
+// Why a hit does not compare the slot's sequence number: it lies in the shared line, which the packet path leaves
+// alone;
+//   inside a read section a slot that was found cannot be re-used. The sequence is for references kept longer
+//   (FlowRef).
+// Nothing is allocated after open(). Failure of insert and readmit is a value; the packet path goes on.
+#pragma once
+
+#include <atomic>
+#include <cassert>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/base/types.h"
+#include "dataplane/flow/connection.h"
+#include "dataplane/flow/direction_block.h"
+#include "dataplane/flow/epoch_table.h"
+#include "dataplane/flow/flow_key.h"
+#include "dataplane/flow/flow_mapping.h"
+#include "dataplane/flow/lifecycle.h"
+#include "dataplane/flow/number_pool.h"
+#include "dataplane/publish/quiescence.h"
+#include "dataplane/tables/memory_area.h"
+#include "dataplane/tables/tag_index.h"
+
+namespace isthmus {
+
+// A connection that a packet belongs to, and which of its directions.
+struct Hit {
+  Connection* connection = nullptr;       // nullptr: no hit
+  const DirectionBlock* block = nullptr;  // nullptr: this direction has no decision yet, or the connection has gone
+  std::uint32_t slot = 0;
+  std::uint32_t block_number = kNoBlock;
+  Direction direction = Direction::kForward;
+
+  explicit operator bool() const noexcept { return connection != nullptr; }
+  [[nodiscard]] DirectionLine& line() const noexcept { return connection->line(direction); }
+  [[nodiscard]] ConnectionShared& shared() const noexcept { return connection->shared; }
+};
+
+// Names a connection across read sections; remove() and find() tell when it is no longer the same.
+struct FlowRef {
+  std::uint32_t slot = 0;
+  std::uint32_t sequence = 0;
+};
+
+// What insert() writes. The keys as packets arrive: `reply` is the key of an untouched reply (backend to translated
+// client).
+struct NewConnection {
+  FlowKey forward;
+  FlowKey reply;
+  const DirectionBlock* forward_block = nullptr;  // copied; nullptr: not admitted yet
+  const DirectionBlock* reply_block = nullptr;
+  ServiceId service;
+  BackendId backend;
+  ClusterId backend_cluster;
+  PeerId forward_peer;
+  Identity source_identity;
+  Side from = Side::kLocal;
+  Side to = Side::kLocal;
+};
+
+enum class InsertOutcome : std::uint8_t {
+  kInserted,    // `hit` is the new connection, forward
+  kExists,      // another packet was first: `hit` is the winner, in the direction that `forward` has there
+  kReplyTaken,  // the reply key belongs to another connection: try another backend or source port
+  kFull,        // no free slot or block, or no room in the index
+  kQuota,       // too many unreplied connections
+};
+struct InsertResult {
+  InsertOutcome outcome = InsertOutcome::kFull;
+  Hit hit;
+};
+
+enum class ReadmitOutcome : std::uint8_t {
+  kPublished,    // hit.block is the new decision
+  kSuperseded,   // another worker was first: hit.block is its decision; use either for this packet
+  kGone,         // the connection was removed meanwhile: look up again
+  kOutOfBlocks,  // none free: use the decision for this packet; the next will ask again
+};
+
+struct FlowCounts {
+  std::uint64_t now = 0, created = 0, removed = 0, expired = 0, adopted = 0;
+  std::uint64_t unreplied = 0, capacity = 0;
+  std::uint64_t lost_races = 0, reply_taken = 0, refused_full = 0, refused_quota = 0, no_block = 0;
+};
+
+class FlowTable {
+ public:
+  struct Options {
+    std::string name = "isthmus";
+    std::string directory = "/dev/shm";
+    bool keep_state = true;  // false: an anonymous mapping, nothing survives
+    std::uint32_t connections = 262144;
+    std::uint32_t unreplied = 0;  // 0: a quarter of the connections
+    unsigned workers = 1;         // 1..64; reader slots 0..workers-1
+    FlowTimeouts timeouts;
+    std::uint64_t hash_seed = 0;  // 0: random
+  };
+
+  // Control thread. Adopts the mapping of an earlier process where it fits, else starts fresh (see start_reason()).
+  // Fails when another engine holds the name, or the mapping cannot be made: the error says which and what to do.
+  [[nodiscard]] static Result<std::unique_ptr<FlowTable>> open(const Options& options, Quiescence& quiescence);
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
+
+  // Seconds since the table was created, also by an earlier process. A system call: workers take it once per round from
+  // their own clock (boot time in nanoseconds) with seconds_at().
+  [[nodiscard]] Seconds now() const noexcept;
+  [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept { return mapping_.seconds_at(boot_time); }
+  // Empty when adopted or new; else why an earlier state was left behind ("capacity was 1024, is 2048").
+  [[nodiscard]] const std::string& start_reason() const noexcept { return mapping_.fresh_reason(); }
+  [[nodiscard]] EpochTable& epochs() noexcept { return epochs_; }
+  [[nodiscard]] const EpochTable& epochs() const noexcept { return epochs_; }
+  [[nodiscard]] const FlowTimeouts& timeouts() const noexcept { return timeouts_; }
+
+  // Lookup ------------------------------------------------------------------------------------------------------------
+  // `hits` is as long as `keys`. Prefetches buckets, then lines, then blocks.
+  void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
+  [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
+  // The same connection, if it still lives.
+  [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
+  [[nodiscard]] static FlowRef ref(const Hit& hit) noexcept {
+    return {hit.slot, hit.shared().sequence.load(std::memory_order_acquire)};
+  }
+
+  // Counts a forwarded packet and lets it act on the connection's life. For every packet, the first included.
+  // `tcp_flags`: the header's, 0 for other protocols.
+  void track(WorkerId worker, const Hit& hit, Seconds now, Bytes length, std::uint8_t tcp_flags) noexcept {
+    DirectionLine& line = hit.line();
+    line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    line.bytes.store(line.bytes.load(std::memory_order_relaxed) + length.value(), std::memory_order_relaxed);
+    const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, tcp_flags);
+    const std::uint32_t seen = line.seen.load(std::memory_order_relaxed);
+    const bool time_known = (seen & mark::kClosed) != 0 || seen >> 8 == (now.value() & 0xffffff);
+    if (!time_known || (marks & ~seen) != 0) [[unlikely]] {
+      note(worker, hit, now, marks);
+    }
+  }
+  // A TCP SYN of a connection whose both ends have closed: a new one by the same name. Remove it, then insert.
+  [[nodiscard]] static bool reopens(const Hit& hit, std::uint8_t tcp_flags) noexcept {
+    return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->closing();
+  }
+
+  // Change ------------------------------------------------------------------------------------------------------------
+  [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept;
+  // Replaces the decision of the hit's direction, given that it is still the one the hit carries; updates the hit.
+  [[nodiscard]] ReadmitOutcome readmit(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept;
+  // False if it was gone already. The hit stays readable until the next quiescent point, without blocks.
+  bool remove(WorkerId worker, const Hit& hit) noexcept;
+
+  // The janitor: visits the next `budget` slots of this worker's share, removes the expired, and collects what has
+  // passed its grace. Once per round, also before sleeping; a sleeping worker wakes at least every few seconds for it.
+  // With capacity c, a whole sweep takes c / (workers * budget) rounds. Returns how many it removed.
+  unsigned sweep(WorkerId worker, Seconds now, unsigned budget) noexcept;
+  // Slots in a worker's share, for choosing a budget.
+  [[nodiscard]] std::uint32_t share() const noexcept { return (capacity_ + workers_ - 1) / workers_; }
+
+  // Observation, any thread
+  // --------------------------------------------------------------------------------------------- Calls visit(const
+  // Connection&, std::uint32_t slot) for live connections until it returns false. `reader` is a slot of the quiescence
+  // that is offline; every few hundred slots are one read section. What a visit gets may be changing.
+  template <typename Visit>
+  void visit(unsigned reader, Visit&& visit) const {
+    constexpr std::uint32_t kSection = 256;
+    for (std::uint32_t from = 0; from < capacity_; from += kSection) {
+      const ReadSection section(quiescence_, reader);
+      const std::uint32_t to = capacity_ - from < kSection ? capacity_ : from + kSection;
+      for (std::uint32_t slot = from; slot < to; ++slot) {
+        const Connection& c = mapping_.connection(slot);
+        if (c.shared.seal.load(std::memory_order_acquire) != 0 && !visit(c, slot)) {
+          return;
+        }
+      }
+    }
+  }
+  // A connection's decision; inside the same read section. nullptr: none.
+  [[nodiscard]] const DirectionBlock* block(const Connection& connection, Direction direction) const noexcept {
+    return block_of(connection.line(direction).block.load(std::memory_order_acquire));
+  }
+  [[nodiscard]] std::uint32_t idle(const Connection& c, Seconds now) const noexcept { return lifecycle::idle(c, now); }
+  [[nodiscard]] std::uint32_t expires_in(const Connection& c, Seconds now) const noexcept {
+    return lifecycle::expires_in(c, timeouts_, now);
+  }
+  [[nodiscard]] FlowCounts counts() const noexcept;
+
+ private:
+  struct alignas(64) WorkerState {  // counters: one writer, any reader
+    std::atomic<std::uint64_t> created{0}, removed{0}, expired{0}, lost_races{0}, reply_taken{0}, refused_full{0},
+        refused_quota{0}, no_block{0};
+    std::uint32_t cursor = 0;
+  };
+  struct Pair {  // what a connection has in the index
+    std::uint64_t forward_hash, reply_hash;
+  };
+
+  FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area);
+  void adopt();
+  [[nodiscard]] bool adopt_slot(std::uint32_t slot, std::vector<bool>& blocks_used) noexcept;
+
+  void note(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
+  void give_back_unreplied(Connection& connection) noexcept;
+  [[nodiscard]] bool take_unreplied() noexcept;
+
+  [[nodiscard]] Hit find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
+  [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept;
+  [[nodiscard]] InsertOutcome link(std::uint32_t slot, const Pair& hashes, Hit& other) noexcept;
+  [[nodiscard]] bool fill(WorkerId worker, std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept;
+  void discard(WorkerId worker, std::uint32_t slot) noexcept;
+  [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
+  bool remove_if(WorkerId worker, std::uint32_t slot, std::uint32_t sequence, const Seconds* expired_at) noexcept;
+  void retire_blocks(WorkerId worker, Connection& connection) noexcept;
+
+  [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
+    return number == kNoBlock || number == kBlockGone ? nullptr : &mapping_.block(number);
+  }
+  [[nodiscard]] static Hit make_hit(Connection& c, std::uint32_t slot, Direction d, const FlowTable& table) noexcept;
+  [[nodiscard]] WorkerState& state(WorkerId worker) noexcept { return states_[worker.value()]; }
+
+  std::uint32_t capacity_;
+  unsigned workers_;
+  std::uint32_t unreplied_limit_;
+  FlowTimeouts timeouts_;
+  Quiescence& quiescence_;
+  FlowMapping mapping_;
+  MemoryArea index_area_;
+  TagIndex index_;
+  EpochTable epochs_;
+  FlowHasher hasher_;
+  std::unique_ptr<NumberPool> slots_;  // numbers are slot + 1
+  std::unique_ptr<NumberPool> blocks_;
+  std::unique_ptr<WorkerState[]> states_;
+  std::uint64_t adopted_ = 0;
+  alignas(64) std::atomic<std::uint32_t> unreplied_{0};
+};
+
+}  // namespace isthmus

@@ -1,0 +1,64 @@
+// NumberPool: hands out the numbers 1..count (of connection slots, of direction blocks) and takes them back, at once or
+// after a grace period. A cache per worker over one shared stack; nothing is allocated after construction.
+//
+// Threads: allocate, release, retire and collect by the worker they name, which is a reader slot of the quiescence;
+// available() any thread. Failure: allocate returns 0 when the worker's cache and the shared stack are empty.
+// What another worker has cached or retired cannot be taken: caches are small, and a worker collects before it sleeps.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/base/types.h"
+#include "dataplane/publish/quiescence.h"
+
+namespace isthmus {
+
+class NumberPool {
+ public:
+  // `used[n]`, for 1 <= n <= count, marks numbers that are taken already (of adopted connections). Low numbers go
+  // first.
+  NumberPool(std::uint32_t count, unsigned workers, Quiescence& quiescence, const std::vector<bool>& used);
+  NumberPool(const NumberPool&) = delete;
+  NumberPool& operator=(const NumberPool&) = delete;
+
+  [[nodiscard]] std::uint32_t allocate(WorkerId worker) noexcept;
+  // A number no reader has ever seen, or that has passed its grace: can be handed out at once.
+  void release(WorkerId worker, std::uint32_t number) noexcept;
+  // A number that readers may still hold: handed out again after a grace period.
+  void retire(WorkerId worker, std::uint32_t number) noexcept;
+  // Frees what has passed its grace period. Once per round; costs two loads when there is nothing.
+  void collect(WorkerId worker) noexcept;
+
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  // Free numbers in the shared stack (without the caches).
+  [[nodiscard]] std::uint32_t available() const noexcept { return depth_.load(std::memory_order_relaxed); }
+
+ private:
+  // Retired numbers are chained through next_; `open` gathers, `closing` waits for its ticket.
+  struct Chain {
+    std::uint32_t head = 0;
+    std::uint64_t ticket = 0;
+  };
+  struct alignas(64) Cache {
+    std::uint32_t size = 0;
+    std::uint32_t numbers[128] = {};
+    Chain open, closing;
+  };
+  [[nodiscard]] bool refill(Cache& cache) noexcept;
+  void spill(Cache& cache, std::uint32_t keep) noexcept;
+  void push(Cache& cache, std::uint32_t number) noexcept;
+
+  std::uint32_t count_;
+  std::uint32_t batch_;  // numbers moved between a cache and the stack at a time; a cache holds at most two
+  Quiescence& quiescence_;
+  std::unique_ptr<Cache[]> caches_;
+  std::unique_ptr<std::uint32_t[]> next_;
+  std::unique_ptr<std::uint32_t[]> stack_;
+  alignas(64) std::atomic_flag lock_;
+  std::atomic<std::uint32_t> depth_{0};  // written under lock_
+};
+
+}  // namespace isthmus

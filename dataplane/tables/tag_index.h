@@ -1,0 +1,257 @@
+// TagIndex: finds 32-bit numbers by the hash of a key that lies elsewhere. Lock-free readers, writers under spin locks.
+//
+// A bucket is one cache line: seven entries (tag and number) and a count of keys that had to go elsewhere. A key has
+// two buckets, both in one region of 64 (a page), so a lookup touches one page, and one line unless the first bucket
+// overflowed. The index never compares keys: the caller's predicate does, on entries whose tag fits.
+//
+// Readers: any thread, inside a read section, no lock. They may miss an entry that is inserted, erased or moved at that
+// instant; whoever acts on a miss repeats the lookup inside a Guard. Writers: inside a Guard over the hashes they
+// touch. Memory: the caller's area, zeroed, page-aligned, at least bytes_for(keys) long; it outlives the index. With
+// `keys` entries half of the places are used; insert returns false when a key's buckets are full and none of the
+// fourteen entries there can step aside.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <utility>
+
+namespace isthmus {
+
+// A spin lock for some hundred nanoseconds of work. After a while of spinning the holder is likely off the CPU (more
+// threads than cores), and only then is the CPU given up: the one system call a worker can make outside io/.
+class SpinLock {
+ public:
+  void take() noexcept {
+    unsigned spins = 0;
+    while (held_.exchange(true, std::memory_order_acquire)) {
+      while (held_.load(std::memory_order_relaxed)) {
+        if (++spins % kSpins == 0) {
+          std::this_thread::yield();
+        } else {
+          __builtin_ia32_pause();
+        }
+      }
+    }
+  }
+  void release() noexcept { held_.store(false, std::memory_order_release); }
+
+ private:
+  static constexpr unsigned kSpins = 1024;
+  std::atomic<bool> held_{false};
+};
+
+class TagIndex {
+ public:
+  static constexpr unsigned kEntries = 7;
+  static constexpr unsigned kRegionBuckets = 64;
+  static constexpr std::uint32_t kMaxNumber = 0xfffffffe;
+  static constexpr std::uint16_t kSequenceMask = 0x3fff;
+
+  // What an entry says, apart from its tag. `flag` and `sequence` (14 bits, higher ones are ignored) are the caller's.
+  struct Entry {
+    std::uint32_t number = 0;
+    std::uint32_t sequence = 0;
+    bool flag = false;
+  };
+
+  [[nodiscard]] static std::size_t bytes_for(std::size_t keys) noexcept {
+    constexpr std::size_t kKeysPerRegion = kEntries * kRegionBuckets / 2;
+    return (keys / kKeysPerRegion + 1) * sizeof(Region);
+  }
+  TagIndex(std::byte* area, std::size_t bytes)
+      : regions_(static_cast<std::uint32_t>(bytes / sizeof(Region))),
+        region_(reinterpret_cast<Region*>(area)),
+        locks_(std::make_unique<SpinLock[]>(regions_)) {
+    assert(reinterpret_cast<std::uintptr_t>(area) % sizeof(Region) == 0 && regions_ > 0);
+  }
+  TagIndex(const TagIndex&) = delete;
+  TagIndex& operator=(const TagIndex&) = delete;
+
+  // Holds the locks of the regions of two keys (one, if they share it), taken in address order.
+  class Guard {
+   public:
+    Guard(TagIndex& index, std::uint64_t hash) noexcept : Guard(index, hash, hash) {}
+    Guard(TagIndex& index, std::uint64_t hash_a, std::uint64_t hash_b) noexcept
+        : low_(&index.locks_[index.region_of(hash_a)]), high_(&index.locks_[index.region_of(hash_b)]) {
+      if (low_ > high_) {
+        std::swap(low_, high_);
+      }
+      low_->take();
+      if (high_ != low_) {
+        high_->take();
+      }
+    }
+    ~Guard() {
+      if (high_ != low_) {
+        high_->release();
+      }
+      low_->release();
+    }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+
+   private:
+    SpinLock* low_;
+    SpinLock* high_;
+  };
+
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(home_of(hash))); }
+
+  // Calls match(Entry) for each entry whose tag fits, until it returns true. Returns whether it did.
+  template <typename Match>
+  bool find(std::uint64_t hash, Match&& match) const noexcept {
+    const Place home = home_of(hash);
+    const Bucket& first = bucket(home);
+    if (scan(first, hash, match)) {
+      return true;
+    }
+    // Read after the entries: an entry that moves out is in the other bucket, and counted, before it leaves this one.
+    if (first.moved_out.load(std::memory_order_acquire) == 0) [[likely]] {
+      return false;
+    }
+    return scan(bucket(other(home, tag_of(hash))), hash, match);
+  }
+
+  // Inside a Guard. False when there is no room. The same key is not looked for.
+  [[nodiscard]] bool insert(std::uint64_t hash, const Entry& entry) noexcept {
+    const Place home = home_of(hash);
+    const std::uint64_t word = pack(hash, entry);
+    if (put(bucket(home), word)) {
+      return true;
+    }
+    const Place away = other(home, tag_of(hash));
+    if (put_away(home, away, word)) {
+      return true;
+    }
+    if (make_room(home)) {
+      return put(bucket(home), word);
+    }
+    return make_room(away) && put_away(home, away, word);
+  }
+
+  // Inside a Guard. False when this very entry is not there.
+  bool erase(std::uint64_t hash, const Entry& entry) noexcept {
+    const Place home = home_of(hash);
+    const std::uint64_t word = pack(hash, entry);
+    if (replace(bucket(home), word, 0)) {
+      return true;
+    }
+    if (!replace(bucket(other(home, tag_of(hash))), word | kMoved, 0)) {
+      return false;
+    }
+    count_moved(home, -1);
+    return true;
+  }
+
+ private:
+  // An entry: number + 1 (32 bits; 0: empty), tag (16), sequence (14), moved (1: in its other bucket), flag (1).
+  static constexpr unsigned kTagShift = 32;
+  static constexpr unsigned kSequenceShift = 48;
+  static constexpr std::uint64_t kTagMask = 0xffffULL << kTagShift;
+  static constexpr std::uint64_t kMoved = 1ULL << 62;
+  static constexpr std::uint64_t kFlag = 1ULL << 63;
+
+  struct alignas(64) Bucket {
+    std::array<std::atomic<std::uint64_t>, kEntries> entries;
+    std::atomic<std::uint64_t> moved_out;  // entries that have this bucket as their first, and live in their other
+  };
+  static_assert(sizeof(Bucket) == 64);
+  struct alignas(4096) Region {
+    std::array<Bucket, kRegionBuckets> buckets;
+  };
+  static_assert(sizeof(Region) == 4096);
+  struct Place {
+    std::uint32_t region;
+    std::uint32_t bucket;
+  };
+
+  [[nodiscard]] std::uint32_t region_of(std::uint64_t hash) const noexcept {
+    return static_cast<std::uint32_t>(((hash >> 32) * regions_) >> 32);
+  }
+  [[nodiscard]] Place home_of(std::uint64_t hash) const noexcept {
+    return {region_of(hash), static_cast<std::uint32_t>(hash) % kRegionBuckets};
+  }
+  [[nodiscard]] static std::uint64_t tag_of(std::uint64_t hash) noexcept { return (hash >> 6) & 0xffff; }
+  // From one of a key's buckets to the other, and back: the tag alone says how far.
+  [[nodiscard]] static Place other(Place place, std::uint64_t tag) noexcept {
+    const auto distance = static_cast<std::uint32_t>((tag * (kRegionBuckets - 1)) >> 16) + 1;
+    return {place.region, place.bucket ^ distance};
+  }
+  [[nodiscard]] Bucket& bucket(Place place) const noexcept { return region_[place.region].buckets[place.bucket]; }
+
+  [[nodiscard]] static std::uint64_t pack(std::uint64_t hash, const Entry& entry) noexcept {
+    assert(entry.number <= kMaxNumber);
+    return (std::uint64_t{entry.number} + 1) | tag_of(hash) << kTagShift |
+           std::uint64_t{entry.sequence & kSequenceMask} << kSequenceShift | (entry.flag ? kFlag : 0);
+  }
+  [[nodiscard]] static Entry unpack(std::uint64_t word) noexcept {
+    return {static_cast<std::uint32_t>(word) - 1, static_cast<std::uint32_t>(word >> kSequenceShift) & kSequenceMask,
+            (word & kFlag) != 0};
+  }
+
+  template <typename Match>
+  [[nodiscard]] static bool scan(const Bucket& bucket, std::uint64_t hash, Match& match) noexcept {
+    const std::uint64_t tag = tag_of(hash) << kTagShift;
+    for (const auto& entry : bucket.entries) {
+      const std::uint64_t word = entry.load(std::memory_order_acquire);
+      if ((word & kTagMask) == tag && word != 0 && match(unpack(word))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  [[nodiscard]] static bool replace(Bucket& bucket, std::uint64_t word, std::uint64_t by) noexcept {
+    for (auto& entry : bucket.entries) {
+      if (entry.load(std::memory_order_relaxed) == word) {
+        entry.store(by, std::memory_order_release);
+        return true;
+      }
+    }
+    return false;
+  }
+  [[nodiscard]] static bool put(Bucket& bucket, std::uint64_t word) noexcept { return replace(bucket, 0, word); }
+  [[nodiscard]] bool put_away(Place home, Place away, std::uint64_t word) noexcept {
+    if (!put(bucket(away), word | kMoved)) {
+      return false;
+    }
+    count_moved(home, 1);
+    return true;
+  }
+  void count_moved(Place home, int by) noexcept {
+    auto& count = bucket(home).moved_out;
+    count.store(count.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(by), std::memory_order_release);
+  }
+  // Moves one entry of a full bucket to its other bucket. Readers find it in one of the two, or miss it for an instant
+  // when it goes home.
+  [[nodiscard]] bool make_room(Place full) noexcept {
+    for (auto& entry : bucket(full).entries) {
+      const std::uint64_t word = entry.load(std::memory_order_relaxed);
+      const Place target = other(full, (word & kTagMask) >> kTagShift);
+      const bool goes_home = (word & kMoved) != 0;
+      if (!put(bucket(target), word ^ kMoved)) {
+        continue;
+      }
+      if (!goes_home) {
+        count_moved(full, 1);
+      }
+      entry.store(0, std::memory_order_release);
+      if (goes_home) {
+        count_moved(target, -1);
+      }
+      return true;
+    }
+    return false;
+  }
+
+  std::uint32_t regions_;
+  Region* region_;
+  std::unique_ptr<SpinLock[]> locks_;
+};
+
+}  // namespace isthmus
