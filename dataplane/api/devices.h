@@ -30,6 +30,20 @@ struct AfXdpOptions {
 // closed). Not an error when there is none.
 [[nodiscard]] Status detach_steer(const std::string& interface);
 
+// What the steer program of an interface did with the packets since it was put there. Also readable, by another process,
+// while the engine is gone.
+struct SteerCounters {
+  std::uint64_t passed = 0;           // to the kernel's own stack; the next three are among them
+  std::uint64_t not_a_peer = 0;       // tunnel packets for us from an address that is no remote peer
+  std::uint64_t tunnel_fragment = 0;  // UDP fragments for our tunnel address
+  std::uint64_t foreign_source = 0;   // to a fleet destination, from a source that is not this cluster's
+  std::uint64_t taken_tunnel = 0;     // handed to the engine
+  std::uint64_t taken_plain = 0;
+  std::uint64_t gone_dropped = 0;     // fleet traffic that found the engine gone
+  std::uint64_t gone_passed = 0;
+};
+[[nodiscard]] Result<SteerCounters> steer_counters(const std::string& interface);
+
 struct MemoryDeviceOptions {
   std::string name = "memory";
   MacAddress mac;

@@ -1,0 +1,377 @@
+#include "xdp/loader/steer_program.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "xdp/abi.h"
+
+namespace isthmus {
+namespace {
+
+using Packet = std::vector<std::uint8_t>;
+
+IpAddress address(const char* text) { return *IpAddress::parse(text); }
+Prefix prefix(const char* text) { return *Prefix::parse(text); }
+
+const char* const kGateway = "192.0.2.1";
+const char* const kPeer = "198.51.100.7";
+const char* const kStranger = "198.51.100.8";
+const char* const kPod = "10.1.0.5";
+const char* const kPod6 = "fd00:1::5";
+const char* const kRemotePod = "10.2.0.9";
+const char* const kRemotePod6 = "fd00:2::9";
+const char* const kVip = "10.200.0.10";
+const char* const kVip6 = "fd00:ff::a";
+
+void append16(Packet& to, unsigned value) {
+  to.push_back(static_cast<std::uint8_t>(value >> 8));
+  to.push_back(static_cast<std::uint8_t>(value & 0xff));
+}
+
+Packet ethernet(unsigned ethertype) {
+  Packet p = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
+  append16(p, ethertype);
+  return p;
+}
+
+struct Ipv4 {
+  const char* source;
+  const char* destination;
+  unsigned protocol = 17;
+  unsigned destination_port = 80;
+  unsigned fragment = 0;  // flags and offset as in the header
+  unsigned options = 0;   // 32-bit words
+};
+
+Packet ipv4(const Ipv4& of) {
+  Packet p = ethernet(0x0800);
+  p.push_back(static_cast<std::uint8_t>(0x45 + of.options));
+  p.push_back(0);
+  append16(p, 28 + of.options * 4);
+  append16(p, 1);
+  append16(p, of.fragment);
+  p.push_back(64);
+  p.push_back(static_cast<std::uint8_t>(of.protocol));
+  append16(p, 0);
+  for (const char* end : {of.source, of.destination}) {
+    const auto bytes = address(end).bytes();
+    p.insert(p.end(), bytes.begin() + 12, bytes.end());
+  }
+  p.insert(p.end(), of.options * 4, 1);
+  append16(p, 40000);
+  append16(p, of.destination_port);
+  append16(p, 8);
+  append16(p, 0);
+  return p;
+}
+
+Packet ipv6(const char* source, const char* destination) {
+  Packet p = ethernet(0x86dd);
+  p.insert(p.end(), {0x60, 0, 0, 0, 0, 8, 17, 64});
+  for (const char* end : {source, destination}) {
+    const auto bytes = address(end).bytes();
+    p.insert(p.end(), bytes.begin(), bytes.end());
+  }
+  p.insert(p.end(), {0x9c, 0x40, 0, 80, 0, 8, 0, 0});
+  return p;
+}
+
+Packet cut(Packet p, std::size_t to) {
+  p.resize(to);
+  return p;
+}
+
+Packet tagged(const Packet& p) {
+  Packet with(p.begin(), p.begin() + 12);
+  with.insert(with.end(), {0x81, 0, 0, 5});
+  with.insert(with.end(), p.begin() + 12, p.end());
+  return with;
+}
+
+std::uint64_t now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+SteerRules rules() {
+  SteerRules r;
+  r.tunnel_address = address(kGateway);
+  r.peers = {address(kPeer)};
+  r.fleet = {prefix("10.2.0.0/16"), prefix("fd00:2::/48"), prefix("10.200.0.10"), prefix("fd00:ff::a")};
+  r.local_sources = {prefix("10.1.0.0/16"), prefix("fd00:1::/48")};
+  return r;
+}
+
+class SteerProgramTest : public testing::Test {
+ protected:
+  void load(SteerProgram::Settings settings = {}) {
+    auto loaded = SteerProgram::load(settings);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().text();
+    program_ = *std::move(loaded);
+    ASSERT_TRUE(program_->apply(rules()).ok());
+    program_->beats()[0].nanoseconds = now();
+    socket_ = UniqueFd(socket(AF_XDP, SOCK_RAW, 0));
+    ASSERT_TRUE(socket_.valid());
+    ASSERT_TRUE(program_->set_socket(0, socket_.get()).ok());
+  }
+  // Returns the XDP action.
+  unsigned run(const Packet& packet) {
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = packet.data();
+    options.data_size_in = static_cast<std::uint32_t>(packet.size());
+    options.repeat = 1;
+    const int error = bpf_prog_test_run_opts(program_->program(), &options);
+    EXPECT_EQ(error, 0);
+    return options.retval;
+  }
+  isthmus_steer_counters counters() {
+    const auto map = map_of_program(program_->program(), ISTHMUS_COUNTERS_MAP);
+    EXPECT_TRUE(map.has_value());
+    std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    const std::uint32_t only = 0;
+    EXPECT_EQ(bpf_map_lookup_elem(map->get(), &only, per_cpu.data()), 0);
+    isthmus_steer_counters sum{};
+    for (const auto& c : per_cpu) {
+      sum.passed += c.passed;
+      sum.not_a_peer += c.not_a_peer;
+      sum.tunnel_fragment += c.tunnel_fragment;
+      sum.foreign_source += c.foreign_source;
+      sum.taken_tunnel += c.taken_tunnel;
+      sum.taken_plain += c.taken_plain;
+      sum.gone_dropped += c.gone_dropped;
+      sum.gone_passed += c.gone_passed;
+    }
+    return sum;
+  }
+
+  std::unique_ptr<SteerProgram> program_;
+  UniqueFd socket_;
+};
+
+using Counter = __u64 isthmus_steer_counters::*;
+constexpr Counter kEvery[] = {
+    &isthmus_steer_counters::passed,          &isthmus_steer_counters::not_a_peer,
+    &isthmus_steer_counters::tunnel_fragment, &isthmus_steer_counters::foreign_source,
+    &isthmus_steer_counters::taken_tunnel,    &isthmus_steer_counters::taken_plain,
+    &isthmus_steer_counters::gone_dropped,    &isthmus_steer_counters::gone_passed,
+};
+
+struct Row {
+  const char* description;
+  Packet packet;
+  unsigned action;
+  std::vector<Counter> counted;  // exactly these move, each by one
+};
+
+std::vector<Row> rows() {
+  const Counter passed = &isthmus_steer_counters::passed;
+  const Counter tunnel = &isthmus_steer_counters::taken_tunnel;
+  const Counter plain = &isthmus_steer_counters::taken_plain;
+  const Counter fragment = &isthmus_steer_counters::tunnel_fragment;
+  const Counter foreign = &isthmus_steer_counters::foreign_source;
+  const Counter stranger = &isthmus_steer_counters::not_a_peer;
+  const Packet from_peer = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
+  return {
+      {"tunnel packet of a peer", from_peer, XDP_REDIRECT, {tunnel}},
+      {"with IP options",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .options = 3}),
+       XDP_REDIRECT,
+       {tunnel}},
+      {"don't-fragment is not a fragment",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x4000}),
+       XDP_REDIRECT,
+       {tunnel}},
+      {"tunnel packet of a stranger",
+       ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472}),
+       XDP_PASS,
+       {stranger, passed}},
+      {"first fragment",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x2000}),
+       XDP_PASS,
+       {fragment, passed}},
+      {"last fragment",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
+       XDP_PASS,
+       {fragment, passed}},
+      {"another L4 port", ipv4({.source = kPeer, .destination = kGateway, .destination_port = 53}), XDP_PASS, {passed}},
+      {"TCP to the tunnel port",
+       ipv4({.source = kPeer, .destination = kGateway, .protocol = 6, .destination_port = 8472}),
+       XDP_PASS,
+       {passed}},
+      {"another address of the node",
+       ipv4({.source = kPeer, .destination = "192.0.2.2", .destination_port = 8472}),
+       XDP_PASS,
+       {passed}},
+      {"pod to a remote pod", ipv4({.source = kPod, .destination = kRemotePod}), XDP_REDIRECT, {plain}},
+      {"a fragment of it",
+       ipv4({.source = kPod, .destination = kRemotePod, .fragment = 0x2000}),
+       XDP_REDIRECT,
+       {plain}},
+      {"pod to a VIP", ipv4({.source = kPod, .destination = kVip, .protocol = 6}), XDP_REDIRECT, {plain}},
+      {"the VIP's neighbour address", ipv4({.source = kPod, .destination = "10.200.0.11"}), XDP_PASS, {passed}},
+      {"foreign source to a VIP", ipv4({.source = kStranger, .destination = kVip}), XDP_PASS, {foreign, passed}},
+      {"remote pod to a remote pod",
+       ipv4({.source = kRemotePod, .destination = kRemotePod}),
+       XDP_PASS,
+       {foreign, passed}},
+      {"pod to pod of this cluster", ipv4({.source = kPod, .destination = "10.1.0.6"}), XDP_PASS, {passed}},
+      {"IPv6 pod to a remote pod", ipv6(kPod6, kRemotePod6), XDP_REDIRECT, {plain}},
+      {"IPv6 pod to a VIP", ipv6(kPod6, kVip6), XDP_REDIRECT, {plain}},
+      {"IPv6 foreign source to a VIP", ipv6("fd00:9::1", kVip6), XDP_PASS, {foreign, passed}},
+      {"IPv6 elsewhere", ipv6(kPod6, "fd00:3::1"), XDP_PASS, {passed}},
+      {"IPv4-mapped addresses in an IPv6 header are not IPv4",
+       ipv6("::ffff:10.1.0.5", "::ffff:10.2.0.9"),
+       XDP_PASS,
+       {passed}},
+      {"VLAN-tagged tunnel packet", tagged(from_peer), XDP_PASS, {passed}},
+      {"VLAN-tagged pod packet", tagged(ipv4({.source = kPod, .destination = kVip})), XDP_PASS, {passed}},
+      {"ARP", cut(ethernet(0x0806), 42), XDP_PASS, {passed}},
+      {"no IPv4 header behind Ethernet", cut(from_peer, 14), XDP_PASS, {passed}},
+      {"cut in the IPv4 header", cut(from_peer, 33), XDP_PASS, {passed}},
+      {"cut before the UDP header", cut(from_peer, 34), XDP_PASS, {passed}},
+      {"cut in the UDP header", cut(from_peer, 41), XDP_PASS, {passed}},
+      {"cut in IP options",
+       cut(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .options = 10}), 60),
+       XDP_PASS,
+       {passed}},
+      {"cut in the IPv6 header", cut(ipv6(kPod6, kVip6), 53), XDP_PASS, {passed}},
+      {"no L4 header behind the VIP", cut(ipv4({.source = kPod, .destination = kVip}), 34), XDP_REDIRECT, {plain}},
+  };
+}
+
+TEST_F(SteerProgramTest, TakesFleetTrafficAndNothingElse) {
+  load();
+  for (const Row& row : rows()) {
+    SCOPED_TRACE(row.description);
+    program_->beats()[0].nanoseconds = now();
+    const isthmus_steer_counters before = counters();
+    EXPECT_EQ(run(row.packet), row.action);
+    const isthmus_steer_counters after = counters();
+    for (const Counter counter : kEvery) {
+      const bool moves = std::find(row.counted.begin(), row.counted.end(), counter) != row.counted.end();
+      EXPECT_EQ(after.*counter - before.*counter, moves ? 1u : 0u) << (&counter - kEvery);
+    }
+  }
+}
+
+TEST_F(SteerProgramTest, AHeaderThatClaimsAnotherVersionPasses) {
+  load();
+  Packet wrong = ipv4({.source = kPod, .destination = kVip});
+  wrong[14] = 0x65;
+  EXPECT_EQ(run(wrong), static_cast<unsigned>(XDP_PASS));
+  wrong[14] = 0x44;
+  EXPECT_EQ(run(wrong), static_cast<unsigned>(XDP_PASS));
+  Packet wrong6 = ipv6(kPod6, kVip6);
+  wrong6[14] = 0x40;
+  EXPECT_EQ(run(wrong6), static_cast<unsigned>(XDP_PASS));
+}
+
+TEST_F(SteerProgramTest, WithoutABeatFleetTrafficIsDroppedAndTheRestPasses) {
+  load({.beat_timeout_ms = 500});
+  const Packet tunnel = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
+  const Packet plain = ipv6(kPod6, kVip6);
+  for (const std::uint64_t stale : {std::uint64_t{0}, now() - 600'000'000}) {
+    program_->beats()[0].nanoseconds = stale;
+    EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_DROP));
+    EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_DROP));
+    EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.1.0.6"})), static_cast<unsigned>(XDP_PASS));
+    EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472})),
+              static_cast<unsigned>(XDP_PASS));
+  }
+  EXPECT_EQ(counters().gone_dropped, 4u);
+  // A beat a little ahead of the program's clock, as from another CPU, is fresh.
+  program_->beats()[0].nanoseconds = now() + 10'000'000;
+  EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_REDIRECT));
+}
+
+TEST_F(SteerProgramTest, WithoutASocketFleetTrafficIsDroppedEvenIfTheBeatIsFresh) {
+  load();
+  socket_.reset();
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_DROP));
+  EXPECT_EQ(counters().gone_dropped, 1u);
+  EXPECT_EQ(counters().taken_plain, 0u);
+}
+
+TEST_F(SteerProgramTest, TheOpenPolicyPassesFleetTrafficWhileTheEngineIsGone) {
+  load({.gone_passes = true});
+  const Packet plain = ipv4({.source = kPod, .destination = kVip});
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_REDIRECT));
+  program_->beats()[0].nanoseconds = 0;
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_PASS));
+  program_->beats()[0].nanoseconds = now();
+  socket_.reset();
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(counters().gone_passed, 2u);
+  EXPECT_EQ(counters().passed, 0u);
+}
+
+TEST_F(SteerProgramTest, NewRulesReplaceOldOnes) {
+  load();
+  SteerRules changed = rules();
+  changed.peers = {address(kStranger)};
+  changed.fleet = {prefix("10.3.0.0/16"), prefix("10.200.0.0/24")};
+  changed.tunnel_port = L4Port{4789};
+  ASSERT_TRUE(program_->apply(changed).ok());
+  EXPECT_EQ(run(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 4789})),
+            static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472})),
+            static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 4789})),
+            static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.200.0.11"})), static_cast<unsigned>(XDP_REDIRECT));
+  ASSERT_TRUE(program_->apply(SteerRules{}).ok());
+  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 4789})),
+            static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_PASS));
+}
+
+TEST_F(SteerProgramTest, ADefaultRouteOfOneFamilyDoesNotCoverTheOther) {
+  load();
+  SteerRules everything = rules();
+  everything.fleet = {prefix("::/0")};
+  ASSERT_TRUE(program_->apply(everything).ok());
+  EXPECT_EQ(run(ipv6(kPod6, "2001:db8::1")), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_PASS));
+}
+
+TEST_F(SteerProgramTest, ATunnelAddressThatIsNotIpv4IsAnError) {
+  load();
+  SteerRules bad = rules();
+  bad.tunnel_address = address("fd00::1");
+  const Status status = program_->apply(bad);
+  ASSERT_FALSE(status.ok());
+  EXPECT_FALSE(status.error().remedy.empty());
+}
+
+TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
+  load();
+  SteerRules many = rules();
+  for (unsigned i = 0; i < 5000; ++i) {
+    many.fleet.push_back(Prefix(IpAddress::ipv4(Be32::of(0x0b000000u + (i << 8))), 24));
+    many.peers.push_back(IpAddress::ipv4(Be32::of(0xc6330000u + i)));
+  }
+  ASSERT_TRUE(program_->apply(many).ok());
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "11.19.135.7"})), static_cast<unsigned>(XDP_REDIRECT));
+  ASSERT_TRUE(program_->apply(rules()).ok());
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "11.19.135.7"})), static_cast<unsigned>(XDP_PASS));
+}
+
+TEST_F(SteerProgramTest, AVariantForFramesOfSeveralBuffersLoadsToo) {
+  load({.queues = 8, .fragments = true});
+  EXPECT_EQ(program_->beats().size(), 8u);
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_REDIRECT));
+}
+
+}  // namespace
+}  // namespace isthmus

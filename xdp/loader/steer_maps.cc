@@ -1,0 +1,121 @@
+#include "xdp/loader/steer_maps.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "dataplane/base/strong.h"
+
+namespace isthmus {
+namespace {
+
+[[nodiscard]] isthmus_address address_key(const IpAddress& address, Family family) {
+  isthmus_address key{};
+  key.family = Be16::of(family == Family::kIpv4 ? ISTHMUS_IPV4 : ISTHMUS_IPV6).wire();
+  std::memcpy(key.bytes, address.bytes().data(), sizeof key.bytes);
+  return key;
+}
+
+[[nodiscard]] MapSet<isthmus_lpm_key>::Keys prefix_keys(const std::vector<Prefix>& prefixes) {
+  MapSet<isthmus_lpm_key>::Keys keys;
+  for (const Prefix& prefix : prefixes) {
+    keys.insert(
+        {ISTHMUS_LPM_FIXED_BITS + std::uint32_t{prefix.length128()}, address_key(prefix.address(), prefix.family())});
+  }
+  return keys;
+}
+
+[[nodiscard]] MapSet<isthmus_address>::Keys address_keys(const std::vector<IpAddress>& addresses) {
+  MapSet<isthmus_address>::Keys keys;
+  for (const IpAddress& address : addresses) {
+    keys.insert(address_key(address, address.family()));
+  }
+  return keys;
+}
+
+[[nodiscard]] Error map_failure(const char* what, int error) {
+  const bool full = error == ENOSPC || error == E2BIG;
+  return Error{std::string("cannot change the steer program's ") + what + ": " + std::strerror(error), "xdp steer",
+               full ? "too many of them; announce fewer, larger prefixes" : "check CAP_BPF and the memory limit"};
+}
+
+}  // namespace
+
+template <typename Key>
+Status MapSet<Key>::add_missing(const Keys& wanted) {
+  const std::uint32_t value = 1;
+  for (const Key& key : wanted) {
+    if (present_.contains(key)) {
+      continue;
+    }
+    if (bpf_map_update_elem(map_, &key, &value, BPF_ANY) != 0) {
+      return map_failure(what_, errno);
+    }
+    present_.insert(key);
+  }
+  return Ok{};
+}
+
+template <typename Key>
+Status MapSet<Key>::remove_others(const Keys& wanted) {
+  for (auto it = present_.begin(); it != present_.end();) {
+    if (wanted.contains(*it)) {
+      ++it;
+      continue;
+    }
+    if (bpf_map_delete_elem(map_, &*it) != 0 && errno != ENOENT) {
+      return map_failure(what_, errno);
+    }
+    it = present_.erase(it);
+  }
+  return Ok{};
+}
+
+SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
+    : config_map_(fds.config),
+      config_(base),
+      peers_(fds.peers, "peers"),
+      fleet_(fds.fleet, "fleet prefixes"),
+      local_(fds.local, "local sources") {}
+
+Status SteerMaps::start() { return write_config(); }
+
+Status SteerMaps::apply(const SteerRules& rules) {
+  const bool has_tunnel = !rules.tunnel_address.is_unspecified();
+  if (has_tunnel && !rules.tunnel_address.is_ipv4()) {
+    return Error{"tunnel address " + rules.tunnel_address.to_string() + " is not an IPv4 address", "xdp steer",
+                 "give the gateway an IPv4 underlay address"};
+  }
+  const auto peers = address_keys(rules.peers);
+  const auto fleet = prefix_keys(rules.fleet);
+  const auto local = prefix_keys(rules.local_sources);
+  // A fleet prefix takes effect with its sources already known, and loses effect before they go.
+  for (const auto& step : {local_.add_missing(local), fleet_.add_missing(fleet), peers_.add_missing(peers)}) {
+    if (!step) {
+      return step;
+    }
+  }
+  config_.tunnel_address = has_tunnel ? rules.tunnel_address.as_ipv4().wire() : 0;
+  config_.tunnel_port = Be16::of(rules.tunnel_port.value()).wire();
+  if (Status written = write_config(); !written) {
+    return written;
+  }
+  for (const auto& step : {peers_.remove_others(peers), fleet_.remove_others(fleet), local_.remove_others(local)}) {
+    if (!step) {
+      return step;
+    }
+  }
+  return Ok{};
+}
+
+Status SteerMaps::write_config() {
+  const std::uint32_t only = 0;
+  if (bpf_map_update_elem(config_map_, &only, &config_, BPF_ANY) != 0) {
+    return map_failure("configuration", errno);
+  }
+  return Ok{};
+}
+
+}  // namespace isthmus

@@ -1,0 +1,301 @@
+#include "xdp/loader/steer_program.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "steer_object.h"
+
+namespace isthmus {
+namespace {
+
+// A live engine beats at least every 100 ms (the longest sleep of a worker).
+constexpr useconds_t kBeatWatchMicroseconds = 300'000;
+constexpr std::uint64_t kBeatRecentNanoseconds = 5'000'000'000;
+
+// Keeps what libbpf prints while it loads, so that the reason reaches the error instead of stderr.
+class LibbpfMessages {
+ public:
+  LibbpfMessages() : lock_(mutex()), previous_(libbpf_set_print(&LibbpfMessages::print)) { text().clear(); }
+  ~LibbpfMessages() { libbpf_set_print(previous_); }
+  LibbpfMessages(const LibbpfMessages&) = delete;
+  LibbpfMessages& operator=(const LibbpfMessages&) = delete;
+  [[nodiscard]] std::string last_line() const {
+    std::string line = text();
+    line.erase(line.find_last_not_of('\n') + 1);
+    return line.substr(line.find_last_of('\n') + 1);
+  }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex instance;
+    return instance;
+  }
+  static std::string& text() {
+    static std::string instance;
+    return instance;
+  }
+  __attribute__((format(printf, 2, 0))) static int print(libbpf_print_level level, const char* format, va_list values) {
+    if (level == LIBBPF_WARN) {
+      char line[512];
+      std::vsnprintf(line, sizeof line, format, values);
+      text() += line;
+    }
+    return 0;
+  }
+  std::lock_guard<std::mutex> lock_;
+  libbpf_print_fn_t previous_;
+};
+
+[[nodiscard]] Error load_failure(int error, const std::string& detail) {
+  const int code = error < 0 ? -error : error;
+  const bool denied = code == EPERM || code == EACCES;
+  return Error{std::string("cannot load the steer program: ") + std::strerror(code) +
+                   (detail.empty() ? "" : " [" + detail + "]"),
+               "xdp steer", denied ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "needs Linux 5.10 or later"};
+}
+
+// The latest beat of the program's engine; 0 if there is none.
+[[nodiscard]] std::uint64_t latest_beat(const AttachedProgram& program) {
+  const auto map = map_of_program(program.fd.get(), ISTHMUS_BEATS_MAP);
+  bpf_map_info info{};
+  std::uint32_t size = sizeof info;
+  if (!map || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 || info.value_size != sizeof(isthmus_beat)) {
+    return 0;
+  }
+  std::uint64_t latest = 0;
+  isthmus_beat beat{};
+  for (std::uint32_t queue = 0; queue < info.max_entries; ++queue) {
+    if (bpf_map_lookup_elem(map->get(), &queue, &beat) == 0) {
+      latest = std::max<std::uint64_t>(latest, beat.nanoseconds);
+    }
+  }
+  return latest;
+}
+
+[[nodiscard]] bool engine_alive(const AttachedProgram& program) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::uint64_t before = latest_beat(program);
+  if (before + kBeatRecentNanoseconds <
+      static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) {
+    return false;
+  }
+  usleep(kBeatWatchMicroseconds);
+  return latest_beat(program) != before;
+}
+
+}  // namespace
+
+void SteerProgram::ObjectCloser::operator()(bpf_object* object) const noexcept { bpf_object__close(object); }
+
+SteerProgram::SteerProgram(const Settings& settings) : settings_(settings) {}
+
+SteerProgram::~SteerProgram() {
+  if (beats_ != nullptr) {
+    munmap(beats_, beats_bytes_);
+  }
+}
+
+Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& settings) {
+  std::unique_ptr<SteerProgram> program(new SteerProgram(settings));
+  if (Status loaded = program->load_object(); !loaded) {
+    return loaded.error();
+  }
+  const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(program->object_.get(), name); };
+  program->sockets_ = map("isthmus_xsks");
+  isthmus_steer_config config{};
+  config.flags = settings.gone_passes ? ISTHMUS_GONE_PASSES : 0;
+  config.beat_timeout_ns = std::uint64_t{settings.beat_timeout_ms} * 1'000'000;
+  program->maps_ = std::make_unique<SteerMaps>(
+      SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"), map("isthmus_local")}, config);
+  if (Status started = program->maps_->start(); !started) {
+    return started.error();
+  }
+  if (Status mapped = program->map_beats(); !mapped) {
+    return mapped.error();
+  }
+  return program;
+}
+
+Status SteerProgram::load_object() {
+  const LibbpfMessages messages;
+  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = ISTHMUS_STEER_PROGRAM);
+  object_.reset(bpf_object__open_mem(kSteerObject, sizeof kSteerObject, &options));
+  if (!object_) {
+    return load_failure(errno, messages.last_line());
+  }
+  bpf_program* program = bpf_object__find_program_by_name(object_.get(), ISTHMUS_STEER_PROGRAM);
+  for (const char* name : {"isthmus_xsks", ISTHMUS_BEATS_MAP}) {
+    bpf_map* map = bpf_object__find_map_by_name(object_.get(), name);
+    if (const int error = bpf_map__set_max_entries(map, settings_.queues); error != 0) {
+      return load_failure(error, messages.last_line());
+    }
+  }
+  if (settings_.fragments) {
+    bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+  }
+  if (const int error = bpf_object__load(object_.get()); error != 0) {
+    return load_failure(error, messages.last_line());
+  }
+  program_ = bpf_program__fd(program);
+  return Ok{};
+}
+
+Status SteerProgram::map_beats() {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  beats_bytes_ = (settings_.queues * sizeof(isthmus_beat) + page - 1) / page * page;
+  const int map = bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_BEATS_MAP);
+  void* area = mmap(nullptr, beats_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+  if (area == MAP_FAILED) {
+    return load_failure(errno, "mapping the beats");
+  }
+  beats_ = static_cast<isthmus_beat*>(area);
+  return Ok{};
+}
+
+Status SteerProgram::attach(const Interface& interface, XdpMode mode) {
+  interface_ = interface;
+  auto attached = attached_program(interface);
+  if (!attached) {
+    return attached.error();
+  }
+  if (!*attached) {
+    Status first = attach_first(mode);
+    attached_ = first.ok();
+    return first;
+  }
+  AttachedProgram& there = **attached;
+  if (!there.is_steer()) {
+    return Error{"it already runs a foreign XDP program, " +
+                     (there.name.empty() ? "without a name" : "\"" + there.name + "\"") + " (id " +
+                     std::to_string(there.id) + ")",
+                 interface.name,
+                 "stop what installed it, or remove it with `ip link set dev " + interface.name +
+                     " xdp off`, or give another interface"};
+  }
+  if (engine_alive(there)) {
+    return Error{"another isthmus engine is running on it (steer program id " + std::to_string(there.id) + ")",
+                 interface.name, "stop the other engine first"};
+  }
+  native_ = mode == XdpMode::kAuto ? there.native : mode == XdpMode::kNative;
+  predecessor_ = std::move(there);
+  return Ok{};
+}
+
+Status SteerProgram::attach_first(XdpMode mode) {
+  if (mode != XdpMode::kGeneric) {
+    Status attached = attach_program(interface_, program_, true);
+    if (attached.ok() || mode == XdpMode::kNative) {
+      native_ = attached.ok();
+      return attached;
+    }
+    native_refusal_ = attached.error().what;
+  }
+  native_ = false;
+  return attach_program(interface_, program_, false);
+}
+
+Status SteerProgram::apply(const SteerRules& rules) {
+  if (Status applied = maps_->apply(rules); !applied) {
+    return applied;
+  }
+  if (attached_ || interface_.index == 0) {
+    return Ok{};
+  }
+  Status taken = take_over();
+  attached_ = taken.ok();
+  return taken;
+}
+
+Status SteerProgram::take_over() {
+  if (predecessor_ && predecessor_->native == native_) {
+    Status replaced = replace_program(interface_, program_, *predecessor_);
+    if (replaced) {
+      predecessor_.reset();
+    }
+    return replaced;
+  }
+  if (predecessor_) {
+    // The kernel does not run one program of each mode: here alone is a moment without one, asked for by a changed
+    // mode.
+    if (Status removed = remove_program(interface_, *predecessor_); !removed) {
+      return removed;
+    }
+    predecessor_.reset();
+  }
+  return attach_program(interface_, program_, native_);
+}
+
+Status SteerProgram::set_socket(unsigned queue, int socket) {
+  if (bpf_map_update_elem(sockets_, &queue, &socket, BPF_ANY) != 0) {
+    return Error{std::string("cannot hand queue ") + std::to_string(queue) + " to its socket: " + std::strerror(errno),
+                 interface_.name};
+  }
+  return Ok{};
+}
+
+Status detach_steer(const std::string& interface) {
+  const auto found = find_interface(interface);
+  if (!found) {
+    return found.error();
+  }
+  const auto attached = attached_program(*found);
+  if (!attached) {
+    return attached.error();
+  }
+  if (!*attached || !(*attached)->is_steer()) {
+    return Ok{};
+  }
+  return remove_program(*found, **attached);
+}
+
+Result<SteerCounters> steer_counters(const std::string& interface) {
+  const auto found = find_interface(interface);
+  if (!found) {
+    return found.error();
+  }
+  const auto attached = attached_program(*found);
+  if (!attached) {
+    return attached.error();
+  }
+  if (!*attached || !(*attached)->is_steer()) {
+    return Error{"it runs no steer program", interface, "start the engine on it"};
+  }
+  const auto map = map_of_program((*attached)->fd.get(), ISTHMUS_COUNTERS_MAP);
+  const int cpus = libbpf_num_possible_cpus();
+  bpf_map_info info{};
+  std::uint32_t size = sizeof info;
+  if (!map || cpus <= 0 || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 ||
+      info.value_size != sizeof(isthmus_steer_counters)) {
+    return Error{"its steer program has no counters", interface, "it is of another version; restart the engine"};
+  }
+  std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(cpus));
+  const std::uint32_t only = 0;
+  if (bpf_map_lookup_elem(map->get(), &only, per_cpu.data()) != 0) {
+    return Error{std::string("cannot read the steer program's counters: ") + std::strerror(errno), interface};
+  }
+  SteerCounters sum;
+  for (const isthmus_steer_counters& c : per_cpu) {
+    sum.passed += c.passed;
+    sum.not_a_peer += c.not_a_peer;
+    sum.tunnel_fragment += c.tunnel_fragment;
+    sum.foreign_source += c.foreign_source;
+    sum.taken_tunnel += c.taken_tunnel;
+    sum.taken_plain += c.taken_plain;
+    sum.gone_dropped += c.gone_dropped;
+    sum.gone_passed += c.gone_passed;
+  }
+  return sum;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,131 @@
+#include "xdp/loader/xdp_attachment.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "xdp/abi.h"
+
+namespace isthmus {
+namespace {
+
+[[nodiscard]] std::string reason_of(int error) { return std::strerror(error < 0 ? -error : error); }
+
+[[nodiscard]] std::string remedy_of(int error, bool native) {
+  switch (error < 0 ? -error : error) {
+    case EPERM:
+    case EACCES:
+      return "run as root, or with CAP_NET_ADMIN and CAP_BPF";
+    case ERANGE:
+    case EINVAL:
+      return native ? "lower the MTU of the interface (and of a veth's other end) to 3506, or set xdp: generic" : "";
+    case EOPNOTSUPP:
+      return native ? "the driver has no native XDP; set xdp: generic or auto" : "";
+    case EBUSY:
+    case EEXIST:
+      return "another XDP program came in between; see `ip -details link show`";
+    default:
+      return "";
+  }
+}
+
+[[nodiscard]] Error failure(const Interface& interface, const char* what, int error, bool native) {
+  return Error{std::string(what) + ": " + reason_of(error), interface.name, remedy_of(error, native)};
+}
+
+[[nodiscard]] constexpr std::uint32_t mode_flag(bool native) {
+  return native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+}
+
+}  // namespace
+
+Result<Interface> find_interface(const std::string& name) {
+  const unsigned index = if_nametoindex(name.c_str());
+  if (index == 0) {
+    return Error{"no such network interface", name, "see `ip link`; check the device's `interface` setting"};
+  }
+  return Interface{name, static_cast<int>(index)};
+}
+
+bool AttachedProgram::is_steer() const { return name == ISTHMUS_STEER_PROGRAM && !offloaded; }
+
+Result<std::optional<AttachedProgram>> attached_program(const Interface& interface) {
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  if (const int error = bpf_xdp_query(interface.index, 0, &query); error != 0) {
+    return failure(interface, "cannot ask for its XDP program", error, false);
+  }
+  AttachedProgram program;
+  program.native = query.drv_prog_id != 0;
+  program.offloaded = query.drv_prog_id == 0 && query.hw_prog_id != 0;
+  program.id = program.native ? query.drv_prog_id : program.offloaded ? query.hw_prog_id : query.skb_prog_id;
+  if (program.id == 0) {
+    return std::optional<AttachedProgram>();
+  }
+  program.fd = UniqueFd(bpf_prog_get_fd_by_id(program.id));
+  if (!program.fd.valid()) {
+    return failure(interface, "cannot open the XDP program it runs", errno, false);
+  }
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program.fd.get(), &info, &size) != 0) {
+    return failure(interface, "cannot read what XDP program it runs", errno, false);
+  }
+  program.name = info.name;
+  return std::optional<AttachedProgram>(std::move(program));
+}
+
+Status attach_program(const Interface& interface, int program, bool native) {
+  const int error = bpf_xdp_attach(interface.index, program, XDP_FLAGS_UPDATE_IF_NOEXIST | mode_flag(native), nullptr);
+  if (error != 0) {
+    return failure(interface, native ? "cannot attach in native mode" : "cannot attach in generic mode", error, native);
+  }
+  return Ok{};
+}
+
+Status replace_program(const Interface& interface, int program, const AttachedProgram& old) {
+  LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
+  if (const int error = bpf_xdp_attach(interface.index, program, mode_flag(old.native), &options); error != 0) {
+    return failure(interface, "cannot replace the program of an earlier run", error, old.native);
+  }
+  return Ok{};
+}
+
+Status remove_program(const Interface& interface, const AttachedProgram& old) {
+  LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
+  if (const int error = bpf_xdp_detach(interface.index, mode_flag(old.native), &options); error != 0) {
+    return failure(interface, "cannot detach the steer program", error, old.native);
+  }
+  return Ok{};
+}
+
+std::optional<UniqueFd> map_of_program(int program, const std::string& name) {
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program, &info, &size) != 0) {
+    return std::nullopt;
+  }
+  std::vector<std::uint32_t> ids(info.nr_map_ids);
+  bpf_prog_info with_maps{};
+  with_maps.nr_map_ids = info.nr_map_ids;
+  with_maps.map_ids = reinterpret_cast<std::uintptr_t>(ids.data());
+  size = sizeof with_maps;
+  if (bpf_obj_get_info_by_fd(program, &with_maps, &size) != 0) {
+    return std::nullopt;
+  }
+  for (const std::uint32_t id : ids) {
+    UniqueFd map(bpf_map_get_fd_by_id(id));
+    bpf_map_info map_info{};
+    size = sizeof map_info;
+    if (map.valid() && bpf_obj_get_info_by_fd(map.get(), &map_info, &size) == 0 && name == map_info.name) {
+      return map;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace isthmus

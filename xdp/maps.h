@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The maps of the kernel programs. Each loaded object, one per device leg, has its own; the engine fills them and the
+ * program only reads, except for the counters. Entries of 1 are resized by the loader to the leg's receive queues.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h> /* needs the types of linux/bpf.h */
+
+#include "xdp/abi.h"
+
+#define ISTHMUS_MAX_PEERS 65536
+#define ISTHMUS_MAX_PREFIXES 262144
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_steer_config);
+} isthmus_config SEC(".maps");
+
+/* Remote peers: whose tunnel packets are taken. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, ISTHMUS_MAX_PEERS);
+  __type(key, struct isthmus_address);
+  __type(value, __u32);
+} isthmus_peers SEC(".maps");
+
+/* Remote prefixes, VIPs, translation addresses: destinations that are the engine's business. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, ISTHMUS_MAX_PREFIXES);
+  __type(key, struct isthmus_lpm_key);
+  __type(value, __u32);
+} isthmus_fleet SEC(".maps");
+
+/* This cluster's own sources. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, ISTHMUS_MAX_PREFIXES);
+  __type(key, struct isthmus_lpm_key);
+  __type(value, __u32);
+} isthmus_local SEC(".maps");
+
+/* The engine's AF_XDP sockets and signs of life, by receive queue. */
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} isthmus_xsks SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_beat);
+} isthmus_beats SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_steer_counters);
+} isthmus_count SEC(".maps");

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Which packets of an interface go to the engine; the kernel keeps all others, untouched.
+ *
+ * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
+ * fleet destinations. VLAN-tagged, truncated and unknown packets pass. A taken packet goes to the engine's socket on
+ * its receive queue; while the engine gives no sign of life there, it is dropped (or, if so configured, passed).
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h> /* these two need the types of linux/bpf.h */
+#include <bpf/bpf_helpers.h>
+
+#include "xdp/abi.h"
+#include "xdp/maps.h"
+
+#define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
+
+/* Everything one run needs, looked up once. */
+struct run {
+  struct xdp_md* ctx;
+  const struct isthmus_steer_config* config;
+  struct isthmus_steer_counters* counters;
+};
+
+static __always_inline int pass(const struct run* run) {
+  run->counters->passed++;
+  return XDP_PASS;
+}
+
+static __always_inline int take(const struct run* run, __u64* taken) {
+  const __u32 queue = run->ctx->rx_queue_index;
+  const int gone = run->config->flags & ISTHMUS_GONE_PASSES ? XDP_PASS : XDP_DROP;
+  const struct isthmus_beat* beat = bpf_map_lookup_elem(&isthmus_beats, &queue);
+
+  if (beat) {
+    const __u64 last = *(const volatile __u64*)&beat->nanoseconds;
+    /* Signed: the beat may be from a moment after this program read the clock. */
+    const __s64 age = (__s64)(bpf_ktime_get_ns() - last);
+    if (last != 0 && age < (__s64)run->config->beat_timeout_ns &&
+        bpf_redirect_map(&isthmus_xsks, queue, gone) == XDP_REDIRECT) {
+      ++*taken;
+      return XDP_REDIRECT;
+    }
+  }
+  if (gone == XDP_PASS) {
+    run->counters->gone_passed++;
+  } else {
+    run->counters->gone_dropped++;
+  }
+  return gone;
+}
+
+static __always_inline void set_ipv4(struct isthmus_address* to, __be32 address) {
+  to->realm = 0;
+  to->family = bpf_htons(ISTHMUS_IPV4);
+  __builtin_memset(to->bytes, 0, 10);
+  to->bytes[10] = 0xff;
+  to->bytes[11] = 0xff;
+  __builtin_memcpy(to->bytes + 12, &address, 4);
+}
+
+static __always_inline void set_ipv6(struct isthmus_address* to, const struct in6_addr* address) {
+  to->realm = 0;
+  to->family = bpf_htons(ISTHMUS_IPV6);
+  __builtin_memcpy(to->bytes, address, 16);
+}
+
+/* `destination` and `source` have their full prefix length set. */
+static __always_inline int plain(const struct run* run, const struct isthmus_lpm_key* destination,
+                                 const struct isthmus_lpm_key* source) {
+  if (!bpf_map_lookup_elem(&isthmus_fleet, destination)) {
+    return pass(run);
+  }
+  if (!bpf_map_lookup_elem(&isthmus_local, source)) {
+    run->counters->foreign_source++;
+    return pass(run);
+  }
+  return take(run, &run->counters->taken_plain);
+}
+
+/* An unfragmented UDP packet for our tunnel address. */
+static __always_inline int tunnel(const struct run* run, const struct iphdr* ip) {
+  struct isthmus_address source;
+  set_ipv4(&source, ip->saddr);
+  if (!bpf_map_lookup_elem(&isthmus_peers, &source)) {
+    run->counters->not_a_peer++;
+    return pass(run);
+  }
+  return take(run, &run->counters->taken_tunnel);
+}
+
+static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, const void* end) {
+  if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
+    return pass(run);
+  }
+  if (ip->daddr == run->config->tunnel_address && ip->protocol == IPPROTO_UDP && ip->daddr != 0) {
+    const struct udphdr* udp = (const void*)ip + ip->ihl * 4;
+    if (ip->frag_off & bpf_htons(FRAGMENT_BITS)) {
+      run->counters->tunnel_fragment++;
+      return pass(run);
+    }
+    if ((const void*)(udp + 1) > end) {
+      return pass(run);
+    }
+    if (udp->dest == run->config->tunnel_port) {
+      return tunnel(run, ip);
+    }
+  }
+  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  set_ipv4(&destination.address, ip->daddr);
+  set_ipv4(&source.address, ip->saddr);
+  return plain(run, &destination, &source);
+}
+
+static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip, const void* end) {
+  if ((const void*)(ip + 1) > end || ip->version != 6) {
+    return pass(run);
+  }
+  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  set_ipv6(&destination.address, &ip->daddr);
+  set_ipv6(&source.address, &ip->saddr);
+  return plain(run, &destination, &source);
+}
+
+SEC("xdp")
+int isthmus_steer(struct xdp_md* ctx) {
+  const void* end = (const void*)(long)ctx->data_end;
+  const struct ethhdr* ethernet = (const void*)(long)ctx->data;
+  const __u32 only = 0;
+  const struct run run = {
+      .ctx = ctx,
+      .config = bpf_map_lookup_elem(&isthmus_config, &only),
+      .counters = bpf_map_lookup_elem(&isthmus_count, &only),
+  };
+
+  if (!run.config || !run.counters) {
+    return XDP_PASS; /* cannot happen: both are arrays of one entry */
+  }
+  if ((const void*)(ethernet + 1) > end) {
+    return pass(&run);
+  }
+  switch (ethernet->h_proto) {
+    case bpf_htons(ETH_P_IP):
+      return ipv4(&run, (const void*)(ethernet + 1), end);
+    case bpf_htons(ETH_P_IPV6):
+      return ipv6(&run, (const void*)(ethernet + 1), end);
+    default:
+      return pass(&run);
+  }
+}
+
+char isthmus_license[] SEC("license") = "Dual BSD/GPL";
