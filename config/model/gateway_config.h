@@ -34,10 +34,10 @@ struct GatewayConfig {
 
   std::vector<int> cores;
   unsigned workers = 1;
-  std::string idle = "sleep";        // sleep | spin
+  std::string idle = "sleep";  // sleep | spin
   std::uint32_t frames = 16384;
   std::uint32_t connections = 262144, unreplied = 0;
-  std::string midstream = "adopt";   // adopt | drop
+  std::string midstream = "adopt";  // adopt | drop
   std::uint64_t unknown_endpoint_hold_ms = 10000, identity_grace_ms = 5000;
 
   DeviceConfig underlay;

@@ -1,0 +1,26 @@
+// One row per key of the configuration file: how it is read, shown and explained. Used by load.cc and reference.cc
+// only.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/model/gateway_config.h"
+#include "config/yaml/tree.h"
+
+namespace isthmus {
+
+struct ConfigField {
+  std::string key;   // dotted path
+  std::string type;  // what may be written, for the reference
+  bool required = false;
+  std::function<void(const YamlNode&, GatewayConfig&, YamlFaults&)> read;
+  std::function<std::string(const GatewayConfig&)> show;  // as it would be written
+  std::string text;                                       // what it does, for the reference
+};
+
+// In the order of the reference; keys of one section stand together.
+[[nodiscard]] const std::vector<ConfigField>& config_fields();
+
+}  // namespace isthmus

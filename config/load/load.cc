@@ -1,0 +1,220 @@
+#include "config/load/load.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "config/load/fields.h"
+#include "config/yaml/read.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::size_t kLargestFile = 1U << 20;
+// The engine's end of the pair is the interface's name with an x.
+constexpr std::size_t kVethLength = 14;
+
+struct Reading {
+  GatewayConfig config;
+  YamlFaults faults;
+};
+
+const YamlNode* find_path(const YamlNode& root, std::string_view path) {
+  const YamlNode* node = &root;
+  while (node != nullptr && !path.empty()) {
+    const auto dot = path.find('.');
+    node = node->find(path.substr(0, dot));
+    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
+  }
+  return node == nullptr || node->kind == YamlNode::Kind::kNull ? nullptr : node;
+}
+
+// Walks the mappings of the file beside the sections of the table: wrong kinds, duplicate and unknown keys.
+void check_section(const YamlNode& node, const std::string& section, YamlFaults& faults) {
+  const YamlMap map(&node, section, node.line, faults);
+  if (!map.present()) {
+    return;
+  }
+  const std::string prefix = section.empty() ? "" : section + ".";
+  std::vector<std::string_view> known;
+  std::set<std::string_view> sections;
+  for (const ConfigField& field : config_fields()) {
+    if (field.key.compare(0, prefix.size(), prefix) != 0) {
+      continue;
+    }
+    const std::string_view rest = std::string_view(field.key).substr(prefix.size());
+    const std::string_view word = rest.substr(0, rest.find('.'));
+    if (word.size() < rest.size()) {
+      sections.insert(word);
+    }
+    if (std::find(known.begin(), known.end(), word) == known.end()) {
+      known.push_back(word);
+    }
+  }
+  refuse_unknown_keys(node, section, known, faults);
+  for (const std::string_view word : sections) {
+    if (const YamlNode* below = map.get(word)) {
+      check_section(*below, map.path(word), faults);
+    }
+  }
+}
+
+// The line that a fault about a missing key names: the nearest section that is there.
+unsigned section_line(const YamlNode& root, std::string path) {
+  for (auto dot = path.rfind('.'); dot != std::string::npos; dot = path.rfind('.')) {
+    path.resize(dot);
+    if (const YamlNode* node = find_path(root, path)) {
+      return node->line;
+    }
+  }
+  return std::max(root.line, 1U);
+}
+
+void check_devices(const YamlNode& root, Reading& reading) {
+  GatewayConfig& config = reading.config;
+  const YamlNode* interface = find_path(root, "devices.local.interface");
+  const YamlNode* section = find_path(root, "devices.local");
+  if (interface == nullptr || config.local.device.interface.empty() || section == nullptr) {
+    return;
+  }
+  const std::string& name = config.local.device.interface;
+  if (config.local.veth && name.size() > kVethLength) {
+    reading.faults.push_back({interface->line,
+                              "devices.local.interface is " + shown(name) + ", too long for a veth pair",
+                              "write at most 14 characters: the engine's end has an x appended"});
+  }
+  if (config.local.veth && (config.underlay.interface == name || config.underlay.interface == name + "x")) {
+    reading.faults.push_back({interface->line, "devices.local.interface makes a veth pair of the underlay's name",
+                              "give the pair a name of its own, or leave out veth to use one device for both sides"});
+  }
+  if (config.local.veth || config.underlay.interface != name) {
+    return;
+  }
+  for (const YamlKey& key : section->keys) {
+    if (key.text != "interface" && key.text != "veth") {
+      reading.faults.push_back({key.line,
+                                "devices.local." + key.text.substr(0, 60) + " is set for the underlay's own device",
+                                "one device has one set of settings: set it under devices.underlay"});
+    }
+  }
+  config.local.device = config.underlay;
+}
+
+// What several keys say together.
+void check_together(const YamlNode& root, Reading& reading) {
+  GatewayConfig& config = reading.config;
+  check_devices(root, reading);
+  const YamlNode* unreplied = find_path(root, "engine.unreplied");
+  if (unreplied != nullptr && config.unreplied > config.connections) {
+    reading.faults.push_back({unreplied->line, "engine.unreplied is more than engine.connections",
+                              "write at most " + std::to_string(config.connections) + ", or 0 for a quarter"});
+  }
+  const YamlNode* cores = find_path(root, "engine.cores");
+  const YamlNode* workers = find_path(root, "engine.workers");
+  if (cores != nullptr && workers != nullptr && !config.cores.empty() && config.workers != config.cores.size()) {
+    reading.faults.push_back({workers->line,
+                              "engine.workers is " + std::to_string(config.workers) + ", but engine.cores names " +
+                                  std::to_string(config.cores.size()) + " CPUs",
+                              "leave out engine.workers: there is one worker per CPU"});
+  }
+  if (config.admin_socket.empty() && !config.name.empty()) {
+    config.admin_socket = "/run/isthmus/" + config.name + ".sock";
+  }
+}
+
+Reading read_config(std::string_view text, const std::string& file) {
+  Reading reading;
+  reading.config.file = file;
+  const auto documents = split_documents(text);
+  if (documents.empty()) {
+    reading.faults.push_back({1, "the configuration is empty", "begin with config/examples/node.yaml"});
+    return reading;
+  }
+  if (documents.size() > 1) {
+    reading.faults.push_back({documents[1].first_line, "a second document begins", "keep one document per file"});
+  }
+  auto parsed = parse_yaml(documents[0].text, documents[0].first_line);
+  if (auto* fault = std::get_if<YamlFault>(&parsed)) {
+    reading.faults.push_back(std::move(*fault));
+    return reading;
+  }
+  const YamlNode& root = *std::get_if<YamlNode>(&parsed);
+  if (root.kind != YamlNode::Kind::kMap) {
+    reading.faults.push_back({std::max(root.line, 1U),
+                              "the configuration is " + std::string(root.kind_name()) + ", not a mapping",
+                              "begin with config/examples/node.yaml"});
+    return reading;
+  }
+  check_section(root, "", reading.faults);
+  for (const ConfigField& field : config_fields()) {
+    if (const YamlNode* node = find_path(root, field.key)) {
+      field.read(*node, reading.config, reading.faults);
+    } else if (field.required) {
+      reading.faults.push_back({section_line(root, field.key), field.key + " is missing", "write " + field.type});
+    }
+  }
+  check_together(root, reading);
+  std::stable_sort(reading.faults.begin(), reading.faults.end(),
+                   [](const YamlFault& a, const YamlFault& b) { return a.line < b.line; });
+  return reading;
+}
+
+Error to_error(const YamlFault& fault, const std::string& file) {
+  return {fault.what, file + ":" + std::to_string(fault.line), fault.remedy};
+}
+
+}  // namespace
+
+std::vector<Error> check_config(std::string_view text, const std::string& file) {
+  std::vector<Error> errors;
+  for (const YamlFault& fault : read_config(text, file).faults) {
+    errors.push_back(to_error(fault, file));
+  }
+  return errors;
+}
+
+Result<GatewayConfig> parse_config(std::string_view text, const std::string& file) {
+  Reading reading = read_config(text, file);
+  if (reading.faults.empty()) {
+    return std::move(reading.config);
+  }
+  Error error = to_error(reading.faults.front(), file);
+  if (reading.faults.size() > 1) {
+    error.what += "; and " + std::to_string(reading.faults.size() - 1) + " more, see isthmus config check";
+  }
+  return error;
+}
+
+Result<GatewayConfig> load_config(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    return Error{std::string("cannot open the configuration: ") + std::strerror(errno), path,
+                 "name a file that exists and that this user may read"};
+  }
+  std::string text(kLargestFile + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad() || (in.fail() && !in.eof())) {
+    return Error{"cannot read the configuration", path, "name a regular file that this user may read"};
+  }
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (text.size() > kLargestFile) {
+    return Error{"the file is larger than a configuration can be (1 MiB)", path, "name the configuration file"};
+  }
+  return parse_config(text, path);
+}
+
+std::string describe(const GatewayConfig& config) {
+  std::string out = config.file.empty() ? "" : "# " + config.file + "\n";
+  for (const ConfigField& field : config_fields()) {
+    const std::string value = field.show(config);
+    out += field.key + ": " + (value.empty() ? "-" : value) + "\n";
+  }
+  return out;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,237 @@
+#include "config/load/load.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr auto kSmallest = R"(gateway: {name: east-1, cluster: east}
+devices:
+  underlay: {interface: eth0}
+  local: {interface: isthmus0, veth: true}
+hub: {file: {path: /hub}}
+)";
+
+std::string example(const std::string& name) { return std::string(ISTHMUS_CONFIG_DIR) + "/examples/" + name; }
+
+// One line per error: "where: what (remedy)".
+std::string errors_of(const std::string& text) {
+  std::string out;
+  for (const Error& error : check_config(text, "g.yaml")) {
+    EXPECT_FALSE(error.remedy.empty()) << error.text();
+    out += error.text() + "\n";
+  }
+  return out;
+}
+
+TEST(LoadConfig, TheSmallestConfigurationHasTheDefaults) {
+  const auto config = parse_config(kSmallest, "g.yaml");
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  EXPECT_EQ(config->file, "g.yaml");
+  EXPECT_EQ(config->name, "east-1");
+  EXPECT_EQ(config->cluster, "east");
+  EXPECT_EQ(config->local.device.interface, "isthmus0");
+  EXPECT_TRUE(config->local.veth);
+  EXPECT_FALSE(config->local.mtu);
+  EXPECT_EQ(config->hub_file, "/hub");
+  EXPECT_EQ(config->admin_socket, "/run/isthmus/east-1.sock");
+  const GatewayConfig defaults;
+  EXPECT_EQ(config->connections, defaults.connections);
+  EXPECT_EQ(config->health_interval_ms, defaults.health_interval_ms);
+  EXPECT_EQ(config->state_directory, defaults.state_directory);
+  EXPECT_FALSE(config->translation_ipv4);
+  EXPECT_FALSE(config->dns_file);
+}
+
+TEST(LoadConfig, TheExampleOfANodeLoads) {
+  const auto config = load_config(example("node.yaml"));
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  EXPECT_EQ(config->file, example("node.yaml"));
+  EXPECT_TRUE(config->local.veth);
+  EXPECT_EQ(config->unreplied, 65536u);
+  EXPECT_EQ(config->unknown_endpoint_hold_ms, 10'000u);
+  EXPECT_EQ(config->translation_ipv4, IpAddress::parse("10.1.255.1"));
+  EXPECT_EQ(config->translation_ipv6, IpAddress::parse("fd00:1::ff:1"));
+  EXPECT_EQ(config->translation_first, 32768);
+  EXPECT_EQ(config->translation_last, 65535);
+  EXPECT_EQ(config->dns_file, "/run/isthmus/dns/global.hosts");
+}
+
+TEST(LoadConfig, TheExampleOfAVmHasOneDeviceWithOneSetOfSettings) {
+  const auto config = load_config(example("vm.yaml"));
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  EXPECT_EQ(config->cores, (std::vector<int>{2, 3}));
+  EXPECT_EQ(config->idle, "spin");
+  EXPECT_FALSE(config->local.veth);
+  EXPECT_EQ(config->local.device.interface, config->underlay.interface);
+  EXPECT_EQ(config->local.device.ring_entries, 4096u);
+  EXPECT_EQ(config->local.device.xdp, "native");
+}
+
+TEST(LoadConfig, EveryErrorIsNamedWithItsLineAndARemedy) {
+  const std::string errors = errors_of(R"(gateway: {name: East_1}
+engine:
+  worker: 2
+  idle: nap
+  connections: lots
+  midstream: [adopt]
+  identity_grace: 5
+devices:
+  underlay: {interface: eth/0, ring_entries: 3000}
+  local: {interface: isthmus0, veth: yes please}
+translation: {ipv4: "fd00::1", ports: 5-4}
+hub: {file: {path: hub}}
+health: {interval: 1ms}
+)");
+  for (const char* line : {
+           R"(g.yaml:1: gateway.name is "East_1", not a name of 1 to 63 characters of a-z, 0-9 and -)",
+           "g.yaml:1: gateway.cluster is missing",
+           R"(g.yaml:3: unknown key "worker" in engine (did you mean workers?))",
+           R"(g.yaml:4: engine.idle is "nap" (write sleep or spin))",
+           R"(g.yaml:5: engine.connections is "lots", not a whole number)",
+           "g.yaml:6: engine.midstream is a list, not a single value",
+           R"(g.yaml:7: engine.identity_grace is "5", not a duration (write a whole number with its unit)",
+           R"(g.yaml:9: devices.underlay.interface is "eth/0")",
+           "g.yaml:9: devices.underlay.ring_entries is 3000, not a power of two (write 2048 or 4096)",
+           R"(g.yaml:10: devices.local.veth is "yes please", neither true nor false)",
+           "g.yaml:11: translation.ipv4 is fd00::1, not an IPv4 address",
+           R"(g.yaml:11: translation.ports is "5-4", not a range of ports)",
+           R"(g.yaml:12: hub.file.path is "hub", not an absolute path)",
+           R"(g.yaml:13: health.interval is "1ms", out of range (write a duration, 10ms to 1m))",
+       }) {
+    EXPECT_THAT(errors, HasSubstr(line));
+  }
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 14) << errors;
+}
+
+TEST(LoadConfig, TheFirstErrorIsReturnedWithTheNumberOfOthers) {
+  const auto config = parse_config("gateway: {name: east-1, cluster: east}\n", "g.yaml");
+  ASSERT_FALSE(config.ok());
+  EXPECT_EQ(config.error().where, "g.yaml:1");
+  EXPECT_THAT(config.error().what, HasSubstr("devices.underlay.interface is missing; and 2 more"));
+}
+
+TEST(LoadConfig, ADuplicateKeyIsAnErrorInEverySection) {
+  EXPECT_THAT(errors_of(std::string(kSmallest) + "hub: {file: {path: /other}}\n"),
+              HasSubstr("g.yaml:6: key \"hub\" stands twice in the document (keep one of them)"));
+  EXPECT_THAT(errors_of(std::string(kSmallest) + "log:\n  level: info\n  level: warn\n"),
+              HasSubstr("g.yaml:8: key \"level\" stands twice in log"));
+}
+
+TEST(LoadConfig, BrokenYamlIsOneErrorWithItsLine) {
+  EXPECT_THAT(errors_of("gateway: {name: east-1,\n"), HasSubstr("not valid YAML"));
+  EXPECT_THAT(errors_of("gateway:\n\tname: x\n"), HasSubstr("g.yaml:2: "));
+  EXPECT_THAT(errors_of(""), HasSubstr("g.yaml:1: the configuration is empty"));
+  EXPECT_THAT(errors_of("- a\n"), HasSubstr("the configuration is a list, not a mapping"));
+  EXPECT_THAT(errors_of(std::string(kSmallest) + "---\nlog: {level: warn}\n"),
+              HasSubstr("g.yaml:6: a second document begins"));
+  EXPECT_THAT(errors_of("gateway: eth0\n"), HasSubstr("gateway is a value, not a mapping"));
+}
+
+TEST(LoadConfig, AFileThatCannotBeReadIsNamed) {
+  const auto missing = load_config("/nonexistent/g.yaml");
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().where, "/nonexistent/g.yaml");
+  EXPECT_THAT(missing.error().what, HasSubstr("No such file"));
+  EXPECT_FALSE(load_config("/tmp").ok());
+}
+
+struct SemanticRow {
+  const char* description;
+  const char* text;   // after gateway and hub
+  const char* error;  // empty: none
+};
+
+class Semantics : public testing::TestWithParam<SemanticRow> {};
+
+TEST_P(Semantics, IsChecked) {
+  const auto& row = GetParam();
+  const std::string errors =
+      errors_of(std::string("gateway: {name: east-1, cluster: east}\nhub: {file: {path: /hub}}\n") + row.text);
+  if (std::string(row.error).empty()) {
+    EXPECT_EQ(errors, "");
+  } else {
+    EXPECT_THAT(errors, HasSubstr(row.error));
+  }
+}
+
+constexpr SemanticRow kSemantics[] = {
+    {"a veth name of 14 characters leaves room for the engine's end",
+     "devices: {underlay: {interface: eth0}, local: {interface: abcdefghijklmn, veth: true}}\n", ""},
+    {"a veth name of 15 characters does not",
+     "devices: {underlay: {interface: eth0}, local: {interface: abcdefghijklmno, veth: true}}\n",
+     "too long for a veth pair (write at most 14 characters"},
+    {"15 characters without veth", "devices: {underlay: {interface: eth0}, local: {interface: abcdefghijklmno}}\n", ""},
+    {"16 characters", "devices: {underlay: {interface: abcdefghijklmnop}, local: {interface: b}}\n",
+     "g.yaml:3: devices.underlay.interface is"},
+    {"one device for both sides", "devices: {underlay: {interface: eth0}, local: {interface: eth0}}\n", ""},
+    {"one device cannot be a veth pair of ours",
+     "devices: {underlay: {interface: eth0}, local: {interface: eth0, veth: true}}\n",
+     "a veth pair of the underlay's name"},
+    {"nor its engine's end", "devices: {underlay: {interface: eth0x}, local: {interface: eth0, veth: true}}\n",
+     "a veth pair of the underlay's name"},
+    {"one device has one set of settings",
+     "devices: {underlay: {interface: eth0}, local: {interface: eth0, xdp: native}}\n",
+     "devices.local.xdp is set for the underlay's own device"},
+    {"local settings of its own",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0, veth: true, mtu: 1400, xdp: generic, when_gone: "
+     "pass, beat_timeout: 2s, ring_entries: 512}}\n",
+     ""},
+    {"an MTU IPv6 cannot use", "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 1200}}\n",
+     "devices.local.mtu is 1200, out of range"},
+    {"a quota above the capacity",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {connections: 1024, unreplied: 2048}\n",
+     "g.yaml:4: engine.unreplied is more than engine.connections"},
+    {"workers beside cores that differ",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {cores: [1, 2], workers: 3}\n",
+     "engine.workers is 3, but engine.cores names 2 CPUs"},
+    {"a CPU twice", "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {cores: [1, 1]}\n",
+     "engine.cores names CPU 1 twice"},
+    {"a socket path the kernel cannot hold",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nadmin: {socket: "
+     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}"
+     "\n",
+     "not an absolute path of at most 107 bytes"},
+    {"empty sections are as good as none",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nlog:\nhealth: {interval: }\n", ""},
+};
+INSTANTIATE_TEST_SUITE_P(Rows, Semantics, testing::ValuesIn(kSemantics), [](const auto& row) {
+  std::string name = row.param.description;
+  for (char& c : name) {
+    c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  }
+  return name;
+});
+
+TEST(LoadConfig, DurationsHaveAUnit) {
+  for (const auto& [text, milliseconds] :
+       {std::pair("150ms", 150u), {"10s", 10'000u}, {"2m", 120'000u}, {"1h", 3'600'000u}}) {
+    const auto config = parse_config(std::string(kSmallest) + "engine: {identity_grace: " + text + "}\n", "g.yaml");
+    ASSERT_TRUE(config.ok()) << config.error().text();
+    EXPECT_EQ(config->identity_grace_ms, milliseconds);
+  }
+  for (const char* text : {"5", "1.5s", "-1s", "5 s", "s", "5d", "", "99999999999999999999s", "2h"}) {
+    const auto config = parse_config(std::string(kSmallest) + "engine: {identity_grace: \"" + text + "\"}\n", "g.yaml");
+    EXPECT_FALSE(config.ok()) << text;
+  }
+}
+
+TEST(Describe, ReadsBackAsTheSameConfiguration) {
+  const auto config = load_config(example("node.yaml"));
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  const std::string text = describe(*config);
+  EXPECT_THAT(text, HasSubstr("gateway.name: east-1\n"));
+  EXPECT_THAT(text, HasSubstr("engine.frames: 16384\n"));
+  EXPECT_THAT(text, HasSubstr("translation.ports: 32768-65535\n"));
+  EXPECT_THAT(text, HasSubstr("devices.local.mtu: auto\n"));
+}
+
+}  // namespace
+}  // namespace isthmus
