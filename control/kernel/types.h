@@ -37,14 +37,14 @@ struct NextHop {
 struct KernelRoute {
   Prefix prefix;
   std::string interface;
-  std::optional<IpAddress> gateway;  // nothing: on-link
+  std::optional<IpAddress> gateway = {};  // nothing: on-link
   friend bool operator==(const KernelRoute&, const KernelRoute&) = default;
 };
 
 struct NeighbourChange {
   std::string interface;
   IpAddress address;
-  std::optional<MacAddress> mac;  // nothing: unresolved, and being asked for
+  std::optional<MacAddress> mac = {};  // nothing: unresolved, and being asked for
   friend bool operator==(const NeighbourChange&, const NeighbourChange&) = default;
 };
 
@@ -58,8 +58,8 @@ struct KernelEvents {
 
 struct LocalDeviceOptions {
   std::string kernel_end = "isthmus0";
-  std::string engine_end;  // empty: kernel_end + "x"
-  unsigned queues = 1;     // of both ends, both directions: the number of workers
+  std::string engine_end = {};  // empty: kernel_end + "x"
+  unsigned queues = 1;          // of both ends, both directions: the number of workers
   Bytes mtu{1450};
   [[nodiscard]] std::string engine_end_name() const { return engine_end.empty() ? kernel_end + "x" : engine_end; }
 };
@@ -71,8 +71,9 @@ struct LocalDevice {
 };
 
 struct RouteOptions {
-  Bytes mtu{0};                                       // 0: that of the device
-  std::optional<IpAddress> source_ipv4, source_ipv6;  // for what the node itself sends; must be addresses of the node
+  Bytes mtu{0};  // 0: that of the device
+  std::optional<IpAddress> source_ipv4 = {},
+                           source_ipv6 = {};  // for what the node itself sends; must be addresses of the node
 };
 
 // A route of someone else's for the very prefix, which the kernel prefers to ours (or which has taken its place).

@@ -1,0 +1,164 @@
+#include "control/kernel/device_routes.h"
+
+#include <net/if.h>
+
+#include <cerrno>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "control/kernel/route_entry.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::array kFamilies = {Family::kIpv4, Family::kIpv6};
+
+class RouteWriter {
+ public:
+  RouteWriter(NetlinkRequests& requests, const LinkState& device, const RouteOptions& options)
+      : requests_(requests), device_(device), options_(options) {}
+
+  // What a route of ours looks like.
+  [[nodiscard]] RouteEntry wanted(const Prefix& prefix) const {
+    const bool ipv4 = prefix.family() == Family::kIpv4;
+    RouteEntry route;
+    route.prefix = prefix;
+    route.table = RT_TABLE_MAIN;
+    route.protocol = kRouteProtocol;
+    route.type = RTN_UNICAST;
+    route.metric = kRouteMetric;
+    route.interface_index = device_.index;
+    route.gateway = IpAddress::parse(ipv4 ? kGatewayIpv4 : kGatewayIpv6);
+    route.source = ipv4 ? options_.source_ipv4 : options_.source_ipv6;
+    route.mtu = options_.mtu.value() == 0 ? device_.mtu.value() : options_.mtu.value();
+    return route;
+  }
+
+  [[nodiscard]] static bool same(const RouteEntry& a, const RouteEntry& b) {
+    return a.type == b.type && a.metric == b.metric && a.interface_index == b.interface_index &&
+           a.gateway == b.gateway && a.source == b.source && a.mtu == b.mtu;
+  }
+
+  [[nodiscard]] std::optional<NetlinkFailure> put(const RouteEntry& route, bool replace) {
+    NetlinkMessage message(RTM_NEWROUTE,
+                           static_cast<std::uint16_t>(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)));
+    fill(message, route).rtm_flags = RTNH_F_ONLINK;
+    message.put(RTA_DST, route.prefix.address());
+    message.put(RTA_PRIORITY, route.metric);
+    message.put(RTA_OIF, static_cast<std::uint32_t>(route.interface_index));
+    message.put(RTA_GATEWAY, *route.gateway);
+    if (route.source) {
+      message.put(RTA_PREFSRC, *route.source);
+    }
+    message.nest(RTA_METRICS, [&] { message.put(RTAX_MTU, *route.mtu); });
+    return requests_.apply(message);
+  }
+
+  [[nodiscard]] std::optional<NetlinkFailure> remove(const RouteEntry& route) {
+    NetlinkMessage message(RTM_DELROUTE, 0);
+    fill(message, route);
+    message.put(RTA_DST, route.prefix.address());
+    message.put(RTA_PRIORITY, route.metric);
+    if (route.interface_index != 0) {
+      message.put(RTA_OIF, static_cast<std::uint32_t>(route.interface_index));
+    }
+    return requests_.apply(message);
+  }
+
+ private:
+  // The kernel compares protocol and table on removal too, so that nothing but our own can go.
+  static rtmsg& fill(NetlinkMessage& message, const RouteEntry& route) {
+    auto& header = message.header<rtmsg>();
+    header.rtm_family = route.prefix.family() == Family::kIpv4 ? AF_INET : AF_INET6;
+    header.rtm_dst_len = route.prefix.length();
+    header.rtm_tos = route.tos;
+    header.rtm_table = RT_TABLE_MAIN;
+    header.rtm_protocol = route.protocol;
+    header.rtm_type = route.type;
+    header.rtm_scope = message.raw()->nlmsg_type == RTM_DELROUTE ? RT_SCOPE_NOWHERE : RT_SCOPE_UNIVERSE;
+    return header;
+  }
+
+  NetlinkRequests& requests_;
+  const LinkState& device_;
+  const RouteOptions& options_;
+};
+
+std::string interface_name(int index) {
+  std::array<char, IF_NAMESIZE> name{};
+  return index != 0 && if_indextoname(static_cast<unsigned>(index), name.data()) != nullptr ? name.data() : "";
+}
+
+Error route_error(const LinkState& device, const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
+  const char* remedy = "see `ip route show proto 21`";
+  if (failed.code == ENETDOWN) {
+    remedy = "bring the interface up";
+  } else if (failed.code == EINVAL || failed.code == EADDRNOTAVAIL) {
+    remedy = "check that the source address is one of the node's, and that the node has the family enabled";
+  } else if (failed.code == EPERM) {
+    remedy = "run as root or with CAP_NET_ADMIN";
+  }
+  return {std::string(what) + " route " + prefix.to_string() + ": " + failed.text, device.interface, remedy};
+}
+
+}  // namespace
+
+Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
+                                      std::span<const Prefix> prefixes, const RouteOptions& options) {
+  const std::set<Prefix> wanted(prefixes.begin(), prefixes.end());
+  std::map<Prefix, RouteEntry> ours;  // where ours belongs: found under our metric
+  std::vector<RouteEntry> leftovers;  // ours by protocol, but not wanted
+  RouteReport report;
+  for (const Family family : kFamilies) {
+    auto routes = list_routes(requests, family, 0);
+    if (!routes) {
+      return routes.error();
+    }
+    for (RouteEntry& route : *routes) {
+      if (route.protocol != kRouteProtocol) {
+        if (wanted.contains(route.prefix) && route.tos == 0 && route.metric <= kRouteMetric) {
+          report.foreign.push_back(
+              {route.prefix, interface_name(route.interface_index), route_protocol_name(route.protocol), route.metric});
+        }
+      } else if (wanted.contains(route.prefix) && route.metric == kRouteMetric && route.tos == 0) {
+        ours.emplace(route.prefix, std::move(route));
+      } else {
+        leftovers.push_back(std::move(route));
+      }
+    }
+  }
+
+  RouteWriter writer(requests, device, options);
+  std::optional<Error> first_error;
+  const auto note = [&](const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
+    if (!first_error) {
+      first_error = route_error(device, what, prefix, failed);
+    }
+  };
+  for (const Prefix& prefix : wanted) {
+    const RouteEntry route = writer.wanted(prefix);
+    const auto there = ours.find(prefix);
+    if (there != ours.end() && RouteWriter::same(there->second, route)) {
+      ++report.kept;
+    } else if (const auto failed = writer.put(route, there != ours.end()); !failed) {
+      ++(there != ours.end() ? report.changed : report.added);
+    } else if (failed->code != EEXIST) {  // someone else's of the same metric: it is in report.foreign
+      note("cannot set", prefix, *failed);
+    }
+  }
+  for (const RouteEntry& route : leftovers) {
+    if (const auto failed = writer.remove(route); !failed || failed->code == ESRCH) {
+      ++report.removed;
+    } else {
+      note("cannot remove", route.prefix, *failed);
+    }
+  }
+  if (first_error) {
+    return *first_error;
+  }
+  return report;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,269 @@
+#include "control/kernel/local_device.h"
+
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/veth.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "control/kernel/ethtool.h"
+#include "control/kernel/links.h"
+#include "control/kernel/sysctl.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint32_t kTransmitQueueLength = 1000;  // veth has no queue of its own; counts once a qdisc is put on it
+constexpr unsigned kMinMtu = 576, kMaxMtu = 65535;
+constexpr const char* kLooseReversePath = "2";
+constexpr std::uint8_t kNoAddresses = 1;  // IN6_ADDR_GEN_MODE_NONE
+
+struct Pair {
+  LinkDetails kernel_end, engine_end;
+};
+
+Status check_options(const LocalDeviceOptions& options) {
+  for (const std::string& name : {options.kernel_end, options.engine_end_name()}) {
+    if (name.empty() || name.size() >= IFNAMSIZ || name.find_first_of("/ \t\n:") != std::string::npos || name == "." ||
+        name == "..") {
+      return Error{"\"" + name + "\" cannot be an interface's name", "devices.local.interface",
+                   "use at most 14 letters, digits, dashes and dots (the engine's end is called the same with an x)"};
+    }
+  }
+  if (options.queues == 0 || options.mtu.value() < kMinMtu || options.mtu.value() > kMaxMtu) {
+    return Error{"needs one queue or more and an MTU of 576 to 65535", options.kernel_end,
+                 "see devices.local and engine"};
+  }
+  return Ok{};
+}
+
+Error not_ours(const std::string& interface, const std::string& why) {
+  return {why, interface,
+          "remove it (`ip link del " + interface + "`) or name another interface under devices.local.interface"};
+}
+
+// The pair if it stands, nothing if neither name is taken.
+Result<std::optional<Pair>> find_pair(NetlinkRequests& requests, const LocalDeviceOptions& options) {
+  auto kernel_end = ask_link(requests, options.kernel_end);
+  auto engine_end = ask_link(requests, options.engine_end_name());
+  if (!kernel_end) {
+    return kernel_end.error();
+  }
+  if (!engine_end) {
+    return engine_end.error();
+  }
+  if (!*kernel_end && !*engine_end) {
+    return std::optional<Pair>{};
+  }
+  if (!*kernel_end || !*engine_end) {
+    const auto& there = *kernel_end ? options.kernel_end : options.engine_end_name();
+    const auto& missing = *kernel_end ? options.engine_end_name() : options.kernel_end;
+    return not_ours(there, "exists, but its other end " + missing + " does not");
+  }
+  const LinkDetails& a = **kernel_end;
+  const LinkDetails& b = **engine_end;
+  for (const LinkDetails& end : {a, b}) {
+    if (end.state.kind != "veth") {
+      return not_ours(end.state.interface, "is not a veth device but " +
+                                               (end.state.kind.empty() ? std::string("hardware") : end.state.kind));
+    }
+  }
+  if (a.peer_elsewhere || b.peer_elsewhere || a.peer_index != b.state.index || b.peer_index != a.state.index) {
+    return not_ours(a.state.interface, "is not the other end of " + b.state.interface);
+  }
+  return std::optional<Pair>{Pair{a, b}};
+}
+
+Status create_pair(NetlinkRequests& requests, const LocalDeviceOptions& options) {
+  NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  message.header<ifinfomsg>().ifi_family = AF_UNSPEC;
+  const auto put_end = [&message, &options](const std::string& name) {
+    message.put(IFLA_IFNAME, name);
+    message.put(IFLA_MTU, options.mtu.value());
+    message.put(IFLA_NUM_RX_QUEUES, options.queues);
+    message.put(IFLA_NUM_TX_QUEUES, options.queues);
+    message.put(IFLA_TXQLEN, kTransmitQueueLength);
+  };
+  put_end(options.kernel_end);
+  message.nest(IFLA_LINKINFO, [&] {
+    message.put(IFLA_INFO_KIND, "veth");
+    message.nest(IFLA_INFO_DATA, [&] {
+      message.nest(VETH_INFO_PEER, [&] {
+        message.header<ifinfomsg>().ifi_family = AF_UNSPEC;
+        put_end(options.engine_end_name());
+      });
+    });
+  });
+  if (const auto failed = requests.apply(message)) {
+    return Error{
+        "cannot make the veth pair: " + failed->text, options.kernel_end,
+        "run as root or with CAP_NET_ADMIN, on a kernel with veth; or give the gateway an interface of its own"};
+  }
+  return Ok{};
+}
+
+// Flags and MTU of one end; `up` only once everything else of it is set.
+Status set_link(NetlinkRequests& requests, const LinkDetails& end, Bytes mtu, bool up) {
+  NetlinkMessage message(RTM_NEWLINK, 0);
+  auto& header = message.header<ifinfomsg>();
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = end.state.index;
+  header.ifi_flags = IFF_NOARP | (up ? IFF_UP : 0);
+  header.ifi_change = IFF_NOARP | IFF_MULTICAST | (up ? IFF_UP : 0);
+  if (end.state.mtu != mtu) {
+    message.put(IFLA_MTU, mtu.value());
+  }
+  if (const auto failed = requests.apply(message)) {
+    return Error{"cannot set its MTU to " + std::to_string(mtu.value()) + " and bring it up: " + failed->text,
+                 end.state.interface, "an XDP program on it limits its MTU; remove the pair so that it is made anew"};
+  }
+  return Ok{};
+}
+
+// Before the first "up": no addresses, no autoconfiguration, nothing to say on the wire.
+Status quieten(const std::string& interface, bool engine_end) {
+  const std::string v4 = "ipv4/conf/" + interface + "/";
+  const std::string v6 = "ipv6/conf/" + interface + "/";
+  std::vector<std::pair<std::string, std::string>> settings = {
+      {v4 + "rp_filter", kLooseReversePath},
+      {v6 + "addr_gen_mode", std::to_string(kNoAddresses)},
+      {v6 + "accept_ra", "0"},
+      {v6 + "autoconf", "0"},
+  };
+  if (engine_end) {
+    settings.emplace_back(v6 + "disable_ipv6", "1");  // what reaches this end belongs to the engine alone
+  }
+  for (const auto& [name, value] : settings) {
+    if (auto done = write_sysctl(name, value); !done) {
+      return done;
+    }
+  }
+  return Ok{};
+}
+
+// XDP on the engine end demands that it never has fewer receive queues than the other end has transmit queues: it goes
+// first when the number rises, last when it falls.
+Status set_queues(const LocalDeviceOptions& options) {
+  const std::string engine_end = options.engine_end_name();
+  const auto now = queue_counts(engine_end);
+  if (!now) {
+    return now.error();
+  }
+  std::array order = {engine_end, options.kernel_end};
+  if (now->rx > options.queues) {
+    std::swap(order[0], order[1]);
+  }
+  for (const std::string& end : order) {
+    const auto counts = queue_counts(end);
+    if (!counts) {
+      return counts.error();
+    }
+    if (counts->max_rx < options.queues || counts->max_tx < options.queues) {
+      return Error{"was made with " + std::to_string(std::min(counts->max_rx, counts->max_tx)) + " queues, " +
+                       std::to_string(options.queues) + " workers need as many",
+                   end, "remove the pair so that it is made anew (`ip link del " + options.kernel_end + "`)"};
+    }
+    if (auto done = set_queue_counts(end, options.queues, options.queues); !done) {
+      return done;
+    }
+  }
+  return Ok{};
+}
+
+Status shape(NetlinkRequests& requests, const LocalDeviceOptions& options, const Pair& pair) {
+  for (const LinkDetails* end : {&pair.kernel_end, &pair.engine_end}) {
+    if (auto done = quieten(end->state.interface, end == &pair.engine_end); !done) {
+      return done;
+    }
+    if (auto done = set_link(requests, *end, options.mtu, false); !done) {
+      return done;
+    }
+  }
+  if (auto done = set_queues(options); !done) {
+    return done;
+  }
+  if (auto done = turn_offloads_off(options.kernel_end); !done) {
+    return done;
+  }
+  for (const LinkDetails* end : {&pair.kernel_end, &pair.engine_end}) {
+    if (auto done = set_link(requests, *end, options.mtu, true); !done) {
+      return done;
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDeviceOptions& options) {
+  if (auto valid = check_options(options); !valid) {
+    return valid.error();
+  }
+  auto pair = find_pair(requests, options);
+  if (!pair) {
+    return pair.error();
+  }
+  LocalDevice device;
+  device.adopted = pair->has_value();
+  if (!device.adopted) {
+    if (auto made = create_pair(requests, options); !made) {
+      return made.error();
+    }
+    pair = find_pair(requests, options);
+    if (!pair) {
+      return pair.error();
+    }
+  }
+  if (!*pair) {
+    return Error{"vanished while it was being made", options.kernel_end, "look for another program that removes it"};
+  }
+  if (auto done = shape(requests, options, **pair); !done) {
+    return done.error();
+  }
+  pair = find_pair(requests, options);
+  if (!pair) {
+    return pair.error();
+  }
+  if (!*pair || !(*pair)->kernel_end.state.up || !(*pair)->kernel_end.no_arp || !(*pair)->engine_end.no_arp) {
+    return Error{"did not keep what was set", options.kernel_end, "look for another program that manages it"};
+  }
+  device.kernel_end = (*pair)->kernel_end.state;
+  device.engine_end = (*pair)->engine_end.state;
+  device.queues = options.queues;
+  return device;
+}
+
+Status remove_local_device(NetlinkRequests& requests, const LocalDeviceOptions& options) {
+  const auto pair = find_pair(requests, options);
+  if (!pair) {
+    return pair.error();
+  }
+  if (!*pair) {
+    return Ok{};
+  }
+  NetlinkMessage message(RTM_DELLINK, 0);
+  auto& header = message.header<ifinfomsg>();
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = (*pair)->kernel_end.state.index;
+  if (const auto failed = requests.apply(message); failed && failed->code != ENODEV) {
+    return Error{"cannot remove it: " + failed->text, options.kernel_end, "run as root or with CAP_NET_ADMIN"};
+  }
+  return Ok{};
+}
+
+std::vector<Error> forwarding_problems(const std::string& local_device) {
+  std::vector<Error> problems;
+  for (const std::string& name : {std::string("ipv4/ip_forward"), "ipv4/conf/" + local_device + "/forwarding",
+                                  std::string("ipv6/conf/all/forwarding")}) {
+    if (read_sysctl(name) == "0") {
+      std::string key = "net/" + name;
+      problems.push_back(
+          {"the node does not forward packets between its pods and the gateway", key, "sysctl -w " + key + "=1"});
+    }
+  }
+  return problems;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,128 @@
+#include "control/kernel/route_entry.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace isthmus {
+namespace {
+
+bool is_dead(unsigned flags) { return (flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) != 0; }
+
+// RTA_VIA: a gateway of the other family (struct rtvia: family, then the address).
+std::optional<IpAddress> parse_via(const nlattr* attribute) {
+  if (attribute == nullptr || mnl_attr_get_payload_len(attribute) < sizeof(rtvia)) {
+    return std::nullopt;
+  }
+  const auto* via = static_cast<const rtvia*>(mnl_attr_get_payload(attribute));
+  const std::size_t length = mnl_attr_get_payload_len(attribute) - sizeof(rtvia);
+  if (via->rtvia_family == AF_INET6 && length == 16) {
+    return IpAddress::ipv6(via->rtvia_addr);
+  }
+  if (via->rtvia_family == AF_INET && length == 4) {
+    std::uint32_t wire = 0;
+    std::memcpy(&wire, via->rtvia_addr, 4);
+    return IpAddress::ipv4(Be32::raw(wire));
+  }
+  return std::nullopt;
+}
+
+// RTA_MULTIPATH: rtnexthop structures, each followed by its attributes.
+void take_first_live_hop(RouteEntry& route, const nlattr* multipath) {
+  const auto* bytes = static_cast<const char*>(mnl_attr_get_payload(multipath));
+  std::size_t left = mnl_attr_get_payload_len(multipath);
+  while (left >= sizeof(rtnexthop)) {
+    const auto* hop = reinterpret_cast<const rtnexthop*>(bytes);
+    if (hop->rtnh_len < sizeof(rtnexthop) || hop->rtnh_len > left) {
+      return;
+    }
+    if (!is_dead(hop->rtnh_flags)) {
+      route.interface_index = hop->rtnh_ifindex;
+      route.gateway = gateway_of(
+          NetlinkAttributes(static_cast<const void*>(bytes + sizeof(rtnexthop)), hop->rtnh_len - sizeof(rtnexthop)));
+      return;
+    }
+    const std::size_t step = std::min<std::size_t>(left, RTNH_ALIGN(hop->rtnh_len));
+    bytes += step;
+    left -= step;
+  }
+}
+
+}  // namespace
+
+std::optional<IpAddress> gateway_of(const NetlinkAttributes& attributes) {
+  const auto gateway = attributes.address(RTA_GATEWAY);
+  return gateway ? gateway : parse_via(attributes.get(RTA_VIA));
+}
+
+std::optional<RouteEntry> parse_route(const nlmsghdr* message) {
+  const auto* header = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
+  if ((header->rtm_family != AF_INET && header->rtm_family != AF_INET6) || (header->rtm_flags & RTM_F_CLONED) != 0) {
+    return std::nullopt;
+  }
+  const NetlinkAttributes attributes(message, sizeof(*header));
+  const IpAddress any = header->rtm_family == AF_INET ? IpAddress::ipv4(Be32{}) : IpAddress{};
+  RouteEntry route;
+  route.prefix = Prefix(attributes.address(RTA_DST).value_or(any), header->rtm_dst_len);
+  route.table = attributes.number(RTA_TABLE).value_or(header->rtm_table);
+  route.protocol = header->rtm_protocol;
+  route.type = header->rtm_type;
+  route.tos = header->rtm_tos;
+  route.metric = attributes.number(RTA_PRIORITY).value_or(0);
+  route.source = attributes.address(RTA_PREFSRC);
+  if (const nlattr* metrics = attributes.get(RTA_METRICS); metrics != nullptr) {
+    route.mtu = NetlinkAttributes(metrics).number(RTAX_MTU);
+  }
+  if (const nlattr* multipath = attributes.get(RTA_MULTIPATH); multipath != nullptr) {
+    take_first_live_hop(route, multipath);
+  } else if (!is_dead(header->rtm_flags)) {
+    route.interface_index = static_cast<int>(attributes.number(RTA_OIF).value_or(0));
+    route.gateway = gateway_of(attributes);
+  }
+  return route;
+}
+
+Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family, std::uint8_t protocol) {
+  NetlinkMessage message(RTM_GETROUTE, 0);
+  auto& header = message.header<rtmsg>();
+  header.rtm_family = family == Family::kIpv4 ? AF_INET : AF_INET6;
+  header.rtm_table = RT_TABLE_MAIN;
+  header.rtm_protocol = protocol;
+  std::vector<RouteEntry> routes;
+  const auto failed = requests.dump(
+      message, [&routes] { routes.clear(); },
+      [&routes, protocol](const nlmsghdr* reply) {
+        auto route = parse_route(reply);
+        // Older kernels do not filter for us.
+        if (route && route->table == RT_TABLE_MAIN && (protocol == 0 || route->protocol == protocol)) {
+          routes.push_back(*route);
+        }
+      });
+  // A node without IPv6, or a table that nobody has put a route into yet.
+  if (failed && failed->code != EAFNOSUPPORT && failed->code != EOPNOTSUPP && failed->code != ENOENT) {
+    return Error{"cannot list the kernel's routes: " + failed->text, "netlink", "run as root or with CAP_NET_ADMIN"};
+  }
+  return routes;
+}
+
+std::string route_protocol_name(std::uint8_t protocol) {
+  struct Name {
+    std::uint8_t protocol;
+    const char* name;
+  };
+  static constexpr std::array kNames = {
+      Name{RTPROT_KERNEL, "kernel"}, Name{RTPROT_BOOT, "boot"},       Name{RTPROT_STATIC, "static"},
+      Name{RTPROT_RA, "ra"},         Name{RTPROT_ZEBRA, "zebra"},     Name{RTPROT_BIRD, "bird"},
+      Name{RTPROT_DHCP, "dhcp"},     Name{RTPROT_BGP, "bgp"},         Name{RTPROT_OSPF, "ospf"},
+      Name{RTPROT_ISIS, "isis"},     Name{kRouteProtocol, "isthmus"},
+  };
+  for (const Name& known : kNames) {
+    if (known.protocol == protocol) {
+      return known.name;
+    }
+  }
+  return "protocol " + std::to_string(protocol);
+}
+
+}  // namespace isthmus

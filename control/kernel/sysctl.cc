@@ -1,0 +1,51 @@
+#include "control/kernel/sysctl.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace isthmus {
+namespace {
+std::string path_of(const std::string& name) { return "/proc/sys/net/" + name; }
+}  // namespace
+
+std::optional<std::string> read_sysctl(const std::string& name) {
+  const int fd = open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return std::nullopt;
+  }
+  std::array<char, 256> buffer{};
+  const ssize_t length = read(fd, buffer.data(), buffer.size());
+  close(fd);
+  if (length < 0) {
+    return std::nullopt;
+  }
+  std::string text(buffer.data(), static_cast<std::size_t>(length));
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
+    text.pop_back();
+  }
+  return text;
+}
+
+Status write_sysctl(const std::string& name, const std::string& value) {
+  const auto now = read_sysctl(name);
+  if (!now || *now == value) {
+    return Ok{};
+  }
+  const int fd = open(path_of(name).c_str(), O_WRONLY | O_CLOEXEC);
+  const ssize_t written = fd < 0 ? -1 : write(fd, value.data(), value.size());
+  const int code = errno;
+  if (fd >= 0) {
+    close(fd);
+  }
+  if (written != static_cast<ssize_t>(value.size())) {
+    return Error{"cannot set it to " + value + " (it is " + *now + "): " + std::strerror(code), path_of(name),
+                 "in a container, run privileged or mount /proc/sys writable; or set it beforehand"};
+  }
+  return Ok{};
+}
+
+}  // namespace isthmus

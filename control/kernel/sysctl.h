@@ -1,0 +1,16 @@
+// Settings under /proc/sys/net, of the calling thread's network namespace. Thread: control.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+// `name` is a path below /proc/sys/net, like "ipv4/ip_forward". Nothing: this kernel has no such setting.
+[[nodiscard]] std::optional<std::string> read_sysctl(const std::string& name);
+// Writes only what differs. A setting that this kernel does not have is fine (a node without IPv6).
+[[nodiscard]] Status write_sysctl(const std::string& name, const std::string& value);
+
+}  // namespace isthmus
