@@ -26,12 +26,14 @@ struct SteerRules {
   std::vector<IpAddress> peers;       // remote peers: only their tunnel packets are taken
   std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
   std::vector<Prefix> local_sources;  // plain packets are taken only from these
+  friend bool operator==(const SteerRules&, const SteerRules&) = default;
 };
 
 struct QueueCounters {
   std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
   std::uint64_t tx_full = 0;      // frames refused because the ring or the in-flight cap was full
   std::uint64_t rx_no_frame = 0;  // receive ring starved: no free chunk
+  std::uint64_t rx_overrun = 0;   // receive ring full: the worker was too slow
   std::uint64_t oversize = 0;     // longer than a chunk can hold
 };
 

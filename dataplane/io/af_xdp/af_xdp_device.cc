@@ -1,0 +1,174 @@
+// The AF_XDP device: one interface, its steer program, and the sockets on its receive queues.
+#include <algorithm>
+#include <bit>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/api/devices.h"
+#include "dataplane/io/af_xdp/af_xdp_queue.h"
+#include "dataplane/io/af_xdp/netdev.h"
+#include "dataplane/io/af_xdp/shared_umem.h"
+#include "xdp/loader/steer_program.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint32_t kEthernetHeader = 14;
+// What a 4096-byte chunk holds behind the headroom, and what native XDP can take in one buffer.
+constexpr std::uint32_t kLongestPacket = 4096 - kFrameHeadroom - kEthernetHeader;
+constexpr unsigned kLargestSingleBufferMtu = 3506;
+constexpr std::uint32_t kFewestFrames = 64;
+
+class AfXdpDevice final : public Device {
+ public:
+  AfXdpDevice(AfXdpOptions options, Interface interface, const NetdevFacts& facts, std::shared_ptr<SteerProgram> steer)
+      : options_(std::move(options)), interface_(std::move(interface)), facts_(facts), steer_(std::move(steer)) {}
+
+  [[nodiscard]] const std::string& name() const noexcept override { return interface_.name; }
+  [[nodiscard]] MacAddress mac() const noexcept override { return facts_.mac; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(facts_.mtu, kLongestPacket)}; }
+  [[nodiscard]] unsigned queues() const noexcept override { return facts_.rx_queues; }
+  [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
+                                                                FramePool& pool) override;
+  [[nodiscard]] Status steer(const SteerRules& rules) override { return steer_->apply(rules); }
+  [[nodiscard]] std::string describe() const override;
+
+ private:
+  [[nodiscard]] Status check(unsigned workers, const FramePool& pool) const;
+  [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
+
+  AfXdpOptions options_;
+  Interface interface_;
+  NetdevFacts facts_;
+  std::shared_ptr<SteerProgram> steer_;
+  std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
+};
+
+Status AfXdpDevice::check(unsigned workers, const FramePool& pool) const {
+  const unsigned usable = std::min(facts_.rx_queues, facts_.tx_queues);
+  if (workers == 0 || usable < workers) {
+    return Error{std::to_string(usable) + " queues for " + std::to_string(workers) +
+                     " workers, and every worker needs one of its own",
+                 interface_.name,
+                 "add queues with `ethtool -L " + interface_.name +
+                     " combined N` (a veth: `rx N tx N`), or lower "
+                     "`workers`"};
+  }
+  if (mtu().value() + kEthernetHeader > pool.max_frame()) {
+    return Error{"an MTU of " + std::to_string(mtu().value()) + " does not fit frames of " +
+                     std::to_string(pool.chunk_bytes()) + " bytes",
+                 interface_.name, "use frames of 4096 bytes"};
+  }
+  return Ok{};
+}
+
+XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const {
+  XskSettings settings;
+  settings.interface = interface_.name;
+  settings.interface_index = interface_.index;
+  settings.queue = queue;
+  settings.ring_entries = options_.ring_entries;
+  // Two devices waiting for packets leave half of the frames for those under way and being sent.
+  settings.fill_target =
+      std::min({options_.ring_entries, options_.in_flight / 2, pool.chunks() / (4 * queues_of_worker)});
+  settings.transmit_cap = std::min(options_.ring_entries, options_.in_flight - settings.fill_target);
+  settings.busy_poll_us = options_.busy_poll_us;
+  settings.busy_poll_budget = options_.busy_poll_budget;
+  return settings;
+}
+
+Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, unsigned workers, FramePool& pool) {
+  if (Status fits = check(workers, pool); !fits) {
+    return fits.error();
+  }
+  auto umem = SharedUmem::of(pool);
+  auto queue = std::make_unique<AfXdpQueue>(steer_, umem, pool);
+  const unsigned own = (facts_.rx_queues - worker.value() + workers - 1) / workers;
+  // The kernel gives zero-copy only to a program in the driver.
+  const ZeroCopy wish = steer_->native() ? options_.zero_copy : ZeroCopy::kOff;
+  for (unsigned q = worker.value(); q < facts_.rx_queues; q += workers) {
+    XskSettings settings = socket_settings(q, own, pool);
+    if (settings.fill_target < kFewestFrames) {
+      return Error{"too few frames: " + std::to_string(pool.chunks()) + " for " + std::to_string(own) + " queues",
+                   interface_.name, "raise the number of frames, or lower the number of queues"};
+    }
+    settings.transmits = q == worker.value();
+    if (Status added = queue->add_socket(settings, wish); !added) {
+      return added.error();
+    }
+  }
+  umems_.push_back(umem);
+  return std::unique_ptr<DeviceQueue>(std::move(queue));
+}
+
+std::string AfXdpDevice::describe() const {
+  std::string text = "af_xdp " + std::string(steer_->native() ? "native" : "generic");
+  for (const auto& known : umems_) {
+    if (const auto umem = known.lock()) {
+      text += umem->zero_copy() ? " zero-copy" : " copy";
+      text += umem->fell_back() ? " (another device cannot zero-copy)" : "";
+      break;
+    }
+  }
+  text += ", " + std::to_string(facts_.rx_queues) + (facts_.rx_queues == 1 ? " queue" : " queues");
+  if (!steer_->native_refusal().empty()) {
+    text += " (" + steer_->native_refusal() + ")";
+  }
+  if (facts_.mtu > kLongestPacket) {
+    text += ", packets up to " + std::to_string(kLongestPacket) + " bytes of MTU " + std::to_string(facts_.mtu);
+  }
+  return text;
+}
+
+[[nodiscard]] Status check_options(const AfXdpOptions& options) {
+  if (!std::has_single_bit(options.ring_entries) || options.ring_entries < kFewestFrames ||
+      options.ring_entries > 32768) {
+    return Error{"ring_entries: " + std::to_string(options.ring_entries), options.interface,
+                 "use a power of two from 64 to 32768"};
+  }
+  if (options.in_flight < 2 * kFewestFrames) {
+    return Error{"in_flight: " + std::to_string(options.in_flight), options.interface,
+                 "use " + std::to_string(2 * kFewestFrames) + " or more"};
+  }
+  if (options.zero_copy == ZeroCopy::kRequire && options.mode == XdpMode::kGeneric) {
+    return Error{"zero_copy: require cannot be had with xdp: generic", options.interface, "set xdp: native"};
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options) {
+  if (Status valid = check_options(options); !valid) {
+    return valid.error();
+  }
+  auto interface = find_interface(options.interface);
+  if (!interface) {
+    return interface.error();
+  }
+  auto facts = netdev_facts(options.interface);
+  if (!facts) {
+    return facts.error();
+  }
+  if (!facts->up) {
+    return Error{"it is down", options.interface, "bring it up: `ip link set dev " + options.interface + " up`"};
+  }
+  SteerProgram::Settings settings;
+  settings.queues = facts->rx_queues;
+  settings.beat_timeout_ms = options.beat_timeout_ms;
+  settings.gone_passes = !options.fleet_traffic_when_gone_drops;
+  settings.fragments = facts->mtu > kLargestSingleBufferMtu;
+  auto steer = SteerProgram::load(settings);
+  if (!steer) {
+    return steer.error();
+  }
+  if (Status attached = (*steer)->attach(*interface, options.mode); !attached) {
+    return attached.error();
+  }
+  return std::unique_ptr<Device>(std::make_unique<AfXdpDevice>(options, *std::move(interface), *facts,
+                                                               std::shared_ptr<SteerProgram>(*std::move(steer))));
+}
+
+}  // namespace isthmus

@@ -1,0 +1,87 @@
+#include "dataplane/io/af_xdp/af_xdp_queue.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace isthmus {
+
+AfXdpQueue::AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool)
+    : steer_(std::move(steer)), umem_(std::move(umem)), pool_(pool) {}
+
+AfXdpQueue::~AfXdpQueue() {
+  for (isthmus_beat* beat : beats_) {
+    std::atomic_ref(beat->nanoseconds).store(0, std::memory_order_relaxed);
+  }
+  for (const auto& socket : sockets_) {
+    umem_->remove(*socket);
+  }
+}
+
+Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy wish) {
+  auto socket = std::make_unique<XskSocket>(settings, pool_, counters_);
+  const std::size_t place = sockets_.size();
+  Status added = umem_->add(*socket, wish, [this, place](XskSocket& bound) {
+    wait_fds_.resize(std::max(wait_fds_.size(), place + 1));
+    wait_fds_[place] = bound.fd();
+    return steer_->set_socket(bound.settings().queue, bound.fd());
+  });
+  if (added) {
+    sockets_.push_back(std::move(socket));
+    beats_.push_back(&steer_->beats()[settings.queue]);
+  }
+  return added;
+}
+
+void AfXdpQueue::beat() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const auto nanoseconds = static_cast<__u64>(now.tv_sec) * 1'000'000'000 + static_cast<__u64>(now.tv_nsec);
+  for (isthmus_beat* beat : beats_) {
+    std::atomic_ref(beat->nanoseconds).store(nanoseconds, std::memory_order_relaxed);
+  }
+}
+
+unsigned AfXdpQueue::receive(std::span<Frame> out) noexcept {
+  beat();
+  unsigned n = 0;
+  for (std::size_t i = 0; i < sockets_.size() && n < out.size(); ++i) {
+    n += sockets_[(first_ + i) % sockets_.size()]->receive(out.subspan(n));
+  }
+  first_ = first_ + 1 < sockets_.size() ? first_ + 1 : 0;
+  if (n == 0) {
+    for (const auto& socket : sockets_) {
+      socket->poll_driver();
+    }
+  }
+  return n;
+}
+
+unsigned AfXdpQueue::transmit(std::span<const Frame> frames) noexcept { return sockets_.front()->transmit(frames); }
+
+void AfXdpQueue::flush() noexcept { sockets_.front()->flush(); }
+
+bool AfXdpQueue::arm() noexcept {
+  flush();
+  for (const auto& socket : sockets_) {
+    if (socket->busy()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+QueueCounters AfXdpQueue::counters() const noexcept {
+  QueueCounters counters = counters_.read();
+  for (const auto& socket : sockets_) {
+    const XskSocket::KernelCounters kernel = socket->kernel_counters();
+    counters.rx_no_frame += kernel.no_frame;
+    counters.rx_overrun += kernel.ring_full;
+    counters.oversize += kernel.too_long;
+  }
+  return counters;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,20 @@
+// What the kernel says about a network interface. Control thread, in the interface's network namespace.
+#pragma once
+
+#include <string>
+
+#include "dataplane/base/result.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+struct NetdevFacts {
+  MacAddress mac;
+  unsigned mtu = 0;
+  unsigned rx_queues = 1;  // in use, not merely allocated
+  unsigned tx_queues = 1;
+  bool up = false;
+};
+[[nodiscard]] Result<NetdevFacts> netdev_facts(const std::string& interface);
+
+}  // namespace isthmus

@@ -1,0 +1,365 @@
+#include "dataplane/io/af_xdp/xsk_socket.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+namespace isthmus {
+namespace {
+
+// The kernel lets go of a closed socket's queue a little later.
+constexpr int kBindAttempts = 50;
+constexpr useconds_t kBindPause = 20'000;
+// Refilling in batches keeps the shared indexes quiet.
+constexpr std::uint32_t kRefillBatch = 32;
+// A copy-mode send takes up to 32 frames per call.
+constexpr unsigned kKicksPerFlush = 64;
+// Copy-mode sends are charged to the socket; the tx ring is the limit we mean.
+constexpr int kSendBuffer = 32 << 20;
+
+[[nodiscard]] std::string remedy_of(int error) {
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return "run as root, or with CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK";
+    case ENOBUFS:
+    case ENOMEM:
+      return "give the process CAP_IPC_LOCK, raise its memlock limit, or lower the number of frames";
+    case ENETDOWN:
+      return "bring the interface up: `ip link set dev NAME up`";
+    case EBUSY:
+      return "another program has an AF_XDP socket on this queue; stop it";
+    case EOPNOTSUPP:
+      return "the driver cannot do this; set zero_copy: off, or xdp: generic";
+    case EINVAL:
+      return "the number of queues may have changed; see `ethtool -l`";
+    case EAFNOSUPPORT:
+      return "this kernel is built without CONFIG_XDP_SOCKETS";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+XskSocket::XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterCells& counters)
+    : settings_(settings),
+      pool_(pool),
+      counters_(counters),
+      chunk_shift_(static_cast<unsigned>(std::countr_zero(pool.chunk_bytes()))),
+      held_(pool.chunks(), 0) {}
+
+XskSocket::~XskSocket() { close(); }
+
+Error XskSocket::failure(const char* what, int error) const {
+  return Error{std::string(what) + ": " + std::strerror(error),
+               settings_.interface + " queue " + std::to_string(settings_.queue), remedy_of(error)};
+}
+
+Status XskSocket::open(const Umem& umem, int& error_number) {
+  error_number = 0;
+  fd_ = UniqueFd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!fd_.valid()) {
+    error_number = errno;
+    return failure("cannot make an AF_XDP socket", error_number);
+  }
+  Status status = setup(umem);
+  if (status) {
+    status = bind(umem, error_number);
+  }
+  if (!status) {
+    close();
+    return status;
+  }
+  zero_copy_ = false;
+  xdp_options options{};
+  socklen_t size = sizeof options;
+  if (getsockopt(fd_.get(), SOL_XDP, XDP_OPTIONS, &options, &size) == 0) {
+    zero_copy_ = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+  }
+  refill();
+  return Ok{};
+}
+
+Status XskSocket::setup(const Umem& umem) {
+  if (umem.shared_with < 0) {
+    xdp_umem_reg area{};
+    area.addr = reinterpret_cast<std::uintptr_t>(pool_.base());
+    area.len = pool_.bytes();
+    area.chunk_size = pool_.chunk_bytes();
+    if (setsockopt(fd_.get(), SOL_XDP, XDP_UMEM_REG, &area, sizeof area) != 0) {
+      return failure("cannot register the frames' memory", errno);
+    }
+  }
+  const std::uint32_t entries = settings_.ring_entries;
+  for (const int ring : {XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING}) {
+    if (Status made = set_ring(ring, entries); !made) {
+      return made;
+    }
+  }
+  if (settings_.transmits) {
+    if (Status made = set_ring(XDP_TX_RING, entries); !made) {
+      return made;
+    }
+    static_cast<void>(setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer));
+  }
+  if (Status mapped = map_rings(); !mapped) {
+    return mapped;
+  }
+  return settings_.busy_poll_us > 0 ? set_busy_poll() : Status(Ok{});
+}
+
+Status XskSocket::set_ring(int option, std::uint32_t entries) {
+  if (setsockopt(fd_.get(), SOL_XDP, option, &entries, sizeof entries) != 0) {
+    return failure("cannot make a ring", errno);
+  }
+  return Ok{};
+}
+
+Status XskSocket::map_rings() {
+  xdp_mmap_offsets offsets{};
+  socklen_t size = sizeof offsets;
+  if (getsockopt(fd_.get(), SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &size) != 0 || size != sizeof offsets) {
+    return failure("cannot learn the layout of the rings (needs Linux 5.4 or later)", errno);
+  }
+  const auto fill = map_ring(offsets.fr, sizeof(std::uint64_t), XDP_UMEM_PGOFF_FILL_RING);
+  const auto completion = map_ring(offsets.cr, sizeof(std::uint64_t), XDP_UMEM_PGOFF_COMPLETION_RING);
+  const auto rx = map_ring(offsets.rx, sizeof(xdp_desc), XDP_PGOFF_RX_RING);
+  for (const auto* ring : {&fill, &completion, &rx}) {
+    if (!*ring) {
+      return ring->error();
+    }
+  }
+  fill_ = XskProducer<std::uint64_t>(*fill);
+  completion_ = XskConsumer<std::uint64_t>(*completion);
+  rx_ = XskConsumer<xdp_desc>(*rx);
+  if (settings_.transmits) {
+    const auto tx = map_ring(offsets.tx, sizeof(xdp_desc), XDP_PGOFF_TX_RING);
+    if (!tx) {
+      return tx.error();
+    }
+    tx_ = XskProducer<xdp_desc>(*tx);
+  }
+  return Ok{};
+}
+
+Result<XskRingMemory> XskSocket::map_ring(const xdp_ring_offset& offset, std::size_t entry_bytes, std::uint64_t page) {
+  const std::size_t length = offset.desc + settings_.ring_entries * entry_bytes;
+  void* address =
+      mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_.get(), static_cast<off_t>(page));
+  if (address == MAP_FAILED) {
+    return failure("cannot map a ring", errno);
+  }
+  mappings_.push_back({address, length});
+  return XskRingMemory{static_cast<std::byte*>(address), offset, settings_.ring_entries};
+}
+
+Status XskSocket::set_busy_poll() noexcept {
+  struct Option {
+    int name;
+    int value;
+  };
+  const Option options[] = {{SO_PREFER_BUSY_POLL, 1},
+                            {SO_BUSY_POLL, static_cast<int>(settings_.busy_poll_us)},
+                            {SO_BUSY_POLL_BUDGET, static_cast<int>(settings_.busy_poll_budget)}};
+  for (const Option& option : options) {
+    if (setsockopt(fd_.get(), SOL_SOCKET, option.name, &option.value, sizeof option.value) != 0) {
+      return failure("cannot set busy polling (needs Linux 5.11 or later; set busy_poll_us: 0)", errno);
+    }
+  }
+  return Ok{};
+}
+
+Status XskSocket::bind(const Umem& umem, int& error_number) {
+  sockaddr_xdp address{};
+  address.sxdp_family = AF_XDP;
+  address.sxdp_ifindex = static_cast<std::uint32_t>(settings_.interface_index);
+  address.sxdp_queue_id = settings_.queue;
+  if (umem.shared_with >= 0) {
+    address.sxdp_flags = XDP_SHARED_UMEM;  // mode and wake-up rule are those of the first socket
+    address.sxdp_shared_umem_fd = static_cast<std::uint32_t>(umem.shared_with);
+  } else {
+    address.sxdp_flags = static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (umem.zero_copy ? XDP_ZEROCOPY : XDP_COPY));
+  }
+  for (int attempt = 0; attempt < kBindAttempts; ++attempt) {
+    if (::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      error_number = 0;
+      return Ok{};
+    }
+    error_number = errno;
+    if (error_number != EBUSY) {
+      break;
+    }
+    usleep(kBindPause);
+  }
+  return failure(umem.zero_copy ? "cannot bind in zero-copy mode" : "cannot bind", error_number);
+}
+
+void XskSocket::close() noexcept {
+  for (const Mapping& mapping : mappings_) {
+    munmap(mapping.address, mapping.length);
+  }
+  mappings_.clear();
+  fill_ = {};
+  completion_ = {};
+  rx_ = {};
+  tx_ = {};
+  fd_.reset();
+  for (std::uint32_t chunk = 0; chunk < held_.size(); ++chunk) {
+    if (held_[chunk] != 0) {
+      held_[chunk] = 0;
+      pool_.release(chunk);
+    }
+  }
+  filled_ = 0;
+  outstanding_ = 0;
+}
+
+bool XskSocket::let_go(std::uint64_t chunk) noexcept {
+  if (chunk >= held_.size() || held_[chunk] == 0) {
+    return false;
+  }
+  held_[chunk] = 0;
+  return true;
+}
+
+unsigned XskSocket::receive(std::span<Frame> out) noexcept {
+  const auto wanted = static_cast<std::uint32_t>(out.size());
+  const std::uint32_t waiting = std::min(rx_.available(wanted), wanted);
+  unsigned n = 0;
+  std::uint64_t bytes = 0;
+  for (std::uint32_t i = 0; i < waiting; ++i) {
+    const xdp_desc descriptor = rx_.pop();
+    const std::uint64_t chunk = descriptor.addr >> chunk_shift_;
+    --filled_;
+    if (!let_go(chunk)) {
+      counters_.oversize.add(1);
+      continue;
+    }
+    const auto index = static_cast<std::uint32_t>(chunk);
+    if (descriptor.len > pool_.max_frame()) {
+      counters_.oversize.add(1);
+      pool_.release(index);
+      continue;
+    }
+    out[n++] = Frame{pool_.base() + descriptor.addr, descriptor.len, index};
+    bytes += descriptor.len;
+  }
+  if (waiting > 0) {
+    rx_.release();
+    counters_.rx_packets.add(n);
+    counters_.rx_bytes.add(bytes);
+  }
+  refill();
+  return n;
+}
+
+void XskSocket::refill() noexcept {
+  const std::uint32_t missing = settings_.fill_target - filled_;
+  if (missing < std::min(kRefillBatch, settings_.fill_target)) {
+    return;
+  }
+  std::uint32_t added = 0;
+  while (added < missing && fill_.free(1) > 0) {
+    const std::uint32_t chunk = pool_.allocate();
+    if (chunk == kNoChunk) {
+      break;
+    }
+    hold(chunk);
+    fill_.push(std::uint64_t{chunk} << chunk_shift_);
+    ++added;
+  }
+  if (added > 0) {
+    fill_.publish();
+    filled_ += added;
+  }
+}
+
+unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
+  const auto wanted = static_cast<std::uint32_t>(frames.size());
+  if (outstanding_ + wanted > settings_.transmit_cap || tx_.free(wanted) < wanted) {
+    flush();
+  }
+  const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(wanted));
+  const std::uint32_t accepted = std::min(wanted, room);
+  std::uint32_t queued = 0;
+  std::uint64_t bytes = 0;
+  for (const Frame& frame : frames.first(accepted)) {
+    const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
+    // The kernel swallows a descriptor that crosses a chunk and never gives the chunk back.
+    if (frame.length == 0 || (offset & (pool_.chunk_bytes() - 1)) + frame.length > pool_.chunk_bytes()) {
+      counters_.oversize.add(1);
+      pool_.release(frame.chunk);
+      continue;
+    }
+    hold(frame.chunk);
+    tx_.push(xdp_desc{offset, frame.length, 0});
+    bytes += frame.length;
+    ++queued;
+  }
+  if (queued > 0) {
+    tx_.publish();
+    outstanding_ += queued;
+    counters_.tx_packets.add(queued);
+    counters_.tx_bytes.add(bytes);
+  }
+  if (accepted < wanted) {
+    counters_.tx_full.add(wanted - accepted);
+  }
+  return accepted;
+}
+
+void XskSocket::flush() noexcept {
+  if (outstanding_ == 0) {
+    return;
+  }
+  for (unsigned kick = 0; kick < kKicksPerFlush && tx_.pending() > 0 && tx_.needs_wakeup(); ++kick) {
+    const ssize_t sent = sendto(fd_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+    // EAGAIN: more frames than one call takes. EBUSY: the device refused one frame, which counts as sent.
+    if (zero_copy_ || (sent < 0 && errno != EAGAIN && errno != EBUSY)) {
+      break;
+    }
+  }
+  complete();
+}
+
+void XskSocket::complete() noexcept {
+  const std::uint32_t done = completion_.available(settings_.ring_entries);
+  for (std::uint32_t i = 0; i < done; ++i) {
+    const std::uint64_t chunk = completion_.pop() >> chunk_shift_;
+    --outstanding_;
+    if (let_go(chunk)) {
+      pool_.release(static_cast<std::uint32_t>(chunk));
+    }
+  }
+  if (done > 0) {
+    completion_.release();
+  }
+}
+
+void XskSocket::poll_driver() noexcept {
+  if (settings_.busy_poll_us > 0 || fill_.needs_wakeup()) {
+    static_cast<void>(recvfrom(fd_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr));
+  }
+}
+
+XskSocket::KernelCounters XskSocket::kernel_counters() const noexcept {
+  xdp_statistics statistics{};
+  socklen_t size = sizeof statistics;
+  KernelCounters counters;
+  if (getsockopt(fd_.get(), SOL_XDP, XDP_STATISTICS, &statistics, &size) != 0) {
+    return counters;
+  }
+  counters.no_frame = statistics.rx_fill_ring_empty_descs;
+  counters.ring_full = statistics.rx_ring_full;
+  // "Dropped" counts frames longer than a chunk, and again those that found no chunk.
+  counters.too_long = statistics.rx_dropped - std::min(statistics.rx_dropped, statistics.rx_fill_ring_empty_descs);
+  return counters;
+}
+
+}  // namespace isthmus

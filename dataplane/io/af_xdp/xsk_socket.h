@@ -1,0 +1,107 @@
+// One AF_XDP socket: one receive queue of one interface, with its four rings, over the frames of a FramePool.
+//
+// Chunks inside the rings belong to the socket; it knows them all and gives them back to the pool when it is closed.
+// Threads: open, reopen and destruction on the control thread while no worker uses it; the rest is the worker's.
+#pragma once
+
+#include <linux/if_xdp.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/io/af_xdp/xsk_ring.h"
+#include "dataplane/io/queue_counters.h"
+#include "dataplane/io/unique_fd.h"
+#include "dataplane/packet/frame.h"
+
+namespace isthmus {
+
+struct XskSettings {
+  std::string interface;
+  int interface_index = 0;
+  unsigned queue = 0;
+  std::uint32_t ring_entries = 2048;  // power of two
+  bool transmits = true;              // has a tx ring
+  std::uint32_t fill_target = 1024;   // frames kept ready for receiving
+  std::uint32_t transmit_cap = 1024;  // frames sent and not yet given back
+  std::uint32_t busy_poll_us = 0;
+  std::uint32_t busy_poll_budget = 64;
+};
+
+class XskSocket {
+ public:
+  // How a socket gets its memory area: as the first one, which registers it and fixes its mode, or beside another.
+  struct Umem {
+    int shared_with = -1;    // descriptor of a bound socket over the same pool; -1: the first one
+    bool zero_copy = false;  // of the first one
+  };
+
+  XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterCells& counters);
+  ~XskSocket();
+  XskSocket(const XskSocket&) = delete;
+  XskSocket& operator=(const XskSocket&) = delete;
+
+  // Creates, maps, binds (waiting up to a second for a queue that is just being let go) and fills. `error_number` gets
+  // the reason of a refused bind, so that the caller can try another mode. May follow close().
+  [[nodiscard]] Status open(const Umem& umem, int& error_number);
+  void close() noexcept;
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] const XskSettings& settings() const noexcept { return settings_; }
+
+  // The worker's side.
+  [[nodiscard]] unsigned receive(std::span<Frame> out) noexcept;
+  [[nodiscard]] unsigned transmit(std::span<const Frame> frames) noexcept;
+  // Makes the kernel send what transmit() queued, then takes back what was sent.
+  void flush() noexcept;
+  // Frames wait to be received, or to be taken by the kernel.
+  [[nodiscard]] bool busy() noexcept { return rx_.available(1) > 0 || (tx_.exists() && tx_.pending() > 0); }
+  // Lets the driver run where it waits for that (busy polling, zero-copy without interrupts).
+  void poll_driver() noexcept;
+
+  struct KernelCounters {
+    std::uint64_t no_frame = 0, ring_full = 0, too_long = 0;
+  };
+  // Any thread.
+  [[nodiscard]] KernelCounters kernel_counters() const noexcept;
+
+ private:
+  struct Mapping {
+    void* address = nullptr;
+    std::size_t length = 0;
+  };
+  [[nodiscard]] Status setup(const Umem& umem);
+  [[nodiscard]] Status set_ring(int option, std::uint32_t entries);
+  [[nodiscard]] Status map_rings();
+  [[nodiscard]] Result<XskRingMemory> map_ring(const xdp_ring_offset& offset, std::size_t entry_bytes,
+                                               std::uint64_t page);
+  [[nodiscard]] Status set_busy_poll() noexcept;
+  [[nodiscard]] Status bind(const Umem& umem, int& error_number);
+  [[nodiscard]] Error failure(const char* what, int error) const;
+  void refill() noexcept;
+  void complete() noexcept;
+  void hold(std::uint32_t chunk) noexcept { held_[chunk] = 1; }
+  // False if the chunk is not ours to let go: a descriptor that cannot be.
+  [[nodiscard]] bool let_go(std::uint64_t chunk) noexcept;
+
+  XskSettings settings_;
+  FramePool& pool_;
+  QueueCounterCells& counters_;
+  unsigned chunk_shift_;
+  UniqueFd fd_;
+  bool zero_copy_ = false;
+  std::vector<Mapping> mappings_;
+  XskProducer<std::uint64_t> fill_;
+  XskConsumer<std::uint64_t> completion_;
+  XskConsumer<xdp_desc> rx_;
+  XskProducer<xdp_desc> tx_;
+  std::uint32_t filled_ = 0;        // chunks in the fill ring, or taken from it and not yet received
+  std::uint32_t outstanding_ = 0;   // chunks sent and not completed
+  std::vector<std::uint8_t> held_;  // by chunk: 1 while it is in one of the rings
+};
+
+}  // namespace isthmus
