@@ -1,7 +1,7 @@
 // The engine as control and the command line see it: devices in, tables in, counters and flows out.
 //
 // Lifetime: create → add_device* → start → (publish, upsert_*, set_adjacency, read)* → stop → destroy.
-// Threads: every member function is called by the control thread only; workers are internal. Nothing here blocks on a
+// Threads: every member function is called by the control thread only (run_round by that worker's driver). Nothing here blocks on a
 // worker. Errors carry what, where and remedy.
 #pragma once
 
@@ -47,6 +47,7 @@ struct EngineOptions {
   Seconds identity_grace{5};               // how long an endpoint's previous identity is still accepted
   Seconds timeout_tcp{8000}, timeout_tcp_syn{60}, timeout_tcp_closing{10}, timeout_other{60};
   std::uint32_t icmp_errors_per_second = 100;  // of our own making, per worker
+  bool drive_by_caller = false;  // no threads: the caller runs rounds itself (benchmarks, packet tests)
 };
 
 // A reason why packets died, with its count since start.
@@ -116,6 +117,8 @@ class Engine {
   // Starts the workers. They take packets only after the first publish().
   [[nodiscard]] virtual Status start() = 0;
   virtual void stop() = 0;
+  // With drive_by_caller: one round of one worker on the calling thread. Returns how many packets came in.
+  virtual unsigned run_round(WorkerId worker) = 0;
 
   // Applies a delta: new tables become visible to workers at once and whole; then the epoch words of what changed move.
   // Also brings the devices' steering in line.

@@ -46,7 +46,8 @@ struct DirectionBlock {
   std::uint16_t ip_checksum_delta = 0;  // to add, ones' complement (RFC 1624), to the IPv4 header checksum
   std::uint16_t l4_checksum_delta = 0;  // and to the TCP, UDP or ICMP checksum
   Identity source_identity;
-  std::uint8_t reserved[20] = {};
+  std::uint16_t entropy = 0;  // of the outer source port
+  std::uint8_t reserved[18] = {};
 };
 static_assert(sizeof(DirectionBlock) == 128 && std::is_trivially_copyable_v<DirectionBlock>);
 static_assert(std::is_standard_layout_v<DirectionBlock> && alignof(DirectionBlock) == 4);

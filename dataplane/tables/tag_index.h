@@ -17,33 +17,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <thread>
 #include <utility>
 
+#include "dataplane/tables/spin_lock.h"
+
 namespace isthmus {
-
-// A spin lock for some hundred nanoseconds of work. After a while of spinning the holder is likely off the CPU (more
-// threads than cores), and only then is the CPU given up: the one system call a worker can make outside io/.
-class SpinLock {
- public:
-  void take() noexcept {
-    unsigned spins = 0;
-    while (held_.exchange(true, std::memory_order_acquire)) {
-      while (held_.load(std::memory_order_relaxed)) {
-        if (++spins % kSpins == 0) {
-          std::this_thread::yield();
-        } else {
-          __builtin_ia32_pause();
-        }
-      }
-    }
-  }
-  void release() noexcept { held_.store(false, std::memory_order_release); }
-
- private:
-  static constexpr unsigned kSpins = 1024;
-  std::atomic<bool> held_{false};
-};
 
 class TagIndex {
  public:

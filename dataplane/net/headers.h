@@ -1,0 +1,133 @@
+// Headers as they lie on the wire. All multi-byte fields are network order by type and aligned to a byte, so a header
+// may be laid over any address inside a frame after its length was checked.
+// RFC 791, 8200, 9293, 768, 792, 4443, 7348; IEEE 802.3.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "dataplane/base/types.h"
+
+namespace isthmus::net {
+
+// A big-endian number at any address; converts from and to BigEndian.
+template <typename Rep>
+class Wire {
+ public:
+  Wire() noexcept = default;
+  Wire(BigEndian<Rep> value) noexcept {  // NOLINT(google-explicit-constructor)
+    const Rep wire = value.wire();
+    std::memcpy(bytes_, &wire, sizeof wire);
+  }
+  operator BigEndian<Rep>() const noexcept {
+    return BigEndian<Rep>::raw(wire());
+  }  // NOLINT(google-explicit-constructor)
+  [[nodiscard]] Rep host() const noexcept { return BigEndian<Rep>::raw(wire()).host(); }
+  [[nodiscard]] Rep wire() const noexcept {
+    Rep wire;
+    std::memcpy(&wire, bytes_, sizeof wire);
+    return wire;
+  }
+
+ private:
+  std::uint8_t bytes_[sizeof(Rep)];
+};
+using Wire16 = Wire<std::uint16_t>;
+using Wire32 = Wire<std::uint32_t>;
+
+struct Ethernet {
+  std::uint8_t destination[6];
+  std::uint8_t source[6];
+  Wire16 type;
+};
+static_assert(sizeof(Ethernet) == 14);
+
+struct Ipv4 {
+  std::uint8_t version_ihl;
+  std::uint8_t tos;
+  Wire16 total_length;
+  Wire16 id;
+  Wire16 fragment;  // flags and offset
+  std::uint8_t ttl;
+  std::uint8_t protocol;
+  Wire16 checksum;
+  Wire32 source;
+  Wire32 destination;
+
+  static constexpr std::uint16_t kDontFragment = 0x4000;
+  static constexpr std::uint16_t kMoreFragmentsAndOffset = 0x3fff;
+  [[nodiscard]] unsigned header_bytes() const noexcept { return (version_ihl & 0x0fu) * 4u; }
+};
+static_assert(sizeof(Ipv4) == 20);
+
+struct Ipv6 {
+  Wire32 version_class_flow;
+  Wire16 payload_length;
+  std::uint8_t next_header;
+  std::uint8_t hop_limit;
+  std::uint8_t source[16];
+  std::uint8_t destination[16];
+};
+static_assert(sizeof(Ipv6) == 40);
+
+struct Tcp {
+  Wire16 source;
+  Wire16 destination;
+  Wire32 sequence;
+  Wire32 acknowledgement;
+  std::uint8_t offset;
+  std::uint8_t flags;
+  Wire16 window;
+  Wire16 checksum;
+  Wire16 urgent;
+
+  static constexpr std::uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
+};
+static_assert(sizeof(Tcp) == 20);
+
+struct Udp {
+  Wire16 source;
+  Wire16 destination;
+  Wire16 length;
+  Wire16 checksum;
+};
+static_assert(sizeof(Udp) == 8);
+
+// The first eight bytes of ICMP and ICMPv6 messages; `id` and `sequence` hold for echo, `rest` otherwise.
+struct Icmp {
+  std::uint8_t type;
+  std::uint8_t code;
+  Wire16 checksum;
+  Wire16 id;
+  Wire16 sequence;
+};
+static_assert(sizeof(Icmp) == 8);
+
+namespace icmp4 {
+inline constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11, kParameter = 12;
+inline constexpr std::uint8_t kCodePort = 3, kCodeFragmentationNeeded = 4;
+}  // namespace icmp4
+namespace icmp6 {
+inline constexpr std::uint8_t kUnreachable = 1, kPacketTooBig = 2, kTimeExceeded = 3, kParameter = 4;
+inline constexpr std::uint8_t kEchoRequest = 128, kEchoReply = 129;
+inline constexpr std::uint8_t kCodePort = 4;
+}  // namespace icmp6
+
+struct Vxlan {
+  Wire32 flags;
+  Wire32 vni;  // upper 24 bits
+
+  static constexpr std::uint32_t kValidVni = 0x08000000;
+};
+static_assert(sizeof(Vxlan) == 8);
+
+template <typename Header>
+[[nodiscard]] inline Header* at(std::uint8_t* bytes) noexcept {
+  return reinterpret_cast<Header*>(bytes);
+}
+template <typename Header>
+[[nodiscard]] inline const Header* at(const std::uint8_t* bytes) noexcept {
+  return reinterpret_cast<const Header*>(bytes);
+}
+
+}  // namespace isthmus::net

@@ -1,0 +1,86 @@
+// decap: for packets from the fabric, the peer that sent them, the VNI, and the inner packet. Whether that peer may say
+// so is for vet, at admission; an established flow's block names the peer and VNI it must come from.
+#include "dataplane/path/context.h"
+#include "dataplane/path/output.h"
+#include "dataplane/path/parse.h"
+#include "dataplane/path/path.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCongestion = 3;
+
+// RFC 6040 section 4.2: congestion seen by the underlay is handed on to an inner packet that can carry it.
+void merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
+  if ((outer_tos & kEcnMask) != kEcnCongestion) {
+    return;
+  }
+  if (packet.family == Family::kIpv4) {
+    auto* ip = net::at<net::Ipv4>(packet.ip);
+    if ((ip->tos & kEcnMask) != kEcnNotCapable && (ip->tos & kEcnMask) != kEcnCongestion) {
+      const Be16 before = Be16::of(ip->tos);
+      ip->tos |= kEcnCongestion;
+      const std::uint64_t delta = std::uint64_t{Be16::of(ip->tos).wire()} + static_cast<std::uint16_t>(~before.wire());
+      ip->checksum = net::apply_difference(ip->checksum, net::fold(delta));
+    }
+    return;
+  }
+  auto* ip = net::at<net::Ipv6>(packet.ip);
+  const std::uint32_t word = ip->version_class_flow.host();
+  const auto ecn = static_cast<std::uint8_t>((word >> 20) & kEcnMask);
+  if (ecn != kEcnNotCapable) {
+    ip->version_class_flow = Be32::of(word | std::uint32_t{kEcnCongestion} << 20);
+  }
+}
+
+std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
+  const auto* outer = net::at<net::Ipv4>(packet.ip);
+  const std::uint32_t outer_bytes = outer->header_bytes();
+  if ((outer->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0) {
+    return DropReason::k_ip_fragment;
+  }
+  constexpr std::uint32_t kBehindIp = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
+  if (packet.ip_bytes < outer_bytes + kBehindIp) {
+    return DropReason::k_malformed;
+  }
+  const std::uint8_t tos = outer->tos;
+  packet.peer = context.snapshot->peers->find(IpAddress::ipv4(outer->source));
+  if (packet.peer == kNoPeer) {
+    return DropReason::k_unknown_peer;
+  }
+  const auto* vxlan = net::at<net::Vxlan>(packet.ip + outer_bytes + sizeof(net::Udp));
+  if (vxlan->flags.host() != net::Vxlan::kValidVni || (vxlan->vni.host() & 0xff) != 0) {
+    return DropReason::k_tunnel_header;
+  }
+  packet.vni = Vni{vxlan->vni.host() >> 8};
+
+  std::uint8_t* ethernet = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
+  // What Ethernet padded behind the outer packet does not count as inner bytes.
+  packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
+  if (const auto fault = parse_ethernet(packet, ethernet)) {
+    return fault;
+  }
+  merge_ecn(packet, tos);
+  return parse_flow(packet, context.shared.options.realm);
+}
+
+}  // namespace
+
+void decap(PathContext& context, Burst& burst) noexcept {
+  for (Packet& packet : burst) {
+    if (!packet.alive() || packet.side != Side::kFabric) {
+      continue;
+    }
+    if (const auto fault = strip(context, packet)) {
+      packet.drop(*fault);
+      continue;
+    }
+    context.counters.decapsulated.add();
+    if (packet.vni.value() == identity::kHealth.value() &&
+        packet.key.destination == context.shared.options.tunnel_address) {
+      handle_probe(context, packet);
+    }
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,77 @@
+// forward: the Ethernet addresses of the next hop, and out. One packet waits per unresolved next hop.
+#include "dataplane/path/context.h"
+#include "dataplane/path/output.h"
+#include "dataplane/path/path.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint64_t kLongestWaitNs = 1'000'000'000;
+
+void lose(PathContext& context, const Frame& frame, DropReason reason) noexcept {
+  context.counters.drop(reason);
+  context.pool.release(frame.chunk);
+}
+
+// Takes the frame.
+void wait_for_mac(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
+  const bool taken = adjacency == kNoAdjacency || context.waiting_count == context.waiting.size() ||
+                     std::any_of(context.waiting.begin(), context.waiting.begin() + context.waiting_count,
+                                 [&](const WaitingFrame& w) { return w.adjacency == adjacency; });
+  if (taken) {
+    lose(context, frame, DropReason::k_neighbour_unresolved);
+    return;
+  }
+  context.counters.neighbour_waits.add();
+  context.waiting[context.waiting_count++] = {frame, adjacency, context.now_ns};
+  const AdjacencyTable& table = context.shared.adjacencies;
+  context.mailbox.tell(
+      {WorkerEvent::Kind::kNeighbourWanted, table.device(adjacency), table.next_hop(adjacency), {}, 0});
+}
+
+}  // namespace
+
+void send_frame(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
+  const AdjacencyTable& table = context.shared.adjacencies;
+  if (!table.write_macs(adjacency, frame.data)) {
+    wait_for_mac(context, frame, adjacency);
+    return;
+  }
+  TxBatch& batch = context.tx[table.device(adjacency).value()];
+  if (batch.count == TxBatch::kCapacity) {
+    lose(context, frame, DropReason::k_tx_full);
+    return;
+  }
+  batch.frames[batch.count++] = frame;
+}
+
+void retry_waiting(PathContext& context) noexcept {
+  const unsigned count = context.waiting_count;
+  context.waiting_count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const WaitingFrame waiting = context.waiting[i];
+    if (context.shared.adjacencies.resolved(waiting.adjacency)) {
+      send_frame(context, waiting.frame, waiting.adjacency);
+    } else if (context.now_ns - waiting.since_ns > kLongestWaitNs) {
+      lose(context, waiting.frame, DropReason::k_neighbour_unresolved);
+    } else {
+      context.waiting[context.waiting_count++] = waiting;
+    }
+  }
+}
+
+void forward(PathContext& context, Burst& burst) noexcept {
+  for (Packet& packet : burst) {
+    if (!packet.alive()) {
+      continue;
+    }
+    if (packet.block->to == Side::kLocal) {
+      net::at<net::Ethernet>(packet.frame.data)->type =
+          Be16::of(static_cast<std::uint16_t>(packet.family == Family::kIpv4 ? EtherType::kIpv4 : EtherType::kIpv6));
+    }
+    send_frame(context, packet.frame, packet.block->adjacency);
+    packet.verdict = Verdict::kConsumed;
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,116 @@
+// route: the side, device, tunnel end and next hop a direction leaves by.
+#include <algorithm>
+
+#include "dataplane/path/admission.h"
+
+namespace isthmus {
+namespace {
+
+bool usable(const ClusterRecord& cluster, const PeerTable& peers, ClusterId id, PeerId peer) noexcept {
+  const PeerRecord& record = peers[peer];
+  return record.known() && record.cluster == id &&
+         (!record.gateway ||
+          std::find(cluster.gateways.begin(), cluster.gateways.end(), peer) != cluster.gateways.end());
+}
+
+// Replies go to the tunnel end the forward direction came from; else the connection's owner among the live gateways of
+// the cluster; else the endpoint's own node.
+PeerId choose_peer(const PathContext& context, const Admission& admission, const EndpointInfo* endpoint) noexcept {
+  const ClusterTable& clusters = *context.snapshot->clusters;
+  const PeerTable& peers = *context.snapshot->peers;
+  const ClusterId id = admission.destination_cluster;
+  if (admission.direction == Direction::kReply && admission.existing) {
+    const PeerId came_from{admission.packet.hit.shared().forward_peer.load(std::memory_order_relaxed)};
+    if (usable(clusters[id], peers, id, came_from)) {
+      return came_from;
+    }
+  }
+  if (const PeerId owner = clusters.owner(id, symmetric_hash(admission.other())); owner != kNoPeer) {
+    return owner;
+  }
+  return endpoint != nullptr && usable(clusters[id], peers, id, endpoint->node) ? endpoint->node : kNoPeer;
+}
+
+Refusal route_fabric(PathContext& context, Admission& admission) noexcept {
+  DirectionBlock& block = admission.block;
+  EndpointInfo endpoint;
+  const bool known = context.shared.endpoints.find(admission.own().realm, admission.target(), endpoint);
+  block.encap_peer = choose_peer(context, admission, known ? &endpoint : nullptr);
+  if (block.encap_peer == kNoPeer) {
+    return DropReason::k_no_peer;
+  }
+  block.to = Side::kFabric;
+  block.device = context.shared.options.underlay_device;
+  block.adjacency = (*context.snapshot->peers)[block.encap_peer].adjacency;
+  block.encap_vni = wire_vni(admission.source_identity);
+  const std::uint32_t hash = symmetric_hash(admission.own());
+  block.entropy = static_cast<std::uint16_t>(hash ^ (hash >> 16));
+  return std::nullopt;
+}
+
+Refusal route_local(PathContext& context, Admission& admission) noexcept {
+  DirectionBlock& block = admission.block;
+  const LocalRoute* found = context.snapshot->routes->find(admission.own().realm, admission.target());
+  if (found == nullptr) {
+    return DropReason::k_no_route;
+  }
+  block.to = Side::kLocal;
+  block.device = found->device;
+  block.encap_peer = kNoPeer;
+  block.adjacency = found->next_hop;
+  if (block.adjacency == kNoAdjacency) {  // on-link: one neighbour per address
+    bool made = false;
+    block.adjacency = context.shared.adjacencies.find_or_make(found->device, admission.target(), made);
+    if (block.adjacency == kNoAdjacency) {
+      return DropReason::k_neighbour_unresolved;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Refusal route(PathContext& context, Admission& admission) noexcept {
+  EpochTable& epochs = context.shared.flows->epochs();
+  DirectionBlock& block = admission.block;
+  const FlowKey& own = admission.own();
+  epochs.sample(block, kDestinationPlace, EpochTable::of_destination(own.realm, admission.target()));
+  block.from = admission.packet.side;
+  block.required_peer = admission.packet.peer;
+  block.required_vni = admission.packet.vni;
+  block.source_identity = admission.source_identity;
+  const bool local = admission.destination_cluster == context.shared.options.cluster;
+  if (const auto refusal = local ? route_local(context, admission) : route_fabric(context, admission)) {
+    return refusal;
+  }
+  const PeerId peer = block.encap_peer != kNoPeer ? block.encap_peer : admission.packet.peer;
+  epochs.sample(block, kPeerPlace, peer == kNoPeer ? EpochIndex{0} : EpochTable::of_peer(peer));
+  return std::nullopt;
+}
+
+void finish_rewrite(Admission& admission) noexcept {
+  DirectionBlock& block = admission.block;
+  const FlowKey& own = admission.own();
+  const FlowKey& other = admission.other();
+  block.source = other.destination;
+  block.destination = other.source;
+  block.source_port = other.destination_port;
+  block.destination_port = other.source_port;
+  block.flags = 0;
+  if (block.source != own.source || block.source_port != own.source_port) {
+    block.flags |= DirectionBlock::kRewriteSource;
+  }
+  if (block.destination != own.destination || block.destination_port != own.destination_port) {
+    block.flags |= DirectionBlock::kRewriteDestination;
+  }
+  const auto bytes = [](const auto& value) noexcept { return reinterpret_cast<const std::uint8_t*>(&value); };
+  std::uint64_t addresses = net::difference(own.source.bytes().data(), block.source.bytes().data(), 16);
+  addresses += net::difference(own.destination.bytes().data(), block.destination.bytes().data(), 16);
+  std::uint64_t ports = net::difference(bytes(own.source_port), bytes(block.source_port), 2);
+  ports += net::difference(bytes(own.destination_port), bytes(block.destination_port), 2);
+  block.ip_checksum_delta = net::fold(addresses);
+  // ICMP has no pseudo header in IPv4.
+  block.l4_checksum_delta = net::fold(own.protocol == IpProtocol::kIcmp ? ports : addresses + ports);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,123 @@
+// vet: the outer source is a peer of the cluster that the VNI names, the inner source lies in that cluster, and the VNI
+// is the identity of that source (or was, for a bounded grace; or, not being known yet, holds for a bounded time). From
+// the local side the source must be this cluster's. Without encryption this stops mistakes and off-path spoofing, not
+// an attacker on the underlay.
+#include "dataplane/path/admission.h"
+
+namespace isthmus {
+namespace {
+
+bool is_martian(const FlowKey& key) noexcept {
+  const auto unusable = [](const IpAddress& a) noexcept {
+    constexpr std::uint8_t kLoopback = 127;
+    return a.is_unspecified() || a.is_multicast() ||
+           (a.is_ipv4() ? a.bytes()[12] == kLoopback
+                        : a == IpAddress(IpAddress::ByteArray{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}));
+  };
+  return key.source == key.destination || unusable(key.source) || unusable(key.destination);
+}
+
+// The cluster bits of an allocated identity must be the sender's; the reserved ones carry none.
+Refusal vet_vni(const PathContext& context, Vni vni, ClusterId cluster) noexcept {
+  if (vni.value() == identity::kHost.value()) {
+    return DropReason::k_vni_host;
+  }
+  if (vni.value() == identity::kUnknown.value()) {
+    return DropReason::k_identity_mismatch;
+  }
+  if (vni.value() >= identity::kFirstAllocated && context.shared.options.cluster_bits.cluster_of(vni) != cluster) {
+    return DropReason::k_vni_cluster;
+  }
+  return std::nullopt;
+}
+
+// A VNI whose source nobody has published holds for a while from when it was first seen.
+Refusal hold_unknown(PathContext& context, Admission& admission) noexcept {
+  const auto hash = static_cast<std::uint64_t>(std::hash<IpAddress>{}(admission.own().source)) | 1;
+  const Seconds since = context.unknown_sources.since(hash, context.now);
+  const std::uint32_t until = since.value() + context.shared.options.unknown_endpoint_hold.value();
+  if (context.now.value() >= until) {
+    return DropReason::k_unknown_source;
+  }
+  admission.block.valid_until = Seconds{until};
+  admission.source_identity = Identity{admission.packet.vni.value()};
+  return std::nullopt;
+}
+
+Refusal vet_fabric(PathContext& context, Admission& admission) noexcept {
+  const Packet& packet = admission.packet;
+  const PeerRecord& peer = (*context.snapshot->peers)[packet.peer];
+  if (!peer.known()) {
+    return DropReason::k_unknown_peer;
+  }
+  admission.source_cluster = peer.cluster;
+  if (const auto refusal = vet_vni(context, packet.vni, peer.cluster)) {
+    return refusal;
+  }
+  const FlowKey& key = admission.own();
+  if (context.snapshot->clusters->cluster_of(key.realm, key.source) != peer.cluster) {
+    return DropReason::k_source_outside_cluster;
+  }
+  EndpointInfo endpoint;
+  const bool known = context.shared.endpoints.find(key.realm, key.source, endpoint);
+  const bool allocated = packet.vni.value() >= identity::kFirstAllocated;
+  if (packet.icmp_error || !allocated) {
+    // Reserved identities are resolved by the inner source, as Cilium does; errors come from whoever noticed.
+    admission.source_identity = known ? endpoint.identity : Identity{packet.vni.value()};
+    return std::nullopt;
+  }
+  if (!known) {
+    return hold_unknown(context, admission);
+  }
+  context.unknown_sources.forget(static_cast<std::uint64_t>(std::hash<IpAddress>{}(key.source)) | 1);
+  admission.source_identity = endpoint.identity;
+  if (endpoint.identity.value() == packet.vni.value()) {
+    return std::nullopt;
+  }
+  if (endpoint.previous.value() == packet.vni.value() && context.now < endpoint.grace_until) {
+    admission.block.valid_until = endpoint.grace_until;
+    return std::nullopt;
+  }
+  return DropReason::k_identity_mismatch;
+}
+
+Refusal vet_local(PathContext& context, Admission& admission) noexcept {
+  const FlowKey& key = admission.own();
+  admission.source_cluster = context.snapshot->clusters->cluster_of(key.realm, key.source);
+  if (admission.source_cluster != context.shared.options.cluster) {
+    return DropReason::k_foreign_source;
+  }
+  EndpointInfo endpoint;
+  admission.source_identity =
+      context.shared.endpoints.find(key.realm, key.source, endpoint) ? endpoint.identity : identity::kWorld;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Refusal vet(PathContext& context, Admission& admission) noexcept {
+  const FlowKey& key = admission.own();
+  if (is_martian(key)) {
+    return DropReason::k_martian;
+  }
+  if (key.protocol == IpProtocol::kUdp && key.destination_port.host() == context.shared.options.tunnel_port.value() &&
+      admission.direction == Direction::kForward) {
+    return DropReason::k_tunnel_in_tunnel;
+  }
+  context.shared.flows->epochs().sample(admission.block, kSourcePlace, EpochTable::of_source(key.realm, key.source));
+  return admission.packet.side == Side::kFabric ? vet_fabric(context, admission) : vet_local(context, admission);
+}
+
+Vni wire_vni(Identity id) noexcept {
+  constexpr std::uint32_t kWireBits = 24;
+  if (id == identity::kHost) {
+    return Vni{identity::kRemoteNode.value()};
+  }
+  if (id == identity::kWorldIpv4 || id == identity::kWorldIpv6 || id.value() >> kWireBits != 0 ||
+      id == identity::kUnknown) {
+    return Vni{identity::kWorld.value()};
+  }
+  return Vni{id.value()};
+}
+
+}  // namespace isthmus

@@ -1,0 +1,221 @@
+#include "dataplane/publish/publisher.h"
+
+#include <algorithm>
+
+namespace isthmus {
+namespace {
+
+std::string text_of(const FrontendKey& key) {
+  return key.vip.to_string() + " port " + std::to_string(key.port.value());
+}
+
+}  // namespace
+
+Publisher::Publisher(SharedState& shared) : shared_(shared) {}
+
+Publisher::~Publisher() { shared_.snapshot.store(nullptr, std::memory_order_release); }
+
+Status Publisher::check(const TableDelta& delta) const {
+  for (const PeerEntry& peer : delta.upsert_peers) {
+    if (peer.id == kNoPeer || !peer.underlay.is_ipv4() || peer.cluster == kNoCluster) {
+      return Error{"peer with number 0, without a cluster, or not on an IPv4 underlay", peer.underlay.to_string(),
+                   "give the gateway an IPv4 underlayAddress"};
+    }
+  }
+  for (const FrontendEntry& frontend : delta.upsert_frontends) {
+    const BackendSet* set = frontend.backends.get();
+    if (set == nullptr || frontend.service == kNoService) {
+      return Error{"frontend without a service or a backend set", text_of(frontend.key), {}};
+    }
+    const bool inside = std::all_of(set->ring.begin(), set->ring.end(),
+                                    [&](std::uint16_t index) { return index < set->backends.size(); });
+    if (!inside) {
+      return Error{"ring names a backend that is not there", text_of(frontend.key), {}};
+    }
+  }
+  return Ok{};
+}
+
+Status Publisher::apply(const TableDelta& delta) {
+  reclaim();
+  if (auto status = check(delta); !status) {
+    return status;
+  }
+  auto next = current_ ? std::make_unique<Snapshot>(*current_) : std::make_unique<Snapshot>();
+  if (!current_) {
+    const auto empty = std::make_shared<const FrontendShard>();
+    next->frontends.fill(empty);
+  }
+  std::vector<EpochIndex> moved;
+  bool everything = false;
+  const bool new_peers = apply_peers(delta, moved) || next->peers == nullptr;
+  const bool new_clusters = apply_clusters(delta, moved, everything) || next->clusters == nullptr;
+  if (new_peers) {
+    std::vector<PeerEntry> peers;
+    for (const auto& [id, peer] : peers_) {
+      peers.push_back(peer);
+    }
+    next->peers = std::make_shared<const PeerTable>(peers, shared_.options.tunnel_address);
+  }
+  if (new_peers || new_clusters) {
+    next->clusters = std::make_shared<const ClusterTable>(clusters_, *next->peers, shared_.options.realm);
+  }
+  if (delta.local_routes || next->routes == nullptr) {
+    everything = everything || (delta.local_routes && *delta.local_routes != routes_);
+    routes_ = delta.local_routes.value_or(routes_);
+    next->routes = std::make_shared<const LocalRoutes>(routes_, shared_.options.realm);
+  }
+  apply_frontends(delta, *next, moved);
+
+  // New data first, then the words: admission samples in the opposite order.
+  shared_.snapshot.store(next.get(), std::memory_order_release);
+  if (everything) {
+    shared_.flows->epochs().bump_all();
+  } else {
+    for (const EpochIndex index : moved) {
+      shared_.flows->epochs().bump(index);
+    }
+  }
+  if (current_) {
+    retired_.emplace_back(std::move(current_), shared_.quiescence.advance());
+  }
+  current_ = std::move(next);
+  return Ok{};
+}
+
+bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved) {
+  bool changed = false;
+  for (const PeerEntry& peer : delta.upsert_peers) {
+    const auto [at, added] = peers_.try_emplace(peer.id, peer);
+    if (!added && at->second == peer) {
+      continue;
+    }
+    at->second = peer;
+    changed = true;
+    moved.push_back(EpochTable::of_peer(peer.id));
+  }
+  for (const PeerId id : delta.remove_peers) {
+    if (peers_.erase(id) != 0) {
+      changed = true;
+      moved.push_back(EpochTable::of_peer(id));
+    }
+  }
+  return changed;
+}
+
+// A gateway that leaves the live ones moves its own word; one that comes back gets new flows only. Prefixes and links
+// decide about any address, so their change moves every word; they change when the fleet's layout does.
+bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything) {
+  if (!delta.clusters || *delta.clusters == clusters_) {
+    return false;
+  }
+  for (const ClusterEntry& before : clusters_) {
+    const auto after = std::find_if(delta.clusters->begin(), delta.clusters->end(),
+                                    [&](const ClusterEntry& c) { return c.id == before.id; });
+    if (after == delta.clusters->end() || after->prefixes != before.prefixes || after->linked != before.linked) {
+      everything = true;
+      continue;
+    }
+    for (const PeerId gateway : before.gateways) {
+      if (std::find(after->gateways.begin(), after->gateways.end(), gateway) == after->gateways.end()) {
+        moved.push_back(EpochTable::of_peer(gateway));
+      }
+    }
+  }
+  everything = everything || delta.clusters->size() != clusters_.size();
+  clusters_ = *delta.clusters;
+  return true;
+}
+
+void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved) {
+  std::map<std::size_t, FrontendShard> touched;
+  const auto shard_for = [&](const FrontendKey& key) -> FrontendShard& {
+    const std::size_t number = Snapshot::shard_of(key.realm, key.vip);
+    const auto [at, fresh] = touched.try_emplace(number);
+    if (fresh) {
+      at->second = *next.frontends[number];
+    }
+    return at->second;
+  };
+  const auto place_of = [](FrontendShard& shard, const FrontendKey& key) {
+    return std::lower_bound(shard.frontends.begin(), shard.frontends.end(), key,
+                            [](const FrontendEntry& e, const FrontendKey& k) { return e.key < k; });
+  };
+  for (const FrontendKey& key : delta.remove_frontends) {
+    FrontendShard& shard = shard_for(key);
+    const auto at = place_of(shard, key);
+    if (at != shard.frontends.end() && at->key == key) {
+      moved.push_back(EpochTable::of_service(at->service));
+      vips_.erase(vips_.find(key.vip));
+      shard.frontends.erase(at);
+    }
+  }
+  for (const FrontendEntry& entry : delta.upsert_frontends) {
+    FrontendShard& shard = shard_for(entry.key);
+    const auto at = place_of(shard, entry.key);
+    if (at != shard.frontends.end() && at->key == entry.key) {
+      moved.push_back(EpochTable::of_service(at->service));
+      *at = entry;
+    } else {
+      shard.frontends.insert(at, entry);
+      vips_.insert(entry.key.vip);
+    }
+    moved.push_back(EpochTable::of_service(entry.service));
+  }
+  for (auto& [number, shard] : touched) {
+    next.frontends[number] = std::make_shared<const FrontendShard>(std::move(shard));
+  }
+}
+
+void Publisher::upsert_endpoints(std::span<const EndpointEntry> endpoints, Seconds now) {
+  const Seconds grace_until{now.value() + shared_.options.identity_grace.value()};
+  EpochTable& epochs = shared_.flows->epochs();
+  for (const EndpointEntry& endpoint : endpoints) {
+    if (shared_.endpoints.upsert(endpoint, grace_until)) {
+      epochs.bump(EpochTable::of_source(endpoint.realm, endpoint.address));
+      epochs.bump(EpochTable::of_destination(endpoint.realm, endpoint.address));
+    }
+  }
+}
+
+void Publisher::remove_endpoints(Realm realm, std::span<const IpAddress> addresses) {
+  EpochTable& epochs = shared_.flows->epochs();
+  for (const IpAddress& address : addresses) {
+    if (shared_.endpoints.remove(realm, address)) {
+      epochs.bump(EpochTable::of_source(realm, address));
+      epochs.bump(EpochTable::of_destination(realm, address));
+    }
+  }
+}
+
+SteerRules Publisher::steer_rules() const {
+  SteerRules rules;
+  rules.tunnel_address = shared_.options.tunnel_address;
+  rules.tunnel_port = shared_.options.tunnel_port;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.cluster != shared_.options.cluster) {
+      rules.peers.push_back(peer.underlay);
+    }
+  }
+  for (const ClusterEntry& cluster : clusters_) {
+    auto& into = cluster.local ? rules.local_sources : rules.fleet;
+    into.insert(into.end(), cluster.prefixes.begin(), cluster.prefixes.end());
+  }
+  for (auto vip = vips_.begin(); vip != vips_.end(); vip = vips_.upper_bound(*vip)) {
+    rules.fleet.emplace_back(*vip, std::uint8_t{128});
+  }
+  for (const auto& address : {shared_.options.translation_ipv4, shared_.options.translation_ipv6}) {
+    if (address) {
+      rules.fleet.emplace_back(*address, std::uint8_t{128});
+    }
+  }
+  return rules;
+}
+
+void Publisher::reclaim() {
+  const auto still_held = std::find_if(retired_.begin(), retired_.end(),
+                                       [&](const auto& r) { return !shared_.quiescence.passed(r.second); });
+  retired_.erase(retired_.begin(), still_held);
+}
+
+}  // namespace isthmus

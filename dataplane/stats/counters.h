@@ -1,0 +1,35 @@
+// Counters of one worker: written by that worker only with relaxed stores, read by control at any time.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "dataplane/stats/drop_reason.h"
+
+namespace isthmus {
+
+// A 64-bit count with one writer; `add` is a plain load, add and store.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct alignas(64) WorkerCounters {
+  Counter rx_packets, tx_packets;
+  Counter encapsulated, decapsulated;
+  Counter hits, misses, readmissions;
+  Counter icmp_sent, neighbour_waits;
+  Counter probes_answered;
+  std::array<Counter, kDropReasons> drops;
+
+  void drop(DropReason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(); }
+};
+
+}  // namespace isthmus

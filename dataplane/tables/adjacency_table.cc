@@ -1,0 +1,77 @@
+#include "dataplane/tables/adjacency_table.h"
+
+#include <bit>
+#include <cstring>
+
+namespace isthmus {
+
+AdjacencyTable::AdjacencyTable(std::uint32_t capacity)
+    : capacity_(std::bit_ceil(capacity)),
+      entries_(std::make_unique<Entry[]>(capacity_)),
+      index_(std::make_unique<std::atomic<std::uint32_t>[]>(std::size_t{capacity_} * 2)) {}
+
+void AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mtu) {
+  device_mac_[device.value()] = mac;
+  device_mtu_[device.value()] = mtu;
+}
+
+std::size_t AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
+  return (std::hash<IpAddress>{}(next_hop) ^ (std::size_t{device.value()} * 0x9e3779b97f4a7c15ULL)) &
+         (std::size_t{capacity_} * 2 - 1);
+}
+
+AdjacencyId AdjacencyTable::find_or_make(DeviceId device, const IpAddress& next_hop, bool& made) noexcept {
+  made = false;
+  const std::size_t mask = std::size_t{capacity_} * 2 - 1;
+  // Entries are only ever added, so a search that ends on one needs no lock.
+  std::size_t place = bucket(device, next_hop);
+  const auto search = [&]() noexcept -> std::uint32_t {
+    for (;; place = (place + 1) & mask) {
+      const std::uint32_t number = index_[place].load(std::memory_order_acquire);
+      if (number == 0 || (entries_[number].device == device && entries_[number].next_hop == next_hop)) {
+        return number;
+      }
+    }
+  };
+  if (const std::uint32_t number = search(); number != 0) {
+    return AdjacencyId{number};
+  }
+  while (lock_.test_and_set(std::memory_order_acquire)) {
+    __builtin_ia32_pause();
+  }
+  std::uint32_t number = search();
+  if (number == 0 && used_ < capacity_) {
+    number = used_++;
+    entries_[number].device = device;
+    entries_[number].next_hop = next_hop;
+    index_[place].store(number, std::memory_order_release);
+    made = true;
+  }
+  lock_.clear(std::memory_order_release);
+  return AdjacencyId{number};
+}
+
+void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept {
+  if (id.value() == 0 || id.value() >= capacity_) {
+    return;
+  }
+  std::uint64_t word = 0;
+  if (mac) {
+    std::memcpy(&word, mac->bytes.data(), mac->bytes.size());
+    word |= kResolved;
+  }
+  entries_[id.value()].mac.store(word, std::memory_order_relaxed);
+}
+
+bool AdjacencyTable::write_macs(AdjacencyId id, std::uint8_t* ethernet) const noexcept {
+  const Entry& entry = entries_[id.value()];
+  const std::uint64_t word = entry.mac.load(std::memory_order_relaxed);
+  if ((word & kResolved) == 0) {
+    return false;
+  }
+  std::memcpy(ethernet, &word, 6);
+  std::memcpy(ethernet + 6, device_mac_[entry.device.value()].bytes.data(), 6);
+  return true;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,56 @@
+// Next hops: device, our MAC, the neighbour's MAC. Entries are made on demand (by control at publish, by a worker for
+// an on-link destination) and never go away; control keeps their MAC fresh in place.
+// Threads: find_or_make any, under a spin lock (slow path only); set_mac control; everything else lock-free, any.
+// Failure: kNoAdjacency when the table is full.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
+
+namespace isthmus {
+
+class AdjacencyTable {
+ public:
+  explicit AdjacencyTable(std::uint32_t capacity = 65536);
+
+  // Before workers start: a device's own MAC and MTU, in add order.
+  void set_device(DeviceId device, const MacAddress& mac, Bytes mtu);
+
+  // `made` tells whether the entry is new, that is, somebody has to resolve it.
+  [[nodiscard]] AdjacencyId find_or_make(DeviceId device, const IpAddress& next_hop, bool& made) noexcept;
+  void set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept;
+
+  [[nodiscard]] bool resolved(AdjacencyId id) const noexcept {
+    return (entries_[id.value()].mac.load(std::memory_order_relaxed) & kResolved) != 0;
+  }
+  // Writes destination and source MAC (12 bytes). False, and nothing written, while unresolved.
+  bool write_macs(AdjacencyId id, std::uint8_t* ethernet) const noexcept;
+  [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device; }
+  [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
+  [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
+
+ private:
+  static constexpr std::uint64_t kResolved = 1ULL << 48;
+  struct Entry {
+    std::atomic<std::uint64_t> mac{0};  // 6 bytes as loaded, and kResolved
+    IpAddress next_hop;
+    DeviceId device;
+  };
+  [[nodiscard]] std::size_t bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
+
+  std::uint32_t capacity_;
+  std::uint32_t used_ = 1;  // under lock_; entry 0 is kNoAdjacency
+  std::atomic_flag lock_;
+  std::unique_ptr<Entry[]> entries_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> index_;  // twice the capacity, open addressing, insert only
+  std::array<MacAddress, 256> device_mac_{};
+  std::array<Bytes, 256> device_mtu_{};
+};
+
+}  // namespace isthmus

@@ -1,0 +1,166 @@
+#include "dataplane/tables/endpoint_table.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+namespace isthmus {
+namespace {
+
+constexpr std::size_t kMaxEntries = std::size_t{1} << 24;  // reserved, not used: 1 GiB of addresses
+
+std::uint32_t hash_of(Realm realm, const IpAddress& address) noexcept {
+  const auto h = std::hash<IpAddress>{}(address) + realm.value() * 0x9e3779b97f4a7c15ULL;
+  return static_cast<std::uint32_t>(h ^ (h >> 32));
+}
+
+}  // namespace
+
+EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected) : quiescence_(quiescence) {
+  void* area = mmap(nullptr, kMaxEntries * sizeof(Entry), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) {
+    std::perror("isthmus: endpoint table: cannot reserve address space");
+    std::abort();
+  }
+  entries_ = static_cast<Entry*>(area);  // zero pages are valid empty entries
+  current_ = std::make_unique<Buckets>(std::bit_ceil(std::max<std::uint32_t>(expected, 64)), 0u);
+  published_.store(current_.get(), std::memory_order_release);
+}
+
+EndpointTable::~EndpointTable() { munmap(entries_, kMaxEntries * sizeof(Entry)); }
+
+EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm,
+                                            const IpAddress& address) const noexcept {
+  std::uint32_t number = buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire);
+  while (number != 0) {
+    Entry& entry = entries_[number];
+    if (entry.address == address && entry.realm == realm) {
+      return &entry;
+    }
+    number = entry.next[buckets.parity].load(std::memory_order_acquire);
+  }
+  return nullptr;
+}
+
+bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {
+  const Entry* entry = lookup(*published_.load(std::memory_order_acquire), realm, address);
+  if (entry == nullptr) {
+    return false;
+  }
+  const std::uint64_t identities = entry->identities.load(std::memory_order_acquire);
+  info.identity = Identity{static_cast<std::uint32_t>(identities)};
+  info.previous = Identity{static_cast<std::uint32_t>(identities >> 32)};
+  info.cluster = ClusterId{entry->cluster.load(std::memory_order_relaxed)};
+  info.grace_until = Seconds{entry->grace_until.load(std::memory_order_relaxed)};
+  info.node = PeerId{entry->node.load(std::memory_order_relaxed)};
+  return true;
+}
+
+bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
+  reclaim();
+  if (Entry* entry = lookup(*current_, endpoint.realm, endpoint.address); entry != nullptr) {
+    const std::uint64_t old = entry->identities.load(std::memory_order_relaxed);
+    const auto old_identity = static_cast<std::uint32_t>(old);
+    const bool same = old_identity == endpoint.identity.value() &&
+                      entry->cluster.load(std::memory_order_relaxed) == endpoint.cluster.value() &&
+                      entry->node.load(std::memory_order_relaxed) == endpoint.node.value();
+    if (same) {
+      return false;
+    }
+    entry->cluster.store(endpoint.cluster.value(), std::memory_order_relaxed);
+    entry->node.store(endpoint.node.value(), std::memory_order_relaxed);
+    if (old_identity != endpoint.identity.value()) {
+      entry->grace_until.store(grace_until.value(), std::memory_order_relaxed);
+      entry->identities.store(endpoint.identity.value() | std::uint64_t{old_identity} << 32, std::memory_order_release);
+    }
+    return true;
+  }
+  if (size_ >= current_->heads.size()) {
+    grow();
+  }
+  const std::uint32_t number = allocate();
+  if (number == 0) {
+    return false;
+  }
+  Entry& entry = entries_[number];
+  entry.address = endpoint.address;
+  entry.realm = endpoint.realm;
+  entry.cluster.store(endpoint.cluster.value(), std::memory_order_relaxed);
+  entry.identities.store(endpoint.identity.value() | std::uint64_t{endpoint.identity.value()} << 32,
+                         std::memory_order_relaxed);
+  entry.grace_until.store(0, std::memory_order_relaxed);
+  entry.node.store(endpoint.node.value(), std::memory_order_relaxed);
+  auto& head = current_->heads[hash_of(endpoint.realm, endpoint.address) & current_->mask];
+  entry.next[current_->parity].store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  head.store(number, std::memory_order_release);
+  ++size_;
+  return true;
+}
+
+bool EndpointTable::remove(Realm realm, const IpAddress& address) {
+  reclaim();
+  std::atomic<std::uint32_t>* link = &current_->heads[hash_of(realm, address) & current_->mask];
+  for (std::uint32_t number = link->load(std::memory_order_relaxed); number != 0;
+       number = link->load(std::memory_order_relaxed)) {
+    Entry& entry = entries_[number];
+    if (entry.address == address && entry.realm == realm) {
+      // Readers that stand on the entry still find its successor.
+      link->store(entry.next[current_->parity].load(std::memory_order_relaxed), std::memory_order_release);
+      retired_.push_back({number, nullptr, quiescence_.advance()});
+      --size_;
+      return true;
+    }
+    link = &entry.next[current_->parity];
+  }
+  return false;
+}
+
+// Relinks every entry into twice the buckets, through the links that no reader uses, and swaps the array. The links of
+// the array before this one must be free of readers first, so a grow that comes too soon after the last is put off.
+void EndpointTable::grow() {
+  const bool other_links_in_use =
+      std::any_of(retired_.begin(), retired_.end(), [](const Retired& r) { return r.buckets != nullptr; });
+  if (other_links_in_use) {
+    return;
+  }
+  auto next = std::make_unique<Buckets>(static_cast<std::uint32_t>(current_->heads.size() * 2), current_->parity ^ 1u);
+  for (auto& old_head : current_->heads) {
+    for (std::uint32_t number = old_head.load(std::memory_order_relaxed); number != 0;
+         number = entries_[number].next[current_->parity].load(std::memory_order_relaxed)) {
+      Entry& entry = entries_[number];
+      auto& head = next->heads[hash_of(entry.realm, entry.address) & next->mask];
+      entry.next[next->parity].store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      head.store(number, std::memory_order_relaxed);
+    }
+  }
+  published_.store(next.get(), std::memory_order_release);
+  std::swap(current_, next);
+  retired_.push_back({0, std::move(next), quiescence_.advance()});
+}
+
+void EndpointTable::reclaim() {
+  std::size_t done = 0;
+  while (done < retired_.size() && quiescence_.passed(retired_[done].ticket)) {
+    if (retired_[done].entry != 0) {
+      free_.push_back(retired_[done].entry);
+    }
+    ++done;
+  }
+  retired_.erase(retired_.begin(), retired_.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+std::uint32_t EndpointTable::allocate() {
+  if (!free_.empty()) {
+    const std::uint32_t number = free_.back();
+    free_.pop_back();
+    return number;
+  }
+  return used_ < kMaxEntries ? used_++ : 0;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,81 @@
+// The endpoint table: (realm, address) → identity, cluster, node. Up to millions of entries under constant churn.
+// One writer (control) and lock-free readers (workers, at admission). Updates are in place and cost the same at any
+// size; only a doubling of the bucket array relinks all entries, beside the readers.
+// Memory: 64 bytes per endpoint plus 4 to 8 bytes of buckets. A removed entry is re-used after a grace period.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/api/tables.h"
+#include "dataplane/publish/quiescence.h"
+
+namespace isthmus {
+
+// What admission learns about an address. `previous` is valid until `grace_until` (seconds of the flow clock).
+struct EndpointInfo {
+  ClusterId cluster;
+  Identity identity;
+  Identity previous;
+  Seconds grace_until;
+  PeerId node;
+};
+
+class EndpointTable {
+ public:
+  // `quiescence` outlives the table. `expected` sizes the buckets to start with.
+  EndpointTable(Quiescence& quiescence, std::uint32_t expected);
+  ~EndpointTable();
+  EndpointTable(const EndpointTable&) = delete;
+  EndpointTable& operator=(const EndpointTable&) = delete;
+
+  // Writer. Returns whether anything changed. When the identity changes, the old one is accepted until `grace_until`.
+  bool upsert(const EndpointEntry& endpoint, Seconds grace_until);
+  bool remove(Realm realm, const IpAddress& address);
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  // Reader, inside a read section. False when the address is unknown.
+  [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
+
+ private:
+  struct alignas(64) Entry {
+    IpAddress address;
+    Realm realm;
+    std::atomic<std::uint16_t> cluster{0};
+    std::atomic<std::uint32_t> next[2];        // by parity of the bucket array in use
+    std::atomic<std::uint64_t> identities{0};  // current | previous << 32
+    std::atomic<std::uint32_t> grace_until{0};
+    std::atomic<std::uint32_t> node{0};
+  };
+  static_assert(sizeof(Entry) == 64);
+  struct Buckets {
+    explicit Buckets(std::uint32_t count, unsigned link) : mask(count - 1), parity(link), heads(count) {}
+    std::uint32_t mask;
+    unsigned parity;
+    std::vector<std::atomic<std::uint32_t>> heads;
+  };
+
+  [[nodiscard]] Entry* lookup(const Buckets& buckets, Realm realm, const IpAddress& address) const noexcept;
+  void grow();
+  void reclaim();
+  [[nodiscard]] std::uint32_t allocate();
+
+  Quiescence& quiescence_;
+  Entry* entries_ = nullptr;  // a reserved mapping; pages appear as entries are used
+  std::uint32_t used_ = 1;    // entry 0 ends chains
+  std::size_t size_ = 0;
+  std::vector<std::uint32_t> free_;
+  struct Retired {
+    std::uint32_t entry;  // 0: a bucket array
+    std::unique_ptr<Buckets> buckets;
+    std::uint64_t ticket;
+  };
+  std::vector<Retired> retired_;
+  std::unique_ptr<Buckets> current_;
+  std::atomic<const Buckets*> published_{nullptr};
+};
+
+}  // namespace isthmus

@@ -1,0 +1,248 @@
+// The engine: owns the tables, the devices and the workers, and is the only thing control talks to.
+#include "dataplane/api/engine.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "dataplane/publish/publisher.h"
+#include "dataplane/worker/flow_view.h"
+#include "dataplane/worker/worker.h"
+
+namespace isthmus {
+namespace {
+
+class EngineImplementation final : public Engine {
+ public:
+  EngineImplementation(const EngineOptions& options, unsigned workers)
+      : shared_(options, workers),
+        publisher_(shared_),
+        workers_wanted_(workers),
+        event_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+  ~EngineImplementation() override {
+    stop();
+    close(event_fd_);
+  }
+
+  [[nodiscard]] Status open_flows() {
+    const EngineOptions& options = shared_.options;
+    FlowTable::Options table;
+    table.name = options.name;
+    table.directory = options.state_directory;
+    table.keep_state = options.keep_state;
+    table.connections = options.connections;
+    table.unreplied = options.unreplied;
+    table.workers = workers_wanted_;
+    table.timeouts = {options.timeout_tcp, options.timeout_tcp_syn, options.timeout_tcp_closing, options.timeout_other};
+    auto flows = FlowTable::open(table, shared_.quiescence);
+    if (!flows) {
+      return flows.error();
+    }
+    shared_.flows = std::move(*flows);
+    return Ok{};
+  }
+
+  Result<DeviceId> add_device(std::unique_ptr<Device> device) override {
+    constexpr std::size_t kMaxDevices = 64;
+    if (!workers_.empty() || devices_.size() == kMaxDevices) {
+      return Error{"device added to a running engine, or too many devices", device->name(), "add devices before start"};
+    }
+    const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
+    shared_.adjacencies.set_device(id, device->mac(), device->mtu());
+    devices_.push_back(std::move(device));
+    return id;
+  }
+  Device& device(DeviceId id) override { return *devices_[id.value()]; }
+
+  Status start() override {
+    for (unsigned w = 0; w < workers_wanted_; ++w) {
+      Worker::Setup setup;
+      setup.id = WorkerId{static_cast<std::uint8_t>(w)};
+      setup.core = w < shared_.options.cores.size() ? shared_.options.cores[w] : -1;
+      setup.control_fd = event_fd_;
+      FramePool::Options memory;
+      memory.chunks = shared_.options.frames;
+      auto pool = FramePool::create(memory);
+      if (!pool) {
+        return pool.error();
+      }
+      setup.pool = std::move(*pool);
+      for (auto& device : devices_) {
+        auto queue = device->open_queue(setup.id, workers_wanted_, *setup.pool);
+        if (!queue) {
+          return queue.error();
+        }
+        setup.queues.push_back(std::move(*queue));
+      }
+      workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
+    }
+    if (!shared_.options.drive_by_caller) {
+      for (auto& worker : workers_) {
+        worker->start();
+      }
+    }
+    return Ok{};
+  }
+
+  void stop() override {
+    for (auto& worker : workers_) {
+      worker->stop();
+    }
+  }
+
+  unsigned run_round(WorkerId worker) override { return workers_[worker.value()]->round(); }
+
+  Status publish(const TableDelta& delta) override {
+    if (auto status = publisher_.apply(delta); !status) {
+      return status;
+    }
+    const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters ||
+                          !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
+    if (!steering) {
+      return Ok{};
+    }
+    SteerRules rules = publisher_.steer_rules();
+    if (steered_ && *steered_ == rules) {
+      return Ok{};
+    }
+    for (auto& device : devices_) {
+      if (auto status = device->steer(rules); !status) {
+        return status;
+      }
+    }
+    steered_ = std::move(rules);
+    return Ok{};
+  }
+
+  void upsert_endpoints(std::span<const EndpointEntry> endpoints) override {
+    publisher_.upsert_endpoints(endpoints, shared_.flows->now());
+  }
+  void remove_endpoints(Realm realm, std::span<const IpAddress> addresses) override {
+    publisher_.remove_endpoints(realm, addresses);
+  }
+  std::size_t endpoint_count() const override { return shared_.endpoints.size(); }
+
+  AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) override {
+    bool made = false;
+    return shared_.adjacencies.find_or_make(device, next_hop, made);
+  }
+  void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
+
+  void send_probe(PeerId peer, std::uint32_t sequence) override {
+    if (!workers_.empty()) {
+      workers_.front()->mailbox().send({peer, sequence});
+    }
+  }
+
+  EngineEvents poll_events() override {
+    std::uint64_t rung = 0;
+    [[maybe_unused]] const auto got = read(event_fd_, &rung, sizeof rung);
+    EngineEvents events;
+    for (auto& worker : workers_) {
+      WorkerEvent event;
+      while (worker->mailbox().next_event(event)) {
+        if (event.kind == WorkerEvent::Kind::kNeighbourWanted) {
+          events.neighbours.push_back({event.device, event.address});
+        } else {
+          events.probe_answers.push_back({event.peer, event.sequence});
+        }
+      }
+      events.lost += worker->mailbox().lost();
+    }
+    return events;
+  }
+  int event_fd() const override { return event_fd_; }
+
+  EngineCounters counters() const override;
+  void visit_flows(const std::function<bool(const FlowRecord&)>& visit) const override {
+    view_flows(*shared_.flows, shared_.control_slot, visit);
+  }
+
+ private:
+  SharedState shared_;
+  Publisher publisher_;
+  unsigned workers_wanted_;
+  int event_fd_;
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // before the devices go
+  std::optional<SteerRules> steered_;
+};
+
+EngineCounters EngineImplementation::counters() const {
+  EngineCounters sum;
+  for (const DropReasonInfo& info : kDropReasonInfo) {
+    sum.drops.push_back({info.name, info.text, info.hint, info.cilium_code, 0});
+  }
+  for (const auto& device : devices_) {
+    sum.devices.push_back({device->name(), device->describe(), {}, true});
+  }
+  for (const auto& worker : workers_) {
+    const WorkerCounters& c = worker->counters();
+    sum.rx_packets += c.rx_packets.get();
+    sum.tx_packets += c.tx_packets.get();
+    sum.encapsulated += c.encapsulated.get();
+    sum.decapsulated += c.decapsulated.get();
+    sum.hits += c.hits.get();
+    sum.misses += c.misses.get();
+    sum.readmissions += c.readmissions.get();
+    sum.icmp_sent += c.icmp_sent.get();
+    sum.waiting_for_neighbour += c.neighbour_waits.get();
+    for (std::size_t i = 0; i < kDropReasons; ++i) {
+      sum.drops[i].packets += c.drops[i].get();
+    }
+    for (std::size_t i = 0; i < devices_.size(); ++i) {
+      const QueueCounters q = worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters();
+      QueueCounters& into = sum.devices[i].counters;
+      into.rx_packets += q.rx_packets;
+      into.rx_bytes += q.rx_bytes;
+      into.tx_packets += q.tx_packets;
+      into.tx_bytes += q.tx_bytes;
+      into.tx_full += q.tx_full;
+      into.rx_no_frame += q.rx_no_frame;
+      into.oversize += q.oversize;
+    }
+  }
+  const FlowCounts flows = shared_.flows->counts();
+  sum.connections_now = flows.now;
+  sum.connections_created = flows.created;
+  sum.connections_unreplied = flows.unreplied;
+  sum.connections_capacity = flows.capacity;
+  sum.connections_adopted = flows.adopted;
+  return sum;
+}
+
+Status check_options(const EngineOptions& options) {
+  if (options.cluster == kNoCluster) {
+    return Error{"no cluster id", "engine", "set the id in the Cluster object of this gateway's cluster"};
+  }
+  if (!options.tunnel_address.is_ipv4()) {
+    return Error{"tunnel address is not IPv4", options.tunnel_address.to_string(),
+                 "give the gateway an IPv4 underlayAddress"};
+  }
+  if (options.translation_first > options.translation_last || options.translation_first == 0) {
+    return Error{"empty range of translation ports", "translation.ports",
+                 "write it as first-last, for example 32768-65535"};
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
+  if (auto status = check_options(options); !status) {
+    return status.error();
+  }
+  const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
+  constexpr unsigned kMaxWorkers = 64;
+  if (workers == 0 || workers > kMaxWorkers) {
+    return Error{"number of workers must be 1 to 64", "engine.workers", {}};
+  }
+  auto engine = std::make_unique<EngineImplementation>(options, workers);
+  if (auto status = engine->open_flows(); !status) {
+    return status.error();
+  }
+  return std::unique_ptr<Engine>(std::move(engine));
+}
+
+}  // namespace isthmus

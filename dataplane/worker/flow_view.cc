@@ -1,0 +1,47 @@
+#include "dataplane/worker/flow_view.h"
+
+namespace isthmus {
+namespace {
+
+PeerId peer_of(const FlowTable& flows, const Connection& connection, Direction direction) {
+  const DirectionBlock* block = flows.block(connection, direction);
+  return block == nullptr ? kNoPeer : block->encap_peer;
+}
+
+}  // namespace
+
+void view_flows(const FlowTable& flows, unsigned reader, const std::function<bool(const FlowRecord&)>& visit) {
+  const Seconds now = flows.now();
+  flows.visit(reader, [&](const Connection& connection, std::uint32_t) {
+    const FlowKey& forward = connection.line(Direction::kForward).key;
+    const FlowKey& reply = connection.line(Direction::kReply).key;
+    const auto load = [](const auto& word) { return word.load(std::memory_order_relaxed); };
+    FlowRecord record;
+    record.protocol = forward.protocol;
+    record.client = forward.source;
+    record.client_port = L4Port{forward.source_port.host()};
+    record.frontend = forward.destination;
+    record.frontend_port = L4Port{forward.destination_port.host()};
+    record.backend = reply.source;
+    record.backend_port = L4Port{reply.source_port.host()};
+    record.translated_client = reply.destination;
+    record.translated_client_port = L4Port{reply.destination_port.host()};
+    record.service = connection.shared.service;
+    record.from = connection.shared.from;
+    record.to = connection.shared.to;
+    record.forward_peer = peer_of(flows, connection, Direction::kForward);
+    record.reply_peer = peer_of(flows, connection, Direction::kReply);
+    record.source_identity = connection.shared.source_identity;
+    record.forward_packets = load(connection.line(Direction::kForward).packets);
+    record.forward_bytes = load(connection.line(Direction::kForward).bytes);
+    record.reply_packets = load(connection.line(Direction::kReply).packets);
+    record.reply_bytes = load(connection.line(Direction::kReply).bytes);
+    record.replied = connection.replied();
+    record.closing = connection.closing();
+    record.idle_seconds = flows.idle(connection, now);
+    record.expires_in_seconds = flows.expires_in(connection, now);
+    return visit(record);
+  });
+}
+
+}  // namespace isthmus

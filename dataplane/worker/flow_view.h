@@ -1,0 +1,14 @@
+// Connections as control lists them: copies of what the table holds, made inside control's read section.
+#pragma once
+
+#include <functional>
+
+#include "dataplane/api/engine.h"
+#include "dataplane/flow/flow_table.h"
+
+namespace isthmus {
+
+// `reader` is control's slot of the quiescence, offline. Ends when `visit` returns false.
+void view_flows(const FlowTable& flows, unsigned reader, const std::function<bool(const FlowRecord&)>& visit);
+
+}  // namespace isthmus

@@ -1,0 +1,42 @@
+#include "dataplane/worker/mailbox.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace isthmus {
+namespace {
+
+void ring(int fd) noexcept {
+  const std::uint64_t one = 1;
+  // EAGAIN means that the other side is already being woken.
+  [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
+}
+
+}  // namespace
+
+Mailbox::Mailbox() : worker_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+Mailbox::~Mailbox() { close(worker_fd_); }
+
+void Mailbox::post(int control_fd) noexcept {
+  if (news_) {
+    news_ = false;
+    ring(control_fd);
+  }
+}
+
+void Mailbox::acknowledge() noexcept {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto got = read(worker_fd_, &count, sizeof count);
+}
+
+bool Mailbox::send(const ProbeCommand& command) noexcept {
+  if (!commands_.push(command)) {
+    return false;
+  }
+  ring(worker_fd_);
+  return true;
+}
+
+void Mailbox::wake() noexcept { ring(worker_fd_); }
+
+}  // namespace isthmus

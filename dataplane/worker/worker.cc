@@ -1,0 +1,171 @@
+#include "dataplane/worker/worker.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "dataplane/path/output.h"
+#include "dataplane/path/path.h"
+
+namespace isthmus {
+namespace {
+
+constexpr unsigned kIdleRoundsBeforeSleep = 32;
+constexpr int kLongestSleepMs = 50;  // shorter than the steer program's beat timeout by far
+constexpr unsigned kSweepBusy = 2;   // connections per round the janitor looks at under load
+constexpr unsigned kSweepIdle = 2048;
+constexpr std::uint64_t kSweepEvery = 8;
+
+}  // namespace
+
+Worker::Worker(SharedState& shared, Setup setup)
+    : shared_(shared),
+      setup_(std::move(setup)),
+      context_(shared, setup_.id, *setup_.pool, mailbox_),
+      burst_(std::make_unique<Burst>()) {
+  context_.tx.resize(setup_.queues.size());
+  context_.random ^= std::uint64_t{setup_.id.value()} << 32;
+  context_.ip_id = static_cast<std::uint16_t>(setup_.id.value() << 12);
+}
+
+Worker::~Worker() { stop(); }
+
+void Worker::start() {
+  thread_ = std::thread([this] { run(); });
+  if (setup_.core >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<std::size_t>(setup_.core), &set);
+    pthread_setaffinity_np(thread_.native_handle(), sizeof set, &set);
+  }
+  char name[16];
+  std::snprintf(name, sizeof name, "isthmus-w%u", static_cast<unsigned>(setup_.id.value()));
+  pthread_setname_np(thread_.native_handle(), name);
+}
+
+void Worker::stop() {
+  if (thread_.joinable()) {
+    stopping_.store(true, std::memory_order_release);
+    mailbox_.wake();
+    thread_.join();
+  }
+}
+
+void Worker::read_clock() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_BOOTTIME, &t);
+  context_.now_ns = static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+  context_.now = shared_.flows->seconds_at(Nanoseconds{context_.now_ns});
+}
+
+void Worker::run() {
+  const unsigned slot = setup_.id.value();
+  unsigned idle = 0;
+  shared_.quiescence.online(slot);
+  while (!stopping_.load(std::memory_order_acquire)) {
+    shared_.quiescence.quiescent(slot);
+    idle = work() == 0 ? idle + 1 : 0;
+    if (idle > kIdleRoundsBeforeSleep && shared_.options.idle == IdlePolicy::kSleep) {
+      shared_.quiescence.offline(slot);
+      sleep();
+      shared_.quiescence.online(slot);
+      idle = 0;
+    }
+  }
+  shared_.quiescence.offline(slot);
+}
+
+unsigned Worker::round() {
+  const ReadSection section(shared_.quiescence, setup_.id.value());
+  return work();
+}
+
+unsigned Worker::work() {
+  context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
+  if (context_.snapshot == nullptr) {  // before the first publish fleet traffic is left to the kernel program
+    return 0;
+  }
+  unsigned received = 0;
+  read_clock();
+  for (unsigned device = 0; device < setup_.queues.size(); ++device) {
+    received += poll_queue(DeviceId{static_cast<std::uint8_t>(device)});
+  }
+  housekeeping(received == 0);
+  flush();
+  mailbox_.post(setup_.control_fd);
+  return received;
+}
+
+unsigned Worker::poll_queue(DeviceId device) {
+  std::array<Frame, kMaxBurst> frames;
+  const unsigned count = setup_.queues[device.value()]->receive(frames);
+  if (count == 0) {
+    return 0;
+  }
+  burst_->count = count;
+  for (unsigned i = 0; i < count; ++i) {
+    Packet& packet = burst_->packets[i];
+    packet = Packet{};
+    packet.frame = frames[i];
+    packet.device = device;
+  }
+  context_.counters.rx_packets.add(count);
+  run_path(context_, *burst_);
+  return count;
+}
+
+void Worker::flush() {
+  for (std::size_t device = 0; device < setup_.queues.size(); ++device) {
+    TxBatch& batch = context_.tx[device];
+    if (batch.count != 0) {
+      const unsigned sent = setup_.queues[device]->transmit({batch.frames.data(), batch.count});
+      context_.counters.tx_packets.add(sent);
+      for (unsigned i = sent; i < batch.count; ++i) {
+        context_.counters.drop(DropReason::k_tx_full);
+        setup_.pool->release(batch.frames[i].chunk);
+      }
+      batch.count = 0;
+    }
+    setup_.queues[device]->flush();
+  }
+}
+
+void Worker::housekeeping(bool idle) {
+  ProbeCommand command;
+  while (mailbox_.next_command(command)) {
+    send_probe(context_, command.peer, command.sequence);
+  }
+  if (context_.waiting_count != 0) {
+    retry_waiting(context_);
+  }
+  if (idle || ++rounds_ % kSweepEvery == 0) {
+    shared_.flows->sweep(setup_.id, context_.now, idle ? kSweepIdle : kSweepBusy * kSweepEvery);
+  }
+}
+
+// Waits in the kernel until a queue, control or the clock has something. The worker is outside its read section, so
+// publishers do not wait for it.
+void Worker::sleep() {
+  std::array<pollfd, 64> fds{};
+  nfds_t count = 0;
+  fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
+  for (auto& queue : setup_.queues) {
+    if (!queue->arm()) {
+      return;
+    }
+    for (const int fd : queue->wait_fds()) {
+      if (count < fds.size()) {
+        fds[count++] = {fd, POLLIN, 0};
+      }
+    }
+  }
+  const int timeout = context_.waiting_count != 0 ? 1 : kLongestSleepMs;
+  if (poll(fds.data(), count, timeout) > 0 && (fds[0].revents & POLLIN) != 0) {
+    mailbox_.acknowledge();
+  }
+}
+
+}  // namespace isthmus
