@@ -54,9 +54,10 @@ class FlowMapping {
   FlowMapping() = default;
   [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
   [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
-  [[nodiscard]] std::string why_not(const Options& options, const Layout& layout) const;
+  [[nodiscard]] std::string why_not(const Options& options) const;
+  [[nodiscard]] std::string reason_of_other_size(const Options& options) const;
   [[nodiscard]] Status start_fresh(const Options& options, const Layout& layout, const std::string& path);
-  void write_header(const Options& options, const Layout& layout) noexcept;
+  void write_header(const Options& options) noexcept;
   void place(const Layout& layout) noexcept;
 
   MemoryArea area_;

@@ -205,31 +205,43 @@ class FlowTable {
         refused_quota{0}, no_block{0};
     std::uint32_t cursor = 0;
   };
-  struct Pair {  // what a connection has in the index
-    std::uint64_t forward_hash, reply_hash;
+  struct Hashes {
+    std::uint64_t forward, reply;
   };
 
   FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area);
-  void adopt();
-  [[nodiscard]] bool adopt_slot(std::uint32_t slot, std::vector<bool>& blocks_used) noexcept;
+  // flow_adoption.cc
+  void adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept;
+  [[nodiscard]] bool adopt_slot(std::uint32_t slot) noexcept;
+  void adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept;
+  // Over the keys and plain fields; never 0.
+  [[nodiscard]] static std::uint32_t seal_of(const Connection& connection, std::uint32_t slot) noexcept;
 
   void note(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
-  void give_back_unreplied(Connection& connection) noexcept;
   [[nodiscard]] bool take_unreplied() noexcept;
+  void give_back_unreplied(Connection& connection) noexcept;
 
+  [[nodiscard]] Hashes hashes_of(const Connection& c) const noexcept {
+    return {hasher_(c.lines[0].key), hasher_(c.lines[1].key)};
+  }
   [[nodiscard]] Hit find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
+  [[nodiscard]] Hit hit_of(std::uint32_t slot, Direction direction) const noexcept;
   [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept;
-  [[nodiscard]] InsertOutcome link(std::uint32_t slot, const Pair& hashes, Hit& other) noexcept;
-  [[nodiscard]] bool fill(WorkerId worker, std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept;
+  void fill(std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept;
+  [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& wanted) noexcept;
   void discard(WorkerId worker, std::uint32_t slot) noexcept;
+  [[nodiscard]] InsertResult link(std::uint32_t slot) noexcept;
+  [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
-  bool remove_if(WorkerId worker, std::uint32_t slot, std::uint32_t sequence, const Seconds* expired_at) noexcept;
-  void retire_blocks(WorkerId worker, Connection& connection) noexcept;
+  // With `expired_at`: only if it has expired by then.
+  bool remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept;
 
   [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
     return number == kNoBlock || number == kBlockGone ? nullptr : &mapping_.block(number);
   }
-  [[nodiscard]] static Hit make_hit(Connection& c, std::uint32_t slot, Direction d, const FlowTable& table) noexcept;
+  [[nodiscard]] static TagIndex::Entry entry_of(const Connection& c, std::uint32_t slot, Direction d) noexcept {
+    return {slot, c.shared.sequence.load(std::memory_order_relaxed), d == Direction::kReply};
+  }
   [[nodiscard]] WorkerState& state(WorkerId worker) noexcept { return states_[worker.value()]; }
 
   std::uint32_t capacity_;

@@ -13,6 +13,7 @@
 
 #include "dataplane/base/types.h"
 #include "dataplane/publish/quiescence.h"
+#include "dataplane/tables/spin_lock.h"
 
 namespace isthmus {
 
@@ -57,7 +58,7 @@ class NumberPool {
   std::unique_ptr<Cache[]> caches_;
   std::unique_ptr<std::uint32_t[]> next_;
   std::unique_ptr<std::uint32_t[]> stack_;
-  alignas(64) std::atomic_flag lock_;
+  alignas(64) SpinLock lock_;
   std::atomic<std::uint32_t> depth_{0};  // written under lock_
 };
 
