@@ -22,13 +22,23 @@ struct Provenance {
 };
 
 enum class ObjectKind : std::uint8_t {
-  kCluster, kGateway, kProfile, kNamespace, kService, kSlice, kPod, kCiliumEndpoint, kIdentity, kNode, kServiceImport
+  kCluster,
+  kGateway,
+  kProfile,
+  kNamespace,
+  kService,
+  kSlice,
+  kPod,
+  kCiliumEndpoint,
+  kIdentity,
+  kNode,
+  kServiceImport
 };
 
 struct ObjectKey {
   ObjectKind kind = ObjectKind::kCluster;
-  std::string cluster;    // whose manifest it is; empty for fleet objects
-  std::string name_space; // empty for cluster-scoped kinds
+  std::string cluster;     // whose manifest it is; empty for fleet objects
+  std::string name_space;  // empty for cluster-scoped kinds
   std::string name;
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
 };
@@ -36,22 +46,26 @@ struct ObjectKey {
 struct ClusterObject {
   ClusterId id;
   std::vector<Prefix> pod_prefixes, node_prefixes;
+  friend bool operator==(const ClusterObject&, const ClusterObject&) = default;
 };
 
 struct GatewayObject {
   std::string cluster;
   IpAddress underlay;
   L4Port port{8472};
+  friend bool operator==(const GatewayObject&, const GatewayObject&) = default;
 };
 
 // Members are linked pairwise; clusters no profile joins do not exchange packets.
 struct ProfileObject {
   std::vector<std::string> clusters;
   unsigned max_connected_clusters = 255;  // 255 or 511
+  friend bool operator==(const ProfileObject&, const ProfileObject&) = default;
 };
 
 struct NamespaceObject {
   std::map<std::string, std::string> labels, annotations;
+  friend bool operator==(const NamespaceObject&, const NamespaceObject&) = default;
 };
 
 enum class ServiceAffinity : std::uint8_t { kNone, kLocal, kRemote };
@@ -60,6 +74,7 @@ struct ServicePort {
   std::string name;  // empty when the Service has one unnamed port
   IpProtocol protocol = IpProtocol::kTcp;
   L4Port port;
+  friend bool operator==(const ServicePort&, const ServicePort&) = default;
 };
 
 struct ServiceObject {
@@ -70,12 +85,14 @@ struct ServiceObject {
   std::vector<ServicePort> ports;
   std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
   std::int64_t created = 0;             // creationTimestamp, seconds since 1970; 0 when absent
+  friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
 };
 
 struct SliceEndpoint {
   std::vector<IpAddress> addresses;
   bool ready = true, serving = true, terminating = false;
   std::string node, zone;
+  friend bool operator==(const SliceEndpoint&, const SliceEndpoint&) = default;
 };
 
 struct SliceObject {
@@ -83,6 +100,7 @@ struct SliceObject {
   std::vector<ServicePort> ports;
   std::vector<SliceEndpoint> endpoints;
   std::uint16_t weight = 100;  // annotation service.cilium.io/weight; 0 drains
+  friend bool operator==(const SliceObject&, const SliceObject&) = default;
 };
 
 // A Pod: addresses and node. Its identity comes from the CiliumEndpoint of the same name, when there is one.
@@ -91,32 +109,38 @@ struct PodObject {
   std::string node;
   bool host_network = false;
   std::map<std::string, std::string> labels;
+  friend bool operator==(const PodObject&, const PodObject&) = default;
 };
 
 struct CiliumEndpointObject {
   std::vector<IpAddress> addresses;
   Identity identity;
   std::optional<IpAddress> node;
+  friend bool operator==(const CiliumEndpointObject&, const CiliumEndpointObject&) = default;
 };
 
 struct IdentityObject {
   Identity id;
   std::map<std::string, std::string> labels;
+  friend bool operator==(const IdentityObject&, const IdentityObject&) = default;
 };
 
 struct NodeObject {
   std::vector<IpAddress> addresses;
   std::vector<Prefix> pod_prefixes;
+  friend bool operator==(const NodeObject&, const NodeObject&) = default;
 };
 
 struct ServiceImportObject {
   std::vector<IpAddress> ips;
   std::vector<ServicePort> ports;
   std::int64_t created = 0;
+  friend bool operator==(const ServiceImportObject&, const ServiceImportObject&) = default;
 };
 
-using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject, SliceObject,
-                                 PodObject, CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject>;
+using ObjectValue =
+    std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject, SliceObject, PodObject,
+                 CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject>;
 
 // One change of desired state. Without a value the object is gone.
 struct ObjectDelta {

@@ -1,0 +1,179 @@
+#include "control/compile/claims.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace isthmus {
+namespace {
+
+bool is_loopback(const IpAddress& a) {
+  static const Prefix v4 = Prefix::parse("127.0.0.0/8").value(), v6 = Prefix::parse("::1/128").value();
+  return v4.contains(a) || v6.contains(a);
+}
+
+std::string claim_text(const VipClaim& claim) {
+  return "service " + claim.service.text() + " of cluster " + claim.cluster + " (" + claim.place + ")";
+}
+
+}  // namespace
+
+std::string VipClaims::objection(const IpAddress& vip, const Fleet& fleet,
+                                 const std::vector<IpAddress>& own_addresses) {
+  if (vip.is_unspecified() || vip.is_multicast() || is_loopback(vip)) {
+    return "which is no address a service can have";
+  }
+  if (const FleetCluster* cluster = fleet.owner(vip)) {
+    return "which lies inside the prefixes of cluster " + cluster->name;
+  }
+  if (const auto gateway = fleet.gateway_at(vip)) {
+    return "which is the underlay address of " + *gateway;
+  }
+  if (std::find(own_addresses.begin(), own_addresses.end(), vip) != own_addresses.end()) {
+    return "which is a translation address of this gateway";
+  }
+  return {};
+}
+
+void VipClaims::collect(const ServiceName& service, const Model& model, const Fleet& fleet,
+                        const std::vector<IpAddress>& own_addresses) {
+  Service& state = services_[service];
+  const auto add = [&](const FleetCluster& cluster, const std::vector<IpAddress>& addresses, std::int64_t created,
+                       const std::string& place) {
+    for (const IpAddress& address : addresses) {
+      const VipClaim claim{service, cluster.name, place, created};
+      if (const std::string why = objection(address, fleet, own_addresses); !why.empty()) {
+        state.problems.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": refused",
+                                  place, "claim an address of a pool that nothing else uses"});
+        continue;
+      }
+      vips_[address].claims.push_back(claim);
+      state.claimed.insert(address);
+    }
+  };
+  for (const auto& [name, cluster] : fleet.clusters) {
+    if (!cluster.linked) {
+      continue;
+    }
+    if (const auto import =
+            model.find<ServiceImportObject>({ObjectKind::kServiceImport, name, service.name_space, service.name})) {
+      add(cluster, import->ips, import->created, import.provenance->text());
+    }
+    if (const auto object = model.find<ServiceObject>({ObjectKind::kService, name, service.name_space, service.name})) {
+      add(cluster, object->claimed_vips, object->created, object.provenance->text());
+    }
+  }
+}
+
+void VipClaims::forget(const ServiceName& service, std::set<IpAddress>& touched) {
+  refused_.erase(service);
+  const auto state = services_.find(service);
+  if (state == services_.end()) {
+    return;
+  }
+  for (const IpAddress& address : state->second.claimed) {
+    auto& claims = vips_[address].claims;
+    claims.erase(std::remove_if(claims.begin(), claims.end(), [&](const VipClaim& c) { return c.service == service; }),
+                 claims.end());
+    touched.insert(address);
+  }
+  state->second.claimed.clear();
+  state->second.problems.clear();
+}
+
+std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,
+                                         const std::vector<IpAddress>& own_addresses) {
+  std::set<IpAddress> touched;
+  for (const ServiceName& service : services) {
+    forget(service, touched);
+    collect(service, model, fleet, own_addresses);
+    const Service& state = services_[service];
+    touched.insert(state.claimed.begin(), state.claimed.end());
+    if (!state.problems.empty()) {
+      refused_.insert(service);
+    }
+  }
+  std::set<ServiceName> moved;
+  for (const IpAddress& address : touched) {
+    decide(address, moved);
+  }
+  for (const ServiceName& service : services) {
+    const Service& state = services_[service];
+    if (state.claimed.empty() && state.held.empty() && state.problems.empty()) {
+      services_.erase(service);
+    }
+  }
+  return moved;
+}
+
+const VipClaim& VipClaims::best(const Vip& vip) const {
+  const auto order = [&](const VipClaim& c) {
+    const std::int64_t age = c.created == 0 ? std::numeric_limits<std::int64_t>::max() : c.created;
+    const bool holds = vip.held && vip.holder == c.service;
+    return std::tuple(age, !holds, c.cluster, c.service);
+  };
+  return *std::min_element(vip.claims.begin(), vip.claims.end(),
+                           [&](const VipClaim& a, const VipClaim& b) { return order(a) < order(b); });
+}
+
+void VipClaims::decide(const IpAddress& address, std::set<ServiceName>& moved) {
+  const auto it = vips_.find(address);
+  Vip& vip = it->second;
+  const bool held = !vip.claims.empty();
+  const ServiceName holder = held ? best(vip).service : ServiceName{};
+  if (vip.held && (!held || vip.holder != holder)) {
+    services_[vip.holder].held.erase(address);
+    moved.insert(vip.holder);
+  }
+  if (held && (!vip.held || vip.holder != holder)) {
+    services_[holder].held.insert(address);
+    moved.insert(holder);
+  }
+  if (!held) {
+    contested_.erase(address);
+    vips_.erase(it);
+    return;
+  }
+  vip.held = true;
+  vip.holder = holder;
+  const bool contested =
+      std::any_of(vip.claims.begin(), vip.claims.end(), [&](const VipClaim& c) { return c.service != vip.holder; });
+  if (contested) {
+    contested_.insert(address);
+  } else {
+    contested_.erase(address);
+  }
+}
+
+std::vector<IpAddress> VipClaims::vips_of(const ServiceName& service) const {
+  const auto it = services_.find(service);
+  return it == services_.end() ? std::vector<IpAddress>{}
+                               : std::vector<IpAddress>(it->second.held.begin(), it->second.held.end());
+}
+
+const ServiceName* VipClaims::holder(const IpAddress& address) const {
+  const auto it = vips_.find(address);
+  return it == vips_.end() ? nullptr : &it->second.holder;
+}
+
+void VipClaims::append_problems(std::vector<Problem>& problems) const {
+  for (const ServiceName& name : refused_) {
+    const Service& service = services_.at(name);
+    problems.insert(problems.end(), service.problems.begin(), service.problems.end());
+  }
+  for (const IpAddress& address : contested_) {
+    const Vip& vip = vips_.at(address);
+    const VipClaim& owner = best(vip);
+    for (const VipClaim& claim : vip.claims) {
+      if (claim.service != vip.holder) {
+        problems.push_back(
+            {claim_text(claim) + " claims VIP " + address.to_string() + ", which is " + claim_text(owner) +
+                 "'s: the older claim keeps it",
+             claim.place,
+             "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
+      }
+    }
+  }
+}
+
+}  // namespace isthmus

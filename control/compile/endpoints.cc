@@ -1,0 +1,254 @@
+#include "control/compile/endpoints.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+std::string owner_text(const ObjectKey& key) {
+  if (key.kind == ObjectKind::kNode) {
+    return "node " + key.name + " of cluster " + key.cluster;
+  }
+  return "pod " + key.name_space + "/" + key.name + " of cluster " + key.cluster;
+}
+
+ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
+  return {ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name};
+}
+
+std::string place_of(const Model& model, const ObjectKey& owner) {
+  if (const auto node = model.find<NodeObject>(owner)) {
+    return node.provenance->text();
+  }
+  if (const auto pod = model.find<PodObject>(owner)) {
+    return pod.provenance->text();
+  }
+  const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
+  return endpoint ? endpoint.provenance->text() : "";
+}
+
+}  // namespace
+
+bool EndpointSet::denied(const Model& model, Identity number) const {
+  const auto claims = model.identities(number);
+  return std::any_of(claims.begin(), claims.end(),
+                     [&](const auto& claim) { return claim->labels != claims.front()->labels; });
+}
+
+Identity EndpointSet::checked_identity(const Model& model, const ObjectKey& owner, const FleetCluster& cluster,
+                                       Owner& state) {
+  const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
+  if (!endpoint || endpoint->identity == identity::kUnknown) {
+    return identity::kWorld;
+  }
+  const Identity id = endpoint->identity;
+  if (id.value() < identity::kFirstAllocated) {
+    return id == identity::kHost && !cluster.local ? identity::kRemoteNode : id;
+  }
+  const unsigned shift = bits_.shift;
+  if (id.value() >> shift != cluster.id.value()) {
+    const std::uint32_t first = std::uint32_t{cluster.id.value()} << shift;
+    state.problems.push_back(
+        {owner_text(owner) + " has identity " + std::to_string(id.value()) + ", which is not of its cluster (" +
+             std::to_string(first) + ".." + std::to_string(first + (1U << shift) - 1) + "); it counts as world",
+         endpoint.provenance->text(), "check cluster ids and maxConnectedClusters against that cluster's Cilium"});
+    return identity::kWorld;
+  }
+  return id;
+}
+
+EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
+                                        Owner& state) {
+  Wanted wanted;
+  if (const auto node = model.find<NodeObject>(owner)) {
+    for (const IpAddress& address : node->addresses) {
+      wanted[address] = cluster.local ? identity::kHost : identity::kRemoteNode;
+    }
+    return wanted;
+  }
+  const auto pod = model.find<PodObject>(owner);
+  const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
+  if (pod && pod->host_network) {
+    return wanted;
+  }
+  const Identity identity = checked_identity(model, owner, cluster, state);
+  if (denied_.count(identity) != 0) {
+    return wanted;
+  }
+  for (const IpAddress& address : pod ? pod->addresses : std::vector<IpAddress>{}) {
+    wanted[address] = identity;
+  }
+  for (const IpAddress& address : endpoint ? endpoint->addresses : std::vector<IpAddress>{}) {
+    wanted[address] = identity;
+  }
+  return wanted;
+}
+
+void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet) {
+  bits_ = fleet.own.cluster_bits;
+  const auto it = owners_.try_emplace(owner).first;
+  Owner& state = it->second;
+  state.problems.clear();
+  Wanted now;
+  const FleetCluster* cluster = fleet.find(owner.cluster);
+  if (cluster != nullptr) {
+    now = wanted(owner, model, *cluster, state);
+  }
+  for (auto w = now.begin(); w != now.end();) {
+    const FleetCluster* at = fleet.owner(w->first);
+    if (at == cluster || (at == nullptr && owner.kind == ObjectKind::kNode)) {
+      ++w;
+      continue;
+    }
+    state.problems.push_back({owner_text(owner) + " has address " + w->first.to_string() + ", which lies " +
+                                  (at == nullptr ? "outside its cluster's prefixes" : "in cluster " + at->name) +
+                                  "; it is left out",
+                              place_of(model, owner), "correct the address, or add its prefix to the Cluster object"});
+    w = now.erase(w);
+  }
+  for (auto a = state.addresses.begin(); a != state.addresses.end();) {
+    if (now.count(*a) == 0) {
+      withdraw(it->first, *a);
+      a = state.addresses.erase(a);
+    } else {
+      ++a;
+    }
+  }
+  for (const auto& [address, identity] : now) {
+    claim(it->first, address, cluster->id, identity);
+    state.addresses.insert(address);
+  }
+  if (state.problems.empty()) {
+    troubled_.erase(owner);
+  } else {
+    troubled_.insert(owner);
+  }
+  if (state.addresses.empty() && state.problems.empty()) {
+    owners_.erase(it);
+  }
+}
+
+void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity) {
+  auto& claims = addresses_[address].claims;
+  const EndpointEntry entry{realm_, address, cluster, identity, kNoPeer};
+  const auto own = std::find_if(claims.begin(), claims.end(), [&](const Claim& c) { return c.owner == &owner; });
+  if (own != claims.end()) {
+    own->entry = entry;
+  } else {
+    claims.push_back({&owner, ++sequence_, entry});
+  }
+  if (claims.size() > 1) {
+    contested_.insert(address);
+  }
+  touched_.insert(address);
+}
+
+void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
+  auto& claims = addresses_[address].claims;
+  claims.erase(std::remove_if(claims.begin(), claims.end(), [&](const Claim& c) { return c.owner == &owner; }),
+               claims.end());
+  if (claims.size() < 2) {
+    contested_.erase(address);
+  }
+  touched_.insert(address);
+}
+
+void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
+  std::set<ObjectKey> owners;
+  for (const auto& [key, owner] : owners_) {
+    owners.insert(key);
+  }
+  model.visit<PodObject>(ObjectKind::kPod, [&](const ObjectKey& key, const auto&, const auto&) { owners.insert(key); });
+  model.visit<CiliumEndpointObject>(ObjectKind::kCiliumEndpoint, [&](const ObjectKey& key, const auto&, const auto&) {
+    owners.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+  });
+  model.visit<NodeObject>(ObjectKind::kNode,
+                          [&](const ObjectKey& key, const auto&, const auto&) { owners.insert(key); });
+  denied_.clear();
+  model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
+    if (denied(model, object.id)) {
+      denied_.insert(object.id);
+    }
+  });
+  for (const ObjectKey& owner : owners) {
+    refresh(owner, model, fleet);
+  }
+}
+
+void EndpointSet::refresh_identity(Identity number, const Model& model, const Fleet& fleet) {
+  const bool now = denied(model, number);
+  if (now == (denied_.count(number) != 0)) {
+    return;
+  }
+  if (now) {
+    denied_.insert(number);
+  } else {
+    denied_.erase(number);
+  }
+  std::vector<ObjectKey> owners;
+  model.visit<CiliumEndpointObject>(ObjectKind::kCiliumEndpoint,
+                                    [&](const ObjectKey& key, const CiliumEndpointObject& endpoint, const auto&) {
+                                      if (endpoint.identity == number) {
+                                        owners.push_back({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+                                      }
+                                    });
+  for (const ObjectKey& owner : owners) {
+    refresh(owner, model, fleet);
+  }
+}
+
+void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
+  for (const IpAddress& address : std::exchange(touched_, {})) {
+    const auto it = addresses_.find(address);
+    Address& state = it->second;
+    if (state.claims.empty()) {
+      if (state.published) {
+        remove.push_back(address);
+        --published_;
+      }
+      addresses_.erase(it);
+      continue;
+    }
+    const EndpointEntry& entry = state.claims.back().entry;
+    if (state.published != entry) {
+      upsert.push_back(entry);
+      published_ += state.published ? 0 : 1;
+      state.published = entry;
+    }
+  }
+}
+
+void EndpointSet::append_problems(const Model& model, std::vector<Problem>& problems) const {
+  for (const ObjectKey& key : troubled_) {
+    const Owner& owner = owners_.at(key);
+    problems.insert(problems.end(), owner.problems.begin(), owner.problems.end());
+  }
+  for (const IpAddress& address : contested_) {
+    const auto& claims = addresses_.at(address).claims;
+    const ObjectKey& newest = *claims.back().owner;
+    const ObjectKey& other = *claims[claims.size() - 2].owner;
+    problems.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + place_of(model, other) +
+                            ") have the same address " + address.to_string() + "; the first named is newer and counts",
+                        place_of(model, newest), "remove the one that is stale"});
+  }
+  for (const Identity number : denied_) {
+    const auto claims = model.identities(number);
+    const auto other = std::find_if(claims.begin(), claims.end(),
+                                    [&](const auto& claim) { return claim->labels != claims.front()->labels; });
+    problems.push_back({"identity " + std::to_string(number.value()) + " stands for two sets of labels (also at " +
+                            other->provenance->text() + "): endpoints that carry it are left out",
+                        claims.front().provenance->text(),
+                        "let one label set keep the number and give the other its own"});
+  }
+}
+
+void EndpointSet::visit(const std::function<bool(const ObjectKey&, const EndpointEntry&)>& visit) const {
+  for (const auto& [address, state] : addresses_) {
+    if (!state.claims.empty() && !visit(*state.claims.back().owner, state.claims.back().entry)) {
+      return;
+    }
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,357 @@
+#include "control/compile/services.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace isthmus {
+namespace {
+
+constexpr std::size_t kMostInRing = 65535;
+
+const char* protocol_text(IpProtocol protocol) {
+  return protocol == IpProtocol::kTcp ? "TCP" : protocol == IpProtocol::kUdp ? "UDP" : "SCTP";
+}
+
+std::string port_text(const ServicePort& port) {
+  const std::string number = std::to_string(port.port.value()) + "/" + protocol_text(port.protocol);
+  return port.name.empty() ? number : port.name + " (" + number + ")";
+}
+
+// A Namespace annotated clustermesh.cilium.io/global "false" keeps its Services to its cluster.
+bool namespace_is_global(const Model& model, const std::string& cluster, const std::string& name) {
+  const auto object = model.find<NamespaceObject>({ObjectKind::kNamespace, cluster, {}, name});
+  if (!object) {
+    return true;
+  }
+  const auto annotation = object->annotations.find("clustermesh.cilium.io/global");
+  if (annotation == object->annotations.end()) {
+    return true;
+  }
+  std::string value = annotation->second;
+  std::transform(value.begin(), value.end(), value.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return value == "true";
+}
+
+// The same finding comes once per family.
+void drop_repeats(std::vector<Problem>& problems) {
+  std::vector<Problem> once;
+  for (Problem& problem : problems) {
+    if (std::none_of(once.begin(), once.end(), [&](const Problem& p) { return p.text() == problem.text(); })) {
+      once.push_back(std::move(problem));
+    }
+  }
+  problems = std::move(once);
+}
+
+BackendState state_of(const Candidate& candidate, bool chosen) {
+  if (candidate.silent) {
+    return BackendState::kSilent;
+  }
+  return chosen || candidate.fitness == Fitness::kActive ? BackendState::kActive : BackendState::kDraining;
+}
+
+}  // namespace
+
+std::vector<ServiceSet::Definition> ServiceSet::definitions(const ServiceName& name, const Inputs& inputs,
+                                                            std::vector<ServiceMember>& members) {
+  std::vector<Definition> found;
+  members.clear();
+  for (const auto& [cluster_name, cluster] : inputs.fleet.clusters) {
+    const auto object =
+        inputs.model.find<ServiceObject>({ObjectKind::kService, cluster_name, name.name_space, name.name});
+    if (!object || !cluster.linked) {
+      continue;
+    }
+    const bool global = object->global && namespace_is_global(inputs.model, cluster_name, name.name_space);
+    members.push_back({cluster_name, global, global && object->shared});
+    if (global) {
+      found.push_back({&cluster, object});
+    }
+  }
+  std::stable_sort(found.begin(), found.end(), [](const Definition& a, const Definition& b) {
+    const auto age = [](const Definition& d) {
+      return d.object->created == 0 ? std::numeric_limits<std::int64_t>::max() : d.object->created;
+    };
+    return age(a) < age(b);
+  });
+  return found;
+}
+
+std::vector<ServicePort> ServiceSet::merge_ports(const std::vector<Definition>& definitions, Service& service) {
+  std::vector<ServicePort> ports;
+  std::vector<const Definition*> from;
+  for (const Definition& definition : definitions) {
+    for (const ServicePort& port : definition.object->ports) {
+      const auto clash = std::find_if(ports.begin(), ports.end(), [&](const ServicePort& p) {
+        return (p.port == port.port && p.protocol == port.protocol) || (p.name == port.name && !(p == port));
+      });
+      if (clash == ports.end()) {
+        ports.push_back(port);
+        from.push_back(&definition);
+      } else if (!(*clash == port)) {
+        const Definition& older = *from[static_cast<std::size_t>(clash - ports.begin())];
+        service.problems.push_back(
+            {"service " + service.view.name.text() + ": cluster " + definition.cluster->name + " defines port " +
+                 port_text(port) + ", cluster " + older.cluster->name + " (" + older.object.provenance->text() +
+                 ") port " + port_text(*clash) + "; the older Service's counts",
+             definition.object.provenance->text(), "give the port the same name, number and protocol in all clusters"});
+      }
+    }
+  }
+  return ports;
+}
+
+std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& port, Family family,
+                                           const std::vector<Definition>& definitions, const Inputs& inputs) const {
+  std::vector<Candidate> candidates;
+  for (const Definition& definition : definitions) {
+    const FleetCluster& cluster = *definition.cluster;
+    if ((!cluster.local && !definition.object->shared) || inputs.held_out.count(cluster.id) != 0) {
+      continue;
+    }
+    const auto slices = inputs.model.slices_of(cluster.name, service.view.name);
+    std::set<IpAddress> strays;
+    append_candidates(slices, port, family, inputs.fleet, cluster, inputs.silent.count(cluster.id) != 0, candidates,
+                      strays);
+    if (!strays.empty()) {
+      service.problems.push_back(
+          {std::to_string(strays.size()) + " backends of service " + service.view.name.text() + " in cluster " +
+               cluster.name + " lie outside that cluster's prefixes and are left out: " + strays.begin()->to_string() +
+               (strays.size() > 1 ? " and others" : ""),
+           slices.front().provenance->text(), "correct the EndpointSlice, or add the prefix to the Cluster object"});
+    }
+    const bool offered = std::any_of(slices.begin(), slices.end(), [&](const auto& slice) {
+      return slice->endpoints.empty() || !matching_ports(*slice, port).empty();
+    });
+    if (!slices.empty() && !offered) {
+      service.problems.push_back({"no EndpointSlice of service " + service.view.name.text() + " in cluster " +
+                                      cluster.name + " offers port " + port_text(port) + " by name and protocol",
+                                  slices.front().provenance->text(),
+                                  "name the port alike in all clusters; its number may differ"});
+    }
+  }
+  return candidates;
+}
+
+void ServiceSet::compile_port(Service& service, const ServicePort& port, Family family,
+                              const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
+                              std::set<BackendKey>& used) {
+  std::vector<Candidate> candidates = collect(service, port, family, definitions, inputs);
+  const std::size_t chosen = choose(candidates, service.view.affinity);
+  if (chosen > kMostInRing) {
+    service.problems.push_back({"service " + service.view.name.text() + " has " + std::to_string(chosen) +
+                                    " backends for port " + port_text(port) + "; only the first " +
+                                    std::to_string(kMostInRing) + " take new flows",
+                                definitions.front().object.provenance->text(), "split the service"});
+  }
+  std::vector<MaglevBackend> in_ring;
+  auto set = std::make_shared<BackendSet>();
+  state.view.backends.clear();
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const Candidate& c = candidates[i];
+    const BackendKey key{c.address, c.port, port.protocol};
+    const auto [id, fresh] = service.backend_ids.try_emplace(key);
+    if (fresh) {
+      id->second = backend_ids_.take();
+    }
+    used.insert(key);
+    if (i < chosen) {
+      in_ring.push_back({c.address, c.port, port.protocol, c.weight});
+    }
+    set->backends.push_back({id->second, c.address, c.port, c.cluster->id});
+    state.view.backends.push_back(
+        {c.cluster->name, c.address, c.port, id->second, state_of(c, i < chosen), c.weight, 0});
+  }
+  const auto same = [](const MaglevBackend& a, const MaglevBackend& b) {
+    return a.address == b.address && a.port == b.port && a.weight == b.weight;
+  };
+  const bool ring_stands =
+      state.set && std::equal(in_ring.begin(), in_ring.end(), state.in_ring.begin(), state.in_ring.end(), same);
+  set->ring = ring_stands ? state.set->ring : maglev_ring(in_ring, ring_slots_);
+  for (const std::uint16_t index : set->ring) {
+    ++state.view.backends[index].slots;
+  }
+  state.view.port = port;
+  state.view.family = family;
+  state.view.ring_slots = static_cast<std::uint32_t>(set->ring.size());
+  state.in_ring = std::move(in_ring);
+  if (!ring_stands || !(state.set->backends == set->backends)) {
+    state.set = std::move(set);
+  }
+}
+
+void ServiceSet::publish(Service& service, TableDelta& delta) const {
+  std::map<FrontendKey, FrontendEntry> now;
+  for (const IpAddress& vip : service.view.vips) {
+    for (const auto& [key, state] : service.ports) {
+      const auto& [port, protocol, family] = key;
+      if (family == vip.family()) {
+        const FrontendKey frontend{realm_, vip, protocol, port};
+        now[frontend] = {frontend, service.view.id, service.view.client_ip_affinity, state.set};
+      }
+    }
+  }
+  for (const auto& [key, entry] : service.frontends) {
+    if (now.count(key) == 0) {
+      delta.remove_frontends.push_back(key);
+    }
+  }
+  for (const auto& [key, entry] : now) {
+    const auto before = service.frontends.find(key);
+    if (before == service.frontends.end() || before->second.backends != entry.backends ||
+        before->second.client_affinity != entry.client_affinity) {
+      delta.upsert_frontends.push_back(entry);
+    }
+  }
+  service.frontends = std::move(now);
+}
+
+void ServiceSet::release(Service& service, const std::set<BackendKey>& used) {
+  for (auto it = service.backend_ids.begin(); it != service.backend_ids.end();) {
+    if (used.count(it->first) == 0) {
+      backend_ids_.give_back(it->second);
+      it = service.backend_ids.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
+  const auto it = services_.find(name);
+  if (it == services_.end()) {
+    return;
+  }
+  for (const auto& [key, entry] : it->second.frontends) {
+    delta.remove_frontends.push_back(key);
+  }
+  release(it->second, {});
+  service_ids_.give_back(it->second.view.id);
+  by_id_.erase(it->second.view.id);
+  troubled_.erase(name);
+  services_.erase(it);
+}
+
+bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta) {
+  std::vector<ServiceMember> members;
+  const std::vector<Definition> found = definitions(name, inputs, members);
+  if (found.empty()) {
+    const bool was = services_.count(name) != 0;
+    remove(name, delta);
+    return was;
+  }
+  const auto [it, fresh] = services_.try_emplace(name);
+  Service& service = it->second;
+  if (fresh) {
+    service.view.name = name;
+    service.view.id = service_ids_.take();
+    by_id_[service.view.id] = name;
+  }
+  service.problems.clear();
+  service.view.members = std::move(members);
+  const auto own = std::find_if(found.begin(), found.end(), [](const Definition& d) { return d.cluster->local; });
+  service.view.affinity = own == found.end() ? ServiceAffinity::kNone : own->object->affinity;
+  service.view.client_ip_affinity = (own == found.end() ? found.front() : *own).object->client_ip_affinity;
+  std::vector<IpAddress> vips = inputs.claims.vips_of(name);
+  const bool renamed = fresh || vips != service.view.vips;
+  service.view.vips = std::move(vips);
+  if (service.view.vips.empty()) {
+    service.problems.push_back({"service " + name.text() + " is global but no cluster claims a VIP for it",
+                                found.front().object.provenance->text(),
+                                "claim one: isthmus allocate " + name.text() +
+                                    " --pool CIDR, a ServiceImport with ips, or the annotation isthmus.io/vip"});
+  }
+
+  std::map<PortKey, PortState> ports;
+  std::set<BackendKey> used;
+  for (const ServicePort& port : merge_ports(found, service)) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      if (std::any_of(service.view.vips.begin(), service.view.vips.end(),
+                      [&](const IpAddress& vip) { return vip.family() == family; })) {
+        const PortKey key{port.port, port.protocol, family};
+        PortState& state = ports[key] = std::move(service.ports[key]);
+        compile_port(service, port, family, found, inputs, state, used);
+      }
+    }
+  }
+  service.ports = std::move(ports);
+  release(service, used);
+  publish(service, delta);
+  drop_repeats(service.problems);
+  if (service.problems.empty()) {
+    troubled_.erase(name);
+  } else {
+    troubled_.insert(name);
+  }
+  return renamed;
+}
+
+std::vector<ServiceView> ServiceSet::views() const {
+  std::vector<ServiceView> views;
+  for (const auto& [name, service] : services_) {
+    views.push_back(service.view);
+    for (const auto& [key, state] : service.ports) {
+      views.back().ports.push_back(state.view);
+    }
+  }
+  return views;
+}
+
+std::string ServiceSet::name_of(ServiceId id) const {
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? "" : it->second.text();
+}
+
+std::set<ServiceName> ServiceSet::members_of(const std::string& cluster) const {
+  std::set<ServiceName> names;
+  for (const auto& [name, service] : services_) {
+    if (std::any_of(service.view.members.begin(), service.view.members.end(),
+                    [&](const ServiceMember& m) { return m.cluster == cluster; })) {
+      names.insert(name);
+    }
+  }
+  return names;
+}
+
+std::set<ServiceName> ServiceSet::names() const {
+  std::set<ServiceName> names;
+  for (const auto& [name, service] : services_) {
+    names.insert(name);
+  }
+  return names;
+}
+
+void ServiceSet::append_problems(std::vector<Problem>& problems) const {
+  for (const ServiceName& name : troubled_) {
+    const Service& service = services_.at(name);
+    problems.insert(problems.end(), service.problems.begin(), service.problems.end());
+  }
+}
+
+const char* to_text(BackendState state) {
+  switch (state) {
+    case BackendState::kActive:
+      return "active";
+    case BackendState::kDraining:
+      return "draining";
+    case BackendState::kSilent:
+      return "silent";
+  }
+  return "";
+}
+
+const char* to_text(ServiceAffinity affinity) {
+  switch (affinity) {
+    case ServiceAffinity::kLocal:
+      return "local";
+    case ServiceAffinity::kRemote:
+      return "remote";
+    case ServiceAffinity::kNone:
+      return "none";
+  }
+  return "";
+}
+
+}  // namespace isthmus

@@ -1,0 +1,205 @@
+#include "control/model/model.h"
+
+#include <algorithm>
+
+namespace isthmus {
+namespace {
+
+const char* kind_text(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::kCluster:
+      return "Cluster";
+    case ObjectKind::kGateway:
+      return "Gateway";
+    case ObjectKind::kProfile:
+      return "CrossClusterNetworkProfile";
+    case ObjectKind::kNamespace:
+      return "Namespace";
+    case ObjectKind::kService:
+      return "Service";
+    case ObjectKind::kSlice:
+      return "EndpointSlice";
+    case ObjectKind::kPod:
+      return "Pod";
+    case ObjectKind::kCiliumEndpoint:
+      return "CiliumEndpoint";
+    case ObjectKind::kIdentity:
+      return "CiliumIdentity";
+    case ObjectKind::kNode:
+      return "Node";
+    case ObjectKind::kServiceImport:
+      return "ServiceImport";
+  }
+  return "object";
+}
+
+std::string key_text(const ObjectKey& key) {
+  std::string text = kind_text(key.kind);
+  text += " " + (key.name_space.empty() ? key.name : key.name_space + "/" + key.name);
+  return key.cluster.empty() ? text : text + " of cluster " + key.cluster;
+}
+
+}  // namespace
+
+void Model::apply(SourceNumber source, const ObjectDelta& delta) {
+  const auto it = objects_.find(delta.key);
+  if (it == objects_.end() && !delta.value) {
+    return;
+  }
+  Versions versions = it == objects_.end() ? Versions{} : it->second;
+  const auto place =
+      std::find_if(versions.begin(), versions.end(), [&](const Version& v) { return v.source >= source; });
+  const bool known = place != versions.end() && place->source == source;
+  if (!delta.value) {
+    if (known) {
+      versions.erase(place);
+    }
+  } else if (known) {
+    *place = {source, *delta.value, delta.provenance};
+  } else {
+    versions.insert(place, {source, *delta.value, delta.provenance});
+  }
+
+  const bool moved = it == objects_.end() || versions.empty() || !(it->second.front().value == versions.front().value);
+  if (moved && it != objects_.end()) {
+    unindex(delta.key, it->second.front().value);
+  }
+  if (moved && !versions.empty()) {
+    index(delta.key, versions.front().value);
+  }
+  if (versions.size() > 1) {
+    disputed_.insert(delta.key);
+  } else {
+    disputed_.erase(delta.key);
+  }
+  if (versions.empty()) {
+    objects_.erase(it);
+  } else {
+    objects_[delta.key] = std::move(versions);
+  }
+}
+
+void Model::unindex(const ObjectKey& key, const ObjectValue& value) {
+  if (const auto* slice = std::get_if<SliceObject>(&value)) {
+    const auto of = slices_.find({key.cluster, {key.name_space, slice->service}});
+    of->second.erase(key.name);
+    if (of->second.empty()) {
+      slices_.erase(of);
+    }
+  } else if (const auto* identity = std::get_if<IdentityObject>(&value)) {
+    const auto of = identities_.find(identity->id);
+    of->second.erase(key);
+    if (of->second.empty()) {
+      identities_.erase(of);
+    }
+  }
+  if (!key.cluster.empty()) {
+    const auto publisher = publishers_.find(key.cluster);
+    if (--publisher->second == 0) {
+      publishers_.erase(publisher);
+      changes_.fleet = true;
+    }
+  }
+  mark(key, value);
+}
+
+void Model::index(const ObjectKey& key, const ObjectValue& value) {
+  if (const auto* slice = std::get_if<SliceObject>(&value)) {
+    slices_[{key.cluster, {key.name_space, slice->service}}].insert(key.name);
+  } else if (const auto* identity = std::get_if<IdentityObject>(&value)) {
+    identities_[identity->id].insert(key);
+  }
+  if (!key.cluster.empty() && publishers_[key.cluster]++ == 0) {
+    changes_.fleet = true;
+  }
+  mark(key, value);
+}
+
+void Model::mark(const ObjectKey& key, const ObjectValue& value) {
+  switch (key.kind) {
+    case ObjectKind::kCluster:
+    case ObjectKind::kGateway:
+    case ObjectKind::kProfile:
+      changes_.fleet = true;
+      break;
+    case ObjectKind::kNamespace:
+      mark_namespace(key);
+      break;
+    case ObjectKind::kService:
+    case ObjectKind::kServiceImport:
+      changes_.services.insert({key.name_space, key.name});
+      break;
+    case ObjectKind::kSlice:
+      if (const auto* slice = std::get_if<SliceObject>(&value)) {
+        changes_.services.insert({key.name_space, slice->service});
+      }
+      break;
+    case ObjectKind::kPod:
+    case ObjectKind::kCiliumEndpoint:
+      changes_.endpoints.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+      break;
+    case ObjectKind::kNode:
+      changes_.nodes.insert(key);
+      break;
+    case ObjectKind::kIdentity:
+      if (const auto* identity = std::get_if<IdentityObject>(&value)) {
+        changes_.identities.insert(identity->id);
+      }
+      break;
+  }
+}
+
+void Model::mark_namespace(const ObjectKey& key) {
+  const ObjectKey first{ObjectKind::kService, key.cluster, key.name, {}};
+  for (auto it = objects_.lower_bound(first); it != objects_.end() && it->first.kind == first.kind &&
+                                              it->first.cluster == first.cluster && it->first.name_space == key.name;
+       ++it) {
+    changes_.services.insert({key.name, it->first.name});
+  }
+}
+
+std::vector<Model::Found<SliceObject>> Model::slices_of(const std::string& cluster, const ServiceName& service) const {
+  std::vector<Found<SliceObject>> found;
+  if (const auto of = slices_.find({cluster, service}); of != slices_.end()) {
+    for (const std::string& name : of->second) {
+      found.push_back(find<SliceObject>({ObjectKind::kSlice, cluster, service.name_space, name}));
+    }
+  }
+  return found;
+}
+
+std::set<ServiceName> Model::service_names() const {
+  std::set<ServiceName> names;
+  for (const ObjectKind kind : {ObjectKind::kService, ObjectKind::kServiceImport}) {
+    for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
+      names.insert({it->first.name_space, it->first.name});
+    }
+  }
+  for (const auto& [of, slices] : slices_) {
+    names.insert(of.second);
+  }
+  return names;
+}
+
+std::vector<Model::Found<IdentityObject>> Model::identities(Identity number) const {
+  std::vector<Found<IdentityObject>> found;
+  if (const auto of = identities_.find(number); of != identities_.end()) {
+    for (const ObjectKey& key : of->second) {
+      found.push_back(find<IdentityObject>(key));
+    }
+  }
+  return found;
+}
+
+std::vector<Problem> Model::problems() const {
+  std::vector<Problem> problems;
+  for (const ObjectKey& key : disputed_) {
+    const Versions& versions = objects_.at(key);
+    problems.push_back(
+        {key_text(key) + " is published twice: also by " + versions[1].provenance.text() + "; the first counts",
+         versions[0].provenance.text(), "remove it from one of the two hubs"});
+  }
+  return problems;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,109 @@
+// What all hubs together want, as last known: objects by key with the place each came from.
+//
+// Owner: control/daemon. Thread: control. An object goes only when the source that published it says so: silence of a
+// hub flushes nothing. Where two sources publish one key, the lower source number counts, and a problem names both
+// places. Failure: none; what objects mean, and whether they fit together, is control/compile's to judge.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "control/model/objects.h"
+
+namespace isthmus {
+
+// Something a person should mend, with where it stands and what to do.
+using Problem = Error;
+
+struct ServiceName {
+  std::string name_space, name;
+  [[nodiscard]] std::string text() const { return name_space + "/" + name; }
+  friend auto operator<=>(const ServiceName&, const ServiceName&) = default;
+};
+
+// What moved since the last take_changes(). Equal values applied again are no change.
+struct ModelChanges {
+  bool fleet = false;              // a Cluster, Gateway or profile
+  std::set<ServiceName> services;  // its Service, EndpointSlices, ServiceImport or Namespace, in any cluster
+  std::set<ObjectKey> endpoints;   // keys of kind kPod; also when the CiliumEndpoint of that name changed
+  std::set<ObjectKey> nodes;       // keys of kind kNode
+  std::set<Identity> identities;   // a CiliumIdentity of that number
+  [[nodiscard]] bool empty() const {
+    return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty();
+  }
+};
+
+class Model {
+ public:
+  using SourceNumber = unsigned;  // the daemon numbers its sources; 0 counts most
+
+  void apply(SourceNumber source, const ObjectDelta& delta);
+  [[nodiscard]] ModelChanges take_changes() { return std::exchange(changes_, {}); }
+
+  template <typename T>
+  struct Found {
+    const T* value = nullptr;  // valid until the next apply()
+    const Provenance* provenance = nullptr;
+    explicit operator bool() const { return value != nullptr; }
+    const T* operator->() const { return value; }
+    const T& operator*() const { return *value; }
+  };
+  // The object of that key, if there is one and it is a T.
+  template <typename T>
+  [[nodiscard]] Found<T> find(const ObjectKey& key) const {
+    const auto it = objects_.find(key);
+    return it == objects_.end() ? Found<T>{} : view<T>(it->second);
+  }
+  // Calls visit(key, value, provenance) for every object of a kind, in order of key.
+  template <typename T, typename Visit>
+  void visit(ObjectKind kind, Visit&& visit) const {
+    for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
+      if (const Found<T> found = view<T>(it->second)) {
+        visit(it->first, *found.value, *found.provenance);
+      }
+    }
+  }
+  // The EndpointSlices of a service in one cluster, in order of name.
+  [[nodiscard]] std::vector<Found<SliceObject>> slices_of(const std::string& cluster, const ServiceName& service) const;
+  // Every name for which a Service, EndpointSlice or ServiceImport stands in some cluster.
+  [[nodiscard]] std::set<ServiceName> service_names() const;
+  // The CiliumIdentities under one number.
+  [[nodiscard]] std::vector<Found<IdentityObject>> identities(Identity number) const;
+  // Clusters that publish objects of their own (manifests), with how many.
+  [[nodiscard]] const std::map<std::string, std::size_t>& publishers() const { return publishers_; }
+  [[nodiscard]] std::size_t size() const { return objects_.size(); }
+  [[nodiscard]] std::vector<Problem> problems() const;
+
+ private:
+  struct Version {
+    SourceNumber source = 0;
+    ObjectValue value;
+    Provenance provenance;
+  };
+  using Versions = std::vector<Version>;  // never empty; by source number; the first counts
+  using SliceIndex = std::map<std::pair<std::string, ServiceName>, std::set<std::string>>;  // cluster, service → slices
+
+  template <typename T>
+  static Found<T> view(const Versions& versions) {
+    return {std::get_if<T>(&versions.front().value), &versions.front().provenance};
+  }
+  // Both for the value that counts, before it goes and after it came.
+  void unindex(const ObjectKey& key, const ObjectValue& value);
+  void index(const ObjectKey& key, const ObjectValue& value);
+  void mark(const ObjectKey& key, const ObjectValue& value);
+  void mark_namespace(const ObjectKey& key);
+
+  std::map<ObjectKey, Versions> objects_;
+  SliceIndex slices_;
+  std::map<Identity, std::set<ObjectKey>> identities_;
+  std::map<std::string, std::size_t> publishers_;
+  std::set<ObjectKey> disputed_;  // published by more than one source
+  ModelChanges changes_;
+};
+
+}  // namespace isthmus

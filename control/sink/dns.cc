@@ -1,0 +1,86 @@
+#include "control/sink/dns.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+namespace isthmus {
+namespace {
+
+std::string render(const std::vector<ServiceView>& services, const std::string& domain) {
+  std::string text = "# Global services of the fleet. Written by isthmus; changes made here are lost.\n";
+  for (const ServiceView& service : services) {
+    for (const IpAddress& vip : service.vips) {
+      text += vip.to_string() + " " + service.name.name + "." + service.name.name_space + ".svc." + domain + "\n";
+    }
+  }
+  return text;
+}
+
+Error failure(const std::string& what, const std::string& path) {
+  return {what + ": " + std::strerror(errno), path, "check dns.file and that its folder can be written"};
+}
+
+Status write_whole(const std::string& path, const std::string& text) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    return failure("cannot write DNS records", path);
+  }
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = write(fd, text.data() + done, text.size() - done);
+    if (n < 0 && errno != EINTR) {
+      const Error error = failure("cannot write DNS records", path);
+      close(fd);
+      return error;
+    }
+    done += n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+  // The DNS server may run as another user, whatever our umask.
+  const bool good = fchmod(fd, 0644) == 0;
+  if (close(fd) != 0 || !good) {
+    return failure("cannot write DNS records", path);
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+DnsSink::DnsSink(std::string file, std::string domain) : file_(std::move(file)), domain_(std::move(domain)) {}
+
+Result<bool> DnsSink::update(const std::vector<ServiceView>& services) {
+  std::string text = render(services, domain_);
+  if (!known_) {
+    std::ifstream before(file_);
+    written_.assign(std::istreambuf_iterator<char>(before), {});
+  }
+  if (text == written_) {
+    known_ = true;
+    return false;
+  }
+  known_ = false;
+  const std::filesystem::path path(file_);
+  std::error_code ignored;  // a folder that cannot be made shows when the file is opened
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  // DNS servers that watch the folder pass over names with a leading dot.
+  const std::string temporary = (path.parent_path() / ("." + path.filename().string() + ".new")).string();
+  if (const Status status = write_whole(temporary, text); !status) {
+    return status.error();
+  }
+  if (rename(temporary.c_str(), file_.c_str()) != 0) {
+    const Error error = failure("cannot put DNS records in place", file_);
+    unlink(temporary.c_str());
+    return error;
+  }
+  written_ = std::move(text);
+  known_ = true;
+  return true;
+}
+
+}  // namespace isthmus
