@@ -1,20 +1,29 @@
 """The fleet as a whole: brings everything up, tells how to reach it, and takes everything down again."""
 
+import ipaddress
 import json
 import os
+import re
 import shutil
-import sys
 import tempfile
 
 from . import plan
 from .gateway import GatewayProcess
 from .hub import UDP_ECHO_PORT, Hub
 from .netns import remove_namespace
-from .shell import Daemon, end_process, run, wait_until
+from .shell import CommandError, end_process, run, wait_until
 from .topology import Topology
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
+
+
+def is_address(text):
+    try:
+        ipaddress.ip_address(text)
+        return True
+    except ValueError:
+        return False
 
 
 class Fleet:
@@ -81,8 +90,8 @@ class Fleet:
             space = self.node(cluster.name, node.name)
             self._start(space, f"dns-{cluster.name}",
                         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
-                         "--pid-file=", "--user=root", "--bind-interfaces", f"--listen-address={address}", "--log-facility=-",
-                         "--local-ttl=1", f"--local=/{plan.DOMAIN}/"] + [f"--hostsdir={folder}" for folder in folders])
+                         "--pid-file=", "--user=root", "--bind-interfaces", f"--listen-address={address}",
+                         "--log-facility=-", "--local-ttl=1", f"--local=/{plan.DOMAIN}/"] + [f"--hostsdir={folder}" for folder in folders])
             for pod in cluster.pods():
                 self.pod(cluster.name, pod.name).resolver(address)
 
@@ -103,15 +112,54 @@ class Fleet:
     def pod(self, cluster, name):
         return self.topology.pod(cluster, name)
 
-    def allocate(self, service="shop/web"):
+    def allocate(self, service="shop/web", cluster="east"):
         """Claims a VIP of each pool for a service, with the command line, and returns the addresses."""
         pools = [word for pool in plan.VIP_POOLS for word in ("--pool", pool)]
-        done = run([self.program, "allocate", service, *pools, "--hub", self.hub.folder, "-o", "json"])
-        return json.loads(done.stdout)["ips"]
+        done = run([self.program, "allocate", service, "--hub", self.hub.folder, "--cluster", cluster, *pools])
+        addresses = [word for word in re.split(r"[\s,]+", done.stdout) if is_address(word)]
+        if len(addresses) != len(plan.VIP_POOLS):
+            raise CommandError(f"isthmus allocate gave no address of each pool:\n{done.stdout}")
+        return addresses
+
+    # What the gateways say.
+
+    def live(self):
+        return [gateway for gateway in self.gateways.values() if gateway.alive]
 
     def drops(self):
         """Drops of every live gateway: {gateway: {reason: packets}}."""
-        return {name: gateway.drops() for name, gateway in self.gateways.items() if gateway.alive}
+        return {gateway.name: gateway.drops() for gateway in self.live()}
+
+    def drop_texts(self):
+        """The operator's text of every drop reason."""
+        return {row["name"]: row["text"] for gateway in self.live()[:1] for row in gateway.drop_rows()}
+
+    def wait_peers(self, timeout=30.0):
+        """Until every live gateway hears every other live one."""
+        names = {gateway.name for gateway in self.live()}
+
+        def heard():
+            return all(names - {gateway.name} <= gateway.peers_heard() for gateway in self.live())
+        wait_until(heard, timeout, what="all gateways hear each other")
+
+    def wait_cluster_silent(self, cluster, timeout=30.0):
+        """Until no live gateway of another cluster hears a gateway of `cluster`."""
+        names = {gateway.name for gateway in plan.cluster(cluster).gateways}
+        others = [gateway for gateway in self.live() if gateway.gateway.cluster != cluster]
+        wait_until(lambda: not any(names & gateway.peers_heard() for gateway in others), timeout,
+                   what=f"{cluster} is noticed to be silent")
+
+    def wait_backends(self, service, expected, timeout=15.0, gateways=None):
+        """Until every live gateway has exactly `expected` (addresses) as backends that take new connections."""
+        def seen():
+            return all(gateway.usable_backends(service) == set(expected)
+                       for gateway in (gateways or self.live()))
+        wait_until(seen, timeout, what=f"backends of {service}")
+
+    def log_tails(self):
+        """The last lines of every gateway's log, for someone who looks for a cause."""
+        return [f"{gateway.name}: {line}" for gateway in self.gateways.values() if gateway.daemon
+                for line in gateway.daemon.log_tail(12).splitlines()]
 
     # Taking down.
 

@@ -58,14 +58,14 @@ log: {{level: info}}
         return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 
     def wait_ready(self, timeout=30.0):
-        """Until it answers on its socket with the fleet in its tables."""
+        """Until it answers on its socket and has read the whole hub."""
         def ready():
             if not self.daemon.alive:
                 raise CommandError(f"{self.name} ended with {self.daemon.popen.returncode}:\n{self.daemon.log_tail()}")
             status = self.query("status", check=False)
-            return status if status and status.get("ready", True) else None
+            return status is not None and status["hub"]["synced"]
         try:
-            return wait_until(ready, timeout, what=f"gateway {self.name} answers")
+            wait_until(ready, timeout, what=f"gateway {self.name} answers")
         except TimeoutError as error:
             raise CommandError(f"{error}\n{self.daemon.log_tail()}") from error
 
@@ -81,15 +81,31 @@ log: {{level: info}}
         if self.daemon is not None:
             self.daemon.stop()
 
-    def query(self, *command, check=True):
-        """The answer of a sub-command as JSON values; None if it failed and `check` is False."""
-        done = run([self.program, *command, "-o", "json", "--socket", self.socket], check=check)
-        if done.returncode != 0:
-            return None
-        return json.loads(done.stdout)
+    def query(self, command, *options, check=True):
+        """The answer of a sub-command, as JSON values; None if nobody answers and `check` is False."""
+        done = run([self.program, command, "-o", "json", "--socket", self.socket, *options], check=check)
+        return json.loads(done.stdout)[command] if done.returncode == 0 else None
+
+    def status(self):
+        return self.query("status")
+
+    def peers_heard(self):
+        """Names of the gateways that answer its probes."""
+        return {row["name"] for row in self.status()["peers"] if row["gateway"] and row["health"] == "up"}
+
+    def usable_backends(self, service):
+        """Addresses that may take new connections, over all frontends of the service."""
+        rows = self.query("services", "--service", service)["frontends"]
+        return {backend["address"] for row in rows for backend in row["backends"] if backend["slots"]}
+
+    def wait_endpoints(self, addresses):
+        """Until it knows the endpoints at these addresses."""
+        wait_until(lambda: set(addresses) <= {row["address"] for row in self.query("endpoints")["endpoints"]},
+                   what=f"{self.name} knows {len(addresses)} endpoints")
+
+    def drop_rows(self):
+        return self.query("drops")["reasons"]
 
     def drops(self):
         """Packets dropped since start, by reason; only those that happened."""
-        rows = self.query("drops")
-        rows = rows.get("drops", rows) if isinstance(rows, dict) else rows
-        return {row["name"]: row["packets"] for row in rows if row["packets"]}
+        return {row["name"]: row["packets"] for row in self.drop_rows() if row["packets"]}

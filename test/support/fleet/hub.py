@@ -10,7 +10,11 @@ import os
 from . import plan
 
 UDP_ECHO_PORT = 7000
-WEB_PORTS = (("http", "TCP", 80), ("echo", "UDP", 7))  # of the Service; backends: the cluster's own numbers
+
+
+def web_ports(cluster):
+    """Ports of service shop/web: name, protocol, number of the Service, number at this cluster's backends."""
+    return (("http", "TCP", 80, cluster.http_port), ("echo", "UDP", 7, UDP_ECHO_PORT))
 
 
 class Hub:
@@ -46,19 +50,22 @@ class Hub:
             documents += [pod_manifest(cluster, pod), cilium_endpoint_manifest(cluster, pod)]
         self.write(f"clusters/{cluster.name}/pods.yaml", documents)
 
-    def write_service(self, cluster, name="web", backends=None, exported=True, annotations=None, drained=False):
+    def write_service(self, cluster, name="web", backends=None, exported=True, annotations=None, drained=False,
+                      ports=None):
         """A Service in namespace shop with the given pods behind it (all backends of the cluster by default).
 
-        `exported`: made global by its annotation. `drained`: its slices have weight 0.
+        `exported`: made global by its annotation. `drained`: its slices have weight 0. `ports`: as of web_ports().
         """
         if backends is None:
             backends = [pod for pod in cluster.pods() if pod.backend]
+        ports = ports or web_ports(cluster)
         notes = dict(annotations or {})
         if exported:
             notes["service.cilium.io/global"] = "true"
         slice_notes = {"service.cilium.io/weight": "0"} if drained else {}
-        documents = [service_manifest(name, notes)]
-        documents += [slice_manifest(cluster, name, backends, family, slice_notes) for family in ("IPv4", "IPv6")]
+        documents = [service_manifest(name, notes, ports)]
+        for family in ("IPv4", "IPv6"):
+            documents.append(slice_manifest(cluster, name, backends, family, slice_notes, ports))
         self.write(f"clusters/{cluster.name}/shop-{name}.yaml", documents)
 
 
@@ -162,9 +169,9 @@ def annotation_lines(annotations):
     return "  annotations:\n" + "".join(f'    {key}: "{value}"\n' for key, value in annotations.items())
 
 
-def service_manifest(name, annotations):
-    ports = "".join(f"  - {{name: {port}, protocol: {protocol}, port: {number}, targetPort: {port}}}\n"
-                    for port, protocol, number in WEB_PORTS)
+def service_manifest(name, annotations, ports):
+    lines = "".join(f"  - {{name: {port}, protocol: {protocol}, port: {number}, targetPort: {port}}}\n"
+                    for port, protocol, number, _ in ports)
     return f"""\
 apiVersion: v1
 kind: Service
@@ -174,10 +181,12 @@ metadata:
 {annotation_lines(annotations)}spec:
   selector: {{app: web}}
   ports:
-{ports}"""
+{lines}"""
 
 
-def slice_manifest(cluster, service, backends, family, annotations):
+def slice_manifest(cluster, service, backends, family, annotations, ports):
+    lines = "".join(f"- {{name: {port}, protocol: {protocol}, port: {number}}}\n"
+                    for port, protocol, _, number in ports)
     if backends:
         endpoints = "endpoints:\n" + "".join(
             f'- addresses: ["{pod.ipv4 if family == "IPv4" else pod.ipv6}"]\n'
@@ -194,6 +203,4 @@ metadata:
   labels: {{kubernetes.io/service-name: {service}}}
 {annotation_lines(annotations)}addressType: {family}
 ports:
-- {{name: http, protocol: TCP, port: {cluster.http_port}}}
-- {{name: echo, protocol: UDP, port: {UDP_ECHO_PORT}}}
-{endpoints}"""
+{lines}{endpoints}"""

@@ -57,9 +57,9 @@ class Namespace:
     def start(self, name, args, log, env=None, stdin=None):
         return Daemon(name, self.enter(args), log, env, stdin)
 
-    def ip(self, *commands):
-        """Runs ip commands (each without the leading `ip`) in one batch."""
-        run(["ip", "-n", self.name, "-batch", "-"], stdin="\n".join(commands) + "\n")
+    def ip(self, *commands, family=()):
+        """Runs ip commands (each without the leading `ip`) in one batch; `family`: ("-6",) where ip cannot tell."""
+        run(["ip", *family, "-n", self.name, "-batch", "-"], stdin="\n".join(commands) + "\n")
 
     def resolver(self, server):
         """Names are resolved by `server`, for commands run with exec() or `ip netns exec`."""

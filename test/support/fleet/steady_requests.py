@@ -1,4 +1,4 @@
-"""Steady small requests, each on a connection of its own, and a row for each: `steady_requests.py ADDRESS PORT INTERVAL_MS`.
+"""Steady small requests, each on a connection of its own: `steady_requests.py ADDRESS PORT INTERVAL_MS`.
 
 Rows on standard output: start (s, CLOCK_MONOTONIC), duration (s), backend name or "-", error or "-". Runs until it is
 ended. A request that has no answer after half a second has failed.

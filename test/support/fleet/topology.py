@@ -25,15 +25,20 @@ class Topology:
         return self.spaces[f"{cluster}-{pod}"]
 
     def build(self):
-        router = self._add("router", NODE_SYSCTLS)
+        self._add("router", NODE_SYSCTLS)
         for cluster in plan.CLUSTERS:
-            self._build_site(router, cluster)
-            for node in cluster.nodes:
-                self._build_node(router, cluster, node)
-            for pod in cluster.pods():
-                self._build_pod(cluster, pod)
-            for node in cluster.nodes:
-                self._route_cluster(cluster, node)
+            self.add_cluster(cluster)
+
+    def add_cluster(self, cluster):
+        """The namespaces of one cluster; also one beyond the plan."""
+        router = self.spaces["router"]
+        self._build_site(router, cluster)
+        for node in cluster.nodes:
+            self._build_node(router, cluster, node)
+        for pod in cluster.pods():
+            self._build_pod(cluster, pod)
+        for node in cluster.nodes:
+            self._route_cluster(cluster, node)
 
     def remove(self):
         for space in self.spaces.values():

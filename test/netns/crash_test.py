@@ -1,0 +1,152 @@
+"""kill -9 of a gateway under traffic: what is not the fleet's never stops; connections go on after its restart."""
+
+import re
+import time
+import unittest
+
+from fleet_case import LOAD, FleetCase, addresses, backends, plan, pod, wait_until
+from fleet.load import PORT, LoadClient, LoadServer
+
+PORTS = (("load", "TCP", PORT, PORT), ("load-udp", "UDP", PORT, PORT))
+DOWN_SECONDS = 2.0
+
+
+class SteadyPing:
+    """Pings a hundred times a second until stop()."""
+
+    def __init__(self, fleet, space, address, name):
+        self.daemon = space.start(name, ["ping", "-n", "-q", "-i", "0.01", address],
+                                  f"{fleet.folder}/log/ping-{name}.log")
+
+    def stop(self):
+        """(sent, answered)."""
+        self.daemon.signal(2)
+        self.daemon.popen.wait(5)
+        words = re.search(r"(\d+) packets transmitted, (\d+) received", self.daemon.log_tail())
+        return int(words.group(1)), int(words.group(2))
+
+
+class KilledGateway(FleetCase):
+    @classmethod
+    def prepare(cls):
+        for entry in backends():
+            cls.addClassCleanup(LoadServer(cls.fleet, entry, LOAD).stop)
+        cls.vips = cls.fleet.allocate("shop/load")
+        cls.write_services(backends())
+        cls.fleet.wait_backends("shop/load", addresses(backends()))
+
+    @classmethod
+    def write_services(cls, pods):
+        for cluster in plan.CLUSTERS:
+            cls.fleet.hub.write_service(cluster, "load", ports=PORTS,
+                                        backends=[entry for entry in pods if entry.cluster == cluster.name])
+
+    def setUp(self):
+        self.write_services(backends())
+        self.fleet.wait_peers()
+        self.fleet.wait_backends("shop/load", addresses(backends()))
+
+    def client(self, name, label, targets, *options):
+        client = LoadClient(self.fleet, pod(name), LOAD, f"{self._testMethodName[:40]}-{label}",
+                            [(address, PORT) for address in targets], "--interval-ms", 200, "--stall-ms", 90000,
+                            *options)
+        self.addCleanup(client.stop)
+        return client
+
+    def kill_and_restart(self, name, meanwhile=lambda: None):
+        gateway = self.fleet.gateways[name]
+        gateway.kill()
+        meanwhile()
+        time.sleep(DOWN_SECONDS)  # connections retransmit into the void
+        gateway.start()
+        self.fleet.wait_peers()
+
+    def test_node_traffic_never_stops(self):
+        """Node to node and pod to pod inside a cluster, through the very device whose gateway dies."""
+        load = self.client("east-client", "load", self.vips, "--connections", 200)
+        load.wait_open(200)
+        pings = [SteadyPing(self.fleet, self.fleet.node("east", "node1"), "203.0.113.11", "node-to-node"),
+                 SteadyPing(self.fleet, self.fleet.node("east", "node1"), "fd00:ee:2::11", "node-to-node-ipv6"),
+                 SteadyPing(self.fleet, self.fleet.pod("east", "client3"), pod("east-web-0").ipv4, "pod-to-pod"),
+                 SteadyPing(self.fleet, self.fleet.pod("east", "client"), pod("east-web-2").ipv6, "pod-to-pod-ipv6")]
+        time.sleep(1.0)
+        self.kill_and_restart("east-1")
+        time.sleep(1.0)
+        counts = [steady.stop() for steady in pings]
+        self.assertTrue(all(sent > 200 for sent, _ in counts), counts)
+        self.assertEqual([sent - answered for sent, answered in counts], [0, 0, 0, 0], counts)
+
+    def test_established_connections_go_on_after_the_restart_of_the_clients_gateway(self):
+        clients = [self.client("west-client", "vip", self.vips, "--connections", 300),
+                   self.client("west-client", "direct", addresses(backends("north")), "--connections", 100),
+                   self.client("west-client", "udp", self.vips, "--connections", 100, "--udp")]
+        self.go_on(clients, (300, 100, 100), "west-1")
+
+    def test_established_connections_go_on_after_the_restart_of_the_servers_gateway(self):
+        clients = [self.client("east-client", "direct", addresses(backends("west")), "--connections", 100),
+                   self.client("north-client", "vip", self.vips, "--connections", 200)]
+        self.go_on(clients, (100, 200), "west-1")
+
+    def test_connections_go_on_where_the_server_speaks_first(self):
+        """The clients are silent after their greeting: the first packets after the restart are the server's."""
+        clients = [self.client("west-client", "vip", self.vips, "--connections", 100, "--push"),
+                   self.client("west-client", "direct", addresses(backends("north")), "--connections", 50, "--push")]
+        self.go_on(clients, (100, 50), "west-1")
+
+    def go_on(self, clients, numbers, gateway):
+        for client, number in zip(clients, numbers):
+            client.wait_open(number)
+            client.wait_rounds(2)
+        self.kill_and_restart(gateway)
+        adopted = self.fleet.gateways[gateway].status()["connections"]["adopted"]
+        for client in clients:
+            self.assertEqual(client.wait_rounds(4)["failures"], {}, f"adopted {adopted}, drops {self.drops()}")
+        self.assertGreaterEqual(adopted, sum(numbers))
+
+    def test_connections_keep_their_backends_where_the_set_changed_meanwhile(self):
+        """One backend leaves and the ring is another one: only the connections of that backend may break."""
+        gone = pod("north-web-1")
+        client = self.client("west-client", "vip", self.vips, "--connections", 400)
+        push = self.client("west-client", "push", self.vips, "--connections", 100, "--push")
+        client.wait_open(400)
+        push.wait_open(100)
+        left = [entry for entry in backends() if entry != gone]
+        self.kill_and_restart("west-1", meanwhile=lambda: self.write_services(left))
+        self.fleet.wait_backends("shop/load", addresses(left))
+        others = {entry.full_name for entry in left}
+
+        def went_on(before):
+            return lambda report: all(row["slowest"] >= before[name]["slowest"] + 4
+                                      for name, row in report["backends"].items() if name in others)
+        for load in (client, push):
+            before = load.latest()["backends"]
+            report = load.wait(went_on(before), 90, "connections to standing backends go on")
+            broken = {name: row["failed"] for name, row in report["backends"].items()
+                      if name in others and row["failed"]}
+            self.assertEqual(broken, {}, report["failures"])
+
+    def test_fleet_traffic_is_never_sent_in_clear_while_the_gateway_is_dead(self):
+        """The router between the sites counts packets to pods that are not inside a tunnel."""
+        router = self.fleet.topology.spaces["router"]
+        router.run(["nft", "add table ip leak; add chain ip leak seen { type filter hook prerouting priority 0; };"
+                           "add rule ip leak seen ip daddr 10.0.0.0/8 counter"])
+        self.addCleanup(router.run, ["nft", "delete table ip leak"])
+        client = self.client("west-client", "vip", self.vips, "--connections", 50)
+        client.wait_open(50)
+        gateway = self.fleet.gateways["west-1"]
+        gateway.kill()
+        pings = [SteadyPing(self.fleet, self.fleet.pod("west", "client"), pod("north-web-0").ipv4, "leak-west")]
+        time.sleep(DOWN_SECONDS)
+        sent, answered = pings[0].stop()
+        self.assertGreater(sent, 50)
+        self.assertEqual(answered, 0)
+        counted = re.search(r"packets (\d+)", router.run(["nft", "list table ip leak"]).stdout).group(1)
+        self.assertEqual(counted, "0")
+        gateway.start()
+        self.fleet.wait_peers()
+        wait_until(lambda: self.fleet.pod("west", "client").run(
+            ["ping", "-c1", "-W1", pod("north-web-0").ipv4], check=False).returncode == 0, what="west is back")
+
+
+if __name__ == "__main__":
+    unittest.main()

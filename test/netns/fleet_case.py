@@ -1,0 +1,98 @@
+"""What the end-to-end tests share: a fleet of their own, and where the built programs are."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+from fleet import plan  # noqa: E402
+from fleet.fleet import Fleet  # noqa: E402
+from fleet.shell import CommandError, wait_until  # noqa: E402,F401
+
+BUILD = os.environ.get("ISTHMUS_BUILD", "build-test")
+PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(BUILD, "control", "cli", "isthmus"))
+LOAD = os.path.join(BUILD, "test", "netns", "fleet-load")
+PREFIX = "ist-t-"
+
+# Where the kernel counts a packet whose checksum does not fit.
+CHECKSUM_COUNTERS = ("TcpInCsumErrors", "UdpInCsumErrors", "IcmpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors")
+
+
+def backends(cluster=None):
+    """All backend pods, or those of one cluster."""
+    return [pod for entry in plan.CLUSTERS if cluster in (None, entry.name) for pod in entry.pods() if pod.backend]
+
+
+def pod(full_name):
+    cluster, name = full_name.split("-", 1)
+    return next(entry for entry in plan.cluster(cluster).pods() if entry.name == name)
+
+
+def addresses(pods):
+    return [address for entry in pods for address in (entry.ipv4, entry.ipv6)]
+
+
+def url(address, port):
+    return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
+
+
+class FleetCase(unittest.TestCase):
+    """A class of tests with one fleet, its gateways up and hearing each other. `settings` go to the gateways."""
+
+    settings = {}
+    longMessage = True
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("needs root")
+        cls.fleet = Fleet(PROGRAM, PREFIX, cls.settings)
+        cls.addClassCleanup(cls.fleet.close)
+        cls.fleet.build()
+        cls.fleet.start_servers()
+        cls.fleet.start_resolvers()
+        cls.fleet.start_gateways()
+        cls.fleet.wait_peers()
+        cls.prepare()
+
+    @classmethod
+    def prepare(cls):
+        """What a class of tests needs beside the fleet."""
+
+    @classmethod
+    def make_global(cls, clusters=plan.CLUSTERS):
+        """Service shop/web, global in the given clusters, with all their backends known to every gateway: its VIPs."""
+        vips = cls.fleet.allocate()
+        for cluster in clusters:
+            cls.fleet.hub.write_service(cluster)
+        pods = [entry for cluster in clusters for entry in backends(cluster.name)]
+        cls.fleet.wait_backends("shop/web", addresses(pods))
+        return vips
+
+    def run(self, result=None):
+        """A failed test shows the ends of the gateways' logs."""
+        before = len(result.failures) + len(result.errors) if result is not None else 0
+        super().run(result)
+        if result is not None and len(result.failures) + len(result.errors) > before and hasattr(self, "fleet"):
+            print("\n".join(f"      . {line}" for line in self.fleet.log_tails()))
+
+    def drops(self, *gateways):
+        """Drops by reason, summed over the given gateways (all by default)."""
+        total = {}
+        for name, reasons in self.fleet.drops().items():
+            if not gateways or name in gateways:
+                for reason, count in reasons.items():
+                    total[reason] = total.get(reason, 0) + count
+        return total
+
+    def checksum_errors(self):
+        """What any kernel of the fleet has counted as a wrong checksum: {namespace: {counter: n}}."""
+        found = {}
+        for space in self.fleet.topology.spaces.values():
+            rows = [line.split() for line in space.run(["nstat", "-asz"]).stdout.splitlines()[1:]]
+            wrong = {row[0]: int(row[1]) for row in rows if row[0] in CHECKSUM_COUNTERS and int(row[1])}
+            if wrong:
+                found[space.name] = wrong
+        return found

@@ -1,0 +1,285 @@
+// Packets of kernel sockets through AF_XDP devices.
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <set>
+
+#include "dataplane/io/af_xdp/shared_umem.h"
+#include "lab.h"
+
+namespace isthmus {
+namespace {
+
+using namespace lab;
+
+constexpr std::uint16_t kPort = 7000;
+
+class AfXdpDeviceTest : public testing::Test {
+ protected:
+  void make(unsigned mtu = 1500) {
+    lab_ = std::make_unique<Lab>(mtu);
+    lab_->at("gateway");
+  }
+  void open(AfXdpOptions options) {
+    options.interface = "u0";
+    left_ = open_device(options);
+    options.interface = "d0";
+    right_ = open_device(options);
+    ASSERT_TRUE(left_ && right_);
+    ASSERT_TRUE(left_->steer(left_rules()).ok());
+    ASSERT_TRUE(right_->steer(right_rules()).ok());
+  }
+  std::unique_ptr<UdpSocket> socket_at(const std::string& where, const char* address, std::uint16_t port = 0) {
+    lab_->at(where);
+    auto socket = std::make_unique<UdpSocket>(address, port);
+    lab_->at("gateway");
+    return socket;
+  }
+  // Sends from 32 flows and waits until every datagram has arrived once, while `step` forwards.
+  void expect_all_arrive(const char* from, const char* from_where, const char* to, const char* to_where, unsigned count,
+                         std::size_t length, const std::function<void()>& step) {
+    auto server = socket_at(to_where, to, kPort);
+    std::vector<std::unique_ptr<UdpSocket>> clients;
+    for (unsigned i = 0; i < 32; ++i) {
+      clients.push_back(socket_at(from_where, from));
+    }
+    std::multiset<std::string> sent, arrived;
+    for (unsigned i = 0; i < count; ++i) {
+      std::string payload = std::to_string(i) + ":";
+      payload.resize(length, 'x');
+      clients[i % clients.size()]->send(to, kPort, payload);
+      sent.insert(payload);
+      step();
+    }
+    EXPECT_TRUE(eventually(
+        [&] {
+          for (const std::string& datagram : server->received()) {
+            arrived.insert(datagram);
+          }
+          return arrived.size() >= sent.size();
+        },
+        step));
+    EXPECT_EQ(arrived, sent);
+  }
+
+  std::unique_ptr<Lab> lab_;
+  std::unique_ptr<Device> left_, right_;
+};
+
+class EveryMode : public AfXdpDeviceTest, public testing::WithParamInterface<XdpMode> {};
+
+TEST_P(EveryMode, ForwardsBothWaysBetweenDevicesThatShareTheirFrames) {
+  make();
+  AfXdpOptions options;
+  options.mode = GetParam();
+  open(options);
+  EXPECT_EQ(left_->queues(), 2u);
+  EXPECT_EQ(left_->mtu(), Bytes{1500});
+  EXPECT_EQ(left_->mac(), *MacAddress::parse("02:00:00:00:01:02"));
+  Forwarder forwarder(*left_, right_.get());
+  const std::string mode = GetParam() == XdpMode::kGeneric ? "generic" : "native";
+  EXPECT_EQ(left_->describe(), "af_xdp " + mode + " copy, 2 queues");
+  const auto step = [&] { forwarder.round(); };
+  expect_all_arrive(kLeft, "left", kRight, "right", 500, 100, step);
+  expect_all_arrive(kRight, "right", kLeft, "left", 500, 1472, step);
+  const QueueCounters left = forwarder.left().counters();
+  const QueueCounters right = forwarder.right().counters();
+  EXPECT_EQ(left.rx_packets, 500u);
+  EXPECT_EQ(left.tx_packets, 500u);
+  EXPECT_EQ(right.rx_bytes, 500u * (1472 + 42));
+  EXPECT_EQ(right.tx_bytes, 500u * (100 + 42));
+  EXPECT_EQ(left.tx_full + left.rx_no_frame + left.rx_overrun + left.oversize, 0u);
+  const auto counters = steer_counters("u0");
+  ASSERT_TRUE(counters.ok());
+  EXPECT_EQ(counters->taken_plain, 500u);
+  EXPECT_EQ(counters->gone_dropped, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, EveryMode, testing::Values(XdpMode::kNative, XdpMode::kGeneric, XdpMode::kAuto));
+
+TEST_F(AfXdpDeviceTest, QueuesAreSharedOutAmongWorkers) {
+  make();
+  open({});
+  Forwarder first(*left_, right_.get(), WorkerId{0}, 2);
+  Forwarder second(*left_, right_.get(), WorkerId{1}, 2);
+  expect_all_arrive(kLeft, "left", kRight, "right", 600, 100, [&] {
+    first.round();
+    second.round();
+  });
+  EXPECT_EQ(first.left().counters().rx_packets + second.left().counters().rx_packets, 600u);
+  EXPECT_GT(first.left().counters().rx_packets, 0u);
+  EXPECT_GT(second.left().counters().rx_packets, 0u);
+}
+
+TEST_F(AfXdpDeviceTest, BusyPollingForwardsToo) {
+  make();
+  AfXdpOptions options;
+  options.busy_poll_us = 20;
+  open(options);
+  Forwarder forwarder(*left_, right_.get());
+  expect_all_arrive(kLeft, "left", kRight, "right", 200, 100, [&] { forwarder.round(); });
+}
+
+TEST_F(AfXdpDeviceTest, TheLargestMtuOfNativeXdpIsForwarded) {
+  make(3506);
+  AfXdpOptions options;
+  options.mode = XdpMode::kNative;
+  open(options);
+  EXPECT_EQ(left_->mtu(), Bytes{3506});
+  Forwarder forwarder(*left_, right_.get());
+  expect_all_arrive(kLeft, "left", kRight, "right", 100, 3506 - 28, [&] { forwarder.round(); });
+}
+
+TEST_F(AfXdpDeviceTest, AJumboInterfaceStaysNativeAndSaysWhatItCanTake) {
+  make(9000);
+  AfXdpOptions options;
+  options.mode = XdpMode::kNative;
+  open(options);
+  EXPECT_EQ(left_->mtu(), Bytes{4096 - 256 - 14});
+  Forwarder forwarder(*left_, right_.get());
+  expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
+  // A longer packet is dropped and counted, and takes nothing with it.
+  auto client = socket_at("left", kLeft);
+  client->send(kRight, kPort, std::string(8000, 'x'));
+  expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
+  EXPECT_EQ(forwarder.left().counters().oversize, 1u);
+  // Node traffic of any size passes.
+  auto node = socket_at("gateway", kGatewayLeft, kPort);
+  client->send(kGatewayLeft, kPort, std::string(8000, 'y'));
+  EXPECT_TRUE(eventually([&] { return node->received().size() == 1; }));
+}
+
+TEST_F(AfXdpDeviceTest, ASleepingWorkerIsWokenByAPacket) {
+  make();
+  open({});
+  Forwarder forwarder(*left_, nullptr);
+  auto client = socket_at("left", kLeft);
+  while (forwarder.round() > 0) {
+  }
+  ASSERT_TRUE(forwarder.left().arm());
+  std::vector<pollfd> waits;
+  for (const int fd : forwarder.left().wait_fds()) {
+    waits.push_back({fd, POLLIN, 0});
+  }
+  ASSERT_EQ(waits.size(), 2u);
+  EXPECT_EQ(poll(waits.data(), waits.size(), 0), 0);
+  client->send(kRight, kPort, "wake");
+  EXPECT_EQ(poll(waits.data(), waits.size(), 20'000), 1);
+  EXPECT_FALSE(forwarder.left().arm());
+  EXPECT_EQ(forwarder.round(), 1u);
+}
+
+TEST_F(AfXdpDeviceTest, FramesComeBackWhenSentAndWhenQueuesClose) {
+  make();
+  AfXdpOptions options;
+  options.ring_entries = 256;
+  options.in_flight = 512;
+  options.interface = "u0";
+  left_ = open_device(options);
+  ASSERT_TRUE(left_);
+  auto pool = FramePool::create({.chunks = 4096});
+  ASSERT_TRUE(pool.ok());
+  auto queue = left_->open_queue(WorkerId{0}, 1, **pool);
+  ASSERT_TRUE(queue.ok()) << queue.error().text();
+  const std::uint32_t ready = (*pool)->available();
+  EXPECT_EQ(ready, 4096u - 2 * 256);
+  // A frame for nobody, of a length the wire takes: sent, and its chunk given back.
+  unsigned accepted = 0;
+  for (unsigned round = 0; round < 40; ++round) {
+    Frame burst[kMaxBurst];
+    for (Frame& frame : burst) {
+      frame.chunk = (*pool)->allocate();
+      ASSERT_NE(frame.chunk, kNoChunk);
+      frame.data = (*pool)->chunk_start(frame.chunk) + kFrameHeadroom;
+      frame.length = 60;
+      std::fill_n(frame.data, 60, std::uint8_t{2});
+    }
+    const unsigned n = (*queue)->transmit(burst);
+    accepted += n;
+    for (unsigned i = n; i < kMaxBurst; ++i) {
+      (*pool)->release(burst[i].chunk);
+    }
+  }
+  EXPECT_GT(accepted, 256u);
+  EXPECT_TRUE(eventually([&] { return (*pool)->available() == ready; }, [&] { (*queue)->flush(); }));
+  EXPECT_EQ((*queue)->counters().tx_packets, accepted);
+  // One that crosses its chunk would be lost in the kernel.
+  Frame bad{(*pool)->chunk_start(0) + 4000, 200, (*pool)->allocate()};
+  bad.data = (*pool)->chunk_start(bad.chunk) + 4000;
+  EXPECT_EQ((*queue)->transmit({&bad, 1}), 1u);
+  EXPECT_EQ((*queue)->counters().oversize, 1u);
+  queue = Error{"closed"};
+  EXPECT_EQ((*pool)->available(), 4096u);
+}
+
+TEST_F(AfXdpDeviceTest, AQueueCanBeBoundAgainAtOnce) {
+  make();
+  open({});
+  for (int i = 0; i < 3; ++i) {
+    Forwarder forwarder(*left_, right_.get());
+    expect_all_arrive(kLeft, "left", kRight, "right", 20, 100, [&] { forwarder.round(); });
+  }
+}
+
+TEST_F(AfXdpDeviceTest, FallingBackToCopyKeepsTheDevicesForwarding) {
+  make();
+  open({});
+  Forwarder forwarder(*left_, right_.get());
+  const auto step = [&] { forwarder.round(); };
+  expect_all_arrive(kLeft, "left", kRight, "right", 50, 100, step);
+  ASSERT_TRUE(SharedUmem::of(forwarder.pool())->fall_back_to_copy().ok());
+  EXPECT_NE(left_->describe().find("another device cannot zero-copy"), std::string::npos);
+  expect_all_arrive(kLeft, "left", kRight, "right", 50, 100, step);
+}
+
+TEST_F(AfXdpDeviceTest, AFloodIsCountedAndForwardingGoesOn) {
+  make();
+  AfXdpOptions options;
+  options.ring_entries = 64;
+  options.in_flight = 128;
+  open(options);
+  Forwarder forwarder(*left_, right_.get());
+  auto client = socket_at("left", kLeft);
+  for (int i = 0; i < 2000; ++i) {
+    client->send(kRight, kPort, "flood");
+  }
+  while (forwarder.round() > 0) {
+  }
+  const QueueCounters c = forwarder.left().counters();
+  EXPECT_GT(c.rx_no_frame + c.rx_overrun, 0u);
+  EXPECT_EQ(c.oversize, 0u);
+  expect_all_arrive(kLeft, "left", kRight, "right", 100, 100, [&] { forwarder.round(); });
+}
+
+TEST_F(AfXdpDeviceTest, WhatCannotBeOpenedSaysWhyAndWhatToDo) {
+  make();
+  const auto refusal = [](const AfXdpOptions& options) {
+    const auto opened = open_af_xdp(options);
+    EXPECT_FALSE(opened.ok());
+    return opened.ok() ? std::string() : opened.error().text();
+  };
+  EXPECT_NE(refusal({.interface = "nosuch0"}).find("nosuch0: no such network interface"), std::string::npos);
+  EXPECT_NE(refusal({.interface = "u0", .ring_entries = 1000}).find("power of two"), std::string::npos);
+  sh("ip link set u0 down");
+  EXPECT_NE(refusal({.interface = "u0"}).find("ip link set dev u0 up"), std::string::npos);
+  sh("ip link set u0 up");
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device);
+  auto pool = FramePool::create({.chunks = 4096});
+  const auto three = device->open_queue(WorkerId{0}, 3, **pool);
+  ASSERT_FALSE(three.ok());
+  EXPECT_NE(three.error().text().find("ethtool -L u0"), std::string::npos);
+  auto few = FramePool::create({.chunks = 128});
+  EXPECT_FALSE(device->open_queue(WorkerId{0}, 1, **few).ok());
+  device.reset();
+  ASSERT_TRUE(detach_steer("u0").ok());
+  AfXdpOptions zero_copy{.interface = "u0", .zero_copy = ZeroCopy::kRequire};
+  device = open_device(zero_copy);
+  const auto refused = device->open_queue(WorkerId{0}, 1, **pool);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().text().find("zero_copy"), std::string::npos);
+  EXPECT_EQ((*pool)->available(), 4096u);
+}
+
+}  // namespace
+}  // namespace isthmus

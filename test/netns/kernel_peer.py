@@ -1,0 +1,51 @@
+"""A fourth cluster whose gateway is the kernel's own VXLAN device in collect-metadata mode, as a Cilium node has it.
+
+The device takes every VNI; what it sends gets the VNI (the identity of the sender) and the tunnel end from the route.
+"""
+
+from fleet import plan
+from fleet.hub import gateway_manifest, profile_manifest, cluster_manifest
+
+SOUTH = plan.Cluster(
+    "south", 4, "198.18.4", 8083, nodes=(plan.Node("node1", 1, 11, pods=("web-0", "client")),),
+    gateways=(plan.Gateway("south-1", "south", "node1", "198.18.4.11", "10.4.255.1", "fd00:4::ff:1"),))
+DEVICE = "vxlan0"
+TABLES = {"web": 101, "client": 102}
+
+
+def inner_mac(underlay):
+    """The MAC that a gateway writes into the inner frame for a tunnel end: 02:49 and its address."""
+    return "02:49:" + ":".join(f"{int(part):02x}" for part in underlay.split("."))
+
+
+class KernelPeer:
+    """South, joined to a fleet that is up; its pods' packets go to east and north through the kernel's VXLAN device."""
+
+    def __init__(self, fleet, to=("east", "north")):
+        self.fleet = fleet
+        fleet.topology.add_cluster(SOUTH)
+        self.node = fleet.node("south", "node1")
+        gateway = SOUTH.gateways[0]
+        self.node.ip(f"link add {DEVICE} type vxlan external dstport 8472 local {gateway.underlay} nolearning",
+                     f"link set {DEVICE} address {inner_mac(gateway.underlay)} mtu 1450 arp off",
+                     f"link set {DEVICE} up")
+        for pod in SOUTH.pods():
+            self._route_pod(pod, to)
+        fleet.hub.write("fleet/south.yaml", [cluster_manifest(SOUTH), gateway_manifest(gateway)])
+        fleet.hub.write("fleet/south-links.yaml",
+                        [profile_manifest(["south", *to]).replace("name: fleet", "name: south")])
+        fleet.hub.write_pods(SOUTH)
+
+    def _route_pod(self, pod, to):
+        table = TABLES["web" if pod.backend else "client"]
+        self.node.ip(f"rule add from {pod.ipv6} lookup {table}", family=("-6",))
+        commands = [f"rule add from {pod.ipv4} lookup {table}"]
+        for name in to:
+            cluster = plan.cluster(name)
+            for prefix in cluster.pod_cidrs:
+                commands.append(f"route add {prefix} table {table} encap ip id {pod.identity} "
+                                f"dst {cluster.gateways[0].underlay} ttl 64 dev {DEVICE}")
+        self.node.ip(*commands)
+
+    def pod(self, name):
+        return next(pod for pod in SOUTH.pods() if pod.name == name)

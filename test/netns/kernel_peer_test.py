@@ -1,0 +1,80 @@
+"""The kernel's VXLAN device (collect-metadata, as on a Cilium node) as our peer, with full-size TCP segments."""
+
+import unittest
+
+from fleet_case import LOAD, FleetCase, addresses, pod, wait_until
+from kernel_peer import SOUTH, KernelPeer
+from fleet.load import PORT, LoadClient, LoadServer
+from fleet.traffic import ping
+
+BYTES = 200000  # of one round: some 140 full segments
+
+
+class KernelVxlanPeer(FleetCase):
+    @classmethod
+    def prepare(cls):
+        cls.peer = KernelPeer(cls.fleet)
+        south = addresses(SOUTH.pods())
+        for gateway in cls.fleet.live():
+            gateway.wait_endpoints(south)
+
+    def exchange(self, server_pod, client_pod, *options):
+        """Full-size echo over both families at once; returns the report after three rounds of every connection."""
+        server = LoadServer(self.fleet, server_pod, LOAD)
+        self.addCleanup(server.stop)
+        client = LoadClient(self.fleet, client_pod, LOAD, f"{client_pod.full_name}-{server_pod.full_name}",
+                            [(server_pod.ipv4, PORT), (server_pod.ipv6, PORT)],
+                            "--connections", 8, "--interval-ms", 20, *options)
+        self.addCleanup(client.stop)
+        client.wait_open(8)
+        report = client.wait_rounds(3)
+        self.assertEqual(report["failures"], {})
+        return report
+
+    def longest_frame(self, space, device, run):
+        """The longest frame a device receives while `run` runs, by a packet capture."""
+        capture = space.start(
+            "tcpdump", ["tcpdump", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port", "8472"],
+            f"{self.fleet.folder}/log/tcpdump-{device}.log")
+        try:
+            wait_until(lambda: "listening" in capture.log_tail(), what="the capture runs")
+            run()
+        finally:
+            capture.stop()
+        return [line for line in capture.log_tail(100000).splitlines() if " length " in line]
+
+    def test_it_pings_our_pods_and_they_ping_it(self):
+        for ours in ("east-web-0", "north-web-0"):
+            target = pod(ours)
+            for address in (target.ipv4, target.ipv6):
+                self.assertTrue(ping(self.fleet.pod("south", "client"), address), f"south to {address}")
+        for address in (self.peer.pod("web-0").ipv4, self.peer.pod("web-0").ipv6):
+            self.assertTrue(ping(self.fleet.pod("east", "client"), address), f"east to {address}")
+            self.assertTrue(ping(self.fleet.pod("north", "client"), address), f"north to {address}")
+
+    def test_full_size_tcp_from_the_kernel_peer_is_whole_at_both_ends(self):
+        report = self.exchange(pod("east-web-0"), self.peer.pod("client"), "--bytes", BYTES)
+        self.assertGreater(report["bytes"], 3 * 8 * BYTES - 1)
+        self.assertEqual(self.checksum_errors(), {})
+
+    def test_full_size_tcp_to_the_kernel_peer_is_whole_at_both_ends(self):
+        report = self.exchange(self.peer.pod("web-0"), pod("north-client"), "--bytes", BYTES)
+        self.assertGreater(report["bytes"], 3 * 8 * BYTES - 1)
+        self.assertEqual(self.checksum_errors(), {})
+
+    def test_udp_with_the_kernel_peer_is_whole(self):
+        self.exchange(self.peer.pod("web-0"), pod("east-client"), "--udp", "--bytes", 1200)
+        self.exchange(pod("east-web-1"), self.peer.pod("client"), "--udp", "--bytes", 1200)
+        self.assertEqual(self.checksum_errors(), {})
+
+    def test_segments_fill_the_underlay_and_their_outer_headers_are_ciliums(self):
+        lines = self.longest_frame(self.fleet.node("south", "node1"), "eth0", lambda: self.exchange(
+            self.peer.pod("web-0"), pod("east-client"), "--bytes", BYTES))
+        from_us = [line for line in lines if "198.51.100.11." in line.split(" > ")[1]]
+        self.assertTrue(from_us, lines[:3])
+        self.assertTrue(any("length 1514" in line for line in lines), "no full-size frame was seen")
+        self.assertTrue(any(f"instance {pod('east-client').identity}" in line for line in from_us), from_us[:3])
+
+
+if __name__ == "__main__":
+    unittest.main()

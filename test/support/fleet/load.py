@@ -1,0 +1,67 @@
+"""The program fleet-load in the fleet: servers in pods, clients that hold many connections and check every byte."""
+
+import json
+import os
+
+from .shell import wait_until
+
+PORT = 9000
+
+
+class LoadServer:
+    """Echo, push and UDP on PORT of a pod; answers with the pod's name."""
+
+    def __init__(self, fleet, pod, program, port=PORT):
+        self.pod = pod
+        self.daemon = fleet.pod(pod.cluster, pod.name).start(
+            f"load-{pod.full_name}", [program, "serve", pod.full_name, str(port)],
+            os.path.join(fleet.folder, "log", f"load-server-{pod.full_name}-{port}.log"))
+
+    def stop(self):
+        self.daemon.stop()
+
+
+class LoadClient:
+    """Connections from one pod to one or more (address, port); latest() tells how they fare."""
+
+    def __init__(self, fleet, pod, program, name, targets, *options):
+        self.log = os.path.join(fleet.folder, "log", f"load-client-{name}.log")
+        words = [word for address, port in targets for word in (address, str(port))]
+        self.daemon = fleet.pod(pod.cluster, pod.name).start(
+            f"load-{name}", [program, "ask", *[str(option) for option in options], *words], self.log)
+
+    def latest(self):
+        """The last report as a dictionary (see client.h), None before the first."""
+        with open(self.log, encoding="utf-8") as file:
+            lines = [line for line in file.read().split("\n")[:-1] if line.startswith("{")]
+        return json.loads(lines[-1]) if lines else None
+
+    def wait(self, condition, timeout, what):
+        """Until `condition` holds for a report; returns that report."""
+        last = {}
+
+        def met():
+            report = self.latest()
+            last["report"] = report
+            if not self.daemon.alive:
+                raise RuntimeError(f"{self.daemon.name} ended:\n{self.daemon.log_tail()}")
+            return report if report and condition(report) else None
+        try:
+            return wait_until(met, timeout, interval=0.2, what=what)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; last report {last['report']}") from error
+
+    def wait_open(self, count, timeout=60.0):
+        """Until `count` connections have had an answer."""
+        return self.wait(lambda report: report["greeted"] >= count, timeout, f"{count} connections answered")
+
+    def wait_rounds(self, more=2, timeout=90.0):
+        """Until every connection that still stands has had `more` further rounds; returns the report."""
+        goal = (self.latest() or {"slowest": 0})["slowest"] + more
+        return self.wait(lambda report: report["slowest"] >= goal, timeout,
+                         f"{more} further rounds of every connection")
+
+    def stop(self):
+        """Ends it in order and returns its last report."""
+        self.daemon.stop()
+        return self.latest()

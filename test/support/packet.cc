@@ -1,0 +1,331 @@
+#include "test/support/packet.h"
+
+#include <cstring>
+
+namespace isthmus::test {
+namespace {
+
+void put16(FrameBytes& out, unsigned v) {
+  out.push_back(static_cast<std::uint8_t>(v >> 8));
+  out.push_back(static_cast<std::uint8_t>(v));
+}
+void put32(FrameBytes& out, std::uint32_t v) {
+  put16(out, v >> 16);
+  put16(out, v & 0xffff);
+}
+void put(FrameBytes& out, std::span<const std::uint8_t> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+unsigned get16(std::span<const std::uint8_t> b, std::size_t at) {
+  return static_cast<unsigned>(b[at] << 8 | b[at + 1]);
+}
+std::uint32_t get32(std::span<const std::uint8_t> b, std::size_t at) { return get16(b, at) << 16 | get16(b, at + 2); }
+
+std::uint8_t pattern(std::size_t i) { return static_cast<std::uint8_t>(i * 7 + 3); }
+
+std::span<const std::uint8_t> address_bytes(const IpAddress& a) {
+  return a.is_ipv4() ? std::span(a.bytes()).subspan(12) : std::span(a.bytes());
+}
+
+// Big-endian words added up and folded, written apart from the code under test.
+std::uint16_t sum16(std::span<const std::uint8_t> bytes, std::uint32_t sum = 0) {
+  for (std::size_t i = 0; i < bytes.size(); i += 2) {
+    sum += static_cast<std::uint32_t>(bytes[i] << 8 | (i + 1 < bytes.size() ? bytes[i + 1] : 0));
+    sum = (sum & 0xffff) + (sum >> 16);
+  }
+  return static_cast<std::uint16_t>(sum);
+}
+std::uint32_t pseudo(const IpAddress& s, const IpAddress& d, unsigned protocol, std::size_t bytes) {
+  return std::uint32_t{sum16(address_bytes(s))} + sum16(address_bytes(d)) + protocol +
+         static_cast<std::uint32_t>(bytes);
+}
+void store16(FrameBytes& out, std::size_t at, unsigned v) {
+  out[at] = static_cast<std::uint8_t>(v >> 8);
+  out[at + 1] = static_cast<std::uint8_t>(v);
+}
+
+FrameBytes l4_bytes(const PacketSpec& p) {
+  FrameBytes l4;
+  const bool icmp = p.protocol == IpProtocol::kIcmp || p.protocol == IpProtocol::kIcmpv6;
+  std::size_t checksum_at = 0;
+  if (p.protocol == IpProtocol::kTcp) {
+    put16(l4, p.source_port), put16(l4, p.destination_port), put32(l4, 1), put32(l4, 1);
+    l4.push_back(0x50), l4.push_back(p.flags), put16(l4, 1024), put16(l4, 0), put16(l4, 0);
+    checksum_at = 16;
+  } else if (p.protocol == IpProtocol::kUdp) {
+    put16(l4, p.source_port), put16(l4, p.destination_port), put16(l4, static_cast<unsigned>(8 + p.payload)),
+        put16(l4, 0);
+    checksum_at = 6;
+  } else if (icmp) {
+    l4.push_back(p.icmp_type), l4.push_back(p.icmp_code), put16(l4, 0);
+    put16(l4, p.quoted ? 0 : p.source_port), put16(l4, p.quoted ? 0 : 1);
+    checksum_at = 2;
+  } else {
+    put32(l4, 0), put32(l4, 0);
+  }
+  for (std::size_t i = 0; i < p.payload; ++i) {
+    l4.push_back(pattern(i));
+  }
+  if (p.quoted) {
+    put(l4, *p.quoted);
+  }
+  if (checksum_at != 0 && (p.protocol != IpProtocol::kUdp || p.udp_checksum)) {
+    const std::uint32_t start = p.protocol == IpProtocol::kIcmp
+                                    ? 0
+                                    : pseudo(p.source, p.destination, static_cast<unsigned>(p.protocol), l4.size());
+    const auto sum = static_cast<std::uint16_t>(~sum16(l4, (start & 0xffff) + (start >> 16)));
+    store16(l4, checksum_at, sum == 0 && p.protocol == IpProtocol::kUdp ? 0xffff : sum);
+  }
+  return l4;
+}
+
+FrameBytes ethernet(bool v4) {
+  FrameBytes out{0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01};
+  put16(out, v4 ? 0x0800 : 0x86dd);
+  return out;
+}
+
+void dissect_icmp(std::span<const std::uint8_t> l4, Dissected& d) {
+  d.icmp_type = l4[0];
+  d.icmp_code = l4[1];
+  const bool v4 = d.protocol == IpProtocol::kIcmp;
+  const bool echo = v4 ? d.icmp_type == 8 || d.icmp_type == 0 : d.icmp_type == 128 || d.icmp_type == 129;
+  if (echo) {
+    d.source_port = static_cast<std::uint16_t>(get16(l4, 4));
+    d.payload = l4.size() - 8;
+  } else {
+    d.icmp_rest = get32(l4, 4);
+    d.quoted.assign(l4.begin() + 8, l4.end());
+  }
+  const std::uint32_t start = v4 ? 0 : pseudo(d.source, d.destination, 58, l4.size());
+  if (sum16(l4, (start & 0xffff) + (start >> 16)) != 0xffff) {
+    d.faults.push_back("ICMP checksum");
+  }
+}
+
+void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
+  if (l4.size() < 8) {
+    d.faults.push_back("L4 header cut");
+    return;
+  }
+  std::size_t header = 8;
+  switch (d.protocol) {
+    case IpProtocol::kTcp:
+    case IpProtocol::kUdp: {
+      const bool tcp = d.protocol == IpProtocol::kTcp;
+      d.source_port = static_cast<std::uint16_t>(get16(l4, 0));
+      d.destination_port = static_cast<std::uint16_t>(get16(l4, 2));
+      if (tcp) {
+        header = 20;
+        d.tcp_flags = l4[13];
+      } else if (get16(l4, 4) != l4.size()) {
+        d.faults.push_back("UDP length");
+      }
+      const std::uint32_t start = pseudo(d.source, d.destination, static_cast<unsigned>(d.protocol), l4.size());
+      const bool none = !tcp && get16(l4, 6) == 0;
+      if (!none && sum16(l4, (start & 0xffff) + (start >> 16)) != 0xffff) {
+        d.faults.push_back(tcp ? "TCP checksum" : "UDP checksum");
+      }
+      break;
+    }
+    case IpProtocol::kIcmp:
+    case IpProtocol::kIcmpv6:
+      dissect_icmp(l4, d);
+      return;
+    default:
+      return;
+  }
+  d.payload = l4.size() - header;
+  d.payload_is_pattern = true;
+  for (std::size_t i = 0; i < d.payload; ++i) {
+    d.payload_is_pattern = d.payload_is_pattern && l4[header + i] == pattern(i);
+  }
+}
+
+// Reads the IP header at the start; returns the L4 part, empty on a fault.
+std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsigned type, Dissected& d) {
+  if (type == 0x0800 && ip.size() >= 20 && ip[0] == 0x45) {
+    const unsigned total = get16(ip, 2);
+    if (total > ip.size() || sum16(ip.first(20)) != 0xffff) {
+      d.faults.push_back(total > ip.size() ? "IP length" : "IP checksum");
+      return {};
+    }
+    d.ttl = ip[8];
+    d.ecn = ip[1] & 3;
+    d.outer_tos = ip[1];
+    d.outer_df = (ip[6] & 0x40) != 0;
+    d.protocol = static_cast<IpProtocol>(ip[9]);
+    d.source = IpAddress::ipv4(Be32::of(get32(ip, 12)));
+    d.destination = IpAddress::ipv4(Be32::of(get32(ip, 16)));
+    return ip.subspan(20, total - 20);
+  }
+  if (type == 0x86dd && ip.size() >= 40 && ip[0] >> 4 == 6) {
+    const unsigned payload = get16(ip, 4);
+    if (payload + 40 > ip.size()) {
+      d.faults.push_back("IP length");
+      return {};
+    }
+    d.ttl = ip[7];
+    d.ecn = (ip[1] >> 4) & 3;
+    d.protocol = static_cast<IpProtocol>(ip[6]);
+    d.source = IpAddress::ipv6(ip.data() + 8);
+    d.destination = IpAddress::ipv6(ip.data() + 24);
+    return ip.subspan(40, payload);
+  }
+  d.faults.push_back("IP header");
+  return {};
+}
+
+std::string mac_text(std::span<const std::uint8_t> b) {
+  MacAddress mac;
+  std::memcpy(mac.bytes.data(), b.data(), 6);
+  return mac.to_string();
+}
+
+}  // namespace
+
+FrameBytes PacketSpec::ip_bytes() const {
+  const FrameBytes l4 = l4_bytes(*this);
+  FrameBytes out;
+  if (source.is_ipv4()) {
+    out.push_back(0x45), out.push_back(ecn);
+    put16(out, static_cast<unsigned>(20 + l4.size())), put16(out, 0x1234);
+    put16(out, (dont_fragment ? 0x4000u : 0u) | fragment_offset);
+    out.push_back(ttl), out.push_back(static_cast<std::uint8_t>(protocol)), put16(out, 0);
+    put(out, address_bytes(source)), put(out, address_bytes(destination));
+    store16(out, 10, static_cast<std::uint16_t>(~sum16(out)));
+  } else {
+    put32(out, 0x60000000u | std::uint32_t{ecn} << 20);
+    put16(out, static_cast<unsigned>(l4.size()));
+    out.push_back(static_cast<std::uint8_t>(protocol)), out.push_back(ttl);
+    put(out, address_bytes(source)), put(out, address_bytes(destination));
+  }
+  put(out, l4);
+  return out;
+}
+
+FrameBytes PacketSpec::bytes() const {
+  FrameBytes inner = ethernet(source.is_ipv4());
+  put(inner, ip_bytes());
+  if (!tunnel) {
+    return inner;
+  }
+  FrameBytes out = ethernet(true);
+  FrameBytes ip;
+  ip.push_back(0x45), ip.push_back(tunnel->ecn);
+  put16(ip, static_cast<unsigned>(20 + 16 + inner.size())), put16(ip, 0), put16(ip, 0);
+  ip.push_back(64), ip.push_back(17), put16(ip, 0);
+  put(ip, address_bytes(tunnel->from)), put(ip, address_bytes(tunnel->to));
+  store16(ip, 10, static_cast<std::uint16_t>(~sum16(ip)));
+  put(out, ip);
+  put16(out, 50000), put16(out, tunnel->port), put16(out, static_cast<unsigned>(16 + inner.size())), put16(out, 0);
+  put32(out, tunnel->flags), put32(out, tunnel->vni << 8 | tunnel->low_byte);
+  put(out, inner);
+  return out;
+}
+
+std::string PacketSpec::scapy() const {
+  const bool v4 = source.is_ipv4();
+  std::string s = "Ether()/";
+  if (tunnel) {
+    s += "IP(src='" + tunnel->from.to_string() + "',dst='" + tunnel->to.to_string() +
+         "')/UDP(sport=50000,dport=" + std::to_string(tunnel->port) +
+         ",chksum=0)/VXLAN(vni=" + std::to_string(tunnel->vni) + ")/Ether()/";
+  }
+  s += std::string(v4 ? "IP" : "IPv6") + "(src='" + source.to_string() + "',dst='" + destination.to_string() + "'," +
+       (v4 ? "ttl=" : "hlim=") + std::to_string(ttl) + (dont_fragment && v4 ? ",flags='DF'" : "") + ")/";
+  const std::string ports = "sport=" + std::to_string(source_port) + ",dport=" + std::to_string(destination_port);
+  switch (protocol) {
+    case IpProtocol::kTcp:
+      s += "TCP(" + ports + ",flags=" + std::to_string(flags) + ")";
+      break;
+    case IpProtocol::kUdp:
+      s += "UDP(" + ports + ")";
+      break;
+    default:
+      s += "ICMP(type=" + std::to_string(icmp_type) + ",id=" + std::to_string(source_port) + ")";
+  }
+  return s + "/Raw(" + std::to_string(payload) + "*b'x')";
+}
+
+PacketSpec tcp(const Endpoint& from, const Endpoint& to, std::uint8_t flags) {
+  PacketSpec p;
+  p.source = from.address, p.destination = to.address, p.source_port = from.port, p.destination_port = to.port;
+  p.flags = flags;
+  return p;
+}
+
+PacketSpec udp(const Endpoint& from, const Endpoint& to) {
+  PacketSpec p = tcp(from, to, 0);
+  p.protocol = IpProtocol::kUdp;
+  return p;
+}
+
+PacketSpec echo_request(const IpAddress& from, const IpAddress& to, std::uint16_t id) {
+  PacketSpec p = tcp({from, id}, {to, 0}, 0);
+  p.protocol = from.is_ipv4() ? IpProtocol::kIcmp : IpProtocol::kIcmpv6;
+  p.icmp_type = from.is_ipv4() ? 8 : 128;
+  return p;
+}
+
+PacketSpec echo_reply(const IpAddress& from, const IpAddress& to, std::uint16_t id) {
+  PacketSpec p = echo_request(from, to, id);
+  p.icmp_type = from.is_ipv4() ? 0 : 129;
+  return p;
+}
+
+PacketSpec icmp_error(const IpAddress& from, const IpAddress& to, std::uint8_t type, std::uint8_t code,
+                      const FrameBytes& about) {
+  PacketSpec p = echo_request(from, to, 0);
+  p.icmp_type = type;
+  p.icmp_code = code;
+  p.quoted = about;
+  return p;
+}
+
+Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port) {
+  Dissected d;
+  if (frame.size() < 34) {
+    d.faults.push_back("frame cut");
+    return d;
+  }
+  d.destination_mac = mac_text(frame);
+  d.source_mac = mac_text(frame.subspan(6));
+  const auto l4 = dissect_ip(frame.subspan(14), get16(frame, 12), d);
+  const bool tunnelled = d.protocol == IpProtocol::kUdp && l4.size() >= 30 && get16(l4, 2) == tunnel_port;
+  if (!tunnelled) {
+    dissect_l4(l4, d);
+    return d;
+  }
+  d.tunnelled = true;
+  d.outer_source = d.source, d.outer_destination = d.destination, d.outer_ttl = d.ttl;
+  d.outer_source_port = static_cast<std::uint16_t>(get16(l4, 0));
+  d.outer_port = static_cast<std::uint16_t>(get16(l4, 2));
+  d.outer_udp_checksum = static_cast<std::uint16_t>(get16(l4, 6));
+  if (get16(l4, 4) != l4.size()) {
+    d.faults.push_back("outer UDP length");
+  }
+  if (get32(l4, 8) != 0x08000000 || l4[15] != 0) {
+    d.faults.push_back("VXLAN header");
+  }
+  d.vni = get32(l4, 12) >> 8;
+  const std::uint8_t tos = d.outer_tos;
+  const bool df = d.outer_df;
+  const auto inner = dissect_ip(l4.subspan(30), get16(l4, 28), d);
+  d.outer_tos = tos;
+  d.outer_df = df;
+  dissect_l4(inner, d);
+  return d;
+}
+
+std::string Dissected::text() const {
+  std::string s = source.to_string() + ":" + std::to_string(source_port) + " > " + destination.to_string() + ":" +
+                  std::to_string(destination_port) + " proto " + std::to_string(static_cast<unsigned>(protocol));
+  if (tunnelled) {
+    s += " vni " + std::to_string(vni) + " via " + outer_source.to_string() + " > " + outer_destination.to_string();
+  }
+  for (const std::string& fault : faults) {
+    s += " [bad " + fault + "]";
+  }
+  return s;
+}
+
+}  // namespace isthmus::test

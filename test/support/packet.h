@@ -1,0 +1,121 @@
+// Packets for tests: built from a short description, taken apart again, checked down to every checksum.
+// Plain values; no dependence on the code under test but for the header structs and the address type.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus::test {
+
+using FrameBytes = std::vector<std::uint8_t>;
+
+struct Endpoint {
+  IpAddress address;
+  std::uint16_t port = 0;
+};
+
+// A frame's description. The setters return the same object, so that a row of a test is one expression.
+struct PacketSpec {
+  IpAddress source, destination;
+  std::uint16_t source_port = 0, destination_port = 0;  // ICMP echo: source_port is the identifier
+  IpProtocol protocol = IpProtocol::kTcp;
+  std::uint8_t flags = 0;      // TCP
+  std::uint8_t icmp_type = 0;  // ICMP: echo request or reply of the family
+  std::uint8_t ttl = 64;
+  std::uint8_t ecn = 0;
+  bool dont_fragment = false;
+  std::uint16_t fragment_offset = 0;
+  std::size_t payload = 0;  // bytes, a pattern
+  bool udp_checksum = true;
+  std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
+  std::uint8_t icmp_code = 0;
+
+  struct Tunnel {
+    IpAddress from, to;
+    std::uint32_t vni = 0;
+    std::uint16_t port = 8472;
+    std::uint32_t flags = 0x08000000;
+    std::uint8_t ecn = 0;
+    std::uint8_t low_byte = 0;
+  };
+  std::optional<Tunnel> tunnel;
+
+  PacketSpec& with_flags(std::uint8_t f) {
+    flags = f;
+    return *this;
+  }
+  PacketSpec& with_ttl(std::uint8_t t) {
+    ttl = t;
+    return *this;
+  }
+  PacketSpec& with_ecn(std::uint8_t e) {
+    ecn = e;
+    return *this;
+  }
+  PacketSpec& with_payload(std::size_t bytes) {
+    payload = bytes;
+    return *this;
+  }
+  PacketSpec& with_df() {
+    dont_fragment = true;
+    return *this;
+  }
+  PacketSpec& as_fragment(std::uint16_t offset) {
+    fragment_offset = offset;
+    return *this;
+  }
+  PacketSpec& without_udp_checksum() {
+    udp_checksum = false;
+    return *this;
+  }
+  PacketSpec& in_tunnel(const IpAddress& from, const IpAddress& to, std::uint32_t vni) {
+    tunnel = Tunnel{from, to, vni};
+    return *this;
+  }
+
+  [[nodiscard]] FrameBytes ip_bytes() const;  // the inner packet without Ethernet
+  [[nodiscard]] FrameBytes bytes() const;     // the whole frame
+  [[nodiscard]] std::string scapy() const;    // a line that makes the same packet in scapy
+};
+
+inline constexpr std::uint8_t kSyn = 2, kAck = 16, kFin = 1, kRst = 4;
+
+[[nodiscard]] PacketSpec tcp(const Endpoint& from, const Endpoint& to, std::uint8_t flags = kSyn);
+[[nodiscard]] PacketSpec udp(const Endpoint& from, const Endpoint& to);
+[[nodiscard]] PacketSpec echo_request(const IpAddress& from, const IpAddress& to, std::uint16_t id);
+[[nodiscard]] PacketSpec echo_reply(const IpAddress& from, const IpAddress& to, std::uint16_t id);
+// An error about `about` (an IP packet), from `from` to `to`.
+[[nodiscard]] PacketSpec icmp_error(const IpAddress& from, const IpAddress& to, std::uint8_t type, std::uint8_t code,
+                                    const FrameBytes& about);
+
+// What a frame holds. `faults` names everything that is not as it must be: lengths, versions, checksums.
+struct Dissected {
+  std::string source_mac, destination_mac;
+  bool tunnelled = false;
+  IpAddress outer_source, outer_destination;
+  std::uint16_t outer_source_port = 0, outer_port = 0;
+  std::uint8_t outer_ttl = 0, outer_tos = 0;
+  bool outer_df = false;
+  std::uint16_t outer_udp_checksum = 0;
+  std::uint32_t vni = 0;
+
+  IpAddress source, destination;
+  std::uint16_t source_port = 0, destination_port = 0;
+  IpProtocol protocol{};
+  std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
+  std::uint32_t icmp_rest = 0;  // second word of an ICMP error
+  FrameBytes quoted;            // what an ICMP error carries
+  std::size_t payload = 0;
+  bool payload_is_pattern = false;
+  std::vector<std::string> faults;
+
+  [[nodiscard]] std::string text() const;  // "10.1.0.1:5 > 10.2.0.1:80 tcp vni 5 via 192.0.2.1 > 192.0.2.2"
+};
+[[nodiscard]] Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port = 8472);
+
+}  // namespace isthmus::test
