@@ -132,10 +132,10 @@ void NeighbourWatch::update(const Key& key, Entry& entry, std::uint16_t state, s
   const auto mac = (state & kUsable) != 0 ? lladdr : std::nullopt;
   const bool lost = entry.mac && !mac;
   entry.mac = mac;
-  if (entry.reported != std::optional(mac)) {
-    dirty_.insert(key);
-  } else {
+  if (entry.told && entry.reported == mac) {
     dirty_.erase(key);
+  } else {
+    dirty_.insert(key);
   }
   entry.fresh = mac && (state & kFresh) != 0;
   if (entry.fresh) {
@@ -199,6 +199,7 @@ std::vector<NeighbourChange> NeighbourWatch::take_changes() {
   changes.reserve(dirty_.size());
   for (const Key& key : dirty_) {
     Entry& entry = entries_.at(key);
+    entry.told = true;
     entry.reported = entry.mac;
     changes.push_back({key.first, key.second, entry.mac});
   }

@@ -51,7 +51,8 @@ class NeighbourWatch {
   struct Entry {
     std::optional<MacAddress> mac;
     bool fresh = false;  // nothing to ask now; the kernel will tell when it goes stale
-    std::optional<std::optional<MacAddress>> reported;
+    bool told = false;   // take_changes() has returned it before, as `reported`
+    std::optional<MacAddress> reported;
     Time due = Time::max(), asked = Time::min();
     std::chrono::seconds pause{1};
   };

@@ -74,6 +74,9 @@ std::optional<RouteEntry> parse_route(const nlmsghdr* message) {
   if (const nlattr* metrics = attributes.get(RTA_METRICS); metrics != nullptr) {
     route.mtu = NetlinkAttributes(metrics).number(RTAX_MTU);
   }
+  if (route.type == RTN_BLACKHOLE || route.type == RTN_UNREACHABLE || route.type == RTN_PROHIBIT) {
+    return route;  // IPv6 shows lo for these
+  }
   if (const nlattr* multipath = attributes.get(RTA_MULTIPATH); multipath != nullptr) {
     take_first_live_hop(route, multipath);
   } else if (!is_dead(header->rtm_flags)) {
