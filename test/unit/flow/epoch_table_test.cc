@@ -1,0 +1,78 @@
+#include "dataplane/flow/epoch_table.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <set>
+#include <vector>
+
+#include "test/unit/flow/flow_fixture.h"
+
+namespace isthmus::flow_test {
+namespace {
+
+struct Words {
+  std::vector<EpochTable::Word> words = std::vector<EpochTable::Word>(EpochTable::kWords);
+  EpochTable table{words.data()};
+};
+
+TEST(EpochTable, BlockStandsUntilOneOfItsWordsMoves) {
+  Words w;
+  const std::array<EpochIndex, kEpochsPerBlock> indexes{
+      EpochTable::of_source(Realm{0}, address("10.1.0.1")), EpochTable::of_destination(Realm{0}, address("10.2.0.1")),
+      EpochTable::of_service(ServiceId{3}), EpochTable::of_policy_subject(Identity{4}), EpochTable::of_peer(PeerId{5})};
+  for (const EpochIndex moved : indexes) {
+    DirectionBlock block;
+    for (std::size_t place = 0; place < indexes.size(); ++place) {
+      w.table.sample(block, place, indexes[place]);
+    }
+    EXPECT_TRUE(w.table.stands(block));
+    w.table.bump(moved);
+    EXPECT_FALSE(w.table.stands(block));
+  }
+}
+
+TEST(EpochTable, OtherWordsDoNotDisturbABlock) {
+  Words w;
+  DirectionBlock block;
+  w.table.sample_none(block);
+  w.table.sample(block, 0, EpochTable::of_peer(PeerId{1}));
+  for (std::size_t i = 1; i < EpochTable::kWords; ++i) {
+    if (i != EpochTable::of_peer(PeerId{1})) {
+      w.table.bump(static_cast<EpochIndex>(i));
+    }
+  }
+  EXPECT_TRUE(w.table.stands(block));
+}
+
+TEST(EpochTable, BumpAllEndsEvenABlockWithoutEpochs) {
+  Words w;
+  DirectionBlock block;
+  w.table.sample_none(block);
+  EXPECT_TRUE(w.table.stands(block));
+  w.table.bump_all();
+  EXPECT_FALSE(w.table.stands(block));
+}
+
+TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
+  std::set<EpochIndex> seen;
+  for (std::uint32_t n = 0; n < 40'000; ++n) {
+    for (const EpochIndex i : {EpochTable::of_source(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
+                               EpochTable::of_service(ServiceId{n}), EpochTable::of_peer(PeerId{n})}) {
+      ASSERT_GT(i, 0);
+      ASSERT_LT(i, EpochTable::kWords);
+      seen.insert(i);
+    }
+  }
+  EXPECT_EQ(seen.size(), EpochTable::kWords - 1);
+}
+
+TEST(EpochTable, KindsAndRealmsUseDifferentWords) {
+  const IpAddress a = address("10.1.0.1");
+  EXPECT_NE(EpochTable::of_source(Realm{0}, a), EpochTable::of_destination(Realm{0}, a));
+  EXPECT_NE(EpochTable::of_source(Realm{0}, a), EpochTable::of_source(Realm{1}, a));
+  EXPECT_NE(EpochTable::of_service(ServiceId{9}), EpochTable::of_peer(PeerId{9}));
+}
+
+}  // namespace
+}  // namespace isthmus::flow_test

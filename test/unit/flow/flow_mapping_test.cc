@@ -1,0 +1,160 @@
+#include "dataplane/flow/flow_mapping.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "test/unit/flow/temporary_directory.h"
+
+namespace isthmus::flow_test {
+namespace {
+
+struct FlowMappingTest : testing::Test {
+  FlowMapping::Options options() const {
+    return {.name = "test", .directory = directory.path(), .keep_state = true, .connections = 100, .blocks = 300};
+  }
+  std::string path() const { return directory.path() + "/isthmus-test.flows"; }
+  // The file as the mapping's first process left it, with `byte` at `offset`.
+  void damage(std::streamoff offset, char byte) const {
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(offset);
+    file.put(byte);
+  }
+  TemporaryDirectory directory;
+};
+
+TEST_F(FlowMappingTest, NewFileIsFreshWithoutAReasonAndPrivate) {
+  auto mapping = FlowMapping::open(options());
+  ASSERT_TRUE(mapping.ok()) << mapping.error().text();
+  EXPECT_FALSE(mapping->adopted());
+  EXPECT_EQ(mapping->fresh_reason(), "");
+  struct stat info {};
+  ASSERT_EQ(stat(path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  EXPECT_EQ(info.st_blocks * 512 >= info.st_size, true) << "the space is reserved";
+}
+
+TEST_F(FlowMappingTest, ContentsOutliveTheProcess) {
+  {
+    auto mapping = FlowMapping::open(options());
+    ASSERT_TRUE(mapping.ok());
+    mapping->connection(99).shared.user_flags = 0xabcd;
+    mapping->block(300).encap_peer = PeerId{17};
+    mapping->epochs()[4095] = 3;
+  }
+  auto mapping = FlowMapping::open(options());
+  ASSERT_TRUE(mapping.ok());
+  EXPECT_TRUE(mapping->adopted());
+  EXPECT_EQ(mapping->connection(99).shared.user_flags, 0xabcdu);
+  EXPECT_EQ(mapping->block(300).encap_peer, PeerId{17});
+  EXPECT_EQ(mapping->epochs()[4095], 3u);
+}
+
+TEST_F(FlowMappingTest, ClockGoesOnAcrossProcesses) {
+  const Nanoseconds then{10'000'000'000'000'000};
+  Seconds first;
+  {
+    auto mapping = FlowMapping::open(options());
+    first = mapping->seconds_at(then);
+  }
+  EXPECT_EQ(FlowMapping::open(options())->seconds_at(then), first);
+}
+
+TEST_F(FlowMappingTest, SecondEngineOfOneNameIsRefusedByName) {
+  auto first = FlowMapping::open(options());
+  auto second = FlowMapping::open(options());
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().text().find("another engine named 'test'"), std::string::npos) << second.error().text();
+  EXPECT_NE(second.error().text().find(std::to_string(getpid())), std::string::npos) << second.error().text();
+  EXPECT_NE(second.error().text().find(path()), std::string::npos);
+  auto other = options();
+  other.name = "other";
+  EXPECT_TRUE(FlowMapping::open(other).ok());
+}
+
+TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndSaysSo) {
+  { auto mapping = FlowMapping::open(options()); }
+  auto larger = options();
+  larger.connections = 200;
+  {
+    auto mapping = FlowMapping::open(larger);
+    ASSERT_TRUE(mapping.ok());
+    EXPECT_FALSE(mapping->adopted());
+    EXPECT_EQ(mapping->fresh_reason(), "capacity was 100, is 200");
+  }
+  larger.connections = 199;  // the same length of file
+  EXPECT_EQ(FlowMapping::open(larger)->fresh_reason(), "capacity was 200, is 199");
+}
+
+TEST_F(FlowMappingTest, DamagedHeaderStartsFreshWithEmptyContents) {
+  {
+    auto mapping = FlowMapping::open(options());
+    mapping->connection(0).shared.seal = 77;
+  }
+  for (const std::streamoff offset : {0, 9, 20, 48, 52, 60, 64, 70, 76, 88}) {
+    damage(offset, '\x7f');
+    auto mapping = FlowMapping::open(options());
+    ASSERT_TRUE(mapping.ok());
+    EXPECT_FALSE(mapping->adopted()) << "offset " << offset;
+    EXPECT_NE(mapping->fresh_reason(), "") << "offset " << offset;
+    EXPECT_EQ(mapping->connection(0).shared.seal, 0u);
+  }
+}
+
+TEST_F(FlowMappingTest, ForeignFileIsReplacedAndALinkRefused) {
+  std::ofstream(path()) << "hello";
+  {
+    auto mapping = FlowMapping::open(options());
+    ASSERT_TRUE(mapping.ok());
+    EXPECT_FALSE(mapping->adopted());
+    EXPECT_EQ(mapping->fresh_reason(), "the file's length does not fit");
+  }
+  std::filesystem::remove(path());
+  std::ofstream(directory.path() + "/precious") << "data";
+  std::filesystem::create_symlink(directory.path() + "/precious", path());
+  EXPECT_FALSE(FlowMapping::open(options()).ok());
+  EXPECT_EQ(std::filesystem::file_size(directory.path() + "/precious"), 4u);
+}
+
+TEST_F(FlowMappingTest, MissingDirectoryAndBadNameAreErrorsWithARemedy) {
+  auto missing = options();
+  missing.directory += "/none";
+  auto result = FlowMapping::open(missing);
+  ASSERT_FALSE(result.ok());
+  EXPECT_NE(result.error().remedy, "");
+  auto bad = options();
+  bad.name = "../escape";
+  EXPECT_FALSE(FlowMapping::open(bad).ok());
+}
+
+TEST_F(FlowMappingTest, MoreThanTheFileSystemHoldsIsAnErrorNow) {
+  auto huge = options();
+  huge.directory = "/dev/shm";
+  huge.name = "ist-huge-" + std::to_string(getpid());
+  huge.connections = 1u << 26;
+  huge.blocks = 1u << 31;  // a quarter of a terabyte
+  auto result = FlowMapping::open(huge);
+  ASSERT_FALSE(result.ok());
+  EXPECT_NE(result.error().what.find("MiB"), std::string::npos) << result.error().text();
+  const std::string file = "/dev/shm/isthmus-" + huge.name + ".flows";
+  EXPECT_EQ(std::filesystem::file_size(file), 0u) << "what was reserved is given back";
+  std::filesystem::remove(file);
+}
+
+TEST_F(FlowMappingTest, AnonymousMappingLeavesNoFile) {
+  auto o = options();
+  o.keep_state = false;
+  auto mapping = FlowMapping::open(o);
+  ASSERT_TRUE(mapping.ok());
+  EXPECT_FALSE(mapping->adopted());
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  EXPECT_TRUE(FlowMapping::open(o).ok()) << "any number of them";
+}
+
+}  // namespace
+}  // namespace isthmus::flow_test

@@ -1,0 +1,305 @@
+// The connection table under more threads than cores. Meant to be run under ThreadSanitizer too; bounded by iterations.
+// A connection's blocks carry numbers that depend on its key alone, so that a torn or recycled block shows.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "dataplane/flow/flow_table.h"
+#include "test/unit/flow/flow_fixture.h"
+
+namespace isthmus::flow_test {
+namespace {
+
+using enum InsertOutcome;
+constexpr Seconds kNow{100};
+constexpr unsigned kThreads = 6;
+
+// Runs body(worker, round) for `rounds` rounds on kThreads threads, with a quiescent point after each round and now and
+// then a sleep in the sense of the quiescence. All start together.
+template <typename Body>
+void run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Body&& body) {
+  std::atomic<unsigned> ready{0};
+  std::vector<std::thread> threads;
+  for (unsigned w = 0; w < kThreads; ++w) {
+    threads.emplace_back([&, w] {
+      ++ready;
+      while (ready < kThreads) {
+        std::this_thread::yield();
+      }
+      const WorkerId worker{static_cast<std::uint8_t>(w)};
+      quiescence.online(w);
+      for (unsigned round = 0; round < rounds; ++round) {
+        body(worker, round);
+        table.sweep(worker, kNow, 4);
+        if (round % 16 == w) {
+          quiescence.offline(w);
+          std::this_thread::yield();
+          quiescence.online(w);
+        } else {
+          quiescence.quiescent(w);
+        }
+      }
+      quiescence.offline(w);
+    });
+  }
+  for (auto& t : threads) {
+    t.join();
+  }
+}
+
+struct Shared {
+  explicit Shared(std::uint32_t connections) : quiescence(kThreads + 1) {
+    auto opened = FlowTable::open(private_table(connections, kThreads), quiescence);
+    EXPECT_TRUE(opened.ok());
+    table = std::move(*opened);
+  }
+  Quiescence quiescence;
+  std::unique_ptr<FlowTable> table;
+};
+
+// A block whose every number follows from `mark`.
+DirectionBlock uniform(std::uint32_t mark) {
+  DirectionBlock b;
+  b.required_peer = b.encap_peer = PeerId{mark};
+  b.required_vni = b.encap_vni = Vni{mark};
+  b.adjacency = AdjacencyId{mark};
+  b.valid_until = Seconds{mark};
+  b.source_identity = Identity{mark};
+  return b;
+}
+
+bool is_uniform(const DirectionBlock& b) {
+  const std::uint32_t mark = b.encap_peer.value();
+  return b.required_peer.value() == mark && b.required_vni.value() == mark && b.encap_vni.value() == mark &&
+         b.adjacency.value() == mark && b.valid_until.value() == mark && b.source_identity.value() == mark;
+}
+
+struct SplitMix {
+  std::uint64_t state;
+  std::uint32_t operator()(std::uint32_t below) {
+    return static_cast<std::uint32_t>((flow_hash::mix(state += 0x9e3779b97f4a7c15ULL, 0xd6e8feb86659fd93ULL) >> 33) %
+                                      below);
+  }
+};
+
+// Everything at once on few keys: insert, look up singly and in bursts, re-admit, count, remove, sweep, list.
+TEST(FlowStress, EverythingAtOnceOnFewKeys) {
+  constexpr std::uint32_t kKeys = 48;
+  constexpr std::uint32_t kStride = 1000;
+  Shared s(32);  // fewer slots than keys: full is part of it
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> wrong{0}, listed{0};
+  std::thread control([&] {
+    while (!stop) {
+      s.table->visit(kThreads, [&](const Connection& c, std::uint32_t) {
+        ++listed;
+        wrong += c.lines[0].key.reversed() == c.lines[1].key ? 0 : 1;
+        const DirectionBlock* block = s.table->block(c, Direction::kForward);
+        wrong += block == nullptr || is_uniform(*block) ? 0 : 1;
+        return true;
+      });
+      std::this_thread::yield();
+    }
+  });
+  run_workers(*s.table, s.quiescence, 3000, [&](WorkerId worker, unsigned round) {
+    SplitMix random{(std::uint64_t{worker.value()} << 32) | round};
+    std::array<FlowKey, 8> keys;
+    std::array<std::uint32_t, 8> numbers;
+    std::array<Hit, 8> hits;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      numbers[i] = random(kKeys);
+      keys[i] = random(2) == 0 ? numbered(numbers[i]) : numbered(numbers[i]).reversed();
+    }
+    s.table->find_burst(worker, keys, hits);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const std::uint32_t n = numbers[i];
+      const DirectionBlock block = uniform(n + kStride * random(1000));
+      Hit hit = hits[i];
+      if (!hit) {
+        NewConnection wanted = direct(keys[i]);
+        wanted.backend = BackendId{n};
+        wanted.forward_block = &block;
+        hit = s.table->insert(worker, wanted, kNow).hit;
+        if (!hit) {
+          continue;
+        }
+      }
+      wrong += hit.line().key == keys[i] ? 0 : 1;
+      wrong += hit.shared().backend.value() == n ? 0 : 1;
+      if (hit.block != nullptr) {
+        wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
+      }
+      s.table->track(worker, hit, kNow, kLength, random(4) == 0 ? tcp_flag::kFin : tcp_flag::kAck);
+      switch (random(8)) {
+        case 0:
+          s.table->remove(worker, hit);
+          break;
+        case 1:
+        case 2:
+          if (s.table->readmit(worker, hit, block) != ReadmitOutcome::kGone && hit.block != nullptr) {
+            wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
+          }
+          break;
+        default:
+          break;
+      }
+    }
+  });
+  stop = true;
+  control.join();
+  EXPECT_EQ(wrong, 0u);
+  const FlowCounts counts = s.table->counts();
+  EXPECT_GT(counts.removed, 100u);
+  EXPECT_GT(counts.lost_races + counts.refused_full, 0u);
+  EXPECT_LE(counts.now, 32u);
+  // What is left agrees with the counts, and both directions find it.
+  const ReadSection section(s.quiescence, 0);
+  std::uint32_t live = 0, unreplied = 0;
+  for (std::uint32_t n = 0; n < kKeys; ++n) {
+    const Hit hit = s.table->find(WorkerId{0}, numbered(n));
+    EXPECT_EQ(s.table->find(WorkerId{0}, numbered(n).reversed()).connection, hit.connection);
+    live += hit ? 1 : 0;
+    unreplied += hit && !hit.connection->replied() ? 1 : 0;
+  }
+  EXPECT_EQ(live, counts.now);
+  EXPECT_EQ(unreplied, counts.unreplied);
+}
+
+// The first packets of both directions and of repeated forward ones at once: one connection, one backend.
+TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
+  constexpr unsigned kRounds = 1000;
+  Shared s(kRounds + kThreads * 130);
+  std::vector<std::atomic<std::uint32_t>> inserted(kRounds);
+  std::vector<std::array<std::atomic<std::uint32_t>, kThreads>> backend(kRounds);
+  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
+    const unsigned w = worker.value();
+    NewConnection wanted = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
+    wanted.backend = BackendId{w + 1};
+    const auto result = s.table->insert(worker, wanted, kNow);
+    inserted[round] += result.outcome == kInserted ? 1 : 0;
+    backend[round][w] = result.hit ? result.hit.shared().backend.value() : 0;
+  });
+  for (unsigned round = 0; round < kRounds; ++round) {
+    EXPECT_EQ(inserted[round], 1u) << round;
+    for (unsigned w = 0; w < kThreads; ++w) {
+      EXPECT_EQ(backend[round][w], backend[round][0]) << round;
+      EXPECT_NE(backend[round][w], 0u);
+    }
+  }
+  EXPECT_EQ(s.table->counts().now, kRounds);
+}
+
+// VIPs that all lead to one backend: one of them gets each reply key, and the refused leave nothing behind.
+TEST(FlowStress, VipsWithOneBackendNeverShareAReplyKey) {
+  constexpr unsigned kRounds = 500;
+  Shared s(kRounds + kThreads * 130);
+  std::vector<std::atomic<std::uint32_t>> owners(kRounds), refused(kRounds);
+  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
+    NewConnection wanted;
+    const auto port = static_cast<std::uint16_t>(1000 + round);
+    wanted.forward = key(address("10.1.0.1"), port, IpAddress::ipv4(Be32::of(0x0ac80000 + worker.value())), 80);
+    wanted.reply = key("10.2.0.1", 8080, "10.1.0.1", port);
+    const auto outcome = s.table->insert(worker, wanted, kNow).outcome;
+    owners[round] += outcome == kInserted ? 1 : 0;
+    refused[round] += outcome == kReplyTaken ? 1 : 0;
+  });
+  for (unsigned round = 0; round < kRounds; ++round) {
+    EXPECT_EQ(owners[round], 1u);
+    EXPECT_EQ(refused[round], kThreads - 1);
+  }
+  EXPECT_EQ(s.table->counts().now, kRounds);
+  EXPECT_EQ(s.table->counts().unreplied, kRounds);
+}
+
+// Packets of one direction alternate between all workers, while its decision is made anew all the time.
+TEST(FlowStress, OneDirectionAlternatesBetweenWorkersUnderReadmission) {
+  Shared s(64);
+  {
+    const ReadSection section(s.quiescence, 0);
+    const DirectionBlock block = uniform(1);
+    NewConnection wanted = direct(numbered(1));
+    wanted.forward_block = &block;
+    ASSERT_EQ(s.table->insert(WorkerId{0}, wanted, kNow).outcome, kInserted);
+  }
+  std::atomic<std::uint64_t> wrong{0}, published{0}, superseded{0};
+  run_workers(*s.table, s.quiescence, 3000, [&](WorkerId worker, unsigned round) {
+    Hit hit = s.table->find(worker, numbered(1));
+    if (!hit || hit.block == nullptr || !is_uniform(*hit.block)) {
+      ++wrong;
+      return;
+    }
+    s.table->track(worker, hit, Seconds{100 + round / 1000}, kLength, tcp_flag::kAck);
+    const DirectionBlock* old = hit.block;
+    const std::uint32_t mark = old->encap_peer.value();
+    if (round % 2 == 0) {
+      const auto outcome = s.table->readmit(worker, hit, uniform(round + worker.value() * 10'000));
+      published += outcome == ReadmitOutcome::kPublished ? 1 : 0;
+      superseded += outcome == ReadmitOutcome::kSuperseded ? 1 : 0;
+      wrong += hit.block != nullptr && is_uniform(*hit.block) ? 0 : 1;
+    }
+    wrong += is_uniform(*old) && old->encap_peer.value() == mark ? 0 : 1;  // still what it was
+  });
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(published + superseded, 1500u * kThreads);
+  const ReadSection section(s.quiescence, 0);
+  const Hit hit = s.table->find(WorkerId{0}, numbered(1));
+  EXPECT_GT(hit.line().packets, 0u);
+  EXPECT_LE(hit.line().packets, 3000u * kThreads) << "racing workers may lose counts, never invent them";
+  EXPECT_EQ(s.table->counts().no_block, 0u);
+}
+
+// FINs of both ends at once: exactly one of two workers, or both, see the other's; the connection always closes.
+TEST(FlowStress, FinsOfBothEndsAtOnceAlwaysClose) {
+  constexpr unsigned kRounds = 1000;
+  Shared s(kRounds + kThreads * 130);
+  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
+    const FlowKey forward = numbered(round);
+    const Hit made = s.table->insert(worker, direct(forward), kNow).hit;
+    ASSERT_TRUE(made);
+    const Hit hit = s.table->find(worker, worker.value() % 2 == 0 ? forward : forward.reversed());
+    ASSERT_TRUE(hit);
+    s.table->track(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
+  });
+  const ReadSection section(s.quiescence, 0);
+  for (unsigned round = 0; round < kRounds; ++round) {
+    const Hit hit = s.table->find(WorkerId{0}, numbered(round));
+    ASSERT_TRUE(hit);
+    EXPECT_TRUE(hit.connection->closing()) << round;
+    EXPECT_EQ(s.table->expires_in(*hit.connection, kNow), 10u);
+  }
+  EXPECT_EQ(s.table->counts().unreplied, 0u) << "each unit came back once";
+}
+
+// A flood against the quota while others reply: never more unreplied than allowed, never a unit lost.
+TEST(FlowStress, QuotaHoldsUnderAFlood) {
+  constexpr std::uint32_t kQuotaLimit = 40;
+  Quiescence quiescence(kThreads + 1);
+  auto options = private_table(20'000, kThreads);
+  options.unreplied = kQuotaLimit;
+  auto opened = FlowTable::open(options, quiescence);
+  ASSERT_TRUE(opened.ok());
+  FlowTable& table = **opened;
+  std::atomic<std::uint64_t> replied{0};
+  run_workers(table, quiescence, 400, [&](WorkerId worker, unsigned round) {
+    for (std::uint32_t i = 0; i < 5; ++i) {
+      const std::uint32_t n = (round * 5 + i) * kThreads + worker.value();
+      const auto made = table.insert(worker, direct(numbered(n)), kNow);
+      if (made.outcome == kInserted && n % 2 == 0) {
+        table.track(worker, table.find(worker, numbered(n).reversed()), kNow, kLength, tcp_flag::kAck);
+        ++replied;
+      } else if (made.outcome == kInserted && n % 4 == 1) {
+        table.remove(worker, made.hit);
+      }
+    }
+  });
+  const FlowCounts counts = table.counts();
+  EXPECT_LE(counts.unreplied, kQuotaLimit);
+  EXPECT_EQ(counts.now, counts.unreplied + replied);
+  EXPECT_GT(replied, 0u);
+}
+
+}  // namespace
+}  // namespace isthmus::flow_test
