@@ -1,0 +1,204 @@
+// Addresses and identities: what enters the endpoint table, and that only changes do.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr std::uint32_t kWestOwn = (2U << 16) + 5;
+
+TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
+  struct Row {
+    const char* what;
+    const char* cluster;
+    const char* address;
+    std::optional<std::uint32_t> identity;
+    std::uint32_t expected;
+  };
+  for (const Row& row : {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
+                         Row{"no CiliumEndpoint: world", "west", "10.2.0.1", std::nullopt, 2},
+                         Row{"unknown: world", "west", "10.2.0.1", 0, 2}, Row{"reserved", "west", "10.2.0.1", 4, 4},
+                         Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
+                         Row{"host of ours", "east", "10.1.0.1", 1, 1},
+                         Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
+                         Row{"node-local scope: world", "west", "10.2.0.1", 16777217, 2}}) {
+    Fleet3 f;
+    f.pod(row.cluster, "a", {row.address});
+    if (row.identity) {
+      f.cilium_endpoint(row.cluster, "a", row.address, *row.identity);
+    }
+    f.compile();
+    EXPECT_EQ(f.endpoints[ip(row.address)].identity, Identity{row.expected}) << row.what;
+  }
+}
+
+TEST(Endpoints, CountClusterBitsAsTheProfileSays) {
+  Fleet3 f;
+  f.profile({"east", "west", "north"}, "fleet", 511);
+  f.cilium_endpoint("west", "a", "10.2.0.1", (2U << 15) + 5);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{(2U << 15) + 5});
+}
+
+TEST(Endpoints, AreNodesToo) {
+  Fleet3 f;
+  f.node("west", "w1", "192.0.2.50");
+  f.node("east", "e1", "192.0.1.50");
+  f.node("west", "w2", "198.51.100.9");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("192.0.2.50")].identity, identity::kRemoteNode);
+  EXPECT_EQ(f.endpoints[ip("192.0.2.50")].cluster, ClusterId{2});
+  EXPECT_EQ(f.endpoints[ip("192.0.1.50")].identity, identity::kHost);
+  EXPECT_EQ(f.endpoints.count(ip("198.51.100.9")), 1U) << "a node need not lie in a named prefix";
+}
+
+TEST(Endpoints, LeaveOutHostNetworkPods) {
+  Fleet3 f;
+  f.node("west", "w1", "192.0.2.50");
+  f.pod("west", "agent", {"192.0.2.50"}, true);
+  f.compile();
+  EXPECT_EQ(f.endpoints.size(), 1U);
+  EXPECT_EQ(f.endpoints[ip("192.0.2.50")].identity, identity::kRemoteNode);
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, ComeAsDeltas) {
+  Fleet3 f;
+  f.pod("west", "a", {"10.2.0.1", "fd00:2::1"});
+  f.pod("west", "b", {"10.2.0.2"});
+  EXPECT_EQ(f.compile().upsert.size(), 3U);
+  EXPECT_THAT(f.compile().upsert, IsEmpty());
+  f.pod("west", "a", {"10.2.0.1"});
+  CompileResult result = f.compile();
+  EXPECT_THAT(result.remove, ElementsAre(ip("fd00:2::1")));
+  EXPECT_THAT(result.upsert, IsEmpty());
+  f.cilium_endpoint("west", "b", "10.2.0.2", kWestOwn);
+  result = f.compile();
+  ASSERT_EQ(result.upsert.size(), 1U);
+  EXPECT_EQ(result.upsert[0], (EndpointEntry{Realm{}, ip("10.2.0.2"), ClusterId{2}, Identity{kWestOwn}, kNoPeer}));
+  f.drop(ObjectKind::kPod, "west", "shop", "b");
+  EXPECT_THAT(f.compile().remove, IsEmpty()) << "its CiliumEndpoint still names the address";
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "b");
+  EXPECT_THAT(f.compile().remove, ElementsAre(ip("10.2.0.2")));
+  EXPECT_EQ(f.compiler->endpoint_count(), 1U);
+}
+
+TEST(Endpoints, AnAddressThatChangesHandsInOneBatchIsNotRemoved) {
+  Fleet3 f;
+  f.pod("west", "a", {"10.2.0.1"});
+  f.compile();
+  f.drop(ObjectKind::kPod, "west", "shop", "a");
+  f.pod("west", "b", {"10.2.0.1"});
+  const CompileResult result = f.compile();
+  EXPECT_THAT(result.remove, IsEmpty());
+  EXPECT_THAT(result.upsert, IsEmpty()) << "nothing the engine sees has changed";
+}
+
+TEST(Endpoints, OfTwoPodsWithOneAddressTheNewerCounts) {
+  Fleet3 f;
+  f.cilium_endpoint("west", "old", "10.2.0.1", kWestOwn);
+  f.compile();
+  f.cilium_endpoint("west", "new", "10.2.0.1", kWestOwn + 1);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
+  EXPECT_THAT(
+      f.problem_texts(),
+      ElementsAre("west/new.yaml:1: pod shop/new of cluster west and pod shop/old of cluster west "
+                  "(west/old.yaml:1) have the same address 10.2.0.1; the first named is newer and counts (remove "
+                  "the one that is stale)"));
+  f.cilium_endpoint("west", "old", "10.2.0.1", kWestOwn + 2);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1}) << "an update does not make a pod newer";
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "new");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 2});
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, OutsideTheirClusterAreLeftOut) {
+  Fleet3 f;
+  f.pod("west", "thief", {"10.1.0.1"});
+  f.pod("west", "stray", {"172.20.0.1"});
+  f.node("west", "n", "192.0.1.77");
+  f.compile();
+  EXPECT_TRUE(f.endpoints.empty());
+  EXPECT_THAT(
+      f.problem_texts(),
+      testing::UnorderedElementsAre(
+          "west/thief.yaml:1: pod shop/thief of cluster west has address 10.1.0.1, which lies in cluster east; it "
+          "is left out (correct the address, or add its prefix to the Cluster object)",
+          "west/stray.yaml:1: pod shop/stray of cluster west has address 172.20.0.1, which lies outside its "
+          "cluster's prefixes; it is left out (correct the address, or add its prefix to the Cluster object)",
+          "west/n.yaml:1: node n of cluster west has address 192.0.1.77, which lies in cluster east; it is left "
+          "out (correct the address, or add its prefix to the Cluster object)"));
+  f.cluster("west", 2, {"10.2.0.0/16", "172.20.0.0/16"});
+  f.compile();
+  EXPECT_EQ(f.endpoints.count(ip("172.20.0.1")), 1U) << "the prefix was added";
+}
+
+TEST(Endpoints, WithAnotherClustersIdentityAreNamed) {
+  Fleet3 f;
+  f.cilium_endpoint("west", "a", "10.2.0.1", (3U << 16) + 5);
+  f.compile();
+  EXPECT_THAT(
+      f.problem_texts(),
+      ElementsAre("west/a.yaml:1: pod shop/a of cluster west has identity 196613, which is not of its cluster "
+                  "(131072..196607); it counts as world (check cluster ids and maxConnectedClusters against that "
+                  "cluster's Cilium)"));
+}
+
+TEST(Endpoints, OfAnIdentityWithTwoMeaningsAreDenied) {
+  Fleet3 f;
+  f.cilium_endpoint("west", "a", "10.2.0.1", kWestOwn);
+  const IdentityObject one{Identity{kWestOwn}, {{"k8s:app", "cart"}}}, two{Identity{kWestOwn}, {{"k8s:app", "bank"}}};
+  f.put(ObjectKind::kIdentity, "west", "", "131077", one);
+  f.compile();
+  EXPECT_EQ(f.endpoints.size(), 1U);
+  f.put(ObjectKind::kIdentity, "west", "", "0131077", two);
+  f.compile();
+  EXPECT_TRUE(f.endpoints.empty());
+  EXPECT_THAT(f.problem_texts(),
+              ElementsAre("west/0131077.yaml:1: identity 131077 stands for two sets of labels (also at "
+                          "west/131077.yaml:1): endpoints that carry it are left out (let one label "
+                          "set keep the number and give the other its own)"));
+  f.drop(ObjectKind::kIdentity, "west", "", "0131077");
+  f.compile();
+  EXPECT_EQ(f.endpoints.size(), 1U);
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, FollowTheirCluster) {
+  Fleet3 f;
+  f.pod("west", "a", {"10.2.0.1"});
+  f.compile();
+  f.cluster("west", 7, {"10.2.0.0/16"});
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].cluster, ClusterId{7});
+  f.drop(ObjectKind::kCluster, "", "", "west");
+  f.compile();
+  EXPECT_TRUE(f.endpoints.empty());
+}
+
+TEST(Endpoints, AreShownWithTheirNames) {
+  Fleet3 f;
+  f.pod("west", "a", {"10.2.0.1"});
+  f.compile();
+  std::vector<EndpointView> seen;
+  f.compiler->visit_endpoints([&](const EndpointView& view) {
+    seen.push_back(view);
+    return true;
+  });
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen[0].cluster + " " + seen[0].name_space + "/" + seen[0].name + " on " + seen[0].on_node,
+            "west shop/a on node-1");
+}
+
+}  // namespace
+}  // namespace isthmus

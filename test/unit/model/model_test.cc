@@ -1,0 +1,107 @@
+#include "control/model/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+
+const ServiceName kCart{"shop", "cart"}, kOther{"shop", "other"};
+const ObjectKey kCartKey{ObjectKind::kService, "east", "shop", "cart"};
+
+class ModelTest : public testing::Test {
+ protected:
+  ModelTest() { (void)f.model.take_changes(); }
+  Fleet3 f;
+};
+
+TEST_F(ModelTest, SaysWhatChanged) {
+  f.service("east", global_service());
+  f.pod("west", "cart-0", {"10.2.0.1"});
+  f.cilium_endpoint("west", "cart-1", "10.2.0.2", 131072);
+  f.node("north", "n1", "192.0.3.9");
+  f.put(ObjectKind::kIdentity, "west", "", "131072", IdentityObject{Identity{131072}, {}});
+  const ModelChanges changes = f.model.take_changes();
+  EXPECT_THAT(changes.services, ElementsAre(kCart));
+  EXPECT_THAT(changes.endpoints, ElementsAre(ObjectKey{ObjectKind::kPod, "west", "shop", "cart-0"},
+                                             ObjectKey{ObjectKind::kPod, "west", "shop", "cart-1"}));
+  EXPECT_THAT(changes.nodes, ElementsAre(ObjectKey{ObjectKind::kNode, "north", "", "n1"}));
+  EXPECT_THAT(changes.identities, ElementsAre(Identity{131072}));
+  EXPECT_TRUE(f.model.take_changes().empty());
+}
+
+TEST_F(ModelTest, TakesEqualValuesForNoChange) {
+  f.service("east", global_service({"10.200.0.1"}));
+  f.slice("east", {{"10.1.0.1"}});
+  (void)f.model.take_changes();
+  f.service("east", global_service({"10.200.0.1"}));
+  f.slice("east", {{"10.1.0.1"}});
+  EXPECT_TRUE(f.model.take_changes().empty());
+  f.slice("east", {unready("10.1.0.1")});
+  EXPECT_THAT(f.model.take_changes().services, ElementsAre(kCart));
+}
+
+TEST_F(ModelTest, RemembersTheNewPlaceOfAnEqualValue) {
+  f.service("east", global_service());
+  f.model.apply(0, {kCartKey, global_service(), {"elsewhere.yaml", 9}});
+  EXPECT_EQ(f.model.find<ServiceObject>(kCartKey).provenance->text(), "elsewhere.yaml:9");
+}
+
+TEST_F(ModelTest, MovesASliceBetweenServices) {
+  f.slice("east", {{"10.1.0.1"}});
+  (void)f.model.take_changes();
+  SliceObject moved;
+  moved.service = "other";
+  f.put(ObjectKind::kSlice, "east", "shop", "cart-1", moved);
+  EXPECT_THAT(f.model.take_changes().services, ElementsAre(kCart, kOther));
+  EXPECT_THAT(f.model.slices_of("east", kCart), IsEmpty());
+  EXPECT_EQ(f.model.slices_of("east", kOther).size(), 1U);
+  EXPECT_THAT(f.model.service_names(), ElementsAre(kOther));
+}
+
+TEST_F(ModelTest, ANamespaceConcernsItsServicesOnly) {
+  f.service("east", global_service());
+  f.service("west", global_service(), "other");
+  f.put(ObjectKind::kService, "east", "shop2", "cart", global_service());
+  (void)f.model.take_changes();
+  f.put(ObjectKind::kNamespace, "east", "", "shop", NamespaceObject{});
+  EXPECT_THAT(f.model.take_changes().services, ElementsAre(kCart));
+}
+
+TEST_F(ModelTest, KeepsAnObjectWhileAnySourceHasIt) {
+  ServiceObject first = global_service({"10.200.0.1"}), second = global_service({"10.200.0.2"});
+  f.model.apply(1, {kCartKey, second, {"etcd", 0}});
+  f.model.apply(0, {kCartKey, first, {"file.yaml", 3}});
+  EXPECT_EQ(*f.model.find<ServiceObject>(kCartKey), first) << "the lower source number counts";
+  ASSERT_EQ(f.model.problems().size(), 1U);
+  EXPECT_EQ(
+      f.model.problems()[0].text(),
+      "file.yaml:3: Service shop/cart of cluster east is published twice: also by etcd; the first counts (remove it "
+      "from one of the two hubs)");
+  f.drop(ObjectKind::kService, "east", "shop", "cart", 0);
+  EXPECT_EQ(*f.model.find<ServiceObject>(kCartKey), second);
+  EXPECT_THAT(f.model.problems(), IsEmpty());
+  f.drop(ObjectKind::kService, "east", "shop", "cart", 0);
+  EXPECT_TRUE(f.model.find<ServiceObject>(kCartKey)) << "a source cannot take away what another published";
+  f.drop(ObjectKind::kService, "east", "shop", "cart", 1);
+  EXPECT_FALSE(f.model.find<ServiceObject>(kCartKey));
+}
+
+TEST_F(ModelTest, CountsWhatEachClusterPublishes) {
+  f.pod("west", "a", {"10.2.0.1"});
+  f.pod("west", "b", {"10.2.0.2"});
+  f.pod("east", "a", {"10.1.0.1"});
+  f.drop(ObjectKind::kPod, "east", "shop", "a");
+  f.drop(ObjectKind::kPod, "east", "shop", "never was");
+  EXPECT_THAT(f.model.publishers(), ElementsAre(Pair("west", 2U)));
+}
+
+}  // namespace
+}  // namespace isthmus
