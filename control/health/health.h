@@ -8,16 +8,18 @@
 // Rules:
 // - A peer that has never answered is usable: it may not speak our probes at all. Only one that has answered can be
 //   called silent: after `misses` probes in a row without an answer.
-// - A fall is believed at once when another peer answered meanwhile (a witness). When every peer still heard falls
-//   together, and they are of two clusters or more, we suspect ourselves: isolated() holds, all stay usable, until any
-//   of them answers. (2026-11-22: peers of one cluster only cannot bear witness for us; their silence is believed,
-//   because the backends of our own cluster are then what is left, and are right in both cases.)
+// - A fall is believed as soon as another peer has answered a probe sent since (a witness). When every peer still heard
+//   falls together, and they are of two clusters or more, we suspect ourselves: isolated() holds, all stay usable,
+//   until any of them answers. (2026-11-22: peers of one cluster only cannot bear witness for us; their silence is
+//   believed, because the backends of our own cluster are then what is left, and are right in both cases.)
 // - A silent peer returns after `recover` answers in a row, twice as many for each earlier fall that is not yet
 //   forgotten, up to a cap. Answers to probes that are too old count for nothing.
+// - When we ourselves come late to tick(), what may still wait to be read is given time before anybody is judged.
 // - A cluster is silent when all its gateways are; `held_out` when it has been so for longer than `hold`: then also
 //   established flows leave it.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -35,6 +37,7 @@ using HealthClock = std::chrono::steady_clock;
 using HealthTime = HealthClock::time_point;
 
 struct HealthOptions {
+  ClusterId cluster = kNoCluster;  // our own: never among the silent ones, whatever its other gateways do
   std::chrono::nanoseconds interval = std::chrono::milliseconds(150);  // between probes of one peer, +-10 % jitter
   unsigned misses = 4;                                                 // 1..16
   unsigned recover = 5;                                                // answers in a row, for the first return
@@ -70,6 +73,7 @@ struct PeerHealth {
   std::uint64_t falls = 0;      // ever
   std::uint64_t late_answers = 0;
   std::chrono::nanoseconds round_trip{0};  // of the last answer; 0: none yet
+  HealthTime last_answer;                  // when it came; of no use in kUnknown
 };
 
 struct SilentCluster {
@@ -123,26 +127,30 @@ class Health {
     HealthPeer peer;
     PeerState state = PeerState::kUnknown;
     HealthTime since, due;
-    bool postponed = false;                // this due time was already put off once because we came late ourselves
-    std::uint32_t sent = 0, answered = 0;  // last sequence numbers; `answered` also moves when misses are forgiven
-    std::vector<HealthTime> sent_at = std::vector<HealthTime>(kWindow);
+    bool postponed = false;                // `due` was put off once because we came late ourselves
+    std::uint32_t sent = 0, answered = 0;  // sequence numbers; `answered` also moves when misses are forgiven
+    std::array<HealthTime, kWindow> sent_at{};
     HealthTime last_answer;
-    unsigned streak = 0, needed = 0;  // while silent: answers in a row, and how many it takes
-    std::uint32_t streak_end = 0;     // sequence number of the last one of them
+    HealthTime proof;                 // it was there after this: when the last probe that it answered was sent
+    HealthTime witness_from;          // kSuspect: a proof later than this bears witness against it
+    unsigned streak = 0, needed = 0;  // kSilent: answers in a row, and how many it takes
+    std::uint32_t streak_end = 0;     // the last of them
     unsigned penalty = 1;
-    HealthTime penalty_since;  // when the penalty was last raised or halved
+    HealthTime penalty_since;  // when the penalty last changed, or the peer returned
     std::uint64_t falls = 0, late_answers = 0;
     std::chrono::nanoseconds round_trip{0};
+
     [[nodiscard]] unsigned missed() const { return sent - answered; }
+    [[nodiscard]] HealthTime& time_of(std::uint32_t sequence) { return sent_at[sequence % kWindow]; }
   };
 
+  void visit(Peer& peer, HealthTime now);
   void probe(Peer& peer, HealthTime now);
-  void judge(HealthTime now);
   void resolve_suspects(HealthTime now);
   [[nodiscard]] bool has_witness(const Peer& suspect) const;
   void fall(Peer& peer, HealthTime now);
-  void return_to_use(Peer& peer, HealthTime now);
-  void enter(Peer& peer, PeerState state, HealthTime now);
+  void count_towards_return(Peer& peer, std::uint32_t sequence, HealthTime now);
+  static void enter(Peer& peer, PeerState state, HealthTime now);
   void set_isolated(bool isolated, HealthTime now);
   void leave_isolation(HealthTime now);
   void update_clusters(HealthTime now);
