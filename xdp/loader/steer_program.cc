@@ -8,12 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include "steer_object.h"
+#include "xdp/loader/libbpf_messages.h"
 
 namespace isthmus {
 namespace {
@@ -21,40 +20,6 @@ namespace {
 // A live engine beats at least every 100 ms (the longest sleep of a worker).
 constexpr useconds_t kBeatWatchMicroseconds = 300'000;
 constexpr std::uint64_t kBeatRecentNanoseconds = 5'000'000'000;
-
-// Keeps what libbpf prints while it loads, so that the reason reaches the error instead of stderr.
-class LibbpfMessages {
- public:
-  LibbpfMessages() : lock_(mutex()), previous_(libbpf_set_print(&LibbpfMessages::print)) { text().clear(); }
-  ~LibbpfMessages() { libbpf_set_print(previous_); }
-  LibbpfMessages(const LibbpfMessages&) = delete;
-  LibbpfMessages& operator=(const LibbpfMessages&) = delete;
-  [[nodiscard]] std::string last_line() const {
-    std::string line = text();
-    line.erase(line.find_last_not_of('\n') + 1);
-    return line.substr(line.find_last_of('\n') + 1);
-  }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex instance;
-    return instance;
-  }
-  static std::string& text() {
-    static std::string instance;
-    return instance;
-  }
-  __attribute__((format(printf, 2, 0))) static int print(libbpf_print_level level, const char* format, va_list values) {
-    if (level == LIBBPF_WARN) {
-      char line[512];
-      std::vsnprintf(line, sizeof line, format, values);
-      text() += line;
-    }
-    return 0;
-  }
-  std::lock_guard<std::mutex> lock_;
-  libbpf_print_fn_t previous_;
-};
 
 [[nodiscard]] Error load_failure(int error, const std::string& detail) {
   const int code = error < 0 ? -error : error;

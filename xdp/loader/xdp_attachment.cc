@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "xdp/abi.h"
+#include "xdp/loader/libbpf_messages.h"
 
 namespace isthmus {
 namespace {
@@ -34,8 +35,11 @@ namespace {
   }
 }
 
-[[nodiscard]] Error failure(const Interface& interface, const char* what, int error, bool native) {
-  return Error{std::string(what) + ": " + reason_of(error), interface.name, remedy_of(error, native)};
+// `detail` is what the kernel said beyond the error number.
+[[nodiscard]] Error failure(const Interface& interface, const char* what, int error, bool native,
+                            const std::string& detail = {}) {
+  return Error{std::string(what) + ": " + (detail.empty() ? reason_of(error) : detail), interface.name,
+               remedy_of(error, native)};
 }
 
 [[nodiscard]] constexpr std::uint32_t mode_flag(bool native) {
@@ -80,25 +84,29 @@ Result<std::optional<AttachedProgram>> attached_program(const Interface& interfa
 }
 
 Status attach_program(const Interface& interface, int program, bool native) {
-  const int error = bpf_xdp_attach(interface.index, program, XDP_FLAGS_UPDATE_IF_NOEXIST | mode_flag(native), nullptr);
-  if (error != 0) {
-    return failure(interface, native ? "cannot attach in native mode" : "cannot attach in generic mode", error, native);
+  const LibbpfMessages messages;
+  const std::uint32_t flags = XDP_FLAGS_UPDATE_IF_NOEXIST | mode_flag(native);
+  if (const int error = bpf_xdp_attach(interface.index, program, flags, nullptr); error != 0) {
+    return failure(interface, native ? "cannot attach in native mode" : "cannot attach in generic mode", error, native,
+                   messages.last_line());
   }
   return Ok{};
 }
 
 Status replace_program(const Interface& interface, int program, const AttachedProgram& old) {
+  const LibbpfMessages messages;
   LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
   if (const int error = bpf_xdp_attach(interface.index, program, mode_flag(old.native), &options); error != 0) {
-    return failure(interface, "cannot replace the program of an earlier run", error, old.native);
+    return failure(interface, "cannot replace the program of an earlier run", error, old.native, messages.last_line());
   }
   return Ok{};
 }
 
 Status remove_program(const Interface& interface, const AttachedProgram& old) {
+  const LibbpfMessages messages;
   LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
   if (const int error = bpf_xdp_detach(interface.index, mode_flag(old.native), &options); error != 0) {
-    return failure(interface, "cannot detach the steer program", error, old.native);
+    return failure(interface, "cannot detach the steer program", error, old.native, messages.last_line());
   }
   return Ok{};
 }

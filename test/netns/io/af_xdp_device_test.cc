@@ -35,7 +35,8 @@ class AfXdpDeviceTest : public testing::Test {
     lab_->at("gateway");
     return socket;
   }
-  // Sends from 32 flows and waits until every datagram has arrived once, while `step` forwards.
+  // Lets `step` give its first sign of life, sends from 32 flows and waits until every datagram has arrived once, while
+  // `step` forwards.
   void expect_all_arrive(const char* from, const char* from_where, const char* to, const char* to_where, unsigned count,
                          std::size_t length, const std::function<void()>& step) {
     auto server = socket_at(to_where, to, kPort);
@@ -44,22 +45,28 @@ class AfXdpDeviceTest : public testing::Test {
       clients.push_back(socket_at(from_where, from));
     }
     std::multiset<std::string> sent, arrived;
+    const auto collect = [&] {
+      for (const std::string& datagram : server->received()) {
+        arrived.insert(datagram);
+      }
+    };
+    step();
     for (unsigned i = 0; i < count; ++i) {
       std::string payload = std::to_string(i) + ":";
       payload.resize(length, 'x');
       clients[i % clients.size()]->send(to, kPort, payload);
       sent.insert(payload);
       step();
+      collect();
     }
     EXPECT_TRUE(eventually(
         [&] {
-          for (const std::string& datagram : server->received()) {
-            arrived.insert(datagram);
-          }
+          collect();
           return arrived.size() >= sent.size();
         },
         step));
-    EXPECT_EQ(arrived, sent);
+    EXPECT_EQ(arrived.size(), count);
+    EXPECT_TRUE(arrived == sent);
   }
 
   std::unique_ptr<Lab> lab_;
@@ -239,6 +246,7 @@ TEST_F(AfXdpDeviceTest, AFloodIsCountedAndForwardingGoesOn) {
   options.in_flight = 128;
   open(options);
   Forwarder forwarder(*left_, right_.get());
+  forwarder.round();
   auto client = socket_at("left", kLeft);
   for (int i = 0; i < 2000; ++i) {
     client->send(kRight, kPort, "flood");

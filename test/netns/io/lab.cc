@@ -15,7 +15,7 @@
 namespace isthmus::lab {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(20);
+constexpr auto kPatience = std::chrono::seconds(10);
 const char* const kMacs[] = {"02:00:00:00:01:01", "02:00:00:00:01:02", "02:00:00:00:02:02", "02:00:00:00:02:01"};
 
 sockaddr_in socket_address(const std::string& address, std::uint16_t port) {

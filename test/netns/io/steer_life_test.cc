@@ -129,7 +129,7 @@ TEST_F(SteerLifeTest, OnlyTunnelPacketsOfRemotePeersAreTaken) {
 }
 
 TEST_F(SteerLifeTest, AForeignProgramIsRefusedByNameAndLeftAlone) {
-  const bpf_insn pass[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_PASS}, {.code = BPF_JMP | BPF_EXIT}};
+  const bpf_insn pass[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_PASS}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
   const UniqueFd foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "their_filter", "GPL", pass, 2, nullptr));
   ASSERT_TRUE(foreign.valid());
   const Interface interface = *find_interface("u0");
