@@ -147,7 +147,7 @@ class Tour:
             f"traffic goes on: {len(later)} requests after the fail-over, all answered by east and north")
         self.console.check(
             seconds < 5.0,
-            f"time to fail over: {seconds * 1000:.0f} ms ({failed} of {len(rows)} requests failed meanwhile, 50 a second)")
+            f"time to fail over: {seconds * 1000:.0f} ms ({failed} of {len(rows)} requests failed, 50 a second)")
         self.facts.append(("time to fail over from west, as a client saw it", f"{seconds * 1000:.0f} ms"))
         self.facts.append(("requests that failed meanwhile", f"{failed} of {len(rows)}"))
         self.balanced("without west")

@@ -91,7 +91,8 @@ class Fleet:
             self._start(space, f"dns-{cluster.name}",
                         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
                          "--pid-file=", "--user=root", "--bind-interfaces", f"--listen-address={address}",
-                         "--log-facility=-", "--local-ttl=1", f"--local=/{plan.DOMAIN}/"] + [f"--hostsdir={folder}" for folder in folders])
+                         "--log-facility=-", "--local-ttl=1", f"--local=/{plan.DOMAIN}/",
+                         *[f"--hostsdir={folder}" for folder in folders]])
             for pod in cluster.pods():
                 self.pod(cluster.name, pod.name).resolver(address)
 

@@ -1,0 +1,152 @@
+// Runs the whole path over memory devices: frames of two capture files in, frames of two capture files out.
+//   make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT
+//
+// A gateway of cluster 1 (10.1.0.0/16, fd00:1::/48) at 192.0.2.1 with the gateway of cluster 2 (10.2.0.0/16,
+// fd00:2::/48) at 192.0.2.2 as its only peer, and one VIP of each family: 10.200.0.10 and fd00:ff::a, TCP and UDP port
+// 80, with the backend 10.2.0.20 (fd00:2::20) port 8080. Connections are kept in STATE_DIRECTORY, so that a second run
+// may carry their replies. Writes "<packets sent> sent" and one line "<reason> <packets>" per kind of drop.
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dataplane/api/devices.h"
+#include "dataplane/api/engine.h"
+#include "dataplane/api/tables.h"
+
+namespace {
+
+using namespace isthmus;  // NOLINT(google-build-using-namespace): a program of one file
+
+constexpr ClusterId kOurs{1}, kTheirs{2};
+constexpr PeerId kPeer{1};
+constexpr ServiceId kService{1};
+constexpr std::chrono::seconds kPatience{20};
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "make_pcap: %s\n", what.c_str());
+  std::exit(1);
+}
+
+template <typename T>
+T must(Result<T> result) {
+  if (!result.ok()) fail(result.error().text());
+  return *std::move(result);
+}
+
+IpAddress address(const char* text) { return IpAddress::parse(text).value(); }
+Prefix prefix(const char* text) { return Prefix::parse(text).value(); }
+MacAddress mac(const char* text) { return MacAddress::parse(text).value(); }
+
+DeviceId add_device(Engine& engine, const char* name, const char* own_mac, std::uint32_t mtu, const char* in,
+                    const char* out) {
+  return must(engine.add_device(
+      must(open_memory({.name = name, .mac = mac(own_mac), .mtu = Bytes{mtu}, .pcap_in = in, .pcap_out = out}))));
+}
+
+AdjacencyId resolved(Engine& engine, DeviceId device, const char* next_hop, const char* at) {
+  const AdjacencyId id = engine.adjacency(device, address(next_hop));
+  engine.set_adjacency(id, mac(at));
+  return id;
+}
+
+FrontendEntry frontend(const char* vip, const char* backend, IpProtocol protocol, std::uint32_t backend_id) {
+  auto set = std::make_shared<BackendSet>();
+  set->backends = {
+      {.id = BackendId{backend_id}, .address = address(backend), .port = L4Port{8080}, .cluster = kTheirs}};
+  set->ring.assign(251, 0);
+  return {.key = {.realm = {}, .vip = address(vip), .protocol = protocol, .port = L4Port{80}},
+          .service = kService,
+          .client_affinity = false,
+          .backends = std::move(set)};
+}
+
+TableDelta tables(Engine& engine, DeviceId underlay, DeviceId local) {
+  TableDelta delta;
+  delta.upsert_peers = {{.id = kPeer,
+                         .cluster = kTheirs,
+                         .underlay = address("192.0.2.2"),
+                         .udp_port = L4Port{8472},
+                         .adjacency = resolved(engine, underlay, "192.0.2.254", "02:00:00:00:0f:fe"),
+                         .gateway = true}};
+  delta.clusters = std::vector<ClusterEntry>{{.id = kOurs,
+                                              .local = true,
+                                              .linked = true,
+                                              .prefixes = {prefix("10.1.0.0/16"), prefix("fd00:1::/48")},
+                                              .gateways = {}},
+                                             {.id = kTheirs,
+                                              .local = false,
+                                              .linked = true,
+                                              .prefixes = {prefix("10.2.0.0/16"), prefix("fd00:2::/48")},
+                                              .gateways = {kPeer}}};
+  const AdjacencyId node = resolved(engine, local, "10.1.0.1", "02:00:00:00:0a:01");
+  delta.local_routes = std::vector<LocalRoute>{{.prefix = prefix("10.1.0.0/16"), .device = local, .next_hop = node},
+                                               {.prefix = prefix("fd00:1::/48"), .device = local, .next_hop = node}};
+  for (const IpProtocol protocol : {IpProtocol::kTcp, IpProtocol::kUdp}) {
+    delta.upsert_frontends.push_back(frontend("10.200.0.10", "10.2.0.20", protocol, 1));
+    delta.upsert_frontends.push_back(frontend("fd00:ff::a", "fd00:2::20", protocol, 2));
+  }
+  return delta;
+}
+
+std::vector<EndpointEntry> endpoints() {
+  std::vector<EndpointEntry> list;
+  const auto add = [&list](const char* text, ClusterId cluster, std::uint32_t number) {
+    list.push_back({.realm = {},
+                    .address = address(text),
+                    .cluster = cluster,
+                    .identity = Identity{(std::uint32_t{cluster.value()} << 16) + number},
+                    .node = kNoPeer});
+  };
+  for (const char* client : {"10.1.0.10", "fd00:1::10"}) add(client, kOurs, 1001);
+  for (const char* backend : {"10.2.0.20", "fd00:2::20"}) add(backend, kTheirs, 2001);
+  return list;
+}
+
+// Until no counter has moved for a while: everything queued has been sent or dropped.
+EngineCounters settle(const Engine& engine) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  EngineCounters last = engine.counters();
+  for (unsigned quiet = 0; quiet < 10 && std::chrono::steady_clock::now() < deadline;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const EngineCounters now = engine.counters();
+    const bool moved = now.rx_packets != last.rx_packets || now.tx_packets != last.tx_packets;
+    quiet = moved || now.rx_packets == 0 ? 0 : quiet + 1;
+    last = now;
+  }
+  return last;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 6) {
+    std::fprintf(stderr, "usage: make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT\n");
+    return 2;
+  }
+  EngineOptions options;
+  options.name = "golden";
+  options.state_directory = argv[1];
+  options.connections = 4096;
+  options.cluster = kOurs;
+  options.tunnel_address = address("192.0.2.1");
+  options.translation_ipv4 = address("10.1.255.1");
+  options.translation_ipv6 = address("fd00:1::ff:1");
+  auto engine = must(Engine::create(options));
+  const DeviceId underlay = add_device(*engine, "underlay", "02:00:00:00:00:01", 1500, argv[3], argv[5]);
+  const DeviceId local = add_device(*engine, "local", "02:00:00:00:00:02", 1450, argv[2], argv[4]);
+  engine->upsert_endpoints(endpoints());
+  must(engine->start());
+  must(engine->publish(tables(*engine, underlay, local)));
+  const EngineCounters counters = settle(*engine);
+  engine->stop();
+  std::printf("%llu sent\n", static_cast<unsigned long long>(counters.tx_packets));
+  for (const DropCount& drop : counters.drops) {
+    if (drop.packets > 0) {
+      std::printf("%s %llu\n", std::string(drop.name).c_str(), static_cast<unsigned long long>(drop.packets));
+    }
+  }
+  return 0;
+}
