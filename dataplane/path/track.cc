@@ -46,7 +46,9 @@ void track(PathContext& context, Burst& burst) noexcept {
       continue;
     }
     packet.hit = hit;
-    if (hit.block != nullptr && stands(context, packet, *hit.block)) {
+    // A SYN may be a new connection by an old name: admission looks whether its backend still takes new ones.
+    const bool opens = (packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
+    if (hit.block != nullptr && !opens && stands(context, packet, *hit.block)) {
       packet.block = hit.block;
     }
   }

@@ -6,7 +6,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -111,7 +111,7 @@ bool EndpointTable::remove(Realm realm, const IpAddress& address) {
     if (entry.address == address && entry.realm == realm) {
       // Readers that stand on the entry still find its successor.
       link->store(entry.next[current_->parity].load(std::memory_order_relaxed), std::memory_order_release);
-      retired_.push_back({number, nullptr, quiescence_.advance()});
+      retired_.push_back({number, quiescence_.advance()});
       --size_;
       return true;
     }
@@ -123,9 +123,7 @@ bool EndpointTable::remove(Realm realm, const IpAddress& address) {
 // Relinks every entry into twice the buckets, through the links that no reader uses, and swaps the array. The links of
 // the array before this one must be free of readers first, so a grow that comes too soon after the last is put off.
 void EndpointTable::grow() {
-  const bool other_links_in_use =
-      std::any_of(retired_.begin(), retired_.end(), [](const Retired& r) { return r.buckets != nullptr; });
-  if (other_links_in_use) {
+  if (retired_buckets_ != nullptr) {
     return;
   }
   auto next = std::make_unique<Buckets>(static_cast<std::uint32_t>(current_->heads.size() * 2), current_->parity ^ 1u);
@@ -139,19 +137,18 @@ void EndpointTable::grow() {
     }
   }
   published_.store(next.get(), std::memory_order_release);
-  std::swap(current_, next);
-  retired_.push_back({0, std::move(next), quiescence_.advance()});
+  retired_buckets_ = std::exchange(current_, std::move(next));
+  retired_buckets_ticket_ = quiescence_.advance();
 }
 
 void EndpointTable::reclaim() {
-  std::size_t done = 0;
-  while (done < retired_.size() && quiescence_.passed(retired_[done].ticket)) {
-    if (retired_[done].entry != 0) {
-      free_.push_back(retired_[done].entry);
-    }
-    ++done;
+  while (!retired_.empty() && quiescence_.passed(retired_.front().ticket)) {
+    free_.push_back(retired_.front().entry);
+    retired_.pop_front();
   }
-  retired_.erase(retired_.begin(), retired_.begin() + static_cast<std::ptrdiff_t>(done));
+  if (retired_buckets_ != nullptr && quiescence_.passed(retired_buckets_ticket_)) {
+    retired_buckets_.reset();
+  }
 }
 
 std::uint32_t EndpointTable::allocate() {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -68,12 +69,13 @@ class EndpointTable {
   std::uint32_t used_ = 1;    // entry 0 ends chains
   std::size_t size_ = 0;
   std::vector<std::uint32_t> free_;
-  struct Retired {
-    std::uint32_t entry;  // 0: a bucket array
-    std::unique_ptr<Buckets> buckets;
+  struct RetiredEntry {
+    std::uint32_t entry;
     std::uint64_t ticket;
   };
-  std::vector<Retired> retired_;
+  std::deque<RetiredEntry> retired_;
+  std::unique_ptr<Buckets> retired_buckets_;  // the array before the current one, until its readers are gone
+  std::uint64_t retired_buckets_ticket_ = 0;
   std::unique_ptr<Buckets> current_;
   std::atomic<const Buckets*> published_{nullptr};
 };

@@ -1,0 +1,211 @@
+#include "test/support/path_rig.h"
+
+#include <gtest/gtest.h>
+
+#include "dataplane/api/maglev.h"
+
+namespace isthmus::test {
+namespace {
+
+template <typename T>
+T need(Result<T> result) {
+  if (!result) {
+    ADD_FAILURE() << result.error().text();
+    std::abort();
+  }
+  return std::move(*result);
+}
+
+std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, Bytes mtu) {
+  MemoryDeviceOptions options;
+  options.name = name;
+  options.mac = *MacAddress::parse(mac);
+  options.mtu = mtu;
+  return need(MemoryDevice::create(options));
+}
+
+FrontendEntry frontend(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
+                       const std::vector<std::size_t>& taking_new) {
+  auto set = std::make_shared<BackendSet>();
+  set->backends = backends;
+  std::vector<MaglevBackend> ring;
+  for (const std::size_t i : taking_new) {
+    ring.push_back({backends[i].address, backends[i].port, IpProtocol::kTcp, 100});
+  }
+  for (const std::uint16_t slot : maglev_ring(ring)) {
+    set->ring.push_back(static_cast<std::uint16_t>(taking_new[slot]));
+  }
+  FrontendEntry entry;
+  entry.key = {Realm{0}, vip.address, IpProtocol::kTcp, L4Port{vip.port}};
+  entry.service = ServiceId{service};
+  entry.backends = std::move(set);
+  return entry;
+}
+
+}  // namespace
+
+BackendEntry backend(std::uint32_t id, const Endpoint& at, std::uint16_t cluster) {
+  return {BackendId{id}, at.address, L4Port{at.port}, ClusterId{cluster}};
+}
+
+Output Outcome::only() const {
+  EXPECT_EQ(out.size(), 1u) << text();
+  return out.size() == 1 ? out.front() : Output{};
+}
+
+std::string Outcome::text() const {
+  std::string s;
+  for (const Output& o : out) {
+    s += (o.underlay ? "underlay: " : "local: ") + o.packet.text() + "\n";
+  }
+  for (const auto& [name, count] : drops) {
+    s += "drop " + name + " " + std::to_string(count) + "\n";
+  }
+  return s;
+}
+
+PathRig::PathRig(Options options) {
+  EngineOptions& engine = options.engine;
+  engine.drive_by_caller = true;
+  engine.keep_state = false;
+  engine.cluster = ClusterId{1};
+  engine.tunnel_address = at.gateway;
+  engine.underlay_device = DeviceId{0};
+  engine.translation_ipv4 = at.translation;
+  if (options.translation6) {
+    engine.translation_ipv6 = at.translation6;
+  }
+  if (engine.connections == EngineOptions{}.connections) {
+    engine.connections = 4096;
+  }
+  engine.frames = 1024;
+  engine_ = need(Engine::create(engine));
+  auto underlay = memory_device("underlay", "02:00:00:00:00:01", options.underlay_mtu);
+  auto local = memory_device("local", "02:00:00:00:00:11", options.local_mtu);
+  underlay_ = underlay.get();
+  local_ = local.get();
+  need(engine_->add_device(std::move(underlay)));
+  need(engine_->add_device(std::move(local)));
+  need(engine_->start());
+  if (options.publish) {
+    publish_fleet(options);
+  }
+}
+
+void PathRig::publish_fleet(const Options& options) {
+  underlay_hop_ = engine_->adjacency(DeviceId{0}, Actors::ip("192.0.2.254"));
+  local_hop_ = engine_->adjacency(DeviceId{1}, Actors::ip("169.254.0.1"));
+  if (options.resolve) {
+    engine_->set_adjacency(underlay_hop_, MacAddress::parse("02:00:00:00:00:fe"));
+    engine_->set_adjacency(local_hop_, MacAddress::parse("02:00:00:00:00:10"));
+  }
+  TableDelta delta;
+  const auto peer = [&](PeerId id, std::uint16_t cluster, const IpAddress& underlay) {
+    delta.upsert_peers.push_back({id, ClusterId{cluster}, underlay, L4Port{8472}, underlay_hop_, true});
+  };
+  peer(kWestGateway, 2, at.west_gateway);
+  peer(kWestOther, 2, at.west_other);
+  peer(kNorthGateway, 3, at.north_gateway);
+  peer(kSouthGateway, 4, at.south_gateway);
+  for (const char* prefix : {"10.1.0.0/16", "fd00:1::/48"}) {
+    const AdjacencyId hop = options.local_routes_on_link ? kNoAdjacency : local_hop_;
+    if (!delta.local_routes) {
+      delta.local_routes.emplace();
+    }
+    delta.local_routes->push_back({*Prefix::parse(prefix), DeviceId{1}, hop});
+  }
+  delta.upsert_frontends = {
+      frontend(at.remote_service, 1, {backend(1, at.west, 2)}, {0}),
+      frontend(at.local_service, 2, {backend(2, at.local_backend, 1)}, {0}),
+      frontend(at.empty_service, 3, {}, {}),
+      frontend(at.twin_service, 4, {backend(3, at.west, 2)}, {0}),
+      frontend(at.service6, 5, {backend(4, at.west6, 2)}, {0}),
+  };
+  need(engine_->publish(delta));
+  set_clusters({kWestGateway});
+  const std::vector<EndpointEntry> endpoints{
+      {Realm{0}, at.client.address, ClusterId{1}, Identity{kClientIdentity}, kNoPeer},
+      {Realm{0}, at.client6.address, ClusterId{1}, Identity{kClientIdentity}, kNoPeer},
+      {Realm{0}, at.local_backend.address, ClusterId{1}, Identity{kLocalBackendIdentity}, kNoPeer},
+      {Realm{0}, at.west.address, ClusterId{2}, Identity{kWestIdentity}, kNoPeer},
+      {Realm{0}, at.west6.address, ClusterId{2}, Identity{kWestIdentity}, kNoPeer},
+      {Realm{0}, at.north.address, ClusterId{3}, Identity{kNorthIdentity}, kNoPeer},
+  };
+  engine_->upsert_endpoints(endpoints);
+}
+
+void PathRig::set_clusters(const std::vector<PeerId>& west_gateways, bool west_linked) {
+  TableDelta delta;
+  const auto prefixes = [](const char* v4, const char* v6) {
+    return std::vector<Prefix>{*Prefix::parse(v4), *Prefix::parse(v6)};
+  };
+  delta.clusters = {
+      {ClusterId{1}, true, true, prefixes("10.1.0.0/16", "fd00:1::/48"), {}},
+      {ClusterId{2}, false, west_linked, prefixes("10.2.0.0/16", "fd00:2::/48"), west_gateways},
+      {ClusterId{3}, false, true, prefixes("10.3.0.0/16", "fd00:3::/48"), {kNorthGateway}},
+      {ClusterId{4}, false, false, prefixes("10.4.0.0/16", "fd00:4::/48"), {kSouthGateway}},
+      {ClusterId{5}, false, true, prefixes("10.5.0.0/16", "fd00:5::/48"), {}},
+  };
+  need(engine_->publish(delta));
+}
+
+void PathRig::set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
+                           const std::vector<std::size_t>& taking_new) {
+  TableDelta delta;
+  delta.upsert_frontends = {frontend(vip, service, backends, taking_new)};
+  need(engine_->publish(delta));
+}
+
+void PathRig::remove_service(const Endpoint& vip) {
+  TableDelta delta;
+  delta.remove_frontends = {{Realm{0}, vip.address, IpProtocol::kTcp, L4Port{vip.port}}};
+  need(engine_->publish(delta));
+}
+
+std::map<std::string, std::uint64_t> PathRig::drops() const {
+  std::map<std::string, std::uint64_t> counts;
+  for (const DropCount& drop : engine_->counters().drops) {
+    counts[std::string(drop.name)] = drop.packets;
+  }
+  return counts;
+}
+
+Outcome PathRig::send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec) {
+  EXPECT_TRUE(device.inject(bytes));
+  Outcome outcome = idle();
+  if (::testing::Test::HasFailure() && spec != nullptr) {
+    ::testing::Test::RecordProperty("scapy", spec->scapy());
+  }
+  return outcome;
+}
+
+Outcome PathRig::idle(unsigned rounds) {
+  const auto before = drops();
+  for (unsigned i = 0; i < rounds; ++i) {
+    engine_->run_round(WorkerId{0});
+  }
+  Outcome outcome;
+  for (MemoryDevice* device : {underlay_, local_}) {
+    while (auto frame = device->take()) {
+      outcome.out.push_back({device == underlay_, *frame, dissect(*frame)});
+      EXPECT_TRUE(outcome.out.back().packet.faults.empty()) << outcome.out.back().packet.text();
+    }
+  }
+  for (const auto& [name, count] : drops()) {
+    if (count != before.at(name)) {
+      outcome.drops[name] = count - before.at(name);
+    }
+  }
+  return outcome;
+}
+
+std::vector<FlowRecord> PathRig::flows() const {
+  std::vector<FlowRecord> all;
+  engine_->visit_flows([&](const FlowRecord& record) {
+    all.push_back(record);
+    return true;
+  });
+  return all;
+}
+
+}  // namespace isthmus::test

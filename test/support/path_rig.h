@@ -1,0 +1,100 @@
+// A gateway of cluster `east` on a table top: the real engine with two memory devices, a small fleet published, rounds
+// driven by the test. Send a packet in, look at what came out and which drop counters moved.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/engine.h"
+#include "dataplane/io/memory/memory_device.h"
+#include "test/support/packet.h"
+
+namespace isthmus::test {
+
+inline constexpr std::uint32_t kClientIdentity = 1 << 16 | 100, kLocalBackendIdentity = 1 << 16 | 200;
+inline constexpr std::uint32_t kWestIdentity = 2 << 16 | 300, kNorthIdentity = 3 << 16 | 400;
+
+// The named roles of the table-top fleet.
+struct Actors {
+  static IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+  Endpoint client{ip("10.1.0.10"), 40000}, client6{ip("fd00:1::10"), 40000};  // pod of east
+  Endpoint local_backend{ip("10.1.0.20"), 8080};                              // pod of east, backend
+  Endpoint west{ip("10.2.0.10"), 9000}, west6{ip("fd00:2::10"), 9000};        // pod of west, backend
+  Endpoint north{ip("10.3.0.10"), 9000};                                      // pod of north
+  Endpoint south{ip("10.4.0.10"), 9000};                                      // pod of a cluster nobody linked
+  IpAddress gateway = ip("192.0.2.1");                                        // ours
+  IpAddress west_gateway = ip("192.0.2.2"), west_other = ip("192.0.2.3");
+  IpAddress north_gateway = ip("192.0.2.4"), south_gateway = ip("192.0.2.5");
+  IpAddress translation = ip("10.1.255.1"), translation6 = ip("fd00:1::ff:1");
+  Endpoint remote_service{ip("10.200.0.10"), 80};  // backend: west
+  Endpoint local_service{ip("10.200.0.11"), 80};   // backend: local_backend
+  Endpoint empty_service{ip("10.200.0.12"), 80};   // no backend
+  Endpoint twin_service{ip("10.200.0.13"), 80};    // the same backend as remote_service
+  Endpoint service6{ip("fd00:ff::10"), 80};        // backend: west6
+};
+
+struct Output {
+  bool underlay = false;
+  FrameBytes bytes;
+  Dissected packet;
+};
+
+struct Outcome {
+  std::vector<Output> out;
+  std::map<std::string, std::uint64_t> drops;  // only those that moved
+  // The one packet that came out; a failed expectation and an empty one otherwise.
+  [[nodiscard]] Output only() const;
+  [[nodiscard]] std::string text() const;
+};
+
+class PathRig {
+ public:
+  struct Options {
+    EngineOptions engine;
+    Bytes underlay_mtu{1500}, local_mtu{1450};
+    bool local_routes_on_link = false;
+    bool translation6 = true;  // the gateway has a translation address of IPv6
+    bool resolve = true;       // next hops have their MAC addresses
+    bool publish = true;
+  };
+  // Fails the test where something cannot be made.
+  explicit PathRig(Options options);
+  PathRig() : PathRig(Options{}) {}
+
+  Outcome from_local(const PacketSpec& spec) { return send(*local_, spec.bytes(), &spec); }
+  Outcome from_underlay(const PacketSpec& spec) { return send(*underlay_, spec.bytes(), &spec); }
+  Outcome raw(bool underlay, const FrameBytes& bytes) { return send(underlay ? *underlay_ : *local_, bytes, nullptr); }
+  // Rounds without input.
+  Outcome idle(unsigned rounds = 1);
+
+  // Another set of backends for a service; nothing: the service is gone.
+  void set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
+                    const std::vector<std::size_t>& taking_new);
+  void remove_service(const Endpoint& vip);
+  void set_clusters(const std::vector<PeerId>& west_gateways, bool west_linked = true);
+
+  [[nodiscard]] Engine& engine() { return *engine_; }
+  [[nodiscard]] MemoryDevice& underlay() { return *underlay_; }
+  [[nodiscard]] MemoryDevice& local() { return *local_; }
+  [[nodiscard]] EngineCounters counters() const { return engine_->counters(); }
+  [[nodiscard]] std::vector<FlowRecord> flows() const;
+
+  Actors at;
+  static constexpr PeerId kWestGateway{1}, kWestOther{2}, kNorthGateway{3}, kSouthGateway{4};
+
+ private:
+  Outcome send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec);
+  void publish_fleet(const Options& options);
+  [[nodiscard]] std::map<std::string, std::uint64_t> drops() const;
+
+  std::unique_ptr<Engine> engine_;
+  MemoryDevice* underlay_ = nullptr;
+  MemoryDevice* local_ = nullptr;
+  AdjacencyId underlay_hop_, local_hop_;
+};
+
+[[nodiscard]] BackendEntry backend(std::uint32_t id, const Endpoint& at, std::uint16_t cluster);
+
+}  // namespace isthmus::test

@@ -1,0 +1,379 @@
+// Every reason why a packet dies, reached through the path: exactly that counter moves, and nothing comes out.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "dataplane/path/output.h"
+#include "test/support/path_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+const Actors at;
+
+PacketSpec from_west(PacketSpec spec) { return spec.in_tunnel(at.west_gateway, at.gateway, kWestIdentity); }
+Endpoint other(const Endpoint& e, const char* address) { return {Actors::ip(address), e.port}; }
+
+struct Row {
+  const char* description;
+  const char* reason;
+  bool underlay;
+  std::function<PacketSpec()> packet;
+};
+
+const Row kRows[] = {
+    {"a cut TCP header", "malformed", false,
+     [] {
+       PacketSpec p = tcp(at.client, at.west);
+       p.protocol = IpProtocol::kUdp;
+       p.payload = 0;
+       p.udp_checksum = false;
+       p.quoted = FrameBytes{};
+       return p.with_ecn(0);
+     }},
+    {"a fragment", "ip_fragment", false, [] { return tcp(at.client, at.west).as_fragment(100); }},
+    {"an inner fragment", "ip_fragment", true, [] { return from_west(tcp(at.west, at.client).as_fragment(0x2000)); }},
+    {"SCTP", "unsupported_l4", false,
+     [] {
+       PacketSpec p = tcp(at.client, at.west);
+       p.protocol = IpProtocol::kSctp;
+       return p;
+     }},
+    {"an ICMP message that is no echo", "unsupported_icmp", false,
+     [] {
+       PacketSpec p = echo_request(at.client.address, at.west.address, 1);
+       p.icmp_type = 13;
+       return p;
+     }},
+    {"an ICMP error about nothing we know", "unsupported_icmp", true,
+     [] {
+       return from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes()));
+     }},
+    {"VXLAN flags with reserved bits", "tunnel_header", true,
+     [] {
+       PacketSpec p = from_west(tcp(at.west, at.client));
+       p.tunnel->flags = 0x88000000;
+       return p;
+     }},
+    {"the reserved byte behind the VNI", "tunnel_header", true,
+     [] {
+       PacketSpec p = from_west(tcp(at.west, at.client));
+       p.tunnel->low_byte = 1;
+       return p;
+     }},
+    {"a tunnel packet from a stranger", "unknown_peer", true,
+     [] { return tcp(at.west, at.client).in_tunnel(Actors::ip("192.0.2.99"), at.gateway, kWestIdentity); }},
+    {"VNI 1", "vni_host", true, [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 1); }},
+    {"VNI 0", "identity_mismatch", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0); }},
+    {"west's gateway speaks for north", "vni_cluster", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, kNorthIdentity); }},
+    {"west's gateway with a source of north", "source_outside_cluster", true,
+     [] { return from_west(tcp(at.north, at.client)); }},
+    {"another identity than the endpoint's", "identity_mismatch", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, kWestIdentity + 1); }},
+    {"a local packet with a remote source", "foreign_source", false, [] { return tcp(at.north, at.west); }},
+    {"source and destination equal", "martian", false, [] { return tcp(at.client, at.client); }},
+    {"a multicast destination", "martian", false, [] { return udp(at.client, other(at.west, "224.0.0.1")); }},
+    {"a pod that sends to the tunnel port", "tunnel_in_tunnel", false,
+     [] {
+       return udp(at.client, {at.west.address, 8472});
+     }},
+    {"a cluster nobody linked", "not_linked", false, [] { return tcp(at.client, at.south); }},
+    {"from a cluster nobody linked", "not_linked", true,
+     [] { return tcp(at.south, at.client).in_tunnel(at.south_gateway, at.gateway, 4 << 16 | 1); }},
+    {"a VIP on another port", "no_frontend", false,
+     [] {
+       return tcp(at.client, {at.remote_service.address, 81});
+     }},
+    {"a VIP by UDP", "no_frontend", false, [] { return udp(at.client, at.remote_service); }},
+    {"an address of no cluster", "no_route", false, [] { return tcp(at.client, other(at.west, "10.9.0.1")); }},
+    {"a cluster without a live gateway", "no_peer", false, [] { return tcp(at.client, other(at.west, "10.5.0.1")); }},
+    {"our translation address without a connection", "no_mapping", false,
+     [] {
+       return tcp(at.local_backend, {at.translation, 33333}, kAck);
+     }},
+    {"the last hop", "ttl_exceeded", true, [] { return from_west(tcp(at.west, at.client).with_ttl(1)); }},
+    {"the last hop of IPv6", "ttl_exceeded", true, [] { return from_west(tcp(at.west6, at.client6).with_ttl(1)); }},
+    {"too long for the tunnel, without DF", "oversize", false,
+     [] { return tcp(at.client, at.west).with_payload(1430); }},
+    {"VNI 4 that is no probe", "probe", true,
+     [] {
+       return udp({at.west_gateway, 4239}, {at.gateway, 4239})
+           .with_payload(12)
+           .in_tunnel(at.west_gateway, at.gateway, 4);
+     }},
+};
+
+TEST(Drops, EachRowMovesItsOwnCounterOnly) {
+  for (const Row& row : kRows) {
+    PathRig rig;
+    const PacketSpec packet = row.packet();
+    FrameBytes bytes = packet.bytes();
+    if (std::string(row.description) == "a cut TCP header") {
+      bytes = tcp(at.client, at.west).bytes();
+      bytes[46] = 0xf0;  // data offset beyond the packet
+    }
+    const Outcome outcome = rig.raw(row.underlay, bytes);
+    const std::map<std::string, std::uint64_t> wanted{{row.reason, 1}};
+    EXPECT_EQ(outcome.drops, wanted) << row.description << "\n" << packet.scapy() << "\n" << outcome.text();
+    EXPECT_TRUE(outcome.out.empty()) << row.description << "\n" << outcome.text();
+    const std::string reason = row.reason;
+    const bool on_the_way_out = reason == "ttl_exceeded" || reason == "oversize";
+    EXPECT_EQ(rig.flows().empty(), !on_the_way_out) << row.description;
+  }
+}
+
+TEST(Drops, NotIp) {
+  PathRig rig;
+  FrameBytes arp(60, 0);
+  arp[12] = 0x08, arp[13] = 0x06;
+  EXPECT_EQ(rig.raw(false, arp).drops, (std::map<std::string, std::uint64_t>{{"unsupported_l2", 1}}));
+}
+
+TEST(Drops, EveryPrefixOfAFrameIsHandled) {
+  PathRig rig;
+  for (const FrameBytes& whole :
+       {from_west(tcp(at.west, at.client).with_payload(20)).bytes(),
+        from_west(udp(at.west6, at.client6).with_payload(20)).bytes(),
+        from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes())).bytes()}) {
+    for (std::size_t length = 0; length < whole.size(); ++length) {
+      const Outcome outcome =
+          rig.raw(true, FrameBytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)));
+      EXPECT_TRUE(outcome.out.empty()) << length;
+      EXPECT_EQ(outcome.drops.size(), 1u) << length;
+    }
+  }
+}
+
+TEST(Drops, AnUnknownSourceHoldsForTheConfiguredTimeOnly) {
+  PathRig::Options options;
+  options.engine.unknown_endpoint_hold = Seconds{0};
+  PathRig none(options);
+  const Endpoint fresh{Actors::ip("10.2.0.200"), 1};
+  EXPECT_EQ(none.from_underlay(from_west(tcp(fresh, at.client))).drops,
+            (std::map<std::string, std::uint64_t>{{"unknown_source", 1}}));
+  options.engine.unknown_endpoint_hold = Seconds{3600};
+  PathRig held(options);
+  EXPECT_EQ(held.from_underlay(from_west(tcp(fresh, at.client))).out.size(), 1u);
+}
+
+TEST(Drops, ThePreviousIdentityIsAcceptedDuringItsGraceOnly) {
+  for (const bool grace : {true, false}) {
+    PathRig::Options options;
+    options.engine.identity_grace = Seconds{grace ? 3600u : 0u};
+    PathRig rig(options);
+    const EndpointEntry changed{Realm{0}, at.west.address, ClusterId{2}, Identity{kWestIdentity + 7}, kNoPeer};
+    rig.engine().upsert_endpoints({&changed, 1});
+    const Outcome old_identity = rig.from_underlay(from_west(tcp(at.west, at.client)));
+    if (grace) {
+      EXPECT_EQ(old_identity.out.size(), 1u);
+    } else {
+      EXPECT_EQ(old_identity.drops, (std::map<std::string, std::uint64_t>{{"identity_mismatch", 1}}));
+    }
+  }
+}
+
+TEST(Drops, AnIdentityChangeReachesEstablishedFlows) {
+  PathRig::Options options;
+  options.engine.identity_grace = Seconds{0};
+  PathRig rig(options);
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client))).out.size(), 1u);
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).out.size(), 1u);
+  const EndpointEntry changed{Realm{0}, at.west.address, ClusterId{2}, Identity{kWestIdentity + 7}, kNoPeer};
+  rig.engine().upsert_endpoints({&changed, 1});
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).drops,
+            (std::map<std::string, std::uint64_t>{{"identity_mismatch", 1}}));
+}
+
+TEST(Drops, UnlinkingAClusterStopsItsEstablishedFlows) {
+  PathRig rig;
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west)).out.size(), 1u);
+  rig.set_clusters({PathRig::kWestGateway}, false);
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck)).drops,
+            (std::map<std::string, std::uint64_t>{{"not_linked", 1}}));
+}
+
+TEST(Drops, MidstreamTcpFollowsItsRule) {
+  PathRig::Options options;
+  options.engine.midstream = MidstreamPolicy::kDrop;
+  PathRig dropping(options);
+  EXPECT_EQ(dropping.from_local(tcp(at.client, at.west, kAck)).drops,
+            (std::map<std::string, std::uint64_t>{{"midstream", 1}}));
+  PathRig adopting;
+  EXPECT_EQ(adopting.from_local(tcp(at.client, at.west, kAck)).out.size(), 1u);
+}
+
+TEST(Drops, NoBackendIsAnsweredAsCiliumDoes) {
+  PathRig rig;
+  const Outcome outcome = rig.from_local(tcp(at.client, at.empty_service).with_payload(100));
+  EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"no_backend", 1}}));
+  const Output error = outcome.only();
+  EXPECT_FALSE(error.underlay);
+  EXPECT_EQ(error.packet.icmp_type, 3);
+  EXPECT_EQ(error.packet.icmp_code, 3);
+  EXPECT_EQ(error.packet.ttl, 64);
+  EXPECT_EQ(error.packet.source, at.empty_service.address);
+  EXPECT_EQ(error.packet.destination, at.client.address);
+  EXPECT_EQ(error.packet.quoted.size(), 64u);
+}
+
+TEST(Drops, TooLongIsToldToTheSourceOfEitherSide) {
+  PathRig rig;
+  const Outcome v4 = rig.from_local(tcp(at.client, at.remote_service).with_payload(1440).with_df());
+  EXPECT_EQ(v4.drops, (std::map<std::string, std::uint64_t>{{"oversize", 1}}));
+  EXPECT_EQ(v4.only().packet.icmp_code, 4);
+  EXPECT_EQ(v4.only().packet.icmp_rest, 1450u);
+  EXPECT_EQ(v4.only().packet.source, at.remote_service.address) << "as the sender knows the connection";
+
+  const Outcome v6 = rig.from_local(tcp(at.client6, at.west6).with_payload(1440));
+  EXPECT_EQ(v6.only().packet.icmp_type, 2);
+  EXPECT_EQ(v6.only().packet.icmp_rest, 1450u);
+
+  PathRig::Options narrow;
+  narrow.local_mtu = Bytes{1000};
+  PathRig far(narrow);
+  const Outcome back = far.from_underlay(from_west(tcp(at.west, at.client).with_payload(1200).with_df()));
+  EXPECT_TRUE(back.only().underlay);
+  EXPECT_EQ(back.only().packet.outer_destination, at.west_gateway);
+  EXPECT_EQ(back.only().packet.vni, 6u);
+  EXPECT_EQ(back.only().packet.icmp_rest, 1000u);
+}
+
+TEST(Drops, OurIcmpErrorsAreRateLimited) {
+  PathRig::Options options;
+  options.engine.icmp_errors_per_second = 3;
+  PathRig rig(options);
+  std::size_t answers = 0;
+  for (int i = 0; i < 1000; ++i) {
+    answers += rig.from_local(tcp(at.client, at.empty_service)).out.size();
+  }
+  EXPECT_GE(answers, 3u);
+  EXPECT_LT(answers, 500u);
+}
+
+TEST(Drops, NoTranslationAddressOfThisFamily) {
+  const Endpoint backend6{at.client6.address, 8080};
+  const Endpoint client{Actors::ip("fd00:1::99"), 4};
+  for (const bool given : {true, false}) {
+    PathRig::Options options;
+    options.translation6 = given;
+    PathRig rig(options);
+    rig.set_backends(at.service6, 5, {backend(4, backend6, 1)}, {0});
+    const Outcome outcome = rig.from_local(tcp(client, at.service6));
+    if (given) {
+      EXPECT_EQ(outcome.only().packet.source, at.translation6);
+    } else {
+      EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"no_translation_address", 1}}));
+    }
+  }
+}
+
+TEST(Drops, ADeviceWithoutHeadroom) {
+  // Each tunnel to tunnel pass starts where the last header ended, so only a frame that was never received can lack
+  // room; the stage refuses it all the same.
+  PathRig::Options options;
+  FramePool::Options memory;
+  memory.chunks = 4;
+  memory.chunk_bytes = 2048;
+  memory.huge_pages = false;
+  auto pool = FramePool::create(memory);
+  ASSERT_TRUE(pool);
+  SharedState shared(EngineOptions{}, 1);
+  shared.adjacencies.set_device(DeviceId{0}, MacAddress{}, Bytes{1500});
+  Mailbox mailbox;
+  PathContext context(shared, WorkerId{0}, **pool, mailbox);
+  Snapshot snapshot;
+  PeerEntry peer{PeerId{1}, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true};
+  snapshot.peers = std::make_shared<const PeerTable>(std::vector<PeerEntry>{peer}, at.gateway);
+  context.snapshot = &snapshot;
+  Frame frame;
+  frame.chunk = (*pool)->allocate();
+  frame.data = (*pool)->chunk_start(frame.chunk);
+  const auto fault =
+      push_tunnel(context, frame, frame.data + 14, 40, Family::kIpv4, PeerId{1}, Vni{5}, std::uint16_t{0});
+  EXPECT_EQ(fault, DropReason::k_headroom);
+}
+
+TEST(Drops, ATransmitRingThatIsFull) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.west));
+  const FrameBytes frame = tcp(at.client, at.west, kAck).bytes();
+  for (std::uint32_t i = 0; i < 3 * MemoryDevice::kLaneFrames; ++i) {
+    if (!rig.local().inject(frame)) {
+      rig.engine().run_round(WorkerId{0});
+      EXPECT_TRUE(rig.local().inject(frame));
+    }
+    rig.engine().run_round(WorkerId{0});
+  }
+  std::uint64_t full = 0;
+  for (const DropCount& drop : rig.counters().drops) {
+    full += drop.name == "tx_full" ? drop.packets : 0;
+  }
+  EXPECT_GT(full, 0u);
+}
+
+TEST(Drops, TranslationPortsRunOut) {
+  PathRig::Options options;
+  options.engine.translation_first = 40000;
+  options.engine.translation_last = 40003;
+  PathRig rig(options);
+  for (std::uint16_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(
+        rig.from_local(tcp({at.client.address, static_cast<std::uint16_t>(50000 + i)}, at.local_service)).out.size(),
+        1u);
+  }
+  EXPECT_EQ(rig.from_local(tcp({at.client.address, 51000}, at.local_service)).drops,
+            (std::map<std::string, std::uint64_t>{{"translation_exhausted", 1}}));
+}
+
+TEST(Drops, TheTableIsFull) {
+  PathRig::Options options;
+  options.engine.connections = 64;
+  options.engine.unreplied = 64;
+  PathRig rig(options);
+  Outcome last;
+  for (std::uint16_t i = 0; i < 400 && last.drops.empty(); ++i) {
+    const Endpoint client{at.client.address, static_cast<std::uint16_t>(1000 + i)};
+    last = rig.from_local(tcp(client, at.west));
+    if (last.drops.empty()) {  // replied, so that the quota of unreplied flows is not what stops it
+      (void)rig.from_underlay(from_west(tcp(at.west, client, kSyn | kAck)));
+    }
+  }
+  EXPECT_EQ(last.drops, (std::map<std::string, std::uint64_t>{{"table_full", 1}}));
+}
+
+TEST(Drops, UnrepliedFlowsHaveAQuotaAndLiveOnesGoOn) {
+  PathRig::Options options;
+  options.engine.connections = 1024;
+  options.engine.unreplied = 16;
+  PathRig rig(options);
+  (void)rig.from_local(tcp(at.client, at.west));
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client, kSyn | kAck)));
+  std::uint64_t refused = 0;
+  for (std::uint16_t i = 0; i < 200; ++i) {
+    const Outcome flood = rig.from_local(tcp({at.client.address, static_cast<std::uint16_t>(1000 + i)}, at.west));
+    refused += flood.drops.contains("unreplied_quota") ? 1 : 0;
+  }
+  EXPECT_EQ(refused, 200u - 16u);
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck)).out.size(), 1u);
+}
+
+TEST(Drops, OnePacketWaitsForAnUnresolvedNeighbour) {
+  PathRig::Options options;
+  options.local_routes_on_link = true;
+  PathRig rig(options);
+  EXPECT_TRUE(rig.from_underlay(from_west(tcp(at.west, at.client))).out.empty());
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).drops,
+            (std::map<std::string, std::uint64_t>{{"neighbour_unresolved", 1}}));
+  const EngineEvents events = rig.engine().poll_events();
+  ASSERT_EQ(events.neighbours.size(), 1u);
+  EXPECT_EQ(events.neighbours[0].address, at.client.address);
+  const AdjacencyId hop = rig.engine().adjacency(events.neighbours[0].device, events.neighbours[0].address);
+  rig.engine().set_adjacency(hop, MacAddress::parse("02:00:00:00:00:99"));
+  const Output waited = rig.idle().only();
+  EXPECT_EQ(waited.packet.destination_mac, "02:00:00:00:00:99");
+}
+
+}  // namespace
+}  // namespace isthmus::test

@@ -1,0 +1,305 @@
+// The path from end to end: what goes in, what comes out.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "test/support/path_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+class Forwarding : public ::testing::Test {
+ protected:
+  PathRig rig;
+  const Actors& at = rig.at;
+
+  // A reply that `request`, as it came out, would get from its target.
+  PacketSpec from_west(const Endpoint& from, const Endpoint& to, std::uint8_t flags = kSyn | kAck) const {
+    return tcp(from, to, flags).in_tunnel(at.west_gateway, at.gateway, kWestIdentity);
+  }
+};
+
+TEST_F(Forwarding, APodsPacketGoesThroughTheTunnelAsCiliumWritesIt) {
+  const Output out = rig.from_local(tcp(at.client, at.west).with_ttl(17).with_payload(100)).only();
+  EXPECT_TRUE(out.underlay);
+  const Dissected& p = out.packet;
+  EXPECT_TRUE(p.tunnelled);
+  EXPECT_EQ(p.outer_source, at.gateway);
+  EXPECT_EQ(p.outer_destination, at.west_gateway);
+  EXPECT_EQ(p.outer_port, 8472);
+  EXPECT_GE(p.outer_source_port, 0xc000);
+  EXPECT_EQ(p.outer_ttl, 64);
+  EXPECT_FALSE(p.outer_df);
+  EXPECT_EQ(p.outer_udp_checksum, 0);
+  EXPECT_EQ(p.vni, kClientIdentity);
+  EXPECT_EQ(p.ttl, 17) << "the tunnel's entry takes no hop";
+  EXPECT_EQ(p.source, at.client.address);
+  EXPECT_EQ(p.destination, at.west.address);
+  EXPECT_TRUE(p.payload_is_pattern);
+  EXPECT_EQ(p.destination_mac, "02:00:00:00:00:fe");
+  EXPECT_EQ(p.source_mac, "02:00:00:00:00:01");
+}
+
+TEST_F(Forwarding, APacketFromTheTunnelIsDeliveredWithOneHopTaken) {
+  const Output out = rig.from_underlay(from_west(at.west, at.client, kSyn).with_ttl(9).with_payload(64)).only();
+  EXPECT_FALSE(out.underlay);
+  EXPECT_FALSE(out.packet.tunnelled);
+  EXPECT_EQ(out.packet.ttl, 8);
+  EXPECT_EQ(out.packet.source, at.west.address);
+  EXPECT_EQ(out.packet.destination, at.client.address);
+  EXPECT_EQ(out.packet.destination_mac, "02:00:00:00:00:10");
+  EXPECT_EQ(out.packet.source_mac, "02:00:00:00:00:11");
+  EXPECT_TRUE(out.packet.payload_is_pattern);
+}
+
+TEST_F(Forwarding, IPv6InsideBothWays) {
+  const Output out = rig.from_local(tcp(at.client6, at.west6).with_payload(33)).only();
+  EXPECT_TRUE(out.packet.tunnelled);
+  EXPECT_EQ(out.packet.destination, at.west6.address);
+  const Output back = rig.from_underlay(from_west(at.west6, at.client6).with_ttl(5)).only();
+  EXPECT_EQ(back.packet.source, at.west6.address);
+  EXPECT_EQ(back.packet.ttl, 4);
+}
+
+TEST_F(Forwarding, UdpWithAndWithoutChecksumKeepsItThroughTranslation) {
+  rig.set_backends(at.remote_service, 1, {backend(1, at.west, 2)}, {0});
+  for (const bool checksum : {true, false}) {
+    PacketSpec spec = udp(at.client, at.west).with_payload(40);
+    spec.udp_checksum = checksum;
+    const Output out = rig.from_local(spec).only();
+    EXPECT_EQ(out.packet.destination, at.west.address);
+  }
+}
+
+TEST_F(Forwarding, EchoIsTrackedByItsIdentifier) {
+  const Output out = rig.from_local(echo_request(at.client.address, at.west.address, 77).with_payload(56)).only();
+  EXPECT_EQ(out.packet.icmp_type, 8);
+  EXPECT_EQ(out.packet.source_port, 77);
+  const Output back =
+      rig.from_underlay(
+             echo_reply(at.west.address, at.client.address, 77).in_tunnel(at.west_gateway, at.gateway, kWestIdentity))
+          .only();
+  EXPECT_EQ(back.packet.icmp_type, 0);
+  EXPECT_EQ(rig.flows().size(), 1u);
+  EXPECT_TRUE(rig.flows().front().replied);
+}
+
+TEST_F(Forwarding, AVipIsTranslatedToItsBackendAndBack) {
+  const Output out = rig.from_local(tcp(at.client, at.remote_service).with_payload(10)).only();
+  EXPECT_EQ(out.packet.destination, at.west.address);
+  EXPECT_EQ(out.packet.destination_port, at.west.port);
+  EXPECT_EQ(out.packet.source, at.client.address) << "the source stays: policy and servers see the pod";
+  const Output back = rig.from_underlay(from_west(at.west, at.client).with_payload(11)).only();
+  EXPECT_EQ(back.packet.source, at.remote_service.address);
+  EXPECT_EQ(back.packet.source_port, at.remote_service.port);
+  EXPECT_EQ(back.packet.destination, at.client.address);
+  const auto flows = rig.flows();
+  ASSERT_EQ(flows.size(), 1u);
+  EXPECT_EQ(flows[0].service, ServiceId{1});
+  EXPECT_EQ(flows[0].forward_packets, 1u);
+  EXPECT_EQ(flows[0].reply_packets, 1u);
+}
+
+TEST_F(Forwarding, AVipOfTheOtherFamily) {
+  const Output out = rig.from_local(tcp(at.client6, at.service6)).only();
+  EXPECT_EQ(out.packet.destination, at.west6.address);
+  const Output back = rig.from_underlay(from_west(at.west6, at.client6)).only();
+  EXPECT_EQ(back.packet.source, at.service6.address);
+}
+
+TEST_F(Forwarding, ALocalBackendSeesTheTranslationAddressSoThatItsReplyComesBackToUs) {
+  const Output out = rig.from_local(tcp(at.client, at.local_service)).only();
+  EXPECT_FALSE(out.underlay);
+  EXPECT_EQ(out.packet.source, at.translation);
+  EXPECT_EQ(out.packet.destination, at.local_backend.address);
+  EXPECT_EQ(out.packet.destination_port, at.local_backend.port);
+  EXPECT_EQ(out.packet.ttl, 63);
+  const Endpoint translated{at.translation, out.packet.source_port};
+  const Output back = rig.from_local(tcp(at.local_backend, translated, kSyn | kAck)).only();
+  EXPECT_EQ(back.packet.source, at.local_service.address);
+  EXPECT_EQ(back.packet.source_port, at.local_service.port);
+  EXPECT_EQ(back.packet.destination, at.client.address);
+  EXPECT_EQ(back.packet.destination_port, at.client.port);
+}
+
+TEST_F(Forwarding, TwoVipsWithOneBackendDoNotShareAReplyKey) {
+  const Output first = rig.from_local(tcp(at.client, at.remote_service)).only();
+  const Output second = rig.from_local(tcp(at.client, at.twin_service)).only();
+  EXPECT_EQ(first.packet.destination, second.packet.destination);
+  EXPECT_NE(first.packet.source_port, second.packet.source_port);
+  const Endpoint other{at.client.address, second.packet.source_port};
+  const Output back = rig.from_underlay(from_west(at.west, other)).only();
+  EXPECT_EQ(back.packet.source, at.twin_service.address);
+  EXPECT_EQ(back.packet.destination_port, at.client.port);
+}
+
+TEST_F(Forwarding, ADirectConnectionBesideAVipConnectionToTheSameBackend) {
+  (void)rig.from_local(tcp(at.client, at.remote_service));
+  const Output direct = rig.from_local(tcp(at.client, at.west)).only();
+  EXPECT_NE(direct.packet.source_port, at.client.port);
+  const Output back = rig.from_underlay(from_west(at.west, {at.client.address, direct.packet.source_port})).only();
+  EXPECT_EQ(back.packet.source, at.west.address);
+  EXPECT_EQ(back.packet.destination_port, at.client.port);
+}
+
+TEST_F(Forwarding, TunnelToTunnelPassesOnAndTakesAHop) {
+  const Output out =
+      rig.from_underlay(tcp(at.north, at.west).with_ttl(7).in_tunnel(at.north_gateway, at.gateway, kNorthIdentity))
+          .only();
+  EXPECT_TRUE(out.underlay);
+  EXPECT_EQ(out.packet.outer_destination, at.west_gateway);
+  EXPECT_EQ(out.packet.vni, kNorthIdentity);
+  EXPECT_EQ(out.packet.ttl, 6);
+}
+
+TEST_F(Forwarding, RepliesGoToThePeerThatTheForwardDirectionCameFrom) {
+  rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  for (std::uint16_t port = 1; port < 40; ++port) {
+    const IpAddress& gateway = port % 2 == 0 ? at.west_gateway : at.west_other;
+    const Endpoint west{at.west.address, port};
+    (void)rig.from_underlay(tcp(west, at.client).in_tunnel(gateway, at.gateway, kWestIdentity));
+    EXPECT_EQ(rig.from_local(tcp(at.client, west, kSyn | kAck)).only().packet.outer_destination, gateway);
+  }
+}
+
+TEST_F(Forwarding, AReplyThroughTheOtherGatewayOfItsClusterIsAccepted) {
+  (void)rig.from_local(tcp(at.client, at.west));
+  const Outcome back =
+      rig.from_underlay(tcp(at.west, at.client, kSyn | kAck).in_tunnel(at.west_other, at.gateway, kWestIdentity));
+  EXPECT_EQ(back.only().packet.destination, at.client.address);
+}
+
+TEST_F(Forwarding, BothGatewaysOfAClusterAreUsedAndAFlowStaysWithOne) {
+  rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  std::set<IpAddress> used;
+  for (std::uint16_t port = 1000; port < 1040; ++port) {
+    const Endpoint client{at.client.address, port};
+    const IpAddress first = rig.from_local(tcp(client, at.west)).only().packet.outer_destination;
+    EXPECT_EQ(rig.from_local(tcp(client, at.west, kAck)).only().packet.outer_destination, first);
+    used.insert(first);
+  }
+  EXPECT_EQ(used.size(), 2u);
+}
+
+TEST_F(Forwarding, AGatewayThatFallsSilentLosesItsFlowsToTheOther) {
+  rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  std::vector<Endpoint> clients;
+  for (std::uint16_t port = 2000; port < 2020; ++port) {
+    clients.push_back({at.client.address, port});
+    (void)rig.from_local(tcp(clients.back(), at.west));
+  }
+  rig.set_clusters({PathRig::kWestOther});
+  for (const Endpoint& client : clients) {
+    EXPECT_EQ(rig.from_local(tcp(client, at.west, kAck)).only().packet.outer_destination, at.west_other);
+  }
+}
+
+TEST_F(Forwarding, EstablishedFlowsKeepTheirBackendWhenTheRingChanges) {
+  const Endpoint other{Actors::ip("10.2.0.99"), 9000};
+  (void)rig.from_local(tcp(at.client, at.remote_service));
+  rig.set_backends(at.remote_service, 1, {backend(1, at.west, 2), backend(9, other, 2)}, {1});
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.remote_service, kAck)).only().packet.destination, at.west.address);
+  const Endpoint fresh{at.client.address, 40001};
+  EXPECT_EQ(rig.from_local(tcp(fresh, at.remote_service)).only().packet.destination, other.address);
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.remote_service, kSyn)).only().packet.destination, other.address)
+      << "a new SYN does not go to a draining backend";
+}
+
+TEST_F(Forwarding, AFlowWhoseBackendIsGoneIsBalancedAgain) {
+  const Endpoint other{Actors::ip("10.2.0.99"), 9000};
+  (void)rig.from_local(tcp(at.client, at.remote_service));
+  rig.set_backends(at.remote_service, 1, {backend(9, other, 2)}, {0});
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.remote_service, kAck)).only().packet.destination, other.address);
+}
+
+TEST_F(Forwarding, MaglevChoosesTheSameBackendAsCilium) {
+  // Client 192.0.2.10:40000 is Cilium's example; here the same function decides for a pod's address.
+  std::vector<BackendEntry> backends;
+  for (std::uint16_t i = 1; i <= 4; ++i) {
+    backends.push_back(backend(i, {Actors::ip(("10.2.0." + std::to_string(i)).c_str()), 80}, 2));
+  }
+  rig.set_backends(at.remote_service, 1, backends, {0, 1, 2, 3});
+  std::set<IpAddress> seen;
+  for (std::uint16_t port = 1; port <= 200; ++port) {
+    seen.insert(rig.from_local(tcp({at.client.address, port}, at.remote_service)).only().packet.destination);
+  }
+  EXPECT_EQ(seen.size(), 4u);
+}
+
+TEST_F(Forwarding, EcnIsCopiedOutAndCongestionComesBackIn) {
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west).with_ecn(2)).only().packet.outer_tos, 2);
+  PacketSpec back = from_west(at.west, at.client).with_ecn(2);
+  back.tunnel->ecn = 3;
+  EXPECT_EQ(rig.from_underlay(back).only().packet.ecn, 3);
+  PacketSpec incapable = from_west(at.west, at.client, kAck);
+  incapable.tunnel->ecn = 3;
+  EXPECT_EQ(rig.from_underlay(incapable).only().packet.ecn, 0);
+}
+
+TEST_F(Forwarding, FullSizeSegmentsFitAndOneByteMoreDoesNot) {
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west).with_payload(1410)).only().packet.payload, 1410u);
+  EXPECT_TRUE(rig.from_local(tcp(at.client, at.west, kAck).with_payload(1411)).out.empty());
+}
+
+TEST_F(Forwarding, UnknownLocalSourcesAreWorldOnTheWire) {
+  const Endpoint node{Actors::ip("10.1.0.77"), 1};
+  EXPECT_EQ(rig.from_local(tcp(node, at.west)).only().packet.vni, 2u);
+}
+
+TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
+  const Output out = rig.from_local(udp({at.client.address, 5000}, at.west).with_payload(20)).only();
+  EXPECT_EQ(out.packet.destination, at.west.address);
+  (void)rig.from_local(tcp(at.client, at.remote_service));
+  const FrameBytes about = tcp(at.client, at.west).ip_bytes();  // as the backend's side saw it
+  const Output error = rig.from_underlay(icmp_error(at.west.address, at.client.address, 3, 4, about)
+                                             .in_tunnel(at.west_gateway, at.gateway, kWestIdentity))
+                           .only();
+  EXPECT_EQ(error.packet.icmp_type, 3);
+  EXPECT_EQ(error.packet.destination, at.client.address);
+  EXPECT_EQ(error.packet.source, at.remote_service.address);
+  FrameBytes quoted_frame(14, 0);
+  quoted_frame[12] = 8;
+  quoted_frame.insert(quoted_frame.end(), error.packet.quoted.begin(), error.packet.quoted.end());
+  const Dissected quoted = dissect(quoted_frame);
+  EXPECT_EQ(quoted.destination, at.remote_service.address);
+  EXPECT_EQ(quoted.destination_port, at.remote_service.port);
+  EXPECT_EQ(quoted.source, at.client.address);
+}
+
+TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
+  rig.engine().send_probe(PathRig::kWestGateway, 41);
+  const Output probe = rig.idle().only();
+  EXPECT_EQ(probe.packet.vni, 4u);
+  EXPECT_EQ(probe.packet.outer_destination, at.west_gateway);
+  // The same probe as west would send it: the addresses of both headers exchanged.
+  FrameBytes request = probe.bytes;
+  std::swap_ranges(request.begin() + 26, request.begin() + 30, request.begin() + 30);
+  std::swap_ranges(request.begin() + 76, request.begin() + 80, request.begin() + 80);
+  const Output answer = rig.raw(true, request).only();
+  EXPECT_EQ(answer.packet.outer_destination, at.west_gateway);
+  FrameBytes echo = answer.bytes;
+  std::swap_ranges(echo.begin() + 26, echo.begin() + 30, echo.begin() + 30);
+  std::swap_ranges(echo.begin() + 76, echo.begin() + 80, echo.begin() + 80);
+  EXPECT_TRUE(rig.raw(true, echo).out.empty());
+  const EngineEvents events = rig.engine().poll_events();
+  ASSERT_EQ(events.probe_answers.size(), 1u);
+  EXPECT_EQ(events.probe_answers[0].peer, PathRig::kWestGateway);
+  EXPECT_EQ(events.probe_answers[0].sequence, 41u);
+}
+
+TEST_F(Forwarding, SteeringNamesPeersFleetAndLocalSources) {
+  const SteerRules& rules = rig.underlay().rules();
+  EXPECT_EQ(rules.tunnel_address, at.gateway);
+  EXPECT_EQ(rules.peers.size(), 4u);
+  EXPECT_EQ(rules.local_sources.size(), 2u);
+  const auto covers = [&](const IpAddress& a) {
+    return std::any_of(rules.fleet.begin(), rules.fleet.end(), [&](const Prefix& p) { return p.contains(a); });
+  };
+  EXPECT_TRUE(covers(at.west.address));
+  EXPECT_TRUE(covers(at.remote_service.address));
+  EXPECT_TRUE(covers(at.translation));
+  EXPECT_FALSE(covers(at.client.address));
+}
+
+}  // namespace
+}  // namespace isthmus::test

@@ -1,0 +1,165 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "dataplane/tables/adjacency_table.h"
+#include "dataplane/tables/endpoint_table.h"
+#include "dataplane/tables/range_map.h"
+
+namespace isthmus {
+namespace {
+
+IpAddress ip(const std::string& text) { return *IpAddress::parse(text); }
+IpAddress numbered(std::uint32_t n) { return IpAddress::ipv4(Be32::of(0x0a000000u + n)); }
+
+TEST(RangeMap, TheLongestPrefixWins) {
+  const RangeMap map({{Realm{0}, *Prefix::parse("10.0.0.0/8"), 1},
+                      {Realm{0}, *Prefix::parse("10.1.0.0/16"), 2},
+                      {Realm{0}, *Prefix::parse("10.1.2.3"), 3},
+                      {Realm{7}, *Prefix::parse("10.1.0.0/16"), 4},
+                      {Realm{0}, *Prefix::parse("fd00::/8"), 5},
+                      {Realm{0}, *Prefix::parse("255.255.255.255"), 6}});
+  EXPECT_EQ(map.find(Realm{0}, ip("10.2.0.1")), 1u);
+  EXPECT_EQ(map.find(Realm{0}, ip("10.1.2.2")), 2u);
+  EXPECT_EQ(map.find(Realm{0}, ip("10.1.2.3")), 3u);
+  EXPECT_EQ(map.find(Realm{0}, ip("10.1.2.4")), 2u);
+  EXPECT_EQ(map.find(Realm{0}, ip("11.0.0.0")), RangeMap::kMiss);
+  EXPECT_EQ(map.find(Realm{7}, ip("10.1.9.9")), 4u);
+  EXPECT_EQ(map.find(Realm{7}, ip("10.2.0.0")), RangeMap::kMiss);
+  EXPECT_EQ(map.find(Realm{0}, ip("fdff::1")), 5u);
+  EXPECT_EQ(map.find(Realm{0}, ip("fe00::1")), RangeMap::kMiss);
+  EXPECT_EQ(map.find(Realm{0}, ip("255.255.255.255")), 6u);
+  EXPECT_EQ(map.find(Realm{8}, ip("10.1.2.3")), RangeMap::kMiss);
+}
+
+TEST(RangeMap, AgreesWithASearchThroughAllPrefixes) {
+  std::mt19937 random(20261122);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<RangeMap::Item> items;
+    for (std::uint32_t i = 0; i < 40; ++i) {
+      const IpAddress a = IpAddress::ipv4(Be32::of(random() & 0xff0f0f0fu));
+      items.push_back(
+          {Realm{static_cast<std::uint16_t>(random() % 2)}, Prefix(a, static_cast<std::uint8_t>(random() % 33)), i});
+    }
+    const RangeMap map(items);
+    for (int probe = 0; probe < 500; ++probe) {
+      const IpAddress a = IpAddress::ipv4(Be32::of(random() & 0xff0f0f0fu));
+      const Realm realm{static_cast<std::uint16_t>(random() % 2)};
+      std::uint32_t wanted = RangeMap::kMiss;
+      int longest = -1;
+      for (const auto& item : items) {
+        if (item.realm == realm && item.prefix.contains(a) && item.prefix.length() >= longest) {
+          longest = item.prefix.length();
+          wanted = item.value;
+        }
+      }
+      ASSERT_EQ(map.find(realm, a), wanted) << a.to_string();
+    }
+  }
+}
+
+TEST(EndpointTable, UpdatesInPlaceAndRemembersThePreviousIdentity) {
+  Quiescence quiescence(1);
+  EndpointTable table(quiescence, 64);
+  EXPECT_TRUE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{5}, PeerId{3}}, Seconds{9}));
+  EXPECT_FALSE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{5}, PeerId{3}}, Seconds{9}));
+  EXPECT_TRUE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{6}, PeerId{3}}, Seconds{9}));
+  EndpointInfo info;
+  ASSERT_TRUE(table.find(Realm{0}, ip("10.0.0.1"), info));
+  EXPECT_EQ(info.identity, Identity{6});
+  EXPECT_EQ(info.previous, Identity{5});
+  EXPECT_EQ(info.grace_until, Seconds{9});
+  EXPECT_EQ(info.node, PeerId{3});
+  EXPECT_FALSE(table.find(Realm{1}, ip("10.0.0.1"), info));
+  EXPECT_TRUE(table.remove(Realm{0}, ip("10.0.0.1")));
+  EXPECT_FALSE(table.remove(Realm{0}, ip("10.0.0.1")));
+  EXPECT_FALSE(table.find(Realm{0}, ip("10.0.0.1"), info));
+  EXPECT_EQ(table.size(), 0u);
+}
+
+TEST(EndpointTable, GrowsAndShrinksWhileAReaderLooks) {
+  constexpr std::uint32_t kEndpoints = 4000;
+  Quiescence quiescence(1);
+  EndpointTable table(quiescence, 64);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint32_t> lowest{0};  // endpoints 0 .. lowest-1 are there and stay
+  std::atomic<std::uint64_t> wrong{0}, looked{0};
+  std::thread reader([&] {
+    quiescence.online(0);
+    std::mt19937 random(7);
+    while (!stop.load()) {
+      quiescence.quiescent(0);
+      const std::uint32_t sure = lowest.load();
+      if (sure == 0) {
+        continue;
+      }
+      const std::uint32_t n = static_cast<std::uint32_t>(random()) % sure;
+      EndpointInfo info;
+      wrong += !table.find(Realm{0}, numbered(n), info) || info.identity.value() % kEndpoints != n ? 1 : 0;
+      ++looked;
+    }
+    quiescence.offline(0);
+  });
+  for (std::uint32_t n = 0; n < kEndpoints; ++n) {
+    table.upsert({Realm{0}, numbered(n), ClusterId{1}, Identity{n}, kNoPeer}, Seconds{0});
+    lowest.store(n + 1);
+    table.upsert({Realm{0}, numbered(n / 2), ClusterId{1}, Identity{n / 2 + kEndpoints * (n % 3)}, kNoPeer},
+                 Seconds{0});
+    const IpAddress passing = numbered(1u << 20 | n);
+    table.upsert({Realm{0}, passing, ClusterId{1}, Identity{1}, kNoPeer}, Seconds{0});
+    table.remove(Realm{0}, passing);
+  }
+  while (looked.load() < 1000) {
+    std::this_thread::yield();
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(wrong.load(), 0u);
+  EXPECT_EQ(table.size(), kEndpoints);
+}
+
+TEST(AdjacencyTable, OneEntryPerNextHopForAllWhoAsk) {
+  AdjacencyTable table(1024);
+  table.set_device(DeviceId{2}, *MacAddress::parse("02:00:00:00:00:02"), Bytes{1500});
+  std::atomic<int> made_in_all{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      for (std::uint32_t n = 0; n < 500; ++n) {
+        bool made = false;
+        const AdjacencyId id = table.find_or_make(DeviceId{2}, numbered(n), made);
+        EXPECT_EQ(table.next_hop(id), numbered(n));
+        made_in_all += made ? 1 : 0;
+      }
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(made_in_all.load(), 500);
+  bool made = false;
+  const AdjacencyId id = table.find_or_make(DeviceId{2}, numbered(3), made);
+  std::uint8_t ethernet[12] = {};
+  EXPECT_FALSE(table.write_macs(id, ethernet));
+  table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
+  ASSERT_TRUE(table.write_macs(id, ethernet));
+  EXPECT_EQ(ethernet[5], 0xaa);
+  EXPECT_EQ(ethernet[11], 0x02);
+  table.set_mac(id, std::nullopt);
+  EXPECT_FALSE(table.resolved(id));
+}
+
+TEST(AdjacencyTable, AFullTableSaysSo) {
+  AdjacencyTable table(4);
+  bool made = false;
+  for (std::uint32_t n = 0; n < 3; ++n) {
+    EXPECT_NE(table.find_or_make(DeviceId{0}, numbered(n), made), kNoAdjacency);
+  }
+  EXPECT_EQ(table.find_or_make(DeviceId{0}, numbered(9), made), kNoAdjacency);
+  EXPECT_FALSE(made);
+}
+
+}  // namespace
+}  // namespace isthmus
