@@ -61,7 +61,10 @@ void Health::visit(Peer& peer, HealthTime now) {
   }
   if (peer.state == PeerState::kAlive && peer.missed() >= options_.misses) {
     enter(peer, PeerState::kSuspect, now);
-    peer.witness_from = peer.time_of(peer.answered + options_.misses);
+    peer.witness_from = peer.sent_at[(peer.answered + 1) % kWindow] + peer.round_trip + options_.interval / 2;
+  }
+  if (peer.state == PeerState::kSuspect) {
+    extend_silence(peer, now);
   }
   if (peer.state == PeerState::kAlive && peer.penalty > 1 && now - peer.penalty_since >= options_.forgive) {
     peer.penalty /= 2;
@@ -70,9 +73,25 @@ void Health::visit(Peer& peer, HealthTime now) {
   probe(peer, now);
 }
 
+// A witness speaks for the time between the first missed probe, when its answer was due, and the last one that an
+// answer was due for: what went wrong before or after may have been our own link.
+void Health::extend_silence(Peer& peer, HealthTime now) const {
+  const HealthTime due_if_sent_by = now - peer.round_trip - options_.interval / 2;
+  const unsigned known = std::min(peer.missed(), kWindow);
+  for (std::uint32_t back = 0; back < known; ++back) {
+    const HealthTime sent = peer.sent_at[(peer.sent - back) % kWindow];
+    if (sent <= due_if_sent_by) {
+      peer.witness_until = sent;
+      return;
+    }
+  }
+  peer.witness_until = HealthTime::min();
+}
+
 void Health::probe(Peer& peer, HealthTime now) {
   ++peer.sent;
-  peer.time_of(peer.sent) = now;
+  peer.sent_at[peer.sent % kWindow] = now;
+  peer.proven[peer.sent % kWindow] = false;
   peer.postponed = false;
   peer.due = now + jittered();
   send_(peer.peer.id, peer.sent);
@@ -92,9 +111,9 @@ void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
     return;
   }
   peer.answered = sequence;
-  peer.proof = peer.time_of(sequence);
+  peer.proven[sequence % kWindow] = true;
   peer.last_answer = now;
-  peer.round_trip = std::max(now - peer.proof, std::chrono::nanoseconds(1));
+  peer.round_trip = std::max(now - peer.sent_at[sequence % kWindow], std::chrono::nanoseconds(1));
   if (isolated_) {
     leave_isolation(now);
   }
@@ -118,8 +137,14 @@ void Health::count_towards_return(Peer& peer, std::uint32_t sequence, HealthTime
 }
 
 bool Health::has_witness(const Peer& suspect) const {
-  return std::any_of(peers_.begin(), peers_.end(), [&suspect](const auto& other) {
-    return other.second.peer.id != suspect.peer.id && other.second.proof > suspect.witness_from;
+  return std::any_of(peers_.begin(), peers_.end(), [&suspect](const auto& entry) {
+    const Peer& other = entry.second;
+    for (unsigned i = 0; i < kWindow && other.peer.id != suspect.peer.id; ++i) {
+      if (other.proven[i] && other.sent_at[i] >= suspect.witness_from && other.sent_at[i] <= suspect.witness_until) {
+        return true;
+      }
+    }
+    return false;
   });
 }
 

@@ -8,10 +8,12 @@
 // Rules:
 // - A peer that has never answered is usable: it may not speak our probes at all. Only one that has answered can be
 //   called silent: after `misses` probes in a row without an answer.
-// - A fall is believed as soon as another peer has answered a probe sent since (a witness). When every peer still heard
-//   falls together, and they are of two clusters or more, we suspect ourselves: isolated() holds, all stay usable,
-//   until any of them answers. (2026-11-22: peers of one cluster only cannot bear witness for us; their silence is
-//   believed, because the backends of our own cluster are then what is left, and are right in both cases.)
+// - A fall needs a witness: another peer that answered a probe of between those that the suspect missed, so that our
+// own
+//   link was whole then. When every peer still heard falls together, and they are of two clusters or more, we suspect
+//   ourselves: isolated() holds, all stay usable, until any of them answers. (2026-11-22: peers of one cluster only
+//   cannot bear witness for us; their silence is believed, because the backends of our own cluster are then what is
+//   left, and are right in both cases.)
 // - A silent peer returns after `recover` answers in a row, twice as many for each earlier fall that is not yet
 //   forgotten, up to a cap. Answers to probes that are too old count for nothing.
 // - When we ourselves come late to tick(), what may still wait to be read is given time before anybody is judged.
@@ -130,22 +132,22 @@ class Health {
     bool postponed = false;                // `due` was put off once because we came late ourselves
     std::uint32_t sent = 0, answered = 0;  // sequence numbers; `answered` also moves when misses are forgiven
     std::array<HealthTime, kWindow> sent_at{};
+    std::array<bool, kWindow> proven{};  // that probe was answered: the peer and our link were whole after it
     HealthTime last_answer;
-    HealthTime proof;                 // it was there after this: when the last probe that it answered was sent
-    HealthTime witness_from;          // kSuspect: a proof later than this bears witness against it
-    unsigned streak = 0, needed = 0;  // kSilent: answers in a row, and how many it takes
-    std::uint32_t streak_end = 0;     // the last of them
+    HealthTime witness_from, witness_until;  // kSuspect: who answered a probe sent in this time bears witness
+    unsigned streak = 0, needed = 0;         // kSilent: answers in a row, and how many it takes
+    std::uint32_t streak_end = 0;            // the last of them
     unsigned penalty = 1;
     HealthTime penalty_since;  // when the penalty last changed, or the peer returned
     std::uint64_t falls = 0, late_answers = 0;
     std::chrono::nanoseconds round_trip{0};
 
     [[nodiscard]] unsigned missed() const { return sent - answered; }
-    [[nodiscard]] HealthTime& time_of(std::uint32_t sequence) { return sent_at[sequence % kWindow]; }
   };
 
   void visit(Peer& peer, HealthTime now);
   void probe(Peer& peer, HealthTime now);
+  void extend_silence(Peer& peer, HealthTime now) const;
   void resolve_suspects(HealthTime now);
   [[nodiscard]] bool has_witness(const Peer& suspect) const;
   void fall(Peer& peer, HealthTime now);

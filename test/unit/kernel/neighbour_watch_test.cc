@@ -83,7 +83,8 @@ TEST_F(NeighbourWatchTest, IsAskedAgainUntilItAnswers) {
 }
 
 TEST_F(NeighbourWatchTest, DoesNotRotWhileWatched) {
-  sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=1000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
+  // Reachable for 1.5 s at least, and so longer than the 1 s after its use in which the kernel itself would ask again.
+  sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=3000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
   constexpr std::array kGroups = {RTNLGRP_NEIGH};
   auto events = NetlinkEvents::open(kGroups);
   ASSERT_TRUE(events);
@@ -104,7 +105,7 @@ TEST_F(NeighbourWatchTest, DoesNotRotWhileWatched) {
 }
 
 TEST_F(NeighbourWatchTest, IsLostWhenItStopsAnsweringAndFoundAgain) {
-  sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=1000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
+  sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=3000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   ASSERT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
   other_->in([] { sh("ip addr del 192.0.2.7/24 dev eth0"); });

@@ -1,0 +1,147 @@
+// A made-up fleet around one Health: gateways that answer, are dead, lose or delay packets; time that only moves when
+// told.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/health/health.h"
+
+namespace isthmus::test {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+struct SimulatedPeer {
+  HealthPeer peer;
+  bool up = true;
+  double loss = 0;                                     // of probe and answer together
+  nanoseconds delay = milliseconds(1);                 // from probe to answer
+  std::vector<std::pair<std::uint32_t, bool>> probes;  // sequence number, answered in time or not (yet)
+};
+
+class FleetSimulator {
+ public:
+  explicit FleetSimulator(const HealthOptions& options, std::uint64_t seed = 1)
+      : options_(options),
+        random_(seed),
+        health_(options, [this](PeerId id, std::uint32_t sequence) { probed(id, sequence); }) {}
+
+  void add(unsigned id, unsigned cluster) {
+    SimulatedPeer& peer = peers_[PeerId{id}];
+    peer.peer = {PeerId{id}, ClusterId{static_cast<std::uint16_t>(cluster)}, "gateway-" + std::to_string(id)};
+    tell();
+  }
+  void remove(unsigned id) {
+    peers_.erase(PeerId{id});
+    tell();
+  }
+  SimulatedPeer& operator[](unsigned id) { return peers_.at(PeerId{id}); }
+  std::map<PeerId, SimulatedPeer>& peers() { return peers_; }
+  Health& health() { return health_; }
+  [[nodiscard]] HealthTime now() const { return now_; }
+  // Whether our own link works.
+  void set_connected(bool connected) { connected_ = connected; }
+  // The gateway's process is not run for so long; what arrives meanwhile waits.
+  void stall(nanoseconds time) { now_ += time; }
+
+  // Moves time on, step by step, with `seen` called after each.
+  template <typename Seen>
+  void run(nanoseconds time, Seen seen) {
+    const HealthTime end = now_ + time;
+    while (now_ < end) {
+      now_ = std::min(end, std::max(now_, std::min(next_answer(), health_.next_due())));
+      deliver();
+      health_.tick(now_);
+      take_changes();
+      seen();
+      now_ += nanoseconds(1);
+    }
+  }
+  void run(nanoseconds time) {
+    run(time, [] {});
+  }
+
+  // What the changes told so far add up to.
+  std::set<PeerId> mirrored_peers;
+  std::set<ClusterId> mirrored_clusters;
+  bool mirrored_isolation = false;
+  std::map<PeerId, HealthTime> fell_at;
+  std::vector<std::pair<HealthTime, PeerId>> falls, returns;
+  std::uint64_t probes_sent = 0;
+
+ private:
+  void tell() {
+    std::vector<HealthPeer> list;
+    for (const auto& [id, peer] : peers_) {
+      list.push_back(peer.peer);
+    }
+    health_.set_peers(list, now_);
+    std::erase_if(mirrored_peers, [this](PeerId id) { return !peers_.contains(id); });
+    take_changes();
+  }
+  void probed(PeerId id, std::uint32_t sequence) {
+    ++probes_sent;
+    SimulatedPeer& peer = peers_.at(id);
+    peer.probes.emplace_back(sequence, false);
+    const bool lost = std::uniform_real_distribution<>(0, 1)(random_) < peer.loss;
+    if (peer.up && connected_ && !lost) {
+      answers_.emplace(now_ + peer.delay, std::pair(id, sequence));
+    }
+  }
+  [[nodiscard]] HealthTime next_answer() const {
+    return answers_.empty() ? HealthTime::max() : answers_.begin()->first;
+  }
+  void deliver() {
+    while (!answers_.empty() && answers_.begin()->first <= now_) {
+      const auto [id, sequence] = answers_.begin()->second;
+      answers_.erase(answers_.begin());
+      if (!connected_) {
+        continue;
+      }
+      if (const auto at = peers_.find(id); at != peers_.end()) {
+        for (auto& [sent, answered] : at->second.probes) {
+          answered = answered || sent == sequence;
+        }
+      }
+      health_.answer(id, sequence, now_);
+    }
+  }
+  void take_changes() {
+    const HealthChanges changes = health_.take_changes();
+    for (const PeerId id : changes.fell) {
+      mirrored_peers.insert(id);
+      fell_at[id] = now_;
+      falls.emplace_back(now_, id);
+    }
+    for (const PeerId id : changes.returned) {
+      mirrored_peers.erase(id);
+      returns.emplace_back(now_, id);
+    }
+    for (const ClusterId cluster : changes.clusters_fell) {
+      mirrored_clusters.insert(cluster);
+    }
+    for (const ClusterId cluster : changes.clusters_returned) {
+      mirrored_clusters.erase(cluster);
+    }
+    mirrored_isolation = mirrored_isolation != changes.isolation_changed;
+  }
+
+  HealthOptions options_;
+  std::mt19937_64 random_;
+  HealthTime now_{seconds(1000)};
+  std::map<PeerId, SimulatedPeer> peers_;
+  std::multimap<HealthTime, std::pair<PeerId, std::uint32_t>> answers_;
+  bool connected_ = true;
+  Health health_;
+};
+
+}  // namespace isthmus::test

@@ -1,0 +1,378 @@
+#include "control/health/health.h"
+
+#include <gtest/gtest.h>
+
+#include "test/unit/health/fleet_simulator.h"
+
+namespace isthmus::test {
+namespace {
+
+constexpr auto kSecond = seconds(1);
+
+PeerState state(FleetSimulator& fleet, unsigned id) {
+  for (const PeerHealth& peer : fleet.health().peers()) {
+    if (peer.peer.id == PeerId{id}) {
+      return peer.state;
+    }
+  }
+  ADD_FAILURE() << "no peer " << id;
+  return PeerState::kUnknown;
+}
+
+TEST(Health, PeersThatAnswerAreAlive) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  EXPECT_EQ(state(fleet, 1), PeerState::kUnknown);
+  EXPECT_TRUE(fleet.health().usable(PeerId{1}));
+  fleet.run(10 * kSecond);
+  EXPECT_EQ(state(fleet, 1), PeerState::kAlive);
+  EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
+  EXPECT_TRUE(fleet.falls.empty());
+  EXPECT_FALSE(fleet.health().isolated());
+  EXPECT_EQ(fleet.health().peers()[0].round_trip, milliseconds(1));
+}
+
+TEST(Health, ADeadPeerIsSilentWithinASecondAndSoIsItsCluster) {
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    FleetSimulator fleet({.seed = seed}, seed);
+    fleet.add(1, 2);
+    fleet.add(2, 3);
+    fleet.add(3, 3);
+    fleet.run(3 * kSecond + milliseconds(7 * static_cast<int>(seed)));
+    const HealthTime died = fleet.now();
+    fleet[2].up = fleet[3].up = false;
+    fleet.run(kSecond);
+    ASSERT_EQ(fleet.health().silent_peers(), (std::vector{PeerId{2}, PeerId{3}})) << "seed " << seed;
+    ASSERT_EQ(fleet.health().silent_clusters().size(), 1U);
+    EXPECT_EQ(fleet.health().silent_clusters()[0].cluster, ClusterId{3});
+    EXPECT_LT(fleet.health().silent_clusters()[0].since - died, milliseconds(850)) << "seed " << seed;
+    EXPECT_FALSE(fleet.health().usable(PeerId{2}));
+    EXPECT_TRUE(fleet.health().usable(PeerId{1}));
+    EXPECT_FALSE(fleet.health().isolated());
+  }
+}
+
+TEST(Health, AClusterIsNotSilentWhileOneOfItsGatewaysAnswersOrNeverDid) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.add(3, 3);
+  fleet.run(3 * kSecond);
+  fleet[2].up = false;
+  fleet.run(3 * kSecond);
+  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
+  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  fleet.add(4, 3);
+  fleet[4].up = false;
+  fleet[3].up = false;
+  fleet.run(3 * kSecond);
+  EXPECT_EQ(fleet.health().silent_peers().size(), 2U);
+  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+}
+
+TEST(Health, APeerThatNeverAnsweredIsNeverSilent) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet[2].up = false;
+  fleet.run(60 * kSecond);
+  EXPECT_EQ(state(fleet, 2), PeerState::kUnknown);
+  EXPECT_TRUE(fleet.health().usable(PeerId{2}));
+  fleet[2].up = true;
+  fleet.run(kSecond);
+  EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
+}
+
+TEST(Health, WhenAllFallSilentTogetherWeSuspectOurselves) {
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    FleetSimulator fleet({.seed = seed}, seed);
+    fleet.add(1, 2);
+    fleet.add(2, 3);
+    fleet.add(3, 4);
+    fleet[3].delay = milliseconds(280);
+    fleet.run(3 * kSecond + milliseconds(11 * static_cast<int>(seed)));
+    fleet.set_connected(false);
+    fleet.run(kSecond + milliseconds(300));
+    EXPECT_TRUE(fleet.health().isolated()) << "seed " << seed;
+    EXPECT_TRUE(fleet.mirrored_isolation);
+    fleet.run(30 * kSecond);
+    EXPECT_EQ(state(fleet, 1), PeerState::kSuspect);
+    fleet.set_connected(true);
+    fleet.run(2 * kSecond);
+    EXPECT_FALSE(fleet.health().isolated());
+    EXPECT_FALSE(fleet.mirrored_isolation);
+    EXPECT_TRUE(fleet.falls.empty()) << "seed " << seed;
+    EXPECT_EQ(state(fleet, 1), PeerState::kAlive);
+  }
+}
+
+TEST(Health, WhoStaysSilentAfterOurIsolationIsSilent) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.add(3, 4);
+  fleet.run(3 * kSecond);
+  fleet.set_connected(false);
+  fleet.run(5 * kSecond);
+  ASSERT_TRUE(fleet.health().isolated());
+  fleet[2].up = false;
+  fleet.set_connected(true);
+  fleet.run(2 * kSecond);
+  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
+  EXPECT_FALSE(fleet.health().isolated());
+}
+
+TEST(Health, WhoWasSilentBeforeOurIsolationStaysSo) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.add(3, 4);
+  fleet.run(3 * kSecond);
+  fleet[1].up = false;
+  fleet.run(2 * kSecond);
+  fleet.set_connected(false);
+  fleet.run(2 * kSecond);
+  EXPECT_TRUE(fleet.health().isolated());
+  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{1}});
+}
+
+TEST(Health, TheOnlyOtherClustersSilenceIsBelieved) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 2);
+  fleet.run(3 * kSecond);
+  fleet[1].up = fleet[2].up = false;
+  fleet.run(kSecond);
+  EXPECT_EQ(fleet.health().silent_clusters().size(), 1U);
+  EXPECT_FALSE(fleet.health().isolated());
+}
+
+TEST(Health, AGatewayOfOurOwnClusterBearsWitnessButOurClusterIsNeverSilent) {
+  const ClusterId own{1};
+  FleetSimulator fleet({.cluster = own});
+  fleet.add(1, 1);
+  fleet.add(2, 2);
+  fleet.run(3 * kSecond);
+  fleet.set_connected(false);
+  fleet.run(2 * kSecond);
+  EXPECT_TRUE(fleet.health().isolated());
+  fleet.set_connected(true);
+  fleet.run(2 * kSecond);
+  fleet[1].up = false;
+  fleet.run(2 * kSecond);
+  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{1}});
+  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+}
+
+TEST(Health, AReturnTakesTwiceAsManyAnswersAfterEachFallUpToACap) {
+  const HealthOptions options{.recover = 5, .penalty_cap = 8};
+  FleetSimulator fleet(options);
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.run(3 * kSecond);
+  for (const unsigned needed : {5U, 10U, 20U, 40U, 40U}) {
+    fleet[2].up = false;
+    fleet.run(2 * kSecond);
+    ASSERT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
+    EXPECT_EQ(fleet.health().peers()[1].answers_needed, needed);
+    fleet[2].up = true;
+    fleet[2].probes.clear();
+    const std::size_t returned = fleet.returns.size();
+    std::size_t took = 0;
+    fleet.run(30 * kSecond, [&] {
+      if (took == 0 && fleet.returns.size() > returned) {
+        took = fleet[2].probes.size();
+      }
+    });
+    EXPECT_EQ(took, needed);
+    EXPECT_TRUE(fleet.health().usable(PeerId{2}));
+  }
+  // Long quiet forgives, one half at a time.
+  fleet.run(options.forgive * 4);
+  fleet[2].up = false;
+  fleet.run(2 * kSecond);
+  EXPECT_EQ(fleet.health().peers()[1].answers_needed, 5U);
+}
+
+TEST(Health, ALostAnswerStartsTheReturnAnew) {
+  FleetSimulator fleet({.recover = 4});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.run(3 * kSecond);
+  fleet[2].up = false;
+  fleet.run(2 * kSecond);
+  ASSERT_FALSE(fleet.health().usable(PeerId{2}));
+  // Three answers, a miss, and so on: never four in a row.
+  for (int round = 0; round < 20; ++round) {
+    for (const bool up : {true, true, true, false}) {
+      fleet[2].up = up;
+      const std::size_t before = fleet[2].probes.size();
+      while (fleet[2].probes.size() == before) {
+        fleet.run(milliseconds(5));
+      }
+    }
+    ASSERT_FALSE(fleet.health().usable(PeerId{2}));
+  }
+}
+
+// Sends its probes to a list, so that a test can answer as it likes.
+class ByHand {
+ public:
+  explicit ByHand(const HealthOptions& options)
+      : health(options, [this](PeerId id, std::uint32_t sequence) { sent[id].push_back(sequence); }) {
+    health.set_peers(std::vector<HealthPeer>{{PeerId{1}, ClusterId{2}, "west-1"}, {PeerId{2}, ClusterId{3}, "north-1"}},
+                     now);
+  }
+  // One interval and a bit on; peer 1 always answers.
+  void step() {
+    const std::size_t before = sent[PeerId{2}].size();
+    while (sent[PeerId{2}].size() == before) {
+      now = health.next_due();
+      health.tick(now);
+      health.answer(PeerId{1}, sent[PeerId{1}].empty() ? 0 : sent[PeerId{1}].back(), now + milliseconds(1));
+    }
+  }
+  HealthTime now{seconds(50)};
+  std::map<PeerId, std::vector<std::uint32_t>> sent;
+  Health health;
+};
+
+TEST(Health, LateRepeatedAndStrangeAnswersCountForNothing) {
+  ByHand test({.misses = 4, .recover = 2});
+  test.step();
+  const std::uint32_t first = test.sent[PeerId{2}].back();
+  test.health.answer(PeerId{2}, first + 1, test.now);  // not sent yet
+  test.health.answer(PeerId{9}, first, test.now);      // nobody
+  EXPECT_EQ(test.health.peers()[1].state, PeerState::kUnknown);
+  test.health.answer(PeerId{2}, first, test.now);
+  EXPECT_EQ(test.health.peers()[1].state, PeerState::kAlive);
+  for (int i = 0; i < 7; ++i) {
+    test.step();
+    test.health.answer(PeerId{2}, first, test.now);  // again and again
+  }
+  ASSERT_FALSE(test.health.usable(PeerId{2}));
+  EXPECT_GE(test.health.peers()[1].late_answers, 7U);
+  // A heap of answers to old probes does not bring it back ...
+  const std::vector<std::uint32_t> old = test.sent[PeerId{2}];
+  for (int i = 0; i < 4; ++i) {
+    test.step();
+  }
+  for (const std::uint32_t sequence : old) {
+    test.health.answer(PeerId{2}, sequence, test.now);
+  }
+  EXPECT_FALSE(test.health.usable(PeerId{2}));
+  EXPECT_EQ(test.health.peers()[1].answers_needed, 2U);
+  // ... nor do two that are not neighbours, nor one twice; two in a row do.
+  test.step();
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  EXPECT_FALSE(test.health.usable(PeerId{2}));
+  test.step();
+  test.step();
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  EXPECT_FALSE(test.health.usable(PeerId{2}));
+  test.step();
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  EXPECT_TRUE(test.health.usable(PeerId{2}));
+}
+
+TEST(Health, DistantPeersWithRoundTripsBeyondTheIntervalAreAlive) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet[2].delay = milliseconds(430);
+  fleet.run(60 * kSecond);
+  EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
+  EXPECT_TRUE(fleet.falls.empty());
+}
+
+TEST(Health, OurOwnDelayIsNobodysSilence) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    FleetSimulator fleet({.seed = seed}, seed);
+    fleet.add(1, 2);
+    fleet.add(2, 3);
+    fleet.run(3 * kSecond);
+    for (int i = 0; i < 40; ++i) {
+      fleet.stall(milliseconds(200 + static_cast<int>(seed) * 60));
+      fleet.run(milliseconds(40 * i % 700));
+    }
+    EXPECT_TRUE(fleet.falls.empty()) << "seed " << seed;
+    EXPECT_FALSE(fleet.health().isolated());
+  }
+}
+
+TEST(Health, AClusterIsHeldOutAfterTheHoldTime) {
+  FleetSimulator fleet({.hold = seconds(4)});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.run(3 * kSecond);
+  fleet[2].up = false;
+  fleet.run(4 * kSecond);
+  ASSERT_EQ(fleet.health().silent_clusters().size(), 1U);
+  EXPECT_FALSE(fleet.health().silent_clusters()[0].held_out);
+  fleet.run(kSecond);
+  EXPECT_TRUE(fleet.health().silent_clusters()[0].held_out);
+  fleet[2].up = true;
+  fleet.run(2 * kSecond);
+  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+}
+
+TEST(Health, ChangedPeersAreNewAndRemovedOnesForgotten) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.run(3 * kSecond);
+  fleet[2].up = false;
+  fleet.run(2 * kSecond);
+  ASSERT_FALSE(fleet.health().usable(PeerId{2}));
+  fleet.add(3, 4);  // the others keep their state
+  EXPECT_FALSE(fleet.health().usable(PeerId{2}));
+  fleet.add(2, 5);  // the same number, another cluster
+  EXPECT_EQ(state(fleet, 2), PeerState::kUnknown);
+  EXPECT_TRUE(fleet.health().usable(PeerId{2}));
+  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_TRUE(fleet.mirrored_clusters.empty());
+  fleet.remove(2);
+  fleet.remove(1);
+  fleet.remove(3);
+  EXPECT_TRUE(fleet.health().peers().empty());
+  EXPECT_EQ(fleet.health().next_due(), HealthTime::max());
+}
+
+TEST(Health, GatewaysDoNotProbeInLockStep) {
+  FleetSimulator one({.seed = 1}, 1);
+  FleetSimulator other({.seed = 2}, 2);
+  std::set<HealthTime> times;
+  std::size_t together = 0;
+  for (FleetSimulator* fleet : {&one, &other}) {
+    fleet->add(1, 2);
+    std::uint64_t seen = 0;
+    fleet->run(30 * kSecond, [&] {
+      if (fleet->probes_sent != seen) {
+        seen = fleet->probes_sent;
+        together += times.insert(fleet->now()).second ? 0 : 1;
+      }
+    });
+    EXPECT_NEAR(static_cast<double>(fleet->probes_sent), 200, 10);
+  }
+  EXPECT_LT(together, 3U);
+}
+
+TEST(Health, OptionsOutOfRangeAreBroughtIntoIt) {
+  FleetSimulator fleet({.interval = nanoseconds(0), .misses = 0, .recover = 0, .penalty_cap = 0});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet[1].delay = fleet[2].delay = nanoseconds(1000);
+  fleet.run(milliseconds(100));
+  EXPECT_LE(fleet.probes_sent, 300U);
+  fleet[2].up = false;
+  fleet.run(milliseconds(100));
+  EXPECT_FALSE(fleet.health().usable(PeerId{2}));
+  fleet[2].up = true;
+  fleet.run(milliseconds(100));
+  EXPECT_TRUE(fleet.health().usable(PeerId{2}));
+}
+
+}  // namespace
+}  // namespace isthmus::test
