@@ -1,0 +1,393 @@
+#include "control/source/file/claims.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "config/yaml/read.h"
+#include "control/source/file/hub_folder.h"
+#include "control/source/file/hub_objects.h"
+
+namespace isthmus {
+namespace {
+
+Error system_error(const std::string& what, const std::string& where, const std::string& remedy) {
+  return {what + ": " + std::strerror(errno), where, remedy};
+}
+
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t put = write(fd, text.data(), text.size());
+    if (put < 0 && errno != EINTR) {
+      return false;
+    }
+    text.remove_prefix(put > 0 ? static_cast<std::size_t>(put) : 0);
+  }
+  return true;
+}
+
+// Held while a claim is looked for and written. Removed by its destructor.
+class HubLock {
+ public:
+  explicit HubLock(const std::string& hub) : path_(hub + "/.allocate.lock") {}
+  ~HubLock() {
+    if (held_) {
+      unlink(path_.c_str());
+    }
+  }
+  HubLock(const HubLock&) = delete;
+  HubLock& operator=(const HubLock&) = delete;
+
+  [[nodiscard]] Status take(std::chrono::milliseconds patience) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (true) {
+      const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+      if (fd >= 0) {
+        held_ = true;
+        write_all(fd, "process " + std::to_string(getpid()) + "\n");
+        close(fd);
+        return Ok{};
+      }
+      if (errno != EEXIST) {
+        return system_error("cannot lock the hub", path_, "run where the hub's folder may be written");
+      }
+      if (std::chrono::steady_clock::now() >= end) {
+        std::string holder = read_file_text(path_).text;
+        holder.erase(std::find(holder.begin(), holder.end(), '\n'), holder.end());
+        return Error{"the hub is locked by " + (holder.empty() ? std::string("another allocation") : holder), path_,
+                     "wait for it, or remove the file if nothing runs"};
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+ private:
+  std::string path_;
+  bool held_ = false;
+};
+
+// Everything in the hub that decides on a claim.
+struct HubView {
+  struct Standing {
+    std::vector<IpAddress> addresses;
+    Provenance provenance;
+  };
+  std::set<IpAddress> taken;
+  std::vector<Standing> of_service;
+  std::vector<std::pair<Prefix, std::string>> cluster_blocks;
+  bool cluster_known = false;
+  std::optional<ServiceObject> service;
+};
+
+void look_at(const ObjectDelta& delta, const ClaimRequest& request, HubView& view) {
+  const ObjectKey& key = delta.key;
+  const bool same_service = key.name_space == request.name_space && key.name == request.name;
+  const auto claims = [&](const std::vector<IpAddress>& addresses) {
+    view.taken.insert(addresses.begin(), addresses.end());
+    if (same_service && !addresses.empty()) {
+      view.of_service.push_back({addresses, delta.provenance});
+    }
+  };
+  if (const auto* import = std::get_if<ServiceImportObject>(&*delta.value)) {
+    claims(import->ips);
+  } else if (const auto* service = std::get_if<ServiceObject>(&*delta.value)) {
+    claims(service->claimed_vips);
+    if (same_service && key.cluster == request.cluster) {
+      view.service = *service;
+    }
+  } else if (const auto* cluster = std::get_if<ClusterObject>(&*delta.value)) {
+    view.cluster_known = view.cluster_known || key.name == request.cluster;
+    for (const auto* blocks : {&cluster->pod_prefixes, &cluster->node_prefixes}) {
+      for (const Prefix& block : *blocks) {
+        view.cluster_blocks.emplace_back(block, key.name);
+      }
+    }
+  } else if (const auto* gateway = std::get_if<GatewayObject>(&*delta.value)) {
+    view.taken.insert(gateway->underlay);
+  }
+}
+
+Status read_folder(const std::string& path, const std::string& cluster, HubObjects& objects) {
+  const FolderListing listing = list_folder(path);
+  if (listing.error != 0) {
+    return Error{std::string("cannot read the folder: ") + std::strerror(listing.error), path,
+                 "name the hub's folder, with fleet/ and clusters/ in it"};
+  }
+  for (const std::string& name : listing.manifests) {
+    const std::string place = path + "/" + name;
+    const FileText file = read_file_text(place);
+    if (file.outcome == FileText::Outcome::kFailed) {
+      return Error{"cannot read the file: " + file.why, place, "it may hold claims: make it readable, or delete it"};
+    }
+    if (file.outcome == FileText::Outcome::kRead) {
+      objects.set_text(place, cluster, file.text);
+    }
+  }
+  return Ok{};
+}
+
+Result<HubView> view_hub(const ClaimRequest& request) {
+  HubObjects objects;
+  const std::string clusters = request.hub + "/" + std::string(kClustersFolder);
+  if (auto read = read_folder(request.hub + "/" + std::string(kFleetFolder), "", objects); !read) {
+    return read.error();
+  }
+  const FolderListing listing = list_folder(clusters);
+  if (listing.error != 0) {
+    return Error{std::string("cannot read the folder: ") + std::strerror(listing.error), clusters,
+                 "name the hub's folder, with fleet/ and clusters/ in it"};
+  }
+  HubView view;
+  for (const std::string& cluster : listing.folders) {
+    if (auto read = read_folder(clusters + "/" + cluster, cluster, objects); !read) {
+      return read.error();
+    }
+    view.cluster_known = view.cluster_known || cluster == request.cluster;
+  }
+  for (const ObjectDelta& delta : objects.take_deltas()) {
+    look_at(delta, request, view);
+  }
+  const auto hidden = objects.problems_hiding({ObjectKind::kCluster, ObjectKind::kService, ObjectKind::kServiceImport});
+  if (!hidden.empty()) {
+    return Error{hidden.front().what + ": a claim may hide there", hidden.front().provenance.text(),
+                 hidden.front().remedy};
+  }
+  return view;
+}
+
+IpAddress next_address(const IpAddress& address) {
+  IpAddress::ByteArray bytes = address.bytes();
+  for (auto byte = bytes.rbegin(); byte != bytes.rend() && ++*byte == 0; ++byte) {
+  }
+  return IpAddress(bytes);
+}
+
+// The lowest free address of the block. Every step passes a taken one, so it ends soon in a block of any size.
+std::optional<IpAddress> lowest_free(const Prefix& block, const std::set<IpAddress>& taken) {
+  const unsigned host_bits = 128U - block.length128();
+  const IpAddress last = block.last();
+  IpAddress candidate = host_bits > 1 ? next_address(block.address()) : block.address();
+  while (true) {
+    const bool reserved = block.family() == Family::kIpv4 && host_bits > 1 && candidate == last;
+    if (!reserved && !taken.contains(candidate)) {
+      return candidate;
+    }
+    if (candidate == last) {
+      return std::nullopt;
+    }
+    candidate = next_address(candidate);
+  }
+}
+
+Status check_request(const ClaimRequest& request) {
+  if (!is_label(request.name_space) || !is_label(request.name)) {
+    return Error{"\"" + request.name_space + "/" + request.name + "\" names no Service",
+                 {},
+                 "write NAMESPACE/NAME of 1 to 63 characters of a-z, 0-9 and - each"};
+  }
+  if (!is_label(request.cluster, kClusterNameLength)) {
+    return Error{shown(request.cluster) + " is not a cluster's name", {}, "name a cluster of the hub"};
+  }
+  if (request.pools.empty()) {
+    return Error{"no pool to take an address from", {}, "name one, such as --pool 10.200.0.0/24"};
+  }
+  return Ok{};
+}
+
+Status check_pools(const ClaimRequest& request, const HubView& view) {
+  for (const Prefix& pool : request.pools) {
+    for (const auto& [block, cluster] : view.cluster_blocks) {
+      if (pool.contains(block) || block.contains(pool)) {
+        return Error{"pool " + pool.to_string() + " overlaps " + block.to_string() + " of cluster " + cluster,
+                     {},
+                     "take VIPs from a block that no cluster uses"};
+      }
+    }
+  }
+  return Ok{};
+}
+
+std::string join(const std::vector<IpAddress>& addresses) {
+  std::string out;
+  for (const IpAddress& address : addresses) {
+    out += (out.empty() ? "" : ", ") + address.to_string();
+  }
+  return out;
+}
+
+// The claim that stands, when it is what the request would make: an address of a pool in each family the pools have.
+Result<std::optional<Claim>> standing_claim(const ClaimRequest& request, const HubView& view) {
+  if (view.of_service.empty()) {
+    return std::optional<Claim>();
+  }
+  const HubView::Standing& standing = view.of_service.front();
+  const std::string service = request.name_space + "/" + request.name;
+  for (const HubView::Standing& other : view.of_service) {
+    if (std::set(other.addresses.begin(), other.addresses.end()) !=
+        std::set(standing.addresses.begin(), standing.addresses.end())) {
+      return Error{service + " has two claims: " + join(standing.addresses) + ", and " + join(other.addresses) +
+                       " in " + other.provenance.text(),
+                   standing.provenance.text(), "remove one of them"};
+    }
+  }
+  std::set<Family> wanted, inside;
+  for (const Prefix& pool : request.pools) {
+    wanted.insert(pool.family());
+    for (const IpAddress& address : standing.addresses) {
+      if (pool.contains(address)) {
+        inside.insert(pool.family());
+      }
+    }
+  }
+  if (wanted != inside) {
+    return Error{service + " already claims " + join(standing.addresses) + ", which is not what the pools would give",
+                 standing.provenance.text(), "a claim never moves: use it, or remove it first"};
+  }
+  return std::optional(Claim{standing.addresses, standing.provenance.place, false, view.service.has_value()});
+}
+
+std::string_view protocol_name(IpProtocol protocol) {
+  return protocol == IpProtocol::kUdp ? "UDP" : (protocol == IpProtocol::kSctp ? "SCTP" : "TCP");
+}
+
+std::string claim_text(const ClaimRequest& request, const std::vector<IpAddress>& addresses, const HubView& view) {
+  std::array<char, 32> now{};
+  const std::time_t seconds = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::strftime(now.data(), now.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  std::string text =
+      "# The VIP of this service, taken by isthmus allocate. Claims do not move: delete the file to give it back.\n"
+      "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata:\n  name: \"" +
+      request.name + "\"\n  namespace: \"" + request.name_space + "\"\n  creationTimestamp: \"" + now.data() +
+      "\"\nspec:\n  type: ClusterSetIP\n  ips:\n";
+  for (const IpAddress& address : addresses) {
+    text += "  - \"" + address.to_string() + "\"\n";
+  }
+  if (!view.service || view.service->ports.empty()) {
+    return text + "  ports: []\n";
+  }
+  text += "  ports:\n";
+  for (const ServicePort& port : view.service->ports) {
+    text += "  - port: " + std::to_string(port.port.value()) +
+            "\n    protocol: " + std::string(protocol_name(port.protocol)) + "\n";
+    text += port.name.empty() ? "" : "    name: \"" + port.name + "\"\n";
+  }
+  return text;
+}
+
+// serviceimport-<namespace>-<name>.yaml; with a dot between them where that is another service's (a-b/c and a/b-c).
+Result<std::string> free_name(const std::string& folder, const ClaimRequest& request) {
+  for (const char* between : {"-", "."}) {
+    const std::string name = "serviceimport-" + request.name_space + between + request.name + ".yaml";
+    struct stat s {};
+    if (lstat((folder + "/" + name).c_str(), &s) != 0) {
+      return name;
+    }
+  }
+  return Error{"files of the claim's name are there already, without the claim",
+               folder + "/serviceimport-" + request.name_space + "-" + request.name + ".yaml", "move them away"};
+}
+
+// Whole or not at all.
+Status write_claim(const std::string& folder, const std::string& name, const std::string& text) {
+  if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) {
+    return system_error("cannot create the cluster's folder", folder, "run where the hub's folder may be written");
+  }
+  const std::string path = folder + "/" + name;
+  const std::string temporary = folder + "/." + name + ".tmp";
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    return system_error("cannot write the claim", temporary, "run where the hub's folder may be written");
+  }
+  const bool written = write_all(fd, text) && fsync(fd) == 0;
+  const int why = errno;
+  close(fd);
+  errno = why;
+  if (!written || rename(temporary.c_str(), path.c_str()) != 0) {
+    const Error error = system_error("cannot write the claim", path, "make room, and run where it may be written");
+    unlink(temporary.c_str());
+    return error;
+  }
+  return Ok{};
+}
+
+Result<std::vector<IpAddress>> take_addresses(const ClaimRequest& request, const HubView& view) {
+  std::vector<IpAddress> addresses;
+  std::set<Family> wanted, found;
+  for (const Prefix& pool : request.pools) {
+    wanted.insert(pool.family());
+    const auto address = found.contains(pool.family()) ? std::nullopt : lowest_free(pool, view.taken);
+    if (address) {
+      addresses.push_back(*address);
+      found.insert(pool.family());
+    }
+  }
+  for (const Family family : wanted) {
+    if (!found.contains(family)) {
+      return Error{
+          std::string("no free ") + (family == Family::kIpv4 ? "IPv4" : "IPv6") + " address is left in the pools",
+          {},
+          "name a larger pool, or delete claims of services that are gone"};
+    }
+  }
+  return addresses;
+}
+
+}  // namespace
+
+Result<Claim> allocate_vip(const ClaimRequest& request) {
+  if (auto good = check_request(request); !good) {
+    return good.error();
+  }
+  HubLock lock(request.hub);
+  if (auto taken = lock.take(request.lock_patience); !taken) {
+    return taken.error();
+  }
+  const auto view = view_hub(request);
+  if (!view) {
+    return view.error();
+  }
+  if (!view->cluster_known) {
+    return Error{"the hub has no cluster " + request.cluster, request.hub, "name a cluster of the hub"};
+  }
+  const auto standing = standing_claim(request, *view);
+  if (!standing) {
+    return standing.error();
+  }
+  if (*standing) {
+    return **standing;
+  }
+  if (auto good = check_pools(request, *view); !good) {
+    return good.error();
+  }
+  auto addresses = take_addresses(request, *view);
+  if (!addresses) {
+    return addresses.error();
+  }
+  Claim claim{*std::move(addresses), {}, true, view->service.has_value()};
+  const std::string folder = request.hub + "/" + std::string(kClustersFolder) + "/" + request.cluster;
+  const auto name = free_name(folder, request);
+  if (!name) {
+    return name.error();
+  }
+  if (auto written = write_claim(folder, *name, claim_text(request, claim.addresses, *view)); !written) {
+    return written.error();
+  }
+  claim.file = folder + "/" + *name;
+  return claim;
+}
+
+}  // namespace isthmus

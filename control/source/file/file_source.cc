@@ -1,0 +1,399 @@
+#include "control/source/file/file_source.h"
+
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "config/yaml/read.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint64_t kSettleMs = 10, kRetryMs = 1000;
+constexpr std::uint32_t kWatched = IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB |
+                                   IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+constexpr std::uint32_t kWatchedParent = IN_CREATE | IN_MOVED_TO | IN_ONLYDIR;
+
+std::string parent_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+Error system_error(const std::string& what, const std::string& where, const std::string& remedy) {
+  return {what + ": " + std::strerror(errno), where, remedy};
+}
+
+}  // namespace
+
+FileSource::FileSource(std::string folder) : root_(std::move(folder)) {
+  while (root_.size() > 1 && root_.back() == '/') {
+    root_.pop_back();
+  }
+}
+
+FileSource::~FileSource() {
+  for (const int fd : {epoll_, timer_, inotify_}) {
+    if (fd >= 0) {
+      close(fd);
+    }
+  }
+}
+
+Status FileSource::start() {
+  struct stat s {};
+  if (stat(root_.c_str(), &s) != 0) {
+    return system_error("cannot open the hub's folder", root_, "create it with its folders fleet/ and clusters/");
+  }
+  if (!S_ISDIR(s.st_mode)) {
+    return Error{"the hub is not a folder", root_, "name the folder that holds fleet/ and clusters/"};
+  }
+  inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  if (inotify_ < 0) {
+    return system_error("cannot follow the hub's folder", root_, "raise sysctl fs.inotify.max_user_instances");
+  }
+  timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (timer_ < 0 || epoll_ < 0) {
+    return system_error("cannot follow the hub's folder", root_, "raise the limit of open files (ulimit -n)");
+  }
+  for (const int fd : {inotify_, timer_}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
+      return system_error("cannot follow the hub's folder", root_, "raise sysctl fs.epoll.max_user_watches");
+    }
+  }
+  scan_structure();
+  if (!root_missing_) {
+    arm_timer(0);
+  }
+  return Ok{};
+}
+
+std::vector<ObjectDelta> FileSource::poll() {
+  drain_events();
+  std::uint64_t expirations = 0;
+  const bool expired = read(timer_, &expirations, sizeof expirations) == static_cast<ssize_t>(sizeof expirations);
+  if (expired) {
+    timer_armed_ = false;
+    structure_dirty_ = structure_dirty_ || root_missing_;
+    look();
+  } else if (!timer_armed_ && (structure_dirty_ || !dirty_folders_.empty() || !dirty_files_.empty())) {
+    timer_armed_ = true;
+    arm_timer(kSettleMs);
+  }
+  synced_ = true;
+  return objects_.take_deltas();
+}
+
+std::vector<SourceProblem> FileSource::problems() const {
+  std::vector<SourceProblem> out = structure_problems_;
+  for (const auto& [path, folder] : folders_) {
+    out.insert(out.end(), folder.problems.begin(), folder.problems.end());
+  }
+  std::vector<SourceProblem> in_files = objects_.problems();
+  out.insert(out.end(), std::make_move_iterator(in_files.begin()), std::make_move_iterator(in_files.end()));
+  return out;
+}
+
+std::string FileSource::describe() const {
+  const HubObjects::Counts counts = objects_.counts();
+  return "folder " + root_ + ": " + std::to_string(counts.objects) + " objects from " + std::to_string(counts.files) +
+         " files, " + std::to_string(counts.ignored) + " of kinds not read";
+}
+
+void FileSource::arm_timer(std::uint64_t milliseconds) {
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(milliseconds / 1000);
+  when.it_value.tv_nsec = milliseconds == 0 ? 1 : static_cast<long>(milliseconds % 1000) * 1'000'000;
+  timerfd_settime(timer_, 0, &when, nullptr);
+}
+
+void FileSource::drain_events() {
+  alignas(inotify_event) std::array<char, 16384> buffer;
+  while (true) {
+    const ssize_t got = read(inotify_, buffer.data(), buffer.size());
+    if (got <= 0) {
+      if (got < 0 && errno == EINTR) {
+        continue;
+      }
+      return;
+    }
+    for (std::size_t at = 0; at + sizeof(inotify_event) <= static_cast<std::size_t>(got);) {
+      inotify_event event{};
+      std::memcpy(&event, buffer.data() + at, sizeof event);
+      note_event(event.mask, event.wd, event.len > 0 ? std::string(buffer.data() + at + sizeof event) : std::string());
+      at += sizeof event + event.len;
+    }
+  }
+}
+
+void FileSource::note_event(std::uint32_t mask, int watch, const std::string& name) {
+  if ((mask & IN_Q_OVERFLOW) != 0) {
+    structure_dirty_ = true;
+    return;
+  }
+  const auto found = watches_.find(watch);
+  if (found == watches_.end()) {
+    return;
+  }
+  const std::string path = found->second;
+  const Role role = folders_[path].role;
+  if ((mask & IN_IGNORED) != 0) {
+    watches_.erase(found);
+    folders_[path].watch = -1;
+  }
+  if ((mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) {
+    structure_dirty_ = true;
+  } else if (role == Role::kLeaf) {
+    note_file_event(path, mask, name);
+  } else if (role == Role::kParent) {
+    structure_dirty_ = structure_dirty_ || name == name_of(root_);
+  } else if (!name.starts_with('.') || name.starts_with("..")) {
+    structure_dirty_ = true;
+  }
+}
+
+void FileSource::note_file_event(const std::string& folder, std::uint32_t mask, const std::string& name) {
+  // Kubernetes swaps the link ..data: every file behind it is another one at once.
+  if (name.empty() || name.starts_with("..") || (mask & IN_ISDIR) != 0) {
+    dirty_folders_.insert(folder);
+    return;
+  }
+  if (!is_manifest_name(name)) {
+    return;
+  }
+  const std::string path = folder + "/" + name;
+  if ((mask & IN_ATTRIB) != 0) {
+    const auto file = files_.find(path);
+    if (file == files_.end() || !file->second.failed) {
+      return;
+    }
+  }
+  if ((mask & IN_CREATE) != 0) {
+    // A file being written is read when its writer closes it; links come with their content.
+    struct stat s {};
+    if (lstat(path.c_str(), &s) != 0 || (!S_ISLNK(s.st_mode) && s.st_nlink < 2)) {
+      return;
+    }
+  }
+  dirty_files_.insert(path);
+}
+
+// Reads what was marked since the last look.
+void FileSource::reread() {
+  structure_dirty_ = true;
+  for (const auto& [path, file] : files_) {
+    dirty_files_.insert(path);
+  }
+  timer_armed_ = true;
+  arm_timer(0);
+}
+
+void FileSource::look() {
+  const std::set<std::string> folders = std::exchange(dirty_folders_, {});
+  const std::set<std::string> files = std::exchange(dirty_files_, {});
+  if (std::exchange(structure_dirty_, false)) {
+    scan_structure();
+  } else {
+    for (const std::string& path : folders) {
+      scan_leaf(path);
+    }
+  }
+  for (const std::string& path : files) {
+    const auto folder = folders_.find(parent_of(path));
+    if (folder != folders_.end()) {
+      read_file(path, folder->second.cluster, true);
+    }
+  }
+}
+
+void FileSource::scan_structure() {
+  structure_problems_.clear();
+  follow_folder(parent_of(root_), Role::kParent, "");
+  follow_folder(root_, Role::kRoot, "");
+  const FolderListing root = list_folder(root_);
+  root_missing_ = root.error != 0;
+  if (root_missing_) {
+    structure_problems_.push_back({{root_, 0},
+                                   std::string("the hub's folder cannot be read: ") + std::strerror(root.error) +
+                                       "; what was read from it before stays in force",
+                                   "bring the folder back"});
+    arm_timer(kRetryMs);
+    return;
+  }
+  for (const std::string& name : root.manifests) {
+    structure_problems_.push_back({{root_ + "/" + name, 0},
+                                   "a file beside the hub's folders is not read",
+                                   "move it to fleet/ or clusters/<cluster>/"});
+  }
+  std::set<std::string> present{parent_of(root_), root_};
+  for (const std::string_view name : {kFleetFolder, kClustersFolder}) {
+    const std::string path = root_ + "/" + std::string(name);
+    const bool is_fleet = name == kFleetFolder;
+    follow_folder(path, is_fleet ? Role::kLeaf : Role::kClusters, "");
+    const FolderListing listing = list_folder(path);
+    present.insert(path);
+    if (listing.error != 0) {
+      structure_problems_.push_back(
+          {{path, 0},
+           std::string("the folder cannot be read: ") + std::strerror(listing.error) +
+               "; anything read from it before stays in force",
+           is_fleet ? "create it, with a Cluster for each member" : "create it, with a folder for each cluster"});
+    }
+    if (!is_fleet) {
+      scan_clusters(listing, present);
+    }
+  }
+  std::vector<std::string> leaves;
+  for (const auto& [path, folder] : folders_) {
+    if (folder.role == Role::kLeaf) {
+      leaves.push_back(path);
+    }
+  }
+  for (const std::string& path : leaves) {
+    scan_leaf(path);
+  }
+}
+
+// Follows the folders of the clusters that are there and forgets the others.
+void FileSource::scan_clusters(const FolderListing& clusters, std::set<std::string>& present) {
+  if (clusters.error != 0) {
+    return;
+  }
+  const std::string base = root_ + "/" + std::string(kClustersFolder) + "/";
+  std::vector<std::string> names;
+  for (const std::string& name : clusters.folders) {
+    if (is_label(name, kClusterNameLength)) {
+      names.push_back(name);
+      present.insert(base + name);
+    } else {
+      structure_problems_.push_back({{base + name, 0},
+                                     "the folder's name is not a cluster's, so it is not read",
+                                     "name it as the Cluster in fleet/: 1 to 32 characters of a-z, 0-9 and -"});
+    }
+  }
+  for (const std::string& name : clusters.manifests) {
+    structure_problems_.push_back(
+        {{base + name, 0}, "a file beside the clusters' folders is not read", "move it to the folder of its cluster"});
+  }
+  std::vector<std::string> gone;
+  for (const auto& [path, folder] : folders_) {
+    if (!present.contains(path)) {
+      gone.push_back(path);
+    }
+  }
+  // First, because a folder that was renamed keeps its watch.
+  for (const std::string& path : gone) {
+    forget_folder(path);
+  }
+  for (const std::string& name : names) {
+    follow_folder(base + name, Role::kLeaf, name);
+  }
+}
+
+void FileSource::follow_folder(const std::string& path, Role role, const std::string& cluster) {
+  const int watch = inotify_add_watch(inotify_, path.c_str(), role == Role::kParent ? kWatchedParent : kWatched);
+  if (watch < 0 && errno != ENOENT && errno != ENOTDIR && role != Role::kParent) {
+    structure_problems_.push_back({{path, 0},
+                                   std::string("changes cannot be followed: ") + std::strerror(errno),
+                                   "raise sysctl fs.inotify.max_user_watches, or make the folder readable"});
+  }
+  Folder& folder = folders_[path];
+  folder.role = role;
+  folder.cluster = cluster;
+  if (folder.watch != watch && folder.watch >= 0 && watches_.erase(folder.watch) > 0) {
+    inotify_rm_watch(inotify_, folder.watch);
+  }
+  folder.watch = watch;
+  if (watch >= 0) {
+    watches_[watch] = path;
+  }
+}
+
+void FileSource::forget_folder(const std::string& path) {
+  const auto folder = folders_.find(path);
+  if (folder->second.watch >= 0 && watches_.erase(folder->second.watch) > 0) {
+    inotify_rm_watch(inotify_, folder->second.watch);
+  }
+  folders_.erase(folder);
+  const std::string prefix = path + "/";
+  for (auto file = files_.lower_bound(prefix); file != files_.end() && file->first.starts_with(prefix);) {
+    objects_.remove(file->first);
+    file = files_.erase(file);
+  }
+}
+
+void FileSource::scan_leaf(const std::string& path) {
+  const auto found = folders_.find(path);
+  if (found == folders_.end()) {
+    return;
+  }
+  Folder& folder = found->second;
+  const FolderListing listing = list_folder(path);
+  folder.problems.clear();
+  if (listing.error != 0) {
+    // scan_structure() speaks for the fleet's folder, and a cluster's that is gone is forgotten there.
+    if (!folder.cluster.empty() && listing.error != ENOENT) {
+      folder.problems.push_back({{path, 0},
+                                 std::string("the folder cannot be read: ") + std::strerror(listing.error) +
+                                     "; what was read from it before stays in force",
+                                 "make it readable"});
+    }
+    return;
+  }
+  for (const std::string& name : listing.folders) {
+    folder.problems.push_back(
+        {{path + "/" + name, 0}, "a folder in a cluster's folder is not read", "move its files up, beside it"});
+  }
+  const std::string prefix = path + "/";
+  const std::set<std::string> present(listing.manifests.begin(), listing.manifests.end());
+  for (auto file = files_.lower_bound(prefix); file != files_.end() && file->first.starts_with(prefix);) {
+    if (present.contains(file->first.substr(prefix.size()))) {
+      ++file;
+      continue;
+    }
+    objects_.remove(file->first);
+    file = files_.erase(file);
+  }
+  for (const std::string& name : listing.manifests) {
+    read_file(prefix + name, folder.cluster, false);
+  }
+}
+
+void FileSource::read_file(const std::string& path, const std::string& cluster, bool even_if_unchanged) {
+  const auto before = files_.find(path);
+  FileSignature signature;
+  if (!even_if_unchanged && before != files_.end() && !before->second.failed && before->second.signature.settled &&
+      file_signature(path, signature) && signature.same_as(before->second.signature)) {
+    return;
+  }
+  const FileText file = read_file_text(path);
+  ++files_read_;
+  switch (file.outcome) {
+    case FileText::Outcome::kGone:
+      objects_.remove(path);
+      files_.erase(path);
+      return;
+    case FileText::Outcome::kFailed:
+      objects_.set_unreadable(path, "the file cannot be read: " + file.why, "make it a readable file, or delete it");
+      files_[path] = {cluster, {}, true};
+      return;
+    case FileText::Outcome::kRead:
+      objects_.set_text(path, cluster, file.text);
+      files_[path] = {cluster, file.signature, false};
+      return;
+  }
+}
+
+}  // namespace isthmus

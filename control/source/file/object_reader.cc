@@ -1,0 +1,190 @@
+#include "control/source/file/object_reader.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <set>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+// A number of exactly `digits` digits at `at`, within bounds; moves `at` past it.
+bool take_number(std::string_view text, std::size_t& at, std::size_t digits, int least, int most, int& value) {
+  if (text.size() < at + digits) {
+    return false;
+  }
+  const char* first = text.data() + at;
+  const auto [end, error] = std::from_chars(first, first + digits, value);
+  at += digits;
+  return error == std::errc{} && end == first + digits && *first != '-' && value >= least && value <= most;
+}
+
+bool take_char(std::string_view text, std::size_t& at, std::string_view allowed) {
+  if (at >= text.size() || allowed.find(text[at]) == std::string_view::npos) {
+    return false;
+  }
+  ++at;
+  return true;
+}
+
+// "Z" or "+02:00" at the end of the text, in seconds.
+std::optional<int> take_offset(std::string_view text, std::size_t at) {
+  if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) {
+    return 0;
+  }
+  int hours = 0, minutes = 0;
+  const bool west = at < text.size() && text[at] == '-';
+  const bool good = take_char(text, at, "+-") && take_number(text, at, 2, 0, 23, hours) && take_char(text, at, ":") &&
+                    take_number(text, at, 2, 0, 59, minutes) && at == text.size();
+  if (!good) {
+    return std::nullopt;
+  }
+  return (hours * 3600 + minutes * 60) * (west ? -1 : 1);
+}
+
+}  // namespace
+
+std::optional<std::int64_t> parse_rfc3339(std::string_view text) {
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
+  std::size_t at = 0;
+  const bool good =
+      take_number(text, at, 4, 1, 9999, year) && take_char(text, at, "-") && take_number(text, at, 2, 1, 12, month) &&
+      take_char(text, at, "-") && take_number(text, at, 2, 1, 31, day) && take_char(text, at, "Tt ") &&
+      take_number(text, at, 2, 0, 23, hour) && take_char(text, at, ":") && take_number(text, at, 2, 0, 59, minute) &&
+      take_char(text, at, ":") && take_number(text, at, 2, 0, 60, second);
+  if (!good) {
+    return std::nullopt;
+  }
+  if (take_char(text, at, ".")) {
+    const std::size_t begin = at;
+    while (take_char(text, at, "0123456789")) {
+    }
+    if (at == begin) {
+      return std::nullopt;
+    }
+  }
+  const auto offset = take_offset(text, at);
+  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day))};
+  if (!offset || !date.ok()) {
+    return std::nullopt;
+  }
+  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  return days * 86400 + hour * 3600 + minute * 60 + second - *offset;
+}
+
+std::optional<Annotation> find_annotation(const ObjectText& in, std::string_view key, std::string_view older_key) {
+  for (const std::string_view candidate : {key, older_key}) {
+    const YamlNode* node = candidate.empty() ? nullptr : in.annotations.get(candidate);
+    if (node == nullptr) {
+      continue;
+    }
+    if (auto text = read_text(*node, in.annotations.path(candidate), in.root.faults())) {
+      return Annotation{std::string(candidate), *std::move(text), node->line};
+    }
+  }
+  return std::nullopt;
+}
+
+std::map<std::string, std::string> string_map(const YamlMap& map) {
+  std::map<std::string, std::string> out;
+  if (!map.present()) {
+    return out;
+  }
+  for (const YamlKey& key : map.node()->keys) {
+    out[key.text] = map.text(key.text);
+  }
+  return out;
+}
+
+std::int64_t read_created(const ObjectText& in) {
+  const YamlNode* node = in.metadata.get("creationTimestamp");
+  if (node == nullptr) {
+    return 0;
+  }
+  const auto created = parse_rfc3339(node->text);
+  if (!created) {
+    in.root.fault(node->line, "metadata.creationTimestamp is " + shown(node->text) + ", not a time",
+                  "write it as 2026-03-02T10:00:00Z");
+  }
+  return created.value_or(0);
+}
+
+std::string item_path(std::string_view path, std::size_t index) {
+  return std::string(path) + "[" + std::to_string(index) + "]";
+}
+
+namespace {
+
+IpProtocol read_protocol(const YamlMap& port) {
+  const YamlNode* node = port.get("protocol");
+  if (node == nullptr || node->text == "TCP") {
+    return IpProtocol::kTcp;
+  }
+  if (node->text == "UDP") {
+    return IpProtocol::kUdp;
+  }
+  if (node->text == "SCTP") {
+    return IpProtocol::kSctp;
+  }
+  port.fault(node->line, port.path("protocol") + " is " + shown(node->text), "write TCP, UDP or SCTP");
+  return IpProtocol::kTcp;
+}
+
+}  // namespace
+
+std::vector<ServicePort> read_ports(const std::vector<YamlNode>& list, const std::string& path, PortRule rule,
+                                    YamlFaults& faults) {
+  std::vector<ServicePort> ports;
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path(path, i), list[i].line, faults);
+    if (!item.present()) {
+      faults.push_back({list[i].line, item_path(path, i) + " is empty", "write port: and a number, or remove it"});
+      continue;
+    }
+    ServicePort port;
+    port.name = item.text("name");
+    port.protocol = read_protocol(item);
+    if (!port.name.empty() && !is_label(port.name)) {
+      item.fault(item.line(), item.path("name") + " is " + shown(port.name) + ", not a port's name",
+                 "write 1 to 63 characters of a-z, 0-9 and -");
+    }
+    if (!names.insert(port.name).second) {
+      item.fault(item.line(),
+                 port.name.empty() ? "two ports of " + path + " have no name"
+                                   : "two ports of " + path + " are named " + shown(port.name),
+                 "give each port a name of its own");
+    }
+    const YamlNode* number =
+        rule == PortRule::kRequired ? item.require("port", "write a number, 1 to 65535") : item.get("port");
+    if (number == nullptr) {
+      continue;
+    }
+    const auto value = read_number(*number, item.path("port"), 1, 65535, faults);
+    port.port = L4Port{static_cast<std::uint16_t>(value.value_or(0))};
+    const bool taken = std::any_of(ports.begin(), ports.end(), [&](const ServicePort& other) {
+      return other.protocol == port.protocol && other.port == port.port;
+    });
+    if (value && taken && rule == PortRule::kRequired) {
+      item.fault(number->line, "two ports of " + path + " have number " + number->text + " and one protocol",
+                 "keep one of them");
+    } else if (value) {
+      ports.push_back(std::move(port));
+    }
+  }
+  return ports;
+}
+
+std::vector<Prefix> read_prefixes(const std::vector<YamlNode>& list, const std::string& path, YamlFaults& faults) {
+  std::vector<Prefix> prefixes;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (const auto prefix = read_prefix(list[i], item_path(path, i), faults)) {
+      append_once(prefixes, *prefix);
+    }
+  }
+  return prefixes;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,189 @@
+// Namespace, Service, EndpointSlice and ServiceImport, with Kubernetes' defaults. Fields that are not read may say what
+// they like: the API server has judged them.
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <utility>
+
+#include "control/source/file/object_reader.h"
+
+namespace isthmus {
+namespace {
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// Cilium's booleans: "true" in any case is true; everything else is false, and said so when it is not "false".
+bool read_flag(const ObjectText& in, std::string_view key, std::string_view older_key, bool absent) {
+  const auto annotation = find_annotation(in, key, older_key);
+  if (!annotation) {
+    return absent;
+  }
+  const std::string text = lower(annotation->text);
+  if (text != "true" && text != "false") {
+    in.root.warn(annotation->line,
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + ", taken as false",
+                 "write \"true\" or \"false\"");
+  }
+  return text == "true";
+}
+
+ServiceAffinity read_affinity(const ObjectText& in) {
+  const auto annotation = find_annotation(in, "service.cilium.io/affinity", "io.cilium/service-affinity");
+  if (!annotation || annotation->text.empty() || annotation->text == "none") {
+    return ServiceAffinity::kNone;
+  }
+  if (annotation->text == "local") {
+    return ServiceAffinity::kLocal;
+  }
+  if (annotation->text == "remote") {
+    return ServiceAffinity::kRemote;
+  }
+  in.root.warn(annotation->line, "annotation " + annotation->key + " is " + shown(annotation->text) + ", taken as none",
+               "write local, remote or none");
+  return ServiceAffinity::kNone;
+}
+
+// "10.200.0.10,fd00:ff::a"
+std::vector<IpAddress> read_claim(const ObjectText& in) {
+  std::vector<IpAddress> vips;
+  const auto annotation = find_annotation(in, "isthmus.io/vip");
+  if (!annotation) {
+    return vips;
+  }
+  std::string_view rest = annotation->text;
+  while (true) {
+    std::string_view word = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+    const auto first = word.find_first_not_of(" \t");
+    word = first == std::string_view::npos ? std::string_view()
+                                           : word.substr(first, word.find_last_not_of(" \t") - first + 1);
+    if (const auto vip = read_address(word, annotation->line, "annotation isthmus.io/vip", in.root.faults())) {
+      append_once(vips, *vip);
+    }
+    if (rest.empty()) {
+      return vips;
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<ObjectValue> read_namespace(const ObjectText& in) {
+  return NamespaceObject{string_map(in.labels), string_map(in.annotations)};
+}
+
+std::optional<ObjectValue> read_service(const ObjectText& in) {
+  ServiceObject service;
+  const YamlMap spec = in.root.map("spec");
+  service.global = read_flag(in, "service.cilium.io/global", "io.cilium/global-service", false);
+  service.shared = read_flag(in, "service.cilium.io/shared", "io.cilium/shared-service", true);
+  service.affinity = read_affinity(in);
+  service.client_ip_affinity = spec.text("sessionAffinity") == "ClientIP";
+  service.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.faults());
+  service.claimed_vips = read_claim(in);
+  service.created = read_created(in);
+  return service;
+}
+
+namespace {
+
+// conditions: ready unset is ready; serving unset is as ready; terminating unset is not.
+void read_conditions(const YamlMap& endpoint, SliceEndpoint& out) {
+  const YamlMap conditions = endpoint.map("conditions");
+  const auto flag = [&](std::string_view key, bool absent) {
+    const YamlNode* node = conditions.get(key);
+    return node == nullptr ? absent : read_boolean(*node, conditions.path(key), conditions.faults()).value_or(absent);
+  };
+  out.ready = flag("ready", true);
+  out.serving = flag("serving", out.ready);
+  out.terminating = flag("terminating", false);
+}
+
+SliceEndpoint read_slice_endpoint(const YamlMap& item, Family family) {
+  SliceEndpoint endpoint;
+  const YamlNode* list = item.require("addresses", "write the endpoint's addresses as a list");
+  const auto& addresses = read_list(list, item.path("addresses"), item.faults());
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    const std::string path = item_path(item.path("addresses"), i);
+    const auto address = read_address(addresses[i], path, item.faults());
+    if (!address) {
+      continue;
+    }
+    if (address->family() != family) {
+      item.fault(addresses[i].line, path + " is " + address->to_string() + ", not of the slice's addressType",
+                 "write a slice for each family");
+      continue;
+    }
+    append_once(endpoint.addresses, *address);
+  }
+  read_conditions(item, endpoint);
+  endpoint.node = item.text("nodeName");
+  endpoint.zone = item.text("zone");
+  return endpoint;
+}
+
+std::uint16_t read_weight(const ObjectText& in) {
+  constexpr std::uint16_t kDefault = 100;
+  const auto annotation = find_annotation(in, "service.cilium.io/weight");
+  if (!annotation) {
+    return kDefault;
+  }
+  std::uint16_t weight = 0;
+  const char* last = annotation->text.data() + annotation->text.size();
+  const auto [end, error] = std::from_chars(annotation->text.data(), last, weight);
+  if (error != std::errc{} || end != last) {
+    in.root.warn(annotation->line, "annotation " + annotation->key + " is " + shown(annotation->text) + ", ignored",
+                 "write a number, 0 to 65535; 0 drains");
+    return kDefault;
+  }
+  return weight;
+}
+
+}  // namespace
+
+std::optional<ObjectValue> read_slice(const ObjectText& in) {
+  SliceObject slice;
+  slice.service = in.labels.text("kubernetes.io/service-name");
+  const YamlNode* type = in.root.require("addressType", "write IPv4 or IPv6");
+  const std::string family = type == nullptr ? "" : type->text;
+  if (slice.service.empty() || family == "FQDN") {
+    return std::nullopt;
+  }
+  if (!is_label(slice.service)) {
+    in.root.fault(in.labels.line(),
+                  "label kubernetes.io/service-name is " + shown(slice.service) + ", not a Service's name",
+                  "write the metadata.name of its Service");
+  }
+  if (type != nullptr && family != "IPv4" && family != "IPv6") {
+    in.root.fault(type->line, "addressType is " + shown(family), "write IPv4 or IPv6");
+    return std::nullopt;
+  }
+  YamlFaults& faults = in.root.faults();
+  slice.ports = read_ports(in.root.list("ports"), "ports", PortRule::kMayBeAbsent, faults);
+  const auto& endpoints = in.root.list("endpoints");
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    const YamlMap item(&endpoints[i], item_path("endpoints", i), endpoints[i].line, faults);
+    slice.endpoints.push_back(read_slice_endpoint(item, family == "IPv4" ? Family::kIpv4 : Family::kIpv6));
+  }
+  slice.weight = read_weight(in);
+  return slice;
+}
+
+std::optional<ObjectValue> read_service_import(const ObjectText& in) {
+  ServiceImportObject import;
+  const YamlMap spec = in.root.map("spec");
+  const auto& ips = spec.list("ips");
+  for (std::size_t i = 0; i < ips.size(); ++i) {
+    if (const auto ip = read_address(ips[i], item_path("spec.ips", i), in.root.faults())) {
+      append_once(import.ips, *ip);
+    }
+  }
+  import.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.faults());
+  import.created = read_created(in);
+  return import;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,135 @@
+// Pod, Node and Cilium's view of them: addresses, nodes and identities.
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "control/source/file/object_reader.h"
+
+namespace isthmus {
+namespace {
+
+// Identities a hub may publish have 24 bits: those above are local to one node (Cilium's scopes 1 and 2).
+constexpr std::uint64_t kLargestIdentity = 0xffffff;
+
+void add_address(const YamlNode* node, const std::string& path, YamlFaults& faults, std::vector<IpAddress>& out) {
+  if (node == nullptr || (node->kind == YamlNode::Kind::kScalar && node->text.empty())) {
+    return;
+  }
+  if (const auto address = read_address(*node, path, faults)) {
+    append_once(out, *address);
+  }
+}
+
+// [{type, <key>}] in the order of preference: InternalIP, ExternalIP, the others. Names are left out.
+std::vector<IpAddress> read_node_addresses(const std::vector<YamlNode>& list, const std::string& path,
+                                           std::string_view key, YamlFaults& faults) {
+  std::array<std::vector<IpAddress>, 3> ranked;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path(path, i), list[i].line, faults);
+    const std::string type = item.text("type");
+    if (type == "Hostname" || type == "InternalDNS" || type == "ExternalDNS") {
+      continue;
+    }
+    add_address(item.get(key), item.path(key), faults,
+                ranked[type == "InternalIP" ? 0 : (type == "ExternalIP" ? 1 : 2)]);
+  }
+  std::vector<IpAddress> addresses;
+  for (const auto& rank : ranked) {
+    for (const IpAddress& address : rank) {
+      append_once(addresses, address);
+    }
+  }
+  return addresses;
+}
+
+}  // namespace
+
+std::optional<ObjectValue> read_pod(const ObjectText& in) {
+  PodObject pod;
+  YamlFaults& faults = in.root.faults();
+  const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
+  pod.node = spec.text("nodeName");
+  if (const YamlNode* host = spec.get("hostNetwork")) {
+    pod.host_network = read_boolean(*host, "spec.hostNetwork", faults).value_or(false);
+  }
+  pod.labels = string_map(in.labels);
+  // The addresses of a pod that has ended may be another's by now.
+  const std::string phase = status.text("phase");
+  if (phase == "Succeeded" || phase == "Failed") {
+    return pod;
+  }
+  const auto& list = status.list("podIPs");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path("status.podIPs", i), list[i].line, faults);
+    add_address(item.get("ip"), item.path("ip"), faults, pod.addresses);
+  }
+  if (list.empty()) {
+    add_address(status.get("podIP"), "status.podIP", faults, pod.addresses);
+  }
+  return pod;
+}
+
+std::optional<ObjectValue> read_node(const ObjectText& in) {
+  NodeObject node;
+  YamlFaults& faults = in.root.faults();
+  const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
+  node.addresses = read_node_addresses(status.list("addresses"), "status.addresses", "address", faults);
+  node.pod_prefixes = read_prefixes(spec.list("podCIDRs"), "spec.podCIDRs", faults);
+  const YamlNode* single = spec.get("podCIDR");
+  if (node.pod_prefixes.empty() && single != nullptr && !single->text.empty()) {
+    if (const auto prefix = read_prefix(*single, "spec.podCIDR", faults)) {
+      node.pod_prefixes.push_back(*prefix);
+    }
+  }
+  return node;
+}
+
+std::optional<ObjectValue> read_cilium_node(const ObjectText& in) {
+  NodeObject node;
+  YamlFaults& faults = in.root.faults();
+  const YamlMap spec = in.root.map("spec");
+  const YamlMap ipam = spec.map("ipam");
+  node.addresses = read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", faults);
+  node.pod_prefixes = read_prefixes(ipam.list("podCIDRs"), "spec.ipam.podCIDRs", faults);
+  return node;
+}
+
+std::optional<ObjectValue> read_cilium_endpoint(const ObjectText& in) {
+  CiliumEndpointObject endpoint;
+  YamlFaults& faults = in.root.faults();
+  const YamlMap status = in.root.map("status");
+  const YamlMap identity = status.map("identity"), networking = status.map("networking");
+  if (const YamlNode* id = identity.get("id")) {
+    const auto number = read_number(*id, "status.identity.id", 0, kLargestIdentity, faults);
+    endpoint.identity = Identity{static_cast<std::uint32_t>(number.value_or(0))};
+  }
+  const auto& list = networking.list("addressing");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path("status.networking.addressing", i), list[i].line, faults);
+    add_address(item.get("ipv4"), item.path("ipv4"), faults, endpoint.addresses);
+    add_address(item.get("ipv6"), item.path("ipv6"), faults, endpoint.addresses);
+  }
+  std::vector<IpAddress> node;
+  add_address(networking.get("node"), "status.networking.node", faults, node);
+  if (!node.empty()) {
+    endpoint.node = node.front();
+  }
+  return endpoint;
+}
+
+std::optional<ObjectValue> read_cilium_identity(const ObjectText& in) {
+  IdentityObject identity;
+  std::uint32_t id = 0;
+  const char* last = in.name.data() + in.name.size();
+  const auto [end, error] = std::from_chars(in.name.data(), last, id);
+  if (error != std::errc{} || end != last || id == 0 || id > kLargestIdentity) {
+    in.root.fault(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not an identity",
+                  "name a CiliumIdentity by its number, 1 to 16777215");
+  }
+  identity.id = Identity{id};
+  const YamlMap labels = in.root.map("security-labels");
+  identity.labels = string_map(labels);
+  return identity;
+}
+
+}  // namespace isthmus

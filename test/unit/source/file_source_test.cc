@@ -1,0 +1,330 @@
+#include "control/source/file/file_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "test/unit/source/temporary_folder.h"
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+using testing::Pair;
+using testing::UnorderedElementsAre;
+
+std::string pod(const std::string& name, const std::string& address) {
+  return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nstatus: {podIP: " + address + "}\n";
+}
+
+constexpr auto kCluster = R"(apiVersion: isthmus.io/v1alpha1
+kind: Cluster
+metadata: {name: east}
+spec: {id: 1, podCIDRs: [10.1.0.0/16]}
+)";
+
+// A hub's folder, the source that follows it, and what its deltas add up to.
+class FileSourceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    hub_.write("hub/fleet/clusters.yaml", kCluster);
+    hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.1") + pod("b", "10.1.0.2"));
+  }
+  void start() {
+    const auto started = source_.start();
+    ASSERT_TRUE(started.ok()) << started.error().text();
+    EXPECT_FALSE(source_.synced());
+    wait_until([&] { return source_.synced(); });
+  }
+  // Applies deltas as the file descriptor says they are there, until the condition holds.
+  void wait_until(const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!condition()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the condition did not come true; " << state();
+      pollfd waiting{source_.fd(), POLLIN, 0};
+      if (::poll(&waiting, 1, 1000) > 0) {
+        take();
+      }
+    }
+  }
+  void take() {
+    for (const ObjectDelta& delta : source_.poll()) {
+      ++deltas_;
+      const std::string key = (delta.key.cluster.empty() ? "" : delta.key.cluster + "/") + delta.key.name;
+      if (!delta.value) {
+        EXPECT_EQ(objects_.erase(key), 1u) << "removed without having been there: " << key;
+      } else if (const auto* value = std::get_if<PodObject>(&*delta.value)) {
+        objects_[key] = value->addresses.empty() ? "" : value->addresses[0].to_string();
+      } else {
+        objects_[key] = "";
+      }
+    }
+  }
+  // Lets everything that is on its way arrive, by a change whose effect is seen.
+  void settle() {
+    const std::string address = "10.1.99." + std::to_string(++marks_);
+    hub_.write("hub/clusters/east/mark.yaml", pod("mark", address));
+    wait_until([&] { return objects_["east/mark"] == address; });
+  }
+  [[nodiscard]] std::string problems() const {
+    std::string out;
+    for (const SourceProblem& problem : source_.problems()) {
+      out += problem.provenance.text() + ": " + problem.what + "\n";
+    }
+    return out;
+  }
+  [[nodiscard]] std::string state() const { return testing::PrintToString(objects_) + "\n" + problems(); }
+
+  TemporaryFolder hub_;
+  FileSource source_{hub_.path("hub")};
+  std::map<std::string, std::string> objects_;
+  std::size_t deltas_ = 0;
+  int marks_ = 0;
+};
+
+TEST_F(FileSourceTest, TheFirstPollReturnsEverything) {
+  start();
+  EXPECT_THAT(objects_, UnorderedElementsAre(Pair("east", ""), Pair("east/a", "10.1.0.1"), Pair("east/b", "10.1.0.2")));
+  EXPECT_EQ(problems(), "");
+  EXPECT_THAT(source_.describe(), HasSubstr("3 objects from 2 files"));
+}
+
+TEST_F(FileSourceTest, AFileWrittenInPlaceOrRenamedOverIsReadAgain) {
+  start();
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.3"));
+  wait_until([&] { return objects_["east/a"] == "10.1.0.3"; });
+  EXPECT_FALSE(objects_.contains("east/b"));
+  hub_.replace("hub/clusters/east/pods.yaml", pod("a", "10.1.0.4"));
+  wait_until([&] { return objects_["east/a"] == "10.1.0.4"; });
+  hub_.remove("hub/clusters/east/pods.yaml");
+  wait_until([&] { return !objects_.contains("east/a"); });
+}
+
+TEST_F(FileSourceTest, OnlyTheFileThatChangedIsReadAgain) {
+  for (int i = 0; i < 50; ++i) {
+    hub_.write("hub/clusters/east/p" + std::to_string(i) + ".yaml", pod("p" + std::to_string(i), "10.1.1.1"));
+  }
+  start();
+  const auto before = source_.files_read();
+  hub_.write("hub/clusters/east/p7.yaml", pod("p7", "10.1.1.2"));
+  wait_until([&] { return objects_["east/p7"] == "10.1.1.2"; });
+  EXPECT_EQ(source_.files_read(), before + 1);
+}
+
+TEST_F(FileSourceTest, AThousandChangesAllArriveAndEachReadsAtMostItsFile) {
+  constexpr int kChanges = 1000;
+  start();
+  const auto before = source_.files_read();
+  for (int i = 0; i < kChanges; ++i) {
+    hub_.replace("hub/clusters/east/pods.yaml", pod("a", "10.1.2." + std::to_string(i % 200 + 1)));
+  }
+  hub_.replace("hub/clusters/east/pods.yaml", pod("a", "10.1.3.3"));
+  wait_until([&] { return objects_["east/a"] == "10.1.3.3"; });
+  EXPECT_LE(source_.files_read(), before + kChanges + 1);
+}
+
+TEST_F(FileSourceTest, FoldersOfClustersComeAndGo) {
+  start();
+  hub_.write("hub/clusters/west/pods.yaml", pod("w", "10.2.0.1"));
+  wait_until([&] { return objects_.contains("west/w"); });
+  hub_.write("hub/clusters/west/more.yaml", pod("x", "10.2.0.2"));
+  wait_until([&] { return objects_.contains("west/x"); });
+  hub_.move("hub/clusters/west", "hub/clusters/north");
+  wait_until([&] { return objects_.contains("north/x") && !objects_.contains("west/x"); });
+  hub_.write("hub/clusters/north/more.yaml", pod("x", "10.2.0.9"));
+  wait_until([&] { return objects_["north/x"] == "10.2.0.9"; });
+  hub_.remove("hub/clusters/north");
+  wait_until([&] { return !objects_.contains("north/x") && !objects_.contains("north/w"); });
+  EXPECT_TRUE(objects_.contains("east/a"));
+}
+
+TEST_F(FileSourceTest, ABadFileKeepsWhatItHeldUntilItReadsWell) {
+  start();
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.1") + "---\nkind: Pod\nmetadata: {name: \"b");
+  wait_until([&] { return !problems().empty(); });
+  EXPECT_TRUE(objects_.contains("east/b"));
+  EXPECT_THAT(problems(), HasSubstr("clusters/east/pods.yaml:8: not valid YAML"));
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.1") + pod("b", "10.1.0.7"));
+  wait_until([&] { return objects_["east/b"] == "10.1.0.7"; });
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(FileSourceTest, AFileBeingWrittenIsNotReadBeforeItIsClosed) {
+  start();
+  const auto before = deltas_;
+  {
+    std::ofstream out(hub_.path("hub/clusters/east/pods.yaml"), std::ios::trunc);
+    out << pod("a", "10.1.0.1") << std::flush;
+    settle();
+    EXPECT_TRUE(objects_.contains("east/b"));
+    out << pod("b", "10.1.0.5");
+  }
+  wait_until([&] { return objects_["east/b"] == "10.1.0.5"; });
+  EXPECT_EQ(deltas_, before + 2);  // the mark and b: nothing came and went
+}
+
+TEST_F(FileSourceTest, AnObjectThatMovesBetweenFilesStaysThroughout) {
+  start();
+  const auto before = deltas_;
+  hub_.move("hub/clusters/east/pods.yaml", "hub/clusters/east/renamed.yaml");
+  settle();
+  EXPECT_EQ(deltas_, before + 1);
+  EXPECT_EQ(objects_["east/a"], "10.1.0.1");
+  hub_.write("hub/clusters/east/renamed.yaml", pod("a", "10.1.0.8"));
+  wait_until([&] { return objects_["east/a"] == "10.1.0.8"; });
+}
+
+TEST_F(FileSourceTest, TwoFilesWithOneObjectAreAProblemThatNamesBoth) {
+  start();
+  hub_.write("hub/clusters/east/again.yaml", pod("a", "10.1.0.9"));
+  wait_until([&] { return !problems().empty(); });
+  EXPECT_THAT(problems(), HasSubstr("again.yaml:2: Pod default/a of cluster east also stands in"));
+  EXPECT_THAT(problems(), HasSubstr("pods.yaml:2, which is in force"));
+  EXPECT_EQ(objects_["east/a"], "10.1.0.1");
+  hub_.remove("hub/clusters/east/again.yaml");
+  wait_until([&] { return problems().empty(); });
+}
+
+TEST_F(FileSourceTest, TheLinksOfAMountedConfigMapAreFollowed) {
+  const auto link = [&](const std::string& to, const std::string& at) {
+    std::filesystem::create_symlink(to, hub_.path(at));
+  };
+  hub_.write("hub/clusters/west/..v1/pods.yaml", pod("w", "10.2.0.1"));
+  link("..v1", "hub/clusters/west/..data");
+  link("..data/pods.yaml", "hub/clusters/west/pods.yaml");
+  start();
+  EXPECT_EQ(objects_["west/w"], "10.2.0.1");
+  for (int version = 2; version < 5; ++version) {
+    const std::string name = "..v" + std::to_string(version), address = "10.2.0." + std::to_string(version);
+    hub_.write("hub/clusters/west/" + name + "/pods.yaml", pod("w", address));
+    link(name, "hub/clusters/west/..data_tmp");
+    hub_.move("hub/clusters/west/..data_tmp", "hub/clusters/west/..data");
+    wait_until([&] { return objects_["west/w"] == address; });
+  }
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(FileSourceTest, AFolderThatIsALinkIsFollowedToItsNextTarget) {
+  hub_.write("v1/pods.yaml", pod("w", "10.2.0.1"));
+  hub_.write("v2/pods.yaml", pod("w", "10.2.0.2"));
+  std::filesystem::create_symlink("../../v1", hub_.path("hub/clusters/west"));
+  start();
+  EXPECT_EQ(objects_["west/w"], "10.2.0.1");
+  std::filesystem::create_symlink("../../v2", hub_.path("hub/clusters/.next"));
+  hub_.move("hub/clusters/.next", "hub/clusters/west");
+  wait_until([&] { return objects_["west/w"] == "10.2.0.2"; });
+  hub_.write("v2/pods.yaml", pod("w", "10.2.0.3"));
+  wait_until([&] { return objects_["west/w"] == "10.2.0.3"; });
+}
+
+TEST_F(FileSourceTest, ALinkToAFileIsReadWhenItIsMade) {
+  hub_.write("elsewhere.yaml", pod("l", "10.1.0.20"));
+  start();
+  std::filesystem::create_symlink("../../../elsewhere.yaml", hub_.path("hub/clusters/east/link.yaml"));
+  wait_until([&] { return objects_.contains("east/l"); });
+  std::filesystem::remove(hub_.path("elsewhere.yaml"));
+  std::filesystem::create_hard_link(hub_.path("hub/clusters/east/pods.yaml"), hub_.path("hub/clusters/east/hard.yaml"));
+  wait_until([&] { return problems().find("hard.yaml") != std::string::npos; });
+  EXPECT_TRUE(objects_.contains("east/l"));
+}
+
+TEST_F(FileSourceTest, MoreEventsThanTheQueueHoldsLoseNothing) {
+  start();
+  std::ifstream limit("/proc/sys/fs/inotify/max_queued_events");
+  long most = 0;
+  limit >> most;
+  ASSERT_GT(most, 0);
+  // Renames make two events each and are never merged.
+  hub_.write("hub/clusters/east/x.yaml", pod("x", "10.1.4.1"));
+  for (long i = 0; i < most / 2 + 1000; ++i) {
+    hub_.move("hub/clusters/east/x.yaml", "hub/clusters/east/y.yaml");
+    hub_.move("hub/clusters/east/y.yaml", "hub/clusters/east/x.yaml");
+  }
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.4.4"));
+  hub_.write("hub/clusters/west/pods.yaml", pod("w", "10.2.0.1"));
+  wait_until(
+      [&] { return objects_["east/a"] == "10.1.4.4" && objects_.contains("west/w") && !objects_.contains("east/b"); });
+  EXPECT_EQ(objects_["east/x"], "10.1.4.1");
+}
+
+TEST_F(FileSourceTest, NothingIsLostWhileTheHubsFolderIsGone) {
+  start();
+  hub_.move("hub", "away");
+  wait_until([&] { return problems().find("the hub's folder cannot be read") != std::string::npos; });
+  EXPECT_EQ(objects_.size(), 3u);
+  hub_.write("away/clusters/east/pods.yaml", pod("a", "10.1.0.1") + pod("c", "10.1.0.3"));
+  hub_.move("away", "hub");
+  wait_until([&] { return objects_.contains("east/c") && !objects_.contains("east/b"); });
+  EXPECT_EQ(problems(), "");
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.6"));
+  wait_until([&] { return objects_["east/a"] == "10.1.0.6"; });
+}
+
+TEST_F(FileSourceTest, NothingIsLostWhileTheFolderOfAllClustersIsGone) {
+  start();
+  hub_.move("hub/clusters", "clusters");
+  wait_until([&] { return problems().find("hub/clusters: the folder cannot be read") != std::string::npos; });
+  EXPECT_EQ(objects_.size(), 3u);
+  hub_.move("clusters", "hub/clusters");
+  wait_until([&] { return problems().empty(); });
+  hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.6"));
+  wait_until([&] { return objects_["east/a"] == "10.1.0.6"; });
+}
+
+TEST_F(FileSourceTest, WhatIsNotReadIsSaid) {
+  hub_.write("hub/stray.yaml", kCluster);
+  hub_.write("hub/clusters/stray.yaml", kCluster);
+  hub_.write("hub/clusters/East_1/pods.yaml", pod("a", "10.1.0.1"));
+  hub_.write("hub/clusters/east/deeper/pods.yaml", pod("d", "10.1.0.1"));
+  hub_.write("hub/clusters/east/notes.txt", "not a manifest");
+  hub_.write("hub/clusters/east/.hidden.yaml", "kind: [");
+  start();
+  for (const char* expected : {"hub/stray.yaml: a file beside", "clusters/stray.yaml: a file beside",
+                               "clusters/East_1: the folder's name is not a cluster's",
+                               "clusters/east/deeper: a folder in a cluster's folder"}) {
+    EXPECT_THAT(problems(), HasSubstr(expected));
+  }
+  EXPECT_EQ(objects_.size(), 3u);
+  hub_.remove("hub/clusters/east/deeper");
+  hub_.remove("hub/stray.yaml");
+  wait_until([&] {
+    return problems().find("deeper") == std::string::npos && problems().find("hub/stray") == std::string::npos;
+  });
+}
+
+TEST_F(FileSourceTest, APipeUnderAManifestsNameIsAProblemAndStopsNothing) {
+  ASSERT_EQ(mkfifo(hub_.path("hub/clusters/east/pipe.yaml").c_str(), 0600), 0);
+  start();
+  EXPECT_THAT(problems(), HasSubstr("pipe.yaml: the file cannot be read: not a regular file"));
+  EXPECT_EQ(objects_.size(), 3u);
+}
+
+TEST(FileSourceStart, AFolderThatIsNotThereIsAnErrorWithARemedy) {
+  FileSource missing("/nonexistent/hub");
+  const auto started = missing.start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_EQ(started.error().where, "/nonexistent/hub");
+  EXPECT_THAT(started.error().remedy, HasSubstr("fleet/ and clusters/"));
+  FileSource file("/etc/passwd");
+  EXPECT_FALSE(file.start().ok());
+}
+
+TEST(FileSourceStart, AnEmptyFolderIsAHubToBe) {
+  const TemporaryFolder folder;
+  FileSource source(folder.path());
+  ASSERT_TRUE(source.start().ok());
+  EXPECT_TRUE(source.poll().empty());
+  EXPECT_TRUE(source.synced());
+  EXPECT_EQ(source.problems().size(), 2u);
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,449 @@
+#include "control/source/file/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "control/source/file/object_reader.h"
+
+namespace isthmus {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// "line: what (remedy)" for each fault.
+std::vector<std::string> faults_of(const Manifest& manifest) {
+  std::vector<std::string> out;
+  for (const auto& entry : manifest.documents) {
+    for (const YamlFault& fault : entry.document->faults) {
+      EXPECT_FALSE(fault.remedy.empty()) << fault.what;
+      out.push_back(std::to_string(entry.line_in_file(fault.line)) + ": " + (fault.warning ? "warning: " : "") +
+                    fault.what + " (" + fault.remedy + ")");
+    }
+  }
+  return out;
+}
+
+std::vector<ManifestObject> objects_of(const Manifest& manifest) {
+  std::vector<ManifestObject> out;
+  for (const auto& entry : manifest.documents) {
+    out.insert(out.end(), entry.document->objects.begin(), entry.document->objects.end());
+  }
+  return out;
+}
+
+// The one object of a text without faults.
+template <typename T>
+T read_one(const std::string& text, const std::string& cluster = "east") {
+  const Manifest manifest = parse_manifest(text, cluster);
+  EXPECT_THAT(faults_of(manifest), IsEmpty());
+  const auto objects = objects_of(manifest);
+  if (objects.size() != 1 || !std::holds_alternative<T>(*objects[0].value)) {
+    ADD_FAILURE() << objects.size() << " objects, or one of another kind";
+    return {};
+  }
+  return std::get<T>(*objects[0].value);
+}
+
+std::string one_fault(const std::string& text, const std::string& cluster = "east") {
+  const Manifest manifest = parse_manifest(text, cluster);
+  const auto faults = faults_of(manifest);
+  EXPECT_EQ(faults.size(), 1u) << testing::PrintToString(faults);
+  return faults.empty() ? "" : faults[0];
+}
+
+IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+Prefix prefix(const char* text) { return *Prefix::parse(text); }
+
+constexpr auto kCluster = "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n";
+constexpr auto kGateway = "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: east-1}\n";
+constexpr auto kProfile =
+    "apiVersion: isthmus.io/v1alpha1\nkind: CrossClusterNetworkProfile\nmetadata: {name: fleet}\n";
+constexpr auto kService = "apiVersion: v1\nkind: Service\nmetadata:\n  name: cart\n  namespace: shop\n";
+
+TEST(FleetKinds, AClusterHasANumberAndBlocks) {
+  const auto cluster = read_one<ClusterObject>(
+      std::string(kCluster) + "spec: {id: 1, podCIDRs: [10.1.0.0/16, \"fd00:1::/48\"], nodeCIDRs: [192.0.2.0/24]}\n",
+      "");
+  EXPECT_EQ(cluster.id, ClusterId{1});
+  EXPECT_THAT(cluster.pod_prefixes, ElementsAre(prefix("10.1.0.0/16"), prefix("fd00:1::/48")));
+  EXPECT_THAT(cluster.node_prefixes, ElementsAre(prefix("192.0.2.0/24")));
+}
+
+TEST(FleetKinds, AGatewayHasAnUnderlayAddressAndADefaultPort) {
+  const auto gateway = read_one<GatewayObject>(
+      std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: vxlan}\n", "");
+  EXPECT_EQ(gateway.cluster, "east");
+  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
+  EXPECT_EQ(gateway.port, L4Port{8472});
+  EXPECT_EQ(read_one<GatewayObject>(
+                std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, port: 4789}\n", "")
+                .port,
+            L4Port{4789});
+}
+
+TEST(FleetKinds, AProfileLinksClusters) {
+  const auto profile = read_one<ProfileObject>(
+      std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");
+  EXPECT_THAT(profile.clusters, ElementsAre("east", "west", "north"));
+  EXPECT_EQ(profile.max_connected_clusters, 511u);
+}
+
+struct FaultRow {
+  const char* description;
+  std::string text;
+  const char* cluster;
+  const char* fault;
+};
+
+class Faults : public testing::TestWithParam<FaultRow> {};
+
+TEST_P(Faults, NameLineValueAndRemedy) {
+  EXPECT_THAT(one_fault(GetParam().text, GetParam().cluster), HasSubstr(GetParam().fault));
+  EXPECT_THAT(objects_of(parse_manifest(GetParam().text, GetParam().cluster)), IsEmpty());
+}
+
+const FaultRow kFaults[] = {
+    {"a cluster's number out of range", std::string(kCluster) + "spec: {id: 512, podCIDRs: [10.1.0.0/16]}\n", "",
+     "4: spec.id is 512, out of range (write a number, 1 to 511)"},
+    {"a cluster without a number", std::string(kCluster) + "spec: {podCIDRs: [10.1.0.0/16]}\n", "",
+     "4: spec.id is missing"},
+    {"a cluster without blocks", std::string(kCluster) + "spec: {id: 1, podCIDRs: []}\n", "",
+     "4: spec.podCIDRs is empty"},
+    {"a block with host bits", std::string(kCluster) + "spec:\n  id: 1\n  podCIDRs:\n  - 10.1.2.3/16\n", "",
+     "7: spec.podCIDRs[0] is \"10.1.2.3/16\", with bits set beyond its length (write 10.1.0.0/16)"},
+    {"a misspelt key of ours", std::string(kCluster) + "spec: {id: 1, podCidrs: [], podCIDRs: [10.1.0.0/16]}\n", "",
+     "4: unknown key \"podCidrs\" in spec (did you mean podCIDRs?)"},
+    {"no spec", kCluster, "", "spec is missing"},
+    {"a cluster's name too long",
+     "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n"
+     "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n",
+     "", "3: metadata.name is"},
+    {"a gateway's address that is none", std::string(kGateway) + "spec: {cluster: east, underlayAddress: here}\n", "",
+     "4: spec.underlayAddress is \"here\", not an IP address"},
+    {"an encapsulation we do not have",
+     std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: gre}\n", "",
+     "4: spec.encapsulation is \"gre\" (write vxlan)"},
+    {"a cluster twice in a profile", std::string(kProfile) + "spec: {clusters: [east, east]}\n", "",
+     "4: spec.clusters names east twice"},
+    {"a number of clusters between the two",
+     std::string(kProfile) + "spec: {clusters: [east], maxConnectedClusters: 300}\n", "", "write 255 or 511"},
+    {"an unknown kind of ours", "apiVersion: isthmus.io/v1alpha1\nkind: Gatway\nmetadata: {name: x}\n", "",
+     "1: unknown kind \"Gatway\" of isthmus.io (did you mean Gateway?)"},
+    {"an unknown version of ours", "apiVersion: isthmus.io/v2\nkind: Gateway\nmetadata: {name: x}\n", "",
+     "1: Gateway of apiVersion \"isthmus.io/v2\" is not read (write apiVersion: isthmus.io/v1alpha1)"},
+    {"our kind in a cluster's folder", std::string(kProfile) + "spec: {clusters: [east]}\n", "east",
+     "does not belong in this folder (move it to fleet/ of the hub)"},
+    {"a manifest in the fleet's folder", kService, "", "move it to clusters/<cluster>/ of the hub"},
+    {"no kind", "apiVersion: v1\nmetadata: {name: x}\n", "east", "1: the object has no kind"},
+    {"no apiVersion", "kind: Pod\nmetadata: {name: x}\n", "east", "1: the object has no apiVersion"},
+    {"no name", "apiVersion: v1\nkind: Pod\nmetadata: {namespace: x}\n", "east", "3: metadata.name is missing"},
+    {"a name that is none", "apiVersion: v1\nkind: Pod\nmetadata: {name: A B}\n", "east",
+     "3: metadata.name is \"A B\""},
+    {"a slice of an old version", "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: x}\n",
+     "east", "is not read (write apiVersion: discovery.k8s.io/v1)"},
+    {"a slice under the core version", "apiVersion: v1\nkind: EndpointSlice\nmetadata: {name: x}\n", "east",
+     "write apiVersion: discovery.k8s.io/v1"},
+    {"a port out of range", std::string(kService) + "spec:\n  ports:\n  - port: 70000\n", "east",
+     "8: spec.ports[0].port is 70000, out of range"},
+    {"a port without a number", std::string(kService) + "spec:\n  ports:\n  - name: http\n", "east",
+     "8: spec.ports[0].port is missing"},
+    {"a protocol unknown to Kubernetes", std::string(kService) + "spec:\n  ports:\n  - {port: 1, protocol: tcp}\n",
+     "east", "8: spec.ports[0].protocol is \"tcp\" (write TCP, UDP or SCTP)"},
+    {"two ports of one name",
+     std::string(kService) + "spec:\n  ports:\n  - {name: a, port: 1}\n  - {name: a, port: 2}\n", "east",
+     "9: two ports of spec.ports are named \"a\""},
+    {"two ports of one number",
+     std::string(kService) + "spec:\n  ports:\n  - {name: a, port: 1}\n  - {name: b, port: 1}\n", "east",
+     "9: two ports of spec.ports have number 1 and one protocol"},
+    {"ports that are no list", std::string(kService) + "spec: {ports: 80}\n", "east",
+     "6: spec.ports is a value, not a list"},
+    {"a claim that is no address", std::string(kService) + "  annotations:\n    isthmus.io/vip: 10.200.0.x\n", "east",
+     "7: annotation isthmus.io/vip is \"10.200.0.x\", not an IP address"},
+    {"a time that is none", std::string(kService) + "  creationTimestamp: yesterday\n", "east",
+     "6: metadata.creationTimestamp is \"yesterday\", not a time"},
+    {"a duplicate key", std::string(kService) + "spec: {}\nspec: {}\n", "east", "7: key \"spec\" stands twice"},
+    {"an address of the other family",
+     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
+     "cart}}\n"
+     "addressType: IPv4\nendpoints:\n- addresses: [\"fd00::1\"]\n",
+     "east", "6: endpoints[0].addresses[0] is fd00::1, not of the slice's addressType"},
+    {"a condition that is no boolean",
+     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
+     "cart}}\n"
+     "addressType: IPv4\nendpoints:\n- {addresses: [10.1.0.1], conditions: {ready: maybe}}\n",
+     "east", "6: endpoints[0].conditions.ready is \"maybe\", neither true nor false"},
+    {"an address type unknown",
+     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
+     "cart}}\n"
+     "addressType: IPv5\n",
+     "east", "4: addressType is \"IPv5\" (write IPv4 or IPv6)"},
+    {"an identity local to a node",
+     "apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: x}\nstatus: {identity: {id: 16777217}}\n",
+     "east", "4: status.identity.id is 16777217, out of range"},
+    {"an identity that is no number", "apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: abc}\n", "east",
+     "3: metadata.name is \"abc\", not an identity"},
+    {"a pod's address that is none", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nstatus: {podIP: 10.1.0}\n",
+     "east", "4: status.podIP is \"10.1.0\", not an IP address"},
+};
+INSTANTIATE_TEST_SUITE_P(Rows, Faults, testing::ValuesIn(kFaults), [](const auto& row) {
+  std::string name = row.param.description;
+  for (char& c : name) {
+    c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  }
+  return name;
+});
+
+TEST(Services, HaveKubernetesDefaults) {
+  const auto service =
+      read_one<ServiceObject>(std::string(kService) + "spec: {ports: [{port: 80, targetPort: http}]}\n");
+  EXPECT_FALSE(service.global);
+  EXPECT_TRUE(service.shared);
+  EXPECT_EQ(service.affinity, ServiceAffinity::kNone);
+  EXPECT_FALSE(service.client_ip_affinity);
+  EXPECT_THAT(service.ports, ElementsAre(ServicePort{"", IpProtocol::kTcp, L4Port{80}}));
+  EXPECT_EQ(service.created, 0);
+}
+
+TEST(Services, ReadTheAnnotationsOfCiliumAndOurs) {
+  const auto service = read_one<ServiceObject>(std::string(kService) + R"(  creationTimestamp: "2026-03-02T10:00:00Z"
+  annotations:
+    service.cilium.io/global: "True"
+    io.cilium/shared-service: "false"
+    service.cilium.io/affinity: local
+    isthmus.io/vip: "10.200.0.10, fd00:ff::a"
+spec:
+  sessionAffinity: ClientIP
+  ports:
+  - {name: dns, port: 53, protocol: UDP}
+  - {name: dns-tcp, port: 53}
+)");
+  EXPECT_TRUE(service.global);
+  EXPECT_FALSE(service.shared);
+  EXPECT_EQ(service.affinity, ServiceAffinity::kLocal);
+  EXPECT_TRUE(service.client_ip_affinity);
+  EXPECT_EQ(service.ports.size(), 2u);
+  EXPECT_EQ(service.ports[0].protocol, IpProtocol::kUdp);
+  EXPECT_THAT(service.claimed_vips, ElementsAre(ip("10.200.0.10"), ip("fd00:ff::a")));
+  EXPECT_EQ(service.created, 1772445600);
+}
+
+TEST(Services, TakeAValueThatCiliumWouldTakeAndWarn) {
+  const Manifest manifest = parse_manifest(std::string(kService) +
+                                               "  annotations:\n    service.cilium.io/global: \"yes\"\n"
+                                               "    service.cilium.io/affinity: near\n",
+                                           "east");
+  EXPECT_THAT(faults_of(manifest),
+              ElementsAre(HasSubstr("7: warning: annotation service.cilium.io/global is \"yes\""),
+                          HasSubstr("8: warning: annotation service.cilium.io/affinity is \"near\"")));
+  ASSERT_EQ(objects_of(manifest).size(), 1u);
+  EXPECT_FALSE(std::get<ServiceObject>(*objects_of(manifest)[0].value).global);
+}
+
+constexpr auto kSlice = R"(apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: cart-x
+  namespace: shop
+  labels: {kubernetes.io/service-name: cart}
+  annotations: {service.cilium.io/weight: "0"}
+addressType: IPv6
+ports:
+- {name: http, port: 8080}
+- {name: any, port: null}
+endpoints:
+- addresses: ["fd00:1::1"]
+- addresses: ["fd00:1::2"]
+  conditions: {ready: false, terminating: true}
+- addresses: ["fd00:1::3"]
+  conditions: {ready: false, serving: true, terminating: true}
+  nodeName: n1
+  zone: z1
+)";
+
+TEST(Slices, HaveKubernetesConditions) {
+  const auto slice = read_one<SliceObject>(kSlice);
+  EXPECT_EQ(slice.service, "cart");
+  EXPECT_EQ(slice.weight, 0);
+  EXPECT_THAT(slice.ports, ElementsAre(ServicePort{"http", IpProtocol::kTcp, L4Port{8080}}));
+  ASSERT_EQ(slice.endpoints.size(), 3u);
+  EXPECT_EQ(slice.endpoints[0], (SliceEndpoint{{ip("fd00:1::1")}, true, true, false, "", ""}));
+  EXPECT_EQ(slice.endpoints[1], (SliceEndpoint{{ip("fd00:1::2")}, false, false, true, "", ""}));
+  EXPECT_EQ(slice.endpoints[2], (SliceEndpoint{{ip("fd00:1::3")}, false, true, true, "n1", "z1"}));
+}
+
+TEST(Slices, OfNoServiceOrOfNamesAreIgnored) {
+  for (const char* text :
+       {"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x}\naddressType: IPv4\n",
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: "
+        "{kubernetes.io/service-name: a}}\naddressType: FQDN\nendpoints: [{addresses: [a.b]}]\n"}) {
+    const Manifest manifest = parse_manifest(text, "east");
+    EXPECT_THAT(faults_of(manifest), IsEmpty());
+    EXPECT_THAT(objects_of(manifest), IsEmpty());
+    EXPECT_EQ(manifest.documents[0].document->ignored, 1u);
+  }
+}
+
+TEST(Slices, AWeightThatIsNoneIsIgnoredWithAWarning) {
+  std::string text = kSlice;
+  text.replace(text.find("\"0\""), 3, "heavy");
+  const Manifest manifest = parse_manifest(text, "east");
+  EXPECT_THAT(faults_of(manifest), ElementsAre(HasSubstr("warning: annotation service.cilium.io/weight")));
+  EXPECT_EQ(std::get<SliceObject>(*objects_of(manifest).at(0).value).weight, 100);
+}
+
+TEST(Workloads, APodHasAddressesAndANode) {
+  const std::string head = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: cart}}\n";
+  const auto pod = read_one<PodObject>(head +
+                                       "spec: {nodeName: n1, hostNetwork: true}\n"
+                                       "status: {podIP: 10.1.0.5, podIPs: [{ip: 10.1.0.5}, {ip: \"fd00:1::5\"}]}\n");
+  EXPECT_THAT(pod.addresses, ElementsAre(ip("10.1.0.5"), ip("fd00:1::5")));
+  EXPECT_EQ(pod.node, "n1");
+  EXPECT_TRUE(pod.host_network);
+  EXPECT_EQ(pod.labels.at("app"), "cart");
+  EXPECT_THAT(read_one<PodObject>(head + "status: {podIP: 10.1.0.6}\n").addresses, ElementsAre(ip("10.1.0.6")));
+  EXPECT_THAT(read_one<PodObject>(head).addresses, IsEmpty());
+  EXPECT_THAT(read_one<PodObject>(head + "status: {phase: Succeeded, podIP: 10.1.0.6}\n").addresses, IsEmpty());
+}
+
+TEST(Workloads, ACiliumEndpointHasItsIdentity) {
+  const auto endpoint = read_one<CiliumEndpointObject>(R"(apiVersion: cilium.io/v2
+kind: CiliumEndpoint
+metadata: {name: p, namespace: shop}
+status:
+  identity: {id: 65793, labels: ["k8s:app=cart"]}
+  networking:
+    addressing: [{ipv4: 10.1.0.5, ipv6: "fd00:1::5"}]
+    node: 192.0.2.10
+)");
+  EXPECT_EQ(endpoint.identity, Identity{65793});
+  EXPECT_THAT(endpoint.addresses, ElementsAre(ip("10.1.0.5"), ip("fd00:1::5")));
+  EXPECT_EQ(endpoint.node, ip("192.0.2.10"));
+}
+
+TEST(Workloads, ACiliumIdentityIsNamedByItsNumber) {
+  const auto identity = read_one<IdentityObject>(
+      "apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: \"65793\"}\nsecurity-labels: {\"k8s:app\": "
+      "cart}\n");
+  EXPECT_EQ(identity.id, Identity{65793});
+  EXPECT_EQ(identity.labels.at("k8s:app"), "cart");
+}
+
+TEST(Workloads, NodesOfBothKindsHaveAddressesAndBlocks) {
+  const auto node = read_one<NodeObject>(R"(apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.1.1.0/24, podCIDRs: [10.1.1.0/24, "fd00:1:1::/64"]}
+status: {addresses: [{type: Hostname, address: n1}, {type: ExternalIP, address: 198.51.100.1}, {type: InternalIP, address: 192.0.2.10}]}
+)");
+  EXPECT_THAT(node.addresses, ElementsAre(ip("192.0.2.10"), ip("198.51.100.1")));
+  EXPECT_THAT(node.pod_prefixes, ElementsAre(prefix("10.1.1.0/24"), prefix("fd00:1:1::/64")));
+  const auto cilium = read_one<NodeObject>(R"(apiVersion: cilium.io/v2
+kind: CiliumNode
+metadata: {name: n1}
+spec:
+  addresses: [{type: CiliumInternalIP, ip: 10.1.1.3}, {type: InternalIP, ip: 192.0.2.10}]
+  ipam: {podCIDRs: [10.1.1.0/24]}
+)");
+  EXPECT_THAT(cilium.addresses, ElementsAre(ip("192.0.2.10"), ip("10.1.1.3")));
+  EXPECT_THAT(cilium.pod_prefixes, ElementsAre(prefix("10.1.1.0/24")));
+}
+
+TEST(ServiceImports, HaveAddressesPortsAndAnAge) {
+  for (const char* version : {"v1alpha1", "v1beta1"}) {
+    const auto import = read_one<ServiceImportObject>(std::string("apiVersion: multicluster.x-k8s.io/") + version + R"(
+kind: ServiceImport
+metadata: {name: cart, namespace: shop, creationTimestamp: 2026-03-02T12:00:00.5+02:00}
+spec: {type: ClusterSetIP, ips: [10.200.0.10], ports: [{name: http, port: 80}]}
+)");
+    EXPECT_THAT(import.ips, ElementsAre(ip("10.200.0.10")));
+    EXPECT_EQ(import.ports.size(), 1u);
+    EXPECT_EQ(import.created, 1772445600);
+  }
+}
+
+TEST(Manifests, HoldSeveralDocumentsAndABadOneCostsOnlyItself) {
+  const Manifest manifest = parse_manifest(R"(# a file
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {a: b}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: bad}
+status: {podIP: nowhere}
+---
+this: [is, not, closed
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: good}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ignored}
+)",
+                                           "east");
+  EXPECT_THAT(faults_of(manifest), ElementsAre(HasSubstr("9: status.podIP"), HasSubstr("11: not valid YAML")));
+  const auto objects = objects_of(manifest);
+  ASSERT_EQ(objects.size(), 2u);
+  EXPECT_EQ(objects[0].key.object, (ObjectKey{ObjectKind::kNamespace, "east", "", "shop"}));
+  EXPECT_EQ(objects[1].key.object, (ObjectKey{ObjectKind::kPod, "east", "default", "good"}));
+  EXPECT_THAT(manifest.documents[1].document->refused,
+              ElementsAre(ManifestKey{{ObjectKind::kPod, "east", "default", "bad"}, false}));
+  EXPECT_FALSE(manifest.documents[1].document->unreadable);
+  EXPECT_TRUE(manifest.documents[2].document->unreadable);
+  EXPECT_EQ(manifest.documents[4].document->ignored, 1u);
+}
+
+TEST(Manifests, ListsAndJsonAreRead) {
+  const auto objects = objects_of(parse_manifest(R"({"apiVersion": "v1", "kind": "List", "items": [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}},
+    {"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "b"}, "status": {"podIP": "10.1.0.1"}}]}]})",
+                                                 "east"));
+  ASSERT_EQ(objects.size(), 2u);
+  EXPECT_EQ(objects[1].key.object, (ObjectKey{ObjectKind::kPod, "east", "default", "b"}));
+  EXPECT_EQ(objects[1].line, 3u);
+}
+
+TEST(Manifests, ADocumentThatStoodThereBeforeIsNotReadAgain) {
+  const std::string first = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n";
+  const std::string second = "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+  const Manifest before = parse_manifest(first + second, "east");
+  const Manifest after = parse_manifest("# moved down\n\n---\n" + second, "east", &before);
+  ASSERT_EQ(after.documents.size(), 1u);
+  EXPECT_EQ(after.documents[0].document, before.documents[1].document);
+  EXPECT_EQ(before.documents[1].first_line, 4u);
+  EXPECT_EQ(after.documents[0].first_line, 3u);
+  const Manifest changed = parse_manifest("---\n" + second + "spec: {}\n", "east", &after);
+  EXPECT_NE(changed.documents[0].document, after.documents[0].document);
+}
+
+TEST(Manifests, AKindThatIsNotReadIsPassedOverUnlessItMayBeHalfOfOneThatIs) {
+  const Manifest deployment = parse_manifest("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", "east");
+  EXPECT_THAT(faults_of(deployment), IsEmpty());
+  const Manifest tool = parse_manifest("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", "east");
+  EXPECT_THAT(faults_of(tool), IsEmpty());
+  EXPECT_FALSE(tool.documents[0].document->unreadable);
+  const Manifest half = parse_manifest("apiVersion: v1\nkind: Po", "east");
+  EXPECT_THAT(faults_of(half), ElementsAre(HasSubstr("metadata.name is missing")));
+  EXPECT_TRUE(half.documents[0].document->unreadable);
+}
+
+TEST(Rfc3339, IsReadToTheSecond) {
+  EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:00Z"), 0);
+  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00Z"), 1772445600);
+  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00.123456Z"), 1772445600);
+  EXPECT_EQ(parse_rfc3339("2026-03-02T05:30:00-04:30"), 1772445600);
+  for (const char* bad : {"", "2026-03-02", "2026-02-30T00:00:00Z", "2026-03-02T24:00:00Z", "2026-03-02T10:00:00",
+                          "2026-03-02T10:00:00Zz", "2026-03-02T10:00:00.Z", "-026-03-02T10:00:00Z"}) {
+    EXPECT_FALSE(parse_rfc3339(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace isthmus
