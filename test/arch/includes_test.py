@@ -12,6 +12,7 @@ MAY_INCLUDE = {
     "xdp/": ("xdp/", "dataplane/base/", "dataplane/net/"),
     "config/": ("config/", "dataplane/api/"),
     "control/": ("control/", "config/model/", "dataplane/api/"),
+    "control/source/": ("control/", "config/model/", "config/yaml/", "dataplane/api/"),
     "control/daemon/": ("control/", "config/", "dataplane/api/"),
     "control/cli/": ("control/", "config/", "dataplane/api/"),
     "perf/": OURS[:-1],
