@@ -1,0 +1,132 @@
+#include "perf/io/live_frames.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+
+#include "perf/io/traffic.h"
+#include "traffic_object.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr unsigned kBatch = 64;
+constexpr std::size_t kShortestFrame = 60;
+// A call takes some 30 ms before its first frame, so it gets many.
+constexpr int kFramesPerCall = 1 << 30;
+
+[[nodiscard]] Error failure(const std::string& what, const std::string& where, int error) {
+  return Error{what + ": " + std::strerror(error < 0 ? -error : error), where, "run as root"};
+}
+
+[[nodiscard]] int program_of(bpf_object* object, const char* name) {
+  return bpf_program__fd(bpf_object__find_program_by_name(object, name));
+}
+
+[[nodiscard]] int map_of(bpf_object* object, const char* name) { return bpf_object__find_map_fd_by_name(object, name); }
+
+[[nodiscard]] Status attach_to(const std::string& interface, int program) {
+  const int error =
+      bpf_xdp_attach(static_cast<int>(if_nametoindex(interface.c_str())), program, XDP_FLAGS_DRV_MODE, nullptr);
+  return error == 0 ? Status(Ok{}) : Status(failure("cannot attach", interface, error));
+}
+
+}  // namespace
+
+void Traffic::ObjectCloser::operator()(bpf_object* object) const noexcept { bpf_object__close(object); }
+
+Traffic::Object Traffic::load_object() {
+  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "perf_traffic");
+  Object object(bpf_object__open_mem(kTrafficObject, sizeof kTrafficObject, &options));
+  if (object && bpf_object__load(object.get()) != 0) {
+    object.reset();
+  }
+  return object;
+}
+
+Result<std::unique_ptr<Traffic>> Traffic::load() {
+  auto traffic = std::make_unique<Traffic>();
+  traffic->object_ = load_object();
+  if (!traffic->object_) {
+    return failure("cannot load the traffic programs", "perf/io", errno);
+  }
+  return traffic;
+}
+
+Status Traffic::set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows) {
+  if (frame.size() < kShortestFrame || flows.offset + 2 > PUMP_HEADER_BYTES) {
+    return Error{"a frame of " + std::to_string(frame.size()) + " bytes, varied at " + std::to_string(flows.offset),
+                 interface, "give at least 60 bytes, varied within the first 128"};
+  }
+  interface_index_ = static_cast<int>(if_nametoindex(interface.c_str()));
+  frame_.assign(frame.begin(), frame.end());
+  pump_template header{};
+  std::memcpy(header.header, frame.data(), std::min<std::size_t>(frame.size(), PUMP_HEADER_BYTES));
+  header.vary_at = flows.offset;
+  header.flows = flows.count;
+  header.first_value = flows.first;
+  const std::uint32_t only = 0;
+  if (bpf_map_update_elem(map_of(object_.get(), "pump_templates"), &only, &header, BPF_ANY) != 0) {
+    return failure("cannot set the frame", interface, errno);
+  }
+  return Ok{};
+}
+
+Status Traffic::pump_until(const std::atomic<bool>& stop) {
+  while (!stop.load()) {
+    xdp_md context{};
+    context.data_end = static_cast<std::uint32_t>(frame_.size());
+    context.ingress_ifindex = static_cast<std::uint32_t>(interface_index_);
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame_.data(),
+                .data_size_in = static_cast<std::uint32_t>(frame_.size()), .ctx_in = &context,
+                .ctx_size_in = sizeof context, .repeat = kFramesPerCall, .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
+                .batch_size = kBatch);
+    const int error = bpf_prog_test_run_opts(program_of(object_.get(), "pump"), &options);
+    if (error != 0 && error != -EINTR) {
+      return failure("cannot pump", "perf/io", error);
+    }
+  }
+  return Ok{};
+}
+
+Status Traffic::attach_sink(const std::string& interface) {
+  return attach_to(interface, program_of(object_.get(), "sink"));
+}
+
+std::uint64_t Traffic::sunk() const {
+  std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  const std::uint32_t only = 0;
+  if (bpf_map_lookup_elem(map_of(object_.get(), "sink_packets"), &only, per_cpu.data()) != 0) {
+    return 0;
+  }
+  return std::accumulate(per_cpu.begin(), per_cpu.end(), std::uint64_t{0});
+}
+
+Status Traffic::attach(const std::string& interface, const char* program) {
+  Object object = load_object();
+  if (!object) {
+    return failure("cannot load the traffic programs", interface, errno);
+  }
+  Status attached = attach_to(interface, program_of(object.get(), program));
+  others_.emplace_back(interface, std::move(object));
+  return attached;
+}
+
+Status Traffic::set_bare_socket(const char* interface, int socket) {
+  const std::uint32_t only = 0;
+  for (const auto& [name, object] : others_) {
+    if (name == interface && bpf_map_update_elem(map_of(object.get(), "bare_sockets"), &only, &socket, BPF_ANY) == 0) {
+      return Ok{};
+    }
+  }
+  return Error{"no bare program there to hand a socket to", interface};
+}
+
+}  // namespace isthmus::perf
