@@ -10,11 +10,11 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 from runner import python_tests  # noqa: E402  (needs the path above)
 from runner.build import Build, BuildError  # noqa: E402
-from runner.programs import run_program  # noqa: E402
+from runner.programs import area, kind, run_program  # noqa: E402
 from runner.report import Report  # noqa: E402
 
 # Areas whose promises are about threads: run under ThreadSanitizer too.
-TSAN_AREAS = ("flow", "dataplane")
+TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
 PYTHON_SUITES = ("arch", "golden", "netns")
 
 
@@ -28,8 +28,8 @@ suites, in order:
   unit     the GoogleTest programs
   golden   packets of the path, checked by an independent dissector
   netns    the fleet in network namespaces, end to end
-  asan     unit under AddressSanitizer and UndefinedBehaviorSanitizer
-  tsan     unit/flow and unit/dataplane under ThreadSanitizer
+  asan     unit and its netns programs under AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="arch, unit and golden only")
@@ -56,16 +56,17 @@ class Suites:
         known = ("unit", "asan", "tsan", *PYTHON_SUITES)
         return not heads or any(head not in known or head == prefix for head in heads)
 
-    def run_unit(self, prefix, variant, areas=None):
+    def run_programs(self, prefix, variant, kinds=("unit",), areas=None):
+        """The programs of some kinds (and areas only), built in that variant."""
         if not self.may_hold(prefix):
             return
-        self.report.section(f"{prefix}: build {os.path.basename(self.builds[variant].folder)}")
         build = self.builds[variant]
-        tests = [test for test in build.tests() if areas is None or test["name"] in areas]
+        self.report.section(f"{prefix}: build {os.path.basename(build.folder)}")
+        tests = [test for test in build.tests() if kind(test) in kinds and (areas is None or area(test) in areas)]
         if areas is None:
             build.ninja()
         else:
-            build.ninja([os.path.relpath(test["cmd"][0], build.folder) for test in tests])
+            build.ninja(sorted({os.path.relpath(test["cmd"][0], build.folder) for test in tests}))
         for test in tests:
             run_program(self.report, prefix, test, self.wanted)
 
@@ -80,12 +81,13 @@ class Suites:
         python_tests.run(self.report, prefix, os.path.join(ROOT, "test", prefix), self.wanted)
 
     def run_all(self):
-        steps = [lambda: self.run_unit("unit", self.main), lambda: self.run_python("arch"),
+        steps = [lambda: self.run_programs("unit", self.main), lambda: self.run_python("arch"),
                  lambda: self.run_python("golden")]
         if not self.options.quick:
-            steps.append(lambda: self.run_python("netns"))
+            steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
         if not self.options.quick and not self.options.sanitize:
-            steps += [lambda: self.run_unit("asan", "asan"), lambda: self.run_unit("tsan", "tsan", TSAN_AREAS)]
+            steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
+                      lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS)]
         for step in steps:
             try:
                 step()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 
 PROGRAM_TIMEOUT = 600
 SANITIZER_ENV = {
@@ -14,15 +15,30 @@ SANITIZER_ENV = {
 EXIT_SKIPPED = 77
 
 
+def kind(test):
+    """The suite a test belongs to: "netns" where it makes namespaces, "unit" otherwise."""
+    return "netns" if any(suite.endswith("netns") for suite in test["suite"]) else "unit"
+
+
+def area(test):
+    """The name of a test without its suite: "flow" of "unit-flow"."""
+    return test["name"].removeprefix(f"{kind(test)}-")
+
+
 def run_program(report, prefix, test, wanted):
     """Runs one program. `wanted(name)` says which tests were asked for by name."""
-    name = f"{prefix}/{test['name']}"
+    name = f"{prefix}/{area(test)}"
     env = dict(os.environ, **SANITIZER_ENV)
     env.update(test.get("env") or {})
-    if "/test/unit/" in test["cmd"][0] or test.get("protocol") == "gtest":
+    if _is_gtest(test["cmd"][0]):
         _run_gtest(report, name, test["cmd"], env, wanted)
     elif wanted(name):
         _run_plain(report, name, test["cmd"], env)
+
+
+def _is_gtest(program):
+    with open(program, "rb") as file:
+        return b"This program contains tests written using Google Test" in file.read()
 
 
 def _execute(cmd, env):
@@ -35,9 +51,10 @@ def _execute(cmd, env):
 
 
 def _run_plain(report, name, cmd, env):
+    begun = time.monotonic()
     status, text = _execute(cmd, env)
     if status == 0:
-        report.ok(name, 0)
+        report.ok(name, time.monotonic() - begun)
     elif status == EXIT_SKIPPED:
         report.skip(name, text)
     else:
