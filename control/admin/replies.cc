@@ -23,10 +23,16 @@ json device_json(const DeviceRow& row) {
 }
 
 json peer_json(const PeerRow& row) {
-  json peer{{"id", row.id.value()},     {"name", row.name},
-            {"cluster", row.cluster},   {"address", row.address.to_string()},
-            {"port", row.port.value()}, {"gateway", row.gateway},
-            {"health", row.health},     {"next_hop_resolved", row.reachable},
+  json peer{{"id", row.id.value()},
+            {"name", row.name},
+            {"cluster", row.cluster},
+            {"address", row.address.to_string()},
+            {"port", row.port.value()},
+            {"gateway", row.gateway},
+            {"health", row.health},
+            {"next_hop_resolved", row.reachable},
+            {"round_trip_us", row.round_trip_us},
+            {"falls", row.falls},
             {"last_answer_ms", nullptr}};
   if (row.last_answer_ms) {
     peer["last_answer_ms"] = *row.last_answer_ms;
@@ -133,7 +139,8 @@ std::string encode_status(const StatusReply& status) {
                {"pid", status.pid},
                {"uptime_ms", status.uptime_ms},
                {"state", status.state},
-               {"hub", {{"source", status.hub}, {"synced", status.synced}}},
+               {"isolated", status.isolated},
+               {"hub", {{"source", status.hub}, {"synced", status.synced}, {"objects", status.objects}}},
                {"tunnel", {{"address", status.tunnel_address.to_string()}, {"port", status.tunnel_port.value()}}},
                {"endpoints", status.endpoints},
                {"services", status.services},
@@ -153,13 +160,16 @@ std::string encode_services(const Listing<FrontendRow>& services) {
       backends.push_back({{"cluster", backend.cluster},
                           {"address", backend.address.to_string()},
                           {"port", backend.port.value()},
-                          {"state", backend.state}});
+                          {"state", backend.state},
+                          {"slots", backend.slots}});
     }
     rows.push_back({{"service", row.service},
                     {"vip", row.vip.to_string()},
                     {"protocol", protocol_name(row.protocol)},
                     {"port", row.port.value()},
                     {"port_name", row.port_name},
+                    {"affinity", row.affinity},
+                    {"ring_slots", row.ring_slots},
                     {"backends", std::move(backends)}});
   }
   return line("services", {{"frontends", std::move(rows)}, {"truncated", services.truncated}});
@@ -171,6 +181,7 @@ std::string encode_endpoints(const Listing<EndpointRow>& endpoints) {
     rows.push_back({{"address", row.address.to_string()},
                     {"cluster", row.cluster},
                     {"identity", row.identity.value()},
+                    {"name", row.name},
                     {"node", row.node}});
   }
   return line("endpoints", {{"endpoints", std::move(rows)}, {"truncated", endpoints.truncated}});

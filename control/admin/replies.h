@@ -27,8 +27,10 @@ struct PeerRow {
   IpAddress address;
   L4Port port;
   bool gateway = false;
-  std::string health;                           // "up", "silent", "untried", or "-" for nodes, which are not probed
+  std::string health;  // "alive", "silent", "suspect", "untried"; empty for nodes, which are not probed
   std::optional<std::uint64_t> last_answer_ms;  // ago
+  std::uint64_t round_trip_us = 0;              // of the last answer; 0: none yet
+  std::uint64_t falls = 0;                      // how often it has fallen silent
   bool reachable = false;                       // the next hop towards it is resolved
 };
 
@@ -47,7 +49,8 @@ struct StatusReply {
   bool synced = false;
   IpAddress tunnel_address;
   L4Port tunnel_port;
-  std::size_t endpoints = 0, services = 0, frontends = 0;
+  bool isolated = false;  // all peers fell silent at once: we suspect ourselves
+  std::size_t endpoints = 0, services = 0, frontends = 0, objects = 0;
   EngineCounters counters;
   std::vector<PeerRow> peers;
   std::vector<DeviceRow> devices;
@@ -58,7 +61,8 @@ struct BackendRow {
   std::string cluster;
   IpAddress address;
   L4Port port;
-  std::string state;
+  std::string state;        // "active", "draining", "silent"
+  std::uint32_t slots = 0;  // of the frontend's ring; 0: takes no new flows
 };
 
 struct FrontendRow {
@@ -67,6 +71,8 @@ struct FrontendRow {
   IpProtocol protocol = IpProtocol::kTcp;
   L4Port port;
   std::string port_name;
+  std::string affinity;          // "none", "local", "remote"
+  std::uint32_t ring_slots = 0;  // 0: nobody takes new flows
   std::vector<BackendRow> backends;
 };
 
@@ -74,7 +80,8 @@ struct EndpointRow {
   IpAddress address;
   std::string cluster;
   Identity identity;
-  std::string node;  // its own node as tunnel end; empty: through its cluster's gateways
+  std::string name;  // namespace/name of the pod, name of the node; empty when not known
+  std::string node;  // where the pod runs; empty when not known
 };
 
 struct FlowRow {

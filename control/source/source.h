@@ -21,6 +21,9 @@ class Source {
   // version and listed in problems().
   [[nodiscard]] virtual std::vector<ObjectDelta> poll() = 0;
   [[nodiscard]] virtual std::vector<SourceProblem> problems() const = 0;
+  // A person asks to look at everything again (SIGHUP); what that finds comes from poll(). For sources that may miss
+  // a change; others have nothing to do.
+  virtual void reread() {}
   // True once everything that was there at start() has been returned by poll().
   [[nodiscard]] virtual bool synced() const = 0;
   [[nodiscard]] virtual std::string describe() const = 0;

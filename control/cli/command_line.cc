@@ -1,0 +1,202 @@
+#include "control/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "control/admin/client.h"
+#include "control/cli/exit_code.h"
+
+namespace isthmus {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Examples:
+  isthmus run -c /etc/isthmus/gateway.yaml       run a gateway in the foreground
+  isthmus status                                 the only gateway of this machine
+  isthmus flows -s east-1 --service shop/web     connections of one service, of the gateway named east-1
+  isthmus drops                                  why packets were dropped
+  isthmus services -o json | jq .frontends       for programs
+  isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24
+
+Exit codes:
+  0  done
+  1  something could not be done; stderr says what and the remedy
+  2  wrong command line, or a configuration that cannot be used
+  3  no gateway answers on the admin socket
+
+Environment:
+  ISTHMUS_SOCKET   as --socket
+  ISTHMUS_RUN_DIR  where sockets are looked for (default /run/isthmus)
+
+The admin socket is open to root and to the group that admin.group names in the gateway's configuration.)";
+
+constexpr const char* kRunFooter =
+    R"(Stays in the foreground and logs to stderr. SIGTERM and SIGINT stop it cleanly, SIGHUP reads the hub again.
+What it made on the node stays when it stops: the local device, the routes on it and the XDP program, so that fleet
+traffic is dropped rather than sent in clear. 'isthmus cleanup' removes them.
+
+Exit codes: 0 stopped by a signal, 1 could not start or go on, 2 the configuration cannot be used.)";
+
+constexpr const char* kAllocateFooter =
+    R"(Takes the lowest free address of each pool and writes a ServiceImport with them into the hub folder: one pool per
+family. Running it again for the same service changes nothing and prints the same addresses. An address is never moved.
+
+Example:
+  isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120)";
+
+// Values CLI11 writes into while it parses.
+struct Words {
+  CommandLine line;
+  std::string output = "table", address;
+};
+
+std::string from_environment(const char* name, const std::string& otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? std::string(value) : otherwise;
+}
+
+CLI::App* add_query(CLI::App& app, Words& words, AdminCommand command, const char* name, const char* what) {
+  CLI::App* sub = app.add_subcommand(name, what);
+  sub->add_option("-s,--socket", words.line.query.socket,
+                  "The gateway's admin socket: a path, or the gateway's name for NAME.sock in /run/isthmus.\n"
+                  "Without it: the only gateway that runs here")
+      ->type_name("PATH|NAME");
+  sub->add_option("-o,--output", words.output, "table (for people) or json (for programs)")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->type_name("FORMAT")
+      ->capture_default_str();
+  sub->callback([&words, command] {
+    words.line.verb = Verb::kQuery;
+    words.line.query.request.command = command;
+  });
+  return sub;
+}
+
+void add_service_filter(CLI::App* sub, Words& words) {
+  sub->add_option("--service", words.line.query.request.service, "Only this service: NAMESPACE/NAME, or a part of it")
+      ->type_name("NAME");
+}
+void add_address_filter(CLI::App* sub, Words& words, const char* what) {
+  sub->add_option("--address", words.address, what)->type_name("IP");
+}
+void add_cluster_filter(CLI::App* sub, Words& words) {
+  sub->add_option("--cluster", words.line.query.request.cluster, "Only this cluster's")->type_name("NAME");
+}
+void add_limit(CLI::App* sub, Words& words) {
+  sub->add_option("--limit", words.line.query.request.limit, "How many to show at most")
+      ->check(CLI::Range(1U, kMaxRows))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+void add_queries(CLI::App& app, Words& words) {
+  add_query(app, words, AdminCommand::kStatus, "status",
+            "What a gateway is doing: devices, peers, connections, problems");
+
+  CLI::App* services = add_query(app, words, AdminCommand::kServices, "services",
+                                 "Global services: frontends, and their backends per cluster with their state");
+  add_service_filter(services, words);
+  add_address_filter(services, words, "Only frontends with this VIP or backend");
+  add_cluster_filter(services, words);
+  add_limit(services, words);
+  services->add_flag("--backends", words.line.query.view.each_backend, "One line per backend");
+
+  CLI::App* endpoints = add_query(app, words, AdminCommand::kEndpoints, "endpoints",
+                                  "Endpoints of the fleet: address, cluster, identity");
+  add_address_filter(endpoints, words, "Only this address");
+  add_cluster_filter(endpoints, words);
+  add_limit(endpoints, words);
+
+  CLI::App* flows = add_query(app, words, AdminCommand::kFlows, "flows",
+                              "Connections: client, frontend, backend, state, packets, idle time");
+  add_service_filter(flows, words);
+  add_address_filter(flows, words, "Only connections with this client, frontend or backend");
+  add_limit(flows, words);
+
+  CLI::App* drops = add_query(app, words, AdminCommand::kDrops, "drops",
+                              "Why packets were dropped since the gateway's start, and where to look");
+  drops->add_flag("--all", words.line.query.view.all_drops, "Also the reasons that have not occurred");
+}
+
+void add_config_option(CLI::App* sub, Words& words) {
+  sub->add_option("-c,--config", words.line.config_file, "The gateway's configuration")->required()->type_name("FILE");
+}
+
+void add_config_commands(CLI::App& app, Words& words) {
+  CLI::App* run = app.add_subcommand("run", "Run a gateway in the foreground");
+  add_config_option(run, words);
+  run->footer(kRunFooter);
+  run->callback([&words] { words.line.verb = Verb::kRun; });
+
+  CLI::App* config = app.add_subcommand("config", "Work with a configuration file");
+  config->require_subcommand(1);
+  CLI::App* check =
+      config->add_subcommand("check", "Read a configuration and say what is wrong with it, with file and line");
+  check->add_option("FILE", words.line.config_file, "The gateway's configuration")->required()->type_name("");
+  check->callback([&words] { words.line.verb = Verb::kConfigCheck; });
+
+  CLI::App* cleanup = app.add_subcommand(
+      "cleanup", "Remove what a stopped gateway left on this node: local device, routes on it, XDP program");
+  add_config_option(cleanup, words);
+  cleanup->footer("The gateway must not be running. From then on fleet traffic follows the node's ordinary routes.");
+  cleanup->callback([&words] { words.line.verb = Verb::kCleanup; });
+}
+
+void add_allocate(CLI::App& app, Words& words) {
+  CLI::App* sub = app.add_subcommand("allocate", "Give a service its VIPs: write a claim into a file hub");
+  AllocateOptions& options = words.line.allocate;
+  sub->add_option("SERVICE", options.service, "The service, as NAMESPACE/NAME")->required()->type_name("");
+  sub->add_option("--hub", options.hub, "The hub folder")->required()->type_name("DIR");
+  sub->add_option("--cluster", options.cluster, "The cluster in whose folder the claim is written")
+      ->required()
+      ->type_name("NAME");
+  sub->add_option("--pool", options.pools, "Where addresses are taken from; once per family")
+      ->required()
+      ->type_name("CIDR");
+  sub->footer(kAllocateFooter);
+  sub->callback([&words] { words.line.verb = Verb::kAllocate; });
+}
+
+std::optional<CommandLine> refuse(const std::string& what, int& exit_code) {
+  std::fprintf(stderr, "isthmus: %s\nTry 'isthmus --help'.\n", what.c_str());
+  exit_code = kExitUsage;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
+  Words words;
+  CLI::App app{"Isthmus, a gateway between the Kubernetes clusters of a fleet.", "isthmus"};
+  app.set_version_flag("--version", std::string("isthmus ") + ISTHMUS_VERSION);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  add_config_commands(app, words);
+  add_queries(app, words);
+  add_allocate(app, words);
+  app.add_subcommand("version", "Print the version")->callback([&words] { words.line.verb = Verb::kVersion; });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {
+    exit_code = app.exit(done);
+    return std::nullopt;
+  } catch (const CLI::ParseError& wrong) {
+    return refuse(wrong.what(), exit_code);
+  }
+  QueryOptions& query = words.line.query;
+  if (!words.address.empty()) {
+    query.request.address = IpAddress::parse(words.address);
+    if (!query.request.address) {
+      return refuse("--address: '" + words.address + "' is not an IP address", exit_code);
+    }
+  }
+  query.view.json = words.output == "json";
+  query.run_folder = from_environment("ISTHMUS_RUN_DIR", std::string(kAdminFolder));
+  if (query.socket.empty()) {
+    query.socket = from_environment("ISTHMUS_SOCKET", "");
+  }
+  return words.line;
+}
+
+}  // namespace isthmus

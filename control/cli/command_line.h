@@ -1,0 +1,32 @@
+// What the words of the command line mean: a plain value for main to act on. Thread: any.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/cli/query.h"
+
+namespace isthmus {
+
+enum class Verb : std::uint8_t { kRun, kQuery, kAllocate, kConfigCheck, kCleanup, kVersion };
+
+struct AllocateOptions {
+  std::string service;  // namespace/name
+  std::string hub, cluster;
+  std::vector<std::string> pools;
+};
+
+struct CommandLine {
+  Verb verb = Verb::kVersion;
+  std::string config_file;
+  QueryOptions query;
+  AllocateOptions allocate;
+};
+
+// Nothing: the program is done (help, or a wrong command line about which the user has been told) and exits with
+// `exit_code`.
+[[nodiscard]] std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code);
+
+}  // namespace isthmus

@@ -1,0 +1,96 @@
+#include "control/cli/local_commands.h"
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "config/load/load.h"
+#include "control/cli/exit_code.h"
+#include "control/daemon/daemon.h"
+#include "control/source/file/claims.h"
+
+namespace isthmus {
+namespace {
+
+// The configuration, or nothing after every error in it has been told.
+std::optional<GatewayConfig> read_config(const std::string& file) {
+  auto config = load_config(file);
+  if (config) {
+    return std::move(*config);
+  }
+  std::ifstream stream(file);
+  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  const std::vector<Error> all = stream ? check_config(text, file) : std::vector<Error>{};
+  for (const Error& error : all.empty() ? std::vector<Error>{config.error()} : all) {
+    complain(error);
+  }
+  return std::nullopt;
+}
+
+int exit_code_of(const Status& status) {
+  if (status) {
+    return kExitOk;
+  }
+  complain(status.error());
+  return kExitFailure;
+}
+
+}  // namespace
+
+int run_command(const std::string& config_file) {
+  const auto config = read_config(config_file);
+  // What stops a gateway is in its log already.
+  return !config ? kExitUsage : run(*config) ? kExitOk : kExitFailure;
+}
+
+int config_check_command(const std::string& config_file) {
+  const auto config = read_config(config_file);
+  if (!config) {
+    return kExitUsage;
+  }
+  std::printf("%s: good. In force, defaults included:\n%s", config_file.c_str(), describe(*config).c_str());
+  return kExitOk;
+}
+
+int cleanup_command(const std::string& config_file) {
+  const auto config = read_config(config_file);
+  return config ? exit_code_of(clean_up(*config)) : kExitUsage;
+}
+
+int allocate_command(const AllocateOptions& options) {
+  const auto slash = options.service.find('/');
+  if (slash == std::string::npos || slash == 0 || slash + 1 == options.service.size() ||
+      options.service.find('/', slash + 1) != std::string::npos) {
+    complain({"not a service: '" + options.service + "'", "", "write NAMESPACE/NAME, for example shop/web"});
+    return kExitUsage;
+  }
+  ClaimRequest request{
+      options.hub, options.cluster, options.service.substr(0, slash), options.service.substr(slash + 1), {}};
+  for (const std::string& pool : options.pools) {
+    const auto prefix = Prefix::parse(pool);
+    if (!prefix) {
+      complain({"not an address block: '" + pool + "'", "--pool", "write it as in 10.200.0.0/24"});
+      return kExitUsage;
+    }
+    request.pools.push_back(*prefix);
+  }
+  const auto claim = allocate_vip(request);
+  if (!claim) {
+    complain(claim.error());
+    return kExitFailure;
+  }
+  for (const IpAddress& address : claim->addresses) {
+    std::printf("%s\n", address.to_string().c_str());
+  }
+  std::fprintf(stderr, "isthmus: %s %s\n", claim->created ? "claimed in" : "stood already in", claim->file.c_str());
+  if (!claim->service_known) {
+    std::fprintf(stderr, "isthmus: note: cluster %s has no Service %s yet\n", options.cluster.c_str(),
+                 options.service.c_str());
+  }
+  return kExitOk;
+}
+
+}  // namespace isthmus

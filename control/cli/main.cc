@@ -1,0 +1,31 @@
+// The program: decides nothing, only goes where the command line points.
+#include <cstdio>
+
+#include "control/cli/command_line.h"
+#include "control/cli/exit_code.h"
+#include "control/cli/local_commands.h"
+#include "control/cli/query.h"
+
+int main(int argc, char** argv) {
+  int exit_code = isthmus::kExitOk;
+  const auto line = isthmus::parse_command_line(argc, argv, exit_code);
+  if (!line) {
+    return exit_code;
+  }
+  switch (line->verb) {
+    case isthmus::Verb::kRun:
+      return isthmus::run_command(line->config_file);
+    case isthmus::Verb::kQuery:
+      return isthmus::query(line->query);
+    case isthmus::Verb::kAllocate:
+      return isthmus::allocate_command(line->allocate);
+    case isthmus::Verb::kConfigCheck:
+      return isthmus::config_check_command(line->config_file);
+    case isthmus::Verb::kCleanup:
+      return isthmus::cleanup_command(line->config_file);
+    case isthmus::Verb::kVersion:
+      break;
+  }
+  std::printf("isthmus %s\n", ISTHMUS_VERSION);
+  return isthmus::kExitOk;
+}

@@ -1,0 +1,25 @@
+// The commands that ask a running gateway: find its socket, ask, print. Thread: any; blocks until the answer.
+#pragma once
+
+#include <string>
+
+#include "control/admin/request.h"
+#include "control/cli/views.h"
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+struct QueryOptions {
+  std::string socket;      // a path, a gateway's name, or empty: the only gateway that runs here
+  std::string run_folder;  // where sockets are looked for
+  AdminRequest request;
+  ViewOptions view;
+};
+
+// Prints to stdout, complaints to stderr; returns the program's exit code.
+[[nodiscard]] int query(const QueryOptions& options);
+
+// Prints "isthmus: ..." to stderr.
+void complain(const Error& error);
+
+}  // namespace isthmus

@@ -1,0 +1,329 @@
+#include "control/cli/views.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "control/cli/table.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+
+// Members that are missing or of another type read as empty: a newer or older gateway may answer.
+std::string text_of(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+std::uint64_t number_of(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : 0;
+}
+std::string count_of(const json& object, const char* key) { return std::to_string(number_of(object, key)); }
+bool is_set(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_boolean() && it->get<bool>();
+}
+const json& member(const json& object, const char* key) {
+  static const json kNothing = json::object();
+  const auto it = object.find(key);
+  return it != object.end() && it->is_object() ? *it : kNothing;
+}
+// The objects of a list.
+std::vector<const json*> list_of(const json& object, const char* key) {
+  std::vector<const json*> rows;
+  const auto it = object.find(key);
+  if (it != object.end() && it->is_array()) {
+    for (const json& row : *it) {
+      if (row.is_object()) {
+        rows.push_back(&row);
+      }
+    }
+  }
+  return rows;
+}
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+std::string indent(const std::string& text) {
+  std::string result;
+  std::size_t start = 0;
+  while (start < text.size()) {
+    const std::size_t end = text.find('\n', start);
+    result += "  " + text.substr(start, end - start) + '\n';
+    start = end == std::string::npos ? text.size() : end + 1;
+  }
+  return result;
+}
+
+void add_fact(std::string& text, std::string_view name, const std::string& fact) {
+  constexpr std::size_t kNameWidth = 13;
+  text += std::string(name) + std::string(kNameWidth - name.size(), ' ') + printable(fact) + '\n';
+}
+
+std::string status_facts(const json& s) {
+  const json& connections = member(s, "connections");
+  const json& packets = member(s, "packets");
+  const json& hub = member(s, "hub");
+  const json& tunnel = member(s, "tunnel");
+  std::string text;
+  add_fact(text, "gateway",
+           text_of(s, "name") + " of cluster " + text_of(s, "cluster") + " (id " + count_of(s, "cluster_id") +
+               "), isthmus " + text_of(s, "version"));
+  add_fact(text, "state",
+           text_of(s, "state") + ", up " + duration_text(number_of(s, "uptime_ms")) + ", pid " + count_of(s, "pid"));
+  add_fact(text, "config", text_of(s, "config_file"));
+  add_fact(text, "hub",
+           text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync, " : ", not in sync yet, ") +
+               count_of(hub, "objects") + " objects");
+  add_fact(text, "tunnel", endpoint_text(text_of(tunnel, "address"), number_of(tunnel, "port")));
+  add_fact(text, "tables",
+           count_of(s, "services") + " services, " + count_of(s, "frontends") + " frontends, " +
+               count_of(s, "endpoints") + " endpoints");
+  add_fact(text, "connections",
+           count_of(connections, "now") + " of " + count_of(connections, "capacity") + " (" +
+               count_of(connections, "unreplied") + " unreplied), " + count_of(connections, "created") + " created, " +
+               count_of(connections, "adopted") + " adopted at start");
+  add_fact(text, "packets",
+           count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
+               count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +
+               " decapsulated, " + count_of(packets, "dropped") + " dropped");
+  return text;
+}
+
+std::string device_table(const json& s) {
+  Table table{{"NAME"},
+              {"SIDE"},
+              {"STATE"},
+              {"MODE"},
+              {"RX", Align::kRight},
+              {"TX", Align::kRight},
+              {"TX FULL", Align::kRight},
+              {"NO FRAME", Align::kRight}};
+  for (const json* d : list_of(s, "devices")) {
+    table.add({text_of(*d, "name"), text_of(*d, "side"), is_set(*d, "up") ? "up" : "down", text_of(*d, "mode"),
+               count_of(*d, "rx_packets"), count_of(*d, "tx_packets"), count_of(*d, "tx_full"),
+               count_of(*d, "rx_no_frame")});
+  }
+  return table.empty() ? "" : "\ndevices\n" + indent(table.text());
+}
+
+std::string peer_table(const json& s) {
+  Table table{{"CLUSTER"},
+              {"PEER"},
+              {"ADDRESS"},
+              {"KIND"},
+              {"HEALTH"},
+              {"LAST ANSWER", Align::kRight},
+              {"ROUND TRIP", Align::kRight},
+              {"NEXT HOP"}};
+  for (const json* p : list_of(s, "peers")) {
+    const bool answered = p->contains("last_answer_ms") && (*p)["last_answer_ms"].is_number_unsigned();
+    const std::uint64_t round_trip = number_of(*p, "round_trip_us");
+    table.add({text_of(*p, "cluster"), or_dash(text_of(*p, "name")),
+               endpoint_text(text_of(*p, "address"), number_of(*p, "port")), is_set(*p, "gateway") ? "gateway" : "node",
+               or_dash(text_of(*p, "health")),
+               answered ? duration_text(number_of(*p, "last_answer_ms")) + " ago" : std::string("-"),
+               round_trip == 0 ? std::string("-") : std::to_string(round_trip) + "us",
+               is_set(*p, "next_hop_resolved") ? "resolved" : "unresolved"});
+  }
+  if (table.empty()) {
+    return "\npeers: none\n";
+  }
+  const char* warning = is_set(s, "isolated")
+                            ? "  all peers fell silent at once: suspecting this gateway's own link, using all of them\n"
+                            : "";
+  return "\npeers\n" + indent(table.text()) + warning;
+}
+
+std::string problem_list(const json& s) {
+  const auto problems = list_of(s, "problems");
+  if (problems.empty()) {
+    return "\nproblems: none\n";
+  }
+  std::string text = "\nproblems (" + std::to_string(problems.size()) + ")\n";
+  for (const json* p : problems) {
+    const std::string where = text_of(*p, "where"), remedy = text_of(*p, "remedy");
+    text += "  " + printable((where.empty() ? "" : where + ": ") + text_of(*p, "what")) + "\n";
+    text +=
+        "      " +
+        printable("for " + duration_text(number_of(*p, "since_ms")) + (remedy.empty() ? "" : "; remedy: " + remedy)) +
+        "\n";
+  }
+  return text;
+}
+
+std::string status_view(const json& s) { return status_facts(s) + device_table(s) + peer_table(s) + problem_list(s); }
+
+std::string truncation_note(const json& content, std::size_t shown) {
+  if (!is_set(content, "truncated")) {
+    return "";
+  }
+  return "(the first " + std::to_string(shown) + " only: raise --limit or narrow with a filter)\n";
+}
+
+std::string frontend_text(const json& f) {
+  return endpoint_text(text_of(f, "vip"), number_of(f, "port")) + "/" + text_of(f, "protocol");
+}
+
+// "3 active, 1 draining"
+std::string counts_text(const std::map<std::string, unsigned>& states) {
+  std::string text;
+  for (const auto& [state, count] : states) {
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + state;
+  }
+  return text;
+}
+
+struct ClusterCounts {
+  std::map<std::string, unsigned> states;
+  std::uint64_t slots = 0;
+};
+
+// Of new flows.
+std::string share_text(std::uint64_t slots, std::uint64_t ring) {
+  return ring == 0 ? "-" : std::to_string((slots * 100 + ring / 2) / ring) + "%";
+}
+
+std::string services_view(const json& content, bool each_backend) {
+  Table table = each_backend
+                    ? Table{{"SERVICE"}, {"FRONTEND"}, {"CLUSTER"}, {"BACKEND"}, {"STATE"}, {"SHARE", Align::kRight}}
+                    : Table{{"SERVICE"}, {"FRONTEND"}, {"CLUSTER"}, {"BACKENDS"}, {"SHARE", Align::kRight}};
+  const auto frontends = list_of(content, "frontends");
+  for (const json* f : frontends) {
+    const std::string service = text_of(*f, "service"), frontend = frontend_text(*f);
+    const auto backends = list_of(*f, "backends");
+    const std::uint64_t ring = number_of(*f, "ring_slots");
+    std::map<std::string, ClusterCounts> clusters;
+    for (const json* b : backends) {
+      ClusterCounts& counts = clusters[text_of(*b, "cluster")];
+      ++counts.states[text_of(*b, "state")];
+      counts.slots += number_of(*b, "slots");
+      if (each_backend) {
+        table.add({service, frontend, text_of(*b, "cluster"),
+                   endpoint_text(text_of(*b, "address"), number_of(*b, "port")), text_of(*b, "state"),
+                   share_text(number_of(*b, "slots"), ring)});
+      }
+    }
+    if (backends.empty()) {
+      table.add({service, frontend, "-", "none", each_backend ? "" : "-"});
+    } else if (!each_backend) {
+      for (const auto& [cluster, counts] : clusters) {
+        table.add({service, frontend, cluster, counts_text(counts.states), share_text(counts.slots, ring)});
+      }
+    }
+  }
+  if (table.empty()) {
+    return "no global services\n";
+  }
+  return table.text() + truncation_note(content, frontends.size());
+}
+
+std::string endpoints_view(const json& content) {
+  Table table{{"ADDRESS"}, {"CLUSTER"}, {"IDENTITY", Align::kRight}, {"NAME"}, {"NODE"}};
+  const auto rows = list_of(content, "endpoints");
+  for (const json* e : rows) {
+    table.add({text_of(*e, "address"), text_of(*e, "cluster"), count_of(*e, "identity"), or_dash(text_of(*e, "name")),
+               or_dash(text_of(*e, "node"))});
+  }
+  return table.empty() ? "no endpoints\n" : table.text() + truncation_note(content, rows.size());
+}
+
+std::string flows_view(const json& content) {
+  Table table{{"PROTO"},
+              {"CLIENT"},
+              {"FRONTEND"},
+              {"BACKEND"},
+              {"SERVICE"},
+              {"VIA"},
+              {"STATE"},
+              {"PACKETS", Align::kRight},
+              {"REPLIES", Align::kRight},
+              {"IDLE", Align::kRight}};
+  const auto rows = list_of(content, "flows");
+  for (const json* f : rows) {
+    std::string via = text_of(*f, "forward_peer");
+    if (via.empty()) {
+      via = text_of(*f, "reply_peer");
+    }
+    table.add({text_of(*f, "protocol"), endpoint_text(text_of(*f, "client"), number_of(*f, "client_port")),
+               endpoint_text(text_of(*f, "frontend"), number_of(*f, "frontend_port")),
+               endpoint_text(text_of(*f, "backend"), number_of(*f, "backend_port")), or_dash(text_of(*f, "service")),
+               via.empty() ? std::string("local") : via, text_of(*f, "state"), count_of(*f, "forward_packets"),
+               count_of(*f, "reply_packets"), duration_text(number_of(*f, "idle_seconds") * 1000)});
+  }
+  return table.empty() ? "no connections\n" : table.text() + truncation_note(content, rows.size());
+}
+
+std::string drops_view(const json& content, bool all) {
+  Table table{{"PACKETS", Align::kRight}, {"REASON"}, {"MEANING, AND WHERE TO LOOK"}};
+  for (const json* r : list_of(content, "reasons")) {
+    if (all || number_of(*r, "packets") > 0) {
+      table.add({count_of(*r, "packets"), text_of(*r, "name"), text_of(*r, "text")});
+      table.add({"", "", "  " + text_of(*r, "hint")});
+    }
+  }
+  return table.empty() ? "no packets dropped\n" : table.text();
+}
+
+Error not_an_answer() {
+  return Error{"the gateway's answer is not understood", "", "are the program and the gateway of the same version?"};
+}
+
+struct Content {
+  AdminCommand command;
+  const char* key;
+};
+const char* key_of(AdminCommand command) {
+  for (const Content c : {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
+                          Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kFlows, "flows"}}) {
+    if (c.command == command) {
+      return c.key;
+    }
+  }
+  return "drops";
+}
+
+std::string view_of(AdminCommand command, const json& content, const ViewOptions& options) {
+  switch (command) {
+    case AdminCommand::kStatus:
+      return status_view(content);
+    case AdminCommand::kServices:
+      return services_view(content, options.each_backend);
+    case AdminCommand::kEndpoints:
+      return endpoints_view(content);
+    case AdminCommand::kFlows:
+      return flows_view(content);
+    case AdminCommand::kDrops:
+      break;
+  }
+  return drops_view(content, options.all_drops);
+}
+
+}  // namespace
+
+Result<std::string> show_answer(AdminCommand command, std::string_view answer, const ViewOptions& options) {
+  const json document = json::parse(answer, nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) {
+    return not_an_answer();
+  }
+  if (!is_set(document, "ok")) {
+    const json& error = member(document, "error");
+    const std::string what = text_of(error, "what");
+    return what.empty()
+               ? not_an_answer()
+               : Error{printable(what), printable(text_of(error, "where")), printable(text_of(error, "remedy"))};
+  }
+  const auto content = document.find(key_of(command));
+  if (content == document.end() || !content->is_object()) {
+    return not_an_answer();
+  }
+  if (options.json) {
+    return content->dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  }
+  return view_of(command, *content, options);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,23 @@
+// The gateway's answers as a person reads them, or as indented JSON for programs.
+// Thread: any. The answers come from another process: whatever they hold, these return text or an error.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "control/admin/request.h"
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+struct ViewOptions {
+  bool json = false;
+  bool all_drops = false;     // drops: also reasons at zero
+  bool each_backend = false;  // services: one line per backend instead of one per cluster
+};
+
+// `answer` is the line the gateway sent. An error reply comes back as the error it holds.
+[[nodiscard]] Result<std::string> show_answer(AdminCommand command, std::string_view answer,
+                                              const ViewOptions& options);
+
+}  // namespace isthmus

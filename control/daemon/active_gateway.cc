@@ -1,0 +1,259 @@
+#include "control/daemon/active_gateway.h"
+
+#include <spdlog/spdlog.h>
+
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+// The kernel reports each of many routes by itself; this long they gather.
+constexpr auto kRoutesGather = std::chrono::milliseconds(20);
+constexpr auto kHouseInterval = std::chrono::seconds(5);
+
+HealthOptions health_options(const GatewayConfig& config) {
+  HealthOptions options;
+  options.interval = std::chrono::milliseconds(config.health_interval_ms);
+  options.misses = config.health_misses;
+  options.recover = config.health_recover;
+  options.hold = std::chrono::milliseconds(config.health_hold_ms);
+  options.seed = std::hash<std::string>{}(config.name);
+  return options;
+}
+
+std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
+  std::vector<IpAddress> addresses;
+  for (const auto& address : {config.translation_ipv4, config.translation_ipv6}) {
+    if (address) {
+      addresses.push_back(*address);
+    }
+  }
+  return addresses;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
+                                                            Model& model, ProblemList& problems, EventLoop& loop) {
+  auto node = bring_up(config, own);
+  if (!node) {
+    return node.error();
+  }
+  std::unique_ptr<ActiveGateway> gateway(new ActiveGateway(config, own, model, problems, loop, std::move(*node)));
+  if (auto watched = gateway->watch(); !watched) {
+    return watched.error();
+  }
+  gateway->local_side_->check_forwarding();
+  gateway->apply();
+  gateway->keep_house();
+  return gateway;
+}
+
+ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, ProblemList& problems,
+                             EventLoop& loop, Node node)
+    : config_(config), own_(own), model_(model), problems_(problems), loop_(loop), node_(std::move(node)) {
+  adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
+  local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
+  CompilerOptions options;
+  options.cluster = config.cluster;
+  options.gateway = config.name;
+  options.own_addresses = translation_addresses(config);
+  compiler_ = std::make_unique<Compiler>(
+      std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
+  health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
+    node_.engine->send_probe(peer, sequence);
+  });
+  if (config.dns_file) {
+    dns_.emplace(*config.dns_file, config.dns_domain);
+  }
+}
+
+ActiveGateway::~ActiveGateway() {
+  for (const auto timer : {health_timer_, routes_timer_, house_timer_}) {
+    loop_.cancel_timer(timer);
+  }
+  loop_.unwatch(node_.engine->event_fd());
+  loop_.unwatch(node_.kernel->fd());
+  node_.engine->stop();
+}
+
+Status ActiveGateway::watch() {
+  health_timer_ = loop_.add_timer([this] { tick_health(); });
+  routes_timer_ = loop_.add_timer([this] { reread_routes(); });
+  house_timer_ = loop_.add_timer([this] { keep_house(); });
+  if (auto watched = loop_.watch(node_.kernel->fd(), [this] { take_kernel_events(); }); !watched) {
+    return watched;
+  }
+  return loop_.watch(node_.engine->event_fd(), [this] { take_engine_events(); });
+}
+
+void ActiveGateway::apply() {
+  CompileResult result = compiler_->compile(model_.take_changes());
+  if (!result.upsert.empty()) {
+    node_.engine->upsert_endpoints(result.upsert);
+  }
+  if (!result.remove.empty()) {
+    node_.engine->remove_endpoints(Realm{}, result.remove);
+  }
+  if (result.peers_changed || !published_) {
+    update_peers();
+  }
+  const bool clusters_moved = result.delta.clusters || routes_moved_ || !published_;
+  if (clusters_moved) {
+    result.delta.local_routes = local_side_->changed_routes(compiler_->clusters());
+  }
+  if (!published_) {
+    take_kernel_events();  // neighbours that the kernel knows already are there from the first packet on
+  }
+  const bool first = !published_;
+  publish(result);
+  if (clusters_moved || result.names_changed) {
+    local_side_->update_kernel(compiler_->clusters(), compiler_->services());
+  }
+  if (result.names_changed || first) {
+    update_dns();
+  }
+  routes_moved_ = false;
+  list_problems(result.problems);
+}
+
+void ActiveGateway::publish(CompileResult& result) {
+  if (result.delta.empty() && published_) {
+    return;
+  }
+  const Status status = node_.engine->publish(result.delta);
+  problems_.set_status("tables", status);
+  published_ = published_ || status.ok();
+}
+
+void ActiveGateway::update_peers() {
+  std::vector<HealthPeer> probed;
+  std::set<IpAddress> underlay;
+  for (const PeerView& peer : compiler_->peers()) {
+    underlay.insert(peer.underlay);
+    if (peer.gateway) {
+      probed.push_back({peer.id, peer.cluster_id, peer.name});
+    }
+  }
+  adjacencies_->keep_peers(underlay);
+  health_->set_peers(probed, HealthClock::now());
+  loop_.set_timer(health_timer_, HealthClock::now());
+}
+
+void ActiveGateway::update_dns() {
+  if (!dns_) {
+    return;
+  }
+  const auto written = dns_->update(compiler_->services());
+  problems_.set_status("dns", written.ok() ? Status(Ok{}) : Status(written.error()));
+}
+
+void ActiveGateway::take_kernel_events() {
+  const KernelEvents events = node_.kernel->poll();
+  for (const NeighbourChange& neighbour : events.neighbours) {
+    adjacencies_->changed(neighbour);
+  }
+  for (const LinkState& link : events.links) {
+    local_side_->kernel_end_changed(link);
+    if (link.interface != config_.underlay.interface) {
+      continue;
+    }
+    underlay_problem_.reset();
+    if (link.gone || !link.running) {
+      underlay_problem_ = Error{link.gone ? "the underlay device was removed" : "the underlay device has no carrier",
+                                link.interface, link.gone ? "restart the gateway when it is back" : "check the link"};
+    } else if (link.mtu != node_.underlay_link.mtu) {
+      underlay_problem_ = Error{"the underlay device's MTU is no longer what the gateway started with", link.interface,
+                                "set it back, or restart the gateway"};
+    }
+  }
+  if (events.routes_changed || events.lost || !events.links.empty()) {
+    loop_.set_timer_if_idle(routes_timer_, EventLoop::Clock::now() + kRoutesGather);
+  }
+}
+
+void ActiveGateway::reread_routes() {
+  compiler_->refresh_next_hops();
+  routes_moved_ = true;
+  local_side_->check_forwarding();
+  apply();
+}
+
+void ActiveGateway::take_engine_events() {
+  const EngineEvents events = node_.engine->poll_events();
+  const auto now = HealthClock::now();
+  for (const NeighbourWanted& neighbour : events.neighbours) {
+    adjacencies_->wanted(neighbour, now);
+  }
+  for (const ProbeAnswer& answer : events.probe_answers) {
+    health_->answer(answer.peer, answer.sequence, now);
+  }
+  if (!events.probe_answers.empty()) {
+    take_health_changes();
+  }
+}
+
+void ActiveGateway::tick_health() {
+  health_->tick(HealthClock::now());
+  take_health_changes();
+}
+
+void ActiveGateway::take_health_changes() {
+  const HealthTime due = health_->next_due();
+  if (due == HealthTime::max()) {
+    loop_.cancel_timer(health_timer_);
+  } else {
+    loop_.set_timer(health_timer_, due);
+  }
+  if (health_->take_changes().empty()) {
+    return;
+  }
+  Silence silence;
+  silence.peers = health_->silent_peers();
+  for (const SilentCluster& cluster : health_->silent_clusters()) {
+    if (cluster.held_out) {
+      silence.held_out.push_back(cluster.cluster);
+    }
+  }
+  compiler_->set_silence(std::move(silence));
+  apply();
+}
+
+void ActiveGateway::keep_house() {
+  adjacencies_->expire(EventLoop::Clock::now());
+  local_side_->check_forwarding();
+  std::vector<Error> down;
+  for (const DeviceStatus& device : node_.engine->counters().devices) {
+    if (!device.up) {
+      down.push_back(
+          {"the device is down", device.name, "check the interface; restart the gateway if it was made anew"});
+    }
+  }
+  problems_.set("devices", down);
+  problems_.set("local side", local_side_->problems());
+  loop_.set_timer(house_timer_, EventLoop::Clock::now() + kHouseInterval);
+}
+
+void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {
+  problems_.set("fleet", compiled);
+  problems_.set("next hops", adjacencies_->problems());
+  problems_.set("local side", local_side_->problems());
+  problems_.set_one("underlay", underlay_problem_);
+  std::vector<Error> silent;
+  for (const PeerHealth& peer : health_->peers()) {
+    if (peer.state == PeerState::kSilent) {
+      silent.push_back({"the gateway no longer answers probes and gets no new flows", "peer " + peer.peer.gateway,
+                        "is it up, and does UDP pass between the underlay addresses?"});
+    }
+  }
+  if (health_->isolated()) {
+    silent.push_back({"all peers fell silent at once: suspecting our own link, all stay in use", "health",
+                      "check the underlay device and its routes"});
+  }
+  problems_.set("health", silent);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,80 @@
+// A gateway that knows who it is: node, engine, compiler, health and the sinks, and what passes between them.
+//
+// The model changes → apply() → endpoints, tables, routes on the node, DNS. The kernel reports neighbours, links and
+// routes; the engine asks for neighbours and brings probe answers; health says who is silent: each ends in apply() or
+// in an adjacency. Owner: Gateway. Thread: control only, from the event loop. Failure: start() returns it; afterwards
+// everything a person can mend is in the problem list and the last good state stays in force.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "config/model/gateway_config.h"
+#include "control/compile/compiler.h"
+#include "control/daemon/adjacencies.h"
+#include "control/daemon/event_loop.h"
+#include "control/daemon/local_side.h"
+#include "control/daemon/node.h"
+#include "control/daemon/problem_list.h"
+#include "control/health/health.h"
+#include "control/model/model.h"
+#include "control/sink/dns.h"
+
+namespace isthmus {
+
+class ActiveGateway {
+ public:
+  // All references must outlive what comes back. Tables are published when it returns.
+  [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
+                                                                    Model& model, ProblemList& problems,
+                                                                    EventLoop& loop);
+  // Stops the engine. Leaves the node as it is.
+  ~ActiveGateway();
+  ActiveGateway(const ActiveGateway&) = delete;
+  ActiveGateway& operator=(const ActiveGateway&) = delete;
+
+  // Brings everything up to the model.
+  void apply();
+
+  [[nodiscard]] const OwnGateway& own() const { return own_; }
+  [[nodiscard]] const Node& node() const { return node_; }
+  [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
+  [[nodiscard]] const Health& health() const { return *health_; }
+  [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
+
+ private:
+  ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, ProblemList& problems,
+                EventLoop& loop, Node node);
+  [[nodiscard]] Status watch();
+
+  void take_kernel_events();
+  void take_engine_events();
+  void reread_routes();
+  void tick_health();
+  void keep_house();
+
+  void publish(CompileResult& result);
+  void update_peers();
+  void update_dns();
+  // What health found out becomes silence in the tables.
+  void take_health_changes();
+  void list_problems(const std::vector<Problem>& compiled);
+
+  const GatewayConfig& config_;
+  OwnGateway own_;
+  Model& model_;
+  ProblemList& problems_;
+  EventLoop& loop_;
+  Node node_;
+  std::unique_ptr<Adjacencies> adjacencies_;
+  std::unique_ptr<LocalSide> local_side_;
+  std::unique_ptr<Compiler> compiler_;
+  std::unique_ptr<Health> health_;
+  std::optional<DnsSink> dns_;
+  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, house_timer_ = 0;
+  bool published_ = false;     // at least once
+  bool routes_moved_ = false;  // the kernel's, since the last apply()
+  std::optional<Error> underlay_problem_;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,257 @@
+#include "control/daemon/answers.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "control/admin/replies.h"
+
+namespace isthmus {
+namespace {
+
+std::uint64_t milliseconds_since(std::chrono::steady_clock::time_point then) {
+  const auto passed = std::chrono::steady_clock::now() - then;
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(passed).count());
+}
+
+const char* to_text(PeerState state) {
+  switch (state) {
+    case PeerState::kUnknown:
+      return "untried";
+    case PeerState::kAlive:
+      return "alive";
+    case PeerState::kSuspect:
+      return "suspect";
+    case PeerState::kSilent:
+      break;
+  }
+  return "silent";
+}
+
+std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
+  std::map<PeerId, PeerHealth> health;
+  for (PeerHealth& peer : active.health().peers()) {
+    const PeerId id = peer.peer.id;
+    health.emplace(id, std::move(peer));
+  }
+  std::vector<PeerRow> rows;
+  for (const PeerView& peer : active.compiler().peers()) {
+    PeerRow row;
+    row.id = peer.id;
+    row.name = peer.name;
+    row.cluster = peer.cluster;
+    row.address = peer.underlay;
+    row.port = peer.port;
+    row.gateway = peer.gateway;
+    row.reachable = active.adjacencies().resolved(peer.adjacency);
+    if (const auto known = health.find(peer.id); known != health.end()) {
+      const PeerHealth& h = known->second;
+      row.health = to_text(h.state);
+      row.round_trip_us = static_cast<std::uint64_t>(h.round_trip.count()) / 1000;
+      row.falls = h.falls;
+      if (h.state != PeerState::kUnknown) {
+        row.last_answer_ms = milliseconds_since(h.last_answer);
+      }
+    }
+    rows.push_back(std::move(row));
+  }
+  std::sort(rows.begin(), rows.end(), [](const PeerRow& a, const PeerRow& b) {
+    return std::tie(b.gateway, a.cluster, a.name, a.id) < std::tie(a.gateway, b.cluster, b.name, b.id);
+  });
+  return rows;
+}
+
+std::vector<DeviceRow> device_rows(const Node& node, const EngineCounters& counters) {
+  std::vector<DeviceRow> rows;
+  for (std::size_t i = 0; i < counters.devices.size(); ++i) {
+    const char* side = node.one_device() ? "both" : i == node.underlay.value() ? "underlay" : "local";
+    rows.push_back({side, counters.devices[i]});
+  }
+  return rows;
+}
+
+std::string answer_status(const GatewayParts& parts) {
+  StatusReply status;
+  status.name = parts.config.name;
+  status.cluster = parts.config.cluster;
+  status.version = ISTHMUS_VERSION;
+  status.config_file = parts.config.file;
+  status.pid = ::getpid();
+  status.uptime_ms = milliseconds_since(parts.started);
+  status.state = parts.active != nullptr ? "serving" : "waiting for its own objects in the hub";
+  status.objects = parts.model.size();
+  status.problems = parts.problems.rows();
+  if (parts.source != nullptr) {
+    status.hub = parts.source->describe();
+    status.synced = parts.source->synced();
+  }
+  if (parts.active != nullptr) {
+    const ActiveGateway& active = *parts.active;
+    status.cluster_id = active.own().cluster;
+    status.tunnel_address = active.own().underlay;
+    status.tunnel_port = active.own().port;
+    status.endpoints = active.node().engine->endpoint_count();
+    const auto services = active.compiler().services();
+    status.services = services.size();
+    for (const ServiceView& service : services) {
+      for (const ServicePortView& port : service.ports) {
+        status.frontends += static_cast<std::size_t>(std::count_if(
+            service.vips.begin(), service.vips.end(), [&](const IpAddress& v) { return v.family() == port.family; }));
+      }
+    }
+    status.isolated = active.health().isolated();
+    status.counters = active.node().engine->counters();
+    status.peers = peer_rows(active);
+    status.devices = device_rows(active.node(), status.counters);
+  }
+  return encode_status(status);
+}
+
+FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port, const IpAddress& vip,
+                         const std::string& cluster) {
+  FrontendRow row;
+  row.service = service.name.text();
+  row.vip = vip;
+  row.protocol = port.port.protocol;
+  row.port = port.port.port;
+  row.port_name = port.port.name;
+  row.affinity = to_text(service.affinity);
+  row.ring_slots = port.ring_slots;
+  for (const BackendView& backend : port.backends) {
+    if (cluster.empty() || backend.cluster == cluster) {
+      row.backends.push_back({backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots});
+    }
+  }
+  return row;
+}
+
+bool names_address(const FrontendRow& row, const IpAddress& address) {
+  return row.vip == address || std::any_of(row.backends.begin(), row.backends.end(),
+                                           [&](const BackendRow& backend) { return backend.address == address; });
+}
+
+std::string answer_services(const AdminRequest& request, const ActiveGateway& active) {
+  Listing<FrontendRow> listing;
+  for (const ServiceView& service : active.compiler().services()) {
+    if (service.name.text().find(request.service) == std::string::npos) {
+      continue;
+    }
+    for (const IpAddress& vip : service.vips) {
+      for (const ServicePortView& port : service.ports) {
+        if (port.family != vip.family()) {
+          continue;
+        }
+        FrontendRow row = frontend_row(service, port, vip, request.cluster);
+        if (request.address && !names_address(row, *request.address)) {
+          continue;
+        }
+        if (listing.rows.size() == request.limit) {
+          listing.truncated = true;
+          return encode_services(listing);
+        }
+        listing.rows.push_back(std::move(row));
+      }
+    }
+  }
+  return encode_services(listing);
+}
+
+std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& active) {
+  Listing<EndpointRow> listing;
+  active.compiler().visit_endpoints([&](const EndpointView& endpoint) {
+    if ((request.address && endpoint.address != *request.address) ||
+        (!request.cluster.empty() && endpoint.cluster != request.cluster)) {
+      return true;
+    }
+    if (listing.rows.size() == request.limit) {
+      listing.truncated = true;
+      return false;
+    }
+    const std::string name = endpoint.name_space.empty() ? endpoint.name : endpoint.name_space + "/" + endpoint.name;
+    listing.rows.push_back({endpoint.address, endpoint.cluster, endpoint.identity, name, endpoint.on_node});
+    return true;
+  });
+  std::sort(listing.rows.begin(), listing.rows.end(),
+            [](const EndpointRow& a, const EndpointRow& b) { return a.address < b.address; });
+  return encode_endpoints(listing);
+}
+
+// Names by number, each looked up once per listing.
+class Names {
+ public:
+  explicit Names(const Compiler& compiler) : compiler_(compiler) {}
+  [[nodiscard]] const std::string& of(ServiceId id) {
+    const auto [entry, fresh] = services_.try_emplace(id);
+    if (fresh && id != kNoService) {
+      entry->second = compiler_.service_name(id);
+    }
+    return entry->second;
+  }
+  [[nodiscard]] const std::string& of(PeerId id) {
+    const auto [entry, fresh] = peers_.try_emplace(id);
+    if (fresh && id != kNoPeer) {
+      entry->second = compiler_.peer_name(id);
+    }
+    return entry->second;
+  }
+
+ private:
+  const Compiler& compiler_;
+  std::map<ServiceId, std::string> services_;
+  std::map<PeerId, std::string> peers_;
+};
+
+bool names_address(const FlowRecord& record, const IpAddress& address) {
+  return record.client == address || record.frontend == address || record.backend == address ||
+         record.translated_client == address;
+}
+
+std::string answer_flows(const AdminRequest& request, const ActiveGateway& active) {
+  Listing<FlowRow> listing;
+  Names names(active.compiler());
+  active.node().engine->visit_flows([&](const FlowRecord& record) {
+    if (request.address && !names_address(record, *request.address)) {
+      return true;
+    }
+    const std::string& service = names.of(record.service);
+    if (!request.service.empty() && service.find(request.service) == std::string::npos) {
+      return true;
+    }
+    if (listing.rows.size() == request.limit) {
+      listing.truncated = true;
+      return false;
+    }
+    listing.rows.push_back({record, service, names.of(record.forward_peer), names.of(record.reply_peer)});
+    return true;
+  });
+  return encode_flows(listing);
+}
+
+}  // namespace
+
+std::string answer_request(const AdminRequest& request, const GatewayParts& parts) {
+  if (request.command == AdminCommand::kStatus) {
+    return answer_status(parts);
+  }
+  if (parts.active == nullptr) {
+    return encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub", parts.config.name,
+                         "isthmus status shows what is missing"});
+  }
+  const ActiveGateway& active = *parts.active;
+  switch (request.command) {
+    case AdminCommand::kServices:
+      return answer_services(request, active);
+    case AdminCommand::kEndpoints:
+      return answer_endpoints(request, active);
+    case AdminCommand::kFlows:
+      return answer_flows(request, active);
+    case AdminCommand::kStatus:
+    case AdminCommand::kDrops:
+      break;
+  }
+  return encode_drops(active.node().engine->counters());
+}
+
+}  // namespace isthmus

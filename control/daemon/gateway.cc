@@ -1,0 +1,184 @@
+#include "control/daemon/gateway.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "control/admin/request.h"
+#include "control/daemon/answers.h"
+#include "control/daemon/daemon.h"
+#include "control/daemon/hub.h"
+#include "control/daemon/service_manager.h"
+
+namespace isthmus {
+namespace {
+
+// Changes of the hub gather this long before they are compiled, so that a storm costs one publish a millisecond.
+constexpr auto kGather = std::chrono::milliseconds(1);
+
+void open_log(const GatewayConfig& config) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("isthmus"));
+  spdlog::set_level(spdlog::level::from_str(config.log_level));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + config.name + ": %v");
+}
+
+}  // namespace
+
+Status run(const GatewayConfig& config) {
+  open_log(config);
+  spdlog::info("isthmus {}, gateway of cluster {}, configuration {}", ISTHMUS_VERSION, config.cluster, config.file);
+  Gateway gateway(config);
+  Status status = gateway.run();
+  if (!status) {
+    spdlog::error("{}", status.error().text());
+  }
+  return status;
+}
+
+Gateway::~Gateway() {
+  // The socket goes first: nobody may ask for what is being taken apart.
+  admin_.reset();
+  active_.reset();
+  if (signals_ >= 0) {
+    ::close(signals_);
+  }
+}
+
+Status Gateway::run() {
+  if (auto opened = loop_.open(); !opened) {
+    return opened;
+  }
+  apply_timer_ = loop_.add_timer([this] { apply(); });
+  if (auto opened = open_signals(); !opened) {
+    return opened;
+  }
+  if (auto opened = open_admin(); !opened) {
+    return opened;
+  }
+  if (auto opened = open_hub(); !opened) {
+    return opened;
+  }
+  if (auto ran = loop_.run(); !ran) {
+    return ran;
+  }
+  if (fatal_) {
+    return *fatal_;
+  }
+  notify_service_manager("STOPPING=1");
+  spdlog::info("stopping; local device, routes and XDP program stay: fleet traffic is dropped until the next start");
+  return Ok{};
+}
+
+Status Gateway::open_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  signals_ = ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0 ? ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+  if (signals_ < 0) {
+    return Error{std::string("cannot receive signals: ") + std::strerror(errno), "signals"};
+  }
+  return loop_.watch(signals_, [this] { take_signal(); });
+}
+
+void Gateway::take_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    if (info.ssi_signo == SIGHUP) {
+      spdlog::info("SIGHUP: reading the hub again");
+      source_->reread();
+      take_hub_changes();
+    } else {
+      spdlog::info("signal {}", info.ssi_signo);
+      loop_.stop();
+    }
+  }
+}
+
+Status Gateway::open_admin() {
+  AdminOptions options;
+  options.path = config_.admin_socket;
+  options.group = config_.admin_group;
+  auto server = AdminServer::listen(options, [this](std::string_view line) { return answer(line); });
+  if (!server) {
+    return server.error();
+  }
+  admin_ = std::move(*server);
+  return loop_.watch(admin_->fd(), [this] { admin_->poll(); });
+}
+
+Status Gateway::open_hub() {
+  auto source = make_source(config_);
+  if (!source) {
+    return source.error();
+  }
+  source_ = std::move(*source);
+  if (auto started = source_->start(); !started) {
+    return started;
+  }
+  spdlog::info("following {}", source_->describe());
+  take_hub_changes();
+  return loop_.watch(source_->fd(), [this] { take_hub_changes(); });
+}
+
+void Gateway::take_hub_changes() {
+  const auto deltas = source_->poll();
+  for (const ObjectDelta& delta : deltas) {
+    model_.apply(0, delta);
+  }
+  std::vector<Error> problems;
+  for (const SourceProblem& problem : source_->problems()) {
+    problems.push_back({problem.what, problem.provenance.text(), problem.remedy});
+  }
+  problems_.set("hub", problems);
+  if (!deltas.empty() || !active_) {
+    loop_.set_timer_if_idle(apply_timer_, EventLoop::Clock::now() + kGather);
+  }
+}
+
+void Gateway::apply() {
+  problems_.set("model", model_.problems());
+  if (active_) {
+    active_->apply();
+  } else if (source_->synced()) {
+    activate();
+  }
+}
+
+void Gateway::activate() {
+  const auto own = find_own_gateway(model_, config_.cluster, config_.name);
+  if (!own) {
+    problems_.set_one("own objects", own.error());
+    notify_service_manager("STATUS=waiting for its own objects in the hub");
+    return;
+  }
+  problems_.set_one("own objects", std::nullopt);
+  auto started = ActiveGateway::start(config_, *own, model_, problems_, loop_);
+  if (!started) {
+    fatal_ = started.error();
+    loop_.stop();
+    return;
+  }
+  active_ = std::move(*started);
+  spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
+               active_->compiler().services().size(), active_->compiler().peers().size());
+  notify_service_manager("READY=1\nSTATUS=serving");
+}
+
+std::string Gateway::answer(std::string_view line) const {
+  const auto request = parse_request(line);
+  if (!request) {
+    return encode_error(request.error());
+  }
+  return answer_request(*request, {config_, model_, source_.get(), problems_, active_.get(), started_});
+}
+
+}  // namespace isthmus

@@ -1,0 +1,54 @@
+// The whole control side of one gateway: signals, hub, admin socket, and the active gateway once the hub says who we
+// are. Owner: run(). Thread: control only.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "config/model/gateway_config.h"
+#include "control/admin/server.h"
+#include "control/daemon/active_gateway.h"
+#include "control/daemon/event_loop.h"
+#include "control/daemon/problem_list.h"
+#include "control/model/model.h"
+#include "control/source/source.h"
+
+namespace isthmus {
+
+class Gateway {
+ public:
+  explicit Gateway(const GatewayConfig& config) : config_(config) {}
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  // Until a signal stops it, or an error.
+  [[nodiscard]] Status run();
+
+ private:
+  [[nodiscard]] Status open_signals();
+  [[nodiscard]] Status open_hub();
+  [[nodiscard]] Status open_admin();
+  void take_signal();
+  void take_hub_changes();
+  // What has gathered in the model takes effect; becomes active when our own objects are there.
+  void apply();
+  void activate();
+  [[nodiscard]] std::string answer(std::string_view line) const;
+
+  const GatewayConfig& config_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  EventLoop loop_;
+  EventLoop::TimerId apply_timer_ = 0;
+  int signals_ = -1;
+  ProblemList problems_;
+  Model model_;
+  std::unique_ptr<Source> source_;
+  std::unique_ptr<AdminServer> admin_;
+  std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub
+  std::optional<Error> fatal_;
+};
+
+}  // namespace isthmus

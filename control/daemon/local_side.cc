@@ -1,0 +1,184 @@
+#include "control/daemon/local_side.h"
+
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+const ClusterView* own_cluster(const std::vector<ClusterView>& clusters) {
+  const auto own = std::find_if(clusters.begin(), clusters.end(), [](const ClusterView& c) { return c.local; });
+  return own == clusters.end() ? nullptr : &*own;
+}
+
+std::optional<IpAddress> address_of(const sockaddr* address) {
+  if (address == nullptr) {
+    return std::nullopt;
+  }
+  if (address->sa_family == AF_INET) {
+    return IpAddress::ipv4(Be32::raw(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr));
+  }
+  if (address->sa_family == AF_INET6) {
+    return IpAddress::ipv6(reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr.s6_addr);
+  }
+  return std::nullopt;
+}
+
+// An address of this node that belongs to its cluster: with it as source, what the node itself sends into the fleet is
+// accepted there. The underlay device's comes first, then the lowest.
+std::optional<IpAddress> node_source(Family family, const std::vector<Prefix>& own, const std::string& underlay) {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0) {
+    return std::nullopt;
+  }
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(list, ::freeifaddrs);
+  std::set<std::pair<bool, IpAddress>> found;  // not on the underlay device, address
+  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+    const auto address = address_of(entry->ifa_addr);
+    if (address && address->family() == family && (entry->ifa_flags & IFF_UP) != 0 &&
+        std::any_of(own.begin(), own.end(), [&](const Prefix& prefix) { return prefix.contains(*address); })) {
+      found.emplace(underlay != entry->ifa_name, *address);
+    }
+  }
+  return found.empty() ? std::nullopt : std::optional(found.begin()->second);
+}
+
+Prefix host_prefix(const IpAddress& address) { return {address, 128}; }
+
+}  // namespace
+
+std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vector<ClusterView>& clusters) {
+  const ClusterView* own = own_cluster(clusters);
+  const std::vector<Prefix> prefixes = own != nullptr ? own->prefixes : std::vector<Prefix>{};
+  std::vector<LocalRoute> routes;
+  if (node_.kernel_end) {
+    if (kernel_end_ == kNoAdjacency) {
+      kernel_end_ = adjacencies_.fixed(node_.local, node_.kernel_end->mac);
+    }
+    routes = through_kernel_end(prefixes);
+  } else {
+    routes = through_kernel_routes(prefixes);
+  }
+  if (given_ && *given_ == routes) {
+    return std::nullopt;
+  }
+  given_ = routes;
+  return routes;
+}
+
+std::vector<LocalRoute> LocalSide::through_kernel_end(const std::vector<Prefix>& own) const {
+  std::vector<LocalRoute> routes;
+  for (const Prefix& prefix : own) {
+    routes.push_back({prefix, node_.local, kernel_end_});
+  }
+  return routes;
+}
+
+std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefix>& own) {
+  route_problems_.clear();
+  const std::string& interface = node_.interfaces[node_.local.value()];
+  const auto kernel_routes = node_.kernel->local_routes(own);
+  if (!kernel_routes) {
+    route_problems_.push_back(kernel_routes.error());
+    return given_.value_or(std::vector<LocalRoute>{});
+  }
+  std::vector<LocalRoute> routes;
+  std::set<std::pair<DeviceId, IpAddress>> next_hops;
+  for (const KernelRoute& route : *kernel_routes) {
+    if (route.interface != interface) {
+      route_problems_.push_back(
+          {"addresses of this cluster are behind " + route.interface + ", which the gateway does not serve",
+           "route " + route.prefix.to_string(), "route them by " + interface + ", or use a veth local device"});
+      continue;
+    }
+    AdjacencyId next_hop = kNoAdjacency;
+    if (route.gateway) {
+      next_hop = adjacencies_.next_hop(node_.local, *route.gateway);
+      next_hops.emplace(node_.local, *route.gateway);
+    }
+    routes.push_back({route.prefix, node_.local, next_hop});
+  }
+  adjacencies_.set_local(next_hops);
+  if (routes.empty() && !own.empty()) {
+    route_problems_.push_back({"the kernel has no route to any address of this cluster", interface,
+                               "add routes to the pods of this cluster by " + interface});
+  }
+  return routes;
+}
+
+void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services) {
+  if (!node_.kernel_end) {
+    return;
+  }
+  std::set<Prefix> wanted;
+  for (const ClusterView& cluster : clusters) {
+    if (!cluster.local && cluster.linked) {
+      wanted.insert(cluster.prefixes.begin(), cluster.prefixes.end());
+    }
+  }
+  for (const ServiceView& service : services) {
+    std::transform(service.vips.begin(), service.vips.end(), std::inserter(wanted, wanted.end()), host_prefix);
+  }
+  std::transform(translation_.begin(), translation_.end(), std::inserter(wanted, wanted.end()), host_prefix);
+  RouteOptions options;
+  if (const ClusterView* own = own_cluster(clusters)) {
+    const std::string& underlay = node_.interfaces[node_.underlay.value()];
+    options.source_ipv4 = node_source(Family::kIpv4, own->prefixes, underlay);
+    options.source_ipv6 = node_source(Family::kIpv6, own->prefixes, underlay);
+  }
+  kernel_problems_.clear();
+  const std::vector<Prefix> prefixes(wanted.begin(), wanted.end());
+  const auto report = node_.kernel->set_routes(node_.kernel_end->interface, prefixes, options);
+  if (!report) {
+    kernel_problems_.push_back(report.error());
+    return;
+  }
+  for (const ForeignRoute& foreign : report->foreign) {
+    kernel_problems_.push_back({"another route takes fleet traffic past the gateway: " + foreign.text(),
+                                "route " + foreign.prefix.to_string(), "remove it, or give it a higher metric"});
+  }
+}
+
+void LocalSide::kernel_end_changed(const LinkState& link) {
+  if (!node_.kernel_end || link.interface != node_.kernel_end->interface) {
+    return;
+  }
+  if (link.gone) {
+    link_problem_ = Error{"the local device was removed; local traffic is cut off", link.interface,
+                          "restart the gateway: it makes the device anew"};
+    return;
+  }
+  if (!link.up) {
+    link_problem_ = Error{"the local device is down; local traffic is cut off", link.interface,
+                          "ip link set " + link.interface + " up"};
+    return;
+  }
+  link_problem_.reset();
+  node_.kernel_end = link;
+  if (kernel_end_ != kNoAdjacency) {
+    kernel_end_ = adjacencies_.fixed(node_.local, link.mac);
+  }
+}
+
+void LocalSide::check_forwarding() {
+  forwarding_problems_ =
+      node_.kernel_end ? node_.kernel->forwarding_problems(node_.kernel_end->interface) : std::vector<Error>{};
+}
+
+std::vector<Error> LocalSide::problems() const {
+  std::vector<Error> all = route_problems_;
+  all.insert(all.end(), kernel_problems_.begin(), kernel_problems_.end());
+  all.insert(all.end(), forwarding_problems_.begin(), forwarding_problems_.end());
+  if (link_problem_) {
+    all.push_back(*link_problem_);
+  }
+  return all;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,48 @@
+// The side of this cluster: how the engine reaches its addresses, and what the node's kernel must send to the engine.
+//
+// With a veth pair of ours everything local goes to the MAC of its kernel end, and routes on that end bring fleet
+// traffic in. With one device for both sides the kernel's own routes say the next hop, and whoever sends through us
+// must have routes to us. Owner and thread: control only. Failure: problems with their remedy; the rest is done.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "control/compile/views.h"
+#include "control/daemon/adjacencies.h"
+#include "control/daemon/node.h"
+#include "dataplane/api/tables.h"
+
+namespace isthmus {
+
+class LocalSide {
+ public:
+  // Both must outlive this. `translation`: our own addresses, routed to the engine as well.
+  LocalSide(Node& node, Adjacencies& adjacencies, std::vector<IpAddress> translation)
+      : node_(node), adjacencies_(adjacencies), translation_(std::move(translation)) {}
+
+  // The routes for the engine when they differ from the last ones it was given.
+  [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters);
+  // Brings the routes on the kernel end in line: linked clusters, VIPs, translation addresses.
+  void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services);
+  // The kernel end came, went or has another MAC.
+  void kernel_end_changed(const LinkState& link);
+  // What stands between the node and the local device; asks the kernel.
+  void check_forwarding();
+
+  [[nodiscard]] std::vector<Error> problems() const;
+
+ private:
+  [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const std::vector<Prefix>& own) const;
+  [[nodiscard]] std::vector<LocalRoute> through_kernel_routes(const std::vector<Prefix>& own);
+
+  Node& node_;
+  Adjacencies& adjacencies_;
+  std::vector<IpAddress> translation_;
+  std::optional<std::vector<LocalRoute>> given_;
+  AdjacencyId kernel_end_;
+  std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
+  std::optional<Error> link_problem_;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,135 @@
+#include "control/daemon/node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "dataplane/api/devices.h"
+
+namespace isthmus {
+namespace {
+
+// Bytes a VXLAN tunnel over IPv4 adds to an IP packet: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
+constexpr std::uint32_t kTunnelOverhead = 50;
+
+Seconds rounded_up(std::uint64_t milliseconds) {
+  return Seconds{static_cast<std::uint32_t>(std::min<std::uint64_t>((milliseconds + 999) / 1000, UINT32_MAX))};
+}
+
+AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& interface) {
+  AfXdpOptions options;
+  options.interface = interface;
+  if (config.xdp != "auto") {
+    options.mode = config.xdp == "native" ? XdpMode::kNative : XdpMode::kGeneric;
+  }
+  if (config.zero_copy != "auto") {
+    options.zero_copy = config.zero_copy == "require" ? ZeroCopy::kRequire : ZeroCopy::kOff;
+  }
+  options.ring_entries = config.ring_entries;
+  options.busy_poll_us = config.busy_poll_us;
+  options.beat_timeout_ms = config.beat_timeout_ms;
+  options.fleet_traffic_when_gone_drops = config.when_gone != "pass";
+  return options;
+}
+
+// Opens the interface and hands it to the engine.
+Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface) {
+  auto device = open_af_xdp(af_xdp_options(config, interface));
+  if (!device) {
+    return device.error();
+  }
+  auto id = node.engine->add_device(std::move(*device));
+  if (id) {
+    node.interfaces.resize(std::max<std::size_t>(node.interfaces.size(), id->value() + std::size_t{1}));
+    node.interfaces[id->value()] = interface;
+  }
+  return id;
+}
+
+// The interface of the local side that the engine receives from; makes or adopts the veth pair.
+Result<std::string> prepare_local(const GatewayConfig& config, Node& node) {
+  if (!config.local.veth) {
+    return config.local.device.interface;
+  }
+  const LocalDeviceOptions options = local_device_options(config, node.underlay_link.mtu);
+  const auto made = node.kernel->make_local_device(options);
+  if (!made) {
+    return made.error();
+  }
+  node.kernel_end = made->kernel_end;
+  return made->engine_end.interface;
+}
+
+}  // namespace
+
+LocalDeviceOptions local_device_options(const GatewayConfig& config, Bytes underlay_mtu) {
+  LocalDeviceOptions options;
+  options.kernel_end = config.local.device.interface;
+  options.queues = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
+  options.mtu = Bytes{config.local.mtu.value_or(underlay_mtu.value() - kTunnelOverhead)};
+  return options;
+}
+
+EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own) {
+  EngineOptions options;
+  options.name = config.name;
+  options.state_directory = config.state_directory;
+  options.cores = config.cores;
+  options.workers = config.workers;
+  options.idle = config.idle == "spin" ? IdlePolicy::kSpin : IdlePolicy::kSleep;
+  options.frames = config.frames;
+  options.cluster = own.cluster;
+  options.cluster_bits = own.cluster_bits;
+  options.tunnel_address = own.underlay;
+  options.tunnel_port = own.port;
+  options.translation_ipv4 = config.translation_ipv4;
+  options.translation_ipv6 = config.translation_ipv6;
+  options.translation_first = config.translation_first;
+  options.translation_last = config.translation_last;
+  options.connections = config.connections;
+  options.unreplied = config.unreplied;
+  options.midstream = config.midstream == "drop" ? MidstreamPolicy::kDrop : MidstreamPolicy::kAdopt;
+  options.unknown_endpoint_hold = rounded_up(config.unknown_endpoint_hold_ms);
+  options.identity_grace = rounded_up(config.identity_grace_ms);
+  return options;
+}
+
+Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
+  Node node;
+  auto kernel = Kernel::open();
+  if (!kernel) {
+    return kernel.error();
+  }
+  node.kernel = std::move(*kernel);
+  auto link = node.kernel->link(config.underlay.interface);
+  if (!link) {
+    return link.error();
+  }
+  node.underlay_link = *link;
+  auto local_interface = prepare_local(config, node);
+  if (!local_interface) {
+    return local_interface.error();
+  }
+  auto engine = Engine::create(engine_options(config, own));
+  if (!engine) {
+    return engine.error();
+  }
+  node.engine = std::move(*engine);
+  const auto underlay = add_af_xdp(node, config.underlay, config.underlay.interface);
+  if (!underlay) {
+    return underlay.error();
+  }
+  node.underlay = node.local = *underlay;
+  if (*local_interface != config.underlay.interface) {
+    const auto local = add_af_xdp(node, config.local.device, *local_interface);
+    if (!local) {
+      return local.error();
+    }
+    node.local = *local;
+  }
+  if (auto started = node.engine->start(); !started) {
+    return started.error();
+  }
+  return node;
+}
+
+}  // namespace isthmus

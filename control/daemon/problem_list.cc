@@ -1,0 +1,58 @@
+#include "control/daemon/problem_list.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace isthmus {
+
+void ProblemList::set(const std::string& part, const std::vector<Error>& problems) {
+  const auto now = Clock::now();
+  std::map<std::string, Entry>& old = parts_[part];
+  std::map<std::string, Entry> standing;
+  for (const Error& problem : problems) {
+    std::string text = problem.text();
+    const auto known = old.find(text);
+    if (known != old.end()) {
+      standing.insert(old.extract(known));
+    } else if (standing.find(text) == standing.end()) {
+      spdlog::warn("{}", text);
+      standing.emplace(std::move(text), Entry{problem, now});
+    }
+  }
+  for (const auto& [text, entry] : old) {
+    spdlog::warn("mended: {}", text);
+  }
+  old = std::move(standing);
+}
+
+void ProblemList::set_one(const std::string& part, const std::optional<Error>& problem) {
+  set(part, problem ? std::vector<Error>{*problem} : std::vector<Error>{});
+}
+
+void ProblemList::set_status(const std::string& part, const Status& status) {
+  set(part, status.ok() ? std::vector<Error>{} : std::vector<Error>{status.error()});
+}
+
+std::vector<ProblemRow> ProblemList::rows() const {
+  const auto now = Clock::now();
+  std::vector<ProblemRow> rows;
+  for (const auto& [part, entries] : parts_) {
+    for (const auto& [text, entry] : entries) {
+      const auto stood = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
+      rows.push_back(
+          {entry.problem.where, entry.problem.what, entry.problem.remedy, static_cast<std::uint64_t>(stood)});
+    }
+  }
+  return rows;
+}
+
+std::size_t ProblemList::size() const {
+  std::size_t count = 0;
+  for (const auto& [part, entries] : parts_) {
+    count += entries.size();
+  }
+  return count;
+}
+
+}  // namespace isthmus

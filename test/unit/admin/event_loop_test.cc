@@ -1,0 +1,112 @@
+// The control thread's loop: descriptors before timers, timers once and in time, work that gathers.
+#include "control/daemon/event_loop.h"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using namespace std::chrono_literals;
+
+class EventLoopTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(loop_.open().ok());
+    event_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    ASSERT_GE(event_, 0);
+  }
+  void TearDown() override { ::close(event_); }
+  void raise() const { ASSERT_EQ(::eventfd_write(event_, 1), 0); }
+  void lower() const {
+    eventfd_t value = 0;
+    ASSERT_EQ(::eventfd_read(event_, &value), 0);
+  }
+
+  EventLoop loop_;
+  int event_ = -1;
+  std::string seen_;
+};
+
+TEST_F(EventLoopTest, ServesDescriptorsBeforeTimersThatAreDueAsWell) {
+  ASSERT_TRUE(loop_
+                  .watch(event_,
+                         [this] {
+                           lower();
+                           seen_ += "event ";
+                         })
+                  .ok());
+  const auto timer = loop_.add_timer([this] {
+    seen_ += "timer";
+    loop_.stop();
+  });
+  raise();
+  loop_.set_timer(timer, EventLoop::Clock::now() - 1s);
+  ASSERT_TRUE(loop_.run().ok());
+  EXPECT_EQ(seen_, "event timer");
+}
+
+TEST_F(EventLoopTest, TimersRunInOrderOfTheirTimeNotBeforeItAndOnce) {
+  const auto start = EventLoop::Clock::now();
+  const auto late = loop_.add_timer([&] {
+    seen_ += "late ";
+    EXPECT_GE(EventLoop::Clock::now() - start, 20ms);
+  });
+  const auto early = loop_.add_timer([&] { seen_ += "early "; });
+  const auto end = loop_.add_timer([&] { loop_.stop(); });
+  loop_.set_timer(late, start + 20ms);
+  loop_.set_timer(early, start + 5ms);
+  loop_.set_timer(end, start + 40ms);
+  ASSERT_TRUE(loop_.run().ok());
+  EXPECT_EQ(seen_, "early late ");
+}
+
+TEST_F(EventLoopTest, WorkThatGathersRunsOnceAtTheFirstTime) {
+  const auto start = EventLoop::Clock::now();
+  const auto gather = loop_.add_timer([&] { seen_ += "once "; });
+  const auto end = loop_.add_timer([&] { loop_.stop(); });
+  loop_.set_timer_if_idle(gather, start + 5ms);
+  loop_.set_timer_if_idle(gather, start + 1h);
+  loop_.set_timer(end, start + 20ms);
+  ASSERT_TRUE(loop_.run().ok());
+  EXPECT_EQ(seen_, "once ");
+}
+
+TEST_F(EventLoopTest, ACancelledTimerAndAnUnwatchedDescriptorStaySilent) {
+  ASSERT_TRUE(loop_
+                  .watch(event_,
+                         [this] {
+                           seen_ += "event ";
+                           loop_.unwatch(event_);
+                         })
+                  .ok());
+  const auto cancelled = loop_.add_timer([this] { seen_ += "cancelled "; });
+  const auto end = loop_.add_timer([this] { loop_.stop(); });
+  raise();
+  loop_.set_timer(cancelled, EventLoop::Clock::now() + 1ms);
+  loop_.cancel_timer(cancelled);
+  loop_.set_timer(end, EventLoop::Clock::now() + 20ms);
+  ASSERT_TRUE(loop_.run().ok());
+  EXPECT_EQ(seen_, "event ");
+}
+
+TEST_F(EventLoopTest, ATimerMaySetItselfAndAddOthers) {
+  int rounds = 0;
+  EventLoop::TimerId timer = 0;
+  timer = loop_.add_timer([&] {
+    if (++rounds < 3) {
+      loop_.set_timer(timer, EventLoop::Clock::now());
+      return;
+    }
+    loop_.set_timer(loop_.add_timer([&] { loop_.stop(); }), EventLoop::Clock::now());
+  });
+  loop_.set_timer(timer, EventLoop::Clock::now());
+  ASSERT_TRUE(loop_.run().ok());
+  EXPECT_EQ(rounds, 3);
+}
+
+}  // namespace
+}  // namespace isthmus

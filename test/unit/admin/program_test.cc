@@ -1,0 +1,342 @@
+// The program as a process: exit codes, help, complaints, and a gateway that waits for its hub.
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "control/admin/replies.h"
+#include "control/admin/server.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+std::string content_of(const fs::path& file) {
+  std::ifstream stream(file);
+  std::stringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+class ProgramTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* program = std::getenv("ISTHMUS_PROGRAM");
+    ASSERT_NE(program, nullptr) << "ISTHMUS_PROGRAM names the program under test; meson test sets it";
+    program_ = program;
+    char name[] = "/tmp/ist-program-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    folder_ = name;
+    fs::create_directories(folder_ / "run");
+    ::setenv("ISTHMUS_RUN_DIR", (folder_ / "run").c_str(), 1);
+    ::unsetenv("ISTHMUS_SOCKET");
+    const group* own = ::getgrgid(::getegid());
+    ASSERT_NE(own, nullptr);
+    group_ = own->gr_name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // What it prints goes to files in the folder `where` of the test's own.
+  [[nodiscard]] pid_t start(std::vector<std::string> words, const std::string& where = "main") const {
+    fs::create_directories(folder_ / where);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (const auto& [fd, file] : {std::pair{1, "out"}, std::pair{2, "err"}}) {
+        ::dup2(::open((folder_ / where / file).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), fd);
+      }
+      words.insert(words.begin(), program_);
+      std::vector<char*> arguments;
+      for (std::string& word : words) {
+        arguments.push_back(word.data());
+      }
+      arguments.push_back(nullptr);
+      ::execv(program_.c_str(), arguments.data());
+      ::_exit(127);
+    }
+    return child;
+  }
+  [[nodiscard]] Outcome finish(pid_t child, const std::string& where = "main") const {
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), content_of(folder_ / where / "out"),
+            content_of(folder_ / where / "err")};
+  }
+  [[nodiscard]] Outcome isthmus(const std::vector<std::string>& words, const std::string& where = "query") const {
+    return finish(start(words, where), where);
+  }
+
+  fs::path write(const std::string& name, const std::string& text) const {
+    fs::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name) << text;
+    return folder_ / name;
+  }
+  // A configuration whose hub is a folder of the test.
+  fs::path write_config() const {
+    fs::create_directories(folder_ / "hub/fleet");
+    fs::create_directories(folder_ / "hub/clusters/east");
+    return write("gateway.yaml",
+                 "gateway: {name: east-1, cluster: east}\n"
+                 "devices:\n"
+                 "  underlay: {interface: ist-none}\n"
+                 "  local: {interface: ist-local, veth: true}\n"
+                 "translation: {ipv4: 10.1.255.1}\n"
+                 "hub: {file: {path: " +
+                     (folder_ / "hub").string() +
+                     "}}\n"
+                     "admin: {socket: " +
+                     (folder_ / "run/east-1.sock").string() + ", group: " + group_ +
+                     "}\nstate: {directory: " + folder_.string() + "}\n");
+  }
+
+  std::string program_, group_;
+  fs::path folder_;
+};
+
+// An admin server beside the test that answers everything with one line.
+class Stand {
+ public:
+  Stand(const fs::path& socket, const std::string& group, std::string answer) {
+    auto server = AdminServer::listen({socket.string(), group},
+                                      [answer = std::move(answer)](std::string_view) { return answer; });
+    EXPECT_TRUE(server.ok()) << (server.ok() ? "" : server.error().text());
+    server_ = std::move(*server);
+    loop_ = std::thread([this] {
+      while (!stopping_) {
+        pollfd entry{server_->fd(), POLLIN, 0};
+        if (::poll(&entry, 1, 20) > 0) {
+          server_->poll();
+        }
+      }
+    });
+  }
+  ~Stand() {
+    stopping_ = true;
+    loop_.join();
+  }
+
+ private:
+  std::unique_ptr<AdminServer> server_;
+  std::atomic<bool> stopping_{false};
+  std::thread loop_;
+};
+
+std::string some_status(const std::string& name) {
+  StatusReply status;
+  status.name = name;
+  status.cluster = "east";
+  return encode_status(status);
+}
+
+TEST_F(ProgramTest, TellsItsVersion) {
+  for (const char* word : {"version", "--version"}) {
+    const Outcome outcome = isthmus({word});
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_EQ(outcome.out, "isthmus " ISTHMUS_VERSION "\n");
+  }
+}
+
+TEST_F(ProgramTest, HelpNamesCommandsExamplesAndExitCodes) {
+  const Outcome outcome = isthmus({"--help"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
+  for (const char* part : {"run", "status", "services", "endpoints", "flows", "drops", "allocate", "config", "cleanup",
+                           "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
+    EXPECT_TRUE(contains(outcome.out, part)) << part;
+  }
+  for (const char* command :
+       {"run", "status", "services", "endpoints", "flows", "drops", "allocate", "config", "cleanup"}) {
+    const Outcome help = isthmus({command, "--help"});
+    EXPECT_EQ(help.exit_code, 0) << command;
+    EXPECT_TRUE(contains(help.out, "Usage")) << command;
+  }
+}
+
+TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoAndSaysWhy) {
+  const std::vector<std::vector<std::string>> wrong{{},
+                                                    {"sail"},
+                                                    {"status", "--colour"},
+                                                    {"run"},
+                                                    {"flows", "--limit", "0"},
+                                                    {"flows", "--limit", "many"},
+                                                    {"flows", "--address", "10.1"},
+                                                    {"status", "-o", "xml"},
+                                                    {"allocate", "web"},
+                                                    {"config"}};
+  for (const auto& words : wrong) {
+    const Outcome outcome = isthmus(words);
+    EXPECT_EQ(outcome.exit_code, 2) << ::testing::PrintToString(words);
+    EXPECT_EQ(outcome.err.rfind("isthmus: ", 0), 0u) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+  }
+}
+
+TEST_F(ProgramTest, NoGatewayIsExitCodeThree) {
+  Outcome outcome = isthmus({"status"});
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_TRUE(contains(outcome.err, "no gateway runs here")) << outcome.err;
+  outcome = isthmus({"drops", "-s", "nobody"});
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_TRUE(contains(outcome.err, "run/nobody.sock")) << outcome.err;
+}
+
+TEST_F(ProgramTest, TheOnlyGatewayIsFoundAndSeveralMustBeChosenFrom) {
+  const Stand east(folder_ / "run/east-1.sock", group_, some_status("east-1"));
+  Outcome outcome = isthmus({"status"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.out, "east-1 of cluster east")) << outcome.out;
+
+  const Stand west(folder_ / "run/west-1.sock", group_, some_status("west-1"));
+  outcome = isthmus({"status"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, "east-1, west-1")) << outcome.err;
+  outcome = isthmus({"status", "-s", "west-1"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.out, "west-1 of cluster")) << outcome.out;
+  outcome = isthmus({"status", "--socket", (folder_ / "run/east-1.sock").string(), "-o", "json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(json::parse(outcome.out)["name"], "east-1");
+}
+
+TEST_F(ProgramTest, AnErrorOfTheGatewayIsExitCodeOne) {
+  const Stand stand(folder_ / "run/east-1.sock", group_, encode_error({"not now", "east-1", "later"}));
+  const Outcome outcome = isthmus({"flows"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.err, "isthmus: east-1: not now (later)\n");
+}
+
+TEST_F(ProgramTest, ConfigCheckNamesFileLineAndRemedyOfEveryError) {
+  const fs::path file = write("bad.yaml",
+                              "gateway: {name: east-1, cluster: east}\n"
+                              "engine:\n"
+                              "  wokers: 2\n"
+                              "  idle: slumber\n"
+                              "devices:\n"
+                              "  underlay: {interface: eth0}\n"
+                              "  local: {interface: isthmus0, veth: true}\n"
+                              "hub: {file: {path: /tmp}}\n");
+  const Outcome outcome = isthmus({"config", "check", file.string()});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, file.string() + ":3")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "workers")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, file.string() + ":4")) << outcome.err;
+  EXPECT_EQ(isthmus({"run", "-c", file.string()}).exit_code, 2);
+  EXPECT_EQ(isthmus({"cleanup", "-c", file.string()}).exit_code, 2);
+  EXPECT_EQ(isthmus({"config", "check", (folder_ / "none.yaml").string()}).exit_code, 2);
+}
+
+TEST_F(ProgramTest, ConfigCheckShowsWhatIsInForce) {
+  const Outcome outcome = isthmus({"config", "check", write_config().string()});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.out, "good")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "engine.connections: 262144")) << outcome.out;
+}
+
+TEST_F(ProgramTest, AllocateClaimsTheLowestFreeAddressOnce) {
+  write_config();
+  const std::vector<std::string> words{"allocate",  "shop/web",      "--hub",  (folder_ / "hub").string(),
+                                       "--cluster", "east",          "--pool", "10.200.0.0/24",
+                                       "--pool",    "fd00:200::/120"};
+  const Outcome first = isthmus(words);
+  EXPECT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.out, "10.200.0.1\nfd00:200::1\n");
+  EXPECT_TRUE(contains(first.err, "claimed in")) << first.err;
+  const Outcome again = isthmus(words);
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(again.out, first.out);
+  EXPECT_TRUE(contains(again.err, "stood already")) << again.err;
+  EXPECT_EQ(isthmus({"allocate", "web", "--hub", "x", "--cluster", "e", "--pool", "10.0.0.0/8"}).exit_code, 2);
+  EXPECT_EQ(isthmus({"allocate", "a/b", "--hub", "x", "--cluster", "e", "--pool", "10.0.0"}).exit_code, 2);
+  EXPECT_EQ(isthmus({"allocate", "a/b", "--hub", "/nowhere", "--cluster", "e", "--pool", "10.0.0.0/8"}).exit_code, 1);
+}
+
+// A gateway whose hub does not name it yet: it needs no privileges, answers, and says what is missing.
+class WaitingGatewayTest : public ProgramTest {
+ protected:
+  // The status once `wanted` says it is the one, or null after a generous while.
+  [[nodiscard]] json status_when(const std::function<bool(const json&)>& wanted) const {
+    for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+         std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+      const Outcome outcome = isthmus({"status", "-o", "json"});
+      const json status = outcome.exit_code == 0 ? json::parse(outcome.out, nullptr, false) : json();
+      if (status.is_object() && wanted(status)) {
+        return status;
+      }
+    }
+    return nullptr;
+  }
+};
+
+bool has_problem(const json& status, std::string_view part) {
+  for (const json& problem : status["problems"]) {
+    if (contains(problem.dump(), part)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TEST_F(WaitingGatewayTest, SaysWhatIsMissingAndStopsOnSigterm) {
+  const fs::path config = write_config();
+  const pid_t gateway = start({"run", "-c", config.string()});
+  const json status = status_when([](const json& s) { return s["hub"]["synced"] == true && !s["problems"].empty(); });
+  ASSERT_FALSE(status.is_null()) << content_of(folder_ / "main/err");
+  EXPECT_TRUE(contains(status["state"].get<std::string>(), "waiting")) << status;
+  EXPECT_TRUE(has_problem(status, "east")) << status;
+  EXPECT_EQ(status["pid"], gateway);
+  EXPECT_EQ(isthmus({"flows"}).exit_code, 1);
+  EXPECT_EQ(isthmus({"cleanup", "-c", config.string()}).exit_code, 1);
+
+  // A second one of that name is refused, the first stays.
+  EXPECT_EQ(isthmus({"run", "-c", config.string()}).exit_code, 1);
+
+  // A broken manifest is listed with file and line, and no longer once it is mended.
+  const fs::path broken = write("hub/clusters/east/web.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n");
+  EXPECT_FALSE(status_when([](const json& s) { return has_problem(s, "web.yaml:"); }).is_null());
+  fs::remove(broken);
+  ::kill(gateway, SIGHUP);
+  EXPECT_FALSE(status_when([](const json& s) { return !has_problem(s, "web.yaml:"); }).is_null());
+
+  ::kill(gateway, SIGTERM);
+  const Outcome outcome = finish(gateway);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "mended: ")) << outcome.err;
+  EXPECT_FALSE(fs::exists(folder_ / "run/east-1.sock"));
+}
+
+TEST_F(WaitingGatewayTest, ThatCannotHaveItsDeviceEndsWithExitCodeOneAndARemedy) {
+  write("hub/fleet/fleet.yaml",
+        "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n"
+        "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n---\n"
+        "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: east-1}\n"
+        "spec: {cluster: east, underlayAddress: 192.0.2.1}\n");
+  const Outcome outcome = finish(start({"run", "-c", write_config().string()}));
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "ist-none") || ::geteuid() != 0) << outcome.err;
+}
+
+}  // namespace
+}  // namespace isthmus

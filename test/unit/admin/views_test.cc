@@ -1,0 +1,203 @@
+// From the gateway's values over their JSON to what a person reads.
+#include "control/cli/views.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "control/admin/replies.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+
+IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+
+std::string shown(AdminCommand command, const std::string& answer, const ViewOptions& options = {}) {
+  const auto text = show_answer(command, answer, options);
+  EXPECT_TRUE(text.ok()) << (text.ok() ? "" : text.error().text());
+  return text.ok() ? *text : std::string();
+}
+
+StatusReply some_status() {
+  StatusReply status;
+  status.name = "east-1";
+  status.cluster = "east";
+  status.cluster_id = ClusterId{1};
+  status.version = "0.1.0";
+  status.config_file = "/etc/isthmus/east-1.yaml";
+  status.pid = 4711;
+  status.uptime_ms = 192'000;
+  status.state = "serving";
+  status.hub = "file /var/lib/isthmus/hub";
+  status.synced = true;
+  status.tunnel_address = ip("192.0.2.1");
+  status.tunnel_port = L4Port{8472};
+  status.counters.connections_now = 12;
+  status.counters.connections_capacity = 262144;
+  status.counters.drops = {{"no_backend", "Service without a usable backend", "isthmus services", 158, 3},
+                           {"table_full", "Connection table full", "raise engine.connections", 155, 0}};
+  PeerRow peer;
+  peer.id = PeerId{1};
+  peer.name = "west-1";
+  peer.cluster = "west";
+  peer.address = ip("198.51.100.1");
+  peer.port = L4Port{8472};
+  peer.gateway = true;
+  peer.health = "alive";
+  peer.last_answer_ms = 40;
+  peer.round_trip_us = 310;
+  peer.reachable = true;
+  status.peers = {peer};
+  DeviceRow device;
+  device.side = "underlay";
+  device.status.name = "eth0";
+  device.status.description = "af_xdp native copy, 2 queues";
+  device.status.counters.rx_packets = 100;
+  status.devices = {device};
+  status.problems = {
+      {"hub/clusters/east/web.yaml:7", "the port is not a number", "write a number from 1 to 65535", 5000}};
+  return status;
+}
+
+TEST(StatusView, ShowsWhatAnOperatorLooksFor) {
+  const std::string text = shown(AdminCommand::kStatus, encode_status(some_status()));
+  for (const char* part :
+       {"east-1 of cluster east (id 1), isthmus 0.1.0", "serving, up 3m12s, pid 4711",
+        "file /var/lib/isthmus/hub, in sync", "192.0.2.1:8472", "12 of 262144", "3 dropped",
+        "af_xdp native copy, 2 queues", "west-1", "198.51.100.1:8472", "alive", "40ms ago", "310us",
+        "hub/clusters/east/web.yaml:7: the port is not a number", "for 5s", "remedy: write a number from 1 to 65535"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
+  }
+}
+
+TEST(StatusView, SaysSoWhenThereIsNothingWrong) {
+  StatusReply status = some_status();
+  status.problems.clear();
+  status.peers.clear();
+  const std::string text = shown(AdminCommand::kStatus, encode_status(status));
+  EXPECT_NE(text.find("problems: none"), std::string::npos) << text;
+  EXPECT_NE(text.find("peers: none"), std::string::npos) << text;
+}
+
+TEST(JsonView, IsTheContentWithoutTheEnvelope) {
+  ViewOptions options;
+  options.json = true;
+  const json content = json::parse(shown(AdminCommand::kStatus, encode_status(some_status()), options));
+  EXPECT_EQ(content["name"], "east-1");
+  EXPECT_EQ(content["peers"][0]["last_answer_ms"], 40);
+  EXPECT_EQ(content["problems"][0]["where"], "hub/clusters/east/web.yaml:7");
+  EXPECT_EQ(content["packets"]["dropped"], 3);
+}
+
+Listing<FrontendRow> some_services() {
+  FrontendRow web;
+  web.service = "shop/web";
+  web.vip = ip("10.200.0.10");
+  web.port = L4Port{80};
+  web.affinity = "none";
+  web.ring_slots = 100;
+  web.backends = {{"east", ip("10.1.0.5"), L4Port{8080}, "active", 34},
+                  {"east", ip("10.1.0.6"), L4Port{8080}, "draining", 0},
+                  {"west", ip("10.2.0.5"), L4Port{8081}, "active", 66}};
+  FrontendRow empty;
+  empty.service = "shop/db";
+  empty.vip = ip("fd00:200::1");
+  empty.protocol = IpProtocol::kUdp;
+  empty.port = L4Port{53};
+  return {{web, empty}, false};
+}
+
+TEST(ServicesView, CountsBackendsPerClusterAndState) {
+  EXPECT_EQ(shown(AdminCommand::kServices, encode_services(some_services())),
+            "SERVICE   FRONTEND              CLUSTER  BACKENDS              SHARE\n"
+            "shop/web  10.200.0.10:80/tcp    east     1 active, 1 draining    34%\n"
+            "shop/web  10.200.0.10:80/tcp    west     1 active                66%\n"
+            "shop/db   [fd00:200::1]:53/udp  -        none                      -\n");
+}
+
+TEST(ServicesView, ListsEachBackendWhenAsked) {
+  ViewOptions options;
+  options.each_backend = true;
+  EXPECT_EQ(shown(AdminCommand::kServices, encode_services(some_services()), options),
+            "SERVICE   FRONTEND              CLUSTER  BACKEND        STATE     SHARE\n"
+            "shop/web  10.200.0.10:80/tcp    east     10.1.0.5:8080  active      34%\n"
+            "shop/web  10.200.0.10:80/tcp    east     10.1.0.6:8080  draining     0%\n"
+            "shop/web  10.200.0.10:80/tcp    west     10.2.0.5:8081  active      66%\n"
+            "shop/db   [fd00:200::1]:53/udp  -        none\n");
+}
+
+TEST(ServicesView, SaysWhenThereIsMore) {
+  Listing<FrontendRow> services = some_services();
+  services.truncated = true;
+  const std::string text = shown(AdminCommand::kServices, encode_services(services));
+  EXPECT_NE(text.find("the first 2 only"), std::string::npos) << text;
+}
+
+TEST(FlowsView, ShowsClientFrontendBackendAndState) {
+  FlowRow row;
+  row.record.client = ip("10.1.0.5");
+  row.record.client_port = L4Port{40000};
+  row.record.frontend = ip("10.200.0.10");
+  row.record.frontend_port = L4Port{80};
+  row.record.backend = ip("10.2.0.5");
+  row.record.backend_port = L4Port{8080};
+  row.record.replied = true;
+  row.record.forward_packets = 5;
+  row.record.reply_packets = 4;
+  row.record.idle_seconds = 3;
+  row.service = "shop/web";
+  row.forward_peer = "west-1";
+  EXPECT_EQ(
+      shown(AdminCommand::kFlows, encode_flows({{row}, false})),
+      "PROTO  CLIENT          FRONTEND        BACKEND        SERVICE   VIA     STATE        PACKETS  REPLIES  IDLE\n"
+      "tcp    10.1.0.5:40000  10.200.0.10:80  10.2.0.5:8080  shop/web  west-1  established        5        4    3s\n");
+}
+
+TEST(EndpointsView, ShowsIdentityAndName) {
+  EXPECT_EQ(shown(AdminCommand::kEndpoints,
+                  encode_endpoints({{{ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", "node-1"}}, false})),
+            "ADDRESS   CLUSTER  IDENTITY  NAME        NODE\n"
+            "10.1.0.5  east        70000  shop/web-0  node-1\n");
+}
+
+TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
+  const EngineCounters counters = some_status().counters;
+  const std::string some = shown(AdminCommand::kDrops, encode_drops(counters));
+  EXPECT_NE(some.find("3  no_backend"), std::string::npos) << some;
+  EXPECT_NE(some.find("isthmus services"), std::string::npos) << some;
+  EXPECT_EQ(some.find("table_full"), std::string::npos) << some;
+  ViewOptions all;
+  all.all_drops = true;
+  EXPECT_NE(shown(AdminCommand::kDrops, encode_drops(counters), all).find("table_full"), std::string::npos);
+  EXPECT_EQ(shown(AdminCommand::kDrops, encode_drops(EngineCounters{})), "no packets dropped\n");
+}
+
+TEST(ErrorReply, BecomesTheErrorItHolds) {
+  const auto text = show_answer(AdminCommand::kStatus, encode_error({"what", "where", "remedy"}), {});
+  ASSERT_FALSE(text.ok());
+  EXPECT_EQ(text.error().text(), "where: what (remedy)");
+}
+
+TEST(AnyAnswer, IsShownOrRefusedButNeverThrows) {
+  std::mt19937 random(3);
+  const std::string good = encode_status(some_status());
+  for (int round = 0; round < 3000; ++round) {
+    std::string answer = good;
+    for (unsigned i = 0; i < 1 + random() % 6; ++i) {
+      answer[random() % answer.size()] = static_cast<char>(random());
+    }
+    const auto text = show_answer(static_cast<AdminCommand>(random() % 5), answer, {random() % 2 == 0, true, true});
+    EXPECT_TRUE(text.ok() || !text.error().what.empty());
+  }
+  for (const char* answer : {"", "[]", "7", "{}", R"({"ok":true})", R"({"ok":true,"status":[]})",
+                             R"({"ok":true,"status":{"peers":7,"devices":[1,"x",{}],"problems":[null]}})"}) {
+    const auto text = show_answer(AdminCommand::kStatus, answer, {});
+    EXPECT_TRUE(text.ok() || !text.error().what.empty()) << answer;
+  }
+}
+
+}  // namespace
+}  // namespace isthmus
