@@ -96,6 +96,15 @@ std::vector<ObjectDelta> FileSource::poll() {
   return objects_.take_deltas();
 }
 
+void FileSource::reread() {
+  for (auto& [path, file] : files_) {
+    file.signature.settled = false;
+  }
+  structure_dirty_ = true;
+  timer_armed_ = true;
+  arm_timer(0);
+}
+
 std::vector<SourceProblem> FileSource::problems() const {
   std::vector<SourceProblem> out = structure_problems_;
   for (const auto& [path, folder] : folders_) {
@@ -191,15 +200,6 @@ void FileSource::note_file_event(const std::string& folder, std::uint32_t mask, 
 }
 
 // Reads what was marked since the last look.
-void FileSource::reread() {
-  structure_dirty_ = true;
-  for (const auto& [path, file] : files_) {
-    dirty_files_.insert(path);
-  }
-  timer_armed_ = true;
-  arm_timer(0);
-}
-
 void FileSource::look() {
   const std::set<std::string> folders = std::exchange(dirty_folders_, {});
   const std::set<std::string> files = std::exchange(dirty_files_, {});

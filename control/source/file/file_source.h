@@ -1,7 +1,7 @@
 // The hub that is a folder: follows it with inotify and reads again only what changed. Layout in hub_folder.h.
 // Thread: control. Changes settle for about 10 ms before they are read, so that files replaced together are one step.
 // When the folder itself goes (an unmount), everything read stays in force and the folder is looked for every second.
-// A link's target outside of the folder is read, but its changes are seen only when the link changes.
+// A link's target outside of the folder is read, but its changes are seen only when the link changes, or by reread().
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ class FileSource final : public Source {
   [[nodiscard]] int fd() const override { return epoll_; }
   [[nodiscard]] std::vector<ObjectDelta> poll() override;
   [[nodiscard]] std::vector<SourceProblem> problems() const override;
+  // Also files whose links lead out of the folder, and changes made on another machine's mount of it.
   void reread() override;
   [[nodiscard]] bool synced() const override { return synced_; }
   [[nodiscard]] std::string describe() const override;
