@@ -84,14 +84,14 @@ log: {{level: info}}
     def query(self, command, *options, check=True):
         """The answer of a sub-command, as JSON values; None if nobody answers and `check` is False."""
         done = run([self.program, command, "-o", "json", "--socket", self.socket, *options], check=check)
-        return json.loads(done.stdout)[command] if done.returncode == 0 else None
+        return json.loads(done.stdout) if done.returncode == 0 else None
 
     def status(self):
         return self.query("status")
 
     def peers_heard(self):
         """Names of the gateways that answer its probes."""
-        return {row["name"] for row in self.status()["peers"] if row["gateway"] and row["health"] == "up"}
+        return {row["name"] for row in self.status()["peers"] if row["gateway"] and row["health"] == "alive"}
 
     def usable_backends(self, service):
         """Addresses that may take new connections, over all frontends of the service."""
