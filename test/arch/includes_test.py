@@ -9,7 +9,9 @@ OURS = ("dataplane/", "xdp/", "control/", "config/", "perf/", "test/")
 # Folder: what its files may include of ours. The longest folder that fits a file is its row.
 MAY_INCLUDE = {
     "dataplane/": ("dataplane/", "xdp/abi.h", "xdp/loader/"),
-    "xdp/": ("xdp/", "dataplane/base/", "dataplane/net/"),
+    "xdp/": ("xdp/",),
+    "xdp/loader/": ("xdp/", "dataplane/base/", "dataplane/net/", "dataplane/api/devices.h", "dataplane/io/device.h",
+                    "dataplane/io/unique_fd.h"),
     "config/": ("config/", "dataplane/api/"),
     "control/": ("control/", "config/model/", "dataplane/api/"),
     "control/source/": ("control/", "config/model/", "config/yaml/", "dataplane/api/"),
@@ -56,12 +58,10 @@ class Includes(unittest.TestCase):
         self.assertEqual(wrong, [])
 
     def test_our_files_are_included_by_their_full_path(self):
-        wrong = []
-        for path in source_tree.files(".h", ".cc"):
-            folder = path.rsplit("/", 1)[0]
-            for name in source_tree.includes(path):
-                if "/" not in name and f"{folder}/{name}" in source_tree.files(name, under=folder):
-                    wrong.append(f"{path} includes {name}")
+        sources = set(source_tree.files(".h", ".cc"))
+        wrong = [f"{path} includes {name}" for path in sources if not path.startswith("test/")
+                 for name in source_tree.includes(path)
+                 if "/" not in name and f"{path.rsplit('/', 1)[0]}/{name}" in sources]
         self.assertEqual(wrong, [])
 
     def test_the_dataplane_knows_no_configuration_logging_or_remote_calls(self):

@@ -1,5 +1,6 @@
 """The source tree as the checks of this folder read it."""
 
+import functools
 import os
 import re
 import subprocess
@@ -9,12 +10,17 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
 def files(*endings, under=""):
-    """Paths (relative to the root) of the sources that end so: what git tracks, and new files it does not ignore."""
+    """Paths (relative to the root) of the sources that end so."""
+    return [name for name in all_files() if name.endswith(endings) and name.startswith(under)]
+
+
+@functools.cache
+def all_files():
+    """What git tracks, and new files that it does not ignore."""
     listed = subprocess.run(["git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "ls-files", "--cached", "--others",
                              "--exclude-standard"], capture_output=True, text=True, check=False)
     names = listed.stdout.split("\n") if listed.returncode == 0 else walked()
-    return sorted(name for name in names
-                  if name.endswith(endings) and name.startswith(under) and os.path.exists(os.path.join(ROOT, name)))
+    return sorted(name for name in names if name and os.path.exists(os.path.join(ROOT, name)))
 
 
 def walked():
