@@ -136,11 +136,10 @@ class Fleet:
         return {row["name"]: row["text"] for gateway in self.live()[:1] for row in gateway.drop_rows()}
 
     def wait_peers(self, timeout=30.0):
-        """Until every live gateway hears every other live one."""
-        names = {gateway.name for gateway in self.live()}
-
+        """Until every live gateway hears every live one of the other clusters."""
         def heard():
-            return all(names - {gateway.name} <= gateway.peers_heard() for gateway in self.live())
+            return all({other.name for other in self.live() if other.gateway.cluster != gateway.gateway.cluster}
+                       <= gateway.peers_heard() for gateway in self.live())
         wait_until(heard, timeout, what="all gateways hear each other")
 
     def wait_cluster_silent(self, cluster, timeout=30.0):
