@@ -2,6 +2,7 @@
 // is the identity of that source (or was, for a bounded grace; or, not being known yet, holds for a bounded time). From
 // the local side the source must be this cluster's. Without encryption this stops mistakes and off-path spoofing, not
 // an attacker on the underlay.
+#include "dataplane/net/address_hash.h"
 #include "dataplane/path/admission.h"
 
 namespace isthmus {
@@ -33,7 +34,7 @@ Refusal vet_vni(const PathContext& context, Vni vni, ClusterId cluster) noexcept
 
 // A VNI whose source nobody has published holds for a while from when it was first seen.
 Refusal hold_unknown(PathContext& context, Admission& admission) noexcept {
-  const auto hash = static_cast<std::uint64_t>(std::hash<IpAddress>{}(admission.own().source)) | 1;
+  const auto hash = address_hash(admission.own().realm, admission.own().source) | 1;
   const Seconds since = context.unknown_sources.since(hash, context.now);
   const std::uint32_t until = since.value() + context.shared.options.unknown_endpoint_hold.value();
   if (context.now.value() >= until) {
@@ -69,7 +70,7 @@ Refusal vet_fabric(PathContext& context, Admission& admission) noexcept {
   if (!known) {
     return hold_unknown(context, admission);
   }
-  context.unknown_sources.forget(static_cast<std::uint64_t>(std::hash<IpAddress>{}(key.source)) | 1);
+  context.unknown_sources.forget(address_hash(key.realm, key.source) | 1);
   admission.source_identity = endpoint.identity;
   if (endpoint.identity.value() == packet.vni.value()) {
     return std::nullopt;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "dataplane/api/maglev.h"
+#include "dataplane/net/address_hash.h"
 
 namespace isthmus {
 
@@ -25,7 +26,7 @@ PeerTable::PeerTable(const std::vector<PeerEntry>& peers, const IpAddress& own_a
     record.cluster = peer.cluster;
     record.adjacency = peer.adjacency;
     record.gateway = peer.gateway;
-    std::size_t place = std::hash<IpAddress>{}(peer.underlay) & (index_.size() - 1);
+    std::size_t place = address_hash(Realm{}, peer.underlay) & (index_.size() - 1);
     while (index_[place].id != kNoPeer) {
       place = (place + 1) & (index_.size() - 1);
     }
@@ -37,7 +38,7 @@ PeerId PeerTable::find(const IpAddress& underlay) const noexcept {
   if (index_.empty()) {
     return kNoPeer;
   }
-  for (std::size_t place = std::hash<IpAddress>{}(underlay) & (index_.size() - 1);;
+  for (std::size_t place = address_hash(Realm{}, underlay) & (index_.size() - 1);;
        place = (place + 1) & (index_.size() - 1)) {
     if (index_[place].id == kNoPeer || index_[place].underlay == underlay) {
       return index_[place].id;

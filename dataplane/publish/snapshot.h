@@ -13,6 +13,7 @@
 
 #include "dataplane/api/tables.h"
 #include "dataplane/encap/encap.h"
+#include "dataplane/net/address_hash.h"
 #include "dataplane/tables/range_map.h"
 
 namespace isthmus {
@@ -112,8 +113,7 @@ struct Snapshot {
   std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;
 
   [[nodiscard]] static std::size_t shard_of(Realm realm, const IpAddress& vip) noexcept {
-    const std::size_t h = std::hash<IpAddress>{}(vip) + realm.value();
-    return (h ^ (h >> 32)) % kShards;
+    return address_hash(realm, vip) % kShards;
   }
   [[nodiscard]] const FrontendShard& shard(Realm realm, const IpAddress& vip) const noexcept {
     return *frontends[shard_of(realm, vip)];

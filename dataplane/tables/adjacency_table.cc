@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "dataplane/net/address_hash.h"
+
 namespace isthmus {
 
 AdjacencyTable::AdjacencyTable(std::uint32_t capacity)
@@ -16,8 +18,7 @@ void AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mt
 }
 
 std::size_t AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
-  return (std::hash<IpAddress>{}(next_hop) ^ (std::size_t{device.value()} * 0x9e3779b97f4a7c15ULL)) &
-         (std::size_t{capacity_} * 2 - 1);
+  return address_hash(Realm{device.value()}, next_hop) & (std::size_t{capacity_} * 2 - 1);
 }
 
 AdjacencyId AdjacencyTable::find_or_make(DeviceId device, const IpAddress& next_hop, bool& made) noexcept {

@@ -8,14 +8,15 @@
 #include <cstdlib>
 #include <utility>
 
+#include "dataplane/net/address_hash.h"
+
 namespace isthmus {
 namespace {
 
 constexpr std::size_t kMaxEntries = std::size_t{1} << 24;  // reserved, not used: 1 GiB of addresses
 
 std::uint32_t hash_of(Realm realm, const IpAddress& address) noexcept {
-  const auto h = std::hash<IpAddress>{}(address) + realm.value() * 0x9e3779b97f4a7c15ULL;
-  return static_cast<std::uint32_t>(h ^ (h >> 32));
+  return static_cast<std::uint32_t>(address_hash(realm, address));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
+#include "dataplane/net/address_hash.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/ip_address.h"
 
@@ -16,6 +18,21 @@ TEST(IpAddress, ReadsAndWritesBothFamilies) {
   }
   for (const char* text : {"", "10.1.2", "10.1.2.3.4", "10.1.2.256", "fd00:::1", "fd00::1/64", "east"}) {
     EXPECT_FALSE(IpAddress::parse(text)) << text;
+  }
+}
+
+TEST(IpAddress, NeighbouringAddressesSpreadOverTheLowBitsOfTheirHash) {
+  for (const char* base : {"10.1.0.0", "fd00:1::"}) {
+    std::array<int, 256> buckets{};
+    for (unsigned n = 0; n < 65536; ++n) {
+      IpAddress::ByteArray bytes = IpAddress::parse(base)->bytes();
+      bytes[14] = static_cast<std::uint8_t>(n >> 8);
+      bytes[15] = static_cast<std::uint8_t>(n);
+      ++buckets[address_hash(Realm{}, IpAddress(bytes)) % buckets.size()];
+    }
+    const auto [fewest, most] = std::minmax_element(buckets.begin(), buckets.end());
+    EXPECT_GT(*fewest, 256 / 2) << base;
+    EXPECT_LT(*most, 256 * 2) << base;
   }
 }
 

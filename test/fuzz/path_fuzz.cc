@@ -1,0 +1,134 @@
+// Any bytes as frames from either device, through the whole path: nothing may crash, no frame may vanish or be counted
+// twice, and what comes out is a well-formed IP packet. The input is a sequence of (device bit and length) u16 and
+// bytes, so that one input can open a connection and then hit it.
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "dataplane/api/engine.h"
+#include "dataplane/io/memory/memory_device.h"
+
+namespace {
+
+using namespace isthmus;
+
+struct Gateway {
+  std::unique_ptr<Engine> engine;
+  MemoryDevice* underlay = nullptr;
+  MemoryDevice* local = nullptr;
+
+  Gateway() {
+    EngineOptions options;
+    options.drive_by_caller = true;
+    options.keep_state = false;
+    options.cluster = ClusterId{1};
+    options.tunnel_address = *IpAddress::parse("192.0.2.1");
+    options.translation_ipv4 = IpAddress::parse("10.1.255.1");
+    options.connections = 4096;
+    options.frames = 1024;
+    engine = std::move(*Engine::create(options));
+    underlay = add("underlay");
+    local = add("local");
+    if (!engine->start()) {
+      __builtin_trap();
+    }
+    publish();
+  }
+
+  MemoryDevice* add(const char* name) {
+    MemoryDeviceOptions options;
+    options.name = name;
+    auto device = std::move(*MemoryDevice::create(options));
+    MemoryDevice* raw = device.get();
+    if (!engine->add_device(std::move(device))) {
+      __builtin_trap();
+    }
+    return raw;
+  }
+
+  void publish() {
+    const AdjacencyId hop = engine->adjacency(DeviceId{0}, *IpAddress::parse("192.0.2.254"));
+    const AdjacencyId pods = engine->adjacency(DeviceId{1}, *IpAddress::parse("169.254.0.1"));
+    engine->set_adjacency(hop, MacAddress::parse("02:00:00:00:00:01"));
+    engine->set_adjacency(pods, MacAddress::parse("02:00:00:00:00:02"));
+    TableDelta delta;
+    delta.upsert_peers = {{PeerId{1}, ClusterId{2}, *IpAddress::parse("192.0.2.2"), L4Port{8472}, hop, true}};
+    delta.clusters = {
+        {ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16"), *Prefix::parse("fd00:1::/48")}, {}},
+        {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")}, {PeerId{1}}}};
+    delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, pods},
+                          {*Prefix::parse("fd00:1::/48"), DeviceId{1}, pods}};
+    const auto service = [&](const char* vip, const char* backend, std::uint16_t cluster, std::uint32_t id) {
+      auto set = std::make_shared<BackendSet>();
+      set->backends = {{BackendId{id}, *IpAddress::parse(backend), L4Port{8080}, ClusterId{cluster}}};
+      set->ring = {0};
+      delta.upsert_frontends.push_back(
+          {{Realm{0}, *IpAddress::parse(vip), IpProtocol::kTcp, L4Port{80}}, ServiceId{id}, false, std::move(set)});
+    };
+    service("10.200.0.10", "10.2.0.10", 2, 1);
+    service("10.200.0.11", "10.1.0.20", 1, 2);
+    if (!engine->publish(delta)) {
+      __builtin_trap();
+    }
+  }
+
+  [[nodiscard]] std::uint64_t ended() const {
+    const EngineCounters c = engine->counters();
+    std::uint64_t sum = 0;
+    for (const DropCount& drop : c.drops) {
+      sum += drop.packets;
+    }
+    return sum;
+  }
+};
+
+// What comes out was made by us or carried by us: its IP lengths must agree with its frame.
+void check_frame(std::span<const std::uint8_t> frame) {
+  if (frame.size() < 34) {
+    __builtin_trap();
+  }
+  const bool v4 = frame[12] == 0x08 && frame[13] == 0x00;
+  const std::size_t bytes = v4 ? static_cast<std::size_t>(frame[16]) << 8 | frame[17]
+                               : (static_cast<std::size_t>(frame[18]) << 8 | frame[19]) + 40;
+  if (bytes + 14 != frame.size()) {
+    __builtin_trap();
+  }
+}
+
+std::uint64_t drain(MemoryDevice& device) {
+  std::uint64_t count = 0;
+  while (auto frame = device.take()) {
+    check_frame(*frame);
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Gateway gateway;
+  while (size >= 2) {
+    const unsigned head = static_cast<unsigned>(data[0]) << 8 | data[1];
+    const std::size_t length = std::min<std::size_t>(head & 0x7ff, size - 2);
+    MemoryDevice& device = (head & 0x8000) != 0 ? *gateway.underlay : *gateway.local;
+    const EngineCounters before = gateway.engine->counters();
+    const std::uint64_t ended = gateway.ended();
+    if (length != 0 && device.inject({data + 2, length})) {
+      gateway.engine->run_round(WorkerId{0});
+      const EngineEvents events = gateway.engine->poll_events();
+      const EngineCounters after = gateway.engine->counters();
+      const std::uint64_t out = drain(*gateway.underlay) + drain(*gateway.local);
+      const std::uint64_t made = after.icmp_sent - before.icmp_sent;
+      const std::uint64_t answers = events.probe_answers.size();
+      // One frame in: out, dropped, or taken as a probe's answer; an ICMP error of ours comes on top.
+      if (out - made + (gateway.ended() - ended) + answers != 1) {
+        __builtin_trap();
+      }
+    }
+    data += 2 + length;
+    size -= 2 + length;
+  }
+  return 0;
+}
