@@ -66,6 +66,7 @@ CLI::App* add_query(CLI::App& app, Words& words, AdminCommand command, const cha
       ->check(CLI::IsMember({"table", "json"}))
       ->type_name("FORMAT")
       ->capture_default_str();
+  sub->footer("Exit codes, environment and examples: isthmus --help");
   sub->callback([&words, command] {
     words.line.verb = Verb::kQuery;
     words.line.query.request.command = command;

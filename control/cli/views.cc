@@ -75,9 +75,7 @@ std::string status_facts(const json& s) {
   add_fact(text, "state",
            text_of(s, "state") + ", up " + duration_text(number_of(s, "uptime_ms")) + ", pid " + count_of(s, "pid"));
   add_fact(text, "config", text_of(s, "config_file"));
-  add_fact(text, "hub",
-           text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync, " : ", not in sync yet, ") +
-               count_of(hub, "objects") + " objects");
+  add_fact(text, "hub", text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync" : ", not in sync yet"));
   add_fact(text, "tunnel", endpoint_text(text_of(tunnel, "address"), number_of(tunnel, "port")));
   add_fact(text, "tables",
            count_of(s, "services") + " services, " + count_of(s, "frontends") + " frontends, " +

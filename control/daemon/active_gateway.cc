@@ -134,7 +134,9 @@ void ActiveGateway::update_peers() {
   std::set<IpAddress> underlay;
   for (const PeerView& peer : compiler_->peers()) {
     underlay.insert(peer.underlay);
-    if (peer.gateway) {
+    // 2026-11-22: gateways of our own cluster are not probed: steer takes tunnel packets from other clusters only, so
+    // that a probe would end in the kernel of the other node, or in an overlay that shares the port.
+    if (peer.gateway && peer.cluster_id != own_.cluster) {
       probed.push_back({peer.id, peer.cluster_id, peer.name});
     }
   }

@@ -124,8 +124,8 @@ Status Gateway::open_hub() {
   if (auto started = source_->start(); !started) {
     return started;
   }
-  spdlog::info("following {}", source_->describe());
   take_hub_changes();
+  spdlog::info("following {}", source_->describe());
   return loop_.watch(source_->fd(), [this] { take_hub_changes(); });
 }
 
