@@ -43,7 +43,7 @@ std::size_t depth_of(const YamlNode& node) {
 // Builds the tree from the parser's events; throws Refused, which parse_yaml() catches.
 class Builder final : public YAML::EventHandler {
  public:
-  explicit Builder(unsigned first_line) : first_line_(first_line) {}
+  Builder(unsigned first_line, unsigned last_line) : first_line_(first_line), last_line_(last_line) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override { start_line_ = line_of(mark); }
   void OnDocumentEnd() override {}
@@ -82,7 +82,7 @@ class Builder final : public YAML::EventHandler {
   [[nodiscard]] YamlNode take() { return root_ ? std::move(*root_) : YamlNode{}; }
   [[nodiscard]] unsigned start_line() const { return start_line_; }
   [[nodiscard]] unsigned line_of(const YAML::Mark& mark) const {
-    return first_line_ + static_cast<unsigned>(std::max(mark.line, 0));
+    return std::min(last_line_, first_line_ + static_cast<unsigned>(std::max(mark.line, 0)));
   }
 
  private:
@@ -121,11 +121,14 @@ class Builder final : public YAML::EventHandler {
       parent.key_pending = true;
       return;
     }
+    if (parent.key_pending && node.kind == YamlNode::Kind::kNull) {
+      node.line = parent.node.keys.back().line;  // the parser noticed only at what came next
+    }
     parent.key_pending = false;
     parent.node.items.push_back(std::move(node));
   }
 
-  unsigned first_line_;
+  unsigned first_line_, last_line_;
   unsigned start_line_ = 0;
   std::optional<YamlNode> root_;
   std::vector<Open> open_;
@@ -231,13 +234,14 @@ std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned
     return *std::move(fault);
   }
   constexpr auto kRemedy = "mend the YAML there";
-  Builder builder(first_line);
+  const unsigned end_line = last_line(document, first_line);
+  Builder builder(first_line, end_line);
   try {
     // yaml-cpp takes the end of the text for the closing quote when a line ends right before it: a comment does not.
     std::istringstream in{std::string(document) + "\n#"};
     YAML::Parser parser(in);
     parser.HandleNextDocument(builder);
-    Builder rest(first_line);
+    Builder rest(first_line, end_line);
     if (parser.HandleNextDocument(rest)) {
       return YamlFault{rest.start_line(), "text after the end of the document",
                        "check the indentation and brackets before it, or begin a document with ---"};
@@ -246,7 +250,7 @@ std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned
     return YamlFault{refused.line, refused.what_text, kRemedy};
   } catch (const YAML::Exception& error) {
     const unsigned line = error.mark.is_null() ? first_line : builder.line_of(error.mark);
-    return YamlFault{std::min(line, last_line(document, first_line)), "not valid YAML: " + error.msg, kRemedy};
+    return YamlFault{line, "not valid YAML: " + error.msg, kRemedy};
   } catch (const std::exception& error) {
     return YamlFault{first_line, std::string("not valid YAML: ") + error.what(), kRemedy};
   }

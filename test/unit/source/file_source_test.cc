@@ -236,6 +236,20 @@ TEST_F(FileSourceTest, ALinkToAFileIsReadWhenItIsMade) {
   EXPECT_TRUE(objects_.contains("east/l"));
 }
 
+TEST_F(FileSourceTest, RereadFindsWhatNoEventTold) {
+  hub_.write("elsewhere.yaml", pod("l", "10.1.0.20"));
+  std::filesystem::create_symlink("../../../elsewhere.yaml", hub_.path("hub/clusters/east/link.yaml"));
+  start();
+  EXPECT_EQ(objects_["east/l"], "10.1.0.20");
+  hub_.write("elsewhere.yaml", pod("l", "10.1.0.21"));
+  source_.reread();
+  wait_until([&] { return objects_["east/l"] == "10.1.0.21"; });
+  const auto before = deltas_;
+  source_.reread();
+  settle();
+  EXPECT_EQ(deltas_, before + 1);
+}
+
 TEST_F(FileSourceTest, MoreEventsThanTheQueueHoldsLoseNothing) {
   start();
   std::ifstream limit("/proc/sys/fs/inotify/max_queued_events");

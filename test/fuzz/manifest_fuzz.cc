@@ -1,0 +1,61 @@
+// Any text as a manifest of a cluster and of the fleet: nothing may crash, every fault lies within the text and has a
+// remedy, an object is read or refused and never both, and what a bad version of a file may not do is lose objects.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "control/source/file/hub_objects.h"
+#include "control/source/file/manifest.h"
+
+namespace {
+
+using namespace isthmus;
+
+void require(bool condition) {
+  if (!condition) {
+    __builtin_trap();
+  }
+}
+
+void check(const Manifest& manifest, std::string_view text) {
+  const auto lines = static_cast<unsigned>(std::count(text.begin(), text.end(), '\n')) + 1;
+  for (const auto& entry : manifest.documents) {
+    for (const YamlFault& fault : entry.document->faults) {
+      require(!fault.what.empty() && !fault.remedy.empty());
+      require(fault.line > 0 && entry.line_in_file(fault.line) <= lines);
+    }
+    for (const ManifestObject& object : entry.document->objects) {
+      require(object.value != nullptr && !object.key.object.name.empty());
+      require(entry.line_in_file(object.line) <= lines);
+    }
+  }
+}
+
+// A bad document beside others: what stood in the file before stays, and what reads well comes back unchanged.
+void check_nothing_is_lost(const std::string& cluster, std::string_view text) {
+  HubObjects hub;
+  hub.set_text("file", cluster, text);
+  const std::size_t objects = hub.take_deltas().size();
+  require(objects == hub.counts().objects);
+  hub.set_text("file", cluster, std::string(text) + "\n---\n{");
+  require(hub.take_deltas().empty());
+  require(hub.counts().objects == objects && !hub.problems().empty());
+  hub.set_text("file", cluster, text);
+  require(hub.take_deltas().empty());
+  hub.remove("file");
+  require(hub.take_deltas().size() == objects && hub.counts().objects == 0);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  for (const char* cluster : {"", "east"}) {
+    check(parse_manifest(text, cluster), text);
+    check_nothing_is_lost(cluster, text);
+  }
+  return 0;
+}
