@@ -70,7 +70,7 @@ void Worker::run() {
     idle = work() == 0 ? idle + 1 : 0;
     if (idle > kIdleRoundsBeforeSleep && shared_.options.idle == IdlePolicy::kSleep) {
       shared_.quiescence.offline(slot);
-      sleep();
+      wait();
       shared_.quiescence.online(slot);
       idle = 0;
     }
@@ -148,7 +148,7 @@ void Worker::housekeeping(bool idle) {
 
 // Waits in the kernel until a queue, control or the clock has something. The worker is outside its read section, so
 // publishers do not wait for it.
-void Worker::sleep() {
+void Worker::wait() {
   std::array<pollfd, 64> fds{};
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};

@@ -33,6 +33,9 @@ class Worker {
   // themselves instead of start(). Returns how many packets came in.
   unsigned round();
 
+  // What the thread does when rounds bring nothing: waits in the kernel for frames, commands or the clock.
+  void wait();
+
   [[nodiscard]] const WorkerCounters& counters() const noexcept { return context_.counters; }
   [[nodiscard]] Mailbox& mailbox() noexcept { return mailbox_; }
   [[nodiscard]] const DeviceQueue& queue(DeviceId device) const noexcept { return *setup_.queues[device.value()]; }
@@ -44,7 +47,6 @@ class Worker {
   unsigned poll_queue(DeviceId device);
   void flush();
   void housekeeping(bool idle);
-  void sleep();
   void read_clock() noexcept;
 
   SharedState& shared_;

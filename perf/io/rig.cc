@@ -2,9 +2,11 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 namespace isthmus::perf {
@@ -30,11 +32,12 @@ Status build_rig() {
 }
 
 std::vector<std::uint8_t> bench_frame(unsigned length) {
-  std::vector<std::uint8_t> frame = {2,    0,    0,    0,    1, 2, 2, 0, 0,  0,  1, 1, 8,  0,  // u0 from g0, IPv4
-                                     0x45, 0,    0,    0,    0, 0, 0, 0, 64, 17, 0, 0, 10, 1,
-                                     0,    1,    10,   2,    0, 1,  // 10.1.0.1 to 10.2.0.1, UDP
-                                     0x9c, 0x40, 0x1b, 0x58, 0, 0, 0, 0};
-  frame.resize(length, 0x5a);
+  constexpr std::uint8_t kHeaders[] = {2,    0,    0,    0,    1, 2, 2, 0, 0,  0,  1, 1, 8,  0,  // u0 from g0, IPv4
+                                       0x45, 0,    0,    0,    0, 0, 0, 0, 64, 17, 0, 0, 10, 1,
+                                       0,    1,    10,   2,    0, 1,  // 10.1.0.1 to 10.2.0.1, UDP
+                                       0x9c, 0x40, 0x1b, 0x58, 0, 0, 0, 0};
+  std::vector<std::uint8_t> frame(std::max<std::size_t>(length, sizeof kHeaders), 0x5a);
+  std::copy(std::begin(kHeaders), std::end(kHeaders), frame.begin());
   const auto put16 = [&](std::size_t at, unsigned value) {
     frame[at] = static_cast<std::uint8_t>(value >> 8);
     frame[at + 1] = static_cast<std::uint8_t>(value & 0xff);
