@@ -45,7 +45,7 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
     const std::uint32_t closed_at = connection.shared.closed_at.load(std::memory_order_relaxed);
     return left(idle_since(closed_at << 8, now), timeouts.tcp_closing);
   }
-  if ((marks & mark::kNonSyn) == 0) {
+  if ((marks & mark::kNonSyn) == 0 || (reply & mark::kSeen) == 0) {
     return left(age, timeouts.tcp_syn);
   }
   return left(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
