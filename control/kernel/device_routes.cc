@@ -2,10 +2,10 @@
 
 #include <net/if.h>
 
+#include <array>
 #include <cerrno>
 #include <map>
 #include <set>
-#include <utility>
 #include <vector>
 
 #include "control/kernel/route_entry.h"
@@ -116,16 +116,16 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
     if (!routes) {
       return routes.error();
     }
-    for (RouteEntry& route : *routes) {
+    for (const RouteEntry& route : *routes) {
       if (route.protocol != kRouteProtocol) {
         if (wanted.contains(route.prefix) && route.tos == 0 && route.metric <= kRouteMetric) {
           report.foreign.push_back(
               {route.prefix, interface_name(route.interface_index), route_protocol_name(route.protocol), route.metric});
         }
       } else if (wanted.contains(route.prefix) && route.metric == kRouteMetric && route.tos == 0) {
-        ours.emplace(route.prefix, std::move(route));
+        ours.emplace(route.prefix, route);
       } else {
-        leftovers.push_back(std::move(route));
+        leftovers.push_back(route);
       }
     }
   }

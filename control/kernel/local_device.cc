@@ -5,6 +5,7 @@
 #include <linux/veth.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 

@@ -1,7 +1,6 @@
 #include "control/kernel/next_hops.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <map>
 
@@ -87,7 +86,7 @@ std::vector<RouteEntry> choose_local_routes(std::span<const RouteEntry> routes, 
   std::vector<RouteEntry> chosen;
   for (auto& [prefix, route] : best) {
     route.prefix = prefix;
-    chosen.push_back(std::move(route));
+    chosen.push_back(route);
   }
   return chosen;
 }

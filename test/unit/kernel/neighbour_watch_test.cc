@@ -2,6 +2,9 @@
 
 #include <linux/neighbour.h>
 
+#include <algorithm>
+#include <array>
+#include <map>
 #include <optional>
 #include <vector>
 

@@ -1,5 +1,6 @@
 #include "control/kernel/next_hops.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "test/unit/kernel/network_namespace.h"
