@@ -64,13 +64,9 @@ unsigned AfXdpQueue::transmit(std::span<const Frame> frames) noexcept { return s
 void AfXdpQueue::flush() noexcept { sockets_.front()->flush(); }
 
 bool AfXdpQueue::arm() noexcept {
+  // What the kernel still refuses to send (its interface down, say) is no reason to spin: poll(2) tries it again.
   flush();
-  for (const auto& socket : sockets_) {
-    if (socket->busy()) {
-      return false;
-    }
-  }
-  return true;
+  return std::none_of(sockets_.begin(), sockets_.end(), [](const auto& socket) { return socket->readable(); });
 }
 
 QueueCounters AfXdpQueue::counters() const noexcept {

@@ -58,8 +58,7 @@ class XskSocket {
   [[nodiscard]] unsigned transmit(std::span<const Frame> frames) noexcept;
   // Makes the kernel send what transmit() queued, then takes back what was sent.
   void flush() noexcept;
-  // Frames wait to be received, or to be taken by the kernel.
-  [[nodiscard]] bool busy() noexcept { return rx_.available(1) > 0 || (tx_.exists() && tx_.pending() > 0); }
+  [[nodiscard]] bool readable() noexcept { return rx_.available(1) > 0; }
   // Lets the driver run where it waits for that (busy polling, zero-copy without interrupts).
   void poll_driver() noexcept;
 
