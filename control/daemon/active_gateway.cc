@@ -111,7 +111,7 @@ void ActiveGateway::apply() {
   const bool first = !published_;
   publish(result);
   if (clusters_moved || result.names_changed) {
-    local_side_->update_kernel(compiler_->clusters(), compiler_->services());
+    local_side_->update_kernel(compiler_->clusters(), compiler_->services(), routes_moved_);
   }
   if (result.names_changed || first) {
     update_dns();

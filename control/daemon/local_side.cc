@@ -112,7 +112,8 @@ std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefi
   return routes;
 }
 
-void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services) {
+void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
+                              bool kernel_moved) {
   if (!node_.kernel_end) {
     return;
   }
@@ -126,6 +127,10 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
     std::transform(service.vips.begin(), service.vips.end(), std::inserter(wanted, wanted.end()), host_prefix);
   }
   std::transform(translation_.begin(), translation_.end(), std::inserter(wanted, wanted.end()), host_prefix);
+  const std::vector<Prefix> prefixes(wanted.begin(), wanted.end());
+  if (!kernel_moved && set_ == prefixes) {
+    return;
+  }
   RouteOptions options;
   if (const ClusterView* own = own_cluster(clusters)) {
     const std::string& underlay = node_.interfaces[node_.underlay.value()];
@@ -133,12 +138,13 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
     options.source_ipv6 = node_source(Family::kIpv6, own->prefixes, underlay);
   }
   kernel_problems_.clear();
-  const std::vector<Prefix> prefixes(wanted.begin(), wanted.end());
+  set_.reset();
   const auto report = node_.kernel->set_routes(node_.kernel_end->interface, prefixes, options);
   if (!report) {
     kernel_problems_.push_back(report.error());
     return;
   }
+  set_ = prefixes;
   for (const ForeignRoute& foreign : report->foreign) {
     kernel_problems_.push_back({"another route takes fleet traffic past the gateway: " + foreign.text(),
                                 "route " + foreign.prefix.to_string(), "remove it, or give it a higher metric"});

@@ -23,8 +23,10 @@ class LocalSide {
 
   // The routes for the engine when they differ from the last ones it was given.
   [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters);
-  // Brings the routes on the kernel end in line: linked clusters, VIPs, translation addresses.
-  void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services);
+  // Brings the routes on the kernel end in line: linked clusters, VIPs, translation addresses. Asks the kernel only
+  // when these changed, or its own routes moved.
+  void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
+                     bool kernel_moved);
   // The kernel end came, went or has another MAC.
   void kernel_end_changed(const LinkState& link);
   // What stands between the node and the local device; asks the kernel.
@@ -39,7 +41,8 @@ class LocalSide {
   Node& node_;
   Adjacencies& adjacencies_;
   std::vector<IpAddress> translation_;
-  std::optional<std::vector<LocalRoute>> given_;
+  std::optional<std::vector<LocalRoute>> given_;  // to the engine
+  std::optional<std::vector<Prefix>> set_;        // on the kernel end
   AdjacencyId kernel_end_;
   std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
   std::optional<Error> link_problem_;
