@@ -9,6 +9,7 @@ from fleet.load import PORT, LoadClient, LoadServer
 
 PORTS = (("load", "TCP", PORT, PORT), ("load-udp", "UDP", PORT, PORT))
 DOWN_SECONDS = 2.0
+RECOVERY = 150  # a gateway that fell several times must answer for longer each time, before it is trusted again
 
 
 class SteadyPing:
@@ -43,8 +44,8 @@ class KilledGateway(FleetCase):
 
     def setUp(self):
         self.write_services(backends())
-        self.fleet.wait_peers()
-        self.fleet.wait_backends("shop/load", addresses(backends()))
+        self.fleet.wait_peers(timeout=RECOVERY)
+        self.fleet.wait_backends("shop/load", addresses(backends()), timeout=RECOVERY)
 
     def client(self, name, label, targets, *options):
         client = LoadClient(self.fleet, pod(name), LOAD, f"{self._testMethodName[:40]}-{label}",
@@ -59,7 +60,7 @@ class KilledGateway(FleetCase):
         meanwhile()
         time.sleep(DOWN_SECONDS)  # connections retransmit into the void
         gateway.start()
-        self.fleet.wait_peers()
+        self.fleet.wait_peers(timeout=RECOVERY)
 
     def test_node_traffic_never_stops(self):
         """Node to node and pod to pod inside a cluster, through the very device whose gateway dies."""
@@ -83,9 +84,10 @@ class KilledGateway(FleetCase):
         self.go_on(clients, (300, 100, 100), "west-1")
 
     def test_established_connections_go_on_after_the_restart_of_the_servers_gateway(self):
-        clients = [self.client("east-client", "direct", addresses(backends("west")), "--connections", 100),
-                   self.client("north-client", "vip", self.vips, "--connections", 200)]
-        self.go_on(clients, (100, 200), "west-1")
+        """North's gateway, with one device for both sides; the connections to the VIP go to all clusters."""
+        clients = [self.client("east-client", "direct", addresses(backends("north")), "--connections", 100),
+                   self.client("west-client", "vip", self.vips, "--connections", 200)]
+        self.go_on(clients, (100, 200), "north-1")
 
     def test_connections_go_on_where_the_server_speaks_first(self):
         """The clients are silent after their greeting: the first packets after the restart are the server's."""
@@ -101,7 +103,7 @@ class KilledGateway(FleetCase):
         adopted = self.fleet.gateways[gateway].status()["connections"]["adopted"]
         for client in clients:
             self.assertEqual(client.wait_rounds(4)["failures"], {}, f"adopted {adopted}, drops {self.drops()}")
-        self.assertGreaterEqual(adopted, sum(numbers))
+        self.assertGreaterEqual(adopted, numbers[0], "connections came from the kept table")
 
     def test_connections_keep_their_backends_where_the_set_changed_meanwhile(self):
         """One backend leaves and the ring is another one: only the connections of that backend may break."""
@@ -112,7 +114,7 @@ class KilledGateway(FleetCase):
         push.wait_open(100)
         left = [entry for entry in backends() if entry != gone]
         self.kill_and_restart("west-1", meanwhile=lambda: self.write_services(left))
-        self.fleet.wait_backends("shop/load", addresses(left))
+        self.fleet.wait_backends("shop/load", addresses(left), timeout=RECOVERY)
         others = {entry.full_name for entry in left}
 
         def went_on(before):
@@ -128,8 +130,8 @@ class KilledGateway(FleetCase):
     def test_fleet_traffic_is_never_sent_in_clear_while_the_gateway_is_dead(self):
         """The router between the sites counts packets to pods that are not inside a tunnel."""
         router = self.fleet.topology.spaces["router"]
-        router.run(["nft", "add table ip leak; add chain ip leak seen { type filter hook prerouting priority 0; };"
-                           "add rule ip leak seen ip daddr 10.0.0.0/8 counter"])
+        router.run(["nft", "add table ip leak; add chain ip leak seen { type filter hook forward priority 0; };"
+                           "add rule ip leak seen iifname west ip daddr 10.0.0.0/8 counter"])
         self.addCleanup(router.run, ["nft", "delete table ip leak"])
         client = self.client("west-client", "vip", self.vips, "--connections", 50)
         client.wait_open(50)
@@ -143,7 +145,6 @@ class KilledGateway(FleetCase):
         counted = re.search(r"packets (\d+)", router.run(["nft", "list table ip leak"]).stdout).group(1)
         self.assertEqual(counted, "0")
         gateway.start()
-        self.fleet.wait_peers()
         wait_until(lambda: self.fleet.pod("west", "client").run(
             ["ping", "-c1", "-W1", pod("north-web-0").ipv4], check=False).returncode == 0, what="west is back")
 

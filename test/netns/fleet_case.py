@@ -4,13 +4,14 @@ import os
 import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "test", "support"))
 
 from fleet import plan  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
 from fleet.shell import CommandError, wait_until  # noqa: E402,F401
 
-BUILD = os.environ.get("ISTHMUS_BUILD", "build-test")
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
 PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(BUILD, "control", "cli", "isthmus"))
 LOAD = os.path.join(BUILD, "test", "netns", "fleet-load")
 PREFIX = "ist-t-"

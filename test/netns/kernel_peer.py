@@ -31,6 +31,8 @@ class KernelPeer:
                      f"link set {DEVICE} up")
         for pod in SOUTH.pods():
             self._route_pod(pod, to)
+        for name in to:
+            self._route_back(plan.cluster(name))
         fleet.hub.write("fleet/south.yaml", [cluster_manifest(SOUTH), gateway_manifest(gateway)])
         fleet.hub.write("fleet/south-links.yaml",
                         [profile_manifest(["south", *to]).replace("name: fleet", "name: south")])
@@ -46,6 +48,15 @@ class KernelPeer:
                 commands.append(f"route add {prefix} table {table} encap ip id {pod.identity} "
                                 f"dst {cluster.gateways[0].underlay} ttl 64 dev {DEVICE}")
         self.node.ip(*commands)
+
+    def _route_back(self, cluster):
+        """Nodes without a gateway of their own reach south by the first one of their cluster."""
+        gateway = cluster.node(cluster.gateways[0].node)
+        for node in cluster.nodes:
+            if node.name not in [entry.node for entry in cluster.gateways]:
+                ipv4, ipv6 = SOUTH.pod_cidrs
+                self.fleet.node(cluster.name, node.name).ip(f"route add {ipv4} via {cluster.node_ipv4(gateway)}",
+                                                            f"route add {ipv6} via {cluster.node_ipv6(gateway)}")
 
     def pod(self, name):
         return next(pod for pod in SOUTH.pods() if pod.name == name)

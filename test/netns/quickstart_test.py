@@ -4,10 +4,9 @@ import os
 import subprocess
 import unittest
 
-from fleet_case import BUILD
+from fleet_case import BUILD, ROOT
 from fleet.shell import run
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COMMAND = os.path.join(ROOT, "packaging", "quickstart")
 RECORD = "/run/isthmus-quickstart.json"
 
