@@ -1,8 +1,8 @@
 // The engine as control and the command line see it: devices in, tables in, counters and flows out.
 //
 // Lifetime: create → add_device* → start → (publish, upsert_*, set_adjacency, read)* → stop → destroy.
-// Threads: every member function is called by the control thread only (run_round by that worker's driver). Nothing here blocks on a
-// worker. Errors carry what, where and remedy.
+// Threads: every member function is called by the control thread only (run_round by that worker's driver). Nothing here
+// blocks on a worker. Errors carry what, where and remedy.
 #pragma once
 
 #include <cstdint>
@@ -24,38 +24,38 @@ enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
 enum class MidstreamPolicy : std::uint8_t { kAdopt, kDrop };
 
 struct EngineOptions {
-  std::string name = "isthmus";           // names the shared mapping
+  std::string name = "isthmus";  // names the shared mapping
   std::string state_directory = "/dev/shm";
-  bool keep_state = true;                  // false: anonymous mapping, nothing survives
-  std::vector<int> cores;                  // one worker each, pinned; empty: one worker, not pinned
-  unsigned workers = 1;                    // used when `cores` is empty
+  bool keep_state = true;  // false: anonymous mapping, nothing survives
+  std::vector<int> cores;  // one worker each, pinned; empty: one worker, not pinned
+  unsigned workers = 1;    // used when `cores` is empty
   IdlePolicy idle = IdlePolicy::kSleep;
-  std::uint32_t frames = 16384;            // chunks per worker
+  std::uint32_t frames = 16384;  // chunks per worker
   ClusterId cluster;
   Realm realm;
   ClusterBits cluster_bits;
-  IpAddress tunnel_address;                // our underlay address (IPv4)
+  IpAddress tunnel_address;  // our underlay address (IPv4)
   L4Port tunnel_port{8472};
-  DeviceId underlay_device{0};             // index of add_device order
+  DeviceId underlay_device{0};                                  // index of add_device order
   std::optional<IpAddress> translation_ipv4, translation_ipv6;  // source addresses for flows with a local backend
   std::uint16_t translation_first = 32768, translation_last = 65535;
-  std::uint32_t connections = 262144;      // capacity of the connection table
-  std::uint32_t unreplied = 0;             // quota of unreplied flows; 0: a quarter of the capacity
-  std::uint32_t endpoints = 65536;         // initial size of the endpoint table, grows
+  std::uint32_t connections = 262144;  // capacity of the connection table
+  std::uint32_t unreplied = 0;         // quota of unreplied flows; 0: a quarter of the capacity
+  std::uint32_t endpoints = 65536;     // initial size of the endpoint table, grows
   MidstreamPolicy midstream = MidstreamPolicy::kAdopt;
-  Seconds unknown_endpoint_hold{10};       // how long a VNI holds for a source the endpoint table does not know yet
-  Seconds identity_grace{5};               // how long an endpoint's previous identity is still accepted
+  Seconds unknown_endpoint_hold{10};  // how long a VNI holds for a source the endpoint table does not know yet
+  Seconds identity_grace{5};          // how long an endpoint's previous identity is still accepted
   Seconds timeout_tcp{8000}, timeout_tcp_syn{60}, timeout_tcp_closing{10}, timeout_other{60};
   std::uint32_t icmp_errors_per_second = 100;  // of our own making, per worker
-  bool drive_by_caller = false;  // no threads: the caller runs rounds itself (benchmarks, packet tests)
+  bool drive_by_caller = false;                // no threads: the caller runs rounds itself (benchmarks, packet tests)
 };
 
 // A reason why packets died, with its count since start.
 struct DropCount {
-  std::string_view name;      // "no_backend"
-  std::string_view text;      // what an operator reads
-  std::string_view hint;      // what to look at
-  unsigned cilium_code = 0;   // Cilium's drop reason number
+  std::string_view name;     // "no_backend"
+  std::string_view text;     // what an operator reads
+  std::string_view hint;     // what to look at
+  unsigned cilium_code = 0;  // Cilium's drop reason number
   std::uint64_t packets = 0;
 };
 
@@ -72,20 +72,20 @@ struct EngineCounters {
   std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
   std::uint64_t hits = 0, misses = 0, readmissions = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
-  std::vector<DropCount> drops;           // every reason, also those at 0
+  std::vector<DropCount> drops;  // every reason, also those at 0
   std::vector<DeviceStatus> devices;
 };
 
 // A tracked connection as listed by `isthmus flows`. Addresses of both directions as they are seen on each side.
 struct FlowRecord {
   IpProtocol protocol = IpProtocol::kTcp;
-  IpAddress client, frontend;             // forward key: source and destination before translation
+  IpAddress client, frontend;  // forward key: source and destination before translation
   L4Port client_port, frontend_port;
-  IpAddress backend, translated_client;   // reply key: source and destination of the reply before it is undone
+  IpAddress backend, translated_client;  // reply key: source and destination of the reply before it is undone
   L4Port backend_port, translated_client_port;
-  ServiceId service;                      // kNoService: direct
+  ServiceId service;  // kNoService: direct
   Side from = Side::kLocal, to = Side::kLocal;
-  PeerId forward_peer, reply_peer;        // tunnel ends of each direction where fabric
+  PeerId forward_peer, reply_peer;  // tunnel ends of each direction where fabric
   Identity source_identity;
   std::uint64_t forward_packets = 0, forward_bytes = 0, reply_packets = 0, reply_bytes = 0;
   bool replied = false, closing = false;

@@ -19,17 +19,17 @@ struct PeerEntry {
   ClusterId cluster;
   IpAddress underlay;
   L4Port udp_port{8472};
-  AdjacencyId adjacency;   // next hop towards `underlay`
-  bool gateway = false;    // false: a node, which may only be a sender or an endpoint's own tunnel end
+  AdjacencyId adjacency;  // next hop towards `underlay`
+  bool gateway = false;   // false: a node, which may only be a sender or an endpoint's own tunnel end
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
 };
 
 struct ClusterEntry {
   ClusterId id;
   bool local = false;
-  bool linked = false;               // a cross-cluster network profile links it with ours; true for our own
-  std::vector<Prefix> prefixes;      // pods, nodes: sources and destinations that belong to it
-  std::vector<PeerId> gateways;      // those that may be chosen for new flows (live ones), sorted by id
+  bool linked = false;           // a cross-cluster network profile links it with ours; true for our own
+  std::vector<Prefix> prefixes;  // pods, nodes: sources and destinations that belong to it
+  std::vector<PeerId> gateways;  // those that may be chosen for new flows (live ones), sorted by id
   friend bool operator==(const ClusterEntry&, const ClusterEntry&) = default;
 };
 
@@ -59,7 +59,7 @@ struct FrontendKey {
 struct FrontendEntry {
   FrontendKey key;
   ServiceId service;
-  bool client_affinity = false;  // sessionAffinity ClientIP: the client's L4 port is left out of the hash
+  bool client_affinity = false;                // sessionAffinity ClientIP: the client's L4 port is left out of the hash
   std::shared_ptr<const BackendSet> backends;  // never null
 };
 
@@ -75,8 +75,8 @@ struct LocalRoute {
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
-  std::optional<std::vector<ClusterEntry>> clusters;      // whole list
-  std::optional<std::vector<LocalRoute>> local_routes;    // whole list
+  std::optional<std::vector<ClusterEntry>> clusters;    // whole list
+  std::optional<std::vector<LocalRoute>> local_routes;  // whole list
   std::vector<FrontendEntry> upsert_frontends;
   std::vector<FrontendKey> remove_frontends;
   [[nodiscard]] bool empty() const {

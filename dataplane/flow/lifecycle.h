@@ -1,13 +1,13 @@
 // How long a connection lives: Cilium's timers and TCP lifecycle, without window or sequence tracking.
 //
 // TCP: 60 s while only SYNs were seen, 8000 s from the first other packet, once both directions have shown one: a
-// connection of which we see one direction only (its replies take another gateway, or nobody answers) ends after 60 idle
-// seconds and is adopted again by its next packet. Cilium keeps it 8000 s; here it would hold its unit of the quota of
-// unreplied connections that long. FIN or RST closes its direction; both
-// closed, 10 s remain and packets prolong them no more. RST before both SYNs were seen closes both directions. A RST
-// from one end of an established connection shortens its idle time to the SYN timeout (nobody answers a RST, so the
-// other end would never close): traffic that goes on, after a forged one, keeps it alive. Everything else: 60 s.
-// Threads: any worker, inside a read section; marks are set by compare-and-swap, so no worker loses another's.
+// connection of which we see one direction only (its replies take another gateway, or nobody answers) ends after 60
+// idle seconds and is adopted again by its next packet. Cilium keeps it 8000 s; here it would hold its unit of the
+// quota of unreplied connections that long. FIN or RST closes its direction; both closed, 10 s remain and packets
+// prolong them no more. RST before both SYNs were seen closes both directions. A RST from one end of an established
+// connection shortens its idle time to the SYN timeout (nobody answers a RST, so the other end would never close):
+// traffic that goes on, after a forged one, keeps it alive. Everything else: 60 s. Threads: any worker, inside a read
+// section; marks are set by compare-and-swap, so no worker loses another's.
 #pragma once
 
 #include <cstdint>
