@@ -50,7 +50,8 @@ class Tour:
         self.fleet.build()
         for cluster in plan.CLUSTERS:
             pods = ", ".join(pod.name for pod in cluster.pods())
-            self.console.ok(f"{cluster.name:5}  {cluster.pod_cidrs[0]:12}  {count(len(cluster.nodes), 'node')}; pods {pods}")
+            nodes = count(len(cluster.nodes), "node")
+            self.console.ok(f"{cluster.name:5}  {cluster.pod_cidrs[0]:12}  {nodes}; pods {pods}")
         self.fleet.start_servers()
         self.fleet.start_resolvers()
         self.fleet.start_gateways()
@@ -106,7 +107,7 @@ class Tour:
                        what=f"{NAME} known in {cluster}")
 
     def balanced(self, title, without=""):
-        """Asks by name from every client (but those of a lost cluster); a column of the table. Failures are problems."""
+        """Asks by name from every client but those of a lost cluster; a column of the table. Failures are problems."""
         answers = collections.Counter()
         for cluster, client in CLIENTS:
             if cluster == without:
