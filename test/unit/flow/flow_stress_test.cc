@@ -2,8 +2,10 @@
 // A connection's blocks carry numbers that depend on its key alone, so that a torn or recycled block shows.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -17,21 +19,46 @@ using enum InsertOutcome;
 constexpr Seconds kNow{100};
 constexpr unsigned kThreads = 6;
 
-// Runs body(worker, round) for `rounds` rounds on kThreads threads, with a quiescent point after each round and now and
-// then a sleep in the sense of the quiescence. All start together.
+// Lets all threads go at one instant, as far as there are cores, round after round. Ends early, for all at the same
+// round, when a slow machine has used up the time: fewer rounds, no weaker checks.
+class StartingLine {
+ public:
+  // False: no more rounds.
+  bool wait(unsigned round) {
+    if (arrived_.fetch_add(1) + 1 == (round + 1) * kThreads) {
+      last_round_ = std::chrono::steady_clock::now() > deadline_;
+      open_ = round + 1;
+    }
+    while (open_ <= round) {
+      std::this_thread::yield();
+    }
+    return !last_round_;
+  }
+
+ private:
+  const std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+  std::atomic<unsigned> arrived_{0};
+  std::atomic<unsigned> open_{0};
+  std::atomic<bool> last_round_{false};
+};
+
+enum class Pace { kFree, kTogether };
+
+// Runs body(worker, round) for at most `rounds` rounds on kThreads threads, with a quiescent point after each round and
+// now and then a sleep in the sense of the quiescence. Returns how many rounds every thread has run.
 template <typename Body>
-void run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Body&& body) {
-  std::atomic<unsigned> ready{0};
+unsigned run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Pace pace, Body&& body) {
+  StartingLine line;
+  std::array<unsigned, kThreads> done{};
   std::vector<std::thread> threads;
   for (unsigned w = 0; w < kThreads; ++w) {
     threads.emplace_back([&, w] {
-      ++ready;
-      while (ready < kThreads) {
-        std::this_thread::yield();
-      }
       const WorkerId worker{static_cast<std::uint8_t>(w)};
       quiescence.online(w);
       for (unsigned round = 0; round < rounds; ++round) {
+        if (pace == Pace::kTogether && !line.wait(round)) {
+          break;
+        }
         body(worker, round);
         table.sweep(worker, kNow, 4);
         if (round % 16 == w) {
@@ -41,6 +68,7 @@ void run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Body
         } else {
           quiescence.quiescent(w);
         }
+        done[w] = round + 1;
       }
       quiescence.offline(w);
     });
@@ -48,6 +76,9 @@ void run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Body
   for (auto& t : threads) {
     t.join();
   }
+  EXPECT_GT(done[0], 0u);
+  EXPECT_EQ(*std::min_element(done.begin(), done.end()), done[0]);
+  return done[0];
 }
 
 struct Shared {
@@ -104,7 +135,7 @@ TEST(FlowStress, EverythingAtOnceOnFewKeys) {
       std::this_thread::yield();
     }
   });
-  run_workers(*s.table, s.quiescence, 3000, [&](WorkerId worker, unsigned round) {
+  run_workers(*s.table, s.quiescence, 3000, Pace::kFree, [&](WorkerId worker, unsigned round) {
     SplitMix random{(std::uint64_t{worker.value()} << 32) | round};
     std::array<FlowKey, 8> keys;
     std::array<std::uint32_t, 8> numbers;
@@ -174,22 +205,23 @@ TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
   Shared s(kRounds + kThreads * 130);
   std::vector<std::atomic<std::uint32_t>> inserted(kRounds);
   std::vector<std::array<std::atomic<std::uint32_t>, kThreads>> backend(kRounds);
-  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
-    const unsigned w = worker.value();
-    NewConnection wanted = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
-    wanted.backend = BackendId{w + 1};
-    const auto result = s.table->insert(worker, wanted, kNow);
-    inserted[round] += result.outcome == kInserted ? 1 : 0;
-    backend[round][w] = result.hit ? result.hit.shared().backend.value() : 0;
-  });
-  for (unsigned round = 0; round < kRounds; ++round) {
+  const unsigned rounds =
+      run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
+        const unsigned w = worker.value();
+        NewConnection wanted = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
+        wanted.backend = BackendId{w + 1};
+        const auto result = s.table->insert(worker, wanted, kNow);
+        inserted[round] += result.outcome == kInserted ? 1 : 0;
+        backend[round][w] = result.hit ? result.hit.shared().backend.value() : 0;
+      });
+  for (unsigned round = 0; round < rounds; ++round) {
     EXPECT_EQ(inserted[round], 1u) << round;
     for (unsigned w = 0; w < kThreads; ++w) {
       EXPECT_EQ(backend[round][w], backend[round][0]) << round;
       EXPECT_NE(backend[round][w], 0u);
     }
   }
-  EXPECT_EQ(s.table->counts().now, kRounds);
+  EXPECT_EQ(s.table->counts().now, rounds);
 }
 
 // VIPs that all lead to one backend: one of them gets each reply key, and the refused leave nothing behind.
@@ -197,21 +229,22 @@ TEST(FlowStress, VipsWithOneBackendNeverShareAReplyKey) {
   constexpr unsigned kRounds = 500;
   Shared s(kRounds + kThreads * 130);
   std::vector<std::atomic<std::uint32_t>> owners(kRounds), refused(kRounds);
-  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
-    NewConnection wanted;
-    const auto port = static_cast<std::uint16_t>(1000 + round);
-    wanted.forward = key(address("10.1.0.1"), port, IpAddress::ipv4(Be32::of(0x0ac80000 + worker.value())), 80);
-    wanted.reply = key("10.2.0.1", 8080, "10.1.0.1", port);
-    const auto outcome = s.table->insert(worker, wanted, kNow).outcome;
-    owners[round] += outcome == kInserted ? 1 : 0;
-    refused[round] += outcome == kReplyTaken ? 1 : 0;
-  });
-  for (unsigned round = 0; round < kRounds; ++round) {
+  const unsigned rounds =
+      run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
+        NewConnection wanted;
+        const auto port = static_cast<std::uint16_t>(1000 + round);
+        wanted.forward = key(address("10.1.0.1"), port, IpAddress::ipv4(Be32::of(0x0ac80000 + worker.value())), 80);
+        wanted.reply = key("10.2.0.1", 8080, "10.1.0.1", port);
+        const auto outcome = s.table->insert(worker, wanted, kNow).outcome;
+        owners[round] += outcome == kInserted ? 1 : 0;
+        refused[round] += outcome == kReplyTaken ? 1 : 0;
+      });
+  for (unsigned round = 0; round < rounds; ++round) {
     EXPECT_EQ(owners[round], 1u);
     EXPECT_EQ(refused[round], kThreads - 1);
   }
-  EXPECT_EQ(s.table->counts().now, kRounds);
-  EXPECT_EQ(s.table->counts().unreplied, kRounds);
+  EXPECT_EQ(s.table->counts().now, rounds);
+  EXPECT_EQ(s.table->counts().unreplied, rounds);
 }
 
 // Packets of one direction alternate between all workers, while its decision is made anew all the time.
@@ -225,7 +258,7 @@ TEST(FlowStress, OneDirectionAlternatesBetweenWorkersUnderReadmission) {
     ASSERT_EQ(s.table->insert(WorkerId{0}, wanted, kNow).outcome, kInserted);
   }
   std::atomic<std::uint64_t> wrong{0}, published{0}, superseded{0};
-  run_workers(*s.table, s.quiescence, 3000, [&](WorkerId worker, unsigned round) {
+  run_workers(*s.table, s.quiescence, 3000, Pace::kFree, [&](WorkerId worker, unsigned round) {
     Hit hit = s.table->find(worker, numbered(1));
     if (!hit || hit.block == nullptr || !is_uniform(*hit.block)) {
       ++wrong;
@@ -255,16 +288,17 @@ TEST(FlowStress, OneDirectionAlternatesBetweenWorkersUnderReadmission) {
 TEST(FlowStress, FinsOfBothEndsAtOnceAlwaysClose) {
   constexpr unsigned kRounds = 1000;
   Shared s(kRounds + kThreads * 130);
-  run_workers(*s.table, s.quiescence, kRounds, [&](WorkerId worker, unsigned round) {
-    const FlowKey forward = numbered(round);
-    const Hit made = s.table->insert(worker, direct(forward), kNow).hit;
-    ASSERT_TRUE(made);
-    const Hit hit = s.table->find(worker, worker.value() % 2 == 0 ? forward : forward.reversed());
-    ASSERT_TRUE(hit);
-    s.table->track(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
-  });
+  const unsigned rounds =
+      run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
+        const FlowKey forward = numbered(round);
+        const Hit made = s.table->insert(worker, direct(forward), kNow).hit;
+        ASSERT_TRUE(made);
+        const Hit hit = s.table->find(worker, worker.value() % 2 == 0 ? forward : forward.reversed());
+        ASSERT_TRUE(hit);
+        s.table->track(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
+      });
   const ReadSection section(s.quiescence, 0);
-  for (unsigned round = 0; round < kRounds; ++round) {
+  for (unsigned round = 0; round < rounds; ++round) {
     const Hit hit = s.table->find(WorkerId{0}, numbered(round));
     ASSERT_TRUE(hit);
     EXPECT_TRUE(hit.connection->closing()) << round;
@@ -283,14 +317,14 @@ TEST(FlowStress, QuotaHoldsUnderAFlood) {
   ASSERT_TRUE(opened.ok());
   FlowTable& table = **opened;
   std::atomic<std::uint64_t> replied{0};
-  run_workers(table, quiescence, 400, [&](WorkerId worker, unsigned round) {
-    for (std::uint32_t i = 0; i < 5; ++i) {
-      const std::uint32_t n = (round * 5 + i) * kThreads + worker.value();
+  run_workers(table, quiescence, 400, Pace::kFree, [&](WorkerId worker, unsigned round) {
+    for (std::uint32_t nth = round * 5; nth < round * 5 + 5; ++nth) {  // half get a reply, a quarter is removed
+      const std::uint32_t n = nth * kThreads + worker.value();
       const auto made = table.insert(worker, direct(numbered(n)), kNow);
-      if (made.outcome == kInserted && n % 2 == 0) {
+      if (made.outcome == kInserted && nth % 2 == 0) {
         table.track(worker, table.find(worker, numbered(n).reversed()), kNow, kLength, tcp_flag::kAck);
         ++replied;
-      } else if (made.outcome == kInserted && n % 4 == 1) {
+      } else if (made.outcome == kInserted && nth % 4 == 1) {
         table.remove(worker, made.hit);
       }
     }
