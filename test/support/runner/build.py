@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 
-# Variant: build folder, options of meson. All of them build the tests, none the benchmarks.
+# Variant: build folder, options of meson. All of them build the tests, the first the benchmarks too.
 VARIANTS = {
     "plain": ("build-test", ["--buildtype=debugoptimized"]),
-    "asan": ("build-asan", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
-    "tsan": ("build-tsan", ["--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false"]),
+    "asan": ("build-asan", ["--buildtype=debugoptimized", "-Dperf=false", "-Db_sanitize=address,undefined",
+                            "-Db_lundef=false"]),
+    "tsan": ("build-tsan", ["--buildtype=debugoptimized", "-Dperf=false", "-Db_sanitize=thread",
+                            "-Db_lundef=false"]),
 }
 
 
@@ -28,7 +30,7 @@ class Build:
 
     def configure(self):
         if not os.path.exists(os.path.join(self.folder, "build.ninja")):
-            self._run(["meson", "setup", self.folder, self.root, "-Dperf=false", *self.options])
+            self._run(["meson", "setup", self.folder, self.root, *self.options])
 
     def ninja(self, targets=()):
         """Builds the targets (all by default), once per run."""
