@@ -2,6 +2,7 @@
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ namespace {
 
 // Changes of the hub gather this long before they are compiled, so that a storm costs one publish a millisecond.
 constexpr auto kGather = std::chrono::milliseconds(1);
+constexpr int kNice = -10;
 
 void open_log(const GatewayConfig& config) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("isthmus"));
@@ -33,6 +35,10 @@ void open_log(const GatewayConfig& config) {
 Status run(const GatewayConfig& config) {
   open_log(config);
   spdlog::info("isthmus {}, gateway of cluster {}, configuration {}", ISTHMUS_VERSION, config.cluster, config.file);
+  // Before any worker starts, so that all inherit it: a gateway that waits behind busy pods looks silent to its peers.
+  if (::setpriority(PRIO_PROCESS, 0, kNice) != 0) {
+    spdlog::debug("runs at the ordinary priority: {}", std::strerror(errno));
+  }
   Gateway gateway(config);
   Status status = gateway.run();
   if (!status) {
