@@ -1,5 +1,6 @@
 #include "config/yaml/tree.h"
 
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
@@ -248,6 +249,8 @@ std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned
     }
   } catch (const Refused& refused) {
     return YamlFault{refused.line, refused.what_text, kRemedy};
+  } catch (const YAML::DeepRecursion& error) {
+    return YamlFault{builder.line_of(error.mark), "the document is nested too deeply", kRemedy};
   } catch (const YAML::Exception& error) {
     const unsigned line = error.mark.is_null() ? first_line : builder.line_of(error.mark);
     return YamlFault{line, "not valid YAML: " + error.msg, kRemedy};

@@ -41,6 +41,12 @@ TEST(YamlTree, KeepsLinesQuotesAndDuplicateKeys) {
   EXPECT_EQ(root.find("nothing"), nullptr);
 }
 
+TEST(YamlTree, AMissingValueBearsTheLineOfItsKey) {
+  const YamlNode root = tree("a:\n\n\nb:\n");
+  EXPECT_EQ(root.find("a")->line, 1u);
+  EXPECT_EQ(root.find("b")->line, 4u);
+}
+
 TEST(YamlTree, JsonIsYaml) {
   const YamlNode root = tree("{\"kind\": \"Pod\",\n \"spec\": {\"ports\": [80, 443], \"x\": null}}");
   EXPECT_EQ(root.find("kind")->text, "Pod");
@@ -69,7 +75,8 @@ TEST(YamlTree, FaultsNameTheirLine) {
   EXPECT_EQ(fault("a: 1\nb: \x04 2\n").line, 2u);
   EXPECT_THAT(fault("{a: 1}\nb: 2\n").what, HasSubstr("text after the end"));
   EXPECT_THAT(fault("? [1, 2]\n: x\n").what, HasSubstr("a key must be a plain word"));
-  EXPECT_THAT(fault(std::string(5000, '[')).what, HasSubstr("not valid YAML"));
+  EXPECT_THAT(fault(std::string(5000, '[')).what, HasSubstr("nested too deeply"));
+  EXPECT_EQ(fault("a:\n  b:\nc: [*d]\n").line, 3u);
 }
 
 TEST(SplitDocuments, CutsAtMarksAndCountsLines) {
