@@ -1,5 +1,6 @@
 """10,000 connections, direct and through VIPs, TCP and UDP, every byte compared, while the fleet changes."""
 
+import os
 import threading
 import time
 import unittest
@@ -26,6 +27,7 @@ class Churn(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
         begun = due = time.monotonic()
         try:
             while not self.ended.is_set():
@@ -57,6 +59,10 @@ class Churn(threading.Thread):
 
 
 class TenThousandConnections(FleetCase):
+    # On a machine that is short of processors a gateway may wait longer for one than its rings hold packets, or than it
+    # takes to be called silent; here connections are to break by the fleet's changes or not at all.
+    settings = {"health": "{interval: 500ms, misses: 12}", "nice": -15}
+
     @classmethod
     def prepare(cls):
         for entry in backends():
@@ -68,7 +74,8 @@ class TenThousandConnections(FleetCase):
 
     def client(self, name, number, targets, *options):
         client = LoadClient(self.fleet, pod(name), LOAD, f"{name}-{number}", [(address, PORT) for address in targets],
-                            "--connections", number, "--per-second", 400, "--interval-ms", ROUND_MS, *options)
+                            "--connections", number, "--per-second", 400, "--interval-ms", ROUND_MS,
+                            "--stall-ms", 120000, *options)
         self.addCleanup(client.stop)
         return client
 

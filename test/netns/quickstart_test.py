@@ -14,7 +14,7 @@ RECORD = "/run/isthmus-quickstart.json"
 def left_behind():
     """What a fleet of the quickstart leaves if it does not tidy up."""
     spaces = [line.split()[0] for line in run(["ip", "netns"]).stdout.splitlines() if line]
-    ours = [name for name in spaces if name.startswith("ist-") and not name.startswith("ist-t-")
+    ours = [name for name in spaces if name.startswith("ist-")
             and name.split("-")[1] in ("router", "east", "west", "north")]
     folders = [name for name in os.listdir("/run") if name.startswith("isthmus-fleet-")]
     return ours, folders

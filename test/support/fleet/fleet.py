@@ -168,12 +168,16 @@ class Fleet:
         return [daemon for daemon in running if daemon.alive]
 
     def close(self):
+        """Returns what went wrong with gateways that ran until now: their name, exit status and last words."""
+        failed = []
         for gateway in self.gateways.values():
-            gateway.stop()
+            if gateway.alive and gateway.stop() != 0:
+                failed.append(f"{gateway.name}: exit {gateway.daemon.popen.returncode}\n{gateway.daemon.log_tail(40)}")
         for daemon in self.daemons:
             daemon.stop()
         self.topology.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
+        return failed
 
     def record(self, path):
         """Writes down what a later `remove_recorded` needs to take this fleet down."""

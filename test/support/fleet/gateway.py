@@ -20,6 +20,7 @@ class GatewayProcess:
         self.dns_file = os.path.join(folder, "dns", gateway.name, "global.hosts")
         self.log = os.path.join(folder, f"{gateway.name}.log")
         self.state = os.path.join(folder, "state")
+        self.nice = (settings or {}).get("nice", 0)
         self.daemon = None
         for needed in (os.path.dirname(self.dns_file), self.state):
             os.makedirs(needed, exist_ok=True)
@@ -29,6 +30,7 @@ class GatewayProcess:
     def _config_text(self, hub, settings):
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         workers = settings.get("workers", 1)
+        health = f"health: {settings['health']}\n" if "health" in settings else ""
         return f"""\
 gateway: {{name: {self.name}, cluster: {self.gateway.cluster}}}
 engine:
@@ -42,14 +44,15 @@ devices:
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub:
   file: {{path: {hub}}}
-dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
+{health}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}}}
 log: {{level: info}}
 """
 
     def start(self, wait=True):
-        self.daemon = self.space.start(self.name, [self.program, "run", "-c", self.config], self.log,
+        command = ["nice", "-n", str(self.nice), self.program, "run", "-c", self.config]
+        self.daemon = self.space.start(self.name, command, self.log,
                                        env=dict(os.environ, **self._sanitizer_options()))
         if wait:
             self.wait_ready()
@@ -78,8 +81,9 @@ log: {{level: info}}
         self.daemon.kill()
 
     def stop(self):
-        if self.daemon is not None:
-            self.daemon.stop()
+        """Ends it in order; its exit status."""
+        self.daemon.stop(timeout=20)
+        return self.daemon.popen.returncode
 
     def query(self, command, *options, check=True):
         """The answer of a sub-command, as JSON values; None if nobody answers and `check` is False."""

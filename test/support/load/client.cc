@@ -16,6 +16,8 @@ namespace isthmus::load {
 namespace {
 
 constexpr int kTickMs = 10;
+constexpr std::uint64_t kStuckMs = 10000;
+constexpr unsigned kStuckListed = 5;
 constexpr std::uint64_t kRetryMs = 1000;  // a datagram without an answer is sent again
 
 enum class State : std::uint8_t { kUnused, kConnecting, kGreeting, kIdle, kWaiting, kFailed };
@@ -300,8 +302,25 @@ class Client {
       std::printf("%s\"%s\": %llu", comma, what.c_str(), number(count));
       comma = ", ";
     }
-    std::printf("}}\n");
+    std::printf("}, \"stuck\": [");
+    report_stuck();
+    std::printf("]}\n");
     std::fflush(stdout);
+  }
+
+  void report_stuck() const {
+    const std::uint64_t now = now_ms();
+    unsigned listed = 0;
+    for (const Connection& connection : connections_) {
+      const bool waits = connection.state == State::kConnecting || connection.state == State::kGreeting ||
+                         connection.state == State::kWaiting;
+      if (!waits || now - connection.asked_ms < kStuckMs || listed == kStuckListed) {
+        continue;
+      }
+      std::printf("%s{\"port\": %u, \"backend\": \"%s\", \"ms\": %llu}", listed++ == 0 ? "" : ", ",
+                  unsigned{own_port(connection.fd.get())}, backend_of(connection).c_str(),
+                  number(now - connection.asked_ms));
+    }
   }
 
   static unsigned long long number(std::uint64_t value) { return value; }

@@ -2,9 +2,11 @@
 //
 // Once a second, and at the end, one line of JSON on standard output:
 //   {"open": 9990, "greeted": 9990, "failed": 10, "rounds": 123456, "slowest": 11, "bytes": 99999999,
-//    "longest_wait_ms": 812, "retries": 3, "backends": {"east-web-0": {"connections": 3300, "failed": 10, "slowest":
-//    11}}, "failures": {"east-web-0 reset": 10}}
-// "slowest" is the number of rounds of the connection that has had fewest; failed ones do not count for it.
+//    "longest_wait_ms": 812, "retries": 3,
+//    "backends": {"east-web-0": {"connections": 3300, "failed": 10, "slowest": 11}},
+//    "failures": {"east-web-0 reset": 10}, "stuck": [{"port": 40001, "backend": "east-web-0", "ms": 12000}]}
+// "slowest" is the number of rounds of the connection that has had fewest; failed ones do not count for it. "stuck"
+// names up to five connections, by their own port, that have waited for an answer for ten seconds or more.
 #pragma once
 
 #include <cstdint>

@@ -83,6 +83,16 @@ void watch(int epoll, int fd, std::uint32_t events, std::uint64_t tag, bool chan
   if (epoll_ctl(epoll, change ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0) fail("epoll_ctl");
 }
 
+std::uint16_t own_port(int fd) {
+  Address own;
+  own.length = sizeof own.storage;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own.storage), &own.length) != 0) {
+    return 0;
+  }
+  // The port stands at the same place for both families.
+  return ntohs(reinterpret_cast<const sockaddr_in*>(&own.storage)->sin_port);
+}
+
 void raise_file_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) fail("getrlimit");

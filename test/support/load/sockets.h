@@ -43,6 +43,8 @@ struct Address {
 [[nodiscard]] Descriptor make_epoll();
 // Watches `fd` for `events`, reporting `tag`; `change`: it is watched already.
 void watch(int epoll, int fd, std::uint32_t events, std::uint64_t tag, bool change = false);
+// The port a socket is bound to.
+[[nodiscard]] std::uint16_t own_port(int fd);
 // As many open files as this user may have.
 void raise_file_limit();
 // Monotonic milliseconds.

@@ -15,6 +15,8 @@ from runner.report import Report  # noqa: E402
 
 # Areas whose promises are about threads: run under ThreadSanitizer too.
 TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
+# End-to-end tests that a gateway under AddressSanitizer is quick enough for.
+ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 PYTHON_SUITES = ("arch", "golden", "netns")
 
 
@@ -28,7 +30,7 @@ suites, in order:
   unit     the GoogleTest programs
   golden   packets of the path, checked by an independent dissector
   netns    the fleet in network namespaces, end to end
-  asan     unit and its netns programs under AddressSanitizer and UndefinedBehaviorSanitizer
+  asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
@@ -70,15 +72,18 @@ class Suites:
         for test in tests:
             run_program(self.report, prefix, test, self.wanted)
 
-    def run_python(self, prefix):
-        if not self.may_hold(prefix):
+    def run_python(self, prefix, folder=None, variant=None, modules=None):
+        """The Python tests of test/<folder>, with the programs of that variant."""
+        if not self.may_hold(prefix.split("/")[0]):
             return
-        build = self.builds[self.main]
+        build = self.builds[variant or self.main]
         self.report.section(prefix)
         build.ninja()
         os.environ["ISTHMUS_BUILD"] = build.folder
-        os.environ["ISTHMUS_PROGRAM"] = build.program
-        python_tests.run(self.report, prefix, os.path.join(ROOT, "test", prefix), self.wanted)
+        # The tests read where the programs are when they are loaded.
+        for name in [name for name in sys.modules if name.endswith("_test") or name == "fleet_case"]:
+            del sys.modules[name]
+        python_tests.run(self.report, prefix, os.path.join(ROOT, "test", folder or prefix), self.wanted, modules)
 
     def run_all(self):
         steps = [lambda: self.run_programs("unit", self.main), lambda: self.run_python("arch"),
@@ -87,6 +92,7 @@ class Suites:
             steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
         if not self.options.quick and not self.options.sanitize:
             steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
+                      lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
                       lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS)]
         for step in steps:
             try:

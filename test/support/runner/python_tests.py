@@ -77,9 +77,10 @@ def load(folder):
     return list(_flatten(suites))
 
 
-def run(report, prefix, folder, wanted):
-    """Runs the tests of `folder` whose names are wanted."""
+def run(report, prefix, folder, wanted, modules=None):
+    """Runs the tests of `folder` (of these modules only) whose names are wanted."""
     result = _Result(report, prefix)
-    chosen = unittest.TestSuite(test for test in load(folder) if wanted(f"{prefix}/{test.id()}"))
+    chosen = unittest.TestSuite(test for test in load(folder) if wanted(f"{prefix}/{test.id()}")
+                                and (modules is None or test.id().split(".")[0] in modules))
     signal.signal(signal.SIGALRM, _on_alarm)
     chosen.run(result)
