@@ -30,11 +30,13 @@ suites, in order:
   unit     the GoogleTest programs
   golden   packets of the path, checked by an independent dissector
   netns    the fleet in network namespaces, end to end
+with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="arch, unit and golden only")
+    parser.add_argument("--full", action="store_true", help="all suites, also those that need a build of their own")
     parser.add_argument("--sanitize", metavar="CHECKS", choices=("address,undefined", "thread"),
                         help="use a build with these checks (address,undefined or thread) for unit and netns")
     return parser.parse_args(argv)
@@ -90,7 +92,7 @@ class Suites:
                  lambda: self.run_python("golden")]
         if not self.options.quick:
             steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
-        if not self.options.quick and not self.options.sanitize:
+        if self.options.full:
             steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
                       lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
                       lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS)]
