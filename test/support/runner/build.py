@@ -7,7 +7,7 @@ import subprocess
 # Little optimization and line numbers only: half the time of a full debug build, and reports name their lines.
 # Warnings are errors in the plain build; instrumented code makes GCC see some that are not there.
 # The dataplane has no run-time type information, which the check of virtual tables needs.
-SANITIZED = ["--buildtype=debug", "-Doptimization=1", "-Ddebug=false", "-Dcpp_args=-g1,-fno-sanitize=vptr",
+SANITIZED = ["--buildtype=debug", "-Doptimization=1", "-Ddebug=false", "-Dcpp_args=-g1 -fno-sanitize=vptr",
              "-Dwerror=false", "-Dperf=false", "-Db_lundef=false"]
 # Variant: build folder, options of meson. All of them build the tests, the first the benchmarks too.
 VARIANTS = {
