@@ -2,9 +2,9 @@
 // Failure: push() returns false when the ring is full or the frame is longer than a slot.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
 
@@ -25,7 +25,7 @@ class FrameRing {
     if (frame.size() > kSlotBytes || head - tail_.load(std::memory_order_acquire) > mask_) {
       return false;
     }
-    std::memcpy(slot(head), frame.data(), frame.size());
+    std::copy(frame.begin(), frame.end(), slot(head));  // also of none
     lengths_[head & mask_] = static_cast<std::uint32_t>(frame.size());
     head_.store(head + 1, std::memory_order_release);
     return true;
