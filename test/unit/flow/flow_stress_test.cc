@@ -227,7 +227,7 @@ TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
 
 // VIPs that all lead to one backend: one of them gets each reply key, and the refused leave nothing behind.
 TEST(FlowStress, VipsWithOneBackendNeverShareAReplyKey) {
-  constexpr unsigned kRounds = 500;
+  constexpr unsigned kRounds = 4000;
   Shared s(kRounds + kThreads * 130);
   std::vector<std::atomic<std::uint32_t>> owners(kRounds), refused(kRounds);
   const unsigned rounds =
