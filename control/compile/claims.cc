@@ -4,6 +4,8 @@
 #include <limits>
 #include <tuple>
 
+#include "control/compile/listing.h"
+
 namespace isthmus {
 namespace {
 
@@ -157,23 +159,22 @@ const ServiceName* VipClaims::holder(const IpAddress& address) const {
 }
 
 void VipClaims::append_problems(std::vector<Problem>& problems) const {
-  for (const ServiceName& name : refused_) {
+  list_problems(refused_, "services whose VIPs are refused", problems, [&](const ServiceName& name, auto& list) {
     const Service& service = services_.at(name);
-    problems.insert(problems.end(), service.problems.begin(), service.problems.end());
-  }
-  for (const IpAddress& address : contested_) {
+    list.insert(list.end(), service.problems.begin(), service.problems.end());
+  });
+  list_problems(contested_, "VIPs that several services claim", problems, [&](const IpAddress& address, auto& list) {
     const Vip& vip = vips_.at(address);
     const VipClaim& owner = best(vip);
     for (const VipClaim& claim : vip.claims) {
       if (claim.service != vip.holder) {
-        problems.push_back(
-            {claim_text(claim) + " claims VIP " + address.to_string() + ", which is " + claim_text(owner) +
-                 "'s: the older claim keeps it",
-             claim.place,
-             "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
+        list.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", which is " + claim_text(owner) +
+                            "'s: the older claim keeps it",
+                        claim.place,
+                        "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
       }
     }
-  }
+  });
 }
 
 }  // namespace isthmus

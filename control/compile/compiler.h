@@ -51,7 +51,7 @@ struct CompileResult {
   TableDelta delta;
   std::vector<EndpointEntry> upsert;
   std::vector<IpAddress> remove;
-  std::vector<Problem> problems;  // all that stand now, not only new ones
+  std::vector<Problem> problems;  // all that stand now (of a kind, the first 100)
   bool peers_changed = false;     // for health and views: the set of gateways moved
   bool names_changed = false;     // a service appeared, went, or its VIPs moved: for the DNS sink
 };

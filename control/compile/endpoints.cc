@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/compile/listing.h"
+
 namespace isthmus {
 namespace {
 
@@ -220,27 +222,26 @@ void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress
 }
 
 void EndpointSet::append_problems(const Model& model, std::vector<Problem>& problems) const {
-  for (const ObjectKey& key : troubled_) {
+  list_problems(troubled_, "pods or nodes with problems", problems, [&](const ObjectKey& key, auto& list) {
     const Owner& owner = owners_.at(key);
-    problems.insert(problems.end(), owner.problems.begin(), owner.problems.end());
-  }
-  for (const IpAddress& address : contested_) {
+    list.insert(list.end(), owner.problems.begin(), owner.problems.end());
+  });
+  list_problems(contested_, "addresses that several pods have", problems, [&](const IpAddress& address, auto& list) {
     const auto& claims = addresses_.at(address).claims;
     const ObjectKey& newest = *claims.back().owner;
     const ObjectKey& other = *claims[claims.size() - 2].owner;
-    problems.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + place_of(model, other) +
-                            ") have the same address " + address.to_string() + "; the first named is newer and counts",
-                        place_of(model, newest), "remove the one that is stale"});
-  }
-  for (const Identity number : denied_) {
+    list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + place_of(model, other) +
+                        ") have the same address " + address.to_string() + "; the first named is newer and counts",
+                    place_of(model, newest), "remove the one that is stale"});
+  });
+  list_problems(denied_, "identities with two meanings", problems, [&](Identity number, auto& list) {
     const auto claims = model.identities(number);
     const auto other = std::find_if(claims.begin(), claims.end(),
                                     [&](const auto& claim) { return claim->labels != claims.front()->labels; });
-    problems.push_back({"identity " + std::to_string(number.value()) + " stands for two sets of labels (also at " +
-                            other->provenance->text() + "): endpoints that carry it are left out",
-                        claims.front().provenance->text(),
-                        "let one label set keep the number and give the other its own"});
-  }
+    list.push_back({"identity " + std::to_string(number.value()) + " stands for two sets of labels (also at " +
+                        other->provenance->text() + "): endpoints that carry it are left out",
+                    claims.front().provenance->text(), "let one label set keep the number and give the other its own"});
+  });
 }
 
 void EndpointSet::visit(const std::function<bool(const ObjectKey&, const EndpointEntry&)>& visit) const {

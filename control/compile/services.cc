@@ -4,6 +4,8 @@
 #include <limits>
 #include <tuple>
 
+#include "control/compile/listing.h"
+
 namespace isthmus {
 namespace {
 
@@ -324,10 +326,10 @@ std::set<ServiceName> ServiceSet::names() const {
 }
 
 void ServiceSet::append_problems(std::vector<Problem>& problems) const {
-  for (const ServiceName& name : troubled_) {
+  list_problems(troubled_, "services with problems", problems, [&](const ServiceName& name, auto& list) {
     const Service& service = services_.at(name);
-    problems.insert(problems.end(), service.problems.begin(), service.problems.end());
-  }
+    list.insert(list.end(), service.problems.begin(), service.problems.end());
+  });
 }
 
 const char* to_text(BackendState state) {

@@ -143,6 +143,17 @@ TEST(Endpoints, OutsideTheirClusterAreLeftOut) {
   EXPECT_EQ(f.endpoints.count(ip("172.20.0.1")), 1U) << "the prefix was added";
 }
 
+TEST(Endpoints, ProblemsOfThousandsAreListedInPart) {
+  Fleet3 f;
+  for (int i = 0; i < 1000; ++i) {
+    f.pod("west", "p" + std::to_string(i), {"172.20.0." + std::to_string(i % 250)});
+  }
+  f.compile();
+  EXPECT_EQ(f.problems.size(), 101U);
+  EXPECT_EQ(f.problems.back().text(),
+            "900 more pods or nodes with problems (mend those listed first; they may have one cause)");
+}
+
 TEST(Endpoints, WithAnotherClustersIdentityAreNamed) {
   Fleet3 f;
   f.cilium_endpoint("west", "a", "10.2.0.1", (3U << 16) + 5);
