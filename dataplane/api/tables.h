@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/api/policy.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
 
@@ -79,9 +80,18 @@ struct TableDelta {
   std::optional<std::vector<LocalRoute>> local_routes;  // whole list
   std::vector<FrontendEntry> upsert_frontends;
   std::vector<FrontendKey> remove_frontends;
+  std::vector<SelectorEntry> upsert_selectors;
+  std::vector<SelectorId> remove_selectors;
+  std::vector<std::shared_ptr<const SubjectPolicy>> upsert_policies;  // never null
+  std::vector<Identity> remove_policies;                              // subjects
+  std::vector<Identity> moved_subjects;  // subjects whose policy is the same, but chooses other peers by its selectors
+  std::optional<PolicyDefaults> policy_defaults;
+  std::optional<std::vector<CidrIdentity>> cidr_identities;  // whole list
   [[nodiscard]] bool empty() const {
     return upsert_peers.empty() && remove_peers.empty() && !clusters && !local_routes && upsert_frontends.empty() &&
-           remove_frontends.empty();
+           remove_frontends.empty() && upsert_selectors.empty() && remove_selectors.empty() &&
+           upsert_policies.empty() && remove_policies.empty() && moved_subjects.empty() && !policy_defaults &&
+           !cidr_identities;
   }
 };
 
