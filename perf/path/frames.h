@@ -1,24 +1,84 @@
-// Frames for benchmarks: 60-byte TCP packets, plain or in a tunnel, with whole checksums.
+// Frames for benchmarks: TCP over IPv4 with whole checksums, plain or in a VXLAN tunnel, and what makes one
+// connection's packet out of a template.
+//
+// A driver that hands out the packets of a million connections must not itself read a million prepared frames: a
+// template is one or two cache lines, a patch six bytes, read in sequence. Payloads are zero. Pure functions.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "dataplane/api/types.h"
 
 namespace isthmus::perf {
 
-struct Flow {
-  IpAddress source, destination;  // IPv4
-  std::uint16_t source_port = 0, destination_port = 0;
-};
-
 inline constexpr std::uint8_t kSyn = 0x02, kAck = 0x10;
 
-// Ethernet, IPv4, TCP: 60 bytes.
-[[nodiscard]] std::vector<std::uint8_t> tcp_frame(const Flow& flow, std::uint8_t flags);
-// The same inside VXLAN: 110 bytes.
-[[nodiscard]] std::vector<std::uint8_t> tunnel_frame(const Flow& flow, std::uint8_t flags, const IpAddress& from,
-                                                     const IpAddress& to, std::uint32_t vni);
+// What tells the packets of one template apart: low halves of the addresses and one L4 port, as they lie on the wire.
+struct PacketPatch {
+  Be16 source, destination, port;
+};
+
+struct FrameShape {
+  IpAddress source, destination;  // IPv4; the low halves are patched
+  L4Port fixed_port;
+  bool source_port_varies = true;  // the other port is fixed_port
+  std::uint8_t tcp_flags = kAck;
+  std::uint32_t ip_bytes = 46;  // of the inner packet: 46 makes the shortest Ethernet frame, 60 bytes without its check
+  bool tunnel = false;
+  IpAddress tunnel_from, tunnel_to;
+  std::uint32_t vni = 0;
+};
+
+class FrameTemplate {
+ public:
+  explicit FrameTemplate(const FrameShape& shape);
+
+  [[nodiscard]] std::uint32_t length() const noexcept { return length_; }
+  // The bytes that stamp() writes: whole cache lines, the headers.
+  [[nodiscard]] std::uint32_t header_bytes() const noexcept { return header_bytes_; }
+
+  // Writes the headers; the payload behind them stays as it is.
+  void stamp(const PacketPatch& patch, std::uint8_t* data) const noexcept {
+    std::memcpy(data, header_.data(), 64);
+    if (header_bytes_ > 64) {
+      std::memcpy(data + 64, header_.data() + 64, 64);
+    }
+    const std::uint32_t addresses = std::uint32_t{patch.source.wire()} + patch.destination.wire();
+    put(data + ip_ + kSourceLow, patch.source.wire());
+    put(data + ip_ + kDestinationLow, patch.destination.wire());
+    put(data + port_, patch.port.wire());
+    put(data + ip_ + kIpChecksum, checksum(ip_sum_ + addresses));
+    put(data + ip_ + kTcpChecksum, checksum(l4_sum_ + addresses + patch.port.wire()));
+  }
+
+ private:
+  static constexpr std::size_t kIpChecksum = 10, kSourceLow = 14, kDestinationLow = 18, kTcpChecksum = 36;
+  static void put(std::uint8_t* at, std::uint16_t wire) noexcept { std::memcpy(at, &wire, sizeof wire); }
+  static std::uint16_t checksum(std::uint32_t sum) noexcept {
+    sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(~((sum & 0xffff) + (sum >> 16)));
+  }
+
+  alignas(64) std::array<std::uint8_t, 128> header_{};
+  std::uint32_t length_ = 0, header_bytes_ = 64;
+  std::size_t ip_ = 0, port_ = 0;          // offsets in the frame
+  std::uint32_t ip_sum_ = 0, l4_sum_ = 0;  // without what is patched
+};
+
+// Sizes that a case is run with. Named by the Ethernet frame with its check sequence, as the field does.
+enum class FrameMix : std::uint8_t { k64, kImix, k1500 };
+[[nodiscard]] const char* name_of(FrameMix mix);
+
+// Templates of one shape, one after the other: one, or the twelve packets of the simple IMIX (7 x 64, 4 x 576, 1 x
+// 1500, interleaved).
+[[nodiscard]] std::vector<FrameTemplate> templates_of(FrameShape shape, FrameMix mix);
+// Mean length of the frames of a mix, bytes.
+[[nodiscard]] double mean_length(const std::vector<FrameTemplate>& templates);
+
+// What is wrong with an IPv4 TCP packet and its checksums, or nothing. For checking what came out.
+[[nodiscard]] const char* fault_of_packet(const std::uint8_t* ip, std::size_t bytes);
 
 }  // namespace isthmus::perf

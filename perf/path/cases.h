@@ -1,0 +1,77 @@
+// The cases of the path benchmark, and one measurement of one of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/path/gateway.h"
+
+namespace isthmus::perf {
+
+enum class Order : std::uint8_t { kRandom, kZipf };
+
+// One line of the table.
+struct Row {
+  std::string name;  // of kCases
+  std::uint32_t connections = 1000;
+  Order order = Order::kRandom;
+  FrameMix frame = FrameMix::k64;
+  unsigned burst = kMaxBurst;
+  bool cold = false;
+  unsigned workers = 1;
+};
+
+struct Case {
+  const char* name;
+  const char* text;
+  Kind kind;
+  Way way;
+  enum class What : std::uint8_t { kSettled, kNewFlow, kReadmit, kDrop } what;
+};
+[[nodiscard]] const std::vector<Case>& cases();
+
+struct StageCost {
+  std::string stage;
+  double cycles_per_packet = 0;
+};
+
+struct Outcome {
+  Row row;
+  double frame_bytes = 0;                        // mean, as received
+  std::vector<double> cycles;                    // per packet and worker, a value per run, sorted
+  double mpps = 0;                               // of all workers, from the median
+  double driver_cycles = 0, memcpy_cycles = 0;   // per packet: the pump alone; a copy of the same bytes
+  unsigned burst_run = 0, bursts_per_round = 1;  // what a burst beyond the engine's largest came to
+  std::uint64_t packets_per_run = 0;
+  std::vector<StageCost> stages;  // of the last run, where the program takes it
+  [[nodiscard]] double median() const { return cycles[cycles.size() / 2]; }
+};
+
+// Measures rows; keeps the gateway for the next row where that can use it. Ends the program when a packet is lost or
+// comes out wrong.
+class Bench {
+ public:
+  explicit Bench(unsigned runs, std::vector<int> cores) : runs_(runs), cores_(std::move(cores)) {}
+  [[nodiscard]] Outcome measure(const Row& row);
+
+ private:
+  struct Plan;
+  Gateway& gateway_for(const Case& what, const Row& row);
+  void prepare(Plan& plan);
+  double once(const Plan& plan);
+  double drive_all(const Plan& plan);
+  void check(const Plan& plan, const EngineCounters& before, std::uint64_t packets);
+  void wait_until_only_established(const Plan& plan);
+
+  unsigned runs_;
+  std::vector<int> cores_;
+  std::unique_ptr<Gateway> gateway_;
+};
+
+void pin_to(int core);
+
+}  // namespace isthmus::perf

@@ -1,0 +1,274 @@
+#include "perf/path/gateway.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+
+#include "dataplane/api/maglev.h"
+#include "dataplane/net/headers.h"
+#include "perf/path/stopwatch.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr std::uint32_t kServices = 1000, kBackends = 10;
+constexpr std::uint32_t kClients = 4000;  // pods of our cluster
+constexpr std::uint32_t kServers = 4000;  // pods of the other one
+constexpr std::uint32_t kEndpointsPerCluster = 50000;
+constexpr std::uint16_t kFirstClientPort = 1024, kServicePort = 80, kBackendPort = 8080, kPodPort = 9000;
+constexpr std::uint32_t kLocalBase = 0x0a010000, kRemoteBase = 0x0a020000, kVipBase = 0x0ac80000;
+constexpr std::uint32_t kOurIdentity = 1u << 16 | 7, kTheirIdentity = 2u << 16 | 7;
+constexpr Bytes kUnderlayMtu{1600};  // room for 1,500 bytes in a tunnel
+constexpr PeerId kPeer{1};
+
+const IpAddress kOurs = *IpAddress::parse("192.0.2.1"), kTheirs = *IpAddress::parse("192.0.2.2");
+
+IpAddress address(std::uint32_t base, std::uint32_t n) { return IpAddress::ipv4(Be32::of(base + n)); }
+
+IpAddress backend_of(std::uint32_t service, std::uint32_t n) {
+  return address(kRemoteBase, 1 + (service * kBackends + n) % kServers);
+}
+
+std::string text_of(std::uint64_t number) { return std::to_string(number); }
+
+}  // namespace
+
+void fail(const std::string& what) {
+  std::fprintf(stderr, "perf-path: %s\n", what.c_str());
+  std::exit(1);
+}
+
+struct Gateway::Ends {
+  std::uint16_t client, client_port, frontend, server;
+};
+
+Gateway::Gateway(const GatewayOptions& options) : options_(options) {
+  EngineOptions engine;
+  engine.drive_by_caller = true;
+  engine.keep_state = false;
+  engine.cluster = ClusterId{1};
+  engine.tunnel_address = kOurs;
+  engine.workers = options.workers;
+  engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
+  engine.unreplied = engine.connections;
+  engine.endpoints = 2 * kEndpointsPerCluster;
+  engine.timeout_tcp_syn = Seconds{1};  // so that spare connections soon go again
+  engine_ = need(Engine::create(engine));
+  for (unsigned feed = 0; feed < options.feeds; ++feed) {
+    for (const char* side : {"underlay", "local"}) {
+      auto device = std::make_unique<PumpDevice>(side + text_of(feed), kUnderlayMtu);
+      devices_.push_back(device.get());
+      need(engine_->add_device(std::move(device)));
+    }
+  }
+  need(engine_->start());
+  publish();
+  establish();
+}
+
+void Gateway::publish() {
+  underlay_hop_ = engine_->adjacency(DeviceId{0}, *IpAddress::parse("192.0.2.254"));
+  local_hop_ = engine_->adjacency(DeviceId{1}, *IpAddress::parse("169.254.0.1"));
+  engine_->set_adjacency(underlay_hop_, MacAddress{{2, 0, 0, 0, 0, 9}});
+  engine_->set_adjacency(local_hop_, MacAddress{{2, 0, 0, 0, 0, 8}});
+  TableDelta delta;
+  delta.upsert_peers = {{kPeer, ClusterId{2}, kTheirs, L4Port{peer_port_}, underlay_hop_, true}};
+  delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
+                    {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16")}, {kPeer}}};
+  delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, local_hop_}};
+  std::vector<MaglevBackend> places;
+  for (std::uint32_t n = 0; n < kBackends; ++n) {
+    places.push_back({backend_of(0, n), L4Port{kBackendPort}});
+  }
+  ring_ = maglev_ring(places);
+  for (std::uint32_t s = 0; s < kServices; ++s) {
+    auto set = std::make_shared<BackendSet>();
+    for (std::uint32_t n = 0; n < kBackends; ++n) {
+      set->backends.push_back({BackendId{s * kBackends + n + 1}, backend_of(s, n), L4Port{kBackendPort}, ClusterId{2}});
+    }
+    set->ring = ring_;
+    delta.upsert_frontends.push_back(
+        {{Realm{0}, address(kVipBase, s), IpProtocol::kTcp, L4Port{kServicePort}}, ServiceId{s + 1}, false, set});
+  }
+  need(engine_->publish(delta));
+  std::vector<EndpointEntry> endpoints;
+  for (std::uint32_t n = 0; n < kEndpointsPerCluster; ++n) {
+    endpoints.push_back({Realm{0}, address(kLocalBase, n), ClusterId{1}, Identity{kOurIdentity}, kNoPeer});
+    endpoints.push_back({Realm{0}, address(kRemoteBase, n), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
+  }
+  engine_->upsert_endpoints(endpoints);
+}
+
+void Gateway::establish() {
+  std::vector<std::uint32_t> all(options_.connections);
+  std::iota(all.begin(), all.end(), 0);
+  const auto once = [&](Way way, std::uint8_t flags) {
+    const auto templates = templates_of(shape_of(way, flags), FrameMix::k64);
+    const auto patches = patches_of(all, way);
+    const std::uint64_t before = sent(way, 0);
+    drive(0, {way, &templates, &patches, all.size(), kMaxBurst, false});
+    if (sent(way, 0) - before != all.size()) {
+      fail("establishing " + text_of(all.size()) + " connections: " + text_of(sent(way, 0) - before) +
+           " packets came out; drops: " + drops_text(counters()));
+    }
+  };
+  once(Way::kLocalToFabric, kSyn);
+  once(Way::kFabricToLocal, kSyn | kAck);
+  once(Way::kLocalToFabric, kAck);
+  if (counters().connections_now != options_.connections) {
+    fail(text_of(counters().connections_now) + " connections in the table instead of " + text_of(options_.connections));
+  }
+}
+
+Gateway::Ends Gateway::ends_of(std::uint32_t n) const {
+  const auto low = [](const IpAddress& a) { return static_cast<std::uint16_t>(a.as_ipv4().host() & 0xffff); };
+  const std::uint32_t spread = n / kClients + n;
+  const IpAddress client = address(kLocalBase, 1 + n % kClients);
+  const auto port = static_cast<std::uint16_t>(kFirstClientPort + n / kClients);
+  if (options_.kind == Kind::kPod) {
+    const IpAddress server = address(kRemoteBase, 1 + spread % kServers);
+    return {low(client), port, low(server), low(server)};
+  }
+  const std::uint32_t service = spread % kServices;
+  const std::uint32_t hash =
+      maglev_packet_hash(Family::kIpv4, client, Be16::of(port), Be16::of(kServicePort), IpProtocol::kTcp);
+  const IpAddress server = backend_of(service, ring_[hash % ring_.size()]);
+  return {low(client), port, low(address(kVipBase, service)), low(server)};
+}
+
+std::vector<PacketPatch> Gateway::patches_of(const std::vector<std::uint32_t>& connections, Way way) const {
+  std::vector<PacketPatch> patches;
+  patches.reserve(connections.size());
+  for (const std::uint32_t n : connections) {
+    const Ends ends = ends_of(n);
+    if (way == Way::kLocalToFabric) {
+      patches.push_back({Be16::of(ends.client), Be16::of(ends.frontend), Be16::of(ends.client_port)});
+    } else {
+      patches.push_back({Be16::of(ends.server), Be16::of(ends.client), Be16::of(ends.client_port)});
+    }
+  }
+  return patches;
+}
+
+FrameShape Gateway::shape_of(Way way, std::uint8_t tcp_flags) const {
+  const bool service = options_.kind == Kind::kService;
+  FrameShape shape;
+  shape.tcp_flags = tcp_flags;
+  shape.source_port_varies = way == Way::kLocalToFabric;
+  if (way == Way::kLocalToFabric) {
+    shape.source = address(kLocalBase, 0);
+    shape.destination = address(service ? kVipBase : kRemoteBase, 0);
+    shape.fixed_port = L4Port{service ? kServicePort : kPodPort};
+  } else {
+    shape.source = address(kRemoteBase, 0);
+    shape.destination = address(kLocalBase, 0);
+    shape.fixed_port = L4Port{service ? kBackendPort : kPodPort};
+    shape.tunnel = true;
+    shape.tunnel_from = kTheirs;
+    shape.tunnel_to = kOurs;
+    shape.vni = kTheirIdentity;
+  }
+  return shape;
+}
+
+PumpDevice& Gateway::in(Way way, unsigned feed) { return *devices_[2 * feed + (way == Way::kLocalToFabric ? 1 : 0)]; }
+PumpDevice& Gateway::out(Way way) { return *devices_[way == Way::kLocalToFabric ? 0 : 1]; }
+std::uint64_t Gateway::sent(Way way, unsigned worker) { return out(way).pump(worker).sent(); }
+
+double Gateway::drive(unsigned worker, const Job& job) {
+  std::vector<Pump*> pumps;
+  for (unsigned feed = 0; feed < options_.feeds; ++feed) {
+    pumps.push_back(&in(job.way, feed).pump(worker));
+    const std::uint64_t from = job.packets * feed / options_.feeds, to = job.packets * (feed + 1) / options_.feeds;
+    pumps.back()->load({job.templates, job.patches, from}, to - from, job.burst, job.cold);
+  }
+  const auto any = [&](auto what) { return std::any_of(pumps.begin(), pumps.end(), what); };
+  const WorkerId id{static_cast<std::uint8_t>(worker)};
+  Stopwatch watch;
+  while (any([](const Pump* pump) { return pump->left() != 0; })) {
+    for (Pump* pump : pumps) {
+      pump->prepare();
+    }
+    watch.start();
+    do {
+      engine_->run_round(id);
+    } while (any([](const Pump* pump) { return pump->pending(); }));
+    watch.stop();
+  }
+  return watch.cycles();
+}
+
+std::vector<std::vector<std::uint8_t>> Gateway::drive_and_keep(const Job& job, std::size_t count) {
+  Pump& from = in(job.way, 0).pump(0);
+  Pump& to = out(job.way).pump(0);
+  from.load({job.templates, job.patches, 0}, job.packets, job.burst, false);
+  from.write_payloads();
+  to.capture(count);
+  while (from.pending()) {
+    engine_->run_round(WorkerId{0});
+  }
+  return to.take_captured();
+}
+
+void Gateway::move_peer() {
+  peer_port_ = peer_port_ == 8472 ? 8473 : 8472;
+  TableDelta delta;
+  delta.upsert_peers = {{kPeer, ClusterId{2}, kTheirs, L4Port{peer_port_}, underlay_hop_, true}};
+  need(engine_->publish(delta));
+}
+
+std::uint64_t drops(const EngineCounters& counters) {
+  std::uint64_t sum = 0;
+  for (const DropCount& drop : counters.drops) {
+    sum += drop.packets;
+  }
+  return sum;
+}
+
+std::string drops_text(const EngineCounters& counters) {
+  std::string text;
+  for (const DropCount& drop : counters.drops) {
+    if (drop.packets != 0) {
+      text += (text.empty() ? "" : ", ") + std::string(drop.name) + " " + text_of(drop.packets);
+    }
+  }
+  return text.empty() ? "none" : text;
+}
+
+std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<std::uint8_t>>& frames) {
+  for (const auto& frame : frames) {
+    std::size_t at = sizeof(net::Ethernet);
+    if (way == Way::kLocalToFabric) {
+      constexpr std::size_t kOuter = 64;
+      const auto* outer = net::at<net::Ipv4>(frame.data() + at);
+      if (frame.size() < kOuter || outer->destination.wire() != kTheirs.as_ipv4().wire() ||
+          outer->total_length.host() + at != frame.size()) {
+        return "no tunnel packet to the peer";
+      }
+      const auto* vxlan = net::at<net::Vxlan>(frame.data() + at + sizeof(net::Ipv4) + sizeof(net::Udp));
+      if (vxlan->vni.host() >> 8 != kOurIdentity) {
+        return "wrong VNI";
+      }
+      at = kOuter;
+    }
+    if (const char* fault = fault_of_packet(frame.data() + at, frame.size() - at)) {
+      return fault;
+    }
+    const auto* ip = net::at<net::Ipv4>(frame.data() + at);
+    const auto* tcp = net::at<net::Tcp>(frame.data() + at + sizeof(net::Ipv4));
+    const bool out = way == Way::kLocalToFabric;
+    const std::uint32_t far = out ? ip->destination.host() : ip->source.host();
+    const std::uint16_t far_port = out ? tcp->destination.host() : tcp->source.host();
+    const bool service = kind == Kind::kService;
+    const std::uint32_t base = service && !out ? kVipBase : kRemoteBase;
+    const std::uint16_t port = !service ? kPodPort : out ? kBackendPort : kServicePort;
+    if (far >> 16 != base >> 16 || far_port != port || ip->ttl != (out ? 64 : 63)) {  // as Cilium counts hops
+      return IpAddress::ipv4(ip->source).to_string() + " to " + IpAddress::ipv4(ip->destination).to_string() +
+             " port " + text_of(tcp->destination.host()) + " TTL " + text_of(ip->ttl) + ": not as it should leave";
+    }
+  }
+  return frames.empty() ? "nothing came out" : "";
+}
+
+}  // namespace isthmus::perf
