@@ -72,7 +72,8 @@ struct EngineCounters {
   std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
   std::uint64_t hits = 0, misses = 0, readmissions = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
-  std::vector<DropCount> drops;  // every reason, also those at 0
+  std::uint64_t policy_audited = 0;  // decisions to deny that audit let pass
+  std::vector<DropCount> drops;      // every reason, also those at 0
   std::vector<DeviceStatus> devices;
 };
 

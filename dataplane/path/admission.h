@@ -14,7 +14,8 @@ namespace isthmus {
 
 using Refusal = std::optional<DropReason>;
 
-// The places of a block's epoch words.
+// The places of a block's epoch words. A connection between two ends of ours has two policy subjects and no peer: the
+// destination's subject takes the peer's place.
 enum EpochPlace : std::size_t { kSourcePlace, kDestinationPlace, kServicePlace, kSubjectPlace, kPeerPlace };
 
 struct Admission {
@@ -27,9 +28,12 @@ struct Admission {
 
   ClusterId source_cluster;                 // vet: of this direction's source
   Identity source_identity;                 // vet: as tables know it
+  bool source_known = false;                // vet: it is an endpoint that is published
   const FrontendEntry* frontend = nullptr;  // service: where the forward destination is a VIP
   const BackendEntry* backend = nullptr;    // service: the chosen or kept backend
   ClusterId destination_cluster;            // service or route: where the packet goes after translation
+  Identity destination_identity;            // policy: of target(), as tables know it
+  PolicyVerdict egress, ingress;            // policy: of the forward direction's two ends
   DirectionBlock block;                     // the decision as it grows
 
   [[nodiscard]] const FlowKey& own() const noexcept { return direction == Direction::kForward ? forward : reply; }
@@ -37,6 +41,11 @@ struct Admission {
   // Where the packet goes once translated: the other direction's source.
   [[nodiscard]] const IpAddress& target() const noexcept { return other().source; }
 };
+
+// Bits of ConnectionShared::user_flags: the source of this direction has been a published endpoint.
+[[nodiscard]] constexpr std::uint32_t known_flag(Direction direction) noexcept {
+  return direction == Direction::kForward ? 1 : 2;
+}
 
 // Is the sender who it says it is? (vet.cc)
 [[nodiscard]] Refusal vet(PathContext& context, Admission& admission) noexcept;
@@ -56,7 +65,7 @@ struct BackendWalk {
   const BackendEntry* last = nullptr;
 };
 [[nodiscard]] BackendWalk walk_backends(const Admission& admission) noexcept;
-// May the two clusters talk? (policy.cc)
+// May the two clusters talk, and the two identities? (policy.cc)
 [[nodiscard]] Refusal policy(PathContext& context, Admission& admission) noexcept;
 // By which side, device, tunnel and next hop it leaves. Needs destination_cluster. (route.cc)
 [[nodiscard]] Refusal route(PathContext& context, Admission& admission) noexcept;

@@ -1,8 +1,8 @@
 // admit: decides for packets without a standing decision, and publishes what it decided.
 //
 // Order against publishers: they make new data visible, then move epoch words. Here words are sampled, then tables are
-// read; the snapshot itself was loaded before, so at the end its pointer is compared. If it moved meanwhile, a word may
-// already carry the new value while the data was old: the decision is made again.
+// read; the snapshot itself was loaded before, so its pointer is compared before a decision is handed to the table. If
+// it moved meanwhile, a word may already carry the new value while the data was old: the decision is made again.
 #include <optional>
 
 #include "dataplane/flow/source_ports.h"
@@ -40,9 +40,22 @@ void apply(PathContext& context, Packet& packet, const Hit& hit, const Direction
   packet.block = &scratch;
 }
 
-// One try at inserting with the reply key that `admission` carries.
+// The connection keeps whether its sources are endpoints, so that it ends when they do.
+void note_source(const Admission& admission, const Hit& hit) noexcept {
+  std::atomic<std::uint32_t>& flags = hit.shared().user_flags;
+  const std::uint32_t flag = known_flag(admission.direction);
+  if (admission.source_known && (flags.load(std::memory_order_relaxed) & flag) == 0) {
+    flags.fetch_or(flag, std::memory_order_relaxed);
+  }
+}
+
+// One try at inserting with the reply key that `admission` carries. kExists also stands for a snapshot that has moved:
+// the caller looks at the packet afresh.
 InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& packet) noexcept {
   finish_rewrite(admission);
+  if (snapshot_moved(context)) {
+    return InsertOutcome::kExists;
+  }
   NewConnection wanted;
   wanted.forward = admission.forward;
   wanted.reply = admission.reply;
@@ -58,6 +71,7 @@ InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& pac
   wanted.to = admission.block.to;
   const InsertResult result = context.shared.flows->insert(context.worker, wanted, context.now);
   if (result.outcome == InsertOutcome::kInserted) {
+    note_source(admission, result.hit);
     apply(context, packet, result.hit, admission.block);
   } else if (result.outcome == InsertOutcome::kExists) {
     packet.hit = result.hit;  // adopted: the winner's decision is looked at like any hit
@@ -145,6 +159,9 @@ Refusal insert_service(PathContext& context, Admission& admission, Packet& packe
       break;
     }
     last = take_backend(context, admission, *backend);
+    if (last == DropReason::k_policy_denied || last == DropReason::k_policy_deny) {
+      return last;  // the ring's choice is the client's backend: policy chooses no other
+    }
     if (last) {
       continue;  // another backend may still be reachable
     }
@@ -237,12 +254,16 @@ Refusal admit_again(PathContext& context, Packet& packet, bool& gone) noexcept {
   if (const auto refusal = decide(context, admission)) {
     return refusal;
   }
+  if (snapshot_moved(context)) {
+    return std::nullopt;
+  }
   finish_rewrite(admission);
   context.counters.readmissions.add();
   if (packet.icmp_error) {  // says nothing about where the connection's own packets come from
     apply(context, packet, Hit{}, admission.block);
     return std::nullopt;
   }
+  note_source(admission, packet.hit);
   if (admission.direction == Direction::kForward) {
     packet.hit.shared().forward_peer.store(packet.peer.value(), std::memory_order_relaxed);
   }
@@ -259,7 +280,8 @@ Refusal admit_again(PathContext& context, Packet& packet, bool& gone) noexcept {
   return std::nullopt;
 }
 
-// One decision against one snapshot. A packet that lost a race, or whose connection went away, is looked at afresh.
+// One decision against one snapshot. A packet that lost a race, or whose connection went away, is looked at afresh;
+// when the snapshot has moved there may be neither a refusal nor a decision.
 Refusal decide_once(PathContext& context, Packet& packet) noexcept {
   constexpr unsigned kRounds = 3;
   for (unsigned round = 0; round < kRounds; ++round) {
@@ -274,7 +296,7 @@ Refusal decide_once(PathContext& context, Packet& packet) noexcept {
     } else {
       refusal = admit_new(context, packet);
     }
-    if (refusal || packet.block != nullptr) {
+    if (refusal || packet.block != nullptr || snapshot_moved(context)) {
       return refusal;
     }
   }
@@ -294,11 +316,11 @@ void admit(PathContext& context, Burst& burst) noexcept {
     Refusal refusal;
     for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
       context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      packet.block = nullptr;
       refusal = decide_once(context, packet);
-      if (!snapshot_moved(context)) {
+      if (packet.block != nullptr || !snapshot_moved(context)) {
         break;
       }
+      refusal = refusal.value_or(DropReason::k_table_full);
     }
     if (refusal) {
       if (*refusal == DropReason::k_no_backend) {

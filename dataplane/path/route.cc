@@ -73,8 +73,6 @@ Refusal route_local(PathContext& context, Admission& admission) noexcept {
 Refusal route(PathContext& context, Admission& admission) noexcept {
   EpochTable& epochs = context.shared.flows->epochs();
   DirectionBlock& block = admission.block;
-  const FlowKey& own = admission.own();
-  epochs.sample(block, kDestinationPlace, EpochTable::of_destination(own.realm, admission.target()));
   block.from = admission.packet.side;
   block.required_peer = admission.packet.peer;
   block.required_vni = admission.packet.vni;
@@ -84,7 +82,9 @@ Refusal route(PathContext& context, Admission& admission) noexcept {
     return refusal;
   }
   const PeerId peer = block.encap_peer != kNoPeer ? block.encap_peer : admission.packet.peer;
-  epochs.sample(block, kPeerPlace, peer == kNoPeer ? EpochIndex{0} : EpochTable::of_peer(peer));
+  if (peer != kNoPeer) {  // else both ends are ours, and policy has the place
+    epochs.sample(block, kPeerPlace, EpochTable::of_peer(peer));
+  }
   return std::nullopt;
 }
 

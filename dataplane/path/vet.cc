@@ -1,7 +1,7 @@
 // vet: the outer source is a peer of the cluster that the VNI names, the inner source lies in that cluster, and the VNI
 // is the identity of that source (or was, for a bounded grace; or, not being known yet, holds for a bounded time). From
-// the local side the source must be this cluster's. Without encryption this stops mistakes and off-path spoofing, not
-// an attacker on the underlay.
+// the local side the source must be this cluster's. A connection whose source has been an endpoint ends with it.
+// Without encryption this stops mistakes and off-path spoofing, not an attacker on the underlay.
 #include "dataplane/net/address_hash.h"
 #include "dataplane/path/admission.h"
 
@@ -18,18 +18,37 @@ bool is_martian(const FlowKey& key) noexcept {
   return key.source == key.destination || unusable(key.source) || unusable(key.destination);
 }
 
-// The cluster bits of an allocated identity must be the sender's; the reserved ones carry none.
+// Reserved identities that senders put on the wire: world, unmanaged, health, init, remote node, kube-apiserver,
+// ingress, the well-known ones, and those that users reserve.
+constexpr bool reserved_on_wire(Vni vni) noexcept {
+  constexpr std::uint32_t kIngress = 8, kFirstWellKnown = 100, kLastWellKnown = 115, kFirstUserReserved = 128;
+  const std::uint32_t v = vni.value();
+  return (v >= identity::kWorld.value() && v <= kIngress) || (v >= kFirstWellKnown && v <= kLastWellKnown) ||
+         (v >= kFirstUserReserved && v < identity::kFirstAllocated);
+}
+
+// The cluster bits of an allocated identity must be the sender's; the reserved ones carry none. An allocated number
+// without a cluster is a cluster's own affair, or a scoped identity cut to 24 bits.
 Refusal vet_vni(const PathContext& context, Vni vni, ClusterId cluster) noexcept {
   if (vni.value() == identity::kHost.value()) {
     return DropReason::k_vni_host;
   }
-  if (vni.value() == identity::kUnknown.value()) {
-    return DropReason::k_identity_mismatch;
+  if (vni.value() < identity::kFirstAllocated) {
+    return reserved_on_wire(vni) ? Refusal{} : DropReason::k_vni_scoped;
   }
-  if (vni.value() >= identity::kFirstAllocated && context.shared.options.cluster_bits.cluster_of(vni) != cluster) {
-    return DropReason::k_vni_cluster;
+  const ClusterId named = context.shared.options.cluster_bits.cluster_of(vni);
+  if (named == kNoCluster) {
+    return DropReason::k_vni_scoped;
   }
-  return std::nullopt;
+  return named == cluster ? Refusal{} : DropReason::k_vni_cluster;
+}
+
+// Has the source of an existing connection been a published endpoint, and is none now? Errors come from whoever
+// noticed.
+bool source_gone(const Admission& admission) noexcept {
+  return admission.existing && !admission.source_known && !admission.packet.icmp_error &&
+         (admission.packet.hit.shared().user_flags.load(std::memory_order_relaxed) & known_flag(admission.direction)) !=
+             0;
 }
 
 // A VNI whose source nobody has published holds for a while from when it was first seen.
@@ -60,14 +79,19 @@ Refusal vet_fabric(PathContext& context, Admission& admission) noexcept {
     return DropReason::k_source_outside_cluster;
   }
   EndpointInfo endpoint;
-  const bool known = context.shared.endpoints.find(key.realm, key.source, endpoint);
+  admission.source_known = context.shared.endpoints.find(key.realm, key.source, endpoint);
+  if (source_gone(admission)) {
+    return DropReason::k_source_gone;
+  }
   const bool allocated = packet.vni.value() >= identity::kFirstAllocated;
   if (packet.icmp_error || !allocated) {
     // Reserved identities are resolved by the inner source, as Cilium does; errors come from whoever noticed.
-    admission.source_identity = known ? endpoint.identity : Identity{packet.vni.value()};
+    admission.source_identity = admission.source_known ? endpoint.identity
+                                                       : context.snapshot->policy->by_prefix(
+                                                             key.realm, key.source, Identity{packet.vni.value()});
     return std::nullopt;
   }
-  if (!known) {
+  if (!admission.source_known) {
     return hold_unknown(context, admission);
   }
   context.unknown_sources.forget(address_hash(key.realm, key.source) | 1);
@@ -89,8 +113,13 @@ Refusal vet_local(PathContext& context, Admission& admission) noexcept {
     return DropReason::k_foreign_source;
   }
   EndpointInfo endpoint;
-  admission.source_identity =
-      context.shared.endpoints.find(key.realm, key.source, endpoint) ? endpoint.identity : identity::kWorld;
+  admission.source_known = context.shared.endpoints.find(key.realm, key.source, endpoint);
+  if (source_gone(admission)) {
+    return DropReason::k_source_gone;
+  }
+  admission.source_identity = admission.source_known
+                                  ? endpoint.identity
+                                  : context.snapshot->policy->by_prefix(key.realm, key.source, identity::kWorld);
   return std::nullopt;
 }
 

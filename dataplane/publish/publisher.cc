@@ -33,6 +33,39 @@ Status Publisher::check(const TableDelta& delta) const {
       return Error{"ring names a backend that is not there", text_of(frontend.key), {}};
     }
   }
+  return check_policy(delta);
+}
+
+// An entry whose peers nobody defines would allow or deny nobody, which a deny must not: refused.
+Status Publisher::check_policy(const TableDelta& delta) const {
+  std::set<SelectorId> upserted;
+  for (const SelectorEntry& selector : delta.upsert_selectors) {
+    if (selector.identities == nullptr || selector.id == kEveryPeer || selector.id.value() > SelectorTable::kMaxId) {
+      return Error{"selector without identities, or with a number that is not 1 to 1048576",
+                   "selector " + std::to_string(selector.id.value()),
+                   {}};
+    }
+    upserted.insert(selector.id);
+  }
+  const std::set<SelectorId> removed(delta.remove_selectors.begin(), delta.remove_selectors.end());
+  const auto there = [&](SelectorId id) {
+    return id == kEveryPeer || upserted.contains(id) ||
+           (current_ && !removed.contains(id) && current_->policy->selectors().find(id) != nullptr);
+  };
+  for (const auto& policy : delta.upsert_policies) {
+    if (policy == nullptr) {
+      return Error{"policy that is nothing", "policy", {}};
+    }
+    for (const DirectionPolicy* direction : {&policy->ingress, &policy->egress}) {
+      for (const PolicyEntry& entry : direction->entries) {
+        if (!there(entry.peers)) {
+          return Error{"policy entry names a selector that is not there",
+                       "identity " + std::to_string(policy->subject.value()),
+                       {}};
+        }
+      }
+    }
+  }
   return Ok{};
 }
 
@@ -66,6 +99,7 @@ Status Publisher::apply(const TableDelta& delta) {
     next->routes = std::make_shared<const LocalRoutes>(routes_, shared_.options.realm);
   }
   apply_frontends(delta, *next, moved);
+  apply_policy(delta, *next, moved, everything);
 
   // New data first, then the words: admission samples in the opposite order.
   shared_.snapshot.store(next.get(), std::memory_order_release);
@@ -165,6 +199,32 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
   for (auto& [number, shard] : touched) {
     next.frontends[number] = std::make_shared<const FrontendShard>(std::move(shard));
   }
+}
+
+// Verdicts are kept under the subject's word. Prefixes with other identities concern the subjects that choose peers by
+// such; the defaults concern every identity that has no policy.
+void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved,
+                             bool& everything) const {
+  const bool changes = !delta.upsert_selectors.empty() || !delta.remove_selectors.empty() ||
+                       !delta.upsert_policies.empty() || !delta.remove_policies.empty() || delta.policy_defaults ||
+                       delta.cidr_identities;
+  if (next.policy == nullptr) {
+    next.policy = std::make_shared<const PolicyTable>();
+  }
+  if (changes) {
+    next.policy = next.policy->changed(delta, shared_.options.realm);
+  }
+  const auto move = [&](Identity subject) { moved.push_back(EpochTable::of_policy_subject(subject)); };
+  for (const auto& policy : delta.upsert_policies) {
+    move(policy->subject);
+  }
+  std::for_each(delta.remove_policies.begin(), delta.remove_policies.end(), move);
+  std::for_each(delta.moved_subjects.begin(), delta.moved_subjects.end(), move);
+  if (delta.cidr_identities) {
+    const std::vector<Identity> subjects = next.policy->subjects_by_prefix();
+    std::for_each(subjects.begin(), subjects.end(), move);
+  }
+  everything = everything || delta.policy_defaults.has_value();
 }
 
 void Publisher::upsert_endpoints(std::span<const EndpointEntry> endpoints, Seconds now) {

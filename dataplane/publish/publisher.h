@@ -1,6 +1,7 @@
 // The publisher: control's side of the tables. Applies deltas to what it holds, builds the parts that changed, swaps
 // the snapshot pointer, then moves the epoch words of what changed, and frees what every worker has left behind.
-// Thread: control only. Cost: the changed parts; frontends are in 256 shards, so one service costs one shard.
+// Thread: control only. Cost: the changed parts; frontends and policy subjects are in 256 shards each, so one costs one
+// shard.
 // Peers, clusters and routes are rebuilt whole when any of them changes: they change when a fleet changes.
 #pragma once
 
@@ -33,9 +34,11 @@ class Publisher {
 
  private:
   [[nodiscard]] Status check(const TableDelta& delta) const;
+  [[nodiscard]] Status check_policy(const TableDelta& delta) const;
   void apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
   bool apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved);
   bool apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything);
+  void apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved, bool& everything) const;
 
   SharedState& shared_;
   std::map<PeerId, PeerEntry> peers_;

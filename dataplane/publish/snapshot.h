@@ -14,6 +14,7 @@
 #include "dataplane/api/tables.h"
 #include "dataplane/encap/encap.h"
 #include "dataplane/net/address_hash.h"
+#include "dataplane/tables/policy_table.h"
 #include "dataplane/tables/range_map.h"
 
 namespace isthmus {
@@ -110,6 +111,7 @@ struct Snapshot {
   std::shared_ptr<const PeerTable> peers;
   std::shared_ptr<const ClusterTable> clusters;
   std::shared_ptr<const LocalRoutes> routes;
+  std::shared_ptr<const PolicyTable> policy;
   std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;
 
   [[nodiscard]] static std::size_t shard_of(Realm realm, const IpAddress& vip) noexcept {

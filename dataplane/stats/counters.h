@@ -27,6 +27,7 @@ struct alignas(64) WorkerCounters {
   Counter hits, misses, readmissions;
   Counter icmp_sent, neighbour_waits;
   Counter probes_answered;
+  Counter policy_audited;
   std::array<Counter, kDropReasons> drops;
 
   void drop(DropReason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(); }

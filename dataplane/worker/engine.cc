@@ -187,6 +187,7 @@ EngineCounters EngineImplementation::counters() const {
     sum.misses += c.misses.get();
     sum.readmissions += c.readmissions.get();
     sum.icmp_sent += c.icmp_sent.get();
+    sum.policy_audited += c.policy_audited.get();
     sum.waiting_for_neighbour += c.neighbour_waits.get();
     for (std::size_t i = 0; i < kDropReasons; ++i) {
       sum.drops[i].packets += c.drops[i].get();

@@ -64,8 +64,15 @@ const Row kRows[] = {
     {"a tunnel packet from a stranger", "unknown_peer", true,
      [] { return tcp(at.west, at.client).in_tunnel(Actors::ip("192.0.2.99"), at.gateway, kWestIdentity); }},
     {"VNI 1", "vni_host", true, [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 1); }},
-    {"VNI 0", "identity_mismatch", true,
-     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0); }},
+    {"VNI 0", "vni_scoped", true, [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0); }},
+    {"an aggregate identity that only policy maps have", "vni_scoped", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 11); }},
+    {"a reserved number nobody has given out", "vni_scoped", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 99); }},
+    {"an identity of a cluster without a number", "vni_scoped", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 300); }},
+    {"a scoped identity cut to 24 bits", "vni_scoped", true,
+     [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0x0200'0123 & 0xff'ffff); }},
     {"west's gateway speaks for north", "vni_cluster", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, kNorthIdentity); }},
     {"west's gateway with a source of north", "source_outside_cluster", true,
@@ -184,6 +191,18 @@ TEST(Drops, AnIdentityChangeReachesEstablishedFlows) {
   rig.engine().upsert_endpoints({&changed, 1});
   EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).drops,
             (std::map<std::string, std::uint64_t>{{"identity_mismatch", 1}}));
+}
+
+TEST(Drops, AConnectionEndsWithTheEndpointItCameFrom) {
+  PathRig rig;
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client))).out.size(), 1u);
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kSyn | kAck)).out.size(), 1u);
+  rig.engine().remove_endpoints(Realm{0}, {&at.west.address, 1});
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).drops,
+            (std::map<std::string, std::uint64_t>{{"source_gone", 1}}));
+  rig.engine().remove_endpoints(Realm{0}, {&at.client.address, 1});
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck)).drops,
+            (std::map<std::string, std::uint64_t>{{"source_gone", 1}}));
 }
 
 TEST(Drops, UnlinkingAClusterStopsItsEstablishedFlows) {

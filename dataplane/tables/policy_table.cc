@@ -1,0 +1,208 @@
+#include "dataplane/tables/policy_table.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace isthmus {
+namespace {
+
+// Reserved identities that a workload carries, and is therefore subject to policy: health, init, the well-known ones
+// and those that users reserve. The others name what is no endpoint (host, world, remote nodes).
+bool is_workload(Identity identity) noexcept {
+  constexpr std::uint32_t kInit = 5, kFirstWellKnown = 100, kLastWellKnown = 115, kFirstUserReserved = 128;
+  constexpr std::uint32_t kScoped = 1u << 24;
+  const std::uint32_t id = identity.value();
+  return id == identity::kHealth.value() || id == kInit || (id >= kFirstWellKnown && id <= kLastWellKnown) ||
+         (id >= kFirstUserReserved && id < kScoped);
+}
+
+// Identities that an address may have without being an endpoint.
+bool holds_unallocated(const std::vector<Identity>& sorted) noexcept {
+  constexpr std::uint32_t kScoped = 1u << 24;
+  return !sorted.empty() && (sorted.front().value() < identity::kFirstAllocated || sorted.back().value() >= kScoped);
+}
+
+PolicyVerdict audited(PolicyVerdict verdict, bool audit) noexcept {
+  const bool denied = verdict.outcome == PolicyOutcome::kDenied || verdict.outcome == PolicyOutcome::kDeniedByRule;
+  return audit && denied ? PolicyVerdict{PolicyOutcome::kAudited, verdict.rule} : verdict;
+}
+
+}  // namespace
+
+// Selectors -----------------------------------------------------------------------------------------------------------
+
+const std::vector<Identity>* SelectorTable::find(SelectorId id) const noexcept {
+  const std::size_t block = id.value() / kBlock;
+  return block < blocks_.size() && blocks_[block] != nullptr ? (*blocks_[block])[id.value() % kBlock].get() : nullptr;
+}
+
+bool SelectorTable::holds(SelectorId id, Identity identity) const noexcept {
+  if (id == kEveryPeer) {
+    return true;
+  }
+  const std::vector<Identity>* members = find(id);
+  return members != nullptr && std::binary_search(members->begin(), members->end(), identity);
+}
+
+void SelectorTable::apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove) {
+  std::map<std::size_t, std::shared_ptr<Block>> touched;
+  const auto place = [&](SelectorId id) -> Members& {
+    const std::size_t number = id.value() / kBlock;
+    if (number >= blocks_.size()) {
+      blocks_.resize(number + 1);
+    }
+    std::shared_ptr<Block>& block = touched[number];
+    if (block == nullptr) {
+      block = blocks_[number] != nullptr ? std::make_shared<Block>(*blocks_[number]) : std::make_shared<Block>();
+    }
+    return (*block)[id.value() % kBlock];
+  };
+  for (const SelectorId id : remove) {
+    if (find(id) != nullptr) {
+      place(id) = nullptr;
+    }
+  }
+  for (const SelectorEntry& entry : upsert) {
+    place(entry.id) = entry.identities;
+  }
+  for (auto& [number, block] : touched) {
+    blocks_[number] = std::move(block);
+  }
+}
+
+// One direction -------------------------------------------------------------------------------------------------------
+
+DirectionRules::DirectionRules(const DirectionPolicy& policy) : enforced_(policy.enforced) {
+  const auto order = [](const PolicyEntry& e) {  // peers without a condition are the quickest to test
+    return std::tuple(!e.deny, e.protocol, e.first_port, e.last_port, e.peers != kEveryPeer);
+  };
+  std::vector<PolicyEntry> entries = policy.entries;
+  std::stable_sort(entries.begin(), entries.end(),
+                   [&](const PolicyEntry& a, const PolicyEntry& b) { return order(a) < order(b); });
+  peers_.reserve(entries.size());
+  for (const PolicyEntry& e : entries) {
+    const bool same = !groups_.empty() && groups_.back().deny == e.deny && groups_.back().protocol == e.protocol &&
+                      groups_.back().first_port == e.first_port && groups_.back().last_port == e.last_port;
+    if (!same) {
+      groups_.push_back({e.first_port, e.last_port, e.protocol, e.deny, 0});
+    }
+    peers_.push_back({e.peers, e.rule});
+    groups_.back().end = static_cast<std::uint32_t>(peers_.size());
+  }
+}
+
+PolicyVerdict DirectionRules::decide(const SelectorTable& selectors, Identity peer, PolicyL4 l4) const noexcept {
+  std::uint32_t begin = 0;
+  for (const Group& group : groups_) {
+    if (group.covers(l4)) {
+      for (std::uint32_t i = begin; i < group.end; ++i) {
+        if (selectors.holds(peers_[i].selector, peer)) {
+          return {group.deny ? PolicyOutcome::kDeniedByRule : PolicyOutcome::kAllowed, peers_[i].rule};
+        }
+      }
+    }
+    begin = group.end;
+  }
+  return {enforced_ ? PolicyOutcome::kDenied : PolicyOutcome::kAllowed, kNoRule};
+}
+
+bool DirectionRules::asks_prefixes(const SelectorTable& selectors) const noexcept {
+  return std::any_of(peers_.begin(), peers_.end(), [&](const Peer& peer) {
+    const std::vector<Identity>* members = selectors.find(peer.selector);
+    return members != nullptr && holds_unallocated(*members);
+  });
+}
+
+// The table -----------------------------------------------------------------------------------------------------------
+
+PolicyTable::PolicyTable() : prefixes_(std::make_shared<const RangeMap>()) {
+  subjects_.fill(std::make_shared<const Shard>());
+}
+
+std::shared_ptr<const PolicyTable> PolicyTable::changed(const TableDelta& delta, Realm realm) const {
+  auto next = std::make_shared<PolicyTable>(*this);
+  next->selectors_.apply(delta.upsert_selectors, delta.remove_selectors);
+  next->change_subjects(delta);
+  next->defaults_ = delta.policy_defaults.value_or(defaults_);
+  if (delta.cidr_identities) {
+    std::vector<RangeMap::Item> items;
+    items.reserve(delta.cidr_identities->size());
+    for (const CidrIdentity& c : *delta.cidr_identities) {
+      items.push_back({realm, c.prefix, c.identity.value()});
+    }
+    next->prefixes_ = std::make_shared<const RangeMap>(items);
+  }
+  return next;
+}
+
+void PolicyTable::change_subjects(const TableDelta& delta) {
+  std::map<std::size_t, Shard> touched;
+  const auto shard = [&](Identity subject) -> Shard& {
+    const std::size_t number = shard_of(subject);
+    return touched.try_emplace(number, *subjects_[number]).first->second;
+  };
+  const auto place = [](Shard& in, Identity subject) {
+    return std::lower_bound(in.begin(), in.end(), subject, [](const auto& r, Identity s) { return r->subject < s; });
+  };
+  for (const Identity subject : delta.remove_policies) {
+    Shard& in = shard(subject);
+    const auto at = place(in, subject);
+    if (at != in.end() && (*at)->subject == subject) {
+      in.erase(at);
+    }
+  }
+  for (const auto& policy : delta.upsert_policies) {
+    Shard& in = shard(policy->subject);
+    const auto at = place(in, policy->subject);
+    auto rules = std::make_shared<const SubjectRules>(*policy);
+    if (at != in.end() && (*at)->subject == policy->subject) {
+      *at = std::move(rules);
+    } else {
+      in.insert(at, std::move(rules));
+    }
+  }
+  for (auto& [number, changed] : touched) {
+    subjects_[number] = std::make_shared<const Shard>(std::move(changed));
+  }
+}
+
+const SubjectRules* PolicyTable::find(Identity subject) const noexcept {
+  const Shard& in = *subjects_[shard_of(subject)];
+  const auto at =
+      std::lower_bound(in.begin(), in.end(), subject, [](const auto& r, Identity s) { return r->subject < s; });
+  return at == in.end() || (*at)->subject != subject ? nullptr : at->get();
+}
+
+PolicyVerdict PolicyTable::by_default(Identity subject, bool deny) const noexcept {
+  if (!is_workload(subject)) {
+    return {};
+  }
+  return audited({deny ? PolicyOutcome::kDenied : PolicyOutcome::kAllowed, kNoRule}, defaults_.audit);
+}
+
+PolicyVerdict PolicyTable::ingress(Identity subject, Identity peer, PolicyL4 l4) const noexcept {
+  const SubjectRules* rules = find(subject);
+  return rules == nullptr ? by_default(subject, defaults_.deny_ingress)
+                          : audited(rules->ingress.decide(selectors_, peer, l4), rules->audit);
+}
+
+PolicyVerdict PolicyTable::egress(Identity subject, Identity peer, PolicyL4 l4) const noexcept {
+  const SubjectRules* rules = find(subject);
+  return rules == nullptr ? by_default(subject, defaults_.deny_egress)
+                          : audited(rules->egress.decide(selectors_, peer, l4), rules->audit);
+}
+
+std::vector<Identity> PolicyTable::subjects_by_prefix() const {
+  std::vector<Identity> subjects;
+  for (const auto& shard : subjects_) {
+    for (const auto& rules : *shard) {
+      if (rules->ingress.asks_prefixes(selectors_) || rules->egress.asks_prefixes(selectors_)) {
+        subjects.push_back(rules->subject);
+      }
+    }
+  }
+  return subjects;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,112 @@
+// The policy table: which peers may talk to an identity of ours, and be talked to by it (dataplane/api/policy.h), and
+// the identities of addresses that are no endpoint.
+//
+// A tree of shared immutable parts: subjects in 256 shards, selectors in blocks of 256, so that a change costs its own
+// share. Built by the publisher (control thread) as a part of a snapshot, read by workers at admission, freed with the
+// last snapshot that holds it. Lookups are lock-free and do not allocate.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/api/tables.h"
+#include "dataplane/tables/range_map.h"
+
+namespace isthmus {
+
+// What an entry's L4 condition is asked about: the port, or for ICMP the type, of the connection's destination.
+struct PolicyL4 {
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;
+};
+
+class SelectorTable {
+ public:
+  static constexpr std::uint32_t kMaxId = 1u << 20;
+  using Members = std::shared_ptr<const std::vector<Identity>>;
+
+  // Cost: log2 of the selector's size. A number without a selector holds nobody.
+  [[nodiscard]] bool holds(SelectorId id, Identity identity) const noexcept;
+  // nullptr: no such selector.
+  [[nodiscard]] const std::vector<Identity>* find(SelectorId id) const noexcept;
+  // Control, before the table is published. The ids are at most kMaxId.
+  void apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove);
+
+ private:
+  static constexpr std::size_t kBlock = 256;
+  using Block = std::array<Members, kBlock>;
+  std::vector<std::shared_ptr<const Block>> blocks_;  // by id; a block without selectors may be null
+};
+
+// One direction of a subject's policy: its entries by L4 condition, those that deny first.
+class DirectionRules {
+ public:
+  DirectionRules() = default;
+  explicit DirectionRules(const DirectionPolicy& policy);
+  // The rule in the answer is one of those that match.
+  [[nodiscard]] PolicyVerdict decide(const SelectorTable& selectors, Identity peer, PolicyL4 l4) const noexcept;
+  // Does any entry choose its peers by identities that addresses get by prefix?
+  [[nodiscard]] bool asks_prefixes(const SelectorTable& selectors) const noexcept;
+
+ private:
+  struct Group {
+    std::uint16_t first_port, last_port;
+    std::uint8_t protocol;  // 0: any
+    bool deny;
+    std::uint32_t end;  // of its peers; they begin where the group before ends
+    [[nodiscard]] bool covers(PolicyL4 l4) const noexcept {
+      return (protocol == 0 || protocol == l4.protocol) && first_port <= l4.port && l4.port <= last_port;
+    }
+  };
+  struct Peer {
+    SelectorId selector;
+    RuleId rule;
+  };
+  bool enforced_ = false;
+  std::vector<Group> groups_;
+  std::vector<Peer> peers_;
+};
+
+struct SubjectRules {
+  explicit SubjectRules(const SubjectPolicy& policy)
+      : subject(policy.subject), audit(policy.audit), ingress(policy.ingress), egress(policy.egress) {}
+  Identity subject;
+  bool audit;
+  DirectionRules ingress, egress;
+};
+
+class PolicyTable {
+ public:
+  PolicyTable();
+
+  // This table with a checked delta applied; shares every part that did not change.
+  [[nodiscard]] std::shared_ptr<const PolicyTable> changed(const TableDelta& delta, Realm realm) const;
+
+  [[nodiscard]] PolicyVerdict ingress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
+  [[nodiscard]] PolicyVerdict egress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
+  // The identity of an address by its longest prefix, or `otherwise`.
+  [[nodiscard]] Identity by_prefix(Realm realm, const IpAddress& address, Identity otherwise) const noexcept {
+    const std::uint32_t value = prefixes_->find(realm, address);
+    return value == RangeMap::kMiss ? otherwise : Identity{value};
+  }
+  [[nodiscard]] const SelectorTable& selectors() const noexcept { return selectors_; }
+  // Subjects whose verdicts may change when prefixes get other identities.
+  [[nodiscard]] std::vector<Identity> subjects_by_prefix() const;
+
+ private:
+  static constexpr std::size_t kShards = 256;
+  using Shard = std::vector<std::shared_ptr<const SubjectRules>>;  // ascending by subject
+  [[nodiscard]] static std::size_t shard_of(Identity subject) noexcept { return subject.value() % kShards; }
+  [[nodiscard]] const SubjectRules* find(Identity subject) const noexcept;
+  [[nodiscard]] PolicyVerdict by_default(Identity subject, bool deny) const noexcept;
+  void change_subjects(const TableDelta& delta);
+
+  std::array<std::shared_ptr<const Shard>, kShards> subjects_;
+  SelectorTable selectors_;
+  PolicyDefaults defaults_;
+  std::shared_ptr<const RangeMap> prefixes_;
+};
+
+}  // namespace isthmus
