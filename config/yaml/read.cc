@@ -278,6 +278,12 @@ std::string YamlMap::path(std::string_view key) const {
   return path_.empty() ? std::string(key) : path_ + "." + std::string(key);
 }
 
+void YamlMap::refuse_others(const std::vector<std::string_view>& known) const {
+  if (node_ != nullptr) {
+    refuse_unknown_keys(*node_, path_, known, *faults_);
+  }
+}
+
 void YamlMap::fault(unsigned line, std::string what, std::string remedy) const {
   faults_->push_back({line, std::move(what), std::move(remedy), false});
 }

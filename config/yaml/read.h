@@ -60,6 +60,9 @@ class YamlMap {
   // Text of `key`; empty when absent.
   [[nodiscard]] std::string text(std::string_view key) const;
   [[nodiscard]] std::string path(std::string_view key) const;
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  // A fault for every key that is not in `known`.
+  void refuse_others(const std::vector<std::string_view>& known) const;
   [[nodiscard]] unsigned line() const noexcept { return line_; }
   [[nodiscard]] bool present() const noexcept { return node_ != nullptr; }
   [[nodiscard]] const YamlNode* node() const noexcept { return node_; }

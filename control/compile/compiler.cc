@@ -28,6 +28,15 @@ bool same_links(const Fleet& a, const Fleet& b) {
                     [](const auto& x, const auto& y) { return x.second.linked == y.second.linked; });
 }
 
+PolicyClusters policy_clusters(const Fleet& fleet) {
+  PolicyClusters out;
+  out.shift = fleet.own.cluster_bits.shift;
+  for (const auto& [name, cluster] : fleet.clusters) {
+    out.clusters.push_back({name, cluster.id, cluster.prefixes});
+  }
+  return out;
+}
+
 }  // namespace
 
 struct Compiler::State {
@@ -36,7 +45,8 @@ struct Compiler::State {
         model(m),
         next_hop(std::move(n)),
         endpoints(options.realm),
-        services(options.realm, options.ring_slots) {}
+        services(options.realm, options.ring_slots),
+        policy(options.cluster, options.policy) {}
 
   const CompilerOptions options;
   const Model& model;
@@ -51,6 +61,7 @@ struct Compiler::State {
   EndpointSet endpoints;
   VipClaims claims;
   ServiceSet services;
+  PolicySet policy;
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
@@ -189,6 +200,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   update_clusters(result.delta);
   update_endpoints(changes, addressing_moved, result);
   update_services(dirty, result);
+  policy.update(changes, first, model, policy_clusters(fleet), result.delta);
 }
 
 std::vector<Problem> Compiler::State::problems() const {
@@ -197,6 +209,7 @@ std::vector<Problem> Compiler::State::problems() const {
   claims.append_problems(problems);
   services.append_problems(problems);
   endpoints.append_problems(model, problems);
+  policy.append_problems(problems);
   return problems;
 }
 
@@ -278,5 +291,11 @@ void Compiler::visit_endpoints(const std::function<bool(const EndpointView&)>& v
 std::size_t Compiler::endpoint_count() const { return state_->endpoints.size(); }
 std::string Compiler::service_name(ServiceId id) const { return state_->services.name_of(id); }
 std::string Compiler::peer_name(PeerId id) const { return state_->peers.name_of(id); }
+
+std::optional<RuleName> Compiler::rule_name(RuleId id) const {
+  return state_->policy.rule_names().find(id, state_->model);
+}
+
+const PolicySet& Compiler::policy() const { return state_->policy; }
 
 }  // namespace isthmus

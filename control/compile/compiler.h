@@ -9,11 +9,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "control/compile/views.h"
 #include "control/model/model.h"
+#include "control/policy/policy_set.h"
 #include "dataplane/api/maglev.h"
 #include "dataplane/api/tables.h"
 
@@ -39,6 +41,7 @@ struct CompilerOptions {
   Realm realm;
   std::uint32_t ring_slots = kMaglevSlots;
   std::vector<IpAddress> own_addresses;  // translation addresses: no VIP may be one of them
+  PolicySettings policy;
 };
 
 // What health found out. Kept until the next one.
@@ -83,6 +86,9 @@ class Compiler {
   [[nodiscard]] std::size_t endpoint_count() const;
   [[nodiscard]] std::string service_name(ServiceId id) const;  // "namespace/name", empty when unknown
   [[nodiscard]] std::string peer_name(PeerId id) const;
+  // The policy, file and line behind a rule number of the engine's verdicts; nothing for kNoRule.
+  [[nodiscard]] std::optional<RuleName> rule_name(RuleId id) const;
+  [[nodiscard]] const PolicySet& policy() const;
 
  private:
   struct State;

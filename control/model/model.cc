@@ -3,7 +3,6 @@
 #include <algorithm>
 
 namespace isthmus {
-namespace {
 
 const char* kind_text(ObjectKind kind) {
   switch (kind) {
@@ -29,9 +28,19 @@ const char* kind_text(ObjectKind kind) {
       return "Node";
     case ObjectKind::kServiceImport:
       return "ServiceImport";
+    case ObjectKind::kCidrGroup:
+      return "CiliumCIDRGroup";
+    case ObjectKind::kNetworkPolicy:
+      return "NetworkPolicy";
+    case ObjectKind::kCiliumPolicy:
+      return "CiliumNetworkPolicy";
+    case ObjectKind::kClusterwidePolicy:
+      return "CiliumClusterwideNetworkPolicy";
   }
   return "object";
 }
+
+namespace {
 
 std::string key_text(const ObjectKey& key) {
   std::string text = kind_text(key.kind);
@@ -146,6 +155,12 @@ void Model::mark(const ObjectKey& key, const ObjectValue& value) {
         changes_.identities.insert(identity->id);
       }
       break;
+    case ObjectKind::kCidrGroup:
+    case ObjectKind::kNetworkPolicy:
+    case ObjectKind::kCiliumPolicy:
+    case ObjectKind::kClusterwidePolicy:
+      changes_.policies.insert(key);
+      break;
   }
 }
 
@@ -189,6 +204,12 @@ std::vector<Model::Found<IdentityObject>> Model::identities(Identity number) con
     }
   }
   return found;
+}
+
+std::vector<ObjectKey> Model::identity_keys(Identity number) const {
+  const auto of = identities_.find(number);
+  return of == identities_.end() ? std::vector<ObjectKey>()
+                                 : std::vector<ObjectKey>(of->second.begin(), of->second.end());
 }
 
 std::vector<Problem> Model::problems() const {

@@ -33,8 +33,9 @@ struct ModelChanges {
   std::set<ObjectKey> endpoints;   // keys of kind kPod; also when the CiliumEndpoint of that name changed
   std::set<ObjectKey> nodes;       // keys of kind kNode
   std::set<Identity> identities;   // a CiliumIdentity of that number
+  std::set<ObjectKey> policies;    // policies and CIDR groups
   [[nodiscard]] bool empty() const {
-    return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty();
+    return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty() && policies.empty();
   }
 };
 
@@ -74,6 +75,8 @@ class Model {
   [[nodiscard]] std::set<ServiceName> service_names() const;
   // The CiliumIdentities under one number.
   [[nodiscard]] std::vector<Found<IdentityObject>> identities(Identity number) const;
+  // Whose manifests claim that number: the keys of the objects above, in the same order.
+  [[nodiscard]] std::vector<ObjectKey> identity_keys(Identity number) const;
   // Clusters that publish objects of their own (manifests), with how many.
   [[nodiscard]] const std::map<std::string, std::size_t>& publishers() const { return publishers_; }
   [[nodiscard]] std::size_t size() const { return objects_.size(); }

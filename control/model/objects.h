@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "control/model/policy_objects.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -32,8 +33,15 @@ enum class ObjectKind : std::uint8_t {
   kCiliumEndpoint,
   kIdentity,
   kNode,
-  kServiceImport
+  kServiceImport,
+  kCidrGroup,
+  kNetworkPolicy,
+  kCiliumPolicy,
+  kClusterwidePolicy
 };
+
+// The name of the kind in manifests: "Service".
+[[nodiscard]] const char* kind_text(ObjectKind kind);
 
 struct ObjectKey {
   ObjectKind kind = ObjectKind::kCluster;
@@ -84,7 +92,8 @@ struct ServiceObject {
   bool client_ip_affinity = false;
   std::vector<ServicePort> ports;
   std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
-  std::int64_t created = 0;             // creationTimestamp, seconds since 1970; 0 when absent
+  std::map<std::string, std::string> selector, labels;
+  std::int64_t created = 0;  // creationTimestamp, seconds since 1970; 0 when absent
   friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
 };
 
@@ -109,6 +118,7 @@ struct PodObject {
   std::string node;
   bool host_network = false;
   std::map<std::string, std::string> labels;
+  std::vector<ServicePort> named_ports;  // of its containers
   friend bool operator==(const PodObject&, const PodObject&) = default;
 };
 
@@ -140,7 +150,7 @@ struct ServiceImportObject {
 
 using ObjectValue =
     std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject, SliceObject, PodObject,
-                 CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject>;
+                 CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject>;
 
 // One change of desired state. Without a value the object is gone.
 struct ObjectDelta {

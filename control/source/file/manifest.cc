@@ -23,7 +23,7 @@ struct KindRow {
 };
 
 constexpr std::string_view kOurGroup = "isthmus.io";
-constexpr std::array<KindRow, 12> kKinds{{
+constexpr std::array<KindRow, 16> kKinds{{
     {"Cluster", kOurGroup, "v1alpha1", ObjectKind::kCluster, Scope::kFleet, read_cluster},
     {"Gateway", kOurGroup, "v1alpha1", ObjectKind::kGateway, Scope::kFleet, read_gateway},
     {"CrossClusterNetworkProfile", kOurGroup, "v1alpha1", ObjectKind::kProfile, Scope::kFleet, read_profile},
@@ -37,6 +37,11 @@ constexpr std::array<KindRow, 12> kKinds{{
     {"CiliumNode", "cilium.io", "v2", ObjectKind::kNode, Scope::kCluster, read_cilium_node},
     {"ServiceImport", "multicluster.x-k8s.io", "v1alpha1 v1beta1", ObjectKind::kServiceImport, Scope::kNamespace,
      read_service_import},
+    {"CiliumCIDRGroup", "cilium.io", "v2 v2alpha1", ObjectKind::kCidrGroup, Scope::kCluster, read_cidr_group},
+    {"NetworkPolicy", "networking.k8s.io", "v1", ObjectKind::kNetworkPolicy, Scope::kNamespace, read_network_policy},
+    {"CiliumNetworkPolicy", "cilium.io", "v2", ObjectKind::kCiliumPolicy, Scope::kNamespace, read_cilium_policy},
+    {"CiliumClusterwideNetworkPolicy", "cilium.io", "v2", ObjectKind::kClusterwidePolicy, Scope::kCluster,
+     read_cilium_policy},
 }};
 
 std::string_view first_word(std::string_view words) { return words.substr(0, words.find(' ')); }
@@ -189,7 +194,7 @@ class DocumentReader {
                  in_fleet ? "move it to clusters/<cluster>/ of the hub" : "move it to fleet/ of the hub");
       return;
     }
-    auto value = row.read({root, metadata, labels, annotations, key->object.name});
+    auto value = row.read({root, metadata, labels, annotations, key->object.name, key->object.name_space});
     if (fatal_since(faults_before)) {
       out_.refused.push_back(*key);
     } else if (value) {

@@ -18,7 +18,7 @@ struct ObjectText {
   const YamlMap& metadata;
   const YamlMap& labels;
   const YamlMap& annotations;
-  std::string name;
+  std::string name, name_space;
 };
 
 // Reads the value of an object. Nothing without a fault: the object says nothing for us, as if it were not there.
@@ -70,5 +70,9 @@ void append_once(std::vector<T>& list, const T& value) {
 [[nodiscard]] std::optional<ObjectValue> read_cilium_endpoint(const ObjectText& in);
 [[nodiscard]] std::optional<ObjectValue> read_cilium_identity(const ObjectText& in);
 [[nodiscard]] std::optional<ObjectValue> read_cilium_node(const ObjectText& in);
+// Policies. With a namespace: CiliumNetworkPolicy; without: CiliumClusterwideNetworkPolicy.
+[[nodiscard]] std::optional<ObjectValue> read_cilium_policy(const ObjectText& in);
+[[nodiscard]] std::optional<ObjectValue> read_network_policy(const ObjectText& in);
+[[nodiscard]] std::optional<ObjectValue> read_cidr_group(const ObjectText& in);
 
 }  // namespace isthmus

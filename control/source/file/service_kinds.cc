@@ -84,6 +84,8 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
   service.client_ip_affinity = spec.text("sessionAffinity") == "ClientIP";
   service.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.faults());
   service.claimed_vips = read_claim(in);
+  service.selector = string_map(spec.map("selector"));
+  service.labels = string_map(in.labels);
   service.created = read_created(in);
   return service;
 }

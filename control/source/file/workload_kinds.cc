@@ -42,6 +42,26 @@ std::vector<IpAddress> read_node_addresses(const std::vector<YamlNode>& list, co
   return addresses;
 }
 
+// Ports of containers that have a name, which policies may use. The others, and what is no port, say nothing here.
+std::vector<ServicePort> read_named_ports(const YamlMap& spec) {
+  std::vector<ServicePort> out;
+  YamlFaults ignored;
+  for (const YamlNode& node : spec.list("containers")) {
+    const YamlMap container(&node, "spec.containers", node.line, ignored);
+    for (const YamlNode& item : container.list("ports")) {
+      const YamlMap port(&item, "ports", item.line, ignored);
+      const YamlNode* number = port.get("containerPort");
+      const auto value = number == nullptr ? std::nullopt : read_number(*number, "", 1, 65535, ignored);
+      const std::string name = port.text("name"), protocol = port.text("protocol");
+      if (!name.empty() && value && (protocol.empty() || protocol == "TCP" || protocol == "UDP")) {
+        append_once(out, ServicePort{name, protocol == "UDP" ? IpProtocol::kUdp : IpProtocol::kTcp,
+                                     L4Port{static_cast<std::uint16_t>(*value)}});
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::optional<ObjectValue> read_pod(const ObjectText& in) {
@@ -53,6 +73,7 @@ std::optional<ObjectValue> read_pod(const ObjectText& in) {
     pod.host_network = read_boolean(*host, "spec.hostNetwork", faults).value_or(false);
   }
   pod.labels = string_map(in.labels);
+  pod.named_ports = read_named_ports(spec);
   // The addresses of a pod that has ended may be another's by now.
   const std::string phase = status.text("phase");
   if (phase == "Succeeded" || phase == "Failed") {

@@ -1,0 +1,106 @@
+// Policies as plain values: what every source makes of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and
+// NetworkPolicy objects. The kinds differ in how they are written; here they are one form, in which defaults that
+// depend on the kind and on the object's namespace are spelled out. What depends on the reader's cluster (the default
+// of io.cilium.k8s.policy.cluster) or on other objects (services, CIDR groups, named ports) is left to control/policy.
+// Thread: control.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+enum class LabelOperator : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
+
+struct LabelRequirement {
+  std::string source;  // "k8s", "reserved"; "any": of whatever source
+  std::string key;
+  LabelOperator op = LabelOperator::kIn;
+  std::vector<std::string> values;  // sorted, unique
+  friend auto operator<=>(const LabelRequirement&, const LabelRequirement&) = default;
+};
+
+// All of the requirements must hold. Without any it matches everything.
+struct LabelSelector {
+  std::vector<LabelRequirement> requirements;
+  friend auto operator<=>(const LabelSelector&, const LabelSelector&) = default;
+};
+
+enum class PolicyEntity : std::uint8_t {
+  kAll,
+  kWorld,
+  kWorldIpv4,
+  kWorldIpv6,
+  kHost,
+  kRemoteNode,
+  kKubeApiserver,
+  kIngress,
+  kHealth,
+  kInit,
+  kUnmanaged,
+  kNone,
+  kCluster,
+  kClusterMesh
+};
+
+// One of: a prefix, a CIDR group by name, CIDR groups by their labels; less what is excepted.
+struct PolicyCidr {
+  std::optional<Prefix> prefix;
+  std::string group;
+  std::optional<LabelSelector> groups;
+  std::vector<Prefix> except;
+  friend bool operator==(const PolicyCidr&, const PolicyCidr&) = default;
+};
+
+// A Service by name, or Services by their labels; of one namespace, or of any when that is empty.
+struct PolicyService {
+  std::string name_space, name;
+  std::optional<LabelSelector> labels;
+  friend bool operator==(const PolicyService&, const PolicyService&) = default;
+};
+
+struct PolicyPort {
+  std::uint8_t protocol = 0;  // an IpProtocol; 0: any
+  std::uint16_t first = 0, last = 65535;
+  std::string name;  // when not empty, in place of the numbers
+  friend bool operator==(const PolicyPort&, const PolicyPort&) = default;
+};
+
+// Peers and ports must both match. A rule names its peers in one way only.
+struct PolicyRule {
+  unsigned line = 0;  // counted from the object's own line, which is 0
+  bool egress = false, deny = false;
+  bool any_peer = false;  // no condition on the peer
+  std::vector<LabelSelector> endpoints;
+  std::vector<PolicyEntity> entities;
+  std::vector<PolicyCidr> cidrs;
+  std::vector<PolicyService> services;
+  bool any_port = false;  // no condition on protocol and port
+  std::vector<PolicyPort> ports;
+  friend bool operator==(const PolicyRule&, const PolicyRule&) = default;
+};
+
+struct PolicySpec {
+  LabelSelector subjects;  // among this cluster's endpoints
+  bool default_deny_ingress = false, default_deny_egress = false;
+  std::vector<PolicyRule> rules;
+  friend bool operator==(const PolicySpec&, const PolicySpec&) = default;
+};
+
+struct PolicyObject {
+  std::vector<PolicySpec> specs;
+  friend bool operator==(const PolicyObject&, const PolicyObject&) = default;
+};
+
+struct CidrGroupObject {
+  std::vector<Prefix> prefixes;
+  std::map<std::string, std::string> labels;
+  friend bool operator==(const CidrGroupObject&, const CidrGroupObject&) = default;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,85 @@
+#include "control/policy/named_ports.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace isthmus {
+namespace {
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+}  // namespace
+
+void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& moved) {
+  Pod now;
+  if (const auto object = model.find<PodObject>(pod); object && !object->named_ports.empty()) {
+    const auto endpoint =
+        model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name});
+    if (endpoint) {
+      now = {endpoint->identity, object->named_ports};
+    }
+  }
+  const auto before = pods_.find(pod);
+  if (before == pods_.end() ? now.ports.empty() : before->second == now) {
+    return;
+  }
+  if (before != pods_.end()) {
+    count(before->second, false, moved);
+    pods_.erase(before);
+  }
+  if (!now.ports.empty()) {
+    count(now, true, moved);
+    pods_[pod] = std::move(now);
+  }
+}
+
+void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& moved) {
+  auto& names = ports_[pod.identity];
+  for (const ServicePort& port : pod.ports) {
+    const Name name{lower(port.name), static_cast<std::uint8_t>(port.protocol)};
+    auto& numbers = names[name];
+    std::size_t& pods = numbers[port.port.value()];
+    pods = add ? pods + 1 : pods - 1;
+    if (pods == (add ? 1U : 0U)) {
+      moved.insert(pod.identity);
+    }
+    if (pods == 0) {
+      numbers.erase(port.port.value());
+      if (numbers.empty()) {
+        names.erase(name);
+      }
+    }
+  }
+  if (names.empty()) {
+    ports_.erase(pod.identity);
+  }
+}
+
+std::vector<std::uint16_t> NamedPorts::numbers(const std::string& name, std::uint8_t protocol,
+                                               const std::vector<Identity>* of) const {
+  std::set<std::uint16_t> found;
+  const auto add = [&](const auto& names) {
+    if (const auto at = names.find({name, protocol}); at != names.end()) {
+      for (const auto& [number, pods] : at->second) {
+        found.insert(number);
+      }
+    }
+  };
+  if (of == nullptr) {
+    for (const auto& [identity, names] : ports_) {
+      add(names);
+    }
+  } else {
+    for (const Identity identity : *of) {
+      if (const auto at = ports_.find(identity); at != ports_.end()) {
+        add(at->second);
+      }
+    }
+  }
+  return {found.begin(), found.end()};
+}
+
+}  // namespace isthmus

@@ -1,0 +1,524 @@
+#include "control/policy/policy_set.h"
+
+#include <algorithm>
+
+#include "control/compile/listing.h"
+
+namespace isthmus {
+namespace {
+
+bool is_policy(ObjectKind kind) {
+  return kind == ObjectKind::kNetworkPolicy || kind == ObjectKind::kCiliumPolicy ||
+         kind == ObjectKind::kClusterwidePolicy;
+}
+
+bool same_but_line(const PolicyRule& a, PolicyRule b) {
+  b.line = a.line;
+  return a == b;
+}
+
+}  // namespace
+
+PolicySet::PolicySet(std::string cluster, PolicySettings settings)
+    : cluster_(std::move(cluster)), settings_(settings) {}
+
+void PolicySet::update(const ModelChanges& changes, bool first, const Model& model, const PolicyClusters& clusters,
+                       TableDelta& delta) {
+  std::set<Identity> renamed;
+  if (first || clusters_ != clusters) {
+    update_clusters(model, clusters);
+  } else {
+    for (const Identity number : changes.identities) {
+      update_identity(number, model);
+    }
+  }
+  if (first) {
+    model.visit<PodObject>(ObjectKind::kPod, [&](const ObjectKey& key, const auto&, const auto&) {
+      named_ports_.refresh(key, model, renamed);
+    });
+    for (const ObjectKind kind :
+         {ObjectKind::kNetworkPolicy, ObjectKind::kCiliumPolicy, ObjectKind::kClusterwidePolicy}) {
+      model.visit<PolicyObject>(kind,
+                                [&](const ObjectKey& key, const auto&, const auto&) { update_policy(key, model); });
+    }
+    delta.policy_defaults = PolicyDefaults{settings_.audit, settings_.enforcement == PolicyEnforcement::kAlways,
+                                           settings_.enforcement == PolicyEnforcement::kAlways};
+  } else {
+    for (const ObjectKey& pod : changes.endpoints) {
+      named_ports_.refresh(pod, model, renamed);
+    }
+    for (const ObjectKey& key : changed_policies(changes)) {
+      update_policy(key, model);
+    }
+  }
+  std::set<SelectorId> moved;
+  selectors_.take(delta, moved);
+  for (const Identity number : renamed) {
+    if (subjects_.contains(number)) {
+      dirty_.insert(number);
+    }
+  }
+  for (const SpecId id : named_egress_) {
+    const CompiledSpec& spec = specs_.at(id);
+    const bool touched = !renamed.empty() || std::any_of(spec.rules.begin(), spec.rules.end(),
+                                                         [&](const auto& rule) { return moved.contains(rule.peers); });
+    if (touched) {
+      dirty_.insert(spec.selected.begin(), spec.selected.end());
+    }
+  }
+  emit_subjects(delta);
+  emit_moved(moved, delta);
+  if (std::exchange(cidrs_moved_, false)) {
+    delta.cidr_identities = cidrs_.list();
+  }
+}
+
+// Whose prefixes and numbers are whose has moved: every identity is looked at again.
+void PolicySet::update_clusters(const Model& model, const PolicyClusters& clusters) {
+  const PolicyClusters before = std::exchange(clusters_, clusters);
+  for (const auto& cluster : clusters_.clusters) {
+    for (const Prefix& prefix : cluster.prefixes) {
+      acquire_prefix(prefix);
+    }
+  }
+  for (const auto& cluster : before.clusters) {
+    for (const Prefix& prefix : cluster.prefixes) {
+      release_prefix(prefix);
+    }
+  }
+  for (const CidrIdentity& each : cidrs_.list()) {
+    if (each.identity != identity::kWorld) {
+      set_identity(each.identity, identity_of(each.prefix));
+    }
+  }
+  std::set<Identity> numbers;
+  model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
+    numbers.insert(object.id);
+  });
+  for (const Identity number : numbers) {
+    update_identity(number, model);
+  }
+}
+
+void PolicySet::update_identity(Identity number, const Model& model) {
+  const auto claims = model.identities(number);
+  const auto keys = model.identity_keys(number);
+  const bool clash = std::any_of(claims.begin(), claims.end(),
+                                 [&](const auto& claim) { return claim->labels != claims.front()->labels; });
+  const auto owner = std::find_if(clusters_.clusters.begin(), clusters_.clusters.end(), [&](const auto& cluster) {
+    return cluster.id.value() == number.value() >> clusters_.shift;
+  });
+  const bool published =
+      owner != clusters_.clusters.end() && number.value() >= identity::kFirstAllocated &&
+      std::any_of(keys.begin(), keys.end(), [&](const ObjectKey& key) { return key.cluster == owner->name; });
+  if (clash || !published) {
+    erase_identity(number);
+    return;
+  }
+  KnownIdentity known;
+  known.own = owner->name == cluster_;
+  // Whose manifest it is decides the cluster, whatever the label says.
+  auto labels = claims.front()->labels;
+  labels["k8s:" + std::string(kClusterLabel)] = owner->name;
+  known.labels = parse_labels(labels);
+  set_identity(number, std::move(known));
+}
+
+void PolicySet::set_identity(Identity number, KnownIdentity identity) {
+  if (identities_.set(number, std::move(identity))) {
+    const KnownIdentity* now = identities_.find(number);
+    selectors_.identity_changed(number, now);
+    select_subject(number, now->own ? now : nullptr);
+  }
+}
+
+void PolicySet::erase_identity(Identity number) {
+  if (identities_.erase(number)) {
+    selectors_.identity_changed(number, nullptr);
+    select_subject(number, nullptr);
+  }
+}
+
+void PolicySet::select_subject(Identity number, const KnownIdentity* now) {
+  std::vector<SpecId> wanted;
+  if (now != nullptr) {
+    by_subject_.candidates(now->labels, wanted);
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    std::erase_if(wanted, [&](SpecId id) { return !matches(specs_.at(id).subjects, now->labels); });
+  }
+  const auto at = subjects_.find(number);
+  if (at == subjects_.end() && wanted.empty()) {
+    return;
+  }
+  Subject& subject = at == subjects_.end() ? subjects_[number] : at->second;
+  if (subject.specs == wanted) {
+    return;
+  }
+  for (const SpecId id : subject.specs) {
+    specs_.at(id).selected.erase(number);
+  }
+  for (const SpecId id : wanted) {
+    specs_.at(id).selected.insert(number);
+  }
+  subject.specs = std::move(wanted);
+  dirty_.insert(number);
+}
+
+KnownIdentity PolicySet::identity_of(const Prefix& prefix) const {
+  KnownIdentity known;
+  known.prefix = prefix;
+  for (const auto& cluster : clusters_.clusters) {
+    for (const Prefix& own : cluster.prefixes) {
+      if (own.contains(prefix)) {
+        known.labels.push_back({std::string(kClusterLabel), "k8s", cluster.name});
+        return known;
+      }
+    }
+  }
+  known.labels.push_back({"world", "reserved", {}});
+  known.labels.push_back({prefix.family() == Family::kIpv4 ? "world-ipv4" : "world-ipv6", "reserved", {}});
+  return known;
+}
+
+void PolicySet::acquire_prefix(const Prefix& prefix) {
+  const CidrTable::Acquired acquired = cidrs_.acquire(prefix);
+  if (acquired.fresh) {
+    cidrs_moved_ = true;
+    set_identity(acquired.identity, identity_of(prefix));
+  }
+}
+
+void PolicySet::release_prefix(const Prefix& prefix) {
+  if (const auto gone = cidrs_.release(prefix)) {
+    cidrs_moved_ = true;
+    erase_identity(*gone);
+  }
+}
+
+std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes) const {
+  std::set<ObjectKey> out;
+  for (const ObjectKey& key : changes.policies) {
+    if (key.cluster != cluster_) {
+      continue;
+    }
+    if (is_policy(key.kind)) {
+      out.insert(key);
+    } else {
+      out.insert(by_group_.begin(), by_group_.end());
+    }
+  }
+  if (!changes.services.empty()) {
+    for (const ObjectKey& key : by_service_) {
+      if (names_service(key, changes.services)) {
+        out.insert(key);
+      }
+    }
+  }
+  return out;
+}
+
+bool PolicySet::names_service(const ObjectKey& policy, const std::set<ServiceName>& services) const {
+  const auto named = [&](const PolicyService& wanted) {
+    return std::any_of(services.begin(), services.end(), [&](const ServiceName& name) {
+      return (wanted.name_space.empty() || wanted.name_space == name.name_space) &&
+             (wanted.labels || wanted.name == name.name);
+    });
+  };
+  for (const SpecId id : policies_.at(policy).specs) {
+    for (const CompiledSpec::Rule& rule : specs_.at(id).rules) {
+      if (std::any_of(rule.text.services.begin(), rule.text.services.end(), named)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+void PolicySet::update_policy(const ObjectKey& key, const Model& model) {
+  if (key.cluster != cluster_) {
+    return;
+  }
+  const auto object = model.find<PolicyObject>(key);
+  Policy next;
+  const auto at = policies_.find(key);
+  const Policy before = at == policies_.end() ? Policy{} : at->second;
+  std::vector<CompiledSpec::Rule> old_rules;
+  for (const SpecId id : before.specs) {
+    const auto& rules = specs_.at(id).rules;
+    old_rules.insert(old_rules.end(), rules.begin(), rules.end());
+  }
+  for (std::size_t i = 0; object && i < object->specs.size(); ++i) {
+    CompiledSpec spec;
+    spec.policy = key;
+    spec.position = i;
+    compile_spec(key, object->specs[i], *object.provenance, model, old_rules, spec);
+    for (const CompiledSpec::Rule& rule : spec.rules) {
+      next.by_group = next.by_group || std::any_of(rule.text.cidrs.begin(), rule.text.cidrs.end(),
+                                                   [](const PolicyCidr& cidr) { return !cidr.prefix; });
+      next.by_service = next.by_service || !rule.text.services.empty();
+    }
+    next.specs.push_back(spec_numbers_.take());
+    add_spec(next.specs.back(), std::move(spec));
+  }
+  // After the new version has taken what both have in common.
+  for (const SpecId id : before.specs) {
+    drop_spec(id);
+  }
+  for (const CompiledSpec::Rule& rule : old_rules) {
+    names_.remove(rule.id);
+  }
+  const auto keep = [&](std::set<ObjectKey>& set, bool wanted) {
+    if (wanted) {
+      set.insert(key);
+    } else {
+      set.erase(key);
+    }
+  };
+  keep(by_group_, next.by_group);
+  keep(by_service_, next.by_service);
+  if (object) {
+    policies_[key] = std::move(next);
+  } else if (at != policies_.end()) {
+    policies_.erase(at);
+  }
+}
+
+// Takes the number of an equal rule of the version before out of `before`, or a new one.
+RuleId PolicySet::number_rule(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
+                              std::vector<CompiledSpec::Rule>& before) {
+  const auto same = std::find_if(before.begin(), before.end(),
+                                 [&](const CompiledSpec::Rule& old) { return same_but_line(rule, old.text); });
+  if (same == before.end()) {
+    return names_.add(key, provenance, rule);
+  }
+  const RuleId id = same->id;
+  names_.move(id, provenance, rule);
+  before.erase(same);
+  return id;
+}
+
+void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const Provenance& provenance,
+                             const Model& model, std::vector<CompiledSpec::Rule>& before, CompiledSpec& out) {
+  out.subjects = spec.subjects;
+  out.default_deny_ingress = spec.default_deny_ingress;
+  out.default_deny_egress = spec.default_deny_egress;
+  for (const PolicyRule& text : spec.rules) {
+    CompiledSpec::Rule rule{number_rule(key, provenance, text, before), kEveryPeer, false, text};
+    if (!text.any_peer) {
+      std::vector<Problem> problems;
+      const PeerChoice choice = choose_peers(text, cluster_, model, problems);
+      for (Problem& problem : problems) {
+        problem.what = policy_text(key) + " " + problem.what;
+        problem.where = Provenance{provenance.place, provenance.line == 0 ? 0 : provenance.line + text.line}.text();
+        out.problems.push_back(std::move(problem));
+      }
+      for (const Prefix& prefix : prefixes_of(choice)) {
+        acquire_prefix(prefix);
+        out.prefixes.push_back(prefix);
+      }
+      rule.nobody = choice.empty();
+      if (!rule.nobody) {
+        rule.peers = selectors_.acquire(choice, identities_, cidrs_);
+      }
+    }
+    out.named_egress_ports = out.named_egress_ports ||
+                             (text.egress && std::any_of(text.ports.begin(), text.ports.end(),
+                                                         [](const PolicyPort& port) { return !port.name.empty(); }));
+    out.rules.push_back(std::move(rule));
+  }
+}
+
+void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
+  for (const CompiledSpec::Rule& rule : spec.rules) {
+    if (rule.peers != kEveryPeer) {
+      users_[rule.peers].insert(id);
+    }
+  }
+  by_subject_.add(spec.subjects, id);
+  if (spec.named_egress_ports) {
+    named_egress_.insert(id);
+  }
+  identities_.visit_matching(spec.subjects, [&](Identity number, const KnownIdentity& known) {
+    if (known.own) {
+      spec.selected.insert(number);
+      auto& specs = subjects_[number].specs;
+      specs.insert(std::lower_bound(specs.begin(), specs.end(), id), id);
+      dirty_.insert(number);
+    }
+  });
+  specs_[id] = std::move(spec);
+}
+
+void PolicySet::drop_spec(SpecId id) {
+  const auto at = specs_.find(id);
+  const CompiledSpec& spec = at->second;
+  by_subject_.remove(spec.subjects, id);
+  named_egress_.erase(id);
+  for (const Identity number : spec.selected) {
+    std::erase(subjects_.at(number).specs, id);
+    dirty_.insert(number);
+  }
+  for (const CompiledSpec::Rule& rule : spec.rules) {
+    if (rule.peers == kEveryPeer) {
+      continue;
+    }
+    if (const auto users = users_.find(rule.peers); users != users_.end()) {
+      users->second.erase(id);
+      if (users->second.empty()) {
+        users_.erase(users);
+      }
+    }
+    selectors_.release(rule.peers);
+  }
+  for (const Prefix& prefix : spec.prefixes) {
+    release_prefix(prefix);
+  }
+  specs_.erase(at);
+  spec_numbers_.give_back(id);
+}
+
+void PolicySet::add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const {
+  if (rule.nobody) {
+    return;
+  }
+  const auto add = [&](std::uint8_t protocol, std::uint16_t first, std::uint16_t last) {
+    if (out.seen.emplace(rule.peers, protocol, rule.text.deny, first, last).second) {
+      out.direction.entries.push_back({rule.peers, protocol, rule.text.deny, first, last, rule.id});
+    }
+  };
+  if (rule.text.any_port) {
+    add(0, 0, 65535);
+  }
+  for (const PolicyPort& port : rule.text.ports) {
+    if (port.name.empty()) {
+      add(port.protocol, port.first, port.last);
+      continue;
+    }
+    // Ingress: the subject's own ports of that name; egress: those of whom the rule chooses.
+    const std::vector<Identity> own{subject};
+    const std::vector<Identity>* of =
+        !rule.text.egress ? &own : (rule.peers == kEveryPeer ? nullptr : selectors_.members(rule.peers));
+    for (const std::uint16_t number : named_ports_.numbers(port.name, port.protocol, of)) {
+      add(port.protocol, number, number);
+    }
+  }
+}
+
+std::shared_ptr<SubjectPolicy> PolicySet::build(Identity number) const {
+  auto policy = std::make_shared<SubjectPolicy>();
+  policy->subject = number;
+  policy->audit = settings_.audit;
+  policy->ingress.enforced = policy->egress.enforced = settings_.enforcement == PolicyEnforcement::kAlways;
+  Entries ingress{policy->ingress, {}}, egress{policy->egress, {}};
+  for (const CompiledSpec* spec : specs_of(number)) {
+    policy->ingress.enforced = policy->ingress.enforced || spec->default_deny_ingress;
+    policy->egress.enforced = policy->egress.enforced || spec->default_deny_egress;
+    for (const CompiledSpec::Rule& rule : spec->rules) {
+      add_entries(rule, number, rule.text.egress ? egress : ingress);
+    }
+  }
+  return policy;
+}
+
+void PolicySet::emit_subjects(TableDelta& delta) {
+  for (const Identity number : std::exchange(dirty_, {})) {
+    const auto at = subjects_.find(number);
+    if (at == subjects_.end()) {
+      continue;
+    }
+    Subject& subject = at->second;
+    if (subject.specs.empty() || settings_.enforcement == PolicyEnforcement::kNever) {
+      if (subject.published) {
+        delta.remove_policies.push_back(number);
+        subject.published.reset();
+      }
+      if (subject.specs.empty()) {
+        subjects_.erase(at);
+      }
+      continue;
+    }
+    const auto next = build(number);
+    if (!subject.published || subject.published->ingress != next->ingress ||
+        subject.published->egress != next->egress) {
+      subject.published = next;
+      delta.upsert_policies.push_back(next);
+    }
+  }
+}
+
+void PolicySet::emit_moved(const std::set<SelectorId>& moved, TableDelta& delta) const {
+  std::set<Identity> subjects;
+  for (const SelectorId selector : moved) {
+    if (const auto users = users_.find(selector); users != users_.end()) {
+      for (const SpecId id : users->second) {
+        const auto& selected = specs_.at(id).selected;
+        subjects.insert(selected.begin(), selected.end());
+      }
+    }
+  }
+  for (const auto& upserted : delta.upsert_policies) {
+    subjects.erase(upserted->subject);
+  }
+  for (const Identity number : subjects) {
+    if (subjects_.at(number).published) {
+      delta.moved_subjects.push_back(number);
+    }
+  }
+}
+
+void PolicySet::append_problems(std::vector<Problem>& problems) const {
+  std::vector<Problem> own;
+  for (const ObjectKey& key : by_group_) {
+    for (const CompiledSpec* spec : specs_of(key)) {
+      own.insert(own.end(), spec->problems.begin(), spec->problems.end());
+    }
+  }
+  for (const ObjectKey& key : by_service_) {
+    if (!by_group_.contains(key)) {
+      for (const CompiledSpec* spec : specs_of(key)) {
+        own.insert(own.end(), spec->problems.begin(), spec->problems.end());
+      }
+    }
+  }
+  list_problems(own, "policies that name what is not there", problems,
+                [](const Problem& problem, auto& list) { list.push_back(problem); });
+}
+
+const SubjectPolicy* PolicySet::subject(Identity number) const {
+  const auto at = subjects_.find(number);
+  return at == subjects_.end() ? nullptr : at->second.published.get();
+}
+
+std::vector<const CompiledSpec*> PolicySet::specs_of(Identity subject) const {
+  std::vector<const CompiledSpec*> out;
+  if (const auto at = subjects_.find(subject); at != subjects_.end()) {
+    for (const SpecId id : at->second.specs) {
+      out.push_back(&specs_.at(id));
+    }
+  }
+  std::sort(out.begin(), out.end(), [](const CompiledSpec* a, const CompiledSpec* b) {
+    return std::tie(a->policy, a->position) < std::tie(b->policy, b->position);
+  });
+  return out;
+}
+
+std::vector<const CompiledSpec*> PolicySet::specs_of(const ObjectKey& policy) const {
+  std::vector<const CompiledSpec*> out;
+  if (const auto at = policies_.find(policy); at != policies_.end()) {
+    for (const SpecId id : at->second.specs) {
+      out.push_back(&specs_.at(id));
+    }
+  }
+  return out;
+}
+
+std::vector<ObjectKey> PolicySet::policies() const {
+  std::vector<ObjectKey> out;
+  for (const auto& [key, policy] : policies_) {
+    out.push_back(key);
+  }
+  return out;
+}
+
+}  // namespace isthmus

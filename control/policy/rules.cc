@@ -1,0 +1,197 @@
+#include "control/policy/rules.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+LabelSelector reserved(const char* name) { return {{{"reserved", name, LabelOperator::kExists, {}}}}; }
+
+void add_entity(PolicyEntity entity, const std::string& cluster, PeerChoice& out) {
+  const auto add = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      out.labels.push_back(reserved(name));
+    }
+  };
+  switch (entity) {
+    case PolicyEntity::kAll:
+    case PolicyEntity::kNone:
+      return;
+    case PolicyEntity::kWorld:
+      return add({"world", "world-ipv4", "world-ipv6"});
+    case PolicyEntity::kWorldIpv4:
+      return add({"world-ipv4"});
+    case PolicyEntity::kWorldIpv6:
+      return add({"world-ipv6"});
+    case PolicyEntity::kHost:
+      return add({"host"});
+    case PolicyEntity::kRemoteNode:
+      return add({"remote-node"});
+    case PolicyEntity::kKubeApiserver:
+      return add({"kube-apiserver"});
+    case PolicyEntity::kIngress:
+      return add({"ingress"});
+    case PolicyEntity::kHealth:
+      return add({"health"});
+    case PolicyEntity::kInit:
+      return add({"init"});
+    case PolicyEntity::kUnmanaged:
+      return add({"unmanaged"});
+    case PolicyEntity::kCluster:
+    case PolicyEntity::kClusterMesh:
+      add({"host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"});
+      if (entity == PolicyEntity::kCluster) {
+        out.labels.push_back({{{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}}}});
+      } else {
+        out.labels.push_back({{{"k8s", std::string(kClusterLabel), LabelOperator::kExists, {}}}});
+      }
+      return;
+  }
+}
+
+void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& model, PeerChoice& out,
+              std::vector<Problem>& problems) {
+  const auto add = [&](const Prefix& prefix) {
+    CidrBlock block{prefix, {}};
+    for (const Prefix& hole : cidr.except) {
+      if (prefix.contains(hole) || hole.contains(prefix)) {
+        block.except.push_back(hole);
+      }
+    }
+    out.cidrs.push_back(std::move(block));
+  };
+  if (cidr.prefix) {
+    add(*cidr.prefix);
+    return;
+  }
+  if (!cidr.group.empty()) {
+    const auto group = model.find<CidrGroupObject>({ObjectKind::kCidrGroup, cluster, {}, cidr.group});
+    if (!group) {
+      problems.push_back({"names CiliumCIDRGroup " + cidr.group + ", which is not there: this choice is empty",
+                          {},
+                          "write the group, or correct the name"});
+      return;
+    }
+    std::for_each(group->prefixes.begin(), group->prefixes.end(), add);
+    return;
+  }
+  model.visit<CidrGroupObject>(ObjectKind::kCidrGroup,
+                               [&](const ObjectKey& key, const CidrGroupObject& group, const auto&) {
+                                 if (key.cluster == cluster && matches(*cidr.groups, parse_labels(group.labels))) {
+                                   std::for_each(group.prefixes.begin(), group.prefixes.end(), add);
+                                 }
+                               });
+}
+
+// A service with a selector stands for its pods: of every cluster where it is global, else of ours. One without stands
+// for the addresses in its slices.
+void add_service(const ObjectKey& key, const ServiceObject& service, const std::string& cluster, const Model& model,
+                 PeerChoice& out) {
+  if (!service.selector.empty()) {
+    LabelSelector selector;
+    for (const auto& [label, value] : service.selector) {
+      selector.requirements.push_back({"k8s", label, LabelOperator::kIn, {value}});
+    }
+    selector.requirements.push_back({"k8s", std::string(kNamespaceLabel), LabelOperator::kIn, {key.name_space}});
+    if (!service.global) {
+      selector.requirements.push_back({"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}});
+    }
+    std::sort(selector.requirements.begin(), selector.requirements.end());
+    out.labels.push_back(std::move(selector));
+    return;
+  }
+  for (const auto& slice : model.slices_of(cluster, {key.name_space, key.name})) {
+    for (const SliceEndpoint& endpoint : slice->endpoints) {
+      for (const IpAddress& address : endpoint.addresses) {
+        out.cidrs.push_back({Prefix(address, address.is_ipv4() ? 32 : 128), {}});
+      }
+    }
+  }
+}
+
+void add_services(const PolicyService& wanted, const std::string& cluster, const Model& model, PeerChoice& out,
+                  std::vector<Problem>& problems) {
+  bool found = false;
+  const auto consider = [&](const ObjectKey& key, const ServiceObject& service, const auto&) {
+    if (key.cluster != cluster || (!wanted.name_space.empty() && key.name_space != wanted.name_space)) {
+      return;
+    }
+    if (wanted.labels ? !matches(*wanted.labels, parse_labels(service.labels)) : key.name != wanted.name) {
+      return;
+    }
+    found = true;
+    add_service(key, service, cluster, model, out);
+  };
+  if (!wanted.labels && !wanted.name_space.empty()) {
+    const ObjectKey key{ObjectKind::kService, cluster, wanted.name_space, wanted.name};
+    if (const auto service = model.find<ServiceObject>(key)) {
+      consider(key, *service, 0);
+    }
+  } else {
+    model.visit<ServiceObject>(ObjectKind::kService, consider);
+  }
+  if (!found) {
+    const std::string name = wanted.labels ? "Services with " + to_text(*wanted.labels) : "Service " + wanted.name;
+    problems.push_back({"names " + name + (wanted.name_space.empty() ? "" : " of namespace " + wanted.name_space) +
+                            ", which " + (wanted.labels ? "are" : "is") + " not there: this choice is empty",
+                        {},
+                        "write the Service, or correct the name"});
+  }
+}
+
+}  // namespace
+
+LabelSelector in_scope(LabelSelector selector, const std::string& cluster) {
+  for (const LabelRequirement& requirement : selector.requirements) {
+    if (requirement.source == "reserved" || requirement.key == kClusterLabel) {
+      return selector;
+    }
+  }
+  selector.requirements.push_back({"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}});
+  std::sort(selector.requirements.begin(), selector.requirements.end());
+  return selector;
+}
+
+PeerChoice choose_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
+                        std::vector<Problem>& problems) {
+  PeerChoice out;
+  for (const LabelSelector& selector : rule.endpoints) {
+    out.labels.push_back(in_scope(selector, cluster));
+  }
+  for (const PolicyEntity entity : rule.entities) {
+    add_entity(entity, cluster, out);
+  }
+  for (const PolicyCidr& cidr : rule.cidrs) {
+    add_cidr(cidr, cluster, model, out, problems);
+  }
+  for (const PolicyService& service : rule.services) {
+    add_services(service, cluster, model, out, problems);
+  }
+  const auto tidy = [](auto& list) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  };
+  tidy(out.labels);
+  tidy(out.cidrs);
+  return out;
+}
+
+std::vector<Prefix> prefixes_of(const PeerChoice& choice) {
+  std::vector<Prefix> out;
+  for (const CidrBlock& block : choice.cidrs) {
+    out.push_back(block.prefix);
+    out.insert(out.end(), block.except.begin(), block.except.end());
+  }
+  // What no prefix names is world of either family; a choice of one family must tell them apart.
+  for (const LabelSelector& selector : choice.labels) {
+    for (const LabelRequirement& requirement : selector.requirements) {
+      if (requirement.source == "reserved" && (requirement.key == "world-ipv4" || requirement.key == "world-ipv6")) {
+        out.push_back(Prefix::parse(requirement.key == "world-ipv4" ? "0.0.0.0/0" : "::/0").value());
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,162 @@
+#include "control/policy/selectors.h"
+
+#include <algorithm>
+
+namespace isthmus {
+namespace {
+
+template <typename T>
+void erase_first(std::vector<T>& list, const T& value) {
+  if (const auto at = std::find(list.begin(), list.end(), value); at != list.end()) {
+    *at = list.back();
+    list.pop_back();
+  }
+}
+
+}  // namespace
+
+bool PeerChoice::holds(const KnownIdentity& identity) const {
+  const auto by_label = [&](const LabelSelector& selector) { return matches(selector, identity.labels); };
+  const auto by_prefix = [&](const CidrBlock& block) { return block.holds(*identity.prefix); };
+  return std::any_of(labels.begin(), labels.end(), by_label) ||
+         (identity.prefix && std::any_of(cidrs.begin(), cidrs.end(), by_prefix));
+}
+
+SelectorId SelectorTable::acquire(const PeerChoice& choice, const IdentityIndex& identities, const CidrTable& cidrs) {
+  const auto [it, fresh] = by_choice_.try_emplace(choice);
+  if (!fresh) {
+    ++selectors_.at(it->second).references;
+    return it->second;
+  }
+  const SelectorId id = it->second = numbers_.take();
+  std::vector<Identity> members;
+  for (const LabelSelector& selector : choice.labels) {
+    identities.visit_matching(selector, [&](Identity number, const KnownIdentity&) { members.push_back(number); });
+  }
+  for (const CidrBlock& block : choice.cidrs) {
+    cidrs.visit_within(block, [&](const Prefix&, Identity number) { members.push_back(number); });
+  }
+  std::sort(members.begin(), members.end());
+  members.erase(std::unique(members.begin(), members.end()), members.end());
+  for (const Identity number : members) {
+    memberships_[number].push_back(id);
+  }
+  selectors_[id] = {&it->first, 1, std::make_shared<std::vector<Identity>>(std::move(members)), false, false};
+  index(id, it->first);
+  touched_.insert(id);
+  return id;
+}
+
+void SelectorTable::release(SelectorId id) {
+  const auto at = selectors_.find(id);
+  Selector& selector = at->second;
+  if (--selector.references != 0) {
+    return;
+  }
+  for (const Identity number : *selector.members) {
+    const auto of = memberships_.find(number);
+    erase_first(of->second, id);
+    if (of->second.empty()) {
+      memberships_.erase(of);
+    }
+  }
+  unindex(id, *selector.choice);
+  if (selector.published) {
+    gone_.insert(id);
+  }
+  touched_.erase(id);
+  by_choice_.erase(by_choice_.find(*selector.choice));
+  selectors_.erase(at);
+  numbers_.give_back(id);
+}
+
+void SelectorTable::index(SelectorId id, const PeerChoice& choice) {
+  for (const LabelSelector& selector : choice.labels) {
+    by_label_.add(selector, id);
+  }
+  for (const CidrBlock& block : choice.cidrs) {
+    by_prefix_[block.prefix].push_back(id);
+  }
+}
+
+void SelectorTable::unindex(SelectorId id, const PeerChoice& choice) {
+  for (const LabelSelector& selector : choice.labels) {
+    by_label_.remove(selector, id);
+  }
+  for (const CidrBlock& block : choice.cidrs) {
+    const auto at = by_prefix_.find(block.prefix);
+    erase_first(at->second, id);
+    if (at->second.empty()) {
+      by_prefix_.erase(at);
+    }
+  }
+}
+
+void SelectorTable::identity_changed(Identity number, const KnownIdentity* now) {
+  std::vector<SelectorId> candidates;
+  if (const auto of = memberships_.find(number); of != memberships_.end()) {
+    candidates = of->second;
+  }
+  if (now != nullptr) {
+    by_label_.candidates(now->labels, candidates);
+    for (int length = now->prefix ? now->prefix->length() : -1; length >= 0; --length) {
+      const Prefix wider(now->prefix->address(), static_cast<std::uint8_t>(length));
+      if (const auto at = by_prefix_.find(wider); at != by_prefix_.end()) {
+        candidates.insert(candidates.end(), at->second.begin(), at->second.end());
+      }
+    }
+  }
+  std::sort(candidates.begin(), candidates.end());
+  candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+  for (const SelectorId id : candidates) {
+    Selector& selector = selectors_.at(id);
+    const bool was = std::binary_search(selector.members->begin(), selector.members->end(), number);
+    const bool is = now != nullptr && selector.choice->holds(*now);
+    if (was != is) {
+      change(id, selector, number, is);
+    }
+  }
+}
+
+void SelectorTable::change(SelectorId id, Selector& selector, Identity number, bool enters) {
+  if (selector.shared) {
+    selector.members = std::make_shared<std::vector<Identity>>(*selector.members);
+    selector.shared = false;
+  }
+  auto& members = *selector.members;
+  const auto at = std::lower_bound(members.begin(), members.end(), number);
+  if (enters) {
+    members.insert(at, number);
+    memberships_[number].push_back(id);
+  } else {
+    members.erase(at);
+    const auto of = memberships_.find(number);
+    erase_first(of->second, id);
+    if (of->second.empty()) {
+      memberships_.erase(of);
+    }
+  }
+  touched_.insert(id);
+}
+
+const std::vector<Identity>* SelectorTable::members(SelectorId id) const {
+  const auto at = selectors_.find(id);
+  return at == selectors_.end() ? nullptr : at->second.members.get();
+}
+
+void SelectorTable::take(TableDelta& delta, std::set<SelectorId>& moved) {
+  for (const SelectorId id : touched_) {
+    Selector& selector = selectors_.at(id);
+    if (selector.published) {
+      moved.insert(id);
+    }
+    selector.published = selector.shared = true;
+    delta.upsert_selectors.push_back({id, selector.members});
+    gone_.erase(id);
+  }
+  touched_.clear();
+  delta.remove_selectors.insert(delta.remove_selectors.end(), gone_.begin(), gone_.end());
+  gone_.clear();
+}
+
+}  // namespace isthmus

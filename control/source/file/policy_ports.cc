@@ -1,0 +1,263 @@
+// Ports and ICMP types of policies.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <utility>
+
+#include "control/source/file/object_reader.h"
+#include "control/source/file/policy_reader.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::size_t kMostPorts = 40;  // of one list, as Cilium has it
+constexpr std::uint8_t kTcp = 6, kUdp = 17, kIcmp = 1, kIcmpv6 = 58;
+
+// An IANA service name: letters, digits and single hyphens inside, one letter at least, 15 characters at most.
+bool is_port_name(std::string_view text) {
+  const auto alphanumeric = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+  return !text.empty() && text.size() <= 15 && alphanumeric(text.front()) && alphanumeric(text.back()) &&
+         text.find("--") == std::string_view::npos &&
+         std::all_of(text.begin(), text.end(), [&](char c) { return alphanumeric(c) || c == '-'; }) &&
+         std::any_of(text.begin(), text.end(), [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
+}
+
+std::optional<std::uint16_t> port_number(std::string_view text) {
+  std::uint16_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
+}
+
+std::string upper(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::toupper(c); });
+  return text;
+}
+
+// The protocols a port stands for; 0 is any. Nothing, with a fault, for those we do not carry.
+std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view absent) {
+  const YamlNode* node = item.get("protocol");
+  const std::string text = node == nullptr ? std::string(absent) : upper(item.text("protocol"));
+  if (text == "TCP") {
+    return {kTcp};
+  }
+  if (text == "UDP") {
+    return {kUdp};
+  }
+  if (text == "ANY" && absent == "ANY") {
+    return {0};
+  }
+  const unsigned line = node == nullptr ? item.line() : node->line;
+  if (text == "ICMP" || text == "ICMPV6") {
+    item.fault(line, item.path("protocol") + " is " + text + ", which has no ports", "write an icmps: rule");
+  } else {
+    item.fault(line, item.path("protocol") + " is " + shown(text) + ", which is not supported",
+               absent == "ANY" ? "write TCP, UDP or ANY" : "write TCP or UDP");
+  }
+  return {};
+}
+
+// One port of a list: appends an entry per protocol. Number 0 is every port.
+void add_port(const YamlMap& item, const std::string& text, unsigned line, const std::vector<std::uint8_t>& protocols,
+              std::vector<PolicyPort>& out) {
+  PolicyPort port;
+  const auto number = port_number(text);
+  const YamlNode* end = item.get("endPort");
+  if (number) {
+    port.first = *number;
+    port.last = *number == 0 ? std::uint16_t{65535} : *number;
+  } else if (is_port_name(text)) {
+    port.name = text;
+    std::transform(port.name.begin(), port.name.end(), port.name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
+  } else {
+    item.fault(line, item.path("port") + " is " + shown(text) + ", neither a number nor a name",
+               "write a number, 0 to 65535, or a container port's name");
+    return;
+  }
+  if (end != nullptr && end->text != "0") {
+    const auto last = read_number(*end, item.path("endPort"), 1, 65535, item.faults());
+    if (!number || *number == 0) {
+      item.fault(end->line, item.path("endPort") + " stands beside a port that is no number",
+                 "write the first port of the range as a number, or remove endPort");
+    } else if (last && *last < *number) {
+      item.fault(end->line, item.path("endPort") + " is smaller than port", "write the larger number as endPort");
+    } else if (last) {
+      port.last = static_cast<std::uint16_t>(*last);
+    }
+  }
+  for (const std::uint8_t protocol : protocols) {
+    const bool every = port.name.empty() && port.first == 0;
+    // "any" has ports only with those protocols that have them.
+    for (const std::uint8_t each :
+         protocol == 0 && !every ? std::vector<std::uint8_t>{kTcp, kUdp} : std::vector<std::uint8_t>{protocol}) {
+      port.protocol = each;
+      append_once(out, port);
+    }
+  }
+}
+
+// Parts of toPorts that we cannot enforce.
+void refuse_layer7(const YamlMap& item) {
+  for (const std::string_view key : {"rules", "serverNames", "terminatingTLS", "originatingTLS", "listener"}) {
+    const YamlNode* node = item.get(key);
+    if (node != nullptr && !(node->keys.empty() && node->items.empty() && node->text.empty())) {
+      item.fault(node->line, item.path(key) + " is not supported: Isthmus enforces addresses, identities and ports",
+                 "remove it, or leave this policy to the nodes' Cilium");
+    }
+  }
+}
+
+void read_to_ports(const YamlMap& rule, PolicyRule& out) {
+  const auto& list = rule.list("toPorts");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path(rule.path("toPorts"), i), list[i].line, rule.faults());
+    item.refuse_others({"ports", "rules", "serverNames", "terminatingTLS", "originatingTLS", "listener"});
+    refuse_layer7(item);
+    const auto& ports = item.list("ports");
+    if (ports.size() > kMostPorts) {
+      item.fault(item.line(), item.path("ports") + " has more than " + std::to_string(kMostPorts) + " ports",
+                 "split the list in two");
+    }
+    if (ports.empty()) {
+      item.warn(list[i].line, item.path() + " names no ports, so it matches nothing",
+                "write ports:, or remove toPorts to match all");
+    }
+    for (std::size_t p = 0; p < ports.size(); ++p) {
+      const YamlMap port(&ports[p], item_path(item.path("ports"), p), ports[p].line, rule.faults());
+      port.refuse_others({"port", "endPort", "protocol"});
+      const YamlNode* number = port.require("port", "write a number or a name; \"0\" is every port");
+      const auto protocols = read_protocols(port, "ANY");
+      if (number != nullptr) {
+        add_port(port, port.text("port"), number->line, protocols, out.ports);
+      }
+    }
+  }
+}
+
+struct IcmpName {
+  std::string_view name;
+  std::uint8_t type;
+};
+// The IANA registries' names, as Cilium writes them.
+constexpr std::array<IcmpName, 16> kIcmpNames{{{"EchoReply", 0},
+                                               {"DestinationUnreachable", 3},
+                                               {"Redirect", 5},
+                                               {"Echo", 8},
+                                               {"EchoRequest", 8},
+                                               {"RouterAdvertisement", 9},
+                                               {"RouterSelection", 10},
+                                               {"TimeExceeded", 11},
+                                               {"ParameterProblem", 12},
+                                               {"Timestamp", 13},
+                                               {"TimestampReply", 14},
+                                               {"Photuris", 40},
+                                               {"ExtendedEchoRequest", 42},
+                                               {"ExtendedEcho Request", 42},
+                                               {"ExtendedEchoReply", 43},
+                                               {"ExtendedEcho Reply", 43}}};
+constexpr std::array<IcmpName, 33> kIcmpv6Names{{{"DestinationUnreachable", 1},
+                                                 {"PacketTooBig", 2},
+                                                 {"TimeExceeded", 3},
+                                                 {"ParameterProblem", 4},
+                                                 {"EchoRequest", 128},
+                                                 {"EchoReply", 129},
+                                                 {"MulticastListenerQuery", 130},
+                                                 {"MulticastListenerReport", 131},
+                                                 {"MulticastListenerDone", 132},
+                                                 {"RouterSolicitation", 133},
+                                                 {"RouterAdvertisement", 134},
+                                                 {"NeighborSolicitation", 135},
+                                                 {"NeighborAdvertisement", 136},
+                                                 {"RedirectMessage", 137},
+                                                 {"RouterRenumbering", 138},
+                                                 {"ICMPNodeInformationQuery", 139},
+                                                 {"ICMPNodeInformationResponse", 140},
+                                                 {"InverseNeighborDiscoverySolicitation", 141},
+                                                 {"InverseNeighborDiscoveryAdvertisement", 142},
+                                                 {"HomeAgentAddressDiscoveryRequest", 144},
+                                                 {"HomeAgentAddressDiscoveryReply", 145},
+                                                 {"MobilePrefixSolicitation", 146},
+                                                 {"MobilePrefixAdvertisement", 147},
+                                                 {"CertificationPathSolicitation", 148},
+                                                 {"CertificationPathAdvertisement", 149},
+                                                 {"MulticastRouterAdvertisement", 151},
+                                                 {"MulticastRouterSolicitation", 152},
+                                                 {"MulticastRouterTermination", 153},
+                                                 {"FMIPv6", 154},
+                                                 {"RPLControl", 155},
+                                                 {"DuplicateAddressRequestCodeSuffix", 157},
+                                                 {"DuplicateAddressConfirmationCodeSuffix", 158},
+                                                 {"ExtendedEchoRequest", 160}}};
+
+template <std::size_t N>
+std::optional<std::uint8_t> icmp_type(const std::array<IcmpName, N>& names, std::string_view text) {
+  if (const auto number = port_number(text)) {
+    return *number <= 255 ? std::optional(static_cast<std::uint8_t>(*number)) : std::nullopt;
+  }
+  const auto found = std::find_if(names.begin(), names.end(), [&](const IcmpName& n) { return n.name == text; });
+  return found == names.end() ? std::nullopt : std::optional(found->type);
+}
+
+void read_icmp_field(const YamlMap& field, PolicyRule& out) {
+  field.refuse_others({"family", "type"});
+  const std::string family = field.text("family");
+  if (!family.empty() && family != "IPv4" && family != "IPv6") {
+    field.fault(field.line(), field.path("family") + " is " + shown(family), "write IPv4 or IPv6");
+  }
+  const YamlNode* node = field.require("type", "write the ICMP type's number or name");
+  if (node == nullptr) {
+    return;
+  }
+  const std::string text = field.text("type");
+  const bool ipv6 = family == "IPv6";
+  const auto type = ipv6 ? icmp_type(kIcmpv6Names, text) : icmp_type(kIcmpNames, text);
+  if (!type) {
+    field.fault(node->line, field.path("type") + " is " + shown(text) + ", not a type of ICMP" + (ipv6 ? "v6" : ""),
+                "write a number, 0 to 255, or a name such as EchoRequest");
+    return;
+  }
+  append_once(out.ports, PolicyPort{ipv6 ? kIcmpv6 : kIcmp, *type, *type, {}});
+}
+
+void read_icmps(const YamlMap& rule, PolicyRule& out) {
+  const auto& list = rule.list("icmps");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path(rule.path("icmps"), i), list[i].line, rule.faults());
+    item.refuse_others({"fields"});
+    const auto& fields = item.list("fields");
+    if (fields.size() > kMostPorts) {
+      item.fault(item.line(), item.path("fields") + " has more than " + std::to_string(kMostPorts) + " types",
+                 "split the list in two");
+    }
+    for (std::size_t f = 0; f < fields.size(); ++f) {
+      read_icmp_field(YamlMap(&fields[f], item_path(item.path("fields"), f), fields[f].line, rule.faults()), out);
+    }
+  }
+}
+
+}  // namespace
+
+void read_cilium_ports(const YamlMap& rule, PolicyRule& out) {
+  const bool ports = !rule.list("toPorts").empty(), icmps = !rule.list("icmps").empty();
+  if (ports && icmps) {
+    rule.fault(rule.line(), rule.path() + " has toPorts and icmps", "write a rule for each");
+  }
+  out.any_port = !ports && !icmps;
+  read_to_ports(rule, out);
+  read_icmps(rule, out);
+}
+
+void read_kubernetes_ports(const YamlMap& rule, PolicyRule& out) {
+  const auto& list = rule.list("ports");
+  out.any_port = list.empty();
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap port(&list[i], item_path(rule.path("ports"), i), list[i].line, rule.faults());
+    port.refuse_others({"port", "endPort", "protocol"});
+    const YamlNode* number = port.get("port");
+    const auto protocols = read_protocols(port, "TCP");
+    add_port(port, number == nullptr ? "0" : port.text("port"), port.line(), protocols, out.ports);
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,124 @@
+// Label selectors of policies.
+#include <algorithm>
+#include <array>
+
+#include "control/source/file/object_reader.h"
+#include "control/source/file/policy_reader.h"
+
+namespace isthmus {
+namespace {
+
+// Cilium gives these to addresses, names and nodes; a selector on them would choose nobody here.
+constexpr std::array<std::string_view, 4> kRefusedSources{"cidr", "cidrgroup", "fqdn", "node"};
+
+void split_key(const YamlMap& map, std::string_view text, unsigned line, std::string_view source,
+               std::string_view prefix, LabelRequirement& out) {
+  const auto colon = text.find(':');
+  out.source = colon == std::string_view::npos ? source : text.substr(0, colon);
+  out.key = std::string(prefix) + std::string(colon == std::string_view::npos ? text : text.substr(colon + 1));
+  if (out.key.size() == prefix.size() || out.source.empty()) {
+    map.fault(line, "label key " + shown(text) + " has no name", "write a label's key, such as k8s:app");
+  }
+  if (std::find(kRefusedSources.begin(), kRefusedSources.end(), out.source) != kRefusedSources.end()) {
+    map.fault(line, "labels of source " + shown(out.source) + " cannot be selected",
+              "choose addresses by fromCIDRSet or toCIDRSet");
+  }
+}
+
+std::optional<LabelOperator> read_operator(const YamlMap& item) {
+  constexpr auto kRemedy = "write In, NotIn, Exists or DoesNotExist";
+  const YamlNode* node = item.require("operator", kRemedy);
+  if (node == nullptr) {
+    return std::nullopt;
+  }
+  constexpr std::array<std::string_view, 4> kNames{"In", "NotIn", "Exists", "DoesNotExist"};
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (node->text == kNames[i]) {
+      return static_cast<LabelOperator>(i);
+    }
+  }
+  item.fault(node->line, item.path("operator") + " is " + shown(node->text), kRemedy);
+  return std::nullopt;
+}
+
+void read_expression(const YamlMap& item, std::string_view source, std::string_view prefix, LabelSelector& out) {
+  LabelRequirement requirement;
+  const YamlNode* key = item.require("key", "write the label's key");
+  const auto op = read_operator(item);
+  const auto& values = item.list("values");
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (const auto value = read_text(values[i], item_path(item.path("values"), i), item.faults())) {
+      requirement.values.push_back(*value);
+    }
+  }
+  if (key == nullptr || !op) {
+    return;
+  }
+  split_key(item, key->text, key->line, source, prefix, requirement);
+  requirement.op = *op;
+  const bool wants_values = *op == LabelOperator::kIn || *op == LabelOperator::kNotIn;
+  if (wants_values == values.empty()) {
+    item.fault(item.line(), item.path("values") + (wants_values ? " is empty" : " is not empty"),
+               wants_values ? "write the values to compare with, or the operator Exists or DoesNotExist"
+                            : "remove the values, or write the operator In or NotIn");
+  }
+  out.requirements.push_back(std::move(requirement));
+}
+
+}  // namespace
+
+void normalize(LabelSelector& selector) {
+  for (LabelRequirement& requirement : selector.requirements) {
+    auto& values = requirement.values;
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  }
+  auto& all = selector.requirements;
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+}
+
+LabelSelector read_label_selector(const YamlMap& map, std::string_view source, std::string_view prefix) {
+  LabelSelector selector;
+  if (!map.present()) {
+    return selector;
+  }
+  map.refuse_others({"matchLabels", "matchExpressions"});
+  const YamlMap labels = map.map("matchLabels");
+  for (std::size_t i = 0; labels.present() && i < labels.node()->keys.size(); ++i) {
+    const YamlKey& key = labels.node()->keys[i];
+    LabelRequirement requirement;
+    split_key(labels, key.text, key.line, source, prefix, requirement);
+    requirement.values = {labels.text(key.text)};
+    selector.requirements.push_back(std::move(requirement));
+  }
+  const auto& expressions = map.list("matchExpressions");
+  for (std::size_t i = 0; i < expressions.size(); ++i) {
+    const YamlMap item(&expressions[i], item_path(map.path("matchExpressions"), i), expressions[i].line, map.faults());
+    item.refuse_others({"key", "operator", "values"});
+    read_expression(item, source, prefix, selector);
+  }
+  normalize(selector);
+  return selector;
+}
+
+bool has_key(const LabelSelector& selector, std::string_view source, std::string_view key) {
+  return std::any_of(selector.requirements.begin(), selector.requirements.end(),
+                     [&](const LabelRequirement& r) { return r.source == source && r.key == key; });
+}
+
+bool has_pod_key(const LabelSelector& selector, std::string_view key) {
+  return has_key(selector, "k8s", key) || has_key(selector, "any", key);
+}
+
+void require_label(LabelSelector& selector, std::string_view key, std::string_view value) {
+  selector.requirements.push_back({"k8s", std::string(key), LabelOperator::kIn, {std::string(value)}});
+  normalize(selector);
+}
+
+void require_presence(LabelSelector& selector, std::string_view key) {
+  selector.requirements.push_back({"k8s", std::string(key), LabelOperator::kExists, {}});
+  normalize(selector);
+}
+
+}  // namespace isthmus
