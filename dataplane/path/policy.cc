@@ -46,11 +46,9 @@ Identity forward_source(const PathContext& context, const Admission& admission) 
   const ConnectionShared& shared = admission.packet.hit.shared();
   const bool was_known = (shared.user_flags.load(std::memory_order_relaxed) & known_flag(Direction::kForward)) != 0;
   const Identity said{wire_vni(shared.source_identity).value()};
-  if (said.value() >= identity::kFirstAllocated && !was_known) {
-    return said;
-  }
-  return context.snapshot->policy->by_prefix(forward.realm, forward.source,
-                                             said.value() < identity::kFirstAllocated ? said : identity::kWorld);
+  return said == identity::kWorld || was_known
+             ? context.snapshot->policy->by_prefix(forward.realm, forward.source, identity::kWorld)
+             : said;
 }
 
 ForwardPair pair_of(const PathContext& context, const Admission& admission) noexcept {

@@ -86,9 +86,10 @@ Refusal vet_fabric(PathContext& context, Admission& admission) noexcept {
   const bool allocated = packet.vni.value() >= identity::kFirstAllocated;
   if (packet.icmp_error || !allocated) {
     // Reserved identities are resolved by the inner source, as Cilium does; errors come from whoever noticed.
-    admission.source_identity = admission.source_known ? endpoint.identity
-                                                       : context.snapshot->policy->by_prefix(
-                                                             key.realm, key.source, Identity{packet.vni.value()});
+    const Identity said{packet.vni.value()};
+    const Identity unpublished =
+        said == identity::kWorld ? context.snapshot->policy->by_prefix(key.realm, key.source, said) : said;
+    admission.source_identity = admission.source_known ? endpoint.identity : unpublished;
     return std::nullopt;
   }
   if (!admission.source_known) {

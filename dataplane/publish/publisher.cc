@@ -40,7 +40,7 @@ Status Publisher::check(const TableDelta& delta) const {
 Status Publisher::check_policy(const TableDelta& delta) const {
   std::set<SelectorId> upserted;
   for (const SelectorEntry& selector : delta.upsert_selectors) {
-    if (selector.identities == nullptr || selector.id == kEveryPeer || selector.id.value() > SelectorTable::kMaxId) {
+    if (selector.identities == nullptr || selector.id == kEveryPeer || selector.id.value() > SelectorSets::kMaxId) {
       return Error{"selector without identities, or with a number that is not 1 to 1048576",
                    "selector " + std::to_string(selector.id.value()),
                    {}};

@@ -32,12 +32,12 @@ PolicyVerdict audited(PolicyVerdict verdict, bool audit) noexcept {
 
 // Selectors -----------------------------------------------------------------------------------------------------------
 
-const std::vector<Identity>* SelectorTable::find(SelectorId id) const noexcept {
+const std::vector<Identity>* SelectorSets::find(SelectorId id) const noexcept {
   const std::size_t block = id.value() / kBlock;
   return block < blocks_.size() && blocks_[block] != nullptr ? (*blocks_[block])[id.value() % kBlock].get() : nullptr;
 }
 
-bool SelectorTable::holds(SelectorId id, Identity identity) const noexcept {
+bool SelectorSets::holds(SelectorId id, Identity identity) const noexcept {
   if (id == kEveryPeer) {
     return true;
   }
@@ -45,7 +45,7 @@ bool SelectorTable::holds(SelectorId id, Identity identity) const noexcept {
   return members != nullptr && std::binary_search(members->begin(), members->end(), identity);
 }
 
-void SelectorTable::apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove) {
+void SelectorSets::apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove) {
   std::map<std::size_t, std::shared_ptr<Block>> touched;
   const auto place = [&](SelectorId id) -> Members& {
     const std::size_t number = id.value() / kBlock;
@@ -92,7 +92,7 @@ DirectionRules::DirectionRules(const DirectionPolicy& policy) : enforced_(policy
   }
 }
 
-PolicyVerdict DirectionRules::decide(const SelectorTable& selectors, Identity peer, PolicyL4 l4) const noexcept {
+PolicyVerdict DirectionRules::decide(const SelectorSets& selectors, Identity peer, PolicyL4 l4) const noexcept {
   std::uint32_t begin = 0;
   for (const Group& group : groups_) {
     if (group.covers(l4)) {
@@ -107,7 +107,7 @@ PolicyVerdict DirectionRules::decide(const SelectorTable& selectors, Identity pe
   return {enforced_ ? PolicyOutcome::kDenied : PolicyOutcome::kAllowed, kNoRule};
 }
 
-bool DirectionRules::asks_prefixes(const SelectorTable& selectors) const noexcept {
+bool DirectionRules::asks_prefixes(const SelectorSets& selectors) const noexcept {
   return std::any_of(peers_.begin(), peers_.end(), [&](const Peer& peer) {
     const std::vector<Identity>* members = selectors.find(peer.selector);
     return members != nullptr && holds_unallocated(*members);

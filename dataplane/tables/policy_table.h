@@ -22,7 +22,7 @@ struct PolicyL4 {
   std::uint16_t port = 0;
 };
 
-class SelectorTable {
+class SelectorSets {
  public:
   static constexpr std::uint32_t kMaxId = 1u << 20;
   using Members = std::shared_ptr<const std::vector<Identity>>;
@@ -46,9 +46,9 @@ class DirectionRules {
   DirectionRules() = default;
   explicit DirectionRules(const DirectionPolicy& policy);
   // The rule in the answer is one of those that match.
-  [[nodiscard]] PolicyVerdict decide(const SelectorTable& selectors, Identity peer, PolicyL4 l4) const noexcept;
+  [[nodiscard]] PolicyVerdict decide(const SelectorSets& selectors, Identity peer, PolicyL4 l4) const noexcept;
   // Does any entry choose its peers by identities that addresses get by prefix?
-  [[nodiscard]] bool asks_prefixes(const SelectorTable& selectors) const noexcept;
+  [[nodiscard]] bool asks_prefixes(const SelectorSets& selectors) const noexcept;
 
  private:
   struct Group {
@@ -91,7 +91,7 @@ class PolicyTable {
     const std::uint32_t value = prefixes_->find(realm, address);
     return value == RangeMap::kMiss ? otherwise : Identity{value};
   }
-  [[nodiscard]] const SelectorTable& selectors() const noexcept { return selectors_; }
+  [[nodiscard]] const SelectorSets& selectors() const noexcept { return selectors_; }
   // Subjects whose verdicts may change when prefixes get other identities.
   [[nodiscard]] std::vector<Identity> subjects_by_prefix() const;
 
@@ -104,7 +104,7 @@ class PolicyTable {
   void change_subjects(const TableDelta& delta);
 
   std::array<std::shared_ptr<const Shard>, kShards> subjects_;
-  SelectorTable selectors_;
+  SelectorSets selectors_;
   PolicyDefaults defaults_;
   std::shared_ptr<const RangeMap> prefixes_;
 };

@@ -66,7 +66,7 @@ std::string Outcome::text() const {
 
 PathRig::PathRig(Options options) {
   EngineOptions& engine = options.engine;
-  engine.drive_by_caller = true;
+  engine.drive_by_caller = !options.threads;
   engine.keep_state = false;
   engine.cluster = ClusterId{1};
   engine.tunnel_address = at.gateway;

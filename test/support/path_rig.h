@@ -58,6 +58,7 @@ class PathRig {
     bool translation6 = true;  // the gateway has a translation address of IPv6
     bool resolve = true;       // next hops have their MAC addresses
     bool publish = true;
+    bool threads = false;  // the workers run by themselves: use inject() and take() of the devices
   };
   // Fails the test where something cannot be made.
   explicit PathRig(Options options);

@@ -1,6 +1,7 @@
 // Every reason why a packet dies, reached through the path: exactly that counter moves, and nothing comes out.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 
 #include "dataplane/path/output.h"
@@ -163,6 +164,20 @@ TEST(Drops, AnUnknownSourceHoldsForTheConfiguredTimeOnly) {
   options.engine.unknown_endpoint_hold = Seconds{3600};
   PathRig held(options);
   EXPECT_EQ(held.from_underlay(from_west(tcp(fresh, at.client))).out.size(), 1u);
+}
+
+TEST(Drops, AnEstablishedFlowOfAnUnknownSourceEndsWithTheHold) {
+  PathRig::Options options;
+  options.engine.unknown_endpoint_hold = Seconds{1};
+  PathRig rig(options);
+  const Endpoint fresh{Actors::ip("10.2.0.200"), 1};
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(fresh, at.client))).out.size(), 1u);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  Outcome last;
+  while (last.drops.empty() && std::chrono::steady_clock::now() < deadline) {
+    last = rig.from_underlay(from_west(tcp(fresh, at.client, kAck)));
+  }
+  EXPECT_EQ(last.drops, (std::map<std::string, std::uint64_t>{{"unknown_source", 1}}));
 }
 
 TEST(Drops, ThePreviousIdentityIsAcceptedDuringItsGraceOnly) {

@@ -1,0 +1,157 @@
+// Vet with a clock that the test sets: what time ends, and both ways in which a VNI names its cluster.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "dataplane/path/admission.h"
+#include "dataplane/publish/publisher.h"
+#include "test/support/path_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+constexpr std::uint32_t kHold = 10, kGrace = 5, kNow = 1000;
+constexpr PeerId kWestGateway{1};
+constexpr std::uint8_t kShift255 = 16, kShift511 = 15;
+const Actors at;
+
+// One worker's context over published tables, without a worker: calls vet as admission does.
+class VetRig {
+ public:
+  explicit VetRig(std::uint8_t shift = kShift255, std::uint16_t west = 2)
+      : shared(options(shift), 1), publisher(shared) {
+    FlowTable::Options table;
+    table.keep_state = false;
+    table.connections = 64;
+    auto flows = FlowTable::open(table, shared.quiescence);
+    EXPECT_TRUE(flows.ok());
+    shared.flows = std::move(*flows);
+    FramePool::Options memory;
+    memory.chunks = 4;
+    memory.huge_pages = false;
+    auto made = FramePool::create(memory);
+    EXPECT_TRUE(made.ok());
+    pool = std::move(*made);
+    context = std::make_unique<PathContext>(shared, WorkerId{0}, *pool, mailbox);
+    TableDelta delta;
+    delta.upsert_peers = {{kWestGateway, ClusterId{west}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
+    delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
+                      {ClusterId{west}, false, true, {*Prefix::parse("10.2.0.0/16")}, {kWestGateway}}};
+    EXPECT_TRUE(publisher.apply(delta).ok());
+    cluster = ClusterId{west};
+  }
+
+  // The reason why a packet of west with this VNI is refused at this second, or "".
+  std::string at_second(std::uint32_t second, std::uint32_t vni) {
+    const ReadSection section(shared.quiescence, 0);
+    context->snapshot = shared.snapshot.load();
+    context->now = Seconds{second};
+    Packet packet;
+    packet.side = Side::kFabric;
+    packet.peer = kWestGateway;
+    packet.vni = Vni{vni};
+    packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, 0, Realm{0}};
+    Admission admission(packet);
+    admission.forward = packet.key;
+    const Refusal refusal = vet(*context, admission);
+    valid_until = admission.block.valid_until;
+    source_identity = admission.source_identity;
+    return refusal ? std::string(kDropReasonInfo[static_cast<std::size_t>(*refusal)].name) : std::string();
+  }
+  void pod(std::uint32_t identity, std::uint32_t second) {
+    const EndpointEntry entry{Realm{0}, at.west.address, cluster, Identity{identity}, kNoPeer};
+    publisher.upsert_endpoints({&entry, 1}, Seconds{second});
+  }
+  void no_pod() { publisher.remove_endpoints(Realm{0}, {&at.west.address, 1}); }
+
+  SharedState shared;
+  Publisher publisher;
+  Mailbox mailbox;
+  std::unique_ptr<FramePool> pool;
+  std::unique_ptr<PathContext> context;
+  ClusterId cluster;
+  Seconds valid_until;
+  Identity source_identity;
+
+ private:
+  static EngineOptions options(std::uint8_t shift) {
+    EngineOptions options;
+    options.cluster = ClusterId{1};
+    options.tunnel_address = at.gateway;
+    options.unknown_endpoint_hold = Seconds{kHold};
+    options.identity_grace = Seconds{kGrace};
+    options.cluster_bits = ClusterBits{shift};
+    return options;
+  }
+};
+
+TEST(Vet, ANewPodsVniHoldsUntilTheHubMustHaveIt) {
+  VetRig rig;
+  EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
+  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "the cached decision ends with the hold";
+  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity});
+  EXPECT_EQ(rig.at_second(kNow + kHold - 1, kWestIdentity), "");
+  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "asking again prolongs nothing";
+  EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "unknown_source");
+  rig.pod(kWestIdentity, kNow + kHold);
+  EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "");
+  EXPECT_EQ(rig.valid_until, Seconds{0});
+}
+
+TEST(Vet, AnotherPodAtTheAddressOfOneThatIsGoneIsHeldAnew) {
+  VetRig rig;
+  rig.pod(kWestIdentity, kNow);
+  EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
+  rig.no_pod();
+  EXPECT_EQ(rig.at_second(kNow + 100, kWestIdentity + 1), "");
+  EXPECT_EQ(rig.at_second(kNow + 100 + kHold, kWestIdentity + 1), "unknown_source");
+}
+
+TEST(Vet, ThePreviousIdentityIsAcceptedForItsGrace) {
+  VetRig rig;
+  rig.pod(kWestIdentity, kNow);
+  rig.pod(kWestIdentity + 1, kNow);
+  EXPECT_EQ(rig.at_second(kNow + kGrace - 1, kWestIdentity), "");
+  EXPECT_EQ(rig.valid_until, Seconds{kNow + kGrace});
+  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity + 1}) << "policy sees who it is now";
+  EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity), "identity_mismatch");
+  EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity + 1), "");
+}
+
+TEST(Vet, AVniNamesItsClusterIn255And511ClusterMode) {
+  for (const std::uint8_t shift : {kShift255, kShift511}) {
+    const std::uint16_t last = shift == kShift255 ? 255 : 511;
+    for (const std::uint16_t west : {std::uint16_t{2}, last}) {
+      VetRig rig(shift, west);
+      const std::uint32_t first = std::uint32_t{west} << shift;
+      EXPECT_EQ(rig.at_second(kNow, first + 300), "") << west;
+      EXPECT_EQ(rig.at_second(kNow, first + (1u << shift) - 1), "") << west;
+      EXPECT_EQ(rig.at_second(kNow, first - 1), "vni_cluster") << west;
+      EXPECT_EQ(rig.at_second(kNow, 1u << shift | 300), "vni_cluster") << "our own";
+      EXPECT_EQ(rig.at_second(kNow, 256), "vni_scoped");
+      EXPECT_EQ(rig.at_second(kNow, (1u << shift) - 1), "vni_scoped");
+    }
+  }
+}
+
+TEST(Vet, OfReservedIdentitiesThoseThatSendersPutOnTheWirePass) {
+  VetRig rig;
+  const std::set<std::uint32_t> sent{2, 3, 4, 5, 6, 7, 8, 100, 115, 128, 255};
+  const std::set<std::uint32_t> never{0, 9, 10, 11, 12, 13, 14, 15, 99, 116, 127};
+  for (const std::uint32_t vni : sent) {
+    EXPECT_EQ(rig.at_second(kNow, vni), "") << vni;
+    EXPECT_EQ(rig.source_identity, Identity{vni});
+  }
+  for (const std::uint32_t vni : never) {
+    EXPECT_EQ(rig.at_second(kNow, vni), "vni_scoped") << vni;
+  }
+  EXPECT_EQ(rig.at_second(kNow, 1), "vni_host");
+  rig.pod(kWestIdentity, kNow);
+  for (const std::uint32_t vni : {2u, 6u}) {
+    EXPECT_EQ(rig.at_second(kNow, vni), "");
+    EXPECT_EQ(rig.source_identity, Identity{kWestIdentity}) << "resolved by the inner source";
+  }
+}
+
+}  // namespace
+}  // namespace isthmus::test
