@@ -49,8 +49,10 @@ class EpochTable {
   // Admission, before it reads the tables: fills place `place` (0 .. kEpochsPerBlock - 1) of a block. Call for every
   // place (index 0 for the unused ones), or start with sample_none().
   void sample(DirectionBlock& block, std::size_t place, EpochIndex index) const noexcept {
+    const std::uint32_t value = words_[index].load(std::memory_order_acquire);
     block.epoch_index[place] = index;
-    block.epoch_value[place] = words_[index].load(std::memory_order_acquire);
+    block.epoch_sum += value - block.epoch_value[place];
+    block.epoch_value[place] = value;
   }
   void sample_none(DirectionBlock& block) const noexcept {
     for (std::size_t place = 0; place < kEpochsPerBlock; ++place) {
@@ -59,11 +61,12 @@ class EpochTable {
   }
   // Per packet: every word is as it was when the block was made. Time (valid_until) is the caller's to check too.
   [[nodiscard]] bool stands(const DirectionBlock& block) const noexcept {
-    std::uint32_t moved = 0;
+    std::uint32_t sum = 0;
+#pragma GCC unroll 5
     for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
-      moved |= words_[block.epoch_index[i] % kWords].load(std::memory_order_relaxed) ^ block.epoch_value[i];
+      sum += words_[block.epoch_index[i] % kWords].load(std::memory_order_relaxed);
     }
-    return moved == 0;
+    return sum == block.epoch_sum;
   }
   [[nodiscard]] std::uint32_t load(EpochIndex index) const noexcept {
     return words_[index].load(std::memory_order_acquire);

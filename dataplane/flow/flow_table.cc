@@ -14,16 +14,6 @@ void count(std::atomic<std::uint64_t>& counter) noexcept {
 
 // Lookup --------------------------------------------------------------------------------------------------------------
 
-Hit FlowTable::hit_of(std::uint32_t slot, Direction direction) const noexcept {
-  Hit hit;
-  hit.connection = &mapping_.connection(slot);
-  hit.slot = slot;
-  hit.direction = direction;
-  hit.block_number = hit.line().block.load(std::memory_order_acquire);
-  hit.block = block_of(hit.block_number);
-  return hit;
-}
-
 Hit FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
   Hit hit;
   index_.find(hash, [&](const TagIndex::Entry& entry) {
@@ -53,40 +43,14 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction dir
   return same ? hit_of(ref.slot, direction) : Hit{};
 }
 
-void FlowTable::find_burst([[maybe_unused]] WorkerId worker, std::span<const FlowKey> keys,
-                           std::span<Hit> hits) const noexcept {
-  assert(quiescence_.inside(worker.value()) && hits.size() >= keys.size());
+void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept {
+  assert(hits.size() >= keys.size());
   constexpr std::size_t kBurst = 64;
-  std::array<std::uint64_t, kBurst> hashes;
-  std::array<TagIndex::Entry, kBurst> first;  // the first entry whose tag fits: nearly always the right one
-  std::array<bool, kBurst> any;
-  for (; !keys.empty();
-       keys = keys.subspan(std::min(kBurst, keys.size())), hits = hits.subspan(std::min(kBurst, hits.size()))) {
-    const std::size_t n = std::min(kBurst, keys.size());
-    for (std::size_t i = 0; i < n; ++i) {
-      hashes[i] = hasher_(keys[i]);
-      index_.prefetch(hashes[i]);
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-      any[i] = index_.find(hashes[i], [&](const TagIndex::Entry& entry) {
-        __builtin_prefetch(&mapping_.connection(entry.number).line(static_cast<Direction>(entry.flag)), 1);
-        first[i] = entry;
-        return true;
-      });
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-      if (!any[i]) {
-        hits[i] = Hit{};
-        continue;
-      }
-      const auto direction = static_cast<Direction>(first[i].flag);
-      const bool right = mapping_.connection(first[i].number).line(direction).key == keys[i];
-      hits[i] = right ? hit_of(first[i].number, direction) : find_hashed(keys[i], hashes[i]);
-      if (hits[i].block != nullptr) {
-        __builtin_prefetch(hits[i].block);
-        __builtin_prefetch(&hits[i].block->source);
-      }
-    }
+  for (std::size_t from = 0; from < keys.size(); from += kBurst) {
+    find_each(
+        worker, static_cast<unsigned>(std::min(kBurst, keys.size() - from)),
+        [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
+        [&](unsigned i) noexcept -> Hit& { return hits[from + i]; });
   }
 }
 

@@ -132,6 +132,10 @@ class FlowTable {
   // Lookup ------------------------------------------------------------------------------------------------------------
   // `hits` is as long as `keys`. Prefetches buckets, then lines, then blocks.
   void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
+  // The same for keys that lie apart: key_of(i) gives the key number i of `count` (64 at most), hit_at(i) where its hit
+  // goes.
+  template <typename KeyOf, typename HitAt>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HitAt&& hit_at) const noexcept;
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
   // The same connection, if it still lives.
   [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
@@ -225,7 +229,21 @@ class FlowTable {
     return {hasher_(c.lines[0].key), hasher_(c.lines[1].key)};
   }
   [[nodiscard]] Hit find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
-  [[nodiscard]] Hit hit_of(std::uint32_t slot, Direction direction) const noexcept;
+  // Written in place: a hit that is made here and copied there is loaded before its parts have left the store buffer.
+  void write_hit(Hit& hit, std::uint32_t slot, Direction direction) const noexcept {
+    Connection& connection = mapping_.connection(slot);
+    const std::uint32_t number = connection.line(direction).block.load(std::memory_order_acquire);
+    hit.connection = &connection;
+    hit.slot = slot;
+    hit.direction = direction;
+    hit.block_number = number;
+    hit.block = block_of(number);
+  }
+  [[nodiscard]] Hit hit_of(std::uint32_t slot, Direction direction) const noexcept {
+    Hit hit;
+    write_hit(hit, slot, direction);
+    return hit;
+  }
   [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept;
   void fill(std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& wanted) noexcept;
@@ -260,5 +278,34 @@ class FlowTable {
   std::uint64_t adopted_ = 0;
   alignas(64) std::atomic<std::uint32_t> unreplied_{0};
 };
+
+template <typename KeyOf, typename HitAt>
+void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of,
+                          HitAt&& hit_at) const noexcept {
+  constexpr unsigned kMost = 64;
+  assert(quiescence_.inside(worker.value()) && count <= kMost);
+  std::uint64_t hashes[kMost];
+  std::uint64_t guesses[kMost];
+  for (unsigned i = 0; i < count; ++i) {
+    hashes[i] = hasher_(key_of(i));
+    index_.prefetch(hashes[i]);
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    guesses[i] = index_.guess(hashes[i]);
+    const auto slot = guesses[i] == TagIndex::kNoGuess ? 0 : static_cast<std::uint32_t>(guesses[i]);
+    __builtin_prefetch(&mapping_.connection(slot).line(static_cast<Direction>(guesses[i] >> 32 & 1)), 1);
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    const auto slot = static_cast<std::uint32_t>(guesses[i]);
+    const auto direction = static_cast<Direction>(guesses[i] >> 32 & 1);
+    Hit& hit = hit_at(i);
+    if (guesses[i] != TagIndex::kNoGuess && mapping_.connection(slot).line(direction).key == key_of(i)) [[likely]] {
+      write_hit(hit, slot, direction);
+    } else {
+      hit = find_hashed(key_of(i), hashes[i]);
+    }
+    __builtin_prefetch(hit.block);
+  }
+}
 
 }  // namespace isthmus

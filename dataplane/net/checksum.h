@@ -73,8 +73,9 @@ namespace isthmus::net {
 
 // Applies a difference to a checksum field (RFC 1624, equation 3).
 [[nodiscard]] inline Be16 apply_difference(Be16 field, std::uint16_t delta) noexcept {
-  return Be16::raw(
-      static_cast<std::uint16_t>(~fold(static_cast<std::uint64_t>(static_cast<std::uint16_t>(~field.wire())) + delta)));
+  std::uint32_t sum = static_cast<std::uint32_t>(static_cast<std::uint16_t>(~field.wire())) + delta;
+  sum += sum >> 16;  // the one carry there can be
+  return Be16::raw(static_cast<std::uint16_t>(~sum));
 }
 
 }  // namespace isthmus::net

@@ -306,6 +306,9 @@ Refusal decide_once(PathContext& context, Packet& packet) noexcept {
 }  // namespace
 
 void admit(PathContext& context, Burst& burst) noexcept {
+  if (burst.undecided == 0) {
+    return;
+  }
   for (Packet& packet : burst) {
     if (!packet.alive() || packet.block != nullptr) {
       continue;

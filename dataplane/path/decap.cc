@@ -57,6 +57,10 @@ std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
   std::uint8_t* ethernet = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
   // What Ethernet padded behind the outer packet does not count as inner bytes.
   packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
+  if (parse_plain_ipv4(packet, ethernet, context.shared.options.realm)) {
+    merge_ecn(packet, tos);
+    return std::nullopt;
+  }
   if (const auto fault = parse_ethernet(packet, ethernet)) {
     return fault;
   }
@@ -67,6 +71,7 @@ std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
 }  // namespace
 
 void decap(PathContext& context, Burst& burst) noexcept {
+  std::uint64_t decapsulated = 0;
   for (Packet& packet : burst) {
     if (!packet.alive() || packet.side != Side::kFabric) {
       continue;
@@ -75,12 +80,13 @@ void decap(PathContext& context, Burst& burst) noexcept {
       packet.drop(*fault);
       continue;
     }
-    context.counters.decapsulated.add();
+    ++decapsulated;
     if (packet.vni.value() == identity::kHealth.value() &&
         packet.key.destination == context.shared.options.tunnel_address) {
       handle_probe(context, packet);
     }
   }
+  context.counters.decapsulated.add(decapsulated);
 }
 
 }  // namespace isthmus

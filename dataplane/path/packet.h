@@ -35,6 +35,20 @@ struct Packet {
   Hit hit;                                // after track: the connection and direction, if any
   const DirectionBlock* block = nullptr;  // after track or admit: the decision that stands
 
+  // A frame that a device has just handed over; parse fills in the rest.
+  void receive(const Frame& received, DeviceId from) noexcept {
+    frame.data = received.data;
+    frame.length = received.length;
+    frame.chunk = received.chunk;
+    device = from;
+    verdict = Verdict::kContinue;
+    tcp_flags = 0;
+    icmp_error = false;
+    peer = kNoPeer;
+    vni = Vni{};
+    hit.connection = nullptr;
+    block = nullptr;
+  }
   void drop(DropReason why) noexcept {
     verdict = Verdict::kDrop;
     reason = why;
@@ -45,6 +59,7 @@ struct Packet {
 struct Burst {
   std::array<Packet, kMaxBurst> packets;
   unsigned count = 0;
+  unsigned undecided = 0;  // after track: packets without a standing decision
   [[nodiscard]] Packet* begin() noexcept { return packets.data(); }
   [[nodiscard]] Packet* end() noexcept { return packets.data() + count; }
 };

@@ -25,17 +25,24 @@ bool is_tunnel(const PathContext& context, const Packet& packet) noexcept {
 }  // namespace
 
 void parse(PathContext& context, Burst& burst) noexcept {
+  const Realm realm = context.shared.options.realm;
   for (Packet& packet : burst) {
-    if (const auto fault = parse_ethernet(packet, packet.frame.data)) {
-      packet.drop(*fault);
-      continue;
+    const bool plain = parse_plain_ipv4(packet, packet.frame.data, realm);
+    if (!plain) {
+      if (const auto fault = parse_ethernet(packet, packet.frame.data)) {
+        packet.drop(*fault);
+        continue;
+      }
     }
     if (is_tunnel(context, packet)) {
       packet.side = Side::kFabric;
       continue;
     }
     packet.side = Side::kLocal;
-    if (const auto fault = parse_flow(packet, context.shared.options.realm)) {
+    if (plain) {
+      continue;
+    }
+    if (const auto fault = parse_flow(packet, realm)) {
       packet.drop(*fault);
     }
   }

@@ -12,6 +12,10 @@ namespace isthmus {
 // Ethernet padding follows. Returns why not, if not.
 [[nodiscard]] std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept;
 
+// The same and parse_flow() at once for what nearly every packet is: IPv4 without options or fragments, TCP or UDP, all
+// lengths in order. False: anything else, or any fault; the other two then tell.
+[[nodiscard]] bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet, Realm realm) noexcept;
+
 // Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error and key.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 

@@ -87,11 +87,14 @@ void fix_l4_checksum(std::uint8_t* l4, IpProtocol protocol, std::uint16_t delta)
 }
 
 void translate(Packet& packet, const DirectionBlock& block) noexcept {
-  write_address(packet.ip, packet.family, true, block.source);
-  write_address(packet.ip, packet.family, false, block.destination);
   if (packet.family == Family::kIpv4) {
     auto* ip = net::at<net::Ipv4>(packet.ip);
+    ip->source = block.ipv4_source;
+    ip->destination = block.ipv4_destination;
     ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
+  } else {
+    write_address(packet.ip, Family::kIpv6, true, block.source);
+    write_address(packet.ip, Family::kIpv6, false, block.destination);
   }
   write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);

@@ -94,6 +94,8 @@ void finish_rewrite(Admission& admission) noexcept {
   const FlowKey& other = admission.other();
   block.source = other.destination;
   block.destination = other.source;
+  block.ipv4_source = block.source.as_ipv4();
+  block.ipv4_destination = block.destination.as_ipv4();
   block.source_port = other.destination_port;
   block.destination_port = other.source_port;
   block.flags = 0;

@@ -7,51 +7,53 @@ namespace isthmus {
 namespace {
 
 // Does the decision hold for this very packet?
-bool stands(const PathContext& context, const Packet& packet, const DirectionBlock& block) noexcept {
-  if (!context.shared.flows->epochs().stands(block) ||
-      (block.valid_until.value() != 0 && block.valid_until < context.now)) {
-    return false;
-  }
-  if (packet.icmp_error) {  // a router or node on the way may report it; admission looks closer
-    return false;
-  }
-  return block.from == packet.side && block.required_peer == packet.peer && block.required_vni == packet.vni;
+bool stands(const FlowTable& flows, const Packet& packet, const DirectionBlock& block, Seconds now) noexcept {
+  // An ICMP error may come from a router or node on the way: admission looks closer.
+  return flows.epochs().stands(block) && block.from == packet.side && block.required_peer == packet.peer &&
+         block.required_vni == packet.vni && !packet.icmp_error &&
+         (block.valid_until.value() == 0 || block.valid_until >= now);
 }
 
 }  // namespace
 
 void track(PathContext& context, Burst& burst) noexcept {
-  std::array<FlowKey, kMaxBurst> keys;
-  std::array<Hit, kMaxBurst> hits;
   std::array<Packet*, kMaxBurst> packets;
   unsigned count = 0;
   for (Packet& packet : burst) {
-    if (packet.alive()) {
-      keys[count] = packet.key;
-      packets[count++] = &packet;
-    }
+    packets[count] = &packet;
+    count += packet.alive() ? 1 : 0;
   }
   FlowTable& flows = *context.shared.flows;
-  flows.find_burst(context.worker, {keys.data(), count}, {hits.data(), count});
+  flows.find_each(
+      context.worker, count, [&](unsigned i) noexcept -> const FlowKey& { return packets[i]->key; },
+      [&](unsigned i) noexcept -> Hit& { return packets[i]->hit; });
+  unsigned hits = 0, decided = 0;
   for (unsigned i = 0; i < count; ++i) {
     Packet& packet = *packets[i];
-    const Hit& hit = hits[i];
-    if (!hit) {
-      context.counters.misses.add();
+    if (!packet.hit) {
       continue;
     }
-    context.counters.hits.add();
-    if (FlowTable::reopens(hit, packet.tcp_flags)) {
-      flows.remove(context.worker, hit);
-      continue;
-    }
-    packet.hit = hit;
+    ++hits;
     // A SYN may be a new connection by an old name: admission looks whether its backend still takes new ones.
     const bool opens = (packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
-    if (hit.block != nullptr && !opens && stands(context, packet, *hit.block)) {
-      packet.block = hit.block;
+    if (opens) [[unlikely]] {
+      if (FlowTable::reopens(packet.hit, packet.tcp_flags)) {
+        flows.remove(context.worker, packet.hit);
+        packet.hit = Hit{};
+      }
+      continue;
+    }
+    if (packet.hit.block != nullptr && stands(flows, packet, *packet.hit.block, context.now)) [[likely]] {
+      packet.block = packet.hit.block;
+      ++decided;
+      if (packet.family == Family::kIpv6) {
+        __builtin_prefetch(&packet.block->source);
+      }
     }
   }
+  burst.undecided = count - decided;
+  context.counters.hits.add(hits);
+  context.counters.misses.add(count - hits);
 }
 
 }  // namespace isthmus

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -79,6 +80,18 @@ class TagIndex {
   };
 
   void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(home_of(hash))); }
+
+  // The first entry of the key's first bucket whose tag fits: nearly always the right one, if the key is there at all.
+  // Its number, and its flag in bit 32; kNoGuess: none fits there, which find() must confirm.
+  static constexpr std::uint64_t kNoGuess = ~std::uint64_t{0};
+  [[nodiscard]] std::uint64_t guess(std::uint64_t hash) const noexcept {
+    const Bucket& home = bucket(home_of(hash));
+    const unsigned fits = fitting(home, hash);
+    const std::uint64_t word = home.entries[static_cast<unsigned>(std::countr_zero(fits | 1u << (kEntries - 1)))].load(
+        std::memory_order_acquire);
+    const auto number = static_cast<std::uint32_t>(word);
+    return fits == 0 || number == 0 ? kNoGuess : (word >> 63) << 32 | (number - 1);
+  }
 
   // Calls match(Entry) for each entry whose tag fits, until it returns true. Returns whether it did.
   template <typename Match>
@@ -175,13 +188,26 @@ class TagIndex {
   template <typename Match>
   [[nodiscard]] static bool scan(const Bucket& bucket, std::uint64_t hash, Match& match) noexcept {
     const std::uint64_t tag = tag_of(hash) << kTagShift;
-    for (const auto& entry : bucket.entries) {
-      const std::uint64_t word = entry.load(std::memory_order_acquire);
+    for (unsigned fits = fitting(bucket, hash); fits != 0; fits &= fits - 1) {
+      const auto place = static_cast<unsigned>(std::countr_zero(fits));
+      const std::uint64_t word = bucket.entries[place].load(std::memory_order_acquire);
       if ((word & kTagMask) == tag && word != 0 && match(unpack(word))) {
         return true;
       }
     }
     return false;
+  }
+  // A bit for each entry that has the hash's tag, empty ones among them where the tag is 0. All are compared: where the
+  // right one stands is random, and a branch on it would cost more than the six others.
+  [[nodiscard]] static unsigned fitting(const Bucket& bucket, std::uint64_t hash) noexcept {
+    const auto tag = static_cast<std::uint16_t>(tag_of(hash));
+    unsigned fits = 0;
+#pragma GCC unroll 7
+    for (unsigned i = 0; i < kEntries; ++i) {
+      const std::uint64_t word = bucket.entries[i].load(std::memory_order_acquire);
+      fits |= static_cast<unsigned>(static_cast<std::uint16_t>(word >> kTagShift) == tag) << i;
+    }
+    return fits;
   }
 
   [[nodiscard]] static bool replace(Bucket& bucket, std::uint64_t word, std::uint64_t by) noexcept {

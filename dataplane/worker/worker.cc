@@ -107,10 +107,8 @@ unsigned Worker::poll_queue(DeviceId device) {
   }
   burst_->count = count;
   for (unsigned i = 0; i < count; ++i) {
-    Packet& packet = burst_->packets[i];
-    packet = Packet{};
-    packet.frame = frames[i];
-    packet.device = device;
+    __builtin_prefetch(frames[i].data);
+    burst_->packets[i].receive(frames[i], device);
   }
   context_.counters.rx_packets.add(count);
   run_path(context_, *burst_);
