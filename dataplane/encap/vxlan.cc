@@ -31,6 +31,7 @@ VxlanIpv4::Header VxlanIpv4::build(const IpAddress& from, const IpAddress& to, L
   auto* inner = net::at<net::Ethernet>(bytes + kInnerOffset);
   std::memcpy(inner->destination, inner_mac(to).bytes.data(), 6);
   std::memcpy(inner->source, inner_mac(from).bytes.data(), 6);
+  inner->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));
   return header;
 }
 

@@ -41,7 +41,7 @@ struct VxlanIpv4 {
   struct Patch {
     Vni vni;
     std::uint32_t inner_ip_bytes = 0;
-    Be16 inner_type;
+    Family family = Family::kIpv4;  // of the inner packet
     Be16 id;
     std::uint16_t entropy = 0;
     std::uint8_t ecn = 0;
@@ -56,15 +56,20 @@ struct VxlanIpv4 {
     ip->total_length = Be16::of(total);
     ip->id = patch.id;
     // The prebuilt checksum covers the header with these three fields zero.
-    std::uint64_t sum = static_cast<std::uint16_t>(~ip->checksum.wire());
+    const auto* prebuilt = reinterpret_cast<const net::Ipv4*>(header.bytes.data() + kIpOffset);
+    std::uint32_t sum = static_cast<std::uint16_t>(~prebuilt->checksum.wire());
     sum += Be16::of(patch.ecn).wire();
-    sum += ip->total_length.wire();
+    sum += Be16::of(total).wire();
     sum += patch.id.wire();
-    ip->checksum = Be16::raw(static_cast<std::uint16_t>(~net::fold(sum)));
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum += sum >> 16;
+    ip->checksum = Be16::raw(static_cast<std::uint16_t>(~sum));
     udp->source = Be16::of(static_cast<std::uint16_t>(0xc000u | (patch.entropy & 0x3fffu)));
     udp->length = Be16::of(static_cast<std::uint16_t>(total - sizeof(net::Ipv4)));
     net::at<net::Vxlan>(at + kVxlanOffset)->vni = Be32::of(patch.vni.value() << 8);
-    net::at<net::Ethernet>(at + kInnerOffset)->type = patch.inner_type;
+    if (patch.family != Family::kIpv4) {
+      net::at<net::Ethernet>(at + kInnerOffset)->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv6));
+    }
   }
 };
 

@@ -48,6 +48,17 @@ struct Hit {
   std::uint32_t block_number = kNoBlock;
   Direction direction = Direction::kForward;
 
+  Hit() noexcept = default;
+  Hit(const Hit&) noexcept = default;
+  // Part by part: hits are copied soon after they were written so.
+  Hit& operator=(const Hit& other) noexcept {
+    connection = other.connection;
+    block = other.block;
+    slot = other.slot;
+    block_number = other.block_number;
+    direction = other.direction;
+    return *this;
+  }
   explicit operator bool() const noexcept { return connection != nullptr; }
   [[nodiscard]] DirectionLine& line() const noexcept { return connection->line(direction); }
   [[nodiscard]] ConnectionShared& shared() const noexcept { return connection->shared; }
@@ -161,6 +172,20 @@ class FlowTable {
     return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->closing();
   }
 
+  // Brings what insert() will touch into the cache: the reply key's bucket, and the slot and block that the insert
+  // after `ahead` others takes; for readmit() the block, and the lines of a connection that a lookup leaves alone.
+  void prefetch_insert(WorkerId worker, const FlowKey& reply, unsigned ahead) const noexcept {
+    index_.prefetch(hasher_(reply));
+    prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));
+  }
+  void prefetch_readmit(WorkerId worker, unsigned ahead) const noexcept {
+    prefetch_number(0, blocks_->upcoming(worker, ahead));
+  }
+  void prefetch_connection(const Hit& hit) const noexcept {
+    __builtin_prefetch(&hit.connection->shared);
+    __builtin_prefetch(&hit.connection->line(opposite(hit.direction)));
+  }
+
   // Change ------------------------------------------------------------------------------------------------------------
   [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept;
   // Replaces the decision of the hit's direction, given that it is still the one the hit carries; updates the hit.
@@ -254,6 +279,19 @@ class FlowTable {
   // With `expired_at`: only if it has expired by then.
   bool remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept;
 
+  void prefetch_number(std::uint32_t slot_number, std::uint32_t block_number) const noexcept {
+    if (slot_number != 0) {
+      Connection& connection = mapping_.connection(slot_number - 1);
+      __builtin_prefetch(&connection.shared, 1);
+      __builtin_prefetch(&connection.lines[0], 1);
+      __builtin_prefetch(&connection.lines[1], 1);
+    }
+    if (block_number != 0) {
+      DirectionBlock& block = mapping_.block(block_number);
+      __builtin_prefetch(&block, 1);
+      __builtin_prefetch(&block.source, 1);
+    }
+  }
   [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
     return number == kNoBlock || number == kBlockGone ? nullptr : &mapping_.block(number);
   }

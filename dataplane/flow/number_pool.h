@@ -26,6 +26,11 @@ class NumberPool {
   NumberPool& operator=(const NumberPool&) = delete;
 
   [[nodiscard]] std::uint32_t allocate(WorkerId worker) noexcept;
+  // The number that the allocate() after `ahead` others will hand out, if it is in the worker's cache; else 0.
+  [[nodiscard]] std::uint32_t upcoming(WorkerId worker, unsigned ahead) const noexcept {
+    const Cache& cache = caches_[worker.value()];
+    return ahead < cache.size ? cache.numbers[cache.size - 1 - ahead] : 0;
+  }
   // A number no reader has ever seen, or that has passed its grace: can be handed out at once.
   void release(WorkerId worker, std::uint32_t number) noexcept;
   // A number that readers may still hold: handed out again after a grace period.

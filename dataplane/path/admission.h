@@ -65,6 +65,8 @@ struct BackendWalk {
   const BackendEntry* last = nullptr;
 };
 [[nodiscard]] BackendWalk walk_backends(const Admission& admission) noexcept;
+// Asks for the memory that the admissions of a burst will read, all packets together (prefetch.cc). Decides nothing.
+void prefetch_admissions(const PathContext& context, Burst& burst) noexcept;
 // May the two clusters talk, and the two identities? (policy.cc)
 [[nodiscard]] Refusal policy(PathContext& context, Admission& admission) noexcept;
 // By which side, device, tunnel and next hop it leaves. Needs destination_cluster. (route.cc)

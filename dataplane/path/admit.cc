@@ -309,6 +309,9 @@ void admit(PathContext& context, Burst& burst) noexcept {
   if (burst.undecided == 0) {
     return;
   }
+  if (burst.undecided > 1) {
+    prefetch_admissions(context, burst);
+  }
   for (Packet& packet : burst) {
     if (!packet.alive() || packet.block != nullptr) {
       continue;

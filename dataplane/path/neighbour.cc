@@ -13,6 +13,20 @@ void lose(PathContext& context, const Frame& frame, DropReason reason) noexcept 
   context.pool.release(frame.chunk);
 }
 
+// Hands a finished frame to its device's batch.
+inline void append(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
+  TxBatch& batch = context.tx[context.shared.adjacencies.device(adjacency).value()];
+  if (batch.count == TxBatch::kCapacity) [[unlikely]] {
+    lose(context, frame, DropReason::k_tx_full);
+    return;
+  }
+  // Field by field: the frame's parts were written a moment ago, and one wide load would wait for them.
+  Frame& place = batch.frames[batch.count++];
+  place.data = frame.data;
+  place.length = frame.length;
+  place.chunk = frame.chunk;
+}
+
 // Takes the frame.
 void wait_for_mac(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
   const bool taken = adjacency == kNoAdjacency || context.waiting_count == context.waiting.size() ||
@@ -32,21 +46,12 @@ void wait_for_mac(PathContext& context, const Frame& frame, AdjacencyId adjacenc
 }  // namespace
 
 void send_frame(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
-  const AdjacencyTable& table = context.shared.adjacencies;
-  if (!table.write_macs(adjacency, frame.data)) {
+  const auto type = static_cast<Be16>(net::at<net::Ethernet>(frame.data)->type);
+  if (!context.shared.adjacencies.write_header(adjacency, type, frame.data)) {
     wait_for_mac(context, frame, adjacency);
     return;
   }
-  TxBatch& batch = context.tx[table.device(adjacency).value()];
-  if (batch.count == TxBatch::kCapacity) {
-    lose(context, frame, DropReason::k_tx_full);
-    return;
-  }
-  // Field by field: the frame's parts were written a moment ago, and one wide load would wait for them.
-  Frame& place = batch.frames[batch.count++];
-  place.data = frame.data;
-  place.length = frame.length;
-  place.chunk = frame.chunk;
+  append(context, frame, adjacency);
 }
 
 void retry_waiting(PathContext& context) noexcept {
@@ -65,16 +70,22 @@ void retry_waiting(PathContext& context) noexcept {
 }
 
 void forward(PathContext& context, Burst& burst) noexcept {
+  constexpr auto kIpv4 = static_cast<std::uint16_t>(EtherType::kIpv4),
+                 kIpv6 = static_cast<std::uint16_t>(EtherType::kIpv6);
   for (Packet& packet : burst) {
     if (!packet.alive()) {
       continue;
     }
-    if (packet.block->to == Side::kLocal) {
-      net::at<net::Ethernet>(packet.frame.data)->type =
-          Be16::of(static_cast<std::uint16_t>(packet.family == Family::kIpv4 ? EtherType::kIpv4 : EtherType::kIpv6));
-    }
-    send_frame(context, packet.frame, packet.block->adjacency);
+    const DirectionBlock& block = *packet.block;
+    const bool ipv4 = block.to == Side::kFabric || packet.family == Family::kIpv4;  // the underlay is IPv4
+    const Be16 type = Be16::of(ipv4 ? kIpv4 : kIpv6);
     packet.verdict = Verdict::kConsumed;
+    if (context.shared.adjacencies.write_header(block.adjacency, type, packet.frame.data)) [[likely]] {
+      append(context, packet.frame, block.adjacency);
+    } else {
+      net::at<net::Ethernet>(packet.frame.data)->type = type;
+      wait_for_mac(context, packet.frame, block.adjacency);
+    }
   }
 }
 

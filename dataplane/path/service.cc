@@ -47,11 +47,16 @@ ServiceResult keep_backend(Admission& admission) noexcept {
 
 const BackendEntry* BackendWalk::next() noexcept {
   // Neighbouring slots may name the same backend; a whole turn of the ring is the end.
-  for (; set != nullptr && steps < set->ring.size(); ++steps) {
-    const BackendEntry& candidate = set->backends[set->ring[(slot + steps) % set->ring.size()]];
+  if (set == nullptr) {
+    return nullptr;
+  }
+  const auto size = static_cast<std::uint32_t>(set->ring.size());
+  while (steps < size) {
+    const BackendEntry& candidate = set->backends[set->ring[slot]];
+    slot = slot + 1 == size ? 0 : slot + 1;
+    ++steps;
     if (&candidate != last) {
       last = &candidate;
-      ++steps;
       return &candidate;
     }
   }

@@ -13,7 +13,7 @@ AdjacencyTable::AdjacencyTable(std::uint32_t capacity)
       index_(std::make_unique<std::atomic<std::uint32_t>[]>(std::size_t{capacity_} * 2)) {}
 
 void AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mtu) {
-  device_mac_[device.value()] = mac;
+  std::memcpy(&device_mac_[device.value()], mac.bytes.data(), mac.bytes.size());
   device_mtu_[device.value()] = mtu;
 }
 
@@ -62,17 +62,6 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
     word |= kResolved;
   }
   entries_[id.value()].mac.store(word, std::memory_order_relaxed);
-}
-
-bool AdjacencyTable::write_macs(AdjacencyId id, std::uint8_t* ethernet) const noexcept {
-  const Entry& entry = entries_[id.value()];
-  const std::uint64_t word = entry.mac.load(std::memory_order_relaxed);
-  if ((word & kResolved) == 0) {
-    return false;
-  }
-  std::memcpy(ethernet, &word, 6);
-  std::memcpy(ethernet + 6, device_mac_[entry.device.value()].bytes.data(), 6);
-  return true;
 }
 
 }  // namespace isthmus

@@ -29,8 +29,18 @@ class AdjacencyTable {
   [[nodiscard]] bool resolved(AdjacencyId id) const noexcept {
     return (entries_[id.value()].mac.load(std::memory_order_relaxed) & kResolved) != 0;
   }
-  // Writes destination and source MAC (12 bytes). False, and nothing written, while unresolved.
-  bool write_macs(AdjacencyId id, std::uint8_t* ethernet) const noexcept;
+  // Writes a whole Ethernet header (14 bytes). False, and nothing written, while unresolved.
+  bool write_header(AdjacencyId id, Be16 type, std::uint8_t* ethernet) const noexcept {
+    const Entry& entry = entries_[id.value()];
+    const std::uint64_t destination = entry.mac.load(std::memory_order_relaxed);
+    if ((destination & kResolved) == 0) [[unlikely]] {
+      return false;
+    }
+    const std::uint64_t rest = device_mac_[entry.device.value()] | std::uint64_t{type.wire()} << 48;
+    std::memcpy(ethernet, &destination, sizeof destination);
+    std::memcpy(ethernet + 6, &rest, sizeof rest);
+    return true;
+  }
   [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device; }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
@@ -49,7 +59,7 @@ class AdjacencyTable {
   std::atomic_flag lock_;
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> index_;  // twice the capacity, open addressing, insert only
-  std::array<MacAddress, 256> device_mac_{};
+  std::array<std::uint64_t, 256> device_mac_{};          // 6 bytes as loaded
   std::array<Bytes, 256> device_mtu_{};
 };
 

@@ -28,8 +28,9 @@ EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected) : q
     std::perror("isthmus: endpoint table: cannot reserve address space");
     std::abort();
   }
+  madvise(area, kMaxEntries * sizeof(Entry), MADV_HUGEPAGE);  // lookups are random
   entries_ = static_cast<Entry*>(area);  // zero pages are valid empty entries
-  current_ = std::make_unique<Buckets>(std::bit_ceil(std::max<std::uint32_t>(expected, 64)), 0u);
+  current_ = std::make_unique<Buckets>(std::bit_ceil(std::max<std::uint32_t>(2 * expected, 64)), 0u);
   published_.store(current_.get(), std::memory_order_release);
 }
 
@@ -46,6 +47,16 @@ EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm,
     number = entry.next[buckets.parity].load(std::memory_order_acquire);
   }
   return nullptr;
+}
+
+void EndpointTable::prefetch_bucket(Realm realm, const IpAddress& address) const noexcept {
+  const Buckets& buckets = *published_.load(std::memory_order_acquire);
+  __builtin_prefetch(&buckets.heads[hash_of(realm, address) & buckets.mask]);
+}
+
+void EndpointTable::prefetch_entry(Realm realm, const IpAddress& address) const noexcept {
+  const Buckets& buckets = *published_.load(std::memory_order_acquire);
+  __builtin_prefetch(&entries_[buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire)]);
 }
 
 bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {
@@ -81,7 +92,7 @@ bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
     }
     return true;
   }
-  if (size_ >= current_->heads.size()) {
+  if (2 * size_ >= current_->heads.size()) {  // most chains have one link
     grow();
   }
   const std::uint32_t number = allocate();

@@ -38,6 +38,9 @@ class EndpointTable {
   bool remove(Realm realm, const IpAddress& address);
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
+  // Reader, inside a read section: brings what find() will read into the cache, in two steps some time apart.
+  void prefetch_bucket(Realm realm, const IpAddress& address) const noexcept;
+  void prefetch_entry(Realm realm, const IpAddress& address) const noexcept;
   // Reader, inside a read section. False when the address is unknown.
   [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
 

@@ -17,7 +17,7 @@ FrameTemplate::FrameTemplate(const FrameShape& shape) {
     VxlanIpv4::Patch patch;
     patch.vni = Vni{shape.vni};
     patch.inner_ip_bytes = shape.ip_bytes;
-    patch.inner_type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));
+    patch.family = Family::kIpv4;
     VxlanIpv4::push(VxlanIpv4::build(shape.tunnel_from, shape.tunnel_to, L4Port{8472}), patch, header_.data());
     ip_ = VxlanIpv4::kHeaderBytes;
     header_bytes_ = 128;

@@ -9,6 +9,8 @@ namespace isthmus::perf {
 namespace {
 
 constexpr std::uint32_t kLine = 64;
+// Frames start this many different lines into their chunks, so that the headers of a burst do not share a cache set.
+constexpr std::uint32_t kStagger = 32;
 // Headroom that an outer header is written to.
 constexpr std::uint32_t kHeadroomUsed = 64;
 constexpr std::uint32_t kKeptFree = 2 * kMaxBurst;  // chunks that prepare() leaves to the engine
@@ -60,7 +62,7 @@ void Pump::stamp_ready(std::size_t count) noexcept {
     }
     const FrameTemplate& frame = templates[next_template_];
     next_template_ = next_template_ + 1 == templates.size() ? 0 : next_template_ + 1;
-    std::uint8_t* data = pool_.chunk_start(chunk) + kFrameHeadroom;
+    std::uint8_t* data = pool_.chunk_start(chunk) + kFrameHeadroom + chunk % kStagger * kLine;
     if (write_payloads_) [[unlikely]] {
       std::memset(data, 0, frame.length());
     }

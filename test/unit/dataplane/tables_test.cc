@@ -141,10 +141,10 @@ TEST(AdjacencyTable, OneEntryPerNextHopForAllWhoAsk) {
   EXPECT_EQ(made_in_all.load(), 500);
   bool made = false;
   const AdjacencyId id = table.find_or_make(DeviceId{2}, numbered(3), made);
-  std::uint8_t ethernet[12] = {};
-  EXPECT_FALSE(table.write_macs(id, ethernet));
+  std::uint8_t ethernet[14] = {};
+  EXPECT_FALSE(table.write_header(id, Be16::of(0x86dd), ethernet));
   table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
-  ASSERT_TRUE(table.write_macs(id, ethernet));
+  ASSERT_TRUE(table.write_header(id, Be16::of(0x86dd), ethernet));
   EXPECT_EQ(ethernet[5], 0xaa);
   EXPECT_EQ(ethernet[11], 0x02);
   table.set_mac(id, std::nullopt);
