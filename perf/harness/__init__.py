@@ -1,0 +1,1 @@
+"""What perf/run does: builds, plans, runs the benchmark programs, and reports."""

@@ -1,0 +1,101 @@
+"""Rows of figures: what every one has, the table people read, and the comparison of two files."""
+
+import json
+
+from harness.build import HarnessError
+
+KEYS = ["case", "device", "flows", "frame_bytes", "burst", "buffers", "workers", "cycles_per_packet", "mpps",
+        "reference", "ratio_to_reference"]
+IDENTITY = ["case", "device", "flows", "order", "frame", "frame_bytes", "burst", "buffers", "workers"]
+
+
+def complete(row):
+    """The row with every key that a row must have; None where a case has no such thing."""
+    return {**dict.fromkeys(KEYS), **row}
+
+
+def read(path):
+    """The rows of a JSON file that perf/run wrote."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = json.load(file)
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot read figures from {path}: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "case" in row for row in rows):
+        raise HarnessError(f"{path} holds no figures: an array of objects with 'case' is wanted")
+    return rows
+
+
+def write(rows, path):
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("[\n" + ",\n".join("  " + json.dumps(row) for row in rows) + "\n]\n")
+    except OSError as error:
+        raise HarnessError(f"cannot write {path}: {error.strerror}") from None
+
+
+def identity(row):
+    return tuple(str(row.get(key)) for key in IDENTITY)
+
+
+def _count(number):
+    if number is None:
+        return "-"
+    for limit, unit in ((1000000, "M"), (1000, "k")):
+        if number >= limit and number % limit == 0:
+            return f"{number // limit}{unit}"
+    return str(number)
+
+
+def _cells(row):
+    cycles = row["cycles_per_packet"]
+    shape = [row.get("frame") or (f"{row['frame_bytes']:g}" if row["frame_bytes"] else "-"), row["burst"],
+             row["buffers"], row["workers"]]
+    return ([row["case"] + (" zipf" if row.get("order") == "zipf" else ""), _count(row["flows"])] +
+            ["-" if cell is None else str(cell) for cell in shape] +
+            [f"{cycles['median']:.1f}" if cycles else "-",
+             f"{cycles['min']:.1f}-{cycles['max']:.1f}" if cycles else "-",
+             f"{row['mpps']:.3f}" if row["mpps"] is not None else "-",
+             f"{row['ratio_to_reference']:.2f} x {row['reference']}" if row["ratio_to_reference"] is not None else ""])
+
+
+HEAD = ["case", "flows", "frame", "burst", "buf", "w", "cycles/packet", "min-max", "Mpps", "beside"]
+
+
+def table(rows):
+    """The rows in columns; what else a case measures stands below its row."""
+    lines = [HEAD] + [_cells(row) for row in rows]
+    width = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    shown = []
+    for number, line in enumerate(lines):
+        left = [0, len(HEAD) - 1]
+        shown.append("  ".join(cell.ljust(width[i]) if i in left else cell.rjust(width[i])
+                               for i, cell in enumerate(line)).rstrip())
+        if number > 0:
+            row = rows[number - 1]
+            if row.get("skipped"):
+                shown.append(f"    skipped: {row['skipped']}")
+            for title in ("measures", "stages"):
+                shown += [f"    {name}: {value:g}" if isinstance(value, (int, float)) else f"    {name}: {value}"
+                          for name, value in (row.get(title) or {}).items()]
+    return "\n".join(shown)
+
+
+def compare(old, new):
+    """Rows that are in both, with the change of the median; text for people."""
+    before = {identity(row): row for row in old}
+    lines = [["case", "flows", "frame", "burst", "buf", "w", "before", "now", "change"]]
+    for row in new:
+        other = before.get(identity(row))
+        if not other or not row["cycles_per_packet"] or not other.get("cycles_per_packet"):
+            continue
+        was, now = other["cycles_per_packet"]["median"], row["cycles_per_packet"]["median"]
+        apart = (row["cycles_per_packet"]["min"] > other["cycles_per_packet"]["max"] or
+                 row["cycles_per_packet"]["max"] < other["cycles_per_packet"]["min"])
+        note = "" if apart else " (within the spread)"
+        lines.append(_cells(row)[:6] + [f"{was:.1f}", f"{now:.1f}", f"{100 * (now / was - 1):+.1f} %{note}"])
+    if len(lines) == 1:
+        return "nothing in both files can be compared"
+    width = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width[i]) if i == 0 else cell.rjust(width[i])
+                               for i, cell in enumerate(line[:-1])) + "  " + line[-1] for line in lines)
