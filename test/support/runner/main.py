@@ -17,7 +17,7 @@ from runner.report import Report  # noqa: E402
 TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
-PYTHON_SUITES = ("arch", "golden", "netns")
+PYTHON_SUITES = ("arch", "golden", "perf", "netns")
 
 
 def parse(argv):
@@ -29,13 +29,14 @@ suites, in order:
   arch     include directions, headers that compile alone, formatting
   unit     the GoogleTest programs
   golden   packets of the path, checked by an independent dissector
+  perf     the benchmark harness and its page
   netns    the fleet in network namespaces, end to end
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
-    parser.add_argument("--quick", action="store_true", help="arch, unit and golden only")
+    parser.add_argument("--quick", action="store_true", help="arch, unit, golden and perf only")
     parser.add_argument("--full", action="store_true", help="all suites, also those that need a build of their own")
     parser.add_argument("--sanitize", metavar="CHECKS", choices=("address,undefined", "thread"),
                         help="use a build with these checks (address,undefined or thread) for unit and netns")
@@ -89,7 +90,7 @@ class Suites:
 
     def run_all(self):
         steps = [lambda: self.run_programs("unit", self.main), lambda: self.run_python("arch"),
-                 lambda: self.run_python("golden")]
+                 lambda: self.run_python("golden"), lambda: self.run_python("perf")]
         if not self.options.quick:
             steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
         if self.options.full:
