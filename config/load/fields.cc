@@ -203,6 +203,18 @@ void add_translation_and_hub_fields(std::vector<ConfigField>& fields) {
       "an absolute path", "The folder of the file hub: fleet/*.yaml and clusters/<cluster>/*.yaml.")));
 }
 
+void add_policy_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(choice(
+      "policy.enforcement", [](GatewayConfig& c) -> std::string& { return c.policy_enforcement; },
+      {"default", "always", "never"},
+      "`default`: a pod of this cluster is open in a direction until a policy with rules for that direction selects "
+      "it; "
+      "`always`: closed from the start; `never`: policies are read and not enforced."));
+  fields.push_back(boolean(
+      "policy.audit", [](GatewayConfig& c) -> bool& { return c.policy_audit; },
+      "What policy would deny passes, and is counted and reported."));
+}
+
 void add_service_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint64_t>(
       "health.interval", [](GatewayConfig& c) -> std::uint64_t& { return c.health_interval_ms; }, 10, 60'000,
@@ -252,6 +264,7 @@ const std::vector<ConfigField>& config_fields() {
     add_engine_fields(fields);
     add_device_sections(fields);
     add_translation_and_hub_fields(fields);
+    add_policy_fields(fields);
     add_service_fields(fields);
     return fields;
   }();

@@ -48,6 +48,9 @@ struct GatewayConfig {
 
   std::optional<std::string> hub_file;  // folder
 
+  std::string policy_enforcement = "default";  // default | always | never
+  bool policy_audit = false;
+
   std::uint64_t health_interval_ms = 150, health_hold_ms = 10000;
   unsigned health_misses = 4, health_recover = 5;
 

@@ -13,11 +13,12 @@ struct CommandName {
   AdminCommand command;
   std::string_view name;
 };
-constexpr std::array<CommandName, 5> kCommands{{{AdminCommand::kStatus, "status"},
+constexpr std::array<CommandName, 6> kCommands{{{AdminCommand::kStatus, "status"},
                                                 {AdminCommand::kServices, "services"},
                                                 {AdminCommand::kEndpoints, "endpoints"},
                                                 {AdminCommand::kFlows, "flows"},
-                                                {AdminCommand::kDrops, "drops"}}};
+                                                {AdminCommand::kDrops, "drops"},
+                                                {AdminCommand::kPolicy, "policy"}}};
 
 Error bad(std::string what) { return Error{std::move(what), "admin request", R"(ask as in {"command": "status"})"}; }
 
@@ -48,6 +49,13 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
     request.cluster = value.get<std::string>();
     return Ok{};
   }
+  for (const auto& [name, text] : {std::pair{"endpoint", &request.endpoint}, std::pair{"from", &request.from},
+                                   std::pair{"to", &request.to}, std::pair{"port", &request.port}}) {
+    if (key == name && value.is_string()) {
+      *text = value.get<std::string>();
+      return Ok{};
+    }
+  }
   if (key == "address" && value.is_string()) {
     request.address = IpAddress::parse(value.get_ref<const std::string&>());
     return request.address ? Status(Ok{}) : Status(bad("'address' is not an IP address"));
@@ -60,7 +68,9 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
     request.limit = static_cast<unsigned>(limit);
     return Ok{};
   }
-  return bad("a member is unknown or of the wrong type; known are command, service, cluster, address, limit");
+  return bad(
+      "a member is unknown or of the wrong type; known are command, service, cluster, address, limit, "
+      "endpoint, from, to, port");
 }
 
 }  // namespace
@@ -106,6 +116,12 @@ std::string encode_request(const AdminRequest& request) {
   }
   if (request.address) {
     document["address"] = request.address->to_string();
+  }
+  for (const auto& [name, text] : {std::pair{"endpoint", &request.endpoint}, std::pair{"from", &request.from},
+                                   std::pair{"to", &request.to}, std::pair{"port", &request.port}}) {
+    if (!text->empty()) {
+      document[name] = *text;
+    }
   }
   document["limit"] = request.limit;
   return document.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -10,7 +10,7 @@
 
 namespace isthmus {
 
-enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kFlows, kDrops };
+enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kFlows, kDrops, kPolicy };
 
 inline constexpr unsigned kDefaultRows = 1000, kMaxRows = 20000;
 
@@ -19,7 +19,9 @@ struct AdminRequest {
   std::string service;               // namespace/name, or a part of it; empty: all
   std::optional<IpAddress> address;  // services: VIP or backend; endpoints: its own; flows: any of the four
   std::string cluster;               // services, endpoints: only this cluster's
-  unsigned limit = kDefaultRows;     // rows of services, endpoints and flows, 1..kMaxRows
+  unsigned limit = kDefaultRows;     // rows of services, endpoints, flows and policies, 1..kMaxRows
+  std::string endpoint;              // policy: what applies to it; [cluster/]namespace/pod, or an address
+  std::string from, to, port;        // policy: a question; also labels, and "80/tcp"
 };
 
 [[nodiscard]] Result<AdminRequest> parse_request(std::string_view line);

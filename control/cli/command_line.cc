@@ -16,6 +16,7 @@ constexpr const char* kFooter =
   isthmus status                                 the only gateway of this machine
   isthmus flows -s east-1 --service shop/web     connections of one service, of the gateway named east-1
   isthmus drops                                  why packets were dropped
+  isthmus policy trace --from west/shop/web-1 --to shop/cart-0 --port 8080/tcp
   isthmus services -o json | jq .frontends       for programs
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24
 
@@ -44,6 +45,27 @@ family. Running it again for the same service changes nothing and prints the sam
 
 Example:
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120)";
+
+constexpr const char* kPolicyFooter =
+    R"(Without an endpoint: every policy of this cluster, with its state. A refused policy has no effect (its last good
+version, if there was one, stays in force as 'outdated'); the reason is listed below the table and by isthmus status.
+Only endpoints of this gateway's own cluster have policies here: egress of what they send, ingress of what they get.
+
+Examples:
+  isthmus policy
+  isthmus policy shop/cart-0
+  isthmus policy west/shop/web-1 -o json
+  isthmus policy trace --from west/shop/web-1 --to shop/cart-0 --port 8080/tcp
+
+Exit codes, environment: isthmus --help)";
+
+constexpr const char* kTraceFooter =
+    R"(Ends of the connection are pods as [CLUSTER/]NAMESPACE/POD, nodes as [CLUSTER/]NODE, addresses, or labels of nobody
+in particular: app=web,io.kubernetes.pod.namespace=shop,io.cilium.k8s.policy.cluster=west. The port is that of the pod,
+behind the service's. Every rule of the two ends is listed with what it says; exit code 0 for either verdict.
+
+Example:
+  isthmus policy trace --from west/shop/web-1 --to 10.1.0.7 --port 53/udp)";
 
 // Values CLI11 writes into while it parses.
 struct Words {
@@ -91,6 +113,24 @@ void add_limit(CLI::App* sub, Words& words) {
       ->capture_default_str();
 }
 
+void add_policy(CLI::App& app, Words& words) {
+  AdminRequest& request = words.line.query.request;
+  CLI::App* policy = add_query(app, words, AdminCommand::kPolicy, "policy",
+                               "Policies and their state, what applies to an endpoint, and why a connection may pass");
+  policy->add_option("ENDPOINT", request.endpoint, "[CLUSTER/]NAMESPACE/POD, or an address: what applies to it")
+      ->type_name("");
+  add_limit(policy, words);
+  policy->footer(kPolicyFooter);
+  CLI::App* trace = add_query(*policy, words, AdminCommand::kPolicy, "trace",
+                              "May FROM talk to TO? The verdict, every rule considered, and the one that decides");
+  trace->add_option("--from", request.from, "Who opens the connection")->required()->type_name("END");
+  trace->add_option("--to", request.to, "Whom it is for")->required()->type_name("END");
+  trace->add_option("--port", request.port, "NUMBER/tcp, NUMBER/udp, TYPE/icmp, TYPE/icmpv6")
+      ->required()
+      ->type_name("PORT");
+  trace->footer(kTraceFooter);
+}
+
 void add_queries(CLI::App& app, Words& words) {
   add_query(app, words, AdminCommand::kStatus, "status",
             "What a gateway is doing: devices, peers, connections, problems");
@@ -114,6 +154,8 @@ void add_queries(CLI::App& app, Words& words) {
   add_service_filter(flows, words);
   add_address_filter(flows, words, "Only connections with this client, frontend or backend");
   add_limit(flows, words);
+
+  add_policy(app, words);
 
   CLI::App* drops = add_query(app, words, AdminCommand::kDrops, "drops",
                               "Why packets were dropped since the gateway's start, and where to look");

@@ -5,47 +5,14 @@
 #include <utility>
 #include <vector>
 
+#include "control/cli/json_members.h"
+#include "control/cli/policy_views.h"
 #include "control/cli/table.h"
 
 namespace isthmus {
 namespace {
 
-using nlohmann::json;
-
-// Members that are missing or of another type read as empty: a newer or older gateway may answer.
-std::string text_of(const json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-std::uint64_t number_of(const json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : 0;
-}
-std::string count_of(const json& object, const char* key) { return std::to_string(number_of(object, key)); }
-bool is_set(const json& object, const char* key) {
-  const auto it = object.find(key);
-  return it != object.end() && it->is_boolean() && it->get<bool>();
-}
-const json& member(const json& object, const char* key) {
-  static const json kNothing = json::object();
-  const auto it = object.find(key);
-  return it != object.end() && it->is_object() ? *it : kNothing;
-}
-// The objects of a list.
-std::vector<const json*> list_of(const json& object, const char* key) {
-  std::vector<const json*> rows;
-  const auto it = object.find(key);
-  if (it != object.end() && it->is_array()) {
-    for (const json& row : *it) {
-      if (row.is_object()) {
-        rows.push_back(&row);
-      }
-    }
-  }
-  return rows;
-}
-
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+using namespace json_members;
 
 std::string indent(const std::string& text) {
   std::string result;
@@ -56,11 +23,6 @@ std::string indent(const std::string& text) {
     start = end == std::string::npos ? text.size() : end + 1;
   }
   return result;
-}
-
-void add_fact(std::string& text, std::string_view name, const std::string& fact) {
-  constexpr std::size_t kNameWidth = 13;
-  text += std::string(name) + std::string(kNameWidth - name.size(), ' ') + printable(fact) + '\n';
 }
 
 std::string status_facts(const json& s) {
@@ -276,7 +238,8 @@ struct Content {
 };
 const char* key_of(AdminCommand command) {
   for (const Content c : {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
-                          Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kFlows, "flows"}}) {
+                          Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kFlows, "flows"},
+                          Content{AdminCommand::kPolicy, "policy"}}) {
     if (c.command == command) {
       return c.key;
     }
@@ -294,6 +257,8 @@ std::string view_of(AdminCommand command, const json& content, const ViewOptions
       return endpoints_view(content);
     case AdminCommand::kFlows:
       return flows_view(content);
+    case AdminCommand::kPolicy:
+      return policy_view(content);
     case AdminCommand::kDrops:
       break;
   }

@@ -62,6 +62,7 @@ struct Compiler::State {
   VipClaims claims;
   ServiceSet services;
   PolicySet policy;
+  PolicyClusters clusters_of_policy;
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
@@ -200,7 +201,10 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   update_clusters(result.delta);
   update_endpoints(changes, addressing_moved, result);
   update_services(dirty, result);
-  policy.update(changes, first, model, policy_clusters(fleet), result.delta);
+  if (first || changes.fleet || !changes.nodes.empty()) {
+    clusters_of_policy = policy_clusters(fleet);
+  }
+  policy.update(changes, first, model, clusters_of_policy, result.delta);
 }
 
 std::vector<Problem> Compiler::State::problems() const {

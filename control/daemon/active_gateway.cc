@@ -24,6 +24,17 @@ HealthOptions health_options(const GatewayConfig& config) {
   return options;
 }
 
+PolicySettings policy_settings(const GatewayConfig& config) {
+  PolicySettings settings;
+  settings.audit = config.policy_audit;
+  if (config.policy_enforcement == "always") {
+    settings.enforcement = PolicyEnforcement::kAlways;
+  } else if (config.policy_enforcement == "never") {
+    settings.enforcement = PolicyEnforcement::kNever;
+  }
+  return settings;
+}
+
 std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
   std::vector<IpAddress> addresses;
   for (const auto& address : {config.translation_ipv4, config.translation_ipv6}) {
@@ -61,6 +72,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.cluster = config.cluster;
   options.gateway = config.name;
   options.own_addresses = translation_addresses(config);
+  options.policy = policy_settings(config);
   compiler_ = std::make_unique<Compiler>(
       std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {

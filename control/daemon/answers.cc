@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "control/admin/replies.h"
+#include "control/daemon/policy_answers.h"
 
 namespace isthmus {
 namespace {
@@ -247,6 +248,8 @@ std::string answer_request(const AdminRequest& request, const GatewayParts& part
       return answer_endpoints(request, active);
     case AdminCommand::kFlows:
       return answer_flows(request, active);
+    case AdminCommand::kPolicy:
+      return answer_policy(request, parts);
     case AdminCommand::kStatus:
     case AdminCommand::kDrops:
       break;

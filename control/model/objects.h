@@ -163,6 +163,7 @@ struct ObjectDelta {
 struct SourceProblem {
   Provenance provenance;
   std::string what, remedy;
+  std::optional<ObjectKey> object = {};  // that is refused for it, where that is known
 };
 
 }  // namespace isthmus

@@ -60,6 +60,14 @@ ForwardPair pair_of(const PathContext& context, const Admission& admission) noex
   pair.source =
       forward && !admission.packet.icmp_error ? admission.source_identity : forward_source(context, admission);
   pair.destination = identity_at(context, admission.forward.realm, admission.reply.source);
+  // An endpoint without labels is who its address makes it, like an address that is no endpoint.
+  const auto by_address = [&](Identity known, const IpAddress& address) {
+    return known == identity::kWorld
+               ? context.snapshot->policy->by_prefix(admission.forward.realm, address, identity::kWorld)
+               : known;
+  };
+  pair.source = by_address(pair.source, admission.forward.source);
+  pair.destination = by_address(pair.destination, admission.reply.source);
   pair.source_ours = source == own;
   pair.destination_ours = destination == own;
   return pair;

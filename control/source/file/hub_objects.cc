@@ -40,6 +40,11 @@ std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const Object
   return std::make_shared<const ObjectValue>(std::move(joined));
 }
 
+bool is_policy(ObjectKind kind) {
+  return kind == ObjectKind::kNetworkPolicy || kind == ObjectKind::kCiliumPolicy ||
+         kind == ObjectKind::kClusterwidePolicy;
+}
+
 constexpr auto kStays = "; the version read before stays in force";
 
 }  // namespace
@@ -117,7 +122,7 @@ void HubObjects::apply(const std::shared_ptr<File>& file, std::map<ManifestKey, 
     if (before == file->held.end()) {
       entries_[key].holders.push_back(ref);
       touched_.insert(key);
-    } else if (before->second.value != now.value) {
+    } else if (before->second.value != now.value || before->second.line != now.line) {
       touched_.insert(key);
     }
   }
@@ -186,7 +191,7 @@ std::vector<ObjectDelta> HubObjects::take_deltas() {
   for (auto& [key, provenance] : settled) {
     Value now = effective(key.object);
     const auto before = published_.find(key.object);
-    if (before == published_.end() ? now == nullptr : same_value(before->second, now)) {
+    if (before == published_.end() && !now) {
       continue;
     }
     if (!now) {
@@ -199,8 +204,15 @@ std::vector<ObjectDelta> HubObjects::take_deltas() {
       const auto held = owner.held.find(key);
       provenance = {owner.place, held == owner.held.end() ? 0 : held->second.line};
     }
+    if (before != published_.end() && same_value(before->second.value, now)) {
+      // A policy's place counts too: its rules are known by their lines. A refused version has no line.
+      const bool moved = before->second.provenance.text() != provenance.text();
+      if (!moved || provenance.line == 0 || !is_policy(key.object.kind)) {
+        continue;
+      }
+    }
+    published_[key.object] = {now, provenance};
     changed.push_back({key.object, *now, std::move(provenance)});
-    published_[key.object] = std::move(now);
   }
   // The kinds are numbered from what others depend on, and keys sort by kind.
   std::reverse(removed.begin(), removed.end());
@@ -219,10 +231,18 @@ void HubObjects::add_document_problems(const File& file, const Manifest::Entry& 
   const bool stays =
       (document.unreadable && file.kept_unseen) || std::any_of(document.refused.begin(), document.refused.end(),
                                                                [this](const ManifestKey& key) { return stands(key); });
-  for (const YamlFault& fault : document.faults) {
-    out.push_back({{file.place, entry.line_in_file(fault.line)},
-                   fault.what + (stays && !fault.warning ? kStays : ""),
-                   fault.remedy});
+  for (std::size_t i = 0; i < document.faults.size(); ++i) {
+    const YamlFault& fault = document.faults[i];
+    SourceProblem problem{{file.place, entry.line_in_file(fault.line)},
+                          fault.what + (stays && !fault.warning ? kStays : ""),
+                          fault.remedy};
+    for (std::size_t r = 0; r < document.refused.size(); ++r) {
+      const auto& [first, last] = document.refused_for[r];
+      if (!fault.warning && first <= i && i < last) {
+        problem.object = document.refused[r].object;
+      }
+    }
+    out.push_back(std::move(problem));
   }
 }
 

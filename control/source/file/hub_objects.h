@@ -31,7 +31,8 @@ class HubObjects {
   void set_unreadable(const std::string& place, const std::string& why, const std::string& remedy);
   void remove(const std::string& place);
 
-  // Changes since the last call: removals first, dependants before what they depend on; then the others the other way.
+  // Changes since the last call, also of where a policy stands: removals first, dependants before what they depend on;
+  // then the others the other way.
   [[nodiscard]] std::vector<ObjectDelta> take_deltas();
   // As of the last take_deltas().
   [[nodiscard]] std::vector<SourceProblem> problems() const;
@@ -85,7 +86,11 @@ class HubObjects {
   std::map<ManifestKey, Entry> entries_;
   std::set<ManifestKey> touched_;    // since the last take_deltas()
   std::set<ManifestKey> contested_;  // held by files beside the owner
-  std::map<ObjectKey, Value> published_;
+  struct Published {
+    Value value;
+    Provenance provenance;
+  };
+  std::map<ObjectKey, Published> published_;
 };
 
 }  // namespace isthmus

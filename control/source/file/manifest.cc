@@ -197,6 +197,7 @@ class DocumentReader {
     auto value = row.read({root, metadata, labels, annotations, key->object.name, key->object.name_space});
     if (fatal_since(faults_before)) {
       out_.refused.push_back(*key);
+      out_.refused_for.emplace_back(faults_before, out_.faults.size());
     } else if (value) {
       out_.objects.push_back({*key, std::make_shared<const ObjectValue>(*std::move(value)), root.line()});
     } else {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "config/yaml/tree.h"
@@ -33,9 +34,10 @@ struct ManifestDocument {
   std::size_t hash = 0, bytes = 0;  // of its text
   std::vector<ManifestObject> objects;
   std::vector<ManifestKey> refused;  // named here, but at fault: their last good version stands
-  bool unreadable = false;           // it may hold objects whose names could not be read
-  YamlFaults faults;                 // warnings among them do not hold an object back
-  unsigned ignored = 0;              // objects of kinds that are not read
+  std::vector<std::pair<std::size_t, std::size_t>> refused_for;  // of each of them, its faults: first and past the last
+  bool unreadable = false;                                       // it may hold objects whose names could not be read
+  YamlFaults faults;                                             // warnings among them do not hold an object back
+  unsigned ignored = 0;                                          // objects of kinds that are not read
 };
 
 struct Manifest {

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "control/admin/policy_replies.h"
 #include "control/admin/replies.h"
 #include "control/admin/server.h"
 
@@ -163,12 +164,12 @@ TEST_F(ProgramTest, HelpNamesCommandsExamplesAndExitCodes) {
   const Outcome outcome = isthmus({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.err, "");
-  for (const char* part : {"run", "status", "services", "endpoints", "flows", "drops", "allocate", "config", "cleanup",
-                           "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
+  for (const char* part : {"run", "status", "services", "endpoints", "flows", "drops", "policy", "allocate", "config",
+                           "cleanup", "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
     EXPECT_TRUE(contains(outcome.out, part)) << part;
   }
   for (const char* command :
-       {"run", "status", "services", "endpoints", "flows", "drops", "allocate", "config", "cleanup"}) {
+       {"run", "status", "services", "endpoints", "flows", "drops", "policy", "allocate", "config", "cleanup"}) {
     const Outcome help = isthmus({command, "--help"});
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_TRUE(contains(help.out, "Usage")) << command;
@@ -184,6 +185,8 @@ TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoAndSaysWhy) {
                                                     {"flows", "--limit", "many"},
                                                     {"flows", "--address", "10.1"},
                                                     {"status", "-o", "xml"},
+                                                    {"policy", "trace"},
+                                                    {"policy", "trace", "--from", "a/b", "--port", "80/tcp"},
                                                     {"allocate", "web"},
                                                     {"config"}};
   for (const auto& words : wrong) {
@@ -219,6 +222,22 @@ TEST_F(ProgramTest, TheOnlyGatewayIsFoundAndSeveralMustBeChosenFrom) {
   outcome = isthmus({"status", "--socket", (folder_ / "run/east-1.sock").string(), "-o", "json"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(json::parse(outcome.out)["name"], "east-1");
+}
+
+TEST_F(ProgramTest, AQuestionAboutPolicyReachesTheGatewayWhole) {
+  PolicyTraceReply reply;
+  reply.endpoint.name = "west/shop/web-1";
+  reply.to = PolicyPartyRow{"east/shop/cart-0", 65792, ""};
+  reply.verdict = "denied";
+  const Stand stand(folder_ / "run/east-1.sock", group_, encode_policy_trace(reply));
+  Outcome outcome =
+      isthmus({"policy", "trace", "--from", "west/shop/web-1", "--to", "shop/cart-0", "--port", "80/tcp"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.out, "verdict      denied\n")) << outcome.out;
+  outcome = isthmus({"policy", "trace", "--help"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(contains(outcome.out, "--from")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "Example")) << outcome.out;
 }
 
 TEST_F(ProgramTest, AnErrorOfTheGatewayIsExitCodeOne) {

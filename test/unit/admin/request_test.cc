@@ -24,6 +24,22 @@ TEST(AdminRequest, SurvivesItsOwnEncoding) {
   EXPECT_EQ(back->limit, 7u);
 }
 
+TEST(AdminRequest, QuestionsAboutPolicySurviveToo) {
+  AdminRequest request;
+  request.command = AdminCommand::kPolicy;
+  request.endpoint = "shop/cart-0";
+  request.from = "app=web";
+  request.to = "10.1.0.1";
+  request.port = "80/tcp";
+  const auto back = parse_request(encode_request(request));
+  ASSERT_TRUE(back.ok()) << back.error().text();
+  EXPECT_EQ(back->command, AdminCommand::kPolicy);
+  EXPECT_EQ(back->endpoint, request.endpoint);
+  EXPECT_EQ(back->from, request.from);
+  EXPECT_EQ(back->to, request.to);
+  EXPECT_EQ(back->port, request.port);
+}
+
 TEST(AdminRequest, EveryErrorSaysWhatToDo) {
   for (const char* line : {"", "x", "[]", "{}", "1", "null", R"({"command": 3})", R"({"command": "reboot"})",
                            R"({"command": "flows", "limit": 0})", R"({"command": "flows", "limit": -1})",

@@ -1,0 +1,246 @@
+#include "control/daemon/policy_answers.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "control/admin/policy_replies.h"
+#include "control/policy/explain.h"
+
+namespace isthmus {
+namespace {
+
+const char* to_text(PolicyEnforcement enforcement) {
+  switch (enforcement) {
+    case PolicyEnforcement::kDefault:
+      return "default";
+    case PolicyEnforcement::kAlways:
+      return "always";
+    case PolicyEnforcement::kNever:
+      break;
+  }
+  return "never";
+}
+
+const char* to_text(PolicyOutcome outcome) {
+  switch (outcome) {
+    case PolicyOutcome::kNotAsked:
+      return "";
+    case PolicyOutcome::kAllowed:
+      return "allowed";
+    case PolicyOutcome::kDenied:
+      return "denied";
+    case PolicyOutcome::kDeniedByRule:
+      return "denied by a rule";
+    case PolicyOutcome::kAudited:
+      break;
+  }
+  return "audited";
+}
+
+bool is_policy(ObjectKind kind) {
+  return kind == ObjectKind::kNetworkPolicy || kind == ObjectKind::kCiliumPolicy ||
+         kind == ObjectKind::kClusterwidePolicy;
+}
+
+PolicyRow empty_row(const ObjectKey& key) {
+  PolicyRow row;
+  row.kind = kind_text(key.kind);
+  row.name = key.name_space.empty() ? key.name : key.name_space + "/" + key.name;
+  return row;
+}
+
+std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
+  const PolicySet& policy = parts.active->compiler().policy();
+  std::map<ObjectKey, PolicyRow> rows;
+  for (const ObjectKey& key : policy.policies()) {
+    PolicyRow& row = rows.emplace(key, empty_row(key)).first->second;
+    row.state = "applied";
+    if (const auto object = parts.model.find<PolicyObject>(key)) {
+      row.where = object.provenance->text();
+    }
+    std::set<Identity> subjects;
+    for (const CompiledSpec* spec : policy.specs_of(key)) {
+      subjects.insert(spec->selected.begin(), spec->selected.end());
+      row.rules += spec->rules.size();
+      if (!spec->problems.empty()) {
+        row.problem = spec->problems.front().what;
+      }
+    }
+    row.subjects = subjects.size();
+  }
+  for (const SourceProblem& problem :
+       parts.source == nullptr ? std::vector<SourceProblem>{} : parts.source->problems()) {
+    if (!problem.object || !is_policy(problem.object->kind) || problem.object->cluster != parts.config.cluster) {
+      continue;
+    }
+    const auto [at, only_refused] = rows.emplace(*problem.object, empty_row(*problem.object));
+    PolicyRow& row = at->second;
+    if (row.state.empty() || row.state == "applied") {
+      row.state = only_refused ? "refused" : "outdated";
+      row.where = problem.provenance.text();
+      row.problem = problem.what + "; " + problem.remedy;
+    }
+  }
+  return rows;
+}
+
+std::string answer_list(const AdminRequest& request, const GatewayParts& parts) {
+  const PolicySet& policy = parts.active->compiler().policy();
+  PolicyListReply reply;
+  reply.enforcement = to_text(policy.settings().enforcement);
+  reply.audit = policy.settings().audit;
+  reply.subjects = policy.subject_count();
+  for (auto& [key, row] : policy_rows(parts)) {
+    if (reply.policies.rows.size() == request.limit) {
+      reply.policies.truncated = true;
+      break;
+    }
+    reply.policies.rows.push_back(std::move(row));
+  }
+  return encode_policies(reply);
+}
+
+// "[cluster/]namespace/pod" or "[cluster/]node"; without a cluster ours comes first.
+std::optional<EndpointView> find_endpoint(const Compiler& compiler, const std::string& name, const std::string& own) {
+  std::optional<EndpointView> found;
+  compiler.visit_endpoints([&](const EndpointView& endpoint) {
+    const std::string short_name = endpoint.node ? endpoint.name : endpoint.name_space + "/" + endpoint.name;
+    if (name == endpoint.cluster + "/" + short_name || (name == short_name && endpoint.cluster == own)) {
+      found = endpoint;
+      return false;
+    }
+    if (name == short_name && (!found || endpoint.cluster < found->cluster)) {
+      found = endpoint;
+    }
+    return true;
+  });
+  return found;
+}
+
+std::optional<EndpointView> find_endpoint(const Compiler& compiler, const IpAddress& address) {
+  std::optional<EndpointView> found;
+  compiler.visit_endpoints([&](const EndpointView& endpoint) {
+    if (endpoint.address == address) {
+      found = endpoint;
+    }
+    return !found;
+  });
+  return found;
+}
+
+PolicyParty party_at(const PolicySet& policy, const IpAddress& address, const std::optional<EndpointView>& endpoint,
+                     const std::string& name) {
+  const Identity known = endpoint ? endpoint->identity : identity::kWorld;
+  if (known == identity::kWorld) {
+    return party_of(policy.cidrs().find(address).value_or(known), name, policy);
+  }
+  return party_of(known, name, policy);
+}
+
+Result<PolicyParty> find_party(const std::string& text, const GatewayParts& parts, bool labels_too) {
+  const Compiler& compiler = parts.active->compiler();
+  const PolicySet& policy = compiler.policy();
+  if (const auto address = IpAddress::parse(text)) {
+    const auto endpoint = find_endpoint(compiler, *address);
+    const std::string name = endpoint ? text + " (" + endpoint->cluster + "/" +
+                                            (endpoint->name_space.empty() ? "" : endpoint->name_space + "/") +
+                                            endpoint->name + ")"
+                                      : text;
+    return party_at(policy, *address, endpoint, name);
+  }
+  if (text.find('=') == std::string::npos && text.find(':') == std::string::npos) {
+    if (const auto endpoint = find_endpoint(compiler, text, parts.config.cluster)) {
+      const std::string name =
+          endpoint->cluster + "/" + (endpoint->name_space.empty() ? "" : endpoint->name_space + "/") + endpoint->name;
+      return party_at(policy, endpoint->address, endpoint, name);
+    }
+  } else if (labels_too) {
+    if (auto party = parse_label_party(text, parts.config.cluster)) {
+      return *std::move(party);
+    }
+  }
+  return Error{"no endpoint '" + text + "' is known", parts.config.name,
+               std::string("write [CLUSTER/]NAMESPACE/POD, an address") +
+                   (labels_too ? ", or labels as KEY=VALUE,..." : "") + "; isthmus endpoints lists them"};
+}
+
+PolicyPartyRow party_row(const PolicyParty& party) {
+  PolicyPartyRow row{party.name, std::nullopt, to_text(party.known.labels)};
+  if (party.identity) {
+    row.identity = party.identity->value();
+  }
+  return row;
+}
+
+PolicyDirectionRow direction_row(const ExplainedDirection& from, bool asked) {
+  PolicyDirectionRow row;
+  row.direction = from.egress ? "egress" : "ingress";
+  row.subject = from.subject;
+  row.peer = from.peer;
+  row.ours = from.ours;
+  row.enforced = from.enforced;
+  row.verdict = to_text(from.outcome);
+  row.reason = from.reason;
+  for (const ExplainedRule& rule : from.rules) {
+    PolicyRuleRow out{rule.name.policy(), rule.name.where(), rule.name.deny, rule.peers, rule.ports, {}, {},
+                      rule.decides};
+    if (asked) {
+      out.peer_matches = rule.peer_matches;
+      out.port_matches = rule.port_matches;
+    }
+    row.rules.push_back(std::move(out));
+  }
+  return row;
+}
+
+std::string answer_endpoint(const AdminRequest& request, const GatewayParts& parts) {
+  const auto party = find_party(request.endpoint, parts, false);
+  if (!party) {
+    return encode_error(party.error());
+  }
+  const PolicySet& policy = parts.active->compiler().policy();
+  PolicyTraceReply reply;
+  reply.endpoint = party_row(*party);
+  for (const bool egress : {false, true}) {
+    reply.directions.push_back(
+        direction_row(explain(policy, parts.model, parts.config.cluster, egress, *party), false));
+  }
+  return encode_policy_trace(reply);
+}
+
+std::string answer_trace(const AdminRequest& request, const GatewayParts& parts) {
+  const auto from = find_party(request.from, parts, true), to = find_party(request.to, parts, true);
+  if (!from || !to) {
+    return encode_error(from ? to.error() : from.error());
+  }
+  const auto question = parse_question(request.port);
+  if (!question) {
+    return encode_error({"'" + request.port + "' is not a port", parts.config.name,
+                         "write NUMBER/tcp, NUMBER/udp, TYPE/icmp or TYPE/icmpv6"});
+  }
+  const PolicySet& policy = parts.active->compiler().policy();
+  PolicyTraceReply reply;
+  reply.endpoint = party_row(*from);
+  reply.to = party_row(*to);
+  reply.port = request.port;
+  const ExplainedDirection egress = explain(policy, parts.model, parts.config.cluster, true, *from, &*to, &*question);
+  const ExplainedDirection ingress = explain(policy, parts.model, parts.config.cluster, false, *to, &*from, &*question);
+  reply.directions = {direction_row(egress, true), direction_row(ingress, true)};
+  const auto denies = [](const ExplainedDirection& direction) {
+    return direction.outcome == PolicyOutcome::kDenied || direction.outcome == PolicyOutcome::kDeniedByRule;
+  };
+  reply.verdict = denies(egress) || denies(ingress) ? "denied" : "allowed";
+  return encode_policy_trace(reply);
+}
+
+}  // namespace
+
+std::string answer_policy(const AdminRequest& request, const GatewayParts& parts) {
+  if (!request.from.empty() || !request.to.empty()) {
+    return answer_trace(request, parts);
+  }
+  return request.endpoint.empty() ? answer_list(request, parts) : answer_endpoint(request, parts);
+}
+
+}  // namespace isthmus

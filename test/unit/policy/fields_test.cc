@@ -1,0 +1,451 @@
+// What each field of a policy means, by the verdicts of the compiled tables.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/unit/policy/policy_fixture.h"
+
+namespace isthmus {
+namespace {
+
+using namespace policy_test;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr bool kIn = false, kOut = true;
+
+// One question: may `from` talk to `to`, as the policies of that end say?
+struct Ask {
+  bool egress;
+  const char *from, *to;
+  std::uint8_t protocol;
+  std::uint16_t port;
+  bool passes;
+};
+struct Row {
+  const char* name;
+  std::string policies;
+  std::vector<Ask> asks;
+};
+
+class Fields : public ::testing::TestWithParam<Row> {};
+
+TEST_P(Fields, MeanWhatTheySay) {
+  PolicyHub hub;
+  hub.policy(GetParam().policies);
+  ASSERT_THAT(hub.faults(), IsEmpty());
+  for (const Ask& ask : GetParam().asks) {
+    const PolicyVerdict verdict = ask.egress ? hub.egress(ask.from, ask.to, ask.protocol, ask.port)
+                                             : hub.ingress(ask.from, ask.to, ask.protocol, ask.port);
+    EXPECT_EQ(allowed(verdict), ask.passes) << (ask.egress ? "egress " : "ingress ") << ask.from << " > " << ask.to
+                                            << " protocol " << unsigned{ask.protocol} << " port " << ask.port;
+  }
+}
+
+std::string in(const std::string& rule) { return cnp("  endpointSelector: {}\n  ingress:\n  - " + rule); }
+std::string out(const std::string& rule) { return cnp("  endpointSelector: {}\n  egress:\n  - " + rule); }
+std::string from(const std::string& selector) { return in("fromEndpoints: [" + selector + "]"); }
+std::string kin(const std::string& rule) { return knp("  podSelector: {}\n  ingress:\n  - " + rule); }
+
+const Row kPeers[] = {
+    {"SelectorsStayInTheNamespaceAndTheCluster",
+     from("{}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "west/web", "east/cart", kTcp, 80, false},
+      {kIn, "east/ledger", "east/cart", kTcp, 80, false},
+      {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
+    {"ANamespaceLabelOpensTheNamespace",
+     from("{matchLabels: {k8s:io.kubernetes.pod.namespace: bank}}"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"NamespacesByTheirLabels",
+     from("{matchLabels: {k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name: bank}}"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"AClusterLabelOpensThatCluster",
+     from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"),
+     {{kIn, "west/web", "east/cart", kTcp, 80, true},
+      {kIn, "west/ledger", "east/cart", kTcp, 80, false},
+      {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"ExistsOpensEveryCluster",
+     from("{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}]}"),
+     {{kIn, "west/web", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, true}}},
+    {"ReservedLabelsAreLeftAsTheyAre",
+     from("{matchLabels: {reserved:remote-node: \"\"}}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"In",
+     from("{matchExpressions: [{key: app, operator: In, values: [web, x]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true}, {kIn, "east/cart", "east/web", kTcp, 80, false}}},
+    {"NotIn",
+     from("{matchExpressions: [{key: app, operator: NotIn, values: [web, x]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/cart", "east/web", kTcp, 80, true}}},
+    {"Exists",
+     from("{matchExpressions: [{key: k8s:tier, operator: Exists}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true}}},
+    {"DoesNotExist",
+     from("{matchExpressions: [{key: \"any:tier\", operator: DoesNotExist}, {key: k8s:io.kubernetes.pod.namespace, "
+          "operator: Exists}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
+    {"OtherSourcesAreOtherLabels",
+     from("{matchLabels: {container:app: web}}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"AnEmptyListChoosesNobody",
+     in("fromEndpoints: []"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
+    {"AnEmptyListWithPortsChoosesNobody",
+     in("{fromEndpoints: [], toPorts: [{ports: [{port: \"80\"}]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"NoPeersWithPortsChoosesAll",
+     in("{toPorts: [{ports: [{port: \"80\"}]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "west/ledger", "east/cart", kTcp, 80, true},
+      {kIn, "203.0.113.1", "east/cart", kTcp, 80, true},
+      {kIn, "east/web", "east/cart", kTcp, 81, false}}},
+    {"AnEmptyRuleChoosesNobodyAndArmsTheDefault",
+     in("{}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kOut, "east/web", "east/cart", kTcp, 80, true}}},
+    {"AnEmptySectionArmsNothing",
+     cnp("  endpointSelector: {}\n  ingress: []"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true}}},
+    {"AClusterwidePolicySelectsAcrossNamespaces",
+     ccnp(
+         "  endpointSelector: {matchLabels: {app: ledger}}\n  ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
+     {{kIn, "east/web", "east/ledger", kTcp, 80, true},
+      {kIn, "east/cart", "east/ledger", kTcp, 80, false},
+      {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
+    {"AllPodsToAClusterwidePolicyAreThoseWithANamespace",
+     ccnp("  endpointSelector: {}\n  ingress: [{fromEndpoints: [{}]}]"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true},
+      {kIn, "west/ledger", "east/cart", kTcp, 80, false},
+      {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
+    {"SpecsAddUp",
+     "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
+     "- {endpointSelector: {matchLabels: {app: cart}}, ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]}\n"
+     "- {endpointSelector: {matchLabels: {app: web}}, egress: [{}]}\n",
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "west/web", "east/cart", kTcp, 80, false},
+      {kOut, "east/web", "east/cart", kTcp, 80, false}}},
+};
+INSTANTIATE_TEST_SUITE_P(Peers, Fields, ::testing::ValuesIn(kPeers),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+const Row kAddresses[] = {
+    {"CidrMatchesOnlyWhatIsNoPod",
+     out("toCIDR: [10.0.0.0/8, 203.0.113.7]"),
+     {{kOut, "east/cart", "10.9.0.1", kTcp, 80, true},
+      {kOut, "east/cart", "203.0.113.7", kTcp, 80, true},
+      {kOut, "east/cart", "203.0.113.8", kTcp, 80, false},
+      {kOut, "east/cart", "west/web", kTcp, 80, false}}},
+    {"CidrMatchesEndpointsWithoutLabels",
+     out("toCIDR: [10.2.0.0/16]"),
+     {{kOut, "east/cart", "10.2.77.1", kTcp, 80, true}, {kOut, "east/cart", "10.1.77.1", kTcp, 80, false}}},
+    {"ExceptTakesOut",
+     out("toCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.128/25, 203.0.113.1/32]}]"),
+     {{kOut, "east/cart", "203.0.113.2", kTcp, 80, true},
+      {kOut, "east/cart", "203.0.113.1", kTcp, 80, false},
+      {kOut, "east/cart", "203.0.113.200", kTcp, 80, false}}},
+    {"ANarrowerBlockOfAnotherPolicyChangesNothing",
+     out("toCIDR: [203.0.113.0/24]") +
+         cnp("  endpointSelector: {matchLabels: {app: web}}\n  egressDeny: [{toCIDR: [203.0.113.7/32]}]", "other"),
+     {{kOut, "east/cart", "203.0.113.7", kTcp, 80, true}, {kOut, "east/web", "203.0.113.7", kTcp, 80, false}}},
+    {"EveryIpv6AddressIsNoIpv4One",
+     out("toCIDR: [\"::/0\"]"),
+     {{kOut, "east/cart", "2001:db8::1", kTcp, 80, true}, {kOut, "east/cart", "203.0.113.7", kTcp, 80, false}}},
+    {"AGroupByName",
+     "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: vpn, labels: {role: vpn}}\n"
+     "spec: {externalCIDRs: [203.0.113.0/24, 198.51.100.0/24]}\n---\n" +
+         out("toCIDRSet: [{cidrGroupRef: vpn, except: [203.0.113.9/32]}]"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, true},
+      {kOut, "east/cart", "198.51.100.1", kTcp, 80, true},
+      {kOut, "east/cart", "203.0.113.9", kTcp, 80, false},
+      {kOut, "east/cart", "192.0.2.77", kTcp, 80, false}}},
+    {"GroupsByLabel",
+     "apiVersion: cilium.io/v2alpha1\nkind: CiliumCIDRGroup\nmetadata: {name: vpn, labels: {role: vpn}}\n"
+     "spec: {externalCIDRs: [203.0.113.0/24]}\n---\n" +
+         out("toCIDRSet: [{cidrGroupSelector: {matchLabels: {role: vpn}}}]"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, true}, {kOut, "east/cart", "198.51.100.1", kTcp, 80, false}}},
+    {"EntityWorld",
+     out("toEntities: [world]"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, true},
+      {kOut, "east/cart", "2001:db8::1", kTcp, 80, true},
+      {kOut, "east/cart", "west/web", kTcp, 80, false},
+      {kOut, "east/cart", "10.2.77.1", kTcp, 80, false}}},
+    {"EntityWorldIpv4",
+     out("toEntities: [world-ipv4]"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, true}, {kOut, "east/cart", "2001:db8::1", kTcp, 80, false}}},
+    {"EntityWorldIpv6",
+     out("toEntities: [world-ipv6]"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, false}, {kOut, "east/cart", "2001:db8::1", kTcp, 80, true}}},
+    {"EntityCluster",
+     out("toEntities: [cluster]"),
+     {{kOut, "east/cart", "east/ledger", kTcp, 80, true},
+      {kOut, "east/cart", "10.1.77.1", kTcp, 80, true},
+      {kOut, "east/cart", "west/web", kTcp, 80, false},
+      {kOut, "east/cart", "203.0.113.1", kTcp, 80, false}}},
+    {"EntityClusterMesh",
+     out("toEntities: [cluster-mesh]"),
+     {{kOut, "east/cart", "west/ledger", kTcp, 80, true},
+      {kOut, "east/cart", "10.2.77.1", kTcp, 80, true},
+      {kOut, "east/cart", "203.0.113.1", kTcp, 80, false}}},
+    {"EntityAll",
+     out("toEntities: [all]"),
+     {{kOut, "east/cart", "west/ledger", kTcp, 80, true}, {kOut, "east/cart", "203.0.113.1", kTcp, 80, true}}},
+    {"EntityNone", out("toEntities: [none]"), {{kOut, "east/cart", "east/web", kTcp, 80, false}}},
+};
+INSTANTIATE_TEST_SUITE_P(Addresses, Fields, ::testing::ValuesIn(kAddresses),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+const std::string kClusterMesh = "fromEntities: [cluster-mesh], ";
+const Row kPorts[] = {
+    {"WithoutAProtocolAPortIsOfTcpAndUdp",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"80\"}]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "east/web", "east/cart", kUdp, 80, true},
+      {kIn, "east/web", "east/cart", kIcmp, 80, false},
+      {kIn, "east/web", "east/cart", kTcp, 81, false}}},
+    {"RangesIncludeTheirEnds",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"80\", endPort: 90, protocol: UDP}]}]}"),
+     {{kIn, "east/web", "east/cart", kUdp, 80, true},
+      {kIn, "east/web", "east/cart", kUdp, 90, true},
+      {kIn, "east/web", "east/cart", kUdp, 79, false},
+      {kIn, "east/web", "east/cart", kUdp, 91, false},
+      {kIn, "east/web", "east/cart", kTcp, 85, false}}},
+    {"PortZeroIsTheWholeProtocol",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: TCP}]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 65535, true}, {kIn, "east/web", "east/cart", kUdp, 1, false}}},
+    {"PortZeroOfAnyProtocolIsEverything",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: ANY}]}]}"),
+     {{kIn, "east/web", "east/cart", kTcp, 1, true}, {kIn, "east/web", "east/cart", kIcmp, 8, true}}},
+    {"NoPortsIsEverything",
+     in("{fromEntities: [cluster-mesh], toPorts: []}"),
+     {{kIn, "east/web", "east/cart", kTcp, 1, true}, {kIn, "east/web", "east/cart", kIcmp, 8, true}}},
+    {"AnElementWithoutPortsIsNothing",
+     cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: \"1\"}]}]}]"),
+     {{kIn, "east/web", "east/cart", kTcp, 2, false}}},
+    {"ANamedPortOfIngressIsTheSubjects",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: HTTP}]}]}"),
+     {{kIn, "west/web", "east/cart", kTcp, 8080, true},
+      {kIn, "west/web", "east/cart", kTcp, 8081, false},
+      {kIn, "west/web", "east/cart", kUdp, 8080, false}}},
+    {"ANamedPortOfEgressIsThePeers",
+     out("{toEndpoints: [{matchLabels: {io.cilium.k8s.policy.cluster: west}}], "
+         "toPorts: [{ports: [{port: http, protocol: TCP}]}]}"),
+     {{kOut, "east/cart", "west/web", kTcp, 8081, true}, {kOut, "east/cart", "west/web", kTcp, 8080, false}}},
+    {"ANameNobodyHasIsNoPort",
+     in("{" + kClusterMesh + "toPorts: [{ports: [{port: metrics}]}]}"),
+     {{kIn, "west/web", "east/cart", kTcp, 8080, false}}},
+    {"IcmpByNumberAndByName",
+     in("{" + kClusterMesh + "icmps: [{fields: [{type: 0}, {type: EchoRequest}, {family: IPv6, type: EchoRequest}]}]}"),
+     {{kIn, "east/web", "east/cart", kIcmp, 8, true},
+      {kIn, "east/web", "east/cart", kIcmp, 0, true},
+      {kIn, "east/web", "east/cart", kIcmp, 3, false},
+      {kIn, "east/web", "east/cart", kIcmpv6, 128, true},
+      {kIn, "east/web", "east/cart", kIcmpv6, 8, false},
+      {kIn, "east/web", "east/cart", kTcp, 8, false}}},
+    {"IcmpWithoutPeersIsFromAll",
+     in("{icmps: [{fields: [{type: 8, family: IPv4}]}]}"),
+     {{kIn, "203.0.113.1", "east/cart", kIcmp, 8, true}, {kIn, "203.0.113.1", "east/cart", kTcp, 8, false}}},
+};
+INSTANTIATE_TEST_SUITE_P(Ports, Fields, ::testing::ValuesIn(kPorts),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+const Row kVerdicts[] = {
+    {"DenyGoesBeforeAllow",
+     cnp("  endpointSelector: {matchLabels: {app: cart}}\n"
+         "  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: \"80\", protocol: TCP}]}]}]\n"
+         "  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "west/web", "east/cart", kTcp, 80, true}}},
+    {"ADenyOfOnePolicyBindsTheAllowOfAnother",
+     cnp("  endpointSelector: {}\n  egress: [{toEntities: [all]}]", "wide") +
+         cnp("  endpointSelector: {matchLabels: {app: cart}}\n  egressDeny: [{toEntities: [world]}]", "narrow"),
+     {{kOut, "east/cart", "203.0.113.1", kTcp, 80, false},
+      {kOut, "east/cart", "west/web", kTcp, 80, true},
+      {kOut, "east/web", "203.0.113.1", kTcp, 80, true}}},
+    {"ADenyRuleArmsTheDefault",
+     cnp("  endpointSelector: {}\n  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, false}}},
+    {"TheSwitchLeavesTheDefaultOpen",
+     cnp("  endpointSelector: {}\n  enableDefaultDeny: {ingress: false}\n"
+         "  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"TheSwitchArmsADirectionWithoutRules",
+     cnp("  endpointSelector: {}\n  enableDefaultDeny: {egress: true}\n  ingress: [{fromEntities: [all]}]"),
+     {{kOut, "east/cart", "east/web", kTcp, 80, false}, {kIn, "east/web", "east/cart", kTcp, 80, true}}},
+    {"AnotherPolicyMayArmWhatOneLeftOpen",
+     cnp("  endpointSelector: {}\n  enableDefaultDeny: {ingress: false}\n"
+         "  ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]",
+         "open") +
+         cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress: [{}]", "closed"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "east/ledger", "east/cart", kTcp, 80, false},
+      {kIn, "east/ledger", "east/web", kTcp, 80, true}}},
+};
+INSTANTIATE_TEST_SUITE_P(Verdicts, Fields, ::testing::ValuesIn(kVerdicts),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+const Row kKubernetes[] = {
+    {"FromPods",
+     kin("from: [{podSelector: {matchLabels: {app: web}}}]"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true},
+      {kIn, "west/web", "east/cart", kTcp, 80, false},
+      {kIn, "east/ledger", "east/cart", kTcp, 80, false}}},
+    {"FromNamespaces",
+     kin("from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: bank}}}]"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"FromPodsOfEveryNamespace",
+     kin("from: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: app, operator: In, values: "
+         "[ledger]}]}}]"),
+     {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"FromABlock",
+     kin("from: [{ipBlock: {cidr: 203.0.113.0/24, except: [203.0.113.9/32]}}]"),
+     {{kIn, "203.0.113.1", "east/cart", kTcp, 80, true},
+      {kIn, "203.0.113.9", "east/cart", kTcp, 80, false},
+      {kIn, "east/web", "east/cart", kTcp, 80, false}}},
+    {"NoFromIsEveryone",
+     kin("ports: [{port: 80}]"),
+     {{kIn, "203.0.113.1", "east/cart", kTcp, 80, true}, {kIn, "203.0.113.1", "east/cart", kUdp, 80, false}}},
+    {"PortsByNameAndRange",
+     kin("ports: [{port: http}, {port: 90, endPort: 92, protocol: UDP}]"),
+     {{kIn, "west/web", "east/cart", kTcp, 8080, true}, {kIn, "west/web", "east/cart", kUdp, 92, true}}},
+    {"APortWithoutANumberIsEveryPort",
+     kin("ports: [{protocol: UDP}]"),
+     {{kIn, "west/web", "east/cart", kUdp, 7, true}, {kIn, "west/web", "east/cart", kTcp, 7, false}}},
+    {"WithoutTypesIngressIsClosedAndEgressOnlyWithRules",
+     knp("  podSelector: {}"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kOut, "east/web", "east/cart", kTcp, 80, true}}},
+    {"EgressOnly",
+     knp("  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{to: [{podSelector: {}}]}]"),
+     {{kOut, "east/cart", "east/web", kTcp, 80, true},
+      {kOut, "east/cart", "east/ledger", kTcp, 80, false},
+      {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
+    {"RulesOfATypeThatIsNotNamedSayNothing",
+     knp("  podSelector: {}\n  policyTypes: [Ingress]\n  egress: [{to: [{podSelector: {}}]}]"),
+     {{kOut, "east/cart", "east/ledger", kTcp, 80, true}}},
+    {"SubjectsByLabel",
+     knp("  podSelector: {matchLabels: {app: cart}}\n  policyTypes: [Ingress, Egress]"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false},
+      {kOut, "east/cart", "east/web", kTcp, 80, false},
+      {kOut, "east/web", "east/ledger", kTcp, 80, true}}},
+};
+INSTANTIATE_TEST_SUITE_P(Kubernetes, Fields, ::testing::ValuesIn(kKubernetes),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+std::string service(const std::string& name, const std::string& selector, bool global,
+                    const std::string& labels = "{}") {
+  return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", namespace: shop, labels: " + labels +
+         ", annotations: {service.cilium.io/global: \"" + (global ? "true" : "false") +
+         "\"}}\nspec: {ports: [{port: 80}]" + (selector.empty() ? "" : ", selector: " + selector) + "}\n---\n";
+}
+
+const Row kServices[] = {
+    {"AServiceStandsForItsPods",
+     service("web", "{app: web}", false) + out("toServices: [{k8sService: {serviceName: web, namespace: shop}}]"),
+     {{kOut, "east/cart", "east/web", kTcp, 80, true},
+      {kOut, "east/cart", "west/web", kTcp, 80, false},
+      {kOut, "east/cart", "east/ledger", kTcp, 80, false}}},
+    {"AGlobalOneForThoseOfEveryCluster",
+     service("web", "{app: web}", true) + out("toServices: [{k8sService: {serviceName: web}}]"),
+     {{kOut, "east/cart", "west/web", kTcp, 80, true}, {kOut, "east/cart", "west/cart", kTcp, 80, false}}},
+    {"ServicesByLabel",
+     service("web", "{app: web}", false, "{team: a}") +
+         out("toServices: [{k8sServiceSelector: {selector: {matchLabels: {team: a}}, namespace: shop}}]"),
+     {{kOut, "east/cart", "east/web", kTcp, 80, true}, {kOut, "east/cart", "east/ledger", kTcp, 80, false}}},
+    {"OneWithoutASelectorForItsAddresses",
+     service("ext", "", false) +
+         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: ext-1, namespace: shop, labels: "
+         "{kubernetes.io/service-name: ext}}\naddressType: IPv4\nendpoints: [{addresses: [203.0.113.5]}]\n---\n" +
+         out("toServices: [{k8sService: {serviceName: ext, namespace: shop}}]"),
+     {{kOut, "east/cart", "203.0.113.5", kTcp, 80, true}, {kOut, "east/cart", "203.0.113.6", kTcp, 80, false}}},
+};
+INSTANTIATE_TEST_SUITE_P(Services, Fields, ::testing::ValuesIn(kServices),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST(Enforcement, AlwaysClosesWhatNobodySelects) {
+  PolicyHub hub(PolicySettings{PolicyEnforcement::kAlways, false});
+  hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress: [{fromEntities: [all]}]"));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "east/web", kTcp, 80)));
+  EXPECT_FALSE(allowed(hub.ingress("east/cart", "east/web", kTcp, 80)));
+}
+
+TEST(Enforcement, NeverIsOpen) {
+  PolicyHub hub(PolicySettings{PolicyEnforcement::kNever, false});
+  hub.policy(cnp("  endpointSelector: {}\n  ingress: [{}]"));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  EXPECT_EQ(hub.compiler->policy().policies().size(), 1U);
+}
+
+TEST(Enforcement, AuditIsPassedOn) {
+  PolicyHub hub(PolicySettings{PolicyEnforcement::kDefault, true});
+  hub.policy(cnp("  endpointSelector: {}\n  ingress: [{}]"));
+  EXPECT_TRUE(hub.tables.defaults.audit);
+  EXPECT_TRUE(hub.tables.subjects.at(Identity{pod("east/cart").identity}).audit);
+}
+
+TEST(PolicyProblems, WhatIsNamedAndNotThereIsListed) {
+  PolicyHub hub;
+  hub.policy(out("toCIDRSet: [{cidrGroupRef: vpn}]") +
+             cnp("  endpointSelector: {}\n  egress: [{toServices: [{k8sService: {serviceName: x}}]}]", "other"));
+  std::vector<std::string> texts;
+  for (const Problem& problem : hub.problems) {
+    texts.push_back(problem.text());
+  }
+  EXPECT_THAT(texts,
+              Contains(HasSubstr("east/policy.yaml:7: CiliumNetworkPolicy shop/rule names CiliumCIDRGroup vpn")));
+  EXPECT_THAT(texts, Contains(HasSubstr("CiliumNetworkPolicy shop/other names Service x")));
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "203.0.113.1", kTcp, 80)));
+  hub.file("group.yaml",
+           "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: vpn}\n"
+           "spec: {externalCIDRs: [203.0.113.0/24]}\n");
+  hub.compile();
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "203.0.113.1", kTcp, 80)));
+}
+
+TEST(PolicyWarnings, ThePolicysNamespaceHoldsForItsSubjectsWhateverTheySay) {
+  PolicyHub hub;
+  hub.policy(cnp("  endpointSelector: {matchLabels: {k8s:io.kubernetes.pod.namespace: bank}}\n  ingress: [{}]"));
+  EXPECT_THAT(hub.faults(), Contains(HasSubstr("east/policy.yaml:5: spec.endpointSelector names another namespace")));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/ledger", kTcp, 80)));
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+}
+
+TEST(PolicyWarnings, PortsThatNameNothingAreSaidSo) {
+  PolicyHub hub;
+  hub.policy(in("{fromEntities: [all], toPorts: [{ports: []}]}"));
+  EXPECT_THAT(hub.faults(), Contains(HasSubstr("names no ports, so it matches nothing")));
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+}
+
+TEST(PolicyIdentities, TwoLabelSetsUnderOneNumberAreNobody) {
+  PolicyHub hub;
+  hub.policy(from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"));
+  ASSERT_TRUE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
+  Pod clash = pod("west/web");
+  clash.cluster = "east";
+  hub.file("clash.yaml", PolicyHub::identity_text(clash));
+  hub.compile();
+  EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
+}
+
+TEST(PolicyIdentities, TheClusterLabelIsThePublishers) {
+  PolicyHub hub;
+  Pod liar = pod("west/web");
+  liar.identity = 0x20155;
+  std::string text = PolicyHub::identity_text(liar);
+  text.replace(text.find("cluster: west"), 13, "cluster: east");
+  hub.file("liar.yaml", text, "west");
+  hub.policy(from("{matchLabels: {app: web}}"));
+  EXPECT_FALSE(allowed(hub.tables.decide(false, Identity{pod("east/cart").identity}, Identity{0x20155}, kTcp, 80)));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+}
+
+TEST(PolicyIdentities, NumbersOutsideTheirClustersRangeAreNobody) {
+  PolicyHub hub;
+  Pod stray = pod("west/web");
+  stray.identity = 0x30155;
+  hub.file("stray.yaml", PolicyHub::identity_text(stray), "west");
+  hub.policy(from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"));
+  EXPECT_FALSE(allowed(hub.tables.decide(false, Identity{pod("east/cart").identity}, Identity{0x30155}, kTcp, 80)));
+}
+
+}  // namespace
+}  // namespace isthmus

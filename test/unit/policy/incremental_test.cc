@@ -1,0 +1,188 @@
+// A change costs its own share, and what followed a thousand changes has the same tables as what sees only the end.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "test/unit/policy/policy_fixture.h"
+
+namespace isthmus {
+namespace {
+
+using namespace policy_test;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+std::string policy_of(const std::string& app, const std::string& peers) {
+  return cnp("  endpointSelector: {matchLabels: {app: " + app +
+                 "}}\n  ingress:\n  - fromEndpoints: [{matchLabels: {app: " + peers +
+                 ", io.cilium.k8s.policy.cluster: west}}]",
+             "for-" + app);
+}
+
+TEST(PolicyChanges, APolicyTouchesOnlyItsSubjects) {
+  PolicyHub hub;
+  hub.file("cart.yaml", policy_of("cart", "web"));
+  hub.file("web.yaml", policy_of("web", "cart"));
+  hub.compile();
+  hub.file("web.yaml", policy_of("web", "web"));
+  const TableDelta delta = hub.compile().delta;
+  ASSERT_THAT(delta.upsert_policies, SizeIs(1));
+  EXPECT_EQ(delta.upsert_policies.front()->subject, Identity{pod("east/web").identity});
+  EXPECT_THAT(delta.remove_policies, IsEmpty());
+  EXPECT_THAT(delta.upsert_selectors, IsEmpty()) << "the choice was there already";
+  EXPECT_THAT(delta.remove_selectors, SizeIs(1)) << "the choice nobody makes any more";
+}
+
+TEST(PolicyChanges, APolicyThatOnlyMovedChangesNothing) {
+  PolicyHub hub;
+  hub.policy(policy_of("cart", "web"));
+  const RuleId rule = hub.ingress("west/web", "east/cart", kTcp, 80).rule;
+  const TableDelta delta = hub.policy("# moved\n\n" + policy_of("cart", "web")).delta;
+  EXPECT_TRUE(delta.empty());
+  EXPECT_EQ(hub.compiler->rule_name(rule)->line, 9U);
+}
+
+TEST(PolicyChanges, ALabelMovesAnIdentityBetweenSelectors) {
+  PolicyHub hub;
+  hub.policy(policy_of("cart", "web"));
+  Pod changed = pod("west/cart");
+  changed.labels["app"] = "web";
+  std::string text;
+  for (const Pod& each : pods()) {
+    if (each.cluster == "west") {
+      text += PolicyHub::identity_text(each.name == "cart" ? changed : each) + PolicyHub::pod_text(each);
+    }
+  }
+  hub.hub.set_text("west/pods.yaml", "west", text);
+  const TableDelta delta = hub.compile().delta;
+  EXPECT_THAT(delta.upsert_policies, IsEmpty());
+  EXPECT_THAT(delta.upsert_selectors, SizeIs(1));
+  EXPECT_THAT(delta.moved_subjects, ElementsAre(Identity{pod("east/cart").identity}));
+  EXPECT_TRUE(allowed(hub.ingress("west/cart", "east/cart", kTcp, 80)));
+}
+
+TEST(PolicyChanges, AnIdentityOfOursBecomesASubject) {
+  PolicyHub hub;
+  hub.policy(policy_of("new", "web"));
+  ASSERT_THAT(hub.tables.subjects, IsEmpty());
+  Pod fresh = pod("east/cart");
+  fresh.identity = 0x10177;
+  fresh.labels["app"] = "new";
+  hub.file("fresh.yaml", PolicyHub::identity_text(fresh));
+  EXPECT_THAT(hub.compile().delta.upsert_policies, SizeIs(1));
+  hub.file("fresh.yaml", "");
+  EXPECT_THAT(hub.compile().delta.remove_policies, ElementsAre(Identity{0x10177}));
+}
+
+TEST(PolicyChanges, AnotherClustersPodsAreNoConcernOfPolicies) {
+  PolicyHub hub;
+  hub.policy(policy_of("cart", "web"));
+  Pod other = pod("west/ledger");
+  other.identity = 0x20199;
+  other.labels["app"] = "other";
+  hub.file("other.yaml", PolicyHub::identity_text(other), "west");
+  EXPECT_TRUE(hub.compile().delta.empty());
+}
+
+TEST(PolicyChanges, ANamedPortThatMovesMovesItsSubject) {
+  PolicyHub hub;
+  hub.policy(cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: http}]}]}]"));
+  Pod cart = pod("east/cart");
+  hub.file("pods.yaml", "");
+  std::string text;
+  for (const Pod& each : pods()) {
+    std::string one = each.cluster == "east" ? PolicyHub::identity_text(each) + PolicyHub::pod_text(each) : "";
+    if (each.name == "cart" && !one.empty()) {
+      one.replace(one.find("8080"), 4, "9090");
+    }
+    text += one;
+  }
+  hub.hub.set_text("east/pods.yaml", "east", text);
+  const TableDelta delta = hub.compile().delta;
+  ASSERT_THAT(delta.upsert_policies, SizeIs(1));
+  EXPECT_TRUE(allowed(hub.ingress("west/web", "east/cart", kTcp, 9090)));
+  EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 8080)));
+}
+
+// Verdicts of all pairs on a few ports, and who is a subject: what must not depend on history.
+std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
+  std::vector<Identity> everyone;
+  for (const Pod& each : pods()) {
+    everyone.push_back(Identity{each.identity});
+  }
+  for (const Pod& each : extra) {
+    everyone.push_back(Identity{each.identity});
+  }
+  std::vector<Identity> peers = everyone;
+  for (const char* address : {"203.0.113.1", "203.0.113.200", "10.1.77.1", "10.2.77.1", "2001:db8::1"}) {
+    peers.push_back(hub.tables.identity_of(address));
+  }
+  std::string text;
+  for (const Identity subject : everyone) {
+    for (const Identity peer : peers) {
+      for (const std::uint16_t port : {std::uint16_t{80}, std::uint16_t{8080}, std::uint16_t{8081}}) {
+        for (const bool egress : {false, true}) {
+          text += std::to_string(static_cast<int>(hub.tables.decide(egress, subject, peer, kTcp, port).outcome));
+        }
+      }
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+TEST(PolicyChanges, HistoryLeavesNoTrace) {
+  const char* kApps[] = {"cart", "web", "ledger", "new"};
+  const char* kPeers[] = {"fromEndpoints: [{matchLabels: {app: web}}]",
+                          "fromEndpoints: [{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}, "
+                          "{key: app, operator: NotIn, values: [cart]}]}]",
+                          "fromCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.128/25]}]",
+                          "fromCIDR: [10.2.0.0/16, 203.0.113.200/32]",
+                          "fromEntities: [cluster]",
+                          "fromEntities: [world-ipv4]",
+                          "toPorts: [{ports: [{port: http}]}]"};
+  std::mt19937 random(20260101);
+  const auto pick = [&](std::size_t below) { return random() % below; };
+  PolicyHub follower;
+  std::map<std::pair<std::string, std::string>, std::string> files;  // (cluster, name) → text
+  for (int round = 0; round < 60; ++round) {
+    for (int step = 0; step < 5; ++step) {
+      const bool about_policy = pick(2) == 0;
+      std::string name = (about_policy ? "p" : "i") + std::to_string(pick(6)) + ".yaml", cluster = "east", text;
+      if (about_policy && pick(4) != 0) {
+        text = cnp("  endpointSelector: {matchLabels: {app: " + std::string(kApps[pick(4)]) + "}}\n  " +
+                       (pick(3) == 0 ? "ingressDeny" : "ingress") + ": [{" + kPeers[pick(7)] + "}]",
+                   "p" + name.substr(1, 1));
+      } else if (!about_policy) {
+        cluster = pick(2) == 0 ? "east" : "west";
+        Pod extra{cluster, "shop", "x", "10.9.0.1", (cluster == "east" ? 0x10200U : 0x20200U) + name[1], {}};
+        extra.labels["app"] = kApps[pick(4)];
+        text = pick(3) == 0 ? "" : PolicyHub::identity_text(extra);
+      }
+      follower.file(name, text, cluster);
+      files[{cluster, name}] = text;
+    }
+    follower.compile();
+    PolicyHub fresh;
+    std::vector<Pod> extras;
+    for (const auto& [key, text] : files) {
+      fresh.file(key.second, text, key.first);
+    }
+    for (char digit = '0'; digit < '6'; ++digit) {
+      for (const std::uint32_t first : {0x10200U, 0x20200U}) {
+        extras.push_back({"", "", "", "", first + static_cast<std::uint32_t>(digit), {}});
+      }
+    }
+    fresh.compile();
+    ASSERT_EQ(picture(follower, extras), picture(fresh, extras)) << "round " << round;
+    ASSERT_EQ(follower.tables.selectors.size(), fresh.tables.selectors.size()) << "round " << round;
+    ASSERT_EQ(follower.tables.cidrs.size(), fresh.tables.cidrs.size()) << "round " << round;
+    ASSERT_EQ(follower.tables.subjects.size(), fresh.tables.subjects.size()) << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,89 @@
+// Policy by brute force, as the field defines it, for comparison: rules as a person means them, written to YAML for the
+// gateway and judged here one by one, label by label. Shares nothing with control/policy or the manifest readers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace isthmus::policy_reference {
+
+// One address of the fleet.
+struct Who {
+  std::string cluster, name;
+  std::uint32_t address = 0;   // IPv4, host order
+  std::uint32_t identity = 0;  // as on the wire
+  bool node = false;
+  bool labelled = false;                      // has an identity of its own
+  std::map<std::string, std::string> labels;  // with namespace and cluster; of the unlabelled the cluster only
+  std::uint16_t http = 0;                     // number of its TCP port of that name; 0: none
+};
+
+struct Condition {
+  enum class Operator : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
+  std::string key;
+  Operator op = Operator::kIn;
+  std::vector<std::string> values;
+};
+using Selector = std::vector<Condition>;
+
+struct Block {
+  std::uint32_t address = 0;
+  unsigned length = 0;
+  std::vector<std::pair<std::uint32_t, unsigned>> except;
+};
+
+struct Port {
+  std::string protocol;  // "TCP", "UDP", "ANY", or "ICMP"
+  std::uint16_t first = 0, last = 0;
+  bool named = false;  // http
+};
+
+struct Rule {
+  enum class Peers : std::uint8_t { kUnsaid, kSelectors, kEntities, kBlocks };
+  bool egress = false, deny = false;
+  Peers peers = Peers::kUnsaid;
+  std::vector<Selector> selectors;
+  std::vector<std::string> entities;
+  std::vector<Block> blocks;
+  std::vector<Port> ports;
+};
+
+struct Policy {
+  enum class Kind : std::uint8_t { kCilium, kClusterwide, kKubernetes };
+  Kind kind = Kind::kCilium;
+  std::string name, name_space;
+  Selector subjects;
+  std::vector<Rule> rules;
+  std::optional<bool> deny_ingress, deny_egress;  // Cilium: enableDefaultDeny; Kubernetes: policyTypes
+};
+
+struct Packet {
+  const Who *from = nullptr, *to = nullptr;
+  std::uint8_t protocol = 0;  // 6, 17 or 1 (echo request)
+  std::uint16_t source_port = 0, port = 0;
+};
+
+// The policy as a manifest.
+[[nodiscard]] std::string manifest(const Policy& policy);
+
+// Does the packet pass, between clusters east (whose policies these are) and others?
+class Judge {
+ public:
+  Judge(const std::vector<Policy>& policies, const std::vector<Who>& everyone)
+      : policies_(policies), everyone_(everyone) {}
+  [[nodiscard]] bool passes(const Packet& packet) const;
+
+ private:
+  [[nodiscard]] bool direction(const Packet& packet, bool egress) const;
+  [[nodiscard]] bool matches(const Policy& policy, const Rule& rule, const Packet& packet) const;
+  [[nodiscard]] static bool chooses(const Policy& policy, const Rule& rule, const Who& peer);
+  [[nodiscard]] bool covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const;
+
+  const std::vector<Policy>& policies_;
+  const std::vector<Who>& everyone_;
+};
+
+}  // namespace isthmus::policy_reference

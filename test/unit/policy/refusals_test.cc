@@ -1,0 +1,164 @@
+// What cannot be enforced is refused by name with its line, and the whole object with it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/unit/policy/policy_fixture.h"
+
+namespace isthmus {
+namespace {
+
+using namespace policy_test;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct Refusal {
+  const char* name;
+  std::string text;
+  const char* complaint;  // with the line
+};
+
+std::string ingress(const std::string& rule) { return cnp("  endpointSelector: {}\n  ingress:\n  - " + rule); }
+std::string egress(const std::string& rule) { return cnp("  endpointSelector: {}\n  egress:\n  - " + rule); }
+std::string ports(const std::string& list) { return ingress("toPorts: [{ports: [" + list + "]}]"); }
+
+class Refused : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(Refused, ByNameWithTheWholeObject) {
+  PolicyHub hub;
+  hub.policy(GetParam().text);
+  EXPECT_THAT(hub.faults(), Contains(HasSubstr(GetParam().complaint)));
+  EXPECT_TRUE(hub.compiler->policy().policies().empty());
+  EXPECT_TRUE(hub.tables.subjects.empty());
+}
+
+const Refusal kRefusals[] = {
+    {"http", ingress("toPorts: [{ports: [{port: \"80\"}], rules: {http: [{method: GET}]}}]"),
+     "east/policy.yaml:7: spec.ingress[0].toPorts[0].rules is not supported"},
+    {"dns", egress("toPorts: [{ports: [{port: \"53\"}], rules: {dns: [{matchPattern: \"*\"}]}}]"),
+     ":7: spec.egress[0].toPorts[0].rules is not supported"},
+    {"sni", egress("toPorts: [{ports: [{port: \"443\"}], serverNames: [a.example]}]"), "serverNames is not supported"},
+    {"terminating", egress("toPorts: [{ports: [{port: \"443\"}], terminatingTLS: {secret: {name: s}}}]"),
+     "terminatingTLS is not supported"},
+    {"originating", egress("toPorts: [{ports: [{port: \"443\"}], originatingTLS: {secret: {name: s}}}]"),
+     "originatingTLS is not supported"},
+    {"listener", egress("toPorts: [{ports: [{port: \"80\"}], listener: {name: l}}]"), "listener is not supported"},
+    {"fqdn", egress("toFQDNs: [{matchName: a.example}]"), ":7: spec.egress[0].toFQDNs is not supported"},
+    {"fromGroups", ingress("fromGroups: [{aws: {}}]"), "fromGroups is not supported"},
+    {"toGroups", egress("toGroups: [{aws: {}}]"), "toGroups is not supported"},
+    {"fromNodes", ingress("fromNodes: [{matchLabels: {a: b}}]"), "fromNodes is not supported"},
+    {"toNodes", egress("toNodes: [{matchLabels: {a: b}}]"), "toNodes is not supported"},
+    {"fromRequires", ingress("fromRequires: [{matchLabels: {a: b}}]"), "fromRequires is not supported"},
+    {"toRequires", egress("toRequires: [{matchLabels: {a: b}}]"), "toRequires is not supported"},
+    {"authentication", ingress("{fromEndpoints: [{}], authentication: {mode: required}}"),
+     "authentication is not supported"},
+    {"nodeSelector", ccnp("  nodeSelector: {}\n  ingress: [{fromEntities: [all]}]"),
+     "spec.nodeSelector is not supported"},
+    {"sctp", ports("{port: \"80\", protocol: SCTP}"), "protocol is \"SCTP\", which is not supported"},
+    {"gre", ports("{port: \"0\", protocol: GRE}"), "protocol is \"GRE\", which is not supported"},
+    {"vrrp", ports("{port: \"0\", protocol: vrrp}"), "protocol is \"VRRP\", which is not supported"},
+    {"icmpAsPort", ports("{port: \"0\", protocol: ICMP}"), "ICMP, which has no ports"},
+    {"icmpv6AsPort", ports("{port: \"0\", protocol: ICMPv6}"), "ICMPV6, which has no ports"},
+    {"kubernetesSctp", knp("  podSelector: {}\n  ingress: [{ports: [{port: 80, protocol: SCTP}]}]"), "\"SCTP\""},
+    {"kubernetesAny", knp("  podSelector: {}\n  ingress: [{ports: [{port: 80, protocol: ANY}]}]"), "\"ANY\""},
+
+    {"twoKinds", ingress("{fromEndpoints: [{}], fromCIDR: [10.0.0.0/8]}"), "has fromEndpoints and fromCIDR"},
+    {"cidrTwice", ingress("{fromCIDR: [10.0.0.0/8], fromCIDRSet: [{cidr: 10.0.0.0/8}]}"),
+     "has fromCIDR and fromCIDRSet"},
+    {"portsAndIcmps", ingress("{toPorts: [{ports: [{port: \"1\"}]}], icmps: [{fields: [{type: 8}]}]}"),
+     "has toPorts and icmps"},
+    {"unknownRuleKey", ingress("fromEndpoint: [{}]"), "unknown key \"fromEndpoint\""},
+    {"toServicesInIngress", ingress("toServices: []"), "unknown key \"toServices\""},
+    {"unknownSpecKey", cnp("  endpointSelector: {}\n  ingresses: []"), "unknown key \"ingresses\""},
+    {"authenticationInDeny", cnp("  endpointSelector: {}\n  ingressDeny: [{authentication: {mode: disabled}}]"),
+     "unknown key \"authentication\""},
+    {"noSelector", cnp("  ingress: [{}]"), "spec.endpointSelector is missing"},
+    {"noRules", cnp("  endpointSelector: {}"), "spec has no rules"},
+    {"noSpec", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\n",
+     "neither spec nor specs"},
+    {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec"},
+    {"entity", ingress("fromEntities: [wrold]"), "did you mean world?"},
+    {"cidr", ingress("fromCIDR: [10.0.0.0/33]"), "\"10.0.0.0/33\", not a CIDR"},
+    {"except", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]"), "does not lie in 10.0.0.0/8"},
+    {"cidrAndGroup", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, cidrGroupRef: g}]"), "must have one of"},
+    {"emptyCidrSet", ingress("fromCIDRSet: [{}]"), "must have one of"},
+    {"portMissing", ports("{protocol: TCP}"), "port is missing"},
+    {"portText", ports("{port: \"8o_80\"}"), "neither a number nor a name"},
+    {"portLarge", ports("{port: \"65536\"}"), "neither a number nor a name"},
+    {"endPortSmall", ports("{port: \"80\", endPort: 79}"), "endPort is smaller than port"},
+    {"endPortOfName", ports("{port: http, endPort: 90}"), "endPort stands beside a port that is no number"},
+    {"endPortOfAll", ports("{port: \"0\", endPort: 90}"), "endPort stands beside a port that is no number"},
+    {"icmpName", ingress("icmps: [{fields: [{type: Ping}]}]"), "\"Ping\", not a type of ICMP"},
+    {"icmpNumber", ingress("icmps: [{fields: [{type: 256}]}]"), "not a type of ICMP"},
+    {"icmpFamily", ingress("icmps: [{fields: [{family: IPv5, type: 8}]}]"), "write IPv4 or IPv6"},
+    {"operator", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: Gt, values: [\"1\"]}]}]"),
+     "operator is \"Gt\""},
+    {"inWithoutValues", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: In}]}]"), "values is empty"},
+    {"existsWithValues", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"),
+     "values is not empty"},
+    {"cidrLabel", ingress("fromEndpoints: [{matchLabels: {\"cidr:10.0.0.0/8\": \"\"}}]"), "labels of source \"cidr\""},
+    {"service", egress("toServices: [{}]"), "one of k8sService and k8sServiceSelector"},
+    {"serviceName", egress("toServices: [{k8sService: {namespace: shop}}]"), "serviceName is missing"},
+    {"policyType", knp("  podSelector: {}\n  policyTypes: [Both]"), "policyTypes[0] is \"Both\""},
+    {"emptyPeer", knp("  podSelector: {}\n  ingress: [{from: [{}]}]"), "selects nothing"},
+    {"blockAndPods", knp("  podSelector: {}\n  ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]"),
+     "has ipBlock beside a selector"},
+    {"defaultDeny", cnp("  endpointSelector: {}\n  ingress: [{}]\n  enableDefaultDeny: {ingress: 7}"),
+     "enableDefaultDeny.ingress"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Policies, Refused, ::testing::ValuesIn(kRefusals),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST(RefusedPolicies, FortyPortsAreTheMost) {
+  std::string list;
+  for (int i = 1; i <= 41; ++i) {
+    list += "{port: \"" + std::to_string(i) + "\"}, ";
+  }
+  PolicyHub hub;
+  hub.policy(ports(list));
+  EXPECT_THAT(hub.faults(), Contains(HasSubstr("more than 40 ports")));
+}
+
+TEST(RefusedPolicies, ABrokenUpdateLeavesTheVersionBeforeInForce) {
+  PolicyHub hub;
+  hub.policy(ingress("fromEndpoints: [{matchLabels: {app: web}}]"));
+  ASSERT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  ASSERT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
+  const CompileResult result = hub.policy(ingress("{fromEndpoints: [{}], toPorts: [{rules: {http: [{}]}}]}"));
+  EXPECT_TRUE(result.delta.empty());
+  EXPECT_THAT(hub.faults(), Contains(AllOf(HasSubstr("not supported"), HasSubstr("stays in force"))));
+  EXPECT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
+}
+
+TEST(RefusedPolicies, OneOfSeveralSpecsRefusesAll) {
+  PolicyHub hub;
+  hub.policy(
+      "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
+      "- {endpointSelector: {}, ingress: [{fromEndpoints: [{}]}]}\n"
+      "- {endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.example}]}]}\n");
+  EXPECT_THAT(hub.faults(), ElementsAre(HasSubstr("east/policy.yaml:6: specs[1].egress[0].toFQDNs is not supported")));
+  EXPECT_TRUE(hub.tables.subjects.empty());
+}
+
+TEST(RefusedPolicies, EmptyFormsOfWhatIsNotSupportedDoNoHarm) {
+  PolicyHub hub;
+  hub.policy(
+      ingress("{fromEndpoints: [{}], fromRequires: [], authentication: {mode: disabled}, "
+              "toPorts: [{ports: [{port: \"80\"}], rules: {}, serverNames: []}]}"));
+  EXPECT_THAT(hub.faults(), IsEmpty());
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+}
+
+TEST(RefusedPolicies, OfOtherClustersAreNotOurs) {
+  PolicyHub hub;
+  hub.file("policy.yaml", ingress("fromEntities: [none]"), "west");
+  hub.compile();
+  EXPECT_THAT(hub.faults(), IsEmpty());
+  EXPECT_TRUE(hub.tables.subjects.empty());
+}
+
+}  // namespace
+}  // namespace isthmus
