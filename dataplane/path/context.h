@@ -12,6 +12,7 @@
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/packet/frame.h"
 #include "dataplane/path/rate_limit.h"
+#include "dataplane/path/verdict_cache.h"
 #include "dataplane/publish/quiescence.h"
 #include "dataplane/publish/snapshot.h"
 #include "dataplane/stats/counters.h"
@@ -94,6 +95,7 @@ struct PathContext {
   unsigned waiting_count = 0;
   RateLimit icmp_limit;
   UnknownSources unknown_sources;
+  VerdictCache verdicts;
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions for one packet that the table did not take
   unsigned scratch_used = 0;
   std::uint16_t ip_id = 0;  // of the next outer header

@@ -73,6 +73,20 @@ ForwardPair pair_of(const PathContext& context, const Admission& admission) noex
   return pair;
 }
 
+// What the policy in the snapshot says. `epoch`: of the subject's word, sampled before.
+PolicyVerdict ask(PathContext& context, const VerdictCache::Question& question, std::uint32_t epoch) noexcept {
+  if (const PolicyVerdict* known = context.verdicts.find(question, epoch)) {
+    return *known;
+  }
+  const PolicyTable& table = *context.snapshot->policy;
+  const PolicyVerdict verdict = question.ingress ? table.ingress(question.subject, question.peer, question.l4)
+                                                 : table.egress(question.subject, question.peer, question.l4);
+  if (context.shared.snapshot.load(std::memory_order_acquire) == context.snapshot) {
+    context.verdicts.keep(question, epoch, verdict);
+  }
+  return verdict;
+}
+
 // A denied direction's reason, and a note of what audit let pass.
 Refusal refusal_of(PathContext& context, PolicyOutcome outcome) noexcept {
   switch (outcome) {
@@ -101,21 +115,20 @@ Refusal policy(PathContext& context, Admission& admission) noexcept {
   const ForwardPair pair = pair_of(context, admission);
   admission.destination_identity = admission.direction == Direction::kForward ? pair.destination : pair.source;
   admission.egress = admission.ingress = PolicyVerdict{};
-  const PolicyTable& table = *context.snapshot->policy;
   const PolicyL4 l4 = l4_of(admission);
   epochs.sample(block, kSubjectPlace, EpochIndex{0});
   epochs.sample(block, kPeerPlace, EpochIndex{0});
   if (pair.source_ours) {
     epochs.sample(block, kSubjectPlace, EpochTable::of_policy_subject(pair.source));
-    admission.egress = table.egress(pair.source, pair.destination, l4);
+    admission.egress = ask(context, {pair.source, pair.destination, l4, false}, block.epoch_value[kSubjectPlace]);
     if (const auto refusal = refusal_of(context, admission.egress.outcome)) {
       return refusal;
     }
   }
   if (pair.destination_ours) {
-    epochs.sample(block, pair.source_ours ? kPeerPlace : kSubjectPlace,
-                  EpochTable::of_policy_subject(pair.destination));
-    admission.ingress = table.ingress(pair.destination, pair.source, l4);
+    const EpochPlace place = pair.source_ours ? kPeerPlace : kSubjectPlace;
+    epochs.sample(block, place, EpochTable::of_policy_subject(pair.destination));
+    admission.ingress = ask(context, {pair.destination, pair.source, l4, true}, block.epoch_value[place]);
     return refusal_of(context, admission.ingress.outcome);
   }
   return std::nullopt;

@@ -20,6 +20,7 @@ namespace isthmus {
 struct PolicyL4 {
   std::uint8_t protocol = 0;
   std::uint16_t port = 0;
+  friend bool operator==(const PolicyL4&, const PolicyL4&) = default;
 };
 
 class SelectorSets {
