@@ -133,11 +133,12 @@ void ActiveGateway::apply() {
 }
 
 void ActiveGateway::publish(CompileResult& result) {
-  if (result.delta.empty() && published_) {
+  if (result.delta.empty() && published_ && !publish_failed_) {
     return;
   }
   const Status status = node_.engine->publish(result.delta);
   problems_.set_status("tables", status);
+  publish_failed_ = !status.ok();
   published_ = published_ || status.ok();
 }
 
@@ -248,6 +249,10 @@ void ActiveGateway::keep_house() {
   }
   problems_.set("devices", down);
   problems_.set("local side", local_side_->problems());
+  if (publish_failed_) {  // a device that did not take its rules may do so now
+    CompileResult nothing;
+    publish(nothing);
+  }
   loop_.set_timer(house_timer_, EventLoop::Clock::now() + kHouseInterval);
 }
 

@@ -72,7 +72,8 @@ class ActiveGateway {
   std::unique_ptr<Health> health_;
   std::optional<DnsSink> dns_;
   EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, house_timer_ = 0;
-  bool published_ = false;     // at least once
+  bool published_ = false;  // at least once
+  bool publish_failed_ = false;
   bool routes_moved_ = false;  // the kernel's, since the last apply()
   std::optional<Error> underlay_problem_;
 };

@@ -122,7 +122,8 @@ class Engine {
   virtual unsigned run_round(WorkerId worker) = 0;
 
   // Applies a delta: new tables become visible to workers at once and whole; then the epoch words of what changed move.
-  // Also brings the devices' steering in line.
+  // Also brings the devices' steering in line; where that fails the tables stand all the same, and the next publish,
+  // also an empty one, steers again.
   [[nodiscard]] virtual Status publish(const TableDelta& delta) = 0;
   virtual void upsert_endpoints(std::span<const EndpointEntry> endpoints) = 0;
   virtual void remove_endpoints(Realm realm, std::span<const IpAddress> addresses) = 0;

@@ -99,7 +99,7 @@ class EngineImplementation final : public Engine {
     }
     const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters ||
                           !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
-    if (!steering) {
+    if (!steering && !unsteered_) {
       return Ok{};
     }
     SteerRules rules = publisher_.steer_rules();
@@ -108,9 +108,12 @@ class EngineImplementation final : public Engine {
     }
     for (auto& device : devices_) {
       if (auto status = device->steer(rules); !status) {
+        unsteered_ = true;
+        steered_.reset();
         return status;
       }
     }
+    unsteered_ = false;
     steered_ = std::move(rules);
     return Ok{};
   }
@@ -167,6 +170,7 @@ class EngineImplementation final : public Engine {
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<std::unique_ptr<Worker>> workers_;  // before the devices go
   std::optional<SteerRules> steered_;
+  bool unsteered_ = false;  // a device has not taken the rules in force
 };
 
 EngineCounters EngineImplementation::counters() const {

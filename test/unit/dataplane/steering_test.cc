@@ -1,0 +1,99 @@
+// The engine and devices that do not take their steering rules at once.
+#include <gtest/gtest.h>
+
+#include "dataplane/api/engine.h"
+
+namespace isthmus {
+namespace {
+
+// A device that refuses rules while told to; it has no packets.
+class StubbornDevice final : public Device {
+ public:
+  struct State {
+    bool refuses = false;
+    unsigned steered = 0;
+    SteerRules rules;
+  };
+  explicit StubbornDevice(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] MacAddress mac() const noexcept override { return {}; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{1500}; }
+  [[nodiscard]] unsigned queues() const noexcept override { return 1; }
+  [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId, unsigned, FramePool&) override {
+    return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>());
+  }
+  [[nodiscard]] Status steer(const SteerRules& rules) override {
+    if (state_->refuses) {
+      return Error{"no room for the rules", name_, "try again"};
+    }
+    ++state_->steered;
+    state_->rules = rules;
+    return Ok{};
+  }
+  [[nodiscard]] std::string describe() const override { return name_; }
+
+ private:
+  class Queue final : public DeviceQueue {
+   public:
+    unsigned receive(std::span<Frame>) noexcept override { return 0; }
+    unsigned transmit(std::span<const Frame>) noexcept override { return 0; }
+    void flush() noexcept override {}
+    [[nodiscard]] std::span<const int> wait_fds() const noexcept override { return {}; }
+    bool arm() noexcept override { return true; }
+    [[nodiscard]] QueueCounters counters() const noexcept override { return {}; }
+  };
+  std::shared_ptr<State> state_;
+  std::string name_ = "stubborn";
+};
+
+class Steering : public ::testing::Test {
+ protected:
+  Steering() {
+    EngineOptions options;
+    options.keep_state = false;
+    options.connections = 1024;
+    options.drive_by_caller = true;
+    options.cluster = ClusterId{1};
+    options.tunnel_address = *IpAddress::parse("192.0.2.1");
+    auto engine = Engine::create(options);
+    EXPECT_TRUE(engine);
+    engine_ = std::move(*engine);
+    EXPECT_TRUE(engine_->add_device(std::make_unique<StubbornDevice>(device_)));
+    EXPECT_TRUE(engine_->start());
+  }
+  static TableDelta with_remote_prefix(const char* prefix) {
+    TableDelta delta;
+    delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
+                      {ClusterId{2}, false, true, {*Prefix::parse(prefix)}, {}}};
+    return delta;
+  }
+  std::shared_ptr<StubbornDevice::State> device_ = std::make_shared<StubbornDevice::State>();
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(Steering, ThatFailedIsTriedAgainByAnEmptyPublish) {
+  device_->refuses = true;
+  EXPECT_FALSE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
+  EXPECT_FALSE(engine_->publish({})) << "still refused";
+  device_->refuses = false;
+  EXPECT_TRUE(engine_->publish({}));
+  EXPECT_EQ(device_->steered, 1U);
+  ASSERT_FALSE(device_->rules.fleet.empty());
+  EXPECT_EQ(device_->rules.fleet.front(), *Prefix::parse("10.2.0.0/16"));
+  EXPECT_TRUE(engine_->publish({}));
+  EXPECT_EQ(device_->steered, 1U) << "taken once, not again";
+}
+
+TEST_F(Steering, IsDoneAgainAfterAFailureEvenIfTheRulesReturnToWhatTheyWere) {
+  ASSERT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
+  const SteerRules first = device_->rules;
+  device_->refuses = true;
+  EXPECT_FALSE(engine_->publish(with_remote_prefix("10.3.0.0/16")));
+  device_->refuses = false;
+  EXPECT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
+  EXPECT_EQ(device_->steered, 2U);
+  EXPECT_EQ(device_->rules, first);
+}
+
+}  // namespace
+}  // namespace isthmus
