@@ -5,6 +5,7 @@
 // blocks on a worker. Errors carry what, where and remedy.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,11 +15,14 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/api/flow_event.h"
 #include "dataplane/api/tables.h"
 #include "dataplane/base/result.h"
 #include "dataplane/io/device.h"
 
 namespace isthmus {
+
+using FlowEventCounts = std::array<FlowEventCount, kFlowVerdicts>;  // by FlowVerdict
 
 enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
 enum class MidstreamPolicy : std::uint8_t { kAdopt, kDrop };
@@ -46,8 +50,9 @@ struct EngineOptions {
   Seconds unknown_endpoint_hold{10};  // how long a VNI holds for a source the endpoint table does not know yet
   Seconds identity_grace{5};          // how long an endpoint's previous identity is still accepted
   Seconds timeout_tcp{8000}, timeout_tcp_syn{60}, timeout_tcp_closing{10}, timeout_other{60};
-  std::uint32_t icmp_errors_per_second = 100;  // of our own making, per worker
-  bool drive_by_caller = false;                // no threads: the caller runs rounds itself (benchmarks, packet tests)
+  std::uint32_t icmp_errors_per_second = 100;    // of our own making, per worker
+  std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; what is beyond is counted only
+  bool drive_by_caller = false;                  // no threads: the caller runs rounds itself (benchmarks, packet tests)
 };
 
 // A reason why packets died, with its count since start.
@@ -57,6 +62,7 @@ struct DropCount {
   std::string_view hint;     // what to look at
   unsigned cilium_code = 0;  // Cilium's drop reason number
   std::uint64_t packets = 0;
+  std::uint64_t egress = 0, ingress = 0;  // of them, those that came from our cluster, and from another
 };
 
 struct DeviceStatus {
@@ -73,11 +79,12 @@ struct EngineCounters {
   std::uint64_t hits = 0, misses = 0, readmissions = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
   std::uint64_t policy_audited = 0;  // decisions to deny that audit let pass
-  std::vector<DropCount> drops;      // every reason, also those at 0
+  FlowEventCounts flow_events;
+  std::vector<DropCount> drops;  // every reason, also those at 0
   std::vector<DeviceStatus> devices;
 };
 
-// A tracked connection as listed by `isthmus flows`. Addresses of both directions as they are seen on each side.
+// A tracked connection as listed by `isthmus connections`. Addresses of both directions as they are seen on each side.
 struct FlowRecord {
   IpProtocol protocol = IpProtocol::kTcp;
   IpAddress client, frontend;  // forward key: source and destination before translation
@@ -137,7 +144,10 @@ class Engine {
   // Sends one probe inside the tunnel; the peer's engine answers by itself, the answer comes back as an event.
   virtual void send_probe(PeerId peer, std::uint32_t sequence) = 0;
   [[nodiscard]] virtual EngineEvents poll_events() = 0;
-  // Becomes readable when poll_events() has something.
+  // Appends what the workers have reported of packets since the last call, in order for each worker.
+  virtual void poll_flow_events(std::vector<FlowEvent>& events) = 0;
+  [[nodiscard]] virtual FlowEventCounts flow_event_counts() const = 0;
+  // Becomes readable when poll_events() or poll_flow_events() has something; poll_events() makes it quiet again.
   [[nodiscard]] virtual int event_fd() const = 0;
 
   [[nodiscard]] virtual EngineCounters counters() const = 0;

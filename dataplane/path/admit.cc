@@ -9,6 +9,7 @@
 #include "dataplane/path/admission.h"
 #include "dataplane/path/output.h"
 #include "dataplane/path/path.h"
+#include "dataplane/path/report.h"
 
 namespace isthmus {
 namespace {
@@ -203,14 +204,14 @@ Refusal insert_direct(PathContext& context, Admission& admission, Packet& packet
   return refusal_of(outcome == InsertOutcome::kReplyTaken ? insert_with_port(context, admission, packet) : outcome);
 }
 
-Refusal admit_new(PathContext& context, Packet& packet) noexcept {
-  if (packet.icmp_error) {
-    return DropReason::k_unsupported_icmp;
-  }
-  Admission admission(packet);
+Refusal admit_new(PathContext& context, Admission& admission) noexcept {
+  Packet& packet = admission.packet;
   context.shared.flows->epochs().sample_none(admission.block);
   admission.forward = packet.key;
   admission.reply = packet.key.reversed();
+  if (packet.icmp_error) {
+    return DropReason::k_unsupported_icmp;
+  }
   if (const auto refusal = vet(context, admission)) {
     return refusal;
   }
@@ -228,8 +229,8 @@ Refusal admit_new(PathContext& context, Packet& packet) noexcept {
 }
 
 // Decides again for the direction that packet.hit names. `gone` tells that there is no connection any more.
-Refusal admit_again(PathContext& context, Packet& packet, bool& gone) noexcept {
-  Admission admission(packet);
+Refusal admit_again(PathContext& context, Admission& admission, bool& gone) noexcept {
+  Packet& packet = admission.packet;
   context.shared.flows->epochs().sample_none(admission.block);
   admission.existing = true;
   admission.direction = packet.hit.direction;
@@ -282,20 +283,24 @@ Refusal admit_again(PathContext& context, Packet& packet, bool& gone) noexcept {
 
 // One decision against one snapshot. A packet that lost a race, or whose connection went away, is looked at afresh;
 // when the snapshot has moved there may be neither a refusal nor a decision.
-Refusal decide_once(PathContext& context, Packet& packet) noexcept {
+Refusal decide_once(PathContext& context, Packet& packet, AdmissionNote& note) noexcept {
   constexpr unsigned kRounds = 3;
   for (unsigned round = 0; round < kRounds; ++round) {
     Refusal refusal;
+    Admission admission(packet);
+    const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr);
     if (packet.hit) {
       bool gone = false;
-      refusal = admit_again(context, packet, gone);
+      refusal = admit_again(context, admission, gone);
       if (gone) {
         packet.hit = Hit{};
         continue;
       }
     } else {
-      refusal = admit_new(context, packet);
+      refusal = admit_new(context, admission);
     }
+    note.take(admission);
+    note.first |= opens && packet.block != nullptr;
     if (refusal || packet.block != nullptr || snapshot_moved(context)) {
       return refusal;
     }
@@ -320,9 +325,10 @@ void admit(PathContext& context, Burst& burst) noexcept {
       packet.hit = context.shared.flows->find(context.worker, packet.key);
     }
     Refusal refusal;
+    AdmissionNote note;
     for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
       context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      refusal = decide_once(context, packet);
+      refusal = decide_once(context, packet, note);
       if (packet.block != nullptr || !snapshot_moved(context)) {
         break;
       }
@@ -333,6 +339,9 @@ void admit(PathContext& context, Burst& burst) noexcept {
         send_icmp_error(context, packet, IcmpError::kPortUnreachable);
       }
       packet.drop(*refusal);
+      report_refused(context, burst, packet, note);
+    } else {
+      report_admitted(context, packet, note);
     }
   }
 }

@@ -18,6 +18,7 @@
 #include "dataplane/stats/counters.h"
 #include "dataplane/tables/adjacency_table.h"
 #include "dataplane/tables/endpoint_table.h"
+#include "dataplane/worker/flow_events.h"
 #include "dataplane/worker/mailbox.h"
 
 namespace isthmus {
@@ -75,17 +76,20 @@ struct UnknownSources {
 };
 
 struct PathContext {
-  PathContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box)
+  PathContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
+              FlowEventQueue& events)
       : shared(shared_state),
         worker(worker_id),
         pool(frame_pool),
         mailbox(mail_box),
+        flow_events(events),
         icmp_limit(shared_state.options.icmp_errors_per_second) {}
 
   SharedState& shared;
   WorkerId worker;
   FramePool& pool;
   Mailbox& mailbox;
+  FlowEventQueue& flow_events;
   const Snapshot* snapshot = nullptr;
   Seconds now;               // of the connection table's clock
   std::uint64_t now_ns = 0;  // monotonic
@@ -96,6 +100,7 @@ struct PathContext {
   RateLimit icmp_limit;
   UnknownSources unknown_sources;
   VerdictCache verdicts;
+  std::uint64_t refusals_told = 0;                // of the burst's packets by place: admission has reported their end
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions for one packet that the table did not take
   unsigned scratch_used = 0;
   std::uint16_t ip_id = 0;  // of the next outer header

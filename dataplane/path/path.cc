@@ -1,6 +1,7 @@
 #include "dataplane/path/path.h"
 
 #include "dataplane/path/context.h"
+#include "dataplane/path/report.h"
 
 namespace isthmus {
 
@@ -15,6 +16,7 @@ void run_path(PathContext& context, Burst& burst) noexcept {
   for (const Packet& packet : burst) {
     if (packet.verdict == Verdict::kDrop) {
       context.counters.drop(packet.reason);
+      report_dropped(context, burst, packet);
       context.pool.release(packet.frame.chunk);
     }
   }

@@ -29,6 +29,8 @@ struct alignas(64) WorkerCounters {
   Counter probes_answered;
   Counter policy_audited;
   std::array<Counter, kDropReasons> drops;
+  // Of them, those that died at the end of the path after they were read, by the side they came from.
+  std::array<Counter, kDropReasons> drops_from_local, drops_from_fabric;
 
   void drop(DropReason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(); }
 };

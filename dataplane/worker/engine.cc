@@ -155,6 +155,27 @@ class EngineImplementation final : public Engine {
     }
     return events;
   }
+  void poll_flow_events(std::vector<FlowEvent>& events) override {
+    FlowEvent event;
+    for (auto& worker : workers_) {
+      // Not for longer than the queue is when it begins: a worker may put faster than this takes.
+      for (std::size_t left = FlowEventQueue::kCapacity; left > 0 && worker->flow_events().take(event); --left) {
+        events.push_back(event);
+      }
+    }
+  }
+  FlowEventCounts flow_event_counts() const override {
+    FlowEventCounts sum{};
+    for (const auto& worker : workers_) {
+      for (std::size_t i = 0; i < kFlowVerdicts; ++i) {
+        const FlowEventCount count = worker->flow_events().count(static_cast<FlowVerdict>(i));
+        sum[i].reported += count.reported;
+        sum[i].sampled_out += count.sampled_out;
+        sum[i].lost += count.lost;
+      }
+    }
+    return sum;
+  }
   int event_fd() const override { return event_fd_; }
 
   EngineCounters counters() const override;
@@ -176,7 +197,7 @@ class EngineImplementation final : public Engine {
 EngineCounters EngineImplementation::counters() const {
   EngineCounters sum;
   for (const DropReasonInfo& info : kDropReasonInfo) {
-    sum.drops.push_back({info.name, info.text, info.hint, info.cilium_code, 0});
+    sum.drops.push_back({info.name, info.text, info.hint, info.cilium_code, 0, 0, 0});
   }
   for (const auto& device : devices_) {
     sum.devices.push_back({device->name(), device->describe(), {}, true});
@@ -195,6 +216,8 @@ EngineCounters EngineImplementation::counters() const {
     sum.waiting_for_neighbour += c.neighbour_waits.get();
     for (std::size_t i = 0; i < kDropReasons; ++i) {
       sum.drops[i].packets += c.drops[i].get();
+      sum.drops[i].egress += c.drops_from_local[i].get();
+      sum.drops[i].ingress += c.drops_from_fabric[i].get();
     }
     for (std::size_t i = 0; i < devices_.size(); ++i) {
       const QueueCounters q = worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters();
@@ -208,6 +231,7 @@ EngineCounters EngineImplementation::counters() const {
       into.oversize += q.oversize;
     }
   }
+  sum.flow_events = flow_event_counts();
   const FlowCounts flows = shared_.flows->counts();
   sum.connections_now = flows.now;
   sum.connections_created = flows.created;

@@ -39,6 +39,8 @@ class Mailbox {
       lost_.fetch_add(1, std::memory_order_relaxed);
     }
   }
+  // Something else than mail waits for control: the next post() wakes it.
+  void announce() noexcept { news_ = true; }
   [[nodiscard]] bool next_command(ProbeCommand& command) noexcept { return commands_.pop(command); }
   // End of a round: wakes control if there is news. The one system call, and only then.
   void post(int control_fd) noexcept;

@@ -24,7 +24,8 @@ constexpr std::uint64_t kSweepEvery = 8;
 Worker::Worker(SharedState& shared, Setup setup)
     : shared_(shared),
       setup_(std::move(setup)),
-      context_(shared, setup_.id, *setup_.pool, mailbox_),
+      flow_events_(shared.options.flow_events_per_second),
+      context_(shared, setup_.id, *setup_.pool, mailbox_, flow_events_),
       burst_(std::make_unique<Burst>()) {
   context_.tx.resize(setup_.queues.size());
   context_.random ^= std::uint64_t{setup_.id.value()} << 32;
@@ -95,8 +96,15 @@ unsigned Worker::work() {
   }
   housekeeping(received == 0);
   flush();
-  mailbox_.post(setup_.control_fd);
+  tell_control(false);
   return received;
+}
+
+void Worker::tell_control(bool idle) noexcept {
+  if (flow_events_.should_wake(context_.now_ns, idle)) {
+    mailbox_.announce();
+  }
+  mailbox_.post(setup_.control_fd);
 }
 
 unsigned Worker::poll_queue(DeviceId device) {
@@ -147,6 +155,7 @@ void Worker::housekeeping(bool idle) {
 // Waits in the kernel until a queue, control or the clock has something. The worker is outside its read section, so
 // publishers do not wait for it.
 void Worker::wait() {
+  tell_control(true);
   std::array<pollfd, 64> fds{};
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};

@@ -38,6 +38,7 @@ class Worker {
 
   [[nodiscard]] const WorkerCounters& counters() const noexcept { return context_.counters; }
   [[nodiscard]] Mailbox& mailbox() noexcept { return mailbox_; }
+  [[nodiscard]] FlowEventQueue& flow_events() noexcept { return flow_events_; }
   [[nodiscard]] const DeviceQueue& queue(DeviceId device) const noexcept { return *setup_.queues[device.value()]; }
   [[nodiscard]] FramePool& pool() noexcept { return *setup_.pool; }
 
@@ -47,11 +48,13 @@ class Worker {
   unsigned poll_queue(DeviceId device);
   void flush();
   void housekeeping(bool idle);
+  void tell_control(bool idle) noexcept;
   void read_clock() noexcept;
 
   SharedState& shared_;
   Setup setup_;
   Mailbox mailbox_;
+  FlowEventQueue flow_events_;
   PathContext context_;
   std::unique_ptr<Burst> burst_;
   std::thread thread_;

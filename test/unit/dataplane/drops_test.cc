@@ -316,7 +316,8 @@ TEST(Drops, ADeviceWithoutHeadroom) {
   SharedState shared(EngineOptions{}, 1);
   shared.adjacencies.set_device(DeviceId{0}, MacAddress{}, Bytes{1500});
   Mailbox mailbox;
-  PathContext context(shared, WorkerId{0}, **pool, mailbox);
+  FlowEventQueue flow_events(1);
+  PathContext context(shared, WorkerId{0}, **pool, mailbox, flow_events);
   Snapshot snapshot;
   PeerEntry peer{PeerId{1}, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true};
   snapshot.peers = std::make_shared<const PeerTable>(std::vector<PeerEntry>{peer}, at.gateway);

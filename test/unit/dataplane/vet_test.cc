@@ -32,7 +32,7 @@ class VetRig {
     auto made = FramePool::create(memory);
     EXPECT_TRUE(made.ok());
     pool = std::move(*made);
-    context = std::make_unique<PathContext>(shared, WorkerId{0}, *pool, mailbox);
+    context = std::make_unique<PathContext>(shared, WorkerId{0}, *pool, mailbox, *flow_events);
     TableDelta delta;
     delta.upsert_peers = {{kWestGateway, ClusterId{west}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
     delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
@@ -67,6 +67,7 @@ class VetRig {
   SharedState shared;
   Publisher publisher;
   Mailbox mailbox;
+  std::unique_ptr<FlowEventQueue> flow_events = std::make_unique<FlowEventQueue>(1);
   std::unique_ptr<FramePool> pool;
   std::unique_ptr<PathContext> context;
   ClusterId cluster;

@@ -1,0 +1,237 @@
+// What the path tells about packets: one event for the first packet of each direction, none for those behind it, one
+// for every packet that dies, and counts that stay exact when a flood is beyond the budget.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "dataplane/path/output.h"
+#include "test/support/path_rig.h"
+#include "test/unit/dataplane/policy_builder.h"
+
+namespace isthmus::test {
+namespace {
+
+const Actors at;
+
+PacketSpec from_west(PacketSpec spec) { return spec.in_tunnel(at.west_gateway, at.gateway, kWestIdentity); }
+
+std::vector<FlowEvent> events(PathRig& rig) {
+  std::vector<FlowEvent> events;
+  rig.engine().poll_flow_events(events);
+  return events;
+}
+
+// The one event there is; a failed expectation and an empty one otherwise.
+FlowEvent only_event(PathRig& rig) {
+  const auto all = events(rig);
+  EXPECT_EQ(all.size(), 1u);
+  return all.size() == 1 ? all.front() : FlowEvent{};
+}
+
+std::string reason(PathRig& rig, const FlowEvent& event) {
+  return std::string(rig.counters().drops.at(event.drop_reason).name);
+}
+
+TEST(FlowEvent, FirstPacketsOfBothDirectionsAreToldAndNoOther) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.west).with_flags(net::Tcp::kSyn));
+  const FlowEvent opened = only_event(rig);
+  EXPECT_EQ(opened.verdict, FlowVerdict::kForwarded);
+  EXPECT_EQ(opened.trace, TraceReason::kNew);
+  EXPECT_EQ(opened.direction, TrafficDirection::kEgress);
+  EXPECT_EQ(opened.from, Side::kLocal);
+  EXPECT_EQ(opened.to, Side::kFabric);
+  EXPECT_EQ(opened.received.source, at.client.address);
+  EXPECT_EQ(opened.received.source_port.value(), at.client.port);
+  EXPECT_EQ(opened.received.destination, at.west.address);
+  EXPECT_EQ(opened.received.destination_port.value(), at.west.port);
+  EXPECT_EQ(opened.tcp_flags, net::Tcp::kSyn);
+  EXPECT_EQ(opened.source_identity.value(), kClientIdentity);
+  EXPECT_EQ(opened.source_cluster, ClusterId{1});
+  EXPECT_EQ(opened.destination_cluster, ClusterId{2});
+  EXPECT_EQ(opened.peer, PathRig::kWestGateway);
+
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client).with_flags(net::Tcp::kSyn | net::Tcp::kAck)));
+  const FlowEvent answered = only_event(rig);
+  EXPECT_EQ(answered.trace, TraceReason::kReply);
+  EXPECT_EQ(answered.direction, TrafficDirection::kEgress);
+  EXPECT_EQ(answered.received.source, at.west.address);
+  EXPECT_EQ(answered.source_identity.value(), kWestIdentity);
+  EXPECT_EQ(answered.vni.value(), kWestIdentity);
+
+  for (int i = 0; i < 3; ++i) {
+    (void)rig.from_local(tcp(at.client, at.west).with_flags(net::Tcp::kAck));
+    (void)rig.from_underlay(from_west(tcp(at.west, at.client).with_flags(net::Tcp::kAck)));
+  }
+  EXPECT_TRUE(events(rig).empty());
+}
+
+TEST(FlowEvent, TranslationIsToldWithItsService) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.local_service));
+  const FlowEvent event = only_event(rig);
+  EXPECT_EQ(event.received.destination, at.local_service.address);
+  EXPECT_EQ(event.received.destination_port.value(), at.local_service.port);
+  EXPECT_EQ(event.translated.destination, at.local_backend.address);
+  EXPECT_EQ(event.translated.destination_port.value(), at.local_backend.port);
+  EXPECT_EQ(event.translated.source, at.translation);
+  EXPECT_NE(event.service, kNoService);
+  EXPECT_EQ(event.to, Side::kLocal);
+}
+
+TEST(FlowEvent, EchoIsToldByTypeWithoutPorts) {
+  PathRig rig;
+  (void)rig.from_local(echo_request(at.client.address, at.west.address, 77));
+  const FlowEvent event = only_event(rig);
+  EXPECT_EQ(event.protocol, IpProtocol::kIcmp);
+  EXPECT_EQ(event.icmp_type, net::icmp4::kEchoRequest);
+  EXPECT_EQ(event.received.source_port.value(), 0);
+  EXPECT_EQ(event.received.destination_port.value(), 0);
+}
+
+TEST(FlowEvent, ADropIsToldOnceWithItsReason) {
+  struct Row {
+    const char* reason;
+    bool underlay;
+    PacketSpec packet;
+    IpAddress source, destination;  // of the event
+  };
+  PacketSpec sctp = tcp(at.client, at.west);
+  sctp.protocol = IpProtocol::kSctp;
+  PacketSpec bad_tunnel = from_west(tcp(at.west, at.client));
+  bad_tunnel.tunnel->flags = 0x88000000;
+  const IpAddress stranger = Actors::ip("192.0.2.99");
+  const Row rows[] = {
+      // Refused by admission.
+      {"no_backend", false, tcp(at.client, at.empty_service), at.client.address, at.empty_service.address},
+      {"not_linked", false, tcp(at.client, at.south), at.client.address, at.south.address},
+      {"foreign_source", false, tcp(at.north, at.west), at.north.address, at.west.address},
+      // Died before their headers were read: what there is of them, the inner packet where there is one.
+      {"ip_fragment", false, tcp(at.client, at.west).as_fragment(100), at.client.address, at.west.address},
+      {"ip_fragment", true, from_west(tcp(at.west, at.client).as_fragment(0x2000)), at.west.address, at.client.address},
+      {"unsupported_l4", false, sctp, at.client.address, at.west.address},
+      // The outer header is at fault, and told.
+      {"tunnel_header", true, bad_tunnel, at.west_gateway, at.gateway},
+      {"unknown_peer", true, tcp(at.west, at.client).in_tunnel(stranger, at.gateway, kWestIdentity), stranger,
+       at.gateway},
+      // Died behind admission.
+      {"ttl_exceeded", true, from_west(tcp(at.west, at.client).with_ttl(1)), at.west.address, at.client.address},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.reason);
+    PathRig rig;
+    const Outcome outcome = row.underlay ? rig.from_underlay(row.packet) : rig.from_local(row.packet);
+    EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{row.reason, 1}}));
+    auto all = events(rig);
+    std::erase_if(all, [](const FlowEvent& e) { return e.verdict != FlowVerdict::kDropped; });
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(reason(rig, all.front()), row.reason);
+    EXPECT_EQ(all.front().received.source, row.source);
+    EXPECT_EQ(all.front().received.destination, row.destination);
+    EXPECT_EQ(all.front().from, row.underlay ? Side::kFabric : Side::kLocal);
+  }
+}
+
+TEST(FlowEvent, PolicysVerdictsAndTheirRulesAreTold) {
+  constexpr std::uint32_t kWest = 1, kNorth = 2;
+  PathRig rig;
+  PolicyDelta policies;
+  policies.select(kWest, {kWestIdentity}).select(kNorth, {kNorthIdentity});
+  policies.egress(kClientIdentity, enforced({allow(kWest), deny(kNorth)}));
+  policies.ingress(kLocalBackendIdentity, enforced()).audit(kLocalBackendIdentity);
+  ASSERT_TRUE(rig.engine().publish(policies.delta).ok());
+
+  (void)rig.from_local(tcp(at.client, at.west));
+  const FlowEvent allowed = only_event(rig);
+  EXPECT_EQ(allowed.verdict, FlowVerdict::kForwarded);
+  EXPECT_EQ(allowed.egress.outcome, PolicyOutcome::kAllowed);
+  EXPECT_EQ(allowed.egress.rule, RuleId{kWest});
+  EXPECT_EQ(allowed.ingress.outcome, PolicyOutcome::kNotAsked);
+  EXPECT_EQ(allowed.destination_identity.value(), kWestIdentity);
+
+  (void)rig.from_local(tcp(at.client, at.north));
+  const FlowEvent denied = only_event(rig);
+  EXPECT_EQ(denied.verdict, FlowVerdict::kDropped);
+  EXPECT_EQ(reason(rig, denied), "policy_deny");
+  EXPECT_EQ(denied.egress.outcome, PolicyOutcome::kDeniedByRule);
+  EXPECT_EQ(denied.egress.rule, RuleId{kNorth});
+  EXPECT_EQ(denied.destination_identity.value(), kNorthIdentity);
+
+  (void)rig.from_underlay(from_west(tcp(at.west, {at.local_backend.address, 5})));
+  const FlowEvent audited = only_event(rig);
+  EXPECT_EQ(audited.verdict, FlowVerdict::kAudited);
+  EXPECT_EQ(audited.direction, TrafficDirection::kIngress);
+  EXPECT_EQ(audited.ingress.outcome, PolicyOutcome::kAudited);
+}
+
+TEST(FlowEvent, AnIcmpErrorOfAConnectionIsNoEventAndOfNoneADrop) {
+  PathRig rig;
+  (void)rig.from_local(udp(at.client, at.west));
+  EXPECT_EQ(events(rig).size(), 1u);
+  const FrameBytes about = udp(at.client, at.west).ip_bytes();
+  (void)rig.from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 3, about)));
+  EXPECT_TRUE(events(rig).empty());
+  const FrameBytes unknown = udp({at.client.address, 9}, at.west).ip_bytes();
+  (void)rig.from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 3, unknown)));
+  const FlowEvent event = only_event(rig);
+  EXPECT_EQ(reason(rig, event), "unsupported_icmp");
+  EXPECT_EQ(event.protocol, IpProtocol::kIcmp);
+  EXPECT_EQ(event.icmp_type, 3);
+}
+
+TEST(FlowEvent, GarbageIsToldWithoutAddresses) {
+  PathRig rig;
+  (void)rig.raw(false, FrameBytes(10, 0xff));
+  const FlowEvent cut = only_event(rig);
+  EXPECT_EQ(reason(rig, cut), "malformed");
+  EXPECT_TRUE(cut.received.source.is_unspecified());
+  FrameBytes arp(60, 0);
+  arp[12] = 0x08, arp[13] = 0x06;
+  (void)rig.raw(false, arp);
+  EXPECT_EQ(reason(rig, only_event(rig)), "unsupported_l2");
+}
+
+TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndHidesNoConnection) {
+  PathRig::Options options;
+  options.engine.flow_events_per_second = 50;
+  PathRig rig(options);
+  constexpr std::uint64_t kFlood = 20'000;
+  std::vector<FlowEvent> told;
+  for (std::uint64_t i = 0; i < kFlood; ++i) {
+    (void)rig.from_local(tcp(at.client, at.south));
+    if (i == kFlood / 2) {
+      (void)rig.from_local(tcp(at.client, at.west));
+    }
+    rig.engine().poll_flow_events(told);
+  }
+  const EngineCounters counters = rig.counters();
+  const FlowEventCount& drops = counters.flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
+  std::uint64_t dropped = 0;
+  for (const DropCount& drop : counters.drops) {
+    dropped += drop.packets;
+  }
+  EXPECT_EQ(dropped, kFlood);
+  EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, kFlood);
+  EXPECT_GE(drops.reported, 50u);
+  EXPECT_GT(drops.sampled_out, 0u);
+  EXPECT_EQ(
+      std::count_if(told.begin(), told.end(), [](const FlowEvent& e) { return e.verdict == FlowVerdict::kForwarded; }),
+      1);
+}
+
+TEST(FlowEvent, AFullQueueLosesEventsAndCountsThem) {
+  PathRig::Options options;
+  options.engine.flow_events_per_second = 1'000'000;
+  PathRig rig(options);
+  constexpr std::uint64_t kMany = 5'000;  // more than the queue holds; nobody takes any
+  for (std::uint64_t i = 0; i < kMany; ++i) {
+    (void)rig.from_local(tcp(at.client, at.south));
+  }
+  const auto count = rig.counters().flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
+  EXPECT_EQ(count.reported + count.lost, kMany);
+  EXPECT_GT(count.lost, 0u);
+  EXPECT_EQ(events(rig).size(), count.reported);
+}
+
+}  // namespace
+}  // namespace isthmus::test
