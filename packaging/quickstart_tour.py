@@ -194,7 +194,7 @@ def hints(fleet, vips):
 The fleet is up. To try:
   ip netns exec {prefix}east-client curl http://{NAME}/
   ip netns exec {prefix}north-client ping {plan.cluster("west").pods()[0].ipv4}
-  {fleet.program} status -s {fleet.folder}/east-1.sock       (also: services, endpoints, flows, drops)
+  {fleet.program} status -s {fleet.folder}/east-1.sock       (also: services, endpoints, connections, flows, drops)
   $EDITOR {fleet.hub.folder}/clusters/east/shop-web.yaml     the gateways follow the file
   ip netns exec {prefix}east-client curl http://{vips[0]}/   the same by address
   packaging/quickstart down                                  removes everything

@@ -86,6 +86,25 @@ ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uin
   return field;
 }
 
+ConfigField ring_capacity(std::string key, Access<std::uint32_t> access, std::uint32_t most, std::string text) {
+  ConfigField field = number(key, access, 1, most, std::move(text));
+  field.type = "power of two less one, 1 to " + std::to_string(most);
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
+    const auto value = read_number(node, key, 1, most, faults);
+    if (!value) {
+      return;
+    }
+    if (!std::has_single_bit(*value + 1)) {
+      faults.push_back(
+          {node.line, key + " is " + std::to_string(*value) + ", not a power of two less one",
+           "write " + std::to_string(std::bit_floor(*value) - 1) + " or " + std::to_string(std::bit_ceil(*value) - 1)});
+      return;
+    }
+    access(config) = static_cast<std::uint32_t>(*value);
+  };
+  return field;
+}
+
 ConfigField choice(std::string key, Access<std::string> access, std::vector<std::string_view> words, std::string text) {
   ConfigField field{key, alternatives(words), false, {}, {}, std::move(text)};
   field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
@@ -153,6 +172,17 @@ ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Fa
     const auto& value = member(access, config);
     return value ? value->to_string() : std::string();
   };
+  return field;
+}
+
+ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text) {
+  ConfigField field{key, "an IP address", false, {}, {}, std::move(text)};
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
+    if (const auto value = read_address(node, key, faults)) {
+      access(config) = *value;
+    }
+  };
+  field.show = [=](const GatewayConfig& config) { return member(access, config).to_string(); };
   return field;
 }
 

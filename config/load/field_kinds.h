@@ -53,6 +53,8 @@ ConfigField duration(std::string key, Access<T> access, std::uint64_t least, std
 
 ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uint32_t least, std::uint32_t most,
                          std::string text);
+// One less than a power of two, 1 to `most`.
+ConfigField ring_capacity(std::string key, Access<std::uint32_t> access, std::uint32_t most, std::string text);
 ConfigField choice(std::string key, Access<std::string> access, std::vector<std::string_view> words, std::string text);
 ConfigField boolean(std::string key, Access<bool> access, std::string text);
 // A name that `good` accepts; `form` says which those are.
@@ -61,6 +63,8 @@ ConfigField name(std::string key, Access<std::string> access, bool (*good)(std::
 ConfigField optional_name(std::string key, Access<std::optional<std::string>> access, bool (*good)(std::string_view),
                           std::string form, std::string text);
 ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Family family, std::string text);
+// An address of either family.
+ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text);
 ConfigField required(ConfigField field);
 
 }  // namespace isthmus::config_field

@@ -235,6 +235,21 @@ void add_service_fields(std::vector<ConfigField>& fields) {
       "dns.domain", [](GatewayConfig& c) -> std::string& { return c.dns_domain; },
       [](std::string_view text) { return is_subdomain(text); }, "a domain such as clusterset.local",
       "Names are <service>.<namespace>.svc.<domain>."));
+  fields.push_back(ring_capacity(
+      "observe.flows", [](GatewayConfig& c) -> std::uint32_t& { return c.observe_flows; }, 65535,
+      "How many of the last flows are kept for `isthmus flows`."));
+  fields.push_back(number<std::uint32_t>(
+      "observe.rate", [](GatewayConfig& c) -> std::uint32_t& { return c.observe_rate; }, 0, 1'000'000,
+      "Flow events a second of each worker and verdict; what is beyond is counted only. 0: none."));
+  fields.push_back(boolean(
+      "metrics.enabled", [](GatewayConfig& c) -> bool& { return c.metrics_enabled; },
+      "Serve metrics for Prometheus by HTTP, under /metrics."));
+  fields.push_back(ip_address(
+      "metrics.address", [](GatewayConfig& c) -> IpAddress& { return c.metrics_address; },
+      "Where they are served. Nobody has to prove who he is: open it only to those who may see all of it."));
+  fields.push_back(number<std::uint16_t>(
+      "metrics.port", [](GatewayConfig& c) -> std::uint16_t& { return c.metrics_port; }, 1, 65535,
+      "And on which TCP port."));
   fields.push_back(name(
       "admin.socket", [](GatewayConfig& c) -> std::string& { return c.admin_socket; }, is_socket_path,
       "an absolute path of at most 107 bytes", "Where the command line reaches this gateway."));

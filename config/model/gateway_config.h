@@ -57,6 +57,13 @@ struct GatewayConfig {
   std::optional<std::string> dns_file;
   std::string dns_domain = "clusterset.local";
 
+  std::uint32_t observe_flows = 4095;
+  std::uint32_t observe_rate = 10000;
+
+  bool metrics_enabled = true;
+  IpAddress metrics_address = IpAddress::ipv4(Be32::of(0x7f000001));
+  std::uint16_t metrics_port = 9962;
+
   std::string admin_socket;  // default /run/isthmus/<name>.sock
   std::string admin_group = "root";
   std::string state_directory = "/dev/shm";

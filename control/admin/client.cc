@@ -82,6 +82,31 @@ class Connection {
     }
   }
 
+  // Calls `take` with every line until it returns false. Only the first has a time limit.
+  [[nodiscard]] Status read_lines(const std::function<bool(std::string_view)>& take) {
+    std::string text;
+    std::array<char, 65536> chunk{};
+    for (;;) {
+      const ssize_t got = ::recv(fd_, chunk.data(), chunk.size(), 0);
+      if (got <= 0) {
+        if (got == 0 || (errno != EAGAIN && errno != EINTR) || !wait_for(POLLIN)) {
+          return lost();
+        }
+        continue;
+      }
+      text.append(chunk.data(), static_cast<std::size_t>(got));
+      std::size_t start = 0;
+      for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n', start)) {
+        deadline_ = Clock::time_point::max();
+        if (!take(std::string_view(text).substr(start, end - start))) {
+          return Ok{};
+        }
+        start = end + 1;
+      }
+      text.erase(0, start);
+    }
+  }
+
  private:
   [[nodiscard]] Error refused() const {
     std::string remedy = "is it running? systemctl status isthmus, or isthmus run -c FILE";
@@ -92,8 +117,11 @@ class Connection {
   }
   [[nodiscard]] Error lost() const { return Error{"the gateway did not answer", path_, "see its log"}; }
   [[nodiscard]] bool wait_for(short what) const {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
     pollfd entry{fd_, what, 0};
+    if (deadline_ == Clock::time_point::max()) {
+      return ::poll(&entry, 1, -1) > 0;
+    }
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
     return left > 0 && ::poll(&entry, 1, static_cast<int>(left)) > 0;
   }
 
@@ -115,6 +143,18 @@ Result<std::string> ask_gateway(const std::string& socket, std::string_view requ
     return sent.error();
   }
   return connection.read_line();
+}
+
+Status ask_gateway_for_lines(const std::string& socket, std::string_view request,
+                             const std::function<bool(std::string_view)>& take, std::chrono::milliseconds timeout) {
+  Connection connection(socket, timeout);
+  if (auto opened = connection.open(); !opened) {
+    return opened;
+  }
+  if (auto sent = connection.send_line(request); !sent) {
+    return sent;
+  }
+  return connection.read_lines([&](std::string_view line) { return line != R"({"end":true})" && take(line); });
 }
 
 bool gateway_listens(const std::string& socket) {

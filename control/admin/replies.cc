@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "control/observe/cilium_names.h"
+
 namespace isthmus {
 namespace {
 
@@ -51,6 +53,17 @@ json connections_json(const EngineCounters& c) {
           {"readmissions", c.readmissions}};
 }
 
+json flows_json(const StatusReply& status) {
+  const ObserverCounts& c = status.flows;
+  return {{"seen", c.seen},
+          {"unseen", c.unseen},
+          {"overtaken", c.overtaken},
+          {"kept", c.kept},
+          {"capacity", c.capacity},
+          {"readers", c.readers},
+          {"control_events_lost", status.control_events_lost}};
+}
+
 json packets_json(const EngineCounters& c) {
   std::uint64_t dropped = 0;
   for (const DropCount& drop : c.drops) {
@@ -65,14 +78,14 @@ json packets_json(const EngineCounters& c) {
           {"waiting_for_neighbour", c.waiting_for_neighbour}};
 }
 
-const char* flow_state(const FlowRecord& record) {
+const char* connection_state(const FlowRecord& record) {
   if (record.closing) {
     return "closing";
   }
   return record.replied ? "established" : "unreplied";
 }
 
-json flow_json(const FlowRow& row) {
+json connection_json(const ConnectionRow& row) {
   const FlowRecord& r = row.record;
   const auto side = [](Side s) { return s == Side::kLocal ? "local" : "fabric"; };
   return {{"protocol", protocol_name(r.protocol)},
@@ -90,7 +103,7 @@ json flow_json(const FlowRow& row) {
           {"forward_peer", row.forward_peer},
           {"reply_peer", row.reply_peer},
           {"source_identity", r.source_identity.value()},
-          {"state", flow_state(r)},
+          {"state", connection_state(r)},
           {"forward_packets", r.forward_packets},
           {"forward_bytes", r.forward_bytes},
           {"reply_packets", r.reply_packets},
@@ -147,6 +160,7 @@ std::string encode_status(const StatusReply& status) {
                {"frontends", status.frontends},
                {"connections", connections_json(status.counters)},
                {"packets", packets_json(status.counters)},
+               {"flows", flows_json(status)},
                {"peers", std::move(peers)},
                {"devices", std::move(devices)},
                {"problems", std::move(problems)}});
@@ -182,27 +196,30 @@ std::string encode_endpoints(const Listing<EndpointRow>& endpoints) {
                     {"cluster", row.cluster},
                     {"identity", row.identity.value()},
                     {"name", row.name},
+                    {"labels", row.labels},
                     {"node", row.node}});
   }
   return line("endpoints", {{"endpoints", std::move(rows)}, {"truncated", endpoints.truncated}});
 }
 
-std::string encode_flows(const Listing<FlowRow>& flows) {
+std::string encode_connections(const Listing<ConnectionRow>& connections) {
   json rows = json::array();
-  for (const FlowRow& row : flows.rows) {
-    rows.push_back(flow_json(row));
+  for (const ConnectionRow& row : connections.rows) {
+    rows.push_back(connection_json(row));
   }
-  return line("flows", {{"flows", std::move(rows)}, {"truncated", flows.truncated}});
+  return line("connections", {{"connections", std::move(rows)}, {"truncated", connections.truncated}});
 }
 
 std::string encode_drops(const EngineCounters& counters) {
   json rows = json::array();
   for (const DropCount& drop : counters.drops) {
+    const CiliumDrop* cilium = find_cilium_drop(drop.cilium_code);
     rows.push_back({{"name", drop.name},
                     {"packets", drop.packets},
                     {"text", drop.text},
                     {"hint", drop.hint},
-                    {"cilium_code", drop.cilium_code}});
+                    {"cilium_code", drop.cilium_code},
+                    {"cilium_name", cilium == nullptr ? std::string_view() : cilium->name}});
   }
   return line("drops", {{"reasons", std::move(rows)}});
 }

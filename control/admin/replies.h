@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "control/observe/counts.h"
 #include "dataplane/api/engine.h"
 #include "dataplane/api/types.h"
 
@@ -52,6 +53,8 @@ struct StatusReply {
   bool isolated = false;  // all peers fell silent at once: we suspect ourselves
   std::size_t endpoints = 0, services = 0, frontends = 0, objects = 0;
   EngineCounters counters;
+  ObserverCounts flows;
+  std::uint64_t control_events_lost = 0, publishes = 0;
   std::vector<PeerRow> peers;
   std::vector<DeviceRow> devices;
   std::vector<ProblemRow> problems;
@@ -81,10 +84,11 @@ struct EndpointRow {
   std::string cluster;
   Identity identity;
   std::string name;  // namespace/name of the pod, name of the node; empty when not known
+  std::vector<std::string> labels;
   std::string node;  // where the pod runs; empty when not known
 };
 
-struct FlowRow {
+struct ConnectionRow {
   FlowRecord record;
   std::string service;                   // empty: direct
   std::string forward_peer, reply_peer;  // empty: this cluster's side
@@ -100,7 +104,7 @@ struct Listing {
 [[nodiscard]] std::string encode_status(const StatusReply& status);
 [[nodiscard]] std::string encode_services(const Listing<FrontendRow>& services);
 [[nodiscard]] std::string encode_endpoints(const Listing<EndpointRow>& endpoints);
-[[nodiscard]] std::string encode_flows(const Listing<FlowRow>& flows);
+[[nodiscard]] std::string encode_connections(const Listing<ConnectionRow>& connections);
 [[nodiscard]] std::string encode_drops(const EngineCounters& counters);
 [[nodiscard]] std::string encode_error(const Error& error);
 

@@ -13,9 +13,10 @@ struct CommandName {
   AdminCommand command;
   std::string_view name;
 };
-constexpr std::array<CommandName, 6> kCommands{{{AdminCommand::kStatus, "status"},
+constexpr std::array<CommandName, 7> kCommands{{{AdminCommand::kStatus, "status"},
                                                 {AdminCommand::kServices, "services"},
                                                 {AdminCommand::kEndpoints, "endpoints"},
+                                                {AdminCommand::kConnections, "connections"},
                                                 {AdminCommand::kFlows, "flows"},
                                                 {AdminCommand::kDrops, "drops"},
                                                 {AdminCommand::kPolicy, "policy"}}};
@@ -37,6 +38,42 @@ Result<AdminCommand> command_of(const json& value) {
   return Error{"unknown command", "admin request", "one of " + names};
 }
 
+// {"pod": ["shop/web"], ...}; what the names and values mean is the observer's to judge.
+Status read_filters(const json& value, FlowQuery& query) {
+  for (const auto& [name, values] : value.items()) {
+    if (!values.is_array()) {
+      return bad("a filter is not a list of texts");
+    }
+    for (const json& one : values) {
+      if (!one.is_string()) {
+        return bad("a filter is not a list of texts");
+      }
+      query.filters[name].push_back(one.get<std::string>());
+    }
+  }
+  return Ok{};
+}
+
+Status read_flow_member(const std::string& key, const json& value, FlowQuery& query) {
+  if (key == "follow" && value.is_boolean()) {
+    query.follow = value.get<bool>();
+    return Ok{};
+  }
+  if (key == "since" && value.is_string()) {
+    query.since = value.get<std::string>();
+    return Ok{};
+  }
+  if (key == "filters" && value.is_object()) {
+    return read_filters(value, query);
+  }
+  if (key == "last" && value.is_number_unsigned() && value.get<std::uint64_t>() <= kMaxLastFlows) {
+    query.last = value.get<unsigned>();
+    return Ok{};
+  }
+  return bad("a member is unknown or of the wrong type; flows takes follow, last (0 to " +
+             std::to_string(kMaxLastFlows) + "), since, filters");
+}
+
 Status read_member(const std::string& key, const json& value, AdminRequest& request) {
   if (key == "command") {
     return Ok{};
@@ -56,6 +93,18 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
       return Ok{};
     }
   }
+  if (key == "namespace" && value.is_string()) {
+    request.name_space = value.get<std::string>();
+    return Ok{};
+  }
+  if (key == "label" && value.is_string()) {
+    request.label = value.get<std::string>();
+    return Ok{};
+  }
+  if (key == "identity" && value.is_number_unsigned() && value.get<std::uint64_t>() <= 0xffffffff) {
+    request.identity = Identity{value.get<std::uint32_t>()};
+    return Ok{};
+  }
   if (key == "address" && value.is_string()) {
     request.address = IpAddress::parse(value.get_ref<const std::string&>());
     return request.address ? Status(Ok{}) : Status(bad("'address' is not an IP address"));
@@ -69,8 +118,23 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
     return Ok{};
   }
   return bad(
-      "a member is unknown or of the wrong type; known are command, service, cluster, address, limit, "
-      "endpoint, from, to, port");
+      "a member is unknown or of the wrong type; known are command, service, cluster, namespace, identity, "
+      "label, address, limit, endpoint, from, to, port");
+}
+
+void add_flow_members(const FlowQuery& query, json& document) {
+  document["follow"] = query.follow;
+  if (query.last) {
+    document["last"] = *query.last;
+  }
+  if (!query.since.empty()) {
+    document["since"] = query.since;
+  }
+  for (const auto& [name, values] : query.filters) {
+    if (!values.empty()) {
+      document["filters"][name] = values;
+    }
+  }
 }
 
 }  // namespace
@@ -94,7 +158,9 @@ Result<AdminRequest> parse_request(std::string_view line) {
   AdminRequest request;
   request.command = *known;
   for (const auto& [key, value] : document.items()) {
-    if (auto status = read_member(key, value, request); !status) {
+    const bool of_flows = request.command == AdminCommand::kFlows && key != "command";
+    if (auto status = of_flows ? read_flow_member(key, value, request.flows) : read_member(key, value, request);
+        !status) {
       return status.error();
     }
   }
@@ -108,11 +174,24 @@ std::string encode_request(const AdminRequest& request) {
       document["command"] = known.name;
     }
   }
+  if (request.command == AdminCommand::kFlows) {
+    add_flow_members(request.flows, document);
+    return document.dump(-1, ' ', false, json::error_handler_t::replace);
+  }
   if (!request.service.empty()) {
     document["service"] = request.service;
   }
   if (!request.cluster.empty()) {
     document["cluster"] = request.cluster;
+  }
+  if (!request.name_space.empty()) {
+    document["namespace"] = request.name_space;
+  }
+  if (request.identity) {
+    document["identity"] = request.identity->value();
+  }
+  if (!request.label.empty()) {
+    document["label"] = request.label;
   }
   if (request.address) {
     document["address"] = request.address->to_string();

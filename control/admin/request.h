@@ -1,4 +1,4 @@
-// What a client of the admin socket may ask: one JSON object on one line, {"command": "flows", "limit": 20}.
+// What a client of the admin socket may ask: one JSON object on one line, {"command": "connections", "limit": 20}.
 // Plain values, any thread. Whatever the bytes, parse_request returns a request or an error; it never throws.
 #pragma once
 
@@ -6,20 +6,25 @@
 #include <string>
 #include <string_view>
 
+#include "control/observe/flow_query.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
 
-enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kFlows, kDrops, kPolicy };
+enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kConnections, kFlows, kDrops, kPolicy };
 
 inline constexpr unsigned kDefaultRows = 1000, kMaxRows = 20000;
 
 struct AdminRequest {
   AdminCommand command = AdminCommand::kStatus;
   std::string service;               // namespace/name, or a part of it; empty: all
-  std::optional<IpAddress> address;  // services: VIP or backend; endpoints: its own; flows: any of the four
+  std::optional<IpAddress> address;  // services: VIP or backend; endpoints: its own; connections: any of the four
   std::string cluster;               // services, endpoints: only this cluster's
-  unsigned limit = kDefaultRows;     // rows of services, endpoints, flows and policies, 1..kMaxRows
+  std::string name_space;            // endpoints: only pods of this namespace
+  std::optional<Identity> identity;  // endpoints: only those under this one
+  std::string label;                 // endpoints: only those with this one: "app=web", "k8s:app=web", or a key alone
+  unsigned limit = kDefaultRows;     // rows of services, endpoints and connections, 1..kMaxRows
+  FlowQuery flows;
   std::string endpoint;              // policy: what applies to it; [cluster/]namespace/pod, or an address
   std::string from, to, port;        // policy: a question; also labels, and "80/tcp"
 };

@@ -16,6 +16,7 @@
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "control/admin/replies.h"
 
@@ -181,7 +182,10 @@ void AdminServer::poll() {
       continue;
     }
     found->second.last_active = turn_;
-    if (serve(fd, found->second)) {
+    const bool hung_up = (events[static_cast<std::size_t>(i)].events & EPOLLHUP) != 0;
+    if (hung_up && found->second.feed) {
+      drop(fd);
+    } else if (serve(fd, found->second)) {
       watch(fd, found->second);
     } else {
       drop(fd);
@@ -225,13 +229,18 @@ void AdminServer::push_out_oldest() {
 bool AdminServer::serve(int fd, Client& client) {
   // One answer per turn, and only when the last one is with the client: neither a slow client nor a busy one holds the
   // loop.
-  if (client.out.empty()) {
+  if (client.out.empty() && client.feed) {
+    if (!client.ended && !read_some(fd, client)) {
+      return false;
+    }
+    take_feed(client);
+  } else if (client.out.empty()) {
     if (!client.ended && client.in.find('\n') == std::string::npos && !read_some(fd, client)) {
       return false;
     }
     answer_next(client);
   }
-  return write_some(fd, client) && !(client.ended && client.out.empty() && client.in.empty());
+  return write_some(fd, client) && !(client.ended && client.out.empty() && client.in.empty() && !client.feed);
 }
 
 bool AdminServer::read_some(int fd, Client& client) const {
@@ -269,12 +278,52 @@ void AdminServer::answer_next(Client& client) const {
   } else {
     return;
   }
-  client.out = handler_(line);
+  AdminAnswer answer = handler_(line);
+  client.out = std::move(answer.line);
+  client.feed = std::move(answer.feed);
+  client.feed_ready = client.feed != nullptr;
   if (client.out.size() > options_.max_reply) {
     client.out = encode_error(Error{"the reply would have " + std::to_string(client.out.size()) + " bytes", "",
                                     "narrow the question with a filter or a limit"});
   }
   client.out += '\n';
+}
+
+void AdminServer::take_feed(Client& client) const {
+  if (!client.feed_ready) {
+    return;
+  }
+  if (auto lines = client.feed(); lines) {
+    client.feed_ready = !lines->empty();
+    client.out = std::move(*lines);
+  } else {
+    client.feed = nullptr;
+    client.feed_ready = false;
+    client.out = "{\"end\":true}\n";
+  }
+}
+
+void AdminServer::feed_clients() {
+  std::vector<int> fed;
+  for (auto& [fd, client] : clients_) {
+    if (client.feed) {
+      client.feed_ready = true;
+      fed.push_back(fd);
+    }
+  }
+  ++turn_;
+  for (const int fd : fed) {
+    Client& client = clients_.at(fd);
+    client.last_active = turn_;
+    if (!client.out.empty()) {
+      continue;  // it is told when it has taken that
+    }
+    if (serve(fd, client)) {
+      watch(fd, client);
+    } else {
+      drop(fd);
+    }
+  }
 }
 
 bool AdminServer::write_some(int fd, Client& client) const {
@@ -293,8 +342,11 @@ bool AdminServer::write_some(int fd, Client& client) const {
 
 void AdminServer::watch(int fd, const Client& client) const {
   epoll_event event{};
-  const bool work_left = !client.out.empty() || client.ended || client.in.find('\n') != std::string::npos;
-  event.events = work_left ? EPOLLOUT : EPOLLIN;
+  const bool work_left = !client.out.empty() || client.feed_ready ||
+                         (!client.feed && (client.ended || client.in.find('\n') != std::string::npos));
+  // Of a client that is fed and says no more, or too much, nothing but its going is waited for.
+  const bool deaf = client.ended || client.in.size() > options_.max_request;
+  event.events = work_left ? EPOLLOUT : deaf ? 0U : EPOLLIN;
   event.data.fd = fd;
   ::epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
 }

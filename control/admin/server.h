@@ -1,8 +1,10 @@
-// The admin socket: a Unix stream socket on which a client sends one request per line and gets one line back.
+// The admin socket: a Unix stream socket on which a client sends one request per line and gets one line back; or that
+// line and a feed behind it: more lines as they come, closed by {"end":true} if it ends.
 //
 // Owner and thread: control only. Nothing here blocks: clients have non-blocking sockets and buffers of their own, a
 // client that does not read its reply is not read from either, and one that sends no end of line is dropped at the
-// request cap. The bound on memory is max_clients * (max_request + max_reply).
+// request cap. A feed is asked for more only when the client has taken what it was given: how much a slow client misses
+// is the feed's business. The bound on memory is max_clients * (max_request + max_reply).
 // Who may connect is the file's mode, 0660, root and one group. What the lines mean is request.h's and replies.h's
 // business.
 // Failure: listen() says what is wrong and the remedy; afterwards only single clients are lost, never the server.
@@ -12,8 +14,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "dataplane/api/types.h"
 
@@ -27,10 +31,20 @@ struct AdminOptions {
   std::size_t max_reply = std::size_t{16} << 20;    // bytes of one reply
 };
 
+// The next lines, each with its end, of bounded length; empty when there is none now; nothing when no more will come.
+using AdminFeed = std::function<std::optional<std::string>()>;
+
+struct AdminAnswer {
+  AdminAnswer(std::string text) : line(std::move(text)) {}  // NOLINT(google-explicit-constructor): most are one line
+  AdminAnswer(std::string text, AdminFeed more) : line(std::move(text)), feed(std::move(more)) {}
+  std::string line;  // without its end
+  AdminFeed feed;    // empty: the line is all
+};
+
 class AdminServer {
  public:
-  // One request line in, one reply line out, both without the line's end. Must not throw.
-  using Handler = std::function<std::string(std::string_view request)>;
+  // One request line in, without its end. Must not throw.
+  using Handler = std::function<AdminAnswer(std::string_view request)>;
 
   // Replaces the socket file of a dead process; refuses that of a living one.
   [[nodiscard]] static Result<std::unique_ptr<AdminServer>> listen(const AdminOptions& options, Handler handler);
@@ -43,12 +57,16 @@ class AdminServer {
   [[nodiscard]] int fd() const noexcept { return epoll_; }
   // Accepts, reads, answers and writes as far as that goes without waiting.
   void poll();
+  // Feeds have something new.
+  void feed_clients();
   [[nodiscard]] std::size_t clients() const noexcept { return clients_.size(); }
 
  private:
   struct Client {
     std::string in, out;
     std::size_t sent = 0;           // bytes of `out` already written
+    AdminFeed feed;                 // what follows `out`
+    bool feed_ready = false;        // it may have something
     bool ended = false;             // the client will send nothing more
     std::uint64_t last_active = 0;  // turn_ of its last event
   };
@@ -63,6 +81,7 @@ class AdminServer {
   [[nodiscard]] bool write_some(int fd, Client& client) const;
   // Answers the next whole line of `in`, if there is one.
   void answer_next(Client& client) const;
+  void take_feed(Client& client) const;
   void watch(int fd, const Client& client) const;
   void drop(int fd);
 

@@ -14,9 +14,10 @@ constexpr const char* kFooter =
     R"(Examples:
   isthmus run -c /etc/isthmus/gateway.yaml       run a gateway in the foreground
   isthmus status                                 the only gateway of this machine
-  isthmus flows -s east-1 --service shop/web     connections of one service, of the gateway named east-1
+  isthmus flows --follow --pod shop/web          what happens to the packets of a pod
   isthmus drops                                  why packets were dropped
   isthmus policy trace --from west/shop/web-1 --to shop/cart-0 --port 8080/tcp
+  isthmus connections -s east-1 --service web    of one service, of the gateway named east-1
   isthmus services -o json | jq .frontends       for programs
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24
 
@@ -66,11 +67,21 @@ behind the service's. Every rule of the two ends is listed with what it says; ex
 
 Example:
   isthmus policy trace --from west/shop/web-1 --to 10.1.0.7 --port 53/udp)";
+constexpr const char* kFlowsFooter =
+    R"(A filter that is given several times passes what one of its values passes; different filters must all pass.
+
+Examples:
+  isthmus flows --follow --verdict dropped           packets as they are dropped, and why
+  isthmus flows --since 5m --pod shop/web --port 80  the last five minutes of one pod
+  isthmus flows --last 1000 -o json | jq .flow       for programs
+
+Exit codes and environment: isthmus --help)";
 
 // Values CLI11 writes into while it parses.
 struct Words {
   CommandLine line;
-  std::string output = "table", address;
+  std::string output, address;
+  std::optional<std::uint32_t> identity;
 };
 
 std::string from_environment(const char* name, const std::string& otherwise) {
@@ -78,22 +89,53 @@ std::string from_environment(const char* name, const std::string& otherwise) {
   return value != nullptr && *value != '\0' ? std::string(value) : otherwise;
 }
 
-CLI::App* add_query(CLI::App& app, Words& words, AdminCommand command, const char* name, const char* what) {
+// A command that asks a running gateway.
+CLI::App* add_question(CLI::App& app, Words& words, AdminCommand command, const char* name, const char* what) {
   CLI::App* sub = app.add_subcommand(name, what);
   sub->add_option("-s,--socket", words.line.query.socket,
                   "The gateway's admin socket: a path, or the gateway's name for NAME.sock in /run/isthmus.\n"
                   "Without it: the only gateway that runs here")
       ->type_name("PATH|NAME");
-  sub->add_option("-o,--output", words.output, "table (for people) or json (for programs)")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->type_name("FORMAT")
-      ->capture_default_str();
   sub->footer("Exit codes, environment and examples: isthmus --help");
   sub->callback([&words, command] {
     words.line.verb = Verb::kQuery;
     words.line.query.request.command = command;
   });
   return sub;
+}
+
+CLI::App* add_query(CLI::App& app, Words& words, AdminCommand command, const char* name, const char* what) {
+  CLI::App* sub = add_question(app, words, command, name, what);
+  sub->add_option("-o,--output", words.output, "table (for people) or json (for programs)")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->type_name("FORMAT")
+      ->default_str("table");
+  return sub;
+}
+
+void add_flows(CLI::App& app, Words& words) {
+  CLI::App* sub = add_question(app, words, AdminCommand::kFlows, "flows",
+                               "What happened: connections opened and packets dropped, as hubble observe shows it");
+  FlowQuery& query = words.line.query.request.flows;
+  sub->add_option("-o,--output", words.output,
+                  "compact (for people) or json (one object per line, as Hubble writes it)")
+      ->check(CLI::IsMember({"compact", "json"}))
+      ->type_name("FORMAT")
+      ->default_str("compact");
+  sub->add_flag("-f,--follow", query.follow, "Go on with flows as they happen");
+  sub->add_option("--last", query.last, "How many of those that are kept: 20, or none with --follow or --since")
+      ->check(CLI::Range(0U, kMaxLastFlows))
+      ->type_name("N");
+  sub->add_option("--since", query.since, "Only flows after this: 5m ago, or a time as 2026-11-22T23:59:00Z")
+      ->type_name("TIME");
+  for (const FlowFilterName& filter : kFlowFilters) {
+    sub->add_option("--" + std::string(filter.name), query.filters[std::string(filter.name)], std::string(filter.help))
+        ->type_name(std::string(filter.value))
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->group("Filters");
+  }
+  sub->footer(kFlowsFooter);
 }
 
 void add_service_filter(CLI::App* sub, Words& words) {
@@ -144,16 +186,23 @@ void add_queries(CLI::App& app, Words& words) {
   services->add_flag("--backends", words.line.query.view.each_backend, "One line per backend");
 
   CLI::App* endpoints = add_query(app, words, AdminCommand::kEndpoints, "endpoints",
-                                  "Endpoints of the fleet: address, cluster, identity");
+                                  "Endpoints of the fleet: address, cluster, identity, labels");
   add_address_filter(endpoints, words, "Only this address");
   add_cluster_filter(endpoints, words);
+  endpoints->add_option("--namespace", words.line.query.request.name_space, "Only pods of this namespace")
+      ->type_name("NAME");
+  endpoints->add_option("--identity", words.identity, "Only those under this identity")->type_name("NUMBER");
+  endpoints->add_option("--label", words.line.query.request.label, "Only those with this label: KEY, or KEY=VALUE")
+      ->type_name("LABEL");
   add_limit(endpoints, words);
 
-  CLI::App* flows = add_query(app, words, AdminCommand::kFlows, "flows",
-                              "Connections: client, frontend, backend, state, packets, idle time");
-  add_service_filter(flows, words);
-  add_address_filter(flows, words, "Only connections with this client, frontend or backend");
-  add_limit(flows, words);
+  CLI::App* connections = add_query(app, words, AdminCommand::kConnections, "connections",
+                                    "Connections: client, frontend, backend, state, packets, idle time");
+  add_service_filter(connections, words);
+  add_address_filter(connections, words, "Only connections with this client, frontend or backend");
+  add_limit(connections, words);
+
+  add_flows(app, words);
 
   add_policy(app, words);
 
@@ -233,6 +282,14 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
     if (!query.request.address) {
       return refuse("--address: '" + words.address + "' is not an IP address", exit_code);
     }
+  }
+  if (query.request.command == AdminCommand::kFlows) {
+    if (const Status status = check_flow_query(query.request.flows); !status) {
+      return refuse(status.error().what + ": " + status.error().remedy, exit_code);
+    }
+  }
+  if (words.identity) {
+    query.request.identity = Identity{*words.identity};
   }
   query.view.json = words.output == "json";
   query.run_folder = from_environment("ISTHMUS_RUN_DIR", std::string(kAdminFolder));

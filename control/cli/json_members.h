@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/cli/table.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus::json_members {
 
@@ -55,3 +56,16 @@ inline void add_fact(std::string& text, std::string_view name, const std::string
 }
 
 }  // namespace isthmus::json_members
+
+namespace isthmus {
+
+using json_members::is_set;
+using json_members::member;
+using json_members::number_of;
+using json_members::text_of;
+
+[[nodiscard]] Error not_an_answer();
+// Whether a gateway's answer is one; else the error it holds, harmless to print.
+[[nodiscard]] Status check_answer(const nlohmann::json& document);
+
+}  // namespace isthmus

@@ -2,10 +2,14 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/admin/client.h"
 #include "control/cli/exit_code.h"
+#include "control/cli/flow_view.h"
 
 namespace isthmus {
 namespace {
@@ -50,6 +54,34 @@ Choice choose_socket(const QueryOptions& options) {
   return {{}, kExitUnreachable};
 }
 
+bool print(const std::string& text) {
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+}
+
+// Prints flows until they end, or the reader of our output goes away.
+int query_flows(const std::string& socket, const QueryOptions& options) {
+  std::optional<Error> refused;
+  bool first = true, written = true;
+  const Status asked = ask_gateway_for_lines(socket, encode_request(options.request), [&](std::string_view line) {
+    if (std::exchange(first, false)) {
+      const Status begun = check_flows_answer(line);
+      refused = begun.ok() ? std::nullopt : std::optional(begun.error());
+      return begun.ok();
+    }
+    written = print(options.view.json ? std::string(line) + "\n" : compact_flow(line));
+    return written;
+  });
+  if (refused) {
+    complain(*refused);
+    return kExitFailure;
+  }
+  if (!asked) {
+    complain(asked.error());
+    return kExitUnreachable;
+  }
+  return written ? kExitOk : kExitFailure;
+}
+
 }  // namespace
 
 void complain(const Error& error) { std::fprintf(stderr, "isthmus: %s\n", error.text().c_str()); }
@@ -58,6 +90,9 @@ int query(const QueryOptions& options) {
   const Choice choice = choose_socket(options);
   if (choice.socket.empty()) {
     return choice.exit_code;
+  }
+  if (options.request.command == AdminCommand::kFlows) {
+    return query_flows(choice.socket, options);
   }
   const auto answer = ask_gateway(choice.socket, encode_request(options.request));
   if (!answer) {
@@ -69,8 +104,7 @@ int query(const QueryOptions& options) {
     complain(text.error());
     return kExitFailure;
   }
-  const bool written = std::fwrite(text->data(), 1, text->size(), stdout) == text->size() && std::fflush(stdout) == 0;
-  return written ? kExitOk : kExitFailure;
+  return print(*text) ? kExitOk : kExitFailure;
 }
 
 }  // namespace isthmus

@@ -13,6 +13,17 @@ namespace isthmus {
 namespace {
 
 using namespace json_members;
+// "a b" of a list of texts.
+std::string texts_of(const json& object, const char* key) {
+  std::string all;
+  const auto it = object.find(key);
+  if (it != object.end() && it->is_array()) {
+    for (const json& text : *it) {
+      all += (all.empty() || !text.is_string() ? "" : " ") + (text.is_string() ? text.get<std::string>() : "");
+    }
+  }
+  return all;
+}
 
 std::string indent(const std::string& text) {
   std::string result;
@@ -23,6 +34,12 @@ std::string indent(const std::string& text) {
     start = end == std::string::npos ? text.size() : end + 1;
   }
   return result;
+}
+
+std::string lost_mail(const json& flows) {
+  return number_of(flows, "control_events_lost") == 0
+             ? ""
+             : "; " + count_of(flows, "control_events_lost") + " messages of workers to control lost";
 }
 
 std::string status_facts(const json& s) {
@@ -50,6 +67,10 @@ std::string status_facts(const json& s) {
            count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
                count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +
                " decapsulated, " + count_of(packets, "dropped") + " dropped");
+  const json& flows = member(s, "flows");
+  add_fact(text, "flows",
+           count_of(flows, "seen") + " seen, " + count_of(flows, "unseen") + " left out or lost, last " +
+               count_of(flows, "kept") + " of at most " + count_of(flows, "capacity") + " kept" + lost_mail(flows));
   return text;
 }
 
@@ -182,16 +203,16 @@ std::string services_view(const json& content, bool each_backend) {
 }
 
 std::string endpoints_view(const json& content) {
-  Table table{{"ADDRESS"}, {"CLUSTER"}, {"IDENTITY", Align::kRight}, {"NAME"}, {"NODE"}};
+  Table table{{"ADDRESS"}, {"CLUSTER"}, {"IDENTITY", Align::kRight}, {"NAME"}, {"NODE"}, {"LABELS"}};
   const auto rows = list_of(content, "endpoints");
   for (const json* e : rows) {
     table.add({text_of(*e, "address"), text_of(*e, "cluster"), count_of(*e, "identity"), or_dash(text_of(*e, "name")),
-               or_dash(text_of(*e, "node"))});
+               or_dash(text_of(*e, "node")), or_dash(texts_of(*e, "labels"))});
   }
   return table.empty() ? "no endpoints\n" : table.text() + truncation_note(content, rows.size());
 }
 
-std::string flows_view(const json& content) {
+std::string connections_view(const json& content) {
   Table table{{"PROTO"},
               {"CLIENT"},
               {"FRONTEND"},
@@ -202,7 +223,7 @@ std::string flows_view(const json& content) {
               {"PACKETS", Align::kRight},
               {"REPLIES", Align::kRight},
               {"IDLE", Align::kRight}};
-  const auto rows = list_of(content, "flows");
+  const auto rows = list_of(content, "connections");
   for (const json* f : rows) {
     std::string via = text_of(*f, "forward_peer");
     if (via.empty()) {
@@ -218,18 +239,16 @@ std::string flows_view(const json& content) {
 }
 
 std::string drops_view(const json& content, bool all) {
-  Table table{{"PACKETS", Align::kRight}, {"REASON"}, {"MEANING, AND WHERE TO LOOK"}};
+  Table table{{"PACKETS", Align::kRight}, {"REASON"}, {"CILIUM"}, {"MEANING, AND WHERE TO LOOK"}};
   for (const json* r : list_of(content, "reasons")) {
     if (all || number_of(*r, "packets") > 0) {
-      table.add({count_of(*r, "packets"), text_of(*r, "name"), text_of(*r, "text")});
-      table.add({"", "", "  " + text_of(*r, "hint")});
+      const std::string cilium = text_of(*r, "cilium_name");
+      table.add({count_of(*r, "packets"), text_of(*r, "name"),
+                 cilium.empty() ? "-" : count_of(*r, "cilium_code") + " " + cilium, text_of(*r, "text")});
+      table.add({"", "", "", "  " + text_of(*r, "hint")});
     }
   }
   return table.empty() ? "no packets dropped\n" : table.text();
-}
-
-Error not_an_answer() {
-  return Error{"the gateway's answer is not understood", "", "are the program and the gateway of the same version?"};
 }
 
 struct Content {
@@ -238,8 +257,8 @@ struct Content {
 };
 const char* key_of(AdminCommand command) {
   for (const Content c : {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
-                          Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kFlows, "flows"},
-                          Content{AdminCommand::kPolicy, "policy"}}) {
+                          Content{AdminCommand::kEndpoints, "endpoints"},
+                          Content{AdminCommand::kConnections, "connections"}, Content{AdminCommand::kPolicy, "policy"}}) {
     if (c.command == command) {
       return c.key;
     }
@@ -255,10 +274,11 @@ std::string view_of(AdminCommand command, const json& content, const ViewOptions
       return services_view(content, options.each_backend);
     case AdminCommand::kEndpoints:
       return endpoints_view(content);
-    case AdminCommand::kFlows:
-      return flows_view(content);
+    case AdminCommand::kConnections:
+      return connections_view(content);
     case AdminCommand::kPolicy:
       return policy_view(content);
+    case AdminCommand::kFlows:  // a stream: flow_view.h
     case AdminCommand::kDrops:
       break;
   }
@@ -269,15 +289,8 @@ std::string view_of(AdminCommand command, const json& content, const ViewOptions
 
 Result<std::string> show_answer(AdminCommand command, std::string_view answer, const ViewOptions& options) {
   const json document = json::parse(answer, nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object()) {
-    return not_an_answer();
-  }
-  if (!is_set(document, "ok")) {
-    const json& error = member(document, "error");
-    const std::string what = text_of(error, "what");
-    return what.empty()
-               ? not_an_answer()
-               : Error{printable(what), printable(text_of(error, "where")), printable(text_of(error, "remedy"))};
+  if (const Status good = check_answer(document); !good) {
+    return good.error();
   }
   const auto content = document.find(key_of(command));
   if (content == document.end() || !content->is_object()) {

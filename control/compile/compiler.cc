@@ -75,6 +75,7 @@ struct Compiler::State {
   [[nodiscard]] bool is_usable(PeerId gateway) const;
   [[nodiscard]] bool is_silent(const FleetCluster& cluster) const;
   [[nodiscard]] std::vector<Problem> problems() const;
+  [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
 };
 
 // Returns the services that must be compiled because of the fleet itself.
@@ -275,21 +276,40 @@ std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state
 
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 
+EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
+  EndpointView view{entry.address,
+                    owner.cluster,
+                    entry.cluster,
+                    entry.identity,
+                    owner.kind == ObjectKind::kNode,
+                    owner.name_space,
+                    owner.name,
+                    {}};
+  if (const auto pod = model.find<PodObject>(owner)) {
+    view.on_node = pod->node;
+  }
+  return view;
+}
+
 void Compiler::visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const {
-  state_->endpoints.visit([&](const ObjectKey& owner, const EndpointEntry& entry) {
-    EndpointView view{entry.address,
-                      owner.cluster,
-                      entry.cluster,
-                      entry.identity,
-                      owner.kind == ObjectKind::kNode,
-                      owner.name_space,
-                      owner.name,
-                      {}};
-    if (const auto pod = state_->model.find<PodObject>(owner)) {
-      view.on_node = pod->node;
+  state_->endpoints.visit(
+      [&](const ObjectKey& owner, const EndpointEntry& entry) { return visit(state_->view_of(owner, entry)); });
+}
+
+std::optional<EndpointView> Compiler::find_endpoint(const IpAddress& address) const {
+  std::optional<EndpointView> found;
+  state_->endpoints.find(
+      address, [&](const ObjectKey& owner, const EndpointEntry& entry) { found = state_->view_of(owner, entry); });
+  return found;
+}
+
+std::string Compiler::cluster_name(ClusterId id) const {
+  for (const auto& [name, cluster] : state_->fleet.clusters) {
+    if (cluster.id == id) {
+      return name;
     }
-    return visit(view);
-  });
+  }
+  return {};
 }
 
 std::size_t Compiler::endpoint_count() const { return state_->endpoints.size(); }

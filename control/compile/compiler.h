@@ -83,7 +83,10 @@ class Compiler {
   [[nodiscard]] std::vector<ServiceView> services() const;  // global ones, by name
   // Calls `visit` for every endpoint until it returns false; in no order.
   void visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const;
+  // Who has the address; nothing when nobody does.
+  [[nodiscard]] std::optional<EndpointView> find_endpoint(const IpAddress& address) const;
   [[nodiscard]] std::size_t endpoint_count() const;
+  [[nodiscard]] std::string cluster_name(ClusterId id) const;  // empty when unknown
   [[nodiscard]] std::string service_name(ServiceId id) const;  // "namespace/name", empty when unknown
   [[nodiscard]] std::string peer_name(PeerId id) const;
   // The policy, file and line behind a rule number of the engine's verdicts; nothing for kNoRule.

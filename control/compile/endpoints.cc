@@ -252,4 +252,12 @@ void EndpointSet::visit(const std::function<bool(const ObjectKey&, const Endpoin
   }
 }
 
+void EndpointSet::find(const IpAddress& address,
+                       const std::function<void(const ObjectKey&, const EndpointEntry&)>& visit) const {
+  const auto found = addresses_.find(address);
+  if (found != addresses_.end() && !found->second.claims.empty()) {
+    visit(*found->second.claims.back().owner, found->second.claims.back().entry);
+  }
+}
+
 }  // namespace isthmus

@@ -34,6 +34,9 @@ class EndpointSet {
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // The owner whose claim of the address counts; null when nobody's does.
   void visit(const std::function<bool(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
+  // Calls `visit` with whose the address is, if it is anybody's.
+  void find(const IpAddress& address,
+            const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
   [[nodiscard]] std::size_t size() const { return published_; }
 
  private:

@@ -78,6 +78,9 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
     node_.engine->send_probe(peer, sequence);
   });
+  flow_names_ = std::make_unique<FlowNames>(*compiler_, model_);
+  observer_ = std::make_unique<Observer>(ObserverOptions{config.cluster + "/" + config.name, config.observe_flows},
+                                         *node_.engine, *flow_names_);
   if (config.dns_file) {
     dns_.emplace(*config.dns_file, config.dns_domain);
   }
@@ -129,6 +132,7 @@ void ActiveGateway::apply() {
     update_dns();
   }
   routes_moved_ = false;
+  flow_names_->forget();
   list_problems(result.problems);
 }
 
@@ -140,6 +144,7 @@ void ActiveGateway::publish(CompileResult& result) {
   problems_.set_status("tables", status);
   publish_failed_ = !status.ok();
   published_ = published_ || status.ok();
+  publishes_ += status.ok() ? 1 : 0;
 }
 
 void ActiveGateway::update_peers() {
@@ -199,6 +204,7 @@ void ActiveGateway::reread_routes() {
 
 void ActiveGateway::take_engine_events() {
   const EngineEvents events = node_.engine->poll_events();
+  events_lost_ = events.lost;
   const auto now = HealthClock::now();
   for (const NeighbourWanted& neighbour : events.neighbours) {
     adjacencies_->wanted(neighbour, now);
@@ -209,6 +215,7 @@ void ActiveGateway::take_engine_events() {
   if (!events.probe_answers.empty()) {
     take_health_changes();
   }
+  observer_->poll();
 }
 
 void ActiveGateway::tick_health() {
@@ -247,6 +254,7 @@ void ActiveGateway::keep_house() {
           {"the device is down", device.name, "check the interface; restart the gateway if it was made anew"});
     }
   }
+  observer_->poll();  // what was left out at the end of a flood
   problems_.set("devices", down);
   problems_.set("local side", local_side_->problems());
   if (publish_failed_) {  // a device that did not take its rules may do so now

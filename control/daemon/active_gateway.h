@@ -18,6 +18,7 @@
 #include "control/daemon/problem_list.h"
 #include "control/health/health.h"
 #include "control/model/model.h"
+#include "control/observe/observer.h"
 #include "control/sink/dns.h"
 
 namespace isthmus {
@@ -41,6 +42,11 @@ class ActiveGateway {
   [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
   [[nodiscard]] const Health& health() const { return *health_; }
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
+  [[nodiscard]] Observer& observer() const { return *observer_; }
+  [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }
+  // Counts since start: tables handed to the engine, and messages of the workers that were lost.
+  [[nodiscard]] std::uint64_t publishes() const { return publishes_; }
+  [[nodiscard]] std::uint64_t events_lost() const { return events_lost_; }
 
  private:
   ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, ProblemList& problems,
@@ -70,8 +76,11 @@ class ActiveGateway {
   std::unique_ptr<LocalSide> local_side_;
   std::unique_ptr<Compiler> compiler_;
   std::unique_ptr<Health> health_;
+  std::unique_ptr<FlowNames> flow_names_;
+  std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
   EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, house_timer_ = 0;
+  std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool published_ = false;  // at least once
   bool publish_failed_ = false;
   bool routes_moved_ = false;  // the kernel's, since the last apply()

@@ -114,7 +114,8 @@ std::vector<Error> Adjacencies::problems() const {
   }
   if (crowded_) {
     problems.push_back({"packets ask for more neighbours than are watched (" + std::to_string(kMaxOnDemand) + ")",
-                        interfaces_[underlay_.value()], "somebody scans this cluster's addresses? isthmus flows"});
+                        interfaces_[underlay_.value()],
+                        "somebody scans this cluster's addresses? isthmus connections"});
   }
   return problems;
 }

@@ -8,6 +8,7 @@
 
 #include "control/admin/replies.h"
 #include "control/daemon/policy_answers.h"
+#include "control/observe/metrics_page.h"
 
 namespace isthmus {
 namespace {
@@ -73,43 +74,6 @@ std::vector<DeviceRow> device_rows(const Node& node, const EngineCounters& count
   return rows;
 }
 
-std::string answer_status(const GatewayParts& parts) {
-  StatusReply status;
-  status.name = parts.config.name;
-  status.cluster = parts.config.cluster;
-  status.version = ISTHMUS_VERSION;
-  status.config_file = parts.config.file;
-  status.pid = ::getpid();
-  status.uptime_ms = milliseconds_since(parts.started);
-  status.state = parts.active != nullptr ? "serving" : "waiting for its own objects in the hub";
-  status.objects = parts.model.size();
-  status.problems = parts.problems.rows();
-  if (parts.source != nullptr) {
-    status.hub = parts.source->describe();
-    status.synced = parts.source->synced();
-  }
-  if (parts.active != nullptr) {
-    const ActiveGateway& active = *parts.active;
-    status.cluster_id = active.own().cluster;
-    status.tunnel_address = active.own().underlay;
-    status.tunnel_port = active.own().port;
-    status.endpoints = active.node().engine->endpoint_count();
-    const auto services = active.compiler().services();
-    status.services = services.size();
-    for (const ServiceView& service : services) {
-      for (const ServicePortView& port : service.ports) {
-        status.frontends += static_cast<std::size_t>(std::count_if(
-            service.vips.begin(), service.vips.end(), [&](const IpAddress& v) { return v.family() == port.family; }));
-      }
-    }
-    status.isolated = active.health().isolated();
-    status.counters = active.node().engine->counters();
-    status.peers = peer_rows(active);
-    status.devices = device_rows(active.node(), status.counters);
-  }
-  return encode_status(status);
-}
-
 FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port, const IpAddress& vip,
                          const std::string& cluster) {
   FrontendRow row;
@@ -159,11 +123,33 @@ std::string answer_services(const AdminRequest& request, const ActiveGateway& ac
   return encode_services(listing);
 }
 
+bool asked_for(const AdminRequest& request, const EndpointView& endpoint) {
+  return (!request.address || endpoint.address == *request.address) &&
+         (request.cluster.empty() || endpoint.cluster == request.cluster) &&
+         (request.name_space.empty() || endpoint.name_space == request.name_space) &&
+         (!request.identity || endpoint.identity == *request.identity);
+}
+
+// `wanted`: "k8s:app=web", "app=web", or only the key.
+bool has_label(const std::vector<std::string>& labels, const std::string& wanted) {
+  const auto is = [&](std::string_view label) {
+    return label == wanted || (label.size() > wanted.size() && label[wanted.size()] == '=' &&
+                               label.substr(0, wanted.size()) == wanted && wanted.find('=') == std::string::npos);
+  };
+  return std::any_of(labels.begin(), labels.end(), [&](const std::string& label) {
+    const auto colon = label.find(':');
+    return is(label) || (colon != std::string::npos && is(std::string_view(label).substr(colon + 1)));
+  });
+}
+
 std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& active) {
   Listing<EndpointRow> listing;
   active.compiler().visit_endpoints([&](const EndpointView& endpoint) {
-    if ((request.address && endpoint.address != *request.address) ||
-        (!request.cluster.empty() && endpoint.cluster != request.cluster)) {
+    if (!asked_for(request, endpoint)) {
+      return true;
+    }
+    std::vector<std::string> labels = active.flow_names().labels(endpoint);
+    if (!request.label.empty() && !has_label(labels, request.label)) {
       return true;
     }
     if (listing.rows.size() == request.limit) {
@@ -171,7 +157,8 @@ std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& a
       return false;
     }
     const std::string name = endpoint.name_space.empty() ? endpoint.name : endpoint.name_space + "/" + endpoint.name;
-    listing.rows.push_back({endpoint.address, endpoint.cluster, endpoint.identity, name, endpoint.on_node});
+    listing.rows.push_back(
+        {endpoint.address, endpoint.cluster, endpoint.identity, name, std::move(labels), endpoint.on_node});
     return true;
   });
   std::sort(listing.rows.begin(), listing.rows.end(),
@@ -209,8 +196,8 @@ bool names_address(const FlowRecord& record, const IpAddress& address) {
          record.translated_client == address;
 }
 
-std::string answer_flows(const AdminRequest& request, const ActiveGateway& active) {
-  Listing<FlowRow> listing;
+std::string answer_connections(const AdminRequest& request, const ActiveGateway& active) {
+  Listing<ConnectionRow> listing;
   Names names(active.compiler());
   active.node().engine->visit_flows([&](const FlowRecord& record) {
     if (request.address && !names_address(record, *request.address)) {
@@ -227,14 +214,62 @@ std::string answer_flows(const AdminRequest& request, const ActiveGateway& activ
     listing.rows.push_back({record, service, names.of(record.forward_peer), names.of(record.reply_peer)});
     return true;
   });
-  return encode_flows(listing);
+  return encode_connections(listing);
+}
+
+AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {
+  auto reader = active.observer().read(query);
+  if (!reader) {
+    return encode_error(reader.error());
+  }
+  return {R"({"ok":true,"flows":{}})", std::move(*reader)};
 }
 
 }  // namespace
 
-std::string answer_request(const AdminRequest& request, const GatewayParts& parts) {
+StatusReply make_status(const GatewayParts& parts) {
+  StatusReply status;
+  status.name = parts.config.name;
+  status.cluster = parts.config.cluster;
+  status.version = ISTHMUS_VERSION;
+  status.config_file = parts.config.file;
+  status.pid = ::getpid();
+  status.uptime_ms = milliseconds_since(parts.started);
+  status.state = parts.active != nullptr ? "serving" : "waiting for its own objects in the hub";
+  status.objects = parts.model.size();
+  status.problems = parts.problems.rows();
+  if (parts.source != nullptr) {
+    status.hub = parts.source->describe();
+    status.synced = parts.source->synced();
+  }
+  if (parts.active != nullptr) {
+    const ActiveGateway& active = *parts.active;
+    status.cluster_id = active.own().cluster;
+    status.tunnel_address = active.own().underlay;
+    status.tunnel_port = active.own().port;
+    status.endpoints = active.node().engine->endpoint_count();
+    const auto services = active.compiler().services();
+    status.services = services.size();
+    for (const ServiceView& service : services) {
+      for (const ServicePortView& port : service.ports) {
+        status.frontends += static_cast<std::size_t>(std::count_if(
+            service.vips.begin(), service.vips.end(), [&](const IpAddress& v) { return v.family() == port.family; }));
+      }
+    }
+    status.isolated = active.health().isolated();
+    status.counters = active.node().engine->counters();
+    status.flows = active.observer().counts();
+    status.control_events_lost = active.events_lost();
+    status.publishes = active.publishes();
+    status.peers = peer_rows(active);
+    status.devices = device_rows(active.node(), status.counters);
+  }
+  return status;
+}
+
+AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& parts) {
   if (request.command == AdminCommand::kStatus) {
-    return answer_status(parts);
+    return encode_status(make_status(parts));
   }
   if (parts.active == nullptr) {
     return encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub", parts.config.name,
@@ -246,8 +281,10 @@ std::string answer_request(const AdminRequest& request, const GatewayParts& part
       return answer_services(request, active);
     case AdminCommand::kEndpoints:
       return answer_endpoints(request, active);
+    case AdminCommand::kConnections:
+      return answer_connections(request, active);
     case AdminCommand::kFlows:
-      return answer_flows(request, active);
+      return answer_flows(request.flows, active);
     case AdminCommand::kPolicy:
       return answer_policy(request, parts);
     case AdminCommand::kStatus:
@@ -255,6 +292,17 @@ std::string answer_request(const AdminRequest& request, const GatewayParts& part
       break;
   }
   return encode_drops(active.node().engine->counters());
+}
+
+std::string answer_metrics(const GatewayParts& parts) {
+  const StatusReply status = make_status(parts);
+  MetricsInput input{status, {}, 0, nullptr};
+  parts.model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const auto&...) { ++input.identities; });
+  if (parts.active != nullptr) {
+    input.clusters = parts.active->compiler().clusters();
+    input.flows = &parts.active->observer().metrics();
+  }
+  return metrics_page(input);
 }
 
 }  // namespace isthmus

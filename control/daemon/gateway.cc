@@ -12,10 +12,10 @@
 #include <utility>
 
 #include "control/admin/request.h"
-#include "control/daemon/answers.h"
 #include "control/daemon/daemon.h"
 #include "control/daemon/hub.h"
 #include "control/daemon/service_manager.h"
+#include "control/observe/metrics_page.h"
 
 namespace isthmus {
 namespace {
@@ -48,8 +48,9 @@ Status run(const GatewayConfig& config) {
 }
 
 Gateway::~Gateway() {
-  // The socket goes first: nobody may ask for what is being taken apart.
+  // The sockets go first: nobody may ask for what is being taken apart.
   admin_.reset();
+  metrics_.reset();
   active_.reset();
   if (signals_ >= 0) {
     ::close(signals_);
@@ -67,6 +68,7 @@ Status Gateway::run() {
   if (auto opened = open_admin(); !opened) {
     return opened;
   }
+  open_metrics();
   if (auto opened = open_hub(); !opened) {
     return opened;
   }
@@ -119,6 +121,26 @@ Status Gateway::open_admin() {
   }
   admin_ = std::move(*server);
   return loop_.watch(admin_->fd(), [this] { admin_->poll(); });
+}
+
+// A gateway forwards without its metrics, too: what is wrong with them is a problem, no reason to stay away.
+void Gateway::open_metrics() {
+  if (!config_.metrics_enabled) {
+    return;
+  }
+  auto server = HttpServer::listen({config_.metrics_address, L4Port{config_.metrics_port}},
+                                   [this](std::string_view path) -> std::optional<HttpPage> {
+                                     if (path != "/metrics") {
+                                       return std::nullopt;
+                                     }
+                                     return HttpPage{kMetricsContentType, answer_metrics(parts())};
+                                   });
+  if (!server) {
+    problems_.set_one("metrics", server.error());
+    return;
+  }
+  metrics_ = std::move(*server);
+  problems_.set_status("metrics", loop_.watch(metrics_->fd(), [this] { metrics_->poll(); }));
 }
 
 Status Gateway::open_hub() {
@@ -174,17 +196,20 @@ void Gateway::activate() {
     return;
   }
   active_ = std::move(*started);
+  active_->observer().on_news([this] { admin_->feed_clients(); });
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().services().size(), active_->compiler().peers().size());
   notify_service_manager("READY=1\nSTATUS=serving");
 }
 
-std::string Gateway::answer(std::string_view line) const {
+AdminAnswer Gateway::answer(std::string_view line) const {
   const auto request = parse_request(line);
   if (!request) {
     return encode_error(request.error());
   }
-  return answer_request(*request, {config_, model_, source_.get(), problems_, active_.get(), started_});
+  return answer_request(*request, parts());
 }
+
+GatewayParts Gateway::parts() const { return {config_, model_, source_.get(), problems_, active_.get(), started_}; }
 
 }  // namespace isthmus

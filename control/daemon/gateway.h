@@ -10,9 +10,11 @@
 #include "config/model/gateway_config.h"
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
+#include "control/daemon/answers.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/problem_list.h"
 #include "control/model/model.h"
+#include "control/observe/http_server.h"
 #include "control/source/source.h"
 
 namespace isthmus {
@@ -31,12 +33,14 @@ class Gateway {
   [[nodiscard]] Status open_signals();
   [[nodiscard]] Status open_hub();
   [[nodiscard]] Status open_admin();
+  void open_metrics();
   void take_signal();
   void take_hub_changes();
   // What has gathered in the model takes effect; becomes active when our own objects are there.
   void apply();
   void activate();
-  [[nodiscard]] std::string answer(std::string_view line) const;
+  [[nodiscard]] AdminAnswer answer(std::string_view line) const;
+  [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
@@ -47,6 +51,7 @@ class Gateway {
   Model model_;
   std::unique_ptr<Source> source_;
   std::unique_ptr<AdminServer> admin_;
+  std::unique_ptr<HttpServer> metrics_;
   std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub
   std::optional<Error> fatal_;
 };

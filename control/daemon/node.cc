@@ -87,6 +87,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.translation_last = config.translation_last;
   options.connections = config.connections;
   options.unreplied = config.unreplied;
+  options.flow_events_per_second = config.observe_rate;
   options.midstream = config.midstream == "drop" ? MidstreamPolicy::kDrop : MidstreamPolicy::kAdopt;
   options.unknown_endpoint_hold = rounded_up(config.unknown_endpoint_hold_ms);
   options.identity_grace = rounded_up(config.identity_grace_ms);

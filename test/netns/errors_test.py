@@ -100,7 +100,7 @@ class Errors(FleetCase):
                          check=False)
         self.assertNotEqual(done.returncode, 0)
         self.assertLess(self.sent_by(west) - sent, 50, "the packets went round in circles")
-        flows = self.fleet.gateways["west-1"].query("flows", "--address", "10.3.77.77")["flows"]
+        flows = self.fleet.gateways["west-1"].query("connections", "--address", "10.3.77.77")["connections"]
         self.assertEqual(flows, [], "a connection was made of them")
 
     @staticmethod
@@ -153,8 +153,9 @@ class Disbelief(FleetCase):
         """South is linked with east and north only."""
         client = self.fleet.pod("west", "client")
         self.assertIsNone(ping(client, self.peer.pod("web-0").ipv4))
-        flows = self.fleet.gateways["west-1"].query("flows", "--address", self.peer.pod("web-0").ipv4)["flows"]
-        self.assertEqual(flows, [])
+        target = self.peer.pod("web-0").ipv4
+        found = self.fleet.gateways["west-1"].query("connections", "--address", target)["connections"]
+        self.assertEqual(found, [])
 
 
 if __name__ == "__main__":

@@ -164,12 +164,13 @@ TEST_F(ProgramTest, HelpNamesCommandsExamplesAndExitCodes) {
   const Outcome outcome = isthmus({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.err, "");
-  for (const char* part : {"run", "status", "services", "endpoints", "flows", "drops", "policy", "allocate", "config",
-                           "cleanup", "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
+  for (const char* part :
+       {"run", "status", "services", "endpoints", "connections", "flows", "drops", "policy", "allocate", "config",
+        "cleanup", "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
     EXPECT_TRUE(contains(outcome.out, part)) << part;
   }
-  for (const char* command :
-       {"run", "status", "services", "endpoints", "flows", "drops", "policy", "allocate", "config", "cleanup"}) {
+  for (const char* command : {"run", "status", "services", "endpoints", "connections", "flows", "drops", "policy",
+                              "allocate", "config", "cleanup"}) {
     const Outcome help = isthmus({command, "--help"});
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_TRUE(contains(help.out, "Usage")) << command;
@@ -181,9 +182,21 @@ TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoAndSaysWhy) {
                                                     {"sail"},
                                                     {"status", "--colour"},
                                                     {"run"},
-                                                    {"flows", "--limit", "0"},
-                                                    {"flows", "--limit", "many"},
-                                                    {"flows", "--address", "10.1"},
+                                                    {"connections", "--limit", "0"},
+                                                    {"connections", "--limit", "many"},
+                                                    {"connections", "--address", "10.1"},
+                                                    {"flows", "--ip", "10.1"},
+                                                    {"flows", "--port", "0"},
+                                                    {"flows", "--protocol", "carrier-pigeon"},
+                                                    {"flows", "--verdict", "perhaps"},
+                                                    {"flows", "--identity", "me"},
+                                                    {"flows", "--pod", ""},
+                                                    {"flows", "--since", "yesterday"},
+                                                    {"flows", "--since", "5"},
+                                                    {"flows", "--last", "-1"},
+                                                    {"flows", "--last", "65536"},
+                                                    {"flows", "--colour", "red"},
+                                                    {"flows", "-o", "table"},
                                                     {"status", "-o", "xml"},
                                                     {"policy", "trace"},
                                                     {"policy", "trace", "--from", "a/b", "--port", "80/tcp"},

@@ -53,6 +53,10 @@ class AdminServerTest : public ::testing::Test {
           server_->poll();
           ++turns_;
         }
+        if (news_.exchange(false)) {
+          server_->feed_clients();
+        }
+        clients_ = server_->clients();
       }
     });
   }
@@ -102,6 +106,8 @@ class AdminServerTest : public ::testing::Test {
   std::thread loop_;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint64_t> turns_{0};
+  std::atomic<bool> news_{false};  // the loop feeds its clients
+  std::atomic<std::size_t> clients_{0};
 };
 
 std::string shout(std::string_view request) { return "<" + std::string(request) + ">"; }
@@ -173,6 +179,79 @@ TEST_F(AdminServerTest, AClientThatDoesNotReadHoldsNobodyUp) {
   }
   ::shutdown(slow, SHUT_WR);
   EXPECT_EQ(read_all(slow).size(), 2 * ((std::size_t{8} << 20) + 1));
+  ::close(slow);
+}
+
+// A feed that gives the numbers from 1 on, some to a call, up to the last; then nothing more, or nothing for now.
+AdminServer::Handler counting(std::shared_ptr<std::atomic<int>> last, bool follow) {
+  return [=](std::string_view request) -> AdminAnswer {
+    if (request != "count") {
+      return std::string("other");
+    }
+    auto next = std::make_shared<int>(1);
+    return {"begin", [=]() -> std::optional<std::string> {
+              if (*next > *last) {
+                return follow ? std::optional<std::string>("") : std::nullopt;
+              }
+              std::string lines;
+              for (int i = 0; i < 100 && *next <= *last; ++i) {
+                lines += std::to_string((*next)++) + "\n";
+              }
+              return lines;
+            }};
+  };
+}
+
+TEST_F(AdminServerTest, AFeedFollowsItsFirstLineAndEnds) {
+  serve(counting(std::make_shared<std::atomic<int>>(1000), false));
+  std::vector<std::string> lines;
+  const Status status = ask_gateway_for_lines(options_.path, "count", [&](std::string_view line) {
+    lines.emplace_back(line);
+    return true;
+  });
+  ASSERT_TRUE(status.ok()) << status.error().text();
+  ASSERT_EQ(lines.size(), 1001u);
+  EXPECT_EQ(lines.front(), "begin");
+  EXPECT_EQ(lines.back(), "1000");
+  // The connection can be used again.
+  const int fd = connect();
+  send_text(fd, "count\nother\n");
+  ::shutdown(fd, SHUT_WR);
+  const std::string all = read_all(fd);
+  EXPECT_EQ(all.substr(all.find("{\"end\"")), "{\"end\":true}\nother\n");
+  ::close(fd);
+}
+
+TEST_F(AdminServerTest, AFollowerIsFedWhenThereIsNewsAndForgottenWhenItGoes) {
+  auto last = std::make_shared<std::atomic<int>>(0);
+  options_.max_clients = 4;
+  serve(counting(last, true));
+  const int fd = connect();
+  send_text(fd, "count\n");
+  EXPECT_EQ(read_line(fd), "begin");
+  *last = 3;
+  news_ = true;
+  EXPECT_EQ(read_line(fd), "1");
+  EXPECT_EQ(read_line(fd), "2");
+  EXPECT_EQ(read_line(fd), "3");
+  ::close(fd);
+  for (int i = 0; i < 1000 && clients_ != 0; ++i) {
+    ::usleep(10'000);
+  }
+  EXPECT_EQ(clients_.load(), 0u);
+}
+
+TEST_F(AdminServerTest, AFollowerThatDoesNotReadHoldsNobodyUpAndIsAskedForNoMore) {
+  auto last = std::make_shared<std::atomic<int>>(50'000'000);
+  serve(counting(last, true));
+  const int slow = connect();
+  send_text(slow, "count\n");
+  for (int i = 0; i < 50; ++i) {
+    news_ = true;
+    const auto answer = ask_gateway(options_.path, "other");
+    ASSERT_TRUE(answer.ok()) << answer.error().text();
+    EXPECT_EQ(*answer, "other");
+  }
   ::close(slow);
 }
 

@@ -137,7 +137,7 @@ TEST(ServicesView, SaysWhenThereIsMore) {
 }
 
 TEST(FlowsView, ShowsClientFrontendBackendAndState) {
-  FlowRow row;
+  ConnectionRow row;
   row.record.client = ip("10.1.0.5");
   row.record.client_port = L4Port{40000};
   row.record.frontend = ip("10.200.0.10");
@@ -151,16 +151,19 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
   row.service = "shop/web";
   row.forward_peer = "west-1";
   EXPECT_EQ(
-      shown(AdminCommand::kFlows, encode_flows({{row}, false})),
+      shown(AdminCommand::kConnections, encode_connections({{row}, false})),
       "PROTO  CLIENT          FRONTEND        BACKEND        SERVICE   VIA     STATE        PACKETS  REPLIES  IDLE\n"
       "tcp    10.1.0.5:40000  10.200.0.10:80  10.2.0.5:8080  shop/web  west-1  established        5        4    3s\n");
 }
 
 TEST(EndpointsView, ShowsIdentityAndName) {
-  EXPECT_EQ(shown(AdminCommand::kEndpoints,
-                  encode_endpoints({{{ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", "node-1"}}, false})),
-            "ADDRESS   CLUSTER  IDENTITY  NAME        NODE\n"
-            "10.1.0.5  east        70000  shop/web-0  node-1\n");
+  EXPECT_EQ(
+      shown(AdminCommand::kEndpoints,
+            encode_endpoints(
+                {{{ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", {"k8s:app=web", "k8s:env=x"}, "node-1"}},
+                 false})),
+      "ADDRESS   CLUSTER  IDENTITY  NAME        NODE    LABELS\n"
+      "10.1.0.5  east        70000  shop/web-0  node-1  k8s:app=web k8s:env=x\n");
 }
 
 TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
@@ -168,6 +171,7 @@ TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
   const std::string some = shown(AdminCommand::kDrops, encode_drops(counters));
   EXPECT_NE(some.find("3  no_backend"), std::string::npos) << some;
   EXPECT_NE(some.find("isthmus services"), std::string::npos) << some;
+  EXPECT_NE(some.find("158 SERVICE_BACKEND_NOT_FOUND"), std::string::npos) << some;
   EXPECT_EQ(some.find("table_full"), std::string::npos) << some;
   ViewOptions all;
   all.all_drops = true;

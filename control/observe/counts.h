@@ -1,0 +1,16 @@
+// What observation counts of itself, since start. Plain values, any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace isthmus {
+
+struct ObserverCounts {
+  std::uint64_t seen = 0;       // flows received from the workers
+  std::uint64_t unseen = 0;     // those that the workers left out, or found no room for
+  std::uint64_t overtaken = 0;  // flows that readers were too slow for
+  std::size_t kept = 0, capacity = 0, readers = 0;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,124 @@
+#include "control/observe/flow_names.h"
+
+#include <algorithm>
+
+#include "control/observe/cilium_names.h"
+
+namespace isthmus {
+namespace {
+
+// Addresses remembered at most: a scan of a whole prefix must not make memory grow.
+constexpr std::size_t kRemembered = 65536;
+
+}  // namespace
+
+void FlowNames::forget() {
+  addresses_.clear();
+  strangers_.clear();
+  services_.clear();
+  peers_.clear();
+  rules_.clear();
+}
+
+std::vector<std::string> FlowNames::labels(Identity id) const {
+  std::vector<std::string> labels;
+  if (const auto name = reserved_identity_name(id); !name.empty()) {
+    labels.push_back("reserved:" + std::string(name));
+    return labels;
+  }
+  const auto objects = model_.identities(id);
+  if (!objects.empty()) {
+    for (const auto& [key, value] : objects.front()->labels) {
+      labels.push_back(key + "=" + value);
+    }
+  }
+  return labels;
+}
+
+std::vector<std::string> FlowNames::labels(const EndpointView& endpoint) const {
+  std::vector<std::string> found = labels(endpoint.identity);
+  if (!found.empty()) {
+    return found;
+  }
+  const auto pod = model_.find<PodObject>({ObjectKind::kPod, endpoint.cluster, endpoint.name_space, endpoint.name});
+  if (pod) {
+    for (const auto& [key, value] : pod->labels) {
+      found.push_back("k8s:" + key + "=" + value);
+    }
+  }
+  return found;
+}
+
+FlowNames::Known FlowNames::look_up(const IpAddress& address) const {
+  const auto view = compiler_.find_endpoint(address);
+  if (!view) {
+    return {identity::kUnknown, nullptr};
+  }
+  EndpointNames names;
+  names.cluster = view->cluster;
+  names.name_space = view->name_space;
+  names.pod = view->node ? "" : view->name;
+  names.labels = labels(*view);
+  return {view->identity, std::make_shared<const EndpointNames>(std::move(names))};
+}
+
+std::shared_ptr<const EndpointNames> FlowNames::stranger(Identity id, ClusterId cluster) {
+  auto& known = strangers_[{id, cluster}];
+  if (known == nullptr) {
+    EndpointNames names;
+    names.cluster = compiler_.cluster_name(cluster);
+    names.labels = labels(id);
+    known = std::make_shared<const EndpointNames>(std::move(names));
+  }
+  return known;
+}
+
+FlowParty FlowNames::party(const IpAddress& address, L4Port port, Identity told, ClusterId cluster) {
+  if (addresses_.size() >= kRemembered || strangers_.size() >= kRemembered) {
+    forget();
+  }
+  auto found = addresses_.find(address);
+  if (found == addresses_.end()) {
+    found = addresses_.emplace(address, look_up(address)).first;
+  }
+  const Known& known = found->second;
+  if (known.names != nullptr) {
+    return {address, port, told == identity::kUnknown ? known.identity : told, known.names};
+  }
+  return {address, port, told, stranger(told, cluster)};
+}
+
+const std::string& FlowNames::service(ServiceId id) {
+  const auto [entry, fresh] = services_.try_emplace(id);
+  if (fresh && id != kNoService) {
+    entry->second = compiler_.service_name(id);
+  }
+  return entry->second;
+}
+
+std::shared_ptr<const PolicyName> FlowNames::policy(RuleId id) {
+  const auto [entry, fresh] = rules_.try_emplace(id);
+  if (fresh && id != kNoRule) {
+    if (const auto rule = compiler_.rule_name(id); rule) {
+      // "CiliumNetworkPolicy shop/allow-web"
+      const std::string text = rule->policy();
+      entry->second =
+          std::make_shared<const PolicyName>(PolicyName{text.substr(0, text.find(' ')), rule->name_space, rule->name});
+    }
+  }
+  return entry->second;
+}
+
+IpAddress FlowNames::peer(PeerId id) {
+  const auto [entry, fresh] = peers_.try_emplace(id);
+  if (fresh && id != kNoPeer) {
+    for (const PeerView& peer : compiler_.peers()) {
+      if (peer.id == id) {
+        entry->second = peer.underlay;
+      }
+    }
+  }
+  return entry->second;
+}
+
+}  // namespace isthmus

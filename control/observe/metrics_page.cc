@@ -1,0 +1,240 @@
+#include "control/observe/metrics_page.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <sstream>
+#include <utility>
+
+#include "control/observe/cilium_names.h"
+
+namespace isthmus {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+class Page {
+ public:
+  using Labels = std::vector<ClientMetric::Label>;
+
+  void family(const char* name, const char* help, MetricType type) { families_.push_back({name, help, type, {}}); }
+  void add(double value, Labels labels = {}) {
+    MetricFamily& family = families_.back();
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+    family.metric.push_back(std::move(metric));
+  }
+  void counter(const char* name, const char* help, std::uint64_t value) {
+    family(name, help, MetricType::Counter);
+    add(static_cast<double>(value));
+  }
+  void gauge(const char* name, const char* help, double value) {
+    family(name, help, MetricType::Gauge);
+    add(value);
+  }
+  // A counter with one sample for each row of a series.
+  void series(const char* name, const char* help, std::initializer_list<const char*> labels,
+              const FlowMetrics::Series& rows) {
+    family(name, help, MetricType::Counter);
+    for (const auto& [values, count] : rows) {
+      Labels named;
+      auto value = values.begin();
+      for (const char* label : labels) {
+        named.push_back({label, *value++});
+      }
+      add(static_cast<double>(count), std::move(named));
+    }
+  }
+  [[nodiscard]] std::string text() const {
+    std::ostringstream out;
+    prometheus::TextSerializer().Serialize(out, families_);
+    return out.str();
+  }
+
+ private:
+  std::vector<MetricFamily> families_;
+};
+
+double number(std::uint64_t value) { return static_cast<double>(value); }
+
+// Cilium's reasons are fewer than ours: several of ours may add up to one of its.
+void add_drops(const EngineCounters& counters, Page& page) {
+  std::map<std::pair<std::string, std::string>, std::uint64_t> by_reason;
+  for (const DropCount& drop : counters.drops) {
+    const CiliumDrop* cilium = find_cilium_drop(drop.cilium_code);
+    const std::string reason(cilium == nullptr ? drop.text : cilium->text);
+    by_reason[{reason, "EGRESS"}] += drop.egress;
+    by_reason[{reason, "INGRESS"}] += drop.ingress;
+    by_reason[{reason, "UNKNOWN"}] += drop.packets - std::min(drop.packets, drop.egress + drop.ingress);
+  }
+  page.family("cilium_drop_count_total", "Packets dropped, by Cilium's reason and the way they went",
+              MetricType::Counter);
+  for (const auto& [key, count] : by_reason) {
+    if (count != 0) {
+      page.add(number(count), {{"reason", key.first}, {"direction", key.second}});
+    }
+  }
+  page.family("isthmus_drops_total", "Packets dropped, by the gateway's own reason", MetricType::Counter);
+  for (const DropCount& drop : counters.drops) {
+    page.add(number(drop.packets), {{"reason", std::string(drop.name)}});
+  }
+}
+
+void add_packets(const EngineCounters& c, Page& page) {
+  page.family("cilium_forward_count_total",
+              "Packets forwarded: EGRESS into a tunnel, INGRESS to this cluster's own side", MetricType::Counter);
+  page.add(number(c.encapsulated), {{"direction", "EGRESS"}});
+  page.add(number(c.tx_packets - std::min(c.tx_packets, c.encapsulated)), {{"direction", "INGRESS"}});
+  page.counter("isthmus_received_packets_total", "Packets received by the engine", c.rx_packets);
+  page.counter("isthmus_sent_packets_total", "Packets sent by the engine", c.tx_packets);
+  page.counter("isthmus_encapsulated_packets_total", "Packets put into a tunnel", c.encapsulated);
+  page.counter("isthmus_decapsulated_packets_total", "Packets taken out of a tunnel", c.decapsulated);
+  page.counter("isthmus_icmp_errors_sent_total", "ICMP errors of the gateway's own making", c.icmp_sent);
+  page.counter("isthmus_neighbour_waits_total", "Packets that waited for their next hop's MAC address",
+               c.waiting_for_neighbour);
+  page.counter("isthmus_policy_audited_total", "Decisions to deny that audit let pass", c.policy_audited);
+}
+
+void add_connections(const EngineCounters& c, Page& page) {
+  page.gauge("isthmus_connections", "Tracked connections", number(c.connections_now));
+  page.gauge("isthmus_connections_unreplied", "Tracked connections that nobody has answered",
+             number(c.connections_unreplied));
+  page.gauge("isthmus_connections_capacity", "Connections the table has room for", number(c.connections_capacity));
+  page.counter("isthmus_connections_created_total", "Connections made", c.connections_created);
+  page.counter("isthmus_connections_adopted_total", "Connections taken over from an earlier process",
+               c.connections_adopted);
+  page.counter("isthmus_connection_hits_total", "Packets that found their connection", c.hits);
+  page.counter("isthmus_connection_misses_total", "Packets that did not", c.misses);
+  page.counter("isthmus_connection_readmissions_total", "Decisions made again because something changed",
+               c.readmissions);
+}
+
+void add_devices(const StatusReply& status, Page& page) {
+  using Read = double (*)(const DeviceStatus&);
+  struct Row {
+    const char *name, *help;
+    MetricType type;
+    Read read;
+  };
+  static constexpr Row kRows[] = {
+      {"isthmus_device_up", "Whether the device is up", MetricType::Gauge,
+       [](const DeviceStatus& d) { return d.up ? 1.0 : 0.0; }},
+      {"isthmus_device_received_packets_total", "Packets received", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.rx_packets); }},
+      {"isthmus_device_received_bytes_total", "Bytes received", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.rx_bytes); }},
+      {"isthmus_device_sent_packets_total", "Packets sent", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.tx_packets); }},
+      {"isthmus_device_sent_bytes_total", "Bytes sent", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.tx_bytes); }},
+      {"isthmus_device_send_ring_full_total", "Packets that found no room in the transmit ring", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.tx_full); }},
+      {"isthmus_device_no_frame_total", "Times no buffer was free to receive into", MetricType::Counter,
+       [](const DeviceStatus& d) { return number(d.counters.rx_no_frame); }},
+  };
+  for (const Row& row : kRows) {
+    page.family(row.name, row.help, row.type);
+    for (const DeviceRow& device : status.devices) {
+      page.add(row.read(device.status), {{"device", device.status.name}, {"side", device.side}});
+    }
+  }
+}
+
+void add_fleet(const MetricsInput& input, Page& page) {
+  const StatusReply& status = input.status;
+  page.gauge("isthmus_endpoints", "Endpoints of the fleet that are known", number(status.endpoints));
+  page.gauge("isthmus_frontends", "VIP, protocol and L4 port of global services", number(status.frontends));
+  page.gauge("cilium_clustermesh_global_services", "Global services", number(status.services));
+  page.family("cilium_identity", "Identities known", MetricType::Gauge);
+  page.add(number(input.identities), {{"type", "cluster_local"}});
+  const auto remote = std::count_if(input.clusters.begin(), input.clusters.end(),
+                                    [](const ClusterView& c) { return !c.local && c.linked; });
+  page.gauge("cilium_clustermesh_remote_clusters", "Other clusters that are linked with ours",
+             static_cast<double>(remote));
+  page.family("cilium_clustermesh_remote_cluster_readiness_status", "Whether a gateway of the cluster answers",
+              MetricType::Gauge);
+  for (const ClusterView& cluster : input.clusters) {
+    if (!cluster.local && cluster.linked) {
+      page.add(cluster.silent ? 0 : 1, {{"target_cluster", cluster.name}});
+    }
+  }
+}
+
+void add_peers(const StatusReply& status, Page& page) {
+  const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
+    page.family(name, help, type);
+    for (const PeerRow& peer : status.peers) {
+      if (peer.gateway && !peer.health.empty()) {
+        page.add(read(peer), {{"peer", peer.name}, {"cluster", peer.cluster}});
+      }
+    }
+  };
+  each("isthmus_peer_up", "Whether the gateway answers probes", MetricType::Gauge,
+       [](const PeerRow& peer) { return peer.health == "alive" || peer.health == "suspect" ? 1.0 : 0.0; });
+  each("isthmus_peer_round_trip_seconds", "Of the last answered probe", MetricType::Gauge,
+       [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
+  each("isthmus_peer_falls_total", "How often the gateway has fallen silent", MetricType::Counter,
+       [](const PeerRow& peer) { return number(peer.falls); });
+  page.gauge("isthmus_isolated", "All peers fell silent at once: this gateway suspects itself",
+             status.isolated ? 1 : 0);
+}
+
+void add_flow_events(const StatusReply& status, Page& page) {
+  page.family("isthmus_flow_events_total", "What became of the workers' flow events", MetricType::Counter);
+  constexpr const char* kVerdicts[kFlowVerdicts] = {"forwarded", "dropped", "audit"};
+  for (std::size_t i = 0; i < kFlowVerdicts; ++i) {
+    const FlowEventCount& count = status.counters.flow_events[i];
+    page.add(number(count.reported), {{"verdict", kVerdicts[i]}, {"outcome", "reported"}});
+    page.add(number(count.sampled_out), {{"verdict", kVerdicts[i]}, {"outcome", "sampled_out"}});
+    page.add(number(count.lost), {{"verdict", kVerdicts[i]}, {"outcome", "lost"}});
+  }
+  page.family("hubble_lost_events_total", "Flows that nobody saw", MetricType::Counter);
+  page.add(number(status.flows.unseen), {{"source", "observer_events_queue"}});
+  page.add(number(status.flows.overtaken), {{"source", "hubble_ring_buffer"}});
+  page.gauge("isthmus_flows_kept", "Flows in the ring", number(status.flows.kept));
+  page.gauge("isthmus_flow_readers", "Who follows them", number(status.flows.readers));
+  page.counter("isthmus_control_events_lost_total", "Neighbour requests and probe answers that found their queue full",
+               status.control_events_lost);
+}
+
+void add_flows(const FlowMetrics& flows, Page& page) {
+  page.series("hubble_flows_processed_total", "Flows seen", {"protocol", "type", "subtype", "verdict"},
+              flows.processed());
+  page.series("hubble_drop_total", "Flows dropped, as far as they were seen", {"reason", "protocol"}, flows.dropped());
+  page.series("hubble_tcp_flags_total", "Flags of forwarded flows", {"flag", "family"}, flows.tcp_flags());
+  page.series("hubble_icmp_total", "ICMP flows", {"family", "type"}, flows.icmp());
+  page.series("hubble_policy_verdicts_total", "Policy verdicts of flows", {"direction", "match", "action"},
+              flows.policy_verdicts());
+}
+
+}  // namespace
+
+std::string metrics_page(const MetricsInput& input) {
+  const StatusReply& status = input.status;
+  Page page;
+  page.family("isthmus_build_info", "This gateway", MetricType::Gauge);
+  page.add(1, {{"version", status.version}, {"gateway", status.name}, {"cluster", status.cluster}});
+  page.gauge("isthmus_serving", "Whether the engine runs", input.flows != nullptr ? 1 : 0);
+  page.gauge("isthmus_hub_synced", "Whether the hub has been read whole", status.synced ? 1 : 0);
+  page.gauge("isthmus_uptime_seconds", "Since the process started", number(status.uptime_ms) / 1000);
+  page.gauge("isthmus_problems", "Problems that isthmus status lists", number(status.problems.size()));
+  if (input.flows != nullptr) {
+    page.counter("isthmus_publishes_total", "Tables published to the engine", status.publishes);
+    add_packets(status.counters, page);
+    add_drops(status.counters, page);
+    add_connections(status.counters, page);
+    add_devices(status, page);
+    add_fleet(input, page);
+    add_peers(status, page);
+    add_flow_events(status, page);
+    add_flows(*input.flows, page);
+  }
+  return page.text();
+}
+
+}  // namespace isthmus

@@ -1,0 +1,25 @@
+// The gateway's numbers as Prometheus reads them: Cilium's and Hubble's names where they have one for the thing
+// (cilium_*, hubble_*), the engine's own beside them (isthmus_*). Pure function, any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/admin/replies.h"
+#include "control/compile/views.h"
+#include "control/observe/flow_metrics.h"
+
+namespace isthmus {
+
+struct MetricsInput {
+  const StatusReply& status;
+  std::vector<ClusterView> clusters;
+  std::size_t identities = 0;          // CiliumIdentities known
+  const FlowMetrics* flows = nullptr;  // null while the gateway is not active
+};
+
+inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+[[nodiscard]] std::string metrics_page(const MetricsInput& input);
+
+}  // namespace isthmus

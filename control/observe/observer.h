@@ -1,0 +1,67 @@
+// What happened: takes the workers' flow events, gives them their names, keeps the last of them and hands them out.
+//
+// Owner: control/daemon. Thread: control only. A reader holds a place in the ring and is served when it can take more;
+// one that is too slow loses the oldest and is told how many. Failure: none but a question that cannot be understood.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/observe/counts.h"
+#include "control/observe/flow_metrics.h"
+#include "control/observe/flow_names.h"
+#include "control/observe/flow_query.h"
+#include "control/observe/flow_ring.h"
+#include "dataplane/api/engine.h"
+
+namespace isthmus {
+
+struct ObserverOptions {
+  std::string node;             // "cluster/gateway"
+  std::size_t capacity = 4095;  // flows kept
+};
+
+// A running answer: the next lines, each with its end, some 64 KiB at most; empty when there is none now; nothing when
+// no more will come.
+using FlowReader = std::function<std::optional<std::string>()>;
+
+class Observer {
+ public:
+  // `engine` and `names` must outlive this. Readers must not outlive it.
+  Observer(ObserverOptions options, Engine& engine, FlowNames& names);
+
+  // Takes what the workers have reported.
+  void poll();
+  [[nodiscard]] Result<FlowReader> read(const FlowQuery& query);
+  [[nodiscard]] ObserverCounts counts() const;
+  // Called after poll() has taken something.
+  void on_news(std::function<void()> listener) { news_ = std::move(listener); }
+  [[nodiscard]] const FlowRing& ring() const { return ring_; }
+  [[nodiscard]] const FlowMetrics& metrics() const { return metrics_; }
+
+ private:
+  struct Cursor;
+  [[nodiscard]] Flow flow_of(const FlowEvent& event, std::int64_t clock_offset_ns);
+  void note_losses(std::int64_t now_ns);
+  [[nodiscard]] std::optional<std::string> next_lines(Cursor& cursor);
+  [[nodiscard]] std::uint64_t start_of(const FlowQuery& query, const FlowFilter& filter, std::int64_t since_ns) const;
+
+  ObserverOptions options_;
+  Engine& engine_;
+  FlowNames& names_;
+  std::vector<DropCount> drops_;  // by FlowEvent::drop_reason
+  FlowRing ring_;
+  FlowMetrics metrics_;
+  std::vector<FlowEvent> batch_;
+  std::function<void()> news_;
+  std::uint64_t seen_ = 0, unseen_ = 0, overtaken_ = 0;
+  std::int64_t losses_noted_ns_ = 0;
+  std::shared_ptr<int> readers_ = std::make_shared<int>(0);  // its use count less one is how many read
+};
+
+}  // namespace isthmus

@@ -1,0 +1,196 @@
+// The HTTP server on a real socket, asked by real clients beside it in the same process.
+#include "control/observe/http_server.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+namespace isthmus {
+namespace {
+
+class HttpServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.address = *IpAddress::parse("127.0.0.1");
+    serve();
+  }
+  void serve() {
+    auto server = HttpServer::listen(options_, [](std::string_view path) -> std::optional<HttpPage> {
+      if (path == "/metrics") {
+        return HttpPage{"text/plain", "up 1\n"};
+      }
+      if (path == "/big") {
+        return HttpPage{"text/plain", std::string(std::size_t{8} << 20, 'x')};
+      }
+      return std::nullopt;
+    });
+    ASSERT_TRUE(server.ok()) << server.error().text();
+    server_ = std::move(*server);
+    loop_ = std::thread([this] {
+      while (!stopping_) {
+        pollfd entry{server_->fd(), POLLIN, 0};
+        if (::poll(&entry, 1, 20) > 0) {
+          server_->poll();
+          ++turns_;
+        }
+      }
+    });
+  }
+  void TearDown() override { stop(); }
+  void stop() {
+    stopping_ = true;
+    if (loop_.joinable()) {
+      loop_.join();
+    }
+    stopping_ = false;
+    server_.reset();
+  }
+
+  [[nodiscard]] int connect() const {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(server_->port().value());
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
+    const timeval patience{10, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return fd;
+  }
+  static void send_text(int fd, const std::string& text) {
+    ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  }
+  // Everything until the other end closes.
+  static std::string read_all(int fd) {
+    std::string text;
+    char chunk[65536];
+    for (ssize_t got = 0; (got = ::recv(fd, chunk, sizeof chunk, 0)) > 0;) {
+      text.append(chunk, static_cast<std::size_t>(got));
+    }
+    return text;
+  }
+  [[nodiscard]] std::string ask(const std::string& request) const {
+    const int fd = connect();
+    send_text(fd, request);
+    const std::string answer = read_all(fd);
+    ::close(fd);
+    return answer;
+  }
+  [[nodiscard]] std::string get(const std::string& target) const {
+    return ask("GET " + target + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  }
+
+  HttpOptions options_;
+  std::unique_ptr<HttpServer> server_;
+  std::thread loop_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::uint64_t> turns_{0};
+};
+
+bool begins(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
+bool ends(const std::string& text, const std::string& with) {
+  return text.size() >= with.size() && text.compare(text.size() - with.size(), with.size(), with) == 0;
+}
+
+TEST_F(HttpServerTest, GivesThePageItIsAskedFor) {
+  for (const char* target : {"/metrics", "/metrics?name=x"}) {
+    const std::string answer = get(target);
+    EXPECT_TRUE(begins(answer, "HTTP/1.1 200 OK\r\n")) << answer;
+    EXPECT_NE(answer.find("Content-Type: text/plain\r\n"), std::string::npos) << answer;
+    EXPECT_NE(answer.find("Content-Length: 5\r\n"), std::string::npos) << answer;
+    EXPECT_TRUE(ends(answer, "\r\n\r\nup 1\n")) << answer;
+  }
+}
+
+TEST_F(HttpServerTest, RefusesWhatItDoesNotHave) {
+  EXPECT_TRUE(begins(get("/"), "HTTP/1.1 404 "));
+  EXPECT_TRUE(begins(ask("DELETE /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), "HTTP/1.1 405 "));
+  EXPECT_TRUE(begins(ask("what is this\r\n\r\n"), "HTTP/1.1 400 "));
+  EXPECT_TRUE(begins(ask("GET /metrics HTTP/1.1\r\nX: " + std::string(9000, 'x') + "\r\n\r\n"), "HTTP/1.1 400 "));
+}
+
+TEST_F(HttpServerTest, AHeadIsTheHeaderAlone) {
+  const std::string answer = ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(begins(answer, "HTTP/1.1 200 OK\r\n")) << answer;
+  EXPECT_TRUE(ends(answer, "\r\n\r\n")) << answer;
+}
+
+TEST_F(HttpServerTest, AConnectionServesManyRequestsAlsoInPiecesOrAhead) {
+  const int fd = connect();
+  const std::string request = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+  send_text(fd, request + request.substr(0, 10));
+  char chunk[4096];
+  std::string text;
+  while (!ends(text, "up 1\n")) {
+    const ssize_t got = ::recv(fd, chunk, sizeof chunk, 0);
+    ASSERT_GT(got, 0);
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
+  send_text(fd, request.substr(10));
+  send_text(fd, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  text = read_all(fd);
+  ::close(fd);
+  EXPECT_TRUE(begins(text, "HTTP/1.1 200 OK\r\n")) << text;
+  EXPECT_NE(text.find("HTTP/1.1 404 "), std::string::npos) << text;
+}
+
+TEST_F(HttpServerTest, AClientThatDoesNotReadHoldsNobodyUp) {
+  const int slow = connect();
+  send_text(slow, "GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_TRUE(begins(get("/metrics"), "HTTP/1.1 200 OK\r\n"));
+  }
+  EXPECT_GT(read_all(slow).size(), std::size_t{8} << 20);
+  ::close(slow);
+}
+
+TEST_F(HttpServerTest, HalfARequestCostsNoTurnsOfTheLoop) {
+  const int fd = connect();
+  send_text(fd, "GET /metr");
+  EXPECT_TRUE(begins(get("/metrics"), "HTTP/1.1 200"));
+  const auto before = turns_.load();
+  EXPECT_TRUE(begins(get("/metrics"), "HTTP/1.1 200"));
+  EXPECT_LE(turns_.load() - before, 6u);
+  ::close(fd);
+}
+
+TEST_F(HttpServerTest, TheLongestSilentClientMakesRoom) {
+  stop();
+  options_.max_clients = 4;
+  serve();
+  std::vector<int> idle;
+  for (int i = 0; i < 4; ++i) {
+    idle.push_back(connect());
+    send_text(idle.back(), "G");
+  }
+  EXPECT_TRUE(begins(get("/metrics"), "HTTP/1.1 200"));
+  for (const int fd : idle) {
+    ::close(fd);
+  }
+}
+
+TEST_F(HttpServerTest, ATakenPortIsAnErrorWithARemedy) {
+  HttpOptions same = options_;
+  same.port = server_->port();
+  const auto second = HttpServer::listen(same, [](std::string_view) { return std::nullopt; });
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().remedy.find("metrics.port"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, ServesIpv6Too) {
+  stop();
+  options_.address = *IpAddress::parse("::1");
+  auto server = HttpServer::listen(options_, [](std::string_view) { return std::nullopt; });
+  ASSERT_TRUE(server.ok()) << server.error().text();
+  EXPECT_NE((*server)->port().value(), 0);
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,119 @@
+// The page for Prometheus: its syntax, line by line, and that its numbers are the gateway's.
+#include "control/observe/metrics_page.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "test/unit/observe/flow_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace flow_test;
+
+StatusReply some_status() {
+  StatusReply status;
+  status.name = "east-1";
+  status.cluster = "east";
+  status.version = "1\"2\\3\n4";  // whatever a label holds
+  status.endpoints = 12;
+  status.publishes = 3;
+  status.flows.unseen = 7;
+  status.counters.rx_packets = 9'007'199'254'740'991;  // the largest that a double holds exactly
+  status.counters.tx_packets = 30;
+  status.counters.encapsulated = 20;
+  status.counters.drops = {{"policy_denied", "t", "h", 133, 5, 2, 1},
+                           {"not_linked", "t", "h", 133, 4, 4, 0},
+                           {"tx_full", "Transmit ring full", "h", 0, 1, 0, 0}};
+  status.counters.flow_events[1] = {10, 20, 30};
+  status.devices.push_back({"underlay", {"eth0", "native", {}, true}});
+  status.peers.push_back({PeerId{1}, "west-1", "west", ip("192.0.2.2"), L4Port{8472}, true, "alive", 3, 250, 2, true});
+  return status;
+}
+
+MetricsInput some_input(const StatusReply& status, const FlowMetrics& flows) {
+  ClusterView east, west;
+  east.name = "east";
+  east.local = east.linked = true;
+  west.name = "west";
+  west.linked = true;
+  return {status, {east, west}, 4, &flows};
+}
+
+// name{labels} → value, after every line has been judged.
+std::map<std::string, std::string> samples(const std::string& page) {
+  static const std::regex kSample(
+      R"re(^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\\n]|\\["\\n])*",?)*\})? ([-+0-9.eE]+|NaN|[-+]?Inf)$)re");
+  static const std::regex kHelp(R"(^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) .*$)");
+  static const std::regex kType(R"(^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)$)");
+  std::map<std::string, std::string> found;
+  std::set<std::string> families;
+  std::istringstream stream(page);
+  std::string family;
+  for (std::string line; std::getline(stream, line);) {
+    std::smatch match;
+    if (std::regex_match(line, match, kType)) {
+      EXPECT_TRUE(families.insert(match[1]).second) << match[1] << " is there twice";
+      family = match[1];
+      const bool total = family.size() > 6 && family.compare(family.size() - 6, 6, "_total") == 0;
+      EXPECT_EQ(total, match[2] == "counter") << family;
+    } else if (!std::regex_match(line, match, kHelp)) {
+      EXPECT_TRUE(std::regex_match(line, match, kSample)) << line;
+      EXPECT_EQ(match[1], family) << line;
+      EXPECT_TRUE(found.emplace(line.substr(0, line.rfind(' ')), match[5]).second) << line;
+    }
+  }
+  EXPECT_EQ(page.back(), '\n');
+  return found;
+}
+
+TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
+  FlowMetrics flows;
+  flows.count(some_flow());
+  flows.count(some_drop());
+  flows.count(some_drop());
+  const StatusReply status = some_status();
+  auto found = samples(metrics_page(some_input(status, flows)));
+  const std::vector<std::pair<const char*, const char*>> expected{
+      {R"(cilium_drop_count_total{reason="Policy denied",direction="EGRESS"})", "6"},
+      {R"(cilium_drop_count_total{reason="Policy denied",direction="INGRESS"})", "1"},
+      {R"(cilium_drop_count_total{reason="Policy denied",direction="UNKNOWN"})", "2"},
+      {R"(cilium_drop_count_total{reason="Transmit ring full",direction="UNKNOWN"})", "1"},
+      {R"(isthmus_drops_total{reason="not_linked"})", "4"},
+      {R"(cilium_forward_count_total{direction="EGRESS"})", "20"},
+      {R"(cilium_forward_count_total{direction="INGRESS"})", "10"},
+      {"isthmus_received_packets_total", "9007199254740991"},
+      {"isthmus_publishes_total", "3"},
+      {R"(isthmus_flow_events_total{verdict="dropped",outcome="lost"})", "30"},
+      {R"(hubble_flows_processed_total{protocol="TCP",type="Trace",subtype="to-overlay",verdict="FORWARDED"})", "1"},
+      {R"(hubble_flows_processed_total{protocol="TCP",type="Drop",subtype="",verdict="DROPPED"})", "2"},
+      {R"(hubble_drop_total{reason="POLICY_DENIED",protocol="TCP"})", "2"},
+      {R"(hubble_tcp_flags_total{flag="SYN",family="IPv4"})", "1"},
+      {R"(hubble_lost_events_total{source="observer_events_queue"})", "7"},
+      {R"(isthmus_peer_up{peer="west-1",cluster="west"})", "1"},
+      {R"(isthmus_device_up{device="eth0",side="underlay"})", "1"},
+      {"cilium_clustermesh_remote_clusters", "1"},
+      {R"(cilium_clustermesh_remote_cluster_readiness_status{target_cluster="west"})", "1"},
+      {R"(cilium_identity{type="cluster_local"})", "4"},
+      {"isthmus_endpoints", "12"},
+      {R"(isthmus_build_info{version="1\"2\\3\n4",gateway="east-1",cluster="east"})", "1"},
+  };
+  for (const auto& [name, value] : expected) {
+    ASSERT_EQ(found.count(name), 1u) << name << "\n" << metrics_page(some_input(status, flows));
+    EXPECT_EQ(found[name], value) << name;
+  }
+}
+
+TEST(MetricsPage, AWaitingGatewaySaysSo) {
+  const StatusReply status = some_status();
+  const auto found = samples(metrics_page({status, {}, 0, nullptr}));
+  EXPECT_EQ(found.at("isthmus_serving"), "0");
+  EXPECT_EQ(found.count("isthmus_connections"), 0u);
+}
+
+}  // namespace
+}  // namespace isthmus
