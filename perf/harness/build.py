@@ -56,3 +56,16 @@ def run_program(args, timeout=3600):
         raise HarnessError(f"{os.path.basename(args[0])}: no end after {timeout} s") from None
     if done.returncode != 0:
         raise HarnessError(f"{os.path.basename(args[0])} failed:\n{done.stderr.strip()}")
+
+
+def output_of(args, timeout=600):
+    """What a program wrote, which is shown too. Ends with its message if it fails."""
+    try:
+        done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+                              timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise HarnessError(f"{os.path.basename(args[0])}: no end after {timeout} s") from None
+    print(done.stdout, file=sys.stderr, end="", flush=True)
+    if done.returncode != 0:
+        raise HarnessError(f"{os.path.basename(args[0])} failed:\n{done.stderr.strip()}")
+    return done.stdout

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import tempfile
 from fnmatch import fnmatch
 
 from harness import plan, testpmd
-from harness.build import run_program
+from harness.build import output_of, run_program
+
+RATE = re.compile(r"^(.{10}) +([\d.]+) Mpps", re.MULTILINE)  # a line of io-bench
 
 
 class Group:
@@ -53,6 +56,52 @@ class PathGroup(Group):
             return figures_of(program, ["--plan", file.name, "--runs", str(runs)])
 
 
+class ProgramGroup(Group):
+    """A program whose --case takes our patterns."""
+
+    program = ""
+
+    def arguments(self, options):
+        raise NotImplementedError
+
+    def run(self, build, options, patterns):
+        chosen = [word for name in self.matching(patterns) for word in ("--case", name)]
+        return figures_of(build.program(self.program), chosen + self.arguments(options))
+
+
+class TableGroup(ProgramGroup):
+    program = "perf/micro/perf-table"
+    cases = {
+        "table/lookup": "lookup, check and count of a settled packet, bursts of 64",
+        "table/lookup-miss": "lookup of what is not there",
+        "table/insert": "a connection's birth and death beside others",
+        "table/re-admit": "a new decision for a settled connection",
+        "table/janitor": "slots visited by the sweep, none expired",
+    }
+
+    def arguments(self, options):
+        sizes = ["1000", "1000000"] if options.quick else ["1000", "100000", "1000000"]
+        return ["--runs", str(options.runs or (3 if options.quick else 7)), "--connections", *sizes]
+
+
+class ChangeGroup(ProgramGroup):
+    program = "perf/path/perf-reload"
+    cases = {
+        "reload": "packets lost while services, endpoints and policies are published without pause: goal 0",
+        "flood/syn": "100,000 live connections beside a flood of new ones: they lose nothing, quota and janitor hold",
+    }
+
+    def arguments(self, options):
+        return ["--seconds", "2" if options.quick else "10"]
+
+
+class QualityGroup(Group):
+    cases = {"quality/maglev": "Maglev's balance and disruption beside the optimum"}
+
+    def run(self, build, options, patterns):
+        return figures_of(build.program("perf/micro/maglev-quality"), [])
+
+
 class ReferenceGroup(Group):
     cases = {"reference/testpmd-macswap": "DPDK's forwarder over null devices: receive, swap two addresses, send"}
 
@@ -60,4 +109,28 @@ class ReferenceGroup(Group):
         return [testpmd.measure(options.runs or 3)]
 
 
-GROUPS = [PathGroup(), ReferenceGroup()]
+class IoGroup(Group):
+    """Frames over veth pairs in a namespace of the program's own: our gateway, the kernel, and a bare forwarder."""
+
+    cases = {
+        "io/af_xdp": "the whole path over AF_XDP on veth, beside a bare AF_XDP forwarder",
+        "io/kernel": "the kernel with nftables DNAT and a VXLAN device on the same veth pairs",
+    }
+    names = {"path": "io/af_xdp", "kernel gw": "io/kernel", "bare": "reference/bare-af_xdp",
+             "device": "reference/af_xdp-device", "kernel": "reference/kernel-forwarding",
+             "pump only": "reference/pump"}
+
+    def run(self, build, options, patterns):
+        if os.geteuid() != 0:
+            return [{"case": name, "device": "veth", "skipped": "needs root"} for name in self.matching(patterns)]
+        runs = options.runs or 3
+        text = output_of([build.program("perf/io/io-bench"), "0.5" if options.quick else "1", str(runs)])
+        rates = {what.strip(): float(rate) for what, rate in RATE.findall(text)}
+        rows = [{"case": name, "device": "veth", "flows": 64, "frame_bytes": 60, "workers": 1, "mpps": rates[what],
+                 "reference": "bare AF_XDP forwarder", "ratio_to_reference": rates[what] / rates["bare"]}
+                for what, name in self.names.items() if what in rates]
+        wanted = self.matching(patterns)
+        return [row for row in rows if row["case"] in wanted or row["case"] not in self.cases]
+
+
+GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), QualityGroup(), IoGroup(), ReferenceGroup()]

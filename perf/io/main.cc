@@ -1,5 +1,5 @@
 // io-bench: frames per second through a bare AF_XDP forwarder, through the engine's devices, through a whole gateway's
-// path (VXLAN included), and through the kernel (forwarding only).
+// path (VXLAN included), and through the kernel: forwarding only, and ("kernel gw") nftables DNAT and a VXLAN device.
 //
 // Pump, forwarder and sink share core 0: the forwarder has real-time priority and sleeps when nothing waits, so that
 // each batch is forwarded before the next is pumped and nothing is lost. The figure is the cost of a frame, pump and
@@ -141,7 +141,12 @@ Result<std::unique_ptr<RoundForwarder>> forwarder_for(const std::string& what, T
   if (what == "path") {
     return make_path_forwarder();
   }
-  if (what == "kernel") {
+  if (what == "kernel" || what == "kernel gw") {
+    if (what == "kernel gw") {
+      if (Status built = build_kernel_gateway(); !built) {
+        return built.error();
+      }
+    }
     if (Status attached = traffic.attach(kInterfaceIn, "to_kernel"); !attached) {
       return attached.error();
     }
@@ -186,7 +191,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   int failures = 0;
-  for (const char* what : {"pump only", "kernel", "bare", "device", "path"}) {
+  for (const char* what : {"pump only", "kernel", "kernel gw", "bare", "device", "path"}) {
     // A process each: a namespace of its own, gone with it.
     const pid_t child = fork();
     if (child == 0) {

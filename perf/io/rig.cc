@@ -6,29 +6,56 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <iterator>
 #include <string>
 
 namespace isthmus::perf {
 
+namespace {
+
+Status run_all(std::initializer_list<const char*> commands, const char* needs) {
+  for (const char* command : commands) {
+    if (std::system(command) != 0) {
+      return Error{std::string("failed: ") + command, "perf/io", needs};
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace
+
 Status build_rig() {
   if (unshare(CLONE_NEWNET) != 0) {
     return Error{std::string("cannot make a network namespace: ") + std::strerror(errno), "perf/io", "run as root"};
   }
-  for (const char* command : {
-           "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.ip_forward=1",
-           "ip link add g0 address 02:00:00:00:01:01 type veth peer name u0 address 02:00:00:00:01:02",
-           "ip link add d0 address 02:00:00:00:02:02 type veth peer name s0 address 02:00:00:00:02:01",
-           "for i in g0 u0 d0 s0; do ip link set $i up; done",
-           "ip address add 10.1.0.254/16 dev u0",
-           "ip address add 10.2.0.254/16 dev d0",
-           "ip neigh add 10.2.0.1 lladdr 02:00:00:00:02:01 dev d0",
-       }) {
-    if (std::system(command) != 0) {
-      return Error{std::string("failed: ") + command, "perf/io", "needs iproute2 and procps"};
-    }
-  }
-  return Ok{};
+  return run_all(
+      {
+          "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.ip_forward=1",
+          "ip link add g0 address 02:00:00:00:01:01 type veth peer name u0 address 02:00:00:00:01:02",
+          "ip link add d0 address 02:00:00:00:02:02 type veth peer name s0 address 02:00:00:00:02:01",
+          "for i in g0 u0 d0 s0; do ip link set $i up; done",
+          "ip address add 10.1.0.254/16 dev u0",
+          "ip address add 10.2.0.254/16 dev d0",
+          "ip neigh add 10.2.0.1 lladdr 02:00:00:00:02:01 dev d0",
+      },
+      "needs iproute2 and procps");
+}
+
+Status build_kernel_gateway() {
+  return run_all(
+      {
+          "ip address add 192.0.2.1/24 dev d0",
+          "ip neigh add 192.0.2.2 lladdr 02:00:00:00:02:01 dev d0",
+          "ip link add vx0 type vxlan id 131079 local 192.0.2.1 remote 192.0.2.2 dstport 8472 dev d0",
+          "ip address add 10.3.0.254/16 dev vx0",
+          "ip link set vx0 up",
+          "ip neigh add 10.3.0.1 lladdr 02:00:00:00:03:01 dev vx0",
+          "nft add table ip gateway",
+          "nft 'add chain ip gateway services { type nat hook prerouting priority -100 ; }'",
+          "nft add rule ip gateway services ip daddr 10.2.0.1 udp dport 7000 dnat to 10.3.0.1:8080",
+      },
+      "needs iproute2 and nftables");
 }
 
 std::vector<std::uint8_t> bench_frame(unsigned length) {

@@ -25,6 +25,9 @@ inline constexpr unsigned kSourcePortOffset = 34;
 
 // Moves the process into its own namespace and builds the bench there.
 [[nodiscard]] Status build_rig();
+// What the kernel needs to do a gateway's work: the frames' destination becomes another (nftables), behind a VXLAN
+// device.
+[[nodiscard]] Status build_kernel_gateway();
 // A UDP frame of `length` bytes from a source to a destination, correct but for an absent UDP checksum.
 [[nodiscard]] std::vector<std::uint8_t> bench_frame(unsigned length);
 

@@ -1,12 +1,15 @@
 // What Maglev promises, measured: how evenly slots are spread, and how many move to another backend when one leaves or
 // joins, beside the optimum (only the slots of the one that leaves, or an equal share for the one that joins).
 // Deterministic; medians over different backend sets with the median absolute deviation.
+//   maglev-quality [--json FILE]
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "dataplane/api/maglev.h"
+#include "perf/figures/figures.h"
 
 namespace isthmus {
 namespace {
@@ -65,7 +68,7 @@ Trial run(std::mt19937& random, std::size_t count, std::uint32_t slots) {
   return {100.0 * (largest / mean - 1), moved(ring, maglev_ring(fewer, slots)), moved(ring, maglev_ring(more, slots))};
 }
 
-void print_row(std::size_t count, std::uint32_t slots) {
+perf::Figure print_row(std::size_t count, std::uint32_t slots) {
   std::mt19937 random(static_cast<std::mt19937::result_type>(count * 131071 + slots));
   std::vector<double> largest, leave, join;
   for (int i = 0; i < kTrials; ++i) {
@@ -78,21 +81,39 @@ void print_row(std::size_t count, std::uint32_t slots) {
   const auto n = static_cast<double>(count);
   std::printf("%7u %9zu   %7.2f ±%5.2f   %7.3f ±%6.3f %8.3f   %7.3f ±%6.3f %8.3f\n", slots, count, l.median,
               l.deviation, out.median, out.deviation, 100.0 / n, in.median, in.deviation, 100.0 / (n + 1));
+  perf::Figure figure;
+  figure.name = "quality/maglev";
+  figure.reference = "optimum";
+  figure.ratio_to_reference = out.median / (100.0 / n);
+  figure.measures = {{"slots", static_cast<double>(slots)},     {"backends", n},
+                     {"largest share above mean, %", l.median}, {"slots moved by a leave, %", out.median},
+                     {"optimum of a leave, %", 100.0 / n},      {"slots moved by a join, %", in.median},
+                     {"optimum of a join, %", 100.0 / (n + 1)}};
+  return figure;
 }
 
 }  // namespace
 }  // namespace isthmus
 
-int main() {
+int main(int argc, char** argv) {
+  const bool to_file = argc == 3 && std::strcmp(argv[1], "--json") == 0;
+  if (argc != 1 && !to_file) {
+    std::fprintf(stderr, "usage: maglev-quality [--json FILE]\n");
+    return 2;
+  }
+  std::vector<isthmus::perf::Figure> figures;
   std::printf("Maglev: medians of %d backend sets, with their deviation; all in per cent\n\n", isthmus::kTrials);
   std::printf("                    largest share     slots moved by a leave       slots moved by a join\n");
   std::printf("  slots  backends      above mean     measured         optimum     measured         optimum\n");
   for (const std::uint32_t slots : {isthmus::kMaglevPeerSlots, 1021U, isthmus::kMaglevSlots, 65521U}) {
     for (const std::size_t count : {2U, 3U, 10U, 50U, 100U, 500U, 1000U}) {
       if (count * 5 <= slots) {
-        isthmus::print_row(count, slots);
+        figures.push_back(isthmus::print_row(count, slots));
       }
     }
+  }
+  if (to_file) {
+    isthmus::perf::write_json(figures, argv[2]);
   }
   return 0;
 }

@@ -12,15 +12,14 @@
 #include <random>
 #include <thread>
 
+#include "perf/figures/stopwatch.h"
 #include "perf/path/stages.h"
-#include "perf/path/stopwatch.h"
 
 namespace isthmus::perf {
 namespace {
 
 constexpr std::uint32_t kShortestSequence = 8192, kShortestZipf = 65536;
-constexpr std::uint64_t kLeastPackets = 262144;  // of a run: some tens of milliseconds
-constexpr std::size_t kChecked = 256;            // frames that are looked at
+constexpr std::size_t kChecked = 256;  // frames that are looked at
 constexpr unsigned kSeed = 20261122;
 
 std::vector<std::uint32_t> permutation(std::uint32_t first, std::uint32_t count, std::mt19937& random) {
@@ -179,7 +178,7 @@ void Bench::prepare(Plan& plan) {
       break;
     case Case::What::kReadmit:
       order = permutation(0, row.connections, random);
-      plan.passes = static_cast<unsigned>(std::max<std::uint64_t>(1, kLeastPackets / 4 / row.connections));
+      plan.passes = static_cast<unsigned>(std::max<std::uint64_t>(1, options_.least_packets / 4 / row.connections));
       break;
   }
   plan.templates = templates_of(shape, row.frame);
@@ -196,7 +195,7 @@ void Bench::prepare(Plan& plan) {
     fail("fewer connections than workers");
   }
   const bool repeats = plan.what->what == Case::What::kSettled || plan.what->what == Case::What::kDrop;
-  plan.packets = repeats ? std::max(least, kLeastPackets / row.workers) : least;
+  plan.packets = repeats ? std::max(least, options_.least_packets / row.workers) : least;
 }
 
 // Runs every worker's share once; the mean of their cycles.
@@ -212,7 +211,7 @@ double Bench::drive_all(const Plan& plan) {
   std::atomic<unsigned> ready{0};
   for (unsigned worker = 0; worker < plan.row.workers; ++worker) {
     threads.emplace_back([&, worker] {
-      pin_to(cores_[worker % cores_.size()]);
+      pin_to(options_.cores[worker % options_.cores.size()]);
       ready.fetch_add(1);
       while (ready.load() < plan.row.workers) {
       }
@@ -272,7 +271,13 @@ double Bench::once(const Plan& plan) {
     if (plan.what->what == Case::What::kReadmit) {
       plan.gateway->move_peer();
     }
+    if (warm_ && options_.before_run) {
+      options_.before_run();
+    }
     cycles += drive_all(plan);
+    if (warm_ && options_.after_run) {
+      options_.after_run();
+    }
   }
   check(plan, before, plan.packets * plan.passes * plan.row.workers);
   if (plan.what->what == Case::What::kNewFlow) {
@@ -287,7 +292,7 @@ Outcome Bench::measure(const Row& row) {
   for (const Case& one : cases()) {
     plan.what = one.name == row.name ? &one : plan.what;
   }
-  pin_to(cores_.front());
+  pin_to(options_.cores.front());
   plan.gateway = &gateway_for(*plan.what, row);
   prepare(plan);
   if (plan.what->what == Case::What::kSettled) {
@@ -300,8 +305,10 @@ Outcome Bench::measure(const Row& row) {
   }
   Outcome outcome;
   outcome.row = row;
+  warm_ = false;
   static_cast<void>(once(plan));
-  const unsigned runs = plan.what->what == Case::What::kNewFlow ? std::min(runs_, 3U) : runs_;
+  warm_ = true;
+  const unsigned runs = plan.what->what == Case::What::kNewFlow ? std::min(options_.runs, 3U) : options_.runs;
   for (unsigned run = 0; run < runs; ++run) {
     static_cast<void>(take_stage_cycles());
     outcome.cycles.push_back(once(plan));
@@ -320,12 +327,26 @@ Outcome Bench::measure(const Row& row) {
   std::sort(outcome.cycles.begin(), outcome.cycles.end());
   outcome.frame_bytes = mean_length(plan.templates);
   outcome.mpps = tsc_rate() / outcome.median() * row.workers / 1e6;
-  outcome.driver_cycles =
-      driver_cycles({&plan.templates, &plan.patches[0]}, std::max(plan.packets, kLeastPackets), row.burst, row.cold);
+  outcome.driver_cycles = driver_cycles({&plan.templates, &plan.patches[0]},
+                                        std::max(plan.packets, options_.least_packets), row.burst, row.cold);
   outcome.memcpy_cycles = memcpy_cycles(plan.templates);
   outcome.bursts_per_round = (row.burst + kMaxBurst - 1) / kMaxBurst;
   outcome.burst_run = std::min(row.burst, kMaxBurst);
   return outcome;
+}
+
+std::vector<int> usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cores;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    for (int core = CPU_SETSIZE - 1; core >= 0; --core) {
+      if (CPU_ISSET(static_cast<std::size_t>(core), &set)) {
+        cores.push_back(core);
+      }
+    }
+  }
+  return cores.empty() ? std::vector<int>{0} : cores;
 }
 
 void pin_to(int core) {

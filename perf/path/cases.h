@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,11 +52,18 @@ struct Outcome {
   [[nodiscard]] double median() const { return cycles[cycles.size() / 2]; }
 };
 
+struct BenchOptions {
+  unsigned runs = 7;
+  std::vector<int> cores;                       // of the workers, in turn
+  std::uint64_t least_packets = 262'144;        // of a run: some tens of milliseconds
+  std::function<void()> before_run, after_run;  // around what is timed; may be empty
+};
+
 // Measures rows; keeps the gateway for the next row where that can use it. Ends the program when a packet is lost or
 // comes out wrong.
 class Bench {
  public:
-  explicit Bench(unsigned runs, std::vector<int> cores) : runs_(runs), cores_(std::move(cores)) {}
+  explicit Bench(BenchOptions options) : options_(std::move(options)) {}
   [[nodiscard]] Outcome measure(const Row& row);
 
  private:
@@ -67,11 +75,13 @@ class Bench {
   void check(const Plan& plan, const EngineCounters& before, std::uint64_t packets);
   void wait_until_only_established(const Plan& plan);
 
-  unsigned runs_;
-  std::vector<int> cores_;
+  BenchOptions options_;
+  bool warm_ = false;
   std::unique_ptr<Gateway> gateway_;
 };
 
+// Cores this process may use, the last first: the first of a machine has its interrupts.
+[[nodiscard]] std::vector<int> usable_cores();
 void pin_to(int core);
 
 }  // namespace isthmus::perf

@@ -7,7 +7,7 @@
 
 #include "dataplane/api/maglev.h"
 #include "dataplane/net/headers.h"
-#include "perf/path/stopwatch.h"
+#include "perf/figures/stopwatch.h"
 
 namespace isthmus::perf {
 namespace {
@@ -18,7 +18,8 @@ constexpr std::uint32_t kServers = 4000;  // pods of the other one
 constexpr std::uint32_t kEndpointsPerCluster = 50000;
 constexpr std::uint16_t kFirstClientPort = 1024, kServicePort = 80, kBackendPort = 8080, kPodPort = 9000;
 constexpr std::uint32_t kLocalBase = 0x0a010000, kRemoteBase = 0x0a020000, kVipBase = 0x0ac80000;
-constexpr std::uint32_t kOurIdentity = 1u << 16 | 7, kTheirIdentity = 2u << 16 | 7;
+constexpr std::uint32_t kOurIdentities = 1u << 16 | 1000, kTheirIdentity = 2u << 16 | 7;
+constexpr std::uint32_t kSubjects = 100, kEntriesPerDirection = 50, kIdentitiesPerSelector = 100;
 constexpr Bytes kUnderlayMtu{1600};  // room for 1,500 bytes in a tunnel
 constexpr PeerId kPeer{1};
 
@@ -28,6 +29,53 @@ IpAddress address(std::uint32_t base, std::uint32_t n) { return IpAddress::ipv4(
 
 IpAddress backend_of(std::uint32_t service, std::uint32_t n) {
   return address(kRemoteBase, 1 + (service * kBackends + n) % kServers);
+}
+
+// Of a pod of ours: its policy's subject.
+std::uint32_t identity_of(std::uint32_t n) { return kOurIdentities + n % kSubjects; }
+
+// Two subjects alike but for the numbers of their rules.
+std::shared_ptr<const SubjectPolicy> policy_of(std::uint32_t subject, std::uint32_t first_rule) {
+  DirectionPolicy direction;
+  direction.enforced = true;
+  for (std::uint32_t n = 1; n <= kEntriesPerDirection; ++n) {
+    const bool last = n == kEntriesPerDirection;
+    const auto port = static_cast<std::uint16_t>(last ? kBackendPort : 1000 + n);
+    direction.entries.push_back({SelectorId{n}, static_cast<std::uint8_t>(IpProtocol::kTcp), false, port,
+                                 last ? kPodPort : port, RuleId{first_rule + n}});
+  }
+  return std::make_shared<const SubjectPolicy>(
+      SubjectPolicy{Identity{identity_of(subject)}, false, direction, direction});
+}
+
+// 10,000 entries: 100 subjects, both directions enforced, 50 entries each, of which the last lets the traffic through.
+void add_policies(TableDelta& delta) {
+  for (std::uint32_t n = 1; n <= kEntriesPerDirection; ++n) {
+    auto identities = std::make_shared<std::vector<Identity>>();
+    if (n == kEntriesPerDirection) {
+      identities->push_back(Identity{kTheirIdentity});
+    }
+    for (std::uint32_t i = 0; i < kIdentitiesPerSelector; ++i) {
+      identities->push_back(Identity{(2u << 16 | 1000) + n * kIdentitiesPerSelector + i});
+    }
+    delta.upsert_selectors.push_back({SelectorId{n}, std::move(identities)});
+  }
+  for (std::uint32_t s = 0; s < kSubjects; ++s) {
+    delta.upsert_policies.push_back(policy_of(s, 0));
+  }
+}
+
+FrontendEntry frontend_of(std::uint32_t service, const std::vector<std::uint16_t>& ring) {
+  auto set = std::make_shared<BackendSet>();
+  for (std::uint32_t n = 0; n < kBackends; ++n) {
+    set->backends.push_back(
+        {BackendId{service * kBackends + n + 1}, backend_of(service, n), L4Port{kBackendPort}, ClusterId{2}});
+  }
+  set->ring = ring;
+  return {{Realm{0}, address(kVipBase, service), IpProtocol::kTcp, L4Port{kServicePort}},
+          ServiceId{service + 1},
+          false,
+          std::move(set)};
 }
 
 std::string text_of(std::uint64_t number) { return std::to_string(number); }
@@ -51,7 +99,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.tunnel_address = kOurs;
   engine.workers = options.workers;
   engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
-  engine.unreplied = engine.connections;
+  engine.unreplied = options.unreplied != 0 ? options.unreplied : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
   engine.timeout_tcp_syn = Seconds{1};  // so that spare connections soon go again
   engine_ = need(Engine::create(engine));
@@ -83,39 +131,39 @@ void Gateway::publish() {
   }
   ring_ = maglev_ring(places);
   for (std::uint32_t s = 0; s < kServices; ++s) {
-    auto set = std::make_shared<BackendSet>();
-    for (std::uint32_t n = 0; n < kBackends; ++n) {
-      set->backends.push_back({BackendId{s * kBackends + n + 1}, backend_of(s, n), L4Port{kBackendPort}, ClusterId{2}});
-    }
-    set->ring = ring_;
-    delta.upsert_frontends.push_back(
-        {{Realm{0}, address(kVipBase, s), IpProtocol::kTcp, L4Port{kServicePort}}, ServiceId{s + 1}, false, set});
+    delta.upsert_frontends.push_back(frontend_of(s, ring_));
   }
+  add_policies(delta);
   need(engine_->publish(delta));
   std::vector<EndpointEntry> endpoints;
   for (std::uint32_t n = 0; n < kEndpointsPerCluster; ++n) {
-    endpoints.push_back({Realm{0}, address(kLocalBase, n), ClusterId{1}, Identity{kOurIdentity}, kNoPeer});
+    endpoints.push_back({Realm{0}, address(kLocalBase, n), ClusterId{1}, Identity{identity_of(n)}, kNoPeer});
     endpoints.push_back({Realm{0}, address(kRemoteBase, n), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
   }
   engine_->upsert_endpoints(endpoints);
 }
 
+// In blocks that a small quota of unreplied connections has room for.
 void Gateway::establish() {
-  std::vector<std::uint32_t> all(options_.connections);
-  std::iota(all.begin(), all.end(), 0);
-  const auto once = [&](Way way, std::uint8_t flags) {
-    const auto templates = templates_of(shape_of(way, flags), FrameMix::k64);
-    const auto patches = patches_of(all, way);
-    const std::uint64_t before = sent(way, 0);
-    drive(0, {way, &templates, &patches, all.size(), kMaxBurst, false});
-    if (sent(way, 0) - before != all.size()) {
-      fail("establishing " + text_of(all.size()) + " connections: " + text_of(sent(way, 0) - before) +
-           " packets came out; drops: " + drops_text(counters()));
+  constexpr std::uint32_t kBlock = 4096;
+  const struct {
+    Way way;
+    std::uint8_t flags;
+  } kHandshake[] = {{Way::kLocalToFabric, kSyn}, {Way::kFabricToLocal, kSyn | kAck}, {Way::kLocalToFabric, kAck}};
+  for (std::uint32_t first = 0; first < options_.connections; first += kBlock) {
+    std::vector<std::uint32_t> block(std::min(kBlock, options_.connections - first));
+    std::iota(block.begin(), block.end(), first);
+    for (const auto& [way, flags] : kHandshake) {
+      const auto templates = templates_of(shape_of(way, flags), FrameMix::k64);
+      const auto patches = patches_of(block, way);
+      const std::uint64_t before = sent(way, 0);
+      drive(0, {way, &templates, &patches, block.size(), kMaxBurst, false});
+      if (sent(way, 0) - before != block.size()) {
+        fail("establishing " + text_of(block.size()) + " connections: " + text_of(sent(way, 0) - before) +
+             " packets came out; drops: " + drops_text(counters()));
+      }
     }
-  };
-  once(Way::kLocalToFabric, kSyn);
-  once(Way::kFabricToLocal, kSyn | kAck);
-  once(Way::kLocalToFabric, kAck);
+  }
   if (counters().connections_now != options_.connections) {
     fail(text_of(counters().connections_now) + " connections in the table instead of " + text_of(options_.connections));
   }
@@ -218,6 +266,44 @@ void Gateway::move_peer() {
   need(engine_->publish(delta));
 }
 
+void Gateway::change_services() {
+  constexpr std::uint32_t kAtOnce = 10;
+  ++changes_;
+  std::vector<std::uint16_t> ring = ring_;
+  for (std::uint16_t& index : ring) {  // new connections go elsewhere, those that are there stay
+    index = static_cast<std::uint16_t>((index + changes_) % kBackends);
+  }
+  TableDelta delta;
+  for (std::uint32_t i = 0; i < kAtOnce; ++i) {
+    delta.upsert_frontends.push_back(frontend_of((changes_ * kAtOnce + i) % kServices, ring));
+  }
+  need(engine_->publish(delta));
+}
+
+void Gateway::change_endpoints() {
+  constexpr std::uint32_t kAtOnce = 50, kFirstNew = 51000, kNew = 10000;
+  ++changes_;
+  std::vector<EndpointEntry> changed;
+  std::vector<IpAddress> gone;
+  for (std::uint32_t i = 0; i < kAtOnce; ++i) {
+    const std::uint32_t n = changes_ * kAtOnce + i, client = 1 + n % kClients;
+    changed.push_back(
+        {Realm{0}, address(kRemoteBase, kFirstNew + n % kNew), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
+    changed.push_back(
+        {Realm{0}, address(kLocalBase, client), ClusterId{1}, Identity{identity_of(client + changes_)}, kNoPeer});
+    gone.push_back(address(kRemoteBase, kFirstNew + (n + kNew / 2) % kNew));
+  }
+  engine_->upsert_endpoints(changed);
+  engine_->remove_endpoints(Realm{0}, gone);
+}
+
+void Gateway::change_policies() {
+  ++changes_;
+  TableDelta delta;
+  delta.upsert_policies = {policy_of(changes_ % kSubjects, changes_)};
+  need(engine_->publish(delta));
+}
+
 std::uint64_t drops(const EngineCounters& counters) {
   std::uint64_t sum = 0;
   for (const DropCount& drop : counters.drops) {
@@ -247,7 +333,7 @@ std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<st
         return "no tunnel packet to the peer";
       }
       const auto* vxlan = net::at<net::Vxlan>(frame.data() + at + sizeof(net::Ipv4) + sizeof(net::Udp));
-      if (vxlan->vni.host() >> 8 != kOurIdentity) {
+      if ((vxlan->vni.host() >> 8) - kOurIdentities >= kSubjects) {
         return "wrong VNI";
       }
       at = kOuter;

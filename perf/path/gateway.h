@@ -1,6 +1,6 @@
-// A gateway over pump devices with a published fleet of two clusters: 1,000 services of 10 backends each, 100,000
-// endpoints. Connections are numbers: number n names its client, its L4 port and where it goes, and no two are equal.
-// Any failure ends the program with a message. Thread: one, but for drive().
+// A gateway over pump devices with a published fleet of two clusters: 1,000 services of 10 backends each, 10,000
+// policy entries, 100,000 endpoints. Connections are numbers: number n names its client, its L4 port and where it goes,
+// and no two are equal. Any failure ends the program with a message. Thread: one, but for drive().
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@ struct GatewayOptions {
   Kind kind = Kind::kPod;
   std::uint32_t connections = 0;  // established when the constructor returns
   std::uint32_t spare = 0;        // further ones that the table must hold
+  std::uint32_t unreplied = 0;    // quota of connections nobody has answered; 0: all
   unsigned workers = 1;
   unsigned feeds = 1;  // devices of each side that frames come in by
 };
@@ -63,6 +64,12 @@ class Gateway {
   // Makes every decision that rests on the peer stand no longer.
   void move_peer();
 
+  // Changes of what the fleet looks like, other ones each time; no established connection loses its backend, and policy
+  // goes on allowing what goes on. Control thread; a worker may be driven meanwhile.
+  void change_services();
+  void change_endpoints();
+  void change_policies();
+
   [[nodiscard]] EngineCounters counters() const { return engine_->counters(); }
   [[nodiscard]] std::uint64_t sent(Way way, unsigned worker);
   [[nodiscard]] const GatewayOptions& options() const { return options_; }
@@ -81,6 +88,7 @@ class Gateway {
   std::vector<PumpDevice*> devices_;  // underlay, local, then underlay and local of each further feed
   AdjacencyId underlay_hop_, local_hop_;
   std::uint16_t peer_port_ = 8472;
+  std::uint32_t changes_ = 0;
 };
 
 // Every drop so far, "no_route 3, ...".

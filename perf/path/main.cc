@@ -1,13 +1,13 @@
 // perf-path: TSC cycles per packet of the whole path over a memory device. perf-path --help tells how to choose;
 // perf/run runs it over the matrix of the README.
 #include <fnmatch.h>
-#include <sched.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
 
+#include "perf/figures/stopwatch.h"
 #include "perf/path/cases.h"
 
 namespace isthmus::perf {
@@ -122,11 +122,11 @@ std::string json_of(const Outcome& o) {
       "\"frame_bytes\": %.1f, \"burst\": %u, \"burst_run\": %u, \"bursts_per_round\": %u, \"buffers\": \"%s\", "
       "\"workers\": %u, \"cycles_per_packet\": {\"median\": %.2f, \"min\": %.2f, \"max\": %.2f, \"runs\": "
       "%zu}, \"packets_per_run\": %llu, \"mpps\": %.4f, \"reference\": \"driver\", \"ratio_to_reference\": "
-      "%.3f, \"references\": {\"driver\": %.2f, \"memcpy\": %.2f}",
+      "%.3f, \"references\": {\"driver\": %.2f, \"memcpy\": %.2f}, \"tsc_mhz\": %.1f",
       o.row.name.c_str(), o.row.connections, name_of(o.row.order), name_of(o.row.frame), o.frame_bytes, o.row.burst,
       o.burst_run, o.bursts_per_round, o.row.cold ? "cold" : "hot", o.row.workers, o.median(), o.cycles.front(),
       o.cycles.back(), o.cycles.size(), static_cast<unsigned long long>(o.packets_per_run), o.mpps,
-      o.median() / o.driver_cycles, o.driver_cycles, o.memcpy_cycles);
+      o.median() / o.driver_cycles, o.driver_cycles, o.memcpy_cycles, tsc_rate() / 1e6);
   std::string json = text;
   if (!o.stages.empty()) {
     json += ", \"stages\": {";
@@ -152,21 +152,6 @@ void write_json(const std::vector<Outcome>& outcomes, const std::string& file) {
   }
 }
 
-// Cores this process may use, the last first: the first of a machine has its interrupts.
-std::vector<int> usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    for (int core = CPU_SETSIZE - 1; core >= 0; --core) {
-      if (CPU_ISSET(static_cast<std::size_t>(core), &set)) {
-        cores.push_back(core);
-      }
-    }
-  }
-  return cores.empty() ? std::vector<int>{0} : cores;
-}
-
 int run(const Choice& choice) {
   if (choice.list) {
     for (const Case& one : cases()) {
@@ -180,7 +165,10 @@ int run(const Choice& choice) {
   }
   sort_by_gateway(rows);
   print_head();
-  Bench bench(choice.runs, usable_cores());
+  BenchOptions options;
+  options.runs = choice.runs;
+  options.cores = usable_cores();
+  Bench bench(std::move(options));
   std::vector<Outcome> outcomes;
   for (const Row& row : rows) {
     outcomes.push_back(bench.measure(row));

@@ -1,0 +1,230 @@
+// perf-table: what the connection table costs, in TSC cycles per packet of a bulk lookup with counting, per insert and
+// removal, per re-admission, per slot a janitor visits. At 1,000 connections everything is in the cache; at 1,000,000
+// nothing is. One thread, one worker: the price without contention. Keys come in random order.
+//   perf-table [--case GLOB]... [--runs N] [--quick] [--json FILE]
+#include <fnmatch.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "dataplane/flow/flow_table.h"
+#include "dataplane/publish/quiescence.h"
+#include "perf/figures/figures.h"
+#include "perf/figures/stopwatch.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr WorkerId kWorker{0};
+constexpr Seconds kNow{100};
+constexpr std::size_t kBurst = 64;
+
+FlowKey key_of(std::uint32_t n) {
+  FlowKey k;
+  k.source = IpAddress::ipv4(Be32::of(0x0a000000 + n / 50'000));
+  k.destination = IpAddress::ipv4(Be32::of(0x0a800000 + n % 251));
+  k.source_port = Be16::of(static_cast<std::uint16_t>(1024 + n % 50'000));
+  k.destination_port = Be16::of(443);
+  return k;
+}
+
+NewConnection connection_of(std::uint32_t n, const DirectionBlock& block) {
+  NewConnection c;
+  c.forward = key_of(n);
+  c.reply = c.forward.reversed();
+  c.forward_block = c.reply_block = &block;
+  return c;
+}
+
+// A table with connections 0..filled-1, and their forward keys in random order.
+struct TableBench {
+  TableBench(std::uint32_t capacity, std::uint32_t filled) : quiescence(1), random(1), fresh(filled) {
+    FlowTable::Options options;
+    options.keep_state = false;
+    options.connections = options.unreplied = capacity;
+    options.hash_seed = 1;
+    auto opened = FlowTable::open(options, quiescence);
+    if (!opened) {
+      std::fprintf(stderr, "%s\n", opened.error().text().c_str());
+      std::exit(1);
+    }
+    table = std::move(*opened);
+    quiescence.online(0);
+    table->epochs().sample_none(block);
+    for (std::uint32_t n = 0; n < filled; ++n) {
+      if (table->insert(kWorker, connection_of(n, block), kNow).outcome != InsertOutcome::kInserted) {
+        std::fprintf(stderr, "the table does not take %u connections\n", filled);
+        std::exit(1);
+      }
+    }
+    for (std::uint32_t n = 0; n < std::max(filled, 1u); ++n) {
+      keys.push_back(key_of(n));
+    }
+    std::shuffle(keys.begin(), keys.end(), random);
+    while (keys.size() % kBurst != 0 || keys.size() < 4096) {
+      keys.push_back(keys[random() % keys.size()]);
+    }
+  }
+  [[nodiscard]] std::span<const FlowKey> next_burst() {
+    at = at + kBurst >= keys.size() ? 0 : at + kBurst;
+    return {keys.data() + at, kBurst};
+  }
+  void end_round() {
+    table->sweep(kWorker, kNow, 1);
+    quiescence.quiescent(0);
+  }
+
+  Quiescence quiescence;
+  std::unique_ptr<FlowTable> table;
+  DirectionBlock block;
+  std::mt19937 random;
+  std::vector<FlowKey> keys;
+  std::size_t at = 0;
+  std::uint32_t fresh = 0;  // first connection that is not there
+};
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "perf-table: %s\n", what.c_str());
+  std::exit(1);
+}
+
+// The table's whole share of a settled packet: lookup, epochs, counters.
+void lookup(TableBench& b, std::uint64_t bursts) {
+  std::array<Hit, kBurst> hits;
+  std::uint64_t standing = 0;
+  for (std::uint64_t burst = 0; burst < bursts; ++burst) {
+    b.table->find_burst(kWorker, b.next_burst(), hits);
+    for (const Hit& hit : hits) {
+      standing += hit && b.table->epochs().stands(*hit.block) ? 1 : 0;
+      b.table->track(kWorker, hit, kNow, Bytes{64}, tcp_flag::kAck);
+    }
+  }
+  if (standing != bursts * kBurst) {
+    fail("a lookup did not find its connection");
+  }
+}
+
+void lookup_miss(TableBench& b, std::uint64_t bursts) {
+  std::array<Hit, kBurst> hits;
+  std::array<FlowKey, kBurst> keys;
+  for (std::uint64_t burst = 0; burst < bursts; ++burst) {
+    const auto next = b.next_burst();
+    std::copy(next.begin(), next.end(), keys.begin());
+    for (FlowKey& key : keys) {
+      key.protocol = IpProtocol::kUdp;
+    }
+    b.table->find_burst(kWorker, keys, hits);
+    if (std::any_of(hits.begin(), hits.end(), [](const Hit& hit) { return static_cast<bool>(hit); })) {
+      fail("a lookup found what is not there");
+    }
+  }
+}
+
+// A new decision for a settled connection, with the grace period of the old one.
+void readmit(TableBench& b, std::uint64_t bursts) {
+  std::array<Hit, kBurst> hits;
+  for (std::uint64_t burst = 0; burst < bursts; ++burst) {
+    b.table->find_burst(kWorker, b.next_burst(), hits);
+    for (Hit& hit : hits) {
+      if (b.table->readmit(kWorker, hit, b.block) != ReadmitOutcome::kPublished) {
+        fail("a decision was not published");
+      }
+    }
+    b.end_round();
+  }
+}
+
+// A connection's birth and death, beside the others.
+void insert(TableBench& b, std::uint64_t bursts) {
+  for (std::uint64_t burst = 0; burst < bursts; ++burst) {
+    for (std::size_t i = 0; i < kBurst; ++i, ++b.fresh) {
+      const auto made = b.table->insert(kWorker, connection_of(b.fresh, b.block), kNow);
+      if (made.outcome != InsertOutcome::kInserted) {
+        fail("the table refused a connection");
+      }
+      b.table->remove(kWorker, made.hit);
+    }
+    b.end_round();
+  }
+}
+
+// Slots visited by the janitor where nothing has expired.
+void janitor(TableBench& b, std::uint64_t bursts) {
+  for (std::uint64_t burst = 0; burst < bursts; ++burst) {
+    if (b.table->sweep(kWorker, kNow, kBurst) != 0) {
+      fail("the janitor removed a live connection");
+    }
+  }
+}
+
+struct TableCase {
+  const char* name;
+  void (*run)(TableBench&, std::uint64_t bursts);
+};
+constexpr TableCase kCases[] = {{"table/lookup", lookup},
+                                {"table/lookup-miss", lookup_miss},
+                                {"table/insert", insert},
+                                {"table/re-admit", readmit},
+                                {"table/janitor", janitor}};
+
+Figure measure(const TableCase& what, TableBench& bench, std::uint32_t connections, unsigned runs) {
+  constexpr std::uint64_t kBursts = 4096;
+  Figure figure;
+  figure.name = what.name;
+  figure.device = "none";
+  figure.flows = connections;
+  figure.burst = static_cast<unsigned>(kBurst);
+  what.run(bench, kBursts);
+  for (unsigned run = 0; run < runs; ++run) {
+    Stopwatch watch;
+    watch.start();
+    what.run(bench, kBursts);
+    watch.stop();
+    figure.cycles.push_back(watch.cycles() / static_cast<double>(kBursts * kBurst));
+  }
+  return figure;
+}
+
+}  // namespace
+}  // namespace isthmus::perf
+
+int main(int argc, char** argv) {
+  using namespace isthmus::perf;
+  std::vector<std::string> patterns = {"table/*"};
+  std::vector<std::uint32_t> connections = {1000, 100000, 1000000};
+  unsigned runs = 7;
+  std::string json;
+  CLI::App app("TSC cycles of the connection table's operations, one worker.", "perf-table");
+  app.add_option("--case", patterns, "cases by name; * and ? match (table/*)");
+  app.add_option("--connections", connections, "connections in the table (1000 100000 1000000)")
+      ->check(CLI::Range(1U, 100'000'000U));
+  app.add_option("--runs", runs, "timed runs of each, after one that warms up (7)")->check(CLI::Range(1U, 1000U));
+  app.add_option("--json", json, "file to write the figures to");
+  CLI11_PARSE(app, argc, argv);
+  std::vector<Figure> figures;
+  for (const std::uint32_t count : connections) {
+    TableBench bench(count + 4096, count);
+    for (const TableCase& one : kCases) {
+      if (std::any_of(patterns.begin(), patterns.end(),
+                      [&](const std::string& glob) { return fnmatch(glob.c_str(), one.name, 0) == 0; })) {
+        figures.push_back(measure(one, bench, count, runs));
+        print(figures.back());
+      }
+    }
+  }
+  if (figures.empty()) {
+    std::fprintf(stderr, "perf-table: no case has such a name\n");
+    return 1;
+  }
+  if (!json.empty()) {
+    write_json(figures, json);
+  }
+}

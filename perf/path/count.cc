@@ -1,0 +1,40 @@
+// perf-count: every case of the path once, for callgrind to count the instructions of. Run by perf/baseline/check as
+//   valgrind --tool=callgrind --instr-atstart=no perf-count
+// Writes a line "case packets" for each; callgrind writes a file for each, named so in its description.
+#include <valgrind/callgrind.h>
+
+#include <cstdio>
+
+#include "perf/path/cases.h"
+
+int main(int argc, char** argv) {
+  using namespace isthmus::perf;
+  constexpr std::uint32_t kConnections = 1000;
+  if (argc != 1) {
+    std::fprintf(stderr, "usage: valgrind --tool=callgrind --instr-atstart=no %s\n", argv[0]);
+    return 2;
+  }
+  std::string current;
+  BenchOptions options;
+  options.runs = 1;
+  options.cores = usable_cores();
+  options.least_packets = 8192;
+  options.before_run = [] {
+    CALLGRIND_START_INSTRUMENTATION;
+    CALLGRIND_ZERO_STATS;
+  };
+  options.after_run = [&current] {
+    CALLGRIND_DUMP_STATS_AT(current.c_str());
+    CALLGRIND_STOP_INSTRUMENTATION;
+  };
+  Bench bench(std::move(options));
+  for (const Case& one : cases()) {
+    current = one.name;
+    Row row;
+    row.name = one.name;
+    row.connections = kConnections;
+    const Outcome outcome = bench.measure(row);
+    std::printf("%s %llu\n", one.name, static_cast<unsigned long long>(outcome.packets_per_run));
+    std::fflush(stdout);
+  }
+}

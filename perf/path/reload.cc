@@ -1,0 +1,285 @@
+// perf-reload: what connections notice of the world changing around them.
+//   reload     packets lost, and for how long (loss over offered rate), while services, endpoints and policies are
+//              published without pause by a control thread and a worker forwards both ways. The goal is 0.
+//   flood/syn  new connections without end beside live ones: the live ones lose nothing, memory stays, the quota of
+//              unreplied connections and the janitor hold.
+// perf-reload --help tells how to choose.
+#include <fnmatch.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "perf/figures/figures.h"
+#include "perf/figures/stopwatch.h"
+#include "perf/path/cases.h"
+#include "perf/path/gateway.h"
+
+namespace isthmus::perf {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::vector<std::string> cases = {"*"};
+  std::uint32_t connections = 100'000;
+  double seconds = 5;
+  std::string json;
+};
+
+constexpr std::uint64_t kJobPackets = 65536;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// Frames of live connections in both directions, in random order.
+struct Live {
+  explicit Live(const Gateway& gateway) {
+    std::vector<std::uint32_t> order(gateway.options().connections);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937(1));
+    for (const Way way : {Way::kLocalToFabric, Way::kFabricToLocal}) {
+      templates.push_back(templates_of(gateway.shape_of(way), FrameMix::k64));
+      patches.push_back(gateway.patches_of(order, way));
+    }
+  }
+  [[nodiscard]] Job job(unsigned side) const {
+    return {side == 0 ? Way::kLocalToFabric : Way::kFabricToLocal,
+            &templates[side],
+            &patches[side],
+            kJobPackets,
+            kMaxBurst,
+            false};
+  }
+  std::vector<std::vector<FrameTemplate>> templates;
+  std::vector<std::vector<PacketPatch>> patches;
+};
+
+struct Drive {
+  std::uint64_t offered = 0, lost = 0;
+  double seconds = 0, longest_ms = 0;
+  std::vector<double> cycles;  // per packet, a value per job
+};
+
+// One job each way.
+void drive_both(Gateway& gateway, const Live& live, Drive& drive) {
+  for (unsigned side = 0; side < 2; ++side) {
+    const Job job = live.job(side);
+    const std::uint64_t before = gateway.sent(job.way, 0);
+    const auto start = Clock::now();
+    drive.cycles.push_back(gateway.drive(0, job) / static_cast<double>(kJobPackets));
+    const double took = seconds_since(start);
+    drive.seconds += took;
+    drive.longest_ms = std::max(drive.longest_ms, 1e3 * took);
+    drive.offered += kJobPackets;
+    drive.lost += kJobPackets - (gateway.sent(job.way, 0) - before);
+  }
+}
+
+Figure reload(const Options& options, const std::vector<int>& cores) {
+  GatewayOptions wanted;
+  wanted.kind = Kind::kService;
+  wanted.connections = options.connections;
+  Gateway gateway(wanted);
+  const Live live(gateway);
+  Drive quiet, busy;
+  std::atomic<bool> changing{false}, stop{false};
+  std::thread worker([&] {
+    pin_to(cores.front());
+    drive_both(gateway, live, quiet);  // warms up
+    quiet = {};
+    for (const auto start = Clock::now(); seconds_since(start) < options.seconds / 4;) {
+      drive_both(gateway, live, quiet);
+    }
+    changing = true;
+    while (!stop) {
+      drive_both(gateway, live, busy);
+    }
+  });
+  if (cores.size() > 1) {
+    pin_to(cores[1]);
+  }
+  while (!changing) {
+    usleep(1000);
+  }
+  const EngineCounters before = gateway.counters();
+  std::uint64_t publishes = 0;
+  const auto start = Clock::now();
+  while (seconds_since(start) < options.seconds) {
+    gateway.change_services();
+    gateway.change_endpoints();
+    gateway.change_policies();
+    publishes += 3;
+  }
+  const double took = seconds_since(start);
+  stop = true;
+  worker.join();
+  const EngineCounters after = gateway.counters();
+  Figure figure;
+  figure.name = "reload";
+  figure.device = "memory";
+  figure.flows = options.connections;
+  figure.frame_bytes = 60;
+  figure.burst = kMaxBurst;
+  figure.buffers = "hot";
+  figure.cycles = busy.cycles;
+  figure.mpps = tsc_rate() / median_of(busy.cycles) / 1e6;
+  figure.reference = "no changes";
+  figure.ratio_to_reference = median_of(busy.cycles) / median_of(quiet.cycles);
+  const double rate = static_cast<double>(busy.offered) / busy.seconds;
+  figure.measures = {{"packets offered", static_cast<double>(busy.offered)},
+                     {"packets lost", static_cast<double>(busy.lost + quiet.lost)},
+                     {"blocked time, us", 1e6 * static_cast<double>(busy.lost) / rate},
+                     {"publishes per second", static_cast<double>(publishes) / took},
+                     {"decisions made again", static_cast<double>(after.readmissions - before.readmissions)},
+                     {"longest job of 65536 packets, ms", busy.longest_ms}};
+  if (busy.lost + quiet.lost != 0) {
+    std::fprintf(stderr, "perf-reload: lost packets: %s\n", drops_text(after).c_str());
+  }
+  return figure;
+}
+
+double resident_mib() {
+  std::ifstream statm("/proc/self/statm");
+  double size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
+struct Flood {
+  std::uint64_t offered = 0, peak_connections = 0, peak_unreplied = 0;
+  std::vector<double> cycles;
+};
+
+// Connections that have never been, one packet each.
+void drive_flood(Gateway& gateway, std::uint32_t& next, const std::vector<FrameTemplate>& templates, Flood& flood) {
+  std::vector<std::uint32_t> fresh(kJobPackets);
+  std::iota(fresh.begin(), fresh.end(), next);
+  next += static_cast<std::uint32_t>(kJobPackets);
+  const auto patches = gateway.patches_of(fresh, Way::kLocalToFabric);
+  const Job job{Way::kLocalToFabric, &templates, &patches, kJobPackets, kMaxBurst, false};
+  flood.cycles.push_back(gateway.drive(0, job) / static_cast<double>(kJobPackets));
+  flood.offered += kJobPackets;
+  const EngineCounters now = gateway.counters();
+  flood.peak_connections = std::max(flood.peak_connections, now.connections_now);
+  flood.peak_unreplied = std::max(flood.peak_unreplied, now.connections_unreplied);
+}
+
+Figure flood_syn(const Options& options, const std::vector<int>& cores) {
+  constexpr std::uint32_t kQuota = 16384, kMostFresh = 200'000'000;  // of the numbers that name connections
+  pin_to(cores.front());
+  GatewayOptions wanted;
+  wanted.kind = Kind::kService;
+  wanted.connections = options.connections;
+  wanted.spare = 2 * kQuota;
+  wanted.unreplied = kQuota;
+  Gateway gateway(wanted);
+  const Live live(gateway);
+  const auto templates = templates_of(gateway.shape_of(Way::kLocalToFabric, kSyn), FrameMix::k64);
+  Drive quiet, busy;
+  drive_both(gateway, live, quiet);
+  quiet = {};
+  for (const auto start = Clock::now(); seconds_since(start) < options.seconds / 4;) {
+    drive_both(gateway, live, quiet);
+  }
+  const EngineCounters before = gateway.counters();
+  const double resident = resident_mib();
+  Flood flood;
+  std::uint32_t next = options.connections;
+  for (const auto start = Clock::now(); seconds_since(start) < options.seconds && next < kMostFresh;) {
+    drive_flood(gateway, next, templates, flood);
+    drive_both(gateway, live, busy);
+  }
+  const EngineCounters after = gateway.counters();
+  const double grown = resident_mib() - resident;
+  const auto ended = Clock::now();
+  while (gateway.counters().connections_now != options.connections && seconds_since(ended) < 60) {
+    gateway.idle_round(0);
+    usleep(500);
+  }
+  const double cleaned = seconds_since(ended);
+  std::uint64_t refused = 0;
+  for (const DropCount& drop : after.drops) {
+    refused += drop.name == "unreplied_quota" ? drop.packets : 0;
+  }
+  Figure figure;
+  figure.name = "flood/syn";
+  figure.device = "memory";
+  figure.flows = options.connections;
+  figure.frame_bytes = 60;
+  figure.burst = kMaxBurst;
+  figure.buffers = "hot";
+  figure.cycles = busy.cycles;
+  figure.mpps = tsc_rate() / median_of(busy.cycles) / 1e6;
+  figure.reference = "no flood";
+  figure.ratio_to_reference = median_of(busy.cycles) / median_of(quiet.cycles);
+  figure.measures = {
+      {"live packets", static_cast<double>(busy.offered)},
+      {"live packets lost", static_cast<double>(busy.lost)},
+      {"live connections afterwards", static_cast<double>(gateway.counters().connections_now)},
+      {"flood packets", static_cast<double>(flood.offered)},
+      {"flood cycles per packet", median_of(flood.cycles)},
+      {"flood connections made", static_cast<double>(after.connections_created - before.connections_created)},
+      {"flood packets refused by the quota", static_cast<double>(refused)},
+      {"quota", kQuota},
+      {"most unreplied", static_cast<double>(flood.peak_unreplied)},
+      {"most connections", static_cast<double>(flood.peak_connections)},
+      {"capacity", static_cast<double>(after.connections_capacity)},
+      {"resident memory grown, MiB", grown},
+      {"seconds until only live ones were left", cleaned}};
+  if (busy.lost + quiet.lost != 0 || gateway.counters().connections_now != options.connections ||
+      flood.peak_unreplied > kQuota || refused == 0) {
+    print(figure);
+    fail("flood/syn: a live connection suffered, or the quota did not hold; drops: " + drops_text(after));
+  }
+  return figure;
+}
+
+int run(const Options& options) {
+  const std::vector<int> cores = usable_cores();
+  const struct {
+    const char* name;
+    Figure (*run)(const Options&, const std::vector<int>&);
+  } kCases[] = {{"reload", reload}, {"flood/syn", flood_syn}};
+  std::vector<Figure> figures;
+  for (const auto& one : kCases) {
+    if (std::any_of(options.cases.begin(), options.cases.end(),
+                    [&](const std::string& glob) { return fnmatch(glob.c_str(), one.name, 0) == 0; })) {
+      figures.push_back(one.run(options, cores));
+      print(figures.back());
+    }
+  }
+  if (figures.empty()) {
+    fail("no case has such a name: reload, flood/syn");
+  }
+  if (!options.json.empty()) {
+    write_json(figures, options.json);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace isthmus::perf
+
+int main(int argc, char** argv) {
+  isthmus::perf::Options options;
+  CLI::App app("What connections notice of changes and of floods: a gateway over memory devices.", "perf-reload");
+  app.add_option("--case", options.cases, "reload, flood/syn; * and ? match (*)");
+  app.add_option("--connections", options.connections, "live connections (100000)")->check(CLI::Range(1U, 10'000'000U));
+  app.add_option("--seconds", options.seconds, "length of each case (5)")->check(CLI::Range(0.1, 3600.0));
+  app.add_option("--json", options.json, "file to write the figures to");
+  CLI11_PARSE(app, argc, argv);
+  return isthmus::perf::run(options);
+}

@@ -1,0 +1,263 @@
+// traffic: makes frames and counts them. `traffic --help` tells how.
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <numeric>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "dataplane/io/memory/pcap_file.h"
+#include "perf/io/live_frames.h"
+#include "perf/traffic/stamped_frame.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr std::size_t kLongestFrame = 65535;
+
+struct Options {
+  std::string source = "10.1.0.1", destination = "10.2.0.1", tunnel_from, tunnel_to, order = "random", pcap, interface;
+  std::string source_mac = "02:00:00:00:00:01", destination_mac = "02:00:00:00:00:02";
+  std::uint32_t connections = 1000, frame_bytes = 64, vni = 2, seed = 1;
+  std::uint64_t count = 10'000;
+  double seconds = 1;
+  std::uint16_t port = 7000;
+};
+
+int fail(const std::string& what) {
+  std::fprintf(stderr, "traffic: %s\n", what.c_str());
+  return 1;
+}
+
+std::optional<MacAddress> parse_mac(const std::string& text) {
+  MacAddress mac;
+  unsigned bytes[6];
+  if (std::sscanf(text.c_str(), "%2x:%2x:%2x:%2x:%2x:%2x", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
+                  &bytes[5]) != 6) {
+    return std::nullopt;
+  }
+  std::transform(bytes, bytes + 6, mac.bytes.begin(), [](unsigned byte) { return static_cast<std::uint8_t>(byte); });
+  return mac;
+}
+
+Result<TrafficShape> shape_of(const Options& o) {
+  TrafficShape shape;
+  const auto source = IpAddress::parse(o.source), destination = IpAddress::parse(o.destination);
+  if (!source || !destination || source->is_ipv4() != destination->is_ipv4()) {
+    return Error{"source and destination are no addresses of one family", o.source + " " + o.destination};
+  }
+  if (o.tunnel_from.empty() != o.tunnel_to.empty()) {
+    return Error{"a tunnel has two ends", o.tunnel_from + o.tunnel_to, "give --tunnel-from and --tunnel-to"};
+  }
+  if (!o.tunnel_from.empty()) {
+    const auto from = IpAddress::parse(o.tunnel_from), to = IpAddress::parse(o.tunnel_to);
+    if (!from || !to || !from->is_ipv4() || !to->is_ipv4()) {
+      return Error{"tunnel ends are no IPv4 addresses", o.tunnel_from + " " + o.tunnel_to};
+    }
+    shape.tunnel_from = *from;
+    shape.tunnel_to = *to;
+  }
+  const auto source_mac = parse_mac(o.source_mac), destination_mac = parse_mac(o.destination_mac);
+  if (!source_mac || !destination_mac) {
+    return Error{"not two MAC addresses", o.source_mac + " " + o.destination_mac};
+  }
+  shape.source = *source;
+  shape.destination = *destination;
+  shape.source_mac = *source_mac;
+  shape.destination_mac = *destination_mac;
+  shape.connections = o.connections;
+  shape.frame_bytes = o.frame_bytes;
+  shape.vni = o.vni;
+  shape.destination_port = L4Port{o.port};
+  return shape;
+}
+
+// The connection of each frame in turn.
+class Sequence {
+ public:
+  Sequence(const Options& o) : order_(o.order), connections_(o.connections), random_(o.seed) {
+    if (order_ == "zipf") {
+      double sum = 0;
+      for (std::uint32_t rank = 1; rank <= connections_; ++rank) {
+        upto_.push_back(sum += 1.0 / rank);
+      }
+    }
+  }
+  std::uint32_t next() {
+    if (order_ == "sequential") {
+      return static_cast<std::uint32_t>(count_++ % connections_);
+    }
+    if (order_ == "random") {
+      return std::uniform_int_distribution<std::uint32_t>(0, connections_ - 1)(random_);
+    }
+    const double drawn = std::uniform_real_distribution<double>(0, upto_.back())(random_);
+    const auto rank = std::lower_bound(upto_.begin(), upto_.end(), drawn) - upto_.begin();
+    return std::min(static_cast<std::uint32_t>(rank), connections_ - 1);
+  }
+
+ private:
+  std::string order_;
+  std::uint32_t connections_;
+  std::mt19937 random_;
+  std::vector<double> upto_;
+  std::uint64_t count_ = 0;
+};
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
+}
+
+int make(const Options& o) {
+  const auto shape = shape_of(o);
+  if (!shape) {
+    return fail(shape.error().text());
+  }
+  auto writer = PcapWriter::create(o.pcap);
+  if (!writer) {
+    return fail(writer.error().text());
+  }
+  Sequence sequence(o);
+  for (std::uint64_t n = 0; n < o.count; ++n) {
+    (*writer)->write(stamped_frame(*shape, sequence.next(), {n, now_ns()}));
+  }
+  (*writer)->flush();
+  std::printf("%llu frames\n", static_cast<unsigned long long>(o.count));
+  return 0;
+}
+
+int count(const Options& o) {
+  const auto frames = read_pcap(o.pcap, kLongestFrame);
+  if (!frames) {
+    return fail(frames.error().text());
+  }
+  std::set<std::pair<IpAddress::ByteArray, std::uint16_t>> connections;
+  std::set<std::uint64_t> sequences;
+  std::uint64_t stamped = 0, tunnelled = 0, wrong = 0;
+  for (const FrameBytes& frame : *frames) {
+    const auto read = read_stamped(frame);
+    if (!read) {
+      continue;
+    }
+    ++stamped;
+    tunnelled += read->tunnelled ? 1 : 0;
+    wrong += read->checksum_right ? 0 : 1;
+    sequences.insert(read->stamp.sequence);
+    connections.emplace(read->source.bytes(), read->source_port);
+  }
+  const std::uint64_t span = sequences.empty() ? 0 : *sequences.rbegin() - *sequences.begin() + 1;
+  const auto n = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf(
+      "frames %zu\nstamped %llu\ntunnelled %llu\nwrong checksums %llu\nconnections %zu\ntwice %llu\nmissing %llu\n",
+      frames->size(), n(stamped), n(tunnelled), n(wrong), connections.size(), n(stamped - sequences.size()),
+      n(span - sequences.size()));
+  return wrong == 0 ? 0 : 1;
+}
+
+int send(const Options& o) {
+  const auto shape = shape_of(o);
+  if (!shape) {
+    return fail(shape.error().text());
+  }
+  if (shape->tunnel_from || o.connections > kTrafficPorts) {
+    return fail("send varies one L4 port: plain frames of at most 50000 connections; make a capture of others");
+  }
+  auto traffic = Traffic::load();
+  if (!traffic) {
+    return fail(traffic.error().text());
+  }
+  std::vector<std::uint8_t> frame = stamped_frame(*shape, 0, {0, now_ns()});
+  const unsigned port_at = shape->source.is_ipv4() ? 34 : 54;
+  if (shape->source.is_ipv4()) {
+    frame[40] = frame[41] = 0;  // the port varies, so there is no checksum
+  }
+  if (Status set = (*traffic)->set_frame(o.interface, frame,
+                                         {.count = o.connections, .offset = port_at, .first = kTrafficFirstPort});
+      !set) {
+    return fail(set.error().text());
+  }
+  struct sigaction ignore {};
+  ignore.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &ignore, nullptr);
+  std::atomic<bool> stop{false};
+  Status pumped = Ok{};
+  std::thread pump([&] { pumped = (*traffic)->pump_until(stop); });
+  std::this_thread::sleep_for(std::chrono::duration<double>(o.seconds));
+  stop = true;
+  pthread_kill(pump.native_handle(), SIGUSR1);
+  pump.join();
+  return pumped ? 0 : fail(pumped.error().text());
+}
+
+int sink(const Options& o) {
+  auto traffic = Traffic::load();
+  if (!traffic) {
+    return fail(traffic.error().text());
+  }
+  if (Status attached = (*traffic)->attach_sink(o.interface); !attached) {
+    return fail(attached.error().text());
+  }
+  std::printf("ready\n");
+  std::fflush(stdout);
+  std::this_thread::sleep_for(std::chrono::duration<double>(o.seconds));
+  const auto frames = (*traffic)->sunk();
+  std::printf("frames %llu\nMpps %.4f\n", static_cast<unsigned long long>(frames),
+              static_cast<double>(frames) / o.seconds / 1e6);
+  return 0;
+}
+
+void add_shape(CLI::App& app, Options& o) {
+  app.add_option("--source", o.source, "inner source, IPv4 or IPv6; further ones follow it (10.1.0.1)");
+  app.add_option("--destination", o.destination, "inner destination (10.2.0.1)");
+  app.add_option("--port", o.port, "destination port, UDP (7000)");
+  app.add_option("--connections", o.connections, "how many, told apart by port, then by source (1000)")
+      ->check(CLI::Range(1U, 100'000'000U));
+  app.add_option("--frame", o.frame_bytes, "bytes of the Ethernet frame; no less than headers and stamp (64)")
+      ->check(CLI::Range(60U, 9014U));
+  app.add_option("--source-mac", o.source_mac, "(02:00:00:00:00:01)");
+  app.add_option("--destination-mac", o.destination_mac, "(02:00:00:00:00:02)");
+  app.add_option("--tunnel-from", o.tunnel_from, "put the frames into VXLAN from this IPv4 address");
+  app.add_option("--tunnel-to", o.tunnel_to, "to this one, port 8472");
+  app.add_option("--vni", o.vni, "of the tunnel (2)")->check(CLI::Range(0U, 0xffffffU));
+}
+
+}  // namespace
+}  // namespace isthmus::perf
+
+int main(int argc, char** argv) {
+  using namespace isthmus::perf;
+  Options o;
+  CLI::App app("Makes UDP frames with a sequence number and a time in each, and counts them.", "traffic");
+  app.require_subcommand(1);
+  CLI::App* made = app.add_subcommand("make", "write frames to a capture file");
+  add_shape(*made, o);
+  made->add_option("--pcap", o.pcap, "the file")->required();
+  made->add_option("--count", o.count, "frames (10000)")->check(CLI::Range(1ULL, 1'000'000'000ULL));
+  made->add_option("--order", o.order, "random, sequential or zipf (exponent 1.0): which connection is next (random)")
+      ->check(CLI::IsMember({"random", "sequential", "zipf"}));
+  made->add_option("--seed", o.seed, "of random and zipf (1)");
+  CLI::App* counted = app.add_subcommand("count", "count the frames of a capture file: lost, twice, damaged");
+  counted->add_option("--pcap", o.pcap, "the file")->required();
+  CLI::App* sent = app.add_subcommand("send",
+                                      "send out of an interface, as live XDP frames (root; the other end of a "
+                                      "veth needs an XDP program)");
+  add_shape(*sent, o);
+  sent->add_option("--interface", o.interface, "its name")->required();
+  sent->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
+  CLI::App* sunk = app.add_subcommand("sink",
+                                      "count and drop all that reaches an interface, in XDP (root); says "
+                                      "\"ready\" first");
+  sunk->add_option("--interface", o.interface, "its name")->required();
+  sunk->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
+  CLI11_PARSE(app, argc, argv);
+  return *made ? make(o) : *counted ? count(o) : *sent ? send(o) : sink(o);
+}

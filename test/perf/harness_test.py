@@ -1,0 +1,100 @@
+"""perf/run: choices, errors, and the shape of what it writes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
+sys.path.insert(0, os.path.join(ROOT, "perf"))
+
+from harness import instructions, plan, rows  # noqa: E402  (needs the path above)
+
+
+def perf(tool, *arguments):
+    return subprocess.run([os.path.join(ROOT, "perf", tool), *arguments], capture_output=True, text=True, check=False)
+
+
+def row(case="path/x", median=100.0, **more):
+    return rows.complete({"case": case, "device": "memory", "flows": 1000, "burst": 64,
+                          "cycles_per_packet": {"median": median, "min": median - 1, "max": median + 1, "runs": 3},
+                          "mpps": 1.0, **more})
+
+
+class Choices(unittest.TestCase):
+    def test_the_list_names_every_group(self):
+        done = perf("run", "--list")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp"):
+            self.assertIn(case, done.stdout)
+
+    def test_wrong_arguments_say_what_is_wrong(self):
+        for arguments, status, told in ((("--runs", "none"), 2, "'none'"), (("--frobnicate",), 2, "--frobnicate"),
+                                        (("--quick", "--full"), 2, "not allowed with"),
+                                        (("--case", "nothing/*"), 1, "--list"),
+                                        (("--compare", "/nowhere.json"), 1, "/nowhere.json"),
+                                        (("--case", "path/drop", "--build", "/nowhere"), 1, "meson setup")):
+            done = perf("run", *arguments)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(told, done.stderr)
+
+    def test_every_plan_is_part_of_the_whole_matrix(self):
+        whole = set(plan.full([1, 2]))
+        for which in ("quick", "usual"):
+            chosen = plan.choose(which, ["*"], [1, 2])
+            self.assertEqual(len(chosen), len(set(chosen)))
+            self.assertEqual(set(chosen) - whole, set())
+            self.assertEqual({line[0] for line in chosen}, set(plan.PATH_CASES))
+
+
+class Figures(unittest.TestCase):
+    def test_a_run_writes_rows_of_the_agreed_shape(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.json")
+            done = perf("run", "--build", BUILD, "--quick", "--runs", "1", "--case", "quality/*", "--json", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(out, encoding="utf-8") as file:
+                figures = json.load(file)
+        self.assertGreater(len(figures), 5)
+        for figure in figures:
+            self.assertEqual([key for key in rows.KEYS if key not in figure], [])
+            self.assertGreater(figure["machine"]["tsc_mhz"], 100)
+
+    def test_the_path_program_writes_what_it_measured(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.json")
+            done = subprocess.run([os.path.join(BUILD, "perf/path/perf-path"), "--case", "path/drop", "--connections",
+                                   "1000", "--runs", "2", "--burst", "8", "--buffers", "cold", "--json", out],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(out, encoding="utf-8") as file:
+                figure, = json.load(file)
+        self.assertEqual([key for key in rows.KEYS if key not in figure], [])
+        self.assertEqual((figure["flows"], figure["burst"], figure["buffers"]), (1000, 8, "cold"))
+        self.assertEqual(figure["cycles_per_packet"]["runs"], 2)
+        self.assertGreater(figure["cycles_per_packet"]["median"], 0)
+
+    def test_the_path_program_refuses_wrong_arguments(self):
+        for arguments in (("--buffers", "warm"), ("--connections", "0"), ("--case", "path/none"),
+                          ("--plan", "/nowhere")):
+            done = subprocess.run([os.path.join(BUILD, "perf/path/perf-path"), *arguments], capture_output=True,
+                                  text=True, check=False)
+            self.assertNotEqual(done.returncode, 0, arguments)
+            self.assertNotEqual(done.stderr, "")
+
+    def test_a_comparison_tells_changes_from_noise(self):
+        text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])
+        self.assertIn("+10.0 %", text)
+        self.assertNotIn("within the spread", text.splitlines()[1])
+        self.assertIn("within the spread", text.splitlines()[2])
+
+    def test_a_grown_instruction_count_is_found(self):
+        _, wrong = instructions.compare({"a": 100.0, "b": 100.0, "gone": 1.0}, {"a": 104.9, "b": 105.1, "new": 1.0})
+        self.assertEqual(wrong, ["b", "gone", "new"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,109 @@
+"""perf/traffic: what it makes it can count, and what is lost, doubled or damaged is noticed."""
+
+import os
+import struct
+import subprocess
+import tempfile
+import unittest
+import uuid
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
+PROGRAM = os.path.join(BUILD, "perf", "traffic", "traffic")
+
+
+def traffic(*arguments):
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False)
+
+
+def counted(path):
+    done = traffic("count", "--pcap", path)
+    return done.returncode, {name: int(value) for name, value in
+                             (line.rsplit(" ", 1) for line in done.stdout.splitlines())}
+
+
+def records(path):
+    """Header of the capture file, and its records whole."""
+    with open(path, "rb") as file:
+        header, found = file.read(24), []
+        while head := file.read(16):
+            found.append(head + file.read(struct.unpack("=IIII", head)[2]))
+    return header, found
+
+
+class Captures(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.pcap = os.path.join(self.folder.name, "frames.pcap")
+
+    def make(self, *arguments):
+        done = traffic("make", "--pcap", self.pcap, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_every_shape_is_counted_whole(self):
+        tunnel = ("--tunnel-from", "192.0.2.2", "--tunnel-to", "192.0.2.1", "--vni", "131079")
+        six = ("--source", "fd00:1::1", "--destination", "fd00:2::1")
+        for shape, tunnelled in (((), 0), (six, 0), (tunnel, 300), (six + tunnel, 300), (("--frame", "1514"), 0)):
+            self.make("--count", "300", "--connections", "60", "--order", "sequential", *shape)
+            status, found = counted(self.pcap)
+            self.assertEqual(status, 0)
+            self.assertEqual(found, {"frames": 300, "stamped": 300, "tunnelled": tunnelled, "wrong checksums": 0,
+                                     "connections": 60, "twice": 0, "missing": 0})
+
+    def test_connections_beyond_the_ports_of_one_address_have_further_ones(self):
+        self.make("--count", "60000", "--connections", "60000", "--order", "sequential")
+        self.assertEqual(counted(self.pcap)[1]["connections"], 60000)
+
+    def test_zipf_prefers_few(self):
+        self.make("--count", "5000", "--connections", "5000", "--order", "zipf")
+        zipf = counted(self.pcap)[1]["connections"]
+        self.make("--count", "5000", "--connections", "5000", "--order", "random")
+        self.assertLess(zipf, counted(self.pcap)[1]["connections"] * 3 // 4)
+
+    def test_lost_doubled_and_damaged_frames_are_noticed(self):
+        self.make("--count", "10")
+        header, found = records(self.pcap)
+        damaged = bytearray(found[5])
+        damaged[-1] ^= 1
+        with open(self.pcap, "wb") as file:
+            file.write(header + b"".join([*found[:3], found[4], bytes(damaged), found[6], found[6], *found[7:]]))
+        status, numbers = counted(self.pcap)
+        self.assertEqual(status, 1)
+        self.assertEqual((numbers["missing"], numbers["twice"], numbers["wrong checksums"]), (1, 1, 1))
+
+    def test_wrong_arguments_say_what_is_wrong(self):
+        for arguments, told in ((("make", "--pcap", self.pcap, "--source", "fd00::1"), "one family"),
+                                (("make", "--pcap", self.pcap, "--tunnel-to", "192.0.2.1"), "two ends"),
+                                (("make", "--pcap", "/nowhere/x.pcap"), "/nowhere/x.pcap"),
+                                (("count", "--pcap", "/nowhere/x.pcap"), "/nowhere/x.pcap"),
+                                (("make",), "--pcap"), (("fly",), "")):
+            done = traffic(*arguments)
+            self.assertNotEqual(done.returncode, 0, arguments)
+            self.assertIn(told, done.stderr + done.stdout)
+
+
+class Interfaces(unittest.TestCase):
+    def test_what_is_sent_reaches_the_sink(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        space = f"ist-{uuid.uuid4().hex[:8]}"
+        subprocess.run(["ip", "netns", "add", space], check=True)
+        self.addCleanup(subprocess.run, ["ip", "netns", "delete", space], check=False)
+        inside = ["nsenter", f"--net=/run/netns/{space}"]
+        for command in (["ip", "link", "add", "tx", "type", "veth", "peer", "name", "rx"],
+                        ["ip", "link", "set", "tx", "up"],
+                        ["ip", "link", "set", "rx", "up"]):
+            subprocess.run(inside + command, check=True)
+        with subprocess.Popen([*inside, PROGRAM, "sink", "--interface", "rx", "--seconds", "4"],
+                              stdout=subprocess.PIPE, text=True) as sink:
+            self.assertEqual(sink.stdout.readline(), "ready\n")
+            sent = subprocess.run([*inside, PROGRAM, "send", "--interface", "tx", "--seconds", "0.5"],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(sent.returncode, 0, sent.stderr)
+            out, _ = sink.communicate(timeout=60)
+        self.assertGreater(int(out.split()[1]), 1000)
+
+
+if __name__ == "__main__":
+    unittest.main()
