@@ -18,10 +18,16 @@ std::string line(const char* command, json content) {
 
 json device_json(const DeviceRow& row) {
   const QueueCounters& c = row.status.counters;
-  return {{"name", row.status.name},      {"side", row.side},           {"mode", row.status.description},
-          {"up", row.status.up},          {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
-          {"tx_packets", c.tx_packets},   {"tx_bytes", c.tx_bytes},     {"tx_full", c.tx_full},
-          {"rx_no_frame", c.rx_no_frame}, {"oversize", c.oversize}};
+  json device{{"name", row.status.name},      {"side", row.side},           {"mode", row.status.description},
+              {"up", row.status.up},          {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
+              {"tx_packets", c.tx_packets},   {"tx_bytes", c.tx_bytes},     {"tx_full", c.tx_full},
+              {"rx_no_frame", c.rx_no_frame}, {"oversize", c.oversize}};
+  if (row.steer) {  // fleet packets that were left to the kernel, by why
+    device["left_to_kernel"] = {{"not_a_peer", row.steer->not_a_peer},
+                                {"foreign_source", row.steer->foreign_source},
+                                {"tunnel_fragment", row.steer->tunnel_fragment}};
+  }
+  return device;
 }
 
 json peer_json(const PeerRow& row) {
@@ -75,6 +81,7 @@ json packets_json(const EngineCounters& c) {
           {"decapsulated", c.decapsulated},
           {"dropped", dropped},
           {"icmp_sent", c.icmp_sent},
+          {"policy_audited", c.policy_audited},
           {"waiting_for_neighbour", c.waiting_for_neighbour}};
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/observe/counts.h"
+#include "dataplane/api/devices.h"
 #include "dataplane/api/engine.h"
 #include "dataplane/api/types.h"
 
@@ -38,6 +39,7 @@ struct PeerRow {
 struct DeviceRow {
   std::string side;  // "underlay", "local" or "both"
   DeviceStatus status;
+  std::optional<SteerCounters> steer;  // of a device with a steer program
 };
 
 struct StatusReply {

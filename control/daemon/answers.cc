@@ -69,7 +69,8 @@ std::vector<DeviceRow> device_rows(const Node& node, const EngineCounters& count
   std::vector<DeviceRow> rows;
   for (std::size_t i = 0; i < counters.devices.size(); ++i) {
     const char* side = node.one_device() ? "both" : i == node.underlay.value() ? "underlay" : "local";
-    rows.push_back({side, counters.devices[i]});
+    const auto steer = steer_counters(counters.devices[i].name);
+    rows.push_back({side, counters.devices[i], steer ? std::optional(*steer) : std::nullopt});
   }
   return rows;
 }

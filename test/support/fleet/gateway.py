@@ -30,6 +30,7 @@ class GatewayProcess:
     def _config_text(self, hub, settings):
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         workers = settings.get("workers", 1)
+        hold = settings.get("unknown_endpoint_hold", "10s")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
         return f"""\
 gateway: {{name: {self.name}, cluster: {self.gateway.cluster}}}
@@ -38,6 +39,7 @@ engine:
   idle: sleep
   connections: {settings.get("connections", 65536)}
   unreplied: {settings.get("unreplied", 32768)}
+  unknown_endpoint_hold: {hold}
 devices:
   underlay: {{interface: eth0}}
   local: {{{local}}}
