@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "support"))
 from fleet import plan  # noqa: E402  (needs the path above)
 from fleet.console import Console  # noqa: E402
 from fleet.fleet import Fleet, remove_recorded  # noqa: E402
+from fleet.policies import cilium_policy, peers, policy_file  # noqa: E402
 from fleet.shell import CommandError, wait_until  # noqa: E402
 from fleet.traffic import NAME, SteadyRequests, curl, curl_many, failover, ping, resolves  # noqa: E402
 
@@ -122,6 +123,34 @@ class Tour:
         self.console.table(("backend", "answers"), [(pod.full_name, answers[pod.full_name]) for pod in all_backends()])
         return answers
 
+    def policy(self):
+        self.console.step("A policy: east's web servers are for west's clients")
+        client = {name: self.fleet.pod(name, "client") for name in ("west", "north")}
+        target = next(pod for pod in plan.cluster("east").pods() if pod.backend)
+        address = f"http://{target.ipv4}:{plan.cluster('east').http_port}/"
+
+        def answered(name):
+            return curl(client[name], address, timeout=1)[0] == 0
+        self.console.check(answered("west") and answered("north"), "without a policy both reach east-web-0")
+        text = cilium_policy("web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n")
+        self.fleet.hub.write(policy_file("east", "web"), [text])
+        self.console.command("kubectl apply -f web.yaml   (in east)")
+        for line in text.splitlines():
+            self.console.note(line)
+        gateways = [self.fleet.gateways[gateway.name] for gateway in plan.cluster("east").gateways]
+
+        def denied():
+            return sum(gateway.drops().get("policy_denied", 0) for gateway in gateways)
+        wait_until(lambda: not answered("north"), timeout=30, what="the policy stops north's client")
+        before = denied()
+        self.console.check(not answered("north") and denied() > before,
+                           "north's client is denied, and each of its packets counted: "
+                           f"policy_denied {denied()}: {self.fleet.drop_texts()['policy_denied']}")
+        self.console.check(answered("west"), "west's client, another identity, is answered as before")
+        self.fleet.hub.remove(policy_file("east", "web"))
+        wait_until(lambda: answered("north"), timeout=30, what="the policy is gone")
+        self.console.ok("the policy is taken away: north's client is answered again")
+
     def scale_away(self):
         self.console.step("A backend is scaled away: east-web-1 leaves its EndpointSlice")
         east = plan.cluster("east")
@@ -203,7 +232,7 @@ Logs and configurations: {fleet.folder}"""
 
 def show(fleet, console):
     tour = Tour(fleet, console)
-    for part in (tour.bring_up, tour.pod_to_pod, tour.global_service, tour.scale_away, tour.lose_cluster,
+    for part in (tour.bring_up, tour.pod_to_pod, tour.policy, tour.global_service, tour.scale_away, tour.lose_cluster,
                  tour.return_cluster, tour.summary):
         part()
     return tour

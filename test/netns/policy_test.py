@@ -1,0 +1,180 @@
+"""Identity policy in the fleet, by real curl and ping: who is admitted, who is not, and how the drops are named."""
+
+import os
+import unittest
+
+from fleet_case import FleetCase, plan, pod, url, wait_until
+from fleet.policies import cilium_policy, peers, policy_file, port
+from fleet.traffic import SteadyRequests, curl, ping
+
+EAST, WEST = plan.cluster("east"), plan.cluster("west")
+EVERYWHERE = "{key: io.cilium.k8s.policy.cluster, operator: Exists}"
+EVERY_CLIENT = f"[{{matchLabels: {{app: client}}, matchExpressions: [{EVERYWHERE}]}}]"
+# An address of west's first node in its pod subnet: answers, and is no endpoint.
+WEST_HOST = "10.2.1.1"
+
+
+class Policies(FleetCase):
+    def setUp(self):
+        wait_until(lambda: self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0")
+                   and self.http("east-client", "west-web-0"), what="everything is open before")
+
+    def apply(self, cluster, name, *documents):
+        """Writes policies into a cluster's part of the hub, until the test ends."""
+        self.fleet.hub.write(policy_file(cluster, name), documents)
+        self.addCleanup(self.withdraw, cluster, name)
+
+    def withdraw(self, cluster, name):
+        if os.path.exists(os.path.join(self.fleet.hub.folder, policy_file(cluster, name))):
+            self.fleet.hub.remove(policy_file(cluster, name))
+
+    def space(self, name):
+        return self.fleet.pod(*name.split("-", 1))
+
+    def http(self, client, server, family="ipv4"):
+        """Whether a request is answered."""
+        target = pod(server)
+        status, _ = curl(self.space(client), url(getattr(target, family), plan.cluster(target.cluster).http_port),
+                         timeout=1)
+        return status == 0
+
+    def pings(self, client, address):
+        return ping(self.space(client), address) is not None
+
+    def wait_denied(self, ask, reason, what):
+        """Until it is refused, under that name in the drops of east's gateways."""
+        wait_until(lambda: not ask(), timeout=60, what=f"{what} is denied")
+        before = self.drops("east-1", "east-2").get(reason, 0)
+        self.assertFalse(ask(), f"{what} stays denied")
+        self.assertGreater(self.drops("east-1", "east-2").get(reason, 0), before, f"{what}: dropped as {reason}")
+
+    def wait_allowed(self, ask, what):
+        wait_until(ask, timeout=60, what=f"{what} is allowed")
+
+    def test_ingress_admits_one_identity_across_clusters_and_its_port_only(self):
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+    toPorts: {port(EAST.http_port)}
+"""))
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "a client of north")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0", "ipv6"), "policy_denied", "the same by IPv6")
+        self.wait_denied(lambda: self.pings("west-client", pod("east-web-0").ipv4), "policy_denied", "ping")
+        for family in ("ipv4", "ipv6"):
+            self.assertTrue(self.http("west-client", "east-web-0", family), "a client of west")
+            self.assertTrue(self.http("west-client", "east-web-1", family), "behind the other gateway")
+        self.assertTrue(self.http("east-client", "west-web-0"), "other pods of east are not concerned")
+
+    def test_a_selector_without_a_cluster_means_the_policys_own(self):
+        own = f"  ingress: [{{fromEndpoints: {peers('', 'client')}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", own))
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a client of west")
+        every = f"  ingress: [{{fromEndpoints: {EVERY_CLIENT}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", every))
+        self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "a client of any cluster")
+        self.assertTrue(self.http("north-client", "east-web-0"))
+
+    def test_deny_goes_before_allow(self):
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEntities: [all]
+  ingressDeny:
+  - fromEndpoints: {peers("north", "client")}
+"""))
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "a client of north")
+        self.assertTrue(self.http("west-client", "east-web-0"))
+        self.assertTrue(self.pings("west-client", pod("east-web-0").ipv4))
+
+    def test_icmp_is_admitted_by_type(self):
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+    icmps: [{{fields: [{{family: IPv4, type: 8}}]}}]
+"""))
+        target = pod("east-web-0")
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "HTTP")
+        self.wait_denied(lambda: self.pings("west-client", target.ipv6), "policy_denied", "an echo by IPv6")
+        self.wait_denied(lambda: self.pings("north-client", target.ipv4), "policy_denied", "an echo from north")
+        self.assertTrue(self.pings("west-client", target.ipv4))
+
+    def test_egress_to_a_prefix_is_for_addresses_that_are_no_endpoint(self):
+        self.assertTrue(self.pings("east-client", WEST_HOST), "answers before")
+        self.apply("east", "client", cilium_policy("client", "client", """\
+  egress:
+  - toCIDRSet: [{cidr: 10.2.1.0/24, except: [10.2.1.128/25]}]
+"""))
+        self.wait_denied(lambda: self.http("east-client", "west-web-0"), "policy_denied", "a pod inside the prefix")
+        self.assertTrue(self.pings("east-client", WEST_HOST))
+        self.apply("east", "client", cilium_policy("client", "client", """\
+  egress:
+  - toCIDRSet: [{cidr: 10.2.1.0/24, except: [10.2.1.0/28]}]
+"""))
+        self.wait_denied(lambda: self.pings("east-client", WEST_HOST), "policy_denied", "what the prefix leaves out")
+
+    def test_egress_to_another_clusters_pods(self):
+        self.apply("east", "client", cilium_policy("client", "client", f"""\
+  egress:
+  - toEndpoints: {peers("west", "web")}
+    toPorts: {port(WEST.http_port)}
+"""))
+        self.wait_denied(lambda: self.http("east-client", "north-web-0"), "policy_denied", "north")
+        self.assertTrue(self.http("east-client", "west-web-0"))
+        self.assertTrue(self.http("west-client", "east-web-0"), "other directions are not concerned")
+
+    def test_a_kubernetes_policy_denies_all_ingress(self):
+        self.apply("east", "web", """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+""")
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a client of west")
+        self.assertTrue(self.http("east-client", "west-web-0"), "its own way out")
+
+    def test_a_live_connection_stops_with_the_policy_and_goes_on_without_it(self):
+        """ping keeps one connection (one identifier) for as long as it runs."""
+        target = pod("east-web-0").ipv4
+        log = os.path.join(self.fleet.folder, "log", "live-ping.log")
+        pinging = self.space("west-client").start("live-ping", ["ping", "-n", "-i", "0.05", target], log)
+        self.addCleanup(pinging.stop)
+
+        def answers():
+            with open(log, encoding="utf-8") as file:
+                return file.read().count(" time=")
+        wait_until(lambda: answers() > 10, what="answers")
+        self.apply("east", "web", cilium_policy("web", "web", "  ingressDeny: [{fromEntities: [all]}]\n"))
+        gateway = self.fleet.gateways["east-1"]
+        before = gateway.drops().get("policy_deny", 0)
+
+        def wait_drops(more):
+            wait_until(lambda: gateway.drops().get("policy_deny", 0) > before + more, timeout=60, what="dropped echoes")
+        wait_drops(20)
+        stopped = answers()
+        wait_drops(60)
+        self.assertEqual(answers(), stopped, "no echo is answered any more")
+        self.withdraw("east", "web")
+        wait_until(lambda: answers() > stopped + 10, timeout=60, what="answers again")
+
+    def test_new_connections_follow_while_requests_go_on(self):
+        """Requests of an identity that stays admitted never fail while others' policies change."""
+        steady = SteadyRequests(self.space("west-client"), pod("east-web-0").ipv4, EAST.http_port,
+                                os.path.join(self.fleet.folder, "log", "steady-policy.log"))
+        self.addCleanup(steady.stop)
+        for turn in range(6):
+            app = "client" if turn % 2 else "web"
+            self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+  - fromEndpoints: {peers("north", app)}
+"""))
+            if app == "web":
+                wait_until(lambda: not self.http("north-client", "east-web-0"), timeout=60, what="north is denied")
+            else:
+                self.wait_allowed(lambda: self.http("north-client", "east-web-0"), "north")
+        self.assertEqual([row for row in steady.stop() if row[3] != "-"], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
