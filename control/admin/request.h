@@ -25,8 +25,8 @@ struct AdminRequest {
   std::string label;                 // endpoints: only those with this one: "app=web", "k8s:app=web", or a key alone
   unsigned limit = kDefaultRows;     // rows of services, endpoints and connections, 1..kMaxRows
   FlowQuery flows;
-  std::string endpoint;              // policy: what applies to it; [cluster/]namespace/pod, or an address
-  std::string from, to, port;        // policy: a question; also labels, and "80/tcp"
+  std::string endpoint;        // policy: what applies to it; [cluster/]namespace/pod, or an address
+  std::string from, to, port;  // policy: a question; also labels, and "80/tcp"
 };
 
 [[nodiscard]] Result<AdminRequest> parse_request(std::string_view line);

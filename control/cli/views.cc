@@ -256,9 +256,10 @@ struct Content {
   const char* key;
 };
 const char* key_of(AdminCommand command) {
-  for (const Content c : {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
-                          Content{AdminCommand::kEndpoints, "endpoints"},
-                          Content{AdminCommand::kConnections, "connections"}, Content{AdminCommand::kPolicy, "policy"}}) {
+  for (const Content c :
+       {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
+        Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kConnections, "connections"},
+        Content{AdminCommand::kPolicy, "policy"}}) {
     if (c.command == command) {
       return c.key;
     }

@@ -29,7 +29,7 @@ EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected) : q
     std::abort();
   }
   madvise(area, kMaxEntries * sizeof(Entry), MADV_HUGEPAGE);  // lookups are random
-  entries_ = static_cast<Entry*>(area);  // zero pages are valid empty entries
+  entries_ = static_cast<Entry*>(area);                       // zero pages are valid empty entries
   current_ = std::make_unique<Buckets>(std::bit_ceil(std::max<std::uint32_t>(2 * expected, 64)), 0u);
   published_.store(current_.get(), std::memory_order_release);
 }

@@ -30,7 +30,7 @@ StatusReply some_status() {
                            {"not_linked", "t", "h", 133, 4, 4, 0},
                            {"tx_full", "Transmit ring full", "h", 0, 1, 0, 0}};
   status.counters.flow_events[1] = {10, 20, 30};
-  status.devices.push_back({"underlay", {"eth0", "native", {}, true}});
+  status.devices.push_back({"underlay", {"eth0", "native", {}, true}, {}});
   status.peers.push_back({PeerId{1}, "west-1", "west", ip("192.0.2.2"), L4Port{8472}, true, "alive", 3, 250, 2, true});
   return status;
 }
