@@ -101,7 +101,8 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
   engine.unreplied = options.unreplied != 0 ? options.unreplied : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
-  engine.timeout_tcp_syn = Seconds{1};  // so that spare connections soon go again
+  // Short, so that spare connections soon go again; long enough for the settled ones to be made first.
+  engine.timeout_tcp_syn = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));
   for (unsigned feed = 0; feed < options.feeds; ++feed) {
     for (const char* side : {"underlay", "local"}) {
