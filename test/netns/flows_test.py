@@ -1,4 +1,4 @@
-"""What happened, as its gateways tell it: flows of real pods across clusters, live, filtered, as text and as metrics."""
+"""What happened, as gateways tell it: flows of real pods across clusters, live, filtered, as text and as metrics."""
 
 import json
 import os
@@ -62,7 +62,8 @@ class Flows(FleetCase):
             return [flow for flow in found if flow["source"].get("pod_name") == "client"]
 
         sent = wait_until(lambda: opened(["west-1"]), what="west tells of it")[0]
-        self.assertEqual((sent["verdict"], sent["traffic_direction"], sent["trace_observation_point"], sent["is_reply"]),
+        self.assertEqual((sent["verdict"], sent["traffic_direction"], sent["trace_observation_point"],
+                          sent["is_reply"]),
                          ("FORWARDED", "EGRESS", "TO_OVERLAY", False))
         self.assertEqual((sent["IP"]["source"], sent["IP"]["destination"]), (client.ipv4, target.ipv4))
         self.assertEqual(sent["source"]["cluster_name"], "west")
