@@ -133,7 +133,8 @@ class Spoofing(FleetCase):
         packet = tunnelled(WEST_POD.identity, inner("10.2.1.77"))
         before = self.drops_here()
         self.send(router, packet, 1)
-        flows = wait_until(lambda: [row for row in self.gateway.query("flows")["flows"] if "10.2.1.77" in str(row)],
+        flows = wait_until(lambda: [row for row in self.gateway.query("connections")["connections"]
+                                    if "10.2.1.77" in str(row)],
                            what="the new pod's connection")
         self.assertEqual(self.drops_here().get("unknown_source", 0), before.get("unknown_source", 0))
         self.assertEqual(len(flows), 1)
