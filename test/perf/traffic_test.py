@@ -91,14 +91,14 @@ class Interfaces(unittest.TestCase):
         subprocess.run(["ip", "netns", "add", space], check=True)
         self.addCleanup(subprocess.run, ["ip", "netns", "delete", space], check=False)
         inside = ["nsenter", f"--net=/run/netns/{space}"]
-        for command in (["ip", "link", "add", "tx", "type", "veth", "peer", "name", "rx"],
-                        ["ip", "link", "set", "tx", "up"],
-                        ["ip", "link", "set", "rx", "up"]):
+        for command in (["ip", "link", "add", "from0", "type", "veth", "peer", "name", "to0"],
+                        ["ip", "link", "set", "from0", "up"],
+                        ["ip", "link", "set", "to0", "up"]):
             subprocess.run(inside + command, check=True)
-        with subprocess.Popen([*inside, PROGRAM, "sink", "--interface", "rx", "--seconds", "4"],
+        with subprocess.Popen([*inside, PROGRAM, "sink", "--interface", "to0", "--seconds", "4"],
                               stdout=subprocess.PIPE, text=True) as sink:
             self.assertEqual(sink.stdout.readline(), "ready\n")
-            sent = subprocess.run([*inside, PROGRAM, "send", "--interface", "tx", "--seconds", "0.5"],
+            sent = subprocess.run([*inside, PROGRAM, "send", "--interface", "from0", "--seconds", "0.5"],
                                   capture_output=True, text=True, check=False)
             self.assertEqual(sent.returncode, 0, sent.stderr)
             out, _ = sink.communicate(timeout=60)
