@@ -187,23 +187,6 @@ class TenThousandConnections(FleetCase):
         self.assertEqual(self.change_under_load(churn, [(stopped, 200)]), {})
         self.assertEqual(stopped.latest()["failures"], {}, "denied for moments, they wait")
 
-        east = [self.fleet.gateways[gateway.name] for gateway in plan.cluster("east").gateways]
-        churn.deny_port(True)
-        # Both gateways have it once each counts further drops; a gateway that never saw such a connection has none.
-        for gateway in east:
-            if gateway.drops().get("policy_deny", 0):
-                before = gateway.drops()["policy_deny"]
-                wait_until(lambda gateway=gateway, before=before: gateway.drops()["policy_deny"] > before + 50,
-                           timeout=60, what=f"{gateway.name} drops what the policy stops")
-        still = stopped.wait(lambda report: True, 10, "a report")["bytes"]
-        before = sum(gateway.drops()["policy_deny"] for gateway in east)
-        wait_until(lambda: sum(gateway.drops()["policy_deny"] for gateway in east) > before + 200, timeout=120,
-                   what="the stopped connections try again")
-        self.assertEqual(stopped.latest()["bytes"], still, "a stopped connection got through")
-        churn.deny_port(False)
-        report = stopped.wait_rounds(1, timeout=120)
-        self.assertEqual(report["failures"], {}, "they go on where they stopped")
-
     def remove_policies(self):
         for cluster in plan.CLUSTERS:
             folder = os.path.join(self.fleet.hub.folder, "clusters", cluster.name)
