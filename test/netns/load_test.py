@@ -5,7 +5,7 @@ import threading
 import time
 import unittest
 
-from fleet_case import LOAD, FleetCase, addresses, backends, plan, pod, wait_until
+from fleet_case import LOAD, FleetCase, addresses, backends, plan, pod
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.policies import cilium_policy, policy_file
 
