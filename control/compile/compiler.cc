@@ -287,6 +287,10 @@ EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntr
                     {}};
   if (const auto pod = model.find<PodObject>(owner)) {
     view.on_node = pod->node;
+  } else if (const auto address = model.find<AddressObject>(owner)) {
+    view.name_space = address->name_space;
+    view.name = address->pod;
+    view.on_node = address->node ? address->node->to_string() : "";
   }
   return view;
 }

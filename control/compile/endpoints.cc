@@ -12,6 +12,9 @@ std::string owner_text(const ObjectKey& key) {
   if (key.kind == ObjectKind::kNode) {
     return "node " + key.name + " of cluster " + key.cluster;
   }
+  if (key.kind == ObjectKind::kAddress) {
+    return "address " + key.name + " of cluster " + key.cluster;
+  }
   return "pod " + key.name_space + "/" + key.name + " of cluster " + key.cluster;
 }
 
@@ -22,6 +25,9 @@ ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
 std::string place_of(const Model& model, const ObjectKey& owner) {
   if (const auto node = model.find<NodeObject>(owner)) {
     return node.provenance->text();
+  }
+  if (const auto address = model.find<AddressObject>(owner)) {
+    return address.provenance->text();
   }
   if (const auto pod = model.find<PodObject>(owner)) {
     return pod.provenance->text();
@@ -38,13 +44,11 @@ bool EndpointSet::denied(const Model& model, Identity number) const {
                      [&](const auto& claim) { return claim->labels != claims.front()->labels; });
 }
 
-Identity EndpointSet::checked_identity(const Model& model, const ObjectKey& owner, const FleetCluster& cluster,
-                                       Owner& state) {
-  const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
-  if (!endpoint || endpoint->identity == identity::kUnknown) {
+Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
+                                       const FleetCluster& cluster, Owner& state) {
+  if (id == identity::kUnknown) {
     return identity::kWorld;
   }
-  const Identity id = endpoint->identity;
   if (id.value() < identity::kFirstAllocated) {
     return id == identity::kHost && !cluster.local ? identity::kRemoteNode : id;
   }
@@ -54,7 +58,7 @@ Identity EndpointSet::checked_identity(const Model& model, const ObjectKey& owne
     state.problems.push_back(
         {owner_text(owner) + " has identity " + std::to_string(id.value()) + ", which is not of its cluster (" +
              std::to_string(first) + ".." + std::to_string(first + (1U << shift) - 1) + "); it counts as world",
-         endpoint.provenance->text(), "check cluster ids and maxConnectedClusters against that cluster's Cilium"});
+         provenance.text(), "check cluster ids and maxConnectedClusters against that cluster's Cilium"});
     return identity::kWorld;
   }
   return id;
@@ -69,12 +73,23 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
     }
     return wanted;
   }
+  if (const auto object = model.find<AddressObject>(owner)) {
+    // A prefix has the identity of a CIDR, which policies name by address.
+    if (object->prefix.length128() == 128) {
+      const Identity identity = checked_identity(owner, object->identity, *object.provenance, cluster, state);
+      if (denied_.count(identity) == 0) {
+        wanted[object->prefix.address()] = identity;
+      }
+    }
+    return wanted;
+  }
   const auto pod = model.find<PodObject>(owner);
   const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
   if (pod && pod->host_network) {
     return wanted;
   }
-  const Identity identity = checked_identity(model, owner, cluster, state);
+  const Identity identity =
+      endpoint ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state) : identity::kWorld;
   if (denied_.count(identity) != 0) {
     return wanted;
   }
@@ -165,8 +180,9 @@ void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
   model.visit<CiliumEndpointObject>(ObjectKind::kCiliumEndpoint, [&](const ObjectKey& key, const auto&, const auto&) {
     owners.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
   });
-  model.visit<NodeObject>(ObjectKind::kNode,
-                          [&](const ObjectKey& key, const auto&, const auto&) { owners.insert(key); });
+  for (const ObjectKind kind : {ObjectKind::kNode, ObjectKind::kAddress}) {
+    model.visit_keys(kind, [&](const ObjectKey& key) { owners.insert(key); });
+  }
   denied_.clear();
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
     if (denied(model, object.id)) {
@@ -195,6 +211,12 @@ void EndpointSet::refresh_identity(Identity number, const Model& model, const Fl
                                         owners.push_back({ObjectKind::kPod, key.cluster, key.name_space, key.name});
                                       }
                                     });
+  model.visit<AddressObject>(ObjectKind::kAddress,
+                             [&](const ObjectKey& key, const AddressObject& address, const auto&) {
+                               if (address.identity == number) {
+                                 owners.push_back(key);
+                               }
+                             });
   for (const ObjectKey& owner : owners) {
     refresh(owner, model, fleet);
   }

@@ -1,7 +1,8 @@
 // Which address belongs to which pod or node, under which identity: what goes into the endpoint table.
 //
-// Thread: control. An owner (a pod or a node) claims its addresses; of two claims of one address the newer counts, and
-// a problem names both. Entries are published only where they differ from what was published before.
+// Thread: control. An owner (a pod, an address of an ipcache, or a node) claims its addresses; of two claims of one
+// address the newer counts, and a problem names both. Entries are published only where they differ from what was
+// published before.
 #pragma once
 
 #include <functional>
@@ -22,7 +23,7 @@ class EndpointSet {
  public:
   explicit EndpointSet(Realm realm) : realm_(realm) {}
 
-  // Judges again what a pod (kind kPod, also for its CiliumEndpoint) or a node claims.
+  // Judges again what a pod (kind kPod, also for its CiliumEndpoint), an address or a node claims.
   void refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet);
   // All owners, those that are gone included: after the fleet's addressing changed.
   void refresh_all(const Model& model, const Fleet& fleet);
@@ -56,8 +57,9 @@ class EndpointSet {
   using Wanted = std::map<IpAddress, Identity>;
 
   [[nodiscard]] Wanted wanted(const ObjectKey& owner, const Model& model, const FleetCluster& cluster, Owner& state);
-  [[nodiscard]] Identity checked_identity(const Model& model, const ObjectKey& owner, const FleetCluster& cluster,
-                                          Owner& state);
+  // The identity `id` that the object at `provenance` gives the owner, as it counts here.
+  [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
+                                          const FleetCluster& cluster, Owner& state);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);

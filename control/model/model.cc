@@ -24,6 +24,8 @@ const char* kind_text(ObjectKind kind) {
       return "CiliumEndpoint";
     case ObjectKind::kIdentity:
       return "CiliumIdentity";
+    case ObjectKind::kAddress:
+      return "address";
     case ObjectKind::kNode:
       return "Node";
     case ObjectKind::kServiceImport:
@@ -146,6 +148,9 @@ void Model::mark(const ObjectKey& key, const ObjectValue& value) {
     case ObjectKind::kPod:
     case ObjectKind::kCiliumEndpoint:
       changes_.endpoints.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+      break;
+    case ObjectKind::kAddress:
+      changes_.endpoints.insert(key);
       break;
     case ObjectKind::kNode:
       changes_.nodes.insert(key);

@@ -30,7 +30,7 @@ struct ServiceName {
 struct ModelChanges {
   bool fleet = false;              // a Cluster, Gateway or profile
   std::set<ServiceName> services;  // its Service, EndpointSlices, ServiceImport or Namespace, in any cluster
-  std::set<ObjectKey> endpoints;   // keys of kind kPod; also when the CiliumEndpoint of that name changed
+  std::set<ObjectKey> endpoints;   // of kind kPod (also when the CiliumEndpoint of that name changed) and kAddress
   std::set<ObjectKey> nodes;       // keys of kind kNode
   std::set<Identity> identities;   // a CiliumIdentity of that number
   std::set<ObjectKey> policies;    // policies and CIDR groups
@@ -67,6 +67,13 @@ class Model {
       if (const Found<T> found = view<T>(it->second)) {
         visit(it->first, *found.value, *found.provenance);
       }
+    }
+  }
+  // The same without the values, of whatever type they are.
+  template <typename Visit>
+  void visit_keys(ObjectKind kind, Visit&& visit) const {
+    for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
+      visit(it->first);
     }
   }
   // The EndpointSlices of a service in one cluster, in order of name.

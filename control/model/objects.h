@@ -32,6 +32,7 @@ enum class ObjectKind : std::uint8_t {
   kPod,
   kCiliumEndpoint,
   kIdentity,
+  kAddress,
   kNode,
   kServiceImport,
   kCidrGroup,
@@ -135,6 +136,17 @@ struct IdentityObject {
   friend bool operator==(const IdentityObject&, const IdentityObject&) = default;
 };
 
+// An address of a cluster with its identity, as an ipcache entry has it; no Pod needs to be known. Named by its text
+// (canonical; with its length when it is a prefix).
+struct AddressObject {
+  Prefix prefix;
+  Identity identity;
+  std::optional<IpAddress> node;
+  std::string name_space, pod;  // of the pod, where it is one's
+  std::vector<ServicePort> named_ports;
+  friend bool operator==(const AddressObject&, const AddressObject&) = default;
+};
+
 struct NodeObject {
   std::vector<IpAddress> addresses;
   std::vector<Prefix> pod_prefixes;
@@ -148,9 +160,9 @@ struct ServiceImportObject {
   friend bool operator==(const ServiceImportObject&, const ServiceImportObject&) = default;
 };
 
-using ObjectValue =
-    std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject, SliceObject, PodObject,
-                 CiliumEndpointObject, IdentityObject, NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject>;
+using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject,
+                                 SliceObject, PodObject, CiliumEndpointObject, IdentityObject, AddressObject,
+                                 NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject>;
 
 // One change of desired state. Without a value the object is gone.
 struct ObjectDelta {

@@ -21,6 +21,8 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Iden
     if (endpoint) {
       now = {endpoint->identity, object->named_ports};
     }
+  } else if (const auto address = model.find<AddressObject>(pod); address && !address->named_ports.empty()) {
+    now = {address->identity, address->named_ports};
   }
   const auto before = pods_.find(pod);
   if (before == pods_.end() ? now.ports.empty() : before->second == now) {

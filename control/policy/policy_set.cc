@@ -33,9 +33,9 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     }
   }
   if (first) {
-    model.visit<PodObject>(ObjectKind::kPod, [&](const ObjectKey& key, const auto&, const auto&) {
-      named_ports_.refresh(key, model, renamed);
-    });
+    for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress}) {
+      model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, renamed); });
+    }
     for (const ObjectKind kind :
          {ObjectKind::kNetworkPolicy, ObjectKind::kCiliumPolicy, ObjectKind::kClusterwidePolicy}) {
       model.visit<PolicyObject>(kind,

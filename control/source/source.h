@@ -2,6 +2,9 @@
 // Adding a hub: one folder beside this file and one line in control/daemon. Thread: control only; nothing blocks.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +12,22 @@
 #include "dataplane/api/types.h"
 
 namespace isthmus {
+
+// How one part of a hub stands: a cluster's etcd, a resource of an API server. For `isthmus status --hub` and metrics.
+struct HubState {
+  enum class Sync : std::uint8_t { kConnecting, kListing, kSynced, kStale, kFailed };
+  std::string name;               // the cluster's, or the resource's
+  std::string place;              // the server that answers, or was asked last
+  Sync sync = Sync::kConnecting;  // kStale: was synced, is not connected, and its data stays in force
+  std::uint64_t objects = 0;      // in force
+  std::uint64_t events = 0;       // changes received since start
+  std::uint64_t rejected = 0;     // values refused since start
+  std::uint64_t connects = 0;     // connections made since start
+  std::optional<std::chrono::steady_clock::time_point> last_event;  // anything the server sent for us, heartbeats too
+  std::string last_error;                                           // empty: none since start
+  std::vector<std::string> bad;  // keys whose value is refused at present, ten at most
+  std::uint64_t held = 0;        // objects that are gone from the hub and held all the same, see problems()
+};
 
 class Source {
  public:
@@ -27,6 +46,8 @@ class Source {
   // True once everything that was there at start() has been returned by poll().
   [[nodiscard]] virtual bool synced() const = 0;
   [[nodiscard]] virtual std::string describe() const = 0;
+  // One for each part; empty for a source that is read at once.
+  [[nodiscard]] virtual std::vector<HubState> states() const { return {}; }
 };
 
 }  // namespace isthmus

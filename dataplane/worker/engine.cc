@@ -99,7 +99,7 @@ class EngineImplementation final : public Engine {
     }
     const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters ||
                           !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
-    if (!steering && !unsteered_) {
+    if (!steering && steered_) {
       return Ok{};
     }
     SteerRules rules = publisher_.steer_rules();
@@ -108,12 +108,10 @@ class EngineImplementation final : public Engine {
     }
     for (auto& device : devices_) {
       if (auto status = device->steer(rules); !status) {
-        unsteered_ = true;
         steered_.reset();
         return status;
       }
     }
-    unsteered_ = false;
     steered_ = std::move(rules);
     return Ok{};
   }
@@ -190,8 +188,7 @@ class EngineImplementation final : public Engine {
   int event_fd_;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<std::unique_ptr<Worker>> workers_;  // before the devices go
-  std::optional<SteerRules> steered_;
-  bool unsteered_ = false;  // a device has not taken the rules in force
+  std::optional<SteerRules> steered_;             // what every device has taken; nothing: the next publish steers
 };
 
 EngineCounters EngineImplementation::counters() const {

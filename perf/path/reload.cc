@@ -73,6 +73,23 @@ struct Drive {
   std::vector<double> cycles;  // per packet, a value per job
 };
 
+// What `busy` cost beside `quiet`, the same without what the case is about; its measures are left to fill in.
+Figure figure_of(const char* name, std::uint32_t connections, const Drive& busy, const Drive& quiet,
+                 const char* reference) {
+  Figure figure;
+  figure.name = name;
+  figure.device = "memory";
+  figure.flows = connections;
+  figure.frame_bytes = 60;
+  figure.burst = kMaxBurst;
+  figure.buffers = "hot";
+  figure.cycles = busy.cycles;
+  figure.mpps = tsc_rate() / median_of(busy.cycles) / 1e6;
+  figure.reference = reference;
+  figure.ratio_to_reference = median_of(busy.cycles) / median_of(quiet.cycles);
+  return figure;
+}
+
 // One job each way.
 void drive_both(Gateway& gateway, const Live& live, Drive& drive) {
   for (unsigned side = 0; side < 2; ++side) {
@@ -127,17 +144,7 @@ Figure reload(const Options& options, const std::vector<int>& cores) {
   stop = true;
   worker.join();
   const EngineCounters after = gateway.counters();
-  Figure figure;
-  figure.name = "reload";
-  figure.device = "memory";
-  figure.flows = options.connections;
-  figure.frame_bytes = 60;
-  figure.burst = kMaxBurst;
-  figure.buffers = "hot";
-  figure.cycles = busy.cycles;
-  figure.mpps = tsc_rate() / median_of(busy.cycles) / 1e6;
-  figure.reference = "no changes";
-  figure.ratio_to_reference = median_of(busy.cycles) / median_of(quiet.cycles);
+  Figure figure = figure_of("reload", options.connections, busy, quiet, "no changes");
   const double rate = static_cast<double>(busy.offered) / busy.seconds;
   figure.measures = {{"packets offered", static_cast<double>(busy.offered)},
                      {"packets lost", static_cast<double>(busy.lost + quiet.lost)},
@@ -214,17 +221,7 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
   for (const DropCount& drop : after.drops) {
     refused += drop.name == "unreplied_quota" ? drop.packets : 0;
   }
-  Figure figure;
-  figure.name = "flood/syn";
-  figure.device = "memory";
-  figure.flows = options.connections;
-  figure.frame_bytes = 60;
-  figure.burst = kMaxBurst;
-  figure.buffers = "hot";
-  figure.cycles = busy.cycles;
-  figure.mpps = tsc_rate() / median_of(busy.cycles) / 1e6;
-  figure.reference = "no flood";
-  figure.ratio_to_reference = median_of(busy.cycles) / median_of(quiet.cycles);
+  Figure figure = figure_of("flood/syn", options.connections, busy, quiet, "no flood");
   figure.measures = {
       {"live packets", static_cast<double>(busy.offered)},
       {"live packets lost", static_cast<double>(busy.lost)},

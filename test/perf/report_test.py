@@ -1,25 +1,11 @@
 """perf/report: one page that stands alone."""
 
-import os
-import subprocess
-import sys
 import tempfile
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "perf"))
+from perf_tools import perf, row  # first: it finds perf/harness
 
-from harness import page, rows  # noqa: E402  (needs the path above)
-
-
-def perf(tool, *arguments):
-    return subprocess.run([os.path.join(ROOT, "perf", tool), *arguments], capture_output=True, text=True, check=False)
-
-
-def row(case="path/x", median=100.0, **more):
-    return rows.complete({"case": case, "device": "memory", "flows": 1000, "burst": 64,
-                          "cycles_per_packet": {"median": median, "min": median - 1, "max": median + 1, "runs": 3},
-                          "mpps": 1.0, **more})
+from harness import page
 
 
 class Report(unittest.TestCase):

@@ -26,6 +26,8 @@ class LoadClient:
 
     def __init__(self, fleet, pod, program, name, targets, *options):
         self.log = os.path.join(fleet.folder, "log", f"load-client-{name}.log")
+        if os.path.exists(self.log):
+            os.remove(self.log)  # an earlier client's reports are not this one's
         words = [word for address, port in targets for word in (address, str(port))]
         self.daemon = fleet.pod(pod.cluster, pod.name).start(
             f"load-{name}", [program, "ask", *[str(option) for option in options], *words], self.log)

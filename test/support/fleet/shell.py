@@ -71,7 +71,7 @@ def reap(pid):
 
 
 class Daemon:
-    """A process that runs until stop(); its output goes to a log file."""
+    """A process that runs until stop(); its output goes to a log file, behind what earlier ones of the name left."""
 
     def __init__(self, name, args, log, env=None, stdin=None):
         self.name = name
