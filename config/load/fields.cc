@@ -25,6 +25,11 @@ bool is_interface(std::string_view text) {
 bool is_path(std::string_view text) { return text.size() > 1 && text.front() == '/' && text.size() < 4096; }
 // sun_path holds 108 bytes with its terminating zero.
 bool is_socket_path(std::string_view text) { return is_path(text) && text.size() <= 107; }
+bool is_kubeconfig(std::string_view text) { return text == "in-cluster" || is_path(text); }
+bool is_service_name(std::string_view text) {
+  const auto slash = text.find('/');
+  return slash != std::string_view::npos && is_label(text.substr(0, slash)) && is_label(text.substr(slash + 1));
+}
 bool is_group(std::string_view text) {
   return !text.empty() && text.size() <= 32 && text.front() != '-' && std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
@@ -188,7 +193,7 @@ void add_device_sections(std::vector<ConfigField>& fields) {
   add_device_fields<local>("devices.local", fields);
 }
 
-void add_translation_and_hub_fields(std::vector<ConfigField>& fields) {
+void add_translation_fields(std::vector<ConfigField>& fields) {
   fields.push_back(address(
       "translation.ipv4", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv4; },
       Family::kIpv4,
@@ -198,9 +203,63 @@ void add_translation_and_hub_fields(std::vector<ConfigField>& fields) {
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));
   fields.push_back(translation_ports());
-  fields.push_back(required(optional_name(
+}
+
+void add_etcd_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(optional_name(
+      "hub.etcd.clusters", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.clusters; }, is_path,
+      "an absolute path",
+      "A ClusterMesh: the folder with one etcd client configuration per remote cluster, named as the cluster. The "
+      "mounted Secret of Cilium's agents serves as it is."));
+  fields.push_back(optional_name(
+      "hub.etcd.kvstoremesh", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.kvstoremesh; },
+      is_path, "an absolute path",
+      "The etcd client configuration of one hub that mirrors all clusters (KVStoreMesh), in place of the folder."));
+  fields.push_back(optional_name(
+      "hub.etcd.register", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.register_at; }, is_path,
+      "an absolute path",
+      "The etcd client configuration of this cluster's hub, as a user who may write under "
+      "cilium/state/isthmus/gateways/v1: the gateway registers itself there for the other clusters. Absent: they find "
+      "it by `hub.etcd.gateway_service`, or by their own configuration."));
+  fields.push_back(name(
+      "hub.etcd.gateway_service", [](GatewayConfig& c) -> std::string& { return c.etcd.gateway_service; },
+      is_service_name, "namespace/name", "The global service whose backends are a cluster's gateways."));
+  fields.push_back(choice(
+      "hub.etcd.endpoints", [](GatewayConfig& c) -> std::string& { return c.etcd.endpoints; }, {"services", "slices"},
+      "Which of the two forms counts where a cluster publishes both. `slices` carry readiness, zones and weights."));
+  fields.push_back(number<unsigned>(
+      "hub.etcd.max_connected_clusters", [](GatewayConfig& c) -> unsigned& { return c.etcd.most_clusters; }, 255, 511,
+      "255 or 511, as Cilium was installed in all of the clusters."));
+  fields.push_back(number<unsigned>(
+      "hub.etcd.hold_percent", [](GatewayConfig& c) -> unsigned& { return c.etcd.hold_percent; }, 0, 100,
+      "When more of a cluster's objects of one kind than this are gone after a reconnect, they are held and reported "
+      "in "
+      "place of being removed at once. 0 and 100 turn that off."));
+  fields.push_back(duration<std::uint64_t>(
+      "hub.etcd.hold_time", [](GatewayConfig& c) -> std::uint64_t& { return c.etcd.hold_time_ms; }, 1000, 24 * kHour,
+      "How long they are held."));
+}
+
+void add_hub_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(optional_name(
       "hub.file.path", [](GatewayConfig& c) -> std::optional<std::string>& { return c.hub_file; }, is_path,
-      "an absolute path", "The folder of the file hub: fleet/*.yaml and clusters/<cluster>/*.yaml.")));
+      "an absolute path",
+      "The folder of the file hub: fleet/*.yaml and clusters/<cluster>/*.yaml. Where it and another hub publish one "
+      "object, the file's counts."));
+  add_etcd_fields(fields);
+  fields.push_back(optional_name(
+      "hub.kubernetes.cluster", [](GatewayConfig& c) -> std::optional<std::string>& { return c.kubernetes.cluster; },
+      is_kubeconfig, "an absolute path, or in-cluster",
+      "This cluster's API server: a kubeconfig, or `in-cluster` for the pod's service account."));
+  fields.push_back(optional_name(
+      "hub.kubernetes.fleet", [](GatewayConfig& c) -> std::optional<std::string>& { return c.kubernetes.fleet; },
+      is_kubeconfig, "an absolute path, or in-cluster", "The Fleet hub's API server: a kubeconfig."));
+  fields.push_back(boolean(
+      "hub.kubernetes.namespaces_global", [](GatewayConfig& c) -> bool& { return c.kubernetes.namespaces_global; },
+      "Whether services of a namespace without the annotation clustermesh.cilium.io/global may be global."));
+  fields.push_back(duration<std::uint64_t>(
+      "hub.wait", [](GatewayConfig& c) -> std::uint64_t& { return c.hub_wait_ms; }, 0, kHour,
+      "At start: how long to wait for hubs that do not answer before serving with what is known."));
 }
 
 void add_policy_fields(std::vector<ConfigField>& fields) {
@@ -276,9 +335,13 @@ const std::vector<ConfigField>& config_fields() {
     fields.push_back(required(name(
         "gateway.cluster", [](GatewayConfig& c) -> std::string& { return c.cluster; }, is_cluster_name,
         "a name of 1 to 32 characters of a-z, 0-9 and -", "Its cluster: the metadata.name of the Cluster object.")));
+    fields.push_back(number<std::uint16_t>(
+        "gateway.cluster_id", [](GatewayConfig& c) -> std::uint16_t& { return c.cluster_id; }, 0, 511,
+        "The cluster's number in a ClusterMesh, which hub.etcd needs. 0: the Cluster object alone says."));
     add_engine_fields(fields);
     add_device_sections(fields);
-    add_translation_and_hub_fields(fields);
+    add_translation_fields(fields);
+    add_hub_fields(fields);
     add_policy_fields(fields);
     add_service_fields(fields);
     return fields;

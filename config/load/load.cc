@@ -1,6 +1,7 @@
 #include "config/load/load.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -105,6 +106,30 @@ void check_devices(const YamlNode& root, Reading& reading) {
   config.local.device = config.underlay;
 }
 
+void check_hubs(const YamlNode& root, Reading& reading) {
+  const GatewayConfig& config = reading.config;
+  const auto named = [&](const char* path) { return find_path(root, path) != nullptr; };
+  constexpr std::array kHubs = {"hub.file.path", "hub.etcd.clusters", "hub.etcd.kvstoremesh", "hub.kubernetes.cluster",
+                                "hub.kubernetes.fleet"};
+  if (std::none_of(kHubs.begin(), kHubs.end(), named)) {
+    reading.faults.push_back({section_line(root, "hub.x"), "no hub is named",
+                              "write hub.file.path, hub.etcd.clusters or hub.kubernetes.cluster"});
+  }
+  if (config.etcd.clusters && config.etcd.kvstoremesh) {
+    reading.faults.push_back({find_path(root, "hub.etcd.kvstoremesh")->line,
+                              "hub.etcd names both a folder of clusters and a KVStoreMesh hub", "keep one of the two"});
+  }
+  if (config.etcd.used() && config.cluster_id == 0) {
+    reading.faults.push_back({find_path(root, "hub.etcd")->line, "hub.etcd needs gateway.cluster_id",
+                              "write the cluster's number in the ClusterMesh, 1 to 255 (or 511)"});
+  }
+  if (config.etcd.most_clusters != 255 && config.etcd.most_clusters != 511) {
+    reading.faults.push_back({find_path(root, "hub.etcd.max_connected_clusters")->line,
+                              "hub.etcd.max_connected_clusters is " + std::to_string(config.etcd.most_clusters),
+                              "write 255 or 511"});
+  }
+}
+
 // What several keys say together.
 void check_together(const YamlNode& root, Reading& reading) {
   GatewayConfig& config = reading.config;
@@ -122,6 +147,7 @@ void check_together(const YamlNode& root, Reading& reading) {
                                   std::to_string(config.cores.size()) + " CPUs",
                               "leave out engine.workers: there is one worker per CPU"});
   }
+  check_hubs(root, reading);
   if (config.admin_socket.empty() && !config.name.empty()) {
     config.admin_socket = "/run/isthmus/" + config.name + ".sock";
   }

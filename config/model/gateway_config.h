@@ -27,10 +27,32 @@ struct LocalDeviceConfig {
   std::optional<std::uint32_t> mtu;  // absent: underlay MTU less the tunnel overhead
 };
 
+// A ClusterMesh: etcd client configurations, as Cilium's agents have them.
+struct EtcdHubConfig {
+  std::optional<std::string> clusters;     // folder: one file per remote cluster, named as the cluster
+  std::optional<std::string> kvstoremesh;  // file: the one hub that mirrors all clusters
+  std::optional<std::string> register_at;  // file: the hub of this cluster, with rights to write
+  std::string gateway_service = "kube-system/isthmus-gateway";
+  std::string endpoints = "services";  // services | slices
+  unsigned most_clusters = 255;        // 255 or 511
+  unsigned hold_percent = 50;
+  std::uint64_t hold_time_ms = 600'000;
+
+  [[nodiscard]] bool used() const { return clusters || kvstoremesh; }
+};
+
+// Kubernetes API servers: paths of kubeconfig files, or "in-cluster".
+struct KubernetesHubConfig {
+  std::optional<std::string> cluster;  // of this cluster
+  std::optional<std::string> fleet;    // the Fleet hub's
+  bool namespaces_global = true;       // those that do not say
+};
+
 struct GatewayConfig {
   std::string file;  // where it was read
 
   std::string name, cluster;
+  std::uint16_t cluster_id = 0;  // 0: as the Cluster object says
 
   std::vector<int> cores;
   unsigned workers = 1;
@@ -47,6 +69,9 @@ struct GatewayConfig {
   std::uint16_t translation_first = 32768, translation_last = 65535;
 
   std::optional<std::string> hub_file;  // folder
+  EtcdHubConfig etcd;
+  KubernetesHubConfig kubernetes;
+  std::uint64_t hub_wait_ms = 15'000;
 
   std::string policy_enforcement = "default";  // default | always | never
   bool policy_audit = false;

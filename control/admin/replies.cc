@@ -119,6 +119,55 @@ json connection_json(const ConnectionRow& row) {
           {"expires_in_seconds", r.expires_in_seconds}};
 }
 
+const char* sync_text(HubState::Sync sync) {
+  switch (sync) {
+    case HubState::Sync::kConnecting:
+      return "connecting";
+    case HubState::Sync::kListing:
+      return "listing";
+    case HubState::Sync::kSynced:
+      return "in sync";
+    case HubState::Sync::kStale:
+      return "stale";
+    case HubState::Sync::kFailed:
+      break;
+  }
+  return "failed";
+}
+
+json hub_part_json(const HubRow& row) {
+  const HubState& state = row.state;
+  json bad = json::array();
+  for (const std::string& key : state.bad) {
+    bad.push_back({{"key", key}});
+  }
+  json part{{"name", state.name},       {"state", sync_text(state.sync)}, {"server", state.place},
+            {"objects", state.objects}, {"events", state.events},         {"refused", state.rejected},
+            {"held", state.held},       {"connects", state.connects},     {"last_error", state.last_error},
+            {"bad", std::move(bad)},    {"last_event_ms", nullptr}};
+  if (row.last_event_ms) {
+    part["last_event_ms"] = *row.last_event_ms;
+  }
+  return part;
+}
+
+json hub_json(const StatusReply& status) {
+  std::string all;
+  json sources = json::array(), parts = json::array();
+  for (const std::string& description : status.hubs) {
+    all += (all.empty() ? "" : "; ") + description;
+    sources.push_back({{"description", description}});
+  }
+  for (const HubRow& row : status.hub_parts) {
+    parts.push_back(hub_part_json(row));
+  }
+  return {{"source", all},
+          {"sources", std::move(sources)},
+          {"parts", std::move(parts)},
+          {"synced", status.synced},
+          {"objects", status.objects}};
+}
+
 }  // namespace
 
 std::string protocol_name(IpProtocol protocol) {
@@ -160,7 +209,7 @@ std::string encode_status(const StatusReply& status) {
                {"uptime_ms", status.uptime_ms},
                {"state", status.state},
                {"isolated", status.isolated},
-               {"hub", {{"source", status.hub}, {"synced", status.synced}, {"objects", status.objects}}},
+               {"hub", hub_json(status)},
                {"tunnel", {{"address", status.tunnel_address.to_string()}, {"port", status.tunnel_port.value()}}},
                {"endpoints", status.endpoints},
                {"services", status.services},

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/observe/counts.h"
+#include "control/source/source.h"
 #include "dataplane/api/devices.h"
 #include "dataplane/api/engine.h"
 #include "dataplane/api/types.h"
@@ -42,14 +43,21 @@ struct DeviceRow {
   std::optional<SteerCounters> steer;  // of a device with a steer program
 };
 
+// A cluster's etcd, or a resource of an API server.
+struct HubRow {
+  HubState state;
+  std::optional<std::uint64_t> last_event_ms;  // ago
+};
+
 struct StatusReply {
   std::string name, cluster, version, config_file;
   ClusterId cluster_id;
   int pid = 0;
   std::uint64_t uptime_ms = 0;
-  std::string state;  // "starting", "waiting" (for something in the hub), "serving"
-  std::string hub;
-  bool synced = false;
+  std::string state;              // "starting", "waiting" (for something in the hub), "serving"
+  std::vector<std::string> hubs;  // a line about each
+  std::vector<HubRow> hub_parts;
+  bool synced = false;  // all of them
   IpAddress tunnel_address;
   L4Port tunnel_port;
   bool isolated = false;  // all peers fell silent at once: we suspect ourselves

@@ -174,8 +174,10 @@ void add_policy(CLI::App& app, Words& words) {
 }
 
 void add_queries(CLI::App& app, Words& words) {
-  add_query(app, words, AdminCommand::kStatus, "status",
-            "What a gateway is doing: devices, peers, connections, problems");
+  CLI::App* status = add_query(app, words, AdminCommand::kStatus, "status",
+                               "What a gateway is doing: devices, peers, connections, problems");
+  status->add_flag("--hub", words.line.query.view.hub,
+                   "The hubs instead: every cluster's or resource's state, last event, refused values, last error");
 
   CLI::App* services = add_query(app, words, AdminCommand::kServices, "services",
                                  "Global services: frontends, and their backends per cluster with their state");

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/cli/hub_view.h"
 #include "control/cli/json_members.h"
 #include "control/cli/policy_views.h"
 #include "control/cli/table.h"
@@ -270,7 +271,7 @@ const char* key_of(AdminCommand command) {
 std::string view_of(AdminCommand command, const json& content, const ViewOptions& options) {
   switch (command) {
     case AdminCommand::kStatus:
-      return status_view(content);
+      return options.hub ? hub_view(content) : status_view(content);
     case AdminCommand::kServices:
       return services_view(content, options.each_backend);
     case AdminCommand::kEndpoints:

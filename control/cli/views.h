@@ -13,6 +13,7 @@ namespace isthmus {
 struct ViewOptions {
   bool json = false;
   bool all_drops = false;     // drops: also reasons at zero
+  bool hub = false;           // status: every part of the hubs
   bool each_backend = false;  // services: one line per backend instead of one per cluster
 };
 

@@ -14,15 +14,23 @@
 namespace isthmus {
 namespace {
 
-// Whose addresses are whose: what endpoints are judged by.
-bool same_addressing(const Fleet& a, const Fleet& b) {
-  const auto same = [](const auto& x, const auto& y) {
-    return x.first == y.first && x.second.id == y.second.id && x.second.prefixes == y.second.prefixes;
+// Whose addresses are whose, which endpoints are judged by: the clusters that came, went, or have other addresses.
+std::set<std::string> moved_addressing(const Fleet& before, const Fleet& now) {
+  std::set<std::string> moved;
+  const auto add_missing = [&](const Fleet& of, const Fleet& in) {
+    for (const auto& [name, cluster] : of.clusters) {
+      const FleetCluster* other = in.find(name);
+      if (other == nullptr || other->id != cluster.id || other->prefixes != cluster.prefixes) {
+        moved.insert(name);
+      }
+    }
   };
-  return std::equal(a.clusters.begin(), a.clusters.end(), b.clusters.begin(), b.clusters.end(), same);
+  add_missing(before, now);
+  add_missing(now, before);
+  return moved;
 }
 
-// Precondition: same_addressing().
+// Precondition: no addressing has moved.
 bool same_links(const Fleet& a, const Fleet& b) {
   return std::equal(a.clusters.begin(), a.clusters.end(), b.clusters.begin(), b.clusters.end(),
                     [](const auto& x, const auto& y) { return x.second.linked == y.second.linked; });
@@ -54,6 +62,7 @@ struct Compiler::State {
   Fleet fleet;
   bool started = false;  // fleet.own is known
   bool ask_again = false;
+  bool silence_told = false;  // since the last compile()
   std::set<PeerId> silent_peers;
   std::set<ClusterId> silent, held_out;  // clusters, as the tables have them
   std::set<ClusterId> wanted_held_out;
@@ -62,12 +71,12 @@ struct Compiler::State {
   VipClaims claims;
   ServiceSet services;
   PolicySet policy;
-  PolicyClusters clusters_of_policy;
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
-  std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, bool& addressing_moved);
-  void update_endpoints(const ModelChanges& changes, bool all, CompileResult& result);
+  std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, std::set<std::string>& moved);
+  void update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& moved,
+                        CompileResult& result);
   void update_silence(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
@@ -79,13 +88,15 @@ struct Compiler::State {
 };
 
 // Returns the services that must be compiled because of the fleet itself.
-std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes, bool first, bool& addressing_moved) {
+// `moved`: the clusters whose addressing has.
+std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes, bool first,
+                                                    std::set<std::string>& moved) {
   if (!first && !changes.fleet && changes.nodes.empty()) {
     return {};
   }
   Fleet next = build_fleet(model, options, fleet.own, first ? nullptr : &fleet);
-  addressing_moved = first || !same_addressing(fleet, next);
-  const bool all = addressing_moved || !same_links(fleet, next);
+  moved = moved_addressing(fleet, next);
+  const bool all = first || !moved.empty() || !same_links(fleet, next);
   fleet = std::move(next);
   std::set<ServiceName> dirty;
   if (all) {
@@ -103,10 +114,14 @@ std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes,
   return dirty;
 }
 
-void Compiler::State::update_endpoints(const ModelChanges& changes, bool all, CompileResult& result) {
-  if (all) {
+void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& moved,
+                                       CompileResult& result) {
+  if (first) {
     endpoints.refresh_all(model, fleet);
   } else {
+    if (!moved.empty()) {
+      endpoints.refresh_clusters(moved, model, fleet);
+    }
     for (const Identity number : changes.identities) {
       endpoints.refresh_identity(number, model, fleet);
     }
@@ -192,20 +207,23 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
 void Compiler::State::compile(const ModelChanges& changes, CompileResult& result) {
   const bool first = !started;
   started = true;
-  bool addressing_moved = false;
-  std::set<ServiceName> dirty = update_fleet(changes, first, addressing_moved);
+  const bool fleet_changed = first || changes.fleet || !changes.nodes.empty();
+  std::set<std::string> moved;
+  std::set<ServiceName> dirty = update_fleet(changes, first, moved);
   dirty.insert(changes.services.begin(), changes.services.end());
-  if (first || changes.fleet || !changes.nodes.empty() || ask_again) {
+  const bool reach_changed = fleet_changed || ask_again || std::exchange(silence_told, false);
+  if (fleet_changed || ask_again) {
     result.peers_changed = peers.update(model, fleet, next_hop, std::exchange(ask_again, false), result.delta);
   }
-  update_silence(dirty);
-  update_clusters(result.delta);
-  update_endpoints(changes, addressing_moved, result);
-  update_services(dirty, result);
-  if (first || changes.fleet || !changes.nodes.empty()) {
-    clusters_of_policy = policy_clusters(fleet);
+  // Of the size of the fleet, and so not for each of a thousand endpoints a second.
+  if (reach_changed) {
+    update_silence(dirty);
+    update_clusters(result.delta);
   }
-  policy.update(changes, first, model, clusters_of_policy, result.delta);
+  update_endpoints(changes, first, moved, result);
+  update_services(dirty, result);
+  policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt,
+                result.delta);
 }
 
 std::vector<Problem> Compiler::State::problems() const {
@@ -247,6 +265,7 @@ CompileResult Compiler::compile(const ModelChanges& changes) {
 void Compiler::set_silence(Silence silence) {
   state_->silent_peers = {silence.peers.begin(), silence.peers.end()};
   state_->wanted_held_out = {silence.held_out.begin(), silence.held_out.end()};
+  state_->silence_told = true;
 }
 
 void Compiler::refresh_next_hops() { state_->ask_again = true; }

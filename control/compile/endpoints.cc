@@ -1,6 +1,7 @@
 #include "control/compile/endpoints.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "control/compile/listing.h"
@@ -17,6 +18,8 @@ std::string owner_text(const ObjectKey& key) {
   }
   return "pod " + key.name_space + "/" + key.name + " of cluster " + key.cluster;
 }
+
+constexpr std::array kOwners{ObjectKind::kPod, ObjectKind::kAddress, ObjectKind::kNode};
 
 ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
   return {ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name};
@@ -176,13 +179,7 @@ void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
   for (const auto& [key, owner] : owners_) {
     owners.insert(key);
   }
-  model.visit<PodObject>(ObjectKind::kPod, [&](const ObjectKey& key, const auto&, const auto&) { owners.insert(key); });
-  model.visit<CiliumEndpointObject>(ObjectKind::kCiliumEndpoint, [&](const ObjectKey& key, const auto&, const auto&) {
-    owners.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
-  });
-  for (const ObjectKind kind : {ObjectKind::kNode, ObjectKind::kAddress}) {
-    model.visit_keys(kind, [&](const ObjectKey& key) { owners.insert(key); });
-  }
+  add_owners(model, nullptr, owners);
   denied_.clear();
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
     if (denied(model, object.id)) {
@@ -192,6 +189,38 @@ void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
   for (const ObjectKey& owner : owners) {
     refresh(owner, model, fleet);
   }
+}
+
+void EndpointSet::refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet) {
+  std::set<ObjectKey> owners = troubled_;
+  // An address of a node may lie in anybody's prefix.
+  model.visit_keys(ObjectKind::kNode, [&](const ObjectKey& key) { owners.insert(key); });
+  for (const std::string& cluster : clusters) {
+    add_owners(model, &cluster, owners);
+    for (const ObjectKind kind : kOwners) {
+      const ObjectKey first{kind, cluster, {}, {}};
+      for (auto it = owners_.lower_bound(first);
+           it != owners_.end() && it->first.kind == kind && it->first.cluster == cluster; ++it) {
+        owners.insert(it->first);
+      }
+    }
+  }
+  for (const ObjectKey& owner : owners) {
+    refresh(owner, model, fleet);
+  }
+}
+
+void EndpointSet::add_owners(const Model& model, const std::string* cluster, std::set<ObjectKey>& owners) {
+  for (const ObjectKind kind : kOwners) {
+    model.visit_keys(
+        kind, [&](const ObjectKey& key) { owners.insert(key); }, cluster);
+  }
+  model.visit_keys(
+      ObjectKind::kCiliumEndpoint,
+      [&](const ObjectKey& key) {
+        owners.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+      },
+      cluster);
 }
 
 void EndpointSet::refresh_identity(Identity number, const Model& model, const Fleet& fleet) {

@@ -27,6 +27,8 @@ class EndpointSet {
   void refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet);
   // All owners, those that are gone included: after the fleet's addressing changed.
   void refresh_all(const Model& model, const Fleet& fleet);
+  // Those of some clusters, whose addressing changed, came or went.
+  void refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet);
   // CiliumIdentities of that number changed.
   void refresh_identity(Identity number, const Model& model, const Fleet& fleet);
   // What changed since the last take(), each address in one of the two.
@@ -60,6 +62,8 @@ class EndpointSet {
   // The identity `id` that the object at `provenance` gives the owner, as it counts here.
   [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
                                           const FleetCluster& cluster, Owner& state);
+  // Who may claim addresses, of one cluster or (null) of all.
+  static void add_owners(const Model& model, const std::string* cluster, std::set<ObjectKey>& owners);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);

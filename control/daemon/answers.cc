@@ -239,9 +239,11 @@ StatusReply make_status(const GatewayParts& parts) {
   status.state = parts.active != nullptr ? "serving" : "waiting for its own objects in the hub";
   status.objects = parts.model.size();
   status.problems = parts.problems.rows();
-  if (parts.source != nullptr) {
-    status.hub = parts.source->describe();
-    status.synced = parts.source->synced();
+  status.hubs = parts.hubs.describe();
+  status.synced = parts.hubs.synced();
+  for (HubState& state : parts.hubs.states()) {
+    const auto last = state.last_event;
+    status.hub_parts.push_back({std::move(state), last ? std::optional(milliseconds_since(*last)) : std::nullopt});
   }
   if (parts.active != nullptr) {
     const ActiveGateway& active = *parts.active;

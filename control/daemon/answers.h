@@ -9,16 +9,16 @@
 #include "control/admin/request.h"
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
+#include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/model/model.h"
-#include "control/source/source.h"
 
 namespace isthmus {
 
 struct GatewayParts {
   const GatewayConfig& config;
   const Model& model;
-  const Source* source;  // null before the hub is opened
+  const Hubs& hubs;
   const ProblemList& problems;
   const ActiveGateway* active;  // null while we wait for our own objects
   std::chrono::steady_clock::time_point started;

@@ -13,7 +13,6 @@
 
 #include "control/admin/request.h"
 #include "control/daemon/daemon.h"
-#include "control/daemon/hub.h"
 #include "control/daemon/service_manager.h"
 #include "control/observe/metrics_page.h"
 
@@ -62,6 +61,7 @@ Status Gateway::run() {
     return opened;
   }
   apply_timer_ = loop_.add_timer([this] { apply(); });
+  wait_timer_ = loop_.add_timer([this] { apply(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
@@ -69,7 +69,7 @@ Status Gateway::run() {
     return opened;
   }
   open_metrics();
-  if (auto opened = open_hub(); !opened) {
+  if (auto opened = open_hubs(); !opened) {
     return opened;
   }
   if (auto ran = loop_.run(); !ran) {
@@ -102,7 +102,7 @@ void Gateway::take_signal() {
   while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
     if (info.ssi_signo == SIGHUP) {
       spdlog::info("SIGHUP: reading the hub again");
-      source_->reread();
+      hubs_.reread();
       take_hub_changes();
     } else {
       spdlog::info("signal {}", info.ssi_signo);
@@ -143,31 +143,23 @@ void Gateway::open_metrics() {
   problems_.set_status("metrics", loop_.watch(metrics_->fd(), [this] { metrics_->poll(); }));
 }
 
-Status Gateway::open_hub() {
-  auto source = make_source(config_);
-  if (!source) {
-    return source.error();
+Status Gateway::open_hubs() {
+  if (auto opened = hubs_.open(config_, loop_, [this] { take_hub_changes(); }); !opened) {
+    return opened;
   }
-  source_ = std::move(*source);
-  if (auto started = source_->start(); !started) {
-    return started;
-  }
+  loop_.set_timer(wait_timer_, EventLoop::Clock::now() + std::chrono::milliseconds(config_.hub_wait_ms));
   take_hub_changes();
-  spdlog::info("following {}", source_->describe());
-  return loop_.watch(source_->fd(), [this] { take_hub_changes(); });
+  return Ok{};
 }
 
 void Gateway::take_hub_changes() {
-  const auto deltas = source_->poll();
-  for (const ObjectDelta& delta : deltas) {
-    model_.apply(0, delta);
-  }
+  const bool changed = hubs_.take(model_);
   std::vector<Error> problems;
-  for (const SourceProblem& problem : source_->problems()) {
+  for (const SourceProblem& problem : hubs_.problems()) {
     problems.push_back({problem.what, problem.provenance.text(), problem.remedy});
   }
   problems_.set("hub", problems);
-  if (!deltas.empty() || !active_) {
+  if (changed || !active_) {
     loop_.set_timer_if_idle(apply_timer_, EventLoop::Clock::now() + kGather);
   }
 }
@@ -176,9 +168,14 @@ void Gateway::apply() {
   problems_.set("model", model_.problems());
   if (active_) {
     active_->apply();
-  } else if (source_->synced()) {
+  } else if (hubs_.synced() || waited_for_hubs()) {
     activate();
   }
+}
+
+// One hub that is away must not keep the fleet's other clusters waiting for long.
+bool Gateway::waited_for_hubs() const {
+  return std::chrono::steady_clock::now() - started_ >= std::chrono::milliseconds(config_.hub_wait_ms);
 }
 
 void Gateway::activate() {
@@ -210,6 +207,6 @@ AdminAnswer Gateway::answer(std::string_view line) const {
   return answer_request(*request, parts());
 }
 
-GatewayParts Gateway::parts() const { return {config_, model_, source_.get(), problems_, active_.get(), started_}; }
+GatewayParts Gateway::parts() const { return {config_, model_, hubs_, problems_, active_.get(), started_}; }
 
 }  // namespace isthmus

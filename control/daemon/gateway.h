@@ -1,4 +1,4 @@
-// The whole control side of one gateway: signals, hub, admin socket, and the active gateway once the hub says who we
+// The whole control side of one gateway: signals, hubs, admin socket, and the active gateway once the hub says who we
 // are. Owner: run(). Thread: control only.
 #pragma once
 
@@ -12,10 +12,10 @@
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
 #include "control/daemon/event_loop.h"
+#include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/model/model.h"
 #include "control/observe/http_server.h"
-#include "control/source/source.h"
 
 namespace isthmus {
 
@@ -31,7 +31,7 @@ class Gateway {
 
  private:
   [[nodiscard]] Status open_signals();
-  [[nodiscard]] Status open_hub();
+  [[nodiscard]] Status open_hubs();
   [[nodiscard]] Status open_admin();
   void open_metrics();
   void take_signal();
@@ -39,17 +39,18 @@ class Gateway {
   // What has gathered in the model takes effect; becomes active when our own objects are there.
   void apply();
   void activate();
+  [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line) const;
   [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
-  EventLoop::TimerId apply_timer_ = 0;
+  EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0;
   int signals_ = -1;
   ProblemList problems_;
   Model model_;
-  std::unique_ptr<Source> source_;
+  Hubs hubs_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> metrics_;
   std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub

@@ -69,8 +69,7 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     }
     row.subjects = subjects.size();
   }
-  for (const SourceProblem& problem :
-       parts.source == nullptr ? std::vector<SourceProblem>{} : parts.source->problems()) {
+  for (const SourceProblem& problem : parts.hubs.problems()) {
     if (!problem.object || !is_policy(problem.object->kind) || problem.object->cluster != parts.config.cluster) {
       continue;
     }

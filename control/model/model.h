@@ -69,10 +69,13 @@ class Model {
       }
     }
   }
-  // The same without the values, of whatever type they are.
+  // The same without the values, of whatever type they are; of one cluster or (null) of all.
   template <typename Visit>
-  void visit_keys(ObjectKind kind, Visit&& visit) const {
-    for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
+  void visit_keys(ObjectKind kind, Visit&& visit, const std::string* cluster = nullptr) const {
+    const ObjectKey first{kind, cluster == nullptr ? std::string() : *cluster, {}, {}};
+    for (auto it = objects_.lower_bound(first);
+         it != objects_.end() && it->first.kind == kind && (cluster == nullptr || it->first.cluster == *cluster);
+         ++it) {
       visit(it->first);
     }
   }

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <sstream>
 #include <utility>
@@ -165,6 +166,32 @@ void add_fleet(const MetricsInput& input, Page& page) {
   }
 }
 
+void add_hubs(const StatusReply& status, Page& page) {
+  const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
+    page.family(name, help, type);
+    for (const HubRow& row : status.hub_parts) {
+      page.add(read(row), {{"part", row.state.name}});
+    }
+  };
+  if (status.hub_parts.empty()) {
+    return;
+  }
+  each("isthmus_hub_in_sync", "Whether this part of the hub is connected and read whole", MetricType::Gauge,
+       [](const HubRow& row) { return row.state.sync == HubState::Sync::kSynced ? 1.0 : 0.0; });
+  each("isthmus_hub_objects", "Objects of it in force", MetricType::Gauge,
+       [](const HubRow& row) { return number(row.state.objects); });
+  each("isthmus_hub_objects_held", "Objects that are gone from the hub and held all the same", MetricType::Gauge,
+       [](const HubRow& row) { return number(row.state.held); });
+  each("isthmus_hub_events_total", "Changes received", MetricType::Counter,
+       [](const HubRow& row) { return number(row.state.events); });
+  each("isthmus_hub_refused_total", "Values that were at fault", MetricType::Counter,
+       [](const HubRow& row) { return number(row.state.rejected); });
+  each("isthmus_hub_connects_total", "Connections made", MetricType::Counter,
+       [](const HubRow& row) { return number(row.state.connects); });
+  each("isthmus_hub_silence_seconds", "Since the server sent anything for us", MetricType::Gauge,
+       [](const HubRow& row) { return row.last_event_ms ? number(*row.last_event_ms) / 1000 : NAN; });
+}
+
 void add_peers(const StatusReply& status, Page& page) {
   const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
     page.family(name, help, type);
@@ -223,6 +250,7 @@ std::string metrics_page(const MetricsInput& input) {
   page.gauge("isthmus_hub_synced", "Whether the hub has been read whole", status.synced ? 1 : 0);
   page.gauge("isthmus_uptime_seconds", "Since the process started", number(status.uptime_ms) / 1000);
   page.gauge("isthmus_problems", "Problems that isthmus status lists", number(status.problems.size()));
+  add_hubs(status, page);
   if (input.flows != nullptr) {
     page.counter("isthmus_publishes_total", "Tables published to the engine", status.publishes);
     add_packets(status.counters, page);

@@ -22,11 +22,11 @@ bool same_but_line(const PolicyRule& a, PolicyRule b) {
 PolicySet::PolicySet(std::string cluster, PolicySettings settings)
     : cluster_(std::move(cluster)), settings_(settings) {}
 
-void PolicySet::update(const ModelChanges& changes, bool first, const Model& model, const PolicyClusters& clusters,
-                       TableDelta& delta) {
+void PolicySet::update(const ModelChanges& changes, bool first, const Model& model,
+                       const std::optional<PolicyClusters>& clusters, TableDelta& delta) {
   std::set<Identity> renamed;
-  if (first || clusters_ != clusters) {
-    update_clusters(model, clusters);
+  if (clusters && (first || clusters_ != *clusters)) {
+    update_clusters(model, *clusters);
   } else {
     for (const Identity number : changes.identities) {
       update_identity(number, model);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -74,9 +75,9 @@ class PolicySet {
  public:
   PolicySet(std::string cluster, PolicySettings settings);
 
-  // `clusters` may be as before. `first`: look at the whole model.
-  void update(const ModelChanges& changes, bool first, const Model& model, const PolicyClusters& clusters,
-              TableDelta& delta);
+  // `clusters`: absent when none has changed. `first`: look at the whole model; they are there then.
+  void update(const ModelChanges& changes, bool first, const Model& model,
+              const std::optional<PolicyClusters>& clusters, TableDelta& delta);
   void append_problems(std::vector<Problem>& problems) const;
 
   [[nodiscard]] const RuleNames& rule_names() const { return names_; }

@@ -39,6 +39,7 @@ class Source {
   // Changes since the last call, in an order in which they may be applied. What fails to parse is kept at its last good
   // version and listed in problems().
   [[nodiscard]] virtual std::vector<ObjectDelta> poll() = 0;
+  // Those of now.
   [[nodiscard]] virtual std::vector<SourceProblem> problems() const = 0;
   // A person asks to look at everything again (SIGHUP); what that finds comes from poll(). For sources that may miss
   // a change; others have nothing to do.

@@ -39,9 +39,11 @@ def url(address, port):
 
 
 class FleetCase(unittest.TestCase):
-    """A class of tests with one fleet, its gateways up and hearing each other. `settings` go to the gateways."""
+    """A class of tests with one fleet, its gateways up and hearing each other. `settings` go to the gateways; `hub`: as of
+    Fleet."""
 
     settings = {}
+    hub = "file"
     longMessage = True
     maxDiff = None
 
@@ -49,7 +51,7 @@ class FleetCase(unittest.TestCase):
     def setUpClass(cls):
         if os.geteuid() != 0:
             raise unittest.SkipTest("needs root")
-        cls.fleet = Fleet(PROGRAM, PREFIX, cls.settings)
+        cls.fleet = Fleet(PROGRAM, PREFIX, cls.settings, cls.hub)
         cls.addClassCleanup(cls.close_fleet)
         cls.fleet.build()
         cls.fleet.start_servers()

@@ -5,7 +5,7 @@ import threading
 import time
 import unittest
 
-from fleet_case import LOAD, FleetCase, addresses, backends, plan, pod
+from fleet_case import LOAD, FleetCase, addresses, backends, plan, pod, wait_until
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.policies import cilium_policy, policy_file
 
@@ -186,6 +186,26 @@ class TenThousandConnections(FleetCase):
         self.addCleanup(stopped.stop)
         self.assertEqual(self.change_under_load(churn, [(stopped, 200)]), {})
         self.assertEqual(stopped.latest()["failures"], {}, "denied for moments, they wait")
+        churn.deny_port(True)
+        for name in ("east-1", "east-2"):
+            wait_until(lambda name=name: self.rules_of_stop(name) == 2, what=f"{name} denies the port")
+        self.wait_reports(stopped, 2)
+        before = stopped.latest()
+        self.wait_reports(stopped, 4)
+        self.assertEqual(stopped.latest()["bytes"], before["bytes"], "denied, nothing passes")
+        churn.deny_port(False)
+        stopped.wait_rounds(2, timeout=120)
+
+    def rules_of_stop(self, name):
+        """How many rules the policy that stops the port has, as that gateway applies it."""
+        rows = self.fleet.gateways[name].query("policy")["policies"]
+        return next((row["rules"] for row in rows if row["name"] == "shop/stop" and row["state"] == "applied"), 0)
+
+    @staticmethod
+    def wait_reports(client, more):
+        """Until a client has reported `more` times again; it does once a second."""
+        goal = client.reports() + more
+        wait_until(lambda: client.reports() >= goal, what=f"{more} reports")
 
     def remove_policies(self):
         for cluster in plan.CLUSTERS:

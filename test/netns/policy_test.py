@@ -25,7 +25,7 @@ class Policies(FleetCase):
         self.addCleanup(self.withdraw, cluster, name)
 
     def withdraw(self, cluster, name):
-        if os.path.exists(os.path.join(self.fleet.hub.folder, policy_file(cluster, name))):
+        if os.path.exists(self.fleet.hub.locate(policy_file(cluster, name))):
             self.fleet.hub.remove(policy_file(cluster, name))
 
     def space(self, name):

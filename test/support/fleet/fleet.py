@@ -10,6 +10,7 @@ import tempfile
 from . import plan
 from .gateway import GatewayProcess
 from .hub import UDP_ECHO_PORT, Hub
+from .mesh import Mesh
 from .netns import remove_namespace
 from .shell import CommandError, end_process, run, wait_until
 from .topology import Topology
@@ -27,18 +28,19 @@ def is_address(text):
 
 
 class Fleet:
-    """Namespaces, hub, servers, resolvers and gateways. `prefix` starts the name of every namespace.
+    """Namespaces, hub, servers, resolvers and gateways. `prefix` starts the name of every namespace; `hub`: "file", or
+    "etcd" for a ClusterMesh.
 
     close() ends what this object started and removes what it made, whatever state that is in.
     """
 
-    def __init__(self, program, prefix="ist-", settings=None):
+    def __init__(self, program, prefix="ist-", settings=None, hub="file"):
         self.program = program
         self.prefix = prefix
         self.settings = settings or {}
         self.folder = tempfile.mkdtemp(prefix="isthmus-fleet-", dir="/run" if os.path.isdir("/run") else None)
         self.topology = Topology(prefix)
-        self.hub = Hub(os.path.join(self.folder, "hub"))
+        self.hub = Mesh(self.folder) if hub == "etcd" else Hub(os.path.join(self.folder, "hub"))
         self.gateways = {}
         self.daemons = []
         os.makedirs(os.path.join(self.folder, "log"))
@@ -53,6 +55,7 @@ class Fleet:
 
     def build(self):
         self.topology.build()
+        self.hub.start(self.topology)
         self.hub.write_fleet()
 
     def start_servers(self):
@@ -73,7 +76,7 @@ class Fleet:
         chosen = [gateway for gateway in plan.gateways() if names is None or gateway.name in names]
         for gateway in chosen:
             process = GatewayProcess(gateway, self.node(gateway.cluster, gateway.node), self.program, self.folder,
-                                     self.hub.folder, self.settings)
+                                     self.hub, self.settings)
             self.gateways[gateway.name] = process
             process.start(wait=False)
         for gateway in chosen:
@@ -116,10 +119,12 @@ class Fleet:
     def allocate(self, service="shop/web", cluster="east"):
         """Claims a VIP of each pool for a service, with the command line, and returns the addresses."""
         pools = [word for pool in plan.VIP_POOLS for word in ("--pool", pool)]
-        done = run([self.program, "allocate", service, "--hub", self.hub.folder, "--cluster", cluster, *pools])
+        done = run([self.program, "allocate", service, "--hub", self.hub.folder_of(cluster), "--cluster", cluster,
+                    *pools])
         addresses = [word for word in re.split(r"[\s,]+", done.stdout) if is_address(word)]
         if len(addresses) != len(plan.VIP_POOLS):
             raise CommandError(f"isthmus allocate gave no address of each pool:\n{done.stdout}")
+        self.hub.claimed(cluster, service.split("/")[1], addresses)
         return addresses
 
     # What the gateways say.
@@ -165,6 +170,7 @@ class Fleet:
 
     def processes(self):
         running = [gateway.daemon for gateway in self.gateways.values() if gateway.daemon is not None] + self.daemons
+        running += self.hub.daemons()
         return [daemon for daemon in running if daemon.alive]
 
     def close(self):
@@ -175,6 +181,7 @@ class Fleet:
                 failed.append(f"{gateway.name}: exit {gateway.daemon.popen.returncode}\n{gateway.daemon.log_tail(40)}")
         for daemon in self.daemons:
             daemon.stop()
+        self.hub.stop()
         self.topology.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
         return failed

@@ -30,10 +30,12 @@ class GatewayProcess:
     def _config_text(self, hub, settings):
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         workers = settings.get("workers", 1)
+        hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
+        number = f", cluster_id: {cluster_id}" if cluster_id else ""
         hold = settings.get("unknown_endpoint_hold", "10s")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
         return f"""\
-gateway: {{name: {self.name}, cluster: {self.gateway.cluster}}}
+gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{number}}}
 engine:
   workers: {workers}
   idle: sleep
@@ -44,8 +46,7 @@ devices:
   underlay: {{interface: eth0}}
   local: {{{local}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
-hub:
-  file: {{path: {hub}}}
+hub: {hub_text}
 {health}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}}}
@@ -94,6 +95,15 @@ log: {{level: info}}
 
     def status(self):
         return self.query("status")
+
+    def hub_part(self, name):
+        """How a part of its hubs stands: a cluster's etcd."""
+        return next((part for part in self.status()["hub"]["parts"] if part["name"] == name), None)
+
+    def wait_hub(self, name, state, timeout=60.0):
+        """Until that part is in this state ("in sync", "stale", ...)."""
+        wait_until(lambda: (self.hub_part(name) or {}).get("state") == state, timeout,
+                   what=f"{self.name} has {name} {state}")
 
     def peers_heard(self):
         """Names of the gateways that answer its probes."""

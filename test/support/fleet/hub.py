@@ -18,12 +18,40 @@ def web_ports(cluster):
 
 
 class Hub:
+    """The folder; Mesh (mesh.py) is the other kind."""
+
     def __init__(self, folder):
         self.folder = folder
 
+    def start(self, topology):
+        """What must run before it can be written to: nothing."""
+
+    def stop(self):
+        """Ends what start() began."""
+
+    def daemons(self):
+        return []
+
+    def folder_of(self, cluster):  # pylint: disable=unused-argument
+        """The folder that a cluster's gateways follow."""
+        return self.folder
+
+    def hub_config(self, cluster):
+        """The hub section of a gateway's configuration, and its cluster's number if it must say one."""
+        return f"{{file: {{path: {self.folder_of(cluster)}}}}}", None
+
+    def claimed(self, cluster, service, addresses):
+        """A claim of VIPs was written in that cluster."""
+
+    def locate(self, name):
+        return os.path.join(self.folder, name)
+
     def write(self, name, documents):
         """Replaces one file of the hub in one step."""
-        path = os.path.join(self.folder, name)
+        self.write_at(self.locate(name), documents)
+
+    @staticmethod
+    def write_at(path, documents):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         hidden = os.path.join(os.path.dirname(path), "." + os.path.basename(path))
         with open(hidden, "w", encoding="utf-8") as file:
@@ -31,7 +59,7 @@ class Hub:
         os.rename(hidden, path)
 
     def remove(self, name):
-        os.remove(os.path.join(self.folder, name))
+        os.remove(self.locate(name))
 
     def write_fleet(self):
         documents = [cluster_manifest(cluster) for cluster in plan.CLUSTERS]

@@ -38,6 +38,11 @@ class LoadClient:
             lines = [line for line in file.read().split("\n")[:-1] if line.startswith("{")]
         return json.loads(lines[-1]) if lines else None
 
+    def reports(self):
+        """How often it has reported."""
+        with open(self.log, encoding="utf-8") as file:
+            return sum(line.startswith("{") for line in file.read().split("\n")[:-1])
+
     def wait(self, condition, timeout, what):
         """Until `condition` holds for a report; returns that report."""
         last = {}

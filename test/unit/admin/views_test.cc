@@ -31,7 +31,7 @@ StatusReply some_status() {
   status.pid = 4711;
   status.uptime_ms = 192'000;
   status.state = "serving";
-  status.hub = "file /var/lib/isthmus/hub";
+  status.hubs = {"file /var/lib/isthmus/hub"};
   status.synced = true;
   status.tunnel_address = ip("192.0.2.1");
   status.tunnel_port = L4Port{8472};
@@ -80,6 +80,37 @@ TEST(StatusView, SaysSoWhenThereIsNothingWrong) {
   const std::string text = shown(AdminCommand::kStatus, encode_status(status));
   EXPECT_NE(text.find("problems: none"), std::string::npos) << text;
   EXPECT_NE(text.find("peers: none"), std::string::npos) << text;
+}
+
+TEST(HubView, TellsOfEveryPartWhatItSaysAndWhatIsRefused) {
+  StatusReply status = some_status();
+  HubState west;
+  west.name = "west";
+  west.place = "https://203.0.113.11:2379";
+  west.sync = HubState::Sync::kStale;
+  west.objects = 4000;
+  west.events = 17;
+  west.rejected = 2;
+  west.held = 12;
+  west.connects = 3;
+  west.last_error = "connection refused";
+  west.bad = {"cilium/state/ip/v1/default/10.2.0.9: identity 65537 is not of cluster 2"};
+  HubState north;
+  north.name = "north";
+  status.hub_parts = {{west, 12'000}, {north, std::nullopt}};
+  status.synced = false;
+  ViewOptions options;
+  options.hub = true;
+  EXPECT_EQ(
+      shown(AdminCommand::kStatus, encode_status(status), options),
+      "file /var/lib/isthmus/hub\n"
+      "not in sync\n\n"
+      "PART   STATE       SERVER                     OBJECTS  EVENTS  REFUSED  HELD  CONNECTS  LAST EVENT  LAST ERROR\n"
+      "west   stale       https://203.0.113.11:2379     4000      17        2    12         3     12s ago  connection "
+      "refused\n"
+      "north  connecting  -                                0       0        0     0         0           -  -\n\n"
+      "values that are refused at present\n"
+      "  west: cilium/state/ip/v1/default/10.2.0.9: identity 65537 is not of cluster 2\n");
 }
 
 TEST(JsonView, IsTheContentWithoutTheEnvelope) {

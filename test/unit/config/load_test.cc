@@ -149,6 +149,36 @@ struct SemanticRow {
   const char* error;  // empty: none
 };
 
+class Hubs : public testing::TestWithParam<SemanticRow> {};
+
+TEST_P(Hubs, AreCheckedTogether) {
+  const auto& row = GetParam();
+  const std::string errors = errors_of(std::string("gateway: {name: east-1, cluster: east}\n") +
+                                       "devices: {underlay: {interface: eth0}, local: {interface: i0}}\n" + row.text);
+  if (std::string(row.error).empty()) {
+    EXPECT_EQ(errors, "");
+  } else {
+    EXPECT_THAT(errors, HasSubstr(row.error));
+  }
+}
+
+constexpr SemanticRow kHubRows[] = {
+    {"none", "", "no hub is named (write hub.file.path, hub.etcd.clusters or hub.kubernetes.cluster)"},
+    {"a setting without a hub", "hub: {wait: 1s}\n", "g.yaml:3: no hub is named"},
+    {"this cluster's API server", "hub: {kubernetes: {cluster: in-cluster}}\n", ""},
+    {"a kubeconfig", "hub: {kubernetes: {cluster: /etc/isthmus/kubeconfig, namespaces_global: false}}\n", ""},
+    {"a kubeconfig that is no path", "hub: {kubernetes: {cluster: kubeconfig}}\n", "g.yaml:3: hub.kubernetes.cluster"},
+    {"a ClusterMesh without the cluster's number", "hub: {etcd: {clusters: /var/lib/cilium/clustermesh}}\n",
+     "hub.etcd needs gateway.cluster_id"},
+    {"two ways to a ClusterMesh", "hub: {etcd: {clusters: /a, kvstoremesh: /b}}\n", "keep one of the two"},
+    {"a number of clusters between", "hub: {file: {path: /hub}, etcd: {max_connected_clusters: 300}}\n",
+     "hub.etcd.max_connected_clusters is 300 (write 255 or 511)"},
+    {"a service without its namespace", "hub: {file: {path: /hub}, etcd: {gateway_service: isthmus-gateway}}\n",
+     "g.yaml:3: hub.etcd.gateway_service"},
+};
+INSTANTIATE_TEST_SUITE_P(Rows, Hubs, testing::ValuesIn(kHubRows),
+                         [](const auto& row) { return "Row" + std::to_string(row.index); });
+
 class Semantics : public testing::TestWithParam<SemanticRow> {};
 
 TEST_P(Semantics, IsChecked) {

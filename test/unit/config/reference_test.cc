@@ -35,6 +35,11 @@ TEST(ConfigReference, EveryKeyReadsTheValueItShows) {
   config.underlay.interface = "eth0";
   config.local.device.interface = "isthmus0";
   config.hub_file = "/hub";
+  config.etcd.clusters = "/var/lib/cilium/clustermesh";
+  config.etcd.kvstoremesh = "/etc/isthmus/hub.yaml";
+  config.etcd.register_at = "/etc/isthmus/own.yaml";
+  config.kubernetes.cluster = "in-cluster";
+  config.kubernetes.fleet = "/etc/isthmus/fleet.kubeconfig";
   config.dns_file = "/run/hosts";
   config.admin_socket = "/run/a.sock";
   config.translation_ipv4 = IpAddress::parse("10.1.255.1");

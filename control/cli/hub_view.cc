@@ -1,0 +1,55 @@
+#include "control/cli/hub_view.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "control/cli/json_members.h"
+#include "control/cli/table.h"
+
+namespace isthmus {
+namespace {
+
+using namespace json_members;
+
+std::string bad_values(const std::vector<const json*>& parts) {
+  std::string text;
+  for (const json* part : parts) {
+    for (const json* key : list_of(*part, "bad")) {
+      text += "  " + printable(text_of(*part, "name") + ": " + text_of(*key, "key")) + "\n";
+    }
+  }
+  return text.empty() ? "" : "\nvalues that are refused at present\n" + text;
+}
+
+}  // namespace
+
+std::string hub_view(const json& status) {
+  const json& hub = member(status, "hub");
+  std::string text;
+  for (const json* source : list_of(hub, "sources")) {
+    text += printable(text_of(*source, "description")) + "\n";
+  }
+  text += is_set(hub, "synced") ? "in sync\n" : "not in sync\n";
+  Table table{{"PART"},
+              {"STATE"},
+              {"SERVER"},
+              {"OBJECTS", Align::kRight},
+              {"EVENTS", Align::kRight},
+              {"REFUSED", Align::kRight},
+              {"HELD", Align::kRight},
+              {"CONNECTS", Align::kRight},
+              {"LAST EVENT", Align::kRight},
+              {"LAST ERROR"}};
+  const auto parts = list_of(hub, "parts");
+  for (const json* part : parts) {
+    const bool heard = part->contains("last_event_ms") && (*part)["last_event_ms"].is_number_unsigned();
+    table.add({text_of(*part, "name"), text_of(*part, "state"), or_dash(text_of(*part, "server")),
+               count_of(*part, "objects"), count_of(*part, "events"), count_of(*part, "refused"),
+               count_of(*part, "held"), count_of(*part, "connects"),
+               heard ? duration_text(number_of(*part, "last_event_ms")) + " ago" : std::string("-"),
+               or_dash(text_of(*part, "last_error"))});
+  }
+  return text + (table.empty() ? "" : "\n" + table.text()) + bad_values(parts);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,76 @@
+#include "control/daemon/hubs.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "control/source/file/file_source.h"
+
+namespace isthmus {
+
+Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change) {
+  if (config.hub_file) {
+    sources_.push_back(std::make_unique<FileSource>(*config.hub_file));
+  }
+  for (const auto& source : sources_) {
+    if (auto started = source->start(); !started) {
+      return started;
+    }
+    if (auto watched = loop.watch(source->fd(), on_change); !watched) {
+      return watched;
+    }
+    spdlog::info("following {}", source->describe());
+  }
+  return Ok{};
+}
+
+bool Hubs::take(Model& model) {
+  bool any = false;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    for (const ObjectDelta& delta : sources_[i]->poll()) {
+      model.apply(static_cast<Model::SourceNumber>(i), delta);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void Hubs::reread() {
+  for (const auto& source : sources_) {
+    source->reread();
+  }
+}
+
+bool Hubs::synced() const {
+  return std::all_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->synced(); });
+}
+
+std::vector<SourceProblem> Hubs::problems() const {
+  std::vector<SourceProblem> problems;
+  for (const auto& source : sources_) {
+    auto of_source = source->problems();
+    problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
+                    std::make_move_iterator(of_source.end()));
+  }
+  return problems;
+}
+
+std::vector<std::string> Hubs::describe() const {
+  std::vector<std::string> lines;
+  for (const auto& source : sources_) {
+    lines.push_back(source->describe());
+  }
+  return lines;
+}
+
+std::vector<HubState> Hubs::states() const {
+  std::vector<HubState> states;
+  for (const auto& source : sources_) {
+    auto of_source = source->states();
+    states.insert(states.end(), std::make_move_iterator(of_source.begin()), std::make_move_iterator(of_source.end()));
+  }
+  return states;
+}
+
+}  // namespace isthmus

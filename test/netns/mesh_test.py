@@ -1,0 +1,176 @@
+"""The fleet over a ClusterMesh: real etcds with mutual TLS and least grants, one in each cluster; and what befalls them
+while traffic goes on."""
+
+import json
+import os
+import signal
+import time
+import unittest
+
+from fleet_case import FleetCase, addresses, backends, plan, pod, url, wait_until
+from fleet.etcd import READER
+from fleet.policies import cilium_policy, peers, policy_file
+from fleet.traffic import SteadyRequests, curl, curl_many, ping
+
+
+class Mesh(FleetCase):
+    hub = "etcd"
+
+    @classmethod
+    def prepare(cls):
+        cls.vips = cls.make_global()
+        cls.east = cls.fleet.gateways["east-1"]
+        cls.west = cls.fleet.hub.etcds["west"]
+
+    def steady(self, name):
+        """Requests from east to the global service, until their rows are asked for."""
+        traffic = SteadyRequests(self.fleet.pod("east", "client"), self.vips[0], 80,
+                                 os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
+        self.addCleanup(traffic.stop)
+        wait_until(lambda: len(traffic.rows()) > 20, what="steady traffic")
+        return traffic
+
+    def assert_undisturbed(self, traffic):
+        """It went on from before until now, west's backends among those that answered at the end, and nothing failed."""
+        now = time.monotonic()
+        wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
+        rows = traffic.stop()
+        self.assertEqual([row for row in rows if row[3] != "-"], [])
+        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
+
+    def wait_events(self, more=1):
+        """Until east has heard of `more` changes of west."""
+        before = self.east.hub_part("west")["events"]
+        return lambda: wait_until(lambda: self.east.hub_part("west")["events"] >= before + more, what="west's changes")
+
+
+class Working(Mesh):
+    def test_pods_reach_pods_of_other_clusters_by_both_families(self):
+        target = pod("west-web-0")
+        for address in (target.ipv4, target.ipv6):
+            self.assertIsNotNone(ping(self.fleet.pod("east", "client"), address, count=1))
+            status, body = curl(self.fleet.pod("north", "client"), url(address, plan.cluster("west").http_port))
+            self.assertEqual((status, body.split()[:1]), (0, ["west-web-0"]))
+
+    def test_a_global_service_is_balanced_over_the_backends_of_all_clusters(self):
+        for cluster in plan.CLUSTERS:
+            seen = curl_many(self.fleet.pod(cluster.name, "client"), url(self.vips[0], 80), 60, "-4")
+            self.assertEqual(seen["-"], 0, seen)
+            self.assertEqual({name.split("-")[0] for name in seen if seen[name]}, {"east", "west", "north"}, seen)
+
+    def test_a_backend_that_is_scaled_away_gets_nothing(self):
+        west = plan.cluster("west")
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west),
+                                 self.fleet.wait_backends("shop/web", addresses(backends()))))
+        stay = [entry for entry in backends("west") if entry.name != "web-1"]
+        self.fleet.hub.write_service(west, backends=stay)
+        self.fleet.wait_backends("shop/web",
+                                 addresses([entry for entry in backends() if entry.full_name != "west-web-1"]))
+        seen = curl_many(self.fleet.pod("east", "client"), url(self.vips[0], 80), 60, "-4")
+        self.assertEqual((seen["-"], seen["west-web-1"]), (0, 0), seen)
+
+    def test_a_policy_chooses_peers_by_labels_that_only_the_mesh_knows(self):
+        target = pod("east-web-0")
+        address = url(target.ipv4, plan.cluster("east").http_port)
+
+        def answered(cluster):
+            return curl(self.fleet.pod(cluster, "client"), address, timeout=1)[0] == 0
+        self.assertTrue(answered("west") and answered("north"))
+        self.fleet.hub.write(policy_file("east", "web"), [
+            cilium_policy("web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n")])
+        try:
+            wait_until(lambda: not answered("north"), timeout=30, what="the policy stops north's client")
+            self.assertTrue(answered("west"))
+        finally:
+            self.fleet.hub.remove(policy_file("east", "web"))
+        wait_until(lambda: answered("north"), timeout=30, what="the policy is gone")
+
+    def test_endpoints_have_the_names_and_labels_of_the_mesh(self):
+        target = pod("west-web-0")
+        rows = self.east.query("endpoints", "--address", target.ipv4)["endpoints"]
+        self.assertEqual([(row["cluster"], row["name"], row["identity"]) for row in rows],
+                         [("west", "shop/web-0", target.identity)])
+        self.assertIn("k8s:app=web", rows[0]["labels"])
+
+    def test_the_gateways_of_a_cluster_are_the_backends_of_its_gateway_service(self):
+        self.assertEqual({row["name"] for row in self.fleet.gateways["west-1"].status()["peers"] if row["gateway"]},
+                         {"east-1", "east-2", "north-1"})
+
+    def test_a_bad_value_is_listed_with_its_key_and_loses_nothing_else(self):
+        key = "cilium/state/ip/v1/default/10.2.1.77"
+        foreign = {"IP": "10.2.1.77", "Mask": None, "HostIP": "203.0.113.11", "ID": 65537, "Key": 0, "Metadata": ""}
+        self.addCleanup(lambda: self.west.write({}, [key]))
+        self.west.write({key: json.dumps(foreign)})
+        wait_until(lambda: any("10.2.1.77" in row["key"] for row in self.east.hub_part("west")["bad"]),
+                   what="the refused value is listed")
+        self.assertTrue(any("10.2.1.77" in row["where"] + row["what"] for row in self.east.status()["problems"]))
+        self.assertEqual(self.east.hub_part("west")["state"], "in sync")
+
+
+class Befallen(Mesh):
+    """Each leaves the mesh as it was."""
+
+    def test_traffic_goes_on_while_an_etcd_is_killed_and_comes_back(self):
+        traffic = self.steady("killed")
+        self.west.kill()
+        self.east.wait_hub("west", "stale")
+        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("west-web-0").ipv4, count=1))
+        self.west.start()
+        self.east.wait_hub("west", "in sync")
+        self.assert_undisturbed(traffic)
+
+    def test_traffic_goes_on_when_it_comes_back_empty_and_with_another_id(self):
+        traffic = self.steady("empty")
+        connects = self.east.hub_part("west")["connects"]
+        self.west.kill()
+        self.east.wait_hub("west", "stale")
+        self.west.start(empty=True)
+        wait_until(lambda: self.east.hub_part("west")["last_error"] != "" , what="the empty hub is noticed")
+        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("west-web-0").ipv4, count=1))
+        self.fleet.hub.publish(plan.cluster("west"))
+        self.east.wait_hub("west", "in sync")
+        self.assertGreater(self.east.hub_part("west")["connects"], connects)
+        self.assert_undisturbed(traffic)
+
+    def test_traffic_goes_on_while_the_hub_is_out_of_reach(self):
+        traffic = self.steady("stopped")
+        self.west.daemon.signal(signal.SIGSTOP)
+        try:
+            self.assert_undisturbed(traffic)
+        finally:
+            self.west.daemon.signal(signal.SIGCONT)
+        west = plan.cluster("west")
+        self.fleet.hub.write_service(west, backends=[])
+        self.fleet.wait_backends("shop/web", addresses([entry for entry in backends() if entry.cluster != "west"]),
+                                 timeout=60)
+        self.fleet.hub.write_service(west)
+        self.fleet.wait_backends("shop/web", addresses(backends()), timeout=60)
+
+    def test_a_rotated_certificate_is_taken_at_the_next_connection(self):
+        traffic = self.steady("rotated")
+        self.west.authority.sign(READER)
+        connects = self.east.hub_part("west")["connects"]
+        self.west.kill()
+        self.east.wait_hub("west", "stale")
+        self.west.start()
+        self.east.wait_hub("west", "in sync")
+        self.assertGreater(self.east.hub_part("west")["connects"], connects)
+        self.assert_undisturbed(traffic)
+
+    def test_a_gateway_that_starts_without_one_hub_serves_the_others(self):
+        west, gateway = self.west, self.fleet.gateways["north-1"]
+        west.kill()
+        self.assertEqual(gateway.stop(), 0)
+        gateway.start(wait=False)
+        wait_until(lambda: (gateway.query("status", check=False) or {}).get("state") == "serving", timeout=60,
+                   what="north-1 serves without west's hub")
+        wait_until(lambda: ping(self.fleet.pod("north", "client"), pod("east-web-0").ipv4, count=1) is not None,
+                   timeout=30, what="north reaches east")
+        west.start()
+        gateway.wait_hub("west", "in sync")
+        self.fleet.wait_peers()
+        self.assertIsNotNone(ping(self.fleet.pod("north", "client"), pod("west-web-0").ipv4, count=1))
+
+
+if __name__ == "__main__":
+    unittest.main()
