@@ -1,7 +1,6 @@
 #include "control/compile/endpoints.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "control/compile/listing.h"
@@ -18,8 +17,6 @@ std::string owner_text(const ObjectKey& key) {
   }
   return "pod " + key.name_space + "/" + key.name + " of cluster " + key.cluster;
 }
-
-constexpr std::array kOwners{ObjectKind::kPod, ObjectKind::kAddress, ObjectKind::kNode};
 
 ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
   return {ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name};
@@ -77,7 +74,6 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
     return wanted;
   }
   if (const auto object = model.find<AddressObject>(owner)) {
-    // A prefix has the identity of a CIDR, which policies name by address.
     if (object->prefix.length128() == 128) {
       const Identity identity = checked_identity(owner, object->identity, *object.provenance, cluster, state);
       if (denied_.count(identity) == 0) {
@@ -105,16 +101,9 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
   return wanted;
 }
 
-void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet) {
-  bits_ = fleet.own.cluster_bits;
-  const auto it = owners_.try_emplace(owner).first;
-  Owner& state = it->second;
-  state.problems.clear();
-  Wanted now;
+void EndpointSet::judge_places(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state,
+                               Wanted& now) {
   const FleetCluster* cluster = fleet.find(owner.cluster);
-  if (cluster != nullptr) {
-    now = wanted(owner, model, *cluster, state);
-  }
   for (auto w = now.begin(); w != now.end();) {
     const FleetCluster* at = fleet.owner(w->first);
     if (at == cluster || (at == nullptr && owner.kind == ObjectKind::kNode)) {
@@ -126,6 +115,22 @@ void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Flee
                                   "; it is left out",
                               place_of(model, owner), "correct the address, or add its prefix to the Cluster object"});
     w = now.erase(w);
+  }
+}
+
+void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet) {
+  bits_ = fleet.own.cluster_bits;
+  if (owner.kind == ObjectKind::kAddress) {
+    return refresh_address(owner, model, fleet);
+  }
+  const auto it = owners_.try_emplace(owner).first;
+  Owner& state = it->second;
+  state.problems.clear();
+  Wanted now;
+  const FleetCluster* cluster = fleet.find(owner.cluster);
+  if (cluster != nullptr) {
+    now = wanted(owner, model, *cluster, state);
+    judge_places(owner, model, fleet, state, now);
   }
   for (auto a = state.addresses.begin(); a != state.addresses.end();) {
     if (now.count(*a) == 0) {
@@ -139,88 +144,167 @@ void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Flee
     claim(it->first, address, cluster->id, identity);
     state.addresses.insert(address);
   }
+  keep_owner(owner, state);
+}
+
+void EndpointSet::refresh_address(const ObjectKey& key, const Model& model, const Fleet& fleet) {
+  const auto address = IpAddress::parse(key.name);
+  if (!address) {
+    return;  // a prefix: its identity is a CIDR's, which policies name by address
+  }
+  const ObjectKey& owner = *address_owners_.insert({key.kind, key.cluster, {}, {}}).first;
+  Owner state;
+  Wanted now;
+  const FleetCluster* cluster = fleet.find(key.cluster);
+  if (cluster != nullptr) {
+    now = wanted(key, model, *cluster, state);
+    judge_places(key, model, fleet, state, now);
+  }
+  if (const auto found = now.find(*address); found != now.end()) {
+    claim(owner, *address, cluster->id, found->second);
+  } else {
+    withdraw(owner, *address);
+  }
+  const bool troubled = !state.problems.empty();
+  if (troubled || owners_.count(key) != 0) {
+    owners_[key] = std::move(state);
+    keep_owner(key, owners_[key]);
+  }
+}
+
+void EndpointSet::keep_owner(const ObjectKey& owner, const Owner& state) {
   if (state.problems.empty()) {
     troubled_.erase(owner);
   } else {
     troubled_.insert(owner);
   }
   if (state.addresses.empty() && state.problems.empty()) {
-    owners_.erase(it);
+    owners_.erase(owner);
   }
+}
+
+EndpointEntry EndpointSet::entry_of(const IpAddress& address, const Claim& claim) const {
+  return {realm_, address, claim.cluster, claim.identity, kNoPeer};
+}
+
+ObjectKey EndpointSet::owner_of(const IpAddress& address, const Claim& claim) {
+  ObjectKey key = *claim.owner;
+  if (key.kind == ObjectKind::kAddress) {
+    key.name = address.to_string();
+  }
+  return key;
 }
 
 void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity) {
-  auto& claims = addresses_[address].claims;
-  const EndpointEntry entry{realm_, address, cluster, identity, kNoPeer};
-  const auto own = std::find_if(claims.begin(), claims.end(), [&](const Claim& c) { return c.owner == &owner; });
-  if (own != claims.end()) {
-    own->entry = entry;
+  Address& state = addresses_[address];
+  const Claim now{&owner, cluster, identity};
+  touched_.push_back(address);
+  if (state.newest.owner == nullptr || state.newest.owner == &owner) {
+    state.newest = now;
+    return;
+  }
+  if (state.older == nullptr) {
+    state.older = std::make_unique<std::vector<Claim>>();
+  }
+  const auto own =
+      std::find_if(state.older->begin(), state.older->end(), [&](const Claim& c) { return c.owner == &owner; });
+  if (own != state.older->end()) {
+    *own = now;
   } else {
-    claims.push_back({&owner, ++sequence_, entry});
+    state.older->push_back(std::exchange(state.newest, now));
   }
-  if (claims.size() > 1) {
-    contested_.insert(address);
-  }
-  touched_.insert(address);
+  contested_.insert(address);
 }
 
 void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
-  auto& claims = addresses_[address].claims;
-  claims.erase(std::remove_if(claims.begin(), claims.end(), [&](const Claim& c) { return c.owner == &owner; }),
-               claims.end());
-  if (claims.size() < 2) {
-    contested_.erase(address);
+  const auto found = addresses_.find(address);
+  if (found == addresses_.end()) {
+    return;
   }
-  touched_.insert(address);
+  Address& state = found->second;
+  touched_.push_back(address);
+  if (state.older != nullptr) {
+    auto& older = *state.older;
+    if (state.newest.owner == &owner) {
+      state.newest = older.back();
+      older.pop_back();
+    } else {
+      older.erase(std::remove_if(older.begin(), older.end(), [&](const Claim& c) { return c.owner == &owner; }),
+                  older.end());
+    }
+    if (older.empty()) {
+      state.older.reset();
+      contested_.erase(address);
+    }
+  } else if (state.newest.owner == &owner) {
+    state.newest = {};
+  }
+}
+
+void EndpointSet::visit_owners(const Model& model, const std::string* cluster,
+                               const std::function<void(const ObjectKey&)>& visit) {
+  for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress, ObjectKind::kNode}) {
+    model.visit_keys(kind, visit, cluster);
+  }
+  model.visit_keys(
+      ObjectKind::kCiliumEndpoint,
+      [&](const ObjectKey& key) {
+        const ObjectKey pod{ObjectKind::kPod, key.cluster, key.name_space, key.name};
+        if (!model.find<PodObject>(pod)) {
+          visit(pod);
+        }
+      },
+      cluster);
+}
+
+std::vector<ObjectKey> EndpointSet::known_owners(const std::set<std::string>* clusters) const {
+  std::vector<ObjectKey> known;
+  for (const auto& [key, owner] : owners_) {
+    if (clusters == nullptr || clusters->count(key.cluster) != 0) {
+      known.push_back(key);
+    }
+  }
+  for (const auto& [address, state] : addresses_) {
+    if (state.newest.owner == nullptr) {
+      continue;
+    }
+    const auto add = [&](const Claim& c) {
+      if (c.owner->kind == ObjectKind::kAddress && (clusters == nullptr || clusters->count(c.owner->cluster) != 0)) {
+        known.push_back(owner_of(address, c));
+      }
+    };
+    add(state.newest);
+    for (std::size_t i = 0; state.older != nullptr && i < state.older->size(); ++i) {
+      add((*state.older)[i]);
+    }
+  }
+  return known;
 }
 
 void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
-  std::set<ObjectKey> owners;
-  for (const auto& [key, owner] : owners_) {
-    owners.insert(key);
-  }
-  add_owners(model, nullptr, owners);
   denied_.clear();
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
     if (denied(model, object.id)) {
       denied_.insert(object.id);
     }
   });
-  for (const ObjectKey& owner : owners) {
-    refresh(owner, model, fleet);
-  }
+  const auto judge = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
+  const std::vector<ObjectKey> known = known_owners(nullptr);
+  std::for_each(known.begin(), known.end(), judge);
+  visit_owners(model, nullptr, judge);
 }
 
 void EndpointSet::refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet) {
-  std::set<ObjectKey> owners = troubled_;
-  // An address of a node may lie in anybody's prefix.
-  model.visit_keys(ObjectKind::kNode, [&](const ObjectKey& key) { owners.insert(key); });
+  const auto judge = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
+  const std::vector<ObjectKey> known = known_owners(&clusters);
+  std::for_each(known.begin(), known.end(), judge);
   for (const std::string& cluster : clusters) {
-    add_owners(model, &cluster, owners);
-    for (const ObjectKind kind : kOwners) {
-      const ObjectKey first{kind, cluster, {}, {}};
-      for (auto it = owners_.lower_bound(first);
-           it != owners_.end() && it->first.kind == kind && it->first.cluster == cluster; ++it) {
-        owners.insert(it->first);
-      }
-    }
+    visit_owners(model, &cluster, judge);
   }
-  for (const ObjectKey& owner : owners) {
-    refresh(owner, model, fleet);
-  }
-}
-
-void EndpointSet::add_owners(const Model& model, const std::string* cluster, std::set<ObjectKey>& owners) {
-  for (const ObjectKind kind : kOwners) {
-    model.visit_keys(
-        kind, [&](const ObjectKey& key) { owners.insert(key); }, cluster);
-  }
-  model.visit_keys(
-      ObjectKind::kCiliumEndpoint,
-      [&](const ObjectKey& key) {
-        owners.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
-      },
-      cluster);
+  const std::set<ObjectKey> troubled = troubled_;
+  std::for_each(troubled.begin(), troubled.end(), judge);
+  // An address of a node may lie in anybody's prefix.
+  model.visit_keys(ObjectKind::kNode, judge);
 }
 
 void EndpointSet::refresh_identity(Identity number, const Model& model, const Fleet& fleet) {
@@ -254,8 +338,11 @@ void EndpointSet::refresh_identity(Identity number, const Model& model, const Fl
 void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
   for (const IpAddress& address : std::exchange(touched_, {})) {
     const auto it = addresses_.find(address);
+    if (it == addresses_.end()) {
+      continue;
+    }
     Address& state = it->second;
-    if (state.claims.empty()) {
+    if (state.newest.owner == nullptr) {
       if (state.published) {
         remove.push_back(address);
         --published_;
@@ -263,11 +350,13 @@ void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress
       addresses_.erase(it);
       continue;
     }
-    const EndpointEntry& entry = state.claims.back().entry;
-    if (state.published != entry) {
-      upsert.push_back(entry);
+    const Claim& now = state.newest;
+    if (!state.published || state.published_cluster != now.cluster || state.published_identity != now.identity) {
+      upsert.push_back(entry_of(address, now));
       published_ += state.published ? 0 : 1;
-      state.published = entry;
+      state.published = true;
+      state.published_cluster = now.cluster;
+      state.published_identity = now.identity;
     }
   }
 }
@@ -278,9 +367,8 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
     list.insert(list.end(), owner.problems.begin(), owner.problems.end());
   });
   list_problems(contested_, "addresses that several pods have", problems, [&](const IpAddress& address, auto& list) {
-    const auto& claims = addresses_.at(address).claims;
-    const ObjectKey& newest = *claims.back().owner;
-    const ObjectKey& other = *claims[claims.size() - 2].owner;
+    const Address& state = addresses_.at(address);
+    const ObjectKey newest = owner_of(address, state.newest), other = owner_of(address, state.older->back());
     list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + place_of(model, other) +
                         ") have the same address " + address.to_string() + "; the first named is newer and counts",
                     place_of(model, newest), "remove the one that is stale"});
@@ -297,7 +385,7 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
 
 void EndpointSet::visit(const std::function<bool(const ObjectKey&, const EndpointEntry&)>& visit) const {
   for (const auto& [address, state] : addresses_) {
-    if (!state.claims.empty() && !visit(*state.claims.back().owner, state.claims.back().entry)) {
+    if (state.newest.owner != nullptr && !visit(owner_of(address, state.newest), entry_of(address, state.newest))) {
       return;
     }
   }
@@ -306,8 +394,8 @@ void EndpointSet::visit(const std::function<bool(const ObjectKey&, const Endpoin
 void EndpointSet::find(const IpAddress& address,
                        const std::function<void(const ObjectKey&, const EndpointEntry&)>& visit) const {
   const auto found = addresses_.find(address);
-  if (found != addresses_.end() && !found->second.claims.empty()) {
-    visit(*found->second.claims.back().owner, found->second.claims.back().entry);
+  if (found != addresses_.end() && found->second.newest.owner != nullptr) {
+    visit(owner_of(address, found->second.newest), entry_of(address, found->second.newest));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -43,14 +44,19 @@ class EndpointSet {
   [[nodiscard]] std::size_t size() const { return published_; }
 
  private:
+  // Addresses come by the million, so this is kept small: an address object is named by the address itself and has no
+  // entry in owners_ unless it has a problem.
   struct Claim {
-    const ObjectKey* owner;  // key in owners_
-    std::uint64_t sequence;  // when it was first made
-    EndpointEntry entry;
+    const ObjectKey* owner = nullptr;  // a key in owners_; of address objects, their cluster's in address_owners_
+    ClusterId cluster;
+    Identity identity;
   };
   struct Address {
-    std::vector<Claim> claims;  // the newest counts
-    std::optional<EndpointEntry> published;
+    Claim newest;  // counts; without an owner nobody claims it
+    std::unique_ptr<std::vector<Claim>> older;
+    ClusterId published_cluster;
+    Identity published_identity;
+    bool published = false;
   };
   struct Owner {
     std::set<IpAddress> addresses;
@@ -58,24 +64,35 @@ class EndpointSet {
   };
   using Wanted = std::map<IpAddress, Identity>;
 
+  // Who may claim addresses, of one cluster or (null) of all.
+  static void visit_owners(const Model& model, const std::string* cluster,
+                           const std::function<void(const ObjectKey&)>& visit);
+  // Those that have claims or problems here.
+  [[nodiscard]] std::vector<ObjectKey> known_owners(const std::set<std::string>* clusters) const;
+  void refresh_address(const ObjectKey& key, const Model& model, const Fleet& fleet);
+  void keep_owner(const ObjectKey& owner, const Owner& state);
+  // Takes out what lies where the cluster has no addresses, with a problem.
+  static void judge_places(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state, Wanted& now);
   [[nodiscard]] Wanted wanted(const ObjectKey& owner, const Model& model, const FleetCluster& cluster, Owner& state);
   // The identity `id` that the object at `provenance` gives the owner, as it counts here.
   [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
                                           const FleetCluster& cluster, Owner& state);
-  // Who may claim addresses, of one cluster or (null) of all.
-  static void add_owners(const Model& model, const std::string* cluster, std::set<ObjectKey>& owners);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
+  [[nodiscard]] EndpointEntry entry_of(const IpAddress& address, const Claim& claim) const;
+  // The object behind a claim.
+  [[nodiscard]] static ObjectKey owner_of(const IpAddress& address, const Claim& claim);
 
   Realm realm_;
   ClusterBits bits_;
   std::map<ObjectKey, Owner> owners_;
-  std::set<ObjectKey> troubled_;  // owners with problems
+  std::set<ObjectKey> address_owners_;  // one for each cluster, without a name
+  std::set<ObjectKey> troubled_;        // owners with problems
   std::unordered_map<IpAddress, Address> addresses_;
-  std::set<IpAddress> touched_, contested_;
+  std::vector<IpAddress> touched_;  // since the last take(); may hold one twice
+  std::set<IpAddress> contested_;
   std::set<Identity> denied_;
-  std::uint64_t sequence_ = 0;
   std::size_t published_ = 0;
 };
 

@@ -185,6 +185,73 @@ TEST(Endpoints, OfAnIdentityWithTwoMeaningsAreDenied) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
+TEST(Endpoints, OfAnIpcacheNeedNoPod) {
+  Fleet3 f;
+  f.address("west", "10.2.0.1", kWestOwn, "cart-0");
+  f.address("west", "fd00:2::1", kWestOwn);
+  f.address("west", "10.2.64.0/18", 2);
+  f.address("west", "10.2.0.2", 1);
+  f.address("west", "10.2.0.3", (3U << 16) + 5);
+  f.address("west", "10.1.0.1", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.endpoints.size(), 4U) << "a prefix is nobody's address, and another cluster's is left out";
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
+  EXPECT_EQ(f.endpoints[ip("fd00:2::1")].identity, Identity{kWestOwn});
+  EXPECT_EQ(f.endpoints[ip("10.2.0.2")].identity, identity::kRemoteNode);
+  EXPECT_EQ(f.endpoints[ip("10.2.0.3")].identity, identity::kWorld);
+  EXPECT_EQ(f.problem_texts().size(), 2U);
+  const auto view = f.compiler->find_endpoint(ip("10.2.0.1"));
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->cluster + " " + view->name_space + "/" + view->name + " on " + view->on_node,
+            "west shop/cart-0 on 192.0.2.50");
+  f.address("west", "10.2.0.3", kWestOwn);
+  f.drop(ObjectKind::kAddress, "west", "", "10.1.0.1");
+  f.drop(ObjectKind::kAddress, "west", "", "10.2.0.1");
+  const CompileResult result = f.compile();
+  EXPECT_THAT(result.remove, ElementsAre(ip("10.2.0.1")));
+  ASSERT_EQ(result.upsert.size(), 1U);
+  EXPECT_EQ(result.upsert[0].identity, Identity{kWestOwn});
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, OfAnIpcacheAndAPodAreOneAddressOfWhichTheNewerCounts) {
+  Fleet3 f;
+  f.address("west", "10.2.0.1", kWestOwn);
+  f.compile();
+  f.cilium_endpoint("west", "new", "10.2.0.1", kWestOwn + 1);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
+  EXPECT_THAT(f.problem_texts(),
+              ElementsAre("west/new.yaml:1: pod shop/new of cluster west and address 10.2.0.1 of cluster west "
+                          "(west/10.2.0.1.yaml:1) have the same address 10.2.0.1; the first named is newer and counts "
+                          "(remove the one that is stale)"));
+  f.address("west", "10.2.0.1", kWestOwn + 2);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "new");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 2});
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, OfAnIpcacheFollowTheirClustersPrefixesAndTheirIdentity) {
+  Fleet3 f;
+  f.address("west", "172.20.0.1", kWestOwn);
+  f.address("west", "10.2.0.1", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.endpoints.size(), 1U);
+  f.cluster("west", 2, {"10.2.0.0/16", "172.20.0.0/16"});
+  EXPECT_EQ(f.compile().upsert.size(), 1U) << "only what the prefix admits";
+  f.cluster("west", 2, {"172.20.0.0/16"});
+  EXPECT_THAT(f.compile().remove, ElementsAre(ip("10.2.0.1")));
+  f.put(ObjectKind::kIdentity, "west", "", "131077", IdentityObject{Identity{kWestOwn}, {{"k8s:app", "cart"}}});
+  f.put(ObjectKind::kIdentity, "west", "", "0131077", IdentityObject{Identity{kWestOwn}, {{"k8s:app", "bank"}}});
+  EXPECT_THAT(f.compile().remove, ElementsAre(ip("172.20.0.1"))) << "an identity with two meanings";
+  f.drop(ObjectKind::kCluster, "", "", "west");
+  f.compile();
+  EXPECT_TRUE(f.endpoints.empty());
+}
+
 TEST(Endpoints, FollowTheirCluster) {
   Fleet3 f;
   f.pod("west", "a", {"10.2.0.1"});

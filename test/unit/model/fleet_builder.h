@@ -118,6 +118,11 @@ class Fleet3 {
     put(ObjectKind::kCiliumEndpoint, cluster, "shop", name,
         CiliumEndpointObject{{ip(address)}, Identity{identity}, std::nullopt});
   }
+  void address(const std::string& cluster, const std::string& text, std::uint32_t identity,
+               const std::string& pod = "a") {
+    put(ObjectKind::kAddress, cluster, "", text,
+        AddressObject{net(text), Identity{identity}, ip("192.0.2.50"), "shop", pod, {}});
+  }
   void node(const std::string& cluster, const std::string& name, const std::string& address,
             const std::string& pods = {}) {
     NodeObject object{{ip(address)}, {}};
