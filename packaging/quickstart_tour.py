@@ -1,4 +1,4 @@
-"""The tour that packaging/quickstart gives: `quickstart_tour.py PROGRAM [--keep | down]`.
+"""The tour that packaging/quickstart gives: `quickstart_tour.py PROGRAM [--keep] [--hub file|etcd] | down`.
 
 Brings up the fleet, does the main job in front of the user with curl and ping, prints a table of what was done and
 seen, and takes everything down. Exit status 0 only if everything worked.
@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "support"))
 from fleet import plan  # noqa: E402  (needs the path above)
 from fleet.console import Console  # noqa: E402
 from fleet.fleet import Fleet, remove_recorded  # noqa: E402
+from fleet.mesh import vip_label  # noqa: E402
 from fleet.policies import cilium_policy, peers, policy_file  # noqa: E402
 from fleet.shell import CommandError, wait_until  # noqa: E402
 from fleet.traffic import NAME, SteadyRequests, curl, curl_many, failover, ping, resolves  # noqa: E402
@@ -53,6 +54,8 @@ class Tour:
             pods = ", ".join(pod.name for pod in cluster.pods())
             nodes = count(len(cluster.nodes), "node")
             self.console.ok(f"{cluster.name:5}  {cluster.pod_cidrs[0]:12}  {nodes}; pods {pods}")
+        for place in self.fleet.hub.places():
+            self.console.ok(place)
         self.fleet.start_servers()
         self.fleet.start_resolvers()
         self.fleet.start_gateways()
@@ -86,9 +89,12 @@ class Tour:
         for cluster in plan.CLUSTERS:
             self.fleet.hub.write_service(cluster, exported=False)
         self.vips = self.fleet.allocate()
-        self.console.command(f"isthmus allocate shop/web --hub {self.fleet.hub.folder} --cluster east "
+        self.console.command(f"isthmus allocate shop/web --hub {self.fleet.hub.folder_of('east')} --cluster east "
                              + " ".join(f"--pool {pool}" for pool in plan.VIP_POOLS))
         self.console.note(f"its addresses: {', '.join(self.vips)}")
+        if self.fleet.hub.kind == "etcd":
+            self.console.note("the other clusters learn them by a label of east's Service: isthmus.io/vip="
+                              f"{vip_label(self.vips)}")
         self.console.check(not resolves(self.fleet.pod("north", "client")),
                            f"without the annotation nobody knows {NAME}")
         self.console.command('kubectl annotate service web service.cilium.io/global="true"   (in all three clusters)')
@@ -224,7 +230,8 @@ The fleet is up. To try:
   ip netns exec {prefix}east-client curl http://{NAME}/
   ip netns exec {prefix}north-client ping {plan.cluster("west").pods()[0].ipv4}
   {fleet.program} status -s {fleet.folder}/east-1.sock       (also: services, endpoints, connections, flows, drops)
-  $EDITOR {fleet.hub.folder}/clusters/east/shop-web.yaml     the gateways follow the file
+  {fleet.program} status --hub -s {fleet.folder}/east-1.sock
+{fleet.hub.hint()}
   ip netns exec {prefix}east-client curl http://{vips[0]}/   the same by address
   packaging/quickstart down                                  removes everything
 Logs and configurations: {fleet.folder}"""
@@ -248,7 +255,8 @@ def main(program, options):
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     keep = False
-    fleet = Fleet(program)
+    hub = options[options.index("--hub") + 1] if "--hub" in options else "etcd"
+    fleet = Fleet(program, hub=hub)
     try:
         tour = show(fleet, console)
         keep = "--keep" in options

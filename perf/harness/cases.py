@@ -88,6 +88,7 @@ class ChangeGroup(ProgramGroup):
     program = "perf/path/perf-reload"
     cases = {
         "reload": "packets lost while services, endpoints and policies are published without pause: goal 0",
+        "policy/settled": "settled connections with 10,000 policy entries, beside the same without",
         "flood/syn": "100,000 live connections beside a flood of new ones: they lose nothing, quota and janitor hold",
     }
 

@@ -134,7 +134,9 @@ void Gateway::publish() {
   for (std::uint32_t s = 0; s < kServices; ++s) {
     delta.upsert_frontends.push_back(frontend_of(s, ring_));
   }
-  add_policies(delta);
+  if (options_.policies) {
+    add_policies(delta);
+  }
   need(engine_->publish(delta));
   std::vector<EndpointEntry> endpoints;
   for (std::uint32_t n = 0; n < kEndpointsPerCluster; ++n) {

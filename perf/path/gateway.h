@@ -33,7 +33,8 @@ struct GatewayOptions {
   std::uint32_t spare = 0;        // further ones that the table must hold
   std::uint32_t unreplied = 0;    // quota of connections nobody has answered; 0: all
   unsigned workers = 1;
-  unsigned feeds = 1;  // devices of each side that frames come in by
+  bool policies = true;  // the 10,000 entries; without them every pod is open
+  unsigned feeds = 1;    // devices of each side that frames come in by
 };
 
 // What one worker is to forward.

@@ -244,12 +244,36 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
   return figure;
 }
 
+// The two gateways take turns, so that what else the machine does falls on both.
+Figure policy_cost(const Options& options, const std::vector<int>& cores) {
+  pin_to(cores.front());
+  GatewayOptions wanted;
+  wanted.kind = Kind::kService;
+  wanted.connections = options.connections;
+  Gateway policed(wanted);
+  wanted.policies = false;
+  Gateway open(wanted);
+  const Live of_policed(policed), of_open(open);
+  Drive with, without;
+  drive_both(policed, of_policed, with);  // warms up
+  drive_both(open, of_open, without);
+  with = without = {};
+  for (const auto start = Clock::now(); seconds_since(start) < options.seconds;) {
+    drive_both(policed, of_policed, with);
+    drive_both(open, of_open, without);
+  }
+  Figure figure = figure_of("policy/settled", options.connections, with, without, "no policies");
+  figure.measures = {{"cycles per packet without policies", median_of(without.cycles)},
+                     {"packets lost", static_cast<double>(with.lost + without.lost)}};
+  return figure;
+}
+
 int run(const Options& options) {
   const std::vector<int> cores = usable_cores();
   const struct {
     const char* name;
     Figure (*run)(const Options&, const std::vector<int>&);
-  } kCases[] = {{"reload", reload}, {"flood/syn", flood_syn}};
+  } kCases[] = {{"reload", reload}, {"flood/syn", flood_syn}, {"policy/settled", policy_cost}};
   std::vector<Figure> figures;
   for (const auto& one : kCases) {
     if (std::any_of(options.cases.begin(), options.cases.end(),
@@ -259,7 +283,7 @@ int run(const Options& options) {
     }
   }
   if (figures.empty()) {
-    fail("no case has such a name: reload, flood/syn");
+    fail("no case has such a name: reload, flood/syn, policy/settled");
   }
   if (!options.json.empty()) {
     write_json(figures, options.json);
@@ -273,7 +297,7 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   isthmus::perf::Options options;
   CLI::App app("What connections notice of changes and of floods: a gateway over memory devices.", "perf-reload");
-  app.add_option("--case", options.cases, "reload, flood/syn; * and ? match (*)");
+  app.add_option("--case", options.cases, "reload, flood/syn, policy/settled; * and ? match (*)");
   app.add_option("--connections", options.connections, "live connections (100000)")->check(CLI::Range(1U, 10'000'000U));
   app.add_option("--seconds", options.seconds, "length of each case (5)")->check(CLI::Range(0.1, 3600.0));
   app.add_option("--json", options.json, "file to write the figures to");

@@ -31,7 +31,7 @@ class Quickstart(unittest.TestCase):
         before = left_behind()
         done = self.quickstart()
         self.assertEqual(done.returncode, 0, done.stdout)
-        for words in ("pod to pod", "is denied, and each", "becomes global", "scaled away", "time to fail over",
+        for words in ("an etcd of west", "pod to pod", "is denied, and each", "becomes global", "scaled away", "time to fail over",
                       "Everything worked."):
             self.assertIn(words.lower(), done.stdout.lower())
         self.assertEqual(left_behind(), before)
@@ -49,10 +49,19 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual(left_behind(), before)
 
+    def test_the_hub_may_be_a_folder(self):
+        before = left_behind()
+        done = self.quickstart("--hub", "file")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        for words in ("a folder of manifests", "Everything worked."):
+            self.assertIn(words, done.stdout)
+        self.assertEqual(left_behind(), before)
+
     def test_it_says_what_it_does_not_know(self):
-        done = self.quickstart("up")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--help", done.stdout)
+        for words in (("up",), ("--hub",), ("--hub", "zookeeper")):
+            done = self.quickstart(*words)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn("--help", done.stdout)
 
 
 if __name__ == "__main__":

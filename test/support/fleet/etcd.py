@@ -104,11 +104,14 @@ class Etcd:
         self.ctl("user", "grant-role", READER, "remote")
         self.ctl("auth", "enable")
 
+    def command(self, *words):
+        """An etcdctl as root, to be run in its namespace."""
+        return ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", f"https://127.0.0.1:{CLIENT_PORT}", "--cacert",
+                self.authority.path("ca.crt"), "--cert", self.authority.path("root.crt"), "--key",
+                self.authority.path("root.key"), *words]
+
     def ctl(self, *words, stdin=None, check=True):
-        return self.space.run(["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", f"https://127.0.0.1:{CLIENT_PORT}",
-                               "--cacert", self.authority.path("ca.crt"), "--cert", self.authority.path("root.crt"),
-                               "--key", self.authority.path("root.key"), "--command-timeout", "5s", *words],
-                              stdin=stdin, check=check)
+        return self.space.run(self.command("--command-timeout", "5s", *words), stdin=stdin, check=check)
 
     def write(self, puts, deletes=()):
         """Puts keys with text, and deletes others, a hundred in one transaction."""

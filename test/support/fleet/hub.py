@@ -23,8 +23,17 @@ class Hub:
     def __init__(self, folder):
         self.folder = folder
 
+    kind = "file"
+
     def start(self, topology):
         """What must run before it can be written to: nothing."""
+
+    def places(self):
+        """A line for people about each place that holds a part of it."""
+        return [f"hub      a folder of manifests: {self.folder}"]
+
+    def hint(self):
+        return f"  $EDITOR {self.locate('clusters/east/shop-web.yaml')}     the gateways follow the file"
 
     def stop(self):
         """Ends what start() began."""

@@ -62,6 +62,8 @@ def service_value(cluster, name_space, name, frontends, backends, labels=None):
 class Mesh(hub.Hub):
     """As Hub, for the tests; start() when the namespaces are there."""
 
+    kind = "etcd"
+
     def __init__(self, folder):
         super().__init__(os.path.join(folder, "hub"))
         self.base = folder
@@ -86,6 +88,14 @@ class Mesh(hub.Hub):
                         file.write(authority.client_config(self.etcds[other.name].url, READER))
         for etcd in self.etcds.values():
             etcd.start()
+
+    def places(self):
+        return [f"hub      an etcd of {name}: {etcd.url}, its data as Cilium's clustermesh-apiserver publishes them"
+                for name, etcd in self.etcds.items()]
+
+    def hint(self):
+        etcd = self.etcds["west"]
+        return (f"  nsenter --net={etcd.space.path} {' '.join(etcd.command('get', '--prefix', 'cilium/', '--keys-only'))}")
 
     def clients(self, cluster):
         """The folder of etcd client configurations of a cluster's gateways."""

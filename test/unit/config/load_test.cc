@@ -75,6 +75,16 @@ TEST(LoadConfig, TheExampleOfAVmHasOneDeviceWithOneSetOfSettings) {
   EXPECT_EQ(config->local.device.xdp, "native");
 }
 
+TEST(LoadConfig, TheExampleOfAClusterMeshFollowsThreeHubs) {
+  const auto config = load_config(example("mesh.yaml"));
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  EXPECT_EQ(config->cluster_id, 1);
+  EXPECT_EQ(config->hub_file, "/etc/isthmus/hub");
+  EXPECT_EQ(config->kubernetes.cluster, "in-cluster");
+  EXPECT_EQ(config->etcd.clusters, "/var/lib/cilium/clustermesh");
+  EXPECT_EQ(config->etcd.hold_time_ms, 600'000U);
+}
+
 TEST(LoadConfig, EveryErrorIsNamedWithItsLineAndARemedy) {
   const std::string errors = errors_of(R"(gateway: {name: East_1}
 engine:
