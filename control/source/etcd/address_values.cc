@@ -1,0 +1,149 @@
+// Addresses and identities: the many values of a hub.
+#include <charconv>
+
+#include "config/yaml/read.h"
+#include "control/source/etcd/base64.h"
+#include "control/source/etcd/ip_scan.h"
+#include "control/source/etcd/json_value.h"
+#include "control/source/etcd/values.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kClusterLabel = "k8s:io.cilium.k8s.policy.cluster";
+
+void read_named_ports(const JsonObject& value, AddressObject& address) {
+  value.each("NamedPorts", [&](const json& element, const std::string& path) {
+    const JsonObject entry(&element, path + ".", value.fault());
+    const std::string name = entry.text("Name"), protocol_text = entry.text("Protocol");
+    const auto port = entry.number("Port", 65535);
+    const auto protocol = protocol_of(protocol_text);
+    if (protocol && is_balanced(*protocol) && port != 0) {
+      address.named_ports.push_back({name, *protocol, L4Port{static_cast<std::uint16_t>(port)}});
+    }
+  });
+}
+
+// The fields as Cilium writes them, by way of the JSON parser: for whatever the scanner does not know.
+bool parse_address_fields(std::string_view value, IpFields& fields, AddressObject& address, ValueFault& fault) {
+  const auto parsed = parse_json_object(value, fault);
+  if (!parsed) {
+    return false;
+  }
+  const JsonObject object(&*parsed, "", fault);
+  fields.ip = object.text("IP");
+  fields.mask = object.text("Mask");
+  fields.host = object.text("HostIP");
+  fields.identity = static_cast<std::uint32_t>(object.number("ID", UINT32_MAX));
+  fields.name_space = object.text("K8sNamespace");
+  fields.pod = object.text("K8sPodName");
+  static_cast<void>(object.number("Key", 255));  // of its type, or the value is refused
+  read_named_ports(object, address);
+  return fault.empty();
+}
+
+std::optional<Prefix> read_prefix_fields(const IpFields& fields, std::string_view tail, ValueFault& fault) {
+  const auto ip = IpAddress::parse(fields.ip);
+  if (!ip) {
+    fault = "IP " + shown(fields.ip) + " is not an address";
+    return std::nullopt;
+  }
+  std::string text = ip->to_string();
+  auto length = static_cast<std::uint8_t>(ip->is_ipv4() ? 32 : 128);
+  if (!fields.mask.empty()) {
+    const auto mask = mask_length(fields.mask);
+    if (!mask || mask->bytes != (ip->is_ipv4() ? 4 : 16)) {
+      fault = "Mask " + shown(fields.mask) + " is not one of the address's family";
+      return std::nullopt;
+    }
+    length = mask->bits;
+    text += "/" + std::to_string(length);
+  }
+  const Prefix prefix(*ip, length);
+  if (text != tail) {
+    fault = "the address is " + text + ", which is not the key's";
+  } else if (prefix.address() != *ip) {
+    fault = "bits are set behind the prefix's length";
+  }
+  return fault.empty() ? std::optional(prefix) : std::nullopt;
+}
+
+}  // namespace
+
+Result<AddressObject> decode_address(const EtcdValueContext& context, std::string_view tail, std::string_view value) {
+  AddressObject address;
+  ValueFault fault;
+  IpFields fields;
+  if (!scan_ip_fields(value, fields)) {
+    fields = {};
+    if (!parse_address_fields(value, fields, address, fault)) {
+      return refusal(fault);
+    }
+  }
+  const auto prefix = read_prefix_fields(fields, tail, fault);
+  if (!prefix) {
+    return refusal(fault);
+  }
+  if (!context.owns(fields.identity)) {
+    return refusal("identity " + std::to_string(fields.identity) + " is not of this cluster, whose id is " +
+                   std::to_string(context.id.value()));
+  }
+  address.prefix = *prefix;
+  // The host, seen from elsewhere, is a node that is not ours.
+  address.identity = fields.identity == identity::kHost.value() ? identity::kRemoteNode : Identity{fields.identity};
+  if (!fields.host.empty()) {
+    address.node = IpAddress::parse(fields.host);
+    if (!address.node) {
+      return refusal("HostIP " + shown(fields.host) + " is not an address");
+    }
+  }
+  address.name_space = std::move(fields.name_space);
+  address.pod = std::move(fields.pod);
+  return address;
+}
+
+Result<IdentityObject> decode_identity(const EtcdValueContext& context, std::string_view tail, std::string_view value) {
+  std::uint32_t id = 0;
+  const auto [end, error] = std::from_chars(tail.data(), tail.data() + tail.size(), id);
+  if (error != std::errc{} || end != tail.data() + tail.size() || std::to_string(id) != tail) {
+    return refusal("the key is not an identity's number");
+  }
+  if (id < identity::kFirstAllocated || !context.owns(id)) {
+    return refusal("identity " + std::to_string(id) + " is not of this cluster, whose id is " +
+                   std::to_string(context.id.value()));
+  }
+  if (!is_plain_text(value)) {
+    return refusal("the labels are not plain text");
+  }
+  IdentityObject object{Identity{id}, {}};
+  while (!value.empty()) {
+    const std::string_view label = value.substr(0, value.find(';'));
+    value.remove_prefix(std::min(value.size(), label.size() + 1));
+    if (label.empty()) {
+      continue;
+    }
+    // The source ends at the first ':' of what stands before the '='; values may hold both.
+    const std::size_t equals = label.find('=');
+    std::string_view key = label.substr(0, equals);
+    const std::size_t colon = key.find(':');
+    std::string name;
+    if (key.starts_with('$')) {
+      name = "reserved:" + std::string(key.substr(1));
+    } else if (colon == std::string_view::npos) {
+      name = "unspec:" + std::string(key);
+    } else {
+      name = key;
+    }
+    object.labels[name] = equals == std::string_view::npos ? "" : std::string(label.substr(equals + 1));
+  }
+  const auto cluster = object.labels.find(std::string(kClusterLabel));
+  if (cluster == object.labels.end() || cluster->second != context.cluster) {
+    return refusal("the label " + std::string(kClusterLabel) + " is " +
+                   (cluster == object.labels.end() ? "missing" : shown(cluster->second)) + ", not " + context.cluster);
+  }
+  return object;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,172 @@
+#include "control/source/etcd/engine.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "config/yaml/read.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::chrono::milliseconds kViewPeriod{50};
+constexpr const char* kMeshHub = "";
+
+}  // namespace
+
+EtcdEngine::EtcdEngine(const EtcdSourceOptions& options, EtcdOutbox& outbox)
+    : options_(options),
+      outbox_(outbox),
+      registry_({options.own_cluster, options.own_gateway, options.own_id, options.max_connected_clusters}, out_),
+      // Not at once: who gives an id back is in the midst of something.
+      shared_{loop_, options_, registry_, out_,
+              [this] {
+                retry_timer_.set(std::chrono::milliseconds(0), [this] {
+                  for (auto& [name, hub] : hubs_) {
+                    hub.connection->retry_configs();
+                  }
+                });
+              }},
+      look_timer_(loop_),
+      retry_timer_(loop_) {}
+
+EtcdEngine::~EtcdEngine() = default;
+
+void EtcdEngine::run() {
+  started_ = EtcdLoop::Clock::now();
+  registry_.publish_profile();
+  look();
+  loop_.run([this] { hand_over(); });
+  hubs_.clear();  // cancels all calls; what is known stays in force
+}
+
+void EtcdEngine::look_soon() {
+  loop_.post([this] { look(); });
+}
+
+void EtcdEngine::look() {
+  folder_problems_.clear();
+  if (!options_.folder.empty()) {
+    look_at_folder();
+  }
+  if (!options_.kvstoremesh.empty()) {
+    look_at_mesh();
+  }
+  look_timer_.set(options_.folder_period, [this] { look(); });
+}
+
+void EtcdEngine::folder_problem(std::string place, std::string what, std::string remedy) {
+  folder_problems_.push_back({{std::move(place), 0}, std::move(what), std::move(remedy)});
+}
+
+// Entries that are links, as a Secret's are, are looked through.
+void EtcdEngine::look_at_folder() {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(options_.folder, error);
+  if (error) {
+    folder_problem(options_.folder,
+                   "the folder of etcd configurations cannot be read: " + error.message() +
+                       "; what is known of its clusters stays in force",
+                   "bring the folder back, with one etcd client configuration for each remote cluster");
+    return;
+  }
+  std::set<std::string> present;
+  for (const auto& entry : entries) {
+    const std::string name = entry.path().filename().string(), path = entry.path().string();
+    std::error_code ignored;
+    if (name.starts_with('.') || name == options_.own_cluster || !entry.is_regular_file(ignored)) {
+      continue;
+    }
+    const Result<std::string> text = read_whole_file(path);
+    if (!text) {
+      folder_problem(path, text.error().what, "make it readable");
+    } else if (is_etcd_client_config(*text)) {
+      if (is_label(name, kClusterNameLength)) {
+        present.insert(name);
+        follow(name, path, *text);
+      } else {
+        folder_problem(path, "the file's name is not a cluster's, so it is not read",
+                       "name it as the cluster: 1 to 32 characters of a-z, 0-9 and -");
+      }
+    }
+  }
+  forget_absent(present);
+  folder_read_ = true;
+}
+
+void EtcdEngine::look_at_mesh() {
+  const Result<std::string> text = read_whole_file(options_.kvstoremesh);
+  if (!text || !is_etcd_client_config(*text)) {
+    folder_problem(options_.kvstoremesh, text ? "it is not an etcd client configuration" : text.error().what,
+                   "write the KVStoreMesh hub's client configuration there; what is known stays in force");
+    return;
+  }
+  follow(kMeshHub, options_.kvstoremesh, *text);
+}
+
+void EtcdEngine::follow(const std::string& cluster, const std::string& path, const std::string& text) {
+  Hub& hub = hubs_[cluster];
+  hub.missed = false;
+  if (hub.connection == nullptr) {
+    hub.connection = std::make_unique<HubConnection>(shared_, cluster, path,
+                                                     [this](const std::string& name) { return is_unwanted(name); });
+    if (const auto mesh = hubs_.find(kMeshHub); cluster != kMeshHub && mesh != hubs_.end()) {
+      mesh->second.connection->drop_unwanted();
+    }
+  } else if (hub.connection->text() == text) {
+    return;
+  }
+  hub.connection->configure(text);
+}
+
+void EtcdEngine::forget_absent(const std::set<std::string>& present) {
+  for (auto it = hubs_.begin(); it != hubs_.end();) {
+    Hub& hub = it->second;
+    if (it->first == kMeshHub || present.contains(it->first) || !std::exchange(hub.missed, true)) {
+      ++it;
+      continue;
+    }
+    spdlog::warn("cluster {}: its etcd configuration is gone, so it is drained", it->first);
+    hub.connection->drain();
+    it = hubs_.erase(it);
+  }
+}
+
+bool EtcdEngine::is_unwanted(const std::string& cluster) const {
+  return cluster == options_.own_cluster || hubs_.contains(cluster);
+}
+
+void EtcdEngine::hand_over() {
+  outbox_.put(out_);
+  const auto now = EtcdLoop::Clock::now();
+  if (!complete_) {
+    const bool settled =
+        (options_.folder.empty() || folder_read_) &&
+        std::all_of(hubs_.begin(), hubs_.end(), [](const auto& entry) { return entry.second.connection->settled(); });
+    if (settled || now - started_ > options_.sync_timeout) {
+      complete_ = true;
+      publish_view();
+      outbox_.set_complete();
+    }
+  }
+  if (now - viewed_ > kViewPeriod) {
+    publish_view();
+  }
+}
+
+void EtcdEngine::publish_view() {
+  viewed_ = EtcdLoop::Clock::now();
+  std::vector<HubState> states;
+  std::vector<SourceProblem> problems = folder_problems_;
+  for (const auto& [name, hub] : hubs_) {
+    hub.connection->append_states(states);
+    hub.connection->append_problems(problems);
+  }
+  std::vector<SourceProblem> more = registry_.problems();
+  problems.insert(problems.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  outbox_.set_view(std::move(states), std::move(problems));
+}
+
+}  // namespace isthmus

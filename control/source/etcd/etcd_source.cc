@@ -1,0 +1,81 @@
+#include "control/source/etcd/etcd_source.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "control/source/etcd/engine.h"
+#include "control/source/etcd/outbox.h"
+
+namespace isthmus {
+
+EtcdSource::EtcdSource(EtcdSourceOptions options)
+    : options_(std::move(options)), outbox_(std::make_unique<EtcdOutbox>()) {}
+
+EtcdSource::~EtcdSource() {
+  if (thread_.joinable()) {
+    outbox_->close();
+    engine_->stop();
+    thread_.join();
+  }
+}
+
+Status EtcdSource::start() {
+  if (options_.folder.empty() && options_.kvstoremesh.empty()) {
+    return Error{"no etcd is configured", {}, "name a folder of client configurations, or a KVStoreMesh hub's"};
+  }
+  for (const std::string& path : {options_.folder, options_.kvstoremesh}) {
+    struct stat s {};
+    if (!path.empty() && stat(path.c_str(), &s) != 0) {
+      return Error{std::string("the etcd configuration cannot be read: ") + std::strerror(errno), path,
+                   "create it: an etcd client configuration for each remote cluster, named as the cluster"};
+    }
+  }
+  if (outbox_->fd() < 0) {
+    return Error{"no descriptor is left", "eventfd", "raise the limit of open files (ulimit -n)"};
+  }
+  engine_ = std::make_unique<EtcdEngine>(options_, *outbox_);
+  // Signals are the daemon's own to handle.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { engine_->run(); });
+  pthread_setname_np(thread_.native_handle(), "ist-etcd");
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return Ok{};
+}
+
+int EtcdSource::fd() const { return outbox_->fd(); }
+
+std::vector<ObjectDelta> EtcdSource::poll() {
+  EtcdOutbox::Taken taken = outbox_->take();
+  synced_ = synced_ || taken.complete;
+  return std::move(taken.deltas);
+}
+
+std::vector<SourceProblem> EtcdSource::problems() const { return outbox_->problems(); }
+
+void EtcdSource::reread() {
+  if (engine_ != nullptr) {
+    engine_->look_soon();
+  }
+}
+
+std::string EtcdSource::describe() const {
+  std::uint64_t objects = 0, clusters = 0;
+  for (const HubState& state : outbox_->states()) {
+    const bool mesh = state.name == "kvstoremesh" && !options_.kvstoremesh.empty();
+    objects += mesh ? 0 : state.objects;
+    clusters += mesh ? 0 : 1;
+  }
+  return "etcd " + (options_.kvstoremesh.empty() ? options_.folder : options_.kvstoremesh) + ": " +
+         std::to_string(objects) + " objects of " + std::to_string(clusters) + " clusters";
+}
+
+std::vector<HubState> EtcdSource::states() const { return outbox_->states(); }
+
+}  // namespace isthmus

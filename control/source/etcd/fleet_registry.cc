@@ -1,0 +1,194 @@
+#include "control/source/etcd/fleet_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "config/yaml/read.h"
+#include "control/source/etcd/export_conflicts.h"
+
+namespace isthmus {
+namespace {
+
+constexpr const char* kProfileName = "clustermesh";
+constexpr const char* kPortName = "vxlan";
+
+// The port named "vxlan", else the only UDP port.
+std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
+  std::vector<L4Port> udp;
+  for (const ServicePort& port : ports) {
+    if (port.protocol != IpProtocol::kUdp) {
+      continue;
+    }
+    if (port.name == kPortName) {
+      return port.port;
+    }
+    udp.push_back(port.port);
+  }
+  return udp.size() == 1 ? std::optional(udp.front()) : std::nullopt;
+}
+
+std::string dashed(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '.' || c == ':'; }, '-');
+  return text;
+}
+
+}  // namespace
+
+FleetRegistry::FleetRegistry(Own own, std::vector<ObjectDelta>& out) : own_(std::move(own)), out_(out) {
+  if (own_.id != kNoCluster) {
+    holders_[own_.id] = own_.cluster;
+  }
+}
+
+std::string FleetRegistry::reserve(ClusterId id, const std::string& cluster) {
+  const auto [holder, fresh] = holders_.try_emplace(id, cluster);
+  return fresh || holder->second == cluster ? "" : holder->second;
+}
+
+void FleetRegistry::release(ClusterId id, const std::string& cluster) {
+  if (const auto holder = holders_.find(id); holder != holders_.end() && holder->second == cluster) {
+    holders_.erase(holder);
+  }
+}
+
+void FleetRegistry::set_member(const std::string& cluster, bool member) {
+  const bool changed = member ? members_.insert(cluster).second : members_.erase(cluster) > 0;
+  if (!changed) {
+    return;
+  }
+  if (member) {
+    publish_profile();
+    publish_gateways();
+  } else {
+    publish_gateways();
+    publish_profile();
+  }
+}
+
+void FleetRegistry::publish_profile() {
+  ProfileObject profile{{own_.cluster}, own_.max_connected_clusters};
+  profile.clusters.insert(profile.clusters.end(), members_.begin(), members_.end());
+  out_.push_back({{ObjectKind::kProfile, {}, {}, kProfileName}, std::move(profile), {"clustermesh", 0}});
+}
+
+void FleetRegistry::set_service_gateways(const std::string& cluster, std::vector<ServiceBackend> backends) {
+  if (backends.empty()) {
+    service_gateways_.erase(cluster);
+  } else {
+    service_gateways_[cluster] = std::move(backends);
+  }
+  publish_gateways();
+}
+
+void FleetRegistry::set_registered_gateway(const std::string& cluster, const std::string& name,
+                                           std::optional<GatewayValue> value) {
+  if (value) {
+    registered_[cluster][name] = std::move(*value);
+  } else {
+    registered_[cluster].erase(name);
+  }
+  publish_gateways();
+}
+
+// Registrations before Services, and whoever has a name before others that want it.
+std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
+  struct Candidate {
+    std::string name;
+    Gateway gateway;
+  };
+  std::vector<Candidate> candidates;
+  std::set<IpAddress> taken;
+  gateway_problems_.clear();
+  for (const std::string& cluster : members_) {
+    for (const auto& [name, value] : registered_[cluster]) {
+      const std::string place = "cluster " + cluster + ": gateways/" + name;
+      taken.insert(value.underlay.begin(), value.underlay.end());
+      candidates.push_back({name, {{cluster, value.underlay.front(), value.port}, place}});
+    }
+  }
+  for (const std::string& cluster : members_) {
+    const auto backends = service_gateways_.find(cluster);
+    for (std::size_t i = 0; backends != service_gateways_.end() && i < backends->second.size(); ++i) {
+      const ServiceBackend& backend = backends->second[i];
+      const std::string address = backend.address.to_string(), place = "cluster " + cluster + ": gateway service";
+      const auto port = tunnel_port(backend.ports);
+      if (!port) {
+        gateway_problems_.push_back({{place, 0},
+                                     "the gateway at " + address + " has no UDP port named vxlan, and not one UDP port",
+                                     "name the Service's tunnel port vxlan"});
+      } else if (taken.insert(backend.address).second) {
+        candidates.push_back({is_label(backend.hostname) ? backend.hostname : cluster + "-" + dashed(address),
+                              {{cluster, backend.address, *port}, place}});
+      }
+    }
+  }
+  std::map<std::string, Gateway> wanted;
+  for (const bool incumbents : {true, false}) {
+    for (const Candidate& c : candidates) {
+      const std::string full = c.gateway.object.cluster + "-" + c.name;
+      const auto holds = [&](const std::string& name) {
+        const auto now = published_.find(name);
+        return now != published_.end() && now->second.object.cluster == c.gateway.object.cluster &&
+               now->second.object.underlay == c.gateway.object.underlay;
+      };
+      const bool incumbent = holds(c.name) || holds(full);
+      if (incumbent == incumbents) {
+        const bool free = c.name != own_.gateway && !wanted.contains(c.name);
+        wanted.emplace(holds(c.name) || (!holds(full) && free) ? c.name : full, c.gateway);
+      }
+    }
+  }
+  return wanted;
+}
+
+void FleetRegistry::publish_gateways() {
+  std::map<std::string, Gateway> wanted = wanted_gateways();
+  for (const auto& [name, gateway] : published_) {
+    if (!wanted.contains(name)) {
+      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, std::nullopt, {gateway.place, 0}});
+    }
+  }
+  for (const auto& [name, gateway] : wanted) {
+    const auto before = published_.find(name);
+    if (before == published_.end() || !(before->second == gateway)) {
+      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, gateway.object, {gateway.place, 0}});
+    }
+  }
+  published_ = std::move(wanted);
+}
+
+void FleetRegistry::set_export(const std::string& cluster, const std::string& service,
+                               std::optional<ServiceExportValue> value) {
+  if (value) {
+    exports_[service][cluster] = std::move(*value);
+  } else if (const auto found = exports_.find(service); found != exports_.end()) {
+    found->second.erase(cluster);
+    if (found->second.empty()) {
+      exports_.erase(found);
+    }
+  }
+  find_conflicts(service);
+}
+
+void FleetRegistry::find_conflicts(const std::string& service) {
+  std::vector<SourceProblem> found;
+  if (const auto exports = exports_.find(service); exports != exports_.end()) {
+    found = export_conflicts(service, exports->second);
+  }
+  if (found.empty()) {
+    conflicts_.erase(service);
+  } else {
+    conflicts_[service] = std::move(found);
+  }
+}
+
+std::vector<SourceProblem> FleetRegistry::problems() const {
+  std::vector<SourceProblem> problems = gateway_problems_;
+  for (const auto& [service, list] : conflicts_) {
+    problems.insert(problems.end(), list.begin(), list.end());
+  }
+  return problems;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,194 @@
+#include "control/source/etcd/json_value.h"
+
+#include <ctime>
+
+namespace isthmus {
+
+using nlohmann::json;
+
+JsonObject::JsonObject(const json* object, std::string path, ValueFault& fault)
+    : object_(object != nullptr && object->is_null() ? nullptr : object), path_(std::move(path)), fault_(fault) {
+  if (object_ != nullptr && !object_->is_object()) {
+    complain(path_.empty() ? "it is not an object" : path_.substr(0, path_.size() - 1) + " is not an object");
+    object_ = nullptr;
+  }
+}
+
+void JsonObject::complain(const std::string& what) const {
+  if (fault_.empty()) {
+    fault_ = what;
+  }
+}
+
+const json* JsonObject::get(const char* key) const {
+  if (object_ == nullptr) {
+    return nullptr;
+  }
+  const auto found = object_->find(key);
+  return found == object_->end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string JsonObject::text(const char* key) const {
+  const json* value = get(key);
+  if (value == nullptr) {
+    return "";
+  }
+  if (!value->is_string()) {
+    complain(path(key) + " is not text");
+    return "";
+  }
+  return value->get<std::string>();
+}
+
+std::uint64_t JsonObject::number(const char* key, std::uint64_t most) const {
+  const json* value = get(key);
+  if (value == nullptr) {
+    return 0;
+  }
+  if (!value->is_number_unsigned() || value->get<std::uint64_t>() > most) {
+    complain(path(key) + " is not a number from 0 to " + std::to_string(most));
+    return 0;
+  }
+  return value->get<std::uint64_t>();
+}
+
+std::optional<bool> JsonObject::optional_flag(const char* key) const {
+  const json* value = get(key);
+  if (value == nullptr) {
+    return std::nullopt;
+  }
+  if (!value->is_boolean()) {
+    complain(path(key) + " is neither true nor false");
+    return std::nullopt;
+  }
+  return value->get<bool>();
+}
+
+bool JsonObject::flag(const char* key) const { return optional_flag(key).value_or(false); }
+
+JsonObject JsonObject::object(const char* key) const { return {get(key), path(key) + ".", fault_}; }
+
+std::map<std::string, std::string> JsonObject::texts(const char* key) const {
+  std::map<std::string, std::string> result;
+  const JsonObject map = object(key);
+  map.each_member([&](const std::string& name, const json& value) {
+    if (value.is_string()) {
+      result[name] = value.get<std::string>();
+    } else if (value.is_null()) {
+      result[name];
+    } else {
+      complain(path(key) + " holds something else than text");
+    }
+  });
+  return result;
+}
+
+std::vector<std::string> JsonObject::text_list(const char* key) const {
+  std::vector<std::string> result;
+  each(key, [&](const json& value, const std::string& at) {
+    if (value.is_string()) {
+      result.push_back(value.get<std::string>());
+    } else {
+      complain(at + " is not text");
+    }
+  });
+  return result;
+}
+
+void JsonObject::each(const char* key, const std::function<void(const json&, const std::string&)>& visit) const {
+  const json* value = get(key);
+  if (value == nullptr) {
+    return;
+  }
+  if (!value->is_array()) {
+    complain(path(key) + " is not a list");
+    return;
+  }
+  std::size_t index = 0;
+  for (const json& element : *value) {
+    visit(element, path(key) + "[" + std::to_string(index++) + "]");
+  }
+}
+
+void JsonObject::each_member(const std::function<void(const std::string&, const json&)>& visit) const {
+  if (object_ != nullptr) {
+    for (auto it = object_->begin(); it != object_->end(); ++it) {
+      visit(it.key(), it.value());
+    }
+  }
+}
+
+std::optional<json> parse_json_object(std::string_view text, ValueFault& fault) {
+  json value = json::parse(text.begin(), text.end(), nullptr, false);
+  if (value.is_discarded() || !value.is_object()) {
+    fault = value.is_discarded() ? "it is not JSON" : "it is not an object";
+    return std::nullopt;
+  }
+  return value;
+}
+
+bool is_plain_text(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto first = static_cast<unsigned char>(text[i]);
+    if (first < 0x80) {
+      if (first < 0x20 || first == 0x7f) {
+        return false;
+      }
+      ++i;
+      continue;
+    }
+    const unsigned length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || text.size() - i < length) {
+      return false;
+    }
+    std::uint32_t code = first & (0x7fU >> length);
+    for (unsigned k = 1; k < length; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if ((next & 0xc0) != 0x80) {
+        return false;
+      }
+      code = code << 6 | (next & 0x3fU);
+    }
+    const std::uint32_t least = length == 4 ? 0x10000 : length == 3 ? 0x800 : 0x80;
+    if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
+std::optional<std::int64_t> parse_rfc3339(const std::string& text) {
+  std::tm when{};
+  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &when);
+  if (rest == nullptr) {
+    return std::nullopt;
+  }
+  if (*rest == '.') {
+    ++rest;
+    while (*rest >= '0' && *rest <= '9') {
+      ++rest;
+    }
+  }
+  const std::string zone = rest;
+  const std::int64_t utc = timegm(&when);
+  if (zone == "Z" || zone == "z") {
+    return utc;
+  }
+  const auto digit = [&](std::size_t at) { return zone[at] >= '0' && zone[at] <= '9'; };
+  if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':' || !digit(1) || !digit(2) || !digit(4) ||
+      !digit(5)) {
+    return std::nullopt;
+  }
+  const std::int64_t minutes = ((zone[1] - '0') * 10 + (zone[2] - '0')) * 60 + (zone[4] - '0') * 10 + (zone[5] - '0');
+  return zone[0] == '+' ? utc - minutes * 60 : utc + minutes * 60;
+}
+
+std::optional<IpProtocol> protocol_of(std::string_view text) {
+  return text == "TCP"    ? std::optional(IpProtocol::kTcp)
+         : text == "UDP"  ? std::optional(IpProtocol::kUdp)
+         : text == "SCTP" ? std::optional(IpProtocol::kSctp)
+                          : std::nullopt;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,84 @@
+#include "control/source/etcd/outbox.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <iterator>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+// Some 30 MB of changes; a writer that waits makes etcd's own flow control wait in turn.
+constexpr std::size_t kMostUntaken = 65536;
+
+}  // namespace
+
+EtcdOutbox::EtcdOutbox() : event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+
+EtcdOutbox::~EtcdOutbox() {
+  if (event_ >= 0) {
+    ::close(event_);
+  }
+}
+
+void EtcdOutbox::put(std::vector<ObjectDelta>& deltas) {
+  if (deltas.empty()) {
+    return;
+  }
+  std::unique_lock<std::mutex> lock(mutex_);
+  room_.wait(lock, [&] { return closed_ || deltas_.size() < kMostUntaken; });
+  if (deltas_.empty()) {
+    deltas_.swap(deltas);
+  } else {
+    deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
+  }
+  deltas.clear();
+  if (!std::exchange(told_, true)) {
+    eventfd_write(event_, 1);
+  }
+}
+
+void EtcdOutbox::set_view(std::vector<HubState> states, std::vector<SourceProblem> problems) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  states_ = std::move(states);
+  problems_ = std::move(problems);
+}
+
+void EtcdOutbox::set_complete() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!std::exchange(complete_, true) && !std::exchange(told_, true)) {
+    eventfd_write(event_, 1);
+  }
+}
+
+void EtcdOutbox::close() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  closed_ = true;
+  room_.notify_all();
+}
+
+EtcdOutbox::Taken EtcdOutbox::take() {
+  Taken taken;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  taken.deltas.swap(deltas_);
+  taken.complete = complete_;
+  if (std::exchange(told_, false)) {
+    eventfd_t ignored = 0;
+    eventfd_read(event_, &ignored);
+  }
+  room_.notify_all();
+  return taken;
+}
+
+std::vector<HubState> EtcdOutbox::states() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return states_;
+}
+
+std::vector<SourceProblem> EtcdOutbox::problems() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return problems_;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,58 @@
+// One cluster's services, exports and endpoint slices as objects of the model.
+//
+// A Service gives a ServiceObject and one SliceObject for each distinct set of ports among its backends. An export
+// gives the ServiceObject where there is no Service of that name. A Service that Cilium derived from an exported one
+// gives its backends to the exported name. When the cluster's endpoint slices are used, they replace the Services'
+// backends once they have been listed. Owner: the cluster's import. Thread: the etcd source's.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/model/objects.h"
+#include "control/source/etcd/values.h"
+
+namespace isthmus {
+
+class ServiceImport {
+ public:
+  // Changes are appended to `out`, which outlives this object.
+  ServiceImport(std::string cluster, std::vector<ObjectDelta>& out) : cluster_(std::move(cluster)), out_(out) {}
+
+  void set_service(const std::string& tail, std::optional<ServiceValue> value);
+  void set_export(const std::string& tail, std::optional<ServiceExportValue> value);
+  void set_slice(const std::string& tail, std::optional<EndpointSliceValue> value);
+  // Whether slices count, not the Services' backends.
+  void use_slices(bool use);
+  [[nodiscard]] bool uses_slices() const { return use_slices_; }
+  // Labels isthmus.io/vip that do not name addresses.
+  [[nodiscard]] std::vector<SourceProblem> problems() const;
+
+ private:
+  using Name = std::pair<std::string, std::string>;  // namespace, name
+
+  [[nodiscard]] ObjectKey key(ObjectKind kind, const Name& name) const;
+  void emit(ObjectKind kind, const Name& name, std::optional<ObjectValue> value, const std::string& place);
+  // Whose backends the Service's are.
+  [[nodiscard]] std::string target_of(const Name& service) const;
+  void refresh_service(const Name& name);
+  void refresh_service_slices(const Name& name);
+  void refresh_slice(const Name& name);
+  void refresh_slices_of(const Name& service);
+
+  std::string cluster_;
+  std::vector<ObjectDelta>& out_;
+  bool use_slices_ = false;
+  std::map<Name, ServiceValue> services_;
+  std::map<Name, ServiceExportValue> exports_;
+  std::map<Name, EndpointSliceValue> slices_;
+  std::map<Name, std::set<std::string>> slices_by_service_;  // service → names of its slices
+  std::set<Name> emitted_services_;
+  std::map<Name, std::size_t> emitted_service_slices_;  // of a Service's key: how many
+  std::set<Name> emitted_slices_;
+};
+
+}  // namespace isthmus
