@@ -5,13 +5,36 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/source/etcd/etcd_source.h"
 #include "control/source/file/file_source.h"
 
 namespace isthmus {
 
+namespace {
+
+EtcdSourceOptions etcd_options(const GatewayConfig& config) {
+  EtcdSourceOptions options;
+  options.own_cluster = config.cluster;
+  options.own_id = ClusterId{config.cluster_id};
+  options.own_gateway = config.name;
+  options.folder = config.etcd.clusters.value_or("");
+  options.kvstoremesh = config.etcd.kvstoremesh.value_or("");
+  options.max_connected_clusters = config.etcd.most_clusters;
+  options.prefer_slices = config.etcd.endpoints == "slices";
+  options.gateway_service = config.etcd.gateway_service;
+  options.hold_percent = config.etcd.hold_percent;
+  options.hold_time = std::chrono::milliseconds(config.etcd.hold_time_ms);
+  return options;
+}
+
+}  // namespace
+
 Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change) {
   if (config.hub_file) {
     sources_.push_back(std::make_unique<FileSource>(*config.hub_file));
+  }
+  if (config.etcd.used()) {
+    sources_.push_back(std::make_unique<EtcdSource>(etcd_options(config)));
   }
   for (const auto& source : sources_) {
     if (auto started = source->start(); !started) {

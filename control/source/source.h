@@ -34,7 +34,8 @@ class Source {
   virtual ~Source() = default;
   // Reads everything there is and starts following. Deltas come from poll().
   [[nodiscard]] virtual Status start() = 0;
-  // Readable (epoll, level-triggered) when poll() has work; constant between start() and destruction.
+  // Readable (epoll, level-triggered) when poll() has work or problems() are other ones; constant between start() and
+  // destruction.
   [[nodiscard]] virtual int fd() const = 0;
   // Changes since the last call, in an order in which they may be applied. What fails to parse is kept at its last good
   // version and listed in problems().

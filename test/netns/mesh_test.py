@@ -103,7 +103,8 @@ class Working(Mesh):
         self.west.write({key: json.dumps(foreign)})
         wait_until(lambda: any("10.2.1.77" in row["key"] for row in self.east.hub_part("west")["bad"]),
                    what="the refused value is listed")
-        self.assertTrue(any("10.2.1.77" in row["where"] + row["what"] for row in self.east.status()["problems"]))
+        wait_until(lambda: any("10.2.1.77" in row["where"] + row["what"] for row in self.east.status()["problems"]),
+                   what="it is among the problems")
         self.assertEqual(self.east.hub_part("west")["state"], "in sync")
 
 

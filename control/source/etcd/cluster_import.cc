@@ -234,13 +234,10 @@ void ClusterImport::publish_cluster() {
   cluster_dirty_ = false;
   ClusterObject cluster{context_.id, {}, {}};
   for (const auto& [name, node] : nodes_) {
+    // Not the nodes' own addresses: they are of the underlay, which carries the tunnels and the hubs.
     cluster.pod_prefixes.insert(cluster.pod_prefixes.end(), node.pod_prefixes.begin(), node.pod_prefixes.end());
-    for (const IpAddress& address : node.addresses) {
-      cluster.node_prefixes.emplace_back(address, static_cast<std::uint8_t>(address.is_ipv4() ? 32 : 128));
-    }
   }
   cluster.pod_prefixes = merge_prefixes(std::move(cluster.pod_prefixes));
-  cluster.node_prefixes = merge_prefixes(std::move(cluster.node_prefixes));
   if (published_ && cluster == cluster_) {
     return;
   }

@@ -78,6 +78,7 @@ Status ClusterImport::apply_service(std::string_view tail, std::string_view valu
   }
   if (is_gateway_service(tail)) {
     registry_.set_service_gateways(context_.cluster, service->backends);
+    return Ok{};  // nobody is to be balanced over gateways
   }
   services_.set_service(std::string(tail), std::move(*service));
   return Ok{};

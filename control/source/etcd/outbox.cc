@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -42,7 +43,14 @@ void EtcdOutbox::put(std::vector<ObjectDelta>& deltas) {
 void EtcdOutbox::set_view(std::vector<HubState> states, std::vector<SourceProblem> problems) {
   const std::lock_guard<std::mutex> lock(mutex_);
   states_ = std::move(states);
+  const bool same = std::equal(problems_.begin(), problems_.end(), problems.begin(), problems.end(),
+                               [](const SourceProblem& a, const SourceProblem& b) {
+                                 return a.provenance.text() == b.provenance.text() && a.what == b.what;
+                               });
   problems_ = std::move(problems);
+  if (!same && !std::exchange(told_, true)) {
+    eventfd_write(event_, 1);
+  }
 }
 
 void EtcdOutbox::set_complete() {

@@ -1,0 +1,284 @@
+// perf-hub: a synthetic fleet in a real etcd, and a gateway that follows it: time to full sync, memory, and the time
+// from the server's acknowledgement of a write to the first packet that the new table handled, under churn.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <new>
+#include <random>
+#include <thread>
+
+#include "perf/figures/figures.h"
+#include "perf/hub/subject.h"
+#include "perf/hub/writer.h"
+#include "perf/path/gateway.h"
+
+extern char** environ;
+
+namespace isthmus::perf {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  SyntheticFleet fleet;
+  std::vector<std::uint32_t> sizes{10'000, 100'000, 1'000'000};  // endpoints of the whole fleet
+  double seconds = 20;
+  std::uint32_t churn = 1000;  // changes a second
+  std::string folder = "/dev/shm", json, subject;
+  std::vector<std::string> cases;
+};
+
+// What the writing side saw.
+struct Run {
+  double load_seconds = 0, churn_seconds = 0;
+  std::uint64_t changes = 0;
+  std::vector<double> quiet, churn;    // from acknowledged write to handled packet, ms, sorted
+  std::uint32_t number = 0, lost = 0;  // the last probe; probes that never passed
+};
+
+double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
+
+// The whole fleet, by several writers.
+double load(const SyntheticFleet& fleet, const std::string& address) {
+  constexpr unsigned kWriters = 4;
+  constexpr std::size_t kBatch = 120;
+  const auto begun = Clock::now();
+  std::vector<std::thread> threads;
+  for (unsigned w = 0; w < kWriters; ++w) {
+    threads.emplace_back([&, w] {
+      Writer writer(address);
+      for (std::uint32_t c = 1 + w; c <= fleet.clusters; c += kWriters) {
+        const std::vector<KeyValue> entries = cluster_entries(fleet, c);
+        for (std::size_t at = 0; at < entries.size(); at += kBatch) {
+          writer.put({entries.begin() + static_cast<std::ptrdiff_t>(at),
+                      entries.begin() + static_cast<std::ptrdiff_t>(std::min(at + kBatch, entries.size()))});
+        }
+        writer.put(completion_marks(c));
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  Writer(address).put({{"cilium/.heartbeat", "2026-01-01T00:00:00Z"}});
+  return seconds_since(begun);
+}
+
+// Other identities for endpoints at random, in batches of ten, until told to stop; those under connections and the
+// probed one stay.
+std::uint64_t churn(const Options& options, const SyntheticFleet& fleet, const std::string& address,
+                    const std::atomic<bool>& stop) {
+  constexpr std::uint32_t kBatch = 10;
+  Writer writer(address);
+  std::mt19937 generator(1);
+  const auto random = [&](std::uint32_t below) {
+    return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(generator);
+  };
+  std::uint64_t changes = 0;
+  auto due = Clock::now();
+  while (!stop) {
+    std::vector<KeyValue> batch;
+    while (batch.size() < kBatch) {
+      const std::uint32_t cluster = 1 + random(fleet.clusters), endpoint = random(fleet.endpoints);
+      if (endpoint % kIdentities > kProbeEndpoint) {
+        batch.push_back(endpoint_entry(cluster, endpoint, identity_of(cluster, random(kIdentities))));
+      }
+    }
+    std::sort(batch.begin(), batch.end(), [](const KeyValue& a, const KeyValue& b) { return a.key < b.key; });
+    batch.erase(std::unique(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a.key == b.key; }),
+                batch.end());
+    writer.put(batch);
+    changes += batch.size();
+    due += std::chrono::microseconds(1'000'000ULL * kBatch / options.churn);
+    std::this_thread::sleep_until(due);
+  }
+  return changes;
+}
+
+// Latencies in ms of the probes written while `seconds` pass; those that never passed are counted.
+std::vector<double> probe(Shared& shared, const std::string& address, double seconds, Run& run) {
+  Writer writer(address);
+  std::vector<double> latencies;
+  for (const auto begun = Clock::now(); seconds_since(begun) < seconds && run.number + 1 < kMostProbes;) {
+    const std::uint32_t number = ++run.number;
+    shared.probe = number;
+    writer.put({endpoint_entry(kProbeCluster, kProbeEndpoint, probe_identity(number))});
+    const std::int64_t acknowledged = Clock::now().time_since_epoch().count();
+    const auto patience = Clock::now() + std::chrono::seconds(5);
+    while (shared.passed[number] == 0 && Clock::now() < patience) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    if (shared.passed[number] == 0) {
+      ++run.lost;
+      continue;
+    }
+    latencies.push_back(std::max(0.0, static_cast<double>(shared.passed[number] - acknowledged) / 1e6));
+  }
+  std::sort(latencies.begin(), latencies.end());
+  return latencies;
+}
+
+double quantile(const std::vector<double>& sorted, double q) {
+  return sorted.empty()
+             ? 0
+             : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
+}
+
+Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& run) {
+  constexpr double kEntryBytes = 72;  // of the endpoint table: an entry and its share of the buckets
+  const double ring_kib = shared.ring_slots * 2 / 1024;
+  const double engine_kib = shared.base_kib + shared.endpoints * kEntryBytes / 1024 + ring_kib;
+  Figure figure;
+  figure.name = "hub";
+  figure.device = "memory";
+  figure.flows = static_cast<std::uint64_t>(fleet.clusters) * fleet.endpoints;
+  figure.measures = {
+      {"clusters", static_cast<double>(fleet.clusters)},
+      {"nodes", static_cast<double>(fleet.clusters * fleet.nodes())},
+      {"endpoints in the table", shared.endpoints},
+      {"objects in the model", shared.objects},
+      {"seconds to write the fleet", run.load_seconds},
+      {"seconds to full sync", shared.sync_seconds},
+      {"seconds until it serves", shared.serve_seconds},
+      {"control side after sync, MiB", (shared.synced_kib - engine_kib) / 1024},
+      {"control side at most, MiB", (shared.peak_kib - engine_kib) / 1024},
+      {"bytes per endpoint in the data plane", kEntryBytes},
+      {"rings", shared.rings},
+      {"ring memory, MiB", ring_kib / 1024},
+      {"quiet: probes", static_cast<double>(run.quiet.size())},
+      {"quiet: write to packet, median ms", quantile(run.quiet, 0.5)},
+      {"quiet: p99 ms", quantile(run.quiet, 0.99)},
+      {"churn: changes per second", static_cast<double>(run.changes) / run.churn_seconds},
+      {"churn: probes", static_cast<double>(run.churn.size())},
+      {"churn: write to packet, median ms", quantile(run.churn, 0.5)},
+      {"churn: p99 ms", quantile(run.churn, 0.99)},
+      {"churn: p99.9 ms", quantile(run.churn, 0.999)},
+      {"probes that never passed", static_cast<double>(run.lost)},
+      {"cycles per packet, quiet", shared.cycles[0]},
+      {"cycles per packet, churn", shared.cycles[1]},
+      {"decisions made again per second, quiet", shared.readmissions[0] / std::max(shared.seconds[0], 1e-9)},
+      {"decisions made again per second, churn", shared.readmissions[1] / std::max(shared.seconds[1], 1e-9)},
+      {"packets", shared.packets[0] + shared.packets[1]},
+      {"packets lost", shared.lost[0] + shared.lost[1]}};
+  return figure;
+}
+
+Shared* map_shared(const std::string& file) {
+  const int fd = open(file.c_str(), O_RDWR | O_CREAT, 0600);
+  if (fd < 0 || ftruncate(fd, sizeof(Shared)) != 0) {
+    fail("cannot make " + file);
+  }
+  void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (memory == MAP_FAILED) {
+    fail("cannot map " + file);
+  }
+  return static_cast<Shared*>(memory);
+}
+
+std::string shared_file(const std::string& folder) { return folder + "/shared"; }
+std::string client_file(const std::string& folder) { return folder + "/client.yaml"; }
+
+// This program again, as the gateway: gRPC does not survive a fork.
+pid_t start_subject(const SyntheticFleet& fleet, const std::string& folder) {
+  std::vector<std::string> words{"perf-hub",
+                                 "--subject",
+                                 folder,
+                                 "--clusters",
+                                 std::to_string(fleet.clusters),
+                                 "--endpoints",
+                                 std::to_string(fleet.clusters * fleet.endpoints),
+                                 "--services",
+                                 std::to_string(fleet.services)};
+  std::vector<char*> args;
+  for (std::string& word : words) {
+    args.push_back(word.data());
+  }
+  args.push_back(nullptr);
+  pid_t child = -1;
+  if (posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, args.data(), environ) != 0) {
+    fail("cannot start the gateway's process");
+  }
+  return child;
+}
+
+void wait_ready(const Shared& shared, pid_t child) {
+  while (!shared.ready) {
+    if (waitpid(child, nullptr, WNOHANG) == child) {
+      fail("the gateway's process ended");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+Figure measure(const Options& options, const SyntheticFleet& fleet) {
+  const EtcdProcess etcd(options.folder);
+  Run run;
+  run.load_seconds = load(fleet, etcd.address());
+  std::ofstream(client_file(etcd.folder()))
+      << "endpoints:\n- http://" << etcd.address() << "\ninsecure-transport: true\n";
+  Shared& shared = *new (map_shared(shared_file(etcd.folder()))) Shared;
+  const pid_t child = start_subject(fleet, etcd.folder());
+  wait_ready(shared, child);
+  shared.phase = Phase::kQuiet;
+  run.quiet = probe(shared, etcd.address(), options.seconds / 4, run);
+  shared.phase = Phase::kChurn;
+  std::atomic<bool> stop{false};
+  const auto begun = Clock::now();
+  std::thread writer([&] { run.changes = churn(options, fleet, etcd.address(), stop); });
+  run.churn = probe(shared, etcd.address(), options.seconds, run);
+  stop = true;
+  writer.join();
+  run.churn_seconds = seconds_since(begun);
+  shared.phase = Phase::kDone;
+  waitpid(child, nullptr, 0);
+  const Figure figure = figure_of(fleet, shared, run);
+  munmap(&shared, sizeof shared);
+  return figure;
+}
+
+int run(const Options& options) {
+  std::vector<Figure> figures;
+  for (const std::uint32_t size : options.sizes) {
+    SyntheticFleet fleet = options.fleet;
+    fleet.endpoints = std::max(kProbeEndpoint + 1, size / fleet.clusters);
+    if (!options.subject.empty()) {
+      run_subject(fleet, client_file(options.subject), *map_shared(shared_file(options.subject)));
+      return 0;
+    }
+    figures.push_back(measure(options, fleet));
+    print(figures.back());
+  }
+  if (!options.json.empty()) {
+    write_json(figures, options.json);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace isthmus::perf
+
+int main(int argc, char** argv) {
+  isthmus::perf::Options options;
+  CLI::App app("A synthetic fleet in a real etcd, and a gateway that follows it.", "perf-hub");
+  app.add_option("--case", options.cases, "accepted for perf/run: hub");
+  app.add_option("--endpoints", options.sizes, "endpoints of the whole fleet, a run for each (10000 100000 1000000)")
+      ->check(CLI::Range(1U, 4'000'000U));
+  app.add_option("--clusters", options.fleet.clusters, "clusters (250)")->check(CLI::Range(4U, 254U));
+  app.add_option("--services", options.fleet.services, "global services (5000)")->check(CLI::Range(1U, 50000U));
+  app.add_option("--churn", options.churn, "changes of endpoints a second (1000)")->check(CLI::Range(1U, 100000U));
+  app.add_option("--seconds", options.seconds, "length of the time under churn (20)")->check(CLI::Range(0.5, 3600.0));
+  app.add_option("--folder", options.folder, "where etcd keeps its data meanwhile (/dev/shm)");
+  app.add_option("--json", options.json, "file to write the figures to");
+  app.add_option("--subject", options.subject, "internal: be the gateway of a run in this folder")->group("");
+  CLI11_PARSE(app, argc, argv);
+  return isthmus::perf::run(options);
+}

@@ -1,0 +1,319 @@
+#include "perf/hub/subject.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "control/compile/compiler.h"
+#include "control/source/etcd/etcd_source.h"
+#include "perf/figures/stopwatch.h"
+#include "perf/path/gateway.h"
+#include "perf/path/pump_device.h"
+
+namespace isthmus::perf {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kGather = std::chrono::milliseconds(1);  // as the daemon gathers changes
+constexpr std::uint32_t kOwnBase = 0x0a3fc000, kVipBase = 0x0a400000;
+constexpr std::uint16_t kPort = 8080, kProbePort = 8081;
+constexpr unsigned kConnectionsPerEndpoint = 16;
+constexpr std::uint64_t kJobPackets = 16384;
+const IpAddress kTunnel = *IpAddress::parse("192.0.2.255");
+
+double kib_of(const char* field) {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    double kib = 0;
+    if (word == field && status >> kib) {
+      return kib;
+    }
+  }
+  fail("no memory figures in /proc/self/status");
+}
+
+double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
+
+std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+class Subject {
+ public:
+  Subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared)
+      : fleet_(fleet), shared_(shared) {
+    start_engine();
+    add_own_objects();
+    EtcdSourceOptions options;
+    options.own_cluster = cluster_name(kOwnCluster);
+    options.own_id = ClusterId{kOwnCluster};
+    options.kvstoremesh = client_config;
+    shared_.base_kib = kib_of("VmRSS:");
+    source_ = std::make_unique<EtcdSource>(options);
+  }
+
+  void run() {
+    sync();
+    std::thread worker([this] { work(); });
+    while (shared_.phase != Phase::kDone) {
+      follow(std::chrono::milliseconds(10));
+    }
+    worker.join();
+    shared_.peak_kib = kib_of("VmHWM:");
+  }
+
+ private:
+  void start_engine() {
+    EngineOptions engine;
+    engine.drive_by_caller = true;
+    engine.keep_state = false;
+    engine.cluster = ClusterId{kOwnCluster};
+    engine.tunnel_address = kTunnel;
+    engine.connections = 65536;
+    engine.unreplied = engine.connections;
+    engine.midstream = MidstreamPolicy::kAdopt;
+    engine_ = need(Engine::create(engine));
+    for (PumpDevice** device : {&underlay_, &local_}) {
+      auto made = std::make_unique<PumpDevice>(device == &underlay_ ? "underlay" : "local", Bytes{1600});
+      *device = made.get();
+      need(engine_->add_device(std::move(made)));
+    }
+    need(engine_->start());
+    hop_ = engine_->adjacency(DeviceId{0}, *IpAddress::parse("192.0.2.254"));
+    local_hop_ = engine_->adjacency(DeviceId{1}, *IpAddress::parse("169.254.0.1"));
+    engine_->set_adjacency(hop_, MacAddress{{2, 0, 0, 0, 0, 9}});
+    engine_->set_adjacency(local_hop_, MacAddress{{2, 0, 0, 0, 0, 8}});
+    TableDelta routes;
+    routes.local_routes = {{Prefix(address(kOwnBase, 0), 18), DeviceId{1}, local_hop_}};
+    need(engine_->publish(routes));
+  }
+
+  static IpAddress address(std::uint32_t base, std::uint32_t n) { return IpAddress::ipv4(Be32::of(base + n)); }
+
+  // What our own cluster's API server would say: the cluster, this gateway, and the services with their VIPs.
+  void add_own_objects() {
+    const auto add = [&](ObjectKind kind, const char* name_space, const std::string& name, ObjectValue value) {
+      const std::string cluster = kind == ObjectKind::kService ? cluster_name(kOwnCluster) : "";
+      model_.apply(0, {{kind, cluster, name_space, name}, std::move(value), {"own", 0}});
+    };
+    const std::string own = cluster_name(kOwnCluster);
+    add(ObjectKind::kCluster, "", own, ClusterObject{ClusterId{kOwnCluster}, {Prefix(address(kOwnBase, 0), 18)}, {}});
+    add(ObjectKind::kGateway, "", "own-1", GatewayObject{own, kTunnel});
+    for (std::uint32_t s = 0; s < fleet_.services; ++s) {
+      ServiceObject service;
+      service.global = true;
+      service.ports = {{"http", IpProtocol::kTcp, L4Port{80}}};
+      service.claimed_vips = {address(kVipBase, s)};
+      add(ObjectKind::kService, "shop", service_name(s), service);
+    }
+  }
+
+  // Reads the whole hub, compiles it once, as a gateway does that starts.
+  void sync() {
+    const auto begun = Clock::now();
+    need(source_->start());
+    while (!source_->synced()) {
+      wait(std::chrono::milliseconds(100));
+      take();
+    }
+    take();
+    shared_.sync_seconds = seconds_since(begun);
+    CompilerOptions options;
+    options.cluster = cluster_name(kOwnCluster);
+    options.gateway = "own-1";
+    compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
+    publish();
+    shared_.serve_seconds = seconds_since(begun);
+    shared_.synced_kib = kib_of("VmRSS:");
+    shared_.objects = static_cast<double>(model_.size());
+    shared_.endpoints = static_cast<double>(engine_->endpoint_count());
+    for (const ServiceView& service : compiler_->services()) {
+      for (const ServicePortView& port : service.ports) {
+        shared_.rings += 1;
+        shared_.ring_slots += port.ring_slots;
+      }
+    }
+  }
+
+  void wait(std::chrono::milliseconds most) {
+    pollfd waiting{source_->fd(), POLLIN, 0};
+    poll(&waiting, 1, static_cast<int>(most.count()));
+  }
+
+  bool take() {
+    bool any = false;
+    for (const ObjectDelta& delta : source_->poll()) {
+      model_.apply(1, delta);
+      any = true;
+    }
+    return any;
+  }
+
+  // One round of the daemon's loop: what has come gathers for a millisecond, then it is published.
+  void follow(std::chrono::milliseconds most) {
+    wait(most);
+    if (!take()) {
+      return;
+    }
+    const auto due = Clock::now() + kGather;
+    while (Clock::now() < due) {
+      wait(std::chrono::milliseconds(1));
+      take();
+    }
+    publish();
+  }
+
+  void publish() {
+    CompileResult result = compiler_->compile(model_.take_changes());
+    engine_->upsert_endpoints(result.upsert);
+    engine_->remove_endpoints(Realm{}, result.remove);
+    if (!result.delta.empty()) {
+      need(engine_->publish(result.delta));
+    }
+    ++shared_.publishes;
+  }
+
+  // The worker's thread.
+
+  // Settled connections from one cluster of every block that the patches can tell apart, to addresses of ours. Template
+  // and patch go round together, so that each connection's packets carry its source's identity.
+  void make_connections() {
+    std::vector<std::uint32_t> clusters;
+    for (std::uint32_t c = 4; c <= fleet_.clusters; c += 4) {
+      clusters.push_back(c);
+    }
+    FrameShape shape;
+    shape.tunnel = true;
+    shape.tunnel_to = kTunnel;
+    shape.destination = address(kOwnBase, 0);
+    shape.fixed_port = L4Port{kPort};
+    shape.source_port_varies = true;
+    for (const std::uint32_t c : clusters) {
+      shape.source = endpoint_address(c, 0);
+      shape.tunnel_from = gateway_address(c);
+      shape.vni = identity_of(c, 0);
+      templates_.emplace_back(shape);
+    }
+    for (std::uint32_t e = 0; e < fleet_.endpoints; e += kIdentities) {
+      for (unsigned n = 0; n < kConnectionsPerEndpoint; ++n) {
+        for (const std::uint32_t c : clusters) {
+          patches_.push_back({low(endpoint_address(c, e)), low(address(kOwnBase, 1 + e % 1000)),
+                              Be16::of(static_cast<std::uint16_t>(10000 + n))});
+        }
+      }
+    }
+    shape.source = endpoint_address(kProbeCluster, 0);
+    shape.tunnel_from = gateway_address(kProbeCluster);
+    shape.fixed_port = L4Port{kProbePort};
+    for (std::uint32_t n = 0; n < kIdentities; ++n) {
+      shape.vni = identity_of(kProbeCluster, n);
+      probes_.push_back({FrameTemplate(shape)});
+    }
+  }
+
+  static Be16 low(const IpAddress& a) { return Be16::of(static_cast<std::uint16_t>(a.as_ipv4().host() & 0xffff)); }
+
+  // One job of settled packets: cycles per packet.
+  double drive(std::size_t phase) {
+    Pump& in = underlay_->pump(0);
+    const std::uint64_t before = local_->pump(0).sent();
+    in.load({&templates_, &patches_, 0}, kJobPackets, kMaxBurst, false);
+    in.prepare();
+    Stopwatch watch;
+    watch.start();
+    while (in.pending()) {
+      engine_->run_round(WorkerId{0});
+    }
+    watch.stop();
+    const std::uint64_t came = local_->pump(0).sent() - before;
+    shared_.packets[phase] += static_cast<double>(kJobPackets);
+    shared_.lost[phase] += static_cast<double>(kJobPackets - std::min(came, kJobPackets));
+    return watch.cycles() / static_cast<double>(kJobPackets);
+  }
+
+  // A packet of a new connection under the newest probe's identity: through, or refused because the table is older.
+  void probe() {
+    const std::uint32_t newest = shared_.probe;
+    if (newest == 0 || shared_.passed[newest] != 0) {
+      return;
+    }
+    const std::vector<PacketPatch> patch{{low(endpoint_address(kProbeCluster, kProbeEndpoint)),
+                                          low(address(kOwnBase, 2000 + next_port_ / 50000)),
+                                          Be16::of(static_cast<std::uint16_t>(10000 + next_port_ % 50000))}};
+    ++next_port_;
+    const std::uint64_t before = local_->pump(0).sent();
+    underlay_->pump(0).load({&probes_[newest % kIdentities], &patch, 0}, 1, 1, false);
+    while (underlay_->pump(0).pending()) {
+      engine_->run_round(WorkerId{0});
+    }
+    if (local_->pump(0).sent() != before) {
+      shared_.passed[newest] = now_ns();
+    }
+  }
+
+  void work() {
+    make_connections();
+    drive(0);  // the connections are made
+    shared_.packets = shared_.lost = {};
+    shared_.ready = true;
+    std::vector<double> cycles[2];
+    auto begun = Clock::now();
+    EngineCounters before = engine_->counters();
+    Phase phase = Phase::kSettling;
+    auto next_job = Clock::now();
+    const auto settle = [&] {
+      const EngineCounters after = engine_->counters();
+      const std::size_t i = phase == Phase::kChurn ? 1 : 0;
+      if ((phase == Phase::kQuiet || phase == Phase::kChurn) && !cycles[i].empty()) {
+        std::nth_element(cycles[i].begin(), cycles[i].begin() + static_cast<std::ptrdiff_t>(cycles[i].size() / 2),
+                         cycles[i].end());
+        shared_.cycles[i] = cycles[i][cycles[i].size() / 2];
+        shared_.seconds[i] = seconds_since(begun);
+        shared_.readmissions[i] = static_cast<double>(after.readmissions - before.readmissions);
+      }
+      begun = Clock::now();
+      before = after;
+    };
+    while (shared_.phase != Phase::kDone) {
+      if (shared_.phase != phase) {
+        settle();
+        phase = shared_.phase;
+      }
+      probe();
+      if ((phase == Phase::kQuiet || phase == Phase::kChurn) && Clock::now() >= next_job) {
+        const std::size_t i = phase == Phase::kChurn ? 1 : 0;
+        cycles[i].push_back(drive(i));
+        next_job = Clock::now() + std::chrono::milliseconds(50);
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+    settle();
+  }
+
+  const SyntheticFleet fleet_;
+  Shared& shared_;
+  std::unique_ptr<Engine> engine_;
+  PumpDevice *underlay_ = nullptr, *local_ = nullptr;
+  AdjacencyId hop_, local_hop_;
+  Model model_;
+  std::unique_ptr<EtcdSource> source_;
+  std::unique_ptr<Compiler> compiler_;
+  std::vector<FrameTemplate> templates_;
+  std::vector<PacketPatch> patches_;
+  std::vector<std::vector<FrameTemplate>> probes_;  // by identity
+  std::uint32_t next_port_ = 0;
+};
+
+}  // namespace
+
+std::uint32_t probe_identity(std::uint32_t probe) { return identity_of(kProbeCluster, probe % kIdentities); }
+
+void run_subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared) {
+  Subject(fleet, client_config, shared).run();
+}
+
+}  // namespace isthmus::perf

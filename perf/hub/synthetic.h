@@ -1,0 +1,42 @@
+// A synthetic fleet as a KVStoreMesh hub holds it: keys and values of the cache layout, by number. Pure.
+//
+// Cluster c (1..clusters) has id c, nodes of a /25 each in 10.0.0.0/8, and on each node up to 40 endpoints under its
+// cluster's identities, of which it has 100. A service has three backends in each of two clusters. Cluster 255 is ours
+// and has no key.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus::perf {
+
+inline constexpr std::uint32_t kIdentities = 100;  // of a cluster
+inline constexpr std::uint32_t kEndpointsPerNode = 40;
+inline constexpr std::uint32_t kOwnCluster = 255;
+
+struct SyntheticFleet {
+  std::uint32_t clusters = 250, endpoints = 4000, services = 5000;  // endpoints of one cluster
+  [[nodiscard]] std::uint32_t nodes() const { return (endpoints + kEndpointsPerNode - 1) / kEndpointsPerNode; }
+};
+
+struct KeyValue {
+  std::string key, value;
+};
+
+[[nodiscard]] std::string cluster_name(std::uint32_t cluster);
+[[nodiscard]] std::uint32_t identity_of(std::uint32_t cluster, std::uint32_t number);
+// All of a cluster's addresses lie within 16,384 from this one on.
+[[nodiscard]] std::uint32_t base_of(std::uint32_t cluster);
+[[nodiscard]] IpAddress endpoint_address(std::uint32_t cluster, std::uint32_t endpoint);
+[[nodiscard]] IpAddress gateway_address(std::uint32_t cluster);
+
+[[nodiscard]] KeyValue endpoint_entry(std::uint32_t cluster, std::uint32_t endpoint, std::uint32_t identity);
+// Everything of one cluster but the marks that say that it is complete.
+[[nodiscard]] std::vector<KeyValue> cluster_entries(const SyntheticFleet& fleet, std::uint32_t cluster);
+[[nodiscard]] std::vector<KeyValue> completion_marks(std::uint32_t cluster);
+[[nodiscard]] std::string service_name(std::uint32_t service);
+
+}  // namespace isthmus::perf
