@@ -38,12 +38,12 @@ EtcdLoop::~EtcdLoop() {
 
 void EtcdLoop::run(const Action& after_each) {
   Inside& in = *inside_;
-  while (!in.stop.load()) {
+  while (!in.stop.exchange(false)) {
     in.run_posted();
     in.run_due();
     after_each();
     if (in.stop.load()) {
-      break;
+      continue;
     }
     void* tag = nullptr;
     bool ok = false;

@@ -22,7 +22,7 @@ class EtcdLoop {
   EtcdLoop(const EtcdLoop&) = delete;
   EtcdLoop& operator=(const EtcdLoop&) = delete;
 
-  // Returns after stop(). Calls `after_each` whenever something was handled.
+  // Returns after stop(), and may be called again. Calls `after_each` whenever something was handled.
   void run(const Action& after_each);
   void stop();
   void post(Action action);

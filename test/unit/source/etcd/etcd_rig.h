@@ -14,6 +14,7 @@
 
 #include "control/source/etcd/etcd_source.h"
 #include "test/support/etcd_server.h"
+#include "test/unit/source/etcd/hub_values.h"
 #include "test/unit/source/temporary_folder.h"
 
 namespace isthmus {
@@ -147,36 +148,7 @@ class EtcdRig {
   std::size_t changes = 0, removals = 0, idle_removals = 0;
 };
 
-// Values as Cilium writes them, for cluster west (5) unless said.
 namespace hub {
-
-inline std::string config(unsigned id, const std::string& capabilities = R"("syncedCanaries":true)") {
-  return R"({"id":)" + std::to_string(id) + R"(,"capabilities":{)" + capabilities + "}}";
-}
-
-inline std::string node(const std::string& name, const std::string& address, const std::string& pods,
-                        const std::string& cluster = "west", unsigned id = 5) {
-  return R"({"Name":")" + name + R"(","Cluster":")" + cluster + R"(","IPAddresses":[{"Type":"InternalIP","IP":")" +
-         address + R"("}],"IPv4AllocCIDR":")" + pods + R"(","IPv4SecondaryAllocCIDRs":null,"IPv6AllocCIDR":null,)" +
-         R"("ClusterID":)" + std::to_string(id) + "}";
-}
-
-inline std::string ip(const std::string& address, std::uint32_t identity, const std::string& host = "192.0.2.17") {
-  return R"({"IP":")" + address + R"(","Mask":null,"HostIP":")" + host + R"(","ID":)" + std::to_string(identity) +
-         R"(,"Key":0,"Metadata":""})";
-}
-
-inline std::string labels(const std::string& app, const std::string& cluster = "west") {
-  return "k8s:app=" + app + ";k8s:io.cilium.k8s.policy.cluster=" + cluster + ";";
-}
-
-inline std::string service(const std::string& name, const std::string& backends, const std::string& more = "",
-                           const std::string& cluster = "west", unsigned id = 5) {
-  const std::size_t slash = name.find('/');
-  return R"({"cluster":")" + cluster + R"(","clusterID":)" + std::to_string(id) + R"(,"namespace":")" +
-         name.substr(0, slash) + R"(","name":")" + name.substr(slash + 1) + R"(","shared":true,"backends":)" +
-         backends + more + "}";
-}
 
 inline void put_canaries(const EtcdServer& server, const std::string& cluster = "west",
                          const std::string& layout = "state") {

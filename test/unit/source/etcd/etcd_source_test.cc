@@ -54,5 +54,217 @@ TEST_F(EtcdSourceTest, AClustersKeysBecomeObjects) {
   EXPECT_EQ(rig.problem_text(), "");
 }
 
+// The reader's rules, each on a value that a real server hands out: refused ones leave the former value in force.
+struct RefusalRow {
+  const char* what;
+  const char* key;
+  std::string value;
+  const char* why;  // words of the complaint
+};
+
+TEST_F(EtcdSourceTest, ValuesThatContradictTheirKeyOrClusterAreRefused) {
+  follow_west();
+  const auto before = rig.objects;
+  const std::vector<RefusalRow> rows = {
+      {"a node of another name", "cilium/state/nodes/v1/west/w-7", R"({"Name":"w-8","Cluster":"west","ClusterID":5})",
+       "Name \"w-8\" is not the key's"},
+      {"an identity of another cluster", "cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 131077),
+       "identity 131077 is not of this cluster"},
+      {"a prefix under an address", "cilium/state/ip/v1/default/10.51.64.0",
+       R"({"IP":"10.51.64.0","Mask":"///AAA==","HostIP":"","ID":2,"Key":0,"Metadata":""})",
+       "the address is 10.51.64.0/18"},
+      {"labels of another cluster", "cilium/state/identities/v1/id/327681", hub::labels("a", "east"),
+       "k8s:io.cilium.k8s.policy.cluster is \"east\""},
+      {"a service that is not JSON", "cilium/state/services/v1/west/shop/cart", "{", "it is not JSON"},
+  };
+  for (const RefusalRow& row : rows) {
+    server.put(row.key, row.value);
+    EXPECT_TRUE(rig.until([&] { return rig.complains(row.why) && rig.complains(row.key); })) << row.what << "\n"
+                                                                                             << rig.problem_text();
+  }
+  EXPECT_EQ(rig.objects, before);
+  const HubState state = rig.state();
+  EXPECT_EQ(state.rejected, rows.size());
+  EXPECT_THAT(state.bad, testing::UnorderedElementsAre("nodes/w-7", "ip/10.51.7.40", "ip/10.51.64.0",
+                                                       "identities/327681", "services/shop/cart"));
+  // A good value, or the key's end, ends the complaint.
+  server.put("cilium/state/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24"));
+  server.put("cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906));
+  server.remove("cilium/state/ip/v1/default/10.51.64.0");
+  server.remove("cilium/state/identities/v1/id/327681");
+  server.remove("cilium/state/services/v1/west/shop/cart");
+  EXPECT_TRUE(rig.until([&] { return rig.problem_text().empty(); })) << rig.problem_text();
+  EXPECT_EQ(rig.removals, 2U);  // the Service and its slice
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
+TEST_F(EtcdSourceTest, WhatIsStillRefusedInTheNextListGoes) {
+  follow_west();
+  server.put("cilium/state/ip/v1/default/10.51.7.40", "nonsense");
+  ASSERT_TRUE(rig.until([&] { return rig.complains("it is not JSON"); }));
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+  rig.folder.replace("configs/west", rig.config_text(server.url()) + "# connect anew\n");
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.40") == nullptr; }));
+  EXPECT_TRUE(rig.complains("it is not JSON"));
+}
+
+TEST_F(EtcdSourceTest, NodesAddressesAndIdentitiesOfTheFactsAreRead) {
+  follow_west();
+  server.put(
+      {{"cilium/state/nodes/v1/west/w-9",
+        R"({"Name":"w-9","Cluster":"west","ClusterID":5,"IPAddresses":[{"Type":"ExternalIP","IP":"198.51.100.9"},)"
+        R"({"Type":"InternalIP","IP":"192.0.2.9"}],"IPv4AllocCIDR":"10.51.9.0/24",)"
+        R"("IPv6AllocCIDR":{"IP":"fd00:51:9::","Mask":"//////////8AAAAAAAAAAA=="}})"},
+       {"cilium/state/ip/v1/default/192.0.2.17", hub::ip("192.0.2.17", 1, "")},
+       {"cilium/state/ip/v1/default/10.51.64.0/18",
+        R"({"IP":"10.51.64.0","Mask":"///AAA==","HostIP":"","ID":2,"Key":0,"Metadata":""})"},
+       {"cilium/state/identities/v1/id/327682", "k8s:expr=a=b:c;k8s:flag=;k8s:io.cilium.k8s.policy.cluster=west;"}});
+  ASSERT_TRUE(rig.until([&] {
+    return rig.node("w-9") && rig.address("192.0.2.17") && rig.address("10.51.64.0/18") &&
+           rig.find<IdentityObject>(ObjectKind::kIdentity, "west", "327682");
+  })) << rig.problem_text();
+  EXPECT_THAT(rig.node("w-9")->addresses, ElementsAre(*IpAddress::parse("192.0.2.9")));
+  EXPECT_THAT(rig.node("w-9")->pod_prefixes,
+              ElementsAre(*Prefix::parse("10.51.9.0/24"), *Prefix::parse("fd00:51:9::/64")));
+  EXPECT_EQ(rig.address("192.0.2.17")->identity, identity::kRemoteNode);
+  EXPECT_EQ(rig.address("10.51.64.0/18")->prefix, *Prefix::parse("10.51.64.0/18"));
+  const auto& labels = rig.find<IdentityObject>(ObjectKind::kIdentity, "west", "327682")->labels;
+  EXPECT_EQ(labels.at("k8s:expr"), "a=b:c");
+  EXPECT_EQ(labels.at("k8s:flag"), "");
+  // The Cluster follows its nodes.
+  ASSERT_TRUE(rig.until([&] { return rig.cluster()->pod_prefixes.size() == 3; }));
+  server.remove("cilium/state/nodes/v1/west/w-9");
+  ASSERT_TRUE(rig.until([&] { return rig.cluster()->pod_prefixes.size() == 1; }));
+}
+
+TEST_F(EtcdSourceTest, AServicesPortsBecomeSlicesAndUnsharingTakesThemAway) {
+  follow_west();
+  server.put("cilium/state/services/v1/west/test/multi",
+             hub::service("test/multi", R"({"10.51.7.3":{"a":{"Protocol":"TCP","Port":80},"b":{"Protocol":"TCP",)"
+                                        R"("Port":80},"d":{"Protocol":"UDP","Port":80}},"10.51.7.4":{"a":{"Protocol":)"
+                                        R"("TCP","Port":81}}})"));
+  const auto slice = [&](const char* name) { return rig.find<SliceObject>(ObjectKind::kSlice, "west", name, "test"); };
+  ASSERT_TRUE(rig.until([&] { return slice("multi") && slice("multi.2"); }));
+  EXPECT_EQ(slice("multi")->ports.size(), 3U);
+  EXPECT_THAT(slice("multi.2")->ports, ElementsAre(ServicePort{"a", IpProtocol::kTcp, L4Port{81}}));
+  EXPECT_EQ(slice("multi.2")->service, "multi");
+  std::string unshared = hub::service("test/multi", "{}");
+  unshared.replace(unshared.find("true"), 4, "false");
+  server.put("cilium/state/services/v1/west/test/multi", unshared);
+  ASSERT_TRUE(rig.until([&] { return !slice("multi") && !slice("multi.2"); }));
+  EXPECT_EQ(rig.find<ServiceObject>(ObjectKind::kService, "west", "multi", "test"), nullptr);
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
+TEST_F(EtcdSourceTest, PrefixesWaitForTheirCanaries) {
+  hub::beat(server);
+  server.put({{"cilium/cluster-config/west", hub::config(5)},
+              {"cilium/state/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")},
+              {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906)},
+              {"cilium/synced/west/cilium/cache/ip/v1", "2026-03-02T10:00:00Z"},  // of the other layout
+              {"cilium/synced/west/cilium/state/nodes/v1", "2026-03-02T10:00:00Z"}});
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.cluster() != nullptr && rig.is(HubState::Sync::kListing); }));
+  EXPECT_EQ(rig.address("10.51.7.40"), nullptr);
+  EXPECT_FALSE(rig.source->synced());
+  hub::put_canaries(server);
+  ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced) && rig.address("10.51.7.40"); }));
+}
+
+TEST_F(EtcdSourceTest, AMissingClusterConfigurationIsAProblemUntilItIsThere) {
+  hub::beat(server);
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.complains("no configuration of cluster west"); }));
+  hub::publish(server);
+  ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced) && rig.problem_text().empty(); }));
+}
+
+TEST_F(EtcdSourceTest, TheBackendsOfTheGatewaysServiceAreGateways) {
+  follow_west();
+  server.put(
+      "cilium/state/services/v1/west/kube-system/isthmus-gateway",
+      hub::service("kube-system/isthmus-gateway",
+                   R"({"192.0.2.21":{"vxlan":{"Protocol":"UDP","Port":8473},"health":{"Protocol":"UDP","Port":9}},)"
+                   R"("192.0.2.22":{"t":{"Protocol":"UDP","Port":8472}}})",
+                   R"(,"hostnames":{"192.0.2.21":"gateway-0"})"));
+  const auto gateway = [&](const char* name) { return rig.find<GatewayObject>(ObjectKind::kGateway, "", name); };
+  ASSERT_TRUE(rig.until([&] { return gateway("gateway-0") && gateway("west-192-0-2-22"); }));
+  EXPECT_EQ(gateway("gateway-0")->port, L4Port{8473});
+  EXPECT_EQ(gateway("gateway-0")->cluster, "west");
+  // A registration of the same address wins.
+  const std::string key = "cilium/state/isthmus/gateways/v1/west/own-name";
+  server.put(key, R"({"cluster":"west","name":"own-name","underlay":["192.0.2.22"],"port":8472,"zone":"w1"})");
+  ASSERT_TRUE(rig.until([&] { return gateway("own-name") && !gateway("west-192-0-2-22"); }));
+  server.remove(key);
+  ASSERT_TRUE(rig.until([&] { return !gateway("own-name") && gateway("west-192-0-2-22"); }));
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
+TEST_F(EtcdSourceTest, ExportedServicesTakeTheBackendsOfTheDerivedOne) {
+  hub::publish(server);
+  server.put("cilium/cluster-config/west", hub::config(5, R"("syncedCanaries":true,"serviceExportsEnabled":true)"));
+  server.put(
+      {{"cilium/state/serviceexports/v1/west/shop/pay",
+        R"({"cluster":"west","name":"pay","namespace":"shop","exportCreationTimestamp":"2026-03-02T10:00:00Z",)"
+        R"("ports":[{"name":"http","protocol":"TCP","port":81}],"type":"ClusterSetIP","sessionAffinity":"ClientIP",)"
+        R"("Labels":{"t":"1"}})"},
+       {"cilium/state/services/v1/west/shop/derived-q358ba8kk0",
+        hub::service("shop/derived-q358ba8kk0", R"({"10.51.7.40":{"http":{"Protocol":"TCP","Port":8081}}})",
+                     R"(,"labels":{"multicluster.kubernetes.io/service-name":"pay"})")}});
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
+  const auto* service = rig.find<ServiceObject>(ObjectKind::kService, "west", "pay", "shop");
+  ASSERT_NE(service, nullptr);
+  EXPECT_TRUE(service->client_ip_affinity);
+  EXPECT_EQ(service->created, 1772445600);
+  EXPECT_EQ(service->labels.at("t"), "1");
+  const auto* slice = rig.find<SliceObject>(ObjectKind::kSlice, "west", "derived-q358ba8kk0", "shop");
+  ASSERT_NE(slice, nullptr);
+  EXPECT_EQ(slice->service, "pay");
+  EXPECT_EQ(rig.find<ServiceObject>(ObjectKind::kService, "west", "derived-q358ba8kk0", "shop"), nullptr);
+}
+
+// KVStoreMesh: one hub, the layout of its cache, and as many clusters as it has configurations of.
+TEST(EtcdMeshTest, AllClustersOfAKvstoremeshHubAreFollowed) {
+  ISTHMUS_NEEDS_ETCD();
+  EtcdServer server;
+  EtcdRig rig("local-east");
+  const std::string cached = R"("cached":true,"syncedCanaries":true)";
+  hub::beat(server);
+  server.put({{"cilium/cluster-config/east", hub::config(1)},
+              {"cilium/cluster-config/west", hub::config(5, cached)},
+              {"cilium/cluster-config/south", hub::config(6, cached)},
+              {"cilium/cache/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")},
+              {"cilium/cache/nodes/v1/south/s-1", hub::node("s-1", "192.0.2.61", "10.61.0.0/24", "south", 6)},
+              {"cilium/cache/ip/v1/west/10.51.7.40", hub::ip("10.51.7.40", 331906)},
+              {"cilium/cache/identities/v1/west/id/331906", hub::labels("cart")},
+              {"cilium/cache/services/v1/west/shop/cart", hub::service("shop/cart", "{}")}});
+  hub::put_canaries(server, "west", "cache");
+  hub::put_canaries(server, "south", "cache");
+  rig.options.folder.clear();
+  rig.options.kvstoremesh = rig.folder.path("mesh");
+  rig.folder.write("mesh", rig.config_text(server.url()));
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->synced() && rig.is(HubState::Sync::kSynced, "south"); }))
+      << rig.problem_text();
+  EXPECT_THAT(rig.members(), ElementsAre("east", "south", "west"));
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+  EXPECT_EQ(rig.count(ObjectKind::kIdentity), 1U);
+  EXPECT_NE(rig.node("s-1", "south"), nullptr);
+  EXPECT_EQ(rig.source->states().size(), 3U);
+  EXPECT_TRUE(rig.is(HubState::Sync::kSynced, "kvstoremesh"));
+  // KVStoreMesh takes a cluster's configuration away first; a new one comes with it.
+  server.remove("cilium/cluster-config/south");
+  server.put("cilium/cluster-config/north", hub::config(6, cached));
+  hub::put_canaries(server, "north", "cache");
+  ASSERT_TRUE(rig.until([&] { return rig.cluster("north") != nullptr; })) << rig.problem_text();
+  EXPECT_THAT(rig.members(), ElementsAre("east", "north", "west"));
+  EXPECT_EQ(rig.node("s-1", "south"), nullptr);
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
 }  // namespace
 }  // namespace isthmus

@@ -1,0 +1,256 @@
+// From keys of one cluster to changes of the model, without a connection.
+#include "control/source/etcd/cluster_import.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zstd.h>
+
+#include "control/source/etcd/prefixes.h"
+#include "endpoint_slice.pb.h"
+#include "test/unit/source/etcd/hub_values.h"
+
+namespace isthmus {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Resource = EtcdResource;
+
+class ClusterImportTest : public testing::Test {
+ protected:
+  ClusterImportTest() { options.own_cluster = "east"; }
+  // What the last steps changed, as text.
+  std::vector<std::string> changes() {
+    std::vector<std::string> said;
+    for (const ObjectDelta& delta : out) {
+      said.push_back((delta.value ? "+" : "-") + std::to_string(static_cast<int>(delta.key.kind)) + " " +
+                     (delta.key.name_space.empty() ? "" : delta.key.name_space + "/") + delta.key.name);
+    }
+    out.clear();
+    return said;
+  }
+  static std::string kind(const char* sign, ObjectKind kind, const std::string& name) {
+    return sign + std::to_string(static_cast<int>(kind)) + " " + name;
+  }
+  void list(Resource resource, const std::vector<std::pair<std::string, std::string>>& keys) {
+    import.list_begins(resource);
+    for (const auto& [tail, value] : keys) {
+      import.put(resource, tail, value);
+    }
+    import.list_ends(resource, now);
+  }
+  static std::vector<std::pair<std::string, std::string>> addresses(int from, int to) {
+    std::vector<std::pair<std::string, std::string>> all;
+    for (int i = from; i < to; ++i) {
+      const std::string address = "10.51.7." + std::to_string(i);
+      all.emplace_back(address, hub::ip(address, 331906));
+    }
+    return all;
+  }
+  std::size_t in_force() const { return import.counts().objects; }
+
+  EtcdSourceOptions options;
+  std::vector<ObjectDelta> out;
+  FleetRegistry registry{{"east", "", ClusterId{1}, 255}, out};
+  ClusterImport import{options, {"west", ClusterId{5}, 255}, registry, out};
+  ClusterImport::Clock::time_point now = ClusterImport::Clock::now();
+};
+
+TEST_F(ClusterImportTest, ANewListEmitsOnlyWhatDiffers) {
+  list(Resource::kAddresses, addresses(1, 4));
+  changes();
+  auto next = addresses(2, 5);
+  next[0].second = hub::ip("10.51.7.2", 327680);
+  list(Resource::kAddresses, next);
+  EXPECT_THAT(changes(),
+              ElementsAre(kind("+", ObjectKind::kAddress, "10.51.7.2"), kind("+", ObjectKind::kAddress, "10.51.7.4"),
+                          kind("-", ObjectKind::kAddress, "10.51.7.1")));
+  list(Resource::kAddresses, next);
+  EXPECT_THAT(changes(), IsEmpty());
+}
+
+TEST_F(ClusterImportTest, NothingGoesBeforeTheListHasEnded) {
+  list(Resource::kAddresses, addresses(1, 4));
+  changes();
+  import.list_begins(Resource::kAddresses);
+  EXPECT_THAT(changes(), IsEmpty());
+  // The connection is lost, and the next list is complete.
+  list(Resource::kAddresses, addresses(1, 4));
+  EXPECT_THAT(changes(), IsEmpty());
+}
+
+TEST_F(ClusterImportTest, ARefusedValueKeepsTheFormerOneUntilTheNextList) {
+  list(Resource::kAddresses, addresses(1, 3));
+  changes();
+  import.put(Resource::kAddresses, "10.51.7.1", "{");
+  import.put(Resource::kAddresses, "10.51.7.1", "{");
+  EXPECT_THAT(changes(), IsEmpty());
+  EXPECT_EQ(import.counts().rejected, 2U);
+  EXPECT_THAT(import.bad(), ElementsAre("ip/10.51.7.1"));
+  import.list_begins(Resource::kAddresses);
+  import.put(Resource::kAddresses, "10.51.7.1", "{");
+  import.put(Resource::kAddresses, "10.51.7.2", hub::ip("10.51.7.2", 331906));
+  import.list_ends(Resource::kAddresses, now);
+  EXPECT_THAT(changes(), ElementsAre(kind("-", ObjectKind::kAddress, "10.51.7.1")));
+  EXPECT_THAT(import.bad(), ElementsAre("ip/10.51.7.1"));
+  import.put(Resource::kAddresses, "10.51.7.1", hub::ip("10.51.7.1", 331906));
+  EXPECT_THAT(import.bad(), IsEmpty());
+  EXPECT_THAT(changes(), ElementsAre(kind("+", ObjectKind::kAddress, "10.51.7.1")));
+}
+
+TEST_F(ClusterImportTest, ARefusedKeyThatIsGoneIsForgotten) {
+  import.put(Resource::kAddresses, "10.51.7.1", "{");
+  import.gone(Resource::kAddresses, "10.51.7.1");
+  EXPECT_THAT(import.bad(), IsEmpty());
+  import.put(Resource::kAddresses, "10.51.7.1", "{");
+  list(Resource::kAddresses, {});
+  EXPECT_THAT(import.bad(), IsEmpty());
+  EXPECT_THAT(changes(), IsEmpty());
+}
+
+TEST_F(ClusterImportTest, ADeleteOfWhatWasNeverThereIsHarmless) {
+  import.gone(Resource::kIdentities, "131077");
+  import.gone(Resource::kServices, "shop/cart");
+  EXPECT_THAT(changes(), IsEmpty());
+}
+
+TEST_F(ClusterImportTest, ThousandsOfRefusedValuesAreCountedAndAHundredKept) {
+  for (int i = 0; i < 1000; ++i) {
+    import.put(Resource::kAddresses, "key-" + std::to_string(i), "{");
+  }
+  EXPECT_EQ(import.counts().rejected, 1000U);
+  EXPECT_EQ(import.bad().size(), 10U);
+  const auto problems = import.problems(EtcdLayout::kState, "https://hub:2379");
+  ASSERT_EQ(problems.size(), 11U);
+  EXPECT_EQ(problems.front().provenance.text(), "cilium/state/ip/v1/default/key-0 (cluster west, https://hub:2379)");
+  EXPECT_EQ(problems.back().what, "1000 values are refused in all; the first ten are listed");
+}
+
+TEST_F(ClusterImportTest, HalfMayGoAndMoreIsHeld) {
+  list(Resource::kAddresses, addresses(0, 40));
+  changes();
+  list(Resource::kAddresses, addresses(20, 40));
+  EXPECT_EQ(in_force(), 20U);  // exactly half
+  list(Resource::kAddresses, addresses(30, 40));
+  EXPECT_EQ(in_force(), 10U);
+  list(Resource::kAddresses, addresses(31, 32));
+  EXPECT_EQ(in_force(), 1U);  // nine: fewer than ten are always believed
+  list(Resource::kAddresses, addresses(0, 40));
+  list(Resource::kAddresses, addresses(0, 19));
+  EXPECT_EQ(in_force(), 40U);
+  EXPECT_EQ(import.counts().held, 21U);
+}
+
+TEST_F(ClusterImportTest, WhatIsHeldGoesWhenItsTimeIsOverAndTheListIsFresh) {
+  options.hold_time = std::chrono::minutes(10);
+  list(Resource::kAddresses, addresses(0, 40));
+  list(Resource::kAddresses, addresses(0, 1));
+  EXPECT_EQ(import.counts().held, 39U);
+  now += std::chrono::minutes(9);
+  list(Resource::kAddresses, addresses(0, 2));  // listed again, one came back; the time goes on
+  EXPECT_EQ(import.counts().held, 38U);
+  const auto fresh = [](Resource) { return true; };
+  import.release_held(now, fresh);
+  EXPECT_EQ(import.counts().held, 38U);
+  now += std::chrono::minutes(1);
+  import.release_held(now, [](Resource) { return false;
+});  // not connected: who knows what is there now
+EXPECT_EQ(in_force(), 40U);
+import.release_held(now, fresh);
+EXPECT_EQ(import.counts().held, 0U);
+EXPECT_EQ(in_force(), 2U);
+}  // namespace
+
+TEST_F(ClusterImportTest, TheHoldCanBeTurnedOff) {
+  for (const unsigned off : {0U, 100U}) {
+    options.hold_percent = off;
+    list(Resource::kAddresses, addresses(0, 40));
+    list(Resource::kAddresses, {});
+    EXPECT_EQ(in_force(), 0U) << off;
+  }
+}
+
+TEST_F(ClusterImportTest, DrainingTakesEverythingAwayInOrder) {
+  list(Resource::kNodes, {{"w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")}});
+  list(Resource::kAddresses, addresses(1, 2));
+  list(Resource::kServices,
+       {{"shop/cart", hub::service("shop/cart", R"({"10.51.7.1":{"":{"Protocol":"TCP","Port":80}}})")},
+        {"kube-system/isthmus-gateway",
+         hub::service("kube-system/isthmus-gateway", R"({"192.0.2.21":{"vxlan":{"Protocol":"UDP","Port":8472}}})")}});
+  EXPECT_EQ(in_force(), 4U);
+  changes();
+  import.drain_all();
+  const auto said = changes();
+  EXPECT_EQ(in_force(), 0U);
+  ASSERT_FALSE(said.empty());
+  EXPECT_EQ(said.front(), kind("-", ObjectKind::kGateway, "west-192-0-2-21"));
+  EXPECT_EQ(said[1], kind("+", ObjectKind::kProfile, "clustermesh"));
+  EXPECT_EQ(said.back(), kind("-", ObjectKind::kCluster, "west"));
+}
+
+std::string slice_value(const std::string& name, const std::string& service, const std::string& address) {
+  clustermesh::ClusterEndpointSlice slice;
+  slice.set_cluster("west");
+  slice.set_clusterid(5);
+  slice.set_namespace_("shop");
+  slice.set_name(name);
+  (*slice.mutable_labels())["kubernetes.io/service-name"] = service;
+  slice.set_addresstype("IPv4");
+  slice.add_endpoints()->add_addresses(address);
+  const std::string bytes = slice.SerializeAsString();
+  std::string out(ZSTD_compressBound(bytes.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), 1));
+  return out;
+}
+
+TEST_F(ClusterImportTest, SlicesReplaceBackendsOnceTheyAreUsed) {
+  const std::string cart = hub::service("shop/cart", R"({"10.51.7.1":{"":{"Protocol":"TCP","Port":80}}})");
+  list(Resource::kServices, {{"shop/cart", cart}});
+  list(Resource::kSlices, {{"shop/cart", slice_value("cart", "cart", "10.51.7.2")},
+                           {"shop/pay-1", slice_value("pay-1", "pay", "10.51.7.3")}});
+  changes();
+  import.use_slices(true);
+  EXPECT_THAT(changes(),
+              ElementsAre(kind("-", ObjectKind::kSlice, "shop/cart"), kind("+", ObjectKind::kSlice, "shop/cart"),
+                          kind("+", ObjectKind::kSlice, "shop/pay-1"), kind("+", ObjectKind::kService, "shop/cart"),
+                          kind("+", ObjectKind::kService, "shop/pay")));
+  import.gone(Resource::kSlices, "shop/pay-1");
+  EXPECT_THAT(changes(),
+              ElementsAre(kind("-", ObjectKind::kSlice, "shop/pay-1"), kind("-", ObjectKind::kService, "shop/pay")));
+  import.use_slices(false);
+  const auto said = changes();
+  EXPECT_EQ(said.back(), kind("+", ObjectKind::kSlice, "shop/cart"));
+}
+
+TEST_F(ClusterImportTest, APlainServiceComesBeforeAnExportOfItsName) {
+  const std::string exported =
+      R"({"cluster":"west","name":"cart","namespace":"shop","exportCreationTimestamp":"2026-03-02T10:00:00Z"})";
+  list(Resource::kExports, {{"shop/cart", exported}});
+  EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 1772445600);
+  list(Resource::kServices, {{"shop/cart", hub::service("shop/cart", "{}")}});
+  EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 0);
+  import.gone(Resource::kServices, "shop/cart");
+  EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 1772445600);
+  changes();
+  import.gone(Resource::kExports, "shop/cart");
+  EXPECT_THAT(changes(), ElementsAre(kind("-", ObjectKind::kService, "shop/cart")));
+}
+
+TEST(MergePrefixesTest, ContainedOnesAreDroppedAndHalvesMerged) {
+  const auto prefixes = [](const std::vector<const char*>& texts) {
+    std::vector<Prefix> all;
+    for (const char* text : texts) {
+      all.push_back(*Prefix::parse(text));
+    }
+    return all;
+  };
+  EXPECT_EQ(merge_prefixes(prefixes({"10.1.1.0/24", "10.1.0.0/24", "10.1.2.0/24", "10.1.3.0/24", "10.1.1.128/25"})),
+            prefixes({"10.1.0.0/22"}));
+  EXPECT_EQ(merge_prefixes(prefixes({"10.1.1.0/24", "10.1.2.0/24"})), prefixes({"10.1.1.0/24", "10.1.2.0/24"}));
+  EXPECT_EQ(merge_prefixes(prefixes({"fd00::/65", "fd00:0:0:0:8000::/65", "10.0.0.0/8"})),
+            prefixes({"10.0.0.0/8", "fd00::/64"}));
+  EXPECT_EQ(merge_prefixes(prefixes({"0.0.0.0/1", "128.0.0.0/1"})), prefixes({"0.0.0.0/0"}));
+}
+
+}  // namespace isthmus
+}  // namespace isthmus

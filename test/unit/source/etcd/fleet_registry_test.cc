@@ -1,0 +1,108 @@
+// What clusters share: numbers, gateways' names, the profile, and exports that disagree.
+#include "control/source/etcd/fleet_registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace isthmus {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class FleetRegistryTest : public testing::Test {
+ protected:
+  static ServiceBackend backend(const std::string& address, const std::string& hostname) {
+    return {*IpAddress::parse(address), hostname, {{"vxlan", IpProtocol::kUdp, L4Port{8472}}}};
+  }
+  // The gateways that stand, by name, with their addresses.
+  std::map<std::string, std::string> gateways() {
+    for (const ObjectDelta& delta : out) {
+      if (delta.key.kind == ObjectKind::kGateway && delta.value) {
+        standing[delta.key.name] = std::get<GatewayObject>(*delta.value).underlay.to_string();
+      } else if (delta.key.kind == ObjectKind::kGateway) {
+        standing.erase(delta.key.name);
+      }
+    }
+    out.clear();
+    return standing;
+  }
+  std::vector<ObjectDelta> out;
+  std::map<std::string, std::string> standing;
+  FleetRegistry registry{{"east", "gateway-1", ClusterId{1}, 255}, out};
+};
+
+using Names = std::map<std::string, std::string>;
+
+TEST_F(FleetRegistryTest, AnIdBelongsToWhoHadItFirst) {
+  EXPECT_EQ(registry.reserve(ClusterId{1}, "west"), "east");
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "west"), "");
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "west"), "");
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "south"), "west");
+  registry.release(ClusterId{5}, "south");
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "south"), "west");
+  registry.release(ClusterId{5}, "west");
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "south"), "");
+}
+
+TEST_F(FleetRegistryTest, GatewaysAreMembersOnly) {
+  registry.set_service_gateways("west", {backend("192.0.2.21", "gateway-0")});
+  EXPECT_TRUE(gateways().empty());
+  registry.set_member("west", true);
+  EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.21"}}));
+  registry.set_member("west", false);
+  EXPECT_TRUE(gateways().empty());
+}
+
+TEST_F(FleetRegistryTest, ANameThatIsTakenGetsItsClusterInFront) {
+  registry.set_member("west", true);
+  registry.set_service_gateways("west", {backend("192.0.2.21", "gateway-0"), backend("192.0.2.22", "gateway-1")});
+  EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.21"}, {"west-gateway-1", "192.0.2.22"}}));
+  // Who has a name keeps it, though another comes before it in the alphabet.
+  registry.set_member("north", true);
+  registry.set_service_gateways("north", {backend("192.0.2.31", "gateway-0")});
+  EXPECT_EQ(gateways(),
+            (Names{{"gateway-0", "192.0.2.21"}, {"north-gateway-0", "192.0.2.31"}, {"west-gateway-1", "192.0.2.22"}}));
+  registry.set_service_gateways("west", {});
+  EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
+}
+
+TEST_F(FleetRegistryTest, AServiceWithoutATunnelPortIsAProblem) {
+  registry.set_member("west", true);
+  registry.set_service_gateways("west", {{*IpAddress::parse("192.0.2.21"), "", {{"h", IpProtocol::kTcp, L4Port{80}}}}});
+  EXPECT_TRUE(gateways().empty());
+  ASSERT_EQ(registry.problems().size(), 1U);
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("no UDP port named vxlan"));
+}
+
+ServiceExportValue exported(std::int64_t created, std::vector<ServicePort> ports) {
+  ServiceExportValue value;
+  value.object.created = created;
+  value.app_protocols.resize(ports.size());
+  value.object.ports = std::move(ports);
+  return value;
+}
+
+TEST_F(FleetRegistryTest, TheOldestExportDecides) {
+  const ServicePort http80{"http", IpProtocol::kTcp, L4Port{80}}, http81{"http", IpProtocol::kTcp, L4Port{81}},
+      web81{"web", IpProtocol::kTcp, L4Port{81}};
+  registry.set_export("west", "shop/cart", exported(100, {http81}));
+  EXPECT_TRUE(registry.problems().empty());
+  registry.set_export("south", "shop/cart", exported(200, {http80}));
+  ASSERT_EQ(registry.problems().size(), 1U);
+  EXPECT_EQ(registry.problems()[0].provenance.text(), "cluster south: serviceexports/shop/cart");
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("stands for 80/TCP, in cluster west for 81/TCP"));
+  registry.set_export("south", "shop/cart", exported(200, {web81}));
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("is called web, in cluster west http"));
+  ServiceExportValue headless = exported(100, {http81});
+  headless.headless = true;
+  registry.set_export("south", "shop/cart", headless);  // as old: south comes before west
+  ASSERT_EQ(registry.problems().size(), 1U);
+  EXPECT_EQ(registry.problems()[0].provenance.text(), "cluster west: serviceexports/shop/cart");
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("type differs from that of cluster south"));
+  registry.set_export("south", "shop/cart", std::nullopt);
+  EXPECT_TRUE(registry.problems().empty());
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,287 @@
+// What a cluster's data goes through: its hub ends, comes back, comes back empty or as another, falls silent.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "test/unit/source/etcd/etcd_rig.h"
+
+namespace isthmus {
+namespace {
+
+using Sync = HubState::Sync;
+using testing::ElementsAre;
+
+class EtcdLifecycleTest : public testing::Test {
+ protected:
+  void SetUp() override { ISTHMUS_NEEDS_ETCD(); }
+  void follow_west() {
+    hub::publish(server);
+    rig.follow("west", server);
+    rig.start();
+    ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+  }
+  // Twelve more addresses, so that their loss is noticed.
+  void put_addresses() {
+    for (int i = 1; i <= 12; ++i) {
+      const std::string address = "10.51.7.1" + std::to_string(i);
+      server.put("cilium/state/ip/v1/default/" + address, hub::ip(address, 331906));
+    }
+  }
+  EtcdServer server;
+  EtcdRig rig;
+};
+
+TEST_F(EtcdLifecycleTest, AHubThatEndsLeavesItsDataInForceAndIsTakenUpAgain) {
+  follow_west();
+  const auto objects = rig.objects;
+  server.stop();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale) && rig.complains("cluster west cannot be followed"); }));
+  EXPECT_NE(rig.state().last_error, "");
+  EXPECT_TRUE(rig.complains("stays in force"));
+  server.start();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+  EXPECT_EQ(rig.objects, objects);
+  EXPECT_EQ(rig.removals, 0U);
+  EXPECT_EQ(rig.problem_text(), "");
+  server.put("cilium/state/ip/v1/default/10.51.7.41", hub::ip("10.51.7.41", 331906));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.41") != nullptr; }));
+}
+
+TEST_F(EtcdLifecycleTest, WhatWentWhileTheHubWasAwayGoesAtTheNextListOnly) {
+  follow_west();
+  server.put("cilium/state/ip/v1/default/10.51.7.41", hub::ip("10.51.7.41", 331906));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.41") != nullptr; }));
+  rig.folder.write("pki/client.crt", "not a certificate");
+  server.stop();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale); }));
+  server.start();
+  server.remove("cilium/state/ip/v1/default/10.51.7.41");
+  server.put("cilium/state/ip/v1/default/10.51.7.42", hub::ip("10.51.7.42", 331906));
+  rig.apply();
+  EXPECT_NE(rig.address("10.51.7.41"), nullptr);
+  rig.write_certificates(etcd_pki().client("remote"));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.42") != nullptr && rig.address("10.51.7.41") == nullptr; }));
+  EXPECT_EQ(rig.removals, 1U);
+}
+
+TEST_F(EtcdLifecycleTest, AHubThatComesBackEmptyTakesNothingAwayBeforeItsCanaries) {
+  follow_west();
+  const auto objects = rig.objects;
+  server.start_empty("first");  // the same cluster id, and another history
+  hub::beat(server);
+  server.put("cilium/cluster-config/west", hub::config(5));
+  ASSERT_TRUE(rig.until([&] { return rig.state().connects > 1 && rig.is(Sync::kListing); })) << rig.problem_text();
+  EXPECT_EQ(rig.objects, objects);
+  hub::publish(server);
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+  EXPECT_EQ(rig.objects, objects);
+  EXPECT_EQ(rig.removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, AnotherEtcdAtTheSamePlaceIsReadFromItsBeginning) {
+  follow_west();
+  server.start_empty("second");  // another cluster id
+  hub::publish(server);
+  server.remove("cilium/state/ip/v1/default/10.51.7.40");
+  server.put("cilium/state/ip/v1/default/10.51.7.50", hub::ip("10.51.7.50", 331906));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.50") != nullptr && rig.address("10.51.7.40") == nullptr; }))
+      << rig.problem_text();
+  EXPECT_NE(rig.cluster(), nullptr);
+  EXPECT_EQ(rig.removals, 1U);
+}
+
+TEST_F(EtcdLifecycleTest, AStoppedServerIsNoticedByItsSilence) {
+  rig.options.heartbeat_limit = EtcdRig::Milliseconds(1000);
+  rig.options.call_timeout = EtcdRig::Milliseconds(500);
+  follow_west();
+  const auto objects = rig.objects;
+  server.pause();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale); }));
+  EXPECT_TRUE(rig.complains("no heartbeat") || rig.complains("Deadline")) << rig.problem_text();
+  EXPECT_EQ(rig.objects, objects);
+  server.resume();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+  EXPECT_EQ(rig.removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, ASilentHeartbeatRebuildsTheConnectionAndKeepsTheData) {
+  rig.options.heartbeat_limit = EtcdRig::Milliseconds(300);
+  follow_west();
+  ASSERT_TRUE(rig.until([&] { return rig.state().connects > 2; }));
+  EXPECT_THAT(rig.state().last_error, testing::HasSubstr("no heartbeat"));
+  EXPECT_EQ(rig.removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, ACompactionUnderAStoppedReaderIsSurvived) {
+  follow_west();
+  // The reader's connection stays open while its server cannot send: what it missed is compacted away meanwhile.
+  server.stop();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale); }));
+  server.start();
+  for (int i = 0; i < 20; ++i) {
+    server.put("cilium/state/ip/v1/default/10.51.7.60", hub::ip("10.51.7.60", 327680U + static_cast<unsigned>(i)));
+  }
+  server.compact();
+  ASSERT_TRUE(rig.until([&] {
+    const AddressObject* address = rig.address("10.51.7.60");
+    return address != nullptr && address->identity == Identity{327699};
+  }));
+  server.put("cilium/state/ip/v1/default/10.51.7.61", hub::ip("10.51.7.61", 331906));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.61") != nullptr; }));
+  EXPECT_EQ(rig.removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, AMassDisappearanceIsHeld) {
+  rig.options.hold_time = EtcdRig::Milliseconds(600'000);
+  follow_west();
+  put_addresses();
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 13; }));
+  server.start_empty("second");
+  hub::publish(server);
+  ASSERT_TRUE(rig.until([&] { return rig.state().held == 12; })) << rig.problem_text();
+  EXPECT_EQ(rig.count(ObjectKind::kAddress), 13U);
+  EXPECT_TRUE(rig.complains("disappeared at once"));
+  // One comes back and one is deleted for good; the others stay held.
+  server.put("cilium/state/ip/v1/default/10.51.7.11", hub::ip("10.51.7.11", 331906));
+  server.put("cilium/state/ip/v1/default/10.51.7.12", hub::ip("10.51.7.12", 331906));
+  server.remove("cilium/state/ip/v1/default/10.51.7.12");
+  ASSERT_TRUE(rig.until([&] { return rig.state().held == 10; }));
+  EXPECT_EQ(rig.count(ObjectKind::kAddress), 12U);
+  EXPECT_NE(rig.address("10.51.7.11"), nullptr);
+}
+
+TEST_F(EtcdLifecycleTest, WhatIsHeldIsLetGoAfterTheHoldTime) {
+  rig.options.hold_time = EtcdRig::Milliseconds(500);
+  follow_west();
+  put_addresses();
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 13; }));
+  server.start_empty("second");
+  hub::publish(server);
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1 && rig.state().held == 0; }))
+      << rig.problem_text();
+  EXPECT_EQ(rig.removals, 12U);
+}
+
+TEST_F(EtcdLifecycleTest, WithoutAHoldTheLossIsBelievedAtOnce) {
+  rig.options.hold_percent = 0;
+  follow_west();
+  put_addresses();
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 13; }));
+  server.start_empty("second");
+  hub::publish(server);
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1; })) << rig.problem_text();
+}
+
+TEST_F(EtcdLifecycleTest, AClustersNewIdDrainsTheOldOnesData) {
+  follow_west();
+  server.put("cilium/cluster-config/west", hub::config(6));
+  ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr || rig.cluster()->id == ClusterId{6}; }));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.40") == nullptr && rig.state().rejected > 0; }));
+  EXPECT_TRUE(rig.complains("331906"));  // what is left of the old id is refused
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, OurOwnIdIsRefusedAfterTheOldOnesDataIsDrained) {
+  follow_west();
+  server.put("cilium/cluster-config/west", hub::config(1, ""));
+  ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr && rig.is(Sync::kFailed); }));
+  EXPECT_TRUE(rig.complains("cluster east holds"));
+  EXPECT_THAT(rig.members(), ElementsAre("east"));
+  server.put("cilium/cluster-config/west", hub::config(5));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced) && rig.address("10.51.7.40") != nullptr; }));
+  EXPECT_FALSE(rig.complains("holds"));
+}
+
+TEST_F(EtcdLifecycleTest, AConfigurationThatIsRefusedLeavesTheFormerInForce) {
+  follow_west();
+  server.put("cilium/cluster-config/west", hub::config(0));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed) && rig.complains("not in 1..255"); }));
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+  server.put("cilium/cluster-config/west", hub::config(5));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); }));
+}
+
+TEST_F(EtcdLifecycleTest, AFileThatGoesTakesItsClusterWithIt) {
+  follow_west();
+  rig.folder.remove("configs/west");
+  ASSERT_TRUE(rig.until([&] { return rig.source->states().empty() && rig.objects.size() == 1; }));
+  EXPECT_THAT(rig.members(), ElementsAre("east"));
+  EXPECT_EQ(rig.idle_removals, 0U);
+  rig.follow("west", server);
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced) && rig.address("10.51.7.40") != nullptr; }));
+}
+
+TEST_F(EtcdLifecycleTest, AFileThatChangesConnectsAnewAndKeepsTheData) {
+  follow_west();
+  rig.folder.replace("configs/west", rig.config_text(server.url()) + "# another text\n");
+  ASSERT_TRUE(rig.until([&] { return rig.state().connects == 2 && rig.is(Sync::kSynced); }));
+  EXPECT_EQ(rig.removals, 0U);
+}
+
+TEST_F(EtcdLifecycleTest, ASecretsLinkSwapIsSeen) {
+  hub::publish(server);
+  rig.folder.write("configs/..1/other", "no configuration");
+  std::filesystem::create_symlink("..1", rig.folder.path("configs/..data"));
+  rig.start();
+  rig.folder.write("configs/..2/west", rig.config_text(server.url()));
+  std::filesystem::create_symlink("..data/west", rig.folder.path("configs/west"));
+  std::filesystem::create_symlink("..2", rig.folder.path("configs/..new"));
+  std::filesystem::rename(rig.folder.path("configs/..new"), rig.folder.path("configs/..data"));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+  std::filesystem::create_symlink("..1", rig.folder.path("configs/..new"));
+  std::filesystem::rename(rig.folder.path("configs/..new"), rig.folder.path("configs/..data"));
+  ASSERT_TRUE(rig.until([&] { return rig.source->states().empty() && rig.cluster() == nullptr; }));
+}
+
+TEST_F(EtcdLifecycleTest, AFolderThatIsGoneTakesNothingAway) {
+  follow_west();
+  rig.folder.move("configs", "away");
+  ASSERT_TRUE(rig.until([&] { return rig.complains("the folder of etcd configurations cannot be read"); }));
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+  rig.folder.move("away", "configs");
+  ASSERT_TRUE(rig.until([&] { return rig.problem_text().empty(); }));
+  EXPECT_EQ(rig.state().connects, 1U);
+}
+
+TEST_F(EtcdLifecycleTest, TheFirstOfTwoClustersWithOneIdKeepsIt) {
+  follow_west();
+  EtcdServer other(EtcdServer::Options{"south", "first"});
+  hub::beat(other);
+  other.put("cilium/cluster-config/south", hub::config(5));
+  hub::put_canaries(other, "south");
+  rig.follow("south", other);
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed, "south"); }));
+  EXPECT_TRUE(rig.complains("which cluster west holds"));
+  EXPECT_NE(rig.cluster(), nullptr);
+  rig.folder.remove("configs/west");
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced, "south") && rig.cluster("south") != nullptr; }))
+      << rig.problem_text();
+  EXPECT_THAT(rig.members(), ElementsAre("east", "south"));
+}
+
+TEST_F(EtcdLifecycleTest, OurOwnClustersConfigurationIsNotRead) {
+  hub::publish(server);
+  rig.follow("east", server);
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); }));
+  EXPECT_EQ(rig.source->states().size(), 1U);
+}
+
+TEST_F(EtcdLifecycleTest, AHubThatIsAwayAtTheStartDoesNotKeepTheSourceFromItsEnd) {
+  rig.options.sync_timeout = EtcdRig::Milliseconds(300);
+  rig.follow("west", server);
+  server.pause();
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->synced(); }));
+  EXPECT_TRUE(rig.is(Sync::kConnecting));
+  const auto before = std::chrono::steady_clock::now();
+  rig.source.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(2));
+}
+
+}  // namespace
+}  // namespace isthmus
