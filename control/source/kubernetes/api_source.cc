@@ -22,6 +22,8 @@ namespace isthmus {
 namespace {
 
 constexpr auto kTick = std::chrono::seconds(1);  // for what changes by the clock alone
+// Looking for problems goes over every object, so that a stream of events may not ask for it each time.
+constexpr auto kProblemsPause = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -109,12 +111,15 @@ class ApiSource::Loop final : public ReflectorSink {
     objects_->unavailable(resource);
     settled_[resource] = true;
     refused_[resource] = status;
+    stale_problems_ = true;
   }
   void flush() override {
     auto deltas = objects_->take_deltas(std::chrono::steady_clock::now());
-    for (const std::string& line : objects_->take_log()) {
+    const std::vector<std::string> lines = objects_->take_log();
+    for (const std::string& line : lines) {
       spdlog::warn("{}", line);
     }
+    stale_problems_ = stale_problems_ || !lines.empty();
     const bool synced = std::all_of(settled_.begin(), settled_.end(), [](bool settled) { return settled; });
     bool wake = publish() || !deltas.empty();
     {
@@ -162,7 +167,13 @@ class ApiSource::Loop final : public ReflectorSink {
   // Brings what control sees up to date; whether the problems changed.
   bool publish() {
     std::vector<HubState> states;
-    auto problems = std::make_shared<std::vector<SourceProblem>>(objects_->problems(std::chrono::system_clock::now()));
+    std::shared_ptr<std::vector<SourceProblem>> problems;
+    const auto now = std::chrono::steady_clock::now();
+    if (stale_problems_ || now - problems_at_ >= kProblemsPause) {
+      problems = std::make_shared<std::vector<SourceProblem>>(objects_->problems(std::chrono::system_clock::now()));
+      problems_at_ = now;
+      stale_problems_ = false;
+    }
     for (std::size_t i = 0; i < reflectors_.size(); ++i) {
       HubState state = reflectors_[i]->state();
       const ApiObjects::Counts& counts = objects_->counts(i);
@@ -174,12 +185,17 @@ class ApiSource::Loop final : public ReflectorSink {
           state.bad.push_back(name);
         }
       }
-      add_refusal(i, state, *problems);
+      if (problems) {
+        add_refusal(i, state, *problems);
+      }
       states.push_back(std::move(state));
     }
     const std::lock_guard lock(mutex_);
-    const bool changed = !problems_ || !same(*problems_, *problems);
     states_ = std::move(states);
+    if (!problems) {
+      return false;
+    }
+    const bool changed = !problems_ || !same(*problems_, *problems);
     problems_ = std::move(problems);
     return changed;
   }
@@ -212,6 +228,8 @@ class ApiSource::Loop final : public ReflectorSink {
   boost::asio::steady_timer tick_;
   bool armed_ = false;
   std::chrono::steady_clock::time_point armed_for_{};
+  bool stale_problems_ = true;
+  std::chrono::steady_clock::time_point problems_at_{};
   std::vector<bool> settled_;      // of the resources: listed, or found unavailable
   std::vector<unsigned> refused_;  // of the resources: 403, 404 or 0
   std::thread thread_;

@@ -19,20 +19,6 @@ bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_p
 
 }  // namespace
 
-std::string object_name(const YamlNode& object) {
-  const std::string& name_space = metadata_text(object, "namespace");
-  const std::string& name = metadata_text(object, "name");
-  return name.empty() || name_space.empty() ? name : name_space + "/" + name;
-}
-
-std::string object_url(const std::string& server, const ApiResource& resource, const std::string& version,
-                       const YamlNode& object) {
-  const std::string& name_space = metadata_text(object, "namespace");
-  const std::string base = server + (version.find('/') == std::string::npos ? "/api/" : "/apis/") + version;
-  return base + (name_space.empty() ? "" : "/namespaces/" + name_space) + "/" + resource.plural + "/" +
-         metadata_text(object, "name");
-}
-
 ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::move(options)) {
   const auto row = [](ObjectKind kind, bool namespaced) {
     Kind made;
