@@ -257,6 +257,16 @@ void ApiServer::bookmark(const std::string& collection) {
       {{"kind", in.kind}, {"apiVersion", in.version}, {"metadata", {{"resourceVersion", std::to_string(++version_)}}}});
 }
 
+void ApiServer::forget_history(const std::string& collection) {
+  const std::lock_guard lock(mutex_);
+  collections_.at(collection).oldest = version_;
+}
+
+void ApiServer::forbid(const std::string& collection, bool on) {
+  const std::lock_guard lock(mutex_);
+  collections_.at(collection).forbidden = on;
+}
+
 void ApiServer::misbehave(const std::string& collection, Misbehaviour how) {
   const std::lock_guard lock(mutex_);
   collections_.at(collection).misbehaviour.push_back(std::move(how));
@@ -363,6 +373,9 @@ bool ApiServer::answer(Connection& connection, const ServedRequest& request) {
     }
     if (!collections_.contains(request.path)) {
       return connection.answer(404, status_text(404, "the server could not find the requested resource"));
+    }
+    if (collections_.at(request.path).forbidden) {
+      return connection.answer(403, status_text(403, "cannot list resource"));
     }
   }
   bool keep = true;

@@ -51,7 +51,8 @@ class ApiServer {
   [[nodiscard]] std::string url() const;
   [[nodiscard]] const CertificateAuthority& authority() const { return authority_; }
   // A kubeconfig for this server with `user` as the user's mapping, in JSON.
-  [[nodiscard]] std::string kubeconfig(const nlohmann::json& user, const nlohmann::json& cluster_extra = nlohmann::json::object()) const;
+  [[nodiscard]] std::string kubeconfig(const nlohmann::json& user,
+                                       const nlohmann::json& cluster_extra = nlohmann::json::object()) const;
 
   // A collection, "/api/v1/pods"; asked for others the server answers 404.
   void serve(const std::string& collection, const std::string& kind, const std::string& version);
@@ -64,6 +65,9 @@ class ApiServer {
   void remove_unseen(const std::string& collection, const std::string& name_space, const std::string& name);
   void compact(const std::string& collection);
   void bookmark(const std::string& collection);
+  // Watches from before now must list again; those that are open go on.
+  void forget_history(const std::string& collection);
+  void forbid(const std::string& collection, bool on);  // 403 to everybody
 
   void misbehave(const std::string& collection, Misbehaviour how);
   void require_token(const std::string& token);  // empty: anybody
@@ -90,6 +94,7 @@ class ApiServer {
     std::map<std::string, nlohmann::json> objects;
     std::deque<Event> events;
     std::uint64_t oldest = 0;  // watches from before this are told 410
+    bool forbidden = false;
     std::deque<Misbehaviour> misbehaviour;
   };
 
