@@ -3,27 +3,17 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
 
 #include "control/source/kubernetes/access.h"
+#include "control/source/kubernetes/exec_credential.h"
 
 namespace boost::asio {
 class io_context;
 }
 
 namespace isthmus {
-
-struct ExecCredential {
-  std::string token, certificate, key;
-  std::optional<std::int64_t> expires;  // seconds since 1970
-};
-// The ExecCredential object on a program's standard output. Pure.
-[[nodiscard]] Result<ExecCredential> read_exec_credential(std::string_view text);
 
 class ExecRun {
  public:

@@ -6,7 +6,7 @@
 
 #include "config/yaml/json.h"
 #include "control/source/kubernetes/base64.h"
-#include "control/source/kubernetes/exec_plugin.h"
+#include "control/source/kubernetes/exec_credential.h"
 
 namespace isthmus {
 namespace {
