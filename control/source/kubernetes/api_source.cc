@@ -38,6 +38,7 @@ class ApiSource::Loop final : public ReflectorSink {
         tick_(io_),
         settled_(objects_->resources().size(), false),
         refused_(objects_->resources().size(), 0),
+        lost_(objects_->resources().size(), false),
         event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     const auto& resources = objects_->resources();
     for (std::size_t i = 0; i < resources.size(); ++i) {
@@ -122,6 +123,7 @@ class ApiSource::Loop final : public ReflectorSink {
     stale_problems_ = stale_problems_ || !lines.empty();
     const bool synced = std::all_of(settled_.begin(), settled_.end(), [](bool settled) { return settled; });
     bool wake = publish() || !deltas.empty();
+    log_changes();
     {
       const std::lock_guard lock(mutex_);
       wake = wake || synced != synced_given_;
@@ -200,6 +202,21 @@ class ApiSource::Loop final : public ReflectorSink {
     return changed;
   }
 
+  // Lost and found again, a line each; what is found only later is in states().
+  void log_changes() {
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      const HubState& state = states_[i];  // which only this thread writes
+      const bool lost = state.sync == HubState::Sync::kStale;
+      if (lost && !lost_[i]) {
+        spdlog::warn("{} of {} cannot be followed at present: {}; what was read stays in force", state.name,
+                     state.place, state.last_error);
+      } else if (lost_[i] && !lost) {
+        spdlog::info("{} of {} are followed again", state.name, state.place);
+      }
+      lost_[i] = lost;
+    }
+  }
+
   void add_refusal(std::size_t index, const HubState& state, std::vector<SourceProblem>& problems) const {
     const ApiResource& resource = objects_->resources()[index];
     if (refused_[index] == 0 || (refused_[index] == 404 && resource.optional)) {
@@ -232,6 +249,7 @@ class ApiSource::Loop final : public ReflectorSink {
   std::chrono::steady_clock::time_point problems_at_{};
   std::vector<bool> settled_;      // of the resources: listed, or found unavailable
   std::vector<unsigned> refused_;  // of the resources: 403, 404 or 0
+  std::vector<bool> lost_;         // of the resources: said so in the log
   std::thread thread_;
   bool synced_taken_ = false;  // control's
 
