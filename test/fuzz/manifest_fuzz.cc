@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "control/source/file/hub_objects.h"
-#include "control/source/file/manifest.h"
+#include "control/source/manifest/manifest.h"
 
 namespace {
 

@@ -19,27 +19,6 @@ bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_p
   return a == b || (a && b && *a == *b);
 }
 
-// A Node and the CiliumNode of its name as one.
-std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const ObjectValue>& node,
-                                              const std::shared_ptr<const ObjectValue>& cilium) {
-  if (!node || !cilium) {
-    return node ? node : cilium;
-  }
-  NodeObject joined = std::get<NodeObject>(*cilium);
-  const auto& other = std::get<NodeObject>(*node);
-  for (const IpAddress& address : other.addresses) {
-    if (std::find(joined.addresses.begin(), joined.addresses.end(), address) == joined.addresses.end()) {
-      joined.addresses.push_back(address);
-    }
-  }
-  for (const Prefix& prefix : other.pod_prefixes) {
-    if (std::find(joined.pod_prefixes.begin(), joined.pod_prefixes.end(), prefix) == joined.pod_prefixes.end()) {
-      joined.pod_prefixes.push_back(prefix);
-    }
-  }
-  return std::make_shared<const ObjectValue>(std::move(joined));
-}
-
 bool is_policy(ObjectKind kind) {
   return kind == ObjectKind::kNetworkPolicy || kind == ObjectKind::kCiliumPolicy ||
          kind == ObjectKind::kClusterwidePolicy;

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "control/model/objects.h"
-#include "control/source/file/manifest.h"
+#include "control/source/manifest/manifest.h"
 
 namespace isthmus {
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "control/source/file/manifest.h"
+#include "control/source/manifest/manifest.h"
 #include "test/unit/source/temporary_folder.h"
 
 namespace isthmus {

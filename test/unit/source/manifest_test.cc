@@ -1,4 +1,4 @@
-#include "control/source/file/manifest.h"
+#include "control/source/manifest/manifest.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "control/source/file/object_reader.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {

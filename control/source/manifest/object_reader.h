@@ -1,4 +1,5 @@
-// What the readers of the kinds are given, and the pieces that several kinds share. Internal to this folder.
+// What the readers of the kinds are given, and the pieces that several kinds share. For this folder, and for
+// sources with kinds of their own.
 #pragma once
 
 #include <map>

@@ -1,5 +1,6 @@
-// The text of one manifest file as objects: several documents, Lists, YAML or JSON. Pure; nothing throws.
-// Thread: control. A document that cannot be used costs only itself: its faults are listed, the others' objects stand.
+// Manifests as objects: the text of a file (several documents, Lists, YAML or JSON), or a tree that another source has
+// read. Pure; nothing throws. Thread: any, nothing is shared. A document that cannot be used costs only itself: its
+// faults are listed, the others' objects stand.
 #pragma once
 
 #include <cstddef>
@@ -53,5 +54,14 @@ struct Manifest {
 // too are taken from there unread.
 [[nodiscard]] Manifest parse_manifest(std::string_view text, const std::string& cluster,
                                       const Manifest* before = nullptr);
+
+// Reads a tree (an object, or a List of them) into `out`; `version` and `kind` stand in where an item of a list leaves
+// its own out.
+void read_manifest_tree(const YamlNode& tree, const std::string& cluster, std::string_view version,
+                        std::string_view kind, ManifestDocument& out);
+
+// A Node and the CiliumNode of its name as one object. Either may be null, and counts for both then.
+[[nodiscard]] std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const ObjectValue>& node,
+                                                            const std::shared_ptr<const ObjectValue>& cilium_node);
 
 }  // namespace isthmus

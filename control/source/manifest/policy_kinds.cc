@@ -3,8 +3,8 @@
 #include <array>
 #include <utility>
 
-#include "control/source/file/object_reader.h"
-#include "control/source/file/policy_reader.h"
+#include "control/source/manifest/object_reader.h"
+#include "control/source/manifest/policy_reader.h"
 
 namespace isthmus {
 namespace {

@@ -1,4 +1,4 @@
-#include "control/source/file/manifest.h"
+#include "control/source/manifest/manifest.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "control/source/file/object_reader.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {
@@ -238,6 +238,31 @@ std::string describe(const ManifestKey& key) {
   std::string out(kind_name(key));
   out += " " + (key.object.name_space.empty() ? "" : key.object.name_space + "/") + key.object.name;
   return key.object.cluster.empty() ? out : out + " of cluster " + key.object.cluster;
+}
+
+void read_manifest_tree(const YamlNode& tree, const std::string& cluster, std::string_view version,
+                        std::string_view kind, ManifestDocument& out) {
+  DocumentReader(cluster, out).read(tree, version, kind);
+}
+
+std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const ObjectValue>& node,
+                                              const std::shared_ptr<const ObjectValue>& cilium) {
+  if (!node || !cilium) {
+    return node ? node : cilium;
+  }
+  NodeObject joined = std::get<NodeObject>(*cilium);
+  const auto& other = std::get<NodeObject>(*node);
+  for (const IpAddress& address : other.addresses) {
+    if (std::find(joined.addresses.begin(), joined.addresses.end(), address) == joined.addresses.end()) {
+      joined.addresses.push_back(address);
+    }
+  }
+  for (const Prefix& prefix : other.pod_prefixes) {
+    if (std::find(joined.pod_prefixes.begin(), joined.pod_prefixes.end(), prefix) == joined.pod_prefixes.end()) {
+      joined.pod_prefixes.push_back(prefix);
+    }
+  }
+  return std::make_shared<const ObjectValue>(std::move(joined));
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& cluster, const Manifest* before) {

@@ -1,7 +1,7 @@
 // The kinds of isthmus.io/v1alpha1. They are ours, so a key that is not known is a fault.
 #include <set>
 
-#include "control/source/file/object_reader.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {

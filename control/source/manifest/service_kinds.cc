@@ -5,7 +5,7 @@
 #include <charconv>
 #include <utility>
 
-#include "control/source/file/object_reader.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {

@@ -1,4 +1,4 @@
-#include "control/source/file/object_reader.h"
+#include "control/source/manifest/object_reader.h"
 
 #include <algorithm>
 #include <charconv>

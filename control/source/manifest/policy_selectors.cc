@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <array>
 
-#include "control/source/file/object_reader.h"
-#include "control/source/file/policy_reader.h"
+#include "control/source/manifest/object_reader.h"
+#include "control/source/manifest/policy_reader.h"
 
 namespace isthmus {
 namespace {

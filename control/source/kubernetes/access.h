@@ -1,0 +1,66 @@
+// How to reach an API server and who we are there: from kubeconfig files, or from a pod's service account.
+// Reading the text is pure; nothing throws; errors name the file, the line and a remedy. Thread: any.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+// "https://host:port/path".
+struct ServerUrl {
+  std::string host;  // without brackets
+  std::string port = "443";
+  std::string path;  // empty, or begins with / and does not end with one
+};
+[[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view text);
+
+// PEM text as it is, or the file that holds it, read again for every connection. `data` wins.
+struct PemSource {
+  std::string data, file;
+  [[nodiscard]] bool empty() const noexcept { return data.empty() && file.empty(); }
+};
+
+// A program that prints credentials (client.authentication.k8s.io).
+struct ExecPlugin {
+  std::string command;
+  std::vector<std::string> args;
+  std::vector<std::pair<std::string, std::string>> env;
+  std::string api_version;
+  std::string install_hint;
+};
+
+struct ApiAccess {
+  std::string server;  // as written
+  ServerUrl url;
+  std::string tls_server_name;  // empty: the host of the url
+  bool insecure = false;        // the server's certificate is not verified
+  PemSource ca;                 // empty: the system's authorities
+  PemSource client_certificate, client_key;
+  std::string token, token_file;  // the file wins
+  std::string username, password;
+  std::optional<ExecPlugin> exec;
+  std::vector<std::pair<std::string, std::string>> headers;  // sent with every request: impersonation, a proxy's needs
+};
+
+struct KubeconfigText {
+  std::string path;  // relative paths within start from its folder
+  std::string text;
+};
+// The first file that names a cluster, user, context or current-context counts. `context` empty: current-context.
+[[nodiscard]] Result<ApiAccess> read_kubeconfig(const std::vector<KubeconfigText>& files, const std::string& context);
+// `paths` is one path, or several with colons between as in $KUBECONFIG; of several, those that do not exist are
+// passed over.
+[[nodiscard]] Result<ApiAccess> load_kubeconfig(const std::string& paths, const std::string& context);
+
+inline constexpr const char* kServiceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
+// From KUBERNETES_SERVICE_HOST and _PORT, with the token and authority of `folder`.
+[[nodiscard]] Result<ApiAccess> in_cluster_access(const std::string& folder = kServiceAccountFolder);
+
+}  // namespace isthmus

@@ -1,0 +1,341 @@
+#include "control/source/kubernetes/api_connection.h"
+
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/beast/core/bind_handler.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
+#include <charconv>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "control/source/kubernetes/host_lookup.h"
+
+namespace isthmus {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using Tcp = asio::ip::tcp;
+using ErrorCode = boost::system::error_code;
+
+constexpr std::size_t kBodyPiece = 64 << 10;
+constexpr std::uint32_t kLongestHead = 256 << 10;
+
+// Authorities and our own certificate; the first thing that OpenSSL refuses.
+std::string load_keys(asio::ssl::context& tls, const ApiIdentity& identity) {
+  ErrorCode error;
+  if (identity.ca.empty()) {
+    tls.set_default_verify_paths(error);
+  } else {
+    tls.add_certificate_authority(asio::buffer(identity.ca), error);
+  }
+  if (error) {
+    return "the certificate authority cannot be used: " + error.message();
+  }
+  if (identity.certificate.empty()) {
+    return {};
+  }
+  tls.use_certificate_chain(asio::buffer(identity.certificate), error);
+  if (error) {
+    return "the client certificate cannot be used: " + error.message();
+  }
+  tls.use_private_key(asio::buffer(identity.key), asio::ssl::context::pem, error);
+  return error ? "the client key cannot be used: " + error.message() : std::string();
+}
+
+// Asks OpenSSL to check the peer's name within its verification.
+bool expect_name(SSL* ssl, const std::string& name) {
+  X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl);
+  if (IpAddress::parse(name)) {
+    return X509_VERIFY_PARAM_set1_ip_asc(wanted, name.c_str()) == 1;
+  }
+  X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return SSL_set_tlsext_host_name(ssl, name.c_str()) == 1 &&
+         X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), name.size()) == 1;
+}
+
+void set_socket_options(int fd, const ApiTimes& times) {
+  const auto set = [fd](int level, int option, int value) {
+    (void)setsockopt(fd, level, option, &value, sizeof value);  // without them only detection is slower
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(times.user_timeout.count()));
+}
+
+std::optional<std::chrono::seconds> read_retry_after(std::string_view text) {
+  unsigned seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
+    return std::nullopt;  // a date: our own back-off serves
+  }
+  return std::chrono::seconds(std::min(seconds, 3600U));
+}
+
+}  // namespace
+
+// Lives as long as one of its operations or the ApiConnection holds it.
+class ApiConnection::Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(asio::io_context& io, const ApiAccess& access, const ApiTimes& times, const ApiIdentity& identity)
+      : io_(io),
+        access_(access),
+        times_(times),
+        tls_(asio::ssl::context::tls_client),
+        failed_keys_(prepare(identity)),
+        stream_(io, tls_) {}
+
+  void begin(const std::shared_ptr<const ApiIdentity>& identity, const ApiRequest& request, ApiCallbacks callbacks) {
+    callbacks_ = std::make_shared<const ApiCallbacks>(std::move(callbacks));
+    idle_ = request.idle;
+    request_ = {http::verb::get, access_.url.path + request.target, 11};
+    const bool v6 = access_.url.host.find(':') != std::string::npos;
+    request_.set(http::field::host, (v6 ? "[" + access_.url.host + "]" : access_.url.host) + ":" + access_.url.port);
+    request_.set(http::field::accept, "application/json");
+    request_.set(http::field::user_agent, "isthmus/" ISTHMUS_VERSION);
+    if (!identity->authorization.empty()) {
+      request_.set(http::field::authorization, identity->authorization);
+    }
+    for (const auto& [name, value] : access_.headers) {
+      request_.insert(name, value);
+    }
+    if (connected_) {
+      write();
+    } else {
+      connect();
+    }
+  }
+
+  // No callback is made any more.
+  void close() {
+    callbacks_.reset();
+    closed_ = true;
+    lookup_.reset();
+    beast::get_lowest_layer(stream_).close();
+  }
+
+  void set_idle(std::chrono::milliseconds idle) { idle_ = idle; }
+  [[nodiscard]] bool reusable() const { return connected_ && !closed_ && reusable_; }
+  // Tells a request that failed because the server had closed an idle connection.
+  std::function<bool()> retry;
+
+ private:
+  std::string prepare(const ApiIdentity& identity) {
+    ErrorCode error;
+    tls_.set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
+    tls_.set_verify_mode(access_.insecure ? asio::ssl::verify_none : asio::ssl::verify_peer, error);
+    if (SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION) != 1) {
+      return "TLS 1.2 is not available";
+    }
+    return load_keys(tls_, identity);
+  }
+
+  void connect() {
+    const std::string name = access_.tls_server_name.empty() ? access_.url.host : access_.tls_server_name;
+    if (failed_keys_.empty() && !expect_name(stream_.native_handle(), name)) {
+      failed_keys_ = "no certificate can be for the name " + name;
+    }
+    if (!failed_keys_.empty()) {
+      asio::post(io_, [self = shared_from_this()] { self->fail(self->failed_keys_); });
+      return;
+    }
+    lookup_.emplace(io_, access_.url.host, [this](const HostAddresses& found) {
+      if (!found.error.empty()) {
+        fail(found.error);
+        return;
+      }
+      std::vector<Tcp::endpoint> endpoints;
+      for (const std::string& text : found.addresses) {
+        ErrorCode error;
+        const auto address = asio::ip::make_address(text, error);
+        if (!error) {
+          endpoints.emplace_back(address, static_cast<std::uint16_t>(std::stoul(access_.url.port)));
+        }
+      }
+      connect_to(std::move(endpoints));
+    });
+  }
+
+  void connect_to(std::vector<Tcp::endpoint> endpoints) {
+    auto& tcp = beast::get_lowest_layer(stream_);
+    tcp.expires_after(times_.connect);
+    endpoints_ = std::move(endpoints);
+    tcp.async_connect(endpoints_, [self = shared_from_this()](ErrorCode error, const Tcp::endpoint&) {
+      if (self->closed_ || self->failed("no connection", error)) {
+        return;
+      }
+      set_socket_options(beast::get_lowest_layer(self->stream_).socket().native_handle(), self->times_);
+      self->handshake();
+    });
+  }
+
+  void handshake() {
+    stream_.async_handshake(asio::ssl::stream_base::client, [self = shared_from_this()](ErrorCode error) {
+      const long verdict = SSL_get_verify_result(self->stream_.native_handle());
+      if (!self->closed_ && error && verdict != X509_V_OK && !self->access_.insecure) {
+        self->fail(std::string("the server's certificate is refused: ") + X509_verify_cert_error_string(verdict));
+      } else if (!self->closed_ && !self->failed("no TLS", error)) {
+        self->connected_ = true;
+        self->write();
+      }
+    });
+  }
+
+  void write() {
+    reusable_ = false;
+    beast::get_lowest_layer(stream_).expires_after(times_.answer);
+    http::async_write(stream_, request_, [self = shared_from_this()](ErrorCode error, std::size_t) {
+      if (!self->closed_ && !self->retried(error) && !self->failed("the request was not sent", error)) {
+        self->read_head();
+      }
+    });
+  }
+
+  void read_head() {
+    parser_.emplace();
+    parser_->header_limit(kLongestHead);
+    parser_->body_limit(std::numeric_limits<std::uint64_t>::max());
+    http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](ErrorCode error, std::size_t) {
+      if (self->closed_ || self->retried(error) || self->failed("no answer", error)) {
+        return;
+      }
+      self->retry = nullptr;
+      const auto& head = self->parser_->get();
+      const auto after = head[http::field::retry_after];
+      const auto callbacks = self->callbacks_;  // which the call may let go
+      callbacks->head({head.result_int(), read_retry_after({after.data(), after.size()})});
+      if (!self->closed_) {
+        self->read_body();
+      }
+    });
+  }
+
+  void read_body() {
+    if (parser_->is_done()) {
+      reusable_ = parser_->keep_alive();
+      finish({true, false, {}});
+      return;
+    }
+    auto& body = parser_->get().body();
+    body.data = piece_.data();
+    body.size = piece_.size();
+    body.more = true;
+    beast::get_lowest_layer(stream_).expires_after(idle_);
+    http::async_read_some(stream_, buffer_, *parser_, [self = shared_from_this()](ErrorCode error, std::size_t) {
+      if (self->closed_) {
+        return;
+      }
+      if (error == http::error::need_buffer) {
+        error = {};
+      }
+      const std::size_t got = self->piece_.size() - self->parser_->get().body().size;
+      if (got > 0) {
+        const auto callbacks = self->callbacks_;  // which the call may let go
+        callbacks->body({self->piece_.data(), got});
+      }
+      if (!self->closed_ && !self->failed("the answer broke off", error)) {
+        self->read_body();
+      }
+    });
+  }
+
+  bool retried(ErrorCode error) {
+    if (!error || error == beast::error::timeout || !retry) {
+      return false;
+    }
+    const auto again = std::exchange(retry, nullptr);
+    return again();
+  }
+  bool failed(const std::string& what, ErrorCode error) {
+    if (!error) {
+      return false;
+    }
+    connected_ = false;
+    const bool timed_out = error == beast::error::timeout;
+    finish({false, timed_out, what + ": " + (timed_out ? std::string("nothing came in time") : error.message())});
+    return true;
+  }
+  void fail(std::string error) {
+    connected_ = false;
+    finish({false, false, std::move(error)});
+  }
+  void finish(const ApiEnd& end) {
+    beast::get_lowest_layer(stream_).expires_never();
+    if (const auto callbacks = std::exchange(callbacks_, nullptr)) {
+      callbacks->end(end);
+    }
+  }
+
+  asio::io_context& io_;
+  const ApiAccess& access_;
+  const ApiTimes& times_;
+  asio::ssl::context tls_;
+  std::string failed_keys_;
+  beast::ssl_stream<beast::tcp_stream> stream_;
+  std::optional<HostLookup> lookup_;
+  std::vector<Tcp::endpoint> endpoints_;
+  http::request<http::empty_body> request_;
+  beast::flat_buffer buffer_;
+  std::optional<http::response_parser<http::buffer_body>> parser_;
+  std::array<char, kBodyPiece> piece_{};
+  std::shared_ptr<const ApiCallbacks> callbacks_;
+  std::chrono::milliseconds idle_{0};
+  bool connected_ = false, reusable_ = false, closed_ = false;
+};
+
+ApiConnection::ApiConnection(asio::io_context& io, const ApiAccess& access, const ApiTimes& times)
+    : io_(io), access_(access), times_(times) {}
+
+ApiConnection::~ApiConnection() { close(); }
+
+void ApiConnection::open(const std::shared_ptr<const ApiIdentity>& identity) {
+  close();
+  session_ = std::make_shared<Session>(io_, access_, times_, *identity);
+  identity_version_ = identity->version;
+  ++connects_;
+}
+
+void ApiConnection::get(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request,
+                        ApiCallbacks callbacks) {
+  if (session_ && session_->reusable() && identity_version_ == identity->version) {
+    session_->retry = [this, identity, request, callbacks] {
+      open(identity);
+      session_->begin(identity, request, callbacks);
+      return true;
+    };
+  } else {
+    open(identity);
+  }
+  session_->begin(identity, request, std::move(callbacks));
+}
+
+void ApiConnection::set_idle(std::chrono::milliseconds idle) {
+  if (session_) {
+    session_->set_idle(idle);
+  }
+}
+
+void ApiConnection::close() {
+  if (session_) {
+    session_->retry = nullptr;
+    session_->close();
+    session_.reset();
+  }
+}
+
+}  // namespace isthmus

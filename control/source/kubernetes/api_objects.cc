@@ -1,0 +1,21 @@
+#include "control/source/kubernetes/api_objects.h"
+
+#include "control/source/kubernetes/api_text.h"
+
+namespace isthmus {
+
+std::string object_name(const YamlNode& object) {
+  const std::string& name_space = metadata_text(object, "namespace");
+  const std::string& name = metadata_text(object, "name");
+  return name.empty() || name_space.empty() ? name : name_space + "/" + name;
+}
+
+std::string object_url(const std::string& server, const ApiResource& resource, const std::string& version,
+                       const YamlNode& object) {
+  const std::string& name_space = metadata_text(object, "namespace");
+  const std::string base = server + (version.find('/') == std::string::npos ? "/api/" : "/apis/") + version;
+  return base + (name_space.empty() ? "" : "/namespaces/" + name_space) + "/" + resource.plural + "/" +
+         metadata_text(object, "name");
+}
+
+}  // namespace isthmus

@@ -1,0 +1,14 @@
+// Base64 (RFC 4648 section 4) as kubeconfig files and Secrets hold it. Pure. Thread: any.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace isthmus {
+
+// Line ends and blanks are passed over; nothing for other characters or a wrong length.
+[[nodiscard]] std::optional<std::string> decode_base64(std::string_view text);
+[[nodiscard]] std::string encode_base64(std::string_view bytes);
+
+}  // namespace isthmus

@@ -1,0 +1,298 @@
+#include "control/source/kubernetes/cluster_objects.h"
+
+#include <algorithm>
+
+#include "config/yaml/read.h"
+
+namespace isthmus {
+namespace {
+
+constexpr auto kGlobalNamespace = "clustermesh.cilium.io/global";
+
+std::string full_name(const ObjectKey& key) {
+  return key.name_space.empty() ? key.name : key.name_space + "/" + key.name;
+}
+
+bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_ptr<const ObjectValue>& b) {
+  return a == b || (a && b && *a == *b);
+}
+
+}  // namespace
+
+ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::move(options)) {
+  const auto row = [](ObjectKind kind, bool namespaced) {
+    Kind made;
+    made.kind = kind;
+    made.namespaced = namespaced;
+    return made;
+  };
+  const auto fleet = [](ObjectKind kind) {
+    Kind made;
+    made.kind = kind;
+    made.fleet = true;
+    return made;
+  };
+  add(row(ObjectKind::kNamespace, false), "namespaces", "Namespace", {"v1"}, false);
+  add(row(ObjectKind::kService, true), "services", "Service", {"v1"}, false);
+  add(row(ObjectKind::kSlice, true), "endpointslices", "EndpointSlice", {"discovery.k8s.io/v1"}, false);
+  add(row(ObjectKind::kPod, true), "pods", "Pod", {"v1"}, false);
+  add(row(ObjectKind::kNode, false), "nodes", "Node", {"v1"}, false);
+  add(row(ObjectKind::kNetworkPolicy, true), "networkpolicies", "NetworkPolicy", {"networking.k8s.io/v1"}, false);
+  add(row(ObjectKind::kCiliumEndpoint, true), "ciliumendpoints", "CiliumEndpoint", {"cilium.io/v2"}, true);
+  add(row(ObjectKind::kIdentity, false), "ciliumidentities", "CiliumIdentity", {"cilium.io/v2"}, true);
+  Kind cilium_node = row(ObjectKind::kNode, false);
+  cilium_node.cilium_node = true;
+  add(cilium_node, "ciliumnodes", "CiliumNode", {"cilium.io/v2"}, true);
+  add(row(ObjectKind::kCiliumPolicy, true), "ciliumnetworkpolicies", "CiliumNetworkPolicy", {"cilium.io/v2"}, true);
+  add(row(ObjectKind::kClusterwidePolicy, false), "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy",
+      {"cilium.io/v2"}, true);
+  add(row(ObjectKind::kCidrGroup, false), "ciliumcidrgroups", "CiliumCIDRGroup", {"cilium.io/v2", "cilium.io/v2alpha1"},
+      true);
+  const std::vector<std::string> mcs{"multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"};
+  add(row(ObjectKind::kServiceImport, true), "serviceimports", "ServiceImport", mcs, true);
+  Kind service_export = row(ObjectKind::kService, true);
+  service_export.service_export = true;
+  add(service_export, "serviceexports", "ServiceExport", mcs, true);
+  add(fleet(ObjectKind::kCluster), "clusters", "Cluster", {"isthmus.io/v1alpha1"}, true);
+  add(fleet(ObjectKind::kGateway), "gateways", "Gateway", {"isthmus.io/v1alpha1"}, true);
+  add(fleet(ObjectKind::kProfile), "crossclusternetworkprofiles", "CrossClusterNetworkProfile", {"isthmus.io/v1alpha1"},
+      true);
+}
+
+void ClusterObjects::add(Kind kind, std::string plural, std::string name, std::vector<std::string> versions,
+                         bool optional) {
+  resources_.push_back({std::move(plural), std::move(name), std::move(versions), optional});
+  kinds_.push_back(kind);
+  parts_.emplace_back();
+}
+
+ManifestKey ClusterObjects::key_of(const Kind& kind, const YamlNode& object) const {
+  ManifestKey key;
+  key.object.kind = kind.kind;
+  key.object.cluster = kind.fleet ? std::string() : options_.cluster;
+  key.object.name_space = kind.namespaced ? metadata_text(object, "namespace") : std::string();
+  key.object.name = metadata_text(object, "name");
+  key.cilium_node = kind.cilium_node;
+  return key;
+}
+
+void ClusterObjects::list_begins(std::size_t resource) { ++parts_[resource].generation; }
+
+void ClusterObjects::list_ends(std::size_t resource) {
+  const Kind& kind = kinds_[resource];
+  const unsigned generation = parts_[resource].generation;
+  if (kind.service_export) {
+    for (auto at = exports_.begin(); at != exports_.end();) {
+      const auto next = std::next(at);
+      if (at->second != generation) {
+        export_gone(at->first);
+      }
+      at = next;
+    }
+    return;
+  }
+  for (auto at = entries_.lower_bound({{kind.kind, {}, {}, {}}, false});
+       at != entries_.end() && at->first.object.kind == kind.kind;) {
+    const bool stale = at->first.cilium_node == kind.cilium_node && at->second.generation != generation;
+    at = stale ? erase(resource, at) : std::next(at);
+  }
+}
+
+void ClusterObjects::object_is(std::size_t resource, const std::string& version, const YamlNode& object) {
+  const Kind& kind = kinds_[resource];
+  if (kind.service_export) {
+    export_is(resource, object);
+    return;
+  }
+  const ManifestKey key = key_of(kind, object);
+  if (key.object.name.empty()) {
+    ++parts_[resource].counts.rejected;
+    log(resources_[resource].plural + " of " + options_.server + ": an object without a name is passed over");
+    return;
+  }
+  ManifestDocument document;
+  read_manifest_tree(object, key.object.cluster, version, resources_[resource].kind, document);
+  Entry& entry = entries_[key];
+  entry.generation = parts_[resource].generation;
+  entry.place = object_url(options_.server, resources_[resource], version, object);
+  accept(resource, key, entry, std::move(document));
+}
+
+void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry& entry, ManifestDocument&& document) {
+  Counts& counts = parts_[resource].counts;
+  const std::string name = full_name(key.object);
+  const bool whole = document.objects.size() == 1 && document.objects.front().key == key;
+  const bool nothing = document.objects.empty() && document.refused.empty() && !document.unreadable;
+  const bool had = entry.value != nullptr;
+  const bool refused = !whole && !nothing;
+  if (refused && document.faults.empty()) {
+    document.faults.push_back({1, "the object is of another kind or name than what was asked for",
+                               "look at what answers for the API server"});
+  }
+  if (refused) {
+    ++counts.rejected;
+    counts.bad.insert(name);
+    const std::string what = document.faults.front().what;
+    if (!entry.refused || entry.faults.empty() || entry.faults.front().what != what) {
+      log(describe(key) + " is refused: " + what + (had ? "; the version before stays in force" : ""));
+    }
+  } else {
+    counts.bad.erase(name);
+    entry.value = whole ? document.objects.front().value : nullptr;
+  }
+  entry.refused = refused;
+  entry.faults = std::move(document.faults);
+  counts.objects += entry.value && !had ? 1 : 0;
+  counts.objects -= !entry.value && had ? 1 : 0;
+  if (entry.faults.empty()) {
+    faulty_.erase(key);
+  } else {
+    faulty_.insert(key);
+  }
+  touch(key.object);
+}
+
+ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, Entries::iterator at) {
+  Counts& counts = parts_[resource].counts;
+  counts.objects -= at->second.value ? 1 : 0;
+  counts.bad.erase(full_name(at->first.object));
+  faulty_.erase(at->first);
+  touch(at->first.object);
+  return entries_.erase(at);
+}
+
+void ClusterObjects::object_gone(std::size_t resource, const YamlNode& object) {
+  const Kind& kind = kinds_[resource];
+  const ManifestKey key = key_of(kind, object);
+  if (kind.service_export) {
+    export_gone({key.object.name_space, key.object.name});
+  } else if (const auto at = entries_.find(key); at != entries_.end()) {
+    erase(resource, at);
+  }
+}
+
+void ClusterObjects::export_is(std::size_t resource, const YamlNode& object) {
+  const std::string& name_space = metadata_text(object, "namespace");
+  const std::string& name = metadata_text(object, "name");
+  if (!metadata_text(object, "deletionTimestamp").empty()) {
+    export_gone({name_space, name});
+    return;
+  }
+  const auto [at, added] = exports_.try_emplace({name_space, name});
+  at->second = parts_[resource].generation;
+  if (added) {
+    ++parts_[resource].counts.objects;
+    touched_.insert({ObjectKind::kService, options_.cluster, name_space, name});
+  }
+}
+
+void ClusterObjects::export_gone(const std::pair<std::string, std::string>& name) {
+  const ObjectKey key{ObjectKind::kService, options_.cluster, name.first, name.second};
+  if (exports_.erase(name) > 0) {
+    for (std::size_t i = 0; i < kinds_.size(); ++i) {
+      parts_[i].counts.objects -= kinds_[i].service_export ? 1 : 0;
+    }
+    touched_.insert(key);
+  }
+}
+
+// Where Namespaces are not global by default, one that is not known yet keeps its Services to the cluster.
+void ClusterObjects::touch(const ObjectKey& key) {
+  touched_.insert(key);
+  if (key.kind != ObjectKind::kNamespace || options_.default_global_namespace) {
+    return;
+  }
+  const ManifestKey first{{ObjectKind::kService, options_.cluster, key.name, {}}, false};
+  for (auto at = entries_.lower_bound(first); at != entries_.end(); ++at) {
+    const ObjectKey& service = at->first.object;
+    if (service.kind != first.object.kind || service.name_space != key.name) {
+      break;
+    }
+    touched_.insert(service);
+  }
+}
+
+ClusterObjects::Value ClusterObjects::value_of(const ObjectKey& key, bool cilium_node) const {
+  const auto at = entries_.find({key, cilium_node});
+  return at == entries_.end() ? Value() : at->second.value;
+}
+
+ClusterObjects::Value ClusterObjects::effective_service(const ObjectKey& key, const Value& service) const {
+  const auto& written = std::get<ServiceObject>(*service);
+  const bool known = options_.default_global_namespace ||
+                     value_of({ObjectKind::kNamespace, options_.cluster, {}, key.name_space}, false) != nullptr;
+  const bool global = (written.global || exports_.contains({key.name_space, key.name})) && known;
+  if (global == written.global) {
+    return service;
+  }
+  ServiceObject changed = written;
+  changed.global = global;
+  return std::make_shared<const ObjectValue>(std::move(changed));
+}
+
+ClusterObjects::Value ClusterObjects::effective(const ObjectKey& key) const {
+  const Value value = value_of(key, false);
+  if (key.kind == ObjectKind::kNode) {
+    return join_nodes(value, value_of(key, true));
+  }
+  if (value && key.kind == ObjectKind::kService) {
+    return effective_service(key, value);
+  }
+  if (value && key.kind == ObjectKind::kNamespace && !options_.default_global_namespace) {
+    NamespaceObject completed = std::get<NamespaceObject>(*value);
+    completed.annotations.try_emplace(kGlobalNamespace, "false");
+    return std::make_shared<const ObjectValue>(std::move(completed));
+  }
+  return value;
+}
+
+std::string ClusterObjects::place_of(const ObjectKey& key) const {
+  for (const bool cilium_node : {false, true}) {
+    const auto at = entries_.find({key, cilium_node});
+    if (at != entries_.end()) {
+      return at->second.place;
+    }
+  }
+  return options_.server;
+}
+
+std::vector<ObjectDelta> ClusterObjects::take_deltas(Clock::time_point) {
+  std::vector<ObjectDelta> removed, changed;
+  for (const ObjectKey& key : touched_) {
+    Value now = effective(key);
+    const auto before = published_.find(key);
+    if (before == published_.end() ? now == nullptr : same_value(before->second, now)) {
+      continue;
+    }
+    if (now) {
+      changed.push_back({key, *now, {place_of(key), 0}});
+      published_[key] = std::move(now);
+    } else {
+      removed.push_back({key, std::nullopt, {place_of(key), 0}});
+      published_.erase(before);
+    }
+  }
+  touched_.clear();
+  // The kinds are numbered from what others depend on, and keys sort by kind.
+  std::reverse(removed.begin(), removed.end());
+  removed.insert(removed.end(), std::make_move_iterator(changed.begin()), std::make_move_iterator(changed.end()));
+  return removed;
+}
+
+std::vector<SourceProblem> ClusterObjects::problems(WallClock::time_point) const {
+  std::vector<SourceProblem> out;
+  for (const ManifestKey& key : faulty_) {
+    const Entry& entry = entries_.at(key);
+    const bool stays = entry.refused && entry.value;
+    for (const YamlFault& fault : entry.faults) {
+      const bool holds_back = entry.refused && !fault.warning;
+      out.push_back({{entry.place, 0},
+                     fault.what + (stays && holds_back ? "; the version read before stays in force" : ""),
+                     fault.remedy,
+                     holds_back ? std::optional(key.object) : std::nullopt});
+    }
+  }
+  return out;
+}
+
+}  // namespace isthmus

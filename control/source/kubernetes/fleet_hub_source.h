@@ -1,0 +1,29 @@
+// An Azure Fleet hub (hub-and-spoke endpoint sync) as a source: what every member cluster exports. Needs get, list and
+// watch on endpointsliceexports, internalserviceexports, serviceimports (networking.fleet.azure.com), memberclusters
+// and internalmemberclusters (cluster.kubernetes-fleet.io), and no right to write. See api_source.h for threads and
+// failure, fleet_hub_objects.h for what counts.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "control/source/kubernetes/api_source.h"
+
+namespace isthmus {
+
+struct FleetHubSourceOptions {
+  ApiServerOptions server;
+  std::string own_cluster;  // its exports are skipped, as its own API server is followed; empty: none
+  std::chrono::milliseconds blank_hold{10'000};
+  unsigned heartbeats_missed = 5;
+  Identity identity = identity::kWorld;        // of endpoints, which have no labels on the hub
+  std::map<std::string, Identity> identities;  // of single clusters
+};
+
+class FleetHubSource final : public ApiSource {
+ public:
+  explicit FleetHubSource(const FleetHubSourceOptions& options);
+};
+
+}  // namespace isthmus

@@ -1,0 +1,136 @@
+// Bytes of a watch, through frames and events, as the objects of a cluster and of a Fleet hub: nothing may crash, how
+// the bytes were cut may not matter, every fault has a remedy, and what was deleted or not listed again is gone.
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/source/kubernetes/api_text.h"
+#include "control/source/kubernetes/cluster_objects.h"
+#include "control/source/kubernetes/fleet_hub_objects.h"
+
+namespace {
+
+using namespace isthmus;
+
+void require(bool condition) {
+  if (!condition) {
+    __builtin_trap();
+  }
+}
+
+std::vector<std::string> frames_of(std::string_view text, std::size_t piece) {
+  JsonFrames frames(1 << 20);
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < text.size(); at += piece) {
+    if (!frames.push(text.substr(at, piece), [&](std::string_view frame) {
+          out.emplace_back(frame);
+          return true;
+        })) {
+      break;
+    }
+  }
+  return out;
+}
+
+// The resource whose kind the object says it is; the first when it says none.
+std::size_t resource_of(const ApiObjects& hub, const YamlNode& object) {
+  const YamlNode* kind = object.find("kind");
+  for (std::size_t i = 0; i < hub.resources().size(); ++i) {
+    if (kind != nullptr && hub.resources()[i].kind == kind->text) {
+      return i;
+    }
+  }
+  return 0;
+}
+
+class Applied {
+ public:
+  explicit Applied(ApiObjects& hub) : hub_(hub) {
+    for (std::size_t i = 0; i < hub.resources().size(); ++i) {
+      list_nothing(i);
+    }
+  }
+  void list_nothing(std::size_t resource) {
+    hub_.list_begins(resource);
+    hub_.list_ends(resource);
+    take();
+  }
+  void event(const WatchEvent& event) {
+    const std::size_t resource = resource_of(hub_, event.object);
+    if (event.type == WatchEvent::Type::kDeleted) {
+      hub_.object_gone(resource, event.object);
+    } else if (event.type == WatchEvent::Type::kAdded || event.type == WatchEvent::Type::kModified) {
+      hub_.object_is(resource, hub_.resources()[resource].versions.front(), event.object);
+    }
+    take();
+  }
+  void take() {
+    std::set<ObjectKey> seen;
+    for (const ObjectDelta& delta : hub_.take_deltas(now_)) {
+      require(!delta.key.name.empty() && seen.insert(delta.key).second);
+      if (delta.value) {
+        require(!delta.provenance.place.empty());
+        objects_.insert(delta.key);
+      } else {
+        require(objects_.erase(delta.key) == 1);
+      }
+    }
+    for (const SourceProblem& problem : hub_.problems({})) {
+      require(!problem.what.empty() && !problem.remedy.empty());
+    }
+  }
+  // Everything goes when nothing is listed any more.
+  void drain() {
+    for (std::size_t i = 0; i < hub_.resources().size(); ++i) {
+      list_nothing(i);
+      require(hub_.counts(i).objects == 0 && hub_.counts(i).bad.empty());
+    }
+    while (const auto due = hub_.due()) {
+      now_ = *due;
+      take();
+    }
+    require(objects_.empty() && hub_.problems({}).empty());
+  }
+
+ private:
+  ApiObjects& hub_;
+  ApiObjects::Clock::time_point now_{};
+  std::set<ObjectKey> objects_;
+};
+
+void apply_all(ApiObjects& hub, const std::vector<WatchEvent>& events) {
+  Applied applied(hub);
+  for (const WatchEvent& event : events) {
+    applied.event(event);
+  }
+  applied.drain();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const auto frames = frames_of(text, text.size() + 1);
+  require(frames == frames_of(text, 7));
+  std::vector<WatchEvent> events;
+  for (const std::string& frame : frames) {
+    if (auto event = read_watch_event(frame)) {
+      events.push_back(*std::move(event));
+    }
+    (void)read_list_page(frame);
+    (void)status_message(frame);
+  }
+  for (const bool global : {true, false}) {
+    ClusterObjects cluster({"east", "https://api", global});
+    apply_all(cluster, events);
+  }
+  FleetHubObjectsOptions options;
+  options.server = "https://hub";
+  FleetHubObjects hub(options);
+  apply_all(hub, events);
+  return 0;
+}

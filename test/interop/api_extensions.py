@@ -1,0 +1,177 @@
+"""A real API server of custom resources (apiextensions-apiserver, Go) on a real etcd, and a door that stays in place."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PATIENCE = 60
+
+
+def build(into):
+    """The server's program; skips where Go, etcd or the modules are missing."""
+    for program in ("go", "etcd"):
+        if not shutil.which(program):
+            raise unittest.SkipTest(f"{program} is not installed")
+    folder = os.path.join(HERE, "apiextensions")
+    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
+    program = os.path.join(into, "apiextensions")
+    subprocess.run(["go", "build", "-p", "2", "-o", program, "."], cwd=folder, check=True)
+    return program
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Door:
+    """A port of the loopback that leads to whatever server there is."""
+
+    def __init__(self):
+        self.target = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self.target)
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+                near.close()
+                continue
+            self._open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(one, other):
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self._listener.close()
+        for end in self._open:
+            end.close()
+
+
+class ApiServer:
+    """etcd, the server on it, a kubeconfig through the door."""
+
+    def __init__(self, program):
+        self.program = program
+        self.folder = tempfile.mkdtemp(prefix="ist-interop-")
+        self.door = Door()
+        self.server = None
+        client, peer = free_port(), free_port()
+        self.etcd_url = f"http://127.0.0.1:{client}"
+        self.etcd = subprocess.Popen(
+            ["etcd", "--data-dir", os.path.join(self.folder, "etcd"), "--listen-client-urls", self.etcd_url,
+             "--advertise-client-urls", self.etcd_url, "--listen-peer-urls", f"http://127.0.0.1:{peer}",
+             "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+             "--initial-cluster", f"default=http://127.0.0.1:{peer}", "--log-level", "error"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self):
+        """Starts the server (again): with another port, certificate and token than before."""
+        log = open(os.path.join(self.folder, "server.log"), "ab")
+        self.server = subprocess.Popen([self.program, self.etcd_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=log, text=True)
+        log.close()
+        line = self.server.stdout.readline()
+        if not line:
+            raise RuntimeError(open(os.path.join(self.folder, "server.log"), encoding="utf-8").read()[-2000:])
+        self.access = json.loads(line)
+        host = self.access["host"].removeprefix("https://")
+        name, port = host.rsplit(":", 1)
+        self.door.target = (name.strip("[]"), int(port))
+        for file, text in (("ca.crt", self.access["ca"]), ("token", self.access["token"])):
+            path = os.path.join(self.folder, file)
+            with open(path + ".new", "w", encoding="utf-8") as out:
+                out.write(text)
+            os.rename(path + ".new", path)
+        config = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                  "clusters": [{"name": "c", "cluster": {
+                      "server": f"https://127.0.0.1:{self.door.port}", "certificate-authority": "ca.crt",
+                      "tls-server-name": self.access["name"]}}],
+                  "users": [{"name": "u", "user": {"tokenFile": "token"}}]}
+        self.kubeconfig = os.path.join(self.folder, "config")
+        with open(self.kubeconfig, "w", encoding="utf-8") as out:
+            json.dump(config, out)
+
+    def stop(self):
+        self.server.kill()
+        self.server.wait()
+        self.server.stdin.close()
+        self.server.stdout.close()
+
+    def request(self, method, path, body=None, content_type="application/json"):
+        """The answer's JSON; None for 404 and while nothing answers."""
+        context = ssl.create_default_context(cadata=self.access["ca"])
+        context.check_hostname = False
+        request = urllib.request.Request(
+            f"https://127.0.0.1:{self.door.port}{path}", method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.access['token']}", "Content-Type": content_type})
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise RuntimeError(f"{method} {path}: {error.code} {error.read()[:500]}") from error
+
+    def install(self, group, version, kind, namespaced):
+        """A custom resource of any shape, with a status of its own; waits until it is served."""
+        plural = kind.lower() + "s"
+        anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {"group": group, "scope": "Namespaced" if namespaced else "Cluster",
+                     "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": kind + "List"},
+                     "versions": [{"name": version, "served": True, "storage": True, "subresources": {"status": {}},
+                                   "schema": {"openAPIV3Schema": anything}}]}})
+        wait_for(lambda: self.request("GET", f"/apis/{group}/{version}/{plural}") is not None, f"{plural} is served")
+
+    def close(self):
+        if self.server and self.server.poll() is None:
+            self.stop()
+        self.etcd.kill()
+        self.etcd.wait()
+        self.door.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE} s: {what}")

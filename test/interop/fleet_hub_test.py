@@ -1,0 +1,135 @@
+"""The Fleet hub source against a real API server: objects go in through its API and come out of the source."""
+
+import os
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import api_extensions
+
+BUILD = os.environ.get("ISTHMUS_BUILD", "build-dev")
+NETWORKING = ("networking.fleet.azure.com", "v1alpha1")
+CLUSTERS = ("cluster.kubernetes-fleet.io", "v1beta1")
+
+
+class Follower:
+    """The program that follows, and what it has in force."""
+
+    def __init__(self, kubeconfig):
+        self.objects, self.changes, self.synced = set(), 0, False
+        self.program = subprocess.Popen([os.path.join(BUILD, "test", "interop", "follow-hub"), kubeconfig],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.program.stdout:
+            word = line.split(maxsplit=1)
+            if word[0] == "synced":
+                self.synced = True
+                continue
+            self.changes += 1
+            (self.objects.add if word[0] == "+" else self.objects.discard)(word[1].strip())
+
+    def close(self):
+        self.program.stdin.close()
+        status = self.program.wait(timeout=20)
+        self.reader.join(timeout=20)
+        self.program.stdout.close()
+        return status
+
+
+class FleetHub(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.programs = tempfile.TemporaryDirectory(prefix="ist-interop-")
+        cls.addClassCleanup(cls.programs.cleanup)
+        cls.program = api_extensions.build(cls.programs.name)
+
+    def setUp(self):
+        self.hub = api_extensions.ApiServer(self.program)
+        self.addCleanup(self.hub.close)
+        self.hub.start()
+        for kind in ("EndpointSliceExport", "InternalServiceExport", "ServiceImport"):
+            self.hub.install(*NETWORKING, kind, True)
+        self.hub.install(*CLUSTERS, "MemberCluster", False)
+
+    def put(self, group_version, kind, name_space, name, spec=None, status=None):
+        group, version = group_version
+        folder = f"/apis/{group}/{version}" + (f"/namespaces/{name_space}" if name_space else "")
+        path = f"{folder}/{kind.lower()}s/{name}"
+        body = {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": {"name": name}, "spec": spec or {}}
+        if name_space:
+            body["metadata"]["namespace"] = name_space
+        there = self.hub.request("GET", path)
+        if there is None:
+            self.hub.request("POST", f"{folder}/{kind.lower()}s", body)
+        else:
+            self.hub.request("PATCH", path, {"spec": body["spec"]}, "application/merge-patch+json")
+        if status is not None:
+            self.hub.request("PATCH", path + "/status", {"status": status}, "application/merge-patch+json")
+
+    def export(self, cluster, slice_name, addresses):
+        reference = {"clusterId": cluster, "kind": "EndpointSlice", "namespace": "shop", "name": slice_name,
+                     "resourceVersion": "1", "generation": 1, "uid": slice_name, "namespacedName": f"shop/{slice_name}"}
+        self.put(NETWORKING, "EndpointSliceExport", f"fleet-member-{cluster}", f"{cluster}-shop-{slice_name}-abcde",
+                 {"addressType": "IPv4", "endpoints": [{"addresses": [address]} for address in addresses],
+                  "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpointSliceReference": reference,
+                  "ownerServiceReference": {"namespace": "shop", "name": "cart", "namespacedName": "shop/cart"}})
+
+    def member(self, cluster):
+        self.put(CLUSTERS, "MemberCluster", "", cluster, {"heartbeatPeriodSeconds": 60},
+                 {"conditions": [{"type": "Joined", "status": "True"}]})
+        self.put(NETWORKING, "InternalServiceExport", f"fleet-member-{cluster}", "shop-cart",
+                 {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+                  "serviceReference": {"clusterId": cluster, "namespace": "shop", "name": "cart"}},
+                 {"conditions": [{"type": "Conflict", "status": "False"}]})
+
+    def elect(self, *clusters):
+        self.put(NETWORKING, "ServiceImport", "shop", "cart", None,
+                 {"clusters": [{"cluster": cluster} for cluster in clusters]})
+
+    def follow(self):
+        follower = Follower(self.hub.kubeconfig)
+        self.addCleanup(lambda: follower.program.poll() is None and follower.program.kill())
+        api_extensions.wait_for(lambda: follower.synced, "the first list")
+        return follower
+
+    def expect(self, follower, *objects):
+        api_extensions.wait_for(lambda: follower.objects == set(objects), f"{objects}, not {follower.objects}")
+
+    def test_exports_come_and_go_as_the_hub_has_them(self):
+        self.member("west")
+        self.export("west", "cart-1", ["10.2.0.5"])
+        self.elect("west")
+        follower = self.follow()
+        west = ("Service west shop/cart", "EndpointSlice west shop/cart-1", "address west /10.2.0.5")
+        self.expect(follower, *west)
+        self.member("north")
+        self.export("north", "cart-7", ["10.3.0.5"])
+        self.elect("north", "west")
+        north = ("Service north shop/cart", "EndpointSlice north shop/cart-7", "address north /10.3.0.5")
+        self.expect(follower, *west, *north)
+        self.elect("north")
+        self.expect(follower, *north)
+        self.assertEqual(follower.close(), 0)
+
+    def test_a_server_that_comes_back_with_other_keys_is_followed_by_difference(self):
+        self.member("west")
+        self.export("west", "cart-1", ["10.2.0.5"])
+        self.export("west", "cart-2", ["10.2.0.6"])
+        self.elect("west")
+        follower = self.follow()
+        api_extensions.wait_for(lambda: len(follower.objects) == 5, "both slices")
+        changes = follower.changes
+        self.hub.stop()
+        self.hub.start()
+        self.hub.request("DELETE", "/apis/networking.fleet.azure.com/v1alpha1/namespaces/fleet-member-west/"
+                                   "endpointsliceexports/west-shop-cart-2-abcde")
+        self.expect(follower, "Service west shop/cart", "EndpointSlice west shop/cart-1", "address west /10.2.0.5")
+        self.assertEqual(follower.changes, changes + 2)
+
+
+if __name__ == "__main__":
+    unittest.main()

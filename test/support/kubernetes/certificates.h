@@ -1,0 +1,31 @@
+// Keys and certificates for tests: an authority, and what it signs. Made anew by every test program; P-256, valid for a
+// day. Failures abort the test.
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace isthmus {
+
+struct KeyPair {
+  std::string certificate, key;  // PEM
+};
+
+class CertificateAuthority {
+ public:
+  explicit CertificateAuthority(const std::string& name);
+  ~CertificateAuthority();
+  CertificateAuthority(const CertificateAuthority&) = delete;
+  CertificateAuthority& operator=(const CertificateAuthority&) = delete;
+
+  [[nodiscard]] const std::string& certificate() const { return own_.certificate; }
+  // `alternative_names` as openssl.cnf has them: "IP:127.0.0.1,DNS:api.test"; empty: a client's.
+  [[nodiscard]] KeyPair sign(const std::string& name, const std::string& alternative_names) const;
+
+ private:
+  struct Keys;
+  std::unique_ptr<Keys> keys_;
+  KeyPair own_;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,194 @@
+// What a cluster's own objects mean beyond its manifests: exports, namespaces, the two kinds of nodes, faults.
+#include "control/source/kubernetes/cluster_objects.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "config/yaml/json.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class ClusterObjectsTest : public testing::Test {
+ protected:
+  void make(bool default_global) { hub.emplace(ClusterObjectsOptions{"east", "https://api", default_global}); }
+  std::size_t resource(const std::string& plural) const {
+    for (std::size_t i = 0; i < hub->resources().size(); ++i) {
+      if (hub->resources()[i].plural == plural) {
+        return i;
+      }
+    }
+    ADD_FAILURE() << plural;
+    return 0;
+  }
+  void is(const std::string& plural, const json& object) {
+    const std::size_t at = resource(plural);
+    hub->object_is(at, hub->resources()[at].versions.front(), std::get<YamlNode>(parse_json(object.dump())));
+    take();
+  }
+  void gone(const std::string& plural, const json& object) {
+    hub->object_gone(resource(plural), std::get<YamlNode>(parse_json(object.dump())));
+    take();
+  }
+  void list(const std::string& plural, const std::vector<json>& all) {
+    hub->list_begins(resource(plural));
+    for (const json& object : all) {
+      is(plural, object);
+    }
+    hub->list_ends(resource(plural));
+    take();
+  }
+  void take() {
+    for (ObjectDelta& delta : hub->take_deltas({})) {
+      if (delta.value) {
+        objects.insert_or_assign(delta.key, *std::move(delta.value));
+      } else {
+        objects.erase(delta.key);
+      }
+    }
+  }
+  bool global(const std::string& name_space, const std::string& name) const {
+    return std::get<ServiceObject>(objects.at({ObjectKind::kService, "east", name_space, name})).global;
+  }
+  std::vector<std::string> problems() const {
+    std::vector<std::string> out;
+    for (const SourceProblem& problem : hub->problems({})) {
+      out.push_back(problem.what);
+    }
+    return out;
+  }
+
+  std::optional<ClusterObjects> hub;
+  std::map<ObjectKey, ObjectValue> objects;
+};
+
+json named(const std::string& name_space, const std::string& name) {
+  return {{"metadata", {{"namespace", name_space}, {"name", name}}}};
+}
+json service(const std::string& name, bool global) {
+  json object = named("shop", name);
+  object["spec"]["ports"] = {{{"port", 80}}};
+  if (global) {
+    object["metadata"]["annotations"]["service.cilium.io/global"] = "true";
+  }
+  return object;
+}
+
+TEST_F(ClusterObjectsTest, AServiceExportMakesItsServiceGlobal) {
+  make(true);
+  is("serviceexports", named("shop", "cart"));
+  is("services", service("cart", false));
+  EXPECT_TRUE(global("shop", "cart"));
+  json deleting = named("shop", "cart");
+  deleting["metadata"]["deletionTimestamp"] = "2026-03-02T10:00:00Z";
+  is("serviceexports", deleting);
+  EXPECT_FALSE(global("shop", "cart"));
+  is("serviceexports", named("shop", "cart"));
+  EXPECT_TRUE(global("shop", "cart"));
+  list("serviceexports", {});
+  EXPECT_FALSE(global("shop", "cart"));
+  EXPECT_EQ(hub->counts(resource("serviceexports")).objects, 0U);
+}
+
+TEST_F(ClusterObjectsTest, WhereNamespacesAreNotGlobalOneMustSaySo) {
+  make(false);
+  is("services", service("cart", true));
+  EXPECT_FALSE(global("shop", "cart"));  // its Namespace is not known
+  is("namespaces", {{"metadata", {{"name", "shop"}}}});
+  EXPECT_TRUE(global("shop", "cart"));  // as written: the Namespace decides
+  const auto annotations = [this] {
+    return std::get<NamespaceObject>(objects.at({ObjectKind::kNamespace, "east", "", "shop"})).annotations;
+  };
+  EXPECT_EQ(annotations().at("clustermesh.cilium.io/global"), "false");
+  is("namespaces", {{"metadata", {{"name", "shop"}, {"annotations", {{"clustermesh.cilium.io/global", "true"}}}}}});
+  EXPECT_EQ(annotations().at("clustermesh.cilium.io/global"), "true");
+  gone("namespaces", {{"metadata", {{"name", "shop"}}}});
+  EXPECT_FALSE(global("shop", "cart"));
+}
+
+TEST_F(ClusterObjectsTest, NodeAndCiliumNodeAreOneObject) {
+  make(true);
+  is("nodes", {{"metadata", {{"name", "n1"}}},
+               {"spec", {{"podCIDR", "10.1.0.0/24"}}},
+               {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", "192.0.2.1"}}}}}}});
+  is("ciliumnodes", {{"metadata", {{"name", "n1"}}}, {"spec", {{"ipam", {{"podCIDRs", {"10.1.7.0/24"}}}}}}});
+  const ObjectKey key{ObjectKind::kNode, "east", "", "n1"};
+  EXPECT_EQ(std::get<NodeObject>(objects.at(key)).pod_prefixes.size(), 2U);
+  list("nodes", {});
+  EXPECT_EQ(std::get<NodeObject>(objects.at(key)).pod_prefixes.size(), 1U);
+  list("ciliumnodes", {});
+  EXPECT_FALSE(objects.contains(key));
+}
+
+TEST_F(ClusterObjectsTest, AFaultKeepsTheLastGoodVersionAndIsToldOnce) {
+  make(true);
+  is("services", service("cart", true));
+  json bad = service("cart", false);
+  bad["spec"]["ports"] = {{{"port", 0}}};
+  is("services", bad);
+  is("services", bad);
+  EXPECT_TRUE(global("shop", "cart"));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("out of range; the version read before stays in force")));
+  EXPECT_THAT(hub->take_log(), ElementsAre(HasSubstr("Service shop/cart of cluster east is refused")));
+  const auto& counts = hub->counts(resource("services"));
+  EXPECT_EQ(counts.rejected, 2U);
+  EXPECT_THAT(counts.bad, ElementsAre("shop/cart"));
+  EXPECT_EQ(hub->problems({}).at(0).object, (ObjectKey{ObjectKind::kService, "east", "shop", "cart"}));
+  EXPECT_EQ(hub->problems({}).at(0).provenance.place, "https://api/api/v1/namespaces/shop/services/cart");
+  is("services", service("cart", false));
+  EXPECT_FALSE(global("shop", "cart"));
+  EXPECT_THAT(problems(), IsEmpty());
+  EXPECT_THAT(hub->counts(resource("services")).bad, IsEmpty());
+  is("services", bad);
+  gone("services", bad);
+  EXPECT_THAT(problems(), IsEmpty());
+  EXPECT_EQ(hub->counts(resource("services")).objects, 0U);
+}
+
+TEST_F(ClusterObjectsTest, AnObjectOfAnotherKindIsRefused) {
+  make(true);
+  json pod = service("cart", true);
+  pod["kind"] = "Pod";
+  pod["apiVersion"] = "v1";
+  is("services", pod);
+  is("services", {{"kind", "List"}, {"apiVersion", "v1"}, {"metadata", {{"name", "x"}}}, {"items", {pod, pod}}});
+  is("services", {{"metadata", json::object()}});
+  EXPECT_TRUE(objects.empty());
+  EXPECT_EQ(hub->counts(resource("services")).rejected, 3U);
+}
+
+TEST_F(ClusterObjectsTest, ARelistDropsWhatIsNotThereAndLeavesOtherKindsAlone) {
+  make(true);
+  list("services", {service("cart", true), service("pay", true)});
+  list("pods", {named("shop", "p")});
+  list("services", {service("pay", true)});
+  EXPECT_FALSE(objects.contains({ObjectKind::kService, "east", "shop", "cart"}));
+  EXPECT_TRUE(objects.contains({ObjectKind::kService, "east", "shop", "pay"}));
+  EXPECT_TRUE(objects.contains({ObjectKind::kPod, "east", "shop", "p"}));
+  EXPECT_EQ(hub->counts(resource("services")).objects, 1U);
+}
+
+TEST_F(ClusterObjectsTest, EqualVersionsAreNoChange) {
+  make(true);
+  is("services", service("cart", true));
+  json again = service("cart", true);
+  again["metadata"]["resourceVersion"] = "8";
+  hub->object_is(resource("services"), "v1", std::get<YamlNode>(parse_json(again.dump())));
+  EXPECT_THAT(hub->take_deltas({}), IsEmpty());
+}
+
+TEST_F(ClusterObjectsTest, OurOwnKindsAreTheFleets) {
+  make(true);
+  is("clusters", {{"metadata", {{"name", "west"}}}, {"spec", {{"id", 2}, {"podCIDRs", {"10.2.0.0/16"}}}}});
+  EXPECT_TRUE(objects.contains({ObjectKind::kCluster, "", "", "west"}));
+}
+
+}  // namespace
+}  // namespace isthmus

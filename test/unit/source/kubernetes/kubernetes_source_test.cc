@@ -1,0 +1,385 @@
+// The source of a cluster's own API server, against a server over TLS that behaves and misbehaves as real ones do.
+#include "control/source/kubernetes/kubernetes_source.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "test/unit/source/kubernetes/follow.h"
+
+namespace isthmus {
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+constexpr auto kSlices = "/apis/discovery.k8s.io/v1/endpointslices";
+constexpr auto kServices = "/api/v1/services";
+constexpr auto kPods = "/api/v1/pods";
+constexpr auto kNamespaces = "/api/v1/namespaces";
+
+class KubernetesSourceTest : public testing::Test {
+ protected:
+  KubernetesSourceTest() {
+    server.serve_cluster_kinds();
+    options.cluster = "east";
+    options.server.times = short_times();
+    folder.write("ca.crt", server.authority().certificate());
+    use({{"token", "first"}});
+  }
+  void use(const json& user, const json& cluster = json::object()) {
+    json with{{"certificate-authority", "ca.crt"}};
+    with.update(cluster);
+    folder.write("config", server.kubeconfig(user, with));
+    options.server.kubeconfig = folder.path("config");
+  }
+  // Starts the source and takes what it finds first.
+  void start() {
+    source.emplace(options);
+    const auto started = source->start();
+    ASSERT_TRUE(started) << started.error().text();
+    hub.emplace(*source);
+  }
+  void start_and_sync() {
+    start();
+    ASSERT_TRUE(hub->until_synced()) << states();
+  }
+  std::string states() const {
+    std::string out;
+    for (const HubState& state : source->states()) {
+      out += state.name + ": " + std::to_string(static_cast<int>(state.sync)) + " " + state.last_error + "\n";
+    }
+    return out;
+  }
+
+  ApiServer server;
+  TemporaryFolder folder;
+  KubernetesSourceOptions options;
+  std::optional<KubernetesSource> source;
+  std::optional<Follower> hub;
+};
+
+TEST_F(KubernetesSourceTest, ListsAndWatchesEndpointSlices) {
+  server.put(kSlices, slice_json("shop", "cart-1", "cart", "10.1.0.7"));
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  const auto* slice = hub->find<SliceObject>(ObjectKind::kSlice, "east", "shop", "cart-1");
+  ASSERT_NE(slice, nullptr);
+  EXPECT_EQ(slice->service, "cart");
+  EXPECT_EQ(slice->endpoints.at(0).addresses.at(0).to_string(), "10.1.0.7");
+  EXPECT_EQ(hub->places.at({ObjectKind::kSlice, "east", "shop", "cart-1"}),
+            server.url() + "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/cart-1");
+
+  server.put(kSlices, slice_json("shop", "cart-2", "cart", "10.1.0.8"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kSlice, "shop", "cart-2"); })) << states();
+  server.remove(kSlices, "shop", "cart-1");
+  EXPECT_TRUE(hub->until([&] { return !hub->has(ObjectKind::kSlice, "shop", "cart-1"); })) << states();
+  EXPECT_EQ(hub->state("endpointslices").sync, HubState::Sync::kSynced);
+  EXPECT_EQ(hub->state("endpointslices").objects, 1U);
+}
+
+TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAServerCannotStreamLists) {
+  server.set_streaming(false);
+  for (int i = 0; i < 1200; ++i) {
+    server.put(kPods, {{"metadata", {{"namespace", "shop"}, {"name", "p" + std::to_string(i)}}},
+                       {"status", {{"podIP", "10.1.0.7"}}}});
+  }
+  start_and_sync();
+  EXPECT_EQ(hub->state("pods").objects, 1200U);
+  EXPECT_EQ(server.count(kPods, "sendInitialEvents"), 1U);
+  EXPECT_EQ(server.count(kPods, "limit=500"), 3U);
+  server.put(kServices, service_json("shop", "late"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "late"); })) << states();
+}
+
+TEST_F(KubernetesSourceTest, ReadsOnFromSplitChunksAndObjectsOverAMegabyte) {
+  server.set_piece(7);
+  server.put(kSlices, slice_json("shop", "cart-1", "cart", "10.1.0.7"));
+  start_and_sync();
+  server.set_piece(1000);
+  server.break_connections();
+  json large = slice_json("shop", "large", "cart", "10.1.0.8");
+  large["metadata"]["annotations"]["padding"] = std::string(3 << 20, 'x');
+  server.put(kSlices, large);
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kSlice, "shop", "large"); })) << states();
+  EXPECT_TRUE(hub->has(ObjectKind::kSlice, "shop", "cart-1"));
+  EXPECT_EQ(hub->removals, 0U);
+}
+
+TEST_F(KubernetesSourceTest, GoesOnFromTheLastBookmark) {
+  start_and_sync();
+  const auto listed = hub->state("services").last_event;
+  server.bookmark(kServices);
+  ASSERT_TRUE(hub->until([&] { return hub->state("services").last_event != listed; })) << states();
+  // Who goes on from before the bookmark must list again.
+  server.forget_history(kServices);
+  server.break_connections();
+  ASSERT_TRUE(hub->until([&] { return server.count(kServices, "resourceVersion=") == 1; })) << states();
+  server.put(kServices, service_json("shop", "cart"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "cart"); })) << states();
+  EXPECT_EQ(server.count(kServices, "sendInitialEvents"), 1U);
+  EXPECT_EQ(server.count(kServices, "limit="), 0U);
+  EXPECT_EQ(hub->state("services").events, 1U);
+}
+
+TEST_F(KubernetesSourceTest, ListsByDifferenceAfter410InTheStream) {
+  server.put(kServices, service_json("shop", "old"));
+  server.put(kServices, service_json("shop", "stays"));
+  start_and_sync();
+  ASSERT_TRUE(hub->has(ObjectKind::kService, "shop", "old"));
+  server.remove_unseen(kServices, "shop", "old");
+  server.compact(kServices);
+  EXPECT_TRUE(hub->until([&] { return !hub->has(ObjectKind::kService, "shop", "old"); })) << states();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "stays"));
+  EXPECT_EQ(hub->removals, 1U);
+  EXPECT_THAT(hub->state("services").last_error, testing::HasSubstr("410"));
+  server.put(kServices, service_json("shop", "new"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "new"); })) << states();
+}
+
+TEST_F(KubernetesSourceTest, ListsByDifferenceAfter410AsTheAnswer) {
+  options.server.streaming_lists = false;
+  server.put(kServices, service_json("shop", "old"));
+  start_and_sync();
+  server.remove_unseen(kServices, "shop", "old");
+  server.break_connections();
+  EXPECT_TRUE(hub->until([&] { return !hub->has(ObjectKind::kService, "shop", "old"); })) << states();
+  EXPECT_EQ(hub->removals, 1U);
+}
+
+TEST_F(KubernetesSourceTest, ListsAgainAfterAnErrorEventOfItsOwnMaking) {
+  Misbehaviour how;
+  how.of = Misbehaviour::Of::kWatch;
+  how.stream = R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"gone"}})";
+  options.server.streaming_lists = false;
+  server.misbehave(kServices, how);
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  EXPECT_TRUE(hub->until([&] { return server.count(kServices, "limit=") == 2; })) << states();
+  EXPECT_TRUE(hub->until([&] { return server.count(kServices, "watch=true") == 2; })) << states();
+  EXPECT_EQ(hub->removals, 0U);
+}
+
+TEST_F(KubernetesSourceTest, AStreamOfNonsenseIsDroppedAndListedAgain) {
+  for (const char* text : {"<html>", R"({"type":"ADDED","object":7})", R"({"type":"BOOKMARK"})", "{]}"}) {
+    Misbehaviour how;
+    how.of = Misbehaviour::Of::kWatch;
+    how.stream = text;
+    server.misbehave(kServices, how);
+  }
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+}
+
+TEST_F(KubernetesSourceTest, BeginsAgainWhenPagesExpire) {
+  server.set_streaming(false);
+  for (int i = 0; i < 700; ++i) {
+    server.put(kServices, service_json("shop", "s" + std::to_string(i)));
+  }
+  Misbehaviour expired;
+  expired.status = 410;
+  expired.only_with_continue = true;
+  server.misbehave(kServices, expired);
+  start_and_sync();
+  EXPECT_EQ(hub->state("services").objects, 700U);
+  EXPECT_EQ(hub->removals, 0U);
+}
+
+TEST_F(KubernetesSourceTest, WaitsAsLongAsAServerAsks) {
+  Misbehaviour busy;
+  busy.status = 429;
+  busy.retry_after = "1";
+  server.misbehave(kServices, busy);
+  const auto begun = std::chrono::steady_clock::now();
+  start_and_sync();
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, milliseconds(990));
+  EXPECT_EQ(hub->state("endpointslices").last_error, "");
+  EXPECT_THAT(hub->state("services").last_error, testing::HasSubstr("429"));
+}
+
+TEST_F(KubernetesSourceTest, TriesAgainAfterErrorsAndBrokenConnections) {
+  for (const unsigned status : {500U, 503U, 504U}) {
+    Misbehaviour failing;
+    failing.status = status;
+    server.misbehave(kServices, failing);
+  }
+  Misbehaviour closing;
+  closing.close = true;
+  server.misbehave(kServices, closing);
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+}
+
+TEST_F(KubernetesSourceTest, ALostServerLeavesEverythingInForceAndSaysSo) {
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  server.require_token("another");
+  server.break_connections();
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").sync == HubState::Sync::kStale; })) << states();
+  EXPECT_THAT(hub->state("services").last_error, testing::Not(testing::IsEmpty()));
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+  EXPECT_EQ(hub->removals, 0U);
+  server.require_token("");
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").sync == HubState::Sync::kSynced; })) << states();
+}
+
+TEST_F(KubernetesSourceTest, ReadsATokenFileAgainWhenItIsRefused) {
+  folder.write("token", "first\n");
+  use({{"tokenFile", "token"}});
+  server.require_token("first");
+  start_and_sync();
+  folder.replace("token", "second\n");
+  server.require_token("second");
+  server.break_connections();
+  server.put(kServices, service_json("shop", "cart"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "cart"); })) << states();
+}
+
+TEST_F(KubernetesSourceTest, RunsACredentialProgramAgainWhenItsTokenIsRefused) {
+  folder.write("login",
+               "#!/bin/sh\nn=$(cat \"$(dirname \"$0\")/n\")\n"
+               "echo run >>\"$(dirname \"$0\")/runs\"\n"
+               "test -n \"$KUBERNETES_EXEC_INFO\" || exit 3\n"
+               "echo '{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\","
+               "\"status\":{\"token\":\"'$n$SUFFIX'\"}}'\n");
+  std::filesystem::permissions(folder.path("login"), std::filesystem::perms::owner_all);
+  folder.write("n", "one");
+  use({{"exec",
+        {{"apiVersion", "client.authentication.k8s.io/v1"},
+         {"command", "./login"},
+         {"env", {{{"name", "SUFFIX"}, {"value", "-x"}}}}}}});
+  server.require_token("one-x");
+  start_and_sync();
+  EXPECT_EQ(folder.read("runs"), "run\n");  // once for every watch
+  folder.write("n", "two");
+  server.require_token("two-x");
+  server.break_connections();
+  server.put(kServices, service_json("shop", "cart"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "cart"); })) << states();
+  EXPECT_EQ(folder.read("runs"), "run\nrun\n");
+}
+
+TEST_F(KubernetesSourceTest, ShowsWhyACredentialProgramFails) {
+  use({{"exec", {{"command", "/bin/false"}, {"installHint", "install it"}}}});
+  start();
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").last_error.find("status 1") != std::string::npos; }))
+      << states();
+  EXPECT_THAT(hub->state("services").last_error, testing::HasSubstr("install it"));
+  EXPECT_FALSE(source->synced());
+}
+
+TEST_F(KubernetesSourceTest, ShowsACertificateWhereTheServerAsksForOne) {
+  const KeyPair pair = server.authority().sign("gateway", "");
+  folder.write("client.crt", pair.certificate);
+  folder.write("client.key", pair.key);
+  use({{"client-certificate", "client.crt"}, {"client-key", "client.key"}});
+  server.require_client_certificate();
+  start_and_sync();
+  EXPECT_EQ(server.requests().front().client, "gateway");
+}
+
+TEST_F(KubernetesSourceTest, RefusesAServerThatNobodyVouchesFor) {
+  const CertificateAuthority other("another authority");
+  folder.write("ca.crt", other.certificate());
+  start();
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").last_error.find("refused") != std::string::npos; }))
+      << states();
+  EXPECT_TRUE(server.requests().empty());
+  folder.write("ca.crt", server.authority().certificate());  // the authority was replaced: read for each connection
+  EXPECT_TRUE(hub->until_synced()) << states();
+}
+
+TEST_F(KubernetesSourceTest, ChecksTheNameInTheServersCertificate) {
+  use({{"token", "t"}}, {{"tls-server-name", "other.test"}});
+  start();
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").last_error.find("ostname") != std::string::npos; }))
+      << states();
+  EXPECT_TRUE(server.requests().empty());
+  source.reset();
+  use({{"token", "t"}}, {{"tls-server-name", "api.test"}});
+  start_and_sync();
+  source.reset();
+  use({{"token", "t"}}, {{"tls-server-name", "other.test"}, {"insecure-skip-tls-verify", true}});
+  start_and_sync();
+}
+
+TEST_F(KubernetesSourceTest, AKindThatIsNotInstalledDisturbsNobodyAndIsFoundLater) {
+  server.put(kServices, service_json("shop", "cart", false));
+  start_and_sync();
+  EXPECT_EQ(hub->state("serviceexports").sync, HubState::Sync::kFailed);
+  EXPECT_THAT(hub->state("serviceexports").last_error, testing::HasSubstr("404"));
+  EXPECT_TRUE(source->problems().empty());
+  EXPECT_FALSE(hub->find<ServiceObject>(ObjectKind::kService, "east", "shop", "cart")->global);
+  // The older version only.
+  constexpr auto kExports = "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports";
+  server.serve(kExports, "ServiceExport", "multicluster.x-k8s.io/v1alpha1");
+  server.put(kExports, {{"metadata", {{"namespace", "shop"}, {"name", "cart"}}}});
+  EXPECT_TRUE(hub->until([&] {
+    return hub->find<ServiceObject>(ObjectKind::kService, "east", "shop", "cart")->global;
+  })) << states();
+}
+
+TEST_F(KubernetesSourceTest, AKindThatIsForbiddenIsAProblemWithARemedy) {
+  server.forbid(kPods, true);
+  server.put(kServices, service_json("shop", "cart"));
+  server.put(kPods, {{"metadata", {{"namespace", "shop"}, {"name", "p"}}}, {"status", {{"podIP", "10.1.0.7"}}}});
+  start_and_sync();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+  EXPECT_EQ(hub->state("pods").sync, HubState::Sync::kFailed);
+  ASSERT_EQ(source->problems().size(), 1U);
+  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("pods cannot be read: HTTP 403: cannot list resource"));
+  EXPECT_THAT(source->problems()[0].remedy, testing::HasSubstr("ClusterRole"));
+  server.forbid(kPods, false);
+  ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kPod, "shop", "p"); })) << states();
+  EXPECT_TRUE(hub->until([&] { return source->problems().empty(); }));
+}
+
+TEST_F(KubernetesSourceTest, AConnectionThatSaysNothingIsTakenForBroken) {
+  options.server.times.watch_idle = milliseconds(400);
+  start_and_sync();
+  server.mute_watches();
+  server.put(kServices, service_json("shop", "cart"));
+  EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "cart"); })) << states();
+  EXPECT_EQ(hub->removals, 0U);
+}
+
+TEST_F(KubernetesSourceTest, ABadVersionOfAnObjectLeavesTheGoodOneAndIsListed) {
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  json bad = service_json("shop", "cart");
+  bad["spec"]["ports"][0]["port"] = "eighty";
+  server.put(kServices, bad);
+  EXPECT_TRUE(hub->until([&] { return source->problems().size() == 1; })) << states();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+  EXPECT_THAT(hub->state("services").bad, testing::ElementsAre("shop/cart"));
+  EXPECT_EQ(hub->state("services").rejected, 1U);
+}
+
+TEST_F(KubernetesSourceTest, EndsAtOnceWhateverItIsDoing) {
+  use({{"exec", {{"command", "sleep"}, {"args", {"600"}}}}});
+  start();
+  const auto begun = std::chrono::steady_clock::now();
+  source.reset();
+  use({{"token", "t"}});
+  start_and_sync();
+  source.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+}
+
+TEST_F(KubernetesSourceTest, RefusesToStartWithoutAnAccess) {
+  options.server.kubeconfig = folder.path("missing");
+  KubernetesSource missing(options);
+  EXPECT_FALSE(missing.start());
+}
+
+TEST_F(KubernetesSourceTest, AcceptsHeadersForAProxyAndAPath) {
+  options.server.headers = {{"X-Hub", "one"}};
+  start_and_sync();
+  EXPECT_EQ(server.requests().front().headers.at("x-hub"), "one");
+}
+
+}  // namespace
+}  // namespace isthmus
