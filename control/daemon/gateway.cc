@@ -193,6 +193,7 @@ void Gateway::activate() {
     return;
   }
   active_ = std::move(*started);
+  hubs_.announce(config_, *own);
   active_->observer().on_news([this] { admin_->feed_clients(); });
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().services().size(), active_->compiler().peers().size());

@@ -7,6 +7,8 @@
 
 #include "control/source/etcd/etcd_source.h"
 #include "control/source/file/file_source.h"
+#include "control/source/kubernetes/fleet_hub_source.h"
+#include "control/source/kubernetes/kubernetes_source.h"
 
 namespace isthmus {
 
@@ -27,6 +29,23 @@ EtcdSourceOptions etcd_options(const GatewayConfig& config) {
   return options;
 }
 
+ApiServerOptions api_server(const std::string& access) {
+  ApiServerOptions options;
+  options.kubeconfig = access == "in-cluster" ? "" : access;
+  return options;
+}
+
+EtcdRegistrationOptions registration_options(const GatewayConfig& config, const OwnGateway& own) {
+  EtcdRegistrationOptions options;
+  options.config_file = *config.etcd.register_at;
+  options.cluster = config.cluster;
+  options.gateway.name = config.name;
+  options.gateway.underlay = {own.underlay};
+  options.gateway.port = own.port;
+  options.gateway.encapsulations = {"vxlan"};
+  return options;
+}
+
 }  // namespace
 
 Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change) {
@@ -35,6 +54,19 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<vo
   }
   if (config.etcd.used()) {
     sources_.push_back(std::make_unique<EtcdSource>(etcd_options(config)));
+  }
+  if (config.kubernetes.cluster) {
+    KubernetesSourceOptions options;
+    options.cluster = config.cluster;
+    options.server = api_server(*config.kubernetes.cluster);
+    options.default_global_namespace = config.kubernetes.namespaces_global;
+    sources_.push_back(std::make_unique<KubernetesSource>(options));
+  }
+  if (config.kubernetes.fleet) {
+    FleetHubSourceOptions options;
+    options.server = api_server(*config.kubernetes.fleet);
+    options.own_cluster = config.kubernetes.cluster ? config.cluster : "";
+    sources_.push_back(std::make_unique<FleetHubSource>(options));
   }
   for (const auto& source : sources_) {
     if (auto started = source->start(); !started) {
@@ -46,6 +78,13 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<vo
     spdlog::info("following {}", source->describe());
   }
   return Ok{};
+}
+
+void Hubs::announce(const GatewayConfig& config, const OwnGateway& own) {
+  if (config.etcd.register_at) {
+    registration_ = std::make_unique<EtcdRegistration>(registration_options(config, own));
+    registration_->start();
+  }
 }
 
 bool Hubs::take(Model& model) {
@@ -75,6 +114,12 @@ std::vector<SourceProblem> Hubs::problems() const {
     auto of_source = source->problems();
     problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
                     std::make_move_iterator(of_source.end()));
+  }
+  if (registration_ != nullptr && !registration_->last_error().empty()) {
+    problems.push_back({{registration_->key(), 0},
+                        "this gateway is not registered in its hub: " + registration_->last_error(),
+                        "mend the etcd client configuration of hub.etcd.register, or the user's rights; other clusters "
+                        "may still know this gateway by hub.etcd.gateway_service"});
   }
   return problems;
 }

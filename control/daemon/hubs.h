@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "config/model/gateway_config.h"
+#include "control/compile/compiler.h"
 #include "control/daemon/event_loop.h"
 #include "control/model/model.h"
+#include "control/source/etcd/registration.h"
 #include "control/source/source.h"
 
 namespace isthmus {
@@ -20,6 +22,8 @@ class Hubs {
  public:
   // All of them, started; `on_change` is called when one has something for take().
   [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change);
+  // This gateway serves: it registers itself where the hub lets it write.
+  void announce(const GatewayConfig& config, const OwnGateway& own);
   // What has come since the last call goes into the model. Whether anything has.
   bool take(Model& model);
   // A person asks to look at everything again.
@@ -34,6 +38,7 @@ class Hubs {
  private:
   // In the order in which they count: of an object that several publish, the first one's stands.
   std::vector<std::unique_ptr<Source>> sources_;
+  std::unique_ptr<EtcdRegistration> registration_;  // null: the configuration names no place for it
 };
 
 }  // namespace isthmus
