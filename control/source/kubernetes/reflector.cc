@@ -52,7 +52,7 @@ Reflector::~Reflector() { connection_.close(); }
 
 HubState Reflector::state() const {
   HubState state;
-  state.name = resource_.plural;
+  state.name = resource_.shown_name();
   state.place = server_;
   state.sync = sync_;
   state.events = events_;

@@ -27,6 +27,9 @@ struct ApiResource {
   std::string plural, kind;
   std::vector<std::string> versions;  // "v1", "cilium.io/v2"; the first that is served counts
   bool optional = false;              // its absence is nothing to mend
+  std::string label = {};             // in states, where its plural is another's too
+
+  [[nodiscard]] const std::string& shown_name() const { return label.empty() ? plural : label; }
 };
 // "/apis/cilium.io/v2/ciliumnodes"; "/api/v1/pods".
 [[nodiscard]] std::string resource_path(const ApiResource& resource, const std::string& version);
