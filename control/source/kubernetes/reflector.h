@@ -80,8 +80,8 @@ class Reflector {
   void expired(const std::string& why);
   void list_done();
 
-  // Drops what is under way, notes why, and asks again after the pause.
-  void fail(std::string why, std::chrono::milliseconds pause);
+  // Drops what is under way, notes why, and asks again after the pause. `unsynced`: the state where nothing was listed.
+  void fail(std::string why, std::chrono::milliseconds pause, HubState::Sync unsynced = HubState::Sync::kConnecting);
   void fail(std::string why) { fail(std::move(why), backoff()); }
   void again(std::chrono::milliseconds pause);
   [[nodiscard]] std::chrono::milliseconds backoff();
