@@ -17,6 +17,20 @@ bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_p
   return a == b || (a && b && *a == *b);
 }
 
+// A ServiceExport of Azure Fleet that the member's agents found valid and the hub free of conflict. One of weight 0 is
+// withdrawn though its conditions stay.
+bool fleet_export_stands(const YamlNode& object) {
+  YamlFaults ignored;
+  const YamlMap root(&object, "", object.line, ignored);
+  bool valid = false, agreed = false;
+  for (const YamlNode& node : root.map("status").list("conditions")) {
+    const YamlMap item(&node, "", node.line, ignored);
+    valid = valid || (item.text("type") == "Valid" && item.text("status") == "True");
+    agreed = agreed || (item.text("type") == "Conflict" && item.text("status") == "False");
+  }
+  return valid && agreed && root.map("metadata").map("annotations").text("networking.fleet.azure.com/weight") != "0";
+}
+
 }  // namespace
 
 ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::move(options)) {
@@ -53,6 +67,11 @@ ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::mo
   Kind service_export = row(ObjectKind::kService, true);
   service_export.service_export = true;
   add(service_export, "serviceexports", "ServiceExport", mcs, true);
+  Kind fleet_export = service_export;
+  fleet_export.fleet_export = true;
+  add(fleet_export, "serviceexports", "ServiceExport",
+      {"networking.fleet.azure.com/v1beta1", "networking.fleet.azure.com/v1alpha1"}, true);
+  resources_.back().label = "serviceexports.networking.fleet.azure.com";
   add(fleet(ObjectKind::kCluster), "clusters", "Cluster", {"isthmus.io/v1alpha1"}, true);
   add(fleet(ObjectKind::kGateway), "gateways", "Gateway", {"isthmus.io/v1alpha1"}, true);
   add(fleet(ObjectKind::kProfile), "crossclusternetworkprofiles", "CrossClusterNetworkProfile", {"isthmus.io/v1alpha1"},
@@ -83,11 +102,10 @@ void ClusterObjects::list_ends(std::size_t resource) {
   const unsigned generation = parts_[resource].generation;
   if (kind.service_export) {
     for (auto at = exports_.begin(); at != exports_.end();) {
-      const auto next = std::next(at);
-      if (at->second != generation) {
-        export_gone(at->first);
+      const auto [key, seen] = *at++;
+      if (key.first == resource && seen != generation) {
+        export_gone(resource, key.second);
       }
-      at = next;
     }
     return;
   }
@@ -165,35 +183,42 @@ void ClusterObjects::object_gone(std::size_t resource, const YamlNode& object) {
   const Kind& kind = kinds_[resource];
   const ManifestKey key = key_of(kind, object);
   if (kind.service_export) {
-    export_gone({key.object.name_space, key.object.name});
+    export_gone(resource, {key.object.name_space, key.object.name});
   } else if (const auto at = entries_.find(key); at != entries_.end()) {
     erase(resource, at);
   }
 }
 
 void ClusterObjects::export_is(std::size_t resource, const YamlNode& object) {
-  const std::string& name_space = metadata_text(object, "namespace");
-  const std::string& name = metadata_text(object, "name");
-  if (!metadata_text(object, "deletionTimestamp").empty()) {
-    export_gone({name_space, name});
+  const ServiceKey name{metadata_text(object, "namespace"), metadata_text(object, "name")};
+  const bool stands = metadata_text(object, "deletionTimestamp").empty() &&
+                      (!kinds_[resource].fleet_export || fleet_export_stands(object));
+  if (!stands) {
+    export_gone(resource, name);
     return;
   }
-  const auto [at, added] = exports_.try_emplace({name_space, name});
+  const auto [at, added] = exports_.try_emplace({resource, name});
   at->second = parts_[resource].generation;
   if (added) {
     ++parts_[resource].counts.objects;
-    touched_.insert({ObjectKind::kService, options_.cluster, name_space, name});
+    touched_.insert({ObjectKind::kService, options_.cluster, name.first, name.second});
   }
 }
 
-void ClusterObjects::export_gone(const std::pair<std::string, std::string>& name) {
-  const ObjectKey key{ObjectKind::kService, options_.cluster, name.first, name.second};
-  if (exports_.erase(name) > 0) {
-    for (std::size_t i = 0; i < kinds_.size(); ++i) {
-      parts_[i].counts.objects -= kinds_[i].service_export ? 1 : 0;
-    }
-    touched_.insert(key);
+void ClusterObjects::export_gone(std::size_t resource, const ServiceKey& name) {
+  if (exports_.erase({resource, name}) > 0) {
+    --parts_[resource].counts.objects;
+    touched_.insert({ObjectKind::kService, options_.cluster, name.first, name.second});
   }
+}
+
+bool ClusterObjects::is_exported(const ServiceKey& name) const {
+  for (std::size_t i = 0; i < kinds_.size(); ++i) {
+    if (kinds_[i].service_export && exports_.contains({i, name})) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // Where Namespaces are not global by default, one that is not known yet keeps its Services to the cluster.
@@ -221,7 +246,7 @@ ClusterObjects::Value ClusterObjects::effective_service(const ObjectKey& key, co
   const auto& written = std::get<ServiceObject>(*service);
   const bool known = options_.default_global_namespace ||
                      value_of({ObjectKind::kNamespace, options_.cluster, {}, key.name_space}, false) != nullptr;
-  const bool global = (written.global || exports_.contains({key.name_space, key.name})) && known;
+  const bool global = (written.global || is_exported({key.name_space, key.name})) && known;
   if (global == written.global) {
     return service;
   }

@@ -1,6 +1,7 @@
 // The objects of one cluster's own API server, as a hub's folder of manifests for that cluster would have them; our own
-// kinds are the fleet's. On top of the manifests: a Service with an MCS ServiceExport of its name is global, and a
-// Namespace that says nothing about clustermesh.cilium.io/global says what the cluster's default is.
+// kinds are the fleet's. On top of the manifests: a Service with a ServiceExport of its name is global (MCS, or Fleet's
+// once the fleet accepted it), and a Namespace that says nothing about clustermesh.cilium.io/global says what the
+// cluster's default is.
 // Pure; see api_objects.h for owner, thread and failure.
 #pragma once
 
@@ -47,18 +48,20 @@ class ClusterObjects final : public ApiObjects {
   };
   struct Kind {
     ObjectKind kind = ObjectKind::kService;
-    bool fleet = false, namespaced = false, cilium_node = false, service_export = false;
+    bool fleet = false, namespaced = false, cilium_node = false, service_export = false, fleet_export = false;
   };
   struct Part {
     unsigned generation = 0;
     Counts counts;
   };
   using Entries = std::map<ManifestKey, Entry>;
+  using ServiceKey = std::pair<std::string, std::string>;  // namespace, name
 
   void add(Kind kind, std::string plural, std::string name, std::vector<std::string> versions, bool optional);
   [[nodiscard]] ManifestKey key_of(const Kind& kind, const YamlNode& object) const;
   void export_is(std::size_t resource, const YamlNode& object);
-  void export_gone(const std::pair<std::string, std::string>& name);
+  void export_gone(std::size_t resource, const ServiceKey& name);
+  [[nodiscard]] bool is_exported(const ServiceKey& name) const;
   void accept(std::size_t resource, const ManifestKey& key, Entry& entry, ManifestDocument&& document);
   Entries::iterator erase(std::size_t resource, Entries::iterator at);
   void touch(const ObjectKey& key);
@@ -72,7 +75,7 @@ class ClusterObjects final : public ApiObjects {
   std::vector<Kind> kinds_;  // of the resources, as parts_
   std::vector<Part> parts_;
   Entries entries_;
-  std::map<std::pair<std::string, std::string>, unsigned> exports_;  // namespace, name → generation
+  std::map<std::pair<std::size_t, ServiceKey>, unsigned> exports_;  // of a resource → generation
   std::set<ManifestKey> faulty_;
   std::set<ObjectKey> touched_;
   std::map<ObjectKey, Value> published_;

@@ -52,7 +52,7 @@ Reflector::~Reflector() { connection_.close(); }
 
 HubState Reflector::state() const {
   HubState state;
-  state.name = resource_.plural;
+  state.name = resource_.shown_name();
   state.place = server_;
   state.sync = sync_;
   state.events = events_;
@@ -313,14 +313,12 @@ void Reflector::on_not_served(const std::string& why) {
   }
   versions_missing_ = 0;
   sink_.unavailable(index_, status_);
-  fail(why, times_.refused);
-  sync_ = synced_ ? HubState::Sync::kStale : HubState::Sync::kFailed;
-  sink_.flush();
+  fail(why, times_.refused, HubState::Sync::kFailed);
 }
 
-void Reflector::fail(std::string why, milliseconds pause) {
+void Reflector::fail(std::string why, milliseconds pause, HubState::Sync unsynced) {
   last_error_ = std::move(why);
-  sync_ = synced_ ? HubState::Sync::kStale : HubState::Sync::kConnecting;
+  sync_ = synced_ ? HubState::Sync::kStale : unsynced;
   again(pause);
   sink_.flush();
 }

@@ -27,6 +27,9 @@ struct ApiResource {
   std::string plural, kind;
   std::vector<std::string> versions;  // "v1", "cilium.io/v2"; the first that is served counts
   bool optional = false;              // its absence is nothing to mend
+  std::string label = {};             // in states, where its plural is another's too
+
+  [[nodiscard]] const std::string& shown_name() const { return label.empty() ? plural : label; }
 };
 // "/apis/cilium.io/v2/ciliumnodes"; "/api/v1/pods".
 [[nodiscard]] std::string resource_path(const ApiResource& resource, const std::string& version);
@@ -77,8 +80,8 @@ class Reflector {
   void expired(const std::string& why);
   void list_done();
 
-  // Drops what is under way, notes why, and asks again after the pause.
-  void fail(std::string why, std::chrono::milliseconds pause);
+  // Drops what is under way, notes why, and asks again after the pause. `unsynced`: the state where nothing was listed.
+  void fail(std::string why, std::chrono::milliseconds pause, HubState::Sync unsynced = HubState::Sync::kConnecting);
   void fail(std::string why) { fail(std::move(why), backoff()); }
   void again(std::chrono::milliseconds pause);
   [[nodiscard]] std::chrono::milliseconds backoff();

@@ -2,10 +2,7 @@ module isthmus.io/interop/apiextensions
 
 go 1.24.0
 
-require (
-	k8s.io/apiextensions-apiserver v0.34.1
-	k8s.io/apiserver v0.34.1
-)
+require k8s.io/apiextensions-apiserver v0.34.1
 
 require (
 	cel.dev/expr v0.24.0 // indirect
@@ -93,6 +90,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	k8s.io/api v0.34.1 // indirect
 	k8s.io/apimachinery v0.34.1 // indirect
+	k8s.io/apiserver v0.34.1 // indirect
 	k8s.io/client-go v0.34.1 // indirect
 	k8s.io/component-base v0.34.1 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect

@@ -1,5 +1,5 @@
 // An API server that serves custom resources, for tests: apiextensions-apiserver on an etcd that runs already, with
-// nobody to ask who a client is. Prints where it listens as one line of JSON and ends with its standard input.
+// nobody to ask who a client is; its flags are apiextensions-apiserver's. Prints where it listens as one line of JSON and ends with its standard input.
 package main
 
 import (
@@ -9,23 +9,22 @@ import (
 	"os"
 
 	servertesting "k8s.io/apiextensions-apiserver/pkg/cmd/server/testing"
-	"k8s.io/apiserver/pkg/storage/storagebackend"
 )
 
 type toStandardError struct{}
 
-func (toStandardError) Helper()                           {}
-func (toStandardError) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-func (toStandardError) Logf(format string, args ...any)   { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func (toStandardError) Helper() {}
+func (toStandardError) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+func (toStandardError) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 func (toStandardError) Fatalf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, format+"\n", args...)
 	os.Exit(1)
 }
 
 func main() {
-	storage := storagebackend.NewDefaultConfig("/registry/interop", nil)
-	storage.Transport.ServerList = []string{os.Args[1]}
-	server, err := servertesting.StartTestServer(toStandardError{}, nil, os.Args[2:], storage)
+	server, err := servertesting.StartTestServer(toStandardError{}, nil, os.Args[1:], nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

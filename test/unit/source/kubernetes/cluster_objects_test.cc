@@ -21,7 +21,7 @@ class ClusterObjectsTest : public testing::Test {
   void make(bool default_global) { hub.emplace(ClusterObjectsOptions{"east", "https://api", default_global}); }
   std::size_t resource(const std::string& plural) const {
     for (std::size_t i = 0; i < hub->resources().size(); ++i) {
-      if (hub->resources()[i].plural == plural) {
+      if (hub->resources()[i].shown_name() == plural) {
         return i;
       }
     }
@@ -95,6 +95,32 @@ TEST_F(ClusterObjectsTest, AServiceExportMakesItsServiceGlobal) {
   list("serviceexports", {});
   EXPECT_FALSE(global("shop", "cart"));
   EXPECT_EQ(hub->counts(resource("serviceexports")).objects, 0U);
+}
+
+TEST_F(ClusterObjectsTest, AServiceExportOfAFleetCountsOnceItIsAccepted) {
+  constexpr auto kFleet = "serviceexports.networking.fleet.azure.com";
+  const auto exported = [](const char* valid, const char* conflict) {
+    json object = named("shop", "cart");
+    object["status"]["conditions"] = {{{"type", "Valid"}, {"status", valid}},
+                                      {{"type", "Conflict"}, {"status", conflict}}};
+    return object;
+  };
+  make(true);
+  is("services", service("cart", false));
+  for (const auto& [valid, conflict] :
+       std::vector<std::pair<const char*, const char*>>{{"True", "Unknown"}, {"True", "True"}, {"False", "False"}}) {
+    is(kFleet, exported(valid, conflict));
+    EXPECT_FALSE(global("shop", "cart")) << valid << " " << conflict;
+  }
+  is(kFleet, exported("True", "False"));
+  EXPECT_TRUE(global("shop", "cart"));
+  is("serviceexports", named("shop", "cart"));
+  json drained = exported("True", "False");
+  drained["metadata"]["annotations"]["networking.fleet.azure.com/weight"] = "0";
+  is(kFleet, drained);
+  EXPECT_TRUE(global("shop", "cart"));  // by the other export
+  gone("serviceexports", named("shop", "cart"));
+  EXPECT_FALSE(global("shop", "cart"));
 }
 
 TEST_F(ClusterObjectsTest, WhereNamespacesAreNotGlobalOneMustSaySo) {
