@@ -56,7 +56,7 @@ void ClusterImport::list_begins(EtcdResource resource) {
   prefix.good_before_list = prefix.good;
   prefix.keys.each([&](KeyTable::Ref ref) {
     const unsigned flags = prefix.keys.flags(ref);
-    const unsigned stale = (flags & KeyTable::kGood) != 0 ? unsigned{KeyTable::kStale} : 0U;
+    const unsigned stale = (flags & KeyTable::kGood) != 0 ? KeyTable::kStale : 0U;
     prefix.keys.set_flags(ref, flags | KeyTable::kUnseen | stale);
   });
 }

@@ -11,7 +11,8 @@
 namespace isthmus {
 namespace {
 
-constexpr std::chrono::milliseconds kViewPeriod{50};
+constexpr std::chrono::milliseconds kViewPeriod{100};
+constexpr std::chrono::milliseconds kLongWait{500};
 constexpr const char* kMeshHub = "";
 
 }  // namespace
@@ -73,7 +74,8 @@ void EtcdEngine::look_at_folder() {
     return;
   }
   std::set<std::string> present;
-  for (const auto& entry : entries) {
+  for (const std::filesystem::directory_iterator end; entries != end && !error; entries.increment(error)) {
+    const std::filesystem::directory_entry& entry = *entries;
     const std::string name = entry.path().filename().string(), path = entry.path().string();
     std::error_code ignored;
     if (name.starts_with('.') || name == options_.own_cluster || !entry.is_regular_file(ignored)) {
@@ -91,6 +93,9 @@ void EtcdEngine::look_at_folder() {
                        "name it as the cluster: 1 to 32 characters of a-z, 0-9 and -");
       }
     }
+  }
+  if (error) {
+    return;  // an unfinished look proves nothing gone
   }
   forget_absent(present);
   folder_read_ = true;
@@ -131,6 +136,10 @@ void EtcdEngine::forget_absent(const std::set<std::string>& present) {
     spdlog::warn("cluster {}: its etcd configuration is gone, so it is drained", it->first);
     hub.connection->drain();
     it = hubs_.erase(it);
+    if (const auto mesh = hubs_.find(kMeshHub); mesh != hubs_.end()) {
+      const std::string text = mesh->second.connection->text();
+      mesh->second.connection->configure(text);  // it may know the cluster, which is its to follow now
+    }
   }
 }
 
@@ -139,8 +148,14 @@ bool EtcdEngine::is_unwanted(const std::string& cluster) const {
 }
 
 void EtcdEngine::hand_over() {
+  const auto before = EtcdLoop::Clock::now();
   outbox_.put(out_);
   const auto now = EtcdLoop::Clock::now();
+  if (now - before > kLongWait) {
+    for (auto& [name, hub] : hubs_) {
+      hub.connection->pardon(now - before);
+    }
+  }
   if (!complete_) {
     const bool settled =
         (options_.folder.empty() || folder_read_) &&

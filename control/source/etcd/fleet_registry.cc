@@ -11,6 +11,7 @@ namespace {
 
 constexpr const char* kProfileName = "clustermesh";
 constexpr const char* kPortName = "vxlan";
+constexpr std::size_t kMostProblems = 100;
 
 // The port named "vxlan", else the only UDP port.
 std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
@@ -186,6 +187,9 @@ void FleetRegistry::find_conflicts(const std::string& service) {
 std::vector<SourceProblem> FleetRegistry::problems() const {
   std::vector<SourceProblem> problems = gateway_problems_;
   for (const auto& [service, list] : conflicts_) {
+    if (problems.size() >= kMostProblems) {
+      break;
+    }
     problems.insert(problems.end(), list.begin(), list.end());
   }
   return problems;

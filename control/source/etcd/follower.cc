@@ -79,10 +79,10 @@ void EtcdFollower::on_list_failure(const EtcdFailure& failure) {
       lose(failure.text, failure.kind);
       return;
     case EtcdFailure::Kind::kDenied:
+    case EtcdFailure::Kind::kOther:
       handler_.refused(failure);
       break;
     case EtcdFailure::Kind::kCompacted:
-    case EtcdFailure::Kind::kOther:
       break;
   }
   again_later();
@@ -156,7 +156,7 @@ void EtcdFollower::on_watch_end(const EtcdFailure* failure) {
     lose(failure->text, failure->kind);
   } else if (failure != nullptr) {
     listed_ = false;
-    if (failure->kind == EtcdFailure::Kind::kDenied) {
+    if (failure->kind != EtcdFailure::Kind::kCompacted) {
       handler_.refused(*failure);
     }
     again_later();

@@ -36,6 +36,7 @@ struct FollowerOptions {
 
 class EtcdFollower {
  public:
+  // It destroys no follower from within a callback, not even by lost().
   class Handler {
    public:
     virtual ~Handler() = default;
@@ -48,7 +49,7 @@ class EtcdFollower {
     virtual void heard() {}  // any reply
     // The server refuses this range; it is asked again later.
     virtual void refused(const EtcdFailure& failure) = 0;
-    // The connection is of no more use. The handler destroys this follower, at once or later.
+    // The connection is of no more use; nothing else is called after it.
     virtual void lost(const std::string& why, EtcdFailure::Kind kind) = 0;
   };
 

@@ -32,6 +32,9 @@ class HubConnection final : public RemoteCluster::Hub {
   // Cluster names that another hub took over are let go.
   void drop_unwanted();
 
+  // We did not listen for so long: that is not the hub's silence.
+  void pardon(EtcdLoop::Clock::duration time) { last_heartbeat_ += time; }
+
   void session_lost(const std::string& why, EtcdFailure::Kind kind) override;
   void heard() override { last_event_ = EtcdLoop::Clock::now(); }
 

@@ -13,14 +13,13 @@ namespace isthmus {
 
 class KeyTable {
  public:
-  enum Flag : std::uint8_t {
-    kGood = 1,    // an object of this key is in force
-    kBad = 2,     // the hub's present value is refused
-    kUnseen = 4,  // not in the running list so far
-    kStale = 8,   // in force, and not confirmed by the running list so far
-    kHeld = 16    // in force although a list did not have it
-  };
-  using Ref = std::uint32_t;  // valid until the next add() or erase()
+  // Flags of a key.
+  static constexpr unsigned kGood = 1;    // an object of this key is in force
+  static constexpr unsigned kBad = 2;     // the hub's present value is refused
+  static constexpr unsigned kUnseen = 4;  // not in the running list so far
+  static constexpr unsigned kStale = 8;   // in force, and not confirmed by the running list so far
+  static constexpr unsigned kHeld = 16;   // in force although a list did not have it
+  using Ref = std::uint32_t;              // valid until the next add() or erase()
   static constexpr Ref kNone = 0xffffffff;
   static constexpr std::size_t kLongestKey = 65535;
 

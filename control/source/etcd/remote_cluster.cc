@@ -8,7 +8,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::chrono::milliseconds kTick{1000};
+constexpr std::chrono::milliseconds kShortestTick{10}, kTick{1000};
 // After so long without a canary a person is told.
 constexpr std::chrono::seconds kCanaryPatience{60};
 
@@ -117,6 +117,7 @@ void RemoteCluster::drain() {
   stop_feeds();
   settle_timer_.cancel();
   config_.reset();
+  config_confirmed_ = false;
   if (import_) {
     const ClusterId id = import_->context().id;
     import_->drain_all();
@@ -264,7 +265,7 @@ void RemoteCluster::heard() {
 }
 
 void RemoteCluster::tick() {
-  tick_timer_.set(std::min(kTick, shared_.options.hold_time), [this] {
+  tick_timer_.set(std::clamp(shared_.options.hold_time, kShortestTick, kTick), [this] {
     if (import_) {
       import_->release_held(EtcdLoop::Clock::now(), [&](EtcdResource resource) { return done(resource); });
       settle();

@@ -1,7 +1,9 @@
 // A cluster's etcd, real, from its keys to objects.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zstd.h>
 
+#include "endpoint_slice.pb.h"
 #include "test/unit/source/etcd/etcd_rig.h"
 
 namespace isthmus {
@@ -225,6 +227,119 @@ TEST_F(EtcdSourceTest, ExportedServicesTakeTheBackendsOfTheDerivedOne) {
   ASSERT_NE(slice, nullptr);
   EXPECT_EQ(slice->service, "pay");
   EXPECT_EQ(rig.find<ServiceObject>(ObjectKind::kService, "west", "derived-q358ba8kk0", "shop"), nullptr);
+}
+
+std::string endpoint_slice(const std::string& name, const std::string& service, const std::string& address) {
+  clustermesh::ClusterEndpointSlice slice;
+  slice.set_cluster("west");
+  slice.set_clusterid(5);
+  slice.set_namespace_("shop");
+  slice.set_name(name);
+  (*slice.mutable_labels())["kubernetes.io/service-name"] = service;
+  slice.set_addresstype("IPv4");
+  slice.add_endpoints()->add_addresses(address);
+  auto& port = *slice.add_ports();
+  port.set_name("http");
+  port.set_port(8080);
+  const std::string bytes = slice.SerializeAsString();
+  std::string frame(ZSTD_compressBound(bytes.size()), '\0');
+  frame.resize(ZSTD_compress(frame.data(), frame.size(), bytes.data(), bytes.size(), 1));
+  return frame;
+}
+
+TEST_F(EtcdSourceTest, AClusterThatPublishesSlicesOnlyIsReadByThem) {
+  hub::beat(server);
+  server.put({{"cilium/cluster-config/west",
+               hub::config(5, R"("syncedCanaries":true,"endpointSlicesExportMode":"endpointslices-only")")},
+              {"cilium/synced/west/cilium/state/nodes/v1", "now"},
+              {"cilium/synced/west/cilium/state/identities/v1", "now"},
+              {"cilium/synced/west/cilium/state/ip/v1", "now"},
+              {"cilium/synced/west/cilium/state/endpointslices/v1", "now"},
+              {"cilium/state/endpointslices/v1/west/shop/cart-1", endpoint_slice("cart-1", "cart", "10.51.7.40")}});
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->synced() && rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
+  const auto* service = rig.find<ServiceObject>(ObjectKind::kService, "west", "cart", "shop");
+  ASSERT_NE(service, nullptr);
+  EXPECT_TRUE(service->global && service->ports.empty());
+  const auto* slice = rig.find<SliceObject>(ObjectKind::kSlice, "west", "cart-1", "shop");
+  ASSERT_NE(slice, nullptr);
+  EXPECT_EQ(slice->service, "cart");
+}
+
+TEST_F(EtcdSourceTest, PreferredSlicesReplaceTheServicesBackends) {
+  rig.options.prefer_slices = true;
+  hub::publish(server);
+  server.put("cilium/cluster-config/west",
+             hub::config(5, R"("syncedCanaries":true,"endpointSlicesExportMode":"services-and-endpointslices")"));
+  server.put("cilium/state/endpointslices/v1/west/shop/cart-1", endpoint_slice("cart-1", "cart", "10.51.7.41"));
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->synced() && rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
+  EXPECT_EQ(rig.find<SliceObject>(ObjectKind::kSlice, "west", "cart", "shop"), nullptr);
+  EXPECT_NE(rig.find<SliceObject>(ObjectKind::kSlice, "west", "cart-1", "shop"), nullptr);
+  const auto* service = rig.find<ServiceObject>(ObjectKind::kService, "west", "cart", "shop");
+  ASSERT_NE(service, nullptr);
+  EXPECT_EQ(service->ports.size(), 1U);
+}
+
+TEST_F(EtcdSourceTest, AClusterWithoutCanariesIsReadAtOnce) {
+  hub::beat(server);
+  server.put({{"cilium/cluster-config/west", hub::config(5, "")},
+              {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906)}});
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+}
+
+TEST_F(EtcdSourceTest, In511ModeIdentitiesAreReadByFifteenBits) {
+  rig.options.max_connected_clusters = 511;
+  hub::beat(server);
+  server.put({{"cilium/cluster-config/west", hub::config(300, R"("maxConnectedClusters":255)")},
+              {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", (300U << 15) + 7)},
+              {"cilium/state/ip/v1/default/10.51.7.41", hub::ip("10.51.7.41", 300U << 16)}});
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.complains("counts up to 255 clusters"); }));
+  server.put("cilium/cluster-config/west", hub::config(300, R"("maxConnectedClusters":511)"));
+  ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+  EXPECT_EQ(rig.address("10.51.7.41"), nullptr);
+  EXPECT_EQ(rig.find<ProfileObject>(ObjectKind::kProfile, "", "clustermesh")->max_connected_clusters, 511U);
+}
+
+// A cluster that moves behind KVStoreMesh and is numbered anew in one step.
+TEST_F(EtcdSourceTest, AnotherIdAndLayoutAreTakenUpAfterADrain) {
+  rig.write_certificates(etcd_pki().client("root"));
+  follow_west();
+  server.put("cilium/cache/ip/v1/west/10.52.0.1", hub::ip("10.52.0.1", 6U << 16));
+  server.put("cilium/cache/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.52.0.0/24", "west", 6));
+  server.put("cilium/cluster-config/west", hub::config(6, R"("cached":true,"syncedCanaries":true)"));
+  ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr && rig.address("10.51.7.40") == nullptr; }));
+  EXPECT_EQ(rig.address("10.52.0.1"), nullptr);  // its canary is not there
+  hub::put_canaries(server, "west", "cache");
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.52.0.1") != nullptr && rig.cluster() != nullptr; }))
+      << rig.problem_text();
+  EXPECT_EQ(rig.cluster()->id, ClusterId{6});
+  EXPECT_EQ(rig.idle_removals, 0U);
+}
+
+TEST_F(EtcdSourceTest, ThousandsOfKeysAreListedInPagesAndFollowed) {
+  rig.options.list_page = 256;
+  hub::publish(server);
+  constexpr int kAddresses = 1000;
+  for (int i = 0; i < kAddresses; ++i) {
+    const std::string address = "10.52." + std::to_string(i / 250) + "." + std::to_string(i % 250);
+    server.put("cilium/state/ip/v1/default/" + address, hub::ip(address, 331906));
+  }
+  rig.follow("west", server);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == kAddresses + 1; })) << rig.problem_text();
+  server.remove_prefix("cilium/state/ip/v1/default/10.52.");
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1; }));
+  EXPECT_EQ(rig.removals, std::size_t{kAddresses});  // said one by one, so nothing is held
+  EXPECT_EQ(rig.state().held, 0U);
 }
 
 // KVStoreMesh: one hub, the layout of its cache, and as many clusters as it has configurations of.
