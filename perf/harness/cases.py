@@ -96,6 +96,15 @@ class ChangeGroup(ProgramGroup):
         return ["--seconds", "2" if options.quick else "10"]
 
 
+class HubGroup(Group):
+    cases = {"hub": "a fleet in a real etcd and a gateway that follows it: sync, memory, from a write to the first packet"}
+
+    def run(self, build, options, patterns):
+        sizes = ["10000", "100000"] if options.quick else ["10000", "100000", "1000000"]
+        return figures_of(build.program("perf/hub/perf-hub"),
+                          ["--seconds", "5" if options.quick else "20", "--endpoints", *sizes])
+
+
 class QualityGroup(Group):
     cases = {"quality/maglev": "Maglev's balance and disruption beside the optimum"}
 
@@ -134,4 +143,4 @@ class IoGroup(Group):
         return [row for row in rows if row["case"] in wanted or row["case"] not in self.cases]
 
 
-GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), QualityGroup(), IoGroup(), ReferenceGroup()]
+GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(), ReferenceGroup()]

@@ -51,7 +51,7 @@ class FleetCase(unittest.TestCase):
     def setUpClass(cls):
         if os.geteuid() != 0:
             raise unittest.SkipTest("needs root")
-        cls.fleet = Fleet(PROGRAM, PREFIX, cls.settings, cls.hub)
+        cls.fleet = cls.make_fleet()
         cls.addClassCleanup(cls.close_fleet)
         cls.fleet.build()
         cls.fleet.start_servers()
@@ -59,6 +59,10 @@ class FleetCase(unittest.TestCase):
         cls.fleet.start_gateways()
         cls.fleet.wait_peers()
         cls.prepare()
+
+    @classmethod
+    def make_fleet(cls):
+        return Fleet(PROGRAM, PREFIX, cls.settings, cls.hub)
 
     @classmethod
     def close_fleet(cls):

@@ -28,8 +28,8 @@ def is_address(text):
 
 
 class Fleet:
-    """Namespaces, hub, servers, resolvers and gateways. `prefix` starts the name of every namespace; `hub`: "file", or
-    "etcd" for a ClusterMesh.
+    """Namespaces, hub, servers, resolvers and gateways. `prefix` starts the name of every namespace; `hub`: "file",
+    "etcd" for a ClusterMesh, or a class of that kind.
 
     close() ends what this object started and removes what it made, whatever state that is in.
     """
@@ -40,7 +40,8 @@ class Fleet:
         self.settings = settings or {}
         self.folder = tempfile.mkdtemp(prefix="isthmus-fleet-", dir="/run" if os.path.isdir("/run") else None)
         self.topology = Topology(prefix)
-        self.hub = Mesh(self.folder) if hub == "etcd" else Hub(os.path.join(self.folder, "hub"))
+        make_hub = {"file": Hub, "etcd": Mesh}.get(hub, hub)
+        self.hub = make_hub(self.folder)
         self.gateways = {}
         self.daemons = []
         os.makedirs(os.path.join(self.folder, "log"))

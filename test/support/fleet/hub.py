@@ -20,8 +20,8 @@ def web_ports(cluster):
 class Hub:
     """The folder; Mesh (mesh.py) is the other kind."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, base):
+        self.folder = os.path.join(base, "hub")
 
     kind = "file"
 

@@ -65,7 +65,7 @@ class Mesh(hub.Hub):
     kind = "etcd"
 
     def __init__(self, folder):
-        super().__init__(os.path.join(folder, "hub"))
+        super().__init__(folder)
         self.base = folder
         self.etcds = {}
         self.claims = {}  # (cluster, service): addresses

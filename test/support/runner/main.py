@@ -17,7 +17,7 @@ from runner.report import Report  # noqa: E402
 TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
-PYTHON_SUITES = ("arch", "golden", "perf", "netns")
+PYTHON_SUITES = ("arch", "golden", "perf", "netns", "interop")
 
 
 def parse(argv):
@@ -31,6 +31,8 @@ suites, in order:
   golden   packets of the path, checked by an independent dissector
   perf     the benchmark harness and its page
   netns    the fleet in network namespaces, end to end
+with --full, or named, also:
+  interop  others' code: Cilium's store code on a real etcd, a real Kubernetes API server; needs Go and the module proxy
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
@@ -93,6 +95,8 @@ class Suites:
                  lambda: self.run_python("golden"), lambda: self.run_python("perf")]
         if not self.options.quick:
             steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
+        if self.options.full or any(name.startswith("interop") for name in self.options.names):
+            steps.append(lambda: self.run_python("interop"))
         if self.options.full:
             steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
                       lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
