@@ -140,7 +140,6 @@ void Reflector::on_body(std::string_view bytes) {
     fail("the watch sent something that is no event");
   } else if (!stopped && phase_ == Phase::kStreamList &&
              std::chrono::steady_clock::now() - begun_ > times_.stream_list) {
-    stream_next_ = false;
     fail("the streamed list did not end", milliseconds(0));
   } else if (before != last_event_ && phase_ == Phase::kWatch) {
     sink_.flush();
@@ -165,7 +164,9 @@ bool Reflector::on_event(std::string_view frame) {
       if (event.code == kGone) {
         expired(event.message);
       } else {
-        fail("the watch ended with " + std::to_string(event.code) + ": " + event.message);
+        // In a streamed list: a server that lacks what it takes says so only here. Pages do without.
+        fail("the watch ended with " + std::to_string(event.code) + ": " + event.message,
+             phase_ == Phase::kStreamList ? milliseconds(0) : backoff());
       }
       return false;
     case WatchEvent::Type::kAdded:
@@ -247,7 +248,6 @@ void Reflector::on_page() {
 void Reflector::watch_ended(const ApiEnd& end) {
   const bool steady = heard_ || std::chrono::steady_clock::now() - begun_ >= times_.steady;
   if (phase_ == Phase::kStreamList) {
-    stream_next_ = false;  // paged, this time
     fail(end.complete ? "the streamed list broke off" : end.error, steady ? milliseconds(0) : backoff());
     return;
   }
@@ -319,6 +319,7 @@ void Reflector::on_not_served(const std::string& why) {
 void Reflector::fail(std::string why, milliseconds pause, HubState::Sync unsynced) {
   last_error_ = std::move(why);
   sync_ = synced_ ? HubState::Sync::kStale : unsynced;
+  stream_next_ = stream_next_ && (status_ == 0 || phase_ != Phase::kStreamList);  // after an answer: pages, this time
   again(pause);
   sink_.flush();
 }

@@ -93,6 +93,20 @@ TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAServerCannotStreamLists) {
   EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "late"); })) << states();
 }
 
+TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAStreamedListEndsInAnError) {
+  Misbehaviour how;  // what a server of 1.34 says whose etcd is too old for it
+  how.stream = R"({"type":"ERROR","object":{"kind":"Status","code":500,"message":"RequestWatchProgress is disabled"}})";
+  server.misbehave(kServices, how);
+  how.stream = R"({"type":"ADDED","object":{"metadata":{"name":"torn","namespace":"shop"}}})";
+  server.misbehave(kPods, how);
+  server.put(kServices, service_json("shop", "cart"));
+  start_and_sync();
+  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
+  EXPECT_FALSE(hub->has(ObjectKind::kPod, "shop", "torn"));
+  EXPECT_EQ(server.count(kServices, "limit="), 1U);
+  EXPECT_EQ(server.count(kPods, "limit="), 1U);
+}
+
 TEST_F(KubernetesSourceTest, ReadsOnFromSplitChunksAndObjectsOverAMegabyte) {
   server.set_piece(7);
   server.put(kSlices, slice_json("shop", "cart-1", "cart", "10.1.0.7"));
