@@ -13,7 +13,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMaxEntries = std::size_t{1} << 24;  // reserved, not used: 1 GiB of addresses
+constexpr std::size_t kMaxEntries = std::size_t{1} << 24;  // reserved, not used: 768 MiB of addresses
 
 std::uint32_t hash_of(Realm realm, const IpAddress& address) noexcept {
   return static_cast<std::uint32_t>(address_hash(realm, address));
@@ -56,7 +56,10 @@ void EndpointTable::prefetch_bucket(Realm realm, const IpAddress& address) const
 
 void EndpointTable::prefetch_entry(Realm realm, const IpAddress& address) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
-  __builtin_prefetch(&entries_[buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire)]);
+  const std::uint32_t number = buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire);
+  const auto* entry = reinterpret_cast<const std::uint8_t*>(&entries_[number]);
+  __builtin_prefetch(entry);
+  __builtin_prefetch(entry + sizeof(Entry) - 1);
 }
 
 bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {

@@ -1,7 +1,7 @@
 // The endpoint table: (realm, address) → identity, cluster, node. Up to millions of entries under constant churn.
 // One writer (control) and lock-free readers (workers, at admission). Updates are in place and cost the same at any
 // size; only a doubling of the bucket array relinks all entries, beside the readers.
-// Memory: 64 bytes per endpoint plus 4 to 8 bytes of buckets. A removed entry is re-used after a grace period.
+// Memory: 48 bytes per endpoint plus 8 to 16 bytes of buckets. A removed entry is re-used after a grace period.
 #pragma once
 
 #include <atomic>
@@ -45,7 +45,8 @@ class EndpointTable {
   [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
 
  private:
-  struct alignas(64) Entry {
+  // Every other entry spans two cache lines, which are asked for together: a third less memory is worth it.
+  struct Entry {
     IpAddress address;
     Realm realm;
     std::atomic<std::uint16_t> cluster{0};
@@ -54,7 +55,7 @@ class EndpointTable {
     std::atomic<std::uint32_t> grace_until{0};
     std::atomic<std::uint32_t> node{0};
   };
-  static_assert(sizeof(Entry) == 64);
+  static_assert(sizeof(Entry) == 48);
   struct Buckets {
     explicit Buckets(std::uint32_t count, unsigned link) : mask(count - 1), parity(link), heads(count) {}
     std::uint32_t mask;

@@ -132,10 +132,19 @@ double quantile(const std::vector<double>& sorted, double q) {
              : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
 }
 
+// Of the endpoint table: a power of two, at least two for each endpoint.
+double buckets_of(double endpoints) {
+  double buckets = 131072;  // what it starts with
+  while (buckets < 2 * endpoints) {
+    buckets *= 2;
+  }
+  return buckets;
+}
+
 Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& run) {
-  constexpr double kEntryBytes = 72;  // of the endpoint table: an entry and its share of the buckets
+  const double entry_bytes = 48 + 4 * buckets_of(shared.endpoints) / shared.endpoints;  // entry and buckets
   const double ring_kib = shared.ring_slots * 2 / 1024;
-  const double engine_kib = shared.base_kib + shared.endpoints * kEntryBytes / 1024 + ring_kib;
+  const double engine_kib = shared.base_kib + shared.endpoints * entry_bytes / 1024 + ring_kib;
   Figure figure;
   figure.name = "hub";
   figure.device = "memory";
@@ -150,7 +159,7 @@ Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& r
       {"seconds until it serves", shared.serve_seconds},
       {"control side after sync, MiB", (shared.synced_kib - engine_kib) / 1024},
       {"control side at most, MiB", (shared.peak_kib - engine_kib) / 1024},
-      {"bytes per endpoint in the data plane", kEntryBytes},
+      {"bytes per endpoint in the data plane", entry_bytes},
       {"rings", shared.rings},
       {"ring memory, MiB", ring_kib / 1024},
       {"quiet: probes", static_cast<double>(run.quiet.size())},
