@@ -136,7 +136,10 @@ const TestPki& etcd_pki() {
   return pki;
 }
 
-bool etcd_installed() { return std::system("command -v etcd >/dev/null && command -v etcdctl >/dev/null") == 0; }
+bool etcd_installed() {
+  static const bool installed = std::system("command -v etcd >/dev/null && command -v etcdctl >/dev/null") == 0;
+  return installed;
+}
 
 struct EtcdServer::Stub {
   explicit Stub(const std::shared_ptr<grpc::Channel>& channel)
@@ -160,6 +163,9 @@ struct EtcdServer::Stub {
 };
 
 EtcdServer::EtcdServer(const Options& options) : options_(options) {
+  if (!etcd_installed()) {
+    return;  // the test skips itself
+  }
   static int number = 0;
   folder_ = (program_folder() / ("server-" + std::to_string(++number))).string();
   port_ = free_port();

@@ -36,6 +36,15 @@ bool is_endpoint(const std::string& url) {
   return known && !host.empty() && host.find_first_of(" \t\"'") == std::string::npos;
 }
 
+using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
+
+// Null when it is none; of a bundle, the first.
+Certificate parse_certificate(const std::string& pem) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
+                                                      BIO_free);
+  return {PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr), X509_free};
+}
+
 }  // namespace
 
 bool is_etcd_client_config(std::string_view text) { return text.find("endpoints:") != std::string_view::npos; }
@@ -82,7 +91,7 @@ Result<std::string> read_whole_file(const std::string& path) {
 
 Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
   EtcdCertificates certificates;
-  const auto read = [](const std::string& path, std::string& to) -> Status {
+  const auto read = [](const std::string& path, std::string& to, bool is_certificate) -> Status {
     Result<std::string> whole = read_whole_file(path);
     if (!whole) {
       return whole.error();
@@ -90,11 +99,14 @@ Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
     if (whole->empty()) {
       return Error{"the file is empty", path, "put the certificate there"};
     }
+    if (is_certificate && parse_certificate(*whole) == nullptr) {
+      return Error{"is not a certificate in PEM", path, "put the certificate there"};
+    }
     to = std::move(*whole);
     return Ok{};
   };
   if (!config.trusted_ca_file.empty()) {
-    if (const Status status = read(config.trusted_ca_file, certificates.ca); !status) {
+    if (const Status status = read(config.trusted_ca_file, certificates.ca, true); !status) {
       return status.error();
     }
   } else {
@@ -108,20 +120,17 @@ Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
   if (config.cert_file.empty() || config.key_file.empty()) {
     return certificates;  // both or none, as etcd's client has it
   }
-  if (const Status status = read(config.cert_file, certificates.certificate); !status) {
+  if (const Status status = read(config.cert_file, certificates.certificate, true); !status) {
     return status.error();
   }
-  if (const Status status = read(config.key_file, certificates.key); !status) {
+  if (const Status status = read(config.key_file, certificates.key, false); !status) {
     return status.error();
   }
   return certificates;
 }
 
 std::string certificate_fault(const std::string& pem) {
-  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
-                                                      BIO_free);
-  const std::unique_ptr<X509, decltype(&X509_free)> x509(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr),
-                                                         X509_free);
+  const Certificate x509 = parse_certificate(pem);
   if (x509 == nullptr) {
     return "is not a certificate in PEM";
   }

@@ -57,11 +57,18 @@ std::string other_conflict(const ServiceExportValue& oldest, const ServiceExport
                                                                              : "";
 }
 
+SourceProblem problem_of(const std::string& cluster, const std::string& service, const std::string& conflict) {
+  return {{"cluster " + cluster + ": serviceexports/" + service, 0},
+          "the exports of service " + service + " disagree: " + conflict,
+          "export the Service alike in all clusters"};
+}
+
 }  // namespace
 
 std::vector<SourceProblem> export_conflicts(const std::string& service,
                                             const std::map<std::string, ServiceExportValue>& exports) {
   std::vector<const Entry*> by_age;
+  by_age.reserve(exports.size());
   for (const Entry& entry : exports) {
     by_age.push_back(&entry);
   }
@@ -76,9 +83,7 @@ std::vector<SourceProblem> export_conflicts(const std::string& service,
       conflict = field + " differs from that of cluster " + oldest.first + ", whose export is older and counts";
     }
     if (!conflict.empty()) {
-      problems.push_back({{"cluster " + entry->first + ": serviceexports/" + service, 0},
-                          "the exports of service " + service + " disagree: " + conflict,
-                          "export the Service alike in all clusters"});
+      problems.push_back(problem_of(entry->first, service, conflict));
     }
   }
   return problems;

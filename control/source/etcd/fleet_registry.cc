@@ -28,6 +28,8 @@ std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
   return udp.size() == 1 ? std::optional(udp.front()) : std::nullopt;
 }
 
+std::string place_of(const std::string& cluster, const std::string& what) { return "cluster " + cluster + ": " + what; }
+
 std::string dashed(std::string text) {
   std::replace_if(
       text.begin(), text.end(), [](char c) { return c == '.' || c == ':'; }, '-');
@@ -103,7 +105,7 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
   gateway_problems_.clear();
   for (const std::string& cluster : members_) {
     for (const auto& [name, value] : registered_[cluster]) {
-      const std::string place = "cluster " + cluster + ": gateways/" + name;
+      const std::string place = place_of(cluster, "gateways/" + name);
       taken.insert(value.underlay.begin(), value.underlay.end());
       candidates.push_back({name, {{cluster, value.underlay.front(), value.port}, place}});
     }
@@ -112,7 +114,7 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
     const auto backends = service_gateways_.find(cluster);
     for (std::size_t i = 0; backends != service_gateways_.end() && i < backends->second.size(); ++i) {
       const ServiceBackend& backend = backends->second[i];
-      const std::string address = backend.address.to_string(), place = "cluster " + cluster + ": gateway service";
+      const std::string address = backend.address.to_string(), place = place_of(cluster, "gateway service");
       const auto port = tunnel_port(backend.ports);
       if (!port) {
         gateway_problems_.push_back({{place, 0},

@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace isthmus {
+namespace {
+
+constexpr std::int64_t kPageGrowth = 4;
+
+}  // namespace
 
 bool EtcdPin::holds(const EtcdHeader& header) {
   if (!header.present || header.cluster_id == 0) {
@@ -32,13 +37,13 @@ void EtcdFollower::start() { list_anew(); }
 void EtcdFollower::list_anew() {
   listed_ = false;
   list_revision_ = next_ = 0;
+  page_ = options_.page;
   list_page(range_.key);
 }
 
 void EtcdFollower::list_page(std::string from) {
   call_ = client_.range(
-      {std::move(from), range_.end}, options_.page, list_revision_,
-      [this](const EtcdRangeReply& reply) { on_page(reply); },
+      {std::move(from), range_.end}, page_, list_revision_, [this](const EtcdRangeReply& reply) { on_page(reply); },
       [this](const EtcdFailure& failure) { on_list_failure(failure); });
 }
 
@@ -61,6 +66,7 @@ void EtcdFollower::on_page(const EtcdRangeReply& reply) {
     return;
   }
   if (reply.more && !reply.kvs.empty()) {
+    size_next_page(reply);
     list_page(std::string(reply.kvs.back().key) + '\0');
     return;
   }
@@ -70,6 +76,15 @@ void EtcdFollower::on_page(const EtcdRangeReply& reply) {
   if (!lost_) {
     watch();
   }
+}
+
+void EtcdFollower::size_next_page(const EtcdRangeReply& reply) {
+  std::size_t bytes = 0;
+  for (const EtcdKeyValue& kv : reply.kvs) {
+    bytes += kv.key.size() + kv.value.size();
+  }
+  const auto per_key = static_cast<std::int64_t>(bytes / reply.kvs.size()) + 1;
+  page_ = std::max(options_.page, std::min(options_.page_bytes / per_key, kPageGrowth * page_));
 }
 
 void EtcdFollower::on_list_failure(const EtcdFailure& failure) {

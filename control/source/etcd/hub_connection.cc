@@ -51,10 +51,6 @@ HubConnection::HubConnection(const EtcdShared& shared, std::string cluster, std:
 
 HubConnection::~HubConnection() { end_session(""); }
 
-FollowerOptions HubConnection::follower_options() const {
-  return {shared_.options.list_page, shared_.options.list_backoff, shared_.options.longest_list_backoff};
-}
-
 void HubConnection::configure(const std::string& text) {
   text_ = text;
   end_session("");
@@ -106,7 +102,7 @@ void HubConnection::connect() {
   pin_ = {};
   losing_ = false;
   heartbeat_follower_ =
-      std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(),
+      std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(shared_.options),
                                      prefix_range(std::string(kHeartbeatPrefix)), kHeartbeatPrefix.size(), heartbeat_);
   heartbeat_follower_->start();
 }
@@ -125,7 +121,7 @@ void HubConnection::connected() {
   }
   const std::string prefix(kClusterConfigPrefix);
   configs_.refusal.clear();
-  config_follower_ = std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(),
+  config_follower_ = std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(shared_.options),
                                                     is_mesh() ? prefix_range(prefix) : EtcdRange{prefix + cluster_, ""},
                                                     prefix.size(), configs_);
   config_follower_->start();

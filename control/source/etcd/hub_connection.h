@@ -86,7 +86,6 @@ class HubConnection final : public RemoteCluster::Hub {
   void connect_later(std::chrono::milliseconds wait);
   RemoteCluster& cluster(const std::string& name);
   void remove_cluster(const std::string& name);
-  [[nodiscard]] FollowerOptions follower_options() const;
 
   EtcdShared shared_;
   std::string cluster_, place_;

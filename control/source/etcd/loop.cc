@@ -1,5 +1,8 @@
 #include "control/source/etcd/loop.h"
 
+#include <grpc/support/log.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "control/source/etcd/loop_inside.h"
@@ -19,9 +22,15 @@ class Wake final : public EtcdPending {
   grpc::Alarm alarm_;
 };
 
+// What gRPC has to say comes to us as failures of calls; its own words are for those who look for them.
+void log_quietly(gpr_log_func_args* args) { spdlog::debug("grpc: {}:{}: {}", args->file, args->line, args->message); }
+
 }  // namespace
 
-EtcdLoop::EtcdLoop() : inside_(std::make_unique<Inside>()) {}
+EtcdLoop::EtcdLoop() : inside_(std::make_unique<Inside>()) {
+  static std::once_flag once;
+  std::call_once(once, [] { gpr_set_log_function(log_quietly); });
+}
 
 EtcdLoop::~EtcdLoop() {
   // New work may not be put on a queue that is shut down, and a cancelled call still has its status to fetch.

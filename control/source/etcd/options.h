@@ -41,7 +41,7 @@ struct EtcdSourceOptions {
   Milliseconds list_backoff{50}, longest_list_backoff{60'000};
   Milliseconds cluster_settle{200};   // changes of nodes within it become one change of their Cluster
   Milliseconds sync_timeout{60'000};  // the source counts as synced then, whatever has not answered
-  std::int64_t list_page = 256;       // keys
+  std::int64_t list_page = 256;       // keys of the first page; further ones grow
 
   [[nodiscard]] bool holds() const { return hold_percent > 0 && hold_percent < 100; }
 };

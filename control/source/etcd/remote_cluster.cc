@@ -14,6 +14,14 @@ constexpr std::chrono::seconds kCanaryPatience{60};
 
 }  // namespace
 
+FollowerOptions follower_options(const EtcdSourceOptions& options) {
+  FollowerOptions follower;
+  follower.page = options.list_page;
+  follower.first_backoff = options.list_backoff;
+  follower.longest_backoff = options.longest_list_backoff;
+  return follower;
+}
+
 RemoteCluster::RemoteCluster(const EtcdShared& shared, std::string name, Hub& hub)
     : shared_(shared), name_(std::move(name)), hub_(hub), settle_timer_(shared.loop), tick_timer_(shared.loop) {}
 
@@ -175,10 +183,8 @@ void RemoteCluster::start_feeds() {
   start_feed(EtcdResource::kGateways);  // has no canary
   canaries_ = std::make_unique<Canaries>(*this);
   const std::string prefix = canary_prefix(name_);
-  canaries_->follower = std::make_unique<EtcdFollower>(
-      shared_.loop, *client_, *pin_,
-      FollowerOptions{shared_.options.list_page, shared_.options.list_backoff, shared_.options.longest_list_backoff},
-      prefix_range(prefix), prefix.size(), *canaries_);
+  canaries_->follower = std::make_unique<EtcdFollower>(shared_.loop, *client_, *pin_, follower_options(shared_.options),
+                                                       prefix_range(prefix), prefix.size(), *canaries_);
   canaries_->follower->start();
 }
 
@@ -205,10 +211,8 @@ void RemoteCluster::start_feed(EtcdResource resource) {
   }
   const std::string prefix = key_prefix(resource, layout(), name_);
   feed = std::make_unique<Feed>(*this, resource);
-  feed->follower = std::make_unique<EtcdFollower>(
-      shared_.loop, *client_, *pin_,
-      FollowerOptions{shared_.options.list_page, shared_.options.list_backoff, shared_.options.longest_list_backoff},
-      prefix_range(prefix), prefix.size(), *feed);
+  feed->follower = std::make_unique<EtcdFollower>(shared_.loop, *client_, *pin_, follower_options(shared_.options),
+                                                  prefix_range(prefix), prefix.size(), *feed);
   feed->follower->start();
 }
 

@@ -29,6 +29,8 @@ struct EtcdShared {
   std::function<void()> id_released;
 };
 
+[[nodiscard]] FollowerOptions follower_options(const EtcdSourceOptions& options);
+
 class RemoteCluster {
  public:
   class Hub {

@@ -66,6 +66,7 @@ std::vector<SliceObject> slices_of(const std::vector<AddressPorts>& backends, co
   std::map<std::vector<std::tuple<std::string, IpProtocol, std::uint16_t>>, SliceObject> by_ports;
   for (const AddressPorts& backend : backends) {
     std::vector<std::tuple<std::string, IpProtocol, std::uint16_t>> key;
+    key.reserve(backend.ports.size());
     for (const ServicePort& port : backend.ports) {
       key.emplace_back(port.name, port.protocol, port.port.value());
     }

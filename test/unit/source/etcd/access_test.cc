@@ -90,6 +90,23 @@ TEST_F(EtcdAccessTest, VerificationCanBeTurnedOff) {
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
 }
 
+TEST_F(EtcdAccessTest, AHostsNameIsResolvedAndVerified) {
+  std::string url = server.url();
+  url.replace(url.find("127.0.0.1"), 9, "localhost");
+  rig.folder.replace("configs/west", rig.config_text(url));
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+}
+
+TEST_F(EtcdAccessTest, AFileThatIsNoCertificateIsNamedAndWaitedFor) {
+  rig.folder.write("pki/client.crt", "half a certi");
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.complains("pki/client.crt") && rig.complains("not a certificate in PEM"); }))
+      << rig.problem_text();
+  rig.write_certificates(etcd_pki().client("remote"));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
+}
+
 TEST_F(EtcdAccessTest, TheSecondEndpointIsTriedWhenTheFirstIsAway) {
   rig.folder.replace("configs/west", "endpoints:\n- https://127.0.0.1:1\n" + rig.config_text(server.url()).substr(11));
   rig.start();

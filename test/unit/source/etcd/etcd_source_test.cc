@@ -342,44 +342,5 @@ TEST_F(EtcdSourceTest, ThousandsOfKeysAreListedInPagesAndFollowed) {
   EXPECT_EQ(rig.state().held, 0U);
 }
 
-// KVStoreMesh: one hub, the layout of its cache, and as many clusters as it has configurations of.
-TEST(EtcdMeshTest, AllClustersOfAKvstoremeshHubAreFollowed) {
-  ISTHMUS_NEEDS_ETCD();
-  EtcdServer server;
-  EtcdRig rig("local-east");
-  const std::string cached = R"("cached":true,"syncedCanaries":true)";
-  hub::beat(server);
-  server.put({{"cilium/cluster-config/east", hub::config(1)},
-              {"cilium/cluster-config/west", hub::config(5, cached)},
-              {"cilium/cluster-config/south", hub::config(6, cached)},
-              {"cilium/cache/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")},
-              {"cilium/cache/nodes/v1/south/s-1", hub::node("s-1", "192.0.2.61", "10.61.0.0/24", "south", 6)},
-              {"cilium/cache/ip/v1/west/10.51.7.40", hub::ip("10.51.7.40", 331906)},
-              {"cilium/cache/identities/v1/west/id/331906", hub::labels("cart")},
-              {"cilium/cache/services/v1/west/shop/cart", hub::service("shop/cart", "{}")}});
-  hub::put_canaries(server, "west", "cache");
-  hub::put_canaries(server, "south", "cache");
-  rig.options.folder.clear();
-  rig.options.kvstoremesh = rig.folder.path("mesh");
-  rig.folder.write("mesh", rig.config_text(server.url()));
-  rig.start();
-  ASSERT_TRUE(rig.until([&] { return rig.source->synced() && rig.is(HubState::Sync::kSynced, "south"); }))
-      << rig.problem_text();
-  EXPECT_THAT(rig.members(), ElementsAre("east", "south", "west"));
-  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
-  EXPECT_EQ(rig.count(ObjectKind::kIdentity), 1U);
-  EXPECT_NE(rig.node("s-1", "south"), nullptr);
-  EXPECT_EQ(rig.source->states().size(), 3U);
-  EXPECT_TRUE(rig.is(HubState::Sync::kSynced, "kvstoremesh"));
-  // KVStoreMesh takes a cluster's configuration away first; a new one comes with it.
-  server.remove("cilium/cluster-config/south");
-  server.put("cilium/cluster-config/north", hub::config(6, cached));
-  hub::put_canaries(server, "north", "cache");
-  ASSERT_TRUE(rig.until([&] { return rig.cluster("north") != nullptr; })) << rig.problem_text();
-  EXPECT_THAT(rig.members(), ElementsAre("east", "north", "west"));
-  EXPECT_EQ(rig.node("s-1", "south"), nullptr);
-  EXPECT_EQ(rig.idle_removals, 0U);
-}
-
 }  // namespace
 }  // namespace isthmus

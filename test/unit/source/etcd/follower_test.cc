@@ -83,13 +83,14 @@ class FollowerTest : public testing::Test {
   FakeClient client;
   EtcdPin pin;
   Recorder recorder;
-  EtcdFollower follower{loop,
-                        client,
-                        pin,
-                        {2, std::chrono::milliseconds(1), std::chrono::milliseconds(4), std::chrono::milliseconds(1)},
-                        prefix_range("p/"),
-                        2,
-                        recorder};
+  EtcdFollower follower{
+      loop,
+      client,
+      pin,
+      {2, 1 << 20, std::chrono::milliseconds(1), std::chrono::milliseconds(4), std::chrono::milliseconds(1)},
+      prefix_range("p/"),
+      2,
+      recorder};
 };
 
 TEST_F(FollowerTest, AListIsOfItsFirstPagesRevisionAndTheWatchGoesOnFromThere) {
@@ -101,6 +102,7 @@ TEST_F(FollowerTest, AListIsOfItsFirstPagesRevisionAndTheWatchGoesOnFromThere) {
   ASSERT_EQ(client.ranges.size(), 2U);
   EXPECT_EQ(client.ranges[1].range.key, std::string("p/b\0", 4));
   EXPECT_EQ(client.ranges[1].revision, 100);
+  EXPECT_EQ(client.ranges[1].limit, 8);  // small keys: pages grow
   client.ranges[1].done(page(120, {{"p/c", "3", 5}}));
   EXPECT_THAT(recorder.take(), ElementsAre("begin", "put a=1", "put b=2", "put c=3", "end"));
   ASSERT_EQ(client.watches.size(), 1U);
