@@ -17,7 +17,7 @@ from runner.report import Report  # noqa: E402
 TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
-PYTHON_SUITES = ("arch", "golden", "perf", "netns", "interop")
+PYTHON_SUITES = ("arch", "golden", "perf", "netns")
 
 
 def parse(argv):
@@ -32,7 +32,6 @@ suites, in order:
   perf     the benchmark harness and its page
   netns    the fleet in network namespaces, end to end
 with --full also:
-  interop  servers written by others, where Go and etcd are installed
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
@@ -95,7 +94,7 @@ class Suites:
         if not self.options.quick:
             steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
         if self.options.full:
-            steps += [lambda: self.run_python("interop"), lambda: self.run_programs("asan", "asan", ("unit", "netns")),
+            steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
                       lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
                       lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS)]
         for step in steps:
