@@ -1,4 +1,4 @@
-"""A real API server of custom resources (apiextensions-apiserver, Go) on a real etcd, and a door that stays in place."""
+"""A real API server of custom resources (apiextensions-apiserver, Go) on a real etcd, and a door that stays."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PATIENCE = 60
 
 def build(into):
     """The server's program; skips where Go, etcd or the modules are missing."""
-    for program in ("go", "etcd"):
+    for program in ("go", "etcd", "etcdctl"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"{program} is not installed")
     folder = os.path.join(HERE, "apiextensions")
@@ -42,6 +42,7 @@ class Door:
 
     def __init__(self):
         self.target = None
+        self.shut = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = []
@@ -51,6 +52,9 @@ class Door:
         while True:
             try:
                 near, _ = self._listener.accept()
+                if self.shut:
+                    near.close()
+                    continue
                 far = socket.create_connection(self.target)
             except OSError:
                 if self._listener.fileno() < 0:
@@ -69,6 +73,15 @@ class Door:
         except OSError:
             pass
         for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def shut_off(self):
+        """Nobody comes through until `shut` is cleared."""
+        self.shut = True
+        for end in self._open:
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -102,10 +115,12 @@ class ApiServer:
         log = open(os.path.join(self.folder, "server.log"), "ab")
         nobody = os.path.join(self.folder, "nobody")
         with open(nobody, "w", encoding="utf-8") as out:
-            json.dump({"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            json.dump({"current-context": "c",
+                       "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
                        "clusters": [{"name": "c", "cluster": {"server": "http://127.1.2.3:12345"}}],
                        "users": [{"name": "u", "user": {}}]}, out)
-        words = [self.program, "--etcd-servers", self.etcd_url, "--authentication-skip-lookup", "--disable-admission-plugins",
+        words = [self.program, "--etcd-servers", self.etcd_url, "--authentication-skip-lookup",
+                 "--disable-admission-plugins",
                  "NamespaceLifecycle,MutatingAdmissionWebhook,ValidatingAdmissionWebhook,ValidatingAdmissionPolicy"]
         for flag in ("--authentication-kubeconfig", "--authorization-kubeconfig", "--kubeconfig"):
             words += [flag, nobody]  # the cluster that would know clients and namespaces: never asked
@@ -145,7 +160,7 @@ class ApiServer:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         request = urllib.request.Request(
-            f"https://127.0.0.1:{self.door.port}{path}", method=method,
+            self.access["host"] + path, method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.access['token']}", "Content-Type": content_type})
         try:
@@ -155,6 +170,14 @@ class ApiServer:
             if error.code == 404:
                 return None
             raise RuntimeError(f"{method} {path}: {error.code} {error.read()[:500]}") from error
+
+    def compact(self):
+        """Drops etcd's history."""
+        words = ["etcdctl", "--endpoints", self.etcd_url]
+        env = {**os.environ, "ETCDCTL_API": "3"}
+        status = subprocess.run([*words, "endpoint", "status", "-w", "json"], env=env, check=True, capture_output=True)
+        revision = json.loads(status.stdout)[0]["Status"]["header"]["revision"]
+        subprocess.run([*words, "compact", str(revision)], env=env, check=True, capture_output=True)
 
     def install(self, group, version, kind, namespaced):
         """A custom resource of any shape, with a status of its own; waits until it is served."""

@@ -8,16 +8,16 @@ import unittest
 
 import api_extensions
 
-BUILD = os.environ.get("ISTHMUS_BUILD", "build-dev")
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(api_extensions.HERE, "..", "..", "build-dev"))
 NETWORKING = ("networking.fleet.azure.com", "v1alpha1")
 CLUSTERS = ("cluster.kubernetes-fleet.io", "v1beta1")
 
 
 class Follower:
-    """The program that follows, and what it has in force."""
+    """The program that follows, and what it says is in force."""
 
     def __init__(self, kubeconfig):
-        self.objects, self.changes, self.synced = set(), 0, False
+        self.objects, self.changes, self.synced = set(), [], False
         self.program = subprocess.Popen([os.path.join(BUILD, "test", "interop", "follow-hub"), kubeconfig],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -29,8 +29,18 @@ class Follower:
             if word[0] == "synced":
                 self.synced = True
                 continue
-            self.changes += 1
+            if word[0] not in "+-":
+                continue  # what it logs
+            self.changes.append(line.strip())
             (self.objects.add if word[0] == "+" else self.objects.discard)(word[1].strip())
+
+    def kill(self):
+        if self.program.poll() is None:
+            self.program.kill()
+            self.program.wait()
+            self.reader.join()
+            self.program.stdin.close()
+            self.program.stdout.close()
 
     def close(self):
         self.program.stdin.close()
@@ -92,7 +102,7 @@ class FleetHub(unittest.TestCase):
 
     def follow(self):
         follower = Follower(self.hub.kubeconfig)
-        self.addCleanup(lambda: follower.program.poll() is None and follower.program.kill())
+        self.addCleanup(follower.kill)
         api_extensions.wait_for(lambda: follower.synced, "the first list")
         return follower
 
@@ -122,13 +132,33 @@ class FleetHub(unittest.TestCase):
         self.elect("west")
         follower = self.follow()
         api_extensions.wait_for(lambda: len(follower.objects) == 5, "both slices")
-        changes = follower.changes
+        before = len(follower.changes)
         self.hub.stop()
         self.hub.start()
         self.hub.request("DELETE", "/apis/networking.fleet.azure.com/v1alpha1/namespaces/fleet-member-west/"
                                    "endpointsliceexports/west-shop-cart-2-abcde")
         self.expect(follower, "Service west shop/cart", "EndpointSlice west shop/cart-1", "address west /10.2.0.5")
-        self.assertEqual(follower.changes, changes + 2)
+        self.assertEqual(sorted(follower.changes[before:]),
+                         ["- EndpointSlice west shop/cart-2", "- address west /10.2.0.6"])
+
+    def test_what_went_while_nobody_looked_is_found_after_a_compaction(self):
+        self.member("west")
+        self.export("west", "cart-1", ["10.2.0.5"])
+        self.export("west", "cart-2", ["10.2.0.6"])
+        self.elect("west")
+        follower = self.follow()
+        api_extensions.wait_for(lambda: len(follower.objects) == 5, "both slices")
+        before = len(follower.changes)
+        self.hub.door.shut_off()
+        self.hub.request("DELETE", "/apis/networking.fleet.azure.com/v1alpha1/namespaces/fleet-member-west/"
+                                   "endpointsliceexports/west-shop-cart-2-abcde")
+        self.hub.compact()
+        self.hub.stop()
+        self.hub.start()
+        self.assertEqual(len(follower.changes), before)
+        self.hub.door.shut = False
+        self.expect(follower, "Service west shop/cart", "EndpointSlice west shop/cart-1", "address west /10.2.0.5")
+        self.assertEqual(len(follower.changes), before + 2)
 
 
 if __name__ == "__main__":
