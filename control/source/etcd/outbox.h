@@ -1,5 +1,6 @@
 // What the etcd source's thread hands to control: changes in order, and how its hubs stand. Thread: any; a mutex.
-// The descriptor is readable while changes wait, and when the problems are other ones. A writer that is far ahead is told to wait.
+// The descriptor is readable while changes wait, and when the problems are other ones. A writer that is far ahead is
+// told to wait.
 #pragma once
 
 #include <condition_variable>
