@@ -30,7 +30,7 @@ TEST_F(EtcdSourceTest, AClustersKeysBecomeObjects) {
   ASSERT_NE(rig.cluster(), nullptr);
   EXPECT_EQ(rig.cluster()->id, ClusterId{5});
   EXPECT_THAT(rig.cluster()->pod_prefixes, ElementsAre(*Prefix::parse("10.51.7.0/24")));
-  EXPECT_THAT(rig.cluster()->node_prefixes, ElementsAre(*Prefix::parse("192.0.2.17/32")));
+  EXPECT_THAT(rig.cluster()->node_prefixes, testing::IsEmpty()) << "nodes are of the underlay";
   ASSERT_NE(rig.node("w-7"), nullptr);
   ASSERT_NE(rig.address("10.51.7.40"), nullptr);
   EXPECT_EQ(rig.address("10.51.7.40")->identity, Identity{331906});
