@@ -98,11 +98,11 @@ class ChangeGroup(ProgramGroup):
 
 
 class HubGroup(Group):
-    cases = {"hub": "a fleet in a real etcd and a gateway that follows it: sync, memory, from a write to the first packet"}
+    cases = {"hub": "a gateway that follows a fleet in a real etcd: sync, memory, from a write to the first packet"}
 
     def run(self, build, options, patterns):
         if shutil.which("etcd") is None:
-            return [{"case": "hub", "device": "memory", "skipped": "etcd is not installed: apt-get install etcd-server"}]
+            return [{"case": "hub", "device": "memory", "skipped": "no etcd: apt-get install etcd-server"}]
         sizes = ["10000", "100000"] if options.quick else ["10000", "100000", "1000000"]
         return figures_of(build.program("perf/hub/perf-hub"),
                           ["--seconds", "5" if options.quick else "20", "--endpoints", *sizes])
