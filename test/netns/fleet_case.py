@@ -39,8 +39,10 @@ def url(address, port):
 
 
 class FleetCase(unittest.TestCase):
-    """A class of tests with one fleet, its gateways up and hearing each other. `settings` go to the gateways; `hub`: as of
-    Fleet."""
+    """A class of tests with one fleet, its gateways up and hearing each other.
+
+    `settings` go to the gateways; `hub`: as of Fleet.
+    """
 
     settings = {}
     hub = "file"

@@ -31,7 +31,7 @@ class Mesh(FleetCase):
         return traffic
 
     def assert_undisturbed(self, traffic):
-        """It went on from before until now, west's backends among those that answered at the end, and nothing failed."""
+        """It went on from before until now, west's backends were among those that answered, and nothing failed."""
         now = time.monotonic()
         wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
         rows = traffic.stop()

@@ -31,7 +31,8 @@ class Quickstart(unittest.TestCase):
         before = left_behind()
         done = self.quickstart()
         self.assertEqual(done.returncode, 0, done.stdout)
-        for words in ("an etcd of west", "pod to pod", "is denied, and each", "becomes global", "scaled away", "time to fail over",
+        for words in ("an etcd of west", "pod to pod", "is denied, and each", "becomes global", "scaled away",
+                      "time to fail over",
                       "Everything worked."):
             self.assertIn(words.lower(), done.stdout.lower())
         self.assertEqual(left_behind(), before)

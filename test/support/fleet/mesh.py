@@ -95,7 +95,8 @@ class Mesh(hub.Hub):
 
     def hint(self):
         etcd = self.etcds["west"]
-        return (f"  nsenter --net={etcd.space.path} {' '.join(etcd.command('get', '--prefix', 'cilium/', '--keys-only'))}")
+        command = " ".join(etcd.command("get", "--prefix", "cilium/", "--keys-only"))
+        return f"  nsenter --net={etcd.space.path} {command}"
 
     def clients(self, cluster):
         """The folder of etcd client configurations of a cluster's gateways."""

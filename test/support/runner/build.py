@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-# Line numbers only: the compiler takes a quarter less time. The benchmarks' code is what --buildtype=debugoptimized makes.
+# Line numbers only: the compiler takes a quarter less time. The code is what --buildtype=debugoptimized makes.
 PLAIN = ["--buildtype=debugoptimized", "-Ddebug=false", "-Dcpp_args=-g1"]
 # Little optimization and line numbers only: half the time of a full debug build, and reports name their lines.
 # Warnings are errors in the plain build; instrumented code makes GCC see some that are not there.
