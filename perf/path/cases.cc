@@ -246,7 +246,11 @@ void Bench::check(const Plan& plan, const EngineCounters& before, std::uint64_t 
   expect("packets without a connection:", after.misses - before.misses, hits ? 0 : packets);
   expect("connections made:", after.connections_created - before.connections_created,
          what == Case::What::kNewFlow ? packets : 0);
-  expect("decisions made again:", after.readmissions - before.readmissions, what == Case::What::kReadmit ? packets : 0);
+  // The pass that warms up may find what a re-admit row before it left.
+  if (warm_) {
+    expect("decisions made again:", after.readmissions - before.readmissions,
+           what == Case::What::kReadmit ? packets : 0);
+  }
 }
 
 // Connections of one second's life go by themselves.
