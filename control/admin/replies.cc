@@ -141,10 +141,18 @@ json hub_part_json(const HubRow& row) {
   for (const std::string& key : state.bad) {
     bad.push_back({{"key", key}});
   }
-  json part{{"name", state.name},       {"state", sync_text(state.sync)}, {"server", state.place},
-            {"objects", state.objects}, {"events", state.events},         {"refused", state.rejected},
-            {"held", state.held},       {"connects", state.connects},     {"last_error", state.last_error},
-            {"bad", std::move(bad)},    {"last_event_ms", nullptr}};
+  json part{{"hub", state.hub},
+            {"name", state.name},
+            {"state", sync_text(state.sync)},
+            {"server", state.place},
+            {"objects", state.objects},
+            {"events", state.events},
+            {"refused", state.rejected},
+            {"held", state.held},
+            {"connects", state.connects},
+            {"last_error", state.last_error},
+            {"bad", std::move(bad)},
+            {"last_event_ms", nullptr}};
   if (row.last_event_ms) {
     part["last_event_ms"] = *row.last_event_ms;
   }

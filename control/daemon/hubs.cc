@@ -50,25 +50,25 @@ EtcdRegistrationOptions registration_options(const GatewayConfig& config, const 
 
 Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change) {
   if (config.hub_file) {
-    sources_.push_back(std::make_unique<FileSource>(*config.hub_file));
+    sources_.push_back({"file", std::make_unique<FileSource>(*config.hub_file)});
   }
   if (config.etcd.used()) {
-    sources_.push_back(std::make_unique<EtcdSource>(etcd_options(config)));
+    sources_.push_back({"etcd", std::make_unique<EtcdSource>(etcd_options(config))});
   }
   if (config.kubernetes.cluster) {
     KubernetesSourceOptions options;
     options.cluster = config.cluster;
     options.server = api_server(*config.kubernetes.cluster);
     options.default_global_namespace = config.kubernetes.namespaces_global;
-    sources_.push_back(std::make_unique<KubernetesSource>(options));
+    sources_.push_back({"kubernetes", std::make_unique<KubernetesSource>(options)});
   }
   if (config.kubernetes.fleet) {
     FleetHubSourceOptions options;
     options.server = api_server(*config.kubernetes.fleet);
     options.own_cluster = config.kubernetes.cluster ? config.cluster : "";
-    sources_.push_back(std::make_unique<FleetHubSource>(options));
+    sources_.push_back({"fleet", std::make_unique<FleetHubSource>(options)});
   }
-  for (const auto& source : sources_) {
+  for (const auto& [hub, source] : sources_) {
     if (auto started = source->start(); !started) {
       return started;
     }
@@ -90,7 +90,7 @@ void Hubs::announce(const GatewayConfig& config, const OwnGateway& own) {
 bool Hubs::take(Model& model) {
   bool any = false;
   for (std::size_t i = 0; i < sources_.size(); ++i) {
-    for (const ObjectDelta& delta : sources_[i]->poll()) {
+    for (const ObjectDelta& delta : sources_[i].source->poll()) {
       model.apply(static_cast<Model::SourceNumber>(i), delta);
       any = true;
     }
@@ -99,18 +99,18 @@ bool Hubs::take(Model& model) {
 }
 
 void Hubs::reread() {
-  for (const auto& source : sources_) {
+  for (const auto& [hub, source] : sources_) {
     source->reread();
   }
 }
 
 bool Hubs::synced() const {
-  return std::all_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->synced(); });
+  return std::all_of(sources_.begin(), sources_.end(), [](const Named& one) { return one.source->synced(); });
 }
 
 std::vector<SourceProblem> Hubs::problems() const {
   std::vector<SourceProblem> problems;
-  for (const auto& source : sources_) {
+  for (const auto& [hub, source] : sources_) {
     auto of_source = source->problems();
     problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
                     std::make_move_iterator(of_source.end()));
@@ -126,7 +126,7 @@ std::vector<SourceProblem> Hubs::problems() const {
 
 std::vector<std::string> Hubs::describe() const {
   std::vector<std::string> lines;
-  for (const auto& source : sources_) {
+  for (const auto& [hub, source] : sources_) {
     lines.push_back(source->describe());
   }
   return lines;
@@ -134,9 +134,11 @@ std::vector<std::string> Hubs::describe() const {
 
 std::vector<HubState> Hubs::states() const {
   std::vector<HubState> states;
-  for (const auto& source : sources_) {
-    auto of_source = source->states();
-    states.insert(states.end(), std::make_move_iterator(of_source.begin()), std::make_move_iterator(of_source.end()));
+  for (const auto& [hub, source] : sources_) {
+    for (HubState& state : source->states()) {
+      state.hub = hub;
+      states.push_back(std::move(state));
+    }
   }
   return states;
 }

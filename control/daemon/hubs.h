@@ -37,7 +37,11 @@ class Hubs {
 
  private:
   // In the order in which they count: of an object that several publish, the first one's stands.
-  std::vector<std::unique_ptr<Source>> sources_;
+  struct Named {
+    const char* hub;  // as the configuration names it
+    std::unique_ptr<Source> source;
+  };
+  std::vector<Named> sources_;
   std::unique_ptr<EtcdRegistration> registration_;  // null: the configuration names no place for it
 };
 

@@ -4,7 +4,6 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
-#include <cmath>
 #include <initializer_list>
 #include <sstream>
 #include <utility>
@@ -170,7 +169,7 @@ void add_hubs(const StatusReply& status, Page& page) {
   const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
     page.family(name, help, type);
     for (const HubRow& row : status.hub_parts) {
-      page.add(read(row), {{"part", row.state.name}});
+      page.add(read(row), {{"hub", row.state.hub}, {"part", row.state.name}});
     }
   };
   if (status.hub_parts.empty()) {
@@ -188,8 +187,13 @@ void add_hubs(const StatusReply& status, Page& page) {
        [](const HubRow& row) { return number(row.state.rejected); });
   each("isthmus_hub_connects_total", "Connections made", MetricType::Counter,
        [](const HubRow& row) { return number(row.state.connects); });
-  each("isthmus_hub_silence_seconds", "Since the server sent anything for us", MetricType::Gauge,
-       [](const HubRow& row) { return row.last_event_ms ? number(*row.last_event_ms) / 1000 : NAN; });
+  page.family("isthmus_hub_silence_seconds", "Since the server sent anything for us; absent before it did",
+              MetricType::Gauge);
+  for (const HubRow& row : status.hub_parts) {
+    if (row.last_event_ms) {
+      page.add(number(*row.last_event_ms) / 1000, {{"hub", row.state.hub}, {"part", row.state.name}});
+    }
+  }
 }
 
 void add_peers(const StatusReply& status, Page& page) {

@@ -16,8 +16,9 @@ namespace isthmus {
 // How one part of a hub stands: a cluster's etcd, a resource of an API server. For `isthmus status --hub` and metrics.
 struct HubState {
   enum class Sync : std::uint8_t { kConnecting, kListing, kSynced, kStale, kFailed };
-  std::string name;               // the cluster's, or the resource's
-  std::string place;              // the server that answers, or was asked last
+  std::string hub;    // which of the hubs it is part of: "etcd", "kubernetes", "fleet"; set by who owns the source
+  std::string name;   // the cluster's, or the resource's
+  std::string place;  // the server that answers, or was asked last
   Sync sync = Sync::kConnecting;  // kStale: was synced, is not connected, and its data stays in force
   std::uint64_t objects = 0;      // in force
   std::uint64_t events = 0;       // changes received since start

@@ -33,7 +33,6 @@ struct Options {
   double seconds = 20;
   std::uint32_t churn = 1000;  // changes a second
   std::string folder = "/dev/shm", json, subject;
-  std::vector<std::string> cases;
 };
 
 // What the writing side saw.
@@ -278,7 +277,6 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   isthmus::perf::Options options;
   CLI::App app("A synthetic fleet in a real etcd, and a gateway that follows it.", "perf-hub");
-  app.add_option("--case", options.cases, "accepted for perf/run: hub");
   app.add_option("--endpoints", options.sizes, "endpoints of the whole fleet, a run for each (10000 100000 1000000)")
       ->check(CLI::Range(1U, 4'000'000U));
   app.add_option("--clusters", options.fleet.clusters, "clusters (250)")->check(CLI::Range(4U, 254U));

@@ -17,7 +17,7 @@ struct Shared {
   // The writer gives probe n's identity to the probed endpoint; the gateway tells when a packet under it first passed.
   std::atomic<std::uint32_t> probe{0};  // the newest; 0: none yet
   std::array<std::atomic<std::int64_t>, kMostProbes> passed{};
-  std::atomic<bool> ready{false}, failed{false};
+  std::atomic<bool> ready{false};
   // The gateway's figures.
   double sync_seconds = 0, serve_seconds = 0;
   double base_kib = 0, synced_kib = 0, peak_kib = 0;

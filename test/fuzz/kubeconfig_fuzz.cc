@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "config/yaml/base64.h"
 #include "control/source/kubernetes/access.h"
-#include "control/source/kubernetes/base64.h"
 #include "control/source/kubernetes/exec_credential.h"
 
 namespace {

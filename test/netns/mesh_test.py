@@ -96,6 +96,19 @@ class Working(Mesh):
         self.assertEqual({row["name"] for row in self.fleet.gateways["west-1"].status()["peers"] if row["gateway"]},
                          {"east-1", "east-2", "north-1"})
 
+    def test_a_gateway_registers_itself_and_is_known_by_that_without_the_gateway_service(self):
+        key = "cilium/state/isthmus/gateways/v1/west/west-1"
+        service = "cilium/state/services/v1/west/kube-system/isthmus-gateway"
+        registered = wait_until(lambda: self.west.ctl("get", "--print-value-only", key).stdout.strip(),
+                                what="west-1 registers itself")
+        self.assertEqual(json.loads(registered)["underlay"], ["203.0.113.11"])
+        self.addCleanup(self.fleet.hub.publish, plan.cluster("west"))
+        changes = self.wait_events()
+        self.west.write({}, [service])
+        changes()
+        self.assertIn("west-1", {row["name"] for row in self.east.status()["peers"] if row["gateway"]})
+        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("west-web-0").ipv4, count=1))
+
     def test_a_bad_value_is_listed_with_its_key_and_loses_nothing_else(self):
         key = "cilium/state/ip/v1/default/10.2.1.77"
         foreign = {"IP": "10.2.1.77", "Mask": None, "HostIP": "203.0.113.11", "ID": 65537, "Key": 0, "Metadata": ""}

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "config/yaml/read.h"
-#include "control/source/etcd/base64.h"
 #include "control/source/etcd/json_value.h"
+#include "control/source/etcd/mask.h"
 #include "control/source/etcd/values.h"
 
 namespace isthmus {

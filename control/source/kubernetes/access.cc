@@ -6,8 +6,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "config/yaml/base64.h"
 #include "config/yaml/read.h"
-#include "control/source/kubernetes/base64.h"
 
 namespace isthmus {
 namespace {

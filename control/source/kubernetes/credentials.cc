@@ -5,7 +5,7 @@
 #include <iterator>
 #include <utility>
 
-#include "control/source/kubernetes/base64.h"
+#include "config/yaml/base64.h"
 
 namespace isthmus {
 namespace {

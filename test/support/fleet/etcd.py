@@ -9,6 +9,7 @@ from .shell import run, wait_until
 
 CLIENT_PORT = 2379
 READER = "remote"
+GATEWAY = "gateway"  # may write where gateways register themselves
 
 
 def openssl(*words, stdin=None):
@@ -92,7 +93,7 @@ class Etcd:
 
     def _grant(self):
         """Users and the role of a remote reader, then authentication on."""
-        for name in ("root", READER):
+        for name in ("root", READER, GATEWAY):
             self.ctl("user", "add", name, "--no-password")
         self.ctl("role", "add", "root")
         self.ctl("user", "grant-role", "root", "root")
@@ -102,6 +103,9 @@ class Etcd:
                             (f"cilium/cluster-config/{self.cluster}", None)):
             self.ctl("role", "grant-permission", "remote", "read", first, *([last] if last else []))
         self.ctl("user", "grant-role", READER, "remote")
+        self.ctl("role", "add", GATEWAY)
+        self.ctl("role", "grant-permission", GATEWAY, "readwrite", "cilium/state/isthmus/", "cilium/state/isthmus0")
+        self.ctl("user", "grant-role", GATEWAY, GATEWAY)
         self.ctl("auth", "enable")
 
     def command(self, *words):

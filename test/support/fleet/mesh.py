@@ -4,6 +4,7 @@ etcds of the other clusters.
 
     hub/<cluster>/fleet, hub/<cluster>/clusters/<cluster>   manifests of one cluster: its Cluster, Gateways, pods, ...
     mesh/<cluster>/<other>                                  its gateways' etcd client configurations
+    mesh/<cluster>-own.yaml                                 the same for their own cluster's etcd, to register in
 """
 
 import base64
@@ -12,7 +13,7 @@ import json
 import os
 
 from . import hub, plan
-from .etcd import READER, Authority, Etcd
+from .etcd import GATEWAY, READER, Authority, Etcd
 
 GATEWAY_SERVICE = ("kube-system", "isthmus-gateway")
 STATES = ("nodes/v1", "identities/v1", "ip/v1", "services/v1")
@@ -74,7 +75,7 @@ class Mesh(hub.Hub):
     def start(self, topology):
         """The etcds, one in each cluster, and what the gateways need to reach those of the others."""
         authority = Authority(os.path.join(self.base, "pki"))
-        for name in ("root", READER):
+        for name in ("root", READER, GATEWAY):
             authority.sign(name)
         for cluster in plan.CLUSTERS:
             node = next(node for node in cluster.nodes if node.pods)
@@ -82,6 +83,8 @@ class Mesh(hub.Hub):
                                             cluster.node_ipv4(node), authority, self.base)
         for cluster in plan.CLUSTERS:
             os.makedirs(self.clients(cluster.name))
+            with open(self.own_client(cluster.name), "w", encoding="ascii") as file:
+                file.write(authority.client_config(self.etcds[cluster.name].url, GATEWAY))
             for other in plan.CLUSTERS:
                 if other is not cluster:
                     with open(os.path.join(self.clients(cluster.name), other.name), "w", encoding="ascii") as file:
@@ -102,6 +105,10 @@ class Mesh(hub.Hub):
         """The folder of etcd client configurations of a cluster's gateways."""
         return os.path.join(self.base, "mesh", cluster)
 
+    def own_client(self, cluster):
+        """The etcd client configuration by which its gateways register themselves."""
+        return os.path.join(self.base, "mesh", f"{cluster}-own.yaml")
+
     def folder_of(self, cluster):
         return os.path.join(self.folder, cluster)
 
@@ -110,7 +117,8 @@ class Mesh(hub.Hub):
         return os.path.join(self.folder_of(name.split("/")[1]), name)
 
     def hub_config(self, cluster):
-        return (f"{{file: {{path: {self.folder_of(cluster)}}}, etcd: {{clusters: {self.clients(cluster)}}}}}",
+        return (f"{{file: {{path: {self.folder_of(cluster)}}}, "
+                f"etcd: {{clusters: {self.clients(cluster)}, register: {self.own_client(cluster)}}}}}",
                 plan.cluster(cluster).id)
 
     def write_fleet(self):

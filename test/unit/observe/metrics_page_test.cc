@@ -23,6 +23,14 @@ StatusReply some_status() {
   status.endpoints = 12;
   status.publishes = 3;
   status.flows.unseen = 7;
+  HubState part;  // both hubs of Kubernetes have one of this name
+  part.name = "serviceimports";
+  part.hub = "kubernetes";
+  part.objects = 5;
+  status.hub_parts.push_back({part, 12'000});
+  part.hub = "fleet";
+  part.objects = 6;
+  status.hub_parts.push_back({part, std::nullopt});
   status.counters.rx_packets = 9'007'199'254'740'991;  // the largest that a double holds exactly
   status.counters.tx_packets = 30;
   status.counters.encapsulated = 20;
@@ -100,6 +108,9 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
       {R"(cilium_clustermesh_remote_cluster_readiness_status{target_cluster="west"})", "1"},
       {R"(cilium_identity{type="cluster_local"})", "4"},
       {"isthmus_endpoints", "12"},
+      {R"(isthmus_hub_objects{hub="kubernetes",part="serviceimports"})", "5"},
+      {R"(isthmus_hub_objects{hub="fleet",part="serviceimports"})", "6"},
+      {R"(isthmus_hub_silence_seconds{hub="kubernetes",part="serviceimports"})", "12"},
       {R"(isthmus_build_info{version="1\"2\\3\n4",gateway="east-1",cluster="east"})", "1"},
   };
   for (const auto& [name, value] : expected) {

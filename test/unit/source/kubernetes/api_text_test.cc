@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/yaml/base64.h"
 #include "config/yaml/json.h"
-#include "control/source/kubernetes/base64.h"
 #include "control/source/kubernetes/exec_credential.h"
 
 namespace isthmus {

@@ -1,4 +1,4 @@
-#include "control/source/kubernetes/base64.h"
+#include "config/yaml/base64.h"
 
 #include <cstdint>
 
