@@ -15,9 +15,11 @@ namespace {
 
 constexpr unsigned kIdleRoundsBeforeSleep = 32;
 constexpr int kLongestSleepMs = 50;  // shorter than the steer program's beat timeout by far
-constexpr unsigned kSweepBusy = 2;   // connections per round the janitor looks at under load
-constexpr unsigned kSweepIdle = 2048;
-constexpr std::uint64_t kSweepEvery = 8;
+// The janitor looks at every connection of the worker's share once in this time, as far as it gets with so many at a
+// time: a worker that is woken for each batch of packets has many idle rounds.
+constexpr std::uint64_t kSweepPeriodNs = 2'000'000'000;
+constexpr std::uint64_t kSweepBusy = 16, kSweepIdle = 2048;
+constexpr std::uint64_t kSweepEvery = 8;  // rounds with packets
 
 }  // namespace
 
@@ -148,8 +150,17 @@ void Worker::housekeeping(bool idle) {
     retry_waiting(context_);
   }
   if (idle || ++rounds_ % kSweepEvery == 0) {
-    shared_.flows->sweep(setup_.id, context_.now, idle ? kSweepIdle : kSweepBusy * kSweepEvery);
+    sweep(idle ? kSweepIdle : kSweepBusy);
   }
+}
+
+void Worker::sweep(std::uint64_t most) {
+  const std::uint64_t since = std::min(context_.now_ns - swept_ns_, kSweepPeriodNs);
+  const std::uint64_t due = since * shared_.flows->share() / kSweepPeriodNs;
+  if (due != 0) {
+    swept_ns_ = context_.now_ns;
+  }
+  shared_.flows->sweep(setup_.id, context_.now, static_cast<unsigned>(std::min(due, most)));
 }
 
 // Waits in the kernel until a queue, control or the clock has something. The worker is outside its read section, so

@@ -48,6 +48,7 @@ class Worker {
   unsigned poll_queue(DeviceId device);
   void flush();
   void housekeeping(bool idle);
+  void sweep(std::uint64_t most);
   void tell_control(bool idle) noexcept;
   void read_clock() noexcept;
 
@@ -60,6 +61,7 @@ class Worker {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::uint64_t rounds_ = 0;
+  std::uint64_t swept_ns_ = 0;  // when the janitor last looked
 };
 
 }  // namespace isthmus
