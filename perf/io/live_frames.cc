@@ -8,8 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "perf/io/traffic.h"
 #include "traffic_object.h"
@@ -60,8 +60,9 @@ Result<std::unique_ptr<Traffic>> Traffic::load() {
   return traffic;
 }
 
-Status Traffic::set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows) {
-  if (frame.size() < kShortestFrame || flows.offset + 2 > PUMP_HEADER_BYTES) {
+Status Traffic::set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows,
+                          unsigned stamp_at) {
+  if (frame.size() < kShortestFrame || flows.offset + 2 > PUMP_HEADER_BYTES || stamp_at >= PUMP_HEADER_BYTES) {
     return Error{"a frame of " + std::to_string(frame.size()) + " bytes, varied at " + std::to_string(flows.offset),
                  interface, "give at least 60 bytes, varied within the first 128"};
   }
@@ -72,6 +73,7 @@ Status Traffic::set_frame(const std::string& interface, std::span<const std::uin
   header.vary_at = flows.offset;
   header.flows = flows.count;
   header.first_value = flows.first;
+  header.stamp_at = stamp_at;
   const std::uint32_t only = 0;
   if (bpf_map_update_elem(map_of(object_.get(), "pump_templates"), &only, &header, BPF_ANY) != 0) {
     return failure("cannot set the frame", interface, errno);
@@ -100,13 +102,42 @@ Status Traffic::attach_sink(const std::string& interface) {
   return attach_to(interface, program_of(object_.get(), "sink"));
 }
 
-std::uint64_t Traffic::sunk() const {
-  std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+Sunk Traffic::sunk() const {
+  std::vector<sink_counts> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
   const std::uint32_t only = 0;
-  if (bpf_map_lookup_elem(map_of(object_.get(), "sink_packets"), &only, per_cpu.data()) != 0) {
-    return 0;
+  Sunk sunk;
+  sunk.latency.resize(LATENCY_BUCKETS);
+  if (bpf_map_lookup_elem(map_of(object_.get(), "sinks"), &only, per_cpu.data()) != 0) {
+    return sunk;
   }
-  return std::accumulate(per_cpu.begin(), per_cpu.end(), std::uint64_t{0});
+  std::uint64_t first = ~std::uint64_t{0}, last = 0;
+  for (const sink_counts& one : per_cpu) {
+    sunk.frames += one.packets;
+    sunk.stamped += one.stamped;
+    if (one.stamped != 0) {
+      first = std::min<std::uint64_t>(first, one.first);
+      last = std::max<std::uint64_t>(last, one.last);
+    }
+    for (std::size_t bucket = 0; bucket < sunk.latency.size(); ++bucket) {
+      sunk.latency[bucket] += one.latency[bucket];
+    }
+  }
+  if (sunk.stamped != 0 && last - first + 1 > sunk.stamped) {
+    sunk.missing = last - first + 1 - sunk.stamped;
+  }
+  return sunk;
+}
+
+double Sunk::latency_at(double share) const {
+  const auto wanted = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(stamped)));
+  std::uint64_t seen = 0;
+  for (std::size_t bucket = 0; bucket < latency.size(); ++bucket) {
+    seen += latency[bucket];
+    if (seen >= wanted && seen != 0) {  // the bucket's upper end
+      return std::ldexp(1 + static_cast<double>(bucket % 8 + 1) / 8, static_cast<int>(bucket / 8));
+    }
+  }
+  return 0;
 }
 
 Status Traffic::attach(const std::string& interface, const char* program) {

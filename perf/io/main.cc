@@ -18,6 +18,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,11 +39,6 @@ struct Plan {
   unsigned runs = 5;
   unsigned frame_bytes = 60;
 };
-
-int fail(const Error& error) {
-  std::fprintf(stderr, "io-bench: %s\n", error.text().c_str());
-  return 1;
-}
 
 void pin_to(unsigned core) {
   cpu_set_t cores;
@@ -103,32 +99,26 @@ class Work {
 double measure(const Traffic& traffic, double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  const std::uint64_t before = traffic.sunk();
+  const std::uint64_t before = traffic.sunk().frames;
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  const std::uint64_t after = traffic.sunk();
+  const std::uint64_t after = traffic.sunk().frames;
   return static_cast<double>(after - before) / std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
 
-int report(const char* name, Traffic& traffic, RoundForwarder* forwarder, const Plan& plan) {
-  const Work work(traffic, forwarder);
-  static_cast<void>(measure(traffic, std::max(0.3, plan.seconds / 4)));
-  std::vector<double> rates;
-  for (unsigned i = 0; i < plan.runs; ++i) {
-    rates.push_back(measure(traffic, plan.seconds));
-  }
-  const auto median_of = [](std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-  };
+double median_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void report(const char* name, const std::vector<double>& rates, const std::vector<double>& bare) {
   const double median = median_of(rates);
-  std::vector<double> distances;
-  for (const double rate : rates) {
-    distances.push_back(std::abs(rate - median));
+  std::vector<double> distances, ratios;
+  for (std::size_t turn = 0; turn < rates.size(); ++turn) {
+    distances.push_back(std::abs(rates[turn] - median));
+    ratios.push_back(rates[turn] / bare[turn]);
   }
-  std::printf("%-10s %6.3f Mpps  median of %u, median deviation %.3f, %.0f ns per frame\n", name, median, plan.runs,
-              median_of(distances), 1e3 / median);
-  std::fflush(stdout);
-  return median > 0 ? 0 : 1;
+  std::printf("%-10s %6.3f Mpps  median of %zu, median deviation %.3f, %.0f ns per frame, %.3f x bare\n", name, median,
+              rates.size(), median_of(distances), 1e3 / median, median_of(ratios));
 }
 
 Result<std::unique_ptr<RoundForwarder>> forwarder_for(const std::string& what, Traffic& traffic) {
@@ -154,28 +144,57 @@ Result<std::unique_ptr<RoundForwarder>> forwarder_for(const std::string& what, T
   return std::unique_ptr<RoundForwarder>();
 }
 
-int run(const std::string& what, const Plan& plan) {
+// One turn of one forwarder: million frames per second.
+Result<double> run(const std::string& what, const Plan& plan) {
   pin_to(1);
   if (Status built = build_rig(); !built) {
-    return fail(built.error());
+    return built.error();
   }
   auto traffic = Traffic::load();
   if (!traffic) {
-    return fail(traffic.error());
+    return traffic.error();
   }
   auto forwarder = forwarder_for(what, **traffic);
   if (!forwarder) {
-    return fail(forwarder.error());
+    return forwarder.error();
   }
   if (Status sink = (*traffic)->attach_sink(what == "pump only" ? kInterfaceIn : kInterfaceSink); !sink) {
-    return fail(sink.error());
+    return sink.error();
   }
   const Status frame = (*traffic)->set_frame(kInterfacePump, bench_frame(plan.frame_bytes),
                                              {.count = kFlows, .offset = kSourcePortOffset, .first = 40000});
   if (!frame) {
-    return fail(frame.error());
+    return frame.error();
   }
-  return report(what.c_str(), **traffic, forwarder->get(), plan);
+  const Work work(**traffic, forwarder->get());
+  static_cast<void>(measure(**traffic, std::max(0.3, plan.seconds / 4)));
+  return measure(**traffic, plan.seconds);
+}
+
+// The same in a process of its own, and so in a namespace that goes with it. 0: nothing arrived, or it failed and said
+// why.
+double run_apart(const char* what, const Plan& plan) {
+  int ends[2];
+  if (pipe(ends) != 0) {
+    return 0;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    const Result<double> rate = run(what, plan);
+    if (!rate) {
+      std::fprintf(stderr, "io-bench: %s: %s\n", what, rate.error().text().c_str());
+    }
+    _exit(rate && write(ends[1], &*rate, sizeof(double)) == sizeof(double) ? 0 : 1);
+  }
+  close(ends[1]);
+  double rate = 0;
+  if (read(ends[0], &rate, sizeof rate) != sizeof rate) {
+    rate = 0;
+  }
+  close(ends[0]);
+  int status = 0;
+  const bool ended = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return ended ? rate : 0;
 }
 
 }  // namespace
@@ -190,15 +209,20 @@ int main(int argc, char** argv) {
     std::fputs("usage: io-bench [SECONDS [RUNS [FRAME_BYTES 60..1514]]]\n", stderr);
     return 2;
   }
-  int failures = 0;
-  for (const char* what : {"pump only", "kernel", "kernel gw", "bare", "device", "path"}) {
-    // A process each: a namespace of its own, gone with it.
-    const pid_t child = fork();
-    if (child == 0) {
-      _exit(isthmus::perf::run(what, plan));
+  const std::vector<const char*> all = {"pump only", "kernel", "kernel gw", "bare", "device", "path"};
+  std::map<std::string, std::vector<double>> rates;
+  for (unsigned turn = 0; turn < plan.runs; ++turn) {
+    for (const char* what : all) {
+      const double rate = isthmus::perf::run_apart(what, plan);
+      if (rate <= 0) {
+        std::fprintf(stderr, "io-bench: %s forwarded nothing\n", what);
+        return 1;
+      }
+      rates[what].push_back(rate);
     }
-    int status = 0;
-    failures += child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
   }
-  return failures == 0 ? 0 : 1;
+  for (const char* what : all) {
+    isthmus::perf::report(what, rates[what], rates["bare"]);
+  }
+  return 0;
 }

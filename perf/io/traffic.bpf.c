@@ -3,6 +3,11 @@
  * The two ends of the I/O benchmarks, and the least program that an AF_XDP forwarder needs in between.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
 
 #include <bpf/bpf_endian.h> /* these two need the types of linux/bpf.h */
 #include <bpf/bpf_helpers.h>
@@ -20,8 +25,8 @@ struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u64);
-} sink_packets SEC(".maps");
+  __type(value, struct sink_counts);
+} sinks SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -31,6 +36,9 @@ struct {
 } bare_sockets SEC(".maps");
 
 static const __u32 only = 0;
+
+#define VXLAN_PORT 8472
+#define VXLAN_BYTES 8
 
 /* Run on live frames: writes the whole header anew (pages come back as the forwarder left them) and sends. */
 SEC("xdp")
@@ -52,15 +60,83 @@ int pump(struct xdp_md* ctx) {
   if (template->flows > 1 && (const __u8*)(varied + 1) <= end) {
     *varied = bpf_htons(template->first_value + template->next++ % template->flows);
   }
+  __u8* stamp = data + (template->stamp_at & (PUMP_HEADER_BYTES - 1));
+  if (template->stamp_at != 0 && stamp + STAMP_BYTES <= end) {
+    *(__u64*)(stamp + 4) = template->sequence++;
+    *(__u64*)(stamp + 12) = bpf_ktime_get_ns();
+  }
   return XDP_TX;
+}
+
+/* Where the UDP payload of the frame at `data` begins, or 0. IPv4 without options, IPv6 without extensions. */
+static __always_inline const __u8* udp_payload(const __u8* data, const __u8* end, __u16* port) {
+  const struct ethhdr* ethernet = (const void*)data;
+  const struct udphdr* udp = 0;
+  if (data + sizeof *ethernet > end) {
+    return 0;
+  }
+  if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+    const struct iphdr* ip = (const void*)(ethernet + 1);
+    udp = (const void*)(ip + 1);
+    if ((const __u8*)(udp + 1) > end || ip->protocol != IPPROTO_UDP || ip->ihl != 5) {
+      return 0;
+    }
+  } else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
+    const struct ipv6hdr* ip = (const void*)(ethernet + 1);
+    udp = (const void*)(ip + 1);
+    if ((const __u8*)(udp + 1) > end || ip->nexthdr != IPPROTO_UDP) {
+      return 0;
+    }
+  } else {
+    return 0;
+  }
+  *port = bpf_ntohs(udp->dest);
+  return (const __u8*)(udp + 1);
+}
+
+/* The stamp of a frame, plain or in a VXLAN tunnel, or 0. */
+static __always_inline const __u8* stamp_of(const __u8* data, const __u8* end) {
+  __u16 port = 0;
+  const __u8* payload = udp_payload(data, end, &port);
+  if (payload && port == VXLAN_PORT) {
+    payload = udp_payload(payload + VXLAN_BYTES, end, &port);
+  }
+  return payload && payload + STAMP_BYTES <= end && *(const __u32*)payload == STAMP_MAGIC ? payload : 0;
+}
+
+static __always_inline __u32 latency_bucket(__u64 value) {
+  __u32 highest = 0;
+#pragma unroll
+  for (__u32 step = 32; step > 0; step /= 2) {
+    if (value >> highest >> step) {
+      highest += step;
+    }
+  }
+  const __u32 behind = highest >= 3 ? (value >> (highest - 3)) & 7 : (value << (3 - highest)) & 7;
+  return (highest * 8 + behind) & (LATENCY_BUCKETS - 1);
 }
 
 /* Where everything ends: counted and dropped. */
 SEC("xdp")
 int sink(struct xdp_md* ctx) {
-  __u64* packets = bpf_map_lookup_elem(&sink_packets, &only);
-  if (packets) {
-    ++*packets;
+  struct sink_counts* counts = bpf_map_lookup_elem(&sinks, &only);
+  if (!counts) {
+    return XDP_DROP;
+  }
+  ++counts->packets;
+  const __u8* stamp = stamp_of((const __u8*)(long)ctx->data, (const __u8*)(long)ctx->data_end);
+  if (stamp) {
+    const __u64 sequence = *(const __u64*)(stamp + 4);
+    const __u64 made = *(const __u64*)(stamp + 12);
+    const __u64 now = bpf_ktime_get_ns();
+    if (counts->stamped == 0 || sequence < counts->first) {
+      counts->first = sequence;
+    }
+    if (counts->stamped == 0 || sequence > counts->last) {
+      counts->last = sequence;
+    }
+    ++counts->stamped;
+    ++counts->latency[latency_bucket(now > made ? now - made : 0)];
   }
   return XDP_DROP;
 }

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "dataplane/io/memory/pcap_file.h"
+#include "dataplane/net/headers.h"
 #include "perf/io/live_frames.h"
 #include "perf/traffic/stamped_frame.h"
 
@@ -177,11 +178,12 @@ int send(const Options& o) {
   }
   std::vector<std::uint8_t> frame = stamped_frame(*shape, 0, {0, now_ns()});
   const unsigned port_at = shape->source.is_ipv4() ? 34 : 54;
+  const unsigned stamp_at = port_at + static_cast<unsigned>(sizeof(net::Udp));
   if (shape->source.is_ipv4()) {
     frame[40] = frame[41] = 0;  // the port varies, so there is no checksum
   }
-  if (Status set = (*traffic)->set_frame(o.interface, frame,
-                                         {.count = o.connections, .offset = port_at, .first = kTrafficFirstPort});
+  if (Status set = (*traffic)->set_frame(
+          o.interface, frame, {.count = o.connections, .offset = port_at, .first = kTrafficFirstPort}, stamp_at);
       !set) {
     return fail(set.error().text());
   }
@@ -209,9 +211,13 @@ int sink(const Options& o) {
   std::printf("ready\n");
   std::fflush(stdout);
   std::this_thread::sleep_for(std::chrono::duration<double>(o.seconds));
-  const auto frames = (*traffic)->sunk();
-  std::printf("frames %llu\nMpps %.4f\n", static_cast<unsigned long long>(frames),
-              static_cast<double>(frames) / o.seconds / 1e6);
+  const Sunk sunk = (*traffic)->sunk();
+  const auto n = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf("frames %llu\nMpps %.4f\nstamped %llu\nmissing %llu\n", n(sunk.frames),
+              static_cast<double>(sunk.frames) / o.seconds / 1e6, n(sunk.stamped), n(sunk.missing));
+  for (const auto& [name, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1.0}}) {
+    std::printf("latency us %s %.1f\n", name, sunk.latency_at(share) / 1e3);
+  }
   return 0;
 }
 
@@ -254,8 +260,8 @@ int main(int argc, char** argv) {
   sent->add_option("--interface", o.interface, "its name")->required();
   sent->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
   CLI::App* sunk = app.add_subcommand("sink",
-                                      "count and drop all that reaches an interface, in XDP (root); says "
-                                      "\"ready\" first");
+                                      "count and drop all that reaches an interface, in XDP (root): rate, loss and "
+                                      "latency since the sender, plain or in VXLAN; says \"ready\" first");
   sunk->add_option("--interface", o.interface, "its name")->required();
   sunk->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
   CLI11_PARSE(app, argc, argv);

@@ -6,11 +6,13 @@
 #include "dataplane/encap/vxlan.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
+#include "perf/io/traffic.h"
 
 namespace isthmus::perf {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x49535448;  // "ISTH"
+constexpr std::uint32_t kMagic = STAMP_MAGIC;
+static_assert(kStampBytes == STAMP_BYTES);
 constexpr std::uint16_t kTunnelPort = 8472;
 
 std::uint32_t ip_header_bytes(Family family) {

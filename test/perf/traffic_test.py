@@ -102,7 +102,13 @@ class Interfaces(unittest.TestCase):
                                   capture_output=True, text=True, check=False)
             self.assertEqual(sent.returncode, 0, sent.stderr)
             out, _ = sink.communicate(timeout=60)
-        self.assertGreater(int(out.split()[1]), 1000)
+        found = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in out.splitlines())}
+        self.assertGreater(found["stamped"], 1000)
+        self.assertLessEqual(found["stamped"], found["frames"])  # the kernel's own neighbour discovery is there too
+        self.assertEqual(found["missing"], 0)  # a veth pair into an XDP program loses none
+        self.assertGreater(found["latency us median"], 0)
+        self.assertLessEqual(found["latency us median"], found["latency us p99"])
+        self.assertLessEqual(found["latency us p99"], found["latency us max"])
 
 
 if __name__ == "__main__":
