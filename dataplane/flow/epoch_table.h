@@ -55,9 +55,12 @@ class EpochTable {
     block.epoch_value[place] = value;
   }
   void sample_none(DirectionBlock& block) const noexcept {
+    const std::uint32_t value = words_[0].load(std::memory_order_acquire);
     for (std::size_t place = 0; place < kEpochsPerBlock; ++place) {
-      sample(block, place, 0);
+      block.epoch_index[place] = 0;
+      block.epoch_value[place] = value;
     }
+    block.epoch_sum = value * static_cast<std::uint32_t>(kEpochsPerBlock);
   }
   // Per packet: every word is as it was when the block was made. Time (valid_until) is the caller's to check too.
   [[nodiscard]] bool stands(const DirectionBlock& block) const noexcept {

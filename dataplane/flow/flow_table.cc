@@ -133,7 +133,8 @@ InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& wanted
   fill(slot, wanted, now);
   InsertResult result;
   if (fill_blocks(worker, mapping_.connection(slot), wanted)) {
-    result = link(slot);
+    result = link(slot, {wanted.forward_hash != 0 ? wanted.forward_hash : hasher_(wanted.forward),
+                         wanted.reply_hash != 0 ? wanted.reply_hash : hasher_(wanted.reply)});
   }
   if (result.outcome != InsertOutcome::kInserted) {
     discard(worker, slot);
@@ -148,7 +149,7 @@ void FlowTable::fill(std::uint32_t slot, const NewConnection& wanted, Seconds no
   s.state.store(0, std::memory_order_relaxed);
   s.closed_at.store(0, std::memory_order_relaxed);
   s.forward_peer.store(wanted.forward_peer.value(), std::memory_order_relaxed);
-  s.user_flags.store(0, std::memory_order_relaxed);
+  s.user_flags.store(wanted.user_flags, std::memory_order_relaxed);
   s.created = now;
   s.service = wanted.service;
   s.backend = wanted.backend;
@@ -194,9 +195,8 @@ void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
 }
 
 // Insert-if-absent of both keys. Under both locks nobody else can link or unlink either key.
-InsertResult FlowTable::link(std::uint32_t slot) noexcept {
+InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept {
   Connection& c = mapping_.connection(slot);
-  const Hashes hashes = hashes_of(c);
   const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
   if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
     return {InsertOutcome::kExists, other};

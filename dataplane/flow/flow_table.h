@@ -84,6 +84,8 @@ struct NewConnection {
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
+  std::uint32_t user_flags = 0;
+  std::uint64_t forward_hash = 0, reply_hash = 0;  // as FlowTable::hash() makes them; 0: insert() does
 };
 
 enum class InsertOutcome : std::uint8_t {
@@ -148,6 +150,7 @@ class FlowTable {
   template <typename KeyOf, typename HitAt>
   void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HitAt&& hit_at) const noexcept;
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
+  [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
   // The same connection, if it still lives.
   [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
   [[nodiscard]] static FlowRef ref(const Hit& hit) noexcept {
@@ -172,10 +175,11 @@ class FlowTable {
     return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->closing();
   }
 
-  // Brings what insert() will touch into the cache: the reply key's bucket, and the slot and block that the insert
-  // after `ahead` others takes; for readmit() the block, and the lines of a connection that a lookup leaves alone.
-  void prefetch_insert(WorkerId worker, const FlowKey& reply, unsigned ahead) const noexcept {
-    index_.prefetch(hasher_(reply));
+  // Brings what insert() will touch into the cache: the bucket of a key's hash, and the slot and block that the insert
+  // after `ahead` others takes; for readmit() the block, and the lines of a connection that a lookup
+  // leaves alone.
+  void prefetch_bucket(std::uint64_t hash) const noexcept { index_.prefetch(hash); }
+  void prefetch_insert(WorkerId worker, unsigned ahead) const noexcept {
     prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));
   }
   void prefetch_readmit(WorkerId worker, unsigned ahead) const noexcept {
@@ -273,7 +277,7 @@ class FlowTable {
   void fill(std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& wanted) noexcept;
   void discard(WorkerId worker, std::uint32_t slot) noexcept;
-  [[nodiscard]] InsertResult link(std::uint32_t slot) noexcept;
+  [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
   // With `expired_at`: only if it has expired by then.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace isthmus {
 
@@ -10,8 +11,11 @@ NumberPool::NumberPool(std::uint32_t count, unsigned workers, Quiescence& quiesc
       batch_(std::clamp<std::uint32_t>(count / (8 * workers), 1, 64)),
       quiescence_(quiescence),
       caches_(std::make_unique<Cache[]>(workers)),
-      next_(std::make_unique<std::uint32_t[]>(count + 1)),
       stack_(std::make_unique<std::uint32_t[]>(count)) {
+  for (unsigned worker = 0; worker < workers; ++worker) {
+    caches_[worker].open.numbers = std::make_unique_for_overwrite<std::uint32_t[]>(count);
+    caches_[worker].closing.numbers = std::make_unique_for_overwrite<std::uint32_t[]>(count);
+  }
   std::uint32_t depth = 0;
   for (std::uint32_t number = count; number > 0; --number) {
     if (!used[number]) {
@@ -36,27 +40,24 @@ void NumberPool::release(WorkerId worker, std::uint32_t number) noexcept { push(
 
 void NumberPool::retire(WorkerId worker, std::uint32_t number) noexcept {
   assert(number >= 1 && number <= count_);
-  Cache& cache = caches_[worker.value()];
-  next_[number] = cache.open.head;
-  cache.open.head = number;
+  Retired& open = caches_[worker.value()].open;
+  assert(open.size < count_);
+  open.numbers[open.size++] = number;
 }
 
 void NumberPool::collect(WorkerId worker) noexcept {
   Cache& cache = caches_[worker.value()];
-  if (cache.closing.head != 0) {
+  if (cache.closing.size != 0) {
     if (!quiescence_.passed(cache.closing.ticket)) {
       return;
     }
-    for (std::uint32_t number = cache.closing.head; number != 0;) {
-      const std::uint32_t next = next_[number];
-      push(cache, number);
-      number = next;
+    while (cache.closing.size != 0) {
+      push(cache, cache.closing.numbers[--cache.closing.size]);
     }
-    cache.closing.head = 0;
   }
-  if (cache.open.head != 0) {
-    cache.closing = {cache.open.head, quiescence_.advance()};
-    cache.open.head = 0;
+  if (cache.open.size != 0) {
+    std::swap(cache.open, cache.closing);
+    cache.closing.ticket = quiescence_.advance();
   }
 }
 

@@ -43,15 +43,17 @@ class NumberPool {
   [[nodiscard]] std::uint32_t available() const noexcept { return depth_.load(std::memory_order_relaxed); }
 
  private:
-  // Retired numbers are chained through next_; `open` gathers, `closing` waits for its ticket.
-  struct Chain {
-    std::uint32_t head = 0;
+  // Retired numbers, in a stack that could hold all of them: of its pages only those exist that were ever needed.
+  // `open` gathers, `closing` waits for its ticket.
+  struct Retired {
+    std::unique_ptr<std::uint32_t[]> numbers;
+    std::uint32_t size = 0;
     std::uint64_t ticket = 0;
   };
   struct alignas(64) Cache {
     std::uint32_t size = 0;
     std::uint32_t numbers[128] = {};
-    Chain open, closing;
+    Retired open, closing;
   };
   [[nodiscard]] bool refill(Cache& cache) noexcept;
   void spill(Cache& cache, std::uint32_t keep) noexcept;
@@ -61,7 +63,6 @@ class NumberPool {
   std::uint32_t batch_;  // numbers moved between a cache and the stack at a time; a cache holds at most two
   Quiescence& quiescence_;
   std::unique_ptr<Cache[]> caches_;
-  std::unique_ptr<std::uint32_t[]> next_;
   std::unique_ptr<std::uint32_t[]> stack_;
   alignas(64) SpinLock lock_;
   std::atomic<std::uint32_t> depth_{0};  // written under lock_

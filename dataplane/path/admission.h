@@ -19,9 +19,10 @@ using Refusal = std::optional<DropReason>;
 enum EpochPlace : std::size_t { kSourcePlace, kDestinationPlace, kServicePlace, kSubjectPlace, kPeerPlace };
 
 struct Admission {
-  explicit Admission(Packet& p) noexcept : packet(p) {}
+  explicit Admission(Packet& p, const Foreseen* known = nullptr) noexcept : packet(p), foreseen(known) {}
 
   Packet& packet;
+  const Foreseen* foreseen;  // nullptr: nothing was
   Direction direction = Direction::kForward;
   bool existing = false;   // a connection is there; else this packet wants a new one
   FlowKey forward, reply;  // both directions' keys, as packets arrive
@@ -56,6 +57,11 @@ struct ServiceResult {
   ServiceOutcome outcome = ServiceOutcome::kGoOn;
 };
 [[nodiscard]] ServiceResult service(PathContext& context, Admission& admission) noexcept;
+// What was foreseen, where it is of this snapshot and connection; else nullptr.
+[[nodiscard]] inline const Foreseen* foreseen_of(const PathContext& context, const Admission& admission) noexcept {
+  const Foreseen* known = admission.foreseen;
+  return known != nullptr && known->holds(context.snapshot, admission.forward) ? known : nullptr;
+}
 // The backends of a new connection in order of preference: the ring from the packet's slot on.
 struct BackendWalk {
   const BackendSet* set = nullptr;
@@ -64,9 +70,10 @@ struct BackendWalk {
   [[nodiscard]] const BackendEntry* next() noexcept;
   const BackendEntry* last = nullptr;
 };
-[[nodiscard]] BackendWalk walk_backends(const Admission& admission) noexcept;
-// Asks for the memory that the admissions of a burst will read, all packets together (prefetch.cc). Decides nothing.
-void prefetch_admissions(const PathContext& context, Burst& burst) noexcept;
+[[nodiscard]] BackendWalk walk_backends(const PathContext& context, const Admission& admission) noexcept;
+// Asks for the memory that the admissions of a burst will read, all packets together, and leaves in the context what it
+// has found on the way (prefetch.cc). Decides nothing.
+void prefetch_admissions(PathContext& context, Burst& burst) noexcept;
 // May the two clusters talk, and the two identities? (policy.cc)
 [[nodiscard]] Refusal policy(PathContext& context, Admission& admission) noexcept;
 // By which side, device, tunnel and next hop it leaves. Needs destination_cluster. (route.cc)

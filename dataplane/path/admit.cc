@@ -57,9 +57,14 @@ InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& pac
   if (snapshot_moved(context)) {
     return InsertOutcome::kExists;
   }
+  FlowTable& flows = *context.shared.flows;
   NewConnection wanted;
   wanted.forward = admission.forward;
   wanted.reply = admission.reply;
+  const Foreseen* known = admission.foreseen != nullptr && !admission.foreseen->hit ? admission.foreseen : nullptr;
+  wanted.forward_hash = known != nullptr ? known->forward_hash : flows.hash(wanted.forward);
+  wanted.reply_hash = known != nullptr && known->reply == wanted.reply ? known->reply_hash : flows.hash(wanted.reply);
+  wanted.user_flags = admission.source_known ? known_flag(admission.direction) : 0;
   wanted.forward_block = &admission.block;
   if (admission.frontend != nullptr) {
     wanted.service = admission.frontend->service;
@@ -70,9 +75,10 @@ InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& pac
   wanted.source_identity = admission.source_identity;
   wanted.from = packet.side;
   wanted.to = admission.block.to;
-  const InsertResult result = context.shared.flows->insert(context.worker, wanted, context.now);
+  const InsertResult result = flows.insert(context.worker, wanted, context.now);
   if (result.outcome == InsertOutcome::kInserted) {
-    note_source(admission, result.hit);
+    context.made.add(wanted.forward_hash);
+    context.made.add(wanted.reply_hash);
     apply(context, packet, result.hit, admission.block);
   } else if (result.outcome == InsertOutcome::kExists) {
     packet.hit = result.hit;  // adopted: the winner's decision is looked at like any hit
@@ -151,7 +157,7 @@ Refusal take_backend(PathContext& context, Admission& admission, const BackendEn
 
 // A new connection to a VIP: the ring's backend; if its reply key is taken, the next one's; then other source ports.
 Refusal insert_service(PathContext& context, Admission& admission, Packet& packet) noexcept {
-  BackendWalk walk = walk_backends(admission);
+  BackendWalk walk = walk_backends(context, admission);
   const BackendEntry* first = nullptr;
   Refusal last = DropReason::k_no_backend;
   for (unsigned tries = 0; tries < kBackendTries; ++tries) {
@@ -283,11 +289,11 @@ Refusal admit_again(PathContext& context, Admission& admission, bool& gone) noex
 
 // One decision against one snapshot. A packet that lost a race, or whose connection went away, is looked at afresh;
 // when the snapshot has moved there may be neither a refusal nor a decision.
-Refusal decide_once(PathContext& context, Packet& packet, AdmissionNote& note) noexcept {
+Refusal decide_once(PathContext& context, Packet& packet, const Foreseen* foreseen, AdmissionNote& note) noexcept {
   constexpr unsigned kRounds = 3;
   for (unsigned round = 0; round < kRounds; ++round) {
     Refusal refusal;
-    Admission admission(packet);
+    Admission admission(packet, foreseen);
     const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr);
     if (packet.hit) {
       bool gone = false;
@@ -308,27 +314,38 @@ Refusal decide_once(PathContext& context, Packet& packet, AdmissionNote& note) n
   return DropReason::k_table_full;
 }
 
+// What prefetching has left of the packet; `next` walks through it as the packets come.
+const Foreseen* next_foreseen(const PathContext& context, const Packet& packet, unsigned& next) noexcept {
+  const bool there = next < context.foreseen_count && context.foreseen[next].packet == &packet;
+  return there ? &context.foreseen[next++] : nullptr;
+}
+
 }  // namespace
 
 void admit(PathContext& context, Burst& burst) noexcept {
   if (burst.undecided == 0) {
     return;
   }
+  context.foreseen_count = 0;
+  context.made.clear();
   if (burst.undecided > 1) {
     prefetch_admissions(context, burst);
   }
+  unsigned next = 0;
   for (Packet& packet : burst) {
     if (!packet.alive() || packet.block != nullptr) {
       continue;
     }
-    if (!packet.hit && !packet.icmp_error) {  // an earlier packet of this burst may have made it
+    const Foreseen* foreseen = next_foreseen(context, packet, next);
+    // An earlier packet of this burst may have made its connection.
+    if (foreseen != nullptr && !packet.hit && context.made.may_have(foreseen->forward_hash)) {
       packet.hit = context.shared.flows->find(context.worker, packet.key);
     }
     Refusal refusal;
     AdmissionNote note;
     for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
       context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      refusal = decide_once(context, packet, note);
+      refusal = decide_once(context, packet, foreseen, note);
       if (packet.block != nullptr || !snapshot_moved(context)) {
         break;
       }

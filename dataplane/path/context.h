@@ -11,6 +11,7 @@
 #include "dataplane/api/engine.h"
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/packet/frame.h"
+#include "dataplane/path/foreseen.h"
 #include "dataplane/path/rate_limit.h"
 #include "dataplane/path/verdict_cache.h"
 #include "dataplane/publish/quiescence.h"
@@ -100,6 +101,9 @@ struct PathContext {
   RateLimit icmp_limit;
   UnknownSources unknown_sources;
   VerdictCache verdicts;
+  std::array<Foreseen, kMaxBurst> foreseen;  // of the burst's undecided packets, in order
+  unsigned foreseen_count = 0;
+  MadeKeys made;
   std::uint64_t refusals_told = 0;                // of the burst's packets by place: admission has reported their end
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions for one packet that the table did not take
   unsigned scratch_used = 0;

@@ -1,31 +1,28 @@
 // Prefetching for admission. One admission follows a chain of some ten lines, each the address of the next, and with
 // many connections and services most of them lie in memory: alone it waits for one after the other. A burst walks the
-// chains of all its packets side by side, a link at a time, and waits about once per link. What is read here is only
-// asked for: admission reads it again, under its own rules of order.
+// chains of all its packets side by side, a link at a time, and waits about once per link. Of what is read here
+// admission takes over what lies in the snapshot, which it compares; the rest it reads again, under its own rules of
+// order.
 #include "dataplane/api/maglev.h"
 #include "dataplane/path/admission.h"
 
 namespace isthmus {
 namespace {
 
-// How far one packet's chain is known.
-struct Ahead {
-  const Packet* packet;
-  const FrontendShard* shard;
-  const BackendSet* backends;
-  std::uint32_t slot;
-  FlowKey forward, reply;  // of the connection it has, or would make
-};
-
 // Where the packet goes behind translation.
-const IpAddress& target_of(const Ahead& ahead) noexcept {
-  const bool reply = ahead.packet->hit && ahead.packet->hit.direction == Direction::kReply;
+const IpAddress& target_of(const Foreseen& ahead) noexcept {
+  const bool reply = ahead.hit && ahead.packet->hit.direction == Direction::kReply;
   return reply ? ahead.forward.source : ahead.reply.source;
 }
 
-void start(const PathContext& context, const Packet& packet, Ahead& ahead) noexcept {
+const BackendSet* backends_of(const Foreseen& ahead) noexcept {
+  return ahead.frontend != nullptr ? ahead.frontend->backends.get() : nullptr;
+}
+
+void start(const PathContext& context, const Packet& packet, Foreseen& ahead) noexcept {
   ahead.packet = &packet;
-  ahead.backends = nullptr;
+  ahead.snapshot = context.snapshot;
+  ahead.hit = static_cast<bool>(packet.hit);
   const FlowKey& key = packet.key;
   context.shared.endpoints.prefetch_bucket(key.realm, key.source);
   if (packet.hit) {
@@ -34,9 +31,9 @@ void start(const PathContext& context, const Packet& packet, Ahead& ahead) noexc
 }
 
 // The connection's keys, and where its service stands.
-void find_shard(const PathContext& context, Ahead& ahead) noexcept {
+void find_shard(const PathContext& context, Foreseen& ahead) noexcept {
   const Packet& packet = *ahead.packet;
-  if (packet.hit) {
+  if (ahead.hit) {
     ahead.forward = packet.hit.connection->line(Direction::kForward).key;
     ahead.reply = packet.hit.connection->line(Direction::kReply).key;
   } else {
@@ -47,26 +44,23 @@ void find_shard(const PathContext& context, Ahead& ahead) noexcept {
   __builtin_prefetch(ahead.shard->frontends.data());
 }
 
-void find_service(Ahead& ahead) noexcept {
+void find_service(Foreseen& ahead) noexcept {
   const FlowKey& forward = ahead.forward;
-  const FrontendEntry* frontend = ahead.shard->find(
+  ahead.frontend = ahead.shard->find(
       {forward.realm, forward.destination, forward.protocol, L4Port{forward.destination_port.host()}});
-  if (frontend != nullptr) {
-    ahead.backends = frontend->backends.get();
-    ahead.slot = frontend->client_affinity ? 0 : 1;
-    __builtin_prefetch(ahead.backends);
-  }
+  __builtin_prefetch(backends_of(ahead));
 }
 
-void find_slot(Ahead& ahead) noexcept {
-  const BackendSet* set = ahead.backends;
+void find_slot(Foreseen& ahead) noexcept {
+  const BackendSet* set = backends_of(ahead);
+  ahead.slot = 0;
   if (set == nullptr) {
     return;
   }
   __builtin_prefetch(set->backends.data());
-  if (!ahead.packet->hit && !set->ring.empty()) {
+  if (!ahead.hit && !set->ring.empty()) {
     const FlowKey& forward = ahead.forward;
-    const Be16 client_port = ahead.slot == 0 ? Be16{} : forward.source_port;
+    const Be16 client_port = ahead.frontend->client_affinity ? Be16{} : forward.source_port;
     ahead.slot = maglev_packet_hash(ahead.packet->family, forward.source, client_port, forward.destination_port,
                                     forward.protocol) %
                  static_cast<std::uint32_t>(set->ring.size());
@@ -74,57 +68,67 @@ void find_slot(Ahead& ahead) noexcept {
   }
 }
 
-void find_backend(Ahead& ahead) noexcept {
-  if (ahead.backends != nullptr && !ahead.packet->hit && !ahead.backends->ring.empty()) {
-    __builtin_prefetch(&ahead.backends->backends[ahead.backends->ring[ahead.slot]]);
+void find_backend(Foreseen& ahead) noexcept {
+  const BackendSet* set = backends_of(ahead);
+  if (set != nullptr && !ahead.hit && !set->ring.empty()) {
+    __builtin_prefetch(&set->backends[set->ring[ahead.slot]]);
   }
 }
 
 // The reply key of a new connection, and the endpoint behind the service.
-void find_target(const PathContext& context, Ahead& ahead, unsigned& inserts, unsigned& readmissions) noexcept {
-  if (ahead.packet->hit) {
-    context.shared.flows->prefetch_readmit(context.worker, readmissions++);
-  } else {
-    if (ahead.backends != nullptr && !ahead.backends->ring.empty()) {
-      const BackendEntry& backend = ahead.backends->backends[ahead.backends->ring[ahead.slot]];
+void find_target(const PathContext& context, Foreseen& ahead) noexcept {
+  const FlowTable& flows = *context.shared.flows;
+  if (!ahead.hit) {
+    if (const BackendSet* set = backends_of(ahead); set != nullptr && !set->ring.empty()) {
+      const BackendEntry& backend = set->backends[set->ring[ahead.slot]];
       ahead.reply.source = backend.address;
       ahead.reply.source_port = Be16::of(backend.port.value());
     }
-    context.shared.flows->prefetch_insert(context.worker, ahead.reply, inserts++);
+    ahead.forward_hash = flows.hash(ahead.forward);
+    ahead.reply_hash = flows.hash(ahead.reply);
+    flows.prefetch_bucket(ahead.reply_hash);
   }
   context.shared.endpoints.prefetch_bucket(ahead.reply.realm, target_of(ahead));
 }
 
 }  // namespace
 
-void prefetch_admissions(const PathContext& context, Burst& burst) noexcept {
-  std::array<Ahead, kMaxBurst> chains;
+void prefetch_admissions(PathContext& context, Burst& burst) noexcept {
   unsigned count = 0, inserts = 0, readmissions = 0;
   for (const Packet& packet : burst) {
     if (packet.alive() && packet.block == nullptr && !packet.icmp_error) {
-      start(context, packet, chains[count++]);
+      start(context, packet, context.foreseen[count++]);
     }
   }
-  const std::span<Ahead> all(chains.data(), count);
-  for (Ahead& ahead : all) {
+  context.foreseen_count = count;
+  const std::span<Foreseen> all(context.foreseen.data(), count);
+  for (Foreseen& ahead : all) {
     find_shard(context, ahead);
   }
-  for (Ahead& ahead : all) {
+  for (Foreseen& ahead : all) {
     find_service(ahead);
   }
-  for (Ahead& ahead : all) {
+  for (Foreseen& ahead : all) {
     find_slot(ahead);
   }
-  for (Ahead& ahead : all) {
+  for (Foreseen& ahead : all) {
     find_backend(ahead);
   }
-  for (Ahead& ahead : all) {
-    find_target(context, ahead, inserts, readmissions);
+  for (Foreseen& ahead : all) {
+    find_target(context, ahead);
   }
   const EndpointTable& endpoints = context.shared.endpoints;
-  for (const Ahead& ahead : all) {
+  for (const Foreseen& ahead : all) {
     endpoints.prefetch_entry(ahead.packet->key.realm, ahead.packet->key.source);
     endpoints.prefetch_entry(ahead.reply.realm, target_of(ahead));
+  }
+  const FlowTable& flows = *context.shared.flows;
+  for (const Foreseen& ahead : all) {
+    if (ahead.hit) {
+      flows.prefetch_readmit(context.worker, readmissions++);
+    } else {
+      flows.prefetch_insert(context.worker, inserts++);
+    }
   }
 }
 

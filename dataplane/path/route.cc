@@ -15,7 +15,7 @@ bool usable(const ClusterRecord& cluster, const PeerTable& peers, ClusterId id, 
 
 // Replies go to the tunnel end the forward direction came from; else the connection's owner among the live gateways of
 // the cluster; else the endpoint's own node.
-PeerId choose_peer(const PathContext& context, const Admission& admission, const EndpointInfo* endpoint) noexcept {
+PeerId choose_peer(const PathContext& context, const Admission& admission) noexcept {
   const ClusterTable& clusters = *context.snapshot->clusters;
   const PeerTable& peers = *context.snapshot->peers;
   const ClusterId id = admission.destination_cluster;
@@ -28,14 +28,14 @@ PeerId choose_peer(const PathContext& context, const Admission& admission, const
   if (const PeerId owner = clusters.owner(id, symmetric_hash(admission.other())); owner != kNoPeer) {
     return owner;
   }
-  return endpoint != nullptr && usable(clusters[id], peers, id, endpoint->node) ? endpoint->node : kNoPeer;
+  EndpointInfo endpoint;
+  const bool known = context.shared.endpoints.find(admission.own().realm, admission.target(), endpoint);
+  return known && usable(clusters[id], peers, id, endpoint.node) ? endpoint.node : kNoPeer;
 }
 
 Refusal route_fabric(PathContext& context, Admission& admission) noexcept {
   DirectionBlock& block = admission.block;
-  EndpointInfo endpoint;
-  const bool known = context.shared.endpoints.find(admission.own().realm, admission.target(), endpoint);
-  block.encap_peer = choose_peer(context, admission, known ? &endpoint : nullptr);
+  block.encap_peer = choose_peer(context, admission);
   if (block.encap_peer == kNoPeer) {
     return DropReason::k_no_peer;
   }
@@ -99,17 +99,18 @@ void finish_rewrite(Admission& admission) noexcept {
   block.source_port = other.destination_port;
   block.destination_port = other.source_port;
   block.flags = 0;
-  if (block.source != own.source || block.source_port != own.source_port) {
-    block.flags |= DirectionBlock::kRewriteSource;
-  }
-  if (block.destination != own.destination || block.destination_port != own.destination_port) {
-    block.flags |= DirectionBlock::kRewriteDestination;
-  }
+  std::uint64_t addresses = 0, ports = 0;
   const auto bytes = [](const auto& value) noexcept { return reinterpret_cast<const std::uint8_t*>(&value); };
-  std::uint64_t addresses = net::difference(own.source.bytes().data(), block.source.bytes().data(), 16);
-  addresses += net::difference(own.destination.bytes().data(), block.destination.bytes().data(), 16);
-  std::uint64_t ports = net::difference(bytes(own.source_port), bytes(block.source_port), 2);
-  ports += net::difference(bytes(own.destination_port), bytes(block.destination_port), 2);
+  const auto end = [&](std::uint8_t flag, const IpAddress& from, Be16 from_port, const IpAddress& to, Be16 to_port) {
+    if (from != to || from_port != to_port) {
+      block.flags |= flag;
+      addresses += net::difference(from.bytes().data(), to.bytes().data(), 16);
+      ports += net::difference(bytes(from_port), bytes(to_port), 2);
+    }
+  };
+  end(DirectionBlock::kRewriteSource, own.source, own.source_port, block.source, block.source_port);
+  end(DirectionBlock::kRewriteDestination, own.destination, own.destination_port, block.destination,
+      block.destination_port);
   block.ip_checksum_delta = net::fold(addresses);
   // ICMP has no pseudo header in IPv4.
   block.l4_checksum_delta = net::fold(own.protocol == IpProtocol::kIcmp ? ports : addresses + ports);

@@ -19,7 +19,11 @@ bool takes_new(const BackendSet& set, const BackendEntry* backend) noexcept {
   return std::find(set.ring.begin(), set.ring.end(), index) != set.ring.end();
 }
 
-const FrontendEntry* frontend_of(const PathContext& context, const FlowKey& forward) noexcept {
+const FrontendEntry* frontend_of(const PathContext& context, const Admission& admission) noexcept {
+  if (const Foreseen* known = foreseen_of(context, admission)) {
+    return known->frontend;
+  }
+  const FlowKey& forward = admission.forward;
   const FrontendKey key{forward.realm, forward.destination, forward.protocol, L4Port{forward.destination_port.host()}};
   return context.snapshot->shard(key.realm, key.vip).find(key);
 }
@@ -63,11 +67,14 @@ const BackendEntry* BackendWalk::next() noexcept {
   return nullptr;
 }
 
-BackendWalk walk_backends(const Admission& admission) noexcept {
+BackendWalk walk_backends(const PathContext& context, const Admission& admission) noexcept {
   BackendWalk walk;
   const FlowKey& key = admission.forward;
   walk.set = admission.frontend->backends.get();
-  if (!walk.set->ring.empty()) {
+  const Foreseen* known = foreseen_of(context, admission);
+  if (known != nullptr && !known->hit) {
+    walk.slot = known->slot;
+  } else if (!walk.set->ring.empty()) {
     const Be16 client_port = admission.frontend->client_affinity ? Be16{} : key.source_port;
     walk.slot =
         maglev_packet_hash(admission.packet.family, key.source, client_port, key.destination_port, key.protocol) %
@@ -78,7 +85,7 @@ BackendWalk walk_backends(const Admission& admission) noexcept {
 
 ServiceResult service(PathContext& context, Admission& admission) noexcept {
   const FlowKey& forward = admission.forward;
-  admission.frontend = frontend_of(context, forward);
+  admission.frontend = frontend_of(context, admission);
   const ServiceId id = admission.frontend != nullptr ? admission.frontend->service
                        : admission.existing          ? admission.packet.hit.shared().service
                                                      : kNoService;
