@@ -54,6 +54,8 @@ json connections_json(const EngineCounters& c) {
           {"created", c.connections_created},
           {"unreplied", c.connections_unreplied},
           {"adopted", c.connections_adopted},
+          {"bytes", c.connections_bytes},
+          {"huge_page_bytes", c.connections_huge_page_bytes},
           {"hits", c.hits},
           {"misses", c.misses},
           {"readmissions", c.readmissions}};

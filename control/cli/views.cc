@@ -43,6 +43,17 @@ std::string lost_mail(const json& flows) {
              : "; " + count_of(flows, "control_events_lost") + " messages of workers to control lost";
 }
 
+// What the connection table lies on.
+std::string pages_text(const json& connections) {
+  constexpr std::uint64_t kMebibyte = 1024 * 1024;
+  const std::uint64_t bytes = number_of(connections, "bytes"), huge = number_of(connections, "huge_page_bytes");
+  if (bytes == 0) {
+    return "";
+  }
+  return "; " + std::to_string(bytes / kMebibyte) + " MiB, " + std::to_string(100 * huge / bytes) +
+         " % of it on huge pages";
+}
+
 std::string status_facts(const json& s) {
   const json& connections = member(s, "connections");
   const json& packets = member(s, "packets");
@@ -63,7 +74,7 @@ std::string status_facts(const json& s) {
   add_fact(text, "connections",
            count_of(connections, "now") + " of " + count_of(connections, "capacity") + " (" +
                count_of(connections, "unreplied") + " unreplied), " + count_of(connections, "created") + " created, " +
-               count_of(connections, "adopted") + " adopted at start");
+               count_of(connections, "adopted") + " adopted at start" + pages_text(connections));
   add_fact(text, "packets",
            count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
                count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +

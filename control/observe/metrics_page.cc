@@ -105,6 +105,9 @@ void add_connections(const EngineCounters& c, Page& page) {
   page.gauge("isthmus_connections_unreplied", "Tracked connections that nobody has answered",
              number(c.connections_unreplied));
   page.gauge("isthmus_connections_capacity", "Connections the table has room for", number(c.connections_capacity));
+  page.gauge("isthmus_connection_table_bytes", "Memory of the connection table", number(c.connections_bytes));
+  page.gauge("isthmus_connection_table_huge_page_bytes", "Of this, what lay on huge pages at the start",
+             number(c.connections_huge_page_bytes));
   page.counter("isthmus_connections_created_total", "Connections made", c.connections_created);
   page.counter("isthmus_connections_adopted_total", "Connections taken over from an earlier process",
                c.connections_adopted);

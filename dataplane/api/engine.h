@@ -76,6 +76,7 @@ struct EngineCounters {
   std::uint64_t encapsulated = 0, decapsulated = 0;
   std::uint64_t connections_now = 0, connections_created = 0, connections_unreplied = 0, connections_capacity = 0;
   std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
+  std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; of these on huge pages
   std::uint64_t hits = 0, misses = 0, readmissions = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
   std::uint64_t policy_audited = 0;  // decisions to deny that audit let pass

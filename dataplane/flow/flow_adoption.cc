@@ -174,6 +174,8 @@ FlowCounts FlowTable::counts() const noexcept {
   n.now = adopted_ + n.created - n.removed;
   n.unreplied = unreplied_.load(std::memory_order_relaxed);
   n.capacity = capacity_;
+  n.bytes = mapping_.bytes();
+  n.huge_page_bytes = mapping_.huge_page_bytes();
   return n;
 }
 

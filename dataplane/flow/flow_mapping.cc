@@ -101,6 +101,7 @@ Result<FlowMapping> FlowMapping::open(const Options& options) {
     if (Status status = mapping.open_file(options, layout); !status) {
       return status.error();
     }
+    mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
     return mapping;
   }
   auto area = MemoryArea::anonymous(layout.end);
@@ -110,6 +111,7 @@ Result<FlowMapping> FlowMapping::open(const Options& options) {
   mapping.area_ = std::move(*area);
   mapping.place(layout);
   mapping.write_header(options);
+  mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
   return mapping;
 }
 
@@ -118,6 +120,7 @@ FlowMapping::FlowMapping(FlowMapping&& other) noexcept
       file_(std::exchange(other.file_, -1)),
       adopted_(other.adopted_),
       fresh_reason_(std::move(other.fresh_reason_)),
+      huge_page_bytes_(other.huge_page_bytes_),
       header_(other.header_),
       epochs_(other.epochs_),
       connections_(other.connections_),

@@ -38,6 +38,9 @@ class FlowMapping {
   // True: slots hold what an earlier process left, to be validated one by one.
   [[nodiscard]] bool adopted() const noexcept { return adopted_; }
   [[nodiscard]] const std::string& fresh_reason() const noexcept { return fresh_reason_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return area_.bytes(); }
+  // Of these, as it was when the mapping was opened.
+  [[nodiscard]] std::size_t huge_page_bytes() const noexcept { return huge_page_bytes_; }
 
   [[nodiscard]] Connection& connection(std::uint32_t slot) const noexcept { return connections_[slot]; }
   // 1 <= number <= blocks.
@@ -64,6 +67,7 @@ class FlowMapping {
   int file_ = -1;
   bool adopted_ = false;
   std::string fresh_reason_;
+  std::size_t huge_page_bytes_ = 0;
   Header* header_ = nullptr;
   EpochTable::Word* epochs_ = nullptr;
   Connection* connections_ = nullptr;

@@ -110,6 +110,7 @@ enum class ReadmitOutcome : std::uint8_t {
 struct FlowCounts {
   std::uint64_t now = 0, created = 0, removed = 0, expired = 0, adopted = 0;
   std::uint64_t unreplied = 0, capacity = 0;
+  std::uint64_t bytes = 0, huge_page_bytes = 0;  // of the mapping, and of these on huge pages when it was opened
   std::uint64_t lost_races = 0, reply_taken = 0, refused_full = 0, refused_quota = 0, no_block = 0;
 };
 

@@ -38,6 +38,8 @@ class MemoryArea {
 
   [[nodiscard]] std::byte* data() const noexcept { return static_cast<std::byte*>(start_); }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  // How much of it lies on huge pages now. Reads a file that may be long: once, by control.
+  [[nodiscard]] std::size_t huge_page_bytes() const;
 
  private:
   [[nodiscard]] static Result<MemoryArea> map(std::size_t bytes, int flags, int file) {

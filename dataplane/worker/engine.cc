@@ -235,6 +235,8 @@ EngineCounters EngineImplementation::counters() const {
   sum.connections_unreplied = flows.unreplied;
   sum.connections_capacity = flows.capacity;
   sum.connections_adopted = flows.adopted;
+  sum.connections_bytes = flows.bytes;
+  sum.connections_huge_page_bytes = flows.huge_page_bytes;
   return sum;
 }
 

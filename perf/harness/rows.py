@@ -81,19 +81,35 @@ def table(rows):
     return "\n".join(shown)
 
 
+def ratios(rows):
+    """What is kept of figures as accepted: rows with a ratio, without what depends on the machine's clock."""
+    kept = [*IDENTITY, "reference", "ratio_to_reference"]
+    return [{key: row.get(key) for key in kept} for row in rows if row.get("ratio_to_reference") is not None]
+
+
+def _change(row, other):
+    """Before, now and change, by cycles where both have them, else by the ratio; None where nothing is comparable."""
+    cycles, old_cycles = row.get("cycles_per_packet"), other.get("cycles_per_packet")
+    if cycles and old_cycles:
+        was, now = old_cycles["median"], cycles["median"]
+        apart = cycles["min"] > old_cycles["max"] or cycles["max"] < old_cycles["min"]
+        note = "" if apart else " (within the spread)"
+        return [f"{was:.1f}", f"{now:.1f}", f"{100 * (now / was - 1):+.1f} %{note}"]
+    was, now = other.get("ratio_to_reference"), row.get("ratio_to_reference")
+    if was and now and row.get("reference") == other.get("reference"):
+        return [f"{was:.2f} x", f"{now:.2f} x", f"{100 * (now / was - 1):+.1f} % of the ratio to {row['reference']}"]
+    return None
+
+
 def compare(old, new):
-    """Rows that are in both, with the change of the median; text for people."""
+    """Rows that are in both, with the change of the median, or of the ratio; text for people."""
     before = {identity(row): row for row in old}
     lines = [["case", "flows", "frame", "burst", "buf", "w", "before", "now", "change"]]
     for row in new:
         other = before.get(identity(row))
-        if not other or not row["cycles_per_packet"] or not other.get("cycles_per_packet"):
-            continue
-        was, now = other["cycles_per_packet"]["median"], row["cycles_per_packet"]["median"]
-        apart = (row["cycles_per_packet"]["min"] > other["cycles_per_packet"]["max"] or
-                 row["cycles_per_packet"]["max"] < other["cycles_per_packet"]["min"])
-        note = "" if apart else " (within the spread)"
-        lines.append(_cells(row)[:6] + [f"{was:.1f}", f"{now:.1f}", f"{100 * (now / was - 1):+.1f} %{note}"])
+        change = _change(row, other) if other else None
+        if change:
+            lines.append(_cells(row)[:6] + change)
     if len(lines) == 1:
         return "nothing in both files can be compared"
     width = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

@@ -145,6 +145,7 @@ struct Bench::Plan {
 Gateway& Bench::gateway_for(const Case& what, const Row& row) {
   GatewayOptions wanted;
   wanted.kind = what.kind;
+  wanted.state = options_.state;
   wanted.connections = row.connections;
   wanted.spare = what.what == Case::What::kNewFlow ? std::clamp(row.connections, 16384U, 131072U) : 0;
   wanted.workers = row.workers;

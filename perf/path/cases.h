@@ -56,6 +56,7 @@ struct BenchOptions {
   unsigned runs = 7;
   std::vector<int> cores;                       // of the workers, in turn
   std::uint64_t least_packets = 262'144;        // of a run: some tens of milliseconds
+  std::string state;                            // GatewayOptions::state
   std::function<void()> before_run, after_run;  // around what is timed; may be empty
 };
 

@@ -1,8 +1,11 @@
 #include "perf/path/gateway.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <numeric>
 
 #include "dataplane/api/maglev.h"
@@ -94,7 +97,11 @@ struct Gateway::Ends {
 Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   EngineOptions engine;
   engine.drive_by_caller = true;
-  engine.keep_state = false;
+  engine.keep_state = !options.state.empty();
+  if (engine.keep_state) {
+    engine.name = "perf-path-" + text_of(static_cast<std::uint64_t>(getpid()));
+    engine.state_directory = options.state;
+  }
   engine.cluster = ClusterId{1};
   engine.tunnel_address = kOurs;
   engine.workers = options.workers;
@@ -112,6 +119,9 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
     }
   }
   need(engine_->start());
+  if (engine.keep_state) {  // nobody is to find it: the mapping lives on without its name
+    std::filesystem::remove(std::filesystem::path(options.state) / ("isthmus-" + engine.name + ".flows"));
+  }
   publish();
   establish();
 }

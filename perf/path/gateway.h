@@ -35,6 +35,7 @@ struct GatewayOptions {
   unsigned workers = 1;
   bool policies = true;  // the 10,000 entries; without them every pod is open
   unsigned feeds = 1;    // devices of each side that frames come in by
+  std::string state;     // directory of the connection table's file, as a gateway has one; empty: anonymous memory
 };
 
 // What one worker is to forward.

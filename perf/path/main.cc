@@ -18,7 +18,7 @@ struct Choice {
   std::vector<std::uint32_t> connections = {1000, 1000000};
   std::vector<std::string> orders = {"random"}, frames = {"64"}, buffers = {"hot"};
   std::vector<unsigned> bursts = {64}, workers = {1};
-  std::string plan, json;
+  std::string plan, json, state;
   unsigned runs = 7;
   bool list = false;
 };
@@ -167,6 +167,7 @@ int run(const Choice& choice) {
   print_head();
   BenchOptions options;
   options.runs = choice.runs;
+  options.state = choice.state;
   options.cores = usable_cores();
   Bench bench(std::move(options));
   std::vector<Outcome> outcomes;
@@ -204,6 +205,10 @@ int main(int argc, char** argv) {
   app.add_option("--workers", choice.workers, "threads, one core each (1)")->check(CLI::Range(1U, kMostWorkers));
   app.add_option("--runs", choice.runs, "timed runs of each, after one that warms up (7)")
       ->check(CLI::Range(1U, 1000U));
+  app.add_option("--state", choice.state,
+                 "keep the connection table in a file of this directory, as a gateway does, instead of in anonymous "
+                 "memory on huge pages")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--plan", choice.plan,
                  "file of lines \"case connections order frame burst buffers workers\" instead of the above");
   app.add_option("--json", choice.json, "file to write the figures to");

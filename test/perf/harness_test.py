@@ -8,7 +8,7 @@ import unittest
 
 from perf_tools import ROOT, perf, row  # first: it finds perf/harness
 
-from harness import instructions, plan, rows
+from harness import cases, instructions, plan, rows
 
 BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
 
@@ -73,6 +73,22 @@ class Figures(unittest.TestCase):
                                   text=True, check=False)
             self.assertNotEqual(done.returncode, 0, arguments)
             self.assertNotEqual(done.stderr, "")
+
+    def test_accepted_ratios_are_compared_where_cycles_are_not_kept(self):
+        kept = rows.ratios([{**row("a", 200.0), "reference": "driver", "ratio_to_reference": 8.0}, row("b", 1.0)])
+        self.assertEqual([line["case"] for line in kept], ["a"])
+        text = rows.compare(kept, [{**row("a", 300.0), "reference": "driver", "ratio_to_reference": 10.0}])
+        self.assertIn("8.00 x", text)
+        self.assertIn("+25.0 % of the ratio to driver", text)
+        other = {**row("a", 300.0), "reference": "another", "ratio_to_reference": 10.0}
+        self.assertIn("nothing", rows.compare(kept, [other]))
+
+    def test_the_accepted_ratios_are_of_cases_that_exist(self):
+        known = {name for group in cases.GROUPS for name in group.cases} | set(cases.IoGroup.names.values())
+        accepted = rows.read(os.path.join(ROOT, "perf", "baseline", "ratios.json"))
+        self.assertEqual({line["case"] for line in accepted} - known, set())
+        self.assertLessEqual({"path/new-flow", "path/local-to-fabric/service", "io/af_xdp"},
+                             {line["case"] for line in accepted})
 
     def test_a_comparison_tells_changes_from_noise(self):
         text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])

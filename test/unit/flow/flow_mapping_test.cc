@@ -2,9 +2,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -154,6 +158,28 @@ TEST_F(FlowMappingTest, AnonymousMappingLeavesNoFile) {
   EXPECT_FALSE(mapping->adopted());
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
   EXPECT_TRUE(FlowMapping::open(o).ok()) << "any number of them";
+}
+
+// In a mount namespace of the process's own, so that nothing is left behind.
+TEST_F(FlowMappingTest, AFileSystemWithHugePagesHoldsTheTableOnThem) {
+  if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "huge=within_size,size=256m") != 0) {
+    GTEST_SKIP() << "cannot mount a tmpfs with huge pages: " << std::strerror(errno);
+  }
+  auto o = options();
+  o.connections = 100'000;
+  o.blocks = 200'000;
+  {
+    auto mapping = FlowMapping::open(o);
+    ASSERT_TRUE(mapping.ok()) << mapping.error().text();
+    EXPECT_GE(mapping->bytes(), 100'000 * sizeof(Connection) + 200'000 * sizeof(DirectionBlock));
+    EXPECT_GT(mapping->huge_page_bytes(), 0u);
+    EXPECT_LE(mapping->huge_page_bytes(), mapping->bytes());
+  }
+  auto adopted = FlowMapping::open(o);
+  EXPECT_TRUE(adopted.ok() && adopted->adopted());
+  EXPECT_GT(adopted->huge_page_bytes(), 0u);
+  umount2(directory.path().c_str(), MNT_DETACH);
 }
 
 }  // namespace
