@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-OPTIONS = ["--buildtype=release", "-Dtests=false"]
+# Other compilers see other warnings: no reason to withhold figures from who has them.
+OPTIONS = ["--buildtype=release", "-Dtests=false", "-Dwerror=false"]
 
 
 class HarnessError(RuntimeError):

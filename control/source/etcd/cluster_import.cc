@@ -242,8 +242,12 @@ void ClusterImport::publish_cluster() {
     return;
   }
   cluster_ = cluster;
-  out_.push_back(
-      {{ObjectKind::kCluster, {}, {}, context_.cluster}, std::move(cluster), {"cluster " + context_.cluster, 0}});
+  ObjectDelta delta;
+  delta.key.kind = ObjectKind::kCluster;
+  delta.key.name = context_.cluster;
+  delta.value = std::move(cluster);
+  delta.provenance = {"cluster " + context_.cluster, 0};
+  out_.push_back(std::move(delta));
   if (!std::exchange(published_, true)) {
     registry_.set_member(context_.cluster, true);
   }
