@@ -1,10 +1,12 @@
 """Identity policy in the fleet, by real curl and ping: who is admitted, who is not, and how the drops are named."""
 
+import json
 import os
 import unittest
 
-from fleet_case import FleetCase, plan, pod, url, wait_until
+from fleet_case import PROGRAM, FleetCase, plan, pod, url, wait_until
 from fleet.policies import cilium_policy, peers, policy_file, port
+from fleet.shell import run
 from fleet.traffic import SteadyRequests, curl, ping
 
 EAST, WEST = plan.cluster("east"), plan.cluster("west")
@@ -176,6 +178,36 @@ spec:
             else:
                 self.wait_allowed(lambda: self.http("north-client", "east-web-0"), "north")
         self.assertEqual([row for row in steady.stop() if row[3] != "-"], [])
+
+
+class Audit(FleetCase):
+    """Gateways that audit: what policy would deny passes, and is told."""
+
+    settings = {"policy": "{audit: true}"}
+
+    def test_what_would_be_denied_passes_and_is_told(self):
+        self.fleet.hub.write(policy_file("east", "web"), [cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+""")])
+        client, target = self.fleet.pod("north", "client"), pod("east-web-0")
+
+        def told():
+            status, _ = curl(client, url(target.ipv4, EAST.http_port))
+            self.assertEqual(status, 0)
+            return [line["flow"] for name in ("east-1", "east-2") for line in self.flows(name, "--verdict", "audit")]
+        flow = wait_until(told, timeout=60, what="an audited flow")[0]
+        self.assertEqual((flow["source"]["cluster_name"], flow["destination"]["pod_name"], flow["traffic_direction"]),
+                         ("north", "web-0", "INGRESS"))
+        self.assertNotIn("policy_denied", self.drops("east-1", "east-2"))
+        status, _ = curl(self.fleet.pod("west", "client"), url(target.ipv4, EAST.http_port))
+        self.assertEqual(status, 0)
+        for name in ("east-1", "east-2"):
+            self.assertEqual(self.flows(name, "--verdict", "audit", "--cluster", "west"), [], "an allowed one is none")
+
+    def flows(self, gateway, *options):
+        done = run([PROGRAM, "flows", "-o", "json", "--socket", self.fleet.gateways[gateway].socket, *options])
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 if __name__ == "__main__":

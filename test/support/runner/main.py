@@ -32,7 +32,8 @@ suites, in order:
   perf     the benchmark harness and its page
   netns    the fleet in network namespaces, end to end
 with --full, or named, also:
-  interop  others' code: Cilium's store code on a real etcd, a real Kubernetes API server; needs Go and the module proxy
+  interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server;
+           needs Go and the module proxy
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
