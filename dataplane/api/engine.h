@@ -63,6 +63,7 @@ struct DropCount {
   unsigned cilium_code = 0;  // Cilium's drop reason number
   std::uint64_t packets = 0;
   std::uint64_t egress = 0, ingress = 0;  // of them, those that came from our cluster, and from another
+  std::uint64_t bytes = 0, egress_bytes = 0, ingress_bytes = 0;  // of all these, their frames' lengths
 };
 
 struct DeviceStatus {

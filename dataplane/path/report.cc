@@ -274,7 +274,7 @@ void report_dropped(PathContext& context, const Burst& burst, const Packet& pack
   if (!died_unread(packet.reason)) {
     auto& counters =
         packet.side == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
-    counters[static_cast<std::size_t>(packet.reason)].add();
+    counters[static_cast<std::size_t>(packet.reason)].add(packet.frame.length);
   }
   const std::uint64_t bit = bit_of(burst, packet);
   if ((context.refusals_told & bit) != 0) {
@@ -291,7 +291,7 @@ void report_dropped(PathContext& context, const Burst& burst, const Packet& pack
 }
 
 void lose_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept {
-  context.counters.drop(reason);
+  context.counters.drop(reason, frame.length);
   if (context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
     FlowEvent event;
     event.time_ns = context.now_ns;

@@ -330,11 +330,14 @@ TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndHidesNoConnection) {
   }
   const EngineCounters counters = rig.counters();
   const FlowEventCount& drops = counters.flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
-  std::uint64_t dropped = 0;
+  std::uint64_t dropped = 0, bytes = 0;
   for (const DropCount& drop : counters.drops) {
     dropped += drop.packets;
+    bytes += drop.bytes;
+    EXPECT_EQ(drop.bytes, drop.egress_bytes) << drop.name;
   }
   EXPECT_EQ(dropped, kFlood);
+  EXPECT_EQ(bytes, kFlood * tcp(at.client, at.south).bytes().size());
   EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, kFlood);
   EXPECT_GE(drops.reported, 50u);
   EXPECT_GT(drops.sampled_out, 0u);
