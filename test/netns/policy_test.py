@@ -159,7 +159,8 @@ spec:
             self.assertRegex(row["where"], r"policy-web\.yaml:\d+$")
         self.assertTrue(self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0"),
                         "no half of it holds")
-        self.apply("east", "web", cilium_policy("web", "web", f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]"))
+        one_rule = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", one_rule))
         self.wait_policy("shop/web", "applied")
         self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "a client of north")
         self.apply("east", "web", cilium_policy("web", "web", "  ingress:\n  - fromEntities: [all]\n" + rest))

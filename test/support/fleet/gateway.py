@@ -62,7 +62,8 @@ log: {{level: info}}
             self.wait_ready()
 
     def _sanitizer_options(self):
-        return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+        return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+                "TSAN_OPTIONS": "exitcode=99:second_deadlock_stack=1"}
 
     def wait_ready(self, timeout=30.0):
         """Until it answers on its socket and has read the whole hub."""
