@@ -102,6 +102,10 @@ void add_packets(const EngineCounters& c, Page& page) {
               "Packets forwarded: EGRESS into a tunnel, INGRESS to this cluster's own side", MetricType::Counter);
   page.add(number(c.encapsulated), {{"direction", "EGRESS"}});
   page.add(number(c.tx_packets - std::min(c.tx_packets, c.encapsulated)), {{"direction", "INGRESS"}});
+  page.family("cilium_forward_bytes_total", "Bytes of their IP packets, without those of the gateway's own making",
+              MetricType::Counter);
+  page.add(number(c.fabric_bytes), {{"direction", "EGRESS"}});
+  page.add(number(c.local_bytes), {{"direction", "INGRESS"}});
   page.counter("isthmus_received_packets_total", "Packets received by the engine", c.rx_packets);
   page.counter("isthmus_sent_packets_total", "Packets sent by the engine", c.tx_packets);
   page.counter("isthmus_encapsulated_packets_total", "Packets put into a tunnel", c.encapsulated);

@@ -75,6 +75,7 @@ struct DeviceStatus {
 struct EngineCounters {
   std::uint64_t rx_packets = 0, tx_packets = 0;
   std::uint64_t encapsulated = 0, decapsulated = 0;
+  std::uint64_t fabric_bytes = 0, local_bytes = 0;  // of forwarded IP packets, by the side they left by
   std::uint64_t connections_now = 0, connections_created = 0, connections_unreplied = 0, connections_capacity = 0;
   std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
   std::uint64_t hits = 0, misses = 0, readmissions = 0;

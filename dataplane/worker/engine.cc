@@ -205,6 +205,8 @@ EngineCounters EngineImplementation::counters() const {
     sum.tx_packets += c.tx_packets.get();
     sum.encapsulated += c.encapsulated.get();
     sum.decapsulated += c.decapsulated.get();
+    sum.fabric_bytes += c.fabric_bytes.get();
+    sum.local_bytes += c.local_bytes.get();
     sum.hits += c.hits.get();
     sum.misses += c.misses.get();
     sum.readmissions += c.readmissions.get();

@@ -34,6 +34,8 @@ StatusReply some_status() {
   status.counters.rx_packets = 9'007'199'254'740'991;  // the largest that a double holds exactly
   status.counters.tx_packets = 30;
   status.counters.encapsulated = 20;
+  status.counters.fabric_bytes = 2000;
+  status.counters.local_bytes = 600;
   status.counters.drops = {{"policy_denied", "t", "h", 133, 5, 2, 1, 500, 200, 100},
                            {"not_linked", "t", "h", 133, 4, 4, 0, 240, 240, 0},
                            {"tx_full", "Transmit ring full", "h", 0, 1, 0, 0, 60, 0, 0}};
@@ -115,6 +117,8 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
       {R"(isthmus_policy_identities{enforcement="none"})", "1"},
       {R"(cilium_forward_count_total{direction="EGRESS"})", "20"},
       {R"(cilium_forward_count_total{direction="INGRESS"})", "10"},
+      {R"(cilium_forward_bytes_total{direction="EGRESS"})", "2000"},
+      {R"(cilium_forward_bytes_total{direction="INGRESS"})", "600"},
       {"isthmus_received_packets_total", "9007199254740991"},
       {"isthmus_publishes_total", "3"},
       {R"(isthmus_flow_events_total{verdict="dropped",outcome="lost"})", "30"},
