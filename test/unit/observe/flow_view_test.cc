@@ -86,7 +86,8 @@ TEST(FlowView, WhatHasNoNameIsShownByItsAddress) {
 TEST(FlowView, PolicyIsNamed) {
   Flow flow = some_drop();
   flow.event.egress.outcome = PolicyOutcome::kDeniedByRule;
-  flow.egress_policy = std::make_shared<const PolicyName>(PolicyName{"CiliumNetworkPolicy", "shop", "no-west", true, true, {}});
+  flow.egress_policy =
+      std::make_shared<const PolicyName>(PolicyName{"CiliumNetworkPolicy", "shop", "no-west", true, true, {}});
   EXPECT_NE(compact(flow).find("DROPPED [shop/no-west] (TCP"), std::string::npos) << compact(flow);
   const json line = json::parse(encode_flow(flow, "n"));
   EXPECT_EQ(line["flow"]["egress_denied_by"],
