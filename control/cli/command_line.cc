@@ -73,7 +73,7 @@ constexpr const char* kFlowsFooter =
 Examples:
   isthmus flows --follow --verdict dropped           packets as they are dropped, and why
   isthmus flows --since 5m --pod shop/web --port 80  the last five minutes of one pod
-  isthmus flows --last 1000 -o json | jq .flow       for programs
+  isthmus flows --last 1000 -o json | hubble observe --input-file -    by Hubble's own tool
 
 Exit codes and environment: isthmus --help)";
 
@@ -114,8 +114,9 @@ CLI::App* add_query(CLI::App& app, Words& words, AdminCommand command, const cha
 }
 
 void add_flows(CLI::App& app, Words& words) {
-  CLI::App* sub = add_question(app, words, AdminCommand::kFlows, "flows",
-                               "What happened: connections opened and packets dropped, as hubble observe shows it");
+  CLI::App* sub =
+      add_question(app, words, AdminCommand::kFlows, "flows",
+                   "What happened: connections opened and closed, packets dropped, as hubble observe shows it");
   FlowQuery& query = words.line.query.request.flows;
   sub->add_option("-o,--output", words.output,
                   "compact (for people) or json (one object per line, as Hubble writes it)")

@@ -61,11 +61,11 @@ std::string identity_text(const json& flow, const char* end) {
 
 constexpr std::uint64_t kEventDrop = 1, kEventPolicyVerdict = 5;
 
-std::string type_text(const json& line, const json& flow) {
+std::string type_text(const json& flow) {
   const json& event = member(flow, "event_type");
   switch (number_of(event, "type")) {
     case kEventDrop: {
-      const json& own = member(line, "isthmus");
+      const json& own = member(member(flow, "extensions"), "value");
       return text_of(own, "drop_text") + " (" + text_of(own, "drop_reason") + ")";
     }
     case kEventPolicyVerdict: {
@@ -139,8 +139,8 @@ std::string compact_flow(std::string_view line) {
       std::swap(from, to);
     }
   }
-  return printable(time + ": " + from + " " + arrow + " " + to + " " + type_text(document, flow) + " " +
-                   verdict_text(flow) + policy_text(flow) + " (" + text_of(flow, "Summary") + ")") +
+  return printable(time + ": " + from + " " + arrow + " " + to + " " + type_text(flow) + " " + verdict_text(flow) +
+                   policy_text(flow) + " (" + text_of(flow, "Summary") + ")") +
          "\n";
 }
 

@@ -268,7 +268,7 @@ std::vector<ObjectKey> EndpointSet::known_owners(const std::set<std::string>* cl
     if (state.newest.owner == nullptr) {
       continue;
     }
-    const auto add = [&](const Claim& c) {
+    const auto add = [&, &address = address](const Claim& c) {
       if (c.owner->kind == ObjectKind::kAddress && (clusters == nullptr || clusters->count(c.owner->cluster) != 0)) {
         known.push_back(owner_of(address, c));
       }

@@ -299,10 +299,11 @@ AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& part
 
 std::string answer_metrics(const GatewayParts& parts) {
   const StatusReply status = make_status(parts);
-  MetricsInput input{status, {}, 0, nullptr};
+  MetricsInput input{status, {}, 0, {}, nullptr};
   parts.model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const auto&...) { ++input.identities; });
   if (parts.active != nullptr) {
     input.clusters = parts.active->compiler().clusters();
+    input.policy = policy_metrics(parts);
     input.flows = &parts.active->observer().metrics();
   }
   return metrics_page(input);

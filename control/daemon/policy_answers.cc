@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "control/admin/policy_replies.h"
@@ -234,6 +235,19 @@ std::string answer_trace(const AdminRequest& request, const GatewayParts& parts)
 }
 
 }  // namespace
+
+PolicyMetrics policy_metrics(const GatewayParts& parts) {
+  const PolicySet& policy = parts.active->compiler().policy();
+  PolicyMetrics metrics{policy.counts(), policy.settings().audit, 0, 0};
+  std::set<ObjectKey> seen;
+  for (const SourceProblem& problem : parts.hubs.problems()) {
+    if (problem.object && is_policy(problem.object->kind) && problem.object->cluster == parts.config.cluster &&
+        seen.insert(*problem.object).second) {
+      ++(parts.model.find<PolicyObject>(*problem.object) ? metrics.outdated : metrics.refused);
+    }
+  }
+  return metrics;
+}
 
 std::string answer_policy(const AdminRequest& request, const GatewayParts& parts) {
   if (!request.from.empty() || !request.to.empty()) {

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "control/model/policy_objects.h"
 #include "dataplane/api/engine.h"
 
 namespace isthmus {
@@ -26,9 +27,11 @@ struct FlowParty {
   std::shared_ptr<const EndpointNames> names;  // never null
 };
 
-// The policy that a verdict came from.
+// The policy that a verdict came from, and what its deciding rule asks about.
 struct PolicyName {
   std::string kind, name_space, name;
+  bool any_peer = false, any_port = false;
+  std::vector<PolicyPort> ports;  // one of them, unless any_port
 };
 
 struct Flow {

@@ -143,6 +143,10 @@ void add_drop(const Flow& flow, json& object) {
     object["drop_reason_desc"] = cilium->name;
     object["event_type"]["sub_type"] = code;
   }
+  if (flow.drop != nullptr) {
+    object["extensions"] = {{"@type", "type.googleapis.com/google.protobuf.Struct"},
+                            {"value", {{"drop_reason", flow.drop->name}, {"drop_text", flow.drop->text}}}};
+  }
 }
 
 void add_trace(const FlowEvent& e, json& object) {
@@ -171,6 +175,47 @@ void add_policy(const char* direction, const PolicyVerdict& verdict, const std::
   object[std::string(direction) + (allowed ? "_allowed_by" : "_denied_by")] = json::array({std::move(name)});
 }
 
+// What of a packet the deciding rule asked about, by Cilium's numbers: 0 none (no rule), 1 L3, 2 L3 and L4, 3 L4, 4
+// nothing, 5 L3 and protocol, 6 protocol.
+unsigned match_type(const FlowEvent& e, const PolicyVerdict& verdict, const PolicyName* policy) {
+  constexpr unsigned kNone = 0, kL3 = 1, kL3L4 = 2, kL4 = 3, kAll = 4, kL3Protocol = 5, kProtocol = 6;
+  if (policy == nullptr) {
+    return verdict.outcome == PolicyOutcome::kAllowed ? kAll : kNone;
+  }
+  const bool icmp = e.protocol == IpProtocol::kIcmp || e.protocol == IpProtocol::kIcmpv6;
+  const unsigned port = icmp ? e.icmp_type : e.translated.destination_port.value();
+  bool protocol = !policy->any_port, number = protocol;
+  for (const PolicyPort& each : policy->ports) {
+    const bool fits = each.name.empty() && each.first <= port && port <= each.last &&
+                      (each.protocol == 0 || each.protocol == static_cast<std::uint8_t>(e.protocol));
+    if (fits && each.first == 0 && each.last == 65535) {
+      number = false;
+      protocol = each.protocol != 0;
+    }
+  }
+  if (number) {
+    return policy->any_peer ? kL4 : kL3L4;
+  }
+  if (protocol) {
+    return policy->any_peer ? kProtocol : kL3Protocol;
+  }
+  return policy->any_peer ? kAll : kL3;
+}
+
+// A verdict of policy by itself: of the first direction that audit has let pass.
+void add_policy_verdict(const Flow& flow, json& object) {
+  const FlowEvent& e = flow.event;
+  const bool egress = e.egress.outcome == PolicyOutcome::kAudited;
+  object["event_type"] = {{"type", kEventPolicyVerdict}};
+  object["is_reply"] = false;
+  object["traffic_direction"] = egress ? "EGRESS" : "INGRESS";
+  const unsigned match =
+      egress ? match_type(e, e.egress, flow.egress_policy.get()) : match_type(e, e.ingress, flow.ingress_policy.get());
+  if (match != 0) {
+    object["policy_match_type"] = match;
+  }
+}
+
 json flow_json(const Flow& flow, std::string_view node) {
   const FlowEvent& e = flow.event;
   json object{
@@ -184,11 +229,10 @@ json flow_json(const Flow& flow, std::string_view node) {
       add_trace(e, object);
       break;
     case FlowKind::kPolicyVerdict:
-      object["event_type"] = {{"type", kEventPolicyVerdict}};
-      object["is_reply"] = false;
+      add_policy_verdict(flow, object);
       break;
   }
-  if (e.direction != TrafficDirection::kUnknown) {
+  if (e.direction != TrafficDirection::kUnknown && !object.contains("traffic_direction")) {
     object["traffic_direction"] = e.direction == TrafficDirection::kEgress ? "EGRESS" : "INGRESS";
   }
   if (!flow.service.empty()) {
@@ -280,9 +324,6 @@ std::string encode_flow(const FlowEntry& entry, std::string_view node) {
   if (const auto* flow = std::get_if<Flow>(&entry)) {
     line["flow"] = flow_json(*flow, node);
     line["time"] = time_text(flow->time_ns);
-    if (flow->drop != nullptr) {
-      line["isthmus"] = {{"drop_reason", flow->drop->name}, {"drop_text", flow->drop->text}};
-    }
   } else {
     const auto& lost = std::get<LostFlows>(entry);
     line["lost_events"] = lost_json(lost);

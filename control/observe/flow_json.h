@@ -1,6 +1,7 @@
 // A flow as one JSON object, in the form of Hubble's exporter: {"flow": {...}, "node_name", "time"} or
 // {"lost_events": ...}, with the names of Hubble's protocol buffers, zero values left out and 64-bit numbers as
-// strings. Beside them stands "isthmus": what Hubble has no field for. Pure functions, any thread.
+// strings. What Hubble has no field for, our own reason of a drop, stands in its "extensions" as a
+// google.protobuf.Struct, which Hubble's own command line reads without complaint. Pure functions, any thread.
 #pragma once
 
 #include <string>

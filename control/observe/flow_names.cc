@@ -102,8 +102,8 @@ std::shared_ptr<const PolicyName> FlowNames::policy(RuleId id) {
     if (const auto rule = compiler_.rule_name(id); rule) {
       // "CiliumNetworkPolicy shop/allow-web"
       const std::string text = rule->policy();
-      entry->second =
-          std::make_shared<const PolicyName>(PolicyName{text.substr(0, text.find(' ')), rule->name_space, rule->name});
+      entry->second = std::make_shared<const PolicyName>(PolicyName{
+          text.substr(0, text.find(' ')), rule->name_space, rule->name, rule->any_peer, rule->any_port, rule->ports});
     }
   }
   return entry->second;

@@ -64,21 +64,33 @@ double number(std::uint64_t value) { return static_cast<double>(value); }
 
 // Cilium's reasons are fewer than ours: several of ours may add up to one of its.
 void add_drops(const EngineCounters& counters, Page& page) {
-  std::map<std::pair<std::string, std::string>, std::uint64_t> by_reason;
+  struct Sum {
+    std::uint64_t packets = 0, bytes = 0;
+    void add(std::uint64_t more_packets, std::uint64_t more_bytes) {
+      packets += more_packets;
+      bytes += more_bytes;
+    }
+  };
+  const auto rest = [](std::uint64_t all, std::uint64_t parts) { return all - std::min(all, parts); };
+  std::map<std::pair<std::string, std::string>, Sum> by_reason;
   for (const DropCount& drop : counters.drops) {
     const CiliumDrop* cilium = find_cilium_drop(drop.cilium_code);
     const std::string reason(cilium == nullptr ? drop.text : cilium->text);
-    by_reason[{reason, "EGRESS"}] += drop.egress;
-    by_reason[{reason, "INGRESS"}] += drop.ingress;
-    by_reason[{reason, "UNKNOWN"}] += drop.packets - std::min(drop.packets, drop.egress + drop.ingress);
+    by_reason[{reason, "EGRESS"}].add(drop.egress, drop.egress_bytes);
+    by_reason[{reason, "INGRESS"}].add(drop.ingress, drop.ingress_bytes);
+    by_reason[{reason, "UNKNOWN"}].add(rest(drop.packets, drop.egress + drop.ingress),
+                                       rest(drop.bytes, drop.egress_bytes + drop.ingress_bytes));
   }
-  page.family("cilium_drop_count_total", "Packets dropped, by Cilium's reason and the way they went",
-              MetricType::Counter);
-  for (const auto& [key, count] : by_reason) {
-    if (count != 0) {
-      page.add(number(count), {{"reason", key.first}, {"direction", key.second}});
+  const auto each = [&](const char* name, const char* help, std::uint64_t Sum::*what) {
+    page.family(name, help, MetricType::Counter);
+    for (const auto& [key, sum] : by_reason) {
+      if (sum.packets != 0) {
+        page.add(number(sum.*what), {{"reason", key.first}, {"direction", key.second}});
+      }
     }
-  }
+  };
+  each("cilium_drop_count_total", "Packets dropped, by Cilium's reason and the way they went", &Sum::packets);
+  each("cilium_drop_bytes_total", "Bytes of their frames", &Sum::bytes);
   page.family("isthmus_drops_total", "Packets dropped, by the gateway's own reason", MetricType::Counter);
   for (const DropCount& drop : counters.drops) {
     page.add(number(drop.packets), {{"reason", std::string(drop.name)}});
@@ -90,6 +102,10 @@ void add_packets(const EngineCounters& c, Page& page) {
               "Packets forwarded: EGRESS into a tunnel, INGRESS to this cluster's own side", MetricType::Counter);
   page.add(number(c.encapsulated), {{"direction", "EGRESS"}});
   page.add(number(c.tx_packets - std::min(c.tx_packets, c.encapsulated)), {{"direction", "INGRESS"}});
+  page.family("cilium_forward_bytes_total", "Bytes of their IP packets, without those of the gateway's own making",
+              MetricType::Counter);
+  page.add(number(c.fabric_bytes), {{"direction", "EGRESS"}});
+  page.add(number(c.local_bytes), {{"direction", "INGRESS"}});
   page.counter("isthmus_received_packets_total", "Packets received by the engine", c.rx_packets);
   page.counter("isthmus_sent_packets_total", "Packets sent by the engine", c.tx_packets);
   page.counter("isthmus_encapsulated_packets_total", "Packets put into a tunnel", c.encapsulated);
@@ -166,6 +182,44 @@ void add_fleet(const MetricsInput& input, Page& page) {
       page.add(cluster.silent ? 0 : 1, {{"target_cluster", cluster.name}});
     }
   }
+}
+
+const char* to_text(PolicyCounts::Change change) {
+  switch (change) {
+    case PolicyCounts::Change::kAdd:
+      return "add";
+    case PolicyCounts::Change::kUpdate:
+      return "update";
+    case PolicyCounts::Change::kDelete:
+      break;
+  }
+  return "delete";
+}
+
+void add_policy(const PolicyMetrics& policy, Page& page) {
+  const PolicyCounts& counts = policy.counts;
+  page.gauge("cilium_policy", "Policies in force", number(counts.policies));
+  page.gauge("cilium_policy_max_revision", "Moves with every change of a policy", number(counts.revision));
+  page.family("cilium_policy_change_total", "Changes of policies that were taken", MetricType::Counter);
+  std::map<std::pair<std::string, std::string>, std::uint64_t> changes;
+  for (const auto& [key, count] : counts.changes) {
+    changes[{key.first == ObjectKind::kNetworkPolicy ? "k8s" : "custom-resource", to_text(key.second)}] += count;
+  }
+  for (const auto& [key, count] : changes) {
+    page.add(number(count), {{"source", key.first}, {"operation", key.second}, {"outcome", "success"}});
+  }
+  page.family("isthmus_policies", "Policies of this cluster by state; outdated: in force as it was before",
+              MetricType::Gauge);
+  page.add(number(counts.policies - std::min(counts.policies, policy.outdated)), {{"state", "applied"}});
+  page.add(number(policy.outdated), {{"state", "outdated"}});
+  page.add(number(policy.refused), {{"state", "refused"}});
+  page.family("isthmus_policy_identities", "Identities that a policy selects, by the directions closed to them",
+              MetricType::Gauge);
+  const std::string audit = policy.audit ? "audit-" : "";
+  page.add(number(counts.subjects.none), {{"enforcement", "none"}});
+  page.add(number(counts.subjects.ingress), {{"enforcement", audit + "ingress"}});
+  page.add(number(counts.subjects.egress), {{"enforcement", audit + "egress"}});
+  page.add(number(counts.subjects.both), {{"enforcement", audit + "both"}});
 }
 
 void add_hubs(const StatusReply& status, Page& page) {
@@ -265,6 +319,7 @@ std::string metrics_page(const MetricsInput& input) {
     add_connections(status.counters, page);
     add_devices(status, page);
     add_fleet(input, page);
+    add_policy(input.policy, page);
     add_peers(status, page);
     add_flow_events(status, page);
     add_flows(*input.flows, page);

@@ -8,13 +8,23 @@
 #include "control/admin/replies.h"
 #include "control/compile/views.h"
 #include "control/observe/flow_metrics.h"
+#include "control/policy/policy_set.h"
 
 namespace isthmus {
+
+struct PolicyMetrics {
+  PolicyCounts counts;
+  bool audit = false;
+  // Of this cluster, with something that is not supported or not understood: not in force at all, or in the version
+  // before.
+  std::size_t refused = 0, outdated = 0;
+};
 
 struct MetricsInput {
   const StatusReply& status;
   std::vector<ClusterView> clusters;
-  std::size_t identities = 0;          // CiliumIdentities known
+  std::size_t identities = 0;  // CiliumIdentities known
+  PolicyMetrics policy;
   const FlowMetrics* flows = nullptr;  // null while the gateway is not active
 };
 

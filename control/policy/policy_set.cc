@@ -38,8 +38,10 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     }
     for (const ObjectKind kind :
          {ObjectKind::kNetworkPolicy, ObjectKind::kCiliumPolicy, ObjectKind::kClusterwidePolicy}) {
-      model.visit<PolicyObject>(kind,
-                                [&](const ObjectKey& key, const auto&, const auto&) { update_policy(key, model); });
+      model.visit<PolicyObject>(kind, [&](const ObjectKey& key, const auto&, const auto&) {
+        update_policy(key, model);
+        count_change(key, false);
+      });
     }
     delta.policy_defaults = PolicyDefaults{settings_.audit, settings_.enforcement == PolicyEnforcement::kAlways,
                                            settings_.enforcement == PolicyEnforcement::kAlways};
@@ -48,7 +50,11 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
       named_ports_.refresh(pod, model, renamed);
     }
     for (const ObjectKey& key : changed_policies(changes)) {
+      const bool before = policies_.contains(key);
       update_policy(key, model);
+      if (changes.policies.contains(key)) {  // and is not only looked at again
+        count_change(key, before);
+      }
     }
   }
   std::set<SelectorId> moved;
@@ -282,6 +288,29 @@ void PolicySet::update_policy(const ObjectKey& key, const Model& model) {
   } else if (at != policies_.end()) {
     policies_.erase(at);
   }
+}
+
+void PolicySet::count_change(const ObjectKey& key, bool before) {
+  using Change = PolicyCounts::Change;
+  const bool after = policies_.contains(key);
+  if (before || after) {
+    ++counted_.revision;
+    ++counted_.changes[{key.kind, !before ? Change::kAdd : after ? Change::kUpdate : Change::kDelete}];
+  }
+}
+
+PolicyCounts PolicySet::counts() const {
+  PolicyCounts counts = counted_;
+  counts.policies = policies_.size();
+  for (const auto& [number, subject] : subjects_) {
+    const bool ingress = subject.published && subject.published->ingress.enforced;
+    const bool egress = subject.published && subject.published->egress.enforced;
+    ++(ingress && egress ? counts.subjects.both
+       : ingress         ? counts.subjects.ingress
+       : egress          ? counts.subjects.egress
+                         : counts.subjects.none);
+  }
+  return counts;
 }
 
 // Takes the number of an equal rule of the version before out of `before`, or a new one.

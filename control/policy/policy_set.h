@@ -71,6 +71,18 @@ struct CompiledSpec {
   std::set<Identity> selected;
 };
 
+// What there is and what was done, for metrics.
+struct PolicyCounts {
+  enum class Change : std::uint8_t { kAdd, kUpdate, kDelete };
+  struct Enforced {
+    std::size_t none = 0, ingress = 0, egress = 0, both = 0;
+  };
+  std::size_t policies = 0;
+  std::uint64_t revision = 0;  // moves with every change
+  std::map<std::pair<ObjectKind, Change>, std::uint64_t> changes;
+  Enforced subjects;  // identities that a policy selects, by the directions that are closed to them
+};
+
 class PolicySet {
  public:
   PolicySet(std::string cluster, PolicySettings settings);
@@ -93,6 +105,8 @@ class PolicySet {
   // Every policy with its specs.
   [[nodiscard]] std::vector<const CompiledSpec*> specs_of(const ObjectKey& policy) const;
   [[nodiscard]] std::vector<ObjectKey> policies() const;
+  // Looks at every subject.
+  [[nodiscard]] PolicyCounts counts() const;
   [[nodiscard]] std::size_t subject_count() const { return subjects_.size(); }
 
  private:
@@ -124,6 +138,7 @@ class PolicySet {
   [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes) const;
   [[nodiscard]] bool names_service(const ObjectKey& policy, const std::set<ServiceName>& services) const;
   void update_policy(const ObjectKey& key, const Model& model);
+  void count_change(const ObjectKey& key, bool before);
   void compile_spec(const ObjectKey& key, const PolicySpec& spec, const Provenance& provenance, const Model& model,
                     std::vector<CompiledSpec::Rule>& before, CompiledSpec& out);
   [[nodiscard]] RuleId number_rule(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
@@ -154,6 +169,7 @@ class PolicySet {
   std::map<Identity, Subject> subjects_;
   std::set<Identity> dirty_;  // subjects to be built again
   bool cidrs_moved_ = false;
+  PolicyCounts counted_;  // of it, revision and changes
 };
 
 }  // namespace isthmus

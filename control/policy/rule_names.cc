@@ -13,7 +13,7 @@ std::string RuleName::where() const { return Provenance{place, line}.text(); }
 
 RuleId RuleNames::add(const ObjectKey& policy, const Provenance& provenance, const PolicyRule& rule) {
   const RuleId id = numbers_.take();
-  entries_[id] = {policy, provenance, rule.line, rule.egress, rule.deny};
+  entries_[id] = {policy, provenance, rule.line, rule.egress, rule.deny, rule.any_peer, rule.any_port, rule.ports};
   return id;
 }
 
@@ -37,7 +37,10 @@ std::optional<RuleName> RuleNames::find(RuleId id, const Model& model) const {
                   provenance.place,
                   provenance.line == 0 ? 0 : provenance.line + entry.line,
                   entry.egress,
-                  entry.deny};
+                  entry.deny,
+                  entry.any_peer,
+                  entry.any_port,
+                  entry.ports};
 }
 
 }  // namespace isthmus

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "control/compile/id_pool.h"
 #include "control/model/model.h"
@@ -19,6 +20,8 @@ struct RuleName {
   std::string place;             // file of the policy, or what its hub has in place of files
   unsigned line = 0;             // of the rule in it
   bool egress = false, deny = false;
+  bool any_peer = false, any_port = false;  // as of PolicyRule
+  std::vector<PolicyPort> ports;
   // "CiliumNetworkPolicy shop/allow-web".
   [[nodiscard]] std::string policy() const;
   // "east/policies.yaml:17".
@@ -40,6 +43,8 @@ class RuleNames {
     Provenance provenance;  // of the policy when it was compiled
     unsigned line = 0;      // from the policy's own
     bool egress = false, deny = false;
+    bool any_peer = false, any_port = false;
+    std::vector<PolicyPort> ports;
   };
   std::map<RuleId, Entry> entries_;
   IdPool<RuleId> numbers_{65536};

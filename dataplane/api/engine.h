@@ -63,6 +63,7 @@ struct DropCount {
   unsigned cilium_code = 0;  // Cilium's drop reason number
   std::uint64_t packets = 0;
   std::uint64_t egress = 0, ingress = 0;  // of them, those that came from our cluster, and from another
+  std::uint64_t bytes = 0, egress_bytes = 0, ingress_bytes = 0;  // of all these, their frames' lengths
 };
 
 struct DeviceStatus {
@@ -74,6 +75,7 @@ struct DeviceStatus {
 struct EngineCounters {
   std::uint64_t rx_packets = 0, tx_packets = 0;
   std::uint64_t encapsulated = 0, decapsulated = 0;
+  std::uint64_t fabric_bytes = 0, local_bytes = 0;  // of forwarded IP packets, by the side they left by
   std::uint64_t connections_now = 0, connections_created = 0, connections_unreplied = 0, connections_capacity = 0;
   std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
   std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; of these on huge pages

@@ -1,7 +1,7 @@
-// A flow event: what a worker tells about one packet. Emitted for the first packet of each direction of a connection,
-// for packets that policy would have denied under audit, and for every packet that dies; never for a packet of an
-// established connection. Plain value; ports and numbers in host byte order. What a worker cannot know (names, labels,
-// the wall clock) is added by control.
+// A flow event: what a worker tells about one packet. Emitted for the first packet of each direction of a connection
+// and the first FIN and RST of each, for packets that policy would have denied under audit, and for every packet that
+// dies; never for another packet of an established connection. Plain value; ports and numbers in host byte order. What
+// a worker cannot know (names, labels, the wall clock) is added by control.
 #pragma once
 
 #include <cstdint>

@@ -55,7 +55,7 @@ std::optional<DropReason> push_tunnel(PathContext& context, Frame& frame, std::u
 }
 
 void encapsulate(PathContext& context, Burst& burst) noexcept {
-  std::uint64_t encapsulated = 0;
+  std::uint64_t encapsulated = 0, fabric_bytes = 0, local_bytes = 0;
   for (Packet& packet : burst) {
     if (!packet.alive()) {
       continue;
@@ -68,13 +68,17 @@ void encapsulate(PathContext& context, Burst& burst) noexcept {
         continue;
       }
       ++encapsulated;
+      fabric_bytes += packet.ip_bytes;
     } else {
       // Decapsulated or not, an Ethernet header stands right in front of the IP header.
       packet.frame.data = packet.ip - sizeof(net::Ethernet);
       packet.frame.length = packet.ip_bytes + static_cast<std::uint32_t>(sizeof(net::Ethernet));
+      local_bytes += packet.ip_bytes;
     }
   }
   context.counters.encapsulated.add(encapsulated);
+  context.counters.fabric_bytes.add(fabric_bytes);
+  context.counters.local_bytes.add(local_bytes);
 }
 
 }  // namespace isthmus

@@ -15,7 +15,7 @@ void run_path(PathContext& context, Burst& burst) noexcept {
   forward(context, burst);
   for (const Packet& packet : burst) {
     if (packet.verdict == Verdict::kDrop) {
-      context.counters.drop(packet.reason);
+      context.counters.drop(packet.reason, packet.frame.length);
       report_dropped(context, burst, packet);
       context.pool.release(packet.frame.chunk);
     }

@@ -77,8 +77,28 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
     const auto* ports = net::at<net::Udp>(l4);
     event.received.source_port = L4Port{ports->source.host()};
     event.received.destination_port = L4Port{ports->destination.host()};
+    if (event.protocol == IpProtocol::kTcp && bytes.holds(header + sizeof(net::Tcp))) {
+      event.tcp_flags = net::at<net::Tcp>(l4)->flags;
+    }
   }
   return l4;
+}
+
+// The packet inside a tunnel packet whose UDP header is at `l4`, if it is there and can be read.
+bool read_inner(ReadableBytes bytes, const std::uint8_t* l4, FlowEvent& event) noexcept {
+  constexpr std::size_t kInFront = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
+  if (!ReadableBytes{l4, bytes.end}.holds(kInFront)) {
+    return false;
+  }
+  FlowEvent inner = event;
+  inner.received = {};
+  inner.bytes = 0;
+  read_packet({l4 + kInFront, bytes.end}, inner);
+  if (inner.bytes == 0) {
+    return false;
+  }
+  event = inner;
+  return true;
 }
 
 // A frame that died before its headers were read to the end: what can be said of it. Of a tunnel packet that is the
@@ -95,17 +115,26 @@ void read_frame(const PathContext& context, const Packet& packet, FlowEvent& eve
     return;
   }
   event.from = Side::kFabric;
-  constexpr std::size_t kInFront = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
   const bool outer_fault = packet.reason == DropReason::k_unknown_peer || packet.reason == DropReason::k_tunnel_header;
-  FlowEvent inner = event;
-  if (outer_fault || !ReadableBytes{l4, frame.end}.holds(kInFront)) {
+  if (!outer_fault) {
+    read_inner(frame, l4, event);
+  }
+}
+
+// A frame as it was to leave: of one of our own tunnels, what is inside.
+void read_finished(const PathContext& context, const Frame& frame, FlowEvent& event) noexcept {
+  const ReadableBytes bytes{frame.data, frame.data + frame.length};
+  if (!bytes.holds(sizeof(net::Ethernet))) {
     return;
   }
-  inner.received = {};
-  inner.bytes = 0;
-  read_packet({l4 + kInFront, frame.end}, inner);
-  if (inner.bytes != 0) {
-    event = inner;
+  const std::uint8_t* l4 = read_packet({bytes.at + sizeof(net::Ethernet), bytes.end}, event);
+  const IpAddress source = event.received.source, destination = event.received.destination;
+  const PeerId peer = context.snapshot->peers->find(destination);
+  if (l4 != nullptr && event.protocol == IpProtocol::kUdp && source == context.shared.options.tunnel_address &&
+      peer != kNoPeer && read_inner(bytes, l4, event)) {
+    event.to = Side::kFabric;
+    event.peer = peer;
+    event.vni = Vni{net::at<net::Vxlan>(l4 + sizeof(net::Udp))->vni.host() >> 8};
   }
 }
 
@@ -157,9 +186,9 @@ FlowEvent unread_event(const PathContext& context, const Packet& packet) noexcep
   return event;
 }
 
-// A packet that died behind parse: perhaps with a connection and a decision, perhaps without.
-FlowEvent read_event(const PathContext& context, const Packet& packet) noexcept {
-  FlowEvent event = event_of(context, packet, FlowVerdict::kDropped);
+// A packet whose headers were read: perhaps with a connection and a decision, perhaps without.
+FlowEvent read_event(const PathContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
+  FlowEvent event = event_of(context, packet, verdict);
   event.translated = event.received;
   event.direction = direction_of(event.from, packet.hit && packet.hit.direction == Direction::kReply);
   if (packet.hit) {
@@ -176,6 +205,17 @@ FlowEvent read_event(const PathContext& context, const Packet& packet) noexcept 
     }
   }
   return event;
+}
+
+// The first FIN or RST of its direction, before the connection has taken note of it.
+bool closes(const Packet& packet) noexcept {
+  using net::Tcp;
+  if ((packet.tcp_flags & (Tcp::kFin | Tcp::kRst)) == 0 || !packet.hit) {
+    return false;
+  }
+  const std::uint32_t seen = packet.hit.line().seen.load(std::memory_order_relaxed);
+  return ((packet.tcp_flags & Tcp::kFin) != 0 && (seen & mark::kFin) == 0) ||
+         ((packet.tcp_flags & Tcp::kRst) != 0 && (seen & mark::kRst) == 0);
 }
 
 std::uint64_t bit_of(const Burst& burst, const Packet& packet) noexcept {
@@ -205,7 +245,7 @@ void report_admitted(PathContext& context, const Packet& packet, const Admission
   const bool audited = !note.reply && (note.egress.outcome == PolicyOutcome::kAudited ||
                                        note.ingress.outcome == PolicyOutcome::kAudited);
   const FlowVerdict verdict = audited ? FlowVerdict::kAudited : FlowVerdict::kForwarded;
-  if ((!note.first && !audited) || !context.flow_events.within_budget(verdict, context.now_ns)) {
+  if ((!note.first && !audited && !closes(packet)) || !context.flow_events.within_budget(verdict, context.now_ns)) {
     return;
   }
   FlowEvent event = event_of(context, packet, verdict);
@@ -234,7 +274,7 @@ void report_dropped(PathContext& context, const Burst& burst, const Packet& pack
   if (!died_unread(packet.reason)) {
     auto& counters =
         packet.side == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
-    counters[static_cast<std::size_t>(packet.reason)].add();
+    counters[static_cast<std::size_t>(packet.reason)].add(packet.frame.length);
   }
   const std::uint64_t bit = bit_of(burst, packet);
   if ((context.refusals_told & bit) != 0) {
@@ -244,8 +284,35 @@ void report_dropped(PathContext& context, const Burst& burst, const Packet& pack
   if (!context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
     return;
   }
-  FlowEvent event = died_unread(packet.reason) ? unread_event(context, packet) : read_event(context, packet);
+  FlowEvent event =
+      died_unread(packet.reason) ? unread_event(context, packet) : read_event(context, packet, FlowVerdict::kDropped);
   event.drop_reason = static_cast<std::uint8_t>(packet.reason);
+  context.flow_events.put(event);
+}
+
+void lose_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept {
+  context.counters.drop(reason, frame.length);
+  if (context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
+    FlowEvent event;
+    event.time_ns = context.now_ns;
+    event.verdict = FlowVerdict::kDropped;
+    event.drop_reason = static_cast<std::uint8_t>(reason);
+    read_finished(context, frame, event);
+    event.translated = event.received;
+    context.flow_events.put(event);
+  }
+  context.pool.release(frame.chunk);
+}
+
+void report_closing(PathContext& context, const Packet& packet) noexcept {
+  if (!closes(packet) || !context.flow_events.within_budget(FlowVerdict::kForwarded, context.now_ns)) {
+    return;
+  }
+  FlowEvent event = read_event(context, packet, FlowVerdict::kForwarded);
+  event.trace = packet.hit.direction == Direction::kReply ? TraceReason::kReply : TraceReason::kEstablished;
+  if (event.peer == kNoPeer) {
+    event.peer = packet.block->encap_peer;
+  }
   context.flow_events.put(event);
 }
 

@@ -1,5 +1,6 @@
-// Flow events of the path: the first packet of a direction, and every packet that dies. Packets of established
-// connections pass by here without a look. Thread: the worker. Within the worker's budget; see worker/flow_events.h.
+// Flow events of the path: the first packet of a direction, the one that closes it, and every packet that dies. Other
+// packets of established connections pass by here without a look. Thread: the worker. Within the worker's budget; see
+// worker/flow_events.h.
 #pragma once
 
 #include "dataplane/path/admission.h"
@@ -28,5 +29,9 @@ void report_admitted(PathContext& context, const Packet& packet, const Admission
 void report_refused(PathContext& context, const Burst& burst, const Packet& packet, const AdmissionNote& note) noexcept;
 // At the exit of the path, for each packet that died.
 void report_dropped(PathContext& context, const Burst& burst, const Packet& packet) noexcept;
+// Counts, tells of and frees a finished frame that cannot leave; its packet is gone, so what is told is read from it.
+void lose_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept;
+// A packet of a standing decision with FIN or RST: told if its direction has shown none yet.
+void report_closing(PathContext& context, const Packet& packet) noexcept;
 
 }  // namespace isthmus

@@ -1,7 +1,10 @@
 // track: finds the connections of a whole burst and lets those through whose decision still stands. A packet without a
 // connection, or with a decision that a moved epoch, another peer or time has ended, goes on to admit.
+#include <bit>
+
 #include "dataplane/path/context.h"
 #include "dataplane/path/path.h"
+#include "dataplane/path/report.h"
 
 namespace isthmus {
 namespace {
@@ -27,6 +30,8 @@ void track(PathContext& context, Burst& burst) noexcept {
   flows.find_each(
       context.worker, count, [&](unsigned i) noexcept -> const FlowKey& { return packets[i]->key; },
       [&](unsigned i) noexcept -> Hit& { return packets[i]->hit; });
+  static_assert(kMaxBurst <= 64);
+  std::uint64_t closing = 0;  // of `packets`, by place
   unsigned hits = 0, decided = 0;
   for (unsigned i = 0; i < count; ++i) {
     Packet& packet = *packets[i];
@@ -34,14 +39,16 @@ void track(PathContext& context, Burst& burst) noexcept {
       continue;
     }
     ++hits;
-    // A SYN may be a new connection by an old name: admission looks whether its backend still takes new ones.
-    const bool opens = (packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
-    if (opens) [[unlikely]] {
-      if (FlowTable::reopens(packet.hit, packet.tcp_flags)) {
-        flows.remove(context.worker, packet.hit);
-        packet.hit = Hit{};
+    if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kFin | net::Tcp::kRst)) != 0) [[unlikely]] {
+      // A SYN may be a new connection by an old name: admission looks whether its backend still takes new ones.
+      if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn) {
+        if (FlowTable::reopens(packet.hit, packet.tcp_flags)) {
+          flows.remove(context.worker, packet.hit);
+          packet.hit = Hit{};
+        }
+        continue;
       }
-      continue;
+      closing |= std::uint64_t{1} << i;
     }
     if (packet.hit.block != nullptr && stands(flows, packet, *packet.hit.block, context.now)) [[likely]] {
       packet.block = packet.hit.block;
@@ -49,6 +56,11 @@ void track(PathContext& context, Burst& burst) noexcept {
       if (packet.family == Family::kIpv6) {
         __builtin_prefetch(&packet.block->source);
       }
+    }
+  }
+  for (; closing != 0; closing &= closing - 1) {
+    if (const Packet& packet = *packets[static_cast<unsigned>(std::countr_zero(closing))]; packet.block != nullptr) {
+      report_closing(context, packet);
     }
   }
   burst.undecided = count - decided;

@@ -5,6 +5,11 @@
 namespace isthmus {
 namespace {
 
+// Deltas are control's work: what does not fit together in one is no operator's doing.
+constexpr const char* kCompilerFault =
+    "the tables before it stay in force; this is a fault of isthmus itself: report it with the output of "
+    "'isthmus status -o json' and 'isthmus policy', and restart the gateway to compile everything afresh";
+
 std::string text_of(const FrontendKey& key) {
   return key.vip.to_string() + " port " + std::to_string(key.port.value());
 }
@@ -25,12 +30,12 @@ Status Publisher::check(const TableDelta& delta) const {
   for (const FrontendEntry& frontend : delta.upsert_frontends) {
     const BackendSet* set = frontend.backends.get();
     if (set == nullptr || frontend.service == kNoService) {
-      return Error{"frontend without a service or a backend set", text_of(frontend.key), {}};
+      return Error{"frontend without a service or a backend set", text_of(frontend.key), kCompilerFault};
     }
     const bool inside = std::all_of(set->ring.begin(), set->ring.end(),
                                     [&](std::uint16_t index) { return index < set->backends.size(); });
     if (!inside) {
-      return Error{"ring names a backend that is not there", text_of(frontend.key), {}};
+      return Error{"ring names a backend that is not there", text_of(frontend.key), kCompilerFault};
     }
   }
   return check_policy(delta);
@@ -42,8 +47,7 @@ Status Publisher::check_policy(const TableDelta& delta) const {
   for (const SelectorEntry& selector : delta.upsert_selectors) {
     if (selector.identities == nullptr || selector.id == kEveryPeer || selector.id.value() > SelectorSets::kMaxId) {
       return Error{"selector without identities, or with a number that is not 1 to 1048576",
-                   "selector " + std::to_string(selector.id.value()),
-                   {}};
+                   "selector " + std::to_string(selector.id.value()), kCompilerFault};
     }
     upserted.insert(selector.id);
   }
@@ -54,14 +58,15 @@ Status Publisher::check_policy(const TableDelta& delta) const {
   };
   for (const auto& policy : delta.upsert_policies) {
     if (policy == nullptr) {
-      return Error{"policy that is nothing", "policy", {}};
+      return Error{"policy without a subject", "policy", kCompilerFault};
     }
     for (const DirectionPolicy* direction : {&policy->ingress, &policy->egress}) {
       for (const PolicyEntry& entry : direction->entries) {
         if (!there(entry.peers)) {
-          return Error{"policy entry names a selector that is not there",
-                       "identity " + std::to_string(policy->subject.value()),
-                       {}};
+          return Error{"policy entry names selector " + std::to_string(entry.peers.value()) + ", which is not there",
+                       std::string(direction == &policy->ingress ? "ingress" : "egress") + " of identity " +
+                           std::to_string(policy->subject.value()),
+                       kCompilerFault};
         }
       }
     }

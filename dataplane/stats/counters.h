@@ -24,15 +24,24 @@ class Counter {
 struct alignas(64) WorkerCounters {
   Counter rx_packets, tx_packets;
   Counter encapsulated, decapsulated;
+  Counter fabric_bytes,
+      local_bytes;  // of the IP packets that the path has put into tunnels, and sent to the local side
   Counter hits, misses, readmissions;
   Counter icmp_sent, neighbour_waits;
   Counter probes_answered;
   Counter policy_audited;
-  std::array<Counter, kDropReasons> drops;
+  struct Drops {
+    Counter packets, bytes;  // bytes of their frames, as they were when they died
+    void add(std::uint32_t length) noexcept {
+      packets.add();
+      bytes.add(length);
+    }
+  };
+  std::array<Drops, kDropReasons> drops;
   // Of them, those that died at the end of the path after they were read, by the side they came from.
-  std::array<Counter, kDropReasons> drops_from_local, drops_from_fabric;
+  std::array<Drops, kDropReasons> drops_from_local, drops_from_fabric;
 
-  void drop(DropReason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(); }
+  void drop(DropReason reason, std::uint32_t length) noexcept { drops[static_cast<std::size_t>(reason)].add(length); }
 };
 
 }  // namespace isthmus

@@ -199,6 +199,11 @@ class TagIndex {
     }
     return false;
   }
+  // The upper 32 bits of four entries, which two quarters of a line hold; their tags are the lower half of each.
+  [[nodiscard]] __attribute__((no_sanitize("thread"))) static __m128i uppers(const __m128i* quarters) noexcept {
+    return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(quarters)),
+                                           _mm_castsi128_ps(_mm_load_si128(quarters + 1)), _MM_SHUFFLE(3, 1, 3, 1)));
+  }
   // A bit for each entry that has the hash's tag, empty ones among them where the tag is 0. All are compared: where the
   // right one stands is random, and a branch on it would cost more than the six others. The line is read in quarters,
   // each half of which x86 reads whole; who acts on an entry loads it again by itself. ThreadSanitizer knows no such
@@ -207,16 +212,10 @@ class TagIndex {
                                                                                std::uint64_t hash) noexcept {
     static_assert(kTagShift == 32 && kEntries == 7);
     const auto* quarters = reinterpret_cast<const __m128i*>(&bucket);
-    // The upper 32 bits of four entries, their tags in the lower half of each.
-    const auto uppers = [&](unsigned first) noexcept {
-      return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(quarters + first)),
-                                             _mm_castsi128_ps(_mm_load_si128(quarters + first + 1)),
-                                             _MM_SHUFFLE(3, 1, 3, 1)));
-    };
     const __m128i tag = _mm_set1_epi32(static_cast<int>(tag_of(hash)));
     const __m128i tags = _mm_set1_epi32(0xffff);
-    const __m128i low = _mm_cmpeq_epi32(_mm_and_si128(uppers(0), tags), tag);
-    const __m128i high = _mm_cmpeq_epi32(_mm_and_si128(uppers(2), tags), tag);
+    const __m128i low = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters), tags), tag);
+    const __m128i high = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters + 2), tags), tag);
     const auto fits = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), low)));
     return fits & ((1u << kEntries) - 1);
   }

@@ -205,6 +205,8 @@ EngineCounters EngineImplementation::counters() const {
     sum.tx_packets += c.tx_packets.get();
     sum.encapsulated += c.encapsulated.get();
     sum.decapsulated += c.decapsulated.get();
+    sum.fabric_bytes += c.fabric_bytes.get();
+    sum.local_bytes += c.local_bytes.get();
     sum.hits += c.hits.get();
     sum.misses += c.misses.get();
     sum.readmissions += c.readmissions.get();
@@ -212,9 +214,13 @@ EngineCounters EngineImplementation::counters() const {
     sum.policy_audited += c.policy_audited.get();
     sum.waiting_for_neighbour += c.neighbour_waits.get();
     for (std::size_t i = 0; i < kDropReasons; ++i) {
-      sum.drops[i].packets += c.drops[i].get();
-      sum.drops[i].egress += c.drops_from_local[i].get();
-      sum.drops[i].ingress += c.drops_from_fabric[i].get();
+      DropCount& drop = sum.drops[i];
+      drop.packets += c.drops[i].packets.get();
+      drop.bytes += c.drops[i].bytes.get();
+      drop.egress += c.drops_from_local[i].packets.get();
+      drop.egress_bytes += c.drops_from_local[i].bytes.get();
+      drop.ingress += c.drops_from_fabric[i].packets.get();
+      drop.ingress_bytes += c.drops_from_fabric[i].bytes.get();
     }
     for (std::size_t i = 0; i < devices_.size(); ++i) {
       const QueueCounters q = worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters();
@@ -264,7 +270,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
   constexpr unsigned kMaxWorkers = 64;
   if (workers == 0 || workers > kMaxWorkers) {
-    return Error{"number of workers must be 1 to 64", "engine.workers", {}};
+    return Error{"number of workers must be 1 to 64", "engine.workers",
+                 "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};
   }
   auto engine = std::make_unique<EngineImplementation>(options, workers);
   if (auto status = engine->open_flows(); !status) {

@@ -9,6 +9,7 @@
 
 #include "dataplane/path/output.h"
 #include "dataplane/path/path.h"
+#include "dataplane/path/report.h"
 
 namespace isthmus {
 namespace {
@@ -132,8 +133,7 @@ void Worker::flush() {
       const unsigned sent = setup_.queues[device]->transmit({batch.frames.data(), batch.count});
       context_.counters.tx_packets.add(sent);
       for (unsigned i = sent; i < batch.count; ++i) {
-        context_.counters.drop(DropReason::k_tx_full);
-        setup_.pool->release(batch.frames[i].chunk);
+        lose_frame(context_, batch.frames[i], DropReason::k_tx_full);
       }
       batch.count = 0;
     }

@@ -17,7 +17,7 @@ using Stage = void (*)(PathContext&, Burst&) noexcept;
 void leave(PathContext& context, Burst& burst) noexcept {
   for (const Packet& packet : burst) {
     if (packet.verdict == Verdict::kDrop) {
-      context.counters.drop(packet.reason);
+      context.counters.drop(packet.reason, packet.frame.length);
       context.pool.release(packet.frame.chunk);
     }
   }

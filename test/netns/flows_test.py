@@ -80,6 +80,22 @@ class Flows(FleetCase):
         self.assertEqual(received["tunnel"]["vni"], client.identity)
         self.assertEqual(received["tunnel"]["IP"]["source"], "203.0.113.11")
 
+    def test_the_end_of_a_connection_is_told_by_both_of_its_ends(self):
+        """The first FIN of either direction, on the gateway that carries it."""
+        target = pod("east-web-0")
+        status, body = curl(self.fleet.pod("west", "client"), url(target.ipv4, plan.cluster("east").http_port))
+        self.assertEqual(status, 0, body)
+
+        def ends():
+            flows = self.told("west-1", "--last", "1000", "--ip", target.ipv4, "--protocol", "tcp")
+            return [flow for flow in flows if "FIN" in flow["l4"]["TCP"].get("flags", {})]
+        flows = wait_until(lambda: {flow["is_reply"] for flow in ends()} == {False, True} and ends(),
+                           what="both directions' ends are told")
+        for flow in flows:
+            self.assertEqual((flow["verdict"], flow["Summary"]), ("FORWARDED", "TCP Flags: ACK, FIN"))
+            self.assertEqual({flow["source"]["pod_name"], flow["destination"]["pod_name"]}, {"client", "web-0"})
+            self.assertEqual(flow["trace_reason"], "REPLY" if flow["is_reply"] else "ESTABLISHED")
+
     def test_a_service_is_named(self):
         status, body = curl(self.fleet.pod("west", "client"), url(self.vips[0], 80))
         self.assertEqual(status, 0, body)
@@ -114,6 +130,7 @@ class Flows(FleetCase):
         self.assertTrue(self.told("west-1", "--identity", number))
         self.assertEqual(self.told("west-1", "--identity", "4"), [])
         self.assertEqual(self.told("west-1", "--namespace", "prod"), [])
+        self.assertTrue(self.told("west-1", "--namespace", "shop", "--protocol", "icmpv6"))
         self.assertTrue(self.told("west-1", "--since", "1h"))
         self.assertEqual(self.told("west-1", "--since", "2099-01-01T00:00:00Z"), [])
         self.assertEqual(len(self.told("west-1", "--last", "1")), 1)

@@ -1,10 +1,12 @@
 """Identity policy in the fleet, by real curl and ping: who is admitted, who is not, and how the drops are named."""
 
+import json
 import os
 import unittest
 
-from fleet_case import FleetCase, plan, pod, url, wait_until
+from fleet_case import PROGRAM, FleetCase, plan, pod, url, wait_until
 from fleet.policies import cilium_policy, peers, policy_file, port
+from fleet.shell import run
 from fleet.traffic import SteadyRequests, curl, ping
 
 EAST, WEST = plan.cluster("east"), plan.cluster("west")
@@ -133,6 +135,98 @@ spec:
         self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a client of west")
         self.assertTrue(self.http("east-client", "west-web-0"), "its own way out")
 
+    def policies(self):
+        """What each gateway of east says of its policies: rows by name."""
+        return [{row["name"]: row for row in self.fleet.gateways[name].query("policy")["policies"]}
+                for name in ("east-1", "east-2")]
+
+    def wait_policy(self, name, state):
+        def rows():
+            found = [rows.get(name, {"state": "absent"}) for rows in self.policies()]
+            return found if all(row["state"] == state for row in found) else None
+        return wait_until(rows, timeout=60, what=f"policy {name} is {state}")
+
+    def test_what_is_not_enforced_is_refused_whole_and_the_policys_state_says_so(self):
+        """Of a policy with one rule that would be L7, no rule counts; a version before it stays in force."""
+        rest = f"""\
+  - fromEndpoints: {peers("west", "client")}
+    toPorts: [{{ports: [{{port: "{EAST.http_port}"}}], rules: {{http: [{{method: GET}}]}}}}]
+"""
+        not_supported = "spec.ingress[1].toPorts[0].rules is not supported"
+        self.apply("east", "web", cilium_policy("web", "web", "  ingress:\n  - fromEntities: [none]\n" + rest))
+        for row in self.wait_policy("shop/web", "refused"):
+            self.assertIn(not_supported, row["problem"])
+            self.assertRegex(row["where"], r"policy-web\.yaml:\d+$")
+        self.assertTrue(self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0"),
+                        "no half of it holds")
+        one_rule = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", one_rule))
+        self.wait_policy("shop/web", "applied")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "a client of north")
+        self.apply("east", "web", cilium_policy("web", "web", "  ingress:\n  - fromEntities: [all]\n" + rest))
+        for row in self.wait_policy("shop/web", "outdated"):
+            self.assertIn(not_supported, row["problem"])
+        self.assertTrue(self.http("west-client", "east-web-0"))
+        self.assertFalse(self.http("north-client", "east-web-0"), "the version before stays in force")
+
+    def test_a_trace_names_the_deciding_rule_with_file_and_line(self):
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+    toPorts: {port(EAST.http_port)}
+  ingressDeny:
+  - fromEndpoints: {peers("north", "client")}
+"""))
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "a client of north")
+        line_of_deny = 10  # of the file, behind the five lines that cilium_policy() begins with
+        for client, l4_port, verdict, line in (("west-client", f"{EAST.http_port}/tcp", "allowed", line_of_deny - 3),
+                                               ("west-client", "9/udp", "denied", None),
+                                               ("north-client", f"{EAST.http_port}/tcp", "denied", line_of_deny)):
+            with self.subTest(client=client, port=l4_port):
+                trace = self.fleet.gateways["east-1"].query(
+                    "policy", "trace", "--from", client.replace("-", "/shop/", 1), "--to", pod("east-web-0").ipv4,
+                    "--port", l4_port)
+                self.assertEqual(trace["verdict"], verdict)
+                ingress = next(row for row in trace["directions"] if row["direction"] == "ingress")
+                self.assertEqual(len(ingress["rules"]), 2, "each rule considered is shown")
+                deciding = [row["where"].rsplit(":", 1) for row in ingress["rules"] if row.get("decides")]
+                self.assertEqual([int(number) for _, number in deciding], [line] if line else [])
+                for place, _ in deciding:
+                    self.assertTrue(place.endswith("policy-web.yaml"), place)
+
+    def test_what_applies_to_an_endpoint_is_listed(self):
+        self.apply("east", "web", cilium_policy("web", "web", "  ingressDeny: [{fromEntities: [world]}]\n"))
+        self.wait_policy("shop/web", "applied")
+        shown = self.fleet.gateways["east-1"].query("policy", "shop/web-0")
+        self.assertEqual(shown["endpoint"]["identity"], pod("east-web-0").identity)
+        self.assertEqual([(row["direction"], len(row["rules"])) for row in shown["directions"]],
+                         [("ingress", 1), ("egress", 0)])
+        other = self.fleet.gateways["east-1"].query("policy", "shop/client")
+        self.assertEqual([len(row["rules"]) for row in other["directions"]], [0, 0])
+
+    def test_an_identity_with_two_meanings_is_denied_and_named(self):
+        """north publishes another label set under the number of west's clients."""
+        number = pod("west-client").identity
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+"""))
+        self.wait_allowed(lambda: self.http("west-client", "east-web-0")
+                          and not self.http("north-client", "east-web-0"), "west's client only")
+        twin = "clusters/north/twin.yaml"
+        self.fleet.hub.write(twin, [f"""\
+apiVersion: cilium.io/v2
+kind: CiliumIdentity
+metadata: {{name: "{number}"}}
+security-labels: {{"k8s:app": other, "k8s:io.kubernetes.pod.namespace": shop}}
+"""])
+        self.addCleanup(self.fleet.hub.remove, twin)
+        wait_until(lambda: not self.http("west-client", "east-web-0"), timeout=60, what="nobody is that identity")
+        problems = [row for row in self.fleet.gateways["east-1"].status()["problems"]
+                    if str(number) in row["what"] + row["where"]]
+        self.assertTrue(problems and all(row["remedy"] for row in problems),
+                        self.fleet.gateways["east-1"].status()["problems"])
+
     def test_a_live_connection_stops_with_the_policy_and_goes_on_without_it(self):
         """ping keeps one connection (one identifier) for as long as it runs."""
         target = pod("east-web-0").ipv4
@@ -176,6 +270,36 @@ spec:
             else:
                 self.wait_allowed(lambda: self.http("north-client", "east-web-0"), "north")
         self.assertEqual([row for row in steady.stop() if row[3] != "-"], [])
+
+
+class Audit(FleetCase):
+    """Gateways that audit: what policy would deny passes, and is told."""
+
+    settings = {"policy": "{audit: true}"}
+
+    def test_what_would_be_denied_passes_and_is_told(self):
+        self.fleet.hub.write(policy_file("east", "web"), [cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+""")])
+        client, target = self.fleet.pod("north", "client"), pod("east-web-0")
+
+        def told():
+            status, _ = curl(client, url(target.ipv4, EAST.http_port))
+            self.assertEqual(status, 0)
+            return [line["flow"] for name in ("east-1", "east-2") for line in self.flows(name, "--verdict", "audit")]
+        flow = wait_until(told, timeout=60, what="an audited flow")[0]
+        self.assertEqual((flow["source"]["cluster_name"], flow["destination"]["pod_name"], flow["traffic_direction"]),
+                         ("north", "web-0", "INGRESS"))
+        self.assertNotIn("policy_denied", self.drops("east-1", "east-2"))
+        status, _ = curl(self.fleet.pod("west", "client"), url(target.ipv4, EAST.http_port))
+        self.assertEqual(status, 0)
+        for name in ("east-1", "east-2"):
+            self.assertEqual(self.flows(name, "--verdict", "audit", "--cluster", "west"), [], "an allowed one is none")
+
+    def flows(self, gateway, *options):
+        done = run([PROGRAM, "flows", "-o", "json", "--socket", self.fleet.gateways[gateway].socket, *options])
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class GatewayProcess:
         number = f", cluster_id: {cluster_id}" if cluster_id else ""
         hold = settings.get("unknown_endpoint_hold", "10s")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
+        policy = f"policy: {settings['policy']}\n" if "policy" in settings else ""
         return f"""\
 gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{number}}}
 engine:
@@ -47,7 +48,7 @@ devices:
   local: {{{local}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
-{health}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
+{health}{policy}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}}}
 log: {{level: info}}
@@ -61,7 +62,8 @@ log: {{level: info}}
             self.wait_ready()
 
     def _sanitizer_options(self):
-        return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+        return {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+                "TSAN_OPTIONS": "exitcode=99:second_deadlock_stack=1"}
 
     def wait_ready(self, timeout=30.0):
         """Until it answers on its socket and has read the whole hub."""

@@ -135,7 +135,7 @@ def profile_manifest(names):
 apiVersion: isthmus.io/v1alpha1
 kind: CrossClusterNetworkProfile
 metadata: {{name: fleet}}
-spec: {{clusters: [{", ".join(names)}], maxConnectedClusters: 255}}
+spec: {{clusters: [{", ".join(names)}], maxConnectedClusters: {plan.max_connected_clusters}}}
 """
 
 

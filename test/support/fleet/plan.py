@@ -13,6 +13,10 @@ VIP_POOLS = ("10.200.0.0/24", "fd00:ff::/112")
 NODE_RESOLVER_PORT = 53
 DOMAIN = "clusterset.local"
 
+# How many clusters the fleet's identities count, and by how many bits the cluster's id is shifted in them.
+IDENTITY_SHIFT = {255: 16, 511: 15}
+max_connected_clusters = 255
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -94,7 +98,7 @@ class Cluster:
 
     def identity(self, app):
         """The number of a label set: cluster id in the upper bits, as Cilium numbers them."""
-        return (self.id << 16) + {"web": 1001, "client": 1002}[app]
+        return (self.id << IDENTITY_SHIFT[max_connected_clusters]) + {"web": 1001, "client": 1002}[app]
 
 
 def _gateway(cluster_id, number, cluster, node, underlay, one_device=False):

@@ -13,8 +13,11 @@ from runner.build import Build, BuildError  # noqa: E402
 from runner.programs import area, kind, run_program  # noqa: E402
 from runner.report import Report  # noqa: E402
 
-# Areas whose promises are about threads: run under ThreadSanitizer too.
-TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io")
+# Areas whose promises are about threads: run under ThreadSanitizer too. gRPC is not instrumented, so etcd is not one.
+TSAN_AREAS = ("flow", "flow-stress", "dataplane", "io", "observe", "policy", "source", "admin", "kubernetes-source")
+# End-to-end tests that publish, tell of flows and change policies all the time, with every thread of a gateway.
+TSAN_FLEET_TESTS = ("policy_test", "flows_test")
+FLEET_PROGRAMS = ("control/cli/isthmus",)
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 PYTHON_SUITES = ("arch", "golden", "perf", "netns", "interop")
@@ -32,10 +35,12 @@ suites, in order:
   perf     the benchmark harness and its page
   netns    the fleet in network namespaces, end to end
 with --full, or named, also:
-  interop  others' code: Cilium's store code on a real etcd, a real Kubernetes API server; needs Go and the module proxy
+  interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server;
+           needs Go and the module proxy
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
-  tsan     unit/flow, unit/dataplane and unit/io under ThreadSanitizer
+  tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
+           ThreadSanitizer
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="arch, unit, golden and perf only")
@@ -77,13 +82,13 @@ class Suites:
         for test in tests:
             run_program(self.report, prefix, test, self.wanted)
 
-    def run_python(self, prefix, folder=None, variant=None, modules=None):
-        """The Python tests of test/<folder>, with the programs of that variant."""
+    def run_python(self, prefix, folder=None, variant=None, modules=None, programs=()):
+        """The Python tests of test/<folder>, with the programs of that variant (all, or those they need)."""
         if not self.may_hold(prefix.split("/")[0]):
             return
         build = self.builds[variant or self.main]
         self.report.section(prefix)
-        build.ninja()
+        build.ninja(programs)
         os.environ["ISTHMUS_BUILD"] = build.folder
         # The tests read where the programs are when they are loaded.
         for name in [name for name in sys.modules if name.endswith("_test") or name == "fleet_case"]:
@@ -100,7 +105,8 @@ class Suites:
         if self.options.full:
             steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
                       lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
-                      lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS)]
+                      lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS),
+                      lambda: self.run_python("tsan/fleet", "netns", "tsan", TSAN_FLEET_TESTS, FLEET_PROGRAMS)]
         for step in steps:
             try:
                 step()

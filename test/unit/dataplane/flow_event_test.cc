@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "dataplane/path/output.h"
 #include "test/support/path_rig.h"
@@ -64,6 +65,53 @@ TEST(FlowEvent, FirstPacketsOfBothDirectionsAreToldAndNoOther) {
     (void)rig.from_underlay(from_west(tcp(at.west, at.client).with_flags(net::Tcp::kAck)));
   }
   EXPECT_TRUE(events(rig).empty());
+}
+
+TEST(FlowEvent, TheFirstFinAndRstOfADirectionAreTold) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.remote_service, kSyn));
+  const Endpoint client = at.client;
+  (void)rig.from_underlay(from_west(tcp(at.west, client, kSyn | kAck)));
+  (void)rig.from_local(tcp(client, at.remote_service, kAck));
+  (void)events(rig);
+
+  constexpr std::uint8_t kFinAck = net::Tcp::kFin | kAck;
+  (void)rig.from_local(tcp(client, at.remote_service, kFinAck));
+  const FlowEvent closing = only_event(rig);
+  EXPECT_EQ(closing.verdict, FlowVerdict::kForwarded);
+  EXPECT_EQ(closing.trace, TraceReason::kEstablished);
+  EXPECT_EQ(closing.tcp_flags, kFinAck);
+  EXPECT_EQ(closing.direction, TrafficDirection::kEgress);
+  EXPECT_EQ(closing.to, Side::kFabric);
+  EXPECT_EQ(closing.peer, PathRig::kWestGateway);
+  EXPECT_EQ(closing.received.destination, at.remote_service.address);
+  EXPECT_EQ(closing.translated.destination, at.west.address);
+  EXPECT_EQ(closing.translated.destination_port.value(), at.west.port);
+  EXPECT_NE(closing.service, kNoService);
+  EXPECT_EQ(closing.source_identity.value(), kClientIdentity);
+
+  (void)rig.from_local(tcp(client, at.remote_service, kFinAck));  // sent again
+  EXPECT_TRUE(events(rig).empty());
+  (void)rig.from_underlay(from_west(tcp(at.west, client, kFinAck)));
+  const FlowEvent answer = only_event(rig);
+  EXPECT_EQ(answer.trace, TraceReason::kReply);
+  EXPECT_EQ(answer.tcp_flags, kFinAck);
+  EXPECT_EQ(answer.source_identity.value(), kWestIdentity);
+  (void)rig.from_underlay(from_west(tcp(at.west, client, net::Tcp::kRst)));
+  EXPECT_EQ(only_event(rig).tcp_flags, net::Tcp::kRst);
+}
+
+TEST(FlowEvent, AnEndIsToldAlsoWhereItsDecisionIsMadeAgain) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.west, kSyn));
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client, kSyn | kAck)));
+  (void)events(rig);
+  rig.set_clusters({PathRig::kWestGateway}, false);
+  rig.set_clusters({PathRig::kWestGateway}, true);  // every decision is made again
+  const std::uint64_t before = rig.counters().readmissions;
+  (void)rig.from_local(tcp(at.client, at.west, net::Tcp::kRst));
+  EXPECT_GT(rig.counters().readmissions, before);
+  EXPECT_EQ(only_event(rig).tcp_flags, net::Tcp::kRst);
 }
 
 TEST(FlowEvent, TranslationIsToldWithItsService) {
@@ -130,6 +178,82 @@ TEST(FlowEvent, ADropIsToldOnceWithItsReason) {
     EXPECT_EQ(all.front().received.destination, row.destination);
     EXPECT_EQ(all.front().from, row.underlay ? Side::kFabric : Side::kLocal);
   }
+}
+
+// The dropped ones among the events; each must be of that reason.
+std::vector<FlowEvent> dropped(PathRig& rig, const std::string& wanted) {
+  auto all = events(rig);
+  std::erase_if(all, [](const FlowEvent& e) { return e.verdict != FlowVerdict::kDropped; });
+  for (const FlowEvent& event : all) {
+    EXPECT_EQ(reason(rig, event), wanted);
+  }
+  return all;
+}
+
+std::uint64_t drops_of(PathRig& rig, const std::string& name) {
+  for (const DropCount& drop : rig.counters().drops) {
+    if (drop.name == name) {
+      return drop.packets;
+    }
+  }
+  return 0;
+}
+
+TEST(FlowEvent, APacketWithoutANextHopIsToldAtOnceOrWhenItHasWaited) {
+  PathRig::Options options;
+  options.local_routes_on_link = true;
+  PathRig rig(options);
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client)));
+  EXPECT_TRUE(dropped(rig, "none yet").empty()) << "one may wait";
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client, kAck)));
+  const auto second = dropped(rig, "neighbour_unresolved");
+  ASSERT_EQ(second.size(), 1u);
+  EXPECT_EQ(second.front().received.source, at.west.address);
+  EXPECT_EQ(second.front().source_identity.value(), kWestIdentity);
+  EXPECT_EQ(second.front().direction, TrafficDirection::kIngress);
+  EXPECT_EQ(second.front().tcp_flags, kAck);
+
+  std::vector<FlowEvent> first;
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (first.empty() && std::chrono::steady_clock::now() < patience) {
+    (void)rig.idle();
+    first = dropped(rig, "neighbour_unresolved");
+  }
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(first.front().received.source, at.west.address);
+  EXPECT_EQ(first.front().received.destination, at.client.address);
+  EXPECT_EQ(first.front().received.destination_port.value(), at.client.port);
+  EXPECT_EQ(first.front().bytes, tcp(at.west, at.client).ip_bytes().size());
+  EXPECT_EQ(drops_of(rig, "neighbour_unresolved"), 2u);
+}
+
+TEST(FlowEvent, APacketThatFindsTheTransmitRingFullIsToldAsItWasInItsTunnel) {
+  PathRig rig;
+  (void)rig.from_local(tcp(at.client, at.west));
+  (void)events(rig);
+  const FrameBytes frame = tcp(at.client, at.west, kAck).bytes();
+  std::uint64_t told = 0;
+  for (std::uint32_t i = 0; i < 3 * MemoryDevice::kLaneFrames; ++i) {  // nobody takes what comes out
+    if (!rig.local().inject(frame)) {
+      rig.engine().run_round(WorkerId{0});
+      EXPECT_TRUE(rig.local().inject(frame));
+    }
+    rig.engine().run_round(WorkerId{0});
+    for (const FlowEvent& event : dropped(rig, "tx_full")) {
+      ++told;
+      EXPECT_EQ(event.received.source, at.client.address);
+      EXPECT_EQ(event.received.destination, at.west.address);
+      EXPECT_EQ(event.received.destination_port.value(), at.west.port);
+      EXPECT_EQ(event.to, Side::kFabric);
+      EXPECT_EQ(event.peer, PathRig::kWestGateway);
+      EXPECT_EQ(event.vni.value(), kClientIdentity);
+      EXPECT_EQ(event.tcp_flags, kAck);
+    }
+  }
+  EXPECT_GT(told, 0u);
+  const auto count = rig.counters().flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
+  EXPECT_EQ(told, count.reported);
+  EXPECT_EQ(count.reported + count.sampled_out + count.lost, drops_of(rig, "tx_full"));
 }
 
 TEST(FlowEvent, PolicysVerdictsAndTheirRulesAreTold) {
@@ -206,11 +330,14 @@ TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndHidesNoConnection) {
   }
   const EngineCounters counters = rig.counters();
   const FlowEventCount& drops = counters.flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
-  std::uint64_t dropped = 0;
+  std::uint64_t dropped = 0, bytes = 0;
   for (const DropCount& drop : counters.drops) {
     dropped += drop.packets;
+    bytes += drop.bytes;
+    EXPECT_EQ(drop.bytes, drop.egress_bytes) << drop.name;
   }
   EXPECT_EQ(dropped, kFlood);
+  EXPECT_EQ(bytes, kFlood * tcp(at.client, at.south).bytes().size());
   EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, kFlood);
   EXPECT_GE(drops.reported, 50u);
   EXPECT_GT(drops.sampled_out, 0u);

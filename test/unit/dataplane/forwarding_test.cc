@@ -52,6 +52,16 @@ TEST_F(Forwarding, APacketFromTheTunnelIsDeliveredWithOneHopTaken) {
   EXPECT_TRUE(out.packet.payload_is_pattern);
 }
 
+TEST_F(Forwarding, BytesAreCountedByTheSideAPacketLeavesBy) {
+  const PacketSpec out = tcp(at.client, at.west).with_payload(100), in = tcp(at.west, at.client).with_payload(30);
+  (void)rig.from_local(out);
+  EXPECT_EQ(rig.counters().fabric_bytes, out.ip_bytes().size());
+  EXPECT_EQ(rig.counters().local_bytes, 0u);
+  (void)rig.from_underlay(PacketSpec(in).in_tunnel(at.west_gateway, at.gateway, kWestIdentity));
+  EXPECT_EQ(rig.counters().fabric_bytes, out.ip_bytes().size());
+  EXPECT_EQ(rig.counters().local_bytes, in.ip_bytes().size());
+}
+
 TEST_F(Forwarding, IPv6InsideBothWays) {
   const Output out = rig.from_local(tcp(at.client6, at.west6).with_payload(33)).only();
   EXPECT_TRUE(out.packet.tunnelled);

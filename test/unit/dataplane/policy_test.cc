@@ -219,12 +219,34 @@ TEST_F(Policy, ANodesVniIsResolvedByItsInnerSource) {
   EXPECT_EQ(drops_of(from_west(tcp(node, at.client, kAck), 6)), kDenied);
 }
 
-TEST_F(Policy, APolicyThatNamesNoSelectorIsRefused) {
-  PolicyDelta policies;
-  policies.egress(kClientIdentity, enforced({allow(77)}));
-  const Status status = rig.engine().publish(policies.delta);
-  ASSERT_FALSE(status.ok());
-  EXPECT_EQ(status.error().text(), "identity 65636: policy entry names a selector that is not there");
+TEST_F(Policy, WhatDoesNotFitTogetherIsRefusedWholeWithWhatWhereAndRemedy) {
+  PolicyDelta standing;
+  standing.egress(kClientIdentity, enforced({allow(kWest)}));
+  publish(standing);
+  TableDelta absent, without_identities, zero, without_subject, taken_away;
+  absent.upsert_policies = PolicyDelta().egress(kClientIdentity, enforced({allow(77)})).delta.upsert_policies;
+  without_identities.upsert_selectors = {{SelectorId{5}, nullptr}};
+  zero.upsert_selectors = {{kEveryPeer, std::make_shared<const std::vector<Identity>>()}};
+  without_subject.upsert_policies = {nullptr};
+  taken_away.remove_selectors = {SelectorId{kWest}};
+  taken_away.upsert_policies = PolicyDelta().ingress(kClientIdentity, enforced({allow(kWest)})).delta.upsert_policies;
+  struct Row {
+    const TableDelta& delta;
+    const char *where, *what;
+  };
+  for (const Row& row : {Row{absent, "egress of identity 65636", "policy entry names selector 77, which is not there"},
+                         Row{without_identities, "selector 5", "selector without identities"},
+                         Row{zero, "selector 0", "selector without identities, or with a number"},
+                         Row{without_subject, "policy", "policy without a subject"},
+                         Row{taken_away, "ingress of identity 65636", "policy entry names selector 1,"}}) {
+    const Status status = rig.engine().publish(row.delta);
+    ASSERT_FALSE(status.ok()) << row.what;
+    EXPECT_EQ(status.error().where, row.where);
+    EXPECT_EQ(status.error().what.rfind(row.what, 0), 0u) << status.error().what;
+    EXPECT_NE(status.error().remedy.find("report it"), std::string::npos) << row.what;
+  }
+  EXPECT_EQ(drops_of(tcp(at.client, at.west)), passes()) << "what stood before stands";
+  EXPECT_EQ(drops_of(tcp(at.client, at.north)), kDenied);
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ TEST(FlowJson, ADropCarriesCiliumsCodeAndNameAndOurOwn) {
   EXPECT_EQ(line["flow"]["drop_reason_desc"], "POLICY_DENIED");
   EXPECT_EQ(line["flow"]["event_type"], json::parse(R"({"type": 1, "sub_type": 133})"));
   EXPECT_FALSE(line["flow"].contains("is_reply"));
-  EXPECT_EQ(line["isthmus"]["drop_reason"], "policy_denied");
+  EXPECT_EQ(line["flow"]["extensions"]["value"]["drop_reason"], "policy_denied");
 }
 
 TEST(FlowView, ReadsAsHubbleObserve) {
@@ -86,11 +86,51 @@ TEST(FlowView, WhatHasNoNameIsShownByItsAddress) {
 TEST(FlowView, PolicyIsNamed) {
   Flow flow = some_drop();
   flow.event.egress.outcome = PolicyOutcome::kDeniedByRule;
-  flow.egress_policy = std::make_shared<const PolicyName>(PolicyName{"CiliumNetworkPolicy", "shop", "no-west"});
+  flow.egress_policy =
+      std::make_shared<const PolicyName>(PolicyName{"CiliumNetworkPolicy", "shop", "no-west", true, true, {}});
   EXPECT_NE(compact(flow).find("DROPPED [shop/no-west] (TCP"), std::string::npos) << compact(flow);
   const json line = json::parse(encode_flow(flow, "n"));
   EXPECT_EQ(line["flow"]["egress_denied_by"],
             json::parse(R"([{"name": "no-west", "namespace": "shop", "kind": "CiliumNetworkPolicy"}])"));
+}
+
+TEST(FlowJson, AnAuditedFlowSaysWhatItsRuleAskedAbout) {
+  struct Row {
+    bool any_peer, any_port;
+    std::vector<PolicyPort> ports;
+    unsigned match;
+    const char* text;
+  };
+  constexpr std::uint8_t kTcp = 6, kUdp = 17;
+  const PolicyPort http{kTcp, 8080, 8080, {}}, named{0, 0, 65535, "http"}, every_tcp{kTcp, 0, 65535, {}};
+  const PolicyPort every_udp{kUdp, 0, 65535, {}}, every{0, 0, 65535, {}};
+  const Row rows[] = {
+      {false, true, {}, 1, "L3-Only"},
+      {false, false, {http}, 2, "L3-L4"},
+      {false, false, {named}, 2, "L3-L4"},
+      {true, false, {http}, 3, "L4-Only"},
+      {true, true, {}, 4, "all"},
+      {false, false, {every_udp, every_tcp}, 5, "L3-Proto"},
+      {true, false, {every_tcp}, 6, "Proto-Only"},
+      {true, false, {every}, 4, "all"},
+  };
+  for (const Row& row : rows) {
+    Flow flow = some_flow();
+    flow.event.verdict = FlowVerdict::kAudited;
+    flow.event.ingress = {PolicyOutcome::kAudited, RuleId{1}};
+    flow.ingress_policy = std::make_shared<const PolicyName>(
+        PolicyName{"CiliumNetworkPolicy", "shop", "p", row.any_peer, row.any_port, row.ports});
+    const json line = json::parse(encode_flow(flow, "n"));
+    EXPECT_EQ(line["flow"]["policy_match_type"], row.match) << row.text;
+    EXPECT_EQ(line["flow"]["traffic_direction"], "INGRESS") << "of the verdict, not of the connection";
+    EXPECT_NE(compact(flow).find(std::string("policy-verdict:") + row.text + " INGRESS AUDITED [shop/p]"),
+              std::string::npos)
+        << compact(flow);
+  }
+  Flow by_default = some_flow();
+  by_default.event.verdict = FlowVerdict::kAudited;
+  by_default.event.egress = {PolicyOutcome::kAudited, kNoRule};
+  EXPECT_NE(compact(by_default).find("policy-verdict:none EGRESS AUDITED (TCP"), std::string::npos);
 }
 
 TEST(FlowView, LostFlowsAreTold) {

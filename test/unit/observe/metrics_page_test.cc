@@ -34,9 +34,11 @@ StatusReply some_status() {
   status.counters.rx_packets = 9'007'199'254'740'991;  // the largest that a double holds exactly
   status.counters.tx_packets = 30;
   status.counters.encapsulated = 20;
-  status.counters.drops = {{"policy_denied", "t", "h", 133, 5, 2, 1},
-                           {"not_linked", "t", "h", 133, 4, 4, 0},
-                           {"tx_full", "Transmit ring full", "h", 0, 1, 0, 0}};
+  status.counters.fabric_bytes = 2000;
+  status.counters.local_bytes = 600;
+  status.counters.drops = {{"policy_denied", "t", "h", 133, 5, 2, 1, 500, 200, 100},
+                           {"not_linked", "t", "h", 133, 4, 4, 0, 240, 240, 0},
+                           {"tx_full", "Transmit ring full", "h", 0, 1, 0, 0, 60, 0, 0}};
   status.counters.flow_events[1] = {10, 20, 30};
   status.devices.push_back({"underlay", {"eth0", "native", {}, true}, {}});
   status.peers.push_back({PeerId{1}, "west-1", "west", ip("192.0.2.2"), L4Port{8472}, true, "alive", 3, 250, 2, true});
@@ -49,7 +51,17 @@ MetricsInput some_input(const StatusReply& status, const FlowMetrics& flows) {
   east.local = east.linked = true;
   west.name = "west";
   west.linked = true;
-  return {status, {east, west}, 4, &flows};
+  PolicyMetrics policy;
+  policy.counts.policies = 9;
+  policy.counts.revision = 33;
+  policy.counts.changes = {{{ObjectKind::kCiliumPolicy, PolicyCounts::Change::kAdd}, 10},
+                           {{ObjectKind::kClusterwidePolicy, PolicyCounts::Change::kAdd}, 1},
+                           {{ObjectKind::kNetworkPolicy, PolicyCounts::Change::kDelete}, 2}};
+  policy.counts.subjects = {1, 2, 3, 4};
+  policy.audit = true;
+  policy.refused = 2;
+  policy.outdated = 1;
+  return {status, {east, west}, 4, policy, &flows};
 }
 
 // name{labels} → value, after every line has been judged.
@@ -91,9 +103,22 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
       {R"(cilium_drop_count_total{reason="Policy denied",direction="INGRESS"})", "1"},
       {R"(cilium_drop_count_total{reason="Policy denied",direction="UNKNOWN"})", "2"},
       {R"(cilium_drop_count_total{reason="Transmit ring full",direction="UNKNOWN"})", "1"},
+      {R"(cilium_drop_bytes_total{reason="Policy denied",direction="EGRESS"})", "440"},
+      {R"(cilium_drop_bytes_total{reason="Policy denied",direction="UNKNOWN"})", "200"},
       {R"(isthmus_drops_total{reason="not_linked"})", "4"},
+      {"cilium_policy", "9"},
+      {"cilium_policy_max_revision", "33"},
+      {R"(cilium_policy_change_total{source="custom-resource",operation="add",outcome="success"})", "11"},
+      {R"(cilium_policy_change_total{source="k8s",operation="delete",outcome="success"})", "2"},
+      {R"(isthmus_policies{state="applied"})", "8"},
+      {R"(isthmus_policies{state="outdated"})", "1"},
+      {R"(isthmus_policies{state="refused"})", "2"},
+      {R"(isthmus_policy_identities{enforcement="audit-both"})", "4"},
+      {R"(isthmus_policy_identities{enforcement="none"})", "1"},
       {R"(cilium_forward_count_total{direction="EGRESS"})", "20"},
       {R"(cilium_forward_count_total{direction="INGRESS"})", "10"},
+      {R"(cilium_forward_bytes_total{direction="EGRESS"})", "2000"},
+      {R"(cilium_forward_bytes_total{direction="INGRESS"})", "600"},
       {"isthmus_received_packets_total", "9007199254740991"},
       {"isthmus_publishes_total", "3"},
       {R"(isthmus_flow_events_total{verdict="dropped",outcome="lost"})", "30"},
@@ -121,7 +146,7 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
 
 TEST(MetricsPage, AWaitingGatewaySaysSo) {
   const StatusReply status = some_status();
-  const auto found = samples(metrics_page({status, {}, 0, nullptr}));
+  const auto found = samples(metrics_page({status, {}, 0, {}, nullptr}));
   EXPECT_EQ(found.at("isthmus_serving"), "0");
   EXPECT_EQ(found.count("isthmus_connections"), 0u);
 }

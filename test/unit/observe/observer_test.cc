@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "test/support/path_rig.h"
+#include "test/unit/dataplane/policy_builder.h"
 #include "test/unit/model/fleet_builder.h"
 
 namespace isthmus {
@@ -160,6 +163,81 @@ TEST_F(ObserverTest, ABadQuestionIsAnError) {
   query.filters = {};
   query.since = "soon";
   EXPECT_FALSE(observer->read(query).ok());
+}
+
+// Two workers by their own threads, while control publishes, takes endpoints away, reads counters, connections and
+// flows.
+TEST(ObserverThreads, TellEverythingOnceWhileTablesChange) {
+  constexpr unsigned kWorkers = 2;
+  constexpr std::uint16_t kTurns = 300;
+  PathRig::Options options = unlimited();
+  options.threads = true;
+  options.engine.workers = kWorkers;
+  options.engine.identity_grace = Seconds{3600};
+  PathRig rig(options);
+  fleet_test::Fleet3 fleet;
+  (void)fleet.compile();
+  FlowNames names(*fleet.compiler, fleet.model);
+  Observer observer({"east/east-1", 127}, rig.engine(), names);
+  const EndpointEntry west{Realm{0}, at.west.address, ClusterId{2}, Identity{test::kWestIdentity}, kNoPeer};
+  std::uint64_t sent = 0, out = 0;
+  const auto dropped = [&] {
+    std::uint64_t sum = 0;
+    for (const DropCount& drop : rig.counters().drops) {
+      sum += drop.packets;
+    }
+    return sum;
+  };
+  const auto drain = [&] {
+    for (std::uint8_t w = 0; w < kWorkers; ++w) {
+      for (MemoryDevice* device : {&rig.underlay(), &rig.local()}) {
+        while (device->take(WorkerId{w})) {
+          ++out;
+        }
+      }
+    }
+  };
+  for (std::uint16_t turn = 0; turn < kTurns; ++turn) {
+    for (std::uint8_t w = 0; w < kWorkers; ++w) {
+      const test::Endpoint client{at.client.address, static_cast<std::uint16_t>(1000 + turn % 50)};
+      for (const auto& packet : {tcp(client, at.west), tcp(client, at.west, test::kAck), tcp(client, at.south),
+                                 tcp(client, at.west, test::kFin | test::kAck)}) {
+        ASSERT_TRUE(rig.local().inject(packet.bytes(), WorkerId{w}));
+        ++sent;
+      }
+    }
+    test::PolicyDelta change;
+    turn % 4 == 0 ? change.egress(test::kClientIdentity, test::enforced()) : change.without(test::kClientIdentity);
+    ASSERT_TRUE(rig.engine().publish(change.delta).ok());
+    if (turn % 3 == 0) {
+      rig.engine().remove_endpoints(Realm{0}, {&at.west.address, 1});
+    } else {
+      rig.engine().upsert_endpoints({&west, 1});
+    }
+    observer.poll();
+    (void)rig.flows();
+    drain();
+  }
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (sent != out + dropped() && std::chrono::steady_clock::now() < patience) {
+    drain();
+    std::this_thread::yield();
+  }
+  ASSERT_EQ(sent, out + dropped());
+  rig.engine().stop();
+  observer.poll();
+  std::uint64_t told = 0, reported = 0;
+  for (const FlowEventCount& count : rig.engine().flow_event_counts()) {
+    told += count.reported + count.sampled_out + count.lost;
+    reported += count.reported;
+  }
+  const ObserverCounts counts = observer.counts();
+  EXPECT_EQ(counts.seen, reported);
+  EXPECT_EQ(counts.seen + counts.unseen, told);
+  const FlowEventCount drops = rig.engine().flow_event_counts()[static_cast<std::size_t>(FlowVerdict::kDropped)];
+  EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, dropped());
+  EXPECT_GE(dropped(), std::uint64_t{kWorkers} * kTurns) << "south is not linked";
+  EXPECT_GT(out, 0u);
 }
 
 // Millions of dropped packets: each is counted, the ring stays as it is, what is not seen is told.

@@ -45,6 +45,39 @@ TEST(PolicyChanges, APolicyThatOnlyMovedChangesNothing) {
   EXPECT_EQ(hub.compiler->rule_name(rule)->line, 9U);
 }
 
+TEST(PolicyChanges, AreCountedByKindAndOperation) {
+  using Change = PolicyCounts::Change;
+  PolicyHub hub;
+  hub.file("cart.yaml", policy_of("cart", "web"));
+  hub.file("all.yaml", knp("  podSelector: {}\n  policyTypes: [Egress]") +
+                           cnp("  endpointSelector: {}\n  egressDeny: [{toEntities: [none]}]", "x"));
+  hub.compile();
+  const auto counts = [&] { return hub.compiler->policy().counts(); };
+  EXPECT_EQ(counts().policies, 3u);
+  const std::uint64_t revision = counts().revision;
+  EXPECT_EQ(revision, 3u);
+  const auto subjects = counts().subjects;
+  EXPECT_EQ(subjects.both, 1u) << "cart: ingress by one policy, egress by another";
+  EXPECT_GT(subjects.egress, 0u);
+  EXPECT_EQ(subjects.ingress, 0u);
+
+  hub.file("cart.yaml", policy_of("cart", "cart"));
+  hub.compile();
+  hub.file("all.yaml", "");
+  hub.compile();
+  EXPECT_EQ(counts().policies, 1u);
+  EXPECT_EQ(counts().revision, revision + 3);
+  const std::map<std::pair<ObjectKind, Change>, std::uint64_t> wanted{
+      {{ObjectKind::kCiliumPolicy, Change::kAdd}, 2},
+      {{ObjectKind::kCiliumPolicy, Change::kUpdate}, 1},
+      {{ObjectKind::kCiliumPolicy, Change::kDelete}, 1},
+      {{ObjectKind::kNetworkPolicy, Change::kAdd}, 1},
+      {{ObjectKind::kNetworkPolicy, Change::kDelete}, 1}};
+  EXPECT_EQ(counts().changes, wanted);
+  EXPECT_EQ(counts().subjects.both, 0u);
+  EXPECT_EQ(counts().subjects.ingress, 1u);
+}
+
 TEST(PolicyChanges, ALabelMovesAnIdentityBetweenSelectors) {
   PolicyHub hub;
   hub.policy(policy_of("cart", "web"));

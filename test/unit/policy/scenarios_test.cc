@@ -33,7 +33,8 @@ std::vector<Who> make_actors() {
     const std::string space = "io.kubernetes.pod.namespace";
     add("client", 1, {{space, "test"}, {"kind", "client"}, {"name", "client"}});
     add("client2", 2, {{space, "test"}, {"kind", "client"}, {"name", "client2"}, {"other", "client"}});
-    add("echo", 3, {{space, "test"}, {"kind", "echo"}, {"name", "echo"}});
+    add("echo", 3,
+        {{space, "test"}, {"kind", "echo"}, {"name", "echo"}, {"io.cilium.k8s.policy.serviceaccount", "echo"}});
     add("elsewhere", 4, {{space, "other"}, {"kind", "client"}, {"name", "elsewhere"}});
     add("machine", 0x4d01, {});
     Who node;
@@ -109,6 +110,16 @@ const Scenario kScenarios[] = {
      {{"east/client", "west/echo", kTcp, true},
       {"west/client", "east/echo", kTcp, true},
       {"west/node-west", "east/echo", kTcp, true}}},
+    {"allow_all_with_metrics_check",
+     cnp("  endpointSelector: {}\n" + kAllow),
+     {{"east/client", "west/echo", kTcp, true},
+      {"west/client", "east/echo", kUdp, true},
+      {"west/node-west", "east/echo", kIcmp, true}}},
+    {"all_ingress_deny_from_outside",
+     cnp("  endpointSelector: {}\n  ingress: [{}]"),
+     {{"west/machine", "east/echo", kTcp, false},
+      {"west/node-west", "east/echo", kTcp, false},
+      {"east/echo", "west/machine", kTcp, true}}},
     {"all_ingress_deny",
      cnp("  endpointSelector: {}\n  ingress: [{}]"),
      {{"west/client", "east/echo", kTcp, false},
@@ -245,6 +256,17 @@ const Scenario kScenarios[] = {
      {{"east/client", "west/echo", kTcp, false},
       {"east/client", "east/echo", kTcp, false},
       {"east/client", "west/client", kTcp, true}}},
+    {"client_egress_to_echo_service_account_deny",
+     cnp("  endpointSelector: {matchLabels: {kind: client}}\n" + kAllow +
+         "  egressDeny: [{toEndpoints: [{matchLabels: {io.cilium.k8s.policy.serviceaccount: echo, " + kWest + "}}]}]"),
+     {{"east/client", "west/echo", kTcp, false},
+      {"east/client", "west/client", kTcp, true},
+      {"east/client", "east/echo", kTcp, true}}},
+    {"client_egress_to_echo_port_range_deny",
+     cnp("  endpointSelector: {matchLabels: {kind: client}}\n" + kAllow +
+         "  egressDeny: [{toEndpoints: [{matchLabels: {kind: echo, " + kWest +
+         "}}], toPorts: [{ports: [{port: \"8000\", endPort: 9000, protocol: TCP}]}]}]"),
+     {{"east/client", "west/echo", kTcp, false}, {"east/client", "west/echo", kUdp, true}}},
     {"client_egress_to_echo_named_port_deny",
      cnp("  endpointSelector: {matchLabels: {kind: client}}\n" + kAllow +
          "  egressDeny: [{toEndpoints: [{matchLabels: "
@@ -278,7 +300,15 @@ const Scenario kScenarios[] = {
      knp("  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{to: [{ipBlock: {cidr: 10.2.77.0/24, except: "
          "[10.2.77.1/32]}}]}]"),
      {{"east/client", "west/machine", kTcp, false}}},
-    {"from_cidr_and_pod_to_node",
+    {"from_cidr_host_netns",
+     cnp("  endpointSelector: {}\n  ingress: [{fromCIDR: [192.0.2.0/24]}]"),
+     {{"west/node-west", "east/echo", kTcp, false}}},
+    {"pod_to_controlplane_host",
+     cnp("  endpointSelector: {}\n  egress: [{toEntities: [host, remote-node, kube-apiserver]}]"),
+     {{"east/client", "west/node-west", kTcp, true},
+      {"east/client", "east/node-east", kTcp, true},
+      {"east/client", "west/client", kTcp, false}}},
+    {"pod_to_node_cidrpolicy",
      cnp("  endpointSelector: {}\n  egress: [{toCIDR: [192.0.2.0/24]}]"),
      {{"east/client", "west/node-west", kTcp, false}}},
 };

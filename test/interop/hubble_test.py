@@ -1,0 +1,151 @@
+"""Flows of real traffic, read by Hubble's own command line: every field is taken, and it prints what we print."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
+
+from fleet_case import PROGRAM, FleetCase, plan, pod, url, wait_until  # noqa: E402
+from fleet.policies import cilium_policy, peers, policy_file, port  # noqa: E402
+from fleet.shell import run  # noqa: E402
+from fleet.traffic import curl, ping  # noqa: E402
+
+EAST = plan.cluster("east")
+# Time, source, its identity, arrow, destination, its identity, type, verdict, policies (ours only), summary.
+LINE = re.compile(r"^(\w{3} [ \d]\d [\d:]{8}\.\d{3}): (\S+) (\(\S+\)) (->|<-|<>) (\S+) (\(\S+\)) (.+?) "
+                  r"(FORWARDED|DROPPED|ALLOWED|DENIED|AUDITED)( \[[^]]+\])? (\(.*\))$")
+
+
+def build(into):
+    """Hubble's command line, of the release that go.mod names; skips where Go or the modules are missing."""
+    if not shutil.which("go"):
+        raise unittest.SkipTest("go is not installed")
+    folder = os.path.join(HERE, "cilium")
+    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
+    program = os.path.join(into, "hubble")
+    subprocess.run(["go", "build", "-p", "2", "-ldflags=-s -w", "-o", program, "github.com/cilium/cilium/hubble"],
+                   cwd=folder, check=True)
+    return program
+
+
+class Hubble(FleetCase):
+    """East audits its policies, so that one gateway tells of all kinds: opened, closed, dropped, audited."""
+
+    settings = {"policy": "{audit: true}"}
+
+    @classmethod
+    def make_fleet(cls):
+        folder = tempfile.TemporaryDirectory(prefix="ist-hubble-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.hubble = build(folder.name)
+        return super().make_fleet()
+
+    @classmethod
+    def prepare(cls):
+        cls.vips = cls.make_global()
+        cls.fleet.hub.write(policy_file("east", "web"), [cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEndpoints: {peers("west", "client")}
+  ingressDeny:
+  - fromEndpoints: {peers("north", "client")}
+    toPorts: {port(EAST.http_port)}
+""")])
+        client, target = cls.fleet.pod("west", "client"), pod("east-web-0")
+        for address in (target.ipv4, target.ipv6):
+            curl(client, url(address, EAST.http_port))
+            ping(client, address)
+        curl(client, url(cls.vips[0], 80))
+        curl(client, url(cls.vips[0], 4711), timeout=1)  # the service has no such port
+        refused = ["/usr/bin/python3", "-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+                   f".sendto(b'x', ('{target.ipv4}', 9))"]
+        client.run(refused)
+
+        def audited():
+            curl(cls.fleet.pod("north", "client"), url(target.ipv4, EAST.http_port))
+            return any(cls.lines_of(name, "--verdict", "audit") for name in ("east-1", "east-2"))
+        wait_until(audited, timeout=60, what="an audited flow")
+
+    @classmethod
+    def ask(cls, gateway, *options):
+        return run([PROGRAM, "flows", "--socket", cls.fleet.gateways[gateway].socket, *options],
+                   env=dict(os.environ, TZ="UTC")).stdout
+
+    @classmethod
+    def lines_of(cls, gateway, *options):
+        return cls.ask(gateway, "-o", "json", "--last", "1000", *options).splitlines()
+
+    def observe(self, lines, *options):
+        """What Hubble makes of the lines; it must not complain of any."""
+        done = subprocess.run([self.hubble, "observe", "--input-file", "-", *options], input="\n".join(lines) + "\n",
+                              capture_output=True, text=True, check=True, env=dict(os.environ, HOME="/nonexistent"))
+        self.assertEqual(done.stderr, "")
+        return done.stdout.splitlines()
+
+    def settled(self, gateway):
+        """The gateway's flows as JSON and as text, of a moment in which none came."""
+        def both():
+            before, text, after = self.lines_of(gateway), self.ask(gateway, "--last", "1000"), self.lines_of(gateway)
+            return (before, text.splitlines()) if before == after else None
+        return wait_until(both, what="a quiet moment")
+
+    def test_hubble_takes_every_field(self):
+        for gateway in ("west-1", "east-1", "east-2"):
+            lines = self.lines_of(gateway)
+            self.assertTrue(lines)
+            seen = self.observe(lines, "--output", "jsonpb", "--last", "1000")
+            self.assertEqual([json.loads(line) for line in seen], [json.loads(line) for line in lines])
+
+    def test_hubble_prints_what_we_print(self):
+        kinds = set()
+        for gateway in ("west-1", "east-1", "east-2"):
+            lines, ours = self.settled(gateway)
+            theirs = self.observe(lines, "--output", "compact", "--last", "1000")
+            self.assertEqual(len(ours), len(theirs))
+            for line, own, other in zip(lines, ours, theirs):
+                flow = json.loads(line)["flow"]
+                mine, hubbles = LINE.match(own), LINE.match(other)
+                self.assertTrue(mine and hubbles, f"{own}\n{other}")
+                time, source, source_identity, arrow, target, target_identity, kind, verdict, _, summary = mine.groups()
+                # The same but for what Hubble does not print: another cluster's name, and our own reason of a drop.
+                source, target = (re.sub(r"^(east|west|north)/", "", party) for party in (source, target))
+                if verdict == "DROPPED":
+                    self.assertIn(flow["extensions"]["value"]["drop_reason"], kind)
+                    kind = hubbles[7]
+                self.assertEqual((time, source, source_identity, arrow, target, target_identity, kind, verdict, None,
+                                  summary), hubbles.groups())
+                kinds.add((hubbles[7], verdict, summary))
+        for expected in (("to-overlay", "FORWARDED", "(TCP Flags: SYN)"), ("to-overlay", "FORWARDED", "(UDP)"),
+                         ("to-endpoint", "FORWARDED", "(TCP Flags: SYN, ACK)"),
+                         ("to-overlay", "FORWARDED", "(TCP Flags: ACK, FIN)"),
+                         ("to-overlay", "FORWARDED", "(ICMPv6 EchoRequest)"),
+                         ("Is a ClusterIP", "DROPPED", "(TCP Flags: SYN)"),
+                         ("policy-verdict:L3-L4 INGRESS", "AUDITED", "(TCP Flags: SYN)")):
+            self.assertIn(expected, kinds)
+
+    def test_hubbles_filters_find_what_ours_find(self):
+        lines = self.lines_of("west-1")
+        target = pod("east-web-0")
+        for theirs, ours in ((["--verdict", "DROPPED"], ["--verdict", "dropped"]),
+                             (["--from-pod", "shop/client"], ["--from-pod", "shop/client"]),
+                             (["--identity", str(target.identity)], ["--identity", str(target.identity)]),
+                             (["--protocol", "icmp"], ["--protocol", "icmp"]),
+                             (["--ip", target.ipv4], ["--ip", target.ipv4])):
+            with self.subTest(filter=theirs):
+                found = self.observe(lines, "--output", "jsonpb", "--last", "1000", *theirs)
+                wanted = self.lines_of("west-1", *ours)
+                self.assertTrue(wanted)
+                self.assertEqual([json.loads(line)["time"] for line in found],
+                                 [json.loads(line)["time"] for line in wanted])
+
+
+if __name__ == "__main__":
+    unittest.main()
