@@ -304,6 +304,9 @@ std::string answer_metrics(const GatewayParts& parts) {
   if (parts.active != nullptr) {
     input.clusters = parts.active->compiler().clusters();
     input.flows = &parts.active->observer().metrics();
+    for (const auto& [policy, rules] : parts.active->compiler().policy().unapplied()) {
+      input.unapplied_rules[policy_text(policy)] = rules;
+    }
   }
   return metrics_page(input);
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dataplane/api/identity.h"
 #include "test/unit/model/fleet_builder.h"
 
 namespace isthmus {
@@ -13,6 +14,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr std::uint32_t kWestOwn = (2U << 16) + 5;
+constexpr std::uint32_t kUnlabelledWest = identity::unlabelled(ClusterId{2}).value();
 
 TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
   struct Row {
@@ -22,13 +24,14 @@ TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
     std::optional<std::uint32_t> identity;
     std::uint32_t expected;
   };
-  for (const Row& row : {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
-                         Row{"no CiliumEndpoint: world", "west", "10.2.0.1", std::nullopt, 2},
-                         Row{"unknown: world", "west", "10.2.0.1", 0, 2}, Row{"reserved", "west", "10.2.0.1", 4, 4},
-                         Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
-                         Row{"host of ours", "east", "10.1.0.1", 1, 1},
-                         Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
-                         Row{"node-local scope: world", "west", "10.2.0.1", 16777217, 2}}) {
+  for (const Row& row :
+       {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
+        Row{"no CiliumEndpoint: one of west", "west", "10.2.0.1", std::nullopt, kUnlabelledWest},
+        Row{"unknown: the same", "west", "10.2.0.1", 0, kUnlabelledWest}, Row{"reserved", "west", "10.2.0.1", 4, 4},
+        Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
+        Row{"host of ours", "east", "10.1.0.1", 1, 1},
+        Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
+        Row{"node-local scope: world", "west", "10.2.0.1", 16777217, 2}}) {
     Fleet3 f;
     f.pod(row.cluster, "a", {row.address});
     if (row.identity) {
@@ -232,6 +235,32 @@ TEST(Endpoints, OfAnIpcacheAndAPodAreOneAddressOfWhichTheNewerCounts) {
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 2});
   EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, KnownByTheirLabelsGoBeforeTheSameKnownByTheirAddress) {
+  Fleet3 f;
+  f.address("west", "10.2.0.1", 0);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kUnlabelledWest});
+  f.cilium_endpoint("west", "cart", "10.2.0.1", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "one hub says less than the other, and nothing else";
+  f.drop(ObjectKind::kAddress, "west", "", "10.2.0.1");
+  f.address("west", "10.2.0.1", 0);
+  EXPECT_THAT(f.compile().upsert, IsEmpty()) << "the order in which they come does not count";
+  f.cilium_endpoint("west", "pay", "10.2.0.1", kWestOwn + 1);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
+  EXPECT_THAT(f.problem_texts(), ElementsAre(HasSubstr("pod shop/pay of cluster west and pod shop/cart")))
+      << "these do";
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "pay");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "cart");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kUnlabelledWest});
 }
 
 TEST(Endpoints, OfAnIpcacheFollowTheirClustersPrefixesAndTheirIdentity) {
