@@ -1,5 +1,5 @@
-"""The fleet over Kubernetes: gateways that follow their own cluster's API server and a Fleet hub, both over TLS; what the
-Fleet hub tells without labels, and what befalls the servers while traffic goes on."""
+"""The fleet over Kubernetes: gateways that follow their own cluster's API server and a Fleet hub, both over TLS; what
+the Fleet hub tells without labels, and what befalls the servers while traffic goes on."""
 
 import os
 import time

@@ -27,7 +27,8 @@ OWN_KINDS = {
     "multicluster.x-k8s.io/v1beta1": ("ServiceImport", "ServiceExport"),
     "isthmus.io/v1alpha1": ("Cluster", "Gateway", "CrossClusterNetworkProfile"),
 }
-FLEET_KINDS = {NETWORKING: ("EndpointSliceExport", "InternalServiceExport", "ServiceImport"), MEMBERS: ("MemberCluster",)}
+FLEET_KINDS = {NETWORKING: ("EndpointSliceExport", "InternalServiceExport", "ServiceImport"),
+               MEMBERS: ("MemberCluster",)}
 
 
 def collection(version, kind):
@@ -167,7 +168,8 @@ class Kubernetes(hub.Hub):
         for cluster in plan.CLUSTERS:
             self.servers[FLEET].put({
                 "apiVersion": MEMBERS, "kind": "MemberCluster", "metadata": {"name": cluster.name},
-                "spec": {"heartbeatPeriodSeconds": 60}, "status": {"conditions": [{"type": "Joined", "status": "True"}]}})
+                "spec": {"heartbeatPeriodSeconds": 60},
+                "status": {"conditions": [{"type": "Joined", "status": "True"}]}})
 
     def claim(self, addresses, name="web"):
         """The VIPs of a service, as the ServiceImport that every cluster has of it."""
@@ -205,7 +207,8 @@ class Kubernetes(hub.Hub):
         key = (collection(NETWORKING, "ServiceImport"), "shop", name)
         known = fleet.objects.get(key, {}).get("status", {}).get("clusters", [])
         if {"cluster": cluster.name} not in known:
-            fleet.put({"apiVersion": NETWORKING, "kind": "ServiceImport", "metadata": {"namespace": "shop", "name": name},
+            fleet.put({"apiVersion": NETWORKING, "kind": "ServiceImport",
+                       "metadata": {"namespace": "shop", "name": name},
                        "status": {"clusters": known + [{"cluster": cluster.name}]}})
 
     def stop(self):
