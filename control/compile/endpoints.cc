@@ -69,9 +69,15 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
                                         Owner& state) {
   Wanted wanted;
   if (const auto node = model.find<NodeObject>(owner)) {
-    for (const IpAddress& address : node->addresses) {
-      wanted[address] = cluster.local ? identity::kHost : identity::kRemoteNode;
-    }
+    const auto add = [&](const std::vector<IpAddress>& addresses, Identity identity) {
+      for (const IpAddress& address : addresses) {
+        wanted[address] = identity;
+      }
+    };
+    add(node->addresses, cluster.local ? identity::kHost : identity::kRemoteNode);
+    add(node->inner, cluster.local ? identity::kHost : identity::kRemoteNode);
+    add(node->health, identity::kHealth);
+    add(node->ingress, identity::kIngress);
     return wanted;
   }
   if (const auto object = model.find<AddressObject>(owner)) {
@@ -236,9 +242,14 @@ void EndpointSet::settle(const IpAddress& address, Address& state) {
       std::swap(state.newest, *better);
     }
   }
-  // Bare ones first, so that the last is who contests the newest.
-  std::stable_partition(older.begin(), older.end(), bare);
-  if (bare(older.back())) {
+  // What a node says of an address, an ipcache says too.
+  const auto agrees = [&](const Claim& c) {
+    const bool of_node = c.owner->kind == ObjectKind::kNode || state.newest.owner->kind == ObjectKind::kNode;
+    return bare(c) || (of_node && c.identity == state.newest.identity && c.owner->kind != state.newest.owner->kind);
+  };
+  // These first, so that the last is who contests the newest.
+  std::stable_partition(older.begin(), older.end(), agrees);
+  if (agrees(older.back())) {
     contested_.erase(address);
   } else {
     contested_.insert(address);

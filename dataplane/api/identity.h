@@ -1,10 +1,13 @@
-// Scoped identities: 32-bit numbers of this gateway's own beside Cilium's 24 bits, never sent. Cilium allocates from
-// the first number of a cluster's range on, so no number within a range is free for them.
+// Identities beside those of dataplane/base/types.h, above all scoped ones: 32-bit numbers of this gateway's own beside
+// Cilium's 24 bits, never sent. Cilium allocates from the first number of a cluster's range on, so no number within a
+// range is free for them.
 #pragma once
 
 #include "dataplane/base/types.h"
 
 namespace isthmus::identity {
+
+inline constexpr Identity kIngress{8};  // Cilium's, of an ingress or gateway API listener
 
 inline constexpr unsigned kScopeShift = 24;
 inline constexpr std::uint32_t kPrefixScope = 1, kUnlabelledPrefixScope = 3, kUnlabelledScope = 4;

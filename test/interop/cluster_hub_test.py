@@ -58,7 +58,8 @@ POLICIES = (
 
 
 def pod(name, address):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}},
+    return {"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}},
             "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "none",
                                                            "ports": [{"name": "http", "containerPort": 8080}]}]},
             "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}}
@@ -78,9 +79,10 @@ def endpoints(*addresses):
 
 WANTED = {"Namespace east /shop", "Service east shop/web", "ServiceImport east shop/web", "Node east /node-1",
           f"CiliumIdentity east /{WEB}", "Cluster  /east", "Gateway  /east-1", "CrossClusterNetworkProfile  /fleet",
-          "CiliumNetworkPolicy east shop/web", "CiliumClusterwideNetworkPolicy east /all", "CiliumCIDRGroup east /office",
-          "NetworkPolicy east shop/web", "EndpointSlice east shop/web-1", "Pod east shop/web-0", "Pod east shop/web-1",
-          "CiliumEndpoint east shop/web-0", "CiliumEndpoint east shop/web-1"}
+          "CiliumNetworkPolicy east shop/web", "CiliumClusterwideNetworkPolicy east /all",
+          "CiliumCIDRGroup east /office", "NetworkPolicy east shop/web", "EndpointSlice east shop/web-1",
+          "Pod east shop/web-0", "Pod east shop/web-1", "CiliumEndpoint east shop/web-0",
+          "CiliumEndpoint east shop/web-1"}
 TABLES = {"endpoint 10.1.1.10", "endpoint 10.1.1.11", "endpoint 198.51.100.11", "frontend 10.200.0.1 80",
           f"policy {WEB}"}
 GONE = {"Pod east shop/web-1", "CiliumEndpoint east shop/web-1", "endpoint 10.1.1.11"}

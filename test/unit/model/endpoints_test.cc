@@ -50,6 +50,34 @@ TEST(Endpoints, CountClusterBitsAsTheProfileSays) {
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{(2U << 15) + 5});
 }
 
+TEST(Endpoints, AreWhatANodeHasBesideItsPods) {
+  Fleet3 f;
+  NodeObject node{{ip("192.0.2.50")}, {}};
+  node.inner = {ip("10.2.0.3")};
+  node.health = {ip("10.2.0.4"), ip("fd00:2::4")};
+  node.ingress = {ip("10.2.0.8")};
+  f.put(ObjectKind::kNode, "west", "", "w1", node);
+  f.address("west", "10.2.0.4", 4);
+  f.address("west", "10.2.0.3", 6);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.3")].identity, identity::kRemoteNode);
+  EXPECT_EQ(f.endpoints[ip("10.2.0.4")].identity, identity::kHealth);
+  EXPECT_EQ(f.endpoints[ip("fd00:2::4")].identity, identity::kHealth);
+  EXPECT_EQ(f.endpoints[ip("10.2.0.8")].identity, identity::kIngress);
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "an ipcache says the same";
+  for (const PeerView& peer : f.compiler->peers()) {
+    EXPECT_NE(peer.underlay, ip("10.2.0.3")) << "no tunnel ends there";
+  }
+  node.inner = {};
+  node.health = {ip("10.2.0.4")};
+  f.put(ObjectKind::kNode, "west", "", "w1", node);
+  f.drop(ObjectKind::kAddress, "west", "", "10.2.0.3");
+  EXPECT_THAT(f.compile().remove, testing::UnorderedElementsAre(ip("10.2.0.3"), ip("fd00:2::4")));
+  f.address("west", "10.2.0.8", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.problem_texts().size(), 1U) << "this is a contradiction";
+}
+
 TEST(Endpoints, AreNodesToo) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50");
