@@ -129,6 +129,11 @@ class Unlabelled(KubernetesFleet):
         self.assertGreater(rows["west-web-0"], 0xffffff, "it fits no VNI")
         self.assertEqual(rows["east-web-0"], pod("east-web-0").identity, "its own cluster has labels")
 
+    def test_one_that_is_listed_opens_connections_with_an_identity_that_no_hub_told(self):
+        there = url(pod("east-web-0").ipv4, plan.cluster("east").http_port)
+        self.assertEqual(curl(self.fleet.pod("west", "web-0"), there, timeout=2)[0], 0)
+        self.assertEqual(self.drops("east-1", "east-2").get("identity_mismatch", 0), 0)
+
     def test_a_connection_outlives_the_time_for_which_unknown_identities_are_held(self):
         traffic = SteadyRequests(self.fleet.pod("west", "client"), pod("east-web-0").ipv4, 8080,
                                  os.path.join(self.fleet.folder, "log", "steady-unlisted.log"))
