@@ -238,6 +238,9 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint64_t>(
       "hub.etcd.hold_time", [](GatewayConfig& c) -> std::uint64_t& { return c.etcd.hold_time_ms; }, 1000, 24 * kHour,
       "How long they are held."));
+  fields.push_back(number<unsigned>(
+      "hub.etcd.reads_per_second", [](GatewayConfig& c) -> unsigned& { return c.etcd.reads_per_second; }, 0, 100'000,
+      "How many pages of each cluster's lists are read a second, with as many at once; 0: no limit."));
 }
 
 void add_hub_fields(std::vector<ConfigField>& fields) {

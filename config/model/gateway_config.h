@@ -36,6 +36,7 @@ struct EtcdHubConfig {
   std::string endpoints = "services";  // services | slices
   unsigned most_clusters = 255;        // 255 or 511
   unsigned hold_percent = 50;
+  unsigned reads_per_second = 20;
   std::uint64_t hold_time_ms = 600'000;
 
   [[nodiscard]] bool used() const { return clusters || kvstoremesh; }

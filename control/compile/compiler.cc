@@ -83,6 +83,7 @@ struct Compiler::State {
   // May be chosen for new flows: it has not fallen silent, and there is a way to it.
   [[nodiscard]] bool is_usable(PeerId gateway) const;
   [[nodiscard]] bool is_silent(const FleetCluster& cluster) const;
+  [[nodiscard]] UnlabelledClusters unlabelled_clusters() const;
   [[nodiscard]] std::vector<Problem> problems() const;
   [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
 };
@@ -223,7 +224,25 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   update_endpoints(changes, first, moved, result);
   update_services(dirty, result);
   policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt,
-                result.delta);
+                unlabelled_clusters(), result.delta);
+}
+
+UnlabelledClusters Compiler::State::unlabelled_clusters() const {
+  UnlabelledClusters out;
+  for (const auto& [name, cluster] : fleet.clusters) {
+    if (cluster.local) {
+      continue;
+    }
+    const auto at = endpoints.known().find(cluster.id);
+    const EndpointSet::Known known = at == endpoints.known().end() ? EndpointSet::Known{} : at->second;
+    if (known.unlabelled != 0) {
+      out.some.insert(name);
+    }
+    if (known.labelled == 0) {
+      out.all.insert(name);
+    }
+  }
+  return out;
 }
 
 std::vector<Problem> Compiler::State::problems() const {

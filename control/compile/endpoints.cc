@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "control/compile/listing.h"
+#include "dataplane/api/identity.h"
 
 namespace isthmus {
 namespace {
@@ -47,7 +48,7 @@ bool EndpointSet::denied(const Model& model, Identity number) const {
 Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
                                        const FleetCluster& cluster, Owner& state) {
   if (id == identity::kUnknown) {
-    return identity::kWorld;
+    return identity::unlabelled(cluster.id);
   }
   if (id.value() < identity::kFirstAllocated) {
     return id == identity::kHost && !cluster.local ? identity::kRemoteNode : id;
@@ -68,9 +69,15 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
                                         Owner& state) {
   Wanted wanted;
   if (const auto node = model.find<NodeObject>(owner)) {
-    for (const IpAddress& address : node->addresses) {
-      wanted[address] = cluster.local ? identity::kHost : identity::kRemoteNode;
-    }
+    const auto add = [&](const std::vector<IpAddress>& addresses, Identity identity) {
+      for (const IpAddress& address : addresses) {
+        wanted[address] = identity;
+      }
+    };
+    add(node->addresses, cluster.local ? identity::kHost : identity::kRemoteNode);
+    add(node->inner, cluster.local ? identity::kHost : identity::kRemoteNode);
+    add(node->health, identity::kHealth);
+    add(node->ingress, identity::kIngress);
     return wanted;
   }
   if (const auto object = model.find<AddressObject>(owner)) {
@@ -87,8 +94,8 @@ EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& mod
   if (pod && pod->host_network) {
     return wanted;
   }
-  const Identity identity =
-      endpoint ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state) : identity::kWorld;
+  const Identity identity = endpoint ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state)
+                                     : identity::unlabelled(cluster.id);
   if (denied_.count(identity) != 0) {
     return wanted;
   }
@@ -201,6 +208,9 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
   touched_.push_back(address);
   if (state.newest.owner == nullptr || state.newest.owner == &owner) {
     state.newest = now;
+    if (state.older != nullptr) {
+      settle(address, state);
+    }
     return;
   }
   if (state.older == nullptr) {
@@ -213,7 +223,37 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
   } else {
     state.older->push_back(std::exchange(state.newest, now));
   }
-  contested_.insert(address);
+  settle(address, state);
+}
+
+void EndpointSet::settle(const IpAddress& address, Address& state) {
+  if (state.older == nullptr) {
+    contested_.erase(address);
+    return;
+  }
+  // An address object without an identity says no more than that the address is an endpoint.
+  const auto bare = [](const Claim& c) {
+    return c.owner->kind == ObjectKind::kAddress && identity::is_unlabelled(c.identity);
+  };
+  auto& older = *state.older;
+  if (bare(state.newest)) {
+    const auto better = std::find_if_not(older.rbegin(), older.rend(), bare);
+    if (better != older.rend()) {
+      std::swap(state.newest, *better);
+    }
+  }
+  // What a node says of an address, an ipcache says too.
+  const auto agrees = [&](const Claim& c) {
+    const bool of_node = c.owner->kind == ObjectKind::kNode || state.newest.owner->kind == ObjectKind::kNode;
+    return bare(c) || (of_node && c.identity == state.newest.identity && c.owner->kind != state.newest.owner->kind);
+  };
+  // These first, so that the last is who contests the newest.
+  std::stable_partition(older.begin(), older.end(), agrees);
+  if (agrees(older.back())) {
+    contested_.erase(address);
+  } else {
+    contested_.insert(address);
+  }
 }
 
 void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
@@ -234,8 +274,8 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
     }
     if (older.empty()) {
       state.older.reset();
-      contested_.erase(address);
     }
+    settle(address, state);
   } else if (state.newest.owner == &owner) {
     state.newest = {};
   }
@@ -346,6 +386,7 @@ void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress
       if (state.published) {
         remove.push_back(address);
         --published_;
+        count(state, -1);
       }
       addresses_.erase(it);
       continue;
@@ -354,10 +395,22 @@ void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress
     if (!state.published || state.published_cluster != now.cluster || state.published_identity != now.identity) {
       upsert.push_back(entry_of(address, now));
       published_ += state.published ? 0 : 1;
+      count(state, -1);
       state.published = true;
       state.published_cluster = now.cluster;
       state.published_identity = now.identity;
+      count(state, 1);
     }
+  }
+}
+
+// What is published at the address comes to those that are known of its cluster, or leaves them.
+void EndpointSet::count(const Address& state, int change) {
+  const std::uint32_t number = state.published_identity.value();
+  const bool labelled = number >= identity::kFirstAllocated && number >> identity::kScopeShift == 0;
+  if (state.published && (labelled || identity::is_unlabelled(state.published_identity))) {
+    Known& known = known_[state.published_cluster];
+    (labelled ? known.labelled : known.unlabelled) += static_cast<std::size_t>(change);
   }
 }
 

@@ -1,8 +1,8 @@
 // Which address belongs to which pod or node, under which identity: what goes into the endpoint table.
 //
 // Thread: control. An owner (a pod, an address of an ipcache, or a node) claims its addresses; of two claims of one
-// address the newer counts, and a problem names both. Entries are published only where they differ from what was
-// published before.
+// address the newer counts, and a problem names both; but what a hub knows by its labels goes before what another only
+// knows by its address. Entries are published only where they differ from what was published before.
 #pragma once
 
 #include <functional>
@@ -42,6 +42,11 @@ class EndpointSet {
   void find(const IpAddress& address,
             const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
   [[nodiscard]] std::size_t size() const { return published_; }
+  struct Known {
+    std::size_t labelled = 0, unlabelled = 0;  // pods
+  };
+  // By cluster; one without pods may be absent.
+  [[nodiscard]] const std::map<ClusterId, Known>& known() const { return known_; }
 
  private:
   // Addresses come by the million, so this is kept small: an address object is named by the address itself and has no
@@ -80,6 +85,9 @@ class EndpointSet {
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
+  // The claim that counts becomes the newest; notes whether others contest it.
+  void settle(const IpAddress& address, Address& state);
+  void count(const Address& state, int change);
   [[nodiscard]] EndpointEntry entry_of(const IpAddress& address, const Claim& claim) const;
   // The object behind a claim.
   [[nodiscard]] static ObjectKey owner_of(const IpAddress& address, const Claim& claim);
@@ -94,6 +102,7 @@ class EndpointSet {
   std::set<IpAddress> contested_;
   std::set<Identity> denied_;
   std::size_t published_ = 0;
+  std::map<ClusterId, Known> known_;
 };
 
 }  // namespace isthmus

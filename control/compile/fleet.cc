@@ -239,14 +239,16 @@ class Builder {
     model_.visit<GatewayObject>(
         ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance& place) {
           const bool before =
-              previous_ != nullptr && previous_->gateway_at(object.underlay) == std::optional("gateway " + key.name);
+              previous_ != nullptr && previous_->gateway_at(tunnel_end(object)) == std::optional("gateway " + key.name);
           const int order = key.name == options_.gateway ? 0 : before ? 1 : 2;
           all.push_back({&key, &object, place.text(), order});
         });
     std::stable_sort(all.begin(), all.end(), [](const Wanted& a, const Wanted& b) { return a.rank < b.rank; });
     for (const Wanted& w : all) {
       if (w.key->name != options_.gateway) {
-        add_gateway(w.key->name, *w.object, w.place);
+        GatewayObject object = *w.object;
+        object.underlay = tunnel_end(object);
+        add_gateway(w.key->name, object, w.place);
       }
     }
     if (const auto own = fleet_.clusters.find(options_.cluster); own != fleet_.clusters.end()) {
@@ -260,6 +262,12 @@ class Builder {
                 "add a Gateway object with spec.cluster " + name);
       }
     }
+  }
+
+  [[nodiscard]] IpAddress tunnel_end(const GatewayObject& object) const {
+    const auto ours = [&](const IpAddress& address) { return address.family() == fleet_.own.underlay.family(); };
+    const auto other = std::find_if(object.more.begin(), object.more.end(), ours);
+    return ours(object.underlay) || other == object.more.end() ? object.underlay : *other;
   }
 
   void add_gateway(const std::string& name, const GatewayObject& object, const std::string& place) {

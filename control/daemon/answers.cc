@@ -305,6 +305,9 @@ std::string answer_metrics(const GatewayParts& parts) {
     input.clusters = parts.active->compiler().clusters();
     input.policy = policy_metrics(parts);
     input.flows = &parts.active->observer().metrics();
+    for (const auto& [policy, rules] : parts.active->compiler().policy().unapplied()) {
+      input.unapplied_rules[policy_text(policy)] = rules;
+    }
   }
   return metrics_page(input);
 }

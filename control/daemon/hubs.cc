@@ -25,6 +25,7 @@ EtcdSourceOptions etcd_options(const GatewayConfig& config) {
   options.prefer_slices = config.etcd.endpoints == "slices";
   options.gateway_service = config.etcd.gateway_service;
   options.hold_percent = config.etcd.hold_percent;
+  options.reads_per_second = config.etcd.reads_per_second;
   options.hold_time = std::chrono::milliseconds(config.etcd.hold_time_ms);
   return options;
 }
@@ -60,6 +61,7 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<vo
     options.cluster = config.cluster;
     options.server = api_server(*config.kubernetes.cluster);
     options.default_global_namespace = config.kubernetes.namespaces_global;
+    options.imported_slices = !config.etcd.used() && !config.kubernetes.fleet;
     sources_.push_back({"kubernetes", std::make_unique<KubernetesSource>(options)});
   }
   if (config.kubernetes.fleet) {

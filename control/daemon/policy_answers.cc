@@ -7,6 +7,7 @@
 
 #include "control/admin/policy_replies.h"
 #include "control/policy/explain.h"
+#include "dataplane/api/identity.h"
 
 namespace isthmus {
 namespace {
@@ -132,10 +133,9 @@ std::optional<EndpointView> find_endpoint(const Compiler& compiler, const IpAddr
 PolicyParty party_at(const PolicySet& policy, const IpAddress& address, const std::optional<EndpointView>& endpoint,
                      const std::string& name) {
   const Identity known = endpoint ? endpoint->identity : identity::kWorld;
-  if (known == identity::kWorld) {
-    return party_of(policy.cidrs().find(address).value_or(known), name, policy);
-  }
-  return party_of(known, name, policy);
+  const bool unlabelled = identity::is_unlabelled(known);
+  return party_of(unlabelled || known == identity::kWorld ? policy.identity_at(address, unlabelled) : known, name,
+                  policy);
 }
 
 Result<PolicyParty> find_party(const std::string& text, const GatewayParts& parts, bool labels_too) {

@@ -62,6 +62,7 @@ struct GatewayObject {
   std::string cluster;
   IpAddress underlay;
   L4Port port{8472};
+  std::vector<IpAddress> more{};  // further underlay addresses: the first of our family is its tunnel end
   friend bool operator==(const GatewayObject&, const GatewayObject&) = default;
 };
 
@@ -148,8 +149,10 @@ struct AddressObject {
 };
 
 struct NodeObject {
-  std::vector<IpAddress> addresses;
+  std::vector<IpAddress> addresses;  // of the underlay
   std::vector<Prefix> pod_prefixes;
+  // Beside its pods: its own (CiliumInternalIP), that of Cilium's health endpoint, that of its ingress.
+  std::vector<IpAddress> inner{}, health{}, ingress{};
   friend bool operator==(const NodeObject&, const NodeObject&) = default;
 };
 

@@ -171,6 +171,12 @@ void add_fleet(const MetricsInput& input, Page& page) {
   page.gauge("cilium_clustermesh_global_services", "Global services", number(status.services));
   page.family("cilium_identity", "Identities known", MetricType::Gauge);
   page.add(number(input.identities), {{"type", "cluster_local"}});
+  page.family("isthmus_policy_unapplied_rules",
+              "Rules by labels that are not applied to endpoints known without labels, though they could mean them",
+              MetricType::Gauge);
+  for (const auto& [policy, rules] : input.unapplied_rules) {
+    page.add(number(rules), {{"policy", policy}});
+  }
   const auto remote = std::count_if(input.clusters.begin(), input.clusters.end(),
                                     [](const ClusterView& c) { return !c.local && c.linked; });
   page.gauge("cilium_clustermesh_remote_clusters", "Other clusters that are linked with ours",

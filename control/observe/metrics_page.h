@@ -2,6 +2,7 @@
 // (cilium_*, hubble_*), the engine's own beside them (isthmus_*). Pure function, any thread.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct MetricsInput {
   std::size_t identities = 0;  // CiliumIdentities known
   PolicyMetrics policy;
   const FlowMetrics* flows = nullptr;  // null while the gateway is not active
+  // By policy: rules by labels that are not applied to endpoints known without labels.
+  std::map<std::string, std::size_t> unapplied_rules{};
 };
 
 inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";

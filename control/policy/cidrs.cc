@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "dataplane/api/identity.h"
+
 namespace isthmus {
 namespace {
 
-constexpr std::uint32_t kScope = 1U << 24;  // identities of this gateway's own, never sent
+constexpr std::uint32_t kScope = identity::kPrefixScope << identity::kScopeShift;
 
 }  // namespace
 

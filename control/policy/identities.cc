@@ -4,6 +4,36 @@
 #include <utility>
 
 namespace isthmus {
+namespace {
+
+bool is_about_pods(const LabelRequirement& requirement) {
+  return requirement.source != "reserved" && requirement.key != kClusterLabel;
+}
+
+// Of the cluster label and of reserved ones, which pods do not have.
+bool holds_of_cluster(const LabelSelector& selector, const LabelSet& labels) {
+  return std::all_of(selector.requirements.begin(), selector.requirements.end(),
+                     [&](const LabelRequirement& r) { return is_about_pods(r) || matches({{r}}, labels); });
+}
+
+}  // namespace
+
+bool chooses(const LabelSelector& selector, const KnownIdentity& identity) {
+  if (!identity.unlabelled) {
+    return matches(selector, identity.labels);
+  }
+  return holds_of_cluster(selector, identity.labels) &&
+         std::all_of(selector.requirements.begin(), selector.requirements.end(), [](const LabelRequirement& r) {
+           return !is_about_pods(r) || (r.key == kNamespaceLabel && r.op == LabelOperator::kExists);
+         });
+}
+
+bool may_choose(const LabelSelector& selector, const KnownIdentity& unlabelled) {
+  return holds_of_cluster(selector, unlabelled.labels) &&
+         std::none_of(selector.requirements.begin(), selector.requirements.end(), [](const LabelRequirement& r) {
+           return r.key == kNamespaceLabel && r.op == LabelOperator::kDoesNotExist;
+         });
+}
 
 IdentityIndex::IdentityIndex() {
   const std::pair<std::uint32_t, std::vector<const char*>> kReserved[] = {
@@ -94,7 +124,7 @@ void IdentityIndex::visit_matching(const LabelSelector& selector,
   }
   if (by == nullptr) {
     for (const auto& [number, identity] : identities_) {
-      if (matches(selector, identity.labels)) {
+      if (chooses(selector, identity)) {
         visit(number, identity);
       }
     }
@@ -104,7 +134,7 @@ void IdentityIndex::visit_matching(const LabelSelector& selector,
     const auto of = by_term_.find(lookup_term(by->key, value));
     for (std::size_t i = 0; of != by_term_.end() && i < of->second.size(); ++i) {
       const KnownIdentity& identity = identities_.at(of->second[i]);
-      if (matches(selector, identity.labels)) {
+      if (chooses(selector, identity)) {
         visit(of->second[i], identity);
       }
     }

@@ -16,9 +16,16 @@ namespace isthmus {
 struct KnownIdentity {
   LabelSet labels;
   bool own = false;              // of this cluster's endpoints: may be a subject
+  bool unlabelled = false;       // pods of whose labels nothing is known but the cluster
   std::optional<Prefix> prefix;  // of a prefix
   friend bool operator==(const KnownIdentity&, const KnownIdentity&) = default;
 };
+
+// Whether the selector chooses whoever has this identity. Of pods without labels it says only what holds whatever
+// their labels are: which cluster they are of, that they have some namespace, that they are nothing reserved.
+[[nodiscard]] bool chooses(const LabelSelector& selector, const KnownIdentity& identity);
+// Whether it chooses some of these pods without labels, if they have the labels that it asks for.
+[[nodiscard]] bool may_choose(const LabelSelector& selector, const KnownIdentity& unlabelled);
 
 class IdentityIndex {
  public:

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/compile/listing.h"
+#include "dataplane/api/identity.h"
 
 namespace isthmus {
 namespace {
@@ -23,7 +24,8 @@ PolicySet::PolicySet(std::string cluster, PolicySettings settings)
     : cluster_(std::move(cluster)), settings_(settings) {}
 
 void PolicySet::update(const ModelChanges& changes, bool first, const Model& model,
-                       const std::optional<PolicyClusters>& clusters, TableDelta& delta) {
+                       const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled,
+                       TableDelta& delta) {
   std::set<Identity> renamed;
   if (clusters && (first || clusters_ != *clusters)) {
     update_clusters(model, *clusters);
@@ -74,8 +76,9 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   }
   emit_subjects(delta);
   emit_moved(moved, delta);
+  set_unlabelled(unlabelled);
   if (std::exchange(cidrs_moved_, false)) {
-    delta.cidr_identities = cidrs_.list();
+    delta.cidr_identities = cidr_identities();
   }
 }
 
@@ -94,9 +97,10 @@ void PolicySet::update_clusters(const Model& model, const PolicyClusters& cluste
   }
   for (const CidrIdentity& each : cidrs_.list()) {
     if (each.identity != identity::kWorld) {
-      set_identity(each.identity, identity_of(each.prefix));
+      set_prefix_identity(each.identity, each.prefix);
     }
   }
+  set_cluster_identities(before);
   std::set<Identity> numbers;
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
     numbers.insert(object.id);
@@ -191,7 +195,7 @@ void PolicySet::acquire_prefix(const Prefix& prefix) {
   const CidrTable::Acquired acquired = cidrs_.acquire(prefix);
   if (acquired.fresh) {
     cidrs_moved_ = true;
-    set_identity(acquired.identity, identity_of(prefix));
+    set_prefix_identity(acquired.identity, prefix);
   }
 }
 
@@ -199,6 +203,7 @@ void PolicySet::release_prefix(const Prefix& prefix) {
   if (const auto gone = cidrs_.release(prefix)) {
     cidrs_moved_ = true;
     erase_identity(*gone);
+    erase_identity(identity::unlabelled_at(*gone, *gone));
   }
 }
 
@@ -329,6 +334,7 @@ RuleId PolicySet::number_rule(const ObjectKey& key, const Provenance& provenance
 
 void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const Provenance& provenance,
                              const Model& model, std::vector<CompiledSpec::Rule>& before, CompiledSpec& out) {
+  out.provenance = provenance;
   out.subjects = spec.subjects;
   out.default_deny_ingress = spec.default_deny_ingress;
   out.default_deny_egress = spec.default_deny_egress;
@@ -377,6 +383,7 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
     }
   });
   specs_[id] = std::move(spec);
+  judge_unlabelled(id);
 }
 
 void PolicySet::drop_spec(SpecId id) {
@@ -384,6 +391,7 @@ void PolicySet::drop_spec(SpecId id) {
   const CompiledSpec& spec = at->second;
   by_subject_.remove(spec.subjects, id);
   named_egress_.erase(id);
+  unapplied_.erase(id);
   for (const Identity number : spec.selected) {
     std::erase(subjects_.at(number).specs, id);
     dirty_.insert(number);
@@ -423,6 +431,10 @@ void PolicySet::append_problems(std::vector<Problem>& problems) const {
   }
   list_problems(own, "policies that name what is not there", problems,
                 [](const Problem& problem, auto& list) { list.push_back(problem); });
+  list_problems(unapplied_, "policies by labels that endpoints lack", problems, [&](SpecId id, auto& list) {
+    const CompiledSpec& spec = specs_.at(id);
+    list.insert(list.end(), spec.unapplied.begin(), spec.unapplied.end());
+  });
 }
 
 const SubjectPolicy* PolicySet::subject(Identity number) const {

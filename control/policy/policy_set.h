@@ -4,7 +4,8 @@
 // Owner: Compiler. Thread: control. update() costs what changed: an identity's change looks at the selectors it leaves
 // or may enter and, where it is one of ours, at the policies that may select it; a policy's change at its own subjects.
 // Policies of other clusters' manifests are those clusters' business. Two label sets under one number, and numbers
-// outside their cluster's range, are no identity: nothing selects them.
+// outside their cluster's range, are no identity: nothing selects them. Endpoints without labels are chosen by cluster,
+// by entity and by prefix; a rule by labels that could mean some of them is a problem, and is not applied to them.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +53,13 @@ struct PolicyClusters {
   friend bool operator==(const PolicyClusters&, const PolicyClusters&) = default;
 };
 
+// Other clusters of whose pods no labels are known. Policy is by prefix there, and by cluster.
+struct UnlabelledClusters {
+  std::set<std::string> some;  // endpoints are known without labels
+  std::set<std::string> all;   // of no endpoint are labels known: any address of theirs may be a pod
+  friend bool operator==(const UnlabelledClusters&, const UnlabelledClusters&) = default;
+};
+
 // One spec of one policy, compiled.
 struct CompiledSpec {
   struct Rule {
@@ -62,12 +70,14 @@ struct CompiledSpec {
   };
   ObjectKey policy;
   std::size_t position = 0;  // among the policy's specs
+  Provenance provenance;
   LabelSelector subjects;
   bool default_deny_ingress = false, default_deny_egress = false;
   bool named_egress_ports = false;
   std::vector<Rule> rules;
   std::vector<Prefix> prefixes;  // acquired
   std::vector<Problem> problems;
+  std::vector<Problem> unapplied;  // rules by labels that known endpoints may have, and that nobody publishes
   std::set<Identity> selected;
 };
 
@@ -89,7 +99,7 @@ class PolicySet {
 
   // `clusters`: absent when none has changed. `first`: look at the whole model; they are there then.
   void update(const ModelChanges& changes, bool first, const Model& model,
-              const std::optional<PolicyClusters>& clusters, TableDelta& delta);
+              const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled, TableDelta& delta);
   void append_problems(std::vector<Problem>& problems) const;
 
   [[nodiscard]] const RuleNames& rule_names() const { return names_; }
@@ -98,6 +108,8 @@ class PolicySet {
   [[nodiscard]] const CidrTable& cidrs() const { return cidrs_; }
   [[nodiscard]] const NamedPorts& named_ports() const { return named_ports_; }
   [[nodiscard]] const PolicySettings& settings() const { return settings_; }
+  // Of an address that is no endpoint; `unlabelled`: of an endpoint without labels.
+  [[nodiscard]] Identity identity_at(const IpAddress& address, bool unlabelled) const;
   // What is published for an identity; null: the defaults.
   [[nodiscard]] const SubjectPolicy* subject(Identity number) const;
   // The specs that select it, in order of policy.
@@ -108,6 +120,8 @@ class PolicySet {
   // Looks at every subject.
   [[nodiscard]] PolicyCounts counts() const;
   [[nodiscard]] std::size_t subject_count() const { return subjects_.size(); }
+  // By policy, how many of its rules are not applied to endpoints without labels that they could mean.
+  [[nodiscard]] std::map<ObjectKey, std::size_t> unapplied() const;
 
  private:
   using SpecId = Strong<struct SpecIdTag, std::uint32_t>;
@@ -133,6 +147,8 @@ class PolicySet {
   void select_subject(Identity number, const KnownIdentity* now);
   void acquire_prefix(const Prefix& prefix);
   void release_prefix(const Prefix& prefix);
+  void set_prefix_identity(Identity number, const Prefix& prefix);
+  void set_cluster_identities(const PolicyClusters& before);
   [[nodiscard]] KnownIdentity identity_of(const Prefix& prefix) const;
 
   [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes) const;
@@ -145,6 +161,11 @@ class PolicySet {
                                    std::vector<CompiledSpec::Rule>& before);
   void add_spec(SpecId id, CompiledSpec spec);
   void drop_spec(SpecId id);
+  void set_unlabelled(const UnlabelledClusters& now);
+  void judge_unlabelled(SpecId id);
+  // As published.
+  [[nodiscard]] Identity identity_of(const Prefix& prefix, Identity own) const;
+  [[nodiscard]] std::vector<CidrIdentity> cidr_identities() const;
 
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
@@ -154,6 +175,7 @@ class PolicySet {
   const std::string cluster_;
   const PolicySettings settings_;
   PolicyClusters clusters_;
+  UnlabelledClusters unlabelled_;
   IdentityIndex identities_;
   CidrTable cidrs_;
   SelectorTable selectors_;
@@ -165,7 +187,7 @@ class PolicySet {
   IdPool<SpecId> spec_numbers_{0};
   SelectorIndex<SpecId> by_subject_;
   std::map<SelectorId, std::set<SpecId>> users_;
-  std::set<SpecId> named_egress_;
+  std::set<SpecId> named_egress_, unapplied_;
   std::map<Identity, Subject> subjects_;
   std::set<Identity> dirty_;  // subjects to be built again
   bool cidrs_moved_ = false;

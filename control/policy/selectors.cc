@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/api/identity.h"
+
 namespace isthmus {
 namespace {
 
@@ -16,7 +18,7 @@ void erase_first(std::vector<T>& list, const T& value) {
 }  // namespace
 
 bool PeerChoice::holds(const KnownIdentity& identity) const {
-  const auto by_label = [&](const LabelSelector& selector) { return matches(selector, identity.labels); };
+  const auto by_label = [&](const LabelSelector& selector) { return chooses(selector, identity); };
   const auto by_prefix = [&](const CidrBlock& block) { return block.holds(*identity.prefix); };
   return std::any_of(labels.begin(), labels.end(), by_label) ||
          (identity.prefix && std::any_of(cidrs.begin(), cidrs.end(), by_prefix));
@@ -34,7 +36,12 @@ SelectorId SelectorTable::acquire(const PeerChoice& choice, const IdentityIndex&
     identities.visit_matching(selector, [&](Identity number, const KnownIdentity&) { members.push_back(number); });
   }
   for (const CidrBlock& block : choice.cidrs) {
-    cidrs.visit_within(block, [&](const Prefix&, Identity number) { members.push_back(number); });
+    cidrs.visit_within(block, [&](const Prefix&, Identity number) {
+      members.push_back(number);
+      if (const Identity pods = identity::unlabelled_at(number, number); identities.find(pods) != nullptr) {
+        members.push_back(pods);
+      }
+    });
   }
   std::sort(members.begin(), members.end());
   members.erase(std::unique(members.begin(), members.end()), members.end());

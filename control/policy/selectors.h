@@ -32,6 +32,8 @@ class SelectorTable {
   void release(SelectorId id);
   // It came, went (null) or has other labels.
   void identity_changed(Identity number, const KnownIdentity* now);
+  // Precondition: acquire() gave the number.
+  [[nodiscard]] const PeerChoice& choice(SelectorId id) const { return *selectors_.at(id).choice; }
   // Sorted. Null: no such selector.
   [[nodiscard]] const std::vector<Identity>* members(SelectorId id) const;
   // What changed since the last take(); `moved` gets those of them that were published before.

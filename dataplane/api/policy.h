@@ -61,8 +61,8 @@ struct PolicyDefaults {
   friend bool operator==(const PolicyDefaults&, const PolicyDefaults&) = default;
 };
 
-// Addresses that are no endpoint, and endpoints without labels (identity::kWorld), take the identity of their longest
-// prefix; else identity::kWorld. Identities of prefixes are scoped (>= 1 << 24) and never sent.
+// Addresses that are no endpoint take the identity of their longest prefix, else identity::kWorld; so do endpoints of
+// world. For endpoints without labels see dataplane/api/identity.h, which tells the scopes of these numbers, too.
 struct CidrIdentity {
   Prefix prefix;
   Identity identity;

@@ -2,6 +2,7 @@
 // policies of those that are ours allow: egress of the source, then ingress of the destination. The verdict is the
 // connection's: both directions, and ICMP errors, ask about the forward pair, with the source before translation and
 // the destination behind it.
+#include "dataplane/api/identity.h"
 #include "dataplane/path/admission.h"
 
 namespace isthmus {
@@ -60,11 +61,14 @@ ForwardPair pair_of(const PathContext& context, const Admission& admission) noex
   pair.source =
       forward && !admission.packet.icmp_error ? admission.source_identity : forward_source(context, admission);
   pair.destination = identity_at(context, admission.forward.realm, admission.reply.source);
-  // An endpoint without labels is who its address makes it, like an address that is no endpoint.
+  // An endpoint without labels is who its address makes it, much like an address that is no endpoint.
   const auto by_address = [&](Identity known, const IpAddress& address) {
-    return known == identity::kWorld
-               ? context.snapshot->policy->by_prefix(admission.forward.realm, address, identity::kWorld)
-               : known;
+    const bool unlabelled = identity::is_unlabelled(known);
+    if (known != identity::kWorld && !unlabelled) {
+      return known;
+    }
+    const Identity found = context.snapshot->policy->by_prefix(admission.forward.realm, address, identity::kWorld);
+    return unlabelled ? identity::unlabelled_at(found, known) : found;
   };
   pair.source = by_address(pair.source, admission.forward.source);
   pair.destination = by_address(pair.destination, admission.reply.source);

@@ -1,7 +1,11 @@
 // vet: the outer source is a peer of the cluster that the VNI names, the inner source lies in that cluster, and the VNI
 // is the identity of that source (or was, for a bounded grace; or, not being known yet, holds for a bounded time). From
 // the local side the source must be this cluster's. A connection whose source has been an endpoint ends with it.
+// Of an endpoint that is known without labels nobody can tell whether the VNI is its own: any of its cluster's passes,
+// and none is believed; so with every address of a cluster of which no labels are known. Policy goes by the address,
+// as it does for the packets that go there.
 // Without encryption this stops mistakes and off-path spoofing, not an attacker on the underlay.
+#include "dataplane/api/identity.h"
 #include "dataplane/net/address_hash.h"
 #include "dataplane/path/admission.h"
 
@@ -93,11 +97,16 @@ Refusal vet_fabric(PathContext& context, Admission& admission) noexcept {
     return std::nullopt;
   }
   if (!admission.source_known) {
+    const Identity at = context.snapshot->policy->by_prefix(key.realm, key.source, identity::kWorld);
+    if (identity::is_unlabelled_prefix(at)) {
+      admission.source_identity = at;
+      return std::nullopt;
+    }
     return hold_unknown(context, admission);
   }
   context.unknown_sources.forget(address_hash(key.realm, key.source) | 1);
   admission.source_identity = endpoint.identity;
-  if (endpoint.identity.value() == packet.vni.value()) {
+  if (endpoint.identity.value() == packet.vni.value() || identity::is_unlabelled(endpoint.identity)) {
     return std::nullopt;
   }
   if (endpoint.previous.value() == packet.vni.value() && context.now < endpoint.grace_until) {

@@ -17,16 +17,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = 60
 
 
-def build(into):
-    """The server's program; skips where Go, etcd or the modules are missing."""
+def build(into, module="apiextensions"):
+    """The server's program, of the Go module in that folder; skips where Go, etcd or the modules are missing."""
     for program in ("go", "etcd", "etcdctl"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"{program} is not installed")
-    folder = os.path.join(HERE, "apiextensions")
+    folder = os.path.join(HERE, module)
     fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
     if fetched.returncode != 0:
         raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
-    program = os.path.join(into, "apiextensions")
+    program = os.path.join(into, module)
     subprocess.run(["go", "build", "-p", "2", "-o", program, "."], cwd=folder, check=True)
     return program
 
@@ -112,25 +112,8 @@ class ApiServer:
 
     def start(self):
         """Starts the server (again): with another port, certificate and token than before."""
-        log = open(os.path.join(self.folder, "server.log"), "ab")
-        nobody = os.path.join(self.folder, "nobody")
-        with open(nobody, "w", encoding="utf-8") as out:
-            json.dump({"current-context": "c",
-                       "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                       "clusters": [{"name": "c", "cluster": {"server": "http://127.1.2.3:12345"}}],
-                       "users": [{"name": "u", "user": {}}]}, out)
-        words = [self.program, "--etcd-servers", self.etcd_url, "--authentication-skip-lookup",
-                 "--disable-admission-plugins",
-                 "NamespaceLifecycle,MutatingAdmissionWebhook,ValidatingAdmissionWebhook,ValidatingAdmissionPolicy"]
-        for flag in ("--authentication-kubeconfig", "--authorization-kubeconfig", "--kubeconfig"):
-            words += [flag, nobody]  # the cluster that would know clients and namespaces: never asked
-        self.server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=log, text=True)
-        log.close()
-        line = self.server.stdout.readline()
-        if not line:
-            raise RuntimeError(open(os.path.join(self.folder, "server.log"), encoding="utf-8").read()[-2000:])
-        self.access = json.loads(line)
+        with open(os.path.join(self.folder, "server.log"), "ab") as log:
+            self.access = self._launch(log)
         host = self.access["host"].removeprefix("https://")
         name, port = host.rsplit(":", 1)
         self.door.target = (name.strip("[]"), int(port))
@@ -148,11 +131,32 @@ class ApiServer:
         with open(self.kubeconfig, "w", encoding="utf-8") as out:
             json.dump(config, out)
 
+    def _launch(self, log):
+        """Starts the program: where it listens and what a client of it needs."""
+        nobody = os.path.join(self.folder, "nobody")
+        with open(nobody, "w", encoding="utf-8") as out:
+            json.dump({"current-context": "c",
+                       "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                       "clusters": [{"name": "c", "cluster": {"server": "http://127.1.2.3:12345"}}],
+                       "users": [{"name": "u", "user": {}}]}, out)
+        words = [self.program, "--etcd-servers", self.etcd_url, "--authentication-skip-lookup",
+                 "--disable-admission-plugins",
+                 "NamespaceLifecycle,MutatingAdmissionWebhook,ValidatingAdmissionWebhook,ValidatingAdmissionPolicy"]
+        for flag in ("--authentication-kubeconfig", "--authorization-kubeconfig", "--kubeconfig"):
+            words += [flag, nobody]  # the cluster that would know clients and namespaces: never asked
+        self.server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=log, text=True)
+        line = self.server.stdout.readline()
+        if not line:
+            raise RuntimeError(open(os.path.join(self.folder, "server.log"), encoding="utf-8").read()[-2000:])
+        return json.loads(line)
+
     def stop(self):
         self.server.kill()
         self.server.wait()
-        self.server.stdin.close()
-        self.server.stdout.close()
+        for pipe in (self.server.stdin, self.server.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def request(self, method, path, body=None, content_type="application/json"):
         """The answer's JSON; None for 404 and while nothing answers."""
@@ -179,9 +183,9 @@ class ApiServer:
         revision = json.loads(status.stdout)[0]["Status"]["header"]["revision"]
         subprocess.run([*words, "compact", str(revision)], env=env, check=True, capture_output=True)
 
-    def install(self, group, version, kind, namespaced):
+    def install(self, group, version, kind, namespaced, plural=None):
         """A custom resource of any shape, with a status of its own; waits until it is served."""
-        plural = kind.lower() + "s"
+        plural = plural or kind.lower() + "s"
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

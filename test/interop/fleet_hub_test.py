@@ -1,53 +1,13 @@
 """The Fleet hub source against a real API server: objects go in through its API and come out of the source."""
 
-import os
-import subprocess
 import tempfile
-import threading
 import unittest
 
 import api_extensions
+from follower import Follower
 
-BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(api_extensions.HERE, "..", "..", "build-dev"))
 NETWORKING = ("networking.fleet.azure.com", "v1alpha1")
 CLUSTERS = ("cluster.kubernetes-fleet.io", "v1beta1")
-
-
-class Follower:
-    """The program that follows, and what it says is in force."""
-
-    def __init__(self, kubeconfig):
-        self.objects, self.changes, self.synced = set(), [], False
-        self.program = subprocess.Popen([os.path.join(BUILD, "test", "interop", "follow-hub"), kubeconfig],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self):
-        for line in self.program.stdout:
-            word = line.split(maxsplit=1)
-            if word[0] == "synced":
-                self.synced = True
-                continue
-            if word[0] not in "+-":
-                continue  # what it logs
-            self.changes.append(line.strip())
-            (self.objects.add if word[0] == "+" else self.objects.discard)(word[1].strip())
-
-    def kill(self):
-        if self.program.poll() is None:
-            self.program.kill()
-            self.program.wait()
-            self.reader.join()
-            self.program.stdin.close()
-            self.program.stdout.close()
-
-    def close(self):
-        self.program.stdin.close()
-        status = self.program.wait(timeout=20)
-        self.reader.join(timeout=20)
-        self.program.stdout.close()
-        return status
 
 
 class FleetHub(unittest.TestCase):

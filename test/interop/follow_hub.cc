@@ -1,12 +1,14 @@
 // Follows the API server of a kubeconfig and prints what comes, a line a change, until its standard input ends:
 //   follow-hub KUBECONFIG           a Fleet hub
-//   follow-hub KUBECONFIG CLUSTER   a cluster's own server
+//   follow-hub KUBECONFIG CLUSTER   a cluster's own server; also what its objects are in the tables of gateway
+//   CLUSTER-1
 #include <poll.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <memory>
 
+#include "control/compile/compiler.h"
 #include "control/source/kubernetes/fleet_hub_source.h"
 #include "control/source/kubernetes/kubernetes_source.h"
 
@@ -32,6 +34,51 @@ void print(const ObjectDelta& delta) {
               key.name_space.c_str(), key.name.c_str());
 }
 
+// What the objects come to: endpoints, frontends and policies of the engine.
+class Tables {
+ public:
+  explicit Tables(const std::string& cluster)
+      : compiler_(options(cluster), model_, [](const IpAddress&) { return AdjacencyId{1}; }) {}
+
+  void apply(const ObjectDelta& delta) { model_.apply(0, delta); }
+  void print_changes() {
+    const CompileResult result = compiler_.compile(model_.take_changes());
+    for (const IpAddress& address : result.remove) {
+      std::printf("- endpoint %s\n", address.to_string().c_str());
+    }
+    for (const EndpointEntry& entry : result.upsert) {
+      std::printf("+ endpoint %s\n", entry.address.to_string().c_str());
+    }
+    for (const FrontendKey& key : result.delta.remove_frontends) {
+      std::printf("- frontend %s\n", text_of(key).c_str());
+    }
+    for (const FrontendEntry& frontend : result.delta.upsert_frontends) {
+      std::printf("+ frontend %s\n", text_of(frontend.key).c_str());
+    }
+    for (const Identity subject : result.delta.remove_policies) {
+      std::printf("- policy %u\n", subject.value());
+    }
+    for (const auto& policy : result.delta.upsert_policies) {
+      std::printf("+ policy %u\n", policy->subject.value());
+    }
+  }
+
+ private:
+  static CompilerOptions options(const std::string& cluster) {
+    CompilerOptions options;
+    options.cluster = cluster;
+    options.gateway = cluster + "-1";
+    options.ring_slots = 251;
+    return options;
+  }
+  static std::string text_of(const FrontendKey& key) {
+    return key.vip.to_string() + " " + std::to_string(key.port.value());
+  }
+
+  Model model_;
+  Compiler compiler_;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -44,6 +91,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", started.error().text().c_str());
     return 1;
   }
+  const auto tables = argc > 2 ? std::make_unique<Tables>(argv[2]) : nullptr;
   bool synced = false;
   while (true) {
     pollfd wanted[2] = {{source->fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
@@ -54,6 +102,12 @@ int main(int argc, char** argv) {
     }
     for (const ObjectDelta& delta : source->poll()) {
       print(delta);
+      if (tables != nullptr) {
+        tables->apply(delta);
+      }
+    }
+    if (tables != nullptr) {
+      tables->print_changes();
     }
     if (!synced && source->synced()) {
       synced = true;

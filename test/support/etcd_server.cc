@@ -179,6 +179,32 @@ EtcdServer::~EtcdServer() {
   fs::remove_all(folder_, ignored);
 }
 
+double EtcdServer::metric(const std::string& begin) const {
+  const std::string pki = pki_folder().string();
+  const std::string command = "curl -s --cacert " + pki + "/ca.crt --cert " + pki + "/root.crt --key " + pki +
+                              "/root.key " + url() + "/metrics";
+  FILE* page = popen(command.c_str(), "r");
+  if (page == nullptr) {
+    throw std::runtime_error("curl cannot be run");
+  }
+  double sum = 0;
+  char* line = nullptr;
+  std::size_t room = 0;
+  bool any = false;
+  while (getline(&line, &room, page) > 0) {
+    const std::string text = line;
+    if (text.starts_with(begin)) {
+      sum += std::stod(text.substr(text.rfind(' ')));
+      any = true;
+    }
+  }
+  std::free(line);
+  if (pclose(page) != 0 || !any) {
+    throw std::runtime_error("the etcd has no metric " + begin);
+  }
+  return sum;
+}
+
 void EtcdServer::spawn() {
   const std::string client = url(), peer = "http://127.0.0.1:" + std::to_string(peer_port_);
   const std::string pki = pki_folder().string(), data = folder_, log = folder_ + ".log";

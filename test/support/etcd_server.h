@@ -34,6 +34,7 @@ class EtcdServer {
   EtcdServer& operator=(const EtcdServer&) = delete;
 
   [[nodiscard]] std::string url() const { return "https://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::uint16_t port() const { return static_cast<std::uint16_t>(port_); }
   // As root.
   void put(const std::string& key, const std::string& value) const;
   void put(const std::vector<std::pair<std::string, std::string>>& keys) const;
@@ -43,6 +44,8 @@ class EtcdServer {
   [[nodiscard]] std::int64_t lease_of(const std::string& key) const;
   void revoke(std::int64_t lease) const;
   void compact() const;  // everything before now
+  // The sum of its metrics that begin so.
+  [[nodiscard]] double metric(const std::string& begin) const;
 
   void stop();  // at once
   // Again, with the data it had.

@@ -72,6 +72,20 @@ std::vector<std::pair<std::string, IpAddress>> read_node_addresses(const JsonObj
   return addresses;
 }
 
+std::vector<IpAddress> read_own_addresses(const JsonObject& node, std::initializer_list<const char*> keys) {
+  std::vector<IpAddress> addresses;
+  for (const char* key : keys) {
+    const std::string text = node.text(key);
+    const auto address = IpAddress::parse(text);
+    if (address) {
+      addresses.push_back(*address);
+    } else if (!text.empty()) {
+      node.complain(std::string(key) + " is not an address: " + shown(text));
+    }
+  }
+  return addresses;
+}
+
 std::vector<Prefix> read_node_prefixes(const JsonObject& node) {
   std::vector<Prefix> prefixes;
   const auto add = [&](const json& value, const std::string& path) {
@@ -163,7 +177,15 @@ Result<NodeObject> decode_node(const EtcdValueContext& context, std::string_view
     fault = "ClusterID " + std::to_string(id) + " is not the cluster's, which is " + std::to_string(context.id.value());
   }
   NodeObject result;
-  result.addresses = choose_addresses(read_node_addresses(node));
+  const auto addresses = read_node_addresses(node);
+  result.addresses = choose_addresses(addresses);
+  for (const auto& [type, address] : addresses) {
+    if (type == "CiliumInternalIP") {
+      result.inner.push_back(address);
+    }
+  }
+  result.health = read_own_addresses(node, {"IPv4HealthIP", "IPv6HealthIP"});
+  result.ingress = read_own_addresses(node, {"IPv4IngressIP", "IPv6IngressIP"});
   result.pod_prefixes = read_node_prefixes(node);
   if (!fault.empty()) {
     return refusal(fault);

@@ -107,7 +107,9 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
     for (const auto& [name, value] : registered_[cluster]) {
       const std::string place = place_of(cluster, "gateways/" + name);
       taken.insert(value.underlay.begin(), value.underlay.end());
-      candidates.push_back({name, {{cluster, value.underlay.front(), value.port}, place}});
+      candidates.push_back(
+          {name,
+           {{cluster, value.underlay.front(), value.port, {value.underlay.begin() + 1, value.underlay.end()}}, place}});
     }
   }
   for (const std::string& cluster : members_) {

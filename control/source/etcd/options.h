@@ -42,6 +42,7 @@ struct EtcdSourceOptions {
   Milliseconds cluster_settle{200};   // changes of nodes within it become one change of their Cluster
   Milliseconds sync_timeout{60'000};  // the source counts as synced then, whatever has not answered
   std::int64_t list_page = 256;       // keys of the first page; further ones grow
+  unsigned reads_per_second = 20;     // pages of each cluster's lists; 0: as many as the hub answers
 
   [[nodiscard]] bool holds() const { return hold_percent > 0 && hold_percent < 100; }
 };

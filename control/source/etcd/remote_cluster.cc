@@ -32,7 +32,7 @@ EtcdLayout RemoteCluster::layout() const {
 }
 
 void RemoteCluster::session_begins(EtcdClient& client, EtcdPin& pin, const std::string& endpoint) {
-  client_ = &client;
+  client_ = std::make_unique<PacedClient>(shared_.loop, client, shared_.options.reads_per_second);
   pin_ = &pin;
   endpoint_ = endpoint;
   session_since_ = EtcdLoop::Clock::now();
@@ -43,7 +43,7 @@ void RemoteCluster::session_begins(EtcdClient& client, EtcdPin& pin, const std::
 
 void RemoteCluster::session_ends(const std::string& why) {
   stop_feeds();
-  client_ = nullptr;
+  client_.reset();
   pin_ = nullptr;
   config_confirmed_ = false;
   if (!why.empty()) {

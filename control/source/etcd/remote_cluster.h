@@ -16,6 +16,7 @@
 #include "control/source/etcd/cluster_import.h"
 #include "control/source/etcd/follower.h"
 #include "control/source/etcd/options.h"
+#include "control/source/etcd/paced_client.h"
 #include "control/source/source.h"
 
 namespace isthmus {
@@ -125,7 +126,7 @@ class RemoteCluster {
   bool config_confirmed_ = false;  // in this session
   std::unique_ptr<ClusterImport> import_;
 
-  EtcdClient* client_ = nullptr;  // of the session
+  std::unique_ptr<PacedClient> client_;  // of the session
   EtcdPin* pin_ = nullptr;
   std::string endpoint_;
   std::array<std::unique_ptr<Feed>, kEtcdResources> feeds_;

@@ -89,6 +89,12 @@ ManifestKey ClusterObjects::key_of(const Kind& kind, const YamlNode& object) con
   ManifestKey key;
   key.object.kind = kind.kind;
   key.object.cluster = kind.fleet ? std::string() : options_.cluster;
+  if (kind.kind == ObjectKind::kSlice) {
+    YamlFaults ignored;
+    const std::string source =
+        YamlMap(&object, "", object.line, ignored).map("metadata").map("labels").text(kSourceClusterLabel);
+    key.object.cluster = source.empty() ? key.object.cluster : source;
+  }
   key.object.name_space = kind.namespaced ? metadata_text(object, "namespace") : std::string();
   key.object.name = metadata_text(object, "name");
   key.cilium_node = kind.cilium_node;
@@ -128,8 +134,12 @@ void ClusterObjects::object_is(std::size_t resource, const std::string& version,
     log(resources_[resource].plural + " of " + options_.server + ": an object without a name is passed over");
     return;
   }
+  if (passed_over(kind, key)) {
+    return;
+  }
   ManifestDocument document;
-  read_manifest_tree(object, key.object.cluster, version, resources_[resource].kind, document);
+  read_manifest_tree(object, kind.fleet ? std::string() : options_.cluster, version, resources_[resource].kind,
+                     document);
   Entry& entry = entries_[key];
   entry.generation = parts_[resource].generation;
   entry.place = object_url(options_.server, resources_[resource], version, object);
@@ -156,7 +166,9 @@ void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry&
     }
   } else {
     counts.bad.erase(name);
+    note_import(key, entry.value, false);
     entry.value = whole ? document.objects.front().value : nullptr;
+    note_import(key, entry.value, true);
   }
   entry.refused = refused;
   entry.faults = std::move(document.faults);
@@ -175,6 +187,7 @@ ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, En
   counts.objects -= at->second.value ? 1 : 0;
   counts.bad.erase(full_name(at->first.object));
   faulty_.erase(at->first);
+  note_import(at->first, at->second.value, false);
   touch(at->first.object);
   return entries_.erase(at);
 }
@@ -224,6 +237,13 @@ bool ClusterObjects::is_exported(const ServiceKey& name) const {
 // Where Namespaces are not global by default, one that is not known yet keeps its Services to the cluster.
 void ClusterObjects::touch(const ObjectKey& key) {
   touched_.insert(key);
+  if (key.kind == ObjectKind::kServiceImport) {
+    for (const auto& [service, slices] : imports_) {
+      if (service.name_space == key.name_space && service.name == key.name) {
+        touched_.insert(service);
+      }
+    }
+  }
   if (key.kind != ObjectKind::kNamespace || options_.default_global_namespace) {
     return;
   }
@@ -235,6 +255,42 @@ void ClusterObjects::touch(const ObjectKey& key) {
     }
     touched_.insert(service);
   }
+}
+
+bool ClusterObjects::passed_over(const Kind& kind, const ManifestKey& key) const {
+  return kind.kind == ObjectKind::kSlice && key.object.cluster != options_.cluster && !options_.imported_slices;
+}
+
+void ClusterObjects::note_import(const ManifestKey& key, const Value& value, bool there) {
+  if (value == nullptr || key.object.kind != ObjectKind::kSlice || key.object.cluster == options_.cluster) {
+    return;
+  }
+  const ObjectKey service{ObjectKind::kService, key.object.cluster, key.object.name_space,
+                          std::get<SliceObject>(*value).service};
+  auto& slices = imports_[service];
+  if (there) {
+    slices.insert(key.object);
+  } else {
+    slices.erase(key.object);
+  }
+  if (slices.empty()) {
+    imports_.erase(service);
+  }
+  touched_.insert(service);
+}
+
+ClusterObjects::Value ClusterObjects::imported_service(const ObjectKey& key) const {
+  if (!imports_.contains(key)) {
+    return nullptr;
+  }
+  ServiceObject service;
+  service.global = true;
+  const Value import = value_of({ObjectKind::kServiceImport, options_.cluster, key.name_space, key.name}, false);
+  if (import != nullptr) {
+    service.ports = std::get<ServiceImportObject>(*import).ports;
+    service.created = std::get<ServiceImportObject>(*import).created;
+  }
+  return std::make_shared<const ObjectValue>(std::move(service));
 }
 
 ClusterObjects::Value ClusterObjects::value_of(const ObjectKey& key, bool cilium_node) const {
@@ -260,8 +316,8 @@ ClusterObjects::Value ClusterObjects::effective(const ObjectKey& key) const {
   if (key.kind == ObjectKind::kNode) {
     return join_nodes(value, value_of(key, true));
   }
-  if (value && key.kind == ObjectKind::kService) {
-    return effective_service(key, value);
+  if (key.kind == ObjectKind::kService) {
+    return value ? effective_service(key, value) : imported_service(key);
   }
   if (value && key.kind == ObjectKind::kNamespace && !options_.default_global_namespace) {
     NamespaceObject completed = std::get<NamespaceObject>(*value);

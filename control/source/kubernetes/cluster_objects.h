@@ -1,7 +1,8 @@
 // The objects of one cluster's own API server, as a hub's folder of manifests for that cluster would have them; our own
 // kinds are the fleet's. On top of the manifests: a Service with a ServiceExport of its name is global (MCS, or Fleet's
 // once the fleet accepted it), and a Namespace that says nothing about clustermesh.cilium.io/global says what the
-// cluster's default is.
+// cluster's default is. EndpointSlices that the Multi-Cluster Services API imported are the source cluster's, with a
+// Service for them there whose ports are the ServiceImport's.
 // Pure; see api_objects.h for owner, thread and failure.
 #pragma once
 
@@ -21,6 +22,7 @@ struct ClusterObjectsOptions {
   std::string cluster;
   std::string server;                    // for provenance
   bool default_global_namespace = true;  // clustermesh-default-global-namespace of the cluster's Cilium
+  bool imported_slices = true;           // false: another hub tells of the other clusters, and they are passed over
 };
 
 class ClusterObjects final : public ApiObjects {
@@ -67,6 +69,10 @@ class ClusterObjects final : public ApiObjects {
   void touch(const ObjectKey& key);
   [[nodiscard]] Value value_of(const ObjectKey& key, bool cilium_node) const;
   [[nodiscard]] Value effective(const ObjectKey& key) const;
+  // The slice comes to the imported ones of its Service, or leaves them.
+  void note_import(const ManifestKey& key, const Value& value, bool there);
+  [[nodiscard]] bool passed_over(const Kind& kind, const ManifestKey& key) const;
+  [[nodiscard]] Value imported_service(const ObjectKey& key) const;
   [[nodiscard]] Value effective_service(const ObjectKey& key, const Value& service) const;
   [[nodiscard]] std::string place_of(const ObjectKey& key) const;
 
@@ -76,6 +82,7 @@ class ClusterObjects final : public ApiObjects {
   std::vector<Part> parts_;
   Entries entries_;
   std::map<std::pair<std::size_t, ServiceKey>, unsigned> exports_;  // of a resource → generation
+  std::map<ObjectKey, std::set<ObjectKey>> imports_;  // Services of other clusters → their imported slices
   std::set<ManifestKey> faulty_;
   std::set<ObjectKey> touched_;
   std::map<ObjectKey, Value> published_;

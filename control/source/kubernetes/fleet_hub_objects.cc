@@ -316,8 +316,6 @@ void FleetHubObjects::settle_addresses(Service& service, std::set<ObjectKey> now
     if (!service.addresses_used.contains(key) && addresses_[key]++ == 0) {
       AddressObject address;
       address.prefix = *Prefix::parse(key.name);
-      const auto own = options_.identities.find(key.cluster);
-      address.identity = own == options_.identities.end() ? options_.identity : own->second;
       changed.push_back({key, address, {options_.server, 0}});
     }
   }

@@ -7,7 +7,7 @@
 // hub does while it elects: it is believed only after `blank_hold`. A heartbeat that stops is told as a problem and
 // withdraws nothing, as it may be the hub that is cut off: probes of the data plane decide.
 //
-// Endpoints of a hub have no labels: their addresses bear the identity of `identities`, or `identity`.
+// Endpoints of a hub have no labels: their addresses bear no identity (0), for which the compiler has one per cluster.
 #pragma once
 
 #include <chrono>
@@ -28,8 +28,6 @@ struct FleetHubObjectsOptions {
   std::string own_cluster;  // its exports are skipped, as its own API server is followed; empty: none
   std::chrono::milliseconds blank_hold{10'000};
   unsigned heartbeats_missed = 5;  // periods without one before a member is suspect
-  Identity identity = identity::kWorld;
-  std::map<std::string, Identity> identities;  // of single clusters
 };
 
 class FleetHubObjects final : public ApiObjects {

@@ -8,9 +8,8 @@ namespace isthmus {
 
 FleetHubSource::FleetHubSource(const FleetHubSourceOptions& options)
     : ApiSource("the Fleet hub", options.server, [options](const std::string& server) {
-        return std::make_unique<FleetHubObjects>(FleetHubObjectsOptions{server, options.own_cluster, options.blank_hold,
-                                                                        options.heartbeats_missed, options.identity,
-                                                                        options.identities});
+        return std::make_unique<FleetHubObjects>(
+            FleetHubObjectsOptions{server, options.own_cluster, options.blank_hold, options.heartbeats_missed});
       }) {}
 
 }  // namespace isthmus

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <chrono>
-#include <map>
 #include <string>
 
 #include "control/source/kubernetes/api_source.h"
@@ -17,8 +16,6 @@ struct FleetHubSourceOptions {
   std::string own_cluster;  // its exports are skipped, as its own API server is followed; empty: none
   std::chrono::milliseconds blank_hold{10'000};
   unsigned heartbeats_missed = 5;
-  Identity identity = identity::kWorld;        // of endpoints, which have no labels on the hub
-  std::map<std::string, Identity> identities;  // of single clusters
 };
 
 class FleetHubSource final : public ApiSource {

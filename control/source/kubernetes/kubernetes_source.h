@@ -14,6 +14,9 @@ struct KubernetesSourceOptions {
   ApiServerOptions server;
   // clustermesh-default-global-namespace of the cluster's Cilium (the managed mesh of AKS: false).
   bool default_global_namespace = true;
+  // Whether the EndpointSlices that the Multi-Cluster Services API imported count: where no other hub tells of the
+  // other clusters.
+  bool imported_slices = true;
 };
 
 class KubernetesSource final : public ApiSource {

@@ -171,6 +171,16 @@ class DocumentReader {
     }
     const YamlNode* name_space = metadata.get("namespace");
     key.object.name_space = name_space == nullptr || name_space->text.empty() ? "default" : name_space->text;
+    if (row.kind == ObjectKind::kSlice) {
+      const std::string source = metadata.map("labels").text(kSourceClusterLabel);
+      if (!source.empty() && !is_label(source)) {
+        metadata.fault(metadata.line(),
+                       "label " + std::string(kSourceClusterLabel) + " is " + shown(source) + ", not a cluster's name",
+                       "mend what writes the imported EndpointSlices");
+        return std::nullopt;
+      }
+      key.object.cluster = source.empty() ? key.object.cluster : source;
+    }
     if (!is_label(key.object.name_space)) {
       metadata.fault(name_space == nullptr ? metadata.line() : name_space->line,
                      "metadata.namespace is " + shown(key.object.name_space) + ", not a namespace's name",
@@ -192,6 +202,11 @@ class DocumentReader {
     if (in_fleet != (row.scope == Scope::kFleet)) {
       root.fault(root.line(), std::string(row.name) + " " + key->object.name + " does not belong in this folder",
                  in_fleet ? "move it to clusters/<cluster>/ of the hub" : "move it to fleet/ of the hub");
+      return;
+    }
+    if (row.kind == ObjectKind::kSlice && key->object.cluster == cluster_ &&
+        !labels.text(kSourceClusterLabel).empty()) {
+      ++out_.ignored;  // its own endpoints, seen through the multi-cluster API
       return;
     }
     auto value = row.read({root, metadata, labels, annotations, key->object.name, key->object.name_space});
@@ -252,16 +267,16 @@ std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const Object
   }
   NodeObject joined = std::get<NodeObject>(*cilium);
   const auto& other = std::get<NodeObject>(*node);
-  for (const IpAddress& address : other.addresses) {
-    if (std::find(joined.addresses.begin(), joined.addresses.end(), address) == joined.addresses.end()) {
-      joined.addresses.push_back(address);
+  const auto join = [](auto& into, const auto& from) {
+    for (const auto& each : from) {
+      if (std::find(into.begin(), into.end(), each) == into.end()) {
+        into.push_back(each);
+      }
     }
-  }
-  for (const Prefix& prefix : other.pod_prefixes) {
-    if (std::find(joined.pod_prefixes.begin(), joined.pod_prefixes.end(), prefix) == joined.pod_prefixes.end()) {
-      joined.pod_prefixes.push_back(prefix);
-    }
-  }
+  };
+  join(joined.addresses, other.addresses);
+  join(joined.pod_prefixes, other.pod_prefixes);
+  join(joined.inner, other.inner);
   return std::make_shared<const ObjectValue>(std::move(joined));
 }
 

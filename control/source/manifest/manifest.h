@@ -15,6 +15,11 @@
 
 namespace isthmus {
 
+// On EndpointSlices that the Multi-Cluster Services API imported: the cluster whose endpoints they hold, of whose
+// objects they are here, and the Service there.
+inline constexpr const char* kSourceClusterLabel = "multicluster.kubernetes.io/source-cluster";
+inline constexpr const char* kImportedServiceLabel = "multicluster.kubernetes.io/service-name";
+
 // An object as a file names it. Node and CiliumNode of one name are two of these, and one object in the model.
 struct ManifestKey {
   ObjectKey object;

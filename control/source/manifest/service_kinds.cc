@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "control/source/manifest/manifest.h"
 #include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
@@ -148,7 +149,9 @@ std::uint16_t read_weight(const ObjectText& in) {
 
 std::optional<ObjectValue> read_slice(const ObjectText& in) {
   SliceObject slice;
-  slice.service = in.labels.text("kubernetes.io/service-name");
+  const bool imported = !in.labels.text(kSourceClusterLabel).empty();
+  const std::string_view service_label = imported ? kImportedServiceLabel : "kubernetes.io/service-name";
+  slice.service = in.labels.text(service_label);
   const YamlNode* type = in.root.require("addressType", "write IPv4 or IPv6");
   const std::string family = type == nullptr ? "" : type->text;
   if (slice.service.empty() || family == "FQDN") {
@@ -156,7 +159,7 @@ std::optional<ObjectValue> read_slice(const ObjectText& in) {
   }
   if (!is_label(slice.service)) {
     in.root.fault(in.labels.line(),
-                  "label kubernetes.io/service-name is " + shown(slice.service) + ", not a Service's name",
+                  "label " + std::string(service_label) + " is " + shown(slice.service) + ", not a Service's name",
                   "write the metadata.name of its Service");
   }
   if (type != nullptr && family != "IPv4" && family != "IPv6") {

@@ -20,9 +20,9 @@ void add_address(const YamlNode* node, const std::string& path, YamlFaults& faul
   }
 }
 
-// [{type, <key>}] in the order of preference: InternalIP, ExternalIP, the others. Names are left out.
-std::vector<IpAddress> read_node_addresses(const std::vector<YamlNode>& list, const std::string& path,
-                                           std::string_view key, YamlFaults& faults) {
+// [{type, <key>}] in the order of preference: InternalIP, ExternalIP, the others but Cilium's own. Names are left out.
+void read_node_addresses(const std::vector<YamlNode>& list, const std::string& path, std::string_view key,
+                         YamlFaults& faults, NodeObject& node) {
   std::array<std::vector<IpAddress>, 3> ranked;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const YamlMap item(&list[i], item_path(path, i), list[i].line, faults);
@@ -30,16 +30,15 @@ std::vector<IpAddress> read_node_addresses(const std::vector<YamlNode>& list, co
     if (type == "Hostname" || type == "InternalDNS" || type == "ExternalDNS") {
       continue;
     }
-    add_address(item.get(key), item.path(key), faults,
-                ranked[type == "InternalIP" ? 0 : (type == "ExternalIP" ? 1 : 2)]);
+    add_address(
+        item.get(key), item.path(key), faults,
+        type == "CiliumInternalIP" ? node.inner : ranked[type == "InternalIP" ? 0 : (type == "ExternalIP" ? 1 : 2)]);
   }
-  std::vector<IpAddress> addresses;
   for (const auto& rank : ranked) {
     for (const IpAddress& address : rank) {
-      append_once(addresses, address);
+      append_once(node.addresses, address);
     }
   }
-  return addresses;
 }
 
 // Ports of containers that have a name, which policies may use. The others, and what is no port, say nothing here.
@@ -94,7 +93,7 @@ std::optional<ObjectValue> read_node(const ObjectText& in) {
   NodeObject node;
   YamlFaults& faults = in.root.faults();
   const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
-  node.addresses = read_node_addresses(status.list("addresses"), "status.addresses", "address", faults);
+  read_node_addresses(status.list("addresses"), "status.addresses", "address", faults, node);
   node.pod_prefixes = read_prefixes(spec.list("podCIDRs"), "spec.podCIDRs", faults);
   const YamlNode* single = spec.get("podCIDR");
   if (node.pod_prefixes.empty() && single != nullptr && !single->text.empty()) {
@@ -110,7 +109,12 @@ std::optional<ObjectValue> read_cilium_node(const ObjectText& in) {
   YamlFaults& faults = in.root.faults();
   const YamlMap spec = in.root.map("spec");
   const YamlMap ipam = spec.map("ipam");
-  node.addresses = read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", faults);
+  read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", faults, node);
+  const YamlMap health = spec.map("health"), ingress = spec.map("ingress");
+  for (const char* family : {"ipv4", "ipv6"}) {
+    add_address(health.get(family), health.path(family), faults, node.health);
+    add_address(ingress.get(family), ingress.path(family), faults, node.ingress);
+  }
   node.pod_prefixes = read_prefixes(ipam.list("podCIDRs"), "spec.ipam.podCIDRs", faults);
   return node;
 }

@@ -3,16 +3,13 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 
 namespace isthmus {
 namespace {
@@ -41,102 +38,19 @@ std::string status_text(unsigned status, const std::string& message) {
       .dump();
 }
 
-int take_certificate(int, X509_STORE_CTX*) { return 1; }
-
-SSL_CTX* make_tls(const KeyPair& pair) {
-  SSL_CTX* tls = SSL_CTX_new(TLS_server_method());
-  BIO* certificate_text = BIO_new_mem_buf(pair.certificate.data(), static_cast<int>(pair.certificate.size()));
-  BIO* key_text = BIO_new_mem_buf(pair.key.data(), static_cast<int>(pair.key.size()));
-  X509* certificate = PEM_read_bio_X509(certificate_text, nullptr, nullptr, nullptr);
-  EVP_PKEY* key = PEM_read_bio_PrivateKey(key_text, nullptr, nullptr, nullptr);
-  if (SSL_CTX_use_certificate(tls, certificate) != 1 || SSL_CTX_use_PrivateKey(tls, key) != 1) {
-    std::abort();
-  }
-  X509_free(certificate);
-  EVP_PKEY_free(key);
-  BIO_free(certificate_text);
-  BIO_free(key_text);
-  SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, take_certificate);
-  return tls;
-}
-
 }  // namespace
 
-struct ApiServer::Connection {
-  int fd = -1;
-  SSL* ssl = nullptr;
-  std::thread thread;
-  std::string unread;
-  std::size_t piece = 1 << 14;
-
-  bool write(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const std::size_t now = std::min(bytes.size(), piece);
-      if (SSL_write(ssl, bytes.data(), static_cast<int>(now)) <= 0) {
-        return false;
-      }
-      bytes.remove_prefix(now);
-    }
-    return true;
-  }
-  bool write_chunks(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const std::size_t now = std::min(bytes.size(), piece);
-      std::array<char, 32> head{};
-      std::snprintf(head.data(), head.size(), "%zx\r\n", now);
-      if (!write(std::string(head.data()) + std::string(bytes.substr(0, now)) + "\r\n")) {
-        return false;
-      }
-      bytes.remove_prefix(now);
-    }
-    return true;
-  }
-  bool answer(unsigned status, const std::string& body, const std::string& headers = "") {
-    return write("HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Type: application/json\r\n" + headers +
-                 "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-  }
-  bool begin_chunks() {
-    return write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
-  }
-  bool end_chunks() { return write("0\r\n\r\n"); }
-  // The next request's head; false at the end of the connection.
-  bool read_request(ServedRequest& request) {
-    std::size_t end = 0;
-    while ((end = unread.find("\r\n\r\n")) == std::string::npos) {
-      std::array<char, 4096> buffer{};
-      const int got = SSL_read(ssl, buffer.data(), buffer.size());
-      if (got <= 0) {
-        return false;
-      }
-      unread.append(buffer.data(), static_cast<std::size_t>(got));
-    }
-    std::string head = unread.substr(0, end + 2);
-    unread.erase(0, end + 4);
-    const std::size_t first = head.find(' '), second = head.find(' ', first + 1);
-    const std::string target = head.substr(first + 1, second - first - 1);
-    const std::size_t question = std::min(target.find('?'), target.size());
-    request.path = target.substr(0, question);
-    request.query = question < target.size() ? target.substr(question + 1) : "";
-    for (std::size_t at = head.find("\r\n") + 2; at < head.size();) {
-      const std::size_t line_end = head.find("\r\n", at), colon = head.find(':', at);
-      std::string name = head.substr(at, colon - at);
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-      request.headers[name] = head.substr(colon + 2, line_end - colon - 2);
-      at = line_end + 2;
-    }
-    request.authorization = request.headers["authorization"];
-    return true;
-  }
-};
-
-ApiServer::ApiServer() {
-  tls_ = make_tls(authority_.sign("api server", "IP:127.0.0.1,DNS:api.test"));
+ApiServer::ApiServer(const ApiServerPlace& place) : address_(place.address), version_(place.first_version) {
+  tls_ = make_tls(authority_.sign("api server", "IP:" + address_ + ",DNS:api.test"));
   listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int again = 1;
+  setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(place.port);
   socklen_t bytes = sizeof address;
-  if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 64) != 0 ||
+  if (inet_pton(AF_INET, address_.c_str(), &address.sin_addr) != 1 ||
+      bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 64) != 0 ||
       getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) {
     std::abort();
   }
@@ -159,7 +73,7 @@ ApiServer::~ApiServer() {
   SSL_CTX_free(tls_);
 }
 
-std::string ApiServer::url() const { return "https://127.0.0.1:" + std::to_string(port_); }
+std::string ApiServer::url() const { return "https://" + address_ + ":" + std::to_string(port_); }
 
 std::string ApiServer::kubeconfig(const json& user, const json& cluster_extra) const {
   json cluster{{"server", url()}};
@@ -178,6 +92,7 @@ void ApiServer::serve(const std::string& collection, const std::string& kind, co
   Collection& made = collections_[collection];
   made.kind = kind;
   made.version = version;
+  made.oldest = version_;  // nobody can have seen it before
 }
 
 void ApiServer::serve_cluster_kinds() {
@@ -310,26 +225,21 @@ void ApiServer::accept_all() {
     if (fd < 0) {
       continue;
     }
-    auto connection = std::make_unique<Connection>();
+    auto connection = std::make_unique<ServedConnection>();
     connection->fd = fd;
     connection->piece = piece_;
     connection->ssl = SSL_new(tls_);
     SSL_set_fd(connection->ssl, fd);
     const std::lock_guard lock(mutex_);
-    Connection& kept = *connections_.emplace_back(std::move(connection));
+    ServedConnection& kept = *connections_.emplace_back(std::move(connection));
     kept.thread = std::thread([this, &kept] { serve_connection(kept); });
   }
 }
 
-void ApiServer::serve_connection(Connection& connection) {
+void ApiServer::serve_connection(ServedConnection& connection) {
   if (SSL_accept(connection.ssl) == 1) {
     ServedRequest request;
-    if (X509* certificate = SSL_get1_peer_certificate(connection.ssl)) {
-      std::array<char, 128> name{};
-      X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name.data(), name.size());
-      request.client = name.data();
-      X509_free(certificate);
-    }
+    request.client = connection.peer_name();
     while (!stopping_ && connection.read_request(request) && answer(connection, request)) {
     }
   }
@@ -337,7 +247,7 @@ void ApiServer::serve_connection(Connection& connection) {
 }
 
 // Applies what the next misbehaviour of the collection says; false: the ordinary answer follows.
-bool ApiServer::misbehaves(Connection& connection, const ServedRequest& request, bool& keep) {
+bool ApiServer::misbehaves(ServedConnection& connection, const ServedRequest& request, bool& keep) {
   const bool watch = request.has("watch=true");
   Misbehaviour how;
   {
@@ -363,7 +273,7 @@ bool ApiServer::misbehaves(Connection& connection, const ServedRequest& request,
   return true;
 }
 
-bool ApiServer::answer(Connection& connection, const ServedRequest& request) {
+bool ApiServer::answer(ServedConnection& connection, const ServedRequest& request) {
   {
     const std::lock_guard lock(mutex_);
     requests_.push_back(request);
@@ -398,7 +308,7 @@ bool ApiServer::answer(Connection& connection, const ServedRequest& request) {
 }
 
 // `collection.oldest` is the version of the list. A continue token is "<epoch>_<place>".
-bool ApiServer::answer_list(Connection& connection, const ServedRequest& request, const Collection& collection) {
+bool ApiServer::answer_list(ServedConnection& connection, const ServedRequest& request, const Collection& collection) {
   const std::string token = value_of(request.query, "continue"), limit_text = value_of(request.query, "limit");
   std::size_t first = 0;
   if (!token.empty()) {
@@ -430,7 +340,7 @@ bool ApiServer::answer_list(Connection& connection, const ServedRequest& request
   return connection.begin_chunks() && connection.write_chunks(text) && connection.end_chunks();
 }
 
-bool ApiServer::answer_watch(Connection& connection, const ServedRequest& request) {
+bool ApiServer::answer_watch(ServedConnection& connection, const ServedRequest& request) {
   std::uint64_t from = 0;
   std::string initial;
   if (request.has("sendInitialEvents=true")) {
@@ -459,7 +369,7 @@ bool ApiServer::answer_watch(Connection& connection, const ServedRequest& reques
   return connection.begin_chunks() && connection.write_chunks(initial) && stream_events(connection, request.path, from);
 }
 
-bool ApiServer::stream_events(Connection& connection, const std::string& path, std::uint64_t from) {
+bool ApiServer::stream_events(ServedConnection& connection, const std::string& path, std::uint64_t from) {
   const unsigned muted = mute_epoch_;
   while (true) {
     std::string text;

@@ -18,16 +18,9 @@
 #include <vector>
 
 #include "test/support/kubernetes/certificates.h"
-
-struct ssl_ctx_st;
+#include "test/support/kubernetes/served_connection.h"
 
 namespace isthmus {
-
-struct ServedRequest {
-  std::string path, query, authorization, client;  // `client`: the name in its certificate
-  std::map<std::string, std::string> headers;      // names in lower case
-  [[nodiscard]] bool has(const std::string& word) const { return query.find(word) != std::string::npos; }
-};
 
 // An answer in place of the ordinary one.
 struct Misbehaviour {
@@ -41,9 +34,15 @@ struct Misbehaviour {
   bool only_with_continue = false;
 };
 
+struct ApiServerPlace {
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 0;             // 0: any that is free
+  std::uint64_t first_version = 100;  // of resources; one that follows another must begin where that one ended
+};
+
 class ApiServer {
  public:
-  ApiServer();
+  explicit ApiServer(const ApiServerPlace& place = {});
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
@@ -84,7 +83,6 @@ class ApiServer {
   [[nodiscard]] std::size_t count(const std::string& collection, const std::string& word_in_query = "") const;
 
  private:
-  struct Connection;
   struct Event {
     std::uint64_t version = 0;
     std::string text;  // the frame
@@ -99,17 +97,18 @@ class ApiServer {
   };
 
   void accept_all();
-  void serve_connection(Connection& connection);
-  bool answer(Connection& connection, const ServedRequest& request);
-  bool answer_list(Connection& connection, const ServedRequest& request, const Collection& collection);
-  bool answer_watch(Connection& connection, const ServedRequest& request);
-  bool stream_events(Connection& connection, const std::string& path, std::uint64_t from);
-  bool misbehaves(Connection& connection, const ServedRequest& request, bool& keep);
+  void serve_connection(ServedConnection& connection);
+  bool answer(ServedConnection& connection, const ServedRequest& request);
+  bool answer_list(ServedConnection& connection, const ServedRequest& request, const Collection& collection);
+  bool answer_watch(ServedConnection& connection, const ServedRequest& request);
+  bool stream_events(ServedConnection& connection, const std::string& path, std::uint64_t from);
+  bool misbehaves(ServedConnection& connection, const ServedRequest& request, bool& keep);
   void add_event(Collection& collection, const char* type, const nlohmann::json& object);
   static std::string frame(const char* type, const nlohmann::json& object);
 
   CertificateAuthority authority_{"test authority"};
   ssl_ctx_st* tls_ = nullptr;
+  std::string address_;
   int listener_ = -1;
   std::uint16_t port_ = 0;
   std::atomic<bool> stopping_{false}, streaming_{true}, require_client_{false};
@@ -119,10 +118,10 @@ class ApiServer {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, Collection> collections_;
-  std::uint64_t version_ = 100;
+  std::uint64_t version_;
   std::string token_;
   std::vector<ServedRequest> requests_;
-  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<std::unique_ptr<ServedConnection>> connections_;
   std::thread acceptor_;
 };
 

@@ -1,6 +1,7 @@
 // Identity policy through the path: which packets pass, and under which name the others die.
 #include <gtest/gtest.h>
 
+#include "dataplane/api/identity.h"
 #include "test/support/path_rig.h"
 #include "test/unit/dataplane/policy_builder.h"
 
@@ -204,6 +205,34 @@ TEST_F(Policy, AnAddressThatIsNoEndpointIsItsLongestPrefixOrWorld) {
   EXPECT_EQ(drops_of(tcp(at.client, host("10.2.200.7"))), passes());
   EXPECT_EQ(drops_of(tcp(at.client, host("10.2.201.7"))), kDenied);
   EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), kWorldVni)), kDenied) << "an endpoint is who it is";
+}
+
+TEST_F(Policy, AnEndpointWithoutLabelsIsWhoItsClusterAndItsAddressMakeIt) {
+  constexpr std::uint32_t kPods = 6, kUnpublished = (2u << 16) + 999;
+  const Identity none = identity::unlabelled(ClusterId{2});
+  const auto pods_at = [](std::uint32_t prefix) { return identity::unlabelled_at(Identity{prefix}, {}).value(); };
+  PolicyDelta policies;
+  policies.select(kPods, {none.value(), pods_at(kPrefixIdentity)})
+      .ingress(kClientIdentity, enforced({allow(kPods)}))
+      .egress(kClientIdentity, enforced({allow(kPods)}))
+      .prefix("10.2.200.0/24", kPrefixIdentity)
+      .prefix("10.2.201.0/24", kPrefixIdentity + 1);
+  publish(policies);
+  const auto host = [](const char* address) { return Endpoint{Actors::ip(address), 5}; };
+  for (const char* address : {"10.2.200.9", "10.2.201.9", "10.2.3.9"}) {
+    const EndpointEntry entry{Realm{0}, Actors::ip(address), ClusterId{2}, none, kNoPeer};
+    rig.engine().upsert_endpoints({&entry, 1});
+  }
+  for (const std::uint32_t vni : {kUnpublished, kWestIdentity, 2u}) {
+    EXPECT_EQ(drops_of(from_west(tcp(host("10.2.200.9"), at.client), vni)), passes()) << vni;
+    EXPECT_EQ(drops_of(from_west(tcp(host("10.2.3.9"), at.client), vni)), passes()) << "in no prefix: its cluster's";
+    EXPECT_EQ(drops_of(from_west(tcp(host("10.2.201.9"), at.client), vni)), kDenied)
+        << "what it claims to be is naught";
+  }
+  EXPECT_EQ(drops_of(from_west(tcp(host("10.2.200.8"), at.client), 2)), kDenied) << "an address that is no endpoint";
+  EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.200.9"), 80})), passes());
+  EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.201.9"), 80})), kDenied);
+  EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.200.8"), 80})), kDenied);
 }
 
 TEST_F(Policy, ANodesVniIsResolvedByItsInnerSource) {

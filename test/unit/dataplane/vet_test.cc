@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "dataplane/api/identity.h"
 #include "dataplane/path/admission.h"
 #include "dataplane/publish/publisher.h"
 #include "test/support/path_rig.h"
@@ -62,6 +63,11 @@ class VetRig {
     const EndpointEntry entry{Realm{0}, at.west.address, cluster, Identity{identity}, kNoPeer};
     publisher.upsert_endpoints({&entry, 1}, Seconds{second});
   }
+  void prefix(const char* text, Identity identity) {
+    TableDelta delta;
+    delta.cidr_identities = {{*Prefix::parse(text), identity}};
+    EXPECT_TRUE(publisher.apply(delta).ok());
+  }
   void no_pod() { publisher.remove_endpoints(Realm{0}, {&at.west.address, 1}); }
 
   SharedState shared;
@@ -117,6 +123,43 @@ TEST(Vet, ThePreviousIdentityIsAcceptedForItsGrace) {
   EXPECT_EQ(rig.source_identity, Identity{kWestIdentity + 1}) << "policy sees who it is now";
   EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity), "identity_mismatch");
   EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity + 1), "");
+}
+
+TEST(Vet, AnyVniOfItsClusterIsAnEndpointsWithoutLabelsAndNoneIsBelieved) {
+  for (const std::uint8_t shift : {kShift255, kShift511}) {
+    VetRig rig(shift);
+    const Identity unlabelled = identity::unlabelled(ClusterId{2});
+    rig.pod(unlabelled.value(), kNow);
+    for (const std::uint32_t vni : {2U << shift, (2U << shift) + 255, (2U << shift) + 300, 2U, 6U}) {
+      EXPECT_EQ(rig.at_second(kNow, vni), "") << vni;
+      EXPECT_EQ(rig.source_identity, unlabelled) << vni;
+      EXPECT_EQ(rig.valid_until, Seconds{0}) << "nothing is being waited for";
+    }
+    EXPECT_EQ(rig.at_second(kNow, (3U << shift) + 300), "vni_cluster");
+    EXPECT_EQ(rig.at_second(kNow, (1U << shift) + 300), "vni_cluster") << "our own";
+    EXPECT_EQ(rig.at_second(kNow, 1), "vni_host");
+    EXPECT_EQ(rig.at_second(kNow, 300), "vni_scoped");
+    EXPECT_EQ(wire_vni(unlabelled), Vni{identity::kWorld.value()}) << "a number of ours is never sent";
+    rig.pod((2U << shift) + 300, kNow);
+    EXPECT_EQ(rig.at_second(kNow, (2U << shift) + 300), "");
+    EXPECT_EQ(rig.at_second(kNow, (2U << shift) + 301), "identity_mismatch") << "its labels are known by now";
+  }
+}
+
+TEST(Vet, OfAClusterWithoutAnyLabelsEveryAddressIsSomeOfItsPods) {
+  VetRig rig;
+  const Identity pods = identity::unlabelled_at(Identity{identity::kPrefixScope << identity::kScopeShift | 9}, {});
+  rig.prefix("10.2.0.0/16", pods);
+  for (const std::uint32_t second : {kNow, kNow + 100 * kHold}) {
+    EXPECT_EQ(rig.at_second(second, kWestIdentity), "") << "nobody will ever publish it";
+    EXPECT_EQ(rig.source_identity, pods);
+    EXPECT_EQ(rig.valid_until, Seconds{0});
+  }
+  EXPECT_EQ(rig.at_second(kNow, (3U << kShift255) + 300), "vni_cluster");
+  rig.prefix("10.2.0.0/16", Identity{identity::kPrefixScope << identity::kScopeShift | 9});
+  EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
+  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity}) << "held, now that its labels may come";
+  EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "unknown_source");
 }
 
 TEST(Vet, AVniNamesItsClusterIn255And511ClusterMode) {

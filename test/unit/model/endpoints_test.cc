@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dataplane/api/identity.h"
 #include "test/unit/model/fleet_builder.h"
 
 namespace isthmus {
@@ -13,6 +14,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr std::uint32_t kWestOwn = (2U << 16) + 5;
+constexpr std::uint32_t kUnlabelledWest = identity::unlabelled(ClusterId{2}).value();
 
 TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
   struct Row {
@@ -22,13 +24,14 @@ TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
     std::optional<std::uint32_t> identity;
     std::uint32_t expected;
   };
-  for (const Row& row : {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
-                         Row{"no CiliumEndpoint: world", "west", "10.2.0.1", std::nullopt, 2},
-                         Row{"unknown: world", "west", "10.2.0.1", 0, 2}, Row{"reserved", "west", "10.2.0.1", 4, 4},
-                         Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
-                         Row{"host of ours", "east", "10.1.0.1", 1, 1},
-                         Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
-                         Row{"node-local scope: world", "west", "10.2.0.1", 16777217, 2}}) {
+  for (const Row& row :
+       {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
+        Row{"no CiliumEndpoint: one of west", "west", "10.2.0.1", std::nullopt, kUnlabelledWest},
+        Row{"unknown: the same", "west", "10.2.0.1", 0, kUnlabelledWest}, Row{"reserved", "west", "10.2.0.1", 4, 4},
+        Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
+        Row{"host of ours", "east", "10.1.0.1", 1, 1},
+        Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
+        Row{"node-local scope: world", "west", "10.2.0.1", 16777217, 2}}) {
     Fleet3 f;
     f.pod(row.cluster, "a", {row.address});
     if (row.identity) {
@@ -45,6 +48,34 @@ TEST(Endpoints, CountClusterBitsAsTheProfileSays) {
   f.cilium_endpoint("west", "a", "10.2.0.1", (2U << 15) + 5);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{(2U << 15) + 5});
+}
+
+TEST(Endpoints, AreWhatANodeHasBesideItsPods) {
+  Fleet3 f;
+  NodeObject node{{ip("192.0.2.50")}, {}};
+  node.inner = {ip("10.2.0.3")};
+  node.health = {ip("10.2.0.4"), ip("fd00:2::4")};
+  node.ingress = {ip("10.2.0.8")};
+  f.put(ObjectKind::kNode, "west", "", "w1", node);
+  f.address("west", "10.2.0.4", 4);
+  f.address("west", "10.2.0.3", 6);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.3")].identity, identity::kRemoteNode);
+  EXPECT_EQ(f.endpoints[ip("10.2.0.4")].identity, identity::kHealth);
+  EXPECT_EQ(f.endpoints[ip("fd00:2::4")].identity, identity::kHealth);
+  EXPECT_EQ(f.endpoints[ip("10.2.0.8")].identity, identity::kIngress);
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "an ipcache says the same";
+  for (const PeerView& peer : f.compiler->peers()) {
+    EXPECT_NE(peer.underlay, ip("10.2.0.3")) << "no tunnel ends there";
+  }
+  node.inner = {};
+  node.health = {ip("10.2.0.4")};
+  f.put(ObjectKind::kNode, "west", "", "w1", node);
+  f.drop(ObjectKind::kAddress, "west", "", "10.2.0.3");
+  EXPECT_THAT(f.compile().remove, testing::UnorderedElementsAre(ip("10.2.0.3"), ip("fd00:2::4")));
+  f.address("west", "10.2.0.8", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.problem_texts().size(), 1U) << "this is a contradiction";
 }
 
 TEST(Endpoints, AreNodesToo) {
@@ -232,6 +263,32 @@ TEST(Endpoints, OfAnIpcacheAndAPodAreOneAddressOfWhichTheNewerCounts) {
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 2});
   EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Endpoints, KnownByTheirLabelsGoBeforeTheSameKnownByTheirAddress) {
+  Fleet3 f;
+  f.address("west", "10.2.0.1", 0);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kUnlabelledWest});
+  f.cilium_endpoint("west", "cart", "10.2.0.1", kWestOwn);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "one hub says less than the other, and nothing else";
+  f.drop(ObjectKind::kAddress, "west", "", "10.2.0.1");
+  f.address("west", "10.2.0.1", 0);
+  EXPECT_THAT(f.compile().upsert, IsEmpty()) << "the order in which they come does not count";
+  f.cilium_endpoint("west", "pay", "10.2.0.1", kWestOwn + 1);
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
+  EXPECT_THAT(f.problem_texts(), ElementsAre(HasSubstr("pod shop/pay of cluster west and pod shop/cart")))
+      << "these do";
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "pay");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+  f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "cart");
+  f.compile();
+  EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kUnlabelledWest});
 }
 
 TEST(Endpoints, OfAnIpcacheFollowTheirClustersPrefixesAndTheirIdentity) {

@@ -290,5 +290,23 @@ TEST(FleetIncumbents, KeepIdAndPrefixAndAddress) {
                              HasSubstr("gateway aaa-1 and gateway west-1 have the same underlay address")}));
 }
 
+TEST(Gateways, OfSeveralAddressesTheTunnelEndIsTheFirstOfOurFamily) {
+  Fleet3 f;
+  const GatewayObject gateway{"west", ip("2001:db8::7"), L4Port{8472}, {ip("198.51.100.7"), ip("198.51.100.8")}};
+  f.put(ObjectKind::kGateway, "", "", "west-7", gateway);
+  f.compile();
+  std::vector<IpAddress> ends;
+  for (const PeerView& peer : f.compiler->peers()) {
+    if (peer.name == "west-7") {
+      ends.push_back(peer.underlay);
+    }
+  }
+  EXPECT_EQ(ends, std::vector<IpAddress>{ip("198.51.100.7")});
+  EXPECT_THAT(f.problem_texts(), testing::IsEmpty());
+  f.put(ObjectKind::kGateway, "", "", "west-7", GatewayObject{"west", ip("2001:db8::7"), L4Port{8472}, {}});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr("of another family than ours")));
+}
+
 }  // namespace
 }  // namespace isthmus

@@ -61,7 +61,7 @@ MetricsInput some_input(const StatusReply& status, const FlowMetrics& flows) {
   policy.audit = true;
   policy.refused = 2;
   policy.outdated = 1;
-  return {status, {east, west}, 4, policy, &flows};
+  return {status, {east, west}, 4, policy, &flows, {{"CiliumNetworkPolicy shop/rule", 2}}};
 }
 
 // name{labels} → value, after every line has been judged.
@@ -132,6 +132,7 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
       {"cilium_clustermesh_remote_clusters", "1"},
       {R"(cilium_clustermesh_remote_cluster_readiness_status{target_cluster="west"})", "1"},
       {R"(cilium_identity{type="cluster_local"})", "4"},
+      {R"(isthmus_policy_unapplied_rules{policy="CiliumNetworkPolicy shop/rule"})", "2"},
       {"isthmus_endpoints", "12"},
       {R"(isthmus_hub_objects{hub="kubernetes",part="serviceimports"})", "5"},
       {R"(isthmus_hub_objects{hub="fleet",part="serviceimports"})", "6"},

@@ -43,8 +43,21 @@ bool selects(const Policy& policy, const Who& who) {
          all_hold(policy.subjects, who.labels);
 }
 
+// A pod without labels is of some cluster and of some namespace: what says more of it does not choose it.
+bool chooses_unlabelled(const Policy& policy, const Selector& selector, const Who& peer) {
+  const bool scoped = policy.kind != Policy::Kind::kClusterwide && !names(selector, kNamespace);
+  return !scoped && (names(selector, kCluster) || peer.cluster == "east") &&
+         std::all_of(selector.begin(), selector.end(), [&](const Condition& c) {
+           return c.key == kCluster ? holds(c, peer.labels)
+                                    : c.key == kNamespace && c.op == Condition::Operator::kExists;
+         });
+}
+
 // Facts: 5.1, namespace scoping and the local cluster.
 bool chosen_by(const Policy& policy, const Selector& selector, const Who& peer) {
+  if (!peer.labelled && !peer.node) {
+    return chooses_unlabelled(policy, selector, peer);
+  }
   // Nodes have none of these labels: only conditions that ask for a label's absence can hold for them.
   const auto cluster = peer.labels.find(kCluster);
   if (!names(selector, kCluster) && (cluster == peer.labels.end() || cluster->second != "east")) {

@@ -348,8 +348,13 @@ metadata: {name: n1}
 spec:
   addresses: [{type: CiliumInternalIP, ip: 10.1.1.3}, {type: InternalIP, ip: 192.0.2.10}]
   ipam: {podCIDRs: [10.1.1.0/24]}
+  health: {ipv4: 10.1.1.9, ipv6: "fd00:1:1::9"}
+  ingress: {ipv4: 10.1.1.8}
 )");
-  EXPECT_THAT(cilium.addresses, ElementsAre(ip("192.0.2.10"), ip("10.1.1.3")));
+  EXPECT_THAT(cilium.addresses, ElementsAre(ip("192.0.2.10"))) << "others reach no node at an address among its pods";
+  EXPECT_THAT(cilium.inner, ElementsAre(ip("10.1.1.3")));
+  EXPECT_THAT(cilium.health, ElementsAre(ip("10.1.1.9"), ip("fd00:1:1::9")));
+  EXPECT_THAT(cilium.ingress, ElementsAre(ip("10.1.1.8")));
   EXPECT_THAT(cilium.pod_prefixes, ElementsAre(prefix("10.1.1.0/24")));
 }
 

@@ -42,6 +42,7 @@ class EtcdRig {
     options.call_timeout = Milliseconds(5000);
     options.cluster_settle = Milliseconds(20);
     options.list_page = 3;  // so that lists have pages
+    options.reads_per_second = 0;
     folder.make("configs");
     write_certificates(etcd_pki().client(user));
   }

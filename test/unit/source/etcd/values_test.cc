@@ -72,9 +72,13 @@ TEST(NodeValueTest, ThreeFormsOfPrefixesAndTheChoiceOfAddresses) {
       R"({"Type":"Hostname","IP":"w-7"},{"Type":"ExternalIP","IP":"198.51.100.7"},{"Type":"InternalIP","IP":"192.0.2.17"},)"
       R"({"Type":"ExternalIP","IP":"2001:db8::7"}],"IPv4AllocCIDR":{"IP":"10.51.7.0","Mask":"////AA=="},)"
       R"("IPv4SecondaryAllocCIDRs":["10.52.7.0/24",{"IP":"10.53.0.0","Mask":"//8AAA=="}],"IPv6AllocCIDR":null,)"
-      R"("IPv6SecondaryAllocCIDRs":null,"IPv4HealthIP":"10.51.7.9","ClusterID":5,"NodeIdentity":6,"Labels":null})");
+      R"("IPv6SecondaryAllocCIDRs":null,"IPv4HealthIP":"10.51.7.9","IPv6HealthIP":"","IPv4IngressIP":"10.51.7.8",)"
+      R"("IPv6IngressIP":"fd00:51:7::8","ClusterID":5,"NodeIdentity":6,"Labels":null})");
   ASSERT_TRUE(node.ok()) << node.error().what;
   EXPECT_THAT(node->addresses, ElementsAre(*IpAddress::parse("192.0.2.17"), *IpAddress::parse("2001:db8::7")));
+  EXPECT_THAT(node->inner, ElementsAre(*IpAddress::parse("10.51.7.3")));
+  EXPECT_THAT(node->health, ElementsAre(*IpAddress::parse("10.51.7.9")));
+  EXPECT_THAT(node->ingress, ElementsAre(*IpAddress::parse("10.51.7.8"), *IpAddress::parse("fd00:51:7::8")));
   EXPECT_THAT(node->pod_prefixes, ElementsAre(*Prefix::parse("10.51.7.0/24"), *Prefix::parse("10.52.7.0/24"),
                                               *Prefix::parse("10.53.0.0/16")));
 }
@@ -92,6 +96,7 @@ TEST(NodeValueTest, WhatDoesNotFitIsRefused) {
       {"{" + good + R"(,"IPv4AllocCIDR":{"IP":"10.51.7.0","Mask":"//////////8AAAAAAAAAAA=="}})", "is not a prefix"},
       {"{" + good + R"(,"IPAddresses":[{"Type":"InternalIP","IP":"here"}]})", "is not an address"},
       {"{" + good + R"(,"IPAddresses":{}})", "is not a list"},
+      {"{" + good + R"(,"IPv4HealthIP":"here"})", "IPv4HealthIP is not an address"},
   };
   for (const auto& [value, why] : rows) {
     const auto node = decode_node(kWest, "w-7", value);

@@ -18,7 +18,9 @@ using testing::IsEmpty;
 
 class ClusterObjectsTest : public testing::Test {
  protected:
-  void make(bool default_global) { hub.emplace(ClusterObjectsOptions{"east", "https://api", default_global}); }
+  void make(bool default_global, bool imported_slices = true) {
+    hub.emplace(ClusterObjectsOptions{"east", "https://api", default_global, imported_slices});
+  }
   std::size_t resource(const std::string& plural) const {
     for (std::size_t i = 0; i < hub->resources().size(); ++i) {
       if (hub->resources()[i].shown_name() == plural) {
@@ -214,6 +216,63 @@ TEST_F(ClusterObjectsTest, OurOwnKindsAreTheFleets) {
   make(true);
   is("clusters", {{"metadata", {{"name", "west"}}}, {"spec", {{"id", 2}, {"podCIDRs", {"10.2.0.0/16"}}}}});
   EXPECT_TRUE(objects.contains({ObjectKind::kCluster, "", "", "west"}));
+}
+
+json imported_slice(const std::string& name, const std::string& source, const std::string& address) {
+  return {{"metadata",
+           {{"name", name},
+            {"namespace", "shop"},
+            {"labels",
+             {{"kubernetes.io/service-name", "derived-bsqa4s8pq5"},
+              {"multicluster.kubernetes.io/service-name", "cart"},
+              {"multicluster.kubernetes.io/source-cluster", source}}}}},
+          {"addressType", "IPv4"},
+          {"endpoints", {{{"addresses", {address}}, {"conditions", {{"ready", true}}}}}},
+          {"ports", {{{"name", "http"}, {"port", 8080}, {"protocol", "TCP"}}}}};
+}
+json service_import(unsigned port) {
+  return {
+      {"metadata", {{"name", "cart"}, {"namespace", "shop"}}},
+      {"spec", {{"type", "ClusterSetIP"}, {"ips", {"10.200.0.1"}}, {"ports", {{{"name", "http"}, {"port", port}}}}}}};
+}
+
+TEST_F(ClusterObjectsTest, ImportedSlicesAreTheirSourceClustersWithAServiceThere) {
+  make(true);
+  is("serviceimports", service_import(80));
+  is("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  is("endpointslices", imported_slice("w-2", "west", "10.2.0.6"));
+  is("endpointslices", imported_slice("e-1", "east", "10.1.0.5"));
+  const ObjectKey service{ObjectKind::kService, "west", "shop", "cart"};
+  const ObjectKey slice{ObjectKind::kSlice, "west", "shop", "w-1"};
+  ASSERT_TRUE(objects.contains(service) && objects.contains(slice));
+  EXPECT_EQ(std::get<SliceObject>(objects.at(slice)).service, "cart");
+  EXPECT_TRUE(std::get<ServiceObject>(objects.at(service)).global);
+  EXPECT_EQ(std::get<ServiceObject>(objects.at(service)).ports.at(0).port, L4Port{80});
+  EXPECT_FALSE(objects.contains({ObjectKind::kSlice, "east", "shop", "e-1"}))
+      << "its own endpoints stand by themselves";
+  EXPECT_EQ(objects.size(), 4U);
+  EXPECT_THAT(problems(), IsEmpty());
+  is("serviceimports", service_import(81));
+  EXPECT_EQ(std::get<ServiceObject>(objects.at(service)).ports.at(0).port, L4Port{81});
+  gone("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  EXPECT_TRUE(objects.contains(service));
+  list("endpointslices", {});
+  EXPECT_FALSE(objects.contains(service)) << "with its last slice";
+  EXPECT_EQ(objects.size(), 1U);
+}
+
+TEST_F(ClusterObjectsTest, ImportedSlicesArePassedOverWhereAnotherHubTellsOfTheOthers) {
+  make(true, false);
+  list("endpointslices", {imported_slice("w-1", "west", "10.2.0.5")});
+  gone("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  EXPECT_TRUE(objects.empty());
+}
+
+TEST_F(ClusterObjectsTest, AnImportedSliceOfNoClustersNameIsRefused) {
+  make(true);
+  is("endpointslices", imported_slice("w-1", "West!", "10.2.0.5"));
+  EXPECT_TRUE(objects.empty());
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("source-cluster is \"West!\", not a cluster's name")));
 }
 
 }  // namespace

@@ -1,0 +1,57 @@
+"""Kubernetes' own API server (kube-apiserver, Go) on a real etcd, behind a door that stays."""
+
+import os
+import secrets
+import shutil
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+
+import api_extensions
+
+
+def build(into):
+    """The server's program; skips where Go, etcd or the modules are missing."""
+    return api_extensions.build(into, "kube-apiserver")
+
+
+class KubeApiServer(api_extensions.ApiServer):
+    """As ApiServer, with the kinds of Kubernetes itself; nobody schedules, and no controller runs."""
+
+    def _launch(self, log):
+        certificates = os.path.join(self.folder, "certificates")
+        shutil.rmtree(certificates, ignore_errors=True)
+        os.makedirs(certificates)
+        account = os.path.join(self.folder, "account.key")
+        if not os.path.exists(account):
+            subprocess.run(["openssl", "genrsa", "-out", account, "2048"], check=True, capture_output=True)
+        token = secrets.token_hex(16)
+        with open(os.path.join(certificates, "tokens.csv"), "w", encoding="ascii") as file:
+            file.write(f"{token},admin,1,system:masters\n")
+        port = api_extensions.free_port()
+        self.server = subprocess.Popen(
+            [self.program, "--etcd-servers", self.etcd_url, "--bind-address", "127.0.0.1", "--secure-port", str(port),
+             "--cert-dir", certificates, "--token-auth-file", os.path.join(certificates, "tokens.csv"),
+             "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/24",
+             "--service-account-issuer", "https://interop", "--service-account-key-file", account,
+             "--service-account-signing-key-file", account, "--disable-admission-plugins", "ServiceAccount"],
+            stdout=log, stderr=log)
+        self.access = {"host": f"https://127.0.0.1:{port}", "token": token, "name": "127.0.0.1"}
+        api_extensions.wait_for(self._ready, "the API server is ready")
+        with open(os.path.join(certificates, "apiserver.crt"), encoding="ascii") as file:
+            return {**self.access, "ca": file.read()}
+
+    def _ready(self):
+        if self.server.poll() is not None:
+            raise RuntimeError(open(os.path.join(self.folder, "server.log"), encoding="utf-8").read()[-2000:])
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        request = urllib.request.Request(self.access["host"] + "/readyz",
+                                         headers={"Authorization": f"Bearer {self.access['token']}"})
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=5) as answer:
+                return answer.read() == b"ok"
+        except (urllib.error.URLError, OSError):
+            return False

@@ -1,0 +1,239 @@
+"""The fleet over Kubernetes: gateways that follow their own cluster's API server and a Fleet hub, both over TLS; what
+the Fleet hub tells without labels, and what befalls the servers while traffic goes on."""
+
+import os
+import time
+import unittest
+
+from fleet_case import BUILD, FleetCase, addresses, backends, plan, pod, url, wait_until
+from fleet.kubernetes import FLEET, NETWORKING, Kubernetes
+from fleet.policies import cilium_policy, peers, policy_file
+from fleet.shell import run
+from fleet.traffic import SteadyRequests, curl, curl_many, ping
+
+VIPS = ("10.200.0.1", "fd00:ff::1")
+WEST_PODS = "io.cilium.k8s.policy.cluster: west"
+
+
+class OverKubernetes(Kubernetes):
+    program = os.path.join(BUILD, "test", "netns", "api-server")
+
+
+def known_backends(cluster, chosen=None):
+    """Whom the gateways of a cluster know: of others the Fleet hub has IPv4 alone."""
+    chosen = backends() if chosen is None else chosen
+    return {address for entry in chosen
+            for address in (addresses([entry]) if entry.cluster == cluster else [entry.ipv4])}
+
+
+class KubernetesFleet(FleetCase):
+    hub = OverKubernetes
+
+    @classmethod
+    def prepare(cls):
+        cls.fleet.hub.claim(VIPS)
+        for cluster in plan.CLUSTERS:
+            cls.fleet.hub.write_service(cluster)
+        cls.wait_known()
+        cls.east = cls.fleet.gateways["east-1"]
+        cls.servers = cls.fleet.hub.servers
+
+    @classmethod
+    def wait_known(cls, chosen=None, timeout=30):
+        for gateway in cls.fleet.live():
+            cls.fleet.wait_backends("shop/web", known_backends(gateway.gateway.cluster, chosen), timeout, [gateway])
+
+    def part(self, hub, name):
+        return next(row for row in self.east.status()["hub"]["parts"] if (row["hub"], row["name"]) == (hub, name))
+
+    def answered(self, source, target):
+        """Whether the web server of a pod answers the client of a cluster."""
+        there = pod(target)
+        address = url(there.ipv4, plan.cluster(there.cluster).http_port)
+        return curl(self.fleet.pod(source, "client"), address, timeout=1)[0] == 0
+
+
+class Working(KubernetesFleet):
+    def test_pods_reach_pods_that_the_fleet_hub_exports(self):
+        for source in ("east", "north"):
+            self.assertTrue(self.answered(source, "west-web-0"))
+            self.assertIsNotNone(ping(self.fleet.pod(source, "client"), pod("west-web-1").ipv4, count=1))
+
+    def test_a_global_service_is_balanced_over_the_backends_of_all_clusters(self):
+        for cluster in plan.CLUSTERS:
+            seen = curl_many(self.fleet.pod(cluster.name, "client"), url(VIPS[0], 80), 60, "-4")
+            self.assertEqual(seen["-"], 0, seen)
+            self.assertEqual({name.split("-")[0] for name in seen if seen[name]}, {"east", "west", "north"}, seen)
+        seen = curl_many(self.fleet.pod("east", "client"), url(VIPS[1], 80), 20, "-6")
+        self.assertEqual((seen["-"], {name.split("-")[0] for name in seen if seen[name]}), (0, {"east"}), seen)
+
+    def test_an_endpoint_that_is_gone_gets_nothing_and_one_that_is_back_gets_some(self):
+        west = plan.cluster("west")
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known()))
+        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
+        self.wait_known(stay)
+        seen = curl_many(self.fleet.pod("east", "client"), url(VIPS[0], 80), 60, "-4")
+        self.assertEqual((seen["-"], seen["west-web-1"]), (0, 0), seen)
+        self.fleet.hub.write_service(west)
+        self.wait_known()
+        wait_until(lambda: curl_many(self.fleet.pod("east", "client"), url(VIPS[0], 80), 30, "-4")["west-web-1"],
+                   what="it answers again")
+
+    def test_the_state_of_both_hubs_is_shown(self):
+        for hub, name in (("kubernetes", "pods"), ("kubernetes", "serviceimports"), ("fleet", "endpointsliceexports"),
+                          ("fleet", "serviceimports"), ("fleet", "memberclusters")):
+            row = self.part(hub, name)
+            self.assertEqual((row["state"], row["bad"], row["last_error"]), ("in sync", [], ""), row)
+            self.assertGreater(row["objects"], 0, row)
+        text = run([self.east.program, "status", "--hub", "--socket", self.east.socket]).stdout
+        for word in ("in sync", "endpointsliceexports", f"{self.servers[FLEET].address}:6444", "ciliumendpoints"):
+            self.assertIn(word, text)
+
+    def test_a_bad_object_is_listed_and_loses_nothing_else(self):
+        fleet = self.servers[FLEET]
+        good = next(item for key, item in fleet.objects.items() if key[2].startswith("west-shop-web"))
+        bad = {**good, "spec": {**good["spec"], "endpoints": [{"addresses": ["10.2.1.300"]}]}}
+        self.addCleanup(lambda: (fleet.put(good), wait_until(
+            lambda: not self.part("fleet", "endpointsliceexports")["bad"], what="it is mended")))
+        fleet.put(bad)
+        wait_until(lambda: self.part("fleet", "endpointsliceexports")["bad"], what="the refused object is listed")
+        self.assertEqual(self.east.usable_backends("shop/web"), known_backends("east"))
+
+
+class Unlabelled(KubernetesFleet):
+    """What the Fleet hub lists has no labels; the clients that open connections, it does not even list."""
+
+    settings = {"unknown_endpoint_hold": "1s"}
+
+    def apply(self, text):
+        self.addCleanup(self.fleet.hub.remove, policy_file("east", "web"))
+        self.fleet.hub.write(policy_file("east", "web"), [text])
+
+    def unapplied(self):
+        return [row for row in self.east.status()["problems"] if "without labels" in row["what"]]
+
+    def metric(self):
+        page = self.east.space.run(["curl", "-s", "http://127.0.0.1:9962/metrics"]).stdout
+        return [line for line in page.splitlines() if line.startswith("isthmus_policy_unapplied_rules{")]
+
+    def clusterwide(self, rules):
+        return cilium_policy("web", "web", rules).replace("NetworkPolicy", "ClusterwideNetworkPolicy", 1).replace(
+            ", namespace: shop", "")
+
+    def test_they_have_an_identity_of_their_cluster(self):
+        rows = {name: self.east.query("endpoints", "--address", pod(name).ipv4)["endpoints"][0]["identity"]
+                for name in ("west-web-0", "west-web-1", "north-web-0", "east-web-0")}
+        self.assertEqual(rows["west-web-0"], rows["west-web-1"])
+        self.assertEqual(len({rows["west-web-0"], rows["north-web-0"], rows["east-web-0"]}), 3)
+        self.assertGreater(rows["west-web-0"], 0xffffff, "it fits no VNI")
+        self.assertEqual(rows["east-web-0"], pod("east-web-0").identity, "its own cluster has labels")
+
+    def test_one_that_is_listed_opens_connections_with_an_identity_that_no_hub_told(self):
+        there = url(pod("east-web-0").ipv4, plan.cluster("east").http_port)
+        self.assertEqual(curl(self.fleet.pod("west", "web-0"), there, timeout=2)[0], 0)
+        self.assertEqual(self.drops("east-1", "east-2").get("identity_mismatch", 0), 0)
+
+    def test_a_connection_outlives_the_time_for_which_unknown_identities_are_held(self):
+        traffic = SteadyRequests(self.fleet.pod("west", "client"), pod("east-web-0").ipv4, 8080,
+                                 os.path.join(self.fleet.folder, "log", "steady-unlisted.log"))
+        self.addCleanup(traffic.stop)
+        first = time.monotonic()
+        wait_until(lambda: traffic.rows() and traffic.rows()[-1][0] > first + 3, what="requests for thrice that time")
+        self.assertEqual([row for row in traffic.stop() if row[3] != "-"], [])
+        self.assertEqual(self.drops("east-1", "east-2").get("unknown_source", 0), 0)
+
+    def test_a_rule_by_cluster_chooses_them(self):
+        self.assertTrue(self.answered("west", "east-web-0") and self.answered("north", "east-web-0"))
+        self.apply(self.clusterwide(f"  ingress:\n  - fromEndpoints: [{{matchLabels: {{{WEST_PODS}}}}}]\n"))
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy stops north's client")
+        self.assertTrue(self.answered("west", "east-web-0"))
+        self.assertEqual(self.unapplied(), [])
+
+    def test_a_rule_by_cidr_chooses_them(self):
+        self.apply(cilium_policy("web", "web", f"  ingress:\n  - fromCIDR: [{pod('west-client').ipv4}/32]\n"))
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy stops north's client")
+        self.assertTrue(self.answered("west", "east-web-0"))
+
+    def test_a_rule_by_labels_is_named_and_not_applied(self):
+        self.apply(cilium_policy("web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n"))
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy closes the pods")
+        self.assertFalse(self.answered("west", "east-web-0"), "nobody knows whether it is meant")
+        wait_until(self.unapplied, what="the rule is named")
+        row = self.unapplied()[0]
+        self.assertIn("CiliumNetworkPolicy shop/web has a rule for pods app=client", row["what"])
+        self.assertIn("of west", row["what"])
+        self.assertIn("ciliumnetworkpolicies/web", row["where"])
+        self.assertEqual(self.metric(), ['isthmus_policy_unapplied_rules{policy="CiliumNetworkPolicy shop/web"} 1'])
+        self.fleet.hub.write(policy_file("east", "web"), [])
+        wait_until(lambda: not self.unapplied() and not self.metric(), what="it is no longer named")
+        self.fleet.hub.write(policy_file("east", "web"), [
+            cilium_policy("web", "web", "  ingress:\n  - fromEndpoints: [{}]\n")])
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy is in force")
+        self.assertEqual(self.unapplied(), [], "it means pods of its own cluster")
+
+
+class Befallen(KubernetesFleet):
+    """Each leaves the fleet as it was."""
+
+    def steady(self, name):
+        traffic = SteadyRequests(self.fleet.pod("east", "client"), VIPS[0], 80,
+                                 os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
+        self.addCleanup(traffic.stop)
+        wait_until(lambda: len(traffic.rows()) > 20, what="steady traffic")
+        return traffic
+
+    def assert_undisturbed(self, traffic):
+        now = time.monotonic()
+        wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
+        rows = traffic.stop()
+        self.assertEqual([row for row in rows if row[3] != "-"], [])
+        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
+
+    def restart(self, name, hub, resource):
+        """The server is killed, misses a change, and comes back with another authority and no history."""
+        server = self.servers[name]
+        traffic = self.steady(f"restart-{name}")
+        server.kill()
+        wait_until(lambda: self.part(hub, resource)["state"] != "in sync", what="the loss is noticed")
+        self.assertTrue(self.answered("east", "west-web-0"))
+        self.assertEqual(self.east.usable_backends("shop/web"), known_backends("east"))
+        connects = self.part(hub, resource)["connects"]
+        server.start()
+        wait_until(lambda: self.part(hub, resource)["state"] == "in sync", timeout=60, what="it is followed again")
+        self.assertGreater(self.part(hub, resource)["connects"], connects)
+        self.assert_undisturbed(traffic)
+
+    def test_traffic_goes_on_while_the_fleet_hub_restarts(self):
+        self.restart(FLEET, "fleet", "endpointsliceexports")
+
+    def test_traffic_goes_on_while_the_clusters_own_server_restarts(self):
+        self.restart("east", "kubernetes", "endpointslices")
+
+    def test_what_changed_while_the_fleet_hub_was_away_is_found_by_difference(self):
+        west, fleet = plan.cluster("west"), self.servers[FLEET]
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known(timeout=60)))
+        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        fleet.kill()
+        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
+        self.assertIn(pod("west-web-1").ipv4, self.east.usable_backends("shop/web"))
+        fleet.start()
+        for gateway in self.fleet.live():
+            if gateway.gateway.cluster != "west":
+                self.fleet.wait_backends("shop/web", known_backends(gateway.gateway.cluster, stay), 60, [gateway])
+        self.assertTrue(self.answered("east", "west-web-0"))
+
+    def test_a_compacted_history_is_listed_again(self):
+        traffic = self.steady("compacted")
+        self.servers[FLEET].compact(NETWORKING, "EndpointSliceExport")
+        self.servers["east"].compact("discovery.k8s.io/v1", "EndpointSlice")
+        west = plan.cluster("west")
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known(timeout=60)))
+        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
+        self.wait_known(stay, timeout=60)
+        self.assert_undisturbed(traffic)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,39 @@
+// A port of the loopback that leads to another one, and that can be made to stand still: what comes in then waits where
+// the sender has put it, as with a peer that no longer reads. Threads: one of its own; methods from any.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <thread>
+
+namespace isthmus {
+
+class TcpProxy {
+ public:
+  explicit TcpProxy(std::uint16_t target);
+  ~TcpProxy();
+  TcpProxy(const TcpProxy&) = delete;
+  TcpProxy& operator=(const TcpProxy&) = delete;
+
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] unsigned connections() const { return accepted_; }  // so far
+  void freeze() { frozen_ = true; }
+  void release() { frozen_ = false; }
+
+ private:
+  struct Pair {
+    int near = -1, far = -1;
+  };
+  void run();
+  void accept_one();
+
+  std::uint16_t target_, port_ = 0;
+  int listener_ = -1;
+  std::atomic<bool> frozen_{false}, stopping_{false};
+  std::atomic<unsigned> accepted_{0};
+  std::list<Pair> pairs_;
+  std::thread thread_;
+};
+
+}  // namespace isthmus
