@@ -310,7 +310,7 @@ class Subject {
   std::unique_ptr<Compiler> compiler_;
   std::vector<FrameTemplate> templates_;
   std::vector<PacketPatch> patches_;
-  std::size_t first_ = 0;  // patch that the next job begins with; a multiple of the templates
+  std::size_t first_ = 0;                           // patch that the next job begins with; a multiple of the templates
   std::vector<std::vector<FrameTemplate>> probes_;  // by identity
   std::uint32_t next_port_ = 0;
 };
