@@ -69,8 +69,9 @@ struct TableBench {
       keys.push_back(key_of(n));
     }
     std::shuffle(keys.begin(), keys.end(), random);
-    while (keys.size() % kBurst != 0 || keys.size() < 4096) {
-      keys.push_back(keys[random() % keys.size()]);
+    // The same order over again, so that no burst has a connection twice.
+    for (const std::size_t period = keys.size(); keys.size() % kBurst != 0 || keys.size() < 4096;) {
+      keys.push_back(keys[keys.size() - period]);
     }
   }
   [[nodiscard]] std::span<const FlowKey> next_burst() {
