@@ -82,9 +82,10 @@ def table(rows):
 
 
 def ratios(rows):
-    """What is kept of figures as accepted: rows with a ratio, without what depends on the machine's clock."""
+    """What is kept of figures as accepted: ratios of what was timed, without what depends on the machine's clock."""
     kept = [*IDENTITY, "reference", "ratio_to_reference"]
-    return [{key: row.get(key) for key in kept} for row in rows if row.get("ratio_to_reference") is not None]
+    timed = [row for row in rows if row.get("cycles_per_packet") or row.get("mpps")]
+    return [{key: row.get(key) for key in kept} for row in timed if row.get("ratio_to_reference") is not None]
 
 
 def _change(row, other):
