@@ -180,6 +180,19 @@ TEST(FlowTable, ALargeTableFillsToItsCapacity) {
   }
 }
 
+// Ports that count up are an arithmetic progression of a product; these seeds crowded it into few regions.
+TEST(FlowTable, PortsInSequenceSpreadUnderAnySeed) {
+  constexpr std::uint32_t kCapacity = 100'000;
+  for (const std::uint64_t seed : {410, 456, 765}) {
+    FlowTable::Options options = private_table(kCapacity);
+    options.hash_seed = seed;
+    Bench t(options);
+    for (std::uint32_t n = 0; n < kCapacity; ++n) {
+      ASSERT_EQ(t->insert(kW0, direct(numbered(n)), kNow).outcome, kInserted) << "seed " << seed << ", key " << n;
+    }
+  }
+}
+
 TEST(FlowTable, BurstLookupAgreesWithSingleLookups) {
   Bench t(private_table(4096));
   for (std::uint32_t n = 0; n < 4000; n += 2) {
