@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "dataplane/flow/flow_table.h"
@@ -10,11 +11,9 @@
 namespace isthmus {
 namespace {
 
-namespace crc {
-
 // CRC32C of `bytes` bytes, a multiple of eight.
-std::uint64_t of_words(const void* data, std::size_t bytes, std::uint64_t start) noexcept {
-  static_assert(sizeof(FlowKey) % sizeof(std::uint64_t) == 0);
+std::uint64_t crc_of(const void* data, std::size_t bytes, std::uint64_t start) noexcept {
+  assert(bytes % sizeof(std::uint64_t) == 0);
   std::uint64_t crc = start;
   for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
@@ -23,8 +22,6 @@ std::uint64_t of_words(const void* data, std::size_t bytes, std::uint64_t start)
   }
   return crc;
 }
-
-}  // namespace crc
 
 constexpr std::uint32_t kMaxConnections = 1u << 26;
 constexpr unsigned kMaxWorkers = 64;
@@ -141,9 +138,9 @@ void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) 
 std::uint32_t FlowTable::seal_of(const Connection& connection, std::uint32_t slot) noexcept {
   constexpr std::size_t kPlain = offsetof(ConnectionShared, created);
   constexpr std::size_t kPlainBytes = sizeof(ConnectionShared) - kPlain;
-  std::uint64_t seal = crc::of_words(&connection.lines[0].key, sizeof(FlowKey), slot);
-  seal ^= crc::of_words(&connection.lines[1].key, sizeof(FlowKey), ~std::uint64_t{slot}) << 1;
-  seal ^= crc::of_words(reinterpret_cast<const std::byte*>(&connection.shared) + kPlain, kPlainBytes, 1) << 2;
+  std::uint64_t seal = crc_of(&connection.lines[0].key, sizeof(FlowKey), slot);
+  seal ^= crc_of(&connection.lines[1].key, sizeof(FlowKey), ~std::uint64_t{slot}) << 1;
+  seal ^= crc_of(reinterpret_cast<const std::byte*>(&connection.shared) + kPlain, kPlainBytes, 1) << 2;
   return static_cast<std::uint32_t>(seal ^ (seal >> 32)) | 1;
 }
 

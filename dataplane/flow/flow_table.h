@@ -177,8 +177,7 @@ class FlowTable {
   }
 
   // Brings what insert() will touch into the cache: the bucket of a key's hash, and the slot and block that the insert
-  // after `ahead` others takes; for readmit() the block, and the lines of a connection that a lookup
-  // leaves alone.
+  // after `ahead` others takes; for readmit() the block, and the lines of a connection that a lookup leaves alone.
   void prefetch_bucket(std::uint64_t hash) const noexcept { index_.prefetch(hash); }
   void prefetch_insert(WorkerId worker, unsigned ahead) const noexcept {
     prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));

@@ -24,8 +24,8 @@ class Counter {
 struct alignas(64) WorkerCounters {
   Counter rx_packets, tx_packets;
   Counter encapsulated, decapsulated;
-  Counter fabric_bytes,
-      local_bytes;  // of the IP packets that the path has put into tunnels, and sent to the local side
+  // Of the IP packets that the path has put into tunnels, and sent to the local side.
+  Counter fabric_bytes, local_bytes;
   Counter hits, misses, readmissions;
   Counter icmp_sent, neighbour_waits;
   Counter probes_answered;

@@ -20,13 +20,13 @@ def cross(cases, connections=(1000000,), orders=("random",), frames=("64",), bur
 
 
 def quick(workers):
-    """The figures that goals are set for: some three minutes."""
+    """The figures that goals are set for."""
     return cross(PATH_CASES, (1000, 1000000), workers=workers[:1]) + cross(
         ["path/local-to-fabric/service", "path/fabric-to-local/service-reply"], buffers=("cold",), workers=workers[:1])
 
 
 def usual(workers):
-    """Every value of every dimension, each dimension beside the middle of the others: some fifteen minutes."""
+    """Every value of every dimension, each dimension beside the middle of the others: some seven minutes."""
     services = ["path/local-to-fabric/service", "path/fabric-to-local/service-reply"]
     rows = cross(PATH_CASES, CONNECTIONS, workers=workers[:1])
     rows += cross(SETTLED, (1000, 1000000), buffers=BUFFERS, workers=workers[:1])

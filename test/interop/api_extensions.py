@@ -13,22 +13,18 @@ import unittest
 import urllib.error
 import urllib.request
 
+import go_program
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = 60
 
 
 def build(into, module="apiextensions"):
     """The server's program, of the Go module in that folder; skips where Go, etcd or the modules are missing."""
-    for program in ("go", "etcd", "etcdctl"):
+    for program in ("etcd", "etcdctl"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"{program} is not installed")
-    folder = os.path.join(HERE, module)
-    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
-    program = os.path.join(into, module)
-    subprocess.run(["go", "build", "-p", "2", "-o", program, "."], cwd=folder, check=True)
-    return program
+    return go_program.build(into, module, module)
 
 
 def free_port():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 
+import go_program  # noqa: E402
 from fleet_case import PREFIX, PROGRAM, FleetCase, addresses, backends, plan, pod, url, wait_until  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
 from fleet.mesh import GATEWAY_SERVICE, Mesh, vip_label  # noqa: E402
@@ -18,19 +18,6 @@ from fleet import hub  # noqa: E402
 from fleet.traffic import curl, curl_many, ping  # noqa: E402
 
 WEST = plan.cluster("west")
-
-
-def build(into):
-    """Cilium's publisher; skips where Go or the modules are missing."""
-    if not shutil.which("go"):
-        raise unittest.SkipTest("go is not installed")
-    folder = os.path.join(HERE, "cilium")
-    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
-    program = os.path.join(into, "cilium-publisher")
-    subprocess.run(["go", "build", "-p", "2", "-o", program, "."], cwd=folder, check=True)
-    return program
 
 
 class Publisher:
@@ -117,7 +104,7 @@ class Cilium(FleetCase):
     def make_fleet(cls):
         folder = tempfile.TemporaryDirectory(prefix="ist-cilium-")
         cls.addClassCleanup(folder.cleanup)
-        CiliumMesh.program = build(folder.name)
+        CiliumMesh.program = go_program.build(folder.name, "cilium-publisher", "cilium")
         return Fleet(PROGRAM, PREFIX, cls.settings, CiliumMesh)
 
     @classmethod

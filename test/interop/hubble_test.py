@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 
+import go_program  # noqa: E402
 from fleet_case import PROGRAM, FleetCase, plan, pod, url, wait_until  # noqa: E402
 from fleet.policies import cilium_policy, peers, policy_file, port  # noqa: E402
 from fleet.shell import run  # noqa: E402
@@ -23,20 +23,6 @@ LINE = re.compile(r"^(\w{3} [ \d]\d [\d:]{8}\.\d{3}): (\S+) (\(\S+\)) (->|<-|<>)
                   r"(FORWARDED|DROPPED|ALLOWED|DENIED|AUDITED)( \[[^]]+\])? (\(.*\))$")
 
 
-def build(into):
-    """Hubble's command line, of the release that go.mod names; skips where Go or the modules are missing."""
-    if not shutil.which("go"):
-        raise unittest.SkipTest("go is not installed")
-    folder = os.path.join(HERE, "cilium")
-    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
-    program = os.path.join(into, "hubble")
-    subprocess.run(["go", "build", "-p", "2", "-ldflags=-s -w", "-o", program, "github.com/cilium/cilium/hubble"],
-                   cwd=folder, check=True)
-    return program
-
-
 class Hubble(FleetCase):
     """East audits its policies, so that one gateway tells of all kinds: opened, closed, dropped, audited."""
 
@@ -46,7 +32,8 @@ class Hubble(FleetCase):
     def make_fleet(cls):
         folder = tempfile.TemporaryDirectory(prefix="ist-hubble-")
         cls.addClassCleanup(folder.cleanup)
-        cls.hubble = build(folder.name)
+        cls.hubble = go_program.build(folder.name, "hubble", "cilium", "github.com/cilium/cilium/hubble",
+                                      ["-ldflags=-s -w"])
         return super().make_fleet()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -10,6 +11,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "support"))
 from fleet import plan  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
 from fleet.shell import CommandError, wait_until  # noqa: E402,F401
+from fleet.traffic import SteadyRequests  # noqa: E402
 
 BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
 PROGRAM = os.path.join(BUILD, "control", "cli", "isthmus")
@@ -36,6 +38,26 @@ def addresses(pods):
 
 def url(address, port):
     return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
+
+
+class SteadyTraffic:
+    """For cases of FleetCase with `vips`, that something befalls while traffic goes on."""
+
+    def steady(self, name):
+        """Requests from east to the global service, until their rows are asked for."""
+        traffic = SteadyRequests(self.fleet.pod("east", "client"), self.vips[0], 80,
+                                 os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
+        self.addCleanup(traffic.stop)
+        wait_until(lambda: len(traffic.rows()) > 20, what="steady traffic")
+        return traffic
+
+    def assert_undisturbed(self, traffic):
+        """It went on from before until now, west's backends were among those that answered, and nothing failed."""
+        now = time.monotonic()
+        wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
+        rows = traffic.stop()
+        self.assertEqual([row for row in rows if row[3] != "-"], [])
+        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
 
 
 class FleetCase(unittest.TestCase):

@@ -5,7 +5,7 @@ import os
 import time
 import unittest
 
-from fleet_case import BUILD, FleetCase, addresses, backends, plan, pod, url, wait_until
+from fleet_case import BUILD, FleetCase, SteadyTraffic, addresses, backends, plan, pod, url, wait_until
 from fleet.kubernetes import FLEET, NETWORKING, Kubernetes
 from fleet.policies import cilium_policy, peers, policy_file
 from fleet.shell import run
@@ -28,6 +28,7 @@ def known_backends(cluster, chosen=None):
 
 class KubernetesFleet(FleetCase):
     hub = OverKubernetes
+    vips = VIPS
 
     @classmethod
     def prepare(cls):
@@ -173,22 +174,8 @@ class Unlabelled(KubernetesFleet):
         self.assertEqual(self.unapplied(), [], "it means pods of its own cluster")
 
 
-class Befallen(KubernetesFleet):
+class Befallen(SteadyTraffic, KubernetesFleet):
     """Each leaves the fleet as it was."""
-
-    def steady(self, name):
-        traffic = SteadyRequests(self.fleet.pod("east", "client"), VIPS[0], 80,
-                                 os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
-        self.addCleanup(traffic.stop)
-        wait_until(lambda: len(traffic.rows()) > 20, what="steady traffic")
-        return traffic
-
-    def assert_undisturbed(self, traffic):
-        now = time.monotonic()
-        wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
-        rows = traffic.stop()
-        self.assertEqual([row for row in rows if row[3] != "-"], [])
-        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
 
     def restart(self, name, hub, resource):
         """The server is killed, misses a change, and comes back with another authority and no history."""

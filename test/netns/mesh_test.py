@@ -2,18 +2,16 @@
 while traffic goes on."""
 
 import json
-import os
 import signal
-import time
 import unittest
 
-from fleet_case import FleetCase, addresses, backends, plan, pod, url, wait_until
+from fleet_case import FleetCase, SteadyTraffic, addresses, backends, plan, pod, url, wait_until
 from fleet.etcd import READER
 from fleet.policies import cilium_policy, peers, policy_file
-from fleet.traffic import SteadyRequests, curl, curl_many, ping
+from fleet.traffic import curl, curl_many, ping
 
 
-class Mesh(FleetCase):
+class Mesh(SteadyTraffic, FleetCase):
     hub = "etcd"
 
     @classmethod
@@ -21,22 +19,6 @@ class Mesh(FleetCase):
         cls.vips = cls.make_global()
         cls.east = cls.fleet.gateways["east-1"]
         cls.west = cls.fleet.hub.etcds["west"]
-
-    def steady(self, name):
-        """Requests from east to the global service, until their rows are asked for."""
-        traffic = SteadyRequests(self.fleet.pod("east", "client"), self.vips[0], 80,
-                                 os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
-        self.addCleanup(traffic.stop)
-        wait_until(lambda: len(traffic.rows()) > 20, what="steady traffic")
-        return traffic
-
-    def assert_undisturbed(self, traffic):
-        """It went on from before until now, west's backends were among those that answered, and nothing failed."""
-        now = time.monotonic()
-        wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
-        rows = traffic.stop()
-        self.assertEqual([row for row in rows if row[3] != "-"], [])
-        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
 
     def wait_events(self, more=1):
         """Until east has heard of `more` changes of west."""

@@ -1,0 +1,21 @@
+"""Programs of others, built from Go modules that stand in this folder."""
+
+import os
+import shutil
+import subprocess
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def build(into, name, module, package=".", flags=()):
+    """Builds a package of the module in that folder as `into`/`name`; skips where Go or the modules are missing."""
+    if not shutil.which("go"):
+        raise unittest.SkipTest("go is not installed")
+    folder = os.path.join(HERE, module)
+    fetched = subprocess.run(["go", "mod", "download"], cwd=folder, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise unittest.SkipTest(f"the Go modules cannot be fetched: {fetched.stderr.strip()[:200]}")
+    program = os.path.join(into, name)
+    subprocess.run(["go", "build", "-p", "2", *flags, "-o", program, package], cwd=folder, check=True)
+    return program
