@@ -50,27 +50,36 @@ void Pump::load(const Stream& stream, std::uint64_t wanted, unsigned burst, bool
   ready_.reserve(std::max(pool_.chunks(), kMaxBurst));
 }
 
-void Pump::stamp_ready(std::size_t count) noexcept {
-  ready_.clear();
-  next_ = 0;
-  const std::vector<FrameTemplate>& templates = *stream_.templates;
-  const std::vector<PacketPatch>& patches = *stream_.patches;
-  for (std::size_t i = 0; i < count; ++i) {
+// What the loop reads lies in registers: it writes bytes, which for all the compiler knows may be its own variables.
+std::size_t Pump::stamp(std::span<Frame> out) noexcept {
+  const FrameTemplate* const templates = stream_.templates->data();
+  const std::size_t template_count = stream_.templates->size();
+  const PacketPatch* const patches = stream_.patches->data();
+  const std::size_t patch_count = stream_.patches->size();
+  const bool payloads = write_payloads_;
+  std::size_t patch = next_patch_, shape = next_template_, made = 0;
+  for (Frame& place : out) {
     const std::uint32_t chunk = pool_.allocate();
     if (chunk == kNoChunk) {
       break;
     }
-    const FrameTemplate& frame = templates[next_template_];
-    next_template_ = next_template_ + 1 == templates.size() ? 0 : next_template_ + 1;
+    const FrameTemplate& frame = templates[shape];
+    shape = shape + 1 == template_count ? 0 : shape + 1;
     std::uint8_t* data = pool_.chunk_start(chunk) + kFrameHeadroom + chunk % kStagger * kLine;
-    if (write_payloads_) [[unlikely]] {
+    if (payloads) [[unlikely]] {
       std::memset(data, 0, frame.length());
     }
-    frame.stamp(patches[next_patch_], data);
-    next_patch_ = next_patch_ + 1 == patches.size() ? 0 : next_patch_ + 1;
-    ready_.push_back({data, frame.length(), chunk});
+    place.data = data;
+    place.length = frame.length();
+    place.chunk = chunk;
+    frame.stamp(patches[patch], data);
+    patch = patch + 1 == patch_count ? 0 : patch + 1;
+    ++made;
   }
-  left_ -= ready_.size();
+  next_patch_ = patch;
+  next_template_ = shape;
+  left_ -= made;
+  return made;
 }
 
 void Pump::prepare() {
@@ -78,7 +87,9 @@ void Pump::prepare() {
     return;
   }
   const std::uint32_t free = pool_.available();
-  stamp_ready(std::min<std::uint64_t>(left_, free > kKeptFree ? free - kKeptFree : 0));
+  next_ = 0;
+  ready_.resize(std::min<std::uint64_t>(left_, free > kKeptFree ? free - kKeptFree : 0));
+  ready_.resize(stamp(ready_));
   for (const Frame& frame : ready_) {
     flush_lines(frame, (*stream_.templates)[0].header_bytes());
   }
@@ -86,16 +97,14 @@ void Pump::prepare() {
 }
 
 unsigned Pump::receive(std::span<Frame> out) noexcept {
-  if (next_ == ready_.size()) {
-    if (cold_ || left_ == 0) {
-      return 0;
-    }
-    stamp_ready(std::min<std::uint64_t>(left_, kMaxBurst));
+  const std::size_t most = std::min(out.size(), std::size_t{burst_});
+  if (!cold_) {
+    return left_ == 0 ? 0 : static_cast<unsigned>(stamp(out.first(std::min<std::uint64_t>(left_, most))));
   }
-  const auto count = static_cast<unsigned>(std::min({out.size(), std::size_t{burst_}, ready_.size() - next_}));
+  const std::size_t count = std::min(most, ready_.size() - next_);
   std::copy_n(ready_.data() + next_, count, out.data());
   next_ += count;
-  return count;
+  return static_cast<unsigned>(count);
 }
 
 unsigned Pump::transmit(std::span<const Frame> frames) noexcept {

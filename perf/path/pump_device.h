@@ -49,7 +49,8 @@ class Pump {
   unsigned transmit(std::span<const Frame> frames) noexcept;
 
  private:
-  void stamp_ready(std::size_t count) noexcept;
+  // Fills `out`, as far as the pool has chunks. Returns how many.
+  std::size_t stamp(std::span<Frame> out) noexcept;
   void keep(std::span<const Frame> frames);
 
   FramePool& pool_;
