@@ -46,11 +46,16 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction dir
 void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept {
   assert(hits.size() >= keys.size());
   constexpr std::size_t kBurst = 64;
+  std::uint64_t hashes[kBurst];
   for (std::size_t from = 0; from < keys.size(); from += kBurst) {
+    const auto count = static_cast<unsigned>(std::min(kBurst, keys.size() - from));
+    for (unsigned i = 0; i < count; ++i) {
+      hashes[i] = hasher_(keys[from + i]);
+      index_.prefetch(hashes[i]);
+    }
     find_each(
-        worker, static_cast<unsigned>(std::min(kBurst, keys.size() - from)),
-        [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
-        [&](unsigned i) noexcept -> Hit& { return hits[from + i]; });
+        worker, count, [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
+        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept -> Hit& { return hits[from + i]; });
   }
 }
 
@@ -198,11 +203,15 @@ void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
 InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept {
   Connection& c = mapping_.connection(slot);
   const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
-  if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
-    return {InsertOutcome::kExists, other};
+  if (!index_.surely_absent(hashes.forward)) {
+    if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
+      return {InsertOutcome::kExists, other};
+    }
   }
-  if (Hit other = find_hashed(c.lines[1].key, hashes.reply)) {
-    return {InsertOutcome::kReplyTaken, other};
+  if (!index_.surely_absent(hashes.reply)) {
+    if (Hit other = find_hashed(c.lines[1].key, hashes.reply)) {
+      return {InsertOutcome::kReplyTaken, other};
+    }
   }
   if (!link_both(slot, hashes)) {
     return {InsertOutcome::kFull, {}};

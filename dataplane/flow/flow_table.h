@@ -146,10 +146,10 @@ class FlowTable {
   // Lookup ------------------------------------------------------------------------------------------------------------
   // `hits` is as long as `keys`. Prefetches buckets, then lines, then blocks.
   void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
-  // The same for keys that lie apart: key_of(i) gives the key number i of `count` (64 at most), hit_at(i) where its hit
-  // goes.
-  template <typename KeyOf, typename HitAt>
-  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HitAt&& hit_at) const noexcept;
+  // The same for keys that lie apart, whose buckets have been asked for: key_of(i) gives the key number i of `count`
+  // (64 at most), hash_of(i) its hash, hit_at(i) where its hit goes.
+  template <typename KeyOf, typename HashOf, typename HitAt>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, HitAt&& hit_at) const noexcept;
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
   // The same connection, if it still lives.
@@ -166,8 +166,7 @@ class FlowTable {
     line.bytes.store(line.bytes.load(std::memory_order_relaxed) + length.value(), std::memory_order_relaxed);
     const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, tcp_flags);
     const std::uint32_t seen = line.seen.load(std::memory_order_relaxed);
-    const bool time_known = (seen & mark::kClosed) != 0 || seen >> 8 == (now.value() & 0xffffff);
-    if (!time_known || (marks & ~seen) != 0) [[unlikely]] {
+    if (((seen ^ now.value() << 8) >> 8 | (marks & ~seen)) != 0) [[unlikely]] {
       note(worker, hit, now, marks);
     }
   }
@@ -254,6 +253,9 @@ class FlowTable {
   [[nodiscard]] bool take_unreplied() noexcept;
   void give_back_unreplied(Connection& connection) noexcept;
 
+  [[nodiscard]] static Direction direction_of(std::uint64_t guess) noexcept {
+    return static_cast<Direction>(TagIndex::flag_of(guess));
+  }
   [[nodiscard]] Hashes hashes_of(const Connection& c) const noexcept {
     return {hasher_(c.lines[0].key), hasher_(c.lines[1].key)};
   }
@@ -321,30 +323,24 @@ class FlowTable {
   alignas(64) std::atomic<std::uint32_t> unreplied_{0};
 };
 
-template <typename KeyOf, typename HitAt>
-void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of,
+template <typename KeyOf, typename HashOf, typename HitAt>
+void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of,
                           HitAt&& hit_at) const noexcept {
   constexpr unsigned kMost = 64;
   assert(quiescence_.inside(worker.value()) && count <= kMost);
-  std::uint64_t hashes[kMost];
   std::uint64_t guesses[kMost];
   for (unsigned i = 0; i < count; ++i) {
-    hashes[i] = hasher_(key_of(i));
-    index_.prefetch(hashes[i]);
+    guesses[i] = index_.guess(hash_of(i));
+    __builtin_prefetch(&mapping_.connection(TagIndex::number_of(guesses[i])).line(direction_of(guesses[i])), 1);
   }
   for (unsigned i = 0; i < count; ++i) {
-    guesses[i] = index_.guess(hashes[i]);
-    const auto slot = guesses[i] == TagIndex::kNoGuess ? 0 : static_cast<std::uint32_t>(guesses[i]);
-    __builtin_prefetch(&mapping_.connection(slot).line(static_cast<Direction>(guesses[i] >> 32 & 1)), 1);
-  }
-  for (unsigned i = 0; i < count; ++i) {
-    const auto slot = static_cast<std::uint32_t>(guesses[i]);
-    const auto direction = static_cast<Direction>(guesses[i] >> 32 & 1);
+    const std::uint32_t slot = TagIndex::number_of(guesses[i]);
+    const Direction direction = direction_of(guesses[i]);
     Hit& hit = hit_at(i);
     if (guesses[i] != TagIndex::kNoGuess && mapping_.connection(slot).line(direction).key == key_of(i)) [[likely]] {
       write_hit(hit, slot, direction);
     } else {
-      hit = find_hashed(key_of(i), hashes[i]);
+      hit = find_hashed(key_of(i), hash_of(i));
     }
     __builtin_prefetch(hit.block);
   }

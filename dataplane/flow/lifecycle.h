@@ -10,6 +10,7 @@
 // section; marks are set by compare-and-swap, so no worker loses another's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "dataplane/base/types.h"
@@ -33,14 +34,20 @@ namespace lifecycle {
   return age < 0x800000 ? age : 0;
 }
 
+// By the lowest three TCP flags: FIN, SYN, RST.
+inline constexpr auto kMarksOfTcp = [] {
+  std::array<std::uint8_t, 8> marks{};
+  for (std::uint8_t flags = 0; flags < marks.size(); ++flags) {
+    marks[flags] = static_cast<std::uint8_t>(
+        mark::kSeen | ((flags & tcp_flag::kSyn) != 0 ? mark::kSyn : mark::kNonSyn) |
+        ((flags & tcp_flag::kFin) != 0 ? mark::kFin : 0) | ((flags & tcp_flag::kRst) != 0 ? mark::kRst : 0));
+  }
+  return marks;
+}();
+
 // The marks a packet leaves on its direction.
 [[nodiscard]] constexpr std::uint8_t marks_of(IpProtocol protocol, std::uint8_t tcp_flags) noexcept {
-  if (protocol != IpProtocol::kTcp) {
-    return mark::kSeen;
-  }
-  return static_cast<std::uint8_t>(mark::kSeen | ((tcp_flags & tcp_flag::kSyn) != 0 ? mark::kSyn : mark::kNonSyn) |
-                                   ((tcp_flags & tcp_flag::kFin) != 0 ? mark::kFin : 0) |
-                                   ((tcp_flags & tcp_flag::kRst) != 0 ? mark::kRst : 0));
+  return protocol == IpProtocol::kTcp ? kMarksOfTcp[tcp_flags % kMarksOfTcp.size()] : mark::kSeen;
 }
 
 // Seconds since the last packet of either direction.

@@ -62,7 +62,7 @@ InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& pac
   wanted.forward = admission.forward;
   wanted.reply = admission.reply;
   const Foreseen* known = admission.foreseen != nullptr && !admission.foreseen->hit ? admission.foreseen : nullptr;
-  wanted.forward_hash = known != nullptr ? known->forward_hash : flows.hash(wanted.forward);
+  wanted.forward_hash = packet.hash;
   wanted.reply_hash = known != nullptr && known->reply == wanted.reply ? known->reply_hash : flows.hash(wanted.reply);
   wanted.user_flags = admission.source_known ? known_flag(admission.direction) : 0;
   wanted.forward_block = &admission.block;

@@ -57,8 +57,9 @@ std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
   std::uint8_t* ethernet = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
   // What Ethernet padded behind the outer packet does not count as inner bytes.
   packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
-  if (parse_plain_ipv4(packet, ethernet, context.shared.options.realm)) {
+  if (parse_plain_ipv4(packet, ethernet)) [[likely]] {
     merge_ecn(packet, tos);
+    write_plain_key(packet, context.shared.options.realm);
     return std::nullopt;
   }
   if (const auto fault = parse_ethernet(packet, ethernet)) {
@@ -71,6 +72,7 @@ std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
 }  // namespace
 
 void decap(PathContext& context, Burst& burst) noexcept {
+  const FlowTable& flows = *context.shared.flows;
   std::uint64_t decapsulated = 0;
   for (Packet& packet : burst) {
     if (!packet.alive() || packet.side != Side::kFabric) {
@@ -84,7 +86,9 @@ void decap(PathContext& context, Burst& burst) noexcept {
     if (packet.vni.value() == identity::kHealth.value() &&
         packet.key.destination == context.shared.options.tunnel_address) {
       handle_probe(context, packet);
+      continue;
     }
+    foresee_connection(flows, packet);
   }
   context.counters.decapsulated.add(decapsulated);
 }

@@ -116,53 +116,7 @@ std::optional<DropReason> key_of_quoted(Packet& packet, const IpView& outer, Rea
   return std::nullopt;
 }
 
-// Bytes of the Ethernet type and the first two of IPv4 without options (the second, the type of service, is ignored).
-constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
-
 }  // namespace
-
-bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet, Realm realm) noexcept {
-  static_assert(std::endian::native == std::endian::little);
-  const auto available = static_cast<std::uint32_t>(packet.frame.data + packet.frame.length - ethernet);
-  constexpr std::uint32_t kLeast = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
-  std::uint32_t start = 0;
-  if (available < kLeast) {
-    return false;
-  }
-  std::memcpy(&start, ethernet + offsetof(net::Ethernet, type), sizeof start);
-  std::uint8_t* const at = ethernet + sizeof(net::Ethernet);
-  const auto* ip = net::at<net::Ipv4>(at);
-  const std::uint32_t bytes = ip->total_length.host();
-  if ((start & kPlainIpv4Mask) != kPlainIpv4 || (ip->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0 ||
-      bytes > available - sizeof(net::Ethernet)) {
-    return false;
-  }
-  const auto protocol = static_cast<IpProtocol>(ip->protocol);
-  std::uint8_t* const l4 = at + sizeof(net::Ipv4);
-  if (protocol == IpProtocol::kTcp) {
-    const auto* tcp = net::at<net::Tcp>(l4);
-    const std::uint32_t header = (tcp->offset >> 4) * 4u;
-    if (bytes < sizeof(net::Ipv4) + sizeof(net::Tcp) || header < sizeof(net::Tcp) ||
-        header > bytes - sizeof(net::Ipv4)) {
-      return false;
-    }
-    packet.tcp_flags = tcp->flags;
-  } else if (protocol == IpProtocol::kUdp) {
-    const std::uint32_t length = net::at<net::Udp>(l4)->length.host();
-    if (bytes < sizeof(net::Ipv4) + sizeof(net::Udp) || length < sizeof(net::Udp) ||
-        length > bytes - sizeof(net::Ipv4)) {
-      return false;
-    }
-  } else {
-    return false;
-  }
-  packet.family = Family::kIpv4;
-  packet.ip = at;
-  packet.l4 = l4;
-  packet.ip_bytes = bytes;
-  FlowKey::write_ipv4(packet.key, at + offsetof(net::Ipv4, source), protocol, realm);
-  return true;
-}
 
 std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept {
   const auto end = packet.frame.data + packet.frame.length;

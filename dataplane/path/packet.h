@@ -32,6 +32,7 @@ struct Packet {
   PeerId peer;              // fabric side: the tunnel end it came from
   Vni vni;                  // fabric side: as received
   FlowKey key;
+  std::uint64_t hash = 0;                 // of key, as the connection table's hash() makes it
   Hit hit;                                // after track: the connection and direction, if any
   const DirectionBlock* block = nullptr;  // after track or admit: the decision that stands
 

@@ -8,42 +8,43 @@
 namespace isthmus {
 namespace {
 
-bool is_tunnel(const PathContext& context, const Packet& packet) noexcept {
-  if (packet.family != Family::kIpv4) {
-    return false;
-  }
+// An UDP packet over IPv4 to our tunnel address and port?
+bool is_tunnel(const EngineOptions& options, const Packet& packet) noexcept {
   const auto* ip = net::at<net::Ipv4>(packet.ip);
-  if (ip->protocol != static_cast<std::uint8_t>(IpProtocol::kUdp) ||
-      ip->destination != context.shared.options.tunnel_address.as_ipv4() ||
-      packet.ip_bytes < ip->header_bytes() + sizeof(net::Udp)) {
+  if (packet.family != Family::kIpv4 || ip->protocol != static_cast<std::uint8_t>(IpProtocol::kUdp) ||
+      ip->destination != options.tunnel_address.as_ipv4() || packet.ip_bytes < ip->header_bytes() + sizeof(net::Udp)) {
     return false;
   }
-  const auto* udp = net::at<net::Udp>(packet.ip + ip->header_bytes());
-  return udp->destination.host() == context.shared.options.tunnel_port.value();
+  return net::at<net::Udp>(packet.ip + ip->header_bytes())->destination.host() == options.tunnel_port.value();
+}
+
+// What is not plain; why not, if it cannot be read at all.
+std::optional<DropReason> parse_any(const EngineOptions& options, Packet& packet) noexcept {
+  if (const auto fault = parse_ethernet(packet, packet.frame.data)) {
+    return fault;
+  }
+  packet.side = is_tunnel(options, packet) ? Side::kFabric : Side::kLocal;
+  return packet.side == Side::kFabric ? std::nullopt : parse_flow(packet, options.realm);
 }
 
 }  // namespace
 
 void parse(PathContext& context, Burst& burst) noexcept {
-  const Realm realm = context.shared.options.realm;
+  const EngineOptions& options = context.shared.options;
+  const FlowTable& flows = *context.shared.flows;
   for (Packet& packet : burst) {
-    const bool plain = parse_plain_ipv4(packet, packet.frame.data, realm);
-    if (!plain) {
-      if (const auto fault = parse_ethernet(packet, packet.frame.data)) {
-        packet.drop(*fault);
+    if (parse_plain_ipv4(packet, packet.frame.data)) [[likely]] {
+      packet.side = is_tunnel(options, packet) ? Side::kFabric : Side::kLocal;
+      if (packet.side == Side::kFabric) {
         continue;
       }
-    }
-    if (is_tunnel(context, packet)) {
-      packet.side = Side::kFabric;
-      continue;
-    }
-    packet.side = Side::kLocal;
-    if (plain) {
-      continue;
-    }
-    if (const auto fault = parse_flow(packet, realm)) {
+      write_plain_key(packet, options.realm);
+    } else if (const auto fault = parse_any(options, packet)) {
       packet.drop(*fault);
+      continue;
+    }
+    if (packet.side == Side::kLocal) {
+      foresee_connection(flows, packet);
     }
   }
 }

@@ -2,8 +2,12 @@
 // field is read. Pure functions of the packet.
 #pragma once
 
+#include <bit>
+#include <cstddef>
+#include <cstring>
 #include <optional>
 
+#include "dataplane/net/headers.h"
 #include "dataplane/path/packet.h"
 
 namespace isthmus {
@@ -12,11 +16,64 @@ namespace isthmus {
 // Ethernet padding follows. Returns why not, if not.
 [[nodiscard]] std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept;
 
-// The same and parse_flow() at once for what nearly every packet is: IPv4 without options or fragments, TCP or UDP, all
-// lengths in order. False: anything else, or any fault; the other two then tell.
-[[nodiscard]] bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet, Realm realm) noexcept;
-
 // Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error and key.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
+
+// Both at once, but for the key, for what nearly every packet is: IPv4 without options or fragments, TCP or UDP, all
+// lengths in order. False: anything else, or any fault; the other two then tell.
+[[nodiscard]] inline bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  // Bytes of the Ethernet type and the first two of IPv4 without options (the second, the type of service, is ignored).
+  constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
+  constexpr std::uint32_t kLeast = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
+  const auto available = static_cast<std::uint32_t>(packet.frame.data + packet.frame.length - ethernet);
+  if (available < kLeast) [[unlikely]] {
+    return false;
+  }
+  std::uint32_t start = 0;
+  std::memcpy(&start, ethernet + offsetof(net::Ethernet, type), sizeof start);
+  std::uint8_t* const at = ethernet + sizeof(net::Ethernet);
+  const auto* ip = net::at<net::Ipv4>(at);
+  const std::uint32_t bytes = ip->total_length.host();
+  if ((start & kPlainIpv4Mask) != kPlainIpv4 ||
+      (ip->fragment.wire() & Be16::of(net::Ipv4::kMoreFragmentsAndOffset).wire()) != 0 ||
+      bytes > available - sizeof(net::Ethernet)) [[unlikely]] {
+    return false;
+  }
+  std::uint8_t* const l4 = at + sizeof(net::Ipv4);
+  if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kTcp)) [[likely]] {
+    const auto* tcp = net::at<net::Tcp>(l4);
+    const std::uint32_t header = (tcp->offset >> 2) & 0x3cu;  // in words of four, in the upper half
+    if (bytes < sizeof(net::Ipv4) + sizeof(net::Tcp) || header < sizeof(net::Tcp) || header + sizeof(net::Ipv4) > bytes)
+        [[unlikely]] {
+      return false;
+    }
+    packet.tcp_flags = tcp->flags;
+  } else if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kUdp)) {
+    const std::uint32_t length = net::at<net::Udp>(l4)->length.host();
+    if (length < sizeof(net::Udp) || length + sizeof(net::Ipv4) > bytes) [[unlikely]] {
+      return false;
+    }
+  } else {
+    return false;
+  }
+  packet.family = Family::kIpv4;
+  packet.ip = at;
+  packet.l4 = l4;
+  packet.ip_bytes = bytes;
+  return true;
+}
+
+// The key of a packet that parse_plain_ipv4() has read.
+inline void write_plain_key(Packet& packet, Realm realm) noexcept {
+  const auto protocol = static_cast<IpProtocol>(net::at<net::Ipv4>(packet.ip)->protocol);
+  FlowKey::write_ipv4(packet.key, packet.ip + offsetof(net::Ipv4, source), protocol, realm);
+}
+
+// Hashes the packet's key and asks for the place in the connection table where track will look.
+inline void foresee_connection(const FlowTable& flows, Packet& packet) noexcept {
+  packet.hash = flows.hash(packet.key);
+  flows.prefetch_bucket(packet.hash);
+}
 
 }  // namespace isthmus

@@ -14,15 +14,15 @@ namespace isthmus {
 
 struct PathContext;
 
-void parse(PathContext& context, Burst& burst) noexcept;    // parse.cc: the side it came from, the header it carries
-void decap(PathContext& context, Burst& burst) noexcept;    // decap.cc: the peer, the VNI, the inner packet and its key
-void track(PathContext& context, Burst& burst) noexcept;    // track.cc: the connection, if its decision still stands
-void admit(PathContext& context, Burst& burst) noexcept;    // admit.cc: else vet → service → policy → route
-void rewrite(PathContext& context, Burst& burst) noexcept;  // rewrite.cc: addresses, L4 ports, TTL, checksums
-void encapsulate(PathContext& context, Burst& burst) noexcept;  // encap.cc: MTU, outer header
-void forward(PathContext& context, Burst& burst) noexcept;      // neighbour.cc: MAC addresses, out of the device
+void parse(PathContext& context, Burst& burst) noexcept;  // parse.cc: the side it came from, the header it carries
+void decap(PathContext& context, Burst& burst) noexcept;  // decap.cc: the peer, the VNI, the inner packet and its key
+void track(PathContext& context, Burst& burst) noexcept;  // track.cc: the connection, if its decision still stands
+void admit(PathContext& context, Burst& burst) noexcept;  // admit.cc: else vet → service → policy → route
+// send.cc, a packet at a time: rewrite.h (MTU, addresses, L4 ports, TTL, checksums) → encap.h (outer header) →
+// neighbour.h (MAC addresses, out of the device). The frames of dropped packets go back to the pool and are counted.
+void send(PathContext& context, Burst& burst) noexcept;
 
-// All of the above; the frames of dropped packets go back to the pool and are counted here.
+// All of the above.
 void run_path(PathContext& context, Burst& burst) noexcept;
 
 // Every header that can ever stand in front of a received frame's first byte.

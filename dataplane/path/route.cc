@@ -100,12 +100,13 @@ void finish_rewrite(Admission& admission) noexcept {
   block.destination_port = other.source_port;
   block.flags = 0;
   std::uint64_t addresses = 0, ports = 0;
-  const auto bytes = [](const auto& value) noexcept { return reinterpret_cast<const std::uint8_t*>(&value); };
   const auto end = [&](std::uint8_t flag, const IpAddress& from, Be16 from_port, const IpAddress& to, Be16 to_port) {
     if (from != to || from_port != to_port) {
       block.flags |= flag;
-      addresses += net::difference(from.bytes().data(), to.bytes().data(), 16);
-      ports += net::difference(bytes(from_port), bytes(to_port), 2);
+      addresses += from.is_ipv4() && to.is_ipv4()  // the rest of both is the same
+                       ? std::uint64_t{to.as_ipv4().wire()} + static_cast<std::uint32_t>(~from.as_ipv4().wire())
+                       : net::difference(from.bytes().data(), to.bytes().data(), 16);
+      ports += std::uint64_t{to_port.wire()} + static_cast<std::uint16_t>(~from_port.wire());
     }
   };
   end(DirectionBlock::kRewriteSource, own.source, own.source_port, block.source, block.source_port);

@@ -29,6 +29,7 @@ void track(PathContext& context, Burst& burst) noexcept {
   FlowTable& flows = *context.shared.flows;
   flows.find_each(
       context.worker, count, [&](unsigned i) noexcept -> const FlowKey& { return packets[i]->key; },
+      [&](unsigned i) noexcept { return packets[i]->hash; },
       [&](unsigned i) noexcept -> Hit& { return packets[i]->hit; });
   static_assert(kMaxBurst <= 64);
   std::uint64_t closing = 0;  // of `packets`, by place

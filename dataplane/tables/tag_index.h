@@ -84,15 +84,27 @@ class TagIndex {
   void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(home_of(hash))); }
 
   // The first entry of the key's first bucket whose tag fits: nearly always the right one, if the key is there at all.
-  // Its number, and its flag in bit 32; kNoGuess: none fits there, which find() must confirm.
-  static constexpr std::uint64_t kNoGuess = ~std::uint64_t{0};
+  // kNoGuess: find() must look, be it because none fits there. number_of() and flag_of() may be asked of either.
+  static constexpr std::uint64_t kNoGuess = 1;
   [[nodiscard]] std::uint64_t guess(std::uint64_t hash) const noexcept {
     const Bucket& home = bucket(home_of(hash));
     const unsigned fits = fitting(home, hash);
-    const std::uint64_t word = home.entries[static_cast<unsigned>(std::countr_zero(fits | 1u << (kEntries - 1)))].load(
-        std::memory_order_acquire);
-    const auto number = static_cast<std::uint32_t>(word);
-    return fits == 0 || number == 0 ? kNoGuess : (word >> 63) << 32 | (number - 1);
+    if (fits == 0) {
+      return kNoGuess;
+    }
+    const std::uint64_t word =
+        home.entries[static_cast<unsigned>(std::countr_zero(fits))].load(std::memory_order_acquire);
+    return static_cast<std::uint32_t>(word) == 0 ? kNoGuess : word;
+  }
+  [[nodiscard]] static std::uint32_t number_of(std::uint64_t guess) noexcept {
+    return static_cast<std::uint32_t>(guess) - 1;
+  }
+  [[nodiscard]] static bool flag_of(std::uint64_t guess) noexcept { return guess >> 63 != 0; }
+
+  // True: no key with this hash is there. False: find() must tell.
+  [[nodiscard]] bool surely_absent(std::uint64_t hash) const noexcept {
+    const Bucket& home = bucket(home_of(hash));
+    return fitting(home, hash) == 0 && home.moved_out.load(std::memory_order_acquire) == 0;
   }
 
   // Calls match(Entry) for each entry whose tag fits, until it returns true. Returns whether it did.

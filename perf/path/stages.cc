@@ -14,23 +14,8 @@ namespace {
 
 using Stage = void (*)(PathContext&, Burst&) noexcept;
 
-void leave(PathContext& context, Burst& burst) noexcept {
-  for (const Packet& packet : burst) {
-    if (packet.verdict == Verdict::kDrop) {
-      context.counters.drop(packet.reason, packet.frame.length);
-      context.pool.release(packet.frame.chunk);
-    }
-  }
-}
-
-constexpr std::array<std::pair<const char*, Stage>, 8> kStages = {{{"parse", parse},
-                                                                   {"decap", decap},
-                                                                   {"track", track},
-                                                                   {"admit", admit},
-                                                                   {"rewrite", rewrite},
-                                                                   {"encapsulate", encapsulate},
-                                                                   {"forward", forward},
-                                                                   {"leave", leave}}};
+constexpr std::array<std::pair<const char*, Stage>, 5> kStages = {
+    {{"parse", parse}, {"decap", decap}, {"track", track}, {"admit", admit}, {"send", send}}};
 thread_local std::array<std::uint64_t, kStages.size()> cycles{};
 
 }  // namespace

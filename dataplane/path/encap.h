@@ -1,0 +1,72 @@
+// encapsulate: packets that leave by the fabric get the outer header of their peer. A packet at a time, part of send().
+#pragma once
+
+#include <optional>
+
+#include "dataplane/path/context.h"
+#include "dataplane/path/packet.h"
+
+namespace isthmus::encapsulation {
+
+[[nodiscard]] inline std::uint8_t ecn_of(const std::uint8_t* ip, Family family) noexcept {
+  return family == Family::kIpv4 ? static_cast<std::uint8_t>(ip[1] & 3) : static_cast<std::uint8_t>((ip[1] >> 4) & 3);
+}
+
+struct Tunnelled {
+  PeerId peer;
+  Vni vni;
+  std::uint16_t entropy = 0;
+  Family family = Family::kIpv4;
+};
+
+// Puts the outer header in front of the IP packet, which is no longer than the underlay carries. Returns why not, if
+// not.
+[[nodiscard]] inline std::optional<DropReason> push(PathContext& context, Frame& frame, std::uint8_t* ip,
+                                                    std::uint32_t ip_bytes, const Tunnelled& tunnelled) noexcept {
+  const PeerRecord& record = (*context.snapshot->peers)[tunnelled.peer];
+  if (!record.known()) [[unlikely]] {
+    return DropReason::k_no_peer;
+  }
+  std::uint8_t* start = ip - Encapsulation::kHeaderBytes;
+  if (start < context.pool.chunk_start(frame.chunk)) [[unlikely]] {
+    return DropReason::k_headroom;
+  }
+  Encapsulation::Patch patch;
+  patch.vni = tunnelled.vni;
+  patch.inner_ip_bytes = ip_bytes;
+  patch.family = tunnelled.family;
+  patch.id = Be16::of(context.ip_id++);
+  patch.entropy = tunnelled.entropy;
+  patch.ecn = ecn_of(ip, tunnelled.family);
+  Encapsulation::push(record.header, patch, start);
+  frame.data = start;
+  frame.length = ip_bytes + Encapsulation::kHeaderBytes;
+  return std::nullopt;
+}
+
+// What a burst adds to the worker's counters.
+struct Tally {
+  std::uint64_t encapsulated = 0, fabric_bytes = 0, local_bytes = 0;
+};
+
+// False: the packet has been dropped.
+[[nodiscard]] inline bool encapsulate(PathContext& context, Packet& packet, const DirectionBlock& block,
+                                      Tally& tally) noexcept {
+  if (block.to == Side::kFabric) {
+    if (const auto fault = push(context, packet.frame, packet.ip, packet.ip_bytes,
+                                {block.encap_peer, block.encap_vni, block.entropy, packet.family})) [[unlikely]] {
+      packet.drop(*fault);
+      return false;
+    }
+    ++tally.encapsulated;
+    tally.fabric_bytes += packet.ip_bytes;
+    return true;
+  }
+  // Decapsulated or not, an Ethernet header stands right in front of the IP header.
+  packet.frame.data = packet.ip - sizeof(net::Ethernet);
+  packet.frame.length = packet.ip_bytes + static_cast<std::uint32_t>(sizeof(net::Ethernet));
+  tally.local_bytes += packet.ip_bytes;
+  return true;
+}
+
+}  // namespace isthmus::encapsulation

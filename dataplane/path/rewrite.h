@@ -1,0 +1,104 @@
+// rewrite: carries the decision out on the inner packet: translation, TTL, checksums by difference. What is too long
+// for the way out is refused here, while the packet still looks as its sender made it. A packet at a time, part of
+// send().
+#pragma once
+
+#include <cstring>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/path/context.h"
+#include "dataplane/path/packet.h"
+
+namespace isthmus::rewriting {
+
+// The parts that few packets need (rewrite.cc).
+// Drops the packet; its source is told where the packet forbids fragments, as IPv6 always does.
+void refuse_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept;
+// IPv6, and ICMP of both families.
+void translate_other(Packet& packet, const DirectionBlock& block) noexcept;
+// An ICMP error about a translated connection.
+void translate_error(Packet& packet, const DirectionBlock& block) noexcept;
+
+// Bytes of IP packet that the way out can carry.
+[[nodiscard]] inline std::uint32_t mtu_of(const PathContext& context, const DirectionBlock& block) noexcept {
+  const std::uint32_t mtu = context.shared.adjacencies.mtu(block.device).value();
+  return block.to == Side::kFabric ? mtu - Encapsulation::kOverhead : mtu;
+}
+
+// As Cilium counts hops: the node that delivers locally takes one, the tunnel's entry none. Passing on from tunnel to
+// tunnel takes one too, so that a loop ends. False when it is used up.
+[[nodiscard]] inline bool take_hop(Packet& packet, const DirectionBlock& block) noexcept {
+  if (block.from == Side::kLocal && block.to == Side::kFabric) {
+    return true;
+  }
+  if (packet.family == Family::kIpv6) [[unlikely]] {
+    auto* ip = net::at<net::Ipv6>(packet.ip);
+    return ip->hop_limit > 1 && ip->hop_limit-- > 0;
+  }
+  auto* ip = net::at<net::Ipv4>(packet.ip);
+  if (ip->ttl <= 1) [[unlikely]] {
+    return false;
+  }
+  --ip->ttl;
+  constexpr std::uint16_t kOneHop = 0x0100;  // TTL is the upper byte of its word
+  ip->checksum = net::apply_difference(ip->checksum, static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()));
+  return true;
+}
+
+inline void fix_udp_checksum(net::Udp& udp, std::uint16_t delta) noexcept {
+  if (udp.checksum != Be16{}) {  // zero means none (RFC 768)
+    const Be16 fixed = net::apply_difference(udp.checksum, delta);
+    udp.checksum = fixed == Be16{} ? Be16::raw(0xffff) : fixed;
+  }
+}
+
+// Addresses and ports of IPv4 with TCP or UDP: a pair of each, side by side in the block as in the headers.
+inline void translate_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
+  static_assert(offsetof(DirectionBlock, ipv4_destination) == offsetof(DirectionBlock, ipv4_source) + 4 &&
+                offsetof(net::Ipv4, destination) == offsetof(net::Ipv4, source) + 4);
+  static_assert(offsetof(DirectionBlock, destination_port) == offsetof(DirectionBlock, source_port) + 2 &&
+                offsetof(net::Udp, destination) == offsetof(net::Udp, source) + 2);
+  const auto* from = reinterpret_cast<const std::uint8_t*>(&block);
+  auto* ip = net::at<net::Ipv4>(packet.ip);
+  std::memcpy(packet.ip + offsetof(net::Ipv4, source), from + offsetof(DirectionBlock, ipv4_source), 8);
+  ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
+  std::memcpy(packet.l4, from + offsetof(DirectionBlock, source_port), 4);
+  if (packet.key.protocol == IpProtocol::kTcp) [[likely]] {
+    auto* tcp = net::at<net::Tcp>(packet.l4);
+    tcp->checksum = net::apply_difference(tcp->checksum, block.l4_checksum_delta);
+  } else {
+    fix_udp_checksum(*net::at<net::Udp>(packet.l4), block.l4_checksum_delta);
+  }
+}
+
+inline void translate(Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.icmp_error) [[unlikely]] {
+    translate_error(packet, block);
+  } else if (packet.family == Family::kIpv4 && packet.key.protocol != IpProtocol::kIcmp) [[likely]] {
+    translate_ipv4(packet, block);
+  } else {
+    translate_other(packet, block);
+  }
+}
+
+// False: the packet has been dropped.
+[[nodiscard]] inline bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  if (const std::uint32_t mtu = mtu_of(context, block); packet.ip_bytes > mtu) [[unlikely]] {
+    refuse_oversize(context, packet, mtu);
+    return false;
+  }
+  if (!take_hop(packet, block)) [[unlikely]] {
+    packet.drop(DropReason::k_ttl_exceeded);
+    return false;
+  }
+  if (!packet.icmp_error) [[likely]] {
+    context.shared.flows->track(context.worker, packet.hit, context.now, Bytes{packet.ip_bytes}, packet.tcp_flags);
+  }
+  if (block.flags != 0) {
+    translate(packet, block);
+  }
+  return true;
+}
+
+}  // namespace isthmus::rewriting

@@ -1,0 +1,33 @@
+// send: carries out what has been decided, from rewrite to the device's batch, a packet at a time: its headers, its
+// block and its record are read once. What has died anywhere on the path is counted and freed here.
+#include "dataplane/path/context.h"
+#include "dataplane/path/encap.h"
+#include "dataplane/path/neighbour.h"
+#include "dataplane/path/path.h"
+#include "dataplane/path/report.h"
+#include "dataplane/path/rewrite.h"
+
+namespace isthmus {
+
+void send(PathContext& context, Burst& burst) noexcept {
+  encapsulation::Tally tally;
+  for (Packet& packet : burst) {
+    if (packet.alive()) [[likely]] {
+      const DirectionBlock& block = *packet.block;
+      if (rewriting::rewrite(context, packet, block) && encapsulation::encapsulate(context, packet, block, tally) &&
+          next_hop::forward(context, packet, block)) {
+        continue;
+      }
+    }
+    if (packet.verdict == Verdict::kDrop) {
+      context.counters.drop(packet.reason, packet.frame.length);
+      report_dropped(context, burst, packet);
+      context.pool.release(packet.frame.chunk);
+    }
+  }
+  context.counters.encapsulated.add(tally.encapsulated);
+  context.counters.fabric_bytes.add(tally.fabric_bytes);
+  context.counters.local_bytes.add(tally.local_bytes);
+}
+
+}  // namespace isthmus
