@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "config/yaml/read.h"
@@ -275,6 +276,11 @@ std::vector<std::string> ClusterImport::bad() const {
 
 std::vector<SourceProblem> ClusterImport::problems(EtcdLayout layout, const std::string& hub) const {
   std::vector<SourceProblem> problems = services_.problems();
+  const bool clean = std::all_of(prefixes_.begin(), prefixes_.end(),
+                                 [](const Prefixed& prefix) { return prefix.bad == 0 && prefix.held == 0; });
+  if (clean) {
+    return problems;
+  }
   const std::string at = " (cluster " + context_.cluster + (hub.empty() ? "" : ", " + hub) + ")";
   std::size_t listed = 0, all = 0;
   for (const auto& [key, error] : bad_) {

@@ -11,6 +11,8 @@ namespace {
 constexpr std::chrono::milliseconds kShortestTick{10}, kTick{1000};
 // After so long without a canary a person is told.
 constexpr std::chrono::seconds kCanaryPatience{60};
+constexpr const char* kGrant =
+    "give the etcd user's role read access to it (Cilium's roles: remote, or local for KVStoreMesh)";
 
 }  // namespace
 
@@ -314,8 +316,6 @@ HubState RemoteCluster::state(bool connected) const {
 
 std::vector<SourceProblem> RemoteCluster::problems() const {
   std::vector<SourceProblem> problems;
-  const std::string grant =
-      "give the etcd user's role read access to it (Cilium's roles: remote, or local for KVStoreMesh)";
   if (has_failed()) {
     problems.push_back(
         {{std::string(kClusterConfigPrefix) + name_ + (endpoint_.empty() ? "" : " (" + endpoint_ + ")"), 0},
@@ -323,16 +323,14 @@ std::vector<SourceProblem> RemoteCluster::problems() const {
          config_error_.remedy});
   }
   const auto refused = [&](const std::string& prefix, const std::string& why) {
-    if (!why.empty()) {
-      problems.push_back({{prefix + " (" + endpoint_ + ")", 0}, "the hub refuses to let it be read: " + why, grant});
-    }
+    problems.push_back({{prefix + " (" + endpoint_ + ")", 0}, "the hub refuses to let it be read: " + why, kGrant});
   };
-  if (canaries_ != nullptr) {
+  if (canaries_ != nullptr && !canaries_->refusal.empty()) {
     refused(canary_prefix(name_), canaries_->refusal);
   }
   for (const EtcdResource resource : kAllEtcdResources) {
     const auto& feed = feeds_[static_cast<std::size_t>(resource)];
-    if (feed != nullptr && resource != EtcdResource::kGateways) {
+    if (feed != nullptr && !feed->refusal.empty() && resource != EtcdResource::kGateways) {
       refused(key_prefix(resource, layout(), name_), feed->refusal);
     }
     const bool waiting = client_ != nullptr && config_confirmed_ && feed == nullptr && awaited(resource);

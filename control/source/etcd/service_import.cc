@@ -41,6 +41,11 @@ std::string ServiceImport::target_of(const Name& service) const {
 void ServiceImport::set_service(const std::string& tail, std::optional<ServiceValue> value) {
   const Name name = split(tail);
   const std::string target_before = target_of(name);
+  if (value && !value->unreadable_vips.empty()) {
+    unreadable_.insert(name);
+  } else {
+    unreadable_.erase(name);
+  }
   store(services_, name, std::move(value));
   refresh_service(name);
   refresh_service_slices(name);
@@ -170,8 +175,8 @@ void ServiceImport::refresh_slices_of(const Name& service) {
 
 std::vector<SourceProblem> ServiceImport::problems() const {
   std::vector<SourceProblem> problems;
-  for (const auto& [name, service] : services_) {
-    for (const std::string& vip : service.unreadable_vips) {
+  for (const Name& name : unreadable_) {
+    for (const std::string& vip : services_.at(name).unreadable_vips) {
       problems.push_back({{"cluster " + cluster_ + ": services/" + name.first + "/" + name.second, 0},
                           "the label isthmus.io/vip does not name an address: " + vip,
                           "write addresses joined by '_', IPv6 with '-' for ':' (192.0.2.1_fd00--1)",

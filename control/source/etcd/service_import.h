@@ -53,6 +53,7 @@ class ServiceImport {
   std::set<Name> emitted_services_;
   std::map<Name, std::size_t> emitted_service_slices_;  // of a Service's key: how many
   std::set<Name> emitted_slices_;
+  std::set<Name> unreadable_;  // Services with a label isthmus.io/vip that does not name an address
 };
 
 }  // namespace isthmus
