@@ -11,6 +11,7 @@ namespace isthmus {
 namespace {
 
 constexpr std::chrono::milliseconds kLongestWait{1000};
+constexpr std::chrono::microseconds kLongestGather{200};
 
 // Completes at once, and so ends the loop's wait.
 class Wake final : public EtcdPending {
@@ -61,6 +62,7 @@ void EtcdLoop::run(const Action& after_each) {
         std::chrono::system_clock::now() + std::max(std::chrono::duration_cast<std::chrono::microseconds>(wait), {});
     if (in.queue.AsyncNext(&tag, &ok, until) == grpc::CompletionQueue::GOT_EVENT) {
       static_cast<EtcdPending*>(tag)->completed(ok);
+      in.complete_ready();
     }
   }
 }
@@ -82,6 +84,17 @@ void EtcdLoop::Inside::wake() {
   if (!waking) {
     waking = true;
     new Wake(queue);
+  }
+}
+
+// What came together is handled together: one transaction's events reach us by the streams of many prefixes.
+void EtcdLoop::Inside::complete_ready() {
+  void* tag = nullptr;
+  bool ok = false;
+  const auto end = Clock::now() + kLongestGather;
+  while (Clock::now() < end &&
+         queue.AsyncNext(&tag, &ok, std::chrono::system_clock::time_point()) == grpc::CompletionQueue::GOT_EVENT) {
+    static_cast<EtcdPending*>(tag)->completed(ok);
   }
 }
 

@@ -37,6 +37,7 @@ struct EtcdLoop::Inside {
   std::uint64_t last_timer = 0;
 
   void wake();
+  void complete_ready();
   void run_posted();
   void run_due();
   [[nodiscard]] Clock::time_point next_due(Clock::time_point latest) const;
