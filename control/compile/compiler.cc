@@ -71,6 +71,7 @@ struct Compiler::State {
   VipClaims claims;
   ServiceSet services;
   PolicySet policy;
+  UnlabelledClusters unlabelled;
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
@@ -223,8 +224,11 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   }
   update_endpoints(changes, first, moved, result);
   update_services(dirty, result);
-  policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt,
-                unlabelled_clusters(), result.delta);
+  if (endpoints.take_known_moved() || fleet_changed) {
+    unlabelled = unlabelled_clusters();
+  }
+  policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt, unlabelled,
+                result.delta);
 }
 
 UnlabelledClusters Compiler::State::unlabelled_clusters() const {

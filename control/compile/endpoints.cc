@@ -410,7 +410,10 @@ void EndpointSet::count(const Address& state, int change) {
   const bool labelled = number >= identity::kFirstAllocated && number >> identity::kScopeShift == 0;
   if (state.published && (labelled || identity::is_unlabelled(state.published_identity))) {
     Known& known = known_[state.published_cluster];
-    (labelled ? known.labelled : known.unlabelled) += static_cast<std::size_t>(change);
+    std::size_t& number_of = labelled ? known.labelled : known.unlabelled;
+    const bool none_before = number_of == 0;
+    number_of += static_cast<std::size_t>(change);
+    known_moved_ = known_moved_ || none_before != (number_of == 0);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "control/compile/fleet.h"
@@ -47,6 +48,8 @@ class EndpointSet {
   };
   // By cluster; one without pods may be absent.
   [[nodiscard]] const std::map<ClusterId, Known>& known() const { return known_; }
+  // Whether a cluster has got its first or lost its last pod of either sort since the last call.
+  [[nodiscard]] bool take_known_moved() { return std::exchange(known_moved_, false); }
 
  private:
   // Addresses come by the million, so this is kept small: an address object is named by the address itself and has no
@@ -103,6 +106,7 @@ class EndpointSet {
   std::set<Identity> denied_;
   std::size_t published_ = 0;
   std::map<ClusterId, Known> known_;
+  bool known_moved_ = false;
 };
 
 }  // namespace isthmus

@@ -49,6 +49,9 @@ void PolicySet::set_cluster_identities(const PolicyClusters& before) {
 }
 
 void PolicySet::set_unlabelled(const UnlabelledClusters& now) {
+  if (now.some == unlabelled_.some && now.all == unlabelled_.all) {
+    return;
+  }
   const UnlabelledClusters before = std::exchange(unlabelled_, now);
   cidrs_moved_ = cidrs_moved_ || before.all != now.all;
   if (before.some != now.some) {
