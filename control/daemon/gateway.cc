@@ -19,8 +19,6 @@
 namespace isthmus {
 namespace {
 
-// Changes of the hub gather this long before they are compiled, so that a storm costs one publish a millisecond.
-constexpr auto kGather = std::chrono::milliseconds(1);
 constexpr int kNice = -10;
 
 void open_log(const GatewayConfig& config) {
@@ -160,7 +158,7 @@ void Gateway::take_hub_changes() {
   }
   problems_.set("hub", problems);
   if (changed || !active_) {
-    loop_.set_timer_if_idle(apply_timer_, EventLoop::Clock::now() + kGather);
+    loop_.set_timer_if_idle(apply_timer_, pace_.due(EventLoop::Clock::now()));
   }
 }
 
@@ -171,6 +169,7 @@ void Gateway::apply() {
   } else if (hubs_.synced() || waited_for_hubs()) {
     activate();
   }
+  pace_.published(EventLoop::Clock::now());
 }
 
 // One hub that is away must not keep the fleet's other clusters waiting for long.

@@ -14,6 +14,7 @@
 #include "control/daemon/event_loop.h"
 #include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
+#include "control/daemon/publish_pace.h"
 #include "control/model/model.h"
 #include "control/observe/http_server.h"
 
@@ -47,6 +48,7 @@ class Gateway {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
   EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0;
+  PublishPace pace_;
   int signals_ = -1;
   ProblemList problems_;
   Model model_;
