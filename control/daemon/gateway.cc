@@ -2,7 +2,6 @@
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -13,13 +12,12 @@
 
 #include "control/admin/request.h"
 #include "control/daemon/daemon.h"
+#include "control/daemon/priority.h"
 #include "control/daemon/service_manager.h"
 #include "control/observe/metrics_page.h"
 
 namespace isthmus {
 namespace {
-
-constexpr int kNice = -10;
 
 void open_log(const GatewayConfig& config) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("isthmus"));
@@ -32,10 +30,7 @@ void open_log(const GatewayConfig& config) {
 Status run(const GatewayConfig& config) {
   open_log(config);
   spdlog::info("isthmus {}, gateway of cluster {}, configuration {}", ISTHMUS_VERSION, config.cluster, config.file);
-  // Before any worker starts, so that all inherit it: a gateway that waits behind busy pods looks silent to its peers.
-  if (::setpriority(PRIO_PROCESS, 0, kNice) != 0) {
-    spdlog::debug("runs at the ordinary priority: {}", std::strerror(errno));
-  }
+  raise_priority();
   Gateway gateway(config);
   Status status = gateway.run();
   if (!status) {
