@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "perf/figures/figures.h"
+#include "perf/hub/probe.h"
 #include "perf/hub/subject.h"
 #include "perf/hub/writer.h"
 #include "perf/path/gateway.h"
@@ -39,8 +40,8 @@ struct Options {
 struct Run {
   double load_seconds = 0, churn_seconds = 0;
   std::uint64_t changes = 0;
-  std::vector<double> quiet, churn;    // from acknowledged write to handled packet, ms, sorted
-  std::uint32_t number = 0, lost = 0;  // the last probe; probes that never passed
+  Latencies quiet, churn;
+  std::uint32_t lost = 0;  // probes that never passed
 };
 
 double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
@@ -102,33 +103,26 @@ std::uint64_t churn(const Options& options, const SyntheticFleet& fleet, const s
   return changes;
 }
 
-// Latencies in ms of the probes written while `seconds` pass; those that never passed are counted.
-std::vector<double> probe(Shared& shared, const std::string& address, double seconds, Run& run) {
-  Writer writer(address);
-  std::vector<double> latencies;
-  for (const auto begun = Clock::now(); seconds_since(begun) < seconds && run.number + 1 < kMostProbes;) {
-    const std::uint32_t number = ++run.number;
-    shared.probe = number;
-    writer.put({endpoint_entry(kProbeCluster, kProbeEndpoint, probe_identity(number))});
-    const std::int64_t acknowledged = Clock::now().time_since_epoch().count();
-    const auto patience = Clock::now() + std::chrono::seconds(5);
-    while (shared.passed[number] == 0 && Clock::now() < patience) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    if (shared.passed[number] == 0) {
-      ++run.lost;
-      continue;
-    }
-    latencies.push_back(std::max(0.0, static_cast<double>(shared.passed[number] - acknowledged) / 1e6));
-  }
-  std::sort(latencies.begin(), latencies.end());
-  return latencies;
-}
-
 double quantile(const std::vector<double>& sorted, double q) {
   return sorted.empty()
              ? 0
              : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
+}
+
+// The latencies of one phase, each by its quantiles.
+void append(std::vector<std::pair<std::string, double>>& measures, const std::string& phase,
+            const Latencies& latencies) {
+  measures.push_back({phase + ": probes", static_cast<double>(latencies.write_to_packet.size())});
+  const std::pair<const char*, const std::vector<double>&> rows[] = {
+      {"write to packet", latencies.write_to_packet},
+      {"write to bare watcher", latencies.write_to_bare_watcher},
+      {"bare watcher to packet", latencies.bare_watcher_to_packet},
+      {"write sent to packet", latencies.sent_to_packet}};
+  for (const auto& [name, samples] : rows) {
+    measures.push_back({phase + ": " + name + ", median ms", quantile(samples, 0.5)});
+    measures.push_back({phase + ": " + name + ", p99 ms", quantile(samples, 0.99)});
+    measures.push_back({phase + ": " + name + ", p99.9 ms", quantile(samples, 0.999)});
+  }
 }
 
 // Of the endpoint table: a power of two, at least two for each endpoint.
@@ -161,14 +155,7 @@ Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& r
       {"bytes per endpoint in the data plane", entry_bytes},
       {"rings", shared.rings},
       {"ring memory, MiB", ring_kib / 1024},
-      {"quiet: probes", static_cast<double>(run.quiet.size())},
-      {"quiet: write to packet, median ms", quantile(run.quiet, 0.5)},
-      {"quiet: p99 ms", quantile(run.quiet, 0.99)},
-      {"churn: changes per second", static_cast<double>(run.changes) / run.churn_seconds},
-      {"churn: probes", static_cast<double>(run.churn.size())},
-      {"churn: write to packet, median ms", quantile(run.churn, 0.5)},
-      {"churn: p99 ms", quantile(run.churn, 0.99)},
-      {"churn: p99.9 ms", quantile(run.churn, 0.999)},
+      {"changes per second under churn", static_cast<double>(run.changes) / run.churn_seconds},
       {"probes that never passed", static_cast<double>(run.lost)},
       {"cycles per packet, quiet", shared.cycles[0]},
       {"cycles per packet, churn", shared.cycles[1]},
@@ -176,6 +163,8 @@ Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& r
       {"decisions made again per second, churn", shared.readmissions[1] / std::max(shared.seconds[1], 1e-9)},
       {"packets", shared.packets[0] + shared.packets[1]},
       {"packets lost", shared.lost[0] + shared.lost[1]}};
+  append(figure.measures, "quiet", run.quiet);
+  append(figure.measures, "churn", run.churn);
   return figure;
 }
 
@@ -236,16 +225,18 @@ Figure measure(const Options& options, const SyntheticFleet& fleet) {
   Shared& shared = *new (map_shared(shared_file(etcd.folder()))) Shared;
   const pid_t child = start_subject(fleet, etcd.folder());
   wait_ready(shared, child);
+  Prober prober(etcd.address(), shared);
   shared.phase = Phase::kQuiet;
-  run.quiet = probe(shared, etcd.address(), options.seconds / 4, run);
+  run.quiet = prober.probe(options.seconds / 4);
   shared.phase = Phase::kChurn;
   std::atomic<bool> stop{false};
   const auto begun = Clock::now();
   std::thread writer([&] { run.changes = churn(options, fleet, etcd.address(), stop); });
-  run.churn = probe(shared, etcd.address(), options.seconds, run);
+  run.churn = prober.probe(options.seconds);
   stop = true;
   writer.join();
   run.churn_seconds = seconds_since(begun);
+  run.lost = prober.lost();
   shared.phase = Phase::kDone;
   waitpid(child, nullptr, 0);
   const Figure figure = figure_of(fleet, shared, run);

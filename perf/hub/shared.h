@@ -8,7 +8,7 @@
 
 namespace isthmus::perf {
 
-inline constexpr std::size_t kMostProbes = 4096;
+inline constexpr std::size_t kMostProbes = 8192;
 
 enum class Phase : std::uint32_t { kSyncing, kSettling, kQuiet, kChurn, kDone };
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "control/compile/compiler.h"
+#include "control/daemon/priority.h"
+#include "control/daemon/publish_pace.h"
 #include "control/source/etcd/etcd_source.h"
 #include "perf/figures/stopwatch.h"
 #include "perf/path/gateway.h"
@@ -19,7 +21,6 @@ namespace isthmus::perf {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kGather = std::chrono::milliseconds(1);  // as the daemon gathers changes
 constexpr std::uint32_t kOwnBase = 0x0a3fc000, kVipBase = 0x0a400000;
 constexpr std::uint16_t kPort = 8080, kProbePort = 8081;
 constexpr unsigned kConnectionsPerEndpoint = 16;
@@ -141,9 +142,11 @@ class Subject {
     }
   }
 
-  void wait(std::chrono::milliseconds most) {
+  // Less than a second.
+  void wait(std::chrono::nanoseconds most) {
     pollfd waiting{source_->fd(), POLLIN, 0};
-    poll(&waiting, 1, static_cast<int>(most.count()));
+    const timespec time{0, std::max<std::int64_t>(most.count(), 0)};
+    ppoll(&waiting, 1, &time, nullptr);
   }
 
   bool take() {
@@ -155,18 +158,18 @@ class Subject {
     return any;
   }
 
-  // One round of the daemon's loop: what has come gathers for a millisecond, then it is published.
+  // One round of the daemon's loop: what has come is published when its pace allows.
   void follow(std::chrono::milliseconds most) {
     wait(most);
     if (!take()) {
       return;
     }
-    const auto due = Clock::now() + kGather;
-    while (Clock::now() < due) {
-      wait(std::chrono::milliseconds(1));
+    for (const auto due = pace_.due(Clock::now()); Clock::now() < due;) {
+      wait(due - Clock::now());
       take();
     }
     publish();
+    pace_.published(Clock::now());
   }
 
   void publish() {
@@ -308,6 +311,7 @@ class Subject {
   Model model_;
   std::unique_ptr<EtcdSource> source_;
   std::unique_ptr<Compiler> compiler_;
+  PublishPace pace_;
   std::vector<FrameTemplate> templates_;
   std::vector<PacketPatch> patches_;
   std::size_t first_ = 0;                           // patch that the next job begins with; a multiple of the templates
@@ -320,6 +324,7 @@ class Subject {
 std::uint32_t probe_identity(std::uint32_t probe) { return identity_of(kProbeCluster, probe % kIdentities); }
 
 void run_subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared) {
+  raise_priority();  // as the daemon does
   Subject(fleet, client_config, shared).run();
 }
 

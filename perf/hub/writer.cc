@@ -39,6 +39,12 @@ std::uint16_t free_port() {
 
 }  // namespace
 
+std::shared_ptr<grpc::Channel> connect(const std::string& address) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+}
+
 EtcdProcess::EtcdProcess(const std::string& folder) {
   std::string name = folder + "/isthmus-perf-etcd-XXXXXX";
   if (mkdtemp(name.data()) == nullptr) {
@@ -74,7 +80,7 @@ EtcdProcess::EtcdProcess(const std::string& folder) {
   if (failed != 0) {
     fail("cannot start etcd: install etcd-server");
   }
-  const auto channel = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+  const auto channel = connect(address_);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(kStartSeconds))) {
     fail("etcd does not answer; its log: " + log);
   }
@@ -88,8 +94,7 @@ EtcdProcess::~EtcdProcess() {
 }
 
 struct Writer::Inside {
-  explicit Inside(const std::string& address)
-      : stub(etcdserverpb::KV::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {}
+  explicit Inside(const std::string& address) : stub(etcdserverpb::KV::NewStub(connect(address))) {}
   std::unique_ptr<etcdserverpb::KV::Stub> stub;
 };
 

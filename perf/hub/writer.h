@@ -11,7 +11,15 @@
 
 #include "perf/hub/synthetic.h"
 
+namespace grpc {
+class Channel;
+}
+
 namespace isthmus::perf {
+
+// A connection of its own to the server at host:port, as separate clients have: gRPC would let all of a process share
+// one.
+[[nodiscard]] std::shared_ptr<grpc::Channel> connect(const std::string& address);
 
 // An etcd without TLS on a free port of the loopback, its data in a folder of its own below `folder`; both go with
 // this.
