@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "test/": OURS[:4] + ("test/",),
 }
 # Areas of test/unit whose subject is control or config obey the rule of their subject.
-for area in ("config", "source", "model", "kernel", "health", "admin"):
+for area in ("config", "source", "model", "kernel", "health", "admin", "daemon"):
     MAY_INCLUDE[f"test/unit/{area}/"] = ("control/", "config/", "dataplane/api/", "test/")
 
 # Libraries that the dataplane must not know: configuration, logging, remote calls.

@@ -236,6 +236,21 @@ TEST_F(ClusterImportTest, APlainServiceComesBeforeAnExportOfItsName) {
   EXPECT_THAT(changes(), ElementsAre(kind("-", ObjectKind::kService, "shop/cart")));
 }
 
+TEST_F(ClusterImportTest, AVipLabelThatCannotBeReadIsAProblemAsLongAsItIsThere) {
+  const auto label = [](const std::string& text) { return R"(,"labels":{"isthmus.io/vip":")" + text + "\"}"; };
+  const auto problems = [&] { return import.problems(EtcdLayout::kState, "https://hub:2379"); };
+  list(Resource::kServices, {{"shop/cart", hub::service("shop/cart", "{}", label("here"))},
+                             {"shop/pay", hub::service("shop/pay", "{}", label("192.0.2.1"))}});
+  ASSERT_EQ(problems().size(), 1U);
+  EXPECT_EQ(problems().front().provenance.text(), "cluster west: services/shop/cart");
+  import.put(Resource::kServices, "shop/cart", hub::service("shop/cart", "{}", label("192.0.2.2")));
+  EXPECT_EQ(problems().size(), 0U);
+  import.put(Resource::kServices, "shop/cart", hub::service("shop/cart", "{}", label("there")));
+  EXPECT_EQ(problems().size(), 1U);
+  import.gone(Resource::kServices, "shop/cart");
+  EXPECT_EQ(problems().size(), 0U);
+}
+
 TEST(MergePrefixesTest, ContainedOnesAreDroppedAndHalvesMerged) {
   const auto prefixes = [](const std::vector<const char*>& texts) {
     std::vector<Prefix> all;
