@@ -14,9 +14,13 @@
 /* The program and map names by which an engine recognises what an earlier one left on an interface. */
 #define ISTHMUS_STEER_PROGRAM "isthmus_steer"
 #define ISTHMUS_BEATS_MAP "isthmus_beats"
+#define ISTHMUS_CONSTANTS_MAP ".rodata"
 #define ISTHMUS_COUNTERS_MAP "isthmus_count"
 
-/* An address of either family with its realm; IPv4 as ::ffff:a.b.c.d. The family keeps ::/0 from covering IPv4. */
+/*
+ * An address of either family with its realm. IPv4 has the first four bytes, zeros behind: an LPM trie then compares
+ * realm, family and address at once, at each of its nodes. The family keeps a prefix from covering the other one.
+ */
 struct isthmus_address {
   __u16 realm;
   __u16 family; /* ISTHMUS_IPV4 or ISTHMUS_IPV6 */
@@ -28,7 +32,7 @@ static_assert(__builtin_offsetof(struct isthmus_address, bytes) == 4, "address a
 #define ISTHMUS_IPV4 4
 #define ISTHMUS_IPV6 6
 
-/* Key of the LPM tries. prefix_length counts from the realm's first bit: ISTHMUS_LPM_FIXED_BITS + 0..128. */
+/* Key of the LPM tries. prefix_length counts from the realm's first bit: ISTHMUS_LPM_FIXED_BITS + 0..32 or 0..128. */
 #define ISTHMUS_LPM_FIXED_BITS 32
 struct isthmus_lpm_key {
   __u32 prefix_length;

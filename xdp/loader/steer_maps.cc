@@ -11,18 +11,24 @@
 namespace isthmus {
 namespace {
 
+// Of an IPv4 address in its 128-bit form: ::ffff:0:0/96.
+constexpr std::uint32_t kMappedPrefixBytes = 12;
+
 [[nodiscard]] isthmus_address address_key(const IpAddress& address, Family family) {
   isthmus_address key{};
-  key.family = Be16::of(family == Family::kIpv4 ? ISTHMUS_IPV4 : ISTHMUS_IPV6).wire();
-  std::memcpy(key.bytes, address.bytes().data(), sizeof key.bytes);
+  const bool ipv4 = family == Family::kIpv4;
+  key.family = Be16::of(ipv4 ? ISTHMUS_IPV4 : ISTHMUS_IPV6).wire();
+  const std::size_t skipped = ipv4 ? kMappedPrefixBytes : 0;
+  std::memcpy(key.bytes, address.bytes().data() + skipped, sizeof key.bytes - skipped);
   return key;
 }
 
 [[nodiscard]] MapSet<isthmus_lpm_key>::Keys prefix_keys(const std::vector<Prefix>& prefixes) {
   MapSet<isthmus_lpm_key>::Keys keys;
   for (const Prefix& prefix : prefixes) {
+    const std::uint32_t skipped = prefix.family() == Family::kIpv4 ? 8 * kMappedPrefixBytes : 0;
     keys.insert(
-        {ISTHMUS_LPM_FIXED_BITS + std::uint32_t{prefix.length128()}, address_key(prefix.address(), prefix.family())});
+        {ISTHMUS_LPM_FIXED_BITS + prefix.length128() - skipped, address_key(prefix.address(), prefix.family())});
   }
   return keys;
 }

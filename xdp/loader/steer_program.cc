@@ -106,6 +106,13 @@ Status SteerProgram::load_object() {
       return load_failure(error, messages.last_line());
     }
   }
+  if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_ktime_get_coarse_ns, nullptr) == 1) {
+    const std::uint8_t present = 1;  // the only constant
+    bpf_map* constants = bpf_object__find_map_by_name(object_.get(), ISTHMUS_CONSTANTS_MAP);
+    if (const int error = bpf_map__set_initial_value(constants, &present, sizeof present); error != 0) {
+      return load_failure(error, "setting the clock");
+    }
+  }
   if (settings_.fragments) {
     bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
   }
