@@ -28,12 +28,16 @@ struct Frame {
   std::uint32_t chunk = kNoChunk;
 };
 
+// What a frame pool's memory lies on: huge pages that the machine has reserved, ordinary pages that the kernel was
+// asked to join into huge ones, or ordinary pages.
+enum class FramePages : std::uint8_t { kReserved, kTransparent, kOrdinary };
+
 class FramePool {
  public:
   struct Options {
     std::uint32_t chunks = 16384;
-    std::uint32_t chunk_bytes = 4096;  // 2048 or 4096
-    bool huge_pages = true;            // tried first; ordinary pages when the system has none
+    std::uint32_t chunk_bytes = 4096;          // 2048 or 4096
+    FramePages pages = FramePages::kReserved;  // the first kind to try; the next ones follow where it cannot be had
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
   ~FramePool();
@@ -49,6 +53,7 @@ class FramePool {
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
   [[nodiscard]] std::uint32_t chunks() const noexcept { return chunks_; }
+  [[nodiscard]] FramePages pages() const noexcept { return pages_; }
   [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
     return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_;
   }
@@ -62,6 +67,7 @@ class FramePool {
   std::uint32_t chunk_bytes_ = 0;
   std::uint32_t chunks_ = 0;
   std::uint32_t free_count_ = 0;
+  FramePages pages_ = FramePages::kOrdinary;
   std::unique_ptr<std::uint32_t[]> free_;
 };
 

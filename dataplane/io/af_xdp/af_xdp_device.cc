@@ -109,6 +109,7 @@ std::string AfXdpDevice::describe() const {
     if (const auto umem = known.lock()) {
       text += umem->zero_copy() ? " zero-copy" : " copy";
       text += umem->fell_back() ? " (another device cannot zero-copy)" : "";
+      text += umem->pages() == FramePages::kReserved ? ", frames on reserved huge pages" : "";
       break;
     }
   }

@@ -33,6 +33,7 @@ class SharedUmem {
   // Binds every socket anew in copy mode.
   [[nodiscard]] Status fall_back_to_copy();
   [[nodiscard]] bool zero_copy() const noexcept { return zero_copy_; }
+  [[nodiscard]] FramePages pages() const noexcept { return pool_->pages(); }
   // A device that could not do zero-copy made the others give it up.
   [[nodiscard]] bool fell_back() const noexcept { return fell_back_; }
 

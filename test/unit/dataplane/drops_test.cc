@@ -310,7 +310,7 @@ TEST(Drops, ADeviceWithoutHeadroom) {
   FramePool::Options memory;
   memory.chunks = 4;
   memory.chunk_bytes = 2048;
-  memory.huge_pages = false;
+  memory.pages = FramePages::kOrdinary;
   auto pool = FramePool::create(memory);
   ASSERT_TRUE(pool);
   SharedState shared(EngineOptions{}, 1);

@@ -29,7 +29,7 @@ class VetRig {
     shared.flows = std::move(*flows);
     FramePool::Options memory;
     memory.chunks = 4;
-    memory.huge_pages = false;
+    memory.pages = FramePages::kOrdinary;
     auto made = FramePool::create(memory);
     EXPECT_TRUE(made.ok());
     pool = std::move(*made);

@@ -23,8 +23,8 @@ TEST(FramePool, EveryChunkIsGivenOutOnceThenNone) {
 }
 
 TEST(FramePool, AreaIsPageAlignedAndWholeAreaCanBeWritten) {
-  for (const bool huge : {true, false}) {
-    auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .huge_pages = huge});
+  for (const FramePages pages : {FramePages::kReserved, FramePages::kTransparent, FramePages::kOrdinary}) {
+    auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .pages = pages});
     ASSERT_TRUE(pool.ok()) << pool.error().text();
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>((*pool)->base()) % 4096, 0u);
     EXPECT_EQ((*pool)->bytes(), 600u * 4096u);
@@ -32,6 +32,22 @@ TEST(FramePool, AreaIsPageAlignedAndWholeAreaCanBeWritten) {
     (*pool)->chunk_start(599)[4095] = 1;
     EXPECT_EQ((*pool)->chunk_start(599) + 4096, (*pool)->base() + (*pool)->bytes());
     EXPECT_EQ((*pool)->max_frame(), 4096u - kFrameHeadroom);
+  }
+}
+
+TEST(FramePool, EveryKindOfPagesIsTriedFromTheOneWantedOn) {
+  constexpr std::uint32_t kHugePage = 2U << 20;
+  const auto got = [](FramePages wanted) {
+    const auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .pages = wanted});
+    EXPECT_TRUE(pool.ok()) << pool.error().text();
+    // Where huge pages can be, or take the place of ordinary ones.
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>((*pool)->base()) % kHugePage, 0u);
+    return (*pool)->pages();
+  };
+  EXPECT_EQ(got(FramePages::kOrdinary), FramePages::kOrdinary);
+  EXPECT_NE(got(FramePages::kTransparent), FramePages::kReserved);
+  if (got(FramePages::kReserved) != FramePages::kReserved) {  // too few are reserved
+    EXPECT_EQ(got(FramePages::kReserved), got(FramePages::kTransparent));
   }
 }
 
@@ -46,7 +62,7 @@ TEST(FramePool, SizesThatNoUmemCanHaveAreRefusedWithARemedy) {
 }
 
 TEST(FramePool, MoreMemoryThanThereIsIsAnErrorNotACrash) {
-  const auto pool = FramePool::create({.chunks = 2'000'000'000, .chunk_bytes = 4096, .huge_pages = true});
+  const auto pool = FramePool::create({.chunks = 2'000'000'000, .chunk_bytes = 4096});
   ASSERT_FALSE(pool.ok());
   EXPECT_NE(pool.error().text().find("MiB"), std::string::npos);
 }
