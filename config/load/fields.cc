@@ -131,6 +131,9 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
   fields.push_back(number<std::uint32_t>(
       section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
       "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
+  fields.push_back(number<std::uint32_t>(
+      section + ".busy_poll_budget", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_budget; }, 8,
+      1024, "Packets that the driver handles in one busy poll."));
   fields.push_back(power_of_two(
       section + ".ring_entries", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).ring_entries; }, 64, 32768,
       "Entries of each AF_XDP ring of a queue."));

@@ -15,7 +15,7 @@ struct DeviceConfig {
   std::string interface;
   std::string xdp = "auto";        // auto | native | generic
   std::string zero_copy = "auto";  // auto | off | require
-  std::uint32_t busy_poll_us = 0;
+  std::uint32_t busy_poll_us = 0, busy_poll_budget = 64;
   std::uint32_t ring_entries = 2048;
   std::uint32_t beat_timeout_ms = 1000;
   std::string when_gone = "drop";  // drop | pass: fleet traffic while the engine is gone

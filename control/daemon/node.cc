@@ -26,6 +26,7 @@ AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& inter
   }
   options.ring_entries = config.ring_entries;
   options.busy_poll_us = config.busy_poll_us;
+  options.busy_poll_budget = config.busy_poll_budget;
   options.beat_timeout_ms = config.beat_timeout_ms;
   options.fleet_traffic_when_gone_drops = config.when_gone != "pass";
   return options;

@@ -122,6 +122,7 @@ TEST_F(AfXdpDeviceTest, BusyPollingForwardsToo) {
   make();
   AfXdpOptions options;
   options.busy_poll_us = 20;
+  options.busy_poll_budget = 128;
   open(options);
   Forwarder forwarder(*left_, right_.get());
   expect_all_arrive(kLeft, "left", kRight, "right", 200, 100, [&] { forwarder.round(); });

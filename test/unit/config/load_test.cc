@@ -72,6 +72,7 @@ TEST(LoadConfig, TheExampleOfAVmHasOneDeviceWithOneSetOfSettings) {
   EXPECT_FALSE(config->local.veth);
   EXPECT_EQ(config->local.device.interface, config->underlay.interface);
   EXPECT_EQ(config->local.device.ring_entries, 4096u);
+  EXPECT_EQ(config->local.device.busy_poll_budget, 64u);
   EXPECT_EQ(config->local.device.xdp, "native");
 }
 
@@ -94,7 +95,7 @@ engine:
   midstream: [adopt]
   identity_grace: 5
 devices:
-  underlay: {interface: eth/0, ring_entries: 3000}
+  underlay: {interface: eth/0, ring_entries: 3000, busy_poll_budget: 4}
   local: {interface: isthmus0, veth: yes please}
 translation: {ipv4: "fd00::1", ports: 5-4}
 hub: {file: {path: hub}}
@@ -110,6 +111,7 @@ health: {interval: 1ms}
            R"(g.yaml:7: engine.identity_grace is "5", not a duration (write a whole number with its unit)",
            R"(g.yaml:9: devices.underlay.interface is "eth/0")",
            "g.yaml:9: devices.underlay.ring_entries is 3000, not a power of two (write 2048 or 4096)",
+           "g.yaml:9: devices.underlay.busy_poll_budget is 4, out of range",
            R"(g.yaml:10: devices.local.veth is "yes please", neither true nor false)",
            "g.yaml:11: translation.ipv4 is fd00::1, not an IPv4 address",
            R"(g.yaml:11: translation.ports is "5-4", not a range of ports)",
@@ -118,7 +120,7 @@ health: {interval: 1ms}
        }) {
     EXPECT_THAT(errors, HasSubstr(line));
   }
-  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 14) << errors;
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 15) << errors;
 }
 
 TEST(LoadConfig, TheFirstErrorIsReturnedWithTheNumberOfOthers) {
@@ -222,7 +224,7 @@ constexpr SemanticRow kSemantics[] = {
      "devices.local.xdp is set for the underlay's own device"},
     {"local settings of its own",
      "devices: {underlay: {interface: eth0}, local: {interface: i0, veth: true, mtu: 1400, xdp: generic, when_gone: "
-     "pass, beat_timeout: 2s, ring_entries: 512}}\n",
+     "pass, beat_timeout: 2s, ring_entries: 512, busy_poll_us: 20, busy_poll_budget: 128}}\n",
      ""},
     {"an MTU IPv6 cannot use", "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 1200}}\n",
      "devices.local.mtu is 1200, out of range"},
