@@ -10,7 +10,8 @@ from fnmatch import fnmatch
 from harness import plan, testpmd
 from harness.build import output_of, run_program
 
-RATE = re.compile(r"^(.{10}) +([\d.]+) Mpps.* ([\d.]+) x bare$", re.MULTILINE)  # a line of io-bench
+# A line of io-bench: what, its rate, its ratio and the range of the ratio's middle two quarters.
+RATE = re.compile(r"^(.{24}) +([\d.]+) Mpps.* ([\d.]+) x bare \(([\d.]+) to ([\d.]+)\)$", re.MULTILINE)
 
 
 class Group:
@@ -127,6 +128,7 @@ class IoGroup(Group):
 
     cases = {
         "io/af_xdp": "the whole path over AF_XDP on veth, beside a bare AF_XDP forwarder",
+        "io/af_xdp/variations": "the same with rings, busy polling and memory of other kinds, one row each",
         "io/kernel": "the kernel with nftables DNAT and a VXLAN device on the same veth pairs",
     }
     names = {"path": "io/af_xdp", "kernel gw": "io/kernel", "bare": "reference/bare-af_xdp",
@@ -134,16 +136,28 @@ class IoGroup(Group):
              "pump only": "reference/pump"}
 
     def run(self, build, options, patterns):
-        if os.geteuid() != 0:
-            return [{"case": name, "device": "veth", "skipped": "needs root"} for name in self.matching(patterns)]
-        runs = options.runs or (3 if options.quick else 7)
-        text = output_of([build.program("perf/io/io-bench"), "0.5" if options.quick else "1", str(runs)])
-        rates = {what.strip(): (float(rate), float(ratio)) for what, rate, ratio in RATE.findall(text)}
-        rows = [{"case": name, "device": "veth", "flows": 64, "frame_bytes": 60, "workers": 1, "mpps": rates[what][0],
-                 "reference": "bare AF_XDP forwarder", "ratio_to_reference": rates[what][1]}
-                for what, name in self.names.items() if what in rates]
         wanted = self.matching(patterns)
+        if os.geteuid() != 0:
+            return [{"case": name, "device": "veth", "skipped": "needs root"} for name in wanted]
+        runs = options.runs or (3 if options.quick else 7)
+        rows = []
+        if set(wanted) - {"io/af_xdp/variations"}:
+            rows += [self.row(self.names[what], *figures) for what, *figures in self.turns(build, [], 5 * runs)]
+        if "io/af_xdp/variations" in wanted:
+            rows += [{**self.row("io/af_xdp/variations", *figures), "variation": what}
+                     for what, *figures in self.turns(build, ["--vary"], 3 * runs) if what != "bare"]
         return [row for row in rows if row["case"] in wanted or row["case"] not in self.cases]
+
+    @staticmethod
+    def turns(build, choices, number):
+        text = output_of([build.program("perf/io/io-bench"), *choices, "0.1", str(number)])
+        return [(what.strip(), *map(float, figures)) for what, *figures in RATE.findall(text)]
+
+    @staticmethod
+    def row(case, mpps, ratio, low, high):
+        return {"case": case, "device": "veth", "flows": 64, "frame_bytes": 60, "workers": 1, "mpps": mpps,
+                "reference": "bare AF_XDP forwarder", "ratio_to_reference": ratio,
+                "measures": {"half of the ratios within": f"{low:.3f} to {high:.3f}"}}
 
 
 GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(), ReferenceGroup()]

@@ -19,7 +19,7 @@ def label_of(row):
     words = [row["case"]]
     if row.get("flows") is not None:
         words.append(f"{row['flows']:,} flows")
-    words += [str(row[key]) for key in ("order", "frame", "buffers")
+    words += [str(row[key]) for key in ("variation", "order", "frame", "buffers")
               if row.get(key) not in (None, "random", "64", "hot")]
     if row.get("burst") not in (None, 64):
         words.append(f"burst {row['burst']}")

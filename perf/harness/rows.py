@@ -6,7 +6,7 @@ from harness.build import HarnessError
 
 KEYS = ["case", "device", "flows", "frame_bytes", "burst", "buffers", "workers", "cycles_per_packet", "mpps",
         "reference", "ratio_to_reference"]
-IDENTITY = ["case", "device", "flows", "order", "frame", "frame_bytes", "burst", "buffers", "workers"]
+IDENTITY = ["case", "variation", "device", "flows", "order", "frame", "frame_bytes", "burst", "buffers", "workers"]
 
 
 def complete(row):
@@ -51,7 +51,8 @@ def _cells(row):
     cycles = row["cycles_per_packet"]
     shape = [row.get("frame") or (f"{row['frame_bytes']:g}" if row["frame_bytes"] else "-"), row["burst"],
              row["buffers"], row["workers"]]
-    return ([row["case"] + (" zipf" if row.get("order") == "zipf" else ""), _count(row["flows"])] +
+    words = [row["case"], row.get("variation"), "zipf" if row.get("order") == "zipf" else None]
+    return ([" ".join(filter(None, words)), _count(row["flows"])] +
             ["-" if cell is None else str(cell) for cell in shape] +
             [f"{cycles['median']:.1f}" if cycles else "-",
              f"{cycles['min']:.1f}-{cycles['max']:.1f}" if cycles else "-",

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "dataplane/api/devices.h"
 #include "perf/io/forwarders.h"
 #include "perf/io/rig.h"
 
@@ -11,8 +10,8 @@ namespace {
 
 class DeviceForwarder final : public RoundForwarder {
  public:
-  Status open() {
-    auto pool = FramePool::create({.chunks = 4096});
+  Status open(const ForwarderSetup& setup) {
+    auto pool = FramePool::create(setup.frames);
     if (!pool) {
       return pool.error();
     }
@@ -21,7 +20,7 @@ class DeviceForwarder final : public RoundForwarder {
     rules.fleet = {*Prefix::parse(kDestinations)};
     rules.local_sources = {*Prefix::parse(kSources)};
     for (End* end : {&in_, &out_}) {
-      AfXdpOptions options;
+      AfXdpOptions options = setup.device;
       options.interface = end->interface;
       auto device = open_af_xdp(options);
       if (!device) {
@@ -76,9 +75,9 @@ class DeviceForwarder final : public RoundForwarder {
 
 }  // namespace
 
-Result<std::unique_ptr<RoundForwarder>> make_device_forwarder() {
+Result<std::unique_ptr<RoundForwarder>> make_device_forwarder(const ForwarderSetup& setup) {
   auto forwarder = std::make_unique<DeviceForwarder>();
-  if (Status opened = forwarder->open(); !opened) {
+  if (Status opened = forwarder->open(setup); !opened) {
     return opened.error();
   }
   return std::unique_ptr<RoundForwarder>(std::move(forwarder));

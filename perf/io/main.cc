@@ -1,228 +1,163 @@
 // io-bench: frames per second through a bare AF_XDP forwarder, through the engine's devices, through a whole gateway's
 // path (VXLAN included), and through the kernel: forwarding only, and ("kernel gw") nftables DNAT and a VXLAN device.
+// With --vary: the path with its devices opened in other ways, one choice at a time. Medians of turns, and in brackets
+// the range of their middle two quarters; a ratio is to the bare forwarder's turns just before and after; its own shows
+// the noise.
 //
 // Pump, forwarder and sink share core 0: the forwarder has real-time priority and sleeps when nothing waits, so that
 // each batch is forwarded before the next is pumped and nothing is lost. The figure is the cost of a frame, pump and
 // sink included (their share is the "pump only" row). Ratios within one run are comparable; absolute figures are not.
 //
-// usage: io-bench [SECONDS [RUNS [FRAME_BYTES]]]
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+// usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES]]]
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <cstring>
+#include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "perf/io/forwarders.h"
-#include "perf/io/live_frames.h"
-#include "perf/io/rig.h"
+#include "perf/io/subjects.h"
+#include "perf/io/turn.h"
 
 namespace isthmus::perf {
 namespace {
 
-constexpr unsigned kFlows = 64;
-constexpr int kPumpPriority = 5;
-constexpr int kForwarderPriority = 10;
-
 struct Plan {
-  double seconds = 1;
-  unsigned runs = 5;
-  unsigned frame_bytes = 60;
+  Turn turn;
+  unsigned runs = 20;
+  std::vector<Subject> subjects;
 };
 
-void pin_to(unsigned core) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(core, &cores);
-  static_cast<void>(sched_setaffinity(0, sizeof cores, &cores));  // on a machine with fewer cores, anywhere
-}
+// Turns of other stands between two of the reference.
+constexpr std::size_t kTurnsBetween = 3;
 
-void run_before_others(int priority) {
-  const sched_param parameters{.sched_priority = priority};
-  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the right, the figures are noisier
-}
+struct Figures {
+  std::vector<double> rates, ratios;
+};
 
-// The pump and, where there is one, the forwarder at work on core 0, for as long as this lives.
-class Work {
+// All stands of a run; the first is the reference.
+class Turns {
  public:
-  Work(Traffic& traffic, RoundForwarder* forwarder) {
-    struct sigaction ignore {};
-    ignore.sa_handler = [](int) {};
-    sigaction(SIGUSR1, &ignore, nullptr);
-    if (forwarder != nullptr) {
-      forward_ = std::thread([this, forwarder] {
-        pin_to(0);
-        run_before_others(kForwarderPriority);
-        while (!stop_.load()) {
-          if (forwarder->round() == 0) {
-            forwarder->wait();
-          }
+  explicit Turns(const Plan& plan) : figures_(plan.subjects.size()) {
+    for (const Subject& subject : plan.subjects) {
+      stands_.push_back(std::make_unique<Stand>(subject, plan.turn));
+    }
+  }
+  // Every stand once, beside the mean of the reference's turns before and after it. False: one forwarded nothing.
+  bool take() {
+    const std::size_t others = stands_.size() - 1;
+    double before = turn_of(0);
+    for (std::size_t place = 0; place < others && before > 0; place += kTurnsBetween) {
+      const std::size_t end = std::min(place + kTurnsBetween, others);
+      for (std::size_t i = place; i < end; ++i) {
+        if (turn_of(stand_at(i)) <= 0) {
+          return false;
         }
-      });
-    }
-    pump_ = std::thread([this, &traffic] {
-      pin_to(0);
-      run_before_others(kPumpPriority);
-      const Status pumped = traffic.pump_until(stop_);
-      if (!pumped) {
-        std::fprintf(stderr, "io-bench: %s\n", pumped.error().text().c_str());
       }
-    });
-  }
-  ~Work() {
-    stop_ = true;
-    pthread_kill(pump_.native_handle(), SIGUSR1);
-    pump_.join();
-    if (forward_.joinable()) {
-      forward_.join();
+      const double after = turn_of(0);
+      for (std::size_t i = place; i < end; ++i) {
+        Figures& figures = figures_[stand_at(i)];
+        figures.ratios.push_back(figures.rates.back() / ((before + after) / 2));
+      }
+      figures_[0].ratios.push_back(after / before);
+      before = after;
     }
+    ++first_;
+    return before > 0;
   }
-  Work(const Work&) = delete;
-  Work& operator=(const Work&) = delete;
+  [[nodiscard]] std::size_t size() const { return stands_.size(); }
+  [[nodiscard]] const std::string& name(std::size_t i) const { return stands_[i]->name(); }
+  [[nodiscard]] const Figures& figures(std::size_t i) const { return figures_[i]; }
 
  private:
-  std::atomic<bool> stop_{false};
-  std::thread pump_, forward_;
+  // The order moves on by one with each run, so that none always comes next after the reference.
+  [[nodiscard]] std::size_t stand_at(std::size_t place) const { return 1 + (place + first_) % (stands_.size() - 1); }
+  double turn_of(std::size_t i) {
+    const double rate = stands_[i]->take_turn();
+    if (rate <= 0) {
+      std::fprintf(stderr, "io-bench: %s forwarded nothing\n", name(i).c_str());
+    }
+    figures_[i].rates.push_back(rate);
+    return rate;
+  }
+
+  std::vector<std::unique_ptr<Stand>> stands_;
+  std::vector<Figures> figures_;
+  std::size_t first_ = 0;
 };
 
-// Million frames per second that reach the sink.
-double measure(const Traffic& traffic, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  const std::uint64_t before = traffic.sunk().frames;
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  const std::uint64_t after = traffic.sunk().frames;
-  return static_cast<double>(after - before) / std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
+// The middle two quarters of what was measured, as the machine's other work moves single turns by more.
+struct Spread {
+  double low = 0, median = 0, high = 0;
+};
 
-double median_of(std::vector<double> values) {
+Spread spread_of(std::vector<double> values) {
+  if (values.empty()) {
+    return {1, 1, 1};  // the reference alone
+  }
   std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+  return {values[values.size() / 4], values[values.size() / 2], values[values.size() * 3 / 4]};
 }
 
-void report(const char* name, const std::vector<double>& rates, const std::vector<double>& bare) {
-  const double median = median_of(rates);
-  std::vector<double> distances, ratios;
-  for (std::size_t turn = 0; turn < rates.size(); ++turn) {
-    distances.push_back(std::abs(rates[turn] - median));
-    ratios.push_back(rates[turn] / bare[turn]);
-  }
-  std::printf("%-10s %6.3f Mpps  median of %zu, median deviation %.3f, %.0f ns per frame, %.3f x bare\n", name, median,
-              rates.size(), median_of(distances), 1e3 / median, median_of(ratios));
+void report(const std::string& name, const Figures& figures) {
+  const Spread rate = spread_of(figures.rates), ratio = spread_of(figures.ratios);
+  std::printf("%-24s %6.3f Mpps (%.3f to %.3f)  %.0f ns per frame, median of %zu turns, %.3f x bare (%.3f to %.3f)\n",
+              name.c_str(), rate.median, rate.low, rate.high, 1e3 / rate.median, figures.rates.size(), ratio.median,
+              ratio.low, ratio.high);
 }
 
-Result<std::unique_ptr<RoundForwarder>> forwarder_for(const std::string& what, Traffic& traffic) {
-  if (what == "bare") {
-    return make_bare_forwarder(traffic);
-  }
-  if (what == "device") {
-    return make_device_forwarder();
-  }
-  if (what == "path") {
-    return make_path_forwarder();
-  }
-  if (what == "kernel" || what == "kernel gw") {
-    if (what == "kernel gw") {
-      if (Status built = build_kernel_gateway(); !built) {
-        return built.error();
-      }
-    }
-    if (Status attached = traffic.attach(kInterfaceIn, "to_kernel"); !attached) {
-      return attached.error();
+// Those of `names`, and the reference; all where none is named.
+void keep(const std::vector<std::string>& names, std::vector<Subject>& subjects) {
+  std::erase_if(subjects, [&](const Subject& subject) {
+    return !names.empty() && subject.name != kReference &&
+           std::find(names.begin(), names.end(), subject.name) == names.end();
+  });
+}
+
+std::optional<Plan> parse(int argc, char** argv) {
+  Plan plan;
+  bool vary = false;
+  std::vector<std::string> names;
+  int at = 1;
+  for (; at < argc && argv[at][0] == '-'; ++at) {
+    if (std::strcmp(argv[at], "--vary") == 0) {
+      vary = true;
+    } else if (std::strcmp(argv[at], "--only") == 0 && at + 1 < argc) {
+      names.emplace_back(argv[++at]);
+    } else {
+      return std::nullopt;
     }
   }
-  return std::unique_ptr<RoundForwarder>();
-}
-
-// One turn of one forwarder: million frames per second.
-Result<double> run(const std::string& what, const Plan& plan) {
-  pin_to(1);
-  if (Status built = build_rig(); !built) {
-    return built.error();
-  }
-  auto traffic = Traffic::load();
-  if (!traffic) {
-    return traffic.error();
-  }
-  auto forwarder = forwarder_for(what, **traffic);
-  if (!forwarder) {
-    return forwarder.error();
-  }
-  if (Status sink = (*traffic)->attach_sink(what == "pump only" ? kInterfaceIn : kInterfaceSink); !sink) {
-    return sink.error();
-  }
-  const Status frame = (*traffic)->set_frame(kInterfacePump, bench_frame(plan.frame_bytes),
-                                             {.count = kFlows, .offset = kSourcePortOffset, .first = 40000});
-  if (!frame) {
-    return frame.error();
-  }
-  const Work work(**traffic, forwarder->get());
-  static_cast<void>(measure(**traffic, std::max(0.3, plan.seconds / 4)));
-  return measure(**traffic, plan.seconds);
-}
-
-// The same in a process of its own, and so in a namespace that goes with it. 0: nothing arrived, or it failed and said
-// why.
-double run_apart(const char* what, const Plan& plan) {
-  int ends[2];
-  if (pipe(ends) != 0) {
-    return 0;
-  }
-  const pid_t child = fork();
-  if (child == 0) {
-    const Result<double> rate = run(what, plan);
-    if (!rate) {
-      std::fprintf(stderr, "io-bench: %s: %s\n", what, rate.error().text().c_str());
-    }
-    _exit(rate && write(ends[1], &*rate, sizeof(double)) == sizeof(double) ? 0 : 1);
-  }
-  close(ends[1]);
-  double rate = 0;
-  if (read(ends[0], &rate, sizeof rate) != sizeof rate) {
-    rate = 0;
-  }
-  close(ends[0]);
-  int status = 0;
-  const bool ended = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  return ended ? rate : 0;
+  plan.subjects = vary ? path_variations() : all_subjects();
+  keep(names, plan.subjects);
+  plan.turn.seconds = at < argc ? std::atof(argv[at]) : plan.turn.seconds;
+  plan.runs = at + 1 < argc ? static_cast<unsigned>(std::atoi(argv[at + 1])) : plan.runs;
+  plan.turn.frame_bytes = at + 2 < argc ? static_cast<unsigned>(std::atoi(argv[at + 2])) : plan.turn.frame_bytes;
+  const bool valid = plan.turn.seconds > 0 && plan.runs > 0 && plan.turn.frame_bytes >= 60 &&
+                     plan.turn.frame_bytes <= 1514 && at + 3 >= argc;
+  return valid ? std::optional(std::move(plan)) : std::nullopt;
 }
 
 }  // namespace
 }  // namespace isthmus::perf
 
 int main(int argc, char** argv) {
-  isthmus::perf::Plan plan;
-  plan.seconds = argc > 1 ? std::atof(argv[1]) : plan.seconds;
-  plan.runs = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : plan.runs;
-  plan.frame_bytes = argc > 3 ? static_cast<unsigned>(std::atoi(argv[3])) : plan.frame_bytes;
-  if (plan.seconds <= 0 || plan.runs == 0 || plan.frame_bytes < 60 || plan.frame_bytes > 1514) {
-    std::fputs("usage: io-bench [SECONDS [RUNS [FRAME_BYTES 60..1514]]]\n", stderr);
+  using namespace isthmus::perf;
+  const std::optional<Plan> plan = parse(argc, argv);
+  if (!plan) {
+    std::fputs("usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES 60..1514]]]\n", stderr);
     return 2;
   }
-  const std::vector<const char*> all = {"pump only", "kernel", "kernel gw", "bare", "device", "path"};
-  std::map<std::string, std::vector<double>> rates;
-  for (unsigned turn = 0; turn < plan.runs; ++turn) {
-    for (const char* what : all) {
-      const double rate = isthmus::perf::run_apart(what, plan);
-      if (rate <= 0) {
-        std::fprintf(stderr, "io-bench: %s forwarded nothing\n", what);
-        return 1;
-      }
-      rates[what].push_back(rate);
+  Turns turns(*plan);
+  for (unsigned run = 0; run < plan->runs; ++run) {
+    if (!turns.take()) {
+      return 1;
     }
   }
-  for (const char* what : all) {
-    isthmus::perf::report(what, rates[what], rates["bare"]);
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    report(turns.name(i), turns.figures(i));
   }
   return 0;
 }

@@ -1,6 +1,5 @@
 #include <string>
 
-#include "dataplane/api/devices.h"
 #include "dataplane/publish/publisher.h"
 #include "dataplane/worker/worker.h"
 #include "perf/io/forwarders.h"
@@ -28,7 +27,7 @@ class PathForwarder final : public RoundForwarder {
  public:
   PathForwarder() : shared_(options(), 1), publisher_(shared_) {}
 
-  Status open() {
+  Status open(const ForwarderSetup& wanted) {
     FlowTable::Options table;
     table.keep_state = false;
     table.connections = 4096;
@@ -37,14 +36,14 @@ class PathForwarder final : public RoundForwarder {
       return flows.error();
     }
     shared_.flows = *std::move(flows);
-    auto pool = FramePool::create({.chunks = 8192});
+    auto pool = FramePool::create(wanted.frames);
     if (!pool) {
       return pool.error();
     }
     Worker::Setup setup;
     setup.pool = *std::move(pool);
     for (const char* interface : {kInterfaceOut, kInterfaceIn}) {
-      AfXdpOptions device_options;
+      AfXdpOptions device_options = wanted.device;
       device_options.interface = interface;
       auto device = open_af_xdp(device_options);
       if (!device) {
@@ -97,9 +96,9 @@ class PathForwarder final : public RoundForwarder {
 
 }  // namespace
 
-Result<std::unique_ptr<RoundForwarder>> make_path_forwarder() {
+Result<std::unique_ptr<RoundForwarder>> make_path_forwarder(const ForwarderSetup& setup) {
   auto forwarder = std::make_unique<PathForwarder>();
-  if (Status opened = forwarder->open(); !opened) {
+  if (Status opened = forwarder->open(setup); !opened) {
     return opened.error();
   }
   return std::unique_ptr<RoundForwarder>(std::move(forwarder));

@@ -90,6 +90,17 @@ class Figures(unittest.TestCase):
         self.assertLessEqual({"path/new-flow", "path/local-to-fabric/service", "io/af_xdp"},
                              {line["case"] for line in accepted})
 
+    def test_a_line_of_io_bench_becomes_a_row(self):
+        line = ("rings-256                 0.478 Mpps (0.442 to 0.516)  2094 ns per frame, median of 20 turns, "
+                "0.953 x bare (0.831 to 1.010)")
+        [(what, *figures)] = cases.RATE.findall(f"io-bench: a warning\n{line}\n")
+        self.assertEqual(what.strip(), "rings-256")
+        made = cases.IoGroup.row("io/af_xdp/variations", *map(float, figures))
+        self.assertEqual((made["mpps"], made["ratio_to_reference"]), (0.478, 0.953))
+        self.assertEqual(made["measures"], {"half of the ratios within": "0.831 to 1.010"})
+        one, other = ({**made, "variation": name} for name in ("rings-256", "rings-512"))
+        self.assertNotEqual(rows.identity(one), rows.identity(other))
+
     def test_a_comparison_tells_changes_from_noise(self):
         text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])
         self.assertIn("+10.0 %", text)

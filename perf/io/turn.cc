@@ -1,0 +1,183 @@
+#include "perf/io/turn.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+#include <utility>
+
+#include "perf/io/live_frames.h"
+#include "perf/io/rig.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr unsigned kFlows = 64;
+constexpr int kPumpPriority = 5;
+constexpr int kForwarderPriority = 10;
+constexpr auto kPause = std::chrono::milliseconds(1);
+constexpr unsigned kMostPauses = 5000;
+constexpr std::uint64_t kFramesOfWarmUp = 10'000;
+constexpr char kTurn = 't', kEnd = 'e';  // an end by name: other stands' processes hold the link open, too
+
+void pin_to(unsigned core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(core, &cores);
+  static_cast<void>(sched_setaffinity(0, sizeof cores, &cores));  // on a machine with fewer cores, anywhere
+}
+
+void run_before_others(int priority) {
+  const sched_param parameters{.sched_priority = priority};
+  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the right, the figures are noisier
+}
+
+// The pump and, where there is one, the forwarder at work on core 0, for as long as this lives.
+class Work {
+ public:
+  Work(Traffic& traffic, RoundForwarder* forwarder) {
+    struct sigaction ignore {};
+    ignore.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &ignore, nullptr);
+    if (forwarder != nullptr) {
+      forward_ = std::thread([this, forwarder] {
+        pin_to(0);
+        run_before_others(kForwarderPriority);
+        while (!stop_.load()) {
+          if (forwarder->round() == 0) {
+            forwarder->wait();
+          }
+        }
+      });
+    }
+    pump_ = std::thread([this, &traffic] {
+      pin_to(0);
+      run_before_others(kPumpPriority);
+      const Status pumped = traffic.pump_until(stop_);
+      if (!pumped) {
+        std::fprintf(stderr, "io-bench: %s\n", pumped.error().text().c_str());
+      }
+    });
+  }
+  ~Work() {
+    stop_ = true;
+    pthread_kill(pump_.native_handle(), SIGUSR1);
+    pump_.join();
+    if (forward_.joinable()) {
+      forward_.join();
+    }
+  }
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread pump_, forward_;
+};
+
+// Million frames per second that reach the sink.
+double measure(const Traffic& traffic, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const std::uint64_t before = traffic.sunk().frames;
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  const std::uint64_t after = traffic.sunk().frames;
+  return static_cast<double>(after - before) / std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+// The pump takes a while before its first frame; a few may be left of the turn before.
+bool warm_up(const Traffic& traffic) {
+  const std::uint64_t before = traffic.sunk().frames;
+  for (unsigned pause = 0; pause < kMostPauses; ++pause) {
+    if (traffic.sunk().frames > before + kFramesOfWarmUp) {
+      return true;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return false;
+}
+
+double one_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
+  const Work work(traffic, forwarder);
+  if (!warm_up(traffic)) {
+    return 0;
+  }
+  return measure(traffic, seconds);
+}
+
+// In the stand's process: sets up, then takes turns until it is told to end.
+Status serve(const Subject& subject, const Turn& turn, int link) {
+  pin_to(1);
+  if (Status built = build_rig(); !built) {
+    return built;
+  }
+  auto traffic = Traffic::load();
+  if (!traffic) {
+    return traffic.error();
+  }
+  auto forwarder = subject.make(**traffic);
+  if (!forwarder) {
+    return forwarder.error();
+  }
+  if (Status sink = (*traffic)->attach_sink(subject.sink != nullptr ? subject.sink : kInterfaceSink); !sink) {
+    return sink;
+  }
+  const Status frame = (*traffic)->set_frame(kInterfacePump, bench_frame(turn.frame_bytes),
+                                             {.count = kFlows, .offset = kSourcePortOffset, .first = 40000});
+  if (!frame) {
+    return frame;
+  }
+  for (char asked = 0; read(link, &asked, 1) == 1 && asked == kTurn;) {
+    const double rate = one_turn(**traffic, forwarder->get(), turn.seconds);
+    if (write(link, &rate, sizeof rate) != sizeof rate) {
+      break;
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Stand::Stand(Subject subject, const Turn& turn) : subject_(std::move(subject)) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return;
+  }
+  link_ = UniqueFd(ends[0]);
+  const UniqueFd far(ends[1]);
+  process_ = fork();
+  if (process_ == 0) {
+    static_cast<void>(prctl(PR_SET_PDEATHSIG, SIGKILL));  // the link alone does not tell of a killed parent
+    link_ = UniqueFd();
+    const Status served = serve(subject_, turn, far.get());
+    if (!served) {
+      std::fprintf(stderr, "io-bench: %s: %s\n", subject_.name.c_str(), served.error().text().c_str());
+    }
+    _exit(served ? 0 : 1);
+  }
+}
+
+Stand::~Stand() {
+  if (process_ > 0) {
+    static_cast<void>(write(link_.get(), &kEnd, 1) == 1);
+    link_ = UniqueFd();
+    waitpid(process_, nullptr, 0);
+  }
+}
+
+double Stand::take_turn() {
+  double rate = 0;
+  const bool taken =
+      process_ > 0 && write(link_.get(), &kTurn, 1) == 1 && read(link_.get(), &rate, sizeof rate) == sizeof rate;
+  return taken ? rate : 0;
+}
+
+}  // namespace isthmus::perf
