@@ -136,7 +136,8 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       1024, "Packets that the driver handles in one busy poll."));
   fields.push_back(power_of_two(
       section + ".ring_entries", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).ring_entries; }, 64, 32768,
-      "Entries of each AF_XDP ring of a queue."));
+      "Entries of each AF_XDP ring of a queue, and buffers that wait there to receive: more hold a longer burst, fewer "
+      "stay in the caches."));
   fields.push_back(duration<std::uint32_t>(
       section + ".beat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).beat_timeout_ms; }, 10,
       kHour, "After this time without a beat of the engine the kernel program calls it gone."));
