@@ -5,17 +5,28 @@
 #include "dataplane/flow/flow_key.h"
 
 namespace isthmus {
+namespace {
 
-EpochIndex EpochTable::index(std::uint64_t kind, std::uint64_t a, std::uint64_t b) noexcept {
-  const std::uint64_t h = flow_hash::mix(a ^ 0x9e3779b97f4a7c15ULL, b ^ 0xd6e8feb86659fd93ULL ^ kind << 56);
-  const std::uint64_t spread = flow_hash::mix(h, 0xa0761d6478bd642fULL) & 0xffffffff;
-  return static_cast<EpochIndex>(1 + ((spread * (kWords - 1)) >> 32));
+// The words from kFirstOfEndpoints on are the endpoints'.
+constexpr std::size_t kFirstOfEndpoints = EpochTable::kWords / 4;
+
+// One of the words [first, end).
+EpochIndex spread(std::uint64_t a, std::uint64_t b, std::size_t first, std::size_t end) noexcept {
+  const std::uint64_t mixed = flow_hash::mix(a ^ 0x9e3779b97f4a7c15ULL, b ^ 0xd6e8feb86659fd93ULL);
+  const std::uint64_t even = flow_hash::mix(mixed, 0xa0761d6478bd642fULL) & 0xffffffff;
+  return static_cast<EpochIndex>(first + ((even * (end - first)) >> 32));
 }
 
-EpochIndex EpochTable::index(std::uint64_t kind, Realm realm, const IpAddress& address) noexcept {
+}  // namespace
+
+EpochIndex EpochTable::of_number(std::uint64_t kind, std::uint64_t number) noexcept {
+  return spread(number, kind << 56, 1, kFirstOfEndpoints);
+}
+
+EpochIndex EpochTable::of_endpoint(Realm realm, const IpAddress& address) noexcept {
   std::uint64_t words[2];
   std::memcpy(words, address.bytes().data(), sizeof words);
-  return index(kind, words[0] ^ std::uint64_t{realm.value()} << 16, words[1]);
+  return spread(words[0] ^ std::uint64_t{realm.value()} << 16, words[1], kFirstOfEndpoints, kWords);
 }
 
 }  // namespace isthmus

@@ -1,6 +1,6 @@
 // Epoch words: "does a cached decision still stand?" without a global generation.
 //
-// 4,096 words, each moved when something that hashes to it has changed. A decision keeps the indexes it depends on and
+// 32,768 words, each moved when something that hashes to it has changed. A decision keeps the indexes it depends on and
 // the values it saw. Protocol: whoever changes a table first makes the change visible, then bumps; admission first
 // samples, then reads the tables. So a decision made from old data always carries an old value.
 // Threads: all functions any thread, lock-free. Lifetime: a view of words in the connection table's mapping; XDP reads
@@ -21,7 +21,7 @@ using EpochIndex = std::uint16_t;
 
 class EpochTable {
  public:
-  static constexpr std::size_t kWords = 4096;
+  static constexpr std::size_t kWords = 32768;
   using Word = std::atomic<std::uint32_t>;
   static_assert(Word::is_always_lock_free && sizeof(Word) == 4);
 
@@ -30,15 +30,14 @@ class EpochTable {
   explicit EpochTable(Word* words) noexcept : words_(words) {}
 
   // Indexes, 1 .. kWords - 1. Word 0 belongs to the unused places of a block and moves only with bump_all().
-  [[nodiscard]] static EpochIndex of_source(Realm realm, const IpAddress& a) noexcept { return index(1, realm, a); }
-  [[nodiscard]] static EpochIndex of_destination(Realm realm, const IpAddress& a) noexcept {
-    return index(2, realm, a);
-  }
-  [[nodiscard]] static EpochIndex of_service(ServiceId id) noexcept { return index(3, id.value()); }
-  [[nodiscard]] static EpochIndex of_policy_subject(Identity id) noexcept { return index(4, id.value()); }
-  [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return index(5, id.value()); }
+  // Endpoints change by the thousand each second and have most words for themselves, so that a change seldom meets a
+  // decision that it does not concern.
+  [[nodiscard]] static EpochIndex of_endpoint(Realm realm, const IpAddress& address) noexcept;
+  [[nodiscard]] static EpochIndex of_service(ServiceId id) noexcept { return of_number(1, id.value()); }
+  [[nodiscard]] static EpochIndex of_policy_subject(Identity id) noexcept { return of_number(2, id.value()); }
+  [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return of_number(3, id.value()); }
 
-  // Writers, after the change is visible. An endpoint that changed bumps of_source and of_destination of its address.
+  // Writers, after the change is visible.
   void bump(EpochIndex index) noexcept { words_[index].fetch_add(1, std::memory_order_release); }
   void bump_all() noexcept {
     for (std::size_t i = 0; i < kWords; ++i) {
@@ -76,8 +75,7 @@ class EpochTable {
   }
 
  private:
-  [[nodiscard]] static EpochIndex index(std::uint64_t kind, std::uint64_t a, std::uint64_t b = 0) noexcept;
-  [[nodiscard]] static EpochIndex index(std::uint64_t kind, Realm realm, const IpAddress& address) noexcept;
+  [[nodiscard]] static EpochIndex of_number(std::uint64_t kind, std::uint64_t number) noexcept;
 
   Word* words_ = nullptr;
 };

@@ -49,7 +49,7 @@ struct FlowMapping::Layout {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;  // "isthms", and a byte that text conversion would change
-constexpr std::uint32_t kLayoutVersion = 3;        // moves with any change of header, Connection or DirectionBlock
+constexpr std::uint32_t kLayoutVersion = 4;        // moves with any change of header, Connection or DirectionBlock
 constexpr std::uint32_t kTooOld = 30 * 24 * 3600;  // seconds unused; the clock in a direction line wraps in 194 days
 constexpr std::size_t kPage = 4096;
 

@@ -112,7 +112,7 @@ Refusal policy(PathContext& context, Admission& admission) noexcept {
   const ClusterTable& clusters = *context.snapshot->clusters;
   EpochTable& epochs = context.shared.flows->epochs();
   DirectionBlock& block = admission.block;
-  epochs.sample(block, kDestinationPlace, EpochTable::of_destination(admission.own().realm, admission.target()));
+  epochs.sample(block, kDestinationPlace, EpochTable::of_endpoint(admission.own().realm, admission.target()));
   if (!clusters[admission.source_cluster].linked || !clusters[admission.destination_cluster].linked) {
     return DropReason::k_not_linked;
   }

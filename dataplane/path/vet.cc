@@ -144,7 +144,7 @@ Refusal vet(PathContext& context, Admission& admission) noexcept {
       admission.direction == Direction::kForward) {
     return DropReason::k_tunnel_in_tunnel;
   }
-  context.shared.flows->epochs().sample(admission.block, kSourcePlace, EpochTable::of_source(key.realm, key.source));
+  context.shared.flows->epochs().sample(admission.block, kSourcePlace, EpochTable::of_endpoint(key.realm, key.source));
   return admission.packet.side == Side::kFabric ? vet_fabric(context, admission) : vet_local(context, admission);
 }
 

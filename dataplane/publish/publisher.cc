@@ -237,8 +237,7 @@ void Publisher::upsert_endpoints(std::span<const EndpointEntry> endpoints, Secon
   EpochTable& epochs = shared_.flows->epochs();
   for (const EndpointEntry& endpoint : endpoints) {
     if (shared_.endpoints.upsert(endpoint, grace_until)) {
-      epochs.bump(EpochTable::of_source(endpoint.realm, endpoint.address));
-      epochs.bump(EpochTable::of_destination(endpoint.realm, endpoint.address));
+      epochs.bump(EpochTable::of_endpoint(endpoint.realm, endpoint.address));
     }
   }
 }
@@ -247,8 +246,7 @@ void Publisher::remove_endpoints(Realm realm, std::span<const IpAddress> address
   EpochTable& epochs = shared_.flows->epochs();
   for (const IpAddress& address : addresses) {
     if (shared_.endpoints.remove(realm, address)) {
-      epochs.bump(EpochTable::of_source(realm, address));
-      epochs.bump(EpochTable::of_destination(realm, address));
+      epochs.bump(EpochTable::of_endpoint(realm, address));
     }
   }
 }

@@ -19,7 +19,7 @@ struct Words {
 TEST(EpochTable, BlockStandsUntilOneOfItsWordsMoves) {
   Words w;
   const std::array<EpochIndex, kEpochsPerBlock> indexes{
-      EpochTable::of_source(Realm{0}, address("10.1.0.1")), EpochTable::of_destination(Realm{0}, address("10.2.0.1")),
+      EpochTable::of_endpoint(Realm{0}, address("10.1.0.1")), EpochTable::of_endpoint(Realm{0}, address("10.2.0.1")),
       EpochTable::of_service(ServiceId{3}), EpochTable::of_policy_subject(Identity{4}), EpochTable::of_peer(PeerId{5})};
   for (const EpochIndex moved : indexes) {
     DirectionBlock block;
@@ -56,8 +56,8 @@ TEST(EpochTable, BumpAllEndsEvenABlockWithoutEpochs) {
 
 TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
   std::set<EpochIndex> seen;
-  for (std::uint32_t n = 0; n < 40'000; ++n) {
-    for (const EpochIndex i : {EpochTable::of_source(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
+  for (std::uint32_t n = 0; n < 8 * EpochTable::kWords; ++n) {
+    for (const EpochIndex i : {EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
                                EpochTable::of_service(ServiceId{n}), EpochTable::of_peer(PeerId{n})}) {
       ASSERT_GT(i, 0);
       ASSERT_LT(i, EpochTable::kWords);
@@ -67,10 +67,22 @@ TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
   EXPECT_EQ(seen.size(), EpochTable::kWords - 1);
 }
 
+TEST(EpochTable, AChangedEndpointDisturbsNoServiceSubjectOrPeer) {
+  std::set<EpochIndex> of_endpoints;
+  for (std::uint32_t n = 0; n < 8 * EpochTable::kWords; ++n) {
+    of_endpoints.insert(EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))));
+  }
+  EXPECT_GT(of_endpoints.size(), EpochTable::kWords / 2);
+  for (std::uint32_t n = 0; n < EpochTable::kWords; ++n) {
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_service(ServiceId{n})));
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_policy_subject(Identity{n})));
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_peer(PeerId{n})));
+  }
+}
+
 TEST(EpochTable, KindsAndRealmsUseDifferentWords) {
   const IpAddress a = address("10.1.0.1");
-  EXPECT_NE(EpochTable::of_source(Realm{0}, a), EpochTable::of_destination(Realm{0}, a));
-  EXPECT_NE(EpochTable::of_source(Realm{0}, a), EpochTable::of_source(Realm{1}, a));
+  EXPECT_NE(EpochTable::of_endpoint(Realm{0}, a), EpochTable::of_endpoint(Realm{1}, a));
   EXPECT_NE(EpochTable::of_service(ServiceId{9}), EpochTable::of_peer(PeerId{9}));
 }
 
