@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
+#include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
 
@@ -34,11 +34,12 @@ struct MaglevBackend {
   std::uint16_t weight = kMaglevDefaultWeight;  // 0: stays out of the ring
 };
 
+using MaglevRing = HugePageVector<std::uint16_t>;
+
 // One index into `backends` per slot. Empty when no backend has a weight. `slots` is a prime; at most 65,535 backends
 // are placed, the rest is left out. The result does not depend on the order of `backends`, but for the numbers
 // themselves.
-[[nodiscard]] std::vector<std::uint16_t> maglev_ring(std::span<const MaglevBackend> backends,
-                                                     std::uint32_t slots = kMaglevSlots);
+[[nodiscard]] MaglevRing maglev_ring(std::span<const MaglevBackend> backends, std::uint32_t slots = kMaglevSlots);
 
 // The text that stands for a backend in the ring's hash: "[10.0.0.1:80/TCP,State:active]".
 [[nodiscard]] std::string maglev_backend_text(const MaglevBackend& backend);

@@ -8,7 +8,9 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/api/maglev.h"
 #include "dataplane/api/policy.h"
+#include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
 
@@ -45,8 +47,8 @@ struct BackendEntry {
 // The backends of one frontend. `backends` lists all that stand (also draining ones, which keep their established
 // flows); `ring` is the Maglev table: indexes into `backends`, its size a prime or 0 when no backend takes new flows.
 struct BackendSet {
-  std::vector<BackendEntry> backends;
-  std::vector<std::uint16_t> ring;
+  HugePageVector<BackendEntry> backends;
+  MaglevRing ring;
 };
 
 struct FrontendKey {

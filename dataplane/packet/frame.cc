@@ -6,40 +6,19 @@
 #include <cstring>
 #include <string>
 
+#include "dataplane/tables/memory_area.h"
+
 namespace isthmus {
 namespace {
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-// The mapping is always whole huge pages, so that one length serves both kinds.
-constexpr std::size_t mapped_length(std::size_t bytes) { return (bytes + kHugePage - 1) & ~(kHugePage - 1); }
-
-constexpr int kProtection = PROT_READ | PROT_WRITE;
-constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
-
 struct Area {
   void* address = MAP_FAILED;
   FramePages pages = FramePages::kOrdinary;
 };
 
-// Ordinary pages, at an address where huge ones can take their place.
-void* map_aligned(std::size_t length) {
-  void* wider = mmap(nullptr, length + kHugePage, kProtection, kFlags, -1, 0);
-  if (wider == MAP_FAILED) {
-    return wider;
-  }
-  auto* const first = static_cast<std::byte*>(wider);
-  const std::size_t before = -reinterpret_cast<std::uintptr_t>(first) & (kHugePage - 1);
-  if (before != 0) {
-    munmap(first, before);
-  }
-  munmap(first + before + length, kHugePage - before);
-  return first + before;
-}
-
 Area map_area(std::size_t length, FramePages wish) {
   if (wish == FramePages::kReserved) {
-    void* area = mmap(nullptr, length, kProtection, kFlags | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE;
+    void* area = mmap(nullptr, length, PROT_READ | PROT_WRITE, kFlags, -1, 0);
     if (area != MAP_FAILED) {
       return {area, FramePages::kReserved};
     }
@@ -68,7 +47,8 @@ Result<std::unique_ptr<FramePool>> FramePool::create(const Options& options) {
     return Error{std::to_string(options.chunks) + " frames", "frame pool", "use between 1 and 2 thousand million"};
   }
   const std::size_t bytes = std::size_t{options.chunks} * options.chunk_bytes;
-  const Area area = map_area(mapped_length(bytes), options.pages);
+  // Always whole huge pages, so that one length serves every kind.
+  const Area area = map_area(whole_huge_pages(bytes), options.pages);
   if (area.address == MAP_FAILED) {
     return Error{"cannot map " + std::to_string(bytes >> 20) + " MiB of frames: " + std::strerror(errno), "frame pool",
                  "lower the number of frames or give the machine more memory"};
@@ -89,7 +69,7 @@ Result<std::unique_ptr<FramePool>> FramePool::create(const Options& options) {
 
 FramePool::~FramePool() {
   if (base_ != nullptr) {
-    munmap(base_, mapped_length(bytes_));
+    munmap(base_, whole_huge_pages(bytes_));
   }
 }
 

@@ -55,8 +55,8 @@ struct ClusterRecord {
   bool known = false;
   bool local = false;
   bool linked = false;
-  std::vector<PeerId> gateways;     // live ones
-  std::vector<std::uint16_t> ring;  // Maglev over them; empty when there is none
+  std::vector<PeerId> gateways;  // live ones
+  MaglevRing ring;               // Maglev over them; empty when there is none
 };
 
 class ClusterTable {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/api/tables.h"
+#include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/publish/quiescence.h"
 
 namespace isthmus {
@@ -60,7 +61,7 @@ class EndpointTable {
     explicit Buckets(std::uint32_t count, unsigned link) : mask(count - 1), parity(link), heads(count) {}
     std::uint32_t mask;
     unsigned parity;
-    std::vector<std::atomic<std::uint32_t>> heads;
+    HugePageVector<std::atomic<std::uint32_t>> heads;
   };
 
   [[nodiscard]] Entry* lookup(const Buckets& buckets, Realm realm, const IpAddress& address) const noexcept;

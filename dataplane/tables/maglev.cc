@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 namespace isthmus {
 namespace {
@@ -108,7 +109,7 @@ std::string maglev_backend_text(const MaglevBackend& backend) {
   return text;
 }
 
-std::vector<std::uint16_t> maglev_ring(std::span<const MaglevBackend> backends, std::uint32_t slots) {
+MaglevRing maglev_ring(std::span<const MaglevBackend> backends, std::uint32_t slots) {
   if (slots < 2) {
     return {};
   }
@@ -119,7 +120,7 @@ std::vector<std::uint16_t> maglev_ring(std::span<const MaglevBackend> backends, 
   const std::uint64_t weight_sum = std::accumulate(walkers.begin(), walkers.end(), std::uint64_t{0},
                                                    [](std::uint64_t sum, const Walker& w) { return sum + w.weight; });
   const bool weighted = weight_sum / walkers.size() > 1;
-  std::vector<std::uint16_t> ring(slots, kFree);
+  MaglevRing ring(slots, kFree);
   for (std::uint32_t n = 0; n < slots; ++n) {
     std::size_t turn = n % walkers.size();
     if (weighted) {

@@ -8,6 +8,20 @@
 
 namespace isthmus {
 
+void* map_aligned(std::size_t bytes) noexcept {
+  void* wider = mmap(nullptr, bytes + kHugePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (wider == MAP_FAILED) {
+    return wider;
+  }
+  auto* const first = static_cast<std::byte*>(wider);
+  const std::size_t before = -reinterpret_cast<std::uintptr_t>(first) & (kHugePageBytes - 1);
+  if (before != 0) {
+    munmap(first, before);
+  }
+  munmap(first + before + bytes, kHugePageBytes - before);
+  return first + before;
+}
+
 // From the kernel's account of the process's mappings (proc(5), smaps), one of which may hold more than this area.
 std::size_t MemoryArea::huge_page_bytes() const {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> smaps(std::fopen("/proc/self/smaps", "re"), std::fclose);

@@ -13,6 +13,17 @@
 
 namespace isthmus {
 
+inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
+// `bytes` rounded up to whole huge pages.
+[[nodiscard]] constexpr std::size_t whole_huge_pages(std::size_t bytes) noexcept {
+  return (bytes + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
+}
+
+// Anonymous memory that begins where a huge page does, so that huge ones can take its pages' places; `bytes` is a
+// multiple of kHugePageBytes. MAP_FAILED when there is none. The caller's to unmap.
+[[nodiscard]] void* map_aligned(std::size_t bytes) noexcept;
+
 class MemoryArea {
  public:
   MemoryArea() = default;

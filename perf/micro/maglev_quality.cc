@@ -47,7 +47,7 @@ struct Trial {
 };
 
 // Slots in percent that name another backend in `b` than in `a`.
-double moved(const std::vector<std::uint16_t>& a, const std::vector<std::uint16_t>& b) {
+double moved(const MaglevRing& a, const MaglevRing& b) {
   std::size_t count = 0;
   for (std::size_t slot = 0; slot < a.size(); ++slot) {
     count += a[slot] != b[slot] ? 1 : 0;

@@ -68,7 +68,7 @@ void add_policies(TableDelta& delta) {
   }
 }
 
-FrontendEntry frontend_of(std::uint32_t service, const std::vector<std::uint16_t>& ring) {
+FrontendEntry frontend_of(std::uint32_t service, const MaglevRing& ring) {
   auto set = std::make_shared<BackendSet>();
   for (std::uint32_t n = 0; n < kBackends; ++n) {
     set->backends.push_back(
@@ -283,7 +283,7 @@ void Gateway::move_peer() {
 void Gateway::change_services() {
   constexpr std::uint32_t kAtOnce = 10;
   ++changes_;
-  std::vector<std::uint16_t> ring = ring_;
+  MaglevRing ring = ring_;
   for (std::uint16_t& index : ring) {  // new connections go elsewhere, those that are there stay
     index = static_cast<std::uint16_t>((index + changes_) % kBackends);
   }

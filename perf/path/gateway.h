@@ -85,7 +85,7 @@ class Gateway {
   PumpDevice& out(Way way);
 
   GatewayOptions options_;
-  std::vector<std::uint16_t> ring_;  // of every service
+  MaglevRing ring_;  // of every service
   std::unique_ptr<Engine> engine_;
   std::vector<PumpDevice*> devices_;  // underlay, local, then underlay and local of each further feed
   AdjacencyId underlay_hop_, local_hop_;

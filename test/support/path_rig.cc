@@ -27,7 +27,7 @@ std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, B
 FrontendEntry frontend(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
                        const std::vector<std::size_t>& taking_new) {
   auto set = std::make_shared<BackendSet>();
-  set->backends = backends;
+  set->backends.assign(backends.begin(), backends.end());
   std::vector<MaglevBackend> ring;
   for (const std::size_t i : taking_new) {
     ring.push_back({backends[i].address, backends[i].port, IpProtocol::kTcp, 100});

@@ -56,7 +56,7 @@ TEST(EpochTable, BumpAllEndsEvenABlockWithoutEpochs) {
 
 TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
   std::set<EpochIndex> seen;
-  for (std::uint32_t n = 0; n < 8 * EpochTable::kWords; ++n) {
+  for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
     for (const EpochIndex i : {EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
                                EpochTable::of_service(ServiceId{n}), EpochTable::of_peer(PeerId{n})}) {
       ASSERT_GT(i, 0);
@@ -69,7 +69,7 @@ TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
 
 TEST(EpochTable, AChangedEndpointDisturbsNoServiceSubjectOrPeer) {
   std::set<EpochIndex> of_endpoints;
-  for (std::uint32_t n = 0; n < 8 * EpochTable::kWords; ++n) {
+  for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
     of_endpoints.insert(EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))));
   }
   EXPECT_GT(of_endpoints.size(), EpochTable::kWords / 2);

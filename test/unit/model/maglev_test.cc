@@ -15,7 +15,7 @@ MaglevBackend numbered(std::uint32_t n, std::uint16_t weight = kMaglevDefaultWei
   return {IpAddress::ipv4(Be32::of(n)), L4Port{static_cast<std::uint16_t>(n)}, IpProtocol::kTcp, weight};
 }
 
-std::vector<std::size_t> slots_of(const std::vector<std::uint16_t>& ring, std::size_t backends) {
+std::vector<std::size_t> slots_of(const MaglevRing& ring, std::size_t backends) {
   std::vector<std::size_t> count(backends);
   for (const auto index : ring) {
     ++count.at(index);
