@@ -27,7 +27,8 @@ TSC cycles per packet, medians with their spread, each beside a reference measur
 lost, or comes out wrong, ends the run with status 1. io/* needs root. perf/README.md explains cases and columns.""")
     parser.add_argument("--case", action="append", metavar="GLOB", help="only these cases ('path/*'); may be repeated")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="the most telling rows; the usual run takes some 10 minutes")
+    size.add_argument("--quick", action="store_true",
+                      help="the most telling rows, some 3 minutes; the usual run takes some 10 minutes")
     size.add_argument("--full", action="store_true", help="the whole matrix of the path: hours")
     parser.add_argument("--workers", type=positive, action="append", metavar="N",
                         help="threads of the path cases; may be repeated (1 and, with two cores, 2)")
