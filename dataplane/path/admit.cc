@@ -338,7 +338,7 @@ void admit(PathContext& context, Burst& burst) noexcept {
     }
     const Foreseen* foreseen = next_foreseen(context, packet, next);
     // An earlier packet of this burst may have made its connection.
-    if (foreseen != nullptr && !packet.hit && context.made.may_have(foreseen->forward_hash)) {
+    if (foreseen != nullptr && !packet.hit && context.made.may_have(packet.hash)) {
       packet.hit = context.shared.flows->find(context.worker, packet.key);
     }
     Refusal refusal;

@@ -17,10 +17,10 @@ struct Foreseen {
   bool hit = false;                    // it has a connection
   const Snapshot* snapshot = nullptr;  // that shard, frontend and slot are of
   const FrontendShard* shard = nullptr;
-  const FrontendEntry* frontend = nullptr;         // nullptr: the forward destination is no VIP
-  std::uint32_t slot = 0;                          // of the frontend's ring; new connections only
-  FlowKey forward, reply;                          // of the connection the packet has, or would make
-  std::uint64_t forward_hash = 0, reply_hash = 0;  // of the connection table; new connections only
+  const FrontendEntry* frontend = nullptr;  // nullptr: the forward destination is no VIP
+  std::uint32_t slot = 0;                   // of the frontend's ring; new connections only
+  FlowKey forward, reply;                   // of the connection the packet has, or would make
+  std::uint64_t reply_hash = 0;             // of the connection table; new connections only
 
   [[nodiscard]] bool holds(const Snapshot* current, const FlowKey& forward_key) const noexcept {
     return snapshot == current && forward == forward_key;

@@ -84,7 +84,6 @@ void find_target(const PathContext& context, Foreseen& ahead) noexcept {
       ahead.reply.source = backend.address;
       ahead.reply.source_port = Be16::of(backend.port.value());
     }
-    ahead.forward_hash = ahead.packet->hash;
     ahead.reply_hash = flows.hash(ahead.reply);
     flows.prefetch_bucket(ahead.reply_hash);
   }

@@ -27,23 +27,6 @@ void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destin
   }
 }
 
-void fix_l4_checksum(std::uint8_t* l4, IpProtocol protocol, std::uint16_t delta) noexcept {
-  switch (protocol) {
-    case IpProtocol::kTcp: {
-      auto* tcp = net::at<net::Tcp>(l4);
-      tcp->checksum = net::apply_difference(tcp->checksum, delta);
-      break;
-    }
-    case IpProtocol::kUdp:
-      fix_udp_checksum(*net::at<net::Udp>(l4), delta);
-      break;
-    default: {
-      auto* icmp = net::at<net::Icmp>(l4);
-      icmp->checksum = net::apply_difference(icmp->checksum, delta);
-    }
-  }
-}
-
 }  // namespace
 
 void refuse_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
@@ -57,10 +40,7 @@ void refuse_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) no
 
 void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
   if (packet.family == Family::kIpv4) {
-    auto* ip = net::at<net::Ipv4>(packet.ip);
-    ip->source = block.ipv4_source;
-    ip->destination = block.ipv4_destination;
-    ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
+    translate_ipv4_addresses(packet.ip, block);
   } else {
     write_address(packet.ip, Family::kIpv6, true, block.source);
     write_address(packet.ip, Family::kIpv6, false, block.destination);
@@ -69,8 +49,8 @@ void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
 }
 
-// The quoted packet travelled the other way, so its source is this
-// direction's destination and the reverse; the outer source stays unless it is the translated end itself.
+// The quoted packet travelled the other way, so its source is this direction's destination and the reverse; the outer
+// source stays unless it is the translated end itself.
 void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;

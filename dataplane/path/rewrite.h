@@ -46,30 +46,40 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept;
   return true;
 }
 
-inline void fix_udp_checksum(net::Udp& udp, std::uint16_t delta) noexcept {
-  if (udp.checksum != Be16{}) {  // zero means none (RFC 768)
-    const Be16 fixed = net::apply_difference(udp.checksum, delta);
-    udp.checksum = fixed == Be16{} ? Be16::raw(0xffff) : fixed;
+inline void fix_l4_checksum(std::uint8_t* l4, IpProtocol protocol, std::uint16_t delta) noexcept {
+  if (protocol == IpProtocol::kTcp) [[likely]] {
+    auto* tcp = net::at<net::Tcp>(l4);
+    tcp->checksum = net::apply_difference(tcp->checksum, delta);
+  } else if (protocol == IpProtocol::kUdp) {
+    auto* udp = net::at<net::Udp>(l4);
+    if (udp->checksum != Be16{}) {  // zero means none (RFC 768)
+      const Be16 fixed = net::apply_difference(udp->checksum, delta);
+      udp->checksum = fixed == Be16{} ? Be16::raw(0xffff) : fixed;
+    }
+  } else {
+    auto* icmp = net::at<net::Icmp>(l4);
+    icmp->checksum = net::apply_difference(icmp->checksum, delta);
   }
 }
 
-// Addresses and ports of IPv4 with TCP or UDP: a pair of each, side by side in the block as in the headers.
-inline void translate_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
+// A pair of addresses, side by side in the block as in the header.
+inline void translate_ipv4_addresses(std::uint8_t* at, const DirectionBlock& block) noexcept {
   static_assert(offsetof(DirectionBlock, ipv4_destination) == offsetof(DirectionBlock, ipv4_source) + 4 &&
                 offsetof(net::Ipv4, destination) == offsetof(net::Ipv4, source) + 4);
+  const auto* from = reinterpret_cast<const std::uint8_t*>(&block) + offsetof(DirectionBlock, ipv4_source);
+  auto* ip = net::at<net::Ipv4>(at);
+  std::memcpy(at + offsetof(net::Ipv4, source), from, 8);
+  ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
+}
+
+// IPv4 with TCP or UDP, whose ports are such a pair, too.
+inline void translate_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
   static_assert(offsetof(DirectionBlock, destination_port) == offsetof(DirectionBlock, source_port) + 2 &&
                 offsetof(net::Udp, destination) == offsetof(net::Udp, source) + 2);
-  const auto* from = reinterpret_cast<const std::uint8_t*>(&block);
-  auto* ip = net::at<net::Ipv4>(packet.ip);
-  std::memcpy(packet.ip + offsetof(net::Ipv4, source), from + offsetof(DirectionBlock, ipv4_source), 8);
-  ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
-  std::memcpy(packet.l4, from + offsetof(DirectionBlock, source_port), 4);
-  if (packet.key.protocol == IpProtocol::kTcp) [[likely]] {
-    auto* tcp = net::at<net::Tcp>(packet.l4);
-    tcp->checksum = net::apply_difference(tcp->checksum, block.l4_checksum_delta);
-  } else {
-    fix_udp_checksum(*net::at<net::Udp>(packet.l4), block.l4_checksum_delta);
-  }
+  translate_ipv4_addresses(packet.ip, block);
+  const auto* from = reinterpret_cast<const std::uint8_t*>(&block) + offsetof(DirectionBlock, source_port);
+  std::memcpy(packet.l4, from, 4);
+  fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
 }
 
 inline void translate(Packet& packet, const DirectionBlock& block) noexcept {
