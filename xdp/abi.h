@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What the kernel programs and the engine tell each other through BPF maps. Compiled into both; sizes and offsets are
+ * The data that the kernel programs and the engine exchange through BPF maps. Compiled into both; sizes and offsets are
  * asserted in both. Addresses, L4 ports and realms are in network byte order, times are CLOCK_MONOTONIC nanoseconds.
  */
 #pragma once
@@ -11,15 +11,23 @@
 #define static_assert _Static_assert
 #endif
 
-/* The program and map names by which an engine recognises what an earlier one left on an interface. */
+/*
+ * The program and map names by which an engine recognises the program of another engine on an interface. The kernel
+ * keeps only 15 characters of a name. The heartbeat map keeps its name across versions, so that an engine of an earlier
+ * version is recognised as running.
+ */
 #define ISTHMUS_STEER_PROGRAM "isthmus_steer"
-#define ISTHMUS_BEATS_MAP "isthmus_beats"
+#define ISTHMUS_HEARTBEATS_MAP "isthmus_beats"
 #define ISTHMUS_CONSTANTS_MAP ".rodata"
 #define ISTHMUS_COUNTERS_MAP "isthmus_count"
+static_assert(sizeof(ISTHMUS_STEER_PROGRAM) <= 16 && sizeof(ISTHMUS_HEARTBEATS_MAP) <= 16 &&
+                  sizeof(ISTHMUS_COUNTERS_MAP) <= 16,
+              "BPF_OBJ_NAME_LEN, the terminating zero included");
 
 /*
- * An address of either family with its realm. IPv4 has the first four bytes, zeros behind: an LPM trie then compares
- * realm, family and address at once, at each of its nodes. The family keeps a prefix from covering the other one.
+ * An address of either family with its realm. IPv4 uses the first four bytes, the rest is zero: an LPM trie then
+ * compares realm, family and address in one go at each node. The family keeps a prefix of one family from covering
+ * addresses of the other.
  */
 struct isthmus_address {
   __u16 realm;
@@ -41,34 +49,36 @@ struct isthmus_lpm_key {
 static_assert(sizeof(struct isthmus_lpm_key) == 24, "LPM key without padding");
 static_assert(__builtin_offsetof(struct isthmus_lpm_key, address) == 4, "LPM data after the length");
 
-#define ISTHMUS_GONE_PASSES 1 /* fleet traffic goes to the kernel while the engine is gone; otherwise it is dropped */
+#define ISTHMUS_ENGINE_DOWN_PASSES \
+  1 /* while the engine is down, fleet traffic goes to the kernel; else it is dropped */
 
 struct isthmus_steer_config {
-  __u32 tunnel_address; /* 0: no tunnel packets are taken */
+  __u32 tunnel_address; /* 0: take no tunnel packets */
   __u16 tunnel_port;
   __u16 flags;
-  __u64 beat_timeout_ns;
+  __u64 heartbeat_timeout_ns;
 };
 static_assert(sizeof(struct isthmus_steer_config) == 16, "configuration without padding");
-static_assert(__builtin_offsetof(struct isthmus_steer_config, beat_timeout_ns) == 8, "timeout after the tunnel end");
+static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 8,
+              "timeout after tunnel address, port and flags");
 
-/* Per receive queue, written by the thread that polls it, on a cache line of its own. 0: nobody polls it. */
-struct isthmus_beat {
+/* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
+struct isthmus_heartbeat {
   __u64 nanoseconds;
   __u64 padding[7];
 };
-static_assert(sizeof(struct isthmus_beat) == 64, "one cache line per queue");
+static_assert(sizeof(struct isthmus_heartbeat) == 64, "one cache line per queue");
 
-/* Per CPU; an entry for every way a packet can go. */
+/* Per CPU; one counter for each outcome. */
 struct isthmus_steer_counters {
-  __u64 passed;          /* to the kernel's stack: not fleet traffic (what the next three count included) */
-  __u64 not_a_peer;      /* for our tunnel end, from an address that is no remote peer */
-  __u64 tunnel_fragment; /* UDP fragment for our tunnel end */
-  __u64 foreign_source;  /* to a fleet destination, from a source that is not this cluster's */
-  __u64 taken_tunnel;    /* handed to the engine */
+  __u64 passed;          /* to the kernel's stack: not fleet traffic (includes the next three) */
+  __u64 not_a_peer;      /* to our tunnel endpoint, from an address that is not a remote peer */
+  __u64 tunnel_fragment; /* UDP fragment to our tunnel endpoint */
+  __u64 foreign_source;  /* to a fleet destination, from a source outside this cluster */
+  __u64 taken_tunnel;    /* redirected to the engine */
   __u64 taken_plain;
-  __u64 gone_dropped; /* fleet traffic while the engine was gone */
-  __u64 gone_passed;
+  __u64 engine_down_dropped; /* fleet traffic while the engine was down */
+  __u64 engine_down_passed;
 };
 static_assert(sizeof(struct isthmus_steer_counters) == 64, "eight counters");
 static_assert(__builtin_offsetof(struct isthmus_steer_counters, taken_tunnel) == 32, "order of the counters");

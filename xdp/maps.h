@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The maps of the kernel programs. Each loaded object, one per device leg, has its own; the engine fills them and the
- * program only reads, except for the counters. Entries of 1 are resized by the loader to the leg's receive queues.
+ * The maps of the kernel programs. Each loaded object (one per device leg) has its own. The engine writes them, the
+ * program only reads them, except for the counters. The loader resizes isthmus_xsks and isthmus_beats to the number of
+ * the leg's receive queues.
  */
 #pragma once
 
@@ -21,7 +22,7 @@ struct {
   __type(value, struct isthmus_steer_config);
 } isthmus_config SEC(".maps");
 
-/* Remote peers: whose tunnel packets are taken. */
+/* Remote peers, whose tunnel packets are taken. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -30,7 +31,7 @@ struct {
   __type(value, __u32);
 } isthmus_peers SEC(".maps");
 
-/* Remote prefixes, VIPs, translation addresses: destinations that are the engine's business. */
+/* Remote prefixes, VIPs, translation addresses: the destinations that the engine handles. */
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -48,7 +49,7 @@ struct {
   __type(value, __u32);
 } isthmus_local SEC(".maps");
 
-/* The engine's AF_XDP sockets and signs of life, by receive queue. */
+/* The engine's AF_XDP sockets, by receive queue. */
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);
   __uint(max_entries, 1);
@@ -56,12 +57,13 @@ struct {
   __type(value, __u32);
 } isthmus_xsks SEC(".maps");
 
+/* Heartbeats, by receive queue; mapped into the engine. Its name is ISTHMUS_HEARTBEATS_MAP. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, struct isthmus_beat);
+  __type(value, struct isthmus_heartbeat);
 } isthmus_beats SEC(".maps");
 
 struct {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Which packets of an interface go to the engine; the kernel keeps all others, untouched.
+ * Decides which packets of an interface go to the engine; all others pass to the kernel untouched.
  *
  * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
- * fleet destinations. VLAN-tagged, truncated and unknown packets pass. A taken packet goes to the engine's socket on
- * its receive queue; while the engine gives no sign of life there, it is dropped (or, if so configured, passed).
+ * fleet destinations. VLAN-tagged, truncated and unknown packets pass. A taken packet is redirected to the engine's
+ * socket on its receive queue; while that queue has no recent heartbeat, it is dropped (or passed, if so configured).
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -21,7 +21,7 @@
 
 #define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
 
-/* Everything one run needs, looked up once. */
+/* Context of one run, looked up once. */
 struct run {
   struct xdp_md* ctx;
   const struct isthmus_steer_config* config;
@@ -31,7 +31,7 @@ struct run {
 /* Set before loading where the kernel has the helper (Linux 5.11). */
 const volatile __u8 isthmus_coarse_clock = 0;
 
-/* CLOCK_MONOTONIC, or its value at the last tick, which costs no reading of the hardware. */
+/* CLOCK_MONOTONIC, or its value at the last tick, which needs no hardware access. */
 static __always_inline __u64 clock(void) {
   return isthmus_coarse_clock ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
 }
@@ -43,25 +43,25 @@ static __always_inline int pass(const struct run* run) {
 
 static __always_inline int take(const struct run* run, __u64* taken) {
   const __u32 queue = run->ctx->rx_queue_index;
-  const int gone = run->config->flags & ISTHMUS_GONE_PASSES ? XDP_PASS : XDP_DROP;
-  const struct isthmus_beat* beat = bpf_map_lookup_elem(&isthmus_beats, &queue);
+  const int fallback = run->config->flags & ISTHMUS_ENGINE_DOWN_PASSES ? XDP_PASS : XDP_DROP;
+  const struct isthmus_heartbeat* heartbeat = bpf_map_lookup_elem(&isthmus_beats, &queue);
 
-  if (beat) {
-    const __u64 last = *(const volatile __u64*)&beat->nanoseconds;
-    /* Signed: the beat may be from a moment after the clock's. */
+  if (heartbeat) {
+    const __u64 last = *(const volatile __u64*)&heartbeat->nanoseconds;
+    /* Signed: the heartbeat may be slightly ahead of this CPU's clock. */
     const __s64 age = (__s64)(clock() - last);
-    if (last != 0 && age < (__s64)run->config->beat_timeout_ns &&
-        bpf_redirect_map(&isthmus_xsks, queue, gone) == XDP_REDIRECT) {
+    if (last != 0 && age < (__s64)run->config->heartbeat_timeout_ns &&
+        bpf_redirect_map(&isthmus_xsks, queue, fallback) == XDP_REDIRECT) {
       ++*taken;
       return XDP_REDIRECT;
     }
   }
-  if (gone == XDP_PASS) {
-    run->counters->gone_passed++;
+  if (fallback == XDP_PASS) {
+    run->counters->engine_down_passed++;
   } else {
-    run->counters->gone_dropped++;
+    run->counters->engine_down_dropped++;
   }
-  return gone;
+  return fallback;
 }
 
 static __always_inline void set_ipv4(struct isthmus_address* to, __be32 address) {
@@ -77,7 +77,7 @@ static __always_inline void set_ipv6(struct isthmus_address* to, const struct in
   __builtin_memcpy(to->bytes, address, 16);
 }
 
-/* `destination` and `source` have their full prefix length set. */
+/* Precondition: `destination` and `source` have the full prefix length set. */
 static __always_inline int plain(const struct run* run, const struct isthmus_lpm_key* destination,
                                  const struct isthmus_lpm_key* source) {
   if (!bpf_map_lookup_elem(&isthmus_fleet, destination)) {
@@ -90,7 +90,7 @@ static __always_inline int plain(const struct run* run, const struct isthmus_lpm
   return take(run, &run->counters->taken_plain);
 }
 
-/* An unfragmented UDP packet for our tunnel address. */
+/* Precondition: an unfragmented UDP packet to our tunnel address and port. */
 static __always_inline int tunnel(const struct run* run, const struct iphdr* ip) {
   struct isthmus_address source;
   set_ipv4(&source, ip->saddr);

@@ -1,8 +1,8 @@
-// The engine as control and the command line see it: devices in, tables in, counters and flows out.
+// The engine's interface to control and the command line: devices and tables in, counters and flows out.
 //
 // Lifetime: create → add_device* → start → (publish, upsert_*, set_adjacency, read)* → stop → destroy.
-// Threads: every member function is called by the control thread only (run_round by that worker's driver). Nothing here
-// blocks on a worker. Errors carry what, where and remedy.
+// Threads: every member function is called by the control thread only (run_round by the thread that drives the worker).
+// Nothing here blocks on a worker. Errors carry what, where and fix.
 #pragma once
 
 #include <array>
@@ -17,6 +17,8 @@
 
 #include "dataplane/api/flow_event.h"
 #include "dataplane/api/tables.h"
+#include "dataplane/base/defaults.h"
+#include "dataplane/base/flow_timeouts.h"
 #include "dataplane/base/result.h"
 #include "dataplane/io/device.h"
 
@@ -25,45 +27,45 @@ namespace isthmus {
 using FlowEventCounts = std::array<FlowEventCount, kFlowVerdicts>;  // by FlowVerdict
 
 enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
-enum class MidstreamPolicy : std::uint8_t { kAdopt, kDrop };
+enum class MidstreamPolicy : std::uint8_t { kLoose, kDrop };
 
 struct EngineOptions {
-  std::string name = "isthmus";  // names the shared mapping
+  std::string name = "isthmus";  // name of the shared mapping
   std::string state_directory = "/dev/shm";
-  bool keep_state = true;  // false: anonymous mapping, nothing survives
+  bool keep_state = true;  // false: anonymous mapping, no state survives a restart
   std::vector<int> cores;  // one worker each, pinned; empty: one worker, not pinned
   unsigned workers = 1;    // used when `cores` is empty
   IdlePolicy idle = IdlePolicy::kSleep;
-  std::uint32_t frames = 16384;  // chunks per worker
+  std::uint32_t frames = kDefaultFrames;  // packet buffers per worker
   ClusterId cluster;
   Realm realm;
   ClusterBits cluster_bits;
   IpAddress tunnel_address;  // our underlay address (IPv4)
   L4Port tunnel_port{8472};
-  DeviceId underlay_device{0};                                  // index of add_device order
+  DeviceId underlay_device{0};                                  // index in the order of add_device()
   std::optional<IpAddress> translation_ipv4, translation_ipv6;  // source addresses for flows with a local backend
   std::uint16_t translation_first = 32768, translation_last = 65535;
-  std::uint32_t connections = 262144;  // capacity of the connection table
-  std::uint32_t unreplied = 0;         // quota of unreplied flows; 0: a quarter of the capacity
-  std::uint32_t endpoints = 65536;     // initial size of the endpoint table, grows
-  MidstreamPolicy midstream = MidstreamPolicy::kAdopt;
-  Seconds unknown_endpoint_hold{10};  // how long a VNI holds for a source the endpoint table does not know yet
+  std::uint32_t connections = kDefaultConnections;  // capacity of the connection table
+  std::uint32_t half_open_limit = 0;  // limit of connections without a reply; 0: a quarter of the capacity
+  std::uint32_t endpoints = 65536;    // initial size of the endpoint table, which grows
+  MidstreamPolicy midstream = MidstreamPolicy::kLoose;
+  Seconds unknown_endpoint_hold{10};  // how long the VNI is accepted for a source that is not in the endpoint table yet
   Seconds identity_grace{5};          // how long an endpoint's previous identity is still accepted
-  Seconds timeout_tcp{8000}, timeout_tcp_syn{60}, timeout_tcp_closing{10}, timeout_other{60};
-  std::uint32_t icmp_errors_per_second = 100;    // of our own making, per worker
-  std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; what is beyond is counted only
-  bool drive_by_caller = false;                  // no threads: the caller runs rounds itself (benchmarks, packet tests)
+  FlowTimeouts timeouts;
+  std::uint32_t icmp_errors_per_second = 100;    // that we originate, per worker
+  std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; events above it are only counted
+  bool drive_by_caller = false;                  // no threads: the caller calls run_round() (benchmarks, packet tests)
 };
 
-// A reason why packets died, with its count since start.
+// A drop reason with its counters since start.
 struct DropCount {
-  std::string_view name;     // "no_backend"
-  std::string_view text;     // what an operator reads
-  std::string_view hint;     // what to look at
+  std::string_view name;     // "no_live_backend"
+  std::string_view text;     // description for operators
+  std::string_view hint;     // what to check
   unsigned cilium_code = 0;  // Cilium's drop reason number
   std::uint64_t packets = 0;
-  std::uint64_t egress = 0, ingress = 0;  // of them, those that came from our cluster, and from another
-  std::uint64_t bytes = 0, egress_bytes = 0, ingress_bytes = 0;  // of all these, their frames' lengths
+  std::uint64_t egress = 0, ingress = 0;                         // of `packets`: from our cluster; from another one
+  std::uint64_t bytes = 0, egress_bytes = 0, ingress_bytes = 0;  // frame lengths of the above
 };
 
 struct DeviceStatus {
@@ -75,36 +77,38 @@ struct DeviceStatus {
 struct EngineCounters {
   std::uint64_t rx_packets = 0, tx_packets = 0;
   std::uint64_t encapsulated = 0, decapsulated = 0;
-  std::uint64_t fabric_bytes = 0, local_bytes = 0;  // of forwarded IP packets, by the side they left by
-  std::uint64_t connections_now = 0, connections_created = 0, connections_unreplied = 0, connections_capacity = 0;
-  std::uint64_t connections_adopted = 0;  // taken over from the mapping of an earlier process
-  std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; of these on huge pages
-  std::uint64_t hits = 0, misses = 0, readmissions = 0;
+  std::uint64_t fabric_bytes = 0, local_bytes = 0;  // of forwarded IP packets, by egress side
+  std::uint64_t connections_now = 0, connections_created = 0, connections_half_open = 0, connections_capacity = 0;
+  std::uint64_t connections_adopted = 0;                                 // from the mapping of an earlier process
+  std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; those on huge pages
+  std::uint64_t hits = 0, misses = 0, revalidations = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
-  std::uint64_t policy_audited = 0;  // decisions to deny that audit let pass
+  std::uint64_t policy_audited = 0;     // deny decisions that audit mode let pass
+  std::uint64_t endpoints_refused = 0;  // by upsert_endpoints(), because the table was full
+  std::uint64_t probes_refused = 0;     // by send_probe()
   FlowEventCounts flow_events;
-  std::vector<DropCount> drops;  // every reason, also those at 0
+  std::vector<DropCount> drops;  // every reason, including those at 0
   std::vector<DeviceStatus> devices;
 };
 
-// A tracked connection as listed by `isthmus connections`. Addresses of both directions as they are seen on each side.
+// A tracked connection as listed by `isthmus connections`.
 struct FlowRecord {
   IpProtocol protocol = IpProtocol::kTcp;
-  IpAddress client, frontend;  // forward key: source and destination before translation
+  IpAddress client, frontend;  // forward key: source, destination before translation
   L4Port client_port, frontend_port;
-  IpAddress backend, translated_client;  // reply key: source and destination of the reply before it is undone
+  IpAddress backend, translated_client;  // reply key: source, destination before translation is undone
   L4Port backend_port, translated_client_port;
   ServiceId service;  // kNoService: direct
   Side from = Side::kLocal, to = Side::kLocal;
-  PeerId forward_peer, reply_peer;  // tunnel ends of each direction where fabric
+  PeerId forward_peer, reply_peer;  // peer of each direction; kNoPeer: local side
   Identity source_identity;
   std::uint64_t forward_packets = 0, forward_bytes = 0, reply_packets = 0, reply_bytes = 0;
   bool replied = false, closing = false;
   std::uint32_t idle_seconds = 0, expires_in_seconds = 0;
 };
 
-// What workers tell control.
-struct NeighbourWanted {
+// Events from workers to control.
+struct NeighbourRequest {
   DeviceId device;
   IpAddress address;
 };
@@ -113,9 +117,9 @@ struct ProbeAnswer {
   std::uint32_t sequence = 0;
 };
 struct EngineEvents {
-  std::vector<NeighbourWanted> neighbours;
+  std::vector<NeighbourRequest> neighbours;
   std::vector<ProbeAnswer> probe_answers;
-  std::uint64_t lost = 0;  // events that found their queue full
+  std::uint64_t lost = 0;  // events lost to a full queue since start
 };
 
 class Engine {
@@ -125,32 +129,34 @@ class Engine {
 
   [[nodiscard]] virtual Result<DeviceId> add_device(std::unique_ptr<Device> device) = 0;
   [[nodiscard]] virtual Device& device(DeviceId id) = 0;
-  // Starts the workers. They take packets only after the first publish().
+  // Starts the workers. They receive packets only after the first publish().
   [[nodiscard]] virtual Status start() = 0;
   virtual void stop() = 0;
-  // With drive_by_caller: one round of one worker on the calling thread. Returns how many packets came in.
+  // With drive_by_caller: runs one round of a worker on the calling thread. Returns the number of packets received.
   virtual unsigned run_round(WorkerId worker) = 0;
 
-  // Applies a delta: new tables become visible to workers at once and whole; then the epoch words of what changed move.
-  // Also brings the devices' steering in line; where that fails the tables stand all the same, and the next publish,
-  // also an empty one, steers again.
+  // Applies a delta: the new tables become visible to workers atomically; then the epoch words of what changed are
+  // incremented. Also updates the devices' steering rules; if that fails, the new tables stay published, and the next
+  // publish, even an empty one, tries again.
   [[nodiscard]] virtual Status publish(const TableDelta& delta) = 0;
+  // A new endpoint that does not fit the table is left out and counted; the table holds 16 million.
   virtual void upsert_endpoints(std::span<const EndpointEntry> endpoints) = 0;
   virtual void remove_endpoints(Realm realm, std::span<const IpAddress> addresses) = 0;
   [[nodiscard]] virtual std::size_t endpoint_count() const = 0;
 
-  // Finds or makes the adjacency of a next hop. Stable for the life of the engine.
+  // Finds or creates the adjacency of a next hop. The id is stable for the life of the engine.
   [[nodiscard]] virtual AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) = 0;
-  // Resolved, or (nothing) unresolved: packets towards it wait, one per worker and adjacency, then drop.
+  // nullopt: unresolved; one packet per worker and adjacency waits for it, others are dropped.
   virtual void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) = 0;
 
-  // Sends one probe inside the tunnel; the peer's engine answers by itself, the answer comes back as an event.
-  virtual void send_probe(PeerId peer, std::uint32_t sequence) = 0;
+  // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. False, counted:
+  // it is not sent, because too many are waiting for the worker that sends them.
+  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence) = 0;
   [[nodiscard]] virtual EngineEvents poll_events() = 0;
-  // Appends what the workers have reported of packets since the last call, in order for each worker.
+  // Appends the flow events since the last call, in order per worker.
   virtual void poll_flow_events(std::vector<FlowEvent>& events) = 0;
   [[nodiscard]] virtual FlowEventCounts flow_event_counts() const = 0;
-  // Becomes readable when poll_events() or poll_flow_events() has something; poll_events() makes it quiet again.
+  // Readable when poll_events() or poll_flow_events() has something to return; poll_events() resets it.
   [[nodiscard]] virtual int event_fd() const = 0;
 
   [[nodiscard]] virtual EngineCounters counters() const = 0;

@@ -7,9 +7,6 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <string>
-#include <string_view>
-#include <utility>
 
 #include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/base/types.h"
@@ -17,7 +14,7 @@
 
 namespace isthmus {
 
-// Slots of a ring: a prime. kMaglevSlots for services (Cilium's default), kMaglevPeerSlots for a choice of few.
+// Ring sizes, primes: kMaglevSlots for services (Cilium's default), kMaglevPeerSlots for the few gateways of a cluster.
 inline constexpr std::uint32_t kMaglevSlots = 16381;
 inline constexpr std::uint32_t kMaglevPeerSlots = 251;
 inline constexpr std::uint16_t kMaglevDefaultWeight = 100;
@@ -31,23 +28,16 @@ struct MaglevBackend {
   IpAddress address;
   L4Port port;
   IpProtocol protocol = IpProtocol::kTcp;
-  std::uint16_t weight = kMaglevDefaultWeight;  // 0: stays out of the ring
+  std::uint16_t weight = kMaglevDefaultWeight;  // 0: not in the ring
 };
 
 using MaglevRing = HugePageVector<std::uint16_t>;
 
-// One index into `backends` per slot. Empty when no backend has a weight. `slots` is a prime; at most 65,535 backends
-// are placed, the rest is left out. The result does not depend on the order of `backends`, but for the numbers
-// themselves.
+// One index into `backends` per slot. Empty when no backend has a non-zero weight. `slots` is a prime. At most 65,535
+// backends are used, the rest is ignored. The choice does not depend on the order of `backends`; only the indexes do.
 [[nodiscard]] MaglevRing maglev_ring(std::span<const MaglevBackend> backends, std::uint32_t slots = kMaglevSlots);
 
-// The text that stands for a backend in the ring's hash: "[10.0.0.1:80/TCP,State:active]".
-[[nodiscard]] std::string maglev_backend_text(const MaglevBackend& backend);
-
-// MurmurHash3 x64 128, both halves of the sum.
-[[nodiscard]] std::pair<std::uint64_t, std::uint64_t> murmur3_128(std::string_view data, std::uint32_t seed) noexcept;
-
-// Bob Jenkins' lookup3, as Linux has it (jhash).
+// Bob Jenkins' lookup3 as implemented in Linux (jhash).
 struct Jhash {
   std::uint32_t a, b, c;
 
@@ -77,9 +67,9 @@ struct Jhash {
   return Jhash{a + start, b + start, c + start}.final();
 }
 
-// Which slot a packet takes: hash modulo the ring's size. The destination address has no part in it, so that several
-// VIPs of one backend set agree. For a service with client affinity pass 0 as `source_port`. `family` is the packet's.
-// Addresses and ports enter as they lie in the packet (raw wire bytes, natively loaded).
+// Hash of a packet; its slot is the hash modulo the ring's size. The destination address is not hashed, so that several
+// VIPs with the same backends choose the same one. For a service with client affinity pass 0 as `source_port`. `family`
+// is the packet's. Addresses and ports are hashed as raw wire bytes, loaded natively.
 [[nodiscard]] inline std::uint32_t maglev_packet_hash(Family family, const IpAddress& source, Be16 source_port,
                                                       Be16 service_port, IpProtocol protocol) noexcept {
   const std::uint32_t ports = (std::uint32_t{service_port.wire()} << 16) + source_port.wire();

@@ -1,6 +1,6 @@
-// What control tells the engine: plain values, deltas of desired state. The engine builds its own immutable tables.
-// Thread: control only. Everything may be destroyed after the call that took it returns, except shared_ptr contents,
-// which are immutable from then on.
+// Input from control to the engine: plain values, deltas of the desired state. The engine builds its own immutable
+// tables from them. Thread: control only. Arguments may be destroyed when the call returns; shared_ptr contents are
+// shared and must not change afterwards.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +16,23 @@
 
 namespace isthmus {
 
-// A tunnel end other than ours.
+// A remote tunnel end.
 struct PeerEntry {
-  PeerId id;  // >= 1, chosen by control, dense, never re-used for another address while referenced
+  PeerId id;  // >= 1, assigned by control, dense, never re-used for another address while referenced
   ClusterId cluster;
   IpAddress underlay;
   L4Port udp_port{8472};
   AdjacencyId adjacency;  // next hop towards `underlay`
-  bool gateway = false;   // false: a node, which may only be a sender or an endpoint's own tunnel end
+  bool gateway = false;   // false: a node, used as a sender or as the tunnel end of its own endpoints only
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
 };
 
 struct ClusterEntry {
   ClusterId id;
   bool local = false;
-  bool linked = false;           // a cross-cluster network profile links it with ours; true for our own
-  std::vector<Prefix> prefixes;  // pods, nodes: sources and destinations that belong to it
-  std::vector<PeerId> gateways;  // those that may be chosen for new flows (live ones), sorted by id
+  bool linked = false;           // a network profile allows traffic between it and our cluster; true for our own
+  std::vector<Prefix> prefixes;  // address ranges of its pods and nodes
+  std::vector<PeerId> gateways;  // live ones, eligible for new flows; sorted by id
   friend bool operator==(const ClusterEntry&, const ClusterEntry&) = default;
 };
 
@@ -44,8 +44,9 @@ struct BackendEntry {
   friend bool operator==(const BackendEntry&, const BackendEntry&) = default;
 };
 
-// The backends of one frontend. `backends` lists all that stand (also draining ones, which keep their established
-// flows); `ring` is the Maglev table: indexes into `backends`, its size a prime or 0 when no backend takes new flows.
+// The backends of one frontend. `backends` lists all of them, including draining ones, which keep their established
+// flows. `ring` is the Maglev table of indexes into `backends`; its size is a prime, or 0 if no backend takes new
+// flows.
 struct BackendSet {
   HugePageVector<BackendEntry> backends;
   MaglevRing ring;
@@ -62,19 +63,19 @@ struct FrontendKey {
 struct FrontendEntry {
   FrontendKey key;
   ServiceId service;
-  bool client_affinity = false;                // sessionAffinity ClientIP: the client's L4 port is left out of the hash
+  bool client_affinity = false;                // sessionAffinity ClientIP: the client's L4 port is not hashed
   std::shared_ptr<const BackendSet> backends;  // never null
 };
 
-// How packets reach this cluster's own addresses. The longest prefix wins.
+// Route to addresses of this cluster. The longest prefix wins.
 struct LocalRoute {
   Prefix prefix;
   DeviceId device;
-  AdjacencyId next_hop;  // kNoAdjacency: on-link, one neighbour per address, found by find-or-ask
+  AdjacencyId next_hop;  // kNoAdjacency: on-link, the destination itself is the neighbour
   friend bool operator==(const LocalRoute&, const LocalRoute&) = default;
 };
 
-// Changes that take effect together. An absent optional leaves that part as it is.
+// Changes that take effect together. An absent optional leaves its part unchanged.
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
@@ -86,24 +87,24 @@ struct TableDelta {
   std::vector<SelectorId> remove_selectors;
   std::vector<std::shared_ptr<const SubjectPolicy>> upsert_policies;  // never null
   std::vector<Identity> remove_policies;                              // subjects
-  std::vector<Identity> moved_subjects;  // subjects whose policy is the same, but chooses other peers by its selectors
+  std::vector<Identity> affected_subjects;  // policy unchanged, but the contents of its selectors changed
   std::optional<PolicyDefaults> policy_defaults;
   std::optional<std::vector<CidrIdentity>> cidr_identities;  // whole list
   [[nodiscard]] bool empty() const {
     return upsert_peers.empty() && remove_peers.empty() && !clusters && !local_routes && upsert_frontends.empty() &&
            remove_frontends.empty() && upsert_selectors.empty() && remove_selectors.empty() &&
-           upsert_policies.empty() && remove_policies.empty() && moved_subjects.empty() && !policy_defaults &&
+           upsert_policies.empty() && remove_policies.empty() && affected_subjects.empty() && !policy_defaults &&
            !cidr_identities;
   }
 };
 
-// A pod, VM or node address. Changed in place, outside TableDelta, at any rate.
+// A pod, VM or node address. Updated in place, outside TableDelta, because endpoints change often.
 struct EndpointEntry {
   Realm realm;
   IpAddress address;
   ClusterId cluster;
   Identity identity;
-  PeerId node;  // its own node as tunnel end; kNoPeer: through one of its cluster's gateways
+  PeerId node;  // its node, if that is the tunnel end; kNoPeer: reached through a gateway of its cluster
   friend bool operator==(const EndpointEntry&, const EndpointEntry&) = default;
 };
 

@@ -1,5 +1,5 @@
-// The vocabulary of values for those outside the dataplane: control, configuration, perf and tests include this
-// instead of reaching into dataplane/base and dataplane/net.
+// Value types for code outside the dataplane: control, config, perf and test include this header instead of those in
+// dataplane/base and dataplane/net.
 #pragma once
 
 #include "dataplane/base/result.h"     // IWYU pragma: export

@@ -1,6 +1,6 @@
-// An allocator for tables that packets read at random: their elements lie side by side on huge pages where the system
-// gives them, so that a read seldom waits for an address translation. Elements of one size re-use what is freed; the
-// memory stays with the process. Any thread, but none that handles packets: it may lock and map.
+// An allocator for tables that packets access at random: elements are packed on huge pages where available, to avoid
+// TLB misses. Freed blocks are re-used for blocks of the same size; memory is not returned to the system. Threads: any
+// except workers, because it may lock and map memory.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace isthmus {
 
-// Ends the process when the system has no more memory, as `new` does in the data plane.
+// Aborts the process when out of memory, as `new` does in the data plane.
 [[nodiscard]] void* allocate_on_huge_pages(std::size_t bytes, std::size_t alignment);
 void free_on_huge_pages(void* start, std::size_t bytes, std::size_t alignment) noexcept;
 

@@ -1,4 +1,4 @@
-// A value or an error that a person can act on; the dataplane and the control side use it instead of exceptions.
+// A value, or an error that an operator can act on. The dataplane and control use it instead of exceptions.
 #pragma once
 
 #include <string>
@@ -7,17 +7,17 @@
 
 namespace isthmus {
 
-// what happened, where (file:line, device, key), and what to do about it.
+// What is wrong, where (file:line, device, key), and how to fix it.
 struct Error {
   std::string what;
   std::string where = {};
-  std::string remedy = {};
+  std::string fix = {};
 
-  // "where: what (remedy)", leaving out what is empty.
+  // "where: what (fix)", without the empty parts.
   [[nodiscard]] std::string text() const {
     std::string s = where.empty() ? what : where + ": " + what;
-    if (!remedy.empty()) {
-      s += " (" + remedy + ")";
+    if (!fix.empty()) {
+      s += " (" + fix + ")";
     }
     return s;
   }

@@ -1,4 +1,4 @@
-// Strong integers: values of one width that must not be mixed up (house-style habit 2).
+// Strong integer types: quantities of equal width that must not be mixed up.
 // Owner: none, plain values. Threads: any. Byte order: host, unless the type says Be.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace isthmus {
 
-// A number with a meaning. `Tag` makes two of them different types; there is no implicit conversion either way.
+// An integer with a type of its own, distinguished by `Tag`. No implicit conversion either way.
 template <typename Tag, typename Rep>
 class Strong {
  public:
@@ -29,7 +29,7 @@ class BigEndian {
  public:
   constexpr BigEndian() noexcept = default;
   [[nodiscard]] static constexpr BigEndian of(Rep host) noexcept { return raw(swap(host)); }
-  // `wire` is what a plain load of the bytes gives.
+  // `wire`: the bytes as loaded natively.
   [[nodiscard]] static constexpr BigEndian raw(Rep wire) noexcept {
     BigEndian b;
     b.wire_ = wire;

@@ -1,4 +1,4 @@
-// The numbers of the field that every layer shares. All host byte order.
+// Basic types shared by every layer. Host byte order.
 #pragma once
 
 #include <cstdint>
@@ -7,21 +7,21 @@
 
 namespace isthmus {
 
-// 16 bits beside every address in every key; 0 until clusters with equal addresses must be told apart.
+// Address space (like a VRF), part of every key next to the address. Always 0 today; reserved for overlapping clusters.
 using Realm = Strong<struct RealmTag, std::uint16_t>;
 // 1..255 (or 511); 0 is "no cluster".
 using ClusterId = Strong<struct ClusterIdTag, std::uint16_t>;
 // Security identity: 24 bits on the wire (Cilium's numbering), 32 in tables.
 using Identity = Strong<struct IdentityTag, std::uint32_t>;
-// VXLAN network identifier, 24 bits: the source identity as sent.
+// VXLAN network identifier, 24 bits: carries the source identity.
 using Vni = Strong<struct VniTag, std::uint32_t>;
-// Index of a tunnel end in the peer table; stable while the peer exists. 0 is "no peer".
+// Index of a remote tunnel end in the peer table; stable while the peer exists. 0 is "no peer".
 using PeerId = Strong<struct PeerIdTag, std::uint32_t>;
 // Index in the adjacency table (next hop: device and MAC). 0 is "none".
 using AdjacencyId = Strong<struct AdjacencyIdTag, std::uint32_t>;
-// A global service (namespace/name), numbered by control; 0 is "no service".
+// A global service (namespace/name), assigned by control; 0 is "no service".
 using ServiceId = Strong<struct ServiceIdTag, std::uint32_t>;
-// One backend (address and L4 port) of one service, numbered by control and never re-used for another while referenced.
+// One backend (address and L4 port) of one service, assigned by control and never re-used while referenced.
 using BackendId = Strong<struct BackendIdTag, std::uint32_t>;
 using DeviceId = Strong<struct DeviceIdTag, std::uint8_t>;
 using WorkerId = Strong<struct WorkerIdTag, std::uint8_t>;
@@ -34,7 +34,7 @@ enum class Family : std::uint8_t { kIpv4 = 4, kIpv6 = 6 };
 enum class EtherType : std::uint16_t { kIpv4 = 0x0800, kArp = 0x0806, kVlan = 0x8100, kIpv6 = 0x86dd };
 enum class IpProtocol : std::uint8_t { kHopByHop = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58, kSctp = 132 };
 
-// The side of the gateway: tunnelled from or to another cluster, or this cluster's own.
+// Side of the gateway: kFabric is tunnelled from or to another cluster, kLocal is this cluster.
 enum class Side : std::uint8_t { kLocal = 0, kFabric = 1 };
 
 inline constexpr ClusterId kNoCluster{0};
@@ -56,7 +56,7 @@ inline constexpr Identity kWorldIpv6{10};
 inline constexpr std::uint32_t kFirstAllocated = 256;
 }  // namespace identity
 
-// How 24-bit identities carry the cluster: 255 clusters with a shift of 16, or 511 with a shift of 15.
+// Position of the cluster id in a 24-bit identity: 255 clusters with a shift of 16, 511 with a shift of 15.
 struct ClusterBits {
   std::uint8_t shift = 16;
   [[nodiscard]] constexpr ClusterId cluster_of(Vni vni) const noexcept {

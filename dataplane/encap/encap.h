@@ -1,11 +1,11 @@
-// The list of encapsulations. A peer's outer header is prebuilt by the one it speaks.
+// The encapsulations. A peer's outer header is prebuilt by the one it uses.
 #pragma once
 
 #include "dataplane/encap/vxlan.h"
 
 namespace isthmus {
 
-// Today every peer speaks this one; a second makes this a variant and encap.cc a dispatch per peer.
+// All peers use VXLAN over IPv4. A second encapsulation would make this a variant, dispatched per peer in encap.h.
 using Encapsulation = VxlanIpv4;
 
 }  // namespace isthmus

@@ -1,9 +1,9 @@
-// VXLAN over an IPv4 underlay (RFC 7348) as Cilium sends it: UDP port of the peer, VNI = source identity, outer TTL 64,
+// VXLAN over an IPv4 underlay (RFC 7348) as Cilium sends it: the peer's UDP port, VNI = source identity, outer TTL 64,
 // no DF, zero UDP checksum, source port from the flow's hash, ECN by RFC 6040.
 //
 // The complete outer header, inner Ethernet header included, is prebuilt per peer; push() copies it and patches length,
 // id, checksum, entropy, ECN and VNI. Another encapsulation is another file like this one and a line in encap.h.
-// Threads: build by control; push and the readers by workers, pure functions of their arguments.
+// Threads: control builds headers, workers call push(). Pure functions of their arguments.
 #pragma once
 
 #include <array>
@@ -19,11 +19,11 @@ struct VxlanIpv4 {
   static constexpr std::uint32_t kHeaderBytes =
       sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
   static_assert(kHeaderBytes == 64, "one cache line");
-  // What the underlay packet is longer than the inner IP packet.
+  // Bytes by which the underlay IP packet is longer than the inner IP packet.
   static constexpr std::uint32_t kOverhead = kHeaderBytes - sizeof(net::Ethernet);
-  static_assert(kOverhead == 50, "Cilium's figure for VXLAN over IPv4");
+  static_assert(kOverhead == 50, "as in Cilium for VXLAN over IPv4");
 
-  // Layout: Ethernet (addresses left zero: the adjacency's), IPv4, UDP, VXLAN, inner Ethernet.
+  // Layout: Ethernet (addresses zero, written later from the adjacency), IPv4, UDP, VXLAN, inner Ethernet.
   struct alignas(64) Header {
     std::array<std::uint8_t, kHeaderBytes> bytes{};
   };
@@ -33,7 +33,7 @@ struct VxlanIpv4 {
   static constexpr std::size_t kVxlanOffset = kUdpOffset + sizeof(net::Udp);
   static constexpr std::size_t kInnerOffset = kVxlanOffset + sizeof(net::Vxlan);
 
-  // The unicast MAC that stands for a tunnel end inside its tunnels: 02:49 and its IPv4 address.
+  // The inner MAC address of a tunnel end: 02:49 followed by its IPv4 address.
   [[nodiscard]] static MacAddress inner_mac(const IpAddress& tunnel_end) noexcept;
   // Precondition: both addresses are IPv4.
   [[nodiscard]] static Header build(const IpAddress& from, const IpAddress& to, L4Port port) noexcept;
@@ -46,7 +46,7 @@ struct VxlanIpv4 {
     std::uint16_t entropy = 0;
     std::uint8_t ecn = 0;
   };
-  // `at` receives kHeaderBytes bytes right in front of the inner IP header.
+  // Writes kHeaderBytes bytes to `at`, which directly precede the inner IP header.
   static void push(const Header& header, const Patch& patch, std::uint8_t* at) noexcept {
     std::memcpy(at, header.bytes.data(), kHeaderBytes);
     auto* ip = net::at<net::Ipv4>(at + kIpOffset);

@@ -1,9 +1,9 @@
-// DirectionBlock: the cached decision for one direction of a connection; what a packet pays for at admission and its
-// successors carry out. Numbers only, no pointers: it lives in the shared mapping and is later handed to XDP as it is.
+// DirectionBlock: the cached decision for one direction of a connection. The first packet computes it; later packets
+// only apply it. Numbers only, no pointers: it lives in the shared mapping and can be handed to XDP unchanged.
 //
-// Made by `admit`, copied into the table by FlowTable::insert or readmit, immutable from then on, read by any worker
-// inside a read section; freed a grace period after its number was swapped out.
-// The first cache line is all that an IPv4 packet needs; IPv6 takes its addresses from the second.
+// Built by `admit`, copied into the table by FlowTable::insert or revalidate, immutable afterwards. Any worker may read
+// it inside a read section. Freed one grace period after it was replaced.
+// An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second.
 #pragma once
 
 #include <cstddef>
@@ -22,27 +22,27 @@ struct DirectionBlock {
   static constexpr std::uint8_t kRewriteSource = 1;       // address and port
   static constexpr std::uint8_t kRewriteDestination = 2;  // address and port
 
-  std::uint8_t verdict = 0;      // of the path: 0 forwards
-  std::uint8_t drop_reason = 0;  // where the verdict is to drop
+  std::uint8_t verdict = 0;      // of the packet path; 0: forward
+  std::uint8_t drop_reason = 0;  // valid when the verdict is drop
   std::uint8_t flags = 0;
-  Side from = Side::kLocal;   // the side this direction comes from
-  Side to = Side::kLocal;     // the side it leaves by
-  DeviceId device;            // it leaves by
-  std::uint16_t entropy = 0;  // of the outer source port
-  PeerId required_peer;       // the tunnel end it must come from; kNoPeer: the local side
+  Side from = Side::kLocal;   // ingress side
+  Side to = Side::kLocal;     // egress side
+  DeviceId device;            // egress device
+  std::uint16_t entropy = 0;  // for the outer UDP source port
+  PeerId required_peer;       // peer that packets must come from; kNoPeer: the local side
   Vni required_vni;
-  PeerId encap_peer;  // the tunnel end it goes to; kNoPeer: none
+  PeerId encap_peer;  // peer to encapsulate to; kNoPeer: no tunnel
   Vni encap_vni;
   AdjacencyId adjacency;
-  Seconds valid_until;                              // of the table's clock; 0: as long as its epochs stand
+  Seconds valid_until;                              // table clock; 0: no time limit, only the epochs
   std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
   std::uint8_t zero[2] = {};
-  std::uint32_t epoch_sum = 0;  // of epoch_value: words only grow, so an equal sum means that none has moved
+  std::uint32_t epoch_sum = 0;  // sum of epoch_value; words only grow, so an equal sum means that none changed
   Be16 source_port;             // after rewriting
   Be16 destination_port;
-  std::uint16_t ip_checksum_delta = 0;  // to add, ones' complement (RFC 1624), to the IPv4 header checksum
-  std::uint16_t l4_checksum_delta = 0;  // and to the TCP, UDP or ICMP checksum
-  Be32 ipv4_source;                     // `source` and `destination`, where they are IPv4
+  std::uint16_t ip_checksum_delta = 0;  // one's complement delta (RFC 1624) for the IPv4 header checksum
+  std::uint16_t l4_checksum_delta = 0;  // and for the TCP, UDP or ICMP checksum
+  Be32 ipv4_source;                     // copies of `source` and `destination` for IPv4
   Be32 ipv4_destination;
 
   IpAddress source;  // after rewriting

@@ -1,10 +1,10 @@
-// Epoch words: "does a cached decision still stand?" without a global generation.
+// Epoch words: invalidation of cached decisions without a global generation number.
 //
-// 32,768 words, each moved when something that hashes to it has changed. A decision keeps the indexes it depends on and
-// the values it saw. Protocol: whoever changes a table first makes the change visible, then bumps; admission first
-// samples, then reads the tables. So a decision made from old data always carries an old value.
-// Threads: all functions any thread, lock-free. Lifetime: a view of words in the connection table's mapping; XDP reads
-// the same words. Two things that share a word cost a needless re-admission, never a wrong one.
+// 32,768 words; a word is incremented when an object that hashes to it changes. A decision stores the indexes it
+// depends on and the values it saw. Protocol: a writer makes its change visible first and increments the word
+// afterwards; admission samples the words first and reads the tables afterwards. A decision made from old data
+// therefore always carries an old value. Threads: any, lock-free. Lifetime: a view of words in the connection table's
+// mapping; XDP reads the same words. A hash collision causes a needless revalidation, never a stale decision.
 #pragma once
 
 #include <atomic>
@@ -26,18 +26,18 @@ class EpochTable {
   static_assert(Word::is_always_lock_free && sizeof(Word) == 4);
 
   EpochTable() = default;
-  // `words` points at kWords of them.
+  // `words` points to kWords words.
   explicit EpochTable(Word* words) noexcept : words_(words) {}
 
-  // Indexes, 1 .. kWords - 1. Word 0 belongs to the unused places of a block and moves only with bump_all().
-  // Endpoints change by the thousand each second and have most words for themselves, so that a change seldom meets a
-  // decision that it does not concern.
+  // Indexes 1 .. kWords - 1. Word 0 stands for the unused entries of a block and is incremented by bump_all() only.
+  // Endpoints change thousands of times a second and own three quarters of the words, so that a change rarely
+  // invalidates unrelated decisions.
   [[nodiscard]] static EpochIndex of_endpoint(Realm realm, const IpAddress& address) noexcept;
   [[nodiscard]] static EpochIndex of_service(ServiceId id) noexcept { return of_number(1, id.value()); }
   [[nodiscard]] static EpochIndex of_policy_subject(Identity id) noexcept { return of_number(2, id.value()); }
   [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return of_number(3, id.value()); }
 
-  // Writers, after the change is visible.
+  // For writers, after their change is visible.
   void bump(EpochIndex index) noexcept { words_[index].fetch_add(1, std::memory_order_release); }
   void bump_all() noexcept {
     for (std::size_t i = 0; i < kWords; ++i) {
@@ -45,24 +45,24 @@ class EpochTable {
     }
   }
 
-  // Admission, before it reads the tables: fills place `place` (0 .. kEpochsPerBlock - 1) of a block. Call for every
-  // place (index 0 for the unused ones), or start with sample_none().
-  void sample(DirectionBlock& block, std::size_t place, EpochIndex index) const noexcept {
-    const std::uint32_t value = words_[index].load(std::memory_order_acquire);
-    block.epoch_index[place] = index;
-    block.epoch_sum += value - block.epoch_value[place];
-    block.epoch_value[place] = value;
+  // Admission, before it reads the tables: records word `word` as entry `index` (0 .. kEpochsPerBlock - 1) of a block.
+  // Call for every entry (word 0 for the unused ones), or start with sample_none().
+  void sample(DirectionBlock& block, std::size_t index, EpochIndex word) const noexcept {
+    const std::uint32_t value = words_[word].load(std::memory_order_acquire);
+    block.epoch_index[index] = word;
+    block.epoch_sum += value - block.epoch_value[index];
+    block.epoch_value[index] = value;
   }
   void sample_none(DirectionBlock& block) const noexcept {
     const std::uint32_t value = words_[0].load(std::memory_order_acquire);
-    for (std::size_t place = 0; place < kEpochsPerBlock; ++place) {
-      block.epoch_index[place] = 0;
-      block.epoch_value[place] = value;
+    for (std::size_t index = 0; index < kEpochsPerBlock; ++index) {
+      block.epoch_index[index] = 0;
+      block.epoch_value[index] = value;
     }
     block.epoch_sum = value * static_cast<std::uint32_t>(kEpochsPerBlock);
   }
-  // Per packet: every word is as it was when the block was made. Time (valid_until) is the caller's to check too.
-  [[nodiscard]] bool stands(const DirectionBlock& block) const noexcept {
+  // Per packet: true when no word has changed since the block was built. The caller checks valid_until itself.
+  [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
     std::uint32_t sum = 0;
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {

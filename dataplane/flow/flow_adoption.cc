@@ -1,4 +1,4 @@
-// FlowTable: opening, and taking over the connections that an earlier process left in the mapping.
+// FlowTable: opening the table and adopting the connections that an earlier process left in the mapping.
 #include <nmmintrin.h>
 #include <time.h>
 
@@ -26,19 +26,19 @@ std::uint64_t crc_of(const void* data, std::size_t bytes, std::uint64_t start) n
 constexpr std::uint32_t kMaxConnections = 1u << 26;
 constexpr unsigned kMaxWorkers = 64;
 
-// Two per connection, and spare ones for re-admissions whose old blocks wait for their grace. Not a function of the
-// number of workers, so that changing it keeps the state.
+// Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of the
+// number of workers, so that changing that number keeps the state.
 std::uint32_t blocks_for(std::uint32_t connections) { return 2 * connections + connections / 8 + 4096; }
 
 }  // namespace
 
 Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quiescence& quiescence) {
   if (options.connections == 0 || options.connections > kMaxConnections) {
-    return Error{"capacity of " + std::to_string(options.connections) + " connections", "engine.connections",
-                 "choose 1 to " + std::to_string(kMaxConnections)};
+    return Error{"capacity of " + std::to_string(options.connections) + " connections is out of range",
+                 "engine.connections", "choose 1 to " + std::to_string(kMaxConnections)};
   }
   if (options.workers == 0 || options.workers > kMaxWorkers || options.workers > quiescence.readers()) {
-    return Error{std::to_string(options.workers) + " workers", "engine.workers",
+    return Error{std::to_string(options.workers) + " workers is out of range", "engine.workers",
                  "choose 1 to " + std::to_string(kMaxWorkers)};
   }
   auto mapping = FlowMapping::open({.name = options.name,
@@ -59,7 +59,7 @@ Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quies
 FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area)
     : capacity_(options.connections),
       workers_(options.workers),
-      unreplied_limit_(options.unreplied != 0 ? options.unreplied : std::max(options.connections / 4, 1u)),
+      half_open_limit_(options.half_open_limit != 0 ? options.half_open_limit : std::max(options.connections / 4, 1u)),
       timeouts_(options.timeouts),
       quiescence_(quiescence),
       mapping_(std::move(mapping)),
@@ -73,21 +73,21 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
   std::vector<bool> blocks_used(std::size_t{blocks} + 1);
   if (mapping_.adopted()) {
     adopt(slots_used, blocks_used);
-    epochs_.bump_all();  // no adopted decision stands
+    epochs_.bump_all();  // no adopted decision is valid any more
   }
   slots_ = std::make_unique<NumberPool>(capacity_, workers_, quiescence_, slots_used);
   blocks_ = std::make_unique<NumberPool>(blocks, workers_, quiescence_, blocks_used);
 }
 
 void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept {
-  std::uint32_t unreplied = 0;
+  std::uint32_t half_open = 0;
   for (std::uint32_t slot = 0; slot < capacity_; ++slot) {
     Connection& c = mapping_.connection(slot);
-    if (c.shared.seal.load(std::memory_order_acquire) == 0) {
+    if (c.shared.checksum.load(std::memory_order_acquire) == 0) {
       continue;
     }
     if (!adopt_slot(slot)) {
-      c.shared.seal.store(0, std::memory_order_relaxed);
+      c.shared.checksum.store(0, std::memory_order_relaxed);
       c.shared.sequence.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
@@ -95,16 +95,16 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       adopt_line(line, blocks_used);
     }
     slots_used[std::size_t{slot} + 1] = true;
-    unreplied += c.replied() ? 0 : 1;
+    half_open += c.replied() ? 0 : 1;
     ++adopted_;
   }
-  unreplied_.store(unreplied, std::memory_order_relaxed);
+  half_open_.store(half_open, std::memory_order_relaxed);
 }
 
-// Links a slot that an earlier process left whole; false for one it died over, or that cannot be linked.
+// Links a slot that an earlier process left complete. False when the slot is incomplete or cannot be linked.
 bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
   Connection& c = mapping_.connection(slot);
-  if (c.shared.seal.load(std::memory_order_relaxed) != seal_of(c, slot)) {
+  if (c.shared.checksum.load(std::memory_order_relaxed) != checksum_of(c, slot)) {
     return false;
   }
   const Hashes hashes = hashes_of(c);
@@ -113,7 +113,7 @@ bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
       !link_both(slot, hashes)) {
     return false;
   }
-  // What takes two steps may have been left between them.
+  // The earlier process may have died between two steps of one state change: complete them.
   const std::uint32_t marks =
       c.lines[0].seen.load(std::memory_order_relaxed) | c.lines[1].seen.load(std::memory_order_relaxed);
   for (DirectionLine& line : c.lines) {
@@ -134,14 +134,15 @@ void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) 
   blocks_used[number] = true;
 }
 
-// Nobody outside chooses what is sealed: a CRC does, and is one instruction for eight bytes.
-std::uint32_t FlowTable::seal_of(const Connection& connection, std::uint32_t slot) noexcept {
+// A CRC is enough, because the checksum guards against crashes, not attackers; it takes one instruction per eight
+// bytes.
+std::uint32_t FlowTable::checksum_of(const Connection& connection, std::uint32_t slot) noexcept {
   constexpr std::size_t kPlain = offsetof(ConnectionShared, created);
   constexpr std::size_t kPlainBytes = sizeof(ConnectionShared) - kPlain;
-  std::uint64_t seal = crc_of(&connection.lines[0].key, sizeof(FlowKey), slot);
-  seal ^= crc_of(&connection.lines[1].key, sizeof(FlowKey), ~std::uint64_t{slot}) << 1;
-  seal ^= crc_of(reinterpret_cast<const std::byte*>(&connection.shared) + kPlain, kPlainBytes, 1) << 2;
-  return static_cast<std::uint32_t>(seal ^ (seal >> 32)) | 1;
+  std::uint64_t checksum = crc_of(&connection.lines[0].key, sizeof(FlowKey), slot);
+  checksum ^= crc_of(&connection.lines[1].key, sizeof(FlowKey), ~std::uint64_t{slot}) << 1;
+  checksum ^= crc_of(reinterpret_cast<const std::byte*>(&connection.shared) + kPlain, kPlainBytes, 1) << 2;
+  return static_cast<std::uint32_t>(checksum ^ (checksum >> 32)) | 1;
 }
 
 Seconds FlowTable::now() const noexcept {
@@ -155,13 +156,13 @@ FlowCounts FlowTable::counts() const noexcept {
   FlowCounts n;
   for (unsigned w = 0; w < workers_; ++w) {
     const WorkerState& s = states_[w];
-    // Removals first: whoever reads in between sees too many, never a negative number.
+    // Removals before creations: a concurrent change makes `now` too large, never negative.
     n.removed += s.removed.load(std::memory_order_acquire);
     n.expired += s.expired.load(std::memory_order_relaxed);
     n.lost_races += s.lost_races.load(std::memory_order_relaxed);
     n.reply_taken += s.reply_taken.load(std::memory_order_relaxed);
-    n.refused_full += s.refused_full.load(std::memory_order_relaxed);
-    n.refused_quota += s.refused_quota.load(std::memory_order_relaxed);
+    n.rejected_full += s.rejected_full.load(std::memory_order_relaxed);
+    n.rejected_half_open_limit += s.rejected_half_open_limit.load(std::memory_order_relaxed);
     n.no_block += s.no_block.load(std::memory_order_relaxed);
   }
   for (unsigned w = 0; w < workers_; ++w) {
@@ -169,7 +170,7 @@ FlowCounts FlowTable::counts() const noexcept {
   }
   n.adopted = adopted_;
   n.now = adopted_ + n.created - n.removed;
-  n.unreplied = unreplied_.load(std::memory_order_relaxed);
+  n.half_open = half_open_.load(std::memory_order_relaxed);
   n.capacity = capacity_;
   n.bytes = mapping_.bytes();
   n.huge_page_bytes = mapping_.huge_page_bytes();

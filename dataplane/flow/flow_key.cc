@@ -8,7 +8,7 @@
 namespace isthmus {
 namespace {
 
-// One end of a key: address and port as one value that can be ordered.
+// One end of a key: address and port as one ordered value.
 struct End {
   std::uint64_t high, low, port;
 };

@@ -1,8 +1,8 @@
-// FlowKey: what names one direction of a connection, as its packets look when they reach us (inner addresses).
-// Plain value, any thread. Ports are in network order, as in the packet.
+// FlowKey: identifies one direction of a connection, as its packets look on arrival (inner addresses).
+// Plain value, any thread. Ports are in network byte order, as in the packet.
 //
-// ICMP echo has no ports: its identifier is the source port of a request and the destination port of a reply, the other
-// port being 0, so that reversed() of a request's key is the key of its reply.
+// ICMP echo has no ports: the identifier is the source port of a request and the destination port of a reply, the other
+// port is 0. So reversed() of a request's key is the key of its reply.
 #pragma once
 
 #include <bit>
@@ -25,8 +25,8 @@ struct alignas(8) FlowKey {
   std::uint8_t zero = 0;  // padding, part of comparison and hash
   Realm realm;
 
-  // Writes the key of an IPv4 packet, taking 12 bytes from `addresses`: source, destination, and behind them the two
-  // ports, as they lie in a packet without IP options.
+  // Writes the key of an IPv4 packet. `addresses` points to 12 bytes as they lie in a packet without IP options: source
+  // address, destination address, source port, destination port.
   static void write_ipv4(FlowKey& key, const std::uint8_t* addresses, IpProtocol protocol, Realm realm) noexcept {
     static_assert(std::endian::native == std::endian::little);
     constexpr std::uint64_t kMapped = 0xffff0000;  // bytes 8 to 11 of ::ffff:0:0/96
@@ -34,9 +34,9 @@ struct alignas(8) FlowKey {
     std::memcpy(&from, addresses, 4);
     std::memcpy(&to, addresses + 4, 4);
     std::memcpy(&ports, addresses + 8, 4);
-    // Word by word, as the hash reads them: a load that spans two younger stores waits for both.
-    const auto write = [&](std::size_t place, std::uint64_t word) noexcept {
-      std::memcpy(reinterpret_cast<std::uint8_t*>(&key) + 8 * place, &word, sizeof word);
+    // Word by word, as the hash reads them: a load that spans two recent stores cannot be forwarded and stalls.
+    const auto write = [&](std::size_t index, std::uint64_t word) noexcept {
+      std::memcpy(reinterpret_cast<std::uint8_t*>(&key) + 8 * index, &word, sizeof word);
     };
     write(0, 0);
     write(1, kMapped | std::uint64_t{from} << 32);
@@ -58,10 +58,10 @@ struct alignas(8) FlowKey {
             (a.word(4) ^ b.word(4))) == 0;
   }
 
-  // The key as five words, for comparison and hash: one load each, as they were stored.
-  [[nodiscard]] std::uint64_t word(std::size_t place) const noexcept {
+  // Word `index` (0 to 4) of the key, for comparison and hash: loaded with the width it was stored with.
+  [[nodiscard]] std::uint64_t word(std::size_t index) const noexcept {
     std::uint64_t word = 0;
-    std::memcpy(&word, reinterpret_cast<const std::uint8_t*>(this) + 8 * place, sizeof word);
+    std::memcpy(&word, reinterpret_cast<const std::uint8_t*>(this) + 8 * index, sizeof word);
     return word;
   }
 };
@@ -79,11 +79,11 @@ namespace flow_hash {
 
 }  // namespace flow_hash
 
-// The hash of the table's index, keyed with secret numbers so that nobody outside can aim at one bucket. Not CRC32C,
-// though it is an instruction: CRC is linear, so keys that collide under one seed collide under every seed.
+// The hash of the table's index, keyed with secrets so that an attacker cannot aim at one bucket. Not CRC32C, although
+// that is one instruction: CRC is linear, so keys that collide under one seed collide under every seed.
 class FlowHasher {
  public:
-  // Secrets from the kernel's random source.
+  // Secrets from the kernel's random number generator.
   [[nodiscard]] static FlowHasher random() noexcept;
   // For tests and benchmarks: the same secrets every time.
   explicit FlowHasher(std::uint64_t seed) noexcept {
@@ -96,8 +96,8 @@ class FlowHasher {
   [[nodiscard]] std::uint64_t operator()(const FlowKey& key) const noexcept {
     const std::uint64_t a = flow_hash::mix(key.word(0) ^ secrets_[0], key.word(1) ^ secrets_[1]);
     const std::uint64_t b = flow_hash::mix(key.word(2) ^ secrets_[2], key.word(3) ^ secrets_[3]);
-    // Twice: keys that differ in a counted port make an arithmetic progression of the first product, which some secrets
-    // crowd into few regions of the index.
+    // Mixed twice: for keys with consecutive ports the first product is an arithmetic progression, which some secrets
+    // concentrate in few regions of the index.
     constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
     return flow_hash::mix(flow_hash::mix(a ^ secrets_[4], b ^ key.word(4) ^ secrets_[5]), kOdd);
   }
@@ -106,8 +106,8 @@ class FlowHasher {
   std::uint64_t secrets_[6];
 };
 
-// Equal for both directions and equal on every gateway of the fleet (no secret): chooses the peer gateway that owns a
-// connection. Part of the fleet's protocol; a test pins its values. The realm counts, the order of the ends does not.
+// Equal for both directions and on every gateway of the fleet (not keyed): chooses the peer gateway that owns a
+// connection. Part of the fleet's protocol; a test pins its values. The realm is hashed too.
 [[nodiscard]] std::uint32_t symmetric_hash(const FlowKey& key) noexcept;
 
 }  // namespace isthmus

@@ -15,9 +15,9 @@
 
 namespace isthmus {
 
-// At the start of the mapping. Written once, the magic number last of all, but for `process` and `last_used`.
+// At the start of the mapping. Written once, the magic number last; only `process` and `last_used` change afterwards.
 struct FlowMapping::Header {
-  std::uint64_t created = 0;  // boot time in seconds that the table's clock counts from
+  std::uint64_t created = 0;  // CLOCK_BOOTTIME in seconds at which the table's clock is 0
   std::array<char, 40> boot_id{};
   std::uint32_t layout_version = 0;
   std::uint32_t header_bytes = 0;
@@ -26,8 +26,8 @@ struct FlowMapping::Header {
   std::uint32_t epoch_words = 0;
   std::uint32_t connections = 0;
   std::uint32_t blocks = 0;
-  std::uint32_t check = 0;    // over everything above
-  std::uint32_t process = 0;  // who opened it last, for the error message
+  std::uint32_t check = 0;    // checksum of everything above
+  std::uint32_t process = 0;  // PID of the last process that opened it, for the error message
   std::atomic<std::uint32_t> last_used{0};
   std::atomic<std::uint64_t> magic{0};
 
@@ -48,9 +48,9 @@ struct FlowMapping::Layout {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;  // "isthms", and a byte that text conversion would change
-constexpr std::uint32_t kLayoutVersion = 4;        // moves with any change of header, Connection or DirectionBlock
-constexpr std::uint32_t kTooOld = 30 * 24 * 3600;  // seconds unused; the clock in a direction line wraps in 194 days
+constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;  // "isthms" and a byte that text conversion would change
+constexpr std::uint32_t kLayoutVersion = 4;  // incremented with any change of Header, Connection or DirectionBlock
+constexpr std::uint32_t kMaxUnusedSeconds = 30 * 24 * 3600;  // the clock in a direction line wraps after 194 days
 constexpr std::size_t kPage = 4096;
 
 constexpr std::size_t page_up(std::size_t n) { return (n + kPage - 1) / kPage * kPage; }
@@ -61,7 +61,7 @@ std::uint64_t boot_seconds() noexcept {
   return static_cast<std::uint64_t>(t.tv_sec);
 }
 
-// Differs from boot to boot, so that boot time means the same on both sides of a restart.
+// Identifies the boot: times of CLOCK_BOOTTIME are comparable between processes of one boot only.
 std::array<char, 40> boot_id() noexcept {
   std::array<char, 40> id{};
   const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -78,8 +78,8 @@ std::string differs(const char* what, std::uint32_t was, std::uint32_t is) {
   return std::string(what) + " was " + std::to_string(was) + ", is " + std::to_string(is);
 }
 
-Error file_error(const char* what, const std::string& path, std::string remedy) {
-  return Error{std::string(what) + ": " + std::strerror(errno), path, std::move(remedy)};
+Error file_error(const char* what, const std::string& path, std::string fix) {
+  return Error{std::string(what) + ": " + std::strerror(errno), path, std::move(fix)};
 }
 
 }  // namespace
@@ -109,7 +109,7 @@ Result<FlowMapping> FlowMapping::open(const Options& options) {
     return area.error();
   }
   mapping.area_ = std::move(*area);
-  mapping.place(layout);
+  mapping.set_pointers(layout);
   mapping.write_header(options);
   mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
   return mapping;
@@ -128,7 +128,7 @@ FlowMapping::FlowMapping(FlowMapping&& other) noexcept
 
 FlowMapping::~FlowMapping() {
   if (file_ >= 0) {
-    close(file_);  // and with it the lock
+    close(file_);  // releases the lock too
   }
 }
 
@@ -136,13 +136,13 @@ Seconds FlowMapping::seconds_at(Nanoseconds boot_time) const noexcept {
   return Seconds{static_cast<std::uint32_t>(boot_time.value() / 1'000'000'000 - header_->created)};
 }
 
-void FlowMapping::still_used(Seconds now) noexcept {
+void FlowMapping::record_use(Seconds now) noexcept {
   if (header_->last_used.load(std::memory_order_relaxed) != now.value()) {
     header_->last_used.store(now.value(), std::memory_order_relaxed);
   }
 }
 
-void FlowMapping::place(const Layout& layout) noexcept {
+void FlowMapping::set_pointers(const Layout& layout) noexcept {
   std::byte* base = area_.data();
   header_ = reinterpret_cast<Header*>(base);
   epochs_ = reinterpret_cast<EpochTable::Word*>(base + layout.epochs);
@@ -167,11 +167,11 @@ void FlowMapping::write_header(const Options& options) noexcept {
   h.magic.store(kMagic, std::memory_order_release);
 }
 
-// Why the file cannot be adopted; empty when it can. `area_` maps all of it.
-std::string FlowMapping::why_not(const Options& options) const {
+// Why the file cannot be adopted; empty when it can. `area_` maps the whole file.
+std::string FlowMapping::mismatch_reason(const Options& options) const {
   const Header& h = *header_;
   if (h.magic.load(std::memory_order_acquire) != kMagic) {
-    return "not a connection table, or not finished";
+    return "not a connection table, or incomplete";
   }
   if (h.layout_version != kLayoutVersion) {
     return differs("layout version", h.layout_version, kLayoutVersion);
@@ -181,7 +181,7 @@ std::string FlowMapping::why_not(const Options& options) const {
   }
   if (h.header_bytes != sizeof(Header) || h.connection_bytes != sizeof(Connection) ||
       h.block_bytes != sizeof(DirectionBlock) || h.epoch_words != EpochTable::kWords) {
-    return "sizes of records differ";
+    return "record sizes differ";
   }
   if (h.connections != options.connections) {
     return differs("capacity", h.connections, options.connections);
@@ -194,24 +194,26 @@ std::string FlowMapping::why_not(const Options& options) const {
   }
   const std::uint64_t age = boot_seconds() - h.created;
   const std::uint64_t last_used = h.last_used.load(std::memory_order_relaxed);
-  if (age > last_used && age - last_used > kTooOld) {
-    return "not used for too long";
+  if (age > last_used && age - last_used > kMaxUnusedSeconds) {
+    return "unused for too long";
   }
   return {};
 }
 
 Status FlowMapping::open_file(const Options& options, const Layout& layout) {
   if (options.name.empty() || options.name.find('/') != std::string::npos) {
-    return Error{"a gateway's name must not be empty or contain '/'", "name '" + options.name + "'", {}};
+    return Error{"a gateway's name must not be empty or contain '/'", "name '" + options.name + "'",
+                 "choose another name"};
   }
   const std::string path = options.directory + "/isthmus-" + options.name + ".flows";
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file_ < 0) {
-    return file_error("cannot open the connection table", path, "make the state directory, writable for this process");
+    return file_error("cannot open the connection table", path,
+                      "create the state directory and make it writable for this process");
   }
   struct stat info {};
   if (fstat(file_, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid()) {
-    return Error{"not a file of ours", path, "remove it, or use another state directory"};
+    return Error{"not a regular file owned by this user", path, "remove it, or use another state directory"};
   }
   if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
     std::uint32_t process = 0;
@@ -227,22 +229,22 @@ Status FlowMapping::open_file(const Options& options, const Layout& layout) {
       return area.error();
     }
     area_ = std::move(*area);
-    place(layout);
-    reason = why_not(options);
+    set_pointers(layout);
+    reason = mismatch_reason(options);
     if (reason.empty()) {
       adopted_ = true;
       header_->process = static_cast<std::uint32_t>(getpid());
       return Ok{};
     }
   } else if (info.st_size != 0) {
-    reason = reason_of_other_size(options);
+    reason = size_mismatch_reason(options);
   }
   fresh_reason_ = std::move(reason);
   return start_fresh(options, layout, path);
 }
 
-// The file has another length than this table's: the header, if there is one, may say why.
-std::string FlowMapping::reason_of_other_size(const Options& options) const {
+// The file has another size than this table needs: its header, if there is one, may say why.
+std::string FlowMapping::size_mismatch_reason(const Options& options) const {
   alignas(Header) std::array<std::byte, sizeof(Header)> bytes{};
   if (pread(file_, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size())) {
     std::uint32_t connections = 0;
@@ -253,7 +255,7 @@ std::string FlowMapping::reason_of_other_size(const Options& options) const {
       return differs("capacity", connections, options.connections);
     }
   }
-  return "the file's length does not fit";
+  return "the file's size does not match";
 }
 
 Status FlowMapping::start_fresh(const Options& options, const Layout& layout, const std::string& path) {
@@ -263,7 +265,7 @@ Status FlowMapping::start_fresh(const Options& options, const Layout& layout, co
     return file_error("cannot size the connection table", path, "make the table smaller (engine.connections)");
   }
   if (const int error = posix_fallocate(file_, 0, size); error != 0) {
-    const int truncated = ftruncate(file_, 0);  // what was reserved so far is given back
+    const int truncated = ftruncate(file_, 0);  // release what was reserved so far
     errno = truncated == 0 ? error : errno;
     return file_error(("cannot reserve " + std::to_string(layout.end >> 20) + " MiB").c_str(), path,
                       "give the file system more space, or make the table smaller (engine.connections)");
@@ -273,7 +275,7 @@ Status FlowMapping::start_fresh(const Options& options, const Layout& layout, co
     return area.error();
   }
   area_ = std::move(*area);
-  place(layout);
+  set_pointers(layout);
   write_header(options);
   return Ok{};
 }

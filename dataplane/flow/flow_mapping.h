@@ -1,10 +1,10 @@
-// FlowMapping: the memory in which connections outlive a process: header, epoch words, connection slots, blocks.
+// FlowMapping: the memory in which connections survive a restart: header, epoch words, connection slots, blocks.
 //
-// A file `<directory>/isthmus-<name>.flows`, locked by the engine that uses it, or an anonymous mapping. open() takes
-// over an earlier process's file when layout, sizes, capacity and boot are the same, else starts fresh in it and keeps
-// the reason. The space is reserved at open, so that a full file system is an error then, not a signal later.
-// Threads: open and destruction by control; the rest any. Numbers of peers, services and so on in adopted records are
-// the earlier process's: hints at best.
+// A file `<directory>/isthmus-<name>.flows`, locked by the engine that uses it, or an anonymous mapping. open() adopts
+// the file of an earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps
+// the reason. The space is reserved at open, so that a full file system is an error then, not a SIGBUS later. Threads:
+// open and destruction by control; the rest any. Peer, service and other ids in adopted records are those of the
+// earlier process and may mean something else now.
 #pragma once
 
 #include <atomic>
@@ -35,11 +35,12 @@ class FlowMapping {
   FlowMapping& operator=(FlowMapping&&) = delete;
   ~FlowMapping();
 
-  // True: slots hold what an earlier process left, to be validated one by one.
+  // True: slots hold the state of an earlier process and must be validated one by one.
   [[nodiscard]] bool adopted() const noexcept { return adopted_; }
+  // Why an existing file was not adopted; empty when it was adopted or new.
   [[nodiscard]] const std::string& fresh_reason() const noexcept { return fresh_reason_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return area_.bytes(); }
-  // Of these, as it was when the mapping was opened.
+  // Bytes on huge pages, measured when the mapping was opened.
   [[nodiscard]] std::size_t huge_page_bytes() const noexcept { return huge_page_bytes_; }
 
   [[nodiscard]] Connection& connection(std::uint32_t slot) const noexcept { return connections_[slot]; }
@@ -48,8 +49,8 @@ class FlowMapping {
   [[nodiscard]] EpochTable::Word* epochs() const noexcept { return epochs_; }
 
   [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept;
-  // Tells a later process how old the state is. Any worker, now and then.
-  void still_used(Seconds now) noexcept;
+  // Records when the table was last in use, for a later process to judge the state's age. Any worker, periodically.
+  void record_use(Seconds now) noexcept;
 
  private:
   struct Header;
@@ -57,11 +58,11 @@ class FlowMapping {
   FlowMapping() = default;
   [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
   [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
-  [[nodiscard]] std::string why_not(const Options& options) const;
-  [[nodiscard]] std::string reason_of_other_size(const Options& options) const;
+  [[nodiscard]] std::string mismatch_reason(const Options& options) const;
+  [[nodiscard]] std::string size_mismatch_reason(const Options& options) const;
   [[nodiscard]] Status start_fresh(const Options& options, const Layout& layout, const std::string& path);
   void write_header(const Options& options) noexcept;
-  void place(const Layout& layout) noexcept;
+  void set_pointers(const Layout& layout) noexcept;
 
   MemoryArea area_;
   int file_ = -1;

@@ -38,7 +38,7 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction dir
     return {};
   }
   const ConnectionShared& shared = mapping_.connection(ref.slot).shared;
-  const bool same = shared.seal.load(std::memory_order_acquire) != 0 &&
+  const bool same = shared.checksum.load(std::memory_order_acquire) != 0 &&
                     shared.sequence.load(std::memory_order_relaxed) == ref.sequence;
   return same ? hit_of(ref.slot, direction) : Hit{};
 }
@@ -59,53 +59,53 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
   }
 }
 
-// A packet's effect on the connection's life --------------------------------------------------------------------------
+// Connection state per packet --------------------------------------------------------------------------
 
-void FlowTable::note([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
+void FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
   assert(quiescence_.inside(worker.value()));
-  const bool first = lifecycle::note(*hit.connection, hit.direction, now, marks);
+  const bool first = lifecycle::record(*hit.connection, hit.direction, now, marks);
   if (first && hit.direction == Direction::kReply) {
-    give_back_unreplied(*hit.connection);
+    release_half_open(*hit.connection);
   }
 }
 
-bool FlowTable::take_unreplied() noexcept {
-  if (unreplied_.fetch_add(1, std::memory_order_relaxed) < unreplied_limit_) {
+bool FlowTable::take_half_open() noexcept {
+  if (half_open_.fetch_add(1, std::memory_order_relaxed) < half_open_limit_) {
     return true;
   }
-  unreplied_.fetch_sub(1, std::memory_order_relaxed);
+  half_open_.fetch_sub(1, std::memory_order_relaxed);
   return false;
 }
 
-// By the first reply or by removal, whichever sets the bit.
-void FlowTable::give_back_unreplied(Connection& connection) noexcept {
+// Called for the first reply and on removal; whichever sets the bit releases the count.
+void FlowTable::release_half_open(Connection& connection) noexcept {
   const std::uint32_t before = connection.shared.state.fetch_or(ConnectionShared::kReplied, std::memory_order_relaxed);
   if ((before & ConnectionShared::kReplied) == 0) {
-    unreplied_.fetch_sub(1, std::memory_order_relaxed);
+    half_open_.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 
 // Insert --------------------------------------------------------------------------------------------------------------
 
-InsertResult FlowTable::insert(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept {
+InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  if (!take_unreplied()) {
-    // The unit may be missing only because the connection is there already.
-    if (Hit hit = find(worker, wanted.forward)) {
+  if (!take_half_open()) {
+    // At the limit, but the connection may exist already.
+    if (Hit hit = find(worker, request.forward)) {
       count(counters.lost_races);
       return {InsertOutcome::kExists, hit};
     }
-    count(counters.refused_quota);
-    return {InsertOutcome::kQuota, {}};
+    count(counters.rejected_half_open_limit);
+    return {InsertOutcome::kHalfOpenLimit, {}};
   }
-  InsertResult result = insert_once(worker, wanted, now);
+  InsertResult result = insert_once(worker, request, now);
   if (result.outcome == InsertOutcome::kReplyTaken && result.hit && remove_if(worker, result.hit.slot, &now)) {
     count(counters.expired);
-    result = insert_once(worker, wanted, now);  // the holder of the reply key had expired, only nobody had swept it
+    result = insert_once(worker, request, now);  // the owner of the reply key had expired but was not aged out yet
   }
   if (result.outcome != InsertOutcome::kInserted) {
-    unreplied_.fetch_sub(1, std::memory_order_relaxed);
+    half_open_.fetch_sub(1, std::memory_order_relaxed);
   }
   switch (result.outcome) {
     case InsertOutcome::kInserted:
@@ -119,15 +119,15 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& wanted, Sec
       count(counters.reply_taken);
       break;
     case InsertOutcome::kFull:
-    case InsertOutcome::kQuota:
-      count(counters.refused_full);
+    case InsertOutcome::kHalfOpenLimit:
+      count(counters.rejected_full);
       break;
   }
   return result;
 }
 
-InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& wanted, Seconds now) noexcept {
-  if (wanted.forward == wanted.reply) {
+InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
+  if (request.forward == request.reply) {
     return {InsertOutcome::kReplyTaken, {}};
   }
   const std::uint32_t number = slots_->allocate(worker);
@@ -135,11 +135,11 @@ InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& wanted
     return {InsertOutcome::kFull, {}};
   }
   const std::uint32_t slot = number - 1;
-  fill(slot, wanted, now);
+  fill(slot, request, now);
   InsertResult result;
-  if (fill_blocks(worker, mapping_.connection(slot), wanted)) {
-    result = link(slot, {wanted.forward_hash != 0 ? wanted.forward_hash : hasher_(wanted.forward),
-                         wanted.reply_hash != 0 ? wanted.reply_hash : hasher_(wanted.reply)});
+  if (fill_blocks(worker, mapping_.connection(slot), request)) {
+    result = link(slot, {request.forward_hash != 0 ? request.forward_hash : hasher_(request.forward),
+                         request.reply_hash != 0 ? request.reply_hash : hasher_(request.reply)});
   }
   if (result.outcome != InsertOutcome::kInserted) {
     discard(worker, slot);
@@ -147,23 +147,23 @@ InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& wanted
   return result;
 }
 
-// Writes a slot that nobody can see yet.
-void FlowTable::fill(std::uint32_t slot, const NewConnection& wanted, Seconds now) noexcept {
+// Writes a slot that no reader can see yet.
+void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
   Connection& c = mapping_.connection(slot);
   ConnectionShared& s = c.shared;
   s.state.store(0, std::memory_order_relaxed);
   s.closed_at.store(0, std::memory_order_relaxed);
-  s.forward_peer.store(wanted.forward_peer.value(), std::memory_order_relaxed);
-  s.user_flags.store(wanted.user_flags, std::memory_order_relaxed);
+  s.forward_peer.store(request.forward_peer.value(), std::memory_order_relaxed);
+  s.user_flags.store(request.user_flags, std::memory_order_relaxed);
   s.created = now;
-  s.service = wanted.service;
-  s.backend = wanted.backend;
-  s.source_identity = wanted.source_identity;
-  s.backend_cluster = wanted.backend_cluster;
-  s.from = wanted.from;
-  s.to = wanted.to;
-  c.lines[0].key = wanted.forward;
-  c.lines[1].key = wanted.reply;
+  s.service = request.service;
+  s.backend = request.backend;
+  s.source_identity = request.source_identity;
+  s.backend_cluster = request.backend_cluster;
+  s.from = request.from;
+  s.to = request.to;
+  c.lines[0].key = request.forward;
+  c.lines[1].key = request.reply;
   for (DirectionLine& line : c.lines) {
     line.block.store(kNoBlock, std::memory_order_relaxed);
     line.seen.store(now.value() << 8, std::memory_order_relaxed);
@@ -172,8 +172,8 @@ void FlowTable::fill(std::uint32_t slot, const NewConnection& wanted, Seconds no
   }
 }
 
-bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewConnection& wanted) noexcept {
-  const std::array<const DirectionBlock*, 2> blocks{wanted.forward_block, wanted.reply_block};
+bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept {
+  const std::array<const DirectionBlock*, 2> blocks{request.forward_block, request.reply_block};
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     if (blocks[i] == nullptr) {
       continue;
@@ -187,7 +187,7 @@ bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewCo
   return true;
 }
 
-// A slot that was filled but never linked.
+// Frees a slot that was filled but never linked.
 void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
   for (DirectionLine& line : mapping_.connection(slot).lines) {
     const std::uint32_t number = line.block.load(std::memory_order_relaxed);
@@ -199,16 +199,16 @@ void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
   slots_->release(worker, slot + 1);
 }
 
-// Insert-if-absent of both keys. Under both locks nobody else can link or unlink either key.
+// Insert-if-absent of both keys. While both locks are held, no other worker can link or unlink either key.
 InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept {
   Connection& c = mapping_.connection(slot);
   const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
-  if (!index_.surely_absent(hashes.forward)) {
+  if (!index_.definitely_absent(hashes.forward)) {
     if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
       return {InsertOutcome::kExists, other};
     }
   }
-  if (!index_.surely_absent(hashes.reply)) {
+  if (!index_.definitely_absent(hashes.reply)) {
     if (Hit other = find_hashed(c.lines[1].key, hashes.reply)) {
       return {InsertOutcome::kReplyTaken, other};
     }
@@ -216,11 +216,11 @@ InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept 
   if (!link_both(slot, hashes)) {
     return {InsertOutcome::kFull, {}};
   }
-  c.shared.seal.store(seal_of(c, slot), std::memory_order_release);
+  c.shared.checksum.store(checksum_of(c, slot), std::memory_order_release);
   return {InsertOutcome::kInserted, hit_of(slot, Direction::kForward)};
 }
 
-// The reply key first: who finds the forward key can rely on the other.
+// The reply key first: a reader that finds the forward key can rely on the reply key being there.
 bool FlowTable::link_both(std::uint32_t slot, const Hashes& hashes) noexcept {
   const Connection& c = mapping_.connection(slot);
   const TagIndex::Entry reply = entry_of(c, slot, Direction::kReply);
@@ -234,7 +234,7 @@ bool FlowTable::link_both(std::uint32_t slot, const Hashes& hashes) noexcept {
   return true;
 }
 
-// Re-admit ------------------------------------------------------------------------------------------------------------
+// Revalidate ----------------------------------------------------------------------------------------------------------
 
 std::uint32_t FlowTable::new_block(WorkerId worker, const DirectionBlock& block) noexcept {
   const std::uint32_t number = blocks_->allocate(worker);
@@ -246,28 +246,29 @@ std::uint32_t FlowTable::new_block(WorkerId worker, const DirectionBlock& block)
   return number;
 }
 
-ReadmitOutcome FlowTable::readmit(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept {
+RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept {
   assert(quiescence_.inside(worker.value()));
   const std::uint32_t number = new_block(worker, block);
   if (number == 0) {
-    return ReadmitOutcome::kOutOfBlocks;
+    return RevalidateOutcome::kOutOfBlocks;
   }
   std::uint32_t old = hit.block_number;
-  // Only the one who replaces a number may retire it: another worker's block, or the mark of removal, makes this fail.
-  const bool replaced = old != kBlockGone && hit.line().block.compare_exchange_strong(
-                                                 old, number, std::memory_order_acq_rel, std::memory_order_acquire);
+  // Only the worker that replaces a number may retire it; fails if another worker replaced the block or removed the
+  // connection meanwhile.
+  const bool replaced = old != kBlockRemoved && hit.line().block.compare_exchange_strong(
+                                                    old, number, std::memory_order_acq_rel, std::memory_order_acquire);
   if (replaced) {
     if (old != kNoBlock) {
       blocks_->retire(worker, old);
     }
     hit.block_number = number;
     hit.block = block_of(number);
-    return ReadmitOutcome::kPublished;
+    return RevalidateOutcome::kPublished;
   }
   blocks_->release(worker, number);
   hit.block_number = old;
   hit.block = block_of(old);
-  return old == kBlockGone ? ReadmitOutcome::kGone : ReadmitOutcome::kSuperseded;
+  return old == kBlockRemoved ? RevalidateOutcome::kRemoved : RevalidateOutcome::kSuperseded;
 }
 
 // Remove --------------------------------------------------------------------------------------------------------------
@@ -280,28 +281,28 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Seconds* ex
   const Hashes hashes = hashes_of(c);
   {
     const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
-    if (c.shared.seal.load(std::memory_order_relaxed) == 0 ||
+    if (c.shared.checksum.load(std::memory_order_relaxed) == 0 ||
         (expired_at != nullptr && lifecycle::expires_in(c, timeouts_, *expired_at) != 0)) {
       return false;
     }
-    c.shared.seal.store(0, std::memory_order_release);
+    c.shared.checksum.store(0, std::memory_order_release);
     index_.erase(hashes.forward, entry_of(c, slot, Direction::kForward));
     index_.erase(hashes.reply, entry_of(c, slot, Direction::kReply));
     c.shared.sequence.fetch_add(1, std::memory_order_release);
   }
   for (DirectionLine& line : c.lines) {
-    const std::uint32_t number = line.block.exchange(kBlockGone, std::memory_order_acq_rel);
+    const std::uint32_t number = line.block.exchange(kBlockRemoved, std::memory_order_acq_rel);
     if (number != kNoBlock) {
       blocks_->retire(worker, number);
     }
   }
-  give_back_unreplied(c);
+  release_half_open(c);
   slots_->retire(worker, slot + 1);
   count(state(worker).removed);
   return true;
 }
 
-unsigned FlowTable::sweep(WorkerId worker, Seconds now, unsigned budget) noexcept {
+unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budget) noexcept {
   WorkerState& own = state(worker);
   const std::uint32_t first = std::min(capacity_, worker.value() * share());
   const std::uint32_t size = std::min(capacity_ - first, share());
@@ -310,7 +311,7 @@ unsigned FlowTable::sweep(WorkerId worker, Seconds now, unsigned budget) noexcep
     const std::uint32_t slot = first + own.cursor;
     own.cursor = own.cursor + 1 == size ? 0 : own.cursor + 1;
     const Connection& c = mapping_.connection(slot);
-    if (c.shared.seal.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
+    if (c.shared.checksum.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
         remove_if(worker, slot, &now)) {
       count(own.expired);
       ++removed;
@@ -318,7 +319,7 @@ unsigned FlowTable::sweep(WorkerId worker, Seconds now, unsigned budget) noexcep
   }
   slots_->collect(worker);
   blocks_->collect(worker);
-  mapping_.still_used(now);
+  mapping_.record_use(now);
   return removed;
 }
 

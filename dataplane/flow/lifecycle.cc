@@ -5,9 +5,11 @@
 namespace isthmus::lifecycle {
 namespace {
 
-std::uint32_t left(std::uint32_t age, Seconds limit) noexcept { return age >= limit.value() ? 0 : limit.value() - age; }
+std::uint32_t remaining(std::uint32_t age, Seconds limit) noexcept {
+  return age >= limit.value() ? 0 : limit.value() - age;
+}
 
-// From here on packets no longer prolong the connection.
+// From here on packets no longer extend the connection's lifetime.
 void close(Connection& connection, Seconds now) noexcept {
   std::uint32_t unset = 0;
   connection.shared.closed_at.compare_exchange_strong(unset, std::max(now.value(), 1u), std::memory_order_relaxed);
@@ -16,9 +18,9 @@ void close(Connection& connection, Seconds now) noexcept {
   }
 }
 
-// This direction has shown its first FIN or RST. Whichever of two workers comes second sees both directions' marks,
-// because marks are set and the other direction's are read in one total order.
-void one_end_closes(Connection& connection, Direction direction, std::uint32_t own, bool reset, Seconds now) noexcept {
+// After the first FIN or RST of a direction. Marks are set and the other direction's are read with sequential
+// consistency, so of two concurrent workers at least the second sees the marks of both directions.
+void close_direction(Connection& connection, Direction direction, std::uint32_t own, bool reset, Seconds now) noexcept {
   const std::uint32_t other = connection.line(opposite(direction)).seen.load(std::memory_order_seq_cst);
   const bool both_syns = (own & other & mark::kSyn) != 0;
   if ((reset && !both_syns) || (other & (mark::kFin | mark::kRst)) != 0) {
@@ -39,19 +41,19 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   const std::uint32_t marks = forward | reply;
   const std::uint32_t age = std::min(idle_since(forward, now), idle_since(reply, now));
   if (connection.protocol() != IpProtocol::kTcp) {
-    return left(age, timeouts.other);
+    return remaining(age, timeouts.other);
   }
   if ((marks & mark::kClosed) != 0) {
     const std::uint32_t closed_at = connection.shared.closed_at.load(std::memory_order_relaxed);
-    return left(idle_since(closed_at << 8, now), timeouts.tcp_closing);
+    return remaining(idle_since(closed_at << 8, now), timeouts.tcp_closing);
   }
   if ((marks & mark::kNonSyn) == 0 || (reply & mark::kSeen) == 0) {
-    return left(age, timeouts.tcp_syn);
+    return remaining(age, timeouts.tcp_syn);
   }
-  return left(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
+  return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
 }
 
-bool note(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
+bool record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
   std::atomic<std::uint32_t>& word = connection.line(direction).seen;
   std::uint32_t old = word.load(std::memory_order_relaxed);
   std::uint32_t next = 0;
@@ -65,7 +67,7 @@ bool note(Connection& connection, Direction direction, Seconds now, std::uint8_t
   } while (!word.compare_exchange_weak(old, next, std::memory_order_seq_cst, std::memory_order_relaxed));
   const std::uint32_t fresh = next & ~old & 0xff;
   if ((fresh & (mark::kFin | mark::kRst)) != 0) {
-    one_end_closes(connection, direction, next, (fresh & mark::kRst) != 0, now);
+    close_direction(connection, direction, next, (fresh & mark::kRst) != 0, now);
   }
   return (fresh & mark::kSeen) != 0;
 }

@@ -1,40 +1,33 @@
-// How long a connection lives: Cilium's timers and TCP lifecycle, without window or sequence tracking.
+// Connection lifetime: Cilium's timers and TCP state, without window or sequence tracking. The times below are the
+// defaults of FlowTimeouts.
 //
-// TCP: 60 s while only SYNs were seen, 8000 s from the first other packet, once both directions have shown one: a
-// connection of which we see one direction only (its replies take another gateway, or nobody answers) ends after 60
-// idle seconds and is adopted again by its next packet. Cilium keeps it 8000 s; here it would hold its unit of the
-// quota of unreplied connections that long. FIN or RST closes its direction; both closed, 10 s remain and packets
-// prolong them no more. RST before both SYNs were seen closes both directions. A RST from one end of an established
-// connection shortens its idle time to the SYN timeout (nobody answers a RST, so the other end would never close):
-// traffic that goes on, after a forged one, keeps it alive. Everything else: 60 s. Threads: any worker, inside a read
-// section; marks are set by compare-and-swap, so no worker loses another's.
+// TCP: 60 s while only SYNs were seen; 8000 s from the first other packet on, once both directions were seen. A
+// connection with only one direction (its replies take another gateway, or nobody answers) expires after 60 idle
+// seconds and is picked up again by its next packet. Cilium keeps it 8000 s; here it would count against the half-open
+// limit that long. A FIN or RST closes its direction. When both are closed, 10 s remain, and further packets do not
+// extend them. A RST before both SYNs were seen closes both directions. A RST from one end of an established connection
+// shortens its idle timeout to the SYN timeout (nobody answers a RST, so the other end would never close); traffic that
+// continues, after a forged RST, keeps it alive. All other protocols: 60 s.
+// Threads: any worker, inside a read section. Marks are set by compare-and-swap, so that no update is lost.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
+#include "dataplane/base/flow_timeouts.h"
 #include "dataplane/base/types.h"
 #include "dataplane/flow/connection.h"
 
-namespace isthmus {
+namespace isthmus::lifecycle {
 
-struct FlowTimeouts {
-  Seconds tcp{8000};
-  Seconds tcp_syn{60};
-  Seconds tcp_closing{10};
-  Seconds other{60};
-};
-
-namespace lifecycle {
-
-// The last packet's second is kept modulo 2^24 (194 days); differences are signed, because workers' clocks differ by a
-// moment: a packet from "the future" is 0 seconds old.
+// Seconds since the last packet, whose time is kept modulo 2^24 (194 days). The difference is signed, because the
+// clocks of two workers differ slightly: a packet from "the future" is 0 seconds old.
 [[nodiscard]] inline std::uint32_t idle_since(std::uint32_t seen, Seconds now) noexcept {
   const std::uint32_t age = (now.value() - (seen >> 8)) & 0xffffff;
   return age < 0x800000 ? age : 0;
 }
 
-// By the lowest three TCP flags: FIN, SYN, RST.
+// Indexed by the lowest three TCP flags: FIN, SYN, RST.
 inline constexpr auto kMarksOfTcp = [] {
   std::array<std::uint8_t, 8> marks{};
   for (std::uint8_t flags = 0; flags < marks.size(); ++flags) {
@@ -45,20 +38,19 @@ inline constexpr auto kMarksOfTcp = [] {
   return marks;
 }();
 
-// The marks a packet leaves on its direction.
+// The marks that a packet sets on its direction.
 [[nodiscard]] constexpr std::uint8_t marks_of(IpProtocol protocol, std::uint8_t tcp_flags) noexcept {
   return protocol == IpProtocol::kTcp ? kMarksOfTcp[tcp_flags % kMarksOfTcp.size()] : mark::kSeen;
 }
 
 // Seconds since the last packet of either direction.
 [[nodiscard]] std::uint32_t idle(const Connection& connection, Seconds now) noexcept;
-// Seconds left; 0: expired.
+// Remaining seconds; 0: expired.
 [[nodiscard]] std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeouts,
                                        Seconds now) noexcept;
 
-// Records a packet's time and marks; the slow half of FlowTable::track, taken when the second or a mark is new.
-// Returns true if this was the first packet of its direction.
-bool note(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept;
+// Records a packet's time and marks: the slow path of FlowTable::account_packet, for a new second or a new mark.
+// Returns true for the first packet of its direction.
+bool record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept;
 
-}  // namespace lifecycle
-}  // namespace isthmus
+}  // namespace isthmus::lifecycle

@@ -65,7 +65,7 @@ bool NumberPool::refill(Cache& cache) noexcept {
   lock_.take();
   const std::uint32_t depth = depth_.load(std::memory_order_relaxed);
   const std::uint32_t taken = std::min(depth, batch_);
-  for (std::uint32_t i = 0; i < taken; ++i) {  // the top of the stack stays on top
+  for (std::uint32_t i = 0; i < taken; ++i) {  // keeps the order of the stack
     cache.numbers[cache.size + taken - 1 - i] = stack_[depth - 1 - i];
   }
   cache.size += taken;

@@ -1,9 +1,9 @@
-// NumberPool: hands out the numbers 1..count (of connection slots, of direction blocks) and takes them back, at once or
-// after a grace period. A cache per worker over one shared stack; nothing is allocated after construction.
+// NumberPool: allocator of the numbers 1..count (connection slots, direction blocks). Numbers are freed at once or
+// after a grace period. One cache per worker over a shared stack; no memory is allocated after construction.
 //
-// Threads: allocate, release, retire and collect by the worker they name, which is a reader slot of the quiescence;
-// available() any thread. Failure: allocate returns 0 when the worker's cache and the shared stack are empty.
-// What another worker has cached or retired cannot be taken: caches are small, and a worker collects before it sleeps.
+// Threads: allocate, release, retire and collect by the given worker, which is a reader slot of the quiescence;
+// available() any thread. Failure: allocate returns 0 when the worker's cache and the shared stack are empty. Numbers
+// that another worker has cached or retired are not available; caches are small, and workers collect before they sleep.
 #pragma once
 
 #include <atomic>
@@ -19,23 +19,23 @@ namespace isthmus {
 
 class NumberPool {
  public:
-  // `used[n]`, for 1 <= n <= count, marks numbers that are taken already (of adopted connections). Low numbers go
+  // `used[n]`, for 1 <= n <= count, marks numbers already in use (by adopted connections). Low numbers are allocated
   // first.
   NumberPool(std::uint32_t count, unsigned workers, Quiescence& quiescence, const std::vector<bool>& used);
   NumberPool(const NumberPool&) = delete;
   NumberPool& operator=(const NumberPool&) = delete;
 
   [[nodiscard]] std::uint32_t allocate(WorkerId worker) noexcept;
-  // The number that the allocate() after `ahead` others will hand out, if it is in the worker's cache; else 0.
+  // The number that the allocate() after `ahead` others will return, if it is in the worker's cache; else 0.
   [[nodiscard]] std::uint32_t upcoming(WorkerId worker, unsigned ahead) const noexcept {
     const Cache& cache = caches_[worker.value()];
     return ahead < cache.size ? cache.numbers[cache.size - 1 - ahead] : 0;
   }
-  // A number no reader has ever seen, or that has passed its grace: can be handed out at once.
+  // Frees a number that no reader can hold: it can be allocated again at once.
   void release(WorkerId worker, std::uint32_t number) noexcept;
-  // A number that readers may still hold: handed out again after a grace period.
+  // Frees a number that readers may still hold: it can be allocated again after a grace period.
   void retire(WorkerId worker, std::uint32_t number) noexcept;
-  // Frees what has passed its grace period. Once per round; costs two loads when there is nothing.
+  // Frees retired numbers whose grace period is over. Call once per round; costs two loads when there are none.
   void collect(WorkerId worker) noexcept;
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
@@ -43,8 +43,8 @@ class NumberPool {
   [[nodiscard]] std::uint32_t available() const noexcept { return depth_.load(std::memory_order_relaxed); }
 
  private:
-  // Retired numbers, in a stack that could hold all of them: of its pages only those exist that were ever needed.
-  // `open` gathers, `closing` waits for its ticket.
+  // Retired numbers, in a stack large enough for all of them; pages that were never touched take no memory.
+  // `open` collects numbers, `closing` waits for its ticket.
   struct Retired {
     std::unique_ptr<std::uint32_t[]> numbers;
     std::uint32_t size = 0;

@@ -1,9 +1,9 @@
 // Source ports for translation: which ports a flow tries, in which order.
 //
-// Stateless: a port is free if the connection table takes the reply key made with it (InsertOutcome::kReplyTaken: try
-// the next). The client's own port first when it lies in the range, then at most 32 others from a random start, none
-// twice. Exhaustion is the caller's drop reason. An ICMP echo identifier uses the whole range 0-65535.
-// Plain value on the worker's stack.
+// Stateless: a port is free if the connection table accepts the reply key with it (InsertOutcome::kReplyTaken: try the
+// next). The client's own port comes first if it is in the range, then at most 32 others from a random start, each
+// once. On exhaustion the caller drops the packet. ICMP echo identifiers use the whole range 0-65535. Plain value on
+// the worker's stack.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class SourcePorts {
     step_ = static_cast<std::uint32_t>(random & 0xffff) % size_ | 1;
   }
 
-  // The next port to try, or nothing when all tries are used up.
+  // The next port to try; nullopt when all tries are used up.
   [[nodiscard]] std::optional<L4Port> next() noexcept {
     if (!own_tried_) {
       own_tried_ = true;
@@ -40,7 +40,7 @@ class SourcePorts {
         return own_;
       }
     }
-    if (tries_ == 0) {  // a step without a common divisor visits every port before any twice
+    if (tries_ == 0) {  // a step coprime to the size visits every port before it repeats one
       while (std::gcd(step_, size_) != 1) {
         step_ += 2;
       }

@@ -1,8 +1,8 @@
 // Devices: bursts in, bursts out, frames with headroom.
 //
-// A Device is one network interface (or a stand-in); it is opened and steered by the control thread. A DeviceQueue is
-// one worker's share of it: one or more of its rings behind one receive/transmit pair, used by that worker only, with
-// frames of that worker's FramePool. Every ring of the device is bound by exactly one worker.
+// A Device is one network interface (or a stand-in); the control thread opens it and sets its steer rules. A
+// DeviceQueue is one worker's share of it: one or more of its rings behind one receive/transmit pair, used by that
+// worker only, with frames of that worker's FramePool. Every ring of the device is bound by exactly one worker.
 // Hot path (receive, transmit, flush): no allocation, lock or log; system calls only here, per burst.
 // Adding a device kind: one folder beside this file and a line in dataplane/api/devices.h.
 #pragma once
@@ -19,7 +19,7 @@
 
 namespace isthmus {
 
-// What the kernel program of a device must hand to the gateway; everything else stays with the kernel's own stack.
+// What the kernel program of a device hands to the gateway; everything else stays with the kernel's own stack.
 struct SteerRules {
   IpAddress tunnel_address;           // outer destination that is ours
   L4Port tunnel_port{8472};           // outer UDP destination port
@@ -31,17 +31,17 @@ struct SteerRules {
 
 struct QueueCounters {
   std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
-  std::uint64_t tx_full = 0;      // frames refused because the ring or the in-flight cap was full
-  std::uint64_t rx_no_frame = 0;  // receive ring starved: no free chunk
+  std::uint64_t tx_full = 0;      // frames not accepted: the ring or the in-flight cap was full
+  std::uint64_t rx_no_frame = 0;  // fill ring starved: no free chunk
   std::uint64_t rx_overrun = 0;   // receive ring full: the worker was too slow
-  std::uint64_t oversize = 0;     // longer than a chunk can hold
+  std::uint64_t oversize = 0;     // frames longer than a chunk can hold
 };
 
 class DeviceQueue {
  public:
   virtual ~DeviceQueue() = default;
   // Fills at most out.size() frames; each starts with kFrameHeadroom free bytes or more in front. Returns how many.
-  // Also proves to the kernel program that this worker is alive (the beat).
+  // Also updates the heartbeat by which the kernel program knows that this worker is alive.
   virtual unsigned receive(std::span<Frame> out) noexcept = 0;
   // Takes frames from the front; returns how many were accepted (their chunks now belong to the queue and go back to
   // the pool when sent). The rest stays with the caller.
@@ -67,9 +67,9 @@ class Device {
   // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                         FramePool& pool) = 0;
-  // Makes the kernel program hand over what `rules` names, nothing else. Devices without one ignore it. Control thread.
+  // Replaces the kernel program's rules by `rules`. Devices without such a program ignore it. Control thread.
   [[nodiscard]] virtual Status steer(const SteerRules& rules) = 0;
-  // For `status`: mode and so on ("af_xdp native copy, 2 queues").
+  // Mode and queues, for `isthmus status` ("af_xdp native copy, 2 queues").
   [[nodiscard]] virtual std::string describe() const = 0;
 };
 

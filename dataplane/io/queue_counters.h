@@ -1,4 +1,4 @@
-// The counters of one queue: written by its worker with plain relaxed stores (one writer), read by anyone.
+// The counters of one queue: written by its worker with relaxed stores (single writer), read by any thread.
 #pragma once
 
 #include <atomic>

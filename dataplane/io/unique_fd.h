@@ -1,4 +1,4 @@
-// A file descriptor with one owner, closed with it.
+// A file descriptor with a single owner; closed on destruction.
 #pragma once
 
 #include <unistd.h>

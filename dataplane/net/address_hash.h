@@ -1,6 +1,6 @@
-// The hash of an address for tables whose bucket number is the hash's low bits: a 128-bit product, folded twice, so
-// that every address bit reaches them. (std::hash<IpAddress> is for containers that divide by a prime.) Not keyed: only
-// addresses that control publishes are stored under it.
+// Address hash for tables that use the hash's low bits as the bucket number: two folded 128-bit products, so that every
+// address bit affects them. (std::hash<IpAddress> is for containers with a prime number of buckets.) Not keyed, because
+// only addresses published by control are stored under it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Internet checksums (RFC 1071) and their update by difference (RFC 1624). Words are as loaded from the wire, so no
-// byte swapping happens; sums are one's complement and order independent. Pure functions, hot path.
+// Internet checksums (RFC 1071) and incremental updates (RFC 1624). Words are used as loaded from the wire, without
+// byte swapping; one's complement sums do not depend on byte order. Pure functions, hot path.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ namespace isthmus::net {
   return static_cast<std::uint16_t>(sum);
 }
 
-// Unfolded sum of `bytes` bytes; an odd last byte counts as if followed by zero.
+// Unfolded sum of `bytes` bytes; an odd last byte is padded with zero.
 [[nodiscard]] inline std::uint64_t partial_sum(const std::uint8_t* data, std::size_t bytes,
                                                std::uint64_t sum = 0) noexcept {
   for (; bytes >= 4; data += 4, bytes -= 4) {
@@ -42,16 +42,16 @@ namespace isthmus::net {
   return sum;
 }
 
-// The checksum field's value over data whose own field is zero.
+// The checksum of data whose checksum field is zero.
 [[nodiscard]] inline std::uint16_t checksum(const std::uint8_t* data, std::size_t bytes,
                                             std::uint64_t sum = 0) noexcept {
   return static_cast<std::uint16_t>(~fold(partial_sum(data, bytes, sum)));
 }
 
-// Sum of the pseudo header of TCP, UDP and ICMPv6 for either family; `l4_bytes` is header plus payload.
+// Sum of the pseudo-header of TCP, UDP and ICMPv6, both families; `l4_bytes` is header plus payload.
 [[nodiscard]] inline std::uint64_t pseudo_header_sum(const IpAddress& source, const IpAddress& destination,
                                                      IpProtocol protocol, std::uint32_t l4_bytes) noexcept {
-  // The fixed part of the mapped form adds 0xffff per address, which is zero in one's complement.
+  // For IPv4, the mapped prefix adds 0xffff per address, which is zero in one's complement.
   std::uint64_t sum = partial_sum(source.bytes().data(), 16);
   sum = partial_sum(destination.bytes().data(), 16, sum);
   sum += Be32::of(l4_bytes).wire();
@@ -59,7 +59,7 @@ namespace isthmus::net {
   return sum;
 }
 
-// The difference that replacing `before` by `after` (equal, even lengths) makes; differences add up.
+// The checksum difference of replacing `before` by `after` (equal, even lengths). Differences can be added.
 [[nodiscard]] inline std::uint16_t difference(const std::uint8_t* before, const std::uint8_t* after,
                                               std::size_t bytes) noexcept {
   std::uint64_t sum = partial_sum(after, bytes);
@@ -74,7 +74,7 @@ namespace isthmus::net {
 // Applies a difference to a checksum field (RFC 1624, equation 3).
 [[nodiscard]] inline Be16 apply_difference(Be16 field, std::uint16_t delta) noexcept {
   std::uint32_t sum = static_cast<std::uint32_t>(static_cast<std::uint16_t>(~field.wire())) + delta;
-  sum += sum >> 16;  // the one carry there can be
+  sum += sum >> 16;  // at most one carry
   return Be16::raw(static_cast<std::uint16_t>(~sum));
 }
 

@@ -1,6 +1,5 @@
-// Headers as they lie on the wire. All multi-byte fields are network order by type and aligned to a byte, so a header
-// may be laid over any address inside a frame after its length was checked.
-// RFC 791, 8200, 9293, 768, 792, 4443, 7348; IEEE 802.3.
+// Protocol headers as on the wire. Multi-byte fields are network byte order by type and have alignment 1, so a header
+// can overlay any address in a frame whose length was checked. RFC 791, 8200, 9293, 768, 792, 4443, 7348; IEEE 802.3.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +9,7 @@
 
 namespace isthmus::net {
 
-// A big-endian number at any address; converts from and to BigEndian.
+// A big-endian integer with alignment 1; converts from and to BigEndian.
 template <typename Rep>
 class Wire {
  public:
@@ -93,7 +92,7 @@ struct Udp {
 };
 static_assert(sizeof(Udp) == 8);
 
-// The first eight bytes of ICMP and ICMPv6 messages; `id` and `sequence` hold for echo, `rest` otherwise.
+// The first eight bytes of ICMP and ICMPv6 messages; `id` and `sequence` are valid for echo messages only.
 struct Icmp {
   std::uint8_t type;
   std::uint8_t code;

@@ -59,14 +59,14 @@ std::optional<Prefix> Prefix::parse(std::string_view text) {
   if (!address) {
     return std::nullopt;
   }
-  const unsigned longest = address->is_ipv4() ? 32 : 128;
+  const unsigned max_length = address->is_ipv4() ? 32 : 128;
   if (slash == std::string_view::npos) {
-    return Prefix(*address, static_cast<std::uint8_t>(longest));
+    return Prefix(*address, static_cast<std::uint8_t>(max_length));
   }
   const std::string_view digits = text.substr(slash + 1);
   unsigned length = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size() || length > longest) {
+  if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size() || length > max_length) {
     return std::nullopt;
   }
   return Prefix(*address, static_cast<std::uint8_t>(length));

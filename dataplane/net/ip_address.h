@@ -1,5 +1,5 @@
-// IpAddress: one 128-bit form for both families; IPv4 is held as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2).
-// Plain value, any thread. Bytes are in network order.
+// IpAddress: one 128-bit form for both families; IPv4 is stored as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2).
+// Plain value, any thread. Bytes are in network byte order.
 #pragma once
 
 #include <array>
@@ -28,13 +28,13 @@ class IpAddress {
     std::memcpy(a.bytes_.data() + 12, &wire, 4);
     return a;
   }
-  // `bytes` points at 16 bytes of an IPv6 header.
+  // `bytes` points to the 16 bytes of an address in an IPv6 header.
   [[nodiscard]] static IpAddress ipv6(const std::uint8_t* bytes) noexcept {
     IpAddress a;
     std::memcpy(a.bytes_.data(), bytes, 16);
     return a;
   }
-  // Text of either family ("10.1.2.3", "fd00::1"); nothing for anything else.
+  // Text of either family ("10.1.2.3", "fd00::1"); nullopt for anything else.
   [[nodiscard]] static std::optional<IpAddress> parse(std::string_view text);
 
   [[nodiscard]] bool is_ipv4() const noexcept {
@@ -55,7 +55,7 @@ class IpAddress {
   // Canonical text (RFC 5952 for IPv6).
   [[nodiscard]] std::string to_string() const;
 
-  // Two words instead of a call of memcmp: tables compare addresses per packet.
+  // Two words instead of a memcmp call: tables compare addresses per packet.
   friend bool operator==(const IpAddress& a, const IpAddress& b) noexcept {
     return ((a.word(0) ^ b.word(0)) | (a.word(1) ^ b.word(1))) == 0;
   }
@@ -66,9 +66,9 @@ class IpAddress {
 
  private:
   static_assert(std::endian::native == std::endian::little);
-  [[nodiscard]] std::uint64_t word(std::size_t place) const noexcept {
+  [[nodiscard]] std::uint64_t word(std::size_t index) const noexcept {
     std::uint64_t word = 0;
-    std::memcpy(&word, bytes_.data() + 8 * place, sizeof word);
+    std::memcpy(&word, bytes_.data() + 8 * index, sizeof word);
     return word;
   }
   [[nodiscard]] static constexpr IpAddress mapped_base() noexcept {
@@ -78,13 +78,13 @@ class IpAddress {
 };
 static_assert(sizeof(IpAddress) == 16);
 
-// An address block. `length` counts within its family: 0..32 or 0..128. Host bits are zero.
+// A prefix. `length` is relative to its family: 0..32 or 0..128. Host bits are zero.
 class Prefix {
  public:
   Prefix() noexcept = default;
-  // Host bits of `address` are cleared; a length beyond the family's is cut to it.
+  // Clears the host bits of `address`; clamps the length to the family's maximum.
   Prefix(const IpAddress& address, std::uint8_t length) noexcept;
-  // "10.1.0.0/16"; a bare address is a host prefix. Nothing for other text.
+  // "10.1.0.0/16"; a bare address is a host prefix. nullopt for anything else.
   [[nodiscard]] static std::optional<Prefix> parse(std::string_view text);
 
   [[nodiscard]] const IpAddress& address() const noexcept { return address_; }
@@ -98,7 +98,7 @@ class Prefix {
   [[nodiscard]] bool contains(const Prefix& p) const noexcept {
     return p.length128() >= length128() && contains(p.address_);
   }
-  // The last address of the block.
+  // The last address of the prefix.
   [[nodiscard]] IpAddress last() const noexcept;
   [[nodiscard]] std::string to_string() const;
 
@@ -111,7 +111,7 @@ class Prefix {
 
 struct MacAddress {
   std::array<std::uint8_t, 6> bytes{};
-  // "02:00:00:00:00:01"; nothing for other text.
+  // "02:00:00:00:00:01"; nullopt for anything else.
   [[nodiscard]] static std::optional<MacAddress> parse(std::string_view text);
   [[nodiscard]] std::string to_string() const;
   friend constexpr auto operator<=>(const MacAddress&, const MacAddress&) noexcept = default;

@@ -31,7 +31,7 @@ Area map_area(std::size_t length, FramePages wish) {
   if (madvise(area.address, length, wants_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0 && wants_huge) {
     area.pages = FramePages::kTransparent;
   }
-  // A hint: the workers would otherwise meet the page faults.
+  // Optional: populates the pages now, so that workers take no page faults later.
   static_cast<void>(madvise(area.address, length, MADV_POPULATE_WRITE));
   return area;
 }
@@ -40,18 +40,19 @@ Area map_area(std::size_t length, FramePages wish) {
 
 Result<std::unique_ptr<FramePool>> FramePool::create(const Options& options) {
   if (options.chunk_bytes != 2048 && options.chunk_bytes != 4096) {
-    return Error{"frame chunks of " + std::to_string(options.chunk_bytes) + " bytes", "frame pool",
-                 "use 2048 or 4096, the sizes an AF_XDP area can have"};
+    return Error{"invalid chunk size of " + std::to_string(options.chunk_bytes) + " bytes", "frame pool",
+                 "use 2048 or 4096, the chunk sizes of an AF_XDP UMEM"};
   }
   if (options.chunks == 0 || options.chunks >= kNoChunk / 2) {
-    return Error{std::to_string(options.chunks) + " frames", "frame pool", "use between 1 and 2 thousand million"};
+    return Error{"invalid number of frames " + std::to_string(options.chunks), "frame pool",
+                 "use between 1 and " + std::to_string(kNoChunk / 2 - 1)};
   }
   const std::size_t bytes = std::size_t{options.chunks} * options.chunk_bytes;
-  // Always whole huge pages, so that one length serves every kind.
+  // Always a multiple of the huge page size, so that the length is the same for every kind of page.
   const Area area = map_area(whole_huge_pages(bytes), options.pages);
   if (area.address == MAP_FAILED) {
-    return Error{"cannot map " + std::to_string(bytes >> 20) + " MiB of frames: " + std::strerror(errno), "frame pool",
-                 "lower the number of frames or give the machine more memory"};
+    return Error{"cannot allocate " + std::to_string(bytes >> 20) + " MiB for frames: " + std::strerror(errno),
+                 "frame pool", "lower engine.frames or add memory"};
   }
   std::unique_ptr<FramePool> pool(new FramePool);
   pool->base_ = static_cast<std::uint8_t*>(area.address);

@@ -1,9 +1,10 @@
-// Frames and the memory they live in.
+// Frames and the memory they lie in.
 //
-// A worker owns one FramePool: a memory area cut into chunks of equal size, addressed by offset, so that the same
-// frame can sit in the ring of any of the worker's device queues (an AF_XDP UMEM is such an area) and forwarding
-// copies nothing. A frame has one holder at any time: the pool, a device ring, or a burst.
-// Thread: the owning worker only. No allocation after create(). Failure: allocate() returns kNoChunk.
+// Each worker owns one FramePool: a memory area divided into chunks of equal size, addressed by number, so that a frame
+// can be in the ring of any of the worker's device queues (an AF_XDP UMEM is such an area) and forwarding copies
+// nothing. A frame has exactly one owner at any time: the pool, a device ring, a burst, a transmit batch, or the list
+// of waiting frames. Thread: the owning worker only. No allocation after create(). Failure: allocate() returns
+// kNoChunk.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/base/defaults.h"
 #include "dataplane/base/result.h"
 #include "dataplane/base/types.h"
 
@@ -18,7 +20,7 @@ namespace isthmus {
 
 inline constexpr unsigned kMaxBurst = 64;
 inline constexpr std::uint32_t kNoChunk = 0xffffffff;
-// Free bytes every device leaves in front of a received frame; path.h proves that all headers fit.
+// Free bytes that every device leaves in front of a received frame; path.h asserts that all outer headers fit.
 inline constexpr std::uint32_t kFrameHeadroom = 256;
 
 // A frame as devices see it. `data` points into chunk `chunk` of the pool the queue was opened with.
@@ -28,16 +30,15 @@ struct Frame {
   std::uint32_t chunk = kNoChunk;
 };
 
-// What a frame pool's memory lies on: huge pages that the machine has reserved, ordinary pages that the kernel was
-// asked to join into huge ones, or ordinary pages.
+// The pages of a frame pool: reserved huge pages (MAP_HUGETLB), transparent huge pages, or ordinary pages.
 enum class FramePages : std::uint8_t { kReserved, kTransparent, kOrdinary };
 
 class FramePool {
  public:
   struct Options {
-    std::uint32_t chunks = 16384;
+    std::uint32_t chunks = kDefaultFrames;
     std::uint32_t chunk_bytes = 4096;          // 2048 or 4096
-    FramePages pages = FramePages::kReserved;  // the first kind to try; the next ones follow where it cannot be had
+    FramePages pages = FramePages::kReserved;  // the first kind to try; falls back to the following ones
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
   ~FramePool();
@@ -45,7 +46,7 @@ class FramePool {
   FramePool& operator=(const FramePool&) = delete;
 
   [[nodiscard]] std::uint32_t allocate() noexcept { return free_count_ == 0 ? kNoChunk : free_[--free_count_]; }
-  // `chunk` came from allocate() and has no other holder.
+  // `chunk` came from allocate() and has no other owner.
   void release(std::uint32_t chunk) noexcept { free_[free_count_++] = chunk; }
   [[nodiscard]] std::uint32_t available() const noexcept { return free_count_; }
 
@@ -57,7 +58,7 @@ class FramePool {
   [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
     return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_;
   }
-  // Longest frame that fits behind the headroom.
+  // The longest frame, in bytes, that fits behind the headroom.
   [[nodiscard]] std::uint32_t max_frame() const noexcept { return chunk_bytes_ - kFrameHeadroom; }
 
  private:

@@ -1,8 +1,8 @@
-// Admission: what the first packet of a direction pays for, and every packet whose decision has ended.
-//   vet → service → policy → route, then the connection is inserted or its decision replaced.
-// Each step is a function of the snapshot and the endpoint table that fills in an Admission; nothing is published
-// before all have agreed. Epoch words are sampled before what they guard is read (see admit.cc for the order). Thread:
-// the worker, inside its read section.
+// Admission: decides for the first packet of a direction, and for packets whose cached decision is no longer valid.
+//   validate_source → service → policy → route, then insert the connection or replace its decision.
+// Each step reads the snapshot and the endpoint table and fills in an Admission; nothing is published before every step
+// has passed. An epoch word is sampled before the data it guards is read (the order is explained in admit.cc).
+// Thread: the worker, inside its read section.
 #pragma once
 
 #include <optional>
@@ -12,57 +12,56 @@
 
 namespace isthmus {
 
-using Refusal = std::optional<DropReason>;
-
-// The places of a block's epoch words. A connection between two ends of ours has two policy subjects and no peer: the
-// destination's subject takes the peer's place.
-enum EpochPlace : std::size_t { kSourcePlace, kDestinationPlace, kServicePlace, kSubjectPlace, kPeerPlace };
+// The epoch slots of a direction block. A connection between two endpoints of this cluster has two policy subjects and
+// no peer, so the destination's subject uses the peer's slot.
+enum EpochSlot : std::size_t { kSourceEpoch, kDestinationEpoch, kServiceEpoch, kSubjectEpoch, kPeerEpoch };
 
 struct Admission {
-  explicit Admission(Packet& p, const Foreseen* known = nullptr) noexcept : packet(p), foreseen(known) {}
+  explicit Admission(Packet& p, const PrefetchState* state = nullptr) noexcept : packet(p), prefetched(state) {}
 
   Packet& packet;
-  const Foreseen* foreseen;  // nullptr: nothing was
+  const PrefetchState* prefetched;  // nullptr: nothing was prefetched
   Direction direction = Direction::kForward;
-  bool existing = false;   // a connection is there; else this packet wants a new one
-  FlowKey forward, reply;  // both directions' keys, as packets arrive
+  bool existing = false;   // packet.hit names a connection; else this packet opens one
+  FlowKey forward, reply;  // keys of both directions, as their packets arrive
 
-  ClusterId source_cluster;                 // vet: of this direction's source
-  Identity source_identity;                 // vet: as tables know it
-  bool source_known = false;                // vet: it is an endpoint that is published
-  const FrontendEntry* frontend = nullptr;  // service: where the forward destination is a VIP
-  const BackendEntry* backend = nullptr;    // service: the chosen or kept backend
-  ClusterId destination_cluster;            // service or route: where the packet goes after translation
-  Identity destination_identity;            // policy: of target(), as tables know it
-  PolicyVerdict egress, ingress;            // policy: of the forward direction's two ends
-  DirectionBlock block;                     // the decision as it grows
+  ClusterId source_cluster;                 // validate_source: of this direction's source
+  Identity source_identity;                 // validate_source: as policy sees it
+  bool source_published = false;            // validate_source: the source is a published endpoint
+  const FrontendEntry* frontend = nullptr;  // service: set when the forward destination is a VIP
+  const BackendEntry* backend = nullptr;    // service: the backend chosen, or kept
+  ClusterId destination_cluster;            // of target()
+  Identity destination_identity;            // policy: of target()
+  PolicyVerdict egress, ingress;            // policy: at the two ends of the forward direction
+  DirectionBlock block;                     // the decision being built
 
   [[nodiscard]] const FlowKey& own() const noexcept { return direction == Direction::kForward ? forward : reply; }
   [[nodiscard]] const FlowKey& other() const noexcept { return direction == Direction::kForward ? reply : forward; }
-  // Where the packet goes once translated: the other direction's source.
+  // Destination of the packet after translation: the source of the other direction.
   [[nodiscard]] const IpAddress& target() const noexcept { return other().source; }
 };
 
-// Bits of ConnectionShared::user_flags: the source of this direction has been a published endpoint.
-[[nodiscard]] constexpr std::uint32_t known_flag(Direction direction) noexcept {
+// Bits of ConnectionShared::user_flags: the source of this direction has been seen as a published endpoint.
+[[nodiscard]] constexpr std::uint32_t published_flag(Direction direction) noexcept {
   return direction == Direction::kForward ? 1 : 2;
 }
 
-// Is the sender who it says it is? (vet.cc)
-[[nodiscard]] Refusal vet(PathContext& context, Admission& admission) noexcept;
-// New connections: the frontend and the first choice of backend. Existing ones: does theirs still stand? (service.cc)
-enum class ServiceOutcome : std::uint8_t { kGoOn, kChooseAgain };
+// Checks that the source address and identity belong to the sender. (source_validation.cc)
+[[nodiscard]] std::optional<DropReason> validate_source(PathContext& context, Admission& admission) noexcept;
+// New connection: finds the frontend. Existing one: checks that its backend may be kept. (service.cc)
+enum class ServiceOutcome : std::uint8_t { kContinue, kReselect };
 struct ServiceResult {
-  Refusal refusal;
-  ServiceOutcome outcome = ServiceOutcome::kGoOn;
+  std::optional<DropReason> drop;
+  ServiceOutcome outcome = ServiceOutcome::kContinue;
 };
 [[nodiscard]] ServiceResult service(PathContext& context, Admission& admission) noexcept;
-// What was foreseen, where it is of this snapshot and connection; else nullptr.
-[[nodiscard]] inline const Foreseen* foreseen_of(const PathContext& context, const Admission& admission) noexcept {
-  const Foreseen* known = admission.foreseen;
-  return known != nullptr && known->holds(context.snapshot, admission.forward) ? known : nullptr;
+// The prefetched state, if it belongs to this snapshot and connection; else nullptr.
+[[nodiscard]] inline const PrefetchState* prefetched_of(const PathContext& context,
+                                                        const Admission& admission) noexcept {
+  const PrefetchState* state = admission.prefetched;
+  return state != nullptr && state->matches(context.snapshot, admission.forward) ? state : nullptr;
 }
-// The backends of a new connection in order of preference: the ring from the packet's slot on.
+// The backends of a new connection in order of preference: the Maglev ring, starting at the packet's slot.
 struct BackendWalk {
   const BackendSet* set = nullptr;
   std::uint32_t slot = 0;
@@ -71,17 +70,18 @@ struct BackendWalk {
   const BackendEntry* last = nullptr;
 };
 [[nodiscard]] BackendWalk walk_backends(const PathContext& context, const Admission& admission) noexcept;
-// Asks for the memory that the admissions of a burst will read, all packets together, and leaves in the context what it
-// has found on the way (prefetch.cc). Decides nothing.
+// Prefetches the memory that admitting the burst will read, for all its packets together, and leaves the lookup results
+// in context.prefetched. Decides nothing. (prefetch.cc)
 void prefetch_admissions(PathContext& context, Burst& burst) noexcept;
-// May the two clusters talk, and the two identities? (policy.cc)
-[[nodiscard]] Refusal policy(PathContext& context, Admission& admission) noexcept;
-// By which side, device, tunnel and next hop it leaves. Needs destination_cluster. (route.cc)
-[[nodiscard]] Refusal route(PathContext& context, Admission& admission) noexcept;
-// The rewrite that turns own() into the reverse of other(), and its checksum differences. (route.cc)
+// Checks that the two clusters are linked and that policy allows the two identities. (policy.cc)
+[[nodiscard]] std::optional<DropReason> policy(PathContext& context, Admission& admission) noexcept;
+// Chooses the side, device, tunnel and next hop. Needs destination_cluster. (route.cc)
+[[nodiscard]] std::optional<DropReason> route(PathContext& context, Admission& admission) noexcept;
+// Sets the rewrite that turns own() into the reverse of other(), with its checksum deltas. (route.cc)
 void finish_rewrite(Admission& admission) noexcept;
 
-// The identity as the wire carries it: host 1 becomes 6, world 9 and 10 become 2, what does not fit in 24 bits too.
+// The identity as sent in the VNI: host (1) becomes remote node (6); world-ipv4 and world-ipv6 (9, 10), unknown (0) and
+// numbers beyond 24 bits become world (2). (source_validation.cc)
 [[nodiscard]] Vni wire_vni(Identity identity) noexcept;
 
 }  // namespace isthmus

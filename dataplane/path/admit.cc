@@ -1,8 +1,9 @@
-// admit: decides for packets without a standing decision, and publishes what it decided.
+// admit: decides for packets without a valid decision, and publishes the result.
 //
-// Order against publishers: they make new data visible, then move epoch words. Here words are sampled, then tables are
-// read; the snapshot itself was loaded before, so its pointer is compared before a decision is handed to the table. If
-// it moved meanwhile, a word may already carry the new value while the data was old: the decision is made again.
+// Ordering against publishers: they make new data visible first and then bump epoch words. Here the words are sampled
+// first and the tables read afterwards. The snapshot was loaded before either, so its pointer is compared again before
+// a decision is handed to the connection table: if it has changed, a word may already carry the new value although the
+// data read was old, and the decision is discarded and repeated.
 #include <optional>
 
 #include "dataplane/flow/source_ports.h"
@@ -17,19 +18,19 @@ namespace {
 constexpr unsigned kSnapshotRetries = 4;
 constexpr unsigned kBackendTries = 4;
 
-bool snapshot_moved(const PathContext& context) noexcept {
+bool snapshot_changed(const PathContext& context) noexcept {
   return context.shared.snapshot.load(std::memory_order_acquire) != context.snapshot;
 }
 
-// Steps shared by new and existing connections, once the keys are known.
-Refusal decide(PathContext& context, Admission& admission) noexcept {
-  if (const auto refusal = policy(context, admission)) {
-    return refusal;
+// The steps that new and existing connections share, once both keys are known.
+std::optional<DropReason> decide(PathContext& context, Admission& admission) noexcept {
+  if (const auto drop = policy(context, admission)) {
+    return drop;
   }
   return route(context, admission);
 }
 
-// The packet goes on under this decision even where the table could not take it.
+// Gives the packet its decision. If the table has no block for it, a scratch block serves for this packet only.
 void apply(PathContext& context, Packet& packet, const Hit& hit, const DirectionBlock& block) noexcept {
   packet.hit = hit;
   if (hit.block != nullptr) {
@@ -41,59 +42,61 @@ void apply(PathContext& context, Packet& packet, const Hit& hit, const Direction
   packet.block = &scratch;
 }
 
-// The connection keeps whether its sources are endpoints, so that it ends when they do.
-void note_source(const Admission& admission, const Hit& hit) noexcept {
+// Marks in the connection that its source is a published endpoint, so that the connection ends when the endpoint does.
+void record_source(const Admission& admission, const Hit& hit) noexcept {
   std::atomic<std::uint32_t>& flags = hit.shared().user_flags;
-  const std::uint32_t flag = known_flag(admission.direction);
-  if (admission.source_known && (flags.load(std::memory_order_relaxed) & flag) == 0) {
+  const std::uint32_t flag = published_flag(admission.direction);
+  if (admission.source_published && (flags.load(std::memory_order_relaxed) & flag) == 0) {
     flags.fetch_or(flag, std::memory_order_relaxed);
   }
 }
 
-// One try at inserting with the reply key that `admission` carries. kExists also stands for a snapshot that has moved:
-// the caller looks at the packet afresh.
+// Tries once to insert the connection with the reply key in `admission`. Also returns kExists if the snapshot has
+// changed: in both cases the caller starts over with this packet.
 InsertOutcome try_insert(PathContext& context, Admission& admission, Packet& packet) noexcept {
   finish_rewrite(admission);
-  if (snapshot_moved(context)) {
+  if (snapshot_changed(context)) {
     return InsertOutcome::kExists;
   }
   FlowTable& flows = *context.shared.flows;
-  NewConnection wanted;
-  wanted.forward = admission.forward;
-  wanted.reply = admission.reply;
-  const Foreseen* known = admission.foreseen != nullptr && !admission.foreseen->hit ? admission.foreseen : nullptr;
-  wanted.forward_hash = packet.hash;
-  wanted.reply_hash = known != nullptr && known->reply == wanted.reply ? known->reply_hash : flows.hash(wanted.reply);
-  wanted.user_flags = admission.source_known ? known_flag(admission.direction) : 0;
-  wanted.forward_block = &admission.block;
+  NewConnection connection;
+  connection.forward = admission.forward;
+  connection.reply = admission.reply;
+  const PrefetchState* state =
+      admission.prefetched != nullptr && !admission.prefetched->hit ? admission.prefetched : nullptr;
+  connection.forward_hash = packet.hash;
+  connection.reply_hash =
+      state != nullptr && state->reply == connection.reply ? state->reply_hash : flows.hash(connection.reply);
+  connection.user_flags = admission.source_published ? published_flag(admission.direction) : 0;
+  connection.forward_block = &admission.block;
   if (admission.frontend != nullptr) {
-    wanted.service = admission.frontend->service;
-    wanted.backend = admission.backend->id;
-    wanted.backend_cluster = admission.backend->cluster;
+    connection.service = admission.frontend->service;
+    connection.backend = admission.backend->id;
+    connection.backend_cluster = admission.backend->cluster;
   }
-  wanted.forward_peer = packet.peer;
-  wanted.source_identity = admission.source_identity;
-  wanted.from = packet.side;
-  wanted.to = admission.block.to;
-  const InsertResult result = flows.insert(context.worker, wanted, context.now);
+  connection.forward_peer = packet.peer;
+  connection.source_identity = admission.source_identity;
+  connection.from = packet.side;
+  connection.to = admission.block.to;
+  const InsertResult result = flows.insert(context.worker, connection, context.now);
   if (result.outcome == InsertOutcome::kInserted) {
-    context.made.add(wanted.forward_hash);
-    context.made.add(wanted.reply_hash);
+    context.inserted.add(connection.forward_hash);
+    context.inserted.add(connection.reply_hash);
     apply(context, packet, result.hit, admission.block);
   } else if (result.outcome == InsertOutcome::kExists) {
-    packet.hit = result.hit;  // adopted: the winner's decision is looked at like any hit
+    packet.hit = result.hit;  // another worker was first: use its connection like any hit
   }
   return result.outcome;
 }
 
-Refusal refusal_of(InsertOutcome outcome) noexcept {
+std::optional<DropReason> drop_reason_of(InsertOutcome outcome) noexcept {
   switch (outcome) {
     case InsertOutcome::kFull:
-      return DropReason::k_table_full;
-    case InsertOutcome::kQuota:
-      return DropReason::k_unreplied_quota;
+      return DropReason::kTableFull;
+    case InsertOutcome::kHalfOpenLimit:
+      return DropReason::kHalfOpenLimit;
     case InsertOutcome::kReplyTaken:
-      return DropReason::k_translation_exhausted;
+      return DropReason::kTranslationExhausted;
     default:
       return std::nullopt;
   }
@@ -106,7 +109,7 @@ PortRange port_range(const PathContext& context, IpProtocol protocol) noexcept {
   return {context.shared.options.translation_first, context.shared.options.translation_last};
 }
 
-// Tries source ports for the backend that `admission` holds until the reply key is free.
+// Tries source ports for the backend in `admission` until one gives a free reply key.
 InsertOutcome insert_with_port(PathContext& context, Admission& admission, Packet& packet) noexcept {
   const std::uint64_t random = std::uint64_t{context.next_random()} << 32 | context.next_random();
   const bool echo_reply =
@@ -126,8 +129,9 @@ InsertOutcome insert_with_port(PathContext& context, Admission& admission, Packe
   return outcome;
 }
 
-// A reply bypasses us unless exactly one of the two ends is ours: then the source is translated too.
-Refusal set_reply_address(const PathContext& context, Admission& admission) noexcept {
+// Replies return through this gateway only if exactly one of the two ends is in our cluster. Otherwise the source is
+// translated too, to an address of the gateway.
+std::optional<DropReason> set_reply_address(const PathContext& context, Admission& admission) noexcept {
   const ClusterId own = context.shared.options.cluster;
   admission.reply.destination = admission.forward.source;
   if ((admission.source_cluster == own) != (admission.backend->cluster == own)) {
@@ -136,40 +140,42 @@ Refusal set_reply_address(const PathContext& context, Admission& admission) noex
   const auto& address = admission.packet.family == Family::kIpv4 ? context.shared.options.translation_ipv4
                                                                  : context.shared.options.translation_ipv6;
   if (!address) {
-    return DropReason::k_no_translation_address;
+    return DropReason::kNoTranslationAddress;
   }
   admission.reply.destination = *address;
   return std::nullopt;
 }
 
-// Points the reply key and the route at one backend.
-Refusal take_backend(PathContext& context, Admission& admission, const BackendEntry& backend) noexcept {
+// Sets the reply key for one backend, then runs policy and route.
+std::optional<DropReason> try_backend(PathContext& context, Admission& admission,
+                                      const BackendEntry& backend) noexcept {
   admission.backend = &backend;
   admission.destination_cluster = backend.cluster;
   admission.reply.source = backend.address;
   admission.reply.source_port = Be16::of(backend.port.value());
   admission.reply.destination_port = admission.forward.source_port;
-  if (const auto refusal = set_reply_address(context, admission)) {
-    return refusal;
+  if (const auto drop = set_reply_address(context, admission)) {
+    return drop;
   }
   return decide(context, admission);
 }
 
-// A new connection to a VIP: the ring's backend; if its reply key is taken, the next one's; then other source ports.
-Refusal insert_service(PathContext& context, Admission& admission, Packet& packet) noexcept {
+// A new connection to a VIP: the ring's backend first; if the reply key is taken, the next backends; at last other
+// source ports with the first backend.
+std::optional<DropReason> insert_service(PathContext& context, Admission& admission, Packet& packet) noexcept {
   BackendWalk walk = walk_backends(context, admission);
   const BackendEntry* first = nullptr;
-  Refusal last = DropReason::k_no_backend;
+  std::optional<DropReason> last_drop = DropReason::kNoLiveBackend;
   for (unsigned tries = 0; tries < kBackendTries; ++tries) {
     const BackendEntry* backend = walk.next();
     if (backend == nullptr) {
       break;
     }
-    last = take_backend(context, admission, *backend);
-    if (last == DropReason::k_policy_denied || last == DropReason::k_policy_deny) {
-      return last;  // the ring's choice is the client's backend: policy chooses no other
+    last_drop = try_backend(context, admission, *backend);
+    if (last_drop == DropReason::kPolicyDenied || last_drop == DropReason::kPolicyDeny) {
+      return last_drop;  // no fallback: policy must not change which backend the ring selects
     }
-    if (last) {
+    if (last_drop) {
       continue;  // another backend may still be reachable
     }
     if (first == nullptr) {
@@ -179,145 +185,147 @@ Refusal insert_service(PathContext& context, Admission& admission, Packet& packe
     const InsertOutcome outcome =
         translated ? insert_with_port(context, admission, packet) : try_insert(context, admission, packet);
     if (outcome != InsertOutcome::kReplyTaken) {
-      return refusal_of(outcome);
+      return drop_reason_of(outcome);
     }
   }
   if (first == nullptr) {
-    return last;
+    return last_drop;
   }
-  if (const auto refusal = take_backend(context, admission, *first)) {
-    return refusal;
+  if (const auto drop = try_backend(context, admission, *first)) {
+    return drop;
   }
-  return refusal_of(insert_with_port(context, admission, packet));
+  return drop_reason_of(insert_with_port(context, admission, packet));
 }
 
-// A new connection to an address.
-Refusal insert_direct(PathContext& context, Admission& admission, Packet& packet) noexcept {
+// A new connection to an address that is not a VIP.
+std::optional<DropReason> insert_direct(PathContext& context, Admission& admission, Packet& packet) noexcept {
   const auto& options = context.shared.options;
   admission.reply = admission.forward.reversed();
   const IpAddress& target = admission.forward.destination;
   if (target == options.translation_ipv4 || target == options.translation_ipv6) {
-    return DropReason::k_no_mapping;
+    return DropReason::kNoMapping;
   }
   admission.destination_cluster = context.snapshot->clusters->cluster_of(admission.forward.realm, target);
   if (admission.destination_cluster == kNoCluster) {
-    return DropReason::k_no_route;
+    return DropReason::kNoRoute;
   }
-  if (const auto refusal = decide(context, admission)) {
-    return refusal;
+  if (const auto drop = decide(context, admission)) {
+    return drop;
   }
   const InsertOutcome outcome = try_insert(context, admission, packet);
-  return refusal_of(outcome == InsertOutcome::kReplyTaken ? insert_with_port(context, admission, packet) : outcome);
+  return drop_reason_of(outcome == InsertOutcome::kReplyTaken ? insert_with_port(context, admission, packet) : outcome);
 }
 
-Refusal admit_new(PathContext& context, Admission& admission) noexcept {
+std::optional<DropReason> admit_new(PathContext& context, Admission& admission) noexcept {
   Packet& packet = admission.packet;
   context.shared.flows->epochs().sample_none(admission.block);
   admission.forward = packet.key;
   admission.reply = packet.key.reversed();
   if (packet.icmp_error) {
-    return DropReason::k_unsupported_icmp;
+    return DropReason::kUnsupportedIcmp;
   }
-  if (const auto refusal = vet(context, admission)) {
-    return refusal;
+  if (const auto drop = validate_source(context, admission)) {
+    return drop;
   }
   constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
   if (packet.key.protocol == IpProtocol::kTcp && (packet.tcp_flags & kSynAck) != net::Tcp::kSyn &&
       context.shared.options.midstream == MidstreamPolicy::kDrop) {
-    return DropReason::k_midstream;
+    return DropReason::kMidstream;
   }
-  const ServiceResult found = service(context, admission);
-  if (found.refusal) {
-    return found.refusal;
+  const ServiceResult result = service(context, admission);
+  if (result.drop) {
+    return result.drop;
   }
   return admission.frontend != nullptr ? insert_service(context, admission, packet)
                                        : insert_direct(context, admission, packet);
 }
 
-// Decides again for the direction that packet.hit names. `gone` tells that there is no connection any more.
-Refusal admit_again(PathContext& context, Admission& admission, bool& gone) noexcept {
+// Decides again for the direction in packet.hit. Sets `removed` if the connection no longer exists; the caller then
+// treats the packet as one of a new connection.
+std::optional<DropReason> revalidate(PathContext& context, Admission& admission, bool& removed) noexcept {
   Packet& packet = admission.packet;
   context.shared.flows->epochs().sample_none(admission.block);
   admission.existing = true;
   admission.direction = packet.hit.direction;
   admission.forward = packet.hit.connection->line(Direction::kForward).key;
   admission.reply = packet.hit.connection->line(Direction::kReply).key;
-  if (const auto refusal = vet(context, admission)) {
-    return refusal;
+  if (const auto drop = validate_source(context, admission)) {
+    return drop;
   }
-  const ServiceResult kept = service(context, admission);
-  if (kept.refusal) {
-    return kept.refusal;
+  const ServiceResult result = service(context, admission);
+  if (result.drop) {
+    return result.drop;
   }
-  if (kept.outcome == ServiceOutcome::kChooseAgain) {
+  if (result.outcome == ServiceOutcome::kReselect) {
     context.shared.flows->remove(context.worker, packet.hit);
-    gone = true;
+    removed = true;
     return std::nullopt;
   }
   admission.destination_cluster = context.snapshot->clusters->cluster_of(admission.own().realm, admission.target());
   if (admission.destination_cluster == kNoCluster) {
-    return DropReason::k_no_route;
+    return DropReason::kNoRoute;
   }
-  if (const auto refusal = decide(context, admission)) {
-    return refusal;
+  if (const auto drop = decide(context, admission)) {
+    return drop;
   }
-  if (snapshot_moved(context)) {
+  if (snapshot_changed(context)) {
     return std::nullopt;
   }
   finish_rewrite(admission);
-  context.counters.readmissions.add();
-  if (packet.icmp_error) {  // says nothing about where the connection's own packets come from
+  context.counters.revalidations.add();
+  if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
     apply(context, packet, Hit{}, admission.block);
     return std::nullopt;
   }
-  note_source(admission, packet.hit);
+  record_source(admission, packet.hit);
   if (admission.direction == Direction::kForward) {
     packet.hit.shared().forward_peer.store(packet.peer.value(), std::memory_order_relaxed);
   }
-  const ReadmitOutcome outcome = context.shared.flows->readmit(context.worker, packet.hit, admission.block);
-  if (outcome == ReadmitOutcome::kGone) {
-    gone = true;
+  const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, packet.hit, admission.block);
+  if (outcome == RevalidateOutcome::kRemoved) {
+    removed = true;
     return std::nullopt;
   }
   Hit hit = packet.hit;
-  if (outcome != ReadmitOutcome::kPublished) {
-    hit.block = nullptr;  // ours, for this packet
+  if (outcome != RevalidateOutcome::kPublished) {
+    hit.block = nullptr;  // use our own decision, for this packet only
   }
   apply(context, packet, hit, admission.block);
   return std::nullopt;
 }
 
-// One decision against one snapshot. A packet that lost a race, or whose connection went away, is looked at afresh;
-// when the snapshot has moved there may be neither a refusal nor a decision.
-Refusal decide_once(PathContext& context, Packet& packet, const Foreseen* foreseen, AdmissionNote& note) noexcept {
+// Decides against one snapshot. Starts over if the packet lost a race for its key or its connection was removed. If the
+// snapshot has changed, the result may be neither a drop reason nor a decision.
+std::optional<DropReason> decide_once(PathContext& context, Packet& packet, const PrefetchState* prefetched,
+                                      FlowEventContext& event_context) noexcept {
   constexpr unsigned kRounds = 3;
   for (unsigned round = 0; round < kRounds; ++round) {
-    Refusal refusal;
-    Admission admission(packet, foreseen);
+    std::optional<DropReason> drop;
+    Admission admission(packet, prefetched);
     const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr);
     if (packet.hit) {
-      bool gone = false;
-      refusal = admit_again(context, admission, gone);
-      if (gone) {
+      bool removed = false;
+      drop = revalidate(context, admission, removed);
+      if (removed) {
         packet.hit = Hit{};
         continue;
       }
     } else {
-      refusal = admit_new(context, admission);
+      drop = admit_new(context, admission);
     }
-    note.take(admission);
-    note.first |= opens && packet.block != nullptr;
-    if (refusal || packet.block != nullptr || snapshot_moved(context)) {
-      return refusal;
+    event_context.record(admission);
+    event_context.first |= opens && packet.block != nullptr;
+    if (drop || packet.block != nullptr || snapshot_changed(context)) {
+      return drop;
     }
   }
-  return DropReason::k_table_full;
+  return DropReason::kTableFull;
 }
 
-// What prefetching has left of the packet; `next` walks through it as the packets come.
-const Foreseen* next_foreseen(const PathContext& context, const Packet& packet, unsigned& next) noexcept {
-  const bool there = next < context.foreseen_count && context.foreseen[next].packet == &packet;
-  return there ? &context.foreseen[next++] : nullptr;
+// The prefetched state of the packet, or nullptr. States are in packet order; `next` is the index of the next one.
+const PrefetchState* next_prefetched(const PathContext& context, const Packet& packet, unsigned& next) noexcept {
+  const bool found = next < context.prefetched_count && context.prefetched[next].packet == &packet;
+  return found ? &context.prefetched[next++] : nullptr;
 }
 
 }  // namespace
@@ -326,8 +334,8 @@ void admit(PathContext& context, Burst& burst) noexcept {
   if (burst.undecided == 0) {
     return;
   }
-  context.foreseen_count = 0;
-  context.made.clear();
+  context.prefetched_count = 0;
+  context.inserted.clear();
   if (burst.undecided > 1) {
     prefetch_admissions(context, burst);
   }
@@ -336,29 +344,29 @@ void admit(PathContext& context, Burst& burst) noexcept {
     if (!packet.alive() || packet.block != nullptr) {
       continue;
     }
-    const Foreseen* foreseen = next_foreseen(context, packet, next);
-    // An earlier packet of this burst may have made its connection.
-    if (foreseen != nullptr && !packet.hit && context.made.may_have(packet.hash)) {
+    const PrefetchState* prefetched = next_prefetched(context, packet, next);
+    // An earlier packet of this burst may have opened its connection.
+    if (prefetched != nullptr && !packet.hit && context.inserted.may_contain(packet.hash)) {
       packet.hit = context.shared.flows->find(context.worker, packet.key);
     }
-    Refusal refusal;
-    AdmissionNote note;
+    std::optional<DropReason> drop;
+    FlowEventContext event_context;
     for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
       context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      refusal = decide_once(context, packet, foreseen, note);
-      if (packet.block != nullptr || !snapshot_moved(context)) {
+      drop = decide_once(context, packet, prefetched, event_context);
+      if (packet.block != nullptr || !snapshot_changed(context)) {
         break;
       }
-      refusal = refusal.value_or(DropReason::k_table_full);
+      drop = drop.value_or(DropReason::kTableFull);
     }
-    if (refusal) {
-      if (*refusal == DropReason::k_no_backend) {
+    if (drop) {
+      if (*drop == DropReason::kNoLiveBackend) {
         send_icmp_error(context, packet, IcmpError::kPortUnreachable);
       }
-      packet.drop(*refusal);
-      report_refused(context, burst, packet, note);
+      packet.drop(*drop);
+      report_admission_drop(context, burst, packet, event_context);
     } else {
-      report_admitted(context, packet, note);
+      report_admitted(context, packet, event_context);
     }
   }
 }

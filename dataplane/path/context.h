@@ -1,5 +1,5 @@
-// What the stages may touch. SharedState belongs to the engine and is the same for all workers; PathContext is one
-// worker's own. A worker fills `snapshot` and `now` before each burst, inside its read section.
+// State that the stages use. SharedState belongs to the engine and is shared by all workers; each worker has its own
+// PathContext. A worker sets `snapshot` and `now` before each burst, inside its read section.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 #include "dataplane/api/engine.h"
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/packet/frame.h"
-#include "dataplane/path/foreseen.h"
+#include "dataplane/path/prefetch_state.h"
 #include "dataplane/path/rate_limit.h"
 #include "dataplane/path/verdict_cache.h"
 #include "dataplane/publish/quiescence.h"
@@ -24,7 +24,7 @@
 
 namespace isthmus {
 
-// Made by the engine before its workers, destroyed after them. Members are safe for many workers by themselves.
+// Created by the engine before its workers and destroyed after them. Each member is safe for concurrent use.
 struct SharedState {
   explicit SharedState(const EngineOptions& engine_options, unsigned workers)
       : options(engine_options),
@@ -33,7 +33,7 @@ struct SharedState {
         endpoints(quiescence, engine_options.endpoints) {}
 
   EngineOptions options;
-  Quiescence quiescence;  // workers, then control
+  Quiescence quiescence;  // one reader slot per worker, then one for control
   unsigned control_slot;
   std::atomic<const Snapshot*> snapshot{nullptr};
   EndpointTable endpoints;
@@ -41,37 +41,38 @@ struct SharedState {
   std::unique_ptr<FlowTable> flows;
 };
 
-// Frames on their way out of one device; flushed by the worker once per round.
+// Frames to send on one device; flushed by the worker once per round.
 struct TxBatch {
   static constexpr unsigned kCapacity = 4 * kMaxBurst;
   std::array<Frame, kCapacity> frames;
   unsigned count = 0;
 };
 
-// A finished frame that waits for its next hop's MAC address: one per adjacency.
+// A complete frame that waits for the MAC address of its next hop; at most one per adjacency.
 struct WaitingFrame {
   Frame frame;
   AdjacencyId adjacency;
   std::uint64_t since_ns = 0;
 };
 
-// Sources whose endpoint is not published yet, and since when: direct-mapped, so bounded; a clash starts anew.
+// Sources whose endpoint is not published yet, and since when they have been seen. Direct-mapped, hence bounded; on a
+// collision the newer source replaces the older one, whose time then starts again.
 struct UnknownSources {
-  struct Place {
+  struct Entry {
     std::uint64_t hash = 0;
     Seconds since;
   };
-  std::array<Place, 1024> places{};
+  std::array<Entry, 1024> entries{};
   [[nodiscard]] Seconds since(std::uint64_t hash, Seconds now) noexcept {
-    Place& place = places[hash % places.size()];
-    if (place.hash != hash) {
-      place = {hash, now};
+    Entry& entry = entries[hash % entries.size()];
+    if (entry.hash != hash) {
+      entry = {hash, now};
     }
-    return place.since;
+    return entry.since;
   }
-  void forget(std::uint64_t hash) noexcept {
-    if (Place& place = places[hash % places.size()]; place.hash == hash) {
-      place = {};
+  void erase(std::uint64_t hash) noexcept {
+    if (Entry& entry = entries[hash % entries.size()]; entry.hash == hash) {
+      entry = {};
     }
   }
 };
@@ -92,7 +93,7 @@ struct PathContext {
   Mailbox& mailbox;
   FlowEventQueue& flow_events;
   const Snapshot* snapshot = nullptr;
-  Seconds now;               // of the connection table's clock
+  Seconds now;               // connection table's clock
   std::uint64_t now_ns = 0;  // monotonic
   WorkerCounters counters;
   std::vector<TxBatch> tx;  // by DeviceId
@@ -101,16 +102,16 @@ struct PathContext {
   RateLimit icmp_limit;
   UnknownSources unknown_sources;
   VerdictCache verdicts;
-  std::array<Foreseen, kMaxBurst> foreseen;  // of the burst's undecided packets, in order
-  unsigned foreseen_count = 0;
-  MadeKeys made;
-  std::uint64_t refusals_told = 0;                // of the burst's packets by place: admission has reported their end
-  std::array<DirectionBlock, kMaxBurst> scratch;  // decisions for one packet that the table did not take
+  std::array<PrefetchState, kMaxBurst> prefetched;  // the burst's undecided packets, in order
+  unsigned prefetched_count = 0;
+  InsertedKeys inserted;                          // of connections that this burst has inserted
+  std::uint64_t drops_reported = 0;               // bitmap by index in the burst: admission has reported the drop
+  std::array<DirectionBlock, kMaxBurst> scratch;  // decisions used for one packet and not stored in the table
   unsigned scratch_used = 0;
-  std::uint16_t ip_id = 0;  // of the next outer header
+  std::uint16_t ip_id = 0;  // IP identification of the next packet we build
   std::uint64_t random = 0x9e3779b97f4a7c15ULL;
 
-  // xorshift64*: spreads translation ports; not a secret.
+  // xorshift64*: spreads translation ports; not cryptographic.
   [[nodiscard]] std::uint32_t next_random() noexcept {
     random ^= random >> 12;
     random ^= random << 25;

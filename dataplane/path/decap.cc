@@ -1,5 +1,6 @@
-// decap: for packets from the fabric, the peer that sent them, the VNI, and the inner packet. Whether that peer may say
-// so is for vet, at admission; an established flow's block names the peer and VNI it must come from.
+// decap: for packets from the fabric side, finds the peer, the VNI and the inner packet. Whether that peer may send
+// this source is checked by source validation at admission; an established flow's block names the peer and VNI it must
+// have.
 #include "dataplane/path/context.h"
 #include "dataplane/path/output.h"
 #include "dataplane/path/parse.h"
@@ -10,7 +11,7 @@ namespace {
 
 constexpr std::uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCongestion = 3;
 
-// RFC 6040 section 4.2: congestion seen by the underlay is handed on to an inner packet that can carry it.
+// RFC 6040 section 4.2: propagates congestion marked by the underlay to an inner packet that is ECN-capable.
 void merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
   if ((outer_tos & kEcnMask) != kEcnCongestion) {
     return;
@@ -33,37 +34,37 @@ void merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
   }
 }
 
-std::optional<DropReason> strip(PathContext& context, Packet& packet) noexcept {
+std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept {
   const auto* outer = net::at<net::Ipv4>(packet.ip);
   const std::uint32_t outer_bytes = outer->header_bytes();
   if ((outer->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0) {
-    return DropReason::k_ip_fragment;
+    return DropReason::kIpFragment;
   }
-  constexpr std::uint32_t kBehindIp = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
-  if (packet.ip_bytes < outer_bytes + kBehindIp) {
-    return DropReason::k_malformed;
+  constexpr std::uint32_t kTunnelBytes = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
+  if (packet.ip_bytes < outer_bytes + kTunnelBytes) {
+    return DropReason::kMalformed;
   }
   const std::uint8_t tos = outer->tos;
   packet.peer = context.snapshot->peers->find(IpAddress::ipv4(outer->source));
   if (packet.peer == kNoPeer) {
-    return DropReason::k_unknown_peer;
+    return DropReason::kUnknownPeer;
   }
   const auto* vxlan = net::at<net::Vxlan>(packet.ip + outer_bytes + sizeof(net::Udp));
   if (vxlan->flags.host() != net::Vxlan::kValidVni || (vxlan->vni.host() & 0xff) != 0) {
-    return DropReason::k_tunnel_header;
+    return DropReason::kTunnelHeader;
   }
   packet.vni = Vni{vxlan->vni.host() >> 8};
 
   std::uint8_t* ethernet = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
-  // What Ethernet padded behind the outer packet does not count as inner bytes.
+  // Ethernet padding behind the outer packet must not count as inner bytes.
   packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
   if (parse_plain_ipv4(packet, ethernet)) [[likely]] {
     merge_ecn(packet, tos);
     write_plain_key(packet, context.shared.options.realm);
     return std::nullopt;
   }
-  if (const auto fault = parse_ethernet(packet, ethernet)) {
-    return fault;
+  if (const auto drop = parse_ethernet(packet, ethernet)) {
+    return drop;
   }
   merge_ecn(packet, tos);
   return parse_flow(packet, context.shared.options.realm);
@@ -78,8 +79,8 @@ void decap(PathContext& context, Burst& burst) noexcept {
     if (!packet.alive() || packet.side != Side::kFabric) {
       continue;
     }
-    if (const auto fault = strip(context, packet)) {
-      packet.drop(*fault);
+    if (const auto drop = decapsulate(context, packet)) {
+      packet.drop(*drop);
       continue;
     }
     ++decapsulated;
@@ -88,7 +89,7 @@ void decap(PathContext& context, Burst& burst) noexcept {
       handle_probe(context, packet);
       continue;
     }
-    foresee_connection(flows, packet);
+    prefetch_connection(flows, packet);
   }
   context.counters.decapsulated.add(decapsulated);
 }

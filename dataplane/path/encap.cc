@@ -1,4 +1,4 @@
-// Tunnels for packets of our own making.
+// Encapsulation of packets that the gateway itself originates.
 #include "dataplane/path/encap.h"
 
 #include "dataplane/path/output.h"
@@ -9,11 +9,11 @@ std::optional<DropReason> push_tunnel(PathContext& context, Frame& frame, std::u
                                       Family family, PeerId peer, Vni vni, std::uint16_t entropy) noexcept {
   const DeviceId underlay = context.shared.options.underlay_device;
   if (ip_bytes + Encapsulation::kOverhead > context.shared.adjacencies.mtu(underlay).value()) {
-    return DropReason::k_oversize;
+    return DropReason::kOversize;
   }
-  const auto fault = encapsulation::push(context, frame, ip, ip_bytes, {peer, vni, entropy, family});
-  context.counters.encapsulated.add(fault ? 0 : 1);
-  return fault;
+  const auto drop = encapsulation::push(context, frame, ip, ip_bytes, {peer, vni, entropy, family});
+  context.counters.encapsulated.add(drop ? 0 : 1);
+  return drop;
 }
 
 }  // namespace isthmus

@@ -1,4 +1,5 @@
-// encapsulate: packets that leave by the fabric get the outer header of their peer. A packet at a time, part of send().
+// encapsulate: puts the peer's outer header in front of packets that leave by the fabric side. One packet at a time, as
+// part of send().
 #pragma once
 
 #include <optional>
@@ -12,39 +13,39 @@ namespace isthmus::encapsulation {
   return family == Family::kIpv4 ? static_cast<std::uint8_t>(ip[1] & 3) : static_cast<std::uint8_t>((ip[1] >> 4) & 3);
 }
 
-struct Tunnelled {
+struct Tunnel {
   PeerId peer;
   Vni vni;
   std::uint16_t entropy = 0;
   Family family = Family::kIpv4;
 };
 
-// Puts the outer header in front of the IP packet, which is no longer than the underlay carries. Returns why not, if
-// not.
+// Puts the outer header in front of the IP packet at `ip`. Precondition: the result fits the underlay's MTU. Returns a
+// drop reason if there is no such peer or not enough headroom; the frame is then unchanged.
 [[nodiscard]] inline std::optional<DropReason> push(PathContext& context, Frame& frame, std::uint8_t* ip,
-                                                    std::uint32_t ip_bytes, const Tunnelled& tunnelled) noexcept {
-  const PeerRecord& record = (*context.snapshot->peers)[tunnelled.peer];
+                                                    std::uint32_t ip_bytes, const Tunnel& tunnel) noexcept {
+  const PeerRecord& record = (*context.snapshot->peers)[tunnel.peer];
   if (!record.known()) [[unlikely]] {
-    return DropReason::k_no_peer;
+    return DropReason::kNoLiveGateway;
   }
   std::uint8_t* start = ip - Encapsulation::kHeaderBytes;
   if (start < context.pool.chunk_start(frame.chunk)) [[unlikely]] {
-    return DropReason::k_headroom;
+    return DropReason::kHeadroom;
   }
   Encapsulation::Patch patch;
-  patch.vni = tunnelled.vni;
+  patch.vni = tunnel.vni;
   patch.inner_ip_bytes = ip_bytes;
-  patch.family = tunnelled.family;
+  patch.family = tunnel.family;
   patch.id = Be16::of(context.ip_id++);
-  patch.entropy = tunnelled.entropy;
-  patch.ecn = ecn_of(ip, tunnelled.family);
+  patch.entropy = tunnel.entropy;
+  patch.ecn = ecn_of(ip, tunnel.family);
   Encapsulation::push(record.header, patch, start);
   frame.data = start;
   frame.length = ip_bytes + Encapsulation::kHeaderBytes;
   return std::nullopt;
 }
 
-// What a burst adds to the worker's counters.
+// Sums over one burst, added to the worker's counters at its end.
 struct Tally {
   std::uint64_t encapsulated = 0, fabric_bytes = 0, local_bytes = 0;
 };
@@ -53,16 +54,16 @@ struct Tally {
 [[nodiscard]] inline bool encapsulate(PathContext& context, Packet& packet, const DirectionBlock& block,
                                       Tally& tally) noexcept {
   if (block.to == Side::kFabric) {
-    if (const auto fault = push(context, packet.frame, packet.ip, packet.ip_bytes,
-                                {block.encap_peer, block.encap_vni, block.entropy, packet.family})) [[unlikely]] {
-      packet.drop(*fault);
+    if (const auto drop = push(context, packet.frame, packet.ip, packet.ip_bytes,
+                               {block.encap_peer, block.encap_vni, block.entropy, packet.family})) [[unlikely]] {
+      packet.drop(*drop);
       return false;
     }
     ++tally.encapsulated;
     tally.fabric_bytes += packet.ip_bytes;
     return true;
   }
-  // Decapsulated or not, an Ethernet header stands right in front of the IP header.
+  // An Ethernet header directly precedes the IP header, whether the packet was decapsulated or not.
   packet.frame.data = packet.ip - sizeof(net::Ethernet);
   packet.frame.length = packet.ip_bytes + static_cast<std::uint32_t>(sizeof(net::Ethernet));
   tally.local_bytes += packet.ip_bytes;

@@ -7,7 +7,7 @@
 namespace isthmus {
 namespace {
 
-// What the L4 header says: the two ports of the flow key, and more.
+// The fields of an L4 header that the path needs. For ICMP echo the identifier takes the place of a port.
 struct L4View {
   Be16 source, destination;
   std::uint8_t tcp_flags = 0;
@@ -26,27 +26,27 @@ bool is_error(IpProtocol protocol, std::uint8_t type) noexcept {
   return type >= net::icmp6::kUnreachable && type <= net::icmp6::kParameter;
 }
 
-// `l4` with `bytes` readable. `cut` allows a TCP header of which only the first eight bytes are there, as ICMP quotes
-// it.
-std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, std::uint32_t bytes, bool cut,
+// Reads the L4 header at `l4`, of which `bytes` are readable. `truncated` accepts a header of eight bytes only, as
+// quoted by an ICMP error.
+std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, std::uint32_t bytes, bool truncated,
                                   L4View& view) noexcept {
   if (bytes < 8) {
-    return DropReason::k_malformed;
+    return DropReason::kMalformed;
   }
   switch (protocol) {
     case IpProtocol::kTcp: {
       const auto* tcp = net::at<net::Tcp>(l4);
-      if (!cut &&
+      if (!truncated &&
           (bytes < sizeof(net::Tcp) || (tcp->offset >> 4) * 4u < sizeof(net::Tcp) || (tcp->offset >> 4) * 4u > bytes)) {
-        return DropReason::k_malformed;
+        return DropReason::kMalformed;
       }
-      view = {tcp->source, tcp->destination, cut ? std::uint8_t{0} : tcp->flags};
+      view = {tcp->source, tcp->destination, truncated ? std::uint8_t{0} : tcp->flags};
       return std::nullopt;
     }
     case IpProtocol::kUdp: {
       const auto* udp = net::at<net::Udp>(l4);
-      if (!cut && (udp->length.host() < sizeof(net::Udp) || udp->length.host() > bytes)) {
-        return DropReason::k_malformed;
+      if (!truncated && (udp->length.host() < sizeof(net::Udp) || udp->length.host() > bytes)) {
+        return DropReason::kMalformed;
       }
       view = {udp->source, udp->destination};
       return std::nullopt;
@@ -56,14 +56,14 @@ std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, s
       const auto* icmp = net::at<net::Icmp>(l4);
       bool request = false;
       if (!is_echo(protocol, icmp->type, request)) {
-        return DropReason::k_unsupported_icmp;
+        return DropReason::kUnsupportedIcmp;
       }
-      // Cilium's form: the echo id as one port, the other zero, so that the reply's key is the reversed one.
+      // As Cilium does: the echo identifier is one port and the other is zero, so the reply's key is the reverse.
       view = request ? L4View{icmp->id, Be16{}} : L4View{Be16{}, icmp->id};
       return std::nullopt;
     }
     default:
-      return DropReason::k_unsupported_l4;
+      return DropReason::kUnsupportedL4;
   }
 }
 
@@ -74,7 +74,7 @@ struct IpView {
   bool fragment = false;
 };
 
-// Reads an IP header of which `bytes` are readable; false when it is cut or inconsistent.
+// Reads an IP header of which `bytes` are readable. False if it is truncated or inconsistent.
 bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView& view) noexcept {
   if (family == Family::kIpv4) {
     const auto* header = net::at<net::Ipv4>(ip);
@@ -96,9 +96,9 @@ bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView&
   return true;
 }
 
-// An ICMP error carries the start of a packet that this connection sent the other way: its key, reversed, is the key of
-// the direction in which the error travels.
-std::optional<DropReason> key_of_quoted(Packet& packet, const IpView& outer, Realm realm) noexcept {
+// An ICMP error quotes the start of a packet that the connection sent in the opposite direction, so the reverse of that
+// packet's key is the key of the direction in which the error travels.
+std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Realm realm) noexcept {
   const std::uint32_t readable = packet.ip_bytes - outer.header_bytes;
   const std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const std::uint32_t bytes = readable - static_cast<std::uint32_t>(sizeof(net::Icmp));
@@ -106,10 +106,10 @@ std::optional<DropReason> key_of_quoted(Packet& packet, const IpView& outer, Rea
   L4View l4;
   const unsigned version = bytes == 0 ? 0u : static_cast<unsigned>(quoted[0] >> 4);
   if (version != static_cast<unsigned>(packet.family) || !read_ip(quoted, bytes, packet.family, ip) || ip.fragment) {
-    return DropReason::k_malformed;
+    return DropReason::kMalformed;
   }
-  if (const auto fault = read_l4(ip.protocol, quoted + ip.header_bytes, bytes - ip.header_bytes, true, l4)) {
-    return fault;
+  if (const auto drop = read_l4(ip.protocol, quoted + ip.header_bytes, bytes - ip.header_bytes, true, l4)) {
+    return drop;
   }
   packet.icmp_error = true;
   packet.key = {ip.destination, ip.source, l4.destination, l4.source, ip.protocol, 0, realm};
@@ -122,7 +122,7 @@ std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet)
   const auto end = packet.frame.data + packet.frame.length;
   const auto available = end - ethernet;
   if (available < static_cast<std::ptrdiff_t>(sizeof(net::Ethernet) + sizeof(net::Ipv4))) {
-    return DropReason::k_malformed;
+    return DropReason::kMalformed;
   }
   const auto room = static_cast<std::uint32_t>(available) - static_cast<std::uint32_t>(sizeof(net::Ethernet));
   packet.ip = ethernet + sizeof(net::Ethernet);
@@ -133,7 +133,7 @@ std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet)
       packet.ip_bytes = ip->total_length.host();
       if (ip->version_ihl >> 4 != 4 || ip->header_bytes() < sizeof(net::Ipv4) || packet.ip_bytes < ip->header_bytes() ||
           packet.ip_bytes > room) {
-        return DropReason::k_malformed;
+        return DropReason::kMalformed;
       }
       break;
     }
@@ -141,16 +141,16 @@ std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet)
       const auto* ip = net::at<net::Ipv6>(packet.ip);
       packet.family = Family::kIpv6;
       if (room < sizeof(net::Ipv6) || packet.ip[0] >> 4 != 6) {
-        return DropReason::k_malformed;
+        return DropReason::kMalformed;
       }
       packet.ip_bytes = static_cast<std::uint32_t>(sizeof(net::Ipv6)) + ip->payload_length.host();
       if (packet.ip_bytes > room) {
-        return DropReason::k_malformed;
+        return DropReason::kMalformed;
       }
       break;
     }
     default:
-      return DropReason::k_unsupported_l2;
+      return DropReason::kUnsupportedL2;
   }
   return std::nullopt;
 }
@@ -158,25 +158,25 @@ std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet)
 std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   IpView ip;
   if (!read_ip(packet.ip, packet.ip_bytes, packet.family, ip)) {
-    return DropReason::k_malformed;
+    return DropReason::kMalformed;
   }
   if (ip.fragment) {
-    return DropReason::k_ip_fragment;
+    return DropReason::kIpFragment;
   }
   packet.l4 = packet.ip + ip.header_bytes;
   const std::uint32_t l4_bytes = packet.ip_bytes - ip.header_bytes;
   const bool icmp = ip.protocol == (packet.family == Family::kIpv4 ? IpProtocol::kIcmp : IpProtocol::kIcmpv6);
   if (!icmp && (ip.protocol == IpProtocol::kIcmp || ip.protocol == IpProtocol::kIcmpv6)) {
-    return DropReason::k_unsupported_l4;
+    return DropReason::kUnsupportedL4;
   }
   if (icmp && l4_bytes >= sizeof(net::Icmp) && is_error(ip.protocol, *packet.l4)) {
-    if (const auto fault = key_of_quoted(packet, ip, realm)) {
-      return fault;
+    if (const auto drop = key_from_quote(packet, ip, realm)) {
+      return drop;
     }
   } else {
     L4View l4;
-    if (const auto fault = read_l4(ip.protocol, packet.l4, l4_bytes, false, l4)) {
-      return fault;
+    if (const auto drop = read_l4(ip.protocol, packet.l4, l4_bytes, false, l4)) {
+      return drop;
     }
     packet.tcp_flags = l4.tcp_flags;
     packet.key = {ip.source, ip.destination, l4.source, l4.destination, ip.protocol, 0, realm};

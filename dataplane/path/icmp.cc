@@ -1,4 +1,4 @@
-// ICMP errors of our own making: fragmentation needed and packet too big, no backend.
+// ICMP errors that the gateway originates: fragmentation needed, packet too big, and port unreachable (no backend).
 #include <algorithm>
 
 #include "dataplane/path/context.h"
@@ -8,14 +8,14 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint32_t kQuoteIpv4 = 64;             // Cilium's
+constexpr std::uint32_t kQuoteIpv4 = 64;             // bytes of the original packet, as Cilium does
 constexpr std::uint32_t kQuoteIpv6 = 1280 - 40 - 8;  // RFC 4443: up to the minimum MTU
-constexpr std::uint8_t kHops = 64;
+constexpr std::uint8_t kInitialTtl = 64;
 
 struct Message {
   std::uint8_t type, code;
-  std::uint16_t mtu16 = 0;  // ICMPv4: the second half of the rest word
-  std::uint32_t mtu32 = 0;  // ICMPv6: the whole word
+  std::uint16_t mtu16 = 0;  // ICMPv4: the lower half of the second header word
+  std::uint32_t mtu32 = 0;  // ICMPv6: the whole second header word
 };
 
 Message message_of(Family family, IcmpError what, Bytes mtu) noexcept {
@@ -39,7 +39,7 @@ void write_icmp(std::uint8_t* at, const Message& message, const std::uint8_t* qu
   std::memcpy(at + sizeof(net::Icmp), quote, bytes);
 }
 
-// Writes the error at `ip`, from the packet's destination to its source. Returns its length.
+// Writes the error packet at `ip`, from the packet's destination to its source. Returns its length in bytes.
 std::uint32_t write_error_ipv4(PathContext& context, const Packet& packet, const Message& message,
                                std::uint8_t* ip) noexcept {
   const auto* original = net::at<net::Ipv4>(packet.ip);
@@ -51,7 +51,7 @@ std::uint32_t write_error_ipv4(PathContext& context, const Packet& packet, const
   header->tos = original->tos;
   header->total_length = Be16::of(static_cast<std::uint16_t>(total));
   header->id = Be16::of(context.ip_id++);
-  header->ttl = kHops;
+  header->ttl = kInitialTtl;
   header->protocol = static_cast<std::uint8_t>(IpProtocol::kIcmp);
   header->source = original->destination;
   header->destination = original->source;
@@ -71,7 +71,7 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std
   header->version_class_flow = Be32::of(kVersion6);
   header->payload_length = Be16::of(static_cast<std::uint16_t>(payload));
   header->next_header = static_cast<std::uint8_t>(IpProtocol::kIcmpv6);
-  header->hop_limit = kHops;
+  header->hop_limit = kInitialTtl;
   std::memcpy(header->source, original->destination, 16);
   std::memcpy(header->destination, original->source, 16);
   std::uint8_t* icmp = ip + sizeof(net::Ipv6);
@@ -82,8 +82,8 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std
   return sizeof(net::Ipv6) + payload;
 }
 
-// The next hop towards a local source.
-AdjacencyId towards_source(PathContext& context, const IpAddress& source) noexcept {
+// The next hop towards a local source, or kNoAdjacency.
+AdjacencyId next_hop_to_source(PathContext& context, const IpAddress& source) noexcept {
   const LocalRoute* route = context.snapshot->routes->find(context.shared.options.realm, source);
   if (route == nullptr) {
     return kNoAdjacency;
@@ -91,8 +91,8 @@ AdjacencyId towards_source(PathContext& context, const IpAddress& source) noexce
   if (route->next_hop != kNoAdjacency) {
     return route->next_hop;
   }
-  bool made = false;
-  return context.shared.adjacencies.find_or_make(route->device, source, made);
+  bool created = false;
+  return context.shared.adjacencies.find_or_create(route->device, source, created);
 }
 
 }  // namespace
@@ -102,7 +102,7 @@ void send_icmp_error(PathContext& context, const Packet& packet, IcmpError what,
     return;
   }
   const IpAddress source = packet.key.source;
-  const AdjacencyId local = packet.side == Side::kLocal ? towards_source(context, source) : kNoAdjacency;
+  const AdjacencyId local = packet.side == Side::kLocal ? next_hop_to_source(context, source) : kNoAdjacency;
   const std::uint32_t chunk = packet.side == Side::kLocal && local == kNoAdjacency ? kNoChunk : context.pool.allocate();
   if (chunk == kNoChunk) {
     return;

@@ -1,4 +1,4 @@
-// Frames that wait for the address of their next hop, one per next hop, and frames of our own making.
+// Frames that wait for the MAC address of their next hop, and sending of frames that the gateway originates.
 #include "dataplane/path/neighbour.h"
 
 #include "dataplane/path/output.h"
@@ -7,22 +7,22 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint64_t kLongestWaitNs = 1'000'000'000;
+constexpr std::uint64_t kMaxWaitNs = 1'000'000'000;
 
 }  // namespace
 
 bool next_hop::wait_for_mac(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
-  const bool taken = adjacency == kNoAdjacency || context.waiting_count == context.waiting.size() ||
-                     std::any_of(context.waiting.begin(), context.waiting.begin() + context.waiting_count,
-                                 [&](const WaitingFrame& w) { return w.adjacency == adjacency; });
-  if (taken) {
+  const bool unavailable = adjacency == kNoAdjacency || context.waiting_count == context.waiting.size() ||
+                           std::any_of(context.waiting.begin(), context.waiting.begin() + context.waiting_count,
+                                       [&](const WaitingFrame& w) { return w.adjacency == adjacency; });
+  if (unavailable) {
     return false;
   }
   context.counters.neighbour_waits.add();
   context.waiting[context.waiting_count++] = {frame, adjacency, context.now_ns};
   const AdjacencyTable& table = context.shared.adjacencies;
-  context.mailbox.tell(
-      {WorkerEvent::Kind::kNeighbourWanted, table.device(adjacency), table.next_hop(adjacency), {}, 0});
+  context.mailbox.post(
+      {WorkerEvent::Kind::kNeighbourRequest, table.device(adjacency), table.next_hop(adjacency), {}, 0});
   return true;
 }
 
@@ -30,7 +30,7 @@ void send_frame(PathContext& context, const Frame& frame, AdjacencyId adjacency)
   const auto type = static_cast<Be16>(net::at<net::Ethernet>(frame.data)->type);
   const bool resolved = context.shared.adjacencies.write_header(adjacency, type, frame.data);
   if (resolved ? !next_hop::append(context, frame, adjacency) : !next_hop::wait_for_mac(context, frame, adjacency)) {
-    lose_frame(context, frame, resolved ? DropReason::k_tx_full : DropReason::k_neighbour_unresolved);
+    drop_frame(context, frame, resolved ? DropReason::kTxFull : DropReason::kNeighbourUnresolved);
   }
 }
 
@@ -41,8 +41,8 @@ void retry_waiting(PathContext& context) noexcept {
     const WaitingFrame waiting = context.waiting[i];
     if (context.shared.adjacencies.resolved(waiting.adjacency)) {
       send_frame(context, waiting.frame, waiting.adjacency);
-    } else if (context.now_ns - waiting.since_ns > kLongestWaitNs) {
-      lose_frame(context, waiting.frame, DropReason::k_neighbour_unresolved);
+    } else if (context.now_ns - waiting.since_ns > kMaxWaitNs) {
+      drop_frame(context, waiting.frame, DropReason::kNeighbourUnresolved);
     } else {
       context.waiting[context.waiting_count++] = waiting;
     }

@@ -1,5 +1,5 @@
-// forward: the Ethernet addresses of the next hop, and out. One packet waits per unresolved next hop. A packet at a
-// time, part of send().
+// forward: writes the Ethernet addresses of the next hop and queues the frame on its device. At most one packet waits
+// per unresolved next hop. One packet at a time, as part of send().
 #pragma once
 
 #include "dataplane/path/context.h"
@@ -7,21 +7,22 @@
 
 namespace isthmus::next_hop {
 
-// Hands a finished frame to its device's batch; false, and the frame stays the caller's, where that is full.
+// Adds a complete frame to its device's transmit batch. False if the batch is full; the caller then keeps the frame.
 [[nodiscard]] inline bool append(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept {
   TxBatch& batch = context.tx[context.shared.adjacencies.device(adjacency).value()];
   if (batch.count == TxBatch::kCapacity) [[unlikely]] {
     return false;
   }
-  // Field by field: the frame's parts were written a moment ago, and one wide load would wait for them.
-  Frame& place = batch.frames[batch.count++];
-  place.data = frame.data;
-  place.length = frame.length;
-  place.chunk = frame.chunk;
+  // Field by field: the fields were written just now, and one wide load would stall on store forwarding.
+  Frame& slot = batch.frames[batch.count++];
+  slot.data = frame.data;
+  slot.length = frame.length;
+  slot.chunk = frame.chunk;
   return true;
 }
 
-// Keeps the frame until its next hop has an address; false, and the frame stays the caller's, where another one waits.
+// Keeps the frame until its next hop is resolved. False if another frame already waits for it or no slot is free; the
+// caller then keeps the frame.
 [[nodiscard]] bool wait_for_mac(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept;
 
 // False: the packet has been dropped.
@@ -35,14 +36,14 @@ namespace isthmus::next_hop {
     if (append(context, packet.frame, block.adjacency)) [[likely]] {
       return true;
     }
-    packet.drop(DropReason::k_tx_full);
+    packet.drop(DropReason::kTxFull);
     return false;
   }
   net::at<net::Ethernet>(packet.frame.data)->type = type;
   if (wait_for_mac(context, packet.frame, block.adjacency)) {
     return true;
   }
-  packet.drop(DropReason::k_neighbour_unresolved);
+  packet.drop(DropReason::kNeighbourUnresolved);
   return false;
 }
 

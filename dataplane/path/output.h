@@ -1,4 +1,4 @@
-// The way out, shared by the stages and by packets of our own making (ICMP errors, probes).
+// Output, shared by the stages and by packets that the gateway originates (ICMP errors, probes).
 #pragma once
 
 #include "dataplane/path/context.h"
@@ -6,25 +6,26 @@
 
 namespace isthmus {
 
-// Puts a finished frame (Ethernet addresses still open) on its way: to the device's batch, or to wait for the next
-// hop's MAC. Takes the frame in every case; what cannot leave is counted and freed.
+// Sends a frame that is complete but for its Ethernet addresses: to the device's batch, or to wait for the next hop's
+// MAC address. Always takes ownership of the frame; one that cannot be sent is counted as a drop and freed.
 void send_frame(PathContext& context, const Frame& frame, AdjacencyId adjacency) noexcept;
 
 // Puts the outer header for `peer` in front of the IP packet at `ip` inside `frame` and moves the frame's start.
-// Returns why not: no room in front, or longer than the underlay's MTU.
+// Returns the drop reason on failure: no such peer, no headroom, or longer than the underlay's MTU.
 [[nodiscard]] std::optional<DropReason> push_tunnel(PathContext& context, Frame& frame, std::uint8_t* ip,
                                                     std::uint32_t ip_bytes, Family family, PeerId peer, Vni vni,
                                                     std::uint16_t entropy) noexcept;
 
-// Once per round: sends what has got its MAC address, gives up what waited for a second.
+// Once per round: sends the waiting frames whose next hop is resolved and drops those that have waited for a second.
 void retry_waiting(PathContext& context) noexcept;
 
-// Answers a packet that cannot go on with an ICMP error to its source, out of the side it came from (RFC 1812 section
-// 4.3, RFC 4443): rate-limited, never about an ICMP error. The packet itself stays as it is.
+// Sends an ICMP error about a packet to its source, on the side it came from (RFC 1812 section 4.3, RFC 4443).
+// Rate-limited, and never about an ICMP error. Does not change the packet.
 enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
 void send_icmp_error(PathContext& context, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
-// Probes inside the tunnel. A request is answered at once, an answer goes to control; both consume the packet.
+// Health probes inside the tunnel. handle_probe() answers a request, reports an answer to control, and drops anything
+// else; a valid probe is consumed.
 void handle_probe(PathContext& context, Packet& packet) noexcept;
 void send_probe(PathContext& context, PeerId peer, std::uint32_t sequence) noexcept;
 

@@ -1,5 +1,5 @@
-// parse: decides the side a packet came from. A UDP packet to our tunnel address and port is the fabric's and goes on
-// to decap; everything else is this cluster's, and its own header is the inner one.
+// parse: determines the side a packet arrived on. A UDP packet to our tunnel address and port is from the fabric side
+// and goes on to decap; everything else is from the local side, and its only IP header counts as the inner one.
 #include "dataplane/path/parse.h"
 
 #include "dataplane/path/context.h"
@@ -8,7 +8,7 @@
 namespace isthmus {
 namespace {
 
-// An UDP packet over IPv4 to our tunnel address and port?
+// A UDP packet over IPv4 to our tunnel address and port?
 bool is_tunnel(const EngineOptions& options, const Packet& packet) noexcept {
   const auto* ip = net::at<net::Ipv4>(packet.ip);
   if (packet.family != Family::kIpv4 || ip->protocol != static_cast<std::uint8_t>(IpProtocol::kUdp) ||
@@ -18,10 +18,10 @@ bool is_tunnel(const EngineOptions& options, const Packet& packet) noexcept {
   return net::at<net::Udp>(packet.ip + ip->header_bytes())->destination.host() == options.tunnel_port.value();
 }
 
-// What is not plain; why not, if it cannot be read at all.
+// The slow path: a packet that parse_plain_ipv4() does not take. Returns the drop reason if it cannot be parsed.
 std::optional<DropReason> parse_any(const EngineOptions& options, Packet& packet) noexcept {
-  if (const auto fault = parse_ethernet(packet, packet.frame.data)) {
-    return fault;
+  if (const auto drop = parse_ethernet(packet, packet.frame.data)) {
+    return drop;
   }
   packet.side = is_tunnel(options, packet) ? Side::kFabric : Side::kLocal;
   return packet.side == Side::kFabric ? std::nullopt : parse_flow(packet, options.realm);
@@ -39,12 +39,12 @@ void parse(PathContext& context, Burst& burst) noexcept {
         continue;
       }
       write_plain_key(packet, options.realm);
-    } else if (const auto fault = parse_any(options, packet)) {
-      packet.drop(*fault);
+    } else if (const auto drop = parse_any(options, packet)) {
+      packet.drop(*drop);
       continue;
     }
     if (packet.side == Side::kLocal) {
-      foresee_connection(flows, packet);
+      prefetch_connection(flows, packet);
     }
   }
 }

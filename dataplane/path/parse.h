@@ -1,5 +1,5 @@
-// Reading of headers, shared by parse (outer) and decap (inner). Every length is checked against the frame before a
-// field is read. Pure functions of the packet.
+// Header parsing, shared by parse (outer) and decap (inner). Every length is checked against the frame before a field
+// is read. Pure functions of the packet.
 #pragma once
 
 #include <bit>
@@ -12,22 +12,22 @@
 
 namespace isthmus {
 
-// Reads the Ethernet and IP header at `ethernet` (inside packet.frame): sets ip, family and ip_bytes, and cuts what
-// Ethernet padding follows. Returns why not, if not.
+// Reads the Ethernet and IP header at `ethernet` (inside packet.frame): sets ip, family and ip_bytes;
+// Ethernet padding behind the packet is left out of ip_bytes.
 [[nodiscard]] std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept;
 
 // Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error and key.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 
-// Both at once, but for the key, for what nearly every packet is: IPv4 without options or fragments, TCP or UDP, all
-// lengths in order. False: anything else, or any fault; the other two then tell.
+// Fast path of the two above, without the key, for nearly every packet: IPv4 without options or fragments, TCP or UDP,
+// all lengths valid. False for anything else; the caller then uses the other two, which also give the drop reason.
 [[nodiscard]] inline bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet) noexcept {
   static_assert(std::endian::native == std::endian::little);
   // Bytes of the Ethernet type and the first two of IPv4 without options (the second, the type of service, is ignored).
   constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
-  constexpr std::uint32_t kLeast = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
+  constexpr std::uint32_t kMin = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
   const auto available = static_cast<std::uint32_t>(packet.frame.data + packet.frame.length - ethernet);
-  if (available < kLeast) [[unlikely]] {
+  if (available < kMin) [[unlikely]] {
     return false;
   }
   std::uint32_t start = 0;
@@ -43,7 +43,7 @@ namespace isthmus {
   std::uint8_t* const l4 = at + sizeof(net::Ipv4);
   if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kTcp)) [[likely]] {
     const auto* tcp = net::at<net::Tcp>(l4);
-    const std::uint32_t header = (tcp->offset >> 2) & 0x3cu;  // in words of four, in the upper half
+    const std::uint32_t header = (tcp->offset >> 2) & 0x3cu;  // the upper four bits count 32-bit words
     if (bytes < sizeof(net::Ipv4) + sizeof(net::Tcp) || header < sizeof(net::Tcp) || header + sizeof(net::Ipv4) > bytes)
         [[unlikely]] {
       return false;
@@ -64,14 +64,14 @@ namespace isthmus {
   return true;
 }
 
-// The key of a packet that parse_plain_ipv4() has read.
+// Sets the key of a packet for which parse_plain_ipv4() returned true.
 inline void write_plain_key(Packet& packet, Realm realm) noexcept {
   const auto protocol = static_cast<IpProtocol>(net::at<net::Ipv4>(packet.ip)->protocol);
   FlowKey::write_ipv4(packet.key, packet.ip + offsetof(net::Ipv4, source), protocol, realm);
 }
 
-// Hashes the packet's key and asks for the place in the connection table where track will look.
-inline void foresee_connection(const FlowTable& flows, Packet& packet) noexcept {
+// Hashes the packet's key and prefetches the bucket of the connection table that lookup will read.
+inline void prefetch_connection(const FlowTable& flows, Packet& packet) noexcept {
   packet.hash = flows.hash(packet.key);
   flows.prefetch_bucket(packet.hash);
 }

@@ -5,7 +5,7 @@ namespace isthmus {
 void run_path(PathContext& context, Burst& burst) noexcept {
   parse(context, burst);
   decap(context, burst);
-  track(context, burst);
+  lookup(context, burst);
   admit(context, burst);
   send(context, burst);
 }

@@ -1,8 +1,9 @@
-// The life of a packet: the list of stages, in order, one file each, and the proof that every header fits in front.
+// The life of a packet: the stages in order, one file each, and the compile-time proof that all outer headers fit into
+// the headroom.
 //
-// Each stage is called once per burst by the owning worker, inside a read section, with the snapshot that holds for the
-// whole burst. It looks only at packets that are alive(); it drops by Packet::drop(), never frees, never allocates,
-// locks, logs or calls the kernel. PathContext (context.h) is all it may touch.
+// Each stage is called once per burst by the owning worker, inside a read section, with one snapshot for the whole
+// burst. It handles only packets that are alive() and drops with Packet::drop(); it never frees, allocates, locks, logs
+// or calls the kernel. It may use PathContext (context.h) and nothing else.
 #pragma once
 
 #include "dataplane/encap/encap.h"
@@ -14,20 +15,21 @@ namespace isthmus {
 
 struct PathContext;
 
-void parse(PathContext& context, Burst& burst) noexcept;  // parse.cc: the side it came from, the header it carries
-void decap(PathContext& context, Burst& burst) noexcept;  // decap.cc: the peer, the VNI, the inner packet and its key
-void track(PathContext& context, Burst& burst) noexcept;  // track.cc: the connection, if its decision still stands
-void admit(PathContext& context, Burst& burst) noexcept;  // admit.cc: else vet → service → policy → route
-// send.cc, a packet at a time: rewrite.h (MTU, addresses, L4 ports, TTL, checksums) → encap.h (outer header) →
-// neighbour.h (MAC addresses, out of the device). The frames of dropped packets go back to the pool and are counted.
+void parse(PathContext& context, Burst& burst) noexcept;   // parse.cc: the side, the headers, the flow key
+void decap(PathContext& context, Burst& burst) noexcept;   // decap.cc: the peer, the VNI, the inner packet, its key
+void lookup(PathContext& context, Burst& burst) noexcept;  // lookup.cc: the connection and its decision, if valid
+void admit(PathContext& context, Burst& burst) noexcept;  // admit.cc: else validate source → service → policy → route
+// send.cc, one packet at a time: rewrite.h (MTU, addresses, L4 ports, TTL, checksums) → encap.h (outer header) →
+// neighbour.h (MAC addresses, transmit batch). Dropped packets are counted and their frames freed.
 void send(PathContext& context, Burst& burst) noexcept;
 
-// All of the above.
+// All stages in order.
 void run_path(PathContext& context, Burst& burst) noexcept;
 
-// Every header that can ever stand in front of a received frame's first byte.
+// All headers that can be put in front of a received frame.
 inline constexpr std::uint32_t kWireGuardBytes = 80;  // outer IPv6, UDP, transport header and tag
-static_assert(kFrameHeadroom >= Encapsulation::kHeaderBytes - sizeof(net::Ethernet)  // tunnel, the Ethernet re-used
+static_assert(kFrameHeadroom >= Encapsulation::kHeaderBytes -
+                                    sizeof(net::Ethernet)  // tunnel; the received Ethernet header is reused
                                     + kWireGuardBytes);
 
 }  // namespace isthmus

@@ -1,20 +1,20 @@
-// policy: clusters exchange packets only where a cross-cluster network profile links them with ours; identities, as the
-// policies of those that are ours allow: egress of the source, then ingress of the destination. The verdict is the
-// connection's: both directions, and ICMP errors, ask about the forward pair, with the source before translation and
-// the destination behind it.
+// policy: both clusters must be linked with ours by a cross-cluster network profile, and the policies of the endpoints
+// in our cluster must allow the pair of identities: egress of the source, then ingress of the destination. The verdict
+// is that of the connection: both directions, and ICMP errors, are checked for the forward pair, with the source before
+// and the destination after translation.
 #include "dataplane/api/identity.h"
 #include "dataplane/path/admission.h"
 
 namespace isthmus {
 namespace {
 
-// Who the two ends of the connection are, however this packet travels.
+// The two ends of the connection in forward direction, whichever direction this packet travels.
 struct ForwardPair {
   Identity source, destination;
-  bool source_ours = false, destination_ours = false;
+  bool source_local = false, destination_local = false;  // in our cluster
 };
 
-// What policy asks for as port: for echo connections the type they open with.
+// Protocol and port as policy matches them. For ICMP echo the port is the type of the connection's first packet.
 PolicyL4 l4_of(const Admission& admission) noexcept {
   const IpProtocol protocol = admission.forward.protocol;
   const auto number = static_cast<std::uint8_t>(protocol);
@@ -36,8 +36,8 @@ Identity identity_at(const PathContext& context, Realm realm, const IpAddress& a
              : context.snapshot->policy->by_prefix(realm, address, identity::kWorld);
 }
 
-// The forward source as seen from a packet that does not carry its identity. One that was never published is still who
-// its VNI said; one that was and is no more is only an address.
+// The identity of the forward source for a packet that does not carry it. A source that was never published keeps the
+// identity that its VNI claimed; one that was published and has been removed is only an address.
 Identity forward_source(const PathContext& context, const Admission& admission) noexcept {
   const FlowKey& forward = admission.forward;
   EndpointInfo endpoint;
@@ -45,14 +45,15 @@ Identity forward_source(const PathContext& context, const Admission& admission) 
     return endpoint.identity;
   }
   const ConnectionShared& shared = admission.packet.hit.shared();
-  const bool was_known = (shared.user_flags.load(std::memory_order_relaxed) & known_flag(Direction::kForward)) != 0;
-  const Identity said{wire_vni(shared.source_identity).value()};
-  return said == identity::kWorld || was_known
+  const bool was_published =
+      (shared.user_flags.load(std::memory_order_relaxed) & published_flag(Direction::kForward)) != 0;
+  const Identity claimed{wire_vni(shared.source_identity).value()};
+  return claimed == identity::kWorld || was_published
              ? context.snapshot->policy->by_prefix(forward.realm, forward.source, identity::kWorld)
-             : said;
+             : claimed;
 }
 
-ForwardPair pair_of(const PathContext& context, const Admission& admission) noexcept {
+ForwardPair forward_pair(const PathContext& context, const Admission& admission) noexcept {
   const bool forward = admission.direction == Direction::kForward;
   const ClusterId own = context.shared.options.cluster;
   const ClusterId source = forward ? admission.source_cluster : admission.destination_cluster;
@@ -61,43 +62,43 @@ ForwardPair pair_of(const PathContext& context, const Admission& admission) noex
   pair.source =
       forward && !admission.packet.icmp_error ? admission.source_identity : forward_source(context, admission);
   pair.destination = identity_at(context, admission.forward.realm, admission.reply.source);
-  // An endpoint without labels is who its address makes it, much like an address that is no endpoint.
-  const auto by_address = [&](Identity known, const IpAddress& address) {
-    const bool unlabelled = identity::is_unlabelled(known);
-    if (known != identity::kWorld && !unlabelled) {
-      return known;
+  // An endpoint without labels gets its identity from its address, like an address that is no endpoint.
+  const auto resolve = [&](Identity id, const IpAddress& address) {
+    const bool unlabelled = identity::is_unlabelled(id);
+    if (id != identity::kWorld && !unlabelled) {
+      return id;
     }
     const Identity found = context.snapshot->policy->by_prefix(admission.forward.realm, address, identity::kWorld);
-    return unlabelled ? identity::unlabelled_at(found, known) : found;
+    return unlabelled ? identity::unlabelled_at(found, id) : found;
   };
-  pair.source = by_address(pair.source, admission.forward.source);
-  pair.destination = by_address(pair.destination, admission.reply.source);
-  pair.source_ours = source == own;
-  pair.destination_ours = destination == own;
+  pair.source = resolve(pair.source, admission.forward.source);
+  pair.destination = resolve(pair.destination, admission.reply.source);
+  pair.source_local = source == own;
+  pair.destination_local = destination == own;
   return pair;
 }
 
-// What the policy in the snapshot says. `epoch`: of the subject's word, sampled before.
-PolicyVerdict ask(PathContext& context, const VerdictCache::Question& question, std::uint32_t epoch) noexcept {
-  if (const PolicyVerdict* known = context.verdicts.find(question, epoch)) {
-    return *known;
+// Evaluates the policy of the snapshot. `epoch`: value of the subject's epoch word, sampled before this call.
+PolicyVerdict evaluate(PathContext& context, const VerdictCache::Key& key, std::uint32_t epoch) noexcept {
+  if (const PolicyVerdict* cached = context.verdicts.find(key, epoch)) {
+    return *cached;
   }
   const PolicyTable& table = *context.snapshot->policy;
-  const PolicyVerdict verdict = question.ingress ? table.ingress(question.subject, question.peer, question.l4)
-                                                 : table.egress(question.subject, question.peer, question.l4);
+  const PolicyVerdict verdict =
+      key.ingress ? table.ingress(key.subject, key.peer, key.l4) : table.egress(key.subject, key.peer, key.l4);
   if (context.shared.snapshot.load(std::memory_order_acquire) == context.snapshot) {
-    context.verdicts.keep(question, epoch, verdict);
+    context.verdicts.store(key, epoch, verdict);
   }
   return verdict;
 }
 
-// A denied direction's reason, and a note of what audit let pass.
-Refusal refusal_of(PathContext& context, PolicyOutcome outcome) noexcept {
+// The drop reason of a denied direction. Counts a denial that audit mode lets pass.
+std::optional<DropReason> denial_of(PathContext& context, PolicyOutcome outcome) noexcept {
   switch (outcome) {
     case PolicyOutcome::kDenied:
-      return DropReason::k_policy_denied;
+      return DropReason::kPolicyDenied;
     case PolicyOutcome::kDeniedByRule:
-      return DropReason::k_policy_deny;
+      return DropReason::kPolicyDeny;
     case PolicyOutcome::kAudited:
       context.counters.policy_audited.add();
       return std::nullopt;
@@ -108,32 +109,32 @@ Refusal refusal_of(PathContext& context, PolicyOutcome outcome) noexcept {
 
 }  // namespace
 
-Refusal policy(PathContext& context, Admission& admission) noexcept {
+std::optional<DropReason> policy(PathContext& context, Admission& admission) noexcept {
   const ClusterTable& clusters = *context.snapshot->clusters;
   EpochTable& epochs = context.shared.flows->epochs();
   DirectionBlock& block = admission.block;
-  epochs.sample(block, kDestinationPlace, EpochTable::of_endpoint(admission.own().realm, admission.target()));
+  epochs.sample(block, kDestinationEpoch, EpochTable::of_endpoint(admission.own().realm, admission.target()));
   if (!clusters[admission.source_cluster].linked || !clusters[admission.destination_cluster].linked) {
-    return DropReason::k_not_linked;
+    return DropReason::kNotLinked;
   }
-  const ForwardPair pair = pair_of(context, admission);
+  const ForwardPair pair = forward_pair(context, admission);
   admission.destination_identity = admission.direction == Direction::kForward ? pair.destination : pair.source;
   admission.egress = admission.ingress = PolicyVerdict{};
   const PolicyL4 l4 = l4_of(admission);
-  epochs.sample(block, kSubjectPlace, EpochIndex{0});
-  epochs.sample(block, kPeerPlace, EpochIndex{0});
-  if (pair.source_ours) {
-    epochs.sample(block, kSubjectPlace, EpochTable::of_policy_subject(pair.source));
-    admission.egress = ask(context, {pair.source, pair.destination, l4, false}, block.epoch_value[kSubjectPlace]);
-    if (const auto refusal = refusal_of(context, admission.egress.outcome)) {
-      return refusal;
+  epochs.sample(block, kSubjectEpoch, EpochIndex{0});
+  epochs.sample(block, kPeerEpoch, EpochIndex{0});
+  if (pair.source_local) {
+    epochs.sample(block, kSubjectEpoch, EpochTable::of_policy_subject(pair.source));
+    admission.egress = evaluate(context, {pair.source, pair.destination, l4, false}, block.epoch_value[kSubjectEpoch]);
+    if (const auto drop = denial_of(context, admission.egress.outcome)) {
+      return drop;
     }
   }
-  if (pair.destination_ours) {
-    const EpochPlace place = pair.source_ours ? kPeerPlace : kSubjectPlace;
-    epochs.sample(block, place, EpochTable::of_policy_subject(pair.destination));
-    admission.ingress = ask(context, {pair.destination, pair.source, l4, true}, block.epoch_value[place]);
-    return refusal_of(context, admission.ingress.outcome);
+  if (pair.destination_local) {
+    const EpochSlot slot = pair.source_local ? kPeerEpoch : kSubjectEpoch;
+    epochs.sample(block, slot, EpochTable::of_policy_subject(pair.destination));
+    admission.ingress = evaluate(context, {pair.destination, pair.source, l4, true}, block.epoch_value[slot]);
+    return denial_of(context, admission.ingress.outcome);
   }
   return std::nullopt;
 }

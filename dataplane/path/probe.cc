@@ -1,5 +1,5 @@
-// Probes between gateways, inside the tunnel: VNI 4 (health), from one tunnel address to the other, UDP. The engine
-// answers by itself, so that an answer proves a polling engine and not just a node.
+// Health probes between gateways, inside the tunnel: UDP from one tunnel address to the other, with VNI 4 (health). The
+// workers answer them, so an answer proves that the peer's engine is running and not merely that its node is up.
 #include "dataplane/path/context.h"
 #include "dataplane/path/output.h"
 #include "dataplane/path/path.h"
@@ -69,20 +69,20 @@ void send_probe(PathContext& context, PeerId peer, std::uint32_t sequence) noexc
 
 void handle_probe(PathContext& context, Packet& packet) noexcept {
   const auto* probe = net::at<Probe>(packet.l4 + sizeof(net::Udp));
-  const bool whole = packet.key.protocol == IpProtocol::kUdp && packet.ip_bytes >= kIpBytes &&
-                     packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
-                     packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic &&
-                     probe->version == kVersion;
-  const bool from_itself = packet.key.source == (*context.snapshot->peers)[packet.peer].underlay;
-  if (!whole || !from_itself || (probe->kind != kRequest && probe->kind != kAnswer)) {
-    packet.drop(DropReason::k_probe);
+  const bool well_formed = packet.key.protocol == IpProtocol::kUdp && packet.ip_bytes >= kIpBytes &&
+                           packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
+                           packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic &&
+                           probe->version == kVersion;
+  const bool from_sender = packet.key.source == (*context.snapshot->peers)[packet.peer].underlay;
+  if (!well_formed || !from_sender || (probe->kind != kRequest && probe->kind != kAnswer)) {
+    packet.drop(DropReason::kProbe);
     return;
   }
   if (probe->kind == kRequest) {
     transmit(context, packet.peer, kAnswer, probe->sequence);
     context.counters.probes_answered.add();
   } else {
-    context.mailbox.tell({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.peer, probe->sequence.host()});
+    context.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.peer, probe->sequence.host()});
   }
   context.pool.release(packet.frame.chunk);
   packet.verdict = Verdict::kConsumed;

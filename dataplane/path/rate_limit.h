@@ -1,4 +1,4 @@
-// A token bucket: `per_second` events a second, bursts of as many. One thread.
+// A token bucket: `per_second` events per second, and bursts of the same size. One thread.
 #pragma once
 
 #include <algorithm>

@@ -11,7 +11,7 @@ bool is_icmp(IpProtocol protocol) noexcept { return protocol == IpProtocol::kIcm
 
 FlowEvent::Tuple tuple_of(const FlowKey& key) noexcept {
   FlowEvent::Tuple tuple{key.source, key.destination, {}, {}};
-  if (!is_icmp(key.protocol)) {  // an echo's identifier is no port
+  if (!is_icmp(key.protocol)) {  // the identifier of an ICMP echo is not a port
     tuple.source_port = L4Port{key.source_port.host()};
     tuple.destination_port = L4Port{key.destination_port.host()};
   }
@@ -22,16 +22,16 @@ TrafficDirection direction_of(Side from, bool reply) noexcept {
   return (from == Side::kLocal) != reply ? TrafficDirection::kEgress : TrafficDirection::kIngress;
 }
 
-// Drops of packets whose headers were not read to the end: of the packet only the frame may be looked at.
-bool died_unread(DropReason reason) noexcept {
+// Whether the packet was dropped before its headers were completely parsed: then only its frame is valid.
+bool dropped_unparsed(DropReason reason) noexcept {
   switch (reason) {
-    case DropReason::k_unsupported_l2:
-    case DropReason::k_malformed:
-    case DropReason::k_ip_fragment:
-    case DropReason::k_unsupported_l4:
-    case DropReason::k_unsupported_icmp:
-    case DropReason::k_tunnel_header:
-    case DropReason::k_unknown_peer:
+    case DropReason::kUnsupportedL2:
+    case DropReason::kMalformed:
+    case DropReason::kIpFragment:
+    case DropReason::kUnsupportedL4:
+    case DropReason::kUnsupportedIcmp:
+    case DropReason::kTunnelHeader:
+    case DropReason::kUnknownPeer:
       return true;
     default:
       return false;
@@ -41,14 +41,14 @@ bool died_unread(DropReason reason) noexcept {
 struct ReadableBytes {
   const std::uint8_t* at;
   const std::uint8_t* end;
-  [[nodiscard]] bool holds(std::size_t bytes) const noexcept { return static_cast<std::size_t>(end - at) >= bytes; }
+  [[nodiscard]] bool has(std::size_t bytes) const noexcept { return static_cast<std::size_t>(end - at) >= bytes; }
 };
 
-// Reads as much as is there of an IP packet. Returns where its L4 header begins, or null.
+// Reads as much of an IP packet as is there. Returns its L4 header, or nullptr if that cannot be read.
 const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept {
   std::size_t header = 0;
   bool fragment = false;
-  if (bytes.holds(sizeof(net::Ipv4)) && bytes.at[0] >> 4 == 4) {
+  if (bytes.has(sizeof(net::Ipv4)) && bytes.at[0] >> 4 == 4) {
     const auto* ip = net::at<net::Ipv4>(bytes.at);
     event.received.source = IpAddress::ipv4(ip->source);
     event.received.destination = IpAddress::ipv4(ip->destination);
@@ -56,7 +56,7 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
     event.bytes = ip->total_length.host();
     header = std::max<std::size_t>(ip->header_bytes(), sizeof(net::Ipv4));
     fragment = (ip->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0;
-  } else if (bytes.holds(sizeof(net::Ipv6)) && bytes.at[0] >> 4 == 6) {
+  } else if (bytes.has(sizeof(net::Ipv6)) && bytes.at[0] >> 4 == 6) {
     const auto* ip = net::at<net::Ipv6>(bytes.at);
     event.received.source = IpAddress::ipv6(ip->source);
     event.received.destination = IpAddress::ipv6(ip->destination);
@@ -65,7 +65,7 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
     header = sizeof(net::Ipv6);
   }
   constexpr std::size_t kPorts = 4;
-  if (header == 0 || fragment || !bytes.holds(header + kPorts)) {
+  if (header == 0 || fragment || !bytes.has(header + kPorts)) {
     return nullptr;
   }
   const std::uint8_t* l4 = bytes.at + header;
@@ -77,23 +77,24 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
     const auto* ports = net::at<net::Udp>(l4);
     event.received.source_port = L4Port{ports->source.host()};
     event.received.destination_port = L4Port{ports->destination.host()};
-    if (event.protocol == IpProtocol::kTcp && bytes.holds(header + sizeof(net::Tcp))) {
+    if (event.protocol == IpProtocol::kTcp && bytes.has(header + sizeof(net::Tcp))) {
       event.tcp_flags = net::at<net::Tcp>(l4)->flags;
     }
   }
   return l4;
 }
 
-// The packet inside a tunnel packet whose UDP header is at `l4`, if it is there and can be read.
+// Replaces the event's packet by the inner one of a tunnel packet whose UDP header is at `l4`. False if it cannot be
+// read.
 bool read_inner(ReadableBytes bytes, const std::uint8_t* l4, FlowEvent& event) noexcept {
-  constexpr std::size_t kInFront = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
-  if (!ReadableBytes{l4, bytes.end}.holds(kInFront)) {
+  constexpr std::size_t kTunnelBytes = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
+  if (!ReadableBytes{l4, bytes.end}.has(kTunnelBytes)) {
     return false;
   }
   FlowEvent inner = event;
   inner.received = {};
   inner.bytes = 0;
-  read_packet({l4 + kInFront, bytes.end}, inner);
+  read_packet({l4 + kTunnelBytes, bytes.end}, inner);
   if (inner.bytes == 0) {
     return false;
   }
@@ -101,11 +102,11 @@ bool read_inner(ReadableBytes bytes, const std::uint8_t* l4, FlowEvent& event) n
   return true;
 }
 
-// A frame that died before its headers were read to the end: what can be said of it. Of a tunnel packet that is the
-// inner one, unless the outer one is at fault.
+// Fills in the event from a frame that was dropped before its headers were completely parsed. For a tunnel packet that
+// is the inner packet, unless the outer header was the cause.
 void read_frame(const PathContext& context, const Packet& packet, FlowEvent& event) noexcept {
   const ReadableBytes frame{packet.frame.data, packet.frame.data + packet.frame.length};
-  if (!frame.holds(sizeof(net::Ethernet))) {
+  if (!frame.has(sizeof(net::Ethernet))) {
     return;
   }
   const std::uint8_t* l4 = read_packet({frame.at + sizeof(net::Ethernet), frame.end}, event);
@@ -115,16 +116,16 @@ void read_frame(const PathContext& context, const Packet& packet, FlowEvent& eve
     return;
   }
   event.from = Side::kFabric;
-  const bool outer_fault = packet.reason == DropReason::k_unknown_peer || packet.reason == DropReason::k_tunnel_header;
-  if (!outer_fault) {
+  const bool outer_header_bad = packet.reason == DropReason::kUnknownPeer || packet.reason == DropReason::kTunnelHeader;
+  if (!outer_header_bad) {
     read_inner(frame, l4, event);
   }
 }
 
-// A frame as it was to leave: of one of our own tunnels, what is inside.
-void read_finished(const PathContext& context, const Frame& frame, FlowEvent& event) noexcept {
+// Fills in the event from a complete outgoing frame; for a frame in one of our tunnels, from its inner packet.
+void read_outgoing(const PathContext& context, const Frame& frame, FlowEvent& event) noexcept {
   const ReadableBytes bytes{frame.data, frame.data + frame.length};
-  if (!bytes.holds(sizeof(net::Ethernet))) {
+  if (!bytes.has(sizeof(net::Ethernet))) {
     return;
   }
   const std::uint8_t* l4 = read_packet({bytes.at + sizeof(net::Ethernet), bytes.end}, event);
@@ -149,7 +150,7 @@ FlowEvent event_of(const PathContext& context, const Packet& packet, FlowVerdict
   event.bytes = packet.ip_bytes;
   event.peer = packet.peer;
   event.vni = packet.vni;
-  if (packet.icmp_error) {  // the key is the connection's that it reports on
+  if (packet.icmp_error) {  // the key is that of the connection it reports on
     event.protocol = packet.family == Family::kIpv4 ? IpProtocol::kIcmp : IpProtocol::kIcmpv6;
     event.received.source_port = event.received.destination_port = L4Port{};
   }
@@ -160,22 +161,22 @@ FlowEvent event_of(const PathContext& context, const Packet& packet, FlowVerdict
   return event;
 }
 
-void add(const PathContext& context, FlowEvent& event, const AdmissionNote& note) noexcept {
+void add_context(const PathContext& context, FlowEvent& event, const FlowEventContext& event_context) noexcept {
   const ClusterId own = context.shared.options.cluster;
-  const bool passing_by =
-      note.source_cluster != own && note.destination_cluster != own && note.destination_cluster != kNoCluster;
-  event.direction = passing_by ? TrafficDirection::kUnknown : direction_of(event.from, note.reply);
-  event.translated = note.translated.source.is_unspecified() ? event.received : note.translated;
-  event.source_identity = note.source_identity;
-  event.destination_identity = note.destination_identity;
-  event.egress = note.egress;
-  event.ingress = note.ingress;
-  event.source_cluster = note.source_cluster;
-  event.destination_cluster = note.destination_cluster;
-  event.service = note.service;
+  const bool transit = event_context.source_cluster != own && event_context.destination_cluster != own &&
+                       event_context.destination_cluster != kNoCluster;
+  event.direction = transit ? TrafficDirection::kUnknown : direction_of(event.from, event_context.reply);
+  event.translated = event_context.translated.source.is_unspecified() ? event.received : event_context.translated;
+  event.source_identity = event_context.source_identity;
+  event.destination_identity = event_context.destination_identity;
+  event.egress = event_context.egress;
+  event.ingress = event_context.ingress;
+  event.source_cluster = event_context.source_cluster;
+  event.destination_cluster = event_context.destination_cluster;
+  event.service = event_context.service;
 }
 
-FlowEvent unread_event(const PathContext& context, const Packet& packet) noexcept {
+FlowEvent unparsed_event(const PathContext& context, const Packet& packet) noexcept {
   FlowEvent event;
   event.time_ns = context.now_ns;
   event.verdict = FlowVerdict::kDropped;
@@ -186,8 +187,8 @@ FlowEvent unread_event(const PathContext& context, const Packet& packet) noexcep
   return event;
 }
 
-// A packet whose headers were read: perhaps with a connection and a decision, perhaps without.
-FlowEvent read_event(const PathContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
+// For a packet that was parsed; it may or may not have a connection and a decision.
+FlowEvent parsed_event(const PathContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
   FlowEvent event = event_of(context, packet, verdict);
   event.translated = event.received;
   event.direction = direction_of(event.from, packet.hit && packet.hit.direction == Direction::kReply);
@@ -207,7 +208,7 @@ FlowEvent read_event(const PathContext& context, const Packet& packet, FlowVerdi
   return event;
 }
 
-// The first FIN or RST of its direction, before the connection has taken note of it.
+// Whether this is the first FIN or RST of its direction. Call before FlowTable::account_packet() records it.
 bool closes(const Packet& packet) noexcept {
   using net::Tcp;
   if ((packet.tcp_flags & (Tcp::kFin | Tcp::kRst)) == 0 || !packet.hit) {
@@ -225,7 +226,7 @@ std::uint64_t bit_of(const Burst& burst, const Packet& packet) noexcept {
 
 }  // namespace
 
-void AdmissionNote::take(const Admission& admission) noexcept {
+void FlowEventContext::record(const Admission& admission) noexcept {
   reply = admission.direction == Direction::kReply;
   translated = tuple_of(admission.other().reversed());
   source_identity = admission.source_identity;
@@ -235,69 +236,72 @@ void AdmissionNote::take(const Admission& admission) noexcept {
   source_cluster = admission.source_cluster;
   destination_cluster = admission.destination_cluster;
   out_peer = admission.block.encap_peer;
-  const Hit& hit = admission.packet.hit;  // none behind an ICMP error that was let pass
+  const Hit& hit = admission.packet.hit;  // empty after an ICMP error has passed
   service = admission.frontend != nullptr ? admission.frontend->service
             : admission.existing && hit   ? hit.shared().service
                                           : kNoService;
 }
 
-void report_admitted(PathContext& context, const Packet& packet, const AdmissionNote& note) noexcept {
-  const bool audited = !note.reply && (note.egress.outcome == PolicyOutcome::kAudited ||
-                                       note.ingress.outcome == PolicyOutcome::kAudited);
+void report_admitted(PathContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept {
+  const bool audited = !event_context.reply && (event_context.egress.outcome == PolicyOutcome::kAudited ||
+                                                event_context.ingress.outcome == PolicyOutcome::kAudited);
   const FlowVerdict verdict = audited ? FlowVerdict::kAudited : FlowVerdict::kForwarded;
-  if ((!note.first && !audited && !closes(packet)) || !context.flow_events.within_budget(verdict, context.now_ns)) {
+  if ((!event_context.first && !audited && !closes(packet)) ||
+      !context.flow_events.within_budget(verdict, context.now_ns)) {
     return;
   }
   FlowEvent event = event_of(context, packet, verdict);
-  add(context, event, note);
-  event.trace = note.reply ? TraceReason::kReply : note.first ? TraceReason::kNew : TraceReason::kEstablished;
+  add_context(context, event, event_context);
+  event.trace = event_context.reply   ? TraceReason::kReply
+                : event_context.first ? TraceReason::kNew
+                                      : TraceReason::kEstablished;
   event.to = packet.block->to;
   if (event.peer == kNoPeer) {
-    event.peer = note.out_peer;
+    event.peer = event_context.out_peer;
   }
   context.flow_events.put(event);
 }
 
-void report_refused(PathContext& context, const Burst& burst, const Packet& packet,
-                    const AdmissionNote& note) noexcept {
-  context.refusals_told |= bit_of(burst, packet);
+void report_admission_drop(PathContext& context, const Burst& burst, const Packet& packet,
+                           const FlowEventContext& event_context) noexcept {
+  context.drops_reported |= bit_of(burst, packet);
   if (!context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
     return;
   }
   FlowEvent event = event_of(context, packet, FlowVerdict::kDropped);
-  add(context, event, note);
+  add_context(context, event, event_context);
   event.drop_reason = static_cast<std::uint8_t>(packet.reason);
   context.flow_events.put(event);
 }
 
 void report_dropped(PathContext& context, const Burst& burst, const Packet& packet) noexcept {
-  if (!died_unread(packet.reason)) {
+  if (!dropped_unparsed(packet.reason)) {
     auto& counters =
         packet.side == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
     counters[static_cast<std::size_t>(packet.reason)].add(packet.frame.length);
   }
   const std::uint64_t bit = bit_of(burst, packet);
-  if ((context.refusals_told & bit) != 0) {
-    context.refusals_told &= ~bit;
+  if ((context.drops_reported & bit) != 0) {
+    context.drops_reported &= ~bit;
     return;
   }
   if (!context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
     return;
   }
-  FlowEvent event =
-      died_unread(packet.reason) ? unread_event(context, packet) : read_event(context, packet, FlowVerdict::kDropped);
+  FlowEvent event = dropped_unparsed(packet.reason) ? unparsed_event(context, packet)
+                                                    : parsed_event(context, packet, FlowVerdict::kDropped);
   event.drop_reason = static_cast<std::uint8_t>(packet.reason);
   context.flow_events.put(event);
 }
 
-void lose_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept {
+void drop_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept {
   context.counters.drop(reason, frame.length);
   if (context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
     FlowEvent event;
     event.time_ns = context.now_ns;
     event.verdict = FlowVerdict::kDropped;
     event.drop_reason = static_cast<std::uint8_t>(reason);
-    read_finished(context, frame, event);
+    read_outgoing(context, frame, event);
     event.translated = event.received;
     context.flow_events.put(event);
   }
@@ -308,7 +312,7 @@ void report_closing(PathContext& context, const Packet& packet) noexcept {
   if (!closes(packet) || !context.flow_events.within_budget(FlowVerdict::kForwarded, context.now_ns)) {
     return;
   }
-  FlowEvent event = read_event(context, packet, FlowVerdict::kForwarded);
+  FlowEvent event = parsed_event(context, packet, FlowVerdict::kForwarded);
   event.trace = packet.hit.direction == Direction::kReply ? TraceReason::kReply : TraceReason::kEstablished;
   if (event.peer == kNoPeer) {
     event.peer = packet.block->encap_peer;

@@ -1,6 +1,6 @@
-// Flow events of the path: the first packet of a direction, the one that closes it, and every packet that dies. Other
-// packets of established connections pass by here without a look. Thread: the worker. Within the worker's budget; see
-// worker/flow_events.h.
+// Flow events of the path: the first packet of a direction, the packet that closes it, and every dropped packet. Other
+// packets of established connections are not reported. Events beyond the worker's budget are only counted; see
+// worker/flow_events.h. Thread: the worker.
 #pragma once
 
 #include "dataplane/path/admission.h"
@@ -9,10 +9,10 @@
 
 namespace isthmus {
 
-// What admission found out about one packet; the last of several tries counts.
-struct AdmissionNote {
-  bool first = false;  // it opened this direction of its connection
-  bool reply = false;  // that is the reply direction
+// What admission has learned about one packet, for its flow event. After retries, the last attempt counts.
+struct FlowEventContext {
+  bool first = false;  // the packet opened this direction of its connection
+  bool reply = false;  // this is the reply direction
   FlowEvent::Tuple translated;
   Identity source_identity, destination_identity;
   ClusterId source_cluster, destination_cluster;
@@ -20,18 +20,20 @@ struct AdmissionNote {
   ServiceId service;
   PolicyVerdict egress, ingress;
 
-  void take(const Admission& admission) noexcept;
+  void record(const Admission& admission) noexcept;
 };
 
 // After admission has let the packet pass.
-void report_admitted(PathContext& context, const Packet& packet, const AdmissionNote& note) noexcept;
-// After admission has refused it; the exit of the path then says nothing more about it.
-void report_refused(PathContext& context, const Burst& burst, const Packet& packet, const AdmissionNote& note) noexcept;
-// At the exit of the path, for each packet that died.
+void report_admitted(PathContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept;
+// After admission has dropped the packet; report_dropped() then reports no second event for it.
+void report_admission_drop(PathContext& context, const Burst& burst, const Packet& packet,
+                           const FlowEventContext& event_context) noexcept;
+// In send(), for each dropped packet.
 void report_dropped(PathContext& context, const Burst& burst, const Packet& packet) noexcept;
-// Counts, tells of and frees a finished frame that cannot leave; its packet is gone, so what is told is read from it.
-void lose_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept;
-// A packet of a standing decision with FIN or RST: told if its direction has shown none yet.
+// Counts, reports and frees a complete frame that cannot be sent. Its Packet no longer exists, so the event is filled
+// in from the frame itself.
+void drop_frame(PathContext& context, const Frame& frame, DropReason reason) noexcept;
+// For a packet with FIN or RST and a valid decision: reports it if it is the first FIN or RST of its direction.
 void report_closing(PathContext& context, const Packet& packet) noexcept;
 
 }  // namespace isthmus

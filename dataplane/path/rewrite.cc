@@ -1,4 +1,4 @@
-// The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, packets that are too long.
+// The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, oversize packets.
 #include "dataplane/path/rewrite.h"
 
 #include "dataplane/path/output.h"
@@ -16,7 +16,7 @@ void write_address(std::uint8_t* ip, Family family, bool source, const IpAddress
   }
 }
 
-// The two words at the start of a TCP or UDP header; the identifier of an ICMP echo.
+// Writes the two ports of a TCP or UDP header, or the identifier of an ICMP echo.
 void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destination) noexcept {
   if (protocol == IpProtocol::kTcp || protocol == IpProtocol::kUdp) {
     auto* udp = net::at<net::Udp>(l4);
@@ -29,13 +29,13 @@ void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destin
 
 }  // namespace
 
-void refuse_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
-  const bool tell = packet.family == Family::kIpv6 ||
-                    (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
-  if (tell) {
+void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
+  const bool notify = packet.family == Family::kIpv6 ||
+                      (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
+  if (notify) {
     send_icmp_error(context, packet, IcmpError::kTooBig, Bytes{mtu});
   }
-  packet.drop(DropReason::k_oversize);
+  packet.drop(DropReason::kOversize);
 }
 
 void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
@@ -49,8 +49,8 @@ void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
 }
 
-// The quoted packet travelled the other way, so its source is this direction's destination and the reverse; the outer
-// source stays unless it is the translated end itself.
+// The quoted packet travelled in the opposite direction, so its source is this direction's destination and vice versa.
+// The error's own source is kept unless it is the translated endpoint itself.
 void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;

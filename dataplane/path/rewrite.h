@@ -1,6 +1,6 @@
-// rewrite: carries the decision out on the inner packet: translation, TTL, checksums by difference. What is too long
-// for the way out is refused here, while the packet still looks as its sender made it. A packet at a time, part of
-// send().
+// rewrite: applies the decision to the inner packet: translation, TTL, incremental checksum updates. A packet that
+// exceeds the MTU is dropped here, while it is still as its sender sent it, so that an ICMP error can quote it. One
+// packet at a time, as part of send().
 #pragma once
 
 #include <cstring>
@@ -13,22 +13,22 @@
 namespace isthmus::rewriting {
 
 // The parts that few packets need (rewrite.cc).
-// Drops the packet; its source is told where the packet forbids fragments, as IPv6 always does.
-void refuse_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept;
+// Drops the packet and sends an ICMP error to its source if it must not be fragmented (DF, or IPv6).
+void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept;
 // IPv6, and ICMP of both families.
 void translate_other(Packet& packet, const DirectionBlock& block) noexcept;
 // An ICMP error about a translated connection.
 void translate_error(Packet& packet, const DirectionBlock& block) noexcept;
 
-// Bytes of IP packet that the way out can carry.
+// The longest IP packet, in bytes, that the outgoing link can carry.
 [[nodiscard]] inline std::uint32_t mtu_of(const PathContext& context, const DirectionBlock& block) noexcept {
   const std::uint32_t mtu = context.shared.adjacencies.mtu(block.device).value();
   return block.to == Side::kFabric ? mtu - Encapsulation::kOverhead : mtu;
 }
 
-// As Cilium counts hops: the node that delivers locally takes one, the tunnel's entry none. Passing on from tunnel to
-// tunnel takes one too, so that a loop ends. False when it is used up.
-[[nodiscard]] inline bool take_hop(Packet& packet, const DirectionBlock& block) noexcept {
+// Counts hops as Cilium does: local delivery takes one, entering the tunnel takes none. Forwarding from tunnel to
+// tunnel takes one too, so that a loop ends. False if the TTL is used up.
+[[nodiscard]] inline bool decrement_ttl(Packet& packet, const DirectionBlock& block) noexcept {
   if (block.from == Side::kLocal && block.to == Side::kFabric) {
     return true;
   }
@@ -41,7 +41,7 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept;
     return false;
   }
   --ip->ttl;
-  constexpr std::uint16_t kOneHop = 0x0100;  // TTL is the upper byte of its word
+  constexpr std::uint16_t kOneHop = 0x0100;  // the TTL is the upper byte of its 16-bit word
   ip->checksum = net::apply_difference(ip->checksum, static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()));
   return true;
 }
@@ -62,7 +62,7 @@ inline void fix_l4_checksum(std::uint8_t* l4, IpProtocol protocol, std::uint16_t
   }
 }
 
-// A pair of addresses, side by side in the block as in the header.
+// Source and destination are adjacent in the block as they are in the header, so one copy writes both.
 inline void translate_ipv4_addresses(std::uint8_t* at, const DirectionBlock& block) noexcept {
   static_assert(offsetof(DirectionBlock, ipv4_destination) == offsetof(DirectionBlock, ipv4_source) + 4 &&
                 offsetof(net::Ipv4, destination) == offsetof(net::Ipv4, source) + 4);
@@ -72,7 +72,7 @@ inline void translate_ipv4_addresses(std::uint8_t* at, const DirectionBlock& blo
   ip->checksum = net::apply_difference(ip->checksum, block.ip_checksum_delta);
 }
 
-// IPv4 with TCP or UDP, whose ports are such a pair, too.
+// IPv4 with TCP or UDP; the two ports are adjacent in the same way.
 inline void translate_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
   static_assert(offsetof(DirectionBlock, destination_port) == offsetof(DirectionBlock, source_port) + 2 &&
                 offsetof(net::Udp, destination) == offsetof(net::Udp, source) + 2);
@@ -95,15 +95,16 @@ inline void translate(Packet& packet, const DirectionBlock& block) noexcept {
 // False: the packet has been dropped.
 [[nodiscard]] inline bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
   if (const std::uint32_t mtu = mtu_of(context, block); packet.ip_bytes > mtu) [[unlikely]] {
-    refuse_oversize(context, packet, mtu);
+    drop_oversize(context, packet, mtu);
     return false;
   }
-  if (!take_hop(packet, block)) [[unlikely]] {
-    packet.drop(DropReason::k_ttl_exceeded);
+  if (!decrement_ttl(packet, block)) [[unlikely]] {
+    packet.drop(DropReason::kTtlExceeded);
     return false;
   }
   if (!packet.icmp_error) [[likely]] {
-    context.shared.flows->track(context.worker, packet.hit, context.now, Bytes{packet.ip_bytes}, packet.tcp_flags);
+    context.shared.flows->account_packet(context.worker, packet.hit, context.now, Bytes{packet.ip_bytes},
+                                         packet.tcp_flags);
   }
   if (block.flags != 0) {
     translate(packet, block);

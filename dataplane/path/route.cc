@@ -1,4 +1,4 @@
-// route: the side, device, tunnel end and next hop a direction leaves by.
+// route: chooses the side, device, peer and next hop by which a direction leaves.
 #include <algorithm>
 
 #include "dataplane/path/admission.h"
@@ -13,8 +13,8 @@ bool usable(const ClusterRecord& cluster, const PeerTable& peers, ClusterId id, 
           std::find(cluster.gateways.begin(), cluster.gateways.end(), peer) != cluster.gateways.end());
 }
 
-// Replies go to the tunnel end the forward direction came from; else the connection's owner among the live gateways of
-// the cluster; else the endpoint's own node.
+// Replies go to the peer that the forward direction came from, if usable; else to the cluster's live gateway that owns
+// the connection (by hash); else to the endpoint's own node.
 PeerId choose_peer(const PathContext& context, const Admission& admission) noexcept {
   const ClusterTable& clusters = *context.snapshot->clusters;
   const PeerTable& peers = *context.snapshot->peers;
@@ -29,15 +29,15 @@ PeerId choose_peer(const PathContext& context, const Admission& admission) noexc
     return owner;
   }
   EndpointInfo endpoint;
-  const bool known = context.shared.endpoints.find(admission.own().realm, admission.target(), endpoint);
-  return known && usable(clusters[id], peers, id, endpoint.node) ? endpoint.node : kNoPeer;
+  const bool found = context.shared.endpoints.find(admission.own().realm, admission.target(), endpoint);
+  return found && usable(clusters[id], peers, id, endpoint.node) ? endpoint.node : kNoPeer;
 }
 
-Refusal route_fabric(PathContext& context, Admission& admission) noexcept {
+std::optional<DropReason> route_fabric(PathContext& context, Admission& admission) noexcept {
   DirectionBlock& block = admission.block;
   block.encap_peer = choose_peer(context, admission);
   if (block.encap_peer == kNoPeer) {
-    return DropReason::k_no_peer;
+    return DropReason::kNoLiveGateway;
   }
   block.to = Side::kFabric;
   block.device = context.shared.options.underlay_device;
@@ -48,21 +48,21 @@ Refusal route_fabric(PathContext& context, Admission& admission) noexcept {
   return std::nullopt;
 }
 
-Refusal route_local(PathContext& context, Admission& admission) noexcept {
+std::optional<DropReason> route_local(PathContext& context, Admission& admission) noexcept {
   DirectionBlock& block = admission.block;
   const LocalRoute* found = context.snapshot->routes->find(admission.own().realm, admission.target());
   if (found == nullptr) {
-    return DropReason::k_no_route;
+    return DropReason::kNoRoute;
   }
   block.to = Side::kLocal;
   block.device = found->device;
   block.encap_peer = kNoPeer;
   block.adjacency = found->next_hop;
   if (block.adjacency == kNoAdjacency) {  // on-link: one neighbour per address
-    bool made = false;
-    block.adjacency = context.shared.adjacencies.find_or_make(found->device, admission.target(), made);
+    bool created = false;
+    block.adjacency = context.shared.adjacencies.find_or_create(found->device, admission.target(), created);
     if (block.adjacency == kNoAdjacency) {
-      return DropReason::k_neighbour_unresolved;
+      return DropReason::kNeighbourUnresolved;
     }
   }
   return std::nullopt;
@@ -70,7 +70,7 @@ Refusal route_local(PathContext& context, Admission& admission) noexcept {
 
 }  // namespace
 
-Refusal route(PathContext& context, Admission& admission) noexcept {
+std::optional<DropReason> route(PathContext& context, Admission& admission) noexcept {
   EpochTable& epochs = context.shared.flows->epochs();
   DirectionBlock& block = admission.block;
   block.from = admission.packet.side;
@@ -78,12 +78,12 @@ Refusal route(PathContext& context, Admission& admission) noexcept {
   block.required_vni = admission.packet.vni;
   block.source_identity = admission.source_identity;
   const bool local = admission.destination_cluster == context.shared.options.cluster;
-  if (const auto refusal = local ? route_local(context, admission) : route_fabric(context, admission)) {
-    return refusal;
+  if (const auto drop = local ? route_local(context, admission) : route_fabric(context, admission)) {
+    return drop;
   }
   const PeerId peer = block.encap_peer != kNoPeer ? block.encap_peer : admission.packet.peer;
-  if (peer != kNoPeer) {  // else both ends are ours, and policy has the place
-    epochs.sample(block, kPeerPlace, EpochTable::of_peer(peer));
+  if (peer != kNoPeer) {  // else both ends are in our cluster, and policy uses this slot
+    epochs.sample(block, kPeerEpoch, EpochTable::of_peer(peer));
   }
   return std::nullopt;
 }
@@ -100,18 +100,19 @@ void finish_rewrite(Admission& admission) noexcept {
   block.destination_port = other.source_port;
   block.flags = 0;
   std::uint64_t addresses = 0, ports = 0;
-  const auto end = [&](std::uint8_t flag, const IpAddress& from, Be16 from_port, const IpAddress& to, Be16 to_port) {
+  const auto rewrite_end = [&](std::uint8_t flag, const IpAddress& from, Be16 from_port, const IpAddress& to,
+                               Be16 to_port) {
     if (from != to || from_port != to_port) {
       block.flags |= flag;
-      addresses += from.is_ipv4() && to.is_ipv4()  // the rest of both is the same
+      addresses += from.is_ipv4() && to.is_ipv4()  // their other bytes are equal
                        ? std::uint64_t{to.as_ipv4().wire()} + static_cast<std::uint32_t>(~from.as_ipv4().wire())
                        : net::difference(from.bytes().data(), to.bytes().data(), 16);
       ports += std::uint64_t{to_port.wire()} + static_cast<std::uint16_t>(~from_port.wire());
     }
   };
-  end(DirectionBlock::kRewriteSource, own.source, own.source_port, block.source, block.source_port);
-  end(DirectionBlock::kRewriteDestination, own.destination, own.destination_port, block.destination,
-      block.destination_port);
+  rewrite_end(DirectionBlock::kRewriteSource, own.source, own.source_port, block.source, block.source_port);
+  rewrite_end(DirectionBlock::kRewriteDestination, own.destination, own.destination_port, block.destination,
+              block.destination_port);
   block.ip_checksum_delta = net::fold(addresses);
   // ICMP has no pseudo header in IPv4.
   block.l4_checksum_delta = net::fold(own.protocol == IpProtocol::kIcmp ? ports : addresses + ports);

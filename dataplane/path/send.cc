@@ -1,5 +1,5 @@
-// send: carries out what has been decided, from rewrite to the device's batch, a packet at a time: its headers, its
-// block and its record are read once. What has died anywhere on the path is counted and freed here.
+// send: applies the decision, from rewrite to the device's transmit batch, one packet at a time so that its headers and
+// its block are loaded once. Packets dropped by any stage are counted and freed here.
 #include "dataplane/path/context.h"
 #include "dataplane/path/encap.h"
 #include "dataplane/path/neighbour.h"

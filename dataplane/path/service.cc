@@ -1,4 +1,5 @@
-// service: VIP → backend, by Maglev as Cilium does it. A tracked flow keeps its backend while that stands.
+// service: VIP → backend, by Maglev hashing as in Cilium. An existing connection keeps its backend while that is part
+// of the service.
 #include <algorithm>
 
 #include "dataplane/api/maglev.h"
@@ -7,42 +8,44 @@
 namespace isthmus {
 namespace {
 
-const BackendEntry* standing(const BackendSet& set, const IpAddress& address, Be16 port) noexcept {
+// The backend of the set with this address and port, or nullptr.
+const BackendEntry* find_backend(const BackendSet& set, const IpAddress& address, Be16 port) noexcept {
   const auto at = std::find_if(set.backends.begin(), set.backends.end(), [&](const BackendEntry& b) {
     return b.address == address && b.port.value() == port.host();
   });
   return at == set.backends.end() ? nullptr : &*at;
 }
 
-bool takes_new(const BackendSet& set, const BackendEntry* backend) noexcept {
+// Whether the backend is on the ring; a draining one is not.
+bool accepts_new(const BackendSet& set, const BackendEntry* backend) noexcept {
   const auto index = static_cast<std::uint16_t>(backend - set.backends.data());
   return std::find(set.ring.begin(), set.ring.end(), index) != set.ring.end();
 }
 
 const FrontendEntry* frontend_of(const PathContext& context, const Admission& admission) noexcept {
-  if (const Foreseen* known = foreseen_of(context, admission)) {
-    return known->frontend;
+  if (const PrefetchState* state = prefetched_of(context, admission)) {
+    return state->frontend;
   }
   const FlowKey& forward = admission.forward;
   const FrontendKey key{forward.realm, forward.destination, forward.protocol, L4Port{forward.destination_port.host()}};
   return context.snapshot->shard(key.realm, key.vip).find(key);
 }
 
-// The connection's own backend, if it may keep it. Replies go on even after it has left the service.
+// Checks that an existing connection may keep its backend. Replies pass even after the backend has left the service.
 ServiceResult keep_backend(Admission& admission) noexcept {
   const bool forward = admission.direction == Direction::kForward;
   if (admission.frontend == nullptr) {
-    return forward ? ServiceResult{DropReason::k_no_frontend} : ServiceResult{};
+    return forward ? ServiceResult{DropReason::kNoFrontend} : ServiceResult{};
   }
   const BackendSet& set = *admission.frontend->backends;
-  admission.backend = standing(set, admission.reply.source, admission.reply.source_port);
+  admission.backend = find_backend(set, admission.reply.source, admission.reply.source_port);
   if (!forward) {
     return {};
   }
   const bool syn = admission.packet.hit.connection->protocol() == IpProtocol::kTcp &&
                    (admission.packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
-  if (admission.backend == nullptr || (syn && !takes_new(set, admission.backend))) {
-    return {std::nullopt, ServiceOutcome::kChooseAgain};
+  if (admission.backend == nullptr || (syn && !accepts_new(set, admission.backend))) {
+    return {std::nullopt, ServiceOutcome::kReselect};
   }
   return {};
 }
@@ -50,7 +53,7 @@ ServiceResult keep_backend(Admission& admission) noexcept {
 }  // namespace
 
 const BackendEntry* BackendWalk::next() noexcept {
-  // Neighbouring slots may name the same backend; a whole turn of the ring is the end.
+  // Adjacent slots may name the same backend. Ends after one turn of the ring.
   if (set == nullptr) {
     return nullptr;
   }
@@ -71,9 +74,9 @@ BackendWalk walk_backends(const PathContext& context, const Admission& admission
   BackendWalk walk;
   const FlowKey& key = admission.forward;
   walk.set = admission.frontend->backends.get();
-  const Foreseen* known = foreseen_of(context, admission);
-  if (known != nullptr && !known->hit) {
-    walk.slot = known->slot;
+  const PrefetchState* state = prefetched_of(context, admission);
+  if (state != nullptr && !state->hit) {
+    walk.slot = state->slot;
   } else if (!walk.set->ring.empty()) {
     const Be16 client_port = admission.frontend->client_affinity ? Be16{} : key.source_port;
     walk.slot =
@@ -89,7 +92,7 @@ ServiceResult service(PathContext& context, Admission& admission) noexcept {
   const ServiceId id = admission.frontend != nullptr ? admission.frontend->service
                        : admission.existing          ? admission.packet.hit.shared().service
                                                      : kNoService;
-  context.shared.flows->epochs().sample(admission.block, kServicePlace,
+  context.shared.flows->epochs().sample(admission.block, kServiceEpoch,
                                         id == kNoService ? EpochIndex{0} : EpochTable::of_service(id));
   if (admission.existing) {
     return id == kNoService ? ServiceResult{} : keep_backend(admission);
@@ -97,10 +100,10 @@ ServiceResult service(PathContext& context, Admission& admission) noexcept {
   if (admission.frontend == nullptr) {
     const bool vip =
         context.snapshot->shard(forward.realm, forward.destination).has_vip(forward.realm, forward.destination);
-    return vip ? ServiceResult{DropReason::k_no_frontend} : ServiceResult{};
+    return vip ? ServiceResult{DropReason::kNoFrontend} : ServiceResult{};
   }
   if (admission.frontend->backends->ring.empty()) {
-    return {DropReason::k_no_backend};
+    return {DropReason::kNoLiveBackend};
   }
   return {};
 }

@@ -1,9 +1,9 @@
-// Verdicts that one worker remembers, so that the connections of the same two identities on the same port pay once for
-// a policy of hundreds of entries.
+// A worker's cache of policy verdicts, so that connections between the same two identities on the same port evaluate a
+// policy of hundreds of entries only once.
 //
-// Direct-mapped, so bounded; a clash forgets. A verdict stands as long as its subject's epoch word has the value that
-// was sampled before the verdict was made; keep it only if the snapshot it was made from was still the published one
-// afterwards (the same rule by which blocks are handed to the connection table). Thread: its worker.
+// Direct-mapped, hence bounded; a collision replaces the entry. A verdict is valid as long as its subject's epoch word
+// has the value sampled before the verdict was computed. Store it only if the snapshot it was computed from is still
+// the published one afterwards (the same rule applies to blocks handed to the connection table). Thread: its worker.
 #pragma once
 
 #include <array>
@@ -16,37 +16,37 @@ namespace isthmus {
 
 class VerdictCache {
  public:
-  struct Question {
+  struct Key {
     Identity subject, peer;
     PolicyL4 l4;
     bool ingress = false;
-    friend bool operator==(const Question&, const Question&) = default;
+    friend bool operator==(const Key&, const Key&) = default;
   };
-  // nullptr: not known, or no longer.
-  [[nodiscard]] const PolicyVerdict* find(const Question& question, std::uint32_t epoch) const noexcept {
-    const Place& place = places_[index(question)];
-    return place.used && place.epoch == epoch && place.question == question ? &place.verdict : nullptr;
+  // nullptr: not cached, or no longer valid.
+  [[nodiscard]] const PolicyVerdict* find(const Key& key, std::uint32_t epoch) const noexcept {
+    const Entry& entry = entries_[index(key)];
+    return entry.used && entry.epoch == epoch && entry.key == key ? &entry.verdict : nullptr;
   }
-  void keep(const Question& question, std::uint32_t epoch, const PolicyVerdict& verdict) noexcept {
-    places_[index(question)] = {question, epoch, verdict, true};
+  void store(const Key& key, std::uint32_t epoch, const PolicyVerdict& verdict) noexcept {
+    entries_[index(key)] = {key, epoch, verdict, true};
   }
 
  private:
-  static constexpr std::size_t kPlaces = 1024;
-  struct Place {
-    Question question;
+  static constexpr std::size_t kEntries = 1024;
+  struct Entry {
+    Key key;
     std::uint32_t epoch = 0;
     PolicyVerdict verdict;
     bool used = false;
   };
-  [[nodiscard]] static std::size_t index(const Question& q) noexcept {
+  [[nodiscard]] static std::size_t index(const Key& q) noexcept {
     const std::uint64_t pair = std::uint64_t{q.subject.value()} << 32 | q.peer.value();
     const std::uint64_t l4 = std::uint64_t{q.l4.protocol} << 17 | std::uint64_t{q.l4.port} << 1 | (q.ingress ? 1 : 0);
     return static_cast<std::size_t>(((pair ^ l4 << 20) * 0x9e3779b97f4a7c15ULL) >> 54);
   }
-  static_assert(kPlaces == 1u << (64 - 54));
+  static_assert(kEntries == 1u << (64 - 54));
 
-  std::array<Place, kPlaces> places_{};
+  std::array<Entry, kEntries> entries_{};
 };
 
 }  // namespace isthmus

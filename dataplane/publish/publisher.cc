@@ -5,10 +5,10 @@
 namespace isthmus {
 namespace {
 
-// Deltas are control's work: what does not fit together in one is no operator's doing.
-constexpr const char* kCompilerFault =
-    "the tables before it stay in force; this is a fault of isthmus itself: report it with the output of "
-    "'isthmus status -o json' and 'isthmus policy', and restart the gateway to compile everything afresh";
+// Deltas come from our own compiler, so an inconsistent one is an internal error.
+constexpr const char* kCompilerError =
+    "the previous tables stay in force; this is an internal error of isthmus: report it with the output of "
+    "'isthmus status -o json' and 'isthmus policy', and restart the gateway to compile all tables again";
 
 std::string text_of(const FrontendKey& key) {
   return key.vip.to_string() + " port " + std::to_string(key.port.value());
@@ -23,50 +23,51 @@ Publisher::~Publisher() { shared_.snapshot.store(nullptr, std::memory_order_rele
 Status Publisher::check(const TableDelta& delta) const {
   for (const PeerEntry& peer : delta.upsert_peers) {
     if (peer.id == kNoPeer || !peer.underlay.is_ipv4() || peer.cluster == kNoCluster) {
-      return Error{"peer with number 0, without a cluster, or not on an IPv4 underlay", peer.underlay.to_string(),
+      return Error{"peer with id 0, without a cluster, or without an IPv4 underlay address", peer.underlay.to_string(),
                    "give the gateway an IPv4 underlayAddress"};
     }
   }
   for (const FrontendEntry& frontend : delta.upsert_frontends) {
     const BackendSet* set = frontend.backends.get();
     if (set == nullptr || frontend.service == kNoService) {
-      return Error{"frontend without a service or a backend set", text_of(frontend.key), kCompilerFault};
+      return Error{"frontend without a service or a backend set", text_of(frontend.key), kCompilerError};
     }
     const bool inside = std::all_of(set->ring.begin(), set->ring.end(),
                                     [&](std::uint16_t index) { return index < set->backends.size(); });
     if (!inside) {
-      return Error{"ring names a backend that is not there", text_of(frontend.key), kCompilerFault};
+      return Error{"Maglev ring refers to a backend that does not exist", text_of(frontend.key), kCompilerError};
     }
   }
   return check_policy(delta);
 }
 
-// An entry whose peers nobody defines would allow or deny nobody, which a deny must not: refused.
+// Rejects entries with an undefined selector: they would match no peer, which fails open for a deny entry.
 Status Publisher::check_policy(const TableDelta& delta) const {
   std::set<SelectorId> upserted;
   for (const SelectorEntry& selector : delta.upsert_selectors) {
     if (selector.identities == nullptr || selector.id == kEveryPeer || selector.id.value() > SelectorSets::kMaxId) {
-      return Error{"selector without identities, or with a number that is not 1 to 1048576",
-                   "selector " + std::to_string(selector.id.value()), kCompilerFault};
+      return Error{"selector without identities, or with an id that is not 1 to 1048576",
+                   "selector " + std::to_string(selector.id.value()), kCompilerError};
     }
     upserted.insert(selector.id);
   }
   const std::set<SelectorId> removed(delta.remove_selectors.begin(), delta.remove_selectors.end());
-  const auto there = [&](SelectorId id) {
+  const auto exists = [&](SelectorId id) {
     return id == kEveryPeer || upserted.contains(id) ||
            (current_ && !removed.contains(id) && current_->policy->selectors().find(id) != nullptr);
   };
   for (const auto& policy : delta.upsert_policies) {
     if (policy == nullptr) {
-      return Error{"policy without a subject", "policy", kCompilerFault};
+      return Error{"policy without a subject", "policy", kCompilerError};
     }
     for (const DirectionPolicy* direction : {&policy->ingress, &policy->egress}) {
       for (const PolicyEntry& entry : direction->entries) {
-        if (!there(entry.peers)) {
-          return Error{"policy entry names selector " + std::to_string(entry.peers.value()) + ", which is not there",
-                       std::string(direction == &policy->ingress ? "ingress" : "egress") + " of identity " +
-                           std::to_string(policy->subject.value()),
-                       kCompilerFault};
+        if (!exists(entry.peers)) {
+          return Error{
+              "policy entry refers to selector " + std::to_string(entry.peers.value()) + ", which does not exist",
+              std::string(direction == &policy->ingress ? "ingress" : "egress") + " of identity " +
+                  std::to_string(policy->subject.value()),
+              kCompilerError};
         }
       }
     }
@@ -106,7 +107,7 @@ Status Publisher::apply(const TableDelta& delta) {
   apply_frontends(delta, *next, moved);
   apply_policy(delta, *next, moved, everything);
 
-  // New data first, then the words: admission samples in the opposite order.
+  // First publish the data, then increment the words: admission reads in the opposite order.
   shared_.snapshot.store(next.get(), std::memory_order_release);
   if (everything) {
     shared_.flows->epochs().bump_all();
@@ -142,8 +143,8 @@ bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& mo
   return changed;
 }
 
-// A gateway that leaves the live ones moves its own word; one that comes back gets new flows only. Prefixes and links
-// decide about any address, so their change moves every word; they change when the fleet's layout does.
+// A gateway that is no longer live changes its own word; one that returns gets new flows only. Prefixes and links
+// affect any address, so their change increments every word; they change only with the fleet's layout.
 bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything) {
   if (!delta.clusters || *delta.clusters == clusters_) {
     return false;
@@ -176,13 +177,13 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
     }
     return at->second;
   };
-  const auto place_of = [](FrontendShard& shard, const FrontendKey& key) {
+  const auto position_of = [](FrontendShard& shard, const FrontendKey& key) {
     return std::lower_bound(shard.frontends.begin(), shard.frontends.end(), key,
                             [](const FrontendEntry& e, const FrontendKey& k) { return e.key < k; });
   };
   for (const FrontendKey& key : delta.remove_frontends) {
     FrontendShard& shard = shard_for(key);
-    const auto at = place_of(shard, key);
+    const auto at = position_of(shard, key);
     if (at != shard.frontends.end() && at->key == key) {
       moved.push_back(EpochTable::of_service(at->service));
       vips_.erase(vips_.find(key.vip));
@@ -191,7 +192,7 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
   }
   for (const FrontendEntry& entry : delta.upsert_frontends) {
     FrontendShard& shard = shard_for(entry.key);
-    const auto at = place_of(shard, entry.key);
+    const auto at = position_of(shard, entry.key);
     if (at != shard.frontends.end() && at->key == entry.key) {
       moved.push_back(EpochTable::of_service(at->service));
       *at = entry;
@@ -206,8 +207,8 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
   }
 }
 
-// Verdicts are kept under the subject's word. Prefixes with other identities concern the subjects that choose peers by
-// such; the defaults concern every identity that has no policy.
+// Verdicts depend on the subject's word. When identities of prefixes change, the subjects that select such identities
+// are affected; when the defaults change, every identity without a policy.
 void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved,
                              bool& everything) const {
   const bool changes = !delta.upsert_selectors.empty() || !delta.remove_selectors.empty() ||
@@ -224,7 +225,7 @@ void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vecto
     move(policy->subject);
   }
   std::for_each(delta.remove_policies.begin(), delta.remove_policies.end(), move);
-  std::for_each(delta.moved_subjects.begin(), delta.moved_subjects.end(), move);
+  std::for_each(delta.affected_subjects.begin(), delta.affected_subjects.end(), move);
   if (delta.cidr_identities) {
     const std::vector<Identity> subjects = next.policy->subjects_by_prefix();
     std::for_each(subjects.begin(), subjects.end(), move);
@@ -236,8 +237,15 @@ void Publisher::upsert_endpoints(std::span<const EndpointEntry> endpoints, Secon
   const Seconds grace_until{now.value() + shared_.options.identity_grace.value()};
   EpochTable& epochs = shared_.flows->epochs();
   for (const EndpointEntry& endpoint : endpoints) {
-    if (shared_.endpoints.upsert(endpoint, grace_until)) {
-      epochs.bump(EpochTable::of_endpoint(endpoint.realm, endpoint.address));
+    switch (shared_.endpoints.upsert(endpoint, grace_until)) {
+      case EndpointUpdate::kChanged:
+        epochs.bump(EpochTable::of_endpoint(endpoint.realm, endpoint.address));
+        break;
+      case EndpointUpdate::kFull:
+        ++endpoints_refused_;
+        break;
+      case EndpointUpdate::kUnchanged:
+        break;
     }
   }
 }
@@ -276,9 +284,9 @@ SteerRules Publisher::steer_rules() const {
 }
 
 void Publisher::reclaim() {
-  const auto still_held = std::find_if(retired_.begin(), retired_.end(),
-                                       [&](const auto& r) { return !shared_.quiescence.passed(r.second); });
-  retired_.erase(retired_.begin(), still_held);
+  const auto first_in_use = std::find_if(retired_.begin(), retired_.end(),
+                                         [&](const auto& r) { return !shared_.quiescence.passed(r.second); });
+  retired_.erase(retired_.begin(), first_in_use);
 }
 
 }  // namespace isthmus

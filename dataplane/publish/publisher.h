@@ -1,8 +1,7 @@
-// The publisher: control's side of the tables. Applies deltas to what it holds, builds the parts that changed, swaps
-// the snapshot pointer, then moves the epoch words of what changed, and frees what every worker has left behind.
-// Thread: control only. Cost: the changed parts; frontends and policy subjects are in 256 shards each, so one costs one
-// shard.
-// Peers, clusters and routes are rebuilt whole when any of them changes: they change when a fleet changes.
+// The publisher: the control side of the tables. Applies deltas, builds the parts that changed, swaps the snapshot
+// pointer, then increments the epoch words of what changed, and frees snapshots that no worker uses any more.
+// Thread: control only. Cost: the changed parts; frontends and policy subjects are in 256 shards each, so a change of
+// one rebuilds one shard. Peers, clusters and routes are rebuilt completely when any of them changes, which is rare.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +26,11 @@ class Publisher {
   [[nodiscard]] Status apply(const TableDelta& delta);
   void upsert_endpoints(std::span<const EndpointEntry> endpoints, Seconds now);
   void remove_endpoints(Realm realm, std::span<const IpAddress> addresses);
-  // What the devices' kernel programs must hand over, by what is published now.
+  // Endpoints since start for which the table had no room: it does not know them.
+  [[nodiscard]] std::uint64_t endpoints_refused() const noexcept { return endpoints_refused_; }
+  // What the devices' kernel programs must redirect to the engine, according to the published tables.
   [[nodiscard]] SteerRules steer_rules() const;
-  // Frees what has passed its grace; also done by apply().
+  // Frees snapshots whose grace period is over; apply() does it too.
   void reclaim();
 
  private:
@@ -45,6 +46,7 @@ class Publisher {
   std::vector<ClusterEntry> clusters_;
   std::vector<LocalRoute> routes_;
   std::multiset<IpAddress> vips_;
+  std::uint64_t endpoints_refused_ = 0;
   std::unique_ptr<const Snapshot> current_;
   std::vector<std::pair<std::unique_ptr<const Snapshot>, std::uint64_t>> retired_;
 };

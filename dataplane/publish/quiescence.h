@@ -1,12 +1,12 @@
-// Quiescence: when may memory that readers could still hold be freed? (Quiescent-state based reclamation: McKenney, "Is
-// Parallel Programming Hard", section 9.5.)
+// Quiescence: quiescent-state based reclamation (McKenney, "Is Parallel Programming Hard", section 9.5). Tells when
+// memory that readers may refer to can be freed.
 //
 // Readers have fixed slots: worker w is slot w, control comes after the last worker. A reader is online while it may
-// hold references to published things, and from time to time (a worker: once per round) says that it holds none.
-// Whoever retires something unlinks it, takes a ticket with advance(), and frees it once passed(ticket). A reader that
-// is offline, such as a sleeping worker, counts as passed; it must hold nothing across offline(). Threads: online,
-// offline and quiescent by the slot's own thread; everything else by any thread. Nothing blocks. Lifetime: outlives
-// every table that retires through it. Made by the engine before its tables.
+// hold references to published data, and reports quiescent points, at which it holds none (a worker: once per round). A
+// writer unlinks an object, takes a ticket with advance(), and frees the object once passed(ticket). An offline reader,
+// such as a sleeping worker, counts as passed; it must hold no reference across offline().
+// Threads: online, offline and quiescent by the slot's own thread; everything else any. Nothing blocks. Lifetime:
+// created by the engine before its tables, outlives every table that retires through it.
 #pragma once
 
 #include <atomic>
@@ -25,8 +25,8 @@ class Quiescence {
   [[nodiscard]] unsigned readers() const noexcept { return readers_; }
 
   // Begins a read section. Must not be inside one already.
-  // Sequential consistency on the slot and on time_ makes sure that either a writer sees this reader, or this reader
-  // sees what the writer unlinked: time is read again after the slot is marked.
+  // Sequential consistency on the slot and on time_ guarantees that either the writer sees this reader, or this reader
+  // sees the writer's unlink; therefore time_ is read again after the slot was set.
   void online(unsigned slot) noexcept {
     assert(slot < readers_ && !inside(slot));
     std::uint64_t now = time_.load(std::memory_order_seq_cst);
@@ -39,13 +39,13 @@ class Quiescence {
       now = again;
     }
   }
-  // Ends the read section: the reader holds nothing.
+  // Ends the read section: the reader holds no references.
   void offline(unsigned slot) noexcept {
     assert(inside(slot));
     slots_[slot].seen.store(kOffline, std::memory_order_release);
   }
-  // The reader holds nothing at this instant and goes on reading: a load of a shared line that seldom changes, and a
-  // store to its own only when it has.
+  // Quiescent point: the reader holds no references now and continues. Costs a load of a shared line that rarely
+  // changes, and a store to the reader's own line only when it did.
   void quiescent(unsigned slot) noexcept {
     assert(inside(slot));
     const std::uint64_t now = time_.load(std::memory_order_acquire);
@@ -58,9 +58,9 @@ class Quiescence {
     return slots_[slot].seen.load(std::memory_order_relaxed) != kOffline;
   }
 
-  // After unlinking: a ticket for what was unlinked before this call.
+  // Call after unlinking: returns a ticket for everything unlinked before.
   [[nodiscard]] std::uint64_t advance() noexcept { return time_.fetch_add(1, std::memory_order_seq_cst) + 1; }
-  // True once no reader can still hold what was unlinked before `ticket` was taken. Costs one load per reader.
+  // True once no reader can hold anything unlinked before `ticket` was taken. Costs one load per reader.
   [[nodiscard]] bool passed(std::uint64_t ticket) const noexcept {
     for (unsigned slot = 0; slot < readers_; ++slot) {
       const std::uint64_t seen = slots_[slot].seen.load(std::memory_order_seq_cst);
@@ -81,7 +81,7 @@ class Quiescence {
   alignas(64) std::atomic<std::uint64_t> time_{1};
 };
 
-// A read section for the length of a scope, for readers that are otherwise offline (control, tests).
+// A scoped read section, for readers that are otherwise offline (control, tests).
 class ReadSection {
  public:
   ReadSection(Quiescence& quiescence, unsigned slot) noexcept : quiescence_(quiescence), slot_(slot) {

@@ -26,11 +26,11 @@ PeerTable::PeerTable(const std::vector<PeerEntry>& peers, const IpAddress& own_a
     record.cluster = peer.cluster;
     record.adjacency = peer.adjacency;
     record.gateway = peer.gateway;
-    std::size_t place = address_hash(Realm{}, peer.underlay) & (index_.size() - 1);
-    while (index_[place].id != kNoPeer) {
-      place = (place + 1) & (index_.size() - 1);
+    std::size_t slot = address_hash(Realm{}, peer.underlay) & (index_.size() - 1);
+    while (index_[slot].id != kNoPeer) {
+      slot = (slot + 1) & (index_.size() - 1);
     }
-    index_[place] = {peer.underlay, peer.id};
+    index_[slot] = {peer.underlay, peer.id};
   }
 }
 
@@ -38,10 +38,10 @@ PeerId PeerTable::find(const IpAddress& underlay) const noexcept {
   if (index_.empty()) {
     return kNoPeer;
   }
-  for (std::size_t place = address_hash(Realm{}, underlay) & (index_.size() - 1);;
-       place = (place + 1) & (index_.size() - 1)) {
-    if (index_[place].id == kNoPeer || index_[place].underlay == underlay) {
-      return index_[place].id;
+  for (std::size_t slot = address_hash(Realm{}, underlay) & (index_.size() - 1);;
+       slot = (slot + 1) & (index_.size() - 1)) {
+    if (index_[slot].id == kNoPeer || index_[slot].underlay == underlay) {
+      return index_[slot].id;
     }
   }
 }
@@ -87,9 +87,9 @@ const FrontendEntry* FrontendShard::find(const FrontendKey& key) const noexcept 
 }
 
 bool FrontendShard::has_vip(Realm realm, const IpAddress& vip) const noexcept {
-  const auto at = std::lower_bound(
-      frontends.begin(), frontends.end(), std::pair(realm, vip),
-      [](const FrontendEntry& e, const auto& wanted) { return std::pair(e.key.realm, e.key.vip) < wanted; });
+  const auto at =
+      std::lower_bound(frontends.begin(), frontends.end(), std::pair(realm, vip),
+                       [](const FrontendEntry& e, const auto& key) { return std::pair(e.key.realm, e.key.vip) < key; });
   return at != frontends.end() && at->key.realm == realm && at->key.vip == vip;
 }
 

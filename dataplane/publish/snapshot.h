@@ -1,4 +1,4 @@
-// A snapshot: everything workers need at admission and encapsulation, as a tree of shared immutable parts.
+// A snapshot: the tables that workers need at admission and encapsulation, as a tree of shared immutable parts.
 //
 // Built by the Publisher (control thread), read by workers inside a read section through one pointer, freed when every
 // worker has passed a quiescent point after the swap. A new snapshot shares every part that did not change.
@@ -20,9 +20,9 @@
 namespace isthmus {
 
 struct PeerRecord {
-  Encapsulation::Header header;  // prebuilt outer header towards it
+  Encapsulation::Header header;  // prebuilt outer header towards the peer
   IpAddress underlay;
-  ClusterId cluster;  // kNoCluster: a number without a peer
+  ClusterId cluster;  // kNoCluster: unused id
   AdjacencyId adjacency;
   bool gateway = false;
   [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
@@ -34,29 +34,29 @@ class PeerTable {
   // `peers` in any order; ids index the table.
   PeerTable(const std::vector<PeerEntry>& peers, const IpAddress& own_address);
 
-  // The peer with this underlay address, or kNoPeer. One probe or two.
+  // The peer with this underlay address, or kNoPeer. Usually one or two probes.
   [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept;
-  // Any id; unknown ones give a record that is not known().
+  // Accepts any id; for an unused one the record is not known().
   [[nodiscard]] const PeerRecord& operator[](PeerId id) const noexcept {
     return id.value() < records_.size() ? records_[id.value()] : kNone;
   }
 
  private:
   static const PeerRecord kNone;
-  struct Place {
+  struct Slot {
     IpAddress underlay;
     PeerId id;
   };
   std::vector<PeerRecord> records_;
-  std::vector<Place> index_;  // open addressing, at most half full
+  std::vector<Slot> index_;  // open addressing, at most half full
 };
 
 struct ClusterRecord {
   bool known = false;
   bool local = false;
   bool linked = false;
-  std::vector<PeerId> gateways;  // live ones
-  MaglevRing ring;               // Maglev over them; empty when there is none
+  std::vector<PeerId> gateways;  // live gateways
+  MaglevRing ring;               // Maglev ring over `gateways`; empty when there are none
 };
 
 class ClusterTable {
@@ -67,7 +67,7 @@ class ClusterTable {
   [[nodiscard]] const ClusterRecord& operator[](ClusterId id) const noexcept {
     return id.value() < records_.size() ? records_[id.value()] : kNone;
   }
-  // The cluster an address belongs to by prefix, or kNoCluster.
+  // The cluster whose prefixes contain the address, or kNoCluster.
   [[nodiscard]] ClusterId cluster_of(Realm realm, const IpAddress& address) const noexcept {
     const std::uint32_t value = prefixes_.find(realm, address);
     return value == RangeMap::kMiss ? kNoCluster : ClusterId{static_cast<std::uint16_t>(value)};
@@ -99,7 +99,7 @@ class LocalRoutes {
   RangeMap map_;
 };
 
-// All frontends of a share of the VIPs, sorted by key.
+// The frontends of one shard of the VIPs, sorted by key.
 struct FrontendShard {
   std::vector<FrontendEntry> frontends;
   [[nodiscard]] const FrontendEntry* find(const FrontendKey& key) const noexcept;

@@ -1,4 +1,4 @@
-// Counters of one worker: written by that worker only with relaxed stores, read by control at any time.
+// Counters of one worker: written only by that worker, with relaxed stores; read by control at any time.
 #pragma once
 
 #include <array>
@@ -24,21 +24,21 @@ class Counter {
 struct alignas(64) WorkerCounters {
   Counter rx_packets, tx_packets;
   Counter encapsulated, decapsulated;
-  // Of the IP packets that the path has put into tunnels, and sent to the local side.
+  // Bytes of inner IP packets sent to the fabric side (without the tunnel header) and to the local side.
   Counter fabric_bytes, local_bytes;
-  Counter hits, misses, readmissions;
+  Counter hits, misses, revalidations;
   Counter icmp_sent, neighbour_waits;
   Counter probes_answered;
   Counter policy_audited;
   struct Drops {
-    Counter packets, bytes;  // bytes of their frames, as they were when they died
+    Counter packets, bytes;  // bytes: length of the frame when it was dropped
     void add(std::uint32_t length) noexcept {
       packets.add();
       bytes.add(length);
     }
   };
   std::array<Drops, kDropReasons> drops;
-  // Of them, those that died at the end of the path after they were read, by the side they came from.
+  // Of these, the packets that were dropped after parsing, by the side they arrived on.
   std::array<Drops, kDropReasons> drops_from_local, drops_from_fabric;
 
   void drop(DropReason reason, std::uint32_t length) noexcept { drops[static_cast<std::size_t>(reason)].add(length); }

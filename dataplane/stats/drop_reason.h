@@ -1,4 +1,4 @@
-// DropReason: why a packet died, as a value. The list, texts and Cilium's numbers stand in drop_reasons.def.
+// DropReason: why a packet was dropped. The list, with texts and Cilium's numbers, is drop_reasons.def.
 #pragma once
 
 #include <array>
@@ -8,7 +8,7 @@
 namespace isthmus {
 
 enum class DropReason : std::uint8_t {
-#define ISTHMUS_DROP(name, code, text, hint) k_##name,
+#define ISTHMUS_DROP(enumerator, name, code, text, hint) k##enumerator,
 #include "dataplane/stats/drop_reasons.def"
 #undef ISTHMUS_DROP
   kCount
@@ -22,7 +22,7 @@ struct DropReasonInfo {
 };
 
 inline constexpr std::array<DropReasonInfo, kDropReasons> kDropReasonInfo{{
-#define ISTHMUS_DROP(name, code, text, hint) {#name, text, hint, code},
+#define ISTHMUS_DROP(enumerator, name, code, text, hint) {#name, text, hint, code},
 #include "dataplane/stats/drop_reasons.def"
 #undef ISTHMUS_DROP
 }};

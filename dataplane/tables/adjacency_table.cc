@@ -21,14 +21,14 @@ std::size_t AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) c
   return address_hash(Realm{device.value()}, next_hop) & (std::size_t{capacity_} * 2 - 1);
 }
 
-AdjacencyId AdjacencyTable::find_or_make(DeviceId device, const IpAddress& next_hop, bool& made) noexcept {
-  made = false;
+AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& next_hop, bool& created) noexcept {
+  created = false;
   const std::size_t mask = std::size_t{capacity_} * 2 - 1;
-  // Entries are only ever added, so a search that ends on one needs no lock.
-  std::size_t place = bucket(device, next_hop);
+  // Entries are never removed, so finding one needs no lock.
+  std::size_t slot = bucket(device, next_hop);
   const auto search = [&]() noexcept -> std::uint32_t {
-    for (;; place = (place + 1) & mask) {
-      const std::uint32_t number = index_[place].load(std::memory_order_acquire);
+    for (;; slot = (slot + 1) & mask) {
+      const std::uint32_t number = index_[slot].load(std::memory_order_acquire);
       if (number == 0 || (entries_[number].device == device && entries_[number].next_hop == next_hop)) {
         return number;
       }
@@ -37,18 +37,16 @@ AdjacencyId AdjacencyTable::find_or_make(DeviceId device, const IpAddress& next_
   if (const std::uint32_t number = search(); number != 0) {
     return AdjacencyId{number};
   }
-  while (lock_.test_and_set(std::memory_order_acquire)) {
-    __builtin_ia32_pause();
-  }
+  lock_.take();
   std::uint32_t number = search();
   if (number == 0 && used_ < capacity_) {
     number = used_++;
     entries_[number].device = device;
     entries_[number].next_hop = next_hop;
-    index_[place].store(number, std::memory_order_release);
-    made = true;
+    index_[slot].store(number, std::memory_order_release);
+    created = true;
   }
-  lock_.clear(std::memory_order_release);
+  lock_.release();
   return AdjacencyId{number};
 }
 

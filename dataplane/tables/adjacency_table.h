@@ -1,7 +1,7 @@
-// Next hops: device, our MAC, the neighbour's MAC. Entries are made on demand (by control at publish, by a worker for
-// an on-link destination) and never go away; control keeps their MAC fresh in place.
-// Threads: find_or_make any, under a spin lock (slow path only); set_mac control; everything else lock-free, any.
-// Failure: kNoAdjacency when the table is full.
+// Next hops: device, our MAC, the neighbour's MAC. Entries are created on demand (by control at publish, by a worker
+// for an on-link destination) and never removed; control updates their MAC in place. Threads: find_or_create any, under
+// a spin lock (slow path only); set_mac control; everything else lock-free, any. Failure: kNoAdjacency when the table
+// is full.
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
+#include "dataplane/tables/spin_lock.h"
 
 namespace isthmus {
 
@@ -22,14 +23,14 @@ class AdjacencyTable {
   // Before workers start: a device's own MAC and MTU, in add order.
   void set_device(DeviceId device, const MacAddress& mac, Bytes mtu);
 
-  // `made` tells whether the entry is new, that is, somebody has to resolve it.
-  [[nodiscard]] AdjacencyId find_or_make(DeviceId device, const IpAddress& next_hop, bool& made) noexcept;
+  // `created`: the entry is new and has to be resolved.
+  [[nodiscard]] AdjacencyId find_or_create(DeviceId device, const IpAddress& next_hop, bool& created) noexcept;
   void set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept;
 
   [[nodiscard]] bool resolved(AdjacencyId id) const noexcept {
     return (entries_[id.value()].mac.load(std::memory_order_relaxed) & kResolved) != 0;
   }
-  // Writes a whole Ethernet header (14 bytes). False, and nothing written, while unresolved.
+  // Writes a complete Ethernet header (14 bytes). Returns false and writes nothing while unresolved.
   bool write_header(AdjacencyId id, Be16 type, std::uint8_t* ethernet) const noexcept {
     const Entry& entry = entries_[id.value()];
     const std::uint64_t destination = entry.mac.load(std::memory_order_relaxed);
@@ -56,7 +57,7 @@ class AdjacencyTable {
 
   std::uint32_t capacity_;
   std::uint32_t used_ = 1;  // under lock_; entry 0 is kNoAdjacency
-  std::atomic_flag lock_;
+  SpinLock lock_;
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> index_;  // twice the capacity, open addressing, insert only
   std::array<std::uint64_t, 256> device_mac_{};          // 6 bytes as loaded

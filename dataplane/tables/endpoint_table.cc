@@ -13,28 +13,27 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMaxEntries = std::size_t{1} << 24;  // reserved, not used: 768 MiB of addresses
-
 std::uint32_t hash_of(Realm realm, const IpAddress& address) noexcept {
   return static_cast<std::uint32_t>(address_hash(realm, address));
 }
 
 }  // namespace
 
-EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected) : quiescence_(quiescence) {
-  void* area = mmap(nullptr, kMaxEntries * sizeof(Entry), PROT_READ | PROT_WRITE,
+EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected, std::uint32_t max_entries)
+    : quiescence_(quiescence), max_entries_(max_entries) {
+  void* area = mmap(nullptr, max_entries_ * sizeof(Entry), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (area == MAP_FAILED) {
     std::perror("isthmus: endpoint table: cannot reserve address space");
     std::abort();
   }
-  madvise(area, kMaxEntries * sizeof(Entry), MADV_HUGEPAGE);  // lookups are random
-  entries_ = static_cast<Entry*>(area);                       // zero pages are valid empty entries
+  madvise(area, max_entries_ * sizeof(Entry), MADV_HUGEPAGE);  // lookups access memory at random
+  entries_ = static_cast<Entry*>(area);                        // zero pages are valid empty entries
   current_ = std::make_unique<Buckets>(std::bit_ceil(std::max<std::uint32_t>(2 * expected, 64)), 0u);
   published_.store(current_.get(), std::memory_order_release);
 }
 
-EndpointTable::~EndpointTable() { munmap(entries_, kMaxEntries * sizeof(Entry)); }
+EndpointTable::~EndpointTable() { munmap(entries_, max_entries_ * sizeof(Entry)); }
 
 EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm,
                                             const IpAddress& address) const noexcept {
@@ -76,7 +75,7 @@ bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& in
   return true;
 }
 
-bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
+EndpointUpdate EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
   reclaim();
   if (Entry* entry = lookup(*current_, endpoint.realm, endpoint.address); entry != nullptr) {
     const std::uint64_t old = entry->identities.load(std::memory_order_relaxed);
@@ -85,7 +84,7 @@ bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
                       entry->cluster.load(std::memory_order_relaxed) == endpoint.cluster.value() &&
                       entry->node.load(std::memory_order_relaxed) == endpoint.node.value();
     if (same) {
-      return false;
+      return EndpointUpdate::kUnchanged;
     }
     entry->cluster.store(endpoint.cluster.value(), std::memory_order_relaxed);
     entry->node.store(endpoint.node.value(), std::memory_order_relaxed);
@@ -93,14 +92,14 @@ bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
       entry->grace_until.store(grace_until.value(), std::memory_order_relaxed);
       entry->identities.store(endpoint.identity.value() | std::uint64_t{old_identity} << 32, std::memory_order_release);
     }
-    return true;
+    return EndpointUpdate::kChanged;
   }
-  if (2 * size_ >= current_->heads.size()) {  // most chains have one link
+  if (2 * size_ >= current_->heads.size()) {  // keeps most chains at one entry
     grow();
   }
   const std::uint32_t number = allocate();
   if (number == 0) {
-    return false;
+    return EndpointUpdate::kFull;
   }
   Entry& entry = entries_[number];
   entry.address = endpoint.address;
@@ -114,7 +113,7 @@ bool EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
   entry.next[current_->parity].store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
   head.store(number, std::memory_order_release);
   ++size_;
-  return true;
+  return EndpointUpdate::kChanged;
 }
 
 bool EndpointTable::remove(Realm realm, const IpAddress& address) {
@@ -124,7 +123,7 @@ bool EndpointTable::remove(Realm realm, const IpAddress& address) {
        number = link->load(std::memory_order_relaxed)) {
     Entry& entry = entries_[number];
     if (entry.address == address && entry.realm == realm) {
-      // Readers that stand on the entry still find its successor.
+      // The entry keeps its link, so that readers currently on it still find its successor.
       link->store(entry.next[current_->parity].load(std::memory_order_relaxed), std::memory_order_release);
       retired_.push_back({number, quiescence_.advance()});
       --size_;
@@ -135,8 +134,8 @@ bool EndpointTable::remove(Realm realm, const IpAddress& address) {
   return false;
 }
 
-// Relinks every entry into twice the buckets, through the links that no reader uses, and swaps the array. The links of
-// the array before this one must be free of readers first, so a grow that comes too soon after the last is put off.
+// Relinks every entry into twice the buckets, using the set of links that no reader follows, and swaps the array. That
+// set belonged to the previous array; while readers may still use it, growing is postponed.
 void EndpointTable::grow() {
   if (retired_buckets_ != nullptr) {
     return;
@@ -172,7 +171,7 @@ std::uint32_t EndpointTable::allocate() {
     free_.pop_back();
     return number;
   }
-  return used_ < kMaxEntries ? used_++ : 0;
+  return used_ < max_entries_ ? used_++ : 0;
 }
 
 }  // namespace isthmus

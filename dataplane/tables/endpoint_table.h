@@ -1,6 +1,6 @@
 // The endpoint table: (realm, address) → identity, cluster, node. Up to millions of entries under constant churn.
 // One writer (control) and lock-free readers (workers, at admission). Updates are in place and cost the same at any
-// size; only a doubling of the bucket array relinks all entries, beside the readers.
+// size; only doubling the bucket array relinks all entries, while readers continue.
 // Memory: 48 bytes per endpoint plus 8 to 16 bytes of buckets. A removed entry is re-used after a grace period.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace isthmus {
 
-// What admission learns about an address. `previous` is valid until `grace_until` (seconds of the flow clock).
+// The result of a lookup. `previous` is valid until `grace_until` (seconds of the flow clock).
 struct EndpointInfo {
   ClusterId cluster;
   Identity identity;
@@ -26,32 +26,42 @@ struct EndpointInfo {
   PeerId node;
 };
 
+enum class EndpointUpdate : std::uint8_t {
+  kUnchanged,
+  kChanged,
+  kFull,  // a new endpoint, but every entry is in use: the table does not have it
+};
+
 class EndpointTable {
  public:
-  // `quiescence` outlives the table. `expected` sizes the buckets to start with.
-  EndpointTable(Quiescence& quiescence, std::uint32_t expected);
+  static constexpr std::uint32_t kMaxEntries = 1U << 24;  // 768 MiB of reserved address space
+
+  // `quiescence` outlives the table. `expected` sizes the initial bucket array. `max_entries` includes entry 0, which
+  // is not used.
+  EndpointTable(Quiescence& quiescence, std::uint32_t expected, std::uint32_t max_entries = kMaxEntries);
   ~EndpointTable();
   EndpointTable(const EndpointTable&) = delete;
   EndpointTable& operator=(const EndpointTable&) = delete;
 
-  // Writer. Returns whether anything changed. When the identity changes, the old one is accepted until `grace_until`.
-  bool upsert(const EndpointEntry& endpoint, Seconds grace_until);
+  // Writer. When the identity changes, the old one is accepted until `grace_until`.
+  EndpointUpdate upsert(const EndpointEntry& endpoint, Seconds grace_until);
+  // Whether it was there.
   bool remove(Realm realm, const IpAddress& address);
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Reader, inside a read section: brings what find() will read into the cache, in two steps some time apart.
+  // Reader, inside a read section: prefetches what find() will read. Call the two some time apart.
   void prefetch_bucket(Realm realm, const IpAddress& address) const noexcept;
   void prefetch_entry(Realm realm, const IpAddress& address) const noexcept;
   // Reader, inside a read section. False when the address is unknown.
   [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
 
  private:
-  // Every other entry spans two cache lines, which are asked for together: a third less memory is worth it.
+  // Every other entry spans two cache lines, which are prefetched together: in exchange, 48 bytes instead of 64.
   struct Entry {
     IpAddress address;
     Realm realm;
     std::atomic<std::uint16_t> cluster{0};
-    std::atomic<std::uint32_t> next[2];        // by parity of the bucket array in use
+    std::atomic<std::uint32_t> next[2];        // indexed by the parity of the bucket array in use
     std::atomic<std::uint64_t> identities{0};  // current | previous << 32
     std::atomic<std::uint32_t> grace_until{0};
     std::atomic<std::uint32_t> node{0};
@@ -70,8 +80,9 @@ class EndpointTable {
   [[nodiscard]] std::uint32_t allocate();
 
   Quiescence& quiescence_;
-  Entry* entries_ = nullptr;  // a reserved mapping; pages appear as entries are used
-  std::uint32_t used_ = 1;    // entry 0 ends chains
+  std::uint32_t max_entries_;
+  Entry* entries_ = nullptr;  // reserved address space; pages are allocated as entries are used
+  std::uint32_t used_ = 1;    // entry 0 terminates chains
   std::size_t size_ = 0;
   std::vector<std::uint32_t> free_;
   struct RetiredEntry {
@@ -79,7 +90,7 @@ class EndpointTable {
     std::uint64_t ticket;
   };
   std::deque<RetiredEntry> retired_;
-  std::unique_ptr<Buckets> retired_buckets_;  // the array before the current one, until its readers are gone
+  std::unique_ptr<Buckets> retired_buckets_;  // the previous array, until no reader uses it
   std::uint64_t retired_buckets_ticket_ = 0;
   std::unique_ptr<Buckets> current_;
   std::atomic<const Buckets*> published_{nullptr};

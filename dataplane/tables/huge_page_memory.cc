@@ -11,9 +11,9 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kLargestPooled = kHugePageBytes / 2;  // what is larger has a mapping of its own
+constexpr std::size_t kLargestPooled = kHugePageBytes / 2;  // larger blocks get their own mapping
 
-// Mappings that begin and end where huge pages do.
+// Mappings aligned to huge pages at both ends.
 class HugePages final : public std::pmr::memory_resource {
   void* do_allocate(std::size_t bytes, std::size_t /*alignment*/) override {
     const std::size_t length = whole_huge_pages(bytes);
@@ -22,7 +22,7 @@ class HugePages final : public std::pmr::memory_resource {
       std::perror("isthmus: tables: cannot map memory");
       std::abort();
     }
-    static_cast<void>(madvise(start, length, MADV_HUGEPAGE));  // ordinary pages serve as well
+    static_cast<void>(madvise(start, length, MADV_HUGEPAGE));  // failure is harmless: ordinary pages work too
     return start;
   }
   void do_deallocate(void* start, std::size_t bytes, std::size_t /*alignment*/) override {
@@ -34,15 +34,16 @@ class HugePages final : public std::pmr::memory_resource {
 struct Memory {
   std::mutex mutex;
   HugePages pages;
-  std::pmr::monotonic_buffer_resource chunks{kHugePageBytes - 64, &pages};  // less than a page, with its own record
+  std::pmr::monotonic_buffer_resource chunks{kHugePageBytes - 64,
+                                             &pages};  // one huge page including the resource's own header
   std::pmr::unsynchronized_pool_resource pool{
       {.max_blocks_per_chunk = 0, .largest_required_pool_block = kLargestPooled}, &chunks};
 };
 
-// Never destroyed: tables with static lifetime may outlast any order of destruction.
+// Never destroyed: tables with static lifetime may be destroyed later than any static object here.
 Memory& memory() {
-  static Memory& made = *new Memory;
-  return made;
+  static Memory& instance = *new Memory;
+  return instance;
 }
 
 }  // namespace

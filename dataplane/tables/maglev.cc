@@ -1,13 +1,18 @@
 #include "dataplane/api/maglev.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
+#include <string>
+#include <utility>
 #include <vector>
+
+#include "dataplane/tables/maglev_hash.h"
 
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMostBackends = 65535;
+constexpr std::size_t kMaxBackends = 65535;
 constexpr std::uint16_t kFree = 0xffff;  // never an index: there are at most 65,535 backends
 
 const char* protocol_text(IpProtocol protocol) {
@@ -47,17 +52,17 @@ std::uint64_t load_le(const char* data, std::size_t bytes) noexcept {
   return v;
 }
 
-// One backend's walk through its permutation of the slots, and its claim to a turn.
+// One backend's position in its permutation of the slots, and its weighted turn.
 struct Walker {
-  std::uint16_t index;  // of the caller's backend
+  std::uint16_t index;  // into the caller's backends
   std::uint32_t weight;
-  double due;  // Cilium's weight counter: a turn is taken once (n + 1) * weight has reached it
+  double due;  // Cilium's weight counter: the backend takes a turn once (n + 1) * weight has reached it
   std::uint32_t slot, skip;
 };
 
 std::vector<Walker> make_walkers(std::span<const MaglevBackend> backends, std::uint32_t slots) {
   std::vector<std::pair<std::string, std::uint16_t>> order;
-  for (std::size_t i = 0; i < backends.size() && i < kMostBackends; ++i) {
+  for (std::size_t i = 0; i < backends.size() && i < kMaxBackends; ++i) {
     if (backends[i].weight != 0) {
       order.emplace_back(maglev_backend_text(backends[i]), static_cast<std::uint16_t>(i));
     }

@@ -22,7 +22,7 @@ void* map_aligned(std::size_t bytes) noexcept {
   return first + before;
 }
 
-// From the kernel's account of the process's mappings (proc(5), smaps), one of which may hold more than this area.
+// From /proc/self/smaps (proc(5)). One mapping listed there may be larger than this area.
 std::size_t MemoryArea::huge_page_bytes() const {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> smaps(std::fopen("/proc/self/smaps", "re"), std::fclose);
   if (!smaps || start_ == nullptr) {

@@ -1,5 +1,5 @@
-// MemoryArea: a page-aligned stretch of memory of our own, zeroed, on huge pages where the system gives them.
-// Owner: whoever made it; unmapped with it. Thread: make and destroy by control, contents are the owner's business.
+// MemoryArea: a zeroed, page-aligned memory mapping, on huge pages where available. Unmapped by the destructor.
+// Threads: created and destroyed by control; the owner decides who uses the contents.
 #pragma once
 
 #include <sys/mman.h>
@@ -15,23 +15,23 @@ namespace isthmus {
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
-// `bytes` rounded up to whole huge pages.
+// `bytes` rounded up to a multiple of the huge page size.
 [[nodiscard]] constexpr std::size_t whole_huge_pages(std::size_t bytes) noexcept {
   return (bytes + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
 }
 
-// Anonymous memory that begins where a huge page does, so that huge ones can take its pages' places; `bytes` is a
-// multiple of kHugePageBytes. MAP_FAILED when there is none. The caller's to unmap.
+// Anonymous memory aligned to a huge page, so that the kernel can back it with huge pages. `bytes` is a multiple of
+// kHugePageBytes. MAP_FAILED on failure. The caller unmaps it.
 [[nodiscard]] void* map_aligned(std::size_t bytes) noexcept;
 
 class MemoryArea {
  public:
   MemoryArea() = default;
-  // Anonymous memory; transparent huge pages are asked for, not required.
+  // Anonymous memory; transparent huge pages are requested, not required.
   [[nodiscard]] static Result<MemoryArea> anonymous(std::size_t bytes) {
     return map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   }
-  // The first `bytes` of an open file, shared with it.
+  // A shared mapping of the first `bytes` of an open file.
   [[nodiscard]] static Result<MemoryArea> of_file(int file, std::size_t bytes) { return map(bytes, MAP_SHARED, file); }
 
   MemoryArea(MemoryArea&& other) noexcept
@@ -49,7 +49,7 @@ class MemoryArea {
 
   [[nodiscard]] std::byte* data() const noexcept { return static_cast<std::byte*>(start_); }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
-  // How much of it lies on huge pages now. Reads a file that may be long: once, by control.
+  // Bytes on huge pages now. Parses /proc/self/smaps, which may be long: call rarely, from control only.
   [[nodiscard]] std::size_t huge_page_bytes() const;
 
  private:
@@ -59,16 +59,18 @@ class MemoryArea {
     if (start == MAP_FAILED) {
       return Error{"cannot map " + std::to_string(bytes >> 20) + " MiB: " + std::strerror(errno),
                    {},
-                   "give the process more memory, or make the table smaller"};
+                   "give the process more memory, or reduce the size of the tables (engine.connections)"};
     }
     area.start_ = start;
     area.bytes_ = bytes;
     madvise(start, bytes, MADV_HUGEPAGE);
-    // Every page now, so that none costs a packet a fault. Kernels before 5.14 do not know how: there, on first use.
+    // Populate all pages now, so that no packet pays for a page fault. Before Linux 5.14 (EINVAL), pages are populated
+    // on first use.
     if (madvise(start, bytes, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
-      return Error{"cannot reserve " + std::to_string(bytes >> 20) + " MiB: " + std::strerror(errno),
-                   {},
-                   "give the process or the file system more memory, or make the table smaller"};
+      return Error{
+          "cannot reserve " + std::to_string(bytes >> 20) + " MiB: " + std::strerror(errno),
+          {},
+          "give the process or the file system more memory, or reduce the size of the tables (engine.connections)"};
     }
     return area;
   }

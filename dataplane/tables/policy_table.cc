@@ -7,8 +7,8 @@
 namespace isthmus {
 namespace {
 
-// Reserved identities that a workload carries, and is therefore subject to policy: health, init, the well-known ones
-// and those that users reserve. The others name what is no endpoint (host, world, remote nodes).
+// Reserved identities that workloads carry and that are therefore subject to policy: health, init, the well-known ones
+// and the user-reserved ones. The others (host, world, remote nodes) are not endpoints.
 bool is_workload(Identity identity) noexcept {
   constexpr std::uint32_t kInit = 5, kFirstWellKnown = 100, kLastWellKnown = 115, kFirstUserReserved = 128;
   constexpr std::uint32_t kScoped = 1u << 24;
@@ -17,8 +17,8 @@ bool is_workload(Identity identity) noexcept {
          (id >= kFirstUserReserved && id < kScoped);
 }
 
-// Identities that an address may have without being an endpoint.
-bool holds_unallocated(const std::vector<Identity>& sorted) noexcept {
+// Whether the set contains an identity that an address may have without being an endpoint.
+bool has_unallocated(const std::vector<Identity>& sorted) noexcept {
   constexpr std::uint32_t kScoped = 1u << 24;
   return !sorted.empty() && (sorted.front().value() < identity::kFirstAllocated || sorted.back().value() >= kScoped);
 }
@@ -47,7 +47,7 @@ bool SelectorSets::holds(SelectorId id, Identity identity) const noexcept {
 
 void SelectorSets::apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove) {
   std::map<std::size_t, std::shared_ptr<Block>> touched;
-  const auto place = [&](SelectorId id) -> Members& {
+  const auto entry_for = [&](SelectorId id) -> Members& {
     const std::size_t number = id.value() / kBlock;
     if (number >= blocks_.size()) {
       blocks_.resize(number + 1);
@@ -60,11 +60,11 @@ void SelectorSets::apply(const std::vector<SelectorEntry>& upsert, const std::ve
   };
   for (const SelectorId id : remove) {
     if (find(id) != nullptr) {
-      place(id) = nullptr;
+      entry_for(id) = nullptr;
     }
   }
   for (const SelectorEntry& entry : upsert) {
-    place(entry.id) = entry.identities;
+    entry_for(entry.id) = entry.identities;
   }
   for (auto& [number, block] : touched) {
     blocks_[number] = std::move(block);
@@ -74,7 +74,7 @@ void SelectorSets::apply(const std::vector<SelectorEntry>& upsert, const std::ve
 // One direction -------------------------------------------------------------------------------------------------------
 
 DirectionRules::DirectionRules(const DirectionPolicy& policy) : enforced_(policy.enforced) {
-  const auto order = [](const PolicyEntry& e) {  // peers without a condition are the quickest to test
+  const auto order = [](const PolicyEntry& e) {  // kEveryPeer first: it is the cheapest to test
     return std::tuple(!e.deny, e.protocol, e.first_port, e.last_port, e.peers != kEveryPeer);
   };
   std::vector<PolicyEntry> entries = policy.entries;
@@ -110,7 +110,7 @@ PolicyVerdict DirectionRules::decide(const SelectorSets& selectors, Identity pee
 bool DirectionRules::asks_prefixes(const SelectorSets& selectors) const noexcept {
   return std::any_of(peers_.begin(), peers_.end(), [&](const Peer& peer) {
     const std::vector<Identity>* members = selectors.find(peer.selector);
-    return members != nullptr && holds_unallocated(*members);
+    return members != nullptr && has_unallocated(*members);
   });
 }
 
@@ -142,19 +142,19 @@ void PolicyTable::change_subjects(const TableDelta& delta) {
     const std::size_t number = shard_of(subject);
     return touched.try_emplace(number, *subjects_[number]).first->second;
   };
-  const auto place = [](Shard& in, Identity subject) {
+  const auto find_in = [](Shard& in, Identity subject) {
     return std::lower_bound(in.begin(), in.end(), subject, [](const auto& r, Identity s) { return r->subject < s; });
   };
   for (const Identity subject : delta.remove_policies) {
     Shard& in = shard(subject);
-    const auto at = place(in, subject);
+    const auto at = find_in(in, subject);
     if (at != in.end() && (*at)->subject == subject) {
       in.erase(at);
     }
   }
   for (const auto& policy : delta.upsert_policies) {
     Shard& in = shard(policy->subject);
-    const auto at = place(in, policy->subject);
+    const auto at = find_in(in, policy->subject);
     auto rules = std::make_shared<const SubjectRules>(*policy);
     if (at != in.end() && (*at)->subject == policy->subject) {
       *at = std::move(rules);

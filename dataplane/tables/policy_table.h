@@ -1,9 +1,9 @@
-// The policy table: which peers may talk to an identity of ours, and be talked to by it (dataplane/api/policy.h), and
-// the identities of addresses that are no endpoint.
+// The policy table: which peers may talk to an identity of our cluster and which it may talk to
+// (dataplane/api/policy.h), and the identities of addresses that are not endpoints.
 //
-// A tree of shared immutable parts: subjects in 256 shards, selectors in blocks of 256, so that a change costs its own
-// share. Built by the publisher (control thread) as a part of a snapshot, read by workers at admission, freed with the
-// last snapshot that holds it. Lookups are lock-free and do not allocate.
+// A tree of shared immutable parts: subjects in 256 shards, selectors in blocks of 256, so that a change copies only
+// the parts it affects. Built by the publisher (control thread) as part of a snapshot, read by workers at admission,
+// freed with the last snapshot that refers to it. Lookups are lock-free and do not allocate.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace isthmus {
 
-// What an entry's L4 condition is asked about: the port, or for ICMP the type, of the connection's destination.
+// Input of an entry's L4 condition: the connection's destination port, or the ICMP type.
 struct PolicyL4 {
   std::uint8_t protocol = 0;
   std::uint16_t port = 0;
@@ -28,27 +28,27 @@ class SelectorSets {
   static constexpr std::uint32_t kMaxId = 1u << 20;
   using Members = std::shared_ptr<const std::vector<Identity>>;
 
-  // Cost: log2 of the selector's size. A number without a selector holds nobody.
+  // O(log n) in the selector's size. False for an id without a selector.
   [[nodiscard]] bool holds(SelectorId id, Identity identity) const noexcept;
   // nullptr: no such selector.
   [[nodiscard]] const std::vector<Identity>* find(SelectorId id) const noexcept;
-  // Control, before the table is published. The ids are at most kMaxId.
+  // Control, before the table is published. Ids are at most kMaxId.
   void apply(const std::vector<SelectorEntry>& upsert, const std::vector<SelectorId>& remove);
 
  private:
   static constexpr std::size_t kBlock = 256;
   using Block = std::array<Members, kBlock>;
-  std::vector<std::shared_ptr<const Block>> blocks_;  // by id; a block without selectors may be null
+  std::vector<std::shared_ptr<const Block>> blocks_;  // indexed by id; a block without selectors may be null
 };
 
-// One direction of a subject's policy: its entries by L4 condition, those that deny first.
+// One direction of a subject's policy: its entries grouped by L4 condition, deny entries first.
 class DirectionRules {
  public:
   DirectionRules() = default;
   explicit DirectionRules(const DirectionPolicy& policy);
-  // The rule in the answer is one of those that match.
+  // The rule in the verdict is one of those that match.
   [[nodiscard]] PolicyVerdict decide(const SelectorSets& selectors, Identity peer, PolicyL4 l4) const noexcept;
-  // Does any entry choose its peers by identities that addresses get by prefix?
+  // Whether any entry selects an identity that addresses get from their prefix.
   [[nodiscard]] bool asks_prefixes(const SelectorSets& selectors) const noexcept;
 
  private:
@@ -56,7 +56,7 @@ class DirectionRules {
     std::uint16_t first_port, last_port;
     std::uint8_t protocol;  // 0: any
     bool deny;
-    std::uint32_t end;  // of its peers; they begin where the group before ends
+    std::uint32_t end;  // end of its peers; they begin at the previous group's end
     [[nodiscard]] bool covers(PolicyL4 l4) const noexcept {
       return (protocol == 0 || protocol == l4.protocol) && first_port <= l4.port && l4.port <= last_port;
     }
@@ -82,7 +82,7 @@ class PolicyTable {
  public:
   PolicyTable();
 
-  // This table with a checked delta applied; shares every part that did not change.
+  // A copy with a validated delta applied; shares every part that did not change.
   [[nodiscard]] std::shared_ptr<const PolicyTable> changed(const TableDelta& delta, Realm realm) const;
 
   [[nodiscard]] PolicyVerdict ingress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
@@ -93,7 +93,7 @@ class PolicyTable {
     return value == RangeMap::kMiss ? otherwise : Identity{value};
   }
   [[nodiscard]] const SelectorSets& selectors() const noexcept { return selectors_; }
-  // Subjects whose verdicts may change when prefixes get other identities.
+  // Subjects whose verdicts may change when the identities of prefixes change.
   [[nodiscard]] std::vector<Identity> subjects_by_prefix() const;
 
  private:

@@ -7,7 +7,7 @@
 namespace isthmus {
 namespace {
 
-// The address after `a`, or nothing after the last.
+// The address after `a`; nullopt for the last address.
 std::optional<IpAddress> next(const IpAddress& a) {
   IpAddress::ByteArray b = a.bytes();
   for (std::size_t i = b.size(); i-- > 0;) {
@@ -26,7 +26,7 @@ RangeMap::RangeMap(const std::vector<Item>& items) {
     return std::tuple(a.realm, a.prefix.address(), a.prefix.length128()) <
            std::tuple(b.realm, b.prefix.address(), b.prefix.length128());
   });
-  // Prefixes nest or are disjoint: walk them in order with the stack of those still open.
+  // Prefixes nest or are disjoint: walk them in order with a stack of the enclosing prefixes.
   std::vector<Item> open;
   const auto add = [this](Realm realm, const IpAddress& address, std::uint32_t value) {
     if (!starts_.empty() && starts_.back().realm == realm && starts_.back().address == address) {

@@ -1,5 +1,5 @@
-// RangeMap: longest-prefix lookup over (realm, 128-bit address), flattened to disjoint ranges and searched by halving.
-// Built whole by control, immutable afterwards, part of a snapshot; read by workers at admission.
+// RangeMap: longest-prefix match over (realm, 128-bit address) by binary search in disjoint ranges.
+// Built by control, immutable afterwards, part of a snapshot; read by workers at admission.
 #pragma once
 
 #include <cstddef>
@@ -16,15 +16,15 @@ class RangeMap {
   struct Item {
     Realm realm;
     Prefix prefix;
-    std::uint32_t value = 0;  // anything but kMiss
+    std::uint32_t value = 0;  // any value except kMiss
   };
   static constexpr std::uint32_t kMiss = 0xffffffff;
 
   RangeMap() = default;
-  // Of equal prefixes the last one counts.
+  // Of equal prefixes the last one wins.
   explicit RangeMap(const std::vector<Item>& items);
 
-  // The value of the longest prefix that contains the address, or kMiss. Cost: log2 of twice the number of prefixes.
+  // The value of the longest prefix that contains the address, or kMiss. O(log n) in the number of prefixes.
   [[nodiscard]] std::uint32_t find(Realm realm, const IpAddress& address) const noexcept;
   [[nodiscard]] std::size_t ranges() const noexcept { return starts_.size(); }
 
@@ -34,7 +34,7 @@ class RangeMap {
     IpAddress address;
     std::uint32_t value = kMiss;
   };
-  std::vector<Start> starts_;  // ascending; a range reaches to the next start
+  std::vector<Start> starts_;  // ascending; a range extends to the next start
 };
 
 }  // namespace isthmus

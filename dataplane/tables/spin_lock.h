@@ -1,6 +1,6 @@
-// SpinLock: for some hundred nanoseconds of work on shared tables, off the per-packet path. Not recursive, any thread.
-// After a while of spinning the holder is likely off the CPU (more threads than cores), and only then is the CPU given
-// up: the one system call a worker can make outside io/.
+// SpinLock: for critical sections of some hundred nanoseconds on shared tables, off the per-packet path. Not recursive,
+// any thread. After kSpins iterations the holder is probably not running (more threads than cores), and the waiter
+// yields the CPU: the only system call a worker makes outside io/.
 #pragma once
 
 #include <atomic>

@@ -1,14 +1,15 @@
-// TagIndex: finds 32-bit numbers by the hash of a key that lies elsewhere. Lock-free readers, writers under spin locks.
+// TagIndex: a hash index from a key's hash to 32-bit numbers; the keys are stored elsewhere. Lock-free readers, writers
+// under spin locks.
 //
-// A bucket is one cache line: seven entries (tag and number) and a count of keys that had to go elsewhere. A key has
-// two buckets, both in one region of 64 (a page), so a lookup touches one page, and one line unless the first bucket
-// overflowed. The index never compares keys: the caller's predicate does, on entries whose tag fits.
+// A bucket is one cache line: seven entries (tag and number) and a count of keys that overflowed. A key has two
+// buckets, both in one region of 64 buckets (a page), so a lookup touches one page, and one cache line unless the first
+// bucket overflowed. The index never compares keys: the caller's predicate does, for entries whose tag matches.
 //
-// Readers: any thread, inside a read section, no lock. They may miss an entry that is inserted, erased or moved at that
-// instant; whoever acts on a miss repeats the lookup inside a Guard. Writers: inside a Guard over the hashes they
+// Readers: any thread, inside a read section, no lock. They may miss an entry that is inserted, erased or moved at the
+// same time; before acting on a miss, repeat the lookup inside a Guard. Writers: inside a Guard over the hashes they
 // touch. Memory: the caller's area, zeroed, page-aligned, at least bytes_for(keys) long; it outlives the index. With
-// `keys` entries half of the places are used; insert returns false when a key's buckets are full and none of the
-// fourteen entries there can step aside.
+// `keys` entries half of the slots are used. insert() returns false when both buckets of a key are full and none of the
+// fourteen entries there can move to its other bucket.
 #pragma once
 
 #include <emmintrin.h>
@@ -33,7 +34,7 @@ class TagIndex {
   static constexpr std::uint32_t kMaxNumber = 0xfffffffe;
   static constexpr std::uint16_t kSequenceMask = 0x3fff;
 
-  // What an entry says, apart from its tag. `flag` and `sequence` (14 bits, higher ones are ignored) are the caller's.
+  // An entry without its tag. `flag` and `sequence` (the low 14 bits) are for the caller.
   struct Entry {
     std::uint32_t number = 0;
     std::uint32_t sequence = 0;
@@ -53,7 +54,7 @@ class TagIndex {
   TagIndex(const TagIndex&) = delete;
   TagIndex& operator=(const TagIndex&) = delete;
 
-  // Holds the locks of the regions of two keys (one, if they share it), taken in address order.
+  // Holds the locks of the regions of two keys (one lock if they share a region), taken in address order.
   class Guard {
    public:
     Guard(TagIndex& index, std::uint64_t hash) noexcept : Guard(index, hash, hash) {}
@@ -83,17 +84,17 @@ class TagIndex {
 
   void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(home_of(hash))); }
 
-  // The first entry of the key's first bucket whose tag fits: nearly always the right one, if the key is there at all.
-  // kNoGuess: find() must look, be it because none fits there. number_of() and flag_of() may be asked of either.
+  // The first entry of the key's first bucket whose tag matches: almost always the right one if the key is present.
+  // kNoGuess: none matches there, call find(). number_of() and flag_of() accept both.
   static constexpr std::uint64_t kNoGuess = 1;
   [[nodiscard]] std::uint64_t guess(std::uint64_t hash) const noexcept {
     const Bucket& home = bucket(home_of(hash));
-    const unsigned fits = fitting(home, hash);
-    if (fits == 0) {
+    const unsigned matches = matching(home, hash);
+    if (matches == 0) {
       return kNoGuess;
     }
     const std::uint64_t word =
-        home.entries[static_cast<unsigned>(std::countr_zero(fits))].load(std::memory_order_acquire);
+        home.entries[static_cast<unsigned>(std::countr_zero(matches))].load(std::memory_order_acquire);
     return static_cast<std::uint32_t>(word) == 0 ? kNoGuess : word;
   }
   [[nodiscard]] static std::uint32_t number_of(std::uint64_t guess) noexcept {
@@ -101,52 +102,52 @@ class TagIndex {
   }
   [[nodiscard]] static bool flag_of(std::uint64_t guess) noexcept { return guess >> 63 != 0; }
 
-  // True: no key with this hash is there. False: find() must tell.
-  [[nodiscard]] bool surely_absent(std::uint64_t hash) const noexcept {
+  // True: no key with this hash is present. False: unknown, call find().
+  [[nodiscard]] bool definitely_absent(std::uint64_t hash) const noexcept {
     const Bucket& home = bucket(home_of(hash));
-    return fitting(home, hash) == 0 && home.moved_out.load(std::memory_order_acquire) == 0;
+    return matching(home, hash) == 0 && home.moved_out.load(std::memory_order_acquire) == 0;
   }
 
-  // Calls match(Entry) for each entry whose tag fits, until it returns true. Returns whether it did.
+  // Calls match(Entry) for each entry whose tag matches, until it returns true. Returns whether one did.
   template <typename Match>
   bool find(std::uint64_t hash, Match&& match) const noexcept {
-    const Place home = home_of(hash);
+    const BucketId home = home_of(hash);
     const Bucket& first = bucket(home);
     if (scan(first, hash, match)) {
       return true;
     }
-    // Read after the entries: an entry that moves out is in the other bucket, and counted, before it leaves this one.
+    // Read after the entries: an entry is stored in the other bucket and counted before it is erased here.
     if (first.moved_out.load(std::memory_order_acquire) == 0) [[likely]] {
       return false;
     }
-    return scan(bucket(other(home, tag_of(hash))), hash, match);
+    return scan(bucket(other_bucket(home, tag_of(hash))), hash, match);
   }
 
-  // Inside a Guard. False when there is no room. The same key is not looked for.
+  // Inside a Guard. False when there is no room. Does not check for duplicates.
   [[nodiscard]] bool insert(std::uint64_t hash, const Entry& entry) noexcept {
-    const Place home = home_of(hash);
+    const BucketId home = home_of(hash);
     const std::uint64_t word = pack(hash, entry);
     if (put(bucket(home), word)) {
       return true;
     }
-    const Place away = other(home, tag_of(hash));
-    if (put_away(home, away, word)) {
+    const BucketId alternate = other_bucket(home, tag_of(hash));
+    if (put_in_other_bucket(home, alternate, word)) {
       return true;
     }
     if (make_room(home)) {
       return put(bucket(home), word);
     }
-    return make_room(away) && put_away(home, away, word);
+    return make_room(alternate) && put_in_other_bucket(home, alternate, word);
   }
 
-  // Inside a Guard. False when this very entry is not there.
+  // Inside a Guard. False when exactly this entry is not present.
   bool erase(std::uint64_t hash, const Entry& entry) noexcept {
-    const Place home = home_of(hash);
+    const BucketId home = home_of(hash);
     const std::uint64_t word = pack(hash, entry);
     if (replace(bucket(home), word, 0)) {
       return true;
     }
-    if (!replace(bucket(other(home, tag_of(hash))), word | kMoved, 0)) {
+    if (!replace(bucket(other_bucket(home, tag_of(hash))), word | kMoved, 0)) {
       return false;
     }
     count_moved(home, -1);
@@ -154,7 +155,7 @@ class TagIndex {
   }
 
  private:
-  // An entry: number + 1 (32 bits; 0: empty), tag (16), sequence (14), moved (1: in its other bucket), flag (1).
+  // Entry word: number + 1 (32 bits; 0: empty), tag (16), sequence (14), moved (1: in its other bucket), flag (1).
   static constexpr unsigned kTagShift = 32;
   static constexpr unsigned kSequenceShift = 48;
   static constexpr std::uint64_t kTagMask = 0xffffULL << kTagShift;
@@ -163,14 +164,14 @@ class TagIndex {
 
   struct alignas(64) Bucket {
     std::array<std::atomic<std::uint64_t>, kEntries> entries;
-    std::atomic<std::uint64_t> moved_out;  // entries that have this bucket as their first, and live in their other
+    std::atomic<std::uint64_t> moved_out;  // entries whose first bucket this is, but that are in their other one
   };
   static_assert(sizeof(Bucket) == 64);
   struct alignas(4096) Region {
     std::array<Bucket, kRegionBuckets> buckets;
   };
   static_assert(sizeof(Region) == 4096);
-  struct Place {
+  struct BucketId {
     std::uint32_t region;
     std::uint32_t bucket;
   };
@@ -178,16 +179,16 @@ class TagIndex {
   [[nodiscard]] std::uint32_t region_of(std::uint64_t hash) const noexcept {
     return static_cast<std::uint32_t>(((hash >> 32) * regions_) >> 32);
   }
-  [[nodiscard]] Place home_of(std::uint64_t hash) const noexcept {
+  [[nodiscard]] BucketId home_of(std::uint64_t hash) const noexcept {
     return {region_of(hash), static_cast<std::uint32_t>(hash) % kRegionBuckets};
   }
   [[nodiscard]] static std::uint64_t tag_of(std::uint64_t hash) noexcept { return (hash >> 6) & 0xffff; }
-  // From one of a key's buckets to the other, and back: the tag alone says how far.
-  [[nodiscard]] static Place other(Place place, std::uint64_t tag) noexcept {
+  // The other one of a key's two buckets: depends on the tag only, and is its own inverse.
+  [[nodiscard]] static BucketId other_bucket(BucketId id, std::uint64_t tag) noexcept {
     const auto distance = static_cast<std::uint32_t>((tag * (kRegionBuckets - 1)) >> 16) + 1;
-    return {place.region, place.bucket ^ distance};
+    return {id.region, id.bucket ^ distance};
   }
-  [[nodiscard]] Bucket& bucket(Place place) const noexcept { return region_[place.region].buckets[place.bucket]; }
+  [[nodiscard]] Bucket& bucket(BucketId id) const noexcept { return region_[id.region].buckets[id.bucket]; }
 
   [[nodiscard]] static std::uint64_t pack(std::uint64_t hash, const Entry& entry) noexcept {
     assert(entry.number <= kMaxNumber);
@@ -202,34 +203,34 @@ class TagIndex {
   template <typename Match>
   [[nodiscard]] static bool scan(const Bucket& bucket, std::uint64_t hash, Match& match) noexcept {
     const std::uint64_t tag = tag_of(hash) << kTagShift;
-    for (unsigned fits = fitting(bucket, hash); fits != 0; fits &= fits - 1) {
-      const auto place = static_cast<unsigned>(std::countr_zero(fits));
-      const std::uint64_t word = bucket.entries[place].load(std::memory_order_acquire);
+    for (unsigned matches = matching(bucket, hash); matches != 0; matches &= matches - 1) {
+      const auto slot = static_cast<unsigned>(std::countr_zero(matches));
+      const std::uint64_t word = bucket.entries[slot].load(std::memory_order_acquire);
       if ((word & kTagMask) == tag && word != 0 && match(unpack(word))) {
         return true;
       }
     }
     return false;
   }
-  // The upper 32 bits of four entries, which two quarters of a line hold; their tags are the lower half of each.
+  // The upper 32 bits of the four entries in two quarters of a cache line; the lower half of each is the tag.
   [[nodiscard]] __attribute__((no_sanitize("thread"))) static __m128i uppers(const __m128i* quarters) noexcept {
     return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(quarters)),
                                            _mm_castsi128_ps(_mm_load_si128(quarters + 1)), _MM_SHUFFLE(3, 1, 3, 1)));
   }
-  // A bit for each entry that has the hash's tag, empty ones among them where the tag is 0. All are compared: where the
-  // right one stands is random, and a branch on it would cost more than the six others. The line is read in quarters,
-  // each half of which x86 reads whole; who acts on an entry loads it again by itself. ThreadSanitizer knows no such
-  // loads.
-  [[nodiscard]] __attribute__((no_sanitize("thread"))) static unsigned fitting(const Bucket& bucket,
-                                                                               std::uint64_t hash) noexcept {
+  // One bit per entry with the hash's tag, including empty entries if the tag is 0. All seven are compared, because the
+  // position is random and a mispredicted branch costs more than six comparisons. The line is loaded in 16-byte
+  // quarters; x86 reads each aligned 8-byte half atomically in practice, and callers load an entry again before they
+  // use it. ThreadSanitizer cannot model such loads.
+  [[nodiscard]] __attribute__((no_sanitize("thread"))) static unsigned matching(const Bucket& bucket,
+                                                                                std::uint64_t hash) noexcept {
     static_assert(kTagShift == 32 && kEntries == 7);
     const auto* quarters = reinterpret_cast<const __m128i*>(&bucket);
     const __m128i tag = _mm_set1_epi32(static_cast<int>(tag_of(hash)));
     const __m128i tags = _mm_set1_epi32(0xffff);
     const __m128i low = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters), tags), tag);
     const __m128i high = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters + 2), tags), tag);
-    const auto fits = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), low)));
-    return fits & ((1u << kEntries) - 1);
+    const auto matches = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), low)));
+    return matches & ((1u << kEntries) - 1);
   }
 
   [[nodiscard]] static bool replace(Bucket& bucket, std::uint64_t word, std::uint64_t by) noexcept {
@@ -242,32 +243,32 @@ class TagIndex {
     return false;
   }
   [[nodiscard]] static bool put(Bucket& bucket, std::uint64_t word) noexcept { return replace(bucket, 0, word); }
-  [[nodiscard]] bool put_away(Place home, Place away, std::uint64_t word) noexcept {
-    if (!put(bucket(away), word | kMoved)) {
+  [[nodiscard]] bool put_in_other_bucket(BucketId home, BucketId alternate, std::uint64_t word) noexcept {
+    if (!put(bucket(alternate), word | kMoved)) {
       return false;
     }
     count_moved(home, 1);
     return true;
   }
-  void count_moved(Place home, int by) noexcept {
+  void count_moved(BucketId home, int by) noexcept {
     auto& count = bucket(home).moved_out;
     count.store(count.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(by), std::memory_order_release);
   }
-  // Moves one entry of a full bucket to its other bucket. Readers find it in one of the two, or miss it for an instant
-  // when it goes home.
-  [[nodiscard]] bool make_room(Place full) noexcept {
+  // Moves one entry of a full bucket to its other bucket. Readers find it in one of the two, or may miss it briefly
+  // when it returns to its first bucket.
+  [[nodiscard]] bool make_room(BucketId full) noexcept {
     for (auto& entry : bucket(full).entries) {
       const std::uint64_t word = entry.load(std::memory_order_relaxed);
-      const Place target = other(full, (word & kTagMask) >> kTagShift);
-      const bool goes_home = (word & kMoved) != 0;
+      const BucketId target = other_bucket(full, (word & kTagMask) >> kTagShift);
+      const bool returns_home = (word & kMoved) != 0;
       if (!put(bucket(target), word ^ kMoved)) {
         continue;
       }
-      if (!goes_home) {
+      if (!returns_home) {
         count_moved(full, 1);
       }
       entry.store(0, std::memory_order_release);
-      if (goes_home) {
+      if (returns_home) {
         count_moved(target, -1);
       }
       return true;

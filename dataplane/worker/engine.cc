@@ -1,4 +1,4 @@
-// The engine: owns the tables, the devices and the workers, and is the only thing control talks to.
+// The engine: owns tables, devices and workers; control's only interface to the data plane.
 #include "dataplane/api/engine.h"
 
 #include <sys/eventfd.h>
@@ -18,7 +18,7 @@ class EngineImplementation final : public Engine {
   EngineImplementation(const EngineOptions& options, unsigned workers)
       : shared_(options, workers),
         publisher_(shared_),
-        workers_wanted_(workers),
+        desired_workers_(workers),
         event_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
   ~EngineImplementation() override {
     stop();
@@ -32,9 +32,9 @@ class EngineImplementation final : public Engine {
     table.directory = options.state_directory;
     table.keep_state = options.keep_state;
     table.connections = options.connections;
-    table.unreplied = options.unreplied;
-    table.workers = workers_wanted_;
-    table.timeouts = {options.timeout_tcp, options.timeout_tcp_syn, options.timeout_tcp_closing, options.timeout_other};
+    table.half_open_limit = options.half_open_limit;
+    table.workers = desired_workers_;
+    table.timeouts = options.timeouts;
     auto flows = FlowTable::open(table, shared_.quiescence);
     if (!flows) {
       return flows.error();
@@ -46,7 +46,8 @@ class EngineImplementation final : public Engine {
   Result<DeviceId> add_device(std::unique_ptr<Device> device) override {
     constexpr std::size_t kMaxDevices = 64;
     if (!workers_.empty() || devices_.size() == kMaxDevices) {
-      return Error{"device added to a running engine, or too many devices", device->name(), "add devices before start"};
+      return Error{"device added to a running engine, or more than 64 devices", device->name(),
+                   "add at most 64 devices, before start"};
     }
     const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
     shared_.adjacencies.set_device(id, device->mac(), device->mtu());
@@ -56,7 +57,7 @@ class EngineImplementation final : public Engine {
   Device& device(DeviceId id) override { return *devices_[id.value()]; }
 
   Status start() override {
-    for (unsigned w = 0; w < workers_wanted_; ++w) {
+    for (unsigned w = 0; w < desired_workers_; ++w) {
       Worker::Setup setup;
       setup.id = WorkerId{static_cast<std::uint8_t>(w)};
       setup.core = w < shared_.options.cores.size() ? shared_.options.cores[w] : -1;
@@ -69,7 +70,7 @@ class EngineImplementation final : public Engine {
       }
       setup.pool = std::move(*pool);
       for (auto& device : devices_) {
-        auto queue = device->open_queue(setup.id, workers_wanted_, *setup.pool);
+        auto queue = device->open_queue(setup.id, desired_workers_, *setup.pool);
         if (!queue) {
           return queue.error();
         }
@@ -125,25 +126,25 @@ class EngineImplementation final : public Engine {
   std::size_t endpoint_count() const override { return shared_.endpoints.size(); }
 
   AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) override {
-    bool made = false;
-    return shared_.adjacencies.find_or_make(device, next_hop, made);
+    bool created = false;
+    return shared_.adjacencies.find_or_create(device, next_hop, created);
   }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
-  void send_probe(PeerId peer, std::uint32_t sequence) override {
-    if (!workers_.empty()) {
-      workers_.front()->mailbox().send({peer, sequence});
-    }
+  bool send_probe(PeerId peer, std::uint32_t sequence) override {
+    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence});
+    probes_refused_ += sent ? 0 : 1;
+    return sent;
   }
 
   EngineEvents poll_events() override {
-    std::uint64_t rung = 0;
-    [[maybe_unused]] const auto got = read(event_fd_, &rung, sizeof rung);
+    std::uint64_t wakeups = 0;
+    [[maybe_unused]] const auto got = read(event_fd_, &wakeups, sizeof wakeups);
     EngineEvents events;
     for (auto& worker : workers_) {
       WorkerEvent event;
       while (worker->mailbox().next_event(event)) {
-        if (event.kind == WorkerEvent::Kind::kNeighbourWanted) {
+        if (event.kind == WorkerEvent::Kind::kNeighbourRequest) {
           events.neighbours.push_back({event.device, event.address});
         } else {
           events.probe_answers.push_back({event.peer, event.sequence});
@@ -156,7 +157,7 @@ class EngineImplementation final : public Engine {
   void poll_flow_events(std::vector<FlowEvent>& events) override {
     FlowEvent event;
     for (auto& worker : workers_) {
-      // Not for longer than the queue is when it begins: a worker may put faster than this takes.
+      // At most one queue's length per call: a worker may produce events faster than they are taken here.
       for (std::size_t left = FlowEventQueue::kCapacity; left > 0 && worker->flow_events().take(event); --left) {
         events.push_back(event);
       }
@@ -184,11 +185,12 @@ class EngineImplementation final : public Engine {
  private:
   SharedState shared_;
   Publisher publisher_;
-  unsigned workers_wanted_;
+  unsigned desired_workers_;
   int event_fd_;
+  std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
-  std::vector<std::unique_ptr<Worker>> workers_;  // before the devices go
-  std::optional<SteerRules> steered_;             // what every device has taken; nothing: the next publish steers
+  std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
+  std::optional<SteerRules> steered_;  // rules in force on every device; nullopt: the next publish applies them
 };
 
 EngineCounters EngineImplementation::counters() const {
@@ -209,7 +211,7 @@ EngineCounters EngineImplementation::counters() const {
     sum.local_bytes += c.local_bytes.get();
     sum.hits += c.hits.get();
     sum.misses += c.misses.get();
-    sum.readmissions += c.readmissions.get();
+    sum.revalidations += c.revalidations.get();
     sum.icmp_sent += c.icmp_sent.get();
     sum.policy_audited += c.policy_audited.get();
     sum.waiting_for_neighbour += c.neighbour_waits.get();
@@ -234,11 +236,13 @@ EngineCounters EngineImplementation::counters() const {
       into.oversize += q.oversize;
     }
   }
+  sum.endpoints_refused = publisher_.endpoints_refused();
+  sum.probes_refused = probes_refused_;
   sum.flow_events = flow_event_counts();
   const FlowCounts flows = shared_.flows->counts();
   sum.connections_now = flows.now;
   sum.connections_created = flows.created;
-  sum.connections_unreplied = flows.unreplied;
+  sum.connections_half_open = flows.half_open;
   sum.connections_capacity = flows.capacity;
   sum.connections_adopted = flows.adopted;
   sum.connections_bytes = flows.bytes;

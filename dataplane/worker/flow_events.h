@@ -1,6 +1,6 @@
-// One worker's flow events on their way to control: a queue of its own, so that a flood of drops never crowds out the
-// small control mail, and a budget of events a second for each verdict, so that a flood of one never hides another.
-// What is beyond the budget or finds the queue full is counted and gone; a packet never waits.
+// One worker's queue of flow events to control. Separate from the mailbox, so that a flood of drops cannot displace
+// other messages; with a rate limit per verdict, so that a flood of one verdict cannot hide another. Events above the
+// limit, or that find the queue full, are counted and discarded; a packet never waits.
 //
 // Threads: the worker puts, control takes. Owner: the worker. Failure: none.
 #pragma once
@@ -19,11 +19,11 @@ class FlowEventQueue {
  public:
   static constexpr std::size_t kCapacity = 4096;
 
-  // `per_second`: of each verdict; bursts of as many.
+  // `per_second`: rate and burst size of each verdict.
   explicit FlowEventQueue(std::uint32_t per_second) noexcept
       : limits_{RateLimit(per_second), RateLimit(per_second), RateLimit(per_second)} {}
 
-  // Worker. Asked before the event is made, so that a flood costs no more than this.
+  // Worker. Call before building the event, so that a flood costs no more than this check.
   [[nodiscard]] bool within_budget(FlowVerdict verdict, std::uint64_t now_ns) noexcept {
     const auto kind = static_cast<std::size_t>(verdict);
     if (limits_[kind].take(now_ns)) {
@@ -36,20 +36,20 @@ class FlowEventQueue {
     Counts& counts = counts_[static_cast<std::size_t>(event.verdict)];
     if (queue_.push(event)) {
       counts.reported.add();
-      ++untold_;
+      ++pending_;
     } else {
       counts.lost.add();
     }
   }
-  // Whether control should be woken now. Events gather, so that a worker that opens many connections does not make a
-  // system call in every round; `idle` tells that it is about to sleep.
+  // Whether control should be woken now. Events are batched, so that a worker that opens many connections does not make
+  // a system call in every round. `idle`: the worker is about to sleep.
   [[nodiscard]] bool should_wake(std::uint64_t now_ns, bool idle) noexcept {
     constexpr std::uint64_t kGatherNs = 5'000'000;
     constexpr unsigned kEnough = kCapacity / 8;
-    if (untold_ == 0 || (!idle && untold_ < kEnough && now_ns - woken_ns_ < kGatherNs)) {
+    if (pending_ == 0 || (!idle && pending_ < kEnough && now_ns - woken_ns_ < kGatherNs)) {
       return false;
     }
-    untold_ = 0;
+    pending_ = 0;
     woken_ns_ = now_ns;
     return true;
   }
@@ -68,7 +68,7 @@ class FlowEventQueue {
 
   std::array<RateLimit, kFlowVerdicts> limits_;
   std::array<Counts, kFlowVerdicts> counts_;
-  unsigned untold_ = 0;
+  unsigned pending_ = 0;
   std::uint64_t woken_ns_ = 0;
   boost::lockfree::spsc_queue<FlowEvent, boost::lockfree::capacity<kCapacity>> queue_;
 };

@@ -1,4 +1,4 @@
-// Connections as control lists them: copies of what the table holds, made inside control's read section.
+// Lists connections for control: copies of the table's entries, taken inside control's read section.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 
 namespace isthmus {
 
-// `reader` is control's slot of the quiescence, offline. Ends when `visit` returns false.
+// `reader` is control's slot of the quiescence and is offline. Stops when `visit` returns false.
 void view_flows(const FlowTable& flows, unsigned reader, const std::function<bool(const FlowRecord&)>& visit);
 
 }  // namespace isthmus

@@ -6,9 +6,9 @@
 namespace isthmus {
 namespace {
 
-void ring(int fd) noexcept {
+void signal_fd(int fd) noexcept {
   const std::uint64_t one = 1;
-  // EAGAIN means that the other side is already being woken.
+  // EAGAIN: the other side is already being woken.
   [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
 }
 
@@ -17,10 +17,10 @@ void ring(int fd) noexcept {
 Mailbox::Mailbox() : worker_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
 Mailbox::~Mailbox() { close(worker_fd_); }
 
-void Mailbox::post(int control_fd) noexcept {
-  if (news_) {
-    news_ = false;
-    ring(control_fd);
+void Mailbox::flush(int control_fd) noexcept {
+  if (wake_control_) {
+    wake_control_ = false;
+    signal_fd(control_fd);
   }
 }
 
@@ -33,10 +33,10 @@ bool Mailbox::send(const ProbeCommand& command) noexcept {
   if (!commands_.push(command)) {
     return false;
   }
-  ring(worker_fd_);
+  signal_fd(worker_fd_);
   return true;
 }
 
-void Mailbox::wake() noexcept { ring(worker_fd_); }
+void Mailbox::wake() noexcept { signal_fd(worker_fd_); }
 
 }  // namespace isthmus

@@ -1,5 +1,6 @@
-// One worker's mail with control: commands down, events up, by single-producer single-consumer queues. A full queue
-// costs the message and counts it; nobody ever waits. The descriptors wake the other side once per round.
+// Messages between one worker and control: commands down, events up, in single-producer single-consumer queues. When a
+// queue is full, an event is dropped and counted, and a command is refused; nobody waits. File descriptors wake the
+// other side, at most once per round.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,7 @@ struct ProbeCommand {
 };
 
 struct WorkerEvent {
-  enum class Kind : std::uint8_t { kNeighbourWanted, kProbeAnswer } kind = Kind::kNeighbourWanted;
+  enum class Kind : std::uint8_t { kNeighbourRequest, kProbeAnswer } kind = Kind::kNeighbourRequest;
   DeviceId device;
   IpAddress address;
   PeerId peer;
@@ -32,24 +33,25 @@ class Mailbox {
   Mailbox& operator=(const Mailbox&) = delete;
 
   // Worker.
-  void tell(const WorkerEvent& event) noexcept {
+  void post(const WorkerEvent& event) noexcept {
     if (events_.push(event)) {
-      news_ = true;
+      wake_control_ = true;
     } else {
       lost_.fetch_add(1, std::memory_order_relaxed);
     }
   }
-  // Something else than mail waits for control: the next post() wakes it.
-  void announce() noexcept { news_ = true; }
+  // Control has other work waiting (flow events): the next flush() wakes it.
+  void request_wake() noexcept { wake_control_ = true; }
   [[nodiscard]] bool next_command(ProbeCommand& command) noexcept { return commands_.pop(command); }
-  // End of a round: wakes control if there is news. The one system call, and only then.
-  void post(int control_fd) noexcept;
+  // End of a round: wakes control if it has something to read. Makes a system call only then.
+  void flush(int control_fd) noexcept;
   // Readable when control has sent a command.
   [[nodiscard]] int worker_fd() const noexcept { return worker_fd_; }
   void acknowledge() noexcept;
 
   // Control.
-  bool send(const ProbeCommand& command) noexcept;
+  // False: the queue is full.
+  [[nodiscard]] bool send(const ProbeCommand& command) noexcept;
   [[nodiscard]] bool next_event(WorkerEvent& event) noexcept { return events_.pop(event); }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
   void wake() noexcept;
@@ -58,7 +60,7 @@ class Mailbox {
   boost::lockfree::spsc_queue<ProbeCommand, boost::lockfree::capacity<1024>> commands_;
   boost::lockfree::spsc_queue<WorkerEvent, boost::lockfree::capacity<1024>> events_;
   std::atomic<std::uint64_t> lost_{0};
-  bool news_ = false;
+  bool wake_control_ = false;
   int worker_fd_;
 };
 

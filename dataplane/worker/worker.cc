@@ -15,12 +15,12 @@ namespace isthmus {
 namespace {
 
 constexpr unsigned kIdleRoundsBeforeSleep = 32;
-constexpr int kLongestSleepMs = 50;  // shorter than the steer program's beat timeout by far
-// The janitor looks at every connection of the worker's share once in this time, as far as it gets with so many at a
-// time: a worker that is woken for each batch of packets has many idle rounds.
-constexpr std::uint64_t kSweepPeriodNs = 2'000'000'000;
-constexpr std::uint64_t kSweepBusy = 16, kSweepIdle = 2048;
-constexpr std::uint64_t kSweepEvery = 8;  // rounds with packets
+constexpr int kMaxSleepMs = 50;  // far below the steer program's heartbeat timeout
+// Aging visits every slot of the worker's share once per period, limited to a number of slots per step that depends on
+// whether the round was busy. (A worker that is woken for each batch of packets has many idle rounds.)
+constexpr std::uint64_t kAgingPeriodNs = 2'000'000'000;
+constexpr std::uint64_t kAgingBusy = 16, kAgingIdle = 2048;  // slots per step
+constexpr std::uint64_t kAgingEvery = 8;                     // busy rounds per step
 
 }  // namespace
 
@@ -89,7 +89,7 @@ unsigned Worker::round() {
 
 unsigned Worker::work() {
   context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
-  if (context_.snapshot == nullptr) {  // before the first publish fleet traffic is left to the kernel program
+  if (context_.snapshot == nullptr) {  // before the first publish, fleet traffic is left to the kernel program
     return 0;
   }
   unsigned received = 0;
@@ -97,17 +97,17 @@ unsigned Worker::work() {
   for (unsigned device = 0; device < setup_.queues.size(); ++device) {
     received += poll_queue(DeviceId{static_cast<std::uint8_t>(device)});
   }
-  housekeeping(received == 0);
+  maintain(received == 0);
   flush();
-  tell_control(false);
+  report_to_control(false);
   return received;
 }
 
-void Worker::tell_control(bool idle) noexcept {
+void Worker::report_to_control(bool idle) noexcept {
   if (flow_events_.should_wake(context_.now_ns, idle)) {
-    mailbox_.announce();
+    mailbox_.request_wake();
   }
-  mailbox_.post(setup_.control_fd);
+  mailbox_.flush(setup_.control_fd);
 }
 
 unsigned Worker::poll_queue(DeviceId device) {
@@ -133,7 +133,7 @@ void Worker::flush() {
       const unsigned sent = setup_.queues[device]->transmit({batch.frames.data(), batch.count});
       context_.counters.tx_packets.add(sent);
       for (unsigned i = sent; i < batch.count; ++i) {
-        lose_frame(context_, batch.frames[i], DropReason::k_tx_full);
+        drop_frame(context_, batch.frames[i], DropReason::kTxFull);
       }
       batch.count = 0;
     }
@@ -141,7 +141,7 @@ void Worker::flush() {
   }
 }
 
-void Worker::housekeeping(bool idle) {
+void Worker::maintain(bool idle) {
   ProbeCommand command;
   while (mailbox_.next_command(command)) {
     send_probe(context_, command.peer, command.sequence);
@@ -149,24 +149,24 @@ void Worker::housekeeping(bool idle) {
   if (context_.waiting_count != 0) {
     retry_waiting(context_);
   }
-  if (idle || ++rounds_ % kSweepEvery == 0) {
-    sweep(idle ? kSweepIdle : kSweepBusy);
+  if (idle || ++rounds_ % kAgingEvery == 0) {
+    age_connections(idle ? kAgingIdle : kAgingBusy);
   }
 }
 
-void Worker::sweep(std::uint64_t most) {
-  const std::uint64_t since = std::min(context_.now_ns - swept_ns_, kSweepPeriodNs);
-  const std::uint64_t due = since * shared_.flows->share() / kSweepPeriodNs;
+void Worker::age_connections(std::uint64_t max_slots) {
+  const std::uint64_t since = std::min(context_.now_ns - aged_ns_, kAgingPeriodNs);
+  const std::uint64_t due = since * shared_.flows->share() / kAgingPeriodNs;
   if (due != 0) {
-    swept_ns_ = context_.now_ns;
+    aged_ns_ = context_.now_ns;
   }
-  shared_.flows->sweep(setup_.id, context_.now, static_cast<unsigned>(std::min(due, most)));
+  shared_.flows->age_connections(setup_.id, context_.now, static_cast<unsigned>(std::min(due, max_slots)));
 }
 
-// Waits in the kernel until a queue, control or the clock has something. The worker is outside its read section, so
-// publishers do not wait for it.
+// Sleeps in the kernel until a queue is readable, control sends a command or the timeout expires. The worker is outside
+// its read section, so publishers do not wait for it.
 void Worker::wait() {
-  tell_control(true);
+  report_to_control(true);
   std::array<pollfd, 64> fds{};
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
@@ -180,7 +180,7 @@ void Worker::wait() {
       }
     }
   }
-  const int timeout = context_.waiting_count != 0 ? 1 : kLongestSleepMs;
+  const int timeout = context_.waiting_count != 0 ? 1 : kMaxSleepMs;
   if (poll(fds.data(), count, timeout) > 0 && (fds[0].revents & POLLIN) != 0) {
     mailbox_.acknowledge();
   }

@@ -1,5 +1,5 @@
-// A worker: one thread, pinned where asked, that polls its queues and runs every burst through the path to its end.
-// Made and destroyed by the engine (control thread); everything between start and join happens on its own thread.
+// A worker: one thread, optionally pinned, that polls its queues and runs every burst through the packet path.
+// Created and destroyed by the engine (control thread); everything between start and join runs on its own thread.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@ class Worker {
   struct Setup {
     WorkerId id;
     int core = -1;        // -1: not pinned
-    int control_fd = -1;  // rung when there are events
+    int control_fd = -1;  // eventfd, signalled when there are events
     std::unique_ptr<FramePool> pool;
     std::vector<std::unique_ptr<DeviceQueue>> queues;  // by DeviceId
   };
@@ -29,11 +29,11 @@ class Worker {
   void start();
   void stop();
 
-  // One round on the calling thread: what the thread does in its loop, for benchmarks and tests that drive it
-  // themselves instead of start(). Returns how many packets came in.
+  // One iteration of the worker's loop on the calling thread, for benchmarks and tests that use it instead of start().
+  // Returns the number of packets received.
   unsigned round();
 
-  // What the thread does when rounds bring nothing: waits in the kernel for frames, commands or the clock.
+  // Called after idle rounds: sleeps in the kernel until frames, a command or a timeout.
   void wait();
 
   [[nodiscard]] const WorkerCounters& counters() const noexcept { return context_.counters; }
@@ -47,9 +47,9 @@ class Worker {
   unsigned work();
   unsigned poll_queue(DeviceId device);
   void flush();
-  void housekeeping(bool idle);
-  void sweep(std::uint64_t most);
-  void tell_control(bool idle) noexcept;
+  void maintain(bool idle);
+  void age_connections(std::uint64_t max_slots);
+  void report_to_control(bool idle) noexcept;
   void read_clock() noexcept;
 
   SharedState& shared_;
@@ -61,7 +61,7 @@ class Worker {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::uint64_t rounds_ = 0;
-  std::uint64_t swept_ns_ = 0;  // when the janitor last looked
+  std::uint64_t aged_ns_ = 0;  // time of the last aging step
 };
 
 }  // namespace isthmus

@@ -1,6 +1,7 @@
-// Any bytes as frames from either device, through the whole path: nothing may crash, no frame may vanish or be counted
-// twice, and what comes out is a well-formed IP packet. The input is a sequence of (device bit and length) u16 and
-// bytes, so that one input can open a connection and then hit it.
+// Sends arbitrary bytes as frames from either device through the whole path. Nothing may crash, no frame may be lost or
+// counted twice, and every frame sent out is a well-formed IP packet. The input is a sequence of records, a big-endian
+// 16-bit word (device bit, length) followed by that many bytes, so that one input can open a connection and then use
+// it.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -73,7 +74,7 @@ struct Gateway {
     }
   }
 
-  [[nodiscard]] std::uint64_t ended() const {
+  [[nodiscard]] std::uint64_t dropped() const {
     const EngineCounters c = engine->counters();
     std::uint64_t sum = 0;
     for (const DropCount& drop : c.drops) {
@@ -83,7 +84,7 @@ struct Gateway {
   }
 };
 
-// What comes out was made by us or carried by us: its IP lengths must agree with its frame.
+// The IP length of a frame sent out must match the length of the frame.
 void check_frame(std::span<const std::uint8_t> frame) {
   if (frame.size() < 34) {
     __builtin_trap();
@@ -96,7 +97,7 @@ void check_frame(std::span<const std::uint8_t> frame) {
   }
 }
 
-std::uint64_t drain(MemoryDevice& device) {
+std::uint64_t take_all(MemoryDevice& device) {
   std::uint64_t count = 0;
   while (auto frame = device.take()) {
     check_frame(*frame);
@@ -114,16 +115,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::size_t length = std::min<std::size_t>(head & 0x7ff, size - 2);
     MemoryDevice& device = (head & 0x8000) != 0 ? *gateway.underlay : *gateway.local;
     const EngineCounters before = gateway.engine->counters();
-    const std::uint64_t ended = gateway.ended();
+    const std::uint64_t dropped = gateway.dropped();
     if (length != 0 && device.inject({data + 2, length})) {
       gateway.engine->run_round(WorkerId{0});
       const EngineEvents events = gateway.engine->poll_events();
       const EngineCounters after = gateway.engine->counters();
-      const std::uint64_t out = drain(*gateway.underlay) + drain(*gateway.local);
-      const std::uint64_t made = after.icmp_sent - before.icmp_sent;
+      const std::uint64_t out = take_all(*gateway.underlay) + take_all(*gateway.local);
+      const std::uint64_t icmp_errors = after.icmp_sent - before.icmp_sent;
       const std::uint64_t answers = events.probe_answers.size();
-      // One frame in: out, dropped, or taken as a probe's answer; an ICMP error of ours comes on top.
-      if (out - made + (gateway.ended() - ended) + answers != 1) {
+      // Each frame received is sent out, dropped, or consumed as a probe answer; ICMP errors are sent in addition.
+      if (out - icmp_errors + (gateway.dropped() - dropped) + answers != 1) {
         __builtin_trap();
       }
     }

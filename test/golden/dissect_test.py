@@ -1,7 +1,8 @@
-"""What the path sends, taken apart by scapy and tshark, neither of which shares a line with it.
+"""Dissects what the path sends with scapy and tshark, which share no code with it.
 
-The packets in are made by scapy too. expected.txt holds what tshark sees in the capture files, frame by frame, without
-the fields that differ between runs (outer source port, IP identification).
+The input packets are built with scapy too. expected.txt holds what tshark reports for the capture files, one line per
+frame, without the fields that differ between runs (outer source port, IP identification). Set ISTHMUS_WRITE_GOLDEN to
+write it anew.
 """
 
 import os
@@ -18,13 +19,13 @@ from scapy.all import (ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, ICMPv6Packe
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(os.environ.get("ISTHMUS_BUILD", "build-test"), "test", "golden", "make-pcap")
+PROGRAM = os.path.join(os.environ.get("ISTHMUS_BUILD", "build"), "test", "golden", "make-pcap")
 EXPECTED = os.path.join(HERE, "expected.txt")
 
 CLIENT, SERVER, VIP = "10.1.0.10", "10.2.0.20", "10.200.0.10"
 CLIENT6, SERVER6, VIP6 = "fd00:1::10", "fd00:2::20", "fd00:ff::a"
-OURS, THEIRS = "192.0.2.1", "192.0.2.2"
-OUR_IDENTITY, THEIR_IDENTITY = (1 << 16) + 1001, (2 << 16) + 2001
+GATEWAY, PEER = "192.0.2.1", "192.0.2.2"
+LOCAL_IDENTITY, REMOTE_IDENTITY = (1 << 16) + 1001, (2 << 16) + 2001
 FIELDS = ("ip.version ipv6.version ip.src ip.dst ipv6.src ipv6.dst ip.len ip.ttl ipv6.hlim ip.flags.df ip.dsfield "
           "udp.dstport udp.checksum vxlan.flags vxlan.vni tcp.srcport tcp.dstport tcp.flags udp.srcport "
           "icmp.type icmp.code icmpv6.type icmp.mtu icmpv6.mtu").split()
@@ -34,14 +35,14 @@ def ether(packet):
     return Ether(src="02:00:00:00:0a:01", dst="02:00:00:00:00:02") / packet
 
 
-def tunnelled(inner, vni=THEIR_IDENTITY, source=THEIRS, **vxlan):
-    return (Ether(src="02:00:00:00:0f:fe", dst="02:00:00:00:00:01") / IP(src=source, dst=OURS, id=7) /
+def tunnelled(inner, vni=REMOTE_IDENTITY, source=PEER, **vxlan):
+    return (Ether(src="02:00:00:00:0f:fe", dst="02:00:00:00:00:01") / IP(src=source, dst=GATEWAY, id=7) /
             UDP(sport=50000, dport=8472, chksum=0) / VXLAN(flags=8, vni=vni, **vxlan) /
             Ether(src="02:49:c0:00:02:02", dst="02:49:c0:00:02:01") / inner)
 
 
-def asked():
-    """From our own pods: direct and to the VIPs, both families, TCP, UDP and echo; full size, and one byte more."""
+def requests():
+    """From local pods: direct and to the VIPs, both families, TCP, UDP and echo; full size, and one byte more."""
     full = b"f" * (1450 - 40)
     return [ether(packet) for packet in (
         IP(src=CLIENT, dst=SERVER) / TCP(sport=4001, dport=8080, flags="S"),
@@ -58,27 +59,27 @@ def asked():
     )]
 
 
-def received():
-    """From the peer: a client of theirs, and what must not be believed."""
+def incoming():
+    """From the peer: packets of a remote client, and packets that must be dropped."""
     syn = IP(src=SERVER, dst=CLIENT) / TCP(sport=5001, dport=22, flags="S")
     return [tunnelled(syn), tunnelled(IPv6(src=SERVER6, dst=CLIENT6) / UDP(sport=5002, dport=5300) / Raw(b"query")),
-            tunnelled(syn, vni=OUR_IDENTITY), tunnelled(syn, vni=1), tunnelled(syn, source="192.0.2.77"),
-            tunnelled(syn, vni=THEIR_IDENTITY + 1), tunnelled(syn, reserved2=1)]
+            tunnelled(syn, vni=LOCAL_IDENTITY), tunnelled(syn, vni=1), tunnelled(syn, source="192.0.2.77"),
+            tunnelled(syn, vni=REMOTE_IDENTITY + 1), tunnelled(syn, reserved2=1)]
 
 
-def replied():
-    """From the peer: replies to what was asked of the VIPs."""
+def replies():
+    """From the peer: replies to the requests to the VIPs."""
     return [tunnelled(IP(src=SERVER, dst=CLIENT) / TCP(sport=8080, dport=4002, flags="SA") / Raw(b"r" * 1000)),
             tunnelled(IP(src=SERVER, dst=CLIENT) / UDP(sport=8080, dport=4003) / Raw(b"reply")),
             tunnelled(IPv6(src=SERVER6, dst=CLIENT6) / UDP(sport=8080, dport=4005) / Raw(b"reply six"))]
 
 
 def checksums_hold(packet):
-    """Whether a packet (from IP on) is byte for byte what scapy makes of it with every checksum and length anew."""
+    """Whether a packet (from IP on) is unchanged when scapy computes every checksum and length anew."""
     fresh = packet.copy()
     for layer in fresh.layers():
         if layer is UDP and fresh[layer].dport == 8472:
-            continue  # the outer UDP checksum is zero by rule
+            continue  # the outer UDP checksum is always zero
         for field in ("chksum", "len", "plen", "cksum"):
             fresh[layer].fields.pop(field, None)
     return bytes(fresh) == bytes(packet)
@@ -91,8 +92,8 @@ class Path(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = folder.name
         cls.drops = {}
-        cls.to_local, cls.to_underlay = cls.run_path("first", asked(), received())
-        cls.back_local, cls.back_underlay = cls.run_path("second", [], replied())
+        cls.to_local, cls.to_underlay = cls.run_path("first", requests(), incoming())
+        cls.back_local, cls.back_underlay = cls.run_path("second", [], replies())
 
     @classmethod
     def file(cls, name):
@@ -100,7 +101,7 @@ class Path(unittest.TestCase):
 
     @classmethod
     def run_path(cls, name, local, underlay):
-        """One run of the path over these packets; what it sent to the local side and to the underlay."""
+        """Runs the path over these packets. Returns the packets sent to the local side and to the underlay."""
         wrpcap(cls.file(f"{name}-local-in"), [bytes(packet) for packet in local] or [], linktype=1)
         wrpcap(cls.file(f"{name}-underlay-in"), [bytes(packet) for packet in underlay] or [], linktype=1)
         done = subprocess.run([PROGRAM, cls.folder, *(cls.file(f"{name}-{part}") for part in (
@@ -113,9 +114,9 @@ class Path(unittest.TestCase):
     def inners(self):
         return [packet[VXLAN].payload.payload for packet in self.to_underlay]
 
-    def test_everything_that_may_pass_does_and_nothing_else(self):
+    def test_exactly_the_valid_packets_pass(self):
         self.assertEqual(len(self.to_underlay), 8)
-        self.assertEqual(len(self.to_local), 4, "two from the peer, two ICMP errors of our own")
+        self.assertEqual(len(self.to_local), 4, "two from the peer, two ICMP errors from the gateway")
         self.assertEqual(len(self.back_local), 3)
         self.assertEqual(self.drops["first"], {
             "foreign_source": 1, "identity_mismatch": 1, "oversize": 2, "tunnel_header": 1, "unknown_peer": 1,
@@ -126,10 +127,10 @@ class Path(unittest.TestCase):
         for packet in self.to_underlay:
             outer, udp, vxlan = packet[IP], packet[UDP], packet[VXLAN]
             self.assertEqual((packet.src, packet.dst), ("02:00:00:00:00:01", "02:00:00:00:0f:fe"))
-            self.assertEqual((outer.src, outer.dst, outer.ttl, int(outer.flags)), (OURS, THEIRS, 64, 0))
+            self.assertEqual((outer.src, outer.dst, outer.ttl, int(outer.flags)), (GATEWAY, PEER, 64, 0))
             self.assertEqual(outer.len, len(packet) - 14)
             self.assertEqual((udp.dport, udp.chksum, udp.len), (8472, 0, outer.len - 20))
-            self.assertEqual((int(vxlan.flags), vxlan.vni, vxlan.reserved1, vxlan.reserved2), (8, OUR_IDENTITY, 0, 0))
+            self.assertEqual((int(vxlan.flags), vxlan.vni, vxlan.reserved1, vxlan.reserved2), (8, LOCAL_IDENTITY, 0, 0))
             self.assertFalse(int(vxlan.payload.dst.split(":")[0], 16) & 1, "the inner destination is unicast")
 
     def test_entropy_is_the_same_for_packets_of_a_flow_and_differs_between_flows(self):
@@ -152,26 +153,26 @@ class Path(unittest.TestCase):
                 for packet in self.back_local]
         self.assertEqual(seen, [(VIP, 80, 4002), (VIP, 80, 4003), (VIP6, 80, 4005)])
 
-    def test_hops_are_counted_once_where_the_packet_is_delivered(self):
+    def test_ttl_is_decremented_once_on_local_delivery(self):
         self.assertEqual({inner.ttl if IP in inner else inner.hlim for inner in self.inners()}, {64})
         delivered = [packet for packet in self.to_local if ICMP not in packet and ICMPv6PacketTooBig not in packet]
         self.assertEqual({packet.payload.ttl if IP in packet else packet.payload.hlim for packet in delivered}, {63})
 
-    def test_a_full_size_packet_fills_the_underlay_and_congestion_marks_go_outside(self):
+    def test_a_full_size_packet_fits_the_underlay_mtu_and_ecn_is_copied_to_the_outer_header(self):
         self.assertEqual(self.to_underlay[1][IP].len, 1500)
         self.assertEqual(self.to_underlay[1][IP].tos & 3, 3)
         self.assertEqual(self.to_underlay[0][IP].tos, 0)
 
-    def test_the_sender_of_a_packet_that_is_too_large_is_told_the_mtu(self):
+    def test_an_oversize_packet_is_answered_with_the_mtu(self):
         too_big = [packet for packet in self.to_local if ICMP in packet and packet[ICMP].type == 3]
         self.assertEqual([(packet[IP].dst, packet[ICMP].code, packet[ICMP].nexthopmtu) for packet in too_big],
                          [(CLIENT, 4, 1450)])
         too_big6 = [packet for packet in self.to_local if ICMPv6PacketTooBig in packet]
         self.assertEqual([(packet[IPv6].dst, packet[ICMPv6PacketTooBig].mtu) for packet in too_big6], [(CLIENT6, 1450)])
-        for told, original in ((too_big[0][ICMP], asked()[8]), (too_big6[0][ICMPv6PacketTooBig], asked()[9])):
-            quoted = bytes(told.payload)
+        for error, original in ((too_big[0][ICMP], requests()[8]), (too_big6[0][ICMPv6PacketTooBig], requests()[9])):
+            quoted = bytes(error.payload)
             self.assertGreaterEqual(len(quoted), 28)
-            self.assertEqual(quoted, bytes(original.payload)[:len(quoted)], "what is quoted is what was sent")
+            self.assertEqual(quoted, bytes(original.payload)[:len(quoted)], "the quoted packet is the one sent")
 
     def tshark(self, name, *options):
         checks = [word for layer in ("ip", "tcp", "udp") for word in ("-o", f"{layer}.check_checksum:TRUE")]
@@ -180,8 +181,8 @@ class Path(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
-    def test_tshark_finds_no_fault(self):
-        # tshark takes the quoted part of an ICMP error for the whole packet; test_the_sender_... looks at those.
+    def test_tshark_finds_no_error(self):
+        # tshark takes the packet quoted by an ICMP error for a whole one; test_an_oversize_packet_... checks those.
         bad = ('ip.checksum.status=="Bad" || (tcp.checksum.status=="Bad" && !icmp && !icmpv6) || '
                'udp.checksum.status=="Bad" || icmp.checksum.status=="Bad" || icmpv6.checksum.status=="Bad" || '
                '_ws.malformed')
@@ -189,7 +190,7 @@ class Path(unittest.TestCase):
             self.assertEqual(self.tshark(name, "-Y", bad), "", name)
         self.assertEqual(len(self.tshark("first-underlay-out", "-Y", "vxlan").splitlines()), 8)
 
-    def test_tshark_sees_what_it_saw_when_the_golden_file_was_written(self):
+    def test_tshark_output_matches_the_golden_file(self):
         seen = ""
         for name in ("first-underlay-out", "first-local-out", "second-local-out"):
             options = ["-T", "fields", "-E", "separator=|", "-E", "aggregator=,"]
@@ -203,7 +204,7 @@ class Path(unittest.TestCase):
 
     @staticmethod
     def row(line):
-        """Named fields that are present; of an outer source port only that it is an entropy port."""
+        """The fields that are present, with their names; an entropy source port is replaced by the word."""
         cells = []
         for field, value in zip(FIELDS, line.split("|")):
             if field == "udp.srcport":

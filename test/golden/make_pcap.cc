@@ -1,10 +1,10 @@
-// Runs the whole path over memory devices: frames of two capture files in, frames of two capture files out.
+// Runs the whole path over memory devices, from two input capture files to two output capture files.
 //   make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT
 //
-// A gateway of cluster 1 (10.1.0.0/16, fd00:1::/48) at 192.0.2.1 with the gateway of cluster 2 (10.2.0.0/16,
-// fd00:2::/48) at 192.0.2.2 as its only peer, and one VIP of each family: 10.200.0.10 and fd00:ff::a, TCP and UDP port
+// The gateway is that of cluster 1 (10.1.0.0/16, fd00:1::/48) at 192.0.2.1. Its only peer is the gateway of cluster 2
+// (10.2.0.0/16, fd00:2::/48) at 192.0.2.2. There is one VIP per family, 10.200.0.10 and fd00:ff::a, on TCP and UDP port
 // 80, with the backend 10.2.0.20 (fd00:2::20) port 8080. Connections are kept in STATE_DIRECTORY, so that a second run
-// may carry their replies. Writes "<packets sent> sent" and one line "<reason> <packets>" per kind of drop.
+// can forward their replies. Writes "<packets> sent" and one line "<reason> <packets>" per drop reason.
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -20,10 +20,10 @@ namespace {
 
 using namespace isthmus;  // NOLINT(google-build-using-namespace): a program of one file
 
-constexpr ClusterId kOurs{1}, kTheirs{2};
+constexpr ClusterId kLocalCluster{1}, kRemoteCluster{2};
 constexpr PeerId kPeer{1};
 constexpr ServiceId kService{1};
-constexpr std::chrono::seconds kPatience{20};
+constexpr std::chrono::seconds kTimeout{20};
 
 [[noreturn]] void fail(const std::string& what) {
   std::fprintf(stderr, "make_pcap: %s\n", what.c_str());
@@ -55,7 +55,7 @@ AdjacencyId resolved(Engine& engine, DeviceId device, const char* next_hop, cons
 FrontendEntry frontend(const char* vip, const char* backend, IpProtocol protocol, std::uint32_t backend_id) {
   auto set = std::make_shared<BackendSet>();
   set->backends = {
-      {.id = BackendId{backend_id}, .address = address(backend), .port = L4Port{8080}, .cluster = kTheirs}};
+      {.id = BackendId{backend_id}, .address = address(backend), .port = L4Port{8080}, .cluster = kRemoteCluster}};
   set->ring.assign(251, 0);
   return {.key = {.realm = {}, .vip = address(vip), .protocol = protocol, .port = L4Port{80}},
           .service = kService,
@@ -66,17 +66,17 @@ FrontendEntry frontend(const char* vip, const char* backend, IpProtocol protocol
 TableDelta tables(Engine& engine, DeviceId underlay, DeviceId local) {
   TableDelta delta;
   delta.upsert_peers = {{.id = kPeer,
-                         .cluster = kTheirs,
+                         .cluster = kRemoteCluster,
                          .underlay = address("192.0.2.2"),
                          .udp_port = L4Port{8472},
                          .adjacency = resolved(engine, underlay, "192.0.2.254", "02:00:00:00:0f:fe"),
                          .gateway = true}};
-  delta.clusters = std::vector<ClusterEntry>{{.id = kOurs,
+  delta.clusters = std::vector<ClusterEntry>{{.id = kLocalCluster,
                                               .local = true,
                                               .linked = true,
                                               .prefixes = {prefix("10.1.0.0/16"), prefix("fd00:1::/48")},
                                               .gateways = {}},
-                                             {.id = kTheirs,
+                                             {.id = kRemoteCluster,
                                               .local = false,
                                               .linked = true,
                                               .prefixes = {prefix("10.2.0.0/16"), prefix("fd00:2::/48")},
@@ -100,20 +100,20 @@ std::vector<EndpointEntry> endpoints() {
                     .identity = Identity{(std::uint32_t{cluster.value()} << 16) + number},
                     .node = kNoPeer});
   };
-  for (const char* client : {"10.1.0.10", "fd00:1::10"}) add(client, kOurs, 1001);
-  for (const char* backend : {"10.2.0.20", "fd00:2::20"}) add(backend, kTheirs, 2001);
+  for (const char* client : {"10.1.0.10", "fd00:1::10"}) add(client, kLocalCluster, 1001);
+  for (const char* backend : {"10.2.0.20", "fd00:2::20"}) add(backend, kRemoteCluster, 2001);
   return list;
 }
 
-// Until no counter has moved for a while: everything queued has been sent or dropped.
+// Waits until no counter has changed for 200 ms: everything queued has then been sent or dropped.
 EngineCounters settle(const Engine& engine) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const auto deadline = std::chrono::steady_clock::now() + kTimeout;
   EngineCounters last = engine.counters();
   for (unsigned quiet = 0; quiet < 10 && std::chrono::steady_clock::now() < deadline;) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const EngineCounters now = engine.counters();
-    const bool moved = now.rx_packets != last.rx_packets || now.tx_packets != last.tx_packets;
-    quiet = moved || now.rx_packets == 0 ? 0 : quiet + 1;
+    const bool changed = now.rx_packets != last.rx_packets || now.tx_packets != last.tx_packets;
+    quiet = changed || now.rx_packets == 0 ? 0 : quiet + 1;
     last = now;
   }
   return last;
@@ -130,7 +130,7 @@ int main(int argc, char** argv) {
   options.name = "golden";
   options.state_directory = argv[1];
   options.connections = 4096;
-  options.cluster = kOurs;
+  options.cluster = kLocalCluster;
   options.tunnel_address = address("192.0.2.1");
   options.translation_ipv4 = address("10.1.255.1");
   options.translation_ipv6 = address("fd00:1::ff:1");

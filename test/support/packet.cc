@@ -25,7 +25,7 @@ std::span<const std::uint8_t> address_bytes(const IpAddress& a) {
   return a.is_ipv4() ? std::span(a.bytes()).subspan(12) : std::span(a.bytes());
 }
 
-// Big-endian words added up and folded, written apart from the code under test.
+// The folded one's complement sum of big-endian words; independent of the code under test.
 std::uint16_t sum16(std::span<const std::uint8_t> bytes, std::uint32_t sum = 0) {
   for (std::size_t i = 0; i < bytes.size(); i += 2) {
     sum += static_cast<std::uint32_t>(bytes[i] << 8 | (i + 1 < bytes.size() ? bytes[i + 1] : 0));
@@ -97,13 +97,13 @@ void dissect_icmp(std::span<const std::uint8_t> l4, Dissected& d) {
   }
   const std::uint32_t start = v4 ? 0 : pseudo(d.source, d.destination, 58, l4.size());
   if (sum16(l4, (start & 0xffff) + (start >> 16)) != 0xffff) {
-    d.faults.push_back("ICMP checksum");
+    d.errors.push_back("ICMP checksum");
   }
 }
 
 void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
   if (l4.size() < 8) {
-    d.faults.push_back("L4 header cut");
+    d.errors.push_back("L4 header truncated");
     return;
   }
   std::size_t header = 8;
@@ -117,12 +117,12 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
         header = 20;
         d.tcp_flags = l4[13];
       } else if (get16(l4, 4) != l4.size()) {
-        d.faults.push_back("UDP length");
+        d.errors.push_back("UDP length");
       }
       const std::uint32_t start = pseudo(d.source, d.destination, static_cast<unsigned>(d.protocol), l4.size());
       const bool none = !tcp && get16(l4, 6) == 0;
       if (!none && sum16(l4, (start & 0xffff) + (start >> 16)) != 0xffff) {
-        d.faults.push_back(tcp ? "TCP checksum" : "UDP checksum");
+        d.errors.push_back(tcp ? "TCP checksum" : "UDP checksum");
       }
       break;
     }
@@ -140,12 +140,12 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
   }
 }
 
-// Reads the IP header at the start; returns the L4 part, empty on a fault.
+// Reads the IP header at the start. Returns the L4 part, or nothing on error.
 std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsigned type, Dissected& d) {
   if (type == 0x0800 && ip.size() >= 20 && ip[0] == 0x45) {
     const unsigned total = get16(ip, 2);
     if (total > ip.size() || sum16(ip.first(20)) != 0xffff) {
-      d.faults.push_back(total > ip.size() ? "IP length" : "IP checksum");
+      d.errors.push_back(total > ip.size() ? "IP length" : "IP checksum");
       return {};
     }
     d.ttl = ip[8];
@@ -160,7 +160,7 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
   if (type == 0x86dd && ip.size() >= 40 && ip[0] >> 4 == 6) {
     const unsigned payload = get16(ip, 4);
     if (payload + 40 > ip.size()) {
-      d.faults.push_back("IP length");
+      d.errors.push_back("IP length");
       return {};
     }
     d.ttl = ip[7];
@@ -170,7 +170,7 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
     d.destination = IpAddress::ipv6(ip.data() + 24);
     return ip.subspan(40, payload);
   }
-  d.faults.push_back("IP header");
+  d.errors.push_back("IP header");
   return {};
 }
 
@@ -284,7 +284,7 @@ PacketSpec icmp_error(const IpAddress& from, const IpAddress& to, std::uint8_t t
 Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port) {
   Dissected d;
   if (frame.size() < 34) {
-    d.faults.push_back("frame cut");
+    d.errors.push_back("frame truncated");
     return d;
   }
   d.destination_mac = mac_text(frame);
@@ -301,10 +301,10 @@ Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port
   d.outer_port = static_cast<std::uint16_t>(get16(l4, 2));
   d.outer_udp_checksum = static_cast<std::uint16_t>(get16(l4, 6));
   if (get16(l4, 4) != l4.size()) {
-    d.faults.push_back("outer UDP length");
+    d.errors.push_back("outer UDP length");
   }
   if (get32(l4, 8) != 0x08000000 || l4[15] != 0) {
-    d.faults.push_back("VXLAN header");
+    d.errors.push_back("VXLAN header");
   }
   d.vni = get32(l4, 12) >> 8;
   const std::uint8_t tos = d.outer_tos;
@@ -322,8 +322,8 @@ std::string Dissected::text() const {
   if (tunnelled) {
     s += " vni " + std::to_string(vni) + " via " + outer_source.to_string() + " > " + outer_destination.to_string();
   }
-  for (const std::string& fault : faults) {
-    s += " [bad " + fault + "]";
+  for (const std::string& error : errors) {
+    s += " [bad " + error + "]";
   }
   return s;
 }

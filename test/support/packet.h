@@ -1,5 +1,5 @@
-// Packets for tests: built from a short description, taken apart again, checked down to every checksum.
-// Plain values; no dependence on the code under test but for the header structs and the address type.
+// Packets for tests: built from a short description, and dissected again with every length and checksum verified.
+// Plain values. Independent of the code under test except for the address and number types.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Endpoint {
   std::uint16_t port = 0;
 };
 
-// A frame's description. The setters return the same object, so that a row of a test is one expression.
+// Describes a frame. The setters return the object itself, so that a row of a test table is one expression.
 struct PacketSpec {
   IpAddress source, destination;
   std::uint16_t source_port = 0, destination_port = 0;  // ICMP echo: source_port is the identifier
@@ -30,7 +30,7 @@ struct PacketSpec {
   std::uint8_t ecn = 0;
   bool dont_fragment = false;
   std::uint16_t fragment_offset = 0;
-  std::size_t payload = 0;  // bytes, a pattern
+  std::size_t payload = 0;  // bytes of a fixed pattern
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
@@ -80,7 +80,7 @@ struct PacketSpec {
 
   [[nodiscard]] FrameBytes ip_bytes() const;  // the inner packet without Ethernet
   [[nodiscard]] FrameBytes bytes() const;     // the whole frame
-  [[nodiscard]] std::string scapy() const;    // a line that makes the same packet in scapy
+  [[nodiscard]] std::string scapy() const;    // a scapy expression that builds the same packet
 };
 
 inline constexpr std::uint8_t kSyn = 2, kAck = 16, kFin = 1, kRst = 4;
@@ -89,11 +89,11 @@ inline constexpr std::uint8_t kSyn = 2, kAck = 16, kFin = 1, kRst = 4;
 [[nodiscard]] PacketSpec udp(const Endpoint& from, const Endpoint& to);
 [[nodiscard]] PacketSpec echo_request(const IpAddress& from, const IpAddress& to, std::uint16_t id);
 [[nodiscard]] PacketSpec echo_reply(const IpAddress& from, const IpAddress& to, std::uint16_t id);
-// An error about `about` (an IP packet), from `from` to `to`.
+// An ICMP error from `from` to `to` that quotes `about`, an IP packet.
 [[nodiscard]] PacketSpec icmp_error(const IpAddress& from, const IpAddress& to, std::uint8_t type, std::uint8_t code,
                                     const FrameBytes& about);
 
-// What a frame holds. `faults` names everything that is not as it must be: lengths, versions, checksums.
+// The contents of a frame. `errors` lists what is invalid: lengths, versions, checksums.
 struct Dissected {
   std::string source_mac, destination_mac;
   bool tunnelled = false;
@@ -109,10 +109,10 @@ struct Dissected {
   IpProtocol protocol{};
   std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
   std::uint32_t icmp_rest = 0;  // second word of an ICMP error
-  FrameBytes quoted;            // what an ICMP error carries
+  FrameBytes quoted;            // the packet that an ICMP error quotes
   std::size_t payload = 0;
   bool payload_is_pattern = false;
-  std::vector<std::string> faults;
+  std::vector<std::string> errors;
 
   [[nodiscard]] std::string text() const;  // "10.1.0.1:5 > 10.2.0.1:80 tcp vni 5 via 192.0.2.1 > 192.0.2.2"
 };

@@ -8,7 +8,7 @@ namespace isthmus::test {
 namespace {
 
 template <typename T>
-T need(Result<T> result) {
+T must(Result<T> result) {
   if (!result) {
     ADD_FAILURE() << result.error().text();
     std::abort();
@@ -21,19 +21,19 @@ std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, B
   options.name = name;
   options.mac = *MacAddress::parse(mac);
   options.mtu = mtu;
-  return need(MemoryDevice::create(options));
+  return must(MemoryDevice::create(options));
 }
 
 FrontendEntry frontend(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                       const std::vector<std::size_t>& taking_new) {
+                       const std::vector<std::size_t>& accepting_new) {
   auto set = std::make_shared<BackendSet>();
   set->backends.assign(backends.begin(), backends.end());
   std::vector<MaglevBackend> ring;
-  for (const std::size_t i : taking_new) {
+  for (const std::size_t i : accepting_new) {
     ring.push_back({backends[i].address, backends[i].port, IpProtocol::kTcp, 100});
   }
   for (const std::uint16_t slot : maglev_ring(ring)) {
-    set->ring.push_back(static_cast<std::uint16_t>(taking_new[slot]));
+    set->ring.push_back(static_cast<std::uint16_t>(accepting_new[slot]));
   }
   FrontendEntry entry;
   entry.key = {Realm{0}, vip.address, IpProtocol::kTcp, L4Port{vip.port}};
@@ -79,14 +79,14 @@ PathRig::PathRig(Options options) {
     engine.connections = 4096;
   }
   engine.frames = 1024;
-  engine_ = need(Engine::create(engine));
+  engine_ = must(Engine::create(engine));
   auto underlay = memory_device("underlay", "02:00:00:00:00:01", options.underlay_mtu);
   auto local = memory_device("local", "02:00:00:00:00:11", options.local_mtu);
   underlay_ = underlay.get();
   local_ = local.get();
-  need(engine_->add_device(std::move(underlay)));
-  need(engine_->add_device(std::move(local)));
-  need(engine_->start());
+  must(engine_->add_device(std::move(underlay)));
+  must(engine_->add_device(std::move(local)));
+  must(engine_->start());
   if (options.publish) {
     publish_fleet(options);
   }
@@ -121,7 +121,7 @@ void PathRig::publish_fleet(const Options& options) {
       frontend(at.twin_service, 4, {backend(3, at.west, 2)}, {0}),
       frontend(at.service6, 5, {backend(4, at.west6, 2)}, {0}),
   };
-  need(engine_->publish(delta));
+  must(engine_->publish(delta));
   set_clusters({kWestGateway});
   const std::vector<EndpointEntry> endpoints{
       {Realm{0}, at.client.address, ClusterId{1}, Identity{kClientIdentity}, kNoPeer},
@@ -146,20 +146,20 @@ void PathRig::set_clusters(const std::vector<PeerId>& west_gateways, bool west_l
       {ClusterId{4}, false, false, prefixes("10.4.0.0/16", "fd00:4::/48"), {kSouthGateway}},
       {ClusterId{5}, false, true, prefixes("10.5.0.0/16", "fd00:5::/48"), {}},
   };
-  need(engine_->publish(delta));
+  must(engine_->publish(delta));
 }
 
 void PathRig::set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                           const std::vector<std::size_t>& taking_new) {
+                           const std::vector<std::size_t>& accepting_new) {
   TableDelta delta;
-  delta.upsert_frontends = {frontend(vip, service, backends, taking_new)};
-  need(engine_->publish(delta));
+  delta.upsert_frontends = {frontend(vip, service, backends, accepting_new)};
+  must(engine_->publish(delta));
 }
 
 void PathRig::remove_service(const Endpoint& vip) {
   TableDelta delta;
   delta.remove_frontends = {{Realm{0}, vip.address, IpProtocol::kTcp, L4Port{vip.port}}};
-  need(engine_->publish(delta));
+  must(engine_->publish(delta));
 }
 
 std::map<std::string, std::uint64_t> PathRig::drops() const {
@@ -188,7 +188,7 @@ Outcome PathRig::idle(unsigned rounds) {
   for (MemoryDevice* device : {underlay_, local_}) {
     while (auto frame = device->take()) {
       outcome.out.push_back({device == underlay_, *frame, dissect(*frame)});
-      EXPECT_TRUE(outcome.out.back().packet.faults.empty()) << outcome.out.back().packet.text();
+      EXPECT_TRUE(outcome.out.back().packet.errors.empty()) << outcome.out.back().packet.text();
     }
   }
   for (const auto& [name, count] : drops()) {

@@ -1,5 +1,5 @@
-// A gateway of cluster `east` on a table top: the real engine with two memory devices, a small fleet published, rounds
-// driven by the test. Send a packet in, look at what came out and which drop counters moved.
+// A gateway of cluster `east` for tests: the real engine with two memory devices and the tables of a small fleet, its
+// rounds driven by the test. Send a packet, then check what was sent out and which drop counters have increased.
 #pragma once
 
 #include <map>
@@ -16,15 +16,15 @@ namespace isthmus::test {
 inline constexpr std::uint32_t kClientIdentity = 1 << 16 | 100, kLocalBackendIdentity = 1 << 16 | 200;
 inline constexpr std::uint32_t kWestIdentity = 2 << 16 | 300, kNorthIdentity = 3 << 16 | 400;
 
-// The named roles of the table-top fleet.
+// The named roles of the test fleet.
 struct Actors {
   static IpAddress ip(const char* text) { return *IpAddress::parse(text); }
   Endpoint client{ip("10.1.0.10"), 40000}, client6{ip("fd00:1::10"), 40000};  // pod of east
   Endpoint local_backend{ip("10.1.0.20"), 8080};                              // pod of east, backend
   Endpoint west{ip("10.2.0.10"), 9000}, west6{ip("fd00:2::10"), 9000};        // pod of west, backend
   Endpoint north{ip("10.3.0.10"), 9000};                                      // pod of north
-  Endpoint south{ip("10.4.0.10"), 9000};                                      // pod of a cluster nobody linked
-  IpAddress gateway = ip("192.0.2.1");                                        // ours
+  Endpoint south{ip("10.4.0.10"), 9000};                                      // pod of a cluster that no profile links
+  IpAddress gateway = ip("192.0.2.1");                                        // the gateway under test
   IpAddress west_gateway = ip("192.0.2.2"), west_other = ip("192.0.2.3");
   IpAddress north_gateway = ip("192.0.2.4"), south_gateway = ip("192.0.2.5");
   IpAddress translation = ip("10.1.255.1"), translation6 = ip("fd00:1::ff:1");
@@ -43,8 +43,8 @@ struct Output {
 
 struct Outcome {
   std::vector<Output> out;
-  std::map<std::string, std::uint64_t> drops;  // only those that moved
-  // The one packet that came out; a failed expectation and an empty one otherwise.
+  std::map<std::string, std::uint64_t> drops;  // only those that increased
+  // The only packet sent out. Fails the test and returns an empty one if there is not exactly one.
   [[nodiscard]] Output only() const;
   [[nodiscard]] std::string text() const;
 };
@@ -55,24 +55,24 @@ class PathRig {
     EngineOptions engine;
     Bytes underlay_mtu{1500}, local_mtu{1450};
     bool local_routes_on_link = false;
-    bool translation6 = true;  // the gateway has a translation address of IPv6
-    bool resolve = true;       // next hops have their MAC addresses
+    bool translation6 = true;  // the gateway has an IPv6 translation address
+    bool resolve = true;       // the next hops have MAC addresses
     bool publish = true;
-    bool threads = false;  // the workers run by themselves: use inject() and take() of the devices
+    bool threads = false;  // workers run as threads: use inject() and take() of the devices
   };
-  // Fails the test where something cannot be made.
+  // Fails the test and aborts if something cannot be created.
   explicit PathRig(Options options);
   PathRig() : PathRig(Options{}) {}
 
   Outcome from_local(const PacketSpec& spec) { return send(*local_, spec.bytes(), &spec); }
   Outcome from_underlay(const PacketSpec& spec) { return send(*underlay_, spec.bytes(), &spec); }
   Outcome raw(bool underlay, const FrameBytes& bytes) { return send(underlay ? *underlay_ : *local_, bytes, nullptr); }
-  // Rounds without input.
+  // Runs rounds without input.
   Outcome idle(unsigned rounds = 1);
 
-  // Another set of backends for a service; nothing: the service is gone.
+  // Replaces the backends of a service. `accepting_new`: indexes of those on the ring; the others are draining.
   void set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                    const std::vector<std::size_t>& taking_new);
+                    const std::vector<std::size_t>& accepting_new);
   void remove_service(const Endpoint& vip);
   void set_clusters(const std::vector<PeerId>& west_gateways, bool west_linked = true);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a compiled BPF object as a C++ header, so that the program carries it and needs no file at run time.
+"""Writes a compiled BPF object as a C++ header, so that the binary contains it and needs no file at run time.
 
 usage: embed.py OBJECT HEADER NAME
 """

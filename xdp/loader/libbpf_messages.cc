@@ -12,7 +12,7 @@ std::string& text() {
   return instance;
 }
 
-__attribute__((format(printf, 2, 0))) int keep(libbpf_print_level level, const char* format, va_list values) {
+__attribute__((format(printf, 2, 0))) int capture(libbpf_print_level level, const char* format, va_list values) {
   if (level == LIBBPF_WARN) {
     char line[512];
     std::vsnprintf(line, sizeof line, format, values);
@@ -23,16 +23,16 @@ __attribute__((format(printf, 2, 0))) int keep(libbpf_print_level level, const c
 
 }  // namespace
 
-LibbpfMessages::LibbpfMessages() : lock_(g_mutex), previous_(libbpf_set_print(&keep)) { text().clear(); }
+LibbpfMessages::LibbpfMessages() : lock_(g_mutex), previous_(libbpf_set_print(&capture)) { text().clear(); }
 LibbpfMessages::~LibbpfMessages() { libbpf_set_print(previous_); }
 
 std::string LibbpfMessages::last_line() const {
   std::string line = text();
   line.erase(line.find_last_not_of('\n') + 1);
   line.erase(0, line.find_last_of('\n') + 1);
-  for (const std::string introduction : {"libbpf: ", "Kernel error message: "}) {
-    if (line.starts_with(introduction)) {
-      line.erase(0, introduction.size());
+  for (const std::string prefix : {"libbpf: ", "Kernel error message: "}) {
+    if (line.starts_with(prefix)) {
+      line.erase(0, prefix.size());
     }
   }
   return line;

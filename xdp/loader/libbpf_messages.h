@@ -1,5 +1,5 @@
-// Keeps what libbpf would print to stderr while one of its calls runs, so that the reason reaches the error message.
-// Control thread; one at a time (libbpf has one print function for the process).
+// Captures what libbpf would print to stderr during its calls, so that the reason gets into the error message.
+// Control thread; one instance at a time (libbpf has one print function per process).
 #pragma once
 
 #include <bpf/libbpf.h>
@@ -15,7 +15,7 @@ class LibbpfMessages {
   ~LibbpfMessages();
   LibbpfMessages(const LibbpfMessages&) = delete;
   LibbpfMessages& operator=(const LibbpfMessages&) = delete;
-  // The last warning, without libbpf's introduction; empty if it gave none.
+  // The last warning, without libbpf's prefix; empty if there was none.
   [[nodiscard]] std::string last_line() const;
 
  private:

@@ -11,7 +11,7 @@
 namespace isthmus {
 namespace {
 
-// Of an IPv4 address in its 128-bit form: ::ffff:0:0/96.
+// Length of ::ffff:0:0/96, before the IPv4 address in its 128-bit form.
 constexpr std::uint32_t kMappedPrefixBytes = 12;
 
 [[nodiscard]] isthmus_address address_key(const IpAddress& address, Family family) {
@@ -44,37 +44,37 @@ constexpr std::uint32_t kMappedPrefixBytes = 12;
 [[nodiscard]] Error map_failure(const char* what, int error) {
   const bool full = error == ENOSPC || error == E2BIG;
   return Error{std::string("cannot change the steer program's ") + what + ": " + std::strerror(error), "xdp steer",
-               full ? "too many of them; announce fewer, larger prefixes" : "check CAP_BPF and the memory limit"};
+               full ? "there are too many; announce fewer, larger prefixes" : "check CAP_BPF and the memory limit"};
 }
 
 }  // namespace
 
 template <typename Key>
-Status MapSet<Key>::add_missing(const Keys& wanted) {
+Status MapSet<Key>::add_missing(const Keys& desired) {
   const std::uint32_t value = 1;
-  for (const Key& key : wanted) {
-    if (present_.contains(key)) {
+  for (const Key& key : desired) {
+    if (current_.contains(key)) {
       continue;
     }
     if (bpf_map_update_elem(map_, &key, &value, BPF_ANY) != 0) {
       return map_failure(what_, errno);
     }
-    present_.insert(key);
+    current_.insert(key);
   }
   return Ok{};
 }
 
 template <typename Key>
-Status MapSet<Key>::remove_others(const Keys& wanted) {
-  for (auto it = present_.begin(); it != present_.end();) {
-    if (wanted.contains(*it)) {
+Status MapSet<Key>::remove_others(const Keys& desired) {
+  for (auto it = current_.begin(); it != current_.end();) {
+    if (desired.contains(*it)) {
       ++it;
       continue;
     }
     if (bpf_map_delete_elem(map_, &*it) != 0 && errno != ENOENT) {
       return map_failure(what_, errno);
     }
-    it = present_.erase(it);
+    it = current_.erase(it);
   }
   return Ok{};
 }
@@ -97,7 +97,7 @@ Status SteerMaps::apply(const SteerRules& rules) {
   const auto peers = address_keys(rules.peers);
   const auto fleet = prefix_keys(rules.fleet);
   const auto local = prefix_keys(rules.local_sources);
-  // A fleet prefix takes effect with its sources already known, and loses effect before they go.
+  // Local sources are added before the fleet prefixes that need them, and removed after them.
   for (const auto& step : {local_.add_missing(local), fleet_.add_missing(fleet), peers_.add_missing(peers)}) {
     if (!step) {
       return step;

@@ -1,6 +1,6 @@
-// The rules of one steer program: keeps its peer, prefix and tunnel maps equal to what is wanted.
-// Owner: SteerProgram. Control thread only; the kernel program reads the same maps at any moment, so new entries go in
-// before old ones leave, and what stays is not touched.
+// Reconciles the peer, prefix and tunnel maps of one steer program with the desired rules.
+// Owner: SteerProgram. Control thread only. The kernel program reads the maps all the time: new entries are added
+// before old ones are removed, and entries that stay are not touched.
 #pragma once
 
 #include <cstring>
@@ -12,7 +12,7 @@
 
 namespace isthmus {
 
-// Order of keys that have no padding: by their bytes.
+// Orders keys by their bytes; they must have no padding.
 struct ByBytes {
   template <typename Key>
   bool operator()(const Key& a, const Key& b) const noexcept {
@@ -20,21 +20,21 @@ struct ByBytes {
   }
 };
 
-// One BPF map used as a set, and what it holds. Nobody else writes the map.
+// A BPF map used as a set, with a copy of its keys. Nobody else writes the map.
 template <typename Key>
 class MapSet {
  public:
   using Keys = std::set<Key, ByBytes>;
   MapSet(int map, const char* what) : map_(map), what_(what) {}
-  // After an error the set still knows what the map holds; calling again continues.
-  [[nodiscard]] Status add_missing(const Keys& wanted);
-  [[nodiscard]] Status remove_others(const Keys& wanted);
-  [[nodiscard]] std::size_t size() const noexcept { return present_.size(); }
+  // After an error the copy still matches the map; calling again continues.
+  [[nodiscard]] Status add_missing(const Keys& desired);
+  [[nodiscard]] Status remove_others(const Keys& desired);
+  [[nodiscard]] std::size_t size() const noexcept { return current_.size(); }
 
  private:
   int map_;
   const char* what_;
-  Keys present_;
+  Keys current_;
 };
 
 class SteerMaps {
@@ -42,7 +42,7 @@ class SteerMaps {
   struct Fds {
     int config, peers, fleet, local;
   };
-  // `base` carries what rules do not change: flags and beat timeout.
+  // `base` holds what the rules do not change: flags and heartbeat timeout.
   SteerMaps(const Fds& fds, const isthmus_steer_config& base);
   // Writes the configuration without a tunnel: the program takes nothing yet.
   [[nodiscard]] Status start();

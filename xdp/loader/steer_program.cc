@@ -17,9 +17,9 @@
 namespace isthmus {
 namespace {
 
-// A live engine beats at least every 100 ms (the longest sleep of a worker).
-constexpr useconds_t kBeatWatchMicroseconds = 300'000;
-constexpr std::uint64_t kBeatRecentNanoseconds = 5'000'000'000;
+// A live engine writes a heartbeat at least every 100 ms (the longest sleep of a worker).
+constexpr useconds_t kHeartbeatWatchMicroseconds = 300'000;
+constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
 
 [[nodiscard]] Error load_failure(int error, const std::string& detail) {
   const int code = error < 0 ? -error : error;
@@ -29,19 +29,19 @@ constexpr std::uint64_t kBeatRecentNanoseconds = 5'000'000'000;
                "xdp steer", denied ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "needs Linux 5.10 or later"};
 }
 
-// The latest beat of the program's engine; 0 if there is none.
-[[nodiscard]] std::uint64_t latest_beat(const AttachedProgram& program) {
-  const auto map = map_of_program(program.fd.get(), ISTHMUS_BEATS_MAP);
+// The latest heartbeat of the program's engine; 0 if there is none.
+[[nodiscard]] std::uint64_t latest_heartbeat(const AttachedProgram& program) {
+  const auto map = map_of_program(program.fd.get(), ISTHMUS_HEARTBEATS_MAP);
   bpf_map_info info{};
   std::uint32_t size = sizeof info;
-  if (!map || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 || info.value_size != sizeof(isthmus_beat)) {
+  if (!map || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 || info.value_size != sizeof(isthmus_heartbeat)) {
     return 0;
   }
   std::uint64_t latest = 0;
-  isthmus_beat beat{};
+  isthmus_heartbeat heartbeat{};
   for (std::uint32_t queue = 0; queue < info.max_entries; ++queue) {
-    if (bpf_map_lookup_elem(map->get(), &queue, &beat) == 0) {
-      latest = std::max<std::uint64_t>(latest, beat.nanoseconds);
+    if (bpf_map_lookup_elem(map->get(), &queue, &heartbeat) == 0) {
+      latest = std::max<std::uint64_t>(latest, heartbeat.nanoseconds);
     }
   }
   return latest;
@@ -50,13 +50,13 @@ constexpr std::uint64_t kBeatRecentNanoseconds = 5'000'000'000;
 [[nodiscard]] bool engine_alive(const AttachedProgram& program) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const std::uint64_t before = latest_beat(program);
-  if (before + kBeatRecentNanoseconds <
+  const std::uint64_t before = latest_heartbeat(program);
+  if (before + kHeartbeatRecentNanoseconds <
       static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) {
     return false;
   }
-  usleep(kBeatWatchMicroseconds);
-  return latest_beat(program) != before;
+  usleep(kHeartbeatWatchMicroseconds);
+  return latest_heartbeat(program) != before;
 }
 
 }  // namespace
@@ -66,8 +66,8 @@ void SteerProgram::ObjectCloser::operator()(bpf_object* object) const noexcept {
 SteerProgram::SteerProgram(const Settings& settings) : settings_(settings) {}
 
 SteerProgram::~SteerProgram() {
-  if (beats_ != nullptr) {
-    munmap(beats_, beats_bytes_);
+  if (heartbeats_ != nullptr) {
+    munmap(heartbeats_, heartbeats_bytes_);
   }
 }
 
@@ -79,14 +79,14 @@ Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& setting
   const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(program->object_.get(), name); };
   program->sockets_ = map("isthmus_xsks");
   isthmus_steer_config config{};
-  config.flags = settings.gone_passes ? ISTHMUS_GONE_PASSES : 0;
-  config.beat_timeout_ns = std::uint64_t{settings.beat_timeout_ms} * 1'000'000;
+  config.flags = settings.engine_down_passes ? ISTHMUS_ENGINE_DOWN_PASSES : 0;
+  config.heartbeat_timeout_ns = std::uint64_t{settings.heartbeat_timeout_ms} * 1'000'000;
   program->maps_ = std::make_unique<SteerMaps>(
       SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"), map("isthmus_local")}, config);
   if (Status started = program->maps_->start(); !started) {
     return started.error();
   }
-  if (Status mapped = program->map_beats(); !mapped) {
+  if (Status mapped = program->map_heartbeats(); !mapped) {
     return mapped.error();
   }
   return program;
@@ -100,14 +100,14 @@ Status SteerProgram::load_object() {
     return load_failure(errno, messages.last_line());
   }
   bpf_program* program = bpf_object__find_program_by_name(object_.get(), ISTHMUS_STEER_PROGRAM);
-  for (const char* name : {"isthmus_xsks", ISTHMUS_BEATS_MAP}) {
+  for (const char* name : {"isthmus_xsks", ISTHMUS_HEARTBEATS_MAP}) {
     bpf_map* map = bpf_object__find_map_by_name(object_.get(), name);
     if (const int error = bpf_map__set_max_entries(map, settings_.queues); error != 0) {
       return load_failure(error, messages.last_line());
     }
   }
   if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_ktime_get_coarse_ns, nullptr) == 1) {
-    const std::uint8_t present = 1;  // the only constant
+    const std::uint8_t present = 1;  // isthmus_coarse_clock, the only constant
     bpf_map* constants = bpf_object__find_map_by_name(object_.get(), ISTHMUS_CONSTANTS_MAP);
     if (const int error = bpf_map__set_initial_value(constants, &present, sizeof present); error != 0) {
       return load_failure(error, "setting the clock");
@@ -123,15 +123,15 @@ Status SteerProgram::load_object() {
   return Ok{};
 }
 
-Status SteerProgram::map_beats() {
+Status SteerProgram::map_heartbeats() {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  beats_bytes_ = (settings_.queues * sizeof(isthmus_beat) + page - 1) / page * page;
-  const int map = bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_BEATS_MAP);
-  void* area = mmap(nullptr, beats_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+  heartbeats_bytes_ = (settings_.queues * sizeof(isthmus_heartbeat) + page - 1) / page * page;
+  const int map = bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_HEARTBEATS_MAP);
+  void* area = mmap(nullptr, heartbeats_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
   if (area == MAP_FAILED) {
-    return load_failure(errno, "mapping the beats");
+    return load_failure(errno, "mapping the heartbeats");
   }
-  beats_ = static_cast<isthmus_beat*>(area);
+  heartbeats_ = static_cast<isthmus_heartbeat*>(area);
   return Ok{};
 }
 
@@ -142,36 +142,37 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode) {
     return attached.error();
   }
   if (!*attached) {
-    Status first = attach_first(mode);
+    Status first = attach_new(mode);
     attached_ = first.ok();
     return first;
   }
-  AttachedProgram& there = **attached;
-  if (!there.is_steer()) {
-    return Error{"it already runs a foreign XDP program, " +
-                     (there.name.empty() ? "without a name" : "\"" + there.name + "\"") + " (id " +
-                     std::to_string(there.id) + ")",
+  AttachedProgram& current = **attached;
+  if (!current.is_steer()) {
+    return Error{"the interface already runs a foreign XDP program, " +
+                     (current.name.empty() ? "without a name" : "\"" + current.name + "\"") + " (id " +
+                     std::to_string(current.id) + ")",
                  interface.name,
-                 "stop what installed it, or remove it with `ip link set dev " + interface.name +
-                     " xdp off`, or give another interface"};
+                 "stop the program that installed it, remove it with `ip link set dev " + interface.name +
+                     " xdp off`, or use another interface"};
   }
-  if (engine_alive(there)) {
-    return Error{"another isthmus engine is running on it (steer program id " + std::to_string(there.id) + ")",
-                 interface.name, "stop the other engine first"};
+  if (engine_alive(current)) {
+    return Error{
+        "another isthmus engine is running on the interface (steer program id " + std::to_string(current.id) + ")",
+        interface.name, "stop the other engine first"};
   }
-  native_ = mode == XdpMode::kAuto ? there.native : mode == XdpMode::kNative;
-  predecessor_ = std::move(there);
+  native_ = mode == XdpMode::kAuto ? current.native : mode == XdpMode::kNative;
+  predecessor_ = std::move(current);
   return Ok{};
 }
 
-Status SteerProgram::attach_first(XdpMode mode) {
+Status SteerProgram::attach_new(XdpMode mode) {
   if (mode != XdpMode::kGeneric) {
     Status attached = attach_program(interface_, program_, true);
     if (attached.ok() || mode == XdpMode::kNative) {
       native_ = attached.ok();
       return attached;
     }
-    native_refusal_ = attached.error().what;
+    native_error_ = attached.error().what;
   }
   native_ = false;
   return attach_program(interface_, program_, false);
@@ -198,8 +199,8 @@ Status SteerProgram::take_over() {
     return replaced;
   }
   if (predecessor_) {
-    // The kernel does not run one program of each mode: here alone is a moment without one, asked for by a changed
-    // mode.
+    // The kernel does not run a program of each mode on one interface: changing the mode is the only case with a
+    // moment without a program.
     if (Status removed = remove_program(interface_, *predecessor_); !removed) {
       return removed;
     }
@@ -210,8 +211,9 @@ Status SteerProgram::take_over() {
 
 Status SteerProgram::set_socket(unsigned queue, int socket) {
   if (bpf_map_update_elem(sockets_, &queue, &socket, BPF_ANY) != 0) {
-    return Error{std::string("cannot hand queue ") + std::to_string(queue) + " to its socket: " + std::strerror(errno),
-                 interface_.name};
+    return Error{
+        std::string("cannot assign queue ") + std::to_string(queue) + " to its socket: " + std::strerror(errno),
+        interface_.name};
   }
   return Ok{};
 }
@@ -241,7 +243,7 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
     return attached.error();
   }
   if (!*attached || !(*attached)->is_steer()) {
-    return Error{"it runs no steer program", interface, "start the engine on it"};
+    return Error{"the interface has no steer program", interface, "start the engine on it"};
   }
   const auto map = map_of_program((*attached)->fd.get(), ISTHMUS_COUNTERS_MAP);
   const int cpus = libbpf_num_possible_cpus();
@@ -249,7 +251,7 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
   std::uint32_t size = sizeof info;
   if (!map || cpus <= 0 || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 ||
       info.value_size != sizeof(isthmus_steer_counters)) {
-    return Error{"its steer program has no counters", interface, "it is of another version; restart the engine"};
+    return Error{"the steer program has no counters", interface, "it is from another version; restart the engine"};
   }
   std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(cpus));
   const std::uint32_t only = 0;
@@ -264,8 +266,8 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
     sum.foreign_source += c.foreign_source;
     sum.taken_tunnel += c.taken_tunnel;
     sum.taken_plain += c.taken_plain;
-    sum.gone_dropped += c.gone_dropped;
-    sum.gone_passed += c.gone_passed;
+    sum.engine_down_dropped += c.engine_down_dropped;
+    sum.engine_down_passed += c.engine_down_passed;
   }
   return sum;
 }

@@ -17,7 +17,7 @@ namespace {
 
 [[nodiscard]] std::string reason_of(int error) { return std::strerror(error < 0 ? -error : error); }
 
-[[nodiscard]] std::string remedy_of(int error, bool native) {
+[[nodiscard]] std::string attach_fix(int error, bool native) {
   switch (error < 0 ? -error : error) {
     case EPERM:
     case EACCES:
@@ -29,17 +29,17 @@ namespace {
       return native ? "the driver has no native XDP; set xdp: generic or auto" : "";
     case EBUSY:
     case EEXIST:
-      return "another XDP program came in between; see `ip -details link show`";
+      return "another XDP program was attached meanwhile; see `ip -details link show`";
     default:
       return "";
   }
 }
 
-// `detail` is what the kernel said beyond the error number.
+// `detail` is the kernel's own message, if it gave one.
 [[nodiscard]] Error failure(const Interface& interface, const char* what, int error, bool native,
                             const std::string& detail = {}) {
   return Error{std::string(what) + ": " + (detail.empty() ? reason_of(error) : detail), interface.name,
-               remedy_of(error, native)};
+               attach_fix(error, native)};
 }
 
 [[nodiscard]] constexpr std::uint32_t mode_flag(bool native) {
@@ -61,7 +61,7 @@ bool AttachedProgram::is_steer() const { return name == ISTHMUS_STEER_PROGRAM &&
 Result<std::optional<AttachedProgram>> attached_program(const Interface& interface) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
   if (const int error = bpf_xdp_query(interface.index, 0, &query); error != 0) {
-    return failure(interface, "cannot ask for its XDP program", error, false);
+    return failure(interface, "cannot query its XDP program", error, false);
   }
   AttachedProgram program;
   program.native = query.drv_prog_id != 0;
@@ -72,12 +72,12 @@ Result<std::optional<AttachedProgram>> attached_program(const Interface& interfa
   }
   program.fd = UniqueFd(bpf_prog_get_fd_by_id(program.id));
   if (!program.fd.valid()) {
-    return failure(interface, "cannot open the XDP program it runs", errno, false);
+    return failure(interface, "cannot open its XDP program", errno, false);
   }
   bpf_prog_info info{};
   std::uint32_t size = sizeof info;
   if (bpf_obj_get_info_by_fd(program.fd.get(), &info, &size) != 0) {
-    return failure(interface, "cannot read what XDP program it runs", errno, false);
+    return failure(interface, "cannot read the info of its XDP program", errno, false);
   }
   program.name = info.name;
   return std::optional<AttachedProgram>(std::move(program));

@@ -16,10 +16,10 @@ namespace isthmus {
 namespace {
 
 constexpr std::uint32_t kEthernetHeader = 14;
-// What a 4096-byte chunk holds behind the headroom, and what native XDP can take in one buffer.
-constexpr std::uint32_t kLongestPacket = 4096 - kFrameHeadroom - kEthernetHeader;
-constexpr unsigned kLargestSingleBufferMtu = 3506;
-constexpr std::uint32_t kFewestFrames = 64;
+// What a 4096-byte chunk holds behind the headroom, and what native XDP takes in one buffer.
+constexpr std::uint32_t kMaxPacket = 4096 - kFrameHeadroom - kEthernetHeader;
+constexpr unsigned kMaxSingleBufferMtu = 3506;
+constexpr std::uint32_t kMinFrames = 64;
 
 class AfXdpDevice final : public Device {
  public:
@@ -28,7 +28,7 @@ class AfXdpDevice final : public Device {
 
   [[nodiscard]] const std::string& name() const noexcept override { return interface_.name; }
   [[nodiscard]] MacAddress mac() const noexcept override { return facts_.mac; }
-  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(facts_.mtu, kLongestPacket)}; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(facts_.mtu, kMaxPacket)}; }
   [[nodiscard]] unsigned queues() const noexcept override { return facts_.rx_queues; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
@@ -50,7 +50,7 @@ Status AfXdpDevice::check(unsigned workers, const FramePool& pool) const {
   const unsigned usable = std::min(facts_.rx_queues, facts_.tx_queues);
   if (workers == 0 || usable < workers) {
     return Error{std::to_string(usable) + " queues for " + std::to_string(workers) +
-                     " workers, and every worker needs one of its own",
+                     " workers; every worker needs one of its own",
                  interface_.name,
                  "add queues with `ethtool -L " + interface_.name +
                      " combined N` (a veth: `rx N tx N`), or lower "
@@ -70,10 +70,10 @@ XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_work
   settings.interface_index = interface_.index;
   settings.queue = queue;
   settings.ring_entries = options_.ring_entries;
-  // Two devices waiting for packets leave half of the frames for those under way and being sent.
-  settings.fill_target =
-      std::min({options_.ring_entries, options_.in_flight / 2, pool.chunks() / (4 * queues_of_worker)});
-  settings.transmit_cap = std::min(options_.ring_entries, options_.in_flight - settings.fill_target);
+  // Two devices with full fill rings leave half of the frames for packets in processing and transmission, and one whose
+  // transmission is stuck leaves the other a quarter. Of a worker's queues, one transmits.
+  settings.fill_target = std::min(options_.ring_entries, pool.chunks() / (4 * queues_of_worker));
+  settings.transmit_cap = std::min(options_.ring_entries, pool.chunks() / 4);
   settings.busy_poll_us = options_.busy_poll_us;
   settings.busy_poll_budget = options_.busy_poll_budget;
   return settings;
@@ -86,16 +86,16 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, un
   auto umem = SharedUmem::of(pool);
   auto queue = std::make_unique<AfXdpQueue>(steer_, umem, pool);
   const unsigned own = (facts_.rx_queues - worker.value() + workers - 1) / workers;
-  // The kernel gives zero-copy only to a program in the driver.
-  const ZeroCopy wish = steer_->native() ? options_.zero_copy : ZeroCopy::kOff;
+  // The kernel allows zero-copy only with a native program.
+  const ZeroCopy zero_copy = steer_->native() ? options_.zero_copy : ZeroCopy::kOff;
   for (unsigned q = worker.value(); q < facts_.rx_queues; q += workers) {
     XskSettings settings = socket_settings(q, own, pool);
-    if (settings.fill_target < kFewestFrames) {
+    if (settings.fill_target < kMinFrames) {
       return Error{"too few frames: " + std::to_string(pool.chunks()) + " for " + std::to_string(own) + " queues",
                    interface_.name, "raise the number of frames, or lower the number of queues"};
     }
     settings.transmits = q == worker.value();
-    if (Status added = queue->add_socket(settings, wish); !added) {
+    if (Status added = queue->add_socket(settings, zero_copy); !added) {
       return added.error();
     }
   }
@@ -105,36 +105,31 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, un
 
 std::string AfXdpDevice::describe() const {
   std::string text = "af_xdp " + std::string(steer_->native() ? "native" : "generic");
-  for (const auto& known : umems_) {
-    if (const auto umem = known.lock()) {
+  for (const auto& weak : umems_) {
+    if (const auto umem = weak.lock()) {
       text += umem->zero_copy() ? " zero-copy" : " copy";
-      text += umem->fell_back() ? " (another device cannot zero-copy)" : "";
+      text += umem->fell_back() ? " (another device does not support zero-copy)" : "";
       text += umem->pages() == FramePages::kReserved ? ", frames on reserved huge pages" : "";
       break;
     }
   }
   text += ", " + std::to_string(facts_.rx_queues) + (facts_.rx_queues == 1 ? " queue" : " queues");
-  if (!steer_->native_refusal().empty()) {
-    text += " (" + steer_->native_refusal() + ")";
+  if (!steer_->native_error().empty()) {
+    text += " (" + steer_->native_error() + ")";
   }
-  if (facts_.mtu > kLongestPacket) {
-    text += ", packets up to " + std::to_string(kLongestPacket) + " bytes of MTU " + std::to_string(facts_.mtu);
+  if (facts_.mtu > kMaxPacket) {
+    text += ", packets up to " + std::to_string(kMaxPacket) + " bytes of MTU " + std::to_string(facts_.mtu);
   }
   return text;
 }
 
 [[nodiscard]] Status check_options(const AfXdpOptions& options) {
-  if (!std::has_single_bit(options.ring_entries) || options.ring_entries < kFewestFrames ||
-      options.ring_entries > 32768) {
-    return Error{"ring_entries: " + std::to_string(options.ring_entries), options.interface,
+  if (!std::has_single_bit(options.ring_entries) || options.ring_entries < kMinFrames || options.ring_entries > 32768) {
+    return Error{"invalid ring_entries: " + std::to_string(options.ring_entries), options.interface,
                  "use a power of two from 64 to 32768"};
   }
-  if (options.in_flight < 2 * kFewestFrames) {
-    return Error{"in_flight: " + std::to_string(options.in_flight), options.interface,
-                 "use " + std::to_string(2 * kFewestFrames) + " or more"};
-  }
   if (options.zero_copy == ZeroCopy::kRequire && options.mode == XdpMode::kGeneric) {
-    return Error{"zero_copy: require cannot be had with xdp: generic", options.interface, "set xdp: native"};
+    return Error{"zero_copy: require is not possible with xdp: generic", options.interface, "set xdp: native"};
   }
   return Ok{};
 }
@@ -154,13 +149,14 @@ Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options) {
     return facts.error();
   }
   if (!facts->up) {
-    return Error{"it is down", options.interface, "bring it up: `ip link set dev " + options.interface + " up`"};
+    return Error{"the interface is down", options.interface,
+                 "bring it up: `ip link set dev " + options.interface + " up`"};
   }
   SteerProgram::Settings settings;
   settings.queues = facts->rx_queues;
-  settings.beat_timeout_ms = options.beat_timeout_ms;
-  settings.gone_passes = !options.fleet_traffic_when_gone_drops;
-  settings.fragments = facts->mtu > kLargestSingleBufferMtu;
+  settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
+  settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
+  settings.fragments = facts->mtu > kMaxSingleBufferMtu;
   auto steer = SteerProgram::load(settings);
   if (!steer) {
     return steer.error();

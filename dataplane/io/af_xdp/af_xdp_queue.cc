@@ -12,40 +12,40 @@ AfXdpQueue::AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<Shar
     : steer_(std::move(steer)), umem_(std::move(umem)), pool_(pool) {}
 
 AfXdpQueue::~AfXdpQueue() {
-  for (isthmus_beat* beat : beats_) {
-    std::atomic_ref(beat->nanoseconds).store(0, std::memory_order_relaxed);
+  for (isthmus_heartbeat* heartbeat : heartbeats_) {
+    std::atomic_ref(heartbeat->nanoseconds).store(0, std::memory_order_relaxed);
   }
   for (const auto& socket : sockets_) {
     umem_->remove(*socket);
   }
 }
 
-Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy wish) {
+Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy zero_copy) {
   auto socket = std::make_unique<XskSocket>(settings, pool_, counters_);
-  const std::size_t place = sockets_.size();
-  Status added = umem_->add(*socket, wish, [this, place](XskSocket& bound) {
-    wait_fds_.resize(std::max(wait_fds_.size(), place + 1));
-    wait_fds_[place] = bound.fd();
+  const std::size_t index = sockets_.size();
+  Status added = umem_->add(*socket, zero_copy, [this, index](XskSocket& bound) {
+    wait_fds_.resize(std::max(wait_fds_.size(), index + 1));
+    wait_fds_[index] = bound.fd();
     return steer_->set_socket(bound.settings().queue, bound.fd());
   });
   if (added) {
     sockets_.push_back(std::move(socket));
-    beats_.push_back(&steer_->beats()[settings.queue]);
+    heartbeats_.push_back(&steer_->heartbeats()[settings.queue]);
   }
   return added;
 }
 
-void AfXdpQueue::beat() noexcept {
+void AfXdpQueue::write_heartbeats() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const auto nanoseconds = static_cast<__u64>(now.tv_sec) * 1'000'000'000 + static_cast<__u64>(now.tv_nsec);
-  for (isthmus_beat* beat : beats_) {
-    std::atomic_ref(beat->nanoseconds).store(nanoseconds, std::memory_order_relaxed);
+  for (isthmus_heartbeat* heartbeat : heartbeats_) {
+    std::atomic_ref(heartbeat->nanoseconds).store(nanoseconds, std::memory_order_relaxed);
   }
 }
 
 unsigned AfXdpQueue::receive(std::span<Frame> out) noexcept {
-  beat();
+  write_heartbeats();
   unsigned n = 0;
   for (std::size_t i = 0; i < sockets_.size() && n < out.size(); ++i) {
     n += sockets_[(first_ + i) % sockets_.size()]->receive(out.subspan(n));
@@ -64,7 +64,7 @@ unsigned AfXdpQueue::transmit(std::span<const Frame> frames) noexcept { return s
 void AfXdpQueue::flush() noexcept { sockets_.front()->flush(); }
 
 bool AfXdpQueue::arm() noexcept {
-  // What the kernel still refuses to send (its interface down, say) is no reason to spin: poll(2) tries it again.
+  // Frames that the kernel cannot send now (interface down) are no reason to spin: poll(2) retries them.
   flush();
   return std::none_of(sockets_.begin(), sockets_.end(), [](const auto& socket) { return socket->readable(); });
 }

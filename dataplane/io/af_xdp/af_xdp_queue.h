@@ -18,11 +18,11 @@ namespace isthmus {
 class AfXdpQueue final : public DeviceQueue {
  public:
   AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool);
-  // Ends the signs of life, closes the sockets; frames in their rings go back to the pool.
+  // Clears the heartbeats and closes the sockets; frames in their rings go back to the pool.
   ~AfXdpQueue() override;
 
-  // Opens the socket of one receive queue. The first added one must transmit. Control thread, before the worker runs.
-  [[nodiscard]] Status add_socket(const XskSettings& settings, ZeroCopy wish);
+  // Opens the socket of one receive queue. The first one added must transmit. Control thread, before the worker runs.
+  [[nodiscard]] Status add_socket(const XskSettings& settings, ZeroCopy zero_copy);
 
   unsigned receive(std::span<Frame> out) noexcept override;
   unsigned transmit(std::span<const Frame> frames) noexcept override;
@@ -32,16 +32,16 @@ class AfXdpQueue final : public DeviceQueue {
   [[nodiscard]] QueueCounters counters() const noexcept override;
 
  private:
-  void beat() noexcept;
+  void write_heartbeats() noexcept;
 
   std::shared_ptr<SteerProgram> steer_;
   std::shared_ptr<SharedUmem> umem_;
   FramePool& pool_;
   QueueCounterCells counters_;
   std::vector<std::unique_ptr<XskSocket>> sockets_;
-  std::vector<isthmus_beat*> beats_;
+  std::vector<isthmus_heartbeat*> heartbeats_;
   std::vector<int> wait_fds_;
-  std::size_t first_ = 0;  // whose turn it is to be asked first
+  std::size_t first_ = 0;  // socket polled first in the next round, for fairness
 };
 
 }  // namespace isthmus

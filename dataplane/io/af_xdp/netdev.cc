@@ -20,7 +20,7 @@ Result<NetdevFacts> netdev_facts(const std::string& interface) {
   };
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket.valid() || interface.size() >= IFNAMSIZ) {
-    return failed("cannot ask for its properties");
+    return failed("cannot read its properties");
   }
   ifreq request{};
   std::memcpy(request.ifr_name, interface.data(), interface.size());

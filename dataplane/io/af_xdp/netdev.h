@@ -1,4 +1,4 @@
-// What the kernel says about a network interface. Control thread, in the interface's network namespace.
+// Properties of a network interface, read by ioctl. Control thread, in the interface's network namespace.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace isthmus {
 struct NetdevFacts {
   MacAddress mac;
   unsigned mtu = 0;
-  unsigned rx_queues = 1;  // in use, not merely allocated
+  unsigned rx_queues = 1;  // active, not merely allocated
   unsigned tx_queues = 1;
   bool up = false;
 };

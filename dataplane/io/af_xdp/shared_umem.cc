@@ -15,20 +15,24 @@ std::map<const FramePool*, std::weak_ptr<SharedUmem>>& registry() {
 
 }  // namespace
 
+bool copy_mode_may_help(ZeroCopy request, int bind_error) noexcept {
+  return request != ZeroCopy::kRequire && bind_error != 0 && bind_error != EBUSY && bind_error != EPERM;
+}
+
 std::shared_ptr<SharedUmem> SharedUmem::of(const FramePool& pool) {
-  std::weak_ptr<SharedUmem>& known = registry()[&pool];
-  std::shared_ptr<SharedUmem> umem = known.lock();
+  std::weak_ptr<SharedUmem>& entry = registry()[&pool];
+  std::shared_ptr<SharedUmem> umem = entry.lock();
   if (!umem) {
     umem.reset(new SharedUmem(pool));
-    known = umem;
+    entry = umem;
   }
   return umem;
 }
 
 SharedUmem::~SharedUmem() { registry().erase(pool_); }
 
-Status SharedUmem::add(XskSocket& socket, ZeroCopy wish, OnBound on_bound) {
-  Status opened = members_.empty() ? open_first(socket, wish) : open_beside(socket, wish);
+Status SharedUmem::add(XskSocket& socket, ZeroCopy request, OnBound on_bound) {
+  Status opened = members_.empty() ? open_first(socket, request) : open_beside(socket, request);
   if (!opened) {
     return opened;
   }
@@ -36,16 +40,15 @@ Status SharedUmem::add(XskSocket& socket, ZeroCopy wish, OnBound on_bound) {
     socket.close();
     return bound;
   }
-  members_.push_back({&socket, wish, std::move(on_bound)});
+  members_.push_back({&socket, request, std::move(on_bound)});
   return Ok{};
 }
 
-Status SharedUmem::open_first(XskSocket& socket, ZeroCopy wish) {
+Status SharedUmem::open_first(XskSocket& socket, ZeroCopy request) {
   int error = 0;
-  if (wish != ZeroCopy::kOff) {
+  if (request != ZeroCopy::kOff) {
     Status opened = socket.open({.zero_copy = true}, error);
-    // Drivers give several reasons for "cannot"; a queue in use, or a missing right, is the same in copy mode.
-    if (opened || wish == ZeroCopy::kRequire || error == EBUSY || error == EPERM || error == 0) {
+    if (opened || !copy_mode_may_help(request, error)) {
       zero_copy_ = opened.ok();
       return opened;
     }
@@ -54,28 +57,28 @@ Status SharedUmem::open_first(XskSocket& socket, ZeroCopy wish) {
   return socket.open({.zero_copy = false}, error);
 }
 
-Status SharedUmem::open_beside(XskSocket& socket, ZeroCopy wish) {
-  if (wish == ZeroCopy::kRequire && !zero_copy_) {
-    return Error{"zero-copy is required, and another device of this worker is in copy mode",
-                 socket.settings().interface, "set zero_copy: auto on it, or require zero-copy of both"};
+Status SharedUmem::open_beside(XskSocket& socket, ZeroCopy request) {
+  if (request == ZeroCopy::kRequire && !zero_copy_) {
+    return Error{"zero-copy is required, but another device of this worker is in copy mode",
+                 socket.settings().interface, "set zero_copy: auto on this device, or use zero-copy on both"};
   }
   int error = 0;
-  if (wish != ZeroCopy::kOff || !zero_copy_) {
-    Status opened = socket.open({.shared_with = members_.front().socket->fd()}, error);
-    if (opened || !zero_copy_ || error == EBUSY || error == 0) {
+  if (request != ZeroCopy::kOff || !zero_copy_) {
+    Status opened = socket.open({.shared_with = members_.front().socket->fd(), .zero_copy = zero_copy_}, error);
+    if (opened || !zero_copy_ || !copy_mode_may_help(request, error)) {
       return opened;
     }
   }
-  if (Status fallen = fall_back_to_copy(); !fallen) {
-    return fallen;
+  if (Status fallback = fall_back_to_copy(); !fallback) {
+    return fallback;
   }
   return socket.open({.shared_with = members_.front().socket->fd()}, error);
 }
 
 Status SharedUmem::fall_back_to_copy() {
   for (const Member& member : members_) {
-    if (member.wish == ZeroCopy::kRequire) {
-      return Error{"zero-copy is required here, and another device of this worker cannot do it",
+    if (member.request == ZeroCopy::kRequire) {
+      return Error{"zero-copy is required, but another device of this worker does not support it",
                    member.socket->settings().interface, "set zero_copy: auto"};
     }
   }

@@ -1,9 +1,9 @@
 // The AF_XDP memory area of one FramePool, shared by the sockets of all devices that a worker was given with that pool,
 // so that a frame received by one is sent by another without a copy.
 //
-// The first socket registers the area and fixes zero-copy or copy for all. Where a later device cannot do zero-copy,
-// all fall back to copy mode: a frame that had to be copied between areas would cost as much, in a place of our own
-// making. Owner: the queues over the pool. Control thread only, while the worker does not run.
+// The first socket registers the area and fixes zero-copy or copy mode for all. Where a later device cannot do
+// zero-copy, all fall back to copy mode: copying frames between two areas ourselves would cost as much.
+// Owner: the queues over the pool. Control thread only, while the worker does not run.
 #pragma once
 
 #include <functional>
@@ -15,37 +15,42 @@
 
 namespace isthmus {
 
+// Whether a socket that could not be bound in zero-copy mode may be tried in copy mode: not where zero-copy is
+// required, nor after an error that copy mode has too (a busy queue, a missing privilege, none of bind() itself: 0).
+// Drivers report the lack of zero-copy by several others.
+[[nodiscard]] bool copy_mode_may_help(ZeroCopy request, int bind_error) noexcept;
+
 class SharedUmem {
  public:
-  // What is to happen after a socket was bound, also when it is bound anew in another mode.
+  // Called after a socket was bound, also when it is rebound in another mode.
   using OnBound = std::function<Status(XskSocket&)>;
 
-  // The area of `pool`; made with its first socket, gone with its last.
+  // The area of `pool`; created on first use, destroyed with its last owner.
   [[nodiscard]] static std::shared_ptr<SharedUmem> of(const FramePool& pool);
   ~SharedUmem();
   SharedUmem(const SharedUmem&) = delete;
   SharedUmem& operator=(const SharedUmem&) = delete;
 
-  // Opens `socket` beside those already here. kRequire is an error where another socket already fixed copy mode, or the
-  // driver cannot.
-  [[nodiscard]] Status add(XskSocket& socket, ZeroCopy wish, OnBound on_bound);
+  // Opens `socket` beside those already here. kRequire is an error if another socket already fixed copy mode or if the
+  // driver cannot do zero-copy.
+  [[nodiscard]] Status add(XskSocket& socket, ZeroCopy request, OnBound on_bound);
   void remove(const XskSocket& socket) noexcept;
-  // Binds every socket anew in copy mode.
+  // Rebinds every socket in copy mode. An error, without any change, if one of them requires zero-copy.
   [[nodiscard]] Status fall_back_to_copy();
   [[nodiscard]] bool zero_copy() const noexcept { return zero_copy_; }
   [[nodiscard]] FramePages pages() const noexcept { return pool_->pages(); }
-  // A device that could not do zero-copy made the others give it up.
+  // True if a device that cannot do zero-copy forced the others into copy mode.
   [[nodiscard]] bool fell_back() const noexcept { return fell_back_; }
 
  private:
   struct Member {
     XskSocket* socket;
-    ZeroCopy wish;
+    ZeroCopy request;
     OnBound on_bound;
   };
   explicit SharedUmem(const FramePool& pool) : pool_(&pool) {}
-  [[nodiscard]] Status open_first(XskSocket& socket, ZeroCopy wish);
-  [[nodiscard]] Status open_beside(XskSocket& socket, ZeroCopy wish);
+  [[nodiscard]] Status open_first(XskSocket& socket, ZeroCopy request);
+  [[nodiscard]] Status open_beside(XskSocket& socket, ZeroCopy request);
 
   const FramePool* pool_;
   std::vector<Member> members_;

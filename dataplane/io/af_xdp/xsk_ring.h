@@ -11,7 +11,7 @@
 
 namespace isthmus {
 
-// Where a mapped ring has its parts.
+// Location of a mapped ring's parts.
 struct XskRingMemory {
   std::byte* base = nullptr;
   xdp_ring_offset offset{};
@@ -34,14 +34,14 @@ class XskProducer {
         entries_(reinterpret_cast<Entry*>(memory.base + memory.offset.desc)),
         size_(memory.entries) {}
 
-  [[nodiscard]] bool exists() const noexcept { return entries_ != nullptr; }
+  [[nodiscard]] bool mapped() const noexcept { return entries_ != nullptr; }
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
-  // Free entries; looks at the kernel's index only when fewer than `wanted` are known to be free.
-  [[nodiscard]] std::uint32_t free(std::uint32_t wanted) noexcept {
-    if (size_ - (next_ - seen_) < wanted) {
-      seen_ = std::atomic_ref(*consumer_).load(std::memory_order_acquire);
+  // Free entries; reads the kernel's index only when fewer than `needed` are known to be free.
+  [[nodiscard]] std::uint32_t free(std::uint32_t needed) noexcept {
+    if (size_ - (next_ - cached_) < needed) {
+      cached_ = std::atomic_ref(*consumer_).load(std::memory_order_acquire);
     }
-    return size_ - (next_ - seen_);
+    return size_ - (next_ - cached_);
   }
   // Precondition: free(1) > 0. Visible to the kernel after publish().
   void push(const Entry& entry) noexcept { entries_[next_++ & (size_ - 1)] = entry; }
@@ -60,8 +60,8 @@ class XskProducer {
   std::uint32_t* flags_ = nullptr;
   Entry* entries_ = nullptr;
   std::uint32_t size_ = 0;
-  std::uint32_t next_ = 0;  // our producer index, ahead of the published one
-  std::uint32_t seen_ = 0;  // the kernel's consumer index as last read
+  std::uint32_t next_ = 0;    // our producer index, ahead of the published one
+  std::uint32_t cached_ = 0;  // the kernel's consumer index as last read
 };
 
 // The kernel produces, we consume: rx and completion.
@@ -75,13 +75,13 @@ class XskConsumer {
         entries_(reinterpret_cast<const Entry*>(memory.base + memory.offset.desc)),
         size_(memory.entries) {}
 
-  [[nodiscard]] bool exists() const noexcept { return entries_ != nullptr; }
-  // Entries that wait; looks at the kernel's index only when fewer than `wanted` are known.
-  [[nodiscard]] std::uint32_t available(std::uint32_t wanted) noexcept {
-    if (seen_ - next_ < wanted) {
-      seen_ = std::atomic_ref(*producer_).load(std::memory_order_acquire);
+  [[nodiscard]] bool mapped() const noexcept { return entries_ != nullptr; }
+  // Entries waiting; reads the kernel's index only when fewer than `needed` are known to wait.
+  [[nodiscard]] std::uint32_t available(std::uint32_t needed) noexcept {
+    if (cached_ - next_ < needed) {
+      cached_ = std::atomic_ref(*producer_).load(std::memory_order_acquire);
     }
-    return seen_ - next_;
+    return cached_ - next_;
   }
   // Precondition: available(1) > 0. The entry may be overwritten after release().
   [[nodiscard]] Entry pop() noexcept { return entries_[next_++ & (size_ - 1)]; }
@@ -93,7 +93,7 @@ class XskConsumer {
   const Entry* entries_ = nullptr;
   std::uint32_t size_ = 0;
   std::uint32_t next_ = 0;
-  std::uint32_t seen_ = 0;
+  std::uint32_t cached_ = 0;
 };
 
 }  // namespace isthmus

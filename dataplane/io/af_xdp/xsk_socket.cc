@@ -12,17 +12,17 @@
 namespace isthmus {
 namespace {
 
-// The kernel lets go of a closed socket's queue a little later.
+// The kernel releases a closed socket's queue asynchronously.
 constexpr int kBindAttempts = 50;
 constexpr useconds_t kBindPause = 20'000;
-// Refilling in batches keeps the shared indexes quiet.
+// Refilling in batches keeps traffic on the shared indexes low.
 constexpr std::uint32_t kRefillBatch = 32;
 // A copy-mode send takes up to 32 frames per call.
 constexpr unsigned kKicksPerFlush = 64;
-// Copy-mode sends are charged to the socket; the tx ring is the limit we mean.
+// Copy-mode sends are charged to the socket's buffer; large enough that only the tx ring limits them.
 constexpr int kSendBuffer = 32 << 20;
 
-[[nodiscard]] std::string remedy_of(int error) {
+[[nodiscard]] std::string fix_of(int error) {
   switch (error) {
     case EPERM:
     case EACCES:
@@ -52,13 +52,13 @@ XskSocket::XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterC
       pool_(pool),
       counters_(counters),
       chunk_shift_(static_cast<unsigned>(std::countr_zero(pool.chunk_bytes()))),
-      held_(pool.chunks(), 0) {}
+      retained_(pool.chunks(), 0) {}
 
 XskSocket::~XskSocket() { close(); }
 
 Error XskSocket::failure(const char* what, int error) const {
   return Error{std::string(what) + ": " + std::strerror(error),
-               settings_.interface + " queue " + std::to_string(settings_.queue), remedy_of(error)};
+               settings_.interface + " queue " + std::to_string(settings_.queue), fix_of(error)};
 }
 
 Status XskSocket::open(const Umem& umem, int& error_number) {
@@ -66,7 +66,7 @@ Status XskSocket::open(const Umem& umem, int& error_number) {
   fd_ = UniqueFd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!fd_.valid()) {
     error_number = errno;
-    return failure("cannot make an AF_XDP socket", error_number);
+    return failure("cannot create an AF_XDP socket", error_number);
   }
   Status status = setup(umem);
   if (status) {
@@ -93,18 +93,18 @@ Status XskSocket::setup(const Umem& umem) {
     area.len = pool_.bytes();
     area.chunk_size = pool_.chunk_bytes();
     if (setsockopt(fd_.get(), SOL_XDP, XDP_UMEM_REG, &area, sizeof area) != 0) {
-      return failure("cannot register the frames' memory", errno);
+      return failure("cannot register the frames' memory area", errno);
     }
   }
   const std::uint32_t entries = settings_.ring_entries;
   for (const int ring : {XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING}) {
-    if (Status made = set_ring(ring, entries); !made) {
-      return made;
+    if (Status created = set_ring(ring, entries); !created) {
+      return created;
     }
   }
   if (settings_.transmits) {
-    if (Status made = set_ring(XDP_TX_RING, entries); !made) {
-      return made;
+    if (Status created = set_ring(XDP_TX_RING, entries); !created) {
+      return created;
     }
     static_cast<void>(setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer));
   }
@@ -116,7 +116,7 @@ Status XskSocket::setup(const Umem& umem) {
 
 Status XskSocket::set_ring(int option, std::uint32_t entries) {
   if (setsockopt(fd_.get(), SOL_XDP, option, &entries, sizeof entries) != 0) {
-    return failure("cannot make a ring", errno);
+    return failure("cannot create a ring", errno);
   }
   return Ok{};
 }
@@ -125,7 +125,7 @@ Status XskSocket::map_rings() {
   xdp_mmap_offsets offsets{};
   socklen_t size = sizeof offsets;
   if (getsockopt(fd_.get(), SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &size) != 0 || size != sizeof offsets) {
-    return failure("cannot learn the layout of the rings (needs Linux 5.4 or later)", errno);
+    return failure("cannot read the layout of the rings (needs Linux 5.4 or later)", errno);
   }
   const auto fill = map_ring(offsets.fr, sizeof(std::uint64_t), XDP_UMEM_PGOFF_FILL_RING);
   const auto completion = map_ring(offsets.cr, sizeof(std::uint64_t), XDP_UMEM_PGOFF_COMPLETION_RING);
@@ -181,7 +181,7 @@ Status XskSocket::bind(const Umem& umem, int& error_number) {
   address.sxdp_ifindex = static_cast<std::uint32_t>(settings_.interface_index);
   address.sxdp_queue_id = settings_.queue;
   if (umem.shared_with >= 0) {
-    address.sxdp_flags = XDP_SHARED_UMEM;  // mode and wake-up rule are those of the first socket
+    address.sxdp_flags = XDP_SHARED_UMEM;  // mode and wake-up flag are those of the first socket
     address.sxdp_shared_umem_fd = static_cast<std::uint32_t>(umem.shared_with);
   } else {
     address.sxdp_flags = static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (umem.zero_copy ? XDP_ZEROCOPY : XDP_COPY));
@@ -210,9 +210,9 @@ void XskSocket::close() noexcept {
   rx_ = {};
   tx_ = {};
   fd_.reset();
-  for (std::uint32_t chunk = 0; chunk < held_.size(); ++chunk) {
-    if (held_[chunk] != 0) {
-      held_[chunk] = 0;
+  for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
+    if (retained_[chunk] != 0) {
+      retained_[chunk] = 0;
       pool_.release(chunk);
     }
   }
@@ -220,24 +220,24 @@ void XskSocket::close() noexcept {
   outstanding_ = 0;
 }
 
-bool XskSocket::let_go(std::uint64_t chunk) noexcept {
-  if (chunk >= held_.size() || held_[chunk] == 0) {
+bool XskSocket::release(std::uint64_t chunk) noexcept {
+  if (chunk >= retained_.size() || retained_[chunk] == 0) {
     return false;
   }
-  held_[chunk] = 0;
+  retained_[chunk] = 0;
   return true;
 }
 
 unsigned XskSocket::receive(std::span<Frame> out) noexcept {
-  const auto wanted = static_cast<std::uint32_t>(out.size());
-  const std::uint32_t waiting = std::min(rx_.available(wanted), wanted);
+  const auto room = static_cast<std::uint32_t>(out.size());
+  const std::uint32_t waiting = std::min(rx_.available(room), room);
   unsigned n = 0;
   std::uint64_t bytes = 0;
   for (std::uint32_t i = 0; i < waiting; ++i) {
     const xdp_desc descriptor = rx_.pop();
     const std::uint64_t chunk = descriptor.addr >> chunk_shift_;
     --filled_;
-    if (!let_go(chunk)) {
+    if (!release(chunk)) {
       counters_.oversize.add(1);
       continue;
     }
@@ -270,7 +270,7 @@ void XskSocket::refill() noexcept {
     if (chunk == kNoChunk) {
       break;
     }
-    hold(chunk);
+    retain(chunk);
     fill_.push(std::uint64_t{chunk} << chunk_shift_);
     ++added;
   }
@@ -281,23 +281,23 @@ void XskSocket::refill() noexcept {
 }
 
 unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
-  const auto wanted = static_cast<std::uint32_t>(frames.size());
-  if (outstanding_ + wanted > settings_.transmit_cap || tx_.free(wanted) < wanted) {
+  const auto count = static_cast<std::uint32_t>(frames.size());
+  if (outstanding_ + count > settings_.transmit_cap || tx_.free(count) < count) {
     flush();
   }
-  const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(wanted));
-  const std::uint32_t accepted = std::min(wanted, room);
+  const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(count));
+  const std::uint32_t accepted = std::min(count, room);
   std::uint32_t queued = 0;
   std::uint64_t bytes = 0;
   for (const Frame& frame : frames.first(accepted)) {
     const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
-    // The kernel swallows a descriptor that crosses a chunk and never gives the chunk back.
+    // The kernel drops a descriptor that crosses a chunk boundary and never completes it: the chunk would leak.
     if (frame.length == 0 || (offset & (pool_.chunk_bytes() - 1)) + frame.length > pool_.chunk_bytes()) {
       counters_.oversize.add(1);
       pool_.release(frame.chunk);
       continue;
     }
-    hold(frame.chunk);
+    retain(frame.chunk);
     tx_.push(xdp_desc{offset, frame.length, 0});
     bytes += frame.length;
     ++queued;
@@ -308,8 +308,8 @@ unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
     counters_.tx_packets.add(queued);
     counters_.tx_bytes.add(bytes);
   }
-  if (accepted < wanted) {
-    counters_.tx_full.add(wanted - accepted);
+  if (accepted < count) {
+    counters_.tx_full.add(count - accepted);
   }
   return accepted;
 }
@@ -320,7 +320,7 @@ void XskSocket::flush() noexcept {
   }
   for (unsigned kick = 0; kick < kKicksPerFlush && tx_.pending() > 0 && tx_.needs_wakeup(); ++kick) {
     const ssize_t sent = sendto(fd_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-    // EAGAIN: more frames than one call takes. EBUSY: the device refused one frame, which counts as sent.
+    // EAGAIN: more frames than one call takes. EBUSY: the device rejected one frame, which counts as sent.
     if (zero_copy_ || (sent < 0 && errno != EAGAIN && errno != EBUSY)) {
       break;
     }
@@ -333,7 +333,7 @@ void XskSocket::complete() noexcept {
   for (std::uint32_t i = 0; i < done; ++i) {
     const std::uint64_t chunk = completion_.pop() >> chunk_shift_;
     --outstanding_;
-    if (let_go(chunk)) {
+    if (release(chunk)) {
       pool_.release(static_cast<std::uint32_t>(chunk));
     }
   }
@@ -357,7 +357,7 @@ XskSocket::KernelCounters XskSocket::kernel_counters() const noexcept {
   }
   counters.no_frame = statistics.rx_fill_ring_empty_descs;
   counters.ring_full = statistics.rx_ring_full;
-  // "Dropped" counts frames longer than a chunk, and again those that found no chunk.
+  // rx_dropped counts frames longer than a chunk, and also those that found no chunk.
   counters.too_long = statistics.rx_dropped - std::min(statistics.rx_dropped, statistics.rx_fill_ring_empty_descs);
   return counters;
 }

@@ -1,6 +1,6 @@
 // One AF_XDP socket: one receive queue of one interface, with its four rings, over the frames of a FramePool.
 //
-// Chunks inside the rings belong to the socket; it knows them all and gives them back to the pool when it is closed.
+// Chunks inside the rings belong to the socket; it tracks them all and returns them to the pool when it is closed.
 // Threads: open, reopen and destruction on the control thread while no worker uses it; the rest is the worker's.
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/base/defaults.h"
 #include "dataplane/base/result.h"
 #include "dataplane/io/af_xdp/xsk_ring.h"
 #include "dataplane/io/queue_counters.h"
@@ -25,20 +26,20 @@ struct XskSettings {
   std::string interface;
   int interface_index = 0;
   unsigned queue = 0;
-  std::uint32_t ring_entries = 2048;  // power of two
-  bool transmits = true;              // has a tx ring
-  std::uint32_t fill_target = 1024;   // frames kept ready for receiving
-  std::uint32_t transmit_cap = 1024;  // frames sent and not yet given back
+  std::uint32_t ring_entries = kDefaultRingEntries;  // power of two
+  bool transmits = true;                             // has a tx ring
+  std::uint32_t fill_target = 1024;                  // frames kept ready for receiving
+  std::uint32_t transmit_cap = 1024;                 // frames sent and not yet completed
   std::uint32_t busy_poll_us = 0;
   std::uint32_t busy_poll_budget = 64;
 };
 
 class XskSocket {
  public:
-  // How a socket gets its memory area: as the first one, which registers it and fixes its mode, or beside another.
+  // How a socket gets its memory area: as the first, which registers it and fixes the mode, or shared with another.
   struct Umem {
     int shared_with = -1;    // descriptor of a bound socket over the same pool; -1: the first one
-    bool zero_copy = false;  // of the first one
+    bool zero_copy = false;  // asked of the first one; the others take its mode, and name it in their errors
   };
 
   XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterCells& counters);
@@ -46,8 +47,8 @@ class XskSocket {
   XskSocket(const XskSocket&) = delete;
   XskSocket& operator=(const XskSocket&) = delete;
 
-  // Creates, maps, binds (waiting up to a second for a queue that is just being let go) and fills. `error_number` gets
-  // the reason of a refused bind, so that the caller can try another mode. May follow close().
+  // Creates, maps, binds (waiting up to a second for a queue that is just being released) and fills. `error_number`
+  // gets the errno of a failed bind, so that the caller can try another mode. May follow close().
   [[nodiscard]] Status open(const Umem& umem, int& error_number);
   void close() noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -56,10 +57,10 @@ class XskSocket {
   // The worker's side.
   [[nodiscard]] unsigned receive(std::span<Frame> out) noexcept;
   [[nodiscard]] unsigned transmit(std::span<const Frame> frames) noexcept;
-  // Makes the kernel send what transmit() queued, then takes back what was sent.
+  // Makes the kernel send what transmit() queued, then collects completions.
   void flush() noexcept;
   [[nodiscard]] bool readable() noexcept { return rx_.available(1) > 0; }
-  // Lets the driver run where it waits for that (busy polling, zero-copy without interrupts).
+  // Runs the driver where it waits to be polled (busy polling, zero-copy without interrupts).
   void poll_driver() noexcept;
 
   struct KernelCounters {
@@ -83,9 +84,9 @@ class XskSocket {
   [[nodiscard]] Error failure(const char* what, int error) const;
   void refill() noexcept;
   void complete() noexcept;
-  void hold(std::uint32_t chunk) noexcept { held_[chunk] = 1; }
-  // False if the chunk is not ours to let go: a descriptor that cannot be.
-  [[nodiscard]] bool let_go(std::uint64_t chunk) noexcept;
+  void retain(std::uint32_t chunk) noexcept { retained_[chunk] = 1; }
+  // False if the socket does not own the chunk: an invalid descriptor.
+  [[nodiscard]] bool release(std::uint64_t chunk) noexcept;
 
   XskSettings settings_;
   FramePool& pool_;
@@ -98,9 +99,9 @@ class XskSocket {
   XskConsumer<std::uint64_t> completion_;
   XskConsumer<xdp_desc> rx_;
   XskProducer<xdp_desc> tx_;
-  std::uint32_t filled_ = 0;        // chunks in the fill ring, or taken from it and not yet received
-  std::uint32_t outstanding_ = 0;   // chunks sent and not completed
-  std::vector<std::uint8_t> held_;  // by chunk: 1 while it is in one of the rings
+  std::uint32_t filled_ = 0;            // chunks in the fill ring, or taken from it and not yet received
+  std::uint32_t outstanding_ = 0;       // chunks sent and not completed
+  std::vector<std::uint8_t> retained_;  // by chunk: 1 while it is in one of the rings
 };
 
 }  // namespace isthmus

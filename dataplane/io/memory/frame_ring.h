@@ -25,7 +25,7 @@ class FrameRing {
     if (frame.size() > kSlotBytes || head - tail_.load(std::memory_order_acquire) > mask_) {
       return false;
     }
-    std::copy(frame.begin(), frame.end(), slot(head));  // also of none
+    std::copy(frame.begin(), frame.end(), slot(head));  // not memcpy: the frame may be empty
     lengths_[head & mask_] = static_cast<std::uint32_t>(frame.size());
     head_.store(head + 1, std::memory_order_release);
     return true;

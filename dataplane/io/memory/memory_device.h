@@ -1,8 +1,8 @@
 // A device without a network: frames come from a capture file or from inject(), and go to a capture file or to take().
 //
-// Each worker that opened a queue has a lane of its own: a ring of frames in and a ring of frames out. Threads: the
-// worker on one end of its lane, one other thread (a test, a tool) on the other end; different lanes are independent.
-// The whole of `pcap_in` is queued for worker 0.
+// Each worker that opened a queue has a lane of its own: one ring of incoming and one of outgoing frames. Threads: the
+// worker at one end of its lane, one other thread (a test, a tool) at the other; lanes are independent of each other.
+// All of `pcap_in` is queued for worker 0.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +30,11 @@ class MemoryDevice final : public Device {
   // Queues a whole Ethernet frame for `worker`. False: the lane is full, the frame is longer than a chunk can hold, or
   // that worker has no queue (worker 0's lane exists from the start).
   [[nodiscard]] bool inject(std::span<const std::uint8_t> frame, WorkerId worker = WorkerId{0});
-  // The oldest frame that `worker` sent and nobody took yet. Nothing with `pcap_out`.
+  // The oldest frame that `worker` sent and that was not taken yet. Always empty with `pcap_out`.
   [[nodiscard]] std::optional<FrameBytes> take(WorkerId worker = WorkerId{0});
   // The worker has received everything that was queued for it.
   [[nodiscard]] bool drained(WorkerId worker = WorkerId{0}) const;
-  // What steer() was last given.
+  // The rules of the last steer().
   [[nodiscard]] const SteerRules& rules() const noexcept { return rules_; }
 
   [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }

@@ -1,4 +1,4 @@
-// Capture files in and out, by libpcap. Reading: control thread. Writing: any worker, one frame at a time.
+// Reads and writes capture files with libpcap. Reading: control thread. Writing: any worker, one frame at a time.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ namespace isthmus {
 
 using FrameBytes = std::vector<std::uint8_t>;
 
-// All frames of an Ethernet capture (pcap or pcapng), in file order. Frames that the capture cut short, and frames
-// longer than `longest` bytes, are errors: a replay of half packets would prove nothing.
-[[nodiscard]] Result<std::vector<FrameBytes>> read_pcap(const std::string& path, std::size_t longest);
+// All frames of an Ethernet capture (pcap or pcapng), in file order. Frames truncated by the capture, and frames longer
+// than `max_bytes`, are errors: replaying parts of packets would prove nothing.
+[[nodiscard]] Result<std::vector<FrameBytes>> read_pcap(const std::string& path, std::size_t max_bytes);
 
 class PcapWriter {
  public:
@@ -28,10 +28,10 @@ class PcapWriter {
   PcapWriter(const PcapWriter&) = delete;
   PcapWriter& operator=(const PcapWriter&) = delete;
 
-  // Stamped with the time of the call. Workers share one file, hence the lock: this device is for replay, not for
+  // Timestamped with the time of the call. Workers share one file, hence the lock: this device is for replay, not for
   // speed.
   void write(std::span<const std::uint8_t> frame) noexcept;
-  // Brings everything written so far to the file.
+  // Flushes everything written so far to the file.
   void flush() noexcept;
 
  private:

@@ -57,11 +57,11 @@ class TemplateQueue final : public DeviceQueue {
   QueueCounterCells counters_;
 };
 
-[[nodiscard]] Status all_fit(const TemplateDeviceOptions& options, std::size_t longest) {
+[[nodiscard]] Status all_fit(const TemplateDeviceOptions& options, std::size_t max_bytes) {
   for (const FrameBytes& frame : options.templates) {
-    if (frame.size() > longest) {
+    if (frame.size() > max_bytes) {
       return Error{"a template of " + std::to_string(frame.size()) + " bytes does not fit a chunk", options.name,
-                   "keep templates within " + std::to_string(longest) + " bytes"};
+                   "keep templates within " + std::to_string(max_bytes) + " bytes"};
     }
   }
   return Ok{};
@@ -73,8 +73,8 @@ TemplateDevice::TemplateDevice(TemplateDeviceOptions options)
     : options_(std::make_shared<const TemplateDeviceOptions>(std::move(options))) {}
 
 Result<std::unique_ptr<TemplateDevice>> TemplateDevice::create(TemplateDeviceOptions options) {
-  constexpr std::size_t kLargestChunk = 4096;
-  if (Status fit = all_fit(options, kLargestChunk - kFrameHeadroom); !fit) {
+  constexpr std::size_t kMaxChunkBytes = 4096;
+  if (Status fit = all_fit(options, kMaxChunkBytes - kFrameHeadroom); !fit) {
     return fit.error();
   }
   return std::unique_ptr<TemplateDevice>(new TemplateDevice(std::move(options)));
@@ -90,7 +90,7 @@ Result<std::unique_ptr<DeviceQueue>> TemplateDevice::open_queue(WorkerId, unsign
 Status TemplateDevice::steer(const SteerRules&) { return Ok{}; }
 
 std::string TemplateDevice::describe() const {
-  return "template, " + std::to_string(options_->templates.size()) + " frames in turn";
+  return "template, " + std::to_string(options_->templates.size()) + " frames in rotation";
 }
 
 }  // namespace isthmus

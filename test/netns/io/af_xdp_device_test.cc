@@ -1,4 +1,4 @@
-// Packets of kernel sockets through AF_XDP devices.
+// Packets between kernel sockets, forwarded through AF_XDP devices.
 #include <gtest/gtest.h>
 #include <poll.h>
 
@@ -35,8 +35,8 @@ class AfXdpDeviceTest : public testing::Test {
     lab_->at("gateway");
     return socket;
   }
-  // Lets `step` give its first sign of life, sends from 32 flows and waits until every datagram has arrived once, while
-  // `step` forwards.
+  // Runs `step` for a first heartbeat, then sends from 32 flows and waits until every datagram has arrived exactly
+  // once, while `step` forwards.
   void expect_all_arrive(const char* from, const char* from_where, const char* to, const char* to_where, unsigned count,
                          std::size_t length, const std::function<void()>& step) {
     auto server = socket_at(to_where, to, kPort);
@@ -75,7 +75,7 @@ class AfXdpDeviceTest : public testing::Test {
 
 class EveryMode : public AfXdpDeviceTest, public testing::WithParamInterface<XdpMode> {};
 
-TEST_P(EveryMode, ForwardsBothWaysBetweenDevicesThatShareTheirFrames) {
+TEST_P(EveryMode, ForwardsBothWaysBetweenDevicesThatShareFrames) {
   make();
   AfXdpOptions options;
   options.mode = GetParam();
@@ -99,12 +99,12 @@ TEST_P(EveryMode, ForwardsBothWaysBetweenDevicesThatShareTheirFrames) {
   const auto counters = steer_counters("u0");
   ASSERT_TRUE(counters.ok());
   EXPECT_EQ(counters->taken_plain, 500u);
-  EXPECT_EQ(counters->gone_dropped, 0u);
+  EXPECT_EQ(counters->engine_down_dropped, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, EveryMode, testing::Values(XdpMode::kNative, XdpMode::kGeneric, XdpMode::kAuto));
 
-TEST_F(AfXdpDeviceTest, QueuesAreSharedOutAmongWorkers) {
+TEST_F(AfXdpDeviceTest, QueuesAreDividedAmongWorkers) {
   make();
   open({});
   Forwarder first(*left_, right_.get(), WorkerId{0}, 2);
@@ -118,7 +118,7 @@ TEST_F(AfXdpDeviceTest, QueuesAreSharedOutAmongWorkers) {
   EXPECT_GT(second.left().counters().rx_packets, 0u);
 }
 
-TEST_F(AfXdpDeviceTest, BusyPollingForwardsToo) {
+TEST_F(AfXdpDeviceTest, ForwardsWithBusyPolling) {
   make();
   AfXdpOptions options;
   options.busy_poll_us = 20;
@@ -128,7 +128,7 @@ TEST_F(AfXdpDeviceTest, BusyPollingForwardsToo) {
   expect_all_arrive(kLeft, "left", kRight, "right", 200, 100, [&] { forwarder.round(); });
 }
 
-TEST_F(AfXdpDeviceTest, TheLargestMtuOfNativeXdpIsForwarded) {
+TEST_F(AfXdpDeviceTest, PacketsOfTheLargestSingleBufferMtuAreForwarded) {
   make(3506);
   AfXdpOptions options;
   options.mode = XdpMode::kNative;
@@ -138,7 +138,7 @@ TEST_F(AfXdpDeviceTest, TheLargestMtuOfNativeXdpIsForwarded) {
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3506 - 28, [&] { forwarder.round(); });
 }
 
-TEST_F(AfXdpDeviceTest, AJumboInterfaceStaysNativeAndSaysWhatItCanTake) {
+TEST_F(AfXdpDeviceTest, AJumboInterfaceStaysNativeAndReportsItsReducedMtu) {
   make(9000);
   AfXdpOptions options;
   options.mode = XdpMode::kNative;
@@ -146,7 +146,7 @@ TEST_F(AfXdpDeviceTest, AJumboInterfaceStaysNativeAndSaysWhatItCanTake) {
   EXPECT_EQ(left_->mtu(), Bytes{4096 - 256 - 14});
   Forwarder forwarder(*left_, right_.get());
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
-  // A longer packet is dropped and counted, and takes nothing with it.
+  // A longer packet is dropped and counted; others are not affected.
   auto client = socket_at("left", kLeft);
   client->send(kRight, kPort, std::string(8000, 'x'));
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
@@ -177,11 +177,10 @@ TEST_F(AfXdpDeviceTest, ASleepingWorkerIsWokenByAPacket) {
   EXPECT_EQ(forwarder.round(), 1u);
 }
 
-TEST_F(AfXdpDeviceTest, FramesComeBackWhenSentAndWhenQueuesClose) {
+TEST_F(AfXdpDeviceTest, FramesReturnToThePoolWhenSentAndWhenQueuesClose) {
   make();
   AfXdpOptions options;
   options.ring_entries = 256;
-  options.in_flight = 512;
   options.interface = "u0";
   left_ = open_device(options);
   ASSERT_TRUE(left_);
@@ -191,7 +190,7 @@ TEST_F(AfXdpDeviceTest, FramesComeBackWhenSentAndWhenQueuesClose) {
   ASSERT_TRUE(queue.ok()) << queue.error().text();
   const std::uint32_t ready = (*pool)->available();
   EXPECT_EQ(ready, 4096u - 2 * 256);
-  // A frame for nobody, of a length the wire takes: sent, and its chunk given back.
+  // A frame for no receiver, of valid length: it is sent and its chunk returned.
   unsigned accepted = 0;
   for (unsigned round = 0; round < 40; ++round) {
     Frame burst[kMaxBurst];
@@ -211,7 +210,7 @@ TEST_F(AfXdpDeviceTest, FramesComeBackWhenSentAndWhenQueuesClose) {
   EXPECT_GT(accepted, 256u);
   EXPECT_TRUE(eventually([&] { return (*pool)->available() == ready; }, [&] { (*queue)->flush(); }));
   EXPECT_EQ((*queue)->counters().tx_packets, accepted);
-  // One that crosses its chunk would be lost in the kernel.
+  // A frame that crosses its chunk boundary would be lost in the kernel.
   Frame bad{(*pool)->chunk_start(0) + 4000, 200, (*pool)->allocate()};
   bad.data = (*pool)->chunk_start(bad.chunk) + 4000;
   EXPECT_EQ((*queue)->transmit({&bad, 1}), 1u);
@@ -220,7 +219,7 @@ TEST_F(AfXdpDeviceTest, FramesComeBackWhenSentAndWhenQueuesClose) {
   EXPECT_EQ((*pool)->available(), 4096u);
 }
 
-TEST_F(AfXdpDeviceTest, AQueueCanBeBoundAgainAtOnce) {
+TEST_F(AfXdpDeviceTest, AQueueCanBeReboundImmediately) {
   make();
   open({});
   for (int i = 0; i < 3; ++i) {
@@ -236,15 +235,14 @@ TEST_F(AfXdpDeviceTest, FallingBackToCopyKeepsTheDevicesForwarding) {
   const auto step = [&] { forwarder.round(); };
   expect_all_arrive(kLeft, "left", kRight, "right", 50, 100, step);
   ASSERT_TRUE(SharedUmem::of(forwarder.pool())->fall_back_to_copy().ok());
-  EXPECT_NE(left_->describe().find("another device cannot zero-copy"), std::string::npos);
+  EXPECT_NE(left_->describe().find("another device does not support zero-copy"), std::string::npos);
   expect_all_arrive(kLeft, "left", kRight, "right", 50, 100, step);
 }
 
-TEST_F(AfXdpDeviceTest, AFloodIsCountedAndForwardingGoesOn) {
+TEST_F(AfXdpDeviceTest, OverrunsAreCountedAndForwardingContinues) {
   make();
   AfXdpOptions options;
   options.ring_entries = 64;
-  options.in_flight = 128;
   open(options);
   Forwarder forwarder(*left_, right_.get());
   forwarder.round();
@@ -260,17 +258,17 @@ TEST_F(AfXdpDeviceTest, AFloodIsCountedAndForwardingGoesOn) {
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 100, [&] { forwarder.round(); });
 }
 
-TEST_F(AfXdpDeviceTest, WhatCannotBeOpenedSaysWhyAndWhatToDo) {
+TEST_F(AfXdpDeviceTest, OpenErrorsNameTheCauseAndTheFix) {
   make();
-  const auto refusal = [](const AfXdpOptions& options) {
+  const auto error_of = [](const AfXdpOptions& options) {
     const auto opened = open_af_xdp(options);
     EXPECT_FALSE(opened.ok());
     return opened.ok() ? std::string() : opened.error().text();
   };
-  EXPECT_NE(refusal({.interface = "nosuch0"}).find("nosuch0: no such network interface"), std::string::npos);
-  EXPECT_NE(refusal({.interface = "u0", .ring_entries = 1000}).find("power of two"), std::string::npos);
+  EXPECT_NE(error_of({.interface = "nosuch0"}).find("nosuch0: no such network interface"), std::string::npos);
+  EXPECT_NE(error_of({.interface = "u0", .ring_entries = 1000}).find("power of two"), std::string::npos);
   sh("ip link set u0 down");
-  EXPECT_NE(refusal({.interface = "u0"}).find("ip link set dev u0 up"), std::string::npos);
+  EXPECT_NE(error_of({.interface = "u0"}).find("ip link set dev u0 up"), std::string::npos);
   sh("ip link set u0 up");
   auto device = open_device({.interface = "u0"});
   ASSERT_TRUE(device);
@@ -284,9 +282,9 @@ TEST_F(AfXdpDeviceTest, WhatCannotBeOpenedSaysWhyAndWhatToDo) {
   ASSERT_TRUE(detach_steer("u0").ok());
   AfXdpOptions zero_copy{.interface = "u0", .zero_copy = ZeroCopy::kRequire};
   device = open_device(zero_copy);
-  const auto refused = device->open_queue(WorkerId{0}, 1, **pool);
-  ASSERT_FALSE(refused.ok());
-  EXPECT_NE(refused.error().text().find("zero_copy"), std::string::npos);
+  const auto failed = device->open_queue(WorkerId{0}, 1, **pool);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_NE(failed.error().text().find("zero_copy"), std::string::npos);
   EXPECT_EQ((*pool)->available(), 4096u);
 }
 

@@ -15,7 +15,7 @@
 namespace isthmus::lab {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kTimeout = std::chrono::seconds(10);
 const char* const kMacs[] = {"02:00:00:00:01:01", "02:00:00:00:01:02", "02:00:00:00:02:02", "02:00:00:00:02:01"};
 
 sockaddr_in socket_address(const std::string& address, std::uint16_t port) {
@@ -31,7 +31,7 @@ sockaddr_in socket_address(const std::string& address, std::uint16_t port) {
 void sh(const std::string& command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
 
 bool eventually(const std::function<bool()>& done, const std::function<void()>& step) {
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+  const auto end = std::chrono::steady_clock::now() + kTimeout;
   while (!done()) {
     if (std::chrono::steady_clock::now() > end) {
       return false;
@@ -87,7 +87,7 @@ Lab::Lab(unsigned mtu)
        std::to_string(mtu));
     run_in(where, "ip link set " + end + " up");
     run_in("gateway", "ip link set " + peer + " up");
-    // Kernel senders would leave checksums for hardware that is not there.
+    // Otherwise kernel senders would leave checksums to hardware that does not exist.
     run_in(where, "ethtool -K " + end + " tx off tso off gso off > /dev/null");
     run_in("gateway", "ethtool -K " + peer + " tx off tso off gso off > /dev/null");
   };

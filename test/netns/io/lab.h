@@ -1,9 +1,9 @@
-// The bench of the AF_XDP tests: three network namespaces in a row, joined by veth pairs of two queues each.
+// The topology of the AF_XDP tests: three network namespaces in a row, joined by veth pairs of two queues each.
 //
 //   left (10.1.0.1) l0 --- u0 (10.1.0.254, 192.0.2.1)  gateway  d0 (10.2.0.254) --- r0 (10.2.0.1) right
 //
-// The gateway's kernel forwards between the two sides, so that a packet the steer program wrongly passes arrives and is
-// seen. Neighbours are static and IPv6 is off: no packet moves that the test did not send.
+// The gateway's kernel forwards between the two sides, so that a packet the steer program wrongly passes is delivered
+// and detected. Neighbours are static and IPv6 is off: there are no packets that the test did not send.
 // Thread: the test's; at() moves it into a namespace.
 #pragma once
 
@@ -24,16 +24,16 @@ inline const char* const kRight = "10.2.0.1";
 inline const char* const kGatewayLeft = "10.1.0.254";
 inline const char* const kTunnelEnd = "192.0.2.1";
 
-// Runs a command line; a failure is a test failure that shows it.
+// Runs a shell command; if it fails, the test fails and shows the command.
 void sh(const std::string& command);
 
-// Polls `done` until it holds; false after a generous time. `step` runs in between.
+// Polls `done` until it is true; false after a generous timeout. Runs `step` in between.
 [[nodiscard]] bool eventually(const std::function<bool()>& done, const std::function<void()>& step = {});
 
 // A kernel UDP socket, non-blocking, in the namespace the thread was in when it was made.
 class UdpSocket {
  public:
-  // Bound to address:port; port 0: any.
+  // Bound to address:port; port 0: any free port.
   UdpSocket(const std::string& address, std::uint16_t port);
   void send(const std::string& to, std::uint16_t port, const std::string& payload);
   // Datagrams that have arrived since the last call.
@@ -63,10 +63,10 @@ class Lab {
 [[nodiscard]] SteerRules left_rules();
 [[nodiscard]] SteerRules right_rules();
 
-// A bare gateway: everything received on one device goes out of the other towards its host. One worker's share.
+// A minimal gateway: sends everything received on one device out of the other, towards its host. One worker's share.
 class Forwarder {
  public:
-  // With `right` null, frames are counted and let go.
+  // If `right` is null, frames are counted and released.
   Forwarder(Device& left, Device* right, WorkerId worker = WorkerId{0}, unsigned workers = 1,
             std::uint32_t frames = 4096);
   // One round; returns the frames received.

@@ -1,4 +1,4 @@
-// The steer program on its interface: what it takes and passes, and what becomes of it when its engine goes.
+// The steer program on its interface: what it takes and passes, and what it does once its engine is down.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
@@ -35,29 +35,29 @@ class SteerLifeTest : public testing::Test {
     EXPECT_TRUE(attached.ok());
     return attached.ok() && attached->has_value() ? (*attached)->id : 0;
   }
-  std::uint64_t gone_dropped() {
+  std::uint64_t engine_down_dropped() {
     const auto counters = steer_counters("u0");
-    return counters.ok() ? counters->gone_dropped : 0;
+    return counters.ok() ? counters->engine_down_dropped : 0;
   }
-  // With no engine on u0: fleet traffic stops there, node traffic and strangers' tunnel packets go on.
+  // Without an engine on u0: fleet traffic is dropped there, node traffic still passes.
   void expect_fail_closed() {
     auto client = socket_at("left", kLeft);
     auto right = socket_at("right", kRight, kPort);
     auto node = socket_at("gateway", kGatewayLeft, kPort);
-    const std::uint64_t before = gone_dropped();
+    const std::uint64_t before = engine_down_dropped();
     ASSERT_TRUE(eventually([&] {
       client->send(kRight, kPort, "fleet");
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      return gone_dropped() > before;
+      return engine_down_dropped() > before;
     }));
     static_cast<void>(right->received());  // sent while the engine still counted as alive
-    const std::uint64_t gone = gone_dropped();
+    const std::uint64_t settled = engine_down_dropped();
     for (int i = 0; i < 5; ++i) {
       client->send(kRight, kPort, "fleet");
     }
     client->send(kGatewayLeft, kPort, "node");
     EXPECT_TRUE(eventually([&] { return !node->received().empty(); }));
-    EXPECT_EQ(gone_dropped(), gone + 5);
+    EXPECT_EQ(engine_down_dropped(), settled + 5);
     EXPECT_TRUE(right->received().empty());
   }
   void expect_engine_gets_fleet_traffic(Device& device) {
@@ -69,7 +69,7 @@ class SteerLifeTest : public testing::Test {
                              forwarder.round();
                            }));
   }
-  // A process with an engine on u0, forwarding to d0; dies by `signal`.
+  // Runs a process with an engine on u0 that forwards to d0, and kills it with `signal`.
   void run_engine_and_kill_it(int signal) {
     int ready[2];
     ASSERT_EQ(pipe(ready), 0);
@@ -128,7 +128,7 @@ TEST_F(SteerLifeTest, OnlyTunnelPacketsOfRemotePeersAreTaken) {
   EXPECT_EQ(counters->taken_tunnel, 1u);
 }
 
-TEST_F(SteerLifeTest, AForeignProgramIsRefusedByNameAndLeftAlone) {
+TEST_F(SteerLifeTest, AForeignProgramIsAnErrorThatNamesItAndIsLeftAlone) {
   const bpf_insn pass[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_PASS}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
   const UniqueFd foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "their_filter", "GPL", pass, 2, nullptr));
   ASSERT_TRUE(foreign.valid());
@@ -140,9 +140,9 @@ TEST_F(SteerLifeTest, AForeignProgramIsRefusedByNameAndLeftAlone) {
       const auto opened = open_af_xdp({.interface = "u0", .mode = mode});
       ASSERT_FALSE(opened.ok());
       EXPECT_NE(opened.error().what.find("\"their_filter\" (id " + std::to_string(id) + ")"), std::string::npos);
-      EXPECT_NE(opened.error().remedy.find("ip link set dev u0 xdp"), std::string::npos);
+      EXPECT_NE(opened.error().fix.find("ip link set dev u0 xdp"), std::string::npos);
     }
-    EXPECT_TRUE(detach_steer("u0").ok());  // not ours: stays
+    EXPECT_TRUE(detach_steer("u0").ok());  // not ours: left alone
     EXPECT_EQ(attached_id(), id);
     const auto attached = attached_program(interface);
     ASSERT_TRUE(attached.ok() && attached->has_value());
@@ -157,7 +157,7 @@ TEST_F(SteerLifeTest, AKilledEngineFailsClosedAndASuccessorTakesOver) {
   ASSERT_NE(left_behind, 0u);
   auto device = open_device({.interface = "u0"});
   ASSERT_TRUE(device);
-  // Until the new engine has rules, the old ones stand: nothing leaks in between.
+  // Until the new engine has rules, the old program stays active: nothing leaks in between.
   EXPECT_EQ(attached_id(), left_behind);
   expect_fail_closed();
   ASSERT_TRUE(device->steer(left_rules()).ok());
@@ -169,21 +169,21 @@ TEST_F(SteerLifeTest, AKilledEngineFailsClosedAndASuccessorTakesOver) {
 }
 
 TEST_F(SteerLifeTest, AnEngineThatStopsPollingFailsClosed) {
-  auto device = open_device({.interface = "u0", .beat_timeout_ms = 200});
+  auto device = open_device({.interface = "u0", .heartbeat_timeout_ms = 200});
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   Forwarder stuck(*device, nullptr);
   stuck.round();
   expect_fail_closed();
 }
 
-TEST_F(SteerLifeTest, TheOpenPolicyLetsTheKernelForwardWhileTheEngineIsGone) {
-  auto device = open_device({.interface = "u0", .fleet_traffic_when_gone_drops = false});
+TEST_F(SteerLifeTest, EngineDownPassLetsTheKernelForward) {
+  auto device = open_device({.interface = "u0", .fleet_traffic_on_engine_down_drops = false});
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   auto client = socket_at("left", kLeft);
   auto right = socket_at("right", kRight, kPort);
   client->send(kRight, kPort, "fleet");
   EXPECT_TRUE(eventually([&] { return right->received().size() == 1; }));
-  EXPECT_EQ(steer_counters("u0")->gone_passed, 1u);
+  EXPECT_EQ(steer_counters("u0")->engine_down_passed, 1u);
 }
 
 TEST_F(SteerLifeTest, DetachingGivesTheInterfaceBackToTheKernel) {
@@ -201,7 +201,7 @@ TEST_F(SteerLifeTest, DetachingGivesTheInterfaceBackToTheKernel) {
   EXPECT_TRUE(eventually([&] { return right->received().size() == 1; }));
 }
 
-TEST_F(SteerLifeTest, AnInterfaceWithALiveEngineIsRefused) {
+TEST_F(SteerLifeTest, AnInterfaceWithALiveEngineCannotBeOpened) {
   auto device = open_device({.interface = "u0"});
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   Forwarder forwarder(*device, nullptr);
@@ -218,14 +218,14 @@ TEST_F(SteerLifeTest, AnInterfaceWithALiveEngineIsRefused) {
   EXPECT_EQ(attached_id(), id);
 }
 
-TEST_F(SteerLifeTest, ALeftoverOfTheOtherModeIsReplacedWhenThatModeIsAskedFor) {
+TEST_F(SteerLifeTest, ALeftoverProgramOfTheOtherModeIsReplacedOnRequest) {
   open_device({.interface = "u0", .mode = XdpMode::kGeneric}).reset();
   const std::uint32_t generic = attached_id();
-  auto keeps = open_device({.interface = "u0"});
-  ASSERT_TRUE(keeps && keeps->steer(left_rules()).ok());
-  EXPECT_EQ(keeps->describe().substr(0, 14), "af_xdp generic");
+  auto automatic = open_device({.interface = "u0"});
+  ASSERT_TRUE(automatic && automatic->steer(left_rules()).ok());
+  EXPECT_EQ(automatic->describe().substr(0, 14), "af_xdp generic");
   EXPECT_NE(attached_id(), generic);
-  keeps.reset();
+  automatic.reset();
   auto native = open_device({.interface = "u0", .mode = XdpMode::kNative});
   ASSERT_TRUE(native && native->steer(left_rules()).ok());
   const auto attached = attached_program(*find_interface("u0"));
@@ -234,10 +234,10 @@ TEST_F(SteerLifeTest, ALeftoverOfTheOtherModeIsReplacedWhenThatModeIsAskedFor) {
   expect_engine_gets_fleet_traffic(*native);
 }
 
-TEST_F(SteerLifeTest, AnInterfaceWithoutNativeXdpEndsInGenericModeAndSaysSo) {
+TEST_F(SteerLifeTest, AnInterfaceWithoutNativeXdpFallsBackToGenericModeAndReportsIt) {
   const auto native = open_af_xdp({.interface = "lo", .mode = XdpMode::kNative});
   ASSERT_FALSE(native.ok());
-  EXPECT_FALSE(native.error().remedy.empty());
+  EXPECT_FALSE(native.error().fix.empty());
   auto device = open_device({.interface = "lo"});
   ASSERT_TRUE(device);
   EXPECT_EQ(device->describe().substr(0, 14), "af_xdp generic");

@@ -1,4 +1,4 @@
-// Every reason why a packet dies, reached through the path: exactly that counter moves, and nothing comes out.
+// Every drop reason, reached through the path: only its counter increases, and nothing is sent out.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -23,7 +23,7 @@ struct Row {
 };
 
 const Row kRows[] = {
-    {"a cut TCP header", "malformed", false,
+    {"a truncated TCP header", "malformed", false,
      [] {
        PacketSpec p = tcp(at.client, at.west);
        p.protocol = IpProtocol::kUdp;
@@ -46,7 +46,7 @@ const Row kRows[] = {
        p.icmp_type = 13;
        return p;
      }},
-    {"an ICMP error about nothing we know", "unsupported_icmp", true,
+    {"an ICMP error about an unknown connection", "unsupported_icmp", true,
      [] {
        return from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes()));
      }},
@@ -62,23 +62,23 @@ const Row kRows[] = {
        p.tunnel->low_byte = 1;
        return p;
      }},
-    {"a tunnel packet from a stranger", "unknown_peer", true,
+    {"a tunnel packet from an unknown peer", "unknown_peer", true,
      [] { return tcp(at.west, at.client).in_tunnel(Actors::ip("192.0.2.99"), at.gateway, kWestIdentity); }},
     {"VNI 1", "vni_host", true, [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 1); }},
     {"VNI 0", "vni_scoped", true, [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0); }},
-    {"an aggregate identity that only policy maps have", "vni_scoped", true,
+    {"an aggregate identity that only policy maps use", "vni_scoped", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 11); }},
-    {"a reserved number nobody has given out", "vni_scoped", true,
+    {"an unassigned reserved identity", "vni_scoped", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 99); }},
-    {"an identity of a cluster without a number", "vni_scoped", true,
+    {"an identity without cluster bits", "vni_scoped", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 300); }},
-    {"a scoped identity cut to 24 bits", "vni_scoped", true,
+    {"a scoped identity truncated to 24 bits", "vni_scoped", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, 0x0200'0123 & 0xff'ffff); }},
-    {"west's gateway speaks for north", "vni_cluster", true,
+    {"west's gateway sends an identity of north", "vni_cluster", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, kNorthIdentity); }},
     {"west's gateway with a source of north", "source_outside_cluster", true,
      [] { return from_west(tcp(at.north, at.client)); }},
-    {"another identity than the endpoint's", "identity_mismatch", true,
+    {"an identity other than the endpoint's", "identity_mismatch", true,
      [] { return tcp(at.west, at.client).in_tunnel(at.west_gateway, at.gateway, kWestIdentity + 1); }},
     {"a local packet with a remote source", "foreign_source", false, [] { return tcp(at.north, at.west); }},
     {"source and destination equal", "martian", false, [] { return tcp(at.client, at.client); }},
@@ -87,25 +87,26 @@ const Row kRows[] = {
      [] {
        return udp(at.client, {at.west.address, 8472});
      }},
-    {"a cluster nobody linked", "not_linked", false, [] { return tcp(at.client, at.south); }},
-    {"from a cluster nobody linked", "not_linked", true,
+    {"to a cluster that is not linked", "not_linked", false, [] { return tcp(at.client, at.south); }},
+    {"from a cluster that is not linked", "not_linked", true,
      [] { return tcp(at.south, at.client).in_tunnel(at.south_gateway, at.gateway, 4 << 16 | 1); }},
     {"a VIP on another port", "no_frontend", false,
      [] {
        return tcp(at.client, {at.remote_service.address, 81});
      }},
-    {"a VIP by UDP", "no_frontend", false, [] { return udp(at.client, at.remote_service); }},
-    {"an address of no cluster", "no_route", false, [] { return tcp(at.client, other(at.west, "10.9.0.1")); }},
-    {"a cluster without a live gateway", "no_peer", false, [] { return tcp(at.client, other(at.west, "10.5.0.1")); }},
-    {"our translation address without a connection", "no_mapping", false,
+    {"a VIP on UDP", "no_frontend", false, [] { return udp(at.client, at.remote_service); }},
+    {"an address in no cluster", "no_route", false, [] { return tcp(at.client, other(at.west, "10.9.0.1")); }},
+    {"a cluster without a live gateway", "no_live_gateway", false,
+     [] { return tcp(at.client, other(at.west, "10.5.0.1")); }},
+    {"the translation address without a connection", "no_mapping", false,
      [] {
        return tcp(at.local_backend, {at.translation, 33333}, kAck);
      }},
-    {"the last hop", "ttl_exceeded", true, [] { return from_west(tcp(at.west, at.client).with_ttl(1)); }},
-    {"the last hop of IPv6", "ttl_exceeded", true, [] { return from_west(tcp(at.west6, at.client6).with_ttl(1)); }},
+    {"TTL 1", "ttl_exceeded", true, [] { return from_west(tcp(at.west, at.client).with_ttl(1)); }},
+    {"hop limit 1", "ttl_exceeded", true, [] { return from_west(tcp(at.west6, at.client6).with_ttl(1)); }},
     {"too long for the tunnel, without DF", "oversize", false,
      [] { return tcp(at.client, at.west).with_payload(1430); }},
-    {"VNI 4 that is no probe", "probe", true,
+    {"VNI 4 without a probe", "probe", true,
      [] {
        return udp({at.west_gateway, 4239}, {at.gateway, 4239})
            .with_payload(12)
@@ -113,33 +114,33 @@ const Row kRows[] = {
      }},
 };
 
-TEST(Drops, EachRowMovesItsOwnCounterOnly) {
+TEST(Drops, EachRowIncreasesOnlyItsOwnCounter) {
   for (const Row& row : kRows) {
     PathRig rig;
     const PacketSpec packet = row.packet();
     FrameBytes bytes = packet.bytes();
-    if (std::string(row.description) == "a cut TCP header") {
+    if (std::string(row.description) == "a truncated TCP header") {
       bytes = tcp(at.client, at.west).bytes();
       bytes[46] = 0xf0;  // data offset beyond the packet
     }
     const Outcome outcome = rig.raw(row.underlay, bytes);
-    const std::map<std::string, std::uint64_t> wanted{{row.reason, 1}};
-    EXPECT_EQ(outcome.drops, wanted) << row.description << "\n" << packet.scapy() << "\n" << outcome.text();
+    const std::map<std::string, std::uint64_t> expected{{row.reason, 1}};
+    EXPECT_EQ(outcome.drops, expected) << row.description << "\n" << packet.scapy() << "\n" << outcome.text();
     EXPECT_TRUE(outcome.out.empty()) << row.description << "\n" << outcome.text();
     const std::string reason = row.reason;
-    const bool on_the_way_out = reason == "ttl_exceeded" || reason == "oversize";
-    EXPECT_EQ(rig.flows().empty(), !on_the_way_out) << row.description;
+    const bool after_admission = reason == "ttl_exceeded" || reason == "oversize";
+    EXPECT_EQ(rig.flows().empty(), !after_admission) << row.description;
   }
 }
 
-TEST(Drops, NotIp) {
+TEST(Drops, AFrameThatIsNotIpIsUnsupported) {
   PathRig rig;
   FrameBytes arp(60, 0);
   arp[12] = 0x08, arp[13] = 0x06;
   EXPECT_EQ(rig.raw(false, arp).drops, (std::map<std::string, std::uint64_t>{{"unsupported_l2", 1}}));
 }
 
-TEST(Drops, EveryPrefixOfAFrameIsHandled) {
+TEST(Drops, AFrameTruncatedAnywhereIsDroppedOnce) {
   PathRig rig;
   for (const FrameBytes& whole :
        {from_west(tcp(at.west, at.client).with_payload(20)).bytes(),
@@ -154,19 +155,19 @@ TEST(Drops, EveryPrefixOfAFrameIsHandled) {
   }
 }
 
-TEST(Drops, AnUnknownSourceHoldsForTheConfiguredTimeOnly) {
+TEST(Drops, AnUnknownSourceIsAcceptedForTheConfiguredTimeOnly) {
   PathRig::Options options;
   options.engine.unknown_endpoint_hold = Seconds{0};
-  PathRig none(options);
+  PathRig without_hold(options);
   const Endpoint fresh{Actors::ip("10.2.0.200"), 1};
-  EXPECT_EQ(none.from_underlay(from_west(tcp(fresh, at.client))).drops,
+  EXPECT_EQ(without_hold.from_underlay(from_west(tcp(fresh, at.client))).drops,
             (std::map<std::string, std::uint64_t>{{"unknown_source", 1}}));
   options.engine.unknown_endpoint_hold = Seconds{3600};
-  PathRig held(options);
-  EXPECT_EQ(held.from_underlay(from_west(tcp(fresh, at.client))).out.size(), 1u);
+  PathRig with_hold(options);
+  EXPECT_EQ(with_hold.from_underlay(from_west(tcp(fresh, at.client))).out.size(), 1u);
 }
 
-TEST(Drops, AnEstablishedFlowOfAnUnknownSourceEndsWithTheHold) {
+TEST(Drops, AnEstablishedFlowOfAnUnknownSourceEndsAfterTheHoldTime) {
   PathRig::Options options;
   options.engine.unknown_endpoint_hold = Seconds{1};
   PathRig rig(options);
@@ -180,7 +181,7 @@ TEST(Drops, AnEstablishedFlowOfAnUnknownSourceEndsWithTheHold) {
   EXPECT_EQ(last.drops, (std::map<std::string, std::uint64_t>{{"unknown_source", 1}}));
 }
 
-TEST(Drops, ThePreviousIdentityIsAcceptedDuringItsGraceOnly) {
+TEST(Drops, ThePreviousIdentityIsAcceptedOnlyDuringTheGracePeriod) {
   for (const bool grace : {true, false}) {
     PathRig::Options options;
     options.engine.identity_grace = Seconds{grace ? 3600u : 0u};
@@ -208,16 +209,16 @@ TEST(Drops, AnIdentityChangeReachesEstablishedFlows) {
             (std::map<std::string, std::uint64_t>{{"identity_mismatch", 1}}));
 }
 
-TEST(Drops, AConnectionEndsWithTheEndpointItCameFrom) {
+TEST(Drops, AConnectionEndsWhenItsSourceEndpointIsRemoved) {
   PathRig rig;
   EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client))).out.size(), 1u);
   EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kSyn | kAck)).out.size(), 1u);
   rig.engine().remove_endpoints(Realm{0}, {&at.west.address, 1});
   EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client, kAck))).drops,
-            (std::map<std::string, std::uint64_t>{{"source_gone", 1}}));
+            (std::map<std::string, std::uint64_t>{{"source_removed", 1}}));
   rig.engine().remove_endpoints(Realm{0}, {&at.client.address, 1});
   EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck)).drops,
-            (std::map<std::string, std::uint64_t>{{"source_gone", 1}}));
+            (std::map<std::string, std::uint64_t>{{"source_removed", 1}}));
 }
 
 TEST(Drops, UnlinkingAClusterStopsItsEstablishedFlows) {
@@ -228,20 +229,20 @@ TEST(Drops, UnlinkingAClusterStopsItsEstablishedFlows) {
             (std::map<std::string, std::uint64_t>{{"not_linked", 1}}));
 }
 
-TEST(Drops, MidstreamTcpFollowsItsRule) {
+TEST(Drops, MidstreamTcpFollowsItsPolicy) {
   PathRig::Options options;
   options.engine.midstream = MidstreamPolicy::kDrop;
   PathRig dropping(options);
   EXPECT_EQ(dropping.from_local(tcp(at.client, at.west, kAck)).drops,
             (std::map<std::string, std::uint64_t>{{"midstream", 1}}));
-  PathRig adopting;
-  EXPECT_EQ(adopting.from_local(tcp(at.client, at.west, kAck)).out.size(), 1u);
+  PathRig loose;
+  EXPECT_EQ(loose.from_local(tcp(at.client, at.west, kAck)).out.size(), 1u);
 }
 
-TEST(Drops, NoBackendIsAnsweredAsCiliumDoes) {
+TEST(Drops, NoBackendIsAnsweredWithPortUnreachableAsInCilium) {
   PathRig rig;
   const Outcome outcome = rig.from_local(tcp(at.client, at.empty_service).with_payload(100));
-  EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"no_backend", 1}}));
+  EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"no_live_backend", 1}}));
   const Output error = outcome.only();
   EXPECT_FALSE(error.underlay);
   EXPECT_EQ(error.packet.icmp_type, 3);
@@ -252,13 +253,13 @@ TEST(Drops, NoBackendIsAnsweredAsCiliumDoes) {
   EXPECT_EQ(error.packet.quoted.size(), 64u);
 }
 
-TEST(Drops, TooLongIsToldToTheSourceOfEitherSide) {
+TEST(Drops, AnOversizePacketFromEitherSideIsAnsweredWithTheMtu) {
   PathRig rig;
   const Outcome v4 = rig.from_local(tcp(at.client, at.remote_service).with_payload(1440).with_df());
   EXPECT_EQ(v4.drops, (std::map<std::string, std::uint64_t>{{"oversize", 1}}));
   EXPECT_EQ(v4.only().packet.icmp_code, 4);
   EXPECT_EQ(v4.only().packet.icmp_rest, 1450u);
-  EXPECT_EQ(v4.only().packet.source, at.remote_service.address) << "as the sender knows the connection";
+  EXPECT_EQ(v4.only().packet.source, at.remote_service.address) << "the address that the sender used";
 
   const Outcome v6 = rig.from_local(tcp(at.client6, at.west6).with_payload(1440));
   EXPECT_EQ(v6.only().packet.icmp_type, 2);
@@ -266,15 +267,15 @@ TEST(Drops, TooLongIsToldToTheSourceOfEitherSide) {
 
   PathRig::Options narrow;
   narrow.local_mtu = Bytes{1000};
-  PathRig far(narrow);
-  const Outcome back = far.from_underlay(from_west(tcp(at.west, at.client).with_payload(1200).with_df()));
+  PathRig narrow_rig(narrow);
+  const Outcome back = narrow_rig.from_underlay(from_west(tcp(at.west, at.client).with_payload(1200).with_df()));
   EXPECT_TRUE(back.only().underlay);
   EXPECT_EQ(back.only().packet.outer_destination, at.west_gateway);
   EXPECT_EQ(back.only().packet.vni, 6u);
   EXPECT_EQ(back.only().packet.icmp_rest, 1000u);
 }
 
-TEST(Drops, OurIcmpErrorsAreRateLimited) {
+TEST(Drops, IcmpErrorsAreRateLimited) {
   PathRig::Options options;
   options.engine.icmp_errors_per_second = 3;
   PathRig rig(options);
@@ -286,16 +287,16 @@ TEST(Drops, OurIcmpErrorsAreRateLimited) {
   EXPECT_LT(answers, 500u);
 }
 
-TEST(Drops, NoTranslationAddressOfThisFamily) {
+TEST(Drops, ALocalBackendNeedsATranslationAddressOfItsFamily) {
   const Endpoint backend6{at.client6.address, 8080};
   const Endpoint client{Actors::ip("fd00:1::99"), 4};
-  for (const bool given : {true, false}) {
+  for (const bool configured : {true, false}) {
     PathRig::Options options;
-    options.translation6 = given;
+    options.translation6 = configured;
     PathRig rig(options);
     rig.set_backends(at.service6, 5, {backend(4, backend6, 1)}, {0});
     const Outcome outcome = rig.from_local(tcp(client, at.service6));
-    if (given) {
+    if (configured) {
       EXPECT_EQ(outcome.only().packet.source, at.translation6);
     } else {
       EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"no_translation_address", 1}}));
@@ -303,9 +304,9 @@ TEST(Drops, NoTranslationAddressOfThisFamily) {
   }
 }
 
-TEST(Drops, ADeviceWithoutHeadroom) {
-  // Each tunnel to tunnel pass starts where the last header ended, so only a frame that was never received can lack
-  // room; the stage refuses it all the same.
+TEST(Drops, AFrameWithoutHeadroomIsNotEncapsulated) {
+  // A packet forwarded from tunnel to tunnel reuses the space of the header it came with, so a received frame never
+  // lacks headroom. Therefore push_tunnel() is called directly, with a frame at the start of its chunk.
   PathRig::Options options;
   FramePool::Options memory;
   memory.chunks = 4;
@@ -325,12 +326,12 @@ TEST(Drops, ADeviceWithoutHeadroom) {
   Frame frame;
   frame.chunk = (*pool)->allocate();
   frame.data = (*pool)->chunk_start(frame.chunk);
-  const auto fault =
+  const auto drop =
       push_tunnel(context, frame, frame.data + 14, 40, Family::kIpv4, PeerId{1}, Vni{5}, std::uint16_t{0});
-  EXPECT_EQ(fault, DropReason::k_headroom);
+  EXPECT_EQ(drop, DropReason::kHeadroom);
 }
 
-TEST(Drops, ATransmitRingThatIsFull) {
+TEST(Drops, AFullTransmitRingDropsPackets) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.west));
   const FrameBytes frame = tcp(at.client, at.west, kAck).bytes();
@@ -348,7 +349,7 @@ TEST(Drops, ATransmitRingThatIsFull) {
   EXPECT_GT(full, 0u);
 }
 
-TEST(Drops, TranslationPortsRunOut) {
+TEST(Drops, AConnectionWithoutAFreeTranslationPortIsDropped) {
   PathRig::Options options;
   options.engine.translation_first = 40000;
   options.engine.translation_last = 40003;
@@ -362,35 +363,35 @@ TEST(Drops, TranslationPortsRunOut) {
             (std::map<std::string, std::uint64_t>{{"translation_exhausted", 1}}));
 }
 
-TEST(Drops, TheTableIsFull) {
+TEST(Drops, ANewConnectionIsDroppedWhenTheTableIsFull) {
   PathRig::Options options;
   options.engine.connections = 64;
-  options.engine.unreplied = 64;
+  options.engine.half_open_limit = 64;
   PathRig rig(options);
   Outcome last;
   for (std::uint16_t i = 0; i < 400 && last.drops.empty(); ++i) {
     const Endpoint client{at.client.address, static_cast<std::uint16_t>(1000 + i)};
     last = rig.from_local(tcp(client, at.west));
-    if (last.drops.empty()) {  // replied, so that the quota of unreplied flows is not what stops it
+    if (last.drops.empty()) {  // replied, so that the half-open limit does not apply
       (void)rig.from_underlay(from_west(tcp(at.west, client, kSyn | kAck)));
     }
   }
   EXPECT_EQ(last.drops, (std::map<std::string, std::uint64_t>{{"table_full", 1}}));
 }
 
-TEST(Drops, UnrepliedFlowsHaveAQuotaAndLiveOnesGoOn) {
+TEST(Drops, HalfOpenConnectionsAreLimitedAndEstablishedOnesGoOn) {
   PathRig::Options options;
   options.engine.connections = 1024;
-  options.engine.unreplied = 16;
+  options.engine.half_open_limit = 16;
   PathRig rig(options);
   (void)rig.from_local(tcp(at.client, at.west));
   (void)rig.from_underlay(from_west(tcp(at.west, at.client, kSyn | kAck)));
-  std::uint64_t refused = 0;
+  std::uint64_t dropped = 0;
   for (std::uint16_t i = 0; i < 200; ++i) {
     const Outcome flood = rig.from_local(tcp({at.client.address, static_cast<std::uint16_t>(1000 + i)}, at.west));
-    refused += flood.drops.contains("unreplied_quota") ? 1 : 0;
+    dropped += flood.drops.contains("half_open_limit") ? 1 : 0;
   }
-  EXPECT_EQ(refused, 200u - 16u);
+  EXPECT_EQ(dropped, 200u - 16u);
   EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck)).out.size(), 1u);
 }
 

@@ -1,5 +1,5 @@
-// What the path tells about packets: one event for the first packet of each direction, none for those behind it, one
-// for every packet that dies, and counts that stay exact when a flood is beyond the budget.
+// Flow events of the path: one for the first packet of each direction, none for the packets that follow, one for every
+// dropped packet, and exact counts even if a flood exceeds the budget.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ std::vector<FlowEvent> events(PathRig& rig) {
   return events;
 }
 
-// The one event there is; a failed expectation and an empty one otherwise.
+// The only event. Fails the test and returns an empty one if there is not exactly one.
 FlowEvent only_event(PathRig& rig) {
   const auto all = events(rig);
   EXPECT_EQ(all.size(), 1u);
@@ -33,7 +33,7 @@ std::string reason(PathRig& rig, const FlowEvent& event) {
   return std::string(rig.counters().drops.at(event.drop_reason).name);
 }
 
-TEST(FlowEvent, FirstPacketsOfBothDirectionsAreToldAndNoOther) {
+TEST(FlowEvent, OnlyTheFirstPacketsOfBothDirectionsAreReported) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.west).with_flags(net::Tcp::kSyn));
   const FlowEvent opened = only_event(rig);
@@ -67,7 +67,7 @@ TEST(FlowEvent, FirstPacketsOfBothDirectionsAreToldAndNoOther) {
   EXPECT_TRUE(events(rig).empty());
 }
 
-TEST(FlowEvent, TheFirstFinAndRstOfADirectionAreTold) {
+TEST(FlowEvent, TheFirstFinAndRstOfADirectionAreReported) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.remote_service, kSyn));
   const Endpoint client = at.client;
@@ -90,7 +90,7 @@ TEST(FlowEvent, TheFirstFinAndRstOfADirectionAreTold) {
   EXPECT_NE(closing.service, kNoService);
   EXPECT_EQ(closing.source_identity.value(), kClientIdentity);
 
-  (void)rig.from_local(tcp(client, at.remote_service, kFinAck));  // sent again
+  (void)rig.from_local(tcp(client, at.remote_service, kFinAck));  // retransmitted
   EXPECT_TRUE(events(rig).empty());
   (void)rig.from_underlay(from_west(tcp(at.west, client, kFinAck)));
   const FlowEvent answer = only_event(rig);
@@ -101,20 +101,20 @@ TEST(FlowEvent, TheFirstFinAndRstOfADirectionAreTold) {
   EXPECT_EQ(only_event(rig).tcp_flags, net::Tcp::kRst);
 }
 
-TEST(FlowEvent, AnEndIsToldAlsoWhereItsDecisionIsMadeAgain) {
+TEST(FlowEvent, AClosingPacketIsReportedAlsoWhenItsDecisionIsRevalidated) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.west, kSyn));
   (void)rig.from_underlay(from_west(tcp(at.west, at.client, kSyn | kAck)));
   (void)events(rig);
   rig.set_clusters({PathRig::kWestGateway}, false);
-  rig.set_clusters({PathRig::kWestGateway}, true);  // every decision is made again
-  const std::uint64_t before = rig.counters().readmissions;
+  rig.set_clusters({PathRig::kWestGateway}, true);  // invalidates every decision
+  const std::uint64_t before = rig.counters().revalidations;
   (void)rig.from_local(tcp(at.client, at.west, net::Tcp::kRst));
-  EXPECT_GT(rig.counters().readmissions, before);
+  EXPECT_GT(rig.counters().revalidations, before);
   EXPECT_EQ(only_event(rig).tcp_flags, net::Tcp::kRst);
 }
 
-TEST(FlowEvent, TranslationIsToldWithItsService) {
+TEST(FlowEvent, TranslationIsReportedWithItsService) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.local_service));
   const FlowEvent event = only_event(rig);
@@ -127,7 +127,7 @@ TEST(FlowEvent, TranslationIsToldWithItsService) {
   EXPECT_EQ(event.to, Side::kLocal);
 }
 
-TEST(FlowEvent, EchoIsToldByTypeWithoutPorts) {
+TEST(FlowEvent, EchoIsReportedByTypeWithoutPorts) {
   PathRig rig;
   (void)rig.from_local(echo_request(at.client.address, at.west.address, 77));
   const FlowEvent event = only_event(rig);
@@ -137,7 +137,7 @@ TEST(FlowEvent, EchoIsToldByTypeWithoutPorts) {
   EXPECT_EQ(event.received.destination_port.value(), 0);
 }
 
-TEST(FlowEvent, ADropIsToldOnceWithItsReason) {
+TEST(FlowEvent, ADropIsReportedOnceWithItsReason) {
   struct Row {
     const char* reason;
     bool underlay;
@@ -148,21 +148,21 @@ TEST(FlowEvent, ADropIsToldOnceWithItsReason) {
   sctp.protocol = IpProtocol::kSctp;
   PacketSpec bad_tunnel = from_west(tcp(at.west, at.client));
   bad_tunnel.tunnel->flags = 0x88000000;
-  const IpAddress stranger = Actors::ip("192.0.2.99");
+  const IpAddress unknown_peer = Actors::ip("192.0.2.99");
   const Row rows[] = {
-      // Refused by admission.
-      {"no_backend", false, tcp(at.client, at.empty_service), at.client.address, at.empty_service.address},
+      // Dropped by admission.
+      {"no_live_backend", false, tcp(at.client, at.empty_service), at.client.address, at.empty_service.address},
       {"not_linked", false, tcp(at.client, at.south), at.client.address, at.south.address},
       {"foreign_source", false, tcp(at.north, at.west), at.north.address, at.west.address},
-      // Died before their headers were read: what there is of them, the inner packet where there is one.
+      // Dropped before they were parsed: as much as can be read, of the inner packet if there is one.
       {"ip_fragment", false, tcp(at.client, at.west).as_fragment(100), at.client.address, at.west.address},
       {"ip_fragment", true, from_west(tcp(at.west, at.client).as_fragment(0x2000)), at.west.address, at.client.address},
       {"unsupported_l4", false, sctp, at.client.address, at.west.address},
-      // The outer header is at fault, and told.
+      // Dropped because of the outer header, which is reported.
       {"tunnel_header", true, bad_tunnel, at.west_gateway, at.gateway},
-      {"unknown_peer", true, tcp(at.west, at.client).in_tunnel(stranger, at.gateway, kWestIdentity), stranger,
+      {"unknown_peer", true, tcp(at.west, at.client).in_tunnel(unknown_peer, at.gateway, kWestIdentity), unknown_peer,
        at.gateway},
-      // Died behind admission.
+      // Dropped after admission.
       {"ttl_exceeded", true, from_west(tcp(at.west, at.client).with_ttl(1)), at.west.address, at.client.address},
   };
   for (const Row& row : rows) {
@@ -180,12 +180,12 @@ TEST(FlowEvent, ADropIsToldOnceWithItsReason) {
   }
 }
 
-// The dropped ones among the events; each must be of that reason.
-std::vector<FlowEvent> dropped(PathRig& rig, const std::string& wanted) {
+// The events of dropped packets, each of which must have this reason.
+std::vector<FlowEvent> dropped(PathRig& rig, const std::string& expected) {
   auto all = events(rig);
   std::erase_if(all, [](const FlowEvent& e) { return e.verdict != FlowVerdict::kDropped; });
   for (const FlowEvent& event : all) {
-    EXPECT_EQ(reason(rig, event), wanted);
+    EXPECT_EQ(reason(rig, event), expected);
   }
   return all;
 }
@@ -199,12 +199,12 @@ std::uint64_t drops_of(PathRig& rig, const std::string& name) {
   return 0;
 }
 
-TEST(FlowEvent, APacketWithoutANextHopIsToldAtOnceOrWhenItHasWaited) {
+TEST(FlowEvent, APacketWithAnUnresolvedNextHopIsReportedAtOnceOrAfterWaiting) {
   PathRig::Options options;
   options.local_routes_on_link = true;
   PathRig rig(options);
   (void)rig.from_underlay(from_west(tcp(at.west, at.client)));
-  EXPECT_TRUE(dropped(rig, "none yet").empty()) << "one may wait";
+  EXPECT_TRUE(dropped(rig, "none yet").empty()) << "one packet may wait";
   (void)rig.from_underlay(from_west(tcp(at.west, at.client, kAck)));
   const auto second = dropped(rig, "neighbour_unresolved");
   ASSERT_EQ(second.size(), 1u);
@@ -214,8 +214,8 @@ TEST(FlowEvent, APacketWithoutANextHopIsToldAtOnceOrWhenItHasWaited) {
   EXPECT_EQ(second.front().tcp_flags, kAck);
 
   std::vector<FlowEvent> first;
-  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (first.empty() && std::chrono::steady_clock::now() < patience) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (first.empty() && std::chrono::steady_clock::now() < deadline) {
     (void)rig.idle();
     first = dropped(rig, "neighbour_unresolved");
   }
@@ -227,20 +227,20 @@ TEST(FlowEvent, APacketWithoutANextHopIsToldAtOnceOrWhenItHasWaited) {
   EXPECT_EQ(drops_of(rig, "neighbour_unresolved"), 2u);
 }
 
-TEST(FlowEvent, APacketThatFindsTheTransmitRingFullIsToldAsItWasInItsTunnel) {
+TEST(FlowEvent, APacketDroppedOnAFullTransmitRingIsReportedWithItsInnerHeaders) {
   PathRig rig;
   (void)rig.from_local(tcp(at.client, at.west));
   (void)events(rig);
   const FrameBytes frame = tcp(at.client, at.west, kAck).bytes();
-  std::uint64_t told = 0;
-  for (std::uint32_t i = 0; i < 3 * MemoryDevice::kLaneFrames; ++i) {  // nobody takes what comes out
+  std::uint64_t reported = 0;
+  for (std::uint32_t i = 0; i < 3 * MemoryDevice::kLaneFrames; ++i) {  // nothing is taken from the device
     if (!rig.local().inject(frame)) {
       rig.engine().run_round(WorkerId{0});
       EXPECT_TRUE(rig.local().inject(frame));
     }
     rig.engine().run_round(WorkerId{0});
     for (const FlowEvent& event : dropped(rig, "tx_full")) {
-      ++told;
+      ++reported;
       EXPECT_EQ(event.received.source, at.client.address);
       EXPECT_EQ(event.received.destination, at.west.address);
       EXPECT_EQ(event.received.destination_port.value(), at.west.port);
@@ -250,13 +250,13 @@ TEST(FlowEvent, APacketThatFindsTheTransmitRingFullIsToldAsItWasInItsTunnel) {
       EXPECT_EQ(event.tcp_flags, kAck);
     }
   }
-  EXPECT_GT(told, 0u);
+  EXPECT_GT(reported, 0u);
   const auto count = rig.counters().flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
-  EXPECT_EQ(told, count.reported);
+  EXPECT_EQ(reported, count.reported);
   EXPECT_EQ(count.reported + count.sampled_out + count.lost, drops_of(rig, "tx_full"));
 }
 
-TEST(FlowEvent, PolicysVerdictsAndTheirRulesAreTold) {
+TEST(FlowEvent, PolicyVerdictsAndTheirRulesAreReported) {
   constexpr std::uint32_t kWest = 1, kNorth = 2;
   PathRig rig;
   PolicyDelta policies;
@@ -270,7 +270,7 @@ TEST(FlowEvent, PolicysVerdictsAndTheirRulesAreTold) {
   EXPECT_EQ(allowed.verdict, FlowVerdict::kForwarded);
   EXPECT_EQ(allowed.egress.outcome, PolicyOutcome::kAllowed);
   EXPECT_EQ(allowed.egress.rule, RuleId{kWest});
-  EXPECT_EQ(allowed.ingress.outcome, PolicyOutcome::kNotAsked);
+  EXPECT_EQ(allowed.ingress.outcome, PolicyOutcome::kNotApplicable);
   EXPECT_EQ(allowed.destination_identity.value(), kWestIdentity);
 
   (void)rig.from_local(tcp(at.client, at.north));
@@ -288,7 +288,7 @@ TEST(FlowEvent, PolicysVerdictsAndTheirRulesAreTold) {
   EXPECT_EQ(audited.ingress.outcome, PolicyOutcome::kAudited);
 }
 
-TEST(FlowEvent, AnIcmpErrorOfAConnectionIsNoEventAndOfNoneADrop) {
+TEST(FlowEvent, AnIcmpErrorIsReportedOnlyWhenItBelongsToNoConnection) {
   PathRig rig;
   (void)rig.from_local(udp(at.client, at.west));
   EXPECT_EQ(events(rig).size(), 1u);
@@ -303,30 +303,30 @@ TEST(FlowEvent, AnIcmpErrorOfAConnectionIsNoEventAndOfNoneADrop) {
   EXPECT_EQ(event.icmp_type, 3);
 }
 
-TEST(FlowEvent, GarbageIsToldWithoutAddresses) {
+TEST(FlowEvent, AnUnreadableFrameIsReportedWithoutAddresses) {
   PathRig rig;
   (void)rig.raw(false, FrameBytes(10, 0xff));
-  const FlowEvent cut = only_event(rig);
-  EXPECT_EQ(reason(rig, cut), "malformed");
-  EXPECT_TRUE(cut.received.source.is_unspecified());
+  const FlowEvent malformed = only_event(rig);
+  EXPECT_EQ(reason(rig, malformed), "malformed");
+  EXPECT_TRUE(malformed.received.source.is_unspecified());
   FrameBytes arp(60, 0);
   arp[12] = 0x08, arp[13] = 0x06;
   (void)rig.raw(false, arp);
   EXPECT_EQ(reason(rig, only_event(rig)), "unsupported_l2");
 }
 
-TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndHidesNoConnection) {
+TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndNewConnectionsAreStillReported) {
   PathRig::Options options;
   options.engine.flow_events_per_second = 50;
   PathRig rig(options);
   constexpr std::uint64_t kFlood = 20'000;
-  std::vector<FlowEvent> told;
+  std::vector<FlowEvent> reported;
   for (std::uint64_t i = 0; i < kFlood; ++i) {
     (void)rig.from_local(tcp(at.client, at.south));
     if (i == kFlood / 2) {
       (void)rig.from_local(tcp(at.client, at.west));
     }
-    rig.engine().poll_flow_events(told);
+    rig.engine().poll_flow_events(reported);
   }
   const EngineCounters counters = rig.counters();
   const FlowEventCount& drops = counters.flow_events[static_cast<std::size_t>(FlowVerdict::kDropped)];
@@ -341,16 +341,16 @@ TEST(FlowEvent, AFloodOfDropsIsCountedExactlyAndHidesNoConnection) {
   EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, kFlood);
   EXPECT_GE(drops.reported, 50u);
   EXPECT_GT(drops.sampled_out, 0u);
-  EXPECT_EQ(
-      std::count_if(told.begin(), told.end(), [](const FlowEvent& e) { return e.verdict == FlowVerdict::kForwarded; }),
-      1);
+  EXPECT_EQ(std::count_if(reported.begin(), reported.end(),
+                          [](const FlowEvent& e) { return e.verdict == FlowVerdict::kForwarded; }),
+            1);
 }
 
 TEST(FlowEvent, AFullQueueLosesEventsAndCountsThem) {
   PathRig::Options options;
   options.engine.flow_events_per_second = 1'000'000;
   PathRig rig(options);
-  constexpr std::uint64_t kMany = 5'000;  // more than the queue holds; nobody takes any
+  constexpr std::uint64_t kMany = 5'000;  // more than the queue holds; none are taken
   for (std::uint64_t i = 0; i < kMany; ++i) {
     (void)rig.from_local(tcp(at.client, at.south));
   }

@@ -1,4 +1,4 @@
-// The path from end to end: what goes in, what comes out.
+// The path from end to end: packets in, packets out.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -13,13 +13,13 @@ class Forwarding : public ::testing::Test {
   PathRig rig;
   const Actors& at = rig.at;
 
-  // A reply that `request`, as it came out, would get from its target.
+  // A packet from west's gateway, by default a reply.
   PacketSpec from_west(const Endpoint& from, const Endpoint& to, std::uint8_t flags = kSyn | kAck) const {
     return tcp(from, to, flags).in_tunnel(at.west_gateway, at.gateway, kWestIdentity);
   }
 };
 
-TEST_F(Forwarding, APodsPacketGoesThroughTheTunnelAsCiliumWritesIt) {
+TEST_F(Forwarding, APodsPacketIsEncapsulatedAsInCilium) {
   const Output out = rig.from_local(tcp(at.client, at.west).with_ttl(17).with_payload(100)).only();
   EXPECT_TRUE(out.underlay);
   const Dissected& p = out.packet;
@@ -32,7 +32,7 @@ TEST_F(Forwarding, APodsPacketGoesThroughTheTunnelAsCiliumWritesIt) {
   EXPECT_FALSE(p.outer_df);
   EXPECT_EQ(p.outer_udp_checksum, 0);
   EXPECT_EQ(p.vni, kClientIdentity);
-  EXPECT_EQ(p.ttl, 17) << "the tunnel's entry takes no hop";
+  EXPECT_EQ(p.ttl, 17) << "entering the tunnel does not decrement the TTL";
   EXPECT_EQ(p.source, at.client.address);
   EXPECT_EQ(p.destination, at.west.address);
   EXPECT_TRUE(p.payload_is_pattern);
@@ -40,7 +40,7 @@ TEST_F(Forwarding, APodsPacketGoesThroughTheTunnelAsCiliumWritesIt) {
   EXPECT_EQ(p.source_mac, "02:00:00:00:00:01");
 }
 
-TEST_F(Forwarding, APacketFromTheTunnelIsDeliveredWithOneHopTaken) {
+TEST_F(Forwarding, APacketFromTheTunnelIsDeliveredWithItsTtlDecremented) {
   const Output out = rig.from_underlay(from_west(at.west, at.client, kSyn).with_ttl(9).with_payload(64)).only();
   EXPECT_FALSE(out.underlay);
   EXPECT_FALSE(out.packet.tunnelled);
@@ -62,7 +62,7 @@ TEST_F(Forwarding, BytesAreCountedByTheSideAPacketLeavesBy) {
   EXPECT_EQ(rig.counters().local_bytes, in.ip_bytes().size());
 }
 
-TEST_F(Forwarding, IPv6InsideBothWays) {
+TEST_F(Forwarding, InnerIpv6IsForwardedInBothDirections) {
   const Output out = rig.from_local(tcp(at.client6, at.west6).with_payload(33)).only();
   EXPECT_TRUE(out.packet.tunnelled);
   EXPECT_EQ(out.packet.destination, at.west6.address);
@@ -98,7 +98,7 @@ TEST_F(Forwarding, AVipIsTranslatedToItsBackendAndBack) {
   const Output out = rig.from_local(tcp(at.client, at.remote_service).with_payload(10)).only();
   EXPECT_EQ(out.packet.destination, at.west.address);
   EXPECT_EQ(out.packet.destination_port, at.west.port);
-  EXPECT_EQ(out.packet.source, at.client.address) << "the source stays: policy and servers see the pod";
+  EXPECT_EQ(out.packet.source, at.client.address) << "the source is not translated: policy and servers see the pod";
   const Output back = rig.from_underlay(from_west(at.west, at.client).with_payload(11)).only();
   EXPECT_EQ(back.packet.source, at.remote_service.address);
   EXPECT_EQ(back.packet.source_port, at.remote_service.port);
@@ -110,14 +110,14 @@ TEST_F(Forwarding, AVipIsTranslatedToItsBackendAndBack) {
   EXPECT_EQ(flows[0].reply_packets, 1u);
 }
 
-TEST_F(Forwarding, AVipOfTheOtherFamily) {
+TEST_F(Forwarding, AnIpv6VipIsTranslatedToItsBackendAndBack) {
   const Output out = rig.from_local(tcp(at.client6, at.service6)).only();
   EXPECT_EQ(out.packet.destination, at.west6.address);
   const Output back = rig.from_underlay(from_west(at.west6, at.client6)).only();
   EXPECT_EQ(back.packet.source, at.service6.address);
 }
 
-TEST_F(Forwarding, ALocalBackendSeesTheTranslationAddressSoThatItsReplyComesBackToUs) {
+TEST_F(Forwarding, ALocalBackendSeesTheTranslationAddressSoThatItsReplyReturnsToTheGateway) {
   const Output out = rig.from_local(tcp(at.client, at.local_service)).only();
   EXPECT_FALSE(out.underlay);
   EXPECT_EQ(out.packet.source, at.translation);
@@ -143,7 +143,7 @@ TEST_F(Forwarding, TwoVipsWithOneBackendDoNotShareAReplyKey) {
   EXPECT_EQ(back.packet.destination_port, at.client.port);
 }
 
-TEST_F(Forwarding, ADirectConnectionBesideAVipConnectionToTheSameBackend) {
+TEST_F(Forwarding, ADirectConnectionDoesNotShareTheReplyKeyOfAVipConnectionToTheSameBackend) {
   (void)rig.from_local(tcp(at.client, at.remote_service));
   const Output direct = rig.from_local(tcp(at.client, at.west)).only();
   EXPECT_NE(direct.packet.source_port, at.client.port);
@@ -152,7 +152,7 @@ TEST_F(Forwarding, ADirectConnectionBesideAVipConnectionToTheSameBackend) {
   EXPECT_EQ(back.packet.destination_port, at.client.port);
 }
 
-TEST_F(Forwarding, TunnelToTunnelPassesOnAndTakesAHop) {
+TEST_F(Forwarding, FromTunnelToTunnelThePacketIsForwardedWithItsTtlDecremented) {
   const Output out =
       rig.from_underlay(tcp(at.north, at.west).with_ttl(7).in_tunnel(at.north_gateway, at.gateway, kNorthIdentity))
           .only();
@@ -191,7 +191,7 @@ TEST_F(Forwarding, BothGatewaysOfAClusterAreUsedAndAFlowStaysWithOne) {
   EXPECT_EQ(used.size(), 2u);
 }
 
-TEST_F(Forwarding, AGatewayThatFallsSilentLosesItsFlowsToTheOther) {
+TEST_F(Forwarding, FlowsOfAGatewayThatIsDownMoveToTheOther) {
   rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
   std::vector<Endpoint> clients;
   for (std::uint16_t port = 2000; port < 2020; ++port) {
@@ -215,15 +215,14 @@ TEST_F(Forwarding, EstablishedFlowsKeepTheirBackendWhenTheRingChanges) {
       << "a new SYN does not go to a draining backend";
 }
 
-TEST_F(Forwarding, AFlowWhoseBackendIsGoneIsBalancedAgain) {
+TEST_F(Forwarding, AFlowWhoseBackendIsRemovedGetsAnotherBackend) {
   const Endpoint other{Actors::ip("10.2.0.99"), 9000};
   (void)rig.from_local(tcp(at.client, at.remote_service));
   rig.set_backends(at.remote_service, 1, {backend(9, other, 2)}, {0});
   EXPECT_EQ(rig.from_local(tcp(at.client, at.remote_service, kAck)).only().packet.destination, other.address);
 }
 
-TEST_F(Forwarding, MaglevChoosesTheSameBackendAsCilium) {
-  // Client 192.0.2.10:40000 is Cilium's example; here the same function decides for a pod's address.
+TEST_F(Forwarding, MaglevSpreadsConnectionsOverAllBackends) {
   std::vector<BackendEntry> backends;
   for (std::uint16_t i = 1; i <= 4; ++i) {
     backends.push_back(backend(i, {Actors::ip(("10.2.0." + std::to_string(i)).c_str()), 80}, 2));
@@ -236,7 +235,7 @@ TEST_F(Forwarding, MaglevChoosesTheSameBackendAsCilium) {
   EXPECT_EQ(seen.size(), 4u);
 }
 
-TEST_F(Forwarding, EcnIsCopiedOutAndCongestionComesBackIn) {
+TEST_F(Forwarding, EcnIsCopiedToTheOuterHeaderAndCongestionBackToTheInnerOne) {
   EXPECT_EQ(rig.from_local(tcp(at.client, at.west).with_ecn(2)).only().packet.outer_tos, 2);
   PacketSpec back = from_west(at.west, at.client).with_ecn(2);
   back.tunnel->ecn = 3;
@@ -260,7 +259,7 @@ TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
   const Output out = rig.from_local(udp({at.client.address, 5000}, at.west).with_payload(20)).only();
   EXPECT_EQ(out.packet.destination, at.west.address);
   (void)rig.from_local(tcp(at.client, at.remote_service));
-  const FrameBytes about = tcp(at.client, at.west).ip_bytes();  // as the backend's side saw it
+  const FrameBytes about = tcp(at.client, at.west).ip_bytes();  // as the backend's side has seen it
   const Output error = rig.from_underlay(icmp_error(at.west.address, at.client.address, 3, 4, about)
                                              .in_tunnel(at.west_gateway, at.gateway, kWestIdentity))
                            .only();
@@ -277,11 +276,11 @@ TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
 }
 
 TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
-  rig.engine().send_probe(PathRig::kWestGateway, 41);
+  ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41));
   const Output probe = rig.idle().only();
   EXPECT_EQ(probe.packet.vni, 4u);
   EXPECT_EQ(probe.packet.outer_destination, at.west_gateway);
-  // The same probe as west would send it: the addresses of both headers exchanged.
+  // The same probe as west would send it: source and destination swapped in both headers.
   FrameBytes request = probe.bytes;
   std::swap_ranges(request.begin() + 26, request.begin() + 30, request.begin() + 30);
   std::swap_ranges(request.begin() + 76, request.begin() + 80, request.begin() + 80);
@@ -297,7 +296,20 @@ TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
   EXPECT_EQ(events.probe_answers[0].sequence, 41u);
 }
 
-TEST_F(Forwarding, SteeringNamesPeersFleetAndLocalSources) {
+TEST_F(Forwarding, AProbeThatFindsTheQueueFullIsRefusedAndCounted) {
+  std::uint64_t sent = 0;
+  while (sent < 5000 && rig.engine().send_probe(PathRig::kWestGateway, 1)) {
+    ++sent;
+  }
+  EXPECT_GE(sent, 512u);
+  EXPECT_LT(sent, 5000u);
+  EXPECT_EQ(rig.engine().counters().probes_refused, 1u);
+  rig.idle();
+  EXPECT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 2));
+  EXPECT_EQ(rig.engine().counters().probes_refused, 1u);
+}
+
+TEST_F(Forwarding, SteeringRulesContainPeersFleetPrefixesAndLocalSources) {
   const SteerRules& rules = rig.underlay().rules();
   EXPECT_EQ(rules.tunnel_address, at.gateway);
   EXPECT_EQ(rules.peers.size(), 4u);

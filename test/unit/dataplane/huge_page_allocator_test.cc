@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kRing = 16381, kRings = 200;
 
-// Whether the kernel has been asked for huge pages where `address` lies (proc(5), smaps: VmFlags).
+// Whether the kernel has been advised to use huge pages at `address` (proc(5), smaps: VmFlags).
 bool asked_for_huge_pages(const void* address) {
   std::ifstream smaps("/proc/self/smaps");
   bool here = false;
@@ -34,7 +34,7 @@ bool asked_for_huge_pages(const void* address) {
   return false;
 }
 
-TEST(HugePageAllocator, TablesLieOnHugePagesSideBySide) {
+TEST(HugePageAllocator, TablesShareHugePages) {
   std::vector<HugePageVector<std::uint16_t>> rings(kRings, HugePageVector<std::uint16_t>(kRing, 1));
   std::set<std::uintptr_t> pages;
   for (const auto& ring : rings) {
@@ -44,18 +44,18 @@ TEST(HugePageAllocator, TablesLieOnHugePagesSideBySide) {
   EXPECT_LE(pages.size(), 2 * kRings * kRing * sizeof(std::uint16_t) / kHugePageBytes);
 }
 
-TEST(HugePageAllocator, WhatIsFreedIsUsedAgain) {
-  // The last one is the largest that shares a mapping with others.
+TEST(HugePageAllocator, FreedMemoryIsReused) {
+  // The last size is the largest that shares a mapping with others.
   for (const std::size_t bytes : {std::size_t{320}, std::size_t{40'000}, kHugePageBytes / 2}) {
-    std::set<const void*> places;
+    std::set<const void*> addresses;
     for (unsigned n = 0; n < 1000; ++n) {
-      places.insert(HugePageVector<std::uint8_t>(bytes).data());
+      addresses.insert(HugePageVector<std::uint8_t>(bytes).data());
     }
-    EXPECT_EQ(places.size(), 1U) << bytes;
+    EXPECT_EQ(addresses.size(), 1U) << bytes;
   }
 }
 
-TEST(HugePageAllocator, LargeTablesBeginAtAHugePage) {
+TEST(HugePageAllocator, LargeTablesAreAlignedToAHugePage) {
   HugePageVector<std::uint32_t> heads(kHugePageBytes, 7);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(heads.data()) % kHugePageBytes, 0U);
   EXPECT_TRUE(asked_for_huge_pages(heads.data()));
@@ -64,7 +64,7 @@ TEST(HugePageAllocator, LargeTablesBeginAtAHugePage) {
   EXPECT_EQ(heads[kHugePageBytes], 9U);
 }
 
-TEST(HugePageAllocator, ThreadsTakeAndGiveBackSideBySide) {
+TEST(HugePageAllocator, ThreadsAllocateAndFreeConcurrently) {
   const auto work = [](std::uint32_t first) {
     for (std::uint32_t n = 0; n < 2000; ++n) {
       HugePageVector<std::uint32_t> numbers(1 + n % 300);

@@ -1,6 +1,7 @@
-// Live changes: a change applies to live connections from the next packet whose processing begins after the call that
-// made it has returned. Shown by order, not by time: of two workers' packets, those handed over after that call (marked
-// by their length) pass or die as the change says; those in flight meanwhile may do either.
+// Live changes: a change applies to established connections from the first packet whose processing begins after the
+// call that made the change has returned. Shown by order, not by time: with two workers, packets injected after that
+// call (marked by their length) pass or are dropped as the change requires; packets in flight during the call may do
+// either.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -25,7 +26,7 @@ struct Sent {
   PacketSpec packet;
 };
 
-// Two workers behind two memory devices; by their own threads, or driven by the caller.
+// Two workers with two memory devices, running as threads or driven by the caller.
 class LiveRig {
  public:
   explicit LiveRig(bool threads) : threads_(threads), rig_(options(threads)) {}
@@ -47,7 +48,7 @@ class LiveRig {
       }
     }
   }
-  // Waits until every packet has come out or died. Returns what came out since last time.
+  // Waits until every packet has been sent out or dropped. Returns those sent out since the last call.
   std::vector<Dissected> settle() {
     std::vector<Dissected> out;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -101,15 +102,15 @@ class LiveRig {
   std::uint64_t injected_ = 0, taken_ = 0;
 };
 
-// One kind of change: a connection, what ends it and what lets it go on.
+// One kind of change: a connection, the change that stops it and the one that lets it continue.
 struct Kind {
   const char* name;
-  const char* reason;  // of the drops once it has ended
+  const char* reason;  // of the drops once it is stopped
   std::function<void(PolicyDelta&)> before;
-  std::vector<Sent> opening;  // a packet of the connection that comes first
-  // Further packets, given what came out for the opening.
+  std::vector<Sent> opening;  // the first packet of the connection
+  // Further packets, given what was sent out for the opening one.
   std::function<std::vector<Sent>(const Dissected&)> live;
-  std::function<void(LiveRig&)> stop, go;
+  std::function<void(LiveRig&)> stop, resume;
 };
 
 std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
@@ -125,9 +126,9 @@ const std::vector<Sent> kInward{{true, from_west(at.west, at.client, kSyn)}};
 std::vector<Sent> inward_live(const Dissected&) {
   return {{true, from_west(at.west, at.client)}, {false, tcp(at.client, at.west, kAck)}};
 }
-// To a service with a backend here: both ends are ours, replies go to the translation address.
-const std::vector<Sent> kInside{{false, tcp(at.client, at.local_service)}};
-std::vector<Sent> inside_live(const Dissected& opened) {
+// To a service with a local backend: both ends are in our cluster, and replies go to the translation address.
+const std::vector<Sent> kLocalOnly{{false, tcp(at.client, at.local_service)}};
+std::vector<Sent> local_only_live(const Dissected& opened) {
   return {{false, tcp(at.client, at.local_service, kAck)},
           {false, tcp(at.local_backend, {at.translation, opened.source_port}, kAck)}};
 }
@@ -201,7 +202,7 @@ const Kind kKinds[] = {
     {"ASubjectThatIsRelabelled", "policy_denied",
      [](PolicyDelta& d) { d.ingress(kClientIdentity + kOther, enforced()); }, kInward, inward_live,
      endpoint(at.client, 1, kClientIdentity + kOther), endpoint(at.client, 1, kClientIdentity)},
-    {"APodThatIsDeleted", "source_gone", only_west_in, kInward,
+    {"APodThatIsDeleted", "source_removed", only_west_in, kInward,
      [](const Dissected&) {
        return std::vector<Sent>{{true, from_west(at.west, at.client)}};
      },
@@ -223,10 +224,10 @@ const Kind kKinds[] = {
      },
      both(no_endpoint(at.west), endpoint(at.west, 2, kWestIdentity + kOther)),
      both(no_endpoint(at.west), endpoint(at.west, 2, kWestIdentity))},
-    {"TheSourcesPolicyOfTwoEndsOfOurs", "policy_denied", no_rule, kInside, inside_live,
+    {"TheSourcePolicyOfTwoLocalEndpoints", "policy_denied", no_rule, kLocalOnly, local_only_live,
      publishing([](PolicyDelta& d) { d.egress(kClientIdentity, enforced()); }),
      publishing([](PolicyDelta& d) { d.without(kClientIdentity); })},
-    {"TheDestinationsPolicyOfTwoEndsOfOurs", "policy_denied", no_rule, kInside, inside_live,
+    {"TheDestinationPolicyOfTwoLocalEndpoints", "policy_denied", no_rule, kLocalOnly, local_only_live,
      publishing([](PolicyDelta& d) { d.ingress(kLocalBackendIdentity, enforced()); }),
      publishing([](PolicyDelta& d) { d.without(kLocalBackendIdentity); })},
 };
@@ -242,7 +243,7 @@ std::size_t marked(const std::vector<Dissected>& packets) {
   return count;
 }
 
-TEST_P(LiveChanges, ApplyFromTheNextPacketOn) {
+TEST_P(LiveChanges, ApplyFromTheNextPacket) {
   const Kind& kind = std::get<0>(GetParam());
   LiveRig rig(std::get<1>(GetParam()));
   change(rig, kind.before);
@@ -257,14 +258,14 @@ TEST_P(LiveChanges, ApplyFromTheNextPacketOn) {
     const bool ends = turn % 2 == 0;
     rig.inject(live, kInFlight);
     const std::uint64_t before = rig.drops(kind.reason);
-    (ends ? kind.stop : kind.go)(rig);
+    (ends ? kind.stop : kind.resume)(rig);
     rig.inject(live, kMarked);
     EXPECT_EQ(marked(rig.settle()), ends ? 0 : all) << "turn " << turn;
     if (ends) {
       EXPECT_GE(rig.drops(kind.reason) - before, all);
     }
   }
-  EXPECT_EQ(rig.engine().counters().connections_now, 1u) << "the connection's entry stayed";
+  EXPECT_EQ(rig.engine().counters().connections_now, 1u) << "the connection's entry is kept";
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Kind, bool>>& test) {

@@ -10,7 +10,7 @@
 namespace isthmus {
 namespace {
 
-TEST(IpAddress, ReadsAndWritesBothFamilies) {
+TEST(IpAddress, ParsesAndFormatsBothFamilies) {
   for (const char* text : {"10.1.2.3", "0.0.0.0", "255.255.255.255", "fd00::1", "::", "::1", "2001:db8::a:b"}) {
     const auto a = IpAddress::parse(text);
     ASSERT_TRUE(a) << text;
@@ -21,7 +21,7 @@ TEST(IpAddress, ReadsAndWritesBothFamilies) {
   }
 }
 
-TEST(IpAddress, NeighbouringAddressesSpreadOverTheLowBitsOfTheirHash) {
+TEST(IpAddress, AdjacentAddressesSpreadOverTheLowBitsOfTheirHash) {
   for (const char* base : {"10.1.0.0", "fd00:1::"}) {
     std::array<int, 256> buckets{};
     for (unsigned n = 0; n < 65536; ++n) {
@@ -30,13 +30,13 @@ TEST(IpAddress, NeighbouringAddressesSpreadOverTheLowBitsOfTheirHash) {
       bytes[15] = static_cast<std::uint8_t>(n);
       ++buckets[address_hash(Realm{}, IpAddress(bytes)) % buckets.size()];
     }
-    const auto [fewest, most] = std::minmax_element(buckets.begin(), buckets.end());
-    EXPECT_GT(*fewest, 256 / 2) << base;
-    EXPECT_LT(*most, 256 * 2) << base;
+    const auto [min, max] = std::minmax_element(buckets.begin(), buckets.end());
+    EXPECT_GT(*min, 256 / 2) << base;
+    EXPECT_LT(*max, 256 * 2) << base;
   }
 }
 
-TEST(Prefix, HoldsWhatItShould) {
+TEST(Prefix, ContainsExactlyItsAddresses) {
   const Prefix p = *Prefix::parse("10.1.255.255/17");
   EXPECT_EQ(p.to_string(), "10.1.128.0/17");
   EXPECT_TRUE(p.contains(*IpAddress::parse("10.1.128.1")));
@@ -50,7 +50,7 @@ TEST(Prefix, HoldsWhatItShould) {
   }
 }
 
-TEST(MacAddress, ReadsAndWrites) {
+TEST(MacAddress, ParsesAndFormats) {
   EXPECT_EQ(MacAddress::parse("02:0a:00:00:00:ff")->to_string(), "02:0a:00:00:00:ff");
   for (const char* text : {"", "02:0a:00:00:00", "02-0a-00-00-00-ff", "02:0a:00:00:00:fg", "02:0a:00:00:00:ff:"}) {
     EXPECT_FALSE(MacAddress::parse(text)) << text;
@@ -62,7 +62,7 @@ TEST(Checksum, MatchesTheExampleOfRfc1071) {
   EXPECT_EQ(net::fold(net::partial_sum(bytes, 8)), Be16::of(0xddf2).wire());
 }
 
-TEST(Checksum, DifferenceEqualsComputingAnew) {
+TEST(Checksum, AnIncrementalUpdateEqualsRecomputing) {
   std::mt19937 random(1);
   for (int round = 0; round < 2000; ++round) {
     std::array<std::uint8_t, 40> data{};
@@ -76,9 +76,10 @@ TEST(Checksum, DifferenceEqualsComputingAnew) {
     }
     const std::uint16_t delta = net::difference(data.data() + 8, change.data(), change.size());
     std::copy(change.begin(), change.end(), data.begin() + 8);
-    const std::uint16_t anew = net::checksum(data.data(), data.size());
+    const std::uint16_t recomputed = net::checksum(data.data(), data.size());
     const std::uint16_t patched = net::apply_difference(before, delta).wire();
-    EXPECT_TRUE(patched == anew || (patched ^ anew) == 0xffff) << "equal, or the two zeros";
+    EXPECT_TRUE(patched == recomputed || (patched ^ recomputed) == 0xffff)
+        << "equal, or the two representations of zero";
   }
 }
 

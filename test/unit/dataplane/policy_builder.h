@@ -1,4 +1,4 @@
-// Policies for tests in few words: who may talk to whom, as the table's delta.
+// Short expressions for policies in tests: builds the delta that publishes them.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ inline constexpr std::uint8_t kAnyProtocol = 0, kTcpNumber = 6, kUdpNumber = 17,
   return {SelectorId{id}, std::move(members)};
 }
 
-// The rule's number is the selector's, so that verdicts can be told apart.
+// The rule id equals the selector id, so that a verdict shows which entry it came from.
 [[nodiscard]] inline PolicyEntry allow(std::uint32_t peers, std::uint8_t protocol = kAnyProtocol,
                                        std::uint16_t first = 0, std::uint16_t last = 65535) {
   return {SelectorId{peers}, protocol, false, first, last, RuleId{peers}};
@@ -58,7 +58,7 @@ class PolicyDelta {
     return *this;
   }
   PolicyDelta& moved(std::uint32_t subject) {
-    delta.moved_subjects.push_back(Identity{subject});
+    delta.affected_subjects.push_back(Identity{subject});
     return *this;
   }
   PolicyDelta& prefix(const char* prefix, std::uint32_t identity) {

@@ -1,4 +1,4 @@
-// The policy table against an evaluation written down from the rules in dataplane/api/policy.h.
+// The policy table, compared with a direct evaluation of the rules in dataplane/api/policy.h.
 #include "dataplane/tables/policy_table.h"
 
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ bool matches(const PolicyEntry& entry, const Selectors& selectors, Identity peer
   return std::find(members.begin(), members.end(), peer) != members.end();
 }
 
-// Every entry is looked at, in the words of the interface.
+// Evaluates every entry, as the interface describes it.
 PolicyOutcome evaluate(const DirectionPolicy& direction, bool audit, const Selectors& selectors, Identity peer,
                        PolicyL4 l4) {
   bool denied = false;
@@ -85,7 +85,7 @@ DirectionPolicy random_direction(Random& random, std::uint32_t selectors) {
   return direction;
 }
 
-TEST(PolicyTable, AgreesWithTheRulesOnRandomPoliciesAndPackets) {
+TEST(PolicyTable, MatchesDirectEvaluationForRandomPoliciesAndPackets) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   Random random(seed);
@@ -125,7 +125,7 @@ TEST(PolicyTable, AgreesWithTheRulesOnRandomPoliciesAndPackets) {
   }
 }
 
-TEST(PolicyTable, ChangesOneSubjectOrSelectorAndKeepsTheOthers) {
+TEST(PolicyTable, ADeltaChangesOnlyTheSubjectsAndSelectorsItNames) {
   const auto allow = [](std::uint32_t subject, std::uint32_t selector_id) {
     auto policy = std::make_shared<SubjectPolicy>();
     policy->subject = Identity{subject};
@@ -151,13 +151,13 @@ TEST(PolicyTable, ChangesOneSubjectOrSelectorAndKeepsTheOthers) {
   const auto two = one->changed(second, Realm{});
   EXPECT_EQ(outcome(*two, 70000, 1000), PolicyOutcome::kDenied);
   EXPECT_EQ(outcome(*two, 70000, 1001), PolicyOutcome::kAllowed);
-  EXPECT_EQ(outcome(*two, 70256, 1000), PolicyOutcome::kAllowed) << "no policy, no denial";
+  EXPECT_EQ(outcome(*two, 70256, 1000), PolicyOutcome::kAllowed) << "without a policy nothing is denied";
   EXPECT_EQ(outcome(*two, 70001, 3000), PolicyOutcome::kAllowed);
   EXPECT_EQ(two->selectors().find(SelectorId{2}), nullptr);
-  EXPECT_EQ(outcome(*one, 70000, 1000), PolicyOutcome::kAllowed) << "the table before is as it was";
+  EXPECT_EQ(outcome(*one, 70000, 1000), PolicyOutcome::kAllowed) << "the previous table is unchanged";
 }
 
-TEST(PolicyTable, DefaultsConcernWorkloadsWithoutAPolicyOnly) {
+TEST(PolicyTable, DefaultsApplyOnlyToWorkloadsWithoutAPolicy) {
   TableDelta delta;
   delta.policy_defaults = PolicyDefaults{false, true, false};
   const auto table = PolicyTable().changed(delta, Realm{});
@@ -167,13 +167,13 @@ TEST(PolicyTable, DefaultsConcernWorkloadsWithoutAPolicyOnly) {
     EXPECT_EQ(table->egress(Identity{workload}, Identity{1}, l4).outcome, PolicyOutcome::kAllowed) << workload;
   }
   for (const std::uint32_t other : {0u, 1u, 2u, 6u, 7u, 8u, 9u, 10u, 1u << 24 | 5u, 2u << 24 | 5u}) {
-    EXPECT_EQ(table->ingress(Identity{other}, Identity{1}, l4).outcome, PolicyOutcome::kNotAsked) << other;
+    EXPECT_EQ(table->ingress(Identity{other}, Identity{1}, l4).outcome, PolicyOutcome::kNotApplicable) << other;
   }
   delta.policy_defaults->audit = true;
   EXPECT_EQ(table->changed(delta, Realm{})->ingress(Identity{70000}, Identity{1}, l4).outcome, PolicyOutcome::kAudited);
 }
 
-TEST(PolicyTable, KnowsWhichSubjectsAskAboutPrefixes) {
+TEST(PolicyTable, ListsTheSubjectsWhoseSelectorsContainPrefixIdentities) {
   TableDelta delta;
   delta.upsert_selectors = {selector(1, {70000}), selector(2, {70000, 1u << 24 | 1}), selector(3, {2})};
   for (const std::uint32_t id : {1u, 2u, 3u}) {

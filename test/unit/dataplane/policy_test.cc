@@ -1,4 +1,4 @@
-// Identity policy through the path: which packets pass, and under which name the others die.
+// Identity policy through the path: which packets pass, and with which reason the others are dropped.
 #include <gtest/gtest.h>
 
 #include "dataplane/api/identity.h"
@@ -29,7 +29,7 @@ class Policy : public ::testing::Test {
   PacketSpec from_west(PacketSpec spec, std::uint32_t vni = kWestIdentity) const {
     return spec.in_tunnel(at.west_gateway, at.gateway, vni);
   }
-  // One packet in at the right side; nothing: it passed.
+  // Sends one packet on the side it belongs to. Returns its drops; empty if it passed.
   std::map<std::string, std::uint64_t> drops_of(const PacketSpec& spec) {
     const Outcome outcome = spec.tunnel ? rig.from_underlay(spec) : rig.from_local(spec);
     EXPECT_EQ(outcome.out.empty(), !outcome.drops.empty()) << outcome.text();
@@ -43,7 +43,7 @@ TEST_F(Policy, WithoutAPolicyEverythingPasses) {
   EXPECT_EQ(drops_of(from_west(tcp(at.west, {at.local_backend.address, 5}))), passes());
 }
 
-TEST_F(Policy, IngressAdmitsTheSelectedPeerOnTheNamedPortsOnly) {
+TEST_F(Policy, IngressAllowsOnlyTheSelectedPeerOnTheNamedPorts) {
   PolicyDelta policies;
   policies.ingress(kClientIdentity, enforced({allow(kWest, kTcpNumber, 8000, 8009)}));
   publish(policies);
@@ -58,7 +58,7 @@ TEST_F(Policy, IngressAdmitsTheSelectedPeerOnTheNamedPortsOnly) {
   EXPECT_EQ(rig.flows().size(), 2u) << "a denied connection leaves no entry";
 }
 
-TEST_F(Policy, DenyGoesBeforeAllow) {
+TEST_F(Policy, DenyTakesPrecedenceOverAllow) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, enforced({allow(kEveryPeer.value()), deny(kWest, kTcpNumber, 9000, 9000)}));
   publish(policies);
@@ -92,7 +92,7 @@ TEST_F(Policy, ADeniedForwardDirectionDeniesItsRepliesToo) {
   publish(policies);
   EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client, kAck))), kDenied);
   EXPECT_EQ(drops_of(tcp(at.client, at.west, kAck)), kDenied);
-  EXPECT_EQ(rig.flows().size(), 1u) << "the entry stays for when the policy allows again";
+  EXPECT_EQ(rig.flows().size(), 1u) << "the entry is kept in case the policy allows it again";
   PolicyDelta again;
   again.without(kClientIdentity);
   publish(again);
@@ -100,7 +100,7 @@ TEST_F(Policy, ADeniedForwardDirectionDeniesItsRepliesToo) {
   EXPECT_EQ(drops_of(tcp(at.client, at.west, kAck)), passes());
 }
 
-TEST_F(Policy, EgressSeesTheBackendBehindTheService) {
+TEST_F(Policy, EgressMatchesTheBackendAndNotTheVip) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, enforced({allow(kWest, kTcpNumber, 9000, 9000)}));
   publish(policies);
@@ -111,7 +111,7 @@ TEST_F(Policy, EgressSeesTheBackendBehindTheService) {
   EXPECT_EQ(drops_of(tcp({at.client.address, 2}, at.remote_service)), kDenied);
 }
 
-TEST_F(Policy, IngressSeesTheSourceBeforeTranslation) {
+TEST_F(Policy, IngressMatchesTheSourceBeforeTranslation) {
   PolicyDelta policies;
   policies.ingress(kLocalBackendIdentity, enforced({allow(kClient, kTcpNumber, 8080, 8080)}));
   publish(policies);
@@ -127,7 +127,7 @@ TEST_F(Policy, IngressSeesTheSourceBeforeTranslation) {
   EXPECT_EQ(drops_of(tcp(at.local_backend, back, kAck)), kDenied);
 }
 
-TEST_F(Policy, OfTwoEndsOfOursEgressIsAskedFirst) {
+TEST_F(Policy, BetweenTwoLocalEndpointsEgressIsCheckedFirst) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, {false, {deny(kEveryPeer.value())}});
   policies.ingress(kLocalBackendIdentity, enforced());
@@ -139,7 +139,7 @@ TEST_F(Policy, OfTwoEndsOfOursEgressIsAskedFirst) {
   EXPECT_EQ(drops_of(tcp(at.client, at.local_service)), kDenied);
 }
 
-TEST_F(Policy, AskedAboutItsBackendAClientGetsNoOther) {
+TEST_F(Policy, AClientWhoseBackendIsDeniedGetsNoOther) {
   rig.set_backends(at.remote_service, 1, {backend(1, at.west, 2), backend(9, at.north, 3)}, {0, 1});
   PolicyDelta policies;
   policies.egress(kClientIdentity, {false, {deny(kWest)}});
@@ -156,7 +156,7 @@ TEST_F(Policy, AskedAboutItsBackendAClientGetsNoOther) {
   EXPECT_GT(passed, 10u);
 }
 
-TEST_F(Policy, IcmpIsAskedByTypeAndErrorsPassWithTheirConnection) {
+TEST_F(Policy, IcmpIsMatchedByTypeAndErrorsPassWithTheirConnection) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, enforced({allow(kWest, kIcmpNumber, 8, 8), allow(kWest, kUdpNumber)}));
   publish(policies);
@@ -174,7 +174,7 @@ TEST_F(Policy, IcmpIsAskedByTypeAndErrorsPassWithTheirConnection) {
   EXPECT_EQ(drops_of(error), kDenied) << "its connection is denied";
 }
 
-TEST_F(Policy, AuditPassesAndCounts) {
+TEST_F(Policy, AuditModePassesAndCountsDenials) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, enforced({deny(kWest)})).audit(kClientIdentity);
   publish(policies);
@@ -183,14 +183,14 @@ TEST_F(Policy, AuditPassesAndCounts) {
   EXPECT_EQ(rig.counters().policy_audited, 2u);
 }
 
-TEST_F(Policy, TheProfilesLinkGoesBeforePolicy) {
+TEST_F(Policy, TheClusterLinkIsCheckedBeforePolicy) {
   PolicyDelta policies;
   policies.egress(kClientIdentity, enforced());
   publish(policies);
   EXPECT_EQ(drops_of(tcp(at.client, at.south)), (std::map<std::string, std::uint64_t>{{"not_linked", 1}}));
 }
 
-TEST_F(Policy, AnAddressThatIsNoEndpointIsItsLongestPrefixOrWorld) {
+TEST_F(Policy, AnAddressWithoutAnEndpointHasTheIdentityOfItsLongestPrefixOrWorld) {
   PolicyDelta policies;
   policies.ingress(kClientIdentity, enforced({allow(kCidr)}))
       .egress(kClientIdentity, enforced({allow(kCidr)}))
@@ -204,10 +204,10 @@ TEST_F(Policy, AnAddressThatIsNoEndpointIsItsLongestPrefixOrWorld) {
   EXPECT_EQ(drops_of(from_west(tcp(host("10.2.3.9"), at.client), kWorldVni)), kDenied) << "world";
   EXPECT_EQ(drops_of(tcp(at.client, host("10.2.200.7"))), passes());
   EXPECT_EQ(drops_of(tcp(at.client, host("10.2.201.7"))), kDenied);
-  EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), kWorldVni)), kDenied) << "an endpoint is who it is";
+  EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), kWorldVni)), kDenied) << "an endpoint has its own identity";
 }
 
-TEST_F(Policy, AnEndpointWithoutLabelsIsWhoItsClusterAndItsAddressMakeIt) {
+TEST_F(Policy, AnEndpointWithoutLabelsGetsItsIdentityFromItsPrefixOrCluster) {
   constexpr std::uint32_t kPods = 6, kUnpublished = (2u << 16) + 999;
   const Identity none = identity::unlabelled(ClusterId{2});
   const auto pods_at = [](std::uint32_t prefix) { return identity::unlabelled_at(Identity{prefix}, {}).value(); };
@@ -225,11 +225,12 @@ TEST_F(Policy, AnEndpointWithoutLabelsIsWhoItsClusterAndItsAddressMakeIt) {
   }
   for (const std::uint32_t vni : {kUnpublished, kWestIdentity, 2u}) {
     EXPECT_EQ(drops_of(from_west(tcp(host("10.2.200.9"), at.client), vni)), passes()) << vni;
-    EXPECT_EQ(drops_of(from_west(tcp(host("10.2.3.9"), at.client), vni)), passes()) << "in no prefix: its cluster's";
+    EXPECT_EQ(drops_of(from_west(tcp(host("10.2.3.9"), at.client), vni)), passes())
+        << "in no prefix: the identity of its cluster";
     EXPECT_EQ(drops_of(from_west(tcp(host("10.2.201.9"), at.client), vni)), kDenied)
-        << "what it claims to be is naught";
+        << "the identity it claims is ignored";
   }
-  EXPECT_EQ(drops_of(from_west(tcp(host("10.2.200.8"), at.client), 2)), kDenied) << "an address that is no endpoint";
+  EXPECT_EQ(drops_of(from_west(tcp(host("10.2.200.8"), at.client), 2)), kDenied) << "an address without an endpoint";
   EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.200.9"), 80})), passes());
   EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.201.9"), 80})), kDenied);
   EXPECT_EQ(drops_of(tcp(at.client, {Actors::ip("10.2.200.8"), 80})), kDenied);
@@ -241,40 +242,41 @@ TEST_F(Policy, ANodesVniIsResolvedByItsInnerSource) {
   publish(policies);
   const Endpoint node{Actors::ip("10.2.0.77"), 5};
   EXPECT_EQ(drops_of(from_west(tcp(node, at.client), 6)), passes());
-  EXPECT_EQ(drops_of(tcp(at.client, node, kSyn | kAck)), passes()) << "the reply asks about the same pair";
-  EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), 6)), kDenied) << "a pod of west is no node";
+  EXPECT_EQ(drops_of(tcp(at.client, node, kSyn | kAck)), passes()) << "the reply is checked for the same pair";
+  EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), 6)), kDenied) << "a pod of west is not a node";
   const EndpointEntry entry{Realm{0}, node.address, ClusterId{2}, Identity{kWestIdentity}, kNoPeer};
   rig.engine().upsert_endpoints({&entry, 1});
   EXPECT_EQ(drops_of(from_west(tcp(node, at.client, kAck), 6)), kDenied);
 }
 
-TEST_F(Policy, WhatDoesNotFitTogetherIsRefusedWholeWithWhatWhereAndRemedy) {
-  PolicyDelta standing;
-  standing.egress(kClientIdentity, enforced({allow(kWest)}));
-  publish(standing);
-  TableDelta absent, without_identities, zero, without_subject, taken_away;
+TEST_F(Policy, AnInconsistentDeltaIsRejectedAsAWholeWithWhatWhereAndFix) {
+  PolicyDelta initial;
+  initial.egress(kClientIdentity, enforced({allow(kWest)}));
+  publish(initial);
+  TableDelta absent, without_identities, zero, without_subject, removed;
   absent.upsert_policies = PolicyDelta().egress(kClientIdentity, enforced({allow(77)})).delta.upsert_policies;
   without_identities.upsert_selectors = {{SelectorId{5}, nullptr}};
   zero.upsert_selectors = {{kEveryPeer, std::make_shared<const std::vector<Identity>>()}};
   without_subject.upsert_policies = {nullptr};
-  taken_away.remove_selectors = {SelectorId{kWest}};
-  taken_away.upsert_policies = PolicyDelta().ingress(kClientIdentity, enforced({allow(kWest)})).delta.upsert_policies;
+  removed.remove_selectors = {SelectorId{kWest}};
+  removed.upsert_policies = PolicyDelta().ingress(kClientIdentity, enforced({allow(kWest)})).delta.upsert_policies;
   struct Row {
     const TableDelta& delta;
     const char *where, *what;
   };
-  for (const Row& row : {Row{absent, "egress of identity 65636", "policy entry names selector 77, which is not there"},
-                         Row{without_identities, "selector 5", "selector without identities"},
-                         Row{zero, "selector 0", "selector without identities, or with a number"},
-                         Row{without_subject, "policy", "policy without a subject"},
-                         Row{taken_away, "ingress of identity 65636", "policy entry names selector 1,"}}) {
+  for (const Row& row :
+       {Row{absent, "egress of identity 65636", "policy entry refers to selector 77, which does not exist"},
+        Row{without_identities, "selector 5", "selector without identities"},
+        Row{zero, "selector 0", "selector without identities, or with an id"},
+        Row{without_subject, "policy", "policy without a subject"},
+        Row{removed, "ingress of identity 65636", "policy entry refers to selector 1,"}}) {
     const Status status = rig.engine().publish(row.delta);
     ASSERT_FALSE(status.ok()) << row.what;
     EXPECT_EQ(status.error().where, row.where);
     EXPECT_EQ(status.error().what.rfind(row.what, 0), 0u) << status.error().what;
-    EXPECT_NE(status.error().remedy.find("report it"), std::string::npos) << row.what;
+    EXPECT_NE(status.error().fix.find("report it"), std::string::npos) << row.what;
   }
-  EXPECT_EQ(drops_of(tcp(at.client, at.west)), passes()) << "what stood before stands";
+  EXPECT_EQ(drops_of(tcp(at.client, at.west)), passes()) << "the previous policy still applies";
   EXPECT_EQ(drops_of(tcp(at.client, at.north)), kDenied);
 }
 

@@ -1,4 +1,4 @@
-// The engine and devices that do not take their steering rules at once.
+// The engine with a device that rejects steering rules at first.
 #include <gtest/gtest.h>
 
 #include "dataplane/api/engine.h"
@@ -6,15 +6,15 @@
 namespace isthmus {
 namespace {
 
-// A device that refuses rules while told to; it has no packets.
-class StubbornDevice final : public Device {
+// A device that rejects rules while `rejects` is set. It has no packets.
+class RejectingDevice final : public Device {
  public:
   struct State {
-    bool refuses = false;
+    bool rejects = false;
     unsigned steered = 0;
     SteerRules rules;
   };
-  explicit StubbornDevice(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  explicit RejectingDevice(std::shared_ptr<State> state) : state_(std::move(state)) {}
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] MacAddress mac() const noexcept override { return {}; }
   [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{1500}; }
@@ -23,7 +23,7 @@ class StubbornDevice final : public Device {
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>());
   }
   [[nodiscard]] Status steer(const SteerRules& rules) override {
-    if (state_->refuses) {
+    if (state_->rejects) {
       return Error{"no room for the rules", name_, "try again"};
     }
     ++state_->steered;
@@ -43,7 +43,7 @@ class StubbornDevice final : public Device {
     [[nodiscard]] QueueCounters counters() const noexcept override { return {}; }
   };
   std::shared_ptr<State> state_;
-  std::string name_ = "stubborn";
+  std::string name_ = "rejecting";
 };
 
 class Steering : public ::testing::Test {
@@ -58,7 +58,7 @@ class Steering : public ::testing::Test {
     auto engine = Engine::create(options);
     EXPECT_TRUE(engine);
     engine_ = std::move(*engine);
-    EXPECT_TRUE(engine_->add_device(std::make_unique<StubbornDevice>(device_)));
+    EXPECT_TRUE(engine_->add_device(std::make_unique<RejectingDevice>(device_)));
     EXPECT_TRUE(engine_->start());
   }
   static TableDelta with_remote_prefix(const char* prefix) {
@@ -67,29 +67,29 @@ class Steering : public ::testing::Test {
                       {ClusterId{2}, false, true, {*Prefix::parse(prefix)}, {}}};
     return delta;
   }
-  std::shared_ptr<StubbornDevice::State> device_ = std::make_shared<StubbornDevice::State>();
+  std::shared_ptr<RejectingDevice::State> device_ = std::make_shared<RejectingDevice::State>();
   std::unique_ptr<Engine> engine_;
 };
 
-TEST_F(Steering, ThatFailedIsTriedAgainByAnEmptyPublish) {
-  device_->refuses = true;
+TEST_F(Steering, ThatFailedIsRetriedByAnEmptyPublish) {
+  device_->rejects = true;
   EXPECT_FALSE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
-  EXPECT_FALSE(engine_->publish({})) << "still refused";
-  device_->refuses = false;
+  EXPECT_FALSE(engine_->publish({})) << "still rejected";
+  device_->rejects = false;
   EXPECT_TRUE(engine_->publish({}));
   EXPECT_EQ(device_->steered, 1U);
   ASSERT_FALSE(device_->rules.fleet.empty());
   EXPECT_EQ(device_->rules.fleet.front(), *Prefix::parse("10.2.0.0/16"));
   EXPECT_TRUE(engine_->publish({}));
-  EXPECT_EQ(device_->steered, 1U) << "taken once, not again";
+  EXPECT_EQ(device_->steered, 1U) << "applied only once";
 }
 
-TEST_F(Steering, IsDoneAgainAfterAFailureEvenIfTheRulesReturnToWhatTheyWere) {
+TEST_F(Steering, IsRepeatedAfterAFailureEvenIfTheRulesAreTheOriginalOnesAgain) {
   ASSERT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
   const SteerRules first = device_->rules;
-  device_->refuses = true;
+  device_->rejects = true;
   EXPECT_FALSE(engine_->publish(with_remote_prefix("10.3.0.0/16")));
-  device_->refuses = false;
+  device_->rejects = false;
   EXPECT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
   EXPECT_EQ(device_->steered, 2U);
   EXPECT_EQ(device_->rules, first);

@@ -34,7 +34,7 @@ TEST(RangeMap, TheLongestPrefixWins) {
   EXPECT_EQ(map.find(Realm{8}, ip("10.1.2.3")), RangeMap::kMiss);
 }
 
-TEST(RangeMap, AgreesWithASearchThroughAllPrefixes) {
+TEST(RangeMap, MatchesALinearSearch) {
   std::mt19937 random(20261122);
   for (int round = 0; round < 50; ++round) {
     std::vector<RangeMap::Item> items;
@@ -47,15 +47,15 @@ TEST(RangeMap, AgreesWithASearchThroughAllPrefixes) {
     for (int probe = 0; probe < 500; ++probe) {
       const IpAddress a = IpAddress::ipv4(Be32::of(random() & 0xff0f0f0fu));
       const Realm realm{static_cast<std::uint16_t>(random() % 2)};
-      std::uint32_t wanted = RangeMap::kMiss;
+      std::uint32_t expected = RangeMap::kMiss;
       int longest = -1;
       for (const auto& item : items) {
         if (item.realm == realm && item.prefix.contains(a) && item.prefix.length() >= longest) {
           longest = item.prefix.length();
-          wanted = item.value;
+          expected = item.value;
         }
       }
-      ASSERT_EQ(map.find(realm, a), wanted) << a.to_string();
+      ASSERT_EQ(map.find(realm, a), expected) << a.to_string();
     }
   }
 }
@@ -63,9 +63,11 @@ TEST(RangeMap, AgreesWithASearchThroughAllPrefixes) {
 TEST(EndpointTable, UpdatesInPlaceAndRemembersThePreviousIdentity) {
   Quiescence quiescence(1);
   EndpointTable table(quiescence, 64);
-  EXPECT_TRUE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{5}, PeerId{3}}, Seconds{9}));
-  EXPECT_FALSE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{5}, PeerId{3}}, Seconds{9}));
-  EXPECT_TRUE(table.upsert({Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{6}, PeerId{3}}, Seconds{9}));
+  EndpointEntry endpoint{Realm{0}, ip("10.0.0.1"), ClusterId{2}, Identity{5}, PeerId{3}};
+  EXPECT_EQ(table.upsert(endpoint, Seconds{9}), EndpointUpdate::kChanged);
+  EXPECT_EQ(table.upsert(endpoint, Seconds{9}), EndpointUpdate::kUnchanged);
+  endpoint.identity = Identity{6};
+  EXPECT_EQ(table.upsert(endpoint, Seconds{9}), EndpointUpdate::kChanged);
   EndpointInfo info;
   ASSERT_TRUE(table.find(Realm{0}, ip("10.0.0.1"), info));
   EXPECT_EQ(info.identity, Identity{6});
@@ -79,39 +81,59 @@ TEST(EndpointTable, UpdatesInPlaceAndRemembersThePreviousIdentity) {
   EXPECT_EQ(table.size(), 0u);
 }
 
-TEST(EndpointTable, GrowsAndShrinksWhileAReaderLooks) {
+TEST(EndpointTable, AFullTableRefusesNewEndpointsAndStillUpdatesTheOthers) {
+  Quiescence quiescence(1);
+  EndpointTable table(quiescence, 64, 4);  // entries 1 to 3
+  const auto endpoint = [](std::uint32_t n, std::uint32_t identity) {
+    return EndpointEntry{Realm{0}, numbered(n), ClusterId{1}, Identity{identity}, kNoPeer};
+  };
+  for (std::uint32_t n = 1; n <= 3; ++n) {
+    EXPECT_EQ(table.upsert(endpoint(n, 1), Seconds{0}), EndpointUpdate::kChanged);
+  }
+  EXPECT_EQ(table.upsert(endpoint(4, 1), Seconds{0}), EndpointUpdate::kFull);
+  EXPECT_EQ(table.upsert(endpoint(3, 1), Seconds{0}), EndpointUpdate::kUnchanged);
+  EXPECT_EQ(table.upsert(endpoint(3, 2), Seconds{0}), EndpointUpdate::kChanged);
+  EXPECT_EQ(table.size(), 3u);
+  EndpointInfo info;
+  EXPECT_FALSE(table.find(Realm{0}, numbered(4), info));
+  EXPECT_TRUE(table.remove(Realm{0}, numbered(1)));  // no reader is online: the entry is free at once
+  EXPECT_EQ(table.upsert(endpoint(4, 1), Seconds{0}), EndpointUpdate::kChanged);
+  EXPECT_TRUE(table.find(Realm{0}, numbered(4), info));
+}
+
+TEST(EndpointTable, GrowsAndShrinksDuringConcurrentLookups) {
   constexpr std::uint32_t kEndpoints = 4000;
   Quiescence quiescence(1);
   EndpointTable table(quiescence, 64);
   std::atomic<bool> stop{false};
-  std::atomic<std::uint32_t> lowest{0};  // endpoints 0 .. lowest-1 are there and stay
-  std::atomic<std::uint64_t> wrong{0}, looked{0};
+  std::atomic<std::uint32_t> present{0};  // endpoints 0 .. present-1 are in the table and stay
+  std::atomic<std::uint64_t> wrong{0}, lookups{0};
   std::thread reader([&] {
     quiescence.online(0);
     std::mt19937 random(7);
     while (!stop.load()) {
       quiescence.quiescent(0);
-      const std::uint32_t sure = lowest.load();
-      if (sure == 0) {
+      const std::uint32_t count = present.load();
+      if (count == 0) {
         continue;
       }
-      const std::uint32_t n = static_cast<std::uint32_t>(random()) % sure;
+      const std::uint32_t n = static_cast<std::uint32_t>(random()) % count;
       EndpointInfo info;
       wrong += !table.find(Realm{0}, numbered(n), info) || info.identity.value() % kEndpoints != n ? 1 : 0;
-      ++looked;
+      ++lookups;
     }
     quiescence.offline(0);
   });
   for (std::uint32_t n = 0; n < kEndpoints; ++n) {
     table.upsert({Realm{0}, numbered(n), ClusterId{1}, Identity{n}, kNoPeer}, Seconds{0});
-    lowest.store(n + 1);
+    present.store(n + 1);
     table.upsert({Realm{0}, numbered(n / 2), ClusterId{1}, Identity{n / 2 + kEndpoints * (n % 3)}, kNoPeer},
                  Seconds{0});
-    const IpAddress passing = numbered(1u << 20 | n);
-    table.upsert({Realm{0}, passing, ClusterId{1}, Identity{1}, kNoPeer}, Seconds{0});
-    table.remove(Realm{0}, passing);
+    const IpAddress transient = numbered(1u << 20 | n);
+    table.upsert({Realm{0}, transient, ClusterId{1}, Identity{1}, kNoPeer}, Seconds{0});
+    table.remove(Realm{0}, transient);
   }
-  while (looked.load() < 1000) {
+  while (lookups.load() < 1000) {
     std::this_thread::yield();
   }
   stop = true;
@@ -120,27 +142,27 @@ TEST(EndpointTable, GrowsAndShrinksWhileAReaderLooks) {
   EXPECT_EQ(table.size(), kEndpoints);
 }
 
-TEST(AdjacencyTable, OneEntryPerNextHopForAllWhoAsk) {
+TEST(AdjacencyTable, ConcurrentCallersGetOneEntryPerNextHop) {
   AdjacencyTable table(1024);
   table.set_device(DeviceId{2}, *MacAddress::parse("02:00:00:00:00:02"), Bytes{1500});
-  std::atomic<int> made_in_all{0};
+  std::atomic<int> created_count{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&] {
       for (std::uint32_t n = 0; n < 500; ++n) {
-        bool made = false;
-        const AdjacencyId id = table.find_or_make(DeviceId{2}, numbered(n), made);
+        bool created = false;
+        const AdjacencyId id = table.find_or_create(DeviceId{2}, numbered(n), created);
         EXPECT_EQ(table.next_hop(id), numbered(n));
-        made_in_all += made ? 1 : 0;
+        created_count += created ? 1 : 0;
       }
     });
   }
   for (auto& thread : threads) {
     thread.join();
   }
-  EXPECT_EQ(made_in_all.load(), 500);
-  bool made = false;
-  const AdjacencyId id = table.find_or_make(DeviceId{2}, numbered(3), made);
+  EXPECT_EQ(created_count.load(), 500);
+  bool created = false;
+  const AdjacencyId id = table.find_or_create(DeviceId{2}, numbered(3), created);
   std::uint8_t ethernet[14] = {};
   EXPECT_FALSE(table.write_header(id, Be16::of(0x86dd), ethernet));
   table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
@@ -151,14 +173,14 @@ TEST(AdjacencyTable, OneEntryPerNextHopForAllWhoAsk) {
   EXPECT_FALSE(table.resolved(id));
 }
 
-TEST(AdjacencyTable, AFullTableSaysSo) {
+TEST(AdjacencyTable, AFullTableReturnsNoAdjacency) {
   AdjacencyTable table(4);
-  bool made = false;
+  bool created = false;
   for (std::uint32_t n = 0; n < 3; ++n) {
-    EXPECT_NE(table.find_or_make(DeviceId{0}, numbered(n), made), kNoAdjacency);
+    EXPECT_NE(table.find_or_create(DeviceId{0}, numbered(n), created), kNoAdjacency);
   }
-  EXPECT_EQ(table.find_or_make(DeviceId{0}, numbered(9), made), kNoAdjacency);
-  EXPECT_FALSE(made);
+  EXPECT_EQ(table.find_or_create(DeviceId{0}, numbered(9), created), kNoAdjacency);
+  EXPECT_FALSE(created);
 }
 
 }  // namespace

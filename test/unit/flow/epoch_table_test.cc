@@ -16,23 +16,23 @@ struct Words {
   EpochTable table{words.data()};
 };
 
-TEST(EpochTable, BlockStandsUntilOneOfItsWordsMoves) {
+TEST(EpochTable, BlockIsValidUntilOneOfItsWordsChanges) {
   Words w;
   const std::array<EpochIndex, kEpochsPerBlock> indexes{
       EpochTable::of_endpoint(Realm{0}, address("10.1.0.1")), EpochTable::of_endpoint(Realm{0}, address("10.2.0.1")),
       EpochTable::of_service(ServiceId{3}), EpochTable::of_policy_subject(Identity{4}), EpochTable::of_peer(PeerId{5})};
   for (const EpochIndex moved : indexes) {
     DirectionBlock block;
-    for (std::size_t place = 0; place < indexes.size(); ++place) {
-      w.table.sample(block, place, indexes[place]);
+    for (std::size_t i = 0; i < indexes.size(); ++i) {
+      w.table.sample(block, i, indexes[i]);
     }
-    EXPECT_TRUE(w.table.stands(block));
+    EXPECT_TRUE(w.table.is_current(block));
     w.table.bump(moved);
-    EXPECT_FALSE(w.table.stands(block));
+    EXPECT_FALSE(w.table.is_current(block));
   }
 }
 
-TEST(EpochTable, OtherWordsDoNotDisturbABlock) {
+TEST(EpochTable, OtherWordsDoNotInvalidateABlock) {
   Words w;
   DirectionBlock block;
   w.table.sample_none(block);
@@ -42,19 +42,19 @@ TEST(EpochTable, OtherWordsDoNotDisturbABlock) {
       w.table.bump(static_cast<EpochIndex>(i));
     }
   }
-  EXPECT_TRUE(w.table.stands(block));
+  EXPECT_TRUE(w.table.is_current(block));
 }
 
-TEST(EpochTable, BumpAllEndsEvenABlockWithoutEpochs) {
+TEST(EpochTable, BumpAllInvalidatesEvenABlockWithoutEpochs) {
   Words w;
   DirectionBlock block;
   w.table.sample_none(block);
-  EXPECT_TRUE(w.table.stands(block));
+  EXPECT_TRUE(w.table.is_current(block));
   w.table.bump_all();
-  EXPECT_FALSE(w.table.stands(block));
+  EXPECT_FALSE(w.table.is_current(block));
 }
 
-TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
+TEST(EpochTable, IndexesCoverAllWordsExceptTheReservedOne) {
   std::set<EpochIndex> seen;
   for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
     for (const EpochIndex i : {EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
@@ -67,7 +67,7 @@ TEST(EpochTable, IndexesSpreadOverAllWordsAndNeverUseTheReservedOne) {
   EXPECT_EQ(seen.size(), EpochTable::kWords - 1);
 }
 
-TEST(EpochTable, AChangedEndpointDisturbsNoServiceSubjectOrPeer) {
+TEST(EpochTable, EndpointsShareNoWordWithServicesSubjectsOrPeers) {
   std::set<EpochIndex> of_endpoints;
   for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
     of_endpoints.insert(EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))));

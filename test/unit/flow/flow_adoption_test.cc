@@ -1,4 +1,4 @@
-// A restarted engine goes on with the connections of the one before it, whatever moment that one died at.
+// A restarted engine adopts the connections of its predecessor, whenever that one was killed.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -28,7 +28,7 @@ struct FlowAdoption : testing::Test {
     o.directory = directory.path();
     return o;
   }
-  // Runs `body` in a process that then dies by SIGKILL.
+  // Runs `body` in a child process that then kills itself with SIGKILL.
   template <typename Body>
   void in_killed_process(Body&& body) {
     const pid_t child = fork();
@@ -51,13 +51,13 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
   in_killed_process([](Bench& t) {
     for (std::uint32_t n = 0; n < 100; ++n) {
       const DirectionBlock block = block_to(n + 1);
-      NewConnection wanted = direct(numbered(n));
-      wanted.forward_block = &block;
-      wanted.backend = BackendId{n};
-      const auto made = t->insert(kW0, wanted, kNow);
-      t->track(kW0, made.hit, kNow, kLength, tcp_flag::kSyn);
+      NewConnection request = direct(numbered(n));
+      request.forward_block = &block;
+      request.backend = BackendId{n};
+      const auto created = t->insert(kW0, request, kNow);
+      t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kSyn);
       if (n % 4 == 0) {
-        t->track(kW0, t->find(kW0, numbered(n).reversed()), Seconds{105}, kLength, tcp_flag::kAck);
+        t->account_packet(kW0, t->find(kW0, numbered(n).reversed()), Seconds{105}, kLength, tcp_flag::kAck);
       }
     }
     t->remove(kW0, t->find(kW0, numbered(50)));
@@ -67,57 +67,58 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
   EXPECT_EQ(t->start_reason(), "");
   EXPECT_EQ(t->counts().adopted, 99u);
   EXPECT_EQ(t->counts().now, 99u);
-  EXPECT_EQ(t->counts().unreplied, 74u);
+  EXPECT_EQ(t->counts().half_open, 74u);
   for (std::uint32_t n = 0; n < 100; ++n) {
     const Hit hit = t->find(kW0, numbered(n));
     ASSERT_EQ(static_cast<bool>(hit), n != 50) << n;
     if (hit) {
       EXPECT_EQ(hit.shared().backend, BackendId{n});
-      EXPECT_EQ(hit.block->encap_peer, PeerId{n + 1}) << "the last decision can be looked at";
-      EXPECT_FALSE(t->epochs().stands(*hit.block)) << "but does not stand";
+      EXPECT_EQ(hit.block->encap_peer, PeerId{n + 1}) << "the last decision is readable";
+      EXPECT_FALSE(t->epochs().is_current(*hit.block)) << "but not valid";
       EXPECT_EQ(hit.line().packets, 1u);
       EXPECT_EQ(t->find(kW0, numbered(n).reversed()).connection, hit.connection);
     }
   }
 }
 
-TEST_F(FlowAdoption, AdoptedConnectionsLiveOnAsIfNothingHadHappened) {
+TEST_F(FlowAdoption, AdoptedConnectionsBehaveLikeAnyOther) {
   in_killed_process([](Bench& t) {
     const DirectionBlock block = block_to(1);
     for (std::uint32_t n = 0; n < 256; ++n) {
-      NewConnection wanted = direct(numbered(n));
-      wanted.forward_block = &block;
-      put(t, wanted, kNow);
+      NewConnection request = direct(numbered(n));
+      request.forward_block = &block;
+      put(t, request, kNow);
     }
   });
   Bench t(options());
   ASSERT_TRUE(t.ok());
-  EXPECT_EQ(t->insert(kW0, direct(numbered(256)), kNow).outcome, kQuota) << "their units are counted";
+  EXPECT_EQ(t->insert(kW0, direct(numbered(256)), kNow).outcome, kHalfOpenLimit)
+      << "adopted connections count against the limit";
   Hit hit = t->find(kW0, numbered(3));
-  EXPECT_EQ(t->readmit(kW0, hit, block_to(2)), ReadmitOutcome::kPublished);
-  t->track(kW0, t->find(kW0, numbered(3).reversed()), Seconds{120}, kLength, tcp_flag::kAck);
-  EXPECT_EQ(t->insert(kW0, direct(numbered(256)), kNow).outcome, kFull) << "their slots are taken";
-  EXPECT_EQ(t.sweep_all(Seconds{160}), 255u);
+  EXPECT_EQ(t->revalidate(kW0, hit, block_to(2)), RevalidateOutcome::kPublished);
+  t->account_packet(kW0, t->find(kW0, numbered(3).reversed()), Seconds{120}, kLength, tcp_flag::kAck);
+  EXPECT_EQ(t->insert(kW0, direct(numbered(256)), kNow).outcome, kFull) << "their slots are in use";
+  EXPECT_EQ(t.age_all(Seconds{160}), 255u);
   EXPECT_TRUE(t->find(kW0, numbered(3)));
-  EXPECT_EQ(t->counts().unreplied, 0u);
-  // Everything came back once: the table fills to its capacity again.
+  EXPECT_EQ(t->counts().half_open, 0u);
+  // Every slot and block was freed exactly once: the table fills to its capacity again.
   for (std::uint32_t n = 1000; n < 1255; ++n) {
     ASSERT_EQ(t->insert(kW0, direct(numbered(n)), Seconds{160}).outcome, kInserted) << n;
   }
   EXPECT_EQ(t->insert(kW0, direct(numbered(2000)), Seconds{160}).outcome, kFull);
 }
 
-TEST_F(FlowAdoption, SlotsThatAreNotWholeAreReset) {
+TEST_F(FlowAdoption, IncompleteSlotsAreReset) {
   in_killed_process([](Bench& t) {
     for (std::uint32_t n = 0; n < 6; ++n) {
       put(t, direct(numbered(n)), kNow);
     }
-    // What a death in the middle, or a stray write, can leave behind.
-    t->find(kW0, numbered(0)).shared().seal = 0;                     // filled, not sealed
-    t->find(kW0, numbered(1)).line().key.source_port = Be16::of(9);  // another key than was sealed
-    t->find(kW0, numbered(2)).shared().seal.fetch_xor(4);            // another seal
+    // What a crash in the middle of an update, or a stray write, can leave behind.
+    t->find(kW0, numbered(0)).shared().checksum = 0;                 // filled, no checksum yet
+    t->find(kW0, numbered(1)).line().key.source_port = Be16::of(9);  // key does not match the checksum
+    t->find(kW0, numbered(2)).shared().checksum.fetch_xor(4);        // wrong checksum
     t->find(kW0, numbered(3)).line().block = 0x7fffffff;             // no such block
-    const Hit from = t->find(kW0, numbered(4));                      // a copy of a whole slot
+    const Hit from = t->find(kW0, numbered(4));                      // a copy of a valid slot
     std::memcpy(static_cast<void*>(t->find(kW0, numbered(5)).connection), from.connection, sizeof(Connection));
   });
   Bench t(options());
@@ -127,7 +128,7 @@ TEST_F(FlowAdoption, SlotsThatAreNotWholeAreReset) {
   EXPECT_FALSE(t->find(kW0, numbered(1)));
   EXPECT_FALSE(t->find(kW0, numbered(2)));
   const Hit without_block = t->find(kW0, numbered(3));
-  ASSERT_TRUE(without_block) << "a bad block number costs a re-admission, not the connection";
+  ASSERT_TRUE(without_block) << "a bad block number costs a revalidation, not the connection";
   EXPECT_EQ(without_block.block, nullptr);
   EXPECT_TRUE(t->find(kW0, numbered(4)));
   EXPECT_FALSE(t->find(kW0, numbered(5)));
@@ -138,13 +139,13 @@ TEST_F(FlowAdoption, SlotsThatAreNotWholeAreReset) {
   EXPECT_EQ(filled, 254u) << "the reset slots are free again";
 }
 
-TEST_F(FlowAdoption, ABlockNumberThatTwoDirectionsClaimIsGivenToOne) {
+TEST_F(FlowAdoption, BlockNumberUsedByTwoDirectionsIsKeptForOne) {
   in_killed_process([](Bench& t) {
     const DirectionBlock block = block_to(1);
     for (std::uint32_t n = 0; n < 2; ++n) {
-      NewConnection wanted = direct(numbered(n));
-      wanted.forward_block = &block;
-      put(t, wanted, kNow);
+      NewConnection request = direct(numbered(n));
+      request.forward_block = &block;
+      put(t, request, kNow);
     }
     t->find(kW0, numbered(1)).line().block = t->find(kW0, numbered(0)).block_number;
   });
@@ -155,7 +156,7 @@ TEST_F(FlowAdoption, ABlockNumberThatTwoDirectionsClaimIsGivenToOne) {
   EXPECT_EQ((a.block != nullptr) + (b.block != nullptr), 1);
 }
 
-TEST_F(FlowAdoption, EpochWordsMoveAtEveryAdoption) {
+TEST_F(FlowAdoption, EpochWordsAreIncrementedAtEveryAdoption) {
   in_killed_process([](Bench&) {});
   std::uint32_t before = 0;
   {
@@ -166,7 +167,7 @@ TEST_F(FlowAdoption, EpochWordsMoveAtEveryAdoption) {
   EXPECT_EQ(t->epochs().load(77), before + 1);
 }
 
-TEST_F(FlowAdoption, RunningEngineKeepsItsName) {
+TEST_F(FlowAdoption, NameOfARunningEngineIsRejected) {
   Bench first(options());
   ASSERT_TRUE(first.ok());
   Bench second(options());
@@ -174,7 +175,7 @@ TEST_F(FlowAdoption, RunningEngineKeepsItsName) {
   EXPECT_NE(second.error.text().find("another engine"), std::string::npos);
 }
 
-TEST_F(FlowAdoption, OtherCapacityForgetsAndGivesTheReason) {
+TEST_F(FlowAdoption, OtherCapacityDiscardsStateAndGivesTheReason) {
   in_killed_process([](Bench& t) { put(t, direct(numbered(1)), kNow); });
   auto larger = options();
   larger.connections = 512;
@@ -192,9 +193,9 @@ TEST_F(FlowAdoption, NumberOfWorkersMayChange) {
   EXPECT_EQ(t->counts().adopted, 1u);
 }
 
-// Killed at arbitrary moments of inserting, re-admitting and removing; after each, both keys of every connection that
-// is left must find it, and the table must take exactly as many new ones as it has room for.
-TEST_F(FlowAdoption, StressKilledAtAnyMomentTheStateIsWhole) {
+// The process is killed at arbitrary moments while it inserts, revalidates and removes. Afterwards both keys of every
+// remaining connection must find it, and the table must accept exactly as many new ones as it has room for.
+TEST_F(FlowAdoption, StressStateIsConsistentWheneverTheProcessIsKilled) {
   std::mt19937 random(42);
   for (unsigned round = 0; round < 12; ++round) {
     const pid_t child = fork();
@@ -203,16 +204,16 @@ TEST_F(FlowAdoption, StressKilledAtAnyMomentTheStateIsWhole) {
       Bench t(options());
       for (std::uint32_t n = round * 1'000'000;; ++n) {
         const DirectionBlock block = block_to(n);
-        NewConnection wanted = direct(numbered(n % 400));
-        wanted.forward_block = wanted.reply_block = &block;
-        auto made = t->insert(kW0, wanted, kNow);
-        if (made.outcome == kExists) {
-          EXPECT_EQ(t->readmit(kW0, made.hit, block), ReadmitOutcome::kPublished);
+        NewConnection request = direct(numbered(n % 400));
+        request.forward_block = request.reply_block = &block;
+        auto created = t->insert(kW0, request, kNow);
+        if (created.outcome == kExists) {
+          EXPECT_EQ(t->revalidate(kW0, created.hit, block), RevalidateOutcome::kPublished);
         }
         if (Hit old = t->find(kW0, numbered((n * 7) % 400)); old && n % 3 == 0) {
           t->remove(kW0, old);
         }
-        t->sweep(kW0, kNow, 1);
+        t->age_connections(kW0, kNow, 1);
         t.quiesce();
       }
     }
@@ -241,7 +242,7 @@ TEST_F(FlowAdoption, StressKilledAtAnyMomentTheStateIsWhole) {
       ++added;
     }
     EXPECT_EQ(live + added, 256u);
-    t.sweep_all(Seconds{1'000'000});
+    t.age_all(Seconds{1'000'000});
     EXPECT_EQ(t->counts().now, 0u);
   }
 }

@@ -1,4 +1,4 @@
-// What the tests of the connection table share: keys by name, and tables with a clock of their own.
+// Shared by the connection table's tests: helpers for keys, and a table driven by one thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -48,7 +48,7 @@ inline DirectionBlock block_to(std::uint32_t encap_peer) {
   return b;
 }
 
-// One worker, or several driven by one thread, and control as the last reader; all workers are inside a read section.
+// A table whose workers are all driven by one thread and inside a read section; control is the last reader.
 class Bench {
  public:
   explicit Bench(FlowTable::Options options) : quiescence_(options.workers + 1), workers_(options.workers) {
@@ -74,12 +74,12 @@ class Bench {
       quiescence_.quiescent(w);
     }
   }
-  // Every worker sweeps its whole share, and everything retired comes back.
-  unsigned sweep_all(Seconds now) {
+  // Every worker ages its whole share, and everything retired is freed.
+  unsigned age_all(Seconds now) {
     unsigned removed = 0;
     for (unsigned round = 0; round < 3; ++round) {
       for (unsigned w = 0; w < workers_; ++w) {
-        removed += table_->sweep(WorkerId{static_cast<std::uint8_t>(w)}, now, table_->share());
+        removed += table_->age_connections(WorkerId{static_cast<std::uint8_t>(w)}, now, table_->share());
       }
       quiesce();
     }
@@ -98,7 +98,7 @@ inline FlowTable::Options private_table(std::uint32_t connections, unsigned work
   FlowTable::Options o;
   o.keep_state = false;
   o.connections = connections;
-  o.unreplied = connections;
+  o.half_open_limit = connections;
   o.workers = workers;
   return o;
 }
@@ -107,8 +107,8 @@ inline constexpr WorkerId kW0{0};
 inline constexpr WorkerId kW1{1};
 inline constexpr Bytes kLength{100};
 
-inline void put(Bench& table, const NewConnection& wanted, Seconds now) {
-  EXPECT_EQ(table->insert(kW0, wanted, now).outcome, InsertOutcome::kInserted);
+inline void put(Bench& table, const NewConnection& request, Seconds now) {
+  EXPECT_EQ(table->insert(kW0, request, now).outcome, InsertOutcome::kInserted);
 }
 
 }  // namespace isthmus::flow_test

@@ -30,7 +30,7 @@ TEST(FlowKey, EchoReplyIsTheReverseOfItsRequest) {
   EXPECT_EQ(request.reversed(), reply);
 }
 
-TEST(FlowKey, EveryFieldCountsInComparisonAndHash) {
+TEST(FlowKey, EveryFieldAffectsComparisonAndHash) {
   const FlowHasher hash(1);
   const FlowKey base = key("10.1.0.1", 4000, "10.2.0.1", 80);
   std::array<FlowKey, 6> others{base, base, base, base, base, base};
@@ -46,17 +46,17 @@ TEST(FlowKey, EveryFieldCountsInComparisonAndHash) {
   }
 }
 
-TEST(FlowHasher, SecretsChangeEveryHashAndRandomOnesDiffer) {
+TEST(FlowHasher, DifferentSecretsGiveDifferentHashes) {
   const FlowKey k = key("10.1.0.1", 4000, "10.2.0.1", 80);
   EXPECT_NE(FlowHasher(1)(k), FlowHasher(2)(k));
   EXPECT_EQ(FlowHasher(1)(k), FlowHasher(1)(k));
   EXPECT_NE(FlowHasher::random()(k), FlowHasher::random()(k));
 }
 
-// One flipped bit of the key flips each bit of the hash about half of the time.
-TEST(FlowHasher, EveryKeyBitMovesHalfOfTheHash) {
+// Flipping one bit of the key flips about half of the 64 bits of the hash.
+TEST(FlowHasher, EveryKeyBitFlipsHalfOfTheHash) {
   const FlowHasher hash(99);
-  double least = 64, most = 0;
+  double lowest = 64, highest = 0;
   for (unsigned bit = 0; bit < 40 * 8; ++bit) {
     if (bit / 8 == 37) {
       continue;  // padding
@@ -72,21 +72,21 @@ TEST(FlowHasher, EveryKeyBitMovesHalfOfTheHash) {
       std::memcpy(&b, bytes.data(), sizeof b);
       flipped += std::popcount(hash(a) ^ hash(b));
     }
-    least = std::min(least, flipped / kKeys);
-    most = std::max(most, flipped / kKeys);
+    lowest = std::min(lowest, flipped / kKeys);
+    highest = std::max(highest, flipped / kKeys);
   }
-  EXPECT_GT(least, 27);
-  EXPECT_LT(most, 37);
+  EXPECT_GT(lowest, 27);
+  EXPECT_LT(highest, 37);
 }
 
-TEST(SymmetricHash, IsEqualForBothDirectionsAndDiffersOtherwise) {
+TEST(SymmetricHash, IsEqualForBothDirectionsOnly) {
   std::set<std::uint32_t> values;
   for (std::uint32_t n = 0; n < 1000; ++n) {
     EXPECT_EQ(symmetric_hash(numbered(n)), symmetric_hash(numbered(n).reversed()));
     values.insert(symmetric_hash(numbered(n)));
   }
   EXPECT_GT(values.size(), 995u);
-  // Swapping only the ports is another connection.
+  // With only the ports swapped it is another connection.
   EXPECT_NE(symmetric_hash(key("10.1.0.1", 1, "10.2.0.1", 2)), symmetric_hash(key("10.1.0.1", 2, "10.2.0.1", 1)));
 }
 

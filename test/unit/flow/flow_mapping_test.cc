@@ -23,8 +23,8 @@ struct FlowMappingTest : testing::Test {
     return {.name = "test", .directory = directory.path(), .keep_state = true, .connections = 100, .blocks = 300};
   }
   std::string path() const { return directory.path() + "/isthmus-test.flows"; }
-  // The file as the mapping's first process left it, with `byte` at `offset`.
-  void damage(std::streamoff offset, char byte) const {
+  // Writes `byte` at `offset` of the file.
+  void overwrite(std::streamoff offset, char byte) const {
     std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(offset);
     file.put(byte);
@@ -43,7 +43,7 @@ TEST_F(FlowMappingTest, NewFileIsFreshWithoutAReasonAndPrivate) {
   EXPECT_EQ(info.st_blocks * 512 >= info.st_size, true) << "the space is reserved";
 }
 
-TEST_F(FlowMappingTest, ContentsOutliveTheProcess) {
+TEST_F(FlowMappingTest, ContentsSurviveReopening) {
   {
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
@@ -59,7 +59,7 @@ TEST_F(FlowMappingTest, ContentsOutliveTheProcess) {
   EXPECT_EQ(mapping->epochs()[4095], 3u);
 }
 
-TEST_F(FlowMappingTest, ClockGoesOnAcrossProcesses) {
+TEST_F(FlowMappingTest, ClockContinuesAfterReopening) {
   const Nanoseconds then{10'000'000'000'000'000};
   Seconds first;
   {
@@ -69,7 +69,7 @@ TEST_F(FlowMappingTest, ClockGoesOnAcrossProcesses) {
   EXPECT_EQ(FlowMapping::open(options())->seconds_at(then), first);
 }
 
-TEST_F(FlowMappingTest, SecondEngineOfOneNameIsRefusedByName) {
+TEST_F(FlowMappingTest, SecondEngineOfTheSameNameIsRejectedWithNameAndProcess) {
   auto first = FlowMapping::open(options());
   auto second = FlowMapping::open(options());
   ASSERT_FALSE(second.ok());
@@ -81,7 +81,7 @@ TEST_F(FlowMappingTest, SecondEngineOfOneNameIsRefusedByName) {
   EXPECT_TRUE(FlowMapping::open(other).ok());
 }
 
-TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndSaysSo) {
+TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndGivesTheReason) {
   { auto mapping = FlowMapping::open(options()); }
   auto larger = options();
   larger.connections = 200;
@@ -91,32 +91,32 @@ TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndSaysSo) {
     EXPECT_FALSE(mapping->adopted());
     EXPECT_EQ(mapping->fresh_reason(), "capacity was 100, is 200");
   }
-  larger.connections = 199;  // the same length of file
+  larger.connections = 199;  // the same file size
   EXPECT_EQ(FlowMapping::open(larger)->fresh_reason(), "capacity was 200, is 199");
 }
 
 TEST_F(FlowMappingTest, DamagedHeaderStartsFreshWithEmptyContents) {
   {
     auto mapping = FlowMapping::open(options());
-    mapping->connection(0).shared.seal = 77;
+    mapping->connection(0).shared.checksum = 77;
   }
   for (const std::streamoff offset : {0, 9, 20, 48, 52, 60, 64, 70, 76, 88}) {
-    damage(offset, '\x7f');
+    overwrite(offset, '\x7f');
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
     EXPECT_FALSE(mapping->adopted()) << "offset " << offset;
     EXPECT_NE(mapping->fresh_reason(), "") << "offset " << offset;
-    EXPECT_EQ(mapping->connection(0).shared.seal, 0u);
+    EXPECT_EQ(mapping->connection(0).shared.checksum, 0u);
   }
 }
 
-TEST_F(FlowMappingTest, ForeignFileIsReplacedAndALinkRefused) {
+TEST_F(FlowMappingTest, ForeignFileIsReplacedAndSymlinkRejected) {
   std::ofstream(path()) << "hello";
   {
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
     EXPECT_FALSE(mapping->adopted());
-    EXPECT_EQ(mapping->fresh_reason(), "the file's length does not fit");
+    EXPECT_EQ(mapping->fresh_reason(), "the file's size does not match");
   }
   std::filesystem::remove(path());
   std::ofstream(directory.path() + "/precious") << "data";
@@ -125,18 +125,18 @@ TEST_F(FlowMappingTest, ForeignFileIsReplacedAndALinkRefused) {
   EXPECT_EQ(std::filesystem::file_size(directory.path() + "/precious"), 4u);
 }
 
-TEST_F(FlowMappingTest, MissingDirectoryAndBadNameAreErrorsWithARemedy) {
+TEST_F(FlowMappingTest, MissingDirectoryAndBadNameAreErrorsWithAFix) {
   auto missing = options();
   missing.directory += "/none";
   auto result = FlowMapping::open(missing);
   ASSERT_FALSE(result.ok());
-  EXPECT_NE(result.error().remedy, "");
+  EXPECT_NE(result.error().fix, "");
   auto bad = options();
   bad.name = "../escape";
   EXPECT_FALSE(FlowMapping::open(bad).ok());
 }
 
-TEST_F(FlowMappingTest, MoreThanTheFileSystemHoldsIsAnErrorNow) {
+TEST_F(FlowMappingTest, FullFileSystemIsAnErrorAtOpen) {
   auto huge = options();
   huge.directory = "/dev/shm";
   huge.name = "ist-huge-" + std::to_string(getpid());
@@ -146,7 +146,7 @@ TEST_F(FlowMappingTest, MoreThanTheFileSystemHoldsIsAnErrorNow) {
   ASSERT_FALSE(result.ok());
   EXPECT_NE(result.error().what.find("MiB"), std::string::npos) << result.error().text();
   const std::string file = "/dev/shm/isthmus-" + huge.name + ".flows";
-  EXPECT_EQ(std::filesystem::file_size(file), 0u) << "what was reserved is given back";
+  EXPECT_EQ(std::filesystem::file_size(file), 0u) << "reserved space is released";
   std::filesystem::remove(file);
 }
 
@@ -160,8 +160,8 @@ TEST_F(FlowMappingTest, AnonymousMappingLeavesNoFile) {
   EXPECT_TRUE(FlowMapping::open(o).ok()) << "any number of them";
 }
 
-// In a mount namespace of the process's own, so that nothing is left behind.
-TEST_F(FlowMappingTest, AFileSystemWithHugePagesHoldsTheTableOnThem) {
+// In a private mount namespace, so that no mount is left behind.
+TEST_F(FlowMappingTest, TableUsesHugePagesWhereTheFileSystemHasThem) {
   if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
       mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "huge=within_size,size=256m") != 0) {
     GTEST_SKIP() << "cannot mount a tmpfs with huge pages: " << std::strerror(errno);

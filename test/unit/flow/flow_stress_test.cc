@@ -1,5 +1,5 @@
-// The connection table under more threads than cores. Meant to be run under ThreadSanitizer too; bounded by iterations.
-// A connection's blocks carry numbers that depend on its key alone, so that a torn or recycled block shows.
+// The connection table under more threads than cores. Also run under ThreadSanitizer; bounded by iterations.
+// Every number in a connection's blocks is derived from its key, so that a torn or recycled block is detected.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,15 +19,15 @@ using enum InsertOutcome;
 constexpr Seconds kNow{100};
 constexpr unsigned kThreads = 6;
 
-// Lets all threads go at one instant, as far as there are cores, round after round. Ends early, for all at the same
-// round, when a slow machine has used up the time: fewer rounds, no weaker checks.
+// A barrier: releases all threads at the same time, every round. On a slow machine all threads stop early, at the same
+// round, when the time is up: fewer rounds, the same checks.
 class StartingLine {
  public:
-  static constexpr unsigned kFewestRounds = 10;
+  static constexpr unsigned kMinRounds = 10;
   // False: no more rounds.
   bool wait(unsigned round) {
     if (arrived_.fetch_add(1) + 1 == (round + 1) * kThreads) {
-      last_round_ = round >= kFewestRounds && std::chrono::steady_clock::now() > deadline_;
+      last_round_ = round >= kMinRounds && std::chrono::steady_clock::now() > deadline_;
       open_ = round + 1;
     }
     while (open_ <= round) {
@@ -45,8 +45,8 @@ class StartingLine {
 
 enum class Pace { kFree, kTogether };
 
-// Runs body(worker, round) for at most `rounds` rounds on kThreads threads, with a quiescent point after each round and
-// now and then a sleep in the sense of the quiescence. Returns how many rounds every thread has run.
+// Runs body(worker, round) for at most `rounds` rounds on kThreads threads, with a quiescent point, or sometimes an
+// offline period, after each round. Returns the number of rounds that every thread ran.
 template <typename Body>
 unsigned run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, Pace pace, Body&& body) {
   StartingLine line;
@@ -61,7 +61,7 @@ unsigned run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, 
           break;
         }
         body(worker, round);
-        table.sweep(worker, kNow, 4);
+        table.age_connections(worker, kNow, 4);
         if (round % 16 == w) {
           quiescence.offline(w);
           std::this_thread::yield();
@@ -77,7 +77,7 @@ unsigned run_workers(FlowTable& table, Quiescence& quiescence, unsigned rounds, 
   for (auto& t : threads) {
     t.join();
   }
-  EXPECT_GE(done[0], std::min(rounds, StartingLine::kFewestRounds));
+  EXPECT_GE(done[0], std::min(rounds, StartingLine::kMinRounds));
   EXPECT_EQ(*std::min_element(done.begin(), done.end()), done[0]);
   return done[0];
 }
@@ -92,7 +92,7 @@ struct Shared {
   std::unique_ptr<FlowTable> table;
 };
 
-// A block whose every number follows from `mark`.
+// A block whose fields all have the value `mark`.
 DirectionBlock uniform(std::uint32_t mark) {
   DirectionBlock b;
   b.required_peer = b.encap_peer = PeerId{mark};
@@ -117,11 +117,11 @@ struct SplitMix {
   }
 };
 
-// Everything at once on few keys: insert, look up singly and in bursts, re-admit, count, remove, sweep, list.
-TEST(FlowStress, EverythingAtOnceOnFewKeys) {
+// All operations at once on few keys: insert, single and burst lookup, revalidate, count, remove, age, visit.
+TEST(FlowStress, AllOperationsAtOnceOnFewKeys) {
   constexpr std::uint32_t kKeys = 48;
   constexpr std::uint32_t kStride = 1000;
-  Shared s(32);  // fewer slots than keys: full is part of it
+  Shared s(32);  // fewer slots than keys: a full table is part of the test
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> wrong{0}, listed{0};
   std::thread control([&] {
@@ -151,10 +151,10 @@ TEST(FlowStress, EverythingAtOnceOnFewKeys) {
       const DirectionBlock block = uniform(n + kStride * random(1000));
       Hit hit = hits[i];
       if (!hit) {
-        NewConnection wanted = direct(keys[i]);
-        wanted.backend = BackendId{n};
-        wanted.forward_block = &block;
-        hit = s.table->insert(worker, wanted, kNow).hit;
+        NewConnection request = direct(keys[i]);
+        request.backend = BackendId{n};
+        request.forward_block = &block;
+        hit = s.table->insert(worker, request, kNow).hit;
         if (!hit) {
           continue;
         }
@@ -164,14 +164,14 @@ TEST(FlowStress, EverythingAtOnceOnFewKeys) {
       if (hit.block != nullptr) {
         wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
       }
-      s.table->track(worker, hit, kNow, kLength, random(4) == 0 ? tcp_flag::kFin : tcp_flag::kAck);
+      s.table->account_packet(worker, hit, kNow, kLength, random(4) == 0 ? tcp_flag::kFin : tcp_flag::kAck);
       switch (random(8)) {
         case 0:
           s.table->remove(worker, hit);
           break;
         case 1:
         case 2:
-          if (s.table->readmit(worker, hit, block) != ReadmitOutcome::kGone && hit.block != nullptr) {
+          if (s.table->revalidate(worker, hit, block) != RevalidateOutcome::kRemoved && hit.block != nullptr) {
             wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
           }
           break;
@@ -185,23 +185,23 @@ TEST(FlowStress, EverythingAtOnceOnFewKeys) {
   EXPECT_EQ(wrong, 0u);
   const FlowCounts counts = s.table->counts();
   EXPECT_GT(counts.removed, 100u);
-  EXPECT_GT(counts.lost_races + counts.refused_full, 0u);
+  EXPECT_GT(counts.lost_races + counts.rejected_full, 0u);
   EXPECT_LE(counts.now, 32u);
-  // What is left agrees with the counts, and both directions find it.
+  // The remaining connections match the counters, and both directions find them.
   const ReadSection section(s.quiescence, 0);
-  std::uint32_t live = 0, unreplied = 0;
+  std::uint32_t live = 0, half_open = 0;
   for (std::uint32_t n = 0; n < kKeys; ++n) {
     const Hit hit = s.table->find(WorkerId{0}, numbered(n));
     EXPECT_EQ(s.table->find(WorkerId{0}, numbered(n).reversed()).connection, hit.connection);
     live += hit ? 1 : 0;
-    unreplied += hit && !hit.connection->replied() ? 1 : 0;
+    half_open += hit && !hit.connection->replied() ? 1 : 0;
   }
   EXPECT_EQ(live, counts.now);
-  EXPECT_EQ(unreplied, counts.unreplied);
+  EXPECT_EQ(half_open, counts.half_open);
 }
 
-// The first packets of both directions and of repeated forward ones at once: one connection, one backend.
-TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
+// First packets of both directions and repeated forward packets at once: one connection, one backend.
+TEST(FlowStress, ConcurrentFirstPacketsCreateOneConnection) {
   constexpr unsigned kRounds = 1000;
   Shared s(kRounds + kThreads * 130);
   std::vector<std::atomic<std::uint32_t>> inserted(kRounds);
@@ -209,9 +209,9 @@ TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
   const unsigned rounds =
       run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
         const unsigned w = worker.value();
-        NewConnection wanted = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
-        wanted.backend = BackendId{w + 1};
-        const auto result = s.table->insert(worker, wanted, kNow);
+        NewConnection request = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
+        request.backend = BackendId{w + 1};
+        const auto result = s.table->insert(worker, request, kNow);
         inserted[round] += result.outcome == kInserted ? 1 : 0;
         backend[round][w] = result.hit ? result.hit.shared().backend.value() : 0;
       });
@@ -225,38 +225,38 @@ TEST(FlowStress, FirstPacketsAtOnceMakeOneConnection) {
   EXPECT_EQ(s.table->counts().now, rounds);
 }
 
-// VIPs that all lead to one backend: one of them gets each reply key, and the refused leave nothing behind.
+// Several VIPs with one backend: one connection gets each reply key, and the rejected ones leave nothing behind.
 TEST(FlowStress, VipsWithOneBackendNeverShareAReplyKey) {
   constexpr unsigned kRounds = 4000;
   Shared s(kRounds + kThreads * 130);
-  std::vector<std::atomic<std::uint32_t>> owners(kRounds), refused(kRounds);
+  std::vector<std::atomic<std::uint32_t>> owners(kRounds), rejected(kRounds);
   const unsigned rounds =
       run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
-        NewConnection wanted;
+        NewConnection request;
         const auto port = static_cast<std::uint16_t>(1000 + round);
-        wanted.forward = key(address("10.1.0.1"), port, IpAddress::ipv4(Be32::of(0x0ac80000 + worker.value())), 80);
-        wanted.reply = key("10.2.0.1", 8080, "10.1.0.1", port);
-        const auto outcome = s.table->insert(worker, wanted, kNow).outcome;
+        request.forward = key(address("10.1.0.1"), port, IpAddress::ipv4(Be32::of(0x0ac80000 + worker.value())), 80);
+        request.reply = key("10.2.0.1", 8080, "10.1.0.1", port);
+        const auto outcome = s.table->insert(worker, request, kNow).outcome;
         owners[round] += outcome == kInserted ? 1 : 0;
-        refused[round] += outcome == kReplyTaken ? 1 : 0;
+        rejected[round] += outcome == kReplyTaken ? 1 : 0;
       });
   for (unsigned round = 0; round < rounds; ++round) {
     EXPECT_EQ(owners[round], 1u);
-    EXPECT_EQ(refused[round], kThreads - 1);
+    EXPECT_EQ(rejected[round], kThreads - 1);
   }
   EXPECT_EQ(s.table->counts().now, rounds);
-  EXPECT_EQ(s.table->counts().unreplied, rounds);
+  EXPECT_EQ(s.table->counts().half_open, rounds);
 }
 
-// Packets of one direction alternate between all workers, while its decision is made anew all the time.
-TEST(FlowStress, OneDirectionAlternatesBetweenWorkersUnderReadmission) {
+// All workers handle packets of one direction, while its decision is replaced all the time.
+TEST(FlowStress, OneDirectionOnAllWorkersUnderRevalidation) {
   Shared s(64);
   {
     const ReadSection section(s.quiescence, 0);
     const DirectionBlock block = uniform(1);
-    NewConnection wanted = direct(numbered(1));
-    wanted.forward_block = &block;
-    ASSERT_EQ(s.table->insert(WorkerId{0}, wanted, kNow).outcome, kInserted);
+    NewConnection request = direct(numbered(1));
+    request.forward_block = &block;
+    ASSERT_EQ(s.table->insert(WorkerId{0}, request, kNow).outcome, kInserted);
   }
   std::atomic<std::uint64_t> wrong{0}, published{0}, superseded{0};
   run_workers(*s.table, s.quiescence, 3000, Pace::kFree, [&](WorkerId worker, unsigned round) {
@@ -265,38 +265,38 @@ TEST(FlowStress, OneDirectionAlternatesBetweenWorkersUnderReadmission) {
       ++wrong;
       return;
     }
-    s.table->track(worker, hit, Seconds{100 + round / 1000}, kLength, tcp_flag::kAck);
+    s.table->account_packet(worker, hit, Seconds{100 + round / 1000}, kLength, tcp_flag::kAck);
     const DirectionBlock* old = hit.block;
     const std::uint32_t mark = old->encap_peer.value();
     if (round % 2 == 0) {
-      const auto outcome = s.table->readmit(worker, hit, uniform(round + worker.value() * 10'000));
-      published += outcome == ReadmitOutcome::kPublished ? 1 : 0;
-      superseded += outcome == ReadmitOutcome::kSuperseded ? 1 : 0;
+      const auto outcome = s.table->revalidate(worker, hit, uniform(round + worker.value() * 10'000));
+      published += outcome == RevalidateOutcome::kPublished ? 1 : 0;
+      superseded += outcome == RevalidateOutcome::kSuperseded ? 1 : 0;
       wrong += hit.block != nullptr && is_uniform(*hit.block) ? 0 : 1;
     }
-    wrong += is_uniform(*old) && old->encap_peer.value() == mark ? 0 : 1;  // still what it was
+    wrong += is_uniform(*old) && old->encap_peer.value() == mark ? 0 : 1;  // unchanged until the quiescent point
   });
   EXPECT_EQ(wrong, 0u);
   EXPECT_EQ(published + superseded, 1500u * kThreads);
   const ReadSection section(s.quiescence, 0);
   const Hit hit = s.table->find(WorkerId{0}, numbered(1));
   EXPECT_GT(hit.line().packets, 0u);
-  EXPECT_LE(hit.line().packets, 3000u * kThreads) << "racing workers may lose counts, never invent them";
+  EXPECT_LE(hit.line().packets, 3000u * kThreads) << "concurrent workers may lose counts, but never add any";
   EXPECT_EQ(s.table->counts().no_block, 0u);
 }
 
-// FINs of both ends at once: exactly one of two workers, or both, see the other's; the connection always closes.
+// FINs of both ends at once: at least one worker sees the other's FIN, so the connection always closes.
 TEST(FlowStress, FinsOfBothEndsAtOnceAlwaysClose) {
   constexpr unsigned kRounds = 1000;
   Shared s(kRounds + kThreads * 130);
   const unsigned rounds =
       run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
         const FlowKey forward = numbered(round);
-        const Hit made = s.table->insert(worker, direct(forward), kNow).hit;
-        ASSERT_TRUE(made);
+        const Hit created = s.table->insert(worker, direct(forward), kNow).hit;
+        ASSERT_TRUE(created);
         const Hit hit = s.table->find(worker, worker.value() % 2 == 0 ? forward : forward.reversed());
         ASSERT_TRUE(hit);
-        s.table->track(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
+        s.table->account_packet(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
       });
   const ReadSection section(s.quiescence, 0);
   for (unsigned round = 0; round < rounds; ++round) {
@@ -305,15 +305,15 @@ TEST(FlowStress, FinsOfBothEndsAtOnceAlwaysClose) {
     EXPECT_TRUE(hit.connection->closing()) << round;
     EXPECT_EQ(s.table->expires_in(*hit.connection, kNow), 10u);
   }
-  EXPECT_EQ(s.table->counts().unreplied, 0u) << "each unit came back once";
+  EXPECT_EQ(s.table->counts().half_open, 0u) << "each connection was released from the limit once";
 }
 
-// A flood against the quota while others reply: never more unreplied than allowed, never a unit lost.
-TEST(FlowStress, QuotaHoldsUnderAFlood) {
-  constexpr std::uint32_t kQuotaLimit = 40;
+// A flood against the half-open limit while others reply: the limit is never exceeded, and no count is lost.
+TEST(FlowStress, HalfOpenLimitHoldsUnderAFlood) {
+  constexpr std::uint32_t kLimit = 40;
   Quiescence quiescence(kThreads + 1);
   auto options = private_table(20'000, kThreads);
-  options.unreplied = kQuotaLimit;
+  options.half_open_limit = kLimit;
   auto opened = FlowTable::open(options, quiescence);
   ASSERT_TRUE(opened.ok());
   FlowTable& table = **opened;
@@ -321,18 +321,18 @@ TEST(FlowStress, QuotaHoldsUnderAFlood) {
   run_workers(table, quiescence, 400, Pace::kFree, [&](WorkerId worker, unsigned round) {
     for (std::uint32_t nth = round * 5; nth < round * 5 + 5; ++nth) {  // half get a reply, a quarter is removed
       const std::uint32_t n = nth * kThreads + worker.value();
-      const auto made = table.insert(worker, direct(numbered(n)), kNow);
-      if (made.outcome == kInserted && nth % 2 == 0) {
-        table.track(worker, table.find(worker, numbered(n).reversed()), kNow, kLength, tcp_flag::kAck);
+      const auto created = table.insert(worker, direct(numbered(n)), kNow);
+      if (created.outcome == kInserted && nth % 2 == 0) {
+        table.account_packet(worker, table.find(worker, numbered(n).reversed()), kNow, kLength, tcp_flag::kAck);
         ++replied;
-      } else if (made.outcome == kInserted && nth % 4 == 1) {
-        table.remove(worker, made.hit);
+      } else if (created.outcome == kInserted && nth % 4 == 1) {
+        table.remove(worker, created.hit);
       }
     }
   });
   const FlowCounts counts = table.counts();
-  EXPECT_LE(counts.unreplied, kQuotaLimit);
-  EXPECT_EQ(counts.now, counts.unreplied + replied);
+  EXPECT_LE(counts.half_open, kLimit);
+  EXPECT_EQ(counts.now, counts.half_open + replied);
   EXPECT_GT(replied, 0u);
 }
 

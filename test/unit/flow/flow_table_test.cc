@@ -19,23 +19,23 @@ TEST(FlowTable, FindsAConnectionByBothKeysWithTheRightDirectionAndBlock) {
   Bench t(private_table(64));
   const DirectionBlock forward = block_to(7);
   const DirectionBlock reply = block_to(8);
-  NewConnection wanted = direct(key("10.1.0.1", 4000, "10.2.0.1", 80));
-  wanted.forward_block = &forward;
-  wanted.reply_block = &reply;
-  wanted.service = ServiceId{3};
-  wanted.backend = BackendId{4};
-  wanted.backend_cluster = ClusterId{5};
-  wanted.forward_peer = PeerId{6};
-  wanted.source_identity = Identity{70000};
-  wanted.from = Side::kFabric;
-  const auto made = t->insert(kW0, wanted, kNow);
-  ASSERT_EQ(made.outcome, kInserted);
+  NewConnection request = direct(key("10.1.0.1", 4000, "10.2.0.1", 80));
+  request.forward_block = &forward;
+  request.reply_block = &reply;
+  request.service = ServiceId{3};
+  request.backend = BackendId{4};
+  request.backend_cluster = ClusterId{5};
+  request.forward_peer = PeerId{6};
+  request.source_identity = Identity{70000};
+  request.from = Side::kFabric;
+  const auto created = t->insert(kW0, request, kNow);
+  ASSERT_EQ(created.outcome, kInserted);
 
-  const Hit f = t->find(kW0, wanted.forward);
-  const Hit r = t->find(kW0, wanted.reply);
+  const Hit f = t->find(kW0, request.forward);
+  const Hit r = t->find(kW0, request.reply);
   ASSERT_TRUE(f && r);
   EXPECT_EQ(f.connection, r.connection);
-  EXPECT_EQ(f.connection, made.hit.connection);
+  EXPECT_EQ(f.connection, created.hit.connection);
   EXPECT_EQ(f.direction, Direction::kForward);
   EXPECT_EQ(r.direction, Direction::kReply);
   EXPECT_EQ(f.block->encap_peer, PeerId{7});
@@ -59,13 +59,13 @@ TEST(FlowTable, RealmSeparatesEqualTuples) {
   EXPECT_EQ(t->insert(kW0, direct(other), kNow).outcome, kInserted);
 }
 
-TEST(FlowTable, SecondInsertAdoptsTheWinner) {
+TEST(FlowTable, SecondInsertReturnsTheExistingConnection) {
   Bench t(private_table(64));
-  NewConnection wanted = direct(numbered(1));
-  wanted.backend = BackendId{1};
-  const auto winner = t->insert(kW0, wanted, kNow);
-  wanted.backend = BackendId{2};
-  const auto loser = t->insert(kW0, wanted, kNow);
+  NewConnection request = direct(numbered(1));
+  request.backend = BackendId{1};
+  const auto winner = t->insert(kW0, request, kNow);
+  request.backend = BackendId{2};
+  const auto loser = t->insert(kW0, request, kNow);
   EXPECT_EQ(loser.outcome, kExists);
   EXPECT_EQ(loser.hit.connection, winner.hit.connection);
   EXPECT_EQ(loser.hit.direction, Direction::kForward);
@@ -74,13 +74,13 @@ TEST(FlowTable, SecondInsertAdoptsTheWinner) {
   EXPECT_EQ(t->counts().lost_races, 1u);
 }
 
-TEST(FlowTable, FirstPacketsOfBothDirectionsMakeOneConnection) {
+TEST(FlowTable, FirstPacketsOfBothDirectionsCreateOneConnection) {
   Bench t(private_table(64));
   const auto first = t->insert(kW0, direct(numbered(1)), kNow);
   const auto second = t->insert(kW0, direct(numbered(1).reversed()), kNow);
   EXPECT_EQ(second.outcome, kExists);
   EXPECT_EQ(second.hit.connection, first.hit.connection);
-  EXPECT_EQ(second.hit.direction, Direction::kReply) << "its forward key is the winner's reply key";
+  EXPECT_EQ(second.hit.direction, Direction::kReply) << "its forward key is the reply key of the existing connection";
 }
 
 // A connection to a VIP whose reply comes from a backend.
@@ -97,19 +97,20 @@ TEST(FlowTable, TwoVipsWithOneBackendDoNotShareAReplyKey) {
   ASSERT_EQ(first.outcome, kInserted);
   const auto second = t->insert(kW0, through_vip("10.200.0.2", "10.2.0.1"), kNow);
   EXPECT_EQ(second.outcome, kReplyTaken);
-  EXPECT_FALSE(t->find(kW0, key("10.1.0.1", 4000, "10.200.0.2", 80))) << "nothing of the refused one is left";
+  EXPECT_FALSE(t->find(kW0, key("10.1.0.1", 4000, "10.200.0.2", 80)))
+      << "the rejected connection leaves nothing behind";
   EXPECT_EQ(t->find(kW0, key("10.2.0.1", 8080, "10.1.0.1", 4000)).connection, first.hit.connection);
   EXPECT_EQ(t->insert(kW0, through_vip("10.200.0.2", "10.2.0.2"), kNow).outcome, kInserted) << "the next backend";
   EXPECT_EQ(t->counts().reply_taken, 1u);
 }
 
-TEST(FlowTable, DirectConnectionHoldsItsReplyKeyAgainstAVip) {
+TEST(FlowTable, DirectConnectionKeepsItsReplyKeyAgainstAVip) {
   Bench t(private_table(64));
   ASSERT_EQ(t->insert(kW0, direct(key("10.1.0.1", 4000, "10.2.0.1", 8080)), kNow).outcome, kInserted);
   EXPECT_EQ(t->insert(kW0, through_vip("10.200.0.1", "10.2.0.1"), kNow).outcome, kReplyTaken);
 }
 
-TEST(FlowTable, ExpiredHolderOfAReplyKeyGivesWay) {
+TEST(FlowTable, ExpiredConnectionFreesItsReplyKeyForANewOne) {
   Bench t(private_table(64));
   ASSERT_EQ(t->insert(kW0, through_vip("10.200.0.1", "10.2.0.1"), kNow).outcome, kInserted);
   EXPECT_EQ(t->insert(kW0, through_vip("10.200.0.2", "10.2.0.1"), Seconds{159}).outcome, kReplyTaken);
@@ -118,13 +119,13 @@ TEST(FlowTable, ExpiredHolderOfAReplyKeyGivesWay) {
   EXPECT_EQ(t->counts().now, 1u);
 }
 
-TEST(FlowTable, ConnectionFromAnAddressToItselfIsRefused) {
+TEST(FlowTable, ConnectionWithEqualForwardAndReplyKeysIsRejected) {
   Bench t(private_table(64));
   EXPECT_EQ(t->insert(kW0, direct(key("10.1.0.1", 80, "10.1.0.1", 80)), kNow).outcome, kReplyTaken);
-  EXPECT_EQ(t->counts().unreplied, 0u);
+  EXPECT_EQ(t->counts().half_open, 0u);
 }
 
-TEST(FlowTable, SourcePortsAreUniquePerBackendUntilTheRangeIsUsedUp) {
+TEST(FlowTable, SourcePortsAreUniquePerBackendUntilTheRangeIsExhausted) {
   Bench t(private_table(64));
   const PortRange range{40000, 40003};
   std::set<std::uint16_t> used;
@@ -149,15 +150,15 @@ TEST(FlowTable, SourcePortsAreUniquePerBackendUntilTheRangeIsUsedUp) {
   EXPECT_EQ(used.size(), 4u);
 }
 
-TEST(FlowTable, FullTableRefusesAndRecoversAfterRemovalAndGrace) {
+TEST(FlowTable, FullTableRejectsUntilRemovalAndGracePeriod) {
   auto options = private_table(100);
-  options.unreplied = 1000;
+  options.half_open_limit = 1000;
   Bench t(options);
   for (std::uint32_t n = 0; n < 100; ++n) {
     ASSERT_EQ(t->insert(kW0, direct(numbered(n)), kNow).outcome, kInserted) << n;
   }
   EXPECT_EQ(t->insert(kW0, direct(numbered(100)), kNow).outcome, kFull);
-  EXPECT_EQ(t->counts().refused_full, 1u);
+  EXPECT_EQ(t->counts().rejected_full, 1u);
   EXPECT_TRUE(t->remove(kW0, t->find(kW0, numbered(50))));
   EXPECT_EQ(t->insert(kW0, direct(numbered(100)), kNow).outcome, kFull) << "a reader may still hold the slot";
   t.quiesce();
@@ -168,7 +169,7 @@ TEST(FlowTable, FullTableRefusesAndRecoversAfterRemovalAndGrace) {
   }
 }
 
-TEST(FlowTable, ALargeTableFillsToItsCapacity) {
+TEST(FlowTable, LargeTableFillsToItsCapacity) {
   constexpr std::uint32_t kCapacity = 100'000;
   Bench t(private_table(kCapacity));
   for (std::uint32_t n = 0; n < kCapacity; ++n) {
@@ -180,8 +181,8 @@ TEST(FlowTable, ALargeTableFillsToItsCapacity) {
   }
 }
 
-// Ports that count up are an arithmetic progression of a product; these seeds crowded it into few regions.
-TEST(FlowTable, PortsInSequenceSpreadUnderAnySeed) {
+// Regression: with these seeds a weaker hash concentrated consecutive ports in few regions of the index.
+TEST(FlowTable, ConsecutivePortsSpreadUnderAnySeed) {
   constexpr std::uint32_t kCapacity = 100'000;
   for (const std::uint64_t seed : {410, 456, 765}) {
     FlowTable::Options options = private_table(kCapacity);
@@ -197,9 +198,9 @@ TEST(FlowTable, BurstLookupAgreesWithSingleLookups) {
   Bench t(private_table(4096));
   for (std::uint32_t n = 0; n < 4000; n += 2) {
     const DirectionBlock block = block_to(n);
-    NewConnection wanted = direct(numbered(n));
-    wanted.forward_block = &block;
-    ASSERT_EQ(t->insert(kW0, wanted, kNow).outcome, kInserted);
+    NewConnection request = direct(numbered(n));
+    request.forward_block = &block;
+    ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
   }
   std::vector<FlowKey> keys;
   for (std::uint32_t n = 0; n < 150; ++n) {  // more than one internal burst; hits, misses, both directions
@@ -215,60 +216,61 @@ TEST(FlowTable, BurstLookupAgreesWithSingleLookups) {
   }
 }
 
-TEST(FlowTable, TrackCountsPacketsOfEachDirection) {
+TEST(FlowTable, AccountPacketCountsEachDirection) {
   Bench t(private_table(64));
-  const auto made = t->insert(kW0, direct(numbered(1)), kNow);
-  t->track(kW0, made.hit, kNow, Bytes{60}, tcp_flag::kSyn);
-  t->track(kW0, made.hit, kNow, Bytes{1500}, tcp_flag::kAck);
+  const auto created = t->insert(kW0, direct(numbered(1)), kNow);
+  t->account_packet(kW0, created.hit, kNow, Bytes{60}, tcp_flag::kSyn);
+  t->account_packet(kW0, created.hit, kNow, Bytes{1500}, tcp_flag::kAck);
   const Hit reply = t->find(kW0, numbered(1).reversed());
-  t->track(kW0, reply, kNow, Bytes{40}, tcp_flag::kAck);
-  EXPECT_EQ(made.hit.line().packets, 2u);
-  EXPECT_EQ(made.hit.line().bytes, 1560u);
+  t->account_packet(kW0, reply, kNow, Bytes{40}, tcp_flag::kAck);
+  EXPECT_EQ(created.hit.line().packets, 2u);
+  EXPECT_EQ(created.hit.line().bytes, 1560u);
   EXPECT_EQ(reply.line().packets, 1u);
   EXPECT_EQ(reply.line().bytes, 40u);
   EXPECT_EQ(t->idle(*reply.connection, Seconds{103}), 3u);
   EXPECT_EQ(t->expires_in(*reply.connection, Seconds{103}), 7997u);
 }
 
-TEST(FlowTable, UnrepliedConnectionsHaveAQuotaOfTheirOwn) {
+TEST(FlowTable, HalfOpenConnectionsHaveTheirOwnLimit) {
   auto options = private_table(100);
-  options.unreplied = 10;
+  options.half_open_limit = 10;
   Bench t(options);
   for (std::uint32_t n = 0; n < 10; ++n) {
     ASSERT_EQ(t->insert(kW0, direct(numbered(n)), kNow).outcome, kInserted);
   }
-  EXPECT_EQ(t->insert(kW0, direct(numbered(10)), kNow).outcome, kQuota);
-  EXPECT_EQ(t->insert(kW0, direct(numbered(3)), kNow).outcome, kExists) << "needs no unit";
-  EXPECT_EQ(t->counts().refused_quota, 1u);
-  EXPECT_EQ(t->counts().now, 10u) << "the flood has pushed nobody out";
+  EXPECT_EQ(t->insert(kW0, direct(numbered(10)), kNow).outcome, kHalfOpenLimit);
+  EXPECT_EQ(t->insert(kW0, direct(numbered(3)), kNow).outcome, kExists)
+      << "an existing connection does not count again";
+  EXPECT_EQ(t->counts().rejected_half_open_limit, 1u);
+  EXPECT_EQ(t->counts().now, 10u) << "no connection was evicted";
 
   const Hit reply = t->find(kW0, numbered(0).reversed());
   for (int packet = 0; packet < 5; ++packet) {
-    t->track(kW0, reply, Seconds{100u + static_cast<unsigned>(packet)}, kLength, tcp_flag::kAck);
+    t->account_packet(kW0, reply, Seconds{100u + static_cast<unsigned>(packet)}, kLength, tcp_flag::kAck);
   }
-  EXPECT_EQ(t->counts().unreplied, 9u) << "its unit comes back once, not per packet";
+  EXPECT_EQ(t->counts().half_open, 9u) << "released from the limit once, not per packet";
   EXPECT_EQ(t->insert(kW0, direct(numbered(10)), kNow).outcome, kInserted);
-  EXPECT_EQ(t->insert(kW0, direct(numbered(11)), kNow).outcome, kQuota);
+  EXPECT_EQ(t->insert(kW0, direct(numbered(11)), kNow).outcome, kHalfOpenLimit);
 }
 
-TEST(FlowTable, RemovalGivesBackTheUnitOfAnUnrepliedConnectionOnly) {
+TEST(FlowTable, RemovalReleasesOnlyHalfOpenConnectionsFromTheLimit) {
   Bench t(private_table(100));
   ASSERT_EQ(t->insert(kW0, direct(numbered(1)), kNow).outcome, kInserted);
   ASSERT_EQ(t->insert(kW0, direct(numbered(2)), kNow).outcome, kInserted);
-  t->track(kW0, t->find(kW0, numbered(1).reversed()), kNow, kLength, tcp_flag::kAck);
-  EXPECT_EQ(t->counts().unreplied, 1u);
+  t->account_packet(kW0, t->find(kW0, numbered(1).reversed()), kNow, kLength, tcp_flag::kAck);
+  EXPECT_EQ(t->counts().half_open, 1u);
   t->remove(kW0, t->find(kW0, numbered(1)));
-  EXPECT_EQ(t->counts().unreplied, 1u);
+  EXPECT_EQ(t->counts().half_open, 1u);
   t->remove(kW0, t->find(kW0, numbered(2)));
-  EXPECT_EQ(t->counts().unreplied, 0u);
+  EXPECT_EQ(t->counts().half_open, 0u);
 }
 
-TEST(FlowTable, RemovedConnectionIsReadableUntilTheQuiescentPointAndGoneForAll) {
+TEST(FlowTable, RemovedConnectionIsNotFoundButReadableUntilTheQuiescentPoint) {
   Bench t(private_table(64, 2));
   const DirectionBlock block = block_to(7);
-  NewConnection wanted = direct(numbered(1));
-  wanted.forward_block = &block;
-  ASSERT_EQ(t->insert(kW0, wanted, kNow).outcome, kInserted);
+  NewConnection request = direct(numbered(1));
+  request.forward_block = &block;
+  ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
   Hit held = t->find(kW1, numbered(1));
   EXPECT_TRUE(t->remove(kW0, held));
   EXPECT_FALSE(t->remove(kW1, held)) << "only one removal counts";
@@ -276,117 +278,117 @@ TEST(FlowTable, RemovedConnectionIsReadableUntilTheQuiescentPointAndGoneForAll) 
   EXPECT_EQ(held.line().key, numbered(1));
   EXPECT_FALSE(t->find(kW0, numbered(1)));
   EXPECT_FALSE(t->find(kW0, numbered(1).reversed()));
-  EXPECT_EQ(t->readmit(kW1, held, block), ReadmitOutcome::kGone);
+  EXPECT_EQ(t->revalidate(kW1, held, block), RevalidateOutcome::kRemoved);
   EXPECT_EQ(held.block, nullptr);
 }
 
-TEST(FlowTable, ReferenceOutlivesReadSectionsAndTellsWhenTheSlotIsReused) {
+TEST(FlowTable, ReferenceOutlivesReadSectionsAndDetectsSlotReuse) {
   Bench t(private_table(1));
-  const auto made = t->insert(kW0, direct(numbered(1)), kNow);
-  const FlowRef ref = FlowTable::ref(made.hit);
+  const auto created = t->insert(kW0, direct(numbered(1)), kNow);
+  const FlowRef ref = FlowTable::ref(created.hit);
   t.quiesce();
-  EXPECT_EQ(t->find(kW0, ref, Direction::kReply).connection, made.hit.connection);
-  t->remove(kW0, made.hit);
+  EXPECT_EQ(t->find(kW0, ref, Direction::kReply).connection, created.hit.connection);
+  t->remove(kW0, created.hit);
   EXPECT_FALSE(t->find(kW0, ref, Direction::kForward));
-  t.sweep_all(kNow);
+  t.age_all(kNow);
   ASSERT_EQ(t->insert(kW0, direct(numbered(2)), kNow).hit.slot, ref.slot);
   EXPECT_FALSE(t->find(kW0, ref, Direction::kForward)) << "another connection in the same slot";
 }
 
-TEST(FlowTable, ReadmissionSwapsTheBlockAndLeavesTheOldOneReadable) {
+TEST(FlowTable, RevalidationSwapsTheBlockAndKeepsTheOldOneReadable) {
   Bench t(private_table(64));
   const DirectionBlock first = block_to(1);
-  NewConnection wanted = direct(numbered(1));
-  wanted.forward_block = &first;
-  ASSERT_EQ(t->insert(kW0, wanted, kNow).outcome, kInserted);
+  NewConnection request = direct(numbered(1));
+  request.forward_block = &first;
+  ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
   Hit hit = t->find(kW0, numbered(1));
   const DirectionBlock* old = hit.block;
-  EXPECT_EQ(t->readmit(kW0, hit, block_to(2)), ReadmitOutcome::kPublished);
+  EXPECT_EQ(t->revalidate(kW0, hit, block_to(2)), RevalidateOutcome::kPublished);
   EXPECT_EQ(hit.block->encap_peer, PeerId{2});
   EXPECT_EQ(old->encap_peer, PeerId{1});
   EXPECT_EQ(t->find(kW0, numbered(1)).block->encap_peer, PeerId{2});
-  // The first decision of a direction that had none.
+  // First decision of a direction without one.
   Hit reply = t->find(kW0, numbered(1).reversed());
   EXPECT_EQ(reply.block, nullptr);
-  EXPECT_EQ(t->readmit(kW0, reply, block_to(3)), ReadmitOutcome::kPublished);
+  EXPECT_EQ(t->revalidate(kW0, reply, block_to(3)), RevalidateOutcome::kPublished);
   EXPECT_EQ(t->find(kW0, numbered(1).reversed()).block->encap_peer, PeerId{3});
 }
 
-TEST(FlowTable, OfTwoReadmissionsAtOnceOneWinsAndTheOtherLearnsOfIt) {
+TEST(FlowTable, OfTwoConcurrentRevalidationsTheSecondGetsTheFirstDecision) {
   Bench t(private_table(64, 2));
   ASSERT_EQ(t->insert(kW0, direct(numbered(1)), kNow).outcome, kInserted);
   Hit a = t->find(kW0, numbered(1));
   Hit b = t->find(kW1, numbered(1));
-  EXPECT_EQ(t->readmit(kW0, a, block_to(1)), ReadmitOutcome::kPublished);
-  EXPECT_EQ(t->readmit(kW1, b, block_to(2)), ReadmitOutcome::kSuperseded);
+  EXPECT_EQ(t->revalidate(kW0, a, block_to(1)), RevalidateOutcome::kPublished);
+  EXPECT_EQ(t->revalidate(kW1, b, block_to(2)), RevalidateOutcome::kSuperseded);
   EXPECT_EQ(b.block->encap_peer, PeerId{1});
 }
 
-TEST(FlowTable, BlocksNeverRunOutWhileReadersPass) {
+TEST(FlowTable, BlocksDoNotRunOutWhileReadersAreQuiescent) {
   Bench t(private_table(4));
   ASSERT_EQ(t->insert(kW0, direct(numbered(1)), kNow).outcome, kInserted);
   for (std::uint32_t n = 0; n < 50'000; ++n) {
     Hit hit = t->find(kW0, numbered(1));
-    ASSERT_EQ(t->readmit(kW0, hit, block_to(n)), ReadmitOutcome::kPublished) << n;
+    ASSERT_EQ(t->revalidate(kW0, hit, block_to(n)), RevalidateOutcome::kPublished) << n;
     if (n % 32 == 0) {
-      t->sweep(kW0, kNow, 1);
+      t->age_connections(kW0, kNow, 1);
       t.quiesce();
     }
   }
 }
 
-TEST(FlowTable, WithoutQuiescentPointsBlocksRunOutAndTheDecisionStays) {
+TEST(FlowTable, WithoutQuiescentPointsBlocksRunOutAndTheLastDecisionStays) {
   Bench t(private_table(4));
   ASSERT_EQ(t->insert(kW0, direct(numbered(1)), kNow).outcome, kInserted);
   Hit hit = t->find(kW0, numbered(1));
   std::uint32_t n = 1;
-  while (t->readmit(kW0, hit, block_to(n)) == ReadmitOutcome::kPublished) {
+  while (t->revalidate(kW0, hit, block_to(n)) == RevalidateOutcome::kPublished) {
     ++n;
   }
   EXPECT_GT(n, 4000u);
   EXPECT_EQ(t->find(kW0, numbered(1)).block->encap_peer, PeerId{n - 1});
   EXPECT_GE(t->counts().no_block, 1u);
-  t.sweep_all(kNow);
-  EXPECT_EQ(t->readmit(kW0, hit, block_to(n)), ReadmitOutcome::kPublished);
+  t.age_all(kNow);
+  EXPECT_EQ(t->revalidate(kW0, hit, block_to(n)), RevalidateOutcome::kPublished);
 }
 
 TEST(FlowTable, SynOnAClosingConnectionMayReplaceIt) {
   Bench t(private_table(64));
-  const auto made = t->insert(kW0, direct(numbered(1)), kNow);
-  t->track(kW0, made.hit, kNow, kLength, tcp_flag::kSyn);
+  const auto created = t->insert(kW0, direct(numbered(1)), kNow);
+  t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kSyn);
   const Hit reply = t->find(kW0, numbered(1).reversed());
-  t->track(kW0, reply, kNow, kLength, tcp_flag::kSyn | tcp_flag::kAck);
-  EXPECT_FALSE(FlowTable::reopens(made.hit, tcp_flag::kSyn)) << "a repeated SYN belongs to the living one";
-  t->track(kW0, made.hit, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
-  t->track(kW0, reply, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
-  EXPECT_FALSE(FlowTable::reopens(made.hit, tcp_flag::kAck)) << "the last ACK";
+  t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kSyn | tcp_flag::kAck);
+  EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kSyn)) << "a repeated SYN belongs to the live connection";
+  t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
+  t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
+  EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kAck)) << "the last ACK";
   EXPECT_FALSE(FlowTable::reopens(reply, tcp_flag::kSyn | tcp_flag::kAck));
-  ASSERT_TRUE(FlowTable::reopens(made.hit, tcp_flag::kSyn));
-  EXPECT_TRUE(t->remove(kW0, made.hit));
+  ASSERT_TRUE(FlowTable::reopens(created.hit, tcp_flag::kSyn));
+  EXPECT_TRUE(t->remove(kW0, created.hit));
   const auto again = t->insert(kW0, direct(numbered(1)), kNow);
   EXPECT_EQ(again.outcome, kInserted);
-  EXPECT_NE(again.hit.slot, made.hit.slot) << "the old slot waits for its readers";
+  EXPECT_NE(again.hit.slot, created.hit.slot) << "the old slot waits for its grace period";
   EXPECT_FALSE(again.hit.connection->closing());
 }
 
-TEST(FlowTable, JanitorRemovesTheExpiredAndOnlyThose) {
+TEST(FlowTable, AgingRemovesExpiredConnectionsOnly) {
   Bench t(private_table(300, 3));
   for (std::uint32_t n = 0; n < 200; ++n) {
-    const auto made = t->insert(kW0, direct(numbered(n, IpProtocol::kUdp)), kNow);
-    ASSERT_EQ(made.outcome, kInserted);
-    t->track(kW0, made.hit, n % 2 == 0 ? kNow : Seconds{150}, kLength, 0);
+    const auto created = t->insert(kW0, direct(numbered(n, IpProtocol::kUdp)), kNow);
+    ASSERT_EQ(created.outcome, kInserted);
+    t->account_packet(kW0, created.hit, n % 2 == 0 ? kNow : Seconds{150}, kLength, 0);
   }
-  EXPECT_EQ(t.sweep_all(Seconds{159}), 0u);
-  EXPECT_EQ(t.sweep_all(Seconds{160}), 100u);
+  EXPECT_EQ(t.age_all(Seconds{159}), 0u);
+  EXPECT_EQ(t.age_all(Seconds{160}), 100u);
   for (std::uint32_t n = 0; n < 200; ++n) {
     EXPECT_EQ(static_cast<bool>(t->find(kW0, numbered(n, IpProtocol::kUdp))), n % 2 == 1) << n;
   }
   EXPECT_EQ(t->counts().expired, 100u);
   EXPECT_EQ(t->counts().now, 100u);
-  EXPECT_EQ(t->counts().unreplied, 100u);
+  EXPECT_EQ(t->counts().half_open, 100u);
 }
 
-TEST(FlowTable, JanitorKeepsToItsBudgetAndItsShare) {
+TEST(FlowTable, AgingStaysWithinItsBudgetAndShare) {
   Bench t(private_table(64, 2));
   for (std::uint32_t n = 0; n < 64; ++n) {
     // Both workers allocate, so that no cache keeps slots from the other.
@@ -394,28 +396,28 @@ TEST(FlowTable, JanitorKeepsToItsBudgetAndItsShare) {
     ASSERT_EQ(t->insert(w, direct(numbered(n)), kNow).outcome, kInserted) << n;
   }
   const Seconds later{1000};
-  EXPECT_EQ(t->sweep(kW0, later, 5), 5u);
-  EXPECT_EQ(t->sweep(kW0, later, 1000), 27u) << "the rest of its share";
-  EXPECT_EQ(t->sweep(kW0, later, 1000), 0u);
-  EXPECT_EQ(t->sweep(kW1, later, 1000), 32u);
+  EXPECT_EQ(t->age_connections(kW0, later, 5), 5u);
+  EXPECT_EQ(t->age_connections(kW0, later, 1000), 27u) << "the rest of its share";
+  EXPECT_EQ(t->age_connections(kW0, later, 1000), 0u);
+  EXPECT_EQ(t->age_connections(kW1, later, 1000), 32u);
   EXPECT_EQ(t->counts().now, 0u);
 }
 
-TEST(FlowTable, PacketSavesAConnectionFromTheJanitor) {
+TEST(FlowTable, PacketKeepsAConnectionFromExpiring) {
   Bench t(private_table(8));
-  const auto made = t->insert(kW0, direct(numbered(1, IpProtocol::kUdp)), kNow);
-  t->track(kW0, made.hit, Seconds{159}, kLength, 0);
-  EXPECT_EQ(t.sweep_all(Seconds{160}), 0u);
+  const auto created = t->insert(kW0, direct(numbered(1, IpProtocol::kUdp)), kNow);
+  t->account_packet(kW0, created.hit, Seconds{159}, kLength, 0);
+  EXPECT_EQ(t.age_all(Seconds{160}), 0u);
   EXPECT_TRUE(t->find(kW0, numbered(1, IpProtocol::kUdp)));
 }
 
-TEST(FlowTable, VisitSeesTheLivingAndStopsWhenTold) {
+TEST(FlowTable, VisitSeesLiveConnectionsAndStopsOnRequest) {
   Bench t(private_table(1000));
   const DirectionBlock block = block_to(9);
   for (std::uint32_t n = 0; n < 600; ++n) {
-    NewConnection wanted = direct(numbered(n));
-    wanted.forward_block = &block;
-    ASSERT_EQ(t->insert(kW0, wanted, kNow).outcome, kInserted);
+    NewConnection request = direct(numbered(n));
+    request.forward_block = &block;
+    ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
   }
   t->remove(kW0, t->find(kW0, numbered(5)));
   unsigned seen = 0;
@@ -433,7 +435,7 @@ TEST(FlowTable, VisitSeesTheLivingAndStopsWhenTold) {
   EXPECT_FALSE(t.quiescence().inside(t.control()));
 }
 
-TEST(FlowTable, OpenRefusesImpossibleSizes) {
+TEST(FlowTable, OpenRejectsInvalidSizes) {
   EXPECT_FALSE(Bench(private_table(0)).ok());
   EXPECT_FALSE(Bench(private_table(0xffffffff)).ok());
   EXPECT_FALSE(Bench(private_table(10, 65)).ok());

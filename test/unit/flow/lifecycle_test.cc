@@ -37,27 +37,27 @@ void start(Connection& c, IpProtocol protocol, std::uint32_t at) {
 TEST(Lifecycle, TcpFollowsCiliumsTimers) {
   const std::vector<Row> rows = {
       {"SYN only", {{F, 100, kSyn}}, 130, 30, false},
-      {"SYN again prolongs", {{F, 100, kSyn}, {F, 130, kSyn}}, 150, 40, false},
+      {"another SYN extends", {{F, 100, kSyn}, {F, 130, kSyn}}, 150, 40, false},
       {"SYN and SYN-ACK are both SYN-only", {{F, 100, kSyn}, {R, 100, kSyn | kAck}}, 100, 60, false},
       {"the first ACK establishes", {{F, 100, kSyn}, {R, 100, kSyn | kAck}, {F, 101, kAck}}, 101, 8000, false},
       {"mid-stream, one direction seen", {{F, 100, kAck}}, 100, 60, false},
       {"mid-stream, both directions seen", {{F, 100, kAck}, {R, 101, kAck}}, 101, 8000, false},
-      {"the younger direction counts", {{F, 100, kAck}, {R, 500, kAck}}, 600, 7900, false},
+      {"the more recent direction counts", {{F, 100, kAck}, {R, 500, kAck}}, 600, 7900, false},
       {"one FIN changes nothing", {{F, 100, kSyn}, {R, 100, kSyn | kAck}, {F, 110, kFin | kAck}}, 110, 8000, false},
       {"two FINs close",
        {{F, 100, kSyn}, {R, 100, kSyn | kAck}, {F, 110, kFin | kAck}, {R, 111, kFin | kAck}},
        111,
        10,
        true},
-      {"packets no longer prolong a closing one",
+      {"packets do not extend a closing connection",
        {{F, 100, kSyn}, {R, 100, kSyn | kAck}, {F, 110, kFin | kAck}, {R, 111, kFin | kAck}, {F, 116, kAck}},
        116,
        5,
        true},
-      {"a repeated FIN does not prolong", {{F, 110, kFin}, {R, 111, kFin}, {R, 115, kFin}}, 115, 6, true},
-      {"refused: RST before both SYNs closes", {{F, 100, kSyn}, {R, 100, kRst | kAck}}, 101, 9, true},
+      {"a repeated FIN does not extend", {{F, 110, kFin}, {R, 111, kFin}, {R, 115, kFin}}, 115, 6, true},
+      {"connection refused: RST before both SYNs closes", {{F, 100, kSyn}, {R, 100, kRst | kAck}}, 101, 9, true},
       {"RST in mid-stream without SYNs closes", {{F, 100, kAck}, {R, 101, kAck}, {F, 102, kRst}}, 102, 10, true},
-      {"RST of an established one shortens to the SYN timeout",
+      {"RST of an established connection shortens to the SYN timeout",
        {{F, 100, kSyn}, {R, 100, kSyn | kAck}, {F, 101, kAck}, {R, 200, kRst}},
        210,
        50,
@@ -85,7 +85,7 @@ TEST(Lifecycle, TcpFollowsCiliumsTimers) {
     Connection c;
     start(c, IpProtocol::kTcp, row.packets.front().at);
     for (const Packet& p : row.packets) {
-      lifecycle::note(c, p.direction, Seconds{p.at}, lifecycle::marks_of(IpProtocol::kTcp, p.flags));
+      lifecycle::record(c, p.direction, Seconds{p.at}, lifecycle::marks_of(IpProtocol::kTcp, p.flags));
     }
     EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{row.asked_at}), row.left);
     EXPECT_EQ(c.closing(), row.closing);
@@ -96,8 +96,8 @@ TEST(Lifecycle, OtherProtocolsLiveAMinuteAfterTheLastPacketOfEitherDirection) {
   for (const IpProtocol protocol : {IpProtocol::kUdp, IpProtocol::kIcmp, IpProtocol::kIcmpv6}) {
     Connection c;
     start(c, protocol, 100);
-    lifecycle::note(c, F, Seconds{100}, lifecycle::marks_of(protocol, 0));
-    lifecycle::note(c, R, Seconds{130}, lifecycle::marks_of(protocol, 0));
+    lifecycle::record(c, F, Seconds{100}, lifecycle::marks_of(protocol, 0));
+    lifecycle::record(c, R, Seconds{130}, lifecycle::marks_of(protocol, 0));
     EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{140}), 50u);
     EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{190}), 0u);
   }
@@ -106,18 +106,18 @@ TEST(Lifecycle, OtherProtocolsLiveAMinuteAfterTheLastPacketOfEitherDirection) {
 TEST(Lifecycle, ReportsTheFirstPacketOfADirectionOnce) {
   Connection c;
   start(c, IpProtocol::kUdp, 5);
-  EXPECT_TRUE(lifecycle::note(c, F, Seconds{5}, mark::kSeen));
-  EXPECT_FALSE(lifecycle::note(c, F, Seconds{5}, mark::kSeen));
-  EXPECT_FALSE(lifecycle::note(c, F, Seconds{6}, mark::kSeen));
-  EXPECT_TRUE(lifecycle::note(c, R, Seconds{6}, mark::kSeen));
+  EXPECT_TRUE(lifecycle::record(c, F, Seconds{5}, mark::kSeen));
+  EXPECT_FALSE(lifecycle::record(c, F, Seconds{5}, mark::kSeen));
+  EXPECT_FALSE(lifecycle::record(c, F, Seconds{6}, mark::kSeen));
+  EXPECT_TRUE(lifecycle::record(c, R, Seconds{6}, mark::kSeen));
 }
 
-TEST(Lifecycle, ClockOfAnotherWorkerThatIsBehindNeitherAgesNorRewinds) {
+TEST(Lifecycle, SlowerClockOfAnotherWorkerNeitherAgesNorRewinds) {
   Connection c;
   start(c, IpProtocol::kUdp, 100);
-  lifecycle::note(c, F, Seconds{100}, mark::kSeen);
+  lifecycle::record(c, F, Seconds{100}, mark::kSeen);
   EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{99}), 60u) << "a packet from the future is not 194 days old";
-  lifecycle::note(c, F, Seconds{99}, mark::kSeen);
+  lifecycle::record(c, F, Seconds{99}, mark::kSeen);
   EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{100}), 60u);
 }
 
@@ -125,9 +125,9 @@ TEST(Lifecycle, The24BitClockWraps) {
   const std::uint32_t wrap = 1u << 24;
   Connection c;
   start(c, IpProtocol::kUdp, wrap - 5);
-  lifecycle::note(c, F, Seconds{wrap - 5}, mark::kSeen);
+  lifecycle::record(c, F, Seconds{wrap - 5}, mark::kSeen);
   EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{wrap + 5}), 50u);
-  lifecycle::note(c, F, Seconds{wrap + 5}, mark::kSeen);
+  lifecycle::record(c, F, Seconds{wrap + 5}, mark::kSeen);
   EXPECT_EQ(lifecycle::expires_in(c, kTimeouts, Seconds{wrap + 5}), 60u);
   EXPECT_EQ(lifecycle::idle(c, Seconds{wrap + 8}), 3u);
 }

@@ -13,7 +13,7 @@ constexpr WorkerId kW1{1};
 
 std::vector<bool> none_used(std::uint32_t count) { return std::vector<bool>(std::size_t{count} + 1); }
 
-TEST(NumberPool, HandsOutEveryNumberOnceLowOnesFirst) {
+TEST(NumberPool, AllocatesEveryNumberOnceLowOnesFirst) {
   Quiescence q(1);
   NumberPool pool(1000, 1, q, none_used(1000));
   for (std::uint32_t expected = 1; expected <= 1000; ++expected) {
@@ -22,7 +22,7 @@ TEST(NumberPool, HandsOutEveryNumberOnceLowOnesFirst) {
   EXPECT_EQ(pool.allocate(kW0), 0u);
 }
 
-TEST(NumberPool, UsedNumbersAreLeftOut) {
+TEST(NumberPool, UsedNumbersAreNotAllocated) {
   Quiescence q(1);
   auto used = none_used(10);
   used[1] = used[4] = used[10] = true;
@@ -34,7 +34,7 @@ TEST(NumberPool, UsedNumbersAreLeftOut) {
   EXPECT_EQ(got, (std::set<std::uint32_t>{2, 3, 5, 6, 7, 8, 9}));
 }
 
-TEST(NumberPool, ReleasedNumbersComeBackAlsoToOtherWorkers) {
+TEST(NumberPool, ReleasedNumbersAreAvailableToOtherWorkers) {
   Quiescence q(2);
   NumberPool pool(1000, 2, q, none_used(1000));
   for (int i = 0; i < 1000; ++i) {
@@ -48,7 +48,7 @@ TEST(NumberPool, ReleasedNumbersComeBackAlsoToOtherWorkers) {
   while (pool.allocate(kW1) != 0) {
     ++got;
   }
-  EXPECT_GE(got, 1000u - 128) << "only a small cache stays with the worker that released";
+  EXPECT_GE(got, 1000u - 128) << "only a small cache stays with the releasing worker";
 }
 
 TEST(NumberPool, RetiredNumberWaitsForEveryReader) {
@@ -66,7 +66,7 @@ TEST(NumberPool, RetiredNumberWaitsForEveryReader) {
   EXPECT_EQ(pool.allocate(kW0), 1u);
 }
 
-TEST(NumberPool, NumberRetiredDuringAGracePeriodNeedsItsOwn) {
+TEST(NumberPool, NumberRetiredDuringAGracePeriodNeedsAnotherOne) {
   Quiescence q(1);
   NumberPool pool(2, 1, q, none_used(2));
   q.online(0);
@@ -76,7 +76,7 @@ TEST(NumberPool, NumberRetiredDuringAGracePeriodNeedsItsOwn) {
   pool.collect(kW0);
   pool.retire(kW0, b);
   q.quiescent(0);
-  pool.collect(kW0);  // frees a, starts the grace of b
+  pool.collect(kW0);  // frees a, starts the grace period of b
   EXPECT_EQ(pool.allocate(kW0), a);
   EXPECT_EQ(pool.allocate(kW0), 0u);
   q.quiescent(0);

@@ -32,7 +32,7 @@ TEST(Quiescence, SleepingReaderCountsAsPassed) {
   q.offline(1);
   EXPECT_TRUE(q.passed(ticket));
   q.online(1);
-  EXPECT_TRUE(q.passed(ticket)) << "a reader that came later cannot hold what was unlinked before";
+  EXPECT_TRUE(q.passed(ticket)) << "a reader that came online later cannot hold what was unlinked before";
 }
 
 TEST(Quiescence, LaterTicketNeedsALaterQuiescentPoint) {
@@ -56,8 +56,8 @@ TEST(Quiescence, ReadSectionEndsWithItsScope) {
   EXPECT_TRUE(q.passed(q.advance()));
 }
 
-// Readers follow a pointer while a writer swaps it and destroys what it retired: the memory must never be gone.
-TEST(Quiescence, StressNobodyReadsWhatWasFreed) {
+// Readers follow a pointer while a writer swaps it and overwrites what it retired: no reader may see that.
+TEST(Quiescence, StressNoReaderSeesFreedMemory) {
   constexpr unsigned kReaders = 4;
   constexpr int kSwaps = 2000;
   Quiescence q(kReaders);

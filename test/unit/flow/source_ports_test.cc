@@ -16,7 +16,7 @@ std::vector<std::uint16_t> all(SourcePorts ports) {
   return out;
 }
 
-TEST(SourcePorts, OwnPortComesFirstWhenItLiesInTheRange) {
+TEST(SourcePorts, OwnPortComesFirstWhenItIsInTheRange) {
   EXPECT_EQ(all(SourcePorts({1000, 2000}, L4Port{1500}, 77)).front(), 1500);
   EXPECT_NE(all(SourcePorts({1000, 2000}, L4Port{999}, 77)).front(), 999);
   EXPECT_EQ(all(SourcePorts({1000, 2000}, L4Port{2000}, 77)).front(), 2000);
@@ -33,7 +33,7 @@ TEST(SourcePorts, TriesAreBoundedDistinctAndInRange) {
   }
 }
 
-TEST(SourcePorts, SmallRangeIsUsedUpWhole) {
+TEST(SourcePorts, SmallRangeIsTriedCompletely) {
   for (std::uint64_t random = 0; random < 200; ++random) {
     for (std::uint16_t last = 100; last < 130; ++last) {
       const auto tried = all(SourcePorts({100, last}, L4Port{100}, random * 0x9e3779b97f4a7c15ULL));
@@ -48,7 +48,7 @@ TEST(SourcePorts, EchoIdentifiersUseTheWholeRange) {
   EXPECT_EQ(all(SourcePorts(kEchoIdentifiers, L4Port{65535}, 1)).front(), 65535);
 }
 
-TEST(SourcePorts, StartsAreSpread) {
+TEST(SourcePorts, StartingPortsVary) {
   std::set<std::uint16_t> starts;
   for (std::uint64_t n = 1; n <= 256; ++n) {
     starts.insert(all(SourcePorts({32768, 65535}, L4Port{5}, n * 0x9e3779b97f4a7c15ULL)).front());

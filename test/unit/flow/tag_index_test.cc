@@ -43,10 +43,10 @@ bool erase(TagIndex& index, std::uint64_t hash, std::uint32_t number) {
   return index.erase(hash, {number, number, (number & 1) != 0});
 }
 
-TEST(TagIndex, FindsWhatWasInsertedWithAllItsParts) {
+TEST(TagIndex, FindsInsertedEntriesWithAllFields) {
   Fixture f(100);
   EXPECT_FALSE(lookup(f.index, hash_of(1), 0));
-  ASSERT_TRUE(insert(f.index, hash_of(1), 0)) << "number 0 is a number";
+  ASSERT_TRUE(insert(f.index, hash_of(1), 0)) << "number 0 is valid";
   ASSERT_TRUE(insert(f.index, hash_of(2), 0x3fff));
   ASSERT_TRUE(insert(f.index, hash_of(3), TagIndex::kMaxNumber));
   const auto found = lookup(f.index, hash_of(2), 0x3fff);
@@ -57,7 +57,7 @@ TEST(TagIndex, FindsWhatWasInsertedWithAllItsParts) {
   EXPECT_TRUE(lookup(f.index, hash_of(3), TagIndex::kMaxNumber));
 }
 
-TEST(TagIndex, EraseTakesOnlyTheVeryEntry) {
+TEST(TagIndex, EraseRemovesOnlyTheExactEntry) {
   Fixture f(100);
   ASSERT_TRUE(insert(f.index, hash_of(1), 5));
   {
@@ -71,7 +71,7 @@ TEST(TagIndex, EraseTakesOnlyTheVeryEntry) {
   EXPECT_FALSE(lookup(f.index, hash_of(1), 5));
 }
 
-TEST(TagIndex, HoldsAllTheKeysItWasSizedForAndForgetsThemAll) {
+TEST(TagIndex, HoldsAllKeysItWasSizedForAndErasesThemAll) {
   constexpr std::uint32_t kKeys = 200'000;
   Fixture f(kKeys);
   for (std::uint32_t n = 0; n < kKeys; ++n) {
@@ -84,20 +84,20 @@ TEST(TagIndex, HoldsAllTheKeysItWasSizedForAndForgetsThemAll) {
     ASSERT_TRUE(erase(f.index, hash_of(n), n)) << n;
     ASSERT_FALSE(lookup(f.index, hash_of(n), n)) << n;
   }
-  // Nothing is left, counts included: the area is as it was.
+  // The area is zero again, overflow counts included.
   for (std::size_t i = 0; i < f.area.bytes(); ++i) {
     ASSERT_EQ(f.area.data()[i], std::byte{0}) << "byte " << i;
   }
 }
 
-TEST(TagIndex, KeysOfOneBucketOverflowIntoTheOtherAndThenAreRefused) {
+TEST(TagIndex, KeysOfOneBucketOverflowIntoTheOtherAndAreThenRejected) {
   Fixture f(10);
   const std::uint64_t hash = hash_of(1);
   std::uint32_t inserted = 0;
   while (insert(f.index, hash, inserted)) {
     ++inserted;
   }
-  EXPECT_EQ(inserted, 2 * TagIndex::kEntries) << "one hash has two buckets and nowhere else to go";
+  EXPECT_EQ(inserted, 2 * TagIndex::kEntries) << "one hash has exactly two buckets";
   for (std::uint32_t n = 0; n < inserted; ++n) {
     EXPECT_TRUE(lookup(f.index, hash, n));
   }
@@ -106,17 +106,17 @@ TEST(TagIndex, KeysOfOneBucketOverflowIntoTheOtherAndThenAreRefused) {
   EXPECT_TRUE(lookup(f.index, hash, 99));
 }
 
-TEST(TagIndex, FullBucketsMakeRoomByMovingEntriesAside) {
-  // At 90 % of all places, far over the load it is sized for, nearly every insert has to move others.
-  constexpr std::uint32_t kPlaces = 8 * TagIndex::kEntries * TagIndex::kRegionBuckets;
-  Fixture f(kPlaces / 2 - 1);
+TEST(TagIndex, FullBucketsMakeRoomByMovingEntries) {
+  // At 90 % of all slots, far above the load it is sized for, nearly every insert has to move other entries.
+  constexpr std::uint32_t kSlots = 8 * TagIndex::kEntries * TagIndex::kRegionBuckets;
+  Fixture f(kSlots / 2 - 1);
   std::vector<std::uint32_t> in;
-  for (std::uint32_t n = 0; n < kPlaces * 9 / 10; ++n) {
+  for (std::uint32_t n = 0; n < kSlots * 9 / 10; ++n) {
     if (insert(f.index, hash_of(n), n)) {
       in.push_back(n);
     }
   }
-  EXPECT_GT(in.size(), kPlaces * 85 / 100);
+  EXPECT_GT(in.size(), kSlots * 85 / 100);
   for (const std::uint32_t n : in) {
     ASSERT_TRUE(lookup(f.index, hash_of(n), n)) << n;
   }

@@ -1,4 +1,4 @@
-// A directory that lasts as long as the object.
+// A temporary directory, removed by the destructor.
 #pragma once
 
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 namespace isthmus {
 namespace {
 
-TEST(FramePool, EveryChunkIsGivenOutOnceThenNone) {
+TEST(FramePool, EachChunkIsAllocatedOnceUntilThePoolIsEmpty) {
   auto pool = FramePool::create({.chunks = 100, .chunk_bytes = 2048});
   ASSERT_TRUE(pool.ok()) << pool.error().text();
   std::set<std::uint32_t> seen;
@@ -22,7 +22,7 @@ TEST(FramePool, EveryChunkIsGivenOutOnceThenNone) {
   EXPECT_EQ((*pool)->allocate(), 7u);
 }
 
-TEST(FramePool, AreaIsPageAlignedAndWholeAreaCanBeWritten) {
+TEST(FramePool, TheAreaIsPageAlignedAndWritableThroughout) {
   for (const FramePages pages : {FramePages::kReserved, FramePages::kTransparent, FramePages::kOrdinary}) {
     auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .pages = pages});
     ASSERT_TRUE(pool.ok()) << pool.error().text();
@@ -35,12 +35,12 @@ TEST(FramePool, AreaIsPageAlignedAndWholeAreaCanBeWritten) {
   }
 }
 
-TEST(FramePool, EveryKindOfPagesIsTriedFromTheOneWantedOn) {
+TEST(FramePool, PageKindsFallBackFromTheRequestedOneOn) {
   constexpr std::uint32_t kHugePage = 2U << 20;
-  const auto got = [](FramePages wanted) {
-    const auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .pages = wanted});
+  const auto got = [](FramePages requested) {
+    const auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096, .pages = requested});
     EXPECT_TRUE(pool.ok()) << pool.error().text();
-    // Where huge pages can be, or take the place of ordinary ones.
+    // Aligned so that huge pages can back it, now or later.
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>((*pool)->base()) % kHugePage, 0u);
     return (*pool)->pages();
   };
@@ -51,17 +51,17 @@ TEST(FramePool, EveryKindOfPagesIsTriedFromTheOneWantedOn) {
   }
 }
 
-TEST(FramePool, SizesThatNoUmemCanHaveAreRefusedWithARemedy) {
+TEST(FramePool, SizesThatAUmemCannotHaveAreErrorsWithAFix) {
   for (const FramePool::Options& bad :
        {FramePool::Options{.chunks = 16, .chunk_bytes = 8192}, FramePool::Options{.chunks = 0},
         FramePool::Options{.chunks = 16, .chunk_bytes = 3000}}) {
     const auto pool = FramePool::create(bad);
     ASSERT_FALSE(pool.ok());
-    EXPECT_FALSE(pool.error().remedy.empty());
+    EXPECT_FALSE(pool.error().fix.empty());
   }
 }
 
-TEST(FramePool, MoreMemoryThanThereIsIsAnErrorNotACrash) {
+TEST(FramePool, TooLittleMemoryIsAnErrorNotACrash) {
   const auto pool = FramePool::create({.chunks = 2'000'000'000, .chunk_bytes = 4096});
   ASSERT_FALSE(pool.ok());
   EXPECT_NE(pool.error().text().find("MiB"), std::string::npos);

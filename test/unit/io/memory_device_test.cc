@@ -30,9 +30,9 @@ class MemoryDeviceTest : public testing::Test {
     return files_.back();
   }
   std::unique_ptr<MemoryDevice> device(const MemoryDeviceOptions& options) {
-    auto made = MemoryDevice::create(options);
-    EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().text());
-    return made.ok() ? *std::move(made) : nullptr;
+    auto created = MemoryDevice::create(options);
+    EXPECT_TRUE(created.ok()) << (created.ok() ? "" : created.error().text());
+    return created.ok() ? *std::move(created) : nullptr;
   }
   std::unique_ptr<DeviceQueue> queue(MemoryDevice& of, WorkerId worker = WorkerId{0}, unsigned workers = 1) {
     auto opened = of.open_queue(worker, workers, *pool_);
@@ -44,7 +44,7 @@ class MemoryDeviceTest : public testing::Test {
   std::vector<std::string> files_;
 };
 
-TEST_F(MemoryDeviceTest, InjectedFramesArriveInOrderWithHeadroomAndWhatIsSentCanBeTaken) {
+TEST_F(MemoryDeviceTest, InjectedFramesArriveInOrderWithHeadroomAndSentFramesCanBeTaken) {
   auto dev = device({});
   auto q = queue(*dev);
   for (std::uint8_t i = 0; i < 70; ++i) {
@@ -71,7 +71,7 @@ TEST_F(MemoryDeviceTest, InjectedFramesArriveInOrderWithHeadroomAndWhatIsSentCan
   EXPECT_EQ(c.tx_bytes, 64u * 60 + 63 * 64 / 2);
 }
 
-TEST_F(MemoryDeviceTest, WorkersHaveLanesOfTheirOwn) {
+TEST_F(MemoryDeviceTest, EachWorkerHasItsOwnLane) {
   auto dev = device({});
   EXPECT_FALSE(dev->inject(frame_of(60, 1), WorkerId{1}));
   auto first = queue(*dev, WorkerId{0}, 2);
@@ -84,7 +84,7 @@ TEST_F(MemoryDeviceTest, WorkersHaveLanesOfTheirOwn) {
   EXPECT_FALSE(dev->open_queue(WorkerId{2}, 2, *pool_).ok());
 }
 
-TEST_F(MemoryDeviceTest, FullLanesAndEmptyPoolsAreCountedAndLoseNothingElse) {
+TEST_F(MemoryDeviceTest, FullLanesAndEmptyPoolsAreCountedAndRecover) {
   auto dev = device({});
   auto q = queue(*dev);
   unsigned accepted = 0;
@@ -103,7 +103,7 @@ TEST_F(MemoryDeviceTest, FramesLongerThanAChunkAreCountedAndSkipped) {
   auto dev = device({});
   auto q = queue(*dev);
   EXPECT_FALSE(dev->inject(frame_of(4000, 1)));
-  EXPECT_TRUE(dev->inject(frame_of(3000, 1)));  // this pool's chunks hold 1792
+  EXPECT_TRUE(dev->inject(frame_of(3000, 1)));  // this pool's chunks hold 1792 bytes
   EXPECT_TRUE(dev->inject(frame_of(1792, 2)));
   Frame burst[4];
   ASSERT_EQ(q->receive(burst), 1u);
@@ -124,7 +124,7 @@ TEST_F(MemoryDeviceTest, AnInjectedFrameWakesASleepingWorker) {
   EXPECT_FALSE(q->arm());
 }
 
-TEST_F(MemoryDeviceTest, ACaptureFileIsReplayedAndTheOutputReadsBackEqual) {
+TEST_F(MemoryDeviceTest, ACaptureFileIsReplayedAndTheOutputIsIdentical) {
   MemoryDeviceOptions write_only;
   write_only.pcap_out = temporary(".in.pcap");
   {
@@ -159,7 +159,7 @@ TEST_F(MemoryDeviceTest, ACaptureFileIsReplayedAndTheOutputReadsBackEqual) {
   EXPECT_EQ(pool_->available(), pool_->chunks());
 }
 
-TEST_F(MemoryDeviceTest, FilesThatCannotBeReplayedAreNamedErrors) {
+TEST_F(MemoryDeviceTest, FilesThatCannotBeReplayedAreErrorsThatNameThem) {
   MemoryDeviceOptions options;
   options.pcap_in = "/nonexistent/x.pcap";
   EXPECT_NE(MemoryDevice::create(options).error().text().find("/nonexistent/x.pcap"), std::string::npos);
@@ -171,7 +171,7 @@ TEST_F(MemoryDeviceTest, FilesThatCannotBeReplayedAreNamedErrors) {
   EXPECT_FALSE(open_memory(options).ok());
 }
 
-TEST_F(MemoryDeviceTest, FramesLongerThanTheReaderMayHoldAndCutFilesAreErrors) {
+TEST_F(MemoryDeviceTest, FramesBeyondTheLimitAndTruncatedFilesAreErrors) {
   const std::string path = temporary(".pcap");
   {
     auto writer = PcapWriter::create(path);

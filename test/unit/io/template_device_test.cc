@@ -5,7 +5,7 @@
 namespace isthmus {
 namespace {
 
-TEST(TemplateDevice, HandsOutTheTemplatesInTurnAsFreshCopies) {
+TEST(TemplateDevice, ReceivesFreshCopiesOfTheTemplatesInRotation) {
   auto pool = FramePool::create({.chunks = 8, .chunk_bytes = 2048});
   ASSERT_TRUE(pool.ok());
   TemplateDeviceOptions options;
@@ -43,7 +43,7 @@ TEST(TemplateDevice, AnExhaustedPoolShortensTheBurstAndIsCounted) {
   EXPECT_EQ((*queue)->counters().rx_no_frame, 1u);
 }
 
-TEST(TemplateDevice, TemplatesThatDoNotFitAChunkAreRefused) {
+TEST(TemplateDevice, TemplatesThatDoNotFitAChunkAreErrors) {
   TemplateDeviceOptions options;
   options.templates = {FrameBytes(3900, 1)};
   EXPECT_FALSE(TemplateDevice::create(options).ok());

@@ -23,7 +23,7 @@ Prefix prefix(const char* text) { return *Prefix::parse(text); }
 
 const char* const kGateway = "192.0.2.1";
 const char* const kPeer = "198.51.100.7";
-const char* const kStranger = "198.51.100.8";
+const char* const kUnknownAddress = "198.51.100.8";
 const char* const kPod = "10.1.0.5";
 const char* const kPod6 = "fd00:1::5";
 const char* const kRemotePod = "10.2.0.9";
@@ -84,7 +84,7 @@ Packet ipv6(const char* source, const char* destination) {
   return p;
 }
 
-Packet cut(Packet p, std::size_t to) {
+Packet truncated(Packet p, std::size_t to) {
   p.resize(to);
   return p;
 }
@@ -118,7 +118,7 @@ class SteerProgramTest : public testing::Test {
     ASSERT_TRUE(loaded.ok()) << loaded.error().text();
     program_ = *std::move(loaded);
     ASSERT_TRUE(program_->apply(rules()).ok());
-    program_->beats()[0].nanoseconds = now();
+    program_->heartbeats()[0].nanoseconds = now();
     socket_ = UniqueFd(socket(AF_XDP, SOCK_RAW, 0));
     ASSERT_TRUE(socket_.valid());
     ASSERT_TRUE(program_->set_socket(0, socket_.get()).ok());
@@ -147,8 +147,8 @@ class SteerProgramTest : public testing::Test {
       sum.foreign_source += c.foreign_source;
       sum.taken_tunnel += c.taken_tunnel;
       sum.taken_plain += c.taken_plain;
-      sum.gone_dropped += c.gone_dropped;
-      sum.gone_passed += c.gone_passed;
+      sum.engine_down_dropped += c.engine_down_dropped;
+      sum.engine_down_passed += c.engine_down_passed;
     }
     return sum;
   }
@@ -158,18 +158,22 @@ class SteerProgramTest : public testing::Test {
 };
 
 using Counter = __u64 isthmus_steer_counters::*;
-constexpr Counter kEvery[] = {
-    &isthmus_steer_counters::passed,          &isthmus_steer_counters::not_a_peer,
-    &isthmus_steer_counters::tunnel_fragment, &isthmus_steer_counters::foreign_source,
-    &isthmus_steer_counters::taken_tunnel,    &isthmus_steer_counters::taken_plain,
-    &isthmus_steer_counters::gone_dropped,    &isthmus_steer_counters::gone_passed,
+constexpr Counter kAllCounters[] = {
+    &isthmus_steer_counters::passed,
+    &isthmus_steer_counters::not_a_peer,
+    &isthmus_steer_counters::tunnel_fragment,
+    &isthmus_steer_counters::foreign_source,
+    &isthmus_steer_counters::taken_tunnel,
+    &isthmus_steer_counters::taken_plain,
+    &isthmus_steer_counters::engine_down_dropped,
+    &isthmus_steer_counters::engine_down_passed,
 };
 
 struct Row {
   const char* description;
   Packet packet;
   unsigned action;
-  std::vector<Counter> counted;  // exactly these move, each by one
+  std::vector<Counter> counted;  // exactly these increase, each by one
 };
 
 std::vector<Row> rows() {
@@ -178,73 +182,79 @@ std::vector<Row> rows() {
   const Counter plain = &isthmus_steer_counters::taken_plain;
   const Counter fragment = &isthmus_steer_counters::tunnel_fragment;
   const Counter foreign = &isthmus_steer_counters::foreign_source;
-  const Counter stranger = &isthmus_steer_counters::not_a_peer;
+  const Counter not_a_peer = &isthmus_steer_counters::not_a_peer;
   const Packet from_peer = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
   return {
-      {"tunnel packet of a peer", from_peer, XDP_REDIRECT, {tunnel}},
-      {"with IP options",
+      {"tunnel packet from a peer", from_peer, XDP_REDIRECT, {tunnel}},
+      {"tunnel packet with IP options",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .options = 3}),
        XDP_REDIRECT,
        {tunnel}},
-      {"don't-fragment is not a fragment",
+      {"tunnel packet with don't-fragment is not a fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x4000}),
        XDP_REDIRECT,
        {tunnel}},
-      {"tunnel packet of a stranger",
-       ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472}),
+      {"tunnel packet from an unknown address",
+       ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472}),
        XDP_PASS,
-       {stranger, passed}},
-      {"first fragment",
+       {not_a_peer, passed}},
+      {"first tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x2000}),
        XDP_PASS,
        {fragment, passed}},
-      {"last fragment",
+      {"last tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
        XDP_PASS,
        {fragment, passed}},
-      {"another L4 port", ipv4({.source = kPeer, .destination = kGateway, .destination_port = 53}), XDP_PASS, {passed}},
+      {"UDP to another L4 port",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 53}),
+       XDP_PASS,
+       {passed}},
       {"TCP to the tunnel port",
        ipv4({.source = kPeer, .destination = kGateway, .protocol = 6, .destination_port = 8472}),
        XDP_PASS,
        {passed}},
-      {"another address of the node",
+      {"UDP to another address of the node",
        ipv4({.source = kPeer, .destination = "192.0.2.2", .destination_port = 8472}),
        XDP_PASS,
        {passed}},
       {"pod to a remote pod", ipv4({.source = kPod, .destination = kRemotePod}), XDP_REDIRECT, {plain}},
-      {"a fragment of it",
+      {"fragment from a pod to a remote pod",
        ipv4({.source = kPod, .destination = kRemotePod, .fragment = 0x2000}),
        XDP_REDIRECT,
        {plain}},
       {"pod to a VIP", ipv4({.source = kPod, .destination = kVip, .protocol = 6}), XDP_REDIRECT, {plain}},
-      {"the VIP's neighbour address", ipv4({.source = kPod, .destination = "10.200.0.11"}), XDP_PASS, {passed}},
-      {"foreign source to a VIP", ipv4({.source = kStranger, .destination = kVip}), XDP_PASS, {foreign, passed}},
+      {"pod to the address after the VIP", ipv4({.source = kPod, .destination = "10.200.0.11"}), XDP_PASS, {passed}},
+      {"foreign source to a VIP", ipv4({.source = kUnknownAddress, .destination = kVip}), XDP_PASS, {foreign, passed}},
       {"remote pod to a remote pod",
        ipv4({.source = kRemotePod, .destination = kRemotePod}),
        XDP_PASS,
        {foreign, passed}},
-      {"pod to pod of this cluster", ipv4({.source = kPod, .destination = "10.1.0.6"}), XDP_PASS, {passed}},
+      {"pod to a pod of this cluster", ipv4({.source = kPod, .destination = "10.1.0.6"}), XDP_PASS, {passed}},
       {"IPv6 pod to a remote pod", ipv6(kPod6, kRemotePod6), XDP_REDIRECT, {plain}},
       {"IPv6 pod to a VIP", ipv6(kPod6, kVip6), XDP_REDIRECT, {plain}},
       {"IPv6 foreign source to a VIP", ipv6("fd00:9::1", kVip6), XDP_PASS, {foreign, passed}},
-      {"IPv6 elsewhere", ipv6(kPod6, "fd00:3::1"), XDP_PASS, {passed}},
+      {"IPv6 pod to a non-fleet destination", ipv6(kPod6, "fd00:3::1"), XDP_PASS, {passed}},
       {"IPv4-mapped addresses in an IPv6 header are not IPv4",
        ipv6("::ffff:10.1.0.5", "::ffff:10.2.0.9"),
        XDP_PASS,
        {passed}},
       {"VLAN-tagged tunnel packet", tagged(from_peer), XDP_PASS, {passed}},
       {"VLAN-tagged pod packet", tagged(ipv4({.source = kPod, .destination = kVip})), XDP_PASS, {passed}},
-      {"ARP", cut(ethernet(0x0806), 42), XDP_PASS, {passed}},
-      {"no IPv4 header behind Ethernet", cut(from_peer, 14), XDP_PASS, {passed}},
-      {"cut in the IPv4 header", cut(from_peer, 33), XDP_PASS, {passed}},
-      {"cut before the UDP header", cut(from_peer, 34), XDP_PASS, {passed}},
-      {"cut in the UDP header", cut(from_peer, 41), XDP_PASS, {passed}},
-      {"cut in IP options",
-       cut(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .options = 10}), 60),
+      {"ARP", truncated(ethernet(0x0806), 42), XDP_PASS, {passed}},
+      {"truncated before the IPv4 header", truncated(from_peer, 14), XDP_PASS, {passed}},
+      {"truncated in the IPv4 header", truncated(from_peer, 33), XDP_PASS, {passed}},
+      {"truncated before the UDP header", truncated(from_peer, 34), XDP_PASS, {passed}},
+      {"truncated in the UDP header", truncated(from_peer, 41), XDP_PASS, {passed}},
+      {"truncated in the IP options",
+       truncated(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .options = 10}), 60),
        XDP_PASS,
        {passed}},
-      {"cut in the IPv6 header", cut(ipv6(kPod6, kVip6), 53), XDP_PASS, {passed}},
-      {"no L4 header behind the VIP", cut(ipv4({.source = kPod, .destination = kVip}), 34), XDP_REDIRECT, {plain}},
+      {"truncated in the IPv6 header", truncated(ipv6(kPod6, kVip6), 53), XDP_PASS, {passed}},
+      {"pod to a VIP without an L4 header",
+       truncated(ipv4({.source = kPod, .destination = kVip}), 34),
+       XDP_REDIRECT,
+       {plain}},
   };
 }
 
@@ -252,18 +262,18 @@ TEST_F(SteerProgramTest, TakesFleetTrafficAndNothingElse) {
   load();
   for (const Row& row : rows()) {
     SCOPED_TRACE(row.description);
-    program_->beats()[0].nanoseconds = now();
+    program_->heartbeats()[0].nanoseconds = now();
     const isthmus_steer_counters before = counters();
     EXPECT_EQ(run(row.packet), row.action);
     const isthmus_steer_counters after = counters();
-    for (const Counter counter : kEvery) {
-      const bool moves = std::find(row.counted.begin(), row.counted.end(), counter) != row.counted.end();
-      EXPECT_EQ(after.*counter - before.*counter, moves ? 1u : 0u) << (&counter - kEvery);
+    for (const Counter counter : kAllCounters) {
+      const bool increases = std::find(row.counted.begin(), row.counted.end(), counter) != row.counted.end();
+      EXPECT_EQ(after.*counter - before.*counter, increases ? 1u : 0u) << (&counter - kAllCounters);
     }
   }
 }
 
-TEST_F(SteerProgramTest, AHeaderThatClaimsAnotherVersionPasses) {
+TEST_F(SteerProgramTest, AHeaderWithTheWrongIpVersionOrLengthPasses) {
   load();
   Packet wrong = ipv4({.source = kPod, .destination = kVip});
   wrong[14] = 0x65;
@@ -275,63 +285,63 @@ TEST_F(SteerProgramTest, AHeaderThatClaimsAnotherVersionPasses) {
   EXPECT_EQ(run(wrong6), static_cast<unsigned>(XDP_PASS));
 }
 
-TEST_F(SteerProgramTest, WithoutABeatFleetTrafficIsDroppedAndTheRestPasses) {
-  load({.beat_timeout_ms = 500});
+TEST_F(SteerProgramTest, WithoutAHeartbeatFleetTrafficIsDroppedAndTheRestPasses) {
+  load({.heartbeat_timeout_ms = 500});
   const Packet tunnel = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
   const Packet plain = ipv6(kPod6, kVip6);
   for (const std::uint64_t stale : {std::uint64_t{0}, now() - 600'000'000}) {
-    program_->beats()[0].nanoseconds = stale;
+    program_->heartbeats()[0].nanoseconds = stale;
     EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_DROP));
     EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_DROP));
     EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.1.0.6"})), static_cast<unsigned>(XDP_PASS));
-    EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472})),
+    EXPECT_EQ(run(ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472})),
               static_cast<unsigned>(XDP_PASS));
   }
-  EXPECT_EQ(counters().gone_dropped, 4u);
-  // A beat a little ahead of the program's clock, as from another CPU, is fresh.
-  program_->beats()[0].nanoseconds = now() + 10'000'000;
+  EXPECT_EQ(counters().engine_down_dropped, 4u);
+  // A heartbeat slightly ahead of the program's clock, as from another CPU, is recent.
+  program_->heartbeats()[0].nanoseconds = now() + 10'000'000;
   EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_REDIRECT));
 }
 
-TEST_F(SteerProgramTest, WithoutASocketFleetTrafficIsDroppedEvenIfTheBeatIsFresh) {
+TEST_F(SteerProgramTest, WithoutASocketFleetTrafficIsDroppedDespiteARecentHeartbeat) {
   load();
   socket_.reset();
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_DROP));
-  EXPECT_EQ(counters().gone_dropped, 1u);
+  EXPECT_EQ(counters().engine_down_dropped, 1u);
   EXPECT_EQ(counters().taken_plain, 0u);
 }
 
-TEST_F(SteerProgramTest, TheOpenPolicyPassesFleetTrafficWhileTheEngineIsGone) {
-  load({.gone_passes = true});
+TEST_F(SteerProgramTest, EngineDownPassesSendsFleetTrafficToTheKernel) {
+  load({.engine_down_passes = true});
   const Packet plain = ipv4({.source = kPod, .destination = kVip});
   EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_REDIRECT));
-  program_->beats()[0].nanoseconds = 0;
+  program_->heartbeats()[0].nanoseconds = 0;
   EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_PASS));
-  program_->beats()[0].nanoseconds = now();
+  program_->heartbeats()[0].nanoseconds = now();
   socket_.reset();
   EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_PASS));
-  EXPECT_EQ(counters().gone_passed, 2u);
+  EXPECT_EQ(counters().engine_down_passed, 2u);
   EXPECT_EQ(counters().passed, 0u);
 }
 
 TEST_F(SteerProgramTest, NewRulesReplaceOldOnes) {
   load();
   SteerRules changed = rules();
-  changed.peers = {address(kStranger)};
+  changed.peers = {address(kUnknownAddress)};
   changed.fleet = {prefix("10.3.0.0/16"), prefix("10.200.0.0/24")};
   changed.tunnel_port = L4Port{4789};
   ASSERT_TRUE(program_->apply(changed).ok());
   EXPECT_EQ(run(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 4789})),
             static_cast<unsigned>(XDP_PASS));
-  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 8472})),
+  EXPECT_EQ(run(ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472})),
             static_cast<unsigned>(XDP_PASS));
-  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 4789})),
+  EXPECT_EQ(run(ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 4789})),
             static_cast<unsigned>(XDP_REDIRECT));
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.200.0.11"})), static_cast<unsigned>(XDP_REDIRECT));
   ASSERT_TRUE(program_->apply(SteerRules{}).ok());
-  EXPECT_EQ(run(ipv4({.source = kStranger, .destination = kGateway, .destination_port = 4789})),
+  EXPECT_EQ(run(ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 4789})),
             static_cast<unsigned>(XDP_PASS));
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_PASS));
 }
@@ -351,7 +361,7 @@ TEST_F(SteerProgramTest, ATunnelAddressThatIsNotIpv4IsAnError) {
   bad.tunnel_address = address("fd00::1");
   const Status status = program_->apply(bad);
   ASSERT_FALSE(status.ok());
-  EXPECT_FALSE(status.error().remedy.empty());
+  EXPECT_FALSE(status.error().fix.empty());
 }
 
 TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
@@ -367,9 +377,9 @@ TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "11.19.135.7"})), static_cast<unsigned>(XDP_PASS));
 }
 
-TEST_F(SteerProgramTest, AVariantForFramesOfSeveralBuffersLoadsToo) {
+TEST_F(SteerProgramTest, TheMultiBufferVariantLoads) {
   load({.queues = 8, .fragments = true});
-  EXPECT_EQ(program_->beats().size(), 8u);
+  EXPECT_EQ(program_->heartbeats().size(), 8u);
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_REDIRECT));
 }
 

@@ -1,4 +1,4 @@
-// Vet with a clock that the test sets: what time ends, and both ways in which a VNI names its cluster.
+// Source validation with a clock set by the test: what expires, and both layouts of the cluster bits in a VNI.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -16,10 +16,10 @@ constexpr PeerId kWestGateway{1};
 constexpr std::uint8_t kShift255 = 16, kShift511 = 15;
 const Actors at;
 
-// One worker's context over published tables, without a worker: calls vet as admission does.
-class VetRig {
+// One worker's context over published tables, without a worker: calls validate_source() as admission does.
+class SourceValidationRig {
  public:
-  explicit VetRig(std::uint8_t shift = kShift255, std::uint16_t west = 2)
+  explicit SourceValidationRig(std::uint8_t shift = kShift255, std::uint16_t west = 2)
       : shared(options(shift), 1), publisher(shared) {
     FlowTable::Options table;
     table.keep_state = false;
@@ -30,9 +30,9 @@ class VetRig {
     FramePool::Options memory;
     memory.chunks = 4;
     memory.pages = FramePages::kOrdinary;
-    auto made = FramePool::create(memory);
-    EXPECT_TRUE(made.ok());
-    pool = std::move(*made);
+    auto created = FramePool::create(memory);
+    EXPECT_TRUE(created.ok());
+    pool = std::move(*created);
     context = std::make_unique<PathContext>(shared, WorkerId{0}, *pool, mailbox, *flow_events);
     TableDelta delta;
     delta.upsert_peers = {{kWestGateway, ClusterId{west}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
@@ -42,7 +42,7 @@ class VetRig {
     cluster = ClusterId{west};
   }
 
-  // The reason why a packet of west with this VNI is refused at this second, or "".
+  // The drop reason of a packet from west with this VNI at this second, or "" if it passes.
   std::string at_second(std::uint32_t second, std::uint32_t vni) {
     const ReadSection section(shared.quiescence, 0);
     context->snapshot = shared.snapshot.load();
@@ -54,10 +54,10 @@ class VetRig {
     packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, 0, Realm{0}};
     Admission admission(packet);
     admission.forward = packet.key;
-    const Refusal refusal = vet(*context, admission);
+    const std::optional<DropReason> drop = validate_source(*context, admission);
     valid_until = admission.block.valid_until;
     source_identity = admission.source_identity;
-    return refusal ? std::string(kDropReasonInfo[static_cast<std::size_t>(*refusal)].name) : std::string();
+    return drop ? std::string(kDropReasonInfo[static_cast<std::size_t>(*drop)].name) : std::string();
   }
   void pod(std::uint32_t identity, std::uint32_t second) {
     const EndpointEntry entry{Realm{0}, at.west.address, cluster, Identity{identity}, kNoPeer};
@@ -92,21 +92,21 @@ class VetRig {
   }
 };
 
-TEST(Vet, ANewPodsVniHoldsUntilTheHubMustHaveIt) {
-  VetRig rig;
+TEST(SourceValidation, TheVniOfAnUnpublishedPodIsAcceptedForTheHoldTime) {
+  SourceValidationRig rig;
   EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
-  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "the cached decision ends with the hold";
+  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "the cached decision expires with the hold time";
   EXPECT_EQ(rig.source_identity, Identity{kWestIdentity});
   EXPECT_EQ(rig.at_second(kNow + kHold - 1, kWestIdentity), "");
-  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "asking again prolongs nothing";
+  EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << "further packets do not extend the hold time";
   EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "unknown_source");
   rig.pod(kWestIdentity, kNow + kHold);
   EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "");
   EXPECT_EQ(rig.valid_until, Seconds{0});
 }
 
-TEST(Vet, AnotherPodAtTheAddressOfOneThatIsGoneIsHeldAnew) {
-  VetRig rig;
+TEST(SourceValidation, AnotherPodAtTheAddressOfARemovedOneGetsItsOwnHoldTime) {
+  SourceValidationRig rig;
   rig.pod(kWestIdentity, kNow);
   EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
   rig.no_pod();
@@ -114,72 +114,72 @@ TEST(Vet, AnotherPodAtTheAddressOfOneThatIsGoneIsHeldAnew) {
   EXPECT_EQ(rig.at_second(kNow + 100 + kHold, kWestIdentity + 1), "unknown_source");
 }
 
-TEST(Vet, ThePreviousIdentityIsAcceptedForItsGrace) {
-  VetRig rig;
+TEST(SourceValidation, ThePreviousIdentityIsAcceptedForTheGracePeriod) {
+  SourceValidationRig rig;
   rig.pod(kWestIdentity, kNow);
   rig.pod(kWestIdentity + 1, kNow);
   EXPECT_EQ(rig.at_second(kNow + kGrace - 1, kWestIdentity), "");
   EXPECT_EQ(rig.valid_until, Seconds{kNow + kGrace});
-  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity + 1}) << "policy sees who it is now";
+  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity + 1}) << "policy sees the current identity";
   EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity), "identity_mismatch");
   EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity + 1), "");
 }
 
-TEST(Vet, AnyVniOfItsClusterIsAnEndpointsWithoutLabelsAndNoneIsBelieved) {
+TEST(SourceValidation, AnEndpointWithoutLabelsMaySendAnyVniOfItsClusterAndKeepsItsOwnIdentity) {
   for (const std::uint8_t shift : {kShift255, kShift511}) {
-    VetRig rig(shift);
+    SourceValidationRig rig(shift);
     const Identity unlabelled = identity::unlabelled(ClusterId{2});
     rig.pod(unlabelled.value(), kNow);
     for (const std::uint32_t vni : {2U << shift, (2U << shift) + 255, (2U << shift) + 300, 2U, 6U}) {
       EXPECT_EQ(rig.at_second(kNow, vni), "") << vni;
       EXPECT_EQ(rig.source_identity, unlabelled) << vni;
-      EXPECT_EQ(rig.valid_until, Seconds{0}) << "nothing is being waited for";
+      EXPECT_EQ(rig.valid_until, Seconds{0}) << "the decision does not expire";
     }
     EXPECT_EQ(rig.at_second(kNow, (3U << shift) + 300), "vni_cluster");
-    EXPECT_EQ(rig.at_second(kNow, (1U << shift) + 300), "vni_cluster") << "our own";
+    EXPECT_EQ(rig.at_second(kNow, (1U << shift) + 300), "vni_cluster") << "the gateway's own cluster";
     EXPECT_EQ(rig.at_second(kNow, 1), "vni_host");
     EXPECT_EQ(rig.at_second(kNow, 300), "vni_scoped");
-    EXPECT_EQ(wire_vni(unlabelled), Vni{identity::kWorld.value()}) << "a number of ours is never sent";
+    EXPECT_EQ(wire_vni(unlabelled), Vni{identity::kWorld.value()}) << "an internal identity is never sent";
     rig.pod((2U << shift) + 300, kNow);
     EXPECT_EQ(rig.at_second(kNow, (2U << shift) + 300), "");
-    EXPECT_EQ(rig.at_second(kNow, (2U << shift) + 301), "identity_mismatch") << "its labels are known by now";
+    EXPECT_EQ(rig.at_second(kNow, (2U << shift) + 301), "identity_mismatch") << "its labels are known now";
   }
 }
 
-TEST(Vet, OfAClusterWithoutAnyLabelsEveryAddressIsSomeOfItsPods) {
-  VetRig rig;
+TEST(SourceValidation, InAClusterWithoutLabelsEveryAddressHasTheIdentityOfItsPrefix) {
+  SourceValidationRig rig;
   const Identity pods = identity::unlabelled_at(Identity{identity::kPrefixScope << identity::kScopeShift | 9}, {});
   rig.prefix("10.2.0.0/16", pods);
   for (const std::uint32_t second : {kNow, kNow + 100 * kHold}) {
-    EXPECT_EQ(rig.at_second(second, kWestIdentity), "") << "nobody will ever publish it";
+    EXPECT_EQ(rig.at_second(second, kWestIdentity), "") << "it will never be published";
     EXPECT_EQ(rig.source_identity, pods);
     EXPECT_EQ(rig.valid_until, Seconds{0});
   }
   EXPECT_EQ(rig.at_second(kNow, (3U << kShift255) + 300), "vni_cluster");
   rig.prefix("10.2.0.0/16", Identity{identity::kPrefixScope << identity::kScopeShift | 9});
   EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
-  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity}) << "held, now that its labels may come";
+  EXPECT_EQ(rig.source_identity, Identity{kWestIdentity}) << "accepted for the hold time, since its labels may follow";
   EXPECT_EQ(rig.at_second(kNow + kHold, kWestIdentity), "unknown_source");
 }
 
-TEST(Vet, AVniNamesItsClusterIn255And511ClusterMode) {
+TEST(SourceValidation, TheClusterBitsOfAVniAreReadFor255And511Clusters) {
   for (const std::uint8_t shift : {kShift255, kShift511}) {
     const std::uint16_t last = shift == kShift255 ? 255 : 511;
     for (const std::uint16_t west : {std::uint16_t{2}, last}) {
-      VetRig rig(shift, west);
+      SourceValidationRig rig(shift, west);
       const std::uint32_t first = std::uint32_t{west} << shift;
       EXPECT_EQ(rig.at_second(kNow, first + 300), "") << west;
       EXPECT_EQ(rig.at_second(kNow, first + (1u << shift) - 1), "") << west;
       EXPECT_EQ(rig.at_second(kNow, first - 1), "vni_cluster") << west;
-      EXPECT_EQ(rig.at_second(kNow, 1u << shift | 300), "vni_cluster") << "our own";
+      EXPECT_EQ(rig.at_second(kNow, 1u << shift | 300), "vni_cluster") << "the gateway's own cluster";
       EXPECT_EQ(rig.at_second(kNow, 256), "vni_scoped");
       EXPECT_EQ(rig.at_second(kNow, (1u << shift) - 1), "vni_scoped");
     }
   }
 }
 
-TEST(Vet, OfReservedIdentitiesThoseThatSendersPutOnTheWirePass) {
-  VetRig rig;
+TEST(SourceValidation, OnlyReservedIdentitiesThatMayBeOnTheWirePass) {
+  SourceValidationRig rig;
   const std::set<std::uint32_t> sent{2, 3, 4, 5, 6, 7, 8, 100, 115, 128, 255};
   const std::set<std::uint32_t> never{0, 9, 10, 11, 12, 13, 14, 15, 99, 116, 127};
   for (const std::uint32_t vni : sent) {

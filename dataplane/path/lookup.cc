@@ -1,5 +1,5 @@
-// track: finds the connections of a whole burst and lets those through whose decision still stands. A packet without a
-// connection, or with a decision that a moved epoch, another peer or time has ended, goes on to admit.
+// lookup: finds the connections of a whole burst and passes packets whose decision is still valid. A packet without a
+// connection, or whose decision is invalid because of a changed epoch, another peer or VNI, or time, goes on to admit.
 #include <bit>
 
 #include "dataplane/path/context.h"
@@ -9,17 +9,17 @@
 namespace isthmus {
 namespace {
 
-// Does the decision hold for this very packet?
-bool stands(const FlowTable& flows, const Packet& packet, const DirectionBlock& block, Seconds now) noexcept {
-  // An ICMP error may come from a router or node on the way: admission looks closer.
-  return flows.epochs().stands(block) && block.from == packet.side && block.required_peer == packet.peer &&
+// Whether the decision is valid for this packet.
+bool decision_valid(const FlowTable& flows, const Packet& packet, const DirectionBlock& block, Seconds now) noexcept {
+  // An ICMP error may come from a router or node on the path, so admission always checks it.
+  return flows.epochs().is_current(block) && block.from == packet.side && block.required_peer == packet.peer &&
          block.required_vni == packet.vni && !packet.icmp_error &&
          (block.valid_until.value() == 0 || block.valid_until >= now);
 }
 
 }  // namespace
 
-void track(PathContext& context, Burst& burst) noexcept {
+void lookup(PathContext& context, Burst& burst) noexcept {
   std::array<Packet*, kMaxBurst> packets;
   unsigned count = 0;
   for (Packet& packet : burst) {
@@ -32,7 +32,7 @@ void track(PathContext& context, Burst& burst) noexcept {
       [&](unsigned i) noexcept { return packets[i]->hash; },
       [&](unsigned i) noexcept -> Hit& { return packets[i]->hit; });
   static_assert(kMaxBurst <= 64);
-  std::uint64_t closing = 0;  // of `packets`, by place
+  std::uint64_t closing = 0;  // bitmap by index in `packets`
   unsigned hits = 0, decided = 0;
   for (unsigned i = 0; i < count; ++i) {
     Packet& packet = *packets[i];
@@ -41,7 +41,7 @@ void track(PathContext& context, Burst& burst) noexcept {
     }
     ++hits;
     if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kFin | net::Tcp::kRst)) != 0) [[unlikely]] {
-      // A SYN may be a new connection by an old name: admission looks whether its backend still takes new ones.
+      // A SYN may open a new connection with the same key; admission checks that its backend still accepts new ones.
       if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn) {
         if (FlowTable::reopens(packet.hit, packet.tcp_flags)) {
           flows.remove(context.worker, packet.hit);
@@ -51,7 +51,7 @@ void track(PathContext& context, Burst& burst) noexcept {
       }
       closing |= std::uint64_t{1} << i;
     }
-    if (packet.hit.block != nullptr && stands(flows, packet, *packet.hit.block, context.now)) [[likely]] {
+    if (packet.hit.block != nullptr && decision_valid(flows, packet, *packet.hit.block, context.now)) [[likely]] {
       packet.block = packet.hit.block;
       ++decided;
       if (packet.family == Family::kIpv6) {
