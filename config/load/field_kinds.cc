@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <utility>
 
@@ -15,13 +16,13 @@ struct Unit {
 constexpr std::array<Unit, 4> kUnits{{{"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}}};
 
 void read_name(const YamlNode& node, const std::string& key, bool (*good)(std::string_view), const std::string& form,
-               YamlFaults& faults, const std::function<void(const std::string&)>& set) {
-  const auto value = read_text(node, key, faults);
+               YamlErrors& errors, const std::function<void(const std::string&)>& set) {
+  const auto value = read_text(node, key, errors);
   if (!value) {
     return;
   }
   if (!good(*value)) {
-    faults.push_back({node.line, key + " is " + shown(*value) + ", not " + form, "write " + form});
+    errors.push_back({node.line, key + " is " + shown(*value) + ", not " + form, "write " + form});
     return;
   }
   set(*value);
@@ -29,25 +30,25 @@ void read_name(const YamlNode& node, const std::string& key, bool (*good)(std::s
 
 }  // namespace
 
-std::optional<std::uint64_t> read_duration(const YamlNode& node, std::string_view path, std::uint64_t least,
-                                           std::uint64_t most, YamlFaults& faults) {
-  const auto value = read_text(node, path, faults);
+std::optional<std::uint64_t> read_duration(const YamlNode& node, std::string_view path, std::uint64_t min,
+                                           std::uint64_t max, YamlErrors& errors) {
+  const auto value = read_text(node, path, errors);
   if (!value) {
     return std::nullopt;
   }
-  const std::string range = show_duration(least) + " to " + show_duration(most);
+  const std::string range = show_duration(min) + " to " + show_duration(max);
   std::uint64_t count = 0;
   const char* last = value->data() + value->size();
   const auto [end, error] = std::from_chars(value->data(), last, count);
   const std::string_view suffix(end, static_cast<std::size_t>(last - end));
   const auto unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& u) { return u.name == suffix; });
   if (error == std::errc::invalid_argument || unit == kUnits.end()) {
-    faults.push_back({node.line, std::string(path) + " is " + shown(*value) + ", not a duration",
-                      "write a whole number with its unit, such as 150ms, 10s, 2m or 1h"});
+    errors.push_back({node.line, std::string(path) + " is " + shown(*value) + ", not a duration",
+                      "write a whole number with its unit (ms, s, m or h), " + range});
     return std::nullopt;
   }
-  if (error != std::errc{} || count > most / unit->milliseconds || count * unit->milliseconds < least) {
-    faults.push_back(
+  if (error != std::errc{} || count > max / unit->milliseconds || count * unit->milliseconds < min) {
+    errors.push_back(
         {node.line, std::string(path) + " is " + shown(*value) + ", out of range", "write a duration, " + range});
     return std::nullopt;
   }
@@ -66,19 +67,19 @@ std::string show_duration(std::uint64_t milliseconds) {
   return {};
 }
 
-ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uint32_t least, std::uint32_t most,
+ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uint32_t min, std::uint32_t max,
                          std::string text) {
-  ConfigField field = number(key, access, least, most, std::move(text));
-  field.type = "power of two, " + std::to_string(least) + " to " + std::to_string(most);
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    const auto value = read_number(node, key, least, most, faults);
+  ConfigField field = number(key, access, min, max, std::move(text));
+  field.type = "power of two, " + std::to_string(min) + " to " + std::to_string(max);
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    const auto value = read_number(node, key, min, max, errors, "a power of two");
     if (!value) {
       return;
     }
     if (!std::has_single_bit(*value)) {
-      faults.push_back({node.line, key + " is " + std::to_string(*value) + ", not a power of two",
-                        "write " + std::to_string(std::bit_floor(*value)) + " or " +
-                            std::to_string(std::min<std::uint64_t>(std::bit_ceil(*value), most))});
+      errors.push_back(
+          {node.line, key + " is " + std::to_string(*value) + ", not a power of two",
+           "write " + std::to_string(std::bit_floor(*value)) + " or " + std::to_string(std::bit_ceil(*value))});
       return;
     }
     access(config) = static_cast<std::uint32_t>(*value);
@@ -86,18 +87,19 @@ ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uin
   return field;
 }
 
-ConfigField ring_capacity(std::string key, Access<std::uint32_t> access, std::uint32_t most, std::string text) {
-  ConfigField field = number(key, access, 1, most, std::move(text));
-  field.type = "power of two less one, 1 to " + std::to_string(most);
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    const auto value = read_number(node, key, 1, most, faults);
+ConfigField ring_capacity(std::string key, Access<std::uint32_t> access, std::uint32_t max, std::string text) {
+  ConfigField field = number(key, access, 1, max, std::move(text));
+  field.type = "power of two minus one, 1 to " + std::to_string(max);
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    const auto value = read_number(node, key, 1, max, errors, "a power of two minus one");
     if (!value) {
       return;
     }
-    if (!std::has_single_bit(*value + 1)) {
-      faults.push_back(
-          {node.line, key + " is " + std::to_string(*value) + ", not a power of two less one",
-           "write " + std::to_string(std::bit_floor(*value) - 1) + " or " + std::to_string(std::bit_ceil(*value) - 1)});
+    const std::uint64_t power = *value + 1;
+    if (!std::has_single_bit(power)) {
+      errors.push_back(
+          {node.line, key + " is " + std::to_string(*value) + ", not a power of two minus one",
+           "write " + std::to_string(std::bit_floor(power) - 1) + " or " + std::to_string(std::bit_ceil(power) - 1)});
       return;
     }
     access(config) = static_cast<std::uint32_t>(*value);
@@ -105,27 +107,21 @@ ConfigField ring_capacity(std::string key, Access<std::uint32_t> access, std::ui
   return field;
 }
 
-ConfigField choice(std::string key, Access<std::string> access, std::vector<std::string_view> words, std::string text) {
-  ConfigField field{key, alternatives(words), false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    const auto value = read_text(node, key, faults);
-    if (!value) {
-      return;
+ConfigField either_number(std::string key, Access<unsigned> access, unsigned first, unsigned second, std::string text) {
+  ConfigField field = number(key, access, first, second, std::move(text));
+  field.type = std::to_string(first) + " or " + std::to_string(second);
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    if (const auto value = read_either_number(node, key, first, second, errors)) {
+      access(config) = *value;
     }
-    if (std::find(words.begin(), words.end(), *value) == words.end()) {
-      faults.push_back({node.line, key + " is " + shown(*value), "write " + alternatives(words)});
-      return;
-    }
-    access(config) = *value;
   };
-  field.show = [=](const GatewayConfig& config) { return member(access, config); };
   return field;
 }
 
 ConfigField boolean(std::string key, Access<bool> access, std::string text) {
   ConfigField field{key, "true or false", false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    if (const auto value = read_boolean(node, key, faults)) {
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    if (const auto value = read_boolean(node, key, errors)) {
       access(config) = *value;
     }
   };
@@ -136,8 +132,8 @@ ConfigField boolean(std::string key, Access<bool> access, std::string text) {
 ConfigField name(std::string key, Access<std::string> access, bool (*good)(std::string_view), std::string form,
                  std::string text) {
   ConfigField field{key, form, false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    read_name(node, key, good, form, faults, [&](const std::string& value) { access(config) = value; });
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    read_name(node, key, good, form, errors, [&](const std::string& value) { access(config) = value; });
   };
   field.show = [=](const GatewayConfig& config) { return member(access, config); };
   return field;
@@ -146,8 +142,8 @@ ConfigField name(std::string key, Access<std::string> access, bool (*good)(std::
 ConfigField optional_name(std::string key, Access<std::optional<std::string>> access, bool (*good)(std::string_view),
                           std::string form, std::string text) {
   ConfigField field{key, form, false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    read_name(node, key, good, form, faults, [&](const std::string& value) { access(config) = value; });
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    read_name(node, key, good, form, errors, [&](const std::string& value) { access(config) = value; });
   };
   field.show = [=](const GatewayConfig& config) { return member(access, config).value_or(std::string()); };
   return field;
@@ -156,13 +152,13 @@ ConfigField optional_name(std::string key, Access<std::optional<std::string>> ac
 ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Family family, std::string text) {
   const std::string kind = family == Family::kIpv4 ? "IPv4" : "IPv6";
   ConfigField field{key, kind + " address", false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    const auto value = read_address(node, key, faults);
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    const auto value = read_address(node, key, errors);
     if (!value) {
       return;
     }
     if (value->family() != family) {
-      faults.push_back({node.line, key + " is " + value->to_string() + ", not an " + kind + " address",
+      errors.push_back({node.line, key + " is " + value->to_string() + ", not an " + kind + " address",
                         "write an " + kind + " address here, or move this one to the other family's key"});
       return;
     }
@@ -177,8 +173,8 @@ ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Fa
 
 ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text) {
   ConfigField field{key, "an IP address", false, {}, {}, std::move(text)};
-  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    if (const auto value = read_address(node, key, faults)) {
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    if (const auto value = read_address(node, key, errors)) {
       access(config) = *value;
     }
   };

@@ -12,6 +12,7 @@ namespace {
 using namespace config_field;
 
 constexpr std::uint64_t kHour = 3'600'000;
+constexpr std::uint64_t kWeek = 7 * 24 * kHour;
 // IFNAMSIZ less the terminating zero.
 constexpr std::size_t kInterfaceLength = 15;
 
@@ -43,14 +44,14 @@ ConfigField cores() {
                     false,
                     {},
                     {},
-                    "One worker per CPU, pinned to it. Empty: `engine.workers` workers that are not pinned."};
-  field.read = [](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
+                    "One worker per CPU, pinned to it. Empty: `engine.workers` workers, not pinned."};
+  field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     std::set<std::uint64_t> seen;
     config.cores.clear();
-    for (const YamlNode& item : read_list(&node, "engine.cores", faults)) {
-      const auto core = read_number(item, "engine.cores", 0, 1023, faults);
+    for (const YamlNode& item : read_list(&node, "engine.cores", errors)) {
+      const auto core = read_number(item, "engine.cores", 0, 1023, errors);
       if (core && !seen.insert(*core).second) {
-        faults.push_back({item.line, "engine.cores names CPU " + item.text + " twice", "name each CPU once"});
+        errors.push_back({item.line, "engine.cores names CPU " + item.text + " twice", "name each CPU once"});
       } else if (core) {
         config.cores.push_back(static_cast<int>(*core));
       }
@@ -73,10 +74,10 @@ ConfigField mtu() {
                     {},
                     {},
                     "MTU of the local device. `auto`: the underlay's less the tunnel's 50 bytes."};
-  field.read = [](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
+  field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
-    } else if (const auto value = read_number(node, "devices.local.mtu", 1280, 65535, faults)) {
+    } else if (const auto value = read_number(node, "devices.local.mtu", 1280, 65535, errors, "auto, or a number")) {
       config.local.mtu = static_cast<std::uint32_t>(*value);
     }
   };
@@ -87,27 +88,28 @@ ConfigField mtu() {
 }
 
 ConfigField translation_ports() {
-  ConfigField field{"translation.ports",
-                    "range of ports, first-last",
-                    false,
-                    {},
-                    {},
-                    "Source ports given to translated connections. When all are taken, new ones drop and are counted."};
-  field.read = [](const YamlNode& node, GatewayConfig& config, YamlFaults& faults) {
-    const auto value = read_text(node, "translation.ports", faults);
+  ConfigField field{
+      "translation.ports",
+      "range of ports, first-last",
+      false,
+      {},
+      {},
+      "Source ports of translated connections. Once all are in use, new connections are dropped and counted."};
+  field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    const auto value = read_text(node, "translation.ports", errors);
     if (!value) {
       return;
     }
     const auto dash = value->find('-');
-    YamlFaults ignored;
+    YamlErrors ignored;
     YamlNode first = node, last = node;
     first.text = value->substr(0, dash);
     last.text = dash == std::string::npos ? first.text : value->substr(dash + 1);
     first.quoted = last.quoted = false;
     const auto low = read_number(first, "", 1, 65535, ignored), high = read_number(last, "", 1, 65535, ignored);
     if (!low || !high || *low > *high || dash == std::string::npos) {
-      faults.push_back({node.line, "translation.ports is " + shown(*value) + ", not a range of ports",
-                        "write first-last within 1 to 65535, such as 32768-65535"});
+      errors.push_back({node.line, "translation.ports is " + shown(*value) + ", not a range of ports",
+                        "write the first and the last port, within 1-65535, such as 32768-65535"});
       return;
     }
     config.translation_first = static_cast<std::uint16_t>(*low);
@@ -119,15 +121,17 @@ ConfigField translation_ports() {
   return field;
 }
 
-// The settings a device has on either side. `Device` is a function from the configuration to its device.
+// The settings of a device of either side. `Device` returns that device of a configuration.
 template <DeviceConfig& (*Device)(GatewayConfig&)>
 void add_device_fields(const std::string& section, std::vector<ConfigField>& fields) {
-  fields.push_back(choice(
-      section + ".xdp", [](GatewayConfig& c) -> std::string& { return Device(c).xdp; }, {"auto", "native", "generic"},
-      "XDP in the driver, or the kernel's generic form. `auto`: the driver's where it has one."));
-  fields.push_back(choice(
-      section + ".zero_copy", [](GatewayConfig& c) -> std::string& { return Device(c).zero_copy; },
-      {"auto", "off", "require"}, "AF_XDP without copying. `auto`: where the driver can; `require`: fail otherwise."));
+  fields.push_back(choice<XdpMode>(
+      section + ".xdp", [](GatewayConfig& c) -> XdpMode& { return Device(c).xdp; },
+      {{"auto", XdpMode::kAuto}, {"native", XdpMode::kNative}, {"generic", XdpMode::kGeneric}},
+      "XDP in the driver (`native`) or the kernel's generic form. `auto`: native where the driver supports it."));
+  fields.push_back(choice<ZeroCopy>(
+      section + ".zero_copy", [](GatewayConfig& c) -> ZeroCopy& { return Device(c).zero_copy; },
+      {{"auto", ZeroCopy::kAuto}, {"off", ZeroCopy::kOff}, {"require", ZeroCopy::kRequire}},
+      "AF_XDP without copying. `auto`: where the driver supports it; `require`: fail otherwise."));
   fields.push_back(number<std::uint32_t>(
       section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
       "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
@@ -136,15 +140,18 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       1024, "Packets that the driver handles in one busy poll."));
   fields.push_back(power_of_two(
       section + ".ring_entries", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).ring_entries; }, 64, 32768,
-      "Entries of each AF_XDP ring of a queue, and buffers that wait there to receive: more hold a longer burst, fewer "
-      "stay in the caches."));
+      "Entries of each AF_XDP ring of a queue, and buffers posted for receiving: more absorb a longer burst, fewer "
+      "stay "
+      "in the caches."));
   fields.push_back(duration<std::uint32_t>(
-      section + ".beat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).beat_timeout_ms; }, 10,
-      kHour, "After this time without a beat of the engine the kernel program calls it gone."));
-  fields.push_back(choice(
-      section + ".when_gone", [](GatewayConfig& c) -> std::string& { return Device(c).when_gone; }, {"drop", "pass"},
-      "The fleet's packets while the engine is gone: `drop` them, or `pass` them to the kernel, which may send them in "
-      "clear. All other packets pass in either case."));
+      section + ".heartbeat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).heartbeat_timeout_ms; },
+      10, kHour, "The XDP program considers the engine down after this time without a heartbeat."));
+  fields.push_back(choice<EngineDownPolicy>(
+      section + ".on_engine_down", [](GatewayConfig& c) -> EngineDownPolicy& { return Device(c).on_engine_down; },
+      {{"drop", EngineDownPolicy::kDrop}, {"pass", EngineDownPolicy::kPass}},
+      "Fleet traffic while the engine is down: `drop` it, or `pass` it to the kernel, which may route it around the "
+      "tunnel. All "
+      "other packets pass in either case."));
 }
 
 DeviceConfig& underlay(GatewayConfig& config) { return config.underlay; }
@@ -154,10 +161,11 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
       "engine.workers", [](GatewayConfig& c) -> unsigned& { return c.workers; }, 1, 64,
-      "Workers that are not pinned; counts only while `engine.cores` is empty."));
-  fields.push_back(choice(
-      "engine.idle", [](GatewayConfig& c) -> std::string& { return c.idle; }, {"sleep", "spin"},
-      "A worker with nothing to do sleeps in the kernel, or keeps polling for the shortest delay."));
+      "Workers, not pinned to CPUs; used only while `engine.cores` is empty."));
+  fields.push_back(choice<IdlePolicy>(
+      "engine.idle", [](GatewayConfig& c) -> IdlePolicy& { return c.idle; },
+      {{"sleep", IdlePolicy::kSleep}, {"spin", IdlePolicy::kSpin}},
+      "A worker without packets sleeps in the kernel, or keeps polling for the lowest latency."));
   fields.push_back(power_of_two(
       "engine.frames", [](GatewayConfig& c) -> std::uint32_t& { return c.frames; }, 1024, 1U << 20,
       "Packet buffers of each worker."));
@@ -165,34 +173,57 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "engine.connections", [](GatewayConfig& c) -> std::uint32_t& { return c.connections; }, 1024, 1U << 26,
       "Capacity of the connection table."));
   fields.push_back(number<std::uint32_t>(
-      "engine.unreplied", [](GatewayConfig& c) -> std::uint32_t& { return c.unreplied; }, 0, 1U << 26,
-      "How many of them may be without a reply, so that a flood cannot push out live ones; 0 is a quarter."));
-  fields.push_back(choice(
-      "engine.midstream", [](GatewayConfig& c) -> std::string& { return c.midstream; }, {"adopt", "drop"},
-      "A TCP packet in mid-stream whose connection is not known."));
+      "engine.half_open_limit", [](GatewayConfig& c) -> std::uint32_t& { return c.half_open_limit; }, 0, 1U << 26,
+      "How many connections may be half-open (no reply seen), so that a flood cannot crowd out established ones. 0: a "
+      "quarter of `engine.connections`."));
+  fields.push_back(choice<MidstreamPolicy>(
+      "engine.midstream", [](GatewayConfig& c) -> MidstreamPolicy& { return c.midstream; },
+      {{"loose", MidstreamPolicy::kLoose}, {"drop", MidstreamPolicy::kDrop}},
+      "A TCP packet in mid-stream of no tracked connection: `loose` picks the connection up, `drop` drops the "
+      "packet."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.timeouts.tcp", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_tcp_ms; }, 1000, kWeek,
+      "How long a TCP connection without packets stays in the connection table. These times are rounded up to "
+      "seconds."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.timeouts.tcp_syn", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_tcp_syn_ms; }, 1000, kWeek,
+      "The same while only one direction was seen, or only SYNs, and after a RST that only one end has sent."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.timeouts.tcp_closing", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_tcp_closing_ms; }, 1000,
+      kWeek, "How long a TCP connection stays in the table after both ends have closed it."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.timeouts.other", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_other_ms; }, 1000, kWeek,
+      "How long a connection of any other protocol without packets stays in the table."));
+  fields.push_back(number<std::uint32_t>(
+      "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
+      1'000'000,
+      "ICMP errors per second that each worker sends for packets it drops. 0: none, so that senders do not learn of a "
+      "smaller MTU."));
   fields.push_back(duration<std::uint64_t>(
       "engine.unknown_endpoint_hold", [](GatewayConfig& c) -> std::uint64_t& { return c.unknown_endpoint_hold_ms; }, 0,
-      kHour, "How long the identity in a packet is believed for a source the hub has not named yet."));
+      kHour,
+      "How long the identity that a packet carries is accepted for a source address that no hub has published yet."));
   fields.push_back(duration<std::uint64_t>(
       "engine.identity_grace", [](GatewayConfig& c) -> std::uint64_t& { return c.identity_grace_ms; }, 0, kHour,
-      "How long an endpoint's previous identity is still accepted."));
+      "How long an endpoint's previous identity is still accepted after a change."));
 }
 
 void add_device_sections(std::vector<ConfigField>& fields) {
   constexpr auto kInterface = "an interface name of 1 to 15 characters";
   fields.push_back(required(name(
       "devices.underlay.interface", [](GatewayConfig& c) -> std::string& { return c.underlay.interface; }, is_interface,
-      kInterface, "The interface that reaches the other gateways.")));
+      kInterface, "The interface towards the other gateways.")));
   add_device_fields<underlay>("devices.underlay", fields);
   fields.push_back(required(name(
       "devices.local.interface", [](GatewayConfig& c) -> std::string& { return c.local.device.interface; },
       is_interface, kInterface,
-      "The interface towards this cluster. The underlay's name: one device for both sides, with the underlay's "
-      "settings.")));
+      "The interface towards this cluster. Where it is the underlay's, one device serves both sides, with the "
+      "underlay's settings.")));
   fields.push_back(boolean(
       "devices.local.veth", [](GatewayConfig& c) -> bool& { return c.local.veth; },
-      "Make or adopt a pair of virtual interfaces: `interface` (14 characters at most) is the kernel's end and carries "
-      "the routes; the engine's end has an `x` appended."));
+      "Create or adopt a veth pair: `interface` (at most 14 characters) is the kernel's end and carries the routes; "
+      "the "
+      "engine's end has an `x` appended."));
   fields.push_back(mtu());
   add_device_fields<local>("devices.local", fields);
 }
@@ -201,8 +232,8 @@ void add_translation_fields(std::vector<ConfigField>& fields) {
   fields.push_back(address(
       "translation.ipv4", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv4; },
       Family::kIpv4,
-      "Source address for connections through a VIP to a backend of this cluster, so that replies come back here. "
-      "Without it such IPv4 connections drop and are counted."));
+      "Source address of connections through a VIP to a backend of this cluster, so that replies return here. Without "
+      "it such IPv4 connections are dropped and counted."));
   fields.push_back(address(
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));
@@ -214,45 +245,45 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
       "hub.etcd.clusters", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.clusters; }, is_path,
       "an absolute path",
       "A ClusterMesh: the folder with one etcd client configuration per remote cluster, named as the cluster. The "
-      "mounted Secret of Cilium's agents serves as it is."));
+      "Secret that Cilium's agents mount can be used as it is."));
   fields.push_back(optional_name(
       "hub.etcd.kvstoremesh", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.kvstoremesh; },
       is_path, "an absolute path",
-      "The etcd client configuration of one hub that mirrors all clusters (KVStoreMesh), in place of the folder."));
+      "The etcd client configuration of one hub that mirrors all clusters (KVStoreMesh), instead of the folder."));
   fields.push_back(optional_name(
       "hub.etcd.register", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.register_at; }, is_path,
       "an absolute path",
-      "The etcd client configuration of this cluster's hub, as a user who may write under "
+      "The etcd client configuration of this cluster's hub, for a user with write access below "
       "cilium/state/isthmus/gateways/v1: the gateway registers itself there for the other clusters. Absent: they find "
       "it by `hub.etcd.gateway_service`, or by their own configuration."));
   fields.push_back(name(
       "hub.etcd.gateway_service", [](GatewayConfig& c) -> std::string& { return c.etcd.gateway_service; },
       is_service_name, "namespace/name", "The global service whose backends are a cluster's gateways."));
-  fields.push_back(choice(
-      "hub.etcd.endpoints", [](GatewayConfig& c) -> std::string& { return c.etcd.endpoints; }, {"services", "slices"},
-      "Which of the two forms counts where a cluster publishes both. `slices` carry readiness, zones and weights."));
-  fields.push_back(number<unsigned>(
-      "hub.etcd.max_connected_clusters", [](GatewayConfig& c) -> unsigned& { return c.etcd.most_clusters; }, 255, 511,
-      "255 or 511, as Cilium was installed in all of the clusters."));
+  fields.push_back(choice<EtcdEndpoints>(
+      "hub.etcd.endpoints", [](GatewayConfig& c) -> EtcdEndpoints& { return c.etcd.endpoints; },
+      {{"services", EtcdEndpoints::kServices}, {"slices", EtcdEndpoints::kSlices}},
+      "Which of the two forms is used where a cluster publishes both. `slices` carry readiness, zones and weights."));
+  fields.push_back(either_number(
+      "hub.etcd.max_connected_clusters", [](GatewayConfig& c) -> unsigned& { return c.etcd.max_clusters; }, 255, 511,
+      "The number Cilium was installed with (maxConnectedClusters), equal in all clusters."));
   fields.push_back(number<unsigned>(
       "hub.etcd.hold_percent", [](GatewayConfig& c) -> unsigned& { return c.etcd.hold_percent; }, 0, 100,
-      "When more of a cluster's objects of one kind than this are gone after a reconnect, they are held and reported "
-      "in "
-      "place of being removed at once. 0 and 100 turn that off."));
+      "When more than this share of a cluster's objects of one kind and at least ten are missing after a reconnect, "
+      "they are retained for `hub.etcd.hold_time` and reported, instead of removed at once. 0 and 100 turn this off."));
   fields.push_back(duration<std::uint64_t>(
       "hub.etcd.hold_time", [](GatewayConfig& c) -> std::uint64_t& { return c.etcd.hold_time_ms; }, 1000, 24 * kHour,
-      "How long they are held."));
+      "How long missing objects are retained (see `hub.etcd.hold_percent`)."));
   fields.push_back(number<unsigned>(
       "hub.etcd.reads_per_second", [](GatewayConfig& c) -> unsigned& { return c.etcd.reads_per_second; }, 0, 100'000,
-      "How many pages of each cluster's lists are read a second, with as many at once; 0: no limit."));
+      "Pages of each cluster's lists read per second, with a burst of as many; 0: no limit."));
 }
 
 void add_hub_fields(std::vector<ConfigField>& fields) {
   fields.push_back(optional_name(
       "hub.file.path", [](GatewayConfig& c) -> std::optional<std::string>& { return c.hub_file; }, is_path,
       "an absolute path",
-      "The folder of the file hub: fleet/*.yaml and clusters/<cluster>/*.yaml. Where it and another hub publish one "
-      "object, the file's counts."));
+      "The folder of the file hub: fleet/*.yaml and clusters/<cluster>/*.yaml. Where another hub publishes the same "
+      "object, the one in the folder is used."));
   add_etcd_fields(fields);
   fields.push_back(optional_name(
       "hub.kubernetes.cluster", [](GatewayConfig& c) -> std::optional<std::string>& { return c.kubernetes.cluster; },
@@ -263,22 +294,21 @@ void add_hub_fields(std::vector<ConfigField>& fields) {
       is_kubeconfig, "an absolute path, or in-cluster", "The Fleet hub's API server: a kubeconfig."));
   fields.push_back(boolean(
       "hub.kubernetes.namespaces_global", [](GatewayConfig& c) -> bool& { return c.kubernetes.namespaces_global; },
-      "Whether services of a namespace without the annotation clustermesh.cilium.io/global may be global."));
+      "Whether services may be global in namespaces without the annotation clustermesh.cilium.io/global."));
   fields.push_back(duration<std::uint64_t>(
       "hub.wait", [](GatewayConfig& c) -> std::uint64_t& { return c.hub_wait_ms; }, 0, kHour,
-      "At start: how long to wait for hubs that do not answer before serving with what is known."));
+      "At start: how long to wait for hubs that do not answer before serving what the others published."));
 }
 
 void add_policy_fields(std::vector<ConfigField>& fields) {
-  fields.push_back(choice(
-      "policy.enforcement", [](GatewayConfig& c) -> std::string& { return c.policy_enforcement; },
-      {"default", "always", "never"},
+  fields.push_back(choice<PolicyEnforcement>(
+      "policy.enforcement", [](GatewayConfig& c) -> PolicyEnforcement& { return c.policy_enforcement; },
+      {kPolicyEnforcementNames.begin(), kPolicyEnforcementNames.end()},
       "`default`: a pod of this cluster is open in a direction until a policy with rules for that direction selects "
-      "it; "
-      "`always`: closed from the start; `never`: policies are read and not enforced."));
+      "it; `always`: closed from the start; `never`: policies are read and not enforced."));
   fields.push_back(boolean(
       "policy.audit", [](GatewayConfig& c) -> bool& { return c.policy_audit; },
-      "What policy would deny passes, and is counted and reported."));
+      "Packets that policy would deny pass, and are counted and reported."));
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {
@@ -286,51 +316,56 @@ void add_service_fields(std::vector<ConfigField>& fields) {
       "health.interval", [](GatewayConfig& c) -> std::uint64_t& { return c.health_interval_ms; }, 10, 60'000,
       "Time between two probes of a peer gateway."));
   fields.push_back(number<unsigned>(
-      "health.misses", [](GatewayConfig& c) -> unsigned& { return c.health_misses; }, 1, 1000,
-      "Probes in a row without an answer after which a peer counts as silent."));
+      "health.misses", [](GatewayConfig& c) -> unsigned& { return c.health_misses; }, 1, kMaxHealthMisses,
+      "Consecutive probes without an answer after which a peer is unreachable."));
   fields.push_back(number<unsigned>(
       "health.recover", [](GatewayConfig& c) -> unsigned& { return c.health_recover; }, 1, 1000,
-      "Answers in a row after which a silent peer counts again."));
+      "Consecutive answers after which an unreachable peer is alive again."));
   fields.push_back(duration<std::uint64_t>(
       "health.hold", [](GatewayConfig& c) -> std::uint64_t& { return c.health_hold_ms; }, 0, kHour,
-      "How long connections keep their backend in a cluster that fell silent."));
+      "How long connections keep their backend in a cluster that became unreachable."));
   fields.push_back(optional_name(
       "dns.file", [](GatewayConfig& c) -> std::optional<std::string>& { return c.dns_file; }, is_path,
-      "an absolute path", "Hosts file with the names of the global services. Absent: none is written."));
+      "an absolute path", "Hosts file to write the names of the global services to. Absent: none is written."));
   fields.push_back(name(
       "dns.domain", [](GatewayConfig& c) -> std::string& { return c.dns_domain; },
       [](std::string_view text) { return is_subdomain(text); }, "a domain such as clusterset.local",
       "Names are <service>.<namespace>.svc.<domain>."));
   fields.push_back(ring_capacity(
       "observe.flows", [](GatewayConfig& c) -> std::uint32_t& { return c.observe_flows; }, 65535,
-      "How many of the last flows are kept for `isthmus flows`."));
+      "How many of the latest flow records are kept for `isthmus flows`."));
   fields.push_back(number<std::uint32_t>(
       "observe.rate", [](GatewayConfig& c) -> std::uint32_t& { return c.observe_rate; }, 0, 1'000'000,
-      "Flow events a second of each worker and verdict; what is beyond is counted only. 0: none."));
+      "Flow events per second of each worker and verdict; those beyond are only counted. 0: none."));
   fields.push_back(boolean(
       "metrics.enabled", [](GatewayConfig& c) -> bool& { return c.metrics_enabled; },
-      "Serve metrics for Prometheus by HTTP, under /metrics."));
+      "Serve metrics for Prometheus over HTTP, at /metrics."));
   fields.push_back(ip_address(
       "metrics.address", [](GatewayConfig& c) -> IpAddress& { return c.metrics_address; },
-      "Where they are served. Nobody has to prove who he is: open it only to those who may see all of it."));
+      "The address to serve them on. There is no authentication: make it reachable only to those who may see "
+      "everything."));
   fields.push_back(number<std::uint16_t>(
       "metrics.port", [](GatewayConfig& c) -> std::uint16_t& { return c.metrics_port; }, 1, 65535,
-      "And on which TCP port."));
+      "The TCP port to serve them on."));
   fields.push_back(name(
       "admin.socket", [](GatewayConfig& c) -> std::string& { return c.admin_socket; }, is_socket_path,
-      "an absolute path of at most 107 bytes", "Where the command line reaches this gateway."));
+      "an absolute path of at most 107 bytes", "Unix socket on which this gateway answers the command line."));
   fields.push_back(name(
       "admin.group", [](GatewayConfig& c) -> std::string& { return c.admin_group; }, is_group, "a group's name",
-      "Beside root, members of this group may use the socket."));
+      "The group whose members may use the socket, besides root."));
   fields.push_back(name(
       "state.directory", [](GatewayConfig& c) -> std::string& { return c.state_directory; }, is_path,
       "an absolute path",
       "Where the connection table is kept across restarts, in `isthmus-<name>.flows`. Lookups among many connections "
-      "are "
-      "faster where that is a tmpfs mounted with `huge=within_size`; `isthmus status` shows what the table lies on."));
-  fields.push_back(choice(
-      "log.level", [](GatewayConfig& c) -> std::string& { return c.log_level; },
-      {"trace", "debug", "info", "warn", "error"}, "What is logged to stderr."));
+      "are faster on a tmpfs mounted with `huge=within_size`; `isthmus status` shows the pages the table is on."));
+  fields.push_back(choice<LogLevel>(
+      "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },
+      {{"trace", LogLevel::kTrace},
+       {"debug", LogLevel::kDebug},
+       {"info", LogLevel::kInfo},
+       {"warn", LogLevel::kWarn},
+       {"error", LogLevel::kError}},
+      "Messages of this severity and above are logged to stderr."));
 }
 
 }  // namespace
@@ -347,7 +382,7 @@ const std::vector<ConfigField>& config_fields() {
         "a name of 1 to 32 characters of a-z, 0-9 and -", "Its cluster: the metadata.name of the Cluster object.")));
     fields.push_back(number<std::uint16_t>(
         "gateway.cluster_id", [](GatewayConfig& c) -> std::uint16_t& { return c.cluster_id; }, 0, 511,
-        "The cluster's number in a ClusterMesh, which hub.etcd needs. 0: the Cluster object alone says."));
+        "The cluster's number in a ClusterMesh; hub.etcd needs it. 0: taken from the Cluster object."));
     add_engine_fields(fields);
     add_device_sections(fields);
     add_translation_fields(fields);

@@ -15,12 +15,12 @@ struct ConfigField {
   std::string key;   // dotted path
   std::string type;  // what may be written, for the reference
   bool required = false;
-  std::function<void(const YamlNode&, GatewayConfig&, YamlFaults&)> read;
+  std::function<void(const YamlNode&, GatewayConfig&, YamlErrors&)> read;
   std::function<std::string(const GatewayConfig&)> show;  // as it would be written
   std::string text;                                       // what it does, for the reference
 };
 
-// In the order of the reference; keys of one section stand together.
+// In the order of the reference; keys of one section are adjacent.
 [[nodiscard]] const std::vector<ConfigField>& config_fields();
 
 }  // namespace isthmus

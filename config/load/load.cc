@@ -2,27 +2,22 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <set>
-#include <sstream>
 #include <utility>
 
+#include "config/files/read_file.h"
 #include "config/load/fields.h"
 #include "config/yaml/read.h"
 
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kLargestFile = 1U << 20;
-// The engine's end of the pair is the interface's name with an x.
+// The engine's end of the pair is named as the interface, with an x appended.
 constexpr std::size_t kVethLength = 14;
 
 struct Reading {
   GatewayConfig config;
-  YamlFaults faults;
+  YamlErrors errors;
 };
 
 const YamlNode* find_path(const YamlNode& root, std::string_view path) {
@@ -35,9 +30,9 @@ const YamlNode* find_path(const YamlNode& root, std::string_view path) {
   return node == nullptr || node->kind == YamlNode::Kind::kNull ? nullptr : node;
 }
 
-// Walks the mappings of the file beside the sections of the table: wrong kinds, duplicate and unknown keys.
-void check_section(const YamlNode& node, const std::string& section, YamlFaults& faults) {
-  const YamlMap map(&node, section, node.line, faults);
+// Checks the mappings of the file against the table of keys: wrong kinds, duplicate and unknown keys.
+void check_section(const YamlNode& node, const std::string& section, YamlErrors& errors) {
+  const YamlMap map(&node, section, node.line, errors);
   if (!map.present()) {
     return;
   }
@@ -57,15 +52,15 @@ void check_section(const YamlNode& node, const std::string& section, YamlFaults&
       known.push_back(word);
     }
   }
-  refuse_unknown_keys(node, section, known, faults);
+  reject_unknown_keys(node, section, known, errors);
   for (const std::string_view word : sections) {
     if (const YamlNode* below = map.get(word)) {
-      check_section(*below, map.path(word), faults);
+      check_section(*below, map.path(word), errors);
     }
   }
 }
 
-// The line that a fault about a missing key names: the nearest section that is there.
+// The line for an error about a missing key: that of the nearest section that exists.
 unsigned section_line(const YamlNode& root, std::string path) {
   for (auto dot = path.rfind('.'); dot != std::string::npos; dot = path.rfind('.')) {
     path.resize(dot);
@@ -85,12 +80,12 @@ void check_devices(const YamlNode& root, Reading& reading) {
   }
   const std::string& name = config.local.device.interface;
   if (config.local.veth && name.size() > kVethLength) {
-    reading.faults.push_back({interface->line,
+    reading.errors.push_back({interface->line,
                               "devices.local.interface is " + shown(name) + ", too long for a veth pair",
                               "write at most 14 characters: the engine's end has an x appended"});
   }
   if (config.local.veth && (config.underlay.interface == name || config.underlay.interface == name + "x")) {
-    reading.faults.push_back({interface->line, "devices.local.interface makes a veth pair of the underlay's name",
+    reading.errors.push_back({interface->line, "devices.local.interface names a veth pair after the underlay device",
                               "give the pair a name of its own, or leave out veth to use one device for both sides"});
   }
   if (config.local.veth || config.underlay.interface != name) {
@@ -98,9 +93,9 @@ void check_devices(const YamlNode& root, Reading& reading) {
   }
   for (const YamlKey& key : section->keys) {
     if (key.text != "interface" && key.text != "veth") {
-      reading.faults.push_back({key.line,
+      reading.errors.push_back({key.line,
                                 "devices.local." + key.text.substr(0, 60) + " is set for the underlay's own device",
-                                "one device has one set of settings: set it under devices.underlay"});
+                                "one device has one set of settings: move it to devices.underlay"});
     }
   }
   config.local.device = config.underlay;
@@ -112,37 +107,32 @@ void check_hubs(const YamlNode& root, Reading& reading) {
   constexpr std::array kHubs = {"hub.file.path", "hub.etcd.clusters", "hub.etcd.kvstoremesh", "hub.kubernetes.cluster",
                                 "hub.kubernetes.fleet"};
   if (std::none_of(kHubs.begin(), kHubs.end(), named)) {
-    reading.faults.push_back({section_line(root, "hub.x"), "no hub is named",
+    reading.errors.push_back({section_line(root, "hub.x"), "no hub is named",
                               "write hub.file.path, hub.etcd.clusters or hub.kubernetes.cluster"});
   }
   if (config.etcd.clusters && config.etcd.kvstoremesh) {
-    reading.faults.push_back({find_path(root, "hub.etcd.kvstoremesh")->line,
+    reading.errors.push_back({find_path(root, "hub.etcd.kvstoremesh")->line,
                               "hub.etcd names both a folder of clusters and a KVStoreMesh hub", "keep one of the two"});
   }
   if (config.etcd.used() && config.cluster_id == 0) {
-    reading.faults.push_back({find_path(root, "hub.etcd")->line, "hub.etcd needs gateway.cluster_id",
+    reading.errors.push_back({find_path(root, "hub.etcd")->line, "hub.etcd needs gateway.cluster_id",
                               "write the cluster's number in the ClusterMesh, 1 to 255 (or 511)"});
-  }
-  if (config.etcd.most_clusters != 255 && config.etcd.most_clusters != 511) {
-    reading.faults.push_back({find_path(root, "hub.etcd.max_connected_clusters")->line,
-                              "hub.etcd.max_connected_clusters is " + std::to_string(config.etcd.most_clusters),
-                              "write 255 or 511"});
   }
 }
 
-// What several keys say together.
+// Checks that concern several keys.
 void check_together(const YamlNode& root, Reading& reading) {
   GatewayConfig& config = reading.config;
   check_devices(root, reading);
-  const YamlNode* unreplied = find_path(root, "engine.unreplied");
-  if (unreplied != nullptr && config.unreplied > config.connections) {
-    reading.faults.push_back({unreplied->line, "engine.unreplied is more than engine.connections",
+  const YamlNode* half_open = find_path(root, "engine.half_open_limit");
+  if (half_open != nullptr && config.half_open_limit > config.connections) {
+    reading.errors.push_back({half_open->line, "engine.half_open_limit is more than engine.connections",
                               "write at most " + std::to_string(config.connections) + ", or 0 for a quarter"});
   }
   const YamlNode* cores = find_path(root, "engine.cores");
   const YamlNode* workers = find_path(root, "engine.workers");
   if (cores != nullptr && workers != nullptr && !config.cores.empty() && config.workers != config.cores.size()) {
-    reading.faults.push_back({workers->line,
+    reading.errors.push_back({workers->line,
                               "engine.workers is " + std::to_string(config.workers) + ", but engine.cores names " +
                                   std::to_string(config.cores.size()) + " CPUs",
                               "leave out engine.workers: there is one worker per CPU"});
@@ -158,80 +148,77 @@ Reading read_config(std::string_view text, const std::string& file) {
   reading.config.file = file;
   const auto documents = split_documents(text);
   if (documents.empty()) {
-    reading.faults.push_back({1, "the configuration is empty", "begin with config/examples/node.yaml"});
+    reading.errors.push_back({1, "the configuration is empty", "begin with config/examples/node.yaml"});
     return reading;
   }
   if (documents.size() > 1) {
-    reading.faults.push_back({documents[1].first_line, "a second document begins", "keep one document per file"});
+    reading.errors.push_back({documents[1].first_line, "a second document begins", "keep one document per file"});
   }
   auto parsed = parse_yaml(documents[0].text, documents[0].first_line);
-  if (auto* fault = std::get_if<YamlFault>(&parsed)) {
-    reading.faults.push_back(std::move(*fault));
+  if (auto* error = std::get_if<YamlError>(&parsed)) {
+    reading.errors.push_back(std::move(*error));
     return reading;
   }
   const YamlNode& root = *std::get_if<YamlNode>(&parsed);
   if (root.kind != YamlNode::Kind::kMap) {
-    reading.faults.push_back({std::max(root.line, 1U),
+    reading.errors.push_back({std::max(root.line, 1U),
                               "the configuration is " + std::string(root.kind_name()) + ", not a mapping",
                               "begin with config/examples/node.yaml"});
     return reading;
   }
-  check_section(root, "", reading.faults);
+  check_section(root, "", reading.errors);
   for (const ConfigField& field : config_fields()) {
     if (const YamlNode* node = find_path(root, field.key)) {
-      field.read(*node, reading.config, reading.faults);
+      field.read(*node, reading.config, reading.errors);
     } else if (field.required) {
-      reading.faults.push_back({section_line(root, field.key), field.key + " is missing", "write " + field.type});
+      reading.errors.push_back({section_line(root, field.key), field.key + " is missing", "write " + field.type});
     }
   }
   check_together(root, reading);
-  std::stable_sort(reading.faults.begin(), reading.faults.end(),
-                   [](const YamlFault& a, const YamlFault& b) { return a.line < b.line; });
+  std::stable_sort(reading.errors.begin(), reading.errors.end(),
+                   [](const YamlError& a, const YamlError& b) { return a.line < b.line; });
   return reading;
 }
 
-Error to_error(const YamlFault& fault, const std::string& file) {
-  return {fault.what, file + ":" + std::to_string(fault.line), fault.remedy};
+Error to_error(const YamlError& error, const std::string& file) {
+  return {error.what, file + ":" + std::to_string(error.line), error.fix};
 }
 
 }  // namespace
 
 std::vector<Error> check_config(std::string_view text, const std::string& file) {
   std::vector<Error> errors;
-  for (const YamlFault& fault : read_config(text, file).faults) {
-    errors.push_back(to_error(fault, file));
+  for (const YamlError& error : read_config(text, file).errors) {
+    errors.push_back(to_error(error, file));
   }
   return errors;
 }
 
 Result<GatewayConfig> parse_config(std::string_view text, const std::string& file) {
   Reading reading = read_config(text, file);
-  if (reading.faults.empty()) {
+  if (reading.errors.empty()) {
     return std::move(reading.config);
   }
-  Error error = to_error(reading.faults.front(), file);
-  if (reading.faults.size() > 1) {
-    error.what += "; and " + std::to_string(reading.faults.size() - 1) + " more, see isthmus config check";
+  Error error = to_error(reading.errors.front(), file);
+  if (reading.errors.size() > 1) {
+    error.what += "; and " + std::to_string(reading.errors.size() - 1) + " more, see isthmus config check";
   }
   return error;
 }
 
+Result<std::string> read_config_text(const std::string& path) {
+  auto text = read_file(path, kMaxConfigBytes);
+  if (!text) {
+    Error error = text.error();
+    error.what = "the configuration " + error.what;
+    return error;
+  }
+  return text;
+}
+
 Result<GatewayConfig> load_config(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    return Error{std::string("cannot open the configuration: ") + std::strerror(errno), path,
-                 "name a file that exists and that this user may read"};
-  }
-  std::string text(kLargestFile + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad() || (in.fail() && !in.eof())) {
-    return Error{"cannot read the configuration", path, "name a regular file that this user may read"};
-  }
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > kLargestFile) {
-    return Error{"the file is larger than a configuration can be (1 MiB)", path, "name the configuration file"};
-  }
-  return parse_config(text, path);
+  const auto text = read_config_text(path);
+  return text ? parse_config(*text, path) : Result<GatewayConfig>(text.error());
 }
 
 std::string describe(const GatewayConfig& config) {

@@ -1,6 +1,6 @@
 // Reads the configuration of a gateway. Thread: control, at start and for `isthmus config check`; nothing throws.
-// The keys, their types, defaults and explanations stand in fields.cc, once; config/schema/reference.md comes from
-// there.
+// fields.cc is the one place of the keys, their types, defaults and explanations; config/schema/reference.md is printed
+// from it.
 #pragma once
 
 #include <string>
@@ -12,14 +12,16 @@
 
 namespace isthmus {
 
-// The configuration in the file at `path`. The error is the first of check_config(), and says how many more there are.
+// The configuration in the file at `path`. The error is the first of check_config(), with the number of further ones.
 [[nodiscard]] Result<GatewayConfig> load_config(const std::string& path);
+// The text of that file, for callers that report every error in it.
+[[nodiscard]] Result<std::string> read_config_text(const std::string& path);
 // The same from text; `file` names it in errors.
 [[nodiscard]] Result<GatewayConfig> parse_config(std::string_view text, const std::string& file);
-// Every error in `text`, in the order of its lines, each with "file:line" and a remedy. Empty when it is good.
+// Every error in `text`, in the order of its lines, each with "file:line" and a fix. Empty when there are none.
 [[nodiscard]] std::vector<Error> check_config(std::string_view text, const std::string& file);
 
-// The configuration in force as "key: value" lines, defaults included, for people to read.
+// The configuration in force as "key: value" lines with defaults, for people.
 [[nodiscard]] std::string describe(const GatewayConfig& config);
 // The text of config/schema/reference.md.
 [[nodiscard]] std::string config_reference();

@@ -1,4 +1,4 @@
-// Writes the reference of the configuration from the table of its keys, so that the two cannot differ.
+// Prints the reference of the configuration from the table of its keys.
 #include <string>
 
 #include "config/load/fields.h"
@@ -10,7 +10,7 @@ namespace {
 constexpr auto kIntroduction = R"(# Configuration reference
 
 One YAML file per gateway, read at start: `isthmus run --config FILE`; `isthmus config check FILE` lists every error
-with its line and remedy. Complete examples stand in `config/examples/` and are read by a test. Keys are written nested:
+with its line and fix. Complete examples are in `config/examples/` and are read by a test. Keys are written nested:
 `engine.workers` is `workers` below `engine`. A key that is not listed here is an error.
 
 Durations are a whole number with its unit: `150ms`, `10s`, `2m`, `1h`.
@@ -19,7 +19,7 @@ The gateway's tunnel address and port come from its Gateway object in the hub; t
 come from its Cluster object.
 )";
 
-// The default as it would be written in the file; what has none says so.
+// The default as it would be written in the file, or that there is none.
 std::string default_text(const ConfigField& field) {
   if (field.required) {
     return "*required*";
@@ -37,9 +37,9 @@ std::string config_reference() {
   std::string out = kIntroduction;
   std::string section;
   for (const ConfigField& field : config_fields()) {
-    const std::string its_section = field.key.substr(0, field.key.find('.'));
-    if (its_section != section) {
-      section = its_section;
+    const std::string field_section = field.key.substr(0, field.key.find('.'));
+    if (field_section != section) {
+      section = field_section;
       out += "\n## " + section + "\n\n| key | value | default | meaning |\n|---|---|---|---|\n";
     }
     out += "| `" + field.key + "` | " + field.type + " | " + default_text(field) + " | " + field.text + " |\n";

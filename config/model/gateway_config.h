@@ -1,5 +1,6 @@
 // The configuration of one gateway, as values with their defaults. Read by config/load, explained in config/schema.
-// Plain values; durations in their unit by name.
+// Plain values; durations in the unit of their name. What the engine or a device takes as it is has its type and its
+// default in dataplane/api; defaults that parts of control have too are in defaults.h.
 #pragma once
 
 #include <cstdint>
@@ -7,23 +8,36 @@
 #include <string>
 #include <vector>
 
+#include "config/model/defaults.h"
+#include "config/model/policy_enforcement.h"
+#include "dataplane/api/devices.h"
+#include "dataplane/api/engine.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
 
+// Fleet traffic while the engine is down; all other traffic passes in either case.
+enum class EngineDownPolicy : std::uint8_t { kDrop, kPass };
+// Which form of endpoints counts where a ClusterMesh hub has both.
+enum class EtcdEndpoints : std::uint8_t { kServices, kSlices };
+enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
+
+[[nodiscard]] constexpr std::uint64_t in_ms(Seconds time) { return std::uint64_t{1000} * time.value(); }
+
 struct DeviceConfig {
   std::string interface;
-  std::string xdp = "auto";        // auto | native | generic
-  std::string zero_copy = "auto";  // auto | off | require
-  std::uint32_t busy_poll_us = 0, busy_poll_budget = 64;
-  std::uint32_t ring_entries = 2048;
-  std::uint32_t beat_timeout_ms = 1000;
-  std::string when_gone = "drop";  // drop | pass: fleet traffic while the engine is gone
+  XdpMode xdp = AfXdpOptions{}.mode;
+  ZeroCopy zero_copy = AfXdpOptions{}.zero_copy;
+  std::uint32_t busy_poll_us = AfXdpOptions{}.busy_poll_us, busy_poll_budget = AfXdpOptions{}.busy_poll_budget;
+  std::uint32_t ring_entries = AfXdpOptions{}.ring_entries;
+  std::uint32_t heartbeat_timeout_ms = AfXdpOptions{}.heartbeat_timeout_ms;
+  EngineDownPolicy on_engine_down =
+      AfXdpOptions{}.fleet_traffic_on_engine_down_drops ? EngineDownPolicy::kDrop : EngineDownPolicy::kPass;
 };
 
 struct LocalDeviceConfig {
   DeviceConfig device;
-  bool veth = false;                 // make or adopt a veth pair: `interface` is the kernel's end
+  bool veth = false;                 // create or adopt a veth pair: `interface` is the kernel's end
   std::optional<std::uint32_t> mtu;  // absent: underlay MTU less the tunnel overhead
 };
 
@@ -32,12 +46,12 @@ struct EtcdHubConfig {
   std::optional<std::string> clusters;     // folder: one file per remote cluster, named as the cluster
   std::optional<std::string> kvstoremesh;  // file: the one hub that mirrors all clusters
   std::optional<std::string> register_at;  // file: the hub of this cluster, with rights to write
-  std::string gateway_service = "kube-system/isthmus-gateway";
-  std::string endpoints = "services";  // services | slices
-  unsigned most_clusters = 255;        // 255 or 511
-  unsigned hold_percent = 50;
-  unsigned reads_per_second = 20;
-  std::uint64_t hold_time_ms = 600'000;
+  std::string gateway_service{kDefaultGatewayService};
+  EtcdEndpoints endpoints = EtcdEndpoints::kServices;
+  unsigned max_clusters = kDefaultMaxClusters;
+  unsigned hold_percent = kDefaultEtcdHoldPercent;
+  unsigned reads_per_second = kDefaultEtcdReadsPerSecond;
+  std::uint64_t hold_time_ms = kDefaultEtcdHoldMs;
 
   [[nodiscard]] bool used() const { return clusters || kvstoremesh; }
 };
@@ -46,45 +60,51 @@ struct EtcdHubConfig {
 struct KubernetesHubConfig {
   std::optional<std::string> cluster;  // of this cluster
   std::optional<std::string> fleet;    // the Fleet hub's
-  bool namespaces_global = true;       // those that do not say
+  bool namespaces_global = true;       // namespaces without the annotation
 };
 
 struct GatewayConfig {
   std::string file;  // where it was read
 
   std::string name, cluster;
-  std::uint16_t cluster_id = 0;  // 0: as the Cluster object says
+  std::uint16_t cluster_id = 0;  // 0: taken from the Cluster object
 
   std::vector<int> cores;
-  unsigned workers = 1;
-  std::string idle = "sleep";  // sleep | spin
-  std::uint32_t frames = 16384;
-  std::uint32_t connections = 262144, unreplied = 0;
-  std::string midstream = "adopt";  // adopt | drop
-  std::uint64_t unknown_endpoint_hold_ms = 10000, identity_grace_ms = 5000;
+  unsigned workers = EngineOptions{}.workers;
+  IdlePolicy idle = EngineOptions{}.idle;
+  std::uint32_t frames = EngineOptions{}.frames;
+  std::uint32_t connections = EngineOptions{}.connections, half_open_limit = EngineOptions{}.half_open_limit;
+  MidstreamPolicy midstream = EngineOptions{}.midstream;
+  std::uint64_t timeout_tcp_ms = in_ms(FlowTimeouts{}.tcp), timeout_tcp_syn_ms = in_ms(FlowTimeouts{}.tcp_syn);
+  std::uint64_t timeout_tcp_closing_ms = in_ms(FlowTimeouts{}.tcp_closing);
+  std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other);
+  std::uint32_t icmp_errors_per_second = EngineOptions{}.icmp_errors_per_second;
+  std::uint64_t unknown_endpoint_hold_ms = in_ms(EngineOptions{}.unknown_endpoint_hold);
+  std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);
 
   DeviceConfig underlay;
   LocalDeviceConfig local;
 
   std::optional<IpAddress> translation_ipv4, translation_ipv6;
-  std::uint16_t translation_first = 32768, translation_last = 65535;
+  std::uint16_t translation_first = EngineOptions{}.translation_first;
+  std::uint16_t translation_last = EngineOptions{}.translation_last;
 
   std::optional<std::string> hub_file;  // folder
   EtcdHubConfig etcd;
   KubernetesHubConfig kubernetes;
   std::uint64_t hub_wait_ms = 15'000;
 
-  std::string policy_enforcement = "default";  // default | always | never
+  PolicyEnforcement policy_enforcement = PolicyEnforcement::kDefault;
   bool policy_audit = false;
 
-  std::uint64_t health_interval_ms = 150, health_hold_ms = 10000;
-  unsigned health_misses = 4, health_recover = 5;
+  std::uint64_t health_interval_ms = kDefaultHealthIntervalMs, health_hold_ms = kDefaultHealthHoldMs;
+  unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;
 
   std::optional<std::string> dns_file;
   std::string dns_domain = "clusterset.local";
 
-  std::uint32_t observe_flows = 4095;
-  std::uint32_t observe_rate = 10000;
+  std::uint32_t observe_flows = kDefaultFlowsKept;
+  std::uint32_t observe_rate = EngineOptions{}.flow_events_per_second;
 
   bool metrics_enabled = true;
   IpAddress metrics_address = IpAddress::ipv4(Be32::of(0x7f000001));
@@ -92,8 +112,8 @@ struct GatewayConfig {
 
   std::string admin_socket;  // default /run/isthmus/<name>.sock
   std::string admin_group = "root";
-  std::string state_directory = "/dev/shm";
-  std::string log_level = "info";
+  std::string state_directory = EngineOptions{}.state_directory;
+  LogLevel log_level = LogLevel::kInfo;
 };
 
 }  // namespace isthmus

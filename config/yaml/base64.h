@@ -7,7 +7,7 @@
 
 namespace isthmus {
 
-// Line ends and blanks are passed over; nothing for other characters or a wrong length.
+// Skips white space; nullopt for other characters or a wrong length.
 [[nodiscard]] std::optional<std::string> decode_base64(std::string_view text);
 [[nodiscard]] std::string encode_base64(std::string_view bytes);
 

@@ -8,8 +8,8 @@
 namespace isthmus {
 namespace {
 
-// What nlohmann's parser calls; false ends the parse. Each container is built aside and moved into its parent when it
-// ends, so that the tree never moves while it grows.
+// The SAX interface of nlohmann's parser; false ends the parse. Each container is built separately and moved into its
+// parent when it ends, so that the tree never moves while it grows.
 class TreeBuilder {
  public:
   using number_integer_t = nlohmann::json::number_integer_t;
@@ -37,8 +37,8 @@ class TreeBuilder {
     }
     return true;
   }
-  bool parse_error(std::size_t place, const std::string&, const nlohmann::detail::exception&) {
-    return refuse("not valid JSON at byte " + std::to_string(place));
+  bool parse_error(std::size_t offset, const std::string&, const nlohmann::detail::exception&) {
+    return refuse("not valid JSON at byte " + std::to_string(offset));
   }
 
   [[nodiscard]] YamlNode take() { return std::move(root_); }
@@ -55,7 +55,7 @@ class TreeBuilder {
     why_ = std::move(why);
     return false;
   }
-  // Whether the value that comes next stands under the skipped key.
+  // Whether the next value belongs to the skipped key.
   [[nodiscard]] bool is_skipped() const {
     return !bounds_.skipped_key.empty() && !open_.empty() && open_.back().kind == YamlNode::Kind::kMap &&
            open_.back().keys.back().text == bounds_.skipped_key;
@@ -95,7 +95,7 @@ class TreeBuilder {
       return true;
     }
     if (++nodes_ > bounds_.nodes) {
-      return refuse("more values than a text may hold");
+      return refuse("too many values");
     }
     if (open_.empty()) {
       root_ = std::move(node);
@@ -114,10 +114,10 @@ class TreeBuilder {
 
 }  // namespace
 
-std::variant<YamlNode, YamlFault> parse_json(std::string_view text, const JsonBounds& bounds) {
+std::variant<YamlNode, YamlError> parse_json(std::string_view text, const JsonBounds& bounds) {
   TreeBuilder builder(bounds);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) {
-    return YamlFault{1, builder.why().empty() ? "not valid JSON" : builder.why(), "send well-formed JSON"};
+    return YamlError{1, builder.why().empty() ? "not valid JSON" : builder.why(), "send well-formed JSON"};
   }
   return builder.take();
 }

@@ -14,7 +14,7 @@ constexpr std::size_t kShownBytes = 60;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-// Without regard to case.
+// Levenshtein distance, ignoring case.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) {
@@ -34,11 +34,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 bool is_alphanumeric(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-bool want_scalar(const YamlNode& node, std::string_view path, std::string_view example, YamlFaults& faults) {
+bool want_scalar(const YamlNode& node, std::string_view path, std::string_view example, YamlErrors& errors) {
   if (node.kind == YamlNode::Kind::kScalar) {
     return true;
   }
-  faults.push_back({node.line, std::string(path) + " is " + std::string(node.kind_name()) + ", not a single value",
+  errors.push_back({node.line, std::string(path) + " is " + std::string(node.kind_name()) + ", not a single value",
                     "write " + std::string(example)});
   return false;
 }
@@ -85,8 +85,8 @@ std::string alternatives(const std::vector<std::string_view>& words) {
   return out;
 }
 
-bool is_label(std::string_view text, std::size_t longest) noexcept {
-  return !text.empty() && text.size() <= longest && is_alphanumeric(text.front()) && is_alphanumeric(text.back()) &&
+bool is_label(std::string_view text, std::size_t max_length) noexcept {
+  return !text.empty() && text.size() <= max_length && is_alphanumeric(text.front()) && is_alphanumeric(text.back()) &&
          std::all_of(text.begin(), text.end(), [](char c) { return is_alphanumeric(c) || c == '-'; });
 }
 
@@ -106,64 +106,79 @@ bool is_subdomain(std::string_view text) noexcept {
   }
 }
 
-void refuse_duplicate_keys(const YamlNode& map, std::string_view path, YamlFaults& faults) {
+void reject_duplicate_keys(const YamlNode& map, std::string_view path, YamlErrors& errors) {
   std::set<std::string_view> seen;
   for (const YamlKey& key : map.keys) {
     if (!seen.insert(key.text).second) {
-      faults.push_back(
+      errors.push_back(
           {key.line,
-           "key " + shown(key.text) + " stands twice in " + (path.empty() ? "the document" : std::string(path)),
+           "key " + shown(key.text) + " is defined twice in " + (path.empty() ? "the document" : std::string(path)),
            "keep one of them"});
     }
   }
 }
 
-void refuse_unknown_keys(const YamlNode& map, std::string_view path, const std::vector<std::string_view>& known,
-                         YamlFaults& faults) {
+void reject_unknown_keys(const YamlNode& map, std::string_view path, const std::vector<std::string_view>& known,
+                         YamlErrors& errors) {
   for (const YamlKey& key : map.keys) {
     if (std::find(known.begin(), known.end(), key.text) != known.end()) {
       continue;
     }
     const std::string_view near = nearest(key.text, known);
-    std::string remedy =
-        near.empty() ? "known here: " + alternatives(known) : "did you mean " + std::string(near) + "?";
-    faults.push_back({key.line, "unknown key " + shown(key.text) + (path.empty() ? "" : " in " + std::string(path)),
-                      std::move(remedy)});
+    std::string fix = near.empty() ? "known here: " + alternatives(known) : "did you mean " + std::string(near) + "?";
+    errors.push_back({key.line, "unknown key " + shown(key.text) + (path.empty() ? "" : " in " + std::string(path)),
+                      std::move(fix)});
   }
 }
 
-std::optional<std::string> read_text(const YamlNode& node, std::string_view path, YamlFaults& faults) {
-  if (!want_scalar(node, path, "one word or quoted text", faults)) {
+std::optional<std::string> read_text(const YamlNode& node, std::string_view path, YamlErrors& errors) {
+  if (!want_scalar(node, path, "one word or quoted text", errors)) {
     return std::nullopt;
   }
   return node.text;
 }
 
-std::optional<std::uint64_t> read_number(const YamlNode& node, std::string_view path, std::uint64_t least,
-                                         std::uint64_t most, YamlFaults& faults) {
+std::optional<std::uint64_t> read_number(const YamlNode& node, std::string_view path, std::uint64_t min,
+                                         std::uint64_t max, YamlErrors& errors, std::string_view form) {
   const std::string range =
-      most == UINT64_MAX ? std::to_string(least) + " or more" : std::to_string(least) + " to " + std::to_string(most);
-  if (!want_scalar(node, path, "a number, " + range, faults)) {
+      max == UINT64_MAX ? std::to_string(min) + " or more" : std::to_string(min) + " to " + std::to_string(max);
+  const std::string advice = std::string(form) + ", " + range;
+  if (!want_scalar(node, path, advice, errors)) {
     return std::nullopt;
   }
   std::uint64_t value = 0;
   const char* last = node.text.data() + node.text.size();
   const auto [end, error] = std::from_chars(node.text.data(), last, value);
   if (node.quoted || node.text.empty() || end != last || error == std::errc::invalid_argument) {
-    faults.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", not a whole number",
-                      "write a number without quotes, " + range});
+    errors.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", not a whole number",
+                      "write " + std::string(form) + " without quotes, " + range});
     return std::nullopt;
   }
-  if (error != std::errc{} || value < least || value > most) {
-    faults.push_back({node.line, std::string(path) + " is " + node.text.substr(0, 24) + ", out of range",
-                      "write a number, " + range});
+  if (error != std::errc{} || value < min || value > max) {
+    errors.push_back(
+        {node.line, std::string(path) + " is " + node.text.substr(0, 24) + ", out of range", "write " + advice});
     return std::nullopt;
   }
   return value;
 }
 
-std::optional<bool> read_boolean(const YamlNode& node, std::string_view path, YamlFaults& faults) {
-  if (!want_scalar(node, path, "true or false", faults)) {
+std::optional<unsigned> read_either_number(const YamlNode& node, std::string_view path, unsigned first, unsigned second,
+                                           YamlErrors& errors) {
+  const std::string form = std::to_string(first) + " or " + std::to_string(second) + ", without quotes";
+  if (!want_scalar(node, path, form, errors)) {
+    return std::nullopt;
+  }
+  for (const unsigned value : {first, second}) {
+    if (!node.quoted && node.text == std::to_string(value)) {
+      return value;
+    }
+  }
+  errors.push_back({node.line, std::string(path) + " is " + shown(node.text), "write " + form});
+  return std::nullopt;
+}
+
+std::optional<bool> read_boolean(const YamlNode& node, std::string_view path, YamlErrors& errors) {
+  if (!want_scalar(node, path, "true or false", errors)) {
     return std::nullopt;
   }
   if (!node.quoted && (node.text == "true" || node.text == "True" || node.text == "TRUE")) {
@@ -172,82 +187,82 @@ std::optional<bool> read_boolean(const YamlNode& node, std::string_view path, Ya
   if (!node.quoted && (node.text == "false" || node.text == "False" || node.text == "FALSE")) {
     return false;
   }
-  faults.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", neither true nor false",
+  errors.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", neither true nor false",
                     "write true or false without quotes"});
   return std::nullopt;
 }
 
-std::optional<IpAddress> read_address(std::string_view text, unsigned line, std::string_view path, YamlFaults& faults) {
+std::optional<IpAddress> read_address(std::string_view text, unsigned line, std::string_view path, YamlErrors& errors) {
   const auto address = IpAddress::parse(text);
   if (!address) {
-    faults.push_back({line, std::string(path) + " is " + shown(text) + ", not an IP address",
+    errors.push_back({line, std::string(path) + " is " + shown(text) + ", not an IP address",
                       "write an address such as 10.1.2.3 or \"fd00::1\""});
     return std::nullopt;
   }
   const bool mapped = address->is_ipv4() && text.find(':') != std::string_view::npos;
   if (address->is_unspecified() || address->is_multicast() || mapped) {
-    faults.push_back({line, std::string(path) + " is " + shown(text) + ", which no host can have",
+    errors.push_back({line, std::string(path) + " is " + shown(text) + ", which no host can have",
                       mapped ? "write it as " + address->to_string() : "write the address of one host"});
     return std::nullopt;
   }
   return address;
 }
 
-std::optional<IpAddress> read_address(const YamlNode& node, std::string_view path, YamlFaults& faults) {
-  if (!want_scalar(node, path, "an IP address", faults)) {
+std::optional<IpAddress> read_address(const YamlNode& node, std::string_view path, YamlErrors& errors) {
+  if (!want_scalar(node, path, "an IP address", errors)) {
     return std::nullopt;
   }
-  return read_address(node.text, node.line, path, faults);
+  return read_address(node.text, node.line, path, errors);
 }
 
-std::optional<Prefix> read_prefix(const YamlNode& node, std::string_view path, YamlFaults& faults) {
-  if (!want_scalar(node, path, "an address block such as 10.1.0.0/16", faults)) {
+std::optional<Prefix> read_prefix(const YamlNode& node, std::string_view path, YamlErrors& errors) {
+  if (!want_scalar(node, path, "an address block such as 10.1.0.0/16", errors)) {
     return std::nullopt;
   }
   const auto prefix = Prefix::parse(node.text);
   const auto slash = node.text.find('/');
   if (!prefix || slash == std::string::npos) {
-    faults.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", not an address block",
+    errors.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", not an address block",
                       "write a block such as 10.1.0.0/16 or \"fd00:1::/48\""});
     return std::nullopt;
   }
   const auto address = IpAddress::parse(std::string_view(node.text).substr(0, slash));
   if (!address || prefix->address() != *address) {
-    faults.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", with bits set beyond its length",
+    errors.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", with bits set beyond its length",
                       "write " + prefix->to_string()});
     return std::nullopt;
   }
   return prefix;
 }
 
-const std::vector<YamlNode>& read_list(const YamlNode* node, std::string_view path, YamlFaults& faults) {
+const std::vector<YamlNode>& read_list(const YamlNode* node, std::string_view path, YamlErrors& errors) {
   static const std::vector<YamlNode> kNone;
   if (node == nullptr || node->kind == YamlNode::Kind::kNull) {
     return kNone;
   }
   if (node->kind != YamlNode::Kind::kSequence) {
-    faults.push_back({node->line, std::string(path) + " is " + std::string(node->kind_name()) + ", not a list",
+    errors.push_back({node->line, std::string(path) + " is " + std::string(node->kind_name()) + ", not a list",
                       "write a list: [a, b], or one \"- a\" per line"});
     return kNone;
   }
   return node->items;
 }
 
-YamlMap::YamlMap(const YamlNode* node, std::string path, unsigned line, YamlFaults& faults)
-    : path_(std::move(path)), line_(line), faults_(&faults) {
+YamlMap::YamlMap(const YamlNode* node, std::string path, unsigned line, YamlErrors& errors)
+    : path_(std::move(path)), line_(line), errors_(&errors) {
   if (node == nullptr || node->kind == YamlNode::Kind::kNull) {
     return;
   }
   line_ = node->line;
   if (node->kind != YamlNode::Kind::kMap) {
-    fault(line_,
+    error(line_,
           (path_.empty() ? std::string("the document") : path_) + " is " + std::string(node->kind_name()) +
               ", not a mapping",
           "write \"key: value\" lines below it");
     return;
   }
   node_ = node;
-  refuse_duplicate_keys(*node, path_, faults);
+  reject_duplicate_keys(*node, path_, errors);
 }
 
 const YamlNode* YamlMap::get(std::string_view key) const noexcept {
@@ -255,41 +270,41 @@ const YamlNode* YamlMap::get(std::string_view key) const noexcept {
   return value == nullptr || value->kind == YamlNode::Kind::kNull ? nullptr : value;
 }
 
-const YamlNode* YamlMap::require(std::string_view key, std::string_view remedy) const {
+const YamlNode* YamlMap::require(std::string_view key, std::string_view fix) const {
   const YamlNode* value = get(key);
   if (value == nullptr) {
-    fault(line_, path(key) + " is missing", std::string(remedy));
+    error(line_, path(key) + " is missing", std::string(fix));
   }
   return value;
 }
 
-YamlMap YamlMap::map(std::string_view key) const { return {get(key), path(key), line_, *faults_}; }
+YamlMap YamlMap::map(std::string_view key) const { return {get(key), path(key), line_, *errors_}; }
 
 const std::vector<YamlNode>& YamlMap::list(std::string_view key) const {
-  return read_list(get(key), path(key), *faults_);
+  return read_list(get(key), path(key), *errors_);
 }
 
 std::string YamlMap::text(std::string_view key) const {
   const YamlNode* value = get(key);
-  return value == nullptr ? std::string() : read_text(*value, path(key), *faults_).value_or(std::string());
+  return value == nullptr ? std::string() : read_text(*value, path(key), *errors_).value_or(std::string());
 }
 
 std::string YamlMap::path(std::string_view key) const {
   return path_.empty() ? std::string(key) : path_ + "." + std::string(key);
 }
 
-void YamlMap::refuse_others(const std::vector<std::string_view>& known) const {
+void YamlMap::reject_others(const std::vector<std::string_view>& known) const {
   if (node_ != nullptr) {
-    refuse_unknown_keys(*node_, path_, known, *faults_);
+    reject_unknown_keys(*node_, path_, known, *errors_);
   }
 }
 
-void YamlMap::fault(unsigned line, std::string what, std::string remedy) const {
-  faults_->push_back({line, std::move(what), std::move(remedy), false});
+void YamlMap::error(unsigned line, std::string what, std::string fix) const {
+  errors_->push_back({line, std::move(what), std::move(fix), false});
 }
 
-void YamlMap::warn(unsigned line, std::string what, std::string remedy) const {
-  faults_->push_back({line, std::move(what), std::move(remedy), true});
+void YamlMap::warn(unsigned line, std::string what, std::string fix) const {
+  errors_->push_back({line, std::move(what), std::move(fix), true});
 }
 
 }  // namespace isthmus

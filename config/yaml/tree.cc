@@ -15,7 +15,7 @@
 namespace isthmus {
 namespace {
 
-// Bounds of what aliases may make of a small text (the "billion laughs").
+// Bounds of alias expansion (the "billion laughs" attack).
 constexpr std::size_t kAliasNodes = 100'000;
 constexpr std::size_t kDepth = 600;
 
@@ -123,7 +123,7 @@ class Builder final : public YAML::EventHandler {
       return;
     }
     if (parent.key_pending && node.kind == YamlNode::Kind::kNull) {
-      node.line = parent.node.keys.back().line;  // the parser noticed only at what came next
+      node.line = parent.node.keys.back().line;  // the parser reports the line of the next token
     }
     parent.key_pending = false;
     parent.node.items.push_back(std::move(node));
@@ -137,15 +137,15 @@ class Builder final : public YAML::EventHandler {
   std::size_t alias_nodes_ = 0;
 };
 
-// YAML allows no control characters but tab and line ends; yaml-cpp would take some of them for the end of the text.
-std::optional<YamlFault> control_character(std::string_view text, unsigned first_line) {
+// YAML allows no control characters but tab and line ends; yaml-cpp takes some of them for the end of the text.
+std::optional<YamlError> control_character(std::string_view text, unsigned first_line) {
   unsigned line = first_line;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '\n') {
       ++line;
     } else if ((byte < 0x20 && c != '\t' && c != '\r') || byte == 0x7f) {
-      return YamlFault{line, "control character in the text", "write plain UTF-8 text"};
+      return YamlError{line, "control character in the text", "write plain UTF-8 text"};
     }
   }
   return std::nullopt;
@@ -160,7 +160,7 @@ bool is_mark(std::string_view line, std::string_view mark) {
   return line.substr(0, 3) == mark && (line.size() == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\r');
 }
 
-bool says_something(std::string_view text) {
+bool has_content(std::string_view text) {
   bool line_start = true, comment = false;
   for (const char c : text) {
     if (c == '\n') {
@@ -207,7 +207,7 @@ std::vector<YamlDocumentText> split_documents(std::string_view text) {
   const auto cut = [&](std::size_t end) {
     std::string_view piece = text.substr(begin, end - begin);
     const std::string_view body = is_mark(piece.substr(0, piece.find('\n')), "---") ? piece.substr(3) : piece;
-    if (says_something(body)) {
+    if (has_content(body)) {
       documents.push_back({piece, begin_line});
     }
   };
@@ -230,11 +230,11 @@ std::vector<YamlDocumentText> split_documents(std::string_view text) {
   return documents;
 }
 
-std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned first_line) {
-  if (auto fault = control_character(document, first_line)) {
-    return *std::move(fault);
+std::variant<YamlNode, YamlError> parse_yaml(std::string_view document, unsigned first_line) {
+  if (auto error = control_character(document, first_line)) {
+    return *std::move(error);
   }
-  constexpr auto kRemedy = "mend the YAML there";
+  constexpr auto kFix = "fix the YAML there";
   const unsigned end_line = last_line(document, first_line);
   Builder builder(first_line, end_line);
   try {
@@ -244,18 +244,18 @@ std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned
     parser.HandleNextDocument(builder);
     Builder rest(first_line, end_line);
     if (parser.HandleNextDocument(rest)) {
-      return YamlFault{rest.start_line(), "text after the end of the document",
+      return YamlError{rest.start_line(), "text after the end of the document",
                        "check the indentation and brackets before it, or begin a document with ---"};
     }
   } catch (const Refused& refused) {
-    return YamlFault{refused.line, refused.what_text, kRemedy};
+    return YamlError{refused.line, refused.what_text, kFix};
   } catch (const YAML::DeepRecursion& error) {
-    return YamlFault{builder.line_of(error.mark), "the document is nested too deeply", kRemedy};
+    return YamlError{builder.line_of(error.mark), "the document is nested too deeply", kFix};
   } catch (const YAML::Exception& error) {
     const unsigned line = error.mark.is_null() ? first_line : builder.line_of(error.mark);
-    return YamlFault{line, "not valid YAML: " + error.msg, kRemedy};
+    return YamlError{line, "not valid YAML: " + error.msg, kFix};
   } catch (const std::exception& error) {
-    return YamlFault{first_line, std::string("not valid YAML: ") + error.what(), kRemedy};
+    return YamlError{first_line, std::string("not valid YAML: ") + error.what(), kFix};
   }
   return builder.take();
 }

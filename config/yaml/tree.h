@@ -1,6 +1,6 @@
-// YAML (and so JSON) text as a plain tree with line numbers: the only door to yaml-cpp in the whole program.
-// Owner: the caller, plain values. Thread: any. Nothing throws; what the parser refuses comes back as a fault.
-// Beyond yaml-cpp: control characters are refused, aliases are copied within a bound, and a map keeps its duplicate
+// YAML (and so JSON) text as a plain tree with line numbers: the only user of yaml-cpp in the program.
+// Owner: the caller, plain values. Thread: any. Nothing throws; what the parser rejects is returned as an error.
+// Beyond yaml-cpp: control characters are rejected, aliases are copied within a bound, and a map keeps its duplicate
 // keys so that readers can report them.
 #pragma once
 
@@ -33,13 +33,13 @@ struct YamlNode {
   [[nodiscard]] std::string_view kind_name() const noexcept;
 };
 
-// Something to mend in a text. A warning stands beside a value that is used all the same.
-struct YamlFault {
+// An error in a text. With `warning` set, the value is used all the same.
+struct YamlError {
   unsigned line = 0;
-  std::string what, remedy;
+  std::string what, fix;
   bool warning = false;
 };
-using YamlFaults = std::vector<YamlFault>;
+using YamlErrors = std::vector<YamlError>;
 
 // One document of a stream. `first_line` counts from 1 in the whole text; `text` points into it.
 struct YamlDocumentText {
@@ -47,11 +47,11 @@ struct YamlDocumentText {
   unsigned first_line = 1;
 };
 
-// Cuts a stream at its document marks ("---" and "..." at the start of a line), so that a fault in one document leaves
+// Cuts a stream at its document marks ("---" and "..." at the start of a line), so that an error in one document leaves
 // the others readable. Documents with nothing but comments are left out.
 [[nodiscard]] std::vector<YamlDocumentText> split_documents(std::string_view text);
 
 // Parses one document. Lines in the result count from `first_line`.
-[[nodiscard]] std::variant<YamlNode, YamlFault> parse_yaml(std::string_view document, unsigned first_line = 1);
+[[nodiscard]] std::variant<YamlNode, YamlError> parse_yaml(std::string_view document, unsigned first_line = 1);
 
 }  // namespace isthmus

@@ -21,11 +21,11 @@ hub: {file: {path: /hub}}
 
 std::string example(const std::string& name) { return std::string(ISTHMUS_CONFIG_DIR) + "/examples/" + name; }
 
-// One line per error: "where: what (remedy)".
+// One line per error: "where: what (fix)".
 std::string errors_of(const std::string& text) {
   std::string out;
   for (const Error& error : check_config(text, "g.yaml")) {
-    EXPECT_FALSE(error.remedy.empty()) << error.text();
+    EXPECT_FALSE(error.fix.empty()) << error.text();
     out += error.text() + "\n";
   }
   return out;
@@ -55,7 +55,10 @@ TEST(LoadConfig, TheExampleOfANodeLoads) {
   ASSERT_TRUE(config.ok()) << config.error().text();
   EXPECT_EQ(config->file, example("node.yaml"));
   EXPECT_TRUE(config->local.veth);
-  EXPECT_EQ(config->unreplied, 65536u);
+  EXPECT_EQ(config->half_open_limit, 65536u);
+  EXPECT_EQ(config->timeout_tcp_ms, 8'000'000u);
+  EXPECT_EQ(config->timeout_tcp_closing_ms, 10'000u);
+  EXPECT_EQ(config->icmp_errors_per_second, 100u);
   EXPECT_EQ(config->unknown_endpoint_hold_ms, 10'000u);
   EXPECT_EQ(config->translation_ipv4, IpAddress::parse("10.1.255.1"));
   EXPECT_EQ(config->translation_ipv6, IpAddress::parse("fd00:1::ff:1"));
@@ -68,12 +71,12 @@ TEST(LoadConfig, TheExampleOfAVmHasOneDeviceWithOneSetOfSettings) {
   const auto config = load_config(example("vm.yaml"));
   ASSERT_TRUE(config.ok()) << config.error().text();
   EXPECT_EQ(config->cores, (std::vector<int>{2, 3}));
-  EXPECT_EQ(config->idle, "spin");
+  EXPECT_EQ(config->idle, IdlePolicy::kSpin);
   EXPECT_FALSE(config->local.veth);
   EXPECT_EQ(config->local.device.interface, config->underlay.interface);
   EXPECT_EQ(config->local.device.ring_entries, 4096u);
   EXPECT_EQ(config->local.device.busy_poll_budget, 64u);
-  EXPECT_EQ(config->local.device.xdp, "native");
+  EXPECT_EQ(config->local.device.xdp, XdpMode::kNative);
 }
 
 TEST(LoadConfig, TheExampleOfAClusterMeshFollowsThreeHubs) {
@@ -81,12 +84,12 @@ TEST(LoadConfig, TheExampleOfAClusterMeshFollowsThreeHubs) {
   ASSERT_TRUE(config.ok()) << config.error().text();
   EXPECT_EQ(config->cluster_id, 1);
   EXPECT_EQ(config->hub_file, "/etc/isthmus/hub");
-  EXPECT_EQ(config->kubernetes.cluster, "in-cluster");
+  EXPECT_EQ(config->kubernetes.cluster, "/etc/isthmus/kubeconfig");
   EXPECT_EQ(config->etcd.clusters, "/var/lib/cilium/clustermesh");
   EXPECT_EQ(config->etcd.hold_time_ms, 600'000U);
 }
 
-TEST(LoadConfig, EveryErrorIsNamedWithItsLineAndARemedy) {
+TEST(LoadConfig, EveryErrorIsNamedWithItsLineAndAFix) {
   const std::string errors = errors_of(R"(gateway: {name: East_1}
 engine:
   worker: 2
@@ -132,9 +135,9 @@ TEST(LoadConfig, TheFirstErrorIsReturnedWithTheNumberOfOthers) {
 
 TEST(LoadConfig, ADuplicateKeyIsAnErrorInEverySection) {
   EXPECT_THAT(errors_of(std::string(kSmallest) + "hub: {file: {path: /other}}\n"),
-              HasSubstr("g.yaml:6: key \"hub\" stands twice in the document (keep one of them)"));
+              HasSubstr("g.yaml:6: key \"hub\" is defined twice in the document (keep one of them)"));
   EXPECT_THAT(errors_of(std::string(kSmallest) + "log:\n  level: info\n  level: warn\n"),
-              HasSubstr("g.yaml:8: key \"level\" stands twice in log"));
+              HasSubstr("g.yaml:8: key \"level\" is defined twice in log"));
 }
 
 TEST(LoadConfig, BrokenYamlIsOneErrorWithItsLine) {
@@ -184,7 +187,7 @@ constexpr SemanticRow kHubRows[] = {
      "hub.etcd needs gateway.cluster_id"},
     {"two ways to a ClusterMesh", "hub: {etcd: {clusters: /a, kvstoremesh: /b}}\n", "keep one of the two"},
     {"a number of clusters between", "hub: {file: {path: /hub}, etcd: {max_connected_clusters: 300}}\n",
-     "hub.etcd.max_connected_clusters is 300 (write 255 or 511)"},
+     "hub.etcd.max_connected_clusters is \"300\" (write 255 or 511, without quotes)"},
     {"a service without its namespace", "hub: {file: {path: /hub}, etcd: {gateway_service: isthmus-gateway}}\n",
      "g.yaml:3: hub.etcd.gateway_service"},
 };
@@ -216,21 +219,23 @@ constexpr SemanticRow kSemantics[] = {
     {"one device for both sides", "devices: {underlay: {interface: eth0}, local: {interface: eth0}}\n", ""},
     {"one device cannot be a veth pair of ours",
      "devices: {underlay: {interface: eth0}, local: {interface: eth0, veth: true}}\n",
-     "a veth pair of the underlay's name"},
+     "names a veth pair after the underlay device"},
     {"nor its engine's end", "devices: {underlay: {interface: eth0x}, local: {interface: eth0, veth: true}}\n",
-     "a veth pair of the underlay's name"},
+     "names a veth pair after the underlay device"},
     {"one device has one set of settings",
      "devices: {underlay: {interface: eth0}, local: {interface: eth0, xdp: native}}\n",
      "devices.local.xdp is set for the underlay's own device"},
     {"local settings of its own",
-     "devices: {underlay: {interface: eth0}, local: {interface: i0, veth: true, mtu: 1400, xdp: generic, when_gone: "
-     "pass, beat_timeout: 2s, ring_entries: 512, busy_poll_us: 20, busy_poll_budget: 128}}\n",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0, veth: true, mtu: 1400, xdp: generic, "
+     "on_engine_down: "
+     "pass, heartbeat_timeout: 2s, ring_entries: 512, busy_poll_us: 20, busy_poll_budget: 128}}\n",
      ""},
     {"an MTU IPv6 cannot use", "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 1200}}\n",
      "devices.local.mtu is 1200, out of range"},
-    {"a quota above the capacity",
-     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {connections: 1024, unreplied: 2048}\n",
-     "g.yaml:4: engine.unreplied is more than engine.connections"},
+    {"a half-open limit above the capacity",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {connections: 1024, half_open_limit: "
+     "2048}\n",
+     "g.yaml:4: engine.half_open_limit is more than engine.connections"},
     {"workers beside cores that differ",
      "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {cores: [1, 2], workers: 3}\n",
      "engine.workers is 3, but engine.cores names 2 CPUs"},

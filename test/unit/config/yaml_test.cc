@@ -13,19 +13,19 @@ using testing::HasSubstr;
 
 YamlNode tree(const std::string& text) {
   auto parsed = parse_yaml(text);
-  if (auto* fault = std::get_if<YamlFault>(&parsed)) {
-    ADD_FAILURE() << fault->line << ": " << fault->what;
+  if (auto* error = std::get_if<YamlError>(&parsed)) {
+    ADD_FAILURE() << error->line << ": " << error->what;
     return {};
   }
   return std::get<YamlNode>(std::move(parsed));
 }
 
-YamlFault fault(const std::string& text) {
+YamlError error(const std::string& text) {
   auto parsed = parse_yaml(text);
-  if (auto* found = std::get_if<YamlFault>(&parsed)) {
+  if (auto* found = std::get_if<YamlError>(&parsed)) {
     return *found;
   }
-  ADD_FAILURE() << "no fault in: " << text;
+  ADD_FAILURE() << "no error in: " << text;
   return {};
 }
 
@@ -41,7 +41,7 @@ TEST(YamlTree, KeepsLinesQuotesAndDuplicateKeys) {
   EXPECT_EQ(root.find("nothing"), nullptr);
 }
 
-TEST(YamlTree, AMissingValueBearsTheLineOfItsKey) {
+TEST(YamlTree, AMissingValueHasTheLineOfItsKey) {
   const YamlNode root = tree("a:\n\n\nb:\n");
   EXPECT_EQ(root.find("a")->line, 1u);
   EXPECT_EQ(root.find("b")->line, 4u);
@@ -56,7 +56,7 @@ TEST(YamlTree, JsonIsYaml) {
 
 TEST(YamlTree, AliasesAreCopiedWithinABound) {
   EXPECT_EQ(tree("a: &x {b: 1}\nc: *x\n").find("c")->find("b")->text, "1");
-  EXPECT_THAT(fault("a: &x [*x]\n").what, HasSubstr("alias"));
+  EXPECT_THAT(error("a: &x [*x]\n").what, HasSubstr("alias"));
   std::string laughs = "a0: &a0 [l, l, l, l, l, l, l, l, l, l]\n";
   for (int i = 1; i < 9; ++i) {
     const std::string before = "*a" + std::to_string(i - 1);
@@ -66,17 +66,17 @@ TEST(YamlTree, AliasesAreCopiedWithinABound) {
     }
     laughs += "]\n";
   }
-  EXPECT_THAT(fault(laughs).what, HasSubstr("aliases expand"));
+  EXPECT_THAT(error(laughs).what, HasSubstr("aliases expand"));
 }
 
-TEST(YamlTree, FaultsNameTheirLine) {
-  EXPECT_EQ(fault("a: 1\nb: [1, 2\n").line, 2u);
-  EXPECT_EQ(fault("a: 0\na: \"unfinished\n").line, 2u);
-  EXPECT_EQ(fault("a: 1\nb: \x04 2\n").line, 2u);
-  EXPECT_THAT(fault("{a: 1}\nb: 2\n").what, HasSubstr("text after the end"));
-  EXPECT_THAT(fault("? [1, 2]\n: x\n").what, HasSubstr("a key must be a plain word"));
-  EXPECT_THAT(fault(std::string(5000, '[')).what, HasSubstr("nested too deeply"));
-  EXPECT_EQ(fault("a:\n  b:\nc: [*d]\n").line, 3u);
+TEST(YamlTree, ErrorsNameTheirLine) {
+  EXPECT_EQ(error("a: 1\nb: [1, 2\n").line, 2u);
+  EXPECT_EQ(error("a: 0\na: \"unfinished\n").line, 2u);
+  EXPECT_EQ(error("a: 1\nb: \x04 2\n").line, 2u);
+  EXPECT_THAT(error("{a: 1}\nb: 2\n").what, HasSubstr("text after the end"));
+  EXPECT_THAT(error("? [1, 2]\n: x\n").what, HasSubstr("a key must be a plain word"));
+  EXPECT_THAT(error(std::string(5000, '[')).what, HasSubstr("nested too deeply"));
+  EXPECT_EQ(error("a:\n  b:\nc: [*d]\n").line, 3u);
 }
 
 TEST(SplitDocuments, CutsAtMarksAndCountsLines) {
@@ -115,22 +115,22 @@ TEST(Names, FollowRfc1123) {
 }
 
 TEST(ReadPrefix, RefusesBitsBeyondTheLength) {
-  YamlFaults faults;
-  EXPECT_EQ(read_prefix(tree("10.1.0.0/16"), "p", faults), Prefix::parse("10.1.0.0/16"));
-  EXPECT_TRUE(faults.empty());
+  YamlErrors errors;
+  EXPECT_EQ(read_prefix(tree("10.1.0.0/16"), "p", errors), Prefix::parse("10.1.0.0/16"));
+  EXPECT_TRUE(errors.empty());
   for (const char* bad : {"10.1.0.1/16", "10.1.0.0", "10.1.0.0/33", "x/8", "[a]", "10.1.0.0/"}) {
-    faults.clear();
-    EXPECT_FALSE(read_prefix(tree(bad), "p", faults)) << bad;
-    EXPECT_EQ(faults.size(), 1u) << bad;
+    errors.clear();
+    EXPECT_FALSE(read_prefix(tree(bad), "p", errors)) << bad;
+    EXPECT_EQ(errors.size(), 1u) << bad;
   }
 }
 
-TEST(ReadAddress, TakesWhatAHostCanHave) {
-  YamlFaults faults;
-  EXPECT_TRUE(read_address(tree("10.1.2.3"), "a", faults));
-  EXPECT_TRUE(read_address(tree("fd00::1"), "a", faults));
+TEST(ReadAddress, AcceptsWhatAHostCanHave) {
+  YamlErrors errors;
+  EXPECT_TRUE(read_address(tree("10.1.2.3"), "a", errors));
+  EXPECT_TRUE(read_address(tree("fd00::1"), "a", errors));
   for (const char* bad : {"0.0.0.0", "224.0.0.1", "'::'", "ff02::1", "'::ffff:10.0.0.1'", "10.1.2", "10.1.2.3/32"}) {
-    EXPECT_FALSE(read_address(tree(bad), "a", faults)) << bad;
+    EXPECT_FALSE(read_address(tree(bad), "a", errors)) << bad;
   }
 }
 
