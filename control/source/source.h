@@ -13,12 +13,12 @@
 
 namespace isthmus {
 
-// How one part of a hub stands: a cluster's etcd, a resource of an API server. For `isthmus status --hub` and metrics.
+// State of one part of a hub: a cluster's etcd, a resource of an API server. For `isthmus status --hub` and metrics.
 struct HubState {
   enum class Sync : std::uint8_t { kConnecting, kListing, kSynced, kStale, kFailed };
-  std::string hub;    // which of the hubs it is part of: "etcd", "kubernetes", "fleet"; set by who owns the source
-  std::string name;   // the cluster's, or the resource's
-  std::string place;  // the server that answers, or was asked last
+  std::string hub;     // which of the hubs it is part of: "etcd", "kubernetes", "fleet"; set by who owns the source
+  std::string name;    // the cluster's, or the resource's
+  std::string server;  // the server that answers, or was asked last
   Sync sync = Sync::kConnecting;  // kStale: was synced, is not connected, and its data stays in force
   std::uint64_t objects = 0;      // in force
   std::uint64_t events = 0;       // changes received since start
@@ -26,8 +26,8 @@ struct HubState {
   std::uint64_t connects = 0;     // connections made since start
   std::optional<std::chrono::steady_clock::time_point> last_event;  // anything the server sent for us, heartbeats too
   std::string last_error;                                           // empty: none since start
-  std::vector<std::string> bad;  // keys whose value is refused at present, ten at most
-  std::uint64_t held = 0;        // objects that are gone from the hub and held all the same, see problems()
+  std::vector<std::string> invalid_keys;  // with a value that is rejected at present, ten at most
+  std::uint64_t retained = 0;             // objects missing from the hub that stay in force, see problems()
 };
 
 class Source {
@@ -45,7 +45,7 @@ class Source {
   [[nodiscard]] virtual std::vector<SourceProblem> problems() const = 0;
   // A person asks to look at everything again (SIGHUP); what that finds comes from poll(). For sources that may miss
   // a change; others have nothing to do.
-  virtual void reread() {}
+  virtual void reload() {}
   // True once everything that was there at start() has been returned by poll().
   [[nodiscard]] virtual bool synced() const = 0;
   [[nodiscard]] virtual std::string describe() const = 0;

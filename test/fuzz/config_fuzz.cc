@@ -1,4 +1,5 @@
-// Any text as a configuration: nothing may crash, every error has a line and a remedy, and the two entry points agree.
+// Parses arbitrary text as a configuration. Nothing may crash, every error has a line and a fix, and the two entry
+// points agree.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -9,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto errors = isthmus::check_config(text, "fuzz.yaml");
   for (const isthmus::Error& error : errors) {
-    if (error.what.empty() || error.remedy.empty() || error.where.find("fuzz.yaml:") != 0 ||
+    if (error.what.empty() || error.fix.empty() || error.where.find("fuzz.yaml:") != 0 ||
         error.where == "fuzz.yaml:0") {
       __builtin_trap();
     }

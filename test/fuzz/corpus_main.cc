@@ -1,5 +1,5 @@
-// Runs a fuzz target over its corpus without libFuzzer: every file, every beginning of it, and each with single bytes
-// changed. Built by every compiler, so that what a fuzzer found once stays found.
+// Runs a fuzz target over its corpus without libFuzzer: every file, prefixes of it, and copies with single bytes
+// changed. Built by every compiler, so that inputs found by a fuzzer become regression tests.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -19,7 +19,7 @@ void run(const std::string& text) {
 
 void run_variations(const std::string& text) {
   run(text);
-  // Some fifty cuts and some hundred changes per file, spread evenly.
+  // About 50 prefixes and 350 changed copies per file, at evenly spaced offsets.
   const std::size_t step = std::max<std::size_t>(1, text.size() / 50);
   for (std::size_t at = 0; at < text.size(); at += step) {
     run(text.substr(0, at));

@@ -1,5 +1,5 @@
-// Any text as a kubeconfig file, and as what a credential program prints: read whole, or refused with what, where and
-// what to do.
+// Parses arbitrary text as a kubeconfig file and as the output of a credential program. The result is either complete
+// and consistent, or an error with what, where and fix.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const char* context : {"", "there"}) {
     const auto access = read_kubeconfig({{"/etc/kube/config", text}, {"/etc/kube/more", text}}, context);
     if (!access) {
-      require(!access.error().what.empty() && !access.error().where.empty() && !access.error().remedy.empty());
+      require(!access.error().what.empty() && !access.error().where.empty() && !access.error().fix.empty());
       continue;
     }
     require(!access->url.host.empty() && !access->url.port.empty() && one_line(access->url.path));

@@ -1,5 +1,6 @@
-// Bytes of a watch, through frames and events, as the objects of a cluster and of a Fleet hub: nothing may crash, how
-// the bytes were cut may not matter, every fault has a remedy, and what was deleted or not listed again is gone.
+// Interprets arbitrary bytes of a watch as the objects of a cluster and of a Fleet hub. Nothing may crash, the result
+// does not depend on how the bytes were split, every error has a fix, and an object that was deleted or not listed
+// again is removed.
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -22,11 +23,11 @@ void require(bool condition) {
   }
 }
 
-std::vector<std::string> frames_of(std::string_view text, std::size_t piece) {
+std::vector<std::string> frames_of(std::string_view text, std::size_t chunk) {
   JsonFrames frames(1 << 20);
   std::vector<std::string> out;
-  for (std::size_t at = 0; at < text.size(); at += piece) {
-    if (!frames.push(text.substr(at, piece), [&](std::string_view frame) {
+  for (std::size_t at = 0; at < text.size(); at += chunk) {
+    if (!frames.push(text.substr(at, chunk), [&](std::string_view frame) {
           out.emplace_back(frame);
           return true;
         })) {
@@ -36,7 +37,7 @@ std::vector<std::string> frames_of(std::string_view text, std::size_t piece) {
   return out;
 }
 
-// The resource whose kind the object says it is; the first when it says none.
+// The resource of the object's kind; the first one if there is none.
 std::size_t resource_of(const ApiObjects& hub, const YamlNode& object) {
   const YamlNode* kind = object.find("kind");
   for (std::size_t i = 0; i < hub.resources().size(); ++i) {
@@ -47,14 +48,14 @@ std::size_t resource_of(const ApiObjects& hub, const YamlNode& object) {
   return 0;
 }
 
-class Applied {
+class Applier {
  public:
-  explicit Applied(ApiObjects& hub) : hub_(hub) {
+  explicit Applier(ApiObjects& hub) : hub_(hub) {
     for (std::size_t i = 0; i < hub.resources().size(); ++i) {
-      list_nothing(i);
+      list_empty(i);
     }
   }
-  void list_nothing(std::size_t resource) {
+  void list_empty(std::size_t resource) {
     hub_.list_begins(resource);
     hub_.list_ends(resource);
     take();
@@ -62,9 +63,9 @@ class Applied {
   void event(const WatchEvent& event) {
     const std::size_t resource = resource_of(hub_, event.object);
     if (event.type == WatchEvent::Type::kDeleted) {
-      hub_.object_gone(resource, event.object);
+      hub_.removed(resource, event.object);
     } else if (event.type == WatchEvent::Type::kAdded || event.type == WatchEvent::Type::kModified) {
-      hub_.object_is(resource, hub_.resources()[resource].versions.front(), event.object);
+      hub_.put(resource, hub_.resources()[resource].versions.front(), event.object);
     }
     take();
   }
@@ -73,21 +74,21 @@ class Applied {
     for (const ObjectDelta& delta : hub_.take_deltas(now_)) {
       require(!delta.key.name.empty() && seen.insert(delta.key).second);
       if (delta.value) {
-        require(!delta.provenance.place.empty());
+        require(!delta.provenance.location.empty());
         objects_.insert(delta.key);
       } else {
         require(objects_.erase(delta.key) == 1);
       }
     }
     for (const SourceProblem& problem : hub_.problems({})) {
-      require(!problem.what.empty() && !problem.remedy.empty());
+      require(!problem.what.empty() && !problem.fix.empty());
     }
   }
-  // Everything goes when nothing is listed any more.
-  void drain() {
+  // Lists nothing for every resource, after which no object may remain.
+  void remove_all() {
     for (std::size_t i = 0; i < hub_.resources().size(); ++i) {
-      list_nothing(i);
-      require(hub_.counts(i).objects == 0 && hub_.counts(i).bad.empty());
+      list_empty(i);
+      require(hub_.counts(i).objects == 0 && hub_.counts(i).invalid.empty());
     }
     while (const auto due = hub_.due()) {
       now_ = *due;
@@ -103,11 +104,11 @@ class Applied {
 };
 
 void apply_all(ApiObjects& hub, const std::vector<WatchEvent>& events) {
-  Applied applied(hub);
+  Applier applier(hub);
   for (const WatchEvent& event : events) {
-    applied.event(event);
+    applier.event(event);
   }
-  applied.drain();
+  applier.remove_all();
 }
 
 }  // namespace

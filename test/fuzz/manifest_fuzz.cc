@@ -1,5 +1,5 @@
-// Any text as a manifest of a cluster and of the fleet: nothing may crash, every fault lies within the text and has a
-// remedy, an object is read or refused and never both, and what a bad version of a file may not do is lose objects.
+// Parses arbitrary text as a manifest of a cluster and of the fleet. Nothing may crash, every error has a fix and a
+// line within the text, every object has a value and a name, and a bad version of a file removes no objects.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -23,9 +23,9 @@ void require(bool condition) {
 void check(const Manifest& manifest, std::string_view text) {
   const auto lines = static_cast<unsigned>(std::count(text.begin(), text.end(), '\n')) + 1;
   for (const auto& entry : manifest.documents) {
-    for (const YamlFault& fault : entry.document->faults) {
-      require(!fault.what.empty() && !fault.remedy.empty());
-      require(fault.line > 0 && entry.line_in_file(fault.line) <= lines);
+    for (const YamlError& error : entry.document->errors) {
+      require(!error.what.empty() && !error.fix.empty());
+      require(error.line > 0 && entry.line_in_file(error.line) <= lines);
     }
     for (const ManifestObject& object : entry.document->objects) {
       require(object.value != nullptr && !object.key.object.name.empty());
@@ -34,7 +34,7 @@ void check(const Manifest& manifest, std::string_view text) {
   }
 }
 
-// A bad document beside others: what stood in the file before stays, and what reads well comes back unchanged.
+// Appends an unreadable document: the objects of the file stay, and removing it again changes nothing.
 void check_nothing_is_lost(const std::string& cluster, std::string_view text) {
   HubObjects hub;
   hub.set_text("file", cluster, text);

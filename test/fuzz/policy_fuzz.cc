@@ -1,5 +1,5 @@
-// Any text as the policies of a cluster with a few identities: nothing may crash, every fault has a line and a remedy,
-// what is refused has no effect, the compiled tables hold together, and removing everything leaves nothing behind.
+// Parses arbitrary text as the policies of a cluster with a few identities. Nothing may crash, every error has a line
+// and a fix, the compiled tables are consistent, and removing the policies leaves no entry behind.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +42,7 @@ metadata: {name: "65793"}
 security-labels: {"k8s:app": cart, "k8s:io.kubernetes.pod.namespace": default}
 )";
 
-// What an engine has; the rules of its use are checked.
+// The tables of an engine; apply() checks that every delta keeps them consistent.
 struct Tables {
   std::map<SelectorId, SelectorEntry> selectors;
   std::map<Identity, std::shared_ptr<const SubjectPolicy>> subjects;
@@ -95,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   hub.set_text("policies", "east", text);
   compile();
   for (const SourceProblem& problem : hub.problems()) {
-    require(!problem.what.empty() && !problem.remedy.empty() && problem.provenance.line > 0);
+    require(!problem.what.empty() && !problem.fix.empty() && problem.provenance.line > 0);
   }
   const PolicyParty subject = party_of(Identity{65792}, "a", compiler.policy());
   const PolicyParty peer = party_of(Identity{65793}, "b", compiler.policy());

@@ -26,9 +26,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::seconds kPatience{30};
+constexpr std::chrono::seconds kTimeout{30};
 
-// A folder for the program's servers, gone at its end.
+// A temporary folder for all servers of the program, removed at exit.
 class ProgramFolder {
  public:
   ProgramFolder() {
@@ -63,7 +63,7 @@ void write(const fs::path& path, const std::string& text) {
   }
 }
 
-// The certificates that servers and etcdctl read, written once.
+// The certificates for servers and etcdctl, written once.
 const fs::path& pki_folder() {
   static const fs::path folder = [] {
     fs::path path = program_folder() / "pki";
@@ -102,14 +102,14 @@ std::string role_script(const std::string& url, const std::string& cluster) {
                        "read_range() { ctl role grant-permission \"$1\" read \"$2\" \"$3\"; }\n"
                        "ctl user add root --no-password\nctl user grant-role root root\n";
   for (const char* user :
-       {"remote remote", "remote-east remote", "local-east local", "stranger none", "writer writer"}) {
+       {"remote remote", "remote-east remote", "local-east local", "unprivileged none", "writer writer"}) {
     const std::string text = user, name = text.substr(0, text.find(' ')), role = text.substr(text.find(' ') + 1);
     if (name != "remote-east") {
       script += "ctl role add " + role + "\n";
     }
     script += "ctl user add " + name + " --no-password\nctl user grant-role " + name + " " + role + "\n";
   }
-  // The grants that Cilium's chart gives.
+  // The grants of Cilium's chart.
   script +=
       "read_range remote cilium/.heartbeat cilium/.heartbeau\n"
       "read_range remote cilium/state/ cilium/state0\n"
@@ -146,12 +146,12 @@ struct EtcdServer::Stub {
       : kv(etcdserverpb::KV::NewStub(channel)), lease(etcdserverpb::Lease::NewStub(channel)) {}
   std::unique_ptr<etcdserverpb::KV::Stub> kv;
   std::unique_ptr<etcdserverpb::Lease::Stub> lease;
-  // One call, with the patience of a test.
+  // One blocking call.
   template <typename Service, typename Method, typename Request, typename Reply>
   static grpc::Status call(Service& service, Method method, const Request& request, Reply& reply,
-                           std::chrono::seconds patience = kPatience) {
+                           std::chrono::seconds timeout = kTimeout) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + patience);
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
     context.set_wait_for_ready(true);
     return (service.*method)(&context, request, &reply);
   }
@@ -185,7 +185,7 @@ double EtcdServer::metric(const std::string& begin) const {
                               "/root.key " + url() + "/metrics";
   FILE* page = popen(command.c_str(), "r");
   if (page == nullptr) {
-    throw std::runtime_error("curl cannot be run");
+    throw std::runtime_error("cannot run curl");
   }
   double sum = 0;
   char* line = nullptr;
@@ -200,7 +200,7 @@ double EtcdServer::metric(const std::string& begin) const {
   }
   std::free(line);
   if (pclose(page) != 0 || !any) {
-    throw std::runtime_error("the etcd has no metric " + begin);
+    throw std::runtime_error("etcd has no metric that starts with " + begin);
   }
   return sum;
 }
@@ -248,7 +248,7 @@ void EtcdServer::spawn() {
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);  // no server outlives a test that crashed
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // do not outlive a crashed test
     if (getppid() != parent) {
       _exit(1);
     }
@@ -300,7 +300,7 @@ void EtcdServer::start_empty(const std::string& token) {
   const std::string script = (program_folder() / "roles.sh").string();
   write(script, role_script(url(), options_.cluster));
   if (std::system(("sh " + script + " 2>>" + folder_ + ".log").c_str()) != 0) {
-    throw std::runtime_error("the roles of the test's etcd could not be set up, see " + folder_ + ".log");
+    throw std::runtime_error("cannot set up the roles of the test etcd, see " + folder_ + ".log");
   }
   kill(pid_, SIGTERM);
   waitpid(pid_, nullptr, 0);

@@ -1,7 +1,8 @@
-// A real etcd of a test's own: one server on free loopback ports, mutual TLS, authentication on, and the users, roles
-// and grants of a ClusterMesh hub. Ends with the object. Thread: the test's. Failure: throws, so that the test fails.
+// A real etcd server for a test, on free loopback ports, with mutual TLS, authentication, and the users, roles and
+// grants of a ClusterMesh hub. Stopped by the destructor. Thread: the test's. Failure: throws, so that the test fails.
 //
-// Setting up users takes a second, so it is done once for each kind of server; others start from a copy of that data.
+// Setting up the users takes a second; it is done once for each combination of Options, and later servers start from a
+// copy of that data directory.
 #pragma once
 
 #include <sys/types.h>
@@ -16,16 +17,16 @@
 
 namespace isthmus {
 
-// The authority of all servers and clients of a test program.
+// The certificate authority of all servers and clients in a test program.
 [[nodiscard]] const TestPki& etcd_pki();
-// False when etcd or etcdctl is not installed.
+// False if etcd or etcdctl is not installed.
 [[nodiscard]] bool etcd_installed();
 
 class EtcdServer {
  public:
   struct Options {
-    std::string cluster = "west";  // whose hub: the role "remote" may read its configuration
-    std::string token = "first";   // another token makes an etcd of another cluster id
+    std::string cluster = "west";  // the role "remote" may read its configuration
+    std::string token = "first";   // determines the etcd's cluster id
   };
   EtcdServer() : EtcdServer(Options{}) {}
   explicit EtcdServer(const Options& options);
@@ -35,24 +36,24 @@ class EtcdServer {
 
   [[nodiscard]] std::string url() const { return "https://127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::uint16_t port() const { return static_cast<std::uint16_t>(port_); }
-  // As root.
+  // Requests as root.
   void put(const std::string& key, const std::string& value) const;
   void put(const std::vector<std::pair<std::string, std::string>>& keys) const;
   void remove(const std::string& key) const;
   void remove_prefix(const std::string& prefix) const;
-  [[nodiscard]] std::string get(const std::string& key) const;  // empty when there is none
+  [[nodiscard]] std::string get(const std::string& key) const;  // empty if there is none
   [[nodiscard]] std::int64_t lease_of(const std::string& key) const;
   void revoke(std::int64_t lease) const;
-  void compact() const;  // everything before now
-  // The sum of its metrics that begin so.
+  void compact() const;  // at the current revision
+  // The sum of the metrics whose line starts with `begin`.
   [[nodiscard]] double metric(const std::string& begin) const;
 
-  void stop();  // at once
-  // Again, with the data it had.
+  void stop();  // SIGKILL
+  // Starts again with the same data.
   void start();
-  // With none of it; `token` as in Options.
+  // Starts again without data; `token` as in Options.
   void start_empty(const std::string& token);
-  void pause();  // it answers nothing more, and its connections stay open
+  void pause();  // SIGSTOP: stops answering, connections stay open
   void resume();
 
  private:

@@ -13,7 +13,7 @@
 namespace isthmus {
 namespace {
 
-// Little room, so that a sender soon finds none.
+// Small, so that the sender blocks soon while frozen.
 constexpr int kReceiveBuffer = 16 << 10;
 
 sockaddr_in loopback(std::uint16_t port) {
@@ -24,7 +24,7 @@ sockaddr_in loopback(std::uint16_t port) {
   return address;
 }
 
-// One piece from one side to the other; false at its end.
+// Copies one chunk from one side to the other; false at end of stream or on error.
 bool copy(int from, int to) {
   std::array<char, 16384> buffer{};
   const ssize_t got = recv(from, buffer.data(), buffer.size(), 0);
@@ -56,21 +56,21 @@ TcpProxy::~TcpProxy() {
   stopping_ = true;
   thread_.join();
   for (const Pair& pair : pairs_) {
-    close(pair.near);
-    close(pair.far);
+    close(pair.client);
+    close(pair.server);
   }
   close(listener_);
 }
 
 void TcpProxy::accept_one() {
   Pair pair;
-  pair.near = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-  pair.far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  setsockopt(pair.far, SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
+  pair.client = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+  pair.server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  setsockopt(pair.server, SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
   const sockaddr_in address = loopback(target_);
-  if (pair.near < 0 || connect(pair.far, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    close(pair.near);
-    close(pair.far);
+  if (pair.client < 0 || connect(pair.server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    close(pair.client);
+    close(pair.server);
     return;
   }
   ++accepted_;
@@ -83,8 +83,8 @@ void TcpProxy::run() {
     if (!frozen_) {
       fds.push_back({listener_, POLLIN, 0});
       for (const Pair& pair : pairs_) {
-        fds.push_back({pair.near, POLLIN, 0});
-        fds.push_back({pair.far, POLLIN, 0});
+        fds.push_back({pair.client, POLLIN, 0});
+        fds.push_back({pair.server, POLLIN, 0});
       }
     }
     if (poll(fds.data(), fds.size(), 20) <= 0 || frozen_) {
@@ -92,13 +92,13 @@ void TcpProxy::run() {
     }
     std::size_t at = 1;
     for (auto pair = pairs_.begin(); pair != pairs_.end(); at += 2) {
-      const bool stands = (fds[at].revents == 0 || copy(pair->near, pair->far)) &&
-                          (fds[at + 1].revents == 0 || copy(pair->far, pair->near));
-      if (stands) {
+      const bool open = (fds[at].revents == 0 || copy(pair->client, pair->server)) &&
+                        (fds[at + 1].revents == 0 || copy(pair->server, pair->client));
+      if (open) {
         ++pair;
       } else {
-        close(pair->near);
-        close(pair->far);
+        close(pair->client);
+        close(pair->server);
         pair = pairs_.erase(pair);
       }
     }

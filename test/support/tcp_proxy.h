@@ -1,5 +1,5 @@
-// A port of the loopback that leads to another one, and that can be made to stand still: what comes in then waits where
-// the sender has put it, as with a peer that no longer reads. Threads: one of its own; methods from any.
+// A TCP proxy from a loopback port to another one. It can be frozen: it stops reading then, so that data backs up at
+// the sender, as with a peer that no longer reads. Threads: one of its own; methods may be called from any.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,13 @@ class TcpProxy {
   TcpProxy& operator=(const TcpProxy&) = delete;
 
   [[nodiscard]] std::uint16_t port() const { return port_; }
-  [[nodiscard]] unsigned connections() const { return accepted_; }  // so far
+  [[nodiscard]] unsigned connections() const { return accepted_; }  // accepted since start
   void freeze() { frozen_ = true; }
-  void release() { frozen_ = false; }
+  void resume() { frozen_ = false; }
 
  private:
   struct Pair {
-    int near = -1, far = -1;
+    int client = -1, server = -1;
   };
   void run();
   void accept_one();

@@ -16,7 +16,7 @@ using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 
 void require(bool condition) {
   if (!condition) {
-    throw std::runtime_error("libcrypto refused to make a certificate");
+    throw std::runtime_error("libcrypto cannot create a certificate");
   }
 }
 
@@ -50,34 +50,34 @@ void extend(X509* certificate, int what, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
-struct Wanted {
+struct Request {
   std::string name;
   std::chrono::seconds valid;
   const char* alternatives;  // null: none
   bool authority;
 };
 
-Certificate make_certificate(EVP_PKEY* key, const Wanted& wanted, X509* issuer, EVP_PKEY* issuer_key) {
+Certificate make_certificate(EVP_PKEY* key, const Request& request, X509* issuer, EVP_PKEY* issuer_key) {
   static long serial = 1;
   Certificate certificate(X509_new(), X509_free);
   X509* const x = certificate.get();
   X509_set_version(x, 2);
   ASN1_INTEGER_set(X509_get_serialNumber(x), serial++);
   X509_gmtime_adj(X509_getm_notBefore(x), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(x), static_cast<long>(wanted.valid.count()));
+  X509_gmtime_adj(X509_getm_notAfter(x), static_cast<long>(request.valid.count()));
   X509_set_pubkey(x, key);
   X509_NAME* const name = X509_get_subject_name(x);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(wanted.name.c_str()), -1,
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(request.name.c_str()), -1,
                              -1, 0);
   X509_set_issuer_name(x, issuer == nullptr ? name : X509_get_subject_name(issuer));
-  extend(x, NID_basic_constraints, wanted.authority ? "critical,CA:TRUE" : "CA:FALSE");
-  if (wanted.authority) {
+  extend(x, NID_basic_constraints, request.authority ? "critical,CA:TRUE" : "CA:FALSE");
+  if (request.authority) {
     extend(x, NID_key_usage, "critical,keyCertSign,cRLSign");
   } else {
     extend(x, NID_ext_key_usage, "serverAuth,clientAuth");
   }
-  if (wanted.alternatives != nullptr) {
-    extend(x, NID_subject_alt_name, wanted.alternatives);
+  if (request.alternatives != nullptr) {
+    extend(x, NID_subject_alt_name, request.alternatives);
   }
   require(X509_sign(x, issuer_key, EVP_sha256()) > 0);
   return certificate;
@@ -89,10 +89,10 @@ struct TestPki::Authority {
   Key key = make_key();
   Certificate certificate =
       make_certificate(key.get(), {"test authority", std::chrono::hours(1), nullptr, true}, nullptr, key.get());
-  [[nodiscard]] TestCertificate sign(const Wanted& wanted) const {
+  [[nodiscard]] TestCertificate sign(const Request& request) const {
     const Key subject = make_key();
-    const Certificate signed_one = make_certificate(subject.get(), wanted, certificate.get(), key.get());
-    return {pem_of(signed_one.get()), pem_of(subject.get())};
+    const Certificate certificate_of_subject = make_certificate(subject.get(), request, certificate.get(), key.get());
+    return {pem_of(certificate_of_subject.get()), pem_of(subject.get())};
   }
 };
 

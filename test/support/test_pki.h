@@ -1,4 +1,4 @@
-// Keys and certificates for tests: an authority of their own, and whatever it signs. PEM text; nothing touches a disk.
+// Keys and certificates for tests: a certificate authority and what it signs. PEM text, in memory only.
 #pragma once
 
 #include <chrono>
@@ -21,7 +21,7 @@ class TestPki {
   [[nodiscard]] const std::string& ca() const { return ca_; }
   // For 127.0.0.1 and localhost.
   [[nodiscard]] TestCertificate server() const;
-  // Valid from an hour ago until then; a negative time makes one that is past.
+  // Valid from an hour ago until `valid` from now; negative: expired.
   [[nodiscard]] TestCertificate client(const std::string& common_name,
                                        std::chrono::seconds valid = std::chrono::hours(1)) const;
 

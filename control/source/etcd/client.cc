@@ -8,7 +8,7 @@
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
-#include "control/source/etcd/loop_inside.h"
+#include "control/source/etcd/loop_impl.h"
 #include "rpc.grpc.pb.h"
 
 namespace isthmus {
@@ -33,7 +33,7 @@ EtcdFailure failure_of(const grpc::Status& status) {
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::FAILED_PRECONDITION:
-      return {Kind::kIdentity, text};
+      return {Kind::kUnauthenticated, text};
     case grpc::StatusCode::OUT_OF_RANGE:
       return {Kind::kCompacted, text};
     default:
@@ -41,12 +41,12 @@ EtcdFailure failure_of(const grpc::Status& status) {
   }
 }
 
-// What the handle and the pending completions share. Once let go of, it lives until its last completion.
+// Shared by the handle and the pending completions. After cancel() it lives until its last completion.
 class Call : public EtcdPending, public std::enable_shared_from_this<Call> {
  public:
-  explicit Call(EtcdLoop::Inside& loop) : loop_(loop) {}
-  void let_go() {
-    wanted_ = false;
+  explicit Call(EtcdLoop::Impl& loop) : loop_(loop) {}
+  void cancel() {
+    active_ = false;
     context_.TryCancel();
   }
 
@@ -55,16 +55,16 @@ class Call : public EtcdPending, public std::enable_shared_from_this<Call> {
     self_ = shared_from_this();
     ++loop_.pending;
   }
-  // After it this object may be gone when the caller's frame does not hold it.
-  void over() {
+  // May destroy this object, unless the caller holds a reference.
+  void finish() {
     --loop_.pending;
     self_.reset();
   }
 
-  EtcdLoop::Inside& loop_;
+  EtcdLoop::Impl& loop_;
   grpc::ClientContext context_;
   grpc::Status status_;
-  bool wanted_ = true;
+  bool active_ = true;
 
  private:
   std::shared_ptr<Call> self_;
@@ -73,7 +73,7 @@ class Call : public EtcdPending, public std::enable_shared_from_this<Call> {
 class Handle final : public EtcdCall {
  public:
   explicit Handle(std::shared_ptr<Call> call) : call_(std::move(call)) {}
-  ~Handle() override { call_->let_go(); }
+  ~Handle() override { call_->cancel(); }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 
@@ -85,7 +85,7 @@ template <typename Reply>
 class UnaryCall final : public Call {
  public:
   using OnReply = std::function<void(const Reply&)>;
-  UnaryCall(EtcdLoop::Inside& loop, std::chrono::milliseconds timeout, OnReply done, EtcdClient::OnFailure failed)
+  UnaryCall(EtcdLoop::Impl& loop, std::chrono::milliseconds timeout, OnReply done, EtcdClient::OnFailure failed)
       : Call(loop), done_(std::move(done)), failed_(std::move(failed)) {
     context_.set_deadline(std::chrono::system_clock::now() + timeout);
   }
@@ -97,9 +97,9 @@ class UnaryCall final : public Call {
     reader_->Finish(&reply_, &status_, static_cast<EtcdPending*>(this));
   }
   void completed(bool) override {
-    const auto hold = shared_from_this();
-    over();
-    if (!wanted_) {
+    const auto self = shared_from_this();
+    finish();
+    if (!active_) {
       return;
     }
     if (status_.ok()) {
@@ -116,34 +116,34 @@ class UnaryCall final : public Call {
   std::unique_ptr<grpc::ClientAsyncResponseReader<Reply>> reader_;
 };
 
-// A stream that writes one request and reads until it ends.
+// A stream that writes one request and then reads until the stream ends.
 template <typename Request, typename Reply>
 class StreamCall final : public Call {
  public:
   using OnReply = std::function<void(const Reply&)>;
-  StreamCall(EtcdLoop::Inside& loop, Request request, OnReply reply, EtcdClient::OnEnd end)
+  StreamCall(EtcdLoop::Impl& loop, Request request, OnReply reply, EtcdClient::OnEnd end)
       : Call(loop), request_(std::move(request)), on_reply_(std::move(reply)), on_end_(std::move(end)) {}
   template <typename Prepare>
   void start(std::chrono::milliseconds timeout, Prepare&& prepare) {
     if (timeout.count() > 0) {
       context_.set_deadline(std::chrono::system_clock::now() + timeout);
     }
-    context_.AddMetadata("hasleader", "true");  // fail instead of hanging when there is none
+    context_.AddMetadata("hasleader", "true");  // fail instead of hanging when there is no leader
     begin();
     stream_ = prepare(&context_, &loop_.queue);
     stream_->StartCall(tag());
   }
   void completed(bool ok) override {
-    const auto hold = shared_from_this();
+    const auto self = shared_from_this();
     if (step_ == Step::kFinish) {
-      over();
-      if (wanted_) {
+      finish();
+      if (active_) {
         const EtcdFailure failure = failure_of(status_);
         on_end_(status_.ok() ? nullptr : &failure);
       }
       return;
     }
-    if (!ok || !wanted_) {
+    if (!ok || !active_) {
       step_ = Step::kFinish;
       stream_->Finish(&status_, tag());
       return;
@@ -199,7 +199,7 @@ EtcdWatchReply view_of(const etcdserverpb::WatchResponse& from) {
 
 class GrpcClient final : public EtcdClient {
  public:
-  GrpcClient(EtcdLoop::Inside& loop, std::shared_ptr<grpc::Channel> channel, std::chrono::milliseconds call_timeout)
+  GrpcClient(EtcdLoop::Impl& loop, std::shared_ptr<grpc::Channel> channel, std::chrono::milliseconds call_timeout)
       : loop_(loop),
         channel_(std::move(channel)),
         call_timeout_(call_timeout),
@@ -273,7 +273,7 @@ class GrpcClient final : public EtcdClient {
   EtcdCallHandle keep_alive(std::int64_t lease, OnLease done, OnFailure failed) override {
     etcdserverpb::LeaseKeepAliveRequest request;
     request.set_id(lease);
-    // A stream in etcd's API; one renewal each needs no more than its first reply.
+    // A stream in etcd's API; only its first reply is used, and each renewal opens a new one.
     const auto call =
         std::make_shared<StreamCall<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>>(
             loop_, std::move(request),
@@ -298,7 +298,7 @@ class GrpcClient final : public EtcdClient {
     return std::make_unique<Handle>(call);
   }
 
-  EtcdLoop::Inside& loop_;
+  EtcdLoop::Impl& loop_;
   std::shared_ptr<grpc::Channel> channel_;
   std::chrono::milliseconds call_timeout_;
   std::unique_ptr<etcdserverpb::KV::Stub> kv_;
@@ -350,12 +350,12 @@ std::unique_ptr<EtcdClient> connect_etcd(EtcdLoop& loop, const EtcdClientOptions
   args.SetMaxReceiveMessageSize(-1);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(options.keepalive_time.count()));
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
-  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // a quiet hub is pinged all the same
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // ping idle connections too
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // never another attempt's connection
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // do not reuse the connection of another attempt
   const auto channel = grpc::CreateCustomChannel("dns:///" + target, credentials_of(options), args);
-  return std::make_unique<GrpcClient>(loop.inside(), channel, options.call_timeout);
+  return std::make_unique<GrpcClient>(loop.impl(), channel, options.call_timeout);
 }
 
 }  // namespace isthmus

@@ -1,9 +1,9 @@
 // One connection to an etcd server: ranges, watches and writes, all asynchronous.
 //
-// Owner: a hub's connection, which makes a new client for every attempt to connect, so that certificates are those on
-// disk and no revision outlives the server that counted it. Thread: the loop's; callbacks come from the loop, never
-// from within the call that asks. A call ends when its handle is destroyed: nothing is called back after that.
-// Failure: a call fails once, with a kind that says what may be done about it.
+// Owner: HubConnection or EtcdRegistration, which create a new client for every connection attempt, so that the current
+// certificates are used and no revision is carried over to another server. Thread: the loop's; callbacks come from the
+// loop, never from within the call that starts a request. Destroying the handle of a call cancels it; no callback
+// follows. Failure: a call fails once, with a kind that says how to recover.
 #pragma once
 
 #include <chrono>
@@ -20,10 +20,10 @@ class EtcdLoop;
 
 struct EtcdFailure {
   enum class Kind : std::uint8_t {
-    kConnection,  // unreachable, cut, or too slow: connect anew
-    kIdentity,    // the server does not know who we are: connect anew, with other certificates
-    kDenied,      // our role does not allow this range
-    kCompacted,   // the revision is gone: list again
+    kConnection,       // unreachable, disconnected, or timed out: reconnect
+    kUnauthenticated,  // the server does not accept our identity: reconnect with other certificates
+    kDenied,           // our role does not allow this range
+    kCompacted,        // the revision was compacted: list again
     kOther
   };
   Kind kind = Kind::kOther;
@@ -42,16 +42,16 @@ struct EtcdHeader {
   std::int64_t revision = 0;
 };
 
-// `end` empty: the one key. Else all keys from `key` up to, not including, `end`.
+// `end` empty: the single key `key`. Otherwise all keys in [key, end).
 struct EtcdRange {
   std::string key, end;
 };
-// All keys that begin so.
+// All keys that start with `prefix`.
 [[nodiscard]] EtcdRange prefix_range(std::string prefix);
 
 struct EtcdRangeReply {
   EtcdHeader header;
-  std::vector<EtcdKeyValue> kvs;  // in order of key
+  std::vector<EtcdKeyValue> kvs;  // sorted by key
   bool more = false;
 };
 
@@ -80,12 +80,12 @@ class EtcdClient {
   using OnRange = std::function<void(const EtcdRangeReply&)>;
   using OnWatch = std::function<void(const EtcdWatchReply&)>;
   using OnDone = std::function<void(const EtcdHeader&)>;
-  using OnLease = std::function<void(std::int64_t lease, std::chrono::seconds ttl)>;  // ttl 0: the lease is gone
-  // Null: the stream was closed without an error.
+  using OnLease = std::function<void(std::int64_t lease, std::chrono::seconds ttl)>;  // ttl 0: expired
+  // Null: the stream ended without an error.
   using OnEnd = std::function<void(const EtcdFailure*)>;
 
   virtual ~EtcdClient() = default;
-  // One page of at most `limit` keys, of that revision (0: now).
+  // One page of at most `limit` keys at `revision` (0: the latest).
   [[nodiscard]] virtual EtcdCallHandle range(const EtcdRange& range, std::int64_t limit, std::int64_t revision,
                                              OnRange done, OnFailure failed) = 0;
   [[nodiscard]] virtual EtcdCallHandle watch(const EtcdRange& range, std::int64_t start_revision, OnWatch reply,
@@ -94,9 +94,9 @@ class EtcdClient {
                                            OnDone done, OnFailure failed) = 0;
   [[nodiscard]] virtual EtcdCallHandle grant(std::chrono::seconds ttl, OnLease done, OnFailure failed) = 0;
   [[nodiscard]] virtual EtcdCallHandle revoke(std::int64_t lease, OnDone done, OnFailure failed) = 0;
-  // Renews once.
+  // Renews the lease once.
   [[nodiscard]] virtual EtcdCallHandle keep_alive(std::int64_t lease, OnLease done, OnFailure failed) = 0;
-  // False once the transport is no longer the one that was set up first: gRPC would connect by itself, unasked.
+  // False once the first transport is lost. gRPC would reconnect on its own, possibly to another server.
   [[nodiscard]] virtual bool connected() const = 0;
 };
 

@@ -4,18 +4,15 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
+#include "config/files/read_file.h"
 #include "config/yaml/read.h"
 
 namespace isthmus {
 namespace {
 
-// Where Debian, Red Hat and Alpine keep the system's roots.
+// Where Debian, Red Hat and Alpine keep the system's root certificates.
 constexpr const char* kSystemRoots[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
                                         "/etc/ssl/cert.pem"};
 
@@ -38,7 +35,7 @@ bool is_endpoint(const std::string& url) {
 
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 
-// Null when it is none; of a bundle, the first.
+// Null if the text holds no certificate; of a bundle, the first.
 Certificate parse_certificate(const std::string& pem) {
   const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
                                                       BIO_free);
@@ -49,22 +46,21 @@ Certificate parse_certificate(const std::string& pem) {
 
 bool is_etcd_client_config(std::string_view text) { return text.find("endpoints:") != std::string_view::npos; }
 
-Result<EtcdClientConfig> parse_etcd_client_config(std::string_view config, const std::string& place) {
-  const std::string remedy =
-      "write it as an etcd client configuration: endpoints, trusted-ca-file, cert-file, key-file";
+Result<EtcdClientConfig> parse_etcd_client_config(std::string_view config, const std::string& path) {
+  const std::string fix = "write it as an etcd client configuration: endpoints, trusted-ca-file, cert-file, key-file";
   const auto parsed = parse_yaml(config);
-  if (const auto* fault = std::get_if<YamlFault>(&parsed)) {
-    return Error{fault->what, place + ":" + std::to_string(fault->line), remedy};
+  if (const auto* error = std::get_if<YamlError>(&parsed)) {
+    return Error{error->what, path + ":" + std::to_string(error->line), fix};
   }
   const YamlNode& root = std::get<YamlNode>(parsed);
   EtcdClientConfig result;
   const YamlNode* endpoints = root.find("endpoints");
   if (endpoints == nullptr || endpoints->kind != YamlNode::Kind::kSequence || endpoints->items.empty()) {
-    return Error{"endpoints is not a list of URLs", place, remedy};
+    return Error{"endpoints is not a list of URLs", path, fix};
   }
   for (const YamlNode& endpoint : endpoints->items) {
     if (endpoint.kind != YamlNode::Kind::kScalar || !is_endpoint(endpoint.text)) {
-      return Error{"endpoint " + shown(endpoint.text) + " is not a URL", place + ":" + std::to_string(endpoint.line),
+      return Error{"endpoint " + shown(endpoint.text) + " is not a URL", path + ":" + std::to_string(endpoint.line),
                    "write it as https://host:2379"};
     }
     result.endpoints.push_back(endpoint.text);
@@ -77,32 +73,20 @@ Result<EtcdClientConfig> parse_etcd_client_config(std::string_view config, const
   return result;
 }
 
-Result<std::string> read_whole_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string whole;
-  if (in) {
-    whole.assign(std::istreambuf_iterator<char>(in), {});
-  }
-  if (!in.good() && !in.eof()) {
-    return Error{std::string("cannot be read: ") + std::strerror(errno), path, "put it there, readable"};
-  }
-  return whole;
-}
-
 Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
   EtcdCertificates certificates;
   const auto read = [](const std::string& path, std::string& to, bool is_certificate) -> Status {
-    Result<std::string> whole = read_whole_file(path);
-    if (!whole) {
-      return whole.error();
+    Result<std::string> content = read_file(path, kMaxCredentialBytes);
+    if (!content) {
+      return content.error();
     }
-    if (whole->empty()) {
-      return Error{"the file is empty", path, "put the certificate there"};
+    if (content->empty()) {
+      return Error{"the file is empty", path, "write the certificate or key to this file, in PEM"};
     }
-    if (is_certificate && parse_certificate(*whole) == nullptr) {
-      return Error{"is not a certificate in PEM", path, "put the certificate there"};
+    if (is_certificate && parse_certificate(*content) == nullptr) {
+      return Error{"is not a certificate in PEM", path, "write the certificate to this file, in PEM"};
     }
-    to = std::move(*whole);
+    to = std::move(*content);
     return Ok{};
   };
   if (!config.trusted_ca_file.empty()) {
@@ -111,14 +95,14 @@ Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
     }
   } else {
     for (const char* roots : kSystemRoots) {
-      if (Result<std::string> whole = read_whole_file(roots); whole && !whole->empty()) {
-        certificates.ca = std::move(*whole);
+      if (Result<std::string> content = read_file(roots, kMaxCredentialBytes); content && !content->empty()) {
+        certificates.ca = std::move(*content);
         break;
       }
     }
   }
   if (config.cert_file.empty() || config.key_file.empty()) {
-    return certificates;  // both or none, as etcd's client has it
+    return certificates;  // both or neither, as for etcd's client
   }
   if (const Status status = read(config.cert_file, certificates.certificate, true); !status) {
     return status.error();
@@ -129,13 +113,13 @@ Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config) {
   return certificates;
 }
 
-std::string certificate_fault(const std::string& pem) {
+std::string certificate_error(const std::string& pem) {
   const Certificate x509 = parse_certificate(pem);
   if (x509 == nullptr) {
     return "is not a certificate in PEM";
   }
   if (X509_cmp_current_time(X509_get0_notAfter(x509.get())) < 0) {
-    return "is past its time";
+    return "has expired";
   }
   if (X509_cmp_current_time(X509_get0_notBefore(x509.get())) > 0) {
     return "is not valid yet";

@@ -1,7 +1,7 @@
 // etcd's client configuration files, one per remote cluster, and the certificates they name.
 //
-// Thread: any. Failure: text that cannot be used comes back as an error with its place and remedy; keys that are not
-// known are ignored, as etcd's own client does.
+// Thread: any. Failure: an invalid configuration or unreadable file is returned as an error with its source location
+// and fix; unknown keys are ignored, as by etcd's own client.
 #pragma once
 
 #include <string>
@@ -18,20 +18,17 @@ struct EtcdClientConfig {
   bool insecure_transport = false, insecure_skip_tls_verify = false;
 };
 
-// A file is a configuration if and only if its text holds "endpoints:" (Cilium's rule).
+// A file is a configuration if its text contains "endpoints:" (Cilium's rule).
 [[nodiscard]] bool is_etcd_client_config(std::string_view text);
-// `place`: the file, for messages.
-[[nodiscard]] Result<EtcdClientConfig> parse_etcd_client_config(std::string_view text, const std::string& place);
-
-// The whole of a file, or why it could not be read.
-[[nodiscard]] Result<std::string> read_whole_file(const std::string& path);
+// `path`: the file the text was read from, for messages.
+[[nodiscard]] Result<EtcdClientConfig> parse_etcd_client_config(std::string_view text, const std::string& path);
 
 struct EtcdCertificates {
   std::string ca, certificate, key;  // PEM
 };
-// Read anew for every connection, so that rotated files are used by the next one.
+// Called for every connection, so that rotated certificates take effect with the next one.
 [[nodiscard]] Result<EtcdCertificates> read_certificates(const EtcdClientConfig& config);
-// What is wrong with a certificate by itself: past its time, not yet valid, unreadable. Empty: nothing.
-[[nodiscard]] std::string certificate_fault(const std::string& pem);
+// Why a certificate is invalid (expired, not yet valid, not PEM), to follow its name in a message. Empty: it is valid.
+[[nodiscard]] std::string certificate_error(const std::string& pem);
 
 }  // namespace isthmus

@@ -7,15 +7,16 @@
 
 #include "config/yaml/read.h"
 #include "control/source/etcd/prefixes.h"
+#include "control/source/etcd/problem.h"
 
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMostBadKept = 100, kMostBadShown = 10, kFewestHeld = 10;
+constexpr std::size_t kMaxInvalidKept = 100, kMaxInvalidShown = 10, kMinRetained = 10;
 
-// Keys are as the hub has them, whatever bytes those are.
-std::string readable(std::string_view tail) {
-  std::string text = shown(tail);
+// Keys may hold arbitrary bytes; escapes those that are not printable.
+std::string readable(std::string_view suffix) {
+  std::string text = shown(suffix);
   return text.size() >= 2 ? text.substr(1, text.size() - 2) : text;
 }
 
@@ -29,9 +30,9 @@ ClusterImport::ClusterImport(const EtcdSourceOptions& options, EtcdValueContext 
       out_(out),
       services_(context_.cluster, out) {}
 
-Provenance ClusterImport::provenance(EtcdResource resource, std::string_view tail) const {
+Provenance ClusterImport::provenance(EtcdResource resource, std::string_view suffix) const {
   std::string text = "cluster " + context_.cluster + ": " + to_text(resource) + "/";
-  text += tail;
+  text += suffix;
   return {std::move(text), 0};
 }
 
@@ -46,181 +47,182 @@ void ClusterImport::set_flag(Prefixed& prefix, KeyTable::Ref ref, unsigned flags
     counter += (flags & flag) != 0 ? 1U : 0U;
     counter -= (before & flag) != 0 ? 1U : 0U;
   };
-  count(prefix.good, KeyTable::kGood);
-  count(prefix.bad, KeyTable::kBad);
-  count(prefix.held, KeyTable::kHeld);
+  count(prefix.in_force, KeyTable::kInForce);
+  count(prefix.invalid, KeyTable::kInvalid);
+  count(prefix.retained, KeyTable::kRetained);
   prefix.keys.set_flags(ref, flags);
 }
 
 void ClusterImport::list_begins(EtcdResource resource) {
   Prefixed& prefix = of(resource);
-  prefix.good_before_list = prefix.good;
+  prefix.in_force_before_list = prefix.in_force;
   prefix.keys.each([&](KeyTable::Ref ref) {
     const unsigned flags = prefix.keys.flags(ref);
-    const unsigned stale = (flags & KeyTable::kGood) != 0 ? KeyTable::kStale : 0U;
+    const unsigned stale = (flags & KeyTable::kInForce) != 0 ? KeyTable::kStale : 0U;
     prefix.keys.set_flags(ref, flags | KeyTable::kUnseen | stale);
   });
 }
 
-void ClusterImport::put(EtcdResource resource, std::string_view tail, std::string_view value) {
+void ClusterImport::put(EtcdResource resource, std::string_view suffix, std::string_view value) {
   ++events_;
-  if (tail.size() > KeyTable::kLongestKey) {
+  if (suffix.size() > KeyTable::kMaxKeyLength) {
     ++rejected_;
     return;
   }
   Prefixed& prefix = of(resource);
-  const KeyTable::Ref ref = prefix.keys.find_or_add(tail);
+  const KeyTable::Ref ref = prefix.keys.find_or_add(suffix);
   const unsigned before = prefix.keys.flags(ref);
   const std::uint64_t hash = hash_of_value(value);
   const bool same = before != 0 && prefix.keys.value_hash(ref) == hash;
-  if (same && (before & KeyTable::kBad) == 0) {
-    set_flag(prefix, ref, KeyTable::kGood);
+  if (same && (before & KeyTable::kInvalid) == 0) {
+    set_flag(prefix, ref, KeyTable::kInForce);
     return;
   }
   prefix.keys.set_value_hash(ref, hash);
-  const Status status = apply(resource, tail, value);
+  const Status status = apply(resource, suffix, value);
   if (status) {
-    if ((before & KeyTable::kBad) != 0) {
-      forget_bad(resource, tail);
+    if ((before & KeyTable::kInvalid) != 0) {
+      forget_invalid(resource, suffix);
     }
-    set_flag(prefix, ref, KeyTable::kGood);
+    set_flag(prefix, ref, KeyTable::kInForce);
     return;
   }
-  // What was in force stays so, but a list does not confirm it.
-  set_flag(prefix, ref, (before & ~KeyTable::kUnseen) | KeyTable::kBad);
-  refuse(resource, tail, status.error(), (before & KeyTable::kBad) != 0);
+  // The former value stays in force, but the list does not confirm it: kStale stays set.
+  set_flag(prefix, ref, (before & ~KeyTable::kUnseen) | KeyTable::kInvalid);
+  reject(resource, suffix, status.error(), (before & KeyTable::kInvalid) != 0);
 }
 
-void ClusterImport::refuse(EtcdResource resource, std::string_view tail, const Error& error, bool again) {
+void ClusterImport::reject(EtcdResource resource, std::string_view suffix, const Error& error, bool again) {
   ++rejected_;
-  if (bad_.size() < kMostBadKept || again) {
-    const auto [entry, fresh] = bad_.insert_or_assign({resource, std::string(tail)}, error);
+  if (invalid_.size() < kMaxInvalidKept || again) {
+    const auto [entry, fresh] = invalid_.insert_or_assign({resource, std::string(suffix)}, error);
     if (fresh && !again) {
-      spdlog::warn("cluster {}: {}/{} is refused: {}", context_.cluster, to_text(resource), readable(tail), error.what);
+      spdlog::warn("cluster {}: {}/{} is rejected: {}", context_.cluster, to_text(resource), readable(suffix),
+                   error.what);
     }
-  } else if (!again && of(resource).bad == kMostBadKept + 1) {
-    spdlog::warn("cluster {}: more than {} values of {} are refused; further ones are only counted", context_.cluster,
-                 kMostBadKept, to_text(resource));
+  } else if (!again && of(resource).invalid == kMaxInvalidKept + 1) {
+    spdlog::warn("cluster {}: more than {} values of {} are rejected; further ones are only counted", context_.cluster,
+                 kMaxInvalidKept, to_text(resource));
   }
 }
 
-void ClusterImport::forget_bad(EtcdResource resource, std::string_view tail) {
-  bad_.erase({resource, std::string(tail)});
+void ClusterImport::forget_invalid(EtcdResource resource, std::string_view suffix) {
+  invalid_.erase({resource, std::string(suffix)});
 }
 
-void ClusterImport::gone(EtcdResource resource, std::string_view tail) {
+void ClusterImport::removed(EtcdResource resource, std::string_view suffix) {
   ++events_;
   Prefixed& prefix = of(resource);
-  const KeyTable::Ref ref = prefix.keys.find(tail);
+  const KeyTable::Ref ref = prefix.keys.find(suffix);
   if (ref == KeyTable::kNone) {
     return;
   }
   const unsigned flags = prefix.keys.flags(ref);
-  if ((flags & KeyTable::kBad) != 0) {
-    forget_bad(resource, tail);
+  if ((flags & KeyTable::kInvalid) != 0) {
+    forget_invalid(resource, suffix);
   }
   set_flag(prefix, ref, 0);
   prefix.keys.erase(ref);
-  if ((flags & KeyTable::kGood) != 0) {
-    remove_object(resource, tail);
+  if ((flags & KeyTable::kInForce) != 0) {
+    remove_object(resource, suffix);
   }
 }
 
 void ClusterImport::list_ends(EtcdResource resource, Clock::time_point now) {
   Prefixed& prefix = of(resource);
   prefix.listed = true;
-  std::vector<std::string> missing, vanished;
+  std::vector<std::string> missing, missing_invalid;
   prefix.keys.each([&](KeyTable::Ref ref) {
     const unsigned flags = prefix.keys.flags(ref);
     if ((flags & KeyTable::kStale) != 0) {
       missing.emplace_back(prefix.keys.key(ref));
     } else if ((flags & KeyTable::kUnseen) != 0) {
-      vanished.emplace_back(prefix.keys.key(ref));
+      missing_invalid.emplace_back(prefix.keys.key(ref));
     }
   });
-  take_away(resource, vanished);
-  if (believe(prefix, missing.size())) {
-    take_away(resource, missing);
+  remove(resource, missing_invalid);
+  if (accepts_loss(prefix, missing.size())) {
+    remove(resource, missing);
   } else {
-    hold(resource, missing, now);
+    retain(resource, missing, now);
   }
   if (resource == EtcdResource::kNodes) {
     publish_cluster();
   }
 }
 
-bool ClusterImport::believe(const Prefixed& prefix, std::size_t missing) const {
-  return !options_.holds() || missing < kFewestHeld ||
-         missing * 100 <= std::uint64_t{options_.hold_percent} * prefix.good_before_list;
+bool ClusterImport::accepts_loss(const Prefixed& prefix, std::size_t missing) const {
+  return !options_.retains() || missing < kMinRetained ||
+         missing * 100 <= std::uint64_t{options_.hold_percent} * prefix.in_force_before_list;
 }
 
-void ClusterImport::take_away(EtcdResource resource, const std::vector<std::string>& tails) {
+void ClusterImport::remove(EtcdResource resource, const std::vector<std::string>& suffixes) {
   Prefixed& prefix = of(resource);
-  for (const std::string& tail : tails) {
-    const KeyTable::Ref ref = prefix.keys.find(tail);
+  for (const std::string& suffix : suffixes) {
+    const KeyTable::Ref ref = prefix.keys.find(suffix);
     const unsigned flags = prefix.keys.flags(ref);
     if ((flags & KeyTable::kUnseen) != 0) {
-      if ((flags & KeyTable::kBad) != 0) {
-        forget_bad(resource, tail);
+      if ((flags & KeyTable::kInvalid) != 0) {
+        forget_invalid(resource, suffix);
       }
       set_flag(prefix, ref, 0);
       prefix.keys.erase(ref);
     } else {
-      set_flag(prefix, ref, KeyTable::kBad);  // it is in the hub, and no good
+      set_flag(prefix, ref, KeyTable::kInvalid);  // the key exists, with an invalid value
     }
-    if ((flags & KeyTable::kGood) != 0) {
-      remove_object(resource, tail);
+    if ((flags & KeyTable::kInForce) != 0) {
+      remove_object(resource, suffix);
     }
   }
 }
 
-// The time runs from the first list that lacked them, however often they are listed again.
-void ClusterImport::hold(EtcdResource resource, const std::vector<std::string>& tails, Clock::time_point now) {
+// The hold time starts with the first list that lacks objects; later lists do not extend it.
+void ClusterImport::retain(EtcdResource resource, const std::vector<std::string>& suffixes, Clock::time_point now) {
   Prefixed& prefix = of(resource);
-  if (prefix.held == 0) {
-    prefix.held_until = now + options_.hold_time;
-    spdlog::warn("cluster {}: {} of {} {} are gone from the hub at once; they stay in force for {} s", context_.cluster,
-                 tails.size(), prefix.good_before_list, to_text(resource),
+  if (prefix.retained == 0) {
+    prefix.retained_until = now + options_.hold_time;
+    spdlog::warn("cluster {}: {} of {} {} disappeared from the hub at once; they are retained for {} s",
+                 context_.cluster, suffixes.size(), prefix.in_force_before_list, to_text(resource),
                  std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
   }
-  for (const std::string& tail : tails) {
-    const KeyTable::Ref ref = prefix.keys.find(tail);
-    set_flag(prefix, ref, (prefix.keys.flags(ref) & ~KeyTable::kStale) | KeyTable::kHeld);
+  for (const std::string& suffix : suffixes) {
+    const KeyTable::Ref ref = prefix.keys.find(suffix);
+    set_flag(prefix, ref, (prefix.keys.flags(ref) & ~KeyTable::kStale) | KeyTable::kRetained);
   }
 }
 
-void ClusterImport::drop_held(EtcdResource resource) {
+void ClusterImport::release_retained(EtcdResource resource) {
   Prefixed& prefix = of(resource);
-  std::vector<std::string> tails;
+  std::vector<std::string> suffixes;
   prefix.keys.each([&](KeyTable::Ref ref) {
-    if ((prefix.keys.flags(ref) & KeyTable::kHeld) != 0) {
-      tails.emplace_back(prefix.keys.key(ref));
+    if ((prefix.keys.flags(ref) & KeyTable::kRetained) != 0) {
+      suffixes.emplace_back(prefix.keys.key(ref));
     }
   });
-  spdlog::warn("cluster {}: {} {} that the hub no longer has are let go", context_.cluster, tails.size(),
-               to_text(resource));
-  take_away(resource, tails);
+  spdlog::warn("cluster {}: {} retained {} are still missing from the hub and are removed", context_.cluster,
+               suffixes.size(), to_text(resource));
+  remove(resource, suffixes);
 }
 
-void ClusterImport::drain(EtcdResource resource) {
+void ClusterImport::purge(EtcdResource resource) {
   Prefixed& prefix = of(resource);
-  std::vector<std::string> tails;
+  std::vector<std::string> suffixes;
   prefix.keys.each([&](KeyTable::Ref ref) {
-    if ((prefix.keys.flags(ref) & KeyTable::kGood) != 0) {
-      tails.emplace_back(prefix.keys.key(ref));
+    if ((prefix.keys.flags(ref) & KeyTable::kInForce) != 0) {
+      suffixes.emplace_back(prefix.keys.key(ref));
     }
   });
-  for (const std::string& tail : tails) {
-    remove_object(resource, tail);
+  for (const std::string& suffix : suffixes) {
+    remove_object(resource, suffix);
   }
   prefix = Prefixed{};
-  std::erase_if(bad_, [&](const auto& entry) { return entry.first.first == resource; });
+  std::erase_if(invalid_, [&](const auto& entry) { return entry.first.first == resource; });
 }
 
-void ClusterImport::drain_all() {
+void ClusterImport::purge_all() {
   registry_.set_member(context_.cluster, false);
   for (auto it = kAllEtcdResources.rbegin(); it != kAllEtcdResources.rend(); ++it) {
-    drain(*it);
+    purge(*it);
   }
   if (std::exchange(published_, false)) {
     out_.push_back(
@@ -235,7 +237,7 @@ void ClusterImport::publish_cluster() {
   cluster_dirty_ = false;
   ClusterObject cluster{context_.id, {}, {}};
   for (const auto& [name, node] : nodes_) {
-    // Not the nodes' own addresses: they are of the underlay, which carries the tunnels and the hubs.
+    // Without the nodes' own addresses, which belong to the underlay that carries the tunnels and the hubs.
     cluster.pod_prefixes.insert(cluster.pod_prefixes.end(), node.pod_prefixes.begin(), node.pod_prefixes.end());
   }
   cluster.pod_prefixes = merge_prefixes(std::move(cluster.pod_prefixes));
@@ -257,17 +259,17 @@ void ClusterImport::publish_cluster() {
 ClusterImport::Counts ClusterImport::counts() const {
   Counts counts{0, events_, rejected_, 0, 0};
   for (const Prefixed& prefix : prefixes_) {
-    counts.objects += prefix.good;
-    counts.held += prefix.held;
+    counts.objects += prefix.in_force;
+    counts.retained += prefix.retained;
     counts.key_memory += prefix.keys.memory();
   }
   return counts;
 }
 
-std::vector<std::string> ClusterImport::bad() const {
+std::vector<std::string> ClusterImport::invalid_keys() const {
   std::vector<std::string> keys;
-  for (const auto& [key, error] : bad_) {
-    if (keys.size() < kMostBadShown) {
+  for (const auto& [key, error] : invalid_) {
+    if (keys.size() < kMaxInvalidShown) {
       keys.push_back(std::string(to_text(key.first)) + "/" + readable(key.second));
     }
   }
@@ -277,34 +279,34 @@ std::vector<std::string> ClusterImport::bad() const {
 std::vector<SourceProblem> ClusterImport::problems(EtcdLayout layout, const std::string& hub) const {
   std::vector<SourceProblem> problems = services_.problems();
   const bool clean = std::all_of(prefixes_.begin(), prefixes_.end(),
-                                 [](const Prefixed& prefix) { return prefix.bad == 0 && prefix.held == 0; });
+                                 [](const Prefixed& prefix) { return prefix.invalid == 0 && prefix.retained == 0; });
   if (clean) {
     return problems;
   }
   const std::string at = " (cluster " + context_.cluster + (hub.empty() ? "" : ", " + hub) + ")";
   std::size_t listed = 0, all = 0;
-  for (const auto& [key, error] : bad_) {
-    if (++listed <= kMostBadShown) {
-      problems.push_back({{key_prefix(key.first, layout, context_.cluster) + readable(key.second) + at, 0},
-                          "the value is refused: " + error.what,
-                          error.remedy});
+  for (const auto& [key, error] : invalid_) {
+    if (++listed <= kMaxInvalidShown) {
+      problems.push_back(problem_at(key_prefix(key.first, layout, context_.cluster) + readable(key.second) + at,
+                                    "the value is rejected: " + error.what, error.fix));
     }
   }
   for (const EtcdResource resource : kAllEtcdResources) {
     const Prefixed& prefix = of(resource);
-    all += prefix.bad;
-    if (prefix.held > 0) {
-      problems.push_back(
-          {{key_prefix(resource, layout, context_.cluster) + at, 0},
-           std::to_string(prefix.held) + " objects disappeared at once after a reconnect and are held in force",
-           "if they should be there, mend the cluster's clustermesh-apiserver; if they are really gone, "
-           "they are let go by themselves after the hold time, or when this gateway is restarted"});
+    all += prefix.invalid;
+    if (prefix.retained > 0) {
+      problems.push_back(problem_at(
+          key_prefix(resource, layout, context_.cluster) + at,
+          std::to_string(prefix.retained) + " objects disappeared at once after a reconnect and are retained",
+          "if they should exist, fix the cluster's clustermesh-apiserver; otherwise they are removed after "
+          "hub.etcd.hold_time, or when this gateway restarts"));
     }
   }
-  if (all > kMostBadShown) {
-    problems.push_back({{"cluster " + context_.cluster, 0},
-                        std::to_string(all) + " values are refused in all; the first ten are listed",
-                        "see the log for more of them"});
+  if (all > kMaxInvalidShown) {
+    problems.push_back(problem_at("cluster " + context_.cluster,
+                                  std::to_string(all) + " values are rejected in total; the first " +
+                                      std::to_string(kMaxInvalidShown) + " are listed",
+                                  "see the log for others"));
   }
   return problems;
 }

@@ -1,10 +1,12 @@
-// One cluster's keys and values as changes of the model: what is new, what is gone, what is refused, what is held.
+// Turns one cluster's keys and values into changes of the model.
 //
-// Owner: a remote cluster of EtcdSource. Thread: the etcd source's. Knows nothing of connections: it is told what a
-// list or a watch says. Changes are appended to the vector it was given.
-// - A value that is refused leaves the former one in force, is logged once with its key, and stays listed until a
-//   good one comes or the key goes. What is still refused in the next list goes with its object.
-// - A list that lacks too much of what was there is not believed at once: see EtcdSourceOptions::hold_percent.
+// Owner: RemoteCluster. Thread: the etcd source's. Independent of connections: the caller passes on the contents of
+// lists and watches. Changes are appended to the vector given at construction.
+// - An invalid value is rejected: the former value stays in force, the key is logged once, and it is listed as a
+// problem
+//   until a valid value arrives or the key is deleted. If it is still invalid in the next list, its object is removed.
+// - When a list lacks too many of the objects in force, they are retained for a while instead of removed at once: see
+//   EtcdSourceOptions::hold_percent.
 #pragma once
 
 #include <array>
@@ -31,23 +33,24 @@ class ClusterImport {
                 std::vector<ObjectDelta>& out);
 
   void list_begins(EtcdResource resource);
-  void put(EtcdResource resource, std::string_view tail, std::string_view value);
-  void gone(EtcdResource resource, std::string_view tail);
+  void put(EtcdResource resource, std::string_view suffix, std::string_view value);
+  void removed(EtcdResource resource, std::string_view suffix);
   void list_ends(EtcdResource resource, Clock::time_point now);
-  // Forgets all of it: it does not apply to this cluster any more.
-  void drain(EtcdResource resource);
-  // Everything, in an order in which it may be taken away.
-  void drain_all();
+  // Removes all data of the resource, which the cluster no longer publishes.
+  void purge(EtcdResource resource);
+  // Removes the data of all resources, dependent objects first.
+  void purge_all();
   void use_slices(bool use) { services_.use_slices(use); }
-  // Publishes the Cluster if nodes have changed since; the first time, when they have been listed.
+  // Publishes the ClusterObject if its nodes have changed. The first time, once the nodes have been listed.
   void publish_cluster();
   [[nodiscard]] bool cluster_changed() const { return cluster_dirty_ && listed(EtcdResource::kNodes); }
-  // Lets go of what was held for long enough, of prefixes whose list is fresh. `fresh(resource)` tells.
+  // Removes retained objects whose hold time is over, of those resources that are listed in the current session:
+  // `fresh(resource)`.
   template <typename Fresh>
-  void release_held(Clock::time_point now, Fresh&& fresh) {
+  void release_expired(Clock::time_point now, Fresh&& fresh) {
     for (const EtcdResource resource : kAllEtcdResources) {
-      if (of(resource).held > 0 && now >= of(resource).held_until && fresh(resource)) {
-        drop_held(resource);
+      if (of(resource).retained > 0 && now >= of(resource).retained_until && fresh(resource)) {
+        release_retained(resource);
       }
     }
   }
@@ -55,41 +58,42 @@ class ClusterImport {
   [[nodiscard]] bool listed(EtcdResource resource) const { return of(resource).listed; }  // once, at least
   [[nodiscard]] const EtcdValueContext& context() const { return context_; }
   struct Counts {
-    std::uint64_t objects = 0, events = 0, rejected = 0, held = 0, key_memory = 0;
+    std::uint64_t objects = 0, events = 0, rejected = 0, retained = 0, key_memory = 0;
   };
   [[nodiscard]] Counts counts() const;
-  // Keys whose value is refused, by their short text ("ip/10.1.2.3"), ten at most.
-  [[nodiscard]] std::vector<std::string> bad() const;
-  // `hub`: the server, for messages; `prefix(resource)` gives full keys.
+  // Keys whose current value is invalid, in short form ("ip/10.1.2.3"); ten at most.
+  [[nodiscard]] std::vector<std::string> invalid_keys() const;
+  // `layout`: for full keys; `hub`: the server; both for messages.
   [[nodiscard]] std::vector<SourceProblem> problems(EtcdLayout layout, const std::string& hub) const;
 
  private:
   struct Prefixed {
     KeyTable keys;
-    std::uint64_t good = 0, bad = 0, held = 0, good_before_list = 0;
-    Clock::time_point held_until;
+    // Numbers of keys with each flag of KeyTable.
+    std::uint64_t in_force = 0, invalid = 0, retained = 0, in_force_before_list = 0;
+    Clock::time_point retained_until;
     bool listed = false;
   };
-  using BadKey = std::pair<EtcdResource, std::string>;
+  using InvalidKey = std::pair<EtcdResource, std::string>;
 
   [[nodiscard]] Prefixed& of(EtcdResource resource) { return prefixes_[static_cast<std::size_t>(resource)]; }
   [[nodiscard]] const Prefixed& of(EtcdResource resource) const {
     return prefixes_[static_cast<std::size_t>(resource)];
   }
-  [[nodiscard]] Status apply(EtcdResource resource, std::string_view tail, std::string_view value);
-  [[nodiscard]] Status apply_node(std::string_view tail, std::string_view value);
-  [[nodiscard]] Status apply_service(std::string_view tail, std::string_view value);
-  void remove_object(EtcdResource resource, std::string_view tail);
-  void refuse(EtcdResource resource, std::string_view tail, const Error& error, bool again);
-  void forget_bad(EtcdResource resource, std::string_view tail);
-  void take_away(EtcdResource resource, const std::vector<std::string>& tails);
-  [[nodiscard]] bool believe(const Prefixed& prefix, std::size_t missing) const;
-  void hold(EtcdResource resource, const std::vector<std::string>& tails, Clock::time_point now);
-  void drop_held(EtcdResource resource);
+  [[nodiscard]] Status apply(EtcdResource resource, std::string_view suffix, std::string_view value);
+  [[nodiscard]] Status apply_node(std::string_view suffix, std::string_view value);
+  [[nodiscard]] Status apply_service(std::string_view suffix, std::string_view value);
+  void remove_object(EtcdResource resource, std::string_view suffix);
+  void reject(EtcdResource resource, std::string_view suffix, const Error& error, bool again);
+  void forget_invalid(EtcdResource resource, std::string_view suffix);
+  void remove(EtcdResource resource, const std::vector<std::string>& suffixes);
+  [[nodiscard]] bool accepts_loss(const Prefixed& prefix, std::size_t missing) const;
+  void retain(EtcdResource resource, const std::vector<std::string>& suffixes, Clock::time_point now);
+  void release_retained(EtcdResource resource);
   void set_flag(Prefixed& prefix, KeyTable::Ref ref, unsigned flags);
-  [[nodiscard]] Provenance provenance(EtcdResource resource, std::string_view tail) const;
+  [[nodiscard]] Provenance provenance(EtcdResource resource, std::string_view suffix) const;
   void emit(ObjectKind kind, std::string_view name, std::optional<ObjectValue> value, EtcdResource resource);
-  [[nodiscard]] bool is_gateway_service(std::string_view tail) const { return tail == options_.gateway_service; }
+  [[nodiscard]] bool is_gateway_service(std::string_view suffix) const { return suffix == options_.gateway_service; }
 
   const EtcdSourceOptions& options_;
   EtcdValueContext context_;
@@ -98,7 +102,7 @@ class ClusterImport {
   std::array<Prefixed, kEtcdResources> prefixes_;
   ServiceImport services_;
   std::map<std::string, NodeObject> nodes_;
-  std::map<BadKey, Error> bad_;  // the first hundred
+  std::map<InvalidKey, Error> invalid_;  // at most kMaxInvalidKept
   std::uint64_t events_ = 0, rejected_ = 0;
   bool cluster_dirty_ = true, published_ = false;
   ClusterObject cluster_;

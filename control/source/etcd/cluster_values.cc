@@ -1,4 +1,4 @@
-// Cluster configurations, nodes and registered gateways.
+// Decodes cluster configurations, nodes and registered gateways.
 #include <algorithm>
 
 #include "config/yaml/read.h"
@@ -14,21 +14,21 @@ using nlohmann::json;
 constexpr unsigned kWide = 511;
 
 // "10.1.2.0/24", or Go's net.IPNet: an address and a mask in base64.
-std::optional<Prefix> read_cidr(const json& value, const std::string& path, ValueFault& fault) {
+std::optional<Prefix> read_cidr(const json& value, const std::string& path, ValueError& error) {
   if (value.is_string()) {
     const auto text = value.get<std::string>();
     const auto prefix = text.find('/') == std::string::npos ? std::nullopt : Prefix::parse(text);
-    if (!prefix && fault.empty()) {
-      fault = path + " is not a prefix: " + shown(text);
+    if (!prefix && error.empty()) {
+      error = path + " is not a prefix: " + shown(text);
     }
     return prefix;
   }
-  const JsonObject object(&value, path + ".", fault);
+  const JsonObject object(&value, path + ".", error);
   const std::string text = object.text("IP"), mask = object.text("Mask");
   const auto address = IpAddress::parse(text);
   const auto length = mask_length(mask);
   if (!address || !length || length->bytes != (address->is_ipv4() ? 4 : 16)) {
-    object.complain(path + " is not a prefix: " + shown(text + " with the mask " + mask));
+    object.add_error(path + " is not a prefix: " + shown(text + " with the mask " + mask));
     return std::nullopt;
   }
   return Prefix(*address, length->bits);
@@ -38,7 +38,7 @@ bool is_name_type(const std::string& type) {
   return type == "Hostname" || type == "InternalDNS" || type == "ExternalDNS";
 }
 
-// The address that other clusters reach the node at, per family: internal, else external, else any but Cilium's own.
+// The node's underlay address, per family: InternalIP, else ExternalIP, else any other except CiliumInternalIP.
 std::vector<IpAddress> choose_addresses(const std::vector<std::pair<std::string, IpAddress>>& all) {
   std::vector<IpAddress> chosen;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -60,13 +60,13 @@ std::vector<IpAddress> choose_addresses(const std::vector<std::pair<std::string,
 std::vector<std::pair<std::string, IpAddress>> read_node_addresses(const JsonObject& node) {
   std::vector<std::pair<std::string, IpAddress>> addresses;
   node.each("IPAddresses", [&](const json& value, const std::string& path) {
-    const JsonObject entry(&value, path + ".", node.fault());
+    const JsonObject entry(&value, path + ".", node.error());
     const std::string type = entry.text("Type"), text = entry.text("IP");
     const auto address = IpAddress::parse(text);
     if (address) {
       addresses.emplace_back(type, *address);
     } else if (!is_name_type(type)) {
-      entry.complain(path + ".IP is not an address: " + shown(text));
+      entry.add_error(path + ".IP is not an address: " + shown(text));
     }
   });
   return addresses;
@@ -80,7 +80,7 @@ std::vector<IpAddress> read_own_addresses(const JsonObject& node, std::initializ
     if (address) {
       addresses.push_back(*address);
     } else if (!text.empty()) {
-      node.complain(std::string(key) + " is not an address: " + shown(text));
+      node.add_error(std::string(key) + " is not an address: " + shown(text));
     }
   }
   return addresses;
@@ -89,7 +89,7 @@ std::vector<IpAddress> read_own_addresses(const JsonObject& node, std::initializ
 std::vector<Prefix> read_node_prefixes(const JsonObject& node) {
   std::vector<Prefix> prefixes;
   const auto add = [&](const json& value, const std::string& path) {
-    if (const auto prefix = read_cidr(value, path, node.fault())) {
+    if (const auto prefix = read_cidr(value, path, node.error())) {
       prefixes.push_back(*prefix);
     }
   };
@@ -116,22 +116,22 @@ bool EtcdValueContext::owns(std::uint32_t identity) const {
 }
 
 Result<ClusterConfigValue> decode_cluster_config(unsigned max_connected_clusters, std::string_view value) {
-  ValueFault fault;
-  const auto parsed = parse_json_object(value, fault);
+  ValueError error;
+  const auto parsed = parse_json_object(value, error);
   if (!parsed) {
-    return refusal(fault);
+    return reject(error);
   }
-  const JsonObject config(&*parsed, "", fault);
+  const JsonObject config(&*parsed, "", error);
   const JsonObject capabilities = config.object("capabilities");
   ClusterConfigValue result;
   const auto id = config.number("id", UINT32_MAX);
   result.synced_canaries = capabilities.flag("syncedCanaries");
   result.cached = capabilities.flag("cached");
   result.service_exports = capabilities.optional_flag("serviceExportsEnabled");
-  const auto most = capabilities.number("maxConnectedClusters", UINT32_MAX);
+  const auto peer_max = capabilities.number("maxConnectedClusters", UINT32_MAX);
   const std::string mode = capabilities.text("endpointSlicesExportMode");
-  if (!fault.empty()) {
-    return refusal(fault);
+  if (!error.empty()) {
+    return reject(error);
   }
   if (id == 0 || id > max_connected_clusters) {
     return Error{
@@ -139,11 +139,11 @@ Result<ClusterConfigValue> decode_cluster_config(unsigned max_connected_clusters
         {},
         "give the cluster a free id in that range (Cilium's cluster.id)"};
   }
-  if (max_connected_clusters == kWide && most != kWide) {
-    return Error{"the cluster counts up to " + std::to_string(most) + " clusters, this gateway up to " +
-                     std::to_string(kWide) + ": identities would be read as another cluster's",
+  if (max_connected_clusters == kWide && peer_max != kWide) {
+    return Error{"the cluster's maxConnectedClusters is " + std::to_string(peer_max) + ", this gateway's is " +
+                     std::to_string(kWide) + ": identities would be attributed to the wrong cluster",
                  {},
-                 "use one clustermesh.maxConnectedClusters in all clusters"};
+                 "set the same clustermesh.maxConnectedClusters in all clusters"};
   }
   if (mode == "services-and-endpointslices") {
     result.slices = ClusterConfigValue::Slices::kBesideServices;
@@ -152,29 +152,30 @@ Result<ClusterConfigValue> decode_cluster_config(unsigned max_connected_clusters
   } else if (!mode.empty()) {
     return Error{"endpointSlicesExportMode " + shown(mode) + " is not known",
                  {},
-                 "use a mode that this gateway knows, or a gateway that knows the mode"};
+                 "use a mode that this gateway supports, or upgrade the gateway"};
   }
   result.id = ClusterId{static_cast<std::uint16_t>(id)};
   return result;
 }
 
-Result<NodeObject> decode_node(const EtcdValueContext& context, std::string_view tail, std::string_view value) {
-  ValueFault fault;
-  const auto parsed = parse_json_object(value, fault);
+Result<NodeObject> decode_node(const EtcdValueContext& context, std::string_view suffix, std::string_view value) {
+  ValueError error;
+  const auto parsed = parse_json_object(value, error);
   if (!parsed) {
-    return refusal(fault);
+    return reject(error);
   }
-  const JsonObject node(&*parsed, "", fault);
+  const JsonObject node(&*parsed, "", error);
   const std::string name = node.text("Name"), cluster = node.text("Cluster");
   const auto id = node.number("ClusterID", UINT32_MAX);
-  if (fault.empty() && (name != tail || !is_subdomain(name))) {
-    fault = "Name " + shown(name) + " is not the key's";
+  if (error.empty() && (name != suffix || !is_subdomain(name))) {
+    error = "Name " + shown(name) + " does not match the key";
   }
-  if (fault.empty() && cluster != context.cluster) {
-    fault = "Cluster " + shown(cluster) + " is not " + context.cluster;
+  if (error.empty() && cluster != context.cluster) {
+    error = "Cluster " + shown(cluster) + " is not " + context.cluster;
   }
-  if (fault.empty() && id != context.id.value()) {
-    fault = "ClusterID " + std::to_string(id) + " is not the cluster's, which is " + std::to_string(context.id.value());
+  if (error.empty() && id != context.id.value()) {
+    error =
+        "ClusterID " + std::to_string(id) + " does not match the cluster's id, " + std::to_string(context.id.value());
   }
   NodeObject result;
   const auto addresses = read_node_addresses(node);
@@ -187,19 +188,19 @@ Result<NodeObject> decode_node(const EtcdValueContext& context, std::string_view
   result.health = read_own_addresses(node, {"IPv4HealthIP", "IPv6HealthIP"});
   result.ingress = read_own_addresses(node, {"IPv4IngressIP", "IPv6IngressIP"});
   result.pod_prefixes = read_node_prefixes(node);
-  if (!fault.empty()) {
-    return refusal(fault);
+  if (!error.empty()) {
+    return reject(error);
   }
   return result;
 }
 
-Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string_view tail, std::string_view value) {
-  ValueFault fault;
-  const auto parsed = parse_json_object(value, fault);
+Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string_view suffix, std::string_view value) {
+  ValueError error;
+  const auto parsed = parse_json_object(value, error);
   if (!parsed) {
-    return refusal(fault);
+    return reject(error);
   }
-  const JsonObject gateway(&*parsed, "", fault);
+  const JsonObject gateway(&*parsed, "", error);
   GatewayValue result;
   result.name = gateway.text("name");
   result.zone = gateway.text("zone");
@@ -209,27 +210,27 @@ Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string
   for (const std::string& text : gateway.text_list("underlay")) {
     const auto address = IpAddress::parse(text);
     if (!address || address->is_unspecified() || address->is_multicast()) {
-      gateway.complain("underlay " + shown(text) + " is not an address");
+      gateway.add_error("underlay " + shown(text) + " is not an address");
     } else {
       result.underlay.push_back(*address);
     }
   }
-  if (fault.empty() && (result.name != tail || !is_label(result.name))) {
-    fault = "name " + shown(result.name) + " is not the key's";
+  if (error.empty() && (result.name != suffix || !is_label(result.name))) {
+    error = "name " + shown(result.name) + " does not match the key";
   }
-  if (fault.empty() && cluster != context.cluster) {
-    fault = "cluster " + shown(cluster) + " is not " + context.cluster;
+  if (error.empty() && cluster != context.cluster) {
+    error = "cluster " + shown(cluster) + " is not " + context.cluster;
   }
-  if (fault.empty() && result.underlay.empty()) {
-    fault = "underlay names no address";
+  if (error.empty() && result.underlay.empty()) {
+    error = "underlay has no address";
   }
   const auto& encapsulations = result.encapsulations;
-  if (fault.empty() && !encapsulations.empty() &&
+  if (error.empty() && !encapsulations.empty() &&
       std::find(encapsulations.begin(), encapsulations.end(), "vxlan") == encapsulations.end()) {
-    fault = "encapsulations does not name vxlan";
+    error = "encapsulations does not contain vxlan";
   }
-  if (!fault.empty()) {
-    return refusal(fault);
+  if (!error.empty()) {
+    return reject(error);
   }
   if (port != 0) {
     result.port = L4Port{static_cast<std::uint16_t>(port)};

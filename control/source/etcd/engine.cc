@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "config/files/read_file.h"
 #include "config/yaml/read.h"
 
 namespace isthmus {
@@ -21,7 +22,7 @@ EtcdEngine::EtcdEngine(const EtcdSourceOptions& options, EtcdOutbox& outbox)
     : options_(options),
       outbox_(outbox),
       registry_({options.own_cluster, options.own_gateway, options.own_id, options.max_connected_clusters}, out_),
-      // Not at once: who gives an id back is in the midst of something.
+      // Deferred: the cluster that releases an id is still changing its own state.
       shared_{loop_, options_, registry_, out_,
               [this] {
                 retry_timer_.set(std::chrono::milliseconds(0), [this] {
@@ -30,7 +31,7 @@ EtcdEngine::EtcdEngine(const EtcdSourceOptions& options, EtcdOutbox& outbox)
                   }
                 });
               }},
-      look_timer_(loop_),
+      scan_timer_(loop_),
       retry_timer_(loop_) {}
 
 EtcdEngine::~EtcdEngine() = default;
@@ -38,39 +39,39 @@ EtcdEngine::~EtcdEngine() = default;
 void EtcdEngine::run() {
   started_ = EtcdLoop::Clock::now();
   registry_.publish_profile();
-  look();
-  loop_.run([this] { hand_over(); });
-  hubs_.clear();  // cancels all calls; what is known stays in force
+  rescan();
+  loop_.run([this] { publish_changes(); });
+  hubs_.clear();  // cancels all calls; published objects stay in force
 }
 
-void EtcdEngine::look_soon() {
-  loop_.post([this] { look(); });
+void EtcdEngine::rescan_soon() {
+  loop_.post([this] { rescan(); });
 }
 
-void EtcdEngine::look() {
+void EtcdEngine::rescan() {
   folder_problems_.clear();
   if (!options_.folder.empty()) {
-    look_at_folder();
+    scan_folder();
   }
   if (!options_.kvstoremesh.empty()) {
-    look_at_mesh();
+    read_mesh_config();
   }
-  look_timer_.set(options_.folder_period, [this] { look(); });
+  scan_timer_.set(options_.folder_period, [this] { rescan(); });
 }
 
-void EtcdEngine::folder_problem(std::string place, std::string what, std::string remedy) {
-  folder_problems_.push_back({{std::move(place), 0}, std::move(what), std::move(remedy)});
+void EtcdEngine::add_folder_problem(std::string path, std::string what, std::string fix) {
+  folder_problems_.push_back({{std::move(path), 0}, std::move(what), std::move(fix)});
 }
 
-// Entries that are links, as a Secret's are, are looked through.
-void EtcdEngine::look_at_folder() {
+// Follows symbolic links, which the entries of a mounted Secret are.
+void EtcdEngine::scan_folder() {
   std::error_code error;
   std::filesystem::directory_iterator entries(options_.folder, error);
   if (error) {
-    folder_problem(options_.folder,
-                   "the folder of etcd configurations cannot be read: " + error.message() +
-                       "; what is known of its clusters stays in force",
-                   "bring the folder back, with one etcd client configuration for each remote cluster");
+    add_folder_problem(options_.folder,
+                       "the folder of etcd configurations cannot be read: " + error.message() +
+                           "; the last known data of its clusters stays in force",
+                       "restore the folder, with one etcd client configuration for each remote cluster");
     return;
   }
   std::set<std::string> present;
@@ -81,31 +82,31 @@ void EtcdEngine::look_at_folder() {
     if (name.starts_with('.') || name == options_.own_cluster || !entry.is_regular_file(ignored)) {
       continue;
     }
-    const Result<std::string> text = read_whole_file(path);
+    const Result<std::string> text = read_file(path, kMaxConfigBytes);
     if (!text) {
-      folder_problem(path, text.error().what, "make it readable");
+      add_folder_problem(path, text.error().what, text.error().fix);
     } else if (is_etcd_client_config(*text)) {
       if (is_label(name, kClusterNameLength)) {
         present.insert(name);
         follow(name, path, *text);
       } else {
-        folder_problem(path, "the file's name is not a cluster's, so it is not read",
-                       "name it as the cluster: 1 to 32 characters of a-z, 0-9 and -");
+        add_folder_problem(path, "the file name is not a valid cluster name, so the file is ignored",
+                           "name the file after its cluster: 1 to 32 characters of a-z, 0-9 and -");
       }
     }
   }
   if (error) {
-    return;  // an unfinished look proves nothing gone
+    return;  // an incomplete scan does not show that files are absent
   }
-  forget_absent(present);
+  remove_absent(present);
   folder_read_ = true;
 }
 
-void EtcdEngine::look_at_mesh() {
-  const Result<std::string> text = read_whole_file(options_.kvstoremesh);
+void EtcdEngine::read_mesh_config() {
+  const Result<std::string> text = read_file(options_.kvstoremesh, kMaxConfigBytes);
   if (!text || !is_etcd_client_config(*text)) {
-    folder_problem(options_.kvstoremesh, text ? "it is not an etcd client configuration" : text.error().what,
-                   "write the KVStoreMesh hub's client configuration there; what is known stays in force");
+    add_folder_problem(options_.kvstoremesh, text ? "it is not an etcd client configuration" : text.error().what,
+                       "write the KVStoreMesh hub's client configuration there; the last known data stays in force");
     return;
   }
   follow(kMeshHub, options_.kvstoremesh, *text);
@@ -116,9 +117,9 @@ void EtcdEngine::follow(const std::string& cluster, const std::string& path, con
   hub.missed = false;
   if (hub.connection == nullptr) {
     hub.connection = std::make_unique<HubConnection>(shared_, cluster, path,
-                                                     [this](const std::string& name) { return is_unwanted(name); });
+                                                     [this](const std::string& name) { return is_excluded(name); });
     if (const auto mesh = hubs_.find(kMeshHub); cluster != kMeshHub && mesh != hubs_.end()) {
-      mesh->second.connection->drop_unwanted();
+      mesh->second.connection->drop_excluded();
     }
   } else if (hub.connection->text() == text) {
     return;
@@ -126,41 +127,41 @@ void EtcdEngine::follow(const std::string& cluster, const std::string& path, con
   hub.connection->configure(text);
 }
 
-void EtcdEngine::forget_absent(const std::set<std::string>& present) {
+void EtcdEngine::remove_absent(const std::set<std::string>& present) {
   for (auto it = hubs_.begin(); it != hubs_.end();) {
     Hub& hub = it->second;
     if (it->first == kMeshHub || present.contains(it->first) || !std::exchange(hub.missed, true)) {
       ++it;
       continue;
     }
-    spdlog::warn("cluster {}: its etcd configuration is gone, so it is drained", it->first);
-    hub.connection->drain();
+    spdlog::warn("cluster {}: its etcd configuration was removed, so its data is removed", it->first);
+    hub.connection->purge();
     it = hubs_.erase(it);
     if (const auto mesh = hubs_.find(kMeshHub); mesh != hubs_.end()) {
       const std::string text = mesh->second.connection->text();
-      mesh->second.connection->configure(text);  // it may know the cluster, which is its to follow now
+      mesh->second.connection->configure(text);  // follows the cluster from now on, if the hub has it
     }
   }
 }
 
-bool EtcdEngine::is_unwanted(const std::string& cluster) const {
+bool EtcdEngine::is_excluded(const std::string& cluster) const {
   return cluster == options_.own_cluster || hubs_.contains(cluster);
 }
 
-void EtcdEngine::hand_over() {
+void EtcdEngine::publish_changes() {
   const auto before = EtcdLoop::Clock::now();
   outbox_.put(out_);
   const auto now = EtcdLoop::Clock::now();
   if (now - before > kLongWait) {
     for (auto& [name, hub] : hubs_) {
-      hub.connection->pardon(now - before);
+      hub.connection->extend_heartbeat_deadline(now - before);
     }
   }
   if (!complete_) {
-    const bool settled =
-        (options_.folder.empty() || folder_read_) &&
-        std::all_of(hubs_.begin(), hubs_.end(), [](const auto& entry) { return entry.second.connection->settled(); });
-    if (settled || now - started_ > options_.sync_timeout) {
+    const bool all_synced = (options_.folder.empty() || folder_read_) &&
+                            std::all_of(hubs_.begin(), hubs_.end(),
+                                        [](const auto& entry) { return entry.second.connection->all_synced(); });
+    if (all_synced || now - started_ > options_.sync_timeout) {
       complete_ = true;
       publish_view();
       outbox_.set_complete();

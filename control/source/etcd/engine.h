@@ -1,9 +1,10 @@
-// The etcd source's thread: looks at the configuration folder, keeps one connection for each hub, and hands over what
-// changed.
+// The etcd source's thread: scans the folder of client configurations, keeps one connection per hub, and hands changes
+// to control through the outbox.
 //
-// Owner: EtcdSource. Thread: run() makes the calling one the engine's; stop() and look_soon() may be called by any.
-// A configuration that is gone or is none any more takes its cluster's data with it, but only when two looks in a row
-// say so: a file that is being rewritten is empty for a moment. When the folder itself is gone, all stays as it is.
+// Owner: EtcdSource. Thread: run() turns the calling thread into the engine's; stop() and rescan_soon() may be called
+// from any thread. When a configuration file is deleted, or is no longer a client configuration, its cluster's data is
+// removed, but only after two consecutive scans without it: a file that is being rewritten is empty for a moment.
+// Failure: when the folder itself cannot be read, everything stays in force.
 #pragma once
 
 #include <map>
@@ -22,7 +23,7 @@ namespace isthmus {
 
 class EtcdEngine {
  public:
-  // Both outlive this object.
+  // Both references must outlive this object.
   EtcdEngine(const EtcdSourceOptions& options, EtcdOutbox& outbox);
   ~EtcdEngine();
   EtcdEngine(const EtcdEngine&) = delete;
@@ -30,22 +31,23 @@ class EtcdEngine {
 
   void run();
   void stop() { loop_.stop(); }
-  void look_soon();
+  // Rescans the configurations without waiting for folder_period.
+  void rescan_soon();
 
  private:
   struct Hub {
     std::unique_ptr<HubConnection> connection;
-    bool missed = false;  // by the last look
+    bool missed = false;  // absent in the last scan
   };
-  void look();
-  void look_at_folder();
-  void look_at_mesh();
+  void rescan();
+  void scan_folder();
+  void read_mesh_config();
   void follow(const std::string& cluster, const std::string& path, const std::string& text);
-  void forget_absent(const std::set<std::string>& present);
-  [[nodiscard]] bool is_unwanted(const std::string& cluster) const;
-  void hand_over();
+  void remove_absent(const std::set<std::string>& present);
+  [[nodiscard]] bool is_excluded(const std::string& cluster) const;
+  void publish_changes();
   void publish_view();
-  void folder_problem(std::string place, std::string what, std::string remedy);
+  void add_folder_problem(std::string path, std::string what, std::string fix);
 
   const EtcdSourceOptions& options_;
   EtcdOutbox& outbox_;
@@ -57,7 +59,7 @@ class EtcdEngine {
   std::vector<SourceProblem> folder_problems_;
   bool folder_read_ = false, complete_ = false;
   EtcdLoop::Clock::time_point started_, viewed_;
-  EtcdTimer look_timer_, retry_timer_;
+  EtcdTimer scan_timer_, retry_timer_;
 };
 
 }  // namespace isthmus

@@ -26,20 +26,20 @@ EtcdSource::~EtcdSource() {
 
 Status EtcdSource::start() {
   if (options_.folder.empty() && options_.kvstoremesh.empty()) {
-    return Error{"no etcd is configured", {}, "name a folder of client configurations, or a KVStoreMesh hub's"};
+    return Error{"no etcd is configured", {}, "set hub.etcd.clusters or hub.etcd.kvstoremesh"};
   }
   for (const std::string& path : {options_.folder, options_.kvstoremesh}) {
     struct stat s {};
     if (!path.empty() && stat(path.c_str(), &s) != 0) {
       return Error{std::string("the etcd configuration cannot be read: ") + std::strerror(errno), path,
-                   "create it: an etcd client configuration for each remote cluster, named as the cluster"};
+                   "create it, with an etcd client configuration for each remote cluster, named after the cluster"};
     }
   }
   if (outbox_->fd() < 0) {
-    return Error{"no descriptor is left", "eventfd", "raise the limit of open files (ulimit -n)"};
+    return Error{"no file descriptor is left", "eventfd", "raise the limit of open files (ulimit -n)"};
   }
   engine_ = std::make_unique<EtcdEngine>(options_, *outbox_);
-  // Signals are the daemon's own to handle.
+  // The thread inherits this mask: signals are handled by the daemon's main thread.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -52,16 +52,16 @@ Status EtcdSource::start() {
 int EtcdSource::fd() const { return outbox_->fd(); }
 
 std::vector<ObjectDelta> EtcdSource::poll() {
-  EtcdOutbox::Taken taken = outbox_->take();
-  synced_ = synced_ || taken.complete;
-  return std::move(taken.deltas);
+  EtcdOutbox::Batch batch = outbox_->take();
+  synced_ = synced_ || batch.complete;
+  return std::move(batch.deltas);
 }
 
 std::vector<SourceProblem> EtcdSource::problems() const { return outbox_->problems(); }
 
-void EtcdSource::reread() {
+void EtcdSource::reload() {
   if (engine_ != nullptr) {
-    engine_->look_soon();
+    engine_->rescan_soon();
   }
 }
 

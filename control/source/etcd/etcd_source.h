@@ -1,9 +1,9 @@
-// The hub that is a ClusterMesh: each remote cluster's etcd, as Cilium's own agents read it, or one KVStoreMesh hub.
+// The ClusterMesh hub: each remote cluster's etcd, read as Cilium's own agents read it, or one KVStoreMesh hub.
 //
-// Owner: control/daemon. Thread: control for its methods, none of which waits; one thread of its own connects, reads
-// and decodes. Emits Clusters, Nodes, identities, addresses, Services with their slices, Gateways and one profile, for
-// every remote cluster; nothing for our own. Failure: a hub that cannot be reached keeps its data in force and is tried
-// again for ever; see states() and problems(). Destruction ends the thread and drains nothing.
+// Owner: control/daemon. Thread: control for its methods, none of which blocks; a thread of its own connects, reads and
+// decodes. Emits clusters, nodes, identities, addresses, services with their slices and gateways of every remote
+// cluster, none of our own cluster, and one profile. Failure: the data of an unreachable hub stays in force, and the
+// connection is retried forever; see states() and problems(). Destruction ends the thread and removes no data.
 #pragma once
 
 #include <memory>
@@ -30,12 +30,12 @@ class EtcdSource final : public Source {
   [[nodiscard]] int fd() const override;
   [[nodiscard]] std::vector<ObjectDelta> poll() override;
   [[nodiscard]] std::vector<SourceProblem> problems() const override;
-  // Looks at the configurations at once; the hubs themselves are followed anyway.
-  void reread() override;
-  // True also when a hub has not answered for sync_timeout since the start: states() tells which.
+  // Rescans the configurations at once. The hubs themselves are watched all the time.
+  void reload() override;
+  // Also true after sync_timeout, even if some hub has not answered by then; states() shows which.
   [[nodiscard]] bool synced() const override { return synced_; }
   [[nodiscard]] std::string describe() const override;
-  // One for each remote cluster, and one called "kvstoremesh" for such a hub.
+  // One for each remote cluster, and one named "kvstoremesh" for a KVStoreMesh hub.
   [[nodiscard]] std::vector<HubState> states() const override;
 
  private:

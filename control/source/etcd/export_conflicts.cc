@@ -16,7 +16,7 @@ std::string port_text(const ServicePort& port) {
   return std::to_string(port.port.value()) + (port.protocol == IpProtocol::kUdp ? "/UDP" : "/TCP");
 }
 
-// The first thing about its ports that contradicts an older export; its other ports are added.
+// Adds the export's ports to `taken`. Returns the first conflict of a port with an older export; empty: none.
 std::string add_ports(const Entry& entry, std::vector<TakenPort>& taken) {
   std::string conflict;
   const auto& ports = entry.second.object.ports;
@@ -30,13 +30,13 @@ std::string add_ports(const Entry& entry, std::vector<TakenPort>& taken) {
         std::find_if(taken.begin(), taken.end(), [&](const TakenPort& t) { return t.port.name == port.name; });
     if (same != taken.end()) {
       if ((same->port.name != port.name || same->application != application) && conflict.empty()) {
-        conflict = "port " + port_text(port) + " is called " + port.name + ", in cluster " + same->cluster + " " +
-                   same->port.name;
+        conflict = "port " + port_text(port) + " is named " + port.name + ", but " + same->port.name + " in cluster " +
+                   same->cluster;
       }
     } else if (named != taken.end()) {
       if (conflict.empty()) {
-        conflict = "the port's name " + port.name + " stands for " + port_text(port) + ", in cluster " +
-                   named->cluster + " for " + port_text(named->port) + "; " + port_text(port) + " is left out";
+        conflict = "port name " + port.name + " means " + port_text(port) + ", but " + port_text(named->port) +
+                   " in cluster " + named->cluster + "; " + port_text(port) + " is ignored";
       }
     } else {
       taken.push_back({port, application, entry.first});
@@ -59,8 +59,8 @@ std::string other_conflict(const ServiceExportValue& oldest, const ServiceExport
 
 SourceProblem problem_of(const std::string& cluster, const std::string& service, const std::string& conflict) {
   return {{"cluster " + cluster + ": serviceexports/" + service, 0},
-          "the exports of service " + service + " disagree: " + conflict,
-          "export the Service alike in all clusters"};
+          "the exports of service " + service + " conflict: " + conflict,
+          "export the Service with the same settings in all clusters"};
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ std::vector<SourceProblem> export_conflicts(const std::string& service,
     std::string conflict = add_ports(*entry, taken);
     const Entry& oldest = *by_age.front();
     if (const std::string field = other_conflict(oldest.second, entry->second); conflict.empty() && !field.empty()) {
-      conflict = field + " differs from that of cluster " + oldest.first + ", whose export is older and counts";
+      conflict = field + " differs from cluster " + oldest.first + ", whose export is older and takes precedence";
     }
     if (!conflict.empty()) {
       problems.push_back(problem_of(entry->first, service, conflict));

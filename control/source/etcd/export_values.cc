@@ -1,4 +1,4 @@
-// Exports of Services by the multi-cluster services API.
+// Decodes exports of Services (the multi-cluster services API).
 #include <algorithm>
 
 #include "config/yaml/read.h"
@@ -11,30 +11,30 @@ namespace {
 
 using nlohmann::json;
 
-// Text that must be one of the known words; empty stands for absence.
+// A text that must be one of `known`, or empty if absent.
 std::string choice(const JsonObject& object, const char* key, const std::vector<std::string_view>& known) {
   std::string text = object.text(key);
   if (!text.empty() && std::find(known.begin(), known.end(), text) == known.end()) {
-    object.complain(object.path(key) + " " + shown(text) + " is not known");
+    object.add_error(object.path(key) + " " + shown(text) + " is not known");
   }
   return text;
 }
 
-// Older Cilium writes the same under two spellings; the lower-case one counts.
+// Older Cilium writes the map under a capitalised key; the lower-case key takes precedence.
 std::map<std::string, std::string> either(const JsonObject& object, const char* key, const char* legacy) {
   return object.get(key) != nullptr ? object.texts(key) : object.texts(legacy);
 }
 
 void read_ports(const JsonObject& from, ServiceExportValue& to) {
   from.each("ports", [&](const json& value, const std::string& path) {
-    const JsonObject port(&value, path + ".", from.fault());
+    const JsonObject port(&value, path + ".", from.error());
     const std::string name = port.text("name"), protocol_text = port.text("protocol"),
                       application = port.text("appProtocol");
     const auto number = port.number("port", 65535);
     const auto protocol = protocol_text.empty() ? std::optional(IpProtocol::kTcp) : protocol_of(protocol_text);
     if (!protocol) {
-      port.complain(path + ".protocol " + shown(protocol_text) + " is not known");
-    } else if (is_balanced(*protocol) && number != 0) {
+      port.add_error(path + ".protocol " + shown(protocol_text) + " is not known");
+    } else if (is_supported(*protocol) && number != 0) {
       to.object.ports.push_back({name, *protocol, L4Port{static_cast<std::uint16_t>(number)}});
       to.app_protocols.push_back(application);
     }
@@ -43,16 +43,16 @@ void read_ports(const JsonObject& from, ServiceExportValue& to) {
 
 }  // namespace
 
-Result<ServiceExportValue> decode_service_export(const EtcdValueContext& context, std::string_view tail,
+Result<ServiceExportValue> decode_service_export(const EtcdValueContext& context, std::string_view suffix,
                                                  std::string_view value) {
-  ValueFault fault;
-  const auto parsed = parse_json_object(value, fault);
+  ValueError error;
+  const auto parsed = parse_json_object(value, error);
   if (!parsed) {
-    return refusal(fault);
+    return reject(error);
   }
-  const JsonObject from(&*parsed, "", fault);
+  const JsonObject from(&*parsed, "", error);
   ServiceExportValue result;
-  result.name_space = from.text("namespace");
+  result.ns = from.text("namespace");
   result.name = from.text("name");
   const std::string cluster = from.text("cluster"), created = from.text("exportCreationTimestamp");
   result.headless = choice(from, "type", {"ClusterSetIP", "Headless"}) == "Headless";
@@ -67,23 +67,23 @@ Result<ServiceExportValue> decode_service_export(const EtcdValueContext& context
   result.object.labels = either(from, "labels", "Labels");
   result.annotations = either(from, "annotations", "Annotations");
   read_ports(from, result);
-  if (fault.empty()) {
-    fault = check_service_key(context, tail, cluster, result.name_space, result.name);
+  if (error.empty()) {
+    error = check_service_key(context, suffix, cluster, result.ns, result.name);
   }
-  if (fault.empty()) {
+  if (error.empty()) {
     const auto when = parse_rfc3339(created);
     if (!when) {
-      fault = "exportCreationTimestamp " + shown(created) + " is not a time";
+      error = "exportCreationTimestamp " + shown(created) + " is not a time";
     }
     result.object.created = when.value_or(0);
   }
   for (const std::string& family : result.ip_families) {
-    if (fault.empty() && family != "IPv4" && family != "IPv6") {
-      fault = "ipFamilies: " + shown(family) + " is not known";
+    if (error.empty() && family != "IPv4" && family != "IPv6") {
+      error = "ipFamilies: " + shown(family) + " is not known";
     }
   }
-  if (!fault.empty()) {
-    return refusal(fault);
+  if (!error.empty()) {
+    return reject(error);
   }
   return result;
 }

@@ -5,13 +5,14 @@
 
 #include "config/yaml/read.h"
 #include "control/source/etcd/export_conflicts.h"
+#include "control/source/etcd/problem.h"
 
 namespace isthmus {
 namespace {
 
 constexpr const char* kProfileName = "clustermesh";
 constexpr const char* kPortName = "vxlan";
-constexpr std::size_t kMostProblems = 100;
+constexpr std::size_t kMaxProblems = 100;
 
 // The port named "vxlan", else the only UDP port.
 std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
@@ -28,7 +29,9 @@ std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
   return udp.size() == 1 ? std::optional(udp.front()) : std::nullopt;
 }
 
-std::string place_of(const std::string& cluster, const std::string& what) { return "cluster " + cluster + ": " + what; }
+std::string location_of(const std::string& cluster, const std::string& what) {
+  return "cluster " + cluster + ": " + what;
+}
 
 std::string dashed(std::string text) {
   std::replace_if(
@@ -40,18 +43,18 @@ std::string dashed(std::string text) {
 
 FleetRegistry::FleetRegistry(Own own, std::vector<ObjectDelta>& out) : own_(std::move(own)), out_(out) {
   if (own_.id != kNoCluster) {
-    holders_[own_.id] = own_.cluster;
+    id_owners_[own_.id] = own_.cluster;
   }
 }
 
 std::string FleetRegistry::reserve(ClusterId id, const std::string& cluster) {
-  const auto [holder, fresh] = holders_.try_emplace(id, cluster);
-  return fresh || holder->second == cluster ? "" : holder->second;
+  const auto [owner, fresh] = id_owners_.try_emplace(id, cluster);
+  return fresh || owner->second == cluster ? "" : owner->second;
 }
 
 void FleetRegistry::release(ClusterId id, const std::string& cluster) {
-  if (const auto holder = holders_.find(id); holder != holders_.end() && holder->second == cluster) {
-    holders_.erase(holder);
+  if (const auto owner = id_owners_.find(id); owner != id_owners_.end() && owner->second == cluster) {
+    id_owners_.erase(owner);
   }
 }
 
@@ -94,8 +97,9 @@ void FleetRegistry::set_registered_gateway(const std::string& cluster, const std
   publish_gateways();
 }
 
-// Registrations before Services, and whoever has a name before others that want it.
-std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
+// The gateways of all members by name. Registered gateways take precedence over Service backends of the same address; a
+// published gateway keeps its name, and a newcomer whose name is taken gets "<cluster>-<name>".
+std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() {
   struct Candidate {
     std::string name;
     Gateway gateway;
@@ -105,62 +109,63 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::wanted_gateways() {
   gateway_problems_.clear();
   for (const std::string& cluster : members_) {
     for (const auto& [name, value] : registered_[cluster]) {
-      const std::string place = place_of(cluster, "gateways/" + name);
+      const std::string location = location_of(cluster, "gateways/" + name);
       taken.insert(value.underlay.begin(), value.underlay.end());
       candidates.push_back(
           {name,
-           {{cluster, value.underlay.front(), value.port, {value.underlay.begin() + 1, value.underlay.end()}}, place}});
+           {{cluster, value.underlay.front(), value.port, {value.underlay.begin() + 1, value.underlay.end()}},
+            location}});
     }
   }
   for (const std::string& cluster : members_) {
     const auto backends = service_gateways_.find(cluster);
     for (std::size_t i = 0; backends != service_gateways_.end() && i < backends->second.size(); ++i) {
       const ServiceBackend& backend = backends->second[i];
-      const std::string address = backend.address.to_string(), place = place_of(cluster, "gateway service");
+      const std::string address = backend.address.to_string(), location = location_of(cluster, "gateway service");
       const auto port = tunnel_port(backend.ports);
       if (!port) {
-        gateway_problems_.push_back({{place, 0},
-                                     "the gateway at " + address + " has no UDP port named vxlan, and not one UDP port",
-                                     "name the Service's tunnel port vxlan"});
+        gateway_problems_.push_back(problem_at(
+            location, "the gateway at " + address + " has no UDP port named vxlan and not exactly one UDP port",
+            "name the tunnel port of the gateway Service vxlan"));
       } else if (taken.insert(backend.address).second) {
         candidates.push_back({is_label(backend.hostname) ? backend.hostname : cluster + "-" + dashed(address),
-                              {{cluster, backend.address, *port}, place}});
+                              {{cluster, backend.address, *port}, location}});
       }
     }
   }
-  std::map<std::string, Gateway> wanted;
+  std::map<std::string, Gateway> desired;
   for (const bool incumbents : {true, false}) {
     for (const Candidate& c : candidates) {
       const std::string full = c.gateway.object.cluster + "-" + c.name;
-      const auto holds = [&](const std::string& name) {
+      const auto has_name = [&](const std::string& name) {
         const auto now = published_.find(name);
         return now != published_.end() && now->second.object.cluster == c.gateway.object.cluster &&
                now->second.object.underlay == c.gateway.object.underlay;
       };
-      const bool incumbent = holds(c.name) || holds(full);
+      const bool incumbent = has_name(c.name) || has_name(full);
       if (incumbent == incumbents) {
-        const bool free = c.name != own_.gateway && !wanted.contains(c.name);
-        wanted.emplace(holds(c.name) || (!holds(full) && free) ? c.name : full, c.gateway);
+        const bool free = c.name != own_.gateway && !desired.contains(c.name);
+        desired.emplace(has_name(c.name) || (!has_name(full) && free) ? c.name : full, c.gateway);
       }
     }
   }
-  return wanted;
+  return desired;
 }
 
 void FleetRegistry::publish_gateways() {
-  std::map<std::string, Gateway> wanted = wanted_gateways();
+  std::map<std::string, Gateway> desired = desired_gateways();
   for (const auto& [name, gateway] : published_) {
-    if (!wanted.contains(name)) {
-      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, std::nullopt, {gateway.place, 0}});
+    if (!desired.contains(name)) {
+      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, std::nullopt, {gateway.location, 0}});
     }
   }
-  for (const auto& [name, gateway] : wanted) {
+  for (const auto& [name, gateway] : desired) {
     const auto before = published_.find(name);
     if (before == published_.end() || !(before->second == gateway)) {
-      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, gateway.object, {gateway.place, 0}});
+      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, gateway.object, {gateway.location, 0}});
     }
   }
-  published_ = std::move(wanted);
+  published_ = std::move(desired);
 }
 
 void FleetRegistry::set_export(const std::string& cluster, const std::string& service,
@@ -191,7 +196,7 @@ void FleetRegistry::find_conflicts(const std::string& service) {
 std::vector<SourceProblem> FleetRegistry::problems() const {
   std::vector<SourceProblem> problems = gateway_problems_;
   for (const auto& [service, list] : conflicts_) {
-    if (problems.size() >= kMostProblems) {
+    if (problems.size() >= kMaxProblems) {
       break;
     }
     problems.insert(problems.end(), list.begin(), list.end());

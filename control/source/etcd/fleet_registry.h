@@ -1,8 +1,8 @@
-// What the clusters of the hubs have in common: which numbers they hold, who is a member, where their gateways are, and
-// which exported Services disagree.
+// The state that spans the clusters of all hubs: cluster ids in use, the members of the profile, the gateways and their
+// names, and conflicting service exports.
 //
-// Owner: EtcdSource's engine. Thread: its. Changes of gateways and of the profile are appended to `out`.
-// A number, and a gateway's name, belongs to whom had it first.
+// Owner: EtcdEngine. Thread: the etcd source's. Changes of gateways and of the profile are appended to `out`.
+// Of two claimants of one cluster id or one gateway name, the earlier one keeps it.
 #pragma once
 
 #include <map>
@@ -19,23 +19,26 @@ namespace isthmus {
 class FleetRegistry {
  public:
   struct Own {
-    std::string cluster, gateway;  // names that are taken; the gateway's may be empty
+    std::string cluster, gateway;  // this gateway's cluster and name, both reserved; `gateway` may be empty
     ClusterId id;
     unsigned max_connected_clusters = 255;
   };
   FleetRegistry(Own own, std::vector<ObjectDelta>& out);
 
-  // Empty when `cluster` holds the id now; else who holds it.
+  // Reserves the id for `cluster`. Returns an empty string on success, else the name of the cluster that owns the id.
   [[nodiscard]] std::string reserve(ClusterId id, const std::string& cluster);
   void release(ClusterId id, const std::string& cluster);
 
-  // The profile's members are our own cluster and those whose Cluster is published.
+  // Adds a cluster to the profile or removes it. Members are our own cluster and every cluster whose ClusterObject is
+  // published.
   void set_member(const std::string& cluster, bool member);
-  // The backends of the cluster's gateway Service; of these, the member clusters' are published.
+  // Sets the backends of the cluster's gateway Service. They become gateways while the cluster is a member.
   void set_service_gateways(const std::string& cluster, std::vector<ServiceBackend> backends);
+  // Sets or removes a gateway that registered itself in the hub; it replaces a Service backend of the same address.
   void set_registered_gateway(const std::string& cluster, const std::string& name, std::optional<GatewayValue> value);
+  // Sets or removes a cluster's export of `service` ("namespace/name") and checks the exports for conflicts.
   void set_export(const std::string& cluster, const std::string& service, std::optional<ServiceExportValue> value);
-  // Publishes the profile as it stands, changed or not.
+  // Publishes the profile even if it has not changed.
   void publish_profile();
 
   [[nodiscard]] std::vector<SourceProblem> problems() const;
@@ -43,18 +46,18 @@ class FleetRegistry {
  private:
   struct Gateway {
     GatewayObject object;
-    std::string place;
+    std::string location;  // for provenance
     friend bool operator==(const Gateway&, const Gateway&) = default;
   };
   using Exports = std::map<std::string, ServiceExportValue>;  // by cluster
 
   void publish_gateways();
-  [[nodiscard]] std::map<std::string, Gateway> wanted_gateways();
+  [[nodiscard]] std::map<std::string, Gateway> desired_gateways();
   void find_conflicts(const std::string& service);
 
   Own own_;
   std::vector<ObjectDelta>& out_;
-  std::map<ClusterId, std::string> holders_;
+  std::map<ClusterId, std::string> id_owners_;
   std::set<std::string> members_;
   std::map<std::string, std::vector<ServiceBackend>> service_gateways_;
   std::map<std::string, std::map<std::string, GatewayValue>> registered_;

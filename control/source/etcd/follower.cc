@@ -10,7 +10,7 @@ constexpr std::int64_t kPageGrowth = 4;
 
 }  // namespace
 
-bool EtcdPin::holds(const EtcdHeader& header) {
+bool EtcdPin::matches(const EtcdHeader& header) {
   if (!header.present || header.cluster_id == 0) {
     return false;
   }
@@ -32,9 +32,9 @@ EtcdFollower::EtcdFollower(EtcdLoop& loop, EtcdClient& client, EtcdPin& pin, con
       timer_(loop),
       backoff_(options.first_backoff) {}
 
-void EtcdFollower::start() { list_anew(); }
+void EtcdFollower::start() { relist(); }
 
-void EtcdFollower::list_anew() {
+void EtcdFollower::relist() {
   listed_ = false;
   list_revision_ = next_ = 0;
   page_ = options_.page;
@@ -48,11 +48,11 @@ void EtcdFollower::list_page(std::string from) {
 }
 
 void EtcdFollower::on_page(const EtcdRangeReply& reply) {
-  if (!pin_.holds(reply.header)) {
-    lose("another etcd answers than before (its cluster id differs)");
+  if (!pin_.matches(reply.header)) {
+    fail("another etcd answers now (its cluster id differs)");
     return;
   }
-  handler_.heard();
+  handler_.reply_received();
   if (list_revision_ == 0) {
     list_revision_ = reply.header.revision;
     handler_.list_begins();
@@ -90,17 +90,17 @@ void EtcdFollower::size_next_page(const EtcdRangeReply& reply) {
 void EtcdFollower::on_list_failure(const EtcdFailure& failure) {
   switch (failure.kind) {
     case EtcdFailure::Kind::kConnection:
-    case EtcdFailure::Kind::kIdentity:
-      lose(failure.text, failure.kind);
+    case EtcdFailure::Kind::kUnauthenticated:
+      fail(failure.text, failure.kind);
       return;
     case EtcdFailure::Kind::kDenied:
     case EtcdFailure::Kind::kOther:
-      handler_.refused(failure);
+      handler_.range_failed(failure);
       break;
     case EtcdFailure::Kind::kCompacted:
       break;
   }
-  again_later();
+  relist_later();
 }
 
 void EtcdFollower::watch() {
@@ -113,19 +113,19 @@ void EtcdFollower::on_watch(const EtcdWatchReply& reply) {
   if (lost_) {
     return;
   }
-  if (!pin_.holds(reply.header)) {
-    lose("another etcd answers than before (its cluster id differs)");
+  if (!pin_.matches(reply.header)) {
+    fail("another etcd answers now (its cluster id differs)");
     return;
   }
   if (reply.canceled) {
     on_canceled(reply);
     return;
   }
-  handler_.heard();
+  handler_.reply_received();
   if (reply.created) {
     if (reply.header.revision < next_ - 1) {
-      // An etcd that was wiped and started again may have the same cluster id.
-      lose("the etcd has lost its history (its revision went back)");
+      // An etcd that was wiped and restarted may have the same cluster id.
+      fail("the etcd lost its history (its revision went back)");
     }
     return;
   }
@@ -133,12 +133,12 @@ void EtcdFollower::on_watch(const EtcdWatchReply& reply) {
     if (lost_) {
       return;
     }
-    const std::string_view tail = event.kv.key.substr(std::min(prefix_length_, event.kv.key.size()));
+    const std::string_view suffix = event.kv.key.substr(std::min(prefix_length_, event.kv.key.size()));
     next_ = std::max(next_, event.kv.mod_revision + 1);
     if (event.deleted) {
-      handler_.gone(tail);
+      handler_.removed(suffix);
     } else {
-      handler_.put(tail, event.kv.value);
+      handler_.put(suffix, event.kv.value);
     }
   }
   if (reply.events.empty()) {
@@ -151,14 +151,14 @@ void EtcdFollower::on_canceled(const EtcdWatchReply& reply) {
   call_.reset();
   listed_ = false;
   if (reply.compact_revision == 0 && reply.reason.find("permission denied") != std::string_view::npos) {
-    handler_.refused({EtcdFailure::Kind::kDenied, std::string(reply.reason)});
-    again_later();
+    handler_.range_failed({EtcdFailure::Kind::kDenied, std::string(reply.reason)});
+    relist_later();
     return;
   }
   if (reply.compact_revision > 0) {
-    handler_.heard();
+    handler_.reply_received();
   }
-  again_later();
+  relist_later();
 }
 
 void EtcdFollower::on_watch_end(const EtcdFailure* failure) {
@@ -168,32 +168,32 @@ void EtcdFollower::on_watch_end(const EtcdFailure* failure) {
   }
   if (failure != nullptr && failure->kind != EtcdFailure::Kind::kDenied &&
       failure->kind != EtcdFailure::Kind::kCompacted && failure->kind != EtcdFailure::Kind::kOther) {
-    lose(failure->text, failure->kind);
+    fail(failure->text, failure->kind);
   } else if (failure != nullptr) {
     listed_ = false;
     if (failure->kind != EtcdFailure::Kind::kCompacted) {
-      handler_.refused(*failure);
+      handler_.range_failed(*failure);
     }
-    again_later();
+    relist_later();
   } else if (!client_.connected()) {
-    lose("the connection was lost");
+    fail("the connection was lost");
   } else {
     timer_.set(options_.rewatch, [this] { watch(); });
   }
 }
 
-void EtcdFollower::again_later() {
+void EtcdFollower::relist_later() {
   call_.reset();
-  timer_.set(backoff_, [this] { list_anew(); });
-  backoff_ = std::min(2 * backoff_, options_.longest_backoff);
+  timer_.set(backoff_, [this] { relist(); });
+  backoff_ = std::min(2 * backoff_, options_.max_backoff);
 }
 
-void EtcdFollower::lose(const std::string& why, EtcdFailure::Kind kind) {
+void EtcdFollower::fail(const std::string& why, EtcdFailure::Kind kind) {
   lost_ = true;
   listed_ = false;
   call_.reset();
   timer_.cancel();
-  handler_.lost(why, kind);
+  handler_.connection_lost(why, kind);
 }
 
 }  // namespace isthmus

@@ -7,23 +7,24 @@
 #include <utility>
 
 #include "config/yaml/read.h"
+#include "control/source/etcd/problem.h"
 
 namespace isthmus {
 namespace {
 
 constexpr const char* kMeshName = "kvstoremesh";
 
-std::string remedy_of(EtcdFailure::Kind kind, const std::string& certificate) {
+std::string fix_of(EtcdFailure::Kind kind, const std::string& certificate) {
   if (!certificate.empty()) {
     return "renew the client certificate: it " + certificate;
   }
   switch (kind) {
-    case EtcdFailure::Kind::kIdentity:
+    case EtcdFailure::Kind::kUnauthenticated:
     case EtcdFailure::Kind::kDenied:
-      return "use a client certificate whose name is an etcd user with Cilium's role (remote, or local for "
+      return "use a client certificate whose common name is an etcd user with Cilium's role (remote, or local for "
              "KVStoreMesh)";
     default:
-      return "check that the hub runs and can be reached, and that the certificates fit; it is tried again";
+      return "check that the hub is running and reachable and that the certificates match; the connection is retried";
   }
 }
 
@@ -34,14 +35,15 @@ std::size_t random_number(std::size_t below) {
 
 }  // namespace
 
-HubConnection::HubConnection(const EtcdShared& shared, std::string cluster, std::string place, Unwanted unwanted)
+HubConnection::HubConnection(const EtcdShared& shared, std::string cluster, std::string config_path,
+                             IsExcluded is_excluded)
     : shared_(shared),
       cluster_(std::move(cluster)),
-      place_(std::move(place)),
-      unwanted_(std::move(unwanted)),
+      config_path_(std::move(config_path)),
+      is_excluded_(std::move(is_excluded)),
       connect_timer_(shared.loop),
       heartbeat_timer_(shared.loop),
-      lose_timer_(shared.loop),
+      end_timer_(shared.loop),
       heartbeat_(*this),
       configs_(*this) {
   if (!is_mesh()) {
@@ -56,22 +58,22 @@ void HubConnection::configure(const std::string& text) {
   end_session("");
   failures_ = 0;
   attempts_ = 0;
-  Result<EtcdClientConfig> config = parse_etcd_client_config(text, place_);
+  Result<EtcdClientConfig> config = parse_etcd_client_config(text, config_path_);
   if (!config) {
     config_.reset();
     connect_timer_.cancel();
-    failed(config.error());
+    set_problem(config.error());
     return;
   }
   config_ = std::move(*config);
-  // Not all gateways of a fleet to the same one.
+  // A random first endpoint, so that the gateways of a fleet do not all connect to the same one.
   std::rotate(config_->endpoints.begin(),
               config_->endpoints.begin() + static_cast<std::ptrdiff_t>(random_number(config_->endpoints.size())),
               config_->endpoints.end());
   connect();
 }
 
-void HubConnection::failed(Error error) {
+void HubConnection::set_problem(Error error) {
   last_error_ = error.what;
   if (error.text() != problem_.text()) {
     spdlog::warn("hub {}: {}", is_mesh() ? kMeshName : cluster_, error.text());
@@ -90,7 +92,7 @@ void HubConnection::connect() {
   if (!plaintext) {
     Result<EtcdCertificates> read = read_certificates(*config_);
     if (!read) {
-      failed(read.error());
+      set_problem(read.error());
       connect_later(shared_.options.missing_file_period);
       return;
     }
@@ -100,14 +102,14 @@ void HubConnection::connect() {
                                         certificates.certificate, certificates.key, shared_.options.call_timeout,
                                         shared_.options.keepalive_time, shared_.options.keepalive_timeout});
   pin_ = {};
-  losing_ = false;
+  ending_ = false;
   heartbeat_follower_ =
       std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(shared_.options),
                                      prefix_range(std::string(kHeartbeatPrefix)), kHeartbeatPrefix.size(), heartbeat_);
   heartbeat_follower_->start();
 }
 
-// The heartbeat was listed, for the first time in this session or after a compaction.
+// Called when the heartbeat key was listed: first in a session, and again whenever its watch was lost.
 void HubConnection::connected() {
   last_heartbeat_ = EtcdLoop::Clock::now();
   if (config_follower_ != nullptr) {
@@ -120,7 +122,7 @@ void HubConnection::connected() {
     cluster->session_begins(*client_, pin_, endpoint_);
   }
   const std::string prefix(kClusterConfigPrefix);
-  configs_.refusal.clear();
+  configs_.range_error.clear();
   config_follower_ = std::make_unique<EtcdFollower>(shared_.loop, *client_, pin_, follower_options(shared_.options),
                                                     is_mesh() ? prefix_range(prefix) : EtcdRange{prefix + cluster_, ""},
                                                     prefix.size(), configs_);
@@ -130,9 +132,9 @@ void HubConnection::connected() {
 
 void HubConnection::check_heartbeat() {
   heartbeat_timer_.set(shared_.options.status_period, [this] {
-    if (EtcdLoop::Clock::now() - last_heartbeat_ > shared_.options.heartbeat_limit) {
-      session_lost("no heartbeat of the hub for longer than " +
-                       std::to_string(shared_.options.heartbeat_limit.count() / 1000) + " s",
+    if (EtcdLoop::Clock::now() - last_heartbeat_ > shared_.options.heartbeat_timeout) {
+      session_lost("no heartbeat from the hub for more than " +
+                       std::to_string(shared_.options.heartbeat_timeout.count() / 1000) + " s",
                    EtcdFailure::Kind::kConnection);
     } else {
       check_heartbeat();
@@ -141,37 +143,37 @@ void HubConnection::check_heartbeat() {
 }
 
 void HubConnection::session_lost(const std::string& why, EtcdFailure::Kind kind) {
-  if (std::exchange(losing_, true)) {
+  if (std::exchange(ending_, true)) {
     return;
   }
-  // Called by a follower that must not be destroyed under its own feet.
-  lose_timer_.set(std::chrono::milliseconds(0), [this, why, kind] {
+  // Deferred: the caller is a follower, which end_session() destroys.
+  end_timer_.set(std::chrono::milliseconds(0), [this, why, kind] {
     end_session(why);
     ++failures_;
     std::string certificate;
     if (const auto read = read_certificates(*config_); read && !read->certificate.empty()) {
-      certificate = certificate_fault(read->certificate);
+      certificate = certificate_error(read->certificate);
     }
     const std::string text = certificate.empty() ? why : why + "; the client certificate " + certificate;
-    failed({text, endpoint_, remedy_of(kind, certificate)});
-    const auto wait = std::min(shared_.options.backoff_step * failures_, shared_.options.longest_backoff);
-    // Up to a tenth more: a load balancer's failure sends everybody here at the same time.
-    const auto spread = static_cast<std::size_t>(wait.count() / 10);
-    connect_later(wait + std::chrono::milliseconds(random_number(spread + 1)));
+    set_problem({text, endpoint_, fix_of(kind, certificate)});
+    const auto wait = std::min(shared_.options.backoff_step * failures_, shared_.options.max_backoff);
+    // Jitter of up to 10 %, so that gateways that lost a hub at the same time do not all reconnect at once.
+    const auto jitter = static_cast<std::size_t>(wait.count() / 10);
+    connect_later(wait + std::chrono::milliseconds(random_number(jitter + 1)));
   });
 }
 
 void HubConnection::end_session(const std::string& why) {
   connect_timer_.cancel();
   heartbeat_timer_.cancel();
-  lose_timer_.cancel();
+  end_timer_.cancel();
   for (auto& [name, cluster] : clusters_) {
     cluster->session_ends(why);
   }
   config_follower_.reset();
   heartbeat_follower_.reset();
   client_.reset();
-  losing_ = false;
+  ending_ = false;
 }
 
 RemoteCluster& HubConnection::cluster(const std::string& name) {
@@ -185,25 +187,25 @@ RemoteCluster& HubConnection::cluster(const std::string& name) {
 
 void HubConnection::remove_cluster(const std::string& name) {
   if (const auto found = clusters_.find(name); found != clusters_.end()) {
-    const std::unique_ptr<RemoteCluster> gone = std::move(found->second);
+    const std::unique_ptr<RemoteCluster> removed = std::move(found->second);
     clusters_.erase(found);
-    gone->drain();
+    removed->purge();
   }
 }
 
-void HubConnection::Configs::put(std::string_view tail, std::string_view value) {
-  const std::string name(tail);
-  if (owner_.is_mesh() && (owner_.unwanted_(name) || !is_label(name, kClusterNameLength))) {
+void HubConnection::Configs::put(std::string_view suffix, std::string_view value) {
+  const std::string name(suffix);
+  if (owner_.is_mesh() && (owner_.is_excluded_(name) || !is_label(name, kClusterNameLength))) {
     return;
   }
   seen_.push_back(name);
   owner_.cluster(name).config_put(value);
 }
 
-void HubConnection::Configs::gone(std::string_view tail) {
-  const std::string name(tail);
+void HubConnection::Configs::removed(std::string_view suffix) {
+  const std::string name(suffix);
   if (owner_.is_mesh()) {
-    // KVStoreMesh says so before it takes the cluster's data away.
+    // KVStoreMesh deletes a cluster's configuration before the cluster's data.
     owner_.remove_cluster(name);
   } else if (const auto found = owner_.clusters_.find(name); found != owner_.clusters_.end()) {
     found->second->config_missing();
@@ -211,7 +213,7 @@ void HubConnection::Configs::gone(std::string_view tail) {
 }
 
 void HubConnection::Configs::list_ends() {
-  refusal.clear();
+  range_error.clear();
   owner_.listed_ = true;
   for (auto& [name, cluster] : owner_.clusters_) {
     if (std::find(seen_.begin(), seen_.end(), name) == seen_.end()) {
@@ -220,8 +222,8 @@ void HubConnection::Configs::list_ends() {
   }
 }
 
-void HubConnection::Configs::refused(const EtcdFailure& failure) {
-  refusal = failure.text;
+void HubConnection::Configs::range_failed(const EtcdFailure& failure) {
+  range_error = failure.text;
   owner_.last_error_ = failure.text;
 }
 
@@ -231,16 +233,16 @@ void HubConnection::retry_configs() {
   }
 }
 
-void HubConnection::drain() {
+void HubConnection::purge() {
   for (auto& [name, cluster] : clusters_) {
-    cluster->drain();
+    cluster->purge();
   }
 }
 
-void HubConnection::drop_unwanted() {
+void HubConnection::drop_excluded() {
   std::vector<std::string> names;
   for (const auto& [name, cluster] : clusters_) {
-    if (is_mesh() && unwanted_(name)) {
+    if (is_mesh() && is_excluded_(name)) {
       names.push_back(name);
     }
   }
@@ -249,7 +251,7 @@ void HubConnection::drop_unwanted() {
   }
 }
 
-bool HubConnection::settled() const {
+bool HubConnection::all_synced() const {
   return (!is_mesh() || listed_) &&
          std::all_of(clusters_.begin(), clusters_.end(), [](const auto& entry) { return entry.second->synced(); });
 }
@@ -259,11 +261,11 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
   if (is_mesh()) {
     HubState state;
     state.name = kMeshName;
-    state.place = endpoint_;
-    state.sync = !configs_.refusal.empty() ? HubState::Sync::kFailed
-                 : up                      ? (listed_ ? HubState::Sync::kSynced : HubState::Sync::kListing)
-                 : listed_                 ? HubState::Sync::kStale
-                                           : HubState::Sync::kConnecting;
+    state.server = endpoint_;
+    state.sync = !configs_.range_error.empty() ? HubState::Sync::kFailed
+                 : up                          ? (listed_ ? HubState::Sync::kSynced : HubState::Sync::kListing)
+                 : listed_                     ? HubState::Sync::kStale
+                                               : HubState::Sync::kConnecting;
     state.objects = clusters_.size();
     state.connects = connects_;
     state.last_event = last_event_;
@@ -273,11 +275,11 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
   for (const auto& [name, cluster] : clusters_) {
     HubState state = cluster->state(up);
     if (!is_mesh()) {
-      state.place = endpoint_;
+      state.server = endpoint_;
       state.connects = connects_;
       state.last_event = std::max(state.last_event, last_event_);
       state.last_error = state.last_error.empty() || !problem_.what.empty() ? last_error_ : state.last_error;
-      state.sync = !config_ || (up && !configs_.refusal.empty()) ? HubState::Sync::kFailed : state.sync;
+      state.sync = !config_ || (up && !configs_.range_error.empty()) ? HubState::Sync::kFailed : state.sync;
     }
     states.push_back(std::move(state));
   }
@@ -286,15 +288,13 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
 void HubConnection::append_problems(std::vector<SourceProblem>& problems) const {
   const std::string name = is_mesh() ? "the KVStoreMesh hub" : "cluster " + cluster_;
   if (!problem_.what.empty()) {
-    problems.push_back(
-        {{problem_.where, 0},
-         name + " cannot be followed: " + problem_.what + (connects_ > 0 ? "; what is known of it stays in force" : ""),
-         problem_.remedy});
+    const char* const data = connects_ > 0 ? "; its last known data stays in force" : "";
+    problems.push_back(problem_at(problem_.where, name + " cannot be read: " + problem_.what + data, problem_.fix));
   }
-  if (!configs_.refusal.empty()) {
-    problems.push_back({{std::string(kClusterConfigPrefix) + cluster_ + " (" + endpoint_ + ")", 0},
-                        "the hub refuses to let it be read: " + configs_.refusal,
-                        remedy_of(EtcdFailure::Kind::kDenied, "")});
+  if (!configs_.range_error.empty()) {
+    problems.push_back(problem_at(std::string(kClusterConfigPrefix) + cluster_ + " (" + endpoint_ + ")",
+                                  "the hub denies read access: " + configs_.range_error,
+                                  fix_of(EtcdFailure::Kind::kDenied, "")));
   }
   for (const auto& [cluster, remote] : clusters_) {
     std::vector<SourceProblem> more = remote->problems();

@@ -16,7 +16,7 @@ class Scan {
     rest_.remove_prefix(expected.size());
     return true;
   }
-  // Text without escapes up to the closing quote, which is taken too.
+  // Reads text without escapes, and the closing quote.
   [[nodiscard]] bool text(std::string& to) {
     for (std::size_t i = 0; i < rest_.size(); ++i) {
       const char c = rest_[i];
@@ -25,7 +25,7 @@ class Scan {
         rest_.remove_prefix(i + 1);
         return true;
       }
-      if (c == '\\' || c < 0x20 || c == 0x7f) {  // bytes beyond ASCII are negative, and not for us either
+      if (c == '\\' || c < 0x20 || c == 0x7f) {  // also non-ASCII bytes, which are negative
         return false;
       }
     }
@@ -34,7 +34,7 @@ class Scan {
   [[nodiscard]] bool number(std::uint32_t& to) {
     const char* const end = rest_.data() + rest_.size();
     const auto [after, error] = std::from_chars(rest_.data(), end, to);
-    // JSON knows no leading zeroes; what follows must end the number.
+    // JSON has no leading zeroes; the next character must end the number.
     if (error != std::errc{} || (rest_.front() == '0' && after - rest_.data() > 1) || after == end ||
         (*after != ',' && *after != '}')) {
       return false;
@@ -42,7 +42,7 @@ class Scan {
     rest_.remove_prefix(static_cast<std::size_t>(after - rest_.data()));
     return true;
   }
-  [[nodiscard]] bool over() const { return rest_.empty(); }
+  [[nodiscard]] bool at_end() const { return rest_.empty(); }
 
  private:
   std::string_view rest_;
@@ -65,7 +65,7 @@ bool scan_ip_fields(std::string_view value, IpFields& fields) {
       !scan.word(R"(,"Metadata":")") || !scan.text(ignored)) {
     return false;
   }
-  if (scan.word(R"(,"K8sNamespace":")") && !scan.text(fields.name_space)) {
+  if (scan.word(R"(,"K8sNamespace":")") && !scan.text(fields.ns)) {
     return false;
   }
   if (scan.word(R"(,"K8sPodName":")") && !scan.text(fields.pod)) {
@@ -74,7 +74,7 @@ bool scan_ip_fields(std::string_view value, IpFields& fields) {
   if (scan.word(R"(,"K8sServiceAccount":")") && !scan.text(ignored)) {
     return false;
   }
-  return scan.word("}") && scan.over();
+  return scan.word("}") && scan.at_end();
 }
 
 }  // namespace isthmus

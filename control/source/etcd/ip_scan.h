@@ -1,5 +1,5 @@
-// The fields of an address's value, read in one pass when it looks exactly as Cilium writes it.
-// There are a million of these in a large fleet, and the general parser takes six times as long. Thread: any.
+// A fast path for the values of addresses, in the exact form that Cilium writes. A large fleet has a million of them,
+// and the general JSON parser takes six times as long. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,11 @@
 namespace isthmus {
 
 struct IpFields {
-  std::string ip, mask, host, name_space, pod;
+  std::string ip, mask, host, ns, pod;
   std::uint32_t identity = 0;
 };
 
-// False when anything is unusual (an escape, another order, more fields): then the general parser must judge.
+// False if the value has any other form (escapes, another order, more fields): the general parser must decode it.
 [[nodiscard]] bool scan_ip_fields(std::string_view value, IpFields& fields);
 
 }  // namespace isthmus

@@ -6,17 +6,17 @@ namespace isthmus {
 
 using nlohmann::json;
 
-JsonObject::JsonObject(const json* object, std::string path, ValueFault& fault)
-    : object_(object != nullptr && object->is_null() ? nullptr : object), path_(std::move(path)), fault_(fault) {
+JsonObject::JsonObject(const json* object, std::string path, ValueError& error)
+    : object_(object != nullptr && object->is_null() ? nullptr : object), path_(std::move(path)), error_(error) {
   if (object_ != nullptr && !object_->is_object()) {
-    complain(path_.empty() ? "it is not an object" : path_.substr(0, path_.size() - 1) + " is not an object");
+    add_error(path_.empty() ? "it is not an object" : path_.substr(0, path_.size() - 1) + " is not an object");
     object_ = nullptr;
   }
 }
 
-void JsonObject::complain(const std::string& what) const {
-  if (fault_.empty()) {
-    fault_ = what;
+void JsonObject::add_error(const std::string& what) const {
+  if (error_.empty()) {
+    error_ = what;
   }
 }
 
@@ -34,19 +34,19 @@ std::string JsonObject::text(const char* key) const {
     return "";
   }
   if (!value->is_string()) {
-    complain(path(key) + " is not text");
+    add_error(path(key) + " is not text");
     return "";
   }
   return value->get<std::string>();
 }
 
-std::uint64_t JsonObject::number(const char* key, std::uint64_t most) const {
+std::uint64_t JsonObject::number(const char* key, std::uint64_t max) const {
   const json* value = get(key);
   if (value == nullptr) {
     return 0;
   }
-  if (!value->is_number_unsigned() || value->get<std::uint64_t>() > most) {
-    complain(path(key) + " is not a number from 0 to " + std::to_string(most));
+  if (!value->is_number_unsigned() || value->get<std::uint64_t>() > max) {
+    add_error(path(key) + " is not a number from 0 to " + std::to_string(max));
     return 0;
   }
   return value->get<std::uint64_t>();
@@ -58,7 +58,7 @@ std::optional<bool> JsonObject::optional_flag(const char* key) const {
     return std::nullopt;
   }
   if (!value->is_boolean()) {
-    complain(path(key) + " is neither true nor false");
+    add_error(path(key) + " is neither true nor false");
     return std::nullopt;
   }
   return value->get<bool>();
@@ -66,7 +66,7 @@ std::optional<bool> JsonObject::optional_flag(const char* key) const {
 
 bool JsonObject::flag(const char* key) const { return optional_flag(key).value_or(false); }
 
-JsonObject JsonObject::object(const char* key) const { return {get(key), path(key) + ".", fault_}; }
+JsonObject JsonObject::object(const char* key) const { return {get(key), path(key) + ".", error_}; }
 
 std::map<std::string, std::string> JsonObject::texts(const char* key) const {
   std::map<std::string, std::string> result;
@@ -77,7 +77,7 @@ std::map<std::string, std::string> JsonObject::texts(const char* key) const {
     } else if (value.is_null()) {
       result[name];
     } else {
-      complain(path(key) + " holds something else than text");
+      add_error(path(key) + " has a value that is not text");
     }
   });
   return result;
@@ -89,7 +89,7 @@ std::vector<std::string> JsonObject::text_list(const char* key) const {
     if (value.is_string()) {
       result.push_back(value.get<std::string>());
     } else {
-      complain(at + " is not text");
+      add_error(at + " is not text");
     }
   });
   return result;
@@ -101,7 +101,7 @@ void JsonObject::each(const char* key, const std::function<void(const json&, con
     return;
   }
   if (!value->is_array()) {
-    complain(path(key) + " is not a list");
+    add_error(path(key) + " is not a list");
     return;
   }
   std::size_t index = 0;
@@ -118,10 +118,10 @@ void JsonObject::each_member(const std::function<void(const std::string&, const 
   }
 }
 
-std::optional<json> parse_json_object(std::string_view text, ValueFault& fault) {
+std::optional<json> parse_json_object(std::string_view text, ValueError& error) {
   json value = json::parse(text.begin(), text.end(), nullptr, false);
   if (value.is_discarded() || !value.is_object()) {
-    fault = value.is_discarded() ? "it is not JSON" : "it is not an object";
+    error = value.is_discarded() ? "it is not JSON" : "it is not an object";
     return std::nullopt;
   }
   return value;
@@ -149,8 +149,8 @@ bool is_plain_text(std::string_view text) {
       }
       code = code << 6 | (next & 0x3fU);
     }
-    const std::uint32_t least = length == 4 ? 0x10000 : length == 3 ? 0x800 : 0x80;
-    if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
+    const std::uint32_t min_code = length == 4 ? 0x10000 : length == 3 ? 0x800 : 0x80;
+    if (code < min_code || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
       return false;
     }
     i += length;

@@ -1,4 +1,4 @@
-// A JSON object as Go's decoder reads it: absent and null are nothing, another type than asked for is a fault.
+// A JSON object, read as Go's decoder does: absent and null are the zero value, a value of another type is an error.
 // Internal to this folder. Thread: any; plain values.
 #pragma once
 
@@ -14,15 +14,15 @@
 
 namespace isthmus {
 
-// The first thing that is wrong with a value; empty: nothing so far.
-using ValueFault = std::string;
+// The first error in a value; empty: none so far.
+using ValueError = std::string;
 
 class JsonObject {
  public:
-  // `object` may be null: then nothing is in it.
-  JsonObject(const nlohmann::json* object, std::string path, ValueFault& fault);
+  // `object` may be null: the object is empty then. `path`: in front of keys in messages.
+  JsonObject(const nlohmann::json* object, std::string path, ValueError& error);
   [[nodiscard]] std::string text(const char* key) const;
-  [[nodiscard]] std::uint64_t number(const char* key, std::uint64_t most) const;
+  [[nodiscard]] std::uint64_t number(const char* key, std::uint64_t max) const;
   [[nodiscard]] bool flag(const char* key) const;
   [[nodiscard]] std::optional<bool> optional_flag(const char* key) const;
   [[nodiscard]] JsonObject object(const char* key) const;
@@ -32,32 +32,34 @@ class JsonObject {
   void each_member(const std::function<void(const std::string& key, const nlohmann::json&)>& visit) const;
   // Null when absent.
   [[nodiscard]] const nlohmann::json* get(const char* key) const;
-  void complain(const std::string& what) const;
+  // Keeps the first error only.
+  void add_error(const std::string& what) const;
   [[nodiscard]] bool present() const { return object_ != nullptr; }
-  [[nodiscard]] ValueFault& fault() const { return fault_; }
+  [[nodiscard]] ValueError& error() const { return error_; }
   [[nodiscard]] std::string path(const char* key) const { return path_ + key; }
 
  private:
   const nlohmann::json* object_;
   std::string path_;
-  ValueFault& fault_;
+  ValueError& error_;
 };
 
-// Nothing, with a fault, when the text is not a JSON object.
-[[nodiscard]] std::optional<nlohmann::json> parse_json_object(std::string_view text, ValueFault& fault);
+// Nothing, and `error` set, if the text is not a JSON object.
+[[nodiscard]] std::optional<nlohmann::json> parse_json_object(std::string_view text, ValueError& error);
 
-[[nodiscard]] inline Error refusal(std::string what) {
-  return {std::move(what), {}, "the last good value stays in force; mend or restart what publishes it"};
+// The error of a value that is not accepted.
+[[nodiscard]] inline Error reject(std::string what) {
+  return {std::move(what), {}, "the last valid value stays in force; fix or restart the component that publishes it"};
 }
-// Well-formed UTF-8 without control characters: fit to be shown and to be sent as JSON.
+// Well-formed UTF-8 without control characters: safe to print and to send as JSON.
 [[nodiscard]] bool is_plain_text(std::string_view text);
 // Seconds since 1970 of an RFC 3339 time.
 [[nodiscard]] std::optional<std::int64_t> parse_rfc3339(const std::string& text);
 
-// TCP, UDP, SCTP; nothing for others.
+// TCP, UDP or SCTP.
 [[nodiscard]] std::optional<IpProtocol> protocol_of(std::string_view text);
-// Those that a ServicePort of ours may have.
-[[nodiscard]] inline bool is_balanced(IpProtocol protocol) {
+// True for protocols that a service can be balanced on.
+[[nodiscard]] inline bool is_supported(IpProtocol protocol) {
   return protocol == IpProtocol::kTcp || protocol == IpProtocol::kUdp;
 }
 

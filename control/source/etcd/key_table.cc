@@ -7,7 +7,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kFewestSlots = 16;
+constexpr std::size_t kMinSlots = 16;
 
 }  // namespace
 
@@ -15,7 +15,7 @@ std::uint64_t hash_of_value(std::string_view value) { return std::hash<std::stri
 
 std::size_t KeyTable::length(Ref ref) const {
   std::uint16_t length = 0;
-  std::memcpy(&length, bytes_.data() + ref + kLengthAt, sizeof length);
+  std::memcpy(&length, bytes_.data() + ref + kLengthOffset, sizeof length);
   return length;
 }
 
@@ -27,9 +27,9 @@ std::uint64_t KeyTable::value_hash(Ref ref) const {
 
 void KeyTable::set_value_hash(Ref ref, std::uint64_t hash) { std::memcpy(bytes_.data() + ref, &hash, sizeof hash); }
 
-std::string_view KeyTable::key(Ref ref) const { return {bytes_.data() + ref + kKeyAt, length(ref)}; }
+std::string_view KeyTable::key(Ref ref) const { return {bytes_.data() + ref + kKeyOffset, length(ref)}; }
 
-// The slot of the key, or the free one where it would go.
+// The slot of the key, or the free slot to insert it at.
 std::size_t KeyTable::slot_of(std::string_view key) const {
   const std::size_t mask = slots_.size() - 1;
   std::size_t free = slots_.size();
@@ -62,15 +62,15 @@ KeyTable::Ref KeyTable::find_or_add(std::string_view key) {
   if (slots_[slot] != kNone && slots_[slot] != kTombstone) {
     return slots_[slot];
   }
-  const std::size_t size = kKeyAt + key.size(), at = bytes_.size();
+  const std::size_t size = kKeyOffset + key.size(), at = bytes_.size();
   if (at + size > bytes_.capacity()) {
     bytes_.reserve(std::max(at + size, bytes_.capacity() + bytes_.capacity() / 4));
   }
   bytes_.resize(at + size);
   const auto ref = static_cast<Ref>(at);
   const auto length = static_cast<std::uint16_t>(key.size());
-  std::memcpy(bytes_.data() + at + kLengthAt, &length, sizeof length);
-  std::memcpy(bytes_.data() + at + kKeyAt, key.data(), key.size());
+  std::memcpy(bytes_.data() + at + kLengthOffset, &length, sizeof length);
+  std::memcpy(bytes_.data() + at + kKeyOffset, key.data(), key.size());
   used_ += slots_[slot] == kNone ? 1 : 0;
   slots_[slot] = ref;
   ++live_;
@@ -80,7 +80,7 @@ KeyTable::Ref KeyTable::find_or_add(std::string_view key) {
 void KeyTable::erase(Ref ref) {
   slots_[slot_of(key(ref))] = kTombstone;
   set_flags(ref, kErased);
-  garbage_ += kKeyAt + length(ref);
+  garbage_ += kKeyOffset + length(ref);
   --live_;
 }
 
@@ -90,23 +90,23 @@ void KeyTable::clear() {
   live_ = used_ = garbage_ = 0;
 }
 
-// Leaves out what was erased, and makes room.
+// Drops erased records and resizes the slots for one more key.
 void KeyTable::rebuild() {
-  std::size_t wanted = kFewestSlots;
-  while (wanted * 3 < (live_ + 1) * 5) {
-    wanted *= 2;
+  std::size_t slots = kMinSlots;
+  while (slots * 3 < (live_ + 1) * 5) {
+    slots *= 2;
   }
   if (garbage_ > 0) {
-    std::vector<char> kept;
-    kept.reserve(bytes_.size() - garbage_);
+    std::vector<char> live;
+    live.reserve(bytes_.size() - garbage_);
     each([&](Ref ref) {
       const char* const from = bytes_.data() + ref;
-      kept.insert(kept.end(), from, from + kKeyAt + length(ref));
+      live.insert(live.end(), from, from + kKeyOffset + length(ref));
     });
-    bytes_ = std::move(kept);
+    bytes_ = std::move(live);
     garbage_ = 0;
   }
-  slots_.assign(wanted, kNone);
+  slots_.assign(slots, kNone);
   each([&](Ref ref) { slots_[slot_of(key(ref))] = ref; });
   used_ = live_;
 }

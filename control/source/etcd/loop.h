@@ -1,7 +1,7 @@
 // The event loop of the etcd source's thread: gRPC completions, timers and work posted from other threads.
 //
-// Owner: EtcdSource and EtcdRegistration, one each. Thread: run() makes the calling thread the loop's; everything else
-// is called on it, but for post() and stop() (any thread). gRPC stays behind this header and client.h.
+// Owner: EtcdEngine and EtcdRegistration, one each. Thread: run() turns the calling thread into the loop's; everything
+// else must be called on it, except post() and stop() (any thread). This header and client.h hide gRPC.
 #pragma once
 
 #include <chrono>
@@ -17,24 +17,24 @@ class EtcdLoop {
   using Action = std::function<void()>;
 
   EtcdLoop();
-  // Precondition: run() has returned, and every call made on this loop is cancelled. Waits for their last completions.
+  // Precondition: run() has returned, and every call on this loop is cancelled. Waits for their last completions.
   ~EtcdLoop();
   EtcdLoop(const EtcdLoop&) = delete;
   EtcdLoop& operator=(const EtcdLoop&) = delete;
 
-  // Returns after stop(), and may be called again. Calls `after_each` whenever something was handled.
+  // Returns after stop(); may be called again. Calls `after_each` once per iteration, on the loop's thread.
   void run(const Action& after_each);
   void stop();
   void post(Action action);
 
-  struct Inside;  // of loop.cc and client.cc
-  [[nodiscard]] Inside& inside() { return *inside_; }
+  struct Impl;  // see loop_impl.h
+  [[nodiscard]] Impl& impl() { return *impl_; }
 
  private:
-  std::unique_ptr<Inside> inside_;
+  std::unique_ptr<Impl> impl_;
 };
 
-// One action at a time, at a later time, on the loop. Setting it anew or destroying it forgets the former one.
+// Runs one action at a later time, on the loop. Setting it again or destroying it cancels the former action.
 class EtcdTimer {
  public:
   explicit EtcdTimer(EtcdLoop& loop) : loop_(loop) {}

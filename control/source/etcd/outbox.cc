@@ -10,8 +10,8 @@
 namespace isthmus {
 namespace {
 
-// Some 30 MB of changes; a writer that waits makes etcd's own flow control wait in turn.
-constexpr std::size_t kMostUntaken = 65536;
+// Some 30 MB of changes. A blocked writer stops reading, so that the streams' flow control slows down the server.
+constexpr std::size_t kMaxQueued = 65536;
 
 }  // namespace
 
@@ -28,14 +28,14 @@ void EtcdOutbox::put(std::vector<ObjectDelta>& deltas) {
     return;
   }
   std::unique_lock<std::mutex> lock(mutex_);
-  room_.wait(lock, [&] { return closed_ || deltas_.size() < kMostUntaken; });
+  not_full_.wait(lock, [&] { return closed_ || deltas_.size() < kMaxQueued; });
   if (deltas_.empty()) {
     deltas_.swap(deltas);
   } else {
     deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
   }
   deltas.clear();
-  if (!std::exchange(told_, true)) {
+  if (!std::exchange(signalled_, true)) {
     eventfd_write(event_, 1);
   }
 }
@@ -48,14 +48,14 @@ void EtcdOutbox::set_view(std::vector<HubState> states, std::vector<SourceProble
                                  return a.provenance.text() == b.provenance.text() && a.what == b.what;
                                });
   problems_ = std::move(problems);
-  if (!same && !std::exchange(told_, true)) {
+  if (!same && !std::exchange(signalled_, true)) {
     eventfd_write(event_, 1);
   }
 }
 
 void EtcdOutbox::set_complete() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!std::exchange(complete_, true) && !std::exchange(told_, true)) {
+  if (!std::exchange(complete_, true) && !std::exchange(signalled_, true)) {
     eventfd_write(event_, 1);
   }
 }
@@ -63,20 +63,20 @@ void EtcdOutbox::set_complete() {
 void EtcdOutbox::close() {
   const std::lock_guard<std::mutex> lock(mutex_);
   closed_ = true;
-  room_.notify_all();
+  not_full_.notify_all();
 }
 
-EtcdOutbox::Taken EtcdOutbox::take() {
-  Taken taken;
+EtcdOutbox::Batch EtcdOutbox::take() {
+  Batch batch;
   const std::lock_guard<std::mutex> lock(mutex_);
-  taken.deltas.swap(deltas_);
-  taken.complete = complete_;
-  if (std::exchange(told_, false)) {
+  batch.deltas.swap(deltas_);
+  batch.complete = complete_;
+  if (std::exchange(signalled_, false)) {
     eventfd_t ignored = 0;
     eventfd_read(event_, &ignored);
   }
-  room_.notify_all();
-  return taken;
+  not_full_.notify_all();
+  return batch;
 }
 
 std::vector<HubState> EtcdOutbox::states() const {

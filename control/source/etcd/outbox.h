@@ -1,6 +1,6 @@
-// What the etcd source's thread hands to control: changes in order, and how its hubs stand. Thread: any; a mutex.
-// The descriptor is readable while changes wait, and when the problems are other ones. A writer that is far ahead is
-// told to wait.
+// Hands changes, hub states and problems from the etcd source's thread to control. Thread: any; guarded by a mutex.
+// The descriptor is readable while changes are queued and after the problems changed. The writer blocks while the queue
+// is full.
 #pragma once
 
 #include <condition_variable>
@@ -19,31 +19,31 @@ class EtcdOutbox {
   EtcdOutbox(const EtcdOutbox&) = delete;
   EtcdOutbox& operator=(const EtcdOutbox&) = delete;
 
-  [[nodiscard]] int fd() const { return event_; }  // -1: the process has no descriptors left
+  [[nodiscard]] int fd() const { return event_; }  // -1: the process has no file descriptors left
 
-  // The writer's. `deltas` is left empty. Waits while too much is untaken, unless the outbox is closed.
+  // Called by the writer. Appends `deltas` and leaves it empty. Blocks while the queue is full and not closed.
   void put(std::vector<ObjectDelta>& deltas);
   void set_view(std::vector<HubState> states, std::vector<SourceProblem> problems);
-  void set_complete();  // what was there at the start has been put
-  void close();         // by the reader: nobody takes any more
+  void set_complete();  // the initial state has been put
+  void close();         // called by the reader, which takes no more: unblocks the writer
 
-  // The reader's.
-  struct Taken {
+  // Called by the reader.
+  struct Batch {
     std::vector<ObjectDelta> deltas;
     bool complete = false;
   };
-  [[nodiscard]] Taken take();
+  [[nodiscard]] Batch take();
   [[nodiscard]] std::vector<HubState> states() const;
   [[nodiscard]] std::vector<SourceProblem> problems() const;
 
  private:
   int event_ = -1;
-  mutable std::mutex mutex_;  // of all below
-  std::condition_variable room_;
+  mutable std::mutex mutex_;  // guards everything below
+  std::condition_variable not_full_;
   std::vector<ObjectDelta> deltas_;
   std::vector<HubState> states_;
   std::vector<SourceProblem> problems_;
-  bool complete_ = false, closed_ = false, told_ = false;
+  bool complete_ = false, closed_ = false, signalled_ = false;
 };
 
 }  // namespace isthmus

@@ -5,7 +5,7 @@
 
 namespace isthmus {
 
-// The handle of a call: waits in the list until the inner call is made.
+// The handle of a call. It waits in the queue until the inner call is started.
 struct PacedClient::Read final : EtcdCall {
   ~Read() override {
     if (owner != nullptr && call == nullptr) {
@@ -29,7 +29,7 @@ PacedClient::~PacedClient() {
   }
 }
 
-bool PacedClient::may_read() {
+bool PacedClient::take_token() {
   if (per_second_ == 0) {
     return true;
   }
@@ -52,28 +52,28 @@ EtcdCallHandle PacedClient::range(const EtcdRange& range, std::int64_t limit, st
   read->revision = revision;
   read->done = std::move(done);
   read->failed = std::move(failed);
-  if (waiting_.empty() && may_read()) {
-    begin(*read);
+  if (waiting_.empty() && take_token()) {
+    start(*read);
   } else {
     waiting_.push_back(read.get());
-    go_on();
+    start_waiting();
   }
   return read;
 }
 
-void PacedClient::begin(Read& read) {
+void PacedClient::start(Read& read) {
   read.call = client_.range(read.range, read.limit, read.revision, std::move(read.done), std::move(read.failed));
 }
 
-void PacedClient::go_on() {
-  while (!waiting_.empty() && may_read()) {
+void PacedClient::start_waiting() {
+  while (!waiting_.empty() && take_token()) {
     Read* read = waiting_.front();
     waiting_.pop_front();
-    begin(*read);
+    start(*read);
   }
   if (!waiting_.empty()) {
     const std::chrono::duration<double> until_next((1 - tokens_) / per_second_);
-    timer_.set(std::chrono::ceil<std::chrono::milliseconds>(until_next), [this] { go_on(); });
+    timer_.set(std::chrono::ceil<std::chrono::milliseconds>(until_next), [this] { start_waiting(); });
   }
 }
 

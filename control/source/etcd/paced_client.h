@@ -1,9 +1,9 @@
-// One cluster's share of a connection: its lists read no more than so many pages a second, as Cilium's agents limit
-// theirs (etcd.qps, 20), with as many at once after a while of rest. A hub that starts again with everybody's
-// connections is then read at a pace that it can keep. Watches, which cost the hub one request each, are not held up.
+// Rate-limits one cluster's list requests on a shared connection with a token bucket, as Cilium's agents do (etcd.qps,
+// 20 a second): a restarted hub is not overloaded when all its clients list everything again. Watches cost the hub one
+// request each and are not limited.
 //
-// Owner: RemoteCluster, for a session; outlives the calls made through it. Thread: the loop's. A page that must wait
-// is asked for later, in the order of the calls; a call whose handle is destroyed gives its place up.
+// Owner: RemoteCluster, for one session. Thread: the loop's. Requests over the limit wait in the order of the calls;
+// destroying the handle of a waiting call removes it from the queue.
 #pragma once
 
 #include <list>
@@ -15,7 +15,7 @@ namespace isthmus {
 
 class PacedClient final : public EtcdClient {
  public:
-  // `per_second` 0: no limit. `client` outlives this object.
+  // `per_second`: pages a second, and the size of a burst; 0: no limit. `client` must outlive this object.
   PacedClient(EtcdLoop& loop, EtcdClient& client, unsigned per_second);
   ~PacedClient() override;
 
@@ -44,9 +44,9 @@ class PacedClient final : public EtcdClient {
 
  private:
   struct Read;
-  [[nodiscard]] bool may_read();
-  void begin(Read& read);
-  void go_on();
+  [[nodiscard]] bool take_token();
+  void start(Read& read);
+  void start_waiting();
 
   EtcdClient& client_;
   const double per_second_;

@@ -5,7 +5,7 @@
 namespace isthmus {
 namespace {
 
-// The block that both are the halves of, if there is one.
+// The prefix that consists of exactly these two halves, if there is one.
 std::optional<Prefix> joined(const Prefix& low, const Prefix& high) {
   if (low.length() == 0 || low.length() != high.length() || low.family() != high.family() || low == high) {
     return std::nullopt;
@@ -17,7 +17,7 @@ std::optional<Prefix> joined(const Prefix& low, const Prefix& high) {
 }  // namespace
 
 std::vector<Prefix> merge_prefixes(std::vector<Prefix> prefixes) {
-  std::sort(prefixes.begin(), prefixes.end());  // a block before what it contains
+  std::sort(prefixes.begin(), prefixes.end());  // a prefix before those it contains
   std::vector<Prefix> merged;
   for (const Prefix& prefix : prefixes) {
     if (!merged.empty() && merged.back().contains(prefix)) {

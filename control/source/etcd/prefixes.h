@@ -1,4 +1,4 @@
-// The fewest prefixes that cover the same addresses. Thread: any; a pure function.
+// Minimises a set of prefixes. Thread: any; a pure function.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace isthmus {
 
-// Contained ones are dropped, halves of one block merged; sorted.
+// The smallest sorted set that covers the same addresses: contained prefixes are dropped and adjacent halves merged.
 [[nodiscard]] std::vector<Prefix> merge_prefixes(std::vector<Prefix> prefixes);
 
 }  // namespace isthmus

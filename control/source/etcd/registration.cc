@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "config/files/read_file.h"
 #include "control/source/etcd/client.h"
 #include "control/source/etcd/client_config.h"
 #include "control/source/etcd/loop.h"
@@ -16,20 +17,20 @@
 
 namespace isthmus {
 
-class EtcdRegistration::Keeper {
+class EtcdRegistration::Impl {
  public:
-  explicit Keeper(EtcdRegistrationOptions options)
+  explicit Impl(EtcdRegistrationOptions options)
       : options_(std::move(options)),
         key_(key_prefix(EtcdResource::kGateways, EtcdLayout::kState, options_.cluster) + options_.gateway.name),
         timer_(loop_) {}
-  ~Keeper() {
+  ~Impl() {
     if (thread_.joinable()) {
       loop_.stop();
       thread_.join();
     }
   }
-  Keeper(const Keeper&) = delete;
-  Keeper& operator=(const Keeper&) = delete;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   void start() {
     sigset_t all, before;
@@ -38,7 +39,7 @@ class EtcdRegistration::Keeper {
     thread_ = std::thread([this] {
       connect();
       loop_.run([] {});
-      drop();
+      disconnect();
     });
     pthread_setname_np(thread_.native_handle(), "ist-etcd-reg");
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -54,21 +55,21 @@ class EtcdRegistration::Keeper {
   [[nodiscard]] const std::string& key() const { return key_; }
 
  private:
-  void drop() {
+  void disconnect() {
     call_.reset();
     timer_.cancel();
     client_.reset();
   }
 
   void connect() {
-    const Result<std::string> text = read_whole_file(options_.config_file);
+    const Result<std::string> text = read_file(options_.config_file, kMaxConfigBytes);
     if (!text) {
-      later(text.error().text());
+      retry_later(text.error().text());
       return;
     }
     const Result<EtcdClientConfig> config = parse_etcd_client_config(*text, options_.config_file);
     if (!config) {
-      later(config.error().text());
+      retry_later(config.error().text());
       return;
     }
     const std::string endpoint = config->endpoints[attempts_++ % config->endpoints.size()];
@@ -77,7 +78,7 @@ class EtcdRegistration::Keeper {
     if (!plaintext) {
       const Result<EtcdCertificates> read = read_certificates(*config);
       if (!read) {
-        later(read.error().text());
+        retry_later(read.error().text());
         return;
       }
       certificates = *read;
@@ -97,7 +98,7 @@ class EtcdRegistration::Keeper {
   void grant() {
     call_ = client_->grant(
         options_.ttl, [this](std::int64_t lease, std::chrono::seconds) { put(lease); },
-        [this](const EtcdFailure& failure) { later(failure.text); });
+        [this](const EtcdFailure& failure) { retry_later(failure.text); });
   }
 
   void put(std::int64_t lease) {
@@ -109,7 +110,7 @@ class EtcdRegistration::Keeper {
           report(true, "");
           renew_later();
         },
-        [this](const EtcdFailure& failure) { later(failure.text); });
+        [this](const EtcdFailure& failure) { retry_later(failure.text); });
   }
 
   void renew_later() {
@@ -124,25 +125,25 @@ class EtcdRegistration::Keeper {
           if (ttl.count() > 0) {
             renew_later();
           } else {
-            report(false, "the hub has lost the lease of the registration");
+            report(false, "the lease of the registration has expired");
             grant();
           }
         },
-        [this](const EtcdFailure& failure) { later(failure.text); });
+        [this](const EtcdFailure& failure) { retry_later(failure.text); });
   }
 
-  // Everything anew after a while.
-  void later(const std::string& why) {
-    drop();
+  // Disconnects, and starts over after the back-off.
+  void retry_later(const std::string& why) {
+    disconnect();
     report(false, why);
-    const auto wait = std::min(options_.backoff_step * ++failures_, options_.longest_backoff);
+    const auto wait = std::min(options_.backoff_step * ++failures_, options_.max_backoff);
     timer_.set(wait, [this] { connect(); });
   }
 
   void report(bool registered, const std::string& error) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!error.empty() && error != error_) {
-      spdlog::warn("the registration {} does not stand: {}", key_, error);
+      spdlog::warn("gateway registration {} failed: {}", key_, error);
     }
     registered_ = registered;
     error_ = error;
@@ -157,20 +158,20 @@ class EtcdRegistration::Keeper {
   std::int64_t lease_ = 0;
   std::size_t attempts_ = 0;
   unsigned failures_ = 0;
-  mutable std::mutex mutex_;  // of the next two
+  mutable std::mutex mutex_;  // guards registered_ and error_
   bool registered_ = false;
   std::string error_;
   std::thread thread_;
 };
 
 EtcdRegistration::EtcdRegistration(EtcdRegistrationOptions options)
-    : keeper_(std::make_unique<Keeper>(std::move(options))) {}
+    : impl_(std::make_unique<Impl>(std::move(options))) {}
 
 EtcdRegistration::~EtcdRegistration() = default;
 
-void EtcdRegistration::start() { keeper_->start(); }
-bool EtcdRegistration::registered() const { return keeper_->registered(); }
-std::string EtcdRegistration::last_error() const { return keeper_->last_error(); }
-const std::string& EtcdRegistration::key() const { return keeper_->key(); }
+void EtcdRegistration::start() { impl_->start(); }
+bool EtcdRegistration::registered() const { return impl_->registered(); }
+std::string EtcdRegistration::last_error() const { return impl_->last_error(); }
+const std::string& EtcdRegistration::key() const { return impl_->key(); }
 
 }  // namespace isthmus

@@ -1,8 +1,9 @@
-// Our own gateway's registration in a hub that lets us write: a key under a lease, so that it goes when we do.
+// Registers this gateway in a hub that grants us write access: a key with a lease, so that it disappears after we stop.
 //
-// Owner: control/daemon. Thread: control for its methods, none of which waits; one thread of its own. When the lease is
-// lost it is granted anew and the key put again; when the hub is, a new connection is made with the certificates then
-// on disk. Destruction leaves the key to its lease: a gateway that restarts at once was never gone to others.
+// Owner: control/daemon. Thread: control for its methods, none of which blocks; a thread of its own keeps the lease.
+// Failure: after a lost lease, a new one is granted and the key is written again; after a lost connection, a new one is
+// made with the certificates then on disk. Destruction does not delete the key: others do not notice a gateway that
+// restarts before the lease expires.
 #pragma once
 
 #include <chrono>
@@ -18,7 +19,7 @@ struct EtcdRegistrationOptions {
   std::string cluster;      // ours
   GatewayValue gateway;     // us
   std::chrono::seconds ttl{60};
-  std::chrono::milliseconds backoff_step{1000}, longest_backoff{30'000}, call_timeout{10'000};
+  std::chrono::milliseconds backoff_step{1000}, max_backoff{30'000}, call_timeout{10'000};
 };
 
 class EtcdRegistration {
@@ -29,15 +30,15 @@ class EtcdRegistration {
   EtcdRegistration& operator=(const EtcdRegistration&) = delete;
 
   void start();
-  // The key stands, as far as we know.
+  // True if the key was written and its lease is being renewed.
   [[nodiscard]] bool registered() const;
-  // Why it does not; empty while it does, and before the first attempt has ended.
+  // Why it is not registered; empty while registered and before the first attempt has finished.
   [[nodiscard]] std::string last_error() const;
   [[nodiscard]] const std::string& key() const;
 
  private:
-  class Keeper;
-  std::unique_ptr<Keeper> keeper_;
+  class Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace isthmus

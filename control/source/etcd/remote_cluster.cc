@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/source/etcd/problem.h"
+
 namespace isthmus {
 namespace {
 
-constexpr std::chrono::milliseconds kShortestTick{10}, kTick{1000};
-// After so long without a canary a person is told.
-constexpr std::chrono::seconds kCanaryPatience{60};
+constexpr std::chrono::milliseconds kMinTick{10}, kTick{1000};
+// A canary that is missing for longer is reported as a problem.
+constexpr std::chrono::seconds kCanaryTimeout{60};
 constexpr const char* kGrant =
     "give the etcd user's role read access to it (Cilium's roles: remote, or local for KVStoreMesh)";
 
@@ -20,12 +22,12 @@ FollowerOptions follower_options(const EtcdSourceOptions& options) {
   FollowerOptions follower;
   follower.page = options.list_page;
   follower.first_backoff = options.list_backoff;
-  follower.longest_backoff = options.longest_list_backoff;
+  follower.max_backoff = options.max_list_backoff;
   return follower;
 }
 
 RemoteCluster::RemoteCluster(const EtcdShared& shared, std::string name, Hub& hub)
-    : shared_(shared), name_(std::move(name)), hub_(hub), settle_timer_(shared.loop), tick_timer_(shared.loop) {}
+    : shared_(shared), name_(std::move(name)), hub_(hub), publish_timer_(shared.loop), tick_timer_(shared.loop) {}
 
 RemoteCluster::~RemoteCluster() = default;
 
@@ -54,41 +56,41 @@ void RemoteCluster::session_ends(const std::string& why) {
 }
 
 void RemoteCluster::config_put(std::string_view value) {
-  heard();
+  reply_received();
   config_text_ = value;
   Result<ClusterConfigValue> config = decode_cluster_config(shared_.options.max_connected_clusters, value);
   if (!config) {
-    reject(config.error());
+    reject_config(config.error());
     return;
   }
   if (import_ && import_->context().id != config->id) {
-    spdlog::warn("cluster {}: its id is {} now, not {}: everything of the old id is drained", name_, config->id.value(),
-                 import_->context().id.value());
-    drain();
+    spdlog::warn("cluster {}: its id changed to {} from {}: all data of the old id is removed", name_,
+                 config->id.value(), import_->context().id.value());
+    purge();
   }
-  if (const std::string holder = shared_.registry.reserve(config->id, name_); !holder.empty()) {
-    reject({"cluster " + name_ + " has the id " + std::to_string(config->id.value()) + ", which cluster " + holder +
-                " holds",
-            {},
-            "give one of the two another id"});
+  if (const std::string owner = shared_.registry.reserve(config->id, name_); !owner.empty()) {
+    reject_config({"cluster " + name_ + " has the id " + std::to_string(config->id.value()) + ", which cluster " +
+                       owner + " already uses",
+                   {},
+                   "give one of the two another id (Cilium's cluster.id)"});
     return;
   }
-  adopt(*config);
+  apply_config(*config);
 }
 
-void RemoteCluster::reject(Error error) {
+void RemoteCluster::reject_config(Error error) {
   if (error.what != config_error_.what) {
-    spdlog::warn("cluster {}: its cluster-config is refused: {}", name_, error.what);
+    spdlog::warn("cluster {}: its cluster-config is rejected: {}", name_, error.what);
   }
   last_error_ = error.what;
   config_error_ = std::move(error);
 }
 
 void RemoteCluster::config_missing() {
-  reject(
-      {"the hub has no configuration of cluster " + name_ + (import_ ? "; its data stays in force" : ""),
-       {},
-       "check the cluster's name, and that clustermesh-apiserver runs there (with KVStoreMesh: that it is connected)"});
+  reject_config({"the hub has no configuration of cluster " + name_ + (import_ ? "; its data stays in force" : ""),
+                 {},
+                 "check the cluster's name and that its clustermesh-apiserver is running (with KVStoreMesh: that it is "
+                 "connected)"});
 }
 
 void RemoteCluster::retry_config() {
@@ -98,7 +100,7 @@ void RemoteCluster::retry_config() {
   }
 }
 
-void RemoteCluster::adopt(const ClusterConfigValue& config) {
+void RemoteCluster::apply_config(const ClusterConfigValue& config) {
   config_error_ = {};
   if (!import_) {
     import_ = std::make_unique<ClusterImport>(
@@ -113,31 +115,31 @@ void RemoteCluster::adopt(const ClusterConfigValue& config) {
   config_confirmed_ = true;
   stop_feeds();
   for (const EtcdResource resource : {EtcdResource::kExports, EtcdResource::kSlices}) {
-    if (!followed(resource)) {
+    if (!is_followed(resource)) {
       if (resource == EtcdResource::kSlices) {
         import_->use_slices(false);
       }
-      import_->drain(resource);
+      import_->purge(resource);
     }
   }
   start_feeds();
 }
 
-void RemoteCluster::drain() {
+void RemoteCluster::purge() {
   stop_feeds();
-  settle_timer_.cancel();
+  publish_timer_.cancel();
   config_.reset();
   config_confirmed_ = false;
   if (import_) {
     const ClusterId id = import_->context().id;
-    import_->drain_all();
+    import_->purge_all();
     import_.reset();
     shared_.registry.release(id, name_);
     shared_.id_released();
   }
 }
 
-bool RemoteCluster::followed(EtcdResource resource) const {
+bool RemoteCluster::is_followed(EtcdResource resource) const {
   using Slices = ClusterConfigValue::Slices;
   switch (resource) {
     case EtcdResource::kExports:
@@ -146,32 +148,32 @@ bool RemoteCluster::followed(EtcdResource resource) const {
       return config_->slices == Slices::kOnly ||
              (config_->slices == Slices::kBesideServices && shared_.options.prefer_slices);
     case EtcdResource::kGateways:
-      return !config_->cached;  // KVStoreMesh mirrors what it knows, and not that
+      return !config_->cached;  // KVStoreMesh does not mirror our own keys
     default:
       return true;
   }
 }
 
-bool RemoteCluster::awaited(EtcdResource resource) const {
+bool RemoteCluster::is_required(EtcdResource resource) const {
   switch (resource) {
     case EtcdResource::kServices:
       return config_->slices != ClusterConfigValue::Slices::kOnly;
     case EtcdResource::kExports:
       return config_->service_exports.value_or(false);
     default:
-      return followed(resource);
+      return is_followed(resource);
   }
 }
 
-bool RemoteCluster::done(EtcdResource resource) const {
+bool RemoteCluster::is_listed(EtcdResource resource) const {
   const auto& feed = feeds_[static_cast<std::size_t>(resource)];
   return feed != nullptr &&
-         (feed->follower->listed() || (resource == EtcdResource::kGateways && !feed->refusal.empty()));
+         (feed->follower->listed() || (resource == EtcdResource::kGateways && !feed->range_error.empty()));
 }
 
 bool RemoteCluster::synced() const {
   return import_ != nullptr && std::all_of(kAllEtcdResources.begin(), kAllEtcdResources.end(), [&](EtcdResource r) {
-           return !awaited(r) || import_->listed(r) || (r == EtcdResource::kGateways && done(r));
+           return !is_required(r) || import_->listed(r) || (r == EtcdResource::kGateways && is_listed(r));
          });
 }
 
@@ -197,10 +199,10 @@ void RemoteCluster::stop_feeds() {
   }
 }
 
-void RemoteCluster::canary(std::string_view tail) {
+void RemoteCluster::canary(std::string_view suffix) {
   for (const EtcdResource resource : kAllEtcdResources) {
-    const std::string expected = canary_tail(resource, layout());
-    if (!expected.empty() && expected == tail) {
+    const std::string expected = canary_suffix(resource, layout());
+    if (!expected.empty() && expected == suffix) {
       start_feed(resource);
     }
   }
@@ -208,7 +210,7 @@ void RemoteCluster::canary(std::string_view tail) {
 
 void RemoteCluster::start_feed(EtcdResource resource) {
   auto& feed = feeds_[static_cast<std::size_t>(resource)];
-  if (feed != nullptr || !followed(resource)) {
+  if (feed != nullptr || !is_followed(resource)) {
     return;
   }
   const std::string prefix = key_prefix(resource, layout(), name_);
@@ -218,63 +220,63 @@ void RemoteCluster::start_feed(EtcdResource resource) {
   feed->follower->start();
 }
 
-void RemoteCluster::Feed::put(std::string_view tail, std::string_view value) {
-  owner_.import_->put(resource_, tail, value);
-  owner_.note_change();
+void RemoteCluster::Feed::put(std::string_view suffix, std::string_view value) {
+  owner_.import_->put(resource_, suffix, value);
+  owner_.on_change();
 }
 
-void RemoteCluster::Feed::gone(std::string_view tail) {
-  owner_.import_->gone(resource_, tail);
-  owner_.note_change();
+void RemoteCluster::Feed::removed(std::string_view suffix) {
+  owner_.import_->removed(resource_, suffix);
+  owner_.on_change();
 }
 
-void RemoteCluster::Feed::refused(const EtcdFailure& failure) {
-  // A role from before our own keys has no grant for them, and nothing is missing then.
+void RemoteCluster::Feed::range_failed(const EtcdFailure& failure) {
+  // Cilium's stock roles may not cover our own keys; a cluster with such a role has no registered gateways.
   const bool normal = resource_ == EtcdResource::kGateways && failure.kind == EtcdFailure::Kind::kDenied;
-  if (refusal.empty() && !normal) {
+  if (range_error.empty() && !normal) {
     spdlog::warn("cluster {}: {} cannot be read: {}", owner_.name_, to_text(resource_), failure.text);
     owner_.last_error_ = failure.text;
   }
-  refusal = failure.text;
+  range_error = failure.text;
 }
 
-void RemoteCluster::Canaries::refused(const EtcdFailure& failure) {
-  refusal = failure.text;
+void RemoteCluster::Canaries::range_failed(const EtcdFailure& failure) {
+  range_error = failure.text;
   owner_.last_error_ = failure.text;
 }
 
 void RemoteCluster::list_ended(EtcdResource resource) {
-  feeds_[static_cast<std::size_t>(resource)]->refusal.clear();
+  feeds_[static_cast<std::size_t>(resource)]->range_error.clear();
   import_->list_ends(resource, EtcdLoop::Clock::now());
   if (resource == EtcdResource::kSlices) {
     import_->use_slices(true);
   }
-  settle();
+  publish_cluster();
 }
 
-void RemoteCluster::note_change() {
-  if (import_->cluster_changed() && !settle_timer_.armed()) {
-    settle_timer_.set(shared_.options.cluster_settle, [this] { settle(); });
+void RemoteCluster::on_change() {
+  if (import_->cluster_changed() && !publish_timer_.armed()) {
+    publish_timer_.set(shared_.options.cluster_debounce, [this] { publish_cluster(); });
   }
 }
 
-void RemoteCluster::settle() {
+void RemoteCluster::publish_cluster() {
   const auto& nodes = feeds_[static_cast<std::size_t>(EtcdResource::kNodes)];
   if (import_ && nodes != nullptr && nodes->follower->listed()) {
     import_->publish_cluster();
   }
 }
 
-void RemoteCluster::heard() {
+void RemoteCluster::reply_received() {
   last_event_ = EtcdLoop::Clock::now();
-  hub_.heard();
+  hub_.reply_received();
 }
 
 void RemoteCluster::tick() {
-  tick_timer_.set(std::clamp(shared_.options.hold_time, kShortestTick, kTick), [this] {
+  tick_timer_.set(std::clamp(shared_.options.hold_time, kMinTick, kTick), [this] {
     if (import_) {
-      import_->release_held(EtcdLoop::Clock::now(), [&](EtcdResource resource) { return done(resource); });
-      settle();
+      import_->release_expired(EtcdLoop::Clock::now(), [&](EtcdResource resource) { return is_listed(resource); });
+      publish_cluster();
     }
     if (client_ != nullptr) {
       tick();
@@ -286,7 +288,7 @@ HubState RemoteCluster::state(bool connected) const {
   using Sync = HubState::Sync;
   HubState state;
   state.name = name_;
-  state.place = endpoint_;
+  state.server = endpoint_;
   state.connects = connects_;
   state.last_event = last_event_;
   state.last_error = last_error_;
@@ -295,18 +297,18 @@ HubState RemoteCluster::state(bool connected) const {
     state.objects = counts.objects;
     state.events = counts.events;
     state.rejected = counts.rejected;
-    state.held = counts.held;
-    state.bad = import_->bad();
+    state.retained = counts.retained;
+    state.invalid_keys = import_->invalid_keys();
   }
-  const bool refused = std::any_of(kAllEtcdResources.begin(), kAllEtcdResources.end(), [&](EtcdResource r) {
+  const bool any_unreadable = std::any_of(kAllEtcdResources.begin(), kAllEtcdResources.end(), [&](EtcdResource r) {
     const auto& feed = feeds_[static_cast<std::size_t>(r)];
-    return r != EtcdResource::kGateways && feed != nullptr && !feed->refusal.empty();
+    return r != EtcdResource::kGateways && feed != nullptr && !feed->range_error.empty();
   });
   const bool complete = config_ && std::all_of(kAllEtcdResources.begin(), kAllEtcdResources.end(),
-                                               [&](EtcdResource r) { return !awaited(r) || done(r); });
+                                               [&](EtcdResource r) { return !is_required(r) || is_listed(r); });
   if (!connected) {
     state.sync = synced() ? Sync::kStale : Sync::kConnecting;
-  } else if (has_failed() || refused || (canaries_ != nullptr && !canaries_->refusal.empty())) {
+  } else if (has_failed() || any_unreadable || (canaries_ != nullptr && !canaries_->range_error.empty())) {
     state.sync = Sync::kFailed;
   } else {
     state.sync = complete ? Sync::kSynced : Sync::kListing;
@@ -317,28 +319,28 @@ HubState RemoteCluster::state(bool connected) const {
 std::vector<SourceProblem> RemoteCluster::problems() const {
   std::vector<SourceProblem> problems;
   if (has_failed()) {
+    const std::string at = endpoint_.empty() ? "" : " (" + endpoint_ + ")";
     problems.push_back(
-        {{std::string(kClusterConfigPrefix) + name_ + (endpoint_.empty() ? "" : " (" + endpoint_ + ")"), 0},
-         config_error_.what,
-         config_error_.remedy});
+        problem_at(std::string(kClusterConfigPrefix) + name_ + at, config_error_.what, config_error_.fix));
   }
-  const auto refused = [&](const std::string& prefix, const std::string& why) {
-    problems.push_back({{prefix + " (" + endpoint_ + ")", 0}, "the hub refuses to let it be read: " + why, kGrant});
+  const auto add_unreadable = [&](const std::string& prefix, const std::string& why) {
+    problems.push_back(problem_at(prefix + " (" + endpoint_ + ")", "the hub denies read access: " + why, kGrant));
   };
-  if (canaries_ != nullptr && !canaries_->refusal.empty()) {
-    refused(canary_prefix(name_), canaries_->refusal);
+  if (canaries_ != nullptr && !canaries_->range_error.empty()) {
+    add_unreadable(canary_prefix(name_), canaries_->range_error);
   }
   for (const EtcdResource resource : kAllEtcdResources) {
     const auto& feed = feeds_[static_cast<std::size_t>(resource)];
-    if (feed != nullptr && !feed->refusal.empty() && resource != EtcdResource::kGateways) {
-      refused(key_prefix(resource, layout(), name_), feed->refusal);
+    if (feed != nullptr && !feed->range_error.empty() && resource != EtcdResource::kGateways) {
+      add_unreadable(key_prefix(resource, layout(), name_), feed->range_error);
     }
-    const bool waiting = client_ != nullptr && config_confirmed_ && feed == nullptr && awaited(resource);
-    if (waiting && EtcdLoop::Clock::now() - session_since_ > kCanaryPatience) {
-      problems.push_back({{canary_prefix(name_) + canary_tail(resource, layout()) + " (" + endpoint_ + ")", 0},
-                          "the hub has not said that " + std::string(to_text(resource)) + " of cluster " + name_ +
-                              " are complete, so they are not read; what is known stays in force",
-                          "check the cluster's clustermesh-apiserver"});
+    const bool canary_missing = client_ != nullptr && config_confirmed_ && feed == nullptr && is_required(resource);
+    if (canary_missing && EtcdLoop::Clock::now() - session_since_ > kCanaryTimeout) {
+      problems.push_back(problem_at(canary_prefix(name_) + canary_suffix(resource, layout()) + " (" + endpoint_ + ")",
+                                    "the canary key is missing, so " + std::string(to_text(resource)) + " of cluster " +
+                                        name_ +
+                                        " may be incomplete and is not read; its last known data stays in force",
+                                    "check the cluster's clustermesh-apiserver"));
     }
   }
   if (import_) {

@@ -42,7 +42,7 @@ std::string key_prefix(EtcdResource resource, EtcdLayout layout, const std::stri
 
 std::string canary_prefix(const std::string& cluster) { return "cilium/synced/" + cluster + "/"; }
 
-std::string canary_tail(EtcdResource resource, EtcdLayout layout) {
+std::string canary_suffix(EtcdResource resource, EtcdLayout layout) {
   return resource == EtcdResource::kGateways ? "" : base(resource, layout);
 }
 

@@ -1,4 +1,4 @@
-// What a cluster publishes, and under which keys. Thread: any.
+// The resources that a cluster publishes, and their keys. Thread: any.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ enum class EtcdResource : std::uint8_t {
   kServices,
   kExports,
   kSlices,
-  kGateways  // registrations of our own
+  kGateways  // registered gateways (our own keys, not Cilium's)
 };
 inline constexpr std::size_t kEtcdResources = 7;
 inline constexpr std::array<EtcdResource, kEtcdResources> kAllEtcdResources = {
@@ -28,13 +28,13 @@ enum class EtcdLayout : std::uint8_t { kState, kCache };
 inline constexpr std::string_view kHeartbeatPrefix = "cilium/.heartbeat";
 inline constexpr std::string_view kClusterConfigPrefix = "cilium/cluster-config/";
 
-// "ip", "nodes": in provenance and messages.
+// "ip", "nodes": for keys, provenance and messages.
 [[nodiscard]] const char* to_text(EtcdResource resource);
-// "cilium/state/ip/v1/default/"; what follows it is the tail.
+// "cilium/state/ip/v1/default/". The rest of a key is its suffix.
 [[nodiscard]] std::string key_prefix(EtcdResource resource, EtcdLayout layout, const std::string& cluster);
 // "cilium/synced/west/"
 [[nodiscard]] std::string canary_prefix(const std::string& cluster);
-// What follows it in the canary of the resource: "cilium/state/ip/v1". Empty: the resource has none.
-[[nodiscard]] std::string canary_tail(EtcdResource resource, EtcdLayout layout);
+// The rest of the canary's key: "cilium/state/ip/v1". Empty: the resource has no canary.
+[[nodiscard]] std::string canary_suffix(EtcdResource resource, EtcdLayout layout);
 
 }  // namespace isthmus

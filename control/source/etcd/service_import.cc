@@ -2,13 +2,15 @@
 
 #include <utility>
 
+#include "control/source/etcd/problem.h"
+
 namespace isthmus {
 namespace {
 
-std::pair<std::string, std::string> split(const std::string& tail) {
-  const std::size_t slash = tail.find('/');
-  return slash == std::string::npos ? std::pair(std::string(), tail)
-                                    : std::pair(tail.substr(0, slash), tail.substr(slash + 1));
+std::pair<std::string, std::string> split(const std::string& suffix) {
+  const std::size_t slash = suffix.find('/');
+  return slash == std::string::npos ? std::pair(std::string(), suffix)
+                                    : std::pair(suffix.substr(0, slash), suffix.substr(slash + 1));
 }
 
 template <typename Map, typename Key, typename Value>
@@ -27,10 +29,10 @@ ObjectKey ServiceImport::key(ObjectKind kind, const Name& name) const {
 }
 
 void ServiceImport::emit(ObjectKind kind, const Name& name, std::optional<ObjectValue> value,
-                         const std::string& place) {
+                         const std::string& resource) {
   out_.push_back({key(kind, name),
                   std::move(value),
-                  {"cluster " + cluster_ + ": " + place + "/" + name.first + "/" + name.second, 0}});
+                  {"cluster " + cluster_ + ": " + resource + "/" + name.first + "/" + name.second, 0}});
 }
 
 std::string ServiceImport::target_of(const Name& service) const {
@@ -38,8 +40,8 @@ std::string ServiceImport::target_of(const Name& service) const {
   return found == services_.end() || found->second.derived_from.empty() ? service.second : found->second.derived_from;
 }
 
-void ServiceImport::set_service(const std::string& tail, std::optional<ServiceValue> value) {
-  const Name name = split(tail);
+void ServiceImport::set_service(const std::string& suffix, std::optional<ServiceValue> value) {
+  const Name name = split(suffix);
   const std::string target_before = target_of(name);
   if (value && !value->unreadable_vips.empty()) {
     unreadable_.insert(name);
@@ -54,14 +56,14 @@ void ServiceImport::set_service(const std::string& tail, std::optional<ServiceVa
   }
 }
 
-void ServiceImport::set_export(const std::string& tail, std::optional<ServiceExportValue> value) {
-  const Name name = split(tail);
+void ServiceImport::set_export(const std::string& suffix, std::optional<ServiceExportValue> value) {
+  const Name name = split(suffix);
   store(exports_, name, std::move(value));
   refresh_service(name);
 }
 
-void ServiceImport::set_slice(const std::string& tail, std::optional<EndpointSliceValue> value) {
-  const Name name = split(tail);
+void ServiceImport::set_slice(const std::string& suffix, std::optional<EndpointSliceValue> value) {
+  const Name name = split(suffix);
   std::set<Name> services;
   if (const auto before = slices_.find(name); before != slices_.end()) {
     const Name service{name.first, before->second.object.service};
@@ -87,14 +89,14 @@ void ServiceImport::use_slices(bool use) {
   if (std::exchange(use_slices_, use) == use) {
     return;
   }
-  // What goes goes first: a slice may bear a Service's name.
-  const auto services_give = [&] {
+  // Removals before additions: a slice may have the name of a Service.
+  const auto refresh_backends = [&] {
     for (const auto& [name, service] : services_) {
       refresh_service_slices(name);
     }
   };
   if (use) {
-    services_give();
+    refresh_backends();
   }
   for (const auto& [name, slice] : slices_) {
     refresh_slice(name);
@@ -103,7 +105,7 @@ void ServiceImport::use_slices(bool use) {
     refresh_service(name);
   }
   if (!use) {
-    services_give();
+    refresh_backends();
   }
 }
 
@@ -115,7 +117,8 @@ void ServiceImport::refresh_service(const Name& name) {
   } else if (exported != exports_.end()) {
     emit(ObjectKind::kService, name, exported->second.object, "serviceexports");
   } else if (use_slices_ && plain == services_.end() && slices_by_service_.contains(name)) {
-    // A cluster that publishes slices only says nothing of a Service's own ports: others define them.
+    // A cluster that publishes only slices does not publish a Service's own ports; another cluster's Service defines
+    // them.
     ServiceObject object;
     object.global = true;
     emit(ObjectKind::kService, name, object, "endpointslices");
@@ -128,11 +131,11 @@ void ServiceImport::refresh_service(const Name& name) {
   emitted_services_.insert(name);
 }
 
-// One slice for each set of ports: named as the Service, then with .2, .3 and so on (no Service's name holds a dot).
+// One slice for each set of ports, named after the Service: name, name.2, name.3 (a Service's name has no dots).
 void ServiceImport::refresh_service_slices(const Name& name) {
   const auto service = services_.find(name);
-  const bool wanted = service != services_.end() && !use_slices_;
-  const std::size_t now = wanted ? service->second.slices.size() : 0;
+  const bool use_backends = service != services_.end() && !use_slices_;
+  const std::size_t now = use_backends ? service->second.slices.size() : 0;
   const auto slice_name = [&](std::size_t index) {
     return Name{name.first, index == 0 ? name.second : name.second + "." + std::to_string(index + 1)};
   };
@@ -177,10 +180,11 @@ std::vector<SourceProblem> ServiceImport::problems() const {
   std::vector<SourceProblem> problems;
   for (const Name& name : unreadable_) {
     for (const std::string& vip : services_.at(name).unreadable_vips) {
-      problems.push_back({{"cluster " + cluster_ + ": services/" + name.first + "/" + name.second, 0},
-                          "the label isthmus.io/vip does not name an address: " + vip,
-                          "write addresses joined by '_', IPv6 with '-' for ':' (192.0.2.1_fd00--1)",
-                          key(ObjectKind::kService, name)});
+      SourceProblem problem = problem_at("cluster " + cluster_ + ": services/" + name.first + "/" + name.second,
+                                         "the label isthmus.io/vip holds an invalid address: " + vip,
+                                         "write addresses joined by '_', IPv6 with '-' for ':' (192.0.2.1_fd00--1)");
+      problem.object = key(ObjectKind::kService, name);
+      problems.push_back(std::move(problem));
     }
   }
   return problems;

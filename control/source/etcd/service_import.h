@@ -1,9 +1,9 @@
 // One cluster's services, exports and endpoint slices as objects of the model.
 //
-// A Service gives a ServiceObject and one SliceObject for each distinct set of ports among its backends. An export
-// gives the ServiceObject where there is no Service of that name. A Service that Cilium derived from an exported one
-// gives its backends to the exported name. When the cluster's endpoint slices are used, they replace the Services'
-// backends once they have been listed. Owner: the cluster's import. Thread: the etcd source's.
+// A Service yields a ServiceObject and one SliceObject for each distinct set of ports among its backends. An export
+// yields the ServiceObject if there is no Service of that name. The backends of a Service that Cilium derived from an
+// exported one belong to the exported name. If the cluster's endpoint slices are used, they replace the Services'
+// backends once they have been listed. Owner: ClusterImport. Thread: the etcd source's.
 #pragma once
 
 #include <map>
@@ -22,21 +22,21 @@ class ServiceImport {
   // Changes are appended to `out`, which outlives this object.
   ServiceImport(std::string cluster, std::vector<ObjectDelta>& out) : cluster_(std::move(cluster)), out_(out) {}
 
-  void set_service(const std::string& tail, std::optional<ServiceValue> value);
-  void set_export(const std::string& tail, std::optional<ServiceExportValue> value);
-  void set_slice(const std::string& tail, std::optional<EndpointSliceValue> value);
-  // Whether slices count, not the Services' backends.
+  void set_service(const std::string& suffix, std::optional<ServiceValue> value);
+  void set_export(const std::string& suffix, std::optional<ServiceExportValue> value);
+  void set_slice(const std::string& suffix, std::optional<EndpointSliceValue> value);
+  // Whether backends come from the endpoint slices instead of the Services.
   void use_slices(bool use);
   [[nodiscard]] bool uses_slices() const { return use_slices_; }
-  // Labels isthmus.io/vip that do not name addresses.
+  // One for each invalid address in a label isthmus.io/vip.
   [[nodiscard]] std::vector<SourceProblem> problems() const;
 
  private:
   using Name = std::pair<std::string, std::string>;  // namespace, name
 
   [[nodiscard]] ObjectKey key(ObjectKind kind, const Name& name) const;
-  void emit(ObjectKind kind, const Name& name, std::optional<ObjectValue> value, const std::string& place);
-  // Whose backends the Service's are.
+  void emit(ObjectKind kind, const Name& name, std::optional<ObjectValue> value, const std::string& resource);
+  // The name that the backends of `service` belong to.
   [[nodiscard]] std::string target_of(const Name& service) const;
   void refresh_service(const Name& name);
   void refresh_service_slices(const Name& name);
@@ -51,9 +51,9 @@ class ServiceImport {
   std::map<Name, EndpointSliceValue> slices_;
   std::map<Name, std::set<std::string>> slices_by_service_;  // service → names of its slices
   std::set<Name> emitted_services_;
-  std::map<Name, std::size_t> emitted_service_slices_;  // of a Service's key: how many
+  std::map<Name, std::size_t> emitted_service_slices_;  // Service → number of slices emitted for its backends
   std::set<Name> emitted_slices_;
-  std::set<Name> unreadable_;  // Services with a label isthmus.io/vip that does not name an address
+  std::set<Name> unreadable_;  // Services with an invalid label isthmus.io/vip
 };
 
 }  // namespace isthmus

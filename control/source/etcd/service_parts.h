@@ -1,4 +1,4 @@
-// What the readers of services, exports and slices share. Internal to this folder. Thread: any.
+// Shared by the decoders of services, exports and slices. Internal to this folder. Thread: any.
 #pragma once
 
 #include <string>
@@ -9,14 +9,13 @@
 
 namespace isthmus {
 
-// On a Service that Cilium derived from an exported one: that one's name.
+// Label of a Service that Cilium derived from an exported one: the exported Service's name.
 inline constexpr const char* kDerivedLabel = "multicluster.kubernetes.io/service-name";
 
-// By name, protocol and number, each once.
+// Sorts by name, protocol and number, and removes duplicates.
 void sort_ports(std::vector<ServicePort>& ports);
-// What is wrong with the names in a value, if anything.
-[[nodiscard]] std::string check_service_key(const EtcdValueContext& context, std::string_view tail,
-                                            const std::string& cluster, const std::string& name_space,
-                                            const std::string& name);
+// Why the names in a value do not match its key and cluster; empty: they do.
+[[nodiscard]] std::string check_service_key(const EtcdValueContext& context, std::string_view suffix,
+                                            const std::string& cluster, const std::string& ns, const std::string& name);
 
 }  // namespace isthmus

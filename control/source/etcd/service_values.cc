@@ -1,4 +1,4 @@
-// Services, as their cluster publishes them.
+// Decodes Services.
 #include <algorithm>
 #include <tuple>
 
@@ -19,26 +19,26 @@ using Ports = std::vector<ServicePort>;
 struct AddressPorts {
   IpAddress address;
   std::string text;
-  Ports ports;  // sorted; those that can be balanced
+  Ports ports;  // sorted; supported protocols only
 };
 
-// The map of a Service's frontends or backends: address -> port name -> protocol and number.
+// A Service's frontends or backends, in JSON: address → port name → protocol and number.
 std::vector<AddressPorts> read_addresses(const JsonObject& service, const char* key) {
   std::vector<AddressPorts> result;
   service.object(key).each_member([&](const std::string& text, const json& ports) {
     const auto address = IpAddress::parse(text);
     if (!address) {
-      service.complain(service.path(key) + ": " + shown(text) + " is not an address");
+      service.add_error(service.path(key) + ": " + shown(text) + " is not an address");
       return;
     }
     AddressPorts entry{*address, text, {}};
-    const JsonObject map(&ports, service.path(key) + "." + text + ".", service.fault());
+    const JsonObject map(&ports, service.path(key) + "." + text + ".", service.error());
     map.each_member([&](const std::string& name, const json& value) {
-      const JsonObject port(&value, map.path(name.c_str()) + ".", service.fault());
+      const JsonObject port(&value, map.path(name.c_str()) + ".", service.error());
       const std::string protocol_text = port.text("Protocol");
       const auto number = port.number("Port", 65535);
       const auto protocol = protocol_of(protocol_text);
-      if (protocol && is_balanced(*protocol) && number != 0) {
+      if (protocol && is_supported(*protocol) && number != 0) {
         entry.ports.push_back({name, *protocol, L4Port{static_cast<std::uint16_t>(number)}});
       }
     });
@@ -80,7 +80,7 @@ std::vector<SliceObject> slices_of(const std::vector<AddressPorts>& backends, co
   return slices;
 }
 
-// Label values hold neither ':' nor ',': "192.0.2.1_fd00--1".
+// Label values cannot contain ':' or ',', so the list is written as "192.0.2.1_fd00--1".
 void read_vips(const std::map<std::string, std::string>& labels, ServiceValue& service) {
   const auto label = labels.find(kVipLabel);
   if (label == labels.end()) {
@@ -116,32 +116,33 @@ void sort_ports(std::vector<ServicePort>& ports) {
   ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
 }
 
-std::string check_service_key(const EtcdValueContext& context, std::string_view tail, const std::string& cluster,
-                              const std::string& name_space, const std::string& name) {
-  if (name_space + "/" + name != tail || !is_subdomain(name_space) || !is_subdomain(name)) {
-    return "namespace and name " + shown(name_space + "/" + name) + " are not the key's";
+std::string check_service_key(const EtcdValueContext& context, std::string_view suffix, const std::string& cluster,
+                              const std::string& ns, const std::string& name) {
+  if (ns + "/" + name != suffix || !is_subdomain(ns) || !is_subdomain(name)) {
+    return "namespace and name " + shown(ns + "/" + name) + " do not match the key";
   }
   return cluster == context.cluster ? "" : "cluster " + shown(cluster) + " is not " + context.cluster;
 }
 
-Result<ServiceValue> decode_service(const EtcdValueContext& context, std::string_view tail, std::string_view value) {
-  ValueFault fault;
-  const auto parsed = parse_json_object(value, fault);
+Result<ServiceValue> decode_service(const EtcdValueContext& context, std::string_view suffix, std::string_view value) {
+  ValueError error;
+  const auto parsed = parse_json_object(value, error);
   if (!parsed) {
-    return refusal(fault);
+    return reject(error);
   }
-  const JsonObject service(&*parsed, "", fault);
+  const JsonObject service(&*parsed, "", error);
   ServiceValue result;
-  result.name_space = service.text("namespace");
+  result.ns = service.text("namespace");
   result.name = service.text("name");
   const std::string cluster = service.text("cluster");
   const auto id = service.number("clusterID", UINT32_MAX);
   result.shared = service.flag("shared");
-  if (fault.empty()) {
-    fault = check_service_key(context, tail, cluster, result.name_space, result.name);
+  if (error.empty()) {
+    error = check_service_key(context, suffix, cluster, result.ns, result.name);
   }
-  if (fault.empty() && id != context.id.value()) {
-    fault = "clusterID " + std::to_string(id) + " is not the cluster's, which is " + std::to_string(context.id.value());
+  if (error.empty() && id != context.id.value()) {
+    error =
+        "clusterID " + std::to_string(id) + " does not match the cluster's id, " + std::to_string(context.id.value());
   }
   const std::vector<AddressPorts> frontends = read_addresses(service, "frontends"),
                                   backends = read_addresses(service, "backends");
@@ -155,8 +156,8 @@ Result<ServiceValue> decode_service(const EtcdValueContext& context, std::string
     const auto hostname = hostnames.find(backend.text);
     result.backends.push_back({backend.address, hostname == hostnames.end() ? "" : hostname->second, backend.ports});
   }
-  if (!fault.empty()) {
-    return refusal(fault);
+  if (!error.empty()) {
+    return reject(error);
   }
   if (const auto from = result.object.labels.find(kDerivedLabel);
       from != result.object.labels.end() && is_subdomain(from->second)) {

@@ -23,10 +23,6 @@
 namespace isthmus {
 namespace {
 
-Error system_error(const std::string& what, const std::string& where, const std::string& remedy) {
-  return {what + ": " + std::strerror(errno), where, remedy};
-}
-
 bool write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t put = write(fd, text.data(), text.size());
@@ -38,7 +34,7 @@ bool write_all(int fd, std::string_view text) {
   return true;
 }
 
-// Held while a claim is looked for and written. Removed by its destructor.
+// Lock file of the hub, held while a claim is searched for and written. The destructor removes it.
 class HubLock {
  public:
   explicit HubLock(const std::string& hub) : path_(hub + "/.allocate.lock") {}
@@ -50,24 +46,26 @@ class HubLock {
   HubLock(const HubLock&) = delete;
   HubLock& operator=(const HubLock&) = delete;
 
-  [[nodiscard]] Status take(std::chrono::milliseconds patience) {
-    const auto end = std::chrono::steady_clock::now() + patience;
+  [[nodiscard]] Status acquire(std::chrono::milliseconds timeout) {
+    const auto end = std::chrono::steady_clock::now() + timeout;
     while (true) {
       const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
       if (fd >= 0) {
         held_ = true;
-        write_all(fd, "process " + std::to_string(getpid()) + "\n");
+        const bool written = write_all(fd, "process " + std::to_string(getpid()) + "\n");
+        const int why = errno;
         close(fd);
-        return Ok{};
+        errno = why;
+        return written ? Status(Ok{}) : system_error("cannot lock the hub", path_, "free disk space");
       }
       if (errno != EEXIST) {
-        return system_error("cannot lock the hub", path_, "run where the hub's folder may be written");
+        return system_error("cannot lock the hub", path_, "run as a user who may write to the hub's folder");
       }
       if (std::chrono::steady_clock::now() >= end) {
         std::string holder = read_file_text(path_).text;
         holder.erase(std::find(holder.begin(), holder.end(), '\n'), holder.end());
         return Error{"the hub is locked by " + (holder.empty() ? std::string("another allocation") : holder), path_,
-                     "wait for it, or remove the file if nothing runs"};
+                     "wait for it to finish; if no such process runs, remove the file"};
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
@@ -78,26 +76,26 @@ class HubLock {
   bool held_ = false;
 };
 
-// Everything in the hub that decides on a claim.
+// The contents of the hub that affect a claim.
 struct HubView {
-  struct Standing {
+  struct ExistingClaim {
     std::vector<IpAddress> addresses;
     Provenance provenance;
   };
   std::set<IpAddress> taken;
-  std::vector<Standing> of_service;
+  std::vector<ExistingClaim> service_claims;
   std::vector<std::pair<Prefix, std::string>> cluster_blocks;
   bool cluster_known = false;
   std::optional<ServiceObject> service;
 };
 
-void look_at(const ObjectDelta& delta, const ClaimRequest& request, HubView& view) {
+void collect_claims(const ObjectDelta& delta, const ClaimRequest& request, HubView& view) {
   const ObjectKey& key = delta.key;
-  const bool same_service = key.name_space == request.name_space && key.name == request.name;
+  const bool same_service = key.ns == request.ns && key.name == request.name;
   const auto claims = [&](const std::vector<IpAddress>& addresses) {
     view.taken.insert(addresses.begin(), addresses.end());
     if (same_service && !addresses.empty()) {
-      view.of_service.push_back({addresses, delta.provenance});
+      view.service_claims.push_back({addresses, delta.provenance});
     }
   };
   if (const auto* import = std::get_if<ServiceImportObject>(&*delta.value)) {
@@ -126,19 +124,19 @@ Status read_folder(const std::string& path, const std::string& cluster, HubObjec
                  "name the hub's folder, with fleet/ and clusters/ in it"};
   }
   for (const std::string& name : listing.manifests) {
-    const std::string place = path + "/" + name;
-    const FileText file = read_file_text(place);
+    const std::string file_path = path + "/" + name;
+    const FileText file = read_file_text(file_path);
     if (file.outcome == FileText::Outcome::kFailed) {
-      return Error{"cannot read the file: " + file.why, place, "it may hold claims: make it readable, or delete it"};
+      return Error{"cannot read the file: " + file.why, file_path, file.fix + ", or delete it: it may contain claims"};
     }
     if (file.outcome == FileText::Outcome::kRead) {
-      objects.set_text(place, cluster, file.text);
+      objects.set_text(file_path, cluster, file.text);
     }
   }
   return Ok{};
 }
 
-Result<HubView> view_hub(const ClaimRequest& request) {
+Result<HubView> read_hub(const ClaimRequest& request) {
   HubObjects objects;
   const std::string clusters = request.hub + "/" + std::string(kClustersFolder);
   if (auto read = read_folder(request.hub + "/" + std::string(kFleetFolder), "", objects); !read) {
@@ -157,12 +155,12 @@ Result<HubView> view_hub(const ClaimRequest& request) {
     view.cluster_known = view.cluster_known || cluster == request.cluster;
   }
   for (const ObjectDelta& delta : objects.take_deltas()) {
-    look_at(delta, request, view);
+    collect_claims(delta, request, view);
   }
   const auto hidden = objects.problems_hiding({ObjectKind::kCluster, ObjectKind::kService, ObjectKind::kServiceImport});
   if (!hidden.empty()) {
-    return Error{hidden.front().what + ": a claim may hide there", hidden.front().provenance.text(),
-                 hidden.front().remedy};
+    return Error{hidden.front().what + "; it may contain a claim", hidden.front().provenance.text(),
+                 hidden.front().fix};
   }
   return view;
 }
@@ -174,7 +172,8 @@ IpAddress next_address(const IpAddress& address) {
   return IpAddress(bytes);
 }
 
-// The lowest free address of the block. Every step passes a taken one, so it ends soon in a block of any size.
+// The lowest free address of the block. Each step skips one address that is in use, so the cost does not depend on the
+// size of the block.
 std::optional<IpAddress> lowest_free(const Prefix& block, const std::set<IpAddress>& taken) {
   const unsigned host_bits = 128U - block.length128();
   const IpAddress last = block.last();
@@ -192,16 +191,16 @@ std::optional<IpAddress> lowest_free(const Prefix& block, const std::set<IpAddre
 }
 
 Status check_request(const ClaimRequest& request) {
-  if (!is_label(request.name_space) || !is_label(request.name)) {
-    return Error{"\"" + request.name_space + "/" + request.name + "\" names no Service",
+  if (!is_label(request.ns) || !is_label(request.name)) {
+    return Error{"\"" + request.ns + "/" + request.name + "\" is not the name of a Service",
                  {},
                  "write NAMESPACE/NAME of 1 to 63 characters of a-z, 0-9 and - each"};
   }
   if (!is_label(request.cluster, kClusterNameLength)) {
-    return Error{shown(request.cluster) + " is not a cluster's name", {}, "name a cluster of the hub"};
+    return Error{shown(request.cluster) + " is not the name of a cluster", {}, "name a cluster of the hub"};
   }
   if (request.pools.empty()) {
-    return Error{"no pool to take an address from", {}, "name one, such as --pool 10.200.0.0/24"};
+    return Error{"no address pool is given", {}, "give one, such as --pool 10.200.0.0/24"};
   }
   return Ok{};
 }
@@ -212,7 +211,7 @@ Status check_pools(const ClaimRequest& request, const HubView& view) {
       if (pool.contains(block) || block.contains(pool)) {
         return Error{"pool " + pool.to_string() + " overlaps " + block.to_string() + " of cluster " + cluster,
                      {},
-                     "take VIPs from a block that no cluster uses"};
+                     "allocate VIPs from a block that no cluster uses"};
       }
     }
   }
@@ -227,35 +226,35 @@ std::string join(const std::vector<IpAddress>& addresses) {
   return out;
 }
 
-// The claim that stands, when it is what the request would make: an address of a pool in each family the pools have.
-Result<std::optional<Claim>> standing_claim(const ClaimRequest& request, const HubView& view) {
-  if (view.of_service.empty()) {
+// The claim the service already has, if it matches the request: an address from the pools in each of their families.
+Result<std::optional<Claim>> existing_claim(const ClaimRequest& request, const HubView& view) {
+  if (view.service_claims.empty()) {
     return std::optional<Claim>();
   }
-  const HubView::Standing& standing = view.of_service.front();
-  const std::string service = request.name_space + "/" + request.name;
-  for (const HubView::Standing& other : view.of_service) {
+  const HubView::ExistingClaim& existing = view.service_claims.front();
+  const std::string service = request.ns + "/" + request.name;
+  for (const HubView::ExistingClaim& other : view.service_claims) {
     if (std::set(other.addresses.begin(), other.addresses.end()) !=
-        std::set(standing.addresses.begin(), standing.addresses.end())) {
-      return Error{service + " has two claims: " + join(standing.addresses) + ", and " + join(other.addresses) +
+        std::set(existing.addresses.begin(), existing.addresses.end())) {
+      return Error{service + " has two claims: " + join(existing.addresses) + ", and " + join(other.addresses) +
                        " in " + other.provenance.text(),
-                   standing.provenance.text(), "remove one of them"};
+                   existing.provenance.text(), "remove one of them"};
     }
   }
-  std::set<Family> wanted, inside;
+  std::set<Family> requested, covered;
   for (const Prefix& pool : request.pools) {
-    wanted.insert(pool.family());
-    for (const IpAddress& address : standing.addresses) {
+    requested.insert(pool.family());
+    for (const IpAddress& address : existing.addresses) {
       if (pool.contains(address)) {
-        inside.insert(pool.family());
+        covered.insert(pool.family());
       }
     }
   }
-  if (wanted != inside) {
-    return Error{service + " already claims " + join(standing.addresses) + ", which is not what the pools would give",
-                 standing.provenance.text(), "a claim never moves: use it, or remove it first"};
+  if (requested != covered) {
+    return Error{service + " already claims " + join(existing.addresses) + ", which does not match the pools",
+                 existing.provenance.text(), "keep this claim, or remove it before allocating another"};
   }
-  return std::optional(Claim{standing.addresses, standing.provenance.place, false, view.service.has_value()});
+  return std::optional(Claim{existing.addresses, existing.provenance.location, false, view.service.has_value()});
 }
 
 std::string_view protocol_name(IpProtocol protocol) {
@@ -269,9 +268,9 @@ std::string claim_text(const ClaimRequest& request, const std::vector<IpAddress>
   gmtime_r(&seconds, &utc);
   std::strftime(now.data(), now.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
   std::string text =
-      "# The VIP of this service, taken by isthmus allocate. Claims do not move: delete the file to give it back.\n"
+      "# The VIP of this Service, allocated by isthmus allocate. A claim never moves; delete the file to release it.\n"
       "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata:\n  name: \"" +
-      request.name + "\"\n  namespace: \"" + request.name_space + "\"\n  creationTimestamp: \"" + now.data() +
+      request.name + "\"\n  namespace: \"" + request.ns + "\"\n  creationTimestamp: \"" + now.data() +
       "\"\nspec:\n  type: ClusterSetIP\n  ips:\n";
   for (const IpAddress& address : addresses) {
     text += "  - \"" + address.to_string() + "\"\n";
@@ -288,59 +287,83 @@ std::string claim_text(const ClaimRequest& request, const std::vector<IpAddress>
   return text;
 }
 
-// serviceimport-<namespace>-<name>.yaml; with a dot between them where that is another service's (a-b/c and a/b-c).
+// serviceimport-<namespace>-<name>.yaml, or with a dot between the two where
+// another service has that name already (a-b/c and a/b-c).
 Result<std::string> free_name(const std::string& folder, const ClaimRequest& request) {
-  for (const char* between : {"-", "."}) {
-    const std::string name = "serviceimport-" + request.name_space + between + request.name + ".yaml";
+  for (const char* separator : {"-", "."}) {
+    const std::string name = "serviceimport-" + request.ns + separator + request.name + ".yaml";
     struct stat s {};
     if (lstat((folder + "/" + name).c_str(), &s) != 0) {
       return name;
     }
   }
-  return Error{"files of the claim's name are there already, without the claim",
-               folder + "/serviceimport-" + request.name_space + "-" + request.name + ".yaml", "move them away"};
+  return Error{"files with the claim's name exist already, but do not contain the claim",
+               folder + "/serviceimport-" + request.ns + "-" + request.name + ".yaml", "move or delete them"};
 }
 
-// Whole or not at all.
+// Makes the names in a folder outlive a crash of the machine.
+Status sync_folder(const std::string& folder) {
+  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // EINVAL: the file system syncs no folders by themselves.
+  const bool synced = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
+  const int why = errno;
+  if (fd >= 0) {
+    close(fd);
+  }
+  errno = why;
+  return synced ? Status(Ok{})
+                : system_error("the claim may be lost if the machine crashes now", folder,
+                               "check the file system, then allocate again: the claim is found and returned");
+}
+
+// Writes the file atomically. A claim never moves, so it is on the disk before anybody learns of it.
 Status write_claim(const std::string& folder, const std::string& name, const std::string& text) {
-  if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) {
-    return system_error("cannot create the cluster's folder", folder, "run where the hub's folder may be written");
+  const bool new_folder = mkdir(folder.c_str(), 0755) == 0;
+  if (!new_folder && errno != EEXIST) {
+    return system_error("cannot create the cluster's folder", folder,
+                        "run as a user who may write to the hub's folder");
   }
   const std::string path = folder + "/" + name;
   const std::string temporary = folder + "/." + name + ".tmp";
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) {
-    return system_error("cannot write the claim", temporary, "run where the hub's folder may be written");
+    return system_error("cannot write the claim", temporary, "run as a user who may write to the hub's folder");
   }
   const bool written = write_all(fd, text) && fsync(fd) == 0;
   const int why = errno;
   close(fd);
   errno = why;
   if (!written || rename(temporary.c_str(), path.c_str()) != 0) {
-    const Error error = system_error("cannot write the claim", path, "make room, and run where it may be written");
+    const Error error =
+        system_error("cannot write the claim", path, "free disk space, and run as a user who may write to it");
     unlink(temporary.c_str());
     return error;
   }
-  return Ok{};
+  if (new_folder) {
+    if (auto synced = sync_folder(folder.substr(0, folder.rfind('/'))); !synced) {
+      return synced;
+    }
+  }
+  return sync_folder(folder);
 }
 
 Result<std::vector<IpAddress>> take_addresses(const ClaimRequest& request, const HubView& view) {
   std::vector<IpAddress> addresses;
-  std::set<Family> wanted, found;
+  std::set<Family> requested, found;
   for (const Prefix& pool : request.pools) {
-    wanted.insert(pool.family());
+    requested.insert(pool.family());
     const auto address = found.contains(pool.family()) ? std::nullopt : lowest_free(pool, view.taken);
     if (address) {
       addresses.push_back(*address);
       found.insert(pool.family());
     }
   }
-  for (const Family family : wanted) {
+  for (const Family family : requested) {
     if (!found.contains(family)) {
       return Error{
           std::string("no free ") + (family == Family::kIpv4 ? "IPv4" : "IPv6") + " address is left in the pools",
           {},
-          "name a larger pool, or delete claims of services that are gone"};
+          "give a larger pool, or delete claims of services that no longer exist"};
     }
   }
   return addresses;
@@ -349,29 +372,29 @@ Result<std::vector<IpAddress>> take_addresses(const ClaimRequest& request, const
 }  // namespace
 
 Result<Claim> allocate_vip(const ClaimRequest& request) {
-  if (auto good = check_request(request); !good) {
-    return good.error();
+  if (auto valid = check_request(request); !valid) {
+    return valid.error();
   }
   HubLock lock(request.hub);
-  if (auto taken = lock.take(request.lock_patience); !taken) {
-    return taken.error();
+  if (auto locked = lock.acquire(request.lock_timeout); !locked) {
+    return locked.error();
   }
-  const auto view = view_hub(request);
+  const auto view = read_hub(request);
   if (!view) {
     return view.error();
   }
   if (!view->cluster_known) {
     return Error{"the hub has no cluster " + request.cluster, request.hub, "name a cluster of the hub"};
   }
-  const auto standing = standing_claim(request, *view);
-  if (!standing) {
-    return standing.error();
+  const auto existing = existing_claim(request, *view);
+  if (!existing) {
+    return existing.error();
   }
-  if (*standing) {
-    return **standing;
+  if (*existing) {
+    return **existing;
   }
-  if (auto good = check_pools(request, *view); !good) {
-    return good.error();
+  if (auto valid = check_pools(request, *view); !valid) {
+    return valid.error();
   }
   auto addresses = take_addresses(request, *view);
   if (!addresses) {

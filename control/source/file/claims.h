@@ -1,6 +1,6 @@
-// Claims of VIPs in a file hub: finds an address that nobody has and writes it down as a ServiceImport. The one writer
-// of a hub; `isthmus allocate` calls it. Thread: any, nothing is shared; two processes exclude each other by a lock
-// file in the hub's folder. Blocks on the disk, and on the lock as long as the request says.
+// Claims of VIPs in a file hub: finds a free address and writes it to the hub as a ServiceImport. The only code that
+// writes to a hub; called by `isthmus allocate`. Thread: any, no shared state; a lock file in the hub's folder keeps
+// processes apart. Blocks on the disk, and for at most `lock_timeout` on the lock.
 #pragma once
 
 #include <chrono>
@@ -12,24 +12,24 @@
 namespace isthmus {
 
 struct ClaimRequest {
-  std::string hub;               // the folder
-  std::string cluster;           // whose manifest the claim becomes
-  std::string name_space, name;  // of the Service
-  std::vector<Prefix> pools;     // an address is claimed in each family that is named; tried in order
-  std::chrono::milliseconds lock_patience{5000};
+  std::string hub;            // the folder
+  std::string cluster;        // the claim is written to the manifests of this cluster
+  std::string ns, name;       // of the Service
+  std::vector<Prefix> pools;  // tried in order; one address is claimed in each of their families
+  std::chrono::milliseconds lock_timeout{5000};
 };
 
 struct Claim {
   std::vector<IpAddress> addresses;
-  std::string file;            // where it stands
-  bool created = false;        // false: it stood there before
-  bool service_known = false;  // a Service of that name is in the cluster's manifests
+  std::string file;            // that contains the claim
+  bool created = false;        // false: it existed before
+  bool service_known = false;  // the cluster's manifests contain that Service
 };
 
-// The claim of the service within the pools: the one that stands, of whichever cluster, or a new one. The lowest free
-// address is taken; the first of a block and the last of an IPv4 block are left out. Fails when the pools are
-// exhausted, overlap a cluster's blocks, another claim of the service stands, or manifests that may hold claims cannot
-// be read.
+// Returns the service's claim within the pools: the existing one, of any cluster, or a new one. A new claim takes the
+// lowest free address, except the first of a block and the last of an IPv4 block. Fails when the pools are exhausted or
+// overlap a cluster's blocks, when the service has a claim that does not match the pools, or when manifests that may
+// contain claims cannot be read.
 [[nodiscard]] Result<Claim> allocate_vip(const ClaimRequest& request);
 
 }  // namespace isthmus

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "config/yaml/read.h"
+#include "control/source/file/hub_folder.h"
 
 namespace isthmus {
 namespace {
@@ -27,10 +28,6 @@ std::string parent_of(const std::string& path) {
 }
 
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-Error system_error(const std::string& what, const std::string& where, const std::string& remedy) {
-  return {what + ": " + std::strerror(errno), where, remedy};
-}
 
 }  // namespace
 
@@ -51,26 +48,26 @@ FileSource::~FileSource() {
 Status FileSource::start() {
   struct stat s {};
   if (stat(root_.c_str(), &s) != 0) {
-    return system_error("cannot open the hub's folder", root_, "create it with its folders fleet/ and clusters/");
+    return system_error("cannot open the hub's folder", root_, "create it with the folders fleet/ and clusters/");
   }
   if (!S_ISDIR(s.st_mode)) {
     return Error{"the hub is not a folder", root_, "name the folder that holds fleet/ and clusters/"};
   }
   inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (inotify_ < 0) {
-    return system_error("cannot follow the hub's folder", root_, "raise sysctl fs.inotify.max_user_instances");
+    return system_error("cannot watch the hub's folder", root_, "raise sysctl fs.inotify.max_user_instances");
   }
   timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (timer_ < 0 || epoll_ < 0) {
-    return system_error("cannot follow the hub's folder", root_, "raise the limit of open files (ulimit -n)");
+    return system_error("cannot watch the hub's folder", root_, "raise the limit of open files (ulimit -n)");
   }
   for (const int fd : {inotify_, timer_}) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = fd;
     if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
-      return system_error("cannot follow the hub's folder", root_, "raise sysctl fs.epoll.max_user_watches");
+      return system_error("cannot watch the hub's folder", root_, "raise sysctl fs.epoll.max_user_watches");
     }
   }
   scan_structure();
@@ -81,13 +78,13 @@ Status FileSource::start() {
 }
 
 std::vector<ObjectDelta> FileSource::poll() {
-  drain_events();
+  read_events();
   std::uint64_t expirations = 0;
   const bool expired = read(timer_, &expirations, sizeof expirations) == static_cast<ssize_t>(sizeof expirations);
   if (expired) {
     timer_armed_ = false;
     structure_dirty_ = structure_dirty_ || root_missing_;
-    look();
+    rescan();
   } else if (!timer_armed_ && (structure_dirty_ || !dirty_folders_.empty() || !dirty_files_.empty())) {
     timer_armed_ = true;
     arm_timer(kSettleMs);
@@ -96,7 +93,7 @@ std::vector<ObjectDelta> FileSource::poll() {
   return objects_.take_deltas();
 }
 
-void FileSource::reread() {
+void FileSource::reload() {
   for (auto& [path, file] : files_) {
     file.signature.settled = false;
   }
@@ -128,7 +125,7 @@ void FileSource::arm_timer(std::uint64_t milliseconds) {
   timerfd_settime(timer_, 0, &when, nullptr);
 }
 
-void FileSource::drain_events() {
+void FileSource::read_events() {
   alignas(inotify_event) std::array<char, 16384> buffer;
   while (true) {
     const ssize_t got = read(inotify_, buffer.data(), buffer.size());
@@ -141,13 +138,14 @@ void FileSource::drain_events() {
     for (std::size_t at = 0; at + sizeof(inotify_event) <= static_cast<std::size_t>(got);) {
       inotify_event event{};
       std::memcpy(&event, buffer.data() + at, sizeof event);
-      note_event(event.mask, event.wd, event.len > 0 ? std::string(buffer.data() + at + sizeof event) : std::string());
+      record_event(event.mask, event.wd,
+                   event.len > 0 ? std::string(buffer.data() + at + sizeof event) : std::string());
       at += sizeof event + event.len;
     }
   }
 }
 
-void FileSource::note_event(std::uint32_t mask, int watch, const std::string& name) {
+void FileSource::record_event(std::uint32_t mask, int watch, const std::string& name) {
   if ((mask & IN_Q_OVERFLOW) != 0) {
     structure_dirty_ = true;
     return;
@@ -165,7 +163,7 @@ void FileSource::note_event(std::uint32_t mask, int watch, const std::string& na
   if ((mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) {
     structure_dirty_ = true;
   } else if (role == Role::kLeaf) {
-    note_file_event(path, mask, name);
+    record_file_event(path, mask, name);
   } else if (role == Role::kParent) {
     structure_dirty_ = structure_dirty_ || name == name_of(root_);
   } else if (!name.starts_with('.') || name.starts_with("..")) {
@@ -173,8 +171,8 @@ void FileSource::note_event(std::uint32_t mask, int watch, const std::string& na
   }
 }
 
-void FileSource::note_file_event(const std::string& folder, std::uint32_t mask, const std::string& name) {
-  // Kubernetes swaps the link ..data: every file behind it is another one at once.
+void FileSource::record_file_event(const std::string& folder, std::uint32_t mask, const std::string& name) {
+  // Kubernetes replaces the link ..data: every file behind it changes at once.
   if (name.empty() || name.starts_with("..") || (mask & IN_ISDIR) != 0) {
     dirty_folders_.insert(folder);
     return;
@@ -190,7 +188,7 @@ void FileSource::note_file_event(const std::string& folder, std::uint32_t mask, 
     }
   }
   if ((mask & IN_CREATE) != 0) {
-    // A file being written is read when its writer closes it; links come with their content.
+    // A file being written is read when its writer closes it. A new link has its content already.
     struct stat s {};
     if (lstat(path.c_str(), &s) != 0 || (!S_ISLNK(s.st_mode) && s.st_nlink < 2)) {
       return;
@@ -199,8 +197,8 @@ void FileSource::note_file_event(const std::string& folder, std::uint32_t mask, 
   dirty_files_.insert(path);
 }
 
-// Reads what was marked since the last look.
-void FileSource::look() {
+// Reads the folders and files marked dirty since the last call.
+void FileSource::rescan() {
   const std::set<std::string> folders = std::exchange(dirty_folders_, {});
   const std::set<std::string> files = std::exchange(dirty_files_, {});
   if (std::exchange(structure_dirty_, false)) {
@@ -220,35 +218,35 @@ void FileSource::look() {
 
 void FileSource::scan_structure() {
   structure_problems_.clear();
-  follow_folder(parent_of(root_), Role::kParent, "");
-  follow_folder(root_, Role::kRoot, "");
+  watch_folder(parent_of(root_), Role::kParent, "");
+  watch_folder(root_, Role::kRoot, "");
   const FolderListing root = list_folder(root_);
   root_missing_ = root.error != 0;
   if (root_missing_) {
     structure_problems_.push_back({{root_, 0},
                                    std::string("the hub's folder cannot be read: ") + std::strerror(root.error) +
                                        "; what was read from it before stays in force",
-                                   "bring the folder back"});
+                                   "restore the folder"});
     arm_timer(kRetryMs);
     return;
   }
   for (const std::string& name : root.manifests) {
     structure_problems_.push_back({{root_ + "/" + name, 0},
-                                   "a file beside the hub's folders is not read",
+                                   "a file directly in the hub's folder is not read",
                                    "move it to fleet/ or clusters/<cluster>/"});
   }
   std::set<std::string> present{parent_of(root_), root_};
   for (const std::string_view name : {kFleetFolder, kClustersFolder}) {
     const std::string path = root_ + "/" + std::string(name);
     const bool is_fleet = name == kFleetFolder;
-    follow_folder(path, is_fleet ? Role::kLeaf : Role::kClusters, "");
+    watch_folder(path, is_fleet ? Role::kLeaf : Role::kClusters, "");
     const FolderListing listing = list_folder(path);
     present.insert(path);
     if (listing.error != 0) {
       structure_problems_.push_back(
           {{path, 0},
            std::string("the folder cannot be read: ") + std::strerror(listing.error) +
-               "; anything read from it before stays in force",
+               "; what was read from it before stays in force",
            is_fleet ? "create it, with a Cluster for each member" : "create it, with a folder for each cluster"});
     }
     if (!is_fleet) {
@@ -266,7 +264,7 @@ void FileSource::scan_structure() {
   }
 }
 
-// Follows the folders of the clusters that are there and forgets the others.
+// Watches the folders of the clusters that exist and removes the others.
 void FileSource::scan_clusters(const FolderListing& clusters, std::set<std::string>& present) {
   if (clusters.error != 0) {
     return;
@@ -279,34 +277,34 @@ void FileSource::scan_clusters(const FolderListing& clusters, std::set<std::stri
       present.insert(base + name);
     } else {
       structure_problems_.push_back({{base + name, 0},
-                                     "the folder's name is not a cluster's, so it is not read",
-                                     "name it as the Cluster in fleet/: 1 to 32 characters of a-z, 0-9 and -"});
+                                     "the folder's name is not a valid cluster name; the folder is not read",
+                                     "name it like its Cluster in fleet/: 1 to 32 characters of a-z, 0-9 and -"});
     }
   }
   for (const std::string& name : clusters.manifests) {
     structure_problems_.push_back(
-        {{base + name, 0}, "a file beside the clusters' folders is not read", "move it to the folder of its cluster"});
+        {{base + name, 0}, "a file directly in clusters/ is not read", "move it to the folder of its cluster"});
   }
-  std::vector<std::string> gone;
+  std::vector<std::string> removed;
   for (const auto& [path, folder] : folders_) {
     if (!present.contains(path)) {
-      gone.push_back(path);
+      removed.push_back(path);
     }
   }
-  // First, because a folder that was renamed keeps its watch.
-  for (const std::string& path : gone) {
-    forget_folder(path);
+  // Before the new ones are added, because a renamed folder keeps its watch descriptor.
+  for (const std::string& path : removed) {
+    remove_folder(path);
   }
   for (const std::string& name : names) {
-    follow_folder(base + name, Role::kLeaf, name);
+    watch_folder(base + name, Role::kLeaf, name);
   }
 }
 
-void FileSource::follow_folder(const std::string& path, Role role, const std::string& cluster) {
+void FileSource::watch_folder(const std::string& path, Role role, const std::string& cluster) {
   const int watch = inotify_add_watch(inotify_, path.c_str(), role == Role::kParent ? kWatchedParent : kWatched);
   if (watch < 0 && errno != ENOENT && errno != ENOTDIR && role != Role::kParent) {
     structure_problems_.push_back({{path, 0},
-                                   std::string("changes cannot be followed: ") + std::strerror(errno),
+                                   std::string("changes cannot be watched: ") + std::strerror(errno),
                                    "raise sysctl fs.inotify.max_user_watches, or make the folder readable"});
   }
   Folder& folder = folders_[path];
@@ -321,7 +319,7 @@ void FileSource::follow_folder(const std::string& path, Role role, const std::st
   }
 }
 
-void FileSource::forget_folder(const std::string& path) {
+void FileSource::remove_folder(const std::string& path) {
   const auto folder = folders_.find(path);
   if (folder->second.watch >= 0 && watches_.erase(folder->second.watch) > 0) {
     inotify_rm_watch(inotify_, folder->second.watch);
@@ -343,7 +341,7 @@ void FileSource::scan_leaf(const std::string& path) {
   const FolderListing listing = list_folder(path);
   folder.problems.clear();
   if (listing.error != 0) {
-    // scan_structure() speaks for the fleet's folder, and a cluster's that is gone is forgotten there.
+    // scan_structure() reports the fleet's folder, and removes the folder of a cluster that no longer exists.
     if (!folder.cluster.empty() && listing.error != ENOENT) {
       folder.problems.push_back({{path, 0},
                                  std::string("the folder cannot be read: ") + std::strerror(listing.error) +
@@ -353,8 +351,9 @@ void FileSource::scan_leaf(const std::string& path) {
     return;
   }
   for (const std::string& name : listing.folders) {
-    folder.problems.push_back(
-        {{path + "/" + name, 0}, "a folder in a cluster's folder is not read", "move its files up, beside it"});
+    folder.problems.push_back({{path + "/" + name, 0},
+                               "a folder in a cluster's folder is not read",
+                               "move its files up into the cluster's folder"});
   }
   const std::string prefix = path + "/";
   const std::set<std::string> present(listing.manifests.begin(), listing.manifests.end());
@@ -371,22 +370,22 @@ void FileSource::scan_leaf(const std::string& path) {
   }
 }
 
-void FileSource::read_file(const std::string& path, const std::string& cluster, bool even_if_unchanged) {
-  const auto before = files_.find(path);
+void FileSource::read_file(const std::string& path, const std::string& cluster, bool force) {
+  const auto known = files_.find(path);
   FileSignature signature;
-  if (!even_if_unchanged && before != files_.end() && !before->second.failed && before->second.signature.settled &&
-      file_signature(path, signature) && signature.same_as(before->second.signature)) {
+  if (!force && known != files_.end() && !known->second.failed && known->second.signature.settled &&
+      file_signature(path, signature) && signature.same_as(known->second.signature)) {
     return;
   }
   const FileText file = read_file_text(path);
   ++files_read_;
   switch (file.outcome) {
-    case FileText::Outcome::kGone:
+    case FileText::Outcome::kMissing:
       objects_.remove(path);
       files_.erase(path);
       return;
     case FileText::Outcome::kFailed:
-      objects_.set_unreadable(path, "the file cannot be read: " + file.why, "make it a readable file, or delete it");
+      objects_.set_unreadable(path, "the file cannot be read: " + file.why, file.fix + ", or delete it");
       files_[path] = {cluster, {}, true};
       return;
     case FileText::Outcome::kRead:

@@ -1,7 +1,8 @@
-// The hub that is a folder: follows it with inotify and reads again only what changed. Layout in hub_folder.h.
-// Thread: control. Changes settle for about 10 ms before they are read, so that files replaced together are one step.
-// When the folder itself goes (an unmount), everything read stays in force and the folder is looked for every second.
-// A link's target outside of the folder is read, but its changes are seen only when the link changes, or by reread().
+// A folder as a hub: watches it with inotify and reads only the files that changed. Layout: see hub_folder.h.
+// Thread: control. Changes are read about 10 ms after the first of them, so that files replaced together are applied
+// together. Failure: when the folder itself disappears (an unmount), everything read stays in force and the folder is
+// looked up every second. The target of a link that leads out of the folder is read, but a change of that target is
+// seen only when the link changes, or by reload().
 #pragma once
 
 #include <cstdint>
@@ -27,39 +28,40 @@ class FileSource final : public Source {
   [[nodiscard]] int fd() const override { return epoll_; }
   [[nodiscard]] std::vector<ObjectDelta> poll() override;
   [[nodiscard]] std::vector<SourceProblem> problems() const override;
-  // Also files whose links lead out of the folder, and changes made on another machine's mount of it.
-  void reread() override;
+  // Finds what inotify does not report: changed targets of links that lead out of the folder, and changes made by
+  // another machine that mounts it.
+  void reload() override;
   [[nodiscard]] bool synced() const override { return synced_; }
   [[nodiscard]] std::string describe() const override;
 
-  // Files read since start, for tests and status: a change reads one.
+  // Files read since start, for tests and status. A change of one file reads one file.
   [[nodiscard]] std::uint64_t files_read() const noexcept { return files_read_; }
 
  private:
   enum class Role : std::uint8_t { kParent, kRoot, kClusters, kLeaf };
   struct Folder {
     Role role = Role::kLeaf;
-    std::string cluster;  // leaves; empty: the fleet
+    std::string cluster;  // kLeaf only; empty: the fleet
     int watch = -1;
     std::vector<SourceProblem> problems;
   };
-  struct Following {
+  struct TrackedFile {
     std::string cluster;
     FileSignature signature;
     bool failed = false;
   };
 
-  void drain_events();
-  void note_event(std::uint32_t mask, int watch, const std::string& name);
-  void note_file_event(const std::string& folder, std::uint32_t mask, const std::string& name);
+  void read_events();
+  void record_event(std::uint32_t mask, int watch, const std::string& name);
+  void record_file_event(const std::string& folder, std::uint32_t mask, const std::string& name);
   void arm_timer(std::uint64_t milliseconds);
-  void look();
+  void rescan();
   void scan_structure();
   void scan_clusters(const FolderListing& clusters, std::set<std::string>& present);
-  void follow_folder(const std::string& path, Role role, const std::string& cluster);
-  void forget_folder(const std::string& path);
+  void watch_folder(const std::string& path, Role role, const std::string& cluster);
+  void remove_folder(const std::string& path);
   void scan_leaf(const std::string& path);
-  void read_file(const std::string& path, const std::string& cluster, bool even_if_unchanged);
+  void read_file(const std::string& path, const std::string& cluster, bool force);
 
   std::string root_;
   int inotify_ = -1, timer_ = -1, epoll_ = -1;
@@ -68,7 +70,7 @@ class FileSource final : public Source {
   std::set<std::string> dirty_folders_, dirty_files_;
   std::map<std::string, Folder> folders_;
   std::map<int, std::string> watches_;
-  std::map<std::string, Following> files_;
+  std::map<std::string, TrackedFile> files_;
   std::vector<SourceProblem> structure_problems_;
   HubObjects objects_;
   std::uint64_t files_read_ = 0;

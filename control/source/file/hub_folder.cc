@@ -1,22 +1,20 @@
 #include "control/source/file/hub_folder.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <ctime>
 #include <memory>
+#include <utility>
+
+#include "config/files/read_file.h"
 
 namespace isthmus {
 namespace {
 
-constexpr off_t kLargestFile = off_t{64} << 20;
-// File systems stamp with the clock of the last tick; twice the longest tick is safe.
+// File systems take timestamps from the clock of the last tick; twice the longest tick (10 ms) is safe.
 constexpr std::int64_t kTickNs = 20'000'000;
 
 std::int64_t nanoseconds(const timespec& t) { return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; }
@@ -30,27 +28,11 @@ FileSignature signature_of(const struct stat& s) {
   return signature;
 }
 
-bool read_all(int fd, std::string& text, off_t bytes) {
-  text.reserve(static_cast<std::size_t>(bytes));
-  std::array<char, 65536> buffer{};
-  while (true) {
-    const ssize_t got = read(fd, buffer.data(), buffer.size());
-    if (got == 0) {
-      return true;
-    }
-    if (got > 0) {
-      text.append(buffer.data(), static_cast<std::size_t>(got));
-    } else if (errno != EINTR) {
-      return false;
-    }
-    if (text.size() > static_cast<std::size_t>(kLargestFile)) {
-      errno = EFBIG;
-      return false;
-    }
-  }
-}
-
 }  // namespace
+
+Error system_error(const std::string& what, const std::string& where, const std::string& fix) {
+  return {what + ": " + std::strerror(errno), where, fix};
+}
 
 bool is_manifest_name(std::string_view name) noexcept {
   return !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json"));
@@ -85,29 +67,23 @@ FolderListing list_folder(const std::string& path) {
 }
 
 FileText read_file_text(const std::string& path) {
+  RegularFile read = read_regular_file(path, kMaxManifestBytes);
   FileText file;
-  // Not blocking: a pipe under a manifest's name must not stop control.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    struct stat link {};
-    const int why = errno;
-    const bool gone = why == ENOENT && lstat(path.c_str(), &link) != 0 && errno == ENOENT;
-    file.outcome = gone ? FileText::Outcome::kGone : FileText::Outcome::kFailed;
-    file.why = why == ENOENT ? "the link points to nothing" : std::strerror(why);
+  if (read.why.empty()) {
+    file.outcome = FileText::Outcome::kRead;
+    file.text = std::move(read.text);
+    file.signature = signature_of(read.status);
     return file;
   }
-  struct stat s {};
-  if (fstat(fd, &s) != 0) {
-    file.why = std::strerror(errno);
-  } else if (!S_ISREG(s.st_mode)) {
-    file.why = "not a regular file";
-  } else if (s.st_size > kLargestFile || !read_all(fd, file.text, s.st_size)) {
-    file.why = s.st_size > kLargestFile || errno == EFBIG ? "larger than 64 MiB" : std::strerror(errno);
-  } else {
-    file.outcome = FileText::Outcome::kRead;
-    file.signature = signature_of(s);
+  file.why = std::move(read.why);
+  file.fix = std::move(read.fix);
+  if (read.error == ENOENT) {
+    struct stat link {};
+    const bool missing = lstat(path.c_str(), &link) != 0 && errno == ENOENT;
+    file.outcome = missing ? FileText::Outcome::kMissing : FileText::Outcome::kFailed;
+    file.why = "the target of the link does not exist";
+    file.fix = "link to a file that exists";
   }
-  close(fd);
   return file;
 }
 

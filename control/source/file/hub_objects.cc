@@ -24,130 +24,130 @@ bool is_policy(ObjectKind kind) {
          kind == ObjectKind::kClusterwidePolicy;
 }
 
-constexpr auto kStays = "; the version read before stays in force";
+constexpr auto kStays = "; the previous version stays in force";
 
 }  // namespace
 
-HubObjects::File& HubObjects::file_at(const std::string& place) {
-  auto& slot = files_[place];
+HubObjects::File& HubObjects::file_at(const std::string& path) {
+  auto& slot = files_[path];
   if (!slot) {
     slot = std::make_shared<File>();
-    slot->place = place;
+    slot->path = path;
   }
   return *slot;
 }
 
-void HubObjects::set_text(const std::string& place, const std::string& cluster, std::string_view text) {
-  File& file = file_at(place);
-  if (is_blank(text) && !file.held.empty()) {
-    set_unreadable(place, "the file is empty", "write the objects again, or delete the file to remove them");
+void HubObjects::set_text(const std::string& path, const std::string& cluster, std::string_view text) {
+  File& file = file_at(path);
+  if (is_blank(text) && !file.objects.empty()) {
+    set_unreadable(path, "the file is empty", "write the objects again, or delete the file to remove them");
     return;
   }
   file.problem.reset();
   file.manifest = parse_manifest(text, cluster, &file.manifest);
-  file.twice.clear();
-  std::map<ManifestKey, Held> held;
-  std::set<ManifestKey> refused;
+  file.duplicates.clear();
+  std::map<ManifestKey, Version> objects;
+  std::set<ManifestKey> invalid;
   bool unreadable = false;
   for (const Manifest::Entry& entry : file.manifest.documents) {
     unreadable = unreadable || entry.document->unreadable;
-    refused.insert(entry.document->refused.begin(), entry.document->refused.end());
+    invalid.insert(entry.document->invalid.begin(), entry.document->invalid.end());
     for (const ManifestObject& object : entry.document->objects) {
       const unsigned line = entry.line_in_file(object.line);
-      const auto [at, added] = held.try_emplace(object.key, Held{object.value, line});
+      const auto [at, added] = objects.try_emplace(object.key, Version{object.value, line});
       if (!added) {
-        file.twice.push_back({object.key, at->second.line, line});
+        file.duplicates.push_back({object.key, at->second.line, line});
       }
     }
   }
-  const std::size_t seen = held.size();
+  const std::size_t seen = objects.size();
   if (unreadable) {
-    for (const auto& [key, before] : file.held) {
-      if (!refused.contains(key)) {
-        held.try_emplace(key, before);
+    for (const auto& [key, before] : file.objects) {
+      if (!invalid.contains(key)) {
+        objects.try_emplace(key, before);
       }
     }
   }
-  file.kept_unseen = held.size() != seen;
-  apply(files_[place], std::move(held), std::move(refused));
+  file.has_retained = objects.size() != seen;
+  apply(files_[path], std::move(objects), std::move(invalid));
 }
 
-void HubObjects::set_unreadable(const std::string& place, const std::string& why, const std::string& remedy) {
-  File& file = file_at(place);
-  const std::string stays = file.held.empty() ? "" : "; what was read from it before stays in force";
-  file.problem = SourceProblem{{place, 0}, why + stays, remedy};
+void HubObjects::set_unreadable(const std::string& path, const std::string& why, const std::string& fix) {
+  File& file = file_at(path);
+  const std::string stays = file.objects.empty() ? "" : "; what was read from it before stays in force";
+  file.problem = SourceProblem{{path, 0}, why + stays, fix};
 }
 
-void HubObjects::remove(const std::string& place) {
-  const auto found = files_.find(place);
+void HubObjects::remove(const std::string& path) {
+  const auto found = files_.find(path);
   if (found != files_.end()) {
     apply(found->second, {}, {});
     files_.erase(found);
   }
 }
 
-// Brings the entries in line with what `file` holds and refuses now.
-void HubObjects::apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Held> held,
-                       std::set<ManifestKey> refused) {
+// Updates the entries of every key that `file` defines, or defined before.
+void HubObjects::apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Version> objects,
+                       std::set<ManifestKey> invalid) {
   const FileRef ref = file;
-  for (const auto& [key, before] : file->held) {
-    if (!held.contains(key)) {
-      erase_value(entries_[key].holders, ref);
+  for (const auto& [key, before] : file->objects) {
+    if (!objects.contains(key)) {
+      erase_value(entries_[key].valid_in, ref);
       touched_.insert(key);
     }
   }
-  for (const auto& [key, now] : held) {
-    const auto before = file->held.find(key);
-    if (before == file->held.end()) {
-      entries_[key].holders.push_back(ref);
+  for (const auto& [key, now] : objects) {
+    const auto before = file->objects.find(key);
+    if (before == file->objects.end()) {
+      entries_[key].valid_in.push_back(ref);
       touched_.insert(key);
     } else if (before->second.value != now.value || before->second.line != now.line) {
       touched_.insert(key);
     }
   }
-  for (const ManifestKey& key : file->refused) {
-    if (!refused.contains(key)) {
-      erase_value(entries_[key].refusers, ref);
+  for (const ManifestKey& key : file->invalid) {
+    if (!invalid.contains(key)) {
+      erase_value(entries_[key].invalid_in, ref);
       touched_.insert(key);
     }
   }
-  for (const ManifestKey& key : refused) {
-    if (!file->refused.contains(key)) {
-      entries_[key].refusers.push_back(ref);
+  for (const ManifestKey& key : invalid) {
+    if (!file->invalid.contains(key)) {
+      entries_[key].invalid_in.push_back(ref);
       touched_.insert(key);
     }
   }
-  file->held = std::move(held);
-  file->refused = std::move(refused);
+  file->objects = std::move(objects);
+  file->invalid = std::move(invalid);
 }
 
-Provenance HubObjects::settle(const ManifestKey& key) {
+Provenance HubObjects::select_owner(const ManifestKey& key) {
   Entry& entry = entries_[key];
-  const Provenance was{entry.owner ? entry.owner->place : std::string(), 0};
+  const Provenance was{entry.owner ? entry.owner->path : std::string(), 0};
   const auto contains = [](const std::vector<FileRef>& files, const FileRef& file) {
     return std::find(files.begin(), files.end(), file) != files.end();
   };
-  if (entry.holders.empty() && entry.refusers.empty()) {
-    contested_.erase(key);
+  if (entry.valid_in.empty() && entry.invalid_in.empty()) {
+    conflicting_.erase(key);
     entries_.erase(key);
     return was;
   }
-  const bool owner_stands = contains(entry.holders, entry.owner) || contains(entry.refusers, entry.owner);
-  if (!owner_stands || !entry.last_good) {
-    entry.owner = entry.holders.empty() ? entry.refusers.front() : entry.holders.front();
+  const bool owner_exists = contains(entry.valid_in, entry.owner) || contains(entry.invalid_in, entry.owner);
+  if (!owner_exists || !entry.last_good) {
+    entry.owner = entry.valid_in.empty() ? entry.invalid_in.front() : entry.valid_in.front();
   }
-  bool contested = false;
-  for (const FileRef& holder : entry.holders) {
-    if (holder == entry.owner) {
-      entry.last_good = holder->held.at(key).value;
+  bool conflicting = false;
+  for (const FileRef& file : entry.valid_in) {
+    if (file == entry.owner) {
+      entry.last_good = file->objects.at(key).value;
     } else {
-      contested = true;
+      conflicting = true;
     }
   }
-  if (contested) {
-    contested_.insert(key);
+  if (conflicting) {
+    conflicting_.insert(key);
   } else {
-    contested_.erase(key);
+    conflicting_.erase(key);
   }
   return was;
 }
@@ -163,7 +163,7 @@ HubObjects::Value HubObjects::effective(const ObjectKey& key) const {
 std::vector<ObjectDelta> HubObjects::take_deltas() {
   std::vector<std::pair<ManifestKey, Provenance>> settled;
   for (const ManifestKey& key : touched_) {
-    settled.emplace_back(key, settle(key));
+    settled.emplace_back(key, select_owner(key));
   }
   touched_.clear();
   std::vector<ObjectDelta> removed, changed;
@@ -180,11 +180,11 @@ std::vector<ObjectDelta> HubObjects::take_deltas() {
     }
     if (const auto entry = entries_.find(key); entry != entries_.end() && entry->second.owner) {
       const File& owner = *entry->second.owner;
-      const auto held = owner.held.find(key);
-      provenance = {owner.place, held == owner.held.end() ? 0 : held->second.line};
+      const auto version = owner.objects.find(key);
+      provenance = {owner.path, version == owner.objects.end() ? 0 : version->second.line};
     }
     if (before != published_.end() && same_value(before->second.value, now)) {
-      // A policy's place counts too: its rules are known by their lines. A refused version has no line.
+      // A policy's location is part of it: its rules are identified by their lines. An invalid version has no line.
       const bool moved = before->second.provenance.text() != provenance.text();
       if (!moved || provenance.line == 0 || !is_policy(key.object.kind)) {
         continue;
@@ -193,13 +193,13 @@ std::vector<ObjectDelta> HubObjects::take_deltas() {
     published_[key.object] = {now, provenance};
     changed.push_back({key.object, *now, std::move(provenance)});
   }
-  // The kinds are numbered from what others depend on, and keys sort by kind.
+  // A kind is numbered above the kinds it depends on, and keys sort by kind first.
   std::reverse(removed.begin(), removed.end());
   removed.insert(removed.end(), std::make_move_iterator(changed.begin()), std::make_move_iterator(changed.end()));
   return removed;
 }
 
-bool HubObjects::stands(const ManifestKey& key) const {
+bool HubObjects::is_in_force(const ManifestKey& key) const {
   const auto entry = entries_.find(key);
   return entry != entries_.end() && entry->second.last_good != nullptr;
 }
@@ -207,39 +207,38 @@ bool HubObjects::stands(const ManifestKey& key) const {
 void HubObjects::add_document_problems(const File& file, const Manifest::Entry& entry,
                                        std::vector<SourceProblem>& out) const {
   const ManifestDocument& document = *entry.document;
-  const bool stays =
-      (document.unreadable && file.kept_unseen) || std::any_of(document.refused.begin(), document.refused.end(),
-                                                               [this](const ManifestKey& key) { return stands(key); });
-  for (std::size_t i = 0; i < document.faults.size(); ++i) {
-    const YamlFault& fault = document.faults[i];
-    SourceProblem problem{{file.place, entry.line_in_file(fault.line)},
-                          fault.what + (stays && !fault.warning ? kStays : ""),
-                          fault.remedy};
-    for (std::size_t r = 0; r < document.refused.size(); ++r) {
-      const auto& [first, last] = document.refused_for[r];
-      if (!fault.warning && first <= i && i < last) {
-        problem.object = document.refused[r].object;
+  const bool stays = (document.unreadable && file.has_retained) ||
+                     std::any_of(document.invalid.begin(), document.invalid.end(),
+                                 [this](const ManifestKey& key) { return is_in_force(key); });
+  for (std::size_t i = 0; i < document.errors.size(); ++i) {
+    const YamlError& error = document.errors[i];
+    SourceProblem problem{
+        {file.path, entry.line_in_file(error.line)}, error.what + (stays && !error.warning ? kStays : ""), error.fix};
+    for (std::size_t r = 0; r < document.invalid.size(); ++r) {
+      const auto& [first, last] = document.invalid_errors[r];
+      if (!error.warning && first <= i && i < last) {
+        problem.object = document.invalid[r].object;
       }
     }
     out.push_back(std::move(problem));
   }
 }
 
-void HubObjects::add_twice_problem(const File& file, const Twice& twice, std::vector<SourceProblem>& out) {
-  out.push_back(
-      {{file.place, twice.second_line},
-       describe(twice.key) + " also stands in line " + std::to_string(twice.first_line) + ", which is in force",
-       "keep one of them"});
+void HubObjects::add_duplicate_problem(const File& file, const Duplicate& duplicate, std::vector<SourceProblem>& out) {
+  out.push_back({{file.path, duplicate.second_line},
+                 describe(duplicate.key) + " is also defined in line " + std::to_string(duplicate.first_line) +
+                     ", which is in force",
+                 "keep one of them"});
 }
 
-void HubObjects::add_contested_problems(const ManifestKey& key, std::vector<SourceProblem>& out) const {
+void HubObjects::add_conflict_problems(const ManifestKey& key, std::vector<SourceProblem>& out) const {
   const Entry& entry = entries_.at(key);
-  const auto in_force = entry.owner->held.find(key);
-  const Provenance owner{entry.owner->place, in_force == entry.owner->held.end() ? 0 : in_force->second.line};
-  for (const FileRef& holder : entry.holders) {
-    if (holder != entry.owner) {
-      out.push_back({{holder->place, holder->held.at(key).line},
-                     describe(key) + " also stands in " + owner.text() + ", which is in force",
+  const auto in_force = entry.owner->objects.find(key);
+  const Provenance owner{entry.owner->path, in_force == entry.owner->objects.end() ? 0 : in_force->second.line};
+  for (const FileRef& file : entry.valid_in) {
+    if (file != entry.owner) {
+      out.push_back({{file->path, file->objects.at(key).line},
+                     describe(key) + " is also defined in " + owner.text() + ", which is in force",
                      "keep it in one file"});
     }
   }
@@ -247,7 +246,7 @@ void HubObjects::add_contested_problems(const ManifestKey& key, std::vector<Sour
 
 std::vector<SourceProblem> HubObjects::problems() const {
   std::vector<SourceProblem> out;
-  for (const auto& [place, file] : files_) {
+  for (const auto& [path, file] : files_) {
     if (file->problem) {
       out.push_back(*file->problem);
       continue;
@@ -255,12 +254,12 @@ std::vector<SourceProblem> HubObjects::problems() const {
     for (const Manifest::Entry& entry : file->manifest.documents) {
       add_document_problems(*file, entry, out);
     }
-    for (const Twice& twice : file->twice) {
-      add_twice_problem(*file, twice, out);
+    for (const Duplicate& duplicate : file->duplicates) {
+      add_duplicate_problem(*file, duplicate, out);
     }
   }
-  for (const ManifestKey& key : contested_) {
-    add_contested_problems(key, out);
+  for (const ManifestKey& key : conflicting_) {
+    add_conflict_problems(key, out);
   }
   return out;
 }
@@ -268,26 +267,26 @@ std::vector<SourceProblem> HubObjects::problems() const {
 std::vector<SourceProblem> HubObjects::problems_hiding(const std::set<ObjectKind>& kinds) const {
   const auto of_kinds = [&](const ManifestKey& key) { return kinds.contains(key.object.kind); };
   std::vector<SourceProblem> out;
-  for (const auto& [place, file] : files_) {
+  for (const auto& [path, file] : files_) {
     if (file->problem) {
       out.push_back(*file->problem);
       continue;
     }
     for (const Manifest::Entry& entry : file->manifest.documents) {
       const ManifestDocument& document = *entry.document;
-      if (document.unreadable || std::any_of(document.refused.begin(), document.refused.end(), of_kinds)) {
+      if (document.unreadable || std::any_of(document.invalid.begin(), document.invalid.end(), of_kinds)) {
         add_document_problems(*file, entry, out);
       }
     }
-    for (const Twice& twice : file->twice) {
-      if (of_kinds(twice.key)) {
-        add_twice_problem(*file, twice, out);
+    for (const Duplicate& duplicate : file->duplicates) {
+      if (of_kinds(duplicate.key)) {
+        add_duplicate_problem(*file, duplicate, out);
       }
     }
   }
-  for (const ManifestKey& key : contested_) {
+  for (const ManifestKey& key : conflicting_) {
     if (of_kinds(key)) {
-      add_contested_problems(key, out);
+      add_conflict_problems(key, out);
     }
   }
   return out;
@@ -295,7 +294,7 @@ std::vector<SourceProblem> HubObjects::problems_hiding(const std::set<ObjectKind
 
 HubObjects::Counts HubObjects::counts() const {
   Counts counts{files_.size(), published_.size(), 0};
-  for (const auto& [place, file] : files_) {
+  for (const auto& [path, file] : files_) {
     for (const Manifest::Entry& entry : file->manifest.documents) {
       counts.ignored += entry.document->ignored;
     }

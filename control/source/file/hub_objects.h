@@ -1,9 +1,9 @@
-// What all files of a hub say together: one version of every object, and the deltas from one look to the next.
-// Pure; knows texts, not the disk. Thread: control.
+// Combines all files of a hub: one version of every object, and the deltas from one call to the next.
+// Pure: takes texts and does not touch the disk. Thread: control.
 //
-// An object keeps its last good version while its document is at fault, and the objects of a file stay while any of its
-// documents cannot be read (a file half written loses nothing). Of two files that hold one object the one that was
-// there first stays in force, and the other is a problem that names both.
+// An object keeps its last valid version while its document is invalid, and a file keeps its objects while any of its
+// documents cannot be read, so that a half-written file removes nothing. If two files define one object, the file that
+// was first stays in force, and the other is a problem that names both.
 #pragma once
 
 #include <map>
@@ -25,19 +25,19 @@ class HubObjects {
   HubObjects(const HubObjects&) = delete;
   HubObjects& operator=(const HubObjects&) = delete;
 
-  // `place` (a path) now reads `text`, a manifest of `cluster` (empty: of the fleet).
-  void set_text(const std::string& place, const std::string& cluster, std::string_view text);
-  // `place` is there but cannot be read: everything read from it stays.
-  void set_unreadable(const std::string& place, const std::string& why, const std::string& remedy);
-  void remove(const std::string& place);
+  // The file at `path` now contains `text`, a manifest of `cluster` (empty: of the fleet).
+  void set_text(const std::string& path, const std::string& cluster, std::string_view text);
+  // The file at `path` exists but cannot be read: its objects stay.
+  void set_unreadable(const std::string& path, const std::string& why, const std::string& fix);
+  void remove(const std::string& path);
 
-  // Changes since the last call, also of where a policy stands: removals first, dependants before what they depend on;
-  // then the others the other way.
+  // Changes since the last call, including a policy's change of file or line. Removals first, dependants before what
+  // they depend on; then the rest in the opposite order.
   [[nodiscard]] std::vector<ObjectDelta> take_deltas();
   // As of the last take_deltas().
   [[nodiscard]] std::vector<SourceProblem> problems() const;
 
-  // Those behind which an object of one of the kinds may hide, or a second version of one.
+  // The problems that may conceal an object of one of the kinds, or a second version of one.
   [[nodiscard]] std::vector<SourceProblem> problems_hiding(const std::set<ObjectKind>& kinds) const;
 
   struct Counts {
@@ -47,45 +47,45 @@ class HubObjects {
 
  private:
   using Value = std::shared_ptr<const ObjectValue>;
-  struct Held {
+  struct Version {
     Value value;
     unsigned line = 0;
   };
-  struct Twice {
+  struct Duplicate {
     ManifestKey key;
     unsigned first_line = 0, second_line = 0;
   };
   struct File {
-    std::string place;
+    std::string path;
     Manifest manifest;
-    std::map<ManifestKey, Held> held;
-    std::set<ManifestKey> refused;
-    std::vector<Twice> twice;
-    bool kept_unseen = false;              // holds objects from before that the present text does not show
+    std::map<ManifestKey, Version> objects;
+    std::set<ManifestKey> invalid;
+    std::vector<Duplicate> duplicates;
+    bool has_retained = false;             // has objects of an earlier text that the current one does not contain
     std::optional<SourceProblem> problem;  // of the file as a whole
   };
   using FileRef = std::shared_ptr<const File>;
-  // Everything known of one key. The entry goes when no file holds or refuses it.
+  // State of one key. Removed when no file defines it, valid or not.
   struct Entry {
-    std::vector<FileRef> holders, refusers;
-    FileRef owner;    // in force; may refuse it by now
-    Value last_good;  // the owner's
+    std::vector<FileRef> valid_in, invalid_in;
+    FileRef owner;    // the file in force; its current text may be invalid
+    Value last_good;  // of the owner
   };
 
-  File& file_at(const std::string& place);
-  void apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Held> held, std::set<ManifestKey> refused);
-  // Decides which file is in force for a touched key; returns where the object was, for the message of a removal.
-  Provenance settle(const ManifestKey& key);
+  File& file_at(const std::string& path);
+  void apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Version> objects, std::set<ManifestKey> invalid);
+  // Selects the file in force for a touched key. Returns the file it was in before, for the delta of a removal.
+  Provenance select_owner(const ManifestKey& key);
   [[nodiscard]] Value effective(const ObjectKey& key) const;
-  [[nodiscard]] bool stands(const ManifestKey& key) const;
+  [[nodiscard]] bool is_in_force(const ManifestKey& key) const;
   void add_document_problems(const File& file, const Manifest::Entry& entry, std::vector<SourceProblem>& out) const;
-  static void add_twice_problem(const File& file, const Twice& twice, std::vector<SourceProblem>& out);
-  void add_contested_problems(const ManifestKey& key, std::vector<SourceProblem>& out) const;
+  static void add_duplicate_problem(const File& file, const Duplicate& duplicate, std::vector<SourceProblem>& out);
+  void add_conflict_problems(const ManifestKey& key, std::vector<SourceProblem>& out) const;
 
   std::map<std::string, std::shared_ptr<File>> files_;
   std::map<ManifestKey, Entry> entries_;
-  std::set<ManifestKey> touched_;    // since the last take_deltas()
-  std::set<ManifestKey> contested_;  // held by files beside the owner
+  std::set<ManifestKey> touched_;      // since the last take_deltas()
+  std::set<ManifestKey> conflicting_;  // also defined by files other than the owner
   struct Published {
     Value value;
     Provenance provenance;

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
+#include "config/files/read_file.h"
 #include "config/yaml/base64.h"
 #include "config/yaml/read.h"
 
@@ -22,7 +21,7 @@ bool is_header_safe(std::string_view text) {
                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
-// One named entry of clusters, users or contexts, with the file it stands in.
+// A named entry of clusters, users or contexts, and the file that contains it.
 struct Found {
   const YamlNode* entry = nullptr;
   const KubeconfigText* file = nullptr;
@@ -35,8 +34,8 @@ class KubeconfigReader {
   Result<ApiAccess> read(std::string context) {
     for (const KubeconfigText& file : files_) {
       auto parsed = parse_yaml(file.text);
-      if (const auto* fault = std::get_if<YamlFault>(&parsed)) {
-        return error(file, *fault);
+      if (const auto* invalid = std::get_if<YamlError>(&parsed)) {
+        return error(file, *invalid);
       }
       trees_.push_back(std::move(*std::get_if<YamlNode>(&parsed)));
     }
@@ -48,14 +47,14 @@ class KubeconfigReader {
     }
     if (context.empty()) {
       return Error{"no current-context is set", files_.empty() ? "kubeconfig" : files_.front().path,
-                   "name a context in the configuration"};
+                   "set a context in the configuration"};
     }
     return read_context(context);
   }
 
  private:
-  static Error error(const KubeconfigText& file, const YamlFault& fault) {
-    return {fault.what, file.path + ":" + std::to_string(fault.line), fault.remedy};
+  static Error error(const KubeconfigText& file, const YamlError& error) {
+    return {error.what, file.path + ":" + std::to_string(error.line), error.fix};
   }
   [[nodiscard]] Error missing(const std::string& what, const std::string& name) const {
     return {"there is no " + what + " named " + shown(name), files_.front().path, "check the names in the file"};
@@ -82,7 +81,7 @@ class KubeconfigReader {
     if (context.entry == nullptr) {
       return missing("context", name);
     }
-    const YamlMap map(context.entry, "", context.entry->line, faults_);
+    const YamlMap map(context.entry, "", context.entry->line, errors_);
     const YamlMap body = map.map("context");
     const std::string cluster_name = body.text("cluster"), user_name = body.text("user");
     const Found cluster = find("clusters", cluster_name), user = find("users", user_name);
@@ -97,26 +96,26 @@ class KubeconfigReader {
     }
     if (user.entry != nullptr) {
       read_user(user);
-      if (!faults_.empty()) {
-        return error(*user.file, faults_.front());
+      if (!errors_.empty()) {
+        return error(*user.file, errors_.front());
       }
     }
     return std::move(access_);
   }
 
   std::optional<Error> read_cluster(const Found& found) {
-    const YamlMap map = YamlMap(found.entry, "", found.entry->line, faults_).map("cluster");
+    const YamlMap map = YamlMap(found.entry, "", found.entry->line, errors_).map("cluster");
     access_.server = map.text("server");
     access_.tls_server_name = map.text("tls-server-name");
     access_.ca = read_pem(map, "certificate-authority", *found.file);
     if (const YamlNode* insecure = map.get("insecure-skip-tls-verify")) {
-      access_.insecure = read_boolean(*insecure, map.path("insecure-skip-tls-verify"), faults_).value_or(false);
+      access_.insecure = read_boolean(*insecure, map.path("insecure-skip-tls-verify"), errors_).value_or(false);
     }
     if (const YamlNode* proxy = map.get("proxy-url"); proxy != nullptr && !proxy->text.empty()) {
-      map.fault(proxy->line, "proxy-url is not supported", "reach the server directly");
+      map.error(proxy->line, "proxy-url is not supported", "connect to the server without a proxy");
     }
-    if (!faults_.empty()) {
-      return error(*found.file, faults_.front());
+    if (!errors_.empty()) {
+      return error(*found.file, errors_.front());
     }
     auto url = parse_server_url(access_.server);
     if (!url) {
@@ -129,18 +128,18 @@ class KubeconfigReader {
   }
 
   void read_user(const Found& found) {
-    const YamlMap map = YamlMap(found.entry, "", found.entry->line, faults_).map("user");
+    const YamlMap map = YamlMap(found.entry, "", found.entry->line, errors_).map("user");
     access_.client_certificate = read_pem(map, "client-certificate", *found.file);
     access_.client_key = read_pem(map, "client-key", *found.file);
     if (access_.client_certificate.empty() != access_.client_key.empty()) {
-      map.fault(map.line(), "client-certificate and client-key come only together", "write both");
+      map.error(map.line(), "client-certificate and client-key are only valid together", "write both");
     }
     access_.token = map.text("token");
     access_.token_file = resolve(map.text("tokenFile"), *found.file);
     access_.username = map.text("username");
     access_.password = map.text("password");
     if (const YamlNode* provider = map.get("auth-provider")) {
-      map.fault(provider->line, "auth-provider is not supported", "use exec, a token or a client certificate");
+      map.error(provider->line, "auth-provider is not supported", "use exec, a token or a client certificate");
     }
     read_impersonation(map);
     if (map.get("exec") != nullptr) {
@@ -148,7 +147,7 @@ class KubeconfigReader {
     }
     for (const std::string* text : {&access_.token, &access_.username, &access_.password}) {
       if (!is_header_safe(*text)) {
-        map.fault(map.line(), "the credentials hold control characters", "write them on one line");
+        map.error(map.line(), "the credentials contain control characters", "write them on one line");
       }
     }
   }
@@ -156,7 +155,7 @@ class KubeconfigReader {
   void read_impersonation(const YamlMap& map) {
     const auto add = [&](const char* header, const std::string& value) {
       if (!is_header_safe(value)) {
-        map.fault(map.line(), "a name to impersonate holds control characters", "write it on one line");
+        map.error(map.line(), "a name to impersonate contains control characters", "write it on one line");
       } else if (!value.empty()) {
         access_.headers.emplace_back(header, value);
       }
@@ -172,15 +171,15 @@ class KubeconfigReader {
     ExecPlugin plugin;
     plugin.command = map.text("command");
     if (plugin.command.empty()) {
-      map.fault(map.line(), "exec has no command", "write the program that prints the credentials");
+      map.error(map.line(), "exec has no command", "name the program that prints the credentials");
     } else if (plugin.command.find('/') != std::string::npos) {
-      plugin.command = resolve(plugin.command, file);  // a bare name is looked for in $PATH
+      plugin.command = resolve(plugin.command, file);  // a bare name is looked up in $PATH
     }
     for (const YamlNode& arg : map.list("args")) {
       plugin.args.push_back(arg.text);
     }
     for (const YamlNode& item : map.list("env")) {
-      const YamlMap pair(&item, "env", item.line, faults_);
+      const YamlMap pair(&item, "env", item.line, errors_);
       plugin.env.emplace_back(pair.text("name"), pair.text("value"));
     }
     plugin.api_version = map.text("apiVersion");
@@ -197,7 +196,7 @@ class KubeconfigReader {
     if (const YamlNode* data = map.get(key + "-data"); data != nullptr && !data->text.empty()) {
       const auto decoded = decode_base64(data->text);
       if (!decoded) {
-        map.fault(data->line, map.path(key + "-data") + " is not base64", "write the PEM text in base64");
+        map.error(data->line, map.path(key + "-data") + " is not valid base64", "write the PEM text in base64");
       }
       pem.data = decoded.value_or(std::string());
       return pem;
@@ -215,17 +214,17 @@ class KubeconfigReader {
 
   const std::vector<KubeconfigText>& files_;
   std::vector<YamlNode> trees_;
-  YamlFaults faults_;
+  YamlErrors errors_;
   ApiAccess access_;
 };
 
 }  // namespace
 
 Result<ServerUrl> parse_server_url(std::string_view text) {
-  const Error refused{"server is " + shown(text) + ", not an https:// address", "", "write https://host:port"};
+  const Error invalid{"server is " + shown(text) + ", not an https:// address", "", "write https://host:port"};
   constexpr std::string_view kScheme = "https://";
   if (!text.starts_with(kScheme) || !is_header_safe(text) || text.find_first_of(" ?#@") != std::string_view::npos) {
-    return refused;
+    return invalid;
   }
   text.remove_prefix(kScheme.size());
   ServerUrl url;
@@ -238,7 +237,7 @@ Result<ServerUrl> parse_server_url(std::string_view text) {
   if (authority.starts_with('[')) {
     const auto end = authority.find(']');
     if (end == std::string_view::npos) {
-      return refused;
+      return invalid;
     }
     url.host = authority.substr(1, end - 1);
     authority.remove_prefix(end + 1);
@@ -250,7 +249,7 @@ Result<ServerUrl> parse_server_url(std::string_view text) {
     url.port = authority.substr(1);
   }
   if (url.host.empty() || (!authority.empty() && authority.front() != ':') || !is_port(url.port)) {
-    return refused;
+    return invalid;
   }
   return url;
 }
@@ -261,16 +260,18 @@ Result<ApiAccess> read_kubeconfig(const std::vector<KubeconfigText>& files, cons
 
 Result<ApiAccess> load_kubeconfig(const std::string& paths, const std::string& context) {
   std::vector<KubeconfigText> files;
-  const bool several = paths.find(':') != std::string::npos;
+  const bool has_several = paths.find(':') != std::string::npos;
   for (std::size_t at = 0; at <= paths.size();) {
     const std::size_t end = std::min(paths.find(':', at), paths.size());
     const std::string path = paths.substr(at, end - at);
     at = end + 1;
-    std::ifstream in(path, std::ios::binary);
-    if (!path.empty() && in.good()) {
-      files.push_back({path, {std::istreambuf_iterator<char>(in), {}}});
-    } else if (!several) {
-      return Error{"the kubeconfig file cannot be read", path, "check the path and its permissions"};
+    auto text = read_file(path, kMaxKubeconfigBytes);
+    if (text) {
+      files.push_back({path, *std::move(text)});
+    } else if (!has_several) {
+      Error failed = text.error();
+      failed.what = "the kubeconfig file " + failed.what;
+      return failed;
     }
   }
   if (files.empty()) {

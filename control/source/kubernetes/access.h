@@ -1,5 +1,5 @@
-// How to reach an API server and who we are there: from kubeconfig files, or from a pod's service account.
-// Reading the text is pure; nothing throws; errors name the file, the line and a remedy. Thread: any.
+// How to reach an API server and with which credentials: from kubeconfig files, or from a pod's service account.
+// Parsing is pure; nothing throws. Errors name the file, the line and the fix. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct ServerUrl {
 };
 [[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view text);
 
-// PEM text as it is, or the file that holds it, read again for every connection. `data` wins.
+// PEM text, or the file that contains it, which is read again for every connection. `data` takes precedence.
 struct PemSource {
   std::string data, file;
   [[nodiscard]] bool empty() const noexcept { return data.empty() && file.empty(); }
@@ -41,26 +41,28 @@ struct ApiAccess {
   ServerUrl url;
   std::string tls_server_name;  // empty: the host of the url
   bool insecure = false;        // the server's certificate is not verified
-  PemSource ca;                 // empty: the system's authorities
+  PemSource ca;                 // empty: the system's certificate authorities
   PemSource client_certificate, client_key;
-  std::string token, token_file;  // the file wins
+  std::string token, token_file;  // the file takes precedence
   std::string username, password;
   std::optional<ExecPlugin> exec;
-  std::vector<std::pair<std::string, std::string>> headers;  // sent with every request: impersonation, a proxy's needs
+  std::vector<std::pair<std::string, std::string>>
+      headers;  // sent with every request: impersonation, headers for a proxy
 };
 
 struct KubeconfigText {
-  std::string path;  // relative paths within start from its folder
+  std::string path;  // relative paths in the text are relative to its folder
   std::string text;
 };
-// The first file that names a cluster, user, context or current-context counts. `context` empty: current-context.
+// Of several files, the first that defines a cluster, user, context or current-context is used. `context` empty: the
+// current-context.
 [[nodiscard]] Result<ApiAccess> read_kubeconfig(const std::vector<KubeconfigText>& files, const std::string& context);
-// `paths` is one path, or several with colons between as in $KUBECONFIG; of several, those that do not exist are
-// passed over.
+// `paths` is one path, or several separated by colons as in $KUBECONFIG; of several, those that cannot be read are
+// skipped.
 [[nodiscard]] Result<ApiAccess> load_kubeconfig(const std::string& paths, const std::string& context);
 
 inline constexpr const char* kServiceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
-// From KUBERNETES_SERVICE_HOST and _PORT, with the token and authority of `folder`.
+// From KUBERNETES_SERVICE_HOST and _PORT, with the token and CA certificate in `folder`.
 [[nodiscard]] Result<ApiAccess> in_cluster_access(const std::string& folder = kServiceAccountFolder);
 
 }  // namespace isthmus

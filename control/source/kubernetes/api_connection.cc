@@ -30,11 +30,11 @@ namespace http = boost::beast::http;
 using Tcp = asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
-constexpr std::size_t kBodyPiece = 64 << 10;
-constexpr std::uint32_t kLongestHead = 256 << 10;
+constexpr std::size_t kChunkBytes = 64 << 10;
+constexpr std::uint32_t kMaxHeadBytes = 256 << 10;
 
-// Authorities and our own certificate; the first thing that OpenSSL refuses.
-std::string load_keys(asio::ssl::context& tls, const ApiIdentity& identity) {
+// Loads the certificate authorities and our own certificate. Returns the first error; empty: success.
+std::string load_certificates(asio::ssl::context& tls, const ApiIdentity& identity) {
   ErrorCode error;
   if (identity.ca.empty()) {
     tls.set_default_verify_paths(error);
@@ -55,20 +55,21 @@ std::string load_keys(asio::ssl::context& tls, const ApiIdentity& identity) {
   return error ? "the client key cannot be used: " + error.message() : std::string();
 }
 
-// Asks OpenSSL to check the peer's name within its verification.
-bool expect_name(SSL* ssl, const std::string& name) {
-  X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl);
+// Makes OpenSSL check the peer's name as part of verification.
+bool set_expected_name(SSL* ssl, const std::string& name) {
+  X509_VERIFY_PARAM* params = SSL_get0_param(ssl);
   if (IpAddress::parse(name)) {
-    return X509_VERIFY_PARAM_set1_ip_asc(wanted, name.c_str()) == 1;
+    return X509_VERIFY_PARAM_set1_ip_asc(params, name.c_str()) == 1;
   }
-  X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  X509_VERIFY_PARAM_set_hostflags(params, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
   return SSL_set_tlsext_host_name(ssl, name.c_str()) == 1 &&
-         X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), name.size()) == 1;
+         X509_VERIFY_PARAM_set1_host(params, name.c_str(), name.size()) == 1;
 }
 
 void set_socket_options(int fd, const ApiTimes& times) {
   const auto set = [fd](int level, int option, int value) {
-    (void)setsockopt(fd, level, option, &value, sizeof value);  // without them only detection is slower
+    (void)setsockopt(fd, level, option, &value,
+                     sizeof value);  // failure only delays the detection of a dead connection
   };
   set(IPPROTO_TCP, TCP_NODELAY, 1);
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -82,14 +83,14 @@ std::optional<std::chrono::seconds> read_retry_after(std::string_view text) {
   unsigned seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    return std::nullopt;  // a date: our own back-off serves
+    return std::nullopt;  // a date: our own backoff applies
   }
   return std::chrono::seconds(std::min(seconds, 3600U));
 }
 
 }  // namespace
 
-// Lives as long as one of its operations or the ApiConnection holds it.
+// Owned by the ApiConnection and by its pending operations.
 class ApiConnection::Session : public std::enable_shared_from_this<Session> {
  public:
   Session(asio::io_context& io, const ApiAccess& access, const ApiTimes& times, const ApiIdentity& identity)
@@ -97,10 +98,10 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
         access_(access),
         times_(times),
         tls_(asio::ssl::context::tls_client),
-        failed_keys_(prepare(identity)),
+        tls_error_(configure_tls(identity)),
         stream_(io, tls_) {}
 
-  void begin(const std::shared_ptr<const ApiIdentity>& identity, const ApiRequest& request, ApiCallbacks callbacks) {
+  void start(const std::shared_ptr<const ApiIdentity>& identity, const ApiRequest& request, ApiCallbacks callbacks) {
     callbacks_ = std::make_shared<const ApiCallbacks>(std::move(callbacks));
     idle_ = request.idle;
     request_ = {http::verb::get, access_.url.path + request.target, 11};
@@ -121,7 +122,7 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     }
   }
 
-  // No callback is made any more.
+  // No callback is called after this.
   void close() {
     callbacks_.reset();
     closed_ = true;
@@ -131,27 +132,27 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   void set_idle(std::chrono::milliseconds idle) { idle_ = idle; }
   [[nodiscard]] bool reusable() const { return connected_ && !closed_ && reusable_; }
-  // Tells a request that failed because the server had closed an idle connection.
+  // Repeats the request on a new connection, if the server had closed the idle one. Null once the response begins.
   std::function<bool()> retry;
 
  private:
-  std::string prepare(const ApiIdentity& identity) {
+  std::string configure_tls(const ApiIdentity& identity) {
     ErrorCode error;
     tls_.set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
     tls_.set_verify_mode(access_.insecure ? asio::ssl::verify_none : asio::ssl::verify_peer, error);
     if (SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION) != 1) {
       return "TLS 1.2 is not available";
     }
-    return load_keys(tls_, identity);
+    return load_certificates(tls_, identity);
   }
 
   void connect() {
     const std::string name = access_.tls_server_name.empty() ? access_.url.host : access_.tls_server_name;
-    if (failed_keys_.empty() && !expect_name(stream_.native_handle(), name)) {
-      failed_keys_ = "no certificate can be for the name " + name;
+    if (tls_error_.empty() && !set_expected_name(stream_.native_handle(), name)) {
+      tls_error_ = "the server name " + name + " cannot be verified";
     }
-    if (!failed_keys_.empty()) {
-      asio::post(io_, [self = shared_from_this()] { self->fail(self->failed_keys_); });
+    if (!tls_error_.empty()) {
+      asio::post(io_, [self = shared_from_this()] { self->fail(self->tls_error_); });
       return;
     }
     lookup_.emplace(io_, access_.url.host, [this](const HostAddresses& found) {
@@ -176,7 +177,7 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     tcp.expires_after(times_.connect);
     endpoints_ = std::move(endpoints);
     tcp.async_connect(endpoints_, [self = shared_from_this()](ErrorCode error, const Tcp::endpoint&) {
-      if (self->closed_ || self->failed("no connection", error)) {
+      if (self->closed_ || self->failed("cannot connect", error)) {
         return;
       }
       set_socket_options(beast::get_lowest_layer(self->stream_).socket().native_handle(), self->times_);
@@ -186,10 +187,11 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   void handshake() {
     stream_.async_handshake(asio::ssl::stream_base::client, [self = shared_from_this()](ErrorCode error) {
-      const long verdict = SSL_get_verify_result(self->stream_.native_handle());
-      if (!self->closed_ && error && verdict != X509_V_OK && !self->access_.insecure) {
-        self->fail(std::string("the server's certificate is refused: ") + X509_verify_cert_error_string(verdict));
-      } else if (!self->closed_ && !self->failed("no TLS", error)) {
+      const long verify_result = SSL_get_verify_result(self->stream_.native_handle());
+      if (!self->closed_ && error && verify_result != X509_V_OK && !self->access_.insecure) {
+        self->fail(std::string("the server's certificate is rejected: ") +
+                   X509_verify_cert_error_string(verify_result));
+      } else if (!self->closed_ && !self->failed("the TLS handshake failed", error)) {
         self->connected_ = true;
         self->write();
       }
@@ -198,9 +200,9 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   void write() {
     reusable_ = false;
-    beast::get_lowest_layer(stream_).expires_after(times_.answer);
+    beast::get_lowest_layer(stream_).expires_after(times_.response);
     http::async_write(stream_, request_, [self = shared_from_this()](ErrorCode error, std::size_t) {
-      if (!self->closed_ && !self->retried(error) && !self->failed("the request was not sent", error)) {
+      if (!self->closed_ && !self->retried(error) && !self->failed("the request could not be sent", error)) {
         self->read_head();
       }
     });
@@ -208,16 +210,16 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   void read_head() {
     parser_.emplace();
-    parser_->header_limit(kLongestHead);
+    parser_->header_limit(kMaxHeadBytes);
     parser_->body_limit(std::numeric_limits<std::uint64_t>::max());
     http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](ErrorCode error, std::size_t) {
-      if (self->closed_ || self->retried(error) || self->failed("no answer", error)) {
+      if (self->closed_ || self->retried(error) || self->failed("no response", error)) {
         return;
       }
       self->retry = nullptr;
       const auto& head = self->parser_->get();
       const auto after = head[http::field::retry_after];
-      const auto callbacks = self->callbacks_;  // which the call may let go
+      const auto callbacks = self->callbacks_;  // keeps it alive: the callback may release it
       callbacks->head({head.result_int(), read_retry_after({after.data(), after.size()})});
       if (!self->closed_) {
         self->read_body();
@@ -232,8 +234,8 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
       return;
     }
     auto& body = parser_->get().body();
-    body.data = piece_.data();
-    body.size = piece_.size();
+    body.data = chunk_.data();
+    body.size = chunk_.size();
     body.more = true;
     beast::get_lowest_layer(stream_).expires_after(idle_);
     http::async_read_some(stream_, buffer_, *parser_, [self = shared_from_this()](ErrorCode error, std::size_t) {
@@ -243,12 +245,12 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
       if (error == http::error::need_buffer) {
         error = {};
       }
-      const std::size_t got = self->piece_.size() - self->parser_->get().body().size;
+      const std::size_t got = self->chunk_.size() - self->parser_->get().body().size;
       if (got > 0) {
-        const auto callbacks = self->callbacks_;  // which the call may let go
-        callbacks->body({self->piece_.data(), got});
+        const auto callbacks = self->callbacks_;  // keeps it alive: the callback may release it
+        callbacks->body({self->chunk_.data(), got});
       }
-      if (!self->closed_ && !self->failed("the answer broke off", error)) {
+      if (!self->closed_ && !self->failed("the response was cut off", error)) {
         self->read_body();
       }
     });
@@ -258,8 +260,8 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     if (!error || error == beast::error::timeout || !retry) {
       return false;
     }
-    const auto again = std::exchange(retry, nullptr);
-    return again();
+    const auto reconnect = std::exchange(retry, nullptr);
+    return reconnect();
   }
   bool failed(const std::string& what, ErrorCode error) {
     if (!error) {
@@ -267,14 +269,14 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     }
     connected_ = false;
     const bool timed_out = error == beast::error::timeout;
-    finish({false, timed_out, what + ": " + (timed_out ? std::string("nothing came in time") : error.message())});
+    finish({false, timed_out, what + ": " + (timed_out ? std::string("timed out") : error.message())});
     return true;
   }
   void fail(std::string error) {
     connected_ = false;
     finish({false, false, std::move(error)});
   }
-  void finish(const ApiEnd& end) {
+  void finish(const ApiOutcome& end) {
     beast::get_lowest_layer(stream_).expires_never();
     if (const auto callbacks = std::exchange(callbacks_, nullptr)) {
       callbacks->end(end);
@@ -285,14 +287,14 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
   const ApiAccess& access_;
   const ApiTimes& times_;
   asio::ssl::context tls_;
-  std::string failed_keys_;
+  std::string tls_error_;
   beast::ssl_stream<beast::tcp_stream> stream_;
   std::optional<HostLookup> lookup_;
   std::vector<Tcp::endpoint> endpoints_;
   http::request<http::empty_body> request_;
   beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::buffer_body>> parser_;
-  std::array<char, kBodyPiece> piece_{};
+  std::array<char, kChunkBytes> chunk_{};
   std::shared_ptr<const ApiCallbacks> callbacks_;
   std::chrono::milliseconds idle_{0};
   bool connected_ = false, reusable_ = false, closed_ = false;
@@ -315,13 +317,13 @@ void ApiConnection::get(const std::shared_ptr<const ApiIdentity>& identity, ApiR
   if (session_ && session_->reusable() && identity_version_ == identity->version) {
     session_->retry = [this, identity, request, callbacks] {
       open(identity);
-      session_->begin(identity, request, callbacks);
+      session_->start(identity, request, callbacks);
       return true;
     };
   } else {
     open(identity);
   }
-  session_->begin(identity, request, std::move(callbacks));
+  session_->start(identity, request, std::move(callbacks));
 }
 
 void ApiConnection::set_idle(std::chrono::milliseconds idle) {

@@ -1,9 +1,9 @@
-// One HTTPS/1.1 connection to an API server, made when it is needed and used again while it can be: one request at a
-// time, its answer handed over as it comes. Thread: the io_context's only. Nothing throws; every failure, bad keys and
-// certificates included, comes as the end of the exchange with a text.
+// An HTTPS/1.1 connection to an API server, opened on demand and reused where possible. One request at a time; the
+// response is delivered as it arrives. Thread: the io_context's only. Nothing throws: every failure, including unusable
+// keys and certificates, is reported as the outcome of the request.
 //
-// The server's certificate must stand under the given authorities and name the host (or tls-server-name), TLS 1.2 or
-// later. A connection that was used before and fails before its answer begins is made anew once, unnoticed.
+// TLS 1.2 or later. The server's certificate must be signed by the given authorities and match the host, or
+// tls-server-name. A request that fails on a reused connection before its response begins is retried once on a new one.
 #pragma once
 
 #include <chrono>
@@ -23,7 +23,7 @@ class io_context;
 
 namespace isthmus {
 
-// Who we are for one request: texts, not files. Another `version` needs a new connection.
+// Credentials for a request: texts, not file names. A different `version` needs a new connection.
 struct ApiIdentity {
   std::string authorization;  // the header's value; empty: none
   std::string ca, certificate, key;
@@ -31,8 +31,8 @@ struct ApiIdentity {
 };
 
 struct ApiRequest {
-  std::string target;  // path and query, without the path of the server's url
-  std::chrono::milliseconds idle{60'000};
+  std::string target;                      // path and query, relative to the path of the server's URL
+  std::chrono::milliseconds idle{60'000};  // timeout between two pieces of the response
 };
 
 struct ApiHead {
@@ -40,16 +40,16 @@ struct ApiHead {
   std::optional<std::chrono::seconds> retry_after;
 };
 
-struct ApiEnd {
-  bool complete = false;   // the answer came whole
-  bool timed_out = false;  // nothing came for the request's idle time
-  std::string error;       // when not complete
+struct ApiOutcome {
+  bool complete = false;   // the whole response was received
+  bool timed_out = false;  // nothing was received within the idle timeout
+  std::string error;       // if not complete
 };
 
 struct ApiCallbacks {
   std::function<void(const ApiHead&)> head;
   std::function<void(std::string_view)> body;
-  std::function<void(const ApiEnd&)> end;  // once, last; may begin the next request
+  std::function<void(const ApiOutcome&)> end;  // once, last; may start the next request
 };
 
 class ApiConnection {
@@ -59,13 +59,13 @@ class ApiConnection {
   ApiConnection(const ApiConnection&) = delete;
   ApiConnection& operator=(const ApiConnection&) = delete;
 
-  // Precondition: no exchange is under way. No callback is made before this returns.
+  // Precondition: no request is in progress. No callback is called before this returns.
   void get(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request, ApiCallbacks callbacks);
-  // Of the exchange under way, from its next piece on.
+  // For the request in progress, from the next piece of its response on.
   void set_idle(std::chrono::milliseconds idle);
-  // Ends an exchange without another callback.
+  // Cancels the request in progress without further callbacks.
   void close();
-  // Connections made since start.
+  // Connections opened since start.
   [[nodiscard]] std::uint64_t connects() const noexcept { return connects_; }
 
  private:

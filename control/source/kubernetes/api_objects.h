@@ -1,5 +1,5 @@
-// What the resources of an API server mean to us: API objects in, deltas out. Pure: knows trees, not connections.
-// Owner and thread: ApiFollower's io_context. Nothing throws. An object at fault keeps its last good version.
+// Interprets the resources of an API server: API objects in, deltas out. Pure: works on trees, not on connections.
+// Owner and thread: ApiSource's thread. Nothing throws. An invalid object keeps its last valid version.
 #pragma once
 
 #include <chrono>
@@ -22,39 +22,39 @@ class ApiObjects {
   using WallClock = std::chrono::system_clock;
 
   virtual ~ApiObjects() = default;
-  // What is followed; constant.
+  // The resources to watch; constant.
   [[nodiscard]] virtual const std::vector<ApiResource>& resources() const = 0;
 
-  // As ReflectorSink has them.
+  // As in ReflectorSink.
   virtual void list_begins(std::size_t resource) = 0;
   virtual void list_ends(std::size_t resource) = 0;
-  virtual void object_is(std::size_t resource, const std::string& version, const YamlNode& object) = 0;
-  virtual void object_gone(std::size_t resource, const YamlNode& object) = 0;
+  virtual void put(std::size_t resource, const std::string& version, const YamlNode& object) = 0;
+  virtual void removed(std::size_t resource, const YamlNode& object) = 0;
   virtual void unavailable(std::size_t resource) = 0;
 
   // Changes since the last call, removals first.
   [[nodiscard]] virtual std::vector<ObjectDelta> take_deltas(Clock::time_point now) = 0;
-  // When take_deltas() has work although nothing comes; nothing when it has not.
+  // When take_deltas() has work to do without new events; nothing: no such work is scheduled.
   [[nodiscard]] virtual std::optional<Clock::time_point> due() const { return std::nullopt; }
   [[nodiscard]] virtual std::vector<SourceProblem> problems(WallClock::time_point now) const = 0;
 
   struct Counts {
     std::uint64_t objects = 0, rejected = 0;
-    std::set<std::string> bad;  // "namespace/name" of what is refused at present
+    std::set<std::string> invalid;  // "namespace/name" of the objects whose current version is invalid
   };
   [[nodiscard]] virtual const Counts& counts(std::size_t resource) const = 0;
-  // Refusals since the last call, a line each.
+  // Rejected objects since the last call, a line each.
   [[nodiscard]] std::vector<std::string> take_log() { return std::exchange(log_, {}); }
 
  protected:
   void log(std::string line) {
-    if (log_.size() < kLongestLog) {
+    if (log_.size() < kMaxLogLines) {
       log_.push_back(std::move(line));
     }
   }
 
  private:
-  static constexpr std::size_t kLongestLog = 1000;
+  static constexpr std::size_t kMaxLogLines = 1000;
   std::vector<std::string> log_;
 };
 

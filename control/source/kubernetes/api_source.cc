@@ -21,13 +21,13 @@
 namespace isthmus {
 namespace {
 
-constexpr auto kTick = std::chrono::seconds(1);  // for what changes by the clock alone
-// Looking for problems goes over every object, so that a stream of events may not ask for it each time.
-constexpr auto kProblemsPause = std::chrono::milliseconds(100);
+constexpr auto kTick = std::chrono::seconds(1);  // for what changes with time alone
+// Collecting problems visits every object, so a stream of events must not trigger it each time.
+constexpr auto kProblemsInterval = std::chrono::milliseconds(100);
 
 }  // namespace
 
-// The thread and everything on it. Members above the line are the thread's, those below are shared.
+// The thread and its state. Members below the "Shared" comment are guarded by mutex_; the others belong to the thread.
 class ApiSource::Loop final : public ReflectorSink {
  public:
   Loop(ApiAccess access, const ApiServerOptions& options, std::unique_ptr<ApiObjects> objects)
@@ -36,9 +36,9 @@ class ApiSource::Loop final : public ReflectorSink {
         objects_(std::move(objects)),
         credentials_(io_, access_, times_),
         tick_(io_),
-        settled_(objects_->resources().size(), false),
-        refused_(objects_->resources().size(), 0),
-        lost_(objects_->resources().size(), false),
+        listed_(objects_->resources().size(), false),
+        http_status_(objects_->resources().size(), 0),
+        stale_(objects_->resources().size(), false),
         event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     const auto& resources = objects_->resources();
     for (std::size_t i = 0; i < resources.size(); ++i) {
@@ -62,9 +62,10 @@ class ApiSource::Loop final : public ReflectorSink {
 
   Status start() {
     if (event_ < 0) {
-      return Error{std::string("no eventfd: ") + std::strerror(errno), access_.server, "raise the limit of open files"};
+      return Error{std::string("cannot create an eventfd: ") + std::strerror(errno), access_.server,
+                   "raise the limit of open files (ulimit -n)"};
     }
-    // Signals are the main thread's.
+    // The main thread handles signals.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -75,19 +76,21 @@ class ApiSource::Loop final : public ReflectorSink {
       failed = error.what();
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return failed.empty() ? Status(Ok{}) : Status(Error{"no thread: " + failed, access_.server, "raise the limit"});
+    return failed.empty() ? Status(Ok{})
+                          : Status(Error{"cannot start a thread: " + failed, access_.server,
+                                         "raise the limit of processes (ulimit -u)"});
   }
 
-  // Control's.
+  // Called by control.
   [[nodiscard]] int fd() const { return event_; }
   [[nodiscard]] std::vector<ObjectDelta> poll() {
     std::uint64_t ignored = 0;
     (void)!read(event_, &ignored, sizeof ignored);
     const std::lock_guard lock(mutex_);
-    synced_taken_ = synced_given_;
+    synced_polled_ = synced_published_;
     return std::exchange(deltas_, {});
   }
-  [[nodiscard]] bool synced() const { return synced_taken_; }
+  [[nodiscard]] bool synced() const { return synced_polled_; }
   [[nodiscard]] std::vector<SourceProblem> problems() const {
     const std::lock_guard lock(mutex_);
     return *problems_;
@@ -101,18 +104,19 @@ class ApiSource::Loop final : public ReflectorSink {
   void list_begins(std::size_t resource) override { objects_->list_begins(resource); }
   void list_ends(std::size_t resource) override {
     objects_->list_ends(resource);
-    settled_[resource] = true;
-    refused_[resource] = 0;
+    listed_[resource] = true;
+    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0;
+    http_status_[resource] = 0;
   }
-  void object_is(std::size_t resource, const std::string& version, const YamlNode& object) override {
-    objects_->object_is(resource, version, object);
+  void put(std::size_t resource, const std::string& version, const YamlNode& object) override {
+    objects_->put(resource, version, object);
   }
-  void object_gone(std::size_t resource, const YamlNode& object) override { objects_->object_gone(resource, object); }
+  void removed(std::size_t resource, const YamlNode& object) override { objects_->removed(resource, object); }
   void unavailable(std::size_t resource, unsigned status) override {
     objects_->unavailable(resource);
-    settled_[resource] = true;
-    refused_[resource] = status;
-    stale_problems_ = true;
+    listed_[resource] = true;
+    http_status_[resource] = status;
+    problems_dirty_ = true;
   }
   void flush() override {
     auto deltas = objects_->take_deltas(std::chrono::steady_clock::now());
@@ -120,21 +124,21 @@ class ApiSource::Loop final : public ReflectorSink {
     for (const std::string& line : lines) {
       spdlog::warn("{}", line);
     }
-    stale_problems_ = stale_problems_ || !lines.empty();
-    const bool synced = std::all_of(settled_.begin(), settled_.end(), [](bool settled) { return settled; });
+    problems_dirty_ = problems_dirty_ || !lines.empty();
+    const bool synced = std::all_of(listed_.begin(), listed_.end(), [](bool listed) { return listed; });
     bool wake = publish() || !deltas.empty();
     log_changes();
     {
       const std::lock_guard lock(mutex_);
-      wake = wake || synced != synced_given_;
-      synced_given_ = synced;
+      wake = wake || synced != synced_published_;
+      synced_published_ = synced;
       deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
     }
     if (wake) {
       const std::uint64_t one = 1;
       (void)!write(event_, &one, sizeof one);
     }
-    arm();
+    schedule_flush();
   }
 
  private:
@@ -142,53 +146,53 @@ class ApiSource::Loop final : public ReflectorSink {
     for (const auto& reflector : reflectors_) {
       reflector->start();
     }
-    arm();
+    schedule_flush();
     io_.run();
   }
 
-  void arm() {
+  void schedule_flush() {
     const auto now = std::chrono::steady_clock::now();
     auto next = now + kTick;
     if (const auto due = objects_->due()) {
       next = std::min(next, std::max(*due, now));
     }
-    if (armed_ && next >= armed_for_) {
+    if (scheduled_ && next >= scheduled_for_) {
       return;
     }
-    armed_ = true;
-    armed_for_ = next;
+    scheduled_ = true;
+    scheduled_for_ = next;
     tick_.expires_at(next);
     tick_.async_wait([this](boost::system::error_code stopped) {
       if (!stopped) {
-        armed_ = false;
+        scheduled_ = false;
         flush();
       }
     });
   }
 
-  // Brings what control sees up to date; whether the problems changed.
+  // Updates what control sees. Returns whether the problems changed.
   bool publish() {
     std::vector<HubState> states;
     std::shared_ptr<std::vector<SourceProblem>> problems;
     const auto now = std::chrono::steady_clock::now();
-    if (stale_problems_ || now - problems_at_ >= kProblemsPause) {
+    if (problems_dirty_ || now - problems_updated_ >= kProblemsInterval) {
       problems = std::make_shared<std::vector<SourceProblem>>(objects_->problems(std::chrono::system_clock::now()));
-      problems_at_ = now;
-      stale_problems_ = false;
+      problems_updated_ = now;
+      problems_dirty_ = false;
     }
     for (std::size_t i = 0; i < reflectors_.size(); ++i) {
       HubState state = reflectors_[i]->state();
       const ApiObjects::Counts& counts = objects_->counts(i);
       state.objects = counts.objects;
       state.rejected = counts.rejected;
-      constexpr std::size_t kMostShown = 10;
-      for (const std::string& name : counts.bad) {
-        if (state.bad.size() < kMostShown) {
-          state.bad.push_back(name);
+      constexpr std::size_t kMaxShown = 10;
+      for (const std::string& name : counts.invalid) {
+        if (state.invalid_keys.size() < kMaxShown) {
+          state.invalid_keys.push_back(name);
         }
       }
       if (problems) {
-        add_refusal(i, state, *problems);
+        add_unavailable_problem(i, state, *problems);
       }
       states.push_back(std::move(state));
     }
@@ -197,42 +201,42 @@ class ApiSource::Loop final : public ReflectorSink {
     if (!problems) {
       return false;
     }
-    const bool changed = !problems_ || !same(*problems_, *problems);
+    const bool changed = !problems_ || !same_problems(*problems_, *problems);
     problems_ = std::move(problems);
     return changed;
   }
 
-  // Lost and found again, a line each; what is found only later is in states().
+  // Logs when a resource becomes stale and when it recovers. A resource that was never synced is only in states().
   void log_changes() {
     for (std::size_t i = 0; i < states_.size(); ++i) {
-      const HubState& state = states_[i];  // which only this thread writes
-      const bool lost = state.sync == HubState::Sync::kStale;
-      if (lost && !lost_[i]) {
-        spdlog::warn("{} of {} cannot be followed at present: {}; what was read stays in force", state.name,
-                     state.place, state.last_error);
-      } else if (lost_[i] && !lost) {
-        spdlog::info("{} of {} are followed again", state.name, state.place);
+      const HubState& state = states_[i];  // only this thread writes it
+      const bool stale = state.sync == HubState::Sync::kStale;
+      if (stale && !stale_[i]) {
+        spdlog::warn("{} of {} cannot be watched at present: {}; the objects read before stay in force", state.name,
+                     state.server, state.last_error);
+      } else if (stale_[i] && !stale) {
+        spdlog::info("{} of {} are watched again", state.name, state.server);
       }
-      lost_[i] = lost;
+      stale_[i] = stale;
     }
   }
 
-  void add_refusal(std::size_t index, const HubState& state, std::vector<SourceProblem>& problems) const {
+  void add_unavailable_problem(std::size_t index, const HubState& state, std::vector<SourceProblem>& problems) const {
     const ApiResource& resource = objects_->resources()[index];
-    if (refused_[index] == 0 || (refused_[index] == 404 && resource.optional)) {
+    if (http_status_[index] == 0 || (http_status_[index] == 404 && resource.optional)) {
       return;
     }
-    const bool forbidden = refused_[index] == 403;
+    const bool forbidden = http_status_[index] == 403;
     const std::string& version = resource.versions.front();
     problems.push_back({{access_.server + resource_path(resource, version), 0},
                         resource.plural + " cannot be read: " + state.last_error,
                         forbidden ? "grant get, list and watch on " + resource.plural + " in a ClusterRole"
-                                  : "install the kind, or follow another server"});
+                                  : "install the kind, or use another server"});
   }
 
-  static bool same(const std::vector<SourceProblem>& a, const std::vector<SourceProblem>& b) {
+  static bool same_problems(const std::vector<SourceProblem>& a, const std::vector<SourceProblem>& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const SourceProblem& x, const SourceProblem& y) {
-      return x.what == y.what && x.provenance.place == y.provenance.place && x.object == y.object;
+      return x.what == y.what && x.provenance.location == y.provenance.location && x.object == y.object;
     });
   }
 
@@ -243,27 +247,27 @@ class ApiSource::Loop final : public ReflectorSink {
   Credentials credentials_;
   std::vector<std::unique_ptr<Reflector>> reflectors_;
   boost::asio::steady_timer tick_;
-  bool armed_ = false;
-  std::chrono::steady_clock::time_point armed_for_{};
-  bool stale_problems_ = true;
-  std::chrono::steady_clock::time_point problems_at_{};
-  std::vector<bool> settled_;      // of the resources: listed, or found unavailable
-  std::vector<unsigned> refused_;  // of the resources: 403, 404 or 0
-  std::vector<bool> lost_;         // of the resources: said so in the log
+  bool scheduled_ = false;
+  std::chrono::steady_clock::time_point scheduled_for_{};
+  bool problems_dirty_ = true;
+  std::chrono::steady_clock::time_point problems_updated_{};
+  std::vector<bool> listed_;           // per resource: listed, or found unavailable
+  std::vector<unsigned> http_status_;  // per resource: 403, 404, or 0 if available
+  std::vector<bool> stale_;            // per resource: logged as stale
   std::thread thread_;
-  bool synced_taken_ = false;  // control's
+  bool synced_polled_ = false;  // used by control
 
   // Shared.
   int event_ = -1;
   mutable std::mutex mutex_;
   std::vector<ObjectDelta> deltas_;
-  bool synced_given_ = false;  // once the deltas above are taken, everything is
+  bool synced_published_ = false;  // true: with the deltas above, everything has been returned
   std::shared_ptr<const std::vector<SourceProblem>> problems_;
   std::vector<HubState> states_;
 };
 
-ApiSource::ApiSource(std::string description, ApiServerOptions options, MakeObjects make)
-    : description_(std::move(description)), options_(std::move(options)), make_(std::move(make)) {}
+ApiSource::ApiSource(std::string description, ApiServerOptions options, MakeObjects make_objects)
+    : description_(std::move(description)), options_(std::move(options)), make_objects_(std::move(make_objects)) {}
 
 ApiSource::~ApiSource() = default;
 
@@ -274,7 +278,7 @@ Status ApiSource::start() {
     return access.error();
   }
   access->headers.insert(access->headers.end(), options_.headers.begin(), options_.headers.end());
-  auto objects = make_(access->server);
+  auto objects = make_objects_(access->server);
   loop_ = std::make_unique<Loop>(*std::move(access), options_, std::move(objects));
   return loop_->start();
 }

@@ -1,7 +1,7 @@
-// A Source that follows an API server: one thread of its own runs every watch; what the objects mean is given by an
-// ApiObjects. Threads: the methods are control's and never wait for the server or the thread; deltas, problems and
-// states cross over by a queue and a snapshot under a mutex that is held for a swap. Destruction ends every watch at
-// once. Failure: start() fails when the access cannot be read; afterwards everything is retried and shown in states().
+// A Source that watches an API server on a thread of its own; an ApiObjects interprets the objects. Threads: the
+// methods are called by control and wait neither for the server nor for the thread; deltas, problems and states are
+// handed over under a mutex that is held only to swap them. The destructor cancels every watch at once. Failure:
+// start() fails when the kubeconfig or service account cannot be read; later errors are retried and shown in states().
 #pragma once
 
 #include <functional>
@@ -18,19 +18,19 @@
 namespace isthmus {
 
 struct ApiServerOptions {
-  std::string kubeconfig;  // a path, or several with colons between; empty: the pod's service account
-  std::string context;     // of the kubeconfig; empty: its current one
+  std::string kubeconfig;  // a path, or several separated by colons; empty: the pod's service account
+  std::string context;     // of the kubeconfig; empty: its current-context
   std::string service_account_folder = kServiceAccountFolder;
-  std::vector<std::pair<std::string, std::string>> headers;  // for a proxy before the server
-  bool streaming_lists = true;                               // where the server can
+  std::vector<std::pair<std::string, std::string>> headers;  // for a proxy in front of the server
+  bool streaming_lists = true;                               // if the server supports them
   ApiTimes times;
 };
 
 class ApiSource : public Source {
  public:
-  // Makes the meaning for the server of that url.
+  // Creates the interpreter for the server with that URL.
   using MakeObjects = std::function<std::unique_ptr<ApiObjects>(const std::string& server)>;
-  ApiSource(std::string description, ApiServerOptions options, MakeObjects make);
+  ApiSource(std::string description, ApiServerOptions options, MakeObjects make_objects);
   ~ApiSource() override;
   ApiSource(const ApiSource&) = delete;
   ApiSource& operator=(const ApiSource&) = delete;
@@ -39,7 +39,7 @@ class ApiSource : public Source {
   [[nodiscard]] int fd() const override;
   [[nodiscard]] std::vector<ObjectDelta> poll() override;
   [[nodiscard]] std::vector<SourceProblem> problems() const override;
-  // True also when a resource is refused or not served: states() tells.
+  // True also when a resource is forbidden or not served: see states().
   [[nodiscard]] bool synced() const override;
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::vector<HubState> states() const override;
@@ -48,7 +48,7 @@ class ApiSource : public Source {
   class Loop;
   std::string description_;
   ApiServerOptions options_;
-  MakeObjects make_;
+  MakeObjects make_objects_;
   std::unique_ptr<Loop> loop_;
 };
 

@@ -10,7 +10,7 @@
 namespace isthmus {
 namespace {
 
-// Half of an object's bytes tell who changed which field; nobody here asks.
+// managedFields is about half of an object and is not used here.
 constexpr JsonBounds kBounds{64, 20'000'000, "managedFields"};
 
 const std::string& text_of(const YamlNode* map, std::string_view key) {
@@ -19,7 +19,9 @@ const std::string& text_of(const YamlNode* map, std::string_view key) {
   return value == nullptr || value->kind != YamlNode::Kind::kScalar ? kNone : value->text;
 }
 
-Error wrong(const std::string& what) { return {what, "", "the server, or a proxy before it, sends something else"}; }
+Error invalid_response(const std::string& what) {
+  return {what, "", "check that the server, and any proxy in front of it, serves the Kubernetes API"};
+}
 
 }  // namespace
 
@@ -40,11 +42,11 @@ std::size_t JsonFrames::scan() {
   return std::string::npos;
 }
 
-bool JsonFrames::push(std::string_view bytes, const Take& take) {
+bool JsonFrames::push(std::string_view bytes, const Callback& callback) {
   pending_.append(bytes);
   std::size_t taken = 0;
-  bool good = true, wanted = true;
-  while (wanted) {
+  bool valid = true, more = true;
+  while (more) {
     if (scanned_ == taken) {
       taken = std::min(pending_.find_first_not_of(" \t\r\n", taken), pending_.size());
       scanned_ = taken;
@@ -53,20 +55,20 @@ bool JsonFrames::push(std::string_view bytes, const Take& take) {
       break;
     }
     if (pending_[taken] != '{') {
-      good = false;
+      valid = false;
       break;
     }
     const std::size_t end = scan();
     if (end == std::string::npos) {
-      good = pending_.size() - taken <= longest_;
+      valid = pending_.size() - taken <= max_bytes_;
       break;
     }
-    wanted = take(std::string_view(pending_).substr(taken, end - taken));
+    more = callback(std::string_view(pending_).substr(taken, end - taken));
     taken = end;
   }
   pending_.erase(0, taken);
   scanned_ -= std::min(scanned_, taken);
-  return good;
+  return valid;
 }
 
 const std::string& metadata_text(const YamlNode& object, std::string_view key) {
@@ -75,8 +77,8 @@ const std::string& metadata_text(const YamlNode& object, std::string_view key) {
 
 Result<WatchEvent> read_watch_event(std::string_view frame) {
   auto parsed = parse_json(frame, kBounds);
-  if (const auto* fault = std::get_if<YamlFault>(&parsed)) {
-    return wrong("a watch event is " + fault->what);
+  if (const auto* error = std::get_if<YamlError>(&parsed)) {
+    return invalid_response("a watch event is " + error->what);
   }
   YamlNode& tree = *std::get_if<YamlNode>(&parsed);
   static constexpr std::array<std::pair<std::string_view, WatchEvent::Type>, 5> kTypes{
@@ -99,13 +101,13 @@ Result<WatchEvent> read_watch_event(std::string_view frame) {
     object = tree.keys[i].text == "object" ? &tree.items[i] : object;
   }
   if (!known || object == nullptr || object->kind != YamlNode::Kind::kMap) {
-    return wrong("a watch event has the type " + shown(type) + (object == nullptr ? " and no object" : ""));
+    return invalid_response("a watch event has the type " + shown(type) + (object == nullptr ? " and no object" : ""));
   }
   event.object = std::move(*object);
   event.resource_version = metadata_text(event.object, "resourceVersion");
   if (event.type == WatchEvent::Type::kBookmark) {
     const YamlNode* metadata = event.object.find("metadata");
-    event.initial_end =
+    event.initial_events_end =
         metadata != nullptr && text_of(metadata->find("annotations"), "k8s.io/initial-events-end") == "true";
   }
   if (event.type == WatchEvent::Type::kError) {
@@ -124,8 +126,8 @@ const std::vector<YamlNode>& ListPage::items() const {
 
 Result<ListPage> read_list_page(std::string_view text) {
   auto parsed = parse_json(text, kBounds);
-  if (const auto* fault = std::get_if<YamlFault>(&parsed)) {
-    return wrong("the list is " + fault->what);
+  if (const auto* error = std::get_if<YamlError>(&parsed)) {
+    return invalid_response("the list is " + error->what);
   }
   ListPage page;
   page.tree = std::move(*std::get_if<YamlNode>(&parsed));
@@ -135,17 +137,17 @@ Result<ListPage> read_list_page(std::string_view text) {
   const bool list = text_of(&page.tree, "kind").ends_with("List") && items != nullptr &&
                     (items->kind == YamlNode::Kind::kSequence || items->kind == YamlNode::Kind::kNull);
   if (!list || page.resource_version.empty()) {
-    return wrong("the answer is no list with a resourceVersion");
+    return invalid_response("the response is not a list with a resourceVersion");
   }
   return page;
 }
 
 std::string status_message(std::string_view text) {
-  constexpr std::size_t kLongest = 200;
+  constexpr std::size_t kMaxBytes = 200;
   auto parsed = parse_json(text, kBounds);
   const auto* tree = std::get_if<YamlNode>(&parsed);
   std::string message = tree == nullptr ? std::string(text) : text_of(tree, "message");
-  message.resize(std::min(message.size(), kLongest));
+  message.resize(std::min(message.size(), kMaxBytes));
   for (char& c : message) {
     c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
   }

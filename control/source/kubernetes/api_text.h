@@ -1,4 +1,4 @@
-// What an API server sends, as values: the frames of a watch, events, list pages, Status objects. Pure; nothing throws.
+// Parses what an API server sends: frames of a watch, events, list pages, Status objects. Pure; nothing throws.
 // Thread: any.
 #pragma once
 
@@ -12,20 +12,20 @@
 
 namespace isthmus {
 
-// Cuts a stream of JSON objects wherever its chunks were split. Owner: one answer.
+// Splits a stream of JSON objects, however it is chunked. Owner: one response.
 class JsonFrames {
  public:
-  explicit JsonFrames(std::size_t longest = 64U << 20) : longest_(longest) {}
-  using Take = std::function<bool(std::string_view)>;
-  // Calls `take` for every object that is whole by now, as long as it returns true. False when the stream is no
-  // sequence of objects, or one is longer than allowed: nothing that follows can be read then.
-  [[nodiscard]] bool push(std::string_view bytes, const Take& take);
+  explicit JsonFrames(std::size_t max_bytes = 64U << 20) : max_bytes_(max_bytes) {}
+  using Callback = std::function<bool(std::string_view)>;
+  // Calls `callback` for every complete object, until it returns false. Returns false when the stream is not a sequence
+  // of objects, or one is longer than `max_bytes`; the rest of the stream cannot be read then.
+  [[nodiscard]] bool push(std::string_view bytes, const Callback& callback);
 
  private:
-  // Where the object that begins the pending bytes ends; npos when it has not come yet.
+  // The end of the object at the start of the pending bytes; npos: it is not complete yet.
   std::size_t scan();
 
-  std::size_t longest_;
+  std::size_t max_bytes_;
   std::string pending_;
   std::size_t scanned_ = 0;
   unsigned depth_ = 0;
@@ -37,9 +37,9 @@ struct WatchEvent {
   Type type = Type::kAdded;
   YamlNode object;
   std::string resource_version;
-  bool initial_end = false;  // of a bookmark: everything that was there has been sent
-  unsigned code = 0;         // kError: of the Status
-  std::string message;       // kError
+  bool initial_events_end = false;  // kBookmark: all objects that existed have been sent
+  unsigned code = 0;                // kError: of the Status
+  std::string message;              // kError
 };
 [[nodiscard]] Result<WatchEvent> read_watch_event(std::string_view frame);
 
@@ -50,12 +50,12 @@ struct ListPage {
 };
 [[nodiscard]] Result<ListPage> read_list_page(std::string_view text);
 
-// The message of a Status object; the text's beginning when it is none.
+// The message of a Status object; of any other text, its beginning. One line, 200 bytes at most.
 [[nodiscard]] std::string status_message(std::string_view text);
-// For a query: what is not a letter, a digit or one of -._~ is written as %XX.
+// For a URL query: everything but letters, digits and -._~ becomes %XX.
 [[nodiscard]] std::string percent_encoded(std::string_view text);
 
-// metadata.<key> of an object; empty when there is none.
+// metadata.<key> of an object; empty when absent.
 [[nodiscard]] const std::string& metadata_text(const YamlNode& object, std::string_view key);
 
 }  // namespace isthmus

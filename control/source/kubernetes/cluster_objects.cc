@@ -9,18 +9,16 @@ namespace {
 
 constexpr auto kGlobalNamespace = "clustermesh.cilium.io/global";
 
-std::string full_name(const ObjectKey& key) {
-  return key.name_space.empty() ? key.name : key.name_space + "/" + key.name;
-}
+std::string qualified_name(const ObjectKey& key) { return key.ns.empty() ? key.name : key.ns + "/" + key.name; }
 
 bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_ptr<const ObjectValue>& b) {
   return a == b || (a && b && *a == *b);
 }
 
-// A ServiceExport of Azure Fleet that the member's agents found valid and the hub free of conflict. One of weight 0 is
-// withdrawn though its conditions stay.
-bool fleet_export_stands(const YamlNode& object) {
-  YamlFaults ignored;
+// Whether a ServiceExport of Azure Fleet is valid and free of conflict according to its conditions. An export of weight
+// 0 is withdrawn although its conditions remain.
+bool is_fleet_export_accepted(const YamlNode& object) {
+  YamlErrors ignored;
   const YamlMap root(&object, "", object.line, ignored);
   bool valid = false, agreed = false;
   for (const YamlNode& node : root.map("status").list("conditions")) {
@@ -35,16 +33,16 @@ bool fleet_export_stands(const YamlNode& object) {
 
 ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::move(options)) {
   const auto row = [](ObjectKind kind, bool namespaced) {
-    Kind made;
-    made.kind = kind;
-    made.namespaced = namespaced;
-    return made;
+    Kind row_kind;
+    row_kind.kind = kind;
+    row_kind.namespaced = namespaced;
+    return row_kind;
   };
   const auto fleet = [](ObjectKind kind) {
-    Kind made;
-    made.kind = kind;
-    made.fleet = true;
-    return made;
+    Kind row_kind;
+    row_kind.kind = kind;
+    row_kind.fleet = true;
+    return row_kind;
   };
   add(row(ObjectKind::kNamespace, false), "namespaces", "Namespace", {"v1"}, false);
   add(row(ObjectKind::kService, true), "services", "Service", {"v1"}, false);
@@ -82,7 +80,7 @@ void ClusterObjects::add(Kind kind, std::string plural, std::string name, std::v
                          bool optional) {
   resources_.push_back({std::move(plural), std::move(name), std::move(versions), optional});
   kinds_.push_back(kind);
-  parts_.emplace_back();
+  resource_states_.emplace_back();
 }
 
 ManifestKey ClusterObjects::key_of(const Kind& kind, const YamlNode& object) const {
@@ -90,27 +88,27 @@ ManifestKey ClusterObjects::key_of(const Kind& kind, const YamlNode& object) con
   key.object.kind = kind.kind;
   key.object.cluster = kind.fleet ? std::string() : options_.cluster;
   if (kind.kind == ObjectKind::kSlice) {
-    YamlFaults ignored;
+    YamlErrors ignored;
     const std::string source =
         YamlMap(&object, "", object.line, ignored).map("metadata").map("labels").text(kSourceClusterLabel);
     key.object.cluster = source.empty() ? key.object.cluster : source;
   }
-  key.object.name_space = kind.namespaced ? metadata_text(object, "namespace") : std::string();
+  key.object.ns = kind.namespaced ? metadata_text(object, "namespace") : std::string();
   key.object.name = metadata_text(object, "name");
   key.cilium_node = kind.cilium_node;
   return key;
 }
 
-void ClusterObjects::list_begins(std::size_t resource) { ++parts_[resource].generation; }
+void ClusterObjects::list_begins(std::size_t resource) { ++resource_states_[resource].generation; }
 
 void ClusterObjects::list_ends(std::size_t resource) {
   const Kind& kind = kinds_[resource];
-  const unsigned generation = parts_[resource].generation;
+  const unsigned generation = resource_states_[resource].generation;
   if (kind.service_export) {
     for (auto at = exports_.begin(); at != exports_.end();) {
       const auto [key, seen] = *at++;
       if (key.first == resource && seen != generation) {
-        export_gone(resource, key.second);
+        remove_export(resource, key.second);
       }
     }
     return;
@@ -122,105 +120,105 @@ void ClusterObjects::list_ends(std::size_t resource) {
   }
 }
 
-void ClusterObjects::object_is(std::size_t resource, const std::string& version, const YamlNode& object) {
+void ClusterObjects::put(std::size_t resource, const std::string& version, const YamlNode& object) {
   const Kind& kind = kinds_[resource];
   if (kind.service_export) {
-    export_is(resource, object);
+    put_export(resource, object);
     return;
   }
   const ManifestKey key = key_of(kind, object);
   if (key.object.name.empty()) {
-    ++parts_[resource].counts.rejected;
-    log(resources_[resource].plural + " of " + options_.server + ": an object without a name is passed over");
+    ++resource_states_[resource].counts.rejected;
+    log(resources_[resource].plural + " of " + options_.server + ": an object without a name is ignored");
     return;
   }
-  if (passed_over(kind, key)) {
+  if (is_ignored(kind, key)) {
     return;
   }
   ManifestDocument document;
   read_manifest_tree(object, kind.fleet ? std::string() : options_.cluster, version, resources_[resource].kind,
                      document);
   Entry& entry = entries_[key];
-  entry.generation = parts_[resource].generation;
-  entry.place = object_url(options_.server, resources_[resource], version, object);
+  entry.generation = resource_states_[resource].generation;
+  entry.location = object_url(options_.server, resources_[resource], version, object);
   accept(resource, key, entry, std::move(document));
 }
 
 void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry& entry, ManifestDocument&& document) {
-  Counts& counts = parts_[resource].counts;
-  const std::string name = full_name(key.object);
-  const bool whole = document.objects.size() == 1 && document.objects.front().key == key;
-  const bool nothing = document.objects.empty() && document.refused.empty() && !document.unreadable;
-  const bool had = entry.value != nullptr;
-  const bool refused = !whole && !nothing;
-  if (refused && document.faults.empty()) {
-    document.faults.push_back({1, "the object is of another kind or name than what was asked for",
-                               "look at what answers for the API server"});
+  Counts& counts = resource_states_[resource].counts;
+  const std::string name = qualified_name(key.object);
+  const bool complete = document.objects.size() == 1 && document.objects.front().key == key;
+  const bool irrelevant = document.objects.empty() && document.invalid.empty() && !document.unreadable;
+  const bool had_value = entry.value != nullptr;
+  const bool rejected = !complete && !irrelevant;
+  if (rejected && document.errors.empty()) {
+    document.errors.push_back({1, "the object has another kind or name than requested",
+                               "check the API server, and any proxy in front of it"});
   }
-  if (refused) {
+  if (rejected) {
     ++counts.rejected;
-    counts.bad.insert(name);
-    const std::string what = document.faults.front().what;
-    if (!entry.refused || entry.faults.empty() || entry.faults.front().what != what) {
-      log(describe(key) + " is refused: " + what + (had ? "; the version before stays in force" : ""));
+    counts.invalid.insert(name);
+    const std::string what = document.errors.front().what;
+    if (!entry.rejected || entry.errors.empty() || entry.errors.front().what != what) {
+      log(describe(key) + " is invalid: " + what + (had_value ? "; the previous version stays in force" : ""));
     }
   } else {
-    counts.bad.erase(name);
-    note_import(key, entry.value, false);
-    entry.value = whole ? document.objects.front().value : nullptr;
-    note_import(key, entry.value, true);
+    counts.invalid.erase(name);
+    record_import(key, entry.value, false);
+    entry.value = complete ? document.objects.front().value : nullptr;
+    record_import(key, entry.value, true);
   }
-  entry.refused = refused;
-  entry.faults = std::move(document.faults);
-  counts.objects += entry.value && !had ? 1 : 0;
-  counts.objects -= !entry.value && had ? 1 : 0;
-  if (entry.faults.empty()) {
-    faulty_.erase(key);
+  entry.rejected = rejected;
+  entry.errors = std::move(document.errors);
+  counts.objects += entry.value && !had_value ? 1 : 0;
+  counts.objects -= !entry.value && had_value ? 1 : 0;
+  if (entry.errors.empty()) {
+    with_errors_.erase(key);
   } else {
-    faulty_.insert(key);
+    with_errors_.insert(key);
   }
   touch(key.object);
 }
 
 ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, Entries::iterator at) {
-  Counts& counts = parts_[resource].counts;
+  Counts& counts = resource_states_[resource].counts;
   counts.objects -= at->second.value ? 1 : 0;
-  counts.bad.erase(full_name(at->first.object));
-  faulty_.erase(at->first);
-  note_import(at->first, at->second.value, false);
+  counts.invalid.erase(qualified_name(at->first.object));
+  with_errors_.erase(at->first);
+  record_import(at->first, at->second.value, false);
   touch(at->first.object);
   return entries_.erase(at);
 }
 
-void ClusterObjects::object_gone(std::size_t resource, const YamlNode& object) {
+void ClusterObjects::removed(std::size_t resource, const YamlNode& object) {
   const Kind& kind = kinds_[resource];
   const ManifestKey key = key_of(kind, object);
   if (kind.service_export) {
-    export_gone(resource, {key.object.name_space, key.object.name});
+    remove_export(resource, {key.object.ns, key.object.name});
   } else if (const auto at = entries_.find(key); at != entries_.end()) {
     erase(resource, at);
   }
 }
 
-void ClusterObjects::export_is(std::size_t resource, const YamlNode& object) {
+void ClusterObjects::put_export(std::size_t resource, const YamlNode& object) {
   const ServiceKey name{metadata_text(object, "namespace"), metadata_text(object, "name")};
-  const bool stands = metadata_text(object, "deletionTimestamp").empty() &&
-                      (!kinds_[resource].fleet_export || fleet_export_stands(object));
-  if (!stands) {
-    export_gone(resource, name);
+  const bool accepted = metadata_text(object, "deletionTimestamp").empty() &&
+                        (!kinds_[resource].fleet_export || is_fleet_export_accepted(object));
+  if (!accepted) {
+    remove_export(resource, name);
     return;
   }
   const auto [at, added] = exports_.try_emplace({resource, name});
-  at->second = parts_[resource].generation;
+  at->second = resource_states_[resource].generation;
   if (added) {
-    ++parts_[resource].counts.objects;
+    ++resource_states_[resource].counts.objects;
     touched_.insert({ObjectKind::kService, options_.cluster, name.first, name.second});
   }
 }
 
-void ClusterObjects::export_gone(std::size_t resource, const ServiceKey& name) {
+void ClusterObjects::remove_export(std::size_t resource, const ServiceKey& name) {
   if (exports_.erase({resource, name}) > 0) {
-    --parts_[resource].counts.objects;
+    --resource_states_[resource].counts.objects;
     touched_.insert({ObjectKind::kService, options_.cluster, name.first, name.second});
   }
 }
@@ -234,12 +232,12 @@ bool ClusterObjects::is_exported(const ServiceKey& name) const {
   return false;
 }
 
-// Where Namespaces are not global by default, one that is not known yet keeps its Services to the cluster.
+// Where Namespaces are not global by default, the Services of a Namespace that is not known yet stay local.
 void ClusterObjects::touch(const ObjectKey& key) {
   touched_.insert(key);
   if (key.kind == ObjectKind::kServiceImport) {
     for (const auto& [service, slices] : imports_) {
-      if (service.name_space == key.name_space && service.name == key.name) {
+      if (service.ns == key.ns && service.name == key.name) {
         touched_.insert(service);
       }
     }
@@ -250,25 +248,25 @@ void ClusterObjects::touch(const ObjectKey& key) {
   const ManifestKey first{{ObjectKind::kService, options_.cluster, key.name, {}}, false};
   for (auto at = entries_.lower_bound(first); at != entries_.end(); ++at) {
     const ObjectKey& service = at->first.object;
-    if (service.kind != first.object.kind || service.name_space != key.name) {
+    if (service.kind != first.object.kind || service.ns != key.name) {
       break;
     }
     touched_.insert(service);
   }
 }
 
-bool ClusterObjects::passed_over(const Kind& kind, const ManifestKey& key) const {
+bool ClusterObjects::is_ignored(const Kind& kind, const ManifestKey& key) const {
   return kind.kind == ObjectKind::kSlice && key.object.cluster != options_.cluster && !options_.imported_slices;
 }
 
-void ClusterObjects::note_import(const ManifestKey& key, const Value& value, bool there) {
+void ClusterObjects::record_import(const ManifestKey& key, const Value& value, bool present) {
   if (value == nullptr || key.object.kind != ObjectKind::kSlice || key.object.cluster == options_.cluster) {
     return;
   }
-  const ObjectKey service{ObjectKind::kService, key.object.cluster, key.object.name_space,
+  const ObjectKey service{ObjectKind::kService, key.object.cluster, key.object.ns,
                           std::get<SliceObject>(*value).service};
   auto& slices = imports_[service];
-  if (there) {
+  if (present) {
     slices.insert(key.object);
   } else {
     slices.erase(key.object);
@@ -285,7 +283,7 @@ ClusterObjects::Value ClusterObjects::imported_service(const ObjectKey& key) con
   }
   ServiceObject service;
   service.global = true;
-  const Value import = value_of({ObjectKind::kServiceImport, options_.cluster, key.name_space, key.name}, false);
+  const Value import = value_of({ObjectKind::kServiceImport, options_.cluster, key.ns, key.name}, false);
   if (import != nullptr) {
     service.ports = std::get<ServiceImportObject>(*import).ports;
     service.created = std::get<ServiceImportObject>(*import).created;
@@ -299,14 +297,14 @@ ClusterObjects::Value ClusterObjects::value_of(const ObjectKey& key, bool cilium
 }
 
 ClusterObjects::Value ClusterObjects::effective_service(const ObjectKey& key, const Value& service) const {
-  const auto& written = std::get<ServiceObject>(*service);
-  const bool known = options_.default_global_namespace ||
-                     value_of({ObjectKind::kNamespace, options_.cluster, {}, key.name_space}, false) != nullptr;
-  const bool global = (written.global || is_exported({key.name_space, key.name})) && known;
-  if (global == written.global) {
+  const auto& original = std::get<ServiceObject>(*service);
+  const bool namespace_known = options_.default_global_namespace ||
+                               value_of({ObjectKind::kNamespace, options_.cluster, {}, key.ns}, false) != nullptr;
+  const bool global = (original.global || is_exported({key.ns, key.name})) && namespace_known;
+  if (global == original.global) {
     return service;
   }
-  ServiceObject changed = written;
+  ServiceObject changed = original;
   changed.global = global;
   return std::make_shared<const ObjectValue>(std::move(changed));
 }
@@ -331,7 +329,7 @@ std::string ClusterObjects::place_of(const ObjectKey& key) const {
   for (const bool cilium_node : {false, true}) {
     const auto at = entries_.find({key, cilium_node});
     if (at != entries_.end()) {
-      return at->second.place;
+      return at->second.location;
     }
   }
   return options_.server;
@@ -354,7 +352,7 @@ std::vector<ObjectDelta> ClusterObjects::take_deltas(Clock::time_point) {
     }
   }
   touched_.clear();
-  // The kinds are numbered from what others depend on, and keys sort by kind.
+  // A kind is numbered above the kinds it depends on, and keys sort by kind first.
   std::reverse(removed.begin(), removed.end());
   removed.insert(removed.end(), std::make_move_iterator(changed.begin()), std::make_move_iterator(changed.end()));
   return removed;
@@ -362,15 +360,15 @@ std::vector<ObjectDelta> ClusterObjects::take_deltas(Clock::time_point) {
 
 std::vector<SourceProblem> ClusterObjects::problems(WallClock::time_point) const {
   std::vector<SourceProblem> out;
-  for (const ManifestKey& key : faulty_) {
+  for (const ManifestKey& key : with_errors_) {
     const Entry& entry = entries_.at(key);
-    const bool stays = entry.refused && entry.value;
-    for (const YamlFault& fault : entry.faults) {
-      const bool holds_back = entry.refused && !fault.warning;
-      out.push_back({{entry.place, 0},
-                     fault.what + (stays && holds_back ? "; the version read before stays in force" : ""),
-                     fault.remedy,
-                     holds_back ? std::optional(key.object) : std::nullopt});
+    const bool stays = entry.rejected && entry.value;
+    for (const YamlError& error : entry.errors) {
+      const bool is_rejected = entry.rejected && !error.warning;
+      out.push_back({{entry.location, 0},
+                     error.what + (stays && is_rejected ? "; the previous version stays in force" : ""),
+                     error.fix,
+                     is_rejected ? std::optional(key.object) : std::nullopt});
     }
   }
   return out;

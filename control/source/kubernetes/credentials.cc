@@ -1,10 +1,9 @@
 #include "control/source/kubernetes/credentials.h"
 
 #include <ctime>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
+#include "config/files/read_file.h"
 #include "config/yaml/base64.h"
 
 namespace isthmus {
@@ -21,7 +20,7 @@ Credentials::Credentials(boost::asio::io_context& io, const ApiAccess& access, c
     : io_(io), access_(access), times_(times) {}
 
 void Credentials::get(Done done) {
-  if (!access_.exec || exec_stands()) {
+  if (!access_.exec || exec_valid()) {
     done(make_identity());
     return;
   }
@@ -32,9 +31,9 @@ void Credentials::get(Done done) {
   }
 }
 
-void Credentials::refused(const Identity& identity) {
+void Credentials::on_unauthorized(const Identity& identity) {
   if (identity != last_) {
-    return;  // it was replaced already
+    return;  // already replaced
   }
   last_ = nullptr;
   exec_.reset();
@@ -43,7 +42,7 @@ void Credentials::refused(const Identity& identity) {
   }
 }
 
-bool Credentials::exec_stands() const {
+bool Credentials::exec_valid() const {
   if (!exec_) {
     return false;
   }
@@ -68,20 +67,16 @@ void Credentials::finish_exec(Result<ExecCredential> result) {
 }
 
 Result<std::string> Credentials::file_text(const std::string& path, std::chrono::milliseconds age) {
-  FileText& file = files_[path];
+  CachedFile& file = files_[path];
   const auto now = std::chrono::steady_clock::now();
-  if (file.ever_read && file.read_at != std::chrono::steady_clock::time_point{} && now - file.read_at < age) {
+  if (file.loaded && file.read_at != std::chrono::steady_clock::time_point{} && now - file.read_at < age) {
     return file.text;
   }
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (in.good() || in.eof()) {
-    if (!text.empty()) {
-      file = {std::move(text), now, true};
-    }
-  }
-  if (!file.ever_read) {
-    return Error{"the file is empty or cannot be read", path, "check the path and its permissions"};
+  auto text = read_file(path, kMaxCredentialBytes);
+  if (text && !text->empty()) {
+    file = {*std::move(text), now, true};
+  } else if (!file.loaded) {
+    return text ? Error{"the file is empty", path, "write the token or the PEM text into it"} : text.error();
   }
   return file.text;
 }
@@ -95,13 +90,13 @@ Result<std::string> Credentials::authorization() {
     return "Bearer " + exec_->token;
   }
   if (!access_.token_file.empty()) {
-    auto token = file_text(access_.token_file, times_.token_reread);
+    auto token = file_text(access_.token_file, times_.token_reload);
     if (!token) {
       return token.error();
     }
     const std::string text = trimmed(*std::move(token));
     if (text.find_first_of("\r\n") != std::string::npos) {
-      return Error{"the token has more than one line", access_.token_file, "write the token alone"};
+      return Error{"the token has more than one line", access_.token_file, "write only the token into it"};
     }
     return "Bearer " + text;
   }
@@ -133,7 +128,7 @@ Result<Credentials::Identity> Credentials::make_identity() {
   if (same_keys && last_->authorization == now.authorization) {
     return last_;
   }
-  now.version = same_keys ? last_->version : ++versions_;
+  now.version = same_keys ? last_->version : ++last_version_;
   last_ = std::make_shared<const ApiIdentity>(std::move(now));
   return last_;
 }

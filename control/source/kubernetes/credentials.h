@@ -1,6 +1,6 @@
-// Who we are to one API server, kept fresh: token and key files are read again as they age, a credential program runs
-// again when what it gave expires or is refused. Thread: the io_context's. Small files are read at once; a program runs
-// beside (exec_plugin.h). A file that cannot be read leaves what was read before in force.
+// Credentials for one API server, kept fresh: token and key files are read again as they age, and a credential program
+// runs again when its credentials expire or are rejected. Thread: the io_context's. Small files are read synchronously;
+// a program runs asynchronously (exec_plugin.h). Failure: if a file cannot be read, its previous content stays in use.
 #pragma once
 
 #include <chrono>
@@ -28,21 +28,21 @@ class Credentials {
   Credentials(const Credentials&) = delete;
   Credentials& operator=(const Credentials&) = delete;
 
-  // Calls `done` with the identity for the next request: before this returns, or when the program has run.
+  // Calls `done` with the identity for the next request: before this returns, or when the program has finished.
   void get(Done done);
-  // The server answered 401 to that identity: what may have changed is read anew for the next one.
-  void refused(const Identity& identity);
+  // The server answered 401 to `identity`: files are read and the program is run again for the next request.
+  void on_unauthorized(const Identity& identity);
 
  private:
-  struct FileText {
+  struct CachedFile {
     std::string text;
     std::chrono::steady_clock::time_point read_at{};
-    bool ever_read = false;
+    bool loaded = false;
   };
-  // The text of a source; an error only when a file was never read.
+  // The text of a source. Fails only if a file was never read successfully.
   Result<std::string> pem_text(const PemSource& source);
   Result<std::string> file_text(const std::string& path, std::chrono::milliseconds age);
-  [[nodiscard]] bool exec_stands() const;
+  [[nodiscard]] bool exec_valid() const;
   void finish_exec(Result<ExecCredential> result);
   Result<Identity> make_identity();
   Result<std::string> authorization();
@@ -50,12 +50,12 @@ class Credentials {
   boost::asio::io_context& io_;
   const ApiAccess& access_;
   const ApiTimes& times_;
-  std::map<std::string, FileText> files_;
+  std::map<std::string, CachedFile> files_;
   std::optional<ExecCredential> exec_;
   std::unique_ptr<ExecRun> running_;
   std::vector<Done> waiting_;
   Identity last_;
-  std::uint64_t versions_ = 0;
+  std::uint64_t last_version_ = 0;
 };
 
 }  // namespace isthmus

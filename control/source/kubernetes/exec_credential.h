@@ -1,5 +1,5 @@
-// What a credential program prints: an ExecCredential object of client.authentication.k8s.io. Pure; nothing throws.
-// Thread: any.
+// Parses the output of a credential program: an ExecCredential object of client.authentication.k8s.io. Pure; nothing
+// throws. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,6 @@ struct ExecCredential {
   std::string token, certificate, key;
   std::optional<std::int64_t> expires;  // seconds since 1970
 };
-// The ExecCredential object on a program's standard output.
 [[nodiscard]] Result<ExecCredential> read_exec_credential(std::string_view text);
 
 }  // namespace isthmus

@@ -25,10 +25,10 @@ namespace {
 namespace asio = boost::asio;
 using ErrorCode = boost::system::error_code;
 
-constexpr std::size_t kLongestOutput = 1 << 20;
-constexpr auto kReapPause = std::chrono::milliseconds(10);
+constexpr std::size_t kMaxOutputBytes = 1 << 20;
+constexpr auto kReapInterval = std::chrono::milliseconds(10);
 
-// Our environment, the plugin's own, and what the protocol adds.
+// Our environment, the plugin's additions, and the variable that the protocol defines.
 std::vector<std::string> environment_of(const ExecPlugin& plugin) {
   std::map<std::string, std::string> values;
   for (char** at = environ; *at != nullptr; ++at) {
@@ -59,7 +59,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return out;
 }
 
-// Starts the program with its output in a pipe; the number of the process, and our end of the pipe in `output`.
+// Starts the program with its standard output in a pipe. Sets `child` and our end of the pipe, `output`. Returns 0 or
+// an errno.
 int spawn(const ExecPlugin& plugin, pid_t& child, int& output) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
@@ -95,7 +96,12 @@ int spawn(const ExecPlugin& plugin, pid_t& child, int& output) {
 
 struct ExecRun::State : std::enable_shared_from_this<State> {
   State(asio::io_context& io, const ExecPlugin& plugin, Done finished)
-      : pipe(io), limit(io), pause(io), hint(plugin.install_hint), command(plugin.command), done(std::move(finished)) {}
+      : pipe(io),
+        timeout(io),
+        pause(io),
+        hint(plugin.install_hint),
+        command(plugin.command),
+        done(std::move(finished)) {}
 
   void start(const ExecPlugin& plugin, std::chrono::milliseconds time) {
     int reading_end = -1;
@@ -107,20 +113,20 @@ struct ExecRun::State : std::enable_shared_from_this<State> {
     }
     ErrorCode ignored;
     pipe.assign(reading_end, ignored);
-    limit.expires_after(time);
-    limit.async_wait([self = shared_from_this()](ErrorCode stopped) {
+    timeout.expires_after(time);
+    timeout.async_wait([self = shared_from_this()](ErrorCode stopped) {
       if (!stopped) {
-        self->finish(self->failure("did not end in time"));
+        self->finish(self->failure("did not finish in time"));
       }
     });
     read();
   }
 
   void read() {
-    pipe.async_read_some(asio::buffer(piece), [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
-      self->output.append(self->piece.data(), bytes);
-      if (self->done && self->output.size() > kLongestOutput) {
-        self->finish(self->failure("prints without end"));
+    pipe.async_read_some(asio::buffer(buffer), [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
+      self->output.append(self->buffer.data(), bytes);
+      if (self->done && self->output.size() > kMaxOutputBytes) {
+        self->finish(self->failure("prints more than 1 MiB"));
       } else if (self->done && error) {
         self->reap();
       } else if (self->done) {
@@ -131,9 +137,9 @@ struct ExecRun::State : std::enable_shared_from_this<State> {
 
   void reap() {
     int status = 0;
-    const pid_t ended = waitpid(child, &status, WNOHANG);
-    if (ended == 0) {
-      pause.expires_after(kReapPause);
+    const pid_t waited = waitpid(child, &status, WNOHANG);
+    if (waited == 0) {
+      pause.expires_after(kReapInterval);
       pause.async_wait([self = shared_from_this()](ErrorCode stopped) {
         if (!stopped && self->done) {
           self->reap();
@@ -142,8 +148,8 @@ struct ExecRun::State : std::enable_shared_from_this<State> {
       return;
     }
     child = -1;
-    if (ended < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-      finish(failure(WIFEXITED(status) ? "ended with status " + std::to_string(WEXITSTATUS(status)) : "was killed"));
+    if (waited < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+      finish(failure(WIFEXITED(status) ? "exited with status " + std::to_string(WEXITSTATUS(status)) : "was killed"));
       return;
     }
     auto credential = read_exec_credential(output);
@@ -163,7 +169,7 @@ struct ExecRun::State : std::enable_shared_from_this<State> {
 
   void stop() {
     ErrorCode ignored;
-    limit.cancel(ignored);
+    timeout.cancel(ignored);
     pause.cancel(ignored);
     pipe.close(ignored);
     if (child > 0) {
@@ -174,18 +180,18 @@ struct ExecRun::State : std::enable_shared_from_this<State> {
   }
 
   asio::posix::stream_descriptor pipe;
-  asio::steady_timer limit, pause;
+  asio::steady_timer timeout, pause;
   std::string hint, command, output;
-  std::array<char, 4096> piece{};
+  std::array<char, 4096> buffer{};
   Done done;
   pid_t child = -1;
 };
 
-ExecRun::ExecRun(asio::io_context& io, const ExecPlugin& plugin, std::chrono::milliseconds limit, Done done)
+ExecRun::ExecRun(asio::io_context& io, const ExecPlugin& plugin, std::chrono::milliseconds timeout, Done done)
     : state_(std::make_shared<State>(io, plugin, std::move(done))) {
-  asio::post(io, [state = state_, plugin, limit] {
+  asio::post(io, [state = state_, plugin, timeout] {
     if (state->done) {
-      state->start(plugin, limit);
+      state->start(plugin, timeout);
     }
   });
 }

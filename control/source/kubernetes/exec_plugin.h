@@ -1,5 +1,5 @@
-// Runs a credential program (kubelogin, aws, gcloud) and reads what it prints. Thread: the io_context's; nothing
-// blocks. The program gets no terminal; what it writes to standard error goes to ours, where its hints belong.
+// Runs a credential program (kubelogin, aws, gcloud) and parses its output. Thread: the io_context's; nothing blocks.
+// The program gets no terminal; its standard error goes to ours, so that its hints reach the operator.
 #pragma once
 
 #include <chrono>
@@ -18,8 +18,8 @@ namespace isthmus {
 class ExecRun {
  public:
   using Done = std::function<void(Result<ExecCredential>)>;
-  // Calls `done` once, unless this object is destroyed before, which kills the program.
-  ExecRun(boost::asio::io_context& io, const ExecPlugin& plugin, std::chrono::milliseconds limit, Done done);
+  // Calls `done` once. Destroying this object before that kills the program; `done` is not called then.
+  ExecRun(boost::asio::io_context& io, const ExecPlugin& plugin, std::chrono::milliseconds timeout, Done done);
   ~ExecRun();
   ExecRun(const ExecRun&) = delete;
   ExecRun& operator=(const ExecRun&) = delete;

@@ -12,10 +12,10 @@ constexpr std::string_view kMemberNamespace = "fleet-member-";
 
 std::int64_t read_time(const YamlMap& map, std::string_view key) { return parse_rfc3339(map.text(key)).value_or(0); }
 
-// The status of a condition; empty when there is none of the type.
+// The status of the condition of that type; empty when absent.
 std::string condition(const YamlMap& status, std::string_view type) {
   for (const YamlNode& node : status.list("conditions")) {
-    const YamlMap item(&node, "status.conditions", node.line, status.faults());
+    const YamlMap item(&node, "status.conditions", node.line, status.errors());
     if (item.text("type") == type) {
       return item.text("status");
     }
@@ -23,25 +23,25 @@ std::string condition(const YamlMap& status, std::string_view type) {
   return {};
 }
 
-// A name that the hub's objects give, checked as the objects that bear it are.
+// A name given by an object of the hub, checked like the name of the object it refers to.
 std::string read_name(const YamlMap& map, std::string_view key, bool subdomain) {
   std::string name = map.text(key);
   if (subdomain ? !is_subdomain(name) : !is_label(name)) {
-    map.fault(map.line(), map.path(key) + " is " + shown(name) + ", not a name",
-              "look at the member's agents: they write it");
+    map.error(map.line(), map.path(key) + " is " + shown(name) + ", not a valid name",
+              "check the member's agents, which write it");
   }
   return name;
 }
 
-// The cluster that a reference names, which must be the one whose namespace the object lies in.
+// The cluster that a reference names. It must be the one in whose namespace the object is.
 std::string read_exporter(const YamlMap& metadata, const YamlMap& reference) {
   std::string cluster = read_name(reference, "clusterId", false);
-  const std::string name_space = metadata.text("namespace");
-  if (name_space != std::string(kMemberNamespace) + cluster) {
-    reference.fault(reference.line(),
-                    reference.path("clusterId") + " is " + shown(cluster) + ", but the object lies in namespace " +
-                        shown(name_space),
-                    "a member may speak only for itself: find out who wrote the object");
+  const std::string ns = metadata.text("namespace");
+  if (ns != std::string(kMemberNamespace) + cluster) {
+    reference.error(
+        reference.line(),
+        reference.path("clusterId") + " is " + shown(cluster) + ", but the object is in namespace " + shown(ns),
+        "a member may export only its own endpoints: find out who wrote the object");
   }
   return cluster;
 }
@@ -50,15 +50,15 @@ std::vector<SliceEndpoint> read_endpoints(const YamlMap& spec) {
   std::vector<SliceEndpoint> out;
   const auto& list = spec.list("endpoints");
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path("spec.endpoints", i), list[i].line, spec.faults());
+    const YamlMap item(&list[i], item_path("spec.endpoints", i), list[i].line, spec.errors());
     SliceEndpoint endpoint;
     const auto& addresses = item.list("addresses");
     for (std::size_t j = 0; j < addresses.size(); ++j) {
       const std::string path = item_path(item.path("addresses"), j);
-      const auto address = read_address(addresses[j], path, spec.faults());
+      const auto address = read_address(addresses[j], path, spec.errors());
       if (address && !address->is_ipv4()) {
-        item.fault(item.line(), path + " is " + address->to_string() + ", not of addressType IPv4",
-                   "the hub's exports are IPv4");
+        item.error(item.line(), path + " is " + address->to_string() + ", not of addressType IPv4",
+                   "exports of a Fleet hub are IPv4 only");
       } else if (address) {
         append_once(endpoint.addresses, *address);
       }
@@ -70,8 +70,8 @@ std::vector<SliceEndpoint> read_endpoints(const YamlMap& spec) {
 
 }  // namespace
 
-std::optional<FleetSliceExport> read_slice_export(const YamlNode& object, YamlFaults& faults) {
-  const YamlMap root(&object, "", object.line, faults);
+std::optional<FleetSliceExport> read_slice_export(const YamlNode& object, YamlErrors& errors) {
+  const YamlMap root(&object, "", object.line, errors);
   const YamlMap metadata = root.map("metadata"), spec = root.map("spec");
   const YamlMap reference = spec.map("endpointSliceReference"), owner = spec.map("ownerServiceReference");
   FleetSliceExport out;
@@ -81,21 +81,21 @@ std::optional<FleetSliceExport> read_slice_export(const YamlNode& object, YamlFa
   out.service = {read_name(owner, "namespace", false), read_name(owner, "name", false)};
   if (const YamlNode* generation = reference.get("generation")) {
     out.generation = static_cast<std::int64_t>(
-        read_number(*generation, reference.path("generation"), 0, INT64_MAX, faults).value_or(0));
+        read_number(*generation, reference.path("generation"), 0, INT64_MAX, errors).value_or(0));
   }
   out.created = read_time(metadata, "creationTimestamp");
   const std::string type = spec.text("addressType");
   if (!type.empty() && type != "IPv4") {
-    spec.fault(spec.line(), "spec.addressType is " + shown(type), "the hub's exports are IPv4");
+    spec.error(spec.line(), "spec.addressType is " + shown(type), "exports of a Fleet hub are IPv4 only");
   }
   out.value.service = out.service.second;
-  out.value.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kMayBeAbsent, faults);
+  out.value.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kMayBeAbsent, errors);
   out.value.endpoints = read_endpoints(spec);
-  return faults.empty() ? std::optional(std::move(out)) : std::nullopt;
+  return errors.empty() ? std::optional(std::move(out)) : std::nullopt;
 }
 
-std::optional<FleetServiceExport> read_service_export(const YamlNode& object, YamlFaults& faults) {
-  const YamlMap root(&object, "", object.line, faults);
+std::optional<FleetServiceExport> read_service_export(const YamlNode& object, YamlErrors& errors) {
+  const YamlMap root(&object, "", object.line, errors);
   const YamlMap metadata = root.map("metadata"), spec = root.map("spec"), status = root.map("status");
   const YamlMap reference = spec.map("serviceReference");
   FleetServiceExport out;
@@ -106,39 +106,39 @@ std::optional<FleetServiceExport> read_service_export(const YamlNode& object, Ya
   out.conflict = conflict == "False"  ? FleetServiceExport::Conflict::kFalse
                  : conflict == "True" ? FleetServiceExport::Conflict::kTrue
                                       : FleetServiceExport::Conflict::kUnknown;
-  out.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, faults);
-  return faults.empty() ? std::optional(std::move(out)) : std::nullopt;
+  out.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, errors);
+  return errors.empty() ? std::optional(std::move(out)) : std::nullopt;
 }
 
-std::optional<std::set<std::string>> read_import_clusters(const YamlNode& object, YamlFaults& faults) {
-  const YamlMap root(&object, "", object.line, faults);
+std::optional<std::set<std::string>> read_import_clusters(const YamlNode& object, YamlErrors& errors) {
+  const YamlMap root(&object, "", object.line, errors);
   const YamlMap status = root.map("status");
   std::set<std::string> out;
   for (const YamlNode& node : status.list("clusters")) {
-    const YamlMap item(&node, "status.clusters", node.line, faults);
+    const YamlMap item(&node, "status.clusters", node.line, errors);
     out.insert(item.text("cluster"));
   }
-  return faults.empty() ? std::optional(std::move(out)) : std::nullopt;
+  return errors.empty() ? std::optional(std::move(out)) : std::nullopt;
 }
 
-std::optional<FleetMember> read_member(const YamlNode& object, YamlFaults& faults) {
-  const YamlMap root(&object, "", object.line, faults);
+std::optional<FleetMember> read_member(const YamlNode& object, YamlErrors& errors) {
+  const YamlMap root(&object, "", object.line, errors);
   const YamlMap spec = root.map("spec"), status = root.map("status");
   FleetMember out;
   out.joined = condition(status, "Joined") == "True";
   if (const YamlNode* period = spec.get("heartbeatPeriodSeconds")) {
     out.period =
-        static_cast<std::int64_t>(read_number(*period, "spec.heartbeatPeriodSeconds", 1, 86400, faults).value_or(60));
+        static_cast<std::int64_t>(read_number(*period, "spec.heartbeatPeriodSeconds", 1, 86400, errors).value_or(60));
   }
   std::int64_t exporter = 0, any = 0;
   for (const YamlNode& node : status.list("agentStatus")) {
-    const YamlMap item(&node, "status.agentStatus", node.line, faults);
-    const std::int64_t heard = read_time(item, "lastReceivedHeartbeat");
-    any = std::max(any, heard);
-    exporter = item.text("type") == "ServiceExportImportAgent" ? std::max(exporter, heard) : exporter;
+    const YamlMap item(&node, "status.agentStatus", node.line, errors);
+    const std::int64_t received = read_time(item, "lastReceivedHeartbeat");
+    any = std::max(any, received);
+    exporter = item.text("type") == "ServiceExportImportAgent" ? std::max(exporter, received) : exporter;
   }
   out.heartbeat = exporter != 0 ? exporter : any;
-  return faults.empty() ? std::optional(out) : std::nullopt;
+  return errors.empty() ? std::optional(out) : std::nullopt;
 }
 
 }  // namespace isthmus

@@ -1,9 +1,8 @@
-// The kinds of an Azure Fleet hub that endpoint sync consists of (networking.fleet.azure.com,
-// cluster.kubernetes-fleet.io), as values. Reading is pure; faults go to the list that is given, and nothing is
-// returned then. Thread: any.
+// Parses the kinds of an Azure Fleet hub that make up endpoint sync (networking.fleet.azure.com,
+// cluster.kubernetes-fleet.io). Pure. On errors every function appends to `errors` and returns nothing. Thread: any.
 //
-// A member writes only into its own namespace, fleet-member-<name>, so that namespace says who it is: an object that
-// names another cluster is refused. Names of exports are random in part and say nothing; the references count.
+// A member can write only to its own namespace, fleet-member-<name>, so the namespace identifies the author; an object
+// that names another cluster is an error. Names of exports are partly random and are not parsed; the references count.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +26,7 @@ struct FleetSliceExport {
   std::int64_t generation = 0, created = 0;  // of the source slice; of the export
   SliceObject value;
 };
-[[nodiscard]] std::optional<FleetSliceExport> read_slice_export(const YamlNode& object, YamlFaults& faults);
+[[nodiscard]] std::optional<FleetSliceExport> read_slice_export(const YamlNode& object, YamlErrors& errors);
 
 // InternalServiceExport: a Service that a member exports.
 struct FleetServiceExport {
@@ -35,20 +34,20 @@ struct FleetServiceExport {
   std::string cluster;
   FleetServiceName service;
   std::int64_t created = 0;
-  Conflict conflict = Conflict::kUnknown;  // of its ports with those that the fleet agreed on
+  Conflict conflict = Conflict::kUnknown;  // between its ports and those of the fleet's ServiceImport
   std::vector<ServicePort> ports;
 };
-[[nodiscard]] std::optional<FleetServiceExport> read_service_export(const YamlNode& object, YamlFaults& faults);
+[[nodiscard]] std::optional<FleetServiceExport> read_service_export(const YamlNode& object, YamlErrors& errors);
 
-// ServiceImport: the clusters whose exports stand. Empty while the hub elects.
-[[nodiscard]] std::optional<std::set<std::string>> read_import_clusters(const YamlNode& object, YamlFaults& faults);
+// ServiceImport: the clusters whose exports are accepted. Empty while the hub recomputes them.
+[[nodiscard]] std::optional<std::set<std::string>> read_import_clusters(const YamlNode& object, YamlErrors& errors);
 
 // MemberCluster and InternalMemberCluster.
 struct FleetMember {
   bool joined = false;
-  std::int64_t heartbeat = 0;  // of the agent that exports endpoints, seconds since 1970; 0: none was received
+  std::int64_t heartbeat = 0;  // last one of the agent that exports endpoints, seconds since 1970; 0: none
   std::int64_t period = 60;    // seconds
 };
-[[nodiscard]] std::optional<FleetMember> read_member(const YamlNode& object, YamlFaults& faults);
+[[nodiscard]] std::optional<FleetMember> read_member(const YamlNode& object, YamlErrors& errors);
 
 }  // namespace isthmus

@@ -8,7 +8,7 @@
 namespace isthmus {
 namespace {
 
-std::string text_of(const FleetServiceName& name) {
+std::string name_text(const FleetServiceName& name) {
   return name.first.empty() ? name.second : name.first + "/" + name.second;
 }
 
@@ -28,135 +28,136 @@ FleetHubObjects::FleetHubObjects(FleetHubObjectsOptions options) : options_(std:
                 {"serviceimports", "ServiceImport", networking, false},
                 {"memberclusters", "MemberCluster", clusters, false},
                 {"internalmemberclusters", "InternalMemberCluster", clusters, true}};
-  parts_.resize(resources_.size());
+  resource_states_.resize(resources_.size());
 }
 
 template <typename T, typename Read, typename Changed>
-void FleetHubObjects::hold(Table<T>& table, std::size_t resource, const std::string& version, const YamlNode& object,
-                           Read read, Changed changed) {
+void FleetHubObjects::accept(Table<T>& table, std::size_t resource, const std::string& version, const YamlNode& object,
+                             Read read, Changed changed) {
   const Name name = name_of(object);
-  Counts& counts = parts_[resource].counts;
+  Counts& counts = resource_states_[resource].counts;
   if (name.second.empty()) {
     ++counts.rejected;
-    log(resources_[resource].plural + " of " + options_.server + ": an object without a name is passed over");
+    log(resources_[resource].plural + " of " + options_.server + ": an object without a name is ignored");
     return;
   }
-  Held<T>& held = table[name];
-  held.generation = parts_[resource].generation;
-  held.place = object_url(options_.server, resources_[resource], version, object);
-  YamlFaults faults;
-  std::optional<T> value = read(object, faults);
+  Entry<T>& entry = table[name];
+  entry.generation = resource_states_[resource].generation;
+  entry.location = object_url(options_.server, resources_[resource], version, object);
+  YamlErrors errors;
+  std::optional<T> value = read(object, errors);
   if (!value) {
     ++counts.rejected;
-    counts.bad.insert(text_of(name));
-    if (held.faults.empty() || held.faults.front().what != faults.front().what) {
-      log(resources_[resource].kind + " " + text_of(name) + " is refused: " + faults.front().what +
-          (held.value ? "; the version before stays in force" : ""));
+    counts.invalid.insert(name_text(name));
+    if (entry.errors.empty() || entry.errors.front().what != errors.front().what) {
+      log(resources_[resource].kind + " " + name_text(name) + " is invalid: " + errors.front().what +
+          (entry.value ? "; the previous version stays in force" : ""));
     }
-    held.faults = std::move(faults);
+    entry.errors = std::move(errors);
     return;
   }
-  counts.bad.erase(text_of(name));
-  counts.objects += held.value ? 0 : 1;
-  held.faults.clear();
-  const std::optional<T> before = std::exchange(held.value, std::move(value));
-  changed(name, before, held.value);
+  counts.invalid.erase(name_text(name));
+  counts.objects += entry.value ? 0 : 1;
+  entry.errors.clear();
+  const std::optional<T> before = std::exchange(entry.value, std::move(value));
+  changed(name, before, entry.value);
 }
 
 template <typename T, typename Changed>
-void FleetHubObjects::let_go(Table<T>& table, std::size_t resource, const Name& name, Changed changed) {
+void FleetHubObjects::release(Table<T>& table, std::size_t resource, const Name& name, Changed changed) {
   const auto at = table.find(name);
   if (at == table.end()) {
     return;
   }
   const std::optional<T> before = std::move(at->second.value);
   table.erase(at);
-  parts_[resource].counts.bad.erase(text_of(name));
-  parts_[resource].counts.objects -= before ? 1 : 0;
+  resource_states_[resource].counts.invalid.erase(name_text(name));
+  resource_states_[resource].counts.objects -= before ? 1 : 0;
   changed(name, before, std::nullopt);
 }
 
 template <typename T, typename Changed>
-void FleetHubObjects::sweep(Table<T>& table, std::size_t resource, Changed changed) {
-  std::vector<Name> gone;
-  for (const auto& [name, held] : table) {
-    if (held.generation != parts_[resource].generation) {
-      gone.push_back(name);
+void FleetHubObjects::remove_stale(Table<T>& table, std::size_t resource, Changed changed) {
+  std::vector<Name> stale;
+  for (const auto& [name, entry] : table) {
+    if (entry.generation != resource_states_[resource].generation) {
+      stale.push_back(name);
     }
   }
-  for (const Name& name : gone) {
-    let_go(table, resource, name, changed);
+  for (const Name& name : stale) {
+    release(table, resource, name, changed);
   }
 }
 
-void FleetHubObjects::list_begins(std::size_t resource) { ++parts_[resource].generation; }
+void FleetHubObjects::list_begins(std::size_t resource) { ++resource_states_[resource].generation; }
 
 void FleetHubObjects::list_ends(std::size_t resource) {
-  parts_[resource].listed = true;
+  resource_states_[resource].listed = true;
   switch (resource) {
     case kSliceExports:
-      sweep(slices_, resource, [this](auto&&... all) { slice_changed(all...); });
+      remove_stale(slices_, resource, [this](auto&&... args) { slice_changed(args...); });
       break;
     case kServiceExports:
-      sweep(exports_, resource, [this](auto&&... all) { export_changed(all...); });
+      remove_stale(exports_, resource, [this](auto&&... args) { export_changed(args...); });
       break;
     case kServiceImports:
-      sweep(imports_, resource, [this](const Name& name, auto&&, auto&& now) { import_changed(name, now); });
+      remove_stale(imports_, resource, [this](const Name& name, auto&&, auto&& now) { import_changed(name, now); });
       break;
     case kMembers:
-      sweep(members_, resource, [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
+      remove_stale(members_, resource, [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
       break;
     default:
-      sweep(internal_members_, resource, [](auto&&...) {});
+      remove_stale(internal_members_, resource, [](auto&&...) {});
   }
 }
 
-void FleetHubObjects::object_is(std::size_t resource, const std::string& version, const YamlNode& object) {
+void FleetHubObjects::put(std::size_t resource, const std::string& version, const YamlNode& object) {
   if (is_deleting(object)) {
-    object_gone(resource, object);
+    removed(resource, object);
     return;
   }
   switch (resource) {
     case kSliceExports:
-      hold(slices_, resource, version, object, read_slice_export, [this](auto&&... all) { slice_changed(all...); });
+      accept(slices_, resource, version, object, read_slice_export, [this](auto&&... args) { slice_changed(args...); });
       break;
     case kServiceExports:
-      hold(exports_, resource, version, object, read_service_export, [this](auto&&... all) { export_changed(all...); });
+      accept(exports_, resource, version, object, read_service_export,
+             [this](auto&&... args) { export_changed(args...); });
       break;
     case kServiceImports:
-      hold(imports_, resource, version, object, read_import_clusters,
-           [this](const Name& name, auto&&, auto&& now) { import_changed(name, now); });
+      accept(imports_, resource, version, object, read_import_clusters,
+             [this](const Name& name, auto&&, auto&& now) { import_changed(name, now); });
       break;
     case kMembers:
-      hold(members_, resource, version, object, read_member,
-           [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
+      accept(members_, resource, version, object, read_member,
+             [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
       break;
     default:
-      hold(internal_members_, resource, version, object, read_member, [](auto&&...) {});
+      accept(internal_members_, resource, version, object, read_member, [](auto&&...) {});
   }
 }
 
-void FleetHubObjects::object_gone(std::size_t resource, const YamlNode& object) {
+void FleetHubObjects::removed(std::size_t resource, const YamlNode& object) {
   const Name name = name_of(object);
   switch (resource) {
     case kSliceExports:
-      let_go(slices_, resource, name, [this](auto&&... all) { slice_changed(all...); });
+      release(slices_, resource, name, [this](auto&&... args) { slice_changed(args...); });
       break;
     case kServiceExports:
-      let_go(exports_, resource, name, [this](auto&&... all) { export_changed(all...); });
+      release(exports_, resource, name, [this](auto&&... args) { export_changed(args...); });
       break;
     case kServiceImports:
-      let_go(imports_, resource, name, [this](const Name& of, auto&&, auto&& now) { import_changed(of, now); });
+      release(imports_, resource, name, [this](const Name& of, auto&&, auto&& now) { import_changed(of, now); });
       break;
     case kMembers:
-      let_go(members_, resource, name, [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
+      release(members_, resource, name, [this](auto&&, auto&& before, auto&& now) { member_changed(before, now); });
       break;
     default:
-      let_go(internal_members_, resource, name, [](auto&&...) {});
+      release(internal_members_, resource, name, [](auto&&...) {});
   }
 }
 
-void FleetHubObjects::unavailable(std::size_t resource) { parts_[resource].unavailable = true; }
+void FleetHubObjects::unavailable(std::size_t resource) { resource_states_[resource].unavailable = true; }
 
 void FleetHubObjects::slice_changed(const Name& name, const std::optional<FleetSliceExport>& before,
                                     const std::optional<FleetSliceExport>& now) {
@@ -187,7 +188,7 @@ void FleetHubObjects::import_changed(const Name& name, const std::optional<std::
   import.blank = !now || now->empty();
   if (!import.blank) {
     import.clusters = *now;
-    import.believed_at.reset();
+    import.blank_deadline.reset();
     touched_.insert(name);
   } else if (import.clusters.empty()) {
     in_force_.erase(name);
@@ -203,13 +204,13 @@ void FleetHubObjects::member_changed(const std::optional<FleetMember>& before, c
   }
 }
 
-void FleetHubObjects::believe_blanks(Clock::time_point now) {
+void FleetHubObjects::apply_blank_imports(Clock::time_point now) {
   for (auto at = in_force_.begin(); at != in_force_.end();) {
     Import& import = at->second;
-    if (import.blank && !import.believed_at) {
-      import.believed_at = now + options_.blank_hold;
+    if (import.blank && !import.blank_deadline) {
+      import.blank_deadline = now + options_.blank_retention;
     }
-    if (import.blank && now >= *import.believed_at) {
+    if (import.blank && now >= *import.blank_deadline) {
       touched_.insert(at->first);
       at = in_force_.erase(at);
     } else {
@@ -221,21 +222,21 @@ void FleetHubObjects::believe_blanks(Clock::time_point now) {
 std::optional<ApiObjects::Clock::time_point> FleetHubObjects::due() const {
   std::optional<Clock::time_point> first;
   for (const auto& [name, import] : in_force_) {
-    if (import.believed_at && (!first || *import.believed_at < *first)) {
-      first = import.believed_at;
+    if (import.blank_deadline && (!first || *import.blank_deadline < *first)) {
+      first = import.blank_deadline;
     }
   }
   return first;
 }
 
 bool FleetHubObjects::ready() const {
-  return std::all_of(parts_.begin(), parts_.begin() + kInternalMembers,
-                     [](const Part& part) { return part.listed || part.unavailable; });
+  return std::all_of(resource_states_.begin(), resource_states_.begin() + kInternalMembers,
+                     [](const ResourceState& part) { return part.listed || part.unavailable; });
 }
 
-bool FleetHubObjects::is_member(const std::string& cluster) const {
-  if (!parts_[kMembers].listed) {
-    return true;  // nobody may tell: the other conditions remain
+bool FleetHubObjects::has_joined(const std::string& cluster) const {
+  if (!resource_states_[kMembers].listed) {
+    return true;  // not known: only the other conditions apply
   }
   const auto at = members_.find({{}, cluster});
   return at != members_.end() && at->second.value && at->second.value->joined;
@@ -251,17 +252,17 @@ const FleetMember* FleetHubObjects::member(const std::string& cluster) const {
 }
 
 std::map<std::string, FleetHubObjects::Name> FleetHubObjects::valid_exports(const Name& service,
-                                                                            const Service& known) const {
+                                                                            const Service& state) const {
   std::map<std::string, Name> out;
   const auto import = in_force_.find(service);
   if (import == in_force_.end()) {
     return out;
   }
-  for (const Name& name : known.exports) {
+  for (const Name& name : state.exports) {
     const FleetServiceExport& candidate = *exports_.at(name).value;
     const bool counts = candidate.conflict == FleetServiceExport::Conflict::kFalse &&
                         candidate.cluster != options_.own_cluster &&
-                        import->second.clusters.contains(candidate.cluster) && is_member(candidate.cluster);
+                        import->second.clusters.contains(candidate.cluster) && has_joined(candidate.cluster);
     const auto [at, added] = counts ? out.try_emplace(candidate.cluster, name) : std::pair(out.end(), false);
     if (counts && !added && exports_.at(at->second).value->created < candidate.created) {
       at->second = name;
@@ -270,33 +271,33 @@ std::map<std::string, FleetHubObjects::Name> FleetHubObjects::valid_exports(cons
   return out;
 }
 
-// The objects of a service. Of several exports of one slice (a name was given anew) the newest version counts.
-FleetHubObjects::Objects FleetHubObjects::wanted(const Name& name, const Service& known,
-                                                 std::set<ObjectKey>& addresses) const {
-  const auto valid = valid_exports(name, known);
+// The objects of a service. If several exports are of one slice (its export was renamed), the newest is used.
+FleetHubObjects::Objects FleetHubObjects::desired(const Name& name, const Service& state,
+                                                  std::set<ObjectKey>& addresses) const {
+  const auto valid = valid_exports(name, state);
   Objects out;
   for (const auto& [cluster, at] : valid) {
-    const auto& held = exports_.at(at);
+    const auto& entry = exports_.at(at);
     ServiceObject service;
     service.global = true;
-    service.ports = held.value->ports;
-    service.created = held.value->created;
+    service.ports = entry.value->ports;
+    service.created = entry.value->created;
     out[{ObjectKind::kService, cluster, name.first, name.second}] = {
-        std::make_shared<const ObjectValue>(std::move(service)), held.place};
+        std::make_shared<const ObjectValue>(std::move(service)), entry.location};
   }
-  std::map<ObjectKey, std::pair<const Held<FleetSliceExport>*, const Name*>> chosen;
-  for (const Name& slice : known.slices) {
-    const auto& held = slices_.at(slice);
-    const FleetSliceExport& candidate = *held.value;
+  std::map<ObjectKey, std::pair<const Entry<FleetSliceExport>*, const Name*>> chosen;
+  for (const Name& slice : state.slices) {
+    const auto& entry = slices_.at(slice);
+    const FleetSliceExport& candidate = *entry.value;
     if (!valid.contains(candidate.cluster)) {
       continue;
     }
     auto& best = chosen[{ObjectKind::kSlice, candidate.cluster, name.first, candidate.slice}];
-    const auto age = [](const Held<FleetSliceExport>& of, const Name& its) {
+    const auto age = [](const Entry<FleetSliceExport>& of, const Name& its) {
       return std::tuple(of.value->created, of.value->generation, its);
     };
-    if (best.first == nullptr || age(*best.first, *best.second) < age(held, slice)) {
-      best = {&held, &slice};
+    if (best.first == nullptr || age(*best.first, *best.second) < age(entry, slice)) {
+      best = {&entry, &slice};
     }
   }
   for (const auto& [key, best] : chosen) {
@@ -305,47 +306,48 @@ FleetHubObjects::Objects FleetHubObjects::wanted(const Name& name, const Service
         addresses.insert({ObjectKind::kAddress, key.cluster, {}, address.to_string()});
       }
     }
-    out[key] = {std::make_shared<const ObjectValue>(best.first->value->value), best.first->place};
+    out[key] = {std::make_shared<const ObjectValue>(best.first->value->value), best.first->location};
   }
   return out;
 }
 
-void FleetHubObjects::settle_addresses(Service& service, std::set<ObjectKey> now, std::vector<ObjectDelta>& removed,
-                                       std::vector<ObjectDelta>& changed) {
+void FleetHubObjects::reconcile_addresses(Service& service, std::set<ObjectKey> now, std::vector<ObjectDelta>& removed,
+                                          std::vector<ObjectDelta>& changed) {
   for (const ObjectKey& key : now) {
-    if (!service.addresses_used.contains(key) && addresses_[key]++ == 0) {
+    if (!service.addresses_used.contains(key) && address_users_[key]++ == 0) {
       AddressObject address;
       address.prefix = *Prefix::parse(key.name);
       changed.push_back({key, address, {options_.server, 0}});
     }
   }
   for (const ObjectKey& key : service.addresses_used) {
-    if (!now.contains(key) && --addresses_[key] == 0) {
-      addresses_.erase(key);
+    if (!now.contains(key) && --address_users_[key] == 0) {
+      address_users_.erase(key);
       removed.push_back({key, std::nullopt, {options_.server, 0}});
     }
   }
   service.addresses_used = std::move(now);
 }
 
-void FleetHubObjects::settle(const Name& name, std::vector<ObjectDelta>& removed, std::vector<ObjectDelta>& changed) {
+void FleetHubObjects::reconcile(const Name& name, std::vector<ObjectDelta>& removed,
+                                std::vector<ObjectDelta>& changed) {
   const auto at = services_.find(name);
   if (at == services_.end()) {
     return;
   }
   Service& service = at->second;
   std::set<ObjectKey> addresses;
-  Objects now = wanted(name, service, addresses);
-  settle_addresses(service, std::move(addresses), removed, changed);
+  Objects now = desired(name, service, addresses);
+  reconcile_addresses(service, std::move(addresses), removed, changed);
   for (const auto& [key, before] : service.published) {
     if (!now.contains(key)) {
-      removed.push_back({key, std::nullopt, {before.place, 0}});
+      removed.push_back({key, std::nullopt, {before.location, 0}});
     }
   }
   for (const auto& [key, published] : now) {
     const auto before = service.published.find(key);
     if (before == service.published.end() || *before->second.value != *published.value) {
-      changed.push_back({key, *published.value, {published.place, 0}});
+      changed.push_back({key, *published.value, {published.location, 0}});
     }
   }
   service.published = std::move(now);
@@ -355,21 +357,21 @@ void FleetHubObjects::settle(const Name& name, std::vector<ObjectDelta>& removed
 }
 
 std::vector<ObjectDelta> FleetHubObjects::take_deltas(Clock::time_point now) {
-  believe_blanks(now);
+  apply_blank_imports(now);
   if (!ready()) {
     return {};
   }
   std::vector<ObjectDelta> removed, changed;
   for (const Name& name : std::exchange(touched_, {})) {
-    settle(name, removed, changed);
+    reconcile(name, removed, changed);
   }
-  // An address that went from one service to another within one step is there all the time.
-  std::set<ObjectKey> alive;
+  // An address that moved from one service to another within this call was never absent.
+  std::set<ObjectKey> changed_keys;
   for (const ObjectDelta& delta : changed) {
-    alive.insert(delta.key);
+    changed_keys.insert(delta.key);
   }
   removed.erase(std::remove_if(removed.begin(), removed.end(),
-                               [&](const ObjectDelta& delta) { return alive.contains(delta.key); }),
+                               [&](const ObjectDelta& delta) { return changed_keys.contains(delta.key); }),
                 removed.end());
   removed.insert(removed.end(), std::make_move_iterator(changed.begin()), std::make_move_iterator(changed.end()));
   return removed;
@@ -377,10 +379,10 @@ std::vector<ObjectDelta> FleetHubObjects::take_deltas(Clock::time_point now) {
 
 template <typename T>
 void FleetHubObjects::add_problems(const Table<T>& table, std::vector<SourceProblem>& out) const {
-  for (const auto& [name, held] : table) {
-    for (const YamlFault& fault : held.faults) {
+  for (const auto& [name, entry] : table) {
+    for (const YamlError& error : entry.errors) {
       out.push_back(
-          {{held.place, 0}, fault.what + (held.value ? "; the version read before stays in force" : ""), fault.remedy});
+          {{entry.location, 0}, error.what + (entry.value ? "; the previous version stays in force" : ""), error.fix});
     }
   }
 }
@@ -394,15 +396,15 @@ std::vector<SourceProblem> FleetHubObjects::problems(WallClock::time_point now) 
   add_problems(internal_members_, out);
   const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
   std::set<std::string> exporters;
-  for (const auto& [name, held] : exports_) {
-    if (!held.value) {
+  for (const auto& [name, entry] : exports_) {
+    if (!entry.value) {
       continue;
     }
-    exporters.insert(held.value->cluster);
-    if (held.value->conflict == FleetServiceExport::Conflict::kTrue) {
-      out.push_back({{held.place, 0},
-                     "Service " + text_of(held.value->service) + " of cluster " + held.value->cluster +
-                         " is not used: its ports differ from those that the fleet agreed on",
+    exporters.insert(entry.value->cluster);
+    if (entry.value->conflict == FleetServiceExport::Conflict::kTrue) {
+      out.push_back({{entry.location, 0},
+                     "Service " + name_text(entry.value->service) + " of cluster " + entry.value->cluster +
+                         " is not used: its ports differ from those of the fleet's ServiceImport",
                      "give the Service the same ports in every cluster, in the same order"});
     }
   }
@@ -411,9 +413,9 @@ std::vector<SourceProblem> FleetHubObjects::problems(WallClock::time_point now) 
     if (found != nullptr && found->heartbeat != 0 &&
         seconds - found->heartbeat > found->period * static_cast<std::int64_t>(options_.heartbeats_missed)) {
       out.push_back({{options_.server, 0},
-                     "the hub has heard nothing from the agent of cluster " + cluster + " for more than " +
-                         std::to_string(options_.heartbeats_missed) + " of its heartbeats: its endpoints may be old",
-                     "look at the member's agents and at its way to the hub"});
+                     "the hub has received no heartbeat from the agent of cluster " + cluster + " for more than " +
+                         std::to_string(options_.heartbeats_missed) + " periods; its endpoints may be outdated",
+                     "check the member's agents and its connection to the hub"});
     }
   }
   return out;

@@ -9,7 +9,7 @@ namespace isthmus {
 FleetHubSource::FleetHubSource(const FleetHubSourceOptions& options)
     : ApiSource("the Fleet hub", options.server, [options](const std::string& server) {
         return std::make_unique<FleetHubObjects>(
-            FleetHubObjectsOptions{server, options.own_cluster, options.blank_hold, options.heartbeats_missed});
+            FleetHubObjectsOptions{server, options.own_cluster, options.blank_retention, options.heartbeats_missed});
       }) {}
 
 }  // namespace isthmus

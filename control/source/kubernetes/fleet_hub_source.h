@@ -1,7 +1,7 @@
-// An Azure Fleet hub (hub-and-spoke endpoint sync) as a source: what every member cluster exports. Needs get, list and
-// watch on endpointsliceexports, internalserviceexports, serviceimports (networking.fleet.azure.com), memberclusters
-// and internalmemberclusters (cluster.kubernetes-fleet.io), and no right to write. See api_source.h for threads and
-// failure, fleet_hub_objects.h for what counts.
+// An Azure Fleet hub (hub-and-spoke endpoint sync) as a source: the exports of every member cluster. Needs get, list
+// and watch on endpointsliceexports, internalserviceexports, serviceimports (networking.fleet.azure.com),
+// memberclusters and internalmemberclusters (cluster.kubernetes-fleet.io); no write access. See api_source.h for
+// threads and failure, fleet_hub_objects.h for which exports count.
 #pragma once
 
 #include <chrono>
@@ -13,8 +13,8 @@ namespace isthmus {
 
 struct FleetHubSourceOptions {
   ApiServerOptions server;
-  std::string own_cluster;  // its exports are skipped, as its own API server is followed; empty: none
-  std::chrono::milliseconds blank_hold{10'000};
+  std::string own_cluster;  // its exports are skipped, as its own API server is watched; empty: none
+  std::chrono::milliseconds blank_retention{10'000};
   unsigned heartbeats_missed = 5;
 };
 

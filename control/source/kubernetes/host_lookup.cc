@@ -24,7 +24,7 @@ HostAddresses look_up(const std::string& host) {
   addrinfo* found = nullptr;
   const int error = getaddrinfo(host.c_str(), nullptr, &hints, &found);
   if (error != 0) {
-    return {{}, host + " is not found: " + gai_strerror(error)};
+    return {{}, "cannot resolve " + host + ": " + gai_strerror(error)};
   }
   HostAddresses out;
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
@@ -44,8 +44,8 @@ HostAddresses look_up(const std::string& host) {
 
 struct HostLookup::Shared {
   std::mutex mutex;
-  boost::asio::io_context* io = nullptr;  // null: nobody waits any more
-  Done done;                              // of the io_context's thread
+  boost::asio::io_context* io = nullptr;  // null: the HostLookup was destroyed
+  Done done;                              // used only on the io_context's thread
 };
 
 HostLookup::HostLookup(boost::asio::io_context& io, const std::string& host, Done done)
@@ -69,7 +69,7 @@ HostLookup::HostLookup(boost::asio::io_context& io, const std::string& host, Don
   try {
     std::thread([shared = shared_, host, answer] { answer(shared, look_up(host)); }).detach();
   } catch (const std::system_error& error) {
-    answer(shared_, {{}, std::string("no thread for a lookup: ") + error.what()});
+    answer(shared_, {{}, std::string("cannot start a thread for the lookup: ") + error.what()});
   }
 }
 

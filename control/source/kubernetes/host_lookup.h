@@ -1,6 +1,6 @@
-// Names of servers as addresses, without blocking the thread that asks. Text that is an address is answered without
-// asking anybody. Thread: the io_context's. The lookup itself runs on a thread of its own which nobody waits for,
-// because getaddrinfo() cannot be interrupted; it touches only what it shares with the caller.
+// Resolves host names without blocking the calling thread. An IP address as text is returned as it is. Thread: the
+// io_context's. getaddrinfo() cannot be interrupted, so it runs on a detached thread that touches only the state it
+// shares with the caller.
 #pragma once
 
 #include <functional>
@@ -15,14 +15,14 @@ class io_context;
 namespace isthmus {
 
 struct HostAddresses {
-  std::vector<std::string> addresses;  // as text, in the order to try them; never empty without an error
+  std::vector<std::string> addresses;  // as text, in the order to try; not empty unless there is an error
   std::string error;
 };
 
 class HostLookup {
  public:
   using Done = std::function<void(const HostAddresses&)>;
-  // Calls `done` on the io_context's thread, unless this object is destroyed before.
+  // Calls `done` on the io_context's thread, unless this object is destroyed first.
   HostLookup(boost::asio::io_context& io, const std::string& host, Done done);
   ~HostLookup();
   HostLookup(const HostLookup&) = delete;

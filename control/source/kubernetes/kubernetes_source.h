@@ -1,5 +1,5 @@
-// A cluster's own Kubernetes API server as a source: what its manifests would say in clusters/<cluster>/ of a file hub,
-// and the fleet's own kinds where they are installed. Needs get, list and watch on what cluster_objects.cc lists.
+// A cluster's own Kubernetes API server as a source: the same objects as manifests in clusters/<cluster>/ of a file
+// hub, and our own fleet kinds where they are installed. Needs get, list and watch on the kinds in cluster_objects.cc.
 // See api_source.h for threads and failure.
 #pragma once
 
@@ -14,7 +14,7 @@ struct KubernetesSourceOptions {
   ApiServerOptions server;
   // clustermesh-default-global-namespace of the cluster's Cilium (the managed mesh of AKS: false).
   bool default_global_namespace = true;
-  // Whether the EndpointSlices that the Multi-Cluster Services API imported count: where no other hub tells of the
+  // Whether to use EndpointSlices imported by the Multi-Cluster Services API. False where another hub publishes the
   // other clusters.
   bool imported_slices = true;
 };

@@ -10,7 +10,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kLongestList = 512U << 20, kLongestRefusal = 64U << 10;
+constexpr std::size_t kMaxListBytes = 512U << 20, kMaxErrorBytes = 64U << 10;
 constexpr auto kPageLimit = "500";
 
 enum HttpStatus : unsigned {
@@ -53,7 +53,7 @@ Reflector::~Reflector() { connection_.close(); }
 HubState Reflector::state() const {
   HubState state;
   state.name = resource_.shown_name();
-  state.place = server_;
+  state.server = server_;
   state.sync = sync_;
   state.events = events_;
   state.connects = connection_.connects();
@@ -78,8 +78,8 @@ std::string Reflector::target() {
     return path + (paging_ ? std::string("?limit=") + kPageLimit : "") +
            (continue_.empty() ? "" : "&continue=" + percent_encoded(continue_));
   }
-  std::uniform_int_distribution<std::int64_t> draw(times_.watch_least.count(), times_.watch_most.count());
-  const std::string seconds = std::to_string(std::max<std::int64_t>(1, draw(random_) / 1000));
+  std::uniform_int_distribution<std::int64_t> distribution(times_.watch_min.count(), times_.watch_max.count());
+  const std::string seconds = std::to_string(std::max<std::int64_t>(1, distribution(random_) / 1000));
   const std::string common = path + "?watch=true&allowWatchBookmarks=true&timeoutSeconds=" + seconds;
   return common + (phase_ == Phase::kStreamList ? "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
                                                 : "&resourceVersion=" + percent_encoded(resource_version_));
@@ -96,11 +96,11 @@ void Reflector::send(const Credentials::Identity& identity) {
   retry_after_.reset();
   body_.clear();
   frames_ = JsonFrames();
-  heard_ = false;
-  begun_ = std::chrono::steady_clock::now();
+  received_ = false;
+  started_at_ = std::chrono::steady_clock::now();
   connection_.get(identity, {target(), phase_ == Phase::kWatch ? times_.watch_idle : times_.list_idle},
                   {[this](const ApiHead& head) { on_head(head); }, [this](std::string_view bytes) { on_body(bytes); },
-                   [this](const ApiEnd& end) { on_end(end); }});
+                   [this](const ApiOutcome& end) { on_end(end); }});
 }
 
 void Reflector::on_head(const ApiHead& head) {
@@ -110,7 +110,7 @@ void Reflector::on_head(const ApiHead& head) {
     return;
   }
   unauthorized_ = 0;
-  versions_missing_ = 0;
+  versions_tried_ = 0;
   if (phase_ != Phase::kWatch && continue_.empty()) {
     sync_ = synced_ ? sync_ : HubState::Sync::kListing;
     sink_.list_begins(index_);
@@ -123,30 +123,30 @@ void Reflector::on_head(const ApiHead& head) {
 void Reflector::on_body(std::string_view bytes) {
   if (status_ != kOk || phase_ == Phase::kList) {
     body_.append(
-        bytes.substr(0, status_ == kOk ? bytes.size() : kLongestRefusal - std::min(kLongestRefusal, body_.size())));
-    if (body_.size() > kLongestList) {
-      fail("the list is longer than can be read");
+        bytes.substr(0, status_ == kOk ? bytes.size() : kMaxErrorBytes - std::min(kMaxErrorBytes, body_.size())));
+    if (body_.size() > kMaxListBytes) {
+      fail("the list is larger than 512 MiB");
     }
     return;
   }
   const auto before = last_event_;
   bool stopped = false;
-  const bool good = frames_.push(bytes, [&](std::string_view frame) {
+  const bool valid = frames_.push(bytes, [&](std::string_view frame) {
     stopped = !on_event(frame);
     return !stopped;
   });
-  if (!good && !stopped) {
+  if (!valid && !stopped) {
     resource_version_.clear();
-    fail("the watch sent something that is no event");
+    fail("the watch sent something that is not an event");
   } else if (!stopped && phase_ == Phase::kStreamList &&
-             std::chrono::steady_clock::now() - begun_ > times_.stream_list) {
-    fail("the streamed list did not end", milliseconds(0));
+             std::chrono::steady_clock::now() - started_at_ > times_.stream_list) {
+    fail("the streamed list did not finish in time", milliseconds(0));
   } else if (before != last_event_ && phase_ == Phase::kWatch) {
     sink_.flush();
   }
 }
 
-// False when the rest of the stream is not wanted: the connection was dropped.
+// False when the connection was closed and the rest of the stream is to be ignored.
 bool Reflector::on_event(std::string_view frame) {
   auto read = read_watch_event(frame);
   if (!read) {
@@ -156,25 +156,25 @@ bool Reflector::on_event(std::string_view frame) {
   }
   const WatchEvent& event = *read;
   last_event_ = std::chrono::steady_clock::now();
-  heard_ = true;
+  received_ = true;
   switch (event.type) {
     case WatchEvent::Type::kBookmark:
       return on_bookmark(event);
     case WatchEvent::Type::kError:
       if (event.code == kGone) {
-        expired(event.message);
+        on_expired(event.message);
       } else {
-        // In a streamed list: a server that lacks what it takes says so only here. Pages do without.
+        // A server that cannot stream lists may report it only here; the next attempt lists in pages.
         fail("the watch ended with " + std::to_string(event.code) + ": " + event.message,
              phase_ == Phase::kStreamList ? milliseconds(0) : backoff());
       }
       return false;
     case WatchEvent::Type::kAdded:
     case WatchEvent::Type::kModified:
-      sink_.object_is(index_, resource_.versions[version_], event.object);
+      sink_.put(index_, resource_.versions[version_], event.object);
       break;
     case WatchEvent::Type::kDeleted:
-      sink_.object_gone(index_, event.object);
+      sink_.removed(index_, event.object);
       break;
   }
   ++events_;
@@ -188,18 +188,18 @@ bool Reflector::on_bookmark(const WatchEvent& event) {
   if (event.resource_version.empty()) {
     return true;
   }
-  if (phase_ == Phase::kStreamList && event.initial_end) {
+  if (phase_ == Phase::kStreamList && event.initial_events_end) {
     phase_ = Phase::kWatch;
     resource_version_ = event.resource_version;
     connection_.set_idle(times_.watch_idle);
-    list_done();
+    on_list_end();
   } else if (phase_ == Phase::kWatch) {
     resource_version_ = event.resource_version;
   }
   return true;
 }
 
-void Reflector::list_done() {
+void Reflector::on_list_end() {
   synced_ = true;
   sync_ = HubState::Sync::kSynced;
   last_event_ = std::chrono::steady_clock::now();
@@ -210,13 +210,13 @@ void Reflector::list_done() {
   sink_.flush();
 }
 
-void Reflector::on_end(const ApiEnd& end) {
+void Reflector::on_end(const ApiOutcome& end) {
   if (status_ == 0) {
     fail(end.error);
   } else if (status_ != kOk) {
-    on_refusal();
+    on_error_status();
   } else if (phase_ != Phase::kList) {
-    watch_ended(end);
+    on_watch_end(end);
   } else if (!end.complete) {
     fail(end.error);
   } else {
@@ -233,64 +233,64 @@ void Reflector::on_page() {
     return;
   }
   for (const YamlNode& object : page->items()) {
-    sink_.object_is(index_, resource_.versions[version_], object);
+    sink_.put(index_, resource_.versions[version_], object);
   }
   last_event_ = std::chrono::steady_clock::now();
   continue_ = page->next;
   if (continue_.empty()) {
     resource_version_ = page->resource_version;
-    list_done();
+    on_list_end();
   }
   request();
 }
 
-// Ends of watches are ordinary; only those that come at once are slowed down.
-void Reflector::watch_ended(const ApiEnd& end) {
-  const bool steady = heard_ || std::chrono::steady_clock::now() - begun_ >= times_.steady;
+// Watches end regularly; only those that end soon after their start are retried with a backoff.
+void Reflector::on_watch_end(const ApiOutcome& end) {
+  const bool stable = received_ || std::chrono::steady_clock::now() - started_at_ >= times_.stable;
   if (phase_ == Phase::kStreamList) {
-    fail(end.complete ? "the streamed list broke off" : end.error, steady ? milliseconds(0) : backoff());
+    fail(end.complete ? "the streamed list was cut off" : end.error, stable ? milliseconds(0) : backoff());
     return;
   }
-  if (steady) {
+  if (stable) {
     backoff_ = times_.backoff_first;
     expirations_ = 0;
   }
-  if (end.complete && steady) {
+  if (end.complete && stable) {
     request();
   } else if (end.timed_out) {
-    fail("neither event nor bookmark came; taken for a broken connection", milliseconds(0));
+    fail("no event or bookmark was received in time; reconnecting", milliseconds(0));
   } else {
-    fail(end.complete ? "the watch ended at once" : end.error, steady ? milliseconds(0) : backoff());
+    fail(end.complete ? "the watch ended right after it started" : end.error, stable ? milliseconds(0) : backoff());
   }
 }
 
-void Reflector::expired(const std::string& why) {
+void Reflector::on_expired(const std::string& why) {
   const bool first = expirations_++ == 0;
-  paging_ = paging_ && continue_.empty();  // pages that expire before the last one are asked for as one
+  paging_ = paging_ && continue_.empty();  // pages expired before the last one was read: list without pages
   resource_version_.clear();
   continue_.clear();
-  fail("the server no longer knows the place (410): " + why, first ? milliseconds(0) : backoff());
+  fail("the resource version has expired (410): " + why, first ? milliseconds(0) : backoff());
 }
 
-void Reflector::on_refusal() {
+void Reflector::on_error_status() {
   const std::string why = "HTTP " + std::to_string(status_) + ": " + status_message(body_);
   switch (status_) {
     case kUnauthorized:
-      credentials_.refused(identity_);
+      credentials_.on_unauthorized(identity_);
       fail(why, unauthorized_++ == 0 ? milliseconds(0) : backoff());
       return;
     case kGone:
-      expired(status_message(body_));
+      on_expired(status_message(body_));
       return;
     case kForbidden:
     case kNotFound:
-      on_not_served(why);
+      on_unavailable(why);
       return;
     case kBadRequest:
     case kUnprocessable:
       if (phase_ == Phase::kStreamList) {
-        streaming_ = false;  // a server of before 1.30, or one that has it turned off
-        again(milliseconds(0));
+        streaming_ = false;  // a server before 1.30, or with streamed lists disabled
+        request_after(milliseconds(0));
         return;
       }
       resource_version_.clear();
@@ -299,32 +299,33 @@ void Reflector::on_refusal() {
     default:
       break;
   }
-  const milliseconds own = backoff();
-  fail(why, retry_after_ && retry_after_->count() > 0 ? milliseconds(*retry_after_) : own);
+  const milliseconds pause = backoff();
+  fail(why, retry_after_ && retry_after_->count() > 0 ? milliseconds(*retry_after_) : pause);
 }
 
-void Reflector::on_not_served(const std::string& why) {
+void Reflector::on_unavailable(const std::string& why) {
   resource_version_.clear();
   continue_.clear();
   version_ = (version_ + 1) % resource_.versions.size();
-  if (++versions_missing_ < resource_.versions.size()) {
-    again(milliseconds(0));
+  if (++versions_tried_ < resource_.versions.size()) {
+    request_after(milliseconds(0));
     return;
   }
-  versions_missing_ = 0;
+  versions_tried_ = 0;
   sink_.unavailable(index_, status_);
-  fail(why, times_.refused, HubState::Sync::kFailed);
+  fail(why, times_.unavailable, HubState::Sync::kFailed);
 }
 
 void Reflector::fail(std::string why, milliseconds pause, HubState::Sync unsynced) {
   last_error_ = std::move(why);
   sync_ = synced_ ? HubState::Sync::kStale : unsynced;
-  stream_next_ = stream_next_ && (status_ == 0 || phase_ != Phase::kStreamList);  // after an answer: pages, this time
-  again(pause);
+  stream_next_ =
+      stream_next_ && (status_ == 0 || phase_ != Phase::kStreamList);  // failed after a response: list in pages next
+  request_after(pause);
   sink_.flush();
 }
 
-void Reflector::again(milliseconds pause) {
+void Reflector::request_after(milliseconds pause) {
   if (status_ == 0 || status_ == kOk) {
     connection_.close();
   }
@@ -338,7 +339,7 @@ void Reflector::again(milliseconds pause) {
 
 milliseconds Reflector::backoff() {
   const milliseconds base = backoff_;
-  backoff_ = std::min(backoff_ * 2, times_.backoff_most);
+  backoff_ = std::min(backoff_ * 2, times_.backoff_max);
   return base + milliseconds(std::uniform_int_distribution<std::int64_t>(0, base.count())(random_));
 }
 

@@ -1,8 +1,9 @@
-// Follows one resource of an API server: lists it (streamed, or page by page), watches it from there, lists again when
-// the server no longer knows the place. Owner: ApiFollower. Thread: the io_context's.
+// Follows one resource of an API server: lists it (streamed, or in pages), watches it from there, and lists it again
+// when the server no longer has that resource version. Owner: ApiSource. Thread: the io_context's.
 //
-// Failure: retried for ever, and what was read stays. 410 means list again; 401 fresh credentials; 429 and 5xx a pause,
-// as long as the server asks or doubling; 403 and 404 a long pause, after the other versions of the kind were tried.
+// Failure: everything is retried without limit, and the objects read stay. 410: list again. 401: reload the
+// credentials. 429 and 5xx: wait for Retry-After or an exponential backoff. 403 and 404: try the other versions of the
+// kind, then wait `ApiTimes::unavailable`.
 #pragma once
 
 #include <chrono>
@@ -25,27 +26,27 @@ namespace isthmus {
 
 struct ApiResource {
   std::string plural, kind;
-  std::vector<std::string> versions;  // "v1", "cilium.io/v2"; the first that is served counts
-  bool optional = false;              // its absence is nothing to mend
-  std::string label = {};             // in states, where its plural is another's too
+  std::vector<std::string> versions;  // "v1", "cilium.io/v2"; the first that is served is used
+  bool optional = false;              // its absence is not a problem
+  std::string label = {};             // name in states, where the plural is ambiguous
 
   [[nodiscard]] const std::string& shown_name() const { return label.empty() ? plural : label; }
 };
 // "/apis/cilium.io/v2/ciliumnodes"; "/api/v1/pods".
 [[nodiscard]] std::string resource_path(const ApiResource& resource, const std::string& version);
 
-// What a reflector finds. Between list_begins() and list_ends() every object comes that is there; those that did not
-// come are gone by then. A list that breaks off begins again.
+// Receives what a reflector reads. Between list_begins() and list_ends() every existing object is put; objects that
+// were not put have been removed. An interrupted list starts over with list_begins().
 class ReflectorSink {
  public:
   virtual ~ReflectorSink() = default;
   virtual void list_begins(std::size_t resource) = 0;
   virtual void list_ends(std::size_t resource) = 0;
-  virtual void object_is(std::size_t resource, const std::string& version, const YamlNode& object) = 0;
-  virtual void object_gone(std::size_t resource, const YamlNode& object) = 0;
-  // The server refuses it (403) or does not have it (404).
+  virtual void put(std::size_t resource, const std::string& version, const YamlNode& object) = 0;
+  virtual void removed(std::size_t resource, const YamlNode& object) = 0;
+  // The server forbids the resource (403) or does not serve it (404).
   virtual void unavailable(std::size_t resource, unsigned status) = 0;
-  // After one or several of the above, and when the state has changed.
+  // Called after one or more of the above, and when the state has changed.
   virtual void flush() = 0;
 };
 
@@ -58,7 +59,7 @@ class Reflector {
   Reflector& operator=(const Reflector&) = delete;
 
   void start() { request(); }
-  // Without `objects`, `rejected` and `bad`, which the sink knows.
+  // Without `objects`, `rejected` and `invalid_keys`, which only the sink knows.
   [[nodiscard]] HubState state() const;
 
  private:
@@ -70,20 +71,21 @@ class Reflector {
   [[nodiscard]] std::string target();
   void on_head(const ApiHead& head);
   void on_body(std::string_view bytes);
-  void on_end(const ApiEnd& end);
+  void on_end(const ApiOutcome& end);
   bool on_event(std::string_view frame);
   bool on_bookmark(const WatchEvent& event);
   void on_page();
-  void on_refusal();
-  void on_not_served(const std::string& why);
-  void watch_ended(const ApiEnd& end);
-  void expired(const std::string& why);
-  void list_done();
+  void on_error_status();
+  void on_unavailable(const std::string& why);
+  void on_watch_end(const ApiOutcome& end);
+  void on_expired(const std::string& why);
+  void on_list_end();
 
-  // Drops what is under way, notes why, and asks again after the pause. `unsynced`: the state where nothing was listed.
+  // Cancels the request in progress, records the error and retries after the pause. `unsynced`: the state to show if
+  // nothing was listed yet.
   void fail(std::string why, std::chrono::milliseconds pause, HubState::Sync unsynced = HubState::Sync::kConnecting);
   void fail(std::string why) { fail(std::move(why), backoff()); }
-  void again(std::chrono::milliseconds pause);
+  void request_after(std::chrono::milliseconds pause);
   [[nodiscard]] std::chrono::milliseconds backoff();
 
   const ApiTimes& times_;
@@ -98,15 +100,15 @@ class Reflector {
 
   Phase phase_ = Phase::kList;
   Credentials::Identity identity_;
-  std::size_t version_ = 0, versions_missing_ = 0;
-  std::string resource_version_, continue_;  // empty: list; the list's beginning
+  std::size_t version_ = 0, versions_tried_ = 0;
+  std::string resource_version_, continue_;  // empty: list first; empty: first page
   bool streaming_, stream_next_ = true, paging_ = true;
   unsigned status_ = 0;
   std::optional<std::chrono::seconds> retry_after_;
   std::string body_;
   JsonFrames frames_;
-  std::chrono::steady_clock::time_point begun_{};
-  bool heard_ = false;  // an event or bookmark came in this watch
+  std::chrono::steady_clock::time_point started_at_{};
+  bool received_ = false;  // an event or bookmark was received in this watch
   std::chrono::milliseconds backoff_;
   unsigned expirations_ = 0, unauthorized_ = 0;
 

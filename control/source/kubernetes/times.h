@@ -1,4 +1,4 @@
-// Every time limit of the Kubernetes source, as client-go has them where it has one. Plain values, so that tests can
+// All timeouts of the Kubernetes sources; the same as in client-go where it has them. Plain values, so that tests can
 // shorten them.
 #pragma once
 
@@ -10,20 +10,20 @@ struct ApiTimes {
   using Milliseconds = std::chrono::milliseconds;
 
   Milliseconds connect{10'000};       // TCP and TLS together, per address
-  Milliseconds answer{60'000};        // from the request to the head of the answer
-  Milliseconds list_idle{60'000};     // within an answer that ends by itself
-  Milliseconds watch_idle{150'000};   // neither event nor bookmark: the connection is taken for half-open
-  Milliseconds stream_list{120'000};  // a streaming list that does not end is given up for a paged one
-  Milliseconds watch_least{300'000};  // timeoutSeconds is drawn between this
-  Milliseconds watch_most{600'000};   // and this
-  Milliseconds backoff_first{800};    // doubles up to the next, with up to as much again at random
-  Milliseconds backoff_most{30'000};
-  Milliseconds refused{60'000};       // 403 and 404: what an administrator mends
-  Milliseconds steady{2'000};         // a watch that lived so long is no failure, whatever ended it
+  Milliseconds response{60'000};      // from the request to the head of the response
+  Milliseconds list_idle{60'000};     // between two pieces of a list
+  Milliseconds watch_idle{150'000};   // without an event or bookmark the connection counts as broken
+  Milliseconds stream_list{120'000};  // a streamed list that takes longer is replaced by a paged one
+  Milliseconds watch_min{300'000};    // timeoutSeconds is drawn from [watch_min, watch_max]
+  Milliseconds watch_max{600'000};
+  Milliseconds backoff_first{800};  // doubles up to backoff_max, plus up to as much again at random
+  Milliseconds backoff_max{30'000};
+  Milliseconds unavailable{60'000};   // after 403 and 404, which only an administrator can fix
+  Milliseconds stable{2'000};         // a watch that lasted this long ended normally, whatever ended it
   Milliseconds user_timeout{30'000};  // TCP_USER_TIMEOUT
-  Milliseconds token_reread{50'000};  // age at which a token file is read again
+  Milliseconds token_reload{50'000};  // age at which a token file is read again
   Milliseconds exec{60'000};          // a credential program is killed after this
-  Milliseconds exec_leeway{10'000};   // credentials count as expired so long before they are
+  Milliseconds exec_leeway{10'000};   // credentials count as expired this long before they are
 };
 
 }  // namespace isthmus

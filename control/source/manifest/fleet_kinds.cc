@@ -1,4 +1,4 @@
-// The kinds of isthmus.io/v1alpha1. They are ours, so a key that is not known is a fault.
+// The kinds of isthmus.io/v1alpha1. They are our own, so an unknown key is an error.
 #include <set>
 
 #include "control/source/manifest/object_reader.h"
@@ -7,21 +7,21 @@ namespace isthmus {
 namespace {
 
 YamlMap open_spec(const ObjectText& in, const std::vector<std::string_view>& known) {
-  refuse_unknown_keys(*in.root.node(), "", {"apiVersion", "kind", "metadata", "spec", "status"}, in.root.faults());
+  reject_unknown_keys(*in.root.node(), "", {"apiVersion", "kind", "metadata", "spec", "status"}, in.root.errors());
   if (in.root.require("spec", "write spec: with " + alternatives(known)) == nullptr) {
     return in.root.map("spec");
   }
   YamlMap spec = in.root.map("spec");
   if (spec.present()) {
-    refuse_unknown_keys(*spec.node(), "spec", known, in.root.faults());
+    reject_unknown_keys(*spec.node(), "spec", known, in.root.errors());
   }
   return spec;
 }
 
-std::optional<std::string> read_cluster_name(const YamlNode& node, const std::string& path, YamlFaults& faults) {
-  auto name = read_text(node, path, faults);
+std::optional<std::string> read_cluster_name(const YamlNode& node, const std::string& path, YamlErrors& errors) {
+  auto name = read_text(node, path, errors);
   if (name && !is_label(*name, kClusterNameLength)) {
-    faults.push_back({node.line, path + " is " + shown(*name) + ", not a cluster's name",
+    errors.push_back({node.line, path + " is " + shown(*name) + ", not a valid cluster name",
                       "write 1 to 32 characters of a-z, 0-9 and -"});
     return std::nullopt;
   }
@@ -35,22 +35,22 @@ std::optional<ObjectValue> read_cluster(const ObjectText& in) {
   if (!spec.present()) {
     return std::nullopt;
   }
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   ClusterObject cluster;
   if (!is_label(in.name, kClusterNameLength)) {
-    in.root.fault(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not a cluster's name",
+    in.root.error(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not a valid cluster name",
                   "write 1 to 32 characters of a-z, 0-9 and -");
   }
-  if (const YamlNode* id = spec.require("id", "write the cluster's number, 1 to 255 (or 511)")) {
-    cluster.id = ClusterId{static_cast<std::uint16_t>(read_number(*id, "spec.id", 1, 511, faults).value_or(0))};
+  if (const YamlNode* id = spec.require("id", "write the cluster's id, 1 to 255 (or 511)")) {
+    cluster.id = ClusterId{static_cast<std::uint16_t>(read_number(*id, "spec.id", 1, 511, errors).value_or(0))};
   }
-  if (const YamlNode* list = spec.require("podCIDRs", "write the blocks of its pods, such as [10.1.0.0/16]")) {
-    cluster.pod_prefixes = read_prefixes(read_list(list, "spec.podCIDRs", faults), "spec.podCIDRs", faults);
+  if (const YamlNode* list = spec.require("podCIDRs", "write the address blocks of its pods, such as [10.1.0.0/16]")) {
+    cluster.pod_prefixes = read_prefixes(read_list(list, "spec.podCIDRs", errors), "spec.podCIDRs", errors);
     if (list->kind == YamlNode::Kind::kSequence && list->items.empty()) {
-      spec.fault(list->line, "spec.podCIDRs is empty", "write the blocks of its pods, such as [10.1.0.0/16]");
+      spec.error(list->line, "spec.podCIDRs is empty", "write the address blocks of its pods, such as [10.1.0.0/16]");
     }
   }
-  cluster.node_prefixes = read_prefixes(spec.list("nodeCIDRs"), "spec.nodeCIDRs", faults);
+  cluster.node_prefixes = read_prefixes(spec.list("nodeCIDRs"), "spec.nodeCIDRs", errors);
   return cluster;
 }
 
@@ -59,24 +59,24 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   if (!spec.present()) {
     return std::nullopt;
   }
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   GatewayObject gateway;
   if (!is_label(in.name)) {
-    in.root.fault(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not a gateway's name",
+    in.root.error(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not a valid gateway name",
                   "write 1 to 63 characters of a-z, 0-9 and -");
   }
   if (const YamlNode* cluster = spec.require("cluster", "write the name of its Cluster")) {
-    gateway.cluster = read_cluster_name(*cluster, "spec.cluster", faults).value_or(std::string());
+    gateway.cluster = read_cluster_name(*cluster, "spec.cluster", errors).value_or(std::string());
   }
-  if (const YamlNode* address = spec.require("underlayAddress", "write the address other gateways reach it at")) {
-    gateway.underlay = read_address(*address, "spec.underlayAddress", faults).value_or(IpAddress());
+  if (const YamlNode* address = spec.require("underlayAddress", "write the address at which other gateways reach it")) {
+    gateway.underlay = read_address(*address, "spec.underlayAddress", errors).value_or(IpAddress());
   }
   if (const YamlNode* port = spec.get("port")) {
-    gateway.port = L4Port{static_cast<std::uint16_t>(read_number(*port, "spec.port", 1, 65535, faults).value_or(0))};
+    gateway.port = L4Port{static_cast<std::uint16_t>(read_number(*port, "spec.port", 1, 65535, errors).value_or(0))};
   }
   const YamlNode* encapsulation = spec.get("encapsulation");
   if (encapsulation != nullptr && encapsulation->text != "vxlan") {
-    spec.fault(encapsulation->line, "spec.encapsulation is " + shown(encapsulation->text), "write vxlan");
+    spec.error(encapsulation->line, "spec.encapsulation is " + shown(encapsulation->text), "write vxlan");
   }
   return gateway;
 }
@@ -86,25 +86,22 @@ std::optional<ObjectValue> read_profile(const ObjectText& in) {
   if (!spec.present()) {
     return std::nullopt;
   }
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   ProfileObject profile;
   std::set<std::string> seen;
   const YamlNode* clusters = spec.require("clusters", "write the names of the clusters to link, such as [east, west]");
-  const auto& list = read_list(clusters, "spec.clusters", faults);
+  const auto& list = read_list(clusters, "spec.clusters", errors);
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const auto name = read_cluster_name(list[i], item_path("spec.clusters", i), faults);
+    const auto name = read_cluster_name(list[i], item_path("spec.clusters", i), errors);
     if (name && !seen.insert(*name).second) {
-      spec.fault(list[i].line, "spec.clusters names " + *name + " twice", "name each cluster once");
+      spec.error(list[i].line, "spec.clusters names " + *name + " twice", "name each cluster once");
     } else if (name) {
       profile.clusters.push_back(*name);
     }
   }
-  if (const YamlNode* most = spec.get("maxConnectedClusters")) {
-    const auto value = read_number(*most, "spec.maxConnectedClusters", 255, 511, faults);
-    if (value && *value != 255 && *value != 511) {
-      spec.fault(most->line, "spec.maxConnectedClusters is " + std::to_string(*value), "write 255 or 511");
-    }
-    profile.max_connected_clusters = static_cast<unsigned>(value.value_or(255));
+  if (const YamlNode* max_clusters = spec.get("maxConnectedClusters")) {
+    const auto value = read_either_number(*max_clusters, "spec.maxConnectedClusters", 255, 511, errors);
+    profile.max_connected_clusters = value.value_or(profile.max_connected_clusters);
   }
   return profile;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -64,19 +63,19 @@ class DocumentReader {
  public:
   DocumentReader(const std::string& cluster, ManifestDocument& out) : cluster_(cluster), out_(out) {}
 
-  void read(const YamlNode& node, std::string_view list_version, std::string_view list_kind) {
+  void read(const YamlNode& node, std::string_view default_version, std::string_view default_kind) {
     if (node.kind == YamlNode::Kind::kNull) {
       return;
     }
-    const std::size_t before = out_.faults.size();
-    const YamlMap root(&node, "", node.line, out_.faults);
+    const std::size_t before = out_.errors.size();
+    const YamlMap root(&node, "", node.line, out_.errors);
     std::string version = root.text("apiVersion"), kind = root.text("kind");
-    version = version.empty() ? std::string(list_version) : version;
-    kind = kind.empty() ? std::string(list_kind) : kind;
+    version = version.empty() ? std::string(default_version) : version;
+    kind = kind.empty() ? std::string(default_kind) : kind;
     if (!root.present() || version.empty() || kind.empty()) {
       if (root.present()) {
-        root.fault(root.line(), version.empty() ? "the object has no apiVersion" : "the object has no kind",
-                   "write apiVersion: and kind: as Kubernetes manifests have them");
+        root.error(root.line(), version.empty() ? "the object has no apiVersion" : "the object has no kind",
+                   "write apiVersion: and kind:, as in every Kubernetes manifest");
       }
       out_.unreadable = true;
       return;
@@ -88,45 +87,45 @@ class DocumentReader {
     } else if (const KindRow* row = find_kind(root, version, kind)) {
       read_object(root, *row, before);
     } else {
-      pass_over(root, version, before);
+      skip_kind(root, version, before);
     }
   }
 
  private:
-  // An object of a kind we do not read. One without a name may be half of one that we do.
-  void pass_over(const YamlMap& root, std::string_view version, std::size_t faults_before) {
+  // Counts an object of a kind we do not read. Without a name it may be the first half of an object that we do read.
+  void skip_kind(const YamlMap& root, std::string_view version, std::size_t errors_before) {
     const bool tool_file = version.substr(0, version.find('/')).ends_with("config.k8s.io");
-    if (!fatal_since(faults_before) && !tool_file) {
+    if (!has_errors_since(errors_before) && !tool_file) {
       (void)root.map("metadata").require("name", "give the object a name");
     }
-    if (fatal_since(faults_before)) {
+    if (has_errors_since(errors_before)) {
       out_.unreadable = true;
     } else {
       ++out_.ignored;
     }
   }
 
-  // Whether a fault that is no mere warning was added after the first `count`.
-  [[nodiscard]] bool fatal_since(std::size_t count) const {
-    return std::any_of(out_.faults.begin() + static_cast<std::ptrdiff_t>(count), out_.faults.end(),
-                       [](const YamlFault& fault) { return !fault.warning; });
+  // Whether an error other than a warning was added after the first `count`.
+  [[nodiscard]] bool has_errors_since(std::size_t count) const {
+    return std::any_of(out_.errors.begin() + static_cast<std::ptrdiff_t>(count), out_.errors.end(),
+                       [](const YamlError& error) { return !error.warning; });
   }
 
   void read_list_kind(const YamlMap& root, std::string_view version, std::string_view kind) {
-    const std::size_t before = out_.faults.size();
+    const std::size_t before = out_.errors.size();
     const auto& items = root.list("items");
-    out_.unreadable = out_.unreadable || fatal_since(before);
+    out_.unreadable = out_.unreadable || has_errors_since(before);
     for (const YamlNode& item : items) {
       read(item, version, kind.empty() ? kind : kind.substr(0, kind.size() - 4));
     }
   }
 
-  // The row of a kind we read. Null for others: silently for what is Kubernetes' own business, with a fault for kinds
-  // that claim to be ours and versions that we cannot read.
+  // The row of a kind we read. Null for other kinds, with an error only for unknown kinds of our own group and for
+  // unsupported versions.
   [[nodiscard]] static const KindRow* find_kind(const YamlMap& root, std::string_view version, std::string_view kind) {
     const auto slash = version.find('/');
     const std::string_view group = slash == std::string_view::npos ? std::string_view() : version.substr(0, slash);
-    const std::string_view number = slash == std::string_view::npos ? version : version.substr(slash + 1);
+    const std::string_view version_name = slash == std::string_view::npos ? version : version.substr(slash + 1);
     std::vector<std::string_view> ours;
     for (const KindRow& row : kKinds) {
       if (row.group == kOurGroup) {
@@ -135,22 +134,22 @@ class DocumentReader {
       if (row.name != kind || (row.group != group && !group.empty())) {
         continue;
       }
-      if (row.group == group && has_word(row.versions, number)) {
+      if (row.group == group && has_word(row.versions, version_name)) {
         return &row;
       }
-      root.fault(root.line(), std::string(kind) + " of apiVersion " + shown(version) + " is not read",
+      root.error(root.line(), std::string(kind) + " of apiVersion " + shown(version) + " is not read",
                  "write apiVersion: " + api_version(row));
       return nullptr;
     }
     if (group == kOurGroup) {
       const std::string_view near = nearest(kind, ours);
-      root.fault(root.line(), "unknown kind " + shown(kind) + " of " + std::string(kOurGroup),
+      root.error(root.line(), "unknown kind " + shown(kind) + " of " + std::string(kOurGroup),
                  near.empty() ? "write " + alternatives(ours) : "did you mean " + std::string(near) + "?");
     }
     return nullptr;
   }
 
-  // The object's key; nothing, with a fault, when its name cannot be read.
+  // The object's key; on an invalid name adds an error and returns nothing.
   [[nodiscard]] std::optional<ManifestKey> read_key(const YamlMap& metadata, const KindRow& row) const {
     ManifestKey key;
     key.object.kind = row.kind;
@@ -162,35 +161,36 @@ class DocumentReader {
     }
     key.object.name = name->text;
     if (!is_subdomain(key.object.name)) {
-      metadata.fault(name->line, "metadata.name is " + shown(key.object.name) + ", not an object's name",
-                     "write words of a-z, 0-9 and - joined by dots");
+      metadata.error(name->line, "metadata.name is " + shown(key.object.name) + ", not a valid object name",
+                     "write labels of a-z, 0-9 and -, joined by dots");
       return std::nullopt;
     }
     if (row.scope != Scope::kNamespace) {
       return key;
     }
-    const YamlNode* name_space = metadata.get("namespace");
-    key.object.name_space = name_space == nullptr || name_space->text.empty() ? "default" : name_space->text;
+    const YamlNode* ns = metadata.get("namespace");
+    key.object.ns = ns == nullptr || ns->text.empty() ? "default" : ns->text;
     if (row.kind == ObjectKind::kSlice) {
       const std::string source = metadata.map("labels").text(kSourceClusterLabel);
       if (!source.empty() && !is_label(source)) {
-        metadata.fault(metadata.line(),
-                       "label " + std::string(kSourceClusterLabel) + " is " + shown(source) + ", not a cluster's name",
-                       "mend what writes the imported EndpointSlices");
+        metadata.error(
+            metadata.line(),
+            "label " + std::string(kSourceClusterLabel) + " is " + shown(source) + ", not a valid cluster name",
+            "fix the controller that imports the EndpointSlices");
         return std::nullopt;
       }
       key.object.cluster = source.empty() ? key.object.cluster : source;
     }
-    if (!is_label(key.object.name_space)) {
-      metadata.fault(name_space == nullptr ? metadata.line() : name_space->line,
-                     "metadata.namespace is " + shown(key.object.name_space) + ", not a namespace's name",
+    if (!is_label(key.object.ns)) {
+      metadata.error(ns == nullptr ? metadata.line() : ns->line,
+                     "metadata.namespace is " + shown(key.object.ns) + ", not a valid namespace name",
                      "write 1 to 63 characters of a-z, 0-9 and -");
       return std::nullopt;
     }
     return key;
   }
 
-  void read_object(const YamlMap& root, const KindRow& row, std::size_t faults_before) {
+  void read_object(const YamlMap& root, const KindRow& row, std::size_t errors_before) {
     const YamlMap metadata = root.map("metadata");
     const YamlMap labels = metadata.map("labels"), annotations = metadata.map("annotations");
     const auto key = read_key(metadata, row);
@@ -200,19 +200,19 @@ class DocumentReader {
     }
     const bool in_fleet = cluster_.empty();
     if (in_fleet != (row.scope == Scope::kFleet)) {
-      root.fault(root.line(), std::string(row.name) + " " + key->object.name + " does not belong in this folder",
+      root.error(root.line(), std::string(row.name) + " " + key->object.name + " does not belong in this folder",
                  in_fleet ? "move it to clusters/<cluster>/ of the hub" : "move it to fleet/ of the hub");
       return;
     }
     if (row.kind == ObjectKind::kSlice && key->object.cluster == cluster_ &&
         !labels.text(kSourceClusterLabel).empty()) {
-      ++out_.ignored;  // its own endpoints, seen through the multi-cluster API
+      ++out_.ignored;  // the cluster's own endpoints, imported back by the Multi-Cluster Services API
       return;
     }
-    auto value = row.read({root, metadata, labels, annotations, key->object.name, key->object.name_space});
-    if (fatal_since(faults_before)) {
-      out_.refused.push_back(*key);
-      out_.refused_for.emplace_back(faults_before, out_.faults.size());
+    auto value = row.read({root, metadata, labels, annotations, key->object.name, key->object.ns});
+    if (has_errors_since(errors_before)) {
+      out_.invalid.push_back(*key);
+      out_.invalid_errors.emplace_back(errors_before, out_.errors.size());
     } else if (value) {
       out_.objects.push_back({*key, std::make_shared<const ObjectValue>(*std::move(value)), root.line()});
     } else {
@@ -226,11 +226,10 @@ class DocumentReader {
 
 std::shared_ptr<const ManifestDocument> read_document(std::string_view text, const std::string& cluster) {
   auto document = std::make_shared<ManifestDocument>();
-  document->hash = std::hash<std::string_view>{}(text);
-  document->bytes = text.size();
+  document->text = text;
   auto parsed = parse_yaml(text);
-  if (auto* fault = std::get_if<YamlFault>(&parsed)) {
-    document->faults.push_back(std::move(*fault));
+  if (auto* error = std::get_if<YamlError>(&parsed)) {
+    document->errors.push_back(std::move(*error));
     document->unreadable = true;
     return document;
   }
@@ -251,7 +250,7 @@ std::string_view kind_name(const ManifestKey& key) {
 
 std::string describe(const ManifestKey& key) {
   std::string out(kind_name(key));
-  out += " " + (key.object.name_space.empty() ? "" : key.object.name_space + "/") + key.object.name;
+  out += " " + (key.object.ns.empty() ? "" : key.object.ns + "/") + key.object.name;
   return key.object.cluster.empty() ? out : out + " of cluster " + key.object.cluster;
 }
 
@@ -280,21 +279,18 @@ std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const Object
   return std::make_shared<const ObjectValue>(std::move(joined));
 }
 
-Manifest parse_manifest(std::string_view text, const std::string& cluster, const Manifest* before) {
-  std::unordered_multimap<std::size_t, std::shared_ptr<const ManifestDocument>> known;
-  if (before != nullptr) {
-    for (const Manifest::Entry& entry : before->documents) {
-      known.emplace(entry.document->hash, entry.document);
+Manifest parse_manifest(std::string_view text, const std::string& cluster, const Manifest* previous) {
+  std::unordered_map<std::string_view, std::shared_ptr<const ManifestDocument>> previous_documents;
+  if (previous != nullptr) {
+    for (const Manifest::Entry& entry : previous->documents) {
+      previous_documents.emplace(entry.document->text, entry.document);
     }
   }
   Manifest manifest;
   for (const YamlDocumentText& piece : split_documents(text)) {
-    std::shared_ptr<const ManifestDocument> document;
-    if (!known.empty()) {
-      const auto found = known.find(std::hash<std::string_view>{}(piece.text));
-      document = found != known.end() && found->second->bytes == piece.text.size() ? found->second : nullptr;
-    }
-    manifest.documents.push_back({piece.first_line, document ? document : read_document(piece.text, cluster)});
+    const auto known = previous_documents.find(piece.text);
+    manifest.documents.push_back(
+        {piece.first_line, known == previous_documents.end() ? read_document(piece.text, cluster) : known->second});
   }
   return manifest;
 }

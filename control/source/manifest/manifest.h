@@ -1,6 +1,6 @@
-// Manifests as objects: the text of a file (several documents, Lists, YAML or JSON), or a tree that another source has
-// read. Pure; nothing throws. Thread: any, nothing is shared. A document that cannot be used costs only itself: its
-// faults are listed, the others' objects stand.
+// Parses manifests into objects: the text of a file (several documents, Lists, YAML or JSON), or a tree that another
+// source has parsed. Pure; nothing throws. Thread: any, no shared state. Failure: an invalid document affects only
+// itself; its errors are listed and the objects of the others are used.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +15,13 @@
 
 namespace isthmus {
 
-// On EndpointSlices that the Multi-Cluster Services API imported: the cluster whose endpoints they hold, of whose
-// objects they are here, and the Service there.
+// Labels of EndpointSlices imported by the Multi-Cluster Services API: the cluster of their endpoints, to which the
+// slice is assigned here, and the Service in that cluster.
 inline constexpr const char* kSourceClusterLabel = "multicluster.kubernetes.io/source-cluster";
 inline constexpr const char* kImportedServiceLabel = "multicluster.kubernetes.io/service-name";
 
-// An object as a file names it. Node and CiliumNode of one name are two of these, and one object in the model.
+// The identity of an object in a file. A Node and the CiliumNode of the same name have two keys, but are one object in
+// the model.
 struct ManifestKey {
   ObjectKey object;
   bool cilium_node = false;
@@ -35,15 +36,16 @@ struct ManifestObject {
   unsigned line = 0;
 };
 
-// One document. Lines count from 1 within it, so that a document that only moved is the same document.
+// One document. Lines count from 1 within the document, so that moving it within the file does not change it.
 struct ManifestDocument {
-  std::size_t hash = 0, bytes = 0;  // of its text
+  std::string text;  // as it was in the file; empty: read from a tree
   std::vector<ManifestObject> objects;
-  std::vector<ManifestKey> refused;  // named here, but at fault: their last good version stands
-  std::vector<std::pair<std::size_t, std::size_t>> refused_for;  // of each of them, its faults: first and past the last
-  bool unreadable = false;                                       // it may hold objects whose names could not be read
-  YamlFaults faults;                                             // warnings among them do not hold an object back
-  unsigned ignored = 0;                                          // objects of kinds that are not read
+  std::vector<ManifestKey> invalid;  // objects with errors: their last valid version stays in force
+  std::vector<std::pair<std::size_t, std::size_t>>
+      invalid_errors;       // of each of `invalid`: its range in `errors`, [a, b)
+  bool unreadable = false;  // may contain objects whose names could not be read
+  YamlErrors errors;        // a warning does not make an object invalid
+  unsigned ignored = 0;     // objects of kinds that are not read
 };
 
 struct Manifest {
@@ -55,17 +57,17 @@ struct Manifest {
   std::vector<Entry> documents;
 };
 
-// Reads `text` as a manifest of `cluster`, or of the fleet when that is empty. Documents whose text stands in `before`
-// too are taken from there unread.
+// Parses `text` as a manifest of `cluster`; empty: of the fleet. Documents whose text is also in `previous` are shared
+// with it instead of parsed again.
 [[nodiscard]] Manifest parse_manifest(std::string_view text, const std::string& cluster,
-                                      const Manifest* before = nullptr);
+                                      const Manifest* previous = nullptr);
 
-// Reads a tree (an object, or a List of them) into `out`; `version` and `kind` stand in where an item of a list leaves
-// its own out.
+// Reads a tree (an object, or a List) into `out`. `version` and `kind` are the defaults for items of a list that omit
+// them.
 void read_manifest_tree(const YamlNode& tree, const std::string& cluster, std::string_view version,
                         std::string_view kind, ManifestDocument& out);
 
-// A Node and the CiliumNode of its name as one object. Either may be null, and counts for both then.
+// Merges a Node and the CiliumNode of the same name. Either may be null; then the other is returned.
 [[nodiscard]] std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const ObjectValue>& node,
                                                             const std::shared_ptr<const ObjectValue>& cilium_node);
 

@@ -9,15 +9,15 @@
 namespace isthmus {
 namespace {
 
-// A number of exactly `digits` digits at `at`, within bounds; moves `at` past it.
-bool take_number(std::string_view text, std::size_t& at, std::size_t digits, int least, int most, int& value) {
+// Parses a number of exactly `digits` digits at `at`, within [min, max]; advances `at`.
+bool take_number(std::string_view text, std::size_t& at, std::size_t digits, int min, int max, int& value) {
   if (text.size() < at + digits) {
     return false;
   }
   const char* first = text.data() + at;
   const auto [end, error] = std::from_chars(first, first + digits, value);
   at += digits;
-  return error == std::errc{} && end == first + digits && *first != '-' && value >= least && value <= most;
+  return error == std::errc{} && end == first + digits && *first != '-' && value >= min && value <= max;
 }
 
 bool take_char(std::string_view text, std::size_t& at, std::string_view allowed) {
@@ -28,7 +28,7 @@ bool take_char(std::string_view text, std::size_t& at, std::string_view allowed)
   return true;
 }
 
-// "Z" or "+02:00" at the end of the text, in seconds.
+// Parses "Z" or "+02:00" at the end of the text; in seconds.
 std::optional<int> take_offset(std::string_view text, std::size_t at) {
   if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) {
     return 0;
@@ -80,7 +80,7 @@ std::optional<Annotation> find_annotation(const ObjectText& in, std::string_view
     if (node == nullptr) {
       continue;
     }
-    if (auto text = read_text(*node, in.annotations.path(candidate), in.root.faults())) {
+    if (auto text = read_text(*node, in.annotations.path(candidate), in.root.errors())) {
       return Annotation{std::string(candidate), *std::move(text), node->line};
     }
   }
@@ -105,7 +105,7 @@ std::int64_t read_created(const ObjectText& in) {
   }
   const auto created = parse_rfc3339(node->text);
   if (!created) {
-    in.root.fault(node->line, "metadata.creationTimestamp is " + shown(node->text) + ", not a time",
+    in.root.error(node->line, "metadata.creationTimestamp is " + shown(node->text) + ", not a valid time",
                   "write it as 2026-03-02T10:00:00Z");
   }
   return created.value_or(0);
@@ -128,47 +128,48 @@ IpProtocol read_protocol(const YamlMap& port) {
   if (node->text == "SCTP") {
     return IpProtocol::kSctp;
   }
-  port.fault(node->line, port.path("protocol") + " is " + shown(node->text), "write TCP, UDP or SCTP");
+  port.error(node->line, port.path("protocol") + " is " + shown(node->text), "write TCP, UDP or SCTP");
   return IpProtocol::kTcp;
 }
 
 }  // namespace
 
 std::vector<ServicePort> read_ports(const std::vector<YamlNode>& list, const std::string& path, PortRule rule,
-                                    YamlFaults& faults) {
+                                    YamlErrors& errors) {
   std::vector<ServicePort> ports;
   std::set<std::string> names;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path(path, i), list[i].line, faults);
+    const YamlMap item(&list[i], item_path(path, i), list[i].line, errors);
     if (!item.present()) {
-      faults.push_back({list[i].line, item_path(path, i) + " is empty", "write port: and a number, or remove it"});
+      errors.push_back(
+          {list[i].line, item_path(path, i) + " is empty", "write port: and a number, or remove the item"});
       continue;
     }
     ServicePort port;
     port.name = item.text("name");
     port.protocol = read_protocol(item);
     if (!port.name.empty() && !is_label(port.name)) {
-      item.fault(item.line(), item.path("name") + " is " + shown(port.name) + ", not a port's name",
+      item.error(item.line(), item.path("name") + " is " + shown(port.name) + ", not a valid port name",
                  "write 1 to 63 characters of a-z, 0-9 and -");
     }
     if (!names.insert(port.name).second) {
-      item.fault(item.line(),
+      item.error(item.line(),
                  port.name.empty() ? "two ports of " + path + " have no name"
                                    : "two ports of " + path + " are named " + shown(port.name),
-                 "give each port a name of its own");
+                 "give each port a different name");
     }
     const YamlNode* number =
         rule == PortRule::kRequired ? item.require("port", "write a number, 1 to 65535") : item.get("port");
     if (number == nullptr) {
       continue;
     }
-    const auto value = read_number(*number, item.path("port"), 1, 65535, faults);
+    const auto value = read_number(*number, item.path("port"), 1, 65535, errors);
     port.port = L4Port{static_cast<std::uint16_t>(value.value_or(0))};
-    const bool taken = std::any_of(ports.begin(), ports.end(), [&](const ServicePort& other) {
+    const bool duplicate = std::any_of(ports.begin(), ports.end(), [&](const ServicePort& other) {
       return other.protocol == port.protocol && other.port == port.port;
     });
-    if (value && taken && rule == PortRule::kRequired) {
-      item.fault(number->line, "two ports of " + path + " have number " + number->text + " and one protocol",
+    if (value && duplicate && rule == PortRule::kRequired) {
+      item.error(number->line, "two ports of " + path + " have number " + number->text + " and the same protocol",
                  "keep one of them");
     } else if (value) {
       ports.push_back(std::move(port));
@@ -177,10 +178,10 @@ std::vector<ServicePort> read_ports(const std::vector<YamlNode>& list, const std
   return ports;
 }
 
-std::vector<Prefix> read_prefixes(const std::vector<YamlNode>& list, const std::string& path, YamlFaults& faults) {
+std::vector<Prefix> read_prefixes(const std::vector<YamlNode>& list, const std::string& path, YamlErrors& errors) {
   std::vector<Prefix> prefixes;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (const auto prefix = read_prefix(list[i], item_path(path, i), faults)) {
+    if (const auto prefix = read_prefix(list[i], item_path(path, i), errors)) {
       append_once(prefixes, *prefix);
     }
   }

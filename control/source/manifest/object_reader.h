@@ -1,5 +1,5 @@
-// What the readers of the kinds are given, and the pieces that several kinds share. For this folder, and for
-// sources with kinds of their own.
+// The input of the kind readers, and helpers that several kinds share. For this folder and for sources that read kinds
+// of their own. Pure; thread: any.
 #pragma once
 
 #include <map>
@@ -13,19 +13,19 @@
 
 namespace isthmus {
 
-// One object's tree with its metadata opened. Faults go to root.faults().
+// One object's tree and its metadata. Errors go to root.errors().
 struct ObjectText {
   const YamlMap& root;
   const YamlMap& metadata;
   const YamlMap& labels;
   const YamlMap& annotations;
-  std::string name, name_space;
+  std::string name, ns;
 };
 
-// Reads the value of an object. Nothing without a fault: the object says nothing for us, as if it were not there.
+// Reads the value of an object. No value and no error: the object is irrelevant here and is ignored.
 using KindReader = std::optional<ObjectValue> (*)(const ObjectText& in);
 
-// The first of the two keys that is there, as text; `line` gets its line. Nothing when neither is.
+// The text of the first of the two annotations that exists; nothing when neither does.
 struct Annotation {
   std::string key, text;
   unsigned line = 0;
@@ -38,13 +38,13 @@ struct Annotation {
 [[nodiscard]] std::optional<std::int64_t> parse_rfc3339(std::string_view text);
 
 enum class PortRule : std::uint8_t { kRequired, kMayBeAbsent };
-// spec.ports of a Service and a ServiceImport, ports of an EndpointSlice. A port without a number is left out where
-// that is allowed (the slice's "all ports").
+// spec.ports of a Service or ServiceImport, ports of an EndpointSlice. With kMayBeAbsent, a port without a number (an
+// EndpointSlice's "all ports") is skipped.
 [[nodiscard]] std::vector<ServicePort> read_ports(const std::vector<YamlNode>& list, const std::string& path,
-                                                  PortRule rule, YamlFaults& faults);
+                                                  PortRule rule, YamlErrors& errors);
 [[nodiscard]] std::vector<Prefix> read_prefixes(const std::vector<YamlNode>& list, const std::string& path,
-                                                YamlFaults& faults);
-// Appends what is not in the list yet.
+                                                YamlErrors& errors);
+// Appends `value` unless the list contains it.
 template <typename T>
 void append_once(std::vector<T>& list, const T& value) {
   for (const T& present : list) {

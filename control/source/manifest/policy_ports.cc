@@ -11,7 +11,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMostPorts = 40;  // of one list, as Cilium has it
+constexpr std::size_t kMaxPorts = 40;  // per list, as in Cilium
 constexpr std::uint8_t kTcp = 6, kUdp = 17, kIcmp = 1, kIcmpv6 = 58;
 
 // An IANA service name: letters, digits and single hyphens inside, one letter at least, 15 characters at most.
@@ -34,30 +34,30 @@ std::string upper(std::string text) {
   return text;
 }
 
-// The protocols a port stands for; 0 is any. Nothing, with a fault, for those we do not carry.
-std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view absent) {
+// The protocols that a port applies to; 0 is any. Empty, with an error, for protocols we do not carry.
+std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view default_protocol) {
   const YamlNode* node = item.get("protocol");
-  const std::string text = node == nullptr ? std::string(absent) : upper(item.text("protocol"));
+  const std::string text = node == nullptr ? std::string(default_protocol) : upper(item.text("protocol"));
   if (text == "TCP") {
     return {kTcp};
   }
   if (text == "UDP") {
     return {kUdp};
   }
-  if (text == "ANY" && absent == "ANY") {
+  if (text == "ANY" && default_protocol == "ANY") {
     return {0};
   }
   const unsigned line = node == nullptr ? item.line() : node->line;
   if (text == "ICMP" || text == "ICMPV6") {
-    item.fault(line, item.path("protocol") + " is " + text + ", which has no ports", "write an icmps: rule");
+    item.error(line, item.path("protocol") + " is " + text + ", which has no ports", "write an icmps: rule");
   } else {
-    item.fault(line, item.path("protocol") + " is " + shown(text) + ", which is not supported",
-               absent == "ANY" ? "write TCP, UDP or ANY" : "write TCP or UDP");
+    item.error(line, item.path("protocol") + " is " + shown(text) + ", which is not supported",
+               default_protocol == "ANY" ? "write TCP, UDP or ANY" : "write TCP or UDP");
   }
   return {};
 }
 
-// One port of a list: appends an entry per protocol. Number 0 is every port.
+// Appends one port of a list, an entry per protocol. Number 0 is every port.
 void add_port(const YamlMap& item, const std::string& text, unsigned line, const std::vector<std::uint8_t>& protocols,
               std::vector<PolicyPort>& out) {
   PolicyPort port;
@@ -71,39 +71,39 @@ void add_port(const YamlMap& item, const std::string& text, unsigned line, const
     std::transform(port.name.begin(), port.name.end(), port.name.begin(),
                    [](unsigned char c) { return std::tolower(c); });
   } else {
-    item.fault(line, item.path("port") + " is " + shown(text) + ", neither a number nor a name",
-               "write a number, 0 to 65535, or a container port's name");
+    item.error(line, item.path("port") + " is " + shown(text) + ", neither a number nor a valid name",
+               "write a number, 0 to 65535, or the name of a container port");
     return;
   }
   if (end != nullptr && end->text != "0") {
-    const auto last = read_number(*end, item.path("endPort"), 1, 65535, item.faults());
+    const auto last = read_number(*end, item.path("endPort"), 1, 65535, item.errors());
     if (!number || *number == 0) {
-      item.fault(end->line, item.path("endPort") + " stands beside a port that is no number",
+      item.error(end->line, item.path("endPort") + " is given, but port is not a number",
                  "write the first port of the range as a number, or remove endPort");
     } else if (last && *last < *number) {
-      item.fault(end->line, item.path("endPort") + " is smaller than port", "write the larger number as endPort");
+      item.error(end->line, item.path("endPort") + " is smaller than port", "write the larger number as endPort");
     } else if (last) {
       port.last = static_cast<std::uint16_t>(*last);
     }
   }
   for (const std::uint8_t protocol : protocols) {
-    const bool every = port.name.empty() && port.first == 0;
-    // "any" has ports only with those protocols that have them.
+    const bool all_ports = port.name.empty() && port.first == 0;
+    // With port numbers, "any" means the protocols that have ports.
     for (const std::uint8_t each :
-         protocol == 0 && !every ? std::vector<std::uint8_t>{kTcp, kUdp} : std::vector<std::uint8_t>{protocol}) {
+         protocol == 0 && !all_ports ? std::vector<std::uint8_t>{kTcp, kUdp} : std::vector<std::uint8_t>{protocol}) {
       port.protocol = each;
       append_once(out, port);
     }
   }
 }
 
-// Parts of toPorts that we cannot enforce.
-void refuse_layer7(const YamlMap& item) {
+// Rejects the parts of toPorts that we cannot enforce.
+void reject_layer7(const YamlMap& item) {
   for (const std::string_view key : {"rules", "serverNames", "terminatingTLS", "originatingTLS", "listener"}) {
     const YamlNode* node = item.get(key);
     if (node != nullptr && !(node->keys.empty() && node->items.empty() && node->text.empty())) {
-      item.fault(node->line, item.path(key) + " is not supported: Isthmus enforces addresses, identities and ports",
-                 "remove it, or leave this policy to the nodes' Cilium");
+      item.error(node->line, item.path(key) + " is not supported: Isthmus enforces addresses, identities and ports",
+                 "remove it, or enforce this policy with Cilium on the nodes");
     }
   }
 }
@@ -111,21 +111,21 @@ void refuse_layer7(const YamlMap& item) {
 void read_to_ports(const YamlMap& rule, PolicyRule& out) {
   const auto& list = rule.list("toPorts");
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path(rule.path("toPorts"), i), list[i].line, rule.faults());
-    item.refuse_others({"ports", "rules", "serverNames", "terminatingTLS", "originatingTLS", "listener"});
-    refuse_layer7(item);
+    const YamlMap item(&list[i], item_path(rule.path("toPorts"), i), list[i].line, rule.errors());
+    item.reject_others({"ports", "rules", "serverNames", "terminatingTLS", "originatingTLS", "listener"});
+    reject_layer7(item);
     const auto& ports = item.list("ports");
-    if (ports.size() > kMostPorts) {
-      item.fault(item.line(), item.path("ports") + " has more than " + std::to_string(kMostPorts) + " ports",
+    if (ports.size() > kMaxPorts) {
+      item.error(item.line(), item.path("ports") + " has more than " + std::to_string(kMaxPorts) + " ports",
                  "split the list in two");
     }
     if (ports.empty()) {
-      item.warn(list[i].line, item.path() + " names no ports, so it matches nothing",
-                "write ports:, or remove toPorts to match all");
+      item.warn(list[i].line, item.path() + " lists no ports, so it matches nothing",
+                "write ports:, or remove toPorts to match every port");
     }
     for (std::size_t p = 0; p < ports.size(); ++p) {
-      const YamlMap port(&ports[p], item_path(item.path("ports"), p), ports[p].line, rule.faults());
-      port.refuse_others({"port", "endPort", "protocol"});
+      const YamlMap port(&ports[p], item_path(item.path("ports"), p), ports[p].line, rule.errors());
+      port.reject_others({"port", "endPort", "protocol"});
       const YamlNode* number = port.require("port", "write a number or a name; \"0\" is every port");
       const auto protocols = read_protocols(port, "ANY");
       if (number != nullptr) {
@@ -139,7 +139,7 @@ struct IcmpName {
   std::string_view name;
   std::uint8_t type;
 };
-// The IANA registries' names, as Cilium writes them.
+// Names of the IANA registries, as Cilium spells them.
 constexpr std::array<IcmpName, 16> kIcmpNames{{{"EchoReply", 0},
                                                {"DestinationUnreachable", 3},
                                                {"Redirect", 5},
@@ -200,10 +200,10 @@ std::optional<std::uint8_t> icmp_type(const std::array<IcmpName, N>& names, std:
 }
 
 void read_icmp_field(const YamlMap& field, PolicyRule& out) {
-  field.refuse_others({"family", "type"});
+  field.reject_others({"family", "type"});
   const std::string family = field.text("family");
   if (!family.empty() && family != "IPv4" && family != "IPv6") {
-    field.fault(field.line(), field.path("family") + " is " + shown(family), "write IPv4 or IPv6");
+    field.error(field.line(), field.path("family") + " is " + shown(family), "write IPv4 or IPv6");
   }
   const YamlNode* node = field.require("type", "write the ICMP type's number or name");
   if (node == nullptr) {
@@ -213,7 +213,8 @@ void read_icmp_field(const YamlMap& field, PolicyRule& out) {
   const bool ipv6 = family == "IPv6";
   const auto type = ipv6 ? icmp_type(kIcmpv6Names, text) : icmp_type(kIcmpNames, text);
   if (!type) {
-    field.fault(node->line, field.path("type") + " is " + shown(text) + ", not a type of ICMP" + (ipv6 ? "v6" : ""),
+    field.error(node->line,
+                field.path("type") + " is " + shown(text) + ", not a known type of ICMP" + (ipv6 ? "v6" : ""),
                 "write a number, 0 to 255, or a name such as EchoRequest");
     return;
   }
@@ -223,15 +224,15 @@ void read_icmp_field(const YamlMap& field, PolicyRule& out) {
 void read_icmps(const YamlMap& rule, PolicyRule& out) {
   const auto& list = rule.list("icmps");
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path(rule.path("icmps"), i), list[i].line, rule.faults());
-    item.refuse_others({"fields"});
+    const YamlMap item(&list[i], item_path(rule.path("icmps"), i), list[i].line, rule.errors());
+    item.reject_others({"fields"});
     const auto& fields = item.list("fields");
-    if (fields.size() > kMostPorts) {
-      item.fault(item.line(), item.path("fields") + " has more than " + std::to_string(kMostPorts) + " types",
+    if (fields.size() > kMaxPorts) {
+      item.error(item.line(), item.path("fields") + " has more than " + std::to_string(kMaxPorts) + " types",
                  "split the list in two");
     }
     for (std::size_t f = 0; f < fields.size(); ++f) {
-      read_icmp_field(YamlMap(&fields[f], item_path(item.path("fields"), f), fields[f].line, rule.faults()), out);
+      read_icmp_field(YamlMap(&fields[f], item_path(item.path("fields"), f), fields[f].line, rule.errors()), out);
     }
   }
 }
@@ -241,7 +242,7 @@ void read_icmps(const YamlMap& rule, PolicyRule& out) {
 void read_cilium_ports(const YamlMap& rule, PolicyRule& out) {
   const bool ports = !rule.list("toPorts").empty(), icmps = !rule.list("icmps").empty();
   if (ports && icmps) {
-    rule.fault(rule.line(), rule.path() + " has toPorts and icmps", "write a rule for each");
+    rule.error(rule.line(), rule.path() + " has both toPorts and icmps", "write a separate rule for each");
   }
   out.any_port = !ports && !icmps;
   read_to_ports(rule, out);
@@ -252,8 +253,8 @@ void read_kubernetes_ports(const YamlMap& rule, PolicyRule& out) {
   const auto& list = rule.list("ports");
   out.any_port = list.empty();
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap port(&list[i], item_path(rule.path("ports"), i), list[i].line, rule.faults());
-    port.refuse_others({"port", "endPort", "protocol"});
+    const YamlMap port(&list[i], item_path(rule.path("ports"), i), list[i].line, rule.errors());
+    port.reject_others({"port", "endPort", "protocol"});
     const YamlNode* number = port.get("port");
     const auto protocols = read_protocols(port, "TCP");
     add_port(port, number == nullptr ? "0" : port.text("port"), port.line(), protocols, out.ports);

@@ -1,5 +1,5 @@
-// The pieces of a policy that its kinds share: label selectors, peers, ports. What we cannot enforce is refused by name
-// here, never passed over: a rule that lost a condition would allow more than was written. Internal to this folder.
+// Parts that the policy kinds share: label selectors, peers, ports. Whatever we cannot enforce is an error that names
+// it, never skipped: a rule that lost a condition would allow more than was written. Internal to this folder.
 #pragma once
 
 #include <optional>
@@ -15,31 +15,30 @@ namespace isthmus {
 inline constexpr std::string_view kPodNamespaceKey = "io.kubernetes.pod.namespace";
 inline constexpr std::string_view kNamespaceLabelsPrefix = "io.cilium.k8s.namespace.labels.";
 
-// matchLabels and matchExpressions of `map`. A key without a source ("k8s:") gets `source`; `prefix` goes before every
-// key.
+// matchLabels and matchExpressions of `map`. A key without a source ("k8s:") gets `source`; every key gets `prefix`.
 [[nodiscard]] LabelSelector read_label_selector(const YamlMap& map, std::string_view source,
                                                 std::string_view prefix = {});
 [[nodiscard]] bool has_key(const LabelSelector& selector, std::string_view source, std::string_view key);
-// `source` of a requirement is one that a person wrote for pods: k8s or any.
+// Whether a requirement on pod label `key` exists: source k8s or any.
 [[nodiscard]] bool has_pod_key(const LabelSelector& selector, std::string_view key);
 void require_label(LabelSelector& selector, std::string_view key, std::string_view value);
 void require_presence(LabelSelector& selector, std::string_view key);
-// Sorts requirements and takes doubles out, so that equal selectors compare equal.
+// Sorts the requirements and removes duplicates, so that equal selectors compare equal.
 void normalize(LabelSelector& selector);
 
 // One prefix or address; host bits are cleared.
-[[nodiscard]] std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlFaults& faults);
+[[nodiscard]] std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlErrors& errors);
 [[nodiscard]] std::vector<PolicyCidr> read_cidr_list(const std::vector<YamlNode>& list, const std::string& path,
-                                                     YamlFaults& faults);
+                                                     YamlErrors& errors);
 // cidr, cidrGroupRef or cidrGroupSelector, with except.
 [[nodiscard]] std::vector<PolicyCidr> read_cidr_sets(const std::vector<YamlNode>& list, const std::string& path,
-                                                     YamlFaults& faults);
-// The prefixes under `except`, each within `whole` when that is given.
+                                                     YamlErrors& errors);
+// The prefixes of `except`; each must lie within `whole`, if given.
 [[nodiscard]] std::vector<Prefix> read_except(const YamlMap& map, const std::optional<Prefix>& whole);
 [[nodiscard]] std::vector<PolicyEntity> read_entities(const std::vector<YamlNode>& list, const std::string& path,
-                                                      YamlFaults& faults);
+                                                      YamlErrors& errors);
 [[nodiscard]] std::vector<PolicyService> read_services(const std::vector<YamlNode>& list, const std::string& path,
-                                                       YamlFaults& faults);
+                                                       YamlErrors& errors);
 
 // toPorts and icmps of a rule of a Cilium policy.
 void read_cilium_ports(const YamlMap& rule, PolicyRule& out);

@@ -8,8 +8,9 @@
 namespace isthmus {
 namespace {
 
-// Cilium gives these to addresses, names and nodes; a selector on them would choose nobody here.
-constexpr std::array<std::string_view, 4> kRefusedSources{"cidr", "cidrgroup", "fqdn", "node"};
+// Cilium assigns labels of these sources to addresses, DNS names and nodes; a selector on them would match nothing
+// here.
+constexpr std::array<std::string_view, 4> kUnsupportedSources{"cidr", "cidrgroup", "fqdn", "node"};
 
 void split_key(const YamlMap& map, std::string_view text, unsigned line, std::string_view source,
                std::string_view prefix, LabelRequirement& out) {
@@ -17,17 +18,17 @@ void split_key(const YamlMap& map, std::string_view text, unsigned line, std::st
   out.source = colon == std::string_view::npos ? source : text.substr(0, colon);
   out.key = std::string(prefix) + std::string(colon == std::string_view::npos ? text : text.substr(colon + 1));
   if (out.key.size() == prefix.size() || out.source.empty()) {
-    map.fault(line, "label key " + shown(text) + " has no name", "write a label's key, such as k8s:app");
+    map.error(line, "label key " + shown(text) + " has no name", "write a label's key, such as k8s:app");
   }
-  if (std::find(kRefusedSources.begin(), kRefusedSources.end(), out.source) != kRefusedSources.end()) {
-    map.fault(line, "labels of source " + shown(out.source) + " cannot be selected",
-              "choose addresses by fromCIDRSet or toCIDRSet");
+  if (std::find(kUnsupportedSources.begin(), kUnsupportedSources.end(), out.source) != kUnsupportedSources.end()) {
+    map.error(line, "labels of source " + shown(out.source) + " cannot be selected",
+              "select addresses by fromCIDRSet or toCIDRSet");
   }
 }
 
 std::optional<LabelOperator> read_operator(const YamlMap& item) {
-  constexpr auto kRemedy = "write In, NotIn, Exists or DoesNotExist";
-  const YamlNode* node = item.require("operator", kRemedy);
+  constexpr auto kFix = "write In, NotIn, Exists or DoesNotExist";
+  const YamlNode* node = item.require("operator", kFix);
   if (node == nullptr) {
     return std::nullopt;
   }
@@ -37,7 +38,7 @@ std::optional<LabelOperator> read_operator(const YamlMap& item) {
       return static_cast<LabelOperator>(i);
     }
   }
-  item.fault(node->line, item.path("operator") + " is " + shown(node->text), kRemedy);
+  item.error(node->line, item.path("operator") + " is " + shown(node->text), kFix);
   return std::nullopt;
 }
 
@@ -47,7 +48,7 @@ void read_expression(const YamlMap& item, std::string_view source, std::string_v
   const auto op = read_operator(item);
   const auto& values = item.list("values");
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (const auto value = read_text(values[i], item_path(item.path("values"), i), item.faults())) {
+    if (const auto value = read_text(values[i], item_path(item.path("values"), i), item.errors())) {
       requirement.values.push_back(*value);
     }
   }
@@ -56,10 +57,10 @@ void read_expression(const YamlMap& item, std::string_view source, std::string_v
   }
   split_key(item, key->text, key->line, source, prefix, requirement);
   requirement.op = *op;
-  const bool wants_values = *op == LabelOperator::kIn || *op == LabelOperator::kNotIn;
-  if (wants_values == values.empty()) {
-    item.fault(item.line(), item.path("values") + (wants_values ? " is empty" : " is not empty"),
-               wants_values ? "write the values to compare with, or the operator Exists or DoesNotExist"
+  const bool needs_values = *op == LabelOperator::kIn || *op == LabelOperator::kNotIn;
+  if (needs_values == values.empty()) {
+    item.error(item.line(), item.path("values") + (needs_values ? " is empty" : " is not empty"),
+               needs_values ? "write the values to compare with, or the operator Exists or DoesNotExist"
                             : "remove the values, or write the operator In or NotIn");
   }
   out.requirements.push_back(std::move(requirement));
@@ -83,7 +84,7 @@ LabelSelector read_label_selector(const YamlMap& map, std::string_view source, s
   if (!map.present()) {
     return selector;
   }
-  map.refuse_others({"matchLabels", "matchExpressions"});
+  map.reject_others({"matchLabels", "matchExpressions"});
   const YamlMap labels = map.map("matchLabels");
   for (std::size_t i = 0; labels.present() && i < labels.node()->keys.size(); ++i) {
     const YamlKey& key = labels.node()->keys[i];
@@ -94,8 +95,8 @@ LabelSelector read_label_selector(const YamlMap& map, std::string_view source, s
   }
   const auto& expressions = map.list("matchExpressions");
   for (std::size_t i = 0; i < expressions.size(); ++i) {
-    const YamlMap item(&expressions[i], item_path(map.path("matchExpressions"), i), expressions[i].line, map.faults());
-    item.refuse_others({"key", "operator", "values"});
+    const YamlMap item(&expressions[i], item_path(map.path("matchExpressions"), i), expressions[i].line, map.errors());
+    item.reject_others({"key", "operator", "values"});
     read_expression(item, source, prefix, selector);
   }
   normalize(selector);

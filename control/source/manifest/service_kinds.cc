@@ -1,5 +1,5 @@
-// Namespace, Service, EndpointSlice and ServiceImport, with Kubernetes' defaults. Fields that are not read may say what
-// they like: the API server has judged them.
+// Namespace, Service, EndpointSlice and ServiceImport, with Kubernetes' defaults. Fields we do not read are not
+// checked: the API server validates them.
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -16,16 +16,16 @@ std::string lower(std::string text) {
   return text;
 }
 
-// Cilium's booleans: "true" in any case is true; everything else is false, and said so when it is not "false".
-bool read_flag(const ObjectText& in, std::string_view key, std::string_view older_key, bool absent) {
+// Cilium's booleans: "true" in any case is true; everything else is false, with a warning unless it is "false".
+bool read_flag(const ObjectText& in, std::string_view key, std::string_view older_key, bool default_value) {
   const auto annotation = find_annotation(in, key, older_key);
   if (!annotation) {
-    return absent;
+    return default_value;
   }
   const std::string text = lower(annotation->text);
   if (text != "true" && text != "false") {
     in.root.warn(annotation->line,
-                 "annotation " + annotation->key + " is " + shown(annotation->text) + ", taken as false",
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is read as false",
                  "write \"true\" or \"false\"");
   }
   return text == "true";
@@ -42,7 +42,8 @@ ServiceAffinity read_affinity(const ObjectText& in) {
   if (annotation->text == "remote") {
     return ServiceAffinity::kRemote;
   }
-  in.root.warn(annotation->line, "annotation " + annotation->key + " is " + shown(annotation->text) + ", taken as none",
+  in.root.warn(annotation->line,
+               "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is read as none",
                "write local, remote or none");
   return ServiceAffinity::kNone;
 }
@@ -61,7 +62,7 @@ std::vector<IpAddress> read_claim(const ObjectText& in) {
     const auto first = word.find_first_not_of(" \t");
     word = first == std::string_view::npos ? std::string_view()
                                            : word.substr(first, word.find_last_not_of(" \t") - first + 1);
-    if (const auto vip = read_address(word, annotation->line, "annotation isthmus.io/vip", in.root.faults())) {
+    if (const auto vip = read_address(word, annotation->line, "annotation isthmus.io/vip", in.root.errors())) {
       append_once(vips, *vip);
     }
     if (rest.empty()) {
@@ -83,7 +84,7 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
   service.shared = read_flag(in, "service.cilium.io/shared", "io.cilium/shared-service", true);
   service.affinity = read_affinity(in);
   service.client_ip_affinity = spec.text("sessionAffinity") == "ClientIP";
-  service.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.faults());
+  service.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.errors());
   service.claimed_vips = read_claim(in);
   service.selector = string_map(spec.map("selector"));
   service.labels = string_map(in.labels);
@@ -93,12 +94,13 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
 
 namespace {
 
-// conditions: ready unset is ready; serving unset is as ready; terminating unset is not.
+// Defaults of the conditions: ready is true, serving is the same as ready, terminating is false.
 void read_conditions(const YamlMap& endpoint, SliceEndpoint& out) {
   const YamlMap conditions = endpoint.map("conditions");
-  const auto flag = [&](std::string_view key, bool absent) {
+  const auto flag = [&](std::string_view key, bool default_value) {
     const YamlNode* node = conditions.get(key);
-    return node == nullptr ? absent : read_boolean(*node, conditions.path(key), conditions.faults()).value_or(absent);
+    return node == nullptr ? default_value
+                           : read_boolean(*node, conditions.path(key), conditions.errors()).value_or(default_value);
   };
   out.ready = flag("ready", true);
   out.serving = flag("serving", out.ready);
@@ -108,15 +110,15 @@ void read_conditions(const YamlMap& endpoint, SliceEndpoint& out) {
 SliceEndpoint read_slice_endpoint(const YamlMap& item, Family family) {
   SliceEndpoint endpoint;
   const YamlNode* list = item.require("addresses", "write the endpoint's addresses as a list");
-  const auto& addresses = read_list(list, item.path("addresses"), item.faults());
+  const auto& addresses = read_list(list, item.path("addresses"), item.errors());
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     const std::string path = item_path(item.path("addresses"), i);
-    const auto address = read_address(addresses[i], path, item.faults());
+    const auto address = read_address(addresses[i], path, item.errors());
     if (!address) {
       continue;
     }
     if (address->family() != family) {
-      item.fault(addresses[i].line, path + " is " + address->to_string() + ", not of the slice's addressType",
+      item.error(addresses[i].line, path + " is " + address->to_string() + ", not of the slice's addressType",
                  "write a slice for each family");
       continue;
     }
@@ -138,8 +140,9 @@ std::uint16_t read_weight(const ObjectText& in) {
   const char* last = annotation->text.data() + annotation->text.size();
   const auto [end, error] = std::from_chars(annotation->text.data(), last, weight);
   if (error != std::errc{} || end != last) {
-    in.root.warn(annotation->line, "annotation " + annotation->key + " is " + shown(annotation->text) + ", ignored",
-                 "write a number, 0 to 65535; 0 drains");
+    in.root.warn(annotation->line,
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is ignored",
+                 "write a number, 0 to 65535; 0 drains the slice's backends");
     return kDefault;
   }
   return weight;
@@ -158,19 +161,19 @@ std::optional<ObjectValue> read_slice(const ObjectText& in) {
     return std::nullopt;
   }
   if (!is_label(slice.service)) {
-    in.root.fault(in.labels.line(),
-                  "label " + std::string(service_label) + " is " + shown(slice.service) + ", not a Service's name",
+    in.root.error(in.labels.line(),
+                  "label " + std::string(service_label) + " is " + shown(slice.service) + ", not a valid Service name",
                   "write the metadata.name of its Service");
   }
   if (type != nullptr && family != "IPv4" && family != "IPv6") {
-    in.root.fault(type->line, "addressType is " + shown(family), "write IPv4 or IPv6");
+    in.root.error(type->line, "addressType is " + shown(family), "write IPv4 or IPv6");
     return std::nullopt;
   }
-  YamlFaults& faults = in.root.faults();
-  slice.ports = read_ports(in.root.list("ports"), "ports", PortRule::kMayBeAbsent, faults);
+  YamlErrors& errors = in.root.errors();
+  slice.ports = read_ports(in.root.list("ports"), "ports", PortRule::kMayBeAbsent, errors);
   const auto& endpoints = in.root.list("endpoints");
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    const YamlMap item(&endpoints[i], item_path("endpoints", i), endpoints[i].line, faults);
+    const YamlMap item(&endpoints[i], item_path("endpoints", i), endpoints[i].line, errors);
     slice.endpoints.push_back(read_slice_endpoint(item, family == "IPv4" ? Family::kIpv4 : Family::kIpv6));
   }
   slice.weight = read_weight(in);
@@ -182,11 +185,11 @@ std::optional<ObjectValue> read_service_import(const ObjectText& in) {
   const YamlMap spec = in.root.map("spec");
   const auto& ips = spec.list("ips");
   for (std::size_t i = 0; i < ips.size(); ++i) {
-    if (const auto ip = read_address(ips[i], item_path("spec.ips", i), in.root.faults())) {
+    if (const auto ip = read_address(ips[i], item_path("spec.ips", i), in.root.errors())) {
       append_once(import.ips, *ip);
     }
   }
-  import.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.faults());
+  import.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.errors());
   import.created = read_created(in);
   return import;
 }

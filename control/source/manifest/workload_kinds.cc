@@ -1,4 +1,4 @@
-// Pod, Node and Cilium's view of them: addresses, nodes and identities.
+// Pod and Node, and the corresponding Cilium kinds: addresses, nodes and identities.
 #include <array>
 #include <charconv>
 #include <utility>
@@ -8,30 +8,31 @@
 namespace isthmus {
 namespace {
 
-// Identities a hub may publish have 24 bits: those above are local to one node (Cilium's scopes 1 and 2).
-constexpr std::uint64_t kLargestIdentity = 0xffffff;
+// Identities that a hub may publish have 24 bits; larger ones are local to a node (Cilium's scopes 1 and 2).
+constexpr std::uint64_t kMaxIdentity = 0xffffff;
 
-void add_address(const YamlNode* node, const std::string& path, YamlFaults& faults, std::vector<IpAddress>& out) {
+void add_address(const YamlNode* node, const std::string& path, YamlErrors& errors, std::vector<IpAddress>& out) {
   if (node == nullptr || (node->kind == YamlNode::Kind::kScalar && node->text.empty())) {
     return;
   }
-  if (const auto address = read_address(*node, path, faults)) {
+  if (const auto address = read_address(*node, path, errors)) {
     append_once(out, *address);
   }
 }
 
-// [{type, <key>}] in the order of preference: InternalIP, ExternalIP, the others but Cilium's own. Names are left out.
+// Reads [{type, <key>}] in order of preference: InternalIP, ExternalIP, others. CiliumInternalIP goes to `node.inner`;
+// host and DNS names are skipped.
 void read_node_addresses(const std::vector<YamlNode>& list, const std::string& path, std::string_view key,
-                         YamlFaults& faults, NodeObject& node) {
+                         YamlErrors& errors, NodeObject& node) {
   std::array<std::vector<IpAddress>, 3> ranked;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path(path, i), list[i].line, faults);
+    const YamlMap item(&list[i], item_path(path, i), list[i].line, errors);
     const std::string type = item.text("type");
     if (type == "Hostname" || type == "InternalDNS" || type == "ExternalDNS") {
       continue;
     }
     add_address(
-        item.get(key), item.path(key), faults,
+        item.get(key), item.path(key), errors,
         type == "CiliumInternalIP" ? node.inner : ranked[type == "InternalIP" ? 0 : (type == "ExternalIP" ? 1 : 2)]);
   }
   for (const auto& rank : ranked) {
@@ -41,10 +42,10 @@ void read_node_addresses(const std::vector<YamlNode>& list, const std::string& p
   }
 }
 
-// Ports of containers that have a name, which policies may use. The others, and what is no port, say nothing here.
+// Named ports of the containers, which policies may refer to. Unnamed and invalid ones are skipped.
 std::vector<ServicePort> read_named_ports(const YamlMap& spec) {
   std::vector<ServicePort> out;
-  YamlFaults ignored;
+  YamlErrors ignored;
   for (const YamlNode& node : spec.list("containers")) {
     const YamlMap container(&node, "spec.containers", node.line, ignored);
     for (const YamlNode& item : container.list("ports")) {
@@ -65,39 +66,39 @@ std::vector<ServicePort> read_named_ports(const YamlMap& spec) {
 
 std::optional<ObjectValue> read_pod(const ObjectText& in) {
   PodObject pod;
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
   pod.node = spec.text("nodeName");
   if (const YamlNode* host = spec.get("hostNetwork")) {
-    pod.host_network = read_boolean(*host, "spec.hostNetwork", faults).value_or(false);
+    pod.host_network = read_boolean(*host, "spec.hostNetwork", errors).value_or(false);
   }
   pod.labels = string_map(in.labels);
   pod.named_ports = read_named_ports(spec);
-  // The addresses of a pod that has ended may be another's by now.
+  // The addresses of a terminated pod may have been reassigned.
   const std::string phase = status.text("phase");
   if (phase == "Succeeded" || phase == "Failed") {
     return pod;
   }
   const auto& list = status.list("podIPs");
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path("status.podIPs", i), list[i].line, faults);
-    add_address(item.get("ip"), item.path("ip"), faults, pod.addresses);
+    const YamlMap item(&list[i], item_path("status.podIPs", i), list[i].line, errors);
+    add_address(item.get("ip"), item.path("ip"), errors, pod.addresses);
   }
   if (list.empty()) {
-    add_address(status.get("podIP"), "status.podIP", faults, pod.addresses);
+    add_address(status.get("podIP"), "status.podIP", errors, pod.addresses);
   }
   return pod;
 }
 
 std::optional<ObjectValue> read_node(const ObjectText& in) {
   NodeObject node;
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
-  read_node_addresses(status.list("addresses"), "status.addresses", "address", faults, node);
-  node.pod_prefixes = read_prefixes(spec.list("podCIDRs"), "spec.podCIDRs", faults);
+  read_node_addresses(status.list("addresses"), "status.addresses", "address", errors, node);
+  node.pod_prefixes = read_prefixes(spec.list("podCIDRs"), "spec.podCIDRs", errors);
   const YamlNode* single = spec.get("podCIDR");
   if (node.pod_prefixes.empty() && single != nullptr && !single->text.empty()) {
-    if (const auto prefix = read_prefix(*single, "spec.podCIDR", faults)) {
+    if (const auto prefix = read_prefix(*single, "spec.podCIDR", errors)) {
       node.pod_prefixes.push_back(*prefix);
     }
   }
@@ -106,36 +107,36 @@ std::optional<ObjectValue> read_node(const ObjectText& in) {
 
 std::optional<ObjectValue> read_cilium_node(const ObjectText& in) {
   NodeObject node;
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   const YamlMap spec = in.root.map("spec");
   const YamlMap ipam = spec.map("ipam");
-  read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", faults, node);
+  read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", errors, node);
   const YamlMap health = spec.map("health"), ingress = spec.map("ingress");
   for (const char* family : {"ipv4", "ipv6"}) {
-    add_address(health.get(family), health.path(family), faults, node.health);
-    add_address(ingress.get(family), ingress.path(family), faults, node.ingress);
+    add_address(health.get(family), health.path(family), errors, node.health);
+    add_address(ingress.get(family), ingress.path(family), errors, node.ingress);
   }
-  node.pod_prefixes = read_prefixes(ipam.list("podCIDRs"), "spec.ipam.podCIDRs", faults);
+  node.pod_prefixes = read_prefixes(ipam.list("podCIDRs"), "spec.ipam.podCIDRs", errors);
   return node;
 }
 
 std::optional<ObjectValue> read_cilium_endpoint(const ObjectText& in) {
   CiliumEndpointObject endpoint;
-  YamlFaults& faults = in.root.faults();
+  YamlErrors& errors = in.root.errors();
   const YamlMap status = in.root.map("status");
   const YamlMap identity = status.map("identity"), networking = status.map("networking");
   if (const YamlNode* id = identity.get("id")) {
-    const auto number = read_number(*id, "status.identity.id", 0, kLargestIdentity, faults);
+    const auto number = read_number(*id, "status.identity.id", 0, kMaxIdentity, errors);
     endpoint.identity = Identity{static_cast<std::uint32_t>(number.value_or(0))};
   }
   const auto& list = networking.list("addressing");
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const YamlMap item(&list[i], item_path("status.networking.addressing", i), list[i].line, faults);
-    add_address(item.get("ipv4"), item.path("ipv4"), faults, endpoint.addresses);
-    add_address(item.get("ipv6"), item.path("ipv6"), faults, endpoint.addresses);
+    const YamlMap item(&list[i], item_path("status.networking.addressing", i), list[i].line, errors);
+    add_address(item.get("ipv4"), item.path("ipv4"), errors, endpoint.addresses);
+    add_address(item.get("ipv6"), item.path("ipv6"), errors, endpoint.addresses);
   }
   std::vector<IpAddress> node;
-  add_address(networking.get("node"), "status.networking.node", faults, node);
+  add_address(networking.get("node"), "status.networking.node", errors, node);
   if (!node.empty()) {
     endpoint.node = node.front();
   }
@@ -147,8 +148,8 @@ std::optional<ObjectValue> read_cilium_identity(const ObjectText& in) {
   std::uint32_t id = 0;
   const char* last = in.name.data() + in.name.size();
   const auto [end, error] = std::from_chars(in.name.data(), last, id);
-  if (error != std::errc{} || end != last || id == 0 || id > kLargestIdentity) {
-    in.root.fault(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not an identity",
+  if (error != std::errc{} || end != last || id == 0 || id > kMaxIdentity) {
+    in.root.error(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not an identity number",
                   "name a CiliumIdentity by its number, 1 to 16777215");
   }
   identity.id = Identity{id};

@@ -40,14 +40,14 @@ std::string status_text(unsigned status, const std::string& message) {
 
 }  // namespace
 
-ApiServer::ApiServer(const ApiServerPlace& place) : address_(place.address), version_(place.first_version) {
+ApiServer::ApiServer(const ApiServerConfig& config) : address_(config.address), version_(config.first_version) {
   tls_ = make_tls(authority_.sign("api server", "IP:" + address_ + ",DNS:api.test"));
   listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int again = 1;
-  setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
+  const int reuse = 1;
+  setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(place.port);
+  address.sin_port = htons(config.port);
   socklen_t bytes = sizeof address;
   if (inet_pton(AF_INET, address_.c_str(), &address.sin_addr) != 1 ||
       bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 64) != 0 ||
@@ -89,10 +89,10 @@ std::string ApiServer::kubeconfig(const json& user, const json& cluster_extra) c
 
 void ApiServer::serve(const std::string& collection, const std::string& kind, const std::string& version) {
   const std::lock_guard lock(mutex_);
-  Collection& made = collections_[collection];
-  made.kind = kind;
-  made.version = version;
-  made.oldest = version_;  // nobody can have seen it before
+  Collection& served = collections_[collection];
+  served.kind = kind;
+  served.version = version;
+  served.oldest = version_;  // no client can have an older version
 }
 
 void ApiServer::serve_cluster_kinds() {
@@ -139,19 +139,19 @@ void ApiServer::put(const std::string& collection, json object) {
   add_event(in, type, object);
 }
 
-void ApiServer::remove(const std::string& collection, const std::string& name_space, const std::string& name) {
+void ApiServer::remove(const std::string& collection, const std::string& ns, const std::string& name) {
   const std::lock_guard lock(mutex_);
   Collection& in = collections_.at(collection);
-  json object = in.objects.at(name_space + "/" + name);
-  in.objects.erase(name_space + "/" + name);
+  json object = in.objects.at(ns + "/" + name);
+  in.objects.erase(ns + "/" + name);
   object["metadata"]["resourceVersion"] = std::to_string(++version_);
   add_event(in, "DELETED", object);
 }
 
-void ApiServer::remove_unseen(const std::string& collection, const std::string& name_space, const std::string& name) {
+void ApiServer::remove_without_event(const std::string& collection, const std::string& ns, const std::string& name) {
   const std::lock_guard lock(mutex_);
   Collection& in = collections_.at(collection);
-  in.objects.erase(name_space + "/" + name);
+  in.objects.erase(ns + "/" + name);
   in.events.clear();
   in.oldest = ++version_;
 }
@@ -182,9 +182,9 @@ void ApiServer::forbid(const std::string& collection, bool on) {
   collections_.at(collection).forbidden = on;
 }
 
-void ApiServer::misbehave(const std::string& collection, Misbehaviour how) {
+void ApiServer::inject(const std::string& collection, InjectedFault fault) {
   const std::lock_guard lock(mutex_);
-  collections_.at(collection).misbehaviour.push_back(std::move(how));
+  collections_.at(collection).faults.push_back(std::move(fault));
 }
 
 void ApiServer::require_token(const std::string& token) {
@@ -215,7 +215,7 @@ std::size_t ApiServer::count(const std::string& collection, const std::string& w
 }
 
 void ApiServer::accept_all() {
-  // OpenSSL writes to connections that the other side has closed.
+  // OpenSSL may write to a connection that the peer has closed.
   sigset_t pipe;
   sigemptyset(&pipe);
   sigaddset(&pipe, SIGPIPE);
@@ -227,12 +227,12 @@ void ApiServer::accept_all() {
     }
     auto connection = std::make_unique<ServedConnection>();
     connection->fd = fd;
-    connection->piece = piece_;
+    connection->chunk_bytes = chunk_bytes_;
     connection->ssl = SSL_new(tls_);
     SSL_set_fd(connection->ssl, fd);
     const std::lock_guard lock(mutex_);
-    ServedConnection& kept = *connections_.emplace_back(std::move(connection));
-    kept.thread = std::thread([this, &kept] { serve_connection(kept); });
+    ServedConnection& added = *connections_.emplace_back(std::move(connection));
+    added.thread = std::thread([this, &added] { serve_connection(added); });
   }
 }
 
@@ -246,29 +246,29 @@ void ApiServer::serve_connection(ServedConnection& connection) {
   shutdown(connection.fd, SHUT_RDWR);
 }
 
-// Applies what the next misbehaviour of the collection says; false: the ordinary answer follows.
-bool ApiServer::misbehaves(ServedConnection& connection, const ServedRequest& request, bool& keep) {
+// Applies the next injected fault of the collection. False: there is none, send the normal response.
+bool ApiServer::apply_fault(ServedConnection& connection, const ServedRequest& request, bool& keep) {
   const bool watch = request.has("watch=true");
-  Misbehaviour how;
+  InjectedFault fault;
   {
     const std::lock_guard lock(mutex_);
-    auto& waiting = collections_.at(request.path).misbehaviour;
-    const auto wanted = waiting.empty() ? Misbehaviour::Of::kAny : waiting.front().of;
-    if (waiting.empty() || (wanted == Misbehaviour::Of::kList && watch) ||
-        (wanted == Misbehaviour::Of::kWatch && !watch) ||
+    auto& waiting = collections_.at(request.path).faults;
+    const auto request_kind = waiting.empty() ? InjectedFault::Request::kAny : waiting.front().request;
+    if (waiting.empty() || (request_kind == InjectedFault::Request::kList && watch) ||
+        (request_kind == InjectedFault::Request::kWatch && !watch) ||
         (waiting.front().only_with_continue && !request.has("continue="))) {
       return false;
     }
-    how = waiting.front();
+    fault = waiting.front();
     waiting.pop_front();
   }
-  if (how.close) {
+  if (fault.close) {
     keep = false;
-  } else if (how.status != 200) {
-    const std::string header = how.retry_after.empty() ? "" : "Retry-After: " + how.retry_after + "\r\n";
-    keep = connection.answer(how.status, status_text(how.status, how.message), header);
+  } else if (fault.status != 200) {
+    const std::string header = fault.retry_after.empty() ? "" : "Retry-After: " + fault.retry_after + "\r\n";
+    keep = connection.answer(fault.status, status_text(fault.status, fault.message), header);
   } else {
-    keep = connection.begin_chunks() && connection.write_chunks(how.stream) && connection.end_chunks();
+    keep = connection.begin_chunks() && connection.write_chunks(fault.stream) && connection.end_chunks();
   }
   return true;
 }
@@ -289,7 +289,7 @@ bool ApiServer::answer(ServedConnection& connection, const ServedRequest& reques
     }
   }
   bool keep = true;
-  if (misbehaves(connection, request, keep)) {
+  if (apply_fault(connection, request, keep)) {
     return keep;
   }
   if (request.has("watch=true")) {
@@ -307,7 +307,7 @@ bool ApiServer::answer(ServedConnection& connection, const ServedRequest& reques
   return answer_list(connection, request, copy);
 }
 
-// `collection.oldest` is the version of the list. A continue token is "<epoch>_<place>".
+// `collection.oldest` is the version of the list. A continue token is "<epoch>_<position>".
 bool ApiServer::answer_list(ServedConnection& connection, const ServedRequest& request, const Collection& collection) {
   const std::string token = value_of(request.query, "continue"), limit_text = value_of(request.query, "limit");
   std::size_t first = 0;
@@ -323,15 +323,15 @@ bool ApiServer::answer_list(ServedConnection& connection, const ServedRequest& r
             {"apiVersion", collection.version},
             {"metadata", {{"resourceVersion", std::to_string(collection.oldest)}}},
             {"items", json::array()}};
-  std::size_t place = 0;
+  std::size_t position = 0;
   for (const auto& [name, object] : collection.objects) {
-    if (place >= first && place < first + limit) {
-      json item = object;  // items say nothing of their kind
+    if (position >= first && position < first + limit) {
+      json item = object;  // items of a list omit their kind
       item.erase("kind");
       item.erase("apiVersion");
       list["items"].push_back(std::move(item));
     }
-    ++place;
+    ++position;
   }
   if (first + limit < collection.objects.size()) {
     list["metadata"]["continue"] = std::to_string(page_epoch_) + "_" + std::to_string(first + limit);
@@ -376,13 +376,13 @@ bool ApiServer::stream_events(ServedConnection& connection, const std::string& p
     bool expired = false;
     {
       std::unique_lock lock(mutex_);
-      const auto news = [&] {
+      const auto has_events = [&] {
         const auto at = collections_.find(path);
         return stopping_ || at == collections_.end() || at->second.oldest > from ||
                (!at->second.events.empty() && at->second.events.back().version > from);
       };
-      // A connection that is broken is noticed when something is written to it.
-      if (!changed_.wait_for(lock, std::chrono::milliseconds(50), news)) {
+      // A closed connection is otherwise noticed only on the next write.
+      if (!changed_.wait_for(lock, std::chrono::milliseconds(50), has_events)) {
         char byte = 0;
         if (recv(connection.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
           return false;

@@ -1,5 +1,6 @@
-// A Kubernetes API server for tests: HTTPS on the loopback, with the parts of list and watch that a client can see, and
-// with the misbehaviour that tests ask for. Threads: one for every connection; every method may be called from any.
+// A Kubernetes API server for tests: HTTPS on the loopback interface, with the parts of list and watch that a client
+// can observe, and with faults that tests inject. Threads: one per connection; every method may be called from any
+// thread.
 #pragma once
 
 #include <atomic>
@@ -22,27 +23,27 @@
 
 namespace isthmus {
 
-// An answer in place of the ordinary one.
-struct Misbehaviour {
-  enum class Of : std::uint8_t { kAny, kList, kWatch };
-  Of of = Of::kAny;
-  unsigned status = 200;    // not 200: this status
-  std::string retry_after;  // header, where not empty
-  std::string message = "as the test wants it";
-  bool close = false;  // the connection is closed without an answer
-  std::string stream;  // watches of status 200: these bytes, and the end of the answer
-  bool only_with_continue = false;
+// A response sent instead of the normal one, once.
+struct InjectedFault {
+  enum class Request : std::uint8_t { kAny, kList, kWatch };
+  Request request = Request::kAny;
+  unsigned status = 200;    // not 200: the response has this status
+  std::string retry_after;  // header; empty: none
+  std::string message = "injected by the test";
+  bool close = false;               // close the connection without a response
+  std::string stream;               // for status 200: the body of the response
+  bool only_with_continue = false;  // only for requests with a continue token
 };
 
-struct ApiServerPlace {
+struct ApiServerConfig {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;             // 0: any that is free
-  std::uint64_t first_version = 100;  // of resources; one that follows another must begin where that one ended
+  std::uint64_t first_version = 100;  // first resourceVersion; a replacement server must continue after the last one
 };
 
 class ApiServer {
  public:
-  explicit ApiServer(const ApiServerPlace& place = {});
+  explicit ApiServer(const ApiServerConfig& config = {});
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
@@ -53,30 +54,30 @@ class ApiServer {
   [[nodiscard]] std::string kubeconfig(const nlohmann::json& user,
                                        const nlohmann::json& cluster_extra = nlohmann::json::object()) const;
 
-  // A collection, "/api/v1/pods"; asked for others the server answers 404.
+  // Adds a collection, such as "/api/v1/pods". Requests for others get 404.
   void serve(const std::string& collection, const std::string& kind, const std::string& version);
-  void serve_cluster_kinds();  // those of a plain cluster with Cilium
+  void serve_cluster_kinds();  // the kinds of a cluster with Cilium
   void drop(const std::string& collection);
-  // Adds or changes the object, with a new resourceVersion; its metadata names it.
+  // Adds or changes the object named by its metadata, with a new resourceVersion.
   void put(const std::string& collection, nlohmann::json object);
-  void remove(const std::string& collection, const std::string& name_space, const std::string& name);
-  // What stood before is gone without events, as after a compaction: watches from before must list again.
-  void remove_unseen(const std::string& collection, const std::string& name_space, const std::string& name);
+  void remove(const std::string& collection, const std::string& ns, const std::string& name);
+  // Removes the object without an event and drops the history, as a compaction does: older watches must list again.
+  void remove_without_event(const std::string& collection, const std::string& ns, const std::string& name);
   void compact(const std::string& collection);
   void bookmark(const std::string& collection);
-  // Watches from before now must list again; those that are open go on.
+  // New watches from an older version must list again; open watches continue.
   void forget_history(const std::string& collection);
-  void forbid(const std::string& collection, bool on);  // 403 to everybody
+  void forbid(const std::string& collection, bool on);  // every request gets 403
 
-  void misbehave(const std::string& collection, Misbehaviour how);
-  void require_token(const std::string& token);  // empty: anybody
+  void inject(const std::string& collection, InjectedFault fault);
+  void require_token(const std::string& token);  // empty: no token is required
   void require_client_certificate() { require_client_ = true; }
   void set_streaming(bool on) { streaming_ = on; }
-  void set_piece(std::size_t bytes) { piece_ = bytes; }  // TLS records and chunks no longer than this
-  // Watches stay open and say nothing more; new ones are ordinary.
+  void set_chunk_bytes(std::size_t bytes) { chunk_bytes_ = bytes; }  // maximum size of TLS records and HTTP chunks
+  // Open watches stay open but send nothing more; new ones are normal.
   void mute_watches();
   void break_connections();
-  // The expiry of continue tokens handed out so far.
+  // Invalidates the continue tokens handed out so far.
   void expire_pages() { ++page_epoch_; }
 
   [[nodiscard]] std::vector<ServedRequest> requests() const;
@@ -91,9 +92,9 @@ class ApiServer {
     std::string kind, version;
     std::map<std::string, nlohmann::json> objects;
     std::deque<Event> events;
-    std::uint64_t oldest = 0;  // watches from before this are told 410
+    std::uint64_t oldest = 0;  // watches from an older version get 410
     bool forbidden = false;
-    std::deque<Misbehaviour> misbehaviour;
+    std::deque<InjectedFault> faults;
   };
 
   void accept_all();
@@ -102,7 +103,7 @@ class ApiServer {
   bool answer_list(ServedConnection& connection, const ServedRequest& request, const Collection& collection);
   bool answer_watch(ServedConnection& connection, const ServedRequest& request);
   bool stream_events(ServedConnection& connection, const std::string& path, std::uint64_t from);
-  bool misbehaves(ServedConnection& connection, const ServedRequest& request, bool& keep);
+  bool apply_fault(ServedConnection& connection, const ServedRequest& request, bool& keep);
   void add_event(Collection& collection, const char* type, const nlohmann::json& object);
   static std::string frame(const char* type, const nlohmann::json& object);
 
@@ -112,7 +113,7 @@ class ApiServer {
   int listener_ = -1;
   std::uint16_t port_ = 0;
   std::atomic<bool> stopping_{false}, streaming_{true}, require_client_{false};
-  std::atomic<std::size_t> piece_{1 << 14};
+  std::atomic<std::size_t> chunk_bytes_{1 << 14};
   std::atomic<unsigned> page_epoch_{0}, mute_epoch_{0};
 
   mutable std::mutex mutex_;

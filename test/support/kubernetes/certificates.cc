@@ -12,9 +12,9 @@ namespace {
 
 constexpr long kDay = 24L * 3600;
 
-void must(bool good) {
+void check(bool good) {
   if (!good) {
-    std::fputs("a test certificate could not be made\n", stderr);
+    std::fputs("cannot create a test certificate\n", stderr);
     std::abort();
   }
 }
@@ -32,14 +32,14 @@ void add_extension(X509* certificate, X509* issuer, int number, const std::strin
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
   X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, &context, number, value.c_str());
-  must(extension != nullptr && X509_add_ext(certificate, extension, -1) == 1);
+  check(extension != nullptr && X509_add_ext(certificate, extension, -1) == 1);
   X509_EXTENSION_free(extension);
 }
 
 X509* make_certificate(const std::string& name, EVP_PKEY* key) {
   static long serial = 1;
   X509* certificate = X509_new();
-  must(certificate != nullptr && X509_set_version(certificate, 2) == 1);
+  check(certificate != nullptr && X509_set_version(certificate, 2) == 1);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
   X509_gmtime_adj(X509_getm_notBefore(certificate), -kDay);
   X509_gmtime_adj(X509_getm_notAfter(certificate), kDay);
@@ -52,8 +52,8 @@ X509* make_certificate(const std::string& name, EVP_PKEY* key) {
 KeyPair pem_of(X509* certificate, EVP_PKEY* key) {
   BIO* first = BIO_new(BIO_s_mem());
   BIO* second = BIO_new(BIO_s_mem());
-  must(PEM_write_bio_X509(first, certificate) == 1);
-  must(PEM_write_bio_PKCS8PrivateKey(second, key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
+  check(PEM_write_bio_X509(first, certificate) == 1);
+  check(PEM_write_bio_PKCS8PrivateKey(second, key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
   return {text_of(first), text_of(second)};
 }
 
@@ -66,12 +66,12 @@ struct CertificateAuthority::Keys {
 
 CertificateAuthority::CertificateAuthority(const std::string& name) : keys_(std::make_unique<Keys>()) {
   keys_->key = EVP_EC_gen("P-256");
-  must(keys_->key != nullptr);
+  check(keys_->key != nullptr);
   keys_->certificate = make_certificate(name, keys_->key);
   X509_set_issuer_name(keys_->certificate, X509_get_subject_name(keys_->certificate));
   add_extension(keys_->certificate, keys_->certificate, NID_basic_constraints, "critical,CA:TRUE");
   add_extension(keys_->certificate, keys_->certificate, NID_key_usage, "critical,keyCertSign");
-  must(X509_sign(keys_->certificate, keys_->key, EVP_sha256()) > 0);
+  check(X509_sign(keys_->certificate, keys_->key, EVP_sha256()) > 0);
   own_ = pem_of(keys_->certificate, keys_->key);
 }
 
@@ -82,7 +82,7 @@ CertificateAuthority::~CertificateAuthority() {
 
 KeyPair CertificateAuthority::sign(const std::string& name, const std::string& alternative_names) const {
   EVP_PKEY* key = EVP_EC_gen("P-256");
-  must(key != nullptr);
+  check(key != nullptr);
   X509* certificate = make_certificate(name, key);
   X509_set_issuer_name(certificate, X509_get_subject_name(keys_->certificate));
   if (!alternative_names.empty()) {
@@ -90,7 +90,7 @@ KeyPair CertificateAuthority::sign(const std::string& name, const std::string& a
   }
   add_extension(certificate, keys_->certificate, NID_ext_key_usage,
                 alternative_names.empty() ? "clientAuth" : "serverAuth");
-  must(X509_sign(certificate, keys_->key, EVP_sha256()) > 0);
+  check(X509_sign(certificate, keys_->key, EVP_sha256()) > 0);
   KeyPair pair = pem_of(certificate, key);
   X509_free(certificate);
   EVP_PKEY_free(key);

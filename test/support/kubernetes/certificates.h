@@ -1,5 +1,5 @@
-// Keys and certificates for tests: an authority, and what it signs. Made anew by every test program; P-256, valid for a
-// day. Failures abort the test.
+// Keys and certificates for tests: a certificate authority and the certificates it signs. Created anew by every test
+// program; P-256, valid for a day. Failures abort the test.
 #pragma once
 
 #include <memory>
@@ -19,7 +19,7 @@ class CertificateAuthority {
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;
 
   [[nodiscard]] const std::string& certificate() const { return own_.certificate; }
-  // `alternative_names` as openssl.cnf has them: "IP:127.0.0.1,DNS:api.test"; empty: a client's.
+  // `alternative_names` in the syntax of openssl.cnf: "IP:127.0.0.1,DNS:api.test"; empty: a client certificate.
   [[nodiscard]] KeyPair sign(const std::string& name, const std::string& alternative_names) const;
 
  private:

@@ -1,12 +1,12 @@
 // The test API server as a program, for gateways that run as programs:
 //   api-server ADDRESS PORT CA_FILE FIRST_VERSION
-// Writes its certificate authority to CA_FILE when it listens, and does what its standard input says, a line of JSON
-// each:
+// Writes its CA certificate to CA_FILE once it listens, then executes commands from standard input, one JSON object per
+// line:
 //   {"do": "serve", "collection": "/api/v1/pods", "kind": "Pod", "version": "v1"}
 //   {"do": "put", "collection": ..., "object": {...}}
 //   {"do": "remove", "collection": ..., "namespace": ..., "name": ...}
-//   {"do": "compact", "collection": ...}    watches from before must list again
-// Ends with its input; a line that it cannot do ends it with status 1.
+//   {"do": "compact", "collection": ...}    older watches must list again
+// Exits at the end of its input, or with status 1 at a command that fails.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -21,14 +21,14 @@ namespace {
 
 using nlohmann::json;
 
-void obey(isthmus::ApiServer& server, const json& order) {
-  const std::string what = order.at("do"), collection = order.at("collection");
+void execute(isthmus::ApiServer& server, const json& command) {
+  const std::string what = command.at("do"), collection = command.at("collection");
   if (what == "serve") {
-    server.serve(collection, order.at("kind"), order.at("version"));
+    server.serve(collection, command.at("kind"), command.at("version"));
   } else if (what == "put") {
-    server.put(collection, order.at("object"));
+    server.put(collection, command.at("object"));
   } else if (what == "remove") {
-    server.remove(collection, order.at("namespace"), order.at("name"));
+    server.remove(collection, command.at("namespace"), command.at("name"));
   } else if (what == "compact") {
     server.compact(collection);
   } else {
@@ -43,11 +43,11 @@ int main(int argc, char** argv) {
     std::fputs("api-server ADDRESS PORT CA_FILE FIRST_VERSION\n", stderr);
     return 2;
   }
-  isthmus::ApiServerPlace place;
-  place.address = argv[1];
-  place.port = static_cast<std::uint16_t>(std::strtoul(argv[2], nullptr, 10));
-  place.first_version = std::strtoull(argv[4], nullptr, 10);
-  isthmus::ApiServer server(place);
+  isthmus::ApiServerConfig config;
+  config.address = argv[1];
+  config.port = static_cast<std::uint16_t>(std::strtoul(argv[2], nullptr, 10));
+  config.first_version = std::strtoull(argv[4], nullptr, 10);
+  isthmus::ApiServer server(config);
   const std::string file = argv[3], hidden = file + ".new";
   std::ofstream(hidden) << server.authority().certificate();
   if (std::rename(hidden.c_str(), file.c_str()) != 0) {
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
   }
   for (std::string line; std::getline(std::cin, line);) {
     try {
-      obey(server, json::parse(line));
+      execute(server, json::parse(line));
     } catch (const std::exception& error) {
       std::fprintf(stderr, "%s: %s\n", error.what(), line.c_str());
       return 1;

@@ -1,5 +1,5 @@
-// One client's connection to the test API server: TLS, requests in, answers and streams out. Thread: its own; write
-// errors are returned, since a client may leave at any time.
+// A client's connection to the test API server: TLS, requests, responses and streams. Thread: its own. Write errors are
+// returned, as a client may disconnect at any time.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ struct ssl_ctx_st;
 namespace isthmus {
 
 struct ServedRequest {
-  std::string path, query, authorization, client;  // `client`: the name in its certificate
+  std::string path, query, authorization, client;  // `client`: the common name of its certificate
   std::map<std::string, std::string> headers;      // names in lower case
   [[nodiscard]] bool has(const std::string& word) const { return query.find(word) != std::string::npos; }
 };
@@ -26,20 +26,20 @@ struct ServedConnection {
   ssl_st* ssl = nullptr;
   std::thread thread;
   std::string unread;
-  std::size_t piece = 1 << 14;  // TLS records and chunks are no longer
+  std::size_t chunk_bytes = 1 << 14;  // maximum size of TLS records and HTTP chunks
 
   bool write(std::string_view bytes);
   bool write_chunks(std::string_view bytes);
   bool answer(unsigned status, const std::string& body, const std::string& headers = "");
   bool begin_chunks();
   bool end_chunks() { return write("0\r\n\r\n"); }
-  // The next request's head; false at the end of the connection.
+  // Reads the head of the next request; false at the end of the connection.
   bool read_request(ServedRequest& request);
-  // In the client's certificate; empty: it has none.
+  // The common name of the client's certificate; empty: it sent none.
   [[nodiscard]] std::string peer_name() const;
 };
 
-// A server's context that takes any client's certificate, or none. The caller frees it.
+// A server context that accepts any client certificate, or none. The caller frees it.
 [[nodiscard]] ssl_ctx_st* make_tls(const KeyPair& pair);
 
 }  // namespace isthmus

@@ -31,7 +31,7 @@ metadata: {name: east}
 spec: {id: 1, podCIDRs: [10.1.0.0/16]}
 )";
 
-// A hub's folder, the source that follows it, and what its deltas add up to.
+// A hub's folder, the source that watches it, and the objects that result from its deltas.
 class FileSourceTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -44,23 +44,23 @@ class FileSourceTest : public testing::Test {
     EXPECT_FALSE(source_.synced());
     wait_until([&] { return source_.synced(); });
   }
-  // Applies deltas as the file descriptor says they are there, until the condition holds.
+  // Applies deltas whenever the file descriptor is readable, until the condition holds.
   void wait_until(const std::function<bool()>& condition) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (!condition()) {
-      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the condition did not come true; " << state();
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the condition was not met; " << state();
       pollfd waiting{source_.fd(), POLLIN, 0};
       if (::poll(&waiting, 1, 1000) > 0) {
-        take();
+        apply_deltas();
       }
     }
   }
-  void take() {
+  void apply_deltas() {
     for (const ObjectDelta& delta : source_.poll()) {
       ++deltas_;
       const std::string key = (delta.key.cluster.empty() ? "" : delta.key.cluster + "/") + delta.key.name;
       if (!delta.value) {
-        EXPECT_EQ(objects_.erase(key), 1u) << "removed without having been there: " << key;
+        EXPECT_EQ(objects_.erase(key), 1u) << "removed but never added: " << key;
       } else if (const auto* value = std::get_if<PodObject>(&*delta.value)) {
         objects_[key] = value->addresses.empty() ? "" : value->addresses[0].to_string();
       } else {
@@ -68,9 +68,9 @@ class FileSourceTest : public testing::Test {
       }
     }
   }
-  // Lets everything that is on its way arrive, by a change whose effect is seen.
+  // Waits until all earlier changes have been applied, by making one whose effect can be observed.
   void settle() {
-    const std::string address = "10.1.99." + std::to_string(++marks_);
+    const std::string address = "10.1.99." + std::to_string(++marker_count_);
     hub_.write("hub/clusters/east/mark.yaml", pod("mark", address));
     wait_until([&] { return objects_["east/mark"] == address; });
   }
@@ -87,7 +87,7 @@ class FileSourceTest : public testing::Test {
   FileSource source_{hub_.path("hub")};
   std::map<std::string, std::string> objects_;
   std::size_t deltas_ = 0;
-  int marks_ = 0;
+  int marker_count_ = 0;
 };
 
 TEST_F(FileSourceTest, TheFirstPollReturnsEverything) {
@@ -97,7 +97,7 @@ TEST_F(FileSourceTest, TheFirstPollReturnsEverything) {
   EXPECT_THAT(source_.describe(), HasSubstr("3 objects from 2 files"));
 }
 
-TEST_F(FileSourceTest, AFileWrittenInPlaceOrRenamedOverIsReadAgain) {
+TEST_F(FileSourceTest, AFileThatIsRewrittenOrReplacedIsReadAgain) {
   start();
   hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.3"));
   wait_until([&] { return objects_["east/a"] == "10.1.0.3"; });
@@ -119,7 +119,7 @@ TEST_F(FileSourceTest, OnlyTheFileThatChangedIsReadAgain) {
   EXPECT_EQ(source_.files_read(), before + 1);
 }
 
-TEST_F(FileSourceTest, AThousandChangesAllArriveAndEachReadsAtMostItsFile) {
+TEST_F(FileSourceTest, OfManyChangesNoneIsLostAndEachReadsAtMostOneFile) {
   constexpr int kChanges = 1000;
   start();
   const auto before = source_.files_read();
@@ -131,7 +131,7 @@ TEST_F(FileSourceTest, AThousandChangesAllArriveAndEachReadsAtMostItsFile) {
   EXPECT_LE(source_.files_read(), before + kChanges + 1);
 }
 
-TEST_F(FileSourceTest, FoldersOfClustersComeAndGo) {
+TEST_F(FileSourceTest, ClusterFoldersAreAddedRenamedAndRemoved) {
   start();
   hub_.write("hub/clusters/west/pods.yaml", pod("w", "10.2.0.1"));
   wait_until([&] { return objects_.contains("west/w"); });
@@ -146,7 +146,7 @@ TEST_F(FileSourceTest, FoldersOfClustersComeAndGo) {
   EXPECT_TRUE(objects_.contains("east/a"));
 }
 
-TEST_F(FileSourceTest, ABadFileKeepsWhatItHeldUntilItReadsWell) {
+TEST_F(FileSourceTest, AnInvalidFileKeepsItsObjectsUntilItIsValidAgain) {
   start();
   hub_.write("hub/clusters/east/pods.yaml", pod("a", "10.1.0.1") + "---\nkind: Pod\nmetadata: {name: \"b");
   wait_until([&] { return !problems().empty(); });
@@ -157,7 +157,7 @@ TEST_F(FileSourceTest, ABadFileKeepsWhatItHeldUntilItReadsWell) {
   EXPECT_EQ(problems(), "");
 }
 
-TEST_F(FileSourceTest, AFileBeingWrittenIsNotReadBeforeItIsClosed) {
+TEST_F(FileSourceTest, AFileIsNotReadWhileItIsBeingWritten) {
   start();
   const auto before = deltas_;
   {
@@ -168,10 +168,10 @@ TEST_F(FileSourceTest, AFileBeingWrittenIsNotReadBeforeItIsClosed) {
     out << pod("b", "10.1.0.5");
   }
   wait_until([&] { return objects_["east/b"] == "10.1.0.5"; });
-  EXPECT_EQ(deltas_, before + 2);  // the mark and b: nothing came and went
+  EXPECT_EQ(deltas_, before + 2);  // the marker and b: no object was removed and added again
 }
 
-TEST_F(FileSourceTest, AnObjectThatMovesBetweenFilesStaysThroughout) {
+TEST_F(FileSourceTest, MovingAnObjectToAnotherFileDoesNotRemoveIt) {
   start();
   const auto before = deltas_;
   hub_.move("hub/clusters/east/pods.yaml", "hub/clusters/east/renamed.yaml");
@@ -182,18 +182,18 @@ TEST_F(FileSourceTest, AnObjectThatMovesBetweenFilesStaysThroughout) {
   wait_until([&] { return objects_["east/a"] == "10.1.0.8"; });
 }
 
-TEST_F(FileSourceTest, TwoFilesWithOneObjectAreAProblemThatNamesBoth) {
+TEST_F(FileSourceTest, AnObjectInTwoFilesIsAProblemNamingBoth) {
   start();
   hub_.write("hub/clusters/east/again.yaml", pod("a", "10.1.0.9"));
   wait_until([&] { return !problems().empty(); });
-  EXPECT_THAT(problems(), HasSubstr("again.yaml:2: Pod default/a of cluster east also stands in"));
+  EXPECT_THAT(problems(), HasSubstr("again.yaml:2: Pod default/a of cluster east is also defined in"));
   EXPECT_THAT(problems(), HasSubstr("pods.yaml:2, which is in force"));
   EXPECT_EQ(objects_["east/a"], "10.1.0.1");
   hub_.remove("hub/clusters/east/again.yaml");
   wait_until([&] { return problems().empty(); });
 }
 
-TEST_F(FileSourceTest, TheLinksOfAMountedConfigMapAreFollowed) {
+TEST_F(FileSourceTest, UpdatesOfAMountedConfigMapAreRead) {
   const auto link = [&](const std::string& to, const std::string& at) {
     std::filesystem::create_symlink(to, hub_.path(at));
   };
@@ -212,7 +212,7 @@ TEST_F(FileSourceTest, TheLinksOfAMountedConfigMapAreFollowed) {
   EXPECT_EQ(problems(), "");
 }
 
-TEST_F(FileSourceTest, AFolderThatIsALinkIsFollowedToItsNextTarget) {
+TEST_F(FileSourceTest, AClusterFolderThatIsALinkFollowsItsNewTarget) {
   hub_.write("v1/pods.yaml", pod("w", "10.2.0.1"));
   hub_.write("v2/pods.yaml", pod("w", "10.2.0.2"));
   std::filesystem::create_symlink("../../v1", hub_.path("hub/clusters/west"));
@@ -225,7 +225,7 @@ TEST_F(FileSourceTest, AFolderThatIsALinkIsFollowedToItsNextTarget) {
   wait_until([&] { return objects_["west/w"] == "10.2.0.3"; });
 }
 
-TEST_F(FileSourceTest, ALinkToAFileIsReadWhenItIsMade) {
+TEST_F(FileSourceTest, ANewLinkToAFileIsRead) {
   hub_.write("elsewhere.yaml", pod("l", "10.1.0.20"));
   start();
   std::filesystem::create_symlink("../../../elsewhere.yaml", hub_.path("hub/clusters/east/link.yaml"));
@@ -236,29 +236,29 @@ TEST_F(FileSourceTest, ALinkToAFileIsReadWhenItIsMade) {
   EXPECT_TRUE(objects_.contains("east/l"));
 }
 
-TEST_F(FileSourceTest, RereadFindsWhatNoEventTold) {
+TEST_F(FileSourceTest, ReloadFindsChangesWithoutInotifyEvents) {
   hub_.write("elsewhere.yaml", pod("l", "10.1.0.20"));
   std::filesystem::create_symlink("../../../elsewhere.yaml", hub_.path("hub/clusters/east/link.yaml"));
   start();
   EXPECT_EQ(objects_["east/l"], "10.1.0.20");
   hub_.write("elsewhere.yaml", pod("l", "10.1.0.21"));
-  source_.reread();
+  source_.reload();
   wait_until([&] { return objects_["east/l"] == "10.1.0.21"; });
   const auto before = deltas_;
-  source_.reread();
+  source_.reload();
   settle();
   EXPECT_EQ(deltas_, before + 1);
 }
 
-TEST_F(FileSourceTest, MoreEventsThanTheQueueHoldsLoseNothing) {
+TEST_F(FileSourceTest, AnInotifyQueueOverflowLosesNoChange) {
   start();
   std::ifstream limit("/proc/sys/fs/inotify/max_queued_events");
-  long most = 0;
-  limit >> most;
-  ASSERT_GT(most, 0);
-  // Renames make two events each and are never merged.
+  long max_events = 0;
+  limit >> max_events;
+  ASSERT_GT(max_events, 0);
+  // A rename queues two events, and they are never merged.
   hub_.write("hub/clusters/east/x.yaml", pod("x", "10.1.4.1"));
-  for (long i = 0; i < most / 2 + 1000; ++i) {
+  for (long i = 0; i < max_events / 2 + 1000; ++i) {
     hub_.move("hub/clusters/east/x.yaml", "hub/clusters/east/y.yaml");
     hub_.move("hub/clusters/east/y.yaml", "hub/clusters/east/x.yaml");
   }
@@ -269,7 +269,7 @@ TEST_F(FileSourceTest, MoreEventsThanTheQueueHoldsLoseNothing) {
   EXPECT_EQ(objects_["east/x"], "10.1.4.1");
 }
 
-TEST_F(FileSourceTest, NothingIsLostWhileTheHubsFolderIsGone) {
+TEST_F(FileSourceTest, ObjectsStayWhileTheHubFolderIsMissing) {
   start();
   hub_.move("hub", "away");
   wait_until([&] { return problems().find("the hub's folder cannot be read") != std::string::npos; });
@@ -282,7 +282,7 @@ TEST_F(FileSourceTest, NothingIsLostWhileTheHubsFolderIsGone) {
   wait_until([&] { return objects_["east/a"] == "10.1.0.6"; });
 }
 
-TEST_F(FileSourceTest, NothingIsLostWhileTheFolderOfAllClustersIsGone) {
+TEST_F(FileSourceTest, ObjectsStayWhileTheClustersFolderIsMissing) {
   start();
   hub_.move("hub/clusters", "clusters");
   wait_until([&] { return problems().find("hub/clusters: the folder cannot be read") != std::string::npos; });
@@ -293,7 +293,7 @@ TEST_F(FileSourceTest, NothingIsLostWhileTheFolderOfAllClustersIsGone) {
   wait_until([&] { return objects_["east/a"] == "10.1.0.6"; });
 }
 
-TEST_F(FileSourceTest, WhatIsNotReadIsSaid) {
+TEST_F(FileSourceTest, IgnoredFilesAndFoldersAreReported) {
   hub_.write("hub/stray.yaml", kCluster);
   hub_.write("hub/clusters/stray.yaml", kCluster);
   hub_.write("hub/clusters/East_1/pods.yaml", pod("a", "10.1.0.1"));
@@ -301,8 +301,8 @@ TEST_F(FileSourceTest, WhatIsNotReadIsSaid) {
   hub_.write("hub/clusters/east/notes.txt", "not a manifest");
   hub_.write("hub/clusters/east/.hidden.yaml", "kind: [");
   start();
-  for (const char* expected : {"hub/stray.yaml: a file beside", "clusters/stray.yaml: a file beside",
-                               "clusters/East_1: the folder's name is not a cluster's",
+  for (const char* expected : {"hub/stray.yaml: a file directly in", "clusters/stray.yaml: a file directly in",
+                               "clusters/East_1: the folder's name is not a valid cluster name",
                                "clusters/east/deeper: a folder in a cluster's folder"}) {
     EXPECT_THAT(problems(), HasSubstr(expected));
   }
@@ -314,24 +314,26 @@ TEST_F(FileSourceTest, WhatIsNotReadIsSaid) {
   });
 }
 
-TEST_F(FileSourceTest, APipeUnderAManifestsNameIsAProblemAndStopsNothing) {
+TEST_F(FileSourceTest, APipeNamedLikeAManifestIsAProblemAndDoesNotBlock) {
   ASSERT_EQ(mkfifo(hub_.path("hub/clusters/east/pipe.yaml").c_str(), 0600), 0);
   start();
-  EXPECT_THAT(problems(), HasSubstr("pipe.yaml: the file cannot be read: not a regular file"));
+  EXPECT_THAT(problems(), HasSubstr("pipe.yaml: the file cannot be read: it is a pipe"));
+  ASSERT_EQ(source_.problems().size(), 1u);
+  EXPECT_EQ(source_.problems()[0].fix, "name a regular file that this user may read, or delete it");
   EXPECT_EQ(objects_.size(), 3u);
 }
 
-TEST(FileSourceStart, AFolderThatIsNotThereIsAnErrorWithARemedy) {
+TEST(FileSourceStart, AMissingFolderIsAnErrorWithAFix) {
   FileSource missing("/nonexistent/hub");
   const auto started = missing.start();
   ASSERT_FALSE(started.ok());
   EXPECT_EQ(started.error().where, "/nonexistent/hub");
-  EXPECT_THAT(started.error().remedy, HasSubstr("fleet/ and clusters/"));
+  EXPECT_THAT(started.error().fix, HasSubstr("fleet/ and clusters/"));
   FileSource file("/etc/passwd");
   EXPECT_FALSE(file.start().ok());
 }
 
-TEST(FileSourceStart, AnEmptyFolderIsAHubToBe) {
+TEST(FileSourceStart, AnEmptyFolderStartsWithTwoProblems) {
   const TemporaryFolder folder;
   FileSource source(folder.path());
   ASSERT_TRUE(source.start().ok());

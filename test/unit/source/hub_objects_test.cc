@@ -35,13 +35,13 @@ std::vector<std::string> deltas(HubObjects& hub) {
 std::vector<std::string> problems(const HubObjects& hub) {
   std::vector<std::string> out;
   for (const SourceProblem& problem : hub.problems()) {
-    EXPECT_FALSE(problem.remedy.empty());
+    EXPECT_FALSE(problem.fix.empty());
     out.push_back(problem.provenance.text() + ": " + problem.what);
   }
   return out;
 }
 
-TEST(HubObjects, OnlyWhatChangedIsADelta) {
+TEST(HubObjects, OnlyChangedObjectsAreDeltas) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1") + pod("b", "10.1.0.2"));
   EXPECT_THAT(deltas(hub), ElementsAre("+a 10.1.0.1", "+b 10.1.0.2"));
@@ -54,7 +54,7 @@ TEST(HubObjects, OnlyWhatChangedIsADelta) {
   EXPECT_THAT(deltas(hub), IsEmpty());
 }
 
-TEST(HubObjects, RemovalsComeFirstAndDependantsGoBeforeTheirCluster) {
+TEST(HubObjects, RemovalsComeFirstDependantsBeforeTheirNamespace) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1") + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
   EXPECT_THAT(deltas(hub), ElementsAre("+shop", "+a 10.1.0.1"));
@@ -62,20 +62,20 @@ TEST(HubObjects, RemovalsComeFirstAndDependantsGoBeforeTheirCluster) {
   EXPECT_THAT(deltas(hub), ElementsAre("-a", "-shop", "+b 10.1.0.1"));
 }
 
-TEST(HubObjects, ABadDocumentKeepsItsLastGoodVersionAndTheOthersApply) {
+TEST(HubObjects, AnInvalidDocumentKeepsItsLastValidVersionAndTheOthersApply) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1") + pod("b", "10.1.0.2"));
   (void)deltas(hub);
   hub.set_text("f", "east", pod("a", "nowhere") + pod("b", "10.1.0.9"));
   EXPECT_THAT(deltas(hub), ElementsAre("+b 10.1.0.9"));
-  EXPECT_THAT(problems(hub), ElementsAre("f:5: status.podIP is \"nowhere\", not an IP address; the version read before "
+  EXPECT_THAT(problems(hub), ElementsAre("f:5: status.podIP is \"nowhere\", not an IP address; the previous version "
                                          "stays in force"));
   hub.set_text("f", "east", pod("a", "10.1.0.1") + pod("b", "10.1.0.9"));
   EXPECT_THAT(deltas(hub), IsEmpty());
   EXPECT_THAT(problems(hub), IsEmpty());
 }
 
-TEST(HubObjects, ABadDocumentThatNeverReadWellSaysSoOnly) {
+TEST(HubObjects, AnInvalidDocumentWithoutAPreviousVersionIsOnlyAProblem) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "nowhere"));
   EXPECT_THAT(deltas(hub), IsEmpty());
@@ -84,7 +84,7 @@ TEST(HubObjects, ABadDocumentThatNeverReadWellSaysSoOnly) {
   EXPECT_THAT(deltas(hub), ElementsAre("+b 10.1.0.2"));
 }
 
-TEST(HubObjects, ABadDocumentKeepsItsObjectAlsoWhenItsFileIsRenamed) {
+TEST(HubObjects, AnInvalidDocumentKeepsItsObjectWhenItsFileIsRenamed) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1"));
   (void)deltas(hub);
@@ -97,7 +97,7 @@ TEST(HubObjects, ABadDocumentKeepsItsObjectAlsoWhenItsFileIsRenamed) {
   EXPECT_THAT(deltas(hub), ElementsAre("-a"));
 }
 
-TEST(HubObjects, AFileCutAnywhereRemovesOnlyWhatEndsWithADocument) {
+TEST(HubObjects, ATruncatedFileRemovesOnlyWholeMissingDocuments) {
   const std::string a = pod("a", "10.1.0.1"), whole = a + pod("b", "10.1.0.2");
   for (std::size_t cut = a.size() + 4; cut < whole.size(); ++cut) {
     HubObjects hub;
@@ -107,13 +107,13 @@ TEST(HubObjects, AFileCutAnywhereRemovesOnlyWhatEndsWithADocument) {
     for (const std::string& delta : deltas(hub)) {
       EXPECT_NE(delta, "-a") << cut;
       EXPECT_NE(delta, "+a") << cut;
-      // Cut right after the mark of a document, nothing tells that there was one.
+      // Truncated right after the "---" of a document, nothing shows that there was one.
       EXPECT_TRUE(delta != "-b" || whole.substr(a.size(), cut - a.size()) == "---\n") << cut;
     }
   }
 }
 
-TEST(HubObjects, ASyntaxErrorKeepsEveryObjectOfTheFile) {
+TEST(HubObjects, ASyntaxErrorKeepsAllObjectsOfTheFile) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1") + pod("b", "10.1.0.2"));
   (void)deltas(hub);
@@ -124,7 +124,7 @@ TEST(HubObjects, ASyntaxErrorKeepsEveryObjectOfTheFile) {
   EXPECT_THAT(deltas(hub), ElementsAre("-b"));
 }
 
-TEST(HubObjects, AnEmptiedFileKeepsItsObjectsAndSaysHowToRemoveThem) {
+TEST(HubObjects, AnEmptyFileKeepsItsObjectsAndReportsHowToRemoveThem) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1"));
   (void)deltas(hub);
@@ -147,7 +147,7 @@ TEST(HubObjects, AnUnreadableFileKeepsItsObjects) {
   EXPECT_THAT(problems(hub), IsEmpty());
 }
 
-TEST(HubObjects, AnObjectThatMovesBetweenFilesDoesNotChange) {
+TEST(HubObjects, MovingAnObjectToAnotherFileIsNoDelta) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1"));
   (void)deltas(hub);
@@ -166,21 +166,22 @@ TEST(HubObjects, OfTwoFilesTheFirstStaysInForceAndTheProblemNamesBoth) {
   EXPECT_THAT(deltas(hub), ElementsAre("+a 10.1.0.1"));
   hub.set_text("f", "east", "\n" + pod("a", "10.1.0.2"));
   EXPECT_THAT(deltas(hub), IsEmpty());
-  EXPECT_THAT(problems(hub), ElementsAre("f:3: Pod default/a of cluster east also stands in z:2, which is in force"));
+  EXPECT_THAT(problems(hub),
+              ElementsAre("f:3: Pod default/a of cluster east is also defined in z:2, which is in force"));
   hub.remove("z");
   EXPECT_THAT(deltas(hub), ElementsAre("+a 10.1.0.2"));
   EXPECT_THAT(problems(hub), IsEmpty());
 }
 
-TEST(HubObjects, TwiceInOneFileIsAProblemOfItsSecondLine) {
+TEST(HubObjects, ADuplicateInOneFileIsAProblemOfTheSecondLine) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1") + pod("a", "10.1.0.2"));
   EXPECT_THAT(deltas(hub), ElementsAre("+a 10.1.0.1"));
   EXPECT_THAT(problems(hub),
-              ElementsAre("f:7: Pod default/a of cluster east also stands in line 2, which is in force"));
+              ElementsAre("f:7: Pod default/a of cluster east is also defined in line 2, which is in force"));
 }
 
-TEST(HubObjects, OneNameInTwoClustersIsTwoObjects) {
+TEST(HubObjects, TheSameNameInTwoClustersIsTwoObjects) {
   HubObjects hub;
   hub.set_text("e", "east", pod("a", "10.1.0.1"));
   hub.set_text("w", "west", pod("a", "10.2.0.1"));
@@ -211,7 +212,7 @@ TEST(HubObjects, ANodeAndItsCiliumNodeAreOneNode) {
   EXPECT_THAT(deltas(hub), ElementsAre("-n1"));
 }
 
-TEST(HubObjects, ProblemsThatMayHideAKindAreToldApart) {
+TEST(HubObjects, ProblemsHidingReturnsOnlyProblemsThatMayConcealTheKind) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "nowhere"));
   (void)hub.take_deltas();

@@ -15,14 +15,14 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// "line: what (remedy)" for each fault.
-std::vector<std::string> faults_of(const Manifest& manifest) {
+// "line: what (fix)" for each error.
+std::vector<std::string> errors_of(const Manifest& manifest) {
   std::vector<std::string> out;
   for (const auto& entry : manifest.documents) {
-    for (const YamlFault& fault : entry.document->faults) {
-      EXPECT_FALSE(fault.remedy.empty()) << fault.what;
-      out.push_back(std::to_string(entry.line_in_file(fault.line)) + ": " + (fault.warning ? "warning: " : "") +
-                    fault.what + " (" + fault.remedy + ")");
+    for (const YamlError& error : entry.document->errors) {
+      EXPECT_FALSE(error.fix.empty()) << error.what;
+      out.push_back(std::to_string(entry.line_in_file(error.line)) + ": " + (error.warning ? "warning: " : "") +
+                    error.what + " (" + error.fix + ")");
     }
   }
   return out;
@@ -36,11 +36,11 @@ std::vector<ManifestObject> objects_of(const Manifest& manifest) {
   return out;
 }
 
-// The one object of a text without faults.
+// The only object of a text without errors.
 template <typename T>
 T read_one(const std::string& text, const std::string& cluster = "east") {
   const Manifest manifest = parse_manifest(text, cluster);
-  EXPECT_THAT(faults_of(manifest), IsEmpty());
+  EXPECT_THAT(errors_of(manifest), IsEmpty());
   const auto objects = objects_of(manifest);
   if (objects.size() != 1 || !std::holds_alternative<T>(*objects[0].value)) {
     ADD_FAILURE() << objects.size() << " objects, or one of another kind";
@@ -49,11 +49,11 @@ T read_one(const std::string& text, const std::string& cluster = "east") {
   return std::get<T>(*objects[0].value);
 }
 
-std::string one_fault(const std::string& text, const std::string& cluster = "east") {
+std::string one_error(const std::string& text, const std::string& cluster = "east") {
   const Manifest manifest = parse_manifest(text, cluster);
-  const auto faults = faults_of(manifest);
-  EXPECT_EQ(faults.size(), 1u) << testing::PrintToString(faults);
-  return faults.empty() ? "" : faults[0];
+  const auto errors = errors_of(manifest);
+  EXPECT_EQ(errors.size(), 1u) << testing::PrintToString(errors);
+  return errors.empty() ? "" : errors[0];
 }
 
 IpAddress ip(const char* text) { return *IpAddress::parse(text); }
@@ -93,48 +93,53 @@ TEST(FleetKinds, AProfileLinksClusters) {
   EXPECT_EQ(profile.max_connected_clusters, 511u);
 }
 
-struct FaultRow {
+struct ErrorRow {
   const char* description;
   std::string text;
   const char* cluster;
-  const char* fault;
+  const char* error;
 };
 
-class Faults : public testing::TestWithParam<FaultRow> {};
+class ManifestErrors : public testing::TestWithParam<ErrorRow> {};
 
-TEST_P(Faults, NameLineValueAndRemedy) {
-  EXPECT_THAT(one_fault(GetParam().text, GetParam().cluster), HasSubstr(GetParam().fault));
+TEST_P(ManifestErrors, NameLineValueAndFix) {
+  EXPECT_THAT(one_error(GetParam().text, GetParam().cluster), HasSubstr(GetParam().error));
   EXPECT_THAT(objects_of(parse_manifest(GetParam().text, GetParam().cluster)), IsEmpty());
 }
 
-const FaultRow kFaults[] = {
-    {"a cluster's number out of range", std::string(kCluster) + "spec: {id: 512, podCIDRs: [10.1.0.0/16]}\n", "",
+const ErrorRow kErrors[] = {
+    {"a cluster id out of range", std::string(kCluster) + "spec: {id: 512, podCIDRs: [10.1.0.0/16]}\n", "",
      "4: spec.id is 512, out of range (write a number, 1 to 511)"},
-    {"a cluster without a number", std::string(kCluster) + "spec: {podCIDRs: [10.1.0.0/16]}\n", "",
+    {"a cluster without an id", std::string(kCluster) + "spec: {podCIDRs: [10.1.0.0/16]}\n", "",
      "4: spec.id is missing"},
-    {"a cluster without blocks", std::string(kCluster) + "spec: {id: 1, podCIDRs: []}\n", "",
+    {"a cluster without pod CIDRs", std::string(kCluster) + "spec: {id: 1, podCIDRs: []}\n", "",
      "4: spec.podCIDRs is empty"},
-    {"a block with host bits", std::string(kCluster) + "spec:\n  id: 1\n  podCIDRs:\n  - 10.1.2.3/16\n", "",
+    {"a CIDR with host bits", std::string(kCluster) + "spec:\n  id: 1\n  podCIDRs:\n  - 10.1.2.3/16\n", "",
      "7: spec.podCIDRs[0] is \"10.1.2.3/16\", with bits set beyond its length (write 10.1.0.0/16)"},
-    {"a misspelt key of ours", std::string(kCluster) + "spec: {id: 1, podCidrs: [], podCIDRs: [10.1.0.0/16]}\n", "",
+    {"a misspelled key of our own kind",
+     std::string(kCluster) + "spec: {id: 1, podCidrs: [], podCIDRs: [10.1.0.0/16]}\n", "",
      "4: unknown key \"podCidrs\" in spec (did you mean podCIDRs?)"},
     {"no spec", kCluster, "", "spec is missing"},
     {"a cluster's name too long",
      "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n"
      "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n",
      "", "3: metadata.name is"},
-    {"a gateway's address that is none", std::string(kGateway) + "spec: {cluster: east, underlayAddress: here}\n", "",
+    {"an invalid gateway address", std::string(kGateway) + "spec: {cluster: east, underlayAddress: here}\n", "",
      "4: spec.underlayAddress is \"here\", not an IP address"},
-    {"an encapsulation we do not have",
+    {"an unsupported encapsulation",
      std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: gre}\n", "",
      "4: spec.encapsulation is \"gre\" (write vxlan)"},
     {"a cluster twice in a profile", std::string(kProfile) + "spec: {clusters: [east, east]}\n", "",
      "4: spec.clusters names east twice"},
-    {"a number of clusters between the two",
-     std::string(kProfile) + "spec: {clusters: [east], maxConnectedClusters: 300}\n", "", "write 255 or 511"},
-    {"an unknown kind of ours", "apiVersion: isthmus.io/v1alpha1\nkind: Gatway\nmetadata: {name: x}\n", "",
+    {"an unsupported number of clusters",
+     std::string(kProfile) + "spec: {clusters: [east], maxConnectedClusters: 300}\n", "",
+     "4: spec.maxConnectedClusters is \"300\" (write 255 or 511, without quotes)"},
+    {"a number of clusters that is none",
+     std::string(kProfile) + "spec: {clusters: [east], maxConnectedClusters: many}\n", "",
+     "4: spec.maxConnectedClusters is \"many\" (write 255 or 511, without quotes)"},
+    {"an unknown kind of our group", "apiVersion: isthmus.io/v1alpha1\nkind: Gatway\nmetadata: {name: x}\n", "",
      "1: unknown kind \"Gatway\" of isthmus.io (did you mean Gateway?)"},
-    {"an unknown version of ours", "apiVersion: isthmus.io/v2\nkind: Gateway\nmetadata: {name: x}\n", "",
+    {"an unknown version of our group", "apiVersion: isthmus.io/v2\nkind: Gateway\nmetadata: {name: x}\n", "",
      "1: Gateway of apiVersion \"isthmus.io/v2\" is not read (write apiVersion: isthmus.io/v1alpha1)"},
     {"our kind in a cluster's folder", std::string(kProfile) + "spec: {clusters: [east]}\n", "east",
      "does not belong in this folder (move it to fleet/ of the hub)"},
@@ -142,11 +147,11 @@ const FaultRow kFaults[] = {
     {"no kind", "apiVersion: v1\nmetadata: {name: x}\n", "east", "1: the object has no kind"},
     {"no apiVersion", "kind: Pod\nmetadata: {name: x}\n", "east", "1: the object has no apiVersion"},
     {"no name", "apiVersion: v1\nkind: Pod\nmetadata: {namespace: x}\n", "east", "3: metadata.name is missing"},
-    {"a name that is none", "apiVersion: v1\nkind: Pod\nmetadata: {name: A B}\n", "east",
-     "3: metadata.name is \"A B\""},
-    {"a slice of an old version", "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: x}\n",
-     "east", "is not read (write apiVersion: discovery.k8s.io/v1)"},
-    {"a slice under the core version", "apiVersion: v1\nkind: EndpointSlice\nmetadata: {name: x}\n", "east",
+    {"an invalid name", "apiVersion: v1\nkind: Pod\nmetadata: {name: A B}\n", "east", "3: metadata.name is \"A B\""},
+    {"an EndpointSlice of an old version",
+     "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: x}\n", "east",
+     "is not read (write apiVersion: discovery.k8s.io/v1)"},
+    {"an EndpointSlice of the core version", "apiVersion: v1\nkind: EndpointSlice\nmetadata: {name: x}\n", "east",
      "write apiVersion: discovery.k8s.io/v1"},
     {"a port out of range", std::string(kService) + "spec:\n  ports:\n  - port: 70000\n", "east",
      "8: spec.ports[0].port is 70000, out of range"},
@@ -154,30 +159,30 @@ const FaultRow kFaults[] = {
      "8: spec.ports[0].port is missing"},
     {"a protocol unknown to Kubernetes", std::string(kService) + "spec:\n  ports:\n  - {port: 1, protocol: tcp}\n",
      "east", "8: spec.ports[0].protocol is \"tcp\" (write TCP, UDP or SCTP)"},
-    {"two ports of one name",
+    {"two ports of the same name",
      std::string(kService) + "spec:\n  ports:\n  - {name: a, port: 1}\n  - {name: a, port: 2}\n", "east",
      "9: two ports of spec.ports are named \"a\""},
-    {"two ports of one number",
+    {"two ports of the same number",
      std::string(kService) + "spec:\n  ports:\n  - {name: a, port: 1}\n  - {name: b, port: 1}\n", "east",
-     "9: two ports of spec.ports have number 1 and one protocol"},
-    {"ports that are no list", std::string(kService) + "spec: {ports: 80}\n", "east",
+     "9: two ports of spec.ports have number 1 and the same protocol"},
+    {"ports that are not a list", std::string(kService) + "spec: {ports: 80}\n", "east",
      "6: spec.ports is a value, not a list"},
-    {"a claim that is no address", std::string(kService) + "  annotations:\n    isthmus.io/vip: 10.200.0.x\n", "east",
-     "7: annotation isthmus.io/vip is \"10.200.0.x\", not an IP address"},
-    {"a time that is none", std::string(kService) + "  creationTimestamp: yesterday\n", "east",
-     "6: metadata.creationTimestamp is \"yesterday\", not a time"},
-    {"a duplicate key", std::string(kService) + "spec: {}\nspec: {}\n", "east", "7: key \"spec\" stands twice"},
+    {"a claim that is not an address", std::string(kService) + "  annotations:\n    isthmus.io/vip: 10.200.0.x\n",
+     "east", "7: annotation isthmus.io/vip is \"10.200.0.x\", not an IP address"},
+    {"an invalid time", std::string(kService) + "  creationTimestamp: yesterday\n", "east",
+     "6: metadata.creationTimestamp is \"yesterday\", not a valid time"},
+    {"a duplicate key", std::string(kService) + "spec: {}\nspec: {}\n", "east", "7: key \"spec\" is defined twice"},
     {"an address of the other family",
      "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
      "cart}}\n"
      "addressType: IPv4\nendpoints:\n- addresses: [\"fd00::1\"]\n",
      "east", "6: endpoints[0].addresses[0] is fd00::1, not of the slice's addressType"},
-    {"a condition that is no boolean",
+    {"a condition that is not a boolean",
      "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
      "cart}}\n"
      "addressType: IPv4\nendpoints:\n- {addresses: [10.1.0.1], conditions: {ready: maybe}}\n",
      "east", "6: endpoints[0].conditions.ready is \"maybe\", neither true nor false"},
-    {"an address type unknown",
+    {"an unknown address type",
      "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: {kubernetes.io/service-name: "
      "cart}}\n"
      "addressType: IPv5\n",
@@ -185,12 +190,12 @@ const FaultRow kFaults[] = {
     {"an identity local to a node",
      "apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: x}\nstatus: {identity: {id: 16777217}}\n",
      "east", "4: status.identity.id is 16777217, out of range"},
-    {"an identity that is no number", "apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: abc}\n", "east",
-     "3: metadata.name is \"abc\", not an identity"},
-    {"a pod's address that is none", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nstatus: {podIP: 10.1.0}\n",
-     "east", "4: status.podIP is \"10.1.0\", not an IP address"},
+    {"an identity that is not a number", "apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: abc}\n",
+     "east", "3: metadata.name is \"abc\", not an identity"},
+    {"an invalid pod address", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nstatus: {podIP: 10.1.0}\n", "east",
+     "4: status.podIP is \"10.1.0\", not an IP address"},
 };
-INSTANTIATE_TEST_SUITE_P(Rows, Faults, testing::ValuesIn(kFaults), [](const auto& row) {
+INSTANTIATE_TEST_SUITE_P(Rows, ManifestErrors, testing::ValuesIn(kErrors), [](const auto& row) {
   std::string name = row.param.description;
   for (char& c : name) {
     c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
@@ -209,7 +214,7 @@ TEST(Services, HaveKubernetesDefaults) {
   EXPECT_EQ(service.created, 0);
 }
 
-TEST(Services, ReadTheAnnotationsOfCiliumAndOurs) {
+TEST(Services, HaveTheValuesOfCiliumsAnnotationsAndOurs) {
   const auto service = read_one<ServiceObject>(std::string(kService) + R"(  creationTimestamp: "2026-03-02T10:00:00Z"
   annotations:
     service.cilium.io/global: "True"
@@ -232,12 +237,12 @@ spec:
   EXPECT_EQ(service.created, 1772445600);
 }
 
-TEST(Services, TakeAValueThatCiliumWouldTakeAndWarn) {
+TEST(Services, ReadInvalidAnnotationsAsCiliumDoesWithAWarning) {
   const Manifest manifest = parse_manifest(std::string(kService) +
                                                "  annotations:\n    service.cilium.io/global: \"yes\"\n"
                                                "    service.cilium.io/affinity: near\n",
                                            "east");
-  EXPECT_THAT(faults_of(manifest),
+  EXPECT_THAT(errors_of(manifest),
               ElementsAre(HasSubstr("7: warning: annotation service.cilium.io/global is \"yes\""),
                           HasSubstr("8: warning: annotation service.cilium.io/affinity is \"near\"")));
   ASSERT_EQ(objects_of(manifest).size(), 1u);
@@ -276,23 +281,23 @@ TEST(Slices, HaveKubernetesConditions) {
   EXPECT_EQ(slice.endpoints[2], (SliceEndpoint{{ip("fd00:1::3")}, false, true, true, "n1", "z1"}));
 }
 
-TEST(Slices, OfNoServiceOrOfNamesAreIgnored) {
+TEST(Slices, WithoutAServiceOrOfTypeFqdnAreIgnored) {
   for (const char* text :
        {"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x}\naddressType: IPv4\n",
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x, labels: "
         "{kubernetes.io/service-name: a}}\naddressType: FQDN\nendpoints: [{addresses: [a.b]}]\n"}) {
     const Manifest manifest = parse_manifest(text, "east");
-    EXPECT_THAT(faults_of(manifest), IsEmpty());
+    EXPECT_THAT(errors_of(manifest), IsEmpty());
     EXPECT_THAT(objects_of(manifest), IsEmpty());
     EXPECT_EQ(manifest.documents[0].document->ignored, 1u);
   }
 }
 
-TEST(Slices, AWeightThatIsNoneIsIgnoredWithAWarning) {
+TEST(Slices, AnInvalidWeightIsIgnoredWithAWarning) {
   std::string text = kSlice;
   text.replace(text.find("\"0\""), 3, "heavy");
   const Manifest manifest = parse_manifest(text, "east");
-  EXPECT_THAT(faults_of(manifest), ElementsAre(HasSubstr("warning: annotation service.cilium.io/weight")));
+  EXPECT_THAT(errors_of(manifest), ElementsAre(HasSubstr("warning: annotation service.cilium.io/weight")));
   EXPECT_EQ(std::get<SliceObject>(*objects_of(manifest).at(0).value).weight, 100);
 }
 
@@ -351,14 +356,15 @@ spec:
   health: {ipv4: 10.1.1.9, ipv6: "fd00:1:1::9"}
   ingress: {ipv4: 10.1.1.8}
 )");
-  EXPECT_THAT(cilium.addresses, ElementsAre(ip("192.0.2.10"))) << "others reach no node at an address among its pods";
+  EXPECT_THAT(cilium.addresses, ElementsAre(ip("192.0.2.10")))
+      << "a CiliumInternalIP is not an address at which others reach the node";
   EXPECT_THAT(cilium.inner, ElementsAre(ip("10.1.1.3")));
   EXPECT_THAT(cilium.health, ElementsAre(ip("10.1.1.9"), ip("fd00:1:1::9")));
   EXPECT_THAT(cilium.ingress, ElementsAre(ip("10.1.1.8")));
   EXPECT_THAT(cilium.pod_prefixes, ElementsAre(prefix("10.1.1.0/24")));
 }
 
-TEST(ServiceImports, HaveAddressesPortsAndAnAge) {
+TEST(ServiceImports, HaveAddressesPortsAndACreationTime) {
   for (const char* version : {"v1alpha1", "v1beta1"}) {
     const auto import = read_one<ServiceImportObject>(std::string("apiVersion: multicluster.x-k8s.io/") + version + R"(
 kind: ServiceImport
@@ -371,7 +377,7 @@ spec: {type: ClusterSetIP, ips: [10.200.0.10], ports: [{name: http, port: 80}]}
   }
 }
 
-TEST(Manifests, HoldSeveralDocumentsAndABadOneCostsOnlyItself) {
+TEST(Manifests, AnInvalidDocumentDoesNotAffectTheOthers) {
   const Manifest manifest = parse_manifest(R"(# a file
 apiVersion: v1
 kind: Namespace
@@ -393,12 +399,12 @@ kind: Deployment
 metadata: {name: ignored}
 )",
                                            "east");
-  EXPECT_THAT(faults_of(manifest), ElementsAre(HasSubstr("9: status.podIP"), HasSubstr("11: not valid YAML")));
+  EXPECT_THAT(errors_of(manifest), ElementsAre(HasSubstr("9: status.podIP"), HasSubstr("11: not valid YAML")));
   const auto objects = objects_of(manifest);
   ASSERT_EQ(objects.size(), 2u);
   EXPECT_EQ(objects[0].key.object, (ObjectKey{ObjectKind::kNamespace, "east", "", "shop"}));
   EXPECT_EQ(objects[1].key.object, (ObjectKey{ObjectKind::kPod, "east", "default", "good"}));
-  EXPECT_THAT(manifest.documents[1].document->refused,
+  EXPECT_THAT(manifest.documents[1].document->invalid,
               ElementsAre(ManifestKey{{ObjectKind::kPod, "east", "default", "bad"}, false}));
   EXPECT_FALSE(manifest.documents[1].document->unreadable);
   EXPECT_TRUE(manifest.documents[2].document->unreadable);
@@ -415,7 +421,7 @@ TEST(Manifests, ListsAndJsonAreRead) {
   EXPECT_EQ(objects[1].line, 3u);
 }
 
-TEST(Manifests, ADocumentThatStoodThereBeforeIsNotReadAgain) {
+TEST(Manifests, AnUnchangedDocumentIsNotParsedAgain) {
   const std::string first = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n";
   const std::string second = "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
   const Manifest before = parse_manifest(first + second, "east");
@@ -426,16 +432,18 @@ TEST(Manifests, ADocumentThatStoodThereBeforeIsNotReadAgain) {
   EXPECT_EQ(after.documents[0].first_line, 3u);
   const Manifest changed = parse_manifest("---\n" + second + "spec: {}\n", "east", &after);
   EXPECT_NE(changed.documents[0].document, after.documents[0].document);
+  const Manifest same_length = parse_manifest("apiVersion: v1\nkind: Namespace\nmetadata: {name: c}\n", "east", &after);
+  EXPECT_EQ(objects_of(same_length).at(0).key.object.name, "c");
 }
 
-TEST(Manifests, AKindThatIsNotReadIsPassedOverUnlessItMayBeHalfOfOneThatIs) {
+TEST(Manifests, AnUnsupportedKindIsIgnoredUnlessItMayBeATruncatedObject) {
   const Manifest deployment = parse_manifest("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", "east");
-  EXPECT_THAT(faults_of(deployment), IsEmpty());
+  EXPECT_THAT(errors_of(deployment), IsEmpty());
   const Manifest tool = parse_manifest("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", "east");
-  EXPECT_THAT(faults_of(tool), IsEmpty());
+  EXPECT_THAT(errors_of(tool), IsEmpty());
   EXPECT_FALSE(tool.documents[0].document->unreadable);
   const Manifest half = parse_manifest("apiVersion: v1\nkind: Po", "east");
-  EXPECT_THAT(faults_of(half), ElementsAre(HasSubstr("metadata.name is missing")));
+  EXPECT_THAT(errors_of(half), ElementsAre(HasSubstr("metadata.name is missing")));
   EXPECT_TRUE(half.documents[0].document->unreadable);
 }
 

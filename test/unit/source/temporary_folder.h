@@ -1,4 +1,5 @@
-// A folder of its own for a test, with the writes that people, editors and Kubernetes make. Removed at the end.
+// A temporary folder for a test, with the kinds of writes that people, editors and Kubernetes make. Removed by the
+// destructor.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -31,19 +32,19 @@ class TemporaryFolder {
     return below.empty() ? path_.string() : (path_ / below).string();
   }
   void make(const std::string& below) const { std::filesystem::create_directories(path_ / below); }
-  // In place, as a shell's redirection does.
+  // In place, like a shell redirection.
   void write(const std::string& below, const std::string& text) const {
     make(std::filesystem::path(below).parent_path().string());
     std::ofstream out(path_ / below, std::ios::binary | std::ios::trunc);
     out << text;
     ASSERT_TRUE(out.good()) << below;
   }
-  // Beside it and renamed over it, as editors do.
+  // To a temporary file that is renamed over it, as editors do.
   void replace(const std::string& below, const std::string& text) const {
     const auto target = path_ / below;
-    const auto beside = target.parent_path() / ("." + target.filename().string() + ".tmp");
-    std::ofstream(beside, std::ios::binary) << text;
-    std::filesystem::rename(beside, target);
+    const auto temporary = target.parent_path() / ("." + target.filename().string() + ".tmp");
+    std::ofstream(temporary, std::ios::binary) << text;
+    std::filesystem::rename(temporary, target);
   }
   void move(const std::string& from, const std::string& to) const { std::filesystem::rename(path_ / from, path_ / to); }
   void remove(const std::string& below) const { std::filesystem::remove_all(path_ / below); }

@@ -1,4 +1,4 @@
-// etcd's client configuration files, as Cilium's chart writes them and as people do.
+// etcd's client configuration files, as written by Cilium's chart and by hand.
 #include "control/source/etcd/client_config.h"
 
 #include <gmock/gmock.h>
@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-TEST(EtcdClientConfigTest, TheChartsFileIsRead) {
+TEST(EtcdClientConfigTest, TheFileOfTheChartIsParsed) {
   const auto config = parse_etcd_client_config(
       "endpoints:\n- https://west.mesh.cilium.io:2379\n- https://192.0.2.1:32379\n"
       "trusted-ca-file: /pki/ca.crt\ncert-file: /pki/tls.crt\nkey-file: /pki/tls.key\nca-file: /old\n",
@@ -26,7 +26,7 @@ TEST(EtcdClientConfigTest, TheChartsFileIsRead) {
   EXPECT_FALSE(config->insecure_transport || config->insecure_skip_tls_verify);
 }
 
-TEST(EtcdClientConfigTest, WhatDoesNotFitIsRefused) {
+TEST(EtcdClientConfigTest, InvalidConfigurationsAreRejected) {
   const std::pair<const char*, const char*> rows[] = {
       {"endpoints: here", "not a list"},
       {"endpoints: []", "not a list"},
@@ -41,11 +41,11 @@ TEST(EtcdClientConfigTest, WhatDoesNotFitIsRefused) {
     ASSERT_FALSE(config.ok()) << text;
     EXPECT_THAT(config.error().what, HasSubstr(why));
     EXPECT_THAT(config.error().where, HasSubstr("west"));
-    EXPECT_FALSE(config.error().remedy.empty());
+    EXPECT_FALSE(config.error().fix.empty());
   }
 }
 
-TEST(EtcdClientConfigTest, CertificatesAreReadAndJudged) {
+TEST(EtcdClientConfigTest, CertificatesAreReadAndValidated) {
   const TestPki pki;
   const TestCertificate good = pki.client("remote"), old = pki.client("remote", std::chrono::seconds(-60));
   const TemporaryFolder folder;
@@ -62,9 +62,9 @@ TEST(EtcdClientConfigTest, CertificatesAreReadAndJudged) {
   read = read_certificates(config);
   ASSERT_TRUE(read.ok());
   EXPECT_EQ(read->certificate, good.certificate);
-  EXPECT_EQ(certificate_fault(good.certificate), "");
-  EXPECT_EQ(certificate_fault(old.certificate), "is past its time");
-  EXPECT_EQ(certificate_fault("nonsense"), "is not a certificate in PEM");
+  EXPECT_EQ(certificate_error(good.certificate), "");
+  EXPECT_EQ(certificate_error(old.certificate), "has expired");
+  EXPECT_EQ(certificate_error("nonsense"), "is not a certificate in PEM");
   folder.write("cert", "");
   EXPECT_FALSE(read_certificates(config).ok());
 }

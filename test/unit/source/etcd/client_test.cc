@@ -1,4 +1,4 @@
-// What a real etcd answers where the recipe depends on it: compactions and refusals within a stream.
+// Replies of a real etcd that EtcdFollower depends on: compactions and denials within a stream.
 #include "control/source/etcd/client.h"
 
 #include <gtest/gtest.h>
@@ -31,8 +31,8 @@ class EtcdClientTest : public testing::Test {
   // The first reply that cancels a watch.
   std::optional<Canceled> canceled(EtcdClient& client, const EtcdRange& range, std::int64_t start) {
     std::optional<Canceled> seen;
-    EtcdTimer patience(loop);
-    patience.set(std::chrono::seconds(30), [&] { loop.stop(); });
+    EtcdTimer timeout(loop);
+    timeout.set(std::chrono::seconds(30), [&] { loop.stop(); });
     const EtcdCallHandle call = client.watch(
         range, start,
         [&](const EtcdWatchReply& reply) {
@@ -49,7 +49,7 @@ class EtcdClientTest : public testing::Test {
   EtcdLoop loop;
 };
 
-TEST_F(EtcdClientTest, AWatchFromBeforeACompactionIsCanceledWithItsRevision) {
+TEST_F(EtcdClientTest, AWatchFromACompactedRevisionIsCanceledWithTheCompactRevision) {
   for (int i = 0; i < 20; ++i) {
     server.put("cilium/state/ip/v1/default/10.0.0.1", std::to_string(i));
   }
@@ -60,7 +60,7 @@ TEST_F(EtcdClientTest, AWatchFromBeforeACompactionIsCanceledWithItsRevision) {
   EXPECT_GT(reply->compact_revision, 2);
 }
 
-TEST_F(EtcdClientTest, ARefusedWatchIsCanceledWithinItsStream) {
+TEST_F(EtcdClientTest, ADeniedWatchIsCanceledWithinItsStream) {
   const auto client = connect("remote");
   const auto reply = canceled(*client, prefix_range("cilium/"), 0);
   ASSERT_TRUE(reply.has_value());

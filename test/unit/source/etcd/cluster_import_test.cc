@@ -1,4 +1,4 @@
-// From keys of one cluster to changes of the model, without a connection.
+// Turns keys of one cluster into changes of the model, without a connection.
 #include "control/source/etcd/cluster_import.h"
 
 #include <gmock/gmock.h>
@@ -19,23 +19,23 @@ using Resource = EtcdResource;
 class ClusterImportTest : public testing::Test {
  protected:
   ClusterImportTest() { options.own_cluster = "east"; }
-  // What the last steps changed, as text.
+  // The changes since the last call, as text.
   std::vector<std::string> changes() {
-    std::vector<std::string> said;
+    std::vector<std::string> texts;
     for (const ObjectDelta& delta : out) {
-      said.push_back((delta.value ? "+" : "-") + std::to_string(static_cast<int>(delta.key.kind)) + " " +
-                     (delta.key.name_space.empty() ? "" : delta.key.name_space + "/") + delta.key.name);
+      texts.push_back((delta.value ? "+" : "-") + std::to_string(static_cast<int>(delta.key.kind)) + " " +
+                      (delta.key.ns.empty() ? "" : delta.key.ns + "/") + delta.key.name);
     }
     out.clear();
-    return said;
+    return texts;
   }
   static std::string kind(const char* sign, ObjectKind kind, const std::string& name) {
     return sign + std::to_string(static_cast<int>(kind)) + " " + name;
   }
   void list(Resource resource, const std::vector<std::pair<std::string, std::string>>& keys) {
     import.list_begins(resource);
-    for (const auto& [tail, value] : keys) {
-      import.put(resource, tail, value);
+    for (const auto& [suffix, value] : keys) {
+      import.put(resource, suffix, value);
     }
     import.list_ends(resource, now);
   }
@@ -56,7 +56,7 @@ class ClusterImportTest : public testing::Test {
   ClusterImport::Clock::time_point now = ClusterImport::Clock::now();
 };
 
-TEST_F(ClusterImportTest, ANewListEmitsOnlyWhatDiffers) {
+TEST_F(ClusterImportTest, ANewListEmitsOnlyDifferences) {
   list(Resource::kAddresses, addresses(1, 4));
   changes();
   auto next = addresses(2, 5);
@@ -69,7 +69,7 @@ TEST_F(ClusterImportTest, ANewListEmitsOnlyWhatDiffers) {
   EXPECT_THAT(changes(), IsEmpty());
 }
 
-TEST_F(ClusterImportTest, NothingGoesBeforeTheListHasEnded) {
+TEST_F(ClusterImportTest, NothingIsRemovedBeforeTheListHasEnded) {
   list(Resource::kAddresses, addresses(1, 4));
   changes();
   import.list_begins(Resource::kAddresses);
@@ -79,54 +79,54 @@ TEST_F(ClusterImportTest, NothingGoesBeforeTheListHasEnded) {
   EXPECT_THAT(changes(), IsEmpty());
 }
 
-TEST_F(ClusterImportTest, ARefusedValueKeepsTheFormerOneUntilTheNextList) {
+TEST_F(ClusterImportTest, ARejectedValueKeepsTheFormerOneUntilTheNextList) {
   list(Resource::kAddresses, addresses(1, 3));
   changes();
   import.put(Resource::kAddresses, "10.51.7.1", "{");
   import.put(Resource::kAddresses, "10.51.7.1", "{");
   EXPECT_THAT(changes(), IsEmpty());
   EXPECT_EQ(import.counts().rejected, 2U);
-  EXPECT_THAT(import.bad(), ElementsAre("ip/10.51.7.1"));
+  EXPECT_THAT(import.invalid_keys(), ElementsAre("ip/10.51.7.1"));
   import.list_begins(Resource::kAddresses);
   import.put(Resource::kAddresses, "10.51.7.1", "{");
   import.put(Resource::kAddresses, "10.51.7.2", hub::ip("10.51.7.2", 331906));
   import.list_ends(Resource::kAddresses, now);
   EXPECT_THAT(changes(), ElementsAre(kind("-", ObjectKind::kAddress, "10.51.7.1")));
-  EXPECT_THAT(import.bad(), ElementsAre("ip/10.51.7.1"));
+  EXPECT_THAT(import.invalid_keys(), ElementsAre("ip/10.51.7.1"));
   import.put(Resource::kAddresses, "10.51.7.1", hub::ip("10.51.7.1", 331906));
-  EXPECT_THAT(import.bad(), IsEmpty());
+  EXPECT_THAT(import.invalid_keys(), IsEmpty());
   EXPECT_THAT(changes(), ElementsAre(kind("+", ObjectKind::kAddress, "10.51.7.1")));
 }
 
-TEST_F(ClusterImportTest, ARefusedKeyThatIsGoneIsForgotten) {
+TEST_F(ClusterImportTest, ARejectedKeyThatIsDeletedIsNoLongerListed) {
   import.put(Resource::kAddresses, "10.51.7.1", "{");
-  import.gone(Resource::kAddresses, "10.51.7.1");
-  EXPECT_THAT(import.bad(), IsEmpty());
+  import.removed(Resource::kAddresses, "10.51.7.1");
+  EXPECT_THAT(import.invalid_keys(), IsEmpty());
   import.put(Resource::kAddresses, "10.51.7.1", "{");
   list(Resource::kAddresses, {});
-  EXPECT_THAT(import.bad(), IsEmpty());
+  EXPECT_THAT(import.invalid_keys(), IsEmpty());
   EXPECT_THAT(changes(), IsEmpty());
 }
 
-TEST_F(ClusterImportTest, ADeleteOfWhatWasNeverThereIsHarmless) {
-  import.gone(Resource::kIdentities, "131077");
-  import.gone(Resource::kServices, "shop/cart");
+TEST_F(ClusterImportTest, DeletingAnUnknownKeyHasNoEffect) {
+  import.removed(Resource::kIdentities, "131077");
+  import.removed(Resource::kServices, "shop/cart");
   EXPECT_THAT(changes(), IsEmpty());
 }
 
-TEST_F(ClusterImportTest, ThousandsOfRefusedValuesAreCountedAndAHundredKept) {
+TEST_F(ClusterImportTest, AllRejectedValuesAreCountedAndTenAreListed) {
   for (int i = 0; i < 1000; ++i) {
     import.put(Resource::kAddresses, "key-" + std::to_string(i), "{");
   }
   EXPECT_EQ(import.counts().rejected, 1000U);
-  EXPECT_EQ(import.bad().size(), 10U);
+  EXPECT_EQ(import.invalid_keys().size(), 10U);
   const auto problems = import.problems(EtcdLayout::kState, "https://hub:2379");
   ASSERT_EQ(problems.size(), 11U);
   EXPECT_EQ(problems.front().provenance.text(), "cilium/state/ip/v1/default/key-0 (cluster west, https://hub:2379)");
-  EXPECT_EQ(problems.back().what, "1000 values are refused in all; the first ten are listed");
+  EXPECT_EQ(problems.back().what, "1000 values are rejected in total; the first 10 are listed");
 }
 
-TEST_F(ClusterImportTest, HalfMayGoAndMoreIsHeld) {
+TEST_F(ClusterImportTest, UpToHalfIsRemovedAndMoreIsRetained) {
   list(Resource::kAddresses, addresses(0, 40));
   changes();
   list(Resource::kAddresses, addresses(20, 40));
@@ -134,34 +134,34 @@ TEST_F(ClusterImportTest, HalfMayGoAndMoreIsHeld) {
   list(Resource::kAddresses, addresses(30, 40));
   EXPECT_EQ(in_force(), 10U);
   list(Resource::kAddresses, addresses(31, 32));
-  EXPECT_EQ(in_force(), 1U);  // nine: fewer than ten are always believed
+  EXPECT_EQ(in_force(), 1U);  // nine: fewer than ten are always removed
   list(Resource::kAddresses, addresses(0, 40));
   list(Resource::kAddresses, addresses(0, 19));
   EXPECT_EQ(in_force(), 40U);
-  EXPECT_EQ(import.counts().held, 21U);
+  EXPECT_EQ(import.counts().retained, 21U);
 }
 
-TEST_F(ClusterImportTest, WhatIsHeldGoesWhenItsTimeIsOverAndTheListIsFresh) {
+TEST_F(ClusterImportTest, RetainedObjectsAreRemovedAfterTheHoldTimeIfTheListIsFresh) {
   options.hold_time = std::chrono::minutes(10);
   list(Resource::kAddresses, addresses(0, 40));
   list(Resource::kAddresses, addresses(0, 1));
-  EXPECT_EQ(import.counts().held, 39U);
+  EXPECT_EQ(import.counts().retained, 39U);
   now += std::chrono::minutes(9);
-  list(Resource::kAddresses, addresses(0, 2));  // listed again, one came back; the time goes on
-  EXPECT_EQ(import.counts().held, 38U);
+  list(Resource::kAddresses, addresses(0, 2));  // listed again with one more; the hold time is not extended
+  EXPECT_EQ(import.counts().retained, 38U);
   const auto fresh = [](Resource) { return true; };
-  import.release_held(now, fresh);
-  EXPECT_EQ(import.counts().held, 38U);
+  import.release_expired(now, fresh);
+  EXPECT_EQ(import.counts().retained, 38U);
   now += std::chrono::minutes(1);
-  import.release_held(now, [](Resource) { return false;
-});  // not connected: who knows what is there now
-EXPECT_EQ(in_force(), 40U);
-import.release_held(now, fresh);
-EXPECT_EQ(import.counts().held, 0U);
-EXPECT_EQ(in_force(), 2U);
-}  // namespace
+  const auto not_connected = [](Resource) { return false; };
+  import.release_expired(now, not_connected);
+  EXPECT_EQ(in_force(), 40U);
+  import.release_expired(now, fresh);
+  EXPECT_EQ(import.counts().retained, 0U);
+  EXPECT_EQ(in_force(), 2U);
+}
 
-TEST_F(ClusterImportTest, TheHoldCanBeTurnedOff) {
+TEST_F(ClusterImportTest, RetentionCanBeDisabled) {
   for (const unsigned off : {0U, 100U}) {
     options.hold_percent = off;
     list(Resource::kAddresses, addresses(0, 40));
@@ -170,7 +170,7 @@ TEST_F(ClusterImportTest, TheHoldCanBeTurnedOff) {
   }
 }
 
-TEST_F(ClusterImportTest, DrainingTakesEverythingAwayInOrder) {
+TEST_F(ClusterImportTest, PurgingRemovesEverythingInOrder) {
   list(Resource::kNodes, {{"w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")}});
   list(Resource::kAddresses, addresses(1, 2));
   list(Resource::kServices,
@@ -179,13 +179,13 @@ TEST_F(ClusterImportTest, DrainingTakesEverythingAwayInOrder) {
          hub::service("kube-system/isthmus-gateway", R"({"192.0.2.21":{"vxlan":{"Protocol":"UDP","Port":8472}}})")}});
   EXPECT_EQ(in_force(), 4U);
   changes();
-  import.drain_all();
-  const auto said = changes();
+  import.purge_all();
+  const auto texts = changes();
   EXPECT_EQ(in_force(), 0U);
-  ASSERT_FALSE(said.empty());
-  EXPECT_EQ(said.front(), kind("-", ObjectKind::kGateway, "west-192-0-2-21"));
-  EXPECT_EQ(said[1], kind("+", ObjectKind::kProfile, "clustermesh"));
-  EXPECT_EQ(said.back(), kind("-", ObjectKind::kCluster, "west"));
+  ASSERT_FALSE(texts.empty());
+  EXPECT_EQ(texts.front(), kind("-", ObjectKind::kGateway, "west-192-0-2-21"));
+  EXPECT_EQ(texts[1], kind("+", ObjectKind::kProfile, "clustermesh"));
+  EXPECT_EQ(texts.back(), kind("-", ObjectKind::kCluster, "west"));
 }
 
 std::string slice_value(const std::string& name, const std::string& service, const std::string& address) {
@@ -214,29 +214,29 @@ TEST_F(ClusterImportTest, SlicesReplaceBackendsOnceTheyAreUsed) {
               ElementsAre(kind("-", ObjectKind::kSlice, "shop/cart"), kind("+", ObjectKind::kSlice, "shop/cart"),
                           kind("+", ObjectKind::kSlice, "shop/pay-1"), kind("+", ObjectKind::kService, "shop/cart"),
                           kind("+", ObjectKind::kService, "shop/pay")));
-  import.gone(Resource::kSlices, "shop/pay-1");
+  import.removed(Resource::kSlices, "shop/pay-1");
   EXPECT_THAT(changes(),
               ElementsAre(kind("-", ObjectKind::kSlice, "shop/pay-1"), kind("-", ObjectKind::kService, "shop/pay")));
   import.use_slices(false);
-  const auto said = changes();
-  EXPECT_EQ(said.back(), kind("+", ObjectKind::kSlice, "shop/cart"));
+  const auto texts = changes();
+  EXPECT_EQ(texts.back(), kind("+", ObjectKind::kSlice, "shop/cart"));
 }
 
-TEST_F(ClusterImportTest, APlainServiceComesBeforeAnExportOfItsName) {
+TEST_F(ClusterImportTest, AServiceTakesPrecedenceOverAnExportOfItsName) {
   const std::string exported =
       R"({"cluster":"west","name":"cart","namespace":"shop","exportCreationTimestamp":"2026-03-02T10:00:00Z"})";
   list(Resource::kExports, {{"shop/cart", exported}});
   EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 1772445600);
   list(Resource::kServices, {{"shop/cart", hub::service("shop/cart", "{}")}});
   EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 0);
-  import.gone(Resource::kServices, "shop/cart");
+  import.removed(Resource::kServices, "shop/cart");
   EXPECT_EQ(std::get<ServiceObject>(*out.back().value).created, 1772445600);
   changes();
-  import.gone(Resource::kExports, "shop/cart");
+  import.removed(Resource::kExports, "shop/cart");
   EXPECT_THAT(changes(), ElementsAre(kind("-", ObjectKind::kService, "shop/cart")));
 }
 
-TEST_F(ClusterImportTest, AVipLabelThatCannotBeReadIsAProblemAsLongAsItIsThere) {
+TEST_F(ClusterImportTest, AnInvalidVipLabelIsAProblemWhileItExists) {
   const auto label = [](const std::string& text) { return R"(,"labels":{"isthmus.io/vip":")" + text + "\"}"; };
   const auto problems = [&] { return import.problems(EtcdLayout::kState, "https://hub:2379"); };
   list(Resource::kServices, {{"shop/cart", hub::service("shop/cart", "{}", label("here"))},
@@ -247,11 +247,11 @@ TEST_F(ClusterImportTest, AVipLabelThatCannotBeReadIsAProblemAsLongAsItIsThere) 
   EXPECT_EQ(problems().size(), 0U);
   import.put(Resource::kServices, "shop/cart", hub::service("shop/cart", "{}", label("there")));
   EXPECT_EQ(problems().size(), 1U);
-  import.gone(Resource::kServices, "shop/cart");
+  import.removed(Resource::kServices, "shop/cart");
   EXPECT_EQ(problems().size(), 0U);
 }
 
-TEST(MergePrefixesTest, ContainedOnesAreDroppedAndHalvesMerged) {
+TEST(MergePrefixesTest, ContainedPrefixesAreDroppedAndHalvesMerged) {
   const auto prefixes = [](const std::vector<const char*>& texts) {
     std::vector<Prefix> all;
     for (const char* text : texts) {
@@ -267,5 +267,5 @@ TEST(MergePrefixesTest, ContainedOnesAreDroppedAndHalvesMerged) {
   EXPECT_EQ(merge_prefixes(prefixes({"0.0.0.0/1", "128.0.0.0/1"})), prefixes({"0.0.0.0/0"}));
 }
 
-}  // namespace isthmus
+}  // namespace
 }  // namespace isthmus

@@ -1,5 +1,5 @@
-// An EtcdSource under test: its configurations in a folder, its changes applied to a map as the model would.
-// Nothing sleeps to decide a result: until() polls the source until a condition holds, for 30 s at most.
+// An EtcdSource under test: its configurations in a folder, its changes applied to a map as the model does.
+// Tests do not sleep: until() polls the source until a condition holds, for 30 s at most.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -35,13 +35,13 @@ class EtcdRig {
     options.folder_period = Milliseconds(50);
     options.missing_file_period = Milliseconds(100);
     options.status_period = Milliseconds(200);
-    options.heartbeat_limit = Milliseconds(60'000);
+    options.heartbeat_timeout = Milliseconds(60'000);
     options.backoff_step = Milliseconds(50);
-    options.longest_backoff = Milliseconds(300);
-    options.longest_list_backoff = Milliseconds(300);
+    options.max_backoff = Milliseconds(300);
+    options.max_list_backoff = Milliseconds(300);
     options.call_timeout = Milliseconds(5000);
-    options.cluster_settle = Milliseconds(20);
-    options.list_page = 3;  // so that lists have pages
+    options.cluster_debounce = Milliseconds(20);
+    options.list_page = 3;  // so that lists have several pages
     options.reads_per_second = 0;
     folder.make("configs");
     write_certificates(etcd_pki().client(user));
@@ -65,12 +65,12 @@ class EtcdRig {
     ASSERT_TRUE(status.ok()) << status.error().text();
   }
 
-  // Applies what has come, then asks; again for 30 s.
-  [[nodiscard]] bool until(const std::function<bool()>& holds) {
+  // Applies changes until the condition holds; false after 30 s.
+  [[nodiscard]] bool until(const std::function<bool()>& condition) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     do {
       apply();
-      if (holds()) {
+      if (condition()) {
         return true;
       }
       pollfd fd{source->fd(), POLLIN, 0};
@@ -86,7 +86,7 @@ class EtcdRig {
       } else {
         ++removals;
         if (objects.erase(delta.key) == 0) {
-          ++idle_removals;
+          ++redundant_removals;
         }
       }
     }
@@ -94,8 +94,8 @@ class EtcdRig {
 
   template <typename T>
   [[nodiscard]] const T* find(ObjectKind kind, const std::string& cluster, const std::string& name,
-                              const std::string& name_space = "") const {
-    const auto found = objects.find({kind, cluster, name_space, name});
+                              const std::string& ns = "") const {
+    const auto found = objects.find({kind, cluster, ns, name});
     return found == objects.end() ? nullptr : std::get_if<T>(&found->second);
   }
   [[nodiscard]] const AddressObject* address(const std::string& name, const std::string& cluster = "west") const {
@@ -130,14 +130,12 @@ class EtcdRig {
     const HubState now = state(name);
     return now.name == name && now.sync == sync;
   }
-  // A problem whose text holds the words.
-  [[nodiscard]] bool complains(const std::string& words) const {
-    return problem_text().find(words) != std::string::npos;
-  }
+  // True if the text of some problem contains `words`.
+  [[nodiscard]] bool reports(const std::string& words) const { return problem_text().find(words) != std::string::npos; }
   [[nodiscard]] std::string problem_text() const {
     std::string all;
     for (const SourceProblem& problem : source->problems()) {
-      all += problem.provenance.text() + ": " + problem.what + " (" + problem.remedy + ")\n";
+      all += problem.provenance.text() + ": " + problem.what + " (" + problem.fix + ")\n";
     }
     return all;
   }
@@ -146,7 +144,7 @@ class EtcdRig {
   EtcdSourceOptions options;
   std::unique_ptr<EtcdSource> source;
   std::map<ObjectKey, ObjectValue> objects;
-  std::size_t changes = 0, removals = 0, idle_removals = 0;
+  std::size_t changes = 0, removals = 0, redundant_removals = 0;
 };
 
 namespace hub {
@@ -158,11 +156,11 @@ inline void put_canaries(const EtcdServer& server, const std::string& cluster = 
   }
 }
 
-inline void beat(const EtcdServer& server) { server.put("cilium/.heartbeat", "2026-03-02T10:00:00Z"); }
+inline void heartbeat(const EtcdServer& server) { server.put("cilium/.heartbeat", "2026-03-02T10:00:00Z"); }
 
-// A small cluster, complete.
+// Publishes a small, complete cluster.
 inline void publish(const EtcdServer& server) {
-  beat(server);
+  heartbeat(server);
   server.put({{"cilium/cluster-config/west", config(5)},
               {"cilium/state/nodes/v1/west/w-7", node("w-7", "192.0.2.17", "10.51.7.0/24")},
               {"cilium/state/identities/v1/id/331906", labels("cart")},

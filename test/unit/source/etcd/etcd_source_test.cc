@@ -1,4 +1,4 @@
-// A cluster's etcd, real, from its keys to objects.
+// Turns the keys of a real etcd into objects.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zstd.h>
@@ -30,7 +30,7 @@ TEST_F(EtcdSourceTest, AClustersKeysBecomeObjects) {
   ASSERT_NE(rig.cluster(), nullptr);
   EXPECT_EQ(rig.cluster()->id, ClusterId{5});
   EXPECT_THAT(rig.cluster()->pod_prefixes, ElementsAre(*Prefix::parse("10.51.7.0/24")));
-  EXPECT_THAT(rig.cluster()->node_prefixes, testing::IsEmpty()) << "nodes are of the underlay";
+  EXPECT_THAT(rig.cluster()->node_prefixes, testing::IsEmpty()) << "nodes belong to the underlay";
   ASSERT_NE(rig.node("w-7"), nullptr);
   ASSERT_NE(rig.address("10.51.7.40"), nullptr);
   EXPECT_EQ(rig.address("10.51.7.40")->identity, Identity{331906});
@@ -49,29 +49,29 @@ TEST_F(EtcdSourceTest, AClustersKeysBecomeObjects) {
   EXPECT_THAT(rig.members(), ElementsAre("east", "west"));
   const HubState state = rig.state();
   EXPECT_EQ(state.objects, 4U);
-  EXPECT_EQ(state.place, server.url());
+  EXPECT_EQ(state.server, server.url());
   EXPECT_EQ(state.connects, 1U);
   EXPECT_EQ(state.last_error, "");
   EXPECT_TRUE(state.last_event.has_value());
   EXPECT_EQ(rig.problem_text(), "");
 }
 
-// The reader's rules, each on a value that a real server hands out: refused ones leave the former value in force.
-struct RefusalRow {
+// Invalid values, read from a real server: the former value stays in force.
+struct RejectionRow {
   const char* what;
   const char* key;
   std::string value;
-  const char* why;  // words of the complaint
+  const char* why;  // part of the problem's text
 };
 
-TEST_F(EtcdSourceTest, ValuesThatContradictTheirKeyOrClusterAreRefused) {
+TEST_F(EtcdSourceTest, ValuesThatContradictTheirKeyOrClusterAreRejected) {
   follow_west();
   const auto before = rig.objects;
-  const std::vector<RefusalRow> rows = {
+  const std::vector<RejectionRow> rows = {
       {"a node of another name", "cilium/state/nodes/v1/west/w-7", R"({"Name":"w-8","Cluster":"west","ClusterID":5})",
-       "Name \"w-8\" is not the key's"},
+       "Name \"w-8\" does not match the key"},
       {"an identity of another cluster", "cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 131077),
-       "identity 131077 is not of this cluster"},
+       "identity 131077 does not belong to this cluster"},
       {"a prefix under an address", "cilium/state/ip/v1/default/10.51.64.0",
        R"({"IP":"10.51.64.0","Mask":"///AAA==","HostIP":"","ID":2,"Key":0,"Metadata":""})",
        "the address is 10.51.64.0/18"},
@@ -79,17 +79,17 @@ TEST_F(EtcdSourceTest, ValuesThatContradictTheirKeyOrClusterAreRefused) {
        "k8s:io.cilium.k8s.policy.cluster is \"east\""},
       {"a service that is not JSON", "cilium/state/services/v1/west/shop/cart", "{", "it is not JSON"},
   };
-  for (const RefusalRow& row : rows) {
+  for (const RejectionRow& row : rows) {
     server.put(row.key, row.value);
-    EXPECT_TRUE(rig.until([&] { return rig.complains(row.why) && rig.complains(row.key); })) << row.what << "\n"
-                                                                                             << rig.problem_text();
+    EXPECT_TRUE(rig.until([&] { return rig.reports(row.why) && rig.reports(row.key); })) << row.what << "\n"
+                                                                                         << rig.problem_text();
   }
   EXPECT_EQ(rig.objects, before);
   const HubState state = rig.state();
   EXPECT_EQ(state.rejected, rows.size());
-  EXPECT_THAT(state.bad, testing::UnorderedElementsAre("nodes/w-7", "ip/10.51.7.40", "ip/10.51.64.0",
-                                                       "identities/327681", "services/shop/cart"));
-  // A good value, or the key's end, ends the complaint.
+  EXPECT_THAT(state.invalid_keys, testing::UnorderedElementsAre("nodes/w-7", "ip/10.51.7.40", "ip/10.51.64.0",
+                                                                "identities/327681", "services/shop/cart"));
+  // A valid value, or deletion of the key, clears the problem.
   server.put("cilium/state/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24"));
   server.put("cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906));
   server.remove("cilium/state/ip/v1/default/10.51.64.0");
@@ -97,20 +97,20 @@ TEST_F(EtcdSourceTest, ValuesThatContradictTheirKeyOrClusterAreRefused) {
   server.remove("cilium/state/services/v1/west/shop/cart");
   EXPECT_TRUE(rig.until([&] { return rig.problem_text().empty(); })) << rig.problem_text();
   EXPECT_EQ(rig.removals, 2U);  // the Service and its slice
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
-TEST_F(EtcdSourceTest, WhatIsStillRefusedInTheNextListGoes) {
+TEST_F(EtcdSourceTest, AnObjectWhoseValueIsStillInvalidInTheNextListIsRemoved) {
   follow_west();
   server.put("cilium/state/ip/v1/default/10.51.7.40", "nonsense");
-  ASSERT_TRUE(rig.until([&] { return rig.complains("it is not JSON"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.reports("it is not JSON"); }));
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
-  rig.folder.replace("configs/west", rig.config_text(server.url()) + "# connect anew\n");
+  rig.folder.replace("configs/west", rig.config_text(server.url()) + "# reconnect\n");
   ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.40") == nullptr; }));
-  EXPECT_TRUE(rig.complains("it is not JSON"));
+  EXPECT_TRUE(rig.reports("it is not JSON"));
 }
 
-TEST_F(EtcdSourceTest, NodesAddressesAndIdentitiesOfTheFactsAreRead) {
+TEST_F(EtcdSourceTest, NodesAddressesAndIdentitiesAreRead) {
   follow_west();
   server.put(
       {{"cilium/state/nodes/v1/west/w-9",
@@ -133,13 +133,13 @@ TEST_F(EtcdSourceTest, NodesAddressesAndIdentitiesOfTheFactsAreRead) {
   const auto& labels = rig.find<IdentityObject>(ObjectKind::kIdentity, "west", "327682")->labels;
   EXPECT_EQ(labels.at("k8s:expr"), "a=b:c");
   EXPECT_EQ(labels.at("k8s:flag"), "");
-  // The Cluster follows its nodes.
+  // The cluster's pod prefixes follow its nodes.
   ASSERT_TRUE(rig.until([&] { return rig.cluster()->pod_prefixes.size() == 3; }));
   server.remove("cilium/state/nodes/v1/west/w-9");
   ASSERT_TRUE(rig.until([&] { return rig.cluster()->pod_prefixes.size() == 1; }));
 }
 
-TEST_F(EtcdSourceTest, AServicesPortsBecomeSlicesAndUnsharingTakesThemAway) {
+TEST_F(EtcdSourceTest, SetsOfPortsBecomeSlicesAndUnsharingRemovesThem) {
   follow_west();
   server.put("cilium/state/services/v1/west/test/multi",
              hub::service("test/multi", R"({"10.51.7.3":{"a":{"Protocol":"TCP","Port":80},"b":{"Protocol":"TCP",)"
@@ -155,11 +155,11 @@ TEST_F(EtcdSourceTest, AServicesPortsBecomeSlicesAndUnsharingTakesThemAway) {
   server.put("cilium/state/services/v1/west/test/multi", unshared);
   ASSERT_TRUE(rig.until([&] { return !slice("multi") && !slice("multi.2"); }));
   EXPECT_EQ(rig.find<ServiceObject>(ObjectKind::kService, "west", "multi", "test"), nullptr);
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
 TEST_F(EtcdSourceTest, PrefixesWaitForTheirCanaries) {
-  hub::beat(server);
+  hub::heartbeat(server);
   server.put({{"cilium/cluster-config/west", hub::config(5)},
               {"cilium/state/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.51.7.0/24")},
               {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906)},
@@ -174,16 +174,16 @@ TEST_F(EtcdSourceTest, PrefixesWaitForTheirCanaries) {
   ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced) && rig.address("10.51.7.40"); }));
 }
 
-TEST_F(EtcdSourceTest, AMissingClusterConfigurationIsAProblemUntilItIsThere) {
-  hub::beat(server);
+TEST_F(EtcdSourceTest, AMissingClusterConfigurationIsReportedUntilItExists) {
+  hub::heartbeat(server);
   rig.follow("west", server);
   rig.start();
-  ASSERT_TRUE(rig.until([&] { return rig.complains("no configuration of cluster west"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.reports("no configuration of cluster west"); }));
   hub::publish(server);
   ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced) && rig.problem_text().empty(); }));
 }
 
-TEST_F(EtcdSourceTest, TheBackendsOfTheGatewaysServiceAreGateways) {
+TEST_F(EtcdSourceTest, TheBackendsOfTheGatewayServiceAreGateways) {
   follow_west();
   server.put(
       "cilium/state/services/v1/west/kube-system/isthmus-gateway",
@@ -195,16 +195,16 @@ TEST_F(EtcdSourceTest, TheBackendsOfTheGatewaysServiceAreGateways) {
   ASSERT_TRUE(rig.until([&] { return gateway("gateway-0") && gateway("west-192-0-2-22"); }));
   EXPECT_EQ(gateway("gateway-0")->port, L4Port{8473});
   EXPECT_EQ(gateway("gateway-0")->cluster, "west");
-  // A registration of the same address wins.
+  // A registered gateway with the same address takes precedence.
   const std::string key = "cilium/state/isthmus/gateways/v1/west/own-name";
   server.put(key, R"({"cluster":"west","name":"own-name","underlay":["192.0.2.22"],"port":8472,"zone":"w1"})");
   ASSERT_TRUE(rig.until([&] { return gateway("own-name") && !gateway("west-192-0-2-22"); }));
   server.remove(key);
   ASSERT_TRUE(rig.until([&] { return !gateway("own-name") && gateway("west-192-0-2-22"); }));
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
-TEST_F(EtcdSourceTest, ExportedServicesTakeTheBackendsOfTheDerivedOne) {
+TEST_F(EtcdSourceTest, AnExportedServiceHasTheBackendsOfItsDerivedService) {
   hub::publish(server);
   server.put("cilium/cluster-config/west", hub::config(5, R"("syncedCanaries":true,"serviceExportsEnabled":true)"));
   server.put(
@@ -247,8 +247,8 @@ std::string endpoint_slice(const std::string& name, const std::string& service, 
   return frame;
 }
 
-TEST_F(EtcdSourceTest, AClusterThatPublishesSlicesOnlyIsReadByThem) {
-  hub::beat(server);
+TEST_F(EtcdSourceTest, AClusterThatPublishesOnlySlicesHasServicesFromThem) {
+  hub::heartbeat(server);
   server.put({{"cilium/cluster-config/west",
                hub::config(5, R"("syncedCanaries":true,"endpointSlicesExportMode":"endpointslices-only")")},
               {"cilium/synced/west/cilium/state/nodes/v1", "now"},
@@ -284,7 +284,7 @@ TEST_F(EtcdSourceTest, PreferredSlicesReplaceTheServicesBackends) {
 }
 
 TEST_F(EtcdSourceTest, AClusterWithoutCanariesIsReadAtOnce) {
-  hub::beat(server);
+  hub::heartbeat(server);
   server.put({{"cilium/cluster-config/west", hub::config(5, "")},
               {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", 331906)}});
   rig.follow("west", server);
@@ -293,15 +293,15 @@ TEST_F(EtcdSourceTest, AClusterWithoutCanariesIsReadAtOnce) {
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
 }
 
-TEST_F(EtcdSourceTest, In511ModeIdentitiesAreReadByFifteenBits) {
+TEST_F(EtcdSourceTest, With511ClustersTheIdentityHasFifteenLocalBits) {
   rig.options.max_connected_clusters = 511;
-  hub::beat(server);
+  hub::heartbeat(server);
   server.put({{"cilium/cluster-config/west", hub::config(300, R"("maxConnectedClusters":255)")},
               {"cilium/state/ip/v1/default/10.51.7.40", hub::ip("10.51.7.40", (300U << 15) + 7)},
               {"cilium/state/ip/v1/default/10.51.7.41", hub::ip("10.51.7.41", 300U << 16)}});
   rig.follow("west", server);
   rig.start();
-  ASSERT_TRUE(rig.until([&] { return rig.complains("counts up to 255 clusters"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.reports("maxConnectedClusters is 255"); }));
   server.put("cilium/cluster-config/west", hub::config(300, R"("maxConnectedClusters":511)"));
   ASSERT_TRUE(rig.until([&] { return rig.is(HubState::Sync::kSynced); })) << rig.problem_text();
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
@@ -309,20 +309,20 @@ TEST_F(EtcdSourceTest, In511ModeIdentitiesAreReadByFifteenBits) {
   EXPECT_EQ(rig.find<ProfileObject>(ObjectKind::kProfile, "", "clustermesh")->max_connected_clusters, 511U);
 }
 
-// A cluster that moves behind KVStoreMesh and is numbered anew in one step.
-TEST_F(EtcdSourceTest, AnotherIdAndLayoutAreTakenUpAfterADrain) {
+// A cluster that moves behind KVStoreMesh and changes its id in one step.
+TEST_F(EtcdSourceTest, ANewIdAndLayoutAreFollowedAfterTheOldDataIsRemoved) {
   rig.write_certificates(etcd_pki().client("root"));
   follow_west();
   server.put("cilium/cache/ip/v1/west/10.52.0.1", hub::ip("10.52.0.1", 6U << 16));
   server.put("cilium/cache/nodes/v1/west/w-7", hub::node("w-7", "192.0.2.17", "10.52.0.0/24", "west", 6));
   server.put("cilium/cluster-config/west", hub::config(6, R"("cached":true,"syncedCanaries":true)"));
   ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr && rig.address("10.51.7.40") == nullptr; }));
-  EXPECT_EQ(rig.address("10.52.0.1"), nullptr);  // its canary is not there
+  EXPECT_EQ(rig.address("10.52.0.1"), nullptr);  // its canary is missing
   hub::put_canaries(server, "west", "cache");
   ASSERT_TRUE(rig.until([&] { return rig.address("10.52.0.1") != nullptr && rig.cluster() != nullptr; }))
       << rig.problem_text();
   EXPECT_EQ(rig.cluster()->id, ClusterId{6});
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
 TEST_F(EtcdSourceTest, ThousandsOfKeysAreListedInPagesAndFollowed) {
@@ -338,8 +338,8 @@ TEST_F(EtcdSourceTest, ThousandsOfKeysAreListedInPagesAndFollowed) {
   ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == kAddresses + 1; })) << rig.problem_text();
   server.remove_prefix("cilium/state/ip/v1/default/10.52.");
   ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1; }));
-  EXPECT_EQ(rig.removals, std::size_t{kAddresses});  // said one by one, so nothing is held
-  EXPECT_EQ(rig.state().held, 0U);
+  EXPECT_EQ(rig.removals, std::size_t{kAddresses});  // deleted by watch events, so none are retained
+  EXPECT_EQ(rig.state().retained, 0U);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What clusters share: numbers, gateways' names, the profile, and exports that disagree.
+// Cluster ids, gateway names, the profile, and conflicting exports.
 #include "control/source/etcd/fleet_registry.h"
 
 #include <gmock/gmock.h>
@@ -15,26 +15,26 @@ class FleetRegistryTest : public testing::Test {
   static ServiceBackend backend(const std::string& address, const std::string& hostname) {
     return {*IpAddress::parse(address), hostname, {{"vxlan", IpProtocol::kUdp, L4Port{8472}}}};
   }
-  // The gateways that stand, by name, with their addresses.
+  // The published gateways: name → address.
   std::map<std::string, std::string> gateways() {
     for (const ObjectDelta& delta : out) {
       if (delta.key.kind == ObjectKind::kGateway && delta.value) {
-        standing[delta.key.name] = std::get<GatewayObject>(*delta.value).underlay.to_string();
+        published[delta.key.name] = std::get<GatewayObject>(*delta.value).underlay.to_string();
       } else if (delta.key.kind == ObjectKind::kGateway) {
-        standing.erase(delta.key.name);
+        published.erase(delta.key.name);
       }
     }
     out.clear();
-    return standing;
+    return published;
   }
   std::vector<ObjectDelta> out;
-  std::map<std::string, std::string> standing;
+  std::map<std::string, std::string> published;
   FleetRegistry registry{{"east", "gateway-1", ClusterId{1}, 255}, out};
 };
 
 using Names = std::map<std::string, std::string>;
 
-TEST_F(FleetRegistryTest, AnIdBelongsToWhoHadItFirst) {
+TEST_F(FleetRegistryTest, AnIdBelongsToTheFirstClusterUntilReleased) {
   EXPECT_EQ(registry.reserve(ClusterId{1}, "west"), "east");
   EXPECT_EQ(registry.reserve(ClusterId{5}, "west"), "");
   EXPECT_EQ(registry.reserve(ClusterId{5}, "west"), "");
@@ -45,7 +45,7 @@ TEST_F(FleetRegistryTest, AnIdBelongsToWhoHadItFirst) {
   EXPECT_EQ(registry.reserve(ClusterId{5}, "south"), "");
 }
 
-TEST_F(FleetRegistryTest, GatewaysAreMembersOnly) {
+TEST_F(FleetRegistryTest, OnlyGatewaysOfMembersArePublished) {
   registry.set_service_gateways("west", {backend("192.0.2.21", "gateway-0")});
   EXPECT_TRUE(gateways().empty());
   registry.set_member("west", true);
@@ -54,11 +54,11 @@ TEST_F(FleetRegistryTest, GatewaysAreMembersOnly) {
   EXPECT_TRUE(gateways().empty());
 }
 
-TEST_F(FleetRegistryTest, ANameThatIsTakenGetsItsClusterInFront) {
+TEST_F(FleetRegistryTest, AGatewayWhoseNameIsTakenIsPrefixedWithItsCluster) {
   registry.set_member("west", true);
   registry.set_service_gateways("west", {backend("192.0.2.21", "gateway-0"), backend("192.0.2.22", "gateway-1")});
   EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.21"}, {"west-gateway-1", "192.0.2.22"}}));
-  // Who has a name keeps it, though another comes before it in the alphabet.
+  // A published gateway keeps its name, even if the newcomer's cluster sorts first.
   registry.set_member("north", true);
   registry.set_service_gateways("north", {backend("192.0.2.31", "gateway-0")});
   EXPECT_EQ(gateways(),
@@ -67,7 +67,7 @@ TEST_F(FleetRegistryTest, ANameThatIsTakenGetsItsClusterInFront) {
   EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
 }
 
-TEST_F(FleetRegistryTest, AServiceWithoutATunnelPortIsAProblem) {
+TEST_F(FleetRegistryTest, AGatewayServiceWithoutATunnelPortIsAProblem) {
   registry.set_member("west", true);
   registry.set_service_gateways("west", {{*IpAddress::parse("192.0.2.21"), "", {{"h", IpProtocol::kTcp, L4Port{80}}}}});
   EXPECT_TRUE(gateways().empty());
@@ -83,7 +83,7 @@ ServiceExportValue exported(std::int64_t created, std::vector<ServicePort> ports
   return value;
 }
 
-TEST_F(FleetRegistryTest, TheOldestExportDecides) {
+TEST_F(FleetRegistryTest, TheOldestExportTakesPrecedence) {
   const ServicePort http80{"http", IpProtocol::kTcp, L4Port{80}}, http81{"http", IpProtocol::kTcp, L4Port{81}},
       web81{"web", IpProtocol::kTcp, L4Port{81}};
   registry.set_export("west", "shop/cart", exported(100, {http81}));
@@ -91,15 +91,15 @@ TEST_F(FleetRegistryTest, TheOldestExportDecides) {
   registry.set_export("south", "shop/cart", exported(200, {http80}));
   ASSERT_EQ(registry.problems().size(), 1U);
   EXPECT_EQ(registry.problems()[0].provenance.text(), "cluster south: serviceexports/shop/cart");
-  EXPECT_THAT(registry.problems()[0].what, HasSubstr("stands for 80/TCP, in cluster west for 81/TCP"));
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("means 80/TCP, but 81/TCP in cluster west"));
   registry.set_export("south", "shop/cart", exported(200, {web81}));
-  EXPECT_THAT(registry.problems()[0].what, HasSubstr("is called web, in cluster west http"));
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("is named web, but http in cluster west"));
   ServiceExportValue headless = exported(100, {http81});
   headless.headless = true;
-  registry.set_export("south", "shop/cart", headless);  // as old: south comes before west
+  registry.set_export("south", "shop/cart", headless);  // same age: south sorts before west
   ASSERT_EQ(registry.problems().size(), 1U);
   EXPECT_EQ(registry.problems()[0].provenance.text(), "cluster west: serviceexports/shop/cart");
-  EXPECT_THAT(registry.problems()[0].what, HasSubstr("type differs from that of cluster south"));
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("type differs from cluster south"));
   registry.set_export("south", "shop/cart", std::nullopt);
   EXPECT_TRUE(registry.problems().empty());
 }

@@ -1,4 +1,4 @@
-// The list and watch recipe against a server of the test's own, which can do what a real one does seldom.
+// Listing and watching against a fake client, which can produce replies that are rare with a real server.
 #include "control/source/etcd/follower.h"
 
 #include <gmock/gmock.h>
@@ -49,23 +49,23 @@ class FakeClient final : public EtcdClient {
 
 class Recorder final : public EtcdFollower::Handler {
  public:
-  void list_begins() override { said.emplace_back("begin"); }
-  void put(std::string_view tail, std::string_view value) override {
-    said.push_back("put " + std::string(tail) + "=" + std::string(value));
+  void list_begins() override { calls.emplace_back("begin"); }
+  void put(std::string_view suffix, std::string_view value) override {
+    calls.push_back("put " + std::string(suffix) + "=" + std::string(value));
   }
-  void gone(std::string_view tail) override { said.push_back("gone " + std::string(tail)); }
-  void list_ends() override { said.emplace_back("end"); }
-  void refused(const EtcdFailure& failure) override { said.push_back("refused: " + failure.text); }
-  void lost(const std::string& why, EtcdFailure::Kind) override { said.push_back("lost: " + why); }
-  std::vector<std::string> take() { return std::exchange(said, {}); }
-  std::vector<std::string> said;
+  void removed(std::string_view suffix) override { calls.push_back("removed " + std::string(suffix)); }
+  void list_ends() override { calls.emplace_back("end"); }
+  void range_failed(const EtcdFailure& failure) override { calls.push_back("failed: " + failure.text); }
+  void connection_lost(const std::string& why, EtcdFailure::Kind) override { calls.push_back("lost: " + why); }
+  std::vector<std::string> take() { return std::exchange(calls, {}); }
+  std::vector<std::string> calls;
 };
 
 class FollowerTest : public testing::Test {
  protected:
   FollowerTest() { follower.start(); }
-  // Lets due timers run.
-  void pass(std::chrono::milliseconds time) {
+  // Runs the loop for so long.
+  void run_for(std::chrono::milliseconds time) {
     EtcdTimer end(loop);
     end.set(time, [&] { loop.stop(); });
     loop.run([] {});
@@ -93,7 +93,7 @@ class FollowerTest : public testing::Test {
       recorder};
 };
 
-TEST_F(FollowerTest, AListIsOfItsFirstPagesRevisionAndTheWatchGoesOnFromThere) {
+TEST_F(FollowerTest, AListUsesTheRevisionOfItsFirstPageAndTheWatchStartsAfterIt) {
   EXPECT_EQ(client.ranges[0].range.key, "p/");
   EXPECT_EQ(client.ranges[0].range.end, "p0");
   EXPECT_EQ(client.ranges[0].limit, 2);
@@ -109,32 +109,31 @@ TEST_F(FollowerTest, AListIsOfItsFirstPagesRevisionAndTheWatchGoesOnFromThere) {
   EXPECT_EQ(client.watches[0].start, 101);
   client.watches[0].reply(created(120));
   client.watches[0].reply(events(121, {{false, {"p/b", "4", 121}}, {true, {"p/a", "", 121}}}));
-  EXPECT_THAT(recorder.take(), ElementsAre("put b=4", "gone a"));
+  EXPECT_THAT(recorder.take(), ElementsAre("put b=4", "removed a"));
   EXPECT_TRUE(follower.listed());
 }
 
-// Stream case (b): a lagging watcher's batches all bear the store's present revision.
-TEST_F(FollowerTest, TheLastEventsRevisionCountsNotTheStamp) {
+// Batches of a lagging watcher all have the store's current revision in their header.
+TEST_F(FollowerTest, TheWatchResumesAfterTheLastEventsRevisionNotTheHeaders) {
   list_at(100);
   client.watches[0].reply(created(5000));
   client.watches[0].reply(events(5000, {{false, {"p/a", "2", 1999}}}));
   EXPECT_EQ(follower.next_revision(), 2000);
   client.watches[0].end(nullptr);
-  pass(std::chrono::milliseconds(10));
+  run_for(std::chrono::milliseconds(10));
   ASSERT_EQ(client.watches.size(), 2U);
   EXPECT_EQ(client.watches[1].start, 2000);
   EXPECT_EQ(client.ranges.size(), 1U);
 }
 
-TEST_F(FollowerTest, ANoticeWithoutEventsMovesThePlaceToResumeFrom) {
+TEST_F(FollowerTest, AReplyWithoutEventsAdvancesTheRevisionToResumeFrom) {
   list_at(100);
   client.watches[0].reply(created(100));
   client.watches[0].reply(events(300, {}));
   EXPECT_EQ(follower.next_revision(), 301);
 }
 
-// Stream case (a).
-TEST_F(FollowerTest, ACompactionListsAnewAndSaysNothingInBetween) {
+TEST_F(FollowerTest, ACompactionListsAgainAndReportsNothingBefore) {
   list_at(100);
   recorder.take();
   EtcdWatchReply canceled = events(200, {});
@@ -142,7 +141,7 @@ TEST_F(FollowerTest, ACompactionListsAnewAndSaysNothingInBetween) {
   canceled.compact_revision = 150;
   client.watches[0].reply(canceled);
   EXPECT_FALSE(follower.listed());
-  pass(std::chrono::milliseconds(10));
+  run_for(std::chrono::milliseconds(10));
   ASSERT_EQ(client.ranges.size(), 2U);
   EXPECT_THAT(recorder.take(), testing::IsEmpty());
   client.ranges[1].done(page(210, {{"p/b", "2", 205}}));
@@ -150,17 +149,16 @@ TEST_F(FollowerTest, ACompactionListsAnewAndSaysNothingInBetween) {
   EXPECT_EQ(client.watches.back().start, 211);
 }
 
-TEST_F(FollowerTest, APageThatIsCompactedAwayBeginsTheListAgain) {
+TEST_F(FollowerTest, APageOfACompactedRevisionRestartsTheList) {
   client.ranges[0].done(page(100, {{"p/a", "1", 3}, {"p/b", "2", 4}}, true));
   client.ranges[1].failed({EtcdFailure::Kind::kCompacted, "required revision has been compacted"});
-  pass(std::chrono::milliseconds(10));
+  run_for(std::chrono::milliseconds(10));
   ASSERT_EQ(client.ranges.size(), 3U);
   EXPECT_EQ(client.ranges[2].revision, 0);
   EXPECT_EQ(client.ranges[2].range.key, "p/");
 }
 
-// Stream case (c).
-TEST_F(FollowerTest, AnotherEtcdEndsTheConnectionWithoutADelete) {
+TEST_F(FollowerTest, AnotherEtcdEndsTheConnectionWithoutRemovingKeys) {
   list_at(100);
   recorder.take();
   EtcdWatchReply other = events(3, {{true, {"p/a", "", 3}}});
@@ -175,36 +173,35 @@ TEST_F(FollowerTest, AReplyWithoutAHeaderEndsTheConnection) {
   EXPECT_THAT(recorder.take(), ElementsAre(testing::HasSubstr("lost:")));
 }
 
-TEST_F(FollowerTest, AnEtcdWhoseHistoryWentBackIsNotFollowed) {
+TEST_F(FollowerTest, AnEtcdWhoseRevisionWentBackEndsTheConnection) {
   list_at(100);
   recorder.take();
   client.watches[0].reply(created(7));
-  EXPECT_THAT(recorder.take(), ElementsAre(testing::HasSubstr("lost: the etcd has lost its history")));
+  EXPECT_THAT(recorder.take(), ElementsAre(testing::HasSubstr("lost: the etcd lost its history")));
 }
 
-// Stream case (d).
-TEST_F(FollowerTest, ARefusalWithinTheStreamIsToldAndTriedAgainEverMoreSlowly) {
+TEST_F(FollowerTest, ADenialWithinTheStreamIsReportedAndRetriedWithBackOff) {
   list_at(100);
   recorder.take();
-  EtcdWatchReply refused = events(100, {});
-  refused.created = refused.canceled = true;
-  refused.reason = "etcdserver: permission denied";
-  client.watches[0].reply(refused);
-  EXPECT_THAT(recorder.take(), ElementsAre("refused: etcdserver: permission denied"));
+  EtcdWatchReply denied = events(100, {});
+  denied.created = denied.canceled = true;
+  denied.reason = "etcdserver: permission denied";
+  client.watches[0].reply(denied);
+  EXPECT_THAT(recorder.take(), ElementsAre("failed: etcdserver: permission denied"));
   EXPECT_EQ(client.ranges.size(), 1U);
-  pass(std::chrono::milliseconds(20));
+  run_for(std::chrono::milliseconds(20));
   EXPECT_EQ(client.ranges.size(), 2U);
   client.ranges[1].failed({EtcdFailure::Kind::kDenied, "etcdserver: permission denied"});
-  EXPECT_THAT(recorder.take(), ElementsAre("refused: etcdserver: permission denied"));
+  EXPECT_THAT(recorder.take(), ElementsAre("failed: etcdserver: permission denied"));
 }
 
-TEST_F(FollowerTest, ALostConnectionIsTheHandlersToMend) {
+TEST_F(FollowerTest, ALostConnectionIsPassedToTheHandlerAndNotRetried) {
   list_at(100);
   recorder.take();
   const EtcdFailure failure{EtcdFailure::Kind::kConnection, "Socket closed"};
   client.watches[0].end(&failure);
   EXPECT_THAT(recorder.take(), ElementsAre("lost: Socket closed"));
-  pass(std::chrono::milliseconds(10));
+  run_for(std::chrono::milliseconds(10));
   EXPECT_EQ(client.ranges.size(), 1U);
 }
 

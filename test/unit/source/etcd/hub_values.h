@@ -1,4 +1,4 @@
-// Values as Cilium writes them, for cluster west (5) unless said.
+// Values as Cilium writes them, by default for cluster west, id 5.
 #pragma once
 
 #include <cstdint>

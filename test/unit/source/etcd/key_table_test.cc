@@ -1,4 +1,4 @@
-// The table of keys against a map that does the same.
+// KeyTable against a std::map.
 #include "control/source/etcd/key_table.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 namespace isthmus {
 namespace {
 
-TEST(KeyTableTest, ItDoesWhatAMapDoes) {
+TEST(KeyTableTest, BehavesLikeAMap) {
   KeyTable table;
   std::map<std::string, std::pair<std::uint64_t, std::uint8_t>> map;
   std::minstd_rand random(7);

@@ -1,4 +1,4 @@
-// A watch that lags behind a real etcd until its history is compacted away.
+// A watch that lags behind a real etcd until its revisions are compacted.
 #include <gtest/gtest.h>
 
 #include "test/support/tcp_proxy.h"
@@ -7,11 +7,11 @@
 namespace isthmus {
 namespace {
 
-// More than what sockets and windows in between hold (some 3 MB) and the server keeps for one watcher (1,024 replies).
+// More than the buffers in between hold (some 3 MB) plus what the server queues for one watcher (1,024 replies).
 constexpr int kChanges = 2000;
 constexpr std::size_t kPadding = 8192;
 
-std::string address_of(int i) { return "10.52." + std::to_string(i / 250) + "." + std::to_string(i % 250); }
+std::string lag_address(int i) { return "10.52." + std::to_string(i / 250) + "." + std::to_string(i % 250); }
 
 std::string long_value(const std::string& address) {
   std::string value = hub::ip(address, 331906);
@@ -19,7 +19,7 @@ std::string long_value(const std::string& address) {
   return value;
 }
 
-TEST(LaggingWatch, IsListedAgainWhenItsHistoryIsGone) {
+TEST(LaggingWatch, IsListedAgainAfterACompaction) {
   ISTHMUS_NEEDS_ETCD();
   EtcdServer server;
   TcpProxy proxy(server.port());
@@ -36,28 +36,29 @@ TEST(LaggingWatch, IsListedAgainWhenItsHistoryIsGone) {
 
   proxy.freeze();
   for (int i = 0; i < kChanges; ++i) {
-    server.put("cilium/state/ip/v1/default/" + address_of(i), long_value(address_of(i)));
+    server.put("cilium/state/ip/v1/default/" + lag_address(i), long_value(lag_address(i)));
   }
   server.remove("cilium/state/ip/v1/default/10.51.7.40");
   server.put("cilium/state/ip/v1/default/10.53.0.1", hub::ip("10.53.0.1", 331906));
-  EXPECT_GT(server.metric("etcd_debugging_mvcc_slow_watcher_total"), 0) << "the server has given up to send in time";
+  EXPECT_GT(server.metric("etcd_debugging_mvcc_slow_watcher_total"), 0) << "the watcher is not slow";
   server.compact();
   rig.apply();
-  EXPECT_EQ(rig.count(ObjectKind::kAddress), 1U) << "nothing of this has come";
-  proxy.release();
+  EXPECT_EQ(rig.count(ObjectKind::kAddress), 1U) << "changes arrived through the frozen proxy";
+  proxy.resume();
 
   EXPECT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == kChanges + 1U; }))
       << rig.count(ObjectKind::kAddress) << rig.problem_text();
-  EXPECT_EQ(rig.address("10.51.7.40"), nullptr) << "its deletion was compacted away";
+  EXPECT_EQ(rig.address("10.51.7.40"), nullptr) << "the compacted deletion was missed";
   EXPECT_NE(rig.address("10.53.0.1"), nullptr);
-  EXPECT_EQ(rig.address(address_of(0))->identity, Identity{331906});
-  EXPECT_GT(server.metric("grpc_server_started_total{grpc_method=\"Range\""), lists) << "it was listed again";
-  EXPECT_EQ(proxy.connections(), connections) << "over the same connection";
+  EXPECT_EQ(rig.address(lag_address(0))->identity, Identity{331906});
+  EXPECT_GT(server.metric("grpc_server_started_total{grpc_method=\"Range\""), lists)
+      << "the range was not listed again";
+  EXPECT_EQ(proxy.connections(), connections) << "the connection was not kept";
   EXPECT_EQ(rig.state().connects, 1U);
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 
   server.remove("cilium/state/ip/v1/default/10.53.0.1");
-  EXPECT_TRUE(rig.until([&] { return rig.address("10.53.0.1") == nullptr; })) << "and is watched again";
+  EXPECT_TRUE(rig.until([&] { return rig.address("10.53.0.1") == nullptr; })) << "the watch was not resumed";
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What a cluster's data goes through: its hub ends, comes back, comes back empty or as another, falls silent.
+// A cluster's data when its hub stops, restarts, restarts empty or as another etcd, or stops answering.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ class EtcdLifecycleTest : public testing::Test {
     rig.start();
     ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
   }
-  // Twelve more addresses, so that their loss is noticed.
+  // Twelve more addresses: enough for their loss to be retained.
   void put_addresses() {
     for (int i = 1; i <= 12; ++i) {
       const std::string address = "10.51.7.1" + std::to_string(i);
@@ -34,13 +34,13 @@ class EtcdLifecycleTest : public testing::Test {
   EtcdRig rig;
 };
 
-TEST_F(EtcdLifecycleTest, AHubThatEndsLeavesItsDataInForceAndIsTakenUpAgain) {
+TEST_F(EtcdLifecycleTest, DataStaysInForceWhileTheHubIsStoppedAndIsFollowedAgainAfterwards) {
   follow_west();
   const auto objects = rig.objects;
   server.stop();
-  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale) && rig.complains("cluster west cannot be followed"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale) && rig.reports("cluster west cannot be read"); }));
   EXPECT_NE(rig.state().last_error, "");
-  EXPECT_TRUE(rig.complains("stays in force"));
+  EXPECT_TRUE(rig.reports("stays in force"));
   server.start();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
   EXPECT_EQ(rig.objects, objects);
@@ -50,7 +50,7 @@ TEST_F(EtcdLifecycleTest, AHubThatEndsLeavesItsDataInForceAndIsTakenUpAgain) {
   ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.41") != nullptr; }));
 }
 
-TEST_F(EtcdLifecycleTest, WhatWentWhileTheHubWasAwayGoesAtTheNextListOnly) {
+TEST_F(EtcdLifecycleTest, KeysDeletedWhileDisconnectedAreRemovedByTheNextList) {
   follow_west();
   server.put("cilium/state/ip/v1/default/10.51.7.41", hub::ip("10.51.7.41", 331906));
   ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.41") != nullptr; }));
@@ -67,11 +67,11 @@ TEST_F(EtcdLifecycleTest, WhatWentWhileTheHubWasAwayGoesAtTheNextListOnly) {
   EXPECT_EQ(rig.removals, 1U);
 }
 
-TEST_F(EtcdLifecycleTest, AHubThatComesBackEmptyTakesNothingAwayBeforeItsCanaries) {
+TEST_F(EtcdLifecycleTest, AHubThatRestartsEmptyRemovesNothingBeforeItsCanaries) {
   follow_west();
   const auto objects = rig.objects;
-  server.start_empty("first");  // the same cluster id, and another history
-  hub::beat(server);
+  server.start_empty("first");  // the same cluster id, another history
+  hub::heartbeat(server);
   server.put("cilium/cluster-config/west", hub::config(5));
   ASSERT_TRUE(rig.until([&] { return rig.state().connects > 1 && rig.is(Sync::kListing); })) << rig.problem_text();
   EXPECT_EQ(rig.objects, objects);
@@ -81,7 +81,7 @@ TEST_F(EtcdLifecycleTest, AHubThatComesBackEmptyTakesNothingAwayBeforeItsCanarie
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, AnotherEtcdAtTheSamePlaceIsReadFromItsBeginning) {
+TEST_F(EtcdLifecycleTest, AnotherEtcdAtTheSameAddressIsListedFromTheStart) {
   follow_west();
   server.start_empty("second");  // another cluster id
   hub::publish(server);
@@ -93,31 +93,31 @@ TEST_F(EtcdLifecycleTest, AnotherEtcdAtTheSamePlaceIsReadFromItsBeginning) {
   EXPECT_EQ(rig.removals, 1U);
 }
 
-TEST_F(EtcdLifecycleTest, AStoppedServerIsNoticedByItsSilence) {
-  rig.options.heartbeat_limit = EtcdRig::Milliseconds(1000);
+TEST_F(EtcdLifecycleTest, AServerThatStopsAnsweringIsDetected) {
+  rig.options.heartbeat_timeout = EtcdRig::Milliseconds(1000);
   rig.options.call_timeout = EtcdRig::Milliseconds(500);
   follow_west();
   const auto objects = rig.objects;
   server.pause();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale); }));
-  EXPECT_TRUE(rig.complains("no heartbeat") || rig.complains("Deadline")) << rig.problem_text();
+  EXPECT_TRUE(rig.reports("no heartbeat") || rig.reports("Deadline")) << rig.problem_text();
   EXPECT_EQ(rig.objects, objects);
   server.resume();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, ASilentHeartbeatRebuildsTheConnectionAndKeepsTheData) {
-  rig.options.heartbeat_limit = EtcdRig::Milliseconds(300);
+TEST_F(EtcdLifecycleTest, AMissingHeartbeatReconnectsAndKeepsTheData) {
+  rig.options.heartbeat_timeout = EtcdRig::Milliseconds(300);
   follow_west();
   ASSERT_TRUE(rig.until([&] { return rig.state().connects > 2; }));
   EXPECT_THAT(rig.state().last_error, testing::HasSubstr("no heartbeat"));
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, ACompactionUnderAStoppedReaderIsSurvived) {
+TEST_F(EtcdLifecycleTest, ACompactionWhileDisconnectedLosesNoChanges) {
   follow_west();
-  // The reader's connection stays open while its server cannot send: what it missed is compacted away meanwhile.
+  // The revisions that the reader misses while it is disconnected are compacted.
   server.stop();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kStale); }));
   server.start();
@@ -134,38 +134,38 @@ TEST_F(EtcdLifecycleTest, ACompactionUnderAStoppedReaderIsSurvived) {
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, AMassDisappearanceIsHeld) {
+TEST_F(EtcdLifecycleTest, AMassDisappearanceIsRetained) {
   rig.options.hold_time = EtcdRig::Milliseconds(600'000);
   follow_west();
   put_addresses();
   ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 13; }));
   server.start_empty("second");
   hub::publish(server);
-  ASSERT_TRUE(rig.until([&] { return rig.state().held == 12; })) << rig.problem_text();
+  ASSERT_TRUE(rig.until([&] { return rig.state().retained == 12; })) << rig.problem_text();
   EXPECT_EQ(rig.count(ObjectKind::kAddress), 13U);
-  EXPECT_TRUE(rig.complains("disappeared at once"));
-  // One comes back and one is deleted for good; the others stay held.
+  EXPECT_TRUE(rig.reports("disappeared at once"));
+  // One is listed again and one is deleted by an event; the others stay retained.
   server.put("cilium/state/ip/v1/default/10.51.7.11", hub::ip("10.51.7.11", 331906));
   server.put("cilium/state/ip/v1/default/10.51.7.12", hub::ip("10.51.7.12", 331906));
   server.remove("cilium/state/ip/v1/default/10.51.7.12");
-  ASSERT_TRUE(rig.until([&] { return rig.state().held == 10; }));
+  ASSERT_TRUE(rig.until([&] { return rig.state().retained == 10; }));
   EXPECT_EQ(rig.count(ObjectKind::kAddress), 12U);
   EXPECT_NE(rig.address("10.51.7.11"), nullptr);
 }
 
-TEST_F(EtcdLifecycleTest, WhatIsHeldIsLetGoAfterTheHoldTime) {
+TEST_F(EtcdLifecycleTest, RetainedObjectsAreRemovedAfterTheHoldTime) {
   rig.options.hold_time = EtcdRig::Milliseconds(500);
   follow_west();
   put_addresses();
   ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 13; }));
   server.start_empty("second");
   hub::publish(server);
-  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1 && rig.state().held == 0; }))
+  ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1 && rig.state().retained == 0; }))
       << rig.problem_text();
   EXPECT_EQ(rig.removals, 12U);
 }
 
-TEST_F(EtcdLifecycleTest, WithoutAHoldTheLossIsBelievedAtOnce) {
+TEST_F(EtcdLifecycleTest, WithoutRetentionMissingObjectsAreRemovedAtOnce) {
   rig.options.hold_percent = 0;
   follow_west();
   put_addresses();
@@ -175,53 +175,53 @@ TEST_F(EtcdLifecycleTest, WithoutAHoldTheLossIsBelievedAtOnce) {
   ASSERT_TRUE(rig.until([&] { return rig.count(ObjectKind::kAddress) == 1; })) << rig.problem_text();
 }
 
-TEST_F(EtcdLifecycleTest, AClustersNewIdDrainsTheOldOnesData) {
+TEST_F(EtcdLifecycleTest, ANewClusterIdRemovesTheDataOfTheOldOne) {
   follow_west();
   server.put("cilium/cluster-config/west", hub::config(6));
   ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr || rig.cluster()->id == ClusterId{6}; }));
   ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.40") == nullptr && rig.state().rejected > 0; }));
-  EXPECT_TRUE(rig.complains("331906"));  // what is left of the old id is refused
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_TRUE(rig.reports("331906"));  // remaining values with the old id are rejected
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, OurOwnIdIsRefusedAfterTheOldOnesDataIsDrained) {
+TEST_F(EtcdLifecycleTest, OurOwnIdIsRejectedAfterTheDataOfTheOldIdIsRemoved) {
   follow_west();
   server.put("cilium/cluster-config/west", hub::config(1, ""));
   ASSERT_TRUE(rig.until([&] { return rig.cluster() == nullptr && rig.is(Sync::kFailed); }));
-  EXPECT_TRUE(rig.complains("cluster east holds"));
+  EXPECT_TRUE(rig.reports("cluster east already uses"));
   EXPECT_THAT(rig.members(), ElementsAre("east"));
   server.put("cilium/cluster-config/west", hub::config(5));
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced) && rig.address("10.51.7.40") != nullptr; }));
-  EXPECT_FALSE(rig.complains("holds"));
+  EXPECT_FALSE(rig.reports("already uses"));
 }
 
-TEST_F(EtcdLifecycleTest, AConfigurationThatIsRefusedLeavesTheFormerInForce) {
+TEST_F(EtcdLifecycleTest, ARejectedConfigurationLeavesTheFormerOneInForce) {
   follow_west();
   server.put("cilium/cluster-config/west", hub::config(0));
-  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed) && rig.complains("not in 1..255"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed) && rig.reports("not in 1..255"); }));
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
   server.put("cilium/cluster-config/west", hub::config(5));
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); }));
 }
 
-TEST_F(EtcdLifecycleTest, AFileThatGoesTakesItsClusterWithIt) {
+TEST_F(EtcdLifecycleTest, ADeletedFileRemovesItsCluster) {
   follow_west();
   rig.folder.remove("configs/west");
   ASSERT_TRUE(rig.until([&] { return rig.source->states().empty() && rig.objects.size() == 1; }));
   EXPECT_THAT(rig.members(), ElementsAre("east"));
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
   rig.follow("west", server);
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced) && rig.address("10.51.7.40") != nullptr; }));
 }
 
-TEST_F(EtcdLifecycleTest, AFileThatChangesConnectsAnewAndKeepsTheData) {
+TEST_F(EtcdLifecycleTest, AChangedFileReconnectsAndKeepsTheData) {
   follow_west();
   rig.folder.replace("configs/west", rig.config_text(server.url()) + "# another text\n");
   ASSERT_TRUE(rig.until([&] { return rig.state().connects == 2 && rig.is(Sync::kSynced); }));
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdLifecycleTest, ASecretsLinkSwapIsSeen) {
+TEST_F(EtcdLifecycleTest, TheLinkSwapOfAMountedSecretIsDetected) {
   hub::publish(server);
   rig.folder.write("configs/..1/other", "no configuration");
   std::filesystem::create_symlink("..1", rig.folder.path("configs/..data"));
@@ -236,10 +236,10 @@ TEST_F(EtcdLifecycleTest, ASecretsLinkSwapIsSeen) {
   ASSERT_TRUE(rig.until([&] { return rig.source->states().empty() && rig.cluster() == nullptr; }));
 }
 
-TEST_F(EtcdLifecycleTest, AFolderThatIsGoneTakesNothingAway) {
+TEST_F(EtcdLifecycleTest, AMissingFolderRemovesNothing) {
   follow_west();
   rig.folder.move("configs", "away");
-  ASSERT_TRUE(rig.until([&] { return rig.complains("the folder of etcd configurations cannot be read"); }));
+  ASSERT_TRUE(rig.until([&] { return rig.reports("the folder of etcd configurations cannot be read"); }));
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
   rig.folder.move("away", "configs");
   ASSERT_TRUE(rig.until([&] { return rig.problem_text().empty(); }));
@@ -249,12 +249,12 @@ TEST_F(EtcdLifecycleTest, AFolderThatIsGoneTakesNothingAway) {
 TEST_F(EtcdLifecycleTest, TheFirstOfTwoClustersWithOneIdKeepsIt) {
   follow_west();
   EtcdServer other(EtcdServer::Options{"south", "first"});
-  hub::beat(other);
+  hub::heartbeat(other);
   other.put("cilium/cluster-config/south", hub::config(5));
   hub::put_canaries(other, "south");
   rig.follow("south", other);
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed, "south"); }));
-  EXPECT_TRUE(rig.complains("which cluster west holds"));
+  EXPECT_TRUE(rig.reports("which cluster west already uses"));
   EXPECT_NE(rig.cluster(), nullptr);
   rig.folder.remove("configs/west");
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced, "south") && rig.cluster("south") != nullptr; }))
@@ -262,7 +262,7 @@ TEST_F(EtcdLifecycleTest, TheFirstOfTwoClustersWithOneIdKeepsIt) {
   EXPECT_THAT(rig.members(), ElementsAre("east", "south"));
 }
 
-TEST_F(EtcdLifecycleTest, OurOwnClustersConfigurationIsNotRead) {
+TEST_F(EtcdLifecycleTest, TheConfigurationOfOurOwnClusterIsIgnored) {
   hub::publish(server);
   rig.follow("east", server);
   rig.follow("west", server);
@@ -271,7 +271,7 @@ TEST_F(EtcdLifecycleTest, OurOwnClustersConfigurationIsNotRead) {
   EXPECT_EQ(rig.source->states().size(), 1U);
 }
 
-TEST_F(EtcdLifecycleTest, AHubThatIsAwayAtTheStartDoesNotKeepTheSourceFromItsEnd) {
+TEST_F(EtcdLifecycleTest, AnUnreachableHubAtStartBlocksNeitherSyncNorShutdown) {
   rig.options.sync_timeout = EtcdRig::Milliseconds(300);
   rig.follow("west", server);
   server.pause();

@@ -1,4 +1,4 @@
-// As many hubs as a ClusterMesh has clusters, each with a configuration and a connection of its own, in one process.
+// As many hubs as a ClusterMesh can have, each with its own configuration and connection, in one process.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -9,8 +9,8 @@ namespace isthmus {
 namespace {
 
 constexpr unsigned kFew = 10, kAll = 250;
-constexpr std::uint64_t kMostThreads = 40;  // of the source and of gRPC, which starts and ends some as it needs them
-constexpr std::uint64_t kMostPerHub = 2 << 20;  // bytes of memory: connection, certificates, keys
+constexpr std::uint64_t kMaxThreads = 40;      // of the source and of gRPC, whose thread pool varies
+constexpr std::uint64_t kMaxPerHub = 2 << 20;  // bytes of memory: connection, certificates, keys
 
 // A line of /proc/self/status, "Threads" or "VmRSS" (kB).
 std::uint64_t of_process(const std::string& name) {
@@ -28,7 +28,7 @@ std::string address_of(unsigned i) { return "10." + std::to_string(i) + ".0.1"; 
 
 class ManyHubs : public testing::Test {
  protected:
-  ManyHubs() : rig("root") {}  // one server stands for all hubs: each cluster's data lies under its name
+  ManyHubs() : rig("root") {}  // one server acts as all hubs: keys contain the cluster's name
   void SetUp() override { ISTHMUS_NEEDS_ETCD(); }
   void follow(unsigned first, unsigned last) {
     for (unsigned i = first; i <= last; ++i) {
@@ -40,7 +40,7 @@ class ManyHubs : public testing::Test {
       rig.follow(name, *server);
     }
   }
-  // 250 handshakes on a loaded machine: more patience than a single hub needs.
+  // 250 handshakes on a loaded machine take longer than one timeout.
   bool all_synced(unsigned count) { return await_sync(count) || await_sync(count) || await_sync(count); }
   bool await_sync(unsigned count) {
     return rig.until([&] {
@@ -51,7 +51,7 @@ class ManyHubs : public testing::Test {
              rig.members().size() == count + 1;
     });
   }
-  // Those that are behind, with their last error.
+  // The hubs that are not synced, with their last error.
   [[nodiscard]] std::string laggards() const {
     std::string text = std::to_string(rig.members().size()) + " members";
     for (const HubState& state : rig.source->states()) {
@@ -67,7 +67,7 @@ class ManyHubs : public testing::Test {
 
 TEST_F(ManyHubs, ShareAFewThreadsAndBoundedMemory) {
   server = std::make_unique<EtcdServer>();
-  hub::beat(*server);
+  hub::heartbeat(*server);
   rig.options.own_id = ClusterId{255};
   rig.options.reads_per_second = 20;
   follow(1, kFew);
@@ -76,25 +76,25 @@ TEST_F(ManyHubs, ShareAFewThreadsAndBoundedMemory) {
   const std::uint64_t memory = of_process("VmRSS");
   follow(kFew + 1, kAll);
   ASSERT_TRUE(all_synced(kAll)) << laggards();
-  EXPECT_LE(of_process("Threads"), kMostThreads);
-  EXPECT_LT((of_process("VmRSS") - memory) * 1024, (kAll - kFew) * kMostPerHub);
+  EXPECT_LE(of_process("Threads"), kMaxThreads);
+  EXPECT_LT((of_process("VmRSS") - memory) * 1024, (kAll - kFew) * kMaxPerHub);
   for (unsigned i = 1; i <= kAll; ++i) {
     ASSERT_NE(rig.address(address_of(i), name_of(i)), nullptr) << i;
   }
-  // Each stands alone: what one hub loses touches nobody else.
+  // Hubs are independent: removing one does not affect the others.
   rig.folder.remove("configs/c100");
   EXPECT_TRUE(rig.until([&] { return rig.address(address_of(100), "c100") == nullptr; }));
   EXPECT_EQ(rig.members().size(), kAll);
-  // All of them lose their server, and come back.
+  // All hubs lose their server and reconnect.
   server->stop();
   EXPECT_TRUE(
       rig.until([&] { return !rig.is(HubState::Sync::kSynced, "c1") && !rig.is(HubState::Sync::kSynced, "c250"); }));
-  EXPECT_NE(rig.address(address_of(250), "c250"), nullptr) << "what is known stays in force";
+  EXPECT_NE(rig.address(address_of(250), "c250"), nullptr) << "the last known data was removed";
   server->start();
-  hub::beat(*server);
+  hub::heartbeat(*server);
   EXPECT_TRUE(all_synced(kAll - 1)) << laggards();
-  EXPECT_EQ(rig.idle_removals, 0U);
-  EXPECT_LE(of_process("Threads"), kMostThreads);
+  EXPECT_EQ(rig.redundant_removals, 0U);
+  EXPECT_LE(of_process("Threads"), kMaxThreads);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// KVStoreMesh: one hub, the layout of its cache, and as many clusters as it has configurations of.
+// KVStoreMesh: one hub with the cache layout and several clusters.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ class EtcdMeshTest : public testing::Test {
     rig.folder.write("mesh", rig.config_text(server.url()));
   }
   void publish() const {
-    hub::beat(server);
+    hub::heartbeat(server);
     server.put({{"cilium/cluster-config/east", hub::config(1)},
                 {"cilium/cluster-config/west", hub::config(5, kCached)},
                 {"cilium/cluster-config/south", hub::config(6, kCached)},
@@ -52,25 +52,25 @@ TEST_F(EtcdMeshTest, AllClustersOfTheHubAreFollowed) {
   EXPECT_NE(rig.node("s-1", "south"), nullptr);
   EXPECT_EQ(rig.source->states().size(), 3U);
   EXPECT_TRUE(rig.is(Sync::kSynced, "kvstoremesh"));
-  // KVStoreMesh takes a cluster's configuration away first; a new one comes with it.
+  // KVStoreMesh deletes a cluster's configuration before its data. A new cluster takes over the id.
   server.remove("cilium/cluster-config/south");
   server.put("cilium/cluster-config/north", hub::config(6, kCached));
   hub::put_canaries(server, "north", "cache");
   ASSERT_TRUE(rig.until([&] { return rig.cluster("north") != nullptr; })) << rig.problem_text();
   EXPECT_THAT(rig.members(), ElementsAre("east", "north", "west"));
   EXPECT_EQ(rig.node("s-1", "south"), nullptr);
-  EXPECT_EQ(rig.idle_removals, 0U);
+  EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
-TEST_F(EtcdMeshTest, AHubThatHasJustStartedTakesNoClusterAway) {
+TEST_F(EtcdMeshTest, AHubThatHasJustStartedRemovesNoClusters) {
   start();
   const auto objects = rig.objects;
   server.start_empty("second");
-  hub::beat(server);
+  hub::heartbeat(server);
   server.put("cilium/cluster-config/west", hub::config(5, kCached));
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kFailed, "south") && rig.is(Sync::kListing, "west"); }))
       << rig.problem_text();
-  EXPECT_TRUE(rig.complains("the hub has no configuration of cluster south; its data stays in force"));
+  EXPECT_TRUE(rig.reports("the hub has no configuration of cluster south; its data stays in force"));
   EXPECT_EQ(rig.objects, objects);
   publish();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced, "south") && rig.is(Sync::kSynced, "west"); }));
@@ -78,11 +78,11 @@ TEST_F(EtcdMeshTest, AHubThatHasJustStartedTakesNoClusterAway) {
   EXPECT_EQ(rig.removals, 0U);
 }
 
-TEST_F(EtcdMeshTest, AClusterWithAFileOfItsOwnIsFollowedByThat) {
+TEST_F(EtcdMeshTest, AClusterWithItsOwnConfigurationIsFollowedDirectly) {
   EtcdServer direct;
   hub::publish(direct);
   direct.put("cilium/state/ip/v1/default/10.51.7.50", hub::ip("10.51.7.50", 331906));
-  // Its user must be one that may read a cluster's own layout.
+  // The role "remote" may read the layout under cilium/state/.
   const TestCertificate remote = etcd_pki().client("remote");
   rig.folder.write("pki/remote.crt", remote.certificate);
   rig.folder.write("pki/remote.key", remote.key);
@@ -92,11 +92,11 @@ TEST_F(EtcdMeshTest, AClusterWithAFileOfItsOwnIsFollowedByThat) {
   rig.folder.replace("configs/west", own);
   start();
   ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.50") != nullptr; })) << rig.problem_text();
-  EXPECT_EQ(rig.state("west").place, direct.url());
+  EXPECT_EQ(rig.state("west").server, direct.url());
   EXPECT_EQ(rig.source->states().size(), 3U);
   rig.folder.remove("configs/west");
   ASSERT_TRUE(rig.until([&] {
-    return rig.is(Sync::kSynced, "west") && rig.state("west").place == server.url() && rig.address("10.51.7.40");
+    return rig.is(Sync::kSynced, "west") && rig.state("west").server == server.url() && rig.address("10.51.7.40");
   })) << rig.problem_text();
   EXPECT_EQ(rig.address("10.51.7.50"), nullptr);
 }

@@ -1,4 +1,4 @@
-// The pace at which one cluster's lists are read, on a loop with its own clock.
+// The rate limit of one cluster's list requests.
 #include "control/source/etcd/paced_client.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ class CountingClient final : public EtcdClient {
   std::function<void()> on_range;
 };
 
-class Pace : public ::testing::Test {
+class PacedClientTest : public ::testing::Test {
  protected:
   EtcdCallHandle read(PacedClient& client, const std::string& key) {
     return client.range(
@@ -40,13 +40,13 @@ class Pace : public ::testing::Test {
   CountingClient inner;
 };
 
-TEST_F(Pace, AsManyAtOnceAsASecondHasAndTheRestInTurn) {
+TEST_F(PacedClientTest, ABurstOfOneSecondIsSentAtOnceAndTheRestInOrder) {
   PacedClient client(loop, inner, 5);
   std::vector<EtcdCallHandle> calls;
   for (int i = 0; i < 8; ++i) {
     calls.push_back(read(client, std::to_string(i)));
   }
-  // A machine that stands still between two of these calls may have let a sixth through.
+  // On a stalled machine, a sixth may have been sent already.
   EXPECT_GE(inner.asked.size(), 5u);
   inner.on_range = [&] {
     if (inner.asked.size() == 8) {
@@ -60,7 +60,7 @@ TEST_F(Pace, AsManyAtOnceAsASecondHasAndTheRestInTurn) {
   EXPECT_EQ(client.waiting(), 0u);
 }
 
-TEST_F(Pace, WatchesAreNotHeldUp) {
+TEST_F(PacedClientTest, WatchesAreNotLimited) {
   PacedClient client(loop, inner, 1);
   const auto first = read(client, "a"), second = read(client, "b");
   const auto watch = client.watch(
@@ -68,7 +68,7 @@ TEST_F(Pace, WatchesAreNotHeldUp) {
   EXPECT_EQ(inner.watches, 1u);
 }
 
-TEST_F(Pace, ACallThatIsGivenUpIsNeverMade) {
+TEST_F(PacedClientTest, ACanceledCallIsNeverSent) {
   PacedClient client(loop, inner, 1);
   auto first = read(client, "a"), second = read(client, "b");
   const auto third = read(client, "c");
@@ -84,7 +84,7 @@ TEST_F(Pace, ACallThatIsGivenUpIsNeverMade) {
   EXPECT_EQ(inner.asked, (std::vector<std::string>{"a", "c"}));
 }
 
-TEST_F(Pace, ClientsThatEndBeforeTheirCallsLeaveThem) {
+TEST_F(PacedClientTest, ACallMayOutliveItsClient) {
   EtcdCallHandle waiting;
   {
     PacedClient client(loop, inner, 1);
@@ -95,7 +95,7 @@ TEST_F(Pace, ClientsThatEndBeforeTheirCallsLeaveThem) {
   EXPECT_EQ(inner.asked, std::vector<std::string>{"a"});
 }
 
-TEST_F(Pace, WithoutALimitNothingWaits) {
+TEST_F(PacedClientTest, WithoutALimitNothingWaits) {
   PacedClient client(loop, inner, 0);
   std::vector<EtcdCallHandle> calls;
   for (int i = 0; i < 1000; ++i) {

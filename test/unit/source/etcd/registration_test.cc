@@ -1,4 +1,4 @@
-// A gateway's registration against a real etcd: there, renewed, put again, and read by others.
+// The registration of a gateway in a real etcd: written, renewed, restored, and read by others.
 #include "control/source/etcd/registration.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ class EtcdRegistrationTest : public testing::Test {
     options.gateway = {"west-1", "w1", {*IpAddress::parse("192.0.2.31")}, L4Port{8472}, {"vxlan"}};
     options.ttl = std::chrono::seconds(3);
     options.backoff_step = std::chrono::milliseconds(50);
-    options.longest_backoff = std::chrono::milliseconds(200);
+    options.max_backoff = std::chrono::milliseconds(200);
     rig.follow("west", server);
     rig.start();
   }
@@ -33,7 +33,7 @@ class EtcdRegistrationTest : public testing::Test {
   EtcdRegistrationOptions options;
 };
 
-TEST_F(EtcdRegistrationTest, AGatewayRegistersAndOthersFindIt) {
+TEST_F(EtcdRegistrationTest, ARegisteredGatewayIsPublishedToOthers) {
   EtcdRegistration registration(options);
   registration.start();
   ASSERT_TRUE(rig.until([&] { return rig.find<GatewayObject>(ObjectKind::kGateway, "", "west-1") != nullptr; }))
@@ -43,7 +43,7 @@ TEST_F(EtcdRegistrationTest, AGatewayRegistersAndOthersFindIt) {
   EXPECT_NE(server.lease_of(registration.key()), 0);
 }
 
-TEST_F(EtcdRegistrationTest, ALostLeaseIsGrantedAnew) {
+TEST_F(EtcdRegistrationTest, ARevokedLeaseIsReplaced) {
   EtcdRegistration registration(options);
   registration.start();
   ASSERT_TRUE(rig.until([&] { return registration.registered(); })) << registration.last_error();
@@ -55,7 +55,7 @@ TEST_F(EtcdRegistrationTest, ALostLeaseIsGrantedAnew) {
   })) << registration.last_error();
 }
 
-TEST_F(EtcdRegistrationTest, AHubThatWasWipedIsWrittenAgain) {
+TEST_F(EtcdRegistrationTest, TheKeyIsRestoredAfterTheHubWasWiped) {
   EtcdRegistration registration(options);
   registration.start();
   ASSERT_TRUE(rig.until([&] { return registration.registered(); })) << registration.last_error();
@@ -63,7 +63,7 @@ TEST_F(EtcdRegistrationTest, AHubThatWasWipedIsWrittenAgain) {
   ASSERT_TRUE(rig.until([&] { return !server.get(registration.key()).empty(); })) << registration.last_error();
 }
 
-TEST_F(EtcdRegistrationTest, AGatewayThatEndsIsGoneWithItsLease) {
+TEST_F(EtcdRegistrationTest, AStoppedGatewayDisappearsWithItsLease) {
   {
     EtcdRegistration registration(options);
     registration.start();
@@ -72,7 +72,7 @@ TEST_F(EtcdRegistrationTest, AGatewayThatEndsIsGoneWithItsLease) {
   ASSERT_TRUE(rig.until([&] { return rig.find<GatewayObject>(ObjectKind::kGateway, "", "west-1") == nullptr; }));
 }
 
-TEST_F(EtcdRegistrationTest, AUserThatMayNotWriteIsTold) {
+TEST_F(EtcdRegistrationTest, AUserWithoutWriteAccessIsReported) {
   const TestCertificate reader = etcd_pki().client("remote");
   rig.folder.write("pki/writer.crt", reader.certificate);
   rig.folder.write("pki/writer.key", reader.key);

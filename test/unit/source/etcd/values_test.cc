@@ -1,4 +1,4 @@
-// Every decoder, by rows: what is read, and what is refused with which words.
+// All decoders, by rows: what is decoded, and what is rejected with which message.
 #include "control/source/etcd/values.h"
 
 #include <gmock/gmock.h>
@@ -39,7 +39,7 @@ TEST(ClusterConfigValueTest, CapabilitiesAreRead) {
   EXPECT_EQ(only->slices, ClusterConfigValue::Slices::kOnly);
 }
 
-TEST(ClusterConfigValueTest, WhatDoesNotFitIsRefused) {
+TEST(ClusterConfigValueTest, InvalidValuesAreRejected) {
   const struct {
     unsigned most;
     const char *value, *why;
@@ -49,7 +49,7 @@ TEST(ClusterConfigValueTest, WhatDoesNotFitIsRefused) {
       {255, R"({"id":-1})", "id is not a number"},
       {255, R"({"id":"5"})", "id is not a number"},
       {255, R"({"id":5.5})", "id is not a number"},
-      {511, R"({"id":5,"capabilities":{"maxConnectedClusters":255}})", "counts up to 255"},
+      {511, R"({"id":5,"capabilities":{"maxConnectedClusters":255}})", "maxConnectedClusters is 255"},
       {511, R"({"id":512,"capabilities":{"maxConnectedClusters":511}})", "not in 1..511"},
       {255, R"({"id":5,"capabilities":{"endpointSlicesExportMode":"both"}})", "\"both\" is not known"},
       {255, R"({"id":5,"capabilities":[]})", "capabilities is not an object"},
@@ -60,12 +60,12 @@ TEST(ClusterConfigValueTest, WhatDoesNotFitIsRefused) {
     const auto config = decode_cluster_config(row.most, row.value);
     ASSERT_FALSE(config.ok()) << row.value;
     EXPECT_THAT(config.error().what, HasSubstr(row.why)) << row.value;
-    EXPECT_FALSE(config.error().remedy.empty());
+    EXPECT_FALSE(config.error().fix.empty());
   }
   EXPECT_TRUE(decode_cluster_config(511, R"({"id":511,"capabilities":{"maxConnectedClusters":511}})").ok());
 }
 
-TEST(NodeValueTest, ThreeFormsOfPrefixesAndTheChoiceOfAddresses) {
+TEST(NodeValueTest, PrefixesHaveThreeFormsAndOneAddressPerFamilyIsChosen) {
   const auto node = decode_node(
       kWest, "w-7",
       R"({"Name":"w-7","Cluster":"west","IPAddresses":[{"Type":"CiliumInternalIP","IP":"10.51.7.3"},)"
@@ -83,11 +83,11 @@ TEST(NodeValueTest, ThreeFormsOfPrefixesAndTheChoiceOfAddresses) {
                                               *Prefix::parse("10.53.0.0/16")));
 }
 
-TEST(NodeValueTest, WhatDoesNotFitIsRefused) {
+TEST(NodeValueTest, InvalidValuesAreRejected) {
   const std::string good = R"("Name":"w-7","Cluster":"west","ClusterID":5)";
   const std::pair<std::string, const char*> rows[] = {
-      {R"({"Name":"w-8","Cluster":"west","ClusterID":5})", "not the key's"},
-      {R"({"Cluster":"west","ClusterID":5})", "not the key's"},
+      {R"({"Name":"w-8","Cluster":"west","ClusterID":5})", "not match the key"},
+      {R"({"Cluster":"west","ClusterID":5})", "not match the key"},
       {R"({"Name":"w-7","Cluster":"east","ClusterID":5})", "is not west"},
       {R"({"Name":"w-7","Cluster":"west","ClusterID":6})", "ClusterID 6"},
       {R"({"Name":"w-7","Cluster":"west"})", "ClusterID 0"},
@@ -127,7 +127,7 @@ TEST(AddressValueTest, AddressesAreReadWithTheirPod) {
 
 TEST(AddressValueTest, TheKeyMustBeTheCanonicalText) {
   const struct {
-    const char *tail, *ip, *mask, *id;
+    const char *suffix, *ip, *mask, *id;
     bool good;
   } rows[] = {
       {"10.51.7.40", "10.51.7.40", "null", "331906", true},
@@ -146,8 +146,8 @@ TEST(AddressValueTest, TheKeyMustBeTheCanonicalText) {
       {"10.51.64.0/18", "10.51.64.0", R"("nonsense")", "2", false},
   };
   for (const auto& row : rows) {
-    const auto address = decode_address(kWest, row.tail, ip_value(row.ip, row.mask, row.id));
-    EXPECT_EQ(address.ok(), row.good) << row.tail << " " << row.ip << " " << row.mask;
+    const auto address = decode_address(kWest, row.suffix, ip_value(row.ip, row.mask, row.id));
+    EXPECT_EQ(address.ok(), row.good) << row.suffix << " " << row.ip << " " << row.mask;
   }
 }
 
@@ -155,7 +155,7 @@ TEST(AddressValueTest, IdentitiesMustBeTheClustersOrReserved) {
   const struct {
     const EtcdValueContext& context;
     const char* id;
-    unsigned expected;  // 0: refused
+    unsigned expected;  // 0: rejected
   } rows[] = {
       {kWest, "327680", 327680},
       {kWest, "393215", 393215},
@@ -192,7 +192,7 @@ TEST(AddressValueTest, TheScannerAndTheParserAgree) {
       " " + ip_value("10.51.7.40", "null", "331906"),
   };
   for (const std::string& value : values) {
-    // A leading blank turns the scanner away, and means nothing to the parser.
+    // A leading blank makes the scanner give up and is ignored by the parser.
     const auto scanned = decode_address(kWest, "10.51.7.40", value),
                parsed = decode_address(kWest, "10.51.7.40", " " + value);
     ASSERT_EQ(scanned.ok(), parsed.ok()) << value;
@@ -202,7 +202,7 @@ TEST(AddressValueTest, TheScannerAndTheParserAgree) {
   }
 }
 
-TEST(IdentityValueTest, LabelsAreSplitAtTheFirstSigns) {
+TEST(IdentityValueTest, LabelsAreSplitAtTheFirstSeparators) {
   const auto identity =
       decode_identity(kWest, "327682", "k8s:expr=a=b:c;k8s:flag=;$host=;bare=1;k8s:io.cilium.k8s.policy.cluster=west;");
   ASSERT_TRUE(identity.ok()) << identity.error().what;
@@ -215,7 +215,7 @@ TEST(IdentityValueTest, LabelsAreSplitAtTheFirstSigns) {
   EXPECT_EQ(identity->labels, expected);
 }
 
-TEST(IdentityValueTest, WhatDoesNotFitIsRefused) {
+TEST(IdentityValueTest, InvalidValuesAreRejected) {
   const std::string good = "k8s:io.cilium.k8s.policy.cluster=west;";
   const std::pair<const char*, std::string> rows[] = {
       {"327681", "k8s:app=a;k8s:io.cilium.k8s.policy.cluster=east;"},
@@ -230,8 +230,8 @@ TEST(IdentityValueTest, WhatDoesNotFitIsRefused) {
       {"327681x", good},
       {"", good},
   };
-  for (const auto& [tail, value] : rows) {
-    EXPECT_FALSE(decode_identity(kWest, tail, value).ok()) << tail << " " << value;
+  for (const auto& [suffix, value] : rows) {
+    EXPECT_FALSE(decode_identity(kWest, suffix, value).ok()) << suffix << " " << value;
   }
   EXPECT_TRUE(decode_identity(kWest, "327681", good).ok());
   EXPECT_FALSE(decode_identity(kWideWest, "327681", good).ok());
@@ -242,7 +242,7 @@ std::string service_value(const std::string& more) {
   return R"({"cluster":"west","clusterID":5,"namespace":"test","name":"echo","shared":true)" + more + "}";
 }
 
-TEST(ServiceValueTest, FrontendsGivePortsAndBackendsGiveSlices) {
+TEST(ServiceValueTest, PortsComeFromFrontendsAndSlicesFromBackends) {
   const auto service = decode_service(
       kWest, "test/echo",
       service_value(
@@ -274,7 +274,7 @@ TEST(ServiceValueTest, HeadlessServicesTakeTheirPortsFromBackends) {
                                                  ServicePort{"d", IpProtocol::kUdp, L4Port{80}}));
 }
 
-TEST(ServiceValueTest, AVipThatIsNoneIsNamedAndTheServiceKept) {
+TEST(ServiceValueTest, AnInvalidVipIsListedAndTheServiceKept) {
   const auto service =
       decode_service(kWest, "test/echo", service_value(R"(,"labels":{"isthmus.io/vip":"192.0.2.1_here_0.0.0.0"})"));
   ASSERT_TRUE(service.ok());
@@ -282,17 +282,17 @@ TEST(ServiceValueTest, AVipThatIsNoneIsNamedAndTheServiceKept) {
   EXPECT_THAT(service->unreadable_vips, ElementsAre("here", "0.0.0.0"));
 }
 
-TEST(ServiceValueTest, WhatDoesNotFitIsRefused) {
+TEST(ServiceValueTest, InvalidValuesAreRejected) {
   const std::pair<std::string, const char*> rows[] = {
       {R"({"cluster":"east","clusterID":5,"namespace":"test","name":"echo","shared":true})", "is not west"},
       {R"({"cluster":"west","clusterID":6,"namespace":"test","name":"echo","shared":true})", "clusterID 6"},
-      {R"({"cluster":"west","clusterID":5,"namespace":"test","name":"other","shared":true})", "not the key's"},
-      {R"({"cluster":"west","clusterID":5,"name":"test/echo","shared":true})", "not the key's"},
+      {R"({"cluster":"west","clusterID":5,"namespace":"test","name":"other","shared":true})", "not match the key"},
+      {R"({"cluster":"west","clusterID":5,"name":"test/echo","shared":true})", "not match the key"},
       {service_value(R"(,"backends":{"10.51.7.3@2":{}})"), "is not an address"},
       {service_value(R"(,"frontends":{"here":{}})"), "is not an address"},
       {service_value(R"(,"backends":{"10.51.7.3":{"a":{"Protocol":"TCP","Port":65536}}})"), "is not a number"},
       {service_value(R"(,"backends":[])"), "is not an object"},
-      {service_value(R"(,"labels":{"a":1})"), "something else than text"},
+      {service_value(R"(,"labels":{"a":1})"), "a value that is not text"},
   };
   for (const auto& [value, why] : rows) {
     const auto service = decode_service(kWest, "test/echo", value);
@@ -324,12 +324,12 @@ TEST(ServiceExportValueTest, ExportsAreRead) {
             "1");
 }
 
-TEST(ServiceExportValueTest, WhatDoesNotFitIsRefused) {
+TEST(ServiceExportValueTest, InvalidValuesAreRejected) {
   const std::pair<std::string, const char*> rows[] = {
       {R"({"cluster":"west","name":"cart","namespace":"shop"})", "is not a time"},
       {R"({"cluster":"west","name":"cart","namespace":"shop","exportCreationTimestamp":"yesterday"})", "is not a time"},
       {R"({"cluster":"west","name":"cart","namespace":"other","exportCreationTimestamp":"2026-03-02T10:00:00Z"})",
-       "not the key's"},
+       "not match the key"},
       {export_value(R"(,"type":"Other")"), "is not known"},
       {export_value(R"(,"sessionAffinity":"Other")"), "is not known"},
       {export_value(R"(,"internalTrafficPolicy":"Other")"), "is not known"},
@@ -397,7 +397,7 @@ TEST(EndpointSliceValueTest, SlicesAreRead) {
   EXPECT_EQ(slice->object.endpoints[1], (SliceEndpoint{{*IpAddress::parse("10.51.7.41")}, false, true, true, "", ""}));
 }
 
-TEST(EndpointSliceValueTest, AnInvalidWeightIsNone) {
+TEST(EndpointSliceValueTest, AnInvalidWeightGivesTheDefault) {
   for (const char* weight : {"65536", "-1", "much", "1.5", ""}) {
     clustermesh::ClusterEndpointSlice message = slice_message();
     (*message.mutable_annotations())["service.cilium.io/weight"] = weight;
@@ -407,18 +407,18 @@ TEST(EndpointSliceValueTest, AnInvalidWeightIsNone) {
   }
 }
 
-TEST(EndpointSliceValueTest, WhatDoesNotFitIsRefused) {
+TEST(EndpointSliceValueTest, InvalidValuesAreRejected) {
   using Message = clustermesh::ClusterEndpointSlice;
   const std::pair<void (*)(Message&), const char*> rows[] = {
       {[](Message& m) { m.set_cluster("east"); }, "is not west"},
       {[](Message& m) { m.set_clusterid(6); }, "clusterID 6"},
-      {[](Message& m) { m.set_name("other"); }, "not the key's"},
+      {[](Message& m) { m.set_name("other"); }, "not match the key"},
       {[](Message& m) { m.set_addresstype("FQDN"); }, "addressType"},
-      {[](Message& m) { m.set_addresstype("IPv6"); }, "not of the slice's type"},
+      {[](Message& m) { m.set_addresstype("IPv6"); }, "not match the slice's addressType"},
       {[](Message& m) { m.mutable_labels()->clear(); }, "does not name a Service"},
-      {[](Message& m) { m.mutable_endpoints(0)->add_addresses("here"); }, "not of the slice's type"},
-      {[](Message& m) { m.mutable_ports(0)->set_port(-1); }, "is not a port"},
-      {[](Message& m) { m.mutable_ports(0)->set_name("\n"); }, "is not a port"},
+      {[](Message& m) { m.mutable_endpoints(0)->add_addresses("here"); }, "not match the slice's addressType"},
+      {[](Message& m) { m.mutable_ports(0)->set_port(-1); }, "an invalid name or number"},
+      {[](Message& m) { m.mutable_ports(0)->set_name("\n"); }, "an invalid name or number"},
   };
   for (const auto& [change, why] : rows) {
     Message message = slice_message();
@@ -429,13 +429,13 @@ TEST(EndpointSliceValueTest, WhatDoesNotFitIsRefused) {
   }
 }
 
-TEST(EndpointSliceValueTest, FramesThatAreBrokenOrTooLargeAreRefused) {
+TEST(EndpointSliceValueTest, InvalidOrTooLargeFramesAreRejected) {
   const std::string good = encoded(slice_message());
   const std::pair<std::string, const char*> rows[] = {
       {"{}", "not a zstd frame"},
-      {"", "cut short"},
-      {good.substr(0, good.size() - 3), "cut short"},
-      {good + good, "something follows"},
+      {"", "truncated"},
+      {good.substr(0, good.size() - 3), "truncated"},
+      {good + good, "data follows"},
       {compressed("\xff\xff\xff"), "not a ClusterEndpointSlice"},
       {compressed(std::string((16U << 20) + 1, '\0')), "larger than 16 MiB"},
   };
@@ -446,18 +446,18 @@ TEST(EndpointSliceValueTest, FramesThatAreBrokenOrTooLargeAreRefused) {
   }
 }
 
-TEST(GatewayValueTest, WhatIsWrittenIsRead) {
+TEST(GatewayValueTest, AnEncodedGatewayDecodesToTheSame) {
   const GatewayValue gateway{"west-1", "w1", {*IpAddress::parse("192.0.2.31")}, L4Port{8473}, {"vxlan"}};
   const auto read = decode_gateway(kWest, "west-1", encode_gateway("west", gateway));
   ASSERT_TRUE(read.ok()) << read.error().what;
   EXPECT_EQ(*read, gateway);
 }
 
-TEST(GatewayValueTest, WhatDoesNotFitIsRefused) {
+TEST(GatewayValueTest, InvalidValuesAreRejected) {
   const std::pair<const char*, const char*> rows[] = {
-      {R"({"cluster":"west","name":"other","underlay":["192.0.2.1"]})", "not the key's"},
+      {R"({"cluster":"west","name":"other","underlay":["192.0.2.1"]})", "not match the key"},
       {R"({"cluster":"east","name":"west-1","underlay":["192.0.2.1"]})", "is not west"},
-      {R"({"cluster":"west","name":"west-1"})", "names no address"},
+      {R"({"cluster":"west","name":"west-1"})", "has no address"},
       {R"({"cluster":"west","name":"west-1","underlay":["0.0.0.0"]})", "is not an address"},
       {R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1"],"port":65536})", "is not a number"},
       {R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1"],"encapsulations":["geneve"]})", "vxlan"},

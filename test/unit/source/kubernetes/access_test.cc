@@ -1,4 +1,4 @@
-// kubeconfig files and the service account of a pod: who we are, to which server.
+// kubeconfig files and the service account of a pod.
 #include "control/source/kubernetes/access.h"
 
 #include <gmock/gmock.h>
@@ -13,7 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr auto kSmallest = R"(
+constexpr auto kMinimalConfig = R"(
 current-context: here
 clusters: [{name: c, cluster: {server: "https://api.test:6443/base/", certificate-authority: ca.crt}}]
 users: [{name: u, user: {token: secret}}]
@@ -25,14 +25,14 @@ contexts:
 Result<ApiAccess> read(const std::string& text, const std::string& context = "") {
   return read_kubeconfig({{"/etc/kube/config", text}}, context);
 }
-// The smallest file with another user.
+// The minimal file with another user.
 Result<ApiAccess> read_user(const std::string& user) {
-  std::string text = kSmallest;
+  std::string text = kMinimalConfig;
   return read(text.replace(text.find("{token: secret}"), 15, user));
 }
 
-TEST(Kubeconfig, GivesServerAuthorityAndToken) {
-  const auto access = read(kSmallest);
+TEST(Kubeconfig, ReadsServerCertificateAuthorityAndToken) {
+  const auto access = read(kMinimalConfig);
   ASSERT_TRUE(access) << access.error().text();
   EXPECT_EQ(access->url.host, "api.test");
   EXPECT_EQ(access->url.port, "6443");
@@ -60,18 +60,18 @@ TEST(Kubeconfig, ReadsEveryKindOfUser) {
   EXPECT_EQ(read_user("{exec: {command: kubelogin}}")->exec->command, "kubelogin");
 }
 
-TEST(Kubeconfig, DataWinsOverAFile) {
+TEST(Kubeconfig, DataTakesPrecedenceOverAFile) {
   const auto access = read_user("{client-certificate: c.pem, client-certificate-data: YWJj, client-key-data: YWJj}");
   ASSERT_TRUE(access);
   EXPECT_EQ(access->client_certificate.data, "abc");
   EXPECT_TRUE(access->client_certificate.file.empty());
 }
 
-TEST(Kubeconfig, TellsWhatIsWrongAndWhere) {
+TEST(Kubeconfig, ErrorsSayWhatAndWhere) {
   struct Row {
     std::string text, context, why;
   };
-  const std::string good = kSmallest;
+  const std::string good = kMinimalConfig;
   const auto with = [&](const std::string& from, const std::string& to) {
     std::string text = good;
     return text.replace(text.find(from), from.size(), to);
@@ -83,10 +83,10 @@ TEST(Kubeconfig, TellsWhatIsWrongAndWhere) {
            {good, "there", "no cluster named \"d\""},
            {with("user: u}", "user: w}"), "", "no user named \"w\""},
            {with("https://", "http://"), "", "not an https:// address"},
-           {with("certificate-authority: ca.crt", "certificate-authority-data: '*'"), "", "is not base64"},
+           {with("certificate-authority: ca.crt", "certificate-authority-data: '*'"), "", "is not valid base64"},
            {with("certificate-authority: ca.crt", "proxy-url: \"http://p\""), "", "proxy-url is not supported"},
            {with("{token: secret}", "{auth-provider: {name: gcp}}"), "", "auth-provider is not supported"},
-           {with("{token: secret}", "{client-key: k}"), "", "only together"},
+           {with("{token: secret}", "{client-key: k}"), "", "only valid together"},
            {with("{token: secret}", "{token: \"a\\nb\"}"), "", "control characters"},
            {with("{token: secret}", "{exec: {}}"), "", "no command"},
        }) {
@@ -94,14 +94,14 @@ TEST(Kubeconfig, TellsWhatIsWrongAndWhere) {
     ASSERT_FALSE(access) << row.why;
     EXPECT_THAT(access.error().what, HasSubstr(row.why));
     EXPECT_THAT(access.error().where, HasSubstr("/etc/kube/config"));
-    EXPECT_FALSE(access.error().remedy.empty());
+    EXPECT_FALSE(access.error().fix.empty());
   }
 }
 
-TEST(Kubeconfig, TheFirstOfSeveralFilesCounts) {
+TEST(Kubeconfig, TheFirstFileThatDefinesAnEntryIsUsed) {
   const TemporaryFolder folder;
   folder.write("a", "current-context: there\nclusters: [{name: d, cluster: {server: \"https://other\"}}]\n");
-  folder.write("b", kSmallest);
+  folder.write("b", kMinimalConfig);
   const auto access = load_kubeconfig(folder.path("missing") + ":" + folder.path("a") + ":" + folder.path("b"), "");
   ASSERT_TRUE(access) << access.error().text();
   EXPECT_EQ(access->url.host, "other");
@@ -121,7 +121,7 @@ TEST(ServerUrlTest, ReadsAddressesAndNames) {
   }
 }
 
-TEST(ServiceAccount, ComesFromTheEnvironmentAndItsFolder) {
+TEST(ServiceAccount, IsReadFromTheEnvironmentAndItsFolder) {
   unsetenv("KUBERNETES_SERVICE_HOST");
   EXPECT_FALSE(in_cluster_access());
   setenv("KUBERNETES_SERVICE_HOST", "fd00::1", 1);

@@ -1,4 +1,4 @@
-// What an API server sends, as text: frames cut anywhere, events, lists, Status objects.
+// Parsing of what an API server sends: frames split anywhere, events, lists, Status objects.
 #include "control/source/kubernetes/api_text.h"
 
 #include <gmock/gmock.h>
@@ -14,12 +14,12 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<std::string> frames(const std::string& text, std::size_t piece, bool& good) {
-  JsonFrames cut(1 << 20);
+std::vector<std::string> frames(const std::string& text, std::size_t chunk, bool& good) {
+  JsonFrames splitter(1 << 20);
   std::vector<std::string> out;
   good = true;
-  for (std::size_t at = 0; at < text.size() && good; at += piece) {
-    good = cut.push(std::string_view(text).substr(at, piece), [&](std::string_view frame) {
+  for (std::size_t at = 0; at < text.size() && good; at += chunk) {
+    good = splitter.push(std::string_view(text).substr(at, chunk), [&](std::string_view frame) {
       out.emplace_back(frame);
       return true;
     });
@@ -27,18 +27,18 @@ std::vector<std::string> frames(const std::string& text, std::size_t piece, bool
   return out;
 }
 
-TEST(JsonFramesTest, CutsAStreamWhereverItsPiecesEnd) {
+TEST(JsonFramesTest, SplitsAStreamHoweverItIsChunked) {
   const std::string text = "{\"a\":{\"b\":[1,{}]}}\n{\"t\":\"}\\\"{\\\\\"}{\"c\":1}\r\n\n {}\n{\"unfinished\":";
-  for (std::size_t piece = 1; piece <= text.size(); ++piece) {
+  for (std::size_t chunk = 1; chunk <= text.size(); ++chunk) {
     bool good = false;
-    EXPECT_THAT(frames(text, piece, good),
+    EXPECT_THAT(frames(text, chunk, good),
                 ElementsAre("{\"a\":{\"b\":[1,{}]}}", "{\"t\":\"}\\\"{\\\\\"}", "{\"c\":1}", "{}"))
-        << piece;
+        << chunk;
     EXPECT_TRUE(good);
   }
 }
 
-TEST(JsonFramesTest, RefusesWhatIsNoObjectOrTooLong) {
+TEST(JsonFramesTest, RejectsNonObjectsAndObjectsThatAreTooLong) {
   bool good = true;
   EXPECT_THAT(frames("{}<html>", 3, good), ElementsAre("{}"));
   EXPECT_FALSE(good);
@@ -46,10 +46,10 @@ TEST(JsonFramesTest, RefusesWhatIsNoObjectOrTooLong) {
   EXPECT_FALSE(good);
 }
 
-TEST(JsonFramesTest, StopsWhenNothingMoreIsWanted) {
-  JsonFrames cut;
+TEST(JsonFramesTest, StopsWhenTheCallbackReturnsFalse) {
+  JsonFrames splitter;
   int seen = 0;
-  EXPECT_TRUE(cut.push("{}{}{}", [&](std::string_view) { return ++seen < 2; }));
+  EXPECT_TRUE(splitter.push("{}{}{}", [&](std::string_view) { return ++seen < 2; }));
   EXPECT_EQ(seen, 2);
 }
 
@@ -63,21 +63,21 @@ TEST(WatchEventTest, ReadsEveryType) {
   const auto bookmark = read_watch_event(
       R"({"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}})");
   ASSERT_TRUE(bookmark);
-  EXPECT_TRUE(bookmark->initial_end);
+  EXPECT_TRUE(bookmark->initial_events_end);
   const auto error = read_watch_event(R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}})");
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code, 410U);
   EXPECT_EQ(error->message, "too old");
 }
 
-TEST(WatchEventTest, RefusesWhatIsNoEvent) {
+TEST(WatchEventTest, RejectsInvalidEvents) {
   for (const char* text : {"", "[]", "{}", R"({"type":"ADDED"})", R"({"type":"ADDED","object":7})",
                            R"({"type":"NEW","object":{}})", R"({"type":"ADDED","object":{})"}) {
     EXPECT_FALSE(read_watch_event(text)) << text;
   }
 }
 
-TEST(ListPageTest, ReadsItemsVersionAndWhereToGoOn) {
+TEST(ListPageTest, ReadsItemsResourceVersionAndContinueToken) {
   const auto page = read_list_page(
       R"({"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5","continue":"abc"},"items":[{"metadata":{"name":"p"}}]})");
   ASSERT_TRUE(page);
@@ -95,11 +95,11 @@ TEST(StatusTest, TheMessageIsOneLine) {
   EXPECT_EQ(status_message("<html>\n"), "<html> ");
 }
 
-TEST(PercentEncodingTest, LeavesOnlyPlainLetters) {
+TEST(PercentEncodingTest, KeepsOnlyUnreservedCharacters) {
   EXPECT_EQ(percent_encoded("aZ0-._~=&/é"), "aZ0-._~%3D%26%2F%C3%A9");
 }
 
-TEST(JsonTreeTest, IsTheTreeOfTheSameYaml) {
+TEST(JsonTreeTest, EqualsTheTreeOfTheSameYaml) {
   const std::string text = R"({"a": "text", "b": [1, -2, 2.50, true, null], "c": {"d": "", "e": "\u00e9\n"}, "a": {}})";
   const auto tree = std::get<YamlNode>(parse_json(text));
   EXPECT_EQ(tree.kind, YamlNode::Kind::kMap);
@@ -116,7 +116,7 @@ TEST(JsonTreeTest, IsTheTreeOfTheSameYaml) {
   EXPECT_EQ(tree.find("c")->find("e")->text, "\u00e9\n");
 }
 
-TEST(JsonTreeTest, SkipsAListUnderTheKeyAndNothingElse) {
+TEST(JsonTreeTest, SkipsOnlyListsUnderTheSkippedKey) {
   const auto tree = std::get<YamlNode>(
       parse_json(R"({"skip": [{"skip": [1]}, 2], "a": {"skip": "text", "b": [3]}})", JsonBounds{64, 100, "skip"}));
   EXPECT_EQ(tree.find("skip"), nullptr);
@@ -124,16 +124,16 @@ TEST(JsonTreeTest, SkipsAListUnderTheKeyAndNothingElse) {
   EXPECT_EQ(tree.find("a")->find("b")->items.size(), 1U);
 }
 
-TEST(JsonTreeTest, RefusesWhatIsNoJsonOrBeyondItsBounds) {
+TEST(JsonTreeTest, RejectsInvalidJsonAndJsonBeyondItsBounds) {
   for (const std::string& text : {std::string(), std::string("{"), std::string("{} {}"), std::string("{'a':1}"),
                                   std::string("{\"a\":\"\xff\"}"), std::string(100, '[') + std::string(100, ']'),
                                   "{\"managedFields\":" + std::string(100, '[') + std::string(100, ']') + "}"}) {
-    EXPECT_TRUE(std::holds_alternative<YamlFault>(parse_json(text, {64, 1000, "managedFields"}))) << text;
+    EXPECT_TRUE(std::holds_alternative<YamlError>(parse_json(text, {64, 1000, "managedFields"}))) << text;
   }
-  EXPECT_TRUE(std::holds_alternative<YamlFault>(parse_json("[1,2,3,4]", {64, 3, {}})));
+  EXPECT_TRUE(std::holds_alternative<YamlError>(parse_json("[1,2,3,4]", {64, 3, {}})));
 }
 
-TEST(Base64Test, ReadsWhatItWrites) {
+TEST(Base64Test, DecodesWhatItEncodes) {
   for (const std::string text : {"", "a", "ab", "abc", "abcd\n\xff"}) {
     EXPECT_EQ(decode_base64(encode_base64(text)), text);
   }
@@ -143,7 +143,7 @@ TEST(Base64Test, ReadsWhatItWrites) {
   }
 }
 
-TEST(ExecCredentialTest, ReadsATokenItsEndAndACertificate) {
+TEST(ExecCredentialTest, ReadsATokenItsExpiryAndACertificate) {
   const auto token = read_exec_credential(
       R"({"kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"2026-03-02T10:00:00Z"}})");
   ASSERT_TRUE(token);
@@ -153,14 +153,14 @@ TEST(ExecCredentialTest, ReadsATokenItsEndAndACertificate) {
       read_exec_credential(R"({"kind":"ExecCredential","status":{"clientCertificateData":"c","clientKeyData":"k"}})"));
 }
 
-TEST(ExecCredentialTest, TellsWhatIsWrong) {
+TEST(ExecCredentialTest, ErrorsSayWhatIsWrong) {
   for (const auto& [text, why] : std::map<std::string, std::string>{
            {"no", "not valid JSON"},
            {R"({"kind":"ExecCredential","status":{}})", "no credentials"},
            {R"({"kind":"Other","status":{"token":"t"}})", "no credentials"},
            {R"({"kind":"ExecCredential","status":{"clientCertificateData":"c"}})", "without its key"},
            {R"({"kind":"ExecCredential","status":{"token":"a\nb"}})", "more than one line"},
-           {R"({"kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"soon"}})", "not a time"}}) {
+           {R"({"kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"soon"}})", "not a valid time"}}) {
     const auto read = read_exec_credential(text);
     ASSERT_FALSE(read) << text;
     EXPECT_THAT(read.error().what, HasSubstr(why));

@@ -1,4 +1,4 @@
-// What a cluster's own objects mean beyond its manifests: exports, namespaces, the two kinds of nodes, faults.
+// The meaning of a cluster's own objects beyond manifests: exports, namespaces, the two kinds of nodes, errors.
 #include "control/source/kubernetes/cluster_objects.h"
 
 #include <gmock/gmock.h>
@@ -18,7 +18,7 @@ using testing::IsEmpty;
 
 class ClusterObjectsTest : public testing::Test {
  protected:
-  void make(bool default_global, bool imported_slices = true) {
+  void create(bool default_global, bool imported_slices = true) {
     hub.emplace(ClusterObjectsOptions{"east", "https://api", default_global, imported_slices});
   }
   std::size_t resource(const std::string& plural) const {
@@ -30,24 +30,24 @@ class ClusterObjectsTest : public testing::Test {
     ADD_FAILURE() << plural;
     return 0;
   }
-  void is(const std::string& plural, const json& object) {
+  void put(const std::string& plural, const json& object) {
     const std::size_t at = resource(plural);
-    hub->object_is(at, hub->resources()[at].versions.front(), std::get<YamlNode>(parse_json(object.dump())));
-    take();
+    hub->put(at, hub->resources()[at].versions.front(), std::get<YamlNode>(parse_json(object.dump())));
+    apply_deltas();
   }
-  void gone(const std::string& plural, const json& object) {
-    hub->object_gone(resource(plural), std::get<YamlNode>(parse_json(object.dump())));
-    take();
+  void remove(const std::string& plural, const json& object) {
+    hub->removed(resource(plural), std::get<YamlNode>(parse_json(object.dump())));
+    apply_deltas();
   }
   void list(const std::string& plural, const std::vector<json>& all) {
     hub->list_begins(resource(plural));
     for (const json& object : all) {
-      is(plural, object);
+      put(plural, object);
     }
     hub->list_ends(resource(plural));
-    take();
+    apply_deltas();
   }
-  void take() {
+  void apply_deltas() {
     for (ObjectDelta& delta : hub->take_deltas({})) {
       if (delta.value) {
         objects.insert_or_assign(delta.key, *std::move(delta.value));
@@ -56,8 +56,8 @@ class ClusterObjectsTest : public testing::Test {
       }
     }
   }
-  bool global(const std::string& name_space, const std::string& name) const {
-    return std::get<ServiceObject>(objects.at({ObjectKind::kService, "east", name_space, name})).global;
+  bool global(const std::string& ns, const std::string& name) const {
+    return std::get<ServiceObject>(objects.at({ObjectKind::kService, "east", ns, name})).global;
   }
   std::vector<std::string> problems() const {
     std::vector<std::string> out;
@@ -71,8 +71,8 @@ class ClusterObjectsTest : public testing::Test {
   std::map<ObjectKey, ObjectValue> objects;
 };
 
-json named(const std::string& name_space, const std::string& name) {
-  return {{"metadata", {{"namespace", name_space}, {"name", name}}}};
+json named(const std::string& ns, const std::string& name) {
+  return {{"metadata", {{"namespace", ns}, {"name", name}}}};
 }
 json service(const std::string& name, bool global) {
   json object = named("shop", name);
@@ -84,15 +84,15 @@ json service(const std::string& name, bool global) {
 }
 
 TEST_F(ClusterObjectsTest, AServiceExportMakesItsServiceGlobal) {
-  make(true);
-  is("serviceexports", named("shop", "cart"));
-  is("services", service("cart", false));
+  create(true);
+  put("serviceexports", named("shop", "cart"));
+  put("services", service("cart", false));
   EXPECT_TRUE(global("shop", "cart"));
   json deleting = named("shop", "cart");
   deleting["metadata"]["deletionTimestamp"] = "2026-03-02T10:00:00Z";
-  is("serviceexports", deleting);
+  put("serviceexports", deleting);
   EXPECT_FALSE(global("shop", "cart"));
-  is("serviceexports", named("shop", "cart"));
+  put("serviceexports", named("shop", "cart"));
   EXPECT_TRUE(global("shop", "cart"));
   list("serviceexports", {});
   EXPECT_FALSE(global("shop", "cart"));
@@ -107,46 +107,46 @@ TEST_F(ClusterObjectsTest, AServiceExportOfAFleetCountsOnceItIsAccepted) {
                                       {{"type", "Conflict"}, {"status", conflict}}};
     return object;
   };
-  make(true);
-  is("services", service("cart", false));
+  create(true);
+  put("services", service("cart", false));
   for (const auto& [valid, conflict] :
        std::vector<std::pair<const char*, const char*>>{{"True", "Unknown"}, {"True", "True"}, {"False", "False"}}) {
-    is(kFleet, exported(valid, conflict));
+    put(kFleet, exported(valid, conflict));
     EXPECT_FALSE(global("shop", "cart")) << valid << " " << conflict;
   }
-  is(kFleet, exported("True", "False"));
+  put(kFleet, exported("True", "False"));
   EXPECT_TRUE(global("shop", "cart"));
-  is("serviceexports", named("shop", "cart"));
+  put("serviceexports", named("shop", "cart"));
   json drained = exported("True", "False");
   drained["metadata"]["annotations"]["networking.fleet.azure.com/weight"] = "0";
-  is(kFleet, drained);
-  EXPECT_TRUE(global("shop", "cart"));  // by the other export
-  gone("serviceexports", named("shop", "cart"));
+  put(kFleet, drained);
+  EXPECT_TRUE(global("shop", "cart"));  // through the other export
+  remove("serviceexports", named("shop", "cart"));
   EXPECT_FALSE(global("shop", "cart"));
 }
 
-TEST_F(ClusterObjectsTest, WhereNamespacesAreNotGlobalOneMustSaySo) {
-  make(false);
-  is("services", service("cart", true));
+TEST_F(ClusterObjectsTest, WithoutDefaultGlobalNamespacesANamespaceMustOptIn) {
+  create(false);
+  put("services", service("cart", true));
   EXPECT_FALSE(global("shop", "cart"));  // its Namespace is not known
-  is("namespaces", {{"metadata", {{"name", "shop"}}}});
+  put("namespaces", {{"metadata", {{"name", "shop"}}}});
   EXPECT_TRUE(global("shop", "cart"));  // as written: the Namespace decides
   const auto annotations = [this] {
     return std::get<NamespaceObject>(objects.at({ObjectKind::kNamespace, "east", "", "shop"})).annotations;
   };
   EXPECT_EQ(annotations().at("clustermesh.cilium.io/global"), "false");
-  is("namespaces", {{"metadata", {{"name", "shop"}, {"annotations", {{"clustermesh.cilium.io/global", "true"}}}}}});
+  put("namespaces", {{"metadata", {{"name", "shop"}, {"annotations", {{"clustermesh.cilium.io/global", "true"}}}}}});
   EXPECT_EQ(annotations().at("clustermesh.cilium.io/global"), "true");
-  gone("namespaces", {{"metadata", {{"name", "shop"}}}});
+  remove("namespaces", {{"metadata", {{"name", "shop"}}}});
   EXPECT_FALSE(global("shop", "cart"));
 }
 
 TEST_F(ClusterObjectsTest, NodeAndCiliumNodeAreOneObject) {
-  make(true);
-  is("nodes", {{"metadata", {{"name", "n1"}}},
-               {"spec", {{"podCIDR", "10.1.0.0/24"}}},
-               {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", "192.0.2.1"}}}}}}});
-  is("ciliumnodes", {{"metadata", {{"name", "n1"}}}, {"spec", {{"ipam", {{"podCIDRs", {"10.1.7.0/24"}}}}}}});
+  create(true);
+  put("nodes", {{"metadata", {{"name", "n1"}}},
+                {"spec", {{"podCIDR", "10.1.0.0/24"}}},
+                {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", "192.0.2.1"}}}}}}});
+  put("ciliumnodes", {{"metadata", {{"name", "n1"}}}, {"spec", {{"ipam", {{"podCIDRs", {"10.1.7.0/24"}}}}}}});
   const ObjectKey key{ObjectKind::kNode, "east", "", "n1"};
   EXPECT_EQ(std::get<NodeObject>(objects.at(key)).pod_prefixes.size(), 2U);
   list("nodes", {});
@@ -155,45 +155,45 @@ TEST_F(ClusterObjectsTest, NodeAndCiliumNodeAreOneObject) {
   EXPECT_FALSE(objects.contains(key));
 }
 
-TEST_F(ClusterObjectsTest, AFaultKeepsTheLastGoodVersionAndIsToldOnce) {
-  make(true);
-  is("services", service("cart", true));
+TEST_F(ClusterObjectsTest, AnInvalidVersionKeepsTheLastValidOneAndIsLoggedOnce) {
+  create(true);
+  put("services", service("cart", true));
   json bad = service("cart", false);
   bad["spec"]["ports"] = {{{"port", 0}}};
-  is("services", bad);
-  is("services", bad);
+  put("services", bad);
+  put("services", bad);
   EXPECT_TRUE(global("shop", "cart"));
-  EXPECT_THAT(problems(), ElementsAre(HasSubstr("out of range; the version read before stays in force")));
-  EXPECT_THAT(hub->take_log(), ElementsAre(HasSubstr("Service shop/cart of cluster east is refused")));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("out of range; the previous version stays in force")));
+  EXPECT_THAT(hub->take_log(), ElementsAre(HasSubstr("Service shop/cart of cluster east is invalid")));
   const auto& counts = hub->counts(resource("services"));
   EXPECT_EQ(counts.rejected, 2U);
-  EXPECT_THAT(counts.bad, ElementsAre("shop/cart"));
+  EXPECT_THAT(counts.invalid, ElementsAre("shop/cart"));
   EXPECT_EQ(hub->problems({}).at(0).object, (ObjectKey{ObjectKind::kService, "east", "shop", "cart"}));
-  EXPECT_EQ(hub->problems({}).at(0).provenance.place, "https://api/api/v1/namespaces/shop/services/cart");
-  is("services", service("cart", false));
+  EXPECT_EQ(hub->problems({}).at(0).provenance.location, "https://api/api/v1/namespaces/shop/services/cart");
+  put("services", service("cart", false));
   EXPECT_FALSE(global("shop", "cart"));
   EXPECT_THAT(problems(), IsEmpty());
-  EXPECT_THAT(hub->counts(resource("services")).bad, IsEmpty());
-  is("services", bad);
-  gone("services", bad);
+  EXPECT_THAT(hub->counts(resource("services")).invalid, IsEmpty());
+  put("services", bad);
+  remove("services", bad);
   EXPECT_THAT(problems(), IsEmpty());
   EXPECT_EQ(hub->counts(resource("services")).objects, 0U);
 }
 
-TEST_F(ClusterObjectsTest, AnObjectOfAnotherKindIsRefused) {
-  make(true);
+TEST_F(ClusterObjectsTest, AnObjectOfAnotherKindIsRejected) {
+  create(true);
   json pod = service("cart", true);
   pod["kind"] = "Pod";
   pod["apiVersion"] = "v1";
-  is("services", pod);
-  is("services", {{"kind", "List"}, {"apiVersion", "v1"}, {"metadata", {{"name", "x"}}}, {"items", {pod, pod}}});
-  is("services", {{"metadata", json::object()}});
+  put("services", pod);
+  put("services", {{"kind", "List"}, {"apiVersion", "v1"}, {"metadata", {{"name", "x"}}}, {"items", {pod, pod}}});
+  put("services", {{"metadata", json::object()}});
   EXPECT_TRUE(objects.empty());
   EXPECT_EQ(hub->counts(resource("services")).rejected, 3U);
 }
 
-TEST_F(ClusterObjectsTest, ARelistDropsWhatIsNotThereAndLeavesOtherKindsAlone) {
-  make(true);
+TEST_F(ClusterObjectsTest, ARelistRemovesMissingObjectsOfItsKindOnly) {
+  create(true);
   list("services", {service("cart", true), service("pay", true)});
   list("pods", {named("shop", "p")});
   list("services", {service("pay", true)});
@@ -203,18 +203,18 @@ TEST_F(ClusterObjectsTest, ARelistDropsWhatIsNotThereAndLeavesOtherKindsAlone) {
   EXPECT_EQ(hub->counts(resource("services")).objects, 1U);
 }
 
-TEST_F(ClusterObjectsTest, EqualVersionsAreNoChange) {
-  make(true);
-  is("services", service("cart", true));
+TEST_F(ClusterObjectsTest, AnEqualVersionIsNoDelta) {
+  create(true);
+  put("services", service("cart", true));
   json again = service("cart", true);
   again["metadata"]["resourceVersion"] = "8";
-  hub->object_is(resource("services"), "v1", std::get<YamlNode>(parse_json(again.dump())));
+  hub->put(resource("services"), "v1", std::get<YamlNode>(parse_json(again.dump())));
   EXPECT_THAT(hub->take_deltas({}), IsEmpty());
 }
 
-TEST_F(ClusterObjectsTest, OurOwnKindsAreTheFleets) {
-  make(true);
-  is("clusters", {{"metadata", {{"name", "west"}}}, {"spec", {{"id", 2}, {"podCIDRs", {"10.2.0.0/16"}}}}});
+TEST_F(ClusterObjectsTest, OurOwnKindsBelongToTheFleet) {
+  create(true);
+  put("clusters", {{"metadata", {{"name", "west"}}}, {"spec", {{"id", 2}, {"podCIDRs", {"10.2.0.0/16"}}}}});
   EXPECT_TRUE(objects.contains({ObjectKind::kCluster, "", "", "west"}));
 }
 
@@ -236,12 +236,12 @@ json service_import(unsigned port) {
       {"spec", {{"type", "ClusterSetIP"}, {"ips", {"10.200.0.1"}}, {"ports", {{{"name", "http"}, {"port", port}}}}}}};
 }
 
-TEST_F(ClusterObjectsTest, ImportedSlicesAreTheirSourceClustersWithAServiceThere) {
-  make(true);
-  is("serviceimports", service_import(80));
-  is("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
-  is("endpointslices", imported_slice("w-2", "west", "10.2.0.6"));
-  is("endpointslices", imported_slice("e-1", "east", "10.1.0.5"));
+TEST_F(ClusterObjectsTest, ImportedSlicesBelongToTheirSourceClusterWithAService) {
+  create(true);
+  put("serviceimports", service_import(80));
+  put("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  put("endpointslices", imported_slice("w-2", "west", "10.2.0.6"));
+  put("endpointslices", imported_slice("e-1", "east", "10.1.0.5"));
   const ObjectKey service{ObjectKind::kService, "west", "shop", "cart"};
   const ObjectKey slice{ObjectKind::kSlice, "west", "shop", "w-1"};
   ASSERT_TRUE(objects.contains(service) && objects.contains(slice));
@@ -249,30 +249,30 @@ TEST_F(ClusterObjectsTest, ImportedSlicesAreTheirSourceClustersWithAServiceThere
   EXPECT_TRUE(std::get<ServiceObject>(objects.at(service)).global);
   EXPECT_EQ(std::get<ServiceObject>(objects.at(service)).ports.at(0).port, L4Port{80});
   EXPECT_FALSE(objects.contains({ObjectKind::kSlice, "east", "shop", "e-1"}))
-      << "its own endpoints stand by themselves";
+      << "the cluster's own endpoints are read from its own slices";
   EXPECT_EQ(objects.size(), 4U);
   EXPECT_THAT(problems(), IsEmpty());
-  is("serviceimports", service_import(81));
+  put("serviceimports", service_import(81));
   EXPECT_EQ(std::get<ServiceObject>(objects.at(service)).ports.at(0).port, L4Port{81});
-  gone("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  remove("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
   EXPECT_TRUE(objects.contains(service));
   list("endpointslices", {});
-  EXPECT_FALSE(objects.contains(service)) << "with its last slice";
+  EXPECT_FALSE(objects.contains(service)) << "removed with its last slice";
   EXPECT_EQ(objects.size(), 1U);
 }
 
-TEST_F(ClusterObjectsTest, ImportedSlicesArePassedOverWhereAnotherHubTellsOfTheOthers) {
-  make(true, false);
+TEST_F(ClusterObjectsTest, ImportedSlicesCanBeIgnored) {
+  create(true, false);
   list("endpointslices", {imported_slice("w-1", "west", "10.2.0.5")});
-  gone("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  remove("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
   EXPECT_TRUE(objects.empty());
 }
 
-TEST_F(ClusterObjectsTest, AnImportedSliceOfNoClustersNameIsRefused) {
-  make(true);
-  is("endpointslices", imported_slice("w-1", "West!", "10.2.0.5"));
+TEST_F(ClusterObjectsTest, AnImportedSliceWithAnInvalidClusterNameIsRejected) {
+  create(true);
+  put("endpointslices", imported_slice("w-1", "West!", "10.2.0.5"));
   EXPECT_TRUE(objects.empty());
-  EXPECT_THAT(problems(), ElementsAre(HasSubstr("source-cluster is \"West!\", not a cluster's name")));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("source-cluster is \"West!\", not a valid cluster name")));
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// What counts of a Fleet hub's objects, trap by trap: rows of objects in, and what every member has in force after
-// them.
+// Which objects of a Fleet hub count: objects in, and what is in force for every member after them.
 #include "control/source/kubernetes/fleet_hub_objects.h"
 
 #include <gmock/gmock.h>
@@ -74,31 +73,31 @@ json member_cluster(const std::string& name, const std::string& joined = "True",
 
 class FleetHub : public testing::Test {
  protected:
-  FleetHub() { make({}); }
-  void make(FleetHubObjectsOptions options) {
+  FleetHub() { create({}); }
+  void create(FleetHubObjectsOptions options) {
     options.server = "https://hub";
     hub.emplace(std::move(options));
     objects.clear();
   }
-  void is(std::size_t resource, const json& object) { hub->object_is(resource, kNetworking, tree(object)); }
-  void gone(std::size_t resource, const json& object) { hub->object_gone(resource, tree(object)); }
+  void put(std::size_t resource, const json& object) { hub->put(resource, kNetworking, tree(object)); }
+  void remove(std::size_t resource, const json& object) { hub->removed(resource, tree(object)); }
   void list(std::size_t resource, const std::vector<json>& all) {
     hub->list_begins(resource);
     for (const json& object : all) {
-      is(resource, object);
+      put(resource, object);
     }
     hub->list_ends(resource);
   }
-  // West exports shop/cart with one endpoint, and everybody agrees.
-  void settle_west() {
+  // West exports shop/cart with one endpoint; all conditions are met.
+  void set_up_west() {
     list(Hub::kSliceExports, {slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5"})});
     list(Hub::kServiceExports, {service_export("west")});
     list(Hub::kServiceImports, {import_of({"west"})});
     list(Hub::kMembers, {member_cluster("west"), member_cluster("north")});
-    take();
+    apply_deltas();
   }
-  // Applies what is new; how many deltas that were.
-  std::size_t take() {
+  // Applies the pending deltas and returns their number.
+  std::size_t apply_deltas() {
     const auto deltas = hub->take_deltas(now);
     for (const ObjectDelta& delta : deltas) {
       if (delta.value) {
@@ -111,7 +110,7 @@ class FleetHub : public testing::Test {
   }
   // "west cart-1", "west cart", "west 10.2.0.5"
   std::vector<std::string> in_force() {
-    take();
+    apply_deltas();
     std::vector<std::string> out;
     for (const auto& [key, value] : objects) {
       out.push_back(key.cluster + " " + key.name);
@@ -133,7 +132,7 @@ class FleetHub : public testing::Test {
 };
 
 TEST_F(FleetHub, EmitsServiceSliceAndAddressesOfAMember) {
-  settle_west();
+  set_up_west();
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-1", "west 10.2.0.5"));
   const auto& service = std::get<ServiceObject>(objects.at({ObjectKind::kService, "west", "shop", "cart"}));
   EXPECT_TRUE(service.global);
@@ -143,11 +142,11 @@ TEST_F(FleetHub, EmitsServiceSliceAndAddressesOfAMember) {
   EXPECT_EQ(slice.service, "cart");
   EXPECT_EQ(slice.ports.at(0).port, L4Port{8080});
   const auto& address = std::get<AddressObject>(objects.at({ObjectKind::kAddress, "west", "", "10.2.0.5"}));
-  EXPECT_EQ(address.identity, identity::kUnknown) << "the hub says nothing of labels";
+  EXPECT_EQ(address.identity, identity::kUnknown) << "the hub publishes no labels";
   EXPECT_EQ(address.prefix.to_string(), "10.2.0.5/32");
 }
 
-TEST_F(FleetHub, SaysNothingBeforeEveryPartWasListed) {
+TEST_F(FleetHub, EmitsNothingBeforeEveryResourceWasListed) {
   list(Hub::kSliceExports, {slice_export("west", "x", "cart-1", {"10.2.0.5"})});
   list(Hub::kServiceExports, {service_export("west")});
   list(Hub::kMembers, {member_cluster("west")});
@@ -156,12 +155,12 @@ TEST_F(FleetHub, SaysNothingBeforeEveryPartWasListed) {
   EXPECT_EQ(in_force().size(), 3U);
 }
 
-TEST_F(FleetHub, AnyConditionThatFallsWithdrawsTheExport) {
+TEST_F(FleetHub, AnyConditionThatBecomesFalseWithdrawsTheExport) {
   struct Row {
     const char* what;
     std::function<void()> change, back;
   };
-  settle_west();
+  set_up_west();
   json deleting_export = service_export("west"),
        deleting_slice = slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5"});
   deleting_export["metadata"]["deletionTimestamp"] = "2026-03-02T11:00:00Z";
@@ -169,22 +168,22 @@ TEST_F(FleetHub, AnyConditionThatFallsWithdrawsTheExport) {
   const json slice = slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5"});
   const std::vector<Row> rows{
       {"weight 0 deletes the InternalServiceExport and leaves the slice",
-       [&] { gone(Hub::kServiceExports, service_export("west")); },
-       [&] { is(Hub::kServiceExports, service_export("west")); }},
-      {"the InternalServiceExport is being deleted", [&] { is(Hub::kServiceExports, deleting_export); },
-       [&] { is(Hub::kServiceExports, service_export("west")); }},
-      {"its ports conflict", [&] { is(Hub::kServiceExports, service_export("west", "True")); },
-       [&] { is(Hub::kServiceExports, service_export("west")); }},
-      {"the conflict is not judged", [&] { is(Hub::kServiceExports, service_export("west", "Unknown")); },
-       [&] { is(Hub::kServiceExports, service_export("west")); }},
-      {"the fleet's import names others", [&] { is(Hub::kServiceImports, import_of({"north"})); },
+       [&] { remove(Hub::kServiceExports, service_export("west")); },
+       [&] { put(Hub::kServiceExports, service_export("west")); }},
+      {"the InternalServiceExport is being deleted", [&] { put(Hub::kServiceExports, deleting_export); },
+       [&] { put(Hub::kServiceExports, service_export("west")); }},
+      {"its ports conflict", [&] { put(Hub::kServiceExports, service_export("west", "True")); },
+       [&] { put(Hub::kServiceExports, service_export("west")); }},
+      {"the conflict is unknown", [&] { put(Hub::kServiceExports, service_export("west", "Unknown")); },
+       [&] { put(Hub::kServiceExports, service_export("west")); }},
+      {"the ServiceImport lists other members", [&] { put(Hub::kServiceImports, import_of({"north"})); },
        [&] {
-         is(Hub::kServiceImports, import_of({"north", "west"}));
+         put(Hub::kServiceImports, import_of({"north", "west"}));
        }},
-      {"the member left", [&] { is(Hub::kMembers, member_cluster("west", "False")); },
-       [&] { is(Hub::kMembers, member_cluster("west")); }},
-      {"the member is gone", [&] { gone(Hub::kMembers, member_cluster("west")); },
-       [&] { is(Hub::kMembers, member_cluster("west")); }},
+      {"the member left", [&] { put(Hub::kMembers, member_cluster("west", "False")); },
+       [&] { put(Hub::kMembers, member_cluster("west")); }},
+      {"the member is removed", [&] { remove(Hub::kMembers, member_cluster("west")); },
+       [&] { put(Hub::kMembers, member_cluster("west")); }},
   };
   for (const Row& row : rows) {
     row.change();
@@ -192,65 +191,65 @@ TEST_F(FleetHub, AnyConditionThatFallsWithdrawsTheExport) {
     row.back();
     EXPECT_EQ(in_force().size(), 3U) << row.what;
   }
-  is(Hub::kSliceExports, deleting_slice);
+  put(Hub::kSliceExports, deleting_slice);
   EXPECT_THAT(in_force(), ElementsAre("west cart"));
-  is(Hub::kSliceExports, slice);
+  put(Hub::kSliceExports, slice);
   EXPECT_EQ(in_force().size(), 3U);
 }
 
-TEST_F(FleetHub, ChangesWithoutAnotherEndpointAreNone) {
-  settle_west();
+TEST_F(FleetHub, ChangesThatDoNotAffectEndpointsAreNoDelta) {
+  set_up_west();
   json again = slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5"});
   again["spec"]["endpointSliceReference"]["resourceVersion"] = "8";
   again["spec"]["endpointSliceReference"]["generation"] = 9;
   again["metadata"]["finalizers"] = {"networking.fleet.azure.com/endpointsliceexport-cleanup"};
-  is(Hub::kSliceExports, again);
-  EXPECT_EQ(take(), 0U);
-  is(Hub::kMembers, member_cluster("west", "True", "2026-03-02T10:00:55Z"));
-  EXPECT_EQ(take(), 0U);
-  is(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5", "10.2.0.6"}));
-  EXPECT_EQ(take(), 2U);  // the slice and the new address
-  is(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {}));
+  put(Hub::kSliceExports, again);
+  EXPECT_EQ(apply_deltas(), 0U);
+  put(Hub::kMembers, member_cluster("west", "True", "2026-03-02T10:00:55Z"));
+  EXPECT_EQ(apply_deltas(), 0U);
+  put(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.5", "10.2.0.6"}));
+  EXPECT_EQ(apply_deltas(), 2U);  // the slice and the new address
+  put(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {}));
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-1"));
 }
 
-TEST_F(FleetHub, ABlankImportIsBelievedOnlyAfterAWhile) {
-  settle_west();
-  is(Hub::kServiceImports, import_of({}));
+TEST_F(FleetHub, ABlankImportIsAcceptedOnlyAfterTheRetentionTime) {
+  set_up_west();
+  put(Hub::kServiceImports, import_of({}));
   EXPECT_EQ(in_force().size(), 3U);
   ASSERT_TRUE(hub->due());
   now += milliseconds(9'999);
   EXPECT_EQ(in_force().size(), 3U);
-  is(Hub::kServiceImports, import_of({"west"}));
+  put(Hub::kServiceImports, import_of({"west"}));
   now += milliseconds(60'000);
   EXPECT_EQ(in_force().size(), 3U);
   EXPECT_FALSE(hub->due());
 
-  gone(Hub::kServiceImports, import_of({}));
+  remove(Hub::kServiceImports, import_of({}));
   EXPECT_EQ(in_force().size(), 3U);
   now = *hub->due();
   EXPECT_THAT(in_force(), IsEmpty());
 }
 
-TEST_F(FleetHub, AnExportUnderANewNameIsTheSameSlice) {
-  settle_west();
+TEST_F(FleetHub, ARenamedExportIsTheSameSlice) {
+  set_up_west();
   json renamed = slice_export("west", "west-shop-cart-y", "cart-1", {"10.2.0.9"});
   renamed["metadata"]["creationTimestamp"] = "2026-03-02T10:05:00Z";
-  is(Hub::kSliceExports, renamed);
+  put(Hub::kSliceExports, renamed);
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-1", "west 10.2.0.9"));
-  gone(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {}));
-  EXPECT_EQ(take(), 0U);
+  remove(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {}));
+  EXPECT_EQ(apply_deltas(), 0U);
 }
 
-TEST_F(FleetHub, NamesAreNotParsed) {
+TEST_F(FleetHub, NamesOfExportsAreNotParsed) {
   // Namespace a-b with service c, and namespace a with service b-c: one name on the hub.
   json first = service_export("west"), second = service_export("north");
   first["metadata"]["name"] = second["metadata"]["name"] = "a-b-c";
   first["spec"]["serviceReference"].update({{"namespace", "a-b"}, {"name", "c"}});
   second["spec"]["serviceReference"].update({{"namespace", "a"}, {"name", "b-c"}});
-  const auto import = [](const std::string& name_space, const std::string& name, const std::string& cluster) {
+  const auto import = [](const std::string& ns, const std::string& name, const std::string& cluster) {
     json object = import_of({cluster});
-    object["metadata"] = {{"namespace", name_space}, {"name", name}};
+    object["metadata"] = {{"namespace", ns}, {"name", name}};
     return object;
   };
   list(Hub::kSliceExports, {});
@@ -260,65 +259,65 @@ TEST_F(FleetHub, NamesAreNotParsed) {
   EXPECT_THAT(in_force(), ElementsAre("north b-c", "west c"));
 }
 
-TEST_F(FleetHub, AMemberSpeaksOnlyForItself) {
-  settle_west();
+TEST_F(FleetHub, AMemberMayExportOnlyItsOwnEndpoints) {
+  set_up_west();
   json forged = slice_export("west", "forged", "cart-9", {"10.2.0.66"});
   forged["metadata"]["namespace"] = "fleet-member-north";
-  is(Hub::kSliceExports, forged);
+  put(Hub::kSliceExports, forged);
   EXPECT_EQ(in_force().size(), 3U);
-  EXPECT_THAT(problems(), ElementsAre(HasSubstr("lies in namespace \"fleet-member-north\"")));
-  EXPECT_THAT(hub->counts(Hub::kSliceExports).bad, ElementsAre("fleet-member-north/forged"));
-  EXPECT_THAT(hub->take_log(), ElementsAre(HasSubstr("fleet-member-north/forged is refused")));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("is in namespace \"fleet-member-north\"")));
+  EXPECT_THAT(hub->counts(Hub::kSliceExports).invalid, ElementsAre("fleet-member-north/forged"));
+  EXPECT_THAT(hub->take_log(), ElementsAre(HasSubstr("fleet-member-north/forged is invalid")));
 }
 
-TEST_F(FleetHub, AFaultLeavesTheLastGoodVersion) {
-  settle_west();
+TEST_F(FleetHub, AnInvalidVersionKeepsTheLastValidOne) {
+  set_up_west();
   json bad = slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.999"});
-  is(Hub::kSliceExports, bad);
-  is(Hub::kSliceExports, bad);
+  put(Hub::kSliceExports, bad);
+  put(Hub::kSliceExports, bad);
   EXPECT_EQ(in_force().size(), 3U);
-  EXPECT_THAT(problems(), ElementsAre(HasSubstr("the version read before stays in force")));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("the previous version stays in force")));
   EXPECT_EQ(hub->take_log().size(), 1U);
-  is(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.7"}));
+  put(Hub::kSliceExports, slice_export("west", "west-shop-cart-x", "cart-1", {"10.2.0.7"}));
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-1", "west 10.2.0.7"));
   EXPECT_THAT(problems(), IsEmpty());
 }
 
-TEST_F(FleetHub, AStoppedHeartbeatIsToldAndWithdrawsNothing) {
-  settle_west();
+TEST_F(FleetHub, AMissingHeartbeatIsReportedAndWithdrawsNothing) {
+  set_up_west();
   EXPECT_THAT(problems(), IsEmpty());
   EXPECT_THAT(problems("an hour later"), ElementsAre(HasSubstr("agent of cluster west")));
   EXPECT_EQ(in_force().size(), 3U);
 }
 
-TEST_F(FleetHub, ARelistDropsWhatIsNotThereAnyMore) {
-  settle_west();
+TEST_F(FleetHub, ARelistRemovesMissingObjects) {
+  set_up_west();
   list(Hub::kSliceExports, {slice_export("west", "z", "cart-2", {"10.2.0.5"})});
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-2", "west 10.2.0.5"));
 }
 
-TEST_F(FleetHub, AnAddressOfTwoServicesGoesWithTheLast) {
-  settle_west();
+TEST_F(FleetHub, AnAddressOfTwoServicesIsRemovedWithTheLast) {
+  set_up_west();
   json other = slice_export("west", "o", "pay-1", {"10.2.0.5"}), exported = service_export("west");
   other["spec"]["ownerServiceReference"]["name"] = "pay";
   exported["metadata"]["name"] = "shop-pay";
   exported["spec"]["serviceReference"]["name"] = "pay";
   json import = import_of({"west"});
   import["metadata"]["name"] = "pay";
-  is(Hub::kSliceExports, other);
-  is(Hub::kServiceExports, exported);
-  is(Hub::kServiceImports, import);
+  put(Hub::kSliceExports, other);
+  put(Hub::kServiceExports, exported);
+  put(Hub::kServiceImports, import);
   EXPECT_EQ(in_force().size(), 5U);
-  gone(Hub::kServiceExports, service_export("west"));
+  remove(Hub::kServiceExports, service_export("west"));
   EXPECT_THAT(in_force(), ElementsAre("west pay", "west pay-1", "west 10.2.0.5"));
-  gone(Hub::kServiceExports, exported);
+  remove(Hub::kServiceExports, exported);
   EXPECT_THAT(in_force(), IsEmpty());
 }
 
 TEST_F(FleetHub, OwnExportsAreSkipped) {
   FleetHubObjectsOptions options;
   options.own_cluster = "north";
-  make(options);
+  create(options);
   list(Hub::kSliceExports,
        {slice_export("west", "x", "cart-1", {"10.2.0.5"}), slice_export("north", "y", "cart-1", {"10.3.0.5"})});
   list(Hub::kServiceExports, {service_export("west"), service_export("north")});
@@ -327,7 +326,7 @@ TEST_F(FleetHub, OwnExportsAreSkipped) {
   EXPECT_THAT(in_force(), ElementsAre("west cart", "west cart-1", "west 10.2.0.5"));
 }
 
-TEST_F(FleetHub, WithoutTheRightToSeeMembersTheOtherConditionsDecide) {
+TEST_F(FleetHub, WithoutAccessToMembersTheOtherConditionsApply) {
   list(Hub::kSliceExports, {slice_export("west", "x", "cart-1", {"10.2.0.5"})});
   list(Hub::kServiceExports, {service_export("west")});
   list(Hub::kServiceImports, {import_of({"west"})});
@@ -335,9 +334,9 @@ TEST_F(FleetHub, WithoutTheRightToSeeMembersTheOtherConditionsDecide) {
   EXPECT_EQ(in_force().size(), 3U);
 }
 
-TEST_F(FleetHub, AConflictIsToldByName) {
-  settle_west();
-  is(Hub::kServiceExports, service_export("west", "True"));
+TEST_F(FleetHub, AConflictIsReportedByServiceAndCluster) {
+  set_up_west();
+  put(Hub::kServiceExports, service_export("west", "True"));
   EXPECT_THAT(problems(), ElementsAre(HasSubstr("shop/cart of cluster west is not used")));
 }
 

@@ -1,4 +1,4 @@
-// A Fleet hub followed over TLS: the joins are fleet_hub_objects_test's, here they come from a server.
+// A Fleet hub watched over TLS. Which exports count is covered by fleet_hub_objects_test.
 #include "control/source/kubernetes/fleet_hub_source.h"
 
 #include <gmock/gmock.h>
@@ -29,7 +29,7 @@ class FleetHubSourceTest : public testing::Test {
     folder.write("config", server.kubeconfig({{"token", "t"}}, {{"certificate-authority", "ca.crt"}}));
     options.server.kubeconfig = folder.path("config");
     options.server.times = short_times();
-    options.blank_hold = std::chrono::milliseconds(300);
+    options.blank_retention = std::chrono::milliseconds(300);
   }
   void publish_west() {
     const json reference{{"clusterId", "west"}, {"namespace", "shop"}, {"name", "cart"}};
@@ -53,7 +53,7 @@ class FleetHubSourceTest : public testing::Test {
     server.put(kNetworking + "serviceimports",
                {{"metadata", {{"namespace", "shop"}, {"name", "cart"}}}, {"status", {{"clusters", clusters}}}});
   }
-  bool all_there() { return hub->objects.size() == 3; }
+  bool all_present() { return hub->objects.size() == 3; }
 
   ApiServer server;
   TemporaryFolder folder;
@@ -62,34 +62,34 @@ class FleetHubSourceTest : public testing::Test {
   std::optional<Follower> hub;
 };
 
-TEST_F(FleetHubSourceTest, FollowsExportsWithdrawalsAndBlankImports) {
+TEST_F(FleetHubSourceTest, AppliesExportsWithdrawalsAndBlankImports) {
   publish_west();
   source.emplace(options);
   ASSERT_TRUE(source->start());
   hub.emplace(*source);
   ASSERT_TRUE(hub->until_synced());
-  EXPECT_TRUE(all_there());
+  EXPECT_TRUE(all_present());
   EXPECT_NE(hub->find<AddressObject>(ObjectKind::kAddress, "west", "", "10.2.0.5"), nullptr);
   EXPECT_EQ(hub->state("endpointsliceexports").objects, 1U);
 
-  // Blank for as long as is believed, with nothing else coming: a timer withdraws it.
+  // Blank for longer than blank_retention, without other events: a timer withdraws the exports.
   import(json::array());
   EXPECT_TRUE(hub->until([&] { return hub->objects.empty(); }));
   import({{ { "cluster", "west" } }});
-  EXPECT_TRUE(hub->until([&] { return all_there(); }));
+  EXPECT_TRUE(hub->until([&] { return all_present(); }));
 
   server.remove(kNetworking + "internalserviceexports", "fleet-member-west", "shop-cart");
   EXPECT_TRUE(hub->until([&] { return hub->objects.empty(); }));
 }
 
-TEST_F(FleetHubSourceTest, WithoutTheRightToSeeMembersSaysSoAndGoesOn) {
+TEST_F(FleetHubSourceTest, ReportsForbiddenMemberClustersAndContinues) {
   publish_west();
   server.forbid(kClusters, true);
   source.emplace(options);
   ASSERT_TRUE(source->start());
   hub.emplace(*source);
   ASSERT_TRUE(hub->until_synced());
-  EXPECT_TRUE(all_there());
+  EXPECT_TRUE(all_present());
   ASSERT_EQ(source->problems().size(), 1U);
   EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("memberclusters cannot be read"));
 }

@@ -1,4 +1,4 @@
-// A source that follows a test's API server, and the waiting for what it finds: by condition, never by time alone.
+// Follows a source of the test API server. Waits for conditions, never for fixed times.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,9 +19,9 @@ namespace isthmus {
 inline ApiTimes short_times() {
   ApiTimes times;
   times.backoff_first = std::chrono::milliseconds(20);
-  times.backoff_most = std::chrono::milliseconds(200);
-  times.refused = std::chrono::milliseconds(200);
-  times.steady = std::chrono::milliseconds(300);
+  times.backoff_max = std::chrono::milliseconds(200);
+  times.unavailable = std::chrono::milliseconds(200);
+  times.stable = std::chrono::milliseconds(300);
   return times;
 }
 
@@ -30,13 +30,13 @@ class Follower {
  public:
   explicit Follower(Source& source) : source_(source) {}
 
-  // Polls until the condition holds; 30 s at most.
+  // Polls until the condition holds, for at most 30 s.
   [[nodiscard]] bool until(const std::function<bool()>& condition) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (std::chrono::steady_clock::now() < end) {
-      pollfd wanted{source_.fd(), POLLIN, 0};
-      ::poll(&wanted, 1, 20);
-      take();
+      pollfd waiting{source_.fd(), POLLIN, 0};
+      ::poll(&waiting, 1, 20);
+      apply_deltas();
       if (condition()) {
         return true;
       }
@@ -46,12 +46,12 @@ class Follower {
   [[nodiscard]] bool until_synced() {
     return until([this] { return source_.synced(); });
   }
-  void take() {
+  void apply_deltas() {
     for (ObjectDelta& delta : source_.poll()) {
       ++deltas;
       if (delta.value) {
         objects.insert_or_assign(delta.key, *std::move(delta.value));
-        places[delta.key] = delta.provenance.text();
+        locations[delta.key] = delta.provenance.text();
       } else {
         ++removals;
         objects.erase(delta.key);
@@ -59,13 +59,13 @@ class Follower {
     }
   }
   template <typename T>
-  [[nodiscard]] const T* find(ObjectKind kind, const std::string& cluster, const std::string& name_space,
+  [[nodiscard]] const T* find(ObjectKind kind, const std::string& cluster, const std::string& ns,
                               const std::string& name) const {
-    const auto at = objects.find({kind, cluster, name_space, name});
+    const auto at = objects.find({kind, cluster, ns, name});
     return at == objects.end() ? nullptr : std::get_if<T>(&at->second);
   }
-  [[nodiscard]] bool has(ObjectKind kind, const std::string& name_space, const std::string& name) const {
-    return objects.contains({kind, "east", name_space, name});
+  [[nodiscard]] bool has(ObjectKind kind, const std::string& ns, const std::string& name) const {
+    return objects.contains({kind, "east", ns, name});
   }
   [[nodiscard]] HubState state(const std::string& resource) const {
     for (const HubState& state : source_.states()) {
@@ -78,29 +78,28 @@ class Follower {
   }
 
   std::map<ObjectKey, ObjectValue> objects;
-  std::map<ObjectKey, std::string> places;
+  std::map<ObjectKey, std::string> locations;
   std::size_t deltas = 0, removals = 0;
 
  private:
   Source& source_;
 };
 
-// Objects as an API server has them.
-inline nlohmann::json service_json(const std::string& name_space, const std::string& name, bool global = true) {
-  nlohmann::json object{{"metadata", {{"namespace", name_space}, {"name", name}}},
+// Objects as an API server returns them.
+inline nlohmann::json service_json(const std::string& ns, const std::string& name, bool global = true) {
+  nlohmann::json object{{"metadata", {{"namespace", ns}, {"name", name}}},
                         {"spec", {{"ports", {{{"name", "http"}, {"port", 80}, {"protocol", "TCP"}}}}}}};
   if (global) {
     object["metadata"]["annotations"] = {{"service.cilium.io/global", "true"}};
   }
   return object;
 }
-inline nlohmann::json slice_json(const std::string& name_space, const std::string& name, const std::string& service,
+inline nlohmann::json slice_json(const std::string& ns, const std::string& name, const std::string& service,
                                  const std::string& address) {
-  return {
-      {"metadata", {{"namespace", name_space}, {"name", name}, {"labels", {{"kubernetes.io/service-name", service}}}}},
-      {"addressType", "IPv4"},
-      {"ports", {{{"name", "http"}, {"port", 8080}, {"protocol", "TCP"}}}},
-      {"endpoints", {{{"addresses", {address}}, {"conditions", {{"ready", true}}}}}}};
+  return {{"metadata", {{"namespace", ns}, {"name", name}, {"labels", {{"kubernetes.io/service-name", service}}}}},
+          {"addressType", "IPv4"},
+          {"ports", {{{"name", "http"}, {"port", 8080}, {"protocol", "TCP"}}}},
+          {"endpoints", {{{"addresses", {address}}, {"conditions", {{"ready", true}}}}}}};
 }
 
 }  // namespace isthmus

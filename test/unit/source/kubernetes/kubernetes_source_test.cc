@@ -1,4 +1,4 @@
-// The source of a cluster's own API server, against a server over TLS that behaves and misbehaves as real ones do.
+// The source of a cluster's own API server, against a TLS server that behaves and misbehaves as real ones do.
 #include "control/source/kubernetes/kubernetes_source.h"
 
 #include <gmock/gmock.h>
@@ -34,7 +34,7 @@ class KubernetesSourceTest : public testing::Test {
     folder.write("config", server.kubeconfig(user, with));
     options.server.kubeconfig = folder.path("config");
   }
-  // Starts the source and takes what it finds first.
+  // Starts the source.
   void start() {
     source.emplace(options);
     const auto started = source->start();
@@ -68,7 +68,7 @@ TEST_F(KubernetesSourceTest, ListsAndWatchesEndpointSlices) {
   ASSERT_NE(slice, nullptr);
   EXPECT_EQ(slice->service, "cart");
   EXPECT_EQ(slice->endpoints.at(0).addresses.at(0).to_string(), "10.1.0.7");
-  EXPECT_EQ(hub->places.at({ObjectKind::kSlice, "east", "shop", "cart-1"}),
+  EXPECT_EQ(hub->locations.at({ObjectKind::kSlice, "east", "shop", "cart-1"}),
             server.url() + "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/cart-1");
 
   server.put(kSlices, slice_json("shop", "cart-2", "cart", "10.1.0.8"));
@@ -79,7 +79,7 @@ TEST_F(KubernetesSourceTest, ListsAndWatchesEndpointSlices) {
   EXPECT_EQ(hub->state("endpointslices").objects, 1U);
 }
 
-TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAServerCannotStreamLists) {
+TEST_F(KubernetesSourceTest, FallsBackToPagesIfTheServerCannotStreamLists) {
   server.set_streaming(false);
   for (int i = 0; i < 1200; ++i) {
     server.put(kPods, {{"metadata", {{"namespace", "shop"}, {"name", "p" + std::to_string(i)}}},
@@ -93,12 +93,13 @@ TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAServerCannotStreamLists) {
   EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "late"); })) << states();
 }
 
-TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAStreamedListEndsInAnError) {
-  Misbehaviour how;  // what a server of 1.34 says whose etcd is too old for it
-  how.stream = R"({"type":"ERROR","object":{"kind":"Status","code":500,"message":"RequestWatchProgress is disabled"}})";
-  server.misbehave(kServices, how);
-  how.stream = R"({"type":"ADDED","object":{"metadata":{"name":"torn","namespace":"shop"}}})";
-  server.misbehave(kPods, how);
+TEST_F(KubernetesSourceTest, FallsBackToPagesIfAStreamedListEndsInAnError) {
+  InjectedFault fault;  // the response of a 1.34 server whose etcd is too old for it
+  fault.stream =
+      R"({"type":"ERROR","object":{"kind":"Status","code":500,"message":"RequestWatchProgress is disabled"}})";
+  server.inject(kServices, fault);
+  fault.stream = R"({"type":"ADDED","object":{"metadata":{"name":"torn","namespace":"shop"}}})";
+  server.inject(kPods, fault);
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
@@ -107,11 +108,11 @@ TEST_F(KubernetesSourceTest, FallsBackToPagesWhereAStreamedListEndsInAnError) {
   EXPECT_EQ(server.count(kPods, "limit="), 1U);
 }
 
-TEST_F(KubernetesSourceTest, ReadsOnFromSplitChunksAndObjectsOverAMegabyte) {
-  server.set_piece(7);
+TEST_F(KubernetesSourceTest, ReadsSmallChunksAndObjectsOverAMegabyte) {
+  server.set_chunk_bytes(7);
   server.put(kSlices, slice_json("shop", "cart-1", "cart", "10.1.0.7"));
   start_and_sync();
-  server.set_piece(1000);
+  server.set_chunk_bytes(1000);
   server.break_connections();
   json large = slice_json("shop", "large", "cart", "10.1.0.8");
   large["metadata"]["annotations"]["padding"] = std::string(3 << 20, 'x');
@@ -121,12 +122,12 @@ TEST_F(KubernetesSourceTest, ReadsOnFromSplitChunksAndObjectsOverAMegabyte) {
   EXPECT_EQ(hub->removals, 0U);
 }
 
-TEST_F(KubernetesSourceTest, GoesOnFromTheLastBookmark) {
+TEST_F(KubernetesSourceTest, ResumesFromTheLastBookmark) {
   start_and_sync();
   const auto listed = hub->state("services").last_event;
   server.bookmark(kServices);
   ASSERT_TRUE(hub->until([&] { return hub->state("services").last_event != listed; })) << states();
-  // Who goes on from before the bookmark must list again.
+  // A client that resumes from before the bookmark must list again.
   server.forget_history(kServices);
   server.break_connections();
   ASSERT_TRUE(hub->until([&] { return server.count(kServices, "resourceVersion=") == 1; })) << states();
@@ -137,12 +138,12 @@ TEST_F(KubernetesSourceTest, GoesOnFromTheLastBookmark) {
   EXPECT_EQ(hub->state("services").events, 1U);
 }
 
-TEST_F(KubernetesSourceTest, ListsByDifferenceAfter410InTheStream) {
+TEST_F(KubernetesSourceTest, A410InTheStreamRelistsAndRemovesOnlyMissingObjects) {
   server.put(kServices, service_json("shop", "old"));
   server.put(kServices, service_json("shop", "stays"));
   start_and_sync();
   ASSERT_TRUE(hub->has(ObjectKind::kService, "shop", "old"));
-  server.remove_unseen(kServices, "shop", "old");
+  server.remove_without_event(kServices, "shop", "old");
   server.compact(kServices);
   EXPECT_TRUE(hub->until([&] { return !hub->has(ObjectKind::kService, "shop", "old"); })) << states();
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "stays"));
@@ -152,22 +153,22 @@ TEST_F(KubernetesSourceTest, ListsByDifferenceAfter410InTheStream) {
   EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "new"); })) << states();
 }
 
-TEST_F(KubernetesSourceTest, ListsByDifferenceAfter410AsTheAnswer) {
+TEST_F(KubernetesSourceTest, A410ResponseRelistsAndRemovesOnlyMissingObjects) {
   options.server.streaming_lists = false;
   server.put(kServices, service_json("shop", "old"));
   start_and_sync();
-  server.remove_unseen(kServices, "shop", "old");
+  server.remove_without_event(kServices, "shop", "old");
   server.break_connections();
   EXPECT_TRUE(hub->until([&] { return !hub->has(ObjectKind::kService, "shop", "old"); })) << states();
   EXPECT_EQ(hub->removals, 1U);
 }
 
-TEST_F(KubernetesSourceTest, ListsAgainAfterAnErrorEventOfItsOwnMaking) {
-  Misbehaviour how;
-  how.of = Misbehaviour::Of::kWatch;
-  how.stream = R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"gone"}})";
+TEST_F(KubernetesSourceTest, A410EventInANewWatchRelists) {
+  InjectedFault fault;
+  fault.request = InjectedFault::Request::kWatch;
+  fault.stream = R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"gone"}})";
   options.server.streaming_lists = false;
-  server.misbehave(kServices, how);
+  server.inject(kServices, fault);
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   EXPECT_TRUE(hub->until([&] { return server.count(kServices, "limit=") == 2; })) << states();
@@ -175,59 +176,59 @@ TEST_F(KubernetesSourceTest, ListsAgainAfterAnErrorEventOfItsOwnMaking) {
   EXPECT_EQ(hub->removals, 0U);
 }
 
-TEST_F(KubernetesSourceTest, AStreamOfNonsenseIsDroppedAndListedAgain) {
+TEST_F(KubernetesSourceTest, AnInvalidStreamIsClosedAndListedAgain) {
   for (const char* text : {"<html>", R"({"type":"ADDED","object":7})", R"({"type":"BOOKMARK"})", "{]}"}) {
-    Misbehaviour how;
-    how.of = Misbehaviour::Of::kWatch;
-    how.stream = text;
-    server.misbehave(kServices, how);
+    InjectedFault fault;
+    fault.request = InjectedFault::Request::kWatch;
+    fault.stream = text;
+    server.inject(kServices, fault);
   }
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
 }
 
-TEST_F(KubernetesSourceTest, BeginsAgainWhenPagesExpire) {
+TEST_F(KubernetesSourceTest, RelistsWhenAContinueTokenExpires) {
   server.set_streaming(false);
   for (int i = 0; i < 700; ++i) {
     server.put(kServices, service_json("shop", "s" + std::to_string(i)));
   }
-  Misbehaviour expired;
+  InjectedFault expired;
   expired.status = 410;
   expired.only_with_continue = true;
-  server.misbehave(kServices, expired);
+  server.inject(kServices, expired);
   start_and_sync();
   EXPECT_EQ(hub->state("services").objects, 700U);
   EXPECT_EQ(hub->removals, 0U);
 }
 
-TEST_F(KubernetesSourceTest, WaitsAsLongAsAServerAsks) {
-  Misbehaviour busy;
+TEST_F(KubernetesSourceTest, WaitsForTheTimeInRetryAfter) {
+  InjectedFault busy;
   busy.status = 429;
   busy.retry_after = "1";
-  server.misbehave(kServices, busy);
-  const auto begun = std::chrono::steady_clock::now();
+  server.inject(kServices, busy);
+  const auto started_at = std::chrono::steady_clock::now();
   start_and_sync();
-  EXPECT_GE(std::chrono::steady_clock::now() - begun, milliseconds(990));
+  EXPECT_GE(std::chrono::steady_clock::now() - started_at, milliseconds(990));
   EXPECT_EQ(hub->state("endpointslices").last_error, "");
   EXPECT_THAT(hub->state("services").last_error, testing::HasSubstr("429"));
 }
 
-TEST_F(KubernetesSourceTest, TriesAgainAfterErrorsAndBrokenConnections) {
+TEST_F(KubernetesSourceTest, RetriesAfterErrorsAndBrokenConnections) {
   for (const unsigned status : {500U, 503U, 504U}) {
-    Misbehaviour failing;
+    InjectedFault failing;
     failing.status = status;
-    server.misbehave(kServices, failing);
+    server.inject(kServices, failing);
   }
-  Misbehaviour closing;
+  InjectedFault closing;
   closing.close = true;
-  server.misbehave(kServices, closing);
+  server.inject(kServices, closing);
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
 }
 
-TEST_F(KubernetesSourceTest, ALostServerLeavesEverythingInForceAndSaysSo) {
+TEST_F(KubernetesSourceTest, AnUnreachableServerKeepsAllObjectsAndIsShownAsStale) {
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   server.require_token("another");
@@ -240,7 +241,7 @@ TEST_F(KubernetesSourceTest, ALostServerLeavesEverythingInForceAndSaysSo) {
   EXPECT_TRUE(hub->until([&] { return hub->state("services").sync == HubState::Sync::kSynced; })) << states();
 }
 
-TEST_F(KubernetesSourceTest, ReadsATokenFileAgainWhenItIsRefused) {
+TEST_F(KubernetesSourceTest, ReadsATokenFileAgainWhenTheTokenIsRejected) {
   folder.write("token", "first\n");
   use({{"tokenFile", "token"}});
   server.require_token("first");
@@ -252,7 +253,7 @@ TEST_F(KubernetesSourceTest, ReadsATokenFileAgainWhenItIsRefused) {
   EXPECT_TRUE(hub->until([&] { return hub->has(ObjectKind::kService, "shop", "cart"); })) << states();
 }
 
-TEST_F(KubernetesSourceTest, RunsACredentialProgramAgainWhenItsTokenIsRefused) {
+TEST_F(KubernetesSourceTest, RunsACredentialProgramAgainWhenItsTokenIsRejected) {
   folder.write("login",
                "#!/bin/sh\nn=$(cat \"$(dirname \"$0\")/n\")\n"
                "echo run >>\"$(dirname \"$0\")/runs\"\n"
@@ -267,7 +268,7 @@ TEST_F(KubernetesSourceTest, RunsACredentialProgramAgainWhenItsTokenIsRefused) {
          {"env", {{{"name", "SUFFIX"}, {"value", "-x"}}}}}}});
   server.require_token("one-x");
   start_and_sync();
-  EXPECT_EQ(folder.read("runs"), "run\n");  // once for every watch
+  EXPECT_EQ(folder.read("runs"), "run\n");  // one run for all watches
   folder.write("n", "two");
   server.require_token("two-x");
   server.break_connections();
@@ -285,7 +286,7 @@ TEST_F(KubernetesSourceTest, ShowsWhyACredentialProgramFails) {
   EXPECT_FALSE(source->synced());
 }
 
-TEST_F(KubernetesSourceTest, ShowsACertificateWhereTheServerAsksForOne) {
+TEST_F(KubernetesSourceTest, SendsAClientCertificateWhenTheServerRequestsOne) {
   const KeyPair pair = server.authority().sign("gateway", "");
   folder.write("client.crt", pair.certificate);
   folder.write("client.key", pair.key);
@@ -295,14 +296,14 @@ TEST_F(KubernetesSourceTest, ShowsACertificateWhereTheServerAsksForOne) {
   EXPECT_EQ(server.requests().front().client, "gateway");
 }
 
-TEST_F(KubernetesSourceTest, RefusesAServerThatNobodyVouchesFor) {
+TEST_F(KubernetesSourceTest, RejectsAServerOfAnUnknownAuthority) {
   const CertificateAuthority other("another authority");
   folder.write("ca.crt", other.certificate());
   start();
-  EXPECT_TRUE(hub->until([&] { return hub->state("services").last_error.find("refused") != std::string::npos; }))
+  EXPECT_TRUE(hub->until([&] { return hub->state("services").last_error.find("rejected") != std::string::npos; }))
       << states();
   EXPECT_TRUE(server.requests().empty());
-  folder.write("ca.crt", server.authority().certificate());  // the authority was replaced: read for each connection
+  folder.write("ca.crt", server.authority().certificate());  // the CA file is read again for each connection
   EXPECT_TRUE(hub->until_synced()) << states();
 }
 
@@ -320,14 +321,14 @@ TEST_F(KubernetesSourceTest, ChecksTheNameInTheServersCertificate) {
   start_and_sync();
 }
 
-TEST_F(KubernetesSourceTest, AKindThatIsNotInstalledDisturbsNobodyAndIsFoundLater) {
+TEST_F(KubernetesSourceTest, AMissingOptionalKindIsNoProblemAndIsFoundLater) {
   server.put(kServices, service_json("shop", "cart", false));
   start_and_sync();
   EXPECT_EQ(hub->state("serviceexports").sync, HubState::Sync::kFailed);
   EXPECT_THAT(hub->state("serviceexports").last_error, testing::HasSubstr("404"));
   EXPECT_TRUE(source->problems().empty());
   EXPECT_FALSE(hub->find<ServiceObject>(ObjectKind::kService, "east", "shop", "cart")->global);
-  // The older version only.
+  // Serves only the older version.
   constexpr auto kExports = "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports";
   server.serve(kExports, "ServiceExport", "multicluster.x-k8s.io/v1alpha1");
   server.put(kExports, {{"metadata", {{"namespace", "shop"}, {"name", "cart"}}}});
@@ -336,7 +337,7 @@ TEST_F(KubernetesSourceTest, AKindThatIsNotInstalledDisturbsNobodyAndIsFoundLate
   })) << states();
 }
 
-TEST_F(KubernetesSourceTest, AKindThatIsForbiddenIsAProblemWithARemedy) {
+TEST_F(KubernetesSourceTest, AForbiddenKindIsAProblemWithAFix) {
   server.forbid(kPods, true);
   server.put(kServices, service_json("shop", "cart"));
   server.put(kPods, {{"metadata", {{"namespace", "shop"}, {"name", "p"}}}, {"status", {{"podIP", "10.1.0.7"}}}});
@@ -345,13 +346,14 @@ TEST_F(KubernetesSourceTest, AKindThatIsForbiddenIsAProblemWithARemedy) {
   EXPECT_EQ(hub->state("pods").sync, HubState::Sync::kFailed);
   ASSERT_EQ(source->problems().size(), 1U);
   EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("pods cannot be read: HTTP 403: cannot list resource"));
-  EXPECT_THAT(source->problems()[0].remedy, testing::HasSubstr("ClusterRole"));
+  EXPECT_THAT(source->problems()[0].fix, testing::HasSubstr("ClusterRole"));
   server.forbid(kPods, false);
   ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kPod, "shop", "p"); })) << states();
-  EXPECT_TRUE(hub->until([&] { return source->problems().empty(); }));
+  ASSERT_TRUE(hub->until([&] { return hub->state("pods").sync == HubState::Sync::kSynced; })) << states();
+  EXPECT_TRUE(source->problems().empty()) << "the problem ends with the list that succeeded";
 }
 
-TEST_F(KubernetesSourceTest, AConnectionThatSaysNothingIsTakenForBroken) {
+TEST_F(KubernetesSourceTest, ASilentConnectionIsReplaced) {
   options.server.times.watch_idle = milliseconds(400);
   start_and_sync();
   server.mute_watches();
@@ -360,7 +362,7 @@ TEST_F(KubernetesSourceTest, AConnectionThatSaysNothingIsTakenForBroken) {
   EXPECT_EQ(hub->removals, 0U);
 }
 
-TEST_F(KubernetesSourceTest, ABadVersionOfAnObjectLeavesTheGoodOneAndIsListed) {
+TEST_F(KubernetesSourceTest, AnInvalidVersionKeepsTheLastValidOneAndIsReported) {
   server.put(kServices, service_json("shop", "cart"));
   start_and_sync();
   json bad = service_json("shop", "cart");
@@ -368,28 +370,28 @@ TEST_F(KubernetesSourceTest, ABadVersionOfAnObjectLeavesTheGoodOneAndIsListed) {
   server.put(kServices, bad);
   EXPECT_TRUE(hub->until([&] { return source->problems().size() == 1; })) << states();
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
-  EXPECT_THAT(hub->state("services").bad, testing::ElementsAre("shop/cart"));
+  EXPECT_THAT(hub->state("services").invalid_keys, testing::ElementsAre("shop/cart"));
   EXPECT_EQ(hub->state("services").rejected, 1U);
 }
 
-TEST_F(KubernetesSourceTest, EndsAtOnceWhateverItIsDoing) {
+TEST_F(KubernetesSourceTest, StopsAtOnceInAnyState) {
   use({{"exec", {{"command", "sleep"}, {"args", {"600"}}}}});
   start();
-  const auto begun = std::chrono::steady_clock::now();
+  const auto started_at = std::chrono::steady_clock::now();
   source.reset();
   use({{"token", "t"}});
   start_and_sync();
   source.reset();
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+  EXPECT_LT(std::chrono::steady_clock::now() - started_at, std::chrono::seconds(10));
 }
 
-TEST_F(KubernetesSourceTest, RefusesToStartWithoutAnAccess) {
+TEST_F(KubernetesSourceTest, DoesNotStartWithoutAKubeconfig) {
   options.server.kubeconfig = folder.path("missing");
   KubernetesSource missing(options);
   EXPECT_FALSE(missing.start());
 }
 
-TEST_F(KubernetesSourceTest, AcceptsHeadersForAProxyAndAPath) {
+TEST_F(KubernetesSourceTest, SendsTheConfiguredHeaders) {
   options.server.headers = {{"X-Hub", "one"}};
   start_and_sync();
   EXPECT_EQ(server.requests().front().headers.at("x-hub"), "one");

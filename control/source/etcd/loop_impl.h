@@ -1,5 +1,5 @@
-// What loop.cc and client.cc share: the completion queue and what completes on it. Internal to this folder.
-// Thread: the loop's. Included by .cc files only, as it brings gRPC in.
+// The completion queue of the loop and what completes on it; shared by loop.cc and client.cc. Internal to this folder.
+// Thread: the loop's. Included by .cc files only, because it includes gRPC.
 #pragma once
 
 #include <grpcpp/alarm.h>
@@ -16,20 +16,20 @@
 
 namespace isthmus {
 
-// Something pending on the completion queue. It deletes itself, or lets go of itself, in its last completed().
+// An operation pending on the completion queue. It deletes or releases itself in its last completed().
 class EtcdPending {
  public:
   virtual ~EtcdPending() = default;
   virtual void completed(bool ok) = 0;
 };
 
-struct EtcdLoop::Inside {
+struct EtcdLoop::Impl {
   grpc::CompletionQueue queue;
-  std::size_t pending = 0;  // calls that have completions to come
+  std::size_t pending = 0;  // calls with outstanding completions
 
-  std::mutex mutex;            // of the next two
+  std::mutex mutex;            // guards posted and waking
   std::vector<Action> posted;  // in order
-  bool waking = false;         // an alarm is on its way
+  bool waking = false;         // a Wake is pending
   std::atomic<bool> stop{false};
 
   std::map<std::pair<Clock::time_point, std::uint64_t>, Action> timers;
