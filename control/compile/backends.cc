@@ -34,8 +34,8 @@ std::vector<L4Port> matching_ports(const SliceObject& slice, const ServicePort& 
 }
 
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const FleetCluster& cluster, bool silent, std::vector<Candidate>& candidates,
-                       std::set<IpAddress>& strays) {
+                       const Fleet& fleet, const FleetCluster& cluster, bool unreachable,
+                       std::vector<Candidate>& candidates, std::set<IpAddress>& out_of_prefix) {
   std::map<std::pair<IpAddress, L4Port>, Candidate> found;
   for (const auto& slice : slices) {
     for (const L4Port number : matching_ports(*slice, port)) {
@@ -44,14 +44,14 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
         if (!fitness || endpoint.addresses.empty() || endpoint.addresses.front().family() != family) {
           continue;
         }
-        const IpAddress& address = endpoint.addresses.front();  // further ones are the same pod's (EndpointSlice API)
+        const IpAddress& address = endpoint.addresses.front();  // the API: further addresses are the same pod's
         if (fleet.owner(address) != &cluster) {
-          strays.insert(address);
+          out_of_prefix.insert(address);
           continue;
         }
-        const Candidate candidate{address, number, &cluster, *fitness, slice->weight, silent};
-        const auto [it, fresh] = found.try_emplace({address, number}, candidate);
-        if (!fresh && *fitness < it->second.fitness) {
+        const Candidate candidate{address, number, &cluster, *fitness, slice->weight, unreachable};
+        const auto [it, inserted] = found.try_emplace({address, number}, candidate);
+        if (!inserted && *fitness < it->second.fitness) {
           it->second = candidate;
         }
       }
@@ -62,16 +62,16 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
   }
 }
 
-std::size_t choose(std::vector<Candidate>& candidates, ServiceAffinity affinity) {
+std::size_t select_backends(std::vector<Candidate>& candidates, ServiceAffinity affinity) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.address, a.port) < std::tie(b.address, b.port);
   });
   for (const Fitness fitness : {Fitness::kActive, Fitness::kTerminating}) {
-    const auto able = [&](const Candidate& c) { return !c.silent && c.fitness == fitness; };
+    const auto usable = [&](const Candidate& c) { return !c.unreachable && c.fitness == fitness; };
     bool local = false, remote = false;
     for (const Candidate& c : candidates) {
-      local = local || (able(c) && c.cluster->local);
-      remote = remote || (able(c) && !c.cluster->local);
+      local = local || (usable(c) && c.cluster->local);
+      remote = remote || (usable(c) && !c.cluster->local);
     }
     if (!local && !remote) {
       continue;
@@ -79,7 +79,7 @@ std::size_t choose(std::vector<Candidate>& candidates, ServiceAffinity affinity)
     const bool only_local = affinity == ServiceAffinity::kLocal && local;
     const bool only_remote = affinity == ServiceAffinity::kRemote && remote;
     const auto end = std::stable_partition(candidates.begin(), candidates.end(), [&](const Candidate& c) {
-      return able(c) && !(only_local && !c.cluster->local) && !(only_remote && c.cluster->local);
+      return usable(c) && !(only_local && !c.cluster->local) && !(only_remote && c.cluster->local);
     });
     return static_cast<std::size_t>(end - candidates.begin());
   }

@@ -1,8 +1,8 @@
-// Which pods stand behind a port of a global service, and which of them take new flows. Pure functions.
+// The backends of a port of a global service, and which of them take new flows. Pure functions.
 //
-// A candidate is active (ready, not terminating, weight above 0), or drains: it keeps its flows and takes no new ones.
-// Terminating pods that still serve take new flows only when no active one is left (KEP-1669). Pods that neither are
-// ready nor serve while they terminate do not stand at all.
+// A candidate is active (ready, not terminating, weight above 0) or draining: it keeps its flows and takes no new ones.
+// Terminating pods that still serve take new flows only when no active one is left (KEP-1669). A pod that is not ready,
+// and not serving while it terminates, is no candidate at all.
 #pragma once
 
 #include <set>
@@ -14,7 +14,7 @@
 
 namespace isthmus {
 
-enum class Fitness : std::uint8_t { kActive, kTerminating, kDrained };
+enum class Fitness : std::uint8_t { kActive, kTerminating, kDrained };  // best first
 
 struct Candidate {
   IpAddress address;
@@ -22,21 +22,22 @@ struct Candidate {
   const FleetCluster* cluster = nullptr;
   Fitness fitness = Fitness::kActive;
   std::uint16_t weight = 0;
-  bool silent = false;  // no gateway of its cluster answers
+  bool unreachable = false;  // no gateway of its cluster responds or has a route
 };
 
-// The ports a slice offers for a Service port: those of its protocol and name. An unnamed Service port takes an unnamed
-// one, or else the only one of its protocol.
+// The ports of a slice that match a Service port by protocol and name. An unnamed Service port matches an unnamed slice
+// port, or else the only slice port of its protocol.
 [[nodiscard]] std::vector<L4Port> matching_ports(const SliceObject& slice, const ServicePort& port);
 
-// The candidates of one cluster for a port and family, one per address and L4 port (of several, the fittest), appended.
-// Addresses outside the cluster's prefixes are left out and collected in `strays`.
+// Appends the candidates of one cluster for a port and family, one per address and L4 port; of duplicates, the one
+// with the lowest Fitness value. Addresses outside the cluster's prefixes are skipped and added to `out_of_prefix`.
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const FleetCluster& cluster, bool silent, std::vector<Candidate>& candidates,
-                       std::set<IpAddress>& strays);
+                       const Fleet& fleet, const FleetCluster& cluster, bool unreachable,
+                       std::vector<Candidate>& candidates, std::set<IpAddress>& out_of_prefix);
 
-// Puts those that take new flows first, both parts by address and port; returns how many these are. `affinity` is our
-// own cluster's: local or remote ones alone, while there are any that could take flows.
-[[nodiscard]] std::size_t choose(std::vector<Candidate>& candidates, ServiceAffinity affinity);
+// Moves the candidates that take new flows to the front, sorts both parts by address and port, and returns the size of
+// the front part. `affinity` is that of our own Service: only local (or only remote) candidates take new flows as long
+// as there is one that can.
+[[nodiscard]] std::size_t select_backends(std::vector<Candidate>& candidates, ServiceAffinity affinity);
 
 }  // namespace isthmus

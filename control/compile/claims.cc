@@ -15,15 +15,14 @@ bool is_loopback(const IpAddress& a) {
 }
 
 std::string claim_text(const VipClaim& claim) {
-  return "service " + claim.service.text() + " of cluster " + claim.cluster + " (" + claim.place + ")";
+  return "service " + claim.service.text() + " of cluster " + claim.cluster + " (" + claim.where + ")";
 }
 
 }  // namespace
 
-std::string VipClaims::objection(const IpAddress& vip, const Fleet& fleet,
-                                 const std::vector<IpAddress>& own_addresses) {
+std::string VipClaims::conflict(const IpAddress& vip, const Fleet& fleet, const std::vector<IpAddress>& own_addresses) {
   if (vip.is_unspecified() || vip.is_multicast() || is_loopback(vip)) {
-    return "which is no address a service can have";
+    return "which is not a valid service address";
   }
   if (const FleetCluster* cluster = fleet.owner(vip)) {
     return "which lies inside the prefixes of cluster " + cluster->name;
@@ -37,16 +36,17 @@ std::string VipClaims::objection(const IpAddress& vip, const Fleet& fleet,
   return {};
 }
 
-void VipClaims::collect(const ServiceName& service, const Model& model, const Fleet& fleet,
-                        const std::vector<IpAddress>& own_addresses) {
+void VipClaims::add_claims(const ServiceName& service, const Model& model, const Fleet& fleet,
+                           const std::vector<IpAddress>& own_addresses) {
   Service& state = services_[service];
   const auto add = [&](const FleetCluster& cluster, const std::vector<IpAddress>& addresses, std::int64_t created,
-                       const std::string& place) {
+                       const std::string& where) {
     for (const IpAddress& address : addresses) {
-      const VipClaim claim{service, cluster.name, place, created};
-      if (const std::string why = objection(address, fleet, own_addresses); !why.empty()) {
-        state.problems.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": refused",
-                                  place, "claim an address of a pool that nothing else uses"});
+      const VipClaim claim{service, cluster.name, where, created};
+      if (const std::string why = conflict(address, fleet, own_addresses); !why.empty()) {
+        state.problems.push_back(
+            {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
+             "claim an address from a pool that nothing else uses"});
         continue;
       }
       vips_[address].claims.push_back(claim);
@@ -58,17 +58,17 @@ void VipClaims::collect(const ServiceName& service, const Model& model, const Fl
       continue;
     }
     if (const auto import =
-            model.find<ServiceImportObject>({ObjectKind::kServiceImport, name, service.name_space, service.name})) {
+            model.find<ServiceImportObject>({ObjectKind::kServiceImport, name, service.ns, service.name})) {
       add(cluster, import->ips, import->created, import.provenance->text());
     }
-    if (const auto object = model.find<ServiceObject>({ObjectKind::kService, name, service.name_space, service.name})) {
+    if (const auto object = model.find<ServiceObject>({ObjectKind::kService, name, service.ns, service.name})) {
       add(cluster, object->claimed_vips, object->created, object.provenance->text());
     }
   }
 }
 
-void VipClaims::forget(const ServiceName& service, std::set<IpAddress>& touched) {
-  refused_.erase(service);
+void VipClaims::remove_claims(const ServiceName& service, std::set<IpAddress>& touched) {
+  rejected_.erase(service);
   const auto state = services_.find(service);
   if (state == services_.end()) {
     return;
@@ -87,17 +87,17 @@ std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, 
                                          const std::vector<IpAddress>& own_addresses) {
   std::set<IpAddress> touched;
   for (const ServiceName& service : services) {
-    forget(service, touched);
-    collect(service, model, fleet, own_addresses);
+    remove_claims(service, touched);
+    add_claims(service, model, fleet, own_addresses);
     const Service& state = services_[service];
     touched.insert(state.claimed.begin(), state.claimed.end());
     if (!state.problems.empty()) {
-      refused_.insert(service);
+      rejected_.insert(service);
     }
   }
-  std::set<ServiceName> moved;
+  std::set<ServiceName> changed;
   for (const IpAddress& address : touched) {
-    decide(address, moved);
+    resolve(address, changed);
   }
   for (const ServiceName& service : services) {
     const Service& state = services_[service];
@@ -105,7 +105,7 @@ std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, 
       services_.erase(service);
     }
   }
-  return moved;
+  return changed;
 }
 
 const VipClaim& VipClaims::best(const Vip& vip) const {
@@ -118,18 +118,18 @@ const VipClaim& VipClaims::best(const Vip& vip) const {
                            [&](const VipClaim& a, const VipClaim& b) { return order(a) < order(b); });
 }
 
-void VipClaims::decide(const IpAddress& address, std::set<ServiceName>& moved) {
+void VipClaims::resolve(const IpAddress& address, std::set<ServiceName>& changed) {
   const auto it = vips_.find(address);
   Vip& vip = it->second;
   const bool held = !vip.claims.empty();
   const ServiceName holder = held ? best(vip).service : ServiceName{};
   if (vip.held && (!held || vip.holder != holder)) {
     services_[vip.holder].held.erase(address);
-    moved.insert(vip.holder);
+    changed.insert(vip.holder);
   }
   if (held && (!vip.held || vip.holder != holder)) {
     services_[holder].held.insert(address);
-    moved.insert(holder);
+    changed.insert(holder);
   }
   if (!held) {
     contested_.erase(address);
@@ -159,18 +159,18 @@ const ServiceName* VipClaims::holder(const IpAddress& address) const {
 }
 
 void VipClaims::append_problems(std::vector<Problem>& problems) const {
-  list_problems(refused_, "services whose VIPs are refused", problems, [&](const ServiceName& name, auto& list) {
+  list_problems(rejected_, "services with rejected VIP claims", problems, [&](const ServiceName& name, auto& list) {
     const Service& service = services_.at(name);
     list.insert(list.end(), service.problems.begin(), service.problems.end());
   });
-  list_problems(contested_, "VIPs that several services claim", problems, [&](const IpAddress& address, auto& list) {
+  list_problems(contested_, "VIPs claimed by several services", problems, [&](const IpAddress& address, auto& list) {
     const Vip& vip = vips_.at(address);
     const VipClaim& owner = best(vip);
     for (const VipClaim& claim : vip.claims) {
       if (claim.service != vip.holder) {
-        list.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", which is " + claim_text(owner) +
-                            "'s: the older claim keeps it",
-                        claim.place,
+        list.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", which belongs to " +
+                            claim_text(owner) + ": the older claim wins",
+                        claim.where,
                         "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
       }
     }

@@ -1,10 +1,9 @@
-// Who owns each VIP. A claim is written by the owning cluster (a ServiceImport's address, or the Service's annotation
-// isthmus.io/vip) and is a service's for the whole fleet; it never moves by itself.
+// Which service holds each VIP. A claim is published by the owning cluster (the address of a ServiceImport, or the
+// Service's annotation isthmus.io/vip) and holds for the service in the whole fleet; it never moves by itself.
 //
-// Of two services that claim one VIP the one with the older claim keeps it: by creation time, where both are known; a
-// claim without a time is younger than any that has one. Between equals whoever holds the VIP keeps it, and at first
-// the cluster's name decides, then the service's. So every gateway of the fleet comes to the same answer. Thread:
-// control.
+// Where several services claim one VIP, the oldest claim wins, by creation time; a claim without a time is younger than
+// any with one. Between equal ages the current holder keeps the VIP; without a holder, the cluster name decides, then
+// the service name. Every gateway of the fleet applies the same rule. Thread: control.
 #pragma once
 
 #include <map>
@@ -19,19 +18,19 @@ namespace isthmus {
 
 struct VipClaim {
   ServiceName service;
-  std::string cluster, place;
-  std::int64_t created = 0;  // seconds since 1970; 0: unknown
+  std::string cluster, where;  // where: source location of the claiming object
+  std::int64_t created = 0;    // seconds since 1970; 0: unknown
 };
 
 class VipClaims {
  public:
-  // Collects anew what these services claim through clusters linked with ours, then decides. Returns the services,
-  // perhaps others than these, whose VIPs moved.
+  // Collects the claims of these services again, from the clusters linked with ours, and resolves conflicts. Returns
+  // every service whose VIPs changed, which may include services not in `services`.
   std::set<ServiceName> refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,
                                 const std::vector<IpAddress>& own_addresses);
-  // Sorted.
+  // The VIPs that the service holds, sorted.
   [[nodiscard]] std::vector<IpAddress> vips_of(const ServiceName& service) const;
-  // The service that holds an address as its VIP; null when none does.
+  // The service that holds this VIP; null when none does.
   [[nodiscard]] const ServiceName* holder(const IpAddress& address) const;
   void append_problems(std::vector<Problem>& problems) const;
 
@@ -43,22 +42,22 @@ class VipClaims {
   };
   struct Service {
     std::set<IpAddress> claimed, held;
-    std::vector<Problem> problems;  // claims that were refused
+    std::vector<Problem> problems;  // rejected claims
   };
 
-  void forget(const ServiceName& service, std::set<IpAddress>& touched);
-  void collect(const ServiceName& service, const Model& model, const Fleet& fleet,
-               const std::vector<IpAddress>& own_addresses);
-  // Nothing, or why the address cannot be a VIP.
-  [[nodiscard]] static std::string objection(const IpAddress& vip, const Fleet& fleet,
-                                             const std::vector<IpAddress>& own_addresses);
+  void remove_claims(const ServiceName& service, std::set<IpAddress>& touched);
+  void add_claims(const ServiceName& service, const Model& model, const Fleet& fleet,
+                  const std::vector<IpAddress>& own_addresses);
+  // Why the address cannot be a VIP, as the end of a sentence; empty when it can.
+  [[nodiscard]] static std::string conflict(const IpAddress& vip, const Fleet& fleet,
+                                            const std::vector<IpAddress>& own_addresses);
   [[nodiscard]] const VipClaim& best(const Vip& vip) const;
-  void decide(const IpAddress& address, std::set<ServiceName>& moved);
+  void resolve(const IpAddress& address, std::set<ServiceName>& changed);
 
   std::map<IpAddress, Vip> vips_;
   std::map<ServiceName, Service> services_;
   std::set<IpAddress> contested_;
-  std::set<ServiceName> refused_;  // services with problems
+  std::set<ServiceName> rejected_;  // services with rejected claims
 };
 
 }  // namespace isthmus

@@ -14,23 +14,23 @@
 namespace isthmus {
 namespace {
 
-// Whose addresses are whose, which endpoints are judged by: the clusters that came, went, or have other addresses.
-std::set<std::string> moved_addressing(const Fleet& before, const Fleet& now) {
-  std::set<std::string> moved;
+// The clusters that appeared, disappeared, or have another id or other prefixes: their endpoints must be re-evaluated.
+std::set<std::string> readdressed_clusters(const Fleet& before, const Fleet& now) {
+  std::set<std::string> readdressed;
   const auto add_missing = [&](const Fleet& of, const Fleet& in) {
     for (const auto& [name, cluster] : of.clusters) {
       const FleetCluster* other = in.find(name);
       if (other == nullptr || other->id != cluster.id || other->prefixes != cluster.prefixes) {
-        moved.insert(name);
+        readdressed.insert(name);
       }
     }
   };
   add_missing(before, now);
   add_missing(now, before);
-  return moved;
+  return readdressed;
 }
 
-// Precondition: no addressing has moved.
+// Precondition: readdressed_clusters(a, b) is empty.
 bool same_links(const Fleet& a, const Fleet& b) {
   return std::equal(a.clusters.begin(), a.clusters.end(), b.clusters.begin(), b.clusters.end(),
                     [](const auto& x, const auto& y) { return x.second.linked == y.second.linked; });
@@ -60,13 +60,13 @@ struct Compiler::State {
   const Model& model;
   const NextHop next_hop;
   Fleet fleet;
-  bool started = false;  // fleet.own is known
-  bool ask_again = false;
-  bool silence_told = false;  // since the last compile()
-  std::set<PeerId> silent_peers;
-  std::set<ClusterId> silent, held_out;  // clusters, as the tables have them
-  std::set<ClusterId> wanted_held_out;
-  PeerTable peers;
+  bool started = false;  // fleet.own is set
+  bool resolve_next_hops = false;
+  bool unreachability_reported = false;  // since the last compile()
+  std::set<PeerId> unreachable_peers;
+  std::set<ClusterId> unreachable, ejected;  // as in the tables
+  std::set<ClusterId> desired_ejected;       // as last reported
+  PeerRegistry peers;
   EndpointSet endpoints;
   VipClaims claims;
   ServiceSet services;
@@ -75,30 +75,30 @@ struct Compiler::State {
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
-  std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, std::set<std::string>& moved);
-  void update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& moved,
+  std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, std::set<std::string>& readdressed);
+  void update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& readdressed,
                         CompileResult& result);
-  void update_silence(std::set<ServiceName>& dirty);
+  void update_reachability(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
-  // May be chosen for new flows: it has not fallen silent, and there is a way to it.
+  // May be selected for new flows: it is not down and there is a route to it.
   [[nodiscard]] bool is_usable(PeerId gateway) const;
-  [[nodiscard]] bool is_silent(const FleetCluster& cluster) const;
+  [[nodiscard]] bool is_unreachable(const FleetCluster& cluster) const;
   [[nodiscard]] UnlabelledClusters unlabelled_clusters() const;
   [[nodiscard]] std::vector<Problem> problems() const;
   [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
 };
 
-// Returns the services that must be compiled because of the fleet itself.
-// `moved`: the clusters whose addressing has.
+// Returns the services to recompile because of changes in the fleet itself; `readdressed` receives the clusters whose
+// endpoints must be re-evaluated.
 std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes, bool first,
-                                                    std::set<std::string>& moved) {
+                                                    std::set<std::string>& readdressed) {
   if (!first && !changes.fleet && changes.nodes.empty()) {
     return {};
   }
   Fleet next = build_fleet(model, options, fleet.own, first ? nullptr : &fleet);
-  moved = moved_addressing(fleet, next);
-  const bool all = first || !moved.empty() || !same_links(fleet, next);
+  readdressed = readdressed_clusters(fleet, next);
+  const bool all = first || !readdressed.empty() || !same_links(fleet, next);
   fleet = std::move(next);
   std::set<ServiceName> dirty;
   if (all) {
@@ -109,20 +109,20 @@ std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes,
   for (const auto& [name, cluster] : fleet.clusters) {
     for (const FleetGateway& gateway : cluster.gateways) {
       if (const ServiceName* holder = claims.holder(gateway.underlay)) {
-        dirty.insert(*holder);  // a gateway came up on its VIP
+        dirty.insert(*holder);  // the VIP is now the underlay address of a gateway
       }
     }
   }
   return dirty;
 }
 
-void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& moved,
-                                       CompileResult& result) {
+void Compiler::State::update_endpoints(const ModelChanges& changes, bool first,
+                                       const std::set<std::string>& readdressed, CompileResult& result) {
   if (first) {
     endpoints.refresh_all(model, fleet);
   } else {
-    if (!moved.empty()) {
-      endpoints.refresh_clusters(moved, model, fleet);
+    if (!readdressed.empty()) {
+      endpoints.refresh_clusters(readdressed, model, fleet);
     }
     for (const Identity number : changes.identities) {
       endpoints.refresh_identity(number, model, fleet);
@@ -134,38 +134,38 @@ void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, 
       endpoints.refresh(owner, model, fleet);
     }
   }
-  endpoints.take(result.upsert, result.remove);
+  endpoints.take_changes(result.upsert, result.remove);
 }
 
 bool Compiler::State::is_usable(PeerId gateway) const {
-  return gateway != kNoPeer && silent_peers.count(gateway) == 0 && peers.has_route(gateway);
+  return gateway != kNoPeer && unreachable_peers.count(gateway) == 0 && peers.has_route(gateway);
 }
 
-bool Compiler::State::is_silent(const FleetCluster& cluster) const {
+bool Compiler::State::is_unreachable(const FleetCluster& cluster) const {
   return !cluster.local && std::none_of(cluster.gateways.begin(), cluster.gateways.end(), [&](const FleetGateway& g) {
     return is_usable(peers.id_of(cluster.name, g.underlay));
   });
 }
 
-void Compiler::State::update_silence(std::set<ServiceName>& dirty) {
-  std::set<ClusterId> now_silent, now_held_out;
+void Compiler::State::update_reachability(std::set<ServiceName>& dirty) {
+  std::set<ClusterId> next_unreachable, next_ejected;
   for (const auto& [name, cluster] : fleet.clusters) {
-    if (!is_silent(cluster)) {
-      if (silent.count(cluster.id) != 0) {
+    if (!is_unreachable(cluster)) {
+      if (unreachable.count(cluster.id) != 0) {
         dirty.merge(services.members_of(name));
       }
       continue;
     }
-    now_silent.insert(cluster.id);
-    if (wanted_held_out.count(cluster.id) != 0) {
-      now_held_out.insert(cluster.id);
+    next_unreachable.insert(cluster.id);
+    if (desired_ejected.count(cluster.id) != 0) {
+      next_ejected.insert(cluster.id);
     }
-    if (silent.count(cluster.id) == 0 || held_out.count(cluster.id) != now_held_out.count(cluster.id)) {
+    if (unreachable.count(cluster.id) == 0 || ejected.count(cluster.id) != next_ejected.count(cluster.id)) {
       dirty.merge(services.members_of(name));
     }
   }
-  silent = std::move(now_silent);
-  held_out = std::move(now_held_out);
+  unreachable = std::move(next_unreachable);
+  ejected = std::move(next_ejected);
 }
 
 void Compiler::State::update_clusters(TableDelta& delta) {
@@ -191,11 +191,11 @@ void Compiler::State::update_clusters(TableDelta& delta) {
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options.own_addresses);
   all.insert(dirty.begin(), dirty.end());
-  const ServiceSet::Inputs inputs{model, fleet, claims, silent, held_out};
+  const ServiceSet::Inputs inputs{model, fleet, claims, unreachable, ejected};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
   }
-  // A VIP that went from one service to another is in both lists.
+  // A VIP that moved from one service to another is in both lists.
   std::set<FrontendKey> upserted;
   for (const FrontendEntry& frontend : result.delta.upsert_frontends) {
     upserted.insert(frontend.key);
@@ -210,21 +210,21 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   const bool first = !started;
   started = true;
   const bool fleet_changed = first || changes.fleet || !changes.nodes.empty();
-  std::set<std::string> moved;
-  std::set<ServiceName> dirty = update_fleet(changes, first, moved);
+  std::set<std::string> readdressed;
+  std::set<ServiceName> dirty = update_fleet(changes, first, readdressed);
   dirty.insert(changes.services.begin(), changes.services.end());
-  const bool reach_changed = fleet_changed || ask_again || std::exchange(silence_told, false);
-  if (fleet_changed || ask_again) {
-    result.peers_changed = peers.update(model, fleet, next_hop, std::exchange(ask_again, false), result.delta);
+  const bool reachability_changed = fleet_changed || resolve_next_hops || std::exchange(unreachability_reported, false);
+  if (fleet_changed || resolve_next_hops) {
+    result.peers_changed = peers.update(model, fleet, next_hop, std::exchange(resolve_next_hops, false), result.delta);
   }
-  // Of the size of the fleet, and so not for each of a thousand endpoints a second.
-  if (reach_changed) {
-    update_silence(dirty);
+  // Costs a pass over the fleet, which is too much for every endpoint change.
+  if (reachability_changed) {
+    update_reachability(dirty);
     update_clusters(result.delta);
   }
-  update_endpoints(changes, first, moved, result);
+  update_endpoints(changes, first, readdressed, result);
   update_services(dirty, result);
-  if (endpoints.take_known_moved() || fleet_changed) {
+  if (endpoints.take_pod_presence_changed() || fleet_changed) {
     unlabelled = unlabelled_clusters();
   }
   policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt, unlabelled,
@@ -237,12 +237,12 @@ UnlabelledClusters Compiler::State::unlabelled_clusters() const {
     if (cluster.local) {
       continue;
     }
-    const auto at = endpoints.known().find(cluster.id);
-    const EndpointSet::Known known = at == endpoints.known().end() ? EndpointSet::Known{} : at->second;
-    if (known.unlabelled != 0) {
+    const auto at = endpoints.pod_counts().find(cluster.id);
+    const EndpointSet::PodCounts pods = at == endpoints.pod_counts().end() ? EndpointSet::PodCounts{} : at->second;
+    if (pods.unlabelled != 0) {
       out.some.insert(name);
     }
-    if (known.labelled == 0) {
+    if (pods.labelled == 0) {
       out.all.insert(name);
     }
   }
@@ -285,13 +285,13 @@ CompileResult Compiler::compile(const ModelChanges& changes) {
   return result;
 }
 
-void Compiler::set_silence(Silence silence) {
-  state_->silent_peers = {silence.peers.begin(), silence.peers.end()};
-  state_->wanted_held_out = {silence.held_out.begin(), silence.held_out.end()};
-  state_->silence_told = true;
+void Compiler::set_reachability(Reachability reachability) {
+  state_->unreachable_peers = {reachability.down_peers.begin(), reachability.down_peers.end()};
+  state_->desired_ejected = {reachability.ejected_clusters.begin(), reachability.ejected_clusters.end()};
+  state_->unreachability_reported = true;
 }
 
-void Compiler::refresh_next_hops() { state_->ask_again = true; }
+void Compiler::refresh_next_hops() { state_->resolve_next_hops = true; }
 
 std::vector<ClusterView> Compiler::clusters() const {
   std::vector<ClusterView> views;
@@ -300,21 +300,21 @@ std::vector<ClusterView> Compiler::clusters() const {
                      cluster.id,
                      cluster.local,
                      cluster.linked,
-                     state_->silent.count(cluster.id) != 0,
-                     state_->held_out.count(cluster.id) != 0,
+                     state_->unreachable.count(cluster.id) != 0,
+                     state_->ejected.count(cluster.id) != 0,
                      cluster.prefixes,
                      {}};
     for (const FleetGateway& gateway : cluster.gateways) {
       const PeerId peer = state_->peers.id_of(name, gateway.underlay);
       view.gateways.push_back(
-          {gateway.name, gateway.underlay, gateway.port, peer, state_->silent_peers.count(peer) != 0});
+          {gateway.name, gateway.underlay, gateway.port, peer, state_->unreachable_peers.count(peer) != 0});
     }
     views.push_back(std::move(view));
   }
   return views;
 }
 
-std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state_->silent_peers); }
+std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state_->unreachable_peers); }
 
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 
@@ -324,13 +324,13 @@ EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntr
                     entry.cluster,
                     entry.identity,
                     owner.kind == ObjectKind::kNode,
-                    owner.name_space,
+                    owner.ns,
                     owner.name,
                     {}};
   if (const auto pod = model.find<PodObject>(owner)) {
     view.on_node = pod->node;
   } else if (const auto address = model.find<AddressObject>(owner)) {
-    view.name_space = address->name_space;
+    view.ns = address->ns;
     view.name = address->pod;
     view.on_node = address->node ? address->node->to_string() : "";
   }

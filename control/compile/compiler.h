@@ -1,10 +1,10 @@
-// From the model to tables, for one gateway: clusters, peers, endpoints, services with their rings.
+// Compiles the model to the tables of one gateway: clusters, peers, endpoints, services with their rings, policy.
 //
-// Owner: control/daemon. Thread: control. compile() costs what changed: only services, pods and nodes named in the
-// change set are looked at; a change of the fleet's own objects (clusters, gateways, profiles) looks at all. What does
-// not fit together is left out, or stays as it was, and is listed as a problem with its place and remedy. Numbers
-// (peers, services, backends) are this process's own and keep their meaning while anything refers to them; a number set
-// free waits in a long queue before it is used again.
+// Owner: control/daemon. Thread: control. Cost is proportional to the change: compile() re-evaluates only the services,
+// pods, nodes and policies named in the change set; a change of a Cluster, Gateway or profile may re-evaluate all.
+// Failure: objects that conflict are left out, or keep their previous state, and are listed as problems with source
+// location and fix. Ids (peers, services, backends) are local to this process; a released id is quarantined before it
+// is reused.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@
 
 namespace isthmus {
 
-// What an engine must know of its own gateway before it can start; from the hub's Gateway and Cluster objects.
+// The parameters of its own gateway that the engine needs to start, from the hub's Gateway and Cluster objects.
 struct OwnGateway {
   ClusterId cluster;
   ClusterBits cluster_bits;
@@ -32,7 +32,7 @@ struct OwnGateway {
            a.port == b.port;
   }
 };
-// The error says which object is missing or does not fit, and what to write where.
+// The error says which object is missing or invalid, and how to fix it.
 [[nodiscard]] Result<OwnGateway> find_own_gateway(const Model& model, const std::string& cluster,
                                                   const std::string& gateway);
 
@@ -40,28 +40,28 @@ struct CompilerOptions {
   std::string cluster, gateway;  // names of our own objects in the hub
   Realm realm;
   std::uint32_t ring_slots = kMaglevSlots;
-  std::vector<IpAddress> own_addresses;  // translation addresses: no VIP may be one of them
+  std::vector<IpAddress> own_addresses;  // source translation addresses; none may be a VIP
   PolicySettings policy;
 };
 
-// What health found out. Kept until the next one.
-struct Silence {
-  std::vector<PeerId> peers;        // gateways that have answered before and do no longer
-  std::vector<ClusterId> held_out;  // clusters silent for longer than the hold: their backends no longer stand
+// Reachability as determined by health checks. In effect until the next set_reachability().
+struct Reachability {
+  std::vector<PeerId> down_peers;           // gateways that are down: they responded before and no longer do
+  std::vector<ClusterId> ejected_clusters;  // clusters unreachable beyond the hold time: their backends are removed
 };
 
 struct CompileResult {
   TableDelta delta;
   std::vector<EndpointEntry> upsert;
   std::vector<IpAddress> remove;
-  std::vector<Problem> problems;  // all that stand now (of a kind, the first 100)
-  bool peers_changed = false;     // for health and views: the set of gateways moved
-  bool names_changed = false;     // a service appeared, went, or its VIPs moved: for the DNS sink
+  std::vector<Problem> problems;  // all current ones (the first 100 of each kind)
+  bool peers_changed = false;     // a peer was added, removed or changed: for health and views
+  bool names_changed = false;     // a service appeared, disappeared or changed VIPs: for the DNS sink
 };
 
 class Compiler {
  public:
-  // Finds or makes the adjacency of the next hop towards an underlay address; kNoAdjacency when there is no route.
+  // Finds or creates the adjacency of the next hop towards an underlay address; kNoAdjacency when there is no route.
   using NextHop = std::function<AdjacencyId(const IpAddress&)>;
 
   // `model` must outlive the compiler.
@@ -70,26 +70,26 @@ class Compiler {
   Compiler(const Compiler&) = delete;
   Compiler& operator=(const Compiler&) = delete;
 
-  // Brings the tables up to the model; what comes back is to be published in any order (endpoints first is best).
-  // While our own Cluster or Gateway object has never been seen there is nothing but a problem.
+  // Brings the tables up to date with the model and returns what to publish, in any order (endpoints first is best).
+  // Until our own Cluster and Gateway objects have been seen, the result holds only problems.
   [[nodiscard]] CompileResult compile(const ModelChanges& changes);
   // Takes effect at the next compile().
-  void set_silence(Silence silence);
-  // The kernel's routes moved: the next compile() asks for every next hop again.
+  void set_reachability(Reachability reachability);
+  // The kernel's routes changed: the next compile() resolves every next hop again.
   void refresh_next_hops();
 
   [[nodiscard]] std::vector<ClusterView> clusters() const;
   [[nodiscard]] std::vector<PeerView> peers() const;        // by id
-  [[nodiscard]] std::vector<ServiceView> services() const;  // global ones, by name
-  // Calls `visit` for every endpoint until it returns false; in no order.
+  [[nodiscard]] std::vector<ServiceView> services() const;  // global services, by name
+  // Calls `visit` for every endpoint, in no order, until it returns false.
   void visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const;
-  // Who has the address; nothing when nobody does.
+  // The endpoint at the address, if there is one.
   [[nodiscard]] std::optional<EndpointView> find_endpoint(const IpAddress& address) const;
   [[nodiscard]] std::size_t endpoint_count() const;
   [[nodiscard]] std::string cluster_name(ClusterId id) const;  // empty when unknown
   [[nodiscard]] std::string service_name(ServiceId id) const;  // "namespace/name", empty when unknown
   [[nodiscard]] std::string peer_name(PeerId id) const;
-  // The policy, file and line behind a rule number of the engine's verdicts; nothing for kNoRule.
+  // The policy, file and line of a rule id in an engine verdict; nothing for kNoRule.
   [[nodiscard]] std::optional<RuleName> rule_name(RuleId id) const;
   [[nodiscard]] const PolicySet& policy() const;
 

@@ -16,14 +16,14 @@ std::string owner_text(const ObjectKey& key) {
   if (key.kind == ObjectKind::kAddress) {
     return "address " + key.name + " of cluster " + key.cluster;
   }
-  return "pod " + key.name_space + "/" + key.name + " of cluster " + key.cluster;
+  return "pod " + key.ns + "/" + key.name + " of cluster " + key.cluster;
 }
 
 ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
-  return {ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name};
+  return {ObjectKind::kCiliumEndpoint, pod.cluster, pod.ns, pod.name};
 }
 
-std::string place_of(const Model& model, const ObjectKey& owner) {
+std::string location_of(const Model& model, const ObjectKey& owner) {
   if (const auto node = model.find<NodeObject>(owner)) {
     return node.provenance->text();
   }
@@ -56,60 +56,61 @@ Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, cons
   const unsigned shift = bits_.shift;
   if (id.value() >> shift != cluster.id.value()) {
     const std::uint32_t first = std::uint32_t{cluster.id.value()} << shift;
-    state.problems.push_back(
-        {owner_text(owner) + " has identity " + std::to_string(id.value()) + ", which is not of its cluster (" +
-             std::to_string(first) + ".." + std::to_string(first + (1U << shift) - 1) + "); it counts as world",
-         provenance.text(), "check cluster ids and maxConnectedClusters against that cluster's Cilium"});
+    state.problems.push_back({owner_text(owner) + " has identity " + std::to_string(id.value()) +
+                                  ", which is outside its cluster's range (" + std::to_string(first) + ".." +
+                                  std::to_string(first + (1U << shift) - 1) + "); it is treated as world",
+                              provenance.text(),
+                              "make the cluster id and maxConnectedClusters agree with that cluster's Cilium"});
     return identity::kWorld;
   }
   return id;
 }
 
-EndpointSet::Wanted EndpointSet::wanted(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
-                                        Owner& state) {
-  Wanted wanted;
+EndpointSet::Desired EndpointSet::desired(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
+                                          Owner& state) {
+  Desired desired;
   if (const auto node = model.find<NodeObject>(owner)) {
     const auto add = [&](const std::vector<IpAddress>& addresses, Identity identity) {
       for (const IpAddress& address : addresses) {
-        wanted[address] = identity;
+        desired[address] = identity;
       }
     };
     add(node->addresses, cluster.local ? identity::kHost : identity::kRemoteNode);
     add(node->inner, cluster.local ? identity::kHost : identity::kRemoteNode);
     add(node->health, identity::kHealth);
     add(node->ingress, identity::kIngress);
-    return wanted;
+    return desired;
   }
   if (const auto object = model.find<AddressObject>(owner)) {
     if (object->prefix.length128() == 128) {
       const Identity identity = checked_identity(owner, object->identity, *object.provenance, cluster, state);
       if (denied_.count(identity) == 0) {
-        wanted[object->prefix.address()] = identity;
+        desired[object->prefix.address()] = identity;
       }
     }
-    return wanted;
+    return desired;
   }
   const auto pod = model.find<PodObject>(owner);
   const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
   if (pod && pod->host_network) {
-    return wanted;
+    return desired;
   }
   const Identity identity = endpoint ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state)
                                      : identity::unlabelled(cluster.id);
   if (denied_.count(identity) != 0) {
-    return wanted;
+    return desired;
   }
   for (const IpAddress& address : pod ? pod->addresses : std::vector<IpAddress>{}) {
-    wanted[address] = identity;
+    desired[address] = identity;
   }
   for (const IpAddress& address : endpoint ? endpoint->addresses : std::vector<IpAddress>{}) {
-    wanted[address] = identity;
+    desired[address] = identity;
   }
-  return wanted;
+  return desired;
 }
 
-void EndpointSet::judge_places(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state,
-                               Wanted& now) {
+void EndpointSet::validate_locations(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state,
+                                     Desired& now) {
   const FleetCluster* cluster = fleet.find(owner.cluster);
   for (auto w = now.begin(); w != now.end();) {
     const FleetCluster* at = fleet.owner(w->first);
@@ -117,10 +118,10 @@ void EndpointSet::judge_places(const ObjectKey& owner, const Model& model, const
       ++w;
       continue;
     }
-    state.problems.push_back({owner_text(owner) + " has address " + w->first.to_string() + ", which lies " +
-                                  (at == nullptr ? "outside its cluster's prefixes" : "in cluster " + at->name) +
-                                  "; it is left out",
-                              place_of(model, owner), "correct the address, or add its prefix to the Cluster object"});
+    state.problems.push_back(
+        {owner_text(owner) + " has address " + w->first.to_string() + ", which lies " +
+             (at == nullptr ? "outside its cluster's prefixes" : "in cluster " + at->name) + "; it is left out",
+         location_of(model, owner), "correct the address, or add its prefix to the Cluster object"});
     w = now.erase(w);
   }
 }
@@ -133,11 +134,11 @@ void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Flee
   const auto it = owners_.try_emplace(owner).first;
   Owner& state = it->second;
   state.problems.clear();
-  Wanted now;
+  Desired now;
   const FleetCluster* cluster = fleet.find(owner.cluster);
   if (cluster != nullptr) {
-    now = wanted(owner, model, *cluster, state);
-    judge_places(owner, model, fleet, state, now);
+    now = desired(owner, model, *cluster, state);
+    validate_locations(owner, model, fleet, state, now);
   }
   for (auto a = state.addresses.begin(); a != state.addresses.end();) {
     if (now.count(*a) == 0) {
@@ -151,39 +152,39 @@ void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Flee
     claim(it->first, address, cluster->id, identity);
     state.addresses.insert(address);
   }
-  keep_owner(owner, state);
+  update_owner(owner, state);
 }
 
 void EndpointSet::refresh_address(const ObjectKey& key, const Model& model, const Fleet& fleet) {
   const auto address = IpAddress::parse(key.name);
   if (!address) {
-    return;  // a prefix: its identity is a CIDR's, which policies name by address
+    return;  // a prefix, which is no endpoint: policies select it as a CIDR
   }
   const ObjectKey& owner = *address_owners_.insert({key.kind, key.cluster, {}, {}}).first;
   Owner state;
-  Wanted now;
+  Desired now;
   const FleetCluster* cluster = fleet.find(key.cluster);
   if (cluster != nullptr) {
-    now = wanted(key, model, *cluster, state);
-    judge_places(key, model, fleet, state, now);
+    now = desired(key, model, *cluster, state);
+    validate_locations(key, model, fleet, state, now);
   }
   if (const auto found = now.find(*address); found != now.end()) {
     claim(owner, *address, cluster->id, found->second);
   } else {
     withdraw(owner, *address);
   }
-  const bool troubled = !state.problems.empty();
-  if (troubled || owners_.count(key) != 0) {
+  const bool invalid = !state.problems.empty();
+  if (invalid || owners_.count(key) != 0) {
     owners_[key] = std::move(state);
-    keep_owner(key, owners_[key]);
+    update_owner(key, owners_[key]);
   }
 }
 
-void EndpointSet::keep_owner(const ObjectKey& owner, const Owner& state) {
+void EndpointSet::update_owner(const ObjectKey& owner, const Owner& state) {
   if (state.problems.empty()) {
-    troubled_.erase(owner);
+    invalid_.erase(owner);
   } else {
-    troubled_.insert(owner);
+    invalid_.insert(owner);
   }
   if (state.addresses.empty() && state.problems.empty()) {
     owners_.erase(owner);
@@ -209,7 +210,7 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
   if (state.newest.owner == nullptr || state.newest.owner == &owner) {
     state.newest = now;
     if (state.older != nullptr) {
-      settle(address, state);
+      resolve(address, state);
     }
     return;
   }
@@ -223,15 +224,15 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
   } else {
     state.older->push_back(std::exchange(state.newest, now));
   }
-  settle(address, state);
+  resolve(address, state);
 }
 
-void EndpointSet::settle(const IpAddress& address, Address& state) {
+void EndpointSet::resolve(const IpAddress& address, Address& state) {
   if (state.older == nullptr) {
     contested_.erase(address);
     return;
   }
-  // An address object without an identity says no more than that the address is an endpoint.
+  // An address object without an identity only says that the address is an endpoint.
   const auto bare = [](const Claim& c) {
     return c.owner->kind == ObjectKind::kAddress && identity::is_unlabelled(c.identity);
   };
@@ -242,12 +243,12 @@ void EndpointSet::settle(const IpAddress& address, Address& state) {
       std::swap(state.newest, *better);
     }
   }
-  // What a node says of an address, an ipcache says too.
+  // An ipcache repeats the addresses of a node: with the same identity that is no conflict.
   const auto agrees = [&](const Claim& c) {
     const bool of_node = c.owner->kind == ObjectKind::kNode || state.newest.owner->kind == ObjectKind::kNode;
     return bare(c) || (of_node && c.identity == state.newest.identity && c.owner->kind != state.newest.owner->kind);
   };
-  // These first, so that the last is who contests the newest.
+  // Agreeing claims first, so that the last one is the newest that conflicts, if any does.
   std::stable_partition(older.begin(), older.end(), agrees);
   if (agrees(older.back())) {
     contested_.erase(address);
@@ -275,7 +276,7 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
     if (older.empty()) {
       state.older.reset();
     }
-    settle(address, state);
+    resolve(address, state);
   } else if (state.newest.owner == &owner) {
     state.newest = {};
   }
@@ -289,7 +290,7 @@ void EndpointSet::visit_owners(const Model& model, const std::string* cluster,
   model.visit_keys(
       ObjectKind::kCiliumEndpoint,
       [&](const ObjectKey& key) {
-        const ObjectKey pod{ObjectKind::kPod, key.cluster, key.name_space, key.name};
+        const ObjectKey pod{ObjectKind::kPod, key.cluster, key.ns, key.name};
         if (!model.find<PodObject>(pod)) {
           visit(pod);
         }
@@ -297,11 +298,11 @@ void EndpointSet::visit_owners(const Model& model, const std::string* cluster,
       cluster);
 }
 
-std::vector<ObjectKey> EndpointSet::known_owners(const std::set<std::string>* clusters) const {
-  std::vector<ObjectKey> known;
+std::vector<ObjectKey> EndpointSet::current_owners(const std::set<std::string>* clusters) const {
+  std::vector<ObjectKey> owners;
   for (const auto& [key, owner] : owners_) {
     if (clusters == nullptr || clusters->count(key.cluster) != 0) {
-      known.push_back(key);
+      owners.push_back(key);
     }
   }
   for (const auto& [address, state] : addresses_) {
@@ -310,7 +311,7 @@ std::vector<ObjectKey> EndpointSet::known_owners(const std::set<std::string>* cl
     }
     const auto add = [&, &address = address](const Claim& c) {
       if (c.owner->kind == ObjectKind::kAddress && (clusters == nullptr || clusters->count(c.owner->cluster) != 0)) {
-        known.push_back(owner_of(address, c));
+        owners.push_back(owner_of(address, c));
       }
     };
     add(state.newest);
@@ -318,7 +319,7 @@ std::vector<ObjectKey> EndpointSet::known_owners(const std::set<std::string>* cl
       add((*state.older)[i]);
     }
   }
-  return known;
+  return owners;
 }
 
 void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
@@ -328,23 +329,23 @@ void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
       denied_.insert(object.id);
     }
   });
-  const auto judge = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
-  const std::vector<ObjectKey> known = known_owners(nullptr);
-  std::for_each(known.begin(), known.end(), judge);
-  visit_owners(model, nullptr, judge);
+  const auto refresh_owner = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
+  const std::vector<ObjectKey> owners = current_owners(nullptr);
+  std::for_each(owners.begin(), owners.end(), refresh_owner);
+  visit_owners(model, nullptr, refresh_owner);
 }
 
 void EndpointSet::refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet) {
-  const auto judge = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
-  const std::vector<ObjectKey> known = known_owners(&clusters);
-  std::for_each(known.begin(), known.end(), judge);
+  const auto refresh_owner = [&](const ObjectKey& owner) { refresh(owner, model, fleet); };
+  const std::vector<ObjectKey> owners = current_owners(&clusters);
+  std::for_each(owners.begin(), owners.end(), refresh_owner);
   for (const std::string& cluster : clusters) {
-    visit_owners(model, &cluster, judge);
+    visit_owners(model, &cluster, refresh_owner);
   }
-  const std::set<ObjectKey> troubled = troubled_;
-  std::for_each(troubled.begin(), troubled.end(), judge);
-  // An address of a node may lie in anybody's prefix.
-  model.visit_keys(ObjectKind::kNode, judge);
+  const std::set<ObjectKey> invalid = invalid_;
+  std::for_each(invalid.begin(), invalid.end(), refresh_owner);
+  // A node's address may lie in the prefix of any cluster.
+  model.visit_keys(ObjectKind::kNode, refresh_owner);
 }
 
 void EndpointSet::refresh_identity(Identity number, const Model& model, const Fleet& fleet) {
@@ -361,7 +362,7 @@ void EndpointSet::refresh_identity(Identity number, const Model& model, const Fl
   model.visit<CiliumEndpointObject>(ObjectKind::kCiliumEndpoint,
                                     [&](const ObjectKey& key, const CiliumEndpointObject& endpoint, const auto&) {
                                       if (endpoint.identity == number) {
-                                        owners.push_back({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+                                        owners.push_back({ObjectKind::kPod, key.cluster, key.ns, key.name});
                                       }
                                     });
   model.visit<AddressObject>(ObjectKind::kAddress,
@@ -375,7 +376,7 @@ void EndpointSet::refresh_identity(Identity number, const Model& model, const Fl
   }
 }
 
-void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
+void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
   for (const IpAddress& address : std::exchange(touched_, {})) {
     const auto it = addresses_.find(address);
     if (it == addresses_.end()) {
@@ -404,38 +405,38 @@ void EndpointSet::take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress
   }
 }
 
-// What is published at the address comes to those that are known of its cluster, or leaves them.
+// Adds `change` to the pod count of the cluster and kind that `state` is published with.
 void EndpointSet::count(const Address& state, int change) {
   const std::uint32_t number = state.published_identity.value();
   const bool labelled = number >= identity::kFirstAllocated && number >> identity::kScopeShift == 0;
   if (state.published && (labelled || identity::is_unlabelled(state.published_identity))) {
-    Known& known = known_[state.published_cluster];
-    std::size_t& number_of = labelled ? known.labelled : known.unlabelled;
-    const bool none_before = number_of == 0;
-    number_of += static_cast<std::size_t>(change);
-    known_moved_ = known_moved_ || none_before != (number_of == 0);
+    PodCounts& counts = pod_counts_[state.published_cluster];
+    std::size_t& pods = labelled ? counts.labelled : counts.unlabelled;
+    const bool was_zero = pods == 0;
+    pods += static_cast<std::size_t>(change);
+    pod_presence_changed_ = pod_presence_changed_ || was_zero != (pods == 0);
   }
 }
 
 void EndpointSet::append_problems(const Model& model, std::vector<Problem>& problems) const {
-  list_problems(troubled_, "pods or nodes with problems", problems, [&](const ObjectKey& key, auto& list) {
+  list_problems(invalid_, "pods or nodes with problems", problems, [&](const ObjectKey& key, auto& list) {
     const Owner& owner = owners_.at(key);
     list.insert(list.end(), owner.problems.begin(), owner.problems.end());
   });
-  list_problems(contested_, "addresses that several pods have", problems, [&](const IpAddress& address, auto& list) {
+  list_problems(contested_, "addresses claimed by several owners", problems, [&](const IpAddress& address, auto& list) {
     const Address& state = addresses_.at(address);
     const ObjectKey newest = owner_of(address, state.newest), other = owner_of(address, state.older->back());
-    list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + place_of(model, other) +
-                        ") have the same address " + address.to_string() + "; the first named is newer and counts",
-                    place_of(model, newest), "remove the one that is stale"});
+    list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + location_of(model, other) +
+                        ") have the same address " + address.to_string() + "; the first is newer and is used",
+                    location_of(model, newest), "remove the stale one"});
   });
-  list_problems(denied_, "identities with two meanings", problems, [&](Identity number, auto& list) {
+  list_problems(denied_, "identities with conflicting labels", problems, [&](Identity number, auto& list) {
     const auto claims = model.identities(number);
     const auto other = std::find_if(claims.begin(), claims.end(),
                                     [&](const auto& claim) { return claim->labels != claims.front()->labels; });
-    list.push_back({"identity " + std::to_string(number.value()) + " stands for two sets of labels (also at " +
-                        other->provenance->text() + "): endpoints that carry it are left out",
-                    claims.front().provenance->text(), "let one label set keep the number and give the other its own"});
+    list.push_back({"identity " + std::to_string(number.value()) + " has two different label sets (the other at " +
+                        other->provenance->text() + "): endpoints with this identity are left out",
+                    claims.front().provenance->text(), "give one of the two label sets another identity number"});
   });
 }
 

@@ -1,8 +1,8 @@
-// Which address belongs to which pod or node, under which identity: what goes into the endpoint table.
+// Which pod or node owns each address, and with which identity: the contents of the endpoint table.
 //
-// Thread: control. An owner (a pod, an address of an ipcache, or a node) claims its addresses; of two claims of one
-// address the newer counts, and a problem names both; but what a hub knows by its labels goes before what another only
-// knows by its address. Entries are published only where they differ from what was published before.
+// An owner (a pod, an ipcache address, or a node) claims its addresses. Where several owners claim one address, the
+// newest claim wins and a problem names both; but a claim with an identity takes precedence over an ipcache address
+// without one. Only entries that differ from what was published are published again. Thread: control.
 #pragma once
 
 #include <functional>
@@ -25,42 +25,43 @@ class EndpointSet {
  public:
   explicit EndpointSet(Realm realm) : realm_(realm) {}
 
-  // Judges again what a pod (kind kPod, also for its CiliumEndpoint), an address or a node claims.
+  // Re-evaluates the claims of one owner: a pod (kind kPod, also when its CiliumEndpoint changed), address or node.
   void refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet);
-  // All owners, those that are gone included: after the fleet's addressing changed.
+  // Re-evaluates all owners, including those no longer in the model.
   void refresh_all(const Model& model, const Fleet& fleet);
-  // Those of some clusters, whose addressing changed, came or went.
+  // Re-evaluates the owners of clusters whose id or prefixes changed, or that appeared or disappeared.
   void refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet);
-  // CiliumIdentities of that number changed.
+  // Re-evaluates the owners with this identity, after its CiliumIdentity objects changed.
   void refresh_identity(Identity number, const Model& model, const Fleet& fleet);
-  // What changed since the last take(), each address in one of the two.
-  void take(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove);
+  // Appends what changed since the last call, each address to one of the two lists.
+  void take_changes(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove);
 
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
-  // The owner whose claim of the address counts; null when nobody's does.
+  // Visits every endpoint with its owner, in no order, until `visit` returns false.
   void visit(const std::function<bool(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
-  // Calls `visit` with whose the address is, if it is anybody's.
+  // Calls `visit` with the owner of the address, if it has one.
   void find(const IpAddress& address,
             const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
   [[nodiscard]] std::size_t size() const { return published_; }
-  struct Known {
-    std::size_t labelled = 0, unlabelled = 0;  // pods
+  struct PodCounts {
+    std::size_t labelled = 0, unlabelled = 0;
   };
-  // By cluster; one without pods may be absent.
-  [[nodiscard]] const std::map<ClusterId, Known>& known() const { return known_; }
-  // Whether a cluster has got its first or lost its last pod of either sort since the last call.
-  [[nodiscard]] bool take_known_moved() { return std::exchange(known_moved_, false); }
+  // By cluster; a cluster without pods may be absent.
+  [[nodiscard]] const std::map<ClusterId, PodCounts>& pod_counts() const { return pod_counts_; }
+  // True when one of these counts became zero or nonzero since the last call.
+  [[nodiscard]] bool take_pod_presence_changed() { return std::exchange(pod_presence_changed_, false); }
 
  private:
-  // Addresses come by the million, so this is kept small: an address object is named by the address itself and has no
-  // entry in owners_ unless it has a problem.
+  // There are millions of these, so it is kept small: an address object is identified by the address itself and has an
+  // entry in owners_ only when it has a problem.
   struct Claim {
-    const ObjectKey* owner = nullptr;  // a key in owners_; of address objects, their cluster's in address_owners_
+    const ObjectKey* owner =
+        nullptr;  // a key in owners_; for address objects, the key of their cluster in address_owners_
     ClusterId cluster;
     Identity identity;
   };
   struct Address {
-    Claim newest;  // counts; without an owner nobody claims it
+    Claim newest;  // the one in effect; owner is null when the address is unclaimed
     std::unique_ptr<std::vector<Claim>> older;
     ClusterId published_cluster;
     Identity published_identity;
@@ -70,26 +71,28 @@ class EndpointSet {
     std::set<IpAddress> addresses;
     std::vector<Problem> problems;
   };
-  using Wanted = std::map<IpAddress, Identity>;
+  using Desired = std::map<IpAddress, Identity>;
 
-  // Who may claim addresses, of one cluster or (null) of all.
+  // Visits all objects that may claim addresses, of one cluster or (null) of all.
   static void visit_owners(const Model& model, const std::string* cluster,
                            const std::function<void(const ObjectKey&)>& visit);
-  // Those that have claims or problems here.
-  [[nodiscard]] std::vector<ObjectKey> known_owners(const std::set<std::string>* clusters) const;
+  // Owners that have claims or problems now, of these clusters or (null) of all.
+  [[nodiscard]] std::vector<ObjectKey> current_owners(const std::set<std::string>* clusters) const;
   void refresh_address(const ObjectKey& key, const Model& model, const Fleet& fleet);
-  void keep_owner(const ObjectKey& owner, const Owner& state);
-  // Takes out what lies where the cluster has no addresses, with a problem.
-  static void judge_places(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state, Wanted& now);
-  [[nodiscard]] Wanted wanted(const ObjectKey& owner, const Model& model, const FleetCluster& cluster, Owner& state);
-  // The identity `id` that the object at `provenance` gives the owner, as it counts here.
+  // Indexes the owner's problems; erases it when it has neither addresses nor problems.
+  void update_owner(const ObjectKey& owner, const Owner& state);
+  // Removes addresses outside the prefixes of the owner's cluster, with a problem for each.
+  static void validate_locations(const ObjectKey& owner, const Model& model, const Fleet& fleet, Owner& state,
+                                 Desired& now);
+  [[nodiscard]] Desired desired(const ObjectKey& owner, const Model& model, const FleetCluster& cluster, Owner& state);
+  // The identity to use for the identity `id` that the object at `provenance` states.
   [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
                                           const FleetCluster& cluster, Owner& state);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
-  // The claim that counts becomes the newest; notes whether others contest it.
-  void settle(const IpAddress& address, Address& state);
+  // Puts the claim in effect into `newest` and records whether another claim conflicts with it.
+  void resolve(const IpAddress& address, Address& state);
   void count(const Address& state, int change);
   [[nodiscard]] EndpointEntry entry_of(const IpAddress& address, const Claim& claim) const;
   // The object behind a claim.
@@ -98,15 +101,15 @@ class EndpointSet {
   Realm realm_;
   ClusterBits bits_;
   std::map<ObjectKey, Owner> owners_;
-  std::set<ObjectKey> address_owners_;  // one for each cluster, without a name
-  std::set<ObjectKey> troubled_;        // owners with problems
+  std::set<ObjectKey> address_owners_;  // one key per cluster, with an empty name
+  std::set<ObjectKey> invalid_;         // owners with problems
   std::unordered_map<IpAddress, Address> addresses_;
-  std::vector<IpAddress> touched_;  // since the last take(); may hold one twice
+  std::vector<IpAddress> touched_;  // since the last take_changes(); may contain duplicates
   std::set<IpAddress> contested_;
   std::set<Identity> denied_;
   std::size_t published_ = 0;
-  std::map<ClusterId, Known> known_;
-  bool known_moved_ = false;
+  std::map<ClusterId, PodCounts> pod_counts_;
+  bool pod_presence_changed_ = false;
 };
 
 }  // namespace isthmus

@@ -6,20 +6,20 @@
 namespace isthmus {
 namespace {
 
-constexpr unsigned kMostClusters = 255, kMostClustersWide = 511;
+constexpr unsigned kMaxClusters = 255, kMaxClustersWide = 511;
 
-unsigned most_clusters(ClusterBits bits) { return bits.shift == 15 ? kMostClustersWide : kMostClusters; }
+unsigned max_clusters(ClusterBits bits) { return bits.shift == 15 ? kMaxClustersWide : kMaxClusters; }
 
 bool names(const ProfileObject& profile, const std::string& cluster) {
   return std::find(profile.clusters.begin(), profile.clusters.end(), cluster) != profile.clusters.end();
 }
 
-// The bits that our profiles ask for, by the first of them in order of name.
+// The identity layout for the maxConnectedClusters of our profiles; where they differ, the first by name decides.
 ClusterBits cluster_bits(const Model& model, const std::string& cluster) {
   std::optional<ClusterBits> bits;
   model.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
     if (!bits && names(profile, cluster)) {
-      bits = ClusterBits{static_cast<std::uint8_t>(profile.max_connected_clusters > kMostClusters ? 15 : 16)};
+      bits = ClusterBits{static_cast<std::uint8_t>(profile.max_connected_clusters > kMaxClusters ? 15 : 16)};
     }
   });
   return bits.value_or(ClusterBits{});
@@ -46,40 +46,41 @@ class Builder {
   struct Candidate {
     const ObjectKey* key;
     const ClusterObject* object;
-    std::string place;
+    std::string where;
     bool incumbent;
   };
-  struct Block {
+  struct Claim {
     Prefix prefix;
-    std::string cluster, place;
-    int rank;  // who is asked first: 0 our own, 1 who had it before, 2 Cluster objects, 3 nodes
+    std::string cluster, where;
+    int rank;  // lowest wins: 0 our own, 1 had it in the previous fleet, 2 from a Cluster object, 3 from a Node
   };
 
-  void problem(std::string place, std::string what, std::string remedy) {
-    fleet_.problems.push_back({std::move(what), std::move(place), std::move(remedy)});
+  void problem(std::string where, std::string what, std::string fix) {
+    fleet_.problems.push_back({std::move(what), std::move(where), std::move(fix)});
   }
 
-  // What the engine was started with against what the hub says now.
+  // Compares what the engine was started with to what the hub says now.
   void check_own() {
     const Result<OwnGateway> now = find_own_gateway(model_, options_.cluster, options_.gateway);
     if (!now) {
-      problem(now.error().where, now.error().what + "; this gateway goes on as it was", now.error().remedy);
+      problem(now.error().where, now.error().what + "; this gateway keeps the parameters it was started with",
+              now.error().fix);
       return;
     }
     if (!(*now == fleet_.own)) {
       problem("gateway " + options_.gateway,
               "the cluster id, the profile's number of clusters, or the gateway's underlay address or port has changed "
               "in the hub",
-              "restart this gateway to take it over");
+              "restart this gateway to apply the change");
     }
   }
 
   void add_clusters() {
     std::vector<Candidate> candidates;
     model_.visit<ClusterObject>(
-        ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const Provenance& place) {
-          const FleetCluster* before = previous_ == nullptr ? nullptr : previous_->find(key.name);
-          candidates.push_back({&key, &object, place.text(), before != nullptr && before->id == object.id});
+        ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
+          const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(key.name);
+          candidates.push_back({&key, &object, provenance.text(), old != nullptr && old->id == object.id});
         });
     std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
       return rank(a.key->name, a.incumbent) < rank(b.key->name, b.incumbent);
@@ -96,26 +97,26 @@ class Builder {
       const std::string& name = c.key->name;
       const bool local = name == options_.cluster;
       const ClusterId id = local ? fleet_.own.cluster : c.object->id;
-      const unsigned most = most_clusters(fleet_.own.cluster_bits);
-      if (id == kNoCluster || id.value() > most) {
-        problem(c.place,
+      const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
+      if (id == kNoCluster || id.value() > max_id) {
+        problem(c.where,
                 "cluster " + name + " has id " + std::to_string(id.value()) + ", which is not in 1.." +
-                    std::to_string(most),
+                    std::to_string(max_id),
                 "give it a free id in that range");
         continue;
       }
       if (const auto other = taken.find(id); other != taken.end()) {
-        problem(c.place,
-                "clusters " + other->second->name + " (" + other->second->place + ") and " + name +
+        problem(c.where,
+                "clusters " + other->second->name + " (" + other->second->where + ") and " + name +
                     " have the same id " + std::to_string(id.value()) + "; " + name + " is left out",
-                "give " + name + " an id of its own");
+                "give " + name + " a unique id");
         continue;
       }
       FleetCluster& cluster = fleet_.clusters[name];
       cluster.name = name;
       cluster.id = id;
       cluster.local = cluster.linked = local;
-      cluster.place = c.place;
+      cluster.where = c.where;
       taken[id] = &cluster;
     }
   }
@@ -126,129 +127,130 @@ class Builder {
 
   void add_links() {
     bool any = false;
-    model_.visit<ProfileObject>(
-        ObjectKind::kProfile, [&](const ObjectKey& key, const ProfileObject& profile, const Provenance& place) {
-          const bool ours = names(profile, options_.cluster);
-          any = any || ours;
-          for (const std::string& name : profile.clusters) {
-            const auto cluster = fleet_.clusters.find(name);
-            if (cluster != fleet_.clusters.end()) {
-              cluster->second.linked = cluster->second.linked || ours;
-            } else if (!model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, name})) {
-              problem(place.text(), "profile " + key.name + " names cluster " + name + ", which has no Cluster object",
-                      "add the Cluster object or take the name out");
-            }
-          }
-          const unsigned most = most_clusters(fleet_.own.cluster_bits);
-          if (ours && (profile.max_connected_clusters > kMostClusters) != (most > kMostClusters)) {
-            problem(place.text(),
-                    "profile " + key.name + " counts up to " + std::to_string(profile.max_connected_clusters) +
-                        " clusters, this gateway up to " + std::to_string(most) +
-                        ": identities would be read as another cluster's",
-                    "use one maxConnectedClusters in all profiles, then restart the gateways");
-          }
-        });
+    model_.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey& key, const ProfileObject& profile,
+                                                          const Provenance& provenance) {
+      const bool ours = names(profile, options_.cluster);
+      any = any || ours;
+      for (const std::string& name : profile.clusters) {
+        const auto cluster = fleet_.clusters.find(name);
+        if (cluster != fleet_.clusters.end()) {
+          cluster->second.linked = cluster->second.linked || ours;
+        } else if (!model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, name})) {
+          problem(provenance.text(), "profile " + key.name + " names cluster " + name + ", which has no Cluster object",
+                  "add the Cluster object, or remove the name from the profile");
+        }
+      }
+      const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
+      if (ours && (profile.max_connected_clusters > kMaxClusters) != (max_id > kMaxClusters)) {
+        problem(provenance.text(),
+                "profile " + key.name + " has maxConnectedClusters " + std::to_string(profile.max_connected_clusters) +
+                    ", this gateway was started with " + std::to_string(max_id) +
+                    ": identities would be attributed to the wrong cluster",
+                "set the same maxConnectedClusters in all profiles, then restart the gateways");
+      }
+    });
     if (!any) {
-      problem("cluster " + options_.cluster, "no CrossClusterNetworkProfile names this cluster: nothing crosses",
-              "add a profile that lists it with the clusters it may reach");
+      problem("cluster " + options_.cluster,
+              "no CrossClusterNetworkProfile names this cluster: it exchanges no traffic with other clusters",
+              "add a profile that lists it together with the clusters it may reach");
     }
   }
 
-  [[nodiscard]] bool had(const std::string& cluster, const Prefix& prefix) const {
-    const FleetCluster* before = previous_ == nullptr ? nullptr : previous_->find(cluster);
-    return before != nullptr && std::any_of(before->prefixes.begin(), before->prefixes.end(),
-                                            [&](const Prefix& p) { return p.contains(prefix); });
+  [[nodiscard]] bool had_prefix(const std::string& cluster, const Prefix& prefix) const {
+    const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(cluster);
+    return old != nullptr &&
+           std::any_of(old->prefixes.begin(), old->prefixes.end(), [&](const Prefix& p) { return p.contains(prefix); });
   }
 
   void add_prefixes() {
-    std::vector<Block> blocks;
-    const auto add = [&](const std::string& cluster, const std::vector<Prefix>& prefixes, const std::string& place,
+    std::vector<Claim> claims;
+    const auto add = [&](const std::string& cluster, const std::vector<Prefix>& prefixes, const std::string& where,
                          int rank_when_new) {
       if (fleet_.clusters.count(cluster) != 0) {
         for (const Prefix& prefix : prefixes) {
-          const int rank = cluster == options_.cluster ? 0 : had(cluster, prefix) ? 1 : rank_when_new;
-          blocks.push_back({prefix, cluster, place, rank});
+          const int rank = cluster == options_.cluster ? 0 : had_prefix(cluster, prefix) ? 1 : rank_when_new;
+          claims.push_back({prefix, cluster, where, rank});
         }
       }
     };
     model_.visit<ClusterObject>(ObjectKind::kCluster,
-                                [&](const ObjectKey& key, const ClusterObject& object, const Provenance& place) {
-                                  add(key.name, object.pod_prefixes, place.text(), 2);
-                                  add(key.name, object.node_prefixes, place.text(), 2);
+                                [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
+                                  add(key.name, object.pod_prefixes, provenance.text(), 2);
+                                  add(key.name, object.node_prefixes, provenance.text(), 2);
                                 });
     model_.visit<NodeObject>(ObjectKind::kNode,
-                             [&](const ObjectKey& key, const NodeObject& node, const Provenance& place) {
-                               add(key.cluster, node.pod_prefixes, place.text(), 3);
+                             [&](const ObjectKey& key, const NodeObject& node, const Provenance& provenance) {
+                               add(key.cluster, node.pod_prefixes, provenance.text(), 3);
                              });
-    std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.rank < b.rank; });
+    std::stable_sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.rank < b.rank; });
     Accepted accepted;
     for (const auto& [name, cluster] : fleet_.clusters) {
-      for (const Prefix& prefix : cluster.prefixes) {  // of an own cluster carried over
-        accepted.emplace(prefix, Block{prefix, name, cluster.place, 0});
+      for (const Prefix& prefix : cluster.prefixes) {  // of our own cluster, carried over from the previous fleet
+        accepted.emplace(prefix, Claim{prefix, name, cluster.where, 0});
       }
     }
-    for (const Block& block : blocks) {
-      accept(accepted, block);
+    for (const Claim& claim : claims) {
+      accept(accepted, claim);
     }
     for (auto& [name, cluster] : fleet_.clusters) {
       cluster.prefixes.clear();
     }
-    for (const auto& [prefix, block] : accepted) {
-      fleet_.clusters[block.cluster].prefixes.push_back(prefix);
-      fleet_.ranges.push_back({prefix, block.cluster});
+    for (const auto& [prefix, claim] : accepted) {
+      fleet_.clusters[claim.cluster].prefixes.push_back(prefix);
+      fleet_.ranges.push_back({prefix, claim.cluster});
     }
   }
 
-  // Disjoint, so that the order by address is also the order by last address.
-  using Accepted = std::map<Prefix, Block>;
+  // By prefix. Disjoint, so sorting by first address also sorts by last address.
+  using Accepted = std::map<Prefix, Claim>;
 
-  void accept(Accepted& accepted, const Block& block) {
-    auto first = accepted.upper_bound(Prefix(block.prefix.address(), 128));
-    if (first != accepted.begin() && std::prev(first)->first.contains(block.prefix.address())) {
+  void accept(Accepted& accepted, const Claim& claim) {
+    auto first = accepted.upper_bound(Prefix(claim.prefix.address(), 128));
+    if (first != accepted.begin() && std::prev(first)->first.contains(claim.prefix.address())) {
       --first;
     }
-    // All that meet the block: one that contains it, or those inside it.
+    // Visits every overlapping prefix: one that contains the claim, or those inside it.
     auto last = first;
-    while (last != accepted.end() && (last->first.contains(block.prefix) || block.prefix.contains(last->first))) {
-      if (last->second.cluster != block.cluster) {
-        const Block& other = last->second;
-        problem(block.place,
-                "prefix " + block.prefix.to_string() + " of cluster " + block.cluster + " overlaps " +
-                    other.prefix.to_string() + " of cluster " + other.cluster + " (" + other.place +
+    while (last != accepted.end() && (last->first.contains(claim.prefix) || claim.prefix.contains(last->first))) {
+      if (last->second.cluster != claim.cluster) {
+        const Claim& other = last->second;
+        problem(claim.where,
+                "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + " overlaps " +
+                    other.prefix.to_string() + " of cluster " + other.cluster + " (" + other.where +
                     ") and is left out",
                 "give the clusters prefixes that do not overlap");
         return;
       }
-      if (last->first.contains(block.prefix)) {
+      if (last->first.contains(claim.prefix)) {
         return;
       }
       ++last;
     }
     accepted.erase(first, last);
-    accepted.emplace(block.prefix, block);
+    accepted.emplace(claim.prefix, claim);
   }
 
   void add_gateways() {
-    struct Wanted {
+    struct Entry {
       const ObjectKey* key;
       const GatewayObject* object;
-      std::string place;
+      std::string where;
       int rank;
     };
-    std::vector<Wanted> all;
+    std::vector<Entry> entries;
     model_.visit<GatewayObject>(
-        ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance& place) {
-          const bool before =
+        ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance& provenance) {
+          const bool incumbent =
               previous_ != nullptr && previous_->gateway_at(tunnel_end(object)) == std::optional("gateway " + key.name);
-          const int order = key.name == options_.gateway ? 0 : before ? 1 : 2;
-          all.push_back({&key, &object, place.text(), order});
+          const int order = key.name == options_.gateway ? 0 : incumbent ? 1 : 2;
+          entries.push_back({&key, &object, provenance.text(), order});
         });
-    std::stable_sort(all.begin(), all.end(), [](const Wanted& a, const Wanted& b) { return a.rank < b.rank; });
-    for (const Wanted& w : all) {
-      if (w.key->name != options_.gateway) {
-        GatewayObject object = *w.object;
+    std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.rank < b.rank; });
+    for (const Entry& entry : entries) {
+      if (entry.key->name != options_.gateway) {
+        GatewayObject object = *entry.object;
         object.underlay = tunnel_end(object);
-        add_gateway(w.key->name, object, w.place);
+        add_gateway(entry.key->name, object, entry.where);
       }
     }
     if (const auto own = fleet_.clusters.find(options_.cluster); own != fleet_.clusters.end()) {
@@ -258,7 +260,7 @@ class Builder {
       std::sort(cluster.gateways.begin(), cluster.gateways.end(),
                 [](const FleetGateway& a, const FleetGateway& b) { return a.name < b.name; });
       if (cluster.gateways.empty() && cluster.linked) {
-        problem(cluster.place, "cluster " + name + " has no usable gateway: it cannot be reached",
+        problem(cluster.where, "cluster " + name + " has no usable gateway: it cannot be reached",
                 "add a Gateway object with spec.cluster " + name);
       }
     }
@@ -270,39 +272,39 @@ class Builder {
     return ours(object.underlay) || other == object.more.end() ? object.underlay : *other;
   }
 
-  void add_gateway(const std::string& name, const GatewayObject& object, const std::string& place) {
+  void add_gateway(const std::string& name, const GatewayObject& object, const std::string& where) {
     const std::string address = object.underlay.to_string();
     const auto cluster = fleet_.clusters.find(object.cluster);
     if (cluster == fleet_.clusters.end()) {
-      problem(place, "gateway " + name + " belongs to cluster " + object.cluster + ", which is not usable",
-              "add the Cluster object or mend it, or correct spec.cluster");
+      problem(where, "gateway " + name + " belongs to cluster " + object.cluster + ", which is missing or invalid",
+              "add or fix the Cluster object, or correct spec.cluster");
       return;
     }
     if (object.underlay.family() != fleet_.own.underlay.family()) {
-      problem(place,
-              "gateway " + name + " has the underlay address " + address + ", of another family than ours (" +
-                  fleet_.own.underlay.to_string() + ")",
-              "give the gateways of linked clusters underlay addresses of one family");
+      problem(where,
+              "gateway " + name + " has the underlay address " + address +
+                  ", which is of another address family than ours (" + fleet_.own.underlay.to_string() + ")",
+              "give the gateways of linked clusters underlay addresses of the same family");
       return;
     }
     const std::optional<std::string> other = object.underlay == fleet_.own.underlay
                                                  ? std::optional("gateway " + options_.gateway + " (this one)")
                                                  : fleet_.gateway_at(object.underlay);
     if (other) {
-      problem(place,
+      problem(where,
               "gateway " + name + " and " + *other + " have the same underlay address " + address + "; " + name +
                   " is left out",
-              "give each gateway an address of its own");
+              "give each gateway a unique underlay address");
       return;
     }
     if (const std::optional<std::string> pods = pods_at(object.underlay)) {
-      problem(place,
+      problem(where,
               "gateway " + name + " has the underlay address " + address + " inside " + *pods +
-                  ": its tunnel would lead into the tunnel",
-              "give it an address of the underlay, outside every cluster's podCIDRs");
+                  ": packets to this tunnel end would themselves be tunnelled",
+              "give it an underlay address outside the podCIDRs of every cluster");
       return;
     }
-    cluster->second.gateways.push_back({name, object.underlay, object.port, place});
+    cluster->second.gateways.push_back({name, object.underlay, object.port, where});
   }
 
   [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address) const {
@@ -380,13 +382,14 @@ Result<OwnGateway> find_own_gateway(const Model& model, const std::string& clust
                  "add one with its cluster and underlayAddress, or correct gateway.name in the configuration"};
   }
   if (own->cluster != cluster) {
-    return Error{"the Gateway object of this gateway says cluster " + own->cluster + ", the configuration " + cluster,
-                 own.provenance->text(), "make the two agree"};
+    return Error{
+        "the Gateway object of this gateway names cluster " + own->cluster + ", the configuration names " + cluster,
+        own.provenance->text(), "correct spec.cluster, or gateway.cluster in the configuration"};
   }
   const ClusterBits bits = cluster_bits(model, cluster);
-  if (own_cluster->id == kNoCluster || own_cluster->id.value() > most_clusters(bits)) {
+  if (own_cluster->id == kNoCluster || own_cluster->id.value() > max_clusters(bits)) {
     return Error{"our own cluster " + cluster + " has id " + std::to_string(own_cluster->id.value()) +
-                     ", which is not in 1.." + std::to_string(most_clusters(bits)),
+                     ", which is not in 1.." + std::to_string(max_clusters(bits)),
                  own_cluster.provenance->text(), "give it a free id in that range"};
   }
   return OwnGateway{own_cluster->id, bits, own->underlay, own->port};

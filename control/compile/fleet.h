@@ -1,6 +1,10 @@
-// Which clusters and gateways there are, who is linked with us, and whose each address is: the part of the tables that
-// everything else is judged by. Plain values, built afresh when a fleet object changed.
-// Thread: control. What clashes is left out with a problem; who had a number or prefix before keeps it.
+// The fleet as this gateway sees it: its clusters and gateways, which clusters are linked with ours, and which cluster
+// owns each address. The rest of the compiler resolves addresses and cluster names against it.
+//
+// A plain value: rebuilt as a whole when a Cluster, Gateway, profile or Node object changes, immutable afterwards.
+// Thread: control. Failure: an object that conflicts with another (same cluster id, same underlay address, overlapping
+// prefixes) is left out and reported in `problems`. In a conflict, our own cluster and gateway win, then whichever had
+// the value in the previous fleet.
 #pragma once
 
 #include <map>
@@ -16,41 +20,45 @@ namespace isthmus {
 
 struct FleetGateway {
   std::string name;
-  IpAddress underlay;
-  L4Port port;
-  std::string place;  // where its object stands
+  IpAddress underlay;  // where its tunnels end
+  L4Port port;         // UDP
+  std::string where;   // source location of its Gateway object; empty for this gateway
 };
 
 struct FleetCluster {
   std::string name;
   ClusterId id;
-  bool local = false, linked = false;
-  std::vector<Prefix> prefixes;        // pods and nodes, outermost only, sorted; disjoint from other clusters'
-  std::vector<FleetGateway> gateways;  // by name; ours among them
-  std::string place;
+  bool local = false;                  // our own cluster
+  bool linked = false;                 // a profile lists it together with our own; true of our own
+  std::vector<Prefix> prefixes;        // of pods and nodes; sorted and disjoint, within the cluster and across clusters
+  std::vector<FleetGateway> gateways;  // sorted by name; of our own cluster, this gateway included
+  std::string where;                   // source location of its Cluster object
 };
 
 struct Fleet {
-  std::map<std::string, FleetCluster> clusters;  // by name; those that are fit for use
+  std::map<std::string, FleetCluster> clusters;  // by name; only those with a valid, unique id
   OwnGateway own;
   std::vector<Problem> problems;
 
+  // Null when there is no such cluster. The pointers live as long as this Fleet.
   [[nodiscard]] const FleetCluster* find(const std::string& name) const;
   [[nodiscard]] const FleetCluster* find(ClusterId id) const;
-  // Whose address it is by prefix, or nobody's (null).
+  // The cluster that has a prefix containing the address; null when none has.
   [[nodiscard]] const FleetCluster* owner(const IpAddress& address) const;
-  // The gateway with that underlay address, as "gateway west-1", or nothing.
+  // The gateway with this underlay address, for messages: "gateway west-1".
   [[nodiscard]] std::optional<std::string> gateway_at(const IpAddress& address) const;
 
   struct Range {
     Prefix prefix;
     std::string cluster;
   };
-  std::vector<Range> ranges;  // of all clusters, by address; disjoint
+  std::vector<Range> ranges;  // the prefixes of all clusters, sorted by address
 };
 
-// `own` is what the engine was started with; `previous` the fleet as it was (null at first). An own cluster or gateway
-// whose object went missing, or moved what cannot move under a running engine, stays as it was.
+// `own` holds the parameters the engine was started with; `previous` is the last fleet built, null for the first.
+// Our own cluster id, identity layout, underlay address and port cannot change while the engine runs: where the hub
+// changes them, or our Cluster or Gateway object disappears, `own` (and our previous prefixes) stay in use and a
+// problem says so.
 [[nodiscard]] Fleet build_fleet(const Model& model, const CompilerOptions& options, const OwnGateway& own,
                                 const Fleet* previous);
 

@@ -1,5 +1,5 @@
-// Hands out numbers from 1 up. A number given back waits behind `quarantine` others before it is used again, so that
-// whoever still holds it (a cached decision, a flow listed a moment ago) does not see it mean something else at once.
+// Allocates numbers from 1 up. A released number is reused only after `quarantine` more have been released, so that a
+// stale reference to it (a cached decision, a flow just listed) does not resolve to something else at once.
 // Plain value, one thread.
 #pragma once
 
@@ -12,20 +12,20 @@ template <typename Id>
 class IdPool {
  public:
   explicit IdPool(std::size_t quarantine) : quarantine_(quarantine) {}
-  [[nodiscard]] Id take() {
-    if (given_back_.size() > quarantine_) {
-      const Id id = given_back_.front();
-      given_back_.pop_front();
+  [[nodiscard]] Id allocate() {
+    if (released_.size() > quarantine_) {
+      const Id id = released_.front();
+      released_.pop_front();
       return id;
     }
     return Id{++last_};
   }
-  void give_back(Id id) { given_back_.push_back(id); }
+  void release(Id id) { released_.push_back(id); }
 
  private:
   std::size_t quarantine_;
   typename Id::Value last_ = 0;
-  std::deque<Id> given_back_;
+  std::deque<Id> released_;
 };
 
 }  // namespace isthmus

@@ -1,4 +1,4 @@
-// Problems of one kind, as many as a person reads: a mistake that touches every pod of a cluster must not make every
+// Lists problems of one kind up to a limit: a mistake that affects every pod of a cluster must not make every
 // compilation list every pod.
 #pragma once
 
@@ -10,17 +10,17 @@
 
 namespace isthmus {
 
-inline constexpr std::size_t kMostListed = 100;  // of one kind
+inline constexpr std::size_t kMaxListed = 100;  // of one kind
 
-// Calls append(item, problems) for the first kMostListed items, and says how many more `what` there are.
+// Calls append(item, problems) for the first kMaxListed items, then adds one problem that counts the rest as `what`.
 template <typename Items, typename Append>
 void list_problems(const Items& items, const std::string& what, std::vector<Problem>& problems, Append&& append) {
   std::size_t listed = 0;
   for (const auto& item : items) {
-    if (listed++ == kMostListed) {
-      problems.push_back({std::to_string(items.size() - kMostListed) + " more " + what,
+    if (listed++ == kMaxListed) {
+      problems.push_back({std::to_string(items.size() - kMaxListed) + " more " + what,
                           {},
-                          "mend those listed first; they may have one cause"});
+                          "fix the problems listed first; they may share a cause"});
       return;
     }
     append(item, problems);

@@ -1,6 +1,6 @@
-// Tunnel ends with their numbers: the gateways of all clusters but ourselves, and the nodes of other clusters (which
-// may send to us). One per cluster and underlay address; a node that is a gateway counts as the gateway. Thread:
-// control.
+// The tunnel peers and their ids: the gateways of all clusters except this one, and the nodes of other clusters, which
+// may send to us. One peer per cluster and underlay address; a node that is a gateway appears as the gateway only.
+// Thread: control.
 #pragma once
 
 #include <map>
@@ -16,37 +16,38 @@
 
 namespace isthmus {
 
-class PeerTable {
+class PeerRegistry {
  public:
-  // Brings the table up to fleet and nodes and writes what changed. `ask_again`: also where the next hop is known.
-  // True when anything changed.
-  bool update(const Model& model, const Fleet& fleet, const Compiler::NextHop& next_hop, bool ask_again,
+  // Reconciles the peers with the fleet and its nodes and appends the changes to `delta`. Next hops are resolved for
+  // new peers and those without one; `resolve_all`: for every peer. True when a peer was added, removed or changed.
+  bool update(const Model& model, const Fleet& fleet, const Compiler::NextHop& next_hop, bool resolve_all,
               TableDelta& delta);
 
-  [[nodiscard]] PeerId id_of(const std::string& cluster, const IpAddress& underlay) const;  // kNoPeer: none
-  [[nodiscard]] std::vector<PeerView> views(const std::set<PeerId>& silent) const;          // by id
+  [[nodiscard]] PeerId id_of(const std::string& cluster,
+                             const IpAddress& underlay) const;                           // kNoPeer when there is none
+  [[nodiscard]] std::vector<PeerView> views(const std::set<PeerId>& unreachable) const;  // by id
   [[nodiscard]] bool has_route(PeerId id) const;
   [[nodiscard]] std::string name_of(PeerId id) const;
   [[nodiscard]] const std::vector<Problem>& problems() const { return problems_; }
 
  private:
   using Key = std::pair<std::string, IpAddress>;  // cluster, underlay
-  struct Wanted {
+  struct Desired {
     ClusterId cluster;
     L4Port port;
     bool gateway = false;
-    std::string name, place;
+    std::string name, where;
   };
-  struct Known {
+  struct Current {
     PeerEntry entry;
     std::string name;
   };
 
-  std::map<Key, Wanted> wanted(const Model& model, const Fleet& fleet);
-  void add_nodes(const Model& model, const Fleet& fleet, std::map<Key, Wanted>& wanted);
+  std::map<Key, Desired> desired(const Model& model, const Fleet& fleet);
+  void add_nodes(const Model& model, const Fleet& fleet, std::map<Key, Desired>& desired);
   void check_routes(const Fleet& fleet);
 
-  std::map<Key, Known> peers_;
+  std::map<Key, Current> peers_;
   std::map<PeerId, Key> by_id_;
   IdPool<PeerId> ids_{1024};
   std::vector<Problem> problems_;

@@ -9,7 +9,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kMostInRing = 65535;
+constexpr std::size_t kMaxInRing = 65535;
 
 const char* protocol_text(IpProtocol protocol) {
   return protocol == IpProtocol::kTcp ? "TCP" : protocol == IpProtocol::kUdp ? "UDP" : "SCTP";
@@ -20,7 +20,7 @@ std::string port_text(const ServicePort& port) {
   return port.name.empty() ? number : port.name + " (" + number + ")";
 }
 
-// A Namespace annotated clustermesh.cilium.io/global "false" keeps its Services to its cluster.
+// False when the Namespace is annotated clustermesh.cilium.io/global with anything but "true".
 bool namespace_is_global(const Model& model, const std::string& cluster, const std::string& name) {
   const auto object = model.find<NamespaceObject>({ObjectKind::kNamespace, cluster, {}, name});
   if (!object) {
@@ -36,22 +36,22 @@ bool namespace_is_global(const Model& model, const std::string& cluster, const s
   return value == "true";
 }
 
-// The same finding comes once per family.
-void drop_repeats(std::vector<Problem>& problems) {
-  std::vector<Problem> once;
+// A problem that does not depend on the family is found once per family.
+void remove_duplicates(std::vector<Problem>& problems) {
+  std::vector<Problem> unique;
   for (Problem& problem : problems) {
-    if (std::none_of(once.begin(), once.end(), [&](const Problem& p) { return p.text() == problem.text(); })) {
-      once.push_back(std::move(problem));
+    if (std::none_of(unique.begin(), unique.end(), [&](const Problem& p) { return p.text() == problem.text(); })) {
+      unique.push_back(std::move(problem));
     }
   }
-  problems = std::move(once);
+  problems = std::move(unique);
 }
 
-BackendState state_of(const Candidate& candidate, bool chosen) {
-  if (candidate.silent) {
-    return BackendState::kSilent;
+BackendState state_of(const Candidate& candidate, bool selected) {
+  if (candidate.unreachable) {
+    return BackendState::kUnreachable;
   }
-  return chosen || candidate.fitness == Fitness::kActive ? BackendState::kActive : BackendState::kDraining;
+  return selected || candidate.fitness == Fitness::kActive ? BackendState::kActive : BackendState::kDraining;
 }
 
 }  // namespace
@@ -61,12 +61,11 @@ std::vector<ServiceSet::Definition> ServiceSet::definitions(const ServiceName& n
   std::vector<Definition> found;
   members.clear();
   for (const auto& [cluster_name, cluster] : inputs.fleet.clusters) {
-    const auto object =
-        inputs.model.find<ServiceObject>({ObjectKind::kService, cluster_name, name.name_space, name.name});
+    const auto object = inputs.model.find<ServiceObject>({ObjectKind::kService, cluster_name, name.ns, name.name});
     if (!object || !cluster.linked) {
       continue;
     }
-    const bool global = object->global && namespace_is_global(inputs.model, cluster_name, name.name_space);
+    const bool global = object->global && namespace_is_global(inputs.model, cluster_name, name.ns);
     members.push_back({cluster_name, global, global && object->shared});
     if (global) {
       found.push_back({&cluster, object});
@@ -97,7 +96,7 @@ std::vector<ServicePort> ServiceSet::merge_ports(const std::vector<Definition>& 
         service.problems.push_back(
             {"service " + service.view.name.text() + ": cluster " + definition.cluster->name + " defines port " +
                  port_text(port) + ", cluster " + older.cluster->name + " (" + older.object.provenance->text() +
-                 ") port " + port_text(*clash) + "; the older Service's counts",
+                 ") port " + port_text(*clash) + "; the older Service takes precedence",
              definition.object.provenance->text(), "give the port the same name, number and protocol in all clusters"});
       }
     }
@@ -110,18 +109,18 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
   std::vector<Candidate> candidates;
   for (const Definition& definition : definitions) {
     const FleetCluster& cluster = *definition.cluster;
-    if ((!cluster.local && !definition.object->shared) || inputs.held_out.count(cluster.id) != 0) {
+    if ((!cluster.local && !definition.object->shared) || inputs.ejected.count(cluster.id) != 0) {
       continue;
     }
     const auto slices = inputs.model.slices_of(cluster.name, service.view.name);
-    std::set<IpAddress> strays;
-    append_candidates(slices, port, family, inputs.fleet, cluster, inputs.silent.count(cluster.id) != 0, candidates,
-                      strays);
-    if (!strays.empty()) {
+    std::set<IpAddress> out_of_prefix;
+    append_candidates(slices, port, family, inputs.fleet, cluster, inputs.unreachable.count(cluster.id) != 0,
+                      candidates, out_of_prefix);
+    if (!out_of_prefix.empty()) {
       service.problems.push_back(
-          {std::to_string(strays.size()) + " backends of service " + service.view.name.text() + " in cluster " +
-               cluster.name + " lie outside that cluster's prefixes and are left out: " + strays.begin()->to_string() +
-               (strays.size() > 1 ? " and others" : ""),
+          {std::to_string(out_of_prefix.size()) + " backends of service " + service.view.name.text() + " in cluster " +
+               cluster.name + " lie outside that cluster's prefixes and are left out: " +
+               out_of_prefix.begin()->to_string() + (out_of_prefix.size() > 1 ? " and others" : ""),
            slices.front().provenance->text(), "correct the EndpointSlice, or add the prefix to the Cluster object"});
     }
     const bool offered = std::any_of(slices.begin(), slices.end(), [&](const auto& slice) {
@@ -131,7 +130,7 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
       service.problems.push_back({"no EndpointSlice of service " + service.view.name.text() + " in cluster " +
                                       cluster.name + " offers port " + port_text(port) + " by name and protocol",
                                   slices.front().provenance->text(),
-                                  "name the port alike in all clusters; its number may differ"});
+                                  "use the same port name in all clusters; the number may differ"});
     }
   }
   return candidates;
@@ -141,11 +140,11 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
                               const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
                               std::set<BackendKey>& used) {
   std::vector<Candidate> candidates = collect(service, port, family, definitions, inputs);
-  const std::size_t chosen = choose(candidates, service.view.affinity);
-  if (chosen > kMostInRing) {
-    service.problems.push_back({"service " + service.view.name.text() + " has " + std::to_string(chosen) +
+  const std::size_t selected = select_backends(candidates, service.view.affinity);
+  if (selected > kMaxInRing) {
+    service.problems.push_back({"service " + service.view.name.text() + " has " + std::to_string(selected) +
                                     " backends for port " + port_text(port) + "; only the first " +
-                                    std::to_string(kMostInRing) + " take new flows",
+                                    std::to_string(kMaxInRing) + " take new flows",
                                 definitions.front().object.provenance->text(), "split the service"});
   }
   std::vector<MaglevBackend> in_ring;
@@ -154,24 +153,24 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const Candidate& c = candidates[i];
     const BackendKey key{c.address, c.port, port.protocol};
-    const auto [id, fresh] = service.backend_ids.try_emplace(key);
-    if (fresh) {
-      id->second = backend_ids_.take();
+    const auto [id, inserted] = service.backend_ids.try_emplace(key);
+    if (inserted) {
+      id->second = backend_ids_.allocate();
     }
     used.insert(key);
-    if (i < chosen) {
+    if (i < selected) {
       in_ring.push_back({c.address, c.port, port.protocol, c.weight});
     }
     set->backends.push_back({id->second, c.address, c.port, c.cluster->id});
     state.view.backends.push_back(
-        {c.cluster->name, c.address, c.port, id->second, state_of(c, i < chosen), c.weight, 0});
+        {c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight, 0});
   }
   const auto same = [](const MaglevBackend& a, const MaglevBackend& b) {
     return a.address == b.address && a.port == b.port && a.weight == b.weight;
   };
-  const bool ring_stands =
+  const bool ring_unchanged =
       state.set && std::equal(in_ring.begin(), in_ring.end(), state.in_ring.begin(), state.in_ring.end(), same);
-  set->ring = ring_stands ? state.set->ring : maglev_ring(in_ring, ring_slots_);
+  set->ring = ring_unchanged ? state.set->ring : maglev_ring(in_ring, ring_slots_);
   for (const std::uint16_t index : set->ring) {
     ++state.view.backends[index].slots;
   }
@@ -179,41 +178,41 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
   state.view.family = family;
   state.view.ring_slots = static_cast<std::uint32_t>(set->ring.size());
   state.in_ring = std::move(in_ring);
-  if (!ring_stands || !(state.set->backends == set->backends)) {
+  if (!ring_unchanged || !(state.set->backends == set->backends)) {
     state.set = std::move(set);
   }
 }
 
 void ServiceSet::publish(Service& service, TableDelta& delta) const {
-  std::map<FrontendKey, FrontendEntry> now;
+  std::map<FrontendKey, FrontendEntry> current;
   for (const IpAddress& vip : service.view.vips) {
     for (const auto& [key, state] : service.ports) {
       const auto& [port, protocol, family] = key;
       if (family == vip.family()) {
         const FrontendKey frontend{realm_, vip, protocol, port};
-        now[frontend] = {frontend, service.view.id, service.view.client_ip_affinity, state.set};
+        current[frontend] = {frontend, service.view.id, service.view.client_ip_affinity, state.set};
       }
     }
   }
   for (const auto& [key, entry] : service.frontends) {
-    if (now.count(key) == 0) {
+    if (current.count(key) == 0) {
       delta.remove_frontends.push_back(key);
     }
   }
-  for (const auto& [key, entry] : now) {
+  for (const auto& [key, entry] : current) {
     const auto before = service.frontends.find(key);
     if (before == service.frontends.end() || before->second.backends != entry.backends ||
         before->second.client_affinity != entry.client_affinity) {
       delta.upsert_frontends.push_back(entry);
     }
   }
-  service.frontends = std::move(now);
+  service.frontends = std::move(current);
 }
 
 void ServiceSet::release(Service& service, const std::set<BackendKey>& used) {
   for (auto it = service.backend_ids.begin(); it != service.backend_ids.end();) {
     if (used.count(it->first) == 0) {
-      backend_ids_.give_back(it->second);
+      backend_ids_.release(it->second);
       it = service.backend_ids.erase(it);
     } else {
       ++it;
@@ -230,9 +229,9 @@ void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
     delta.remove_frontends.push_back(key);
   }
   release(it->second, {});
-  service_ids_.give_back(it->second.view.id);
+  service_ids_.release(it->second.view.id);
   by_id_.erase(it->second.view.id);
-  troubled_.erase(name);
+  invalid_.erase(name);
   services_.erase(it);
 }
 
@@ -244,11 +243,11 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     remove(name, delta);
     return was;
   }
-  const auto [it, fresh] = services_.try_emplace(name);
+  const auto [it, inserted] = services_.try_emplace(name);
   Service& service = it->second;
-  if (fresh) {
+  if (inserted) {
     service.view.name = name;
-    service.view.id = service_ids_.take();
+    service.view.id = service_ids_.allocate();
     by_id_[service.view.id] = name;
   }
   service.problems.clear();
@@ -257,7 +256,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   service.view.affinity = own == found.end() ? ServiceAffinity::kNone : own->object->affinity;
   service.view.client_ip_affinity = (own == found.end() ? found.front() : *own).object->client_ip_affinity;
   std::vector<IpAddress> vips = inputs.claims.vips_of(name);
-  const bool renamed = fresh || vips != service.view.vips;
+  const bool renamed = inserted || vips != service.view.vips;
   service.view.vips = std::move(vips);
   if (service.view.vips.empty()) {
     service.problems.push_back({"service " + name.text() + " is global but no cluster claims a VIP for it",
@@ -281,11 +280,11 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   service.ports = std::move(ports);
   release(service, used);
   publish(service, delta);
-  drop_repeats(service.problems);
+  remove_duplicates(service.problems);
   if (service.problems.empty()) {
-    troubled_.erase(name);
+    invalid_.erase(name);
   } else {
-    troubled_.insert(name);
+    invalid_.insert(name);
   }
   return renamed;
 }
@@ -326,7 +325,7 @@ std::set<ServiceName> ServiceSet::names() const {
 }
 
 void ServiceSet::append_problems(std::vector<Problem>& problems) const {
-  list_problems(troubled_, "services with problems", problems, [&](const ServiceName& name, auto& list) {
+  list_problems(invalid_, "services with problems", problems, [&](const ServiceName& name, auto& list) {
     const Service& service = services_.at(name);
     list.insert(list.end(), service.problems.begin(), service.problems.end());
   });
@@ -338,8 +337,8 @@ const char* to_text(BackendState state) {
       return "active";
     case BackendState::kDraining:
       return "draining";
-    case BackendState::kSilent:
-      return "silent";
+    case BackendState::kUnreachable:
+      return "unreachable";
   }
   return "";
 }

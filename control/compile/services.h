@@ -1,9 +1,9 @@
-// Global services as frontends with their backends and rings, each recompiled by itself.
+// Global services compiled to frontends with their backends and Maglev rings, one service at a time.
 //
-// A service is global when the Service of any linked cluster says so (and its Namespace does not say otherwise). Its
-// ports are the union of those Services' ports, the oldest Service first. Backends come from every cluster whose
-// Service is global and shared; our own cluster's count for us also when not shared. Affinity is our own Service's.
-// ServiceImports give VIPs only. Thread: control.
+// A service is global when the Service of any linked cluster is annotated global and its Namespace does not opt out.
+// Its ports are the union of those Services' ports; where they conflict, the oldest Service takes precedence. Backends
+// come from every cluster whose Service is global and shared; our own cluster's are included even when not shared.
+// Affinity is that of our own Service. ServiceImports contribute VIPs only. Thread: control.
 #pragma once
 
 #include <map>
@@ -32,15 +32,16 @@ class ServiceSet {
     const Model& model;
     const Fleet& fleet;
     const VipClaims& claims;
-    const std::set<ClusterId>& silent;    // their backends take no new flows
-    const std::set<ClusterId>& held_out;  // their backends do not stand
+    const std::set<ClusterId>& unreachable;  // their backends take no new flows
+    const std::set<ClusterId>& ejected;      // their backends are removed
   };
-  // Compiles one service anew and writes what changed. True when its name or VIPs came, went or moved.
+  // Recompiles one service and appends the changes to `delta`. True when it appeared or disappeared, or its VIPs
+  // changed.
   bool refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta);
 
   [[nodiscard]] std::vector<ServiceView> views() const;
   [[nodiscard]] std::string name_of(ServiceId id) const;
-  // Global services that have backends, or could have, in that cluster.
+  // The global services that have a Service object in that cluster.
   [[nodiscard]] std::set<ServiceName> members_of(const std::string& cluster) const;
   [[nodiscard]] std::set<ServiceName> names() const;
   void append_problems(std::vector<Problem>& problems) const;
@@ -53,7 +54,7 @@ class ServiceSet {
   using BackendKey = std::tuple<IpAddress, L4Port, IpProtocol>;
   struct PortState {
     ServicePortView view;
-    std::vector<MaglevBackend> in_ring;  // what the ring was computed from
+    std::vector<MaglevBackend> in_ring;  // input of the ring
     std::shared_ptr<const BackendSet> set;
   };
   using PortKey = std::tuple<L4Port, IpProtocol, Family>;
@@ -65,7 +66,7 @@ class ServiceSet {
     std::vector<Problem> problems;
   };
 
-  // The Services that make it global, the oldest first; fills in the view's members.
+  // The global Services of that name, the oldest first; fills `members` with those of all linked clusters.
   [[nodiscard]] static std::vector<Definition> definitions(const ServiceName& name, const Inputs& inputs,
                                                            std::vector<ServiceMember>& members);
   [[nodiscard]] static std::vector<ServicePort> merge_ports(const std::vector<Definition>& definitions,
@@ -83,7 +84,7 @@ class ServiceSet {
   std::uint32_t ring_slots_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
-  std::set<ServiceName> troubled_;
+  std::set<ServiceName> invalid_;
   IdPool<ServiceId> service_ids_{1024};
   IdPool<BackendId> backend_ids_{65536};
 };

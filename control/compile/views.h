@@ -1,5 +1,5 @@
-// What the compiler made of the model, for people: plain values for the command line and the admin socket.
-// Thread: control; each is a copy and stays as it was.
+// The compiler's results for display: plain values for the command line and the admin socket.
+// Thread: control. Each is a copy, not updated later.
 #pragma once
 
 #include <cstdint>
@@ -15,35 +15,35 @@ struct GatewayView {
   std::string name;
   IpAddress underlay;
   L4Port port;
-  PeerId peer;          // kNoPeer: this gateway itself
-  bool silent = false;  // has answered before and does no longer
+  PeerId peer;               // kNoPeer for this gateway itself
+  bool unreachable = false;  // has responded before and no longer does
 };
 
 struct ClusterView {
   std::string name;
   ClusterId id;
   bool local = false, linked = false;
-  bool silent = false;    // no gateway of it answers or has a route: its backends take no new flows
-  bool held_out = false;  // silent beyond the hold: established flows leave it too
+  bool unreachable = false;  // none of its gateways responds or has a route; its backends take no new flows
+  bool ejected = false;      // unreachable beyond the hold time: its backends are removed, established flows included
   std::vector<Prefix> prefixes;
   std::vector<GatewayView> gateways;
 };
 
-// A tunnel end we know.
+// A known tunnel peer.
 struct PeerView {
   PeerId id;
   std::string name, cluster;  // of the Gateway object, or of the node
   ClusterId cluster_id;
   IpAddress underlay;
   L4Port port;
-  bool gateway = false, silent = false;
+  bool gateway = false, unreachable = false;
   AdjacencyId adjacency;
 };
 
 enum class BackendState : std::uint8_t {
-  kActive,    // takes new flows, if the affinity rule chose its cluster
-  kDraining,  // keeps its flows, takes no new ones: terminating, or weight 0
-  kSilent,    // as draining, because no gateway of its cluster answers
+  kActive,       // takes new flows, if the affinity rule chose its cluster
+  kDraining,     // keeps its flows, takes no new ones: terminating, or weight 0
+  kUnreachable,  // like draining, because no gateway of its cluster is reachable
 };
 [[nodiscard]] const char* to_text(BackendState state);
 
@@ -54,14 +54,14 @@ struct BackendView {
   BackendId id;
   BackendState state = BackendState::kActive;
   std::uint16_t weight = 0;
-  std::uint32_t slots = 0;  // of the ring, which has `ring_slots`; 0: takes no new flows
+  std::uint32_t slots = 0;  // of `ring_slots` in the Maglev ring; 0: takes no new flows
 };
 
-// One family's frontends of one port: the same for each VIP of that family.
+// One port of a service in one address family; the same for each VIP of that family.
 struct ServicePortView {
   ServicePort port;
   Family family = Family::kIpv4;
-  std::uint32_t ring_slots = 0;  // 0: nobody takes new flows
+  std::uint32_t ring_slots = 0;  // 0: no backend takes new flows
   std::vector<BackendView> backends;
 };
 
@@ -77,7 +77,7 @@ struct ServiceView {
   std::vector<ServicePortView> ports;                 // per port and family that has a VIP
   ServiceAffinity affinity = ServiceAffinity::kNone;  // this cluster's
   bool client_ip_affinity = false;
-  std::vector<ServiceMember> members;  // clusters that have a Service of this name and are linked with ours
+  std::vector<ServiceMember> members;  // linked clusters that have a Service of this name
 };
 [[nodiscard]] const char* to_text(ServiceAffinity affinity);
 
@@ -86,9 +86,9 @@ struct EndpointView {
   std::string cluster;
   ClusterId cluster_id;
   Identity identity;
-  bool node = false;             // an address of a node, not of a pod
-  std::string name_space, name;  // the pod's; of a node, only the name
-  std::string on_node;           // where the pod runs, when known
+  bool node = false;     // an address of a node, not of a pod
+  std::string ns, name;  // the pod's; of a node, only the name
+  std::string on_node;   // where the pod runs, when known
 };
 
 }  // namespace isthmus

@@ -46,7 +46,7 @@ namespace {
 
 std::string key_text(const ObjectKey& key) {
   std::string text = kind_text(key.kind);
-  text += " " + (key.name_space.empty() ? key.name : key.name_space + "/" + key.name);
+  text += " " + (key.ns.empty() ? key.name : key.ns + "/" + key.name);
   return key.cluster.empty() ? text : text + " of cluster " + key.cluster;
 }
 
@@ -58,30 +58,31 @@ void Model::apply(SourceNumber source, const ObjectDelta& delta) {
     return;
   }
   Versions versions = it == objects_.end() ? Versions{} : it->second;
-  const auto place =
+  const auto position =
       std::find_if(versions.begin(), versions.end(), [&](const Version& v) { return v.source >= source; });
-  const bool known = place != versions.end() && place->source == source;
+  const bool present = position != versions.end() && position->source == source;
   if (!delta.value) {
-    if (known) {
-      versions.erase(place);
+    if (present) {
+      versions.erase(position);
     }
-  } else if (known) {
-    *place = {source, *delta.value, delta.provenance};
+  } else if (present) {
+    *position = {source, *delta.value, delta.provenance};
   } else {
-    versions.insert(place, {source, *delta.value, delta.provenance});
+    versions.insert(position, {source, *delta.value, delta.provenance});
   }
 
-  const bool moved = it == objects_.end() || versions.empty() || !(it->second.front().value == versions.front().value);
-  if (moved && it != objects_.end()) {
+  const bool changed =
+      it == objects_.end() || versions.empty() || !(it->second.front().value == versions.front().value);
+  if (changed && it != objects_.end()) {
     unindex(delta.key, it->second.front().value);
   }
-  if (moved && !versions.empty()) {
+  if (changed && !versions.empty()) {
     index(delta.key, versions.front().value);
   }
   if (versions.size() > 1) {
-    disputed_.insert(delta.key);
+    duplicated_.insert(delta.key);
   } else {
-    disputed_.erase(delta.key);
+    duplicated_.erase(delta.key);
   }
   if (versions.empty()) {
     objects_.erase(it);
@@ -92,7 +93,7 @@ void Model::apply(SourceNumber source, const ObjectDelta& delta) {
 
 void Model::unindex(const ObjectKey& key, const ObjectValue& value) {
   if (const auto* slice = std::get_if<SliceObject>(&value)) {
-    const auto of = slices_.find({key.cluster, {key.name_space, slice->service}});
+    const auto of = slices_.find({key.cluster, {key.ns, slice->service}});
     of->second.erase(key.name);
     if (of->second.empty()) {
       slices_.erase(of);
@@ -116,7 +117,7 @@ void Model::unindex(const ObjectKey& key, const ObjectValue& value) {
 
 void Model::index(const ObjectKey& key, const ObjectValue& value) {
   if (const auto* slice = std::get_if<SliceObject>(&value)) {
-    slices_[{key.cluster, {key.name_space, slice->service}}].insert(key.name);
+    slices_[{key.cluster, {key.ns, slice->service}}].insert(key.name);
   } else if (const auto* identity = std::get_if<IdentityObject>(&value)) {
     identities_[identity->id].insert(key);
   }
@@ -138,16 +139,16 @@ void Model::mark(const ObjectKey& key, const ObjectValue& value) {
       break;
     case ObjectKind::kService:
     case ObjectKind::kServiceImport:
-      changes_.services.insert({key.name_space, key.name});
+      changes_.services.insert({key.ns, key.name});
       break;
     case ObjectKind::kSlice:
       if (const auto* slice = std::get_if<SliceObject>(&value)) {
-        changes_.services.insert({key.name_space, slice->service});
+        changes_.services.insert({key.ns, slice->service});
       }
       break;
     case ObjectKind::kPod:
     case ObjectKind::kCiliumEndpoint:
-      changes_.endpoints.insert({ObjectKind::kPod, key.cluster, key.name_space, key.name});
+      changes_.endpoints.insert({ObjectKind::kPod, key.cluster, key.ns, key.name});
       break;
     case ObjectKind::kAddress:
       changes_.endpoints.insert(key);
@@ -172,7 +173,7 @@ void Model::mark(const ObjectKey& key, const ObjectValue& value) {
 void Model::mark_namespace(const ObjectKey& key) {
   const ObjectKey first{ObjectKind::kService, key.cluster, key.name, {}};
   for (auto it = objects_.lower_bound(first); it != objects_.end() && it->first.kind == first.kind &&
-                                              it->first.cluster == first.cluster && it->first.name_space == key.name;
+                                              it->first.cluster == first.cluster && it->first.ns == key.name;
        ++it) {
     changes_.services.insert({key.name, it->first.name});
   }
@@ -182,7 +183,7 @@ std::vector<Model::Found<SliceObject>> Model::slices_of(const std::string& clust
   std::vector<Found<SliceObject>> found;
   if (const auto of = slices_.find({cluster, service}); of != slices_.end()) {
     for (const std::string& name : of->second) {
-      found.push_back(find<SliceObject>({ObjectKind::kSlice, cluster, service.name_space, name}));
+      found.push_back(find<SliceObject>({ObjectKind::kSlice, cluster, service.ns, name}));
     }
   }
   return found;
@@ -192,7 +193,7 @@ std::set<ServiceName> Model::service_names() const {
   std::set<ServiceName> names;
   for (const ObjectKind kind : {ObjectKind::kService, ObjectKind::kServiceImport}) {
     for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
-      names.insert({it->first.name_space, it->first.name});
+      names.insert({it->first.ns, it->first.name});
     }
   }
   for (const auto& [of, slices] : slices_) {
@@ -219,11 +220,11 @@ std::vector<ObjectKey> Model::identity_keys(Identity number) const {
 
 std::vector<Problem> Model::problems() const {
   std::vector<Problem> problems;
-  for (const ObjectKey& key : disputed_) {
+  for (const ObjectKey& key : duplicated_) {
     const Versions& versions = objects_.at(key);
-    problems.push_back(
-        {key_text(key) + " is published twice: also by " + versions[1].provenance.text() + "; the first counts",
-         versions[0].provenance.text(), "remove it from one of the two hubs"});
+    problems.push_back({key_text(key) + " is published by more than one hub; the version from " +
+                            versions[1].provenance.text() + " is ignored",
+                        versions[0].provenance.text(), "remove it from one of the hubs"});
   }
   return problems;
 }

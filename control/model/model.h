@@ -1,8 +1,8 @@
-// What all hubs together want, as last known: objects by key with the place each came from.
+// The desired state of all hubs merged: the last known version of each object, by key, with its source location.
 //
-// Owner: control/daemon. Thread: control. An object goes only when the source that published it says so: silence of a
-// hub flushes nothing. Where two sources publish one key, the lower source number counts, and a problem names both
-// places. Failure: none; what objects mean, and whether they fit together, is control/compile's to judge.
+// Owner: control/daemon. Thread: control. An object is removed only when the source that published it says so; an
+// unreachable hub removes nothing. Where several sources publish one key, the lowest source number takes precedence and
+// a problem names both locations. Failure: none; control/compile validates what objects mean and whether they conflict.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +17,16 @@
 
 namespace isthmus {
 
-// Something a person should mend, with where it stands and what to do.
+// Something an operator should fix: what is wrong, its source location, and what to do.
 using Problem = Error;
 
 struct ServiceName {
-  std::string name_space, name;
-  [[nodiscard]] std::string text() const { return name_space + "/" + name; }
+  std::string ns, name;
+  [[nodiscard]] std::string text() const { return ns + "/" + name; }
   friend auto operator<=>(const ServiceName&, const ServiceName&) = default;
 };
 
-// What moved since the last take_changes(). Equal values applied again are no change.
+// What changed since the last take_changes(). Applying an equal value again is no change.
 struct ModelChanges {
   bool fleet = false;              // a Cluster, Gateway or profile
   std::set<ServiceName> services;  // its Service, EndpointSlices, ServiceImport or Namespace, in any cluster
@@ -41,7 +41,7 @@ struct ModelChanges {
 
 class Model {
  public:
-  using SourceNumber = unsigned;  // the daemon numbers its sources; 0 counts most
+  using SourceNumber = unsigned;  // assigned by the daemon; the lowest takes precedence
 
   void apply(SourceNumber source, const ObjectDelta& delta);
   [[nodiscard]] ModelChanges take_changes() { return std::exchange(changes_, {}); }
@@ -69,7 +69,7 @@ class Model {
       }
     }
   }
-  // The same without the values, of whatever type they are; of one cluster or (null) of all.
+  // Calls visit(key) for every object of a kind, in order of key; of one cluster or (null) of all.
   template <typename Visit>
   void visit_keys(ObjectKind kind, Visit&& visit, const std::string* cluster = nullptr) const {
     const ObjectKey first{kind, cluster == nullptr ? std::string() : *cluster, {}, {}};
@@ -81,13 +81,13 @@ class Model {
   }
   // The EndpointSlices of a service in one cluster, in order of name.
   [[nodiscard]] std::vector<Found<SliceObject>> slices_of(const std::string& cluster, const ServiceName& service) const;
-  // Every name for which a Service, EndpointSlice or ServiceImport stands in some cluster.
+  // Every name that has a Service, EndpointSlice or ServiceImport in some cluster.
   [[nodiscard]] std::set<ServiceName> service_names() const;
-  // The CiliumIdentities under one number.
+  // The CiliumIdentity objects with this number.
   [[nodiscard]] std::vector<Found<IdentityObject>> identities(Identity number) const;
-  // Whose manifests claim that number: the keys of the objects above, in the same order.
+  // Their keys, in the same order.
   [[nodiscard]] std::vector<ObjectKey> identity_keys(Identity number) const;
-  // Clusters that publish objects of their own (manifests), with how many.
+  // The clusters that publish objects, with the number of objects.
   [[nodiscard]] const std::map<std::string, std::size_t>& publishers() const { return publishers_; }
   [[nodiscard]] std::size_t size() const { return objects_.size(); }
   [[nodiscard]] std::vector<Problem> problems() const;
@@ -98,14 +98,14 @@ class Model {
     ObjectValue value;
     Provenance provenance;
   };
-  using Versions = std::vector<Version>;  // never empty; by source number; the first counts
+  using Versions = std::vector<Version>;  // never empty; sorted by source number; the first is in effect
   using SliceIndex = std::map<std::pair<std::string, ServiceName>, std::set<std::string>>;  // cluster, service → slices
 
   template <typename T>
   static Found<T> view(const Versions& versions) {
     return {std::get_if<T>(&versions.front().value), &versions.front().provenance};
   }
-  // Both for the value that counts, before it goes and after it came.
+  // Maintain the indexes for the version in effect: unindex() before it is replaced, index() afterwards.
   void unindex(const ObjectKey& key, const ObjectValue& value);
   void index(const ObjectKey& key, const ObjectValue& value);
   void mark(const ObjectKey& key, const ObjectValue& value);
@@ -115,7 +115,7 @@ class Model {
   SliceIndex slices_;
   std::map<Identity, std::set<ObjectKey>> identities_;
   std::map<std::string, std::size_t> publishers_;
-  std::set<ObjectKey> disputed_;  // published by more than one source
+  std::set<ObjectKey> duplicated_;  // published by more than one source
   ModelChanges changes_;
 };
 

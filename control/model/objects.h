@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -15,11 +16,12 @@
 
 namespace isthmus {
 
-// Where an object was read: shown in every message about it. `place` is a file, key or URL; `line` 0 when it has none.
+// Source location of an object, shown in every message about it. `location` is a file, key or URL; `line` is 0 when
+// there is none.
 struct Provenance {
-  std::string place;
+  std::string location;
   unsigned line = 0;
-  [[nodiscard]] std::string text() const { return line == 0 ? place : place + ":" + std::to_string(line); }
+  [[nodiscard]] std::string text() const { return line == 0 ? location : location + ":" + std::to_string(line); }
 };
 
 enum class ObjectKind : std::uint8_t {
@@ -46,8 +48,8 @@ enum class ObjectKind : std::uint8_t {
 
 struct ObjectKey {
   ObjectKind kind = ObjectKind::kCluster;
-  std::string cluster;     // whose manifest it is; empty for fleet objects
-  std::string name_space;  // empty for cluster-scoped kinds
+  std::string cluster;  // the cluster that publishes it; empty for fleet objects
+  std::string ns;       // empty for cluster-scoped kinds
   std::string name;
   friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
 };
@@ -62,11 +64,11 @@ struct GatewayObject {
   std::string cluster;
   IpAddress underlay;
   L4Port port{8472};
-  std::vector<IpAddress> more{};  // further underlay addresses: the first of our family is its tunnel end
+  std::vector<IpAddress> more{};  // further underlay addresses: the first of our family is used
   friend bool operator==(const GatewayObject&, const GatewayObject&) = default;
 };
 
-// Members are linked pairwise; clusters no profile joins do not exchange packets.
+// Clusters listed in one profile are linked pairwise; clusters without a common profile do not exchange packets.
 struct ProfileObject {
   std::vector<std::string> clusters;
   unsigned max_connected_clusters = 255;  // 255 or 511
@@ -110,11 +112,11 @@ struct SliceObject {
   std::string service;
   std::vector<ServicePort> ports;
   std::vector<SliceEndpoint> endpoints;
-  std::uint16_t weight = 100;  // annotation service.cilium.io/weight; 0 drains
+  std::uint16_t weight = 100;  // annotation service.cilium.io/weight; 0: draining
   friend bool operator==(const SliceObject&, const SliceObject&) = default;
 };
 
-// A Pod: addresses and node. Its identity comes from the CiliumEndpoint of the same name, when there is one.
+// A Pod. Its identity comes from the CiliumEndpoint of the same name, if there is one.
 struct PodObject {
   std::vector<IpAddress> addresses;
   std::string node;
@@ -137,21 +139,21 @@ struct IdentityObject {
   friend bool operator==(const IdentityObject&, const IdentityObject&) = default;
 };
 
-// An address of a cluster with its identity, as an ipcache entry has it; no Pod needs to be known. Named by its text
-// (canonical; with its length when it is a prefix).
+// An ipcache entry: an address or prefix of a cluster with its identity; the Pod need not be known. The object's name
+// is the canonical text of the address, or of the prefix with its length.
 struct AddressObject {
   Prefix prefix;
   Identity identity;
   std::optional<IpAddress> node;
-  std::string name_space, pod;  // of the pod, where it is one's
+  std::string ns, pod;  // of the pod, if it is a pod's address
   std::vector<ServicePort> named_ports;
   friend bool operator==(const AddressObject&, const AddressObject&) = default;
 };
 
 struct NodeObject {
-  std::vector<IpAddress> addresses;  // of the underlay
+  std::vector<IpAddress> addresses;  // underlay
   std::vector<Prefix> pod_prefixes;
-  // Beside its pods: its own (CiliumInternalIP), that of Cilium's health endpoint, that of its ingress.
+  // Addresses within the pod prefixes: CiliumInternalIP, Cilium's health endpoint, Cilium's ingress.
   std::vector<IpAddress> inner{}, health{}, ingress{};
   friend bool operator==(const NodeObject&, const NodeObject&) = default;
 };
@@ -167,18 +169,23 @@ using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, Na
                                  SliceObject, PodObject, CiliumEndpointObject, IdentityObject, AddressObject,
                                  NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject>;
 
-// One change of desired state. Without a value the object is gone.
+// One change of desired state. No value: the object was removed.
 struct ObjectDelta {
   ObjectKey key;
   std::optional<ObjectValue> value;
   Provenance provenance;
 };
 
-// Something a person should mend; it stays listed until its place reads well again.
+// Something an operator should fix. It stays listed until its source location reads without error.
 struct SourceProblem {
+  // Not an aggregate: GCC 12 warns of uninitialized members when nested braces are moved into a vector (its bug
+  // 105562).
+  SourceProblem(Provenance at, std::string problem, std::string how_to_fix, std::optional<ObjectKey> of = {})
+      : provenance(std::move(at)), what(std::move(problem)), fix(std::move(how_to_fix)), object(std::move(of)) {}
+
   Provenance provenance;
-  std::string what, remedy;
-  std::optional<ObjectKey> object = {};  // that is refused for it, where that is known
+  std::string what, fix;
+  std::optional<ObjectKey> object;  // the object rejected because of it, if known
 };
 
 }  // namespace isthmus

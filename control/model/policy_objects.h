@@ -1,8 +1,7 @@
-// Policies as plain values: what every source makes of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and
-// NetworkPolicy objects. The kinds differ in how they are written; here they are one form, in which defaults that
-// depend on the kind and on the object's namespace are spelled out. What depends on the reader's cluster (the default
-// of io.cilium.k8s.policy.cluster) or on other objects (services, CIDR groups, named ports) is left to control/policy.
-// Thread: control.
+// Policies as plain values: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy objects normalized to
+// one form by the sources. Defaults that depend on the kind and on the object's namespace are filled in. What depends
+// on our cluster (the default of io.cilium.k8s.policy.cluster) or on other objects (services, CIDR groups, named ports)
+// is resolved in control/policy. Thread: control.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +17,14 @@ namespace isthmus {
 enum class LabelOperator : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
 
 struct LabelRequirement {
-  std::string source;  // "k8s", "reserved"; "any": of whatever source
+  std::string source;  // "k8s", "reserved", ...; "any" matches every source
   std::string key;
   LabelOperator op = LabelOperator::kIn;
   std::vector<std::string> values;  // sorted, unique
   friend auto operator<=>(const LabelRequirement&, const LabelRequirement&) = default;
 };
 
-// All of the requirements must hold. Without any it matches everything.
+// The conjunction of its requirements. Without requirements it matches everything.
 struct LabelSelector {
   std::vector<LabelRequirement> requirements;
   friend auto operator<=>(const LabelSelector&, const LabelSelector&) = default;
@@ -48,7 +47,7 @@ enum class PolicyEntity : std::uint8_t {
   kClusterMesh
 };
 
-// One of: a prefix, a CIDR group by name, CIDR groups by their labels; less what is excepted.
+// Exactly one of: a prefix, a CIDR group by name, or CIDR groups by label; minus the prefixes in `except`.
 struct PolicyCidr {
   std::optional<Prefix> prefix;
   std::string group;
@@ -57,9 +56,9 @@ struct PolicyCidr {
   friend bool operator==(const PolicyCidr&, const PolicyCidr&) = default;
 };
 
-// A Service by name, or Services by their labels; of one namespace, or of any when that is empty.
+// A Service by name, or Services by label; in one namespace, or in any when `ns` is empty.
 struct PolicyService {
-  std::string name_space, name;
+  std::string ns, name;
   std::optional<LabelSelector> labels;
   friend bool operator==(const PolicyService&, const PolicyService&) = default;
 };
@@ -67,13 +66,13 @@ struct PolicyService {
 struct PolicyPort {
   std::uint8_t protocol = 0;  // an IpProtocol; 0: any
   std::uint16_t first = 0, last = 65535;
-  std::string name;  // when not empty, in place of the numbers
+  std::string name;  // a named port; when set, the numbers are not used
   friend bool operator==(const PolicyPort&, const PolicyPort&) = default;
 };
 
-// Peers and ports must both match. A rule names its peers in one way only.
+// Peers and ports must both match. Only one of endpoints, entities, cidrs and services is used.
 struct PolicyRule {
-  unsigned line = 0;  // counted from the object's own line, which is 0
+  unsigned line = 0;  // relative to the object's first line, which is 0
   bool egress = false, deny = false;
   bool any_peer = false;  // no condition on the peer
   std::vector<LabelSelector> endpoints;

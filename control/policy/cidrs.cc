@@ -11,18 +11,18 @@ constexpr std::uint32_t kScope = identity::kPrefixScope << identity::kScopeShift
 
 }  // namespace
 
-bool CidrBlock::holds(const Prefix& other) const {
+bool CidrBlock::contains(const Prefix& other) const {
   return prefix.family() == other.family() && prefix.contains(other) &&
          std::none_of(except.begin(), except.end(), [&](const Prefix& hole) { return hole.contains(other); });
 }
 
 CidrTable::Acquired CidrTable::acquire(const Prefix& prefix) {
-  const auto [it, fresh] = prefixes_.try_emplace(prefix);
-  if (fresh) {
-    it->second.identity = Identity{kScope + numbers_.take().value()};
+  const auto [it, created] = prefixes_.try_emplace(prefix);
+  if (created) {
+    it->second.identity = Identity{kScope + numbers_.allocate().value()};
   }
   ++it->second.references;
-  return {it->second.identity, fresh};
+  return {it->second.identity, created};
 }
 
 std::optional<Identity> CidrTable::release(const Prefix& prefix) {
@@ -31,7 +31,7 @@ std::optional<Identity> CidrTable::release(const Prefix& prefix) {
     return std::nullopt;
   }
   const Identity identity = it->second.identity;
-  numbers_.give_back(Identity{identity.value() - kScope});
+  numbers_.release(Identity{identity.value() - kScope});
   prefixes_.erase(it);
   return identity;
 }
@@ -42,12 +42,12 @@ std::vector<CidrIdentity> CidrTable::list() const {
   for (const auto& [prefix, entry] : prefixes_) {
     out.push_back({prefix, entry.identity});
   }
-  // In the 128-bit form ::/0 holds the IPv4 addresses too, which are not meant.
+  // In the 128-bit form ::/0 would match IPv4 addresses too: add 0.0.0.0/0 as the longer match.
   const Prefix ipv4(IpAddress::ipv4(Be32{}), 0);
-  const bool swallowed = std::any_of(out.begin(), out.end(), [&](const CidrIdentity& each) {
+  const bool covers_ipv4 = std::any_of(out.begin(), out.end(), [&](const CidrIdentity& each) {
     return each.prefix.family() == Family::kIpv6 && each.prefix.contains(ipv4);
   });
-  if (swallowed && !prefixes_.contains(ipv4)) {
+  if (covers_ipv4 && !prefixes_.contains(ipv4)) {
     out.push_back({ipv4, identity::kWorld});
   }
   return out;

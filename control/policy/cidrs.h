@@ -1,5 +1,6 @@
-// The prefixes that policies and clusters name, each with a scoped identity of this gateway's own: an address that is
-// no labelled endpoint has the identity of its longest prefix. Counted references. Thread: control.
+// The prefixes used by policies and clusters, each with a locally scoped identity allocated by this gateway. An address
+// that is not a labelled endpoint has the identity of its longest matching prefix. Prefixes are reference counted.
+// Thread: control.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +14,11 @@
 
 namespace isthmus {
 
-// A block less some blocks within it.
+// A prefix minus some prefixes within it.
 struct CidrBlock {
   Prefix prefix;
   std::vector<Prefix> except;  // sorted
-  [[nodiscard]] bool holds(const Prefix& other) const;
+  [[nodiscard]] bool contains(const Prefix& other) const;
   friend auto operator<=>(const CidrBlock&, const CidrBlock&) = default;
 };
 
@@ -25,17 +26,17 @@ class CidrTable {
  public:
   struct Acquired {
     Identity identity;
-    bool fresh = false;  // it had none before
+    bool created = false;  // this is the first reference
   };
   Acquired acquire(const Prefix& prefix);
-  // The identity that went with the last reference.
+  // Drops one reference; returns the identity when it was the last.
   std::optional<Identity> release(const Prefix& prefix);
   // Calls visit(prefix, identity) for each prefix within `block`.
   template <typename Visit>
   void visit_within(const CidrBlock& block, Visit&& visit) const {
     const IpAddress last = block.prefix.last();
     for (auto it = prefixes_.lower_bound(block.prefix); it != prefixes_.end() && it->first.address() <= last; ++it) {
-      if (block.holds(it->first)) {
+      if (block.contains(it->first)) {
         visit(it->first, it->second.identity);
       }
     }

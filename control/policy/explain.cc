@@ -36,7 +36,7 @@ bool port_matches(const PolicySet& policy, const PolicyRule& rule, const PolicyP
   });
 }
 
-// The specs that select the subject, by number where it has one and else by its labels.
+// The specs that select the subject, by identity if it has one, otherwise by labels.
 std::vector<const CompiledSpec*> specs_for(const PolicySet& policy, const PolicyParty& subject) {
   if (subject.identity) {
     return policy.specs_of(*subject.identity);
@@ -52,7 +52,7 @@ std::vector<const CompiledSpec*> specs_for(const PolicySet& policy, const Policy
   return out;
 }
 
-// Marks the rule that decides, and says why.
+// Sets the outcome and its reason, and marks the deciding rule.
 void decide(const PolicySettings& settings, bool selected, ExplainedDirection& out) {
   const auto deciding = [&](bool deny) {
     return std::find_if(out.rules.begin(), out.rules.end(), [&](const ExplainedRule& rule) {
@@ -76,14 +76,14 @@ void decide(const PolicySettings& settings, bool selected, ExplainedDirection& o
     out.reason = selected ? "no rule allows it" : "no policy selects it, and policy.enforcement is always";
   } else {
     out.outcome = PolicyOutcome::kAllowed;
-    out.reason = selected ? "no policy closes this direction" : "no policy selects it";
+    out.reason = selected ? "no policy enforces this direction" : "no policy selects it";
   }
   if (rule != out.rules.end()) {
     rule->decides = true;
   }
   if (settings.audit && out.outcome != PolicyOutcome::kAllowed) {
     out.outcome = PolicyOutcome::kAudited;
-    out.reason += "; it passes, because policy.audit is on";
+    out.reason += "; allowed because policy.audit is on";
   }
 }
 
@@ -134,8 +134,8 @@ std::optional<PolicyQuestion> parse_question(const std::string& text) {
       question.protocol = known;
     }
   }
-  const bool good = error == std::errc{} && end == number.data() + number.size() && question.protocol != 0;
-  return good ? std::optional(question) : std::nullopt;
+  const bool valid = error == std::errc{} && end == number.data() + number.size() && question.protocol != 0;
+  return valid ? std::optional(question) : std::nullopt;
 }
 
 ExplainedDirection explain(const PolicySet& policy, const Model& model, const std::string& cluster, bool egress,
@@ -147,7 +147,8 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
   out.ours = subject.known.own;
   out.enforced = policy.settings().enforcement == PolicyEnforcement::kAlways;
   if (!out.ours) {
-    out.reason = "it is not a labelled endpoint of cluster " + cluster + ", whose policies these are";
+    out.reason =
+        "it is not a labelled endpoint of cluster " + cluster + ": only that cluster's policies are evaluated here";
     return out;
   }
   const auto specs = specs_for(policy, subject);
@@ -165,7 +166,7 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
                         false};
       if (peer != nullptr && question != nullptr) {
         std::vector<Problem> ignored;
-        row.peer_matches = rule.text.any_peer || choose_peers(rule.text, cluster, model, ignored).holds(peer->known);
+        row.peer_matches = rule.text.any_peer || resolve_peers(rule.text, cluster, model, ignored).matches(peer->known);
         row.port_matches = port_matches(policy, rule.text, subject, *peer, *question);
       }
       out.rules.push_back(std::move(row));

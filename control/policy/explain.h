@@ -1,5 +1,5 @@
-// Why policy says what it says: the rules that apply to an endpoint, and a question (from, to, port) judged rule by
-// rule with the labels at hand. For people; the engine judges by the compiled tables. Pure. Thread: control.
+// Explains policy decisions: lists the rules that apply to an endpoint, and evaluates a question (from, to, port) rule
+// by rule from labels. For display only; the engine decides by the compiled tables. Pure. Thread: control.
 #pragma once
 
 #include <cstdint>
@@ -12,43 +12,43 @@
 
 namespace isthmus {
 
-// One end of a question. Without a number it is only a set of labels.
+// One end of a question: an existing identity, or only a set of labels.
 struct PolicyParty {
-  std::string name;  // as a person knows it
+  std::string name;  // for display
   std::optional<Identity> identity;
   KnownIdentity known;
 };
-// "k8s:app=web,io.kubernetes.pod.namespace=shop": labels of nobody in particular, of `cluster` unless they say
-// otherwise. Nothing for other text.
+// Parses a label set such as "k8s:app=web,io.kubernetes.pod.namespace=shop"; the cluster label defaults to `cluster`.
+// Nothing when the text is malformed.
 [[nodiscard]] std::optional<PolicyParty> parse_label_party(const std::string& text, const std::string& cluster);
-// As the tables know that number; the labels are empty when they do not.
+// The party with this identity; its labels are empty when the identity is unknown.
 [[nodiscard]] PolicyParty party_of(Identity identity, const std::string& name, const PolicySet& policy);
 
 struct PolicyQuestion {
   std::uint8_t protocol = 0;
   std::uint16_t port = 0;  // ICMP: the type
 };
-// "80/tcp", "53/udp", "8/icmp", "128/icmpv6"; a number alone is of TCP.
+// "80/tcp", "53/udp", "8/icmp", "128/icmpv6"; a number alone means TCP.
 [[nodiscard]] std::optional<PolicyQuestion> parse_question(const std::string& text);
 
 struct ExplainedRule {
   RuleName name;
   std::string peers, ports;
-  bool peer_matches = false, port_matches = false;  // only where there was a question
+  bool peer_matches = false, port_matches = false;  // set only when a question was asked
   bool decides = false;
 };
 
 struct ExplainedDirection {
   bool egress = false;
   std::string subject, peer;
-  bool ours = false;      // the subject is of this cluster: its policies are judged here
-  bool enforced = false;  // what no rule allows is denied
+  bool ours = false;      // the subject belongs to this cluster, so its policies are evaluated here
+  bool enforced = false;  // default deny is in effect
   std::vector<ExplainedRule> rules;
-  PolicyOutcome outcome = PolicyOutcome::kNotAsked;
-  std::string reason;  // in words
+  PolicyOutcome outcome = PolicyOutcome::kNotApplicable;
+  std::string reason;  // for display
 };
 
-// Without a peer and question: the rules only.
+// Without `peer` and `question`, lists the rules only.
 [[nodiscard]] ExplainedDirection explain(const PolicySet& policy, const Model& model, const std::string& cluster,
                                          bool egress, const PolicyParty& subject, const PolicyParty* peer = nullptr,
                                          const PolicyQuestion* question = nullptr);

@@ -6,30 +6,30 @@
 namespace isthmus {
 namespace {
 
-bool is_about_pods(const LabelRequirement& requirement) {
+bool is_pod_label(const LabelRequirement& requirement) {
   return requirement.source != "reserved" && requirement.key != kClusterLabel;
 }
 
-// Of the cluster label and of reserved ones, which pods do not have.
-bool holds_of_cluster(const LabelSelector& selector, const LabelSet& labels) {
+// Checks only the requirements on the cluster label and on reserved labels: for unlabelled pods these are known.
+bool known_labels_match(const LabelSelector& selector, const LabelSet& labels) {
   return std::all_of(selector.requirements.begin(), selector.requirements.end(),
-                     [&](const LabelRequirement& r) { return is_about_pods(r) || matches({{r}}, labels); });
+                     [&](const LabelRequirement& r) { return is_pod_label(r) || matches({{r}}, labels); });
 }
 
 }  // namespace
 
-bool chooses(const LabelSelector& selector, const KnownIdentity& identity) {
+bool selects(const LabelSelector& selector, const KnownIdentity& identity) {
   if (!identity.unlabelled) {
     return matches(selector, identity.labels);
   }
-  return holds_of_cluster(selector, identity.labels) &&
+  return known_labels_match(selector, identity.labels) &&
          std::all_of(selector.requirements.begin(), selector.requirements.end(), [](const LabelRequirement& r) {
-           return !is_about_pods(r) || (r.key == kNamespaceLabel && r.op == LabelOperator::kExists);
+           return !is_pod_label(r) || (r.key == kNamespaceLabel && r.op == LabelOperator::kExists);
          });
 }
 
-bool may_choose(const LabelSelector& selector, const KnownIdentity& unlabelled) {
-  return holds_of_cluster(selector, unlabelled.labels) &&
+bool may_select(const LabelSelector& selector, const KnownIdentity& unlabelled) {
+  return known_labels_match(selector, unlabelled.labels) &&
          std::none_of(selector.requirements.begin(), selector.requirements.end(), [](const LabelRequirement& r) {
            return r.key == kNamespaceLabel && r.op == LabelOperator::kDoesNotExist;
          });
@@ -51,8 +51,8 @@ IdentityIndex::IdentityIndex() {
 }
 
 bool IdentityIndex::set(Identity number, KnownIdentity identity) {
-  const auto [it, fresh] = identities_.try_emplace(number);
-  if (!fresh) {
+  const auto [it, inserted] = identities_.try_emplace(number);
+  if (!inserted) {
     if (it->second == identity) {
       return false;
     }
@@ -107,7 +107,7 @@ void IdentityIndex::unindex(Identity number, const LabelSet& labels) {
 void IdentityIndex::visit_matching(const LabelSelector& selector,
                                    const std::function<void(Identity, const KnownIdentity&)>& visit) const {
   const LabelRequirement* by = nullptr;
-  std::size_t least = identities_.size();
+  std::size_t min_count = identities_.size();
   for (const LabelRequirement& requirement : selector.requirements) {
     if (requirement.op != LabelOperator::kIn) {
       continue;
@@ -117,14 +117,14 @@ void IdentityIndex::visit_matching(const LabelSelector& selector,
       const auto of = by_term_.find(lookup_term(requirement.key, value));
       count += of == by_term_.end() ? 0 : of->second.size();
     }
-    if (by == nullptr || count < least) {
+    if (by == nullptr || count < min_count) {
       by = &requirement;
-      least = count;
+      min_count = count;
     }
   }
   if (by == nullptr) {
     for (const auto& [number, identity] : identities_) {
-      if (chooses(selector, identity)) {
+      if (selects(selector, identity)) {
         visit(number, identity);
       }
     }
@@ -134,7 +134,7 @@ void IdentityIndex::visit_matching(const LabelSelector& selector,
     const auto of = by_term_.find(lookup_term(by->key, value));
     for (std::size_t i = 0; of != by_term_.end() && i < of->second.size(); ++i) {
       const KnownIdentity& identity = identities_.at(of->second[i]);
-      if (chooses(selector, identity)) {
+      if (selects(selector, identity)) {
         visit(of->second[i], identity);
       }
     }

@@ -1,5 +1,5 @@
-// Every identity that policy can speak of: reserved ones, those that clusters publish, those of prefixes. By number,
-// and by their labels. Thread: control.
+// Every identity that policy can select: reserved ones, those published by clusters, and those of prefixes. Indexed by
+// number and by label. Thread: control.
 #pragma once
 
 #include <functional>
@@ -15,26 +15,26 @@ namespace isthmus {
 
 struct KnownIdentity {
   LabelSet labels;
-  bool own = false;              // of this cluster's endpoints: may be a subject
-  bool unlabelled = false;       // pods of whose labels nothing is known but the cluster
-  std::optional<Prefix> prefix;  // of a prefix
+  bool own = false;              // an endpoint identity of this cluster: may be a policy subject
+  bool unlabelled = false;       // pods whose labels are unknown except for the cluster
+  std::optional<Prefix> prefix;  // set for identities of prefixes
   friend bool operator==(const KnownIdentity&, const KnownIdentity&) = default;
 };
 
-// Whether the selector chooses whoever has this identity. Of pods without labels it says only what holds whatever
-// their labels are: which cluster they are of, that they have some namespace, that they are nothing reserved.
-[[nodiscard]] bool chooses(const LabelSelector& selector, const KnownIdentity& identity);
-// Whether it chooses some of these pods without labels, if they have the labels that it asks for.
-[[nodiscard]] bool may_choose(const LabelSelector& selector, const KnownIdentity& unlabelled);
+// Whether the selector selects the identity. Unlabelled pods are selected only if they would be whatever their labels
+// are: all that is known is their cluster, that they have some namespace, and that they are not a reserved identity.
+[[nodiscard]] bool selects(const LabelSelector& selector, const KnownIdentity& identity);
+// Whether the selector could select some of these unlabelled pods, depending on labels that are not known.
+[[nodiscard]] bool may_select(const LabelSelector& selector, const KnownIdentity& unlabelled);
 
 class IdentityIndex {
  public:
-  // Begins with the reserved identities, 1 to 10.
+  // Contains the reserved identities 1 to 10.
   IdentityIndex();
-  // False: nothing changed.
+  // Both return false when nothing changed.
   bool set(Identity number, KnownIdentity identity);
   bool erase(Identity number);
-  // Null: unknown. Valid until the next change.
+  // Null when unknown. Valid until the next change.
   [[nodiscard]] const KnownIdentity* find(Identity number) const;
   void visit_matching(const LabelSelector& selector,
                       const std::function<void(Identity, const KnownIdentity&)>& visit) const;

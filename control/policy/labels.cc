@@ -5,27 +5,29 @@
 namespace isthmus {
 namespace {
 
-bool from_source(const std::string& wanted, const std::string& source) { return wanted == "any" || wanted == source; }
+bool source_matches(const std::string& expected, const std::string& source) {
+  return expected == "any" || expected == source;
+}
 
-bool holds(const LabelRequirement& requirement, const LabelSet& labels) {
+bool matches_requirement(const LabelRequirement& requirement, const LabelSet& labels) {
   auto at = std::lower_bound(labels.begin(), labels.end(), requirement.key,
                              [](const Label& label, const std::string& key) { return label.key < key; });
-  while (at != labels.end() && at->key == requirement.key && !from_source(requirement.source, at->source)) {
+  while (at != labels.end() && at->key == requirement.key && !source_matches(requirement.source, at->source)) {
     ++at;
   }
-  const bool there = at != labels.end() && at->key == requirement.key;
+  const bool present = at != labels.end() && at->key == requirement.key;
   const auto listed = [&] {
     return std::find(requirement.values.begin(), requirement.values.end(), at->value) != requirement.values.end();
   };
   switch (requirement.op) {
     case LabelOperator::kIn:
-      return there && listed();
+      return present && listed();
     case LabelOperator::kNotIn:
-      return !there || !listed();
+      return !present || !listed();
     case LabelOperator::kExists:
-      return there;
+      return present;
     case LabelOperator::kDoesNotExist:
-      return !there;
+      return !present;
   }
   return false;
 }
@@ -54,7 +56,7 @@ LabelSet parse_labels(const std::map<std::string, std::string>& labels) {
 
 bool matches(const LabelSelector& selector, const LabelSet& labels) {
   return std::all_of(selector.requirements.begin(), selector.requirements.end(),
-                     [&](const LabelRequirement& requirement) { return holds(requirement, labels); });
+                     [&](const LabelRequirement& requirement) { return matches_requirement(requirement, labels); });
 }
 
 std::string to_text(const LabelSelector& selector) {

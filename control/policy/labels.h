@@ -1,4 +1,4 @@
-// The labels of an identity, and what a selector says of them. Pure values. Thread: any.
+// The labels of an identity, and matching them against selectors. Pure values. Thread: any.
 #pragma once
 
 #include <map>
@@ -20,17 +20,18 @@ struct Label {
 };
 using LabelSet = std::vector<Label>;  // sorted
 
-// "k8s:app" → "shop" as hubs publish them; a key without a source has the source "unspec".
+// Parses labels as hubs publish them: "k8s:app" → "shop". A key without a source gets the source "unspec".
 [[nodiscard]] LabelSet parse_labels(const std::map<std::string, std::string>& labels);
 [[nodiscard]] bool matches(const LabelSelector& selector, const LabelSet& labels);
-// "k8s:app=shop, !any:tier": for people.
+// For display: "k8s:app=shop, !any:tier".
 [[nodiscard]] std::string to_text(const LabelSelector& selector);
 [[nodiscard]] std::string to_text(const LabelSet& labels);
-// The requirement by which a selector is best looked up: an In on the label that tells most apart. Null: none is an In.
+// The requirement to index a selector by: the In requirement expected to be the most selective. Null when there is
+// none.
 [[nodiscard]] const LabelRequirement* lookup_requirement(const LabelSelector& selector);
 [[nodiscard]] std::string lookup_term(std::string_view key, std::string_view value);
 
-// Ids by the labels that they wait for: given a label set, those whose selector may match it.
+// Finds, for a label set, the ids whose selector may match it.
 template <typename Id>
 class SelectorIndex {
  public:
@@ -43,7 +44,7 @@ class SelectorIndex {
       residual_.push_back(id);
     }
   }
-  // Precondition: add() was called with the same.
+  // Precondition: add() was called with the same arguments.
   void remove(const LabelSelector& selector, Id id) {
     if (const LabelRequirement* by = lookup_requirement(selector)) {
       for (const std::string& value : by->values) {
@@ -57,7 +58,7 @@ class SelectorIndex {
       drop(residual_, id);
     }
   }
-  // Appends; an id may come more than once.
+  // Appends the ids of selectors that may match; an id may occur more than once.
   void candidates(const LabelSet& labels, std::vector<Id>& out) const {
     for (const Label& label : labels) {
       if (const auto at = by_term_.find(lookup_term(label.key, label.value)); at != by_term_.end()) {

@@ -13,11 +13,11 @@ std::string lower(std::string text) {
 
 }  // namespace
 
-void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& moved) {
+void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& changed) {
   Pod now;
   if (const auto object = model.find<PodObject>(pod); object && !object->named_ports.empty()) {
     const auto endpoint =
-        model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.name_space, pod.name});
+        model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.ns, pod.name});
     if (endpoint) {
       now = {endpoint->identity, object->named_ports};
     }
@@ -29,16 +29,16 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Iden
     return;
   }
   if (before != pods_.end()) {
-    count(before->second, false, moved);
+    count(before->second, false, changed);
     pods_.erase(before);
   }
   if (!now.ports.empty()) {
-    count(now, true, moved);
+    count(now, true, changed);
     pods_[pod] = std::move(now);
   }
 }
 
-void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& moved) {
+void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& changed) {
   auto& names = ports_[pod.identity];
   for (const ServicePort& port : pod.ports) {
     const Name name{lower(port.name), static_cast<std::uint8_t>(port.protocol)};
@@ -46,7 +46,7 @@ void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& moved) {
     std::size_t& pods = numbers[port.port.value()];
     pods = add ? pods + 1 : pods - 1;
     if (pods == (add ? 1U : 0U)) {
-      moved.insert(pod.identity);
+      changed.insert(pod.identity);
     }
     if (pods == 0) {
       numbers.erase(port.port.value());

@@ -1,4 +1,4 @@
-// What container ports' names mean, by identity: the union over the identity's pods. Thread: control.
+// Container port names resolved to numbers, per identity: the union over the identity's pods. Thread: control.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,10 @@ namespace isthmus {
 
 class NamedPorts {
  public:
-  // Reads again what a pod (a key of kind kPod) says. Adds the identities for which a name means something else now.
-  void refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& moved);
-  // Sorted. `of` null: whoever it is.
+  // Re-reads the named ports of a pod (key of kind kPod) or ipcache address (kAddress). Adds to `changed` the
+  // identities for which a name now resolves to other numbers.
+  void refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& changed);
+  // The numbers of a named port, sorted, for these identities; `of` null: for all identities.
   [[nodiscard]] std::vector<std::uint16_t> numbers(const std::string& name, std::uint8_t protocol,
                                                    const std::vector<Identity>* of) const;
 
@@ -28,10 +29,11 @@ class NamedPorts {
     friend bool operator==(const Pod&, const Pod&) = default;
   };
   using Name = std::pair<std::string, std::uint8_t>;
-  void count(const Pod& pod, bool add, std::set<Identity>& moved);
+  void count(const Pod& pod, bool add, std::set<Identity>& changed);
 
-  std::map<ObjectKey, Pod> pods_;  // those with named ports and an identity
-  std::map<Identity, std::map<Name, std::map<std::uint16_t, std::size_t>>> ports_;  // how many pods have the number
+  std::map<ObjectKey, Pod> pods_;  // only pods that have named ports and an identity
+  std::map<Identity, std::map<Name, std::map<std::uint16_t, std::size_t>>>
+      ports_;  // number of pods with each port number
 };
 
 }  // namespace isthmus

@@ -54,13 +54,13 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     for (const ObjectKey& key : changed_policies(changes)) {
       const bool before = policies_.contains(key);
       update_policy(key, model);
-      if (changes.policies.contains(key)) {  // and is not only looked at again
+      if (changes.policies.contains(key)) {  // not only recompiled because of another object
         count_change(key, before);
       }
     }
   }
-  std::set<SelectorId> moved;
-  selectors_.take(delta, moved);
+  std::set<SelectorId> changed;
+  selectors_.take_changes(delta, changed);
   for (const Identity number : renamed) {
     if (subjects_.contains(number)) {
       dirty_.insert(number);
@@ -68,21 +68,22 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   }
   for (const SpecId id : named_egress_) {
     const CompiledSpec& spec = specs_.at(id);
-    const bool touched = !renamed.empty() || std::any_of(spec.rules.begin(), spec.rules.end(),
-                                                         [&](const auto& rule) { return moved.contains(rule.peers); });
+    const bool touched = !renamed.empty() || std::any_of(spec.rules.begin(), spec.rules.end(), [&](const auto& rule) {
+      return changed.contains(rule.peers);
+    });
     if (touched) {
       dirty_.insert(spec.selected.begin(), spec.selected.end());
     }
   }
   emit_subjects(delta);
-  emit_moved(moved, delta);
+  emit_peer_changes(changed, delta);
   set_unlabelled(unlabelled);
-  if (std::exchange(cidrs_moved_, false)) {
+  if (std::exchange(cidrs_changed_, false)) {
     delta.cidr_identities = cidr_identities();
   }
 }
 
-// Whose prefixes and numbers are whose has moved: every identity is looked at again.
+// The clusters' prefixes or identity ranges changed: re-evaluates every identity.
 void PolicySet::update_clusters(const Model& model, const PolicyClusters& clusters) {
   const PolicyClusters before = std::exchange(clusters_, clusters);
   for (const auto& cluster : clusters_.clusters) {
@@ -113,21 +114,21 @@ void PolicySet::update_clusters(const Model& model, const PolicyClusters& cluste
 void PolicySet::update_identity(Identity number, const Model& model) {
   const auto claims = model.identities(number);
   const auto keys = model.identity_keys(number);
-  const bool clash = std::any_of(claims.begin(), claims.end(),
-                                 [&](const auto& claim) { return claim->labels != claims.front()->labels; });
+  const bool conflict = std::any_of(claims.begin(), claims.end(),
+                                    [&](const auto& claim) { return claim->labels != claims.front()->labels; });
   const auto owner = std::find_if(clusters_.clusters.begin(), clusters_.clusters.end(), [&](const auto& cluster) {
     return cluster.id.value() == number.value() >> clusters_.shift;
   });
   const bool published =
       owner != clusters_.clusters.end() && number.value() >= identity::kFirstAllocated &&
       std::any_of(keys.begin(), keys.end(), [&](const ObjectKey& key) { return key.cluster == owner->name; });
-  if (clash || !published) {
+  if (conflict || !published) {
     erase_identity(number);
     return;
   }
   KnownIdentity known;
   known.own = owner->name == cluster_;
-  // Whose manifest it is decides the cluster, whatever the label says.
+  // The publishing cluster decides, whatever the label says.
   auto labels = claims.front()->labels;
   labels["k8s:" + std::string(kClusterLabel)] = owner->name;
   known.labels = parse_labels(labels);
@@ -150,28 +151,28 @@ void PolicySet::erase_identity(Identity number) {
 }
 
 void PolicySet::select_subject(Identity number, const KnownIdentity* now) {
-  std::vector<SpecId> wanted;
+  std::vector<SpecId> desired;
   if (now != nullptr) {
-    by_subject_.candidates(now->labels, wanted);
-    std::sort(wanted.begin(), wanted.end());
-    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-    std::erase_if(wanted, [&](SpecId id) { return !matches(specs_.at(id).subjects, now->labels); });
+    by_subject_.candidates(now->labels, desired);
+    std::sort(desired.begin(), desired.end());
+    desired.erase(std::unique(desired.begin(), desired.end()), desired.end());
+    std::erase_if(desired, [&](SpecId id) { return !matches(specs_.at(id).subjects, now->labels); });
   }
   const auto at = subjects_.find(number);
-  if (at == subjects_.end() && wanted.empty()) {
+  if (at == subjects_.end() && desired.empty()) {
     return;
   }
   Subject& subject = at == subjects_.end() ? subjects_[number] : at->second;
-  if (subject.specs == wanted) {
+  if (subject.specs == desired) {
     return;
   }
   for (const SpecId id : subject.specs) {
     specs_.at(id).selected.erase(number);
   }
-  for (const SpecId id : wanted) {
+  for (const SpecId id : desired) {
     specs_.at(id).selected.insert(number);
   }
-  subject.specs = std::move(wanted);
+  subject.specs = std::move(desired);
   dirty_.insert(number);
 }
 
@@ -193,17 +194,17 @@ KnownIdentity PolicySet::identity_of(const Prefix& prefix) const {
 
 void PolicySet::acquire_prefix(const Prefix& prefix) {
   const CidrTable::Acquired acquired = cidrs_.acquire(prefix);
-  if (acquired.fresh) {
-    cidrs_moved_ = true;
+  if (acquired.created) {
+    cidrs_changed_ = true;
     set_prefix_identity(acquired.identity, prefix);
   }
 }
 
 void PolicySet::release_prefix(const Prefix& prefix) {
-  if (const auto gone = cidrs_.release(prefix)) {
-    cidrs_moved_ = true;
-    erase_identity(*gone);
-    erase_identity(identity::unlabelled_at(*gone, *gone));
+  if (const auto released = cidrs_.release(prefix)) {
+    cidrs_changed_ = true;
+    erase_identity(*released);
+    erase_identity(identity::unlabelled_at(*released, *released));
   }
 }
 
@@ -230,10 +231,9 @@ std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes) con
 }
 
 bool PolicySet::names_service(const ObjectKey& policy, const std::set<ServiceName>& services) const {
-  const auto named = [&](const PolicyService& wanted) {
+  const auto named = [&](const PolicyService& reference) {
     return std::any_of(services.begin(), services.end(), [&](const ServiceName& name) {
-      return (wanted.name_space.empty() || wanted.name_space == name.name_space) &&
-             (wanted.labels || wanted.name == name.name);
+      return (reference.ns.empty() || reference.ns == name.ns) && (reference.labels || reference.name == name.name);
     });
   };
   for (const SpecId id : policies_.at(policy).specs) {
@@ -269,25 +269,25 @@ void PolicySet::update_policy(const ObjectKey& key, const Model& model) {
                                                    [](const PolicyCidr& cidr) { return !cidr.prefix; });
       next.by_service = next.by_service || !rule.text.services.empty();
     }
-    next.specs.push_back(spec_numbers_.take());
+    next.specs.push_back(spec_numbers_.allocate());
     add_spec(next.specs.back(), std::move(spec));
   }
-  // After the new version has taken what both have in common.
+  // After the new version has acquired what both share.
   for (const SpecId id : before.specs) {
-    drop_spec(id);
+    remove_spec(id);
   }
   for (const CompiledSpec::Rule& rule : old_rules) {
     names_.remove(rule.id);
   }
-  const auto keep = [&](std::set<ObjectKey>& set, bool wanted) {
-    if (wanted) {
+  const auto set_member = [&](std::set<ObjectKey>& set, bool member) {
+    if (member) {
       set.insert(key);
     } else {
       set.erase(key);
     }
   };
-  keep(by_group_, next.by_group);
-  keep(by_service_, next.by_service);
+  set_member(by_group_, next.by_group);
+  set_member(by_service_, next.by_service);
   if (object) {
     policies_[key] = std::move(next);
   } else if (at != policies_.end()) {
@@ -318,8 +318,8 @@ PolicyCounts PolicySet::counts() const {
   return counts;
 }
 
-// Takes the number of an equal rule of the version before out of `before`, or a new one.
-RuleId PolicySet::number_rule(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
+// The id of an equal rule of the previous version, which is removed from `before`, or else a new id.
+RuleId PolicySet::rule_id_for(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
                               std::vector<CompiledSpec::Rule>& before) {
   const auto same = std::find_if(before.begin(), before.end(),
                                  [&](const CompiledSpec::Rule& old) { return same_but_line(rule, old.text); });
@@ -339,22 +339,22 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
   out.default_deny_ingress = spec.default_deny_ingress;
   out.default_deny_egress = spec.default_deny_egress;
   for (const PolicyRule& text : spec.rules) {
-    CompiledSpec::Rule rule{number_rule(key, provenance, text, before), kEveryPeer, false, text};
+    CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text};
     if (!text.any_peer) {
       std::vector<Problem> problems;
-      const PeerChoice choice = choose_peers(text, cluster_, model, problems);
+      const PeerSelector selector = resolve_peers(text, cluster_, model, problems);
       for (Problem& problem : problems) {
         problem.what = policy_text(key) + " " + problem.what;
-        problem.where = Provenance{provenance.place, provenance.line == 0 ? 0 : provenance.line + text.line}.text();
+        problem.where = Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + text.line}.text();
         out.problems.push_back(std::move(problem));
       }
-      for (const Prefix& prefix : prefixes_of(choice)) {
+      for (const Prefix& prefix : prefixes_of(selector)) {
         acquire_prefix(prefix);
         out.prefixes.push_back(prefix);
       }
-      rule.nobody = choice.empty();
-      if (!rule.nobody) {
-        rule.peers = selectors_.acquire(choice, identities_, cidrs_);
+      rule.matches_nothing = selector.empty();
+      if (!rule.matches_nothing) {
+        rule.peers = selectors_.acquire(selector, identities_, cidrs_);
       }
     }
     out.named_egress_ports = out.named_egress_ports ||
@@ -383,10 +383,10 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
     }
   });
   specs_[id] = std::move(spec);
-  judge_unlabelled(id);
+  find_unapplied_rules(id);
 }
 
-void PolicySet::drop_spec(SpecId id) {
+void PolicySet::remove_spec(SpecId id) {
   const auto at = specs_.find(id);
   const CompiledSpec& spec = at->second;
   by_subject_.remove(spec.subjects, id);
@@ -412,7 +412,7 @@ void PolicySet::drop_spec(SpecId id) {
     release_prefix(prefix);
   }
   specs_.erase(at);
-  spec_numbers_.give_back(id);
+  spec_numbers_.release(id);
 }
 
 void PolicySet::append_problems(std::vector<Problem>& problems) const {
@@ -429,12 +429,13 @@ void PolicySet::append_problems(std::vector<Problem>& problems) const {
       }
     }
   }
-  list_problems(own, "policies that name what is not there", problems,
+  list_problems(own, "policies that reference missing objects", problems,
                 [](const Problem& problem, auto& list) { list.push_back(problem); });
-  list_problems(unapplied_, "policies by labels that endpoints lack", problems, [&](SpecId id, auto& list) {
-    const CompiledSpec& spec = specs_.at(id);
-    list.insert(list.end(), spec.unapplied.begin(), spec.unapplied.end());
-  });
+  list_problems(unapplied_, "policies with rules not applied to endpoints without labels", problems,
+                [&](SpecId id, auto& list) {
+                  const CompiledSpec& spec = specs_.at(id);
+                  list.insert(list.end(), spec.unapplied.begin(), spec.unapplied.end());
+                });
 }
 
 const SubjectPolicy* PolicySet::subject(Identity number) const {

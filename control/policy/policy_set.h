@@ -1,11 +1,12 @@
-// Identity policy of this cluster: from policies, identities, services and named ports in the model to subjects,
-// selectors and prefixes for the engine.
+// Identity policy of this cluster: compiles the policies, identities, services and named ports of the model to
+// subjects, selectors and prefixes for the engine.
 //
-// Owner: Compiler. Thread: control. update() costs what changed: an identity's change looks at the selectors it leaves
-// or may enter and, where it is one of ours, at the policies that may select it; a policy's change at its own subjects.
-// Policies of other clusters' manifests are those clusters' business. Two label sets under one number, and numbers
-// outside their cluster's range, are no identity: nothing selects them. Endpoints without labels are chosen by cluster,
-// by entity and by prefix; a rule by labels that could mean some of them is a problem, and is not applied to them.
+// Owner: Compiler. Thread: control. The cost of update() is proportional to the change: an identity change re-evaluates
+// the selectors it leaves or may enter and, for an identity of ours, the policies that may select it; a policy change
+// re-evaluates its own subjects. Policies published by other clusters are ignored.
+// Failure: an identity number with conflicting label sets, or outside its cluster's range, is selected by nothing.
+// Endpoints without labels are selected by cluster, entity and prefix only; a rule by labels that could select some of
+// them is reported as a problem and not applied to them.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/model/policy_enforcement.h"
 #include "control/model/model.h"
 #include "control/policy/cidrs.h"
 #include "control/policy/identities.h"
@@ -29,18 +31,12 @@
 
 namespace isthmus {
 
-enum class PolicyEnforcement : std::uint8_t {
-  kDefault,  // an endpoint is open in a direction until a policy with rules for it selects the endpoint
-  kAlways,   // closed from the start
-  kNever     // policies are read and not enforced
-};
-
 struct PolicySettings {
   PolicyEnforcement enforcement = PolicyEnforcement::kDefault;
   bool audit = false;
 };
 
-// Whose addresses and numbers are whose, as far as policy asks.
+// The clusters' prefixes and identity ranges, as needed by policy.
 struct PolicyClusters {
   struct Cluster {
     std::string name;
@@ -49,14 +45,14 @@ struct PolicyClusters {
     friend bool operator==(const Cluster&, const Cluster&) = default;
   };
   std::vector<Cluster> clusters;
-  std::uint8_t shift = 16;  // of identity numbers
+  std::uint8_t shift = 16;  // an identity number shifted right by this is its cluster id
   friend bool operator==(const PolicyClusters&, const PolicyClusters&) = default;
 };
 
-// Other clusters of whose pods no labels are known. Policy is by prefix there, and by cluster.
+// Other clusters with pods whose labels are unknown. Policy for those is by cluster and prefix only.
 struct UnlabelledClusters {
-  std::set<std::string> some;  // endpoints are known without labels
-  std::set<std::string> all;   // of no endpoint are labels known: any address of theirs may be a pod
+  std::set<std::string> some;  // some endpoints have no labels
+  std::set<std::string> all;   // no endpoint has labels: any address of the cluster may be a pod
   friend bool operator==(const UnlabelledClusters&, const UnlabelledClusters&) = default;
 };
 
@@ -64,8 +60,8 @@ struct UnlabelledClusters {
 struct CompiledSpec {
   struct Rule {
     RuleId id;
-    SelectorId peers;     // kEveryPeer: no condition
-    bool nobody = false;  // chooses no peer at all
+    SelectorId peers;              // kEveryPeer: no condition
+    bool matches_nothing = false;  // selects no peer
     PolicyRule text;
   };
   ObjectKey policy;
@@ -75,29 +71,30 @@ struct CompiledSpec {
   bool default_deny_ingress = false, default_deny_egress = false;
   bool named_egress_ports = false;
   std::vector<Rule> rules;
-  std::vector<Prefix> prefixes;  // acquired
+  std::vector<Prefix> prefixes;  // each holds a reference in cidrs_
   std::vector<Problem> problems;
-  std::vector<Problem> unapplied;  // rules by labels that known endpoints may have, and that nobody publishes
+  std::vector<Problem> unapplied;  // rules by labels that endpoints without labels may have
   std::set<Identity> selected;
 };
 
-// What there is and what was done, for metrics.
+// For metrics.
 struct PolicyCounts {
   enum class Change : std::uint8_t { kAdd, kUpdate, kDelete };
   struct Enforced {
     std::size_t none = 0, ingress = 0, egress = 0, both = 0;
   };
   std::size_t policies = 0;
-  std::uint64_t revision = 0;  // moves with every change
+  std::uint64_t revision = 0;  // incremented by every change
   std::map<std::pair<ObjectKind, Change>, std::uint64_t> changes;
-  Enforced subjects;  // identities that a policy selects, by the directions that are closed to them
+  Enforced subjects;  // identities selected by a policy, by the directions with default deny
 };
 
 class PolicySet {
  public:
   PolicySet(std::string cluster, PolicySettings settings);
 
-  // `clusters`: absent when none has changed. `first`: look at the whole model; they are there then.
+  // Appends the changes to `delta`. `clusters`: absent when unchanged. `first`: compile the whole model; `clusters` is
+  // set.
   void update(const ModelChanges& changes, bool first, const Model& model,
               const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled, TableDelta& delta);
   void append_problems(std::vector<Problem>& problems) const;
@@ -108,19 +105,19 @@ class PolicySet {
   [[nodiscard]] const CidrTable& cidrs() const { return cidrs_; }
   [[nodiscard]] const NamedPorts& named_ports() const { return named_ports_; }
   [[nodiscard]] const PolicySettings& settings() const { return settings_; }
-  // Of an address that is no endpoint; `unlabelled`: of an endpoint without labels.
+  // The identity of an address that is not an endpoint; `unlabelled`: of an endpoint without labels.
   [[nodiscard]] Identity identity_at(const IpAddress& address, bool unlabelled) const;
-  // What is published for an identity; null: the defaults.
+  // The policy published for an identity; null when the defaults apply.
   [[nodiscard]] const SubjectPolicy* subject(Identity number) const;
-  // The specs that select it, in order of policy.
+  // The specs that select the subject, sorted by policy.
   [[nodiscard]] std::vector<const CompiledSpec*> specs_of(Identity subject) const;
-  // Every policy with its specs.
+  // The specs of one policy.
   [[nodiscard]] std::vector<const CompiledSpec*> specs_of(const ObjectKey& policy) const;
   [[nodiscard]] std::vector<ObjectKey> policies() const;
-  // Looks at every subject.
+  // Cost: one pass over all subjects.
   [[nodiscard]] PolicyCounts counts() const;
   [[nodiscard]] std::size_t subject_count() const { return subjects_.size(); }
-  // By policy, how many of its rules are not applied to endpoints without labels that they could mean.
+  // By policy, the number of rules that are not applied to endpoints without labels although they might select them.
   [[nodiscard]] std::map<ObjectKey, std::size_t> unapplied() const;
 
  private:
@@ -131,10 +128,10 @@ class PolicySet {
   };
   struct Policy {
     std::vector<SpecId> specs;
-    bool by_group = false, by_service = false;  // to be looked at again when one of those changes
+    bool by_group = false, by_service = false;  // recompiled when a CIDR group or Service changes
   };
 
-  // Entries of one direction; of equal ones the first stays.
+  // Entries of one direction; duplicates are dropped, the first is kept.
   struct Entries {
     DirectionPolicy& direction;
     std::set<std::tuple<SelectorId, std::uint8_t, bool, std::uint16_t, std::uint16_t>> seen;
@@ -157,20 +154,20 @@ class PolicySet {
   void count_change(const ObjectKey& key, bool before);
   void compile_spec(const ObjectKey& key, const PolicySpec& spec, const Provenance& provenance, const Model& model,
                     std::vector<CompiledSpec::Rule>& before, CompiledSpec& out);
-  [[nodiscard]] RuleId number_rule(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
+  [[nodiscard]] RuleId rule_id_for(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
                                    std::vector<CompiledSpec::Rule>& before);
   void add_spec(SpecId id, CompiledSpec spec);
-  void drop_spec(SpecId id);
+  void remove_spec(SpecId id);
   void set_unlabelled(const UnlabelledClusters& now);
-  void judge_unlabelled(SpecId id);
-  // As published.
+  void find_unapplied_rules(SpecId id);
+  // The identity to publish for a prefix whose own identity is `own`.
   [[nodiscard]] Identity identity_of(const Prefix& prefix, Identity own) const;
   [[nodiscard]] std::vector<CidrIdentity> cidr_identities() const;
 
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
   void emit_subjects(TableDelta& delta);
-  void emit_moved(const std::set<SelectorId>& moved, TableDelta& delta) const;
+  void emit_peer_changes(const std::set<SelectorId>& changed, TableDelta& delta) const;
 
   const std::string cluster_;
   const PolicySettings settings_;
@@ -189,9 +186,9 @@ class PolicySet {
   std::map<SelectorId, std::set<SpecId>> users_;
   std::set<SpecId> named_egress_, unapplied_;
   std::map<Identity, Subject> subjects_;
-  std::set<Identity> dirty_;  // subjects to be built again
-  bool cidrs_moved_ = false;
-  PolicyCounts counted_;  // of it, revision and changes
+  std::set<Identity> dirty_;  // subjects to rebuild
+  bool cidrs_changed_ = false;
+  PolicyCounts counted_;  // only revision and changes are maintained here
 };
 
 }  // namespace isthmus

@@ -1,4 +1,5 @@
-// What is published: subjects' policies from the specs that select them, and those whose peers moved.
+// What PolicySet publishes: the policies of subjects, built from the specs that select them, and the subjects whose
+// peer sets changed.
 #include <algorithm>
 #include <utility>
 
@@ -7,7 +8,7 @@
 namespace isthmus {
 
 void PolicySet::add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const {
-  if (rule.nobody) {
+  if (rule.matches_nothing) {
     return;
   }
   const auto add = [&](std::uint8_t protocol, std::uint16_t first, std::uint16_t last) {
@@ -23,7 +24,7 @@ void PolicySet::add_entries(const CompiledSpec::Rule& rule, Identity subject, En
       add(port.protocol, port.first, port.last);
       continue;
     }
-    // Ingress: the subject's own ports of that name; egress: those of whom the rule chooses.
+    // A named port is the subject's own for ingress, and that of the selected peers for egress.
     const std::vector<Identity> own{subject};
     const std::vector<Identity>* of =
         !rule.text.egress ? &own : (rule.peers == kEveryPeer ? nullptr : selectors_.members(rule.peers));
@@ -75,9 +76,9 @@ void PolicySet::emit_subjects(TableDelta& delta) {
   }
 }
 
-void PolicySet::emit_moved(const std::set<SelectorId>& moved, TableDelta& delta) const {
+void PolicySet::emit_peer_changes(const std::set<SelectorId>& changed, TableDelta& delta) const {
   std::set<Identity> subjects;
-  for (const SelectorId selector : moved) {
+  for (const SelectorId selector : changed) {
     if (const auto users = users_.find(selector); users != users_.end()) {
       for (const SpecId id : users->second) {
         const auto& selected = specs_.at(id).selected;
@@ -90,7 +91,7 @@ void PolicySet::emit_moved(const std::set<SelectorId>& moved, TableDelta& delta)
   }
   for (const Identity number : subjects) {
     if (subjects_.at(number).published) {
-      delta.moved_subjects.push_back(number);
+      delta.affected_subjects.push_back(number);
     }
   }
 }

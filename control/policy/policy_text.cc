@@ -26,7 +26,7 @@ std::string cidr_text(const PolicyCidr& cidr) {
 }
 
 std::string service_text(const PolicyService& service) {
-  const std::string in = service.name_space.empty() ? "" : " of namespace " + service.name_space;
+  const std::string in = service.ns.empty() ? "" : " of namespace " + service.ns;
   return (service.labels ? "services " + to_text(*service.labels) : "service " + service.name) + in;
 }
 

@@ -1,4 +1,4 @@
-// Rules in words, for listings and traces. Pure. Thread: any.
+// Formats rules for listings and traces. Pure. Thread: any.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Endpoints that are known without labels: the identities that stand for them, and the rules that cannot tell them.
+// Endpoints without labels: the identities that represent them, and the rules that cannot be applied to them.
 #include <algorithm>
 #include <utility>
 
@@ -13,16 +13,16 @@ KnownIdentity pods_of(const std::string& cluster) {
   return {{{std::string(kClusterLabel), "k8s", cluster}}, false, true, std::nullopt};
 }
 
-// Whether any of these may choose some pods of the cluster and none chooses all of them.
-bool is_blind(const std::vector<LabelSelector>& selectors, const std::string& cluster) {
+// Whether the selectors might select some unlabelled pods of the cluster, but do not select all of them.
+bool needs_unknown_labels(const std::vector<LabelSelector>& selectors, const std::string& cluster) {
   const KnownIdentity pods = pods_of(cluster);
-  return std::none_of(selectors.begin(), selectors.end(), [&](const auto& each) { return chooses(each, pods); }) &&
-         std::any_of(selectors.begin(), selectors.end(), [&](const auto& each) { return may_choose(each, pods); });
+  return std::none_of(selectors.begin(), selectors.end(), [&](const auto& each) { return selects(each, pods); }) &&
+         std::any_of(selectors.begin(), selectors.end(), [&](const auto& each) { return may_select(each, pods); });
 }
 
 }  // namespace
 
-// Of addresses there that are no endpoint, and of the pods without labels that a cluster has there.
+// Sets two identities of a prefix: for addresses that are not endpoints, and, inside a cluster, for unlabelled pods.
 void PolicySet::set_prefix_identity(Identity number, const Prefix& prefix) {
   KnownIdentity known = identity_of(prefix);
   const Identity pods = identity::unlabelled_at(number, number);
@@ -53,15 +53,15 @@ void PolicySet::set_unlabelled(const UnlabelledClusters& now) {
     return;
   }
   const UnlabelledClusters before = std::exchange(unlabelled_, now);
-  cidrs_moved_ = cidrs_moved_ || before.all != now.all;
+  cidrs_changed_ = cidrs_changed_ || before.all != now.all;
   if (before.some != now.some) {
     for (const auto& [id, spec] : specs_) {
-      judge_unlabelled(id);
+      find_unapplied_rules(id);
     }
   }
 }
 
-// Where any address may be a pod, the prefix is one of pods.
+// In a cluster without any labels every address may be a pod: the identity for unlabelled pods is used.
 Identity PolicySet::identity_of(const Prefix& prefix, Identity own) const {
   for (const auto& cluster : clusters_.clusters) {
     if (unlabelled_.all.contains(cluster.name) &&
@@ -90,8 +90,8 @@ Identity PolicySet::identity_at(const IpAddress& address, bool unlabelled) const
                     : identity_of(Prefix(address, address.is_ipv4() ? 32 : 128), *found);
 }
 
-// Which of its rules go by labels that endpoints may have of which none are known.
-void PolicySet::judge_unlabelled(SpecId id) {
+// Collects the rules of a spec that depend on labels which are unknown for some endpoints.
+void PolicySet::find_unapplied_rules(SpecId id) {
   CompiledSpec& spec = specs_.at(id);
   spec.unapplied.clear();
   unapplied_.erase(id);
@@ -99,24 +99,24 @@ void PolicySet::judge_unlabelled(SpecId id) {
     return;
   }
   for (const CompiledSpec::Rule& rule : spec.rules) {
-    if (rule.peers == kEveryPeer || rule.nobody) {
+    if (rule.peers == kEveryPeer || rule.matches_nothing) {
       continue;
     }
     std::string clusters;
     for (const std::string& cluster : unlabelled_.some) {
-      if (is_blind(selectors_.choice(rule.peers).labels, cluster)) {
+      if (needs_unknown_labels(selectors_.peers(rule.peers).labels, cluster)) {
         clusters += (clusters.empty() ? "" : ", ") + cluster;
       }
     }
     if (!clusters.empty()) {
-      const Provenance& place = spec.provenance;
+      const Provenance& provenance = spec.provenance;
       spec.unapplied.push_back(
           {policy_text(spec.policy) + " has a rule for " + peers_text(rule.text) +
-               ", which could mean endpoints that are known without labels, of " + clusters +
+               ", which might select endpoints published without labels, of " + clusters +
                ": the rule is not applied to them",
-           Provenance{place.place, place.line == 0 ? 0 : place.line + rule.text.line}.text(),
-           "choose them by their cluster alone, by the entity cluster-mesh or by CIDR, or follow a hub that publishes "
-           "their identities"});
+           Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + rule.text.line}.text(),
+           "select them by cluster alone, by the entity cluster-mesh or by CIDR, or use a hub that publishes their "
+           "identities"});
     }
   }
   if (!spec.unapplied.empty()) {

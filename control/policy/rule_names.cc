@@ -3,16 +3,15 @@
 namespace isthmus {
 
 std::string policy_text(const ObjectKey& policy) {
-  return std::string(kind_text(policy.kind)) + " " +
-         (policy.name_space.empty() ? policy.name : policy.name_space + "/" + policy.name);
+  return std::string(kind_text(policy.kind)) + " " + (policy.ns.empty() ? policy.name : policy.ns + "/" + policy.name);
 }
 
-std::string RuleName::policy() const { return policy_text({kind, {}, name_space, name}); }
+std::string RuleName::policy() const { return policy_text({kind, {}, ns, name}); }
 
-std::string RuleName::where() const { return Provenance{place, line}.text(); }
+std::string RuleName::where() const { return Provenance{source, line}.text(); }
 
 RuleId RuleNames::add(const ObjectKey& policy, const Provenance& provenance, const PolicyRule& rule) {
-  const RuleId id = numbers_.take();
+  const RuleId id = numbers_.allocate();
   entries_[id] = {policy, provenance, rule.line, rule.egress, rule.deny, rule.any_peer, rule.any_port, rule.ports};
   return id;
 }
@@ -32,9 +31,9 @@ std::optional<RuleName> RuleNames::find(RuleId id, const Model& model) const {
   const auto present = model.find<PolicyObject>(entry.policy);
   const Provenance& provenance = present ? *present.provenance : entry.provenance;
   return RuleName{entry.policy.kind,
-                  entry.policy.name_space,
+                  entry.policy.ns,
                   entry.policy.name,
-                  provenance.place,
+                  provenance.location,
                   provenance.line == 0 ? 0 : provenance.line + entry.line,
                   entry.egress,
                   entry.deny,

@@ -1,6 +1,5 @@
-// From a RuleId, as entries of compiled policies carry it, back to what a person wrote: for events, listings and
-// traces. Owner: PolicySet. Thread: control. A number of a rule that is gone keeps its last meaning until it is used
-// again.
+// Maps a RuleId, as carried by the entries of compiled policies, to the rule in the policy object: for events, listings
+// and traces. Owner: PolicySet. Thread: control. The id of a removed rule resolves to that rule until the id is reused.
 #pragma once
 
 #include <map>
@@ -16,11 +15,11 @@ namespace isthmus {
 
 struct RuleName {
   ObjectKind kind = ObjectKind::kCiliumPolicy;
-  std::string name_space, name;  // of the policy; a clusterwide one has no namespace
-  std::string place;             // file of the policy, or what its hub has in place of files
-  unsigned line = 0;             // of the rule in it
+  std::string ns, name;  // of the policy; ns is empty for a clusterwide one
+  std::string source;    // file, key or URL of the policy
+  unsigned line = 0;     // of the rule; 0 when there is none
   bool egress = false, deny = false;
-  bool any_peer = false, any_port = false;  // as of PolicyRule
+  bool any_peer = false, any_port = false;  // as in PolicyRule
   std::vector<PolicyPort> ports;
   // "CiliumNetworkPolicy shop/allow-web".
   [[nodiscard]] std::string policy() const;
@@ -31,17 +30,17 @@ struct RuleName {
 class RuleNames {
  public:
   [[nodiscard]] RuleId add(const ObjectKey& policy, const Provenance& provenance, const PolicyRule& rule);
-  // The rule stands in another line of the same policy.
+  // Updates the rule's source location after the policy object moved or was edited.
   void move(RuleId id, const Provenance& provenance, const PolicyRule& rule);
-  void remove(RuleId id) { numbers_.give_back(id); }
-  // Nothing for kNoRule and numbers never given. The line is that of the model's present version.
+  void remove(RuleId id) { numbers_.release(id); }
+  // Nothing for kNoRule and ids never allocated. The line is that of the version now in the model.
   [[nodiscard]] std::optional<RuleName> find(RuleId id, const Model& model) const;
 
  private:
   struct Entry {
     ObjectKey policy;
     Provenance provenance;  // of the policy when it was compiled
-    unsigned line = 0;      // from the policy's own
+    unsigned line = 0;      // relative to the policy's first line
     bool egress = false, deny = false;
     bool any_peer = false, any_port = false;
     std::vector<PolicyPort> ports;
@@ -50,7 +49,7 @@ class RuleNames {
   IdPool<RuleId> numbers_{65536};
 };
 
-// Name of the policy object: "CiliumNetworkPolicy shop/allow-web".
+// The name of a policy object: "CiliumNetworkPolicy shop/allow-web".
 [[nodiscard]] std::string policy_text(const ObjectKey& policy);
 
 }  // namespace isthmus

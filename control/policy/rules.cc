@@ -8,7 +8,7 @@ namespace {
 
 LabelSelector reserved(const char* name) { return {{{"reserved", name, LabelOperator::kExists, {}}}}; }
 
-void add_entity(PolicyEntity entity, const std::string& cluster, PeerChoice& out) {
+void add_entity(PolicyEntity entity, const std::string& cluster, PeerSelector& out) {
   const auto add = [&](std::initializer_list<const char*> names) {
     for (const char* name : names) {
       out.labels.push_back(reserved(name));
@@ -50,7 +50,7 @@ void add_entity(PolicyEntity entity, const std::string& cluster, PeerChoice& out
   }
 }
 
-void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& model, PeerChoice& out,
+void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& model, PeerSelector& out,
               std::vector<Problem>& problems) {
   const auto add = [&](const Prefix& prefix) {
     CidrBlock block{prefix, {}};
@@ -68,9 +68,10 @@ void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& m
   if (!cidr.group.empty()) {
     const auto group = model.find<CidrGroupObject>({ObjectKind::kCidrGroup, cluster, {}, cidr.group});
     if (!group) {
-      problems.push_back({"names CiliumCIDRGroup " + cidr.group + ", which is not there: this choice is empty",
-                          {},
-                          "write the group, or correct the name"});
+      problems.push_back(
+          {"references CiliumCIDRGroup " + cidr.group + ", which does not exist: this reference matches nothing",
+           {},
+           "create the group, or correct the name"});
       return;
     }
     std::for_each(group->prefixes.begin(), group->prefixes.end(), add);
@@ -84,16 +85,16 @@ void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& m
                                });
 }
 
-// A service with a selector stands for its pods: of every cluster where it is global, else of ours. One without stands
-// for the addresses in its slices.
+// A Service with a selector selects its pods: of every cluster if it is global, otherwise of ours. A Service without
+// one selects the addresses in its EndpointSlices.
 void add_service(const ObjectKey& key, const ServiceObject& service, const std::string& cluster, const Model& model,
-                 PeerChoice& out) {
+                 PeerSelector& out) {
   if (!service.selector.empty()) {
     LabelSelector selector;
     for (const auto& [label, value] : service.selector) {
       selector.requirements.push_back({"k8s", label, LabelOperator::kIn, {value}});
     }
-    selector.requirements.push_back({"k8s", std::string(kNamespaceLabel), LabelOperator::kIn, {key.name_space}});
+    selector.requirements.push_back({"k8s", std::string(kNamespaceLabel), LabelOperator::kIn, {key.ns}});
     if (!service.global) {
       selector.requirements.push_back({"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}});
     }
@@ -101,7 +102,7 @@ void add_service(const ObjectKey& key, const ServiceObject& service, const std::
     out.labels.push_back(std::move(selector));
     return;
   }
-  for (const auto& slice : model.slices_of(cluster, {key.name_space, key.name})) {
+  for (const auto& slice : model.slices_of(cluster, {key.ns, key.name})) {
     for (const SliceEndpoint& endpoint : slice->endpoints) {
       for (const IpAddress& address : endpoint.addresses) {
         out.cidrs.push_back({Prefix(address, address.is_ipv4() ? 32 : 128), {}});
@@ -110,21 +111,21 @@ void add_service(const ObjectKey& key, const ServiceObject& service, const std::
   }
 }
 
-void add_services(const PolicyService& wanted, const std::string& cluster, const Model& model, PeerChoice& out,
+void add_services(const PolicyService& reference, const std::string& cluster, const Model& model, PeerSelector& out,
                   std::vector<Problem>& problems) {
   bool found = false;
   const auto consider = [&](const ObjectKey& key, const ServiceObject& service, const auto&) {
-    if (key.cluster != cluster || (!wanted.name_space.empty() && key.name_space != wanted.name_space)) {
+    if (key.cluster != cluster || (!reference.ns.empty() && key.ns != reference.ns)) {
       return;
     }
-    if (wanted.labels ? !matches(*wanted.labels, parse_labels(service.labels)) : key.name != wanted.name) {
+    if (reference.labels ? !matches(*reference.labels, parse_labels(service.labels)) : key.name != reference.name) {
       return;
     }
     found = true;
     add_service(key, service, cluster, model, out);
   };
-  if (!wanted.labels && !wanted.name_space.empty()) {
-    const ObjectKey key{ObjectKind::kService, cluster, wanted.name_space, wanted.name};
+  if (!reference.labels && !reference.ns.empty()) {
+    const ObjectKey key{ObjectKind::kService, cluster, reference.ns, reference.name};
     if (const auto service = model.find<ServiceObject>(key)) {
       consider(key, *service, 0);
     }
@@ -132,11 +133,13 @@ void add_services(const PolicyService& wanted, const std::string& cluster, const
     model.visit<ServiceObject>(ObjectKind::kService, consider);
   }
   if (!found) {
-    const std::string name = wanted.labels ? "Services with " + to_text(*wanted.labels) : "Service " + wanted.name;
-    problems.push_back({"names " + name + (wanted.name_space.empty() ? "" : " of namespace " + wanted.name_space) +
-                            ", which " + (wanted.labels ? "are" : "is") + " not there: this choice is empty",
+    const std::string name =
+        reference.labels ? "Services with " + to_text(*reference.labels) : "Service " + reference.name;
+    problems.push_back({"references " + name + (reference.ns.empty() ? "" : " of namespace " + reference.ns) +
+                            ", which " + (reference.labels ? "do" : "does") +
+                            " not exist: this reference matches nothing",
                         {},
-                        "write the Service, or correct the name"});
+                        "create the Service, or correct the reference"});
   }
 }
 
@@ -153,9 +156,9 @@ LabelSelector in_scope(LabelSelector selector, const std::string& cluster) {
   return selector;
 }
 
-PeerChoice choose_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
-                        std::vector<Problem>& problems) {
-  PeerChoice out;
+PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
+                           std::vector<Problem>& problems) {
+  PeerSelector out;
   for (const LabelSelector& selector : rule.endpoints) {
     out.labels.push_back(in_scope(selector, cluster));
   }
@@ -177,15 +180,15 @@ PeerChoice choose_peers(const PolicyRule& rule, const std::string& cluster, cons
   return out;
 }
 
-std::vector<Prefix> prefixes_of(const PeerChoice& choice) {
+std::vector<Prefix> prefixes_of(const PeerSelector& selector) {
   std::vector<Prefix> out;
-  for (const CidrBlock& block : choice.cidrs) {
+  for (const CidrBlock& block : selector.cidrs) {
     out.push_back(block.prefix);
     out.insert(out.end(), block.except.begin(), block.except.end());
   }
-  // What no prefix names is world of either family; a choice of one family must tell them apart.
-  for (const LabelSelector& selector : choice.labels) {
-    for (const LabelRequirement& requirement : selector.requirements) {
+  // An address without a prefix is world of either family; to select one family, that family needs a prefix.
+  for (const LabelSelector& labels : selector.labels) {
+    for (const LabelRequirement& requirement : labels.requirements) {
       if (requirement.source == "reserved" && (requirement.key == "world-ipv4" || requirement.key == "world-ipv6")) {
         out.push_back(Prefix::parse(requirement.key == "world-ipv4" ? "0.0.0.0/0" : "::/0").value());
       }

@@ -1,5 +1,5 @@
-// What a rule's words choose, given what stands beside them: our cluster's name, services and CIDR groups of the model.
-// Pure. Thread: control.
+// Resolves the peers of a rule, with our cluster's name and the Services and CIDR groups of the model. Pure. Thread:
+// control.
 #pragma once
 
 #include <string>
@@ -10,13 +10,14 @@
 
 namespace isthmus {
 
-// The selector as it counts for peers: of our own cluster, unless it names clusters or reserved labels itself.
+// The selector as applied to peers: limited to our own cluster unless it names clusters or reserved labels itself.
 [[nodiscard]] LabelSelector in_scope(LabelSelector selector, const std::string& cluster);
 
-// Precondition: the rule has a condition on its peers. Adds what is missing in the model as problems, without a place.
-[[nodiscard]] PeerChoice choose_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
-                                      std::vector<Problem>& problems);
-// Every prefix that must have an identity of its own so that the choice can be told from the addresses around it.
-[[nodiscard]] std::vector<Prefix> prefixes_of(const PeerChoice& choice);
+// Precondition: the rule has a condition on its peers. References to missing objects are added to `problems`, without a
+// source location.
+[[nodiscard]] PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
+                                         std::vector<Problem>& problems);
+// Every prefix that needs an identity of its own to distinguish the selected addresses from those around them.
+[[nodiscard]] std::vector<Prefix> prefixes_of(const PeerSelector& selector);
 
 }  // namespace isthmus

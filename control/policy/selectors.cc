@@ -17,25 +17,25 @@ void erase_first(std::vector<T>& list, const T& value) {
 
 }  // namespace
 
-bool PeerChoice::holds(const KnownIdentity& identity) const {
-  const auto by_label = [&](const LabelSelector& selector) { return chooses(selector, identity); };
-  const auto by_prefix = [&](const CidrBlock& block) { return block.holds(*identity.prefix); };
+bool PeerSelector::matches(const KnownIdentity& identity) const {
+  const auto by_label = [&](const LabelSelector& selector) { return selects(selector, identity); };
+  const auto by_prefix = [&](const CidrBlock& block) { return block.contains(*identity.prefix); };
   return std::any_of(labels.begin(), labels.end(), by_label) ||
          (identity.prefix && std::any_of(cidrs.begin(), cidrs.end(), by_prefix));
 }
 
-SelectorId SelectorTable::acquire(const PeerChoice& choice, const IdentityIndex& identities, const CidrTable& cidrs) {
-  const auto [it, fresh] = by_choice_.try_emplace(choice);
-  if (!fresh) {
+SelectorId SelectorTable::acquire(const PeerSelector& peers, const IdentityIndex& identities, const CidrTable& cidrs) {
+  const auto [it, inserted] = by_peers_.try_emplace(peers);
+  if (!inserted) {
     ++selectors_.at(it->second).references;
     return it->second;
   }
-  const SelectorId id = it->second = numbers_.take();
+  const SelectorId id = it->second = numbers_.allocate();
   std::vector<Identity> members;
-  for (const LabelSelector& selector : choice.labels) {
+  for (const LabelSelector& selector : peers.labels) {
     identities.visit_matching(selector, [&](Identity number, const KnownIdentity&) { members.push_back(number); });
   }
-  for (const CidrBlock& block : choice.cidrs) {
+  for (const CidrBlock& block : peers.cidrs) {
     cidrs.visit_within(block, [&](const Prefix&, Identity number) {
       members.push_back(number);
       if (const Identity pods = identity::unlabelled_at(number, number); identities.find(pods) != nullptr) {
@@ -67,30 +67,30 @@ void SelectorTable::release(SelectorId id) {
       memberships_.erase(of);
     }
   }
-  unindex(id, *selector.choice);
+  unindex(id, *selector.peers);
   if (selector.published) {
-    gone_.insert(id);
+    removed_.insert(id);
   }
   touched_.erase(id);
-  by_choice_.erase(by_choice_.find(*selector.choice));
+  by_peers_.erase(by_peers_.find(*selector.peers));
   selectors_.erase(at);
-  numbers_.give_back(id);
+  numbers_.release(id);
 }
 
-void SelectorTable::index(SelectorId id, const PeerChoice& choice) {
-  for (const LabelSelector& selector : choice.labels) {
+void SelectorTable::index(SelectorId id, const PeerSelector& peers) {
+  for (const LabelSelector& selector : peers.labels) {
     by_label_.add(selector, id);
   }
-  for (const CidrBlock& block : choice.cidrs) {
+  for (const CidrBlock& block : peers.cidrs) {
     by_prefix_[block.prefix].push_back(id);
   }
 }
 
-void SelectorTable::unindex(SelectorId id, const PeerChoice& choice) {
-  for (const LabelSelector& selector : choice.labels) {
+void SelectorTable::unindex(SelectorId id, const PeerSelector& peers) {
+  for (const LabelSelector& selector : peers.labels) {
     by_label_.remove(selector, id);
   }
-  for (const CidrBlock& block : choice.cidrs) {
+  for (const CidrBlock& block : peers.cidrs) {
     const auto at = by_prefix_.find(block.prefix);
     erase_first(at->second, id);
     if (at->second.empty()) {
@@ -118,7 +118,7 @@ void SelectorTable::identity_changed(Identity number, const KnownIdentity* now) 
   for (const SelectorId id : candidates) {
     Selector& selector = selectors_.at(id);
     const bool was = std::binary_search(selector.members->begin(), selector.members->end(), number);
-    const bool is = now != nullptr && selector.choice->holds(*now);
+    const bool is = now != nullptr && selector.peers->matches(*now);
     if (was != is) {
       change(id, selector, number, is);
     }
@@ -151,19 +151,19 @@ const std::vector<Identity>* SelectorTable::members(SelectorId id) const {
   return at == selectors_.end() ? nullptr : at->second.members.get();
 }
 
-void SelectorTable::take(TableDelta& delta, std::set<SelectorId>& moved) {
+void SelectorTable::take_changes(TableDelta& delta, std::set<SelectorId>& changed) {
   for (const SelectorId id : touched_) {
     Selector& selector = selectors_.at(id);
     if (selector.published) {
-      moved.insert(id);
+      changed.insert(id);
     }
     selector.published = selector.shared = true;
     delta.upsert_selectors.push_back({id, selector.members});
-    gone_.erase(id);
+    removed_.erase(id);
   }
   touched_.clear();
-  delta.remove_selectors.insert(delta.remove_selectors.end(), gone_.begin(), gone_.end());
-  gone_.clear();
+  delta.remove_selectors.insert(delta.remove_selectors.end(), removed_.begin(), removed_.end());
+  removed_.clear();
 }
 
 }  // namespace isthmus

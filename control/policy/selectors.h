@@ -1,5 +1,5 @@
-// Sets of identities that rules choose their peers by. One set per different choice, however many rules make it, kept
-// up to date as identities come and go: a change looks only at the sets that the identity leaves or may enter. Thread:
+// The identity sets by which rules select their peers. Rules with equal peer selectors share one set. Sets are updated
+// as identities appear and disappear: a change visits only the sets that the identity leaves or may enter. Thread:
 // control.
 #pragma once
 
@@ -16,49 +16,50 @@
 
 namespace isthmus {
 
-// Any of these. What is in no list is not chosen.
-struct PeerChoice {
+// The union of its members; empty selects nothing.
+struct PeerSelector {
   std::vector<LabelSelector> labels;  // sorted, unique
   std::vector<CidrBlock> cidrs;       // sorted, unique
   [[nodiscard]] bool empty() const { return labels.empty() && cidrs.empty(); }
-  [[nodiscard]] bool holds(const KnownIdentity& identity) const;
-  friend auto operator<=>(const PeerChoice&, const PeerChoice&) = default;
+  [[nodiscard]] bool matches(const KnownIdentity& identity) const;
+  friend auto operator<=>(const PeerSelector&, const PeerSelector&) = default;
 };
 
 class SelectorTable {
  public:
-  // Counts references. Precondition: the prefixes of the choice have identities, which identity_changed() was told of.
-  SelectorId acquire(const PeerChoice& choice, const IdentityIndex& identities, const CidrTable& cidrs);
+  // Takes a reference. Precondition: the prefixes of the selector have identities that were passed to
+  // identity_changed().
+  SelectorId acquire(const PeerSelector& selector, const IdentityIndex& identities, const CidrTable& cidrs);
   void release(SelectorId id);
-  // It came, went (null) or has other labels.
+  // The identity was added, removed (`now` is null) or has other labels.
   void identity_changed(Identity number, const KnownIdentity* now);
-  // Precondition: acquire() gave the number.
-  [[nodiscard]] const PeerChoice& choice(SelectorId id) const { return *selectors_.at(id).choice; }
-  // Sorted. Null: no such selector.
+  // Precondition: the id came from acquire() and is not released.
+  [[nodiscard]] const PeerSelector& peers(SelectorId id) const { return *selectors_.at(id).peers; }
+  // Sorted. Null when there is no such selector.
   [[nodiscard]] const std::vector<Identity>* members(SelectorId id) const;
-  // What changed since the last take(); `moved` gets those of them that were published before.
-  void take(TableDelta& delta, std::set<SelectorId>& moved);
+  // Appends what changed since the last call; `changed` receives the ids among them that had been published before.
+  void take_changes(TableDelta& delta, std::set<SelectorId>& changed);
   [[nodiscard]] std::size_t size() const { return selectors_.size(); }
 
  private:
   struct Selector {
-    const PeerChoice* choice = nullptr;  // key in by_choice_
+    const PeerSelector* peers = nullptr;  // key in by_peers_
     std::size_t references = 0;
     std::shared_ptr<std::vector<Identity>> members;  // immutable once published
-    bool shared = false;                             // members were published: copy before a change
+    bool shared = false;                             // `members` is published: copy on write
     bool published = false;
   };
 
   void change(SelectorId id, Selector& selector, Identity number, bool enters);
-  void index(SelectorId id, const PeerChoice& choice);
-  void unindex(SelectorId id, const PeerChoice& choice);
+  void index(SelectorId id, const PeerSelector& selector);
+  void unindex(SelectorId id, const PeerSelector& selector);
 
-  std::map<PeerChoice, SelectorId> by_choice_;
+  std::map<PeerSelector, SelectorId> by_peers_;
   std::unordered_map<SelectorId, Selector> selectors_;
   std::unordered_map<Identity, std::vector<SelectorId>> memberships_;
   SelectorIndex<SelectorId> by_label_;
   std::map<Prefix, std::vector<SelectorId>> by_prefix_;
-  std::set<SelectorId> touched_, gone_;
+  std::set<SelectorId> touched_, removed_;
   IdPool<SelectorId> numbers_{4096};
 };
 

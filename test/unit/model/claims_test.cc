@@ -1,4 +1,4 @@
-// VIPs are claims: one holder in the whole fleet, the older one, whatever the order in which claims are seen.
+// VIP claims: one holder in the whole fleet, the oldest claim, regardless of the order in which claims arrive.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +20,7 @@ ServiceObject claiming(const std::string& vip, std::int64_t created) {
   return service;
 }
 
-// Who holds kVip, as the service's name; "" for nobody.
+// The name of the service that holds kVip; "" when none does.
 std::string holder(const Fleet3& f) {
   const FrontendEntry* entry = f.frontend(kVip);
   return entry == nullptr ? "" : f.compiler->service_name(entry->service);
@@ -35,7 +35,7 @@ TEST(Claims, ComeFromAnnotationsAndImportsOfAnyLinkedCluster) {
   EXPECT_THAT(f.compiler->services().at(0).vips, ElementsAre(ip("10.200.0.10"), ip("10.200.0.11"), ip("fd00:ff::b")));
 }
 
-TEST(Claims, OfTwoTheOlderKeepsItWhateverTheOrder) {
+TEST(Claims, TheOlderOfTwoWinsRegardlessOfOrder) {
   for (const bool old_first : {true, false}) {
     Fleet3 f;
     const auto put_old = [&] { f.service("west", claiming(kVip, 100), "old"); };
@@ -49,13 +49,13 @@ TEST(Claims, OfTwoTheOlderKeepsItWhateverTheOrder) {
         f.problem_texts(),
         testing::Contains(
             "east/young.yaml:1: service shop/young of cluster east (east/young.yaml:1) claims VIP 10.200.0.10, which "
-            "is "
-            "service shop/old of cluster west (west/old.yaml:1)'s: the older claim keeps it (claim another address for "
+            "belongs to service shop/old of cluster west (west/old.yaml:1): the older claim wins (claim another "
+            "address for "
             "shop/young (isthmus allocate finds a free one))"));
   }
 }
 
-TEST(Claims, WithoutATimeAreYoungerThanThoseWithOne) {
+TEST(Claims, WithoutATimestampAreYoungerThanThoseWithOne) {
   Fleet3 f;
   f.service("east", claiming(kVip, 0), "a");
   f.service("west", claiming(kVip, 500), "b");
@@ -63,7 +63,7 @@ TEST(Claims, WithoutATimeAreYoungerThanThoseWithOne) {
   EXPECT_EQ(holder(f), "shop/b");
 }
 
-TEST(Claims, OfEqualAgeGoByClusterThenService) {
+TEST(Claims, OfEqualAgeAreOrderedByClusterThenService) {
   Fleet3 f;
   f.service("west", claiming(kVip, 7), "a");
   f.service("north", claiming(kVip, 7), "c");
@@ -72,16 +72,16 @@ TEST(Claims, OfEqualAgeGoByClusterThenService) {
   EXPECT_EQ(holder(f), "shop/b");
 }
 
-TEST(Claims, DoNotMoveToAnEqual) {
+TEST(Claims, DoNotMoveToAClaimOfEqualAge) {
   Fleet3 f;
   f.service("west", claiming(kVip, 0), "b");
   f.compile();
   f.service("east", claiming(kVip, 0), "a");
   f.compile();
-  EXPECT_EQ(holder(f), "shop/b") << "no time on either: whoever holds it keeps it";
+  EXPECT_EQ(holder(f), "shop/b") << "neither has a timestamp: the holder keeps the VIP";
 }
 
-TEST(Claims, PassOnWhenTheHolderWithdraws) {
+TEST(Claims, PassToTheNextWhenTheHolderWithdraws) {
   Fleet3 f;
   f.service("west", claiming(kVip, 100), "old");
   f.service("east", claiming(kVip, 200), "young");
@@ -95,19 +95,19 @@ TEST(Claims, PassOnWhenTheHolderWithdraws) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
-TEST(Claims, StandWhileAnotherClusterStillMakesThem) {
+TEST(Claims, StayWhileAnotherClusterStillMakesThem) {
   Fleet3 f;
   f.service("west", claiming(kVip, 100));
   f.import("east", kVip);
   f.compile();
-  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "two claims for one service are one claim";
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "two claims for the same service do not conflict";
   ServiceObject west = global_service();
   f.service("west", west);
   f.compile();
   EXPECT_EQ(holder(f), "shop/cart");
 }
 
-TEST(Claims, AreRefusedWhereTheyWouldHurt) {
+TEST(Claims, AreRejectedForAddressesInOtherUse) {
   struct Row {
     const char *vip, *why;
   };
@@ -116,8 +116,8 @@ TEST(Claims, AreRefusedWhereTheyWouldHurt) {
         Row{"fd00:1::99", "inside the prefixes of cluster east"},
         Row{"192.0.2.77", "inside the prefixes of cluster west"},
         Row{"198.51.100.1", "the underlay address of gateway far-1"},
-        Row{"172.31.0.1", "a translation address of this gateway"}, Row{"224.0.0.5", "no address a service can have"},
-        Row{"::1", "no address a service can have"}, Row{"0.0.0.0", "no address a service can have"}}) {
+        Row{"172.31.0.1", "a translation address of this gateway"}, Row{"224.0.0.5", "not a valid service address"},
+        Row{"::1", "not a valid service address"}, Row{"0.0.0.0", "not a valid service address"}}) {
     Fleet3 f;
     f.options.own_addresses = {ip("172.31.0.1")};
     f.gateway("far-1", "north", "198.51.100.1");
@@ -129,11 +129,11 @@ TEST(Claims, AreRefusedWhereTheyWouldHurt) {
                     testing::AllOf(HasSubstr(std::string("service shop/cart of cluster east (east/cart.yaml:1) claims "
                                                          "VIP ") +
                                              row.vip),
-                                   HasSubstr(row.why), HasSubstr("refused"))));
+                                   HasSubstr(row.why), HasSubstr("the claim is rejected"))));
   }
 }
 
-TEST(Claims, AreRefusedWhenAGatewayComesUpOnThem) {
+TEST(Claims, AreRejectedWhenAGatewayGetsTheAddress) {
   Fleet3 f;
   f.service("east", claiming("198.51.100.1", 1));
   f.compile();
@@ -143,7 +143,7 @@ TEST(Claims, AreRefusedWhenAGatewayComesUpOnThem) {
   EXPECT_EQ(f.frontend("198.51.100.1"), nullptr);
 }
 
-TEST(Claims, ASecondPortOfTheServiceSharesTheVip) {
+TEST(Claims, CoverEveryPortOfTheService) {
   Fleet3 f;
   ServiceObject service = claiming(kVip, 1);
   service.ports.push_back({"dns", IpProtocol::kUdp, L4Port{80}});

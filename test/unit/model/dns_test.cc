@@ -1,4 +1,5 @@
-// The records file, and a real dnsmasq that serves it: additions, changes and removals, with nobody signalling.
+// The DNS records file, and a real dnsmasq that serves it: additions, changes and removals are picked up without a
+// signal.
 #include "control/sink/dns.h"
 
 #include <arpa/inet.h>
@@ -58,7 +59,7 @@ ServiceView named(const std::string& name, const std::vector<std::string>& vips)
 
 TEST(DnsSink, WritesOneLinePerVip) {
   TemporaryFolder folder;
-  const std::string file = folder.file("made/global.hosts");
+  const std::string file = folder.file("created/global.hosts");
   DnsSink sink(file, "clusterset.local");
   const auto written = sink.update({named("cart", {"10.200.0.10", "fd00:ff::a"}), named("none", {})});
   ASSERT_TRUE(written && *written);
@@ -68,10 +69,10 @@ TEST(DnsSink, WritesOneLinePerVip) {
             "fd00:ff::a cart.shop.svc.clusterset.local\n");
   struct stat status {};
   stat(file.c_str(), &status);
-  EXPECT_EQ(status.st_mode & 0777, 0644U) << "the DNS server may be another user";
+  EXPECT_EQ(status.st_mode & 0777, 0644U) << "the DNS server may run as another user";
 }
 
-TEST(DnsSink, WritesOnlyChangesAlsoAfterARestart) {
+TEST(DnsSink, WritesOnlyChangesEvenAfterARestart) {
   TemporaryFolder folder;
   const std::string file = folder.file("global.hosts");
   DnsSink first(file, "clusterset.local");
@@ -80,11 +81,10 @@ TEST(DnsSink, WritesOnlyChangesAlsoAfterARestart) {
   DnsSink restarted(file, "clusterset.local");
   EXPECT_FALSE(*restarted.update({named("cart", {"10.200.0.10"})}));
   EXPECT_TRUE(*restarted.update({}));
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.file("")), {}), 1)
-      << "nothing else is left behind";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.file("")), {}), 1) << "no temporary files remain";
 }
 
-TEST(DnsSink, SaysWhyItCannotWriteAndTriesAgain) {
+TEST(DnsSink, ReportsAWriteErrorAndRetries) {
   TemporaryFolder folder;
   std::ofstream(folder.file("occupied")) << "a file, not a folder";
   DnsSink sink(folder.file("occupied/global.hosts"), "clusterset.local");
@@ -120,7 +120,7 @@ class Dnsmasq {
   Dnsmasq& operator=(const Dnsmasq&) = delete;
   [[nodiscard]] bool running() const { return pid_ > 0; }
 
-  // The answer's addresses as text, or "NXDOMAIN", "NODATA"; empty when there is none in time.
+  // The answer's addresses as text, or "NXDOMAIN" or "NODATA"; empty after a timeout.
   [[nodiscard]] std::string ask(const std::string& name, std::uint16_t type = 1) const {
     const std::string query = make_query(name, type);
     const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -209,12 +209,13 @@ class Dnsmasq {
   int port_ = 0;
 };
 
-// Waits until the answer is as wanted; returns the last one.
-std::string ask_until(const Dnsmasq& dns, const std::string& name, const std::string& wanted, std::uint16_t type = 1) {
+// Asks until the answer is as expected or five seconds have passed; returns the last answer.
+std::string ask_until(const Dnsmasq& dns, const std::string& name, const std::string& expected,
+                      std::uint16_t type = 1) {
   std::string answer;
   for (int i = 0; i < 250; ++i) {
     answer = dns.ask(name, type);
-    if (answer == wanted) {
+    if (answer == expected) {
       break;
     }
     std::this_thread::sleep_for(20ms);
@@ -241,7 +242,7 @@ TEST(DnsSink, IsServedByDnsmasqWithAdditionsChangesAndRemovals) {
   EXPECT_EQ(ask_until(dns, cart, "10.200.0.10"), "10.200.0.10");
 
   ASSERT_TRUE(sink.update({named("bank", {"10.200.0.12"}), named("cart", {"10.200.0.10"})}));
-  EXPECT_EQ(ask_until(dns, bank, "10.200.0.12"), "10.200.0.12") << "changed: the old address is not served beside it";
+  EXPECT_EQ(ask_until(dns, bank, "10.200.0.12"), "10.200.0.12") << "changed: the old address is no longer served";
   EXPECT_EQ(ask_until(dns, cart, "NODATA", kAaaa), "NODATA") << "one of two addresses removed";
 
   ASSERT_TRUE(sink.update({named("cart", {"10.200.0.10"})}));

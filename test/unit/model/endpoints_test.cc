@@ -1,4 +1,4 @@
-// Addresses and identities: what enters the endpoint table, and that only changes do.
+// Addresses and identities: what enters the endpoint table, and that only changes are published.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,8 +26,9 @@ TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
   };
   for (const Row& row :
        {Row{"own cluster's", "west", "10.2.0.1", kWestOwn, kWestOwn},
-        Row{"no CiliumEndpoint: one of west", "west", "10.2.0.1", std::nullopt, kUnlabelledWest},
-        Row{"unknown: the same", "west", "10.2.0.1", 0, kUnlabelledWest}, Row{"reserved", "west", "10.2.0.1", 4, 4},
+        Row{"no CiliumEndpoint: unlabelled endpoint of west", "west", "10.2.0.1", std::nullopt, kUnlabelledWest},
+        Row{"unknown identity: the same", "west", "10.2.0.1", 0, kUnlabelledWest},
+        Row{"reserved", "west", "10.2.0.1", 4, 4},
         Row{"host of another cluster: remote node", "west", "10.2.0.1", 1, 6},
         Row{"host of ours", "east", "10.1.0.1", 1, 1},
         Row{"another cluster's: world", "west", "10.2.0.1", (3U << 16) + 5, 2},
@@ -42,7 +43,7 @@ TEST(Endpoints, CarryTheIdentityOfTheirCiliumEndpoint) {
   }
 }
 
-TEST(Endpoints, CountClusterBitsAsTheProfileSays) {
+TEST(Endpoints, DecodeIdentitiesByTheProfilesMaxConnectedClusters) {
   Fleet3 f;
   f.profile({"east", "west", "north"}, "fleet", 511);
   f.cilium_endpoint("west", "a", "10.2.0.1", (2U << 15) + 5);
@@ -50,7 +51,7 @@ TEST(Endpoints, CountClusterBitsAsTheProfileSays) {
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{(2U << 15) + 5});
 }
 
-TEST(Endpoints, AreWhatANodeHasBesideItsPods) {
+TEST(Endpoints, IncludeANodesInternalHealthAndIngressAddresses) {
   Fleet3 f;
   NodeObject node{{ip("192.0.2.50")}, {}};
   node.inner = {ip("10.2.0.3")};
@@ -64,9 +65,9 @@ TEST(Endpoints, AreWhatANodeHasBesideItsPods) {
   EXPECT_EQ(f.endpoints[ip("10.2.0.4")].identity, identity::kHealth);
   EXPECT_EQ(f.endpoints[ip("fd00:2::4")].identity, identity::kHealth);
   EXPECT_EQ(f.endpoints[ip("10.2.0.8")].identity, identity::kIngress);
-  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "an ipcache says the same";
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "the ipcache agrees";
   for (const PeerView& peer : f.compiler->peers()) {
-    EXPECT_NE(peer.underlay, ip("10.2.0.3")) << "no tunnel ends there";
+    EXPECT_NE(peer.underlay, ip("10.2.0.3")) << "it is not an underlay address";
   }
   node.inner = {};
   node.health = {ip("10.2.0.4")};
@@ -75,10 +76,10 @@ TEST(Endpoints, AreWhatANodeHasBesideItsPods) {
   EXPECT_THAT(f.compile().remove, testing::UnorderedElementsAre(ip("10.2.0.3"), ip("fd00:2::4")));
   f.address("west", "10.2.0.8", kWestOwn);
   f.compile();
-  EXPECT_EQ(f.problem_texts().size(), 1U) << "this is a contradiction";
+  EXPECT_EQ(f.problem_texts().size(), 1U) << "the identities conflict";
 }
 
-TEST(Endpoints, AreNodesToo) {
+TEST(Endpoints, IncludeNodes) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50");
   f.node("east", "e1", "192.0.1.50");
@@ -87,7 +88,7 @@ TEST(Endpoints, AreNodesToo) {
   EXPECT_EQ(f.endpoints[ip("192.0.2.50")].identity, identity::kRemoteNode);
   EXPECT_EQ(f.endpoints[ip("192.0.2.50")].cluster, ClusterId{2});
   EXPECT_EQ(f.endpoints[ip("192.0.1.50")].identity, identity::kHost);
-  EXPECT_EQ(f.endpoints.count(ip("198.51.100.9")), 1U) << "a node need not lie in a named prefix";
+  EXPECT_EQ(f.endpoints.count(ip("198.51.100.9")), 1U) << "a node need not lie in a prefix of its cluster";
 }
 
 TEST(Endpoints, LeaveOutHostNetworkPods) {
@@ -100,7 +101,7 @@ TEST(Endpoints, LeaveOutHostNetworkPods) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
-TEST(Endpoints, ComeAsDeltas) {
+TEST(Endpoints, ArePublishedAsDeltas) {
   Fleet3 f;
   f.pod("west", "a", {"10.2.0.1", "fd00:2::1"});
   f.pod("west", "b", {"10.2.0.2"});
@@ -115,13 +116,13 @@ TEST(Endpoints, ComeAsDeltas) {
   ASSERT_EQ(result.upsert.size(), 1U);
   EXPECT_EQ(result.upsert[0], (EndpointEntry{Realm{}, ip("10.2.0.2"), ClusterId{2}, Identity{kWestOwn}, kNoPeer}));
   f.drop(ObjectKind::kPod, "west", "shop", "b");
-  EXPECT_THAT(f.compile().remove, IsEmpty()) << "its CiliumEndpoint still names the address";
+  EXPECT_THAT(f.compile().remove, IsEmpty()) << "its CiliumEndpoint still has the address";
   f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "b");
   EXPECT_THAT(f.compile().remove, ElementsAre(ip("10.2.0.2")));
   EXPECT_EQ(f.compiler->endpoint_count(), 1U);
 }
 
-TEST(Endpoints, AnAddressThatChangesHandsInOneBatchIsNotRemoved) {
+TEST(Endpoints, AnAddressReassignedInOneBatchIsNotRemoved) {
   Fleet3 f;
   f.pod("west", "a", {"10.2.0.1"});
   f.compile();
@@ -129,10 +130,10 @@ TEST(Endpoints, AnAddressThatChangesHandsInOneBatchIsNotRemoved) {
   f.pod("west", "b", {"10.2.0.1"});
   const CompileResult result = f.compile();
   EXPECT_THAT(result.remove, IsEmpty());
-  EXPECT_THAT(result.upsert, IsEmpty()) << "nothing the engine sees has changed";
+  EXPECT_THAT(result.upsert, IsEmpty()) << "nothing visible to the engine changed";
 }
 
-TEST(Endpoints, OfTwoPodsWithOneAddressTheNewerCounts) {
+TEST(Endpoints, TheNewerOfTwoPodsWithOneAddressWins) {
   Fleet3 f;
   f.cilium_endpoint("west", "old", "10.2.0.1", kWestOwn);
   f.compile();
@@ -142,8 +143,8 @@ TEST(Endpoints, OfTwoPodsWithOneAddressTheNewerCounts) {
   EXPECT_THAT(
       f.problem_texts(),
       ElementsAre("west/new.yaml:1: pod shop/new of cluster west and pod shop/old of cluster west "
-                  "(west/old.yaml:1) have the same address 10.2.0.1; the first named is newer and counts (remove "
-                  "the one that is stale)"));
+                  "(west/old.yaml:1) have the same address 10.2.0.1; the first is newer and is used (remove the stale "
+                  "one)"));
   f.cilium_endpoint("west", "old", "10.2.0.1", kWestOwn + 2);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1}) << "an update does not make a pod newer";
@@ -174,7 +175,7 @@ TEST(Endpoints, OutsideTheirClusterAreLeftOut) {
   EXPECT_EQ(f.endpoints.count(ip("172.20.0.1")), 1U) << "the prefix was added";
 }
 
-TEST(Endpoints, ProblemsOfThousandsAreListedInPart) {
+TEST(Endpoints, ProblemsOfOneKindAreListedUpToALimit) {
   Fleet3 f;
   for (int i = 0; i < 1000; ++i) {
     f.pod("west", "p" + std::to_string(i), {"172.20.0." + std::to_string(i % 250)});
@@ -182,21 +183,21 @@ TEST(Endpoints, ProblemsOfThousandsAreListedInPart) {
   f.compile();
   EXPECT_EQ(f.problems.size(), 101U);
   EXPECT_EQ(f.problems.back().text(),
-            "900 more pods or nodes with problems (mend those listed first; they may have one cause)");
+            "900 more pods or nodes with problems (fix the problems listed first; they may share a cause)");
 }
 
-TEST(Endpoints, WithAnotherClustersIdentityAreNamed) {
+TEST(Endpoints, WithAnotherClustersIdentityAreReported) {
   Fleet3 f;
   f.cilium_endpoint("west", "a", "10.2.0.1", (3U << 16) + 5);
   f.compile();
   EXPECT_THAT(
       f.problem_texts(),
-      ElementsAre("west/a.yaml:1: pod shop/a of cluster west has identity 196613, which is not of its cluster "
-                  "(131072..196607); it counts as world (check cluster ids and maxConnectedClusters against that "
-                  "cluster's Cilium)"));
+      ElementsAre("west/a.yaml:1: pod shop/a of cluster west has identity 196613, which is outside its cluster's range "
+                  "(131072..196607); it is treated as world (make the cluster id and maxConnectedClusters agree with "
+                  "that cluster's Cilium)"));
 }
 
-TEST(Endpoints, OfAnIdentityWithTwoMeaningsAreDenied) {
+TEST(Endpoints, OfAnIdentityWithConflictingLabelsAreLeftOut) {
   Fleet3 f;
   f.cilium_endpoint("west", "a", "10.2.0.1", kWestOwn);
   const IdentityObject one{Identity{kWestOwn}, {{"k8s:app", "cart"}}}, two{Identity{kWestOwn}, {{"k8s:app", "bank"}}};
@@ -207,16 +208,16 @@ TEST(Endpoints, OfAnIdentityWithTwoMeaningsAreDenied) {
   f.compile();
   EXPECT_TRUE(f.endpoints.empty());
   EXPECT_THAT(f.problem_texts(),
-              ElementsAre("west/0131077.yaml:1: identity 131077 stands for two sets of labels (also at "
-                          "west/131077.yaml:1): endpoints that carry it are left out (let one label "
-                          "set keep the number and give the other its own)"));
+              ElementsAre("west/0131077.yaml:1: identity 131077 has two different label sets (the other at "
+                          "west/131077.yaml:1): endpoints with this identity are left out (give one of the two "
+                          "label sets another identity number)"));
   f.drop(ObjectKind::kIdentity, "west", "", "0131077");
   f.compile();
   EXPECT_EQ(f.endpoints.size(), 1U);
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
-TEST(Endpoints, OfAnIpcacheNeedNoPod) {
+TEST(Endpoints, FromAnIpcacheNeedNoPod) {
   Fleet3 f;
   f.address("west", "10.2.0.1", kWestOwn, "cart-0");
   f.address("west", "fd00:2::1", kWestOwn);
@@ -225,7 +226,7 @@ TEST(Endpoints, OfAnIpcacheNeedNoPod) {
   f.address("west", "10.2.0.3", (3U << 16) + 5);
   f.address("west", "10.1.0.1", kWestOwn);
   f.compile();
-  EXPECT_EQ(f.endpoints.size(), 4U) << "a prefix is nobody's address, and another cluster's is left out";
+  EXPECT_EQ(f.endpoints.size(), 4U) << "a prefix is not an endpoint, and another cluster's address is left out";
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
   EXPECT_EQ(f.endpoints[ip("fd00:2::1")].identity, Identity{kWestOwn});
   EXPECT_EQ(f.endpoints[ip("10.2.0.2")].identity, identity::kRemoteNode);
@@ -233,7 +234,7 @@ TEST(Endpoints, OfAnIpcacheNeedNoPod) {
   EXPECT_EQ(f.problem_texts().size(), 2U);
   const auto view = f.compiler->find_endpoint(ip("10.2.0.1"));
   ASSERT_TRUE(view);
-  EXPECT_EQ(view->cluster + " " + view->name_space + "/" + view->name + " on " + view->on_node,
+  EXPECT_EQ(view->cluster + " " + view->ns + "/" + view->name + " on " + view->on_node,
             "west shop/cart-0 on 192.0.2.50");
   f.address("west", "10.2.0.3", kWestOwn);
   f.drop(ObjectKind::kAddress, "west", "", "10.1.0.1");
@@ -245,17 +246,18 @@ TEST(Endpoints, OfAnIpcacheNeedNoPod) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
-TEST(Endpoints, OfAnIpcacheAndAPodAreOneAddressOfWhichTheNewerCounts) {
+TEST(Endpoints, TheNewerOfAnIpcacheEntryAndAPodWins) {
   Fleet3 f;
   f.address("west", "10.2.0.1", kWestOwn);
   f.compile();
   f.cilium_endpoint("west", "new", "10.2.0.1", kWestOwn + 1);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
-  EXPECT_THAT(f.problem_texts(),
-              ElementsAre("west/new.yaml:1: pod shop/new of cluster west and address 10.2.0.1 of cluster west "
-                          "(west/10.2.0.1.yaml:1) have the same address 10.2.0.1; the first named is newer and counts "
-                          "(remove the one that is stale)"));
+  EXPECT_THAT(
+      f.problem_texts(),
+      ElementsAre("west/new.yaml:1: pod shop/new of cluster west and address 10.2.0.1 of cluster west "
+                  "(west/10.2.0.1.yaml:1) have the same address 10.2.0.1; the first is newer and is used (remove the "
+                  "stale one)"));
   f.address("west", "10.2.0.1", kWestOwn + 2);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
@@ -265,7 +267,7 @@ TEST(Endpoints, OfAnIpcacheAndAPodAreOneAddressOfWhichTheNewerCounts) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
-TEST(Endpoints, KnownByTheirLabelsGoBeforeTheSameKnownByTheirAddress) {
+TEST(Endpoints, WithAnIdentityTakePrecedenceOverAddressesWithoutOne) {
   Fleet3 f;
   f.address("west", "10.2.0.1", 0);
   f.compile();
@@ -273,15 +275,15 @@ TEST(Endpoints, KnownByTheirLabelsGoBeforeTheSameKnownByTheirAddress) {
   f.cilium_endpoint("west", "cart", "10.2.0.1", kWestOwn);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
-  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "one hub says less than the other, and nothing else";
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "an entry without an identity does not conflict";
   f.drop(ObjectKind::kAddress, "west", "", "10.2.0.1");
   f.address("west", "10.2.0.1", 0);
-  EXPECT_THAT(f.compile().upsert, IsEmpty()) << "the order in which they come does not count";
+  EXPECT_THAT(f.compile().upsert, IsEmpty()) << "their order does not matter";
   f.cilium_endpoint("west", "pay", "10.2.0.1", kWestOwn + 1);
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn + 1});
   EXPECT_THAT(f.problem_texts(), ElementsAre(HasSubstr("pod shop/pay of cluster west and pod shop/cart")))
-      << "these do";
+      << "two identities conflict";
   f.drop(ObjectKind::kCiliumEndpoint, "west", "shop", "pay");
   f.compile();
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kWestOwn});
@@ -291,19 +293,19 @@ TEST(Endpoints, KnownByTheirLabelsGoBeforeTheSameKnownByTheirAddress) {
   EXPECT_EQ(f.endpoints[ip("10.2.0.1")].identity, Identity{kUnlabelledWest});
 }
 
-TEST(Endpoints, OfAnIpcacheFollowTheirClustersPrefixesAndTheirIdentity) {
+TEST(Endpoints, FromAnIpcacheFollowTheirClustersPrefixesAndTheirIdentity) {
   Fleet3 f;
   f.address("west", "172.20.0.1", kWestOwn);
   f.address("west", "10.2.0.1", kWestOwn);
   f.compile();
   EXPECT_EQ(f.endpoints.size(), 1U);
   f.cluster("west", 2, {"10.2.0.0/16", "172.20.0.0/16"});
-  EXPECT_EQ(f.compile().upsert.size(), 1U) << "only what the prefix admits";
+  EXPECT_EQ(f.compile().upsert.size(), 1U) << "only the address in the new prefix";
   f.cluster("west", 2, {"172.20.0.0/16"});
   EXPECT_THAT(f.compile().remove, ElementsAre(ip("10.2.0.1")));
   f.put(ObjectKind::kIdentity, "west", "", "131077", IdentityObject{Identity{kWestOwn}, {{"k8s:app", "cart"}}});
   f.put(ObjectKind::kIdentity, "west", "", "0131077", IdentityObject{Identity{kWestOwn}, {{"k8s:app", "bank"}}});
-  EXPECT_THAT(f.compile().remove, ElementsAre(ip("172.20.0.1"))) << "an identity with two meanings";
+  EXPECT_THAT(f.compile().remove, ElementsAre(ip("172.20.0.1"))) << "an identity with conflicting labels";
   f.drop(ObjectKind::kCluster, "", "", "west");
   f.compile();
   EXPECT_TRUE(f.endpoints.empty());
@@ -321,7 +323,7 @@ TEST(Endpoints, FollowTheirCluster) {
   EXPECT_TRUE(f.endpoints.empty());
 }
 
-TEST(Endpoints, AreShownWithTheirNames) {
+TEST(Endpoints, AreListedWithTheirNames) {
   Fleet3 f;
   f.pod("west", "a", {"10.2.0.1"});
   f.compile();
@@ -331,7 +333,7 @@ TEST(Endpoints, AreShownWithTheirNames) {
     return true;
   });
   ASSERT_EQ(seen.size(), 1U);
-  EXPECT_EQ(seen[0].cluster + " " + seen[0].name_space + "/" + seen[0].name + " on " + seen[0].on_node,
+  EXPECT_EQ(seen[0].cluster + " " + seen[0].ns + "/" + seen[0].name + " on " + seen[0].on_node,
             "west shop/a on node-1");
 }
 

@@ -1,6 +1,6 @@
-// A fleet in a few words, for tests of the model and the compiler: east (1, ours) with gateways east-1 (us) and east-2,
-// west (2) and north (3) with one gateway each, all linked. Addresses: cluster n has pods 10.n.0.0/16 and fd00:n::/48,
-// nodes 192.0.n.0/24, gateway k at 192.0.n.k.
+// A fleet of three linked clusters, for tests of the model and the compiler: east (1, ours) with gateways east-1 (this
+// one) and east-2; west (2) and north (3) with one gateway each. Cluster n has pods 10.n.0.0/16 and fd00:n::/48 and
+// nodes 192.0.n.0/24; gateway k is at 192.0.n.k.
 #pragma once
 
 #include <algorithm>
@@ -52,14 +52,14 @@ class Fleet3 {
     profile({"east", "west", "north"});
   }
 
-  void put(ObjectKind kind, const std::string& cluster, const std::string& name_space, const std::string& name,
+  void put(ObjectKind kind, const std::string& cluster, const std::string& ns, const std::string& name,
            ObjectValue value, Model::SourceNumber source = 0) {
-    const std::string place = (cluster.empty() ? "fleet" : cluster) + "/" + name + ".yaml";
-    model.apply(source, {{kind, cluster, name_space, name}, std::move(value), {place, 1}});
+    const std::string location = (cluster.empty() ? "fleet" : cluster) + "/" + name + ".yaml";
+    model.apply(source, {{kind, cluster, ns, name}, std::move(value), {location, 1}});
   }
-  void drop(ObjectKind kind, const std::string& cluster, const std::string& name_space, const std::string& name,
+  void drop(ObjectKind kind, const std::string& cluster, const std::string& ns, const std::string& name,
             Model::SourceNumber source = 0) {
-    model.apply(source, {{kind, cluster, name_space, name}, std::nullopt, {}});
+    model.apply(source, {{kind, cluster, ns, name}, std::nullopt, {}});
   }
 
   void cluster(const std::string& name, std::uint16_t id, const std::vector<std::string>& pods,
@@ -76,8 +76,9 @@ class Fleet3 {
   void gateway(const std::string& name, const std::string& cluster, const std::string& underlay) {
     put(ObjectKind::kGateway, "", "", name, GatewayObject{cluster, ip(underlay)});
   }
-  void profile(const std::vector<std::string>& members, const std::string& name = "fleet", unsigned most = 255) {
-    put(ObjectKind::kProfile, "", "", name, ProfileObject{members, most});
+  void profile(const std::vector<std::string>& members, const std::string& name = "fleet",
+               unsigned max_clusters = 255) {
+    put(ObjectKind::kProfile, "", "", name, ProfileObject{members, max_clusters});
   }
   void service(const std::string& cluster, const ServiceObject& object, const std::string& name = "cart") {
     put(ObjectKind::kService, cluster, "shop", name, object);
@@ -86,7 +87,7 @@ class Fleet3 {
               std::int64_t created = 0) {
     put(ObjectKind::kServiceImport, cluster, "shop", name, ServiceImportObject{{ip(vip)}, {}, created});
   }
-  // The one slice of a service in a cluster.
+  // The only EndpointSlice of a service in a cluster.
   void slice(const std::string& cluster, const std::vector<EndpointSpec>& pods, std::uint16_t port = 8080,
              const std::string& name = "cart", std::uint16_t weight = 100) {
     SliceObject object;
@@ -165,12 +166,12 @@ class Fleet3 {
     return result;
   }
 
-  // Of the tables as an engine has them after all deltas so far.
+  // The accessors below read the tables as an engine has them after all deltas so far.
   [[nodiscard]] const FrontendEntry* frontend(const std::string& vip, std::uint16_t port = 80) const {
     const auto it = frontends.find({Realm{}, ip(vip), IpProtocol::kTcp, L4Port{port}});
     return it == frontends.end() ? nullptr : &it->second;
   }
-  // "10.1.0.1:8080*" per backend, sorted; the star marks those that have slots in the ring. "-": no such frontend.
+  // "10.1.0.1:8080*" per backend, sorted; a star marks those with slots in the ring. "-": no such frontend.
   [[nodiscard]] std::string backends(const std::string& vip, std::uint16_t port = 80) const {
     const FrontendEntry* entry = frontend(vip, port);
     if (entry == nullptr) {
@@ -226,7 +227,7 @@ class Fleet3 {
   Model model;
   CompilerOptions options;
   std::unique_ptr<Compiler> compiler;
-  std::vector<IpAddress> asked;  // next hops
+  std::vector<IpAddress> asked;  // underlay addresses whose next hop was resolved
   std::set<IpAddress> unroutable;
   std::map<FrontendKey, FrontendEntry> frontends;
   std::map<IpAddress, EndpointEntry> endpoints;

@@ -1,4 +1,4 @@
-// Clusters, gateways, prefixes and links: what is told to the engine, and what is refused with which words.
+// Clusters, gateways, prefixes and links: what is published to the engine, and which problems are reported.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,14 +14,14 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-TEST(FleetTables, HoldAllClustersWithTheirLinksPrefixesAndGateways) {
+TEST(FleetTables, ContainAllClustersWithTheirLinksPrefixesAndGateways) {
   Fleet3 f;
   f.profile({"east", "west"});
   f.compile();
   ASSERT_EQ(f.clusters.size(), 3U);
   const ClusterEntry &east = f.clusters[0], &west = f.clusters[1], &north = f.clusters[2];
   EXPECT_TRUE(east.local && east.linked);
-  EXPECT_THAT(east.gateways, ElementsAre(f.peer("192.0.1.2"))) << "our own cluster's other gateway, not ourselves";
+  EXPECT_THAT(east.gateways, ElementsAre(f.peer("192.0.1.2"))) << "our own cluster's other gateway, not this one";
   EXPECT_TRUE(!west.local && west.linked);
   EXPECT_THAT(west.prefixes,
               testing::UnorderedElementsAre(net("10.2.0.0/16"), net("fd00:2::/48"), net("192.0.2.0/24")));
@@ -41,7 +41,7 @@ TEST(FleetTables, LinksArePairwiseOverAllProfiles) {
   EXPECT_TRUE(f.cluster_entry(3)->linked);
 }
 
-TEST(FleetTables, NodesOfOtherClustersMaySendToUs) {
+TEST(FleetTables, ContainNodesOfOtherClustersAsPeers) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50", "10.2.9.0/24");
   f.node("west", "w-gateway", "192.0.2.1");
@@ -53,13 +53,13 @@ TEST(FleetTables, NodesOfOtherClustersMaySendToUs) {
   EXPECT_EQ(f.peers[node].cluster, ClusterId{2});
   EXPECT_TRUE(f.peers[f.peer("192.0.2.1")].gateway) << "a node that is a gateway is one peer, the gateway";
   EXPECT_EQ(f.peer("192.0.1.50"), kNoPeer);
-  EXPECT_EQ(f.peer("192.0.1.1"), kNoPeer) << "not ourselves";
+  EXPECT_EQ(f.peer("192.0.1.1"), kNoPeer) << "this gateway is no peer of itself";
   EXPECT_EQ(f.peers.size(), 4U);
   EXPECT_THAT(f.cluster_entry(2)->gateways, ElementsAre(f.peer("192.0.2.1")));
   EXPECT_EQ(f.compiler->peer_name(node), "w1");
 }
 
-TEST(FleetTables, TakePodPrefixesOfNodesThatTheClusterDoesNotName) {
+TEST(FleetTables, IncludePodPrefixesOfNodesOutsideTheClustersOwnPrefixes) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50", "172.20.5.0/24");
   f.compile();
@@ -70,14 +70,14 @@ TEST(FleetTables, TakePodPrefixesOfNodesThatTheClusterDoesNotName) {
   EXPECT_EQ(f.peer("192.0.2.50"), kNoPeer);
 }
 
-TEST(FleetTables, JoinNestedPrefixesOfOneCluster) {
+TEST(FleetTables, MergeNestedPrefixesOfOneCluster) {
   Fleet3 f;
   f.cluster("west", 2, {"10.2.4.0/24", "10.2.0.0/16", "10.2.5.0/24"});
   f.compile();
   EXPECT_THAT(f.cluster_entry(2)->prefixes, ElementsAre(net("10.2.0.0/16")));
 }
 
-TEST(FleetTables, KeepPeerNumbersAndDoNotReuseThemAtOnce) {
+TEST(FleetTables, KeepPeerIdsAndDoNotReuseThemAtOnce) {
   Fleet3 f;
   f.compile();
   const PeerId west = f.peer("192.0.2.1"), north = f.peer("192.0.3.1");
@@ -89,7 +89,7 @@ TEST(FleetTables, KeepPeerNumbersAndDoNotReuseThemAtOnce) {
   EXPECT_THAT(f.cluster_entry(2)->gateways, ElementsAre(f.peer("192.0.2.99")));
 }
 
-TEST(FleetTables, AskForNextHopsOnceAndAgainWhenRoutesMove) {
+TEST(FleetTables, ResolveNextHopsOnceAndAgainWhenRoutesChange) {
   Fleet3 f;
   f.compile();
   EXPECT_THAT(f.asked, testing::UnorderedElementsAre(ip("192.0.1.2"), ip("192.0.2.1"), ip("192.0.3.1")));
@@ -102,7 +102,7 @@ TEST(FleetTables, AskForNextHopsOnceAndAgainWhenRoutesMove) {
   EXPECT_EQ(f.asked.size(), 3U);
 }
 
-TEST(FleetTables, DoNotChooseAGatewayWithoutARoute) {
+TEST(FleetTables, LeaveOutGatewaysWithoutARoute) {
   Fleet3 f;
   f.unroutable = {ip("192.0.2.1")};
   f.compile();
@@ -128,7 +128,7 @@ TEST(OwnGateway, IsFoundInTheHub) {
   EXPECT_EQ(find_own_gateway(f.model, "east", "east-1")->cluster_bits.shift, 15);
 }
 
-TEST(OwnGateway, ErrorsSayWhatIsMissing) {
+TEST(OwnGateway, ErrorsNameTheMissingObject) {
   Fleet3 f;
   EXPECT_EQ(
       find_own_gateway(f.model, "south", "east-1").error().text(),
@@ -137,10 +137,9 @@ TEST(OwnGateway, ErrorsSayWhatIsMissing) {
   EXPECT_EQ(find_own_gateway(f.model, "east", "east-9").error().text(),
             "gateway east-9: the hub has no Gateway object for this gateway (add one with its cluster and "
             "underlayAddress, or correct gateway.name in the configuration)");
-  EXPECT_EQ(
-      find_own_gateway(f.model, "west", "east-1").error().text(),
-      "fleet/east-1.yaml:1: the Gateway object of this gateway says cluster east, the configuration west (make the "
-      "two agree)");
+  EXPECT_EQ(find_own_gateway(f.model, "west", "east-1").error().text(),
+            "fleet/east-1.yaml:1: the Gateway object of this gateway names cluster east, the configuration names west "
+            "(correct spec.cluster, or gateway.cluster in the configuration)");
   f.cluster("east", 300, {"10.1.0.0/16"});
   EXPECT_EQ(
       find_own_gateway(f.model, "east", "east-1").error().text(),
@@ -158,7 +157,7 @@ TEST(OwnGateway, WithoutItNothingIsCompiled) {
   EXPECT_EQ(f.clusters.size(), 3U);
 }
 
-TEST(OwnGateway, GoesOnAsItWasWhenItsObjectsVanish) {
+TEST(OwnGateway, KeepsItsParametersWhenItsObjectsAreDeleted) {
   Fleet3 f;
   f.service("east", global_service({"10.200.0.1"}));
   f.slice("east", {{"10.1.0.1"}});
@@ -168,10 +167,10 @@ TEST(OwnGateway, GoesOnAsItWasWhenItsObjectsVanish) {
   const CompileResult result = f.compile();
   EXPECT_TRUE(result.delta.empty());
   EXPECT_EQ(f.backends("10.200.0.1"), "10.1.0.1:8080*");
-  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("; this gateway goes on as it was")));
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("; this gateway keeps the parameters it was started with")));
 }
 
-TEST(OwnGateway, DoesNotMoveUnderARunningEngine) {
+TEST(OwnGateway, DoesNotChangeWhileTheEngineRuns) {
   Fleet3 f;
   f.compile();
   f.cluster("east", 9, {"10.1.0.0/16", "fd00:1::/48"}, {"192.0.1.0/24"});
@@ -180,24 +179,24 @@ TEST(OwnGateway, DoesNotMoveUnderARunningEngine) {
               Contains(AllOf(HasSubstr("has changed in the hub"), HasSubstr("restart this gateway"))));
 }
 
-// --- what does not fit
+// --- invalid fleet objects
 
 struct Row {
   const char* what;
-  void (*spoil)(Fleet3&);
+  void (*corrupt)(Fleet3&);
   const char* problem;
 };
 
 class FleetProblems : public testing::TestWithParam<Row> {};
 
-TEST_P(FleetProblems, AreNamedAndNothingElseIsLost) {
+TEST_P(FleetProblems, AreReportedAndAffectNothingElse) {
   const Row& row = GetParam();
   Fleet3 f;
-  row.spoil(f);
+  row.corrupt(f);
   f.compile();
   EXPECT_THAT(f.problem_texts(), Contains(row.problem)) << row.what;
   EXPECT_NE(f.cluster_entry(1), nullptr);
-  EXPECT_THAT(f.cluster_entry(3)->gateways, ElementsAre(f.peer("192.0.3.1"))) << "north is not part of it";
+  EXPECT_THAT(f.cluster_entry(3)->gateways, ElementsAre(f.peer("192.0.3.1"))) << "north is not affected";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -206,7 +205,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"two clusters, one id", [](Fleet3& f) { f.cluster("south", 2, {"10.4.0.0/16"}); },
             "fleet/west.yaml:1: clusters south (fleet/south.yaml:1) and west have the same id 2; west is left out "
             "(give "
-            "west an id of its own)"},
+            "west a unique id)"},
         Row{"an id beyond the profile's", [](Fleet3& f) { f.cluster("west", 300, {"10.2.0.0/16"}); },
             "fleet/west.yaml:1: cluster west has id 300, which is not in 1..255 (give it a free id in that range)"},
         Row{"overlapping prefixes",
@@ -222,45 +221,44 @@ INSTANTIATE_TEST_SUITE_P(
             "west/w1.yaml:1: prefix 10.1.7.0/24 of cluster west overlaps 10.1.0.0/16 of cluster east "
             "(fleet/east.yaml:1) and is left out (give the clusters prefixes that do not overlap)"},
         Row{"a gateway of no cluster", [](Fleet3& f) { f.gateway("stray", "south", "192.0.9.1"); },
-            "fleet/stray.yaml:1: gateway stray belongs to cluster south, which is not usable (add the Cluster object "
-            "or "
-            "mend it, or correct spec.cluster)"},
+            "fleet/stray.yaml:1: gateway stray belongs to cluster south, which is missing or invalid (add or fix the "
+            "Cluster object, or correct spec.cluster)"},
         Row{"a profile with a typo",
             [](Fleet3& f) {
               f.profile({"east", "wset", "north"});
             },
-            "fleet/fleet.yaml:1: profile fleet names cluster wset, which has no Cluster object (add the Cluster object "
-            "or "
-            "take the name out)"},
+            "fleet/fleet.yaml:1: profile fleet names cluster wset, which has no Cluster object (add the Cluster "
+            "object, "
+            "or remove the name from the profile)"},
         Row{"no profile",
             [](Fleet3& f) {
               f.profile({"west", "north"});
             },
-            "cluster east: no CrossClusterNetworkProfile names this cluster: nothing crosses (add a profile that lists "
-            "it "
-            "with the clusters it may reach)"},
-        Row{"profiles that count differently",
+            "cluster east: no CrossClusterNetworkProfile names this cluster: it exchanges no traffic with other "
+            "clusters (add a profile that lists it together with the clusters it may reach)"},
+        Row{"profiles with different maxConnectedClusters",
             [](Fleet3& f) {
               f.profile({"east", "west"}, "wide", 511);
             },
-            "fleet/wide.yaml:1: profile wide counts up to 511 clusters, this gateway up to 255: identities would be "
-            "read "
-            "as another cluster's (use one maxConnectedClusters in all profiles, then restart the gateways)"},
+            "fleet/wide.yaml:1: profile wide has maxConnectedClusters 511, this gateway was started with 255: "
+            "identities would be attributed to the wrong cluster (set the same maxConnectedClusters in all profiles, "
+            "then "
+            "restart the gateways)"},
         Row{"two gateways at one address", [](Fleet3& f) { f.gateway("west-2", "west", "192.0.2.1"); },
             "fleet/west-2.yaml:1: gateway west-2 and gateway west-1 have the same underlay address 192.0.2.1; west-2 "
-            "is "
-            "left out (give each gateway an address of its own)"},
+            "is left out (give each gateway a unique underlay address)"},
         Row{"a gateway at our address", [](Fleet3& f) { f.gateway("west-1", "west", "192.0.1.1"); },
             "fleet/west-1.yaml:1: gateway west-1 and gateway east-1 (this one) have the same underlay address "
-            "192.0.1.1; "
-            "west-1 is left out (give each gateway an address of its own)"},
+            "192.0.1.1; west-1 is left out (give each gateway a unique underlay address)"},
         Row{"a gateway among pods", [](Fleet3& f) { f.gateway("west-1", "west", "10.1.0.77"); },
             "fleet/west-1.yaml:1: gateway west-1 has the underlay address 10.1.0.77 inside pod prefix 10.1.0.0/16 of "
-            "cluster east: its tunnel would lead into the tunnel (give it an address of the underlay, outside every "
-            "cluster's podCIDRs)"},
+            "cluster east: packets to this tunnel end would themselves be tunnelled (give it an underlay address "
+            "outside "
+            "the podCIDRs of every cluster)"},
         Row{"a gateway of the other family", [](Fleet3& f) { f.gateway("west-1", "west", "fd01::1"); },
-            "fleet/west-1.yaml:1: gateway west-1 has the underlay address fd01::1, of another family than ours "
-            "(192.0.1.1) (give the gateways of linked clusters underlay addresses of one family)"},
+            "fleet/west-1.yaml:1: gateway west-1 has the underlay address fd01::1, which is of another address "
+            "family than ours (192.0.1.1) (give the gateways of linked clusters underlay addresses of the same "
+            "family)"},
         Row{"a cluster without a gateway", [](Fleet3& f) { f.drop(ObjectKind::kGateway, "", "", "west-1"); },
             "fleet/west.yaml:1: cluster west has no usable gateway: it cannot be reached (add a Gateway object with "
             "spec.cluster west)"},
@@ -270,10 +268,9 @@ INSTANTIATE_TEST_SUITE_P(
             "or correct the folder's name)"},
         Row{"a node at a gateway's address", [](Fleet3& f) { f.node("north", "n1", "192.0.2.1"); },
             "north/n1.yaml:1: node n1 of cluster north and gateway west-1 of cluster west have the same underlay "
-            "address "
-            "192.0.2.1; the node is left out (correct the address of one of them)"}));
+            "address 192.0.2.1; the node is left out (correct the address of one of them)"}));
 
-TEST(FleetIncumbents, KeepIdAndPrefixAndAddress) {
+TEST(FleetConflicts, AreWonByThePreviousOwnerOfIdPrefixAndAddress) {
   Fleet3 f;
   f.compile();
   f.cluster("aaa", 2, {"10.2.0.0/16"});
@@ -290,7 +287,7 @@ TEST(FleetIncumbents, KeepIdAndPrefixAndAddress) {
                              HasSubstr("gateway aaa-1 and gateway west-1 have the same underlay address")}));
 }
 
-TEST(Gateways, OfSeveralAddressesTheTunnelEndIsTheFirstOfOurFamily) {
+TEST(Gateways, WithSeveralAddressesAreReachedAtTheFirstOfOurFamily) {
   Fleet3 f;
   const GatewayObject gateway{"west", ip("2001:db8::7"), L4Port{8472}, {ip("198.51.100.7"), ip("198.51.100.8")}};
   f.put(ObjectKind::kGateway, "", "", "west-7", gateway);
@@ -305,7 +302,7 @@ TEST(Gateways, OfSeveralAddressesTheTunnelEndIsTheFirstOfOurFamily) {
   EXPECT_THAT(f.problem_texts(), testing::IsEmpty());
   f.put(ObjectKind::kGateway, "", "", "west-7", GatewayObject{"west", ip("2001:db8::7"), L4Port{8472}, {}});
   f.compile();
-  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr("of another family than ours")));
+  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr("of another address family than ours")));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A compiler that followed a thousand changes has the same tables as one that sees only the end.
+// A compiler that followed a series of random changes has the same tables as one that compiles only the final state.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -19,8 +19,8 @@ class Churn {
   void step(Fleet3& f) {
     const std::string cluster = kClusters[pick(3)], n = std::to_string(index_of(cluster));
     const std::string service = "svc" + std::to_string(pick(4)), object = std::to_string(pick(6));
-    // A pod's own: which of two pods with one address is newer would be history, which only the follower has. Creation
-    // times are all different for the same reason.
+    // Unique per pod: which of two pods with one address is newer depends on history, which a fresh compiler does not
+    // have. Creation times are unique for the same reason.
     const std::string address = "10." + n + ".0." + std::to_string(index_of(cluster)) + object;
     switch (pick(12)) {
       case 0:
@@ -49,33 +49,33 @@ class Churn {
     }
   }
 
-  void silence(Fleet3& f) {
-    Silence silence;
+  void set_random_reachability(Fleet3& f) {
+    Reachability reachability;
     for (const auto& [id, peer] : f.peers) {
       if (peer.gateway && pick(4) == 0) {
-        silence.peers.push_back(id);
+        reachability.down_peers.push_back(id);
         if (pick(2) == 0) {
-          silence.held_out.push_back(peer.cluster);
+          reachability.ejected_clusters.push_back(peer.cluster);
         }
       }
     }
-    f.compiler->set_silence(silence);
-    silent_.clear();
-    for (const PeerId id : silence.peers) {
-      silent_.push_back(f.peers[id].underlay);
+    f.compiler->set_reachability(reachability);
+    unreachable_.clear();
+    for (const PeerId id : reachability.down_peers) {
+      unreachable_.push_back(f.peers[id].underlay);
     }
-    held_out_ = silence.held_out;
+    ejected_ = reachability.ejected_clusters;
   }
-  // The same silence, in the numbers of another compiler.
-  void repeat_silence(Fleet3& f) const {
-    Silence silence;
-    for (const IpAddress& underlay : silent_) {
+  // Applies the same reachability to another compiler, which has other peer ids.
+  void repeat_reachability(Fleet3& f) const {
+    Reachability reachability;
+    for (const IpAddress& underlay : unreachable_) {
       if (const PeerId id = f.peer(underlay.to_string()); id != kNoPeer) {
-        silence.peers.push_back(id);
+        reachability.down_peers.push_back(id);
       }
     }
-    silence.held_out = held_out_;
-    f.compiler->set_silence(silence);
+    reachability.ejected_clusters = ejected_;
+    f.compiler->set_reachability(reachability);
   }
 
  private:
@@ -122,11 +122,11 @@ class Churn {
 
   std::mt19937 random_;
   std::int64_t serial_ = 0;
-  std::vector<IpAddress> silent_;
-  std::vector<ClusterId> held_out_;
+  std::vector<IpAddress> unreachable_;
+  std::vector<ClusterId> ejected_;
 };
 
-// What the engine holds, without the numbers a process makes up.
+// The tables as text, without process-local ids.
 std::string picture(const Fleet3& f) {
   std::string text;
   for (const auto& [key, entry] : f.frontends) {
@@ -172,7 +172,7 @@ std::string picture(const Fleet3& f) {
 
 class Incremental : public testing::TestWithParam<unsigned> {};
 
-TEST_P(Incremental, EqualsFromScratch) {
+TEST_P(Incremental, EqualsACompilationFromScratch) {
   Fleet3 followed;
   followed.compile();
   Churn churn(GetParam());
@@ -181,13 +181,13 @@ TEST_P(Incremental, EqualsFromScratch) {
       churn.step(followed);
     }
     followed.compile();
-    churn.silence(followed);
+    churn.set_random_reachability(followed);
     followed.compile();
 
     Fleet3 fresh;
     fresh.model = followed.model;
     fresh.compile();
-    churn.repeat_silence(fresh);
+    churn.repeat_reachability(fresh);
     fresh.compile();
     ASSERT_EQ(picture(followed), picture(fresh)) << "round " << round;
   }

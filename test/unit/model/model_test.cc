@@ -22,7 +22,7 @@ class ModelTest : public testing::Test {
   Fleet3 f;
 };
 
-TEST_F(ModelTest, SaysWhatChanged) {
+TEST_F(ModelTest, ReportsChanges) {
   f.service("east", global_service());
   f.pod("west", "cart-0", {"10.2.0.1"});
   f.cilium_endpoint("west", "cart-1", "10.2.0.2", 131072);
@@ -37,7 +37,7 @@ TEST_F(ModelTest, SaysWhatChanged) {
   EXPECT_TRUE(f.model.take_changes().empty());
 }
 
-TEST_F(ModelTest, TakesEqualValuesForNoChange) {
+TEST_F(ModelTest, ReportsNoChangeForEqualValues) {
   f.service("east", global_service({"10.200.0.1"}));
   f.slice("east", {{"10.1.0.1"}});
   (void)f.model.take_changes();
@@ -48,7 +48,7 @@ TEST_F(ModelTest, TakesEqualValuesForNoChange) {
   EXPECT_THAT(f.model.take_changes().services, ElementsAre(kCart));
 }
 
-TEST_F(ModelTest, RemembersTheNewPlaceOfAnEqualValue) {
+TEST_F(ModelTest, UpdatesTheProvenanceOfAnEqualValue) {
   f.service("east", global_service());
   f.model.apply(0, {kCartKey, global_service(), {"elsewhere.yaml", 9}});
   EXPECT_EQ(f.model.find<ServiceObject>(kCartKey).provenance->text(), "elsewhere.yaml:9");
@@ -66,7 +66,7 @@ TEST_F(ModelTest, MovesASliceBetweenServices) {
   EXPECT_THAT(f.model.service_names(), ElementsAre(kOther));
 }
 
-TEST_F(ModelTest, ANamespaceConcernsItsServicesOnly) {
+TEST_F(ModelTest, ANamespaceChangeAffectsOnlyItsServices) {
   f.service("east", global_service());
   f.service("west", global_service(), "other");
   f.put(ObjectKind::kService, "east", "shop2", "cart", global_service());
@@ -79,17 +79,17 @@ TEST_F(ModelTest, KeepsAnObjectWhileAnySourceHasIt) {
   ServiceObject first = global_service({"10.200.0.1"}), second = global_service({"10.200.0.2"});
   f.model.apply(1, {kCartKey, second, {"etcd", 0}});
   f.model.apply(0, {kCartKey, first, {"file.yaml", 3}});
-  EXPECT_EQ(*f.model.find<ServiceObject>(kCartKey), first) << "the lower source number counts";
+  EXPECT_EQ(*f.model.find<ServiceObject>(kCartKey), first) << "the lower source number takes precedence";
   ASSERT_EQ(f.model.problems().size(), 1U);
   EXPECT_EQ(
       f.model.problems()[0].text(),
-      "file.yaml:3: Service shop/cart of cluster east is published twice: also by etcd; the first counts (remove it "
-      "from one of the two hubs)");
+      "file.yaml:3: Service shop/cart of cluster east is published by more than one hub; the version from etcd is "
+      "ignored (remove it from one of the hubs)");
   f.drop(ObjectKind::kService, "east", "shop", "cart", 0);
   EXPECT_EQ(*f.model.find<ServiceObject>(kCartKey), second);
   EXPECT_THAT(f.model.problems(), IsEmpty());
   f.drop(ObjectKind::kService, "east", "shop", "cart", 0);
-  EXPECT_TRUE(f.model.find<ServiceObject>(kCartKey)) << "a source cannot take away what another published";
+  EXPECT_TRUE(f.model.find<ServiceObject>(kCartKey)) << "a source cannot remove what another published";
   f.drop(ObjectKind::kService, "east", "shop", "cart", 1);
   EXPECT_FALSE(f.model.find<ServiceObject>(kCartKey));
 }

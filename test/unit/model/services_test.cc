@@ -1,4 +1,4 @@
-// Global services: who stands behind a VIP, who takes new flows, what stays when things change.
+// Global services: the backends of a VIP, which of them take new flows, and what stays stable under change.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ TEST_P(Choice, FollowsTheRules) {
   Fleet3 f;
   ServiceObject east = global_service({kVip}), west = global_service();
   east.affinity = row.affinity;
-  west.affinity = ServiceAffinity::kLocal;  // another cluster's own affair
+  west.affinity = ServiceAffinity::kLocal;  // ignored: affinity is that of our own Service
   west.shared = row.west_shared;
   f.service("east", east);
   f.service("west", west);
@@ -54,15 +54,20 @@ INSTANTIATE_TEST_SUITE_P(
             {{"10.2.0.1"}},
             "10.1.0.1:8080* 10.2.0.1:9090*"},
         Row{"an unshared cluster keeps its backends", kNone, false, {{"10.1.0.1"}}, {{"10.2.0.1"}}, "10.1.0.1:8080*"},
-        Row{"local: remotes stand by", kLocal, true, {{"10.1.0.1"}}, {{"10.2.0.1"}}, "10.1.0.1:8080* 10.2.0.1:9090"},
+        Row{"local: remotes are standby", kLocal, true, {{"10.1.0.1"}}, {{"10.2.0.1"}}, "10.1.0.1:8080* 10.2.0.1:9090"},
         Row{"local: none left, remotes take over", kLocal, true, {}, {{"10.2.0.1"}}, "10.2.0.1:9090*"},
-        Row{"local: a terminating local pod does not hold the remotes back",
+        Row{"local: a terminating local pod does not keep the remotes on standby",
             kLocal,
             true,
             {draining("10.1.0.1")},
             {{"10.2.0.1"}},
             "10.1.0.1:8080 10.2.0.1:9090*"},
-        Row{"remote: locals stand by", kRemote, true, {{"10.1.0.1"}}, {{"10.2.0.1"}}, "10.1.0.1:8080 10.2.0.1:9090*"},
+        Row{"remote: locals are standby",
+            kRemote,
+            true,
+            {{"10.1.0.1"}},
+            {{"10.2.0.1"}},
+            "10.1.0.1:8080 10.2.0.1:9090*"},
         Row{"remote: none left, locals take over", kRemote, true, {{"10.1.0.1"}}, {}, "10.1.0.1:8080*"},
         Row{"terminating pods drain",
             kNone,
@@ -76,19 +81,19 @@ INSTANTIATE_TEST_SUITE_P(
             {draining("10.1.0.2")},
             {draining("10.2.0.2")},
             "10.1.0.2:8080* 10.2.0.2:9090*"},
-        Row{"only terminating pods left: affinity holds among them",
+        Row{"only terminating pods left: affinity applies among them",
             kLocal,
             true,
             {draining("10.1.0.2")},
             {draining("10.2.0.2")},
             "10.1.0.2:8080* 10.2.0.2:9090"},
-        Row{"unready and dying pods do not stand",
+        Row{"unready pods, and terminating ones that do not serve, are no backends",
             kNone,
             true,
             {{"10.1.0.1"}, unready("10.1.0.2"), dying("10.1.0.3")},
             {unready("10.2.0.1")},
             "10.1.0.1:8080*"},
-        Row{"nobody there: the frontend stands with an empty ring", kNone, true, {}, {}, ""}));
+        Row{"no backends: the frontend has an empty ring", kNone, true, {}, {}, ""}));
 
 TEST(Services, WithWeightZeroDrain) {
   Fleet3 f;
@@ -101,7 +106,7 @@ TEST(Services, WithWeightZeroDrain) {
   f.slice("west", {draining("10.2.0.1")});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080 10.2.0.1:8080*")
-      << "a drained pod serves nobody new, a terminating one may";
+      << "weight 0 takes no new flows; a terminating pod takes them when no active one is left";
 }
 
 TEST(Services, WeighBackendsByTheirSlices) {
@@ -120,7 +125,7 @@ TEST(Services, WeighBackendsByTheirSlices) {
   EXPECT_EQ(slots["east"] + slots["west"], 251U);
 }
 
-TEST(Services, OfOurOwnClusterCountForUsAlsoWhenNotShared) {
+TEST(Services, OfOurOwnClusterAreUsedEvenWhenNotShared) {
   Fleet3 f;
   ServiceObject east = global_service({kVip});
   east.shared = false;
@@ -130,7 +135,7 @@ TEST(Services, OfOurOwnClusterCountForUsAlsoWhenNotShared) {
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*");
 }
 
-TEST(Services, AreReachedFromAClusterThatHasNoneItself) {
+TEST(Services, AreReachableFromAClusterWithoutTheService) {
   Fleet3 f;
   f.service("west", global_service());
   f.import("north", kVip);
@@ -139,7 +144,7 @@ TEST(Services, AreReachedFromAClusterThatHasNoneItself) {
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*");
 }
 
-TEST(Services, ThatAreNotGlobalTakeNoPart) {
+TEST(Services, ThatAreNotGlobalContributeNoBackends) {
   Fleet3 f;
   ServiceObject service = global_service({kVip});
   service.global = false;
@@ -148,7 +153,7 @@ TEST(Services, ThatAreNotGlobalTakeNoPart) {
   f.slice("east", {{"10.1.0.1"}});
   f.slice("west", {{"10.2.0.1"}});
   f.compile();
-  EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*") << "ours is not global, so it lends only its claim";
+  EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*") << "ours is not global and contributes only its VIP claim";
   ServiceObject west = global_service();
   west.global = false;
   f.service("west", west);
@@ -157,7 +162,7 @@ TEST(Services, ThatAreNotGlobalTakeNoPart) {
   EXPECT_TRUE(f.compiler->services().empty());
 }
 
-TEST(Services, StayHomeWhenTheirNamespaceSaysSo) {
+TEST(Services, AreNotGlobalWhenTheirNamespaceOptsOut) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   f.service("west", global_service());
@@ -171,7 +176,7 @@ TEST(Services, StayHomeWhenTheirNamespaceSaysSo) {
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080*");
 }
 
-TEST(Services, OfUnlinkedClustersTakeNoPart) {
+TEST(Services, OfUnlinkedClustersAreIgnored) {
   Fleet3 f;
   f.profile({"east", "north"});
   f.service("east", global_service({kVip}));
@@ -210,7 +215,7 @@ TEST(Services, ShareOneBackendSetBetweenVips) {
   EXPECT_EQ(f.frontend(kVip)->backends, f.frontend("10.200.0.11")->backends);
 }
 
-TEST(Services, UnnamedPortTakesTheOnlyPortOfItsProtocol) {
+TEST(Services, AnUnnamedPortMatchesTheOnlyPortOfItsProtocol) {
   Fleet3 f;
   ServiceObject service = global_service({kVip});
   service.ports = {{"", IpProtocol::kTcp, L4Port{80}}};
@@ -220,7 +225,7 @@ TEST(Services, UnnamedPortTakesTheOnlyPortOfItsProtocol) {
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*");
 }
 
-TEST(Services, MergeASlicesDuplicates) {
+TEST(Services, MergeDuplicateEndpointsOfSlices) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   f.slice("east", {draining("10.1.0.1")});
@@ -230,7 +235,7 @@ TEST(Services, MergeASlicesDuplicates) {
   second.endpoints.push_back({{ip("10.1.0.1")}, true, true, false, {}, {}});
   f.put(ObjectKind::kSlice, "east", "shop", "cart-2", second);
   f.compile();
-  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*") << "the same pod twice for a moment: the fitter entry counts";
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*") << "one pod in two slices: the active entry is used";
 }
 
 TEST(Services, TakeClientAffinityFromOurOwnService) {
@@ -262,11 +267,11 @@ TEST(Services, KeepIdsOfBackendsThatStay) {
   EXPECT_EQ(f.backend_id(kVip, "10.1.0.1"), one);
   EXPECT_EQ(f.backend_id(kVip, "10.1.0.3"), three);
   EXPECT_EQ(f.backend_id(kVip, "10.1.0.2"), kNoBackend);
-  EXPECT_NE(f.backend_id(kVip, "10.1.0.4"), two) << "a number just set free is not another's at once";
+  EXPECT_NE(f.backend_id(kVip, "10.1.0.4"), two) << "a released id is not reused at once";
   EXPECT_EQ(f.frontend(kVip)->service, service);
 }
 
-TEST(Services, MoveLittleButTheLeaversSlots) {
+TEST(Services, MoveFewSlotsOfTheRemainingBackends) {
   Fleet3 f;
   f.options.ring_slots = kMaglevSlots;
   f.service("east", global_service({kVip}));
@@ -277,7 +282,7 @@ TEST(Services, MoveLittleButTheLeaversSlots) {
   f.slice("east", pods);
   f.compile();
   const auto before = f.frontend(kVip)->backends;
-  const IpAddress gone = ip(pods.back().address);
+  const IpAddress removed = ip(pods.back().address);
   pods.pop_back();
   f.slice("east", pods);
   f.compile();
@@ -285,7 +290,7 @@ TEST(Services, MoveLittleButTheLeaversSlots) {
   std::size_t moved = 0;
   for (std::size_t slot = 0; slot < before->ring.size(); ++slot) {
     const BackendEntry& was = before->backends[before->ring[slot]];
-    moved += was.address != gone && was.id != after->backends[after->ring[slot]].id ? 1 : 0;
+    moved += was.address != removed && was.id != after->backends[after->ring[slot]].id ? 1 : 0;
   }
   EXPECT_LT(moved, before->ring.size() * 3 / 100);
 }
@@ -298,7 +303,7 @@ TEST(Services, PublishOnlyWhatChanged) {
   f.compile();
   EXPECT_TRUE(f.compile().delta.empty());
   f.slice("east", {{"10.1.0.1"}});
-  EXPECT_TRUE(f.compile().delta.empty()) << "the same again";
+  EXPECT_TRUE(f.compile().delta.empty()) << "an equal slice";
   f.slice("east", {{"10.1.0.2"}}, 8080, "other");
   const CompileResult result = f.compile();
   ASSERT_EQ(result.delta.upsert_frontends.size(), 1U);
@@ -307,7 +312,7 @@ TEST(Services, PublishOnlyWhatChanged) {
   EXPECT_THAT(result.delta.upsert_peers, IsEmpty());
 }
 
-TEST(Services, KeepTheRingWhenOnlyADrainingPodGoes) {
+TEST(Services, KeepTheRingWhenOnlyADrainingPodIsRemoved) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   f.slice("east", {{"10.1.0.1"}, {"10.1.0.3"}, draining("10.1.0.2")});
@@ -319,7 +324,7 @@ TEST(Services, KeepTheRingWhenOnlyADrainingPodGoes) {
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.1.0.3:8080*");
 }
 
-TEST(Services, LeaveWithTheirFrontends) {
+TEST(Services, AreRemovedWithTheirFrontends) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   EXPECT_TRUE(f.compile().names_changed);
@@ -330,9 +335,9 @@ TEST(Services, LeaveWithTheirFrontends) {
   EXPECT_TRUE(f.frontends.empty());
 }
 
-// --- silence
+// --- unreachable clusters
 
-TEST(Silence, TakesAClustersBackendsOutOfTheRingAndLaterAway) {
+TEST(UnreachableCluster, LeavesTheRingAndLosesItsBackendsAfterTheHoldTime) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   f.service("west", global_service());
@@ -342,41 +347,41 @@ TEST(Silence, TakesAClustersBackendsOutOfTheRingAndLaterAway) {
   const PeerId west = f.peer("192.0.2.1");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(west));
 
-  f.compiler->set_silence({{west}, {}});
+  f.compiler->set_reachability({{west}, {}});
   f.compile();
-  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080") << "established flows are held";
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080") << "established flows stay";
   EXPECT_THAT(f.cluster_entry(2)->gateways, IsEmpty());
-  EXPECT_EQ(f.compiler->services()[0].ports[0].backends[1].state, BackendState::kSilent);
+  EXPECT_EQ(f.compiler->services()[0].ports[0].backends[1].state, BackendState::kUnreachable);
 
-  f.compiler->set_silence({{west}, {ClusterId{2}}});
+  f.compiler->set_reachability({{west}, {ClusterId{2}}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*");
 
-  f.compiler->set_silence({});
+  f.compiler->set_reachability({});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080*");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(west));
 }
 
-TEST(Silence, OfOneGatewayOfTwoLeavesTheOther) {
+TEST(UnreachableCluster, IsNotOneWithAnotherGatewayUp) {
   Fleet3 f;
   f.gateway("west-2", "west", "192.0.2.2");
   f.service("east", global_service({kVip}));
   f.service("west", global_service());
   f.slice("west", {{"10.2.0.1"}});
   f.compile();
-  f.compiler->set_silence({{f.peer("192.0.2.1")}, {}});
+  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(f.peer("192.0.2.2")));
 }
 
-TEST(Silence, OfAllTheBackendsLeavesAnEmptyRing) {
+TEST(UnreachableCluster, WithAllBackendsLeavesAnEmptyRing) {
   Fleet3 f;
   f.service("west", global_service({kVip}));
   f.slice("west", {{"10.2.0.1"}});
   f.compile();
-  f.compiler->set_silence({{f.peer("192.0.2.1")}, {}});
+  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080");
   EXPECT_TRUE(f.frontend(kVip)->backends->ring.empty());
@@ -384,7 +389,7 @@ TEST(Silence, OfAllTheBackendsLeavesAnEmptyRing) {
 
 // --- problems
 
-TEST(ServiceProblems, NameAGlobalServiceWithoutVip) {
+TEST(ServiceProblems, ReportAGlobalServiceWithoutVip) {
   Fleet3 f;
   f.service("east", global_service());
   f.compile();
@@ -394,7 +399,7 @@ TEST(ServiceProblems, NameAGlobalServiceWithoutVip) {
                        "ips, or the annotation isthmus.io/vip)"));
 }
 
-TEST(ServiceProblems, NameTwoClustersWhosePortsDisagree) {
+TEST(ServiceProblems, ReportConflictingPortsOfTwoClusters) {
   Fleet3 f;
   ServiceObject east = global_service({kVip}), west = global_service();
   east.created = 100;
@@ -406,14 +411,13 @@ TEST(ServiceProblems, NameTwoClustersWhosePortsDisagree) {
   f.compile();
   EXPECT_EQ(f.backends(kVip, 80), "10.2.0.1:8080*");
   EXPECT_EQ(f.backends(kVip, 81), "-");
-  EXPECT_THAT(
-      f.problem_texts(),
-      Contains("west/cart.yaml:1: service shop/cart: cluster west defines port http (81/TCP), cluster east "
-               "(east/cart.yaml:1) port http (80/TCP); the older Service's counts (give the port the same name, "
-               "number and protocol in all clusters)"));
+  EXPECT_THAT(f.problem_texts(),
+              Contains("west/cart.yaml:1: service shop/cart: cluster west defines port http (81/TCP), cluster east "
+                       "(east/cart.yaml:1) port http (80/TCP); the older Service takes precedence (give the port the "
+                       "same name, number and protocol in all clusters)"));
 }
 
-TEST(ServiceProblems, NameAPortThatASliceDoesNotOffer) {
+TEST(ServiceProblems, ReportAPortThatNoSliceOffers) {
   Fleet3 f;
   ServiceObject service = global_service({kVip});
   service.ports = {{"web", IpProtocol::kTcp, L4Port{80}}};
@@ -425,7 +429,7 @@ TEST(ServiceProblems, NameAPortThatASliceDoesNotOffer) {
                                                                 "offers port web (80/TCP) by name and protocol")));
 }
 
-TEST(ServiceProblems, NameBackendsOutsideTheirCluster) {
+TEST(ServiceProblems, ReportBackendsOutsideTheirCluster) {
   Fleet3 f;
   f.service("east", global_service({kVip}));
   f.slice("east", {{"10.1.0.1"}, {"10.2.0.9"}, {"172.16.0.1"}});
@@ -436,7 +440,7 @@ TEST(ServiceProblems, NameBackendsOutsideTheirCluster) {
                                              "cluster's prefixes and are left out: 10.2.0.9 and others")));
   f.slice("east", {{"10.1.0.1"}});
   f.compile();
-  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "mended";
+  EXPECT_THAT(f.problem_texts(), IsEmpty()) << "fixed";
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// From a policy's text to the compiled tables.
+// Compiles policies from manifest text to tables.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ using namespace policy_test;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-TEST(PolicyCompile, OnePolicyAdmitsItsPeersOnItsPortsAndDeniesTheRest) {
+TEST(PolicyCompile, APolicyAllowsItsPeersOnItsPortsAndDeniesTheRest) {
   PolicyHub hub;
   hub.policy(cnp(R"(  endpointSelector: {matchLabels: {app: cart}}
   ingress:
@@ -22,11 +22,11 @@ TEST(PolicyCompile, OnePolicyAdmitsItsPeersOnItsPortsAndDeniesTheRest) {
   EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kUdp, 8080)));
   EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 8080)));
   EXPECT_FALSE(allowed(hub.ingress("west/ledger", "east/cart", kTcp, 8080)));
-  EXPECT_TRUE(allowed(hub.egress("east/cart", "west/web", kTcp, 8080))) << "nothing was said of egress";
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "west/web", kTcp, 8080))) << "the policy has no egress rules";
   EXPECT_TRUE(allowed(hub.ingress("west/web", "east/web", kTcp, 8080))) << "not selected";
 }
 
-TEST(PolicyCompile, ARuleIsNamedByPolicyFileAndLine) {
+TEST(PolicyCompile, ARuleIdResolvesToPolicyFileAndLine) {
   PolicyHub hub;
   hub.policy("# a comment\n" + cnp(R"(  endpointSelector: {}
   ingress:

@@ -1,4 +1,4 @@
-// Listings and traces for people: which rules apply, what they say of a question, and which one decides.
+// Policy listings and traces: which rules apply, which of them match a question, and which one decides.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,7 +34,7 @@ class Explained : public ::testing::Test {
   PolicyHub hub;
 };
 
-TEST_F(Explained, TheDecidingRuleIsNamed) {
+TEST_F(Explained, TracesNameTheDecidingRule) {
   const ExplainedDirection trace = ask(party("west/web"), party("east/cart"), "8080/tcp");
   EXPECT_EQ(trace.outcome, PolicyOutcome::kAllowed);
   ASSERT_THAT(trace.rules, SizeIs(3));
@@ -49,7 +49,7 @@ TEST_F(Explained, TheDecidingRuleIsNamed) {
   EXPECT_FALSE(trace.rules[2].peer_matches);
 }
 
-TEST_F(Explained, DenialsSayWhy) {
+TEST_F(Explained, DenialsGiveTheReason) {
   ExplainedDirection trace = ask(party("west/web"), party("east/cart"), "9/tcp");
   EXPECT_EQ(trace.outcome, PolicyOutcome::kDenied);
   EXPECT_EQ(trace.reason, "no rule allows it");
@@ -58,19 +58,19 @@ TEST_F(Explained, DenialsSayWhy) {
   EXPECT_TRUE(trace.rules[2].decides);
 }
 
-TEST_F(Explained, WhatNobodySelectsIsOpen) {
+TEST_F(Explained, UnselectedSubjectsAreAllowed) {
   const ExplainedDirection trace = ask(party("west/web"), party("east/ledger"), "80/tcp");
   EXPECT_EQ(trace.outcome, PolicyOutcome::kAllowed);
   EXPECT_EQ(trace.reason, "no policy selects it");
 }
 
-TEST_F(Explained, EndpointsOfOtherClustersAreNotAskedHere) {
+TEST_F(Explained, SubjectsOfOtherClustersAreNotEvaluated) {
   const ExplainedDirection trace = ask(party("east/cart"), party("west/web"), "80/tcp");
   EXPECT_FALSE(trace.ours);
-  EXPECT_EQ(trace.outcome, PolicyOutcome::kNotAsked);
+  EXPECT_EQ(trace.outcome, PolicyOutcome::kNotApplicable);
 }
 
-TEST_F(Explained, LabelsOfNobodyCanBeAskedAbout) {
+TEST_F(Explained, QuestionsMayUseLabelSetsWithoutAnIdentity) {
   const auto subject = parse_label_party("k8s:app=cart,io.kubernetes.pod.namespace=shop", "east").value();
   const auto peer =
       parse_label_party("app=web,io.kubernetes.pod.namespace=shop,io.cilium.k8s.policy.cluster=west", "east").value();
@@ -80,7 +80,7 @@ TEST_F(Explained, LabelsOfNobodyCanBeAskedAbout) {
   EXPECT_FALSE(parse_label_party("=x", "east"));
 }
 
-TEST_F(Explained, TracesAgreeWithTheTables) {
+TEST_F(Explained, TracesAgreeWithTheCompiledTables) {
   for (const Pod& from : pods()) {
     for (const Pod& to : pods()) {
       for (const char* port : {"8080/tcp", "8081/tcp", "53/udp", "61/udp", "8/icmp", "9/icmp"}) {
@@ -100,7 +100,7 @@ TEST_F(Explained, TracesAgreeWithTheTables) {
   }
 }
 
-TEST(Questions, AreAPortAndAProtocol) {
+TEST(Questions, ParseAsPortAndProtocol) {
   EXPECT_EQ(parse_question("80")->protocol, kTcp);
   EXPECT_EQ(parse_question("53/udp")->protocol, kUdp);
   EXPECT_EQ(parse_question("128/icmpv6")->port, 128);

@@ -1,4 +1,4 @@
-// What each field of a policy means, by the verdicts of the compiled tables.
+// The semantics of each policy field, tested by the verdicts of the compiled tables.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ using ::testing::Not;
 
 constexpr bool kIn = false, kOut = true;
 
-// One question: may `from` talk to `to`, as the policies of that end say?
+// One question: do the egress policies of `from`, or the ingress policies of `to`, let the packet pass?
 struct Ask {
   bool egress;
   const char *from, *to;
@@ -31,10 +31,10 @@ struct Row {
 
 class Fields : public ::testing::TestWithParam<Row> {};
 
-TEST_P(Fields, MeanWhatTheySay) {
+TEST_P(Fields, GiveTheExpectedVerdicts) {
   PolicyHub hub;
   hub.policy(GetParam().policies);
-  ASSERT_THAT(hub.faults(), IsEmpty());
+  ASSERT_THAT(hub.errors(), IsEmpty());
   for (const Ask& ask : GetParam().asks) {
     const PolicyVerdict verdict = ask.egress ? hub.egress(ask.from, ask.to, ask.protocol, ask.port)
                                              : hub.ingress(ask.from, ask.to, ask.protocol, ask.port);
@@ -55,21 +55,21 @@ const Row kPeers[] = {
       {kIn, "west/web", "east/cart", kTcp, 80, false},
       {kIn, "east/ledger", "east/cart", kTcp, 80, false},
       {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
-    {"ANamespaceLabelOpensTheNamespace",
+    {"ANamespaceLabelSelectsThatNamespace",
      from("{matchLabels: {k8s:io.kubernetes.pod.namespace: bank}}"),
      {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
     {"NamespacesByTheirLabels",
      from("{matchLabels: {k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name: bank}}"),
      {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"AClusterLabelOpensThatCluster",
+    {"AClusterLabelSelectsThatCluster",
      from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"),
      {{kIn, "west/web", "east/cart", kTcp, 80, true},
       {kIn, "west/ledger", "east/cart", kTcp, 80, false},
       {kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"ExistsOpensEveryCluster",
+    {"ExistsOnTheClusterLabelSelectsEveryCluster",
      from("{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}]}"),
      {{kIn, "west/web", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, true}}},
-    {"ReservedLabelsAreLeftAsTheyAre",
+    {"ReservedLabelsAreNotScopedToTheNamespace",
      from("{matchLabels: {reserved:remote-node: \"\"}}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
     {"In",
@@ -85,25 +85,25 @@ const Row kPeers[] = {
      from("{matchExpressions: [{key: \"any:tier\", operator: DoesNotExist}, {key: k8s:io.kubernetes.pod.namespace, "
           "operator: Exists}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
-    {"OtherSourcesAreOtherLabels",
+    {"LabelsOfAnotherSourceDoNotMatch",
      from("{matchLabels: {container:app: web}}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"AnEmptyListChoosesNobody",
+    {"AnEmptyPeerListSelectsNothing",
      in("fromEndpoints: []"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
-    {"AnEmptyListWithPortsChoosesNobody",
+    {"AnEmptyPeerListWithPortsSelectsNothing",
      in("{fromEndpoints: [], toPorts: [{ports: [{port: \"80\"}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"NoPeersWithPortsChoosesAll",
+    {"NoPeerListWithPortsSelectsEveryPeer",
      in("{toPorts: [{ports: [{port: \"80\"}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, true},
       {kIn, "west/ledger", "east/cart", kTcp, 80, true},
       {kIn, "203.0.113.1", "east/cart", kTcp, 80, true},
       {kIn, "east/web", "east/cart", kTcp, 81, false}}},
-    {"AnEmptyRuleChoosesNobodyAndArmsTheDefault",
+    {"AnEmptyRuleSelectsNothingAndEnablesDefaultDeny",
      in("{}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kOut, "east/web", "east/cart", kTcp, 80, true}}},
-    {"AnEmptySectionArmsNothing",
+    {"AnEmptySectionDoesNotEnableDefaultDeny",
      cnp("  endpointSelector: {}\n  ingress: []"),
      {{kIn, "east/web", "east/cart", kTcp, 80, true}}},
     {"AClusterwidePolicySelectsAcrossNamespaces",
@@ -112,12 +112,12 @@ const Row kPeers[] = {
      {{kIn, "east/web", "east/ledger", kTcp, 80, true},
       {kIn, "east/cart", "east/ledger", kTcp, 80, false},
       {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
-    {"AllPodsToAClusterwidePolicyAreThoseWithANamespace",
+    {"AllPodsInAClusterwidePolicyMeansThoseWithANamespace",
      ccnp("  endpointSelector: {}\n  ingress: [{fromEndpoints: [{}]}]"),
      {{kIn, "east/ledger", "east/cart", kTcp, 80, true},
       {kIn, "west/ledger", "east/cart", kTcp, 80, false},
       {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
-    {"SpecsAddUp",
+    {"SpecsAreCombined",
      "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
      "- {endpointSelector: {matchLabels: {app: cart}}, ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]}\n"
      "- {endpointSelector: {matchLabels: {app: web}}, egress: [{}]}\n",
@@ -129,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(Peers, Fields, ::testing::ValuesIn(kPeers),
                          [](const auto& row) { return std::string(row.param.name); });
 
 const Row kAddresses[] = {
-    {"CidrMatchesOnlyWhatIsNoPod",
+    {"CidrDoesNotMatchLabelledPods",
      out("toCIDR: [10.0.0.0/8, 203.0.113.7]"),
      {{kOut, "east/cart", "10.9.0.1", kTcp, 80, true},
       {kOut, "east/cart", "203.0.113.7", kTcp, 80, true},
@@ -138,19 +138,19 @@ const Row kAddresses[] = {
     {"CidrMatchesEndpointsWithoutLabels",
      out("toCIDR: [10.2.0.0/16]"),
      {{kOut, "east/cart", "10.2.77.1", kTcp, 80, true}, {kOut, "east/cart", "10.1.77.1", kTcp, 80, false}}},
-    {"ExceptTakesOut",
+    {"ExceptExcludesAddresses",
      out("toCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.128/25, 203.0.113.1/32]}]"),
      {{kOut, "east/cart", "203.0.113.2", kTcp, 80, true},
       {kOut, "east/cart", "203.0.113.1", kTcp, 80, false},
       {kOut, "east/cart", "203.0.113.200", kTcp, 80, false}}},
-    {"ANarrowerBlockOfAnotherPolicyChangesNothing",
+    {"ALongerPrefixInAnotherPolicyChangesNothing",
      out("toCIDR: [203.0.113.0/24]") +
          cnp("  endpointSelector: {matchLabels: {app: web}}\n  egressDeny: [{toCIDR: [203.0.113.7/32]}]", "other"),
      {{kOut, "east/cart", "203.0.113.7", kTcp, 80, true}, {kOut, "east/web", "203.0.113.7", kTcp, 80, false}}},
-    {"EveryIpv6AddressIsNoIpv4One",
+    {"TheIpv6DefaultPrefixMatchesNoIpv4Address",
      out("toCIDR: [\"::/0\"]"),
      {{kOut, "east/cart", "2001:db8::1", kTcp, 80, true}, {kOut, "east/cart", "203.0.113.7", kTcp, 80, false}}},
-    {"AGroupByName",
+    {"CidrGroupByName",
      "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: vpn, labels: {role: vpn}}\n"
      "spec: {externalCIDRs: [203.0.113.0/24, 198.51.100.0/24]}\n---\n" +
          out("toCIDRSet: [{cidrGroupRef: vpn, except: [203.0.113.9/32]}]"),
@@ -158,7 +158,7 @@ const Row kAddresses[] = {
       {kOut, "east/cart", "198.51.100.1", kTcp, 80, true},
       {kOut, "east/cart", "203.0.113.9", kTcp, 80, false},
       {kOut, "east/cart", "192.0.2.77", kTcp, 80, false}}},
-    {"GroupsByLabel",
+    {"CidrGroupsByLabel",
      "apiVersion: cilium.io/v2alpha1\nkind: CiliumCIDRGroup\nmetadata: {name: vpn, labels: {role: vpn}}\n"
      "spec: {externalCIDRs: [203.0.113.0/24]}\n---\n" +
          out("toCIDRSet: [{cidrGroupSelector: {matchLabels: {role: vpn}}}]"),
@@ -196,7 +196,7 @@ INSTANTIATE_TEST_SUITE_P(Addresses, Fields, ::testing::ValuesIn(kAddresses),
 
 const std::string kClusterMesh = "fromEntities: [cluster-mesh], ";
 const Row kPorts[] = {
-    {"WithoutAProtocolAPortIsOfTcpAndUdp",
+    {"APortWithoutAProtocolIsTcpAndUdp",
      in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"80\"}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, true},
       {kIn, "east/web", "east/cart", kUdp, 80, true},
@@ -212,25 +212,25 @@ const Row kPorts[] = {
     {"PortZeroIsTheWholeProtocol",
      in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: TCP}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 65535, true}, {kIn, "east/web", "east/cart", kUdp, 1, false}}},
-    {"PortZeroOfAnyProtocolIsEverything",
+    {"PortZeroOfAnyProtocolMatchesEverything",
      in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: ANY}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 1, true}, {kIn, "east/web", "east/cart", kIcmp, 8, true}}},
-    {"NoPortsIsEverything",
+    {"NoPortListMatchesEverything",
      in("{fromEntities: [cluster-mesh], toPorts: []}"),
      {{kIn, "east/web", "east/cart", kTcp, 1, true}, {kIn, "east/web", "east/cart", kIcmp, 8, true}}},
-    {"AnElementWithoutPortsIsNothing",
+    {"AnEmptyPortListMatchesNothing",
      cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: \"1\"}]}]}]"),
      {{kIn, "east/web", "east/cart", kTcp, 2, false}}},
-    {"ANamedPortOfIngressIsTheSubjects",
+    {"ANamedIngressPortIsTheSubjects",
      in("{" + kClusterMesh + "toPorts: [{ports: [{port: HTTP}]}]}"),
      {{kIn, "west/web", "east/cart", kTcp, 8080, true},
       {kIn, "west/web", "east/cart", kTcp, 8081, false},
       {kIn, "west/web", "east/cart", kUdp, 8080, false}}},
-    {"ANamedPortOfEgressIsThePeers",
+    {"ANamedEgressPortIsThePeers",
      out("{toEndpoints: [{matchLabels: {io.cilium.k8s.policy.cluster: west}}], "
          "toPorts: [{ports: [{port: http, protocol: TCP}]}]}"),
      {{kOut, "east/cart", "west/web", kTcp, 8081, true}, {kOut, "east/cart", "west/web", kTcp, 8080, false}}},
-    {"ANameNobodyHasIsNoPort",
+    {"AnUnknownPortNameMatchesNothing",
      in("{" + kClusterMesh + "toPorts: [{ports: [{port: metrics}]}]}"),
      {{kIn, "west/web", "east/cart", kTcp, 8080, false}}},
     {"IcmpByNumberAndByName",
@@ -241,7 +241,7 @@ const Row kPorts[] = {
       {kIn, "east/web", "east/cart", kIcmpv6, 128, true},
       {kIn, "east/web", "east/cart", kIcmpv6, 8, false},
       {kIn, "east/web", "east/cart", kTcp, 8, false}}},
-    {"IcmpWithoutPeersIsFromAll",
+    {"IcmpWithoutPeersMatchesEveryPeer",
      in("{icmps: [{fields: [{type: 8, family: IPv4}]}]}"),
      {{kIn, "203.0.113.1", "east/cart", kIcmp, 8, true}, {kIn, "203.0.113.1", "east/cart", kTcp, 8, false}}},
 };
@@ -249,28 +249,28 @@ INSTANTIATE_TEST_SUITE_P(Ports, Fields, ::testing::ValuesIn(kPorts),
                          [](const auto& row) { return std::string(row.param.name); });
 
 const Row kVerdicts[] = {
-    {"DenyGoesBeforeAllow",
+    {"DenyTakesPrecedenceOverAllow",
      cnp("  endpointSelector: {matchLabels: {app: cart}}\n"
          "  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: \"80\", protocol: TCP}]}]}]\n"
          "  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "west/web", "east/cart", kTcp, 80, true}}},
-    {"ADenyOfOnePolicyBindsTheAllowOfAnother",
+    {"ADenyOverridesTheAllowOfAnotherPolicy",
      cnp("  endpointSelector: {}\n  egress: [{toEntities: [all]}]", "wide") +
          cnp("  endpointSelector: {matchLabels: {app: cart}}\n  egressDeny: [{toEntities: [world]}]", "narrow"),
      {{kOut, "east/cart", "203.0.113.1", kTcp, 80, false},
       {kOut, "east/cart", "west/web", kTcp, 80, true},
       {kOut, "east/web", "203.0.113.1", kTcp, 80, true}}},
-    {"ADenyRuleArmsTheDefault",
+    {"ADenyRuleEnablesDefaultDeny",
      cnp("  endpointSelector: {}\n  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
      {{kIn, "east/ledger", "east/cart", kTcp, 80, false}}},
-    {"TheSwitchLeavesTheDefaultOpen",
+    {"EnableDefaultDenyFalseLeavesTheDefaultOpen",
      cnp("  endpointSelector: {}\n  enableDefaultDeny: {ingress: false}\n"
          "  ingressDeny: [{fromEndpoints: [{matchLabels: {app: web}}]}]"),
      {{kIn, "east/ledger", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"TheSwitchArmsADirectionWithoutRules",
+    {"EnableDefaultDenyTrueAppliesWithoutRules",
      cnp("  endpointSelector: {}\n  enableDefaultDeny: {egress: true}\n  ingress: [{fromEntities: [all]}]"),
      {{kOut, "east/cart", "east/web", kTcp, 80, false}, {kIn, "east/web", "east/cart", kTcp, 80, true}}},
-    {"AnotherPolicyMayArmWhatOneLeftOpen",
+    {"AnotherPolicyMayEnableDefaultDeny",
      cnp("  endpointSelector: {}\n  enableDefaultDeny: {ingress: false}\n"
          "  ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]",
          "open") +
@@ -300,16 +300,16 @@ const Row kKubernetes[] = {
      {{kIn, "203.0.113.1", "east/cart", kTcp, 80, true},
       {kIn, "203.0.113.9", "east/cart", kTcp, 80, false},
       {kIn, "east/web", "east/cart", kTcp, 80, false}}},
-    {"NoFromIsEveryone",
+    {"NoFromMatchesEveryPeer",
      kin("ports: [{port: 80}]"),
      {{kIn, "203.0.113.1", "east/cart", kTcp, 80, true}, {kIn, "203.0.113.1", "east/cart", kUdp, 80, false}}},
     {"PortsByNameAndRange",
      kin("ports: [{port: http}, {port: 90, endPort: 92, protocol: UDP}]"),
      {{kIn, "west/web", "east/cart", kTcp, 8080, true}, {kIn, "west/web", "east/cart", kUdp, 92, true}}},
-    {"APortWithoutANumberIsEveryPort",
+    {"APortWithoutANumberMatchesEveryPort",
      kin("ports: [{protocol: UDP}]"),
      {{kIn, "west/web", "east/cart", kUdp, 7, true}, {kIn, "west/web", "east/cart", kTcp, 7, false}}},
-    {"WithoutTypesIngressIsClosedAndEgressOnlyWithRules",
+    {"WithoutPolicyTypesIngressIsDeniedAndEgressOnlyWithRules",
      knp("  podSelector: {}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kOut, "east/web", "east/cart", kTcp, 80, true}}},
     {"EgressOnly",
@@ -317,7 +317,7 @@ const Row kKubernetes[] = {
      {{kOut, "east/cart", "east/web", kTcp, 80, true},
       {kOut, "east/cart", "east/ledger", kTcp, 80, false},
       {kIn, "east/ledger", "east/cart", kTcp, 80, true}}},
-    {"RulesOfATypeThatIsNotNamedSayNothing",
+    {"RulesOfAnUnlistedPolicyTypeAreIgnored",
      knp("  podSelector: {}\n  policyTypes: [Ingress]\n  egress: [{to: [{podSelector: {}}]}]"),
      {{kOut, "east/cart", "east/ledger", kTcp, 80, true}}},
     {"SubjectsByLabel",
@@ -337,19 +337,19 @@ std::string service(const std::string& name, const std::string& selector, bool g
 }
 
 const Row kServices[] = {
-    {"AServiceStandsForItsPods",
+    {"AServiceSelectsItsPods",
      service("web", "{app: web}", false) + out("toServices: [{k8sService: {serviceName: web, namespace: shop}}]"),
      {{kOut, "east/cart", "east/web", kTcp, 80, true},
       {kOut, "east/cart", "west/web", kTcp, 80, false},
       {kOut, "east/cart", "east/ledger", kTcp, 80, false}}},
-    {"AGlobalOneForThoseOfEveryCluster",
+    {"AGlobalServiceSelectsPodsOfEveryCluster",
      service("web", "{app: web}", true) + out("toServices: [{k8sService: {serviceName: web}}]"),
      {{kOut, "east/cart", "west/web", kTcp, 80, true}, {kOut, "east/cart", "west/cart", kTcp, 80, false}}},
     {"ServicesByLabel",
      service("web", "{app: web}", false, "{team: a}") +
          out("toServices: [{k8sServiceSelector: {selector: {matchLabels: {team: a}}, namespace: shop}}]"),
      {{kOut, "east/cart", "east/web", kTcp, 80, true}, {kOut, "east/cart", "east/ledger", kTcp, 80, false}}},
-    {"OneWithoutASelectorForItsAddresses",
+    {"AServiceWithoutASelectorSelectsItsAddresses",
      service("ext", "", false) +
          "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: ext-1, namespace: shop, labels: "
          "{kubernetes.io/service-name: ext}}\naddressType: IPv4\nendpoints: [{addresses: [203.0.113.5]}]\n---\n" +
@@ -359,7 +359,7 @@ const Row kServices[] = {
 INSTANTIATE_TEST_SUITE_P(Services, Fields, ::testing::ValuesIn(kServices),
                          [](const auto& row) { return std::string(row.param.name); });
 
-TEST(Enforcement, AlwaysClosesWhatNobodySelects) {
+TEST(Enforcement, AlwaysDeniesWhatNoRuleAllows) {
   PolicyHub hub(PolicySettings{PolicyEnforcement::kAlways, false});
   hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress: [{fromEntities: [all]}]"));
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
@@ -367,21 +367,21 @@ TEST(Enforcement, AlwaysClosesWhatNobodySelects) {
   EXPECT_FALSE(allowed(hub.ingress("east/cart", "east/web", kTcp, 80)));
 }
 
-TEST(Enforcement, NeverIsOpen) {
+TEST(Enforcement, NeverAllowsEverything) {
   PolicyHub hub(PolicySettings{PolicyEnforcement::kNever, false});
   hub.policy(cnp("  endpointSelector: {}\n  ingress: [{}]"));
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
   EXPECT_EQ(hub.compiler->policy().policies().size(), 1U);
 }
 
-TEST(Enforcement, AuditIsPassedOn) {
+TEST(Enforcement, AuditIsPublishedToTheEngine) {
   PolicyHub hub(PolicySettings{PolicyEnforcement::kDefault, true});
   hub.policy(cnp("  endpointSelector: {}\n  ingress: [{}]"));
   EXPECT_TRUE(hub.tables.defaults.audit);
   EXPECT_TRUE(hub.tables.subjects.at(Identity{pod("east/cart").identity}).audit);
 }
 
-TEST(PolicyProblems, WhatIsNamedAndNotThereIsListed) {
+TEST(PolicyProblems, MissingObjectsAreReported) {
   PolicyHub hub;
   hub.policy(out("toCIDRSet: [{cidrGroupRef: vpn}]") +
              cnp("  endpointSelector: {}\n  egress: [{toServices: [{k8sService: {serviceName: x}}]}]", "other"));
@@ -390,8 +390,8 @@ TEST(PolicyProblems, WhatIsNamedAndNotThereIsListed) {
     texts.push_back(problem.text());
   }
   EXPECT_THAT(texts,
-              Contains(HasSubstr("east/policy.yaml:7: CiliumNetworkPolicy shop/rule names CiliumCIDRGroup vpn")));
-  EXPECT_THAT(texts, Contains(HasSubstr("CiliumNetworkPolicy shop/other names Service x")));
+              Contains(HasSubstr("east/policy.yaml:7: CiliumNetworkPolicy shop/rule references CiliumCIDRGroup vpn")));
+  EXPECT_THAT(texts, Contains(HasSubstr("CiliumNetworkPolicy shop/other references Service x")));
   EXPECT_FALSE(allowed(hub.egress("east/cart", "203.0.113.1", kTcp, 80)));
   hub.file("group.yaml",
            "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: vpn}\n"
@@ -400,49 +400,49 @@ TEST(PolicyProblems, WhatIsNamedAndNotThereIsListed) {
   EXPECT_TRUE(allowed(hub.egress("east/cart", "203.0.113.1", kTcp, 80)));
 }
 
-TEST(PolicyWarnings, ThePolicysNamespaceHoldsForItsSubjectsWhateverTheySay) {
+TEST(PolicyWarnings, ANamespaceLabelOfASubjectSelectorIsReportedAndIgnored) {
   PolicyHub hub;
   hub.policy(cnp("  endpointSelector: {matchLabels: {k8s:io.kubernetes.pod.namespace: bank}}\n  ingress: [{}]"));
-  EXPECT_THAT(hub.faults(), Contains(HasSubstr("east/policy.yaml:5: spec.endpointSelector names another namespace")));
+  EXPECT_THAT(hub.errors(), Contains(HasSubstr("east/policy.yaml:5: spec.endpointSelector names another namespace")));
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/ledger", kTcp, 80)));
   EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
 }
 
-TEST(PolicyWarnings, PortsThatNameNothingAreSaidSo) {
+TEST(PolicyWarnings, AnEmptyPortListIsReported) {
   PolicyHub hub;
   hub.policy(in("{fromEntities: [all], toPorts: [{ports: []}]}"));
-  EXPECT_THAT(hub.faults(), Contains(HasSubstr("names no ports, so it matches nothing")));
+  EXPECT_THAT(hub.errors(), Contains(HasSubstr("lists no ports, so it matches nothing")));
   EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
 }
 
-TEST(PolicyIdentities, TwoLabelSetsUnderOneNumberAreNobody) {
+TEST(PolicyIdentities, WithConflictingLabelSetsAreNotSelected) {
   PolicyHub hub;
   hub.policy(from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"));
   ASSERT_TRUE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
-  Pod clash = pod("west/web");
-  clash.cluster = "east";
-  hub.file("clash.yaml", PolicyHub::identity_text(clash));
+  Pod conflict = pod("west/web");
+  conflict.cluster = "east";
+  hub.file("conflict.yaml", PolicyHub::identity_text(conflict));
   hub.compile();
   EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
 }
 
-TEST(PolicyIdentities, TheClusterLabelIsThePublishers) {
+TEST(PolicyIdentities, HaveTheClusterLabelOfTheirPublisher) {
   PolicyHub hub;
-  Pod liar = pod("west/web");
-  liar.identity = 0x20155;
-  std::string text = PolicyHub::identity_text(liar);
+  Pod mislabelled = pod("west/web");
+  mislabelled.identity = 0x20155;
+  std::string text = PolicyHub::identity_text(mislabelled);
   text.replace(text.find("cluster: west"), 13, "cluster: east");
-  hub.file("liar.yaml", text, "west");
+  hub.file("mislabelled.yaml", text, "west");
   hub.policy(from("{matchLabels: {app: web}}"));
   EXPECT_FALSE(allowed(hub.tables.decide(false, Identity{pod("east/cart").identity}, Identity{0x20155}, kTcp, 80)));
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
 }
 
-TEST(PolicyIdentities, NumbersOutsideTheirClustersRangeAreNobody) {
+TEST(PolicyIdentities, OutsideTheirClustersRangeAreNotSelected) {
   PolicyHub hub;
-  Pod stray = pod("west/web");
-  stray.identity = 0x30155;
-  hub.file("stray.yaml", PolicyHub::identity_text(stray), "west");
+  Pod foreign = pod("west/web");
+  foreign.identity = 0x30155;
+  hub.file("stray.yaml", PolicyHub::identity_text(foreign), "west");
   hub.policy(from("{matchLabels: {io.cilium.k8s.policy.cluster: west}}"));
   EXPECT_FALSE(allowed(hub.tables.decide(false, Identity{pod("east/cart").identity}, Identity{0x30155}, kTcp, 80)));
 }

@@ -1,5 +1,5 @@
-// A gateway of cluster east on a table top, from manifest text to packets: the real manifest reader, model, compiler
-// and engine, over memory devices. What it is fed and asked about are the plain values of reference.h.
+// A gateway of cluster east from manifest text to packets: the real manifest reader, model, compiler and engine, over
+// memory devices. Its inputs are the plain values of reference.h.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ namespace isthmus::policy_reference {
 
 inline IpAddress ip(std::uint32_t address) { return IpAddress::ipv4(Be32::of(address)); }
 
-// What tells packets of a batch apart.
+// Identifies a packet within a batch.
 struct Tuple {
   std::uint32_t from = 0, to = 0;
   std::uint8_t protocol = 0;
@@ -32,7 +32,7 @@ struct Tuple {
   friend auto operator<=>(const Tuple&, const Tuple&) = default;
 };
 inline Tuple tuple_of(const Packet& p) { return {p.from->address, p.to->address, p.protocol, p.source_port, p.port}; }
-// Of the inner IPv4 packet at `at`.
+// Of the inner IPv4 packet at offset `at`.
 inline Tuple tuple_of(const test::FrameBytes& frame, std::size_t at) {
   const auto be16 = [&](std::size_t i) { return static_cast<std::uint16_t>(frame[at + i] << 8 | frame[at + i + 1]); };
   const auto be32 = [&](std::size_t i) { return std::uint32_t{be16(i)} << 16 | be16(i + 2); };
@@ -57,15 +57,15 @@ inline std::string fleet_manifest(const std::vector<Who>& fleet, const std::stri
               "}\nstatus: {addresses: [{type: InternalIP, address: " + address_text(who) + "}]}\n---\n";
       continue;
     }
-    const std::string space = who.labelled ? who.labels.at("io.kubernetes.pod.namespace") : "vm";
-    text += "apiVersion: v1\nkind: Pod\nmetadata: {name: " + who.name + ", namespace: " + space + "}\nspec: {" +
+    const std::string ns = who.labelled ? who.labels.at("io.kubernetes.pod.namespace") : "vm";
+    text += "apiVersion: v1\nkind: Pod\nmetadata: {name: " + who.name + ", namespace: " + ns + "}\nspec: {" +
             (who.http == 0 ? ""
                            : "containers: [{ports: [{name: http, containerPort: " + std::to_string(who.http) + "}]}]") +
             "}\nstatus: {podIP: " + address_text(who) + "}\n---\n";
     if (!who.labelled) {
       continue;
     }
-    text += "apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: " + who.name + ", namespace: " + space +
+    text += "apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: " + who.name + ", namespace: " + ns +
             "}\nstatus: {identity: {id: " + std::to_string(who.identity) +
             "}, networking: {addressing: [{ipv4: " + address_text(who) + "}]}}\n---\n";
     if (identities.insert(who.identity).second) {
@@ -89,7 +89,7 @@ T need(Result<T> result) {
   return std::move(*result);
 }
 
-// A gateway of east: hub text in, packets through.
+// A gateway of east: takes hub text and forwards packets.
 class Gateway {
  public:
   Gateway() {
@@ -98,7 +98,7 @@ class Gateway {
     options.keep_state = false;
     options.cluster = ClusterId{1};
     options.tunnel_address = *IpAddress::parse("192.0.1.1");
-    options.connections = options.unreplied = 131072;
+    options.connections = options.half_open_limit = 131072;
     options.frames = 1024;
     engine_ = need(Engine::create(options));
     underlay_ = add_device("underlay", "02:00:00:00:00:01", Bytes{1500});
@@ -136,7 +136,7 @@ class Gateway {
     engine_->upsert_endpoints(result.upsert);
     need(engine_->publish(result.delta));
   }
-  // Those that come out again.
+  // Sends the packets; returns those that were forwarded.
   std::set<Tuple> send(const std::vector<Packet>& packets) {
     for (const auto& packet : packets) {
       const test::FrameBytes frame = frame_of(packet);
@@ -156,7 +156,7 @@ class Gateway {
     }
     return out;
   }
-  // Drops for other reasons than policy.
+  // Packets dropped for reasons other than policy.
   [[nodiscard]] std::uint64_t other_drops() const {
     std::uint64_t count = 0;
     for (const DropCount& drop : engine_->counters().drops) {

@@ -1,4 +1,5 @@
-// A change costs its own share, and what followed a thousand changes has the same tables as what sees only the end.
+// A change updates only what it affects, and a compiler that followed random changes has the same tables as one that
+// compiles only the final state.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +23,7 @@ std::string policy_of(const std::string& app, const std::string& peers) {
              "for-" + app);
 }
 
-TEST(PolicyChanges, APolicyTouchesOnlyItsSubjects) {
+TEST(PolicyChanges, APolicyUpdatesOnlyItsSubjects) {
   PolicyHub hub;
   hub.file("cart.yaml", policy_of("cart", "web"));
   hub.file("web.yaml", policy_of("web", "cart"));
@@ -32,11 +33,11 @@ TEST(PolicyChanges, APolicyTouchesOnlyItsSubjects) {
   ASSERT_THAT(delta.upsert_policies, SizeIs(1));
   EXPECT_EQ(delta.upsert_policies.front()->subject, Identity{pod("east/web").identity});
   EXPECT_THAT(delta.remove_policies, IsEmpty());
-  EXPECT_THAT(delta.upsert_selectors, IsEmpty()) << "the choice was there already";
-  EXPECT_THAT(delta.remove_selectors, SizeIs(1)) << "the choice nobody makes any more";
+  EXPECT_THAT(delta.upsert_selectors, IsEmpty()) << "the peer set existed already";
+  EXPECT_THAT(delta.remove_selectors, SizeIs(1)) << "the peer set no longer used";
 }
 
-TEST(PolicyChanges, APolicyThatOnlyMovedChangesNothing) {
+TEST(PolicyChanges, APolicyOnlyMovedToOtherLinesChangesNothing) {
   PolicyHub hub;
   hub.policy(policy_of("cart", "web"));
   const RuleId rule = hub.ingress("west/web", "east/cart", kTcp, 80).rule;
@@ -57,7 +58,7 @@ TEST(PolicyChanges, AreCountedByKindAndOperation) {
   const std::uint64_t revision = counts().revision;
   EXPECT_EQ(revision, 3u);
   const auto subjects = counts().subjects;
-  EXPECT_EQ(subjects.both, 1u) << "cart: ingress by one policy, egress by another";
+  EXPECT_EQ(subjects.both, 1u) << "cart: ingress from one policy, egress from another";
   EXPECT_GT(subjects.egress, 0u);
   EXPECT_EQ(subjects.ingress, 0u);
 
@@ -67,18 +68,18 @@ TEST(PolicyChanges, AreCountedByKindAndOperation) {
   hub.compile();
   EXPECT_EQ(counts().policies, 1u);
   EXPECT_EQ(counts().revision, revision + 3);
-  const std::map<std::pair<ObjectKind, Change>, std::uint64_t> wanted{
+  const std::map<std::pair<ObjectKind, Change>, std::uint64_t> expected{
       {{ObjectKind::kCiliumPolicy, Change::kAdd}, 2},
       {{ObjectKind::kCiliumPolicy, Change::kUpdate}, 1},
       {{ObjectKind::kCiliumPolicy, Change::kDelete}, 1},
       {{ObjectKind::kNetworkPolicy, Change::kAdd}, 1},
       {{ObjectKind::kNetworkPolicy, Change::kDelete}, 1}};
-  EXPECT_EQ(counts().changes, wanted);
+  EXPECT_EQ(counts().changes, expected);
   EXPECT_EQ(counts().subjects.both, 0u);
   EXPECT_EQ(counts().subjects.ingress, 1u);
 }
 
-TEST(PolicyChanges, ALabelMovesAnIdentityBetweenSelectors) {
+TEST(PolicyChanges, ALabelChangeMovesAnIdentityBetweenSelectors) {
   PolicyHub hub;
   hub.policy(policy_of("cart", "web"));
   Pod changed = pod("west/cart");
@@ -93,24 +94,24 @@ TEST(PolicyChanges, ALabelMovesAnIdentityBetweenSelectors) {
   const TableDelta delta = hub.compile().delta;
   EXPECT_THAT(delta.upsert_policies, IsEmpty());
   EXPECT_THAT(delta.upsert_selectors, SizeIs(1));
-  EXPECT_THAT(delta.moved_subjects, ElementsAre(Identity{pod("east/cart").identity}));
+  EXPECT_THAT(delta.affected_subjects, ElementsAre(Identity{pod("east/cart").identity}));
   EXPECT_TRUE(allowed(hub.ingress("west/cart", "east/cart", kTcp, 80)));
 }
 
-TEST(PolicyChanges, AnIdentityOfOursBecomesASubject) {
+TEST(PolicyChanges, ANewIdentityOfOurClusterBecomesASubject) {
   PolicyHub hub;
   hub.policy(policy_of("new", "web"));
   ASSERT_THAT(hub.tables.subjects, IsEmpty());
-  Pod fresh = pod("east/cart");
-  fresh.identity = 0x10177;
-  fresh.labels["app"] = "new";
-  hub.file("fresh.yaml", PolicyHub::identity_text(fresh));
+  Pod added = pod("east/cart");
+  added.identity = 0x10177;
+  added.labels["app"] = "new";
+  hub.file("fresh.yaml", PolicyHub::identity_text(added));
   EXPECT_THAT(hub.compile().delta.upsert_policies, SizeIs(1));
   hub.file("fresh.yaml", "");
   EXPECT_THAT(hub.compile().delta.remove_policies, ElementsAre(Identity{0x10177}));
 }
 
-TEST(PolicyChanges, AnotherClustersPodsAreNoConcernOfPolicies) {
+TEST(PolicyChanges, AnUnselectedIdentityOfAnotherClusterChangesNothing) {
   PolicyHub hub;
   hub.policy(policy_of("cart", "web"));
   Pod other = pod("west/ledger");
@@ -120,7 +121,7 @@ TEST(PolicyChanges, AnotherClustersPodsAreNoConcernOfPolicies) {
   EXPECT_TRUE(hub.compile().delta.empty());
 }
 
-TEST(PolicyChanges, ANamedPortThatMovesMovesItsSubject) {
+TEST(PolicyChanges, AChangedNamedPortUpdatesItsSubject) {
   PolicyHub hub;
   hub.policy(cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: http}]}]}]"));
   Pod cart = pod("east/cart");
@@ -140,7 +141,7 @@ TEST(PolicyChanges, ANamedPortThatMovesMovesItsSubject) {
   EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 8080)));
 }
 
-// Verdicts of all pairs on a few ports, and who is a subject: what must not depend on history.
+// The verdicts of all pairs on a few ports: must not depend on history.
 std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
   std::vector<Identity> everyone;
   for (const Pod& each : pods()) {
@@ -167,7 +168,7 @@ std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
   return text;
 }
 
-TEST(PolicyChanges, HistoryLeavesNoTrace) {
+TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
   const char* kApps[] = {"cart", "web", "ledger", "new"};
   const char* kPeers[] = {"fromEndpoints: [{matchLabels: {app: web}}]",
                           "fromEndpoints: [{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}, "

@@ -1,5 +1,5 @@
-// Policies from manifest text to compiled tables, for tests: clusters east (1, ours) and west (2), pods by role, and
-// what the tables say of a packet.
+// Compiles policies from manifest text and evaluates the tables, for tests. Clusters east (1, ours) and west (2), with
+// pods by role.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace isthmus::policy_test {
 inline constexpr std::uint8_t kAny = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58;
 
 struct Pod {
-  std::string cluster, name_space, name, address;
+  std::string cluster, ns, name, address;
   std::uint32_t identity = 0;
   std::map<std::string, std::string> labels;
 };
@@ -39,7 +39,7 @@ inline const Pod& pod(const std::string& role) {
   return *std::find_if(pods().begin(), pods().end(), [&](const Pod& p) { return p.cluster + "/" + p.name == role; });
 }
 
-// What an engine has after all deltas so far.
+// The tables of an engine after all deltas so far.
 struct PolicyTables {
   std::map<SelectorId, SelectorEntry> selectors;
   std::map<Identity, SubjectPolicy> subjects;
@@ -136,9 +136,9 @@ class PolicyHub {
   static std::string identity_text(const Pod& p) {
     std::string text = "apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: \"" +
                        std::to_string(p.identity) +
-                       "\"}\nsecurity-labels:\n  k8s:io.kubernetes.pod.namespace: " + p.name_space +
+                       "\"}\nsecurity-labels:\n  k8s:io.kubernetes.pod.namespace: " + p.ns +
                        "\n  k8s:io.cilium.k8s.policy.cluster: " + p.cluster +
-                       "\n  k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name: " + p.name_space + "\n";
+                       "\n  k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name: " + p.ns + "\n";
     for (const auto& [key, value] : p.labels) {
       text += "  k8s:" + key + ": " + value + "\n";
     }
@@ -147,15 +147,15 @@ class PolicyHub {
   // The pod has the TCP port http: 8080 in east, 8081 in west.
   static std::string pod_text(const Pod& p) {
     const std::string port = p.cluster == "east" ? "8080" : "8081";
-    return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + p.name + ", namespace: " + p.name_space +
+    return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + p.name + ", namespace: " + p.ns +
            "}\nspec: {containers: [{ports: [{name: http, containerPort: " + port +
            "}]}]}\nstatus: {podIP: " + p.address +
            "}\n---\napiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: " + p.name +
-           ", namespace: " + p.name_space + "}\nstatus: {identity: {id: " + std::to_string(p.identity) +
+           ", namespace: " + p.ns + "}\nstatus: {identity: {id: " + std::to_string(p.identity) +
            "}, networking: {addressing: [{ipv4: " + p.address + "}]}}\n---\n";
   }
 
-  // Files of our cluster; empty removes.
+  // Sets a file of a cluster; empty text removes it.
   void file(const std::string& name, const std::string& text, const std::string& cluster = "east") {
     if (text.empty()) {
       hub.remove(cluster + "/" + name);
@@ -172,20 +172,20 @@ class PolicyHub {
     problems = result.problems;
     return result;
   }
-  // The whole of one file, compiled.
+  // Sets policy.yaml and compiles.
   CompileResult policy(const std::string& text) {
     file("policy.yaml", text);
     return compile();
   }
-  [[nodiscard]] std::vector<std::string> faults() const {
+  [[nodiscard]] std::vector<std::string> errors() const {
     std::vector<std::string> texts;
     for (const SourceProblem& problem : hub.problems()) {
-      texts.push_back(problem.provenance.text() + ": " + problem.what + " (" + problem.remedy + ")");
+      texts.push_back(problem.provenance.text() + ": " + problem.what + " (" + problem.fix + ")");
     }
     return texts;
   }
 
-  // Peers: "cluster/name" of a pod, or an address that is none.
+  // Peers are the "cluster/name" of a pod, or an address that is not an endpoint.
   [[nodiscard]] Identity identity_of(const std::string& peer) const {
     return peer.find('/') == std::string::npos ? tables.identity_of(peer) : Identity{pod(peer).identity};
   }
@@ -207,11 +207,10 @@ class PolicyHub {
 
 inline bool allowed(const PolicyVerdict& verdict) { return verdict.outcome == PolicyOutcome::kAllowed; }
 
-// A CiliumNetworkPolicy of namespace shop with this spec, written in YAML's flow style or indented by two.
-inline std::string cnp(const std::string& spec, const std::string& name = "rule",
-                       const std::string& name_space = "shop") {
-  return "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: " + name +
-         ", namespace: " + name_space + "}\nspec:\n" + spec + "\n---\n";
+// Manifests with this spec, which is YAML indented by two. cnp() and knp() default to namespace shop.
+inline std::string cnp(const std::string& spec, const std::string& name = "rule", const std::string& ns = "shop") {
+  return "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: " + name + ", namespace: " + ns +
+         "}\nspec:\n" + spec + "\n---\n";
 }
 inline std::string ccnp(const std::string& spec, const std::string& name = "rule") {
   return "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: " + name + "}\nspec:\n" +

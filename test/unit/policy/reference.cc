@@ -39,12 +39,13 @@ bool within(std::uint32_t address, std::uint32_t block, unsigned length) {
 
 bool selects(const Policy& policy, const Who& who) {
   return who.cluster == "east" && who.labelled &&
-         (policy.kind == Policy::Kind::kClusterwide || who.labels.at(kNamespace) == policy.name_space) &&
+         (policy.kind == Policy::Kind::kClusterwide || who.labels.at(kNamespace) == policy.ns) &&
          all_hold(policy.subjects, who.labels);
 }
 
-// A pod without labels is of some cluster and of some namespace: what says more of it does not choose it.
-bool chooses_unlabelled(const Policy& policy, const Selector& selector, const Who& peer) {
+// Of a pod without labels only the cluster is known, and that it has a namespace: a selector that needs more does not
+// select it.
+bool selects_unlabelled(const Policy& policy, const Selector& selector, const Who& peer) {
   const bool scoped = policy.kind != Policy::Kind::kClusterwide && !names(selector, kNamespace);
   return !scoped && (names(selector, kCluster) || peer.cluster == "east") &&
          std::all_of(selector.begin(), selector.end(), [&](const Condition& c) {
@@ -53,22 +54,22 @@ bool chooses_unlabelled(const Policy& policy, const Selector& selector, const Wh
          });
 }
 
-// Facts: 5.1, namespace scoping and the local cluster.
-bool chosen_by(const Policy& policy, const Selector& selector, const Who& peer) {
+// Applies Cilium's default scope: the policy's namespace and the local cluster.
+bool selected_by(const Policy& policy, const Selector& selector, const Who& peer) {
   if (!peer.labelled && !peer.node) {
-    return chooses_unlabelled(policy, selector, peer);
+    return selects_unlabelled(policy, selector, peer);
   }
-  // Nodes have none of these labels: only conditions that ask for a label's absence can hold for them.
+  // Nodes have none of these labels: they match only conditions on the absence of a label.
   const auto cluster = peer.labels.find(kCluster);
   if (!names(selector, kCluster) && (cluster == peer.labels.end() || cluster->second != "east")) {
     return false;
   }
-  const auto space = peer.labels.find(kNamespace);
+  const auto ns = peer.labels.find(kNamespace);
   if (!names(selector, kNamespace)) {
-    if (space == peer.labels.end()) {
+    if (ns == peer.labels.end()) {
       return false;
     }
-    if (policy.kind != Policy::Kind::kClusterwide && space->second != policy.name_space) {
+    if (policy.kind != Policy::Kind::kClusterwide && ns->second != policy.ns) {
       return false;
     }
   }
@@ -88,12 +89,12 @@ bool is_entity(const std::string& entity, const Who& peer) {
   if (entity == "cluster") {
     return peer.node || peer.cluster == "east";
   }
-  return entity == "cluster-mesh";  // every address here has a cluster; world, none and others have nobody
+  return entity == "cluster-mesh";  // every address here belongs to a cluster; world, none and others are empty
 }
 
-bool arms(const Policy& policy, bool egress) {
-  const auto& said = egress ? policy.deny_egress : policy.deny_ingress;
-  return said ? *said : std::any_of(policy.rules.begin(), policy.rules.end(), [&](const Rule& rule) {
+bool default_denies(const Policy& policy, bool egress) {
+  const auto& configured = egress ? policy.deny_egress : policy.deny_ingress;
+  return configured ? *configured : std::any_of(policy.rules.begin(), policy.rules.end(), [&](const Rule& rule) {
     return rule.egress == egress;
   });
 }
@@ -170,7 +171,7 @@ std::string peers_text(const Rule& rule, bool kubernetes) {
   for (const Block& block : rule.blocks) {
     add(kubernetes ? "{ipBlock: {" + block_text(block) + "}}" : "{" + block_text(block) + "}");
   }
-  if (rule.peers == Rule::Peers::kUnsaid) {
+  if (rule.peers == Rule::Peers::kUnspecified) {
     return "";
   }
   if (kubernetes) {
@@ -202,7 +203,7 @@ std::string manifest(const Policy& policy) {
   const bool kubernetes = policy.kind == Policy::Kind::kKubernetes;
   std::string text = std::string("apiVersion: ") + (kubernetes ? "networking.k8s.io/v1" : "cilium.io/v2") +
                      "\nkind: " + kKinds[static_cast<int>(policy.kind)] + "\nmetadata: {name: " + policy.name +
-                     (policy.name_space.empty() ? "" : ", namespace: " + policy.name_space) + "}\nspec:\n  " +
+                     (policy.ns.empty() ? "" : ", namespace: " + policy.ns) + "}\nspec:\n  " +
                      (kubernetes ? "podSelector: " : "endpointSelector: ") + selector_text(policy.subjects) + "\n";
   if (kubernetes) {
     text += std::string("  policyTypes: [") + (policy.deny_ingress.value_or(false) ? "Ingress" : "") +
@@ -221,13 +222,13 @@ std::string manifest(const Policy& policy) {
   return text + "---\n";
 }
 
-bool Judge::chooses(const Policy& policy, const Rule& rule, const Who& peer) {
+bool Evaluator::selects_peer(const Policy& policy, const Rule& rule, const Who& peer) {
   switch (rule.peers) {
-    case Rule::Peers::kUnsaid:
+    case Rule::Peers::kUnspecified:
       return policy.kind == Policy::Kind::kKubernetes || !rule.ports.empty();
     case Rule::Peers::kSelectors:
       return std::any_of(rule.selectors.begin(), rule.selectors.end(),
-                         [&](const Selector& selector) { return chosen_by(policy, selector, peer); });
+                         [&](const Selector& selector) { return selected_by(policy, selector, peer); });
     case Rule::Peers::kEntities:
       return std::any_of(rule.entities.begin(), rule.entities.end(),
                          [&](const std::string& entity) { return is_entity(entity, peer); });
@@ -241,7 +242,7 @@ bool Judge::chooses(const Policy& policy, const Rule& rule, const Who& peer) {
   return false;
 }
 
-bool Judge::covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const {
+bool Evaluator::covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const {
   constexpr std::uint16_t kEchoRequest = 8;
   if (port.protocol == "ICMP") {
     return packet.protocol == 1 && port.first == kEchoRequest;
@@ -258,32 +259,32 @@ bool Judge::covers(const Policy& policy, const Rule& rule, const Port& port, con
     return packet.port >= port.first && packet.port <= std::max(port.first, port.last);
   }
   if (packet.protocol != 6) {
-    return false;  // http is a TCP port of everyone who has it
+    return false;  // http is always a TCP port
   }
   if (!rule.egress) {
     return packet.to->http != 0 && packet.to->http == packet.port;
   }
-  // Of egress: a port that someone whom the rule chooses has under that name.
+  // Egress: a port of that name on any selected peer.
   return std::any_of(everyone_.begin(), everyone_.end(), [&](const Who& who) {
-    return who.labelled && who.http == packet.port && chooses(policy, rule, who);
+    return who.labelled && who.http == packet.port && selects_peer(policy, rule, who);
   });
 }
 
-bool Judge::matches(const Policy& policy, const Rule& rule, const Packet& packet) const {
+bool Evaluator::matches(const Policy& policy, const Rule& rule, const Packet& packet) const {
   const Who& peer = rule.egress ? *packet.to : *packet.from;
-  return chooses(policy, rule, peer) &&
+  return selects_peer(policy, rule, peer) &&
          (rule.ports.empty() || std::any_of(rule.ports.begin(), rule.ports.end(),
                                             [&](const Port& port) { return covers(policy, rule, port, packet); }));
 }
 
-bool Judge::direction(const Packet& packet, bool egress) const {
+bool Evaluator::direction(const Packet& packet, bool egress) const {
   const Who& subject = egress ? *packet.from : *packet.to;
   bool armed = false, allow = false;
   for (const Policy& policy : policies_) {
     if (!selects(policy, subject)) {
       continue;
     }
-    armed = armed || arms(policy, egress);
+    armed = armed || default_denies(policy, egress);
     for (const Rule& rule : policy.rules) {
       if (rule.egress != egress || !matches(policy, rule, packet)) {
         continue;
@@ -297,7 +298,7 @@ bool Judge::direction(const Packet& packet, bool egress) const {
   return allow || !armed;
 }
 
-bool Judge::passes(const Packet& packet) const {
+bool Evaluator::passes(const Packet& packet) const {
   return (packet.from->cluster != "east" || direction(packet, true)) &&
          (packet.to->cluster != "east" || direction(packet, false));
 }

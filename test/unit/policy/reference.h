@@ -1,5 +1,5 @@
-// Policy by brute force, as the field defines it, for comparison: rules as a person means them, written to YAML for the
-// gateway and judged here one by one, label by label. Shares nothing with control/policy or the manifest readers.
+// A brute-force reference evaluator of network policy. Policies are plain values, written to YAML for the gateway and
+// evaluated here rule by rule, label by label. Shares no code with control/policy or the manifest readers.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct Who {
   std::uint32_t identity = 0;  // as on the wire
   bool node = false;
   bool labelled = false;                      // has an identity of its own
-  std::map<std::string, std::string> labels;  // with namespace and cluster; of the unlabelled the cluster only
-  std::uint16_t http = 0;                     // number of its TCP port of that name; 0: none
+  std::map<std::string, std::string> labels;  // with namespace and cluster; without labels, the cluster only
+  std::uint16_t http = 0;                     // number of its TCP port named http; 0: none
 };
 
 struct Condition {
@@ -38,13 +38,13 @@ struct Block {
 struct Port {
   std::string protocol;  // "TCP", "UDP", "ANY", or "ICMP"
   std::uint16_t first = 0, last = 0;
-  bool named = false;  // http
+  bool named = false;  // the port named http
 };
 
 struct Rule {
-  enum class Peers : std::uint8_t { kUnsaid, kSelectors, kEntities, kBlocks };
+  enum class Peers : std::uint8_t { kUnspecified, kSelectors, kEntities, kBlocks };
   bool egress = false, deny = false;
-  Peers peers = Peers::kUnsaid;
+  Peers peers = Peers::kUnspecified;
   std::vector<Selector> selectors;
   std::vector<std::string> entities;
   std::vector<Block> blocks;
@@ -54,7 +54,7 @@ struct Rule {
 struct Policy {
   enum class Kind : std::uint8_t { kCilium, kClusterwide, kKubernetes };
   Kind kind = Kind::kCilium;
-  std::string name, name_space;
+  std::string name, ns;
   Selector subjects;
   std::vector<Rule> rules;
   std::optional<bool> deny_ingress, deny_egress;  // Cilium: enableDefaultDeny; Kubernetes: policyTypes
@@ -69,17 +69,17 @@ struct Packet {
 // The policy as a manifest.
 [[nodiscard]] std::string manifest(const Policy& policy);
 
-// Does the packet pass, between clusters east (whose policies these are) and others?
-class Judge {
+// Decides whether a packet passes, by the policies of cluster east.
+class Evaluator {
  public:
-  Judge(const std::vector<Policy>& policies, const std::vector<Who>& everyone)
+  Evaluator(const std::vector<Policy>& policies, const std::vector<Who>& everyone)
       : policies_(policies), everyone_(everyone) {}
   [[nodiscard]] bool passes(const Packet& packet) const;
 
  private:
   [[nodiscard]] bool direction(const Packet& packet, bool egress) const;
   [[nodiscard]] bool matches(const Policy& policy, const Rule& rule, const Packet& packet) const;
-  [[nodiscard]] static bool chooses(const Policy& policy, const Rule& rule, const Who& peer);
+  [[nodiscard]] static bool selects_peer(const Policy& policy, const Rule& rule, const Who& peer);
   [[nodiscard]] bool covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const;
 
   const std::vector<Policy>& policies_;

@@ -1,6 +1,6 @@
-// Random policies and packets: what comes out of the real engine, fed by the real compiler from manifest text, is what
-// the brute-force evaluator says. ISTHMUS_SEED repeats a run, ISTHMUS_POLICY_PAIRS sets how many packets
-// (a million; fewer in sanitized builds).
+// Random policies and packets: the packets forwarded by the real engine, with tables compiled from manifest text, are
+// those the brute-force evaluator passes. ISTHMUS_SEED repeats a run; ISTHMUS_POLICY_PAIRS sets the number of packets
+// (default one million, fewer in sanitized builds).
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -87,7 +87,7 @@ class PolicyMaker {
       policy.kind = random_.of<Policy::Kind>(
           {Policy::Kind::kCilium, Policy::Kind::kCilium, Policy::Kind::kClusterwide, Policy::Kind::kKubernetes});
       kubernetes_ = policy.kind == Policy::Kind::kKubernetes;
-      policy.name_space = policy.kind == Policy::Kind::kClusterwide ? "" : random_.one_in(3) ? "bank" : "shop";
+      policy.ns = policy.kind == Policy::Kind::kClusterwide ? "" : random_.one_in(3) ? "bank" : "shop";
       policy.subjects = random_.one_in(3) ? Selector{} : selector(false);
       if (kubernetes_) {
         policy.deny_ingress = random_.one_in(2);
@@ -118,7 +118,7 @@ class PolicyMaker {
         }
         break;
       case 2:
-        out.peers = kubernetes_ ? Rule::Peers::kUnsaid : Rule::Peers::kEntities;
+        out.peers = kubernetes_ ? Rule::Peers::kUnspecified : Rule::Peers::kEntities;
         if (!kubernetes_) {
           out.entities.push_back(random_.of<std::string>(
               {"all", "world", "host", "remote-node", "cluster", "cluster-mesh", "none", "health"}));
@@ -129,9 +129,9 @@ class PolicyMaker {
         out.blocks.push_back(block());
         break;
       default:
-        out.peers = Rule::Peers::kUnsaid;
+        out.peers = Rule::Peers::kUnspecified;
     }
-    if (random_.one_in(2) || (out.peers == Rule::Peers::kUnsaid && !random_.one_in(6))) {
+    if (random_.one_in(2) || (out.peers == Rule::Peers::kUnspecified && !random_.one_in(6))) {
       ports(out);
     }
     return out;
@@ -246,7 +246,7 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
   Gateway gateway;
   std::uint64_t sent = 0, passed = 0;
   while (sent < pairs) {
-    // Now and then an identity's labels change under live connections.
+    // Often changes an identity's labels under live connections.
     Who& changed = fleet[random.below(fleet.size())];
     if (changed.labelled) {
       const std::string app = random.of<std::string>({"a", "b", "c"});
@@ -266,21 +266,21 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
       gateway.set(cluster, "fleet.yaml", fleet_manifest(fleet, cluster));
     }
     gateway.publish();
-    const Judge judge(policies, fleet);
+    const Evaluator reference(policies, fleet);
     for (std::size_t batch = 0; batch < kPacketsPerSet / kBatch; ++batch) {
       std::vector<Packet> packets;
-      std::set<Tuple> known;
+      std::set<Tuple> tuples;
       while (packets.size() < kBatch) {
         const auto packet = random_packet(random, fleet);
-        if (known.insert(tuple_of(packet)).second) {
+        if (tuples.insert(tuple_of(packet)).second) {
           packets.push_back(packet);
         }
       }
       const std::set<Tuple> out = gateway.send(packets);
       for (const auto& packet : packets) {
-        const bool wanted = judge.passes(packet);
-        passed += wanted ? 1 : 0;
-        ASSERT_EQ(out.contains(tuple_of(packet)), wanted)
+        const bool expected = reference.passes(packet);
+        passed += expected ? 1 : 0;
+        ASSERT_EQ(out.contains(tuple_of(packet)), expected)
             << "seed " << seed << " after " << sent << " packets: " << describe(packet, policies);
       }
       sent += packets.size();
@@ -288,7 +288,7 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
     ASSERT_EQ(gateway.other_drops(), 0U) << "seed " << seed;
   }
   std::cout << sent << " packets, " << passed << " passed" << std::endl;
-  EXPECT_GT(passed, sent / 20) << "the policies leave nothing to compare";
+  EXPECT_GT(passed, sent / 20) << "too few packets pass to compare anything";
   EXPECT_LT(passed, sent - sent / 20);
 }
 

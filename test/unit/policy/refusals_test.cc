@@ -1,4 +1,5 @@
-// What cannot be enforced is refused by name with its line, and the whole object with it.
+// A policy with a field that cannot be enforced is rejected as a whole, with an error that gives the field and its
+// line.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,27 +15,27 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-struct Refusal {
+struct Rejection {
   const char* name;
   std::string text;
-  const char* complaint;  // with the line
+  const char* error;  // with the line
 };
 
 std::string ingress(const std::string& rule) { return cnp("  endpointSelector: {}\n  ingress:\n  - " + rule); }
 std::string egress(const std::string& rule) { return cnp("  endpointSelector: {}\n  egress:\n  - " + rule); }
 std::string ports(const std::string& list) { return ingress("toPorts: [{ports: [" + list + "]}]"); }
 
-class Refused : public ::testing::TestWithParam<Refusal> {};
+class Rejected : public ::testing::TestWithParam<Rejection> {};
 
-TEST_P(Refused, ByNameWithTheWholeObject) {
+TEST_P(Rejected, WithTheFieldNamedAndTheWholeObject) {
   PolicyHub hub;
   hub.policy(GetParam().text);
-  EXPECT_THAT(hub.faults(), Contains(HasSubstr(GetParam().complaint)));
+  EXPECT_THAT(hub.errors(), Contains(HasSubstr(GetParam().error)));
   EXPECT_TRUE(hub.compiler->policy().policies().empty());
   EXPECT_TRUE(hub.tables.subjects.empty());
 }
 
-const Refusal kRefusals[] = {
+const Rejection kRejections[] = {
     {"http", ingress("toPorts: [{ports: [{port: \"80\"}], rules: {http: [{method: GET}]}}]"),
      "east/policy.yaml:7: spec.ingress[0].toPorts[0].rules is not supported"},
     {"dns", egress("toPorts: [{ports: [{port: \"53\"}], rules: {dns: [{matchPattern: \"*\"}]}}]"),
@@ -68,7 +69,7 @@ const Refusal kRefusals[] = {
     {"cidrTwice", ingress("{fromCIDR: [10.0.0.0/8], fromCIDRSet: [{cidr: 10.0.0.0/8}]}"),
      "has fromCIDR and fromCIDRSet"},
     {"portsAndIcmps", ingress("{toPorts: [{ports: [{port: \"1\"}]}], icmps: [{fields: [{type: 8}]}]}"),
-     "has toPorts and icmps"},
+     "has both toPorts and icmps"},
     {"unknownRuleKey", ingress("fromEndpoint: [{}]"), "unknown key \"fromEndpoint\""},
     {"toServicesInIngress", ingress("toServices: []"), "unknown key \"toServices\""},
     {"unknownSpecKey", cnp("  endpointSelector: {}\n  ingresses: []"), "unknown key \"ingresses\""},
@@ -81,17 +82,17 @@ const Refusal kRefusals[] = {
     {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec"},
     {"entity", ingress("fromEntities: [wrold]"), "did you mean world?"},
     {"cidr", ingress("fromCIDR: [10.0.0.0/33]"), "\"10.0.0.0/33\", not a CIDR"},
-    {"except", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]"), "does not lie in 10.0.0.0/8"},
-    {"cidrAndGroup", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, cidrGroupRef: g}]"), "must have one of"},
-    {"emptyCidrSet", ingress("fromCIDRSet: [{}]"), "must have one of"},
+    {"except", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]"), "is not within 10.0.0.0/8"},
+    {"cidrAndGroup", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, cidrGroupRef: g}]"), "must have exactly one of"},
+    {"emptyCidrSet", ingress("fromCIDRSet: [{}]"), "must have exactly one of"},
     {"portMissing", ports("{protocol: TCP}"), "port is missing"},
-    {"portText", ports("{port: \"8o_80\"}"), "neither a number nor a name"},
-    {"portLarge", ports("{port: \"65536\"}"), "neither a number nor a name"},
+    {"portText", ports("{port: \"8o_80\"}"), "neither a number nor a valid name"},
+    {"portLarge", ports("{port: \"65536\"}"), "neither a number nor a valid name"},
     {"endPortSmall", ports("{port: \"80\", endPort: 79}"), "endPort is smaller than port"},
-    {"endPortOfName", ports("{port: http, endPort: 90}"), "endPort stands beside a port that is no number"},
-    {"endPortOfAll", ports("{port: \"0\", endPort: 90}"), "endPort stands beside a port that is no number"},
-    {"icmpName", ingress("icmps: [{fields: [{type: Ping}]}]"), "\"Ping\", not a type of ICMP"},
-    {"icmpNumber", ingress("icmps: [{fields: [{type: 256}]}]"), "not a type of ICMP"},
+    {"endPortOfName", ports("{port: http, endPort: 90}"), "endPort is given, but port is not a number"},
+    {"endPortOfAll", ports("{port: \"0\", endPort: 90}"), "endPort is given, but port is not a number"},
+    {"icmpName", ingress("icmps: [{fields: [{type: Ping}]}]"), "\"Ping\", not a known type of ICMP"},
+    {"icmpNumber", ingress("icmps: [{fields: [{type: 256}]}]"), "not a known type of ICMP"},
     {"icmpFamily", ingress("icmps: [{fields: [{family: IPv5, type: 8}]}]"), "write IPv4 or IPv6"},
     {"operator", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: Gt, values: [\"1\"]}]}]"),
      "operator is \"Gt\""},
@@ -104,59 +105,59 @@ const Refusal kRefusals[] = {
     {"policyType", knp("  podSelector: {}\n  policyTypes: [Both]"), "policyTypes[0] is \"Both\""},
     {"emptyPeer", knp("  podSelector: {}\n  ingress: [{from: [{}]}]"), "selects nothing"},
     {"blockAndPods", knp("  podSelector: {}\n  ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]"),
-     "has ipBlock beside a selector"},
+     "has both ipBlock and a selector"},
     {"defaultDeny", cnp("  endpointSelector: {}\n  ingress: [{}]\n  enableDefaultDeny: {ingress: 7}"),
      "enableDefaultDeny.ingress"},
 };
 
-INSTANTIATE_TEST_SUITE_P(Policies, Refused, ::testing::ValuesIn(kRefusals),
+INSTANTIATE_TEST_SUITE_P(Policies, Rejected, ::testing::ValuesIn(kRejections),
                          [](const auto& row) { return std::string(row.param.name); });
 
-TEST(RefusedPolicies, FortyPortsAreTheMost) {
+TEST(RejectedPolicies, HaveMoreThanFortyPorts) {
   std::string list;
   for (int i = 1; i <= 41; ++i) {
     list += "{port: \"" + std::to_string(i) + "\"}, ";
   }
   PolicyHub hub;
   hub.policy(ports(list));
-  EXPECT_THAT(hub.faults(), Contains(HasSubstr("more than 40 ports")));
+  EXPECT_THAT(hub.errors(), Contains(HasSubstr("more than 40 ports")));
 }
 
-TEST(RefusedPolicies, ABrokenUpdateLeavesTheVersionBeforeInForce) {
+TEST(RejectedPolicies, LeaveThePreviousVersionInForce) {
   PolicyHub hub;
   hub.policy(ingress("fromEndpoints: [{matchLabels: {app: web}}]"));
   ASSERT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
   ASSERT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
   const CompileResult result = hub.policy(ingress("{fromEndpoints: [{}], toPorts: [{rules: {http: [{}]}}]}"));
   EXPECT_TRUE(result.delta.empty());
-  EXPECT_THAT(hub.faults(), Contains(AllOf(HasSubstr("not supported"), HasSubstr("stays in force"))));
+  EXPECT_THAT(hub.errors(), Contains(AllOf(HasSubstr("not supported"), HasSubstr("stays in force"))));
   EXPECT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
 }
 
-TEST(RefusedPolicies, OneOfSeveralSpecsRefusesAll) {
+TEST(RejectedPolicies, AreRejectedWholeForOneInvalidSpec) {
   PolicyHub hub;
   hub.policy(
       "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
       "- {endpointSelector: {}, ingress: [{fromEndpoints: [{}]}]}\n"
       "- {endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.example}]}]}\n");
-  EXPECT_THAT(hub.faults(), ElementsAre(HasSubstr("east/policy.yaml:6: specs[1].egress[0].toFQDNs is not supported")));
+  EXPECT_THAT(hub.errors(), ElementsAre(HasSubstr("east/policy.yaml:6: specs[1].egress[0].toFQDNs is not supported")));
   EXPECT_TRUE(hub.tables.subjects.empty());
 }
 
-TEST(RefusedPolicies, EmptyFormsOfWhatIsNotSupportedDoNoHarm) {
+TEST(AcceptedPolicies, MayHaveUnsupportedFieldsThatAreEmpty) {
   PolicyHub hub;
   hub.policy(
       ingress("{fromEndpoints: [{}], fromRequires: [], authentication: {mode: disabled}, "
               "toPorts: [{ports: [{port: \"80\"}], rules: {}, serverNames: []}]}"));
-  EXPECT_THAT(hub.faults(), IsEmpty());
+  EXPECT_THAT(hub.errors(), IsEmpty());
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
 }
 
-TEST(RefusedPolicies, OfOtherClustersAreNotOurs) {
+TEST(AcceptedPolicies, DoNotApplyWhenPublishedByAnotherCluster) {
   PolicyHub hub;
   hub.file("policy.yaml", ingress("fromEntities: [none]"), "west");
   hub.compile();
-  EXPECT_THAT(hub.faults(), IsEmpty());
+  EXPECT_THAT(hub.errors(), IsEmpty());
   EXPECT_TRUE(hub.tables.subjects.empty());
 }
 

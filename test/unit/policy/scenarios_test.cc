@@ -1,5 +1,5 @@
-// The L3 and L4 scenarios that Cilium's connectivity tests name, as packets through the path: two clients, an echo
-// service and a machine without labels in each of two clusters, and a node.
+// The L3 and L4 scenarios of Cilium's connectivity tests, as packets through the engine: in each of two clusters two
+// clients, an echo service, a machine without labels, and a node.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -30,12 +30,12 @@ std::vector<Who> make_actors() {
       who.http = name == "echo" ? kEchoPort : 0;
       all.push_back(who);
     };
-    const std::string space = "io.kubernetes.pod.namespace";
-    add("client", 1, {{space, "test"}, {"kind", "client"}, {"name", "client"}});
-    add("client2", 2, {{space, "test"}, {"kind", "client"}, {"name", "client2"}, {"other", "client"}});
+    const std::string ns_label = "io.kubernetes.pod.namespace";
+    add("client", 1, {{ns_label, "test"}, {"kind", "client"}, {"name", "client"}});
+    add("client2", 2, {{ns_label, "test"}, {"kind", "client"}, {"name", "client2"}, {"other", "client"}});
     add("echo", 3,
-        {{space, "test"}, {"kind", "echo"}, {"name", "echo"}, {"io.cilium.k8s.policy.serviceaccount", "echo"}});
-    add("elsewhere", 4, {{space, "other"}, {"kind", "client"}, {"name", "elsewhere"}});
+        {{ns_label, "test"}, {"kind", "echo"}, {"name", "echo"}, {"io.cilium.k8s.policy.serviceaccount", "echo"}});
+    add("elsewhere", 4, {{ns_label, "other"}, {"kind", "client"}, {"name", "elsewhere"}});
     add("machine", 0x4d01, {});
     Who node;
     node.cluster = cluster;
@@ -54,7 +54,7 @@ struct Try {
   bool passes;
 };
 struct Scenario {
-  const char* name;  // as Cilium's test is called
+  const char* name;  // name of Cilium's test
   std::string policies;
   std::vector<Try> tries;
 };
@@ -76,7 +76,7 @@ const std::string kWest = "io.cilium.k8s.policy.cluster: west";
 
 class Scenarios : public ::testing::TestWithParam<Scenario> {};
 
-TEST_P(Scenarios, OfCiliumsConnectivityTests) {
+TEST_P(Scenarios, MatchCiliumsConnectivityTests) {
   const std::vector<Who> actors = make_actors();
   const auto actor = [&](const std::string& role) {
     return &*std::find_if(actors.begin(), actors.end(),

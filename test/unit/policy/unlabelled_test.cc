@@ -1,5 +1,5 @@
-// Endpoints of which a hub publishes nothing but the address and the cluster: who chooses them, and what is said of the
-// rules that cannot tell.
+// Endpoints published without labels, with only an address and a cluster: what selects them, and which rules are
+// reported because they cannot be applied to them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -36,15 +36,15 @@ class Unlabelled : public ::testing::Test {
     put(kPod);
     hub.compile();
   }
-  // As the path knows whoever is published, and published without labels, at the address.
-  [[nodiscard]] Identity known_as(const std::string& address) const {
+  // The identity the packet path uses for an unlabelled endpoint at the address.
+  [[nodiscard]] Identity identity_at(const std::string& address) const {
     return identity::unlabelled_at(hub.tables.identity_of(address), identity::unlabelled(ClusterId{2}));
   }
   [[nodiscard]] PolicyOutcome from(const std::string& address, const std::string& to = "east/cart") const {
-    return hub.tables.decide(false, hub.identity_of(to), known_as(address), kTcp, 80).outcome;
+    return hub.tables.decide(false, hub.identity_of(to), identity_at(address), kTcp, 80).outcome;
   }
   [[nodiscard]] PolicyOutcome to(const std::string& address, const std::string& from = "east/cart") const {
-    return hub.tables.decide(true, hub.identity_of(from), known_as(address), kTcp, 80).outcome;
+    return hub.tables.decide(true, hub.identity_of(from), identity_at(address), kTcp, 80).outcome;
   }
   [[nodiscard]] std::vector<std::string> problems() const {
     std::vector<std::string> out;
@@ -58,7 +58,7 @@ class Unlabelled : public ::testing::Test {
   }
 };
 
-TEST_F(Unlabelled, AreChosenByTheirCluster) {
+TEST_F(Unlabelled, AreSelectedByTheirCluster) {
   for (const std::string& west :
        {std::string("matchLabels: {") + kInWest + "}",
         std::string("matchExpressions: [{key: k8s:io.cilium.k8s.policy.cluster, operator: NotIn, values: [north]}]"),
@@ -69,13 +69,13 @@ TEST_F(Unlabelled, AreChosenByTheirCluster) {
   }
   hub.policy(everyone("toEndpoints: [{matchLabels: {" + std::string(kInWest) + "}}]", "egress"));
   EXPECT_EQ(to(kPod), PolicyOutcome::kAllowed);
-  EXPECT_FALSE(allowed(hub.egress("east/cart", "10.2.7.8", kTcp, 80))) << "an address that is no endpoint is no pod";
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "10.2.7.8", kTcp, 80))) << "not an endpoint, so not a pod";
   hub.policy(everyone("fromEndpoints: [{matchLabels: {k8s:io.cilium.k8s.policy.cluster: north}}]"));
   EXPECT_EQ(from(kPod), PolicyOutcome::kDenied);
-  EXPECT_THAT(problems(), IsEmpty()) << "another cluster's endpoints cannot be meant";
+  EXPECT_THAT(problems(), IsEmpty()) << "the rule cannot select endpoints of west";
 }
 
-TEST_F(Unlabelled, AreChosenByEntitiesThatHoldEveryPodOfTheMesh) {
+TEST_F(Unlabelled, AreSelectedByEntitiesThatIncludeEveryPodOfTheMesh) {
   hub.policy(everyone("fromEntities: [cluster-mesh]"));
   EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed);
   hub.policy(everyone("fromEntities: [all]"));
@@ -87,7 +87,7 @@ TEST_F(Unlabelled, AreChosenByEntitiesThatHoldEveryPodOfTheMesh) {
   }
 }
 
-TEST_F(Unlabelled, AreChosenByTheirAddress) {
+TEST_F(Unlabelled, AreSelectedByTheirAddress) {
   hub.policy(everyone("fromCIDR: [10.2.7.0/24]"));
   EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed);
   EXPECT_EQ(from("10.2.8.7"), PolicyOutcome::kDenied);
@@ -95,15 +95,15 @@ TEST_F(Unlabelled, AreChosenByTheirAddress) {
   EXPECT_EQ(from(kPod), PolicyOutcome::kDenied);
   EXPECT_EQ(from("10.2.8.7"), PolicyOutcome::kAllowed);
   hub.policy(everyone("fromCIDR: [10.0.0.0/8]"));
-  EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed) << "a block that holds the whole cluster";
+  EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed) << "a prefix that contains the whole cluster";
   hub.policy(everyone("fromEndpoints: [{matchLabels: {" + std::string(kInWest) + "}}]") +
              ccnp("  endpointSelector: {}\n  ingressDeny:\n  - fromCIDR: [10.2.7.0/24]", "deny"));
-  EXPECT_EQ(from(kPod), PolicyOutcome::kDeniedByRule) << "by cluster and by address at once";
+  EXPECT_EQ(from(kPod), PolicyOutcome::kDeniedByRule) << "selected by cluster and by address";
   EXPECT_EQ(from("10.2.8.7"), PolicyOutcome::kAllowed);
   EXPECT_THAT(problems(), IsEmpty());
 }
 
-TEST_F(Unlabelled, ARuleByOtherLabelsThatCouldMeanThemIsNamedAndNotApplied) {
+TEST_F(Unlabelled, ARuleByUnknownLabelsIsReportedAndNotApplied) {
   const std::string west = "io.cilium.k8s.policy.cluster: west";
   for (const std::string& peers :
        {"{matchLabels: {" + west + ", app: cart}}",
@@ -121,41 +121,41 @@ TEST_F(Unlabelled, ARuleByOtherLabelsThatCouldMeanThemIsNamedAndNotApplied) {
         << peers;
     hub.policy(ccnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all]}]\n  ingressDeny:\n  - fromEndpoints: [" +
                     peers + "]"));
-    EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed) << "not a part of it either: " << peers;
+    EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed) << "a deny rule is not applied either: " << peers;
     EXPECT_THAT(problems(), ElementsAre(HasSubstr("of west: the rule is not applied to them"))) << peers;
   }
 }
 
-TEST_F(Unlabelled, OfANamespacesPolicyEveryRuleByPodsOfTheirClusterIsNamed) {
+TEST_F(Unlabelled, ANamespacedPolicyThatSelectsTheirClusterIsReported) {
   hub.policy(cnp("  endpointSelector: {}\n  ingress:\n  - fromEndpoints: [{matchLabels: {" + std::string(kInWest) +
                  "}}]\n  - fromEndpoints: [{}]"));
-  EXPECT_EQ(from(kPod), PolicyOutcome::kDenied) << "it means the pods of its namespace";
+  EXPECT_EQ(from(kPod), PolicyOutcome::kDenied) << "the rule selects pods of its namespace only";
   EXPECT_THAT(problems(), ElementsAre(HasSubstr("CiliumNetworkPolicy shop/rule has a rule for pods ")))
-      << "the other rule means pods of its own cluster";
+      << "the other rule selects pods of its own cluster";
   ASSERT_EQ(hub.compiler->policy().unapplied().size(), 1U);
   EXPECT_EQ(hub.compiler->policy().unapplied().begin()->second, 1U);
   hub.policy(knp("  podSelector: {}\n  ingress: [{from: [{namespaceSelector: {}}]}]"));
   EXPECT_THAT(problems(), IsEmpty());
 }
 
-TEST_F(Unlabelled, ARuleThatChoosesThemAnotherWayIsWhole) {
+TEST_F(Unlabelled, ARuleThatAlsoSelectsThemByClusterIsNotReported) {
   hub.policy(everyone("fromEndpoints: [{matchLabels: {app: x, " + std::string(kInWest) + "}}, {matchLabels: {" +
                       kInWest + "}}]"));
   EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed);
   EXPECT_THAT(problems(), IsEmpty());
 }
 
-TEST_F(Unlabelled, AreNamedWhileTheyAreThere) {
+TEST_F(Unlabelled, AreReportedWhileTheyExist) {
   put("10.2.7.8");
   hub.policy(cnp("  endpointSelector: {}\n  ingress:\n  - fromEndpoints: [{matchLabels: {app: x, " +
                  std::string(kInWest) + "}}]"));
   EXPECT_EQ(problems().size(), 1U);
   drop(kPod);
   hub.compile();
-  EXPECT_EQ(problems().size(), 1U) << "one is left";
+  EXPECT_EQ(problems().size(), 1U) << "one remains";
   put("10.2.7.8", 0x20101);
   hub.compile();
-  EXPECT_THAT(problems(), IsEmpty()) << "its labels came";
+  EXPECT_THAT(problems(), IsEmpty()) << "its labels are known now";
   put(kPod);
   hub.compile();
   EXPECT_EQ(problems().size(), 1U);
@@ -175,8 +175,8 @@ TEST_F(Unlabelled, FollowTheirClustersPrefixes) {
   EXPECT_EQ(hub.tables.identity_of("10.2.16.1"), identity::kWorld);
 }
 
-// Of north nobody publishes labels, and its hub lists only what it exports.
-TEST_F(Unlabelled, OfAClusterWithoutAnyLabelsEveryAddressIsAPod) {
+// Nobody publishes labels for north, and its hub lists only exported addresses.
+TEST_F(Unlabelled, EveryAddressOfAClusterWithoutLabelsIsAPod) {
   std::string fleet = PolicyHub::fleet_text() +
                       "---\napiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: north}\nspec: {id: 3, "
                       "podCIDRs: [10.3.0.0/16]}\n";
@@ -189,13 +189,14 @@ TEST_F(Unlabelled, OfAClusterWithoutAnyLabelsEveryAddressIsAPod) {
   EXPECT_TRUE(identity::is_unlabelled_prefix(hub.tables.identity_of("10.3.0.7")));
   EXPECT_EQ(from_address("10.3.0.7"), PolicyOutcome::kAllowed);
   EXPECT_EQ(from_address("10.3.9.7"), PolicyOutcome::kDeniedByRule);
-  EXPECT_EQ(from_address("10.2.0.7"), PolicyOutcome::kDenied) << "of west labels are known: an address is no pod there";
+  EXPECT_EQ(from_address("10.2.0.7"), PolicyOutcome::kDenied) << "west has labels: other addresses are not pods";
   EXPECT_EQ(hub.compiler->policy().identity_at(*IpAddress::parse("10.3.0.7"), false),
             hub.tables.identity_of("10.3.0.7"));
   const Pod first{"north", "shop", "first", "10.3.0.1", 0x30101, {{"app", "x"}}};
   hub.file("pods.yaml", PolicyHub::identity_text(first) + PolicyHub::pod_text(first), "north");
   hub.compile();
-  EXPECT_EQ(from_address("10.3.0.7"), PolicyOutcome::kDenied) << "labels came: what is not listed is no pod";
+  EXPECT_EQ(from_address("10.3.0.7"), PolicyOutcome::kDenied)
+      << "north has labels now: unlisted addresses are not pods";
   hub.file("pods.yaml", "", "north");
   hub.compile();
   EXPECT_EQ(from_address("10.3.0.7"), PolicyOutcome::kAllowed);
@@ -206,7 +207,7 @@ class NotEnforced : public Unlabelled {
   NotEnforced() : Unlabelled({PolicyEnforcement::kNever, false}) {}
 };
 
-TEST_F(NotEnforced, NoRuleIsNamed) {
+TEST_F(NotEnforced, NoRuleIsReported) {
   hub.policy(everyone("fromEndpoints: [{matchLabels: {app: x, " + std::string(kInWest) + "}}]"));
   EXPECT_THAT(problems(), IsEmpty());
 }
