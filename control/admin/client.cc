@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -34,21 +35,23 @@ class Connection {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path_.empty() || path_.size() >= sizeof address.sun_path) {
-      return Error{"not a usable socket path", path_, "give its path or the gateway's name with --socket"};
+      return Error{"not a usable socket path", path_, "name its path or the gateway with --socket"};
     }
     std::memcpy(address.sun_path, path_.data(), path_.size());
     fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd_ < 0) {
-      return Error{std::string("cannot make a socket: ") + std::strerror(errno), path_};
+      return Error{std::string("cannot create a socket: ") + std::strerror(errno), path_};
     }
     if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      refusal_ = errno;
-      return refused();
+      connect_error_ = errno;
+      return no_answer();
     }
     return Ok{};
   }
-  // After open() failed: whether somebody is there all the same.
-  [[nodiscard]] bool somebody_there() const { return refusal_ == EACCES || refusal_ == EPERM || refusal_ == EAGAIN; }
+  // After open() failed: whether a gateway may listen all the same.
+  [[nodiscard]] bool may_listen() const {
+    return connect_error_ == EACCES || connect_error_ == EPERM || connect_error_ == EAGAIN;
+  }
 
   [[nodiscard]] Status send_line(std::string_view line) {
     std::string text(line);
@@ -58,7 +61,7 @@ class Connection {
       const ssize_t put = ::send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
       if (put >= 0) {
         sent += static_cast<std::size_t>(put);
-      } else if (errno != EAGAIN || !wait_for(POLLOUT)) {
+      } else if ((errno != EAGAIN && errno != EINTR) || !wait_for(POLLOUT)) {
         return lost();
       }
     }
@@ -108,27 +111,36 @@ class Connection {
   }
 
  private:
-  [[nodiscard]] Error refused() const {
-    std::string remedy = "is it running? systemctl status isthmus, or isthmus run -c FILE";
-    if (refusal_ == EACCES || refusal_ == EPERM) {
-      remedy = "run as root or as a member of the socket's group (admin.group)";
+  [[nodiscard]] Error no_answer() const {
+    std::string fix = "check that it runs: systemctl status isthmus, or isthmus run -c FILE";
+    if (connect_error_ == EACCES || connect_error_ == EPERM) {
+      fix = "run as root or as a member of the socket's group (admin.group)";
     }
-    return Error{std::string("no gateway answers: ") + std::strerror(refusal_), path_, remedy};
+    return Error{std::string("no gateway answers: ") + std::strerror(connect_error_), path_, fix};
   }
   [[nodiscard]] Error lost() const { return Error{"the gateway did not answer", path_, "see its log"}; }
+  // False at the deadline, and when the socket cannot be waited for. A signal does not end the wait.
   [[nodiscard]] bool wait_for(short what) const {
     pollfd entry{fd_, what, 0};
-    if (deadline_ == Clock::time_point::max()) {
-      return ::poll(&entry, 1, -1) > 0;
+    for (;;) {
+      std::int64_t left = -1;
+      if (deadline_ != Clock::time_point::max()) {
+        left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
+        if (left <= 0) {
+          return false;
+        }
+      }
+      const int ready = ::poll(&entry, 1, static_cast<int>(left));
+      if (ready >= 0 || errno != EINTR) {
+        return ready > 0;
+      }
     }
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
-    return left > 0 && ::poll(&entry, 1, static_cast<int>(left)) > 0;
   }
 
   std::string path_;
   Clock::time_point deadline_;
   int fd_ = -1;
-  int refusal_ = 0;  // errno of a failed connect
+  int connect_error_ = 0;  // errno of a failed connect
 };
 
 }  // namespace
@@ -159,7 +171,7 @@ Status ask_gateway_for_lines(const std::string& socket, std::string_view request
 
 bool gateway_listens(const std::string& socket) {
   Connection connection(socket, std::chrono::seconds(1));
-  return connection.open().ok() || connection.somebody_there();
+  return connection.open().ok() || connection.may_listen();
 }
 
 std::vector<std::string> list_gateway_sockets(std::string_view folder) {

@@ -1,6 +1,6 @@
-// The other end of the admin socket: asks one question and waits for the answer. Used by the command line.
-// Thread: any; blocks up to the timeout. Failure: nobody there, not allowed, or no answer in time, each with its
-// remedy.
+// The client of the admin socket: sends one request and waits for the answer. Used by the command line.
+// Thread: any; blocks up to the timeout. Failure: nobody listens, no permission, or no answer in time, each with its
+// fix.
 #pragma once
 
 #include <chrono>
@@ -15,21 +15,21 @@ namespace isthmus {
 
 inline constexpr std::string_view kAdminFolder = "/run/isthmus";
 
-// `request` is one line without its end; so is what comes back.
+// Request and answer are one line each, without the line end.
 [[nodiscard]] Result<std::string> ask_gateway(const std::string& socket, std::string_view request,
                                               std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
-// The same, for an answer of many lines: calls `take` with each line, until it returns false, {"end":true} comes (which
-// is not given to it), or the gateway is gone, which is an error. The first line comes within the timeout; the others
+// The same for an answer of many lines: calls `take` with each line, until it returns false, {"end":true} arrives (not
+// passed on), or the connection breaks, which is an error. The first line has to come within the timeout; the others
 // may take any time.
 [[nodiscard]] Status ask_gateway_for_lines(const std::string& socket, std::string_view request,
                                            const std::function<bool(std::string_view)>& take,
                                            std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
-// Whether somebody listens there (or we may not ask, which also means that somebody may).
+// Whether a gateway listens there. Also true when we may not connect, since one may listen then.
 [[nodiscard]] bool gateway_listens(const std::string& socket);
 
-// The sockets of a folder (*.sock), sorted, also those nobody listens on.
+// The sockets of a folder (*.sock), sorted, also those that nobody listens on.
 [[nodiscard]] std::vector<std::string> list_gateway_sockets(std::string_view folder = kAdminFolder);
 
 }  // namespace isthmus

@@ -7,7 +7,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string line(json content) {
+std::string reply_line(json content) {
   const json reply{{"ok", true}, {"policy", std::move(content)}};
   return reply.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -52,11 +52,11 @@ std::string encode_policies(const PolicyListReply& reply) {
                     {"subjects", row.subjects},
                     {"rules", row.rules}});
   }
-  return line({{"enforcement", reply.enforcement},
-               {"audit", reply.audit},
-               {"subjects", reply.subjects},
-               {"policies", std::move(rows)},
-               {"truncated", reply.policies.truncated}});
+  return reply_line({{"enforcement", reply.enforcement},
+                     {"audit", reply.audit},
+                     {"subjects", reply.subjects},
+                     {"policies", std::move(rows)},
+                     {"truncated", reply.policies.truncated}});
 }
 
 std::string encode_policy_trace(const PolicyTraceReply& reply) {
@@ -73,7 +73,7 @@ std::string encode_policy_trace(const PolicyTraceReply& reply) {
   } else {
     content["endpoint"] = party_json(reply.endpoint);
   }
-  return line(std::move(content));
+  return reply_line(std::move(content));
 }
 
 }  // namespace isthmus

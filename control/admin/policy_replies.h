@@ -14,8 +14,8 @@ namespace isthmus {
 struct PolicyRow {
   std::string kind, name;  // name: namespace/name
   std::string where;       // file:line
-  std::string state;       // "applied"; "refused"; "outdated": its new version is refused, the one before applies
-  std::string problem;     // why it is refused, or what it names that is not there
+  std::string state;       // "applied"; "refused"; "outdated": its new version is refused, the previous one applies
+  std::string problem;     // why it is refused, or what it refers to that does not exist
   std::size_t subjects = 0, rules = 0;
 };
 
@@ -31,16 +31,16 @@ struct PolicyRuleRow {
   std::string where;
   bool deny = false;
   std::string peers, ports;
-  std::optional<bool> peer_matches, port_matches;  // where there was a question
+  std::optional<bool> peer_matches, port_matches;  // of a trace
   bool decides = false;
 };
 
 struct PolicyDirectionRow {
   std::string direction;  // "ingress", "egress"
   std::string subject, peer;
-  bool ours = false;  // the subject's policies are this gateway's to judge
+  bool ours = false;  // this gateway enforces the subject's policies
   bool enforced = false;
-  std::string verdict;  // "allowed", "denied", "denied by a rule", "audited"; empty: not asked
+  std::string verdict;  // "allowed", "denied", "denied by a rule", "audited"; empty: not a trace
   std::string reason;
   std::vector<PolicyRuleRow> rules;
 };
@@ -51,11 +51,11 @@ struct PolicyPartyRow {
   std::string labels;
 };
 
-// What applies to one endpoint, or, with `to`, a question judged.
+// The rules of one endpoint, or, with `to`, the trace of a connection.
 struct PolicyTraceReply {
   PolicyPartyRow endpoint;
   std::optional<PolicyPartyRow> to;
-  std::string port, verdict;  // of a question
+  std::string port, verdict;  // of a trace
   std::vector<PolicyDirectionRow> directions;
 };
 

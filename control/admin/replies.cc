@@ -22,7 +22,7 @@ json device_json(const DeviceRow& row) {
               {"up", row.status.up},          {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
               {"tx_packets", c.tx_packets},   {"tx_bytes", c.tx_bytes},     {"tx_full", c.tx_full},
               {"rx_no_frame", c.rx_no_frame}, {"oversize", c.oversize}};
-  if (row.steer) {  // fleet packets that were left to the kernel, by why
+  if (row.steer) {  // fleet packets that were left to the kernel, by reason
     device["left_to_kernel"] = {{"not_a_peer", row.steer->not_a_peer},
                                 {"foreign_source", row.steer->foreign_source},
                                 {"tunnel_fragment", row.steer->tunnel_fragment}};
@@ -40,7 +40,7 @@ json peer_json(const PeerRow& row) {
             {"health", row.health},
             {"next_hop_resolved", row.reachable},
             {"round_trip_us", row.round_trip_us},
-            {"falls", row.falls},
+            {"failures", row.failures},
             {"last_answer_ms", nullptr}};
   if (row.last_answer_ms) {
     peer["last_answer_ms"] = *row.last_answer_ms;
@@ -52,13 +52,13 @@ json connections_json(const EngineCounters& c) {
   return {{"now", c.connections_now},
           {"capacity", c.connections_capacity},
           {"created", c.connections_created},
-          {"unreplied", c.connections_unreplied},
+          {"half_open", c.connections_half_open},
           {"adopted", c.connections_adopted},
           {"bytes", c.connections_bytes},
           {"huge_page_bytes", c.connections_huge_page_bytes},
           {"hits", c.hits},
           {"misses", c.misses},
-          {"readmissions", c.readmissions}};
+          {"revalidations", c.revalidations}};
 }
 
 json flows_json(const StatusReply& status) {
@@ -91,7 +91,7 @@ const char* connection_state(const FlowRecord& record) {
   if (record.closing) {
     return "closing";
   }
-  return record.replied ? "established" : "unreplied";
+  return record.replied ? "established" : "half_open";
 }
 
 json connection_json(const ConnectionRow& row) {
@@ -139,21 +139,21 @@ const char* sync_text(HubState::Sync sync) {
 
 json hub_part_json(const HubRow& row) {
   const HubState& state = row.state;
-  json bad = json::array();
-  for (const std::string& key : state.bad) {
-    bad.push_back({{"key", key}});
+  json invalid = json::array();
+  for (const std::string& key : state.invalid_keys) {
+    invalid.push_back({{"key", key}});
   }
   json part{{"hub", state.hub},
             {"name", state.name},
             {"state", sync_text(state.sync)},
-            {"server", state.place},
+            {"server", state.server},
             {"objects", state.objects},
             {"events", state.events},
             {"refused", state.rejected},
-            {"held", state.held},
+            {"retained", state.retained},
             {"connects", state.connects},
             {"last_error", state.last_error},
-            {"bad", std::move(bad)},
+            {"invalid", std::move(invalid)},
             {"last_event_ms", nullptr}};
   if (row.last_event_ms) {
     part["last_event_ms"] = *row.last_event_ms;
@@ -207,7 +207,7 @@ std::string encode_status(const StatusReply& status) {
     devices.push_back(device_json(row));
   }
   for (const ProblemRow& row : status.problems) {
-    problems.push_back({{"where", row.where}, {"what", row.what}, {"remedy", row.remedy}, {"since_ms", row.since_ms}});
+    problems.push_back({{"where", row.where}, {"what", row.what}, {"fix", row.fix}, {"since_ms", row.since_ms}});
   }
   return line("status",
               {{"name", status.name},
@@ -291,7 +291,7 @@ std::string encode_drops(const EngineCounters& counters) {
 }
 
 std::string encode_error(const Error& error) {
-  const json reply{{"ok", false}, {"error", {{"what", error.what}, {"where", error.where}, {"remedy", error.remedy}}}};
+  const json reply{{"ok", false}, {"error", {{"what", error.what}, {"where", error.where}, {"fix", error.fix}}}};
   return reply.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

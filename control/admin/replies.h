@@ -1,6 +1,6 @@
-// What the gateway answers on its admin socket: plain values, and their form as one line of JSON.
+// The gateway's answers on its admin socket: plain values, and their encoding as one line of JSON.
 //
-// Every reply is {"ok": true, "<command>": ...} or {"ok": false, "error": {"what", "where", "remedy"}}. Addresses are
+// Every reply is {"ok": true, "<command>": ...} or {"ok": false, "error": {"what", "where", "fix"}}. Addresses are
 // text, ports and counts numbers, durations milliseconds or seconds as their name says. Members are only ever added.
 // Plain values, any thread. Encoding cannot fail: text that is not UTF-8 is shown with replacement characters.
 #pragma once
@@ -19,8 +19,8 @@
 namespace isthmus {
 
 struct ProblemRow {
-  std::string where, what, remedy;
-  std::uint64_t since_ms = 0;  // how long it has stood
+  std::string where, what, fix;
+  std::uint64_t since_ms = 0;  // how long it has existed
 };
 
 struct PeerRow {
@@ -30,10 +30,10 @@ struct PeerRow {
   IpAddress address;
   L4Port port;
   bool gateway = false;
-  std::string health;  // "alive", "silent", "suspect", "untried"; empty for nodes, which are not probed
+  std::string health;  // "alive", "unreachable", "suspect", "untried"; empty for nodes, which are not probed
   std::optional<std::uint64_t> last_answer_ms;  // ago
   std::uint64_t round_trip_us = 0;              // of the last answer; 0: none yet
-  std::uint64_t falls = 0;                      // how often it has fallen silent
+  std::uint64_t failures = 0;                   // how often it became unreachable
   bool reachable = false;                       // the next hop towards it is resolved
 };
 
@@ -55,12 +55,12 @@ struct StatusReply {
   int pid = 0;
   std::uint64_t uptime_ms = 0;
   std::string state;              // "starting", "waiting" (for something in the hub), "serving"
-  std::vector<std::string> hubs;  // a line about each
+  std::vector<std::string> hubs;  // one line for each
   std::vector<HubRow> hub_parts;
   bool synced = false;  // all of them
   IpAddress tunnel_address;
   L4Port tunnel_port;
-  bool isolated = false;  // all peers fell silent at once: we suspect ourselves
+  bool isolated = false;  // all peers became unreachable at once: our own link is suspected
   std::size_t endpoints = 0, services = 0, frontends = 0, objects = 0;
   EngineCounters counters;
   ObserverCounts flows;
@@ -74,7 +74,7 @@ struct BackendRow {
   std::string cluster;
   IpAddress address;
   L4Port port;
-  std::string state;        // "active", "draining", "silent"
+  std::string state;        // "active", "draining", "unreachable"
   std::uint32_t slots = 0;  // of the frontend's ring; 0: takes no new flows
 };
 
@@ -85,7 +85,7 @@ struct FrontendRow {
   L4Port port;
   std::string port_name;
   std::string affinity;          // "none", "local", "remote"
-  std::uint32_t ring_slots = 0;  // 0: nobody takes new flows
+  std::uint32_t ring_slots = 0;  // 0: no backend takes new flows
   std::vector<BackendRow> backends;
 };
 
@@ -104,7 +104,7 @@ struct ConnectionRow {
   std::string forward_peer, reply_peer;  // empty: this cluster's side
 };
 
-// Rows of a list that may be longer than was asked for.
+// Rows of a list, up to the limit of the request.
 template <typename Row>
 struct Listing {
   std::vector<Row> rows;

@@ -38,7 +38,7 @@ Result<AdminCommand> command_of(const json& value) {
   return Error{"unknown command", "admin request", "one of " + names};
 }
 
-// {"pod": ["shop/web"], ...}; what the names and values mean is the observer's to judge.
+// {"pod": ["shop/web"], ...}; the observer checks names and values.
 Status read_filters(const json& value, FlowQuery& query) {
   for (const auto& [name, values] : value.items()) {
     if (!values.is_array()) {
@@ -94,7 +94,7 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
     }
   }
   if (key == "namespace" && value.is_string()) {
-    request.name_space = value.get<std::string>();
+    request.ns = value.get<std::string>();
     return Ok{};
   }
   if (key == "label" && value.is_string()) {
@@ -184,8 +184,8 @@ std::string encode_request(const AdminRequest& request) {
   if (!request.cluster.empty()) {
     document["cluster"] = request.cluster;
   }
-  if (!request.name_space.empty()) {
-    document["namespace"] = request.name_space;
+  if (!request.ns.empty()) {
+    document["namespace"] = request.ns;
   }
   if (request.identity) {
     document["identity"] = request.identity->value();

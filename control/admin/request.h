@@ -1,5 +1,5 @@
-// What a client of the admin socket may ask: one JSON object on one line, {"command": "connections", "limit": 20}.
-// Plain values, any thread. Whatever the bytes, parse_request returns a request or an error; it never throws.
+// The requests of the admin socket: one JSON object on one line, {"command": "connections", "limit": 20}.
+// Plain values, any thread. parse_request returns a request or an error for any bytes; it never throws.
 #pragma once
 
 #include <optional>
@@ -20,17 +20,17 @@ struct AdminRequest {
   std::string service;               // namespace/name, or a part of it; empty: all
   std::optional<IpAddress> address;  // services: VIP or backend; endpoints: its own; connections: any of the four
   std::string cluster;               // services, endpoints: only this cluster's
-  std::string name_space;            // endpoints: only pods of this namespace
-  std::optional<Identity> identity;  // endpoints: only those under this one
+  std::string ns;                    // endpoints: only pods of this namespace
+  std::optional<Identity> identity;  // endpoints: only those with this one
   std::string label;                 // endpoints: only those with this one: "app=web", "k8s:app=web", or a key alone
   unsigned limit = kDefaultRows;     // rows of services, endpoints and connections, 1..kMaxRows
   FlowQuery flows;
-  std::string endpoint;        // policy: what applies to it; [cluster/]namespace/pod, or an address
-  std::string from, to, port;  // policy: a question; also labels, and "80/tcp"
+  std::string endpoint;        // policy: whose rules; [cluster/]namespace/pod, or an address
+  std::string from, to, port;  // policy: a trace; ends may be labels, too; port as "80/tcp"
 };
 
 [[nodiscard]] Result<AdminRequest> parse_request(std::string_view line);
-// One line, without its end.
+// One line, without the line end.
 [[nodiscard]] std::string encode_request(const AdminRequest& request);
 
 }  // namespace isthmus

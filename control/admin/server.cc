@@ -23,8 +23,8 @@
 namespace isthmus {
 namespace {
 
-Error os_error(const std::string& what, const std::string& where, std::string remedy = {}) {
-  return Error{what + ": " + std::strerror(errno), where, std::move(remedy)};
+Error os_error(const std::string& what, const std::string& where, std::string fix = {}) {
+  return Error{what + ": " + std::strerror(errno), where, std::move(fix)};
 }
 
 Result<sockaddr_un> socket_address(const std::string& path) {
@@ -40,14 +40,14 @@ Result<sockaddr_un> socket_address(const std::string& path) {
 
 const sockaddr* as_sockaddr(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
 
-// Refuses what must not be replaced: a socket somebody listens on, or a file that is no socket.
+// Fails for what must not be replaced: a socket that a process listens on, or a file that is no socket.
 Status check_replaceable(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) {
     return errno == ENOENT ? Status(Ok{}) : Status(os_error("cannot examine the admin socket", path));
   }
   if (!S_ISSOCK(info.st_mode)) {
-    return Error{"the admin socket's place is taken by something that is not a socket", path,
+    return Error{"there is a file at the path of the admin socket that is not a socket", path,
                  "move it away or choose another admin.socket"};
   }
   auto address = socket_address(path);
@@ -56,7 +56,7 @@ Status check_replaceable(const std::string& path) {
   }
   const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (probe < 0) {
-    return os_error("cannot make a socket", path);
+    return os_error("cannot create a socket", path);
   }
   const bool answered = ::connect(probe, as_sockaddr(*address), sizeof *address) == 0 || errno == EAGAIN;
   ::close(probe);
@@ -78,7 +78,7 @@ Result<gid_t> group_id(const std::string& name) {
   return found->gr_gid;
 }
 
-// Binds under a name nobody knows, so that the socket appears with its owner and mode complete.
+// Binds under a temporary name, so that the socket appears with its final owner and mode.
 Result<int> bind_private(const std::string& path, const std::string& temporary, gid_t group) {
   auto address = socket_address(temporary);
   if (!address) {
@@ -86,7 +86,7 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
   }
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) {
-    return os_error("cannot make a socket", path);
+    return os_error("cannot create a socket", path);
   }
   ::unlink(temporary.c_str());
   const bool done = ::fchmod(fd, 0600) == 0 && ::bind(fd, as_sockaddr(*address), sizeof *address) == 0 &&
@@ -94,7 +94,7 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
                     ::chmod(temporary.c_str(), 0660) == 0 && ::listen(fd, 64) == 0 &&
                     ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!done) {
-    Error error = os_error("cannot make the admin socket", path, "run as root, or choose a folder you may write to");
+    Error error = os_error("cannot create the admin socket", path, "run as root, or choose a folder you may write to");
     ::close(fd);
     ::unlink(temporary.c_str());
     return error;
@@ -116,7 +116,7 @@ Status AdminServer::open() {
   std::error_code failed;
   const auto folder = std::filesystem::path(options_.path).parent_path();
   if (!folder.empty() && !std::filesystem::create_directories(folder, failed) && failed) {
-    return Error{"cannot make the folder of the admin socket: " + failed.message(), folder.string(),
+    return Error{"cannot create the folder of the admin socket: " + failed.message(), folder.string(),
                  "run as root, or choose another admin.socket"};
   }
   const std::string temporary = options_.path + "." + std::to_string(::getpid());
@@ -170,11 +170,11 @@ void AdminServer::poll() {
   std::array<epoll_event, 32> events{};
   const int ready = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
   ++turn_;
-  bool newcomers = false;
+  bool connecting = false;
   for (int i = 0; i < ready; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     if (fd == listener_) {
-      newcomers = true;
+      connecting = true;
       continue;
     }
     const auto found = clients_.find(fd);
@@ -191,8 +191,8 @@ void AdminServer::poll() {
       drop(fd);
     }
   }
-  // Last, so that a descriptor closed above and given out again cannot meet an event meant for its former holder.
-  if (newcomers) {
+  // Last, so that a descriptor closed above and reused cannot receive an event of its former client.
+  if (connecting) {
     accept_clients();
   }
 }
@@ -204,7 +204,7 @@ void AdminServer::accept_clients() {
       return;
     }
     if (clients_.size() >= options_.max_clients) {
-      push_out_oldest();
+      evict_idlest();
     }
     epoll_event event{};
     event.events = EPOLLIN;
@@ -217,7 +217,7 @@ void AdminServer::accept_clients() {
   }
 }
 
-void AdminServer::push_out_oldest() {
+void AdminServer::evict_idlest() {
   const auto oldest = std::min_element(clients_.begin(), clients_.end(), [](const auto& a, const auto& b) {
     return a.second.last_active < b.second.last_active;
   });
@@ -227,8 +227,8 @@ void AdminServer::push_out_oldest() {
 }
 
 bool AdminServer::serve(int fd, Client& client) {
-  // One answer per turn, and only when the last one is with the client: neither a slow client nor a busy one holds the
-  // loop.
+  // One answer per turn, and only when the client has taken the last one: neither a slow client nor a busy one holds up
+  // the loop.
   if (client.out.empty() && client.feed) {
     if (!client.ended && !read_some(fd, client)) {
       return false;
@@ -284,7 +284,7 @@ void AdminServer::answer_next(Client& client) const {
   client.feed_ready = client.feed != nullptr;
   if (client.out.size() > options_.max_reply) {
     client.out = encode_error(Error{"the reply would have " + std::to_string(client.out.size()) + " bytes", "",
-                                    "narrow the question with a filter or a limit"});
+                                    "narrow the request with a filter or a limit"});
   }
   client.out += '\n';
 }
@@ -316,7 +316,7 @@ void AdminServer::feed_clients() {
     Client& client = clients_.at(fd);
     client.last_active = turn_;
     if (!client.out.empty()) {
-      continue;  // it is told when it has taken that
+      continue;  // it continues once the client has taken that
     }
     if (serve(fd, client)) {
       watch(fd, client);
@@ -344,7 +344,7 @@ void AdminServer::watch(int fd, const Client& client) const {
   epoll_event event{};
   const bool work_left = !client.out.empty() || client.feed_ready ||
                          (!client.feed && (client.ended || client.in.find('\n') != std::string::npos));
-  // Of a client that is fed and says no more, or too much, nothing but its going is waited for.
+  // From a client with a feed that has closed, or has sent too much, only the hang-up is awaited.
   const bool deaf = client.ended || client.in.size() > options_.max_request;
   event.events = work_left ? EPOLLOUT : deaf ? 0U : EPOLLIN;
   event.data.fd = fd;

@@ -1,4 +1,4 @@
-// What the words of the command line mean: a plain value for main to act on. Thread: any.
+// The parsed command line: a plain value for main to act on. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,7 @@ struct CommandLine {
   AllocateOptions allocate;
 };
 
-// Nothing: the program is done (help, or a wrong command line about which the user has been told) and exits with
-// `exit_code`.
+// nullopt: the program is done (help was printed, or an error of the command line) and exits with `exit_code`.
 [[nodiscard]] std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code);
 
 }  // namespace isthmus

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-// "Nov 22 23:59:01.123" of "2026-11-22T23:59:01.123456789Z".
+// "Nov 22 23:59:01.123" for "2026-11-22T23:59:01.123456789Z".
 std::string short_time(const std::string& text) {
   std::tm utc{};
   const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
@@ -30,7 +30,7 @@ std::string short_time(const std::string& text) {
   return date + (fraction.size() == 4 ? fraction : std::string(".000"));
 }
 
-// The one protocol's object of an l4.
+// The object below "l4" that holds the ports.
 const json& ports_of(const json& flow) {
   for (const char* protocol : {"TCP", "UDP", "SCTP"}) {
     if (const json& l4 = member(flow, "l4"); l4.contains(protocol)) {
@@ -93,7 +93,7 @@ std::string verdict_text(const json& flow) {
   return verdict;
 }
 
-// "[shop/allow-web]": the policies that a verdict came from.
+// "[shop/allow-web]": the policies that decided.
 std::string policy_text(const json& flow) {
   std::string text;
   for (const char* key : {"egress_denied_by", "ingress_denied_by", "egress_allowed_by", "ingress_allowed_by"}) {
@@ -103,8 +103,8 @@ std::string policy_text(const json& flow) {
     }
     for (const json& policy : *list) {
       if (policy.is_object()) {
-        const std::string name_space = text_of(policy, "namespace");
-        text += (text.empty() ? " [" : ", ") + (name_space.empty() ? "" : name_space + "/") + text_of(policy, "name");
+        const std::string ns = text_of(policy, "namespace");
+        text += (text.empty() ? " [" : ", ") + (ns.empty() ? "" : ns + "/") + text_of(policy, "name");
       }
     }
   }
@@ -120,7 +120,7 @@ Status check_flows_answer(std::string_view line) {
 std::string compact_flow(std::string_view line) {
   const json document = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object()) {
-    return "(a line that is not understood)\n";
+    return "(a line that cannot be parsed)\n";
   }
   const std::string time = short_time(text_of(document, "time"));
   if (const json& lost = member(document, "lost_events"); !lost.empty()) {

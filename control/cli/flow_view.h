@@ -1,5 +1,5 @@
-// Flows as a person reads them, one line each, as `hubble observe` prints them in its compact form. Thread: any. The
-// lines come from another process: whatever they hold, these return text.
+// Flows for people, one line each, in the compact form of `hubble observe`. Thread: any. The lines come from another
+// process: these functions return text whatever the lines hold.
 #pragma once
 
 #include <string>
@@ -9,10 +9,11 @@
 
 namespace isthmus {
 
-// The line that comes before the flows: the error it holds, if it is one.
+// The line before the flows: the error in it, if there is one.
 [[nodiscard]] Status check_flows_answer(std::string_view line);
 
-// `line`: one flow, or a note of lost ones, as control/observe/flow_json.h writes it. With the line's end; local time.
+// `line`: one flow, or a record of lost ones, as control/observe/flow_json.h writes it. Returns text with its line end;
+// times are local.
 [[nodiscard]] std::string compact_flow(std::string_view line);
 
 }  // namespace isthmus

@@ -11,14 +11,14 @@ namespace {
 
 using namespace json_members;
 
-std::string bad_values(const std::vector<const json*>& parts) {
+std::string invalid_values(const std::vector<const json*>& parts) {
   std::string text;
   for (const json* part : parts) {
-    for (const json* key : list_of(*part, "bad")) {
+    for (const json* key : list_of(*part, "invalid")) {
       text += "  " + printable(text_of(*part, "name") + ": " + text_of(*key, "key")) + "\n";
     }
   }
-  return text.empty() ? "" : "\nvalues that are refused at present\n" + text;
+  return text.empty() ? "" : "\nvalues refused at present\n" + text;
 }
 
 }  // namespace
@@ -36,20 +36,20 @@ std::string hub_view(const json& status) {
               {"OBJECTS", Align::kRight},
               {"EVENTS", Align::kRight},
               {"REFUSED", Align::kRight},
-              {"HELD", Align::kRight},
+              {"RETAINED", Align::kRight},
               {"CONNECTS", Align::kRight},
               {"LAST EVENT", Align::kRight},
               {"LAST ERROR"}};
   const auto parts = list_of(hub, "parts");
   for (const json* part : parts) {
-    const bool heard = part->contains("last_event_ms") && (*part)["last_event_ms"].is_number_unsigned();
+    const bool has_event = part->contains("last_event_ms") && (*part)["last_event_ms"].is_number_unsigned();
     table.add({text_of(*part, "name"), text_of(*part, "state"), or_dash(text_of(*part, "server")),
                count_of(*part, "objects"), count_of(*part, "events"), count_of(*part, "refused"),
-               count_of(*part, "held"), count_of(*part, "connects"),
-               heard ? duration_text(number_of(*part, "last_event_ms")) + " ago" : std::string("-"),
+               count_of(*part, "retained"), count_of(*part, "connects"),
+               has_event ? duration_text(number_of(*part, "last_event_ms")) + " ago" : std::string("-"),
                or_dash(text_of(*part, "last_error"))});
   }
-  return text + (table.empty() ? "" : "\n" + table.text()) + bad_values(parts);
+  return text + (table.empty() ? "" : "\n" + table.text()) + invalid_values(parts);
 }
 
 }  // namespace isthmus

@@ -1,4 +1,4 @@
-// `isthmus status --hub`: every part of the hubs, with its state, its lag and what is refused. Thread: any.
+// `isthmus status --hub`: every part of the hubs with its state, last event and refused values. Thread: any.
 #pragma once
 
 #include <nlohmann/json.hpp>

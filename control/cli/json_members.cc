@@ -5,7 +5,7 @@
 namespace isthmus {
 
 Error not_an_answer() {
-  return Error{"the gateway's answer is not understood", "", "are the program and the gateway of the same version?"};
+  return Error{"the gateway's answer cannot be read", "", "use the isthmus program of the gateway's own version"};
 }
 
 Status check_answer(const nlohmann::json& document) {
@@ -20,7 +20,7 @@ Status check_answer(const nlohmann::json& document) {
   if (what.empty()) {
     return not_an_answer();
   }
-  return Error{printable(what), printable(text_of(error, "where")), printable(text_of(error, "remedy"))};
+  return Error{printable(what), printable(text_of(error, "where")), printable(text_of(error, "fix"))};
 }
 
 }  // namespace isthmus

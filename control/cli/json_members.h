@@ -1,5 +1,5 @@
-// Members of the gateway's answers, and facts in a column, for the views. What is missing or of another type reads as
-// empty: a newer or older gateway may answer. Pure; any thread.
+// Members of the gateway's answers, and lines of "name  value", for the views. A member that is missing or of another
+// type reads as empty: a newer or older gateway may answer. Pure; any thread.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ inline const json& member(const json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_object() ? *it : kNothing;
 }
-// The objects of a list.
+// The elements of a list that are objects.
 inline std::vector<const json*> list_of(const json& object, const char* key) {
   std::vector<const json*> rows;
   const auto it = object.find(key);
@@ -65,7 +65,7 @@ using json_members::number_of;
 using json_members::text_of;
 
 [[nodiscard]] Error not_an_answer();
-// Whether a gateway's answer is one; else the error it holds, harmless to print.
+// Ok when the gateway answered; else the error it sent, safe to print.
 [[nodiscard]] Status check_answer(const nlohmann::json& document);
 
 }  // namespace isthmus

@@ -1,8 +1,6 @@
 #include "control/cli/local_commands.h"
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -15,16 +13,18 @@
 namespace isthmus {
 namespace {
 
-// The configuration, or nothing after every error in it has been told.
+// The configuration, or nothing after every error in it was printed.
 std::optional<GatewayConfig> read_config(const std::string& file) {
-  auto config = load_config(file);
-  if (config) {
-    return std::move(*config);
+  const auto text = read_config_text(file);
+  if (!text) {
+    complain(text.error());
+    return std::nullopt;
   }
-  std::ifstream stream(file);
-  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  const std::vector<Error> all = stream ? check_config(text, file) : std::vector<Error>{};
-  for (const Error& error : all.empty() ? std::vector<Error>{config.error()} : all) {
+  auto config = parse_config(*text, file);
+  if (config) {
+    return *std::move(config);
+  }
+  for (const Error& error : check_config(*text, file)) {
     complain(error);
   }
   return std::nullopt;
@@ -42,7 +42,7 @@ int exit_code_of(const Status& status) {
 
 int run_command(const std::string& config_file) {
   const auto config = read_config(config_file);
-  // What stops a gateway is in its log already.
+  // An error that stops a gateway is in its log already.
   return !config ? kExitUsage : run(*config) ? kExitOk : kExitFailure;
 }
 
@@ -51,7 +51,7 @@ int config_check_command(const std::string& config_file) {
   if (!config) {
     return kExitUsage;
   }
-  std::printf("%s: good. In force, defaults included:\n%s", config_file.c_str(), describe(*config).c_str());
+  std::printf("%s: good. In force, with defaults:\n%s", config_file.c_str(), describe(*config).c_str());
   return kExitOk;
 }
 
@@ -72,7 +72,7 @@ int allocate_command(const AllocateOptions& options) {
   for (const std::string& pool : options.pools) {
     const auto prefix = Prefix::parse(pool);
     if (!prefix) {
-      complain({"not an address block: '" + pool + "'", "--pool", "write it as in 10.200.0.0/24"});
+      complain({"not an address block: '" + pool + "'", "--pool", "write it as 10.200.0.0/24"});
       return kExitUsage;
     }
     request.pools.push_back(*prefix);
@@ -85,7 +85,7 @@ int allocate_command(const AllocateOptions& options) {
   for (const IpAddress& address : claim->addresses) {
     std::printf("%s\n", address.to_string().c_str());
   }
-  std::fprintf(stderr, "isthmus: %s %s\n", claim->created ? "claimed in" : "stood already in", claim->file.c_str());
+  std::fprintf(stderr, "isthmus: %s %s\n", claim->created ? "claimed in" : "already claimed in", claim->file.c_str());
   if (!claim->service_known) {
     std::fprintf(stderr, "isthmus: note: cluster %s has no Service %s yet\n", options.cluster.c_str(),
                  options.service.c_str());

@@ -1,4 +1,4 @@
-// The commands that need no running gateway. Each prints to stdout, complains to stderr and returns the exit code.
+// The commands that need no running gateway. Each prints to stdout, errors to stderr, and returns the exit code.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// The program: decides nothing, only goes where the command line points.
+// The program: runs the command that the command line names.
 #include <cstdio>
 
 #include "control/cli/command_line.h"

@@ -22,10 +22,10 @@ std::string list_view(const json& policy) {
   }
   text += table.empty() ? "\nNo policies.\n" : "\n" + table.text();
   text += problems.empty() ? "" : "\nproblems\n" + problems;
-  return text + (is_set(policy, "truncated") ? "More were left out: --limit\n" : "");
+  return text + (is_set(policy, "truncated") ? "(more policies exist: raise --limit)\n" : "");
 }
 
-std::string party_text(const json& party) {
+std::string trace_party_text(const json& party) {
   std::string text = text_of(party, "name");
   if (party.contains("identity") && party["identity"].is_number_unsigned()) {
     text += ", identity " + count_of(party, "identity");
@@ -48,16 +48,16 @@ const char* match_text(const json& rule) {
 }
 
 std::string direction_view(const json& direction) {
-  const bool asked = !text_of(direction, "peer").empty();
+  const bool is_trace = !text_of(direction, "peer").empty();
   std::string head = text_of(direction, "direction") + " of " + text_of(direction, "subject");
   if (!is_set(direction, "ours")) {
-    head += ": not judged here, " + text_of(direction, "reason");
-  } else if (asked) {
+    head += ": not enforced here, " + text_of(direction, "reason");
+  } else if (is_trace) {
     head += ": " + text_of(direction, "verdict") + ", " + text_of(direction, "reason");
   } else {
     head += is_set(direction, "enforced") ? ": closed but for these rules" : ": open but for deny rules";
   }
-  Table table{{"ACTION"}, {"PEERS"}, {"PORTS"}, {"POLICY"}, {"WHERE"}, {asked ? "HERE" : ""}};
+  Table table{{"ACTION"}, {"PEERS"}, {"PORTS"}, {"POLICY"}, {"WHERE"}, {is_trace ? "HERE" : ""}};
   for (const json* rule : list_of(direction, "rules")) {
     table.add({text_of(*rule, "action"), text_of(*rule, "peers"), text_of(*rule, "ports"), text_of(*rule, "policy"),
                text_of(*rule, "where"), match_text(*rule)});
@@ -73,12 +73,12 @@ std::string policy_view(const json& policy) {
   }
   std::string text;
   if (policy.contains("to")) {
-    add_fact(text, "from", party_text(member(policy, "from")));
-    add_fact(text, "to", party_text(member(policy, "to")));
+    add_fact(text, "from", trace_party_text(member(policy, "from")));
+    add_fact(text, "to", trace_party_text(member(policy, "to")));
     add_fact(text, "port", text_of(policy, "port"));
     add_fact(text, "verdict", text_of(policy, "verdict"));
   } else {
-    add_fact(text, "endpoint", party_text(member(policy, "endpoint")));
+    add_fact(text, "endpoint", trace_party_text(member(policy, "endpoint")));
   }
   for (const json* direction : list_of(policy, "directions")) {
     text += direction_view(*direction);

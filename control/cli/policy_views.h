@@ -1,4 +1,4 @@
-// The answers to `isthmus policy` as a person reads them. Pure; any thread.
+// The answers to `isthmus policy` for people. Pure; any thread.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -6,7 +6,7 @@
 
 namespace isthmus {
 
-// Which of the three answers it is, its members tell.
+// Handles all three answers: the list, the rules of an endpoint, and a trace.
 [[nodiscard]] std::string policy_view(const nlohmann::json& policy);
 
 }  // namespace isthmus

@@ -49,8 +49,8 @@ Choice choose_socket(const QueryOptions& options) {
         Error{"several gateways run here: " + names_of(alive), options.run_folder, "choose one with --socket NAME"});
     return {{}, kExitUsage};
   }
-  complain(Error{all.empty() ? "no gateway runs here" : "no gateway answers; sockets left over: " + names_of(all),
-                 options.run_folder, "start one with isthmus run -c FILE, or give its socket with --socket PATH"});
+  complain(Error{all.empty() ? "no gateway runs here" : "no gateway answers; stale sockets: " + names_of(all),
+                 options.run_folder, "start one with isthmus run -c FILE, or name its socket with --socket PATH"});
   return {{}, kExitUnreachable};
 }
 
@@ -58,21 +58,21 @@ bool print(const std::string& text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
-// Prints flows until they end, or the reader of our output goes away.
+// Prints flows until they end, or stdout is closed.
 int query_flows(const std::string& socket, const QueryOptions& options) {
-  std::optional<Error> refused;
+  std::optional<Error> failed;
   bool first = true, written = true;
   const Status asked = ask_gateway_for_lines(socket, encode_request(options.request), [&](std::string_view line) {
     if (std::exchange(first, false)) {
       const Status begun = check_flows_answer(line);
-      refused = begun.ok() ? std::nullopt : std::optional(begun.error());
+      failed = begun.ok() ? std::nullopt : std::optional(begun.error());
       return begun.ok();
     }
     written = print(options.view.json ? std::string(line) + "\n" : compact_flow(line));
     return written;
   });
-  if (refused) {
-    complain(*refused);
+  if (failed) {
+    complain(*failed);
     return kExitFailure;
   }
   if (!asked) {

@@ -1,4 +1,5 @@
-// The commands that ask a running gateway: find its socket, ask, print. Thread: any; blocks until the answer.
+// The commands that ask a running gateway: find its socket, send the request, print the answer. Thread: any; blocks
+// until the answer.
 #pragma once
 
 #include <string>
@@ -11,12 +12,12 @@ namespace isthmus {
 
 struct QueryOptions {
   std::string socket;      // a path, a gateway's name, or empty: the only gateway that runs here
-  std::string run_folder;  // where sockets are looked for
+  std::string run_folder;  // where sockets are searched for
   AdminRequest request;
   ViewOptions view;
 };
 
-// Prints to stdout, complaints to stderr; returns the program's exit code.
+// Prints to stdout, errors to stderr; returns the program's exit code.
 [[nodiscard]] int query(const QueryOptions& options);
 
 // Prints "isthmus: ..." to stderr.

@@ -1,5 +1,5 @@
-// Tables for people: aligned columns, two spaces between them, no frames. Text from manifests is shown harmlessly:
-// control characters never reach the terminal. Plain value, any thread.
+// Tables for people: aligned columns, two spaces between them, no frames. Control characters, which manifests may hold,
+// never reach the terminal. Plain value, any thread.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ class Table {
   // As many cells as there are columns; missing ones are empty.
   void add(std::vector<std::string> cells);
   [[nodiscard]] bool empty() const { return rows_.empty(); }
-  // The header and one line per row, each with its end. No trailing spaces.
+  // The header and one line per row, each with its line end. No trailing spaces.
   [[nodiscard]] std::string text() const;
 
  private:

@@ -14,7 +14,8 @@ namespace isthmus {
 namespace {
 
 using namespace json_members;
-// "a b" of a list of texts.
+
+// The strings of a list, joined by spaces.
 std::string texts_of(const json& object, const char* key) {
   std::string all;
   const auto it = object.find(key);
@@ -37,13 +38,13 @@ std::string indent(const std::string& text) {
   return result;
 }
 
-std::string lost_mail(const json& flows) {
+std::string lost_events(const json& flows) {
   return number_of(flows, "control_events_lost") == 0
              ? ""
-             : "; " + count_of(flows, "control_events_lost") + " messages of workers to control lost";
+             : "; " + count_of(flows, "control_events_lost") + " events of workers lost";
 }
 
-// What the connection table lies on.
+// The memory of the connection table.
 std::string pages_text(const json& connections) {
   constexpr std::uint64_t kMebibyte = 1024 * 1024;
   const std::uint64_t bytes = number_of(connections, "bytes"), huge = number_of(connections, "huge_page_bytes");
@@ -73,7 +74,7 @@ std::string status_facts(const json& s) {
                count_of(s, "endpoints") + " endpoints");
   add_fact(text, "connections",
            count_of(connections, "now") + " of " + count_of(connections, "capacity") + " (" +
-               count_of(connections, "unreplied") + " unreplied), " + count_of(connections, "created") + " created, " +
+               count_of(connections, "half_open") + " half-open), " + count_of(connections, "created") + " created, " +
                count_of(connections, "adopted") + " adopted at start" + pages_text(connections));
   add_fact(text, "packets",
            count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
@@ -81,8 +82,8 @@ std::string status_facts(const json& s) {
                " decapsulated, " + count_of(packets, "dropped") + " dropped");
   const json& flows = member(s, "flows");
   add_fact(text, "flows",
-           count_of(flows, "seen") + " seen, " + count_of(flows, "unseen") + " left out or lost, last " +
-               count_of(flows, "kept") + " of at most " + count_of(flows, "capacity") + " kept" + lost_mail(flows));
+           count_of(flows, "seen") + " seen, " + count_of(flows, "unseen") + " sampled out or lost, last " +
+               count_of(flows, "kept") + " of at most " + count_of(flows, "capacity") + " kept" + lost_events(flows));
   return text;
 }
 
@@ -125,9 +126,10 @@ std::string peer_table(const json& s) {
   if (table.empty()) {
     return "\npeers: none\n";
   }
-  const char* warning = is_set(s, "isolated")
-                            ? "  all peers fell silent at once: suspecting this gateway's own link, using all of them\n"
-                            : "";
+  const char* warning =
+      is_set(s, "isolated")
+          ? "  all peers became unreachable at once: this gateway's own link is suspected, all of them stay in use\n"
+          : "";
   return "\npeers\n" + indent(table.text()) + warning;
 }
 
@@ -138,12 +140,10 @@ std::string problem_list(const json& s) {
   }
   std::string text = "\nproblems (" + std::to_string(problems.size()) + ")\n";
   for (const json* p : problems) {
-    const std::string where = text_of(*p, "where"), remedy = text_of(*p, "remedy");
+    const std::string where = text_of(*p, "where"), fix = text_of(*p, "fix");
     text += "  " + printable((where.empty() ? "" : where + ": ") + text_of(*p, "what")) + "\n";
-    text +=
-        "      " +
-        printable("for " + duration_text(number_of(*p, "since_ms")) + (remedy.empty() ? "" : "; remedy: " + remedy)) +
-        "\n";
+    text += "      " +
+            printable("for " + duration_text(number_of(*p, "since_ms")) + (fix.empty() ? "" : "; fix: " + fix)) + "\n";
   }
   return text;
 }
@@ -154,7 +154,7 @@ std::string truncation_note(const json& content, std::size_t shown) {
   if (!is_set(content, "truncated")) {
     return "";
   }
-  return "(the first " + std::to_string(shown) + " only: raise --limit or narrow with a filter)\n";
+  return "(only the first " + std::to_string(shown) + ": raise --limit or narrow with a filter)\n";
 }
 
 std::string frontend_text(const json& f) {
@@ -175,7 +175,7 @@ struct ClusterCounts {
   std::uint64_t slots = 0;
 };
 
-// Of new flows.
+// Share of new flows, in percent.
 std::string share_text(std::uint64_t slots, std::uint64_t ring) {
   return ring == 0 ? "-" : std::to_string((slots * 100 + ring / 2) / ring) + "%";
 }

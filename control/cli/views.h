@@ -1,5 +1,5 @@
-// The gateway's answers as a person reads them, or as indented JSON for programs.
-// Thread: any. The answers come from another process: whatever they hold, these return text or an error.
+// The gateway's answers as tables for people, or as indented JSON for programs.
+// Thread: any. The answers come from another process: these functions return text or an error whatever they hold.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct ViewOptions {
   bool each_backend = false;  // services: one line per backend instead of one per cluster
 };
 
-// `answer` is the line the gateway sent. An error reply comes back as the error it holds.
+// `answer` is the line that the gateway sent. An error reply is returned as that error.
 [[nodiscard]] Result<std::string> show_answer(AdminCommand command, std::string_view answer,
                                               const ViewOptions& options);
 

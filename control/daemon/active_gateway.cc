@@ -10,9 +10,9 @@
 namespace isthmus {
 namespace {
 
-// The kernel reports each of many routes by itself; this long they gather.
-constexpr auto kRoutesGather = std::chrono::milliseconds(20);
-constexpr auto kHouseInterval = std::chrono::seconds(5);
+// The kernel reports every route by itself; changes are collected for this long.
+constexpr auto kRoutesDelay = std::chrono::milliseconds(20);
+constexpr auto kMaintenanceInterval = std::chrono::seconds(5);
 
 HealthOptions health_options(const GatewayConfig& config) {
   HealthOptions options;
@@ -24,15 +24,16 @@ HealthOptions health_options(const GatewayConfig& config) {
   return options;
 }
 
-PolicySettings policy_settings(const GatewayConfig& config) {
-  PolicySettings settings;
-  settings.audit = config.policy_audit;
-  if (config.policy_enforcement == "always") {
-    settings.enforcement = PolicyEnforcement::kAlways;
-  } else if (config.policy_enforcement == "never") {
-    settings.enforcement = PolicyEnforcement::kNever;
+PolicySettings policy_settings(const GatewayConfig& config) { return {config.policy_enforcement, config.policy_audit}; }
+
+// What was refused is not offered again, so that a restart is needed even after other endpoints went away.
+std::optional<Error> endpoint_table_problem(const EngineCounters& counters) {
+  if (counters.endpoints_refused == 0) {
+    return std::nullopt;
   }
-  return settings;
+  return Error{"the endpoint table was full; endpoints are missing in it, and their packets are dropped",
+               std::to_string(counters.endpoints_refused) + " endpoints",
+               "link fewer clusters to this one (CrossClusterNetworkProfile), then restart the gateway"};
 }
 
 std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
@@ -59,7 +60,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   }
   gateway->local_side_->check_forwarding();
   gateway->apply();
-  gateway->keep_house();
+  gateway->maintain();
   return gateway;
 }
 
@@ -76,7 +77,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   compiler_ = std::make_unique<Compiler>(
       std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
-    node_.engine->send_probe(peer, sequence);
+    return node_.engine->send_probe(peer, sequence);
   });
   flow_names_ = std::make_unique<FlowNames>(*compiler_, model_);
   observer_ = std::make_unique<Observer>(ObserverOptions{config.cluster + "/" + config.name, config.observe_flows},
@@ -87,7 +88,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
 }
 
 ActiveGateway::~ActiveGateway() {
-  for (const auto timer : {health_timer_, routes_timer_, house_timer_}) {
+  for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_}) {
     loop_.cancel_timer(timer);
   }
   loop_.unwatch(node_.engine->event_fd());
@@ -97,8 +98,8 @@ ActiveGateway::~ActiveGateway() {
 
 Status ActiveGateway::watch() {
   health_timer_ = loop_.add_timer([this] { tick_health(); });
-  routes_timer_ = loop_.add_timer([this] { reread_routes(); });
-  house_timer_ = loop_.add_timer([this] { keep_house(); });
+  routes_timer_ = loop_.add_timer([this] { reload_routes(); });
+  maintenance_timer_ = loop_.add_timer([this] { maintain(); });
   if (auto watched = loop_.watch(node_.kernel->fd(), [this] { take_kernel_events(); }); !watched) {
     return watched;
   }
@@ -116,22 +117,22 @@ void ActiveGateway::apply() {
   if (result.peers_changed || !published_) {
     update_peers();
   }
-  const bool clusters_moved = result.delta.clusters || routes_moved_ || !published_;
-  if (clusters_moved) {
+  const bool clusters_changed = result.delta.clusters || routes_changed_ || !published_;
+  if (clusters_changed) {
     result.delta.local_routes = local_side_->changed_routes(compiler_->clusters());
   }
   if (!published_) {
-    take_kernel_events();  // neighbours that the kernel knows already are there from the first packet on
+    take_kernel_events();  // so that neighbours the kernel has resolved are known from the first packet on
   }
   const bool first = !published_;
   publish(result);
-  if (clusters_moved || result.names_changed) {
-    local_side_->update_kernel(compiler_->clusters(), compiler_->services(), routes_moved_);
+  if (clusters_changed || result.names_changed) {
+    local_side_->update_kernel(compiler_->clusters(), compiler_->services(), routes_changed_);
   }
   if (result.names_changed || first) {
     update_dns();
   }
-  routes_moved_ = false;
+  routes_changed_ = false;
   flow_names_->forget();
   list_problems(result.problems);
 }
@@ -182,22 +183,23 @@ void ActiveGateway::take_kernel_events() {
       continue;
     }
     underlay_problem_.reset();
-    if (link.gone || !link.running) {
-      underlay_problem_ = Error{link.gone ? "the underlay device was removed" : "the underlay device has no carrier",
-                                link.interface, link.gone ? "restart the gateway when it is back" : "check the link"};
+    if (link.removed || !link.running) {
+      underlay_problem_ =
+          Error{link.removed ? "the underlay device was removed" : "the underlay device has no carrier", link.interface,
+                link.removed ? "restart the gateway when it is back" : "check the link"};
     } else if (link.mtu != node_.underlay_link.mtu) {
-      underlay_problem_ = Error{"the underlay device's MTU is no longer what the gateway started with", link.interface,
-                                "set it back, or restart the gateway"};
+      underlay_problem_ = Error{"the underlay device's MTU has changed since the gateway started", link.interface,
+                                "restore it, or restart the gateway"};
     }
   }
   if (events.routes_changed || events.lost || !events.links.empty()) {
-    loop_.set_timer_if_idle(routes_timer_, EventLoop::Clock::now() + kRoutesGather);
+    loop_.set_timer_if_idle(routes_timer_, EventLoop::Clock::now() + kRoutesDelay);
   }
 }
 
-void ActiveGateway::reread_routes() {
+void ActiveGateway::reload_routes() {
   compiler_->refresh_next_hops();
-  routes_moved_ = true;
+  routes_changed_ = true;
   local_side_->check_forwarding();
   apply();
 }
@@ -206,8 +208,8 @@ void ActiveGateway::take_engine_events() {
   const EngineEvents events = node_.engine->poll_events();
   events_lost_ = events.lost;
   const auto now = HealthClock::now();
-  for (const NeighbourWanted& neighbour : events.neighbours) {
-    adjacencies_->wanted(neighbour, now);
+  for (const NeighbourRequest& neighbour : events.neighbours) {
+    adjacencies_->request(neighbour, now);
   }
   for (const ProbeAnswer& answer : events.probe_answers) {
     health_->answer(answer.peer, answer.sequence, now);
@@ -233,35 +235,37 @@ void ActiveGateway::take_health_changes() {
   if (health_->take_changes().empty()) {
     return;
   }
-  Silence silence;
-  silence.peers = health_->silent_peers();
-  for (const SilentCluster& cluster : health_->silent_clusters()) {
-    if (cluster.held_out) {
-      silence.held_out.push_back(cluster.cluster);
+  Reachability reachability;
+  reachability.down_peers = health_->unreachable_peers();
+  for (const UnreachableCluster& cluster : health_->unreachable_clusters()) {
+    if (cluster.ejected) {
+      reachability.ejected_clusters.push_back(cluster.cluster);
     }
   }
-  compiler_->set_silence(std::move(silence));
+  compiler_->set_reachability(std::move(reachability));
   apply();
 }
 
-void ActiveGateway::keep_house() {
+void ActiveGateway::maintain() {
   adjacencies_->expire(EventLoop::Clock::now());
   local_side_->check_forwarding();
+  const EngineCounters counters = node_.engine->counters();
   std::vector<Error> down;
-  for (const DeviceStatus& device : node_.engine->counters().devices) {
+  for (const DeviceStatus& device : counters.devices) {
     if (!device.up) {
       down.push_back(
-          {"the device is down", device.name, "check the interface; restart the gateway if it was made anew"});
+          {"the device is down", device.name, "check the interface; restart the gateway if it was recreated"});
     }
   }
-  observer_->poll();  // what was left out at the end of a flood
+  observer_->poll();  // events of a burst that ended without another wake-up
   problems_.set("devices", down);
+  problems_.set_one("endpoint table", endpoint_table_problem(counters));
   problems_.set("local side", local_side_->problems());
-  if (publish_failed_) {  // a device that did not take its rules may do so now
+  if (publish_failed_) {  // steering that a device refused may succeed now
     CompileResult nothing;
     publish(nothing);
   }
-  loop_.set_timer(house_timer_, EventLoop::Clock::now() + kHouseInterval);
+  loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);
 }
 
 void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {
@@ -269,18 +273,18 @@ void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {
   problems_.set("next hops", adjacencies_->problems());
   problems_.set("local side", local_side_->problems());
   problems_.set_one("underlay", underlay_problem_);
-  std::vector<Error> silent;
+  std::vector<Error> unreachable;
   for (const PeerHealth& peer : health_->peers()) {
-    if (peer.state == PeerState::kSilent) {
-      silent.push_back({"the gateway no longer answers probes and gets no new flows", "peer " + peer.peer.gateway,
-                        "is it up, and does UDP pass between the underlay addresses?"});
+    if (peer.state == PeerState::kUnreachable) {
+      unreachable.push_back({"the gateway no longer answers probes and gets no new flows", "peer " + peer.peer.gateway,
+                             "check that it is up and that UDP passes between the underlay addresses"});
     }
   }
   if (health_->isolated()) {
-    silent.push_back({"all peers fell silent at once: suspecting our own link, all stay in use", "health",
-                      "check the underlay device and its routes"});
+    unreachable.push_back({"all peers became unreachable at once: our own link is suspected, all stay in use", "health",
+                           "check the underlay device and its routes"});
   }
-  problems_.set("health", silent);
+  problems_.set("health", unreachable);
 }
 
 }  // namespace isthmus

@@ -1,9 +1,9 @@
-// A gateway that knows who it is: node, engine, compiler, health and the sinks, and what passes between them.
+// A gateway whose own Cluster and Gateway objects are known: connects node, engine, compiler, health and the sinks.
 //
 // The model changes → apply() → endpoints, tables, routes on the node, DNS. The kernel reports neighbours, links and
-// routes; the engine asks for neighbours and brings probe answers; health says who is silent: each ends in apply() or
-// in an adjacency. Owner: Gateway. Thread: control only, from the event loop. Failure: start() returns it; afterwards
-// everything a person can mend is in the problem list and the last good state stays in force.
+// routes; the engine asks for neighbours and delivers probe answers; health reports unreachable peers: each ends in
+// apply() or in an adjacency. Owner: Gateway. Thread: control only, from the event loop. Failure: start() returns it;
+// afterwards every problem is in the problem list and the last good state stays in force.
 #pragma once
 
 #include <memory>
@@ -25,16 +25,16 @@ namespace isthmus {
 
 class ActiveGateway {
  public:
-  // All references must outlive what comes back. Tables are published when it returns.
+  // All references must outlive the result. Tables are published when it returns.
   [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
                                                                     Model& model, ProblemList& problems,
                                                                     EventLoop& loop);
-  // Stops the engine. Leaves the node as it is.
+  // Stops the engine. Leaves devices, routes and XDP programs of the node in place.
   ~ActiveGateway();
   ActiveGateway(const ActiveGateway&) = delete;
   ActiveGateway& operator=(const ActiveGateway&) = delete;
 
-  // Brings everything up to the model.
+  // Brings endpoints, tables, routes and DNS up to date with the model.
   void apply();
 
   [[nodiscard]] const OwnGateway& own() const { return own_; }
@@ -44,7 +44,7 @@ class ActiveGateway {
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
   [[nodiscard]] Observer& observer() const { return *observer_; }
   [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }
-  // Counts since start: tables handed to the engine, and messages of the workers that were lost.
+  // Counts since start: tables published to the engine, and events of the workers that were lost.
   [[nodiscard]] std::uint64_t publishes() const { return publishes_; }
   [[nodiscard]] std::uint64_t events_lost() const { return events_lost_; }
 
@@ -55,14 +55,14 @@ class ActiveGateway {
 
   void take_kernel_events();
   void take_engine_events();
-  void reread_routes();
+  void reload_routes();
   void tick_health();
-  void keep_house();
+  void maintain();
 
   void publish(CompileResult& result);
   void update_peers();
   void update_dns();
-  // What health found out becomes silence in the tables.
+  // Applies what health reports: unreachable peers and clusters leave the tables.
   void take_health_changes();
   void list_problems(const std::vector<Problem>& compiled);
 
@@ -79,11 +79,11 @@ class ActiveGateway {
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
-  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, house_timer_ = 0;
+  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool published_ = false;  // at least once
   bool publish_failed_ = false;
-  bool routes_moved_ = false;  // the kernel's, since the last apply()
+  bool routes_changed_ = false;  // the kernel's, since the last apply()
   std::optional<Error> underlay_problem_;
 };
 

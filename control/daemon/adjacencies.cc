@@ -5,35 +5,36 @@
 namespace isthmus {
 namespace {
 
-// Neighbours on the link of a single device that packets may make us ask for, and for how long without an answer.
+// Bounds for neighbours on a device's link that packets ask for: how many, and how long one may stay unresolved.
 constexpr std::size_t kMaxOnDemand = 65536;
-constexpr auto kPatience = std::chrono::seconds(30);
+constexpr auto kResolveTimeout = std::chrono::seconds(30);
 
 }  // namespace
 
-Adjacencies::Way Adjacencies::find_way(const IpAddress& underlay) {
+Adjacencies::PeerRoute Adjacencies::find_route(const IpAddress& underlay) {
   const std::string where = "peer " + underlay.to_string();
   const std::string& interface = interfaces_[underlay_.value()];
   const auto hop = kernel_.next_hop(underlay);
   if (!hop) {
-    return {std::nullopt, Error{hop.error().what, where, hop.error().remedy}};
+    return {std::nullopt, Error{hop.error().what, where, hop.error().fix}};
   }
   if (hop->is_local) {
     return {std::nullopt, Error{"the peer's underlay address is one of this node's own", where,
                                 "correct spec.underlayAddress of its Gateway object"}};
   }
   if (hop->interface != interface) {
-    return {std::nullopt,
-            Error{"the kernel's route to this peer leaves by " + hop->interface + ", not by the underlay device", where,
-                  "correct the route, or name that interface under devices.underlay; now it should be " + interface}};
+    return {
+        std::nullopt,
+        Error{"the kernel's route to this peer leaves by " + hop->interface + ", not by the underlay device", where,
+              "correct the route to leave by " + interface + ", or name the other interface under devices.underlay"}};
   }
   return {Neighbour{underlay_, hop->address}, std::nullopt};
 }
 
 AdjacencyId Adjacencies::towards_peer(const IpAddress& underlay) {
-  Way way = find_way(underlay);
-  const AdjacencyId adjacency = way.next_hop ? watch(*way.next_hop).adjacency : kNoAdjacency;
-  peers_[underlay] = std::move(way);
+  PeerRoute route = find_route(underlay);
+  const AdjacencyId adjacency = route.next_hop ? watch(*route.next_hop).adjacency : kNoAdjacency;
+  peers_[underlay] = std::move(route);
   return adjacency;
 }
 
@@ -57,7 +58,7 @@ AdjacencyId Adjacencies::fixed(DeviceId device, const MacAddress& mac) {
   return adjacency;
 }
 
-void Adjacencies::wanted(const NeighbourWanted& neighbour, Clock::time_point now) {
+void Adjacencies::request(const NeighbourRequest& neighbour, Clock::time_point now) {
   if (neighbour.device.value() >= interfaces_.size()) {
     return;
   }
@@ -65,8 +66,8 @@ void Adjacencies::wanted(const NeighbourWanted& neighbour, Clock::time_point now
   if (on_demand_.count(key) != 0) {
     return;
   }
-  crowded_ = on_demand_.size() >= kMaxOnDemand;
-  if (crowded_) {
+  on_demand_full_ = on_demand_.size() >= kMaxOnDemand;
+  if (on_demand_full_) {
     return;
   }
   on_demand_.insert(key);
@@ -93,9 +94,10 @@ void Adjacencies::changed(const NeighbourChange& change) {
 void Adjacencies::expire(Clock::time_point now) {
   std::erase_if(on_demand_, [&](const Neighbour& neighbour) {
     const auto found = watched_.find(neighbour);
-    return found == watched_.end() || (!found->second.resolved && now - found->second.unresolved_since > kPatience);
+    return found == watched_.end() ||
+           (!found->second.resolved && now - found->second.unresolved_since > kResolveTimeout);
   });
-  crowded_ = on_demand_.size() >= kMaxOnDemand;
+  on_demand_full_ = on_demand_.size() >= kMaxOnDemand;
   release_unused();
 }
 
@@ -107,15 +109,16 @@ bool Adjacencies::resolved(AdjacencyId id) const {
 
 std::vector<Error> Adjacencies::problems() const {
   std::vector<Error> problems;
-  for (const auto& [underlay, way] : peers_) {
-    if (way.problem) {
-      problems.push_back(*way.problem);
+  for (const auto& [underlay, route] : peers_) {
+    if (route.problem) {
+      problems.push_back(*route.problem);
     }
   }
-  if (crowded_) {
-    problems.push_back({"packets ask for more neighbours than are watched (" + std::to_string(kMaxOnDemand) + ")",
-                        interfaces_[underlay_.value()],
-                        "somebody scans this cluster's addresses? isthmus connections"});
+  if (on_demand_full_) {
+    problems.push_back(
+        {"packets go to more neighbours than are resolved on demand (" + std::to_string(kMaxOnDemand) + ")",
+         interfaces_[underlay_.value()],
+         "check whether this cluster's addresses are being scanned: isthmus connections"});
   }
   return problems;
 }
@@ -133,9 +136,9 @@ Adjacencies::Watched& Adjacencies::watch(const Neighbour& neighbour) {
 void Adjacencies::release_unused() {
   std::set<Neighbour> used = local_;
   used.insert(on_demand_.begin(), on_demand_.end());
-  for (const auto& [underlay, way] : peers_) {
-    if (way.next_hop) {
-      used.insert(*way.next_hop);
+  for (const auto& [underlay, route] : peers_) {
+    if (route.next_hop) {
+      used.insert(*route.next_hop);
     }
   }
   std::erase_if(watched_, [&](const auto& entry) {

@@ -1,8 +1,8 @@
-// The next hops of this gateway: which neighbour each is, kept resolved by the kernel and known to the engine.
+// The next hops of this gateway: finds the neighbour of each, has the kernel keep it resolved, tells the engine.
 //
-// A neighbour is watched while something refers to it: the way to a peer, a local route, or a packet of late (the
-// engine asked). Owner and thread: control only. Failure: what has no usable way is kNoAdjacency and listed as a
-// problem.
+// A neighbour is watched while something refers to it: the route to a peer, a local route, or a recent packet (the
+// engine asked). Owner and thread: control only. Failure: a destination without a usable route is kNoAdjacency and
+// listed as a problem.
 #pragma once
 
 #include <chrono>
@@ -26,22 +26,22 @@ class Adjacencies {
   Adjacencies(Kernel& kernel, Engine& engine, DeviceId underlay, std::vector<std::string> interfaces)
       : kernel_(kernel), engine_(engine), underlay_(underlay), interfaces_(std::move(interfaces)) {}
 
-  // The next hop towards the underlay address of a peer, by the kernel's routes as they are now.
+  // The next hop towards the underlay address of a peer, by the kernel's present routes.
   [[nodiscard]] AdjacencyId towards_peer(const IpAddress& underlay);
-  // Peers other than these are gone.
+  // Forgets all peers but these.
   void keep_peers(const std::set<IpAddress>& underlay);
-  // The whole list of next hops that local routes name.
+  // All next hops of local routes; replaces the earlier ones.
   void set_local(const std::set<std::pair<DeviceId, IpAddress>>& next_hops);
   [[nodiscard]] AdjacencyId next_hop(DeviceId device, const IpAddress& address) {
     return engine_.adjacency(device, address);
   }
-  // A next hop that is known without asking: the other end of a veth pair.
+  // A next hop whose MAC address is known: the other end of a veth pair.
   [[nodiscard]] AdjacencyId fixed(DeviceId device, const MacAddress& mac);
 
   // The engine has a packet for this neighbour.
-  void wanted(const NeighbourWanted& neighbour, Clock::time_point now);
+  void request(const NeighbourRequest& neighbour, Clock::time_point now);
   void changed(const NeighbourChange& change);
-  // Lets go of neighbours that packets asked for and nobody answered for.
+  // Releases neighbours that packets asked for and that do not answer.
   void expire(Clock::time_point now);
 
   [[nodiscard]] bool resolved(AdjacencyId id) const;
@@ -54,23 +54,23 @@ class Adjacencies {
     bool resolved = false;
     Clock::time_point unresolved_since;
   };
-  struct Way {
+  struct PeerRoute {
     std::optional<Neighbour> next_hop;
     std::optional<Error> problem;
   };
 
-  [[nodiscard]] Way find_way(const IpAddress& underlay);
+  [[nodiscard]] PeerRoute find_route(const IpAddress& underlay);
   Watched& watch(const Neighbour& neighbour);
-  // Unwatches what nothing refers to any more.
+  // Unwatches neighbours that nothing refers to any more.
   void release_unused();
 
   Kernel& kernel_;
   Engine& engine_;
   DeviceId underlay_;
   std::vector<std::string> interfaces_;
-  std::map<IpAddress, Way> peers_;         // by underlay address
-  std::set<Neighbour> local_, on_demand_;  // who refers to a neighbour beside peers
-  bool crowded_ = false;                   // on_demand_ is full
+  std::map<IpAddress, PeerRoute> peers_;   // by underlay address
+  std::set<Neighbour> local_, on_demand_;  // neighbours in use beside those of peers
+  bool on_demand_full_ = false;
   std::map<Neighbour, Watched> watched_;
   std::set<AdjacencyId> fixed_;
 };

@@ -18,18 +18,18 @@ std::uint64_t milliseconds_since(std::chrono::steady_clock::time_point then) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(passed).count());
 }
 
-const char* to_text(PeerState state) {
+const char* health_text(PeerState state) {
   switch (state) {
-    case PeerState::kUnknown:
+    case PeerState::kUntried:
       return "untried";
     case PeerState::kAlive:
       return "alive";
     case PeerState::kSuspect:
       return "suspect";
-    case PeerState::kSilent:
+    case PeerState::kUnreachable:
       break;
   }
-  return "silent";
+  return "unreachable";
 }
 
 std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
@@ -50,10 +50,10 @@ std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
     row.reachable = active.adjacencies().resolved(peer.adjacency);
     if (const auto known = health.find(peer.id); known != health.end()) {
       const PeerHealth& h = known->second;
-      row.health = to_text(h.state);
+      row.health = health_text(h.state);
       row.round_trip_us = static_cast<std::uint64_t>(h.round_trip.count()) / 1000;
-      row.falls = h.falls;
-      if (h.state != PeerState::kUnknown) {
+      row.failures = h.failures;
+      if (h.state != PeerState::kUntried) {
         row.last_answer_ms = milliseconds_since(h.last_answer);
       }
     }
@@ -124,10 +124,10 @@ std::string answer_services(const AdminRequest& request, const ActiveGateway& ac
   return encode_services(listing);
 }
 
-bool asked_for(const AdminRequest& request, const EndpointView& endpoint) {
+bool matches(const AdminRequest& request, const EndpointView& endpoint) {
   return (!request.address || endpoint.address == *request.address) &&
          (request.cluster.empty() || endpoint.cluster == request.cluster) &&
-         (request.name_space.empty() || endpoint.name_space == request.name_space) &&
+         (request.ns.empty() || endpoint.ns == request.ns) &&
          (!request.identity || endpoint.identity == *request.identity);
 }
 
@@ -146,7 +146,7 @@ bool has_label(const std::vector<std::string>& labels, const std::string& wanted
 std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& active) {
   Listing<EndpointRow> listing;
   active.compiler().visit_endpoints([&](const EndpointView& endpoint) {
-    if (!asked_for(request, endpoint)) {
+    if (!matches(request, endpoint)) {
       return true;
     }
     std::vector<std::string> labels = active.flow_names().labels(endpoint);
@@ -157,7 +157,7 @@ std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& a
       listing.truncated = true;
       return false;
     }
-    const std::string name = endpoint.name_space.empty() ? endpoint.name : endpoint.name_space + "/" + endpoint.name;
+    const std::string name = endpoint.ns.empty() ? endpoint.name : endpoint.ns + "/" + endpoint.name;
     listing.rows.push_back(
         {endpoint.address, endpoint.cluster, endpoint.identity, name, std::move(labels), endpoint.on_node});
     return true;
@@ -167,7 +167,7 @@ std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& a
   return encode_endpoints(listing);
 }
 
-// Names by number, each looked up once per listing.
+// Names by id, each looked up once per listing.
 class Names {
  public:
   explicit Names(const Compiler& compiler) : compiler_(compiler) {}

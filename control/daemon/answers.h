@@ -1,5 +1,5 @@
-// The answers to `isthmus status`, services, endpoints, connections, flows and drops, read from the gateway's parts as
-// they are now. Thread: control; nothing is changed.
+// Answers `isthmus status`, services, endpoints, connections, flows and drops from the present state of the gateway's
+// parts. Thread: control; changes nothing.
 #pragma once
 
 #include <chrono>
@@ -20,11 +20,11 @@ struct GatewayParts {
   const Model& model;
   const Hubs& hubs;
   const ProblemList& problems;
-  const ActiveGateway* active;  // null while we wait for our own objects
+  const ActiveGateway* active;  // null while our own objects are missing
   std::chrono::steady_clock::time_point started;
 };
 
-// One line of JSON (admin/replies.h); for flows, more lines behind it.
+// One line of JSON (admin/replies.h); for flows, followed by one line per flow.
 [[nodiscard]] AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& parts);
 
 // The page for Prometheus (observe/metrics_page.h).

@@ -10,8 +10,8 @@
 namespace isthmus {
 namespace {
 
-// Keeps the first error and goes on.
-void note(Status& result, const Status& step) {
+// Keeps the first error.
+void keep_first(Status& result, const Status& step) {
   if (!step && result) {
     result = step;
   }
@@ -21,7 +21,8 @@ Status remove_connection_file(const GatewayConfig& config) {
   const auto file = std::filesystem::path(config.state_directory) / ("isthmus-" + config.name + ".flows");
   std::error_code failed;
   std::filesystem::remove(file, failed);
-  return failed ? Status(Error{"cannot remove the connection table: " + failed.message(), file.string()})
+  return failed ? Status(Error{"cannot remove the connection table: " + failed.message(), file.string(),
+                               "remove it by hand"})
                 : Status(Ok{});
 }
 
@@ -36,14 +37,14 @@ Status clean_up(const GatewayConfig& config) {
     return kernel.error();
   }
   Status result = Ok{};
-  note(result, detach_steer(config.underlay.interface));
+  keep_first(result, detach_steer(config.underlay.interface));
   if (config.local.veth) {
-    // The routes on it and the program of its other end go with it.
-    note(result, (*kernel)->remove_local_device(local_device_options(config, Bytes{1500})));
+    // Its routes and the XDP program of its other end are removed with it.
+    keep_first(result, (*kernel)->remove_local_device(local_device_options(config, Bytes{1500})));
   } else if (config.local.device.interface != config.underlay.interface) {
-    note(result, detach_steer(config.local.device.interface));
+    keep_first(result, detach_steer(config.local.device.interface));
   }
-  note(result, remove_connection_file(config));
+  keep_first(result, remove_connection_file(config));
   return result;
 }
 

@@ -1,4 +1,4 @@
-// The control thread of a gateway, and the removal of what a gateway leaves on its node.
+// Entry points of the program: running a gateway, and removing what a stopped one left on its node.
 #pragma once
 
 #include "config/model/gateway_config.h"
@@ -6,15 +6,15 @@
 
 namespace isthmus {
 
-// Runs a gateway until SIGTERM or SIGINT (ok), or until it cannot start or go on (the error says why and the remedy).
+// Runs a gateway until SIGTERM or SIGINT (ok), or until it cannot start or continue (an error with its fix).
 // Start: hub → own objects in it → kernel, local device → devices → engine → tables → routes → ready. While the hub
-// lacks our own Cluster or Gateway object we wait for it and say so. A stop leaves local device, routes and XDP program
-// in place, so that fleet traffic fails closed.
+// lacks our own Cluster or Gateway object, waits for it and reports so. A stop leaves local device, routes and XDP
+// program in place, so that fleet traffic fails closed.
 // Thread: the main thread, before any other exists (signals are blocked here and workers inherit that).
 [[nodiscard]] Status run(const GatewayConfig& config);
 
-// Removes what run() leaves on this node: local device, its routes, XDP programs, the connection table's file. All of
-// it is tried; the error tells what could not be done. Refuses while the gateway runs.
+// Removes what run() leaves on this node: local device, its routes, XDP programs, the connection table's file. Every
+// step is tried; returns the first error. Refuses while the gateway runs.
 [[nodiscard]] Status clean_up(const GatewayConfig& config);
 
 }  // namespace isthmus

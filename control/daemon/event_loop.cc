@@ -30,7 +30,7 @@ Status EventLoop::open() {
   epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
   clock_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (epoll_ < 0 || clock_ < 0) {
-    return loop_error("cannot make epoll and timer descriptors");
+    return loop_error("cannot create epoll and timer descriptors");
   }
   return watch(clock_, [this] {
     std::uint64_t expirations = 0;
@@ -74,7 +74,7 @@ void EventLoop::arm() {
   }
   itimerspec setting{};
   if (earliest) {
-    // steady_clock is CLOCK_MONOTONIC; 0 would disarm, and what is past fires at once.
+    // steady_clock is CLOCK_MONOTONIC; 0 would disarm, and a time in the past fires at once.
     const auto since_boot = std::chrono::duration_cast<std::chrono::nanoseconds>(earliest->time_since_epoch());
     const auto nanoseconds = std::max<std::int64_t>(since_boot.count(), 1);
     setting.it_value.tv_sec = nanoseconds / 1'000'000'000;

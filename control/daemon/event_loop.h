@@ -1,7 +1,6 @@
-// The loop of the control thread: descriptors that become readable, and timers. Descriptors are served before timers,
-// so that an answer that has arrived counts before the time for it is over. Owner and thread: control only. Callbacks
-// run to the end; they must not block. They may add, set and stop anything, but not unwatch a descriptor other than
-// their own.
+// The event loop of the control thread: readable descriptors, and timers. Descriptors are served before timers, so that
+// an answer that has arrived is seen before its timeout. Owner and thread: control only. Callbacks must not block. They
+// may add and set timers and stop the loop, but not unwatch a descriptor other than their own.
 #pragma once
 
 #include <chrono>
@@ -32,9 +31,9 @@ class EventLoop {
   void unwatch(int fd);
 
   [[nodiscard]] TimerId add_timer(Callback callback);
-  // Once, at `due` or as soon after as the loop gets there; replaces the time set before.
+  // Fires once, at `due` or as soon after as the loop gets there; replaces the time set before.
   void set_timer(TimerId timer, Clock::time_point due) { timers_[timer].due = due; }
-  // As set_timer, but a time already set stays: for work that gathers.
+  // As set_timer, but keeps a time already set: for work that is batched.
   void set_timer_if_idle(TimerId timer, Clock::time_point due);
   void cancel_timer(TimerId timer) { timers_[timer].due.reset(); }
 

@@ -19,9 +19,25 @@
 namespace isthmus {
 namespace {
 
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::kTrace:
+      return spdlog::level::trace;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 void open_log(const GatewayConfig& config) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("isthmus"));
-  spdlog::set_level(spdlog::level::from_str(config.log_level));
+  spdlog::set_level(spdlog_level(config.log_level));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + config.name + ": %v");
 }
 
@@ -40,7 +56,7 @@ Status run(const GatewayConfig& config) {
 }
 
 Gateway::~Gateway() {
-  // The sockets go first: nobody may ask for what is being taken apart.
+  // The sockets close first, so that no request reaches parts that are being destroyed.
   admin_.reset();
   metrics_.reset();
   active_.reset();
@@ -94,9 +110,9 @@ void Gateway::take_signal() {
   signalfd_siginfo info{};
   while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
     if (info.ssi_signo == SIGHUP) {
-      spdlog::info("SIGHUP: reading the hub again");
-      hubs_.reread();
-      take_hub_changes();
+      spdlog::info("SIGHUP: reloading the hubs");
+      hubs_.reload();
+      read_hubs();
     } else {
       spdlog::info("signal {}", info.ssi_signo);
       loop_.stop();
@@ -116,7 +132,7 @@ Status Gateway::open_admin() {
   return loop_.watch(admin_->fd(), [this] { admin_->poll(); });
 }
 
-// A gateway forwards without its metrics, too: what is wrong with them is a problem, no reason to stay away.
+// A gateway forwards without its metrics, too: a failure here is a problem to list, not a reason not to start.
 void Gateway::open_metrics() {
   if (!config_.metrics_enabled) {
     return;
@@ -137,19 +153,19 @@ void Gateway::open_metrics() {
 }
 
 Status Gateway::open_hubs() {
-  if (auto opened = hubs_.open(config_, loop_, [this] { take_hub_changes(); }); !opened) {
+  if (auto opened = hubs_.open(config_, loop_, [this] { read_hubs(); }); !opened) {
     return opened;
   }
   loop_.set_timer(wait_timer_, EventLoop::Clock::now() + std::chrono::milliseconds(config_.hub_wait_ms));
-  take_hub_changes();
+  read_hubs();
   return Ok{};
 }
 
-void Gateway::take_hub_changes() {
+void Gateway::read_hubs() {
   const bool changed = hubs_.take(model_);
   std::vector<Error> problems;
   for (const SourceProblem& problem : hubs_.problems()) {
-    problems.push_back({problem.what, problem.provenance.text(), problem.remedy});
+    problems.push_back({problem.what, problem.provenance.text(), problem.fix});
   }
   problems_.set("hub", problems);
   if (changed || !active_) {
@@ -167,7 +183,7 @@ void Gateway::apply() {
   pace_.published(EventLoop::Clock::now());
 }
 
-// One hub that is away must not keep the fleet's other clusters waiting for long.
+// One hub that does not answer must not delay the other clusters for long.
 bool Gateway::waited_for_hubs() const {
   return std::chrono::steady_clock::now() - started_ >= std::chrono::milliseconds(config_.hub_wait_ms);
 }
@@ -188,7 +204,7 @@ void Gateway::activate() {
   }
   active_ = std::move(*started);
   hubs_.announce(config_, *own);
-  active_->observer().on_news([this] { admin_->feed_clients(); });
+  active_->observer().on_flows([this] { admin_->feed_clients(); });
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().services().size(), active_->compiler().peers().size());
   notify_service_manager("READY=1\nSTATUS=serving");

@@ -1,5 +1,5 @@
-// The whole control side of one gateway: signals, hubs, admin socket, and the active gateway once the hub says who we
-// are. Owner: run(). Thread: control only.
+// The control side of one gateway: signals, hubs, admin socket, and the active gateway once the hubs have our own
+// Cluster and Gateway objects. Owner: run(). Thread: control only.
 #pragma once
 
 #include <memory>
@@ -27,7 +27,7 @@ class Gateway {
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
 
-  // Until a signal stops it, or an error.
+  // Returns when a signal stops it, or on an error.
   [[nodiscard]] Status run();
 
  private:
@@ -36,8 +36,8 @@ class Gateway {
   [[nodiscard]] Status open_admin();
   void open_metrics();
   void take_signal();
-  void take_hub_changes();
-  // What has gathered in the model takes effect; becomes active when our own objects are there.
+  void read_hubs();
+  // Applies the model's changes; activates the gateway once our own objects are there.
   void apply();
   void activate();
   [[nodiscard]] bool waited_for_hubs() const;

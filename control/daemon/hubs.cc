@@ -21,8 +21,8 @@ EtcdSourceOptions etcd_options(const GatewayConfig& config) {
   options.own_gateway = config.name;
   options.folder = config.etcd.clusters.value_or("");
   options.kvstoremesh = config.etcd.kvstoremesh.value_or("");
-  options.max_connected_clusters = config.etcd.most_clusters;
-  options.prefer_slices = config.etcd.endpoints == "slices";
+  options.max_connected_clusters = config.etcd.max_clusters;
+  options.prefer_slices = config.etcd.endpoints == EtcdEndpoints::kSlices;
   options.gateway_service = config.etcd.gateway_service;
   options.hold_percent = config.etcd.hold_percent;
   options.reads_per_second = config.etcd.reads_per_second;
@@ -100,9 +100,9 @@ bool Hubs::take(Model& model) {
   return any;
 }
 
-void Hubs::reread() {
+void Hubs::reload() {
   for (const auto& [hub, source] : sources_) {
-    source->reread();
+    source->reload();
   }
 }
 
@@ -118,10 +118,11 @@ std::vector<SourceProblem> Hubs::problems() const {
                     std::make_move_iterator(of_source.end()));
   }
   if (registration_ != nullptr && !registration_->last_error().empty()) {
-    problems.push_back({{registration_->key(), 0},
-                        "this gateway is not registered in its hub: " + registration_->last_error(),
-                        "mend the etcd client configuration of hub.etcd.register, or the user's rights; other clusters "
-                        "may still know this gateway by hub.etcd.gateway_service"});
+    problems.push_back(
+        {{registration_->key(), 0},
+         "this gateway is not registered in its hub: " + registration_->last_error(),
+         "check the etcd client configuration of hub.etcd.register and its user's rights; other clusters "
+         "may still know this gateway by hub.etcd.gateway_service"});
   }
   return problems;
 }

@@ -1,6 +1,6 @@
-// The hubs of one gateway: opens what the configuration names, and brings what they publish into the model.
-// Adding a kind of hub: its folder under control/source, and its lines in open(). Owner: Gateway. Thread: control.
-// Failure: a hub that cannot be opened is an error of open(); what fails later is a problem and the last good state
+// The hubs of one gateway: opens those that the configuration names, and feeds what they publish to the model.
+// To add a kind of hub: a folder under control/source, and a block in open(). Owner: Gateway. Thread: control.
+// Failure: a hub that cannot be opened is an error of open(); later failures are problems, and the last good state
 // stays.
 #pragma once
 
@@ -20,14 +20,14 @@ namespace isthmus {
 
 class Hubs {
  public:
-  // All of them, started; `on_change` is called when one has something for take().
+  // Starts all of them; `on_change` is called when one has changes for take().
   [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change);
-  // This gateway serves: it registers itself where the hub lets it write.
+  // Called once this gateway serves: registers it where the configuration names a hub to write to.
   void announce(const GatewayConfig& config, const OwnGateway& own);
-  // What has come since the last call goes into the model. Whether anything has.
+  // Applies the changes since the last call to the model. False when there were none.
   bool take(Model& model);
-  // A person asks to look at everything again.
-  void reread();
+  // Reads every hub again, on a person's request.
+  void reload();
 
   [[nodiscard]] bool synced() const;
   [[nodiscard]] std::vector<SourceProblem> problems() const;
@@ -36,13 +36,13 @@ class Hubs {
   [[nodiscard]] std::vector<HubState> states() const;
 
  private:
-  // In the order in which they count: of an object that several publish, the first one's stands.
+  // In order of precedence: of an object that several publish, the first one's is used.
   struct Named {
     const char* hub;  // as the configuration names it
     std::unique_ptr<Source> source;
   };
   std::vector<Named> sources_;
-  std::unique_ptr<EtcdRegistration> registration_;  // null: the configuration names no place for it
+  std::unique_ptr<EtcdRegistration> registration_;  // null: not configured, or not serving yet
 };
 
 }  // namespace isthmus

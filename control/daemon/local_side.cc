@@ -30,8 +30,8 @@ std::optional<IpAddress> address_of(const sockaddr* address) {
   return std::nullopt;
 }
 
-// An address of this node that belongs to its cluster: with it as source, what the node itself sends into the fleet is
-// accepted there. The underlay device's comes first, then the lowest.
+// An address of this node within its cluster's prefixes: the fleet accepts it as the source of what the node itself
+// sends. The underlay device's address is preferred, then the lowest.
 std::optional<IpAddress> node_source(Family family, const std::vector<Prefix>& own, const std::string& underlay) {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) {
@@ -93,7 +93,7 @@ std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefi
   for (const KernelRoute& route : *kernel_routes) {
     if (route.interface != interface) {
       route_problems_.push_back(
-          {"addresses of this cluster are behind " + route.interface + ", which the gateway does not serve",
+          {"addresses of this cluster are routed by " + route.interface + ", which the gateway does not serve",
            "route " + route.prefix.to_string(), "route them by " + interface + ", or use a veth local device"});
       continue;
     }
@@ -113,22 +113,22 @@ std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefi
 }
 
 void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
-                              bool kernel_moved) {
+                              bool kernel_changed) {
   if (!node_.kernel_end) {
     return;
   }
-  std::set<Prefix> wanted;
+  std::set<Prefix> desired;
   for (const ClusterView& cluster : clusters) {
     if (!cluster.local && cluster.linked) {
-      wanted.insert(cluster.prefixes.begin(), cluster.prefixes.end());
+      desired.insert(cluster.prefixes.begin(), cluster.prefixes.end());
     }
   }
   for (const ServiceView& service : services) {
-    std::transform(service.vips.begin(), service.vips.end(), std::inserter(wanted, wanted.end()), host_prefix);
+    std::transform(service.vips.begin(), service.vips.end(), std::inserter(desired, desired.end()), host_prefix);
   }
-  std::transform(translation_.begin(), translation_.end(), std::inserter(wanted, wanted.end()), host_prefix);
-  const std::vector<Prefix> prefixes(wanted.begin(), wanted.end());
-  if (!kernel_moved && set_ == prefixes) {
+  std::transform(translation_.begin(), translation_.end(), std::inserter(desired, desired.end()), host_prefix);
+  const std::vector<Prefix> prefixes(desired.begin(), desired.end());
+  if (!kernel_changed && set_ == prefixes) {
     return;
   }
   RouteOptions options;
@@ -146,7 +146,7 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
   }
   set_ = prefixes;
   for (const ForeignRoute& foreign : report->foreign) {
-    kernel_problems_.push_back({"another route takes fleet traffic past the gateway: " + foreign.text(),
+    kernel_problems_.push_back({"another route bypasses the gateway for fleet traffic: " + foreign.text(),
                                 "route " + foreign.prefix.to_string(), "remove it, or give it a higher metric"});
   }
 }
@@ -155,9 +155,9 @@ void LocalSide::kernel_end_changed(const LinkState& link) {
   if (!node_.kernel_end || link.interface != node_.kernel_end->interface) {
     return;
   }
-  if (link.gone) {
+  if (link.removed) {
     link_problem_ = Error{"the local device was removed; local traffic is cut off", link.interface,
-                          "restart the gateway: it makes the device anew"};
+                          "restart the gateway: it creates the device again"};
     return;
   }
   if (!link.up) {

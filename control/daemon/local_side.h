@@ -1,8 +1,8 @@
-// The side of this cluster: how the engine reaches its addresses, and what the node's kernel must send to the engine.
+// The local side: how the engine reaches this cluster's addresses, and what the node's kernel must send to the engine.
 //
-// With a veth pair of ours everything local goes to the MAC of its kernel end, and routes on that end bring fleet
-// traffic in. With one device for both sides the kernel's own routes say the next hop, and whoever sends through us
-// must have routes to us. Owner and thread: control only. Failure: problems with their remedy; the rest is done.
+// With our veth pair, all local traffic goes to the MAC of its kernel end, and routes on that end bring fleet traffic
+// in. With one device for both sides, next hops come from the kernel's own routes, and senders must have routes to this
+// gateway. Owner and thread: control only. Failure: problems with their fix; the rest is done.
 #pragma once
 
 #include <optional>
@@ -21,15 +21,15 @@ class LocalSide {
   LocalSide(Node& node, Adjacencies& adjacencies, std::vector<IpAddress> translation)
       : node_(node), adjacencies_(adjacencies), translation_(std::move(translation)) {}
 
-  // The routes for the engine when they differ from the last ones it was given.
+  // The routes for the engine, when they differ from those of the last call.
   [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters);
-  // Brings the routes on the kernel end in line: linked clusters, VIPs, translation addresses. Asks the kernel only
-  // when these changed, or its own routes moved.
+  // Updates the routes on the kernel end: linked clusters, VIPs, translation addresses. Calls the kernel only when
+  // these changed, or its own routes did.
   void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
-                     bool kernel_moved);
-  // The kernel end came, went or has another MAC.
+                     bool kernel_changed);
+  // The kernel end appeared, disappeared, or has another MAC.
   void kernel_end_changed(const LinkState& link);
-  // What stands between the node and the local device; asks the kernel.
+  // Checks the kernel settings that would keep the node from forwarding to the local device.
   void check_forwarding();
 
   [[nodiscard]] std::vector<Error> problems() const;

@@ -18,17 +18,13 @@ Seconds rounded_up(std::uint64_t milliseconds) {
 AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& interface) {
   AfXdpOptions options;
   options.interface = interface;
-  if (config.xdp != "auto") {
-    options.mode = config.xdp == "native" ? XdpMode::kNative : XdpMode::kGeneric;
-  }
-  if (config.zero_copy != "auto") {
-    options.zero_copy = config.zero_copy == "require" ? ZeroCopy::kRequire : ZeroCopy::kOff;
-  }
+  options.mode = config.xdp;
+  options.zero_copy = config.zero_copy;
   options.ring_entries = config.ring_entries;
   options.busy_poll_us = config.busy_poll_us;
   options.busy_poll_budget = config.busy_poll_budget;
-  options.beat_timeout_ms = config.beat_timeout_ms;
-  options.fleet_traffic_when_gone_drops = config.when_gone != "pass";
+  options.heartbeat_timeout_ms = config.heartbeat_timeout_ms;
+  options.fleet_traffic_on_engine_down_drops = config.on_engine_down == EngineDownPolicy::kDrop;
   return options;
 }
 
@@ -46,18 +42,18 @@ Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::s
   return id;
 }
 
-// The interface of the local side that the engine receives from; makes or adopts the veth pair.
+// Creates or adopts the veth pair, if one is configured. Returns the interface that the engine receives from.
 Result<std::string> prepare_local(const GatewayConfig& config, Node& node) {
   if (!config.local.veth) {
     return config.local.device.interface;
   }
   const LocalDeviceOptions options = local_device_options(config, node.underlay_link.mtu);
-  const auto made = node.kernel->make_local_device(options);
-  if (!made) {
-    return made.error();
+  const auto created = node.kernel->make_local_device(options);
+  if (!created) {
+    return created.error();
   }
-  node.kernel_end = made->kernel_end;
-  return made->engine_end.interface;
+  node.kernel_end = created->kernel_end;
+  return created->engine_end.interface;
 }
 
 }  // namespace
@@ -76,7 +72,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.state_directory = config.state_directory;
   options.cores = config.cores;
   options.workers = config.workers;
-  options.idle = config.idle == "spin" ? IdlePolicy::kSpin : IdlePolicy::kSleep;
+  options.idle = config.idle;
   options.frames = config.frames;
   options.cluster = own.cluster;
   options.cluster_bits = own.cluster_bits;
@@ -87,9 +83,12 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.translation_first = config.translation_first;
   options.translation_last = config.translation_last;
   options.connections = config.connections;
-  options.unreplied = config.unreplied;
+  options.half_open_limit = config.half_open_limit;
   options.flow_events_per_second = config.observe_rate;
-  options.midstream = config.midstream == "drop" ? MidstreamPolicy::kDrop : MidstreamPolicy::kAdopt;
+  options.midstream = config.midstream;
+  options.timeouts = {rounded_up(config.timeout_tcp_ms), rounded_up(config.timeout_tcp_syn_ms),
+                      rounded_up(config.timeout_tcp_closing_ms), rounded_up(config.timeout_other_ms)};
+  options.icmp_errors_per_second = config.icmp_errors_per_second;
   options.unknown_endpoint_hold = rounded_up(config.unknown_endpoint_hold_ms);
   options.identity_grace = rounded_up(config.identity_grace_ms);
   return options;

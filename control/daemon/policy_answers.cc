@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "config/model/policy_enforcement.h"
 #include "control/admin/policy_replies.h"
 #include "control/policy/explain.h"
 #include "dataplane/api/identity.h"
@@ -12,21 +13,9 @@
 namespace isthmus {
 namespace {
 
-const char* to_text(PolicyEnforcement enforcement) {
-  switch (enforcement) {
-    case PolicyEnforcement::kDefault:
-      return "default";
-    case PolicyEnforcement::kAlways:
-      return "always";
-    case PolicyEnforcement::kNever:
-      break;
-  }
-  return "never";
-}
-
 const char* to_text(PolicyOutcome outcome) {
   switch (outcome) {
-    case PolicyOutcome::kNotAsked:
+    case PolicyOutcome::kNotApplicable:
       return "";
     case PolicyOutcome::kAllowed:
       return "allowed";
@@ -48,7 +37,7 @@ bool is_policy(ObjectKind kind) {
 PolicyRow empty_row(const ObjectKey& key) {
   PolicyRow row;
   row.kind = kind_text(key.kind);
-  row.name = key.name_space.empty() ? key.name : key.name_space + "/" + key.name;
+  row.name = key.ns.empty() ? key.name : key.ns + "/" + key.name;
   return row;
 }
 
@@ -80,7 +69,7 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     if (row.state.empty() || row.state == "applied") {
       row.state = only_refused ? "refused" : "outdated";
       row.where = problem.provenance.text();
-      row.problem = problem.what + "; " + problem.remedy;
+      row.problem = problem.what + "; " + problem.fix;
     }
   }
   return rows;
@@ -89,7 +78,7 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
 std::string answer_list(const AdminRequest& request, const GatewayParts& parts) {
   const PolicySet& policy = parts.active->compiler().policy();
   PolicyListReply reply;
-  reply.enforcement = to_text(policy.settings().enforcement);
+  reply.enforcement = name_in(kPolicyEnforcementNames, policy.settings().enforcement);
   reply.audit = policy.settings().audit;
   reply.subjects = policy.subject_count();
   for (auto& [key, row] : policy_rows(parts)) {
@@ -102,11 +91,11 @@ std::string answer_list(const AdminRequest& request, const GatewayParts& parts) 
   return encode_policies(reply);
 }
 
-// "[cluster/]namespace/pod" or "[cluster/]node"; without a cluster ours comes first.
+// "[cluster/]namespace/pod" or "[cluster/]node"; without a cluster, ours is preferred.
 std::optional<EndpointView> find_endpoint(const Compiler& compiler, const std::string& name, const std::string& own) {
   std::optional<EndpointView> found;
   compiler.visit_endpoints([&](const EndpointView& endpoint) {
-    const std::string short_name = endpoint.node ? endpoint.name : endpoint.name_space + "/" + endpoint.name;
+    const std::string short_name = endpoint.node ? endpoint.name : endpoint.ns + "/" + endpoint.name;
     if (name == endpoint.cluster + "/" + short_name || (name == short_name && endpoint.cluster == own)) {
       found = endpoint;
       return false;
@@ -144,15 +133,14 @@ Result<PolicyParty> find_party(const std::string& text, const GatewayParts& part
   if (const auto address = IpAddress::parse(text)) {
     const auto endpoint = find_endpoint(compiler, *address);
     const std::string name = endpoint ? text + " (" + endpoint->cluster + "/" +
-                                            (endpoint->name_space.empty() ? "" : endpoint->name_space + "/") +
-                                            endpoint->name + ")"
+                                            (endpoint->ns.empty() ? "" : endpoint->ns + "/") + endpoint->name + ")"
                                       : text;
     return party_at(policy, *address, endpoint, name);
   }
   if (text.find('=') == std::string::npos && text.find(':') == std::string::npos) {
     if (const auto endpoint = find_endpoint(compiler, text, parts.config.cluster)) {
       const std::string name =
-          endpoint->cluster + "/" + (endpoint->name_space.empty() ? "" : endpoint->name_space + "/") + endpoint->name;
+          endpoint->cluster + "/" + (endpoint->ns.empty() ? "" : endpoint->ns + "/") + endpoint->name;
       return party_at(policy, endpoint->address, endpoint, name);
     }
   } else if (labels_too) {

@@ -1,4 +1,4 @@
-// The answers to `isthmus policy`: the list, what applies to an endpoint, and traces. Thread: control; nothing changes.
+// Answers `isthmus policy`: the list, the rules of an endpoint, and traces. Thread: control; changes nothing.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace isthmus {
 
 // One line of JSON. Precondition: parts.active is not null.
 [[nodiscard]] std::string answer_policy(const AdminRequest& request, const GatewayParts& parts);
-// Precondition: the same.
+// Precondition: parts.active is not null.
 [[nodiscard]] PolicyMetrics policy_metrics(const GatewayParts& parts);
 
 }  // namespace isthmus

@@ -1,10 +1,10 @@
-// The priority of a gateway's threads. Thread: any; for the calling one and those that it starts from then on.
+// The scheduling of a gateway's threads. Applies to the calling thread and to those it starts afterwards.
 #pragma once
 
 namespace isthmus {
 
-// Above that of ordinary programs, in short turns: a gateway that waits behind busy pods looks silent to its peers, and
-// its tables are late. What the process may not have, the log tells, and the ordinary stays.
+// A higher priority and a short scheduling slice: a gateway that waits behind busy pods looks unreachable to its peers,
+// and its tables are late. What the process is not permitted stays at the default, and is logged (debug).
 void raise_priority();
 
 }  // namespace isthmus

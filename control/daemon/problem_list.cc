@@ -9,21 +9,21 @@ namespace isthmus {
 void ProblemList::set(const std::string& part, const std::vector<Error>& problems) {
   const auto now = Clock::now();
   std::map<std::string, Entry>& old = parts_[part];
-  std::map<std::string, Entry> standing;
+  std::map<std::string, Entry> present;
   for (const Error& problem : problems) {
     std::string text = problem.text();
     const auto known = old.find(text);
     if (known != old.end()) {
-      standing.insert(old.extract(known));
-    } else if (standing.find(text) == standing.end()) {
+      present.insert(old.extract(known));
+    } else if (present.find(text) == present.end()) {
       spdlog::warn("{}", text);
-      standing.emplace(std::move(text), Entry{problem, now});
+      present.emplace(std::move(text), Entry{problem, now});
     }
   }
   for (const auto& [text, entry] : old) {
-    spdlog::warn("mended: {}", text);
+    spdlog::warn("resolved: {}", text);
   }
-  old = std::move(standing);
+  old = std::move(present);
 }
 
 void ProblemList::set_one(const std::string& part, const std::optional<Error>& problem) {
@@ -39,9 +39,8 @@ std::vector<ProblemRow> ProblemList::rows() const {
   std::vector<ProblemRow> rows;
   for (const auto& [part, entries] : parts_) {
     for (const auto& [text, entry] : entries) {
-      const auto stood = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
-      rows.push_back(
-          {entry.problem.where, entry.problem.what, entry.problem.remedy, static_cast<std::uint64_t>(stood)});
+      const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
+      rows.push_back({entry.problem.where, entry.problem.what, entry.problem.fix, static_cast<std::uint64_t>(age)});
     }
   }
   return rows;

@@ -1,5 +1,5 @@
-// What a person should mend, from all parts of the gateway: logged once when it appears and once when it is mended,
-// listed by `isthmus status` in between.
+// The problems of all parts of the gateway that need a person: each is logged when it appears and when it is resolved,
+// and listed by `isthmus status` in between.
 // Owner and thread: control only. Failure: none.
 #pragma once
 
@@ -18,10 +18,10 @@ class ProblemList {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // All that stands now in one part ("hub", "routes", ...); what the part listed before and no longer does is mended.
+  // All present problems of one part ("hub", "routes", ...); those it listed before and no longer does are resolved.
   void set(const std::string& part, const std::vector<Error>& problems);
   void set_one(const std::string& part, const std::optional<Error>& problem);
-  // The error of a status, or mended.
+  // The error of `status`; none when it is ok.
   void set_status(const std::string& part, const Status& status);
 
   [[nodiscard]] std::vector<ProblemRow> rows() const;

@@ -1,5 +1,5 @@
-// When changes take effect: a lone one at once, and those of a storm together, so that it costs one publish a
-// millisecond. Owner: Gateway. Thread: control.
+// When changes are published: a single one at once, those of a burst together, at most one publish per millisecond.
+// Owner: Gateway. Thread: control.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,11 @@ namespace isthmus {
 class PublishPace {
  public:
   using Clock = std::chrono::steady_clock;
-  static constexpr auto kGather = std::chrono::milliseconds(1);
+  static constexpr auto kInterval = std::chrono::milliseconds(1);
 
-  // For changes that have come by now.
-  [[nodiscard]] Clock::time_point due(Clock::time_point now) const { return std::max(now, last_ + kGather); }
-  // At the end of a publish, so that a slow one leaves time for others' work, too.
+  // When to publish changes that arrived by `now`.
+  [[nodiscard]] Clock::time_point due(Clock::time_point now) const { return std::max(now, last_ + kInterval); }
+  // To be called at the end of a publish, so that a slow one still leaves time for other work.
   void published(Clock::time_point now) { last_ = now; }
 
  private:

@@ -19,7 +19,7 @@ void notify_service_manager(std::string_view state) {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path, std::strlen(path));
   if (*path == '@') {
-    address.sun_path[0] = '\0';  // the abstract name space
+    address.sun_path[0] = '\0';  // an abstract socket
   }
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) {

@@ -1,5 +1,5 @@
-// Tells systemd how the gateway is doing (the sd_notify protocol): a datagram to NOTIFY_SOCKET, nothing without it.
-// Thread: control. Failure: ignored, nobody depends on it.
+// Reports the gateway's state to systemd (sd_notify protocol): a datagram to NOTIFY_SOCKET; does nothing where that is
+// not set. Thread: control. Failure: ignored.
 #pragma once
 
 #include <string_view>

@@ -7,12 +7,11 @@
 namespace isthmus {
 namespace {
 
-constexpr unsigned kMaxMisses = 16;
 constexpr std::chrono::nanoseconds kMinInterval = std::chrono::milliseconds(1);
 
 HealthOptions in_range(HealthOptions options) {
   options.interval = std::max(options.interval, kMinInterval);
-  options.misses = std::clamp(options.misses, 1U, kMaxMisses);
+  options.misses = std::clamp(options.misses, 1U, kMaxHealthMisses);
   options.recover = std::max(options.recover, 1U);
   options.penalty_cap = std::max(options.penalty_cap, 1U);
   return options;
@@ -25,18 +24,18 @@ Health::Health(const HealthOptions& options, Send send)
 
 void Health::set_peers(std::span<const HealthPeer> peers, HealthTime now) {
   std::map<PeerId, Peer> next;
-  for (const HealthPeer& wanted : peers) {
-    if (const auto known = peers_.find(wanted.id); known != peers_.end() && known->second.peer == wanted) {
-      next.insert(peers_.extract(known));
+  for (const HealthPeer& desired : peers) {
+    if (const auto current = peers_.find(desired.id); current != peers_.end() && current->second.peer == desired) {
+      next.insert(peers_.extract(current));
       continue;
     }
     Peer peer;
-    peer.peer = wanted;
+    peer.peer = desired;
     peer.since = now;
     peer.due = now + std::chrono::nanoseconds(random_() % static_cast<std::uint64_t>(options_.interval.count()));
-    // Not from 1: an answer to a probe of an earlier process must not fit.
+    // Starts at random: an answer to a probe of an earlier process must not match.
     peer.sent = peer.answered = static_cast<std::uint32_t>(random_());
-    next.emplace(wanted.id, std::move(peer));
+    next.emplace(desired.id, std::move(peer));
   }
   peers_ = std::move(next);
   resolve_suspects(now);
@@ -46,55 +45,57 @@ void Health::set_peers(std::span<const HealthPeer> peers, HealthTime now) {
 void Health::tick(HealthTime now) {
   for (auto& [id, peer] : peers_) {
     if (peer.due <= now) {
-      visit(peer, now);
+      check_and_probe(peer, now);
     }
   }
   resolve_suspects(now);
   update_clusters(now);
 }
 
-void Health::visit(Peer& peer, HealthTime now) {
+void Health::check_and_probe(Peer& peer, HealthTime now) {
   if (!peer.postponed && now - peer.due > options_.interval) {
     peer.postponed = true;
     peer.due = now + options_.interval / 4;
     return;
   }
   if (peer.state == PeerState::kAlive && peer.missed() >= options_.misses) {
-    enter(peer, PeerState::kSuspect, now);
-    peer.witness_from = peer.sent_at[(peer.answered + 1) % kWindow] + peer.round_trip + options_.interval / 2;
+    set_state(peer, PeerState::kSuspect, now);
+    peer.confirmed_from = peer.sent_at[(peer.answered + 1) % kWindow] + peer.round_trip + options_.interval / 2;
   }
   if (peer.state == PeerState::kSuspect) {
-    extend_silence(peer, now);
+    extend_confirmation_window(peer, now);
   }
-  if (peer.state == PeerState::kAlive && peer.penalty > 1 && now - peer.penalty_since >= options_.forgive) {
+  if (peer.state == PeerState::kAlive && peer.penalty > 1 && now - peer.penalty_since >= options_.penalty_decay) {
     peer.penalty /= 2;
     peer.penalty_since = now;
   }
   probe(peer, now);
 }
 
-// A witness speaks for the time between the first missed probe, when its answer was due, and the last one that an
-// answer was due for: what went wrong before or after may have been our own link.
-void Health::extend_silence(Peer& peer, HealthTime now) const {
+// Another peer confirms only by a probe sent between the time the answer to the first missed probe was due and the
+// last probe whose answer is overdue: what failed before or after that may have been our own link.
+void Health::extend_confirmation_window(Peer& peer, HealthTime now) const {
   const HealthTime due_if_sent_by = now - peer.round_trip - options_.interval / 2;
-  const unsigned known = std::min(peer.missed(), kWindow);
-  for (std::uint32_t back = 0; back < known; ++back) {
+  const unsigned remembered = std::min(peer.missed(), kWindow);
+  for (std::uint32_t back = 0; back < remembered; ++back) {
     const HealthTime sent = peer.sent_at[(peer.sent - back) % kWindow];
     if (sent <= due_if_sent_by) {
-      peer.witness_until = sent;
+      peer.confirmed_until = sent;
       return;
     }
   }
-  peer.witness_until = HealthTime::min();
+  peer.confirmed_until = HealthTime::min();
 }
 
 void Health::probe(Peer& peer, HealthTime now) {
-  ++peer.sent;
-  peer.sent_at[peer.sent % kWindow] = now;
-  peer.proven[peer.sent % kWindow] = false;
   peer.postponed = false;
   peer.due = now + jittered();
-  send_(peer.peer.id, peer.sent);
+  if (!send_(peer.peer.id, peer.sent + 1)) {
+    return;
+  }
+  ++peer.sent;
+  peer.sent_at[peer.sent % kWindow] = now;
+  peer.was_answered[peer.sent % kWindow] = false;
 }
 
 void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
@@ -103,7 +104,7 @@ void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
     return;
   }
   Peer& peer = found->second;
-  // Distances, so that the numbers may wrap: what is expected lies in (answered, sent].
+  // Compared by distance, because sequence numbers wrap: expected are those in (answered, sent].
   const std::uint32_t ahead = sequence - peer.answered;
   const std::uint32_t behind = peer.sent - sequence;
   if (ahead == 0 || ahead > peer.missed() || behind >= options_.misses) {
@@ -111,36 +112,37 @@ void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
     return;
   }
   peer.answered = sequence;
-  peer.proven[sequence % kWindow] = true;
+  peer.was_answered[sequence % kWindow] = true;
   peer.last_answer = now;
   peer.round_trip = std::max(now - peer.sent_at[sequence % kWindow], std::chrono::nanoseconds(1));
   if (isolated_) {
     leave_isolation(now);
   }
-  if (peer.state == PeerState::kSilent) {
-    count_towards_return(peer, sequence, now);
+  if (peer.state == PeerState::kUnreachable) {
+    count_towards_recovery(peer, sequence, now);
   } else if (peer.state != PeerState::kAlive) {
-    enter(peer, PeerState::kAlive, now);
+    set_state(peer, PeerState::kAlive, now);
   }
   resolve_suspects(now);
   update_clusters(now);
 }
 
-void Health::count_towards_return(Peer& peer, std::uint32_t sequence, HealthTime now) {
+void Health::count_towards_recovery(Peer& peer, std::uint32_t sequence, HealthTime now) {
   peer.streak = peer.streak != 0 && sequence == peer.streak_end + 1 ? peer.streak + 1 : 1;
   peer.streak_end = sequence;
   if (peer.streak >= peer.needed) {
-    enter(peer, PeerState::kAlive, now);
+    set_state(peer, PeerState::kAlive, now);
     peer.penalty_since = now;
-    changes_.returned.push_back(peer.peer.id);
+    changes_.peers_recovered.push_back(peer.peer.id);
   }
 }
 
-bool Health::has_witness(const Peer& suspect) const {
+bool Health::is_confirmed(const Peer& suspect) const {
   return std::any_of(peers_.begin(), peers_.end(), [&suspect](const auto& entry) {
     const Peer& other = entry.second;
     for (unsigned i = 0; i < kWindow && other.peer.id != suspect.peer.id; ++i) {
-      if (other.proven[i] && other.sent_at[i] >= suspect.witness_from && other.sent_at[i] <= suspect.witness_until) {
+      if (other.was_answered[i] && other.sent_at[i] >= suspect.confirmed_from &&
+          other.sent_at[i] <= suspect.confirmed_until) {
         return true;
       }
     }
@@ -151,39 +153,39 @@ bool Health::has_witness(const Peer& suspect) const {
 void Health::resolve_suspects(HealthTime now) {
   std::vector<Peer*> suspects;
   std::set<ClusterId> clusters;
-  bool anybody_heard = false;
+  bool any_alive = false;
   for (auto& [id, peer] : peers_) {
-    if (peer.state == PeerState::kSuspect && has_witness(peer)) {
-      fall(peer, now);
+    if (peer.state == PeerState::kSuspect && is_confirmed(peer)) {
+      mark_unreachable(peer, now);
     } else if (peer.state == PeerState::kSuspect) {
       suspects.push_back(&peer);
       clusters.insert(peer.peer.cluster);
     }
-    anybody_heard = anybody_heard || peer.state == PeerState::kAlive;
+    any_alive = any_alive || peer.state == PeerState::kAlive;
   }
   if (suspects.empty()) {
     set_isolated(false, now);
-  } else if (!anybody_heard && !isolated_) {
+  } else if (!any_alive && !isolated_) {
     if (clusters.size() > 1) {
       set_isolated(true, now);
     } else {
       for (Peer* peer : suspects) {
-        fall(*peer, now);
+        mark_unreachable(*peer, now);
       }
     }
   }
 }
 
-void Health::fall(Peer& peer, HealthTime now) {
-  enter(peer, PeerState::kSilent, now);
-  ++peer.falls;
+void Health::mark_unreachable(Peer& peer, HealthTime now) {
+  set_state(peer, PeerState::kUnreachable, now);
+  ++peer.failures;
   peer.streak = 0;
   peer.needed = options_.recover * peer.penalty;
   peer.penalty = std::min(peer.penalty * 2, options_.penalty_cap);
-  changes_.fell.push_back(peer.peer.id);
+  changes_.peers_down.push_back(peer.peer.id);
 }
 
-void Health::enter(Peer& peer, PeerState state, HealthTime now) {
+void Health::set_state(Peer& peer, PeerState state, HealthTime now) {
   peer.state = state;
   peer.since = now;
 }
@@ -196,45 +198,46 @@ void Health::set_isolated(bool isolated, HealthTime now) {
   }
 }
 
-// All were cut off together and will be heard again together, but not in one instant: each gets the full count anew.
+// All peers were cut off together and come back together, but not at the same instant: each may miss the full count
+// again.
 void Health::leave_isolation(HealthTime now) {
   set_isolated(false, now);
   for (auto& [id, peer] : peers_) {
     if (peer.state == PeerState::kSuspect) {
       peer.answered = peer.sent;
-      enter(peer, PeerState::kAlive, now);
+      set_state(peer, PeerState::kAlive, now);
     }
   }
 }
 
 void Health::update_clusters(HealthTime now) {
-  std::map<ClusterId, bool> silent;
+  std::map<ClusterId, bool> all_unreachable;
   for (const auto& [id, peer] : peers_) {
     if (peer.peer.cluster != options_.cluster) {
-      bool& all = silent.try_emplace(peer.peer.cluster, true).first->second;
-      all = all && peer.state == PeerState::kSilent;
+      bool& all = all_unreachable.try_emplace(peer.peer.cluster, true).first->second;
+      all = all && peer.state == PeerState::kUnreachable;
     }
   }
-  for (auto at = silent_clusters_.begin(); at != silent_clusters_.end();) {
-    const auto still = silent.find(at->first);
-    if (still == silent.end() || !still->second) {
-      changes_.clusters_returned.push_back(at->first);
-      at = silent_clusters_.erase(at);
+  for (auto at = unreachable_clusters_.begin(); at != unreachable_clusters_.end();) {
+    const auto still = all_unreachable.find(at->first);
+    if (still == all_unreachable.end() || !still->second) {
+      changes_.clusters_recovered.push_back(at->first);
+      at = unreachable_clusters_.erase(at);
     } else {
       ++at;
     }
   }
-  for (const auto& [cluster, all] : silent) {
+  for (const auto& [cluster, all] : all_unreachable) {
     if (!all) {
       continue;
     }
-    const auto [at, fresh] = silent_clusters_.try_emplace(cluster, SilentCluster{cluster, now, false});
-    if (fresh) {
-      changes_.clusters_fell.push_back(cluster);
+    const auto [at, inserted] = unreachable_clusters_.try_emplace(cluster, UnreachableCluster{cluster, now, false});
+    if (inserted) {
+      changes_.clusters_down.push_back(cluster);
     }
-    if (!at->second.held_out && now - at->second.since >= options_.hold) {
-      at->second.held_out = true;
-      changes_.clusters_held_out.push_back(cluster);
+    if (!at->second.ejected && now - at->second.since >= options_.hold) {
+      at->second.ejected = true;
+      changes_.clusters_ejected.push_back(cluster);
     }
   }
 }
@@ -244,8 +247,8 @@ HealthTime Health::next_due() const {
   for (const auto& [id, peer] : peers_) {
     next = std::min(next, peer.due);
   }
-  for (const auto& [id, cluster] : silent_clusters_) {
-    if (!cluster.held_out) {
+  for (const auto& [id, cluster] : unreachable_clusters_) {
+    if (!cluster.ejected) {
       next = std::min(next, cluster.since + options_.hold);
     }
   }
@@ -254,38 +257,38 @@ HealthTime Health::next_due() const {
 
 bool Health::usable(PeerId id) const {
   const auto found = peers_.find(id);
-  return found == peers_.end() || found->second.state != PeerState::kSilent;
+  return found == peers_.end() || found->second.state != PeerState::kUnreachable;
 }
 
-std::vector<PeerId> Health::silent_peers() const {
-  std::vector<PeerId> silent;
+std::vector<PeerId> Health::unreachable_peers() const {
+  std::vector<PeerId> unreachable;
   for (const auto& [id, peer] : peers_) {
-    if (peer.state == PeerState::kSilent) {
-      silent.push_back(id);
+    if (peer.state == PeerState::kUnreachable) {
+      unreachable.push_back(id);
     }
   }
-  return silent;
+  return unreachable;
 }
 
-std::vector<SilentCluster> Health::silent_clusters() const {
-  std::vector<SilentCluster> silent;
-  for (const auto& [id, cluster] : silent_clusters_) {
-    silent.push_back(cluster);
+std::vector<UnreachableCluster> Health::unreachable_clusters() const {
+  std::vector<UnreachableCluster> unreachable;
+  for (const auto& [id, cluster] : unreachable_clusters_) {
+    unreachable.push_back(cluster);
   }
-  return silent;
+  return unreachable;
 }
 
 std::vector<PeerHealth> Health::peers() const {
   std::vector<PeerHealth> all;
   for (const auto& [id, peer] : peers_) {
-    const bool silent = peer.state == PeerState::kSilent;
+    const bool unreachable = peer.state == PeerState::kUnreachable;
     all.push_back({.peer = peer.peer,
                    .state = peer.state,
                    .since = peer.since,
                    .missed = peer.missed(),
-                   .answers_needed = silent ? peer.needed - std::min(peer.streak, peer.needed) : 0,
+                   .answers_needed = unreachable ? peer.needed - std::min(peer.streak, peer.needed) : 0,
                    .penalty = peer.penalty,
-                   .falls = peer.falls,
+                   .failures = peer.failures,
                    .late_answers = peer.late_answers,
                    .round_trip = peer.round_trip,
                    .last_answer = peer.last_answer});

@@ -20,8 +20,8 @@ class RouteWriter {
   RouteWriter(NetlinkRequests& requests, const LinkState& device, const RouteOptions& options)
       : requests_(requests), device_(device), options_(options) {}
 
-  // What a route of ours looks like.
-  [[nodiscard]] RouteEntry wanted(const Prefix& prefix) const {
+  // Our route for `prefix`, as it should be.
+  [[nodiscard]] RouteEntry desired(const Prefix& prefix) const {
     const bool ipv4 = prefix.family() == Family::kIpv4;
     RouteEntry route;
     route.prefix = prefix;
@@ -68,7 +68,7 @@ class RouteWriter {
   }
 
  private:
-  // The kernel compares protocol and table on removal too, so that nothing but our own can go.
+  // The kernel matches protocol and table on removal too, so that only our own routes can be removed.
   static rtmsg& fill(NetlinkMessage& message, const RouteEntry& route) {
     auto& header = message.header<rtmsg>();
     header.rtm_family = route.prefix.family() == Family::kIpv4 ? AF_INET : AF_INET6;
@@ -92,24 +92,24 @@ std::string interface_name(int index) {
 }
 
 Error route_error(const LinkState& device, const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
-  const char* remedy = "see `ip route show proto 21`";
+  const char* fix = "see `ip route show proto 21`";
   if (failed.code == ENETDOWN) {
-    remedy = "bring the interface up";
+    fix = "bring the interface up";
   } else if (failed.code == EINVAL || failed.code == EADDRNOTAVAIL) {
-    remedy = "check that the source address is one of the node's, and that the node has the family enabled";
+    fix = "check that the source address is one of the node's, and that the node has the family enabled";
   } else if (failed.code == EPERM) {
-    remedy = "run as root or with CAP_NET_ADMIN";
+    fix = "run as root or with CAP_NET_ADMIN";
   }
-  return {std::string(what) + " route " + prefix.to_string() + ": " + failed.text, device.interface, remedy};
+  return {std::string(what) + " route " + prefix.to_string() + ": " + failed.text, device.interface, fix};
 }
 
 }  // namespace
 
 Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
                                       std::span<const Prefix> prefixes, const RouteOptions& options) {
-  const std::set<Prefix> wanted(prefixes.begin(), prefixes.end());
-  std::map<Prefix, RouteEntry> ours;  // where ours belongs: found under our metric
-  std::vector<RouteEntry> leftovers;  // ours by protocol, but not wanted
+  const std::set<Prefix> desired(prefixes.begin(), prefixes.end());
+  std::map<Prefix, RouteEntry> current;  // our routes for desired prefixes
+  std::vector<RouteEntry> leftovers;     // other routes with our protocol
   RouteReport report;
   for (const Family family : kFamilies) {
     auto routes = list_routes(requests, family, 0);
@@ -118,12 +118,12 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
     }
     for (const RouteEntry& route : *routes) {
       if (route.protocol != kRouteProtocol) {
-        if (wanted.contains(route.prefix) && route.tos == 0 && route.metric <= kRouteMetric) {
+        if (desired.contains(route.prefix) && route.tos == 0 && route.metric <= kRouteMetric) {
           report.foreign.push_back(
               {route.prefix, interface_name(route.interface_index), route_protocol_name(route.protocol), route.metric});
         }
-      } else if (wanted.contains(route.prefix) && route.metric == kRouteMetric && route.tos == 0) {
-        ours.emplace(route.prefix, route);
+      } else if (desired.contains(route.prefix) && route.metric == kRouteMetric && route.tos == 0) {
+        current.emplace(route.prefix, route);
       } else {
         leftovers.push_back(route);
       }
@@ -132,27 +132,27 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
 
   RouteWriter writer(requests, device, options);
   std::optional<Error> first_error;
-  const auto note = [&](const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
+  const auto record = [&](const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
     if (!first_error) {
       first_error = route_error(device, what, prefix, failed);
     }
   };
-  for (const Prefix& prefix : wanted) {
-    const RouteEntry route = writer.wanted(prefix);
-    const auto there = ours.find(prefix);
-    if (there != ours.end() && RouteWriter::same(there->second, route)) {
+  for (const Prefix& prefix : desired) {
+    const RouteEntry route = writer.desired(prefix);
+    const auto old = current.find(prefix);
+    if (old != current.end() && RouteWriter::same(old->second, route)) {
       ++report.kept;
-    } else if (const auto failed = writer.put(route, there != ours.end()); !failed) {
-      ++(there != ours.end() ? report.changed : report.added);
-    } else if (failed->code != EEXIST) {  // someone else's of the same metric: it is in report.foreign
-      note("cannot set", prefix, *failed);
+    } else if (const auto failed = writer.put(route, old != current.end()); !failed) {
+      ++(old != current.end() ? report.changed : report.added);
+    } else if (failed->code != EEXIST) {  // another program's route of the same metric, see report.foreign
+      record("cannot set", prefix, *failed);
     }
   }
   for (const RouteEntry& route : leftovers) {
     if (const auto failed = writer.remove(route); !failed || failed->code == ESRCH) {
       ++report.removed;
     } else {
-      note("cannot remove", route.prefix, *failed);
+      record("cannot remove", route.prefix, *failed);
     }
   }
   if (first_error) {

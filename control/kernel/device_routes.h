@@ -1,8 +1,8 @@
 // Our routes on the local device: to remote prefixes, VIPs and translation addresses.
 //
-// All go through one made-up gateway per family, on-link. The device has no ARP, so the address is never asked for; but
-// with plain on-link routes the kernel keeps a neighbour entry per destination, and its table ends at 1,024 of them
-// (gc_thresh3; 2026-11-22: 3,000 destinations leave 2 entries this way, 1,978 and evictions the other).
+// All go through one fictitious on-link gateway per family. The device has no ARP, so the address is never resolved;
+// but with plain on-link routes the kernel keeps a neighbour entry per destination, and its table is limited to 1,024
+// (gc_thresh3; 2026-11-22: 3,000 destinations leave 2 entries this way; with plain routes 1,978, and evictions).
 // Owner: Kernel. Thread: control.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace isthmus {
 
-// Better than what routing daemons and DHCP install for a prefix by default, worse than a person's `ip route add`.
+// Preferred to the default metrics of routing daemons and DHCP, but not to an operator's `ip route add`.
 inline constexpr std::uint32_t kRouteMetric = 16;
 inline constexpr const char* kGatewayIpv4 = "169.254.73.1";
 inline constexpr const char* kGatewayIpv6 = "fe80::1";

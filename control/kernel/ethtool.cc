@@ -18,7 +18,7 @@ struct Offload {
   std::uint32_t get, set;
   const char* name;
 };
-// In this order: segmentation needs checksums, so the kernel would complain the other way round.
+// In this order: segmentation needs checksum offload, so the kernel would reject the opposite one.
 constexpr std::array kOffloads = {
     Offload{ETHTOOL_GTSO, ETHTOOL_STSO, "tcp-segmentation-offload"},
     Offload{ETHTOOL_GGSO, ETHTOOL_SGSO, "generic-segmentation-offload"},
@@ -57,9 +57,9 @@ Error ethtool_error(const std::string& interface, const std::string& what, int c
 
 }  // namespace
 
-Result<std::vector<std::string>> offloads_on(const std::string& interface) {
+Result<std::vector<std::string>> enabled_offloads(const std::string& interface) {
   const EthtoolSocket ethtool;
-  std::vector<std::string> on;
+  std::vector<std::string> enabled;
   for (const Offload& offload : kOffloads) {
     ethtool_value value{.cmd = offload.get, .data = 0};
     const int code = ethtool.call(interface, &value);
@@ -67,28 +67,29 @@ Result<std::vector<std::string>> offloads_on(const std::string& interface) {
       return ethtool_error(interface, std::string("cannot read ") + offload.name, code);
     }
     if (value.data != 0) {
-      on.emplace_back(offload.name);
+      enabled.emplace_back(offload.name);
     }
   }
-  return on;
+  return enabled;
 }
 
-Status turn_offloads_off(const std::string& interface) {
+Status disable_offloads(const std::string& interface) {
   const EthtoolSocket ethtool;
   for (const Offload& offload : kOffloads) {
     ethtool_value value{.cmd = offload.set, .data = 0};
     const int code = ethtool.call(interface, &value);
     if (code != 0 && code != EOPNOTSUPP) {
-      return ethtool_error(interface, std::string("cannot turn off ") + offload.name, code);
+      return ethtool_error(interface, std::string("cannot disable ") + offload.name, code);
     }
   }
-  const auto on = offloads_on(interface);
-  if (!on) {
-    return on.error();
+  const auto enabled = enabled_offloads(interface);
+  if (!enabled) {
+    return enabled.error();
   }
-  if (!on->empty()) {
-    return Error{on->front() + " stays on, frames of the node would reach the gateway with unfinished checksums",
-                 interface, "turn it off by `ethtool -K`, or remove the interface so that it is made anew"};
+  if (!enabled->empty()) {
+    return Error{
+        enabled->front() + " stays enabled: frames of the node would reach the gateway with incomplete checksums",
+        interface, "disable it with `ethtool -K`, or remove the interface, it is created again"};
   }
   return Ok{};
 }

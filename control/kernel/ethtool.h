@@ -1,4 +1,4 @@
-// Offloads and queue counts of an interface, by the ethtool ioctl. Thread: control. Each call opens its own socket.
+// Offloads and queue counts of an interface, through the ethtool ioctl. Thread: control. Each call opens a socket.
 #pragma once
 
 #include <string>
@@ -8,11 +8,11 @@
 
 namespace isthmus {
 
-// Turns off everything that lets the kernel hand on frames whose checksum is unfinished or which are longer than the
-// MTU (checksum, TSO, GSO offload), and GRO; reads back what is left. Error: an offload that stays on.
-[[nodiscard]] Status turn_offloads_off(const std::string& interface);
-// Those of the above that are on, by ethtool's names; empty is what the local device needs.
-[[nodiscard]] Result<std::vector<std::string>> offloads_on(const std::string& interface);
+// Disables the offloads by which the kernel passes on frames with incomplete checksums or longer than the MTU
+// (checksum, TSO, GSO), and GRO; then verifies. Error: an offload stays enabled.
+[[nodiscard]] Status disable_offloads(const std::string& interface);
+// Those of the above that are enabled, by ethtool's names; must be empty for the local device.
+[[nodiscard]] Result<std::vector<std::string>> enabled_offloads(const std::string& interface);
 
 struct QueueCounts {
   unsigned rx = 0, tx = 0;

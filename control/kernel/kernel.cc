@@ -17,6 +17,7 @@
 #include "control/kernel/neighbour_watch.h"
 #include "control/kernel/netlink.h"
 #include "control/kernel/next_hops.h"
+#include "control/kernel/owned_fd.h"
 #include "control/kernel/route_entry.h"
 
 namespace isthmus {
@@ -27,22 +28,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::array kGroups = {RTNLGRP_LINK,        RTNLGRP_NEIGH,      RTNLGRP_IPV4_IFADDR,
                                 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
                                 RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,  RTNLGRP_NEXTHOP};
-
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  OwnedFd& operator=(OwnedFd&&) = delete;
-  ~OwnedFd() {
-    if (fd_ >= 0) {
-      close(fd_);
-    }
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 Error descriptor_error(const char* what) {
   return {std::string(what) + ": " + std::strerror(errno), "kernel", "raise the limit of open files (ulimit -n)"};
@@ -61,9 +46,9 @@ class Kernel::Impl {
   [[nodiscard]] Status start();
   [[nodiscard]] int fd() const { return epoll_.get(); }
   [[nodiscard]] KernelEvents poll();
-  // Takes in what the kernel has said so far, so that an answer is given on its present state; reported by poll().
-  void catch_up();
-  // Arms the timer for what comes next, or at once when poll() has something to return.
+  // Processes pending notifications, so that an answer reflects the current state; poll() reports them.
+  void process_notifications();
+  // Arms the timer for the next deadline, or immediately if poll() has something to return.
   void arm();
 
   [[nodiscard]] NetlinkRequests& requests() { return requests_; }
@@ -71,9 +56,9 @@ class Kernel::Impl {
   [[nodiscard]] NeighbourWatch& neighbours() { return neighbours_; }
 
  private:
-  void take(const nlmsghdr* message);
+  void handle(const nlmsghdr* message);
   void link_changed(const LinkState& link);
-  void read_again();
+  void reload_all();
 
   NetlinkRequests requests_;
   NetlinkEvents events_;
@@ -90,7 +75,7 @@ Status Kernel::Impl::start() {
     event.events = EPOLLIN;
     event.data.fd = watched;
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched, &event) < 0) {
-      return descriptor_error("cannot follow the kernel");
+      return descriptor_error("cannot watch the kernel's notifications");
     }
   }
   if (const auto links = links_.reload(requests_); !links) {
@@ -102,10 +87,10 @@ Status Kernel::Impl::start() {
 void Kernel::Impl::link_changed(const LinkState& link) {
   pending_links_[link.index] = link;
   neighbours_.link_changed(link, Clock::now());
-  routes_changed_ = true;  // the kernel does not announce the IPv4 routes that go or come with a link
+  routes_changed_ = true;  // the kernel does not announce IPv4 routes that appear or disappear with a link
 }
 
-void Kernel::Impl::take(const nlmsghdr* message) {
+void Kernel::Impl::handle(const nlmsghdr* message) {
   switch (message->nlmsg_type) {
     case RTM_NEWLINK:
     case RTM_DELLINK:
@@ -128,7 +113,7 @@ void Kernel::Impl::take(const nlmsghdr* message) {
   }
 }
 
-void Kernel::Impl::read_again() {
+void Kernel::Impl::reload_all() {
   if (const auto changed = links_.reload(requests_)) {
     for (const LinkState& link : *changed) {
       link_changed(link);
@@ -139,16 +124,16 @@ void Kernel::Impl::read_again() {
   lost_ = true;
 }
 
-void Kernel::Impl::catch_up() {
-  if (!events_.drain([this](const nlmsghdr* message) { take(message); })) {
-    read_again();
+void Kernel::Impl::process_notifications() {
+  if (!events_.receive([this](const nlmsghdr* message) { handle(message); })) {
+    reload_all();
   }
 }
 
 KernelEvents Kernel::Impl::poll() {
   std::uint64_t expirations = 0;
   static_cast<void>(!read(timer_.get(), &expirations, sizeof(expirations)));
-  catch_up();
+  process_notifications();
   neighbours_.maintain(Clock::now());
   KernelEvents events;
   events.neighbours = neighbours_.take_changes();
@@ -171,7 +156,7 @@ void Kernel::Impl::arm() {
     when.it_value.tv_sec = at.count() / 1'000'000'000;
     when.it_value.tv_nsec = at.count() % 1'000'000'000;
   }
-  timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);  // fails only for arguments out of range
+  timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);  // fails only for invalid arguments
 }
 
 Kernel::Kernel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -189,7 +174,7 @@ Result<std::unique_ptr<Kernel>> Kernel::open() {
   OwnedFd epoll(epoll_create1(EPOLL_CLOEXEC));
   OwnedFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   if (epoll.get() < 0 || timer.get() < 0) {
-    return descriptor_error("cannot make a timer");
+    return descriptor_error("cannot create a timer");
   }
   auto impl = std::make_unique<Impl>(*std::move(requests), *std::move(events), std::move(epoll), std::move(timer));
   if (auto started = impl->start(); !started) {
@@ -202,12 +187,12 @@ int Kernel::fd() const { return impl_->fd(); }
 KernelEvents Kernel::poll() { return impl_->poll(); }
 
 Result<LinkState> Kernel::link(const std::string& interface) {
-  auto link = ask_link(impl_->requests(), interface);
+  auto link = query_link(impl_->requests(), interface);
   if (!link) {
     return link.error();
   }
   if (!*link) {
-    return Error{"there is no such interface", interface, "see `ip link`; check the configuration's devices"};
+    return Error{"no such interface", interface, "see `ip link`; check the configuration's devices"};
   }
   return (*link)->state;
 }
@@ -234,21 +219,21 @@ Result<RouteReport> Kernel::set_routes(const std::string& interface, std::span<c
 }
 
 Result<NextHop> Kernel::next_hop(const IpAddress& address) {
-  impl_->catch_up();
-  auto hop = ask_next_hop(impl_->requests(), impl_->links(), address);
+  impl_->process_notifications();
+  auto hop = query_next_hop(impl_->requests(), impl_->links(), address);
   impl_->arm();
   return hop;
 }
 
 Result<std::vector<KernelRoute>> Kernel::local_routes(std::span<const Prefix> prefixes) {
-  impl_->catch_up();
-  auto routes = ask_local_routes(impl_->requests(), impl_->links(), prefixes);
+  impl_->process_notifications();
+  auto routes = query_local_routes(impl_->requests(), impl_->links(), prefixes);
   impl_->arm();
   return routes;
 }
 
 void Kernel::watch_neighbour(const std::string& interface, const IpAddress& address) {
-  impl_->catch_up();
+  impl_->process_notifications();
   impl_->neighbours().watch(interface, address, Clock::now());
   impl_->arm();
 }

@@ -9,7 +9,7 @@
 namespace isthmus {
 namespace {
 
-// A link without an operational state of its own (loopback, tun) counts as running while it has a carrier.
+// A link without an operational state (loopback, tun) counts as running while it has a carrier.
 bool is_running(unsigned flags, std::optional<std::uint32_t> operstate) {
   if (operstate.value_or(IF_OPER_UNKNOWN) != IF_OPER_UNKNOWN) {
     return *operstate == IF_OPER_UP;
@@ -23,7 +23,7 @@ LinkDetails parse_link(const nlmsghdr* message) {
   const auto* header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
   const NetlinkAttributes attributes(message, sizeof(*header));
   LinkDetails link;
-  link.gone = message->nlmsg_type == RTM_DELLINK;
+  link.removed = message->nlmsg_type == RTM_DELLINK;
   link.state.index = header->ifi_index;
   link.state.interface = attributes.text(IFLA_IFNAME);
   link.state.mtu = Bytes{attributes.number(IFLA_MTU).value_or(0)};
@@ -42,7 +42,7 @@ LinkDetails parse_link(const nlmsghdr* message) {
   return link;
 }
 
-Result<std::optional<LinkDetails>> ask_link(NetlinkRequests& requests, const std::string& interface) {
+Result<std::optional<LinkDetails>> query_link(NetlinkRequests& requests, const std::string& interface) {
   NetlinkMessage message(RTM_GETLINK, 0);
   message.header<ifinfomsg>().ifi_family = AF_UNSPEC;
   message.put(IFLA_IFNAME, interface);
@@ -55,54 +55,54 @@ Result<std::optional<LinkDetails>> ask_link(NetlinkRequests& requests, const std
 }
 
 Result<std::vector<LinkState>> Links::reload(NetlinkRequests& requests) {
-  std::map<int, LinkState> now;
+  std::map<int, LinkState> current;
   NetlinkMessage message(RTM_GETLINK, 0);
   message.header<ifinfomsg>().ifi_family = AF_UNSPEC;
   const auto failed = requests.dump(
-      message, [&now] { now.clear(); },
-      [&now](const nlmsghdr* reply) {
+      message, [&current] { current.clear(); },
+      [&current](const nlmsghdr* reply) {
         LinkDetails link = parse_link(reply);
-        now[link.state.index] = std::move(link.state);
+        current[link.state.index] = std::move(link.state);
       });
   if (failed) {
     return Error{"cannot list the interfaces: " + failed->text, "netlink", "run as root or with CAP_NET_ADMIN"};
   }
   std::vector<LinkState> changed;
   for (const auto& [index, link] : by_index_) {
-    if (!now.contains(index)) {
+    if (!current.contains(index)) {
       changed.push_back(link);
-      changed.back().gone = true;
+      changed.back().removed = true;
       changed.back().up = changed.back().running = false;
     }
   }
-  for (const auto& [index, link] : now) {
+  for (const auto& [index, link] : current) {
     const auto before = by_index_.find(index);
     if (before == by_index_.end() || before->second != link) {
       changed.push_back(link);
     }
   }
-  by_index_ = std::move(now);
+  by_index_ = std::move(current);
   return changed;
 }
 
 std::optional<LinkState> Links::apply(const nlmsghdr* message) {
   const auto* header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
   if (header->ifi_family != AF_UNSPEC) {
-    return std::nullopt;  // a bridge's or IPv6's own note about a link, without the link's attributes
+    return std::nullopt;  // a bridge's or IPv6's own message about a link, without the link's attributes
   }
   LinkDetails link = parse_link(message);
-  const auto known = by_index_.find(link.state.index);
-  if (link.gone) {
-    if (known == by_index_.end()) {
+  const auto found = by_index_.find(link.state.index);
+  if (link.removed) {
+    if (found == by_index_.end()) {
       return std::nullopt;
     }
-    link.state = known->second;
-    link.state.gone = true;
+    link.state = found->second;
+    link.state.removed = true;
     link.state.up = link.state.running = false;
-    by_index_.erase(known);
+    by_index_.erase(found);
     return link.state;
   }
-  if (known != by_index_.end() && known->second == link.state) {
+  if (found != by_index_.end() && found->second == link.state) {
     return std::nullopt;
   }
   by_index_[link.state.index] = link.state;

@@ -1,4 +1,4 @@
-// The node's interfaces as the kernel last told us.
+// The node's interfaces, as last reported by the kernel.
 // Owner: Kernel. Thread: control.
 #pragma once
 
@@ -12,25 +12,25 @@
 
 namespace isthmus {
 
-// A link as one netlink message shows it, with what only the local device needs to know of it.
+// A link as parsed from one netlink message, with the details that only the local device needs.
 struct LinkDetails {
   LinkState state;
-  int peer_index = 0;                     // IFLA_LINK: the other end of a veth; 0: none
-  bool peer_elsewhere = false;            // that end is in another network namespace
+  int peer_index = 0;                     // IFLA_LINK: the peer of a veth; 0: none
+  bool peer_elsewhere = false;            // the peer is in another network namespace
   unsigned rx_queues = 0, tx_queues = 0;  // as allocated
   bool no_arp = false, multicast = false;
-  bool gone = false;  // the message says that it was removed
+  bool removed = false;  // the message is RTM_DELLINK
 };
 // Precondition: `message` is RTM_NEWLINK or RTM_DELLINK.
 [[nodiscard]] LinkDetails parse_link(const nlmsghdr* message);
-// Nothing: there is no interface of that name.
-[[nodiscard]] Result<std::optional<LinkDetails>> ask_link(NetlinkRequests& requests, const std::string& interface);
+// Empty: there is no interface of that name.
+[[nodiscard]] Result<std::optional<LinkDetails>> query_link(NetlinkRequests& requests, const std::string& interface);
 
 class Links {
  public:
-  // Reads all links; returns those that changed since the last time.
+  // Reads all links; returns those that changed since the last call.
   [[nodiscard]] Result<std::vector<LinkState>> reload(NetlinkRequests& requests);
-  // Takes a notification in. The link's new state if it changed in a way that matters (state, MTU, MAC, name).
+  // Applies a notification. Returns the link's new state if a relevant part of it changed (state, MTU, MAC, name).
   [[nodiscard]] std::optional<LinkState> apply(const nlmsghdr* message);
 
   [[nodiscard]] const LinkState* by_index(int index) const;

@@ -16,7 +16,8 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint32_t kTransmitQueueLength = 1000;  // veth has no queue of its own; counts once a qdisc is put on it
+constexpr std::uint32_t kTransmitQueueLength =
+    1000;  // veth has no queue of its own; takes effect once a qdisc is added
 constexpr unsigned kMinMtu = 576, kMaxMtu = 65535;
 constexpr const char* kLooseReversePath = "2";
 constexpr std::uint8_t kNoAddresses = 1;  // IN6_ADDR_GEN_MODE_NONE
@@ -29,12 +30,12 @@ Status check_options(const LocalDeviceOptions& options) {
   for (const std::string& name : {options.kernel_end, options.engine_end_name()}) {
     if (name.empty() || name.size() >= IFNAMSIZ || name.find_first_of("/ \t\n:") != std::string::npos || name == "." ||
         name == "..") {
-      return Error{"\"" + name + "\" cannot be an interface's name", "devices.local.interface",
-                   "use at most 14 letters, digits, dashes and dots (the engine's end is called the same with an x)"};
+      return Error{"\"" + name + "\" is not a valid interface name", "devices.local.interface",
+                   "use at most 14 letters, digits, dashes and dots (the engine's end gets an x appended)"};
     }
   }
   if (options.queues == 0 || options.mtu.value() < kMinMtu || options.mtu.value() > kMaxMtu) {
-    return Error{"needs one queue or more and an MTU of 576 to 65535", options.kernel_end,
+    return Error{"the device needs at least one queue and an MTU of 576 to 65535", options.kernel_end,
                  "see devices.local and engine"};
   }
   return Ok{};
@@ -45,10 +46,10 @@ Error not_ours(const std::string& interface, const std::string& why) {
           "remove it (`ip link del " + interface + "`) or name another interface under devices.local.interface"};
 }
 
-// The pair if it stands, nothing if neither name is taken.
+// The pair if it exists, empty if neither name is in use.
 Result<std::optional<Pair>> find_pair(NetlinkRequests& requests, const LocalDeviceOptions& options) {
-  auto kernel_end = ask_link(requests, options.kernel_end);
-  auto engine_end = ask_link(requests, options.engine_end_name());
+  auto kernel_end = query_link(requests, options.kernel_end);
+  auto engine_end = query_link(requests, options.engine_end_name());
   if (!kernel_end) {
     return kernel_end.error();
   }
@@ -59,20 +60,20 @@ Result<std::optional<Pair>> find_pair(NetlinkRequests& requests, const LocalDevi
     return std::optional<Pair>{};
   }
   if (!*kernel_end || !*engine_end) {
-    const auto& there = *kernel_end ? options.kernel_end : options.engine_end_name();
+    const auto& present = *kernel_end ? options.kernel_end : options.engine_end_name();
     const auto& missing = *kernel_end ? options.engine_end_name() : options.kernel_end;
-    return not_ours(there, "exists, but its other end " + missing + " does not");
+    return not_ours(present, "the interface exists, but its peer " + missing + " does not");
   }
   const LinkDetails& a = **kernel_end;
   const LinkDetails& b = **engine_end;
   for (const LinkDetails& end : {a, b}) {
     if (end.state.kind != "veth") {
-      return not_ours(end.state.interface, "is not a veth device but " +
+      return not_ours(end.state.interface, "the interface is not a veth device but " +
                                                (end.state.kind.empty() ? std::string("hardware") : end.state.kind));
     }
   }
   if (a.peer_elsewhere || b.peer_elsewhere || a.peer_index != b.state.index || b.peer_index != a.state.index) {
-    return not_ours(a.state.interface, "is not the other end of " + b.state.interface);
+    return not_ours(a.state.interface, "the interface is not the peer of " + b.state.interface);
   }
   return std::optional<Pair>{Pair{a, b}};
 }
@@ -98,14 +99,13 @@ Status create_pair(NetlinkRequests& requests, const LocalDeviceOptions& options)
     });
   });
   if (const auto failed = requests.apply(message)) {
-    return Error{
-        "cannot make the veth pair: " + failed->text, options.kernel_end,
-        "run as root or with CAP_NET_ADMIN, on a kernel with veth; or give the gateway an interface of its own"};
+    return Error{"cannot create the veth pair: " + failed->text, options.kernel_end,
+                 "run as root or with CAP_NET_ADMIN, on a kernel with veth; or configure an existing interface"};
   }
   return Ok{};
 }
 
-// Flags and MTU of one end; `up` only once everything else of it is set.
+// Sets flags and MTU of one end; `up` only once everything else is configured.
 Status set_link(NetlinkRequests& requests, const LinkDetails& end, Bytes mtu, bool up) {
   NetlinkMessage message(RTM_NEWLINK, 0);
   auto& header = message.header<ifinfomsg>();
@@ -118,13 +118,13 @@ Status set_link(NetlinkRequests& requests, const LinkDetails& end, Bytes mtu, bo
   }
   if (const auto failed = requests.apply(message)) {
     return Error{"cannot set its MTU to " + std::to_string(mtu.value()) + " and bring it up: " + failed->text,
-                 end.state.interface, "an XDP program on it limits its MTU; remove the pair so that it is made anew"};
+                 end.state.interface, "an XDP program may limit its MTU; remove the pair, it is created again"};
   }
   return Ok{};
 }
 
-// Before the first "up": no addresses, no autoconfiguration, nothing to say on the wire.
-Status quieten(const std::string& interface, bool engine_end) {
+// Before the first "up": no addresses, no autoconfiguration, so that the stack sends nothing by itself.
+Status set_sysctls(const std::string& interface, bool engine_end) {
   const std::string v4 = "ipv4/conf/" + interface + "/";
   const std::string v6 = "ipv6/conf/" + interface + "/";
   std::vector<std::pair<std::string, std::string>> settings = {
@@ -144,16 +144,16 @@ Status quieten(const std::string& interface, bool engine_end) {
   return Ok{};
 }
 
-// XDP on the engine end demands that it never has fewer receive queues than the other end has transmit queues: it goes
+// With XDP on it, the engine end must never have fewer receive queues than its peer has transmit queues: it is changed
 // first when the number rises, last when it falls.
 Status set_queues(const LocalDeviceOptions& options) {
   const std::string engine_end = options.engine_end_name();
-  const auto now = queue_counts(engine_end);
-  if (!now) {
-    return now.error();
+  const auto current = queue_counts(engine_end);
+  if (!current) {
+    return current.error();
   }
   std::array order = {engine_end, options.kernel_end};
-  if (now->rx > options.queues) {
+  if (current->rx > options.queues) {
     std::swap(order[0], order[1]);
   }
   for (const std::string& end : order) {
@@ -162,9 +162,9 @@ Status set_queues(const LocalDeviceOptions& options) {
       return counts.error();
     }
     if (counts->max_rx < options.queues || counts->max_tx < options.queues) {
-      return Error{"was made with " + std::to_string(std::min(counts->max_rx, counts->max_tx)) + " queues, " +
-                       std::to_string(options.queues) + " workers need as many",
-                   end, "remove the pair so that it is made anew (`ip link del " + options.kernel_end + "`)"};
+      return Error{"the device was created with " + std::to_string(std::min(counts->max_rx, counts->max_tx)) +
+                       " queues, but there are " + std::to_string(options.queues) + " workers",
+                   end, "remove the pair, it is created again (`ip link del " + options.kernel_end + "`)"};
     }
     if (auto done = set_queue_counts(end, options.queues, options.queues); !done) {
       return done;
@@ -173,9 +173,9 @@ Status set_queues(const LocalDeviceOptions& options) {
   return Ok{};
 }
 
-Status shape(NetlinkRequests& requests, const LocalDeviceOptions& options, const Pair& pair) {
+Status configure(NetlinkRequests& requests, const LocalDeviceOptions& options, const Pair& pair) {
   for (const LinkDetails* end : {&pair.kernel_end, &pair.engine_end}) {
-    if (auto done = quieten(end->state.interface, end == &pair.engine_end); !done) {
+    if (auto done = set_sysctls(end->state.interface, end == &pair.engine_end); !done) {
       return done;
     }
     if (auto done = set_link(requests, *end, options.mtu, false); !done) {
@@ -185,7 +185,7 @@ Status shape(NetlinkRequests& requests, const LocalDeviceOptions& options, const
   if (auto done = set_queues(options); !done) {
     return done;
   }
-  if (auto done = turn_offloads_off(options.kernel_end); !done) {
+  if (auto done = disable_offloads(options.kernel_end); !done) {
     return done;
   }
   for (const LinkDetails* end : {&pair.kernel_end, &pair.engine_end}) {
@@ -209,8 +209,8 @@ Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDevi
   LocalDevice device;
   device.adopted = pair->has_value();
   if (!device.adopted) {
-    if (auto made = create_pair(requests, options); !made) {
-      return made.error();
+    if (auto created = create_pair(requests, options); !created) {
+      return created.error();
     }
     pair = find_pair(requests, options);
     if (!pair) {
@@ -218,9 +218,10 @@ Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDevi
     }
   }
   if (!*pair) {
-    return Error{"vanished while it was being made", options.kernel_end, "look for another program that removes it"};
+    return Error{"the device disappeared while it was being created", options.kernel_end,
+                 "find the program that removes it"};
   }
-  if (auto done = shape(requests, options, **pair); !done) {
+  if (auto done = configure(requests, options, **pair); !done) {
     return done.error();
   }
   pair = find_pair(requests, options);
@@ -228,7 +229,8 @@ Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDevi
     return pair.error();
   }
   if (!*pair || !(*pair)->kernel_end.state.up || !(*pair)->kernel_end.no_arp || !(*pair)->engine_end.no_arp) {
-    return Error{"did not keep what was set", options.kernel_end, "look for another program that manages it"};
+    return Error{"the device did not keep its configuration", options.kernel_end,
+                 "find the program that reconfigures it"};
   }
   device.kernel_end = (*pair)->kernel_end.state;
   device.engine_end = (*pair)->engine_end.state;
@@ -249,7 +251,7 @@ Status remove_local_device(NetlinkRequests& requests, const LocalDeviceOptions& 
   header.ifi_family = AF_UNSPEC;
   header.ifi_index = (*pair)->kernel_end.state.index;
   if (const auto failed = requests.apply(message); failed && failed->code != ENODEV) {
-    return Error{"cannot remove it: " + failed->text, options.kernel_end, "run as root or with CAP_NET_ADMIN"};
+    return Error{"cannot remove the device: " + failed->text, options.kernel_end, "run as root or with CAP_NET_ADMIN"};
   }
   return Ok{};
 }

@@ -11,10 +11,10 @@ using std::chrono::seconds;
 
 constexpr std::uint16_t kUsable = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
 constexpr std::uint16_t kFresh = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE;
-// An unresolved neighbour: the kernel itself gives up after some 3 s, then we ask again.
-constexpr seconds kFirstPause{1}, kLongestPause{10};
-// A stale one: the kernel waits 5 s for other proof, then asks by itself; meanwhile the MAC is good.
-constexpr seconds kStalePause{5};
+// An unresolved neighbour: the kernel gives up after some 3 s, then we retry.
+constexpr seconds kMinBackoff{1}, kMaxBackoff{10};
+// A stale one: the kernel waits 5 s for other proof of reachability, then probes by itself; the MAC stays usable.
+constexpr seconds kStaleInterval{5};
 
 struct Neighbour {
   int interface_index = 0;
@@ -45,15 +45,15 @@ unsigned char family_of(const IpAddress& address) {
 
 void NeighbourWatch::watch(const std::string& interface, const IpAddress& address, Time now) {
   const Key key(interface, address);
-  const auto [at, fresh] = entries_.try_emplace(key);
+  const auto [at, inserted] = entries_.try_emplace(key);
   Entry& entry = at->second;
-  if (!fresh) {
+  if (!inserted) {
     if (!entry.mac) {
-      set_due(key, entry, std::min(entry.due, std::max(now, entry.asked + kFirstPause)));
+      set_due(key, entry, std::min(entry.due, std::max(now, entry.probed + kMinBackoff)));
     }
     return;
   }
-  entry.asked = now - kFirstPause;
+  entry.probed = now - kMinBackoff;
   dirty_.insert(key);
   if (const LinkState* link = links_.by_name(interface); link != nullptr) {
     read_state(key, entry, link->index, now);
@@ -91,10 +91,10 @@ void NeighbourWatch::apply(const nlmsghdr* message, Time now) {
 void NeighbourWatch::link_changed(const LinkState& link, Time now) {
   for (auto at = entries_.lower_bound(Key(link.interface, IpAddress{}));
        at != entries_.end() && at->first.first == link.interface; ++at) {
-    if (link.gone || !link.up) {
+    if (link.removed || !link.up) {
       update(at->first, at->second, NUD_NONE, std::nullopt, now);
     } else if (!at->second.mac) {
-      at->second.pause = kFirstPause;
+      at->second.backoff = kMinBackoff;
       set_due(at->first, at->second, now);
     }
   }
@@ -118,7 +118,7 @@ void NeighbourWatch::read_state(const Key& key, Entry& entry, int interface_inde
   header.ndm_ifindex = interface_index;
   message.put(NDA_DST, key.second);
   Neighbour neighbour;
-  // A failure means that there is no such entry; then it is unresolved.
+  // A failure means that there is no such entry: unresolved.
   const auto failed =
       requests_.get(message, [&neighbour](const nlmsghdr* reply) { neighbour = parse_neighbour(reply); });
   if (failed) {
@@ -132,22 +132,22 @@ void NeighbourWatch::update(const Key& key, Entry& entry, std::uint16_t state, s
   const auto mac = (state & kUsable) != 0 ? lladdr : std::nullopt;
   const bool lost = entry.mac && !mac;
   entry.mac = mac;
-  if (entry.told && entry.reported == mac) {
+  if (entry.was_reported && entry.reported == mac) {
     dirty_.erase(key);
   } else {
     dirty_.insert(key);
   }
   entry.fresh = mac && (state & kFresh) != 0;
   if (entry.fresh) {
-    entry.pause = kFirstPause;
+    entry.backoff = kMinBackoff;
     set_due(key, entry, Time::max());
   } else if (mac) {
-    set_due(key, entry, std::max(now, entry.asked + kStalePause));
+    set_due(key, entry, std::max(now, entry.probed + kStaleInterval));
   } else if (lost) {
-    entry.pause = kFirstPause;
+    entry.backoff = kMinBackoff;
     set_due(key, entry, now);
   } else {
-    set_due(key, entry, std::min(entry.due, std::max(now, entry.asked + entry.pause)));
+    set_due(key, entry, std::min(entry.due, std::max(now, entry.probed + entry.backoff)));
   }
 }
 
@@ -165,19 +165,19 @@ void NeighbourWatch::maintain(Time now) {
   while (!schedule_.empty() && schedule_.begin()->first <= now) {
     const Key key = schedule_.begin()->second;
     Entry& entry = entries_.at(key);
-    ask(key);
-    entry.asked = now;
-    set_due(key, entry, now + (entry.mac ? kStalePause : entry.pause));
+    solicit(key);
+    entry.probed = now;
+    set_due(key, entry, now + (entry.mac ? kStaleInterval : entry.backoff));
     if (!entry.mac) {
-      entry.pause = std::min(entry.pause * 2, kLongestPause);
+      entry.backoff = std::min(entry.backoff * 2, kMaxBackoff);
     }
   }
 }
 
-void NeighbourWatch::ask(const Key& key) {
+void NeighbourWatch::solicit(const Key& key) {
   const LinkState* link = links_.by_name(key.first);
   if (link == nullptr || !link->up) {
-    return;  // link_changed() brings it back
+    return;  // link_changed() reschedules it
   }
   NetlinkMessage message(RTM_NEWNEIGH, NLM_F_CREATE);
   auto& header = message.header<ndmsg>();
@@ -186,7 +186,7 @@ void NeighbourWatch::ask(const Key& key) {
   header.ndm_state = NUD_NONE;
   header.ndm_flags = NTF_USE;
   message.put(NDA_DST, key.second);
-  // A refusal (the interface just went, the table is full) is no more than another try later.
+  // A failure (the interface was just removed, the table is full) is retried later.
   static_cast<void>(requests_.apply(message));
 }
 
@@ -199,7 +199,7 @@ std::vector<NeighbourChange> NeighbourWatch::take_changes() {
   changes.reserve(dirty_.size());
   for (const Key& key : dirty_) {
     Entry& entry = entries_.at(key);
-    entry.told = true;
+    entry.was_reported = true;
     entry.reported = entry.mac;
     changes.push_back({key.first, key.second, entry.mac});
   }

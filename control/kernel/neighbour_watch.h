@@ -1,10 +1,10 @@
-// Keeps the MACs of the next hops in use resolved and fresh, by way of the kernel's neighbour table.
+// Keeps the MACs of the next hops in use resolved and fresh, through the kernel's neighbour table.
 //
-// The engine sends past the kernel, so the kernel never sees these neighbours used and would let them rot. A watched
-// entry that is missing, failed or stale is therefore marked used (RTM_NEWNEIGH with NTF_USE), upon which the kernel
-// itself asks by ARP or ND: at once when we learn of it, then again with growing pauses. Nothing is left behind (which
-// is why NTF_EXT_MANAGED is not used: such entries outlive their maker).
-// Owner: Kernel. Thread: control. Failure: a neighbour that cannot be asked for stays unresolved and is tried again.
+// The engine bypasses the kernel, so the kernel never sees these neighbours in use and would let them expire. A watched
+// entry that is missing, failed or stale is therefore marked used (RTM_NEWNEIGH with NTF_USE), which makes the kernel
+// resolve it by ARP or ND: immediately when we learn of it, then with increasing intervals. Nothing is left behind
+// (which is why NTF_EXT_MANAGED is not used: such entries outlive their creator).
+// Owner: Kernel. Thread: control. Failure: a neighbour that cannot be resolved stays unresolved and is retried.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ class NeighbourWatch {
   // Both must outlive the watch. `links` names the interfaces and is kept up to date by the owner.
   NeighbourWatch(NetlinkRequests& requests, const Links& links) : requests_(requests), links_(links) {}
 
-  // For one that is watched already and unresolved this asks again soon.
+  // If it is watched already and unresolved, resolution is retried soon.
   void watch(const std::string& interface, const IpAddress& address, Time now);
   void unwatch(const std::string& interface, const IpAddress& address);
   [[nodiscard]] std::optional<MacAddress> mac(const std::string& interface, const IpAddress& address) const;
@@ -36,13 +36,13 @@ class NeighbourWatch {
   // A notification: RTM_NEWNEIGH or RTM_DELNEIGH.
   void apply(const nlmsghdr* message, Time now);
   void link_changed(const LinkState& link, Time now);
-  // Reads the whole neighbour table (after lost notifications).
+  // Reads the state of all watched neighbours (after lost notifications).
   void reload(Time now);
-  // Has the kernel ask for those that are due.
+  // Has the kernel resolve those that are due.
   void maintain(Time now);
   [[nodiscard]] Time next_due() const;  // Time::max(): nothing to do
 
-  // The last state of those that changed, and of new ones.
+  // The latest state of those that changed, and of new ones.
   [[nodiscard]] std::vector<NeighbourChange> take_changes();
   [[nodiscard]] bool has_changes() const { return !dirty_.empty(); }
 
@@ -50,18 +50,18 @@ class NeighbourWatch {
   using Key = std::pair<std::string, IpAddress>;
   struct Entry {
     std::optional<MacAddress> mac;
-    bool fresh = false;  // nothing to ask now; the kernel will tell when it goes stale
-    bool told = false;   // take_changes() has returned it before, as `reported`
+    bool fresh = false;         // nothing to do; the kernel notifies us when it goes stale
+    bool was_reported = false;  // take_changes() has returned it before, as `reported`
     std::optional<MacAddress> reported;
-    Time due = Time::max(), asked = Time::min();
-    std::chrono::seconds pause{1};
+    Time due = Time::max(), probed = Time::min();  // next and last solicit()
+    std::chrono::seconds backoff{1};
   };
 
-  // As a neighbour message shows it. `lladdr` absent or state not valid: unresolved.
+  // Applies the content of a neighbour message. No `lladdr`, or a state that is not valid: unresolved.
   void update(const Key& key, Entry& entry, std::uint16_t state, std::optional<MacAddress> lladdr, Time now);
   void set_due(const Key& key, Entry& entry, Time due);
   void read_state(const Key& key, Entry& entry, int interface_index, Time now);
-  void ask(const Key& key);
+  void solicit(const Key& key);
 
   NetlinkRequests& requests_;
   const Links& links_;

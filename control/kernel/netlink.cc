@@ -10,7 +10,7 @@
 namespace isthmus {
 namespace {
 
-constexpr int kEventBuffer = 4 << 20;  // bytes of notifications the kernel keeps for us before it drops
+constexpr int kEventBuffer = 4 << 20;  // bytes of notifications that the kernel queues before it drops them
 constexpr int kDumpAttempts = 5;
 
 Error socket_error(const char* what) {
@@ -19,7 +19,7 @@ Error socket_error(const char* what) {
 
 NetlinkFailure failure(int code) { return {code, std::strerror(code)}; }
 
-// The kernel's own sentence in an NLMSG_ERROR (extended acknowledgement), behind the request it may quote.
+// The kernel's own message in an NLMSG_ERROR (extended acknowledgement), after the request it may quote.
 std::string extended_text(const nlmsghdr* reply) {
   if ((reply->nlmsg_flags & NLM_F_ACK_TLVS) == 0) {
     return {};
@@ -145,13 +145,13 @@ Result<NetlinkRequests> NetlinkRequests::open() {
   if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
     return socket_error("cannot bind a netlink socket");
   }
-  // Comforts of newer kernels: their own sentence about an error, and dumps filtered by the kernel.
+  // Optional features of newer kernels: error messages as text, and dumps filtered by the kernel.
   int one = 1;
   mnl_socket_setsockopt(socket, NETLINK_EXT_ACK, &one, sizeof(one));
   mnl_socket_setsockopt(socket, NETLINK_CAP_ACK, &one, sizeof(one));
   mnl_socket_setsockopt(socket, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
-  const timeval patience{.tv_sec = 5, .tv_usec = 0};
-  setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  const timeval timeout{.tv_sec = 5, .tv_usec = 0};
+  setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
   return requests;
 }
 
@@ -217,11 +217,11 @@ std::optional<NetlinkFailure> NetlinkRequests::exchange(NetlinkMessage& message,
         if (code == 0) {
           return interrupted ? std::optional(failure(EINTR)) : std::nullopt;
         }
-        NetlinkFailure refused = failure(code);
+        NetlinkFailure error = failure(code);
         if (const std::string text = reply->nlmsg_type == NLMSG_ERROR ? extended_text(reply) : ""; !text.empty()) {
-          refused.text += ": " + text;
+          error.text += ": " + text;
         }
-        return refused;
+        return error;
       }
       visit(reply);
       if (until == Until::kOneMessage) {
@@ -246,7 +246,7 @@ Result<NetlinkEvents> NetlinkEvents::open(std::span<const rtnetlink_groups> grou
   for (const rtnetlink_groups group : groups) {
     int number = group;
     if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &number, sizeof(number)) < 0) {
-      return socket_error("cannot follow kernel notifications");
+      return socket_error("cannot subscribe to kernel notifications");
     }
   }
   return events;
@@ -261,7 +261,7 @@ NetlinkEvents::~NetlinkEvents() {
   }
 }
 
-bool NetlinkEvents::drain(const NetlinkVisit& visit) {
+bool NetlinkEvents::receive(const NetlinkVisit& visit) {
   bool complete = true;
   while (true) {
     const ssize_t received = mnl_socket_recvfrom(socket_, buffer_.data(), buffer_.size());

@@ -1,8 +1,8 @@
 // Route netlink over libmnl: requests with their answers, and notifications.
 //
-// NetlinkRequests asks and waits for the kernel's answer (which comes at once; a lost one fails after 5 s).
-// NetlinkEvents follows multicast groups without blocking. Thread: control; no sharing between threads.
-// Attribute integers are host order, addresses network order, as netlink has them.
+// NetlinkRequests sends a request and waits for the answer (immediate; times out after 5 s).
+// NetlinkEvents receives multicast groups without blocking. Thread: control; not shared between threads.
+// Attribute integers are in host order, addresses in network order, as in netlink.
 #pragma once
 
 #include <libmnl/libmnl.h>
@@ -33,11 +33,11 @@ class NetlinkMessage {
   void put8(std::uint16_t type, std::uint8_t value) { mnl_attr_put_u8(message_, type, value); }
   void put(std::uint16_t type, std::string_view text);     // zero-terminated on the wire
   void put(std::uint16_t type, const IpAddress& address);  // 4 or 16 bytes
-  // Attributes put while `inside` runs are nested in one of `type`.
-  template <typename Inside>
-  void nest(std::uint16_t type, Inside inside) {
+  // Attributes put while `put_nested` runs are nested in one of `type`.
+  template <typename PutNested>
+  void nest(std::uint16_t type, PutNested put_nested) {
     nlattr* start = mnl_attr_nest_start(message_, type);
-    inside();
+    put_nested();
     mnl_attr_nest_end(message_, start);
   }
   [[nodiscard]] nlmsghdr* raw() { return message_; }
@@ -47,7 +47,7 @@ class NetlinkMessage {
   nlmsghdr* message_;
 };
 
-// The attributes of a received message by number; those beyond `kMax` are left out.
+// The attributes of a received message by number; those above `kMax` are ignored.
 class NetlinkAttributes {
  public:
   static constexpr std::uint16_t kMax = 127;
@@ -69,7 +69,7 @@ class NetlinkAttributes {
 
 using NetlinkVisit = std::function<void(const nlmsghdr*)>;
 
-// What the kernel refused: its errno and, where it gives one, its own sentence.
+// A failed request: errno and, if the kernel gave one, its own message.
 struct NetlinkFailure {
   int code = 0;
   std::string text;  // "File exists: ipv4: ..."
@@ -82,12 +82,12 @@ class NetlinkRequests {
   NetlinkRequests(NetlinkRequests&& other) noexcept;
   NetlinkRequests& operator=(NetlinkRequests&&) = delete;
 
-  // Sends and waits for the acknowledgement. Nothing: done.
+  // Sends and waits for the acknowledgement. Empty: success.
   [[nodiscard]] std::optional<NetlinkFailure> apply(NetlinkMessage& message);
   // Sends a get request and visits its one answer.
   [[nodiscard]] std::optional<NetlinkFailure> get(NetlinkMessage& message, const NetlinkVisit& visit);
-  // Sends a dump request and visits all answers. When the kernel says that the table changed meanwhile the dump is
-  // repeated: `restart` runs before each attempt, so that the caller can forget what it has collected.
+  // Sends a dump request and visits all answers. If the kernel reports that the table changed meanwhile, the dump is
+  // repeated: `restart` runs before each attempt, so that the caller can discard what it has collected.
   [[nodiscard]] std::optional<NetlinkFailure> dump(NetlinkMessage& message, const std::function<void()>& restart,
                                                    const NetlinkVisit& visit);
 
@@ -109,8 +109,8 @@ class NetlinkEvents {
   NetlinkEvents& operator=(NetlinkEvents&&) = delete;
 
   [[nodiscard]] int fd() const { return mnl_socket_get_fd(socket_); }
-  // Visits what has arrived. False: the kernel had to drop notifications, read the tables again.
-  [[nodiscard]] bool drain(const NetlinkVisit& visit);
+  // Visits all pending messages. False: the kernel dropped notifications; reload the tables.
+  [[nodiscard]] bool receive(const NetlinkVisit& visit);
 
  private:
   explicit NetlinkEvents(mnl_socket* socket) : socket_(socket), buffer_(1 << 16) {}

@@ -13,13 +13,13 @@ bool carries_traffic(const RouteEntry& route) {
 }
 
 Error no_route(const IpAddress& address, const NetlinkFailure& failed) {
-  return {"the kernel has no route to it: " + failed.text, address.to_string(),
+  return {"the kernel has no route to the address: " + failed.text, address.to_string(),
           "add a route (see `ip route get " + address.to_string() + "`)"};
 }
 
 }  // namespace
 
-Result<NextHop> ask_next_hop(NetlinkRequests& requests, const Links& links, const IpAddress& address) {
+Result<NextHop> query_next_hop(NetlinkRequests& requests, const Links& links, const IpAddress& address) {
   const bool ipv4 = address.is_ipv4();
   NetlinkMessage message(RTM_GETROUTE, 0);
   auto& header = message.header<rtmsg>();
@@ -47,11 +47,11 @@ Result<NextHop> ask_next_hop(NetlinkRequests& requests, const Links& links, cons
   hop.is_local = type == RTN_LOCAL;
   hop.on_link = hop.address == address;
   if (!hop.is_local && type != RTN_UNICAST) {
-    return no_route(address, {ENETUNREACH, "it is rejected, or not a unicast address"});
+    return no_route(address, {ENETUNREACH, "the route rejects packets, or the address is not unicast"});
   }
   const LinkState* link = links.by_index(hop.interface_index);
   if (link == nullptr) {
-    return no_route(address, {ENODEV, "its interface has just gone"});
+    return no_route(address, {ENODEV, "its interface was just removed"});
   }
   hop.interface = link->interface;
   hop.mtu = route_mtu && *route_mtu != 0 ? Bytes{std::min(*route_mtu, link->mtu.value())} : link->mtu;
@@ -61,10 +61,10 @@ Result<NextHop> ask_next_hop(NetlinkRequests& requests, const Links& links, cons
 std::vector<RouteEntry> choose_local_routes(std::span<const RouteEntry> routes, std::span<const Prefix> prefixes) {
   std::map<Prefix, RouteEntry> best;
   const auto offer = [&best](const Prefix& prefix, const RouteEntry& route) {
-    const auto [at, fresh] = best.try_emplace(prefix, route);
-    // The longer original wins, then the lower metric: as the kernel chooses.
-    if (!fresh && (route.prefix.length() > at->second.prefix.length() ||
-                   (route.prefix.length() == at->second.prefix.length() && route.metric < at->second.metric))) {
+    const auto [at, inserted] = best.try_emplace(prefix, route);
+    // The longer original prefix wins, then the lower metric, as in the kernel.
+    if (!inserted && (route.prefix.length() > at->second.prefix.length() ||
+                      (route.prefix.length() == at->second.prefix.length() && route.metric < at->second.metric))) {
       at->second = route;
     }
   };
@@ -91,8 +91,8 @@ std::vector<RouteEntry> choose_local_routes(std::span<const RouteEntry> routes, 
   return chosen;
 }
 
-Result<std::vector<KernelRoute>> ask_local_routes(NetlinkRequests& requests, const Links& links,
-                                                  std::span<const Prefix> prefixes) {
+Result<std::vector<KernelRoute>> query_local_routes(NetlinkRequests& requests, const Links& links,
+                                                    std::span<const Prefix> prefixes) {
   std::vector<RouteEntry> routes;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     auto some = list_routes(requests, family, 0);

@@ -1,4 +1,4 @@
-// How the kernel would send: one lookup for a peer, and the table's view of this cluster's own prefixes.
+// How the kernel routes: a lookup for a single address, and its routes to this cluster's own prefixes.
 // Owner: Kernel. Thread: control.
 #pragma once
 
@@ -13,10 +13,10 @@
 namespace isthmus {
 
 // See Kernel::next_hop() and Kernel::local_routes(). `links` names the interfaces.
-[[nodiscard]] Result<NextHop> ask_next_hop(NetlinkRequests& requests, const Links& links, const IpAddress& address);
-[[nodiscard]] Result<std::vector<KernelRoute>> ask_local_routes(NetlinkRequests& requests, const Links& links,
-                                                                std::span<const Prefix> prefixes);
-// The choice itself, apart from the kernel: of `routes`, those that carry traffic of `prefixes` (see local_routes()).
+[[nodiscard]] Result<NextHop> query_next_hop(NetlinkRequests& requests, const Links& links, const IpAddress& address);
+[[nodiscard]] Result<std::vector<KernelRoute>> query_local_routes(NetlinkRequests& requests, const Links& links,
+                                                                  std::span<const Prefix> prefixes);
+// The selection, without the kernel: those of `routes` that carry traffic of `prefixes` (see local_routes()).
 [[nodiscard]] std::vector<RouteEntry> choose_local_routes(std::span<const RouteEntry> routes,
                                                           std::span<const Prefix> prefixes);
 

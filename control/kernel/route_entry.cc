@@ -97,12 +97,12 @@ Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family fa
       message, [&routes] { routes.clear(); },
       [&routes, protocol](const nlmsghdr* reply) {
         auto route = parse_route(reply);
-        // Older kernels do not filter for us.
+        // Older kernels do not filter.
         if (route && route->table == RT_TABLE_MAIN && (protocol == 0 || route->protocol == protocol)) {
           routes.push_back(*route);
         }
       });
-  // A node without IPv6, or a table that nobody has put a route into yet.
+  // These errors mean a node without IPv6, or a table without routes yet.
   if (failed && failed->code != EAFNOSUPPORT && failed->code != EOPNOTSUPP && failed->code != ENOENT) {
     return Error{"cannot list the kernel's routes: " + failed->text, "netlink", "run as root or with CAP_NET_ADMIN"};
   }
@@ -120,9 +120,9 @@ std::string route_protocol_name(std::uint8_t protocol) {
       Name{RTPROT_DHCP, "dhcp"},     Name{RTPROT_BGP, "bgp"},         Name{RTPROT_OSPF, "ospf"},
       Name{RTPROT_ISIS, "isis"},     Name{kRouteProtocol, "isthmus"},
   };
-  for (const Name& known : kNames) {
-    if (known.protocol == protocol) {
-      return known.name;
+  for (const Name& entry : kNames) {
+    if (entry.protocol == protocol) {
+      return entry.name;
     }
   }
   return "protocol " + std::to_string(protocol);

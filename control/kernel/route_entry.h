@@ -1,4 +1,4 @@
-// One route as route netlink shows it. Plain values; thread: control.
+// A route as shown by route netlink. Plain values; thread: control.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace isthmus {
 
-// Marks the routes that are ours (rtnetlink's "protocol", as in `ip route show proto 21`); not one that iproute2 or a
-// routing daemon uses.
+// Marks our own routes (rtnetlink's "protocol", as in `ip route show proto 21`); not used by iproute2 or routing
+// daemons.
 inline constexpr std::uint8_t kRouteProtocol = 21;
 
 struct RouteEntry {
@@ -20,20 +20,20 @@ struct RouteEntry {
   std::uint32_t table = 0;
   std::uint8_t protocol = 0, type = 0, tos = 0;
   std::uint32_t metric = 0;
-  int interface_index = 0;           // 0: none (blackhole and the like), or no next hop is alive
+  int interface_index = 0;           // 0: none (blackhole and the like), or all next hops are dead
   std::optional<IpAddress> gateway;  // of either family
   std::optional<IpAddress> source;
   std::optional<std::uint32_t> mtu;
 };
 
-// Of a route with several next hops, the first that is alive stands for all. Precondition: `message` is RTM_NEWROUTE or
-// RTM_DELROUTE. Nothing: not an IPv4 or IPv6 route, or one of the kernel's cached clones.
+// A multipath route is represented by its first live next hop. Precondition: `message` is RTM_NEWROUTE or RTM_DELROUTE.
+// Empty: not an IPv4 or IPv6 route, or one of the kernel's cached clones.
 [[nodiscard]] std::optional<RouteEntry> parse_route(const nlmsghdr* message);
 
-// Of a route's or next hop's attributes. Nothing: on-link.
+// From a route's or next hop's attributes. Empty: on-link.
 [[nodiscard]] std::optional<IpAddress> gateway_of(const NetlinkAttributes& attributes);
 
-// Routes of one family in the main table, those of `protocol` only if it is not 0.
+// Routes of one family in the main table; only those of `protocol` if it is not 0.
 [[nodiscard]] Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family,
                                                           std::uint8_t protocol);
 

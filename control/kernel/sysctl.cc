@@ -31,8 +31,8 @@ std::optional<std::string> read_sysctl(const std::string& name) {
 }
 
 Status write_sysctl(const std::string& name, const std::string& value) {
-  const auto now = read_sysctl(name);
-  if (!now || *now == value) {
+  const auto current = read_sysctl(name);
+  if (!current || *current == value) {
     return Ok{};
   }
   const int fd = open(path_of(name).c_str(), O_WRONLY | O_CLOEXEC);
@@ -42,8 +42,8 @@ Status write_sysctl(const std::string& name, const std::string& value) {
     close(fd);
   }
   if (written != static_cast<ssize_t>(value.size())) {
-    return Error{"cannot set it to " + value + " (it is " + *now + "): " + std::strerror(code), path_of(name),
-                 "in a container, run privileged or mount /proc/sys writable; or set it beforehand"};
+    return Error{"cannot set it to " + value + " (it is " + *current + "): " + std::strerror(code), path_of(name),
+                 "in a container, run privileged or mount /proc/sys writable; or set it in advance"};
   }
   return Ok{};
 }

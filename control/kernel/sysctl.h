@@ -8,9 +8,9 @@
 
 namespace isthmus {
 
-// `name` is a path below /proc/sys/net, like "ipv4/ip_forward". Nothing: this kernel has no such setting.
+// `name` is a path below /proc/sys/net, like "ipv4/ip_forward". Empty: this kernel has no such setting.
 [[nodiscard]] std::optional<std::string> read_sysctl(const std::string& name);
-// Writes only what differs. A setting that this kernel does not have is fine (a node without IPv6).
+// Writes only if the value differs. A setting that this kernel lacks is ignored (a node without IPv6).
 [[nodiscard]] Status write_sysctl(const std::string& name, const std::string& value);
 
 }  // namespace isthmus

@@ -3,8 +3,8 @@
 namespace isthmus {
 
 std::string ForeignRoute::text() const {
-  return prefix.to_string() + " by way of " + (interface.empty() ? "nothing" : interface) + " (" + protocol +
-         ", metric " + std::to_string(metric) + ") stands in the way of the gateway's own route";
+  return prefix.to_string() + " via " + (interface.empty() ? "no interface" : interface) + " (" + protocol +
+         ", metric " + std::to_string(metric) + ") takes precedence over the gateway's own route";
 }
 
 }  // namespace isthmus

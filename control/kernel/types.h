@@ -1,4 +1,4 @@
-// The values exchanged with control/kernel. Plain values, any thread. MTUs are IP packet sizes in bytes.
+// Values exchanged with control/kernel. Plain values, any thread. MTUs are IP packet sizes in bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct LinkState {
   MacAddress mac;
   Bytes mtu{0};
   bool up = false;       // administratively
-  bool running = false;  // and with a carrier
-  bool gone = false;     // in events only: the interface was removed
+  bool running = false;  // up, and with a carrier
+  bool removed = false;  // in events only: the interface was removed
   friend bool operator==(const LinkState&, const LinkState&) = default;
 };
 
@@ -27,9 +27,9 @@ struct NextHop {
   int interface_index = 0;
   IpAddress address;  // the gateway; where there is none (on-link), the destination itself
   bool on_link = false;
-  bool is_local = false;            // the destination is an address of this node; `address` is then of no use
-  Bytes mtu{0};                     // of the route where it has one (path MTU discovery included), else of the link
-  std::optional<IpAddress> source;  // what the kernel would send from
+  bool is_local = false;            // the destination is an address of this node; `address` is then meaningless
+  Bytes mtu{0};                     // of the route if it has one (path MTU discovery included), else of the link
+  std::optional<IpAddress> source;  // source address that the kernel would use
   friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 
@@ -37,22 +37,22 @@ struct NextHop {
 struct KernelRoute {
   Prefix prefix;
   std::string interface;
-  std::optional<IpAddress> gateway = {};  // nothing: on-link
+  std::optional<IpAddress> gateway = {};  // none: on-link
   friend bool operator==(const KernelRoute&, const KernelRoute&) = default;
 };
 
 struct NeighbourChange {
   std::string interface;
   IpAddress address;
-  std::optional<MacAddress> mac = {};  // nothing: unresolved, and being asked for
+  std::optional<MacAddress> mac = {};  // none: unresolved, resolution is being tried
   friend bool operator==(const NeighbourChange&, const NeighbourChange&) = default;
 };
 
 struct KernelEvents {
-  std::vector<NeighbourChange> neighbours;  // of watched ones, the last state of each
-  std::vector<LinkState> links;             // whose state, MTU or MAC changed, came or went
-  bool routes_changed = false;              // ask next_hop() and local_routes() again (coalesce: it can come often)
-  bool lost = false;                        // the kernel dropped notifications; everything was read again
+  std::vector<NeighbourChange> neighbours;  // watched ones, with their latest state
+  std::vector<LinkState> links;             // added, removed, or with a changed state, MTU or MAC
+  bool routes_changed = false;              // query next_hop() and local_routes() again (coalesce: can be frequent)
+  bool lost = false;                        // the kernel dropped notifications; everything was reloaded
   [[nodiscard]] bool empty() const { return neighbours.empty() && links.empty() && !routes_changed && !lost; }
 };
 
@@ -67,16 +67,16 @@ struct LocalDeviceOptions {
 struct LocalDevice {
   LinkState kernel_end, engine_end;
   unsigned queues = 0;
-  bool adopted = false;  // false: made by this call
+  bool adopted = false;  // false: created by this call
 };
 
 struct RouteOptions {
   Bytes mtu{0};  // 0: that of the device
   std::optional<IpAddress> source_ipv4 = {},
-                           source_ipv6 = {};  // for what the node itself sends; must be addresses of the node
+                           source_ipv6 = {};  // for packets of the node itself; must be addresses of the node
 };
 
-// A route of someone else's for the very prefix, which the kernel prefers to ours (or which has taken its place).
+// Another program's route for the same prefix, which the kernel prefers to ours (or which occupies its place).
 struct ForeignRoute {
   Prefix prefix;
   std::string interface;

@@ -1,4 +1,4 @@
-// Cilium's own words for what it counts and prints: drop reasons and reserved identities. Pure functions, any thread.
+// Cilium's names of drop reasons and reserved identities. Pure functions, any thread.
 #pragma once
 
 #include <optional>
@@ -10,10 +10,10 @@ namespace isthmus {
 
 struct CiliumDrop {
   unsigned code;
-  std::string_view text;  // of its command line and metrics
-  std::string_view name;  // of its flow API
+  std::string_view text;  // in its command line and metrics
+  std::string_view name;  // in its flow API
 };
-// The reason under one of Cilium's numbers; null when it has none.
+// By Cilium's number; null when it has no such reason.
 [[nodiscard]] const CiliumDrop* find_cilium_drop(unsigned code);
 
 // "world"; empty when the number is not reserved.

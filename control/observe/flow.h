@@ -1,4 +1,4 @@
-// A flow as people see it: what a worker told, with the names that stood when it was received. Plain values, any
+// A flow record for people: a worker's event, with the names that were valid when it was received. Plain values, any
 // thread; names are shared between flows and never change.
 #pragma once
 
@@ -14,9 +14,9 @@
 
 namespace isthmus {
 
-// Who has an address. Empty where nobody we know has it.
+// The endpoint that has an address. Empty where none is known.
 struct EndpointNames {
-  std::string cluster, name_space, pod;
+  std::string cluster, ns, pod;
   std::vector<std::string> labels;  // "k8s:app=web", sorted
 };
 
@@ -27,24 +27,24 @@ struct FlowParty {
   std::shared_ptr<const EndpointNames> names;  // never null
 };
 
-// The policy that a verdict came from, and what its deciding rule asks about.
+// The policy that decided a verdict, and what its deciding rule matches on.
 struct PolicyName {
-  std::string kind, name_space, name;
+  std::string kind, ns, name;
   bool any_peer = false, any_port = false;
-  std::vector<PolicyPort> ports;  // one of them, unless any_port
+  std::vector<PolicyPort> ports;  // any of them; unused with any_port
 };
 
 struct Flow {
   std::int64_t time_ns = 0;         // since 1970
-  FlowEvent event;                  // as told
-  FlowParty source, destination;    // the source before translation, the destination behind it: the two ends' own
-  const DropCount* drop = nullptr;  // why, of dropped ones; its texts are the program's
+  FlowEvent event;                  // as the worker reported it
+  FlowParty source, destination;    // source before, destination after translation: the ends' own addresses
+  const DropCount* drop = nullptr;  // why, when dropped; points to static text
   std::string service;              // "namespace/name" of the VIP; empty: direct
   IpAddress peer;                   // underlay address of the tunnel end; unspecified: none
-  std::shared_ptr<const PolicyName> egress_policy, ingress_policy;  // null: none, or by default
+  std::shared_ptr<const PolicyName> egress_policy, ingress_policy;  // null: none, or the default decided
 };
 
-// Flows that nobody will see: beyond a worker's budget or queue, or overwritten before a reader came.
+// Flows that were lost: beyond a worker's rate or queue, or overwritten before a reader got to them.
 struct LostFlows {
   enum class Where : std::uint8_t { kQueue, kRing };
   std::int64_t time_ns = 0;

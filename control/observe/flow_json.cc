@@ -23,7 +23,7 @@ json party_json(const FlowParty& party) {
   if (party.identity != identity::kUnknown) {
     object["identity"] = party.identity.value();
   }
-  for (const auto& [key, text] : {std::pair("namespace", &names.name_space), std::pair("pod_name", &names.pod),
+  for (const auto& [key, text] : {std::pair("namespace", &names.ns), std::pair("pod_name", &names.pod),
                                   std::pair("cluster_name", &names.cluster)}) {
     if (!text->empty()) {
       object[key] = *text;
@@ -169,14 +169,14 @@ void add_policy(const char* direction, const PolicyVerdict& verdict, const std::
   }
   const bool allowed = verdict.outcome == PolicyOutcome::kAllowed;
   json name{{"name", policy->name}, {"kind", policy->kind}};
-  if (!policy->name_space.empty()) {
-    name["namespace"] = policy->name_space;
+  if (!policy->ns.empty()) {
+    name["namespace"] = policy->ns;
   }
   object[std::string(direction) + (allowed ? "_allowed_by" : "_denied_by")] = json::array({std::move(name)});
 }
 
-// What of a packet the deciding rule asked about, by Cilium's numbers: 0 none (no rule), 1 L3, 2 L3 and L4, 3 L4, 4
-// nothing, 5 L3 and protocol, 6 protocol.
+// What the deciding rule matched on, by Cilium's numbers: 0 none (no rule), 1 L3, 2 L3 and L4, 3 L4, 4 all, 5 L3 and
+// protocol, 6 protocol.
 unsigned match_type(const FlowEvent& e, const PolicyVerdict& verdict, const PolicyName* policy) {
   constexpr unsigned kNone = 0, kL3 = 1, kL3L4 = 2, kL4 = 3, kAll = 4, kL3Protocol = 5, kProtocol = 6;
   if (policy == nullptr) {
@@ -202,7 +202,7 @@ unsigned match_type(const FlowEvent& e, const PolicyVerdict& verdict, const Poli
   return policy->any_peer ? kAll : kL3;
 }
 
-// A verdict of policy by itself: of the first direction that audit has let pass.
+// A policy verdict event, for the first direction in which audit let the packet pass.
 void add_policy_verdict(const Flow& flow, json& object) {
   const FlowEvent& e = flow.event;
   const bool egress = e.egress.outcome == PolicyOutcome::kAudited;

@@ -1,7 +1,7 @@
 // A flow as one JSON object, in the form of Hubble's exporter: {"flow": {...}, "node_name", "time"} or
 // {"lost_events": ...}, with the names of Hubble's protocol buffers, zero values left out and 64-bit numbers as
-// strings. What Hubble has no field for, our own reason of a drop, stands in its "extensions" as a
-// google.protobuf.Struct, which Hubble's own command line reads without complaint. Pure functions, any thread.
+// strings. Our own drop reason, for which Hubble has no field, is in its "extensions" as a google.protobuf.Struct,
+// which Hubble's command line accepts. Pure functions, any thread.
 #pragma once
 
 #include <string>
@@ -11,10 +11,10 @@
 
 namespace isthmus {
 
-// One line, without its end. `node` is "cluster/gateway".
+// One line, without the line end. `node` is "cluster/gateway".
 [[nodiscard]] std::string encode_flow(const FlowEntry& entry, std::string_view node);
 
-// Hubble's words.
+// Hubble's kinds of events.
 enum class FlowKind : std::uint8_t { kDrop, kTrace, kPolicyVerdict };
 [[nodiscard]] FlowKind kind_of(const Flow& flow);
 [[nodiscard]] const char* verdict_name(FlowVerdict verdict);

@@ -39,7 +39,7 @@ const char* flag_label(std::uint8_t flags) {
 
 const char* action_label(PolicyOutcome outcome) {
   switch (outcome) {
-    case PolicyOutcome::kNotAsked:
+    case PolicyOutcome::kNotApplicable:
       return nullptr;
     case PolicyOutcome::kAllowed:
       return "forwarded";

@@ -1,6 +1,6 @@
-// Counts by kind of the flows that were received, as Hubble's metrics have them. What the workers left out is not in
-// them; the exact number of dropped packets is the engine's. Thread: control only. Bounded: no label is chosen by a
-// packet but its protocol, flags and ICMP type.
+// Counts of received flow records by kind, as in Hubble's metrics. Events that the workers sampled out are not counted;
+// the engine has the exact number of dropped packets. Thread: control only. Bounded: of a packet only protocol, TCP
+// flags and ICMP type become labels.
 #pragma once
 
 #include <array>

@@ -7,14 +7,14 @@
 namespace isthmus {
 namespace {
 
-// Addresses remembered at most: a scan of a whole prefix must not make memory grow.
-constexpr std::size_t kRemembered = 65536;
+// Max cached addresses: a scan of a whole prefix must not make memory grow.
+constexpr std::size_t kMaxCached = 65536;
 
 }  // namespace
 
 void FlowNames::forget() {
   addresses_.clear();
-  strangers_.clear();
+  unknown_endpoints_.clear();
   services_.clear();
   peers_.clear();
   rules_.clear();
@@ -40,7 +40,7 @@ std::vector<std::string> FlowNames::labels(const EndpointView& endpoint) const {
   if (!found.empty()) {
     return found;
   }
-  const auto pod = model_.find<PodObject>({ObjectKind::kPod, endpoint.cluster, endpoint.name_space, endpoint.name});
+  const auto pod = model_.find<PodObject>({ObjectKind::kPod, endpoint.cluster, endpoint.ns, endpoint.name});
   if (pod) {
     for (const auto& [key, value] : pod->labels) {
       found.push_back("k8s:" + key + "=" + value);
@@ -49,43 +49,43 @@ std::vector<std::string> FlowNames::labels(const EndpointView& endpoint) const {
   return found;
 }
 
-FlowNames::Known FlowNames::look_up(const IpAddress& address) const {
+FlowNames::Entry FlowNames::look_up(const IpAddress& address) const {
   const auto view = compiler_.find_endpoint(address);
   if (!view) {
     return {identity::kUnknown, nullptr};
   }
   EndpointNames names;
   names.cluster = view->cluster;
-  names.name_space = view->name_space;
+  names.ns = view->ns;
   names.pod = view->node ? "" : view->name;
   names.labels = labels(*view);
   return {view->identity, std::make_shared<const EndpointNames>(std::move(names))};
 }
 
-std::shared_ptr<const EndpointNames> FlowNames::stranger(Identity id, ClusterId cluster) {
-  auto& known = strangers_[{id, cluster}];
-  if (known == nullptr) {
+std::shared_ptr<const EndpointNames> FlowNames::unknown_endpoint(Identity id, ClusterId cluster) {
+  auto& cached = unknown_endpoints_[{id, cluster}];
+  if (cached == nullptr) {
     EndpointNames names;
     names.cluster = compiler_.cluster_name(cluster);
     names.labels = labels(id);
-    known = std::make_shared<const EndpointNames>(std::move(names));
+    cached = std::make_shared<const EndpointNames>(std::move(names));
   }
-  return known;
+  return cached;
 }
 
-FlowParty FlowNames::party(const IpAddress& address, L4Port port, Identity told, ClusterId cluster) {
-  if (addresses_.size() >= kRemembered || strangers_.size() >= kRemembered) {
+FlowParty FlowNames::party(const IpAddress& address, L4Port port, Identity reported, ClusterId cluster) {
+  if (addresses_.size() >= kMaxCached || unknown_endpoints_.size() >= kMaxCached) {
     forget();
   }
   auto found = addresses_.find(address);
   if (found == addresses_.end()) {
     found = addresses_.emplace(address, look_up(address)).first;
   }
-  const Known& known = found->second;
-  if (known.names != nullptr) {
-    return {address, port, told == identity::kUnknown ? known.identity : told, known.names};
+  const Entry& entry = found->second;
+  if (entry.names != nullptr) {
+    return {address, port, reported == identity::kUnknown ? entry.identity : reported, entry.names};
   }
-  return {address, port, told, stranger(told, cluster)};
+  return {address, port, reported, unknown_endpoint(reported, cluster)};
 }
 
 const std::string& FlowNames::service(ServiceId id) {
@@ -103,7 +103,7 @@ std::shared_ptr<const PolicyName> FlowNames::policy(RuleId id) {
       // "CiliumNetworkPolicy shop/allow-web"
       const std::string text = rule->policy();
       entry->second = std::make_shared<const PolicyName>(PolicyName{
-          text.substr(0, text.find(' ')), rule->name_space, rule->name, rule->any_peer, rule->any_port, rule->ports});
+          text.substr(0, text.find(' ')), rule->ns, rule->name, rule->any_peer, rule->any_port, rule->ports});
     }
   }
   return entry->second;

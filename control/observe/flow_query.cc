@@ -9,8 +9,8 @@
 namespace isthmus {
 namespace {
 
-Error bad(std::string_view filter, const std::string& value, std::string remedy) {
-  return Error{"'" + value + "' is not a value of --" + std::string(filter), "filter", std::move(remedy)};
+Error bad(std::string_view filter, const std::string& value, std::string fix) {
+  return Error{"'" + value + "' is not a valid value of --" + std::string(filter), "filter", std::move(fix)};
 }
 
 template <typename Number>
@@ -29,7 +29,7 @@ std::string lower(std::string text) {
 
 enum class End : std::uint8_t { kSource, kDestination, kEither };
 
-// Passes flows of which the chosen end passes.
+// Passes flows whose chosen end passes.
 FlowFilter at(End end, std::function<bool(const FlowParty&)> passes) {
   return [end, passes = std::move(passes)](const Flow& flow) {
     return (end != End::kDestination && passes(flow.source)) || (end != End::kSource && passes(flow.destination));
@@ -38,10 +38,10 @@ FlowFilter at(End end, std::function<bool(const FlowParty&)> passes) {
 
 FlowFilter of_pod(const std::string& value, End end) {
   const auto slash = value.find('/');
-  std::string name_space = slash == std::string::npos ? "" : value.substr(0, slash);
+  std::string ns = slash == std::string::npos ? "" : value.substr(0, slash);
   std::string prefix = slash == std::string::npos ? value : value.substr(slash + 1);
-  return at(end, [name_space = std::move(name_space), prefix = std::move(prefix)](const FlowParty& party) {
-    return !party.names->pod.empty() && (name_space.empty() || party.names->name_space == name_space) &&
+  return at(end, [ns = std::move(ns), prefix = std::move(prefix)](const FlowParty& party) {
+    return !party.names->pod.empty() && (ns.empty() || party.names->ns == ns) &&
            party.names->pod.compare(0, prefix.size(), prefix) == 0;
   });
 }
@@ -118,7 +118,7 @@ Result<FlowFilter> of_drop_reason(const std::string& value, std::span<const Drop
   const bool known =
       std::any_of(drops.begin(), drops.end(), [&](const DropCount& drop) { return names_drop(drop, word); });
   if (!known && !drops.empty()) {
-    return bad("drop-reason", value, "isthmus drops --all lists them");
+    return bad("drop-reason", value, "isthmus drops --all lists the reasons");
   }
   return FlowFilter([word](const Flow& flow) { return flow.drop != nullptr && names_drop(*flow.drop, word); });
 }
@@ -137,7 +137,7 @@ Result<FlowFilter> filter_of(std::string_view name, const std::string& value, st
     return of_pod(value, End::kDestination);
   }
   if (name == "namespace") {
-    return at(End::kEither, [value](const FlowParty& party) { return party.names->name_space == value; });
+    return at(End::kEither, [value](const FlowParty& party) { return party.names->ns == value; });
   }
   if (name == "cluster") {
     return at(End::kEither, [value](const FlowParty& party) { return party.names->cluster == value; });
@@ -170,7 +170,7 @@ std::optional<std::int64_t> parse_duration_ns(std::string_view text) {
     if (digits == 0 || digits == std::string_view::npos) {
       return std::nullopt;
     }
-    constexpr std::int64_t kLongest = std::int64_t{1} << 61;  // 73 years; two of them still fit
+    constexpr std::int64_t kMaxNs = std::int64_t{1} << 61;  // 73 years; the sum of two still fits
     const auto count = parse_number<std::int64_t>(text.substr(0, digits));
     const auto unit = text.substr(digits, text.find_first_of("0123456789", digits) - digits);
     const std::int64_t ns = unit == "ms"  ? 1'000'000
@@ -179,7 +179,7 @@ std::optional<std::int64_t> parse_duration_ns(std::string_view text) {
                             : unit == "h" ? 3'600'000'000'000
                             : unit == "d" ? 86'400'000'000'000
                                           : 0;
-    if (!count || ns == 0 || *count > kLongest / ns || total > kLongest) {
+    if (!count || ns == 0 || *count > kMaxNs / ns || total > kMaxNs) {
       return std::nullopt;
     }
     total += *count * ns;
@@ -256,7 +256,8 @@ Result<std::int64_t> parse_since(std::string_view text, std::int64_t now_ns) {
   if (const auto time = parse_time_ns(std::string(text)); time) {
     return *time;
   }
-  return bad("since", std::string(text), "write how long ago, as 5m or 1h30m, or a time as 2026-11-22T23:59:00Z");
+  return bad("since", std::string(text),
+             "write a time ago, such as 5m or 1h30m, or a time such as 2026-11-22T23:59:00Z");
 }
 
 }  // namespace isthmus

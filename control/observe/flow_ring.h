@@ -1,5 +1,5 @@
-// The last flows, in a ring: the newest overwrite the oldest. Entries are numbered from 0 on and keep their number, so
-// that a reader holds no more than the number it wants next. Thread: control only. Failure: none.
+// The latest flows, in a ring: the newest overwrite the oldest. Entries are numbered from 0 and keep their number, so
+// that a reader only stores the number to read next. Thread: control only. Failure: none.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ class FlowRing {
 
   void push(FlowEntry entry) { entries_[end_++ % entries_.size()] = std::move(entry); }
 
-  // Numbers from begin() to before end() are there.
+  // The ring holds the numbers begin() to end() - 1.
   [[nodiscard]] std::uint64_t begin() const { return end_ - size(); }
   [[nodiscard]] std::uint64_t end() const { return end_; }
   [[nodiscard]] std::size_t size() const { return end_ < entries_.size() ? end_ : entries_.size(); }

@@ -49,7 +49,7 @@ std::string text_of(Response& response, bool head) {
   response.prepare_payload();
   std::ostringstream text;
   if (head) {
-    text << response.base();  // with the length of what a GET would give
+    text << response.base();  // with the Content-Length of a GET
   } else {
     text << response;
   }
@@ -67,7 +67,7 @@ struct HttpServer::Client {
   std::optional<Parser> parser;
   std::string in, out;
   std::size_t sent = 0;
-  bool closing = false;    // when `out` is gone
+  bool closing = false;    // once `out` is sent
   bool half_read = false;  // `in` holds the beginning of a request
   std::uint64_t last_active = 0;
 };
@@ -125,11 +125,11 @@ void HttpServer::poll() {
   std::array<epoll_event, 32> events{};
   const int ready = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
   ++turn_;
-  bool newcomers = false;
+  bool connecting = false;
   for (int i = 0; i < ready; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     if (fd == listener_) {
-      newcomers = true;
+      connecting = true;
       continue;
     }
     const auto found = clients_.find(fd);
@@ -143,8 +143,8 @@ void HttpServer::poll() {
       drop(fd);
     }
   }
-  // Last, so that a descriptor closed above and given out again cannot meet an event meant for its former holder.
-  if (newcomers) {
+  // Last, so that a descriptor closed above and reused cannot receive an event of its former client.
+  if (connecting) {
     accept_clients();
   }
 }
@@ -175,7 +175,7 @@ void HttpServer::accept_clients() {
 }
 
 bool HttpServer::serve(int fd, Client& client) {
-  // One answer per turn, and only when the last one is with the client.
+  // One answer per turn, and only when the client has taken the last one.
   if (client.out.empty()) {
     if (!read_some(fd, client)) {
       return false;

@@ -1,8 +1,8 @@
-// A small HTTP server for metrics: GET and HEAD of a few pages, on one address. It has no notion of who asks; bind it
-// where only those may connect who may see all of it.
+// A small HTTP server for metrics: GET and HEAD of a few pages, on one address. Without authentication: bind it to an
+// address that only those can reach who may see everything.
 //
 // Owner and thread: control only. Nothing here blocks: clients have non-blocking sockets and buffers of their own.
-// Failure: listen() says what is wrong and the remedy; afterwards only single clients are lost, never the server.
+// Failure: listen() returns an error with its fix; afterwards only single clients are lost, never the server.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +23,13 @@ struct HttpPage {
 
 struct HttpOptions {
   IpAddress address;
-  L4Port port;                   // 0: any free one, see port()
-  std::size_t max_clients = 32;  // one more pushes out the one that has been silent for longest
+  L4Port port;                   // 0: any free port, see port()
+  std::size_t max_clients = 32;  // one more evicts the one that was idle for longest
 };
 
 class HttpServer {
  public:
-  // The page at a path ("/metrics"); nothing when there is none. Must not throw.
+  // The page at a path ("/metrics"); nullopt: there is none. Must not throw.
   using Handler = std::function<std::optional<HttpPage>(std::string_view path)>;
 
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(const HttpOptions& options, Handler handler);
@@ -39,7 +39,7 @@ class HttpServer {
 
   // Readable (level-triggered) when poll() has work.
   [[nodiscard]] int fd() const noexcept { return epoll_; }
-  // Accepts, reads, answers and writes as far as that goes without waiting.
+  // Accepts, reads, answers and writes as far as possible without blocking.
   void poll();
   [[nodiscard]] L4Port port() const noexcept { return port_; }
 
@@ -49,7 +49,7 @@ class HttpServer {
   HttpServer(HttpOptions options, Handler handler);
   [[nodiscard]] Status open();
   void accept_clients();
-  // False: the client is done or broken and must go.
+  // False: the client is done or broken and must be dropped.
   [[nodiscard]] bool serve(int fd, Client& client);
   [[nodiscard]] bool read_some(int fd, Client& client);
   void answer(Client& client);

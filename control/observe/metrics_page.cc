@@ -62,7 +62,7 @@ class Page {
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 
-// Cilium's reasons are fewer than ours: several of ours may add up to one of its.
+// Cilium has fewer reasons than we: several of ours may add up to one of Cilium's.
 void add_drops(const EngineCounters& counters, Page& page) {
   struct Sum {
     std::uint64_t packets = 0, bytes = 0;
@@ -89,8 +89,8 @@ void add_drops(const EngineCounters& counters, Page& page) {
       }
     }
   };
-  each("cilium_drop_count_total", "Packets dropped, by Cilium's reason and the way they went", &Sum::packets);
-  each("cilium_drop_bytes_total", "Bytes of their frames", &Sum::bytes);
+  each("cilium_drop_count_total", "Packets dropped, by Cilium's reason and direction", &Sum::packets);
+  each("cilium_drop_bytes_total", "Bytes of dropped frames, by Cilium's reason and direction", &Sum::bytes);
   page.family("isthmus_drops_total", "Packets dropped, by the gateway's own reason", MetricType::Counter);
   for (const DropCount& drop : counters.drops) {
     page.add(number(drop.packets), {{"reason", std::string(drop.name)}});
@@ -102,35 +102,34 @@ void add_packets(const EngineCounters& c, Page& page) {
               "Packets forwarded: EGRESS into a tunnel, INGRESS to this cluster's own side", MetricType::Counter);
   page.add(number(c.encapsulated), {{"direction", "EGRESS"}});
   page.add(number(c.tx_packets - std::min(c.tx_packets, c.encapsulated)), {{"direction", "INGRESS"}});
-  page.family("cilium_forward_bytes_total", "Bytes of their IP packets, without those of the gateway's own making",
+  page.family("cilium_forward_bytes_total", "Bytes of forwarded IP packets, without those that the gateway originates",
               MetricType::Counter);
   page.add(number(c.fabric_bytes), {{"direction", "EGRESS"}});
   page.add(number(c.local_bytes), {{"direction", "INGRESS"}});
   page.counter("isthmus_received_packets_total", "Packets received by the engine", c.rx_packets);
   page.counter("isthmus_sent_packets_total", "Packets sent by the engine", c.tx_packets);
-  page.counter("isthmus_encapsulated_packets_total", "Packets put into a tunnel", c.encapsulated);
-  page.counter("isthmus_decapsulated_packets_total", "Packets taken out of a tunnel", c.decapsulated);
-  page.counter("isthmus_icmp_errors_sent_total", "ICMP errors of the gateway's own making", c.icmp_sent);
-  page.counter("isthmus_neighbour_waits_total", "Packets that waited for their next hop's MAC address",
+  page.counter("isthmus_encapsulated_packets_total", "Packets encapsulated", c.encapsulated);
+  page.counter("isthmus_decapsulated_packets_total", "Packets decapsulated", c.decapsulated);
+  page.counter("isthmus_icmp_errors_sent_total", "ICMP errors originated by the gateway", c.icmp_sent);
+  page.counter("isthmus_neighbour_waits_total", "Packets that waited for the MAC address of their next hop",
                c.waiting_for_neighbour);
-  page.counter("isthmus_policy_audited_total", "Decisions to deny that audit let pass", c.policy_audited);
+  page.counter("isthmus_policy_audited_total", "Denials that audit mode let pass", c.policy_audited);
 }
 
 void add_connections(const EngineCounters& c, Page& page) {
   page.gauge("isthmus_connections", "Tracked connections", number(c.connections_now));
-  page.gauge("isthmus_connections_unreplied", "Tracked connections that nobody has answered",
-             number(c.connections_unreplied));
-  page.gauge("isthmus_connections_capacity", "Connections the table has room for", number(c.connections_capacity));
+  page.gauge("isthmus_connections_half_open", "Tracked connections without a reply", number(c.connections_half_open));
+  page.gauge("isthmus_connections_capacity", "Capacity of the connection table", number(c.connections_capacity));
   page.gauge("isthmus_connection_table_bytes", "Memory of the connection table", number(c.connections_bytes));
-  page.gauge("isthmus_connection_table_huge_page_bytes", "Of this, what lay on huge pages at the start",
+  page.gauge("isthmus_connection_table_huge_page_bytes", "Of these, bytes on huge pages when the table was opened",
              number(c.connections_huge_page_bytes));
-  page.counter("isthmus_connections_created_total", "Connections made", c.connections_created);
-  page.counter("isthmus_connections_adopted_total", "Connections taken over from an earlier process",
+  page.counter("isthmus_connections_created_total", "Connections created", c.connections_created);
+  page.counter("isthmus_connections_adopted_total", "Connections adopted from an earlier process",
                c.connections_adopted);
-  page.counter("isthmus_connection_hits_total", "Packets that found their connection", c.hits);
-  page.counter("isthmus_connection_misses_total", "Packets that did not", c.misses);
-  page.counter("isthmus_connection_readmissions_total", "Decisions made again because something changed",
-               c.readmissions);
+  page.counter("isthmus_connection_hits_total", "Packets of a tracked connection", c.hits);
+  page.counter("isthmus_connection_misses_total", "Packets without a tracked connection", c.misses);
+  page.counter("isthmus_connection_revalidations_total", "Cached decisions revalidated after a change",
+               c.revalidations);
 }
 
 void add_devices(const StatusReply& status, Page& page) {
@@ -151,9 +150,9 @@ void add_devices(const StatusReply& status, Page& page) {
        [](const DeviceStatus& d) { return number(d.counters.tx_packets); }},
       {"isthmus_device_sent_bytes_total", "Bytes sent", MetricType::Counter,
        [](const DeviceStatus& d) { return number(d.counters.tx_bytes); }},
-      {"isthmus_device_send_ring_full_total", "Packets that found no room in the transmit ring", MetricType::Counter,
+      {"isthmus_device_send_ring_full_total", "Packets for which the transmit ring was full", MetricType::Counter,
        [](const DeviceStatus& d) { return number(d.counters.tx_full); }},
-      {"isthmus_device_no_frame_total", "Times no buffer was free to receive into", MetricType::Counter,
+      {"isthmus_device_no_frame_total", "Times that no buffer was free for receiving", MetricType::Counter,
        [](const DeviceStatus& d) { return number(d.counters.rx_no_frame); }},
   };
   for (const Row& row : kRows) {
@@ -166,13 +165,15 @@ void add_devices(const StatusReply& status, Page& page) {
 
 void add_fleet(const MetricsInput& input, Page& page) {
   const StatusReply& status = input.status;
-  page.gauge("isthmus_endpoints", "Endpoints of the fleet that are known", number(status.endpoints));
-  page.gauge("isthmus_frontends", "VIP, protocol and L4 port of global services", number(status.frontends));
+  page.gauge("isthmus_endpoints", "Known endpoints of the fleet", number(status.endpoints));
+  page.counter("isthmus_endpoints_refused_total", "Endpoints for which the endpoint table had no room",
+               status.counters.endpoints_refused);
+  page.gauge("isthmus_frontends", "Frontends (VIP, protocol, L4 port) of global services", number(status.frontends));
   page.gauge("cilium_clustermesh_global_services", "Global services", number(status.services));
-  page.family("cilium_identity", "Identities known", MetricType::Gauge);
+  page.family("cilium_identity", "Known identities", MetricType::Gauge);
   page.add(number(input.identities), {{"type", "cluster_local"}});
   page.family("isthmus_policy_unapplied_rules",
-              "Rules by labels that are not applied to endpoints known without labels, though they could mean them",
+              "Rules by labels that are not applied to endpoints known without labels, though they may match them",
               MetricType::Gauge);
   for (const auto& [policy, rules] : input.unapplied_rules) {
     page.add(number(rules), {{"policy", policy}});
@@ -185,7 +186,7 @@ void add_fleet(const MetricsInput& input, Page& page) {
               MetricType::Gauge);
   for (const ClusterView& cluster : input.clusters) {
     if (!cluster.local && cluster.linked) {
-      page.add(cluster.silent ? 0 : 1, {{"target_cluster", cluster.name}});
+      page.add(cluster.unreachable ? 0 : 1, {{"target_cluster", cluster.name}});
     }
   }
 }
@@ -202,11 +203,11 @@ const char* to_text(PolicyCounts::Change change) {
   return "delete";
 }
 
-void add_policy(const PolicyMetrics& policy, Page& page) {
+void add_policy_metrics(const PolicyMetrics& policy, Page& page) {
   const PolicyCounts& counts = policy.counts;
   page.gauge("cilium_policy", "Policies in force", number(counts.policies));
-  page.gauge("cilium_policy_max_revision", "Moves with every change of a policy", number(counts.revision));
-  page.family("cilium_policy_change_total", "Changes of policies that were taken", MetricType::Counter);
+  page.gauge("cilium_policy_max_revision", "Increases with every change of a policy", number(counts.revision));
+  page.family("cilium_policy_change_total", "Changes of policies that were applied", MetricType::Counter);
   std::map<std::pair<std::string, std::string>, std::uint64_t> changes;
   for (const auto& [key, count] : counts.changes) {
     changes[{key.first == ObjectKind::kNetworkPolicy ? "k8s" : "custom-resource", to_text(key.second)}] += count;
@@ -214,13 +215,13 @@ void add_policy(const PolicyMetrics& policy, Page& page) {
   for (const auto& [key, count] : changes) {
     page.add(number(count), {{"source", key.first}, {"operation", key.second}, {"outcome", "success"}});
   }
-  page.family("isthmus_policies", "Policies of this cluster by state; outdated: in force as it was before",
+  page.family("isthmus_policies", "Policies of this cluster by state; outdated: its previous version is in force",
               MetricType::Gauge);
   page.add(number(counts.policies - std::min(counts.policies, policy.outdated)), {{"state", "applied"}});
   page.add(number(policy.outdated), {{"state", "outdated"}});
   page.add(number(policy.refused), {{"state", "refused"}});
-  page.family("isthmus_policy_identities", "Identities that a policy selects, by the directions closed to them",
-              MetricType::Gauge);
+  page.family("isthmus_policy_identities",
+              "Identities that a policy selects, by the directions in which it is enforced", MetricType::Gauge);
   const std::string audit = policy.audit ? "audit-" : "";
   page.add(number(counts.subjects.none), {{"enforcement", "none"}});
   page.add(number(counts.subjects.ingress), {{"enforcement", audit + "ingress"}});
@@ -238,20 +239,20 @@ void add_hubs(const StatusReply& status, Page& page) {
   if (status.hub_parts.empty()) {
     return;
   }
-  each("isthmus_hub_in_sync", "Whether this part of the hub is connected and read whole", MetricType::Gauge,
+  each("isthmus_hub_in_sync", "Whether this part of the hub is connected and completely read", MetricType::Gauge,
        [](const HubRow& row) { return row.state.sync == HubState::Sync::kSynced ? 1.0 : 0.0; });
-  each("isthmus_hub_objects", "Objects of it in force", MetricType::Gauge,
+  each("isthmus_hub_objects", "Objects of this part in force", MetricType::Gauge,
        [](const HubRow& row) { return number(row.state.objects); });
-  each("isthmus_hub_objects_held", "Objects that are gone from the hub and held all the same", MetricType::Gauge,
-       [](const HubRow& row) { return number(row.state.held); });
+  each("isthmus_hub_objects_retained", "Objects that are missing from the hub and retained", MetricType::Gauge,
+       [](const HubRow& row) { return number(row.state.retained); });
   each("isthmus_hub_events_total", "Changes received", MetricType::Counter,
        [](const HubRow& row) { return number(row.state.events); });
-  each("isthmus_hub_refused_total", "Values that were at fault", MetricType::Counter,
+  each("isthmus_hub_refused_total", "Invalid values received", MetricType::Counter,
        [](const HubRow& row) { return number(row.state.rejected); });
-  each("isthmus_hub_connects_total", "Connections made", MetricType::Counter,
+  each("isthmus_hub_connects_total", "Connections opened to the hub", MetricType::Counter,
        [](const HubRow& row) { return number(row.state.connects); });
-  page.family("isthmus_hub_silence_seconds", "Since the server sent anything for us; absent before it did",
-              MetricType::Gauge);
+  page.family("isthmus_hub_last_event_age_seconds",
+              "Seconds since the last event of the server; absent before the first", MetricType::Gauge);
   for (const HubRow& row : status.hub_parts) {
     if (row.last_event_ms) {
       page.add(number(*row.last_event_ms) / 1000, {{"hub", row.state.hub}, {"part", row.state.name}});
@@ -270,16 +271,19 @@ void add_peers(const StatusReply& status, Page& page) {
   };
   each("isthmus_peer_up", "Whether the gateway answers probes", MetricType::Gauge,
        [](const PeerRow& peer) { return peer.health == "alive" || peer.health == "suspect" ? 1.0 : 0.0; });
-  each("isthmus_peer_round_trip_seconds", "Of the last answered probe", MetricType::Gauge,
+  each("isthmus_peer_round_trip_seconds", "Round-trip time of the last answered probe", MetricType::Gauge,
        [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
-  each("isthmus_peer_falls_total", "How often the gateway has fallen silent", MetricType::Counter,
-       [](const PeerRow& peer) { return number(peer.falls); });
-  page.gauge("isthmus_isolated", "All peers fell silent at once: this gateway suspects itself",
+  each("isthmus_peer_failures_total", "How often the gateway became unreachable", MetricType::Counter,
+       [](const PeerRow& peer) { return number(peer.failures); });
+  page.counter("isthmus_probes_refused_total", "Probes that were not sent because too many were waiting",
+               status.counters.probes_refused);
+  page.gauge("isthmus_isolated",
+             "Whether all peers became unreachable at once, so that this gateway's own link is suspected",
              status.isolated ? 1 : 0);
 }
 
 void add_flow_events(const StatusReply& status, Page& page) {
-  page.family("isthmus_flow_events_total", "What became of the workers' flow events", MetricType::Counter);
+  page.family("isthmus_flow_events_total", "The workers' flow events, by outcome", MetricType::Counter);
   constexpr const char* kVerdicts[kFlowVerdicts] = {"forwarded", "dropped", "audit"};
   for (std::size_t i = 0; i < kFlowVerdicts; ++i) {
     const FlowEventCount& count = status.counters.flow_events[i];
@@ -287,19 +291,19 @@ void add_flow_events(const StatusReply& status, Page& page) {
     page.add(number(count.sampled_out), {{"verdict", kVerdicts[i]}, {"outcome", "sampled_out"}});
     page.add(number(count.lost), {{"verdict", kVerdicts[i]}, {"outcome", "lost"}});
   }
-  page.family("hubble_lost_events_total", "Flows that nobody saw", MetricType::Counter);
+  page.family("hubble_lost_events_total", "Lost flow events", MetricType::Counter);
   page.add(number(status.flows.unseen), {{"source", "observer_events_queue"}});
   page.add(number(status.flows.overtaken), {{"source", "hubble_ring_buffer"}});
   page.gauge("isthmus_flows_kept", "Flows in the ring", number(status.flows.kept));
-  page.gauge("isthmus_flow_readers", "Who follows them", number(status.flows.readers));
-  page.counter("isthmus_control_events_lost_total", "Neighbour requests and probe answers that found their queue full",
+  page.gauge("isthmus_flow_readers", "Readers that follow the flows", number(status.flows.readers));
+  page.counter("isthmus_control_events_lost_total", "Neighbour requests and probe answers lost to a full queue",
                status.control_events_lost);
 }
 
 void add_flows(const FlowMetrics& flows, Page& page) {
   page.series("hubble_flows_processed_total", "Flows seen", {"protocol", "type", "subtype", "verdict"},
               flows.processed());
-  page.series("hubble_drop_total", "Flows dropped, as far as they were seen", {"reason", "protocol"}, flows.dropped());
+  page.series("hubble_drop_total", "Dropped flows among those seen", {"reason", "protocol"}, flows.dropped());
   page.series("hubble_tcp_flags_total", "Flags of forwarded flows", {"flag", "family"}, flows.tcp_flags());
   page.series("hubble_icmp_total", "ICMP flows", {"family", "type"}, flows.icmp());
   page.series("hubble_policy_verdicts_total", "Policy verdicts of flows", {"direction", "match", "action"},
@@ -314,8 +318,8 @@ std::string metrics_page(const MetricsInput& input) {
   page.family("isthmus_build_info", "This gateway", MetricType::Gauge);
   page.add(1, {{"version", status.version}, {"gateway", status.name}, {"cluster", status.cluster}});
   page.gauge("isthmus_serving", "Whether the engine runs", input.flows != nullptr ? 1 : 0);
-  page.gauge("isthmus_hub_synced", "Whether the hub has been read whole", status.synced ? 1 : 0);
-  page.gauge("isthmus_uptime_seconds", "Since the process started", number(status.uptime_ms) / 1000);
+  page.gauge("isthmus_hub_synced", "Whether all hubs have been read completely", status.synced ? 1 : 0);
+  page.gauge("isthmus_uptime_seconds", "Seconds since the process started", number(status.uptime_ms) / 1000);
   page.gauge("isthmus_problems", "Problems that isthmus status lists", number(status.problems.size()));
   add_hubs(status, page);
   if (input.flows != nullptr) {
@@ -325,7 +329,7 @@ std::string metrics_page(const MetricsInput& input) {
     add_connections(status.counters, page);
     add_devices(status, page);
     add_fleet(input, page);
-    add_policy(input.policy, page);
+    add_policy_metrics(input.policy, page);
     add_peers(status, page);
     add_flow_events(status, page);
     add_flows(*input.flows, page);

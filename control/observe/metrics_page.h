@@ -1,5 +1,5 @@
-// The gateway's numbers as Prometheus reads them: Cilium's and Hubble's names where they have one for the thing
-// (cilium_*, hubble_*), the engine's own beside them (isthmus_*). Pure function, any thread.
+// The gateway's metrics in Prometheus' text format: under Cilium's and Hubble's names where these have one (cilium_*,
+// hubble_*), under our own otherwise (isthmus_*). Pure function, any thread.
 #pragma once
 
 #include <map>
@@ -16,8 +16,7 @@ namespace isthmus {
 struct PolicyMetrics {
   PolicyCounts counts;
   bool audit = false;
-  // Of this cluster, with something that is not supported or not understood: not in force at all, or in the version
-  // before.
+  // Policies of this cluster with something unsupported or invalid: not in force at all, or in their previous version.
   std::size_t refused = 0, outdated = 0;
 };
 

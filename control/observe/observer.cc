@@ -28,7 +28,7 @@ struct Observer::Cursor {
   FlowFilter passes;
   std::int64_t since_ns = 0;
   std::uint64_t next = 0;
-  std::uint64_t end = 0;  // of one that does not follow
+  std::uint64_t end = 0;  // where it does not follow
   bool follow = false;
   std::shared_ptr<int> alive;
 };
@@ -63,7 +63,7 @@ void Observer::poll() {
   engine_.poll_flow_events(batch_);
   const std::int64_t now = clock_ns(CLOCK_REALTIME);
   const std::int64_t offset = now - clock_ns(CLOCK_BOOTTIME);
-  // Each worker's are in order; of several workers they are put in order here.
+  // The events of each worker are in order; this merges those of several workers.
   std::stable_sort(batch_.begin(), batch_.end(),
                    [](const FlowEvent& a, const FlowEvent& b) { return a.time_ns < b.time_ns; });
   const std::uint64_t before = ring_.end();
@@ -73,15 +73,15 @@ void Observer::poll() {
     ring_.push(std::move(flow));
   }
   seen_ += batch_.size();
-  note_losses(now);
-  if (ring_.end() != before && news_) {
-    news_();
+  record_losses(now);
+  if (ring_.end() != before && listener_) {
+    listener_();
   }
 }
 
-// At most once a second, so that a flood does not fill the ring with notes of itself.
-void Observer::note_losses(std::int64_t now_ns) {
-  if (now_ns - losses_noted_ns_ < kSecondNs && now_ns >= losses_noted_ns_) {
+// At most once a second, so that a flood does not fill the ring with records of losses.
+void Observer::record_losses(std::int64_t now_ns) {
+  if (now_ns - losses_recorded_ns_ < kSecondNs && now_ns >= losses_recorded_ns_) {
     return;
   }
   std::uint64_t unseen = 0;
@@ -92,16 +92,16 @@ void Observer::note_losses(std::int64_t now_ns) {
     ring_.push(LostFlows{now_ns, LostFlows::Where::kQueue, unseen - unseen_});
     unseen_ = unseen;
   }
-  losses_noted_ns_ = now_ns;
+  losses_recorded_ns_ = now_ns;
 }
 
-// Where reading begins: so that no more than the wanted number pass behind it.
+// Where reading begins: the last position from which the requested number of flows pass.
 std::uint64_t Observer::start_of(const FlowQuery& query, const FlowFilter& filter, std::int64_t since_ns) const {
   const bool bounded = query.last.has_value() || query.since.empty();
-  const unsigned wanted = query.last.value_or(query.follow ? 0 : kDefaultLastFlows);
+  const unsigned requested = query.last.value_or(query.follow ? 0 : kDefaultLastFlows);
   std::uint64_t start = ring_.end();
   unsigned passed = 0;
-  while (start > ring_.begin() && (!bounded || passed < wanted)) {
+  while (start > ring_.begin() && (!bounded || passed < requested)) {
     const FlowEntry& entry = ring_.at(start - 1);
     if (time_of(entry) < since_ns) {
       break;

@@ -1,7 +1,7 @@
-// What happened: takes the workers' flow events, gives them their names, keeps the last of them and hands them out.
+// The observer: takes the workers' flow events, adds names, keeps the latest and serves them to readers.
 //
-// Owner: control/daemon. Thread: control only. A reader holds a place in the ring and is served when it can take more;
-// one that is too slow loses the oldest and is told how many. Failure: none but a question that cannot be understood.
+// Owner: ActiveGateway. Thread: control only. A reader has a position in the ring and is served when it can take more;
+// one that is too slow misses the oldest and is told how many. Failure: only an invalid query is an error.
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "config/model/defaults.h"
 #include "control/observe/counts.h"
 #include "control/observe/flow_metrics.h"
 #include "control/observe/flow_names.h"
@@ -22,12 +23,12 @@
 namespace isthmus {
 
 struct ObserverOptions {
-  std::string node;             // "cluster/gateway"
-  std::size_t capacity = 4095;  // flows kept
+  std::string node;                          // "cluster/gateway"
+  std::size_t capacity = kDefaultFlowsKept;  // flows kept
 };
 
-// A running answer: the next lines, each with its end, some 64 KiB at most; empty when there is none now; nothing when
-// no more will come.
+// A running answer: the next lines, each with its line end, some 64 KiB at most; empty: none at present; nullopt: the
+// end.
 using FlowReader = std::function<std::optional<std::string>()>;
 
 class Observer {
@@ -39,15 +40,15 @@ class Observer {
   void poll();
   [[nodiscard]] Result<FlowReader> read(const FlowQuery& query);
   [[nodiscard]] ObserverCounts counts() const;
-  // Called after poll() has taken something.
-  void on_news(std::function<void()> listener) { news_ = std::move(listener); }
+  // Called after a poll() that received something.
+  void on_flows(std::function<void()> listener) { listener_ = std::move(listener); }
   [[nodiscard]] const FlowRing& ring() const { return ring_; }
   [[nodiscard]] const FlowMetrics& metrics() const { return metrics_; }
 
  private:
   struct Cursor;
   [[nodiscard]] Flow flow_of(const FlowEvent& event, std::int64_t clock_offset_ns);
-  void note_losses(std::int64_t now_ns);
+  void record_losses(std::int64_t now_ns);
   [[nodiscard]] std::optional<std::string> next_lines(Cursor& cursor);
   [[nodiscard]] std::uint64_t start_of(const FlowQuery& query, const FlowFilter& filter, std::int64_t since_ns) const;
 
@@ -58,10 +59,10 @@ class Observer {
   FlowRing ring_;
   FlowMetrics metrics_;
   std::vector<FlowEvent> batch_;
-  std::function<void()> news_;
+  std::function<void()> listener_;
   std::uint64_t seen_ = 0, unseen_ = 0, overtaken_ = 0;
-  std::int64_t losses_noted_ns_ = 0;
-  std::shared_ptr<int> readers_ = std::make_shared<int>(0);  // its use count less one is how many read
+  std::int64_t losses_recorded_ns_ = 0;
+  std::shared_ptr<int> readers_ = std::make_shared<int>(0);  // use count less one: number of readers
 };
 
 }  // namespace isthmus

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+
+#include "config/files/read_file.h"
 
 namespace isthmus {
 namespace {
@@ -17,7 +17,7 @@ std::string render(const std::vector<ServiceView>& services, const std::string& 
   std::string text = "# Global services of the fleet. Written by isthmus; changes made here are lost.\n";
   for (const ServiceView& service : services) {
     for (const IpAddress& vip : service.vips) {
-      text += vip.to_string() + " " + service.name.name + "." + service.name.name_space + ".svc." + domain + "\n";
+      text += vip.to_string() + " " + service.name.name + "." + service.name.ns + ".svc." + domain + "\n";
     }
   }
   return text;
@@ -28,7 +28,7 @@ Error failure(const std::string& what, const std::string& path) {
 }
 
 Status write_whole(const std::string& path, const std::string& text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) {
     return failure("cannot write DNS records", path);
   }
@@ -43,8 +43,8 @@ Status write_whole(const std::string& path, const std::string& text) {
     done += n > 0 ? static_cast<std::size_t>(n) : 0;
   }
   // The DNS server may run as another user, whatever our umask.
-  const bool good = fchmod(fd, 0644) == 0;
-  if (close(fd) != 0 || !good) {
+  const bool mode_set = fchmod(fd, 0644) == 0;
+  if (close(fd) != 0 || !mode_set) {
     return failure("cannot write DNS records", path);
   }
   return Ok{};
@@ -56,30 +56,29 @@ DnsSink::DnsSink(std::string file, std::string domain) : file_(std::move(file)),
 
 Result<bool> DnsSink::update(const std::vector<ServiceView>& services) {
   std::string text = render(services, domain_);
-  if (!known_) {
-    std::ifstream before(file_);
-    written_.assign(std::istreambuf_iterator<char>(before), {});
+  if (!synced_) {
+    written_ = read_regular_file(file_, kMaxManifestBytes).text;  // empty where there is none: it is written anew
   }
   if (text == written_) {
-    known_ = true;
+    synced_ = true;
     return false;
   }
-  known_ = false;
+  synced_ = false;
   const std::filesystem::path path(file_);
-  std::error_code ignored;  // a folder that cannot be made shows when the file is opened
+  std::error_code ignored;  // a folder that cannot be created makes opening the file fail
   std::filesystem::create_directories(path.parent_path(), ignored);
-  // DNS servers that watch the folder pass over names with a leading dot.
+  // DNS servers that watch the folder ignore names with a leading dot.
   const std::string temporary = (path.parent_path() / ("." + path.filename().string() + ".new")).string();
   if (const Status status = write_whole(temporary, text); !status) {
     return status.error();
   }
   if (rename(temporary.c_str(), file_.c_str()) != 0) {
-    const Error error = failure("cannot put DNS records in place", file_);
+    const Error error = failure("cannot replace the DNS records", file_);
     unlink(temporary.c_str());
     return error;
   }
   written_ = std::move(text);
-  known_ = true;
+  synced_ = true;
   return true;
 }
 

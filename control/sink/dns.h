@@ -1,7 +1,7 @@
 // Records of global services for an ordinary DNS server: "<vip> <service>.<namespace>.svc.<domain>" in a hosts file.
 //
-// Owner: control/daemon. Thread: control; does file I/O, some microseconds. See control/sink/README.md for how dnsmasq
-// and CoreDNS are pointed at it.
+// Owner: control/daemon. Thread: control; does file I/O (some microseconds). See control/sink/README.md for how to
+// configure dnsmasq and CoreDNS.
 #pragma once
 
 #include <string>
@@ -15,16 +15,16 @@ namespace isthmus {
 
 class DnsSink {
  public:
-  // `file` is the whole path; its folder is made when missing. `domain` without a dot at either end.
+  // `file` is the full path; a missing folder is created. `domain` without a dot at either end.
   DnsSink(std::string file, std::string domain);
-  // Writes the names of all services that have a VIP. The file changes only when its content does, and as a whole.
+  // Writes the names of all services that have a VIP. The file is replaced atomically, and only if its content changes.
   // Returns whether it was written.
   [[nodiscard]] Result<bool> update(const std::vector<ServiceView>& services);
 
  private:
   std::string file_, domain_;
   std::string written_;
-  bool known_ = false;  // written_ is what the file holds
+  bool synced_ = false;  // written_ equals the content of the file
 };
 
 }  // namespace isthmus

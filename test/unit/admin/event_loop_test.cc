@@ -1,4 +1,4 @@
-// The control thread's loop: descriptors before timers, timers once and in time, work that gathers.
+// The control thread's loop: descriptors before timers, timers once and on time, batched work.
 #include "control/daemon/event_loop.h"
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ class EventLoopTest : public ::testing::Test {
   std::string seen_;
 };
 
-TEST_F(EventLoopTest, ServesDescriptorsBeforeTimersThatAreDueAsWell) {
+TEST_F(EventLoopTest, ServesDescriptorsBeforeTimersThatAreAlsoDue) {
   ASSERT_TRUE(loop_
                   .watch(event_,
                          [this] {
@@ -49,7 +49,7 @@ TEST_F(EventLoopTest, ServesDescriptorsBeforeTimersThatAreDueAsWell) {
   EXPECT_EQ(seen_, "event timer");
 }
 
-TEST_F(EventLoopTest, TimersRunInOrderOfTheirTimeNotBeforeItAndOnce) {
+TEST_F(EventLoopTest, TimersRunOnceInOrderAndNotEarly) {
   const auto start = EventLoop::Clock::now();
   const auto late = loop_.add_timer([&] {
     seen_ += "late ";
@@ -64,7 +64,7 @@ TEST_F(EventLoopTest, TimersRunInOrderOfTheirTimeNotBeforeItAndOnce) {
   EXPECT_EQ(seen_, "early late ");
 }
 
-TEST_F(EventLoopTest, WorkThatGathersRunsOnceAtTheFirstTime) {
+TEST_F(EventLoopTest, BatchedWorkRunsOnceAtTheFirstTimeSet) {
   const auto start = EventLoop::Clock::now();
   const auto gather = loop_.add_timer([&] { seen_ += "once "; });
   const auto end = loop_.add_timer([&] { loop_.stop(); });
@@ -75,7 +75,7 @@ TEST_F(EventLoopTest, WorkThatGathersRunsOnceAtTheFirstTime) {
   EXPECT_EQ(seen_, "once ");
 }
 
-TEST_F(EventLoopTest, ACancelledTimerAndAnUnwatchedDescriptorStaySilent) {
+TEST_F(EventLoopTest, ACancelledTimerAndAnUnwatchedDescriptorAreNotServed) {
   ASSERT_TRUE(loop_
                   .watch(event_,
                          [this] {

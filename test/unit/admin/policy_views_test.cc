@@ -1,4 +1,4 @@
-// `isthmus policy`: from the gateway's values over their JSON to what a person reads.
+// `isthmus policy`: the gateway's values, encoded as JSON and shown as text.
 #include "control/admin/policy_replies.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string shown(const std::string& answer, bool as_json = false) {
+std::string policy_shown(const std::string& answer, bool as_json = false) {
   ViewOptions options;
   options.json = as_json;
   const auto text = show_answer(AdminCommand::kPolicy, answer, options);
@@ -49,8 +49,8 @@ PolicyTraceReply some_trace() {
   return reply;
 }
 
-TEST(PolicyView, ListsPoliciesWithStateAndWhatIsWrong) {
-  const std::string text = shown(encode_policies(some_list()));
+TEST(PolicyView, ListsPoliciesWithStateAndProblem) {
+  const std::string text = policy_shown(encode_policies(some_list()));
   EXPECT_TRUE(holds(text, "enforcement  default\n")) << text;
   EXPECT_TRUE(holds(text, "CiliumNetworkPolicy  shop/allow-web  applied         2      4  east/policies.yaml:1"))
       << text;
@@ -59,13 +59,13 @@ TEST(PolicyView, ListsPoliciesWithStateAndWhatIsWrong) {
   EXPECT_FALSE(holds(text, "\x1b")) << "control characters reach the terminal";
 }
 
-TEST(PolicyView, AnEmptyListSaysSo) { EXPECT_TRUE(holds(shown(encode_policies({})), "No policies.")); }
+TEST(PolicyView, AnEmptyListSaysSo) { EXPECT_TRUE(holds(policy_shown(encode_policies({})), "No policies.")); }
 
 TEST(PolicyView, ATraceNamesTheDecidingRule) {
-  const std::string text = shown(encode_policy_trace(some_trace()));
+  const std::string text = policy_shown(encode_policy_trace(some_trace()));
   EXPECT_TRUE(holds(text, "from         west/shop/web-1, identity 131328, k8s:app=web\n")) << text;
   EXPECT_TRUE(holds(text, "verdict      allowed\n")) << text;
-  EXPECT_TRUE(holds(text, "egress of west/shop/web-1: not judged here, of cluster west")) << text;
+  EXPECT_TRUE(holds(text, "egress of west/shop/web-1: not enforced here, of cluster west")) << text;
   EXPECT_TRUE(holds(text, "ingress of east/shop/cart-0: allowed, a rule allows it")) << text;
   EXPECT_TRUE(holds(text, "east/policies.yaml:9   decides")) << text;
   EXPECT_TRUE(holds(text, "east/policies.yaml:29  other peers")) << text;
@@ -80,28 +80,28 @@ TEST(PolicyView, AnEndpointShowsItsRulesWithoutVerdicts) {
     rule.peer_matches.reset();
     rule.decides = false;
   }
-  const std::string text = shown(encode_policy_trace(reply));
+  const std::string text = policy_shown(encode_policy_trace(reply));
   EXPECT_TRUE(holds(text, "endpoint     west/shop/web-1")) << text;
   EXPECT_TRUE(holds(text, "closed but for these rules")) << text;
   EXPECT_FALSE(holds(text, "other peers")) << text;
 }
 
-TEST(PolicyView, ProgramsGetTheMembers) {
-  const json trace = json::parse(shown(encode_policy_trace(some_trace()), true));
+TEST(PolicyView, JsonOutputHasTheMembers) {
+  const json trace = json::parse(policy_shown(encode_policy_trace(some_trace()), true));
   EXPECT_EQ(trace["verdict"], "allowed");
   EXPECT_EQ(trace["from"]["identity"], 131328);
   EXPECT_EQ(trace["directions"][1]["rules"][0]["where"], "east/policies.yaml:9");
   EXPECT_EQ(trace["directions"][1]["rules"][0]["decides"], true);
   EXPECT_EQ(trace["directions"][1]["rules"][1]["action"], "deny");
-  const json list = json::parse(shown(encode_policies(some_list()), true));
+  const json list = json::parse(policy_shown(encode_policies(some_list()), true));
   EXPECT_EQ(list["policies"][1]["state"], "refused");
 }
 
-TEST(PolicyView, MembersOfOtherTypesDoNoHarm) {
+TEST(PolicyView, MembersOfOtherTypesAreTolerated) {
   for (const char* answer : {R"({"ok":true,"policy":{}})", R"({"ok":true,"policy":{"directions":7}})",
                              R"({"ok":true,"policy":{"directions":[1,{"rules":[3,{"where":7}]}],"to":[],"from":"x"}})",
                              R"({"ok":true,"policy":{"policies":[{"name":[]}, null]}})"}) {
-    EXPECT_FALSE(shown(answer).empty()) << answer;
+    EXPECT_FALSE(policy_shown(answer).empty()) << answer;
   }
 }
 

@@ -1,4 +1,4 @@
-// Problems are told when they come and when they go, not in between.
+// Problems are logged when they appear and when they are resolved, not in between.
 #include "control/daemon/problem_list.h"
 
 #include <gtest/gtest.h>
@@ -28,24 +28,24 @@ class ProblemListTest : public ::testing::Test {
   std::ostringstream log_;
   std::shared_ptr<spdlog::logger> before_;
   ProblemList problems_;
-  const Error first_{"what", "file:1", "remedy"}, second_{"other", "file:2", ""};
+  const Error first_{"what", "file:1", "fix"}, second_{"other", "file:2", ""};
 };
 
-TEST_F(ProblemListTest, LogsOnceWhenAProblemAppearsAndOnceWhenItIsMended) {
+TEST_F(ProblemListTest, LogsOnceWhenAProblemAppearsAndOnceWhenItIsResolved) {
   problems_.set("hub", {first_});
-  EXPECT_EQ(take_log(), "warning file:1: what (remedy)\n");
+  EXPECT_EQ(take_log(), "warning file:1: what (fix)\n");
   problems_.set("hub", {first_});
   EXPECT_EQ(take_log(), "");
   problems_.set("hub", {first_, second_});
   EXPECT_EQ(take_log(), "warning file:2: other\n");
   problems_.set("hub", {second_});
-  EXPECT_EQ(take_log(), "warning mended: file:1: what (remedy)\n");
+  EXPECT_EQ(take_log(), "warning resolved: file:1: what (fix)\n");
   problems_.set("hub", {});
-  EXPECT_EQ(take_log(), "warning mended: file:2: other\n");
+  EXPECT_EQ(take_log(), "warning resolved: file:2: other\n");
   EXPECT_EQ(problems_.size(), 0u);
 }
 
-TEST_F(ProblemListTest, PartsDoNotMendEachOthersProblems) {
+TEST_F(ProblemListTest, PartsDoNotResolveEachOthersProblems) {
   problems_.set("hub", {first_});
   problems_.set_status("routes", second_);
   problems_.set("hub", {});
@@ -58,7 +58,7 @@ TEST_F(ProblemListTest, PartsDoNotMendEachOthersProblems) {
 TEST_F(ProblemListTest, TheSameProblemTwiceIsOne) {
   problems_.set("hub", {first_, first_});
   EXPECT_EQ(problems_.size(), 1u);
-  EXPECT_EQ(take_log(), "warning file:1: what (remedy)\n");
+  EXPECT_EQ(take_log(), "warning file:1: what (fix)\n");
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// The program as a process: exit codes, help, complaints, and a gateway that waits for its hub.
+// The program as a process: exit codes, help, errors, and a gateway that waits for its own objects in the hub.
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +62,7 @@ class ProgramTest : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  // What it prints goes to files in the folder `where` of the test's own.
+  // Its output goes to the files out and err in the folder `where` of the test.
   [[nodiscard]] pid_t start(std::vector<std::string> words, const std::string& where = "main") const {
     fs::create_directories(folder_ / where);
     const pid_t child = ::fork();
@@ -117,10 +118,10 @@ class ProgramTest : public ::testing::Test {
   fs::path folder_;
 };
 
-// An admin server beside the test that answers everything with one line.
-class Stand {
+// An admin server in the test that answers every request with the same line.
+class FakeGateway {
  public:
-  Stand(const fs::path& socket, const std::string& group, std::string answer) {
+  FakeGateway(const fs::path& socket, const std::string& group, std::string answer) {
     auto server = AdminServer::listen({socket.string(), group},
                                       [answer = std::move(answer)](std::string_view) { return answer; });
     EXPECT_TRUE(server.ok()) << (server.ok() ? "" : server.error().text());
@@ -134,7 +135,7 @@ class Stand {
       }
     });
   }
-  ~Stand() {
+  ~FakeGateway() {
     stopping_ = true;
     loop_.join();
   }
@@ -145,14 +146,14 @@ class Stand {
   std::thread loop_;
 };
 
-std::string some_status(const std::string& name) {
+std::string status_reply(const std::string& name) {
   StatusReply status;
   status.name = name;
   status.cluster = "east";
   return encode_status(status);
 }
 
-TEST_F(ProgramTest, TellsItsVersion) {
+TEST_F(ProgramTest, PrintsItsVersion) {
   for (const char* word : {"version", "--version"}) {
     const Outcome outcome = isthmus({word});
     EXPECT_EQ(outcome.exit_code, 0);
@@ -176,7 +177,7 @@ TEST_F(ProgramTest, HelpNamesCommandsExamplesAndExitCodes) {
   }
 }
 
-TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoAndSaysWhy) {
+TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoWithTheReason) {
   const std::vector<std::vector<std::string>> wrong{{},
                                                     {"sail"},
                                                     {"status", "--colour"},
@@ -219,12 +220,12 @@ TEST_F(ProgramTest, NoGatewayIsExitCodeThree) {
 }
 
 TEST_F(ProgramTest, TheOnlyGatewayIsFoundAndSeveralMustBeChosenFrom) {
-  const Stand east(folder_ / "run/east-1.sock", group_, some_status("east-1"));
+  const FakeGateway east(folder_ / "run/east-1.sock", group_, status_reply("east-1"));
   Outcome outcome = isthmus({"status"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "east-1 of cluster east")) << outcome.out;
 
-  const Stand west(folder_ / "run/west-1.sock", group_, some_status("west-1"));
+  const FakeGateway west(folder_ / "run/west-1.sock", group_, status_reply("west-1"));
   outcome = isthmus({"status"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_TRUE(contains(outcome.err, "east-1, west-1")) << outcome.err;
@@ -236,12 +237,12 @@ TEST_F(ProgramTest, TheOnlyGatewayIsFoundAndSeveralMustBeChosenFrom) {
   EXPECT_EQ(json::parse(outcome.out)["name"], "east-1");
 }
 
-TEST_F(ProgramTest, AQuestionAboutPolicyReachesTheGatewayWhole) {
+TEST_F(ProgramTest, APolicyTraceReachesTheGatewayComplete) {
   PolicyTraceReply reply;
   reply.endpoint.name = "west/shop/web-1";
   reply.to = PolicyPartyRow{"east/shop/cart-0", 65792, ""};
   reply.verdict = "denied";
-  const Stand stand(folder_ / "run/east-1.sock", group_, encode_policy_trace(reply));
+  const FakeGateway gateway(folder_ / "run/east-1.sock", group_, encode_policy_trace(reply));
   Outcome outcome =
       isthmus({"policy", "trace", "--from", "west/shop/web-1", "--to", "shop/cart-0", "--port", "80/tcp"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -253,13 +254,13 @@ TEST_F(ProgramTest, AQuestionAboutPolicyReachesTheGatewayWhole) {
 }
 
 TEST_F(ProgramTest, AnErrorOfTheGatewayIsExitCodeOne) {
-  const Stand stand(folder_ / "run/east-1.sock", group_, encode_error({"not now", "east-1", "later"}));
+  const FakeGateway gateway(folder_ / "run/east-1.sock", group_, encode_error({"not now", "east-1", "later"}));
   const Outcome outcome = isthmus({"flows"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.err, "isthmus: east-1: not now (later)\n");
 }
 
-TEST_F(ProgramTest, ConfigCheckNamesFileLineAndRemedyOfEveryError) {
+TEST_F(ProgramTest, ConfigCheckNamesFileLineAndFixOfEveryError) {
   const fs::path file = write("bad.yaml",
                               "gateway: {name: east-1, cluster: east}\n"
                               "engine:\n"
@@ -277,6 +278,33 @@ TEST_F(ProgramTest, ConfigCheckNamesFileLineAndRemedyOfEveryError) {
   EXPECT_EQ(isthmus({"run", "-c", file.string()}).exit_code, 2);
   EXPECT_EQ(isthmus({"cleanup", "-c", file.string()}).exit_code, 2);
   EXPECT_EQ(isthmus({"config", "check", (folder_ / "none.yaml").string()}).exit_code, 2);
+}
+
+TEST_F(ProgramTest, AConfigurationThatIsNoRegularFileIsExitCodeTwoWithWhatToDo) {
+  const fs::path pipe = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  fs::create_directories(folder_ / "folder.yaml");
+  const std::vector<std::pair<std::string, std::string>> rows{{(folder_ / "folder.yaml").string(), "it is a folder"},
+                                                              {pipe.string(), "it is a pipe"},
+                                                              {"/dev/zero", "it is a device"}};
+  for (const auto& [file, why] : rows) {
+    const std::vector<std::vector<std::string>> commands{
+        {"config", "check", file}, {"run", "-c", file}, {"cleanup", "-c", file}};
+    for (const auto& words : commands) {
+      const Outcome outcome = isthmus(words);
+      EXPECT_EQ(outcome.exit_code, 2) << ::testing::PrintToString(words);
+      EXPECT_EQ(outcome.err, "isthmus: " + file + ": the configuration cannot be read: " + why +
+                                 " (name a regular file that this user may read)\n");
+    }
+  }
+}
+
+TEST_F(ProgramTest, AConfigurationLargerThanItsBoundIsExitCodeTwo) {
+  const fs::path file = write("large.yaml", "");
+  fs::resize_file(file, (1U << 20) + 1);
+  const Outcome outcome = isthmus({"config", "check", file.string()});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, "it is larger than 1 MiB (name a file of at most 1 MiB)")) << outcome.err;
 }
 
 TEST_F(ProgramTest, ConfigCheckShowsWhatIsInForce) {
@@ -298,22 +326,22 @@ TEST_F(ProgramTest, AllocateClaimsTheLowestFreeAddressOnce) {
   const Outcome again = isthmus(words);
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_EQ(again.out, first.out);
-  EXPECT_TRUE(contains(again.err, "stood already")) << again.err;
+  EXPECT_TRUE(contains(again.err, "already claimed in")) << again.err;
   EXPECT_EQ(isthmus({"allocate", "web", "--hub", "x", "--cluster", "e", "--pool", "10.0.0.0/8"}).exit_code, 2);
   EXPECT_EQ(isthmus({"allocate", "a/b", "--hub", "x", "--cluster", "e", "--pool", "10.0.0"}).exit_code, 2);
   EXPECT_EQ(isthmus({"allocate", "a/b", "--hub", "/nowhere", "--cluster", "e", "--pool", "10.0.0.0/8"}).exit_code, 1);
 }
 
-// A gateway whose hub does not name it yet: it needs no privileges, answers, and says what is missing.
+// A gateway whose own objects are not in the hub yet: it needs no privileges, answers, and reports what is missing.
 class WaitingGatewayTest : public ProgramTest {
  protected:
-  // The status once `wanted` says it is the one, or null after a generous while.
-  [[nodiscard]] json status_when(const std::function<bool(const json&)>& wanted) const {
+  // The first status for which `holds` is true, or null after a minute.
+  [[nodiscard]] json status_when(const std::function<bool(const json&)>& holds) const {
     for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
          std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
       const Outcome outcome = isthmus({"status", "-o", "json"});
       const json status = outcome.exit_code == 0 ? json::parse(outcome.out, nullptr, false) : json();
-      if (status.is_object() && wanted(status)) {
+      if (status.is_object() && holds(status)) {
         return status;
       }
     }
@@ -330,7 +358,7 @@ bool has_problem(const json& status, std::string_view part) {
   return false;
 }
 
-TEST_F(WaitingGatewayTest, SaysWhatIsMissingAndStopsOnSigterm) {
+TEST_F(WaitingGatewayTest, ReportsWhatIsMissingAndStopsOnSigterm) {
   const fs::path config = write_config();
   const pid_t gateway = start({"run", "-c", config.string()});
   const json status = status_when([](const json& s) { return s["hub"]["synced"] == true && !s["problems"].empty(); });
@@ -344,7 +372,7 @@ TEST_F(WaitingGatewayTest, SaysWhatIsMissingAndStopsOnSigterm) {
   // A second one of that name is refused, the first stays.
   EXPECT_EQ(isthmus({"run", "-c", config.string()}).exit_code, 1);
 
-  // A broken manifest is listed with file and line, and no longer once it is mended.
+  // A broken manifest is listed with file and line, and no longer once it is fixed.
   const fs::path broken = write("hub/clusters/east/web.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n");
   EXPECT_FALSE(status_when([](const json& s) { return has_problem(s, "web.yaml:"); }).is_null());
   fs::remove(broken);
@@ -354,11 +382,11 @@ TEST_F(WaitingGatewayTest, SaysWhatIsMissingAndStopsOnSigterm) {
   ::kill(gateway, SIGTERM);
   const Outcome outcome = finish(gateway);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_TRUE(contains(outcome.err, "mended: ")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "resolved: ")) << outcome.err;
   EXPECT_FALSE(fs::exists(folder_ / "run/east-1.sock"));
 }
 
-TEST_F(WaitingGatewayTest, ThatCannotHaveItsDeviceEndsWithExitCodeOneAndARemedy) {
+TEST_F(WaitingGatewayTest, WithoutItsDeviceEndsWithExitCodeOneAndAFix) {
   write("hub/fleet/fleet.yaml",
         "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n"
         "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n---\n"

@@ -1,4 +1,4 @@
-// Requests of the admin socket: what is understood, and that nothing else does harm.
+// Requests of the admin socket: what is accepted, and that anything else is an error.
 #include "control/admin/request.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ TEST(AdminRequest, SurvivesItsOwnEncoding) {
   request.service = "shop/\"web\"";
   request.cluster = "east";
   request.address = IpAddress::parse("fd00::1");
-  request.name_space = "shop";
+  request.ns = "shop";
   request.identity = Identity{65636};
   request.label = "app=web";
   request.limit = 7;
@@ -24,13 +24,13 @@ TEST(AdminRequest, SurvivesItsOwnEncoding) {
   EXPECT_EQ(back->service, request.service);
   EXPECT_EQ(back->cluster, "east");
   EXPECT_EQ(back->address, request.address);
-  EXPECT_EQ(back->name_space, "shop");
+  EXPECT_EQ(back->ns, "shop");
   EXPECT_EQ(back->identity, Identity{65636});
   EXPECT_EQ(back->label, "app=web");
   EXPECT_EQ(back->limit, 7u);
 }
 
-TEST(AdminRequest, QuestionsAboutPolicySurviveToo) {
+TEST(AdminRequest, PolicyRequestsSurviveToo) {
   AdminRequest request;
   request.command = AdminCommand::kPolicy;
   request.endpoint = "shop/cart-0";
@@ -68,7 +68,7 @@ TEST(AdminRequest, AFlowQuerySurvivesItsOwnEncoding) {
         R"({"command": "flows", "limit": 3})", R"({"command": "status", "follow": true})"}) {
     const auto wrong = parse_request(line);
     ASSERT_FALSE(wrong.ok()) << line;
-    EXPECT_FALSE(wrong.error().remedy.empty()) << line;
+    EXPECT_FALSE(wrong.error().fix.empty()) << line;
   }
 }
 
@@ -82,7 +82,7 @@ TEST(AdminRequest, EveryErrorSaysWhatToDo) {
     const auto request = parse_request(line);
     ASSERT_FALSE(request.ok()) << line;
     EXPECT_FALSE(request.error().what.empty()) << line;
-    EXPECT_FALSE(request.error().remedy.empty()) << line;
+    EXPECT_FALSE(request.error().fix.empty()) << line;
   }
 }
 

@@ -1,4 +1,4 @@
-// The admin server on a real Unix socket, with real clients beside it in the same process.
+// The admin server on a real Unix socket, with real clients in the same process.
 #include "control/admin/server.h"
 
 #include <grp.h>
@@ -24,7 +24,7 @@
 namespace isthmus {
 namespace {
 
-// A folder of the test's own.
+// With a temporary folder for the socket.
 class AdminServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -53,7 +53,7 @@ class AdminServerTest : public ::testing::Test {
           server_->poll();
           ++turns_;
         }
-        if (news_.exchange(false)) {
+        if (feed_now_.exchange(false)) {
           server_->feed_clients();
         }
         clients_ = server_->clients();
@@ -75,14 +75,14 @@ class AdminServerTest : public ::testing::Test {
     std::strncpy(address.sun_path, options_.path.c_str(), sizeof address.sun_path - 1);
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
-    const timeval patience{10, 0};
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const timeval timeout{10, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     return fd;
   }
   static void send_text(int fd, const std::string& text) {
     ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
   }
-  // Everything until the other end closes or nothing comes for the socket's patience.
+  // Everything until the server closes, or nothing comes within the socket's timeout.
   static std::string read_all(int fd) {
     std::string text;
     char chunk[65536];
@@ -106,7 +106,7 @@ class AdminServerTest : public ::testing::Test {
   std::thread loop_;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint64_t> turns_{0};
-  std::atomic<bool> news_{false};  // the loop feeds its clients
+  std::atomic<bool> feed_now_{false};  // asks the loop to feed its clients
   std::atomic<std::size_t> clients_{0};
 };
 
@@ -139,7 +139,7 @@ TEST_F(AdminServerTest, SeveralLinesOnOneConnectionAreAnsweredInOrder) {
   ::close(fd);
 }
 
-TEST_F(AdminServerTest, ALastLineWithoutItsEndIsAnsweredBeforeClosing) {
+TEST_F(AdminServerTest, ALastLineWithoutLineEndIsAnsweredBeforeClosing) {
   serve(shout);
   const int fd = connect();
   send_text(fd, "one\ntwo");
@@ -148,7 +148,7 @@ TEST_F(AdminServerTest, ALastLineWithoutItsEndIsAnsweredBeforeClosing) {
   ::close(fd);
 }
 
-TEST_F(AdminServerTest, ARequestBeyondTheCapIsRefusedAndItsClientDropped) {
+TEST_F(AdminServerTest, ARequestBeyondTheBoundIsRefusedAndItsClientDropped) {
   options_.max_request = 1000;
   serve(shout);
   const int fd = connect();
@@ -160,12 +160,12 @@ TEST_F(AdminServerTest, ARequestBeyondTheCapIsRefusedAndItsClientDropped) {
   EXPECT_TRUE(ask_gateway(options_.path, "still there").ok());
 }
 
-TEST_F(AdminServerTest, AReplyBeyondTheCapBecomesAnErrorWithARemedy) {
+TEST_F(AdminServerTest, AReplyBeyondTheBoundBecomesAnErrorWithAFix) {
   options_.max_reply = 100;
   serve([](std::string_view) { return std::string(101, 'x'); });
   const auto answer = ask_gateway(options_.path, "all");
   ASSERT_TRUE(answer.ok());
-  EXPECT_NE(answer->find("narrow the question"), std::string::npos) << *answer;
+  EXPECT_NE(answer->find("narrow the request"), std::string::npos) << *answer;
 }
 
 TEST_F(AdminServerTest, AClientThatDoesNotReadHoldsNobodyUp) {
@@ -182,7 +182,7 @@ TEST_F(AdminServerTest, AClientThatDoesNotReadHoldsNobodyUp) {
   ::close(slow);
 }
 
-// A feed that gives the numbers from 1 on, some to a call, up to the last; then nothing more, or nothing for now.
+// A feed of the numbers 1 to `last`, up to 100 a call; then it ends, or has nothing for now (`follow`).
 AdminServer::Handler counting(std::shared_ptr<std::atomic<int>> last, bool follow) {
   return [=](std::string_view request) -> AdminAnswer {
     if (request != "count") {
@@ -222,7 +222,7 @@ TEST_F(AdminServerTest, AFeedFollowsItsFirstLineAndEnds) {
   ::close(fd);
 }
 
-TEST_F(AdminServerTest, AFollowerIsFedWhenThereIsNewsAndForgottenWhenItGoes) {
+TEST_F(AdminServerTest, AFollowerIsFedWhenThereAreLinesAndForgottenWhenItCloses) {
   auto last = std::make_shared<std::atomic<int>>(0);
   options_.max_clients = 4;
   serve(counting(last, true));
@@ -230,7 +230,7 @@ TEST_F(AdminServerTest, AFollowerIsFedWhenThereIsNewsAndForgottenWhenItGoes) {
   send_text(fd, "count\n");
   EXPECT_EQ(read_line(fd), "begin");
   *last = 3;
-  news_ = true;
+  feed_now_ = true;
   EXPECT_EQ(read_line(fd), "1");
   EXPECT_EQ(read_line(fd), "2");
   EXPECT_EQ(read_line(fd), "3");
@@ -247,7 +247,7 @@ TEST_F(AdminServerTest, AFollowerThatDoesNotReadHoldsNobodyUpAndIsAskedForNoMore
   const int slow = connect();
   send_text(slow, "count\n");
   for (int i = 0; i < 50; ++i) {
-    news_ = true;
+    feed_now_ = true;
     const auto answer = ask_gateway(options_.path, "other");
     ASSERT_TRUE(answer.ok()) << answer.error().text();
     EXPECT_EQ(*answer, "other");
@@ -266,7 +266,7 @@ TEST_F(AdminServerTest, AnIdleConnectionCostsNoTurnsOfTheLoop) {
   ::close(fd);
 }
 
-TEST_F(AdminServerTest, TheLongestSilentClientMakesRoom) {
+TEST_F(AdminServerTest, TheIdlestClientIsEvicted) {
   options_.max_clients = 4;
   serve(shout);
   std::vector<int> idle;
@@ -319,14 +319,14 @@ TEST_F(AdminServerTest, AFileThatIsNoSocketIsLeftAlone) {
   EXPECT_EQ(text, "precious");
 }
 
-TEST_F(AdminServerTest, AnUnknownGroupIsNamedWithItsRemedy) {
+TEST_F(AdminServerTest, AnUnknownGroupIsNamedWithItsFix) {
   options_.group = "no-such-group-here";
   const auto server = AdminServer::listen(options_, shout);
   ASSERT_FALSE(server.ok());
   EXPECT_NE(server.error().text().find("groupadd"), std::string::npos) << server.error().text();
 }
 
-TEST_F(AdminServerTest, AFolderThatIsMissingIsMade) {
+TEST_F(AdminServerTest, AMissingFolderIsCreated) {
   options_.path = folder_ + "/run/isthmus/gw.sock";
   serve(shout);
   EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
@@ -342,7 +342,7 @@ TEST_F(AdminServerTest, StoppingRemovesTheSocketFile) {
   EXPECT_NE(answer.error().text().find("no gateway answers"), std::string::npos);
 }
 
-TEST_F(AdminServerTest, RandomBytesAreAnsweredOrDroppedButNeverKill) {
+TEST_F(AdminServerTest, RandomBytesAreAnsweredOrDroppedAndTheServerSurvives) {
   options_.max_request = 512;
   serve([](std::string_view line) {
     const auto request = parse_request(line);

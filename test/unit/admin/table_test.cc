@@ -1,4 +1,4 @@
-// Text for people: alignment, durations, addresses, and nothing that upsets a terminal.
+// Text for people: alignment, durations, addresses, and no control characters.
 #include "control/cli/table.h"
 
 #include <gtest/gtest.h>

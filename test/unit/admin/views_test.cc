@@ -1,4 +1,4 @@
-// From the gateway's values over their JSON to what a person reads.
+// The gateway's values, encoded as JSON and shown as text.
 #include "control/cli/views.h"
 
 #include <gtest/gtest.h>
@@ -37,7 +37,7 @@ StatusReply some_status() {
   status.tunnel_port = L4Port{8472};
   status.counters.connections_now = 12;
   status.counters.connections_capacity = 262144;
-  status.counters.drops = {{"no_backend", "Service without a usable backend", "isthmus services", 158, 3},
+  status.counters.drops = {{"no_live_backend", "Service without a usable backend", "isthmus services", 158, 3},
                            {"table_full", "Connection table full", "raise engine.connections", 155, 0}};
   PeerRow peer;
   peer.id = PeerId{1};
@@ -68,12 +68,12 @@ TEST(StatusView, ShowsWhatAnOperatorLooksFor) {
        {"east-1 of cluster east (id 1), isthmus 0.1.0", "serving, up 3m12s, pid 4711",
         "file /var/lib/isthmus/hub, in sync", "192.0.2.1:8472", "12 of 262144", "3 dropped",
         "af_xdp native copy, 2 queues", "west-1", "198.51.100.1:8472", "alive", "40ms ago", "310us",
-        "hub/clusters/east/web.yaml:7: the port is not a number", "for 5s", "remedy: write a number from 1 to 65535"}) {
+        "hub/clusters/east/web.yaml:7: the port is not a number", "for 5s", "fix: write a number from 1 to 65535"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
 }
 
-TEST(StatusView, SaysSoWhenThereIsNothingWrong) {
+TEST(StatusView, SaysSoWhenThereAreNoProblems) {
   StatusReply status = some_status();
   status.problems.clear();
   status.peers.clear();
@@ -82,19 +82,19 @@ TEST(StatusView, SaysSoWhenThereIsNothingWrong) {
   EXPECT_NE(text.find("peers: none"), std::string::npos) << text;
 }
 
-TEST(HubView, TellsOfEveryPartWhatItSaysAndWhatIsRefused) {
+TEST(HubView, ShowsTheStateOfEveryPartAndItsRefusedValues) {
   StatusReply status = some_status();
   HubState west;
   west.name = "west";
-  west.place = "https://203.0.113.11:2379";
+  west.server = "https://203.0.113.11:2379";
   west.sync = HubState::Sync::kStale;
   west.objects = 4000;
   west.events = 17;
   west.rejected = 2;
-  west.held = 12;
+  west.retained = 12;
   west.connects = 3;
   west.last_error = "connection refused";
-  west.bad = {"cilium/state/ip/v1/default/10.2.0.9: identity 65537 is not of cluster 2"};
+  west.invalid_keys = {"cilium/state/ip/v1/default/10.2.0.9: identity 65537 is not of cluster 2"};
   HubState north;
   north.name = "north";
   status.hub_parts = {{west, 12'000}, {north, std::nullopt}};
@@ -105,11 +105,13 @@ TEST(HubView, TellsOfEveryPartWhatItSaysAndWhatIsRefused) {
       shown(AdminCommand::kStatus, encode_status(status), options),
       "file /var/lib/isthmus/hub\n"
       "not in sync\n\n"
-      "PART   STATE       SERVER                     OBJECTS  EVENTS  REFUSED  HELD  CONNECTS  LAST EVENT  LAST ERROR\n"
-      "west   stale       https://203.0.113.11:2379     4000      17        2    12         3     12s ago  connection "
+      "PART   STATE       SERVER                     OBJECTS  EVENTS  REFUSED  RETAINED  CONNECTS  LAST EVENT  "
+      "LAST ERROR\n"
+      "west   stale       https://203.0.113.11:2379     4000      17        2        12         3     12s ago  "
+      "connection "
       "refused\n"
-      "north  connecting  -                                0       0        0     0         0           -  -\n\n"
-      "values that are refused at present\n"
+      "north  connecting  -                                0       0        0         0         0           -  -\n\n"
+      "values refused at present\n"
       "  west: cilium/state/ip/v1/default/10.2.0.9: identity 65537 is not of cluster 2\n");
 }
 
@@ -160,11 +162,11 @@ TEST(ServicesView, ListsEachBackendWhenAsked) {
             "shop/db   [fd00:200::1]:53/udp  -        none\n");
 }
 
-TEST(ServicesView, SaysWhenThereIsMore) {
+TEST(ServicesView, SaysWhenRowsWereLeftOut) {
   Listing<FrontendRow> services = some_services();
   services.truncated = true;
   const std::string text = shown(AdminCommand::kServices, encode_services(services));
-  EXPECT_NE(text.find("the first 2 only"), std::string::npos) << text;
+  EXPECT_NE(text.find("only the first 2"), std::string::npos) << text;
 }
 
 TEST(FlowsView, ShowsClientFrontendBackendAndState) {
@@ -200,7 +202,7 @@ TEST(EndpointsView, ShowsIdentityAndName) {
 TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
   const EngineCounters counters = some_status().counters;
   const std::string some = shown(AdminCommand::kDrops, encode_drops(counters));
-  EXPECT_NE(some.find("3  no_backend"), std::string::npos) << some;
+  EXPECT_NE(some.find("3  no_live_backend"), std::string::npos) << some;
   EXPECT_NE(some.find("isthmus services"), std::string::npos) << some;
   EXPECT_NE(some.find("158 SERVICE_BACKEND_NOT_FOUND"), std::string::npos) << some;
   EXPECT_EQ(some.find("table_full"), std::string::npos) << some;
@@ -211,9 +213,9 @@ TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
 }
 
 TEST(ErrorReply, BecomesTheErrorItHolds) {
-  const auto text = show_answer(AdminCommand::kStatus, encode_error({"what", "where", "remedy"}), {});
+  const auto text = show_answer(AdminCommand::kStatus, encode_error({"what", "where", "fix"}), {});
   ASSERT_FALSE(text.ok());
-  EXPECT_EQ(text.error().text(), "where: what (remedy)");
+  EXPECT_EQ(text.error().text(), "where: what (fix)");
 }
 
 TEST(AnyAnswer, IsShownOrRefusedButNeverThrows) {

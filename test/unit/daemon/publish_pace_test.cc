@@ -9,20 +9,20 @@ using std::chrono::microseconds;
 using std::chrono::seconds;
 constexpr PublishPace::Clock::time_point kStart{seconds(1000)};
 
-TEST(PublishPaceTest, TheFirstChangeTakesEffectAtOnce) { EXPECT_EQ(PublishPace().due(kStart), kStart); }
+TEST(PublishPaceTest, TheFirstChangeIsPublishedImmediately) { EXPECT_EQ(PublishPace().due(kStart), kStart); }
 
-TEST(PublishPaceTest, ALoneChangeTakesEffectAtOnce) {
+TEST(PublishPaceTest, AnIsolatedChangeIsPublishedImmediately) {
   PublishPace pace;
   pace.published(kStart);
-  EXPECT_EQ(pace.due(kStart + PublishPace::kGather), kStart + PublishPace::kGather);
+  EXPECT_EQ(pace.due(kStart + PublishPace::kInterval), kStart + PublishPace::kInterval);
   EXPECT_EQ(pace.due(kStart + seconds(5)), kStart + seconds(5));
 }
 
-TEST(PublishPaceTest, ChangesSoonAfterAPublishGather) {
+TEST(PublishPaceTest, ChangesSoonAfterAPublishAreCoalesced) {
   PublishPace pace;
   pace.published(kStart);
-  EXPECT_EQ(pace.due(kStart), kStart + PublishPace::kGather);
-  EXPECT_EQ(pace.due(kStart + microseconds(300)), kStart + PublishPace::kGather);
+  EXPECT_EQ(pace.due(kStart), kStart + PublishPace::kInterval);
+  EXPECT_EQ(pace.due(kStart + microseconds(300)), kStart + PublishPace::kInterval);
 }
 
 }  // namespace

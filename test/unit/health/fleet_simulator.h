@@ -1,5 +1,5 @@
-// A made-up fleet around one Health: gateways that answer, are dead, lose or delay packets; time that only moves when
-// told.
+// A simulated fleet around one Health: gateways that answer, are dead, lose or delay packets. Time moves only in run()
+// and stall().
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ using std::chrono::seconds;
 struct SimulatedPeer {
   HealthPeer peer;
   bool up = true;
-  double loss = 0;                                     // of probe and answer together
+  double loss = 0;                                     // share of probes whose probe or answer is lost, 0 to 1
   nanoseconds delay = milliseconds(1);                 // from probe to answer
   std::vector<std::pair<std::uint32_t, bool>> probes;  // sequence number, answered in time or not (yet)
 };
@@ -33,16 +33,16 @@ class FleetSimulator {
   explicit FleetSimulator(const HealthOptions& options, std::uint64_t seed = 1)
       : options_(options),
         random_(seed),
-        health_(options, [this](PeerId id, std::uint32_t sequence) { probed(id, sequence); }) {}
+        health_(options, [this](PeerId id, std::uint32_t sequence) { return sends_ && on_probe(id, sequence); }) {}
 
   void add(unsigned id, unsigned cluster) {
     SimulatedPeer& peer = peers_[PeerId{id}];
     peer.peer = {PeerId{id}, ClusterId{static_cast<std::uint16_t>(cluster)}, "gateway-" + std::to_string(id)};
-    tell();
+    set_peers();
   }
   void remove(unsigned id) {
     peers_.erase(PeerId{id});
-    tell();
+    set_peers();
   }
   SimulatedPeer& operator[](unsigned id) { return peers_.at(PeerId{id}); }
   std::map<PeerId, SimulatedPeer>& peers() { return peers_; }
@@ -50,19 +50,21 @@ class FleetSimulator {
   [[nodiscard]] HealthTime now() const { return now_; }
   // Whether our own link works.
   void set_connected(bool connected) { connected_ = connected; }
-  // The gateway's process is not run for so long; what arrives meanwhile waits.
+  // Whether the engine takes our probes.
+  void set_sends(bool sends) { sends_ = sends; }
+  // The gateway's process does not run for `time`; what arrives meanwhile waits.
   void stall(nanoseconds time) { now_ += time; }
 
-  // Moves time on, step by step, with `seen` called after each.
-  template <typename Seen>
-  void run(nanoseconds time, Seen seen) {
+  // Advances time by `time`, event by event; calls `after_step` after each.
+  template <typename AfterStep>
+  void run(nanoseconds time, AfterStep after_step) {
     const HealthTime end = now_ + time;
     while (now_ < end) {
       now_ = std::min(end, std::max(now_, std::min(next_answer(), health_.next_due())));
       deliver();
       health_.tick(now_);
       take_changes();
-      seen();
+      after_step();
       now_ += nanoseconds(1);
     }
   }
@@ -70,16 +72,16 @@ class FleetSimulator {
     run(time, [] {});
   }
 
-  // What the changes told so far add up to.
+  // The state that the changes reported so far add up to.
   std::set<PeerId> mirrored_peers;
   std::set<ClusterId> mirrored_clusters;
   bool mirrored_isolation = false;
-  std::map<PeerId, HealthTime> fell_at;
-  std::vector<std::pair<HealthTime, PeerId>> falls, returns;
+  std::map<PeerId, HealthTime> down_at;
+  std::vector<std::pair<HealthTime, PeerId>> failures, recoveries;
   std::uint64_t probes_sent = 0;
 
  private:
-  void tell() {
+  void set_peers() {
     std::vector<HealthPeer> list;
     for (const auto& [id, peer] : peers_) {
       list.push_back(peer.peer);
@@ -88,7 +90,7 @@ class FleetSimulator {
     std::erase_if(mirrored_peers, [this](PeerId id) { return !peers_.contains(id); });
     take_changes();
   }
-  void probed(PeerId id, std::uint32_t sequence) {
+  bool on_probe(PeerId id, std::uint32_t sequence) {
     ++probes_sent;
     SimulatedPeer& peer = peers_.at(id);
     peer.probes.emplace_back(sequence, false);
@@ -96,6 +98,7 @@ class FleetSimulator {
     if (peer.up && connected_ && !lost) {
       answers_.emplace(now_ + peer.delay, std::pair(id, sequence));
     }
+    return true;
   }
   [[nodiscard]] HealthTime next_answer() const {
     return answers_.empty() ? HealthTime::max() : answers_.begin()->first;
@@ -117,19 +120,19 @@ class FleetSimulator {
   }
   void take_changes() {
     const HealthChanges changes = health_.take_changes();
-    for (const PeerId id : changes.fell) {
+    for (const PeerId id : changes.peers_down) {
       mirrored_peers.insert(id);
-      fell_at[id] = now_;
-      falls.emplace_back(now_, id);
+      down_at[id] = now_;
+      failures.emplace_back(now_, id);
     }
-    for (const PeerId id : changes.returned) {
+    for (const PeerId id : changes.peers_recovered) {
       mirrored_peers.erase(id);
-      returns.emplace_back(now_, id);
+      recoveries.emplace_back(now_, id);
     }
-    for (const ClusterId cluster : changes.clusters_fell) {
+    for (const ClusterId cluster : changes.clusters_down) {
       mirrored_clusters.insert(cluster);
     }
-    for (const ClusterId cluster : changes.clusters_returned) {
+    for (const ClusterId cluster : changes.clusters_recovered) {
       mirrored_clusters.erase(cluster);
     }
     mirrored_isolation = mirrored_isolation != changes.isolation_changed;
@@ -140,7 +143,7 @@ class FleetSimulator {
   HealthTime now_{seconds(1000)};
   std::map<PeerId, SimulatedPeer> peers_;
   std::multimap<HealthTime, std::pair<PeerId, std::uint32_t>> answers_;
-  bool connected_ = true;
+  bool connected_ = true, sends_ = true;
   Health health_;
 };
 

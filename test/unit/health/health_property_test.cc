@@ -1,4 +1,4 @@
-// What must hold in every fleet, over many random ones. A failure prints its seed.
+// Properties that must hold in any fleet, checked over many random ones. A failure prints its seed.
 #include <gtest/gtest.h>
 
 #include "test/unit/health/fleet_simulator.h"
@@ -31,39 +31,39 @@ class RandomFleet {
   FleetSimulator fleet;
 };
 
-// The state agrees with itself, and the changes with the state.
+// The state is consistent, and the reported changes add up to it.
 void expect_consistent(FleetSimulator& fleet, const HealthOptions& options) {
-  const auto silent = fleet.health().silent_peers();
-  ASSERT_EQ(std::set<PeerId>(silent.begin(), silent.end()), fleet.mirrored_peers);
+  const auto unreachable = fleet.health().unreachable_peers();
+  ASSERT_EQ(std::set<PeerId>(unreachable.begin(), unreachable.end()), fleet.mirrored_peers);
   std::map<ClusterId, bool> clusters;
   for (const auto& [id, peer] : fleet.peers()) {
     bool& all = clusters.try_emplace(peer.peer.cluster, true).first->second;
     all = all && !fleet.health().usable(id);
   }
-  std::set<ClusterId> expected, told;
+  std::set<ClusterId> expected, reported;
   for (const auto& [cluster, all] : clusters) {
     if (all && cluster != options.cluster) {
       expected.insert(cluster);
     }
   }
-  for (const SilentCluster& cluster : fleet.health().silent_clusters()) {
-    told.insert(cluster.cluster);
-    ASSERT_EQ(cluster.held_out, fleet.now() - cluster.since >= options.hold);
+  for (const UnreachableCluster& cluster : fleet.health().unreachable_clusters()) {
+    reported.insert(cluster.cluster);
+    ASSERT_EQ(cluster.ejected, fleet.now() - cluster.since >= options.hold);
   }
-  ASSERT_EQ(told, expected);
-  ASSERT_EQ(told, fleet.mirrored_clusters);
+  ASSERT_EQ(reported, expected);
+  ASSERT_EQ(reported, fleet.mirrored_clusters);
   ASSERT_EQ(fleet.health().isolated(), fleet.mirrored_isolation);
   ASSERT_GT(fleet.health().next_due(), fleet.now());
 }
 
-TEST(HealthProperty, ChangesAndStateAgreeWhateverHappens) {
+TEST(HealthProperty, ReportedChangesAlwaysAddUpToTheState) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomFleet test(seed);
     FleetSimulator& fleet = test.fleet;
     for (int event = 0; event < 40 && !testing::Test::HasFatalFailure(); ++event) {
       const unsigned id = 1 + test.below(kPeers);
-      const bool there = fleet.peers().contains(PeerId{id});
+      const bool present = fleet.peers().contains(PeerId{id});
       switch (test.below(8)) {
         case 0:
           fleet.set_connected(test.below(3) != 0);
@@ -72,16 +72,16 @@ TEST(HealthProperty, ChangesAndStateAgreeWhateverHappens) {
           fleet.stall(milliseconds(test.below(2000)));
           break;
         case 2:
-          there ? fleet.remove(id) : fleet.add(id, 1 + test.below(4));
+          present ? fleet.remove(id) : fleet.add(id, 1 + test.below(4));
           break;
         case 3:
         case 4:
-          if (there) {
+          if (present) {
             fleet[id].loss = test.below(2) == 0 ? 0 : 0.1 * test.below(10);
           }
           break;
         default:
-          if (there) {
+          if (present) {
             fleet[id].up = test.below(2) == 0;
           }
       }
@@ -91,16 +91,16 @@ TEST(HealthProperty, ChangesAndStateAgreeWhateverHappens) {
   }
 }
 
-TEST(HealthProperty, OnlyWhoMissedEnoughFallsAndOnlyWhoAnsweredEnoughReturns) {
+TEST(HealthProperty, APeerGoesDownOnlyAfterEnoughMissesAndRecoversOnlyAfterEnoughAnswers) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomFleet test(seed);
     FleetSimulator& fleet = test.fleet;
-    std::size_t falls = 0, returns = 0;
+    std::size_t failures = 0, recoveries = 0;
     const auto last_probes_were = [&fleet](PeerId id, std::size_t count, bool answered, std::size_t skip) {
       const auto& probes = fleet.peers().at(id).probes;
       ASSERT_GE(probes.size(), count);
-      // Those still on their way say nothing: up to `skip` may stand behind.
+      // The last probes may still be in flight: up to `skip` of them are ignored.
       for (std::size_t start = 0; start <= skip && start + count <= probes.size(); ++start) {
         const auto from = probes.rbegin() + static_cast<std::ptrdiff_t>(start);
         if (std::all_of(from, from + static_cast<std::ptrdiff_t>(count),
@@ -115,15 +115,15 @@ TEST(HealthProperty, OnlyWhoMissedEnoughFallsAndOnlyWhoAnsweredEnoughReturns) {
       peer.up = test.below(3) != 0;
       peer.loss = 0.1 * test.below(6);
       fleet.run(milliseconds(test.below(3000)), [&] {
-        for (; falls < fleet.falls.size(); ++falls) {
-          const PeerId id = fleet.falls[falls].second;
+        for (; failures < fleet.failures.size(); ++failures) {
+          const PeerId id = fleet.failures[failures].second;
           const auto& probes = fleet.peers().at(id).probes;
           ASSERT_TRUE(std::any_of(probes.begin(), probes.end(), [](const auto& probe) { return probe.second; }))
-              << "fell without ever having answered";
+              << "went down without ever having answered";
           last_probes_were(id, test.options.misses, false, 2);
         }
-        for (; returns < fleet.returns.size(); ++returns) {
-          last_probes_were(fleet.returns[returns].second, test.options.recover, true, 2);
+        for (; recoveries < fleet.recoveries.size(); ++recoveries) {
+          last_probes_were(fleet.recoveries[recoveries].second, test.options.recover, true, 2);
         }
       });
       ASSERT_FALSE(testing::Test::HasFatalFailure());
@@ -131,7 +131,7 @@ TEST(HealthProperty, OnlyWhoMissedEnoughFallsAndOnlyWhoAnsweredEnoughReturns) {
   }
 }
 
-TEST(HealthProperty, AFaultlessPeerNeverFallsWhateverTheOthersDo) {
+TEST(HealthProperty, APeerThatAlwaysAnswersNeverGoesDownWhateverTheOthersDo) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomFleet test(seed);
@@ -145,14 +145,14 @@ TEST(HealthProperty, AFaultlessPeerNeverFallsWhateverTheOthersDo) {
       }
       fleet.run(milliseconds(test.below(3000)));
     }
-    for (const auto& [when, id] : fleet.falls) {
+    for (const auto& [when, id] : fleet.failures) {
       ASSERT_NE(id, PeerId{1});
     }
     ASSERT_FALSE(fleet.health().isolated());
   }
 }
 
-TEST(HealthProperty, NobodyFallsBecauseWeWereCutOffFromAll) {
+TEST(HealthProperty, NoPeerGoesDownWhileOurOwnLinkIsCut) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomFleet test(seed);
@@ -171,12 +171,12 @@ TEST(HealthProperty, NobodyFallsBecauseWeWereCutOffFromAll) {
       fleet.set_connected(true);
       fleet.run(milliseconds(1000 + test.below(2000)));
     }
-    ASSERT_TRUE(fleet.falls.empty());
+    ASSERT_TRUE(fleet.failures.empty());
     ASSERT_FALSE(fleet.health().isolated());
   }
 }
 
-TEST(HealthProperty, WhoDiesFallsWithinASecondAndFlappingGrowsRare) {
+TEST(HealthProperty, ADeadPeerGoesDownWithinASecondAndFlappingIsDamped) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937_64 random(seed);
@@ -186,7 +186,7 @@ TEST(HealthProperty, WhoDiesFallsWithinASecondAndFlappingGrowsRare) {
       fleet[id].delay = milliseconds(1 + static_cast<int>(random() % 100));
     }
     fleet.run(seconds(2));
-    // 120 s of 1 s dead, 1.5 s alive: without a penalty it would return each time.
+    // 120 s of 1 s dead, 1.5 s alive: without a penalty it would recover each time.
     std::size_t missed = 0;
     for (int round = 0; round < 48; ++round) {
       fleet[2].up = false;
@@ -196,7 +196,7 @@ TEST(HealthProperty, WhoDiesFallsWithinASecondAndFlappingGrowsRare) {
       fleet.run(milliseconds(1500));
     }
     EXPECT_EQ(missed, 0U);
-    EXPECT_LE(fleet.returns.size(), 2U);
+    EXPECT_LE(fleet.recoveries.size(), 2U);
     fleet.run(seconds(50));
     EXPECT_TRUE(fleet.health().usable(PeerId{2}));
   }

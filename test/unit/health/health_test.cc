@@ -16,24 +16,24 @@ PeerState state(FleetSimulator& fleet, unsigned id) {
     }
   }
   ADD_FAILURE() << "no peer " << id;
-  return PeerState::kUnknown;
+  return PeerState::kUntried;
 }
 
 TEST(Health, PeersThatAnswerAreAlive) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
-  EXPECT_EQ(state(fleet, 1), PeerState::kUnknown);
+  EXPECT_EQ(state(fleet, 1), PeerState::kUntried);
   EXPECT_TRUE(fleet.health().usable(PeerId{1}));
   fleet.run(10 * kSecond);
   EXPECT_EQ(state(fleet, 1), PeerState::kAlive);
   EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
-  EXPECT_TRUE(fleet.falls.empty());
+  EXPECT_TRUE(fleet.failures.empty());
   EXPECT_FALSE(fleet.health().isolated());
   EXPECT_EQ(fleet.health().peers()[0].round_trip, milliseconds(1));
 }
 
-TEST(Health, ADeadPeerIsSilentWithinASecondAndSoIsItsCluster) {
+TEST(Health, ADeadPeerAndItsClusterAreUnreachableWithinASecond) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     FleetSimulator fleet({.seed = seed}, seed);
     fleet.add(1, 2);
@@ -43,17 +43,17 @@ TEST(Health, ADeadPeerIsSilentWithinASecondAndSoIsItsCluster) {
     const HealthTime died = fleet.now();
     fleet[2].up = fleet[3].up = false;
     fleet.run(kSecond);
-    ASSERT_EQ(fleet.health().silent_peers(), (std::vector{PeerId{2}, PeerId{3}})) << "seed " << seed;
-    ASSERT_EQ(fleet.health().silent_clusters().size(), 1U);
-    EXPECT_EQ(fleet.health().silent_clusters()[0].cluster, ClusterId{3});
-    EXPECT_LT(fleet.health().silent_clusters()[0].since - died, milliseconds(850)) << "seed " << seed;
+    ASSERT_EQ(fleet.health().unreachable_peers(), (std::vector{PeerId{2}, PeerId{3}})) << "seed " << seed;
+    ASSERT_EQ(fleet.health().unreachable_clusters().size(), 1U);
+    EXPECT_EQ(fleet.health().unreachable_clusters()[0].cluster, ClusterId{3});
+    EXPECT_LT(fleet.health().unreachable_clusters()[0].since - died, milliseconds(850)) << "seed " << seed;
     EXPECT_FALSE(fleet.health().usable(PeerId{2}));
     EXPECT_TRUE(fleet.health().usable(PeerId{1}));
     EXPECT_FALSE(fleet.health().isolated());
   }
 }
 
-TEST(Health, AClusterIsNotSilentWhileOneOfItsGatewaysAnswersOrNeverDid) {
+TEST(Health, AClusterIsReachableWhileOneOfItsGatewaysAnswersOrIsUntried) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
@@ -61,30 +61,30 @@ TEST(Health, AClusterIsNotSilentWhileOneOfItsGatewaysAnswersOrNeverDid) {
   fleet.run(3 * kSecond);
   fleet[2].up = false;
   fleet.run(3 * kSecond);
-  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
-  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_EQ(fleet.health().unreachable_peers(), std::vector{PeerId{2}});
+  EXPECT_TRUE(fleet.health().unreachable_clusters().empty());
   fleet.add(4, 3);
   fleet[4].up = false;
   fleet[3].up = false;
   fleet.run(3 * kSecond);
-  EXPECT_EQ(fleet.health().silent_peers().size(), 2U);
-  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_EQ(fleet.health().unreachable_peers().size(), 2U);
+  EXPECT_TRUE(fleet.health().unreachable_clusters().empty());
 }
 
-TEST(Health, APeerThatNeverAnsweredIsNeverSilent) {
+TEST(Health, APeerThatNeverAnsweredStaysUntriedAndUsable) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
   fleet[2].up = false;
   fleet.run(60 * kSecond);
-  EXPECT_EQ(state(fleet, 2), PeerState::kUnknown);
+  EXPECT_EQ(state(fleet, 2), PeerState::kUntried);
   EXPECT_TRUE(fleet.health().usable(PeerId{2}));
   fleet[2].up = true;
   fleet.run(kSecond);
   EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
 }
 
-TEST(Health, WhenAllFallSilentTogetherWeSuspectOurselves) {
+TEST(Health, WhenAllPeersStopAnsweringTogetherTheGatewayIsIsolated) {
   for (std::uint64_t seed = 1; seed <= 100; ++seed) {
     FleetSimulator fleet({.seed = seed}, seed);
     fleet.add(1, 2);
@@ -102,12 +102,12 @@ TEST(Health, WhenAllFallSilentTogetherWeSuspectOurselves) {
     fleet.run(2 * kSecond);
     EXPECT_FALSE(fleet.health().isolated());
     EXPECT_FALSE(fleet.mirrored_isolation);
-    EXPECT_TRUE(fleet.falls.empty()) << "seed " << seed;
+    EXPECT_TRUE(fleet.failures.empty()) << "seed " << seed;
     EXPECT_EQ(state(fleet, 1), PeerState::kAlive);
   }
 }
 
-TEST(Health, WhoStaysSilentAfterOurIsolationIsSilent) {
+TEST(Health, APeerThatStaysDownAfterIsolationIsUnreachable) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
@@ -119,11 +119,11 @@ TEST(Health, WhoStaysSilentAfterOurIsolationIsSilent) {
   fleet[2].up = false;
   fleet.set_connected(true);
   fleet.run(2 * kSecond);
-  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
+  EXPECT_EQ(fleet.health().unreachable_peers(), std::vector{PeerId{2}});
   EXPECT_FALSE(fleet.health().isolated());
 }
 
-TEST(Health, WhoWasSilentBeforeOurIsolationStaysSo) {
+TEST(Health, APeerUnreachableBeforeIsolationStaysUnreachable) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
@@ -134,21 +134,21 @@ TEST(Health, WhoWasSilentBeforeOurIsolationStaysSo) {
   fleet.set_connected(false);
   fleet.run(2 * kSecond);
   EXPECT_TRUE(fleet.health().isolated());
-  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{1}});
+  EXPECT_EQ(fleet.health().unreachable_peers(), std::vector{PeerId{1}});
 }
 
-TEST(Health, TheOnlyOtherClustersSilenceIsBelieved) {
+TEST(Health, TheOnlyOtherClusterBecomesUnreachableWithoutConfirmation) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 2);
   fleet.run(3 * kSecond);
   fleet[1].up = fleet[2].up = false;
   fleet.run(kSecond);
-  EXPECT_EQ(fleet.health().silent_clusters().size(), 1U);
+  EXPECT_EQ(fleet.health().unreachable_clusters().size(), 1U);
   EXPECT_FALSE(fleet.health().isolated());
 }
 
-TEST(Health, AGatewayOfOurOwnClusterBearsWitnessButOurClusterIsNeverSilent) {
+TEST(Health, AGatewayOfOurOwnClusterConfirmsButOurClusterIsNeverUnreachable) {
   const ClusterId own{1};
   FleetSimulator fleet({.cluster = own});
   fleet.add(1, 1);
@@ -161,11 +161,11 @@ TEST(Health, AGatewayOfOurOwnClusterBearsWitnessButOurClusterIsNeverSilent) {
   fleet.run(2 * kSecond);
   fleet[1].up = false;
   fleet.run(2 * kSecond);
-  EXPECT_EQ(fleet.health().silent_peers(), std::vector{PeerId{1}});
-  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_EQ(fleet.health().unreachable_peers(), std::vector{PeerId{1}});
+  EXPECT_TRUE(fleet.health().unreachable_clusters().empty());
 }
 
-TEST(Health, AReturnTakesTwiceAsManyAnswersAfterEachFallUpToACap) {
+TEST(Health, RecoveryTakesTwiceAsManyAnswersAfterEachFailureUpToACap) {
   const HealthOptions options{.recover = 5, .penalty_cap = 8};
   FleetSimulator fleet(options);
   fleet.add(1, 2);
@@ -174,28 +174,28 @@ TEST(Health, AReturnTakesTwiceAsManyAnswersAfterEachFallUpToACap) {
   for (const unsigned needed : {5U, 10U, 20U, 40U, 40U}) {
     fleet[2].up = false;
     fleet.run(2 * kSecond);
-    ASSERT_EQ(fleet.health().silent_peers(), std::vector{PeerId{2}});
+    ASSERT_EQ(fleet.health().unreachable_peers(), std::vector{PeerId{2}});
     EXPECT_EQ(fleet.health().peers()[1].answers_needed, needed);
     fleet[2].up = true;
     fleet[2].probes.clear();
-    const std::size_t returned = fleet.returns.size();
+    const std::size_t recovered = fleet.recoveries.size();
     std::size_t took = 0;
     fleet.run(30 * kSecond, [&] {
-      if (took == 0 && fleet.returns.size() > returned) {
+      if (took == 0 && fleet.recoveries.size() > recovered) {
         took = fleet[2].probes.size();
       }
     });
     EXPECT_EQ(took, needed);
     EXPECT_TRUE(fleet.health().usable(PeerId{2}));
   }
-  // Long quiet forgives, one half at a time.
-  fleet.run(options.forgive * 4);
+  // The penalty decays by half after each quiet period.
+  fleet.run(options.penalty_decay * 4);
   fleet[2].up = false;
   fleet.run(2 * kSecond);
   EXPECT_EQ(fleet.health().peers()[1].answers_needed, 5U);
 }
 
-TEST(Health, ALostAnswerStartsTheReturnAnew) {
+TEST(Health, AMissedAnswerRestartsTheRecoveryCount) {
   FleetSimulator fleet({.recover = 4});
   fleet.add(1, 2);
   fleet.add(2, 3);
@@ -216,15 +216,18 @@ TEST(Health, ALostAnswerStartsTheReturnAnew) {
   }
 }
 
-// Sends its probes to a list, so that a test can answer as it likes.
-class ByHand {
+// Collects the probes in a list, for the test to answer by hand.
+class ManualAnswers {
  public:
-  explicit ByHand(const HealthOptions& options)
-      : health(options, [this](PeerId id, std::uint32_t sequence) { sent[id].push_back(sequence); }) {
+  explicit ManualAnswers(const HealthOptions& options)
+      : health(options, [this](PeerId id, std::uint32_t sequence) {
+          sent[id].push_back(sequence);
+          return true;
+        }) {
     health.set_peers(std::vector<HealthPeer>{{PeerId{1}, ClusterId{2}, "west-1"}, {PeerId{2}, ClusterId{3}, "north-1"}},
                      now);
   }
-  // One interval and a bit on; peer 1 always answers.
+  // Advances to the next probe of peer 2; peer 1 always answers.
   void step() {
     const std::size_t before = sent[PeerId{2}].size();
     while (sent[PeerId{2}].size() == before) {
@@ -238,22 +241,22 @@ class ByHand {
   Health health;
 };
 
-TEST(Health, LateRepeatedAndStrangeAnswersCountForNothing) {
-  ByHand test({.misses = 4, .recover = 2});
+TEST(Health, LateRepeatedAndUnknownAnswersAreIgnored) {
+  ManualAnswers test({.misses = 4, .recover = 2});
   test.step();
   const std::uint32_t first = test.sent[PeerId{2}].back();
   test.health.answer(PeerId{2}, first + 1, test.now);  // not sent yet
-  test.health.answer(PeerId{9}, first, test.now);      // nobody
-  EXPECT_EQ(test.health.peers()[1].state, PeerState::kUnknown);
+  test.health.answer(PeerId{9}, first, test.now);      // unknown peer
+  EXPECT_EQ(test.health.peers()[1].state, PeerState::kUntried);
   test.health.answer(PeerId{2}, first, test.now);
   EXPECT_EQ(test.health.peers()[1].state, PeerState::kAlive);
   for (int i = 0; i < 7; ++i) {
     test.step();
-    test.health.answer(PeerId{2}, first, test.now);  // again and again
+    test.health.answer(PeerId{2}, first, test.now);  // the same answer again
   }
   ASSERT_FALSE(test.health.usable(PeerId{2}));
   EXPECT_GE(test.health.peers()[1].late_answers, 7U);
-  // A heap of answers to old probes does not bring it back ...
+  // Answers to old probes do not make it recover ...
   const std::vector<std::uint32_t> old = test.sent[PeerId{2}];
   for (int i = 0; i < 4; ++i) {
     test.step();
@@ -263,7 +266,7 @@ TEST(Health, LateRepeatedAndStrangeAnswersCountForNothing) {
   }
   EXPECT_FALSE(test.health.usable(PeerId{2}));
   EXPECT_EQ(test.health.peers()[1].answers_needed, 2U);
-  // ... nor do two that are not neighbours, nor one twice; two in a row do.
+  // ... nor do two that are not consecutive, nor a repeated one; two in a row do.
   test.step();
   test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
   test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
@@ -277,17 +280,36 @@ TEST(Health, LateRepeatedAndStrangeAnswersCountForNothing) {
   EXPECT_TRUE(test.health.usable(PeerId{2}));
 }
 
-TEST(Health, DistantPeersWithRoundTripsBeyondTheIntervalAreAlive) {
+TEST(Health, PeersWithRoundTripsLongerThanTheIntervalAreAlive) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
   fleet[2].delay = milliseconds(430);
   fleet.run(60 * kSecond);
   EXPECT_EQ(state(fleet, 2), PeerState::kAlive);
-  EXPECT_TRUE(fleet.falls.empty());
+  EXPECT_TRUE(fleet.failures.empty());
 }
 
-TEST(Health, OurOwnDelayIsNobodysSilence) {
+TEST(Health, AProbeThatWasNotSentIsNotMissed) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  fleet.run(3 * kSecond);
+  fleet.set_sends(false);
+  const std::uint64_t sent = fleet.probes_sent;
+  fleet.run(60 * kSecond);
+  EXPECT_EQ(fleet.probes_sent, sent);
+  EXPECT_EQ(state(fleet, 1), PeerState::kAlive);
+  EXPECT_EQ(fleet.health().peers()[0].missed, 0U);
+  EXPECT_FALSE(fleet.health().isolated());
+  fleet.set_sends(true);
+  fleet[1].up = false;
+  fleet.run(2 * kSecond);
+  EXPECT_FALSE(fleet.health().usable(PeerId{1}));
+  EXPECT_TRUE(fleet.health().usable(PeerId{2}));
+}
+
+TEST(Health, OurOwnStallsTakeNoPeerDown) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     FleetSimulator fleet({.seed = seed}, seed);
     fleet.add(1, 2);
@@ -297,28 +319,28 @@ TEST(Health, OurOwnDelayIsNobodysSilence) {
       fleet.stall(milliseconds(200 + static_cast<int>(seed) * 60));
       fleet.run(milliseconds(40 * i % 700));
     }
-    EXPECT_TRUE(fleet.falls.empty()) << "seed " << seed;
+    EXPECT_TRUE(fleet.failures.empty()) << "seed " << seed;
     EXPECT_FALSE(fleet.health().isolated());
   }
 }
 
-TEST(Health, AClusterIsHeldOutAfterTheHoldTime) {
+TEST(Health, AClusterIsEjectedAfterTheHoldTime) {
   FleetSimulator fleet({.hold = seconds(4)});
   fleet.add(1, 2);
   fleet.add(2, 3);
   fleet.run(3 * kSecond);
   fleet[2].up = false;
   fleet.run(4 * kSecond);
-  ASSERT_EQ(fleet.health().silent_clusters().size(), 1U);
-  EXPECT_FALSE(fleet.health().silent_clusters()[0].held_out);
+  ASSERT_EQ(fleet.health().unreachable_clusters().size(), 1U);
+  EXPECT_FALSE(fleet.health().unreachable_clusters()[0].ejected);
   fleet.run(kSecond);
-  EXPECT_TRUE(fleet.health().silent_clusters()[0].held_out);
+  EXPECT_TRUE(fleet.health().unreachable_clusters()[0].ejected);
   fleet[2].up = true;
   fleet.run(2 * kSecond);
-  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_TRUE(fleet.health().unreachable_clusters().empty());
 }
 
-TEST(Health, ChangedPeersAreNewAndRemovedOnesForgotten) {
+TEST(Health, AChangedPeerIsNewAndARemovedOneIsForgotten) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
   fleet.add(2, 3);
@@ -328,10 +350,10 @@ TEST(Health, ChangedPeersAreNewAndRemovedOnesForgotten) {
   ASSERT_FALSE(fleet.health().usable(PeerId{2}));
   fleet.add(3, 4);  // the others keep their state
   EXPECT_FALSE(fleet.health().usable(PeerId{2}));
-  fleet.add(2, 5);  // the same number, another cluster
-  EXPECT_EQ(state(fleet, 2), PeerState::kUnknown);
+  fleet.add(2, 5);  // the same id in another cluster
+  EXPECT_EQ(state(fleet, 2), PeerState::kUntried);
   EXPECT_TRUE(fleet.health().usable(PeerId{2}));
-  EXPECT_TRUE(fleet.health().silent_clusters().empty());
+  EXPECT_TRUE(fleet.health().unreachable_clusters().empty());
   EXPECT_TRUE(fleet.mirrored_clusters.empty());
   fleet.remove(2);
   fleet.remove(1);
@@ -340,7 +362,7 @@ TEST(Health, ChangedPeersAreNewAndRemovedOnesForgotten) {
   EXPECT_EQ(fleet.health().next_due(), HealthTime::max());
 }
 
-TEST(Health, GatewaysDoNotProbeInLockStep) {
+TEST(Health, GatewaysDoNotProbeInLockstep) {
   FleetSimulator one({.seed = 1}, 1);
   FleetSimulator other({.seed = 2}, 2);
   std::set<HealthTime> times;
@@ -359,7 +381,7 @@ TEST(Health, GatewaysDoNotProbeInLockStep) {
   EXPECT_LT(together, 3U);
 }
 
-TEST(Health, OptionsOutOfRangeAreBroughtIntoIt) {
+TEST(Health, OptionsOutOfRangeAreClamped) {
   FleetSimulator fleet({.interval = nanoseconds(0), .misses = 0, .recover = 0, .penalty_cap = 0});
   fleet.add(1, 2);
   fleet.add(2, 3);

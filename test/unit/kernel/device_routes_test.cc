@@ -21,7 +21,7 @@ class DeviceRoutesTest : public KernelTest {
       ASSERT_TRUE(kernel_->make_local_device({.mtu = Bytes{1450}}));
     }
   }
-  // All of `family` in the main table, by anybody.
+  // All routes of `family` in the main table, of any protocol.
   static std::vector<RouteEntry> table(Family family) {
     auto requests = NetlinkRequests::open();
     auto routes = list_routes(*requests, family, 0);
@@ -47,29 +47,29 @@ class DeviceRoutesTest : public KernelTest {
   }
 };
 
-TEST_F(DeviceRoutesTest, BecomeWhatIsWanted) {
-  std::vector wanted = {prefix("10.2.0.0/16"), prefix("10.200.0.10/32"), prefix("fd00:2::/48"),
-                        prefix("fd00:ff::a/128")};
-  std::sort(wanted.begin(), wanted.end());
-  EXPECT_EQ(set(wanted).added, 4U);
-  EXPECT_EQ(ours(), wanted);
-  RouteReport again = set(wanted);
+TEST_F(DeviceRoutesTest, AreReconciledWithThePrefixes) {
+  std::vector desired = {prefix("10.2.0.0/16"), prefix("10.200.0.10/32"), prefix("fd00:2::/48"),
+                         prefix("fd00:ff::a/128")};
+  std::sort(desired.begin(), desired.end());
+  EXPECT_EQ(set(desired).added, 4U);
+  EXPECT_EQ(ours(), desired);
+  RouteReport again = set(desired);
   EXPECT_EQ(again.kept, 4U);
   EXPECT_EQ(again.added + again.changed + again.removed, 0U);
 
-  wanted.erase(wanted.begin());
-  wanted.insert(wanted.begin(), prefix("10.3.0.0/16"));
-  std::sort(wanted.begin(), wanted.end());
-  again = set(wanted);
+  desired.erase(desired.begin());
+  desired.insert(desired.begin(), prefix("10.3.0.0/16"));
+  std::sort(desired.begin(), desired.end());
+  again = set(desired);
   EXPECT_EQ(again.added, 1U);
   EXPECT_EQ(again.removed, 1U);
   EXPECT_EQ(again.kept, 3U);
-  EXPECT_EQ(ours(), wanted);
+  EXPECT_EQ(ours(), desired);
   EXPECT_EQ(set({}).removed, 4U);
   EXPECT_TRUE(ours().empty());
 }
 
-TEST_F(DeviceRoutesTest, TellTheKernelMtuAndSource) {
+TEST_F(DeviceRoutesTest, CarryMtuAndSource) {
   const RouteOptions options{
       .mtu = Bytes{1400}, .source_ipv4 = address("10.1.0.1"), .source_ipv6 = address("fd00:1::1")};
   set({prefix("10.2.0.0/16"), prefix("fd00:2::/48")}, options);
@@ -88,7 +88,7 @@ TEST_F(DeviceRoutesTest, TellTheKernelMtuAndSource) {
   EXPECT_EQ(table(Family::kIpv4).size(), 1U);
 }
 
-TEST_F(DeviceRoutesTest, ReplaceWhatAnEarlierProcessLeft) {
+TEST_F(DeviceRoutesTest, ReplaceThoseOfAnEarlierProcess) {
   sh("ip link add elsewhere type veth peer name elsewhere-x && ip link set elsewhere up && ip link set elsewhere-x up");
   sh("ip route add 10.2.0.0/16 dev isthmus0 proto 21 && ip route add 10.9.0.0/16 dev isthmus0 scope link proto 21");
   sh("ip route add blackhole 10.8.0.0/16 proto 21 && ip -6 route add fd00:9::/48 dev isthmus0 proto 21 metric 5");
@@ -101,12 +101,12 @@ TEST_F(DeviceRoutesTest, ReplaceWhatAnEarlierProcessLeft) {
   EXPECT_EQ(kernel_->next_hop(address("10.3.0.1"))->interface, "isthmus0");
 }
 
-TEST_F(DeviceRoutesTest, NeverTouchThoseOfOthers) {
+TEST_F(DeviceRoutesTest, DoNotTouchRoutesOfOtherPrograms) {
   sh("ip link add elsewhere type veth peer name elsewhere-x && ip link set elsewhere up && ip link set elsewhere-x up");
   sh("ip route add 10.2.0.0/16 dev elsewhere proto static");          // preferred to ours
-  sh("ip route add 10.3.0.0/16 dev elsewhere proto bird metric 16");  // in our place
+  sh("ip route add 10.3.0.0/16 dev elsewhere proto bird metric 16");  // has our metric
   sh("ip route add 10.4.0.0/16 dev elsewhere proto bgp metric 20");   // ours is preferred
-  sh("ip route add 10.5.0.0/16 dev elsewhere proto 99");              // not wanted by us
+  sh("ip route add 10.5.0.0/16 dev elsewhere proto 99");              // not one of our prefixes
   sh("ip -6 route add blackhole fd00:2::/48 proto static metric 8");
   const RouteReport report =
       set({prefix("10.2.0.0/16"), prefix("10.3.0.0/16"), prefix("10.4.0.0/16"), prefix("fd00:2::/48")});
@@ -119,7 +119,7 @@ TEST_F(DeviceRoutesTest, NeverTouchThoseOfOthers) {
   EXPECT_EQ(report.foreign[1].protocol, "bird");
   EXPECT_EQ(report.foreign[1].metric, 16U);
   EXPECT_EQ(report.foreign[2].prefix, prefix("fd00:2::/48"));
-  EXPECT_NE(report.foreign[2].text().find("nothing (static, metric 8)"), std::string::npos);
+  EXPECT_NE(report.foreign[2].text().find("no interface (static, metric 8)"), std::string::npos);
   EXPECT_EQ(kernel_->next_hop(address("10.2.0.1"))->interface, "elsewhere");
   EXPECT_EQ(kernel_->next_hop(address("10.4.0.1"))->interface, "isthmus0");
 
@@ -137,22 +137,22 @@ TEST_F(DeviceRoutesTest, AreAddedBeforeOthersAreRemoved) {
   ASSERT_TRUE(events) << events.error().text();
   set({prefix("10.2.0.0/17"), prefix("10.2.128.0/17"), prefix("10.4.0.0/16")});
   std::vector<std::uint16_t> order;
-  EXPECT_TRUE(events->drain([&order](const nlmsghdr* message) { order.push_back(message->nlmsg_type); }));
+  EXPECT_TRUE(events->receive([&order](const nlmsghdr* message) { order.push_back(message->nlmsg_type); }));
   EXPECT_EQ(order, (std::vector<std::uint16_t>{RTM_NEWROUTE, RTM_NEWROUTE, RTM_NEWROUTE, RTM_DELROUTE, RTM_DELROUTE}));
 }
 
-TEST_F(DeviceRoutesTest, TheFirstFailureIsToldAndTheRestIsDone) {
+TEST_F(DeviceRoutesTest, TheFirstFailureIsReportedAndTheRestApplied) {
   const auto failed = kernel_->set_routes("isthmus0", std::vector{prefix("10.2.0.0/16"), prefix("fd00:2::/48")},
                                           {.source_ipv4 = address("192.0.2.77")});
   ASSERT_FALSE(failed);
   EXPECT_NE(failed.error().what.find("10.2.0.0/16"), std::string::npos) << failed.error().text();
   EXPECT_EQ(failed.error().where, "isthmus0");
-  EXPECT_NE(failed.error().remedy.find("source address"), std::string::npos) << failed.error().text();
+  EXPECT_NE(failed.error().fix.find("source address"), std::string::npos) << failed.error().text();
   EXPECT_EQ(ours(), std::vector{prefix("fd00:2::/48")});
   EXPECT_FALSE(kernel_->set_routes("missing", {}, {}));
 }
 
-TEST_F(DeviceRoutesTest, CostOneNeighbourPerFamilyHoweverManyDestinations) {
+TEST_F(DeviceRoutesTest, NeedOneNeighbourPerFamilyForAnyNumberOfDestinations) {
   set({prefix("10.2.0.0/16"), prefix("fd00:2::/48")},
       {.source_ipv4 = address("10.1.0.1"), .source_ipv6 = address("fd00:1::1")});
   const int v4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

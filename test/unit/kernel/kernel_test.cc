@@ -13,7 +13,7 @@ bool readable(int fd) {
   return ::poll(&waiting, 1, 0) == 1;
 }
 
-TEST_F(KernelTest, KnowsLinks) {
+TEST_F(KernelTest, ReadsLinks) {
   sh("ip link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth peer name eth0-x");
   auto link = kernel_->link("eth0");
   ASSERT_TRUE(link) << link.error().text();
@@ -23,28 +23,28 @@ TEST_F(KernelTest, KnowsLinks) {
   EXPECT_FALSE(link->up);
   sh("ip link set eth0 up");
   EXPECT_TRUE(kernel_->link("eth0")->up);
-  EXPECT_FALSE(kernel_->link("eth0")->running);  // its other end is down
+  EXPECT_FALSE(kernel_->link("eth0")->running);  // its peer is down
   const auto missing = kernel_->link("eth9");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().where, "eth9");
-  EXPECT_FALSE(missing.error().remedy.empty());
+  EXPECT_FALSE(missing.error().fix.empty());
   EXPECT_FALSE(kernel_->link("a-name-beyond-every-limit"));
 }
 
-TEST_F(KernelTest, IsSilentWhenNothingHappens) {
+TEST_F(KernelTest, ReportsNothingWhenNothingChanges) {
   EXPECT_FALSE(readable(kernel_->fd()));
   EXPECT_TRUE(kernel_->poll().empty());
 }
 
-TEST_F(KernelTest, TellsOfLinksThatComeChangeAndGo) {
-  const auto wait_for = [this](const std::function<bool(const LinkState&)>& wanted) {
-    return poll_until([&wanted](const KernelEvents& events) {
+TEST_F(KernelTest, ReportsLinksThatAreAddedChangedAndRemoved) {
+  const auto wait_for = [this](const std::function<bool(const LinkState&)>& matches) {
+    return poll_until([&matches](const KernelEvents& events) {
       return std::any_of(events.links.begin(), events.links.end(),
-                         [&](const LinkState& link) { return link.interface == "eth0" && wanted(link); });
+                         [&](const LinkState& link) { return link.interface == "eth0" && matches(link); });
     });
   };
   sh("ip link add eth0 type veth peer name eth0-x && ip link set eth0-x up");
-  EXPECT_TRUE(wait_for([](const LinkState& link) { return !link.up && !link.gone; }));
+  EXPECT_TRUE(wait_for([](const LinkState& link) { return !link.up && !link.removed; }));
   sh("ip link set eth0 up");
   EXPECT_TRUE(wait_for([](const LinkState& link) { return link.up && link.running; }));
   sh("ip link set eth0 mtu 1300");
@@ -52,10 +52,10 @@ TEST_F(KernelTest, TellsOfLinksThatComeChangeAndGo) {
   sh("ip link set eth0-x down");
   EXPECT_TRUE(wait_for([](const LinkState& link) { return link.up && !link.running; }));
   sh("ip link del eth0");
-  EXPECT_TRUE(wait_for([](const LinkState& link) { return link.gone; }));
+  EXPECT_TRUE(wait_for([](const LinkState& link) { return link.removed; }));
 }
 
-TEST_F(KernelTest, TellsWhenNextHopsMayHaveChanged) {
+TEST_F(KernelTest, ReportsWhenNextHopsMayHaveChanged) {
   sh("ip link add eth0 type veth peer name eth0-x && ip link set eth0 up && ip link set eth0-x up");
   ASSERT_TRUE(kernel_->make_local_device({}));
   for (const char* change : {"ip addr add 192.0.2.1/24 dev eth0", "ip route add 10.9.0.0/16 via 192.0.2.9",
@@ -68,7 +68,7 @@ TEST_F(KernelTest, TellsWhenNextHopsMayHaveChanged) {
   }
 }
 
-TEST_F(KernelTest, OurOwnRoutesAreNoNews) {
+TEST_F(KernelTest, OurOwnRoutesAreNotReported) {
   ASSERT_TRUE(kernel_->make_local_device({}));
   settle();
   ASSERT_TRUE(kernel_->set_routes("isthmus0", std::vector{prefix("10.2.0.0/16"), prefix("fd00:2::/48")}, {}));
@@ -77,7 +77,7 @@ TEST_F(KernelTest, OurOwnRoutesAreNoNews) {
   EXPECT_FALSE(kernel_->poll().routes_changed);
 }
 
-TEST_F(KernelTest, AnswersOnThePresentStateAndStillTellsWhatItLearnt) {
+TEST_F(KernelTest, AnswersFromTheCurrentStateAndStillReportsTheChanges) {
   settle();
   sh("ip link add eth0 type veth peer name eth0-x && ip link set eth0 up && ip link set eth0-x up");
   sh("ip addr add 192.0.2.1/24 dev eth0");
@@ -91,12 +91,12 @@ TEST_F(KernelTest, AnswersOnThePresentStateAndStillTellsWhatItLearnt) {
                           [](const LinkState& link) { return link.interface == "eth0"; }));
 }
 
-TEST_F(KernelTest, ReadsAllAgainWhenNotificationsWereLost) {
+TEST_F(KernelTest, ReloadsEverythingAfterLostNotifications) {
   sh("ip link add eth0 type veth peer name eth0-x && ip link set eth0 up && ip link set eth0-x up");
   sh("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0");
   kernel_->watch_neighbour("eth0", address("192.0.2.9"));
   settle();
-  // More than the socket keeps, while nobody reads.
+  // More notifications than the socket buffers, while nobody reads.
   sh("for i in $(seq 12000); do echo route add 10.$((i / 250)).$((i % 250)).0/24 dev eth0; done | ip -batch -");
   sh("for i in $(seq 12000); do echo route del 10.$((i / 250)).$((i % 250)).0/24 dev eth0; done | ip -batch -");
   sh("ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:10 nud permanent dev eth0 && ip link set eth0-x down");

@@ -13,7 +13,7 @@
 namespace isthmus::test {
 namespace {
 
-// The node and one neighbour in a namespace of its own, on one link.
+// The node, and one neighbour in a namespace of its own, on one link.
 class NeighbourWatchTest : public KernelTest {
  protected:
   static constexpr const char* kMac = "02:00:00:00:00:07";
@@ -57,24 +57,24 @@ TEST_F(NeighbourWatchTest, IsResolvedWithoutAnyTraffic) {
   }
 }
 
-TEST_F(NeighbourWatchTest, TellsTheStateItFindsEvenIfNothingChanges) {
+TEST_F(NeighbourWatchTest, ReportsTheInitialStateEvenIfNothingChanges) {
   sh(std::string("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0"));
   kernel_->watch_neighbour("eth0", address("192.0.2.9"));
   EXPECT_TRUE(reported(address("192.0.2.9"), MacAddress::parse("02:00:00:00:00:09")));
-  // Nobody has this address: unresolved is told as well.
+  // Nobody has this address: unresolved is reported too.
   kernel_->watch_neighbour("eth0", address("192.0.2.66"));
   EXPECT_TRUE(reported(address("192.0.2.66"), std::nullopt));
   EXPECT_EQ(kernel_->neighbour("eth0", address("192.0.2.66")), std::nullopt);
 }
 
-TEST_F(NeighbourWatchTest, FollowsAMacThatMoves) {
+TEST_F(NeighbourWatchTest, FollowsAMacThatChanges) {
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   ASSERT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
   sh("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:08 nud reachable dev eth0");
   EXPECT_TRUE(reported(address("192.0.2.7"), MacAddress::parse("02:00:00:00:00:08")));
 }
 
-TEST_F(NeighbourWatchTest, IsAskedAgainUntilItAnswers) {
+TEST_F(NeighbourWatchTest, IsRetriedUntilItAnswers) {
   other_->in([] { sh("ip link set eth0 arp off"); });
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   ASSERT_TRUE(reported(address("192.0.2.7"), std::nullopt));
@@ -85,17 +85,17 @@ TEST_F(NeighbourWatchTest, IsAskedAgainUntilItAnswers) {
   EXPECT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
 }
 
-TEST_F(NeighbourWatchTest, DoesNotRotWhileWatched) {
-  // Reachable for 1.5 s at least, and so longer than the 1 s after its use in which the kernel itself would ask again.
+TEST_F(NeighbourWatchTest, StaysFreshWhileWatched) {
+  // Reachable for at least 1.5 s: longer than the 1 s after its use within which the kernel would probe by itself.
   sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=3000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
   constexpr std::array kGroups = {RTNLGRP_NEIGH};
   auto events = NetlinkEvents::open(kGroups);
   ASSERT_TRUE(events);
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
-  // Its states as the kernel tells them: it must go stale and come back, without a packet of ours.
+  // Its states as the kernel reports them: it must go stale and become reachable again, without a packet of ours.
   std::vector<std::uint16_t> states;
   EXPECT_TRUE(poll_until([&](const KernelEvents&) {
-    static_cast<void>(events->drain([&states](const nlmsghdr* message) {
+    static_cast<void>(events->receive([&states](const nlmsghdr* message) {
       const auto* neighbour = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(message));
       if (neighbour->ndm_family == AF_INET) {
         states.push_back(neighbour->ndm_state);
@@ -107,7 +107,7 @@ TEST_F(NeighbourWatchTest, DoesNotRotWhileWatched) {
   EXPECT_EQ(kernel_->neighbour("eth0", address("192.0.2.7")), MacAddress::parse(kMac));
 }
 
-TEST_F(NeighbourWatchTest, IsLostWhenItStopsAnsweringAndFoundAgain) {
+TEST_F(NeighbourWatchTest, BecomesUnresolvedWhenItStopsAnsweringAndRecovers) {
   sh("sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=3000 net.ipv4.neigh.eth0.delay_first_probe_time=1");
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   ASSERT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
@@ -117,7 +117,7 @@ TEST_F(NeighbourWatchTest, IsLostWhenItStopsAnsweringAndFoundAgain) {
   EXPECT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
 }
 
-TEST_F(NeighbourWatchTest, SurvivesItsInterface) {
+TEST_F(NeighbourWatchTest, SurvivesRemovalOfItsInterface) {
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   ASSERT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
   sh("ip link del eth0");
@@ -126,7 +126,7 @@ TEST_F(NeighbourWatchTest, SurvivesItsInterface) {
   EXPECT_TRUE(reported(address("192.0.2.7"), MacAddress::parse(kMac)));
 }
 
-TEST_F(NeighbourWatchTest, MayWaitForAnInterfaceToCome) {
+TEST_F(NeighbourWatchTest, CanBeWatchedBeforeItsInterfaceExists) {
   kernel_->watch_neighbour("eth7", address("192.0.9.7"));
   settle();
   sh("ip link add eth7 type veth peer name eth7 netns " + other_->path());
@@ -136,7 +136,7 @@ TEST_F(NeighbourWatchTest, MayWaitForAnInterfaceToCome) {
       poll_until([this](const KernelEvents&) { return kernel_->neighbour("eth7", address("192.0.9.7")).has_value(); }));
 }
 
-TEST_F(NeighbourWatchTest, IsForgottenWhenNobodyWatches) {
+TEST_F(NeighbourWatchTest, IsForgottenWhenUnwatched) {
   kernel_->watch_neighbour("eth0", address("192.0.2.7"));
   kernel_->unwatch_neighbour("eth0", address("192.0.2.7"));
   kernel_->unwatch_neighbour("eth0", address("192.0.2.8"));

@@ -1,5 +1,5 @@
-// Network namespaces without names for the kernel tests: a test runs inside one, and nothing is left when it ends,
-// however it ends. Only the calling thread moves. Needs root; tests skip without it.
+// Anonymous network namespaces for the kernel tests: a test runs inside one, and nothing is left behind, however it
+// ends. Only the calling thread moves. Needs root; tests skip without it.
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 namespace isthmus::test {
 
-// A namespace of its own, with lo up. Made by leaving the present one for a moment.
+// A new namespace, with lo up. The constructor leaves the current one for a moment.
 class NetworkNamespace {
  public:
   NetworkNamespace() {
@@ -43,7 +43,7 @@ class NetworkNamespace {
     close(before);
   }
   void enter() const { ASSERT_EQ(setns(fd_, CLONE_NEWNET), 0); }
-  // How `ip link set ... netns` is told of it.
+  // For `ip link set ... netns`.
   [[nodiscard]] std::string path() const { return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(fd_); }
 
   [[nodiscard]] static int current() { return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC); }
@@ -52,7 +52,7 @@ class NetworkNamespace {
   int fd_ = -1;
 };
 
-// Runs a shell command; the test fails with it.
+// Runs a shell command; if it fails, the test fails.
 inline void sh(const std::string& command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
 
 // The test's body runs in a namespace of its own.
@@ -77,7 +77,7 @@ class KernelTest : public testing::Test {
     }
   }
 
-  // Polls until `done` says yes; false if it has not within a generous time.
+  // Polls until `done` returns true; false after a generous timeout.
   bool poll_until(const std::function<bool(const KernelEvents&)>& done) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (std::chrono::steady_clock::now() < deadline) {
@@ -89,7 +89,7 @@ class KernelTest : public testing::Test {
     }
     return false;
   }
-  // Takes what is already there.
+  // Consumes pending events.
   void settle() {
     pollfd waiting{.fd = kernel_->fd(), .events = POLLIN, .revents = 0};
     while (::poll(&waiting, 1, 0) > 0) {

@@ -43,7 +43,7 @@ TEST_F(NextHopsTest, AreOnLinkOrAGateway) {
   }
 }
 
-TEST_F(NextHopsTest, KnowTheRoutesMtuAndGatewaysOfTheOtherFamily) {
+TEST_F(NextHopsTest, ReportTheRoutesMtuAndGatewaysOfTheOtherFamily) {
   sh("ip route add 203.0.113.0/24 via inet6 2001:db8::fe dev eth0 mtu 1300");
   const auto hop = kernel_->next_hop(address("203.0.113.1"));
   ASSERT_TRUE(hop) << hop.error().text();
@@ -52,18 +52,18 @@ TEST_F(NextHopsTest, KnowTheRoutesMtuAndGatewaysOfTheOtherFamily) {
   EXPECT_EQ(hop->mtu.value(), 1300U);
 }
 
-TEST_F(NextHopsTest, AreAnErrorWithARemedyWhereThereIsNone) {
+TEST_F(NextHopsTest, AreAnErrorWithAFixIfThereIsNoRoute) {
   sh("ip route add unreachable 203.0.113.0/24 && ip route add blackhole 203.0.114.0/24");
   sh("ip -6 route add unreachable 2001:db8:9::/48");
   for (const char* to : {"10.99.0.1", "fd99::1", "203.0.113.1", "203.0.114.1", "2001:db8:9::1", "224.0.0.5"}) {
     const auto hop = kernel_->next_hop(address(to));
     ASSERT_FALSE(hop) << to;
     EXPECT_EQ(hop.error().where, to);
-    EXPECT_NE(hop.error().remedy.find("ip route get"), std::string::npos);
+    EXPECT_NE(hop.error().fix.find("ip route get"), std::string::npos);
   }
 }
 
-TEST_F(NextHopsTest, OfThisClusterAreReadFromTheMainTable) {
+TEST_F(NextHopsTest, OfThisClusterComeFromTheMainTable) {
   sh("ip link add pod1 type veth peer name pod1-x && ip link set pod1 up && ip link set pod1-x up");
   sh("ip route add 10.1.5.0/24 via 192.0.2.5 && ip route add 10.1.6.7/32 dev pod1 && ip route add default via "
      "192.0.2.254");
@@ -86,7 +86,7 @@ TEST_F(NextHopsTest, OfThisClusterAreReadFromTheMainTable) {
   EXPECT_EQ(sorted, expected);
 }
 
-TEST_F(NextHopsTest, OfAManyPathRouteIsOneThatIsAlive) {
+TEST_F(NextHopsTest, OfAMultipathRouteIsOneThatIsAlive) {
   sh("ip link add eth1 type veth peer name eth1-x && ip link set eth1 up && ip link set eth1-x up");
   sh("ip addr add 192.0.3.1/24 dev eth1");
   sh("ip route add 10.1.7.0/24 nexthop via 192.0.3.6 dev eth1 nexthop via 192.0.2.7 dev eth0");
@@ -112,8 +112,8 @@ TEST(ChooseLocalRoutes, TheLongestCoveringRouteThenTheLowestMetricWins) {
   const std::vector routes = {route("0.0.0.0/0", 1),       route("10.0.0.0/8", 2),       route("10.1.0.0/16", 3, 100),
                               route("10.1.0.0/16", 4, 50), route("10.1.0.0/16", 5, 200), route("::/0", 6),
                               route("10.1.2.0/24", 7)};
-  const std::vector wanted = {prefix("10.1.0.0/16"), prefix("10.2.0.0/16"), prefix("172.16.0.0/12")};
-  const auto chosen = choose_local_routes(routes, wanted);
+  const std::vector prefixes = {prefix("10.1.0.0/16"), prefix("10.2.0.0/16"), prefix("172.16.0.0/12")};
+  const auto chosen = choose_local_routes(routes, prefixes);
   ASSERT_EQ(chosen.size(), 4U);
   EXPECT_EQ(chosen[0].prefix, prefix("10.1.0.0/16"));
   EXPECT_EQ(chosen[0].interface_index, 4);

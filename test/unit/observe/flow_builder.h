@@ -1,4 +1,4 @@
-// Flows in few words, for tests of what is made of them.
+// Builds flow records for tests.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Filters: what each passes, how they combine, and that what cannot be understood is an error with a remedy.
+// Filters: what each passes, how they combine, and that an invalid value is an error with a fix.
 #include "control/observe/flow_query.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace {
 using namespace flow_test;
 using Filters = std::map<std::string, std::vector<std::string>, std::less<>>;
 
-const std::vector<DropCount> kReasons{kDenied, {"no_backend", "", "", 158, 0, 0, 0}};
+const std::vector<DropCount> kReasons{kDenied, {"no_live_backend", "", "", 158, 0, 0, 0}};
 
 Result<FlowFilter> filter(const Filters& filters) {
   FlowQuery query;
@@ -43,12 +43,12 @@ TEST(FlowFilter, EachPassesWhatItNames) {
   EXPECT_TRUE(passes({{"port", {"80"}}})) << "the VIP's";
 }
 
-TEST(FlowFilter, ADropIsNamedByUsOrByCilium) {
+TEST(FlowFilter, ADropReasonHasOurNameAndCiliums) {
   for (const char* name : {"policy_denied", "POLICY_DENIED", "133"}) {
     EXPECT_TRUE(passes({{"drop-reason", {name}}}, some_drop())) << name;
     EXPECT_FALSE(passes({{"drop-reason", {name}}}, some_flow())) << name;
   }
-  EXPECT_FALSE(passes({{"drop-reason", {"no_backend"}}}, some_drop()));
+  EXPECT_FALSE(passes({{"drop-reason", {"no_live_backend"}}}, some_drop()));
 }
 
 TEST(FlowFilter, ReservedIdentitiesHaveNames) {
@@ -58,14 +58,14 @@ TEST(FlowFilter, ReservedIdentitiesHaveNames) {
   EXPECT_FALSE(passes({{"identity", {"host"}}}, flow));
 }
 
-TEST(FlowFilter, ValuesAddUpAndFiltersNarrow) {
+TEST(FlowFilter, ValuesAreAlternativesAndFiltersAreCombined) {
   EXPECT_TRUE(passes({}));
   EXPECT_TRUE(passes({{"port", {"1", "8080"}}}));
   EXPECT_TRUE(passes({{"port", {"8080"}}, {"cluster", {"north", "west"}}}));
   EXPECT_FALSE(passes({{"port", {"8080"}}, {"cluster", {"north"}}}));
 }
 
-TEST(FlowFilter, WhatIsNotUnderstoodIsAnErrorWithARemedy) {
+TEST(FlowFilter, AnInvalidValueIsAnErrorWithAFix) {
   for (const auto& [name, value] : std::vector<std::pair<const char*, const char*>>{{"pod", ""},
                                                                                     {"identity", "me"},
                                                                                     {"identity", "4294967296"},
@@ -80,12 +80,12 @@ TEST(FlowFilter, WhatIsNotUnderstoodIsAnErrorWithARemedy) {
                                                                                     {"colour", "red"}}) {
     const auto made = filter({{name, {value}}});
     ASSERT_FALSE(made.ok()) << name << " " << value;
-    EXPECT_FALSE(made.error().remedy.empty()) << name;
+    EXPECT_FALSE(made.error().fix.empty()) << name;
     EXPECT_NE(made.error().text().find(name), std::string::npos) << made.error().text();
   }
 }
 
-TEST(FlowFilter, EveryNamedFilterIsThere) {
+TEST(FlowFilter, EveryNamedFilterExists) {
   for (const FlowFilterName& known : kFlowFilters) {
     const auto made = filter({{std::string(known.name), {""}}});
     ASSERT_FALSE(made.ok());
@@ -104,7 +104,7 @@ TEST(FlowFilter, RandomWordsNeverThrow) {
     query.filters[std::string(kFlowFilters[random() % kFlowFilters.size()].name)] = {value};
     query.since = value;
     const Status status = check_flow_query(query);
-    EXPECT_TRUE(status.ok() || (!status.error().what.empty() && !status.error().remedy.empty()));
+    EXPECT_TRUE(status.ok() || (!status.error().what.empty() && !status.error().fix.empty()));
   }
 }
 
@@ -122,7 +122,7 @@ TEST(FlowSince, IsATimeOrATimeAgo) {
                            "1970-01-01", "1970-01-01T00:00:10", "1970-01-01T00:00:10Zz", "1970-01-01T00:00:10+1"}) {
     const auto wrong = since(text);
     ASSERT_FALSE(wrong.ok()) << text;
-    EXPECT_FALSE(wrong.error().remedy.empty());
+    EXPECT_FALSE(wrong.error().fix.empty());
   }
 }
 

@@ -61,7 +61,7 @@ TEST(FlowView, ReadsAsHubbleObserve) {
             "allows it (policy_denied) DROPPED (TCP Flags: SYN)\n");
 }
 
-TEST(FlowView, AReplyIsTurnedRound) {
+TEST(FlowView, AReplyIsShownFromClientToServer) {
   Flow flow = some_flow();
   std::swap(flow.source, flow.destination);
   flow.event.trace = TraceReason::kReply;
@@ -94,7 +94,7 @@ TEST(FlowView, PolicyIsNamed) {
             json::parse(R"([{"name": "no-west", "namespace": "shop", "kind": "CiliumNetworkPolicy"}])"));
 }
 
-TEST(FlowJson, AnAuditedFlowSaysWhatItsRuleAskedAbout) {
+TEST(FlowJson, AnAuditedFlowSaysWhatItsRuleMatchedOn) {
   struct Row {
     bool any_peer, any_port;
     std::vector<PolicyPort> ports;
@@ -133,7 +133,7 @@ TEST(FlowJson, AnAuditedFlowSaysWhatItsRuleAskedAbout) {
   EXPECT_NE(compact(by_default).find("policy-verdict:none EGRESS AUDITED (TCP"), std::string::npos);
 }
 
-TEST(FlowView, LostFlowsAreTold) {
+TEST(FlowView, LostFlowsAreShown) {
   EXPECT_EQ(compact(LostFlows{0, LostFlows::Where::kRing, 7}),
             "Jan  1 00:00:00.000: EVENTS LOST: HUBBLE_RING_BUFFER 7\n");
 }

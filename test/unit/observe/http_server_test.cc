@@ -1,4 +1,4 @@
-// The HTTP server on a real socket, asked by real clients beside it in the same process.
+// The HTTP server on a real socket, with real clients in the same process.
 #include "control/observe/http_server.h"
 
 #include <arpa/inet.h>
@@ -60,14 +60,14 @@ class HttpServerTest : public ::testing::Test {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
-    const timeval patience{10, 0};
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const timeval timeout{10, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     return fd;
   }
   static void send_text(int fd, const std::string& text) {
     ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
   }
-  // Everything until the other end closes.
+  // Everything until the server closes.
   static std::string read_all(int fd) {
     std::string text;
     char chunk[65536];
@@ -99,7 +99,7 @@ bool ends(const std::string& text, const std::string& with) {
   return text.size() >= with.size() && text.compare(text.size() - with.size(), with.size(), with) == 0;
 }
 
-TEST_F(HttpServerTest, GivesThePageItIsAskedFor) {
+TEST_F(HttpServerTest, ServesTheRequestedPage) {
   for (const char* target : {"/metrics", "/metrics?name=x"}) {
     const std::string answer = get(target);
     EXPECT_TRUE(begins(answer, "HTTP/1.1 200 OK\r\n")) << answer;
@@ -109,14 +109,14 @@ TEST_F(HttpServerTest, GivesThePageItIsAskedFor) {
   }
 }
 
-TEST_F(HttpServerTest, RefusesWhatItDoesNotHave) {
+TEST_F(HttpServerTest, AnswersUnknownPagesAndMethodsWithAnError) {
   EXPECT_TRUE(begins(get("/"), "HTTP/1.1 404 "));
   EXPECT_TRUE(begins(ask("DELETE /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), "HTTP/1.1 405 "));
   EXPECT_TRUE(begins(ask("what is this\r\n\r\n"), "HTTP/1.1 400 "));
   EXPECT_TRUE(begins(ask("GET /metrics HTTP/1.1\r\nX: " + std::string(9000, 'x') + "\r\n\r\n"), "HTTP/1.1 400 "));
 }
 
-TEST_F(HttpServerTest, AHeadIsTheHeaderAlone) {
+TEST_F(HttpServerTest, AHeadRequestGetsTheHeaderOnly) {
   const std::string answer = ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   EXPECT_TRUE(begins(answer, "HTTP/1.1 200 OK\r\n")) << answer;
   EXPECT_TRUE(ends(answer, "\r\n\r\n")) << answer;
@@ -161,7 +161,7 @@ TEST_F(HttpServerTest, HalfARequestCostsNoTurnsOfTheLoop) {
   ::close(fd);
 }
 
-TEST_F(HttpServerTest, TheLongestSilentClientMakesRoom) {
+TEST_F(HttpServerTest, TheIdlestClientIsEvicted) {
   stop();
   options_.max_clients = 4;
   serve();
@@ -176,12 +176,12 @@ TEST_F(HttpServerTest, TheLongestSilentClientMakesRoom) {
   }
 }
 
-TEST_F(HttpServerTest, ATakenPortIsAnErrorWithARemedy) {
+TEST_F(HttpServerTest, ATakenPortIsAnErrorWithAFix) {
   HttpOptions same = options_;
   same.port = server_->port();
   const auto second = HttpServer::listen(same, [](std::string_view) { return std::nullopt; });
   ASSERT_FALSE(second.ok());
-  EXPECT_NE(second.error().remedy.find("metrics.port"), std::string::npos);
+  EXPECT_NE(second.error().fix.find("metrics.port"), std::string::npos);
 }
 
 TEST_F(HttpServerTest, ServesIpv6Too) {

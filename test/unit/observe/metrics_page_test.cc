@@ -1,4 +1,4 @@
-// The page for Prometheus: its syntax, line by line, and that its numbers are the gateway's.
+// The page for Prometheus: its syntax, line by line, and its values.
 #include "control/observe/metrics_page.h"
 
 #include <gtest/gtest.h>
@@ -64,7 +64,7 @@ MetricsInput some_input(const StatusReply& status, const FlowMetrics& flows) {
   return {status, {east, west}, 4, policy, &flows, {{"CiliumNetworkPolicy shop/rule", 2}}};
 }
 
-// name{labels} → value, after every line has been judged.
+// name{labels} → value; checks the syntax of every line.
 std::map<std::string, std::string> samples(const std::string& page) {
   static const std::regex kSample(
       R"re(^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\\n]|\\["\\n])*",?)*\})? ([-+0-9.eE]+|NaN|[-+]?Inf)$)re");
@@ -77,7 +77,7 @@ std::map<std::string, std::string> samples(const std::string& page) {
   for (std::string line; std::getline(stream, line);) {
     std::smatch match;
     if (std::regex_match(line, match, kType)) {
-      EXPECT_TRUE(families.insert(match[1]).second) << match[1] << " is there twice";
+      EXPECT_TRUE(families.insert(match[1]).second) << match[1] << " appears twice";
       family = match[1];
       const bool total = family.size() > 6 && family.compare(family.size() - 6, 6, "_total") == 0;
       EXPECT_EQ(total, match[2] == "counter") << family;
@@ -91,7 +91,7 @@ std::map<std::string, std::string> samples(const std::string& page) {
   return found;
 }
 
-TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
+TEST(MetricsPage, IsValidForPrometheusAndHasTheGatewaysValues) {
   FlowMetrics flows;
   flows.count(some_flow());
   flows.count(some_drop());
@@ -136,7 +136,7 @@ TEST(MetricsPage, IsWhatPrometheusReadsAndHasTheGatewaysNumbers) {
       {"isthmus_endpoints", "12"},
       {R"(isthmus_hub_objects{hub="kubernetes",part="serviceimports"})", "5"},
       {R"(isthmus_hub_objects{hub="fleet",part="serviceimports"})", "6"},
-      {R"(isthmus_hub_silence_seconds{hub="kubernetes",part="serviceimports"})", "12"},
+      {R"(isthmus_hub_last_event_age_seconds{hub="kubernetes",part="serviceimports"})", "12"},
       {R"(isthmus_build_info{version="1\"2\\3\n4",gateway="east-1",cluster="east"})", "1"},
   };
   for (const auto& [name, value] : expected) {

@@ -1,5 +1,5 @@
-// From the worker to the reader: the real engine over memory devices, the real compiler's names, the ring and those who
-// read it.
+// From the worker to the reader: the real engine over memory devices, the real compiler's names, the ring and its
+// readers.
 #include "control/observe/observer.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ class ObserverTest : public ::testing::Test {
     observer.emplace(ObserverOptions{"east/east-1", 15}, rig.engine(), *names);
   }
 
-  // All that a reader has now.
+  // All lines that a reader has at present.
   static std::vector<json> lines(const FlowReader& reader) {
     std::vector<json> all;
     for (auto text = reader(); text && !text->empty(); text = reader()) {
@@ -73,7 +73,7 @@ class ObserverTest : public ::testing::Test {
   std::optional<Observer> observer;
 };
 
-TEST_F(ObserverTest, AFlowHasTheNamesThatStandBehindItsNumbers) {
+TEST_F(ObserverTest, AFlowHasTheNamesOfItsIds) {
   (void)rig.from_local(tcp(at.client, at.west));
   observer->poll();
   const auto all = lines(read({}));
@@ -129,7 +129,7 @@ TEST_F(ObserverTest, AFinishedReaderSaysSo) {
   EXPECT_FALSE(reader().has_value());
 }
 
-TEST_F(ObserverTest, AFollowerSeesWhatComesAndIsToldWhatItMissed) {
+TEST_F(ObserverTest, AFollowerSeesNewFlowsAndHowManyItMissed) {
   drop(5);
   FlowQuery query;
   query.follow = true;
@@ -147,16 +147,16 @@ TEST_F(ObserverTest, AFollowerSeesWhatComesAndIsToldWhatItMissed) {
   ASSERT_TRUE(reader().has_value()) << "a follower never ends";
 }
 
-TEST_F(ObserverTest, NewsAreAnnounced) {
+TEST_F(ObserverTest, NewFlowsAreAnnounced) {
   int news = 0;
-  observer->on_news([&] { ++news; });
+  observer->on_flows([&] { ++news; });
   observer->poll();
   EXPECT_EQ(news, 0);
   drop(1);
   EXPECT_EQ(news, 1);
 }
 
-TEST_F(ObserverTest, ABadQuestionIsAnError) {
+TEST_F(ObserverTest, AnInvalidQueryIsAnError) {
   FlowQuery query;
   query.filters["drop-reason"] = {"bad_luck"};
   EXPECT_FALSE(observer->read(query).ok());
@@ -165,9 +165,9 @@ TEST_F(ObserverTest, ABadQuestionIsAnError) {
   EXPECT_FALSE(observer->read(query).ok());
 }
 
-// Two workers by their own threads, while control publishes, takes endpoints away, reads counters, connections and
+// Two workers by their own threads, while control publishes, removes endpoints, reads counters, connections and
 // flows.
-TEST(ObserverThreads, TellEverythingOnceWhileTablesChange) {
+TEST(ObserverThreads, ReportEveryEventOnceWhileTablesChange) {
   constexpr unsigned kWorkers = 2;
   constexpr std::uint16_t kTurns = 300;
   PathRig::Options options = unlimited();
@@ -188,7 +188,7 @@ TEST(ObserverThreads, TellEverythingOnceWhileTablesChange) {
     }
     return sum;
   };
-  const auto drain = [&] {
+  const auto take_output = [&] {
     for (std::uint8_t w = 0; w < kWorkers; ++w) {
       for (MemoryDevice* device : {&rig.underlay(), &rig.local()}) {
         while (device->take(WorkerId{w})) {
@@ -216,31 +216,31 @@ TEST(ObserverThreads, TellEverythingOnceWhileTablesChange) {
     }
     observer.poll();
     (void)rig.flows();
-    drain();
+    take_output();
   }
-  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (sent != out + dropped() && std::chrono::steady_clock::now() < patience) {
-    drain();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (sent != out + dropped() && std::chrono::steady_clock::now() < deadline) {
+    take_output();
     std::this_thread::yield();
   }
   ASSERT_EQ(sent, out + dropped());
   rig.engine().stop();
   observer.poll();
-  std::uint64_t told = 0, reported = 0;
+  std::uint64_t events = 0, reported = 0;
   for (const FlowEventCount& count : rig.engine().flow_event_counts()) {
-    told += count.reported + count.sampled_out + count.lost;
+    events += count.reported + count.sampled_out + count.lost;
     reported += count.reported;
   }
   const ObserverCounts counts = observer.counts();
   EXPECT_EQ(counts.seen, reported);
-  EXPECT_EQ(counts.seen + counts.unseen, told);
+  EXPECT_EQ(counts.seen + counts.unseen, events);
   const FlowEventCount drops = rig.engine().flow_event_counts()[static_cast<std::size_t>(FlowVerdict::kDropped)];
   EXPECT_EQ(drops.reported + drops.sampled_out + drops.lost, dropped());
   EXPECT_GE(dropped(), std::uint64_t{kWorkers} * kTurns) << "south is not linked";
   EXPECT_GT(out, 0u);
 }
 
-// Millions of dropped packets: each is counted, the ring stays as it is, what is not seen is told.
+// Millions of dropped packets: each is counted, the ring keeps its size, and the number of unseen ones is reported.
 TEST(ObserverFlood, IsCountedExactlyInBoundedMemory) {
   PathRig::Options options;
   options.engine.flow_events_per_second = 1000;
