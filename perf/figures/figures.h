@@ -1,5 +1,5 @@
-// Rows of figures as perf/run reads them, for the benchmark programs that are not about the path: medians with their
-// spread, and whatever else a case measures. Thread: one.
+// Results in the format that perf/run reads, for all benchmark programs except perf-path: medians with their spread,
+// and further measures of a case. Thread: one.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +18,14 @@ struct Figure {
   std::optional<unsigned> burst;
   std::string buffers;  // "hot", "cold" or empty
   unsigned workers = 1;
-  std::vector<double> cycles;  // per packet (or slot), a value per run; may be empty
+  std::vector<double> cycles;  // per packet (or slot), one value per run; may be empty
   std::optional<double> mpps;
   std::string reference;  // empty: none
   std::optional<double> ratio_to_reference;
   std::vector<std::pair<std::string, double>> measures;
 };
 
-// A line for people.
+// Prints the figure in readable form.
 void print(const Figure& figure);
 // Ends the program with status 1 when the file cannot be written.
 void write_json(const std::vector<Figure>& figures, const std::string& file);

@@ -1,6 +1,5 @@
-// TSC cycles that the calling thread was at work. Where other work takes the core away, the time of the thread's own
-// clock counts instead, so that a figure from a busy machine is worth something. Costs a system call a lap: for laps of
-// many bursts.
+// TSC cycles that the calling thread was running. If the thread was preempted, its CPU time counts instead, so that
+// results from a busy machine are usable. Costs system calls per lap: use laps of many bursts.
 #pragma once
 
 #include <x86intrin.h>
@@ -12,7 +11,7 @@
 
 namespace isthmus::perf {
 
-// TSC cycles a second, measured once.
+// TSC cycles per second, measured once.
 [[nodiscard]] inline double tsc_rate() {
   static const double rate = [] {
     constexpr timespec kLong{.tv_sec = 0, .tv_nsec = 50'000'000};
@@ -36,7 +35,7 @@ class Stopwatch {
     const auto elapsed = static_cast<double>(__rdtsc() - tsc_start_);
     cycles_ += std::min(elapsed, (cpu_seconds() - cpu_start_) * tsc_rate());
   }
-  // Of all laps.
+  // Total of all laps.
   [[nodiscard]] double cycles() const { return cycles_; }
 
  private:

@@ -1,12 +1,10 @@
-"""The release build that figures are taken from: build-perf, without the tests."""
+"""The programs that figures are taken from: those of the product build (packaging/build)."""
 
 import os
 import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# Other compilers see other warnings: no reason to withhold figures from who has them.
-OPTIONS = ["--buildtype=release", "-Dtests=false", "-Dwerror=false"]
 
 
 class HarnessError(RuntimeError):
@@ -14,39 +12,26 @@ class HarnessError(RuntimeError):
 
 
 class Build:
-    """One build directory: ours, or one that the user made."""
+    """The product build, or a build directory that the user made."""
 
     def __init__(self, folder=None):
-        self.ours = folder is None
-        self.folder = os.path.abspath(folder) if folder else os.path.join(ROOT, "build-perf")
+        self.product = folder is None
+        self.folder = os.path.abspath(folder or os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build"))
         self._built = set()
-
-    def prepare(self):
-        """Installs packages and configures the build, where that has not been done."""
-        if not self.ours:
-            if not os.path.exists(os.path.join(self.folder, "build.ninja")):
-                raise HarnessError(f"{self.folder} is no build directory; make one with 'meson setup', or leave out "
-                                   "--build")
-            return
-        # Says itself what is missing and what to do.
-        if subprocess.run([os.path.join(ROOT, "packaging", "install-dependencies"), "build"], check=False).returncode:
-            raise HarnessError("packages are missing")
-        if not os.path.exists(os.path.join(self.folder, "build.ninja")):
-            self._run(["meson", "setup", self.folder, ROOT, *OPTIONS])
+        if not self.product and not os.path.exists(os.path.join(self.folder, "build.ninja")):
+            raise HarnessError(f"{self.folder} is no build directory; make one with 'meson setup', or leave out "
+                               "--build")
 
     def program(self, path):
         """Builds a program, named by its path in the build directory, and returns where it is."""
         if path not in self._built:
+            tool = [os.path.join(ROOT, "packaging", "build")] if self.product else ["ninja", "-C", self.folder]
             print(f"building {path} ...", file=sys.stderr, flush=True)
-            self._run(["ninja", "-C", self.folder, path])
+            # What it installs and builds is progress, not the figures, which go to the output.
+            if subprocess.run([*tool, path], stdout=sys.stderr, check=False).returncode:
+                raise HarnessError(f"{path} cannot be built; see above")
             self._built.add(path)
         return os.path.join(self.folder, path)
-
-    @staticmethod
-    def _run(args):
-        done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode != 0:
-            raise HarnessError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
 
 
 def run_program(args, timeout=3600):

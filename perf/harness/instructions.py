@@ -1,4 +1,4 @@
-"""Instructions per packet of every path case, counted by callgrind, held against the accepted figures."""
+"""Instructions per packet of every path case, counted by callgrind and compared with the accepted counts."""
 
 import glob
 import json
@@ -11,8 +11,8 @@ import tempfile
 from harness.build import HarnessError
 
 ACCEPTED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "baseline", "instructions.json")
-TOLERATED = 0.05
-REMEDY = "find what grew, or accept it with perf/baseline/accept and say why in the commit"
+TOLERANCE = 0.05
+HINT = "find the cause, or accept the counts with perf/baseline/accept and explain why in the commit"
 
 
 def compiler():
@@ -21,7 +21,7 @@ def compiler():
 
 
 def count(program):
-    """Case and instructions per packet, of a run of perf-count."""
+    """Runs perf-count under callgrind; returns {case: instructions per packet}."""
     if shutil.which("valgrind") is None:
         raise HarnessError("valgrind is not installed: apt-get install valgrind")
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ def count(program):
                                f"--callgrind-out-file={folder}/out", os.path.abspath(program)],
                               capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise HarnessError(f"{program} under valgrind: exit {done.returncode}\n{done.stderr[-2000:]}")
+            raise HarnessError(f"{program} under valgrind: exit status {done.returncode}\n{done.stderr[-2000:]}")
         packets = {case: int(number) for case, number in (line.split() for line in done.stdout.splitlines())}
         counted = dict.fromkeys(packets, 0)
         for path in glob.glob(f"{folder}/out*"):
@@ -40,7 +40,7 @@ def count(program):
             if case and total:
                 counted[case.group(1)] += int(total.group(1))
     if not packets or not all(counted.values()):
-        raise HarnessError(f"callgrind counted nothing for {[case for case in packets if not counted[case]]}")
+        raise HarnessError(f"callgrind counted no instructions for {[case for case in packets if not counted[case]]}")
     return {case: counted[case] / packets[case] for case in packets}
 
 
@@ -50,10 +50,10 @@ def accepted():
 
 
 def accept(program):
-    """Writes the counts of today as the accepted ones."""
+    """Counts, and saves the result as the accepted counts."""
     counts = count(program)
     with open(ACCEPTED, "w", encoding="utf-8") as file:
-        json.dump({"compiler": compiler(), "build": "debugoptimized",
+        json.dump({"compiler": compiler(), "build": "product",
                    "instructions_per_packet": {case: round(value, 1) for case, value in counts.items()}},
                   file, indent=1)
         file.write("\n")
@@ -61,16 +61,16 @@ def accept(program):
 
 
 def compare(before, counts):
-    """Lines for people, and the cases that grew by more than is tolerated or are new or gone."""
-    lines, wrong = [], []
+    """Returns (table lines, cases that are missing, new or grew by more than TOLERANCE)."""
+    lines, failed = [], []
     for case in sorted(set(before) | set(counts)):
         was, now = before.get(case), counts.get(case)
         if was is None or now is None:
-            lines.append(f"{case:36} {'new: not accepted yet' if was is None else 'gone, but accepted'}")
-            wrong.append(case)
+            lines.append(f"{case:36} {'new: no accepted count' if was is None else 'accepted, but no longer measured'}")
+            failed.append(case)
             continue
         change = now / was - 1
         lines.append(f"{case:36} {was:9.1f} {now:9.1f} {100 * change:+7.1f} %")
-        if change > TOLERATED:
-            wrong.append(case)
-    return lines, wrong
+        if change > TOLERANCE:
+            failed.append(case)
+    return lines, failed

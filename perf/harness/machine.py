@@ -1,4 +1,4 @@
-"""The machine that figures come from, as every report carries it."""
+"""Description of the machine on which figures were measured; part of every report."""
 
 import glob
 import os
@@ -47,7 +47,7 @@ def _compiler():
 
 
 def describe():
-    """CPU, caches, huge pages, kernel and load, as plain values. The TSC's rate is measured by the programs."""
+    """CPU, caches, huge pages, kernel and load. The programs measure the TSC's frequency themselves."""
     return {
         "cpu": _cpu_field("model name") or platform.processor(),
         "cpu_family_model": f"{_cpu_field('cpu family')}/{_cpu_field('model')}",
@@ -63,7 +63,7 @@ def describe():
 
 
 def line(machine):
-    """The same in a line for people."""
+    """One-line summary."""
     cache = " ".join(f"{name} {size}" for name, size in machine["cache"].items())
     rate = f", TSC {machine['tsc_mhz']:.0f} MHz" if "tsc_mhz" in machine else ""
     return (f"{machine['cpu']} ({machine['cores']} cores{', virtual' if machine['virtual'] else ''}){rate}, {cache}, "

@@ -1,4 +1,4 @@
-"""perf/run: chooses cases, runs their programs, reports. See --help."""
+"""perf/run: selects cases, runs their programs and reports the results. See --help."""
 
 import argparse
 import os
@@ -14,30 +14,32 @@ from harness.build import Build, HarnessError  # noqa: E402
 def positive(text):
     number = int(text) if text.isdigit() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return number
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(
         prog="perf/run", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Builds Isthmus's benchmarks (release, in build-perf), runs them on this machine, prints a table.",
+        description="Builds the benchmarks (in build/, with packaging/build), runs them and prints a table.",
         epilog="""\
-TSC cycles per packet, medians with their spread, each beside a reference measured in the same run. A packet that is
-lost, or comes out wrong, ends the run with status 1. io/* needs root. perf/README.md explains cases and columns.""")
-    parser.add_argument("--case", action="append", metavar="GLOB", help="only these cases ('path/*'); may be repeated")
+Figures are medians and ranges of TSC cycles per packet, with the ratio to a reference measured in the same run. A lost
+or wrong packet ends the run with status 1. io/* needs root. perf/README.md explains cases and columns.""")
+    parser.add_argument("--case", action="append", metavar="GLOB",
+                        help="run only matching cases ('path/*'); repeatable")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true",
-                      help="the most telling rows, some 3 minutes; the usual run takes some 10 minutes")
-    size.add_argument("--full", action="store_true", help="the whole matrix of the path: hours")
+                      help="the most important rows, about 3 minutes (default run: about 10 minutes)")
+    size.add_argument("--full", action="store_true", help="the full matrix of path cases; takes hours")
     parser.add_argument("--workers", type=positive, action="append", metavar="N",
-                        help="threads of the path cases; may be repeated (1 and, with two cores, 2)")
-    parser.add_argument("--runs", type=positive, default=None, metavar="N", help="timed runs of a row (7; quick 5)")
-    parser.add_argument("--stages", action="store_true", help="also the cycles of each stage of the path")
-    parser.add_argument("--json", metavar="FILE", help="write the figures, and the machine they come from, to FILE")
-    parser.add_argument("--compare", metavar="OLD.json", help="show the change against the figures of an earlier run")
-    parser.add_argument("--build", metavar="DIR", help="use the programs of this build directory")
-    parser.add_argument("--list", action="store_true", help="show the cases and what they measure")
+                        help="worker threads of the path cases; repeatable (default: 1 and, with two cores, 2)")
+    parser.add_argument("--runs", type=positive, default=None, metavar="N",
+                        help="timed runs per row (default: 7; with --quick 5)")
+    parser.add_argument("--stages", action="store_true", help="also report the cycles of each stage of the path")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and a description of the machine to FILE")
+    parser.add_argument("--compare", metavar="OLD.json", help="also compare with the figures of an earlier run")
+    parser.add_argument("--build", metavar="DIR", help="use the programs in this build directory")
+    parser.add_argument("--list", action="store_true", help="list the cases and what they measure")
     return parser.parse_args(argv)
 
 
@@ -51,9 +53,8 @@ def run(options):
     patterns = options.case or ["*"]
     groups = [group for group in cases.GROUPS if group.matching(patterns)]
     if not groups:
-        raise HarnessError(f"no case is called {' or '.join(patterns)}; perf/run --list shows them")
+        raise HarnessError(f"no case matches {' or '.join(patterns)}; perf/run --list shows all cases")
     build = Build(options.build)
-    build.prepare()
     here = machine.describe()
     figures = []
     for group in groups:

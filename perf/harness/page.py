@@ -1,4 +1,4 @@
-"""The HTML page of perf/report: bars with their spread, by group of cases, as inline SVG."""
+"""The HTML page of perf/report: bar charts with ranges, one per group of cases, as inline SVG."""
 
 from html import escape
 
@@ -29,7 +29,7 @@ def label_of(row):
 
 
 def spread_of(row):
-    """Median, lowest, highest and unit of what a row is about; None where it has no such figure."""
+    """(median, minimum, maximum, unit) of a row's main figure; None if it has none."""
     cycles = row.get("cycles_per_packet")
     if cycles:
         return cycles["median"], cycles["min"], cycles["max"], "cycles/packet"
@@ -39,8 +39,8 @@ def spread_of(row):
 
 
 def plot(title, unit, bars):
-    """`bars`: label and one (median, low, high) or None per run."""
-    longest = max((bar[2] for _, of_runs in bars for bar in of_runs if bar), default=0) or 1
+    """`bars`: rows of label, and (median, minimum, maximum) or None for each run."""
+    scale_max = max((bar[2] for _, of_runs in bars for bar in of_runs if bar), default=0) or 1
     height = sum(BAR * len(of_runs) + 8 for _, of_runs in bars) + 10
     parts = [f'<svg width="{LABELS + PLOT + 90}" height="{height}" role="img" aria-label="{escape(title)}">']
     top = 4
@@ -49,7 +49,7 @@ def plot(title, unit, bars):
         parts.append(f'<text x="{LABELS - 8}" y="{middle:.0f}" text-anchor="end">{escape(label)}</text>')
         for number, bar in enumerate(of_runs):
             if bar:
-                median, low, high = (value / longest * PLOT for value in bar)
+                median, low, high = (value / scale_max * PLOT for value in bar)
                 centre = top + BAR / 2
                 parts.append(f'<rect x="{LABELS}" y="{top + 2}" width="{median:.1f}" height="{BAR - 4}" '
                              f'fill="{COLOURS[number % len(COLOURS)]}"/>')
@@ -62,7 +62,7 @@ def plot(title, unit, bars):
 
 
 def plots(runs):
-    """A plot for every group of cases and unit, with a bar for every run."""
+    """One chart per group of cases and unit, with a bar for each run."""
     found = {}
     for number, (_, rows) in enumerate(runs):
         for row in rows:
@@ -74,7 +74,7 @@ def plots(runs):
 
 
 def measures(name, rows):
-    """Tables of what cases measure besides: losses, balance, memory."""
+    """Tables of the other figures of each case: losses, balance, memory."""
     text = ""
     for row in rows:
         if row.get("skipped"):
@@ -84,16 +84,16 @@ def measures(name, rows):
                 cells = "".join(f"<tr><td>{escape(key)}</td><td>{value:,.6g}</td></tr>"
                                 for key, value in row[title].items())
                 text += f"<h3>{escape(label_of(row))}: {title}</h3><table>{cells}</table>"
-    return f"<h2>Further figures of {escape(name)}</h2>{text}" if text else ""
+    return f"<h2>Other figures of {escape(name)}</h2>{text}" if text else ""
 
 
 def render(runs):
-    """`runs`: name and rows of each."""
+    """`runs`: (name, rows) of each run."""
     legend = "".join(
         f'<li><span style="color:{COLOURS[number % len(COLOURS)]}">&#9632;</span> {escape(name)}'
         + (f": {escape(machine.line(rows[0]['machine']))}" if rows and rows[0].get("machine") else "") + "</li>"
         for number, (name, rows) in enumerate(runs))
-    return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Isthmus: figures</title>'
-            f"<style>{STYLE}</style></head><body><h1>Isthmus: figures</h1><p>Bars are medians, lines reach from the "
-            f"lowest run to the highest.</p><ul>{legend}</ul>{plots(runs)}"
+    return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Isthmus: benchmark results</title>'
+            f"<style>{STYLE}</style></head><body><h1>Isthmus: benchmark results</h1><p>Bars are medians; lines show "
+            f"the range from minimum to maximum.</p><ul>{legend}</ul>{plots(runs)}"
             + "".join(measures(name, rows) for name, rows in runs) + "</body></html>")

@@ -1,4 +1,4 @@
-"""Rows of figures: what every one has, the table people read, and the comparison of two files."""
+"""Result rows: their keys, the printed table, and the comparison of two files."""
 
 import json
 
@@ -10,19 +10,19 @@ IDENTITY = ["case", "variation", "device", "flows", "order", "frame", "frame_byt
 
 
 def complete(row):
-    """The row with every key that a row must have; None where a case has no such thing."""
+    """The row with all KEYS; None where a case has no such figure."""
     return {**dict.fromkeys(KEYS), **row}
 
 
 def read(path):
-    """The rows of a JSON file that perf/run wrote."""
+    """Reads a JSON file written by perf/run."""
     try:
         with open(path, encoding="utf-8") as file:
             rows = json.load(file)
     except (OSError, ValueError) as error:
         raise HarnessError(f"cannot read figures from {path}: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "case" in row for row in rows):
-        raise HarnessError(f"{path} holds no figures: an array of objects with 'case' is wanted")
+        raise HarnessError(f"{path} is not a results file: expected an array of objects with the key 'case'")
     return rows
 
 
@@ -60,11 +60,11 @@ def _cells(row):
              f"{row['ratio_to_reference']:.2f} x {row['reference']}" if row["ratio_to_reference"] is not None else ""])
 
 
-HEAD = ["case", "flows", "frame", "burst", "buf", "w", "cycles/packet", "min-max", "Mpps", "beside"]
+HEAD = ["case", "flows", "frame", "burst", "buf", "w", "cycles/packet", "min-max", "Mpps", "ratio"]
 
 
 def table(rows):
-    """The rows in columns; what else a case measures stands below its row."""
+    """The rows as a text table; other figures of a case follow below its row."""
     lines = [HEAD] + [_cells(row) for row in rows]
     width = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     shown = []
@@ -83,20 +83,20 @@ def table(rows):
 
 
 def ratios(rows):
-    """What is kept of figures as accepted: ratios of what was timed, without what depends on the machine's clock."""
+    """The part of the rows that is kept as a baseline: ratios of timed cases, which depend less on the machine."""
     kept = [*IDENTITY, "reference", "ratio_to_reference"]
     timed = [row for row in rows if row.get("cycles_per_packet") or row.get("mpps")]
     return [{key: row.get(key) for key in kept} for row in timed if row.get("ratio_to_reference") is not None]
 
 
 def _change(row, other):
-    """Before, now and change, by cycles where both have them, else by the ratio; None where nothing is comparable."""
+    """[before, now, change] of cycles if both rows have them, else of the ratio; None if not comparable."""
     cycles, old_cycles = row.get("cycles_per_packet"), other.get("cycles_per_packet")
     if cycles and old_cycles:
         was, now = old_cycles["median"], cycles["median"]
-        apart = cycles["min"] > old_cycles["max"] or cycles["max"] < old_cycles["min"]
-        note = "" if apart else " (within the spread)"
-        return [f"{was:.1f}", f"{now:.1f}", f"{100 * (now / was - 1):+.1f} %{note}"]
+        significant = cycles["min"] > old_cycles["max"] or cycles["max"] < old_cycles["min"]
+        suffix = "" if significant else " (within the spread)"
+        return [f"{was:.1f}", f"{now:.1f}", f"{100 * (now / was - 1):+.1f} %{suffix}"]
     was, now = other.get("ratio_to_reference"), row.get("ratio_to_reference")
     if was and now and row.get("reference") == other.get("reference"):
         return [f"{was:.2f} x", f"{now:.2f} x", f"{100 * (now / was - 1):+.1f} % of the ratio to {row['reference']}"]
@@ -104,7 +104,7 @@ def _change(row, other):
 
 
 def compare(old, new):
-    """Rows that are in both, with the change of the median, or of the ratio; text for people."""
+    """A text table of the rows in both, with the change of the median or of the ratio."""
     before = {identity(row): row for row in old}
     lines = [["case", "flows", "frame", "burst", "buf", "w", "before", "now", "change"]]
     for row in new:
@@ -113,7 +113,7 @@ def compare(old, new):
         if change:
             lines.append(_cells(row)[:6] + change)
     if len(lines) == 1:
-        return "nothing in both files can be compared"
+        return "the files have no comparable rows"
     width = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width[i]) if i == 0 else cell.rjust(width[i])
                                for i, cell in enumerate(line[:-1])) + "  " + line[-1] for line in lines)

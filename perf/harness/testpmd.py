@@ -1,4 +1,4 @@
-"""DPDK's testpmd with mac-swap over null devices: what a poll-mode driver and a touch of every frame cost here."""
+"""DPDK testpmd in macswap mode over null devices: the cost of a poll-mode driver that touches every frame."""
 
 import os
 import re
@@ -13,12 +13,12 @@ CYCLES = re.compile(r"CPU cycles/packet=([\d.]+)")
 PACKETS = re.compile(r"Accumulated forward statistics.*?RX-total: (\d+)", re.DOTALL)
 
 
-def _skipped(why):
-    return {"case": CASE, "device": "net_null", "skipped": why}
+def _skipped(reason):
+    return {"case": CASE, "device": "net_null", "skipped": reason}
 
 
 def _command(cores):
-    # One core for its command line, the other forwards; on a machine of one core they share it.
+    # One core for the command line, one for forwarding; with a single core they share it.
     lcores = f"0@{cores[0]},1@{cores[-1]}"
     return ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va",
             "--lcores", lcores, "--vdev=net_null0,copy=0", "--vdev=net_null1,copy=0", "--", "--forward-mode=macswap",
@@ -31,10 +31,10 @@ def _once(seconds):
                           stderr=subprocess.STDOUT, text=True) as child:
         try:
             time.sleep(seconds)
-            out, _ = child.communicate("\n", timeout=30)  # a line on its input ends it, with statistics
+            out, _ = child.communicate("\n", timeout=30)  # a line of input makes it print statistics and exit
         except subprocess.TimeoutExpired:
             child.kill()
-            return None, "no end after its last input"
+            return None, "did not exit when asked to"
     found = CYCLES.search(out)
     if child.returncode != 0 or not found:
         return None, " ".join(out.strip().splitlines()[-1:]) or f"exit {child.returncode}"
@@ -42,14 +42,14 @@ def _once(seconds):
 
 
 def measure(runs):
-    """A row with the median of `runs`, or one that says why there is none."""
+    """A row with the median of `runs`, or a row with the reason why it was skipped."""
     if shutil.which("dpdk-testpmd") is None:
         return _skipped("dpdk-testpmd is not installed: apt-get install dpdk dpdk-dev")
     values = []
     for _ in range(runs):
-        value, why = _once(1.5)
+        value, error = _once(1.5)
         if value is None:
-            return _skipped(f"dpdk-testpmd: {why}")
+            return _skipped(f"dpdk-testpmd: {error}")
         values.append(value)
     return {"case": CASE, "device": "net_null", "frame_bytes": 64, "burst": BURST, "buffers": "hot", "workers": 1,
             "cycles_per_packet": {"median": statistics.median(values), "min": min(values), "max": max(values),

@@ -1,5 +1,5 @@
-// perf-hub: a synthetic fleet in a real etcd, and a gateway that follows it: time to full sync, memory, and the time
-// from the server's acknowledgement of a write to the first packet that the new table handled, under churn.
+// perf-hub: a synthetic fleet in a real etcd, and a gateway that follows it. Measures the time to full sync, memory,
+// and the latency from etcd's acknowledgement of a write to the first packet handled with the new table, under churn.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -26,31 +26,27 @@ extern char** environ;
 namespace isthmus::perf {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct Options {
   SyntheticFleet fleet;
   std::vector<std::uint32_t> sizes{10'000, 100'000, 1'000'000};  // endpoints of the whole fleet
   double seconds = 20;
-  std::uint32_t churn = 1000;  // changes a second
+  std::uint32_t churn = 1000;  // changes per second
   std::string folder = "/dev/shm", json, subject;
 };
 
-// What the writing side saw.
+// Results of the writing side.
 struct Run {
   double load_seconds = 0, churn_seconds = 0;
   std::uint64_t changes = 0;
   Latencies quiet, churn;
-  std::uint32_t lost = 0;  // probes that never passed
+  std::uint32_t lost = 0;  // probes without a packet that passed
 };
 
-double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
-
-// The whole fleet, by several writers.
+// Writes the whole fleet with several writers in parallel. Returns the seconds taken.
 double load(const SyntheticFleet& fleet, const std::string& address) {
   constexpr unsigned kWriters = 4;
   constexpr std::size_t kBatch = 120;
-  const auto begun = Clock::now();
+  const auto started = Clock::now();
   std::vector<std::thread> threads;
   for (unsigned w = 0; w < kWriters; ++w) {
     threads.emplace_back([&, w] {
@@ -69,11 +65,11 @@ double load(const SyntheticFleet& fleet, const std::string& address) {
     thread.join();
   }
   Writer(address).put({{"cilium/.heartbeat", "2026-01-01T00:00:00Z"}});
-  return seconds_since(begun);
+  return seconds_since(started);
 }
 
-// Other identities for endpoints at random, in batches of ten, until told to stop; those under connections and the
-// probed one stay.
+// Changes the identities of random endpoints, in batches of ten, until `stop`; not of those with connections or the
+// probed one. Returns the number of changes.
 std::uint64_t churn(const Options& options, const SyntheticFleet& fleet, const std::string& address,
                     const std::atomic<bool>& stop) {
   constexpr std::uint32_t kBatch = 10;
@@ -109,7 +105,7 @@ double quantile(const std::vector<double>& sorted, double q) {
              : sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
 }
 
-// The latencies of one phase, each by its quantiles.
+// Appends the quantiles of one phase's latencies.
 void append(std::vector<std::pair<std::string, double>>& measures, const std::string& phase,
             const Latencies& latencies) {
   measures.push_back({phase + ": probes", static_cast<double>(latencies.write_to_packet.size())});
@@ -125,9 +121,9 @@ void append(std::vector<std::pair<std::string, double>>& measures, const std::st
   }
 }
 
-// Of the endpoint table: a power of two, at least two for each endpoint.
+// Buckets of the endpoint table: a power of two, at least two per endpoint.
 double buckets_of(double endpoints) {
-  double buckets = 131072;  // what it starts with
+  double buckets = 131072;  // initial size
   while (buckets < 2 * endpoints) {
     buckets *= 2;
   }
@@ -135,34 +131,33 @@ double buckets_of(double endpoints) {
 }
 
 Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& run) {
-  const double entry_bytes = 48 + 4 * buckets_of(shared.endpoints) / shared.endpoints;  // entry and buckets
+  const double entry_bytes = 48 + 4 * buckets_of(shared.endpoints) / shared.endpoints;  // entry plus buckets
   const double ring_kib = shared.ring_slots * 2 / 1024;
   const double engine_kib = shared.base_kib + shared.endpoints * entry_bytes / 1024 + ring_kib;
   Figure figure;
   figure.name = "hub";
   figure.device = "memory";
   figure.flows = static_cast<std::uint64_t>(fleet.clusters) * fleet.endpoints;
-  figure.measures = {
-      {"clusters", static_cast<double>(fleet.clusters)},
-      {"nodes", static_cast<double>(fleet.clusters * fleet.nodes())},
-      {"endpoints in the table", shared.endpoints},
-      {"objects in the model", shared.objects},
-      {"seconds to write the fleet", run.load_seconds},
-      {"seconds to full sync", shared.sync_seconds},
-      {"seconds until it serves", shared.serve_seconds},
-      {"control side after sync, MiB", (shared.synced_kib - engine_kib) / 1024},
-      {"control side at most, MiB", (shared.peak_kib - engine_kib) / 1024},
-      {"bytes per endpoint in the data plane", entry_bytes},
-      {"rings", shared.rings},
-      {"ring memory, MiB", ring_kib / 1024},
-      {"changes per second under churn", static_cast<double>(run.changes) / run.churn_seconds},
-      {"probes that never passed", static_cast<double>(run.lost)},
-      {"cycles per packet, quiet", shared.cycles[0]},
-      {"cycles per packet, churn", shared.cycles[1]},
-      {"decisions made again per second, quiet", shared.readmissions[0] / std::max(shared.seconds[0], 1e-9)},
-      {"decisions made again per second, churn", shared.readmissions[1] / std::max(shared.seconds[1], 1e-9)},
-      {"packets", shared.packets[0] + shared.packets[1]},
-      {"packets lost", shared.lost[0] + shared.lost[1]}};
+  figure.measures = {{"clusters", static_cast<double>(fleet.clusters)},
+                     {"nodes", static_cast<double>(fleet.clusters * fleet.nodes())},
+                     {"endpoints in the table", shared.endpoints},
+                     {"objects in the model", shared.objects},
+                     {"seconds to write the fleet", run.load_seconds},
+                     {"seconds to full sync", shared.sync_seconds},
+                     {"seconds until it serves", shared.serve_seconds},
+                     {"control side after sync, MiB", (shared.synced_kib - engine_kib) / 1024},
+                     {"control side, peak MiB", (shared.peak_kib - engine_kib) / 1024},
+                     {"bytes per endpoint in the data plane", entry_bytes},
+                     {"rings", shared.rings},
+                     {"ring memory, MiB", ring_kib / 1024},
+                     {"changes per second under churn", static_cast<double>(run.changes) / run.churn_seconds},
+                     {"probes lost", static_cast<double>(run.lost)},
+                     {"cycles per packet, quiet", shared.cycles[0]},
+                     {"cycles per packet, churn", shared.cycles[1]},
+                     {"revalidations per second, quiet", shared.revalidations[0] / std::max(shared.seconds[0], 1e-9)},
+                     {"revalidations per second, churn", shared.revalidations[1] / std::max(shared.seconds[1], 1e-9)},
+                     {"packets", shared.packets[0] + shared.packets[1]},
+                     {"packets lost", shared.lost[0] + shared.lost[1]}};
   append(figure.measures, "quiet", run.quiet);
   append(figure.measures, "churn", run.churn);
   return figure;
@@ -171,7 +166,7 @@ Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& r
 Shared* map_shared(const std::string& file) {
   const int fd = open(file.c_str(), O_RDWR | O_CREAT, 0600);
   if (fd < 0 || ftruncate(fd, sizeof(Shared)) != 0) {
-    fail("cannot make " + file);
+    fail("cannot create " + file);
   }
   void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   close(fd);
@@ -184,7 +179,7 @@ Shared* map_shared(const std::string& file) {
 std::string shared_file(const std::string& folder) { return folder + "/shared"; }
 std::string client_file(const std::string& folder) { return folder + "/client.yaml"; }
 
-// This program again, as the gateway: gRPC does not survive a fork.
+// Starts this program again as the gateway's process (gRPC does not support fork without exec).
 pid_t start_subject(const SyntheticFleet& fleet, const std::string& folder) {
   std::vector<std::string> words{"perf-hub",
                                  "--subject",
@@ -210,7 +205,7 @@ pid_t start_subject(const SyntheticFleet& fleet, const std::string& folder) {
 void wait_ready(const Shared& shared, pid_t child) {
   while (!shared.ready) {
     if (waitpid(child, nullptr, WNOHANG) == child) {
-      fail("the gateway's process ended");
+      fail("the gateway's process ended early");
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
@@ -230,12 +225,12 @@ Figure measure(const Options& options, const SyntheticFleet& fleet) {
   run.quiet = prober.probe(options.seconds / 4);
   shared.phase = Phase::kChurn;
   std::atomic<bool> stop{false};
-  const auto begun = Clock::now();
+  const auto started = Clock::now();
   std::thread writer([&] { run.changes = churn(options, fleet, etcd.address(), stop); });
   run.churn = prober.probe(options.seconds);
   stop = true;
   writer.join();
-  run.churn_seconds = seconds_since(begun);
+  run.churn_seconds = seconds_since(started);
   run.lost = prober.lost();
   shared.phase = Phase::kDone;
   waitpid(child, nullptr, 0);
@@ -268,15 +263,16 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   isthmus::perf::Options options;
   CLI::App app("A synthetic fleet in a real etcd, and a gateway that follows it.", "perf-hub");
-  app.add_option("--endpoints", options.sizes, "endpoints of the whole fleet, a run for each (10000 100000 1000000)")
+  app.add_option("--endpoints", options.sizes, "endpoints of the whole fleet, one run per value (10000 100000 1000000)")
       ->check(CLI::Range(1U, 4'000'000U));
   app.add_option("--clusters", options.fleet.clusters, "clusters (250)")->check(CLI::Range(4U, 254U));
   app.add_option("--services", options.fleet.services, "global services (5000)")->check(CLI::Range(1U, 50000U));
-  app.add_option("--churn", options.churn, "changes of endpoints a second (1000)")->check(CLI::Range(1U, 100000U));
-  app.add_option("--seconds", options.seconds, "length of the time under churn (20)")->check(CLI::Range(0.5, 3600.0));
-  app.add_option("--folder", options.folder, "where etcd keeps its data meanwhile (/dev/shm)");
-  app.add_option("--json", options.json, "file to write the figures to");
-  app.add_option("--subject", options.subject, "internal: be the gateway of a run in this folder")->group("");
+  app.add_option("--churn", options.churn, "endpoint changes per second (1000)")->check(CLI::Range(1U, 100000U));
+  app.add_option("--seconds", options.seconds, "duration of the churn phase in seconds (20)")
+      ->check(CLI::Range(0.5, 3600.0));
+  app.add_option("--folder", options.folder, "parent directory for etcd's temporary data (/dev/shm)");
+  app.add_option("--json", options.json, "output file for the results");
+  app.add_option("--subject", options.subject, "internal: run as the gateway of a run in this folder")->group("");
   CLI11_PARSE(app, argc, argv);
   return isthmus::perf::run(options);
 }

@@ -10,11 +10,8 @@
 namespace isthmus::perf {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kPatience{5};
-constexpr std::chrono::milliseconds kLook{5};
-
-std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+constexpr std::chrono::seconds kTimeout{5};
+constexpr std::chrono::milliseconds kPollInterval{5};
 
 KeyValue entry_of(std::uint32_t probe) { return endpoint_entry(kProbeCluster, kProbeEndpoint, probe_identity(probe)); }
 
@@ -24,11 +21,11 @@ double ms_between(std::int64_t from, std::int64_t to) { return std::max(0.0, sta
 
 Prober::Prober(const std::string& address, Shared& shared)
     : shared_(shared),
-      delivered_(kMostProbes),
+      delivered_(kMaxProbes),
       writer_(address),
       watcher_(address, entry_of(0).key, [this](std::string_view value, std::int64_t when) { arrived(value, when); }) {}
 
-// A probe is over when its event has come here, too, so that this is the newest one's or a lost one's.
+// probe_once() waits for the event of its probe, so an event is either of the newest probe or of a lost one.
 void Prober::arrived(std::string_view value, std::int64_t when) {
   const std::uint32_t newest = shared_.probe;
   if (value == entry_of(newest).value) {
@@ -45,9 +42,9 @@ void Prober::probe_once(Latencies& latencies) {
   const std::int64_t acknowledged = now_ns();
   const auto& passed = shared_.passed[number];
   const auto& delivered = delivered_[number];
-  const auto patience = Clock::now() + kPatience;
-  while ((passed == 0 || delivered == 0) && Clock::now() < patience) {
-    std::this_thread::sleep_for(kLook);
+  const auto deadline = Clock::now() + kTimeout;
+  while ((passed == 0 || delivered == 0) && Clock::now() < deadline) {
+    std::this_thread::sleep_for(kPollInterval);
   }
   if (passed == 0 || delivered == 0) {
     ++lost_;
@@ -64,7 +61,7 @@ Latencies Prober::probe(double seconds) {
   std::thread thread([&] {
     raise_priority();
     const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-    while (Clock::now() < end && shared_.probe + 1 < kMostProbes) {
+    while (Clock::now() < end && shared_.probe + 1 < kMaxProbes) {
       probe_once(latencies);
     }
   });

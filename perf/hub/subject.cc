@@ -20,11 +20,11 @@
 namespace isthmus::perf {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kOwnBase = 0x0a3fc000, kVipBase = 0x0a400000;
 constexpr std::uint16_t kPort = 8080, kProbePort = 8081;
 constexpr unsigned kConnectionsPerEndpoint = 16;
-// Short, so that a probe does not wait behind a queue that only the benchmark has; so often, that all connections come.
+// Short jobs, so that a probe does not wait behind a queue that only the benchmark has; frequent, so that all
+// connections get packets.
 constexpr std::uint64_t kJobPackets = 2048;
 constexpr std::chrono::milliseconds kJobEvery{6};
 const IpAddress kTunnel = *IpAddress::parse("192.0.2.255");
@@ -40,10 +40,6 @@ double kib_of(const char* field) {
   }
   fail("no memory figures in /proc/self/status");
 }
-
-double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
-
-std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
 class Subject {
  public:
@@ -77,13 +73,13 @@ class Subject {
     engine.cluster = ClusterId{kOwnCluster};
     engine.tunnel_address = kTunnel;
     engine.connections = 65536;
-    engine.unreplied = engine.connections;
-    engine.midstream = MidstreamPolicy::kAdopt;
+    engine.half_open_limit = engine.connections;
+    engine.midstream = MidstreamPolicy::kLoose;
     engine_ = need(Engine::create(engine));
     for (PumpDevice** device : {&underlay_, &local_}) {
-      auto made = std::make_unique<PumpDevice>(device == &underlay_ ? "underlay" : "local", Bytes{1600});
-      *device = made.get();
-      need(engine_->add_device(std::move(made)));
+      auto created = std::make_unique<PumpDevice>(device == &underlay_ ? "underlay" : "local", Bytes{1600});
+      *device = created.get();
+      need(engine_->add_device(std::move(created)));
     }
     need(engine_->start());
     hop_ = engine_->adjacency(DeviceId{0}, *IpAddress::parse("192.0.2.254"));
@@ -97,11 +93,12 @@ class Subject {
 
   static IpAddress address(std::uint32_t base, std::uint32_t n) { return IpAddress::ipv4(Be32::of(base + n)); }
 
-  // What our own cluster's API server would say: the cluster, this gateway, and the services with their VIPs.
+  // Objects that our own cluster's API server would provide: the cluster, this gateway, and the services with their
+  // VIPs.
   void add_own_objects() {
-    const auto add = [&](ObjectKind kind, const char* name_space, const std::string& name, ObjectValue value) {
+    const auto add = [&](ObjectKind kind, const char* ns, const std::string& name, ObjectValue value) {
       const std::string cluster = kind == ObjectKind::kService ? cluster_name(kOwnCluster) : "";
-      model_.apply(0, {{kind, cluster, name_space, name}, std::move(value), {"own", 0}});
+      model_.apply(0, {{kind, cluster, ns, name}, std::move(value), {"own", 0}});
     };
     const std::string own = cluster_name(kOwnCluster);
     add(ObjectKind::kCluster, "", own, ClusterObject{ClusterId{kOwnCluster}, {Prefix(address(kOwnBase, 0), 18)}, {}});
@@ -115,22 +112,22 @@ class Subject {
     }
   }
 
-  // Reads the whole hub, compiles it once, as a gateway does that starts.
+  // Reads the whole hub and compiles once, like a starting gateway.
   void sync() {
-    const auto begun = Clock::now();
+    const auto started = Clock::now();
     need(source_->start());
     while (!source_->synced()) {
       wait(std::chrono::milliseconds(100));
       take();
     }
     take();
-    shared_.sync_seconds = seconds_since(begun);
+    shared_.sync_seconds = seconds_since(started);
     CompilerOptions options;
     options.cluster = cluster_name(kOwnCluster);
     options.gateway = "own-1";
     compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
     publish();
-    shared_.serve_seconds = seconds_since(begun);
+    shared_.serve_seconds = seconds_since(started);
     shared_.synced_kib = kib_of("VmRSS:");
     shared_.objects = static_cast<double>(model_.size());
     shared_.endpoints = static_cast<double>(engine_->endpoint_count());
@@ -142,10 +139,10 @@ class Subject {
     }
   }
 
-  // Less than a second.
-  void wait(std::chrono::nanoseconds most) {
+  // `max` is less than a second.
+  void wait(std::chrono::nanoseconds max) {
     pollfd waiting{source_->fd(), POLLIN, 0};
-    const timespec time{0, std::max<std::int64_t>(most.count(), 0)};
+    const timespec time{0, std::max<std::int64_t>(max.count(), 0)};
     ppoll(&waiting, 1, &time, nullptr);
   }
 
@@ -158,9 +155,9 @@ class Subject {
     return any;
   }
 
-  // One round of the daemon's loop: what has come is published when its pace allows.
-  void follow(std::chrono::milliseconds most) {
-    wait(most);
+  // One iteration of the daemon's loop: publishes received changes at the daemon's pace.
+  void follow(std::chrono::milliseconds max) {
+    wait(max);
     if (!take()) {
       return;
     }
@@ -182,10 +179,10 @@ class Subject {
     ++shared_.publishes;
   }
 
-  // The worker's thread.
+  // Below: the worker's thread.
 
-  // Settled connections from one cluster of every block that the patches can tell apart, to addresses of ours. Template
-  // and patch go round together, so that each connection's packets carry its source's identity.
+  // Settled connections to our addresses, from every fourth cluster: the patches replace 16 address bits, which is the
+  // range of four clusters. Templates and patches advance together, so that packets carry their source's identity.
   void make_connections() {
     std::vector<std::uint32_t> clusters;
     for (std::uint32_t c = 4; c <= fleet_.clusters; c += 4) {
@@ -222,12 +219,12 @@ class Subject {
 
   static Be16 low(const IpAddress& a) { return Be16::of(static_cast<std::uint16_t>(a.as_ipv4().host() & 0xffff)); }
 
-  // One job of settled packets: cycles per packet.
+  // Forwards one job of settled packets. Returns cycles per packet.
   double drive(std::size_t phase) {
     Pump& in = underlay_->pump(0);
     const std::uint64_t before = local_->pump(0).sent();
     in.load({&templates_, &patches_, first_}, kJobPackets, kMaxBurst, false);
-    // Where the templates begin anew, behind this job's connections or a few before.
+    // Continue after this job's connections, rounded down to a multiple of the templates.
     first_ = (first_ + kJobPackets - kJobPackets % templates_.size()) % patches_.size();
     in.prepare();
     Stopwatch watch;
@@ -242,7 +239,7 @@ class Subject {
     return watch.cycles() / static_cast<double>(kJobPackets);
   }
 
-  // A packet of a new connection under the newest probe's identity: through, or refused because the table is older.
+  // Sends a packet of a new connection with the newest probe's identity: forwarded, or dropped if the table is older.
   void probe() {
     const std::uint32_t newest = shared_.probe;
     if (newest == 0 || shared_.passed[newest] != 0) {
@@ -264,13 +261,14 @@ class Subject {
 
   void work() {
     make_connections();
-    for (std::uint64_t made = 0; made < patches_.size(); made += kJobPackets - kJobPackets % templates_.size()) {
+    for (std::uint64_t created = 0; created < patches_.size();
+         created += kJobPackets - kJobPackets % templates_.size()) {
       drive(0);
     }
     shared_.packets = shared_.lost = {};
     shared_.ready = true;
     std::vector<double> cycles[2];
-    auto begun = Clock::now();
+    auto started = Clock::now();
     EngineCounters before = engine_->counters();
     Phase phase = Phase::kSettling;
     auto next_job = Clock::now();
@@ -281,10 +279,10 @@ class Subject {
         std::nth_element(cycles[i].begin(), cycles[i].begin() + static_cast<std::ptrdiff_t>(cycles[i].size() / 2),
                          cycles[i].end());
         shared_.cycles[i] = cycles[i][cycles[i].size() / 2];
-        shared_.seconds[i] = seconds_since(begun);
-        shared_.readmissions[i] = static_cast<double>(after.readmissions - before.readmissions);
+        shared_.seconds[i] = seconds_since(started);
+        shared_.revalidations[i] = static_cast<double>(after.revalidations - before.revalidations);
       }
-      begun = Clock::now();
+      started = Clock::now();
       before = after;
     };
     while (shared_.phase != Phase::kDone) {
@@ -314,7 +312,7 @@ class Subject {
   PublishPace pace_;
   std::vector<FrameTemplate> templates_;
   std::vector<PacketPatch> patches_;
-  std::size_t first_ = 0;                           // patch that the next job begins with; a multiple of the templates
+  std::size_t first_ = 0;                           // first patch of the next job; a multiple of the templates
   std::vector<std::vector<FrameTemplate>> probes_;  // by identity
   std::uint32_t next_port_ = 0;
 };

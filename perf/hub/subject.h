@@ -1,6 +1,6 @@
-// The gateway under measurement, in a process of its own: the etcd source, the model, the compiler and the engine as
-// the daemon has them, over pump devices. A control thread follows the hub; a worker thread carries settled connections
-// and probes. Any failure ends the program.
+// The gateway under measurement, in its own process: the daemon's etcd source, model, compiler and engine, on pump
+// devices. A control thread follows the hub; a worker thread forwards settled connections and probes. Any failure ends
+// the program.
 #pragma once
 
 #include <string>
@@ -10,11 +10,11 @@
 
 namespace isthmus::perf {
 
-// The endpoint whose identity the probes change, and the one of ours that they go to.
+// The endpoint whose identity the probes change.
 inline constexpr std::uint32_t kProbeCluster = 4, kProbeEndpoint = 1;
 [[nodiscard]] std::uint32_t probe_identity(std::uint32_t probe);
 
-// Until the phase is kDone.
+// Runs until the phase is kDone.
 void run_subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared);
 
 }  // namespace isthmus::perf

@@ -35,9 +35,9 @@ KeyValue identity_entry(std::uint32_t cluster, std::uint32_t number) {
               ";k8s:io.cilium.k8s.policy.serviceaccount=default;k8s:io.kubernetes.pod.namespace=shop-" + name + ";"};
 }
 
-std::string service_value(std::uint32_t cluster, const std::string& name_space, const std::string& name,
+std::string service_value(std::uint32_t cluster, const std::string& ns, const std::string& name,
                           const std::string& frontends, const std::string& backends) {
-  return R"({"cluster":")" + cluster_name(cluster) + R"(","namespace":")" + name_space + R"(","name":")" + name +
+  return R"({"cluster":")" + cluster_name(cluster) + R"(","namespace":")" + ns + R"(","name":")" + name +
          R"(","frontends":{)" + frontends + R"(},"backends":{)" + backends +
          R"(},"labels":{},"selector":{"app":"web"},"includeExternal":true,"shared":true,"clusterID":)" +
          text_of(cluster) + "}";

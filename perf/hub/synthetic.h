@@ -1,8 +1,8 @@
-// A synthetic fleet as a KVStoreMesh hub holds it: keys and values of the cache layout, by number. Pure.
+// A synthetic fleet as stored in a KVStoreMesh hub: keys and values of the cache layout, by number. Pure functions.
 //
-// Cluster c (1..clusters) has id c, nodes of a /25 each in 10.0.0.0/8, and on each node up to 40 endpoints under its
-// cluster's identities, of which it has 100. A service has three backends in each of two clusters. Cluster 255 is ours
-// and has no key.
+// Cluster c (1..clusters) has id c, nodes with a /25 each in 10.0.0.0/8, and up to 40 endpoints per node, with one of
+// the cluster's 100 identities. A service has three backends in each of two clusters. Cluster 255 is ours and has no
+// keys.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace isthmus::perf {
 
-inline constexpr std::uint32_t kIdentities = 100;  // of a cluster
+inline constexpr std::uint32_t kIdentities = 100;  // per cluster
 inline constexpr std::uint32_t kEndpointsPerNode = 40;
 inline constexpr std::uint32_t kOwnCluster = 255;
 
@@ -28,13 +28,13 @@ struct KeyValue {
 
 [[nodiscard]] std::string cluster_name(std::uint32_t cluster);
 [[nodiscard]] std::uint32_t identity_of(std::uint32_t cluster, std::uint32_t number);
-// All of a cluster's addresses lie within 16,384 from this one on.
+// The first of the cluster's 16,384 addresses.
 [[nodiscard]] std::uint32_t base_of(std::uint32_t cluster);
 [[nodiscard]] IpAddress endpoint_address(std::uint32_t cluster, std::uint32_t endpoint);
 [[nodiscard]] IpAddress gateway_address(std::uint32_t cluster);
 
 [[nodiscard]] KeyValue endpoint_entry(std::uint32_t cluster, std::uint32_t endpoint, std::uint32_t identity);
-// Everything of one cluster but the marks that say that it is complete.
+// All entries of one cluster except its completion marks.
 [[nodiscard]] std::vector<KeyValue> cluster_entries(const SyntheticFleet& fleet, std::uint32_t cluster);
 [[nodiscard]] std::vector<KeyValue> completion_marks(std::uint32_t cluster);
 [[nodiscard]] std::string service_name(std::uint32_t service);

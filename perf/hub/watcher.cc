@@ -13,9 +13,9 @@
 
 namespace isthmus::perf {
 
-struct Watcher::Inside {
+struct Watcher::Impl {
   using Stream = grpc::ClientReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
-  explicit Inside(const std::string& address) : stub(etcdserverpb::Watch::NewStub(connect(address))) {}
+  explicit Impl(const std::string& address) : stub(etcdserverpb::Watch::NewStub(connect(address))) {}
 
   std::unique_ptr<etcdserverpb::Watch::Stub> stub;
   grpc::ClientContext context;
@@ -28,7 +28,7 @@ struct Watcher::Inside {
     stream = stub->Watch(&context);
     etcdserverpb::WatchResponse reply;
     if (!stream->Write(request) || !stream->Read(&reply) || !reply.created() || reply.canceled()) {
-      fail("etcd refuses a watch of " + key);
+      fail("etcd rejects a watch of " + key);
     }
   }
 
@@ -47,17 +47,17 @@ struct Watcher::Inside {
 };
 
 Watcher::Watcher(const std::string& address, const std::string& key, OnValue on_value)
-    : inside_(std::make_unique<Inside>(address)) {
-  inside_->create(key);
+    : impl_(std::make_unique<Impl>(address)) {
+  impl_->create(key);
   thread_ = std::thread([this, on_value = std::move(on_value)] {
     raise_priority();
-    inside_->read(on_value);
+    impl_->read(on_value);
   });
 }
 
 Watcher::~Watcher() {
-  inside_->ending = true;
-  inside_->context.TryCancel();
+  impl_->ending = true;
+  impl_->context.TryCancel();
   thread_.join();
 }
 

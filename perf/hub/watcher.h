@@ -1,6 +1,6 @@
-// A bare client of an etcd on this machine: it watches one key and tells when the server's events arrive, so that a run
-// knows what etcd and the machine's scheduler take before anything of a gateway begins. On a connection and a thread of
-// its own. Failure: a watch that cannot be had, or ends, ends the program with a message.
+// A minimal etcd client: watches one key and reports when the server's events arrive, to separate the latency of etcd
+// and the scheduler from that of the gateway. Has its own connection and thread. Failure: if the watch cannot be
+// created or ends, ends the program with a message.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace isthmus::perf {
 
 class Watcher {
  public:
-  // Called on the watcher's thread with the value that the key was given. `arrived`: CLOCK_MONOTONIC, nanoseconds.
+  // Called on the watcher's thread with the key's new value. `arrived`: CLOCK_MONOTONIC, nanoseconds.
   using OnValue = std::function<void(std::string_view value, std::int64_t arrived)>;
   // Returns when the server has confirmed the watch.
   Watcher(const std::string& address, const std::string& key, OnValue on_value);
@@ -23,8 +23,8 @@ class Watcher {
   Watcher& operator=(const Watcher&) = delete;
 
  private:
-  struct Inside;
-  std::unique_ptr<Inside> inside_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
   std::thread thread_;
 };
 

@@ -31,7 +31,7 @@ std::uint16_t free_port() {
   socklen_t length = sizeof address;
   if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0 ||
       getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-    fail("no free port on the loopback");
+    fail("no free port on the loopback interface");
   }
   close(fd);
   return ntohs(address.sin_port);
@@ -48,7 +48,7 @@ std::shared_ptr<grpc::Channel> connect(const std::string& address) {
 EtcdProcess::EtcdProcess(const std::string& folder) {
   std::string name = folder + "/isthmus-perf-etcd-XXXXXX";
   if (mkdtemp(name.data()) == nullptr) {
-    fail("cannot make a folder in " + folder);
+    fail("cannot create a directory in " + folder);
   }
   folder_ = name;
   address_ = "127.0.0.1:" + std::to_string(free_port());
@@ -93,12 +93,12 @@ EtcdProcess::~EtcdProcess() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-struct Writer::Inside {
-  explicit Inside(const std::string& address) : stub(etcdserverpb::KV::NewStub(connect(address))) {}
+struct Writer::Impl {
+  explicit Impl(const std::string& address) : stub(etcdserverpb::KV::NewStub(connect(address))) {}
   std::unique_ptr<etcdserverpb::KV::Stub> stub;
 };
 
-Writer::Writer(const std::string& address) : inside_(std::make_unique<Inside>(address)) {}
+Writer::Writer(const std::string& address) : impl_(std::make_unique<Impl>(address)) {}
 Writer::~Writer() = default;
 
 void Writer::put(const std::vector<KeyValue>& entries) {
@@ -111,8 +111,8 @@ void Writer::put(const std::vector<KeyValue>& entries) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(kCallSeconds));
   etcdserverpb::TxnResponse response;
-  if (const grpc::Status status = inside_->stub->Txn(&context, request, &response); !status.ok()) {
-    fail("etcd refuses a write: " + status.error_message());
+  if (const grpc::Status status = impl_->stub->Txn(&context, request, &response); !status.ok()) {
+    fail("etcd rejects a write: " + status.error_message());
   }
 }
 

@@ -1,5 +1,5 @@
-// Writes into an etcd on this machine, and runs one. Calls block; any failure ends the program with a message.
-// Thread: one for each Writer.
+// Runs an etcd on this machine and writes to it. Calls block; any failure ends the program with a message.
+// Threads: one per Writer.
 #pragma once
 
 #include <sys/types.h>
@@ -17,12 +17,11 @@ class Channel;
 
 namespace isthmus::perf {
 
-// A connection of its own to the server at host:port, as separate clients have: gRPC would let all of a process share
-// one.
+// A separate connection to the server at host:port; by default gRPC would share one within the process.
 [[nodiscard]] std::shared_ptr<grpc::Channel> connect(const std::string& address);
 
-// An etcd without TLS on a free port of the loopback, its data in a folder of its own below `folder`; both go with
-// this.
+// An etcd process without TLS on a free loopback port, with its data in a new directory below `folder`. The destructor
+// stops it and removes the data.
 class EtcdProcess {
  public:
   explicit EtcdProcess(const std::string& folder);
@@ -45,8 +44,8 @@ class Writer {
   void put(const std::vector<KeyValue>& entries);
 
  private:
-  struct Inside;
-  std::unique_ptr<Inside> inside_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace isthmus::perf

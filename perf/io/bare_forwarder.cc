@@ -16,7 +16,6 @@ constexpr std::uint32_t kChunks = 4096;
 constexpr std::uint32_t kChunkBytes = XSK_UMEM__DEFAULT_FRAME_SIZE;
 constexpr std::uint32_t kReady = 1024;
 constexpr std::uint32_t kBurst = 64;
-constexpr int kLongestSleepMs = 100;
 
 class BareForwarder final : public RoundForwarder {
  public:
@@ -38,11 +37,11 @@ class BareForwarder final : public RoundForwarder {
     const std::size_t bytes = std::size_t{kChunks} * kChunkBytes;
     area_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (area_ == MAP_FAILED) {
-      return Error{"no memory for frames", "bare forwarder"};
+      return Error{"out of memory for frames", "bare forwarder"};
     }
     int error = xsk_umem__create(&umem_, area_, bytes, &in_.fill, &in_.completion, nullptr);
     if (error != 0) {
-      return failure("cannot register frames", error);
+      return failure("cannot register the frames' memory area", error);
     }
     for (Leg* leg : {&in_, &out_}) {
       if (Status attached = traffic.attach(leg->interface, "bare"); !attached) {
@@ -55,10 +54,10 @@ class BareForwarder final : public RoundForwarder {
       error = xsk_socket__create_shared(&leg->socket, leg->interface, 0, umem_, &leg->rx, &leg->tx, &leg->fill,
                                         &leg->completion, &config);
       if (error != 0) {
-        return failure("cannot open a socket", error);
+        return failure("cannot open an AF_XDP socket", error);
       }
-      if (Status handed = traffic.set_bare_socket(leg->interface, xsk_socket__fd(leg->socket)); !handed) {
-        return handed;
+      if (Status assigned = traffic.set_bare_socket(leg->interface, xsk_socket__fd(leg->socket)); !assigned) {
+        return assigned;
       }
     }
     std::uint32_t at = 0;
@@ -93,7 +92,7 @@ class BareForwarder final : public RoundForwarder {
 
   void wait() override {
     pollfd readable{xsk_socket__fd(in_.socket), POLLIN, 0};
-    poll(&readable, 1, kLongestSleepMs);
+    poll(&readable, 1, kMaxSleepMs);
   }
 
  private:
@@ -106,7 +105,7 @@ class BareForwarder final : public RoundForwarder {
   static Error failure(const char* what, int error) {
     return Error{std::string(what) + ": " + std::strerror(-error), "bare forwarder", "run as root"};
   }
-  // Sent chunks become receive chunks again.
+  // Moves chunks of completed transmissions back to the fill ring.
   void recycle() {
     std::uint32_t done = 0, ready = 0;
     const std::uint32_t n = xsk_ring_cons__peek(&out_.completion, kReady, &done);

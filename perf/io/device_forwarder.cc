@@ -57,9 +57,8 @@ class DeviceForwarder final : public RoundForwarder {
     if (!in_.queue->arm()) {
       return;
     }
-    constexpr int kLongestSleepMs = 100;
     pollfd readable{in_.queue->wait_fds().front(), POLLIN, 0};
-    poll(&readable, 1, kLongestSleepMs);
+    poll(&readable, 1, kMaxSleepMs);
   }
 
  private:

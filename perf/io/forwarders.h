@@ -1,5 +1,5 @@
-// What stands between pump and sink in an I/O benchmark: frames of u0 leave by d0, with the Ethernet addresses
-// rewritten and nothing else looked at. Thread: one, the caller's.
+// The forwarders under test in an I/O benchmark, between pump and sink: frames received on u0 leave on d0 with their
+// Ethernet addresses rewritten. Thread: the caller's only.
 #pragma once
 
 #include <memory>
@@ -13,23 +13,24 @@ namespace isthmus::perf {
 class RoundForwarder {
  public:
   virtual ~RoundForwarder() = default;
-  // Forwards what waits; returns how many frames.
+  // Forwards the waiting frames, at most a burst; returns how many.
   virtual unsigned round() = 0;
-  // Sleeps until frames wait, or for a tenth of a second.
+  // Sleeps until frames arrive, at most kMaxSleepMs.
+  static constexpr int kMaxSleepMs = 100;
   virtual void wait() = 0;
 };
 
-// How the engine's devices are opened; the interface's name is the forwarder's.
+// Options for the engine's devices; the forwarder sets the interface name.
 struct ForwarderSetup {
   AfXdpOptions device;
   FramePool::Options frames{.chunks = 8192};
 };
 
-// The reference: libxdp's own sockets, one UMEM, a loop of a few lines.
+// The reference: a minimal loop over libxdp's own sockets and one UMEM.
 [[nodiscard]] Result<std::unique_ptr<RoundForwarder>> make_bare_forwarder(Traffic& traffic);
-// The engine's devices without its packet path: what our device layer costs.
+// The engine's devices without its packet path: the cost of the device layer.
 [[nodiscard]] Result<std::unique_ptr<RoundForwarder>> make_device_forwarder(const ForwarderSetup& setup);
-// The whole path: tracked, encapsulated in VXLAN, 50 bytes longer when it leaves.
+// The whole packet path: connection tracking and VXLAN encapsulation; frames leave 50 bytes longer.
 [[nodiscard]] Result<std::unique_ptr<RoundForwarder>> make_path_forwarder(const ForwarderSetup& setup);
 
 }  // namespace isthmus::perf

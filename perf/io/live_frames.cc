@@ -18,8 +18,8 @@ namespace isthmus::perf {
 namespace {
 
 constexpr unsigned kBatch = 64;
-constexpr std::size_t kShortestFrame = 60;
-// A call takes some 30 ms before its first frame, so it gets many.
+constexpr std::size_t kMinFrame = 60;
+// A call needs some 30 ms before its first frame, so each sends many.
 constexpr int kFramesPerCall = 1 << 30;
 
 [[nodiscard]] Error failure(const std::string& what, const std::string& where, int error) {
@@ -62,9 +62,10 @@ Result<std::unique_ptr<Traffic>> Traffic::load() {
 
 Status Traffic::set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows,
                           unsigned stamp_at) {
-  if (frame.size() < kShortestFrame || flows.offset + 2 > PUMP_HEADER_BYTES || stamp_at >= PUMP_HEADER_BYTES) {
-    return Error{"a frame of " + std::to_string(frame.size()) + " bytes, varied at " + std::to_string(flows.offset),
-                 interface, "give at least 60 bytes, varied within the first 128"};
+  if (frame.size() < kMinFrame || flows.offset + 2 > PUMP_HEADER_BYTES || stamp_at >= PUMP_HEADER_BYTES) {
+    return Error{"unsuitable frame: " + std::to_string(frame.size()) + " bytes, flow field at " +
+                     std::to_string(flows.offset) + ", stamp at " + std::to_string(stamp_at),
+                 interface, "use at least 60 bytes, with flow field and stamp within the first 128"};
   }
   interface_index_ = static_cast<int>(if_nametoindex(interface.c_str()));
   frame_.assign(frame.begin(), frame.end());
@@ -92,7 +93,7 @@ Status Traffic::pump_until(const std::atomic<bool>& stop) {
                 .batch_size = kBatch);
     const int error = bpf_prog_test_run_opts(program_of(object_.get(), "pump"), &options);
     if (error != 0 && error != -EINTR) {
-      return failure("cannot pump", "perf/io", error);
+      return failure("cannot run the pump program", "perf/io", error);
     }
   }
   return Ok{};
@@ -129,11 +130,11 @@ Sunk Traffic::sunk() const {
 }
 
 double Sunk::latency_at(double share) const {
-  const auto wanted = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(stamped)));
+  const auto rank = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(stamped)));
   std::uint64_t seen = 0;
   for (std::size_t bucket = 0; bucket < latency.size(); ++bucket) {
     seen += latency[bucket];
-    if (seen >= wanted && seen != 0) {  // the bucket's upper end
+    if (seen >= rank && seen != 0) {  // the bucket's upper end
       return std::ldexp(1 + static_cast<double>(bucket % 8 + 1) / 8, static_cast<int>(bucket / 8));
     }
   }
@@ -157,7 +158,7 @@ Status Traffic::set_bare_socket(const char* interface, int socket) {
       return Ok{};
     }
   }
-  return Error{"no bare program there to hand a socket to", interface};
+  return Error{"no \"bare\" program is attached to assign the socket to", interface};
 }
 
 }  // namespace isthmus::perf

@@ -1,8 +1,8 @@
 // Traffic for benchmarks over veth: a pump that makes the kernel send copies of one frame, and a sink that counts them.
 //
-// Both are XDP programs run by the kernel (BPF_PROG_TEST_RUN with live frames), because no other generator here keeps
-// up with what is measured. Threads: one, but sunk() and a pump_until()
-// on another may run together; all in the network namespace of the interfaces. Needs root.
+// Both are XDP programs run by the kernel (the pump by BPF_PROG_TEST_RUN with live frames), because no other generator
+// at hand is fast enough. Threads: one, except that sunk() may run while another thread is in pump_until(). All calls
+// in the network namespace of the interfaces. Needs root.
 #pragma once
 
 #include <atomic>
@@ -18,13 +18,13 @@ struct bpf_object;
 
 namespace isthmus::perf {
 
-// What a sink has seen. Latencies are from the pump's program to the sink's, known to an eighth.
+// What a sink has counted. Latencies are from the pump program to the sink program, with a resolution of 1/8.
 struct Sunk {
   std::uint64_t frames = 0;
   std::uint64_t stamped = 0;
-  std::uint64_t missing = 0;  // sequence numbers between the lowest and the highest that never came
-  std::vector<std::uint64_t> latency;
-  // Nanoseconds that this share (0 to 1) of the stamped frames did not exceed; 0 without any.
+  std::uint64_t missing = 0;           // sequence numbers between the lowest and the highest that did not arrive
+  std::vector<std::uint64_t> latency;  // frames per bucket, see LATENCY_BUCKETS
+  // The latency quantile `share` (0 to 1) in nanoseconds; 0 without stamped frames.
   [[nodiscard]] double latency_at(double share) const;
 };
 
@@ -35,18 +35,19 @@ class Traffic {
 
   struct Flows {
     unsigned count = 1;
-    unsigned offset = 0;  // of 16 bits in the frame, big endian
-    unsigned first = 0;   // their first value
+    unsigned offset = 0;  // of the 16-bit big-endian field that differs between flows
+    unsigned first = 0;   // value of that field in the first flow
   };
-  // What pump() sends out of `interface`; its other end must run an XDP program. At least 60 bytes; the first
-  // 128 are written anew for every copy. `stamp_at`: offset of a stamp whose number and time every copy gets anew.
+  // The frame that pump_until() sends out of `interface`, at least 60 bytes; the peer interface must run an XDP
+  // program. The first 128 bytes are rewritten in every copy. `stamp_at`: offset of a stamp whose sequence number and
+  // time are updated in every copy; 0: none.
   [[nodiscard]] Status set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows,
                                  unsigned stamp_at = 0);
   // Sends copies, as fast as the other end's receive path takes them, until `stop` is set and a signal reaches the
-  // calling thread (the kernel looks for one between batches).
+  // calling thread (the kernel checks for signals between batches).
   [[nodiscard]] Status pump_until(const std::atomic<bool>& stop);
 
-  // Ends all packets that reach `interface`.
+  // Counts and drops all packets that reach `interface`.
   [[nodiscard]] Status attach_sink(const std::string& interface);
   [[nodiscard]] Sunk sunk() const;
 
@@ -61,7 +62,8 @@ class Traffic {
   using Object = std::unique_ptr<bpf_object, ObjectCloser>;
   [[nodiscard]] static Object load_object();
   Object object_;
-  std::vector<std::pair<std::string, Object>> others_;  // one object, and so one socket map, per interface of "bare"
+  std::vector<std::pair<std::string, Object>>
+      others_;  // attached programs by interface; each object has its own socket map
   std::vector<std::uint8_t> frame_;
   int interface_index_ = 0;
 };

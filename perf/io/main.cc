@@ -1,12 +1,12 @@
 // io-bench: frames per second through a bare AF_XDP forwarder, through the engine's devices, through a whole gateway's
 // path (VXLAN included), and through the kernel: forwarding only, and ("kernel gw") nftables DNAT and a VXLAN device.
-// With --vary: the path with its devices opened in other ways, one choice at a time. Medians of turns, and in brackets
-// the range of their middle two quarters; a ratio is to the bare forwarder's turns just before and after; its own shows
-// the noise.
+// With --vary: the path with other device options, one changed at a time. Prints the median over turns and, in
+// brackets, the interquartile range. Ratios are to the bare forwarder's turns just before and after; its own ratio
+// shows the noise.
 //
-// Pump, forwarder and sink share core 0: the forwarder has real-time priority and sleeps when nothing waits, so that
-// each batch is forwarded before the next is pumped and nothing is lost. The figure is the cost of a frame, pump and
-// sink included (their share is the "pump only" row). Ratios within one run are comparable; absolute figures are not.
+// Pump, forwarder and sink share core 0: the forwarder has real-time priority and sleeps when idle, so that each batch
+// is forwarded before the next is pumped and nothing is lost. The result is the cost of a frame, pump and sink included
+// (their share is the "pump only" row). Ratios within one run are comparable; absolute rates are not.
 //
 // usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES]]]
 #include <algorithm>
@@ -30,7 +30,7 @@ struct Plan {
   std::vector<Subject> subjects;
 };
 
-// Turns of other stands between two of the reference.
+// Turns of other stands between two turns of the reference.
 constexpr std::size_t kTurnsBetween = 3;
 
 struct Figures {
@@ -45,19 +45,20 @@ class Turns {
       stands_.push_back(std::make_unique<Stand>(subject, plan.turn));
     }
   }
-  // Every stand once, beside the mean of the reference's turns before and after it. False: one forwarded nothing.
+  // One turn of every stand, related to the mean of the reference's turns before and after it. False: a stand forwarded
+  // nothing.
   bool take() {
     const std::size_t others = stands_.size() - 1;
     double before = turn_of(0);
-    for (std::size_t place = 0; place < others && before > 0; place += kTurnsBetween) {
-      const std::size_t end = std::min(place + kTurnsBetween, others);
-      for (std::size_t i = place; i < end; ++i) {
+    for (std::size_t start = 0; start < others && before > 0; start += kTurnsBetween) {
+      const std::size_t end = std::min(start + kTurnsBetween, others);
+      for (std::size_t i = start; i < end; ++i) {
         if (turn_of(stand_at(i)) <= 0) {
           return false;
         }
       }
       const double after = turn_of(0);
-      for (std::size_t i = place; i < end; ++i) {
+      for (std::size_t i = start; i < end; ++i) {
         Figures& figures = figures_[stand_at(i)];
         figures.ratios.push_back(figures.rates.back() / ((before + after) / 2));
       }
@@ -72,8 +73,8 @@ class Turns {
   [[nodiscard]] const Figures& figures(std::size_t i) const { return figures_[i]; }
 
  private:
-  // The order moves on by one with each run, so that none always comes next after the reference.
-  [[nodiscard]] std::size_t stand_at(std::size_t place) const { return 1 + (place + first_) % (stands_.size() - 1); }
+  // The order rotates by one with each run, so that no stand always follows the reference.
+  [[nodiscard]] std::size_t stand_at(std::size_t slot) const { return 1 + (slot + first_) % (stands_.size() - 1); }
   double turn_of(std::size_t i) {
     const double rate = stands_[i]->take_turn();
     if (rate <= 0) {
@@ -88,7 +89,7 @@ class Turns {
   std::size_t first_ = 0;
 };
 
-// The middle two quarters of what was measured, as the machine's other work moves single turns by more.
+// Median and quartiles, because other work on the machine disturbs single turns.
 struct Spread {
   double low = 0, median = 0, high = 0;
 };
@@ -108,8 +109,8 @@ void report(const std::string& name, const Figures& figures) {
               ratio.low, ratio.high);
 }
 
-// Those of `names`, and the reference; all where none is named.
-void keep(const std::vector<std::string>& names, std::vector<Subject>& subjects) {
+// Keeps the reference and the subjects in `names`; all if `names` is empty.
+void select(const std::vector<std::string>& names, std::vector<Subject>& subjects) {
   std::erase_if(subjects, [&](const Subject& subject) {
     return !names.empty() && subject.name != kReference &&
            std::find(names.begin(), names.end(), subject.name) == names.end();
@@ -131,7 +132,7 @@ std::optional<Plan> parse(int argc, char** argv) {
     }
   }
   plan.subjects = vary ? path_variations() : all_subjects();
-  keep(names, plan.subjects);
+  select(names, plan.subjects);
   plan.turn.seconds = at < argc ? std::atof(argv[at]) : plan.turn.seconds;
   plan.runs = at + 1 < argc ? static_cast<unsigned>(std::atoi(argv[at + 1])) : plan.runs;
   plan.turn.frame_bytes = at + 2 < argc ? static_cast<unsigned>(std::atoi(argv[at + 2])) : plan.turn.frame_bytes;

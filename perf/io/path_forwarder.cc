@@ -8,7 +8,7 @@
 namespace isthmus::perf {
 namespace {
 
-// The rig as a gateway sees it: frames of u0 are this cluster's, d0 is the underlay, s0 the next hop of the one peer.
+// The rig from a gateway's point of view: u0 is the local device, d0 the underlay, s0 the next hop to the only peer.
 constexpr DeviceId kUnderlay{0}, kLocal{1};
 
 IpAddress ip(const char* text) { return *IpAddress::parse(text); }
@@ -22,12 +22,12 @@ EngineOptions options() {
   return engine;
 }
 
-// A worker with the whole path, driven by the benchmark's own loop.
+// A worker with the whole path, driven by the benchmark's loop.
 class PathForwarder final : public RoundForwarder {
  public:
   PathForwarder() : shared_(options(), 1), publisher_(shared_) {}
 
-  Status open(const ForwarderSetup& wanted) {
+  Status open(const ForwarderSetup& setup) {
     FlowTable::Options table;
     table.keep_state = false;
     table.connections = 4096;
@@ -36,14 +36,14 @@ class PathForwarder final : public RoundForwarder {
       return flows.error();
     }
     shared_.flows = *std::move(flows);
-    auto pool = FramePool::create(wanted.frames);
+    auto pool = FramePool::create(setup.frames);
     if (!pool) {
       return pool.error();
     }
-    Worker::Setup setup;
-    setup.pool = *std::move(pool);
+    Worker::Setup worker;
+    worker.pool = *std::move(pool);
     for (const char* interface : {kInterfaceOut, kInterfaceIn}) {
-      AfXdpOptions device_options = wanted.device;
+      AfXdpOptions device_options = setup.device;
       device_options.interface = interface;
       auto device = open_af_xdp(device_options);
       if (!device) {
@@ -51,14 +51,14 @@ class PathForwarder final : public RoundForwarder {
       }
       shared_.adjacencies.set_device(DeviceId{static_cast<std::uint8_t>(devices_.size())}, (*device)->mac(),
                                      (*device)->mtu());
-      auto queue = (*device)->open_queue(WorkerId{0}, 1, *setup.pool);
+      auto queue = (*device)->open_queue(WorkerId{0}, 1, *worker.pool);
       if (!queue) {
         return queue.error();
       }
-      setup.queues.push_back(*std::move(queue));
+      worker.queues.push_back(*std::move(queue));
       devices_.push_back(*std::move(device));
     }
-    worker_ = std::make_unique<Worker>(shared_, std::move(setup));
+    worker_ = std::make_unique<Worker>(shared_, std::move(worker));
     return publish();
   }
 
@@ -67,8 +67,8 @@ class PathForwarder final : public RoundForwarder {
 
  private:
   Status publish() {
-    bool made = false;
-    const AdjacencyId next_hop = shared_.adjacencies.find_or_make(kUnderlay, ip("192.0.2.254"), made);
+    bool created = false;
+    const AdjacencyId next_hop = shared_.adjacencies.find_or_create(kUnderlay, ip("192.0.2.254"), created);
     MacAddress mac;
     std::copy_n(kForwardedAddresses.begin(), mac.bytes.size(), mac.bytes.begin());
     shared_.adjacencies.set_mac(next_hop, mac);

@@ -17,7 +17,7 @@ namespace {
 Status run_all(std::initializer_list<const char*> commands, const char* needs) {
   for (const char* command : commands) {
     if (std::system(command) != 0) {
-      return Error{std::string("failed: ") + command, "perf/io", needs};
+      return Error{std::string("command failed: ") + command, "perf/io", needs};
     }
   }
   return Ok{};
@@ -27,7 +27,7 @@ Status run_all(std::initializer_list<const char*> commands, const char* needs) {
 
 Status build_rig() {
   if (unshare(CLONE_NEWNET) != 0) {
-    return Error{std::string("cannot make a network namespace: ") + std::strerror(errno), "perf/io", "run as root"};
+    return Error{std::string("cannot create a network namespace: ") + std::strerror(errno), "perf/io", "run as root"};
   }
   return run_all(
       {

@@ -1,8 +1,8 @@
-// The bench of the I/O benchmarks, in a network namespace of the process's own that goes with it:
+// The topology of the I/O benchmarks, in a network namespace that lives as long as its process:
 //
 //   pump → g0 === u0 [forwarder] d0 === s0 → sink
 //
-// One queue each, IPv6 off, neighbours static, so that only benchmark frames move.
+// One queue each, IPv6 off, neighbours static, so that there are no frames but those of the benchmark.
 #pragma once
 
 #include <array>
@@ -23,12 +23,11 @@ inline constexpr const char* kDestinations = "10.2.0.0/16";
 inline constexpr std::array<std::uint8_t, 12> kForwardedAddresses = {2, 0, 0, 0, 2, 1, 2, 0, 0, 0, 2, 2};
 inline constexpr unsigned kSourcePortOffset = 34;
 
-// Moves the process into its own namespace and builds the bench there.
+// Moves the calling thread into a new namespace and builds the topology there.
 [[nodiscard]] Status build_rig();
-// What the kernel needs to do a gateway's work: the frames' destination becomes another (nftables), behind a VXLAN
-// device.
+// Sets the kernel up to do a gateway's work: destination NAT (nftables), then a VXLAN device.
 [[nodiscard]] Status build_kernel_gateway();
-// A UDP frame of `length` bytes from a source to a destination, correct but for an absent UDP checksum.
+// A valid UDP frame of `length` bytes from kSources to kDestinations, without a UDP checksum.
 [[nodiscard]] std::vector<std::uint8_t> bench_frame(unsigned length);
 
 }  // namespace isthmus::perf

@@ -7,16 +7,16 @@
 namespace isthmus::perf {
 namespace {
 
-using Made = Result<std::unique_ptr<RoundForwarder>>;
+using MakeResult = Result<std::unique_ptr<RoundForwarder>>;
 
-Made make_kernel(Traffic& traffic) {
+MakeResult make_kernel(Traffic& traffic) {
   if (Status attached = traffic.attach(kInterfaceIn, "to_kernel"); !attached) {
     return attached.error();
   }
   return std::unique_ptr<RoundForwarder>();
 }
 
-Made make_kernel_gateway(Traffic& traffic) {
+MakeResult make_kernel_gateway(Traffic& traffic) {
   if (Status built = build_kernel_gateway(); !built) {
     return built.error();
   }
@@ -46,7 +46,7 @@ std::vector<Subject> all_subjects() {
       path("path", {}),
       {"kernel", make_kernel},
       {"kernel gw", make_kernel_gateway},
-      {"pump only", [](Traffic&) { return Made(std::unique_ptr<RoundForwarder>()); }, kInterfaceIn},
+      {"pump only", [](Traffic&) { return MakeResult(std::unique_ptr<RoundForwarder>()); }, kInterfaceIn},
   };
 }
 

@@ -1,4 +1,4 @@
-// What io-bench measures: forwarders and the kernel's ways, and variations of how the path's devices are opened.
+// What io-bench measures: our forwarders, kernel forwarding, and the path with variations of its device options.
 #pragma once
 
 #include <vector>
@@ -7,11 +7,11 @@
 
 namespace isthmus::perf {
 
-// The name of what every figure is put beside; it is first in either list.
+// The subject that all results are compared to; first in both lists.
 inline constexpr const char* kReference = "bare";
 
 [[nodiscard]] std::vector<Subject> all_subjects();
-// The whole path with the devices' defaults, and with one choice changed at a time.
+// The whole path with the devices' defaults, and with one option changed at a time.
 [[nodiscard]] std::vector<Subject> path_variations();
 
 }  // namespace isthmus::perf

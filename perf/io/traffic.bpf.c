@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The two ends of the I/O benchmarks, and the least program that an AF_XDP forwarder needs in between.
+ * Pump and sink of the I/O benchmarks, and the minimal program that an AF_XDP forwarder needs in between.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -40,7 +40,7 @@ static const __u32 only = 0;
 #define VXLAN_PORT 8472
 #define VXLAN_BYTES 8
 
-/* Run on live frames: writes the whole header anew (pages come back as the forwarder left them) and sends. */
+/* Run on live frames: rewrites the whole header (pages are recycled as the forwarder left them) and sends. */
 SEC("xdp")
 int pump(struct xdp_md* ctx) {
   __u8* data = (__u8*)(long)ctx->data;
@@ -68,7 +68,7 @@ int pump(struct xdp_md* ctx) {
   return XDP_TX;
 }
 
-/* Where the UDP payload of the frame at `data` begins, or 0. IPv4 without options, IPv6 without extensions. */
+/* Start of the UDP payload of the frame at `data`, or 0. IPv4 without options, IPv6 without extension headers. */
 static __always_inline const __u8* udp_payload(const __u8* data, const __u8* end, __u16* port) {
   const struct ethhdr* ethernet = (const void*)data;
   const struct udphdr* udp = 0;
@@ -112,11 +112,11 @@ static __always_inline __u32 latency_bucket(__u64 value) {
       highest += step;
     }
   }
-  const __u32 behind = highest >= 3 ? (value >> (highest - 3)) & 7 : (value << (3 - highest)) & 7;
-  return (highest * 8 + behind) & (LATENCY_BUCKETS - 1);
+  const __u32 fraction = highest >= 3 ? (value >> (highest - 3)) & 7 : (value << (3 - highest)) & 7;
+  return (highest * 8 + fraction) & (LATENCY_BUCKETS - 1);
 }
 
-/* Where everything ends: counted and dropped. */
+/* Counts and drops every frame. */
 SEC("xdp")
 int sink(struct xdp_md* ctx) {
   struct sink_counts* counts = bpf_map_lookup_elem(&sinks, &only);
@@ -127,7 +127,7 @@ int sink(struct xdp_md* ctx) {
   const __u8* stamp = stamp_of((const __u8*)(long)ctx->data, (const __u8*)(long)ctx->data_end);
   if (stamp) {
     const __u64 sequence = *(const __u64*)(stamp + 4);
-    const __u64 made = *(const __u64*)(stamp + 12);
+    const __u64 sent = *(const __u64*)(stamp + 12);
     const __u64 now = bpf_ktime_get_ns();
     if (counts->stamped == 0 || sequence < counts->first) {
       counts->first = sequence;
@@ -136,7 +136,7 @@ int sink(struct xdp_md* ctx) {
       counts->last = sequence;
     }
     ++counts->stamped;
-    ++counts->latency[latency_bucket(now > made ? now - made : 0)];
+    ++counts->latency[latency_bucket(now > sent ? now - sent : 0)];
   }
   return XDP_DROP;
 }
@@ -144,7 +144,7 @@ int sink(struct xdp_md* ctx) {
 SEC("xdp")
 int bare(struct xdp_md* ctx) { return bpf_redirect_map(&bare_sockets, ctx->rx_queue_index, XDP_DROP); }
 
-/* A veth takes redirected frames only where a program runs; the kernel's own forwarding gets this one. */
+/* A veth accepts XDP_TX and redirected frames only if its peer runs a program; kernel forwarding uses this one. */
 SEC("xdp")
 int to_kernel(struct xdp_md* ctx) { return XDP_PASS; }
 

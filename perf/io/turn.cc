@@ -24,33 +24,33 @@ constexpr unsigned kFlows = 64;
 constexpr int kPumpPriority = 5;
 constexpr int kForwarderPriority = 10;
 constexpr auto kPause = std::chrono::milliseconds(1);
-constexpr unsigned kMostPauses = 5000;
-constexpr std::uint64_t kFramesOfWarmUp = 10'000;
-constexpr char kTurn = 't', kEnd = 'e';  // an end by name: other stands' processes hold the link open, too
+constexpr unsigned kMaxPauses = 5000;
+constexpr std::uint64_t kWarmUpFrames = 10'000;
+constexpr char kTurn = 't', kEnd = 'e';  // an explicit end, because other stands' processes hold the link open too
 
 void pin_to(unsigned core) {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   CPU_SET(core, &cores);
-  static_cast<void>(sched_setaffinity(0, sizeof cores, &cores));  // on a machine with fewer cores, anywhere
+  static_cast<void>(sched_setaffinity(0, sizeof cores, &cores));  // ignored on a machine with fewer cores
 }
 
-void run_before_others(int priority) {
+void set_realtime_priority(int priority) {
   const sched_param parameters{.sched_priority = priority};
-  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the right, the figures are noisier
+  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the privilege, results are noisier
 }
 
-// The pump and, where there is one, the forwarder at work on core 0, for as long as this lives.
-class Work {
+// Runs the pump and, if there is one, the forwarder on core 0 for the lifetime of the object.
+class TrafficRun {
  public:
-  Work(Traffic& traffic, RoundForwarder* forwarder) {
+  TrafficRun(Traffic& traffic, RoundForwarder* forwarder) {
     struct sigaction ignore {};
     ignore.sa_handler = [](int) {};
     sigaction(SIGUSR1, &ignore, nullptr);
     if (forwarder != nullptr) {
       forward_ = std::thread([this, forwarder] {
         pin_to(0);
-        run_before_others(kForwarderPriority);
+        set_realtime_priority(kForwarderPriority);
         while (!stop_.load()) {
           if (forwarder->round() == 0) {
             forwarder->wait();
@@ -60,14 +60,14 @@ class Work {
     }
     pump_ = std::thread([this, &traffic] {
       pin_to(0);
-      run_before_others(kPumpPriority);
+      set_realtime_priority(kPumpPriority);
       const Status pumped = traffic.pump_until(stop_);
       if (!pumped) {
         std::fprintf(stderr, "io-bench: %s\n", pumped.error().text().c_str());
       }
     });
   }
-  ~Work() {
+  ~TrafficRun() {
     stop_ = true;
     pthread_kill(pump_.native_handle(), SIGUSR1);
     pump_.join();
@@ -75,15 +75,15 @@ class Work {
       forward_.join();
     }
   }
-  Work(const Work&) = delete;
-  Work& operator=(const Work&) = delete;
+  TrafficRun(const TrafficRun&) = delete;
+  TrafficRun& operator=(const TrafficRun&) = delete;
 
  private:
   std::atomic<bool> stop_{false};
   std::thread pump_, forward_;
 };
 
-// Million frames per second that reach the sink.
+// Million frames per second that reach the sink during `seconds`.
 double measure(const Traffic& traffic, double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
@@ -93,11 +93,11 @@ double measure(const Traffic& traffic, double seconds) {
   return static_cast<double>(after - before) / std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
 
-// The pump takes a while before its first frame; a few may be left of the turn before.
+// The pump needs a while before its first frame; a few frames may be left from the previous turn.
 bool warm_up(const Traffic& traffic) {
   const std::uint64_t before = traffic.sunk().frames;
-  for (unsigned pause = 0; pause < kMostPauses; ++pause) {
-    if (traffic.sunk().frames > before + kFramesOfWarmUp) {
+  for (unsigned pause = 0; pause < kMaxPauses; ++pause) {
+    if (traffic.sunk().frames > before + kWarmUpFrames) {
       return true;
     }
     std::this_thread::sleep_for(kPause);
@@ -106,14 +106,14 @@ bool warm_up(const Traffic& traffic) {
 }
 
 double one_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
-  const Work work(traffic, forwarder);
+  const TrafficRun run(traffic, forwarder);
   if (!warm_up(traffic)) {
     return 0;
   }
   return measure(traffic, seconds);
 }
 
-// In the stand's process: sets up, then takes turns until it is told to end.
+// In the stand's process: sets up, then runs turns on request until the end is requested.
 Status serve(const Subject& subject, const Turn& turn, int link) {
   pin_to(1);
   if (Status built = build_rig(); !built) {
@@ -135,7 +135,7 @@ Status serve(const Subject& subject, const Turn& turn, int link) {
   if (!frame) {
     return frame;
   }
-  for (char asked = 0; read(link, &asked, 1) == 1 && asked == kTurn;) {
+  for (char request = 0; read(link, &request, 1) == 1 && request == kTurn;) {
     const double rate = one_turn(**traffic, forwarder->get(), turn.seconds);
     if (write(link, &rate, sizeof rate) != sizeof rate) {
       break;
@@ -155,7 +155,7 @@ Stand::Stand(Subject subject, const Turn& turn) : subject_(std::move(subject)) {
   const UniqueFd far(ends[1]);
   process_ = fork();
   if (process_ == 0) {
-    static_cast<void>(prctl(PR_SET_PDEATHSIG, SIGKILL));  // the link alone does not tell of a killed parent
+    static_cast<void>(prctl(PR_SET_PDEATHSIG, SIGKILL));  // the link alone does not show that the parent was killed
     link_ = UniqueFd();
     const Status served = serve(subject_, turn, far.get());
     if (!served) {

@@ -1,6 +1,6 @@
-// A forwarder on a bench of its own: a process with its namespace, in which traffic runs for a turn at a time. Turns of
-// several stands, one behind the other and short, see the same machine. Threads: the caller's; the stand's, core 1; a
-// turn's pump and forwarder, core 0.
+// A forwarder in a test stand of its own: a process with its own namespace, in which traffic runs for one turn at a
+// time. Short turns of several stands alternate, so that all see the same machine conditions. Threads: the caller's;
+// the stand's on core 1; a turn's pump and forwarder on core 0.
 #pragma once
 
 #include <sys/types.h>
@@ -14,12 +14,12 @@
 
 namespace isthmus::perf {
 
-// What stands between pump and sink.
+// What is measured, between pump and sink.
 struct Subject {
   std::string name;
-  // Runs in the bench's namespace before traffic starts; no forwarder: the kernel forwards, or nothing stands between.
+  // Runs in the stand's namespace before traffic starts. Null forwarder: the kernel forwards, or nothing does.
   std::function<Result<std::unique_ptr<RoundForwarder>>(Traffic& traffic)> make;
-  const char* sink = nullptr;  // interface where frames end; nullptr: the bench's sink
+  const char* sink = nullptr;  // interface of the sink; nullptr: kInterfaceSink
 };
 
 struct Turn {
@@ -35,13 +35,14 @@ class Stand {
   Stand& operator=(const Stand&) = delete;
 
   [[nodiscard]] const std::string& name() const { return subject_.name; }
-  // Million frames per second that reached the sink in one turn. 0: nothing arrived, or it failed and said why.
+  // Million frames per second that reached the sink in one turn. 0: nothing arrived, or the stand failed (and printed
+  // why).
   [[nodiscard]] double take_turn();
 
  private:
   Subject subject_;
   pid_t process_ = -1;
-  UniqueFd link_;  // a byte there asks for a turn, a rate comes back
+  UniqueFd link_;  // a byte sent requests a turn, the rate is the reply
 };
 
 }  // namespace isthmus::perf

@@ -1,6 +1,6 @@
-// What Maglev promises, measured: how evenly slots are spread, and how many move to another backend when one leaves or
-// joins, beside the optimum (only the slots of the one that leaves, or an equal share for the one that joins).
-// Deterministic; medians over different backend sets with the median absolute deviation.
+// Maglev's balance and disruption: how evenly slots are spread, and how many slots move to another backend when a
+// backend leaves or joins, compared with the optimum (only the slots of the leaving backend; an equal share for the
+// joining one). Deterministic; medians over different backend sets with the median absolute deviation.
 //   maglev-quality [--json FILE]
 #include <algorithm>
 #include <cstdio>
@@ -36,17 +36,17 @@ Spread spread(std::vector<double> values) {
 std::vector<MaglevBackend> random_backends(std::mt19937& random, std::size_t count) {
   std::vector<MaglevBackend> backends;
   for (std::size_t i = 0; i < count; ++i) {
-    const auto host = static_cast<std::uint32_t>((random() & 0xffff0000U) | i);  // distinct by the low half
+    const auto host = static_cast<std::uint32_t>((random() & 0xffff0000U) | i);  // distinct low halves
     backends.push_back({IpAddress::ipv4(Be32::of(host)), L4Port{8080}, IpProtocol::kTcp});
   }
   return backends;
 }
 
 struct Trial {
-  double largest, leave, join;  // in per cent: largest share above the mean; slots moved
+  double largest, leave, join;  // percent: largest share above the mean; slots moved
 };
 
-// Slots in percent that name another backend in `b` than in `a`.
+// Percentage of slots with different backends in `a` and `b`.
 double moved(const MaglevRing& a, const MaglevRing& b) {
   std::size_t count = 0;
   for (std::size_t slot = 0; slot < a.size(); ++slot) {
@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::vector<isthmus::perf::Figure> figures;
-  std::printf("Maglev: medians of %d backend sets, with their deviation; all in per cent\n\n", isthmus::kTrials);
+  std::printf("Maglev: medians of %d backend sets, with their deviation; all in percent\n\n", isthmus::kTrials);
   std::printf("                    largest share     slots moved by a leave       slots moved by a join\n");
   std::printf("  slots  backends      above mean     measured         optimum     measured         optimum\n");
   for (const std::uint32_t slots : {isthmus::kMaglevPeerSlots, 1021U, isthmus::kMaglevSlots, 65521U}) {

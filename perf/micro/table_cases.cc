@@ -1,6 +1,6 @@
-// perf-table: what the connection table costs, in TSC cycles per packet of a bulk lookup with counting, per insert and
-// removal, per re-admission, per slot a janitor visits. At 1,000 connections everything is in the cache; at 1,000,000
-// nothing is. One thread, one worker: the price without contention. Keys come in random order.
+// perf-table: cost of the connection table, in TSC cycles per packet of a bulk lookup with accounting, per insert and
+// removal, per revalidation, per slot visited by aging. At 1,000 connections everything is in the cache; at 1,000,000
+// nothing is. One thread, one worker: no contention. Keys come in random order.
 //   perf-table [--case GLOB]... [--runs N] [--quick] [--json FILE]
 #include <fnmatch.h>
 
@@ -49,7 +49,7 @@ struct TableBench {
   TableBench(std::uint32_t capacity, std::uint32_t filled) : quiescence(1), random(1), fresh(filled) {
     FlowTable::Options options;
     options.keep_state = false;
-    options.connections = options.unreplied = capacity;
+    options.connections = options.half_open_limit = capacity;
     options.hash_seed = 1;
     auto opened = FlowTable::open(options, quiescence);
     if (!opened) {
@@ -61,7 +61,7 @@ struct TableBench {
     table->epochs().sample_none(block);
     for (std::uint32_t n = 0; n < filled; ++n) {
       if (table->insert(kWorker, connection_of(n, block), kNow).outcome != InsertOutcome::kInserted) {
-        std::fprintf(stderr, "the table does not take %u connections\n", filled);
+        std::fprintf(stderr, "perf-table: the table does not hold %u connections\n", filled);
         std::exit(1);
       }
     }
@@ -69,7 +69,7 @@ struct TableBench {
       keys.push_back(key_of(n));
     }
     std::shuffle(keys.begin(), keys.end(), random);
-    // The same order over again, so that no burst has a connection twice.
+    // Repeat the same order, so that no burst contains a connection twice.
     for (const std::size_t period = keys.size(); keys.size() % kBurst != 0 || keys.size() < 4096;) {
       keys.push_back(keys[keys.size() - period]);
     }
@@ -79,7 +79,7 @@ struct TableBench {
     return {keys.data() + at, kBurst};
   }
   void end_round() {
-    table->sweep(kWorker, kNow, 1);
+    table->age_connections(kWorker, kNow, 1);
     quiescence.quiescent(0);
   }
 
@@ -89,7 +89,7 @@ struct TableBench {
   std::mt19937 random;
   std::vector<FlowKey> keys;
   std::size_t at = 0;
-  std::uint32_t fresh = 0;  // first connection that is not there
+  std::uint32_t fresh = 0;  // first connection that is not in the table
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -97,19 +97,19 @@ struct TableBench {
   std::exit(1);
 }
 
-// The table's whole share of a settled packet: lookup, epochs, counters.
+// All table work of a settled packet: lookup, epoch check, counters.
 void lookup(TableBench& b, std::uint64_t bursts) {
   std::array<Hit, kBurst> hits;
-  std::uint64_t standing = 0;
+  std::uint64_t valid = 0;
   for (std::uint64_t burst = 0; burst < bursts; ++burst) {
     b.table->find_burst(kWorker, b.next_burst(), hits);
     for (const Hit& hit : hits) {
-      standing += hit && b.table->epochs().stands(*hit.block) ? 1 : 0;
-      b.table->track(kWorker, hit, kNow, Bytes{64}, tcp_flag::kAck);
+      valid += hit && b.table->epochs().is_current(*hit.block) ? 1 : 0;
+      b.table->account_packet(kWorker, hit, kNow, Bytes{64}, tcp_flag::kAck);
     }
   }
-  if (standing != bursts * kBurst) {
-    fail("a lookup did not find its connection");
+  if (valid != bursts * kBurst) {
+    fail("a lookup did not find its connection, or its decision was not valid");
   }
 }
 
@@ -124,18 +124,18 @@ void lookup_miss(TableBench& b, std::uint64_t bursts) {
     }
     b.table->find_burst(kWorker, keys, hits);
     if (std::any_of(hits.begin(), hits.end(), [](const Hit& hit) { return static_cast<bool>(hit); })) {
-      fail("a lookup found what is not there");
+      fail("a lookup found a connection that does not exist");
     }
   }
 }
 
-// A new decision for a settled connection, with the grace period of the old one.
-void readmit(TableBench& b, std::uint64_t bursts) {
+// A new decision for a settled connection, including reclamation of the old one.
+void revalidate(TableBench& b, std::uint64_t bursts) {
   std::array<Hit, kBurst> hits;
   for (std::uint64_t burst = 0; burst < bursts; ++burst) {
     b.table->find_burst(kWorker, b.next_burst(), hits);
     for (Hit& hit : hits) {
-      if (b.table->readmit(kWorker, hit, b.block) != ReadmitOutcome::kPublished) {
+      if (b.table->revalidate(kWorker, hit, b.block) != RevalidateOutcome::kPublished) {
         fail("a decision was not published");
       }
     }
@@ -143,25 +143,25 @@ void readmit(TableBench& b, std::uint64_t bursts) {
   }
 }
 
-// A connection's birth and death, beside the others.
+// Insertion and removal of a connection.
 void insert(TableBench& b, std::uint64_t bursts) {
   for (std::uint64_t burst = 0; burst < bursts; ++burst) {
     for (std::size_t i = 0; i < kBurst; ++i, ++b.fresh) {
-      const auto made = b.table->insert(kWorker, connection_of(b.fresh, b.block), kNow);
-      if (made.outcome != InsertOutcome::kInserted) {
-        fail("the table refused a connection");
+      const auto created = b.table->insert(kWorker, connection_of(b.fresh, b.block), kNow);
+      if (created.outcome != InsertOutcome::kInserted) {
+        fail("the table rejected a connection");
       }
-      b.table->remove(kWorker, made.hit);
+      b.table->remove(kWorker, created.hit);
     }
     b.end_round();
   }
 }
 
-// Slots visited by the janitor where nothing has expired.
-void janitor(TableBench& b, std::uint64_t bursts) {
+// Slots visited by aging, none expired.
+void aging(TableBench& b, std::uint64_t bursts) {
   for (std::uint64_t burst = 0; burst < bursts; ++burst) {
-    if (b.table->sweep(kWorker, kNow, kBurst) != 0) {
-      fail("the janitor removed a live connection");
+    if (b.table->age_connections(kWorker, kNow, kBurst) != 0) {
+      fail("aging removed a live connection");
     }
   }
 }
@@ -173,8 +173,8 @@ struct TableCase {
 constexpr TableCase kCases[] = {{"table/lookup", lookup},
                                 {"table/lookup-miss", lookup_miss},
                                 {"table/insert", insert},
-                                {"table/re-admit", readmit},
-                                {"table/janitor", janitor}};
+                                {"table/revalidate", revalidate},
+                                {"table/aging", aging}};
 
 Figure measure(const TableCase& what, TableBench& bench, std::uint32_t connections, unsigned runs) {
   constexpr std::uint64_t kBursts = 4096;
@@ -207,8 +207,8 @@ int main(int argc, char** argv) {
   app.add_option("--case", patterns, "cases by name; * and ? match (table/*)");
   app.add_option("--connections", connections, "connections in the table (1000 100000 1000000)")
       ->check(CLI::Range(1U, 100'000'000U));
-  app.add_option("--runs", runs, "timed runs of each, after one that warms up (7)")->check(CLI::Range(1U, 1000U));
-  app.add_option("--json", json, "file to write the figures to");
+  app.add_option("--runs", runs, "timed runs of each, after a warm-up run (7)")->check(CLI::Range(1U, 1000U));
+  app.add_option("--json", json, "output file for the results");
   CLI11_PARSE(app, argc, argv);
   std::vector<Figure> figures;
   for (const std::uint32_t count : connections) {
@@ -222,7 +222,7 @@ int main(int argc, char** argv) {
     }
   }
   if (figures.empty()) {
-    std::fprintf(stderr, "perf-table: no case has such a name\n");
+    std::fprintf(stderr, "perf-table: no case matches\n");
     return 1;
   }
   if (!json.empty()) {

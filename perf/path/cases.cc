@@ -18,8 +18,8 @@
 namespace isthmus::perf {
 namespace {
 
-constexpr std::uint32_t kShortestSequence = 8192, kShortestZipf = 65536;
-constexpr std::size_t kChecked = 256;  // frames that are looked at
+constexpr std::uint32_t kMinSequence = 8192, kMinZipf = 65536;
+constexpr std::size_t kChecked = 256;  // output frames that are verified
 constexpr unsigned kSeed = 20261122;
 
 std::vector<std::uint32_t> permutation(std::uint32_t first, std::uint32_t count, std::mt19937& random) {
@@ -29,18 +29,18 @@ std::vector<std::uint32_t> permutation(std::uint32_t first, std::uint32_t count,
   return order;
 }
 
-// Connections drawn with probability 1/rank; which connection has which rank is random too.
+// Connections drawn with probability proportional to 1/rank, in random rank order.
 std::vector<std::uint32_t> zipf(std::uint32_t connections, std::mt19937& random) {
   const std::vector<std::uint32_t> by_rank = permutation(0, connections, random);
-  std::vector<double> upto(connections);
+  std::vector<double> cumulative(connections);
   double sum = 0;
   for (std::uint32_t rank = 0; rank < connections; ++rank) {
-    upto[rank] = sum += 1.0 / (rank + 1);
+    cumulative[rank] = sum += 1.0 / (rank + 1);
   }
   std::uniform_real_distribution<double> any(0, sum);
-  std::vector<std::uint32_t> order(std::max(connections, kShortestZipf));
+  std::vector<std::uint32_t> order(std::max(connections, kMinZipf));
   for (std::uint32_t& n : order) {
-    const auto rank = std::lower_bound(upto.begin(), upto.end(), any(random)) - upto.begin();
+    const auto rank = std::lower_bound(cumulative.begin(), cumulative.end(), any(random)) - cumulative.begin();
     n = by_rank[std::min<std::size_t>(static_cast<std::size_t>(rank), connections - 1)];
   }
   return order;
@@ -55,7 +55,7 @@ std::vector<std::uint32_t> sequence(std::uint32_t connections, Order order) {
   do {
     const auto more = permutation(0, connections, random);
     all.insert(all.end(), more.begin(), more.end());
-  } while (all.size() < kShortestSequence);
+  } while (all.size() < kMinSequence);
   return all;
 }
 
@@ -65,10 +65,10 @@ std::uint64_t named_drops(const EngineCounters& counters, std::string_view name)
       return drop.packets;
     }
   }
-  fail("the engine knows no drop reason " + std::string(name));
+  fail("unknown drop reason " + std::string(name));
 }
 
-// The pump alone: what it costs to put the frames there and take them back.
+// Cost of the pump alone: providing the frames and taking them back.
 double driver_cycles(const Stream& stream, std::uint64_t packets, unsigned burst, bool cold) {
   auto pool = need(FramePool::create({}));
   PumpDevice device("driver", Bytes{1600});
@@ -93,7 +93,7 @@ double driver_cycles(const Stream& stream, std::uint64_t packets, unsigned burst
   return runs[1];
 }
 
-// A copy of the same bytes, from cache to cache.
+// Cost of copying the same bytes within the cache.
 double memcpy_cycles(const std::vector<FrameTemplate>& templates) {
   constexpr std::size_t kSlots = 64, kSlotBytes = 2048;
   constexpr std::uint64_t kCopies = 262144;
@@ -122,12 +122,12 @@ const std::vector<Case>& cases() {
       {"path/fabric-to-local/pod", "their replies, out of the tunnel", Kind::kPod, Way::kFabricToLocal, What::kSettled},
       {"path/fabric-to-local/service-reply", "replies of services: out of the tunnel, translation undone",
        Kind::kService, Way::kFabricToLocal, What::kSettled},
-      {"path/new-flow", "first packets of connections to VIPs, beside the settled ones", Kind::kService,
+      {"path/new-flow", "first packets of connections to VIPs, in addition to the settled ones", Kind::kService,
        Way::kLocalToFabric, What::kNewFlow},
-      {"path/re-admit", "packets of settled connections to VIPs whose decision no longer stands", Kind::kService,
-       Way::kLocalToFabric, What::kReadmit},
-      {"path/drop", "tunnel packets with a source outside the sender's cluster: refused by vet", Kind::kPod,
-       Way::kFabricToLocal, What::kDrop},
+      {"path/revalidate", "packets of settled connections to VIPs whose decision is no longer valid", Kind::kService,
+       Way::kLocalToFabric, What::kRevalidate},
+      {"path/drop", "tunnel packets with a source outside the sender's cluster: dropped by source validation",
+       Kind::kPod, Way::kFabricToLocal, What::kDrop},
   };
   return all;
 }
@@ -138,25 +138,25 @@ struct Bench::Plan {
   Gateway* gateway = nullptr;
   std::vector<FrameTemplate> templates;
   std::vector<std::vector<PacketPatch>> patches;  // by worker
-  std::uint64_t packets = 0;                      // of one worker in one pass
-  unsigned passes = 1;                            // of one run
+  std::uint64_t packets = 0;                      // per worker and pass
+  unsigned passes = 1;                            // per run
 };
 
 Gateway& Bench::gateway_for(const Case& what, const Row& row) {
-  GatewayOptions wanted;
-  wanted.kind = what.kind;
-  wanted.state = options_.state;
-  wanted.connections = row.connections;
-  wanted.spare = what.what == Case::What::kNewFlow ? std::clamp(row.connections, 16384U, 131072U) : 0;
-  wanted.workers = row.workers;
-  wanted.feeds = (row.burst + kMaxBurst - 1) / kMaxBurst;
-  const auto same = [&](const GatewayOptions& have) {
-    return have.kind == wanted.kind && have.connections == wanted.connections && have.spare == wanted.spare &&
-           have.workers == wanted.workers && have.feeds == wanted.feeds;
+  GatewayOptions desired;
+  desired.kind = what.kind;
+  desired.state = options_.state;
+  desired.connections = row.connections;
+  desired.spare = what.what == Case::What::kNewFlow ? std::clamp(row.connections, 16384U, 131072U) : 0;
+  desired.workers = row.workers;
+  desired.feeds = (row.burst + kMaxBurst - 1) / kMaxBurst;
+  const auto same = [&](const GatewayOptions& current) {
+    return current.kind == desired.kind && current.connections == desired.connections &&
+           current.spare == desired.spare && current.workers == desired.workers && current.feeds == desired.feeds;
   };
   if (gateway_ == nullptr || !same(gateway_->options())) {
     gateway_.reset();
-    gateway_ = std::make_unique<Gateway>(wanted);
+    gateway_ = std::make_unique<Gateway>(desired);
   }
   return *gateway_;
 }
@@ -177,9 +177,9 @@ void Bench::prepare(Plan& plan) {
     case Case::What::kNewFlow:
       order = permutation(row.connections, gateway.options().spare, random);
       break;
-    case Case::What::kReadmit:
+    case Case::What::kRevalidate:
       order = permutation(0, row.connections, random);
-      plan.passes = static_cast<unsigned>(std::max<std::uint64_t>(1, options_.least_packets / 4 / row.connections));
+      plan.passes = static_cast<unsigned>(std::max<std::uint64_t>(1, options_.min_packets / 4 / row.connections));
       break;
   }
   plan.templates = templates_of(shape, row.frame);
@@ -187,19 +187,19 @@ void Bench::prepare(Plan& plan) {
   for (const std::uint32_t n : order) {
     by_worker[n % row.workers].push_back(n);
   }
-  std::uint64_t least = ~std::uint64_t{0};
+  std::uint64_t min_share = ~std::uint64_t{0};
   for (const auto& share : by_worker) {
     plan.patches.push_back(gateway.patches_of(share, plan.what->way));
-    least = std::min<std::uint64_t>(least, share.size());
+    min_share = std::min<std::uint64_t>(min_share, share.size());
   }
-  if (least == 0) {
-    fail("fewer connections than workers");
+  if (min_share == 0) {
+    fail("fewer connections than workers: increase --connections");
   }
   const bool repeats = plan.what->what == Case::What::kSettled || plan.what->what == Case::What::kDrop;
-  plan.packets = repeats ? std::max(least, options_.least_packets / row.workers) : least;
+  plan.packets = repeats ? std::max(min_share, options_.min_packets / row.workers) : min_share;
 }
 
-// Runs every worker's share once; the mean of their cycles.
+// Runs every worker's share once. Returns the mean of the workers' cycles.
 double Bench::drive_all(const Plan& plan) {
   const auto job = [&](unsigned worker) {
     return Job{plan.what->way, &plan.templates, &plan.patches[worker], plan.packets, plan.row.burst, plan.row.cold};
@@ -225,12 +225,12 @@ double Bench::drive_all(const Plan& plan) {
   return std::accumulate(cycles.begin(), cycles.end(), 0.0) / plan.row.workers;
 }
 
-// That every packet did what the case says, and nothing else.
+// Checks that every packet was handled as the case says, and that nothing else happened.
 void Bench::check(const Plan& plan, const EngineCounters& before, std::uint64_t packets) {
   const EngineCounters after = plan.gateway->counters();
-  const auto expect = [&](const char* what, std::uint64_t found, std::uint64_t wanted) {
-    if (found != wanted) {
-      fail(plan.row.name + ": " + what + " " + std::to_string(found) + " instead of " + std::to_string(wanted) +
+  const auto expect = [&](const char* what, std::uint64_t actual, std::uint64_t expected) {
+    if (actual != expected) {
+      fail(plan.row.name + ": " + what + " " + std::to_string(actual) + " instead of " + std::to_string(expected) +
            "; packets " + std::to_string(packets) + ", drops " + drops_text(after));
     }
   };
@@ -240,25 +240,24 @@ void Bench::check(const Plan& plan, const EngineCounters& before, std::uint64_t 
   expect("packets out:", after.tx_packets - before.tx_packets, packets - dropped);
   expect("packets dropped:", drops(after) - drops(before), dropped);
   if (what == Case::What::kDrop) {
-    expect("packets dropped by vet:",
+    expect("packets dropped by source validation:",
            named_drops(after, "source_outside_cluster") - named_drops(before, "source_outside_cluster"), packets);
   }
-  const bool hits = what == Case::What::kSettled || what == Case::What::kReadmit;
+  const bool hits = what == Case::What::kSettled || what == Case::What::kRevalidate;
   expect("packets without a connection:", after.misses - before.misses, hits ? 0 : packets);
-  expect("connections made:", after.connections_created - before.connections_created,
+  expect("connections created:", after.connections_created - before.connections_created,
          what == Case::What::kNewFlow ? packets : 0);
-  // The pass that warms up may find what a re-admit row before it left.
+  // During warm-up, connections of an earlier path/revalidate row may still need revalidation.
   if (warm_) {
-    expect("decisions made again:", after.readmissions - before.readmissions,
-           what == Case::What::kReadmit ? packets : 0);
+    expect("revalidations:", after.revalidations - before.revalidations, what == Case::What::kRevalidate ? packets : 0);
   }
 }
 
-// Connections of one second's life go by themselves.
-void Bench::wait_until_only_established(const Plan& plan) {
-  constexpr int kLongestMs = 60000;
+// New connections have a timeout of a few seconds: waits until they are aged out.
+void Bench::wait_for_aging(const Plan& plan) {
+  constexpr int kMaxWaitMs = 60000;
   for (int waited = 0; plan.gateway->counters().connections_now != plan.row.connections; ++waited) {
-    if (waited == kLongestMs) {
+    if (waited == kMaxWaitMs) {
       fail(plan.row.name + ": new connections do not expire");
     }
     for (unsigned worker = 0; worker < plan.row.workers; ++worker) {
@@ -273,7 +272,7 @@ double Bench::once(const Plan& plan) {
   const EngineCounters before = plan.gateway->counters();
   double cycles = 0;
   for (unsigned pass = 0; pass < plan.passes; ++pass) {
-    if (plan.what->what == Case::What::kReadmit) {
+    if (plan.what->what == Case::What::kRevalidate) {
       plan.gateway->move_peer();
     }
     if (warm_ && options_.before_run) {
@@ -286,7 +285,7 @@ double Bench::once(const Plan& plan) {
   }
   check(plan, before, plan.packets * plan.passes * plan.row.workers);
   if (plan.what->what == Case::What::kNewFlow) {
-    wait_until_only_established(plan);
+    wait_for_aging(plan);
   }
   return cycles / static_cast<double>(plan.packets * plan.passes);
 }
@@ -302,10 +301,10 @@ Outcome Bench::measure(const Row& row) {
   prepare(plan);
   if (plan.what->what == Case::What::kSettled) {
     const Job job{plan.what->way, &plan.templates, &plan.patches[0], kChecked, row.burst, false};
-    const std::string fault =
-        fault_of_output(plan.what->kind, plan.what->way, plan.gateway->drive_and_keep(job, kChecked));
-    if (!fault.empty()) {
-      fail(row.name + ": " + fault);
+    const std::string error =
+        output_error(plan.what->kind, plan.what->way, plan.gateway->drive_and_keep(job, kChecked));
+    if (!error.empty()) {
+      fail(row.name + ": " + error);
     }
   }
   Outcome outcome;
@@ -333,7 +332,7 @@ Outcome Bench::measure(const Row& row) {
   outcome.frame_bytes = mean_length(plan.templates);
   outcome.mpps = tsc_rate() / outcome.median() * row.workers / 1e6;
   outcome.driver_cycles = driver_cycles({&plan.templates, &plan.patches[0]},
-                                        std::max(plan.packets, options_.least_packets), row.burst, row.cold);
+                                        std::max(plan.packets, options_.min_packets), row.burst, row.cold);
   outcome.memcpy_cycles = memcpy_cycles(plan.templates);
   outcome.bursts_per_round = (row.burst + kMaxBurst - 1) / kMaxBurst;
   outcome.burst_run = std::min(row.burst, kMaxBurst);

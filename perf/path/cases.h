@@ -1,4 +1,4 @@
-// The cases of the path benchmark, and one measurement of one of them.
+// The cases of the path benchmark, and their measurement.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ namespace isthmus::perf {
 
 enum class Order : std::uint8_t { kRandom, kZipf };
 
-// One line of the table.
+// Parameters of one measurement: one line of the table.
 struct Row {
-  std::string name;  // of kCases
+  std::string name;  // of a case in cases()
   std::uint32_t connections = 1000;
   Order order = Order::kRandom;
   FrameMix frame = FrameMix::k64;
@@ -31,7 +31,7 @@ struct Case {
   const char* text;
   Kind kind;
   Way way;
-  enum class What : std::uint8_t { kSettled, kNewFlow, kReadmit, kDrop } what;
+  enum class What : std::uint8_t { kSettled, kNewFlow, kRevalidate, kDrop } what;
 };
 [[nodiscard]] const std::vector<Case>& cases();
 
@@ -43,25 +43,25 @@ struct StageCost {
 struct Outcome {
   Row row;
   double frame_bytes = 0;                        // mean, as received
-  std::vector<double> cycles;                    // per packet and worker, a value per run, sorted
-  double mpps = 0;                               // of all workers, from the median
-  double driver_cycles = 0, memcpy_cycles = 0;   // per packet: the pump alone; a copy of the same bytes
-  unsigned burst_run = 0, bursts_per_round = 1;  // what a burst beyond the engine's largest came to
+  std::vector<double> cycles;                    // per packet and worker, one value per run, sorted
+  double mpps = 0;                               // all workers together, from the median
+  double driver_cycles = 0, memcpy_cycles = 0;   // per packet: the pump alone; copying the same bytes
+  unsigned burst_run = 0, bursts_per_round = 1;  // actual bursts if `burst` exceeds the engine's maximum
   std::uint64_t packets_per_run = 0;
-  std::vector<StageCost> stages;  // of the last run, where the program takes it
+  std::vector<StageCost> stages;  // of the last run; empty unless the program measures stages
   [[nodiscard]] double median() const { return cycles[cycles.size() / 2]; }
 };
 
 struct BenchOptions {
   unsigned runs = 7;
-  std::vector<int> cores;                       // of the workers, in turn
-  std::uint64_t least_packets = 262'144;        // of a run: some tens of milliseconds
+  std::vector<int> cores;                       // of the workers, round robin
+  std::uint64_t min_packets = 262'144;          // per run: some tens of milliseconds
   std::string state;                            // GatewayOptions::state
-  std::function<void()> before_run, after_run;  // around what is timed; may be empty
+  std::function<void()> before_run, after_run;  // called around each timed section; may be empty
 };
 
-// Measures rows; keeps the gateway for the next row where that can use it. Ends the program when a packet is lost or
-// comes out wrong.
+// Measures rows; re-uses the gateway for the next row if possible. Ends the program when a packet is lost or comes out
+// wrong.
 class Bench {
  public:
   explicit Bench(BenchOptions options) : options_(std::move(options)) {}
@@ -74,14 +74,14 @@ class Bench {
   double once(const Plan& plan);
   double drive_all(const Plan& plan);
   void check(const Plan& plan, const EngineCounters& before, std::uint64_t packets);
-  void wait_until_only_established(const Plan& plan);
+  void wait_for_aging(const Plan& plan);
 
   BenchOptions options_;
   bool warm_ = false;
   std::unique_ptr<Gateway> gateway_;
 };
 
-// Cores this process may use, the last first: the first of a machine has its interrupts.
+// Cores this process may use, highest first: the first core of a machine usually handles its interrupts.
 [[nodiscard]] std::vector<int> usable_cores();
 void pin_to(int core);
 

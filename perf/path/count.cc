@@ -1,6 +1,6 @@
-// perf-count: every case of the path once, for callgrind to count the instructions of. Run by perf/baseline/check as
+// perf-count: runs every path case once, so that callgrind can count instructions. Run by perf/baseline/check as
 //   valgrind --tool=callgrind --instr-atstart=no perf-count
-// Writes a line "case packets" for each; callgrind writes a file for each, named so in its description.
+// Prints a line "case packets" for each; callgrind writes a file for each, with the case in its description.
 #include <valgrind/callgrind.h>
 
 #include <cstdio>
@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   BenchOptions options;
   options.runs = 1;
   options.cores = usable_cores();
-  options.least_packets = 8192;
+  options.min_packets = 8192;
   options.before_run = [] {
     CALLGRIND_START_INSTRUMENTATION;
     CALLGRIND_ZERO_STATS;

@@ -74,10 +74,10 @@ double mean_length(const std::vector<FrameTemplate>& templates) {
   return sum / static_cast<double>(templates.size());
 }
 
-const char* fault_of_packet(const std::uint8_t* at, std::size_t bytes) {
+const char* packet_error(const std::uint8_t* at, std::size_t bytes) {
   const auto* ip = net::at<net::Ipv4>(at);
   if (bytes < sizeof(net::Ipv4) + sizeof(net::Tcp) || ip->version_ihl != 0x45 || ip->total_length.host() > bytes) {
-    return "no whole IPv4 packet";
+    return "not a complete IPv4 packet";
   }
   if (net::fold(net::partial_sum(at, sizeof(net::Ipv4))) != 0xffff) {
     return "wrong IPv4 checksum";

@@ -1,8 +1,8 @@
-// Frames for benchmarks: TCP over IPv4 with whole checksums, plain or in a VXLAN tunnel, and what makes one
-// connection's packet out of a template.
+// Frames for benchmarks: TCP over IPv4 with valid checksums, plain or in a VXLAN tunnel. A frame is a template plus a
+// patch per connection.
 //
-// A driver that hands out the packets of a million connections must not itself read a million prepared frames: a
-// template is one or two cache lines, a patch six bytes, read in sequence. Payloads are zero. Pure functions.
+// A driver that provides the packets of a million connections must not read a million prepared frames itself: a
+// template is one or two cache lines, a patch six bytes, read sequentially. Payloads are zero. Pure functions.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ namespace isthmus::perf {
 
 inline constexpr std::uint8_t kSyn = 0x02, kAck = 0x10;
 
-// What tells the packets of one template apart: low halves of the addresses and one L4 port, as they lie on the wire.
+// The fields that differ between packets of one template: low halves of the addresses and one L4 port, wire order.
 struct PacketPatch {
   Be16 source, destination, port;
 };
@@ -26,7 +26,7 @@ struct FrameShape {
   L4Port fixed_port;
   bool source_port_varies = true;  // the other port is fixed_port
   std::uint8_t tcp_flags = kAck;
-  std::uint32_t ip_bytes = 46;  // of the inner packet: 46 makes the shortest Ethernet frame, 60 bytes without its check
+  std::uint32_t ip_bytes = 46;  // of the inner packet; 46: the shortest Ethernet frame, 60 bytes without FCS
   bool tunnel = false;
   IpAddress tunnel_from, tunnel_to;
   std::uint32_t vni = 0;
@@ -37,10 +37,10 @@ class FrameTemplate {
   explicit FrameTemplate(const FrameShape& shape);
 
   [[nodiscard]] std::uint32_t length() const noexcept { return length_; }
-  // The bytes that stamp() writes: whole cache lines, the headers.
+  // The number of bytes that stamp() writes: the headers, rounded up to cache lines.
   [[nodiscard]] std::uint32_t header_bytes() const noexcept { return header_bytes_; }
 
-  // Writes the headers; the payload behind them stays as it is.
+  // Writes the headers; the payload is left unchanged.
   void stamp(const PacketPatch& patch, std::uint8_t* data) const noexcept {
     std::memcpy(data, header_.data(), 64);
     if (header_bytes_ > 64) {
@@ -65,20 +65,20 @@ class FrameTemplate {
   alignas(64) std::array<std::uint8_t, 128> header_{};
   std::uint32_t length_ = 0, header_bytes_ = 64;
   std::size_t ip_ = 0, port_ = 0;          // offsets in the frame
-  std::uint32_t ip_sum_ = 0, l4_sum_ = 0;  // without what is patched
+  std::uint32_t ip_sum_ = 0, l4_sum_ = 0;  // without the patched fields
 };
 
-// Sizes that a case is run with. Named by the Ethernet frame with its check sequence, as the field does.
+// Frame sizes of a case, named by the Ethernet frame length including FCS.
 enum class FrameMix : std::uint8_t { k64, kImix, k1500 };
 [[nodiscard]] const char* name_of(FrameMix mix);
 
-// Templates of one shape, one after the other: one, or the twelve packets of the simple IMIX (7 x 64, 4 x 576, 1 x
-// 1500, interleaved).
+// The templates of one shape: a single one, or the twelve packets of the simple IMIX (7 x 64, 4 x 576, 1 x 1500,
+// interleaved).
 [[nodiscard]] std::vector<FrameTemplate> templates_of(FrameShape shape, FrameMix mix);
 // Mean length of the frames of a mix, bytes.
 [[nodiscard]] double mean_length(const std::vector<FrameTemplate>& templates);
 
-// What is wrong with an IPv4 TCP packet and its checksums, or nothing. For checking what came out.
-[[nodiscard]] const char* fault_of_packet(const std::uint8_t* ip, std::size_t bytes);
+// What is wrong with an IPv4 TCP packet or its checksums; nullptr: nothing. For checking output.
+[[nodiscard]] const char* packet_error(const std::uint8_t* ip, std::size_t bytes);
 
 }  // namespace isthmus::perf

@@ -17,13 +17,13 @@ namespace {
 
 constexpr std::uint32_t kServices = 1000, kBackends = 10;
 constexpr std::uint32_t kClients = 4000;  // pods of our cluster
-constexpr std::uint32_t kServers = 4000;  // pods of the other one
+constexpr std::uint32_t kServers = 4000;  // pods of the other cluster
 constexpr std::uint32_t kEndpointsPerCluster = 50000;
 constexpr std::uint16_t kFirstClientPort = 1024, kServicePort = 80, kBackendPort = 8080, kPodPort = 9000;
 constexpr std::uint32_t kLocalBase = 0x0a010000, kRemoteBase = 0x0a020000, kVipBase = 0x0ac80000;
 constexpr std::uint32_t kOurIdentities = 1u << 16 | 1000, kTheirIdentity = 2u << 16 | 7;
 constexpr std::uint32_t kSubjects = 100, kEntriesPerDirection = 50, kIdentitiesPerSelector = 100;
-constexpr Bytes kUnderlayMtu{1600};  // room for 1,500 bytes in a tunnel
+constexpr Bytes kUnderlayMtu{1600};  // 1,500 bytes plus the tunnel header
 constexpr PeerId kPeer{1};
 
 const IpAddress kOurs = *IpAddress::parse("192.0.2.1"), kTheirs = *IpAddress::parse("192.0.2.2");
@@ -34,10 +34,10 @@ IpAddress backend_of(std::uint32_t service, std::uint32_t n) {
   return address(kRemoteBase, 1 + (service * kBackends + n) % kServers);
 }
 
-// Of a pod of ours: its policy's subject.
+// Identity of one of our pods: its policy's subject.
 std::uint32_t identity_of(std::uint32_t n) { return kOurIdentities + n % kSubjects; }
 
-// Two subjects alike but for the numbers of their rules.
+// Policies of different subjects differ in their rule ids only.
 std::shared_ptr<const SubjectPolicy> policy_of(std::uint32_t subject, std::uint32_t first_rule) {
   DirectionPolicy direction;
   direction.enforced = true;
@@ -51,7 +51,7 @@ std::shared_ptr<const SubjectPolicy> policy_of(std::uint32_t subject, std::uint3
       SubjectPolicy{Identity{identity_of(subject)}, false, direction, direction});
 }
 
-// 10,000 entries: 100 subjects, both directions enforced, 50 entries each, of which the last lets the traffic through.
+// 10,000 entries: 100 subjects, both directions enforced, 50 entries each, of which the last allows the traffic.
 void add_policies(TableDelta& delta) {
   for (std::uint32_t n = 1; n <= kEntriesPerDirection; ++n) {
     auto identities = std::make_shared<std::vector<Identity>>();
@@ -106,10 +106,10 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.tunnel_address = kOurs;
   engine.workers = options.workers;
   engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
-  engine.unreplied = options.unreplied != 0 ? options.unreplied : engine.connections;
+  engine.half_open_limit = options.half_open_limit != 0 ? options.half_open_limit : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
-  // Short, so that spare connections soon go again; long enough for the settled ones to be made first.
-  engine.timeout_tcp_syn = Seconds{1 + options.connections / 100'000};
+  // Short, so that spare connections expire soon; long enough to establish the settled ones first.
+  engine.timeouts.tcp_syn = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));
   for (unsigned feed = 0; feed < options.feeds; ++feed) {
     for (const char* side : {"underlay", "local"}) {
@@ -119,7 +119,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
     }
   }
   need(engine_->start());
-  if (engine.keep_state) {  // nobody is to find it: the mapping lives on without its name
+  if (engine.keep_state) {  // unlink the file, so that nothing is left behind; the mapping stays valid
     std::filesystem::remove(std::filesystem::path(options.state) / ("isthmus-" + engine.name + ".flows"));
   }
   publish();
@@ -136,11 +136,11 @@ void Gateway::publish() {
   delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
                     {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16")}, {kPeer}}};
   delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, local_hop_}};
-  std::vector<MaglevBackend> places;
+  std::vector<MaglevBackend> backends;
   for (std::uint32_t n = 0; n < kBackends; ++n) {
-    places.push_back({backend_of(0, n), L4Port{kBackendPort}});
+    backends.push_back({backend_of(0, n), L4Port{kBackendPort}});
   }
-  ring_ = maglev_ring(places);
+  ring_ = maglev_ring(backends);
   for (std::uint32_t s = 0; s < kServices; ++s) {
     delta.upsert_frontends.push_back(frontend_of(s, ring_));
   }
@@ -156,8 +156,8 @@ void Gateway::publish() {
   engine_->upsert_endpoints(endpoints);
 }
 
-// In blocks whose handshakes end long before their second is over, under valgrind too, and that a small quota of
-// unreplied connections has room for.
+// Establishes connections in blocks small enough that handshakes complete before the SYN timeout, even under valgrind,
+// and that they fit a small half-open limit.
 void Gateway::establish() {
   constexpr std::uint32_t kBlock = 128;
   const struct {
@@ -284,7 +284,7 @@ void Gateway::change_services() {
   constexpr std::uint32_t kAtOnce = 10;
   ++changes_;
   MaglevRing ring = ring_;
-  for (std::uint16_t& index : ring) {  // new connections go elsewhere, those that are there stay
+  for (std::uint16_t& index : ring) {  // new connections choose other backends, existing ones keep theirs
     index = static_cast<std::uint16_t>((index + changes_) % kBackends);
   }
   TableDelta delta;
@@ -298,17 +298,17 @@ void Gateway::change_endpoints() {
   constexpr std::uint32_t kAtOnce = 50, kFirstNew = 51000, kNew = 10000;
   ++changes_;
   std::vector<EndpointEntry> changed;
-  std::vector<IpAddress> gone;
+  std::vector<IpAddress> removed;
   for (std::uint32_t i = 0; i < kAtOnce; ++i) {
     const std::uint32_t n = changes_ * kAtOnce + i, client = 1 + n % kClients;
     changed.push_back(
         {Realm{0}, address(kRemoteBase, kFirstNew + n % kNew), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
     changed.push_back(
         {Realm{0}, address(kLocalBase, client), ClusterId{1}, Identity{identity_of(client + changes_)}, kNoPeer});
-    gone.push_back(address(kRemoteBase, kFirstNew + (n + kNew / 2) % kNew));
+    removed.push_back(address(kRemoteBase, kFirstNew + (n + kNew / 2) % kNew));
   }
   engine_->upsert_endpoints(changed);
-  engine_->remove_endpoints(Realm{0}, gone);
+  engine_->remove_endpoints(Realm{0}, removed);
 }
 
 void Gateway::change_policies() {
@@ -336,7 +336,7 @@ std::string drops_text(const EngineCounters& counters) {
   return text.empty() ? "none" : text;
 }
 
-std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<std::uint8_t>>& frames) {
+std::string output_error(Kind kind, Way way, const std::vector<std::vector<std::uint8_t>>& frames) {
   for (const auto& frame : frames) {
     std::size_t at = sizeof(net::Ethernet);
     if (way == Way::kLocalToFabric) {
@@ -344,7 +344,7 @@ std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<st
       const auto* outer = net::at<net::Ipv4>(frame.data() + at);
       if (frame.size() < kOuter || outer->destination.wire() != kTheirs.as_ipv4().wire() ||
           outer->total_length.host() + at != frame.size()) {
-        return "no tunnel packet to the peer";
+        return "not a tunnel packet to the peer";
       }
       const auto* vxlan = net::at<net::Vxlan>(frame.data() + at + sizeof(net::Ipv4) + sizeof(net::Udp));
       if ((vxlan->vni.host() >> 8) - kOurIdentities >= kSubjects) {
@@ -352,8 +352,8 @@ std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<st
       }
       at = kOuter;
     }
-    if (const char* fault = fault_of_packet(frame.data() + at, frame.size() - at)) {
-      return fault;
+    if (const char* error = packet_error(frame.data() + at, frame.size() - at)) {
+      return error;
     }
     const auto* ip = net::at<net::Ipv4>(frame.data() + at);
     const auto* tcp = net::at<net::Tcp>(frame.data() + at + sizeof(net::Ipv4));
@@ -365,10 +365,11 @@ std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<st
     const std::uint16_t port = !service ? kPodPort : out ? kBackendPort : kServicePort;
     if (far >> 16 != base >> 16 || far_port != port || ip->ttl != (out ? 64 : 63)) {  // as Cilium counts hops
       return IpAddress::ipv4(ip->source).to_string() + " to " + IpAddress::ipv4(ip->destination).to_string() +
-             " port " + text_of(tcp->destination.host()) + " TTL " + text_of(ip->ttl) + ": not as it should leave";
+             " port " + text_of(tcp->destination.host()) + " TTL " + text_of(ip->ttl) +
+             ": unexpected address, port or TTL";
     }
   }
-  return frames.empty() ? "nothing came out" : "";
+  return frames.empty() ? "no output" : "";
 }
 
 }  // namespace isthmus::perf

@@ -1,6 +1,6 @@
-// A gateway over pump devices with a published fleet of two clusters: 1,000 services of 10 backends each, 10,000
-// policy entries, 100,000 endpoints. Connections are numbers: number n names its client, its L4 port and where it goes,
-// and no two are equal. Any failure ends the program with a message. Thread: one, but for drive().
+// A gateway on pump devices with a published fleet of two clusters: 1,000 services of 10 backends each, 10,000 policy
+// entries, 100,000 endpoints. Connections are numbered: the number determines client, L4 port and destination, and all
+// are different. Any failure ends the program with a message. Threads: one, except for drive().
 #pragma once
 
 #include <cstdint>
@@ -29,16 +29,16 @@ enum class Way : std::uint8_t { kLocalToFabric, kFabricToLocal };
 
 struct GatewayOptions {
   Kind kind = Kind::kPod;
-  std::uint32_t connections = 0;  // established when the constructor returns
-  std::uint32_t spare = 0;        // further ones that the table must hold
-  std::uint32_t unreplied = 0;    // quota of connections nobody has answered; 0: all
+  std::uint32_t connections = 0;      // established by the constructor
+  std::uint32_t spare = 0;            // capacity for further connections
+  std::uint32_t half_open_limit = 0;  // limit of connections without a reply; 0: no limit
   unsigned workers = 1;
-  bool policies = true;  // the 10,000 entries; without them every pod is open
-  unsigned feeds = 1;    // devices of each side that frames come in by
-  std::string state;     // directory of the connection table's file, as a gateway has one; empty: anonymous memory
+  bool policies = true;  // the 10,000 entries; false: no policy
+  unsigned feeds = 1;    // input devices per side
+  std::string state;     // directory of the connection table's file; empty: anonymous memory
 };
 
-// What one worker is to forward.
+// Packets for one worker to forward.
 struct Job {
   Way way = Way::kLocalToFabric;
   const std::vector<FrameTemplate>* templates = nullptr;
@@ -52,22 +52,22 @@ class Gateway {
  public:
   explicit Gateway(const GatewayOptions& options);
 
-  // The patches of these connections' packets, in that order.
+  // The patches of these connections' packets, in the same order.
   [[nodiscard]] std::vector<PacketPatch> patches_of(const std::vector<std::uint32_t>& connections, Way way) const;
   [[nodiscard]] FrameShape shape_of(Way way, std::uint8_t tcp_flags = kAck) const;
 
-  // Runs the job to its end on the calling thread as worker `worker`; TSC cycles, without the driver's preparations.
+  // Runs the job on the calling thread as worker `worker`. Returns TSC cycles, without the driver's prepare().
   double drive(unsigned worker, const Job& job);
-  // The same with a look at what comes out: copies of the first `count` frames.
+  // The same, but returns copies of the first `count` output frames.
   std::vector<std::vector<std::uint8_t>> drive_and_keep(const Job& job, std::size_t count);
-  // Rounds that bring nothing: the janitor's time.
+  // A round without packets: runs aging.
   void idle_round(unsigned worker) { engine_->run_round(WorkerId{static_cast<std::uint8_t>(worker)}); }
 
-  // Makes every decision that rests on the peer stand no longer.
+  // Changes the peer, which invalidates every decision that depends on it.
   void move_peer();
 
-  // Changes of what the fleet looks like, other ones each time; no established connection loses its backend, and policy
-  // goes on allowing what goes on. Control thread; a worker may be driven meanwhile.
+  // Change the fleet, differently on each call. No established connection loses its backend, and policy still allows
+  // the benchmark's traffic. Control thread; a worker may be driven concurrently.
   void change_services();
   void change_endpoints();
   void change_policies();
@@ -93,11 +93,11 @@ class Gateway {
   std::uint32_t changes_ = 0;
 };
 
-// Every drop so far, "no_route 3, ...".
+// All drops so far, as "no_route 3, ...".
 [[nodiscard]] std::string drops_text(const EngineCounters& counters);
 [[nodiscard]] std::uint64_t drops(const EngineCounters& counters);
 
-// What is wrong with frames that have left on `way`, or nothing.
-[[nodiscard]] std::string fault_of_output(Kind kind, Way way, const std::vector<std::vector<std::uint8_t>>& frames);
+// What is wrong with frames sent on `way`; empty: nothing.
+[[nodiscard]] std::string output_error(Kind kind, Way way, const std::vector<std::vector<std::uint8_t>>& frames);
 
 }  // namespace isthmus::perf

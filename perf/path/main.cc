@@ -1,5 +1,5 @@
-// perf-path: TSC cycles per packet of the whole path over a memory device. perf-path --help tells how to choose;
-// perf/run runs it over the matrix of the README.
+// perf-path: TSC cycles per packet of the complete path over a memory device. See perf-path --help for options;
+// perf/run runs the matrix of the README.
 #include <fnmatch.h>
 
 #include <CLI/CLI.hpp>
@@ -27,8 +27,8 @@ const std::map<std::string, Order> kOrders = {{"random", Order::kRandom}, {"zipf
 const std::map<std::string, FrameMix> kFrames = {
     {"64", FrameMix::k64}, {"imix", FrameMix::kImix}, {"1500", FrameMix::k1500}};
 const std::map<std::string, bool> kBuffers = {{"hot", false}, {"cold", true}};
-constexpr std::uint32_t kMostConnections = 100'000'000;
-constexpr unsigned kLargestBurst = 1024, kMostWorkers = 64;
+constexpr std::uint32_t kMaxConnections = 100'000'000;
+constexpr unsigned kMaxDeviceBurst = 1024, kMaxWorkers = 64;
 
 const char* name_of(Order order) { return order == Order::kZipf ? "zipf" : "random"; }
 
@@ -52,9 +52,9 @@ void add_rows(const Choice& choice, const std::string& name, std::vector<Row>& r
 std::vector<Row> rows_of(const Choice& choice) {
   std::vector<Row> rows;
   for (const Case& one : cases()) {
-    const bool wanted = std::any_of(choice.cases.begin(), choice.cases.end(),
-                                    [&](const std::string& glob) { return fnmatch(glob.c_str(), one.name, 0) == 0; });
-    if (wanted) {
+    const bool selected = std::any_of(choice.cases.begin(), choice.cases.end(),
+                                      [&](const std::string& glob) { return fnmatch(glob.c_str(), one.name, 0) == 0; });
+    if (selected) {
       add_rows(choice, one.name, rows);
     }
   }
@@ -76,8 +76,8 @@ std::vector<Row> read_plan(const std::string& file) {
     words >> row.name >> row.connections >> order >> frame >> row.burst >> buffers >> row.workers;
     const bool known = std::any_of(cases().begin(), cases().end(), [&](const Case& c) { return c.name == row.name; });
     if (!words || (words >> more) || !known || kOrders.count(order) == 0 || kFrames.count(frame) == 0 ||
-        kBuffers.count(buffers) == 0 || row.connections == 0 || row.connections > kMostConnections || row.burst == 0 ||
-        row.burst > kLargestBurst || row.workers == 0 || row.workers > kMostWorkers) {
+        kBuffers.count(buffers) == 0 || row.connections == 0 || row.connections > kMaxConnections || row.burst == 0 ||
+        row.burst > kMaxDeviceBurst || row.workers == 0 || row.workers > kMaxWorkers) {
       fail(file + ":" + std::to_string(number) +
            ": not \"case connections order frame burst buffers workers\": " + line);
     }
@@ -89,10 +89,10 @@ std::vector<Row> read_plan(const std::string& file) {
   return rows;
 }
 
-// Rows that can share a gateway, one after the other.
+// Orders rows so that those that can share a gateway are adjacent.
 void sort_by_gateway(std::vector<Row>& rows) {
   const auto key = [](const Row& row) {
-    const bool service = row.name.find("service") != std::string::npos || row.name == "path/re-admit";
+    const bool service = row.name.find("service") != std::string::npos || row.name == "path/revalidate";
     const bool spare = row.name == "path/new-flow";
     return std::make_tuple(row.connections, row.workers, (row.burst + kMaxBurst - 1) / kMaxBurst, spare, service);
   };
@@ -161,7 +161,7 @@ int run(const Choice& choice) {
   }
   std::vector<Row> rows = choice.plan.empty() ? rows_of(choice) : read_plan(choice.plan);
   if (rows.empty()) {
-    fail("no case has such a name; --list shows them");
+    fail("no case matches; --list shows all cases");
   }
   sort_by_gateway(rows);
   print_head();
@@ -189,30 +189,29 @@ int main(int argc, char** argv) {
   Choice choice;
   CLI::App app(
       "TSC cycles per packet of Isthmus's packet path on one core, over memory devices: no I/O, no kernel.\n"
-      "Options that take several values are crossed.",
+      "All combinations of the options' values are measured.",
       "perf-path");
   app.add_option("--case", choice.cases, "cases by name; * and ? match (path/*)");
   app.add_option("--connections", choice.connections, "connections in the table (1000 1000000)")
-      ->check(CLI::Range(1U, kMostConnections));
-  app.add_option("--order", choice.orders, "random: each once in random order; zipf: drawn with exponent 1.0 (random)")
+      ->check(CLI::Range(1U, kMaxConnections));
+  app.add_option("--order", choice.orders,
+                 "random: each connection once, in random order; zipf: drawn with exponent 1.0 (random)")
       ->check(CLI::IsMember(kOrders));
-  app.add_option("--frame", choice.frames, "64, imix or 1500 bytes, as Ethernet counts them (64)")
-      ->check(CLI::IsMember(kFrames));
-  app.add_option("--burst", choice.bursts, "packets a device hands out at once (64)")
-      ->check(CLI::Range(1U, kLargestBurst));
-  app.add_option("--buffers", choice.buffers, "hot: in the cache; cold: flushed to memory before (hot)")
+  app.add_option("--frame", choice.frames, "frame sizes: 64, imix or 1500 bytes (64)")->check(CLI::IsMember(kFrames));
+  app.add_option("--burst", choice.bursts, "packets per device and round (64)")->check(CLI::Range(1U, kMaxDeviceBurst));
+  app.add_option("--buffers", choice.buffers, "hot: in the cache; cold: flushed to memory first (hot)")
       ->check(CLI::IsMember(kBuffers));
-  app.add_option("--workers", choice.workers, "threads, one core each (1)")->check(CLI::Range(1U, kMostWorkers));
-  app.add_option("--runs", choice.runs, "timed runs of each, after one that warms up (7)")
-      ->check(CLI::Range(1U, 1000U));
+  app.add_option("--workers", choice.workers, "threads, one core each (1)")->check(CLI::Range(1U, kMaxWorkers));
+  app.add_option("--runs", choice.runs, "timed runs of each, after a warm-up run (7)")->check(CLI::Range(1U, 1000U));
   app.add_option("--state", choice.state,
-                 "keep the connection table in a file of this directory, as a gateway does, instead of in anonymous "
+                 "keep the connection table in a file in this directory, as a gateway does, instead of in anonymous "
                  "memory on huge pages")
       ->check(CLI::ExistingDirectory);
-  app.add_option("--plan", choice.plan,
-                 "file of lines \"case connections order frame burst buffers workers\" instead of the above");
-  app.add_option("--json", choice.json, "file to write the figures to");
-  app.add_flag("--list", choice.list, "the cases, with what they measure");
+  app.add_option(
+      "--plan", choice.plan,
+      "file with lines \"case connections order frame burst buffers workers\", instead of the options above");
+  app.add_option("--json", choice.json, "output file for the results");
+  app.add_flag("--list", choice.list, "list the cases and what they measure");
   CLI11_PARSE(app, argc, argv);
   return isthmus::perf::run(choice);
 }

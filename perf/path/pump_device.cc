@@ -9,9 +9,9 @@ namespace isthmus::perf {
 namespace {
 
 constexpr std::uint32_t kLine = 64;
-// Frames start this many different lines into their chunks, so that the headers of a burst do not share a cache set.
+// Frames start at this many different cache-line offsets, so that the headers of a burst do not share a cache set.
 constexpr std::uint32_t kStagger = 32;
-// Headroom that an outer header is written to.
+// Headroom used by the outer header.
 constexpr std::uint32_t kHeadroomUsed = 64;
 constexpr std::uint32_t kKeptFree = 2 * kMaxBurst;  // chunks that prepare() leaves to the engine
 
@@ -37,11 +37,11 @@ class PumpQueue final : public DeviceQueue {
 
 }  // namespace
 
-void Pump::load(const Stream& stream, std::uint64_t wanted, unsigned burst, bool cold) {
+void Pump::load(const Stream& stream, std::uint64_t packets, unsigned burst, bool cold) {
   stream_ = stream;
   next_patch_ = stream.patches->empty() ? 0 : stream.first % stream.patches->size();
   next_template_ = 0;
-  left_ = wanted;
+  left_ = packets;
   burst_ = burst;
   cold_ = cold;
   write_payloads_ = false;
@@ -50,15 +50,15 @@ void Pump::load(const Stream& stream, std::uint64_t wanted, unsigned burst, bool
   ready_.reserve(std::max(pool_.chunks(), kMaxBurst));
 }
 
-// What the loop reads lies in registers: it writes bytes, which for all the compiler knows may be its own variables.
+// Members are copied to local variables: the loop writes bytes, which for the compiler may alias them.
 std::size_t Pump::stamp(std::span<Frame> out) noexcept {
   const FrameTemplate* const templates = stream_.templates->data();
   const std::size_t template_count = stream_.templates->size();
   const PacketPatch* const patches = stream_.patches->data();
   const std::size_t patch_count = stream_.patches->size();
   const bool payloads = write_payloads_;
-  std::size_t patch = next_patch_, shape = next_template_, made = 0;
-  for (Frame& place : out) {
+  std::size_t patch = next_patch_, shape = next_template_, stamped = 0;
+  for (Frame& slot : out) {
     const std::uint32_t chunk = pool_.allocate();
     if (chunk == kNoChunk) {
       break;
@@ -69,17 +69,17 @@ std::size_t Pump::stamp(std::span<Frame> out) noexcept {
     if (payloads) [[unlikely]] {
       std::memset(data, 0, frame.length());
     }
-    place.data = data;
-    place.length = frame.length();
-    place.chunk = chunk;
+    slot.data = data;
+    slot.length = frame.length();
+    slot.chunk = chunk;
     frame.stamp(patches[patch], data);
     patch = patch + 1 == patch_count ? 0 : patch + 1;
-    ++made;
+    ++stamped;
   }
   next_patch_ = patch;
   next_template_ = shape;
-  left_ -= made;
-  return made;
+  left_ -= stamped;
+  return stamped;
 }
 
 void Pump::prepare() {
@@ -97,11 +97,11 @@ void Pump::prepare() {
 }
 
 unsigned Pump::receive(std::span<Frame> out) noexcept {
-  const std::size_t most = std::min(out.size(), std::size_t{burst_});
+  const std::size_t max_count = std::min(out.size(), std::size_t{burst_});
   if (!cold_) {
-    return left_ == 0 ? 0 : static_cast<unsigned>(stamp(out.first(std::min<std::uint64_t>(left_, most))));
+    return left_ == 0 ? 0 : static_cast<unsigned>(stamp(out.first(std::min<std::uint64_t>(left_, max_count))));
   }
-  const std::size_t count = std::min(most, ready_.size() - next_);
+  const std::size_t count = std::min(max_count, ready_.size() - next_);
   std::copy_n(ready_.data() + next_, count, out.data());
   next_ += count;
   return static_cast<unsigned>(count);
@@ -109,7 +109,7 @@ unsigned Pump::receive(std::span<Frame> out) noexcept {
 
 unsigned Pump::transmit(std::span<const Frame> frames) noexcept {
   if (to_capture_ != 0) [[unlikely]] {
-    keep(frames);
+    store(frames);
   }
   for (const Frame& frame : frames) {
     pool_.release(frame.chunk);
@@ -118,7 +118,7 @@ unsigned Pump::transmit(std::span<const Frame> frames) noexcept {
   return static_cast<unsigned>(frames.size());
 }
 
-void Pump::keep(std::span<const Frame> frames) {
+void Pump::store(std::span<const Frame> frames) {
   for (const Frame& frame : frames) {
     if (to_capture_ == 0) {
       return;

@@ -1,12 +1,12 @@
-// The driver of the path benchmarks: a poll-mode driver reduced to what it does to the cache.
+// The driver of the path benchmarks: simulates the cache effects of a poll-mode driver.
 //
-// Every worker has a pump of its own on every device. A pump keeps a ring of stamped frames ready and hands them out
-// burst by burst; what is transmitted is counted and its chunk released.
-// Hot buffers: 64 frames are stamped when the ring is empty, in chunks that were released last, so that they are in
-// the cache as a NIC with direct cache access would have them.
-// Cold buffers: prepare() stamps thousands of frames all over the pool and flushes their lines, header and headroom, to
-// memory, and the caller takes the time only of what follows.
-// Threads: a pump is used by its worker's thread only; load and the counts between runs.
+// Every worker has its own pump on every device. A pump provides stamped frames burst by burst; transmitted frames are
+// counted and their chunks released.
+// Hot buffers: frames are stamped as they are received, into the most recently released chunks, so that they are in the
+// cache, as with a NIC with direct cache access.
+// Cold buffers: prepare() stamps thousands of frames across the pool and flushes their cache lines, header and
+// headroom, to memory; the caller times only what follows. Threads: a pump is used by its worker's thread only; load
+// and the counters between runs.
 #pragma once
 
 #include <cstdint>
@@ -19,28 +19,28 @@
 
 namespace isthmus::perf {
 
-// The packets of one run, in order: patches and templates each go round.
+// The packets of one run: packet n uses template and patch number n, each modulo its count.
 struct Stream {
   const std::vector<FrameTemplate>* templates = nullptr;
   const std::vector<PacketPatch>* patches = nullptr;
-  std::size_t first = 0;  // patch to begin with
+  std::size_t first = 0;  // first patch
 };
 
 class Pump {
  public:
   explicit Pump(FramePool& pool) : pool_(pool) {}
 
-  // What load() names outlives its use.
-  void load(const Stream& stream, std::uint64_t wanted, unsigned burst, bool cold);
-  // Cold: stamps and flushes as many frames as the pool gives. Hot: nothing.
+  // The stream's templates and patches outlive the run.
+  void load(const Stream& stream, std::uint64_t packets, unsigned burst, bool cold);
+  // Cold: stamps and flushes as many frames as the pool allows. Hot: does nothing.
   void prepare();
-  // There is something to receive without another prepare().
+  // There are packets to receive without another prepare().
   [[nodiscard]] bool pending() const noexcept { return next_ < ready_.size() || (!cold_ && left_ != 0); }
   [[nodiscard]] std::uint64_t left() const noexcept { return left_ + (ready_.size() - next_); }
 
-  // Whole frames are written, their payloads zero, so that checksums can be checked. Off again after load().
+  // Writes zero payloads too, so that checksums can be verified. Reset by load().
   void write_payloads() { write_payloads_ = true; }
-  // Keeps copies of the next `count` frames that are transmitted.
+  // Keeps copies of the next `count` transmitted frames.
   void capture(std::size_t count) { to_capture_ = count; }
   [[nodiscard]] std::vector<std::vector<std::uint8_t>> take_captured();
   [[nodiscard]] std::uint64_t sent() const noexcept { return sent_; }
@@ -49,9 +49,9 @@ class Pump {
   unsigned transmit(std::span<const Frame> frames) noexcept;
 
  private:
-  // Fills `out`, as far as the pool has chunks. Returns how many.
+  // Fills `out` as far as the pool has chunks. Returns the number of frames.
   std::size_t stamp(std::span<Frame> out) noexcept;
-  void keep(std::span<const Frame> frames);
+  void store(std::span<const Frame> frames);
 
   FramePool& pool_;
   Stream stream_;
@@ -71,7 +71,7 @@ class PumpDevice final : public Device {
  public:
   PumpDevice(std::string name, Bytes mtu) : name_(std::move(name)), mtu_(mtu) {}
 
-  // Of a worker whose queue has been opened.
+  // The pump of a worker whose queue was opened.
   [[nodiscard]] Pump& pump(unsigned worker) { return *pumps_[worker]; }
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }

@@ -1,9 +1,10 @@
-// perf-reload: what connections notice of the world changing around them.
-//   reload     packets lost, and for how long (loss over offered rate), while services, endpoints and policies are
-//              published without pause by a control thread and a worker forwards both ways. The goal is 0.
-//   flood/syn  new connections without end beside live ones: the live ones lose nothing, memory stays, the quota of
-//              unreplied connections and the janitor hold.
-// perf-reload --help tells how to choose.
+// perf-reload: the effect of changes and floods on live connections.
+//   reload          packets lost, and blocked time (packets lost / offered rate), while a control thread publishes
+//                   services, endpoints and policies continuously and a worker forwards both ways. Goal: 0.
+//   flood/syn       a flood of new connections beside live ones: live ones lose nothing, memory stays constant, the
+//                   half-open limit and aging hold.
+//   policy/settled  cost of policy for settled connections: none is expected, since decisions are cached.
+// See perf-reload --help for options.
 #include <fnmatch.h>
 #include <sched.h>
 #include <unistd.h>
@@ -70,10 +71,10 @@ struct Live {
 struct Drive {
   std::uint64_t offered = 0, lost = 0;
   double seconds = 0, longest_ms = 0;
-  std::vector<double> cycles;  // per packet, a value per job
+  std::vector<double> cycles;  // per packet, one value per job
 };
 
-// What `busy` cost beside `quiet`, the same without what the case is about; its measures are left to fill in.
+// Cost of `busy` relative to `quiet`, the same load without the changes. The caller adds the measures.
 Figure figure_of(const char* name, std::uint32_t connections, const Drive& busy, const Drive& quiet,
                  const char* reference) {
   Figure figure;
@@ -90,7 +91,7 @@ Figure figure_of(const char* name, std::uint32_t connections, const Drive& busy,
   return figure;
 }
 
-// One job each way.
+// One job in each direction.
 void drive_both(Gateway& gateway, const Live& live, Drive& drive) {
   for (unsigned side = 0; side < 2; ++side) {
     const Job job = live.job(side);
@@ -106,16 +107,16 @@ void drive_both(Gateway& gateway, const Live& live, Drive& drive) {
 }
 
 Figure reload(const Options& options, const std::vector<int>& cores) {
-  GatewayOptions wanted;
-  wanted.kind = Kind::kService;
-  wanted.connections = options.connections;
-  Gateway gateway(wanted);
+  GatewayOptions setup;
+  setup.kind = Kind::kService;
+  setup.connections = options.connections;
+  Gateway gateway(setup);
   const Live live(gateway);
   Drive quiet, busy;
   std::atomic<bool> changing{false}, stop{false};
   std::thread worker([&] {
     pin_to(cores.front());
-    drive_both(gateway, live, quiet);  // warms up
+    drive_both(gateway, live, quiet);  // warm-up
     quiet = {};
     for (const auto start = Clock::now(); seconds_since(start) < options.seconds / 4;) {
       drive_both(gateway, live, quiet);
@@ -150,10 +151,10 @@ Figure reload(const Options& options, const std::vector<int>& cores) {
                      {"packets lost", static_cast<double>(busy.lost + quiet.lost)},
                      {"blocked time, us", 1e6 * static_cast<double>(busy.lost) / rate},
                      {"publishes per second", static_cast<double>(publishes) / took},
-                     {"decisions made again", static_cast<double>(after.readmissions - before.readmissions)},
+                     {"revalidations", static_cast<double>(after.revalidations - before.revalidations)},
                      {"longest job of 65536 packets, ms", busy.longest_ms}};
   if (busy.lost + quiet.lost != 0) {
-    std::fprintf(stderr, "perf-reload: lost packets: %s\n", drops_text(after).c_str());
+    fail("lost packets under change: " + drops_text(after));
   }
   return figure;
 }
@@ -166,11 +167,11 @@ double resident_mib() {
 }
 
 struct Flood {
-  std::uint64_t offered = 0, peak_connections = 0, peak_unreplied = 0;
+  std::uint64_t offered = 0, peak_connections = 0, peak_half_open = 0;
   std::vector<double> cycles;
 };
 
-// Connections that have never been, one packet each.
+// One packet each of new connections.
 void drive_flood(Gateway& gateway, std::uint32_t& next, const std::vector<FrameTemplate>& templates, Flood& flood) {
   std::vector<std::uint32_t> fresh(kJobPackets);
   std::iota(fresh.begin(), fresh.end(), next);
@@ -181,18 +182,18 @@ void drive_flood(Gateway& gateway, std::uint32_t& next, const std::vector<FrameT
   flood.offered += kJobPackets;
   const EngineCounters now = gateway.counters();
   flood.peak_connections = std::max(flood.peak_connections, now.connections_now);
-  flood.peak_unreplied = std::max(flood.peak_unreplied, now.connections_unreplied);
+  flood.peak_half_open = std::max(flood.peak_half_open, now.connections_half_open);
 }
 
 Figure flood_syn(const Options& options, const std::vector<int>& cores) {
-  constexpr std::uint32_t kQuota = 16384, kMostFresh = 200'000'000;  // of the numbers that name connections
+  constexpr std::uint32_t kHalfOpenLimit = 16384, kMaxFresh = 200'000'000;  // kMaxFresh: highest connection number
   pin_to(cores.front());
-  GatewayOptions wanted;
-  wanted.kind = Kind::kService;
-  wanted.connections = options.connections;
-  wanted.spare = 2 * kQuota;
-  wanted.unreplied = kQuota;
-  Gateway gateway(wanted);
+  GatewayOptions setup;
+  setup.kind = Kind::kService;
+  setup.connections = options.connections;
+  setup.spare = 2 * kHalfOpenLimit;
+  setup.half_open_limit = kHalfOpenLimit;
+  Gateway gateway(setup);
   const Live live(gateway);
   const auto templates = templates_of(gateway.shape_of(Way::kLocalToFabric, kSyn), FrameMix::k64);
   Drive quiet, busy;
@@ -205,7 +206,7 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
   const double resident = resident_mib();
   Flood flood;
   std::uint32_t next = options.connections;
-  for (const auto start = Clock::now(); seconds_since(start) < options.seconds && next < kMostFresh;) {
+  for (const auto start = Clock::now(); seconds_since(start) < options.seconds && next < kMaxFresh;) {
     drive_flood(gateway, next, templates, flood);
     drive_both(gateway, live, busy);
   }
@@ -216,10 +217,10 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
     gateway.idle_round(0);
     usleep(500);
   }
-  const double cleaned = seconds_since(ended);
-  std::uint64_t refused = 0;
+  const double aged = seconds_since(ended);
+  std::uint64_t limited = 0;
   for (const DropCount& drop : after.drops) {
-    refused += drop.name == "unreplied_quota" ? drop.packets : 0;
+    limited += drop.name == "half_open_limit" ? drop.packets : 0;
   }
   Figure figure = figure_of("flood/syn", options.connections, busy, quiet, "no flood");
   figure.measures = {
@@ -228,34 +229,34 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
       {"live connections afterwards", static_cast<double>(gateway.counters().connections_now)},
       {"flood packets", static_cast<double>(flood.offered)},
       {"flood cycles per packet", median_of(flood.cycles)},
-      {"flood connections made", static_cast<double>(after.connections_created - before.connections_created)},
-      {"flood packets refused by the quota", static_cast<double>(refused)},
-      {"quota", kQuota},
-      {"most unreplied", static_cast<double>(flood.peak_unreplied)},
-      {"most connections", static_cast<double>(flood.peak_connections)},
+      {"flood connections created", static_cast<double>(after.connections_created - before.connections_created)},
+      {"flood packets dropped by the half-open limit", static_cast<double>(limited)},
+      {"half-open limit", kHalfOpenLimit},
+      {"max half-open connections", static_cast<double>(flood.peak_half_open)},
+      {"max connections", static_cast<double>(flood.peak_connections)},
       {"capacity", static_cast<double>(after.connections_capacity)},
       {"resident memory grown, MiB", grown},
-      {"seconds until only live ones were left", cleaned}};
+      {"seconds until the flood was aged out", aged}};
   if (busy.lost + quiet.lost != 0 || gateway.counters().connections_now != options.connections ||
-      flood.peak_unreplied > kQuota || refused == 0) {
+      flood.peak_half_open > kHalfOpenLimit || limited == 0) {
     print(figure);
-    fail("flood/syn: a live connection suffered, or the quota did not hold; drops: " + drops_text(after));
+    fail("flood/syn: a live connection lost packets, or the half-open limit did not hold; drops: " + drops_text(after));
   }
   return figure;
 }
 
-// The two gateways take turns, so that what else the machine does falls on both.
+// The two gateways are measured alternately, so that other load on the machine affects both.
 Figure policy_cost(const Options& options, const std::vector<int>& cores) {
   pin_to(cores.front());
-  GatewayOptions wanted;
-  wanted.kind = Kind::kService;
-  wanted.connections = options.connections;
-  Gateway policed(wanted);
-  wanted.policies = false;
-  Gateway open(wanted);
+  GatewayOptions setup;
+  setup.kind = Kind::kService;
+  setup.connections = options.connections;
+  Gateway policed(setup);
+  setup.policies = false;
+  Gateway open(setup);
   const Live of_policed(policed), of_open(open);
   Drive with, without;
-  drive_both(policed, of_policed, with);  // warms up
+  drive_both(policed, of_policed, with);  // warm-up
   drive_both(open, of_open, without);
   with = without = {};
   for (const auto start = Clock::now(); seconds_since(start) < options.seconds;) {
@@ -283,7 +284,7 @@ int run(const Options& options) {
     }
   }
   if (figures.empty()) {
-    fail("no case has such a name: reload, flood/syn, policy/settled");
+    fail("no case matches; the cases are reload, flood/syn, policy/settled");
   }
   if (!options.json.empty()) {
     write_json(figures, options.json);
@@ -296,11 +297,11 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   isthmus::perf::Options options;
-  CLI::App app("What connections notice of changes and of floods: a gateway over memory devices.", "perf-reload");
+  CLI::App app("The effect of changes and floods on live connections: a gateway over memory devices.", "perf-reload");
   app.add_option("--case", options.cases, "reload, flood/syn, policy/settled; * and ? match (*)");
   app.add_option("--connections", options.connections, "live connections (100000)")->check(CLI::Range(1U, 10'000'000U));
   app.add_option("--seconds", options.seconds, "length of each case (5)")->check(CLI::Range(0.1, 3600.0));
-  app.add_option("--json", options.json, "file to write the figures to");
+  app.add_option("--json", options.json, "output file for the results");
   CLI11_PARSE(app, argc, argv);
   return isthmus::perf::run(options);
 }

@@ -1,5 +1,5 @@
-// run_path() as dataplane/path/path.cc has it, with the clock read between the stages. The linker takes this one, so
-// that everything else is the product's own code.
+// run_path() of dataplane/path/path.cc, with the TSC read between the stages. The linker prefers this definition; all
+// other code is the product's.
 #include "perf/path/stages.h"
 
 #include <x86intrin.h>
@@ -15,7 +15,7 @@ namespace {
 using Stage = void (*)(PathContext&, Burst&) noexcept;
 
 constexpr std::array<std::pair<const char*, Stage>, 5> kStages = {
-    {{"parse", parse}, {"decap", decap}, {"track", track}, {"admit", admit}, {"send", send}}};
+    {{"parse", parse}, {"decap", decap}, {"lookup", lookup}, {"admit", admit}, {"send", send}}};
 thread_local std::array<std::uint64_t, kStages.size()> cycles{};
 
 }  // namespace
@@ -33,12 +33,12 @@ void run_path(PathContext& context, Burst& burst) noexcept {
 namespace perf {
 
 std::vector<std::pair<const char*, std::uint64_t>> take_stage_cycles() {
-  std::vector<std::pair<const char*, std::uint64_t>> account;
+  std::vector<std::pair<const char*, std::uint64_t>> cycles_of;
   for (std::size_t i = 0; i < kStages.size(); ++i) {
-    account.emplace_back(kStages[i].first, cycles[i]);
+    cycles_of.emplace_back(kStages[i].first, cycles[i]);
     cycles[i] = 0;
   }
-  return account;
+  return cycles_of;
 }
 
 }  // namespace perf

@@ -1,4 +1,4 @@
-// traffic: makes frames and counts them. `traffic --help` tells how.
+// traffic: generates frames and counts them; see `traffic --help`.
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -22,7 +22,7 @@
 namespace isthmus::perf {
 namespace {
 
-constexpr std::size_t kLongestFrame = 65535;
+constexpr std::size_t kMaxFrame = 65535;
 
 struct Options {
   std::string source = "10.1.0.1", destination = "10.2.0.1", tunnel_from, tunnel_to, order = "random", pcap, interface;
@@ -53,22 +53,22 @@ Result<TrafficShape> shape_of(const Options& o) {
   TrafficShape shape;
   const auto source = IpAddress::parse(o.source), destination = IpAddress::parse(o.destination);
   if (!source || !destination || source->is_ipv4() != destination->is_ipv4()) {
-    return Error{"source and destination are no addresses of one family", o.source + " " + o.destination};
+    return Error{"source and destination are not addresses of the same family", o.source + " " + o.destination};
   }
   if (o.tunnel_from.empty() != o.tunnel_to.empty()) {
-    return Error{"a tunnel has two ends", o.tunnel_from + o.tunnel_to, "give --tunnel-from and --tunnel-to"};
+    return Error{"a tunnel needs both ends", o.tunnel_from + o.tunnel_to, "give --tunnel-from and --tunnel-to"};
   }
   if (!o.tunnel_from.empty()) {
     const auto from = IpAddress::parse(o.tunnel_from), to = IpAddress::parse(o.tunnel_to);
     if (!from || !to || !from->is_ipv4() || !to->is_ipv4()) {
-      return Error{"tunnel ends are no IPv4 addresses", o.tunnel_from + " " + o.tunnel_to};
+      return Error{"tunnel ends are not IPv4 addresses", o.tunnel_from + " " + o.tunnel_to};
     }
     shape.tunnel_from = *from;
     shape.tunnel_to = *to;
   }
   const auto source_mac = parse_mac(o.source_mac), destination_mac = parse_mac(o.destination_mac);
   if (!source_mac || !destination_mac) {
-    return Error{"not two MAC addresses", o.source_mac + " " + o.destination_mac};
+    return Error{"invalid MAC address", o.source_mac + " " + o.destination_mac};
   }
   shape.source = *source;
   shape.destination = *destination;
@@ -81,14 +81,14 @@ Result<TrafficShape> shape_of(const Options& o) {
   return shape;
 }
 
-// The connection of each frame in turn.
+// Draws the connection of each frame.
 class Sequence {
  public:
   Sequence(const Options& o) : order_(o.order), connections_(o.connections), random_(o.seed) {
     if (order_ == "zipf") {
       double sum = 0;
       for (std::uint32_t rank = 1; rank <= connections_; ++rank) {
-        upto_.push_back(sum += 1.0 / rank);
+        cumulative_.push_back(sum += 1.0 / rank);
       }
     }
   }
@@ -99,8 +99,8 @@ class Sequence {
     if (order_ == "random") {
       return std::uniform_int_distribution<std::uint32_t>(0, connections_ - 1)(random_);
     }
-    const double drawn = std::uniform_real_distribution<double>(0, upto_.back())(random_);
-    const auto rank = std::lower_bound(upto_.begin(), upto_.end(), drawn) - upto_.begin();
+    const double drawn = std::uniform_real_distribution<double>(0, cumulative_.back())(random_);
+    const auto rank = std::lower_bound(cumulative_.begin(), cumulative_.end(), drawn) - cumulative_.begin();
     return std::min(static_cast<std::uint32_t>(rank), connections_ - 1);
   }
 
@@ -108,7 +108,7 @@ class Sequence {
   std::string order_;
   std::uint32_t connections_;
   std::mt19937 random_;
-  std::vector<double> upto_;
+  std::vector<double> cumulative_;
   std::uint64_t count_ = 0;
 };
 
@@ -137,7 +137,7 @@ int make(const Options& o) {
 }
 
 int count(const Options& o) {
-  const auto frames = read_pcap(o.pcap, kLongestFrame);
+  const auto frames = read_pcap(o.pcap, kMaxFrame);
   if (!frames) {
     return fail(frames.error().text());
   }
@@ -151,14 +151,14 @@ int count(const Options& o) {
     }
     ++stamped;
     tunnelled += read->tunnelled ? 1 : 0;
-    wrong += read->checksum_right ? 0 : 1;
+    wrong += read->checksum_ok ? 0 : 1;
     sequences.insert(read->stamp.sequence);
     connections.emplace(read->source.bytes(), read->source_port);
   }
   const std::uint64_t span = sequences.empty() ? 0 : *sequences.rbegin() - *sequences.begin() + 1;
   const auto n = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "frames %zu\nstamped %llu\ntunnelled %llu\nwrong checksums %llu\nconnections %zu\ntwice %llu\nmissing %llu\n",
+      "frames %zu\nstamped %llu\ntunnelled %llu\nbad checksums %llu\nconnections %zu\nduplicates %llu\nmissing %llu\n",
       frames->size(), n(stamped), n(tunnelled), n(wrong), connections.size(), n(stamped - sequences.size()),
       n(span - sequences.size()));
   return wrong == 0 ? 0 : 1;
@@ -170,7 +170,8 @@ int send(const Options& o) {
     return fail(shape.error().text());
   }
   if (shape->tunnel_from || o.connections > kTrafficPorts) {
-    return fail("send varies one L4 port: plain frames of at most 50000 connections; make a capture of others");
+    return fail(
+        "send varies only the source port: use plain frames and at most 50000 connections, or `make` a capture");
   }
   auto traffic = Traffic::load();
   if (!traffic) {
@@ -180,7 +181,7 @@ int send(const Options& o) {
   const unsigned port_at = shape->source.is_ipv4() ? 34 : 54;
   const unsigned stamp_at = port_at + static_cast<unsigned>(sizeof(net::Udp));
   if (shape->source.is_ipv4()) {
-    frame[40] = frame[41] = 0;  // the port varies, so there is no checksum
+    frame[40] = frame[41] = 0;  // no UDP checksum, because the port varies
   }
   if (Status set = (*traffic)->set_frame(
           o.interface, frame, {.count = o.connections, .offset = port_at, .first = kTrafficFirstPort}, stamp_at);
@@ -222,18 +223,19 @@ int sink(const Options& o) {
 }
 
 void add_shape(CLI::App& app, Options& o) {
-  app.add_option("--source", o.source, "inner source, IPv4 or IPv6; further ones follow it (10.1.0.1)");
+  app.add_option("--source", o.source, "inner source, IPv4 or IPv6; further ones are counted up from it (10.1.0.1)");
   app.add_option("--destination", o.destination, "inner destination (10.2.0.1)");
   app.add_option("--port", o.port, "destination port, UDP (7000)");
-  app.add_option("--connections", o.connections, "how many, told apart by port, then by source (1000)")
+  app.add_option("--connections", o.connections,
+                 "number of connections; they differ by source port, then by source (1000)")
       ->check(CLI::Range(1U, 100'000'000U));
-  app.add_option("--frame", o.frame_bytes, "bytes of the Ethernet frame; no less than headers and stamp (64)")
+  app.add_option("--frame", o.frame_bytes, "bytes of the Ethernet frame; at least headers and stamp (64)")
       ->check(CLI::Range(60U, 9014U));
   app.add_option("--source-mac", o.source_mac, "(02:00:00:00:00:01)");
   app.add_option("--destination-mac", o.destination_mac, "(02:00:00:00:00:02)");
-  app.add_option("--tunnel-from", o.tunnel_from, "put the frames into VXLAN from this IPv4 address");
-  app.add_option("--tunnel-to", o.tunnel_to, "to this one, port 8472");
-  app.add_option("--vni", o.vni, "of the tunnel (2)")->check(CLI::Range(0U, 0xffffffU));
+  app.add_option("--tunnel-from", o.tunnel_from, "encapsulate in VXLAN, from this IPv4 address");
+  app.add_option("--tunnel-to", o.tunnel_to, "outer destination, IPv4; port 8472");
+  app.add_option("--vni", o.vni, "VNI of the tunnel (2)")->check(CLI::Range(0U, 0xffffffU));
 }
 
 }  // namespace
@@ -242,28 +244,31 @@ void add_shape(CLI::App& app, Options& o) {
 int main(int argc, char** argv) {
   using namespace isthmus::perf;
   Options o;
-  CLI::App app("Makes UDP frames with a sequence number and a time in each, and counts them.", "traffic");
+  CLI::App app("Generates UDP frames that carry a sequence number and a time, and counts them.", "traffic");
   app.require_subcommand(1);
-  CLI::App* made = app.add_subcommand("make", "write frames to a capture file");
-  add_shape(*made, o);
-  made->add_option("--pcap", o.pcap, "the file")->required();
-  made->add_option("--count", o.count, "frames (10000)")->check(CLI::Range(1ULL, 1'000'000'000ULL));
-  made->add_option("--order", o.order, "random, sequential or zipf (exponent 1.0): which connection is next (random)")
+  CLI::App* make_command = app.add_subcommand("make", "write frames to a capture file");
+  add_shape(*make_command, o);
+  make_command->add_option("--pcap", o.pcap, "capture file")->required();
+  make_command->add_option("--count", o.count, "frames (10000)")->check(CLI::Range(1ULL, 1'000'000'000ULL));
+  make_command
+      ->add_option("--order", o.order, "order of the connections: random, sequential or zipf (exponent 1.0) (random)")
       ->check(CLI::IsMember({"random", "sequential", "zipf"}));
-  made->add_option("--seed", o.seed, "of random and zipf (1)");
-  CLI::App* counted = app.add_subcommand("count", "count the frames of a capture file: lost, twice, damaged");
-  counted->add_option("--pcap", o.pcap, "the file")->required();
-  CLI::App* sent = app.add_subcommand("send",
-                                      "send out of an interface, as live XDP frames (root; the other end of a "
-                                      "veth needs an XDP program)");
-  add_shape(*sent, o);
-  sent->add_option("--interface", o.interface, "its name")->required();
-  sent->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
-  CLI::App* sunk = app.add_subcommand("sink",
-                                      "count and drop all that reaches an interface, in XDP (root): rate, loss and "
-                                      "latency since the sender, plain or in VXLAN; says \"ready\" first");
-  sunk->add_option("--interface", o.interface, "its name")->required();
-  sunk->add_option("--seconds", o.seconds, "how long (1)")->check(CLI::Range(0.01, 86400.0));
+  make_command->add_option("--seed", o.seed, "seed of random and zipf (1)");
+  CLI::App* count_command =
+      app.add_subcommand("count", "count the frames of a capture file: missing, duplicates, bad checksums");
+  count_command->add_option("--pcap", o.pcap, "capture file")->required();
+  CLI::App* send_command = app.add_subcommand("send",
+                                              "send out of an interface, as live XDP frames (root; the other end of a "
+                                              "veth needs an XDP program)");
+  add_shape(*send_command, o);
+  send_command->add_option("--interface", o.interface, "interface name")->required();
+  send_command->add_option("--seconds", o.seconds, "duration (1)")->check(CLI::Range(0.01, 86400.0));
+  CLI::App* sink_command =
+      app.add_subcommand("sink",
+                         "count and drop all frames that reach an interface, in XDP (root): rate, loss and "
+                         "latency from the sender, plain or in VXLAN; prints \"ready\" first");
+  sink_command->add_option("--interface", o.interface, "interface name")->required();
+  sink_command->add_option("--seconds", o.seconds, "duration (1)")->check(CLI::Range(0.01, 86400.0));
   CLI11_PARSE(app, argc, argv);
-  return *made ? make(o) : *counted ? count(o) : *sent ? send(o) : sink(o);
+  return *make_command ? make(o) : *count_command ? count(o) : *send_command ? send(o) : sink(o);
 }

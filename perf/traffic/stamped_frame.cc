@@ -35,12 +35,12 @@ IpAddress plus(const IpAddress& address, std::uint32_t n) {
 }
 
 void write_ip(std::uint8_t* at, const IpAddress& source, const IpAddress& destination, std::uint32_t ip_bytes) {
-  constexpr std::uint8_t kHops = 64, kUdp = static_cast<std::uint8_t>(IpProtocol::kUdp);
+  constexpr std::uint8_t kTtl = 64, kUdp = static_cast<std::uint8_t>(IpProtocol::kUdp);
   if (source.is_ipv4()) {
     auto* ip = net::at<net::Ipv4>(at);
     ip->version_ihl = 0x45;
     ip->total_length = Be16::of(static_cast<std::uint16_t>(ip_bytes));
-    ip->ttl = kHops;
+    ip->ttl = kTtl;
     ip->protocol = kUdp;
     ip->source = source.as_ipv4();
     ip->destination = destination.as_ipv4();
@@ -51,7 +51,7 @@ void write_ip(std::uint8_t* at, const IpAddress& source, const IpAddress& destin
   ip->version_class_flow = Be32::of(0x60000000);
   ip->payload_length = Be16::of(static_cast<std::uint16_t>(ip_bytes - sizeof(net::Ipv6)));
   ip->next_header = kUdp;
-  ip->hop_limit = kHops;
+  ip->hop_limit = kTtl;
   std::memcpy(ip->source, source.bytes().data(), sizeof ip->source);
   std::memcpy(ip->destination, destination.bytes().data(), sizeof ip->destination);
 }
@@ -65,14 +65,14 @@ void write_ethernet(std::uint8_t* at, const TrafficShape& shape, Family family) 
 
 }  // namespace
 
-std::uint32_t shortest_frame(Family family) {
+std::uint32_t min_frame_bytes(Family family) {
   return static_cast<std::uint32_t>(sizeof(net::Ethernet) + sizeof(net::Udp)) + ip_header_bytes(family) + kStampBytes;
 }
 
 std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t connection, const Stamp& stamp) {
   const Family family = family_of(shape.source);
   const bool tunnel = shape.tunnel_from && shape.tunnel_to;
-  const std::uint32_t length = std::max(shape.frame_bytes, shortest_frame(family));
+  const std::uint32_t length = std::max(shape.frame_bytes, min_frame_bytes(family));
   const std::size_t ip_at = tunnel ? VxlanIpv4::kHeaderBytes : sizeof(net::Ethernet);
   const auto ip_bytes = static_cast<std::uint32_t>(length - sizeof(net::Ethernet));
   std::vector<std::uint8_t> frame(ip_at + ip_bytes, 0);
@@ -98,7 +98,7 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
   std::uint8_t* const payload = l4 + sizeof(net::Udp);
   std::memcpy(payload, &kMagic, sizeof kMagic);
   std::memcpy(payload + 4, &stamp.sequence, sizeof stamp.sequence);
-  std::memcpy(payload + 12, &stamp.made_ns, sizeof stamp.made_ns);
+  std::memcpy(payload + 12, &stamp.sent_ns, sizeof stamp.sent_ns);
   const std::uint16_t sum =
       net::checksum(l4, l4_bytes, net::pseudo_header_sum(source, shape.destination, IpProtocol::kUdp, l4_bytes));
   udp->checksum = Be16::raw(sum == 0 ? 0xffff : sum);
@@ -108,8 +108,8 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
 std::optional<ReadFrame> read_stamped(std::span<const std::uint8_t> frame) {
   ReadFrame read;
   std::size_t at = 0;
-  for (bool again = true; again;) {
-    again = false;
+  for (bool inner = true; inner;) {
+    inner = false;
     if (frame.size() < at + sizeof(net::Ethernet) + sizeof(net::Ipv4)) {
       return std::nullopt;
     }
@@ -128,7 +128,7 @@ std::optional<ReadFrame> read_stamped(std::span<const std::uint8_t> frame) {
     }
     const auto* udp = net::at<net::Udp>(frame.data() + l4_at);
     if (!read.tunnelled && v4 && udp->destination.host() == kTunnelPort) {
-      read.tunnelled = again = true;
+      read.tunnelled = inner = true;
       at = l4_at + sizeof(net::Udp) + sizeof(net::Vxlan);
       continue;
     }
@@ -144,15 +144,15 @@ std::optional<ReadFrame> read_stamped(std::span<const std::uint8_t> frame) {
     read.source = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(ip)->source) : IpAddress(from);
     const IpAddress destination = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(ip)->destination) : IpAddress(to);
     read.source_port = udp->source.host();
-    read.checksum_right = net::fold(net::partial_sum(
-                              frame.data() + l4_at, l4_bytes,
-                              net::pseudo_header_sum(read.source, destination, IpProtocol::kUdp, l4_bytes))) == 0xffff;
+    read.checksum_ok = net::fold(net::partial_sum(
+                           frame.data() + l4_at, l4_bytes,
+                           net::pseudo_header_sum(read.source, destination, IpProtocol::kUdp, l4_bytes))) == 0xffff;
     const std::uint8_t* payload = frame.data() + l4_at + sizeof(net::Udp);
     if (std::memcmp(payload, &kMagic, sizeof kMagic) != 0) {
       return std::nullopt;
     }
     std::memcpy(&read.stamp.sequence, payload + 4, sizeof read.stamp.sequence);
-    std::memcpy(&read.stamp.made_ns, payload + 12, sizeof read.stamp.made_ns);
+    std::memcpy(&read.stamp.sent_ns, payload + 12, sizeof read.stamp.sent_ns);
   }
   return read;
 }

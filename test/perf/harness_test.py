@@ -1,4 +1,4 @@
-"""perf/run: choices, errors, and the shape of what it writes."""
+"""perf/run: options, errors and output format."""
 
 import json
 import os
@@ -6,11 +6,9 @@ import subprocess
 import tempfile
 import unittest
 
-from perf_tools import ROOT, perf, row  # first: it finds perf/harness
+from perf_tools import BUILD, ROOT, perf, row  # first: makes perf/harness importable
 
 from harness import cases, instructions, plan, rows
-
-BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
 
 
 class Choices(unittest.TestCase):
@@ -20,17 +18,17 @@ class Choices(unittest.TestCase):
         for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp"):
             self.assertIn(case, done.stdout)
 
-    def test_wrong_arguments_say_what_is_wrong(self):
-        for arguments, status, told in ((("--runs", "none"), 2, "'none'"), (("--frobnicate",), 2, "--frobnicate"),
-                                        (("--quick", "--full"), 2, "not allowed with"),
-                                        (("--case", "nothing/*"), 1, "--list"),
-                                        (("--compare", "/nowhere.json"), 1, "/nowhere.json"),
-                                        (("--case", "path/drop", "--build", "/nowhere"), 1, "meson setup")):
+    def test_invalid_arguments_are_named_in_the_error(self):
+        for arguments, status, message in (
+                (("--runs", "none"), 2, "'none'"), (("--frobnicate",), 2, "--frobnicate"),
+                (("--quick", "--full"), 2, "not allowed with"), (("--case", "nothing/*"), 1, "--list"),
+                (("--compare", "/nowhere.json"), 1, "/nowhere.json"),
+                (("--case", "path/drop", "--build", "/nowhere"), 1, "meson setup")):
             done = perf("run", *arguments)
             self.assertEqual(done.returncode, status, done.stderr)
-            self.assertIn(told, done.stderr)
+            self.assertIn(message, done.stderr)
 
-    def test_every_plan_is_part_of_the_whole_matrix(self):
+    def test_every_plan_is_part_of_the_full_matrix(self):
         whole = set(plan.full([1, 2]))
         for which in ("quick", "usual"):
             chosen = plan.choose(which, ["*"], [1, 2])
@@ -40,7 +38,7 @@ class Choices(unittest.TestCase):
 
 
 class Figures(unittest.TestCase):
-    def test_a_run_writes_rows_of_the_agreed_shape(self):
+    def test_a_run_writes_rows_with_all_keys(self):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "out.json")
             done = perf("run", "--build", BUILD, "--quick", "--runs", "1", "--case", "quality/*", "--json", out)
@@ -52,7 +50,7 @@ class Figures(unittest.TestCase):
             self.assertEqual([key for key in rows.KEYS if key not in figure], [])
             self.assertGreater(figure["machine"]["tsc_mhz"], 100)
 
-    def test_the_path_program_writes_what_it_measured(self):
+    def test_perf_path_writes_its_parameters_and_figures(self):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "out.json")
             done = subprocess.run([os.path.join(BUILD, "perf/path/perf-path"), "--case", "path/drop", "--connections",
@@ -66,7 +64,7 @@ class Figures(unittest.TestCase):
         self.assertEqual(figure["cycles_per_packet"]["runs"], 2)
         self.assertGreater(figure["cycles_per_packet"]["median"], 0)
 
-    def test_the_path_program_refuses_wrong_arguments(self):
+    def test_perf_path_rejects_invalid_arguments(self):
         for arguments in (("--buffers", "warm"), ("--connections", "0"), ("--case", "path/none"),
                           ("--plan", "/nowhere")):
             done = subprocess.run([os.path.join(BUILD, "perf/path/perf-path"), *arguments], capture_output=True,
@@ -74,16 +72,16 @@ class Figures(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0, arguments)
             self.assertNotEqual(done.stderr, "")
 
-    def test_accepted_ratios_are_compared_where_cycles_are_not_kept(self):
+    def test_ratios_are_compared_when_a_row_has_no_cycles(self):
         kept = rows.ratios([{**row("a", 200.0), "reference": "driver", "ratio_to_reference": 8.0}, row("b", 1.0)])
         self.assertEqual([line["case"] for line in kept], ["a"])
         text = rows.compare(kept, [{**row("a", 300.0), "reference": "driver", "ratio_to_reference": 10.0}])
         self.assertIn("8.00 x", text)
         self.assertIn("+25.0 % of the ratio to driver", text)
         other = {**row("a", 300.0), "reference": "another", "ratio_to_reference": 10.0}
-        self.assertIn("nothing", rows.compare(kept, [other]))
+        self.assertIn("no comparable rows", rows.compare(kept, [other]))
 
-    def test_the_accepted_ratios_are_of_cases_that_exist(self):
+    def test_every_accepted_ratio_belongs_to_an_existing_case(self):
         known = {name for group in cases.GROUPS for name in group.cases} | set(cases.IoGroup.names.values())
         accepted = rows.read(os.path.join(ROOT, "perf", "baseline", "ratios.json"))
         self.assertEqual({line["case"] for line in accepted} - known, set())
@@ -93,23 +91,23 @@ class Figures(unittest.TestCase):
     def test_a_line_of_io_bench_becomes_a_row(self):
         line = ("rings-256                 0.478 Mpps (0.442 to 0.516)  2094 ns per frame, median of 20 turns, "
                 "0.953 x bare (0.831 to 1.010)")
-        [(what, *figures)] = cases.RATE.findall(f"io-bench: a warning\n{line}\n")
-        self.assertEqual(what.strip(), "rings-256")
-        made = cases.IoGroup.row("io/af_xdp/variations", *map(float, figures))
-        self.assertEqual((made["mpps"], made["ratio_to_reference"]), (0.478, 0.953))
-        self.assertEqual(made["measures"], {"half of the ratios within": "0.831 to 1.010"})
-        one, other = ({**made, "variation": name} for name in ("rings-256", "rings-512"))
+        [(subject, *figures)] = cases.RATE.findall(f"io-bench: a warning\n{line}\n")
+        self.assertEqual(subject.strip(), "rings-256")
+        result = cases.IoGroup.row("io/af_xdp/variations", *map(float, figures))
+        self.assertEqual((result["mpps"], result["ratio_to_reference"]), (0.478, 0.953))
+        self.assertEqual(result["measures"], {"half of the ratios within": "0.831 to 1.010"})
+        one, other = ({**result, "variation": name} for name in ("rings-256", "rings-512"))
         self.assertNotEqual(rows.identity(one), rows.identity(other))
 
-    def test_a_comparison_tells_changes_from_noise(self):
+    def test_a_comparison_marks_changes_within_the_spread(self):
         text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])
         self.assertIn("+10.0 %", text)
         self.assertNotIn("within the spread", text.splitlines()[1])
         self.assertIn("within the spread", text.splitlines()[2])
 
-    def test_a_grown_instruction_count_is_found(self):
-        _, wrong = instructions.compare({"a": 100.0, "b": 100.0, "gone": 1.0}, {"a": 104.9, "b": 105.1, "new": 1.0})
-        self.assertEqual(wrong, ["b", "gone", "new"])
+    def test_grown_new_and_missing_instruction_counts_fail(self):
+        _, failed = instructions.compare({"a": 100.0, "b": 100.0, "missing": 1.0}, {"a": 104.9, "b": 105.1, "new": 1.0})
+        self.assertEqual(failed, ["b", "missing", "new"])
 
 
 if __name__ == "__main__":

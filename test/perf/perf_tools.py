@@ -1,10 +1,11 @@
-"""What the tests of the benchmark harness share. Importing it makes perf/harness importable."""
+"""Shared by the tests of the benchmark harness. Importing it makes perf/harness importable."""
 
 import os
 import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build"))
 sys.path.insert(0, os.path.join(ROOT, "perf"))
 
 from harness import rows  # noqa: E402  (needs the path above)

@@ -1,23 +1,23 @@
-"""perf/report: one page that stands alone."""
+"""perf/report: a self-contained page."""
 
 import tempfile
 import unittest
 
-from perf_tools import perf, row  # first: it finds perf/harness
+from perf_tools import perf, row  # first: makes perf/harness importable
 
 from harness import page
 
 
 class Report(unittest.TestCase):
-    def test_the_page_stands_alone_and_shows_every_case(self):
+    def test_the_page_is_self_contained_and_shows_every_case(self):
         text = page.render([("one", [row("path/a <b>"), row("io/x", cycles_per_packet=None)]),
                             ("two", [row("path/c")])])
         for word in ("path/a &lt;b&gt;", "io/x", "path/c", "<svg"):
             self.assertIn(word, text)
-        for outside in ("http:", "https:", "<script", "src="):
-            self.assertNotIn(outside, text)
+        for external in ("http:", "https:", "<script", "src="):
+            self.assertNotIn(external, text)
 
-    def test_what_is_no_figure_is_refused(self):
+    def test_a_file_without_results_is_rejected(self):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write("{}")
             file.flush()
