@@ -1,4 +1,4 @@
-"""A real API server of custom resources (apiextensions-apiserver, Go) on a real etcd, and a door that stays."""
+"""An API server for custom resources (apiextensions-apiserver, Go) with its etcd, behind a proxy on a fixed port."""
 
 import json
 import os
@@ -16,11 +16,11 @@ import urllib.request
 import go_program
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE = 60
+TIMEOUT = 60
 
 
 def build(into, module="apiextensions"):
-    """The server's program, of the Go module in that folder; skips where Go, etcd or the modules are missing."""
+    """Builds the server from the Go module in folder `module`; skips the tests without Go, etcd or the modules."""
     for program in ("etcd", "etcdctl"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"{program} is not installed")
@@ -33,12 +33,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Door:
-    """A port of the loopback that leads to whatever server there is."""
+class Proxy:
+    """A TCP proxy on a fixed loopback port to the current address of a server that restarts on other ports."""
 
     def __init__(self):
         self.target = None
-        self.shut = False
+        self.blocked = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = []
@@ -47,41 +47,44 @@ class Door:
     def _accept(self):
         while True:
             try:
-                near, _ = self._listener.accept()
-                if self.shut:
-                    near.close()
+                client, _ = self._listener.accept()
+                if self.blocked:
+                    client.close()
                     continue
-                far = socket.create_connection(self.target)
+                server = socket.create_connection(self.target)
             except OSError:
                 if self._listener.fileno() < 0:
                     return
-                near.close()
+                client.close()
                 continue
-            self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+            self._open += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
 
     @staticmethod
-    def _copy(one, other):
+    def _copy(source, sink):
         try:
-            while data := one.recv(65536):
-                other.sendall(data)
+            while data := source.recv(65536):
+                sink.sendall(data)
         except OSError:
             pass
-        for end in (one, other):
+        for end in (source, sink):
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
 
-    def shut_off(self):
-        """Nobody comes through until `shut` is cleared."""
-        self.shut = True
+    def block(self):
+        """Closes all connections and refuses new ones until unblock()."""
+        self.blocked = True
         for end in self._open:
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def unblock(self):
+        self.blocked = False
 
     def close(self):
         self._listener.close()
@@ -90,12 +93,12 @@ class Door:
 
 
 class ApiServer:
-    """etcd, the server on it, a kubeconfig through the door."""
+    """etcd, the API server that uses it, and a kubeconfig that leads through the proxy."""
 
     def __init__(self, program):
         self.program = program
         self.folder = tempfile.mkdtemp(prefix="ist-interop-")
-        self.door = Door()
+        self.proxy = Proxy()
         self.server = None
         client, peer = free_port(), free_port()
         self.etcd_url = f"http://127.0.0.1:{client}"
@@ -107,12 +110,12 @@ class ApiServer:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def start(self):
-        """Starts the server (again): with another port, certificate and token than before."""
+        """Starts or restarts the server, each time with a new port, certificate and token."""
         with open(os.path.join(self.folder, "server.log"), "ab") as log:
             self.access = self._launch(log)
         host = self.access["host"].removeprefix("https://")
         name, port = host.rsplit(":", 1)
-        self.door.target = (name.strip("[]"), int(port))
+        self.proxy.target = (name.strip("[]"), int(port))
         for file, text in (("ca.crt", self.access["ca"]), ("token", self.access["token"])):
             path = os.path.join(self.folder, file)
             with open(path + ".new", "w", encoding="utf-8") as out:
@@ -120,7 +123,7 @@ class ApiServer:
             os.rename(path + ".new", path)
         config = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
                   "clusters": [{"name": "c", "cluster": {
-                      "server": f"https://127.0.0.1:{self.door.port}", "certificate-authority": "ca.crt",
+                      "server": f"https://127.0.0.1:{self.proxy.port}", "certificate-authority": "ca.crt",
                       "tls-server-name": self.access["name"]}}],
                   "users": [{"name": "u", "user": {"tokenFile": "token"}}]}
         self.kubeconfig = os.path.join(self.folder, "config")
@@ -128,9 +131,9 @@ class ApiServer:
             json.dump(config, out)
 
     def _launch(self, log):
-        """Starts the program: where it listens and what a client of it needs."""
-        nobody = os.path.join(self.folder, "nobody")
-        with open(nobody, "w", encoding="utf-8") as out:
+        """Starts the program; returns its address and the credentials for it."""
+        unused = os.path.join(self.folder, "unused-kubeconfig")
+        with open(unused, "w", encoding="utf-8") as out:
             json.dump({"current-context": "c",
                        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
                        "clusters": [{"name": "c", "cluster": {"server": "http://127.1.2.3:12345"}}],
@@ -139,7 +142,7 @@ class ApiServer:
                  "--disable-admission-plugins",
                  "NamespaceLifecycle,MutatingAdmissionWebhook,ValidatingAdmissionWebhook,ValidatingAdmissionPolicy"]
         for flag in ("--authentication-kubeconfig", "--authorization-kubeconfig", "--kubeconfig"):
-            words += [flag, nobody]  # the cluster that would know clients and namespaces: never asked
+            words += [flag, unused]  # required by the flags, but never connected to
         self.server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=log, text=True)
         line = self.server.stdout.readline()
@@ -155,8 +158,8 @@ class ApiServer:
                 pipe.close()
 
     def request(self, method, path, body=None, content_type="application/json"):
-        """The answer's JSON; None for 404 and while nothing answers."""
-        context = ssl.create_default_context()  # the source under test is who verifies
+        """The response's JSON; None for 404."""
+        context = ssl.create_default_context()  # only the source under test has to verify
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         request = urllib.request.Request(
@@ -164,15 +167,15 @@ class ApiServer:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.access['token']}", "Content-Type": content_type})
         try:
-            with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(request, context=context, timeout=20) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             raise RuntimeError(f"{method} {path}: {error.code} {error.read()[:500]}") from error
 
     def compact(self):
-        """Drops etcd's history."""
+        """Compacts etcd, so that watches from older revisions fail."""
         words = ["etcdctl", "--endpoints", self.etcd_url]
         env = {**os.environ, "ETCDCTL_API": "3"}
         status = subprocess.run([*words, "endpoint", "status", "-w", "json"], env=env, check=True, capture_output=True)
@@ -180,7 +183,7 @@ class ApiServer:
         subprocess.run([*words, "compact", str(revision)], env=env, check=True, capture_output=True)
 
     def install(self, group, version, kind, namespaced, plural=None):
-        """A custom resource of any shape, with a status of its own; waits until it is served."""
+        """Installs a custom resource without a schema, with a status subresource; waits until it is served."""
         plural = plural or kind.lower() + "s"
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
@@ -197,14 +200,14 @@ class ApiServer:
             self.stop()
         self.etcd.kill()
         self.etcd.wait()
-        self.door.close()
+        self.proxy.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def wait_for(condition, what):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE} s: {what}")
+    raise AssertionError(f"{what}: timed out after {TIMEOUT} s")

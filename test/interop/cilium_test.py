@@ -1,4 +1,4 @@
-"""The fleet over a ClusterMesh whose west is written by Cilium's own types, store code and etcd client."""
+"""A fleet over a ClusterMesh in which Cilium's own types, store and etcd client publish west."""
 
 import json
 import os
@@ -21,19 +21,19 @@ WEST = plan.cluster("west")
 
 
 class Publisher:
-    """Cilium's publisher in a namespace; each command waits for its answer."""
+    """cilium-publisher (cilium/main.go) in a network namespace; each command waits for its answer."""
 
-    def __init__(self, program, space, config, log):
+    def __init__(self, program, netns, config, log):
         with open(log, "ab") as errors:
-            self.process = subprocess.Popen(space.enter([program, config]), stdin=subprocess.PIPE, text=True,
+            self.process = subprocess.Popen(netns.enter([program, config]), stdin=subprocess.PIPE, text=True,
                                             stdout=subprocess.PIPE, stderr=errors)
 
-    def say(self, operation, **what):
-        self.process.stdin.write(json.dumps({"Op": operation, **what}) + "\n")
+    def send(self, operation, **fields):
+        self.process.stdin.write(json.dumps({"Op": operation, **fields}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline().strip()
         if answer != "ok":
-            raise RuntimeError(f"{operation} {what}: {answer or 'the publisher has ended'}")
+            raise RuntimeError(f"{operation} {fields}: {answer or 'cilium-publisher exited'}")
 
     def close(self):
         self.process.stdin.close()
@@ -42,7 +42,7 @@ class Publisher:
 
 
 class CiliumMesh(Mesh):
-    """As Mesh; west's part is Cilium's to write."""
+    """A Mesh in which cilium-publisher writes west's data."""
 
     program = None
 
@@ -58,25 +58,25 @@ class CiliumMesh(Mesh):
         config = os.path.join(self.base, "publisher.yaml")
         with open(config, "w", encoding="ascii") as file:
             file.write(etcd.authority.client_config(etcd.url, "root"))
-        self.publisher = Publisher(self.program, etcd.space, config, os.path.join(self.base, "log", "publisher.log"))
-        say = self.publisher.say
-        say("cluster", Name="west", ID=WEST.id)
+        self.publisher = Publisher(self.program, etcd.netns, config, os.path.join(self.base, "log", "publisher.log"))
+        send = self.publisher.send
+        send("cluster", Name="west", ID=WEST.id)
         for node in WEST.nodes:
-            say("node", Name=f"west-{node.name}", Address=WEST.node_ipv4(node), PodCIDRs=list(WEST.pod_subnets(node)))
+            send("node", Name=f"west-{node.name}", Address=WEST.node_ipv4(node), PodCIDRs=list(WEST.pod_subnets(node)))
         for app in ("web", "client"):
-            say("identity", ID=WEST.identity(app), Labels={
+            send("identity", ID=WEST.identity(app), Labels={
                 "app": app, "io.cilium.k8s.policy.cluster": "west", "io.kubernetes.pod.namespace": "shop"})
         for entry in WEST.pods():
             for address in (entry.ipv4, entry.ipv6):
-                self.say_address(entry, address)
-        name_space, name = GATEWAY_SERVICE
-        say("service", Namespace=name_space, Name=name,
-            Backends={gateway.underlay: {"vxlan": {"Protocol": "UDP", "Number": 8472}} for gateway in WEST.gateways},
-            Hostnames={gateway.underlay: gateway.name for gateway in WEST.gateways})
-        say("synced")
+                self.publish_address(entry, address)
+        ns, name = GATEWAY_SERVICE
+        send("service", Namespace=ns, Name=name,
+             Backends={gateway.underlay: {"vxlan": {"Protocol": "UDP", "Number": 8472}} for gateway in WEST.gateways},
+             Hostnames={gateway.underlay: gateway.name for gateway in WEST.gateways})
+        send("synced")
 
-    def say_address(self, entry, address, identity=None):
-        self.publisher.say("address", Address=address, Host=WEST.node_ipv4(WEST.node(entry.node)),
+    def publish_address(self, entry, address, identity=None):
+        self.publisher.send("address", Address=address, Host=WEST.node_ipv4(WEST.node(entry.node)),
                            ID=identity or entry.identity, Namespace="shop", Pod=entry.name)
 
     def write_service(self, cluster, name="web", backends=None, **options):  # pylint: disable=redefined-outer-name
@@ -87,7 +87,7 @@ class CiliumMesh(Mesh):
         hub.Hub.write_service(self, cluster, name, chosen)
         ports = hub.web_ports(WEST)
         claim = self.claims.get(("west", name))
-        self.publisher.say(
+        self.publisher.send(
             "service", Namespace="shop", Name=name, Labels={"isthmus.io/vip": vip_label(claim)} if claim else {},
             Frontends={"172.20.2.1": {port: {"Protocol": kind, "Number": number} for port, kind, number, _ in ports}},
             Backends={address: {port: {"Protocol": kind, "Number": number} for port, kind, _, number in ports}
@@ -113,16 +113,16 @@ class Cilium(FleetCase):
         cls.mesh = cls.fleet.hub
         cls.east = cls.fleet.gateways["east-1"]
 
-    def test_pods_that_cilium_announces_are_reached(self):
+    def test_pods_published_by_cilium_are_reachable(self):
         target = pod("west-web-0")
         for address in (target.ipv4, target.ipv6):
             self.assertIsNotNone(ping(self.fleet.pod("east", "client"), address, count=1))
             status, body = curl(self.fleet.pod("north", "client"), url(address, WEST.http_port))
             self.assertEqual((status, body.split()[:1]), (0, ["west-web-0"]))
         part = self.east.hub_part("west")
-        self.assertEqual((part["state"], part["refused"], part["bad"]), ("in sync", 0, []))
+        self.assertEqual((part["state"], part["refused"], part["invalid"]), ("in sync", 0, []))
 
-    def test_a_service_of_ciliums_is_balanced_and_scaled(self):
+    def test_a_service_published_by_cilium_is_balanced_and_scaled(self):
         seen = curl_many(self.fleet.pod("east", "client"), url(self.vips[0], 80), 60, "-4")
         self.assertEqual(seen["-"], 0, seen)
         self.assertTrue(seen["west-web-0"] and seen["west-web-1"], seen)
@@ -132,30 +132,31 @@ class Cilium(FleetCase):
         self.fleet.wait_backends("shop/web", addresses([entry for entry in backends()
                                                         if entry.full_name != "west-web-1"]))
 
-    def test_labels_and_a_changed_identity_arrive(self):
+    def test_labels_and_identity_changes_are_applied(self):
         target = pod("west-web-0")
 
         def row():
             return self.east.query("endpoints", "--address", target.ipv4)["endpoints"][0]
         self.assertEqual((row()["name"], row()["identity"]), ("shop/web-0", target.identity))
         self.assertIn("k8s:app=web", row()["labels"])
-        self.addCleanup(self.mesh.say_address, target, target.ipv4)
-        self.mesh.say_address(target, target.ipv4, WEST.identity("client"))
-        wait_until(lambda: row()["identity"] == WEST.identity("client"), what="the other identity")
+        self.addCleanup(self.mesh.publish_address, target, target.ipv4)
+        self.mesh.publish_address(target, target.ipv4, WEST.identity("client"))
+        wait_until(lambda: row()["identity"] == WEST.identity("client"), what="the new identity")
         self.assertIn("k8s:app=client", row()["labels"])
 
-    def test_a_deleted_address_goes(self):
+    def test_a_deleted_address_is_removed(self):
         target = pod("west-client")
-        self.addCleanup(self.mesh.say_address, target, target.ipv6)
-        self.mesh.publisher.say("delete-address", Address=target.ipv6)
-        wait_until(lambda: not self.east.query("endpoints", "--address", target.ipv6)["endpoints"], what="it is gone")
+        self.addCleanup(self.mesh.publish_address, target, target.ipv6)
+        self.mesh.publisher.send("delete-address", Address=target.ipv6)
+        wait_until(lambda: not self.east.query("endpoints", "--address", target.ipv6)["endpoints"],
+                   what="the endpoint is removed")
 
-    def test_an_exported_service_is_read(self):
-        self.mesh.publisher.say("export", Namespace="shop", Name="web", Created="2026-03-02T10:00:00Z")
+    def test_service_exports_are_read(self):
+        self.mesh.publisher.send("export", Namespace="shop", Name="web", Created="2026-03-02T10:00:00Z")
         events = self.east.hub_part("west")["events"]
-        self.mesh.publisher.say("export", Namespace="shop", Name="other", Created="2026-03-02T10:00:00Z")
+        self.mesh.publisher.send("export", Namespace="shop", Name="other", Created="2026-03-02T10:00:00Z")
         wait_until(lambda: self.east.hub_part("west")["events"] > events, what="the export is read")
-        self.assertEqual(self.east.hub_part("west")["bad"], [])
+        self.assertEqual(self.east.hub_part("west")["invalid"], [])
 
 
 if __name__ == "__main__":

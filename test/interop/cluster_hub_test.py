@@ -1,5 +1,5 @@
-"""The source of a cluster's own API server against Kubernetes' own: every kind that it follows goes in through the API,
-and what comes of it is seen in the tables of a gateway."""
+"""The Kubernetes source against kube-apiserver: objects of every watched kind, created through the API, must reach a
+gateway's tables."""
 
 import tempfile
 import unittest
@@ -77,15 +77,15 @@ def endpoints(*addresses):
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]}
 
 
-WANTED = {"Namespace east /shop", "Service east shop/web", "ServiceImport east shop/web", "Node east /node-1",
-          f"CiliumIdentity east /{WEB}", "Cluster  /east", "Gateway  /east-1", "CrossClusterNetworkProfile  /fleet",
-          "CiliumNetworkPolicy east shop/web", "CiliumClusterwideNetworkPolicy east /all",
-          "CiliumCIDRGroup east /office", "NetworkPolicy east shop/web", "EndpointSlice east shop/web-1",
-          "Pod east shop/web-0", "Pod east shop/web-1", "CiliumEndpoint east shop/web-0",
-          "CiliumEndpoint east shop/web-1"}
+EXPECTED = {"Namespace east /shop", "Service east shop/web", "ServiceImport east shop/web", "Node east /node-1",
+            f"CiliumIdentity east /{WEB}", "Cluster  /east", "Gateway  /east-1", "CrossClusterNetworkProfile  /fleet",
+            "CiliumNetworkPolicy east shop/web", "CiliumClusterwideNetworkPolicy east /all",
+            "CiliumCIDRGroup east /office", "NetworkPolicy east shop/web", "EndpointSlice east shop/web-1",
+            "Pod east shop/web-0", "Pod east shop/web-1", "CiliumEndpoint east shop/web-0",
+            "CiliumEndpoint east shop/web-1"}
 TABLES = {"endpoint 10.1.1.10", "endpoint 10.1.1.11", "endpoint 198.51.100.11", "frontend 10.200.0.1 80",
           f"policy {WEB}"}
-GONE = {"Pod east shop/web-1", "CiliumEndpoint east shop/web-1", "endpoint 10.1.1.11"}
+REMOVED = {"Pod east shop/web-1", "CiliumEndpoint east shop/web-1", "endpoint 10.1.1.11"}
 
 
 class ClusterHub(unittest.TestCase):
@@ -105,13 +105,13 @@ class ClusterHub(unittest.TestCase):
     @staticmethod
     def path(item, name=True):
         meta = item["metadata"]
-        version, space = item["apiVersion"], meta.get("namespace")
+        version, ns = item["apiVersion"], meta.get("namespace")
         plural = PLURALS.get(item["kind"], item["kind"].lower() + "s")
-        folder = f"/{'apis' if '/' in version else 'api'}/{version}" + (f"/namespaces/{space}" if space else "")
+        folder = f"/{'apis' if '/' in version else 'api'}/{version}" + (f"/namespaces/{ns}" if ns else "")
         return f"{folder}/{plural}" + (f"/{meta['name']}" if name else "")
 
     def create(self, *items):
-        """As kubelets and controllers do: what is status is written beside the object."""
+        """Creates objects, and writes their status separately, as kubelets and controllers do."""
         for item in items:
             self.hub.request("POST", self.path(item, name=False), item)
             if "status" in item:
@@ -130,7 +130,7 @@ class ClusterHub(unittest.TestCase):
 
     @staticmethod
     def objects(follower):
-        """Those of this test; the server makes namespaces and a Service of its own."""
+        """The objects created by this test: without the server's own namespaces and Service."""
         def foreign(line):
             return line.startswith("Namespace east /kube-") or line.split("/")[-1] in ("default", "kubernetes")
         return {line for line in follower.objects if not foreign(line)}
@@ -140,29 +140,29 @@ class ClusterHub(unittest.TestCase):
         for number in (0, 1):
             self.create(pod(f"web-{number}", f"10.1.1.1{number}"), endpoint(f"web-{number}", f"10.1.1.1{number}"))
 
-    def wait_objects(self, follower, wanted):
+    def wait_objects(self, follower, expected):
         try:
-            api_extensions.wait_for(lambda: self.objects(follower) == wanted, "the objects that are wanted")
+            api_extensions.wait_for(lambda: self.objects(follower) == expected, "the expected objects")
         except AssertionError:
-            self.assertEqual(self.objects(follower), wanted)
+            self.assertEqual(self.objects(follower), expected)
 
-    def test_every_kind_is_seen_and_comes_into_the_tables(self):
+    def test_every_kind_is_read_and_reaches_the_tables(self):
         follower = self.follow()
         self.create_all()
-        self.wait_objects(follower, WANTED | TABLES)
+        self.wait_objects(follower, EXPECTED | TABLES)
         self.delete(pod("web-1", ""), endpoint("web-1", ""))
-        self.wait_objects(follower, (WANTED | TABLES) - GONE)
+        self.wait_objects(follower, (EXPECTED | TABLES) - REMOVED)
         self.delete(POLICIES[0], POLICIES[1], POLICIES[3])
-        self.wait_objects(follower, (WANTED | TABLES) - GONE - {f"policy {WEB}", "CiliumNetworkPolicy east shop/web",
-                                                                "CiliumClusterwideNetworkPolicy east /all",
-                                                                "NetworkPolicy east shop/web"})
+        self.wait_objects(follower, (EXPECTED | TABLES) - REMOVED - {
+            f"policy {WEB}", "CiliumNetworkPolicy east shop/web", "CiliumClusterwideNetworkPolicy east /all",
+            "NetworkPolicy east shop/web"})
         self.assertEqual(follower.close(), 0)
 
-    def test_what_was_there_before_is_listed(self):
+    def test_existing_objects_are_listed(self):
         self.create_all()
-        self.wait_objects(self.follow(), WANTED | TABLES)
+        self.wait_objects(self.follow(), EXPECTED | TABLES)
 
-    def test_a_service_is_global_by_its_export(self):
+    def test_a_service_export_makes_its_service_global(self):
         plain = {**SERVICE, "metadata": {"name": "web", "namespace": "shop"}}
         self.create(NAMESPACE, *FLEET, plain, IMPORT, endpoints("10.1.1.10"))
         follower = self.follow()
@@ -174,33 +174,33 @@ class ClusterHub(unittest.TestCase):
             lambda: len([line for line in follower.changes if "Service east shop/web" in line]) > len(before),
             "the Service changes with its export")
 
-    def test_a_server_that_comes_back_with_other_keys_is_followed_by_difference(self):
+    def test_only_differences_are_applied_after_a_restart_with_new_credentials(self):
         self.create_all()
         follower = self.follow()
-        self.wait_objects(follower, WANTED | TABLES)
+        self.wait_objects(follower, EXPECTED | TABLES)
         before = len(follower.changes)
         self.hub.stop()
         self.hub.start()
         self.delete(pod("web-1", ""), endpoint("web-1", ""))
-        self.wait_objects(follower, (WANTED | TABLES) - GONE)
+        self.wait_objects(follower, (EXPECTED | TABLES) - REMOVED)
         removed = [line for line in follower.changes[before:] if line.startswith("-")]
-        self.assertEqual(set(removed), {f"- {line}" for line in GONE})
+        self.assertEqual(set(removed), {f"- {line}" for line in REMOVED})
 
-    def test_what_went_while_nobody_looked_is_found_after_a_compaction(self):
+    def test_deletions_during_an_outage_are_found_after_a_compaction(self):
         self.create_all()
         follower = self.follow()
-        self.wait_objects(follower, WANTED | TABLES)
+        self.wait_objects(follower, EXPECTED | TABLES)
         before = len(follower.changes)
-        self.hub.door.shut_off()
+        self.hub.proxy.block()
         self.delete(pod("web-1", ""), endpoint("web-1", ""))
         self.hub.compact()
         self.hub.stop()
         self.hub.start()
         self.assertEqual(len(follower.changes), before)
-        self.hub.door.shut = False
-        self.wait_objects(follower, (WANTED | TABLES) - GONE)
+        self.hub.proxy.unblock()
+        self.wait_objects(follower, (EXPECTED | TABLES) - REMOVED)
         removed = [line for line in follower.changes[before:] if line.startswith("-")]
-        self.assertEqual(set(removed), {f"- {line}" for line in GONE})
+        self.assertEqual(set(removed), {f"- {line}" for line in REMOVED})
 
 
 if __name__ == "__main__":

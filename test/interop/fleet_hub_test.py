@@ -1,4 +1,4 @@
-"""The Fleet hub source against a real API server: objects go in through its API and come out of the source."""
+"""The Fleet hub source against a real API server: objects created through the API must come out of the source."""
 
 import tempfile
 import unittest
@@ -25,15 +25,15 @@ class FleetHub(unittest.TestCase):
             self.hub.install(*NETWORKING, kind, True)
         self.hub.install(*CLUSTERS, "MemberCluster", False)
 
-    def put(self, group_version, kind, name_space, name, spec=None, status=None):
+    def put(self, group_version, kind, ns, name, spec=None, status=None):
         group, version = group_version
-        folder = f"/apis/{group}/{version}" + (f"/namespaces/{name_space}" if name_space else "")
+        folder = f"/apis/{group}/{version}" + (f"/namespaces/{ns}" if ns else "")
         path = f"{folder}/{kind.lower()}s/{name}"
         body = {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": {"name": name}, "spec": spec or {}}
-        if name_space:
-            body["metadata"]["namespace"] = name_space
-        there = self.hub.request("GET", path)
-        if there is None:
+        if ns:
+            body["metadata"]["namespace"] = ns
+        current = self.hub.request("GET", path)
+        if current is None:
             self.hub.request("POST", f"{folder}/{kind.lower()}s", body)
         else:
             self.hub.request("PATCH", path, {"spec": body["spec"]}, "application/merge-patch+json")
@@ -67,9 +67,9 @@ class FleetHub(unittest.TestCase):
         return follower
 
     def expect(self, follower, *objects):
-        api_extensions.wait_for(lambda: follower.objects == set(objects), f"{objects}, not {follower.objects}")
+        api_extensions.wait_for(lambda: follower.objects == set(objects), f"objects {objects}; last {follower.objects}")
 
-    def test_exports_come_and_go_as_the_hub_has_them(self):
+    def test_exports_are_added_and_removed(self):
         self.member("west")
         self.export("west", "cart-1", ["10.2.0.5"])
         self.elect("west")
@@ -85,7 +85,7 @@ class FleetHub(unittest.TestCase):
         self.expect(follower, *north)
         self.assertEqual(follower.close(), 0)
 
-    def test_a_server_that_comes_back_with_other_keys_is_followed_by_difference(self):
+    def test_only_differences_are_applied_after_a_restart_with_new_credentials(self):
         self.member("west")
         self.export("west", "cart-1", ["10.2.0.5"])
         self.export("west", "cart-2", ["10.2.0.6"])
@@ -101,7 +101,7 @@ class FleetHub(unittest.TestCase):
         self.assertEqual(sorted(follower.changes[before:]),
                          ["- EndpointSlice west shop/cart-2", "- address west /10.2.0.6"])
 
-    def test_what_went_while_nobody_looked_is_found_after_a_compaction(self):
+    def test_deletions_during_an_outage_are_found_after_a_compaction(self):
         self.member("west")
         self.export("west", "cart-1", ["10.2.0.5"])
         self.export("west", "cart-2", ["10.2.0.6"])
@@ -109,14 +109,14 @@ class FleetHub(unittest.TestCase):
         follower = self.follow()
         api_extensions.wait_for(lambda: len(follower.objects) == 5, "both slices")
         before = len(follower.changes)
-        self.hub.door.shut_off()
+        self.hub.proxy.block()
         self.hub.request("DELETE", "/apis/networking.fleet.azure.com/v1alpha1/namespaces/fleet-member-west/"
                                    "endpointsliceexports/west-shop-cart-2-abcde")
         self.hub.compact()
         self.hub.stop()
         self.hub.start()
         self.assertEqual(len(follower.changes), before)
-        self.hub.door.shut = False
+        self.hub.proxy.unblock()
         self.expect(follower, "Service west shop/cart", "EndpointSlice west shop/cart-1", "address west /10.2.0.5")
         self.assertEqual(len(follower.changes), before + 2)
 

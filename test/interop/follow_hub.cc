@@ -1,7 +1,7 @@
-// Follows the API server of a kubeconfig and prints what comes, a line a change, until its standard input ends:
+// Watches the API server of a kubeconfig and prints one line per change, until end of file on standard input:
 //   follow-hub KUBECONFIG           a Fleet hub
-//   follow-hub KUBECONFIG CLUSTER   a cluster's own server; also what its objects are in the tables of gateway
-//   CLUSTER-1
+//   follow-hub KUBECONFIG CLUSTER   a cluster's own API server; also prints the changes to the tables of gateway
+//                                   CLUSTER-1
 #include <poll.h>
 #include <unistd.h>
 
@@ -30,11 +30,11 @@ std::unique_ptr<Source> make_source(int argc, char** argv) {
 
 void print(const ObjectDelta& delta) {
   const ObjectKey& key = delta.key;
-  std::printf("%c %s %s %s/%s\n", delta.value ? '+' : '-', kind_text(key.kind), key.cluster.c_str(),
-              key.name_space.c_str(), key.name.c_str());
+  std::printf("%c %s %s %s/%s\n", delta.value ? '+' : '-', kind_text(key.kind), key.cluster.c_str(), key.ns.c_str(),
+              key.name.c_str());
 }
 
-// What the objects come to: endpoints, frontends and policies of the engine.
+// Compiles the objects into the engine's endpoints, frontends and policies.
 class Tables {
  public:
   explicit Tables(const std::string& cluster)
@@ -83,7 +83,7 @@ class Tables {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fputs("follow-hub KUBECONFIG [CLUSTER]\n", stderr);
+    std::fputs("usage: follow-hub KUBECONFIG [CLUSTER]\n", stderr);
     return 2;
   }
   const auto source = make_source(argc, argv);
@@ -94,10 +94,10 @@ int main(int argc, char** argv) {
   const auto tables = argc > 2 ? std::make_unique<Tables>(argv[2]) : nullptr;
   bool synced = false;
   while (true) {
-    pollfd wanted[2] = {{source->fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-    ::poll(wanted, 2, 1000);
+    pollfd fds[2] = {{source->fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    ::poll(fds, 2, 1000);
     char ignored[64];
-    if (wanted[1].revents != 0 && read(STDIN_FILENO, ignored, sizeof ignored) <= 0) {
+    if (fds[1].revents != 0 && read(STDIN_FILENO, ignored, sizeof ignored) <= 0) {
       return 0;
     }
     for (const ObjectDelta& delta : source->poll()) {

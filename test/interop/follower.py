@@ -1,4 +1,4 @@
-"""The program that follows an API server as a gateway does."""
+"""Runs follow-hub, which watches an API server as a gateway does."""
 
 import os
 import subprocess
@@ -6,11 +6,11 @@ import threading
 
 import api_extensions
 
-BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(api_extensions.HERE, "..", "..", "build-dev"))
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(api_extensions.HERE, "..", "..", "build"))
 
 
 class Follower:
-    """The program that follows, and what it says is in force."""
+    """A follow-hub process; `objects` is the current set of the objects that it has reported."""
 
     def __init__(self, kubeconfig, *words):
         self.objects, self.changes, self.synced = set(), [], False
@@ -26,7 +26,7 @@ class Follower:
                 self.synced = True
                 continue
             if word[0] not in "+-":
-                continue  # what it logs
+                continue  # a log line
             self.changes.append(line.strip())
             (self.objects.add if word[0] == "+" else self.objects.discard)(word[1].strip())
 

@@ -1,4 +1,4 @@
-"""Programs of others, built from Go modules that stand in this folder."""
+"""Builds third-party programs from the Go modules in this folder."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def build(into, name, module, package=".", flags=()):
-    """Builds a package of the module in that folder as `into`/`name`; skips where Go or the modules are missing."""
+    """Builds a package of the module in folder `module` as `into`/`name`; skips the tests without Go or modules."""
     if not shutil.which("go"):
         raise unittest.SkipTest("go is not installed")
     folder = os.path.join(HERE, module)

@@ -1,4 +1,4 @@
-"""Flows of real traffic, read by Hubble's own command line: every field is taken, and it prints what we print."""
+"""Hubble's command line reads our flows: it accepts every field, prints the same lines and filters alike."""
 
 import json
 import os
@@ -24,7 +24,7 @@ LINE = re.compile(r"^(\w{3} [ \d]\d [\d:]{8}\.\d{3}): (\S+) (\(\S+\)) (->|<-|<>)
 
 
 class Hubble(FleetCase):
-    """East audits its policies, so that one gateway tells of all kinds: opened, closed, dropped, audited."""
+    """Policies are in audit mode, so that flows of all kinds occur: opened, closed, dropped, audited."""
 
     settings = {"policy": "{audit: true}"}
 
@@ -52,9 +52,9 @@ class Hubble(FleetCase):
             ping(client, address)
         curl(client, url(cls.vips[0], 80))
         curl(client, url(cls.vips[0], 4711), timeout=1)  # the service has no such port
-        refused = ["/usr/bin/python3", "-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+        send_datagram = ["/usr/bin/python3", "-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
                    f".sendto(b'x', ('{target.ipv4}', 9))"]
-        client.run(refused)
+        client.run(send_datagram)
 
         def audited():
             curl(cls.fleet.pod("north", "client"), url(target.ipv4, EAST.http_port))
@@ -71,27 +71,27 @@ class Hubble(FleetCase):
         return cls.ask(gateway, "-o", "json", "--last", "1000", *options).splitlines()
 
     def observe(self, lines, *options):
-        """What Hubble makes of the lines; it must not complain of any."""
+        """Hubble's output for the lines; it must not report an error."""
         done = subprocess.run([self.hubble, "observe", "--input-file", "-", *options], input="\n".join(lines) + "\n",
                               capture_output=True, text=True, check=True, env=dict(os.environ, HOME="/nonexistent"))
         self.assertEqual(done.stderr, "")
         return done.stdout.splitlines()
 
     def settled(self, gateway):
-        """The gateway's flows as JSON and as text, of a moment in which none came."""
+        """The gateway's flows as JSON and as text, taken while no new flow was recorded."""
         def both():
             before, text, after = self.lines_of(gateway), self.ask(gateway, "--last", "1000"), self.lines_of(gateway)
             return (before, text.splitlines()) if before == after else None
-        return wait_until(both, what="a quiet moment")
+        return wait_until(both, what="no new flow while reading")
 
-    def test_hubble_takes_every_field(self):
+    def test_hubble_accepts_every_field(self):
         for gateway in ("west-1", "east-1", "east-2"):
             lines = self.lines_of(gateway)
             self.assertTrue(lines)
             seen = self.observe(lines, "--output", "jsonpb", "--last", "1000")
             self.assertEqual([json.loads(line) for line in seen], [json.loads(line) for line in lines])
 
-    def test_hubble_prints_what_we_print(self):
+    def test_hubble_prints_the_same_lines(self):
         kinds = set()
         for gateway in ("west-1", "east-1", "east-2"):
             lines, ours = self.settled(gateway)
@@ -102,7 +102,7 @@ class Hubble(FleetCase):
                 mine, hubbles = LINE.match(own), LINE.match(other)
                 self.assertTrue(mine and hubbles, f"{own}\n{other}")
                 time, source, source_identity, arrow, target, target_identity, kind, verdict, _, summary = mine.groups()
-                # The same but for what Hubble does not print: another cluster's name, and our own reason of a drop.
+                # Equal except for what Hubble does not print: another cluster's name, and our own drop reason.
                 source, target = (re.sub(r"^(east|west|north)/", "", party) for party in (source, target))
                 if verdict == "DROPPED":
                     self.assertIn(flow["extensions"]["value"]["drop_reason"], kind)
@@ -118,7 +118,7 @@ class Hubble(FleetCase):
                          ("policy-verdict:L3-L4 INGRESS", "AUDITED", "(TCP Flags: SYN)")):
             self.assertIn(expected, kinds)
 
-    def test_hubbles_filters_find_what_ours_find(self):
+    def test_hubbles_filters_select_the_same_flows(self):
         lines = self.lines_of("west-1")
         target = pod("east-web-0")
         for theirs, ours in ((["--verdict", "DROPPED"], ["--verdict", "dropped"]),
@@ -128,10 +128,10 @@ class Hubble(FleetCase):
                              (["--ip", target.ipv4], ["--ip", target.ipv4])):
             with self.subTest(filter=theirs):
                 found = self.observe(lines, "--output", "jsonpb", "--last", "1000", *theirs)
-                wanted = self.lines_of("west-1", *ours)
-                self.assertTrue(wanted)
+                expected = self.lines_of("west-1", *ours)
+                self.assertTrue(expected)
                 self.assertEqual([json.loads(line)["time"] for line in found],
-                                 [json.loads(line)["time"] for line in wanted])
+                                 [json.loads(line)["time"] for line in expected])
 
 
 if __name__ == "__main__":

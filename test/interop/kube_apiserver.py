@@ -1,4 +1,4 @@
-"""Kubernetes' own API server (kube-apiserver, Go) on a real etcd, behind a door that stays."""
+"""Kubernetes' API server (kube-apiserver, Go) with its etcd, behind a proxy on a fixed port."""
 
 import os
 import secrets
@@ -12,12 +12,12 @@ import api_extensions
 
 
 def build(into):
-    """The server's program; skips where Go, etcd or the modules are missing."""
+    """Builds the server; skips the tests without Go, etcd or the modules."""
     return api_extensions.build(into, "kube-apiserver")
 
 
 class KubeApiServer(api_extensions.ApiServer):
-    """As ApiServer, with the kinds of Kubernetes itself; nobody schedules, and no controller runs."""
+    """An ApiServer with Kubernetes' built-in kinds; no scheduler and no controllers run."""
 
     def _launch(self, log):
         certificates = os.path.join(self.folder, "certificates")
@@ -51,7 +51,7 @@ class KubeApiServer(api_extensions.ApiServer):
         request = urllib.request.Request(self.access["host"] + "/readyz",
                                          headers={"Authorization": f"Bearer {self.access['token']}"})
         try:
-            with urllib.request.urlopen(request, context=context, timeout=5) as answer:
-                return answer.read() == b"ok"
+            with urllib.request.urlopen(request, context=context, timeout=5) as response:
+                return response.read() == b"ok"
         except (urllib.error.URLError, OSError):
             return False

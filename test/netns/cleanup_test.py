@@ -1,4 +1,4 @@
-"""What a stopped gateway leaves on its node, and that `isthmus cleanup` removes it, and only it."""
+"""`isthmus cleanup` removes everything that a stopped gateway leaves on its node, and nothing else."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from fleet_case import PREFIX, PROGRAM, Fleet
 
 
 class Cleanup(unittest.TestCase):
-    """One gateway with a veth local device, one with a single device for both sides."""
+    """A gateway with a veth local device, and one with a single device for both sides."""
 
     @classmethod
     def setUpClass(cls):
@@ -18,47 +18,47 @@ class Cleanup(unittest.TestCase):
         cls.addClassCleanup(cls.fleet.close)
         cls.fleet.build()
 
-    def started_and_stopped(self, name):
+    def start_and_stop(self, name):
         self.fleet.start_gateways([name])
         gateway = self.fleet.gateways[name]
-        refused = gateway.space.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
-        self.assertEqual(refused.returncode, 1, refused.stderr)
-        self.assertIn("running", refused.stderr)
+        done = gateway.netns.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("running", done.stderr)
         gateway.stop()
         self.assertFalse(os.path.exists(gateway.socket))
         return gateway
 
     def links(self, gateway):
-        """Interface name: has an XDP program."""
-        rows = json.loads(gateway.space.run(["ip", "-j", "-d", "link"]).stdout)
+        """{interface: has an XDP program}."""
+        rows = json.loads(gateway.netns.run(["ip", "-j", "-d", "link"]).stdout)
         return {row["ifname"]: "prog" in (row.get("xdp") or {}) for row in rows}
 
     def routes(self, gateway):
-        return gateway.space.run(["ip", "route", "show", "table", "main"]).stdout
+        return gateway.netns.run(["ip", "route", "show", "table", "main"]).stdout
 
     def clean_up(self, gateway):
-        done = gateway.space.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
+        done = gateway.netns.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
-    def test_a_veth_local_device_with_its_routes_and_programs(self):
-        gateway = self.started_and_stopped("west-1")
-        left = self.links(gateway)
-        self.assertTrue(left["eth0"])
-        self.assertTrue(left["isthmus0x"])
+    def test_removes_the_veth_device_its_routes_and_xdp_programs(self):
+        gateway = self.start_and_stop("west-1")
+        before = self.links(gateway)
+        self.assertTrue(before["eth0"])
+        self.assertTrue(before["isthmus0x"])
         self.assertIn("dev isthmus0", self.routes(gateway))
         self.clean_up(gateway)
-        now = self.links(gateway)
-        self.assertEqual(now, {name: False for name in left if name not in ("isthmus0", "isthmus0x")})
+        after = self.links(gateway)
+        self.assertEqual(after, {name: False for name in before if name not in ("isthmus0", "isthmus0x")})
         self.assertNotIn("isthmus0", self.routes(gateway))
         self.assertEqual([name for name in os.listdir(gateway.state) if "west-1" in name], [])
-        self.clean_up(gateway)  # nothing left to remove is no error
+        self.clean_up(gateway)  # a second run has nothing to remove and succeeds
 
-    def test_one_device_for_both_sides_keeps_the_device(self):
-        gateway = self.started_and_stopped("north-1")
-        left, routes = self.links(gateway), self.routes(gateway)
-        self.assertTrue(left["eth0"])
+    def test_keeps_a_device_that_it_did_not_create(self):
+        gateway = self.start_and_stop("north-1")
+        before, routes = self.links(gateway), self.routes(gateway)
+        self.assertTrue(before["eth0"])
         self.clean_up(gateway)
-        self.assertEqual(self.links(gateway), {name: False for name in left})
+        self.assertEqual(self.links(gateway), {name: False for name in before})
         self.assertEqual(self.routes(gateway), routes)
 
 

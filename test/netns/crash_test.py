@@ -1,4 +1,4 @@
-"""kill -9 of a gateway under traffic: what is not the fleet's never stops; connections go on after its restart."""
+"""kill -9 of a gateway under load: node traffic is not affected, and connections survive the restart."""
 
 import re
 import time
@@ -9,25 +9,25 @@ from fleet.load import PORT, LoadClient, LoadServer
 
 PORTS = (("load", "TCP", PORT, PORT), ("load-udp", "UDP", PORT, PORT))
 DOWN_SECONDS = 2.0
-RECOVERY = 150  # a gateway that fell several times must answer for longer each time, before it is trusted again
+RECOVERY = 150  # hysteresis: after repeated failures, a gateway must answer for longer before it is alive again
 
 
 class SteadyPing:
     """Pings a hundred times a second until stop()."""
 
-    def __init__(self, fleet, space, address, name):
-        self.daemon = space.start(name, ["ping", "-n", "-q", "-i", "0.01", address],
+    def __init__(self, fleet, netns, address, name):
+        self.daemon = netns.start(name, ["ping", "-n", "-q", "-i", "0.01", address],
                                   f"{fleet.folder}/log/ping-{name}.log")
 
     def stop(self):
-        """(sent, answered)."""
+        """Returns (requests sent, replies received)."""
         self.daemon.signal(2)
         self.daemon.popen.wait(5)
         words = re.search(r"(\d+) packets transmitted, (\d+) received", self.daemon.log_tail())
         return int(words.group(1)), int(words.group(2))
 
 
-class KilledGateway(FleetCase):
+class GatewayCrash(FleetCase):
     @classmethod
     def prepare(cls):
         for entry in backends():
@@ -54,16 +54,16 @@ class KilledGateway(FleetCase):
         self.addCleanup(client.stop)
         return client
 
-    def kill_and_restart(self, name, meanwhile=lambda: None):
+    def kill_and_restart(self, name, while_down=lambda: None):
         gateway = self.fleet.gateways[name]
         gateway.kill()
-        meanwhile()
-        time.sleep(DOWN_SECONDS)  # connections retransmit into the void
+        while_down()
+        time.sleep(DOWN_SECONDS)  # long enough for every connection to retransmit
         gateway.start()
         self.fleet.wait_peers(timeout=RECOVERY)
 
-    def test_node_traffic_never_stops(self):
-        """Node to node and pod to pod inside a cluster, through the very device whose gateway dies."""
+    def test_node_traffic_is_not_interrupted(self):
+        """Node to node and pod to pod within a cluster, through the device of the killed gateway."""
         load = self.client("east-client", "load", self.vips, "--connections", 200)
         load.wait_open(200)
         pings = [SteadyPing(self.fleet, self.fleet.node("east", "node1"), "203.0.113.11", "node-to-node"),
@@ -77,59 +77,59 @@ class KilledGateway(FleetCase):
         self.assertTrue(all(sent > 200 for sent, _ in counts), counts)
         self.assertEqual([sent - answered for sent, answered in counts], [0, 0, 0, 0], counts)
 
-    def test_established_connections_go_on_after_the_restart_of_the_clients_gateway(self):
+    def test_connections_survive_a_restart_of_the_clients_gateway(self):
         clients = [self.client("west-client", "vip", self.vips, "--connections", 300),
                    self.client("west-client", "direct", addresses(backends("north")), "--connections", 100),
                    self.client("west-client", "udp", self.vips, "--connections", 100, "--udp")]
-        self.go_on(clients, (300, 100, 100), "west-1")
+        self.check_survival(clients, (300, 100, 100), "west-1")
 
-    def test_established_connections_go_on_after_the_restart_of_the_servers_gateway(self):
-        """North's gateway, with one device for both sides; the connections to the VIP go to all clusters."""
+    def test_connections_survive_a_restart_of_the_servers_gateway(self):
+        """North's gateway has one device for both sides; connections to the VIP go to all clusters."""
         clients = [self.client("east-client", "direct", addresses(backends("north")), "--connections", 100),
                    self.client("west-client", "vip", self.vips, "--connections", 200)]
-        self.go_on(clients, (100, 200), "north-1")
+        self.check_survival(clients, (100, 200), "north-1")
 
-    def test_connections_go_on_where_the_server_speaks_first(self):
-        """The clients are silent after their greeting: the first packets after the restart are the server's."""
+    def test_server_push_connections_survive_a_restart(self):
+        """The clients send nothing after the handshake: the first packets after the restart are the server's."""
         clients = [self.client("west-client", "vip", self.vips, "--connections", 100, "--push"),
                    self.client("west-client", "direct", addresses(backends("north")), "--connections", 50, "--push")]
-        self.go_on(clients, (100, 50), "west-1")
+        self.check_survival(clients, (100, 50), "west-1")
 
-    def go_on(self, clients, numbers, gateway):
-        for client, number in zip(clients, numbers):
-            client.wait_open(number)
+    def check_survival(self, clients, counts, gateway):
+        for client, count in zip(clients, counts):
+            client.wait_open(count)
             client.wait_rounds(2)
         self.kill_and_restart(gateway)
         adopted = self.fleet.gateways[gateway].status()["connections"]["adopted"]
         for client in clients:
             self.assertEqual(client.wait_rounds(4)["failures"], {}, f"adopted {adopted}, drops {self.drops()}")
-        self.assertGreaterEqual(adopted, numbers[0], "connections came from the kept table")
+        self.assertGreaterEqual(adopted, counts[0], "connections were not restored from the saved table")
 
-    def test_connections_keep_their_backends_where_the_set_changed_meanwhile(self):
-        """One backend leaves and the ring is another one: only the connections of that backend may break."""
-        gone = pod("north-web-1")
+    def test_connections_keep_their_backends_if_the_backend_set_changes_during_the_restart(self):
+        """A backend is removed, which changes the Maglev ring: only its own connections may break."""
+        removed = pod("north-web-1")
         client = self.client("west-client", "vip", self.vips, "--connections", 400)
         push = self.client("west-client", "push", self.vips, "--connections", 100, "--push")
         client.wait_open(400)
         push.wait_open(100)
-        left = [entry for entry in backends() if entry != gone]
-        self.kill_and_restart("west-1", meanwhile=lambda: self.write_services(left))
-        self.fleet.wait_backends("shop/load", addresses(left), timeout=RECOVERY)
-        others = {entry.full_name for entry in left}
+        remaining = [entry for entry in backends() if entry != removed]
+        self.kill_and_restart("west-1", while_down=lambda: self.write_services(remaining))
+        self.fleet.wait_backends("shop/load", addresses(remaining), timeout=RECOVERY)
+        others = {entry.full_name for entry in remaining}
 
-        def went_on(before):
-            return lambda report: all(row["slowest"] >= before[name]["slowest"] + 4
+        def progressed(before):
+            return lambda report: all(row["min_rounds"] >= before[name]["min_rounds"] + 4
                                       for name, row in report["backends"].items() if name in others)
         for load in (client, push):
             before = load.latest()["backends"]
-            report = load.wait(went_on(before), 90, "connections to standing backends go on")
+            report = load.wait(progressed(before), 90, "rounds on the remaining backends")
             broken = {name: row["failed"] for name, row in report["backends"].items()
                       if name in others and row["failed"]}
             self.assertEqual(broken, {}, report["failures"])
 
-    def test_fleet_traffic_is_never_sent_in_clear_while_the_gateway_is_dead(self):
-        """The router between the sites counts packets to pods that are not inside a tunnel."""
-        router = self.fleet.topology.spaces["router"]
+    def test_fleet_traffic_is_not_sent_in_clear_while_the_gateway_is_down(self):
+        """The router between the sites counts packets to pods that are outside a tunnel."""
+        router = self.fleet.topology.namespaces["router"]
         router.run(["nft", "add table ip leak; add chain ip leak seen { type filter hook forward priority 0; };"
                            "add rule ip leak seen iifname west ip daddr 10.0.0.0/8 counter"])
         self.addCleanup(router.run, ["nft", "delete table ip leak"])
@@ -137,16 +137,16 @@ class KilledGateway(FleetCase):
         client.wait_open(50)
         gateway = self.fleet.gateways["west-1"]
         gateway.kill()
-        pings = [SteadyPing(self.fleet, self.fleet.pod("west", "client"), pod("north-web-0").ipv4, "leak-west")]
+        steady = SteadyPing(self.fleet, self.fleet.pod("west", "client"), pod("north-web-0").ipv4, "leak-west")
         time.sleep(DOWN_SECONDS)
-        sent, answered = pings[0].stop()
+        sent, answered = steady.stop()
         self.assertGreater(sent, 50)
         self.assertEqual(answered, 0)
         counted = re.search(r"packets (\d+)", router.run(["nft", "list table ip leak"]).stdout).group(1)
         self.assertEqual(counted, "0")
         gateway.start()
         wait_until(lambda: self.fleet.pod("west", "client").run(
-            ["ping", "-c1", "-W1", pod("north-web-0").ipv4], check=False).returncode == 0, what="west is back")
+            ["ping", "-c1", "-W1", pod("north-web-0").ipv4], check=False).returncode == 0, what="west reaches north")
 
 
 if __name__ == "__main__":

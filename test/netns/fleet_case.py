@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a fleet of their own, and where the built programs are."""
+"""Shared by the end-to-end tests: a fleet per test class, and the paths of the built programs."""
 
 import os
 import sys
@@ -13,12 +13,12 @@ from fleet.fleet import Fleet  # noqa: E402
 from fleet.shell import CommandError, wait_until  # noqa: E402,F401
 from fleet.traffic import SteadyRequests  # noqa: E402
 
-BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build-test"))
-PROGRAM = os.path.join(BUILD, "control", "cli", "isthmus")
+BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build"))
+PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(BUILD, "control", "cli", "isthmus"))
 LOAD = os.path.join(BUILD, "test", "netns", "fleet-load")
 PREFIX = f"ist-t{os.getpid()}-"
 
-# Where the kernel counts a packet whose checksum does not fit.
+# Kernel counters of packets with a wrong checksum.
 CHECKSUM_COUNTERS = ("TcpInCsumErrors", "UdpInCsumErrors", "IcmpInCsumErrors", "Udp6InCsumErrors", "Icmp6InCsumErrors")
 
 
@@ -41,10 +41,10 @@ def url(address, port):
 
 
 class SteadyTraffic:
-    """For cases of FleetCase with `vips`, that something befalls while traffic goes on."""
+    """Mix-in for a FleetCase with `vips`: checks that an event does not disturb running traffic."""
 
     def steady(self, name):
-        """Requests from east to the global service, until their rows are asked for."""
+        """Starts steady requests from east to the global service; end with assert_undisturbed()."""
         traffic = SteadyRequests(self.fleet.pod("east", "client"), self.vips[0], 80,
                                  os.path.join(self.fleet.folder, "log", f"steady-{name}.log"))
         self.addCleanup(traffic.stop)
@@ -52,18 +52,18 @@ class SteadyTraffic:
         return traffic
 
     def assert_undisturbed(self, traffic):
-        """It went on from before until now, west's backends were among those that answered, and nothing failed."""
+        """No request has failed until one second from now, and west's backends still answer."""
         now = time.monotonic()
         wait_until(lambda: traffic.rows()[-1][0] > now + 1, what="traffic after the event")
         rows = traffic.stop()
         self.assertEqual([row for row in rows if row[3] != "-"], [])
-        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "west still answers")
+        self.assertTrue(any(row[2].startswith("west") for row in rows if row[0] > now), "no answer from west")
 
 
 class FleetCase(unittest.TestCase):
-    """A class of tests with one fleet, its gateways up and hearing each other.
+    """A test class with one running fleet, whose gateways see each other as alive.
 
-    `settings` go to the gateways; `hub`: as of Fleet.
+    `settings`: of the gateways. `hub`: as for Fleet.
     """
 
     settings = {}
@@ -90,18 +90,18 @@ class FleetCase(unittest.TestCase):
 
     @classmethod
     def close_fleet(cls):
-        """A gateway that is told to stop ends well; under a sanitizer that says that it found nothing."""
+        """Every gateway must exit with status 0; under a sanitizer this means that it found no error."""
         failed = cls.fleet.close()
         if failed:
-            raise AssertionError("gateways ended badly:\n" + "\n".join(failed))
+            raise AssertionError("gateways did not exit cleanly:\n" + "\n".join(failed))
 
     @classmethod
     def prepare(cls):
-        """What a class of tests needs beside the fleet."""
+        """Sets up what a test class needs in addition to the fleet."""
 
     @classmethod
     def make_global(cls, clusters=plan.CLUSTERS):
-        """Service shop/web, global in the given clusters, with all their backends known to every gateway: its VIPs."""
+        """Makes shop/web global in the given clusters, waits until every gateway has its backends; returns its VIPs."""
         vips = cls.fleet.allocate()
         for cluster in clusters:
             cls.fleet.hub.write_service(cluster)
@@ -110,14 +110,14 @@ class FleetCase(unittest.TestCase):
         return vips
 
     def run(self, result=None):
-        """A failed test shows the ends of the gateways' logs."""
+        """On failure, prints the end of the gateways' logs."""
         before = len(result.failures) + len(result.errors) if result is not None else 0
         super().run(result)
         if result is not None and len(result.failures) + len(result.errors) > before and hasattr(self, "fleet"):
             print("\n".join(f"      . {line}" for line in self.fleet.log_tails()))
 
     def drops(self, *gateways):
-        """Drops by reason, summed over the given gateways (all by default)."""
+        """Dropped packets by reason, summed over the given gateways (default: all)."""
         total = {}
         for name, reasons in self.fleet.drops().items():
             if not gateways or name in gateways:
@@ -126,11 +126,11 @@ class FleetCase(unittest.TestCase):
         return total
 
     def checksum_errors(self):
-        """What any kernel of the fleet has counted as a wrong checksum: {namespace: {counter: n}}."""
+        """Checksum errors counted by the kernel: {network namespace: {counter: n}}."""
         found = {}
-        for space in self.fleet.topology.spaces.values():
-            rows = [line.split() for line in space.run(["nstat", "-asz"]).stdout.splitlines()[1:]]
+        for netns in self.fleet.topology.namespaces.values():
+            rows = [line.split() for line in netns.run(["nstat", "-asz"]).stdout.splitlines()[1:]]
             wrong = {row[0]: int(row[1]) for row in rows if row[0] in CHECKSUM_COUNTERS and int(row[1])}
             if wrong:
-                found[space.name] = wrong
+                found[netns.name] = wrong
         return found

@@ -1,4 +1,4 @@
-"""The quickstart's fleet, with assertions: every pod to every cluster, the global service, losses and returns."""
+"""The quickstart's fleet, with assertions: pod-to-pod traffic, the global service, failure and recovery."""
 
 import collections
 import time
@@ -22,8 +22,8 @@ for i in range(40):
 CLIENTS = ("east-client", "east-client3", "west-client", "north-client")
 
 
-class DirectTraffic(FleetCase):
-    """Pods reach pods of other clusters by their own addresses."""
+class PodToPod(FleetCase):
+    """Pods reach pods of other clusters by pod address."""
 
     def pairs(self):
         for name in CLIENTS:
@@ -40,7 +40,7 @@ class DirectTraffic(FleetCase):
                 if not ping(self.client(name), address)]
         self.assertEqual(lost, [])
 
-    def test_every_client_talks_http_with_every_backend_and_is_seen_by_its_own_address(self):
+    def test_every_backend_answers_http_and_sees_the_clients_own_address(self):
         wrong = []
         for name, target in self.pairs():
             own = pod(name)
@@ -51,7 +51,7 @@ class DirectTraffic(FleetCase):
         self.assertEqual(wrong, [])
 
     def test_replies_through_the_other_gateway_are_delivered_or_counted(self):
-        """West chooses one of east's gateways per connection; node3 of east answers through either."""
+        """West chooses one of east's gateways per connection; replies from east's node3 use either one."""
         target = pod("east-web-2")
         before = self.drops()
         sent = 40
@@ -60,13 +60,13 @@ class DirectTraffic(FleetCase):
         print(f"      . replies through either gateway of east: {answers[target.full_name]} of {sent} connections "
               f"delivered, {counted} packets dropped and counted")
         if answers["-"]:
-            self.assertGreaterEqual(counted, answers["-"], "a connection died and no gateway counted a drop")
+            self.assertGreaterEqual(counted, answers["-"], "a connection failed without a counted drop")
         self.assertEqual(sum(answers.values()), sent)
         used = [name for name in ("east-1", "east-2")
                 if self.fleet.gateways[name].status()["packets"]["decapsulated"] > 0]
-        self.assertEqual(used, ["east-1", "east-2"], "both gateways of east are in use")
+        self.assertEqual(used, ["east-1", "east-2"], "traffic did not use both gateways of east")
 
-    def test_large_bodies_cross_unchanged_in_both_directions(self):
+    def test_large_bodies_arrive_unchanged_in_both_directions(self):
         target = pod("north-web-0")
         body = "".join(f"{i:07d}\n" for i in range(125000))  # 1 MB
         path = f"{self.fleet.folder}/body"
@@ -76,11 +76,11 @@ class DirectTraffic(FleetCase):
             status, answer = curl(self.fleet.pod("west", "client"), url(address, plan.cluster("north").http_port),
                                   "--data-binary", f"@{path}", timeout=60)
             self.assertEqual(status, 0, answer)
-            self.assertTrue(answer == body, "the body came back changed")
+            self.assertTrue(answer == body, "the body changed in transit")
         self.assertEqual(self.checksum_errors(), {})
 
     def test_the_nodes_own_traffic_is_left_to_the_kernel(self):
-        """Node to node, pod to pod inside a cluster: no gateway sees it."""
+        """Node to node and pod to pod within a cluster: no gateway receives it."""
         before = {name: gateway.status()["packets"]["rx"] for name, gateway in self.fleet.gateways.items()}
         self.assertTrue(ping(self.fleet.node("east", "node1"), "203.0.113.11", count=5))
         self.assertTrue(ping(self.fleet.node("west", "node1"), "fd00:ee:3::11", count=5))
@@ -92,7 +92,7 @@ class DirectTraffic(FleetCase):
 
 
 class GlobalService(FleetCase):
-    """shop/web of all clusters behind one pair of addresses."""
+    """shop/web: one VIP per family for the backends of all clusters."""
 
     @classmethod
     def prepare(cls):
@@ -104,15 +104,15 @@ class GlobalService(FleetCase):
 
     def test_its_name_resolves_to_its_addresses_in_every_cluster(self):
         for name in CLIENTS:
-            space = self.fleet.pod(*name.split("-", 1))
-            wait_until(lambda space=space: resolves(space) == sorted(self.vips), what=f"{NAME} known to {name}")
+            netns = self.fleet.pod(*name.split("-", 1))
+            wait_until(lambda netns=netns: resolves(netns) == sorted(self.vips), what=f"{NAME} resolves for {name}")
 
     def test_every_client_is_answered_by_backends_of_all_clusters(self):
         for family in ("-4", "-6"):
             for name in CLIENTS:
                 with self.subTest(client=name, family=family):
                     answers = self.ask(name, 60, family)
-                    self.assertEqual(answers["-"], 0, f"unanswered requests; drops {self.drops()}")
+                    self.assertEqual(answers["-"], 0, f"failed requests; drops {self.drops()}")
                     clusters = {backend.split("-")[0] for backend in answers if backend != "-"}
                     self.assertEqual(clusters, {"east", "west", "north"})
 
@@ -124,13 +124,13 @@ class GlobalService(FleetCase):
         self.assertEqual({name.split("-")[0] for name in seen}, {"east", "west", "north"})
         self.assertEqual(sum(seen.values()), 80)
 
-    def test_a_backend_scaled_away_gets_nothing_and_returns(self):
+    def test_a_removed_backend_gets_no_new_connections(self):
         east = plan.cluster("east")
-        left = [entry for entry in backends() if entry.full_name != "east-web-1"]
-        self.fleet.hub.write_service(east, backends=[entry for entry in left if entry.cluster == "east"])
+        remaining = [entry for entry in backends() if entry.full_name != "east-web-1"]
+        self.fleet.hub.write_service(east, backends=[entry for entry in remaining if entry.cluster == "east"])
         self.addCleanup(self.fleet.wait_backends, "shop/web", addresses(backends()))
         self.addCleanup(self.fleet.hub.write_service, east)
-        self.fleet.wait_backends("shop/web", addresses(left))
+        self.fleet.wait_backends("shop/web", addresses(remaining))
         answers = self.ask("west-client", 80)
         self.assertEqual((answers["-"], answers["east-web-1"]), (0, 0))
 
@@ -144,7 +144,7 @@ class GlobalService(FleetCase):
         self.assertEqual(answers["-"], 0)
         self.assertFalse([name for name in answers if name.startswith("north")])
 
-    def test_affinity_local_keeps_connections_in_the_own_cluster(self):
+    def test_local_affinity_keeps_connections_in_the_clients_cluster(self):
         west = plan.cluster("west")
         self.fleet.hub.write_service(west, annotations={"service.cilium.io/affinity": "local"})
         self.addCleanup(self.fleet.wait_backends, "shop/web", addresses(backends()))
@@ -153,7 +153,7 @@ class GlobalService(FleetCase):
         answers = self.ask("west-client", 60)
         self.assertEqual({name.split("-")[0] for name in answers if answers[name]}, {"west"})
 
-    def test_a_cluster_that_does_not_share_is_not_used_by_others(self):
+    def test_backends_of_an_unshared_service_are_not_used_by_other_clusters(self):
         east = plan.cluster("east")
         self.fleet.hub.write_service(east, annotations={"service.cilium.io/shared": "false"})
         self.addCleanup(self.fleet.wait_backends, "shop/web", addresses(backends()))
@@ -164,56 +164,56 @@ class GlobalService(FleetCase):
         self.assertEqual(answers["-"], 0)
         self.assertFalse([name for name in answers if name.startswith("east")])
 
-    def test_a_bad_manifest_changes_nothing_and_is_reported(self):
+    def test_an_invalid_manifest_is_reported_and_changes_nothing_else(self):
         self.fleet.hub.write("clusters/east/broken.yaml", ["kind: Service\nmetadata: {name: [\n"])
         self.addCleanup(self.fleet.hub.remove, "clusters/east/broken.yaml")
         gateway = self.fleet.gateways["west-1"]
 
         def reported():
             return any("broken.yaml" in row["where"] for row in gateway.status()["problems"])
-        wait_until(reported, what="the bad manifest among the problems")
+        wait_until(reported, what="the invalid manifest is reported")
         self.assertEqual(self.ask("west-client", 20)["-"], 0)
 
 
-class LostCluster(FleetCase):
-    """All gateways of a cluster die, and return."""
+class Failover(FleetCase):
+    """Gateways are killed and restarted."""
 
     @classmethod
     def prepare(cls):
         cls.vips = cls.make_global()
 
-    def test_traffic_goes_on_without_a_lost_cluster_and_uses_it_again(self):
+    def test_traffic_fails_over_from_an_unreachable_cluster_and_returns_to_it(self):
         traffic = SteadyRequests(self.fleet.pod("east", "client"), self.vips[0], 80, f"{self.fleet.folder}/steady.log")
         self.addCleanup(traffic.stop)
         wait_until(lambda: len(traffic.rows()) > 50, what="traffic")
         event = time.monotonic()
         self.fleet.gateways["west-1"].kill()
-        self.fleet.wait_cluster_silent("west")
+        self.fleet.wait_cluster_unreachable("west")
         self.fleet.wait_backends("shop/web", addresses(backends("east") + backends("north")))
-        # Requests that had begun before may still fail; then come 50 that must not.
+        # Requests already in flight may still fail; the next 50 must not.
         settled = time.monotonic() + 1.0
-        wait_until(lambda: sum(row[0] > settled for row in traffic.rows()) > 50, what="traffic after the loss")
+        wait_until(lambda: sum(row[0] > settled for row in traffic.rows()) > 50, what="traffic after the failover")
         rows = traffic.rows()
         failed, seconds = failover(rows, event)
-        print(f"      . fail-over from west: {seconds * 1000:.0f} ms, {failed} requests failed meanwhile")
+        print(f"      . failover from west: {seconds * 1000:.0f} ms, {failed} requests failed")
         self.assertEqual([row for row in rows if row[0] > settled and (row[3] != "-" or row[2].startswith("west"))], [])
 
         self.fleet.gateways["west-1"].start()
         self.fleet.wait_peers()
         self.fleet.wait_backends("shop/web", addresses(backends()))
-        back = time.monotonic()
-        wait_until(lambda: any(row[0] > back and row[2].startswith("west") for row in traffic.rows()),
-                   what="west is used")
+        recovered = time.monotonic()
+        wait_until(lambda: any(row[0] > recovered and row[2].startswith("west") for row in traffic.rows()),
+                   what="requests answered by west")
         self.assertEqual([row for row in traffic.rows() if row[0] > settled and row[3] != "-"], [])
 
-    def test_one_of_two_gateways_lost_leaves_the_cluster_reachable(self):
+    def test_a_cluster_stays_reachable_through_its_remaining_gateway(self):
         client = self.fleet.pod("west", "client")
-        target = pod("east-web-1")  # on node2, beside the gateway that stays
+        target = pod("east-web-1")  # on node2, with the remaining gateway
         self.fleet.gateways["east-1"].kill()
         self.addCleanup(self.fleet.wait_peers)
         self.addCleanup(self.fleet.gateways["east-1"].start)
         west = self.fleet.gateways["west-1"]
-        wait_until(lambda: "east-1" not in west.peers_heard(), what="west notices")
+        wait_until(lambda: "east-1" not in west.live_peers(), what="west detects the failure")
         answers = curl_many(client, url(target.ipv4, plan.cluster("east").http_port), 40)
         self.assertEqual(answers[target.full_name], 40)
 

@@ -1,4 +1,4 @@
-"""What happened, as gateways tell it: flows of real pods across clusters, live, filtered, as text and as metrics."""
+"""Flow events and metrics of traffic between clusters: live, filtered, as JSON and as text."""
 
 import json
 import os
@@ -16,29 +16,30 @@ COMPACT = re.compile(r"^\w{3} [ \d]\d \d\d:\d\d:\d\d\.\d{3}: \S+ \((ID:\d+|[a-z0
 
 
 class Flows(FleetCase):
-    """West's client talks to east's pods; both gateways tell of it."""
+    """West's client connects to pods of other clusters; the gateways of both clusters report it."""
 
     @classmethod
     def prepare(cls):
         cls.vips = cls.make_global()
 
     def flows(self, gateway, *options):
-        """The flows that `isthmus flows` shows, as JSON values."""
+        """The output of `isthmus flows -o json`, a value per line."""
         done = run([PROGRAM, "flows", "-o", "json", "--socket", self.fleet.gateways[gateway].socket, *options])
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def told(self, gateway, *options):
-        """The flow objects, without notes of lost ones."""
+    def reported(self, gateway, *options):
+        """The flow objects, without records of lost events."""
         return [line["flow"] for line in self.flows(gateway, *options) if "flow" in line]
 
     def follow(self, gateway, *options):
-        """A follower of the gateway's flows, writing to a file."""
+        """Starts `isthmus flows --follow`; its output goes to a file."""
         node = self.fleet.node(gateway.split("-")[0], self.node_of(gateway))
         log = os.path.join(self.fleet.folder, "log", f"follow-{self.id().rsplit('.', 1)[-1]}-{gateway}")
         daemon = node.start("follow", [PROGRAM, "flows", "--follow", "--socket",
                                        self.fleet.gateways[gateway].socket, *options], log)
         self.addCleanup(daemon.stop)
-        wait_until(lambda: self.fleet.gateways[gateway].status()["flows"]["readers"] > 0, what="somebody follows")
+        wait_until(lambda: self.fleet.gateways[gateway].status()["flows"]["readers"] > 0,
+                   what="the follower is connected")
         return daemon
 
     @staticmethod
@@ -50,7 +51,7 @@ class Flows(FleetCase):
         with open(daemon.log, encoding="utf-8") as file:
             return file.read().splitlines()
 
-    def test_a_connection_is_told_live_by_both_gateways(self):
+    def test_both_gateways_report_a_new_connection_live(self):
         followers = {name: self.follow(name, "-o", "json", "--to-pod", "shop/web-0", "--protocol", "tcp")
                      for name in ("west-1", "east-1", "east-2")}
         target, client = pod("east-web-0"), pod("west-client")
@@ -61,7 +62,7 @@ class Flows(FleetCase):
             found = [json.loads(line)["flow"] for name in names for line in self.lines(followers[name])]
             return [flow for flow in found if flow["source"].get("pod_name") == "client"]
 
-        sent = wait_until(lambda: opened(["west-1"]), what="west tells of it")[0]
+        sent = wait_until(lambda: opened(["west-1"]), what="west reports the connection")[0]
         self.assertEqual((sent["verdict"], sent["traffic_direction"], sent["trace_observation_point"],
                           sent["is_reply"]),
                          ("FORWARDED", "EGRESS", "TO_OVERLAY", False))
@@ -74,75 +75,76 @@ class Flows(FleetCase):
         self.assertEqual(sent["l4"]["TCP"]["destination_port"], plan.cluster("east").http_port)
         self.assertEqual(sent["l4"]["TCP"]["flags"], {"SYN": True})
 
-        received = wait_until(lambda: opened(["east-1", "east-2"]), what="east tells of it")[0]
+        received = wait_until(lambda: opened(["east-1", "east-2"]), what="east reports the connection")[0]
         self.assertEqual((received["verdict"], received["traffic_direction"], received["trace_observation_point"]),
                          ("FORWARDED", "INGRESS", "TO_ENDPOINT"))
         self.assertEqual(received["tunnel"]["vni"], client.identity)
         self.assertEqual(received["tunnel"]["IP"]["source"], "203.0.113.11")
 
-    def test_the_end_of_a_connection_is_told_by_both_of_its_ends(self):
-        """The first FIN of either direction, on the gateway that carries it."""
+    def test_the_fin_of_each_direction_is_reported(self):
+        """The first FIN of each direction, by the gateway that forwards it."""
         target = pod("east-web-0")
         status, body = curl(self.fleet.pod("west", "client"), url(target.ipv4, plan.cluster("east").http_port))
         self.assertEqual(status, 0, body)
 
         def ends():
-            flows = self.told("west-1", "--last", "1000", "--ip", target.ipv4, "--protocol", "tcp")
+            flows = self.reported("west-1", "--last", "1000", "--ip", target.ipv4, "--protocol", "tcp")
             return [flow for flow in flows if "FIN" in flow["l4"]["TCP"].get("flags", {})]
         flows = wait_until(lambda: {flow["is_reply"] for flow in ends()} == {False, True} and ends(),
-                           what="both directions' ends are told")
+                           what="FINs of both directions are reported")
         for flow in flows:
             self.assertEqual((flow["verdict"], flow["Summary"]), ("FORWARDED", "TCP Flags: ACK, FIN"))
             self.assertEqual({flow["source"]["pod_name"], flow["destination"]["pod_name"]}, {"client", "web-0"})
             self.assertEqual(flow["trace_reason"], "REPLY" if flow["is_reply"] else "ESTABLISHED")
 
-    def test_a_service_is_named(self):
+    def test_a_flow_to_a_vip_names_the_service(self):
         status, body = curl(self.fleet.pod("west", "client"), url(self.vips[0], 80))
         self.assertEqual(status, 0, body)
-        flow = wait_until(lambda: self.told("west-1", "--ip", self.vips[0], "--verdict", "forwarded"),
-                          what="the flow is there")[0]
+        flow = wait_until(lambda: self.reported("west-1", "--ip", self.vips[0], "--verdict", "forwarded"),
+                          what="the flow is reported")[0]
         self.assertEqual(flow["destination_service"], {"namespace": "shop", "name": "web"})
         self.assertTrue(flow["destination"]["pod_name"].startswith("web-"), flow)
 
-    def test_a_drop_is_told_with_its_reason_and_read_as_hubble_prints_it(self):
+    def test_a_drop_is_reported_with_its_reason_in_hubbles_format(self):
         before = self.drops("west-1").get("no_frontend", 0)
         follower = self.follow("west-1", "--verdict", "dropped", "--from-pod", "shop/client")
         self.assertNotEqual(curl(self.fleet.pod("west", "client"), url(self.vips[0], 4711), timeout=2)[0], 0)
-        lines = wait_until(lambda: self.lines(follower), what="the drop is told")
+        lines = wait_until(lambda: self.lines(follower), what="the drop is reported")
         for line in lines:
             self.assertRegex(line, COMPACT)
             self.assertIn("(no_frontend) DROPPED (TCP Flags: SYN)", line)
             self.assertIn("shop/client:", line)
             self.assertIn(f"<> {self.vips[0]}:4711 ", line)
-        told = self.told("west-1", "--last", "1000", "--drop-reason", "no_frontend", "--port", "4711")
-        self.assertEqual(len(told), self.drops("west-1")["no_frontend"] - before, "every dropped packet is told")
-        self.assertEqual({flow["drop_reason_desc"] for flow in told}, {"IS_A_CLUSTERIP"})
-        self.assertEqual(told, self.told("west-1", "--last", "1000", "--drop-reason", "174", "--port", "4711"))
+        flows = self.reported("west-1", "--last", "1000", "--drop-reason", "no_frontend", "--port", "4711")
+        self.assertEqual(len(flows), self.drops("west-1")["no_frontend"] - before, "not every drop was reported")
+        self.assertEqual({flow["drop_reason_desc"] for flow in flows}, {"IS_A_CLUSTERIP"})
+        self.assertEqual(flows, self.reported("west-1", "--last", "1000", "--drop-reason", "174", "--port", "4711"))
 
-    def test_filters_choose(self):
+    def test_filters_select_flows(self):
         self.assertTrue(ping(self.fleet.pod("west", "client"), pod("north-web-1").ipv6))
-        flows = wait_until(lambda: self.told("west-1", "--cluster", "north", "--protocol", "icmpv6", "--pod", "web-1"),
-                           what="the ping is told")
+        flows = wait_until(
+            lambda: self.reported("west-1", "--cluster", "north", "--protocol", "icmpv6", "--pod", "web-1"),
+            what="flows of the ping")
         for flow in flows:
             self.assertIn("ICMPv6", flow["l4"])
             self.assertIn("north", (flow["source"]["cluster_name"], flow["destination"]["cluster_name"]))
         number = str(pod("north-web-1").identity)
-        self.assertTrue(self.told("west-1", "--identity", number))
-        self.assertEqual(self.told("west-1", "--identity", "4"), [])
-        self.assertEqual(self.told("west-1", "--namespace", "prod"), [])
-        self.assertTrue(self.told("west-1", "--namespace", "shop", "--protocol", "icmpv6"))
-        self.assertTrue(self.told("west-1", "--since", "1h"))
-        self.assertEqual(self.told("west-1", "--since", "2099-01-01T00:00:00Z"), [])
-        self.assertEqual(len(self.told("west-1", "--last", "1")), 1)
+        self.assertTrue(self.reported("west-1", "--identity", number))
+        self.assertEqual(self.reported("west-1", "--identity", "4"), [])
+        self.assertEqual(self.reported("west-1", "--namespace", "prod"), [])
+        self.assertTrue(self.reported("west-1", "--namespace", "shop", "--protocol", "icmpv6"))
+        self.assertTrue(self.reported("west-1", "--since", "1h"))
+        self.assertEqual(self.reported("west-1", "--since", "2099-01-01T00:00:00Z"), [])
+        self.assertEqual(len(self.reported("west-1", "--last", "1")), 1)
 
-    def test_a_wrong_question_is_told_what_is_wrong(self):
+    def test_invalid_options_are_named_in_the_error(self):
         socket = self.fleet.gateways["west-1"].socket
         for words, code in ((("--ip", "10.1"), 2), (("--drop-reason", "bad_luck"), 1)):
             done = run([PROGRAM, "flows", "--socket", socket, *words], check=False)
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(words[0], done.stderr)
 
-    def test_metrics_are_what_the_command_line_says(self):
+    def test_metrics_equal_the_command_lines_figures(self):
         node = self.fleet.node("west", "node1")
         self.assertTrue(ping(self.fleet.pod("west", "client"), pod("east-web-0").ipv4))
 
@@ -150,14 +152,14 @@ class Flows(FleetCase):
             return node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9962/metrics"]).stdout
 
         def settled():
-            """A page, if no packet was dropped or connection made while it was read."""
+            """The metrics page, if no drop or new connection was counted while it was read."""
             gateway = self.fleet.gateways["west-1"]
             before = (gateway.drops(), gateway.status()["connections"]["created"])
             text = page()
             after = (gateway.drops(), gateway.status()["connections"]["created"])
             return (text, *after) if before == after else None
 
-        text, drops, created = wait_until(settled, what="a quiet moment")
+        text, drops, created = wait_until(settled, what="counters unchanged while the page is read")
         values = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -171,10 +173,10 @@ class Flows(FleetCase):
         self.assertEqual(values[("cilium_clustermesh_remote_clusters", ())], 2)
         self.assertGreater(values[("cilium_forward_count_total", (("direction", "EGRESS"),))], 0)
         self.assertTrue(any(name == "hubble_flows_processed_total" for name, _ in values))
-        # On loopback only.
+        # Served on loopback only.
         address = plan.cluster("west").node_ipv4(plan.cluster("west").node("node1"))
         done = node.run(["curl", "-sS", "--max-time", "2", f"http://{address}:9962/metrics"], check=False)
-        self.assertNotEqual(done.returncode, 0, "the metrics are served to the network")
+        self.assertNotEqual(done.returncode, 0, "the metrics are reachable from the network")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A fourth cluster whose gateway is the kernel's own VXLAN device in collect-metadata mode, as a Cilium node has it.
+"""A fourth cluster whose gateway is the kernel's VXLAN device in collect-metadata mode, as on a Cilium node.
 
-The device takes every VNI; what it sends gets the VNI (the identity of the sender) and the tunnel end from the route.
+The device receives every VNI; on transmit, the route sets the VNI (the sender's identity) and the remote address.
 """
 
 from fleet import plan
@@ -14,12 +14,12 @@ TABLES = {"web": 101, "client": 102}
 
 
 def inner_mac(underlay):
-    """The MAC that a gateway writes into the inner frame for a tunnel end: 02:49 and its address."""
+    """The destination MAC of inner frames to a tunnel endpoint: 02:49 followed by its IPv4 address."""
     return "02:49:" + ":".join(f"{int(part):02x}" for part in underlay.split("."))
 
 
 class KernelPeer:
-    """South, joined to a fleet that is up; its pods' packets go to east and north through the kernel's VXLAN device."""
+    """Adds cluster south to a running fleet; its pods reach the clusters `to` through the kernel's VXLAN device."""
 
     def __init__(self, fleet, to=("east", "north")):
         self.fleet = fleet
@@ -50,7 +50,7 @@ class KernelPeer:
         self.node.ip(*commands)
 
     def _route_back(self, cluster):
-        """Nodes without a gateway of their own reach south by the first one of their cluster."""
+        """Nodes without a gateway route to south through their cluster's first gateway."""
         gateway = cluster.node(cluster.gateways[0].node)
         for node in cluster.nodes:
             if node.name not in [entry.node for entry in cluster.gateways]:

@@ -1,4 +1,4 @@
-"""The kernel's VXLAN device (collect-metadata, as on a Cilium node) as our peer, with full-size TCP segments."""
+"""Interoperability with the kernel's VXLAN device (collect-metadata, as on a Cilium node), full-size segments."""
 
 import unittest
 
@@ -7,8 +7,8 @@ from kernel_peer import SOUTH, KernelPeer
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.traffic import ping
 
-HEALTH = 4  # the identity of probes
-BYTES = 200000  # of one round: some 140 full segments
+HEALTH = 4  # the reserved identity used by health probes
+BYTES = 200000  # per round: about 140 full-size segments
 
 
 class KernelVxlanPeer(FleetCase):
@@ -20,7 +20,7 @@ class KernelVxlanPeer(FleetCase):
             gateway.wait_endpoints(south)
 
     def exchange(self, server_pod, client_pod, *options):
-        """Full-size echo over both families at once; returns the report after three rounds of every connection."""
+        """Echoes data over both families at once; returns the report after three rounds on every connection."""
         server = LoadServer(self.fleet, server_pod, LOAD)
         self.addCleanup(server.stop)
         client = LoadClient(self.fleet, client_pod, LOAD, f"{client_pod.full_name}-{server_pod.full_name}",
@@ -32,19 +32,19 @@ class KernelVxlanPeer(FleetCase):
         self.assertEqual(report["failures"], {})
         return report
 
-    def tunnel_frames(self, space, device, run):
-        """What tcpdump says of the tunnel packets a device sees while `run` runs: outer headers, one line a frame."""
-        capture = space.start(
+    def tunnel_frames(self, netns, device, run):
+        """tcpdump's lines for the tunnel packets on a device during `run`: outer headers, one line per frame."""
+        capture = netns.start(
             "tcpdump", ["tcpdump", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port", "8472"],
             f"{self.fleet.folder}/log/tcpdump-{device}.log")
         try:
-            wait_until(lambda: "listening" in capture.log_tail(), what="the capture runs")
+            wait_until(lambda: "listening" in capture.log_tail(), what="tcpdump is capturing")
             run()
         finally:
             capture.stop()
         return [line for line in capture.log_tail(100000).splitlines() if "instance" in line]
 
-    def test_it_pings_our_pods_and_they_ping_it(self):
+    def test_ping_works_in_both_directions(self):
         for ours in ("east-web-0", "north-web-0"):
             target = pod(ours)
             for address in (target.ipv4, target.ipv6):
@@ -53,30 +53,30 @@ class KernelVxlanPeer(FleetCase):
             self.assertTrue(ping(self.fleet.pod("east", "client"), address), f"east to {address}")
             self.assertTrue(ping(self.fleet.pod("north", "client"), address), f"north to {address}")
 
-    def test_full_size_tcp_from_the_kernel_peer_is_whole_at_both_ends(self):
+    def test_full_size_tcp_from_the_kernel_peer_arrives_intact(self):
         report = self.exchange(pod("east-web-0"), self.peer.pod("client"), "--bytes", BYTES)
         self.assertGreater(report["bytes"], 3 * 8 * BYTES - 1)
         self.assertEqual(self.checksum_errors(), {})
 
-    def test_full_size_tcp_to_the_kernel_peer_is_whole_at_both_ends(self):
+    def test_full_size_tcp_to_the_kernel_peer_arrives_intact(self):
         report = self.exchange(self.peer.pod("web-0"), pod("north-client"), "--bytes", BYTES)
         self.assertGreater(report["bytes"], 3 * 8 * BYTES - 1)
         self.assertEqual(self.checksum_errors(), {})
 
-    def test_udp_with_the_kernel_peer_is_whole(self):
+    def test_udp_arrives_intact_in_both_directions(self):
         self.exchange(self.peer.pod("web-0"), pod("east-client"), "--udp", "--bytes", 1200)
         self.exchange(pod("east-web-1"), self.peer.pod("client"), "--udp", "--bytes", 1200)
         self.assertEqual(self.checksum_errors(), {})
 
-    def test_segments_fill_the_underlay_and_their_outer_headers_are_ciliums(self):
+    def test_full_size_frames_have_cilium_compatible_outer_headers(self):
         lines = self.tunnel_frames(self.fleet.node("south", "node1"), "eth0", lambda: self.exchange(
             self.peer.pod("web-0"), pod("east-client"), "--bytes", BYTES))
         sent = [line for line in lines if ": 198.51.100.11." in line]
         self.assertTrue(sent, lines[:3])
-        self.assertTrue(any("length 1514:" in line for line in sent), "no full-size frame of ours was seen")
+        self.assertTrue(any("length 1514:" in line for line in sent), "no full-size frame captured from east-1")
         self.assertEqual([line for line in sent if "flags [I] (0x08)" not in line], [])
         vnis = {int(line.split("instance ")[1].split(",")[0].split()[0]) for line in sent}
-        self.assertEqual(vnis - {HEALTH}, {pod("east-client").identity}, "the sender's identity")
+        self.assertEqual(vnis - {HEALTH}, {pod("east-client").identity}, "the VNI is not the sender's identity")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The fleet over Kubernetes: gateways that follow their own cluster's API server and a Fleet hub, both over TLS; what
-the Fleet hub tells without labels, and what befalls the servers while traffic goes on."""
+"""A fleet over Kubernetes: gateways watch their own cluster's API server and a Fleet hub over TLS. Also: endpoints
+without labels, and restarts of the servers under traffic."""
 
 import os
 import time
@@ -15,19 +15,19 @@ VIPS = ("10.200.0.1", "fd00:ff::1")
 WEST_PODS = "io.cilium.k8s.policy.cluster: west"
 
 
-class OverKubernetes(Kubernetes):
+class KubernetesHub(Kubernetes):
     program = os.path.join(BUILD, "test", "netns", "api-server")
 
 
-def known_backends(cluster, chosen=None):
-    """Whom the gateways of a cluster know: of others the Fleet hub has IPv4 alone."""
+def expected_backends(cluster, chosen=None):
+    """Backend addresses that a cluster's gateways have: both families of its own, IPv4 only of other clusters."""
     chosen = backends() if chosen is None else chosen
     return {address for entry in chosen
             for address in (addresses([entry]) if entry.cluster == cluster else [entry.ipv4])}
 
 
 class KubernetesFleet(FleetCase):
-    hub = OverKubernetes
+    hub = KubernetesHub
     vips = VIPS
 
     @classmethod
@@ -35,27 +35,27 @@ class KubernetesFleet(FleetCase):
         cls.fleet.hub.claim(VIPS)
         for cluster in plan.CLUSTERS:
             cls.fleet.hub.write_service(cluster)
-        cls.wait_known()
+        cls.wait_backends()
         cls.east = cls.fleet.gateways["east-1"]
         cls.servers = cls.fleet.hub.servers
 
     @classmethod
-    def wait_known(cls, chosen=None, timeout=30):
+    def wait_backends(cls, chosen=None, timeout=30):
         for gateway in cls.fleet.live():
-            cls.fleet.wait_backends("shop/web", known_backends(gateway.gateway.cluster, chosen), timeout, [gateway])
+            cls.fleet.wait_backends("shop/web", expected_backends(gateway.gateway.cluster, chosen), timeout, [gateway])
 
     def part(self, hub, name):
         return next(row for row in self.east.status()["hub"]["parts"] if (row["hub"], row["name"]) == (hub, name))
 
     def answered(self, source, target):
-        """Whether the web server of a pod answers the client of a cluster."""
-        there = pod(target)
-        address = url(there.ipv4, plan.cluster(there.cluster).http_port)
+        """Whether a pod's web server answers a request from a cluster's client."""
+        server = pod(target)
+        address = url(server.ipv4, plan.cluster(server.cluster).http_port)
         return curl(self.fleet.pod(source, "client"), address, timeout=1)[0] == 0
 
 
-class Working(KubernetesFleet):
-    def test_pods_reach_pods_that_the_fleet_hub_exports(self):
+class Basics(KubernetesFleet):
+    def test_pods_reach_pods_exported_through_the_fleet_hub(self):
         for source in ("east", "north"):
             self.assertTrue(self.answered(source, "west-web-0"))
             self.assertIsNotNone(ping(self.fleet.pod(source, "client"), pod("west-web-1").ipv4, count=1))
@@ -68,42 +68,42 @@ class Working(KubernetesFleet):
         seen = curl_many(self.fleet.pod("east", "client"), url(VIPS[1], 80), 20, "-6")
         self.assertEqual((seen["-"], {name.split("-")[0] for name in seen if seen[name]}), (0, {"east"}), seen)
 
-    def test_an_endpoint_that_is_gone_gets_nothing_and_one_that_is_back_gets_some(self):
+    def test_a_removed_endpoint_gets_no_connections_until_it_is_added_again(self):
         west = plan.cluster("west")
-        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known()))
-        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
-        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
-        self.wait_known(stay)
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_backends()))
+        remaining = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        self.fleet.hub.write_service(west, backends=[entry for entry in remaining if entry.cluster == "west"])
+        self.wait_backends(remaining)
         seen = curl_many(self.fleet.pod("east", "client"), url(VIPS[0], 80), 60, "-4")
         self.assertEqual((seen["-"], seen["west-web-1"]), (0, 0), seen)
         self.fleet.hub.write_service(west)
-        self.wait_known()
+        self.wait_backends()
         wait_until(lambda: curl_many(self.fleet.pod("east", "client"), url(VIPS[0], 80), 30, "-4")["west-web-1"],
-                   what="it answers again")
+                   what="west-web-1 answers again")
 
     def test_the_state_of_both_hubs_is_shown(self):
         for hub, name in (("kubernetes", "pods"), ("kubernetes", "serviceimports"), ("fleet", "endpointsliceexports"),
                           ("fleet", "serviceimports"), ("fleet", "memberclusters")):
             row = self.part(hub, name)
-            self.assertEqual((row["state"], row["bad"], row["last_error"]), ("in sync", [], ""), row)
+            self.assertEqual((row["state"], row["invalid"], row["last_error"]), ("in sync", [], ""), row)
             self.assertGreater(row["objects"], 0, row)
         text = run([self.east.program, "status", "--hub", "--socket", self.east.socket]).stdout
         for word in ("in sync", "endpointsliceexports", f"{self.servers[FLEET].address}:6444", "ciliumendpoints"):
             self.assertIn(word, text)
 
-    def test_a_bad_object_is_listed_and_loses_nothing_else(self):
+    def test_an_invalid_object_is_listed_and_affects_nothing_else(self):
         fleet = self.servers[FLEET]
         good = next(item for key, item in fleet.objects.items() if key[2].startswith("west-shop-web"))
         bad = {**good, "spec": {**good["spec"], "endpoints": [{"addresses": ["10.2.1.300"]}]}}
         self.addCleanup(lambda: (fleet.put(good), wait_until(
-            lambda: not self.part("fleet", "endpointsliceexports")["bad"], what="it is mended")))
+            lambda: not self.part("fleet", "endpointsliceexports")["invalid"], what="it is no longer listed")))
         fleet.put(bad)
-        wait_until(lambda: self.part("fleet", "endpointsliceexports")["bad"], what="the refused object is listed")
-        self.assertEqual(self.east.usable_backends("shop/web"), known_backends("east"))
+        wait_until(lambda: self.part("fleet", "endpointsliceexports")["invalid"], what="the invalid object is listed")
+        self.assertEqual(self.east.usable_backends("shop/web"), expected_backends("east"))
 
 
-class Unlabelled(KubernetesFleet):
-    """What the Fleet hub lists has no labels; the clients that open connections, it does not even list."""
+class EndpointsWithoutLabels(KubernetesFleet):
+    """The Fleet hub publishes backends without labels, and clients not at all."""
 
     settings = {"unknown_endpoint_hold": "1s"}
 
@@ -115,110 +115,111 @@ class Unlabelled(KubernetesFleet):
         return [row for row in self.east.status()["problems"] if "without labels" in row["what"]]
 
     def metric(self):
-        page = self.east.space.run(["curl", "-s", "http://127.0.0.1:9962/metrics"]).stdout
+        page = self.east.netns.run(["curl", "-s", "http://127.0.0.1:9962/metrics"]).stdout
         return [line for line in page.splitlines() if line.startswith("isthmus_policy_unapplied_rules{")]
 
     def clusterwide(self, rules):
         return cilium_policy("web", "web", rules).replace("NetworkPolicy", "ClusterwideNetworkPolicy", 1).replace(
             ", namespace: shop", "")
 
-    def test_they_have_an_identity_of_their_cluster(self):
+    def test_they_have_one_identity_per_cluster(self):
         rows = {name: self.east.query("endpoints", "--address", pod(name).ipv4)["endpoints"][0]["identity"]
                 for name in ("west-web-0", "west-web-1", "north-web-0", "east-web-0")}
         self.assertEqual(rows["west-web-0"], rows["west-web-1"])
         self.assertEqual(len({rows["west-web-0"], rows["north-web-0"], rows["east-web-0"]}), 3)
-        self.assertGreater(rows["west-web-0"], 0xffffff, "it fits no VNI")
-        self.assertEqual(rows["east-web-0"], pod("east-web-0").identity, "its own cluster has labels")
+        self.assertGreater(rows["west-web-0"], 0xffffff, "the identity fits into a VNI")
+        self.assertEqual(rows["east-web-0"], pod("east-web-0").identity, "endpoints of its own cluster have labels")
 
-    def test_one_that_is_listed_opens_connections_with_an_identity_that_no_hub_told(self):
-        there = url(pod("east-web-0").ipv4, plan.cluster("east").http_port)
-        self.assertEqual(curl(self.fleet.pod("west", "web-0"), there, timeout=2)[0], 0)
+    def test_a_published_pod_may_connect_with_an_identity_that_no_hub_published(self):
+        server = url(pod("east-web-0").ipv4, plan.cluster("east").http_port)
+        self.assertEqual(curl(self.fleet.pod("west", "web-0"), server, timeout=2)[0], 0)
         self.assertEqual(self.drops("east-1", "east-2").get("identity_mismatch", 0), 0)
 
-    def test_a_connection_outlives_the_time_for_which_unknown_identities_are_held(self):
+    def test_a_connection_outlives_the_hold_time_of_unknown_identities(self):
         traffic = SteadyRequests(self.fleet.pod("west", "client"), pod("east-web-0").ipv4, 8080,
                                  os.path.join(self.fleet.folder, "log", "steady-unlisted.log"))
         self.addCleanup(traffic.stop)
         first = time.monotonic()
-        wait_until(lambda: traffic.rows() and traffic.rows()[-1][0] > first + 3, what="requests for thrice that time")
+        wait_until(lambda: traffic.rows() and traffic.rows()[-1][0] > first + 3, what="requests beyond the hold time")
         self.assertEqual([row for row in traffic.stop() if row[3] != "-"], [])
         self.assertEqual(self.drops("east-1", "east-2").get("unknown_source", 0), 0)
 
-    def test_a_rule_by_cluster_chooses_them(self):
+    def test_a_rule_by_cluster_selects_them(self):
         self.assertTrue(self.answered("west", "east-web-0") and self.answered("north", "east-web-0"))
         self.apply(self.clusterwide(f"  ingress:\n  - fromEndpoints: [{{matchLabels: {{{WEST_PODS}}}}}]\n"))
-        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy stops north's client")
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy denies north's client")
         self.assertTrue(self.answered("west", "east-web-0"))
         self.assertEqual(self.unapplied(), [])
 
-    def test_a_rule_by_cidr_chooses_them(self):
+    def test_a_rule_by_cidr_selects_them(self):
         self.apply(cilium_policy("web", "web", f"  ingress:\n  - fromCIDR: [{pod('west-client').ipv4}/32]\n"))
-        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy stops north's client")
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy denies north's client")
         self.assertTrue(self.answered("west", "east-web-0"))
 
-    def test_a_rule_by_labels_is_named_and_not_applied(self):
+    def test_a_rule_by_labels_is_reported_and_not_applied(self):
         self.apply(cilium_policy("web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n"))
-        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy closes the pods")
-        self.assertFalse(self.answered("west", "east-web-0"), "nobody knows whether it is meant")
-        wait_until(self.unapplied, what="the rule is named")
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy isolates the pods")
+        self.assertFalse(self.answered("west", "east-web-0"), "a rule that cannot be evaluated must not allow")
+        wait_until(self.unapplied, what="the rule is reported")
         row = self.unapplied()[0]
         self.assertIn("CiliumNetworkPolicy shop/web has a rule for pods app=client", row["what"])
         self.assertIn("of west", row["what"])
         self.assertIn("ciliumnetworkpolicies/web", row["where"])
         self.assertEqual(self.metric(), ['isthmus_policy_unapplied_rules{policy="CiliumNetworkPolicy shop/web"} 1'])
         self.fleet.hub.write(policy_file("east", "web"), [])
-        wait_until(lambda: not self.unapplied() and not self.metric(), what="it is no longer named")
+        wait_until(lambda: not self.unapplied() and not self.metric(), what="the rule is no longer reported")
         self.fleet.hub.write(policy_file("east", "web"), [
             cilium_policy("web", "web", "  ingress:\n  - fromEndpoints: [{}]\n")])
-        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy is in force")
-        self.assertEqual(self.unapplied(), [], "it means pods of its own cluster")
+        wait_until(lambda: not self.answered("north", "east-web-0"), what="the policy is enforced")
+        self.assertEqual(self.unapplied(), [], "the rule selects pods of its own cluster only")
 
 
-class Befallen(SteadyTraffic, KubernetesFleet):
-    """Each leaves the fleet as it was."""
+class Outages(SteadyTraffic, KubernetesFleet):
+    """API server restarts under traffic; each test restores the fleet."""
 
     def restart(self, name, hub, resource):
-        """The server is killed, misses a change, and comes back with another authority and no history."""
+        """Kills the server and restarts it with a new CA and no watch history."""
         server = self.servers[name]
         traffic = self.steady(f"restart-{name}")
         server.kill()
-        wait_until(lambda: self.part(hub, resource)["state"] != "in sync", what="the loss is noticed")
+        wait_until(lambda: self.part(hub, resource)["state"] != "in sync", what="the loss is detected")
         self.assertTrue(self.answered("east", "west-web-0"))
-        self.assertEqual(self.east.usable_backends("shop/web"), known_backends("east"))
+        self.assertEqual(self.east.usable_backends("shop/web"), expected_backends("east"))
         connects = self.part(hub, resource)["connects"]
         server.start()
-        wait_until(lambda: self.part(hub, resource)["state"] == "in sync", timeout=60, what="it is followed again")
+        wait_until(lambda: self.part(hub, resource)["state"] == "in sync", timeout=60, what="it is in sync again")
         self.assertGreater(self.part(hub, resource)["connects"], connects)
         self.assert_undisturbed(traffic)
 
-    def test_traffic_goes_on_while_the_fleet_hub_restarts(self):
+    def test_traffic_continues_while_the_fleet_hub_restarts(self):
         self.restart(FLEET, "fleet", "endpointsliceexports")
 
-    def test_traffic_goes_on_while_the_clusters_own_server_restarts(self):
+    def test_traffic_continues_while_the_clusters_own_server_restarts(self):
         self.restart("east", "kubernetes", "endpointslices")
 
-    def test_what_changed_while_the_fleet_hub_was_away_is_found_by_difference(self):
+    def test_changes_during_an_outage_of_the_fleet_hub_are_applied_after_it(self):
         west, fleet = plan.cluster("west"), self.servers[FLEET]
-        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known(timeout=60)))
-        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_backends(timeout=60)))
+        remaining = [entry for entry in backends() if entry.full_name != "west-web-1"]
         fleet.kill()
-        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
+        self.fleet.hub.write_service(west, backends=[entry for entry in remaining if entry.cluster == "west"])
         self.assertIn(pod("west-web-1").ipv4, self.east.usable_backends("shop/web"))
         fleet.start()
         for gateway in self.fleet.live():
             if gateway.gateway.cluster != "west":
-                self.fleet.wait_backends("shop/web", known_backends(gateway.gateway.cluster, stay), 60, [gateway])
+                expected = expected_backends(gateway.gateway.cluster, remaining)
+                self.fleet.wait_backends("shop/web", expected, 60, [gateway])
         self.assertTrue(self.answered("east", "west-web-0"))
 
-    def test_a_compacted_history_is_listed_again(self):
+    def test_a_compacted_watch_history_causes_a_relist(self):
         traffic = self.steady("compacted")
         self.servers[FLEET].compact(NETWORKING, "EndpointSliceExport")
         self.servers["east"].compact("discovery.k8s.io/v1", "EndpointSlice")
         west = plan.cluster("west")
-        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_known(timeout=60)))
-        stay = [entry for entry in backends() if entry.full_name != "west-web-1"]
-        self.fleet.hub.write_service(west, backends=[entry for entry in stay if entry.cluster == "west"])
-        self.wait_known(stay, timeout=60)
+        self.addCleanup(lambda: (self.fleet.hub.write_service(west), self.wait_backends(timeout=60)))
+        remaining = [entry for entry in backends() if entry.full_name != "west-web-1"]
+        self.fleet.hub.write_service(west, backends=[entry for entry in remaining if entry.cluster == "west"])
+        self.wait_backends(remaining, timeout=60)
         self.assert_undisturbed(traffic)
 
 

@@ -1,4 +1,4 @@
-"""Identity policy in the fleet, by real curl and ping: who is admitted, who is not, and how the drops are named."""
+"""Identity policy in the fleet, with curl and ping: what is allowed, what is denied, and the drop reasons."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from fleet.traffic import SteadyRequests, curl, ping
 EAST, WEST = plan.cluster("east"), plan.cluster("west")
 EVERYWHERE = "{key: io.cilium.k8s.policy.cluster, operator: Exists}"
 EVERY_CLIENT = f"[{{matchLabels: {{app: client}}, matchExpressions: [{EVERYWHERE}]}}]"
-# An address of west's first node in its pod subnet: answers, and is no endpoint.
+# West's first node's address in its pod subnet: answers pings, but is not an endpoint.
 WEST_HOST = "10.2.1.1"
 
 
 class Policies(FleetCase):
     def setUp(self):
         wait_until(lambda: self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0")
-                   and self.http("east-client", "west-web-0"), what="everything is open before")
+                   and self.http("east-client", "west-web-0"), what="all traffic is allowed before the test")
 
     def apply(self, cluster, name, *documents):
-        """Writes policies into a cluster's part of the hub, until the test ends."""
+        """Applies policies of a cluster until the end of the test."""
         self.fleet.hub.write(policy_file(cluster, name), documents)
         self.addCleanup(self.withdraw, cluster, name)
 
@@ -30,64 +30,64 @@ class Policies(FleetCase):
         if os.path.exists(self.fleet.hub.locate(policy_file(cluster, name))):
             self.fleet.hub.remove(policy_file(cluster, name))
 
-    def space(self, name):
+    def pod_netns(self, name):
         return self.fleet.pod(*name.split("-", 1))
 
     def http(self, client, server, family="ipv4"):
-        """Whether a request is answered."""
+        """Whether an HTTP request succeeds."""
         target = pod(server)
-        status, _ = curl(self.space(client), url(getattr(target, family), plan.cluster(target.cluster).http_port),
+        status, _ = curl(self.pod_netns(client), url(getattr(target, family), plan.cluster(target.cluster).http_port),
                          timeout=1)
         return status == 0
 
     def pings(self, client, address):
-        return ping(self.space(client), address) is not None
+        return ping(self.pod_netns(client), address) is not None
 
     def wait_denied(self, ask, reason, what):
-        """Until it is refused, under that name in the drops of east's gateways."""
+        """Waits until `ask` fails, and checks that east's gateways count its packets under `reason`."""
         wait_until(lambda: not ask(), timeout=60, what=f"{what} is denied")
         before = self.drops("east-1", "east-2").get(reason, 0)
         self.assertFalse(ask(), f"{what} stays denied")
-        self.assertGreater(self.drops("east-1", "east-2").get(reason, 0), before, f"{what}: dropped as {reason}")
+        self.assertGreater(self.drops("east-1", "east-2").get(reason, 0), before, f"{what}: no drop as {reason}")
 
     def wait_allowed(self, ask, what):
         wait_until(ask, timeout=60, what=f"{what} is allowed")
 
-    def test_ingress_admits_one_identity_across_clusters_and_its_port_only(self):
+    def test_ingress_allows_one_identity_of_another_cluster_on_one_port_only(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
   - fromEndpoints: {peers("west", "client")}
     toPorts: {port(EAST.http_port)}
 """))
-        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "a client of north")
-        self.wait_denied(lambda: self.http("north-client", "east-web-0", "ipv6"), "policy_denied", "the same by IPv6")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "north's client")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0", "ipv6"), "policy_denied", "north over IPv6")
         self.wait_denied(lambda: self.pings("west-client", pod("east-web-0").ipv4), "policy_denied", "ping")
         for family in ("ipv4", "ipv6"):
-            self.assertTrue(self.http("west-client", "east-web-0", family), "a client of west")
-            self.assertTrue(self.http("west-client", "east-web-1", family), "behind the other gateway")
-        self.assertTrue(self.http("east-client", "west-web-0"), "other pods of east are not concerned")
+            self.assertTrue(self.http("west-client", "east-web-0", family), "west's client")
+            self.assertTrue(self.http("west-client", "east-web-1", family), "west's client, through the other gateway")
+        self.assertTrue(self.http("east-client", "west-web-0"), "other pods of east are not affected")
 
-    def test_a_selector_without_a_cluster_means_the_policys_own(self):
+    def test_a_selector_without_a_cluster_selects_the_policys_own_cluster(self):
         own = f"  ingress: [{{fromEndpoints: {peers('', 'client')}}}]\n"
         self.apply("east", "web", cilium_policy("web", "web", own))
-        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a client of west")
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
         every = f"  ingress: [{{fromEndpoints: {EVERY_CLIENT}}}]\n"
         self.apply("east", "web", cilium_policy("web", "web", every))
         self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "a client of any cluster")
         self.assertTrue(self.http("north-client", "east-web-0"))
 
-    def test_deny_goes_before_allow(self):
+    def test_deny_takes_precedence_over_allow(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
   - fromEntities: [all]
   ingressDeny:
   - fromEndpoints: {peers("north", "client")}
 """))
-        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "a client of north")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "north's client")
         self.assertTrue(self.http("west-client", "east-web-0"))
         self.assertTrue(self.pings("west-client", pod("east-web-0").ipv4))
 
-    def test_icmp_is_admitted_by_type(self):
+    def test_icmp_is_allowed_by_type(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
   - fromEndpoints: {peers("west", "client")}
@@ -95,12 +95,12 @@ class Policies(FleetCase):
 """))
         target = pod("east-web-0")
         self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "HTTP")
-        self.wait_denied(lambda: self.pings("west-client", target.ipv6), "policy_denied", "an echo by IPv6")
+        self.wait_denied(lambda: self.pings("west-client", target.ipv6), "policy_denied", "an echo over IPv6")
         self.wait_denied(lambda: self.pings("north-client", target.ipv4), "policy_denied", "an echo from north")
         self.assertTrue(self.pings("west-client", target.ipv4))
 
-    def test_egress_to_a_prefix_is_for_addresses_that_are_no_endpoint(self):
-        self.assertTrue(self.pings("east-client", WEST_HOST), "answers before")
+    def test_egress_to_a_prefix_does_not_apply_to_endpoints(self):
+        self.assertTrue(self.pings("east-client", WEST_HOST), "no answer before the policy")
         self.apply("east", "client", cilium_policy("client", "client", """\
   egress:
   - toCIDRSet: [{cidr: 10.2.1.0/24, except: [10.2.1.128/25]}]
@@ -111,9 +111,9 @@ class Policies(FleetCase):
   egress:
   - toCIDRSet: [{cidr: 10.2.1.0/24, except: [10.2.1.0/28]}]
 """))
-        self.wait_denied(lambda: self.pings("east-client", WEST_HOST), "policy_denied", "what the prefix leaves out")
+        self.wait_denied(lambda: self.pings("east-client", WEST_HOST), "policy_denied", "an excluded address")
 
-    def test_egress_to_another_clusters_pods(self):
+    def test_egress_to_pods_of_another_cluster(self):
         self.apply("east", "client", cilium_policy("client", "client", f"""\
   egress:
   - toEndpoints: {peers("west", "web")}
@@ -132,7 +132,7 @@ spec:
   podSelector: {matchLabels: {app: web}}
   policyTypes: [Ingress]
 """)
-        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a client of west")
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
         self.assertTrue(self.http("east-client", "west-web-0"), "its own way out")
 
     def policies(self):
@@ -146,8 +146,8 @@ spec:
             return found if all(row["state"] == state for row in found) else None
         return wait_until(rows, timeout=60, what=f"policy {name} is {state}")
 
-    def test_what_is_not_enforced_is_refused_whole_and_the_policys_state_says_so(self):
-        """Of a policy with one rule that would be L7, no rule counts; a version before it stays in force."""
+    def test_an_unsupported_policy_is_rejected_as_a_whole_and_reported(self):
+        """No rule of a policy with an L7 rule applies; its previous version, if any, stays in force."""
         rest = f"""\
   - fromEndpoints: {peers("west", "client")}
     toPorts: [{{ports: [{{port: "{EAST.http_port}"}}], rules: {{http: [{{method: GET}}]}}}}]
@@ -158,16 +158,16 @@ spec:
             self.assertIn(not_supported, row["problem"])
             self.assertRegex(row["where"], r"policy-web\.yaml:\d+$")
         self.assertTrue(self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0"),
-                        "no half of it holds")
+                        "part of a rejected policy is applied")
         one_rule = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
         self.apply("east", "web", cilium_policy("web", "web", one_rule))
         self.wait_policy("shop/web", "applied")
-        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "a client of north")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "north's client")
         self.apply("east", "web", cilium_policy("web", "web", "  ingress:\n  - fromEntities: [all]\n" + rest))
         for row in self.wait_policy("shop/web", "outdated"):
             self.assertIn(not_supported, row["problem"])
         self.assertTrue(self.http("west-client", "east-web-0"))
-        self.assertFalse(self.http("north-client", "east-web-0"), "the version before stays in force")
+        self.assertFalse(self.http("north-client", "east-web-0"), "the previous version does not apply")
 
     def test_a_trace_names_the_deciding_rule_with_file_and_line(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
@@ -177,8 +177,8 @@ spec:
   ingressDeny:
   - fromEndpoints: {peers("north", "client")}
 """))
-        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "a client of north")
-        line_of_deny = 10  # of the file, behind the five lines that cilium_policy() begins with
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_deny", "north's client")
+        line_of_deny = 10  # line number in the file; cilium_policy() puts five lines before the rules
         for client, l4_port, verdict, line in (("west-client", f"{EAST.http_port}/tcp", "allowed", line_of_deny - 3),
                                                ("west-client", "9/udp", "denied", None),
                                                ("north-client", f"{EAST.http_port}/tcp", "denied", line_of_deny)):
@@ -188,13 +188,13 @@ spec:
                     "--port", l4_port)
                 self.assertEqual(trace["verdict"], verdict)
                 ingress = next(row for row in trace["directions"] if row["direction"] == "ingress")
-                self.assertEqual(len(ingress["rules"]), 2, "each rule considered is shown")
+                self.assertEqual(len(ingress["rules"]), 2, "not every rule is shown")
                 deciding = [row["where"].rsplit(":", 1) for row in ingress["rules"] if row.get("decides")]
                 self.assertEqual([int(number) for _, number in deciding], [line] if line else [])
-                for place, _ in deciding:
-                    self.assertTrue(place.endswith("policy-web.yaml"), place)
+                for file, _ in deciding:
+                    self.assertTrue(file.endswith("policy-web.yaml"), file)
 
-    def test_what_applies_to_an_endpoint_is_listed(self):
+    def test_the_rules_that_apply_to_an_endpoint_are_listed(self):
         self.apply("east", "web", cilium_policy("web", "web", "  ingressDeny: [{fromEntities: [world]}]\n"))
         self.wait_policy("shop/web", "applied")
         shown = self.fleet.gateways["east-1"].query("policy", "shop/web-0")
@@ -204,8 +204,8 @@ spec:
         other = self.fleet.gateways["east-1"].query("policy", "shop/client")
         self.assertEqual([len(row["rules"]) for row in other["directions"]], [0, 0])
 
-    def test_an_identity_with_two_meanings_is_denied_and_named(self):
-        """north publishes another label set under the number of west's clients."""
+    def test_an_identity_with_two_label_sets_is_denied_and_reported(self):
+        """North publishes another label set for the identity of west's clients."""
         number = pod("west-client").identity
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
@@ -213,25 +213,25 @@ spec:
 """))
         self.wait_allowed(lambda: self.http("west-client", "east-web-0")
                           and not self.http("north-client", "east-web-0"), "west's client only")
-        twin = "clusters/north/twin.yaml"
-        self.fleet.hub.write(twin, [f"""\
+        duplicate = "clusters/north/duplicate.yaml"
+        self.fleet.hub.write(duplicate, [f"""\
 apiVersion: cilium.io/v2
 kind: CiliumIdentity
 metadata: {{name: "{number}"}}
 security-labels: {{"k8s:app": other, "k8s:io.kubernetes.pod.namespace": shop}}
 """])
-        self.addCleanup(self.fleet.hub.remove, twin)
-        wait_until(lambda: not self.http("west-client", "east-web-0"), timeout=60, what="nobody is that identity")
+        self.addCleanup(self.fleet.hub.remove, duplicate)
+        wait_until(lambda: not self.http("west-client", "east-web-0"), timeout=60, what="the identity is denied")
         problems = [row for row in self.fleet.gateways["east-1"].status()["problems"]
                     if str(number) in row["what"] + row["where"]]
-        self.assertTrue(problems and all(row["remedy"] for row in problems),
+        self.assertTrue(problems and all(row["fix"] for row in problems),
                         self.fleet.gateways["east-1"].status()["problems"])
 
-    def test_a_live_connection_stops_with_the_policy_and_goes_on_without_it(self):
-        """ping keeps one connection (one identifier) for as long as it runs."""
+    def test_a_policy_change_applies_to_an_established_connection(self):
+        """ping uses one connection (one ICMP identifier) for as long as it runs."""
         target = pod("east-web-0").ipv4
         log = os.path.join(self.fleet.folder, "log", "live-ping.log")
-        pinging = self.space("west-client").start("live-ping", ["ping", "-n", "-i", "0.05", target], log)
+        pinging = self.pod_netns("west-client").start("live-ping", ["ping", "-n", "-i", "0.05", target], log)
         self.addCleanup(pinging.stop)
 
         def answers():
@@ -240,26 +240,26 @@ security-labels: {{"k8s:app": other, "k8s:io.kubernetes.pod.namespace": shop}}
         wait_until(lambda: answers() > 10, what="answers")
         self.apply("east", "web", cilium_policy("web", "web", "  ingressDeny: [{fromEntities: [all]}]\n"))
 
-        def dropped():  # by whichever of the two gateways west has chosen for the connection
+        def dropped():  # by either gateway, whichever west chose for the connection
             return self.drops("east-1", "east-2").get("policy_deny", 0)
         before = dropped()
 
         def wait_drops(more):
             wait_until(lambda: dropped() > before + more, timeout=60, what="dropped echoes")
         wait_drops(20)
-        stopped = answers()
+        answered = answers()
         wait_drops(60)
-        self.assertEqual(answers(), stopped, "no echo is answered any more")
+        self.assertEqual(answers(), answered, "an echo was answered while denied")
         self.withdraw("east", "web")
-        wait_until(lambda: answers() > stopped + 10, timeout=60, what="answers again")
+        wait_until(lambda: answers() > answered + 10, timeout=60, what="answers again")
 
-    def test_new_connections_follow_while_requests_go_on(self):
-        """Requests of an identity that stays admitted never fail while others' policies change."""
-        steady = SteadyRequests(self.space("west-client"), pod("east-web-0").ipv4, EAST.http_port,
+    def test_policy_changes_do_not_disturb_allowed_requests(self):
+        """Requests of an identity that stays allowed never fail while another identity is allowed and denied."""
+        steady = SteadyRequests(self.pod_netns("west-client"), pod("east-web-0").ipv4, EAST.http_port,
                                 os.path.join(self.fleet.folder, "log", "steady-policy.log"))
         self.addCleanup(steady.stop)
-        for turn in range(6):
-            app = "client" if turn % 2 else "web"
+        for number in range(6):
+            app = "client" if number % 2 else "web"
             self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
   - fromEndpoints: {peers("west", "client")}
@@ -273,29 +273,30 @@ security-labels: {{"k8s:app": other, "k8s:io.kubernetes.pod.namespace": shop}}
 
 
 class Audit(FleetCase):
-    """Gateways that audit: what policy would deny passes, and is told."""
+    """In audit mode, traffic that policy would deny passes and is reported."""
 
     settings = {"policy": "{audit: true}"}
 
-    def test_what_would_be_denied_passes_and_is_told(self):
+    def test_denied_traffic_passes_and_is_reported_as_audited(self):
         self.fleet.hub.write(policy_file("east", "web"), [cilium_policy("web", "web", f"""\
   ingress:
   - fromEndpoints: {peers("west", "client")}
 """)])
         client, target = self.fleet.pod("north", "client"), pod("east-web-0")
 
-        def told():
+        def audited():
             status, _ = curl(client, url(target.ipv4, EAST.http_port))
             self.assertEqual(status, 0)
             return [line["flow"] for name in ("east-1", "east-2") for line in self.flows(name, "--verdict", "audit")]
-        flow = wait_until(told, timeout=60, what="an audited flow")[0]
+        flow = wait_until(audited, timeout=60, what="an audited flow")[0]
         self.assertEqual((flow["source"]["cluster_name"], flow["destination"]["pod_name"], flow["traffic_direction"]),
                          ("north", "web-0", "INGRESS"))
         self.assertNotIn("policy_denied", self.drops("east-1", "east-2"))
         status, _ = curl(self.fleet.pod("west", "client"), url(target.ipv4, EAST.http_port))
         self.assertEqual(status, 0)
         for name in ("east-1", "east-2"):
-            self.assertEqual(self.flows(name, "--verdict", "audit", "--cluster", "west"), [], "an allowed one is none")
+            self.assertEqual(self.flows(name, "--verdict", "audit", "--cluster", "west"), [],
+                             "allowed traffic is reported as audited")
 
     def flows(self, gateway, *options):
         done = run([PROGRAM, "flows", "-o", "json", "--socket", self.fleet.gateways[gateway].socket, *options])

@@ -1,7 +1,7 @@
-"""Packets that claim to be somebody else's, of every class, made by scapy and sent at a live gateway.
+"""Spoofed packets of every kind, built with scapy and sent to a running gateway.
 
-Each dies under its own name in `isthmus drops`, or is left to the kernel by the steer program, and honest traffic of
-the same peers goes on meanwhile.
+Each is dropped with its own reason in `isthmus drops`, or passed to the kernel by the steer program, while legitimate
+traffic between the same clusters is not disturbed.
 """
 
 import logging
@@ -25,39 +25,39 @@ HOLD_SECONDS = 2
 
 
 def inner(source, target="east-web-0", port=9):
-    """A UDP packet from `source` (an address) to a pod; nobody answers on its port."""
+    """A UDP packet from address `source` to a closed port of a pod."""
     return IP(src=source, dst=pod(target).ipv4) / UDP(sport=4321, dport=port) / Raw(b"spoofed")
 
 
 def tunnelled(vni, packet, outer=WEST.gateways[0].underlay, flags=0x08):
-    """The packet in a tunnel to east-1, from the tunnel end `outer` (west's gateway)."""
+    """The packet encapsulated to east-1, with outer source `outer` (default: west's gateway)."""
     return (IP(src=outer, dst=GATEWAY.underlay) / UDP(sport=50000, dport=8472, chksum=0)
             / VXLAN(flags=flags, vni=vni) / Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet)
 
 
-def tunnelled_claims():
-    """What the packet claims, the name under which it dies, and the packet."""
+def spoofed_packets():
+    """Rows of description, drop reason, and packet."""
     west = pod("west-client")
     return (
-        ("west's gateway names an identity of north", "vni_cluster",
+        ("an identity of north from west's gateway", "vni_cluster",
          tunnelled(NORTH.identity("client"), inner(west.ipv4))),
-        ("west's gateway names an identity of ours", "vni_cluster",
+        ("an identity of east from west's gateway", "vni_cluster",
          tunnelled(pod("east-client").identity, inner(west.ipv4))),
-        ("west's gateway sends from a pod of north", "source_outside_cluster",
+        ("a source address of north from west's gateway", "source_outside_cluster",
          tunnelled(west.identity, inner(pod("north-client").ipv4))),
-        ("west's gateway sends from a pod of ours", "source_outside_cluster",
+        ("a source address of east from west's gateway", "source_outside_cluster",
          tunnelled(west.identity, inner(pod("east-client").ipv4))),
-        ("west's gateway sends from nowhere in the fleet", "source_outside_cluster",
+        ("a source address outside the fleet", "source_outside_cluster",
          tunnelled(west.identity, inner("198.18.0.1"))),
-        ("a pod with the identity of another pod of west", "identity_mismatch",
+        ("the identity of another pod of west", "identity_mismatch",
          tunnelled(WEST.identity("web"), inner(west.ipv4))),
-        ("a pod with an identity nobody has", "identity_mismatch",
+        ("an identity that no pod has", "identity_mismatch",
          tunnelled(west.identity + 5000, inner(west.ipv4))),
         ("VNI 1, the host", "vni_host", tunnelled(1, inner(west.ipv4))),
-        ("VNI 0, nobody", "vni_scoped", tunnelled(0, inner(west.ipv4))),
+        ("VNI 0, unassigned", "vni_scoped", tunnelled(0, inner(west.ipv4))),
         ("an aggregate identity", "vni_scoped", tunnelled(11, inner(west.ipv4))),
         ("an identity of cluster 0", "vni_scoped", tunnelled(4000, inner(west.ipv4))),
-        ("a scoped identity cut to 24 bits", "vni_scoped", tunnelled(0x01000123 & 0xffffff, inner(west.ipv4))),
+        ("a scoped identity truncated to 24 bits", "vni_scoped", tunnelled(0x01000123 & 0xffffff, inner(west.ipv4))),
         ("a multicast source", "martian", tunnelled(west.identity, inner("224.0.0.5"))),
         ("reserved bits in the tunnel header", "tunnel_header",
          tunnelled(west.identity, inner(west.ipv4), flags=0x88)),
@@ -73,86 +73,87 @@ class Spoofing(FleetCase):
         self.steady = SteadyRequests(self.fleet.pod("west", "client"), server.ipv4, plan.cluster("east").http_port,
                                      os.path.join(self.fleet.folder, "log", f"{self.id()}.log"))
         self.addCleanup(self.steady.stop)
-        wait_until(lambda: len(self.steady.rows()) > 10, what="honest traffic")
+        wait_until(lambda: len(self.steady.rows()) > 10, what="legitimate traffic")
 
     def tearDown(self):
-        """Whatever was sent, honest requests between the same two clusters were answered."""
+        """Legitimate requests between the same two clusters must all have been answered."""
         seen = len(self.steady.rows())
-        wait_until(lambda: len(self.steady.rows()) > seen + 20, what="honest traffic afterwards")
+        wait_until(lambda: len(self.steady.rows()) > seen + 20, what="legitimate traffic after the test")
         self.assertEqual([row for row in self.steady.stop() if row[3] != "-"], [])
 
     @staticmethod
-    def send(space, packet, copies=COPIES):
-        space.run(["/usr/bin/python3", SENDER, *[bytes(packet).hex()] * copies])
+    def send(netns, packet, copies=COPIES):
+        netns.run(["/usr/bin/python3", SENDER, *[bytes(packet).hex()] * copies])
 
     @staticmethod
-    def claims():
-        return tunnelled_claims()
+    def packets():
+        return spoofed_packets()
 
-    def drops_here(self):
+    def gateway_drops(self):
         return self.gateway.drops()
 
-    def test_every_class_dies_under_its_own_name(self):
-        router = self.fleet.topology.spaces["router"]
-        for claim, reason, packet in self.claims():
-            with self.subTest(claim=claim):
-                before = self.drops_here()
+    def test_every_kind_is_dropped_with_its_own_reason(self):
+        router = self.fleet.topology.namespaces["router"]
+        for case, reason, packet in self.packets():
+            with self.subTest(case=case):
+                before = self.gateway_drops()
                 self.send(router, packet)
-                wait_until(lambda: self.drops_here() != before, what=f"{claim}: a drop")
-                wait_until(lambda: self.drops_here().get(reason, 0) >= before.get(reason, 0) + COPIES,
-                           what=f"{claim}: {COPIES} drops as {reason}")
-                after = self.drops_here()
+                wait_until(lambda: self.gateway_drops() != before, what=f"{case}: a drop")
+                wait_until(lambda: self.gateway_drops().get(reason, 0) >= before.get(reason, 0) + COPIES,
+                           what=f"{case}: {COPIES} drops as {reason}")
+                after = self.gateway_drops()
                 moved = {name: count - before.get(name, 0) for name, count in after.items()
                          if count != before.get(name, 0)}
                 self.assertEqual(moved, {reason: COPIES})
 
-    def test_a_stranger_and_a_foreign_source_do_not_reach_the_engine(self):
-        """The steer program takes only what peers and this cluster's sources send; the rest is the kernel's."""
-        router = self.fleet.topology.spaces["router"]
+    def test_packets_of_unknown_peers_and_foreign_sources_are_left_to_the_kernel(self):
+        """The steer program takes packets of peers and of this cluster's sources only."""
+        router = self.fleet.topology.namespaces["router"]
         west = pod("west-client")
         target = self.fleet.node("east", "node1")
-        before, strangers, foreign = self.seen(target), self.left("not_a_peer"), self.left("foreign_source")
+        before = self.no_port_datagrams(target)
+        not_a_peer, foreign = self.left_to_kernel("not_a_peer"), self.left_to_kernel("foreign_source")
         self.send(router, tunnelled(west.identity, inner(west.ipv4), outer="203.0.113.99"))
         self.send(router, tunnelled(pod("east-client").identity, inner(pod("east-client").ipv4),
                                     outer=plan.gateways()[1].underlay))
         self.send(self.fleet.pod("east", "client"),
                   IP(src=pod("north-client").ipv4, dst=west.ipv4) / UDP(sport=4321, dport=9) / Raw(b"spoofed"))
-        wait_until(lambda: self.seen(target) >= before + 2 * COPIES, what="the strangers' packets in the kernel")
-        wait_until(lambda: self.left("foreign_source") >= foreign + COPIES, what="the foreign source counted")
-        self.assertGreaterEqual(self.left("not_a_peer"), strangers + 2 * COPIES)
+        wait_until(lambda: self.no_port_datagrams(target) >= before + 2 * COPIES, what="packets in the kernel")
+        wait_until(lambda: self.left_to_kernel("foreign_source") >= foreign + COPIES, what="foreign sources counted")
+        self.assertGreaterEqual(self.left_to_kernel("not_a_peer"), not_a_peer + 2 * COPIES)
         at_west = self.fleet.gateways["west-1"].drops()
-        self.assertNotIn("source_outside_cluster", at_west, "the foreign source was not sent on")
+        self.assertNotIn("source_outside_cluster", at_west, "the packet was forwarded to west")
         self.assertNotIn("identity_mismatch", at_west)
 
-    def left(self, why):
-        """What the steer programs have left to the kernel, by why, as `isthmus status` has it."""
-        return sum(row.get("left_to_kernel", {}).get(why, 0) for row in self.gateway.status()["devices"])
+    def left_to_kernel(self, reason):
+        """Packets that the steer programs passed to the kernel for `reason`, from `isthmus status`."""
+        return sum(row.get("left_to_kernel", {}).get(reason, 0) for row in self.gateway.status()["devices"])
 
     @staticmethod
-    def seen(node):
-        """UDP packets that the node's own stack got for a port without a listener."""
+    def no_port_datagrams(node):
+        """UDP packets received by the node's own stack for a port without a listener."""
         rows = [line.split() for line in node.run(["nstat", "-asz", "UdpNoPorts"]).stdout.splitlines()[1:]]
         return sum(int(row[1]) for row in rows)
 
-    def test_a_pod_that_the_hub_does_not_know_yet_passes_for_the_configured_time(self):
-        router = self.fleet.topology.spaces["router"]
+    def test_a_pod_not_yet_published_is_accepted_for_the_hold_time(self):
+        router = self.fleet.topology.namespaces["router"]
         packet = tunnelled(pod("west-client").identity, inner("10.2.1.77"))
-        before = self.drops_here()
+        before = self.gateway_drops()
         self.send(router, packet, 1)
         flows = wait_until(lambda: [row for row in self.gateway.query("connections")["connections"]
                                     if "10.2.1.77" in str(row)],
                            what="the new pod's connection")
-        self.assertEqual(self.drops_here().get("unknown_source", 0), before.get("unknown_source", 0))
+        self.assertEqual(self.gateway_drops().get("unknown_source", 0), before.get("unknown_source", 0))
         self.assertEqual(len(flows), 1)
 
-        def refused():
+        def dropped():
             self.send(router, packet, 1)
-            return self.drops_here().get("unknown_source", 0) > before.get("unknown_source", 0)
-        wait_until(refused, timeout=60, what="the hold has ended")
+            return self.gateway_drops().get("unknown_source", 0) > before.get("unknown_source", 0)
+        wait_until(dropped, timeout=60, what="the hold has ended")
 
 
 class SpoofingAmong511Clusters(Spoofing):
-    """The same where a cluster's id is 9 bits of an identity."""
+    """The same with cluster ids of 9 bits in identities."""
 
     @classmethod
     def make_fleet(cls):
@@ -161,11 +162,11 @@ class SpoofingAmong511Clusters(Spoofing):
         return super().make_fleet()
 
     @staticmethod
-    def claims():
+    def packets():
         west = pod("west-client")
-        wrong_count = (WEST.id << plan.IDENTITY_SHIFT[255]) + 1002
-        return (*tunnelled_claims(), ("the number that a count of 255 gives the pod", "vni_cluster",
-                                      tunnelled(wrong_count, inner(west.ipv4))))
+        wrong_shift = (WEST.id << plan.IDENTITY_SHIFT[255]) + 1002
+        return (*spoofed_packets(), ("the pod's identity with cluster ids of 8 bits", "vni_cluster",
+                                      tunnelled(wrong_shift, inner(west.ipv4))))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-// An API server that serves custom resources, for tests: apiextensions-apiserver on an etcd that runs already, with
-// nobody to ask who a client is; its flags are apiextensions-apiserver's. Prints where it listens as one line of JSON and ends with its standard input.
+// An API server for custom resources, for tests: apiextensions-apiserver without delegated authentication, on an
+// existing etcd. Takes apiextensions-apiserver's flags. Prints its address and credentials as one line of JSON, and
+// exits at end of file on standard input.
 package main
 
 import (

@@ -1,10 +1,10 @@
-// cilium-publisher writes one cluster into a ClusterMesh etcd with Cilium's own types, store code and etcd client, as
-// its clustermesh-apiserver does.
+// cilium-publisher publishes one cluster in a ClusterMesh etcd with Cilium's own types, store and etcd client, as
+// Cilium's clustermesh-apiserver does.
 //
 //	cilium-publisher ETCD-CONFIG < commands
 //
-// Each line of standard input is a JSON command; each is answered by a line: "ok", or the error. "synced" is answered when
-// every write so far has been acknowledged and the marks of completeness are there.
+// Each line of standard input is a JSON command, answered by one line: "ok" or the error. "synced" is answered once
+// every earlier write is acknowledged and the synced keys are written.
 package main
 
 import (
@@ -35,14 +35,14 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-const patience = 30 * time.Second
+const timeout = 30 * time.Second
 
 type port struct {
 	Protocol string
 	Number   uint16
 }
 
-// What a command says. Which members count depends on Op.
+// A command. Op determines which of the other fields are used.
 type command struct {
 	Op        string // cluster, node, identity, address, service, export, synced; delete-address, delete-service
 	Name      string
@@ -78,12 +78,12 @@ func connect(ctx context.Context, config string) (kvstore.BackendOperations, err
 			return nil, err
 		}
 		return client, nil
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		return nil, errors.New("etcd does not answer")
 	}
 }
 
-// The stores, under the prefixes and marks of Cilium's own.
+// Publishes the cluster configuration and starts the stores, with Cilium's prefixes and synced keys.
 func (p *publisher) begin(c command) error {
 	p.cluster, p.id = c.Name, c.ID
 	exports := true
@@ -94,9 +94,9 @@ func (p *publisher) begin(c command) error {
 	}
 	factory := store.NewFactory(slog.New(slog.NewTextHandler(os.Stderr, nil)), store.MetricsProvider())
 	begin := func(prefix string, options ...store.WSSOpt) store.SyncStore {
-		made := factory.NewSyncStore(c.Name, p.client, prefix, options...)
-		go made.Run(p.ctx)
-		return made
+		created := factory.NewSyncStore(c.Name, p.client, prefix, options...)
+		go created.Run(p.ctx)
+		return created
 	}
 	p.nodes = begin("cilium/state/nodes/v1")
 	p.identities = begin("cilium/state/identities/v1/id", store.WSSWithSyncedKeyOverride("cilium/state/identities/v1"))
@@ -134,14 +134,14 @@ func (p *publisher) address(c command) error {
 }
 
 func configurations(side map[string]map[string]port) map[string]services.PortConfiguration {
-	made := map[string]services.PortConfiguration{}
+	configured := map[string]services.PortConfiguration{}
 	for address, ports := range side {
-		made[address] = services.PortConfiguration{}
+		configured[address] = services.PortConfiguration{}
 		for name, port := range ports {
-			made[address][name] = &loadbalancer.L4Addr{Protocol: port.Protocol, Port: port.Number}
+			configured[address][name] = &loadbalancer.L4Addr{Protocol: port.Protocol, Port: port.Number}
 		}
 	}
-	return made
+	return configured
 }
 
 func (p *publisher) service(c command) error {
@@ -173,8 +173,8 @@ func (p *publisher) synced() error {
 		select {
 		case name := <-done:
 			waiting.Delete(name)
-		case <-time.After(patience):
-			return fmt.Errorf("not written: %v", sets.List(waiting))
+		case <-time.After(timeout):
+			return fmt.Errorf("timed out waiting for: %v", sets.List(waiting))
 		}
 	}
 	return nil
@@ -182,7 +182,7 @@ func (p *publisher) synced() error {
 
 func (p *publisher) run(c command) error {
 	if c.Op != "cluster" && p.nodes == nil {
-		return errors.New("the first command is cluster")
+		return errors.New("the first command must be \"cluster\"")
 	}
 	switch c.Op {
 	case "cluster":

@@ -1,4 +1,4 @@
-// Kubernetes' own API server, for tests; its flags are kube-apiserver's.
+// kube-apiserver, for tests. Takes kube-apiserver's flags.
 package main
 
 import (

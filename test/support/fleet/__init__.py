@@ -1,4 +1,4 @@
-"""A fleet of clusters on one machine: namespaces, gateways, pods and what runs in them.
+"""A fleet of clusters on one machine: network namespaces, gateways, pods and the processes in them.
 
-Used by packaging/quickstart and by test/netns. Python's standard library only.
+Used by packaging/quickstart and by test/netns. Python's standard library only, except kubernetes.py (PyYAML).
 """

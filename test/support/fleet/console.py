@@ -1,4 +1,4 @@
-"""Words for a person watching: steps, facts, tables; colours only on a terminal."""
+"""Progress output for a person: steps, checks and tables; colours only on a terminal."""
 
 import sys
 
@@ -7,7 +7,7 @@ class Console:
     def __init__(self, stream=sys.stdout):
         self.stream = stream
         self.colour = stream.isatty()
-        self.problems = []
+        self.failures = []
 
     def _paint(self, code, text):
         return f"\033[{code}m{text}\033[0m" if self.colour else text
@@ -23,41 +23,41 @@ class Console:
         self.line(self._paint("1;36", f"> {text}"))
 
     def command(self, text):
-        """A command as a person would type it."""
+        """A shell command equivalent to what is done."""
         self.line(self._paint("2", f"    $ {text}"))
 
     def note(self, text):
         self.line(f"    {text}")
 
     def ok(self, text):
-        self.line(f"  {self._paint('32', 'ok')}  {text}")
+        self.line(f"  {self._paint('32', 'ok')}    {text}")
 
-    def problem(self, text):
-        """Something did not work; the end of the tour repeats it."""
-        self.problems.append(text.splitlines()[0])
+    def fail(self, text):
+        """Prints a failure and keeps its first line in `failures` for the end."""
         first, *rest = text.splitlines()
-        self.line(f"  {self._paint('31', 'NO')}  {first}")
+        self.failures.append(first)
+        self.line(f"  {self._paint('31', 'FAIL')}  {first}")
         for row in rest:
-            self.line(f"      {row}")
+            self.line(f"        {row}")
 
-    def check(self, good, text, otherwise=""):
-        """One fact that is expected to hold."""
-        if good:
+    def check(self, passed, text, detail=""):
+        """Prints `text` as passed or failed; `detail` is appended on failure."""
+        if passed:
             self.ok(text)
         else:
-            self.problem(f"{text}: {otherwise}" if otherwise else text)
-        return good
+            self.fail(f"{text}: {detail}" if detail else text)
+        return passed
 
     def table(self, heads, rows, indent="    "):
-        """Columns as wide as they need; numbers to the right."""
+        """Columns as wide as their widest cell; numeric columns are right-aligned."""
         texts = [[str(cell) for cell in row] for row in rows]
         widths = [max(len(row[i]) for row in [list(heads), *texts]) for i in range(len(heads))]
         right = [all(not isinstance(row[i], str) or row[i] in ("-", "") for row in rows) for i in range(len(heads))]
 
-        def shaped(cells):
+        def aligned(cells):
             return "  ".join(cell.rjust(width) if to_right else cell.ljust(width)
                              for cell, width, to_right in zip(cells, widths, right)).rstrip()
 
-        self.line(indent + self._paint("1", shaped(list(heads))))
+        self.line(indent + self._paint("1", aligned(list(heads))))
         for row in texts:
-            self.line(indent + shaped(row))
+            self.line(indent + aligned(row))

@@ -1,5 +1,5 @@
 """Real etcd servers with mutual TLS, as Cilium's clustermesh-apiserver sets them up: users are certificate names,
-readers have the role `remote` with its least grants."""
+readers have the role `remote`, limited to the prefixes that a reader needs."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from .shell import run, wait_until
 
 CLIENT_PORT = 2379
 READER = "remote"
-GATEWAY = "gateway"  # may write where gateways register themselves
+GATEWAY = "gateway"  # may write the prefix under which gateways register
 
 
 def openssl(*words, stdin=None):
@@ -17,7 +17,7 @@ def openssl(*words, stdin=None):
 
 
 class Authority:
-    """A certificate authority in a folder, and what it signs."""
+    """A certificate authority and the certificates it has signed, in one folder."""
 
     def __init__(self, folder, days=7):
         self.folder = folder
@@ -30,7 +30,7 @@ class Authority:
         return os.path.join(self.folder, name)
 
     def sign(self, name, addresses=(), days=None):
-        """A pair <name>.crt and <name>.key; with `addresses` one for a server."""
+        """Writes <name>.crt and <name>.key; with `addresses`, a server certificate for them."""
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", self.path(f"{name}.key"), "-out", self.path(f"{name}.csr"))
         lines = ["extendedKeyUsage=" + ("serverAuth,clientAuth" if addresses else "clientAuth")]
@@ -43,7 +43,7 @@ class Authority:
                 self.path(f"{name}.ext"), "-out", self.path(f"{name}.crt"))
 
     def client_config(self, url, name):
-        """The text of an etcd client configuration, as Cilium's agents have them."""
+        """An etcd client configuration in the format of Cilium's agents."""
         return f"""\
 endpoints:
 - {url}
@@ -54,11 +54,11 @@ key-file: {self.path(name + ".key")}
 
 
 class Etcd:
-    """The hub of one cluster: an etcd in the namespace of one of its nodes."""
+    """The hub of one cluster: an etcd in the network namespace of one of its nodes."""
 
-    def __init__(self, cluster, space, address, authority, folder):
+    def __init__(self, cluster, netns, address, authority, folder):
         self.cluster = cluster
-        self.space = space
+        self.netns = netns
         self.address = address
         self.authority = authority
         self.data = os.path.join(folder, f"etcd-{cluster}")
@@ -72,14 +72,14 @@ class Etcd:
         return f"https://{self.address}:{CLIENT_PORT}"
 
     def start(self, empty=False):
-        """Starts it; `empty`: with nothing in it and another cluster id, as a hub's pod starts after a move."""
+        """Starts etcd; `empty`: without data and with a new cluster id, as after the hub's pod was rescheduled."""
         if empty:
             shutil.rmtree(self.data, ignore_errors=True)
         fresh = not os.path.exists(self.data)
         self.runs += fresh
         pair = self.authority.path(f"server-{self.cluster}")
         peer = "http://127.0.0.1:2380"
-        self.daemon = self.space.start(f"etcd-{self.cluster}", [
+        self.daemon = self.netns.start(f"etcd-{self.cluster}", [
             "etcd", "--data-dir", self.data, "--name", "hub", "--log-level", "warn",
             "--listen-client-urls", f"https://{self.address}:{CLIENT_PORT},https://127.0.0.1:{CLIENT_PORT}",
             "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
@@ -87,12 +87,12 @@ class Etcd:
             "--client-cert-auth", "--trusted-ca-file", self.authority.path("ca.crt"),
             "--cert-file", pair + ".crt", "--key-file", pair + ".key"], self.log)
         wait_until(lambda: self.ctl("endpoint", "health", check=False).returncode == 0, timeout=30,
-                   what=f"etcd of {self.cluster} answers")
+                   what=f"etcd of {self.cluster} is healthy")
         if fresh:
             self._grant()
 
     def _grant(self):
-        """Users and the role of a remote reader, then authentication on."""
+        """Creates the users and roles, then enables authentication."""
         for name in ("root", READER, GATEWAY):
             self.ctl("user", "add", name, "--no-password")
         self.ctl("role", "add", "root")
@@ -109,16 +109,16 @@ class Etcd:
         self.ctl("auth", "enable")
 
     def command(self, *words):
-        """An etcdctl as root, to be run in its namespace."""
+        """An etcdctl command line as root, to run in the network namespace of this etcd."""
         return ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", f"https://127.0.0.1:{CLIENT_PORT}", "--cacert",
                 self.authority.path("ca.crt"), "--cert", self.authority.path("root.crt"), "--key",
                 self.authority.path("root.key"), *words]
 
     def ctl(self, *words, stdin=None, check=True):
-        return self.space.run(self.command("--command-timeout", "5s", *words), stdin=stdin, check=check)
+        return self.netns.run(self.command("--command-timeout", "5s", *words), stdin=stdin, check=check)
 
     def write(self, puts, deletes=()):
-        """Puts keys with text, and deletes others, a hundred in one transaction."""
+        """Puts the keys of `puts` and deletes those of `deletes`, up to 100 operations in a transaction."""
         lines = [f"del {json.dumps(key)}" for key in deletes]
         lines += [f"put {json.dumps(key)} {json.dumps(value)}" for key, value in puts.items()]
         for first in range(0, len(lines), 100):

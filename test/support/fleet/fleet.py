@@ -1,4 +1,4 @@
-"""The fleet as a whole: brings everything up, tells how to reach it, and takes everything down again."""
+"""The fleet as a whole: brings it up, gives access to its parts and takes it down."""
 
 import ipaddress
 import json
@@ -28,10 +28,10 @@ def is_address(text):
 
 
 class Fleet:
-    """Namespaces, hub, servers, resolvers and gateways. `prefix` starts the name of every namespace; `hub`: "file",
-    "etcd" for a ClusterMesh, or a class of that kind.
+    """Network namespaces, hub, servers, resolvers and gateways. Every namespace's name starts with `prefix`. `hub`:
+    "file", "etcd" (a ClusterMesh), or a subclass of Hub.
 
-    close() ends what this object started and removes what it made, whatever state that is in.
+    close() stops all processes and removes everything that this object created, in whatever state it is.
     """
 
     def __init__(self, program, prefix="ist-", settings=None, hub="file"):
@@ -52,7 +52,7 @@ class Fleet:
     def __exit__(self, *_):
         self.close()
 
-    # Bringing up, in this order.
+    # Start-up, in this order.
 
     def build(self):
         self.topology.build()
@@ -60,7 +60,7 @@ class Fleet:
         self.hub.write_fleet()
 
     def start_servers(self):
-        """The HTTP and UDP servers of every backend pod, and waits until they answer their own node."""
+        """Starts the HTTP and UDP servers of every backend pod and waits until they listen."""
         for cluster in plan.CLUSTERS:
             for pod in cluster.pods():
                 if pod.backend:
@@ -73,7 +73,7 @@ class Fleet:
                     self._wait_listening(self.pod(cluster.name, pod.name), cluster.http_port)
 
     def start_gateways(self, names=None):
-        """Starts the gateways (all, or those named) and waits until each answers."""
+        """Starts the gateways (all, or those in `names`) and waits until each is ready."""
         chosen = [gateway for gateway in plan.gateways() if names is None or gateway.name in names]
         for gateway in chosen:
             process = GatewayProcess(gateway, self.node(gateway.cluster, gateway.node), self.program, self.folder,
@@ -84,15 +84,15 @@ class Fleet:
             self.gateways[gateway.name].wait_ready()
 
     def start_resolvers(self):
-        """One dnsmasq per cluster, on its first node with pods, serving what the cluster's gateways write."""
+        """One dnsmasq per cluster, on its first node with pods, serving the DNS records that the gateways write."""
         for cluster in plan.CLUSTERS:
             node = next(node for node in cluster.nodes if node.pods)
             address = f"10.{cluster.id}.{node.index}.1"
             folders = [os.path.join(self.folder, "dns", gateway.name) for gateway in cluster.gateways]
             for folder in folders:
                 os.makedirs(folder, exist_ok=True)
-            space = self.node(cluster.name, node.name)
-            self._start(space, f"dns-{cluster.name}",
+            netns = self.node(cluster.name, node.name)
+            self._start(netns, f"dns-{cluster.name}",
                         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
                          "--pid-file=", "--user=root", "--bind-interfaces", f"--listen-address={address}",
                          "--log-facility=-", "--local-ttl=1", f"--local=/{plan.DOMAIN}/",
@@ -100,16 +100,16 @@ class Fleet:
             for pod in cluster.pods():
                 self.pod(cluster.name, pod.name).resolver(address)
 
-    def _start(self, space, name, args):
-        daemon = space.start(name, args, os.path.join(self.folder, "log", f"{name}.log"))
+    def _start(self, netns, name, args):
+        daemon = netns.start(name, args, os.path.join(self.folder, "log", f"{name}.log"))
         self.daemons.append(daemon)
         return daemon
 
     @staticmethod
-    def _wait_listening(space, port):
-        wait_until(lambda: f":{port} " in space.run(["ss", "-Hltn"]).stdout, what=f"{space.name} listens on {port}")
+    def _wait_listening(netns, port):
+        wait_until(lambda: f":{port} " in netns.run(["ss", "-Hltn"]).stdout, what=f"{netns.name} listens on {port}")
 
-    # Reaching its parts.
+    # Access to the parts.
 
     def node(self, cluster, name):
         return self.topology.node(cluster, name)
@@ -118,56 +118,56 @@ class Fleet:
         return self.topology.pod(cluster, name)
 
     def allocate(self, service="shop/web", cluster="east"):
-        """Claims a VIP of each pool for a service, with the command line, and returns the addresses."""
+        """Allocates a VIP from each pool for a service with `isthmus allocate`, and returns the addresses."""
         pools = [word for pool in plan.VIP_POOLS for word in ("--pool", pool)]
         done = run([self.program, "allocate", service, "--hub", self.hub.folder_of(cluster), "--cluster", cluster,
                     *pools])
         addresses = [word for word in re.split(r"[\s,]+", done.stdout) if is_address(word)]
         if len(addresses) != len(plan.VIP_POOLS):
-            raise CommandError(f"isthmus allocate gave no address of each pool:\n{done.stdout}")
-        self.hub.claimed(cluster, service.split("/")[1], addresses)
+            raise CommandError(f"isthmus allocate did not return one address per pool:\n{done.stdout}")
+        self.hub.record_claim(cluster, service.split("/")[1], addresses)
         return addresses
 
-    # What the gateways say.
+    # State reported by the gateways.
 
     def live(self):
         return [gateway for gateway in self.gateways.values() if gateway.alive]
 
     def drops(self):
-        """Drops of every live gateway: {gateway: {reason: packets}}."""
+        """Dropped packets of every live gateway: {gateway: {reason: packets}}."""
         return {gateway.name: gateway.drops() for gateway in self.live()}
 
     def drop_texts(self):
-        """The operator's text of every drop reason."""
+        """The description of every drop reason."""
         return {row["name"]: row["text"] for gateway in self.live()[:1] for row in gateway.drop_rows()}
 
     def wait_peers(self, timeout=30.0):
-        """Until every live gateway hears every live one of the other clusters."""
-        def heard():
+        """Waits until every live gateway sees every live gateway of the other clusters as alive."""
+        def connected():
             return all({other.name for other in self.live() if other.gateway.cluster != gateway.gateway.cluster}
-                       <= gateway.peers_heard() for gateway in self.live())
-        wait_until(heard, timeout, what="all gateways hear each other")
+                       <= gateway.live_peers() for gateway in self.live())
+        wait_until(connected, timeout, what="all gateways reach each other")
 
-    def wait_cluster_silent(self, cluster, timeout=30.0):
-        """Until no live gateway of another cluster hears a gateway of `cluster`."""
+    def wait_cluster_unreachable(self, cluster, timeout=30.0):
+        """Waits until no gateway of another cluster sees a gateway of `cluster` as alive."""
         names = {gateway.name for gateway in plan.cluster(cluster).gateways}
         others = [gateway for gateway in self.live() if gateway.gateway.cluster != cluster]
-        wait_until(lambda: not any(names & gateway.peers_heard() for gateway in others), timeout,
-                   what=f"{cluster} is noticed to be silent")
+        wait_until(lambda: not any(names & gateway.live_peers() for gateway in others), timeout,
+                   what=f"{cluster} is detected as unreachable")
 
     def wait_backends(self, service, expected, timeout=15.0, gateways=None):
-        """Until every live gateway has exactly `expected` (addresses) as backends that take new connections."""
-        def seen():
+        """Waits until every live gateway has exactly the addresses `expected` as usable backends."""
+        def matches():
             return all(gateway.usable_backends(service) == set(expected)
                        for gateway in (gateways or self.live()))
-        wait_until(seen, timeout, what=f"backends of {service}")
+        wait_until(matches, timeout, what=f"backends of {service}")
 
     def log_tails(self):
-        """The last lines of every gateway's log, for someone who looks for a cause."""
+        """The last lines of every gateway's log, for diagnosis."""
         return [f"{gateway.name}: {line}" for gateway in self.gateways.values() if gateway.daemon
                 for line in gateway.daemon.log_tail(12).splitlines()]
 
-    # Taking down.
+    # Tear-down.
 
     def processes(self):
         running = [gateway.daemon for gateway in self.gateways.values() if gateway.daemon is not None] + self.daemons
@@ -175,7 +175,7 @@ class Fleet:
         return [daemon for daemon in running if daemon.alive]
 
     def close(self):
-        """Returns what went wrong with gateways that ran until now: their name, exit status and last words."""
+        """Removes everything. Returns, for each gateway that did not exit cleanly, name, exit status and log tail."""
         failed = []
         for gateway in self.gateways.values():
             if gateway.alive and gateway.stop() != 0:
@@ -188,14 +188,14 @@ class Fleet:
         return failed
 
     def record(self, path):
-        """Writes down what a later `remove_recorded` needs to take this fleet down."""
+        """Saves what remove_recorded() needs to remove this fleet from another process."""
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"folder": self.folder, "namespaces": self.topology.names(),
                        "processes": [[daemon.pid, daemon.ticks, daemon.name] for daemon in self.processes()]}, file)
 
 
 def remove_recorded(path):
-    """Takes down the fleet that record() wrote to `path`; returns False if there is none."""
+    """Removes the fleet that record() saved to `path`; returns False if there is none."""
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)

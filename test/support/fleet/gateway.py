@@ -1,4 +1,4 @@
-"""One gateway of the fleet: its configuration, its process, and what it says about itself."""
+"""One gateway of the fleet: its configuration, its process and the state it reports."""
 
 import json
 import os
@@ -8,12 +8,12 @@ from .shell import CommandError, run, wait_until
 
 
 class GatewayProcess:
-    """A real `isthmus run` in the namespace of its node; may be killed and started again."""
+    """An `isthmus run` process in the network namespace of its node; can be killed and restarted."""
 
-    def __init__(self, gateway, space, program, folder, hub, settings=None):
+    def __init__(self, gateway, netns, program, folder, hub, settings=None):
         self.gateway = gateway
         self.name = gateway.name
-        self.space = space
+        self.netns = netns
         self.program = program
         self.config = os.path.join(folder, f"{gateway.name}.yaml")
         self.socket = os.path.join(folder, f"{gateway.name}.sock")
@@ -22,8 +22,8 @@ class GatewayProcess:
         self.state = os.path.join(folder, "state")
         self.nice = (settings or {}).get("nice", 0)
         self.daemon = None
-        for needed in (os.path.dirname(self.dns_file), self.state):
-            os.makedirs(needed, exist_ok=True)
+        for needed_folder in (os.path.dirname(self.dns_file), self.state):
+            os.makedirs(needed_folder, exist_ok=True)
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(self._config_text(hub, settings or {}))
 
@@ -31,17 +31,17 @@ class GatewayProcess:
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         workers = settings.get("workers", 1)
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
-        number = f", cluster_id: {cluster_id}" if cluster_id else ""
+        cluster_id_text = f", cluster_id: {cluster_id}" if cluster_id else ""
         hold = settings.get("unknown_endpoint_hold", "10s")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
         policy = f"policy: {settings['policy']}\n" if "policy" in settings else ""
         return f"""\
-gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{number}}}
+gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{cluster_id_text}}}
 engine:
   workers: {workers}
   idle: sleep
   connections: {settings.get("connections", 65536)}
-  unreplied: {settings.get("unreplied", 32768)}
+  half_open_limit: {settings.get("half_open_limit", 32768)}
   unknown_endpoint_hold: {hold}
 devices:
   underlay: {{interface: eth0}}
@@ -56,7 +56,7 @@ log: {{level: info}}
 
     def start(self, wait=True):
         command = ["nice", "-n", str(self.nice), self.program, "run", "-c", self.config]
-        self.daemon = self.space.start(self.name, command, self.log,
+        self.daemon = self.netns.start(self.name, command, self.log,
                                        env=dict(os.environ, **self._sanitizer_options()))
         if wait:
             self.wait_ready()
@@ -66,14 +66,15 @@ log: {{level: info}}
                 "TSAN_OPTIONS": "exitcode=99:second_deadlock_stack=1"}
 
     def wait_ready(self, timeout=30.0):
-        """Until it answers on its socket and has read the whole hub."""
+        """Waits until it answers on its admin socket and has synchronized with its hub."""
         def ready():
             if not self.daemon.alive:
-                raise CommandError(f"{self.name} ended with {self.daemon.popen.returncode}:\n{self.daemon.log_tail()}")
+                raise CommandError(f"{self.name} exited with {self.daemon.popen.returncode}:\n"
+                                   f"{self.daemon.log_tail()}")
             status = self.query("status", check=False)
             return status is not None and status["hub"]["synced"]
         try:
-            wait_until(ready, timeout, what=f"gateway {self.name} answers")
+            wait_until(ready, timeout, what=f"gateway {self.name} is ready")
         except TimeoutError as error:
             raise CommandError(f"{error}\n{self.daemon.log_tail()}") from error
 
@@ -82,16 +83,16 @@ log: {{level: info}}
         return self.daemon is not None and self.daemon.alive
 
     def kill(self):
-        """kill -9: nothing is tidied up, as after a crash."""
+        """kill -9: nothing is cleaned up, as after a crash."""
         self.daemon.kill()
 
     def stop(self):
-        """Ends it in order; its exit status."""
+        """Stops it with SIGTERM and returns its exit status."""
         self.daemon.stop(timeout=20)
         return self.daemon.popen.returncode
 
     def query(self, command, *options, check=True):
-        """The answer of a sub-command, as JSON values; None if nobody answers and `check` is False."""
+        """The JSON output of a subcommand; None if it fails and `check` is False."""
         done = run([self.program, command, "-o", "json", "--socket", self.socket, *options], check=check)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
@@ -99,31 +100,31 @@ log: {{level: info}}
         return self.query("status")
 
     def hub_part(self, name):
-        """How a part of its hubs stands: a cluster's etcd."""
+        """The status row of one part of its hubs, e.g. a cluster's etcd; None if there is none."""
         return next((part for part in self.status()["hub"]["parts"] if part["name"] == name), None)
 
     def wait_hub(self, name, state, timeout=60.0):
-        """Until that part is in this state ("in sync", "stale", ...)."""
+        """Waits until that part is in state `state` ("in sync", "stale", ...)."""
         wait_until(lambda: (self.hub_part(name) or {}).get("state") == state, timeout,
-                   what=f"{self.name} has {name} {state}")
+                   what=f"hub part {name} of {self.name} is {state}")
 
-    def peers_heard(self):
-        """Names of the gateways that answer its probes."""
+    def live_peers(self):
+        """Names of the peer gateways that it sees as alive."""
         return {row["name"] for row in self.status()["peers"] if row["gateway"] and row["health"] == "alive"}
 
     def usable_backends(self, service):
-        """Addresses that may take new connections, over all frontends of the service."""
+        """Addresses that receive new connections, over all frontends of the service."""
         rows = self.query("services", "--service", service)["frontends"]
         return {backend["address"] for row in rows for backend in row["backends"] if backend["slots"]}
 
     def wait_endpoints(self, addresses):
-        """Until it knows the endpoints at these addresses."""
+        """Waits until it has the endpoints at these addresses."""
         wait_until(lambda: set(addresses) <= {row["address"] for row in self.query("endpoints")["endpoints"]},
-                   what=f"{self.name} knows {len(addresses)} endpoints")
+                   what=f"{self.name} has {len(addresses)} endpoints")
 
     def drop_rows(self):
         return self.query("drops")["reasons"]
 
     def drops(self):
-        """Packets dropped since start, by reason; only those that happened."""
+        """Packets dropped since start, by reason; reasons with a count of zero are left out."""
         return {row["name"]: row["packets"] for row in self.drop_rows() if row["packets"]}

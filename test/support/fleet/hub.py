@@ -1,7 +1,7 @@
-"""The file hub: the folder of manifests that all gateways of the fleet follow.
+"""The file hub: a folder of manifests that all gateways of the fleet watch.
 
-    fleet/fleet.yaml                 clusters, gateways and the profile that links them
-    clusters/<cluster>/pods.yaml     nodes, pods and their identities
+    fleet/fleet.yaml                         clusters, gateways and the profile that links them
+    clusters/<cluster>/pods.yaml             nodes, pods and their identities
     clusters/<cluster>/<ns>-<service>.yaml   a Service and its EndpointSlices
 """
 
@@ -13,12 +13,12 @@ UDP_ECHO_PORT = 7000
 
 
 def web_ports(cluster):
-    """Ports of service shop/web: name, protocol, number of the Service, number at this cluster's backends."""
+    """Ports of service shop/web: name, protocol, service port, port of this cluster's backends."""
     return (("http", "TCP", 80, cluster.http_port), ("echo", "UDP", 7, UDP_ECHO_PORT))
 
 
 class Hub:
-    """The folder; Mesh (mesh.py) is the other kind."""
+    """The file hub, and the interface of the others: Mesh (mesh.py) and Kubernetes (kubernetes.py)."""
 
     def __init__(self, base):
         self.folder = os.path.join(base, "hub")
@@ -26,37 +26,38 @@ class Hub:
     kind = "file"
 
     def start(self, topology):
-        """What must run before it can be written to: nothing."""
+        """Starts the hub's servers, if it has any. Call once the network namespaces exist."""
 
-    def places(self):
-        """A line for people about each place that holds a part of it."""
-        return [f"hub      a folder of manifests: {self.folder}"]
+    def locations(self):
+        """Where the hub's data is: a line of output for each location."""
+        return [f"hub      folder of manifests: {self.folder}"]
 
     def hint(self):
-        return f"  $EDITOR {self.locate('clusters/east/shop-web.yaml')}     the gateways follow the file"
+        """A command that shows or changes the hub's data, for the quickstart's hints."""
+        return f"  $EDITOR {self.locate('clusters/east/shop-web.yaml')}     # gateways reload it when it changes"
 
     def stop(self):
-        """Ends what start() began."""
+        """Stops what start() started."""
 
     def daemons(self):
         return []
 
     def folder_of(self, cluster):  # pylint: disable=unused-argument
-        """The folder that a cluster's gateways follow."""
+        """The folder of manifests that a cluster's gateways watch."""
         return self.folder
 
     def hub_config(self, cluster):
-        """The hub section of a gateway's configuration, and its cluster's number if it must say one."""
+        """The `hub` section of a gateway's configuration, and its cluster_id, or None if the hub publishes it."""
         return f"{{file: {{path: {self.folder_of(cluster)}}}}}", None
 
-    def claimed(self, cluster, service, addresses):
-        """A claim of VIPs was written in that cluster."""
+    def record_claim(self, cluster, service, addresses):
+        """Called after VIPs were allocated for a service of that cluster."""
 
     def locate(self, name):
         return os.path.join(self.folder, name)
 
     def write(self, name, documents):
-        """Replaces one file of the hub in one step."""
+        """Replaces one file of the hub atomically."""
         self.write_at(self.locate(name), documents)
 
     @staticmethod
@@ -91,18 +92,18 @@ class Hub:
                       ports=None):
         """A Service in namespace shop with the given pods behind it (all backends of the cluster by default).
 
-        `exported`: made global by its annotation. `drained`: its slices have weight 0. `ports`: as of web_ports().
+        `exported`: annotated as global. `drained`: its slices have weight 0. `ports`: in the format of web_ports().
         """
         if backends is None:
             backends = [pod for pod in cluster.pods() if pod.backend]
         ports = ports or web_ports(cluster)
-        notes = dict(annotations or {})
+        service_annotations = dict(annotations or {})
         if exported:
-            notes["service.cilium.io/global"] = "true"
-        slice_notes = {"service.cilium.io/weight": "0"} if drained else {}
-        documents = [service_manifest(name, notes, ports)]
+            service_annotations["service.cilium.io/global"] = "true"
+        slice_annotations = {"service.cilium.io/weight": "0"} if drained else {}
+        documents = [service_manifest(name, service_annotations, ports)]
         for family in ("IPv4", "IPv6"):
-            documents.append(slice_manifest(cluster, name, backends, family, slice_notes, ports))
+            documents.append(slice_manifest(cluster, name, backends, family, slice_annotations, ports))
         self.write(f"clusters/{cluster.name}/shop-{name}.yaml", documents)
 
 

@@ -1,8 +1,8 @@
-"""Kubernetes in place of the file hub: every cluster has an API server with its own objects, and one more is the Fleet
-hub, which has of every cluster what its agents export: addresses and ports, IPv4 alone, and no labels.
+"""Kubernetes instead of the file hub: every cluster has an API server with its own objects; one more API server is the
+Fleet hub, which holds what each cluster's agents export: addresses and ports, IPv4 only, without labels.
 
-    hub/<server>/ca.crt, hub/<server>/token   what a client of that server needs
-    hub/<server>/config                       the same as a kubeconfig
+    hub/<server>/ca.crt, hub/<server>/token   CA certificate and bearer token of that server
+    hub/<server>/config                       a kubeconfig that refers to them
 """
 
 import json
@@ -14,7 +14,7 @@ import yaml
 from . import hub, plan
 from .shell import wait_until
 
-FLEET = "fleet"  # the name of the hub's server
+FLEET = "fleet"  # the name of the Fleet hub's server
 PORTS = {FLEET: 6444}
 OWN_PORT = 6443
 NETWORKING = "networking.fleet.azure.com/v1alpha1"
@@ -43,13 +43,13 @@ def identify(item):
 
 
 class ApiServer:
-    """One API server in a namespace. Its objects outlive it here, its authority and its history do not: whoever follows
-    it has to take the new authority, and to list again by difference."""
+    """One API server in a network namespace. Its objects survive a restart; its CA and its watch history do not:
+    clients must load the new CA and relist, applying only the difference."""
 
-    def __init__(self, name, program, space, address, kinds, folder):  # pylint: disable=too-many-arguments
+    def __init__(self, name, program, netns, address, kinds, folder):  # pylint: disable=too-many-arguments
         self.name = name
         self.program = program
-        self.space = space
+        self.netns = netns
         self.address = address
         self.port = PORTS.get(name, OWN_PORT)
         self.kinds = kinds
@@ -76,35 +76,35 @@ class ApiServer:
 
     def start(self):
         self.runs += 1
-        authority = os.path.join(self.folder, "ca.crt")
-        if os.path.exists(authority):
-            os.remove(authority)
-        self.daemon = self.space.start(f"api-{self.name}", [self.program, self.address, str(self.port), authority,
+        ca_file = os.path.join(self.folder, "ca.crt")
+        if os.path.exists(ca_file):
+            os.remove(ca_file)
+        self.daemon = self.netns.start(f"api-{self.name}", [self.program, self.address, str(self.port), ca_file,
                                                             str(self.runs * 1000000)], self.log, stdin=subprocess.PIPE)
-        wait_until(lambda: os.path.exists(authority), what=f"the API server of {self.name} listens")
+        wait_until(lambda: os.path.exists(ca_file), what=f"the API server of {self.name} listens")
         for version, kinds in self.kinds.items():
             for kind in kinds:
-                self._order(do="serve", collection=collection(version, kind), kind=kind, version=version)
+                self._send(do="serve", collection=collection(version, kind), kind=kind, version=version)
         for item in self.objects.values():
-            self._order(do="put", collection=identify(item)[0], object=item)
+            self._send(do="put", collection=identify(item)[0], object=item)
 
-    def _order(self, **order):
-        self.daemon.popen.stdin.write(json.dumps(order).encode() + b"\n")
+    def _send(self, **command):
+        self.daemon.popen.stdin.write(json.dumps(command).encode() + b"\n")
         self.daemon.popen.stdin.flush()
 
     def put(self, item):
         self.objects[identify(item)] = item
         if self.daemon.alive:
-            self._order(do="put", collection=identify(item)[0], object=item)
+            self._send(do="put", collection=identify(item)[0], object=item)
 
     def remove(self, key):
         del self.objects[key]
         if self.daemon.alive:
-            self._order(do="remove", collection=key[0], namespace=key[1], name=key[2])
+            self._send(do="remove", collection=key[0], namespace=key[1], name=key[2])
 
     def compact(self, version, kind):
-        """Forgets the history of a kind, so that every watch of it must list again."""
-        self._order(do="compact", collection=collection(version, kind))
+        """Drops the watch history of a kind, so that every watch of it must relist."""
+        self._send(do="compact", collection=collection(version, kind))
 
     def kill(self):
         self.daemon.kill()
@@ -116,27 +116,27 @@ class ApiServer:
 
 
 class Kubernetes(hub.Hub):
-    """As Hub, for the tests; start() when the namespaces are there."""
+    """Implements Hub with API servers."""
 
     kind = "kubernetes"
-    program = None  # the API server's; whoever makes a fleet of this kind says where it is
+    program = None  # path of the API server program; set by subclasses
 
     def __init__(self, base):
         super().__init__(base)
         self.servers = {}
-        self.files = {}  # by server and file: the objects written
+        self.files = {}  # (server, file): keys of the objects written
 
     def start(self, topology):
         for name in [cluster.name for cluster in plan.CLUSTERS] + [FLEET]:
-            place = plan.cluster("north" if name == FLEET else name)
-            node = next(node for node in place.nodes if node.pods)
-            self.servers[name] = ApiServer(name, self.program, topology.node(place.name, node.name),
-                                           place.node_ipv4(node), FLEET_KINDS if name == FLEET else OWN_KINDS,
+            host = plan.cluster("north" if name == FLEET else name)
+            node = next(node for node in host.nodes if node.pods)
+            self.servers[name] = ApiServer(name, self.program, topology.node(host.name, node.name),
+                                           host.node_ipv4(node), FLEET_KINDS if name == FLEET else OWN_KINDS,
                                            self.folder)
             self.servers[name].start()
 
-    def places(self):
-        return [f"hub      an API server of {name}: {server.kubeconfig}" for name, server in self.servers.items()]
+    def locations(self):
+        return [f"hub      API server of {name}: {server.kubeconfig}" for name, server in self.servers.items()]
 
     def hint(self):
         return ""
@@ -146,7 +146,7 @@ class Kubernetes(hub.Hub):
                 f"fleet: {self.servers[FLEET].kubeconfig}}}}}", None)
 
     def write(self, name, documents):
-        """As a file: what an earlier version of it had and this one lacks is deleted. `fleet/*` is of every cluster."""
+        """Applies a file's objects and deletes those only in its previous version. `fleet/*` goes to every cluster."""
         top, cluster = name.split("/")[:2]
         items = [item for item in yaml.safe_load_all("---\n".join(documents)) if item]
         for server in ([self.servers[cluster]] if top == "clusters"
@@ -172,7 +172,7 @@ class Kubernetes(hub.Hub):
                 "status": {"conditions": [{"type": "Joined", "status": "True"}]}})
 
     def claim(self, addresses, name="web"):
-        """The VIPs of a service, as the ServiceImport that every cluster has of it."""
+        """Assigns the VIPs of a service, with a ServiceImport in every cluster."""
         for cluster in plan.CLUSTERS:
             self.write(f"clusters/{cluster.name}/import-{name}.yaml", [json.dumps({
                 "apiVersion": "multicluster.x-k8s.io/v1beta1", "kind": "ServiceImport",
@@ -189,27 +189,27 @@ class Kubernetes(hub.Hub):
         self.export(cluster, name, backends, ports or hub.web_ports(cluster))
 
     def export(self, cluster, name, backends, ports):
-        """What the agents of Azure Fleet write of an exported Service."""
-        fleet, place = self.servers[FLEET], f"fleet-member-{cluster.name}"
+        """Writes the objects that Azure Fleet's agents write for an exported Service."""
+        fleet, ns = self.servers[FLEET], f"fleet-member-{cluster.name}"
         reference = {"clusterId": cluster.name, "namespace": "shop", "name": name}
         fleet.put({"apiVersion": NETWORKING, "kind": "InternalServiceExport",
-                   "metadata": {"namespace": place, "name": f"shop-{name}"},
+                   "metadata": {"namespace": ns, "name": f"shop-{name}"},
                    "spec": {"ports": [{"name": port, "protocol": protocol, "port": number}
                                       for port, protocol, number, _ in ports], "serviceReference": reference},
                    "status": {"conditions": [{"type": "Conflict", "status": "False"}]}})
         fleet.put({"apiVersion": NETWORKING, "kind": "EndpointSliceExport",
-                   "metadata": {"namespace": place, "name": f"{cluster.name}-shop-{name}-abcde"},
+                   "metadata": {"namespace": ns, "name": f"{cluster.name}-shop-{name}-abcde"},
                    "spec": {"addressType": "IPv4", "endpoints": [{"addresses": [pod.ipv4]} for pod in backends],
                             "ports": [{"name": port, "protocol": protocol, "port": number}
                                       for port, protocol, _, number in ports],
                             "endpointSliceReference": reference | {"name": f"{name}-ipv4", "uid": name},
                             "ownerServiceReference": {"namespace": "shop", "name": name}}})
         key = (collection(NETWORKING, "ServiceImport"), "shop", name)
-        known = fleet.objects.get(key, {}).get("status", {}).get("clusters", [])
-        if {"cluster": cluster.name} not in known:
+        current = fleet.objects.get(key, {}).get("status", {}).get("clusters", [])
+        if {"cluster": cluster.name} not in current:
             fleet.put({"apiVersion": NETWORKING, "kind": "ServiceImport",
                        "metadata": {"namespace": "shop", "name": name},
-                       "status": {"clusters": known + [{"cluster": cluster.name}]}})
+                       "status": {"clusters": current + [{"cluster": cluster.name}]}})
 
     def stop(self):
         for server in self.servers.values():

@@ -1,4 +1,4 @@
-"""The program fleet-load in the fleet: servers in pods, clients that hold many connections and check every byte."""
+"""fleet-load in the fleet's pods: servers, and clients that hold many connections and verify every byte."""
 
 import json
 import os
@@ -9,7 +9,7 @@ PORT = 9000
 
 
 class LoadServer:
-    """Echo, push and UDP on PORT of a pod; answers with the pod's name."""
+    """TCP echo and push, and UDP echo, on a port of a pod; identifies itself by the pod's name."""
 
     def __init__(self, fleet, pod, program, port=PORT):
         self.pod = pod
@@ -22,36 +22,36 @@ class LoadServer:
 
 
 class LoadClient:
-    """Connections from one pod to one or more (address, port); latest() tells how they fare."""
+    """Connections from one pod to one or more (address, port); latest() returns their state."""
 
     def __init__(self, fleet, pod, program, name, targets, *options):
         self.log = os.path.join(fleet.folder, "log", f"load-client-{name}.log")
         if os.path.exists(self.log):
-            os.remove(self.log)  # an earlier client's reports are not this one's
+            os.remove(self.log)  # left by an earlier client of this name
         words = [word for address, port in targets for word in (address, str(port))]
         self.daemon = fleet.pod(pod.cluster, pod.name).start(
-            f"load-{name}", [program, "ask", *[str(option) for option in options], *words], self.log)
+            f"load-{name}", [program, "connect", *[str(option) for option in options], *words], self.log)
 
     def latest(self):
-        """The last report as a dictionary (see client.h), None before the first."""
+        """The last report as a dictionary (fields: see client.h); None before the first."""
         with open(self.log, encoding="utf-8") as file:
             lines = [line for line in file.read().split("\n")[:-1] if line.startswith("{")]
         return json.loads(lines[-1]) if lines else None
 
     def reports(self):
-        """How often it has reported."""
+        """Number of reports so far."""
         with open(self.log, encoding="utf-8") as file:
             return sum(line.startswith("{") for line in file.read().split("\n")[:-1])
 
     def wait(self, condition, timeout, what):
-        """Until `condition` holds for a report; returns that report."""
+        """Waits until `condition` holds for a report; returns that report."""
         last = {}
 
         def met():
             report = self.latest()
             last["report"] = report
             if not self.daemon.alive:
-                raise RuntimeError(f"{self.daemon.name} ended:\n{self.daemon.log_tail()}")
+                raise RuntimeError(f"{self.daemon.name} exited:\n{self.daemon.log_tail()}")
             return report if report and condition(report) else None
         try:
             return wait_until(met, timeout, interval=0.2, what=what)
@@ -59,16 +59,16 @@ class LoadClient:
             raise TimeoutError(f"{error}; last report {last['report']}") from error
 
     def wait_open(self, count, timeout=60.0):
-        """Until `count` connections have had an answer."""
-        return self.wait(lambda report: report["greeted"] >= count, timeout, f"{count} connections answered")
+        """Waits until `count` connections have received an answer."""
+        return self.wait(lambda report: report["greeted"] >= count, timeout, f"{count} connections established")
 
     def wait_rounds(self, more=2, timeout=90.0):
-        """Until every connection that still stands has had `more` further rounds; returns the report."""
-        goal = (self.latest() or {"slowest": 0})["slowest"] + more
-        return self.wait(lambda report: report["slowest"] >= goal, timeout,
-                         f"{more} further rounds of every connection")
+        """Waits until every connection that has not failed completed `more` further rounds; returns the report."""
+        goal = (self.latest() or {"min_rounds": 0})["min_rounds"] + more
+        return self.wait(lambda report: report["min_rounds"] >= goal, timeout,
+                         f"{more} more rounds on every connection")
 
     def stop(self):
-        """Ends it in order and returns its last report."""
+        """Stops it with SIGTERM and returns its last report."""
         self.daemon.stop()
         return self.latest()

@@ -1,6 +1,6 @@
-"""A ClusterMesh in place of the file hub: every cluster has an etcd with what Cilium's clustermesh-apiserver publishes
-there for the others, and its gateways follow their own cluster's objects (a folder, in place of its API server) and the
-etcds of the other clusters.
+"""A ClusterMesh instead of the file hub: every cluster has an etcd holding what Cilium's clustermesh-apiserver would
+publish there for the others. A cluster's gateways watch their own cluster's objects (in a folder that stands in for its
+API server) and the etcds of the other clusters.
 
     hub/<cluster>/fleet, hub/<cluster>/clusters/<cluster>   manifests of one cluster: its Cluster, Gateways, pods, ...
     mesh/<cluster>/<other>                                  its gateways' etcd client configurations
@@ -20,7 +20,7 @@ STATES = ("nodes/v1", "identities/v1", "ip/v1", "services/v1")
 
 
 def alloc_cidr(text):
-    """As Go writes a net.IPNet."""
+    """A net.IPNet in Go's JSON encoding."""
     network = ipaddress.ip_network(text)
     return {"IP": str(network.network_address), "Mask": base64.b64encode(network.netmask.packed).decode()}
 
@@ -46,22 +46,22 @@ def identity_value(cluster, app):
 
 
 def vip_label(addresses):
-    """The label that carries a claim: what a label may hold has no colons and no commas."""
+    """The value of the label isthmus.io/vip. Label values may contain neither colons nor commas."""
     return "_".join(address.replace(":", "-") for address in addresses)
 
 
-def service_value(cluster, name_space, name, frontends, backends, labels=None):
+def service_value(cluster, ns, name, frontends, backends, labels=None):
     """`frontends`, `backends`: {address: {port name: (protocol, number)}}."""
     def ports(side):
         return {address: {port: {"Protocol": protocol, "Port": number} for port, (protocol, number) in of.items()}
                 for address, of in side.items()}
-    return {"cluster": cluster.name, "namespace": name_space, "name": name, "frontends": ports(frontends),
+    return {"cluster": cluster.name, "namespace": ns, "name": name, "frontends": ports(frontends),
             "backends": ports(backends), "labels": labels or {}, "selector": {}, "includeExternal": True,
             "shared": True, "clusterID": cluster.id}
 
 
 class Mesh(hub.Hub):
-    """As Hub, for the tests; start() when the namespaces are there."""
+    """Implements Hub with etcds."""
 
     kind = "etcd"
 
@@ -73,7 +73,7 @@ class Mesh(hub.Hub):
         self.published = {cluster.name: {} for cluster in plan.CLUSTERS}
 
     def start(self, topology):
-        """The etcds, one in each cluster, and what the gateways need to reach those of the others."""
+        """Starts an etcd in each cluster, and writes the gateways' client configurations for them."""
         authority = Authority(os.path.join(self.base, "pki"))
         for name in ("root", READER, GATEWAY):
             authority.sign(name)
@@ -92,28 +92,28 @@ class Mesh(hub.Hub):
         for etcd in self.etcds.values():
             etcd.start()
 
-    def places(self):
-        return [f"hub      an etcd of {name}: {etcd.url}, its data as Cilium's clustermesh-apiserver publishes them"
+    def locations(self):
+        return [f"hub      etcd of {name}: {etcd.url} (data in the format of Cilium's clustermesh-apiserver)"
                 for name, etcd in self.etcds.items()]
 
     def hint(self):
         etcd = self.etcds["west"]
         command = " ".join(etcd.command("get", "--prefix", "cilium/", "--keys-only"))
-        return f"  nsenter --net={etcd.space.path} {command}"
+        return f"  nsenter --net={etcd.netns.path} {command}"
 
     def clients(self, cluster):
-        """The folder of etcd client configurations of a cluster's gateways."""
+        """The folder of a cluster's gateways' etcd client configurations."""
         return os.path.join(self.base, "mesh", cluster)
 
     def own_client(self, cluster):
-        """The etcd client configuration by which its gateways register themselves."""
+        """The etcd client configuration with which its gateways register themselves."""
         return os.path.join(self.base, "mesh", f"{cluster}-own.yaml")
 
     def folder_of(self, cluster):
         return os.path.join(self.folder, cluster)
 
     def locate(self, name):
-        """Where a file of the hub (clusters/<cluster>/...) stands."""
+        """The path of a file of the hub (clusters/<cluster>/...)."""
         return os.path.join(self.folder_of(name.split("/")[1]), name)
 
     def hub_config(self, cluster):
@@ -131,7 +131,7 @@ class Mesh(hub.Hub):
             self.publish(cluster)
 
     def publish(self, cluster):
-        """All that a cluster tells the others at its start: configuration, state, and that each part is complete."""
+        """Publishes a cluster to the others: configuration, state, and a synced key for each kind of state."""
         puts = {f"cilium/cluster-config/{cluster.name}": json.dumps(
             {"id": cluster.id, "capabilities": {"syncedCanaries": True, "maxConnectedClusters": 255}}),
                 "cilium/.heartbeat": "2026-01-01T00:00:00Z"}
@@ -177,8 +177,8 @@ class Mesh(hub.Hub):
             {"isthmus.io/vip": vip_label(claim)} if claim else {}))
         self.etcds[cluster.name].write({key: published[key]})
 
-    def claimed(self, cluster, service, addresses):
-        """A claim of VIPs was written in that cluster: its Service tells the others."""
+    def record_claim(self, cluster, service, addresses):
+        """The next write_service() publishes the VIPs with the Service."""
         self.claims[(cluster, service)] = addresses
 
     def stop(self):

@@ -1,7 +1,7 @@
-"""Network namespaces and veth pairs, by iproute2.
+"""Network namespaces and veth pairs, created with iproute2.
 
-Processes enter with nsenter, not `ip netns exec`: the latter mounts a fresh /sys, without the BPF file system.
-Commands that resolve names do use `ip netns exec`, which puts the namespace's own resolv.conf in place.
+Processes enter with nsenter rather than `ip netns exec`, which would mount a fresh /sys without the BPF file system.
+Commands that resolve names use `ip netns exec`, which installs the namespace's own resolv.conf.
 """
 
 import os
@@ -9,8 +9,8 @@ import shutil
 
 from .shell import Daemon, run
 
-# Before any device exists: forwarding on, no reverse-path filter (traffic of a VIP comes back another way), no
-# duplicate address detection (a new address is usable at once), no router discovery.
+# Set before any device exists: forwarding on; no reverse-path filter (a VIP's traffic may return by another path); no
+# duplicate address detection (a new address is usable at once); no router discovery.
 NODE_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "0",
@@ -33,7 +33,7 @@ POD_SYSCTLS = {
 
 
 class Namespace:
-    """One network namespace, created on construction and gone after remove()."""
+    """One network namespace: created by the constructor, deleted by remove()."""
 
     def __init__(self, name, sysctls):
         self.name = name
@@ -44,25 +44,25 @@ class Namespace:
         self.ip("link set lo up")
 
     def enter(self, args):
-        """The command line that runs `args` in here, with the machine's own file systems."""
+        """The command line that runs `args` in this namespace, with the host's file systems."""
         return ["nsenter", f"--net={self.path}", *args]
 
     def run(self, args, **options):
         return run(self.enter(args), **options)
 
     def exec(self, args, **options):
-        """Runs a command that resolves names as this namespace does (its own resolv.conf)."""
+        """Runs a command that uses this namespace's resolv.conf."""
         return run(["ip", "netns", "exec", self.name, *args], **options)
 
     def start(self, name, args, log, env=None, stdin=None):
         return Daemon(name, self.enter(args), log, env, stdin)
 
     def ip(self, *commands, family=()):
-        """Runs ip commands (each without the leading `ip`) in one batch; `family`: ("-6",) where ip cannot tell."""
+        """Runs ip commands (each without the leading `ip`) in one batch; `family`: ("-6",) where ip cannot infer it."""
         run(["ip", *family, "-n", self.name, "-batch", "-"], stdin="\n".join(commands) + "\n")
 
     def resolver(self, server):
-        """Names are resolved by `server`, for commands run with exec() or `ip netns exec`."""
+        """Makes commands run with exec() or `ip netns exec` resolve names with `server`."""
         folder = f"/etc/netns/{self.name}"
         os.makedirs(folder, exist_ok=True)
         with open(f"{folder}/resolv.conf", "w", encoding="ascii") as file:
@@ -73,26 +73,26 @@ class Namespace:
 
 
 def remove_namespace(name):
-    """Removes a namespace, its devices and its resolver; one that is gone already is not an error."""
+    """Deletes a namespace, its devices and its resolv.conf; not an error if it does not exist."""
     run(["ip", "netns", "del", name], check=False)
     shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
     try:
         os.rmdir("/etc/netns")
     except OSError:
-        pass  # not there, or others' entries in it
+        pass  # absent, or still used by other namespaces
 
 
 def connect(left, left_device, right, right_device, queues=1):
-    """A veth pair between two namespaces. Segmentation and checksums are done by the senders, in software.
+    """A veth pair between two namespaces, with checksum and segmentation offload disabled.
 
-    A frame that an XDP program hands to user space loses the note that its checksum is still to be filled in, so the
-    senders fill it in before; frames longer than the MTU cannot be received there at all.
+    A frame redirected to user space by XDP loses its metadata: a checksum left for the device to fill in would stay
+    wrong, and a segment longer than the MTU could not be received at all.
     """
     options = f"numtxqueues {queues} numrxqueues {queues}"
     run(["ip", "link", "add", left_device, "netns", left.name, *options.split(), "type", "veth", "peer", "name",
          right_device, "netns", right.name, *options.split()])
-    for space, device in ((left, left_device), (right, right_device)):
-        space.run(["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off"])
+    for netns, device in ((left, left_device), (right, right_device)):
+        netns.run(["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off"])
         if queues > 1:
-            space.run(["ethtool", "-L", device, "rx", str(queues), "tx", str(queues)])
-        space.ip(f"link set {device} up")
+            netns.run(["ethtool", "-L", device, "rx", str(queues), "tx", str(queues)])
+        netns.ip(f"link set {device} up")

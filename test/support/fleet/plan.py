@@ -1,10 +1,10 @@
-"""What the fleet looks like: clusters, nodes, gateways, pods and their addresses. No side effects.
+"""The layout of the fleet: clusters, nodes, gateways, pods and their addresses. No side effects.
 
-    east   id 1   198.51.100.0/24   node1 (gateway east-1), node2 (gateway east-2), node3 (reaches both by routes)
+    east   id 1   198.51.100.0/24   node1 (gateway east-1), node2 (gateway east-2), node3 (routes to both)
     west   id 2   203.0.113.0/24    node1 (gateway west-1)
-    north  id 3   192.0.2.0/24      gw (gateway north-1: a machine of its own, one device), node1 (routes to it)
+    north  id 3   192.0.2.0/24      gw (gateway north-1: dedicated node, one device), node1 (routes to it)
 
-The three underlay subnets meet in one router. Node n of cluster c has pods in 10.c.n.0/24 and fd00:c:0:n::/64.
+One router connects the three underlay subnets. Node n of cluster c has pods in 10.c.n.0/24 and fd00:c:0:n::/64.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ VIP_POOLS = ("10.200.0.0/24", "fd00:ff::/112")
 NODE_RESOLVER_PORT = 53
 DOMAIN = "clusterset.local"
 
-# How many clusters the fleet's identities count, and by how many bits the cluster's id is shifted in them.
+# Maximum number of connected clusters: position of the cluster id within an identity (a shift in bits).
 IDENTITY_SHIFT = {255: 16, 511: 15}
 max_connected_clusters = 255
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod: its place and its addresses. Backends run the HTTP server; others only have a stack of their own."""
+    """A pod: its node and its addresses. Backends run the HTTP and UDP servers; other pods are clients."""
 
     cluster: str
     node: str
@@ -37,7 +37,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Gateway:
-    """One `isthmus run`: the node it runs on and the addresses that are its own."""
+    """One `isthmus run`: its node and its own addresses."""
 
     name: str
     cluster: str
@@ -50,7 +50,7 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the underlay: address `host` of its site's subnets; number `index` gives the pod subnets."""
+    """A node: `host` is the last part of its underlay addresses, `index` the number of its pod subnets."""
 
     name: str
     index: int
@@ -64,7 +64,7 @@ class Cluster:
     name: str
     id: int
     site_ipv4: str  # first three bytes of the underlay subnet
-    http_port: int  # the number behind the port named "http", different in every cluster
+    http_port: int  # of the backends' port named "http"; different in every cluster
     nodes: tuple = ()
     gateways: tuple = ()
     clients: tuple = field(default=("client",))
@@ -97,7 +97,7 @@ class Cluster:
                       f"fd00:{self.id}:0:{node.index}::{last}", backend, self.identity("web" if backend else "client"))
 
     def identity(self, app):
-        """The number of a label set: cluster id in the upper bits, as Cilium numbers them."""
+        """The numeric identity of an app's pods: cluster id in the upper bits, as in Cilium."""
         return (self.id << IDENTITY_SHIFT[max_connected_clusters]) + {"web": 1001, "client": 1002}[app]
 
 
@@ -131,5 +131,5 @@ def gateways():
 
 
 def remote_prefixes(of):
-    """Prefixes of the other clusters and the pools of global addresses: what must reach a gateway."""
+    """What must be routed to a gateway: the other clusters' prefixes and the VIP pools."""
     return [prefix for entry in CLUSTERS if entry.name != of for prefix in entry.pod_cidrs] + list(VIP_POOLS)

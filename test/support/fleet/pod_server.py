@@ -1,7 +1,7 @@
-"""What runs in a backend pod: HTTP that says who answers, and a UDP echo. `pod_server.py NAME HTTP_PORT UDP_PORT`.
+"""The servers of a backend pod: HTTP and UDP echo, both families. `pod_server.py NAME HTTP_PORT UDP_PORT`.
 
-GET answers one line: "<name> <client address>". POST answers the body it was sent. Both families. UDP answers
-"<name> " and the datagram.
+GET returns one line: "<name> <client address>". POST returns the request's body. UDP returns "<name> " followed by the
+datagram.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Policies as manifests: CiliumNetworkPolicy objects of namespace shop, from a few words."""
+"""Builds manifests of CiliumNetworkPolicy objects in namespace shop."""
 
 
 def cilium_policy(name, app, rules):
-    """Selects the pods of an app. `rules`: YAML lines of the spec behind the selector, indented by two."""
+    """A policy for the pods of an app. `rules`: the rest of the spec as YAML, indented by two spaces."""
     return f"""\
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -13,7 +13,7 @@ spec:
 
 
 def peers(cluster, app):
-    """The pods of an app in a cluster; without a cluster, as Cilium has it, only those of the policy's own."""
+    """Selects the pods of an app in a cluster; an empty cluster means, as in Cilium, the policy's own."""
     where = f", io.cilium.k8s.policy.cluster: {cluster}" if cluster else ""
     return f"[{{matchLabels: {{app: {app}{where}}}}}]"
 
@@ -23,5 +23,5 @@ def port(number, protocol="TCP"):
 
 
 def policy_file(cluster, name):
-    """Where the policies of a cluster lie in the hub."""
+    """The name of a policy file of a cluster in the hub."""
     return f"clusters/{cluster}/policy-{name}.yaml"

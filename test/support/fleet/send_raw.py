@@ -1,4 +1,4 @@
-"""Sends IPv4 packets as they are, whatever address they claim to come from: `send_raw.py HEX...`."""
+"""Sends IPv4 packets unchanged, with any source address: `send_raw.py HEX...`."""
 
 import socket
 import sys

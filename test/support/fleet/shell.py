@@ -1,6 +1,6 @@
-"""Commands and processes: run to the end, or kept until told to stop.
+"""Runs commands to completion, and daemons until they are stopped.
 
-Every process is started in a session of its own and ended by its number; nothing is ever ended by name.
+Every daemon runs in its own session and is signalled by pid; processes are never matched by name.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 
 
 class CommandError(RuntimeError):
-    """A command failed; the text holds the command line and what it wrote."""
+    """A command failed; the message contains the command line and its output."""
 
 
 def run(args, check=True, timeout=60, stdin=None, env=None, cwd=None):
@@ -18,26 +18,26 @@ def run(args, check=True, timeout=60, stdin=None, env=None, cwd=None):
     try:
         done = subprocess.run(args, input=stdin, capture_output=True, text=True, timeout=timeout, env=env, cwd=cwd)
     except subprocess.TimeoutExpired as error:
-        raise CommandError(f"{' '.join(args)}: no end after {timeout} s") from error
+        raise CommandError(f"{' '.join(args)}: timed out after {timeout} s") from error
     if check and done.returncode != 0:
         raise CommandError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}{done.stderr}".rstrip())
     return done
 
 
 def wait_until(condition, timeout=20.0, interval=0.05, what="condition"):
-    """Calls `condition` until it returns something true and returns that; raises TimeoutError after `timeout` s."""
+    """Polls `condition` until it returns a true value, and returns it; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout:g} s")
+            raise TimeoutError(f"{what}: timed out after {timeout:g} s")
         time.sleep(interval)
 
 
 def start_ticks(pid):
-    """Start time of a process in clock ticks since boot, or None: with the pid it names a process for good."""
+    """Start time of a process in clock ticks since boot, or None. (pid, start time) identifies a process uniquely."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return int(file.read().rsplit(")", 1)[1].split()[19])
@@ -46,15 +46,15 @@ def start_ticks(pid):
 
 
 def end_process(pid, ticks, timeout=5.0):
-    """Ends the process `pid` that started at `ticks`: TERM, then KILL. Another process of that number is left alone."""
-    for sig, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, timeout)):
+    """Stops process `pid` with TERM, then KILL; does nothing if the pid was reused (`ticks` differs)."""
+    for sig, grace in ((signal.SIGTERM, timeout), (signal.SIGKILL, timeout)):
         if start_ticks(pid) != ticks:
             return
         try:
             os.kill(pid, sig)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             reap(pid)
             if start_ticks(pid) != ticks:
@@ -63,7 +63,7 @@ def end_process(pid, ticks, timeout=5.0):
 
 
 def reap(pid):
-    """Collects the exit status if `pid` is a child of ours; a process that is not is left to its parent."""
+    """Reaps `pid` if it is a child of this process."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -71,7 +71,7 @@ def reap(pid):
 
 
 class Daemon:
-    """A process that runs until stop(); its output goes to a log file, behind what earlier ones of the name left."""
+    """A process that runs until stop(); its output is appended to a log file."""
 
     def __init__(self, name, args, log, env=None, stdin=None):
         self.name = name
@@ -87,17 +87,17 @@ class Daemon:
         return self.popen.poll() is None
 
     def signal(self, sig):
-        """Sends a signal; a process that has ended is not an error."""
+        """Sends a signal; does nothing if the process has exited."""
         if self.alive:
             self.popen.send_signal(sig)
 
     def kill(self):
-        """kill -9, and waits for the end."""
+        """Sends SIGKILL and waits for the exit."""
         self.signal(signal.SIGKILL)
         self.popen.wait(10)
 
     def stop(self, timeout=5.0):
-        """Ends it: TERM, then KILL after `timeout` s."""
+        """Sends SIGTERM, then SIGKILL after `timeout` seconds."""
         self.signal(signal.SIGTERM)
         try:
             self.popen.wait(timeout)

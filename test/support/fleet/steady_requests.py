@@ -1,7 +1,7 @@
-"""Steady small requests, each on a connection of its own: `steady_requests.py ADDRESS PORT INTERVAL_MS`.
+"""Small requests at a steady rate, one connection each: `steady_requests.py ADDRESS PORT INTERVAL_MS`.
 
-Rows on standard output: start (s, CLOCK_MONOTONIC), duration (s), backend name or "-", error or "-". Runs until it is
-ended. A request that has no answer after half a second has failed.
+Prints a row per request: start (s, CLOCK_MONOTONIC), duration (s), backend name or "-", error or "-". Runs until it is
+killed. A request fails after half a second without a complete response.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 TIMEOUT = 0.5
 
 
-async def one(address, port):
+async def request(address, port):
     reader, writer = await asyncio.open_connection(address, port)
     try:
         writer.write(b"GET / HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n")
@@ -21,15 +21,15 @@ async def one(address, port):
         writer.close()
 
 
-async def timed(address, port):
+async def timed_request(address, port):
     start = time.monotonic()
     backend, error = "-", "-"
     try:
-        backend = await asyncio.wait_for(one(address, port), TIMEOUT)
+        backend = await asyncio.wait_for(request(address, port), TIMEOUT)
     except asyncio.TimeoutError:
         error = "timeout"
-    except (OSError, IndexError) as problem:
-        error = type(problem).__name__
+    except (OSError, IndexError) as exception:
+        error = type(exception).__name__
     print(f"{start:.4f} {time.monotonic() - start:.4f} {backend} {error}", flush=True)
 
 
@@ -37,7 +37,7 @@ async def main(address, port, interval):
     running = set()
     due = time.monotonic()
     while True:
-        task = asyncio.create_task(timed(address, port))
+        task = asyncio.create_task(timed_request(address, port))
         running.add(task)
         task.add_done_callback(running.discard)
         due += interval

@@ -1,28 +1,28 @@
-"""Builds the plan's namespaces, links, addresses and routes, and nothing that belongs to a gateway's own work."""
+"""Builds the plan's network namespaces, links, addresses and routes, but nothing that a gateway sets up itself."""
 
 from . import plan
 from .netns import NODE_SYSCTLS, POD_SYSCTLS, Namespace, connect
 
 UNDERLAY_MTU = 1500
-POD_ROUTE_MTU = 1450  # underlay MTU less the tunnel's headers, as the gateways' own routes have it
+POD_ROUTE_MTU = 1450  # underlay MTU minus tunnel headers, as on the routes that gateways install
 NODE_LINK_LOCAL = "fe80::1"
 
 
 class Topology:
-    """The namespaces of a fleet. Names: <prefix>router, <prefix><cluster>-<node>, <prefix><cluster>-<pod>."""
+    """The network namespaces of a fleet. Names: <prefix>router, <prefix><cluster>-<node>, <prefix><cluster>-<pod>."""
 
     def __init__(self, prefix):
         self.prefix = prefix
-        self.spaces = {}
+        self.namespaces = {}
 
     def names(self):
-        return [space.name for space in self.spaces.values()]
+        return [netns.name for netns in self.namespaces.values()]
 
     def node(self, cluster, node):
-        return self.spaces[f"{cluster}-{node}"]
+        return self.namespaces[f"{cluster}-{node}"]
 
     def pod(self, cluster, pod):
-        return self.spaces[f"{cluster}-{pod}"]
+        return self.namespaces[f"{cluster}-{pod}"]
 
     def build(self):
         self._add("router", NODE_SYSCTLS)
@@ -30,8 +30,8 @@ class Topology:
             self.add_cluster(cluster)
 
     def add_cluster(self, cluster):
-        """The namespaces of one cluster; also one beyond the plan."""
-        router = self.spaces["router"]
+        """Builds one cluster; it need not be in the plan."""
+        router = self.namespaces["router"]
         self._build_site(router, cluster)
         for node in cluster.nodes:
             self._build_node(router, cluster, node)
@@ -41,14 +41,14 @@ class Topology:
             self._route_cluster(cluster, node)
 
     def remove(self):
-        for space in self.spaces.values():
-            space.remove()
-        self.spaces.clear()
+        for netns in self.namespaces.values():
+            netns.remove()
+        self.namespaces.clear()
 
     def _add(self, key, sysctls):
-        space = Namespace(f"{self.prefix}{key}", sysctls)
-        self.spaces[key] = space
-        return space
+        netns = Namespace(f"{self.prefix}{key}", sysctls)
+        self.namespaces[key] = netns
+        return netns
 
     @staticmethod
     def _build_site(router, cluster):
@@ -58,32 +58,32 @@ class Topology:
                   f"addr add fd00:ee:{cluster.id}::1/64 dev {cluster.name} nodad")
 
     def _build_node(self, router, cluster, node):
-        space = self._add(f"{cluster.name}-{node.name}", NODE_SYSCTLS)
+        netns = self._add(f"{cluster.name}-{node.name}", NODE_SYSCTLS)
         port = f"{cluster.name}-{node.name}"
-        connect(router, port, space, "eth0", node.queues)
+        connect(router, port, netns, "eth0", node.queues)
         router.ip(f"link set {port} master {cluster.name}")
-        space.ip(f"addr add {cluster.node_ipv4(node)}/24 dev eth0",
+        netns.ip(f"addr add {cluster.node_ipv4(node)}/24 dev eth0",
                  f"addr add {cluster.node_ipv6(node)}/64 dev eth0 nodad",
                  f"route add default via {cluster.site_ipv4}.1",
                  f"route add ::/0 via fd00:ee:{cluster.id}::1")
 
     def _build_pod(self, cluster, pod):
         node = self.node(cluster.name, pod.node)
-        space = self._add(f"{cluster.name}-{pod.name}", POD_SYSCTLS)
+        netns = self._add(f"{cluster.name}-{pod.name}", POD_SYSCTLS)
         device = f"pod-{pod.name}"
-        connect(node, device, space, "eth0")
+        connect(node, device, netns, "eth0")
         gateway = f"10.{cluster.id}.{cluster.node(pod.node).index}.1"
         node.ip(f"addr add {gateway}/32 dev {device}",
                 f"addr add {NODE_LINK_LOCAL}/64 dev {device} nodad",
                 f"route add {pod.ipv4}/32 dev {device}",
                 f"route add {pod.ipv6}/128 dev {device}")
-        space.ip(f"addr add {pod.ipv4}/32 dev eth0",
+        netns.ip(f"addr add {pod.ipv4}/32 dev eth0",
                  f"addr add {pod.ipv6}/128 dev eth0 nodad",
                  f"route add default via {gateway} dev eth0 onlink mtu {POD_ROUTE_MTU}",
                  f"route add ::/0 via {NODE_LINK_LOCAL} dev eth0 mtu {POD_ROUTE_MTU}")
 
     def _route_cluster(self, cluster, node):
-        """Routes of a node inside its own cluster, and to the gateways if it does not run one itself."""
+        """A node's routes to its own cluster, and to the gateways unless it runs one itself."""
         commands = []
         for other in cluster.nodes:
             if other is node or not other.pods:

@@ -18,7 +18,7 @@ namespace {
 constexpr int kTickMs = 10;
 constexpr std::uint64_t kStuckMs = 10000;
 constexpr unsigned kStuckListed = 5;
-constexpr std::uint64_t kRetryMs = 1000;  // a datagram without an answer is sent again
+constexpr std::uint64_t kRetryMs = 1000;  // until an unanswered datagram is sent again
 
 enum class State : std::uint8_t { kUnused, kConnecting, kGreeting, kIdle, kWaiting, kFailed };
 
@@ -30,13 +30,13 @@ struct Connection {
   std::uint64_t seed = 0;
   std::uint64_t sent = 0, received = 0;  // bytes of the pattern
   std::uint64_t rounds = 0;
-  std::uint64_t due_ms = 0;    // kIdle: next round
-  std::uint64_t asked_ms = 0;  // since when it waits
-  std::uint64_t retry_ms = 0;  // UDP: next repetition
+  std::uint64_t due_ms = 0;    // kIdle: start of the next round
+  std::uint64_t asked_ms = 0;  // start of the current wait
+  std::uint64_t retry_ms = 0;  // UDP: next retransmission
 };
 
 struct BackendCount {
-  std::uint64_t connections = 0, failed = 0, slowest = ~0ULL;
+  std::uint64_t connections = 0, failed = 0, min_rounds = ~0ULL;
 };
 
 class Client {
@@ -80,7 +80,7 @@ class Client {
         continue;
       }
       if (now - connection.asked_ms > options_.stall_ms) {
-        lose(connection, "stalled");
+        mark_failed(connection, "stalled");
       } else if (options_.udp && now >= connection.retry_ms) {
         ++retries_;
         send_datagram(connection, now);
@@ -97,7 +97,7 @@ class Client {
         socket(target.family(), (options_.udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!connection.fd.valid()) fail("socket");
     const int status = connect(connection.fd.get(), reinterpret_cast<const sockaddr*>(&target.storage), target.length);
-    if (status != 0 && errno != EINPROGRESS) return lose(connection, "connect");
+    if (status != 0 && errno != EINPROGRESS) return mark_failed(connection, "connect");
     watch(epoll_.get(), connection.fd.get(), options_.udp ? EPOLLIN : EPOLLIN | EPOLLOUT, index);
     if (options_.udp) {
       begin_round(connection, now);
@@ -120,14 +120,14 @@ class Client {
     socklen_t length = sizeof error;
     getsockopt(connection.fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
     if (error != 0) {
-      lose(connection, error_name(error));
+      mark_failed(connection, error_name(error));
       return false;
     }
     const Hello hello{
         .seed = connection.seed, .mode = options_.mode, .bytes = options_.bytes, .interval_ms = options_.interval_ms};
     if (send(connection.fd.get(), &hello, sizeof hello, MSG_NOSIGNAL) != sizeof hello) {
       if (errno == EAGAIN || errno == ENOTCONN) return false;
-      lose(connection, error_name(errno));
+      mark_failed(connection, error_name(errno));
       return false;
     }
     connection.state = State::kGreeting;
@@ -142,7 +142,7 @@ class Client {
     send_stream(connection, static_cast<std::uint64_t>(&connection - connections_.data()));
   }
 
-  // Sends what is left of this round; watches for room where the socket has none.
+  // Sends the rest of this round; if the socket buffer is full, waits for EPOLLOUT.
   void send_stream(Connection& connection, std::uint64_t index) {
     const std::uint64_t goal = (connection.rounds + 1) * options_.bytes;
     std::array<std::uint8_t, 16384> buffer{};
@@ -154,7 +154,7 @@ class Client {
         watch(epoll_.get(), connection.fd.get(), EPOLLIN | EPOLLOUT, index, true);
         return;
       }
-      if (wrote < 0) return lose(connection, error_name(errno));
+      if (wrote < 0) return mark_failed(connection, error_name(errno));
       connection.sent += static_cast<std::uint64_t>(wrote);
     }
     watch(epoll_.get(), connection.fd.get(), EPOLLIN, index, true);
@@ -165,13 +165,13 @@ class Client {
     while (connection.state != State::kFailed) {
       const ssize_t got = recv(connection.fd.get(), buffer.data(), buffer.size(), 0);
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-      if (got < 0) return lose(connection, error_name(errno));
-      if (got == 0) return lose(connection, "closed");
-      take_bytes(connection, std::span<const std::uint8_t>(buffer.data(), static_cast<std::size_t>(got)));
+      if (got < 0) return mark_failed(connection, error_name(errno));
+      if (got == 0) return mark_failed(connection, "closed");
+      receive_bytes(connection, std::span<const std::uint8_t>(buffer.data(), static_cast<std::size_t>(got)));
     }
   }
 
-  void take_bytes(Connection& connection, std::span<const std::uint8_t> bytes) {
+  void receive_bytes(Connection& connection, std::span<const std::uint8_t> bytes) {
     if (connection.name_bytes < kNameSize) {
       const std::size_t part = std::min(kNameSize - connection.name_bytes, bytes.size());
       std::memcpy(connection.backend.data() + connection.name_bytes, bytes.data(), part);
@@ -180,7 +180,7 @@ class Client {
       if (connection.name_bytes < kNameSize) return;
       greeted(connection);
     }
-    if (!is_pattern(connection.seed, connection.received, bytes)) return lose(connection, "wrong bytes");
+    if (!is_pattern(connection.seed, connection.received, bytes)) return mark_failed(connection, "wrong bytes");
     connection.received += bytes.size();
     bytes_ += bytes.size();
     while (connection.state == State::kWaiting && connection.received >= (connection.rounds + 1) * options_.bytes) {
@@ -213,7 +213,7 @@ class Client {
     std::memcpy(datagram.data(), &header, sizeof header);
     fill_pattern(connection.seed, connection.rounds * options_.bytes, std::span(datagram).subspan(sizeof header));
     connection.retry_ms = now + kRetryMs;
-    // Lost datagrams (no room, or a port that is not open at this moment) are asked for again until the stall limit.
+    // Lost datagrams (buffer full, or port not open yet) are retransmitted until the stall limit.
     (void)!send(connection.fd.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL);
   }
 
@@ -222,21 +222,21 @@ class Client {
     while (connection.state == State::kWaiting || connection.state == State::kIdle) {
       const ssize_t got = recv(connection.fd.get(), buffer.data(), buffer.size(), 0);
       if (got < 0) return;
-      take_datagram(connection, std::span<const std::uint8_t>(buffer.data(), static_cast<std::size_t>(got)));
+      receive_datagram(connection, std::span<const std::uint8_t>(buffer.data(), static_cast<std::size_t>(got)));
     }
   }
 
-  void take_datagram(Connection& connection, std::span<const std::uint8_t> bytes) {
+  void receive_datagram(Connection& connection, std::span<const std::uint8_t> bytes) {
     DatagramHeader header;
-    if (bytes.size() != kNameSize + sizeof header + options_.bytes) return lose(connection, "wrong length");
+    if (bytes.size() != kNameSize + sizeof header + options_.bytes) return mark_failed(connection, "wrong length");
     Name name;
     std::memcpy(name.data(), bytes.data(), kNameSize);
     std::memcpy(&header, bytes.data() + kNameSize, sizeof header);
     bytes = bytes.subspan(kNameSize + sizeof header);
     if (header.seed != connection.seed || !is_pattern(connection.seed, header.sequence * options_.bytes, bytes)) {
-      return lose(connection, "wrong bytes");
+      return mark_failed(connection, "wrong bytes");
     }
-    if (connection.state != State::kWaiting || header.sequence != connection.rounds) return;  // a repetition's answer
+    if (connection.state != State::kWaiting || header.sequence != connection.rounds) return;  // duplicate answer
     connection.backend = name;
     if (connection.name_bytes == 0) {
       connection.name_bytes = kNameSize;
@@ -264,7 +264,7 @@ class Client {
     return {connection.backend.data(), strnlen(connection.backend.data(), kNameSize)};
   }
 
-  void lose(Connection& connection, const std::string& why) {
+  void mark_failed(Connection& connection, const std::string& why) {
     ++failures_[backend_of(connection) + " " + why];
     ++failed_;
     connection.state = State::kFailed;
@@ -273,7 +273,7 @@ class Client {
 
   void report() const {
     std::map<std::string, BackendCount> backends;
-    std::uint64_t slowest = ~0ULL;
+    std::uint64_t min_rounds = ~0ULL;
     for (std::size_t i = 0; i < opened_; ++i) {
       const Connection& connection = connections_[i];
       BackendCount& count = backends[backend_of(connection)];
@@ -281,19 +281,20 @@ class Client {
       if (connection.state == State::kFailed) {
         ++count.failed;
       } else {
-        count.slowest = std::min(count.slowest, connection.rounds);
-        slowest = std::min(slowest, connection.rounds);
+        count.min_rounds = std::min(count.min_rounds, connection.rounds);
+        min_rounds = std::min(min_rounds, connection.rounds);
       }
     }
-    std::printf("{\"open\": %zu, \"greeted\": %llu, \"failed\": %llu, \"rounds\": %llu, \"slowest\": %llu, ",
+    std::printf("{\"open\": %zu, \"greeted\": %llu, \"failed\": %llu, \"rounds\": %llu, \"min_rounds\": %llu, ",
                 static_cast<std::size_t>(opened_) - failed_, number(greeted_), number(failed_), number(rounds_),
-                number(slowest == ~0ULL ? 0 : slowest));
+                number(min_rounds == ~0ULL ? 0 : min_rounds));
     std::printf("\"bytes\": %llu, \"longest_wait_ms\": %llu, \"retries\": %llu, \"backends\": {", number(bytes_),
                 number(longest_wait_ms_), number(retries_));
     const char* comma = "";
     for (const auto& [name, count] : backends) {
-      std::printf("%s\"%s\": {\"connections\": %llu, \"failed\": %llu, \"slowest\": %llu}", comma, name.c_str(),
-                  number(count.connections), number(count.failed), number(count.slowest == ~0ULL ? 0 : count.slowest));
+      std::printf("%s\"%s\": {\"connections\": %llu, \"failed\": %llu, \"min_rounds\": %llu}", comma, name.c_str(),
+                  number(count.connections), number(count.failed),
+                  number(count.min_rounds == ~0ULL ? 0 : count.min_rounds));
       comma = ", ";
     }
     std::printf("}, \"failures\": {");

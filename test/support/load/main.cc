@@ -1,7 +1,7 @@
-// fleet-load: many connections whose bytes are verified.
+// fleet-load: load over many connections, with every byte verified.
 //   fleet-load serve NAME PORT
-//   fleet-load ask [--udp] [--push] [--connections N] [--per-second N] [--bytes N] [--interval-ms N] [--stall-ms N]
-//                  ADDRESS PORT [ADDRESS PORT]...
+//   fleet-load connect [--udp] [--push] [--connections N] [--per-second N] [--bytes N] [--interval-ms N] [--stall-ms N]
+//                      ADDRESS PORT [ADDRESS PORT]...
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -17,14 +17,14 @@ using isthmus::load::ClientOptions;
 int usage() {
   std::fprintf(stderr,
                "usage: fleet-load serve NAME PORT\n"
-               "       fleet-load ask [--udp] [--push] [--connections N] [--per-second N] [--bytes N]\n"
-               "                      [--interval-ms N] [--stall-ms N] ADDRESS PORT [ADDRESS PORT]...\n");
+               "       fleet-load connect [--udp] [--push] [--connections N] [--per-second N] [--bytes N]\n"
+               "                          [--interval-ms N] [--stall-ms N] ADDRESS PORT [ADDRESS PORT]...\n");
   return 2;
 }
 
 std::uint32_t number(const char* text) { return static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10)); }
 
-// The option's number, or null if it has none of that name.
+// The numeric option of that name; null if there is none.
 std::uint32_t* numeric_option(ClientOptions& options, std::string_view name) {
   if (name == "--connections") return &options.connections;
   if (name == "--per-second") return &options.per_second;
@@ -34,7 +34,7 @@ std::uint32_t* numeric_option(ClientOptions& options, std::string_view name) {
   return nullptr;
 }
 
-int ask(int count, char** words) {
+int run_connect(int count, char** words) {
   ClientOptions options;
   for (int i = 0; i < count; ++i) {
     const std::string_view word = words[i];
@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   isthmus::load::catch_stop_signals();
   isthmus::load::raise_file_limit();
   const std::string_view command = argc > 1 ? argv[1] : "";
-  if (command == "ask" && argc > 3) return ask(argc - 2, argv + 2);
+  if (command == "connect" && argc > 3) return run_connect(argc - 2, argv + 2);
   if (command == "serve" && argc == 4) {
     isthmus::load::serve(argv[2], static_cast<std::uint16_t>(number(argv[3])));
     return 0;

@@ -24,7 +24,7 @@ struct Connection {
   Descriptor fd;
   Hello hello;
   std::size_t hello_bytes = 0;
-  std::uint64_t pushed = 0;  // bytes of the pattern sent, or queued in `out`
+  std::uint64_t pushed = 0;  // bytes of the pattern sent or queued in `out`
   std::uint64_t next_push_ms = 0;
   std::vector<std::uint8_t> out;
   bool greeted = false, waiting_to_write = false;
@@ -83,7 +83,7 @@ class Server {
       const ssize_t got = recvfrom(datagrams_.get(), buffer.data() + kNameSize, buffer.size() - kNameSize, 0,
                                    reinterpret_cast<sockaddr*>(&peer), &length);
       if (got < 0) return;
-      // A datagram that finds the socket full is lost, as datagrams are; the client asks again.
+      // If the socket buffer is full the answer is lost; the client retransmits.
       (void)!sendto(datagrams_.get(), buffer.data(), kNameSize + static_cast<std::size_t>(got), 0,
                     reinterpret_cast<const sockaddr*>(&peer), length);
     }
@@ -96,7 +96,7 @@ class Server {
     if (!write_out(connection, tag) || !read_all(connection) || !write_out(connection, tag)) connections_.erase(found);
   }
 
-  // False when the connection is over.
+  // False when the connection is closed or broken.
   bool read_all(Connection& connection) {
     std::array<std::uint8_t, 65536> buffer{};
     while (connection.out.size() < buffer.size()) {
@@ -104,7 +104,7 @@ class Server {
       if (got == 0) return false;
       if (got < 0) return errno == EAGAIN || errno == EINTR;
       std::span<const std::uint8_t> bytes(buffer.data(), static_cast<std::size_t>(got));
-      bytes = take_hello(connection, bytes);
+      bytes = consume_hello(connection, bytes);
       if (connection.hello.mode == Mode::kEcho) {
         connection.out.insert(connection.out.end(), bytes.begin(), bytes.end());
       }
@@ -112,8 +112,8 @@ class Server {
     return true;
   }
 
-  // The first bytes are the Hello; returns what follows it.
-  std::span<const std::uint8_t> take_hello(Connection& connection, std::span<const std::uint8_t> bytes) {
+  // Consumes the Hello at the start of the stream; returns the bytes after it.
+  std::span<const std::uint8_t> consume_hello(Connection& connection, std::span<const std::uint8_t> bytes) {
     if (connection.hello_bytes == sizeof(Hello)) return bytes;
     const std::size_t part = std::min(sizeof(Hello) - connection.hello_bytes, bytes.size());
     std::memcpy(reinterpret_cast<std::uint8_t*>(&connection.hello) + connection.hello_bytes, bytes.data(), part);
@@ -142,7 +142,7 @@ class Server {
 
   void push_due() {
     const std::uint64_t now = now_ms();
-    std::vector<std::uint64_t> over;
+    std::vector<std::uint64_t> closed;
     for (auto& [tag, connection] : connections_) {
       const Hello& hello = connection->hello;
       if (connection->hello_bytes < sizeof(Hello) || hello.mode != Mode::kPush || now < connection->next_push_ms ||
@@ -153,9 +153,9 @@ class Server {
       connection->out.resize(hello.bytes);
       fill_pattern(hello.seed, connection->pushed, connection->out);
       connection->pushed += hello.bytes;
-      if (!write_out(*connection, tag)) over.push_back(tag);
+      if (!write_out(*connection, tag)) closed.push_back(tag);
     }
-    for (const std::uint64_t tag : over) connections_.erase(tag);
+    for (const std::uint64_t tag : closed) connections_.erase(tag);
   }
 
   Name name_{};

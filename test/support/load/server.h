@@ -1,4 +1,4 @@
-// The serving end: TCP echo or push, and UDP echo, for any number of connections, on one thread.
+// The server: TCP echo or push, and UDP echo, for any number of connections, on one thread.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,7 @@ void on_signal(int) { stop = 1; }
 
 void catch_stop_signals() {
   struct sigaction action {};
-  action.sa_handler = on_signal;  // without SA_RESTART: a wait ends at once
+  action.sa_handler = on_signal;  // without SA_RESTART: interrupts a wait
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
 }

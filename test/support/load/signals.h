@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT ask the program to end in order. Call catch_stop_signals() once, before stop_requested().
+// Graceful stop on SIGTERM and SIGINT. Call catch_stop_signals() once, before stop_requested().
 #pragma once
 
 namespace isthmus::load {

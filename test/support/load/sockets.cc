@@ -89,7 +89,7 @@ std::uint16_t own_port(int fd) {
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&own.storage), &own.length) != 0) {
     return 0;
   }
-  // The port stands at the same place for both families.
+  // The port has the same offset in both families' addresses.
   return ntohs(reinterpret_cast<const sockaddr_in*>(&own.storage)->sin_port);
 }
 

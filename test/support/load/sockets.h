@@ -1,5 +1,4 @@
-// Sockets and time for the load programs. Failure: a message on standard error and the end of the program, except
-// where said otherwise.
+// Sockets and time for fleet-load. On failure, functions print a message on standard error and exit the program.
 #pragma once
 
 #include <sys/socket.h>
@@ -9,7 +8,7 @@
 
 namespace isthmus::load {
 
-// An open file descriptor, closed with its owner.
+// Owns a file descriptor.
 class Descriptor {
  public:
   Descriptor() = default;
@@ -36,16 +35,16 @@ struct Address {
 };
 
 [[noreturn]] void fail(const std::string& what);
-// An IPv4 or IPv6 address in text.
+// Parses a textual IPv4 or IPv6 address.
 [[nodiscard]] Address parse_address(const std::string& text, std::uint16_t port);
-// Bound to every address of both families.
+// A non-blocking socket bound to the wildcard address of both families.
 [[nodiscard]] Descriptor bound_socket(int type, std::uint16_t port);
 [[nodiscard]] Descriptor make_epoll();
-// Watches `fd` for `events`, reporting `tag`; `change`: it is watched already.
+// Adds `fd` to `epoll` with `events` and `tag`, or with `change` modifies an existing registration.
 void watch(int epoll, int fd, std::uint32_t events, std::uint64_t tag, bool change = false);
-// The port a socket is bound to.
+// The local port of a socket; 0 if it is unknown.
 [[nodiscard]] std::uint16_t own_port(int fd);
-// As many open files as this user may have.
+// Raises the limit of open files to the hard limit.
 void raise_file_limit();
 // Monotonic milliseconds.
 [[nodiscard]] std::uint64_t now_ms() noexcept;

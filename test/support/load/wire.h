@@ -1,9 +1,9 @@
-// What load clients and servers say to each other, and bytes that can be checked anywhere in a stream.
+// The protocol between load clients and servers, and a byte pattern that can be verified at any offset of a stream.
 //
-// TCP: the server speaks first: its name (kNameSize bytes, zero-padded). The client answers with a Hello. Then, in echo
-// mode, the server returns what it gets; in push mode it sends `bytes` of the pattern every `interval_ms`, unasked.
-// UDP: the answer to a datagram is the server's name and the datagram.
-// Numbers in host order: both ends run on one machine.
+// TCP: the server first sends its name (kNameSize bytes, zero-padded); the client answers with a Hello. Then, in echo
+// mode, the server returns every byte; in push mode it sends `bytes` of the pattern every `interval_ms`, unsolicited.
+// UDP: the answer to a datagram is the server's name followed by the datagram.
+// Integers are in host byte order: both ends run on one machine.
 #pragma once
 
 #include <array>
@@ -32,7 +32,7 @@ struct DatagramHeader {
   std::uint64_t sequence = 0;
 };
 
-// The byte at `offset` of the stream `seed`: eight bytes of a mixed counter (splitmix64) at a time.
+// Word `block` of the pattern with this seed: eight bytes of a mixed counter (splitmix64).
 inline std::uint64_t pattern_word(std::uint64_t seed, std::uint64_t block) noexcept {
   std::uint64_t z = seed + (block + 1) * 0x9e3779b97f4a7c15U;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
