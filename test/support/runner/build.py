@@ -1,26 +1,66 @@
-"""Build directories, one per variant of the compiler's checks."""
+"""Build directories: the product's, and one per variant of the compiler's checks."""
 
 import json
 import os
+import re
 import subprocess
 
+# One cache serves every clone and build folder: paths are taken relative to the tree.
+CACHE = {"CCACHE_NOHASHDIR": "1"}
 # Line numbers only: the compiler takes a quarter less time. The code is what --buildtype=debugoptimized makes.
-PLAIN = ["--buildtype=debugoptimized", "-Ddebug=false", "-Dcpp_args=-g1"]
+UNIT = ["--buildtype=debugoptimized", "-Ddebug=false", "-Dcpp_args=-g1", "-Dwerror=true", "-Dtests=true"]
 # Little optimization and line numbers only: half the time of a full debug build, and reports name their lines.
-# Warnings are errors in the plain build; instrumented code makes GCC see some that are not there.
+# Instrumented code makes GCC see warnings that are not there.
 # The dataplane has no run-time type information, which the check of virtual tables needs.
 SANITIZED = ["--buildtype=debug", "-Doptimization=1", "-Ddebug=false", "-Dcpp_args=-g1 -fno-sanitize=vptr",
-             "-Dwerror=false", "-Dperf=false", "-Db_lundef=false"]
-# Variant: build folder, options of meson. All of them build the tests, the first the benchmarks too.
+             "-Dtests=true", "-Db_lundef=false"]
+# Variant: build folder, options of meson.
 VARIANTS = {
-    "plain": ("build-test", PLAIN),
+    "unit": ("build-test", UNIT),
     "asan": ("build-asan", [*SANITIZED, "-Db_sanitize=address,undefined"]),
     "tsan": ("build-tsan", [*SANITIZED, "-Db_sanitize=thread"]),
+    # Each source by itself, and the whole program seen at once: missing includes, and types that differ (-Wodr).
+    "lto": ("build-lto", ["--buildtype=release", "--unity=off", "-Db_lto=true", "-Dwerror=true", "-Dcpp_args=-Wodr",
+                          "-Dcpp_link_args=-Wodr"]),
 }
+WARNING = re.compile(r"^\S+:\d+(:\d+)?: warning: |^[^ ]*ld: warning: ", re.MULTILINE)
 
 
 class BuildError(RuntimeError):
     """The build failed; the text is what the tools wrote."""
+
+
+def environment(root):
+    return dict(os.environ, CCACHE_BASEDIR=root, **CACHE)
+
+
+def run(args, env):
+    """Output of a command that must succeed; it may be slowed down by the caller's nice value only."""
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=env)
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+class ProductBuild:
+    """What packaging/build makes: the program that the end-to-end tests test, and the programs that test it."""
+
+    def __init__(self, root):
+        self.root = root
+        self.folder = os.environ.get("BUILD_DIR", os.path.join(root, "build"))
+        self.warnings = []
+        self._built = set()
+
+    def build(self, targets):
+        missing = [target for target in targets if target not in self._built]
+        if missing:
+            text = run([os.path.join(self.root, "packaging", "build"), *missing], dict(os.environ))
+            self.warnings += [line for line in text.splitlines() if WARNING.match(line)]
+            self._built.update(missing)
+
+    @property
+    def program(self):
+        return os.path.join(self.folder, "control", "cli", "isthmus")
 
 
 class Build:
@@ -29,39 +69,29 @@ class Build:
     def __init__(self, root, variant):
         folder, self.options = VARIANTS[variant]
         self.root = root
-        self.variant = variant
         self.folder = os.path.join(os.environ.get("ISTHMUS_TEST_BUILDS", root), folder)
         self._built = set()
 
     def configure(self):
         if not os.path.exists(os.path.join(self.folder, "build.ninja")):
-            self._run(["meson", "setup", self.folder, self.root, *self.options])
+            run(["meson", "setup", self.folder, self.root, *self.options], environment(self.root))
 
     def ninja(self, targets=()):
-        """Builds the targets (all by default), once per run."""
+        """Builds the targets (all by default), once per run; returns what the tools wrote."""
         key = tuple(targets)
         if key in self._built:
-            return
+            return ""
         self.configure()
-        self._run(["ninja", "-C", self.folder, *targets])
+        text = run(["ninja", "-C", self.folder, *targets], environment(self.root))
         self._built.add(key)
+        return text
 
     def tests(self):
         """The tests that meson knows: dictionaries with name, cmd and env."""
         self.configure()
-        done = self._run(["meson", "introspect", "--tests", self.folder])
-        return json.loads(done)
-
-    def path(self, *parts):
-        return os.path.join(self.folder, *parts)
+        return json.loads(run(["meson", "introspect", "--tests", self.folder], environment(self.root)))
 
     @property
     def program(self):
         """The gateway's program."""
-        return self.path("control", "cli", "isthmus")
-
-    def _run(self, args):
-        done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode != 0:
-            raise BuildError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
-        return done.stdout
+        return os.path.join(self.folder, "control", "cli", "isthmus")

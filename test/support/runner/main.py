@@ -3,13 +3,15 @@
 import argparse
 import os
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from runner import python_tests  # noqa: E402  (needs the path above)
-from runner.build import Build, BuildError  # noqa: E402
+from runner.build import VARIANTS, WARNING, Build, BuildError, ProductBuild  # noqa: E402
+from runner.lane import Lane  # noqa: E402
 from runner.programs import area, kind, run_program  # noqa: E402
 from runner.report import Report  # noqa: E402
 
@@ -20,7 +22,15 @@ TSAN_FLEET_TESTS = ("policy_test", "flows_test")
 FLEET_PROGRAMS = ("control/cli/isthmus",)
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
-PYTHON_SUITES = ("arch", "golden", "perf", "netns", "interop")
+SUITES = ("product", "arch", "unit", "golden", "perf", "netns", "install", "interop", "asan", "tsan", "lto")
+# Programs of the product build beside the gateway, by the suite that needs them.
+PRODUCT_PROGRAMS = {
+    "golden": ("test/golden/make-pcap",),
+    "perf": ("perf/path/perf-path", "perf/path/perf-reload", "perf/path/perf-count", "perf/traffic/traffic",
+             "perf/micro/maglev-quality"),
+    "netns": ("test/netns/fleet-load", "test/netns/api-server"),
+    "interop": ("test/interop/follow-hub",),
+}
 
 
 def parse(argv):
@@ -28,22 +38,26 @@ def parse(argv):
         prog="test/run", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Builds Isthmus and runs its tests. Needs root (network namespaces, AF_XDP).",
         epilog="""\
-suites, in order:
-  arch     include directions, headers that compile alone, formatting
-  unit     the GoogleTest programs
+suites:
+  product  the build that users make, without a warning; golden, perf, netns and interop test it
+  arch     include directions, headers that compile alone, formatting, names, documents
+  unit     the GoogleTest programs, built with assertions
   golden   packets of the path, checked by an independent dissector
-  perf     the benchmark harness and its page
+  perf     the benchmark harness, its page, and instructions per packet
   netns    the fleet in network namespaces, end to end
+  install  the README's first command from a clean copy of the tree, and from nothing in a minimal Debian
 with --full, or named, also:
+  lto      the product with link-time optimization, every source by itself, -Wodr
   interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server;
            needs Go and the module proxy
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
            ThreadSanitizer
+arch, unit and install run at low priority beside golden, perf and netns.
 a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
-    parser.add_argument("--quick", action="store_true", help="arch, unit, golden and perf only")
+    parser.add_argument("--quick", action="store_true", help="product, arch, unit, golden and perf only")
     parser.add_argument("--full", action="store_true", help="all suites, also those that need a build of their own")
     parser.add_argument("--sanitize", metavar="CHECKS", choices=("address,undefined", "thread"),
                         help="use a build with these checks (address,undefined or thread) for unit and netns")
@@ -56,8 +70,9 @@ class Suites:
     def __init__(self, options):
         self.options = options
         self.report = Report()
-        self.builds = {variant: Build(ROOT, variant) for variant in ("plain", "asan", "tsan")}
-        self.main = {None: "plain", "address,undefined": "asan", "thread": "tsan"}[options.sanitize]
+        self.product = ProductBuild(ROOT)
+        self.builds = {variant: Build(ROOT, variant) for variant in VARIANTS}
+        self.main = {None: "unit", "address,undefined": "asan", "thread": "tsan"}[options.sanitize]
 
     def wanted(self, name):
         return not self.options.names or any(part in name for part in self.options.names)
@@ -65,53 +80,108 @@ class Suites:
     def may_hold(self, prefix):
         """Whether a suite can hold a wanted test: false only if every name clearly belongs to another suite."""
         heads = [name.split("/")[0] for name in self.options.names]
-        known = ("unit", "asan", "tsan", *PYTHON_SUITES)
-        return not heads or any(head not in known or head == prefix for head in heads)
+        return not heads or any(head not in SUITES or head == prefix for head in heads)
 
-    def run_programs(self, prefix, variant, kinds=("unit",), areas=None):
+    def build_product(self):
+        """The program and what tests it, and that nothing in it is warned of."""
+        targets = [target for suite, programs in PRODUCT_PROGRAMS.items() if self.may_hold(suite) and self.runs(suite)
+                   for target in programs]
+        os.environ["ISTHMUS_BUILD"] = self.product.folder
+        os.environ["ISTHMUS_PROGRAM"] = self.product.program
+        self.report.section("product: packaging/build")
+        begun = time.monotonic()
+        self.product.build(dict.fromkeys(["control/cli/isthmus", *targets]))
+        name = "product/builds without a warning"
+        if self.product.warnings:
+            self.report.fail(name, "\n".join(self.product.warnings))
+        elif self.wanted(name):
+            self.report.ok(name, time.monotonic() - begun)
+
+    def run_programs(self, report, prefix, variant, kinds=("unit",), areas=None):
         """The programs of some kinds (and areas only), built in that variant."""
         if not self.may_hold(prefix):
             return
         build = self.builds[variant]
-        self.report.section(f"{prefix}: build {os.path.basename(build.folder)}")
+        report.section(f"{prefix}: build {os.path.basename(build.folder)}")
         tests = [test for test in build.tests() if kind(test) in kinds and (areas is None or area(test) in areas)]
         if areas is None:
             build.ninja()
         else:
             build.ninja(sorted({os.path.relpath(test["cmd"][0], build.folder) for test in tests}))
+        report.section(prefix)
         for test in tests:
-            run_program(self.report, prefix, test, self.wanted)
+            run_program(report, prefix, test, self.wanted)
 
-    def run_python(self, prefix, folder=None, variant=None, modules=None, programs=()):
-        """The Python tests of test/<folder>, with the programs of that variant (all, or those they need)."""
+    def run_python(self, report, prefix, folder=None, variant=None, modules=None):
+        """The Python tests of test/<folder>, on the product, or on the program of another variant."""
         if not self.may_hold(prefix.split("/")[0]):
             return
-        build = self.builds[variant or self.main]
-        self.report.section(prefix)
-        build.ninja(programs)
-        os.environ["ISTHMUS_BUILD"] = build.folder
+        report.section(prefix)
+        if variant:
+            self.builds[variant].ninja(FLEET_PROGRAMS)
+        os.environ["ISTHMUS_PROGRAM"] = self.builds[variant].program if variant else self.product.program
         # The tests read where the programs are when they are loaded.
         for name in [name for name in sys.modules if name.endswith("_test") or name == "fleet_case"]:
             del sys.modules[name]
-        python_tests.run(self.report, prefix, os.path.join(ROOT, "test", folder or prefix), self.wanted, modules)
+        python_tests.run(report, prefix, os.path.join(ROOT, "test", folder or prefix), self.wanted, modules)
+
+    def runs(self, suite):
+        """Whether this run has that suite."""
+        if suite in ("netns", "install"):
+            return not self.options.quick
+        return (suite not in ("interop", "lto") or self.options.full
+                or any(name.startswith(suite) for name in self.options.names))
+
+    def beside(self, report):
+        """What neither measures nor has a clock to meet, at low priority beside the end-to-end tests."""
+        steps = [lambda: self.run_python(report, "arch"), lambda: self.run_programs(report, "unit", self.main)]
+        if self.runs("install"):
+            steps.append(lambda: self.run_python(report, "install"))
+        self.run_steps(report, steps)
 
     def run_all(self):
-        steps = [lambda: self.run_programs("unit", self.main), lambda: self.run_python("arch"),
-                 lambda: self.run_python("golden"), lambda: self.run_python("perf")]
-        if not self.options.quick:
-            steps += [lambda: self.run_programs("netns", self.main, ("netns",)), lambda: self.run_python("netns")]
-        if self.options.full or any(name.startswith("interop") for name in self.options.names):
-            steps.append(lambda: self.run_python("interop"))
+        if not self.run_steps(self.report, [self.build_product]):
+            return  # everything else stands on it
+        lane = Lane(self.report, self.beside)
+        fleet = None if self.main == "unit" else self.main
+        report = self.report
+        self.run_steps(report, [lambda suite=suite: self.run_python(report, suite, variant=fleet)
+                                for suite in ("golden", "perf", "netns", "interop") if self.runs(suite)])
+        lane.wait()
+        steps = []
+        if self.runs("netns"):
+            steps.append(lambda: self.run_programs(report, "netns", self.main, ("netns",)))
+        if self.runs("lto"):
+            steps.append(self.build_lto)
         if self.options.full:
-            steps += [lambda: self.run_programs("asan", "asan", ("unit", "netns")),
-                      lambda: self.run_python("asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
-                      lambda: self.run_programs("tsan", "tsan", areas=TSAN_AREAS),
-                      lambda: self.run_python("tsan/fleet", "netns", "tsan", TSAN_FLEET_TESTS, FLEET_PROGRAMS)]
+            steps += [lambda: self.run_programs(report, "asan", "asan", ("unit", "netns")),
+                      lambda: self.run_python(report, "asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
+                      lambda: self.run_programs(report, "tsan", "tsan", areas=TSAN_AREAS),
+                      lambda: self.run_python(report, "tsan/fleet", "netns", "tsan", TSAN_FLEET_TESTS)]
+        self.run_steps(report, steps)
+
+    def build_lto(self):
+        """Every source by itself at -O3, and the whole program linked at once: no warning, no type defined twice."""
+        self.report.section("lto")
+        begun = time.monotonic()
+        text = self.builds["lto"].ninja(FLEET_PROGRAMS)
+        warnings = [line for line in text.splitlines() if WARNING.match(line)]
+        if warnings:
+            self.report.fail("lto/builds without a warning", "\n".join(warnings))
+        else:
+            self.report.ok("lto/builds without a warning", time.monotonic() - begun)
+
+    @staticmethod
+    def run_steps(report, steps):
+        """Runs them all; False if a build failed."""
+        good = True
         for step in steps:
             try:
                 step()
             except BuildError as error:
-                self.report.fail("build", str(error))
+                report.fail("build", str(error))
+                good = False
+        return good
 
 
 def main(argv):

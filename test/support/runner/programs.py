@@ -28,8 +28,7 @@ def area(test):
 def run_program(report, prefix, test, wanted):
     """Runs one program. `wanted(name)` says which tests were asked for by name."""
     name = f"{prefix}/{area(test)}"
-    env = dict(os.environ, **SANITIZER_ENV)
-    env.update(test.get("env") or {})
+    env = {**(test.get("env") or {}), **os.environ, **SANITIZER_ENV}
     if _is_gtest(test["cmd"][0]):
         _run_gtest(report, name, test["cmd"], env, wanted)
     elif wanted(name):
@@ -77,7 +76,7 @@ def _run_gtest(report, name, cmd, env, wanted):
         elif status != 0 and failures == 0:
             report.fail(f"{name} (after its cases)", f"{text}\nexit {status}")
         elif failures:
-            print("\n".join(f"      | {line}" for line in text.rstrip().splitlines()[-80:]))
+            report.show(text)
 
 
 def _cases_wanted(name, cmd, env, wanted):

@@ -1,6 +1,7 @@
-"""Results as they come, one line a test, and the closing count."""
+"""Results as they come, one line a test, and the closing count. Any thread may report."""
 
 import sys
+import threading
 import time
 
 COLOURS = {"ok": "32", "FAIL": "31", "skip": "33"}
@@ -11,26 +12,36 @@ class Report:
         self.passed = self.failed = self.skipped = 0
         self.failures = []
         self.started = time.monotonic()
+        self._lock = threading.Lock()
 
     def section(self, text):
-        print(f"\n== {text} ({time.monotonic() - self.started:.0f} s since the start)", flush=True)
+        with self._lock:
+            print(f"\n== {text} ({time.monotonic() - self.started:.0f} s since the start)", flush=True)
+
+    def show(self, text):
+        """More of what a test wrote."""
+        with self._lock:
+            print("\n".join(f"      | {line}" for line in text.rstrip().splitlines()[-80:]), flush=True)
 
     def ok(self, name, seconds):
-        self.passed += 1
-        self._line("ok", name, f"{seconds:.2f} s")
+        with self._lock:
+            self.passed += 1
+            self._line("ok", name, f"{seconds:.2f} s")
 
     def skip(self, name, why):
-        self.skipped += 1
-        self._line("skip", name, why.strip().splitlines()[0] if why.strip() else "")
+        with self._lock:
+            self.skipped += 1
+            self._line("skip", name, why.strip().splitlines()[0] if why.strip() else "")
 
     def fail(self, name, text):
         """A failed test with what it wrote, which is shown at once."""
-        self.failed += 1
-        self.failures.append(name)
-        self._line("FAIL", name, "")
-        for line in text.rstrip().splitlines()[-60:]:
-            print(f"      | {line}")
-        sys.stdout.flush()
+        with self._lock:
+            self.failed += 1
+            self.failures.append(name)
+            self._line("FAIL", name, "")
+            for line in text.rstrip().splitlines()[-60:]:
+                print(f"      | {line}")
+            sys.stdout.flush()
 
     @staticmethod
     def _line(word, name, note):
