@@ -1,4 +1,4 @@
-"""Every drop reason is reached by a test, and told to the operator."""
+"""Every drop reason is set by the path, reached by a test, and explained to the operator."""
 
 import re
 import unittest
@@ -6,7 +6,7 @@ import unittest
 import source_tree
 
 LIST = "dataplane/stats/drop_reasons.def"
-ROW = re.compile(r'^ISTHMUS_DROP\((\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)"\)', re.MULTILINE)
+ROW = re.compile(r'^ISTHMUS_DROP\((\w+),\s*(\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)"\)', re.MULTILINE)
 
 
 def rows():
@@ -20,15 +20,15 @@ class DropReasons(unittest.TestCase):
 
     def test_every_reason_is_named_by_a_test(self):
         tests = "\n".join(source_tree.read(path) for path in source_tree.files(".cc", ".py", under="test/"))
-        named = set(re.findall(r"\bk_\w+", tests)) | {f"k_{word}" for word in re.findall(r'"(\w+)"', tests)}
-        missing = [name for name, *_ in rows() if f"k_{name}" not in named]
+        words = set(re.findall(r"\bDropReason::(k\w+)", tests)) | set(re.findall(r'"(\w+)"', tests))
+        missing = [name for enumerator, name, *_ in rows() if f"k{enumerator}" not in words and name not in words]
         self.assertEqual(missing, [])
 
-    def test_every_reason_is_given_by_the_path(self):
+    def test_every_reason_is_set_by_the_path(self):
         sources = [path for path in source_tree.files(".h", ".cc", under="dataplane/")]
-        named = set(re.findall(r"\bk_\w+", "\n".join(source_tree.read(path) for path in sources)))
-        missing = [name for name, *_ in rows() if f"k_{name}" not in named]
+        used = set(re.findall(r"\bDropReason::k(\w+)", "\n".join(source_tree.read(path) for path in sources)))
+        missing = [enumerator for enumerator, *_ in rows() if enumerator not in used]
         self.assertEqual(missing, [])
 
     def test_every_reason_has_a_text_and_a_hint(self):
-        self.assertEqual([name for name, _, text, hint in rows() if len(text) < 8 or len(hint) < 8], [])
+        self.assertEqual([name for _, name, _, text, hint in rows() if len(text) < 8 or len(hint) < 8], [])

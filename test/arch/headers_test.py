@@ -1,4 +1,4 @@
-"""Every header compiles alone, with the flags of its folder."""
+"""Every header compiles on its own, with the flags of its folder."""
 
 import concurrent.futures
 import os
@@ -10,12 +10,12 @@ import source_tree
 FLAGS = ["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-march=x86-64-v2",
          '-DISTHMUS_VERSION="0"', f"-I{source_tree.ROOT}", "-x", "c++"]
 DATAPLANE_FLAGS = ["-fno-exceptions", "-fno-rtti"]
-# Compiled by clang for the kernel's virtual machine, not for this one.
+# Compiled by clang for the BPF target only.
 KERNEL_HEADERS = ("xdp/maps.h",)
 
 
 def compile_alone(path, text=None):
-    """The compiler's complaints about a header included by an otherwise empty file."""
+    """Compiles a file that only includes the header (or `text`); returns the errors, '' if there are none."""
     flags = FLAGS + (DATAPLANE_FLAGS if path.startswith("dataplane/") else [])
     source = text if text is not None else f'#include "{path}"\n#include "{path}"\n'
     built = os.environ.get("ISTHMUS_BUILD")
@@ -25,22 +25,22 @@ def compile_alone(path, text=None):
 
 
 class Headers(unittest.TestCase):
-    def test_the_check_itself_notices_a_missing_include(self):
+    def test_the_check_itself_detects_a_missing_include(self):
         self.assertNotEqual(compile_alone("some.h", "std::vector<int> numbers();\n"), "")
 
     def test_every_header_compiles_alone(self):
         headers = [path for path in source_tree.files(".h") if path not in KERNEL_HEADERS and "bpf" not in path]
         self.assertGreater(len(headers), 20)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            complaints = [text for text in pool.map(compile_alone, headers) if text]
-        self.assertEqual("\n".join(complaints), "")
+            errors = [text for text in pool.map(compile_alone, headers) if text]
+        self.assertEqual("\n".join(errors), "")
 
-    def test_every_header_has_an_include_guard_and_opens_with_its_purpose(self):
+    def test_every_header_has_pragma_once_and_starts_with_a_comment(self):
         wrong = []
         for path in source_tree.files(".h"):
             text = source_tree.read(path)
             if "#pragma once" not in text:
                 wrong.append(f"{path}: no #pragma once")
             if not text.startswith(("//", "/*")):
-                wrong.append(f"{path}: does not open with what it is for")
+                wrong.append(f"{path}: does not start with a comment that states its purpose")
         self.assertEqual(wrong, [])

@@ -1,34 +1,26 @@
-"""The source tree as the checks of this folder read it."""
+"""Access to the source tree for the checks of this folder."""
 
 import functools
 import os
 import re
-import subprocess
+import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "test", "support"))
+
+from tree_files import tree_files  # noqa: E402  (needs the path above)
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
 def files(*endings, under=""):
-    """Paths (relative to the root) of the sources that end so."""
+    """Paths, relative to the root, of the files below `under` that end with one of `endings`."""
     return [name for name in all_files() if name.endswith(endings) and name.startswith(under)]
 
 
 @functools.cache
 def all_files():
-    """What git tracks, and new files that it does not ignore."""
-    listed = subprocess.run(["git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "ls-files", "--cached", "--others",
-                             "--exclude-standard"], capture_output=True, text=True, check=False)
-    names = listed.stdout.split("\n") if listed.returncode == 0 else walked()
-    return sorted(name for name in names if name and os.path.exists(os.path.join(ROOT, name)))
-
-
-def walked():
-    """The same without git (a tree from an archive): everything but build folders and hidden ones."""
-    for folder, folders, names in os.walk(ROOT):
-        folders[:] = [entry for entry in folders if not entry.startswith((".", "build", "__pycache__"))]
-        for name in names:
-            yield os.path.relpath(os.path.join(folder, name), ROOT)
+    return tree_files()
 
 
 def read(path):
@@ -37,5 +29,5 @@ def read(path):
 
 
 def includes(path):
-    """What a file includes, as it is written."""
+    """The names that a file includes, as written."""
     return INCLUDE.findall(read(path))
