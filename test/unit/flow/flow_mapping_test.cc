@@ -23,11 +23,13 @@ struct FlowMappingTest : testing::Test {
     return {.name = "test", .directory = directory.path(), .keep_state = true, .connections = 100, .blocks = 300};
   }
   std::string path() const { return directory.path() + "/isthmus-test.flows"; }
-  // Writes `byte` at `offset` of the file.
-  void overwrite(std::streamoff offset, char byte) const {
+  // Inverts the byte at `offset` of the file: whatever it was, it differs now.
+  void damage(std::streamoff offset) const {
     std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(offset);
+    const int byte = file.get();
     file.seekp(offset);
-    file.put(byte);
+    file.put(static_cast<char>(~byte));
   }
   TemporaryDirectory directory;
 };
@@ -101,7 +103,7 @@ TEST_F(FlowMappingTest, DamagedHeaderStartsFreshWithEmptyContents) {
     mapping->connection(0).shared.checksum = 77;
   }
   for (const std::streamoff offset : {0, 9, 20, 48, 52, 60, 64, 70, 76, 88}) {
-    overwrite(offset, '\x7f');
+    damage(offset);
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
     EXPECT_FALSE(mapping->adopted()) << "offset " << offset;
