@@ -32,7 +32,7 @@ std::optional<Error> endpoint_table_problem(const EngineCounters& counters) {
     return std::nullopt;
   }
   return Error{"the endpoint table was full; endpoints are missing in it, and their packets are dropped",
-               std::to_string(counters.endpoints_refused) + " endpoints",
+               "endpoint table",
                "link fewer clusters to this one (CrossClusterNetworkProfile), then restart the gateway"};
 }
 

@@ -82,13 +82,20 @@ void EtcdEngine::scan_folder() {
     if (name.starts_with('.') || name == options_.own_cluster || !entry.is_regular_file(ignored)) {
       continue;
     }
-    const Result<std::string> text = read_file(path, kMaxConfigBytes);
-    if (!text) {
-      add_folder_problem(path, text.error().what, text.error().fix);
-    } else if (is_etcd_client_config(*text)) {
+    const RegularFile file = read_regular_file(path, kMaxConfigBytes);
+    if (const auto hub = hubs_.find(name); !file.why.empty() && hub != hubs_.end()) {
+      hub->second.missed = false;
+      present.insert(name);
+      add_folder_problem(path, "cannot be read: " + file.why + "; the last known data of its cluster stays in force",
+                         file.fix);
+    } else if (!file.why.empty()) {
+      if (file.error != 0) {  // else it is too large to be a configuration: other files may lie here
+        add_folder_problem(path, "cannot be read: " + file.why, file.fix);
+      }
+    } else if (is_etcd_client_config(file.text)) {
       if (is_label(name, kClusterNameLength)) {
         present.insert(name);
-        follow(name, path, *text);
+        follow(name, path, file.text);
       } else {
         add_folder_problem(path, "the file name is not a valid cluster name, so the file is ignored",
                            "name the file after its cluster: 1 to 32 characters of a-z, 0-9 and -");

@@ -221,6 +221,21 @@ TEST_F(EtcdLifecycleTest, AChangedFileReconnectsAndKeepsTheData) {
   EXPECT_EQ(rig.removals, 0U);
 }
 
+TEST_F(EtcdLifecycleTest, AFileThatCannotBeReadKeepsItsClusterAndOthersAreIgnored) {
+  const std::string large(std::size_t{2} << 20, '#');
+  rig.folder.write("configs/notes", large);
+  follow_west();
+  EXPECT_FALSE(rig.reports("notes"));
+  rig.folder.replace("configs/west", large);
+  ASSERT_TRUE(rig.until([&] { return rig.reports("its cluster stays in force"); }));
+  rig.folder.write("configs/more", large);  // scanned twice more: a missing file would be taken as removed by now
+  rig.folder.write("configs/again", large);
+  rig.folder.replace("configs/west", rig.config_text(server.url()) + "# restored\n");
+  ASSERT_TRUE(rig.until([&] { return !rig.reports("its cluster stays in force") && rig.is(Sync::kSynced); }));
+  EXPECT_EQ(rig.removals, 0U);
+  EXPECT_NE(rig.address("10.51.7.40"), nullptr);
+}
+
 TEST_F(EtcdLifecycleTest, TheLinkSwapOfAMountedSecretIsDetected) {
   hub::publish(server);
   rig.folder.write("configs/..1/other", "no configuration");
