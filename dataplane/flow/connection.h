@@ -86,9 +86,15 @@ struct Connection {
   [[nodiscard]] bool replied() const noexcept {
     return (shared.state.load(std::memory_order_relaxed) & ConnectionShared::kReplied) != 0;
   }
-  // Both ends have closed: a TCP SYN that hits it starts a new connection (see FlowTable::reopens).
+  // Both ends have closed.
   [[nodiscard]] bool closing() const noexcept {
     return (lines[0].seen.load(std::memory_order_relaxed) & mark::kClosed) != 0;
+  }
+  // An end has sent FIN or RST: a TCP SYN that hits it starts a new connection (see FlowTable::reopens).
+  [[nodiscard]] bool ending() const noexcept {
+    const std::uint32_t marks =
+        lines[0].seen.load(std::memory_order_relaxed) | lines[1].seen.load(std::memory_order_relaxed);
+    return (marks & (mark::kFin | mark::kRst)) != 0;
   }
 };
 static_assert(sizeof(Connection) == 192 && std::is_standard_layout_v<Connection>);

@@ -171,10 +171,10 @@ class FlowTable {
       record(worker, hit, now, marks);
     }
   }
-  // True for a TCP SYN on a connection that both ends have closed: a new connection with the same key. The caller
+  // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
   // removes the old one, then inserts.
   [[nodiscard]] static bool reopens(const Hit& hit, std::uint8_t tcp_flags) noexcept {
-    return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->closing();
+    return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->ending();
   }
 
   // Prefetches for insert() the bucket of a key's hash, and the slot and block that the insert after `ahead` others

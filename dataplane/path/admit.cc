@@ -227,9 +227,14 @@ std::optional<DropReason> admit_new(PathContext& context, Admission& admission) 
   if (const auto drop = validate_source(context, admission)) {
     return drop;
   }
+  if (packet.reopens) {
+    context.shared.flows->remove(context.worker, packet.hit);
+    packet.hit = Hit{};
+    packet.reopens = false;
+  }
   constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
   if (packet.key.protocol == IpProtocol::kTcp && (packet.tcp_flags & kSynAck) != net::Tcp::kSyn &&
-      context.shared.options.midstream == MidstreamPolicy::kDrop) {
+      (context.shared.options.midstream == MidstreamPolicy::kDrop || (packet.tcp_flags & net::Tcp::kRst) != 0)) {
     return DropReason::kMidstream;
   }
   const ServiceResult result = service(context, admission);
@@ -238,6 +243,12 @@ std::optional<DropReason> admit_new(PathContext& context, Admission& admission) 
   }
   return admission.frontend != nullptr ? insert_service(context, admission, packet)
                                        : insert_direct(context, admission, packet);
+}
+
+// The address in the packet's own IP header: of an ICMP error, who reports it.
+IpAddress sender_of(const Packet& packet) noexcept {
+  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
+                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
 }
 
 // Decides again for the direction in packet.hit. Sets `removed` if the connection no longer exists; the caller then
@@ -251,6 +262,10 @@ std::optional<DropReason> revalidate(PathContext& context, Admission& admission,
   admission.reply = packet.hit.connection->line(Direction::kReply).key;
   if (const auto drop = validate_source(context, admission)) {
     return drop;
+  }
+  if (packet.icmp_error &&
+      context.snapshot->clusters->cluster_of(packet.key.realm, sender_of(packet)) != admission.source_cluster) {
+    return packet.side == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;  // RFC 5508 4
   }
   const ServiceResult result = service(context, admission);
   if (result.drop) {
@@ -302,8 +317,8 @@ std::optional<DropReason> decide_once(PathContext& context, Packet& packet, cons
   for (unsigned round = 0; round < kRounds; ++round) {
     std::optional<DropReason> drop;
     Admission admission(packet, prefetched);
-    const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr);
-    if (packet.hit) {
+    const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr || packet.reopens);
+    if (packet.hit && !packet.reopens) {
       bool removed = false;
       drop = revalidate(context, admission, removed);
       if (removed) {

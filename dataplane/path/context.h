@@ -77,6 +77,9 @@ struct UnknownSources {
   }
 };
 
+enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
+inline constexpr std::size_t kIcmpErrors = 2;
+
 struct PathContext {
   PathContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
               FlowEventQueue& events)
@@ -99,7 +102,7 @@ struct PathContext {
   std::vector<TxBatch> tx;  // by DeviceId
   std::array<WaitingFrame, 64> waiting{};
   unsigned waiting_count = 0;
-  RateLimit icmp_limit;
+  KindLimits<kIcmpErrors> icmp_limit;
   UnknownSources unknown_sources;
   VerdictCache verdicts;
   std::array<PrefetchState, kMaxBurst> prefetched;  // the burst's undecided packets, in order

@@ -11,27 +11,30 @@ namespace {
 
 constexpr std::uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCongestion = 3;
 
-// RFC 6040 section 4.2: propagates congestion marked by the underlay to an inner packet that is ECN-capable.
-void merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
+// RFC 6040 section 4.2: propagates congestion marked by the underlay to the inner packet. False where that is not
+// ECN-capable: only its loss can tell the sender.
+bool merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
   if ((outer_tos & kEcnMask) != kEcnCongestion) {
-    return;
+    return true;
   }
   if (packet.family == Family::kIpv4) {
     auto* ip = net::at<net::Ipv4>(packet.ip);
-    if ((ip->tos & kEcnMask) != kEcnNotCapable && (ip->tos & kEcnMask) != kEcnCongestion) {
+    if ((ip->tos & kEcnMask) == kEcnNotCapable) {
+      return false;
+    }
+    if ((ip->tos & kEcnMask) != kEcnCongestion) {
       const Be16 before = Be16::of(ip->tos);
       ip->tos |= kEcnCongestion;
       const std::uint64_t delta = std::uint64_t{Be16::of(ip->tos).wire()} + static_cast<std::uint16_t>(~before.wire());
       ip->checksum = net::apply_difference(ip->checksum, net::fold(delta));
     }
-    return;
+    return true;
   }
   auto* ip = net::at<net::Ipv6>(packet.ip);
   const std::uint32_t word = ip->version_class_flow.host();
   const auto ecn = static_cast<std::uint8_t>((word >> 20) & kEcnMask);
-  if (ecn != kEcnNotCapable) {
-    ip->version_class_flow = Be32::of(word | std::uint32_t{kEcnCongestion} << 20);
-  }
+  ip->version_class_flow = Be32::of(ecn == kEcnNotCapable ? word : word | std::uint32_t{kEcnCongestion} << 20);
+  return ecn != kEcnNotCapable;
 }
 
 std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept {
@@ -59,14 +62,18 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   // Ethernet padding behind the outer packet must not count as inner bytes.
   packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
   if (parse_plain_ipv4(packet, ethernet)) [[likely]] {
-    merge_ecn(packet, tos);
+    if (!merge_ecn(packet, tos)) [[unlikely]] {
+      return DropReason::kEcnNotCapable;
+    }
     write_plain_key(packet, context.shared.options.realm);
     return std::nullopt;
   }
   if (const auto drop = parse_ethernet(packet, ethernet)) {
     return drop;
   }
-  merge_ecn(packet, tos);
+  if (!merge_ecn(packet, tos)) {
+    return DropReason::kEcnNotCapable;
+  }
   return parse_flow(packet, context.shared.options.realm);
 }
 

@@ -96,6 +96,20 @@ bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView&
   return true;
 }
 
+// Path MTU discovery must not be told less than every link carries: 552 bytes as Linux has it
+// (net.ipv4.route.min_pmtu), 1280 by RFC 8200 section 5.
+bool valid_mtu(const Packet& packet) noexcept {
+  constexpr std::uint32_t kMinMtuIpv4 = 552, kMinMtuIpv6 = 1280;
+  const auto* icmp = net::at<net::Icmp>(packet.l4);
+  Be32 rest;
+  std::memcpy(&rest, packet.l4 + 4, sizeof rest);
+  if (packet.family == Family::kIpv4) {
+    return icmp->type != net::icmp4::kUnreachable || icmp->code != net::icmp4::kCodeFragmentationNeeded ||
+           (rest.host() & 0xffff) >= kMinMtuIpv4;
+  }
+  return icmp->type != net::icmp6::kPacketTooBig || rest.host() >= kMinMtuIpv6;
+}
+
 // An ICMP error quotes the start of a packet that the connection sent in the opposite direction, so the reverse of that
 // packet's key is the key of the direction in which the error travels.
 std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Realm realm) noexcept {
@@ -110,6 +124,9 @@ std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Re
   }
   if (const auto drop = read_l4(ip.protocol, quoted + ip.header_bytes, bytes - ip.header_bytes, true, l4)) {
     return drop;
+  }
+  if (outer.destination != ip.source || !valid_mtu(packet)) {
+    return DropReason::kIcmpInvalid;
   }
   packet.icmp_error = true;
   packet.key = {ip.destination, ip.source, l4.destination, l4.source, ip.protocol, 0, realm};
@@ -162,6 +179,9 @@ std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   }
   if (ip.fragment) {
     return DropReason::kIpFragment;
+  }
+  if (packet.family == Family::kIpv6 && (ip.source.is_ipv4() || ip.destination.is_ipv4())) {
+    return DropReason::kMartian;  // ::ffff:0:0/96 must not appear on the wire (RFC 4038 section 4.2)
   }
   packet.l4 = packet.ip + ip.header_bytes;
   const std::uint32_t l4_bytes = packet.ip_bytes - ip.header_bytes;

@@ -1,6 +1,7 @@
 // ICMP errors that the gateway originates: fragmentation needed, packet too big, and port unreachable (no backend).
 #include <algorithm>
 
+#include "dataplane/net/address_hash.h"
 #include "dataplane/path/context.h"
 #include "dataplane/path/output.h"
 #include "dataplane/path/path.h"
@@ -82,6 +83,14 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std
   return sizeof(net::Ipv6) + payload;
 }
 
+// Of the source's /24 or /64.
+std::uint64_t prefix_hash(const FlowKey& key) noexcept {
+  constexpr std::size_t kPrefixIpv4 = 12 + 3, kPrefixIpv6 = 8;
+  std::uint8_t prefix[16] = {};
+  std::memcpy(prefix, key.source.bytes().data(), key.source.is_ipv4() ? kPrefixIpv4 : kPrefixIpv6);
+  return address_hash(key.realm, IpAddress::ipv6(prefix));
+}
+
 // The next hop towards a local source, or kNoAdjacency.
 AdjacencyId next_hop_to_source(PathContext& context, const IpAddress& source) noexcept {
   const LocalRoute* route = context.snapshot->routes->find(context.shared.options.realm, source);
@@ -98,7 +107,8 @@ AdjacencyId next_hop_to_source(PathContext& context, const IpAddress& source) no
 }  // namespace
 
 void send_icmp_error(PathContext& context, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
-  if (packet.icmp_error || !context.icmp_limit.take(context.now_ns)) {
+  if (packet.icmp_error ||
+      !context.icmp_limit.take(static_cast<std::size_t>(what), prefix_hash(packet.key), context.now_ns)) {
     return;
   }
   const IpAddress source = packet.key.source;

@@ -43,10 +43,7 @@ void lookup(PathContext& context, Burst& burst) noexcept {
     if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kFin | net::Tcp::kRst)) != 0) [[unlikely]] {
       // A SYN may open a new connection with the same key; admission checks that its backend still accepts new ones.
       if ((packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn) {
-        if (FlowTable::reopens(packet.hit, packet.tcp_flags)) {
-          flows.remove(context.worker, packet.hit);
-          packet.hit = Hit{};
-        }
+        packet.reopens = FlowTable::reopens(packet.hit, packet.tcp_flags);
         continue;
       }
       closing |= std::uint64_t{1} << i;

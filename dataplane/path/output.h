@@ -20,8 +20,7 @@ void send_frame(PathContext& context, const Frame& frame, AdjacencyId adjacency)
 void retry_waiting(PathContext& context) noexcept;
 
 // Sends an ICMP error about a packet to its source, on the side it came from (RFC 1812 section 4.3, RFC 4443).
-// Rate-limited, and never about an ICMP error. Does not change the packet.
-enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
+// Rate-limited by kind and source prefix, and never about an ICMP error. Does not change the packet.
 void send_icmp_error(PathContext& context, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
 // Health probes inside the tunnel. handle_probe() answers a request, reports an answer to control, and drops anything

@@ -28,6 +28,7 @@ struct Packet {
   Side side = Side::kLocal;  // the side it arrived on
   Family family = Family::kIpv4;
   std::uint8_t tcp_flags = 0;
+  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
   bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
   DeviceId device;          // the device it arrived on
   PeerId peer;              // fabric side: the tunnel end it came from
@@ -45,6 +46,7 @@ struct Packet {
     device = from;
     verdict = Verdict::kContinue;
     tcp_flags = 0;
+    reopens = false;
     icmp_error = false;
     peer = kNoPeer;
     vni = Vni{};

@@ -1,5 +1,6 @@
-// parse: determines the side a packet arrived on. A UDP packet to our tunnel address and port is from the fabric side
-// and goes on to decap; everything else is from the local side, and its only IP header counts as the inner one.
+// parse: determines the side a packet arrived on. A UDP packet to our tunnel address and port that arrived on the
+// underlay device is from the fabric side and goes on to decap; everything else is from the local side, and its only IP
+// header counts as the inner one.
 #include "dataplane/path/parse.h"
 
 #include "dataplane/path/context.h"
@@ -8,14 +9,15 @@
 namespace isthmus {
 namespace {
 
-// A UDP packet over IPv4 to our tunnel address and port?
+// A UDP packet over IPv4 to our tunnel address and port, from the underlay? Elsewhere anybody could claim to be a peer.
 bool is_tunnel(const EngineOptions& options, const Packet& packet) noexcept {
   const auto* ip = net::at<net::Ipv4>(packet.ip);
   if (packet.family != Family::kIpv4 || ip->protocol != static_cast<std::uint8_t>(IpProtocol::kUdp) ||
       ip->destination != options.tunnel_address.as_ipv4() || packet.ip_bytes < ip->header_bytes() + sizeof(net::Udp)) {
     return false;
   }
-  return net::at<net::Udp>(packet.ip + ip->header_bytes())->destination.host() == options.tunnel_port.value();
+  return net::at<net::Udp>(packet.ip + ip->header_bytes())->destination.host() == options.tunnel_port.value() &&
+         packet.device == options.underlay_device;
 }
 
 // The slow path: a packet that parse_plain_ipv4() does not take. Returns the drop reason if it cannot be parsed.

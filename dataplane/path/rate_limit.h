@@ -1,34 +1,65 @@
-// A token bucket: `per_second` events per second, and bursts of the same size. One thread.
+// Token buckets for the ICMP errors that the gateway originates. One thread.
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace isthmus {
 
+// `per_second` events per second, and bursts of the same size. Counts in time, so that no fraction of an event is lost.
 class RateLimit {
  public:
-  explicit RateLimit(std::uint32_t per_second) noexcept : per_second_(per_second), tokens_(per_second) {}
+  explicit RateLimit(std::uint32_t per_second = 0) noexcept { set(per_second); }
+
+  void set(std::uint32_t per_second) noexcept { cost_ns_ = per_second == 0 ? 0 : kSecond / per_second; }
 
   [[nodiscard]] bool take(std::uint64_t now_ns) noexcept {
-    constexpr std::uint64_t kSecond = 1'000'000'000;
-    const std::uint64_t elapsed = std::min(now_ns - last_ns_, kSecond);
-    const std::uint64_t earned = elapsed * per_second_ / kSecond;
-    if (earned > 0) {
-      tokens_ = std::min<std::uint64_t>(per_second_, tokens_ + earned);
-      last_ns_ = now_ns;
-    }
-    if (tokens_ == 0) {
+    if (cost_ns_ == 0) {
       return false;
     }
-    --tokens_;
+    spent_until_ns_ = std::max(spent_until_ns_, now_ns > kSecond ? now_ns - kSecond : 0);
+    if (spent_until_ns_ + cost_ns_ > now_ns) {
+      return false;
+    }
+    spent_until_ns_ += cost_ns_;
     return true;
   }
 
  private:
-  std::uint32_t per_second_;
-  std::uint64_t tokens_;
-  std::uint64_t last_ns_ = 0;
+  static constexpr std::uint64_t kSecond = 1'000'000'000;
+  std::uint64_t cost_ns_ = 0;         // of an event; 0: none is allowed
+  std::uint64_t spent_until_ns_ = 0;  // the time up to which tokens have been spent
+};
+
+// A limit for each kind of error, so that one kind cannot use up another's, and within it a share of a quarter for each
+// source prefix. Prefixes share entries by hash: two that collide share their share.
+template <std::size_t kKinds>
+class KindLimits {
+ public:
+  explicit KindLimits(std::uint32_t per_second) noexcept {
+    for (Kind& kind : kinds_) {
+      kind.all.set(per_second);
+      for (RateLimit& share : kind.shares) {
+        share.set(per_second == 0 ? 0 : std::max(per_second / 4, 1u));
+      }
+    }
+  }
+
+  // `kind` below kKinds; `prefix_hash`: of the source prefix.
+  [[nodiscard]] bool take(std::size_t kind, std::uint64_t prefix_hash, std::uint64_t now_ns) noexcept {
+    Kind& limits = kinds_[kind];
+    return limits.shares[prefix_hash % kShares].take(now_ns) && limits.all.take(now_ns);
+  }
+
+ private:
+  static constexpr std::size_t kShares = 256;
+  struct Kind {
+    RateLimit all;
+    std::array<RateLimit, kShares> shares;
+  };
+  std::array<Kind, kKinds> kinds_;
 };
 
 }  // namespace isthmus

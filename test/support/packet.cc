@@ -56,7 +56,7 @@ FrameBytes l4_bytes(const PacketSpec& p) {
     checksum_at = 6;
   } else if (icmp) {
     l4.push_back(p.icmp_type), l4.push_back(p.icmp_code), put16(l4, 0);
-    put16(l4, p.quoted ? 0 : p.source_port), put16(l4, p.quoted ? 0 : 1);
+    put16(l4, p.quoted ? 0 : p.source_port), put16(l4, p.quoted ? p.mtu : std::uint16_t{1});
     checksum_at = 2;
   } else {
     put32(l4, 0), put32(l4, 0);

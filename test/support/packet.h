@@ -34,6 +34,7 @@ struct PacketSpec {
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
+  std::uint16_t mtu = 0;  // ICMP error: of the next hop
 
   struct Tunnel {
     IpAddress from, to;
@@ -59,6 +60,10 @@ struct PacketSpec {
   }
   PacketSpec& with_payload(std::size_t bytes) {
     payload = bytes;
+    return *this;
+  }
+  PacketSpec& with_mtu(std::uint16_t bytes) {
+    mtu = bytes;
     return *this;
   }
   PacketSpec& with_df() {

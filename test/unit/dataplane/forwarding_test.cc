@@ -242,7 +242,7 @@ TEST_F(Forwarding, EcnIsCopiedToTheOuterHeaderAndCongestionBackToTheInnerOne) {
   EXPECT_EQ(rig.from_underlay(back).only().packet.ecn, 3);
   PacketSpec incapable = from_west(at.west, at.client, kAck);
   incapable.tunnel->ecn = 3;
-  EXPECT_EQ(rig.from_underlay(incapable).only().packet.ecn, 0);
+  EXPECT_TRUE(rig.from_underlay(incapable).out.empty()) << "only its loss can tell the sender (RFC 6040 4.2)";
 }
 
 TEST_F(Forwarding, FullSizeSegmentsFitAndOneByteMoreDoesNot) {
@@ -260,7 +260,7 @@ TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
   EXPECT_EQ(out.packet.destination, at.west.address);
   (void)rig.from_local(tcp(at.client, at.remote_service));
   const FrameBytes about = tcp(at.client, at.west).ip_bytes();  // as the backend's side has seen it
-  const Output error = rig.from_underlay(icmp_error(at.west.address, at.client.address, 3, 4, about)
+  const Output error = rig.from_underlay(icmp_error(at.west.address, at.client.address, 3, 3, about)
                                              .in_tunnel(at.west_gateway, at.gateway, kWestIdentity))
                            .only();
   EXPECT_EQ(error.packet.icmp_type, 3);

@@ -360,6 +360,7 @@ TEST(FlowTable, SynOnAClosingConnectionMayReplaceIt) {
   t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kSyn | tcp_flag::kAck);
   EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kSyn)) << "a repeated SYN belongs to the live connection";
   t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
+  EXPECT_TRUE(FlowTable::reopens(created.hit, tcp_flag::kSyn)) << "one FIN is enough";
   t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
   EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kAck)) << "the last ACK";
   EXPECT_FALSE(FlowTable::reopens(reply, tcp_flag::kSyn | tcp_flag::kAck));

@@ -1,0 +1,86 @@
+// ICMP errors: those that pass must prove themselves, those that the gateway originates are limited.
+#include <gtest/gtest.h>
+
+#include "dataplane/path/rate_limit.h"
+#include "test/support/path_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+const Actors at;
+
+PacketSpec from_west(PacketSpec spec) { return spec.in_tunnel(at.west_gateway, at.gateway, kWestIdentity); }
+
+TEST(IcmpErrors, AreRateLimitedByKindAndSourcePrefix) {
+  PathRig::Options options;
+  options.engine.icmp_errors_per_second = 12;  // of which each prefix has 3
+  PathRig rig(options);
+  std::size_t answers = 0;
+  for (int i = 0; i < 1000; ++i) {
+    answers += rig.from_local(tcp(at.client, at.empty_service)).out.size();
+  }
+  EXPECT_GE(answers, 3u);
+  EXPECT_LT(answers, 500u);
+  const Outcome too_big = rig.from_local(tcp(at.client, at.west).with_payload(1430).with_df());
+  EXPECT_EQ(too_big.only().packet.icmp_rest, 1450u) << "another kind has a limit of its own";
+  const Endpoint neighbour{Actors::ip("10.1.7.10"), 1};
+  EXPECT_EQ(rig.from_local(tcp(neighbour, at.empty_service)).out.size(), 1u) << "another prefix has a share of its own";
+}
+
+TEST(RateLimits, LoseNoFractionOfAnEvent) {
+  RateLimit limit(1000);
+  std::uint64_t now = 10'000'000'000, taken = 0;
+  while (limit.take(now)) {
+  }
+  for (unsigned i = 0; i < 100'000; ++i, now += 1500) {  // each step earns 1.5 thousandths
+    taken += limit.take(now) ? 1 : 0;
+  }
+  EXPECT_EQ(taken, 149u) << "149.9985 ms have passed";
+}
+
+TEST(RateLimits, AllowNothingAtZeroAndASecondsWorthAtOnce) {
+  RateLimit none(0), five(5);
+  EXPECT_FALSE(none.take(5'000'000'000));
+  unsigned taken = 0;
+  while (five.take(5'000'000'000)) {
+    ++taken;
+  }
+  EXPECT_EQ(taken, 5u);
+}
+
+// An ICMP error proves itself: it is for the host that it quotes, and comes from the cluster that sends it.
+TEST(IcmpErrors, MustBeForTheHostTheyQuoteAndComeFromTheirSendersCluster) {
+  struct Report {
+    const char* description;
+    IpAddress from, to;
+    std::uint8_t code;
+    std::uint16_t mtu;
+    const char* drop;  // nullptr: it is passed on
+  };
+  const Report rows[] = {
+      {"a node of west reports", Actors::ip("10.2.9.9"), at.client.address, 3, 0, nullptr},
+      {"for another host of this cluster", Actors::ip("10.2.9.9"), Actors::ip("10.1.0.77"), 3, 0, "icmp_invalid"},
+      {"for a host outside the fleet", Actors::ip("10.2.9.9"), Actors::ip("198.18.0.1"), 3, 0, "icmp_invalid"},
+      {"from a host of north", at.north.address, at.client.address, 3, 0, "source_outside_cluster"},
+      {"from a host outside the fleet", Actors::ip("198.18.0.1"), at.client.address, 3, 0, "source_outside_cluster"},
+      {"an MTU of 0", Actors::ip("10.2.9.9"), at.client.address, 4, 0, "icmp_invalid"},
+      {"an MTU of 68", Actors::ip("10.2.9.9"), at.client.address, 4, 68, "icmp_invalid"},
+      {"an MTU of 1400", Actors::ip("10.2.9.9"), at.client.address, 4, 1400, nullptr},
+  };
+  for (const Report& row : rows) {
+    PathRig rig;
+    ASSERT_EQ(rig.from_local(tcp(at.client, at.west)).out.size(), 1u);
+    const FrameBytes about = tcp(at.client, at.west).ip_bytes();
+    const Outcome outcome =
+        rig.from_underlay(from_west(icmp_error(row.from, row.to, 3, row.code, about).with_mtu(row.mtu)));
+    if (row.drop == nullptr) {
+      EXPECT_EQ(outcome.out.size(), 1u) << row.description << outcome.text();
+    } else {
+      EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{row.drop, 1}})) << row.description;
+      EXPECT_TRUE(outcome.out.empty()) << row.description;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace isthmus::test
