@@ -1,6 +1,7 @@
 #include "control/source/etcd/engine.h"
 
 #include <spdlog/spdlog.h>
+#include <cerrno>
 
 #include <algorithm>
 #include <filesystem>
@@ -79,15 +80,23 @@ void EtcdEngine::scan_folder() {
     const std::filesystem::directory_entry& entry = *entries;
     const std::string name = entry.path().filename().string(), path = entry.path().string();
     std::error_code ignored;
-    if (name.starts_with('.') || name == options_.own_cluster || !entry.is_regular_file(ignored)) {
+    const bool followed = hubs_.contains(name);
+    if (name.starts_with('.') || name == options_.own_cluster || (!followed && !entry.is_regular_file(ignored))) {
       continue;
     }
     const RegularFile file = read_regular_file(path, kMaxConfigBytes);
-    if (const auto hub = hubs_.find(name); !file.why.empty() && hub != hubs_.end()) {
-      hub->second.missed = false;
+    if (file.error == ENOENT) {
+      continue;  // a link to nothing, as a Secret whose key was removed leaves behind
+    }
+    if (followed &&
+        (!file.why.empty() || !is_etcd_client_config(file.text))) {  // only a missing name is a removed cluster
+      hubs_[name].missed = false;
       present.insert(name);
-      add_folder_problem(path, "cannot be read: " + file.why + "; the last known data of its cluster stays in force",
-                         file.fix);
+      add_folder_problem(
+          path,
+          (file.why.empty() ? "it is not an etcd client configuration" : "cannot be read: " + file.why) +
+              "; the last known data of its cluster stays in force",
+          file.why.empty() ? "write the cluster's client configuration there, or remove the file" : file.fix);
     } else if (!file.why.empty()) {
       if (file.error != 0) {  // else it is too large to be a configuration: other files may lie here
         add_folder_problem(path, "cannot be read: " + file.why, file.fix);

@@ -228,10 +228,12 @@ TEST_F(EtcdLifecycleTest, AFileThatCannotBeReadKeepsItsClusterAndOthersAreIgnore
   EXPECT_FALSE(rig.reports("notes"));
   rig.folder.replace("configs/west", large);
   ASSERT_TRUE(rig.until([&] { return rig.reports("its cluster stays in force"); }));
+  rig.folder.replace("configs/west", "");
+  ASSERT_TRUE(rig.until([&] { return rig.reports("it is not an etcd client configuration"); }));
   rig.folder.write("configs/more", large);  // scanned twice more: a missing file would be taken as removed by now
   rig.folder.write("configs/again", large);
   rig.folder.replace("configs/west", rig.config_text(server.url()) + "# restored\n");
-  ASSERT_TRUE(rig.until([&] { return !rig.reports("its cluster stays in force") && rig.is(Sync::kSynced); }));
+  ASSERT_TRUE(rig.until([&] { return !rig.reports("stays in force") && rig.is(Sync::kSynced); }));
   EXPECT_EQ(rig.removals, 0U);
   EXPECT_NE(rig.address("10.51.7.40"), nullptr);
 }
