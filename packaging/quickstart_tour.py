@@ -258,7 +258,8 @@ def main(program, options):
     if os.path.exists(RECORD):
         console.line("A fleet is already running. Remove it with 'packaging/quickstart down'.")
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     keep = False
     hub = options[options.index("--hub") + 1] if "--hub" in options else "etcd"
     fleet = Fleet(program, hub=hub)
@@ -277,6 +278,8 @@ def main(program, options):
         console.fail("interrupted")
     finally:
         if not keep:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it behind
             fleet.close()
     console.line()
     if console.failures:

@@ -47,7 +47,7 @@ class ProductBuild:
 
     def __init__(self, root):
         self.root = root
-        self.folder = os.environ.get("BUILD_DIR", os.path.join(root, "build"))
+        self.folder = os.path.abspath(os.environ.get("BUILD_DIR") or os.path.join(root, "build"))
         self.warnings = []
         self._built = set()
 

@@ -1,12 +1,15 @@
 """A part of the run beside the rest: a process of its own at low priority, whose results join those of the run."""
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
 
 NICE = 15
+PR_SET_PDEATHSIG = 1
 
 
 class _PipeReport:
@@ -54,6 +57,9 @@ class Lane:
     def _child(out, work):
         status = 1
         try:
+            # A group of its own, ended as a whole with what it has started; also when the run is killed.
+            os.setpgid(0, 0)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             os.nice(NICE)
             work(_PipeReport(out))
             status = 0
@@ -67,6 +73,13 @@ class Lane:
         for line in lines:
             kind, *words = json.loads(line)
             getattr(self._report, kind)(*words)
+
+    def stop(self):
+        """Ends it and everything it has started; its results are no longer wanted."""
+        try:
+            os.killpg(self._pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
 
     def wait(self):
         _, status = os.waitpid(self._pid, 0)

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
@@ -72,6 +74,7 @@ class Suites:
         self.report = Report()
         self.product = ProductBuild(ROOT)
         self.builds = {variant: Build(ROOT, variant) for variant in VARIANTS}
+        self.lane = None
         self.main = {None: "unit", "address,undefined": "asan", "thread": "tsan"}[options.sanitize]
 
     def wanted(self, name):
@@ -142,12 +145,13 @@ class Suites:
     def run_all(self):
         if not self.run_steps(self.report, [self.build_product]):
             return  # everything else stands on it
-        lane = Lane(self.report, self.beside)
+        lane = self.lane = Lane(self.report, self.beside)
         fleet = None if self.main == "unit" else self.main
         report = self.report
         self.run_steps(report, [lambda suite=suite: self.run_python(report, suite, variant=fleet)
                                 for suite in ("golden", "perf", "netns", "interop") if self.runs(suite)])
         lane.wait()
+        self.lane = None
         steps = []
         if self.runs("netns"):
             steps.append(lambda: self.run_programs(report, "netns", self.main, ("netns",)))
@@ -187,7 +191,14 @@ class Suites:
 def main(argv):
     sys.dont_write_bytecode = True
     suites = Suites(parse(argv))
-    suites.run_all()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        suites.run_all()
+    except BaseException:  # the closing line is written whatever happens
+        suites.report.fail("runner", traceback.format_exc())
+        if suites.lane is not None:
+            suites.lane.stop()
     if not (suites.report.passed or suites.report.failed or suites.report.skipped):
         print(f"No test has a name with {' or '.join(suites.options.names)} in it.", file=sys.stderr)
     return suites.report.close()

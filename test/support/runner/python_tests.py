@@ -83,4 +83,10 @@ def run(report, prefix, folder, wanted, modules=None):
     chosen = unittest.TestSuite(test for test in load(folder) if wanted(f"{prefix}/{test.id()}")
                                 and (modules is None or test.id().split(".")[0] in modules))
     signal.signal(signal.SIGALRM, _on_alarm)
-    chosen.run(result)
+    classes = {type(test) for test in _flatten(chosen)}
+    try:
+        chosen.run(result)
+    except BaseException:
+        for one in classes:  # an interrupted class has not removed its fleet
+            one.doClassCleanups()
+        raise
