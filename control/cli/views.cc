@@ -165,7 +165,7 @@ std::string frontend_text(const json& f) {
 std::string counts_text(const std::map<std::string, unsigned>& states) {
   std::string text;
   for (const auto& [state, count] : states) {
-    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + state;
+    text.append(text.empty() ? "" : ", ").append(std::to_string(count)).append(" ").append(state);
   }
   return text;
 }
