@@ -35,7 +35,7 @@ def environment(root):
 
 
 def run(args, env):
-    """Output of a command that must succeed; it may be slowed down by the caller's nice value only."""
+    """Output of a command that must succeed; BuildError with what it wrote otherwise."""
     done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=env)
     if done.returncode != 0:
         raise BuildError(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
