@@ -1,5 +1,6 @@
-// How long a connection without packets is kept, by its state; what the states are is in dataplane/flow/lifecycle.h.
-// The defaults are Cilium's. Idle time is counted modulo 194 days, so none may be above 97 days. Plain values.
+// How long a connection without packets is kept, by its state; what the states are is in
+// dataplane/conntrack/lifecycle.h. The defaults are Cilium's. Idle time is counted modulo 194 days, so none may be
+// above 97 days. Plain values.
 #pragma once
 
 #include "dataplane/base/types.h"

@@ -48,6 +48,18 @@ class IpAddress {
     return Be32::raw(wire);
   }
   [[nodiscard]] const ByteArray& bytes() const noexcept { return bytes_; }
+  // The two halves as loaded from memory.
+  [[nodiscard]] static IpAddress from_words(std::uint64_t first, std::uint64_t second) noexcept {
+    IpAddress a;
+    std::memcpy(a.bytes_.data(), &first, sizeof first);
+    std::memcpy(a.bytes_.data() + 8, &second, sizeof second);
+    return a;
+  }
+  [[nodiscard]] std::uint64_t word(std::size_t index) const noexcept {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes_.data() + 8 * index, sizeof word);
+    return word;
+  }
   [[nodiscard]] bool is_unspecified() const noexcept { return *this == IpAddress{} || *this == mapped_base(); }
   [[nodiscard]] bool is_multicast() const noexcept {
     return is_ipv4() ? (bytes_[12] & 0xf0) == 0xe0 : bytes_[0] == 0xff;
@@ -66,11 +78,6 @@ class IpAddress {
 
  private:
   static_assert(std::endian::native == std::endian::little);
-  [[nodiscard]] std::uint64_t word(std::size_t index) const noexcept {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes_.data() + 8 * index, sizeof word);
-    return word;
-  }
   [[nodiscard]] static constexpr IpAddress mapped_base() noexcept {
     return IpAddress(ByteArray{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0});
   }

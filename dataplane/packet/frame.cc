@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string>
 
-#include "dataplane/tables/memory_area.h"
+#include "dataplane/base/memory_area.h"
 
 namespace isthmus {
 namespace {

@@ -1,9 +1,9 @@
 // decap: for packets from the fabric side, finds the peer, the VNI and the inner packet. Whether that peer may send
 // this source is checked by source validation at admission; an established flow's block names the peer and VNI it must
 // have.
+#include "dataplane/originate/output.h"
+#include "dataplane/packet/parse.h"
 #include "dataplane/path/context.h"
-#include "dataplane/path/output.h"
-#include "dataplane/path/parse.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
@@ -92,8 +92,8 @@ void decap(PathContext& context, Burst& burst) noexcept {
     }
     ++decapsulated;
     if (packet.vni.value() == identity::kHealth.value() &&
-        packet.key.destination == context.shared.options.tunnel_address) {
-      handle_probe(context, packet);
+        packet.key.destination() == context.shared.options.tunnel_address) {
+      handle_probe(context.output, packet);
       continue;
     }
     prefetch_connection(flows, packet);

@@ -2,48 +2,11 @@
 // part of send().
 #pragma once
 
-#include <optional>
-
+#include "dataplane/originate/push.h"
+#include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
-#include "dataplane/path/packet.h"
 
 namespace isthmus::encapsulation {
-
-[[nodiscard]] inline std::uint8_t ecn_of(const std::uint8_t* ip, Family family) noexcept {
-  return family == Family::kIpv4 ? static_cast<std::uint8_t>(ip[1] & 3) : static_cast<std::uint8_t>((ip[1] >> 4) & 3);
-}
-
-struct Tunnel {
-  PeerId peer;
-  Vni vni;
-  std::uint16_t entropy = 0;
-  Family family = Family::kIpv4;
-};
-
-// Puts the outer header in front of the IP packet at `ip`. Precondition: the result fits the underlay's MTU. Returns a
-// drop reason if there is no such peer or not enough headroom; the frame is then unchanged.
-[[nodiscard]] inline std::optional<DropReason> push(PathContext& context, Frame& frame, std::uint8_t* ip,
-                                                    std::uint32_t ip_bytes, const Tunnel& tunnel) noexcept {
-  const PeerRecord& record = (*context.snapshot->peers)[tunnel.peer];
-  if (!record.known()) [[unlikely]] {
-    return DropReason::kNoLiveGateway;
-  }
-  std::uint8_t* start = ip - Encapsulation::kHeaderBytes;
-  if (start < context.pool.chunk_start(frame.chunk)) [[unlikely]] {
-    return DropReason::kHeadroom;
-  }
-  Encapsulation::Patch patch;
-  patch.vni = tunnel.vni;
-  patch.inner_ip_bytes = ip_bytes;
-  patch.family = tunnel.family;
-  patch.id = Be16::of(context.ip_id++);
-  patch.entropy = tunnel.entropy;
-  patch.ecn = ecn_of(ip, tunnel.family);
-  Encapsulation::push(record.header, patch, start);
-  frame.data = start;
-  frame.length = ip_bytes + Encapsulation::kHeaderBytes;
-  return std::nullopt;
-}
 
 // Sums over one burst, added to the worker's counters at its end.
 struct Tally {
@@ -54,7 +17,7 @@ struct Tally {
 [[nodiscard]] inline bool encapsulate(PathContext& context, Packet& packet, const DirectionBlock& block,
                                       Tally& tally) noexcept {
   if (block.to == Side::kFabric) {
-    if (const auto drop = push(context, packet.frame, packet.ip, packet.ip_bytes,
+    if (const auto drop = push(context.output, packet.frame, packet.ip, packet.ip_bytes,
                                {block.encap_peer, block.encap_vni, block.entropy, packet.family})) [[unlikely]] {
       packet.drop(*drop);
       return false;

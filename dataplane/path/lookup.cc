@@ -4,7 +4,7 @@
 
 #include "dataplane/path/context.h"
 #include "dataplane/path/path.h"
-#include "dataplane/path/report.h"
+#include "dataplane/report/report.h"
 
 namespace isthmus {
 namespace {

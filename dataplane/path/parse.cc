@@ -1,7 +1,7 @@
 // parse: determines the side a packet arrived on. A UDP packet to our tunnel address and port that arrived on the
 // underlay device is from the fabric side and goes on to decap; everything else is from the local side, and its only IP
 // header counts as the inner one.
-#include "dataplane/path/parse.h"
+#include "dataplane/packet/parse.h"
 
 #include "dataplane/path/context.h"
 #include "dataplane/path/path.h"

@@ -1,4 +1,5 @@
 #include "dataplane/path/path.h"
+#include "dataplane/path/context.h"
 
 namespace isthmus {
 

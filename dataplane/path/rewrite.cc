@@ -1,7 +1,7 @@
 // The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, oversize packets.
 #include "dataplane/path/rewrite.h"
 
-#include "dataplane/path/output.h"
+#include "dataplane/originate/output.h"
 
 namespace isthmus::rewriting {
 namespace {
@@ -33,7 +33,7 @@ void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noex
   const bool notify = packet.family == Family::kIpv6 ||
                       (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
   if (notify) {
-    send_icmp_error(context, packet, IcmpError::kTooBig, Bytes{mtu});
+    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{mtu});
   }
   packet.drop(DropReason::kOversize);
 }
@@ -60,7 +60,7 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
   const IpAddress outer_source = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
                                     : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
-  const IpAddress from = outer_source == packet.key.source ? block.source : outer_source;
+  const IpAddress from = outer_source == packet.key.source() ? block.source : outer_source;
   write_address(packet.ip, packet.family, true, from);
   write_address(packet.ip, packet.family, false, block.destination);
 

@@ -7,8 +7,8 @@
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
+#include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
-#include "dataplane/path/packet.h"
 
 namespace isthmus::rewriting {
 
@@ -23,7 +23,7 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept;
 // The longest IP packet, in bytes, that the outgoing link can carry.
 [[nodiscard]] inline std::uint32_t mtu_of(const PathContext& context, const DirectionBlock& block) noexcept {
   const std::uint32_t mtu = context.shared.adjacencies.mtu(block.device).value();
-  return block.to == Side::kFabric ? mtu - Encapsulation::kOverhead : mtu;
+  return block.to == Side::kFabric ? mtu - (*context.snapshot->peers)[block.encap_peer].header.overhead : mtu;
 }
 
 // Counts hops as Cilium does: local delivery takes one, entering the tunnel takes none. Forwarding from tunnel to

@@ -2,10 +2,10 @@
 // its block are loaded once. Packets dropped by any stage are counted and freed here.
 #include "dataplane/path/context.h"
 #include "dataplane/path/encap.h"
-#include "dataplane/path/neighbour.h"
+#include "dataplane/path/forward.h"
 #include "dataplane/path/path.h"
-#include "dataplane/path/report.h"
 #include "dataplane/path/rewrite.h"
+#include "dataplane/report/report.h"
 
 namespace isthmus {
 
@@ -20,6 +20,9 @@ void send(PathContext& context, Burst& burst) noexcept {
       }
     }
     if (packet.verdict == Verdict::kDrop) {
+      if (packet.reason == DropReason::kNoLiveBackend) {
+        send_icmp_error(context.output, packet, IcmpError::kPortUnreachable);
+      }
       context.counters.drop(packet.reason, packet.frame.length);
       report_dropped(context, burst, packet);
       context.pool.release(packet.frame.chunk);

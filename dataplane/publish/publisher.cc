@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/encap/encap.h"
+
 namespace isthmus {
 namespace {
 
@@ -15,6 +17,15 @@ std::string text_of(const FrontendKey& key) {
 }
 
 }  // namespace
+
+std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers, const IpAddress& own_address) {
+  std::vector<OuterHeader> headers;
+  headers.reserve(peers.size());
+  for (const PeerEntry& peer : peers) {
+    headers.push_back(encap::build(own_address, peer.underlay, peer.udp_port));
+  }
+  return std::make_shared<const PeerTable>(peers, headers);
+}
 
 Publisher::Publisher(SharedState& shared) : shared_(shared) {}
 
@@ -94,7 +105,7 @@ Status Publisher::apply(const TableDelta& delta) {
     for (const auto& [id, peer] : peers_) {
       peers.push_back(peer);
     }
-    next->peers = std::make_shared<const PeerTable>(peers, shared_.options.tunnel_address);
+    next->peers = build_peers(peers, shared_.options.tunnel_address);
   }
   if (new_peers || new_clusters) {
     next->clusters = std::make_shared<const ClusterTable>(clusters_, *next->peers, shared_.options.realm);

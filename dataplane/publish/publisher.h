@@ -11,9 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/path/context.h"
+#include "dataplane/publish/shared_state.h"
 
 namespace isthmus {
+
+// The peer table of a gateway with this underlay address.
+[[nodiscard]] std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers,
+                                                           const IpAddress& own_address);
 
 class Publisher {
  public:

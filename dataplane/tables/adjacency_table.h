@@ -10,9 +10,9 @@
 #include <memory>
 #include <optional>
 
+#include "dataplane/base/spin_lock.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
-#include "dataplane/tables/spin_lock.h"
 
 namespace isthmus {
 

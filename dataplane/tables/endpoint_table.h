@@ -13,7 +13,7 @@
 
 #include "dataplane/api/tables.h"
 #include "dataplane/base/huge_page_allocator.h"
-#include "dataplane/publish/quiescence.h"
+#include "dataplane/base/quiescence.h"
 
 namespace isthmus {
 

@@ -18,13 +18,13 @@ void view_flows(const FlowTable& flows, unsigned reader, const std::function<boo
     const auto load = [](const auto& word) { return word.load(std::memory_order_relaxed); };
     FlowRecord record;
     record.protocol = forward.protocol;
-    record.client = forward.source;
+    record.client = forward.source();
     record.client_port = L4Port{forward.source_port.host()};
-    record.frontend = forward.destination;
+    record.frontend = forward.destination();
     record.frontend_port = L4Port{forward.destination_port.host()};
-    record.backend = reply.source;
+    record.backend = reply.source();
     record.backend_port = L4Port{reply.source_port.host()};
-    record.translated_client = reply.destination;
+    record.translated_client = reply.destination();
     record.translated_client_port = L4Port{reply.destination_port.host()};
     record.service = connection.shared.service;
     record.from = connection.shared.from;

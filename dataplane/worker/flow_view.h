@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "dataplane/api/engine.h"
-#include "dataplane/flow/flow_table.h"
+#include "dataplane/conntrack/flow_table.h"
 
 namespace isthmus {
 

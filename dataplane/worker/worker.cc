@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <ctime>
 
-#include "dataplane/path/output.h"
+#include "dataplane/originate/output.h"
 #include "dataplane/path/path.h"
-#include "dataplane/path/report.h"
+#include "dataplane/report/report.h"
 
 namespace isthmus {
 namespace {
@@ -30,9 +30,9 @@ Worker::Worker(SharedState& shared, Setup setup)
       flow_events_(shared.options.flow_events_per_second),
       context_(shared, setup_.id, *setup_.pool, mailbox_, flow_events_),
       burst_(std::make_unique<Burst>()) {
-  context_.tx.resize(setup_.queues.size());
+  context_.output.tx.resize(setup_.queues.size());
   context_.random ^= std::uint64_t{setup_.id.value()} << 32;
-  context_.ip_id = static_cast<std::uint16_t>(setup_.id.value() << 12);
+  context_.output.ip_id = static_cast<std::uint16_t>(setup_.id.value() << 12);
 }
 
 Worker::~Worker() { stop(); }
@@ -128,7 +128,7 @@ unsigned Worker::poll_queue(DeviceId device) {
 
 void Worker::flush() {
   for (std::size_t device = 0; device < setup_.queues.size(); ++device) {
-    TxBatch& batch = context_.tx[device];
+    TxBatch& batch = context_.output.tx[device];
     if (batch.count != 0) {
       const unsigned sent = setup_.queues[device]->transmit({batch.frames.data(), batch.count});
       context_.counters.tx_packets.add(sent);
@@ -144,10 +144,10 @@ void Worker::flush() {
 void Worker::maintain(bool idle) {
   ProbeCommand command;
   while (mailbox_.next_command(command)) {
-    send_probe(context_, command.peer, command.sequence);
+    send_probe(context_.output, command.peer, command.sequence);
   }
-  if (context_.waiting_count != 0) {
-    retry_waiting(context_);
+  if (context_.output.waiting_count != 0) {
+    retry_waiting(context_.output);
   }
   if (idle || ++rounds_ % kAgingEvery == 0) {
     age_connections(idle ? kAgingIdle : kAgingBusy);
@@ -180,7 +180,7 @@ void Worker::wait() {
       }
     }
   }
-  const int timeout = context_.waiting_count != 0 ? 1 : kMaxSleepMs;
+  const int timeout = context_.output.waiting_count != 0 ? 1 : kMaxSleepMs;
   if (poll(fds.data(), count, timeout) > 0 && (fds[0].revents & POLLIN) != 0) {
     mailbox_.acknowledge();
   }

@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
-#include "dataplane/path/packet.h"
 
 namespace isthmus {
 

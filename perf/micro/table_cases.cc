@@ -15,8 +15,8 @@
 #include <span>
 #include <vector>
 
-#include "dataplane/flow/flow_table.h"
-#include "dataplane/publish/quiescence.h"
+#include "dataplane/base/quiescence.h"
+#include "dataplane/conntrack/flow_table.h"
 #include "perf/figures/figures.h"
 #include "perf/figures/stopwatch.h"
 
@@ -29,8 +29,8 @@ constexpr std::size_t kBurst = 64;
 
 FlowKey key_of(std::uint32_t n) {
   FlowKey k;
-  k.source = IpAddress::ipv4(Be32::of(0x0a000000 + n / 50'000));
-  k.destination = IpAddress::ipv4(Be32::of(0x0a800000 + n % 251));
+  k.set_source(IpAddress::ipv4(Be32::of(0x0a000000 + n / 50'000)));
+  k.set_destination(IpAddress::ipv4(Be32::of(0x0a800000 + n % 251)));
   k.source_port = Be16::of(static_cast<std::uint16_t>(1024 + n % 50'000));
   k.destination_port = Be16::of(443);
   return k;

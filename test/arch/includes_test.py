@@ -6,9 +6,37 @@ import source_tree
 
 OURS = ("dataplane/", "xdp/", "control/", "config/", "perf/", "test/")
 
+# The layers of the data plane, lowest first: a folder includes those below it.
+BASE = ("dataplane/base/",)
+NET = (*BASE, "dataplane/net/")
+STATS = (*NET, "dataplane/api/", "dataplane/stats/")
+PACKET = (*STATS, "dataplane/packet/")
+TABLES = (*PACKET, "dataplane/tables/")
+CONNTRACK = (*PACKET, "dataplane/conntrack/")
+ENCAP = (*PACKET, "dataplane/encap/")
+PUBLISH = (*TABLES, "dataplane/conntrack/", "dataplane/encap/", "dataplane/publish/", "dataplane/io/device.h")
+REPORT = (*PUBLISH, "dataplane/report/")
+SLOWPATH = (*REPORT, "dataplane/slowpath/")
+ORIGINATE = (*REPORT, "dataplane/originate/")
+PATH = (*SLOWPATH, "dataplane/originate/", "dataplane/path/")
+
 # Folder: prefixes that its files may include. The row of the longest matching folder applies.
 MAY_INCLUDE = {
-    "dataplane/": ("dataplane/", "xdp/abi.h", "xdp/loader/"),
+    "dataplane/base/": BASE,
+    "dataplane/net/": NET,
+    "dataplane/api/": (*NET, "dataplane/api/", "dataplane/io/device.h"),
+    "dataplane/stats/": STATS,
+    "dataplane/packet/": PACKET,
+    "dataplane/tables/": TABLES,
+    "dataplane/conntrack/": CONNTRACK,
+    "dataplane/encap/": ENCAP,
+    "dataplane/publish/": PUBLISH,
+    "dataplane/report/": REPORT,
+    "dataplane/slowpath/": SLOWPATH,
+    "dataplane/originate/": ORIGINATE,
+    "dataplane/path/": PATH,
+    "dataplane/worker/": (*PATH, "dataplane/worker/", "dataplane/io/device.h"),
+    "dataplane/io/": (*PACKET, "dataplane/io/", "xdp/abi.h", "xdp/loader/"),
     "xdp/": ("xdp/",),
     "xdp/loader/": ("xdp/", "dataplane/base/", "dataplane/net/", "dataplane/api/devices.h", "dataplane/io/device.h",
                     "dataplane/io/unique_fd.h"),
@@ -43,7 +71,7 @@ def forbidden(path, names):
 class Includes(unittest.TestCase):
     def test_the_check_itself_detects_a_wrong_direction(self):
         for path, name in (("dataplane/path/lookup.cc", "control/model/objects.h"),
-                           ("control/compile/x.cc", "dataplane/flow/flow_table.h"),
+                           ("control/compile/x.cc", "dataplane/conntrack/flow_table.h"),
                            ("control/compile/x.cc", "config/load/load.h"),
                            ("perf/micro/x.cc", "test/support/builder.h")):
             self.assertEqual(forbidden(path, [name]), [name])

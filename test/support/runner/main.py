@@ -57,7 +57,7 @@ with --full also:
   tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
            ThreadSanitizer
 arch, unit and install run at low priority beside golden, perf and netns.
-a NAME is a part of a test's name as it is printed: unit/flow, netns/failover, Maglev""")
+a NAME is a part of a test's name as it is printed: unit/conntrack, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="product, arch, unit, golden and perf only")
     parser.add_argument("--full", action="store_true", help="all suites, also those that need a build of their own")

@@ -21,7 +21,7 @@ def kind(test):
 
 
 def area(test):
-    """The name of a test without its suite: "flow" of "unit-flow"."""
+    """The name of a test without its suite: "conntrack" of "unit-conntrack"."""
     return test["name"].removeprefix(f"{kind(test)}-")
 
 

@@ -5,7 +5,8 @@
 #include <chrono>
 #include <functional>
 
-#include "dataplane/path/output.h"
+#include "dataplane/path/context.h"
+#include "dataplane/publish/publisher.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -360,13 +361,13 @@ TEST(Drops, AFrameWithoutHeadroomIsNotEncapsulated) {
   PathContext context(shared, WorkerId{0}, **pool, mailbox, flow_events);
   Snapshot snapshot;
   PeerEntry peer{PeerId{1}, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true};
-  snapshot.peers = std::make_shared<const PeerTable>(std::vector<PeerEntry>{peer}, at.gateway);
+  snapshot.peers = build_peers({peer}, at.gateway);
   context.snapshot = &snapshot;
   Frame frame;
   frame.chunk = (*pool)->allocate();
   frame.data = (*pool)->chunk_start(frame.chunk);
   const auto drop =
-      push_tunnel(context, frame, frame.data + 14, 40, Family::kIpv4, PeerId{1}, Vni{5}, std::uint16_t{0});
+      push_tunnel(context.output, frame, frame.data + 14, 40, Family::kIpv4, PeerId{1}, Vni{5}, std::uint16_t{0});
   EXPECT_EQ(drop, DropReason::kHeadroom);
 }
 

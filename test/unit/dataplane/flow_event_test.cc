@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "dataplane/path/output.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/originate/output.h"
 #include "test/support/path_rig.h"
 #include "test/unit/dataplane/policy_builder.h"
 

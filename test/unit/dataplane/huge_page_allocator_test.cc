@@ -10,7 +10,7 @@
 #include <string>
 #include <thread>
 
-#include "dataplane/tables/memory_area.h"
+#include "dataplane/base/memory_area.h"
 
 namespace isthmus {
 namespace {

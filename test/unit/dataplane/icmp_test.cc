@@ -1,7 +1,7 @@
 // ICMP errors: those that pass must prove themselves, those that the gateway originates are limited.
 #include <gtest/gtest.h>
 
-#include "dataplane/path/rate_limit.h"
+#include "dataplane/base/rate_limit.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {

@@ -4,8 +4,8 @@
 #include <set>
 
 #include "dataplane/api/identity.h"
-#include "dataplane/path/admission.h"
 #include "dataplane/publish/publisher.h"
+#include "dataplane/slowpath/admission.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -33,7 +33,7 @@ class SourceValidationRig {
     auto created = FramePool::create(memory);
     EXPECT_TRUE(created.ok());
     pool = std::move(*created);
-    context = std::make_unique<PathContext>(shared, WorkerId{0}, *pool, mailbox, *flow_events);
+    context = std::make_unique<SlowContext>(shared, WorkerId{0}, *pool, mailbox, *flow_events);
     TableDelta delta;
     delta.upsert_peers = {{kWestGateway, ClusterId{west}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
     delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
@@ -51,7 +51,7 @@ class SourceValidationRig {
     packet.side = Side::kFabric;
     packet.peer = kWestGateway;
     packet.vni = Vni{vni};
-    packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, 0, Realm{0}};
+    packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, Realm{0}};
     Admission admission(packet);
     admission.forward = packet.key;
     const std::optional<DropReason> drop = validate_source(*context, admission);
@@ -75,7 +75,7 @@ class SourceValidationRig {
   Mailbox mailbox;
   std::unique_ptr<FlowEventQueue> flow_events = std::make_unique<FlowEventQueue>(1);
   std::unique_ptr<FramePool> pool;
-  std::unique_ptr<PathContext> context;
+  std::unique_ptr<SlowContext> context;
   ClusterId cluster;
   Seconds valid_until;
   Identity source_identity;

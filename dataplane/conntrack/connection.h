@@ -1,0 +1,102 @@
+// Layout of a connection slot in the mapping: one shared cache line and one line per direction.
+//
+// Plain numbers, no pointers. Slot numbers start at 0, block numbers at 1. A slot's keys and the non-atomic fields of
+// its shared line are written before the slot is linked and stay constant until it is freed, one grace period after it
+// was unlinked. The packet path touches only the direction line. Readers must be in a read section.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "dataplane/base/types.h"
+#include "dataplane/packet/flow_key.h"
+
+namespace isthmus {
+
+// kForward is the direction of the first packet.
+enum class Direction : std::uint8_t { kForward = 0, kReply = 1 };
+[[nodiscard]] constexpr Direction opposite(Direction d) noexcept {
+  return d == Direction::kForward ? Direction::kReply : Direction::kForward;
+}
+
+inline constexpr std::uint32_t kNoBlock = 0;                // no decision for this direction yet
+inline constexpr std::uint32_t kBlockRemoved = 0xffffffff;  // the connection has been removed
+
+// TCP flags as in the header (RFC 9293 section 3.1); 0 for other protocols.
+namespace tcp_flag {
+inline constexpr std::uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
+}
+
+// Which kinds of packets a direction has seen: the low 8 bits of DirectionLine::seen.
+namespace mark {
+inline constexpr std::uint8_t kSeen = 1;  // any packet
+inline constexpr std::uint8_t kSyn = 2;
+inline constexpr std::uint8_t kNonSyn = 4;  // TCP without SYN
+inline constexpr std::uint8_t kFin = 8;
+inline constexpr std::uint8_t kRst = 16;
+inline constexpr std::uint8_t kClosed = 32;  // the connection is closing: packets no longer extend its lifetime
+}  // namespace mark
+
+struct alignas(64) DirectionLine {
+  FlowKey key;
+  std::atomic<std::uint32_t> block{kNoBlock};  // block number, kNoBlock or kBlockRemoved
+  std::atomic<std::uint32_t> seen{0};  // time of the last packet (table clock, seconds modulo 2^24) << 8, and marks
+  // Updated by a relaxed load, add and store: two workers that handle one direction at the same time may lose a count.
+  std::atomic<std::uint64_t> packets{0};
+  std::atomic<std::uint64_t> bytes{0};
+};
+static_assert(sizeof(DirectionLine) == 64 && std::is_standard_layout_v<DirectionLine>);
+static_assert(offsetof(DirectionLine, block) == 40 && offsetof(DirectionLine, seen) == 44);
+static_assert(offsetof(DirectionLine, packets) == 48 && offsetof(DirectionLine, bytes) == 56);
+
+struct alignas(64) ConnectionShared {
+  // Bits of `state`.
+  static constexpr std::uint32_t kReplied = 1;  // no longer counted against the half-open limit
+
+  // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
+  // adoption recognises half-written slots.
+  std::atomic<std::uint32_t> checksum{0};
+  std::atomic<std::uint32_t> sequence{0};  // incremented whenever the slot is freed
+  std::atomic<std::uint32_t> state{0};
+  std::atomic<std::uint32_t> closed_at{0};     // seconds, valid with mark::kClosed
+  std::atomic<std::uint32_t> forward_peer{0};  // peer that last sent the forward direction; 0: the local side
+  std::atomic<std::uint32_t> user_flags{0};    // reserved for the packet path
+  Seconds created;
+  ServiceId service;
+  BackendId backend;
+  Identity source_identity;
+  ClusterId backend_cluster;
+  Side from = Side::kLocal;  // of the forward direction
+  Side to = Side::kLocal;
+  std::uint8_t reserved[20] = {};
+};
+static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
+static_assert(offsetof(ConnectionShared, created) == 24 && offsetof(ConnectionShared, backend_cluster) == 40);
+
+struct Connection {
+  ConnectionShared shared;
+  std::array<DirectionLine, 2> lines;  // by Direction
+
+  [[nodiscard]] DirectionLine& line(Direction d) noexcept { return lines[static_cast<std::size_t>(d)]; }
+  [[nodiscard]] const DirectionLine& line(Direction d) const noexcept { return lines[static_cast<std::size_t>(d)]; }
+  [[nodiscard]] IpProtocol protocol() const noexcept { return lines[0].key.protocol; }
+  [[nodiscard]] bool replied() const noexcept {
+    return (shared.state.load(std::memory_order_relaxed) & ConnectionShared::kReplied) != 0;
+  }
+  // Both ends have closed.
+  [[nodiscard]] bool closing() const noexcept {
+    return (lines[0].seen.load(std::memory_order_relaxed) & mark::kClosed) != 0;
+  }
+  // An end has sent FIN or RST: a TCP SYN that hits it starts a new connection (see FlowTable::reopens).
+  [[nodiscard]] bool ending() const noexcept {
+    const std::uint32_t marks =
+        lines[0].seen.load(std::memory_order_relaxed) | lines[1].seen.load(std::memory_order_relaxed);
+    return (marks & (mark::kFin | mark::kRst)) != 0;
+  }
+};
+static_assert(sizeof(Connection) == 192 && std::is_standard_layout_v<Connection>);
+
+}  // namespace isthmus

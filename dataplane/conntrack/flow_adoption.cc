@@ -1,0 +1,180 @@
+// FlowTable: opening the table and adopting the connections that an earlier process left in the mapping.
+#include <nmmintrin.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "dataplane/conntrack/flow_table.h"
+
+namespace isthmus {
+namespace {
+
+// CRC32C of `bytes` bytes, a multiple of eight.
+std::uint64_t crc_of(const void* data, std::size_t bytes, std::uint64_t start) noexcept {
+  assert(bytes % sizeof(std::uint64_t) == 0);
+  std::uint64_t crc = start;
+  for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, static_cast<const std::byte*>(data) + at, sizeof word);
+    crc = _mm_crc32_u64(crc, word);
+  }
+  return crc;
+}
+
+constexpr std::uint32_t kMaxConnections = 1u << 26;
+constexpr unsigned kMaxWorkers = 64;
+
+// Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of the
+// number of workers, so that changing that number keeps the state.
+std::uint32_t blocks_for(std::uint32_t connections) { return 2 * connections + connections / 8 + 4096; }
+
+}  // namespace
+
+Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quiescence& quiescence) {
+  if (options.connections == 0 || options.connections > kMaxConnections) {
+    return Error{"capacity of " + std::to_string(options.connections) + " connections is out of range",
+                 "engine.connections", "choose 1 to " + std::to_string(kMaxConnections)};
+  }
+  if (options.workers == 0 || options.workers > kMaxWorkers || options.workers > quiescence.readers()) {
+    return Error{std::to_string(options.workers) + " workers is out of range", "engine.workers",
+                 "choose 1 to " + std::to_string(kMaxWorkers)};
+  }
+  auto mapping = FlowMapping::open({.name = options.name,
+                                    .directory = options.directory,
+                                    .keep_state = options.keep_state,
+                                    .connections = options.connections,
+                                    .blocks = blocks_for(options.connections)});
+  if (!mapping) {
+    return mapping.error();
+  }
+  auto index_area = MemoryArea::anonymous(TagIndex::bytes_for(2 * std::size_t{options.connections}));
+  if (!index_area) {
+    return index_area.error();
+  }
+  return std::unique_ptr<FlowTable>(new FlowTable(options, quiescence, std::move(*mapping), std::move(*index_area)));
+}
+
+FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area)
+    : capacity_(options.connections),
+      workers_(options.workers),
+      half_open_limit_(options.half_open_limit != 0 ? options.half_open_limit : std::max(options.connections / 4, 1u)),
+      timeouts_(options.timeouts),
+      quiescence_(quiescence),
+      mapping_(std::move(mapping)),
+      index_area_(std::move(index_area)),
+      index_(index_area_.data(), index_area_.bytes()),
+      epochs_(mapping_.epochs()),
+      hasher_(options.hash_seed != 0 ? FlowHasher(options.hash_seed) : FlowHasher::random()),
+      states_(std::make_unique<WorkerState[]>(options.workers)) {
+  const std::uint32_t blocks = blocks_for(capacity_);
+  std::vector<bool> slots_used(std::size_t{capacity_} + 1);
+  std::vector<bool> blocks_used(std::size_t{blocks} + 1);
+  if (mapping_.adopted()) {
+    adopt(slots_used, blocks_used);
+    epochs_.bump_all();  // no adopted decision is valid any more
+  }
+  slots_ = std::make_unique<NumberPool>(capacity_, workers_, quiescence_, slots_used);
+  blocks_ = std::make_unique<NumberPool>(blocks, workers_, quiescence_, blocks_used);
+}
+
+void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept {
+  std::uint32_t half_open = 0;
+  for (std::uint32_t slot = 0; slot < capacity_; ++slot) {
+    Connection& c = mapping_.connection(slot);
+    if (c.shared.checksum.load(std::memory_order_acquire) == 0) {
+      continue;
+    }
+    if (!adopt_slot(slot)) {
+      c.shared.checksum.store(0, std::memory_order_relaxed);
+      c.shared.sequence.fetch_add(1, std::memory_order_relaxed);
+      continue;
+    }
+    for (DirectionLine& line : c.lines) {
+      adopt_line(line, blocks_used);
+    }
+    slots_used[std::size_t{slot} + 1] = true;
+    half_open += c.replied() ? 0 : 1;
+    ++adopted_;
+  }
+  half_open_.store(half_open, std::memory_order_relaxed);
+}
+
+// Links a slot that an earlier process left complete. False when the slot is incomplete or cannot be linked.
+bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
+  Connection& c = mapping_.connection(slot);
+  if (c.shared.checksum.load(std::memory_order_relaxed) != checksum_of(c, slot)) {
+    return false;
+  }
+  const Hashes hashes = hashes_of(c);
+  const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
+  if (find_hashed(c.lines[0].key, hashes.forward) || find_hashed(c.lines[1].key, hashes.reply) ||
+      !link_both(slot, hashes)) {
+    return false;
+  }
+  // The earlier process may have died between two steps of one state change: complete them.
+  const std::uint32_t marks =
+      c.lines[0].seen.load(std::memory_order_relaxed) | c.lines[1].seen.load(std::memory_order_relaxed);
+  for (DirectionLine& line : c.lines) {
+    line.seen.fetch_or(marks & mark::kClosed, std::memory_order_relaxed);
+  }
+  if ((c.line(Direction::kReply).seen.load(std::memory_order_relaxed) & mark::kSeen) != 0) {
+    c.shared.state.fetch_or(ConnectionShared::kReplied, std::memory_order_relaxed);
+  }
+  return true;
+}
+
+void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept {
+  const std::uint32_t number = line.block.load(std::memory_order_relaxed);
+  if (number == kNoBlock || number >= blocks_used.size() || blocks_used[number]) {
+    line.block.store(kNoBlock, std::memory_order_relaxed);
+    return;
+  }
+  blocks_used[number] = true;
+}
+
+// A CRC is enough, because the checksum guards against crashes, not attackers; it takes one instruction per eight
+// bytes.
+std::uint32_t FlowTable::checksum_of(const Connection& connection, std::uint32_t slot) noexcept {
+  constexpr std::size_t kPlain = offsetof(ConnectionShared, created);
+  constexpr std::size_t kPlainBytes = sizeof(ConnectionShared) - kPlain;
+  std::uint64_t checksum = crc_of(&connection.lines[0].key, sizeof(FlowKey), slot);
+  checksum ^= crc_of(&connection.lines[1].key, sizeof(FlowKey), ~std::uint64_t{slot}) << 1;
+  checksum ^= crc_of(reinterpret_cast<const std::byte*>(&connection.shared) + kPlain, kPlainBytes, 1) << 2;
+  return static_cast<std::uint32_t>(checksum ^ (checksum >> 32)) | 1;
+}
+
+Seconds FlowTable::now() const noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_BOOTTIME, &t);
+  return seconds_at(
+      Nanoseconds{static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec)});
+}
+
+FlowCounts FlowTable::counts() const noexcept {
+  FlowCounts n;
+  for (unsigned w = 0; w < workers_; ++w) {
+    const WorkerState& s = states_[w];
+    // Removals before creations: a concurrent change makes `now` too large, never negative.
+    n.removed += s.removed.load(std::memory_order_acquire);
+    n.expired += s.expired.load(std::memory_order_relaxed);
+    n.lost_races += s.lost_races.load(std::memory_order_relaxed);
+    n.reply_taken += s.reply_taken.load(std::memory_order_relaxed);
+    n.rejected_full += s.rejected_full.load(std::memory_order_relaxed);
+    n.rejected_half_open_limit += s.rejected_half_open_limit.load(std::memory_order_relaxed);
+    n.no_block += s.no_block.load(std::memory_order_relaxed);
+  }
+  for (unsigned w = 0; w < workers_; ++w) {
+    n.created += states_[w].created.load(std::memory_order_acquire);
+  }
+  n.adopted = adopted_;
+  n.now = adopted_ + n.created - n.removed;
+  n.half_open = half_open_.load(std::memory_order_relaxed);
+  n.capacity = capacity_;
+  n.bytes = mapping_.bytes();
+  n.huge_page_bytes = mapping_.huge_page_bytes();
+  return n;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,78 @@
+// FlowMapping: the memory in which connections survive a restart: header, epoch words, connection slots, blocks.
+//
+// A file `<directory>/isthmus-<name>.flows`, locked by the engine that uses it, or an anonymous mapping. open() adopts
+// the file of an earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps
+// the reason. The space is reserved at open, so that a full file system is an error then, not a SIGBUS later. Threads:
+// open and destruction by control; the rest any. Peer, service and other ids in adopted records are those of the
+// earlier process and may mean something else now.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "dataplane/base/memory_area.h"
+#include "dataplane/base/result.h"
+#include "dataplane/base/types.h"
+#include "dataplane/conntrack/connection.h"
+#include "dataplane/conntrack/direction_block.h"
+#include "dataplane/conntrack/epoch_table.h"
+
+namespace isthmus {
+
+class FlowMapping {
+ public:
+  struct Options {
+    std::string name;
+    std::string directory;
+    bool keep_state = true;
+    std::uint32_t connections = 0;
+    std::uint32_t blocks = 0;  // numbers 1..blocks
+  };
+  [[nodiscard]] static Result<FlowMapping> open(const Options& options);
+  FlowMapping(FlowMapping&& other) noexcept;
+  FlowMapping& operator=(FlowMapping&&) = delete;
+  ~FlowMapping();
+
+  // True: slots hold the state of an earlier process and must be validated one by one.
+  [[nodiscard]] bool adopted() const noexcept { return adopted_; }
+  // Why an existing file was not adopted; empty when it was adopted or new.
+  [[nodiscard]] const std::string& fresh_reason() const noexcept { return fresh_reason_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return area_.bytes(); }
+  // Bytes on huge pages, measured when the mapping was opened.
+  [[nodiscard]] std::size_t huge_page_bytes() const noexcept { return huge_page_bytes_; }
+
+  [[nodiscard]] Connection& connection(std::uint32_t slot) const noexcept { return connections_[slot]; }
+  // 1 <= number <= blocks.
+  [[nodiscard]] DirectionBlock& block(std::uint32_t number) const noexcept { return blocks_[number]; }
+  [[nodiscard]] EpochTable::Word* epochs() const noexcept { return epochs_; }
+
+  [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept;
+  // Records when the table was last in use, for a later process to judge the state's age. Any worker, periodically.
+  void record_use(Seconds now) noexcept;
+
+ private:
+  struct Header;
+  struct Layout;
+  FlowMapping() = default;
+  [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
+  [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
+  [[nodiscard]] std::string mismatch_reason(const Options& options) const;
+  [[nodiscard]] std::string size_mismatch_reason(const Options& options) const;
+  [[nodiscard]] Status start_fresh(const Options& options, const Layout& layout, const std::string& path);
+  void write_header(const Options& options) noexcept;
+  void set_pointers(const Layout& layout) noexcept;
+
+  MemoryArea area_;
+  int file_ = -1;
+  bool adopted_ = false;
+  std::string fresh_reason_;
+  std::size_t huge_page_bytes_ = 0;
+  Header* header_ = nullptr;
+  EpochTable::Word* epochs_ = nullptr;
+  Connection* connections_ = nullptr;
+  DirectionBlock* blocks_ = nullptr;  // [0] is unused
+};
+
+}  // namespace isthmus

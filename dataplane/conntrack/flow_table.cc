@@ -1,0 +1,326 @@
+#include "dataplane/conntrack/flow_table.h"
+
+#include <algorithm>
+#include <array>
+
+namespace isthmus {
+namespace {
+
+void count(std::atomic<std::uint64_t>& counter) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+}  // namespace
+
+// Lookup --------------------------------------------------------------------------------------------------------------
+
+Hit FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
+  Hit hit;
+  index_.find(hash, [&](const TagIndex::Entry& entry) {
+    const auto direction = static_cast<Direction>(entry.flag);
+    if (mapping_.connection(entry.number).line(direction).key != key) {
+      return false;
+    }
+    hit = hit_of(entry.number, direction);
+    return true;
+  });
+  return hit;
+}
+
+Hit FlowTable::find([[maybe_unused]] WorkerId worker, const FlowKey& key) const noexcept {
+  assert(quiescence_.inside(worker.value()));
+  return find_hashed(key, hasher_(key));
+}
+
+Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction direction) const noexcept {
+  assert(quiescence_.inside(worker.value()));
+  if (ref.slot >= capacity_) {
+    return {};
+  }
+  const ConnectionShared& shared = mapping_.connection(ref.slot).shared;
+  const bool same = shared.checksum.load(std::memory_order_acquire) != 0 &&
+                    shared.sequence.load(std::memory_order_relaxed) == ref.sequence;
+  return same ? hit_of(ref.slot, direction) : Hit{};
+}
+
+void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept {
+  assert(hits.size() >= keys.size());
+  constexpr std::size_t kBurst = 64;
+  std::uint64_t hashes[kBurst];
+  for (std::size_t from = 0; from < keys.size(); from += kBurst) {
+    const auto count = static_cast<unsigned>(std::min(kBurst, keys.size() - from));
+    for (unsigned i = 0; i < count; ++i) {
+      hashes[i] = hasher_(keys[from + i]);
+      index_.prefetch(hashes[i]);
+    }
+    find_each(
+        worker, count, [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
+        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept -> Hit& { return hits[from + i]; });
+  }
+}
+
+// Connection state per packet --------------------------------------------------------------------------
+
+void FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  const bool first = lifecycle::record(*hit.connection, hit.direction, now, marks);
+  if (first && hit.direction == Direction::kReply) {
+    release_half_open(*hit.connection);
+  }
+}
+
+bool FlowTable::take_half_open() noexcept {
+  if (half_open_.fetch_add(1, std::memory_order_relaxed) < half_open_limit_) {
+    return true;
+  }
+  half_open_.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+// Called for the first reply and on removal; whichever sets the bit releases the count.
+void FlowTable::release_half_open(Connection& connection) noexcept {
+  const std::uint32_t before = connection.shared.state.fetch_or(ConnectionShared::kReplied, std::memory_order_relaxed);
+  if ((before & ConnectionShared::kReplied) == 0) {
+    half_open_.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+// Insert --------------------------------------------------------------------------------------------------------------
+
+InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  WorkerState& counters = state(worker);
+  if (!take_half_open()) {
+    // At the limit, but the connection may exist already.
+    if (Hit hit = find(worker, request.forward)) {
+      count(counters.lost_races);
+      return {InsertOutcome::kExists, hit};
+    }
+    count(counters.rejected_half_open_limit);
+    return {InsertOutcome::kHalfOpenLimit, {}};
+  }
+  InsertResult result = insert_once(worker, request, now);
+  if (result.outcome == InsertOutcome::kReplyTaken && result.hit && remove_if(worker, result.hit.slot, &now)) {
+    count(counters.expired);
+    result = insert_once(worker, request, now);  // the owner of the reply key had expired but was not aged out yet
+  }
+  if (result.outcome != InsertOutcome::kInserted) {
+    half_open_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  switch (result.outcome) {
+    case InsertOutcome::kInserted:
+      count(counters.created);
+      break;
+    case InsertOutcome::kExists:
+      count(counters.lost_races);
+      break;
+    case InsertOutcome::kReplyTaken:
+      result.hit = Hit{};
+      count(counters.reply_taken);
+      break;
+    case InsertOutcome::kFull:
+    case InsertOutcome::kHalfOpenLimit:
+      count(counters.rejected_full);
+      break;
+  }
+  return result;
+}
+
+InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
+  if (request.forward == request.reply) {
+    return {InsertOutcome::kReplyTaken, {}};
+  }
+  const std::uint32_t number = slots_->allocate(worker);
+  if (number == 0) {
+    return {InsertOutcome::kFull, {}};
+  }
+  const std::uint32_t slot = number - 1;
+  fill(slot, request, now);
+  InsertResult result;
+  if (fill_blocks(worker, mapping_.connection(slot), request)) {
+    result = link(slot, {request.forward_hash != 0 ? request.forward_hash : hasher_(request.forward),
+                         request.reply_hash != 0 ? request.reply_hash : hasher_(request.reply)});
+  }
+  if (result.outcome != InsertOutcome::kInserted) {
+    discard(worker, slot);
+  }
+  return result;
+}
+
+// Writes a slot that no reader can see yet.
+void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
+  Connection& c = mapping_.connection(slot);
+  ConnectionShared& s = c.shared;
+  s.state.store(0, std::memory_order_relaxed);
+  s.closed_at.store(0, std::memory_order_relaxed);
+  s.forward_peer.store(request.forward_peer.value(), std::memory_order_relaxed);
+  s.user_flags.store(request.user_flags, std::memory_order_relaxed);
+  s.created = now;
+  s.service = request.service;
+  s.backend = request.backend;
+  s.source_identity = request.source_identity;
+  s.backend_cluster = request.backend_cluster;
+  s.from = request.from;
+  s.to = request.to;
+  c.lines[0].key = request.forward;
+  c.lines[1].key = request.reply;
+  for (DirectionLine& line : c.lines) {
+    line.block.store(kNoBlock, std::memory_order_relaxed);
+    line.seen.store(now.value() << 8, std::memory_order_relaxed);
+    line.packets.store(0, std::memory_order_relaxed);
+    line.bytes.store(0, std::memory_order_relaxed);
+  }
+}
+
+bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept {
+  const std::array<const DirectionBlock*, 2> blocks{request.forward_block, request.reply_block};
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i] == nullptr) {
+      continue;
+    }
+    const std::uint32_t number = new_block(worker, *blocks[i]);
+    if (number == 0) {
+      return false;
+    }
+    connection.lines[i].block.store(number, std::memory_order_relaxed);
+  }
+  return true;
+}
+
+// Frees a slot that was filled but never linked.
+void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
+  for (DirectionLine& line : mapping_.connection(slot).lines) {
+    const std::uint32_t number = line.block.load(std::memory_order_relaxed);
+    if (number != kNoBlock) {
+      blocks_->release(worker, number);
+      line.block.store(kNoBlock, std::memory_order_relaxed);
+    }
+  }
+  slots_->release(worker, slot + 1);
+}
+
+// Insert-if-absent of both keys. While both locks are held, no other worker can link or unlink either key.
+InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept {
+  Connection& c = mapping_.connection(slot);
+  const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
+  if (!index_.definitely_absent(hashes.forward)) {
+    if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
+      return {InsertOutcome::kExists, other};
+    }
+  }
+  if (!index_.definitely_absent(hashes.reply)) {
+    if (Hit other = find_hashed(c.lines[1].key, hashes.reply)) {
+      return {InsertOutcome::kReplyTaken, other};
+    }
+  }
+  if (!link_both(slot, hashes)) {
+    return {InsertOutcome::kFull, {}};
+  }
+  c.shared.checksum.store(checksum_of(c, slot), std::memory_order_release);
+  return {InsertOutcome::kInserted, hit_of(slot, Direction::kForward)};
+}
+
+// The reply key first: a reader that finds the forward key can rely on the reply key being there.
+bool FlowTable::link_both(std::uint32_t slot, const Hashes& hashes) noexcept {
+  const Connection& c = mapping_.connection(slot);
+  const TagIndex::Entry reply = entry_of(c, slot, Direction::kReply);
+  if (!index_.insert(hashes.reply, reply)) {
+    return false;
+  }
+  if (!index_.insert(hashes.forward, entry_of(c, slot, Direction::kForward))) {
+    index_.erase(hashes.reply, reply);
+    return false;
+  }
+  return true;
+}
+
+// Revalidate ----------------------------------------------------------------------------------------------------------
+
+std::uint32_t FlowTable::new_block(WorkerId worker, const DirectionBlock& block) noexcept {
+  const std::uint32_t number = blocks_->allocate(worker);
+  if (number == 0) {
+    count(state(worker).no_block);
+    return 0;
+  }
+  mapping_.block(number) = block;
+  return number;
+}
+
+RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  const std::uint32_t number = new_block(worker, block);
+  if (number == 0) {
+    return RevalidateOutcome::kOutOfBlocks;
+  }
+  std::uint32_t old = hit.block_number;
+  // Only the worker that replaces a number may retire it; fails if another worker replaced the block or removed the
+  // connection meanwhile.
+  const bool replaced = old != kBlockRemoved && hit.line().block.compare_exchange_strong(
+                                                    old, number, std::memory_order_acq_rel, std::memory_order_acquire);
+  if (replaced) {
+    if (old != kNoBlock) {
+      blocks_->retire(worker, old);
+    }
+    hit.block_number = number;
+    hit.block = block_of(number);
+    return RevalidateOutcome::kPublished;
+  }
+  blocks_->release(worker, number);
+  hit.block_number = old;
+  hit.block = block_of(old);
+  return old == kBlockRemoved ? RevalidateOutcome::kRemoved : RevalidateOutcome::kSuperseded;
+}
+
+// Remove --------------------------------------------------------------------------------------------------------------
+
+bool FlowTable::remove(WorkerId worker, const Hit& hit) noexcept { return remove_if(worker, hit.slot, nullptr); }
+
+bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  Connection& c = mapping_.connection(slot);
+  const Hashes hashes = hashes_of(c);
+  {
+    const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
+    if (c.shared.checksum.load(std::memory_order_relaxed) == 0 ||
+        (expired_at != nullptr && lifecycle::expires_in(c, timeouts_, *expired_at) != 0)) {
+      return false;
+    }
+    c.shared.checksum.store(0, std::memory_order_release);
+    index_.erase(hashes.forward, entry_of(c, slot, Direction::kForward));
+    index_.erase(hashes.reply, entry_of(c, slot, Direction::kReply));
+    c.shared.sequence.fetch_add(1, std::memory_order_release);
+  }
+  for (DirectionLine& line : c.lines) {
+    const std::uint32_t number = line.block.exchange(kBlockRemoved, std::memory_order_acq_rel);
+    if (number != kNoBlock) {
+      blocks_->retire(worker, number);
+    }
+  }
+  release_half_open(c);
+  slots_->retire(worker, slot + 1);
+  count(state(worker).removed);
+  return true;
+}
+
+unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budget) noexcept {
+  WorkerState& own = state(worker);
+  const std::uint32_t first = std::min(capacity_, worker.value() * share());
+  const std::uint32_t size = std::min(capacity_ - first, share());
+  unsigned removed = 0;
+  for (unsigned visited = 0; visited < std::min(budget, size); ++visited) {
+    const std::uint32_t slot = first + own.cursor;
+    own.cursor = own.cursor + 1 == size ? 0 : own.cursor + 1;
+    const Connection& c = mapping_.connection(slot);
+    if (c.shared.checksum.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
+        remove_if(worker, slot, &now)) {
+      count(own.expired);
+      ++removed;
+    }
+  }
+  slots_->collect(worker);
+  blocks_->collect(worker);
+  mapping_.record_use(now);
+  return removed;
+}
+
+}  // namespace isthmus

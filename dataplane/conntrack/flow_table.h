@@ -1,0 +1,352 @@
+// FlowTable: the connection table of an engine, shared by all its workers.
+//
+// An index (tags and slot numbers, one key per direction) finds a connection slot. The slot has a shared line and one
+// line per direction; each direction refers to its immutable decision, a DirectionBlock. Slots, blocks and epoch words
+// lie in a mapping (a named file, or anonymous memory); index and free lists are private and rebuilt on adoption.
+//
+// Threads and lifetime: created by the engine before its workers start, after the Quiescence, which outlives it. Reader
+// slot w of the quiescence is worker w. Functions that take a WorkerId are called by that worker inside its read
+// section; a Hit is valid until the worker's next quiescent point. Lookups take no lock. Insert and remove take the
+// spin locks of one or two regions of the index, in address order, for some hundred nanoseconds. Any worker may use any
+// connection.
+//
+// A hit does not compare the slot's sequence number: that lies in the shared line, which the packet path does not
+// touch, and inside a read section a slot that was found cannot be re-used. The sequence is for references kept longer
+// (FlowRef).
+//
+// Nothing is allocated after open(). Failures of insert and revalidate are return values; the packet path continues.
+#pragma once
+
+#include <atomic>
+#include <cassert>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/defaults.h"
+#include "dataplane/base/memory_area.h"
+#include "dataplane/base/quiescence.h"
+#include "dataplane/base/result.h"
+#include "dataplane/base/types.h"
+#include "dataplane/conntrack/connection.h"
+#include "dataplane/conntrack/direction_block.h"
+#include "dataplane/conntrack/epoch_table.h"
+#include "dataplane/conntrack/flow_mapping.h"
+#include "dataplane/conntrack/lifecycle.h"
+#include "dataplane/conntrack/number_pool.h"
+#include "dataplane/conntrack/tag_index.h"
+#include "dataplane/packet/flow_key.h"
+
+namespace isthmus {
+
+// The connection that a packet belongs to, and its direction.
+struct Hit {
+  Connection* connection = nullptr;       // nullptr: no hit
+  const DirectionBlock* block = nullptr;  // nullptr: no decision for this direction yet, or the connection was removed
+  std::uint32_t slot = 0;
+  std::uint32_t block_number = kNoBlock;
+  Direction direction = Direction::kForward;
+
+  Hit() noexcept = default;
+  Hit(const Hit&) noexcept = default;
+  // Member by member, as hits are written: a wider load would stall on store forwarding.
+  Hit& operator=(const Hit& other) noexcept {
+    connection = other.connection;
+    block = other.block;
+    slot = other.slot;
+    block_number = other.block_number;
+    direction = other.direction;
+    return *this;
+  }
+  explicit operator bool() const noexcept { return connection != nullptr; }
+  [[nodiscard]] DirectionLine& line() const noexcept { return connection->line(direction); }
+  [[nodiscard]] ConnectionShared& shared() const noexcept { return connection->shared; }
+};
+
+// Refers to a connection across read sections; find() fails once the slot was freed.
+struct FlowRef {
+  std::uint32_t slot = 0;
+  std::uint32_t sequence = 0;
+};
+
+// Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to
+// translated client).
+struct NewConnection {
+  FlowKey forward;
+  FlowKey reply;
+  const DirectionBlock* forward_block = nullptr;  // copied; nullptr: no decision yet
+  const DirectionBlock* reply_block = nullptr;
+  ServiceId service;
+  BackendId backend;
+  ClusterId backend_cluster;
+  PeerId forward_peer;
+  Identity source_identity;
+  Side from = Side::kLocal;
+  Side to = Side::kLocal;
+  std::uint32_t user_flags = 0;
+  std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
+};
+
+enum class InsertOutcome : std::uint8_t {
+  kInserted,       // `hit` is the new connection, forward
+  kExists,         // another packet was first: `hit` is its connection, in the direction of our `forward` key
+  kReplyTaken,     // the reply key belongs to another connection: try another backend or source port
+  kFull,           // no free slot or block, or no room in the index
+  kHalfOpenLimit,  // too many connections without a reply
+};
+struct InsertResult {
+  InsertOutcome outcome = InsertOutcome::kFull;
+  Hit hit;
+};
+
+enum class RevalidateOutcome : std::uint8_t {
+  kPublished,    // hit.block is the new decision
+  kSuperseded,   // another worker was first: hit.block is its decision; either is valid for this packet
+  kRemoved,      // the connection was removed meanwhile: repeat the lookup
+  kOutOfBlocks,  // none free: use the decision for this packet only; the next packet tries again
+};
+
+struct FlowCounts {
+  std::uint64_t now = 0, created = 0, removed = 0, expired = 0, adopted = 0;
+  std::uint64_t half_open = 0, capacity = 0;
+  std::uint64_t bytes = 0, huge_page_bytes = 0;  // of the mapping; those on huge pages when it was opened
+  std::uint64_t lost_races = 0, reply_taken = 0, rejected_full = 0, rejected_half_open_limit = 0, no_block = 0;
+};
+
+class FlowTable {
+ public:
+  struct Options {
+    std::string name = "isthmus";
+    std::string directory = "/dev/shm";
+    bool keep_state = true;  // false: an anonymous mapping, no state survives a restart
+    std::uint32_t connections = kDefaultConnections;
+    std::uint32_t half_open_limit = 0;  // 0: a quarter of the connections
+    unsigned workers = 1;               // 1..64; reader slots 0..workers-1
+    FlowTimeouts timeouts;
+    std::uint64_t hash_seed = 0;  // 0: random
+  };
+
+  // Control thread. Adopts the mapping of an earlier process if it matches, else starts empty (see start_reason()).
+  // Fails when another engine uses the name, or when the mapping cannot be created.
+  [[nodiscard]] static Result<std::unique_ptr<FlowTable>> open(const Options& options, Quiescence& quiescence);
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
+
+  // Seconds since the table was created, possibly by an earlier process. Makes a system call: workers use seconds_at()
+  // with their own clock (CLOCK_BOOTTIME in nanoseconds, read once per round).
+  [[nodiscard]] Seconds now() const noexcept;
+  [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept { return mapping_.seconds_at(boot_time); }
+  // Empty when adopted or new; else why earlier state was discarded ("capacity was 1024, is 2048").
+  [[nodiscard]] const std::string& start_reason() const noexcept { return mapping_.fresh_reason(); }
+  [[nodiscard]] EpochTable& epochs() noexcept { return epochs_; }
+  [[nodiscard]] const EpochTable& epochs() const noexcept { return epochs_; }
+  [[nodiscard]] const FlowTimeouts& timeouts() const noexcept { return timeouts_; }
+
+  // Lookup ------------------------------------------------------------------------------------------------------------
+  // `hits` is at least as long as `keys`. Prefetches buckets, then direction lines, then blocks.
+  void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
+  // The same for keys in different locations, whose buckets were prefetched: for i < `count` (64 at most), key_of(i) is
+  // the key, hash_of(i) its hash and hit_at(i) the Hit to write.
+  template <typename KeyOf, typename HashOf, typename HitAt>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, HitAt&& hit_at) const noexcept;
+  [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
+  [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
+  // The referenced connection, if it still exists.
+  [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
+  [[nodiscard]] static FlowRef ref(const Hit& hit) noexcept {
+    return {hit.slot, hit.shared().sequence.load(std::memory_order_acquire)};
+  }
+
+  // Counts a forwarded packet and updates the connection's TCP state and timers. Call for every packet, including the
+  // first. `tcp_flags`: from the header; 0 for other protocols.
+  void account_packet(WorkerId worker, const Hit& hit, Seconds now, Bytes length, std::uint8_t tcp_flags) noexcept {
+    DirectionLine& line = hit.line();
+    line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    line.bytes.store(line.bytes.load(std::memory_order_relaxed) + length.value(), std::memory_order_relaxed);
+    const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, tcp_flags);
+    const std::uint32_t seen = line.seen.load(std::memory_order_relaxed);
+    if (((seen ^ now.value() << 8) >> 8 | (marks & ~seen)) != 0) [[unlikely]] {
+      record(worker, hit, now, marks);
+    }
+  }
+  // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
+  // removes the old one, then inserts.
+  [[nodiscard]] static bool reopens(const Hit& hit, std::uint8_t tcp_flags) noexcept {
+    return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->ending();
+  }
+
+  // Prefetches for insert() the bucket of a key's hash, and the slot and block that the insert after `ahead` others
+  // will take; for revalidate() the block, and the lines of a connection that a lookup does not touch.
+  void prefetch_bucket(std::uint64_t hash) const noexcept { index_.prefetch(hash); }
+  void prefetch_insert(WorkerId worker, unsigned ahead) const noexcept {
+    prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));
+  }
+  void prefetch_revalidate(WorkerId worker, unsigned ahead) const noexcept {
+    prefetch_number(0, blocks_->upcoming(worker, ahead));
+  }
+  void prefetch_connection(const Hit& hit) const noexcept {
+    __builtin_prefetch(&hit.connection->shared);
+    __builtin_prefetch(&hit.connection->line(opposite(hit.direction)));
+  }
+
+  // Change ------------------------------------------------------------------------------------------------------------
+  [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
+  // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit.
+  [[nodiscard]] RevalidateOutcome revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept;
+  // False if it was removed already. The hit stays readable until the next quiescent point, its blocks included.
+  bool remove(WorkerId worker, const Hit& hit) noexcept;
+
+  // Aging: visits the next `budget` slots of this worker's share, removes expired connections, and frees slots and
+  // blocks whose grace period is over. Call once per round and before sleeping; a sleeping worker wakes at least every
+  // few seconds for it. A full pass takes share() / budget calls. Returns how many connections were removed.
+  unsigned age_connections(WorkerId worker, Seconds now, unsigned budget) noexcept;
+  // Slots in a worker's share, for choosing a budget.
+  [[nodiscard]] std::uint32_t share() const noexcept { return (capacity_ + workers_ - 1) / workers_; }
+
+  // Observation, any thread -------------------------------------------------------------------------------------------
+
+  // Calls visit(const Connection&, std::uint32_t slot) for live connections until it returns false. `reader` is a slot
+  // of the quiescence that is offline; a few hundred slots form one read section. A connection may change during a
+  // visit.
+  template <typename Visit>
+  void visit(unsigned reader, Visit&& visit) const {
+    constexpr std::uint32_t kSection = 256;
+    for (std::uint32_t from = 0; from < capacity_; from += kSection) {
+      const ReadSection section(quiescence_, reader);
+      const std::uint32_t to = capacity_ - from < kSection ? capacity_ : from + kSection;
+      for (std::uint32_t slot = from; slot < to; ++slot) {
+        const Connection& c = mapping_.connection(slot);
+        if (c.shared.checksum.load(std::memory_order_acquire) != 0 && !visit(c, slot)) {
+          return;
+        }
+      }
+    }
+  }
+  // A connection's decision, for use inside the same read section. nullptr: none.
+  [[nodiscard]] const DirectionBlock* block(const Connection& connection, Direction direction) const noexcept {
+    return block_of(connection.line(direction).block.load(std::memory_order_acquire));
+  }
+  [[nodiscard]] std::uint32_t idle(const Connection& c, Seconds now) const noexcept { return lifecycle::idle(c, now); }
+  [[nodiscard]] std::uint32_t expires_in(const Connection& c, Seconds now) const noexcept {
+    return lifecycle::expires_in(c, timeouts_, now);
+  }
+  [[nodiscard]] FlowCounts counts() const noexcept;
+
+ private:
+  struct alignas(64) WorkerState {  // counters: one writer, any reader
+    std::atomic<std::uint64_t> created{0}, removed{0}, expired{0}, lost_races{0}, reply_taken{0}, rejected_full{0},
+        rejected_half_open_limit{0}, no_block{0};
+    std::uint32_t cursor = 0;
+  };
+  struct Hashes {
+    std::uint64_t forward, reply;
+  };
+
+  FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area);
+  // flow_adoption.cc
+  void adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept;
+  [[nodiscard]] bool adopt_slot(std::uint32_t slot) noexcept;
+  void adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept;
+  // Of the keys and plain fields; never 0.
+  [[nodiscard]] static std::uint32_t checksum_of(const Connection& connection, std::uint32_t slot) noexcept;
+
+  void record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
+  [[nodiscard]] bool take_half_open() noexcept;
+  void release_half_open(Connection& connection) noexcept;
+
+  [[nodiscard]] static Direction direction_of(std::uint64_t guess) noexcept {
+    return static_cast<Direction>(TagIndex::flag_of(guess));
+  }
+  [[nodiscard]] Hashes hashes_of(const Connection& c) const noexcept {
+    return {hasher_(c.lines[0].key), hasher_(c.lines[1].key)};
+  }
+  [[nodiscard]] Hit find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
+  // Written in place: copying a hit right after it was built would load it before its stores are complete, and stall.
+  void write_hit(Hit& hit, std::uint32_t slot, Direction direction) const noexcept {
+    Connection& connection = mapping_.connection(slot);
+    const std::uint32_t number = connection.line(direction).block.load(std::memory_order_acquire);
+    hit.connection = &connection;
+    hit.slot = slot;
+    hit.direction = direction;
+    hit.block_number = number;
+    hit.block = block_of(number);
+  }
+  [[nodiscard]] Hit hit_of(std::uint32_t slot, Direction direction) const noexcept {
+    Hit hit;
+    write_hit(hit, slot, direction);
+    return hit;
+  }
+  [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
+  void fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept;
+  [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept;
+  void discard(WorkerId worker, std::uint32_t slot) noexcept;
+  [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
+  [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
+  [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
+  // With `expired_at`: only if the connection has expired at that time.
+  bool remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept;
+
+  void prefetch_number(std::uint32_t slot_number, std::uint32_t block_number) const noexcept {
+    if (slot_number != 0) {
+      Connection& connection = mapping_.connection(slot_number - 1);
+      __builtin_prefetch(&connection.shared, 1);
+      __builtin_prefetch(&connection.lines[0], 1);
+      __builtin_prefetch(&connection.lines[1], 1);
+    }
+    if (block_number != 0) {
+      DirectionBlock& block = mapping_.block(block_number);
+      __builtin_prefetch(&block, 1);
+      __builtin_prefetch(&block.source, 1);
+    }
+  }
+  [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
+    return number == kNoBlock || number == kBlockRemoved ? nullptr : &mapping_.block(number);
+  }
+  [[nodiscard]] static TagIndex::Entry entry_of(const Connection& c, std::uint32_t slot, Direction d) noexcept {
+    return {slot, c.shared.sequence.load(std::memory_order_relaxed), d == Direction::kReply};
+  }
+  [[nodiscard]] WorkerState& state(WorkerId worker) noexcept { return states_[worker.value()]; }
+
+  std::uint32_t capacity_;
+  unsigned workers_;
+  std::uint32_t half_open_limit_;
+  FlowTimeouts timeouts_;
+  Quiescence& quiescence_;
+  FlowMapping mapping_;
+  MemoryArea index_area_;
+  TagIndex index_;
+  EpochTable epochs_;
+  FlowHasher hasher_;
+  std::unique_ptr<NumberPool> slots_;  // numbers are slot + 1
+  std::unique_ptr<NumberPool> blocks_;
+  std::unique_ptr<WorkerState[]> states_;
+  std::uint64_t adopted_ = 0;
+  alignas(64) std::atomic<std::uint32_t> half_open_{0};
+};
+
+template <typename KeyOf, typename HashOf, typename HitAt>
+void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of,
+                          HitAt&& hit_at) const noexcept {
+  constexpr unsigned kMax = 64;
+  assert(quiescence_.inside(worker.value()) && count <= kMax);
+  std::uint64_t guesses[kMax];
+  for (unsigned i = 0; i < count; ++i) {
+    guesses[i] = index_.guess(hash_of(i));
+    __builtin_prefetch(&mapping_.connection(TagIndex::number_of(guesses[i])).line(direction_of(guesses[i])), 1);
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    const std::uint32_t slot = TagIndex::number_of(guesses[i]);
+    const Direction direction = direction_of(guesses[i]);
+    Hit& hit = hit_at(i);
+    if (guesses[i] != TagIndex::kNoGuess && mapping_.connection(slot).line(direction).key == key_of(i)) [[likely]] {
+      write_hit(hit, slot, direction);
+    } else {
+      hit = find_hashed(key_of(i), hash_of(i));
+    }
+    __builtin_prefetch(hit.block);
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,75 @@
+#include "dataplane/conntrack/lifecycle.h"
+
+#include <algorithm>
+
+namespace isthmus::lifecycle {
+namespace {
+
+std::uint32_t remaining(std::uint32_t age, Seconds limit) noexcept {
+  return age >= limit.value() ? 0 : limit.value() - age;
+}
+
+// From here on packets no longer extend the connection's lifetime.
+void close(Connection& connection, Seconds now) noexcept {
+  std::uint32_t unset = 0;
+  connection.shared.closed_at.compare_exchange_strong(unset, std::max(now.value(), 1u), std::memory_order_relaxed);
+  for (DirectionLine& line : connection.lines) {
+    line.seen.fetch_or(mark::kClosed, std::memory_order_release);
+  }
+}
+
+// After the first FIN or RST of a direction. Marks are set and the other direction's are read with sequential
+// consistency, so of two concurrent workers at least the second sees the marks of both directions.
+void close_direction(Connection& connection, Direction direction, std::uint32_t own, bool reset, Seconds now) noexcept {
+  const std::uint32_t other = connection.line(opposite(direction)).seen.load(std::memory_order_seq_cst);
+  const bool both_syns = (own & other & mark::kSyn) != 0;
+  if ((reset && !both_syns) || (other & (mark::kFin | mark::kRst)) != 0) {
+    close(connection, now);
+  }
+}
+
+}  // namespace
+
+std::uint32_t idle(const Connection& connection, Seconds now) noexcept {
+  return std::min(idle_since(connection.lines[0].seen.load(std::memory_order_relaxed), now),
+                  idle_since(connection.lines[1].seen.load(std::memory_order_relaxed), now));
+}
+
+std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeouts, Seconds now) noexcept {
+  const std::uint32_t forward = connection.lines[0].seen.load(std::memory_order_acquire);
+  const std::uint32_t reply = connection.lines[1].seen.load(std::memory_order_acquire);
+  const std::uint32_t marks = forward | reply;
+  const std::uint32_t age = std::min(idle_since(forward, now), idle_since(reply, now));
+  if (connection.protocol() != IpProtocol::kTcp) {
+    return remaining(age, timeouts.other);
+  }
+  if ((marks & mark::kClosed) != 0) {
+    const std::uint32_t closed_at = connection.shared.closed_at.load(std::memory_order_relaxed);
+    return remaining(idle_since(closed_at << 8, now), timeouts.tcp_closing);
+  }
+  if ((marks & mark::kNonSyn) == 0 || (reply & mark::kSeen) == 0) {
+    return remaining(age, timeouts.tcp_syn);
+  }
+  return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
+}
+
+bool record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
+  std::atomic<std::uint32_t>& word = connection.line(direction).seen;
+  std::uint32_t old = word.load(std::memory_order_relaxed);
+  std::uint32_t next = 0;
+  do {
+    const bool newer = ((now.value() - (old >> 8)) & 0xffffff) < 0x800000;
+    const bool moves = newer && (old & mark::kClosed) == 0;
+    next = (moves ? now.value() << 8 : old & ~0xffu) | (old & 0xff) | marks;
+    if (next == old) {
+      return false;
+    }
+  } while (!word.compare_exchange_weak(old, next, std::memory_order_seq_cst, std::memory_order_relaxed));
+  const std::uint32_t fresh = next & ~old & 0xff;
+  if ((fresh & (mark::kFin | mark::kRst)) != 0) {
+    close_direction(connection, direction, next, (fresh & mark::kRst) != 0, now);
+  }
+  return (fresh & mark::kSeen) != 0;
+}
+
+}  // namespace isthmus::lifecycle

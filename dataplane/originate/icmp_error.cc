@@ -1,0 +1,145 @@
+// ICMP errors that the gateway originates: fragmentation needed, packet too big, and port unreachable (no backend).
+#include <algorithm>
+
+#include "dataplane/net/address_hash.h"
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/originate/output.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint32_t kQuoteIpv4 = 64;             // bytes of the original packet, as Cilium does
+constexpr std::uint32_t kQuoteIpv6 = 1280 - 40 - 8;  // RFC 4443: up to the minimum MTU
+constexpr std::uint8_t kInitialTtl = 64;
+
+struct Message {
+  std::uint8_t type, code;
+  std::uint16_t mtu16 = 0;  // ICMPv4: the lower half of the second header word
+  std::uint32_t mtu32 = 0;  // ICMPv6: the whole second header word
+};
+
+Message message_of(Family family, IcmpError what, Bytes mtu) noexcept {
+  const bool v4 = family == Family::kIpv4;
+  if (what == IcmpError::kTooBig) {
+    return v4 ? Message{net::icmp4::kUnreachable, net::icmp4::kCodeFragmentationNeeded,
+                        static_cast<std::uint16_t>(std::min<std::uint32_t>(mtu.value(), 0xffff))}
+              : Message{net::icmp6::kPacketTooBig, 0, 0, mtu.value()};
+  }
+  return v4 ? Message{net::icmp4::kUnreachable, net::icmp4::kCodePort}
+            : Message{net::icmp6::kUnreachable, net::icmp6::kCodePort};
+}
+
+void write_icmp(std::uint8_t* at, const Message& message, const std::uint8_t* quote, std::uint32_t bytes) noexcept {
+  auto* icmp = net::at<net::Icmp>(at);
+  icmp->type = message.type;
+  icmp->code = message.code;
+  icmp->checksum = Be16{};
+  const Be32 rest = Be32::of(message.mtu32 != 0 ? message.mtu32 : message.mtu16);
+  std::memcpy(at + 4, &rest, 4);
+  std::memcpy(at + sizeof(net::Icmp), quote, bytes);
+}
+
+// Writes the error packet at `ip`, from the packet's destination to its source. Returns its length in bytes.
+std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Message& message,
+                               std::uint8_t* ip) noexcept {
+  const auto* original = net::at<net::Ipv4>(packet.ip);
+  const std::uint32_t quote = std::min(packet.ip_bytes, kQuoteIpv4);
+  const std::uint32_t total = sizeof(net::Ipv4) + sizeof(net::Icmp) + quote;
+  *net::at<net::Ipv4>(ip) = net::Ipv4{};
+  auto* header = net::at<net::Ipv4>(ip);
+  header->version_ihl = 0x45;
+  header->tos = original->tos;
+  header->total_length = Be16::of(static_cast<std::uint16_t>(total));
+  header->id = Be16::of(output.ip_id++);
+  header->ttl = kInitialTtl;
+  header->protocol = static_cast<std::uint8_t>(IpProtocol::kIcmp);
+  header->source = original->destination;
+  header->destination = original->source;
+  header->checksum = Be16::raw(net::checksum(ip, sizeof(net::Ipv4)));
+  std::uint8_t* icmp = ip + sizeof(net::Ipv4);
+  write_icmp(icmp, message, packet.ip, quote);
+  net::at<net::Icmp>(icmp)->checksum = Be16::raw(net::checksum(icmp, sizeof(net::Icmp) + quote));
+  return total;
+}
+
+std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std::uint8_t* ip) noexcept {
+  const auto* original = net::at<net::Ipv6>(packet.ip);
+  const std::uint32_t quote = std::min(packet.ip_bytes, kQuoteIpv6);
+  const std::uint32_t payload = sizeof(net::Icmp) + quote;
+  auto* header = net::at<net::Ipv6>(ip);
+  constexpr std::uint32_t kVersion6 = 0x60000000;
+  header->version_class_flow = Be32::of(kVersion6);
+  header->payload_length = Be16::of(static_cast<std::uint16_t>(payload));
+  header->next_header = static_cast<std::uint8_t>(IpProtocol::kIcmpv6);
+  header->hop_limit = kInitialTtl;
+  std::memcpy(header->source, original->destination, 16);
+  std::memcpy(header->destination, original->source, 16);
+  std::uint8_t* icmp = ip + sizeof(net::Ipv6);
+  write_icmp(icmp, message, packet.ip, quote);
+  const std::uint64_t pseudo = net::pseudo_header_sum(
+      IpAddress::ipv6(header->source), IpAddress::ipv6(header->destination), IpProtocol::kIcmpv6, payload);
+  net::at<net::Icmp>(icmp)->checksum = Be16::raw(net::checksum(icmp, payload, pseudo));
+  return sizeof(net::Ipv6) + payload;
+}
+
+// Of the source's /24 or /64.
+std::uint64_t prefix_hash(const FlowKey& key) noexcept {
+  constexpr std::size_t kPrefixIpv4 = 12 + 3, kPrefixIpv6 = 8;
+  std::uint8_t prefix[16] = {};
+  std::memcpy(prefix, key.source().bytes().data(), key.source().is_ipv4() ? kPrefixIpv4 : kPrefixIpv6);
+  return address_hash(key.realm, IpAddress::ipv6(prefix));
+}
+
+// The next hop towards a local source, or kNoAdjacency.
+AdjacencyId next_hop_to_source(Output& output, const IpAddress& source) noexcept {
+  const LocalRoute* route = output.worker.snapshot->routes->find(output.worker.shared.options.realm, source);
+  if (route == nullptr) {
+    return kNoAdjacency;
+  }
+  if (route->next_hop != kNoAdjacency) {
+    return route->next_hop;
+  }
+  bool created = false;
+  return output.worker.shared.adjacencies.find_or_create(route->device, source, created);
+}
+
+}  // namespace
+
+void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
+  if (packet.icmp_error ||
+      !output.icmp_limit.take(static_cast<std::size_t>(what), prefix_hash(packet.key), output.worker.now_ns)) {
+    return;
+  }
+  const IpAddress source = packet.key.source();
+  const AdjacencyId local = packet.side == Side::kLocal ? next_hop_to_source(output, source) : kNoAdjacency;
+  const std::uint32_t chunk =
+      packet.side == Side::kLocal && local == kNoAdjacency ? kNoChunk : output.worker.pool.allocate();
+  if (chunk == kNoChunk) {
+    return;
+  }
+  Frame frame;
+  frame.chunk = chunk;
+  frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
+  std::uint8_t* ip = frame.data + sizeof(net::Ethernet);
+  const Message message = message_of(packet.family, what, mtu);
+  const bool v4 = packet.family == Family::kIpv4;
+  const std::uint32_t bytes =
+      v4 ? write_error_ipv4(output, packet, message, ip) : write_error_ipv6(packet, message, ip);
+  frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
+  net::at<net::Ethernet>(frame.data)->type =
+      Be16::of(static_cast<std::uint16_t>(v4 ? EtherType::kIpv4 : EtherType::kIpv6));
+  AdjacencyId adjacency = local;
+  if (packet.side == Side::kFabric) {
+    const Vni vni{identity::kRemoteNode.value()};
+    if (push_tunnel(output, frame, ip, bytes, packet.family, packet.peer, vni, 0)) {
+      output.worker.pool.release(chunk);
+      return;
+    }
+    adjacency = (*output.worker.snapshot->peers)[packet.peer].adjacency;
+  }
+  output.worker.counters.icmp_sent.add();
+  send_frame(output, frame, adjacency);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,52 @@
+// Frames that wait for the MAC address of their next hop, and sending of frames that the gateway originates.
+#include <algorithm>
+
+#include "dataplane/originate/output.h"
+#include "dataplane/report/report.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint64_t kMaxWaitNs = 1'000'000'000;
+
+}  // namespace
+
+bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
+  const bool unavailable = adjacency == kNoAdjacency || output.waiting_count == output.waiting.size() ||
+                           std::any_of(output.waiting.begin(), output.waiting.begin() + output.waiting_count,
+                                       [&](const WaitingFrame& w) { return w.adjacency == adjacency; });
+  if (unavailable) {
+    return false;
+  }
+  output.worker.counters.neighbour_waits.add();
+  output.waiting[output.waiting_count++] = {frame, adjacency, output.worker.now_ns};
+  const AdjacencyTable& table = output.worker.shared.adjacencies;
+  output.worker.mailbox.post(
+      {WorkerEvent::Kind::kNeighbourRequest, table.device(adjacency), table.next_hop(adjacency), {}, 0});
+  return true;
+}
+
+void send_frame(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
+  const auto type = static_cast<Be16>(net::at<net::Ethernet>(frame.data)->type);
+  const bool resolved = output.worker.shared.adjacencies.write_header(adjacency, type, frame.data);
+  if (resolved ? !append(output, frame, adjacency) : !wait_for_mac(output, frame, adjacency)) {
+    drop_frame(output.worker, frame, resolved ? DropReason::kTxFull : DropReason::kNeighbourUnresolved);
+  }
+}
+
+void retry_waiting(Output& output) noexcept {
+  const unsigned count = output.waiting_count;
+  output.waiting_count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const WaitingFrame waiting = output.waiting[i];
+    if (output.worker.shared.adjacencies.resolved(waiting.adjacency)) {
+      send_frame(output, waiting.frame, waiting.adjacency);
+    } else if (output.worker.now_ns - waiting.since_ns > kMaxWaitNs) {
+      drop_frame(output.worker, waiting.frame, DropReason::kNeighbourUnresolved);
+    } else {
+      output.waiting[output.waiting_count++] = waiting;
+    }
+  }
+}
+
+}  // namespace isthmus

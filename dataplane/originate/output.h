@@ -1,0 +1,84 @@
+// Packets that the gateway sends of its own accord, ICMP errors, probes, and frames that wait for a neighbour; and the
+// transmit batches that they share with the packet path. Thread: the owning worker.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "dataplane/base/rate_limit.h"
+#include "dataplane/packet/packet.h"
+#include "dataplane/publish/worker_context.h"
+
+namespace isthmus {
+
+// Frames to send on one device; flushed by the worker once per round.
+struct TxBatch {
+  static constexpr unsigned kCapacity = 4 * kMaxBurst;
+  std::array<Frame, kCapacity> frames;
+  unsigned count = 0;
+};
+
+// A complete frame that waits for the MAC address of its next hop; at most one per adjacency.
+struct WaitingFrame {
+  Frame frame;
+  AdjacencyId adjacency;
+  std::uint64_t since_ns = 0;
+};
+
+enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
+inline constexpr std::size_t kIcmpErrors = 2;
+
+struct Output {
+  explicit Output(WorkerContext& context) noexcept
+      : worker(context), icmp_limit(context.shared.options.icmp_errors_per_second) {}
+
+  WorkerContext& worker;
+  std::vector<TxBatch> tx;  // by DeviceId
+  std::array<WaitingFrame, 64> waiting{};
+  unsigned waiting_count = 0;
+  KindLimits<kIcmpErrors> icmp_limit;
+  std::uint16_t ip_id = 0;  // IP identification of the next packet we build
+};
+
+// Adds a complete frame to its device's transmit batch. False if the batch is full; the caller then keeps the frame.
+[[nodiscard]] inline bool append(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
+  TxBatch& batch = output.tx[output.worker.shared.adjacencies.device(adjacency).value()];
+  if (batch.count == TxBatch::kCapacity) [[unlikely]] {
+    return false;
+  }
+  // Field by field: the fields were written just now, and one wide load would stall on store forwarding.
+  Frame& slot = batch.frames[batch.count++];
+  slot.data = frame.data;
+  slot.length = frame.length;
+  slot.chunk = frame.chunk;
+  return true;
+}
+
+// Keeps the frame until its next hop is resolved. False if another frame already waits for it or no slot is free; the
+// caller then keeps the frame.
+[[nodiscard]] bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept;
+
+// Sends a frame that is complete but for its Ethernet addresses: to the device's batch, or to wait for the next hop's
+// MAC address. Always takes ownership of the frame; one that cannot be sent is counted as a drop and freed.
+void send_frame(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept;
+
+// Puts the outer header for `peer` in front of the IP packet at `ip` inside `frame` and moves the frame's start.
+// Returns the drop reason on failure: no such peer, no headroom, or longer than the underlay's MTU.
+[[nodiscard]] std::optional<DropReason> push_tunnel(Output& output, Frame& frame, std::uint8_t* ip,
+                                                    std::uint32_t ip_bytes, Family family, PeerId peer, Vni vni,
+                                                    std::uint16_t entropy) noexcept;
+
+// Once per round: sends the waiting frames whose next hop is resolved and drops those that have waited for a second.
+void retry_waiting(Output& output) noexcept;
+
+// Sends an ICMP error about a packet to its source, on the side it came from (RFC 1812 section 4.3, RFC 4443).
+// Rate-limited by kind and source prefix, and never about an ICMP error. Does not change the packet.
+void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
+
+// Health probes inside the tunnel. handle_probe() answers a request, reports an answer to control, and drops anything
+// else; a valid probe is consumed.
+void handle_probe(Output& output, Packet& packet) noexcept;
+void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept;
+
+}  // namespace isthmus

@@ -1,0 +1,33 @@
+// State that all workers of an engine share. Created by the engine before its workers and destroyed after them. Each
+// member is safe for concurrent use.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "dataplane/api/engine.h"
+#include "dataplane/base/quiescence.h"
+#include "dataplane/conntrack/flow_table.h"
+#include "dataplane/tables/adjacency_table.h"
+#include "dataplane/tables/endpoint_table.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace isthmus {
+
+struct SharedState {
+  explicit SharedState(const EngineOptions& engine_options, unsigned workers)
+      : options(engine_options),
+        quiescence(workers + 1),
+        control_slot(workers),
+        endpoints(quiescence, engine_options.endpoints) {}
+
+  EngineOptions options;
+  Quiescence quiescence;  // one reader slot per worker, then one for control
+  unsigned control_slot;
+  std::atomic<const Snapshot*> snapshot{nullptr};
+  EndpointTable endpoints;
+  AdjacencyTable adjacencies;
+  std::unique_ptr<FlowTable> flows;
+};
+
+}  // namespace isthmus

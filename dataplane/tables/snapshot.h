@@ -1,0 +1,126 @@
+// A snapshot: the tables that workers need at admission and encapsulation, as a tree of shared immutable parts.
+//
+// Built by the Publisher (control thread), read by workers inside a read section through one pointer, freed when every
+// worker has passed a quiescent point after the swap. A new snapshot shares every part that did not change.
+// Lookups are lock-free and do not allocate.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "dataplane/api/tables.h"
+#include "dataplane/net/address_hash.h"
+#include "dataplane/packet/outer_header.h"
+#include "dataplane/tables/policy_table.h"
+#include "dataplane/tables/range_map.h"
+
+namespace isthmus {
+
+struct PeerRecord {
+  OuterHeader header;  // prebuilt outer header towards the peer
+  IpAddress underlay;
+  ClusterId cluster;  // kNoCluster: unused id
+  AdjacencyId adjacency;
+  bool gateway = false;
+  [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
+};
+
+class PeerTable {
+ public:
+  PeerTable() = default;
+  // `peers` in any order; ids index the table. `headers[i]` is the outer header towards `peers[i]`.
+  PeerTable(std::span<const PeerEntry> peers, std::span<const OuterHeader> headers);
+
+  // The peer with this underlay address, or kNoPeer. Usually one or two probes.
+  [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept;
+  // Accepts any id; for an unused one the record is not known().
+  [[nodiscard]] const PeerRecord& operator[](PeerId id) const noexcept {
+    return id.value() < records_.size() ? records_[id.value()] : kNone;
+  }
+
+ private:
+  static const PeerRecord kNone;
+  struct Slot {
+    IpAddress underlay;
+    PeerId id;
+  };
+  std::vector<PeerRecord> records_;
+  std::vector<Slot> index_;  // open addressing, at most half full
+};
+
+struct ClusterRecord {
+  bool known = false;
+  bool local = false;
+  bool linked = false;
+  std::vector<PeerId> gateways;  // live gateways
+  MaglevRing ring;               // Maglev ring over `gateways`; empty when there are none
+};
+
+class ClusterTable {
+ public:
+  ClusterTable() = default;
+  ClusterTable(const std::vector<ClusterEntry>& clusters, const PeerTable& peers, Realm realm);
+
+  [[nodiscard]] const ClusterRecord& operator[](ClusterId id) const noexcept {
+    return id.value() < records_.size() ? records_[id.value()] : kNone;
+  }
+  // The cluster whose prefixes contain the address, or kNoCluster.
+  [[nodiscard]] ClusterId cluster_of(Realm realm, const IpAddress& address) const noexcept {
+    const std::uint32_t value = prefixes_.find(realm, address);
+    return value == RangeMap::kMiss ? kNoCluster : ClusterId{static_cast<std::uint16_t>(value)};
+  }
+  // The live gateway of `cluster` that owns the connection with this symmetric hash, or kNoPeer.
+  [[nodiscard]] PeerId owner(ClusterId cluster, std::uint32_t symmetric_hash) const noexcept {
+    const ClusterRecord& record = (*this)[cluster];
+    return record.ring.empty() ? kNoPeer : record.gateways[record.ring[symmetric_hash % record.ring.size()]];
+  }
+
+ private:
+  static const ClusterRecord kNone;
+  std::vector<ClusterRecord> records_;
+  RangeMap prefixes_;
+};
+
+class LocalRoutes {
+ public:
+  LocalRoutes() = default;
+  LocalRoutes(std::vector<LocalRoute> routes, Realm realm);
+  // The route towards an address of this cluster, or nullptr.
+  [[nodiscard]] const LocalRoute* find(Realm realm, const IpAddress& address) const noexcept {
+    const std::uint32_t value = map_.find(realm, address);
+    return value == RangeMap::kMiss ? nullptr : &routes_[value];
+  }
+
+ private:
+  std::vector<LocalRoute> routes_;
+  RangeMap map_;
+};
+
+// The frontends of one shard of the VIPs, sorted by key.
+struct FrontendShard {
+  std::vector<FrontendEntry> frontends;
+  [[nodiscard]] const FrontendEntry* find(const FrontendKey& key) const noexcept;
+  [[nodiscard]] bool has_vip(Realm realm, const IpAddress& vip) const noexcept;
+};
+
+struct Snapshot {
+  static constexpr std::size_t kShards = 256;
+  std::shared_ptr<const PeerTable> peers;
+  std::shared_ptr<const ClusterTable> clusters;
+  std::shared_ptr<const LocalRoutes> routes;
+  std::shared_ptr<const PolicyTable> policy;
+  std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;
+
+  [[nodiscard]] static std::size_t shard_of(Realm realm, const IpAddress& vip) noexcept {
+    return address_hash(realm, vip) % kShards;
+  }
+  [[nodiscard]] const FrontendShard& shard(Realm realm, const IpAddress& vip) const noexcept {
+    return *frontends[shard_of(realm, vip)];
+  }
+};
+
+}  // namespace isthmus

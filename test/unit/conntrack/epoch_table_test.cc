@@ -1,0 +1,90 @@
+#include "dataplane/conntrack/epoch_table.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <set>
+#include <vector>
+
+#include "test/unit/conntrack/flow_fixture.h"
+
+namespace isthmus::flow_test {
+namespace {
+
+struct Words {
+  std::vector<EpochTable::Word> words = std::vector<EpochTable::Word>(EpochTable::kWords);
+  EpochTable table{words.data()};
+};
+
+TEST(EpochTable, BlockIsValidUntilOneOfItsWordsChanges) {
+  Words w;
+  const std::array<EpochIndex, kEpochsPerBlock> indexes{
+      EpochTable::of_endpoint(Realm{0}, address("10.1.0.1")), EpochTable::of_endpoint(Realm{0}, address("10.2.0.1")),
+      EpochTable::of_service(ServiceId{3}), EpochTable::of_policy_subject(Identity{4}), EpochTable::of_peer(PeerId{5})};
+  for (const EpochIndex moved : indexes) {
+    DirectionBlock block;
+    for (std::size_t i = 0; i < indexes.size(); ++i) {
+      w.table.sample(block, i, indexes[i]);
+    }
+    EXPECT_TRUE(w.table.is_current(block));
+    w.table.bump(moved);
+    EXPECT_FALSE(w.table.is_current(block));
+  }
+}
+
+TEST(EpochTable, OtherWordsDoNotInvalidateABlock) {
+  Words w;
+  DirectionBlock block;
+  w.table.sample_none(block);
+  w.table.sample(block, 0, EpochTable::of_peer(PeerId{1}));
+  for (std::size_t i = 1; i < EpochTable::kWords; ++i) {
+    if (i != EpochTable::of_peer(PeerId{1})) {
+      w.table.bump(static_cast<EpochIndex>(i));
+    }
+  }
+  EXPECT_TRUE(w.table.is_current(block));
+}
+
+TEST(EpochTable, BumpAllInvalidatesEvenABlockWithoutEpochs) {
+  Words w;
+  DirectionBlock block;
+  w.table.sample_none(block);
+  EXPECT_TRUE(w.table.is_current(block));
+  w.table.bump_all();
+  EXPECT_FALSE(w.table.is_current(block));
+}
+
+TEST(EpochTable, IndexesCoverAllWordsExceptTheReservedOne) {
+  std::set<EpochIndex> seen;
+  for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
+    for (const EpochIndex i : {EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
+                               EpochTable::of_service(ServiceId{n}), EpochTable::of_peer(PeerId{n})}) {
+      ASSERT_GT(i, 0);
+      ASSERT_LT(i, EpochTable::kWords);
+      seen.insert(i);
+    }
+  }
+  EXPECT_EQ(seen.size(), EpochTable::kWords - 1);
+}
+
+TEST(EpochTable, EndpointsShareNoWordWithServicesSubjectsOrPeers) {
+  std::set<EpochIndex> of_endpoints;
+  for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
+    of_endpoints.insert(EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))));
+  }
+  EXPECT_GT(of_endpoints.size(), EpochTable::kWords / 2);
+  for (std::uint32_t n = 0; n < EpochTable::kWords; ++n) {
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_service(ServiceId{n})));
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_policy_subject(Identity{n})));
+    EXPECT_FALSE(of_endpoints.contains(EpochTable::of_peer(PeerId{n})));
+  }
+}
+
+TEST(EpochTable, KindsAndRealmsUseDifferentWords) {
+  const IpAddress a = address("10.1.0.1");
+  EXPECT_NE(EpochTable::of_endpoint(Realm{0}, a), EpochTable::of_endpoint(Realm{1}, a));
+  EXPECT_NE(EpochTable::of_service(ServiceId{9}), EpochTable::of_peer(PeerId{9}));
+}
+
+}  // namespace
+}  // namespace isthmus::flow_test
