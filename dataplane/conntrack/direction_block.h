@@ -1,9 +1,10 @@
 // DirectionBlock: the cached decision for one direction of a connection. The first packet computes it; later packets
 // only apply it. Numbers only, no pointers: it lives in the shared mapping and can be handed to XDP unchanged.
 //
-// Built by `admit`, copied into the table by FlowTable::insert or revalidate, immutable afterwards. Any worker may read
-// it inside a read section. Freed one grace period after it was replaced.
-// An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second.
+// Built by the slow path, copied into the table by FlowTable::insert or revalidate, immutable afterwards but for
+// `verified_at`. Any worker may read it inside a read section. Freed one grace period after it was replaced.
+// An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second. Words that go into a packet
+// are in wire order.
 #pragma once
 
 #include <cstddef>
@@ -12,50 +13,58 @@
 
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
+#include "dataplane/packet/origin.h"
 
 namespace isthmus {
 
 inline constexpr std::size_t kEpochsPerBlock = 5;
 
-struct DirectionBlock {
+struct alignas(64) DirectionBlock {
   // Bits of `flags`.
   static constexpr std::uint8_t kRewriteSource = 1;       // address and port
   static constexpr std::uint8_t kRewriteDestination = 2;  // address and port
+  static constexpr std::uint8_t kRewrite = kRewriteSource | kRewriteDestination;
+  static constexpr std::uint8_t kDecrementTtl = 4;
+  static constexpr std::uint8_t kTunnel = 8;  // leaves in a tunnel to `encap_peer`
 
-  std::uint8_t verdict = 0;      // of the packet path; 0: forward
-  std::uint8_t drop_reason = 0;  // valid when the verdict is drop
-  std::uint8_t flags = 0;
-  Side from = Side::kLocal;   // ingress side
-  Side to = Side::kLocal;     // egress side
-  DeviceId device;            // egress device
-  std::uint16_t entropy = 0;  // for the outer UDP source port
-  PeerId required_peer;       // peer that packets must come from; kNoPeer: the local side
-  Vni required_vni;
-  PeerId encap_peer;  // peer to encapsulate to; kNoPeer: no tunnel
-  Vni encap_vni;
+  Origin origin;  // that packets must have
+  // EpochTable::generation() when the epoch words were last compared; 0: never, or the block has a time limit. A hint
+  // that any worker may overwrite: a decision whose generation has passed is compared word by word.
+  mutable std::uint32_t verified_at = 0;
+  PeerId encap_peer;           // peer to encapsulate to; kNoPeer: no tunnel
+  std::uint32_t vni_word = 0;  // VNI to send, as in the tunnel header: upper three bytes on the wire
+  Be16 outer_port;             // outer UDP source port
+  std::uint16_t mtu = 0;       // the longest inner IP packet in bytes
   AdjacencyId adjacency;
-  Seconds valid_until;                              // table clock; 0: no time limit, only the epochs
-  std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
-  std::uint8_t zero[2] = {};
-  std::uint32_t epoch_sum = 0;  // sum of epoch_value; words only grow, so an equal sum means that none changed
-  Be16 source_port;             // after rewriting
+  DeviceId device;  // egress device
+  std::uint8_t flags = 0;
+  Be16 source_port;  // after rewriting
   Be16 destination_port;
-  std::uint16_t ip_checksum_delta = 0;  // one's complement delta (RFC 1624) for the IPv4 header checksum
-  std::uint16_t l4_checksum_delta = 0;  // and for the TCP, UDP or ICMP checksum
-  Be32 ipv4_source;                     // copies of `source` and `destination` for IPv4
+  // One's complement differences (RFC 1624) for the IPv4 header checksum, the decrement of the TTL included, and for
+  // the TCP, UDP or ICMP checksum.
+  std::uint16_t ip_checksum_delta = 0;
+  std::uint16_t l4_checksum_delta = 0;
+  std::uint8_t zero[2] = {};
+  Be32 ipv4_source;  // copies of `source` and `destination` for IPv4
   Be32 ipv4_destination;
+  std::uint32_t epoch_sum = 0;  // sum of epoch_value; words only grow, so an equal sum means that none changed
+  std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
+  std::uint8_t zero_too[2] = {};
 
   IpAddress source;  // after rewriting
   IpAddress destination;
   std::uint32_t epoch_value[kEpochsPerBlock] = {};
   Identity source_identity;
-  std::uint8_t reserved[8] = {};
+  Seconds valid_until;  // table clock; 0: no time limit, only the epochs
+  std::uint8_t reserved[4] = {};
+
+  [[nodiscard]] Side to() const noexcept { return (flags & kTunnel) != 0 ? Side::kFabric : Side::kLocal; }
 };
 static_assert(sizeof(DirectionBlock) == 128 && std::is_trivially_copyable_v<DirectionBlock>);
-static_assert(std::is_standard_layout_v<DirectionBlock> && alignof(DirectionBlock) == 4);
-static_assert(offsetof(DirectionBlock, required_peer) == 8 && offsetof(DirectionBlock, valid_until) == 28);
-static_assert(offsetof(DirectionBlock, epoch_index) == 32 && offsetof(DirectionBlock, epoch_sum) == 44);
-static_assert(offsetof(DirectionBlock, source_port) == 48 && offsetof(DirectionBlock, ipv4_source) == 56);
+static_assert(std::is_standard_layout_v<DirectionBlock>);
+static_assert(offsetof(DirectionBlock, encap_peer) == 12 && offsetof(DirectionBlock, adjacency) == 24);
+static_assert(offsetof(DirectionBlock, source_port) == 30 && offsetof(DirectionBlock, ipv4_source) == 40);
+static_assert(offsetof(DirectionBlock, epoch_sum) == 48 && offsetof(DirectionBlock, epoch_index) == 52);
 static_assert(offsetof(DirectionBlock, source) == 64 && offsetof(DirectionBlock, epoch_value) == 96);
 
 }  // namespace isthmus

@@ -38,12 +38,20 @@ class EpochTable {
   [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return of_number(3, id.value()); }
 
   // For writers, after their change is visible.
-  void bump(EpochIndex index) noexcept { words_[index].fetch_add(1, std::memory_order_release); }
+  void bump(EpochIndex index) noexcept {
+    words_[index].fetch_add(1, std::memory_order_release);
+    advance();
+  }
   void bump_all() noexcept {
     for (std::size_t i = 0; i < kWords; ++i) {
       words_[i].fetch_add(1, std::memory_order_release);
     }
+    advance();
   }
+  // A number that changes after every change of a word. While it stands, a decision that was compared word by word
+  // still holds, so that settled packets compare one number and leave the words out of the caches. Never 0. Load it
+  // before the words.
+  [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
 
   // Admission, before it reads the tables: records word `word` as entry `index` (0 .. kEpochsPerBlock - 1) of a block.
   // Call for every entry (word 0 for the unused ones), or start with sample_none().
@@ -61,12 +69,22 @@ class EpochTable {
     }
     block.epoch_sum = value * static_cast<std::uint32_t>(kEpochsPerBlock);
   }
-  // Per packet: true when no word has changed since the block was built. The caller checks valid_until itself.
+  // True when no word has changed since the block was built and its time limit has not passed; then also notes
+  // `generation`, which was loaded before.
+  [[nodiscard]] bool verify(const DirectionBlock& block, std::uint32_t generation, Seconds now) const noexcept {
+    if (!is_current(block) || (block.valid_until.value() != 0 && block.valid_until < now)) {
+      return false;
+    }
+    if (block.valid_until.value() == 0) {
+      __atomic_store_n(&block.verified_at, generation, __ATOMIC_RELAXED);
+    }
+    return true;
+  }
   [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
     std::uint32_t sum = 0;
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
-      sum += words_[block.epoch_index[i] % kWords].load(std::memory_order_relaxed);
+      sum += words_[block.epoch_index[i] % kWords].load(std::memory_order_acquire);
     }
     return sum == block.epoch_sum;
   }
@@ -77,7 +95,14 @@ class EpochTable {
  private:
   [[nodiscard]] static EpochIndex of_number(std::uint64_t kind, std::uint64_t number) noexcept;
 
+  void advance() noexcept {
+    if (generation_.fetch_add(1, std::memory_order_release) == 0xffffffff) {
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+  }
+
   Word* words_ = nullptr;
+  alignas(64) std::atomic<std::uint32_t> generation_{1};
 };
 
 }  // namespace isthmus

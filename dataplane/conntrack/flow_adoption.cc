@@ -132,6 +132,7 @@ void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) 
     return;
   }
   blocks_used[number] = true;
+  mapping_.block(number).verified_at = 0;
 }
 
 // A CRC is enough, because the checksum guards against crashes, not attackers; it takes one instruction per eight

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "dataplane/base/memory_area.h"
@@ -44,6 +45,8 @@ class FlowMapping {
   [[nodiscard]] std::size_t huge_page_bytes() const noexcept { return huge_page_bytes_; }
 
   [[nodiscard]] Connection& connection(std::uint32_t slot) const noexcept { return connections_[slot]; }
+  // A line that no packet's key equals.
+  [[nodiscard]] DirectionLine& no_line() const noexcept { return *no_line_; }
   // 1 <= number <= blocks.
   [[nodiscard]] DirectionBlock& block(std::uint32_t number) const noexcept { return blocks_[number]; }
   [[nodiscard]] EpochTable::Word* epochs() const noexcept { return epochs_; }
@@ -56,6 +59,11 @@ class FlowMapping {
   struct Header;
   struct Layout;
   FlowMapping() = default;
+  [[nodiscard]] static std::unique_ptr<DirectionLine> make_no_line() {
+    auto line = std::make_unique<DirectionLine>();
+    line->key.protocol = IpProtocol::kHopByHop;  // no packet with a key has it
+    return line;
+  }
   [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
   [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
   [[nodiscard]] std::string mismatch_reason(const Options& options) const;
@@ -73,6 +81,7 @@ class FlowMapping {
   EpochTable::Word* epochs_ = nullptr;
   Connection* connections_ = nullptr;
   DirectionBlock* blocks_ = nullptr;  // [0] is unused
+  std::unique_ptr<DirectionLine> no_line_ = make_no_line();
 };
 
 }  // namespace isthmus

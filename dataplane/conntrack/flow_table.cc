@@ -55,7 +55,8 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
     }
     find_each(
         worker, count, [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
-        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept -> Hit& { return hits[from + i]; });
+        [&](unsigned i) noexcept { return hashes[i]; },
+        [&](unsigned i, const DirectionLine* line, const DirectionBlock*) noexcept { hits[from + i] = hit(line); });
   }
 }
 

@@ -19,6 +19,7 @@
 
 #include <atomic>
 #include <cassert>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -147,10 +148,22 @@ class FlowTable {
   // Lookup ------------------------------------------------------------------------------------------------------------
   // `hits` is at least as long as `keys`. Prefetches buckets, then direction lines, then blocks.
   void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
-  // The same for keys in different locations, whose buckets were prefetched: for i < `count` (64 at most), key_of(i) is
-  // the key, hash_of(i) its hash and hit_at(i) the Hit to write.
-  template <typename KeyOf, typename HashOf, typename HitAt>
-  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, HitAt&& hit_at) const noexcept;
+  // The same for packets of a burst, whose buckets were prefetched: for i < `count` (64 at most), key_of(i) is the key,
+  // hash_of(i) its hash; found(i, line, block) is called with the line of its direction and the decision there, each
+  // nullptr if there is none.
+  template <typename KeyOf, typename HashOf, typename Found>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, Found&& found) const noexcept;
+  // The connection and direction that a line belongs to.
+  [[nodiscard]] Hit hit(const DirectionLine* line) const noexcept {
+    if (line == nullptr) {
+      return {};
+    }
+    const auto offset = static_cast<std::size_t>(reinterpret_cast<const std::byte*>(line) -
+                                                 reinterpret_cast<const std::byte*>(&mapping_.connection(0)));
+    const auto slot = static_cast<std::uint32_t>(offset / sizeof(Connection));
+    const bool reply = offset % sizeof(Connection) == offsetof(Connection, lines) + sizeof(DirectionLine);
+    return hit_of(slot, reply ? Direction::kReply : Direction::kForward);
+  }
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
   // The referenced connection, if it still exists.
@@ -160,15 +173,14 @@ class FlowTable {
   }
 
   // Counts a forwarded packet and updates the connection's TCP state and timers. Call for every packet, including the
-  // first. `tcp_flags`: from the header; 0 for other protocols.
-  void account_packet(WorkerId worker, const Hit& hit, Seconds now, Bytes length, std::uint8_t tcp_flags) noexcept {
-    DirectionLine& line = hit.line();
+  // first. `flags`: of the TCP header; 0 for other protocols.
+  void account_packet(WorkerId worker, DirectionLine& line, Seconds now, Bytes length, std::uint8_t flags) noexcept {
     line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     line.bytes.store(line.bytes.load(std::memory_order_relaxed) + length.value(), std::memory_order_relaxed);
-    const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, tcp_flags);
+    const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, flags);
     const std::uint32_t seen = line.seen.load(std::memory_order_relaxed);
     if (((seen ^ now.value() << 8) >> 8 | (marks & ~seen)) != 0) [[unlikely]] {
-      record(worker, hit, now, marks);
+      record(worker, hit(&line), now, marks);
     }
   }
   // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
@@ -326,26 +338,29 @@ class FlowTable {
   alignas(64) std::atomic<std::uint32_t> half_open_{0};
 };
 
-template <typename KeyOf, typename HashOf, typename HitAt>
+template <typename KeyOf, typename HashOf, typename Found>
 void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of,
-                          HitAt&& hit_at) const noexcept {
+                          Found&& found) const noexcept {
   constexpr unsigned kMax = 64;
   assert(quiescence_.inside(worker.value()) && count <= kMax);
-  std::uint64_t guesses[kMax];
+  DirectionLine* lines[kMax];
   for (unsigned i = 0; i < count; ++i) {
-    guesses[i] = index_.guess(hash_of(i));
-    __builtin_prefetch(&mapping_.connection(TagIndex::number_of(guesses[i])).line(direction_of(guesses[i])), 1);
+    const std::uint64_t guess = index_.guess(hash_of(i));
+    DirectionLine* line = &mapping_.connection(TagIndex::number_of(guess)).line(direction_of(guess));
+    lines[i] = guess == TagIndex::kNoGuess ? &mapping_.no_line() : line;
+    __builtin_prefetch(lines[i], 1);
   }
   for (unsigned i = 0; i < count; ++i) {
-    const std::uint32_t slot = TagIndex::number_of(guesses[i]);
-    const Direction direction = direction_of(guesses[i]);
-    Hit& hit = hit_at(i);
-    if (guesses[i] != TagIndex::kNoGuess && mapping_.connection(slot).line(direction).key == key_of(i)) [[likely]] {
-      write_hit(hit, slot, direction);
-    } else {
-      hit = find_hashed(key_of(i), hash_of(i));
+    DirectionLine* line = lines[i];
+    if (line->key != key_of(i)) [[unlikely]] {
+      const Hit hit = find_hashed(key_of(i), hash_of(i));
+      found(i, hit ? &hit.line() : nullptr, hit.block);
+      continue;
     }
-    __builtin_prefetch(hit.block);
+    const std::uint32_t number = line->block.load(std::memory_order_acquire);
+    const DirectionBlock* block = block_of(number);
+    __builtin_prefetch(block);
+    found(i, line, block);
   }
 }
 

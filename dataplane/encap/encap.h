@@ -56,6 +56,10 @@ inline void push(const OuterHeader& header, const Patch& patch, std::uint8_t* in
   }
 }
 
+[[nodiscard]] inline std::uint8_t ecn_of(const std::uint8_t* ip, Family family) noexcept {
+  return family == Family::kIpv4 ? static_cast<std::uint8_t>(ip[1] & 3) : static_cast<std::uint8_t>((ip[1] >> 4) & 3);
+}
+
 // A flow's outer UDP source port: 49152 to 65535 (RFC 7348 section 5).
 [[nodiscard]] inline Be16 entropy_port(std::uint32_t hash) noexcept {
   return Be16::of(static_cast<std::uint16_t>(0xc000u | (hash & 0x3fffu)));

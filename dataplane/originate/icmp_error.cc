@@ -112,9 +112,9 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
     return;
   }
   const IpAddress source = packet.key.source();
-  const AdjacencyId local = packet.side == Side::kLocal ? next_hop_to_source(output, source) : kNoAdjacency;
+  const AdjacencyId local = packet.origin.side() == Side::kLocal ? next_hop_to_source(output, source) : kNoAdjacency;
   const std::uint32_t chunk =
-      packet.side == Side::kLocal && local == kNoAdjacency ? kNoChunk : output.worker.pool.allocate();
+      packet.origin.side() == Side::kLocal && local == kNoAdjacency ? kNoChunk : output.worker.pool.allocate();
   if (chunk == kNoChunk) {
     return;
   }
@@ -130,13 +130,13 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
   net::at<net::Ethernet>(frame.data)->type =
       Be16::of(static_cast<std::uint16_t>(v4 ? EtherType::kIpv4 : EtherType::kIpv6));
   AdjacencyId adjacency = local;
-  if (packet.side == Side::kFabric) {
+  if (packet.origin.side() == Side::kFabric) {
     const Vni vni{identity::kRemoteNode.value()};
-    if (push_tunnel(output, frame, ip, bytes, packet.family, packet.peer, vni, 0)) {
+    if (push_tunnel(output, frame, ip, bytes, packet.family, packet.origin.peer(), vni, 0)) {
       output.worker.pool.release(chunk);
       return;
     }
-    adjacency = (*output.worker.snapshot->peers)[packet.peer].adjacency;
+    adjacency = (*output.worker.snapshot->peers)[packet.origin.peer()].adjacency;
   }
   output.worker.counters.icmp_sent.add();
   send_frame(output, frame, adjacency);

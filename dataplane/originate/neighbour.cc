@@ -27,8 +27,7 @@ bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency) noe
 }
 
 void send_frame(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
-  const auto type = static_cast<Be16>(net::at<net::Ethernet>(frame.data)->type);
-  const bool resolved = output.worker.shared.adjacencies.write_header(adjacency, type, frame.data);
+  const bool resolved = output.worker.shared.adjacencies.write_addresses(adjacency, frame.data);
   if (resolved ? !append(output, frame, adjacency) : !wait_for_mac(output, frame, adjacency)) {
     drop_frame(output.worker, frame, resolved ? DropReason::kTxFull : DropReason::kNeighbourUnresolved);
   }

@@ -73,16 +73,16 @@ void handle_probe(Output& output, Packet& packet) noexcept {
                            packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
                            packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic &&
                            probe->version == kVersion;
-  const bool from_sender = packet.key.source() == (*output.worker.snapshot->peers)[packet.peer].underlay;
+  const bool from_sender = packet.key.source() == (*output.worker.snapshot->peers)[packet.origin.peer()].underlay;
   if (!well_formed || !from_sender || (probe->kind != kRequest && probe->kind != kAnswer)) {
     packet.drop(DropReason::kProbe);
     return;
   }
   if (probe->kind == kRequest) {
-    transmit(output, packet.peer, kAnswer, probe->sequence);
+    transmit(output, packet.origin.peer(), kAnswer, probe->sequence);
     output.worker.counters.probes_answered.add();
   } else {
-    output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.peer, probe->sequence.host()});
+    output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), probe->sequence.host()});
   }
   output.worker.pool.release(packet.frame.chunk);
   packet.verdict = Verdict::kConsumed;

@@ -8,10 +8,6 @@
 
 namespace isthmus {
 
-[[nodiscard]] inline std::uint8_t ecn_of(const std::uint8_t* ip, Family family) noexcept {
-  return family == Family::kIpv4 ? static_cast<std::uint8_t>(ip[1] & 3) : static_cast<std::uint8_t>((ip[1] >> 4) & 3);
-}
-
 struct Tunnel {
   PeerId peer;
   Vni vni;
@@ -37,7 +33,7 @@ struct Tunnel {
   patch.family = tunnel.family;
   patch.id = output.ip_id++;
   patch.source_port = encap::entropy_port(tunnel.entropy);
-  patch.ecn = ecn_of(ip, tunnel.family);
+  patch.ecn = encap::ecn_of(ip, tunnel.family);
   encap::push(record.header, patch, ip);
   frame.data = start;
   frame.length = ip_bytes + record.header.size;

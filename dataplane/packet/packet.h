@@ -6,15 +6,19 @@
 #include <array>
 #include <cstdint>
 
-#include "dataplane/conntrack/flow_table.h"
+#include "dataplane/packet/flow_key.h"
 #include "dataplane/packet/frame.h"
+#include "dataplane/packet/origin.h"
 #include "dataplane/stats/drop_reason.h"
 
 namespace isthmus {
 
+struct DirectionBlock;  // conntrack/direction_block.h
+struct DirectionLine;   // conntrack/connection.h
+
 enum class Verdict : std::uint8_t {
   kContinue,  // goes on to the next stage
-  kDrop,      // dropped for `reason`; counted and freed in send()
+  kDrop,      // dropped for `reason`; counted and freed at the end of the path
   kConsumed,  // its frame has been handed on
 };
 
@@ -23,47 +27,55 @@ struct Packet {
   std::uint8_t* ip = nullptr;  // the inner IP header (the only one if the packet was not tunnelled)
   std::uint8_t* l4 = nullptr;  // the L4 header
   std::uint32_t ip_bytes = 0;  // total length of the IP packet, from its header
-  Verdict verdict = Verdict::kContinue;
-  DropReason reason{};
-  Side side = Side::kLocal;  // the side it arrived on
   Family family = Family::kIpv4;
   std::uint8_t tcp_flags = 0;
-  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
-  bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
+  Verdict verdict = Verdict::kContinue;
+  DropReason reason{};
   DeviceId device;          // the device it arrived on
-  PeerId peer;              // fabric side: the tunnel end it came from
-  Vni vni;                  // fabric side: as received
+  bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
+  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
+  Origin origin;
   FlowKey key;
   std::uint64_t hash = 0;                 // FlowTable::hash(key)
-  Hit hit;                                // after lookup: the connection and direction, if any
-  const DirectionBlock* block = nullptr;  // after lookup or admit: the valid decision
+  DirectionLine* line = nullptr;          // after lookup: of its connection and direction, if any
+  const DirectionBlock* block = nullptr;  // after lookup: the decision, if any; after the slow path: the valid one
 
-  // Starts over with a frame that a device has just received; parse fills in the rest.
+  // Starts over with a frame that `from` has just received; parse fills in the rest.
   void receive(const Frame& received, DeviceId from) noexcept {
     frame.data = received.data;
     frame.length = received.length;
     frame.chunk = received.chunk;
-    device = from;
-    verdict = Verdict::kContinue;
+    // One store: TCP flags, verdict, reason, device and the two marks start over.
     tcp_flags = 0;
-    reopens = false;
+    verdict = Verdict::kContinue;
+    reason = DropReason{};
+    device = from;
     icmp_error = false;
-    peer = kNoPeer;
-    vni = Vni{};
-    hit.connection = nullptr;
-    block = nullptr;
+    reopens = false;
   }
   void drop(DropReason drop_reason) noexcept {
     verdict = Verdict::kDrop;
     reason = drop_reason;
   }
   [[nodiscard]] bool alive() const noexcept { return verdict == Verdict::kContinue; }
+  // TCP with SYN, FIN or RST, or an ICMP error: more to do than for other packets of a flow.
+  [[nodiscard]] bool special() const noexcept {
+    constexpr std::uint8_t kFinSynRst = 0x07;
+    return (tcp_flags & kFinSynRst) != 0 || icmp_error;
+  }
+};
+
+// Packets of a burst by their index, in order.
+struct PacketList {
+  std::array<std::uint8_t, kMaxBurst> index;
+  unsigned count = 0;
+  void add(unsigned packet) noexcept { index[count++] = static_cast<std::uint8_t>(packet); }
 };
 
 struct Burst {
   std::array<Packet, kMaxBurst> packets;
   unsigned count = 0;
-  unsigned undecided = 0;  // after lookup: packets without a valid decision
+  PacketList undecided;  // after lookup: alive packets without a valid decision
   [[nodiscard]] Packet* begin() noexcept { return packets.data(); }
   [[nodiscard]] Packet* end() noexcept { return packets.data() + count; }
 };

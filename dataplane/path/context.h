@@ -6,6 +6,12 @@
 
 namespace isthmus {
 
+// The peer that the last tunnel packet came from. Belongs to one snapshot: a stage starts over for each burst.
+struct LastPeer {
+  std::uint32_t underlay = 0;  // as on the wire
+  PeerId id;                   // kNoPeer: none yet
+};
+
 struct PathContext : SlowContext {
   using SlowContext::SlowContext;
 

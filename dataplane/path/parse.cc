@@ -1,32 +1,25 @@
-// parse: determines the side a packet arrived on. A UDP packet to our tunnel address and port that arrived on the
-// underlay device is from the fabric side and goes on to decap; everything else is from the local side, and its only IP
-// header counts as the inner one.
+// parse: determines the side a packet arrived on, and its flow. A UDP packet to our tunnel address and port that
+// arrived on the underlay device is from the fabric side and is decapsulated; everything else is from the local side,
+// and its only IP header counts as the inner one.
 #include "dataplane/packet/parse.h"
 
 #include "dataplane/path/context.h"
+#include "dataplane/path/decap.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
 namespace {
 
-// A UDP packet over IPv4 to our tunnel address and port, from the underlay? Elsewhere anybody could claim to be a peer.
-bool is_tunnel(const EngineOptions& options, const Packet& packet) noexcept {
-  const auto* ip = net::at<net::Ipv4>(packet.ip);
-  if (packet.family != Family::kIpv4 || ip->protocol != static_cast<std::uint8_t>(IpProtocol::kUdp) ||
-      ip->destination != options.tunnel_address.as_ipv4() || packet.ip_bytes < ip->header_bytes() + sizeof(net::Udp)) {
-    return false;
-  }
-  return net::at<net::Udp>(packet.ip + ip->header_bytes())->destination.host() == options.tunnel_port.value() &&
-         packet.device == options.underlay_device;
-}
-
-// The slow path: a packet that parse_plain_ipv4() does not take. Returns the drop reason if it cannot be parsed.
-std::optional<DropReason> parse_any(const EngineOptions& options, Packet& packet) noexcept {
+// What the two fast parsers do not take. Returns the drop reason if it cannot be parsed.
+std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const TunnelMatch* tunnel) noexcept {
+  packet.origin = Origin{};
   if (const auto drop = parse_ethernet(packet, packet.frame.data)) {
     return drop;
   }
-  packet.side = is_tunnel(options, packet) ? Side::kFabric : Side::kLocal;
-  return packet.side == Side::kFabric ? std::nullopt : parse_flow(packet, options.realm);
+  if (tunnel != nullptr && tunnel->is_tunnel(packet)) {
+    return decapsulate(context, packet);
+  }
+  return parse_flow(packet, context.shared.options.realm);
 }
 
 }  // namespace
@@ -34,21 +27,33 @@ std::optional<DropReason> parse_any(const EngineOptions& options, Packet& packet
 void parse(PathContext& context, Burst& burst) noexcept {
   const EngineOptions& options = context.shared.options;
   const FlowTable& flows = *context.shared.flows;
+  const TunnelMatch match(options);
+  // Elsewhere than on the underlay anybody could claim to be a peer. All packets of a burst are from one device.
+  const TunnelMatch* const tunnel =
+      burst.count != 0 && burst.packets[0].device == options.underlay_device ? &match : nullptr;
+  LastPeer last;
+  std::uint64_t decapsulated = 0;
   for (Packet& packet : burst) {
-    if (parse_plain_ipv4(packet, packet.frame.data)) [[likely]] {
-      packet.side = is_tunnel(options, packet) ? Side::kFabric : Side::kLocal;
-      if (packet.side == Side::kFabric) {
-        continue;
+    if (tunnel != nullptr && decapsulate_plain(context, packet, match, last)) {
+      ++decapsulated;
+    } else if (parse_plain_ipv4(packet, packet.frame.data) && (tunnel == nullptr || !tunnel->is_tunnel(packet)))
+        [[likely]] {
+      packet.origin = Origin{};
+    } else {
+      if (const auto drop = parse_any(context, packet, tunnel)) [[unlikely]] {
+        packet.drop(*drop);
+      } else {
+        decapsulated += packet.origin.side() == Side::kFabric ? 1 : 0;
       }
-      write_plain_key(packet, options.realm);
-    } else if (const auto drop = parse_any(options, packet)) {
-      packet.drop(*drop);
+      if (packet.alive()) {
+        prefetch_connection(flows, packet);
+      }
       continue;
     }
-    if (packet.side == Side::kLocal) {
-      prefetch_connection(flows, packet);
-    }
+    write_plain_key(packet, options.realm);
+    prefetch_connection(flows, packet);
   }
+  context.counters.decapsulated.add(decapsulated);
 }
 
 }  // namespace isthmus

@@ -3,7 +3,9 @@
 //
 // Each stage is called once per burst by the owning worker, inside a read section, with one snapshot for the whole
 // burst. It handles only packets that are alive() and drops with Packet::drop(); it never frees, allocates, locks, logs
-// or calls the kernel. It may use PathContext (context.h) and nothing else.
+// or calls the kernel. It may use PathContext (context.h) and nothing else. The rare half of a stage stands beside it
+// as
+// *_slow.cc. [open], [inspect] and [seal] are the places of decryption, application policy and encryption.
 #pragma once
 
 #include "dataplane/encap/encap.h"
@@ -14,17 +16,17 @@
 namespace isthmus {
 
 struct PathContext;
-struct SlowContext;
 
-void parse(PathContext& context, Burst& burst) noexcept;   // parse.cc: the side, the headers, the flow key
-void decap(PathContext& context, Burst& burst) noexcept;   // decap.cc: the peer, the VNI, the inner packet, its key
-void lookup(PathContext& context, Burst& burst) noexcept;  // lookup.cc: the connection and its decision, if valid
-void admit(SlowContext& context, Burst& burst) noexcept;
-// send.cc, one packet at a time: rewrite.h (MTU, addresses, L4 ports, TTL, checksums) → encap.h (outer header) →
-// neighbour.h (MAC addresses, transmit batch). Dropped packets are counted and their frames freed.
-void send(PathContext& context, Burst& burst) noexcept;
+// parse.cc: the headers, the flow key; for tunnel packets from the underlay first decap.h: the peer, the VNI
+void parse(PathContext& context, Burst& burst) noexcept;
+// lookup.cc: the connection of each packet, and its decision
+void lookup(PathContext& context, Burst& burst) noexcept;
+// forward.cc: packets with a valid decision: rewrite.h → encap.h → forward.h, one at a time; the rest is left undecided
+void forward(PathContext& context, Burst& burst) noexcept;
+// decide.cc: the undecided: the slow path (dataplane/slowpath) decides, then as in forward
+void decide(PathContext& context, Burst& burst) noexcept;
 
-// All stages in order.
+// All stages in order, over frames that the burst's device has just received.
 void run_path(PathContext& context, Burst& burst) noexcept;
 
 // All headers that can be put in front of a received frame.

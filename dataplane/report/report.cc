@@ -134,13 +134,13 @@ FlowEvent event_of(const WorkerContext& context, const Packet& packet, FlowVerdi
   FlowEvent event;
   event.time_ns = context.now_ns;
   event.verdict = verdict;
-  event.from = packet.side;
+  event.from = packet.origin.side();
   event.protocol = packet.key.protocol;
   event.tcp_flags = packet.tcp_flags;
   event.received = tuple_of(packet.key);
   event.bytes = packet.ip_bytes;
-  event.peer = packet.peer;
-  event.vni = packet.vni;
+  event.peer = packet.origin.peer();
+  event.vni = packet.origin.vni();
   if (packet.icmp_error) {  // the key is that of the connection it reports on
     event.protocol = packet.family == Family::kIpv4 ? IpProtocol::kIcmp : IpProtocol::kIcmpv6;
     event.received.source_port = event.received.destination_port = L4Port{};
@@ -171,8 +171,8 @@ FlowEvent unparsed_event(const WorkerContext& context, const Packet& packet) noe
   FlowEvent event;
   event.time_ns = context.now_ns;
   event.verdict = FlowVerdict::kDropped;
-  event.peer = packet.peer;
-  event.vni = packet.vni;
+  event.peer = packet.origin.peer();
+  event.vni = packet.origin.vni();
   read_frame(context, packet, event);
   event.translated = event.received;
   return event;
@@ -182,13 +182,14 @@ FlowEvent unparsed_event(const WorkerContext& context, const Packet& packet) noe
 FlowEvent parsed_event(const WorkerContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
   FlowEvent event = event_of(context, packet, verdict);
   event.translated = event.received;
-  event.direction = direction_of(event.from, packet.hit && packet.hit.direction == Direction::kReply);
-  if (packet.hit) {
-    event.service = packet.hit.shared().service;
+  const Hit hit = context.shared.flows->hit(packet.line);
+  event.direction = direction_of(event.from, hit && hit.direction == Direction::kReply);
+  if (hit) {
+    event.service = hit.shared().service;
   }
   if (const DirectionBlock* block = packet.block; block != nullptr) {
     event.source_identity = block->source_identity;
-    event.to = block->to;
+    event.to = block->to();
     event.translated.source = block->source;
     event.translated.destination = block->destination;
     if (!is_icmp(event.protocol)) {
@@ -202,10 +203,10 @@ FlowEvent parsed_event(const WorkerContext& context, const Packet& packet, FlowV
 // Whether this is the first FIN or RST of its direction. Call before FlowTable::account_packet() records it.
 bool closes(const Packet& packet) noexcept {
   using net::Tcp;
-  if ((packet.tcp_flags & (Tcp::kFin | Tcp::kRst)) == 0 || !packet.hit) {
+  if ((packet.tcp_flags & (Tcp::kFin | Tcp::kRst)) == 0 || packet.line == nullptr) {
     return false;
   }
-  const std::uint32_t seen = packet.hit.line().seen.load(std::memory_order_relaxed);
+  const std::uint32_t seen = packet.line->seen.load(std::memory_order_relaxed);
   return ((packet.tcp_flags & Tcp::kFin) != 0 && (seen & mark::kFin) == 0) ||
          ((packet.tcp_flags & Tcp::kRst) != 0 && (seen & mark::kRst) == 0);
 }
@@ -239,7 +240,7 @@ void report_admitted(WorkerContext& context, const Packet& packet, const FlowEve
   event.trace = event_context.reply   ? TraceReason::kReply
                 : event_context.first ? TraceReason::kNew
                                       : TraceReason::kEstablished;
-  event.to = packet.block->to;
+  event.to = packet.block->to();
   if (event.peer == kNoPeer) {
     event.peer = event_context.out_peer;
   }
@@ -261,7 +262,7 @@ void report_admission_drop(WorkerContext& context, const Burst& burst, const Pac
 void report_dropped(WorkerContext& context, const Burst& burst, const Packet& packet) noexcept {
   if (!dropped_unparsed(packet.reason)) {
     auto& counters =
-        packet.side == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
+        packet.origin.side() == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
     counters[static_cast<std::size_t>(packet.reason)].add(packet.frame.length);
   }
   const std::uint64_t bit = bit_of(burst, packet);
@@ -297,7 +298,8 @@ void report_closing(WorkerContext& context, const Packet& packet) noexcept {
     return;
   }
   FlowEvent event = parsed_event(context, packet, FlowVerdict::kForwarded);
-  event.trace = packet.hit.direction == Direction::kReply ? TraceReason::kReply : TraceReason::kEstablished;
+  event.trace = context.shared.flows->hit(packet.line).direction == Direction::kReply ? TraceReason::kReply
+                                                                                      : TraceReason::kEstablished;
   if (event.peer == kNoPeer) {
     event.peer = packet.block->encap_peer;
   }

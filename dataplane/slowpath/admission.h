@@ -19,12 +19,13 @@ namespace isthmus {
 enum EpochSlot : std::size_t { kSourceEpoch, kDestinationEpoch, kServiceEpoch, kSubjectEpoch, kPeerEpoch };
 
 struct Admission {
-  explicit Admission(Packet& p, const PrefetchState* state = nullptr) noexcept : packet(p), prefetched(state) {}
+  Admission(Packet& p, Hit& h, const PrefetchState* state = nullptr) noexcept : packet(p), hit(h), prefetched(state) {}
 
   Packet& packet;
+  Hit& hit;                         // its connection, if any
   const PrefetchState* prefetched;  // nullptr: nothing was prefetched
   Direction direction = Direction::kForward;
-  bool existing = false;   // packet.hit names a connection; else this packet opens one
+  bool existing = false;   // `hit` names a connection; else this packet opens one
   FlowKey forward, reply;  // keys of both directions, as their packets arrive
 
   ClusterId source_cluster;                 // validate_source: of this direction's source

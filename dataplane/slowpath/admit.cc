@@ -29,8 +29,10 @@ std::optional<DropReason> decide(SlowContext& context, Admission& admission) noe
 }
 
 // Gives the packet its decision. If the table has no block for it, a scratch block serves for this packet only.
-void apply(SlowContext& context, Packet& packet, const Hit& hit, const DirectionBlock& block) noexcept {
-  packet.hit = hit;
+void apply(SlowContext& context, Admission& admission, const Hit& hit, const DirectionBlock& block) noexcept {
+  Packet& packet = admission.packet;
+  admission.hit = hit;
+  packet.line = hit ? &hit.line() : nullptr;
   if (hit.block != nullptr) {
     packet.block = hit.block;
     return;
@@ -72,17 +74,17 @@ InsertOutcome try_insert(SlowContext& context, Admission& admission, Packet& pac
     connection.backend = admission.backend->id;
     connection.backend_cluster = admission.backend->cluster;
   }
-  connection.forward_peer = packet.peer;
+  connection.forward_peer = packet.origin.peer();
   connection.source_identity = admission.source_identity;
-  connection.from = packet.side;
-  connection.to = admission.block.to;
+  connection.from = packet.origin.side();
+  connection.to = admission.block.to();
   const InsertResult result = flows.insert(context.worker, connection, context.now);
   if (result.outcome == InsertOutcome::kInserted) {
     context.inserted.add(connection.forward_hash);
     context.inserted.add(connection.reply_hash);
-    apply(context, packet, result.hit, admission.block);
+    apply(context, admission, result.hit, admission.block);
   } else if (result.outcome == InsertOutcome::kExists) {
-    packet.hit = result.hit;  // another worker was first: use its connection like any hit
+    admission.hit = result.hit;  // another worker was first: use its connection like any hit
   }
   return result.outcome;
 }
@@ -226,8 +228,8 @@ std::optional<DropReason> admit_new(SlowContext& context, Admission& admission) 
     return drop;
   }
   if (packet.reopens) {
-    context.shared.flows->remove(context.worker, packet.hit);
-    packet.hit = Hit{};
+    context.shared.flows->remove(context.worker, admission.hit);
+    admission.hit = Hit{};
     packet.reopens = false;
   }
   constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
@@ -249,28 +251,29 @@ IpAddress sender_of(const Packet& packet) noexcept {
                                         : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
 }
 
-// Decides again for the direction in packet.hit. Sets `removed` if the connection no longer exists; the caller then
+// Decides again for the direction in admission.hit. Sets `removed` if the connection no longer exists; the caller then
 // treats the packet as one of a new connection.
 std::optional<DropReason> revalidate(SlowContext& context, Admission& admission, bool& removed) noexcept {
   Packet& packet = admission.packet;
   context.shared.flows->epochs().sample_none(admission.block);
   admission.existing = true;
-  admission.direction = packet.hit.direction;
-  admission.forward = packet.hit.connection->line(Direction::kForward).key;
-  admission.reply = packet.hit.connection->line(Direction::kReply).key;
+  admission.direction = admission.hit.direction;
+  admission.forward = admission.hit.connection->line(Direction::kForward).key;
+  admission.reply = admission.hit.connection->line(Direction::kReply).key;
   if (const auto drop = validate_source(context, admission)) {
     return drop;
   }
   if (packet.icmp_error &&
       context.snapshot->clusters->cluster_of(packet.key.realm, sender_of(packet)) != admission.source_cluster) {
-    return packet.side == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;  // RFC 5508 4
+    return packet.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster
+                                                 : DropReason::kForeignSource;  // RFC 5508 4
   }
   const ServiceResult result = service(context, admission);
   if (result.drop) {
     return result.drop;
   }
   if (result.outcome == ServiceOutcome::kReselect) {
-    context.shared.flows->remove(context.worker, packet.hit);
+    context.shared.flows->remove(context.worker, admission.hit);
     removed = true;
     return std::nullopt;
   }
@@ -287,23 +290,23 @@ std::optional<DropReason> revalidate(SlowContext& context, Admission& admission,
   finish_rewrite(admission);
   context.counters.revalidations.add();
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
-    apply(context, packet, Hit{}, admission.block);
+    apply(context, admission, Hit{}, admission.block);
     return std::nullopt;
   }
-  record_source(admission, packet.hit);
+  record_source(admission, admission.hit);
   if (admission.direction == Direction::kForward) {
-    packet.hit.shared().forward_peer.store(packet.peer.value(), std::memory_order_relaxed);
+    admission.hit.shared().forward_peer.store(packet.origin.peer().value(), std::memory_order_relaxed);
   }
-  const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, packet.hit, admission.block);
+  const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, admission.hit, admission.block);
   if (outcome == RevalidateOutcome::kRemoved) {
     removed = true;
     return std::nullopt;
   }
-  Hit hit = packet.hit;
+  Hit hit = admission.hit;
   if (outcome != RevalidateOutcome::kPublished) {
     hit.block = nullptr;  // use our own decision, for this packet only
   }
-  apply(context, packet, hit, admission.block);
+  apply(context, admission, hit, admission.block);
   return std::nullopt;
 }
 
@@ -318,7 +321,7 @@ void record(FlowEventContext& event, const Admission& admission) noexcept {
   event.source_cluster = admission.source_cluster;
   event.destination_cluster = admission.destination_cluster;
   event.out_peer = admission.block.encap_peer;
-  const Hit& hit = admission.packet.hit;  // empty after an ICMP error has passed
+  const Hit& hit = admission.hit;  // empty after an ICMP error has passed
   event.service = admission.frontend != nullptr ? admission.frontend->service
                   : admission.existing && hit   ? hit.shared().service
                                                 : kNoService;
@@ -326,18 +329,18 @@ void record(FlowEventContext& event, const Admission& admission) noexcept {
 
 // Decides against one snapshot. Starts over if the packet lost a race for its key or its connection was removed. If the
 // snapshot has changed, the result may be neither a drop reason nor a decision.
-std::optional<DropReason> decide_once(SlowContext& context, Packet& packet, const PrefetchState* prefetched,
+std::optional<DropReason> decide_once(SlowContext& context, Packet& packet, Hit& hit, const PrefetchState* prefetched,
                                       FlowEventContext& event_context) noexcept {
   constexpr unsigned kRounds = 3;
   for (unsigned round = 0; round < kRounds; ++round) {
     std::optional<DropReason> drop;
-    Admission admission(packet, prefetched);
-    const bool opens = !packet.icmp_error && (!packet.hit || packet.hit.block == nullptr || packet.reopens);
-    if (packet.hit && !packet.reopens) {
+    Admission admission(packet, hit, prefetched);
+    const bool opens = !packet.icmp_error && (!hit || hit.block == nullptr || packet.reopens);
+    if (hit && !packet.reopens) {
       bool removed = false;
       drop = revalidate(context, admission, removed);
       if (removed) {
-        packet.hit = Hit{};
+        hit = Hit{};
         continue;
       }
     } else {
@@ -361,29 +364,31 @@ const PrefetchState* next_prefetched(const SlowContext& context, const Packet& p
 }  // namespace
 
 void admit(SlowContext& context, Burst& burst) noexcept {
-  if (burst.undecided == 0) {
+  if (burst.undecided.count == 0) {
     return;
   }
+  FlowTable& flows = *context.shared.flows;
   context.prefetched_count = 0;
   context.inserted.clear();
-  if (burst.undecided > 1) {
+  if (burst.undecided.count > 1) {
     prefetch_admissions(context, burst);
   }
   unsigned next = 0;
-  for (Packet& packet : burst) {
-    if (!packet.alive() || packet.block != nullptr) {
-      continue;
-    }
+  for (unsigned i = 0; i < burst.undecided.count; ++i) {
+    Packet& packet = burst.packets[burst.undecided.index[i]];
+    packet.block = nullptr;
+    Hit hit = flows.hit(packet.line);
+    packet.reopens = hit && FlowTable::reopens(hit, packet.tcp_flags);
     const PrefetchState* prefetched = next_prefetched(context, packet, next);
     // An earlier packet of this burst may have opened its connection.
-    if (prefetched != nullptr && !packet.hit && context.inserted.may_contain(packet.hash)) {
-      packet.hit = context.shared.flows->find(context.worker, packet.key);
+    if (prefetched != nullptr && !hit && context.inserted.may_contain(packet.hash)) {
+      hit = flows.find(context.worker, packet.key);
     }
     std::optional<DropReason> drop;
     FlowEventContext event_context;
     for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
       context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      drop = decide_once(context, packet, prefetched, event_context);
+      drop = decide_once(context, packet, hit, prefetched, event_context);
       if (packet.block != nullptr || !snapshot_changed(context)) {
         break;
       }

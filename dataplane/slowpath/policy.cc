@@ -44,7 +44,7 @@ Identity forward_source(const SlowContext& context, const Admission& admission) 
   if (context.shared.endpoints.find(forward.realm, forward.source(), endpoint)) {
     return endpoint.identity;
   }
-  const ConnectionShared& shared = admission.packet.hit.shared();
+  const ConnectionShared& shared = admission.hit.shared();
   const bool was_published =
       (shared.user_flags.load(std::memory_order_relaxed) & published_flag(Direction::kForward)) != 0;
   const Identity claimed{wire_vni(shared.source_identity).value()};

@@ -11,7 +11,7 @@ namespace {
 
 // Destination of the packet after translation.
 IpAddress target_of(const PrefetchState& state) noexcept {
-  const bool reply = state.hit && state.packet->hit.direction == Direction::kReply;
+  const bool reply = state.hit && state.direction == Direction::kReply;
   return reply ? state.forward.source() : state.reply.source();
 }
 
@@ -22,11 +22,14 @@ const BackendSet* backends_of(const PrefetchState& state) noexcept {
 void start(const SlowContext& context, const Packet& packet, PrefetchState& state) noexcept {
   state.packet = &packet;
   state.snapshot = context.snapshot;
-  state.hit = static_cast<bool>(packet.hit);
+  const Hit hit = context.shared.flows->hit(packet.line);
+  state.hit = static_cast<bool>(hit);
+  state.direction = hit.direction;
+  state.connection = hit.connection;
   const FlowKey& key = packet.key;
   context.shared.endpoints.prefetch_bucket(key.realm, key.source());
-  if (packet.hit) {
-    context.shared.flows->prefetch_connection(packet.hit);
+  if (hit) {
+    context.shared.flows->prefetch_connection(hit);
   }
 }
 
@@ -34,8 +37,8 @@ void start(const SlowContext& context, const Packet& packet, PrefetchState& stat
 void find_shard(const SlowContext& context, PrefetchState& state) noexcept {
   const Packet& packet = *state.packet;
   if (state.hit) {
-    state.forward = packet.hit.connection->line(Direction::kForward).key;
-    state.reply = packet.hit.connection->line(Direction::kReply).key;
+    state.forward = state.connection->line(Direction::kForward).key;
+    state.reply = state.connection->line(Direction::kReply).key;
   } else {
     state.forward = packet.key;
     state.reply = packet.key.reversed();
@@ -94,8 +97,9 @@ void find_target(const SlowContext& context, PrefetchState& state) noexcept {
 
 void prefetch_admissions(SlowContext& context, Burst& burst) noexcept {
   unsigned count = 0, inserts = 0, revalidations = 0;
-  for (const Packet& packet : burst) {
-    if (packet.alive() && packet.block == nullptr && !packet.icmp_error) {
+  for (unsigned i = 0; i < burst.undecided.count; ++i) {
+    const Packet& packet = burst.packets[burst.undecided.index[i]];
+    if (!packet.icmp_error) {
       start(context, packet, context.prefetched[count++]);
     }
   }

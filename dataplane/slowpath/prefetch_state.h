@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "dataplane/conntrack/connection.h"
 #include "dataplane/packet/flow_key.h"
 #include "dataplane/tables/snapshot.h"
 
@@ -14,7 +15,9 @@ struct Packet;
 
 struct PrefetchState {
   const Packet* packet = nullptr;
-  bool hit = false;                    // the packet has a connection
+  bool hit = false;  // the packet has a connection
+  Direction direction = Direction::kForward;
+  const Connection* connection = nullptr;
   const Snapshot* snapshot = nullptr;  // the one that shard, frontend and slot belong to
   const FrontendShard* shard = nullptr;
   const FrontendEntry* frontend = nullptr;  // nullptr: the forward destination is no VIP

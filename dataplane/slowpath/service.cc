@@ -43,7 +43,7 @@ ServiceResult keep_backend(Admission& admission) noexcept {
   if (!forward) {
     return {};
   }
-  const bool syn = admission.packet.hit.connection->protocol() == IpProtocol::kTcp &&
+  const bool syn = admission.hit.connection->protocol() == IpProtocol::kTcp &&
                    (admission.packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
   if (admission.backend == nullptr || (syn && !accepts_new(set, admission.backend))) {
     return {std::nullopt, ServiceOutcome::kReselect};
@@ -91,7 +91,7 @@ ServiceResult service(SlowContext& context, Admission& admission) noexcept {
   const FlowKey& forward = admission.forward;
   admission.frontend = frontend_of(context, admission);
   const ServiceId id = admission.frontend != nullptr ? admission.frontend->service
-                       : admission.existing          ? admission.packet.hit.shared().service
+                       : admission.existing          ? admission.hit.shared().service
                                                      : kNoService;
   context.shared.flows->epochs().sample(admission.block, kServiceEpoch,
                                         id == kNoService ? EpochIndex{0} : EpochTable::of_service(id));

@@ -52,8 +52,7 @@ std::optional<DropReason> validate_vni(const SlowContext& context, Vni vni, Clus
 // errors, which any node on the path may send.
 bool source_removed(const Admission& admission) noexcept {
   return admission.existing && !admission.source_published && !admission.packet.icmp_error &&
-         (admission.packet.hit.shared().user_flags.load(std::memory_order_relaxed) &
-          published_flag(admission.direction)) != 0;
+         (admission.hit.shared().user_flags.load(std::memory_order_relaxed) & published_flag(admission.direction)) != 0;
 }
 
 // Accepts the VNI of an unpublished source until the hold time, counted from its first packet, has passed.
@@ -65,18 +64,18 @@ std::optional<DropReason> accept_unpublished(SlowContext& context, Admission& ad
     return DropReason::kUnknownSource;
   }
   admission.block.valid_until = Seconds{until};
-  admission.source_identity = Identity{admission.packet.vni.value()};
+  admission.source_identity = Identity{admission.packet.origin.vni().value()};
   return std::nullopt;
 }
 
 std::optional<DropReason> validate_fabric_source(SlowContext& context, Admission& admission) noexcept {
   const Packet& packet = admission.packet;
-  const PeerRecord& peer = (*context.snapshot->peers)[packet.peer];
+  const PeerRecord& peer = (*context.snapshot->peers)[packet.origin.peer()];
   if (!peer.known()) {
     return DropReason::kUnknownPeer;
   }
   admission.source_cluster = peer.cluster;
-  if (const auto drop = validate_vni(context, packet.vni, peer.cluster)) {
+  if (const auto drop = validate_vni(context, packet.origin.vni(), peer.cluster)) {
     return drop;
   }
   const FlowKey& key = admission.own();
@@ -88,10 +87,10 @@ std::optional<DropReason> validate_fabric_source(SlowContext& context, Admission
   if (source_removed(admission)) {
     return DropReason::kSourceRemoved;
   }
-  const bool allocated = packet.vni.value() >= identity::kFirstAllocated;
+  const bool allocated = packet.origin.vni().value() >= identity::kFirstAllocated;
   if (packet.icmp_error || !allocated) {
     // Reserved identities are resolved by the inner source, as in Cilium; so are ICMP errors, which any node may send.
-    const Identity claimed{packet.vni.value()};
+    const Identity claimed{packet.origin.vni().value()};
     const Identity unpublished =
         claimed == identity::kWorld ? context.snapshot->policy->by_prefix(key.realm, key.source(), claimed) : claimed;
     admission.source_identity = admission.source_published ? endpoint.identity : unpublished;
@@ -107,10 +106,10 @@ std::optional<DropReason> validate_fabric_source(SlowContext& context, Admission
   }
   context.unknown_sources.erase(address_hash(key.realm, key.source()) | 1);
   admission.source_identity = endpoint.identity;
-  if (endpoint.identity.value() == packet.vni.value() || identity::is_unlabelled(endpoint.identity)) {
+  if (endpoint.identity.value() == packet.origin.vni().value() || identity::is_unlabelled(endpoint.identity)) {
     return std::nullopt;
   }
-  if (endpoint.previous.value() == packet.vni.value() && context.now < endpoint.grace_until) {
+  if (endpoint.previous.value() == packet.origin.vni().value() && context.now < endpoint.grace_until) {
     admission.block.valid_until = endpoint.grace_until;
     return std::nullopt;
   }
@@ -147,8 +146,8 @@ std::optional<DropReason> validate_source(SlowContext& context, Admission& admis
   }
   context.shared.flows->epochs().sample(admission.block, kSourceEpoch,
                                         EpochTable::of_endpoint(key.realm, key.source()));
-  return admission.packet.side == Side::kFabric ? validate_fabric_source(context, admission)
-                                                : validate_local_source(context, admission);
+  return admission.packet.origin.side() == Side::kFabric ? validate_fabric_source(context, admission)
+                                                         : validate_local_source(context, admission);
 }
 
 Vni wire_vni(Identity id) noexcept {

@@ -18,6 +18,7 @@ PeerTable::PeerTable(std::span<const PeerEntry> peers, std::span<const OuterHead
     highest = std::max(highest, peer.id.value());
   }
   records_.resize(std::size_t{highest} + 1);
+  count_ = highest + 1;
   index_.resize(std::bit_ceil(peers.size() * 2 + 2));
   for (std::size_t i = 0; i < peers.size(); ++i) {
     const PeerEntry& peer = peers[i];

@@ -39,7 +39,7 @@ class PeerTable {
   [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept;
   // Accepts any id; for an unused one the record is not known().
   [[nodiscard]] const PeerRecord& operator[](PeerId id) const noexcept {
-    return id.value() < records_.size() ? records_[id.value()] : kNone;
+    return id.value() < count_ ? records_[id.value()] : kNone;
   }
 
  private:
@@ -48,6 +48,7 @@ class PeerTable {
     IpAddress underlay;
     PeerId id;
   };
+  std::uint32_t count_ = 0;  // of records; the vector divides to find it
   std::vector<PeerRecord> records_;
   std::vector<Slot> index_;  // open addressing, at most half full
 };

@@ -105,7 +105,7 @@ void lookup(TableBench& b, std::uint64_t bursts) {
     b.table->find_burst(kWorker, b.next_burst(), hits);
     for (const Hit& hit : hits) {
       valid += hit && b.table->epochs().is_current(*hit.block) ? 1 : 0;
-      b.table->account_packet(kWorker, hit, kNow, Bytes{64}, tcp_flag::kAck);
+      b.table->account_packet(kWorker, hit.line(), kNow, Bytes{64}, tcp_flag::kAck);
     }
   }
   if (valid != bursts * kBurst) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/encap/vxlan.h"
+#include "dataplane/encap/encap.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "perf/io/traffic.h"
@@ -73,16 +73,16 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
   const Family family = family_of(shape.source);
   const bool tunnel = shape.tunnel_from && shape.tunnel_to;
   const std::uint32_t length = std::max(shape.frame_bytes, min_frame_bytes(family));
-  const std::size_t ip_at = tunnel ? VxlanIpv4::kHeaderBytes : sizeof(net::Ethernet);
+  const std::size_t ip_at = tunnel ? encap::kIpv4Bytes : sizeof(net::Ethernet);
   const auto ip_bytes = static_cast<std::uint32_t>(length - sizeof(net::Ethernet));
   std::vector<std::uint8_t> frame(ip_at + ip_bytes, 0);
   if (tunnel) {
-    VxlanIpv4::Patch patch;
-    patch.vni = Vni{shape.vni};
+    encap::Patch patch;
+    patch.vni_word = encap::vni_word(Vni{shape.vni});
     patch.inner_ip_bytes = ip_bytes;
     patch.family = family;
-    patch.entropy = static_cast<std::uint16_t>(connection);
-    VxlanIpv4::push(VxlanIpv4::build(*shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort}), patch, frame.data());
+    patch.source_port = encap::entropy_port(connection);
+    encap::push(encap::build(*shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort}), patch, frame.data() + ip_at);
     write_ethernet(frame.data(), shape, Family::kIpv4);
   } else {
     write_ethernet(frame.data(), shape, family);

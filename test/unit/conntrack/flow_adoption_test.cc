@@ -55,9 +55,9 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
       request.forward_block = &block;
       request.backend = BackendId{n};
       const auto created = t->insert(kW0, request, kNow);
-      t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kSyn);
+      t->account_packet(kW0, created.hit.line(), kNow, kLength, tcp_flag::kSyn);
       if (n % 4 == 0) {
-        t->account_packet(kW0, t->find(kW0, numbered(n).reversed()), Seconds{105}, kLength, tcp_flag::kAck);
+        t->account_packet(kW0, t->find(kW0, numbered(n).reversed()).line(), Seconds{105}, kLength, tcp_flag::kAck);
       }
     }
     t->remove(kW0, t->find(kW0, numbered(50)));
@@ -96,7 +96,7 @@ TEST_F(FlowAdoption, AdoptedConnectionsBehaveLikeAnyOther) {
       << "adopted connections count against the limit";
   Hit hit = t->find(kW0, numbered(3));
   EXPECT_EQ(t->revalidate(kW0, hit, block_to(2)), RevalidateOutcome::kPublished);
-  t->account_packet(kW0, t->find(kW0, numbered(3).reversed()), Seconds{120}, kLength, tcp_flag::kAck);
+  t->account_packet(kW0, t->find(kW0, numbered(3).reversed()).line(), Seconds{120}, kLength, tcp_flag::kAck);
   EXPECT_EQ(t->insert(kW0, direct(numbered(256)), kNow).outcome, kFull) << "their slots are in use";
   EXPECT_EQ(t.age_all(Seconds{160}), 255u);
   EXPECT_TRUE(t->find(kW0, numbered(3)));

@@ -95,8 +95,9 @@ struct Shared {
 // A block whose fields all have the value `mark`.
 DirectionBlock uniform(std::uint32_t mark) {
   DirectionBlock b;
-  b.required_peer = b.encap_peer = PeerId{mark};
-  b.required_vni = b.encap_vni = Vni{mark};
+  b.encap_peer = PeerId{mark};
+  b.origin = Origin(PeerId{mark}, Vni{mark});
+  b.vni_word = mark;
   b.adjacency = AdjacencyId{mark};
   b.valid_until = Seconds{mark};
   b.source_identity = Identity{mark};
@@ -105,8 +106,8 @@ DirectionBlock uniform(std::uint32_t mark) {
 
 bool is_uniform(const DirectionBlock& b) {
   const std::uint32_t mark = b.encap_peer.value();
-  return b.required_peer.value() == mark && b.required_vni.value() == mark && b.encap_vni.value() == mark &&
-         b.adjacency.value() == mark && b.valid_until.value() == mark && b.source_identity.value() == mark;
+  return b.origin == Origin(PeerId{mark}, Vni{mark}) && b.vni_word == mark && b.adjacency.value() == mark &&
+         b.valid_until.value() == mark && b.source_identity.value() == mark;
 }
 
 struct SplitMix {
@@ -164,7 +165,7 @@ TEST(FlowStress, AllOperationsAtOnceOnFewKeys) {
       if (hit.block != nullptr) {
         wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
       }
-      s.table->account_packet(worker, hit, kNow, kLength, random(4) == 0 ? tcp_flag::kFin : tcp_flag::kAck);
+      s.table->account_packet(worker, hit.line(), kNow, kLength, random(4) == 0 ? tcp_flag::kFin : tcp_flag::kAck);
       switch (random(8)) {
         case 0:
           s.table->remove(worker, hit);
@@ -265,7 +266,7 @@ TEST(FlowStress, OneDirectionOnAllWorkersUnderRevalidation) {
       ++wrong;
       return;
     }
-    s.table->account_packet(worker, hit, Seconds{100 + round / 1000}, kLength, tcp_flag::kAck);
+    s.table->account_packet(worker, hit.line(), Seconds{100 + round / 1000}, kLength, tcp_flag::kAck);
     const DirectionBlock* old = hit.block;
     const std::uint32_t mark = old->encap_peer.value();
     if (round % 2 == 0) {
@@ -296,7 +297,7 @@ TEST(FlowStress, FinsOfBothEndsAtOnceAlwaysClose) {
         ASSERT_TRUE(created);
         const Hit hit = s.table->find(worker, worker.value() % 2 == 0 ? forward : forward.reversed());
         ASSERT_TRUE(hit);
-        s.table->account_packet(worker, hit, kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
+        s.table->account_packet(worker, hit.line(), kNow, kLength, tcp_flag::kAck | tcp_flag::kFin);
       });
   const ReadSection section(s.quiescence, 0);
   for (unsigned round = 0; round < rounds; ++round) {
@@ -323,7 +324,7 @@ TEST(FlowStress, HalfOpenLimitHoldsUnderAFlood) {
       const std::uint32_t n = nth * kThreads + worker.value();
       const auto created = table.insert(worker, direct(numbered(n)), kNow);
       if (created.outcome == kInserted && nth % 2 == 0) {
-        table.account_packet(worker, table.find(worker, numbered(n).reversed()), kNow, kLength, tcp_flag::kAck);
+        table.account_packet(worker, table.find(worker, numbered(n).reversed()).line(), kNow, kLength, tcp_flag::kAck);
         ++replied;
       } else if (created.outcome == kInserted && nth % 4 == 1) {
         table.remove(worker, created.hit);

@@ -219,10 +219,10 @@ TEST(FlowTable, BurstLookupAgreesWithSingleLookups) {
 TEST(FlowTable, AccountPacketCountsEachDirection) {
   Bench t(private_table(64));
   const auto created = t->insert(kW0, direct(numbered(1)), kNow);
-  t->account_packet(kW0, created.hit, kNow, Bytes{60}, tcp_flag::kSyn);
-  t->account_packet(kW0, created.hit, kNow, Bytes{1500}, tcp_flag::kAck);
+  t->account_packet(kW0, created.hit.line(), kNow, Bytes{60}, tcp_flag::kSyn);
+  t->account_packet(kW0, created.hit.line(), kNow, Bytes{1500}, tcp_flag::kAck);
   const Hit reply = t->find(kW0, numbered(1).reversed());
-  t->account_packet(kW0, reply, kNow, Bytes{40}, tcp_flag::kAck);
+  t->account_packet(kW0, reply.line(), kNow, Bytes{40}, tcp_flag::kAck);
   EXPECT_EQ(created.hit.line().packets, 2u);
   EXPECT_EQ(created.hit.line().bytes, 1560u);
   EXPECT_EQ(reply.line().packets, 1u);
@@ -246,7 +246,7 @@ TEST(FlowTable, HalfOpenConnectionsHaveTheirOwnLimit) {
 
   const Hit reply = t->find(kW0, numbered(0).reversed());
   for (int packet = 0; packet < 5; ++packet) {
-    t->account_packet(kW0, reply, Seconds{100u + static_cast<unsigned>(packet)}, kLength, tcp_flag::kAck);
+    t->account_packet(kW0, reply.line(), Seconds{100u + static_cast<unsigned>(packet)}, kLength, tcp_flag::kAck);
   }
   EXPECT_EQ(t->counts().half_open, 9u) << "released from the limit once, not per packet";
   EXPECT_EQ(t->insert(kW0, direct(numbered(10)), kNow).outcome, kInserted);
@@ -257,7 +257,7 @@ TEST(FlowTable, RemovalReleasesOnlyHalfOpenConnectionsFromTheLimit) {
   Bench t(private_table(100));
   ASSERT_EQ(t->insert(kW0, direct(numbered(1)), kNow).outcome, kInserted);
   ASSERT_EQ(t->insert(kW0, direct(numbered(2)), kNow).outcome, kInserted);
-  t->account_packet(kW0, t->find(kW0, numbered(1).reversed()), kNow, kLength, tcp_flag::kAck);
+  t->account_packet(kW0, t->find(kW0, numbered(1).reversed()).line(), kNow, kLength, tcp_flag::kAck);
   EXPECT_EQ(t->counts().half_open, 1u);
   t->remove(kW0, t->find(kW0, numbered(1)));
   EXPECT_EQ(t->counts().half_open, 1u);
@@ -355,13 +355,13 @@ TEST(FlowTable, WithoutQuiescentPointsBlocksRunOutAndTheLastDecisionStays) {
 TEST(FlowTable, SynOnAClosingConnectionMayReplaceIt) {
   Bench t(private_table(64));
   const auto created = t->insert(kW0, direct(numbered(1)), kNow);
-  t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kSyn);
+  t->account_packet(kW0, created.hit.line(), kNow, kLength, tcp_flag::kSyn);
   const Hit reply = t->find(kW0, numbered(1).reversed());
-  t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kSyn | tcp_flag::kAck);
+  t->account_packet(kW0, reply.line(), kNow, kLength, tcp_flag::kSyn | tcp_flag::kAck);
   EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kSyn)) << "a repeated SYN belongs to the live connection";
-  t->account_packet(kW0, created.hit, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
+  t->account_packet(kW0, created.hit.line(), kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
   EXPECT_TRUE(FlowTable::reopens(created.hit, tcp_flag::kSyn)) << "one FIN is enough";
-  t->account_packet(kW0, reply, kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
+  t->account_packet(kW0, reply.line(), kNow, kLength, tcp_flag::kFin | tcp_flag::kAck);
   EXPECT_FALSE(FlowTable::reopens(created.hit, tcp_flag::kAck)) << "the last ACK";
   EXPECT_FALSE(FlowTable::reopens(reply, tcp_flag::kSyn | tcp_flag::kAck));
   ASSERT_TRUE(FlowTable::reopens(created.hit, tcp_flag::kSyn));
@@ -377,7 +377,7 @@ TEST(FlowTable, AgingRemovesExpiredConnectionsOnly) {
   for (std::uint32_t n = 0; n < 200; ++n) {
     const auto created = t->insert(kW0, direct(numbered(n, IpProtocol::kUdp)), kNow);
     ASSERT_EQ(created.outcome, kInserted);
-    t->account_packet(kW0, created.hit, n % 2 == 0 ? kNow : Seconds{150}, kLength, 0);
+    t->account_packet(kW0, created.hit.line(), n % 2 == 0 ? kNow : Seconds{150}, kLength, 0);
   }
   EXPECT_EQ(t.age_all(Seconds{159}), 0u);
   EXPECT_EQ(t.age_all(Seconds{160}), 100u);
@@ -407,7 +407,7 @@ TEST(FlowTable, AgingStaysWithinItsBudgetAndShare) {
 TEST(FlowTable, PacketKeepsAConnectionFromExpiring) {
   Bench t(private_table(8));
   const auto created = t->insert(kW0, direct(numbered(1, IpProtocol::kUdp)), kNow);
-  t->account_packet(kW0, created.hit, Seconds{159}, kLength, 0);
+  t->account_packet(kW0, created.hit.line(), Seconds{159}, kLength, 0);
   EXPECT_EQ(t.age_all(Seconds{160}), 0u);
   EXPECT_TRUE(t->find(kW0, numbered(1, IpProtocol::kUdp)));
 }

@@ -48,11 +48,10 @@ class SourceValidationRig {
     context->snapshot = shared.snapshot.load();
     context->now = Seconds{second};
     Packet packet;
-    packet.side = Side::kFabric;
-    packet.peer = kWestGateway;
-    packet.vni = Vni{vni};
+    packet.origin = Origin(kWestGateway, Vni{vni});
     packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, Realm{0}};
-    Admission admission(packet);
+    Hit hit;
+    Admission admission(packet, hit);
     admission.forward = packet.key;
     const std::optional<DropReason> drop = validate_source(*context, admission);
     valid_until = admission.block.valid_until;

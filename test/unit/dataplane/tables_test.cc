@@ -164,9 +164,9 @@ TEST(AdjacencyTable, ConcurrentCallersGetOneEntryPerNextHop) {
   bool created = false;
   const AdjacencyId id = table.find_or_create(DeviceId{2}, numbered(3), created);
   std::uint8_t ethernet[14] = {};
-  EXPECT_FALSE(table.write_header(id, Be16::of(0x86dd), ethernet));
+  EXPECT_FALSE(table.write_addresses(id, ethernet));
   table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
-  ASSERT_TRUE(table.write_header(id, Be16::of(0x86dd), ethernet));
+  ASSERT_TRUE(table.write_addresses(id, ethernet));
   EXPECT_EQ(ethernet[5], 0xaa);
   EXPECT_EQ(ethernet[11], 0x02);
   table.set_mac(id, std::nullopt);

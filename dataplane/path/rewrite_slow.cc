@@ -3,7 +3,7 @@
 
 #include "dataplane/originate/output.h"
 
-namespace isthmus::rewriting {
+namespace isthmus {
 namespace {
 
 void write_address(std::uint8_t* ip, Family family, bool source, const IpAddress& address) noexcept {
@@ -27,20 +27,46 @@ void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destin
   }
 }
 
-}  // namespace
-
-void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
-  const bool notify = packet.family == Family::kIpv6 ||
-                      (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
-  if (notify) {
-    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{mtu});
-  }
-  packet.drop(DropReason::kOversize);
+// The IPv4 header's difference without that of the TTL.
+std::uint16_t address_difference(const DirectionBlock& block) noexcept {
+  constexpr std::uint16_t kOneHop = 0x0100;
+  const bool hop = (block.flags & DirectionBlock::kDecrementTtl) != 0;
+  return net::fold(std::uint64_t{block.ip_checksum_delta} + (hop ? Be16::of(kOneHop).wire() : 0u));
 }
 
-void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
+// Of an ICMP message: a corrupt one must not get a good checksum by being translated.
+bool checksum_valid(const Packet& packet) noexcept {
+  const auto bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
+  std::uint64_t pseudo = 0;
+  if (packet.family == Family::kIpv6) {
+    const auto* ip = net::at<net::Ipv6>(packet.ip);
+    pseudo = net::pseudo_header_sum(IpAddress::ipv6(ip->source), IpAddress::ipv6(ip->destination), IpProtocol::kIcmpv6,
+                                    bytes);
+  }
+  return net::checksum(packet.l4, bytes, pseudo) == 0;
+}
+
+// False if the TTL is used up.
+bool decrement_ttl(Packet& packet) noexcept {
+  if (packet.family == Family::kIpv6) {
+    auto* ip = net::at<net::Ipv6>(packet.ip);
+    return ip->hop_limit > 1 && ip->hop_limit-- > 0;
+  }
+  auto* ip = net::at<net::Ipv4>(packet.ip);
+  if (ip->ttl <= 1) {
+    return false;
+  }
+  --ip->ttl;
+  constexpr std::uint16_t kOneHop = 0x0100;  // the TTL is the upper byte of its 16-bit word
+  ip->checksum = net::apply_difference(ip->checksum, static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()));
+  return true;
+}
+
+void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
   if (packet.family == Family::kIpv4) {
+    auto* ip = net::at<net::Ipv4>(packet.ip);
     translate_ipv4_addresses(packet.ip, block);
+    ip->checksum = net::apply_difference(ip->checksum, address_difference(block));
   } else {
     write_address(packet.ip, Family::kIpv6, true, block.source);
     write_address(packet.ip, Family::kIpv6, false, block.destination);
@@ -51,7 +77,10 @@ void translate_other(Packet& packet, const DirectionBlock& block) noexcept {
 
 // The quoted packet travelled in the opposite direction, so its source is this direction's destination and vice versa.
 // The error's own source is kept unless it is the translated endpoint itself.
-void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
+bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
+  if (!checksum_valid(packet)) {
+    return false;
+  }
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint32_t header = v4 ? net::at<net::Ipv4>(quoted)->header_bytes() : sizeof(net::Ipv6);
@@ -69,7 +98,7 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   icmp->checksum = Be16{};
   if (v4) {
     auto* inner = net::at<net::Ipv4>(quoted);
-    inner->checksum = net::apply_difference(inner->checksum, static_cast<std::uint16_t>(block.ip_checksum_delta));
+    inner->checksum = net::apply_difference(inner->checksum, address_difference(block));
     auto* outer = net::at<net::Ipv4>(packet.ip);
     outer->checksum = Be16{};
     outer->checksum = Be16::raw(net::checksum(packet.ip, outer->header_bytes()));
@@ -78,6 +107,35 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
     icmp->checksum = Be16::raw(net::checksum(
         packet.l4, l4_bytes, net::pseudo_header_sum(from, block.destination, IpProtocol::kIcmpv6, l4_bytes)));
   }
+  return true;
 }
 
-}  // namespace isthmus::rewriting
+}  // namespace
+
+void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
+  const bool notify = packet.family == Family::kIpv6 ||
+                      (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
+  if (notify) {
+    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{mtu});
+  }
+  packet.drop(DropReason::kOversize);
+}
+
+bool rewrite_other(Packet& packet, const DirectionBlock& block) noexcept {
+  if ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet)) {
+    packet.drop(DropReason::kTtlExceeded);
+    return false;
+  }
+  if ((block.flags & DirectionBlock::kRewrite) == 0) {
+    return true;
+  }
+  if (!packet.icmp_error) {
+    translate_packet(packet, block);
+  } else if (!translate_error(packet, block)) {
+    packet.drop(DropReason::kIcmpInvalid);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace isthmus

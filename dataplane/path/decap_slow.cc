@@ -1,10 +1,7 @@
-// decap: for packets from the fabric side, finds the peer, the VNI and the inner packet. Whether that peer may send
-// this source is checked by source validation at admission; an established flow's block names the peer and VNI it must
-// have.
+// The parts of decap that few packets need: congestion marks, options, IPv6 inside, probes, and everything malformed.
+#include "dataplane/net/checksum.h"
 #include "dataplane/originate/output.h"
-#include "dataplane/packet/parse.h"
-#include "dataplane/path/context.h"
-#include "dataplane/path/path.h"
+#include "dataplane/path/decap.h"
 
 namespace isthmus {
 namespace {
@@ -37,7 +34,8 @@ bool merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
   return ecn != kEcnNotCapable;
 }
 
-std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept {
+// Reads the outer headers: sets the origin and `inner`, the inner Ethernet header.
+std::optional<DropReason> read_outer(PathContext& context, Packet& packet, std::uint8_t*& inner) noexcept {
   const auto* outer = net::at<net::Ipv4>(packet.ip);
   const std::uint32_t outer_bytes = outer->header_bytes();
   if ((outer->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0) {
@@ -47,58 +45,48 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   if (packet.ip_bytes < outer_bytes + kTunnelBytes) {
     return DropReason::kMalformed;
   }
-  const std::uint8_t tos = outer->tos;
-  packet.peer = context.snapshot->peers->find(IpAddress::ipv4(outer->source));
-  if (packet.peer == kNoPeer) {
+  const std::uint32_t udp_bytes = net::at<net::Udp>(packet.ip + outer_bytes)->length.host();
+  if (udp_bytes < kTunnelBytes || udp_bytes + outer_bytes > packet.ip_bytes) {
+    return DropReason::kMalformed;
+  }
+  const PeerId peer = context.snapshot->peers->find(IpAddress::ipv4(outer->source));
+  packet.origin = Origin(peer, Vni{});
+  if (peer == kNoPeer) {
     return DropReason::kUnknownPeer;
   }
   const auto* vxlan = net::at<net::Vxlan>(packet.ip + outer_bytes + sizeof(net::Udp));
   if (vxlan->flags.host() != net::Vxlan::kValidVni || (vxlan->vni.host() & 0xff) != 0) {
     return DropReason::kTunnelHeader;
   }
-  packet.vni = Vni{vxlan->vni.host() >> 8};
+  packet.origin = Origin(peer, Vni{vxlan->vni.host() >> 8});
+  inner = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
+  // What lies behind the UDP datagram, Ethernet padding for example, must not count as inner bytes.
+  packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + outer_bytes + udp_bytes;
+  return std::nullopt;
+}
 
-  std::uint8_t* ethernet = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
-  // Ethernet padding behind the outer packet must not count as inner bytes.
-  packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + packet.ip_bytes;
-  if (parse_plain_ipv4(packet, ethernet)) [[likely]] {
-    if (!merge_ecn(packet, tos)) [[unlikely]] {
-      return DropReason::kEcnNotCapable;
-    }
-    write_plain_key(packet, context.shared.options.realm);
-    return std::nullopt;
+}  // namespace
+
+std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept {
+  const std::uint8_t tos = net::at<net::Ipv4>(packet.ip)->tos;
+  std::uint8_t* inner = nullptr;
+  if (const auto drop = read_outer(context, packet, inner)) {
+    return drop;
   }
-  if (const auto drop = parse_ethernet(packet, ethernet)) {
+  if (const auto drop = parse_ethernet(packet, inner)) {
     return drop;
   }
   if (!merge_ecn(packet, tos)) {
     return DropReason::kEcnNotCapable;
   }
-  return parse_flow(packet, context.shared.options.realm);
-}
-
-}  // namespace
-
-void decap(PathContext& context, Burst& burst) noexcept {
-  const FlowTable& flows = *context.shared.flows;
-  std::uint64_t decapsulated = 0;
-  for (Packet& packet : burst) {
-    if (!packet.alive() || packet.side != Side::kFabric) {
-      continue;
-    }
-    if (const auto drop = decapsulate(context, packet)) {
-      packet.drop(*drop);
-      continue;
-    }
-    ++decapsulated;
-    if (packet.vni.value() == identity::kHealth.value() &&
-        packet.key.destination() == context.shared.options.tunnel_address) {
-      handle_probe(context.output, packet);
-      continue;
-    }
-    prefetch_connection(flows, packet);
+  if (const auto drop = parse_flow(packet, context.shared.options.realm)) {
+    return drop;
   }
-  context.counters.decapsulated.add(decapsulated);
+  if (packet.origin.vni().value() == identity::kHealth.value() &&
+      packet.key.destination() == context.shared.options.tunnel_address) {
+    handle_probe(context.output, packet);
+  }
+  return std::nullopt;
 }
 
 }  // namespace isthmus

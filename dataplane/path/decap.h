@@ -1,0 +1,87 @@
+// decap: for packets from the fabric side, finds the peer, the VNI and the inner packet. Whether that peer may send
+// this source is checked by source validation in the slow path; an established flow's block names the origin it must
+// have. One packet at a time, as part of parse.
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <optional>
+
+#include "dataplane/packet/parse.h"
+#include "dataplane/path/context.h"
+
+namespace isthmus {
+
+// What makes a packet one of our tunnels' over IPv4: destination address and UDP port, as they lie in the packet.
+class TunnelMatch {
+ public:
+  explicit TunnelMatch(const EngineOptions& options) noexcept
+      : address_(options.tunnel_address.as_ipv4()), port_(Be16::of(options.tunnel_port.value())) {}
+
+  // For a packet whose Ethernet and IP headers have been parsed.
+  [[nodiscard]] bool is_tunnel(const Packet& packet) const noexcept {
+    const auto* ip = net::at<net::Ipv4>(packet.ip);
+    return packet.family == Family::kIpv4 && ip->protocol == static_cast<std::uint8_t>(IpProtocol::kUdp) &&
+           ip->destination == address_ && packet.ip_bytes >= ip->header_bytes() + sizeof(net::Udp) &&
+           net::at<net::Udp>(packet.ip + ip->header_bytes())->destination == port_;
+  }
+  // The eight bytes from the destination address of an IPv4 header without options to the UDP destination port.
+  [[nodiscard]] bool matches(const std::uint8_t* destination) const noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    constexpr std::uint64_t kWithoutSourcePort = 0xffff0000ffffffff;
+    std::uint64_t word = 0;
+    std::memcpy(&word, destination, sizeof word);
+    return (word & kWithoutSourcePort) == (address_.wire() | std::uint64_t{port_.wire()} << 48);
+  }
+
+ private:
+  Be32 address_;
+  Be16 port_;
+};
+
+// Any tunnel packet, for which is_tunnel() is true: sets origin, the inner packet and its key, and merges ECN. A probe
+// is consumed. Returns the drop reason on failure. (decap_slow.cc)
+[[nodiscard]] std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept;
+
+// The same without the key for nearly every tunnel packet: VXLAN over IPv4 without options or fragments, no congestion
+// mark, a known peer, and an inner packet that parse_plain_ipv4() takes. False for anything else; the caller then uses
+// decapsulate(), which also gives the drop reason.
+[[nodiscard]] inline bool decapsulate_plain(PathContext& context, Packet& packet, const TunnelMatch& match,
+                                            LastPeer& last) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  constexpr std::size_t kIp = sizeof(net::Ethernet), kUdp = kIp + sizeof(net::Ipv4), kVxlan = kUdp + sizeof(net::Udp);
+  constexpr std::size_t kInner = kVxlan + sizeof(net::Vxlan);
+  const std::uint8_t* const bytes = packet.frame.data;
+  if (packet.frame.length < kInner + sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp)) [[unlikely]] {
+    return false;
+  }
+  // Ethernet type, version and header length; then flags, offset and protocol (the TTL between them is ignored).
+  constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
+  constexpr std::uint32_t kWholeUdp = 0x11000000, kWholeUdpMask = 0xff00ff3f;
+  std::uint32_t start = 0, middle = 0, source = 0;
+  std::uint64_t vxlan = 0;
+  std::memcpy(&start, bytes + offsetof(net::Ethernet, type), sizeof start);
+  std::memcpy(&middle, bytes + kIp + offsetof(net::Ipv4, fragment), sizeof middle);
+  std::memcpy(&source, bytes + kIp + offsetof(net::Ipv4, source), sizeof source);
+  std::memcpy(&vxlan, bytes + kVxlan, sizeof vxlan);
+  constexpr std::uint64_t kValidVni = 0x08, kWithoutVni = 0xff000000ffffffff;
+  const std::uint32_t total = net::at<net::Ipv4>(bytes + kIp)->total_length.host();
+  constexpr std::uint32_t kEcn = 0x03000000;  // of the type of service, the last byte of `start`
+  if ((start & kPlainIpv4Mask) != kPlainIpv4 || (middle & kWholeUdpMask) != kWholeUdp ||
+      !match.matches(bytes + kIp + offsetof(net::Ipv4, destination)) || (vxlan & kWithoutVni) != kValidVni ||
+      total > packet.frame.length - kIp || (start & kEcn) == kEcn ||
+      net::at<net::Udp>(bytes + kUdp)->length.host() + sizeof(net::Ipv4) != total) [[unlikely]] {
+    return false;
+  }
+  const Vni vni{__builtin_bswap32(static_cast<std::uint32_t>(vxlan >> 32)) >> 8};
+  if (source != last.underlay || last.id == kNoPeer) [[unlikely]] {
+    last = {source, context.snapshot->peers->find(IpAddress::ipv4(Be32::raw(source)))};
+  }
+  // Ethernet padding behind the outer packet must not count as inner bytes.
+  packet.frame.length = static_cast<std::uint32_t>(kIp) + total;
+  packet.origin = Origin(last.id, vni);
+  return last.id != kNoPeer && vni.value() != identity::kHealth.value() &&
+         parse_plain_ipv4(packet, packet.frame.data + kInner);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,25 @@
+// decide: lets the slow path decide for the packets that have no decision, then carries out what it has decided.
+#include "dataplane/path/forward.h"
+#include "dataplane/path/path.h"
+#include "dataplane/slowpath/admission.h"
+
+namespace isthmus {
+
+void decide(PathContext& context, Burst& burst) noexcept {
+  if (burst.undecided.count == 0) [[likely]] {
+    return;
+  }
+  admit(context, burst);
+  Forwarder forwarder(context);
+  for (unsigned i = 0; i < burst.undecided.count; ++i) {
+    Packet& packet = burst.packets[burst.undecided.index[i]];
+    if (packet.alive()) {
+      forwarder(packet, *packet.block);
+    }
+    if (packet.verdict == Verdict::kDrop) {
+      finish_drop(context, burst, packet);
+    }
+  }
+}
+
+}  // namespace isthmus
