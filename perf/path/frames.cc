@@ -1,6 +1,6 @@
 #include "perf/path/frames.h"
 
-#include "dataplane/encap/vxlan.h"
+#include "dataplane/encap/encap.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 
@@ -14,12 +14,11 @@ constexpr std::uint32_t kSmallIpBytes = 46, kMediumIpBytes = 558, kLargeIpBytes 
 FrameTemplate::FrameTemplate(const FrameShape& shape) {
   ip_ = sizeof(net::Ethernet);
   if (shape.tunnel) {
-    VxlanIpv4::Patch patch;
-    patch.vni = Vni{shape.vni};
+    encap::Patch patch;
+    patch.vni_word = encap::vni_word(Vni{shape.vni});
     patch.inner_ip_bytes = shape.ip_bytes;
-    patch.family = Family::kIpv4;
-    VxlanIpv4::push(VxlanIpv4::build(shape.tunnel_from, shape.tunnel_to, L4Port{8472}), patch, header_.data());
-    ip_ = VxlanIpv4::kHeaderBytes;
+    ip_ = encap::kIpv4Bytes;
+    encap::push(encap::build(shape.tunnel_from, shape.tunnel_to, L4Port{8472}), patch, header_.data() + ip_);
     header_bytes_ = 128;
   } else {
     net::at<net::Ethernet>(header_.data())->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));

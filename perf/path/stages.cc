@@ -14,8 +14,8 @@ namespace {
 
 using Stage = void (*)(PathContext&, Burst&) noexcept;
 
-constexpr std::array<std::pair<const char*, Stage>, 5> kStages = {
-    {{"parse", parse}, {"decap", decap}, {"lookup", lookup}, {"admit", admit}, {"send", send}}};
+constexpr std::array<std::pair<const char*, Stage>, 4> kStages = {
+    {{"parse", parse}, {"lookup", lookup}, {"forward", forward}, {"decide", decide}}};
 thread_local std::array<std::uint64_t, kStages.size()> cycles{};
 
 }  // namespace
