@@ -47,6 +47,7 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
   assert(hits.size() >= keys.size());
   constexpr std::size_t kBurst = 64;
   std::uint64_t hashes[kBurst];
+  DirectionLine* lines[kBurst];
   for (std::size_t from = 0; from < keys.size(); from += kBurst) {
     const auto count = static_cast<unsigned>(std::min(kBurst, keys.size() - from));
     for (unsigned i = 0; i < count; ++i) {
@@ -55,8 +56,8 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
     }
     find_each(
         worker, count, [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
-        [&](unsigned i) noexcept { return hashes[i]; },
-        [&](unsigned i, const DirectionLine* line, const DirectionBlock*) noexcept { hits[from + i] = hit(line); });
+        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept -> DirectionLine*& { return lines[i]; },
+        [&](unsigned i, const DirectionBlock*) noexcept { hits[from + i] = hit(lines[i]); });
   }
 }
 

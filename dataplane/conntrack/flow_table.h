@@ -148,11 +148,12 @@ class FlowTable {
   // Lookup ------------------------------------------------------------------------------------------------------------
   // `hits` is at least as long as `keys`. Prefetches buckets, then direction lines, then blocks.
   void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
-  // The same for packets of a burst, whose buckets were prefetched: for i < `count` (64 at most), key_of(i) is the key,
-  // hash_of(i) its hash; found(i, line, block) is called with the line of its direction and the decision there, each
+  // The same for packets of a burst, whose buckets were prefetched: for i < `count`, key_of(i) is the key and hash_of(i)
+  // its hash; line_of(i) becomes the line of its direction, and found(i, block) is called with the decision there, each
   // nullptr if there is none.
-  template <typename KeyOf, typename HashOf, typename Found>
-  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, Found&& found) const noexcept;
+  template <typename KeyOf, typename HashOf, typename LineOf, typename Found>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, LineOf&& line_of,
+                 Found&& found) const noexcept;
   // The connection and direction that a line belongs to.
   [[nodiscard]] Hit hit(const DirectionLine* line) const noexcept {
     if (line == nullptr) {
@@ -182,6 +183,10 @@ class FlowTable {
     if (((seen ^ now.value() << 8) >> 8 | (marks & ~seen)) != 0) [[unlikely]] {
       record(worker, hit(&line), now, marks);
     }
+  }
+  // The same without counting, for a packet whose time or marks are new to the direction.
+  void record_packet(WorkerId worker, DirectionLine& line, Seconds now, std::uint8_t marks) noexcept {
+    record(worker, hit(&line), now, marks);
   }
   // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
   // removes the old one, then inserts.
@@ -338,29 +343,28 @@ class FlowTable {
   alignas(64) std::atomic<std::uint32_t> half_open_{0};
 };
 
-template <typename KeyOf, typename HashOf, typename Found>
+template <typename KeyOf, typename HashOf, typename LineOf, typename Found>
 void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of,
-                          Found&& found) const noexcept {
-  constexpr unsigned kMax = 64;
-  assert(quiescence_.inside(worker.value()) && count <= kMax);
-  DirectionLine* lines[kMax];
+                          LineOf&& line_of, Found&& found) const noexcept {
+  assert(quiescence_.inside(worker.value()));
   for (unsigned i = 0; i < count; ++i) {
     const std::uint64_t guess = index_.guess(hash_of(i));
     DirectionLine* line = &mapping_.connection(TagIndex::number_of(guess)).line(direction_of(guess));
-    lines[i] = guess == TagIndex::kNoGuess ? &mapping_.no_line() : line;
-    __builtin_prefetch(lines[i], 1);
+    line = guess == TagIndex::kNoGuess ? &mapping_.no_line() : line;
+    line_of(i) = line;
+    __builtin_prefetch(line, 1);
   }
   for (unsigned i = 0; i < count; ++i) {
-    DirectionLine* line = lines[i];
+    const DirectionLine* line = line_of(i);
     if (line->key != key_of(i)) [[unlikely]] {
       const Hit hit = find_hashed(key_of(i), hash_of(i));
-      found(i, hit ? &hit.line() : nullptr, hit.block);
+      line_of(i) = hit ? &hit.line() : nullptr;
+      found(i, hit.block);
       continue;
     }
-    const std::uint32_t number = line->block.load(std::memory_order_acquire);
-    const DirectionBlock* block = block_of(number);
+    const DirectionBlock* block = block_of(line->block.load(std::memory_order_acquire));
     __builtin_prefetch(block);
-    found(i, line, block);
+    found(i, block);
   }
 }
 

@@ -84,7 +84,7 @@ void handle_probe(Output& output, Packet& packet) noexcept {
   } else {
     output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), probe->sequence.host()});
   }
-  output.worker.pool.release(packet.frame.chunk);
+  output.worker.pool.release(packet.frame->chunk);
   packet.verdict = Verdict::kConsumed;
 }
 

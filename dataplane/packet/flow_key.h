@@ -56,7 +56,8 @@ struct alignas(8) FlowKey {
   }
 
   // Writes the key of an IPv4 packet. `addresses` points to 12 bytes as they lie in a packet without IP options: source
-  // address, destination address, source port, destination port.
+  // address, destination address, source port, destination port. Leaves the tail alone, which comparison and hash of an
+  // IPv4 key do not read; clear_tail() before the key is stored.
   static void write_ipv4(FlowKey& key, const std::uint8_t* addresses, IpProtocol protocol, Realm realm) noexcept {
     static_assert(std::endian::native == std::endian::little);
     std::uint32_t ports = 0;
@@ -67,8 +68,9 @@ struct alignas(8) FlowKey {
                                std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 |
                                std::uint64_t{realm.value()} << 48;
     std::memcpy(reinterpret_cast<std::uint8_t*>(&key) + 8, &rest, sizeof rest);
-    std::memset(key.tail, 0, sizeof key.tail);
   }
+
+  void clear_tail() noexcept { std::memset(tail, 0, sizeof tail); }
 
   [[nodiscard]] FlowKey reversed() const noexcept {
     FlowKey key = *this;

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/packet/flow_key.h"
 #include "dataplane/packet/frame.h"
@@ -23,45 +25,47 @@ enum class Verdict : std::uint8_t {
 };
 
 struct Packet {
-  Frame frame;
+  Frame* frame = nullptr;      // in the burst
   std::uint8_t* ip = nullptr;  // the inner IP header (the only one if the packet was not tunnelled)
   std::uint8_t* l4 = nullptr;  // the L4 header
   std::uint32_t ip_bytes = 0;  // total length of the IP packet, from its header
-  Family family = Family::kIpv4;
+  // Four bytes that are written and tested together.
   std::uint8_t tcp_flags = 0;
+  bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
+  bool unusual = false;     // not IPv4 without options, with TCP or UDP
+  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
+  // And these.
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
-  DeviceId device;          // the device it arrived on
-  bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
-  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
+  Family family = Family::kIpv4;
   Origin origin;
   FlowKey key;
   std::uint64_t hash = 0;                 // FlowTable::hash(key)
   DirectionLine* line = nullptr;          // after lookup: of its connection and direction, if any
   const DirectionBlock* block = nullptr;  // after lookup: the decision, if any; after the slow path: the valid one
 
-  // Starts over with a frame that `from` has just received; parse fills in the rest.
-  void receive(const Frame& received, DeviceId from) noexcept {
-    frame.data = received.data;
-    frame.length = received.length;
-    frame.chunk = received.chunk;
-    // One store: TCP flags, verdict, reason, device and the two marks start over.
-    tcp_flags = 0;
+  // Starts over, before its headers are read.
+  void begin(std::uint8_t flags = 0) noexcept {
+    tcp_flags = flags;
+    icmp_error = false;
+    unusual = false;
+    reopens = false;
     verdict = Verdict::kContinue;
     reason = DropReason{};
-    device = from;
-    icmp_error = false;
-    reopens = false;
+    family = Family::kIpv4;
   }
   void drop(DropReason drop_reason) noexcept {
     verdict = Verdict::kDrop;
     reason = drop_reason;
   }
   [[nodiscard]] bool alive() const noexcept { return verdict == Verdict::kContinue; }
-  // TCP with SYN, FIN or RST, or an ICMP error: more to do than for other packets of a flow.
-  [[nodiscard]] bool special() const noexcept {
-    constexpr std::uint8_t kFinSynRst = 0x07;
-    return (tcp_flags & kFinSynRst) != 0 || icmp_error;
+  // IPv4 without options, with UDP or with TCP that neither opens nor closes: all that a settled flow has.
+  [[nodiscard]] bool ordinary() const noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    constexpr std::uint32_t kAny = 0x00ffff07;  // FIN, SYN, RST; ICMP error; unusual
+    std::uint32_t marks = 0;
+    std::memcpy(&marks, &tcp_flags, sizeof marks);
+    return (marks & kAny) == 0;
   }
 };
 
@@ -73,8 +77,19 @@ struct PacketList {
 };
 
 struct Burst {
+  Burst() noexcept {
+    for (unsigned i = 0; i < kMaxBurst; ++i) {
+      packets[i].frame = &frames[i];
+    }
+  }
+  Burst(const Burst&) = delete;
+  Burst& operator=(const Burst&) = delete;
+
+  static constexpr unsigned kAhead = 4;  // frames that may be read, and prefetched, behind the last one
+  std::array<Frame, kMaxBurst + kAhead> frames;
   std::array<Packet, kMaxBurst> packets;
   unsigned count = 0;
+  DeviceId device;       // it arrived on
   PacketList undecided;  // after lookup: alive packets without a valid decision
   [[nodiscard]] Packet* begin() noexcept { return packets.data(); }
   [[nodiscard]] Packet* end() noexcept { return packets.data() + count; }

@@ -136,7 +136,7 @@ std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Re
 }  // namespace
 
 std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept {
-  const auto end = packet.frame.data + packet.frame.length;
+  const auto end = packet.frame->data + packet.frame->length;
   const auto available = end - ethernet;
   if (available < static_cast<std::ptrdiff_t>(sizeof(net::Ethernet) + sizeof(net::Ipv4))) {
     return DropReason::kMalformed;

@@ -20,13 +20,13 @@ namespace isthmus {
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 
 // Fast path of the two above, without the key, for nearly every packet: IPv4 without options or fragments, TCP or UDP,
-// all lengths valid. False for anything else; the caller then uses the other two, which also give the drop reason.
+// all lengths valid. Needs no begin(). False for anything else; the caller then uses the other two, which also give the drop reason.
 [[nodiscard]] inline bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet) noexcept {
   static_assert(std::endian::native == std::endian::little);
   // Bytes of the Ethernet type and the first two of IPv4 without options (the second, the type of service, is ignored).
   constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
   constexpr std::uint32_t kMin = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
-  const auto available = static_cast<std::uint32_t>(packet.frame.data + packet.frame.length - ethernet);
+  const auto available = static_cast<std::uint32_t>(packet.frame->data + packet.frame->length - ethernet);
   if (available < kMin) [[unlikely]] {
     return false;
   }
@@ -41,6 +41,7 @@ namespace isthmus {
     return false;
   }
   std::uint8_t* const l4 = at + sizeof(net::Ipv4);
+  std::uint8_t flags = 0;
   if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kTcp)) [[likely]] {
     const auto* tcp = net::at<net::Tcp>(l4);
     const std::uint32_t header = (tcp->offset >> 2) & 0x3cu;  // the upper four bits count 32-bit words
@@ -48,7 +49,7 @@ namespace isthmus {
         [[unlikely]] {
       return false;
     }
-    packet.tcp_flags = tcp->flags;
+    flags = tcp->flags;
   } else if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kUdp)) {
     const std::uint32_t length = net::at<net::Udp>(l4)->length.host();
     if (length < sizeof(net::Udp) || length + sizeof(net::Ipv4) > bytes) [[unlikely]] {
@@ -57,7 +58,7 @@ namespace isthmus {
   } else {
     return false;
   }
-  packet.family = Family::kIpv4;
+  packet.begin(flags);
   packet.ip = at;
   packet.l4 = l4;
   packet.ip_bytes = bytes;

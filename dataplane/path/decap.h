@@ -51,8 +51,8 @@ class TunnelMatch {
   static_assert(std::endian::native == std::endian::little);
   constexpr std::size_t kIp = sizeof(net::Ethernet), kUdp = kIp + sizeof(net::Ipv4), kVxlan = kUdp + sizeof(net::Udp);
   constexpr std::size_t kInner = kVxlan + sizeof(net::Vxlan);
-  const std::uint8_t* const bytes = packet.frame.data;
-  if (packet.frame.length < kInner + sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp)) [[unlikely]] {
+  const std::uint8_t* const bytes = packet.frame->data;
+  if (packet.frame->length < kInner + sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp)) [[unlikely]] {
     return false;
   }
   // Ethernet type, version and header length; then flags, offset and protocol (the TTL between them is ignored).
@@ -69,7 +69,7 @@ class TunnelMatch {
   constexpr std::uint32_t kEcn = 0x03000000;  // of the type of service, the last byte of `start`
   if ((start & kPlainIpv4Mask) != kPlainIpv4 || (middle & kWholeUdpMask) != kWholeUdp ||
       !match.matches(bytes + kIp + offsetof(net::Ipv4, destination)) || (vxlan & kWithoutVni) != kValidVni ||
-      total > packet.frame.length - kIp || (start & kEcn) == kEcn ||
+      total > packet.frame->length - kIp || (start & kEcn) == kEcn ||
       net::at<net::Udp>(bytes + kUdp)->length.host() + sizeof(net::Ipv4) != total) [[unlikely]] {
     return false;
   }
@@ -78,10 +78,10 @@ class TunnelMatch {
     last = {source, context.snapshot->peers->find(IpAddress::ipv4(Be32::raw(source)))};
   }
   // Ethernet padding behind the outer packet must not count as inner bytes.
-  packet.frame.length = static_cast<std::uint32_t>(kIp) + total;
+  packet.frame->length = static_cast<std::uint32_t>(kIp) + total;
   packet.origin = Origin(last.id, vni);
   return last.id != kNoPeer && vni.value() != identity::kHealth.value() &&
-         parse_plain_ipv4(packet, packet.frame.data + kInner);
+         parse_plain_ipv4(packet, packet.frame->data + kInner);
 }
 
 }  // namespace isthmus

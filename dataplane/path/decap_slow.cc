@@ -61,7 +61,7 @@ std::optional<DropReason> read_outer(PathContext& context, Packet& packet, std::
   packet.origin = Origin(peer, Vni{vxlan->vni.host() >> 8});
   inner = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
   // What lies behind the UDP datagram, Ethernet padding for example, must not count as inner bytes.
-  packet.frame.length = static_cast<std::uint32_t>(packet.ip - packet.frame.data) + outer_bytes + udp_bytes;
+  packet.frame->length = static_cast<std::uint32_t>(packet.ip - packet.frame->data) + outer_bytes + udp_bytes;
   return std::nullopt;
 }
 

@@ -13,10 +13,7 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    if (packet.alive()) {
-      forwarder(packet, *packet.block);
-    }
-    if (packet.verdict == Verdict::kDrop) {
+    if (!packet.alive() || !forwarder(packet, *packet.block)) {
       finish_drop(context, burst, packet);
     }
   }

@@ -8,12 +8,29 @@
 
 namespace isthmus {
 
+// Counts, reports and frees a dropped packet. (forward_slow.cc)
+void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexcept;
+// For a packet with SYN, FIN or RST, or an ICMP error: whether its decision, which holds, may be used. Reports the
+// first FIN and RST of a direction. (forward_slow.cc)
+[[nodiscard]] bool usable_for_special(PathContext& context, const Packet& packet) noexcept;
+
+// A packet that exceeds the MTU or whose TTL is used up. (rewrite_slow.cc)
+void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
+// A complete frame whose next hop has no MAC address yet, or whose transmit batch is full. False: it has been dropped.
+// (forward_slow.cc)
+[[nodiscard]] bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
+
 // What forwarding reads for each packet of a burst, and the sums it keeps until the burst's end.
 class Forwarder {
  public:
   explicit Forwarder(PathContext& context) noexcept
-      : context_(context), peers_(*context.snapshot->peers), adjacencies_(context.shared.adjacencies) {}
+      : context_(context),
+        peers_(*context.snapshot->peers),
+        adjacencies_(context.shared.adjacencies),
+        second_(context.now.value() << 8),
+        ip_id_(context.output.ip_id) {}
   ~Forwarder() {
+    context_.output.ip_id = ip_id_;
     context_.counters.encapsulated.add(tally_.encapsulated);
     context_.counters.fabric_bytes.add(tally_.fabric_bytes);
     context_.counters.local_bytes.add(tally_.local_bytes);
@@ -21,54 +38,70 @@ class Forwarder {
   Forwarder(const Forwarder&) = delete;
   Forwarder& operator=(const Forwarder&) = delete;
 
-  // Carries out the decision. Afterwards the packet is consumed or dropped.
-  void operator()(Packet& packet, const DirectionBlock& block) noexcept {
-    if (!rewrite(context_, packet, block)) [[unlikely]] {
-      return;
+  // Carries out the decision. False: the packet has been dropped.
+  [[nodiscard]] bool operator()(Packet& packet, const DirectionBlock& block) noexcept;
+
+  // The same for an ordinary packet: nearly all packets.
+  [[nodiscard]] bool forward_ordinary(Packet& packet, const DirectionBlock& block) noexcept {
+    if (packet.ip_bytes > block.mtu || !rewrite_ordinary(packet, block)) [[unlikely]] {
+      drop_unsendable(context_, packet, block);
+      return false;
     }
-    if (!packet.icmp_error) [[likely]] {
-      context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now, Bytes{packet.ip_bytes},
-                                            packet.tcp_flags);
+    account(packet, block);
+    std::uint32_t header_bytes = sizeof(net::Ethernet);
+    if ((block.flags & DirectionBlock::kTunnel) != 0) {
+      const OuterHeader& header = peers_[block.encap_peer].header;
+      if (header.size == 0) [[unlikely]] {
+        packet.drop(DropReason::kNoLiveGateway);
+        return false;
+      }
+      push_header(header, packet, block, Family::kIpv4, ip_id_++);
+      header_bytes = header.size;
+      ++tally_.encapsulated;
+      tally_.fabric_bytes += packet.ip_bytes;
+    } else {
+      write_local_type(packet.ip, Family::kIpv4);
+      tally_.local_bytes += packet.ip_bytes;
     }
-    if (!encapsulate(context_, peers_, packet, block, tally_)) [[unlikely]] {
-      return;
-    }
-    if (!adjacencies_.write_addresses(block.adjacency, block.device, packet.frame.data)) [[unlikely]] {
-      wait(packet, block);
-      return;
-    }
-    TxBatch& batch = context_.output.tx[block.device.value()];
-    if (batch.count == TxBatch::kCapacity) [[unlikely]] {
-      packet.drop(DropReason::kTxFull);
-      return;
-    }
-    packet.verdict = Verdict::kConsumed;
-    // Field by field: the fields were written just now, and one wide load would stall on store forwarding.
-    Frame& slot = batch.frames[batch.count++];
-    slot.data = packet.frame.data;
-    slot.length = packet.frame.length;
-    slot.chunk = packet.frame.chunk;
+    return send(packet, block, header_bytes);
   }
 
  private:
-  void wait(Packet& packet, const DirectionBlock& block) noexcept {
-    if (wait_for_mac(context_.output, packet.frame, block.adjacency)) {
-      packet.verdict = Verdict::kConsumed;
-    } else {
-      packet.drop(DropReason::kNeighbourUnresolved);
+  // FlowTable::account_packet() for a packet that sets no mark that its direction does not have.
+  void account(Packet& packet, const DirectionBlock& block) noexcept {
+    DirectionLine& line = *packet.line;
+    line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    line.bytes.store(line.bytes.load(std::memory_order_relaxed) + packet.ip_bytes, std::memory_order_relaxed);
+    const std::uint32_t marks = block.settled_marks;
+    constexpr std::uint32_t kTime = 0xffffff00;
+    if (((line.seen.load(std::memory_order_relaxed) ^ (second_ | marks)) & (kTime | marks)) != 0) [[unlikely]] {
+      context_.shared.flows->record_packet(context_.worker, line, context_.now, block.settled_marks);
     }
+  }
+
+  // The Ethernet addresses in front of `header_bytes` bytes before the inner IP header, and the transmit batch.
+  [[nodiscard]] bool send(Packet& packet, const DirectionBlock& block, std::uint32_t header_bytes) noexcept {
+    std::uint8_t* const data = packet.ip - header_bytes;
+    const std::uint32_t length = packet.ip_bytes + header_bytes;
+    TxBatch& batch = context_.output.tx[block.device.value()];
+    if (!adjacencies_.write_addresses(block.adjacency, data) || batch.count == TxBatch::kCapacity) [[unlikely]] {
+      packet.frame->data = data;
+      packet.frame->length = length;
+      return keep_waiting(context_, packet, block);
+    }
+    Frame& slot = batch.frames[batch.count++];
+    slot.data = data;
+    slot.length = length;
+    slot.chunk = packet.frame->chunk;
+    return true;
   }
 
   PathContext& context_;
   const PeerTable& peers_;
   const AdjacencyTable& adjacencies_;
+  const std::uint32_t second_;
+  std::uint16_t ip_id_;  // IP identification of the next packet we build
   ForwardTally tally_;
 };
-
-// Counts, reports and frees a dropped packet. (forward_slow.cc)
-void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexcept;
-// For a packet with SYN, FIN or RST, or an ICMP error: whether its decision, which holds, may be used. Reports the
-// first FIN and RST of a direction. (forward_slow.cc)
-[[nodiscard]] bool usable_for_special(PathContext& context, const Packet& packet) noexcept;
 
 }  // namespace isthmus

@@ -9,9 +9,45 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
   if (packet.reason == DropReason::kNoLiveBackend) {
     send_icmp_error(context.output, packet, IcmpError::kPortUnreachable);
   }
-  context.counters.drop(packet.reason, packet.frame.length);
+  context.counters.drop(packet.reason, packet.frame->length);
   report_dropped(context, burst, packet);
-  context.pool.release(packet.frame.chunk);
+  context.pool.release(packet.frame->chunk);
+}
+
+bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept {
+  if (!rewrite(context_, packet, block)) {
+    return false;
+  }
+  if (!packet.icmp_error) {
+    context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now, Bytes{packet.ip_bytes},
+                                          packet.tcp_flags);
+  }
+  if ((block.flags & DirectionBlock::kTunnel) == 0) {
+    write_local_type(packet.ip, packet.family);
+    tally_.local_bytes += packet.ip_bytes;
+    return send(packet, block, sizeof(net::Ethernet));
+  }
+  const OuterHeader& header = peers_[block.encap_peer].header;
+  if (header.size == 0) {
+    packet.drop(DropReason::kNoLiveGateway);
+    return false;
+  }
+  push_header(header, packet, block, packet.family, ip_id_++);
+  ++tally_.encapsulated;
+  tally_.fabric_bytes += packet.ip_bytes;
+  return send(packet, block, header.size);
+}
+
+bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  if (context.shared.adjacencies.resolved(block.adjacency)) {
+    packet.drop(DropReason::kTxFull);
+    return false;
+  }
+  if (wait_for_mac(context.output, *packet.frame, block.adjacency)) {
+    return true;
+  }
+  packet.drop(DropReason::kNeighbourUnresolved);
+  return false;
 }
 
 bool usable_for_special(PathContext& context, const Packet& packet) noexcept {

@@ -1,6 +1,6 @@
-// parse: determines the side a packet arrived on, and its flow. A UDP packet to our tunnel address and port that
-// arrived on the underlay device is from the fabric side and is decapsulated; everything else is from the local side,
-// and its only IP header counts as the inner one.
+// parse: determines the side a packet arrived on, and its flow. A UDP packet to our tunnel address and port that arrived
+// on the underlay device is from the fabric side and is decapsulated; everything else is from the local side, and its
+// only IP header counts as the inner one.
 #include "dataplane/packet/parse.h"
 
 #include "dataplane/path/context.h"
@@ -12,8 +12,10 @@ namespace {
 
 // What the two fast parsers do not take. Returns the drop reason if it cannot be parsed.
 std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const TunnelMatch* tunnel) noexcept {
+  packet.begin();
+  packet.unusual = true;
   packet.origin = Origin{};
-  if (const auto drop = parse_ethernet(packet, packet.frame.data)) {
+  if (const auto drop = parse_ethernet(packet, packet.frame->data)) {
     return drop;
   }
   if (tunnel != nullptr && tunnel->is_tunnel(packet)) {
@@ -22,38 +24,50 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   return parse_flow(packet, context.shared.options.realm);
 }
 
-}  // namespace
+// A packet that is not alive keeps an old key, so that lookup need not ask; it is left undecided.
+void parse_slow(PathContext& context, Packet& packet, const TunnelMatch* tunnel, std::uint64_t& decapsulated) noexcept {
+  if (const auto drop = parse_any(context, packet, tunnel)) {
+    packet.drop(*drop);
+  } else {
+    decapsulated += packet.origin.side() == Side::kFabric ? 1 : 0;
+    prefetch_connection(*context.shared.flows, packet);
+  }
+}
 
-void parse(PathContext& context, Burst& burst) noexcept {
+// `kUnderlay`: the device's role. Elsewhere than on the underlay anybody could claim to be a peer.
+template <bool kUnderlay>
+void parse_from(PathContext& context, Burst& burst) noexcept {
   const EngineOptions& options = context.shared.options;
+  const Realm realm = options.realm;
   const FlowTable& flows = *context.shared.flows;
   const TunnelMatch match(options);
-  // Elsewhere than on the underlay anybody could claim to be a peer. All packets of a burst are from one device.
-  const TunnelMatch* const tunnel =
-      burst.count != 0 && burst.packets[0].device == options.underlay_device ? &match : nullptr;
   LastPeer last;
   std::uint64_t decapsulated = 0;
-  for (Packet& packet : burst) {
-    if (tunnel != nullptr && decapsulate_plain(context, packet, match, last)) {
+  for (unsigned i = 0; i < burst.count; ++i) {
+    __builtin_prefetch(burst.frames[i + Burst::kAhead].data);
+    Packet& packet = burst.packets[i];
+    if (kUnderlay && decapsulate_plain(context, packet, match, last)) {
       ++decapsulated;
-    } else if (parse_plain_ipv4(packet, packet.frame.data) && (tunnel == nullptr || !tunnel->is_tunnel(packet)))
-        [[likely]] {
+    } else if (parse_plain_ipv4(packet, burst.frames[i].data) && !(kUnderlay && match.is_tunnel(packet))) [[likely]] {
       packet.origin = Origin{};
     } else {
-      if (const auto drop = parse_any(context, packet, tunnel)) [[unlikely]] {
-        packet.drop(*drop);
-      } else {
-        decapsulated += packet.origin.side() == Side::kFabric ? 1 : 0;
-      }
-      if (packet.alive()) {
-        prefetch_connection(flows, packet);
-      }
+      parse_slow(context, packet, kUnderlay ? &match : nullptr, decapsulated);
       continue;
     }
-    write_plain_key(packet, options.realm);
+    write_plain_key(packet, realm);
     prefetch_connection(flows, packet);
   }
   context.counters.decapsulated.add(decapsulated);
+}
+
+}  // namespace
+
+void parse(PathContext& context, Burst& burst) noexcept {
+  if (burst.device == context.shared.options.underlay_device) {
+    parse_from<true>(context, burst);
+  } else {
+    parse_from<false>(context, burst);
+  }
 }
 
 }  // namespace isthmus

@@ -14,9 +14,9 @@ namespace isthmus {
 // The parts that few packets need (rewrite_slow.cc).
 // Drops the packet and sends an ICMP error to its source if it must not be fragmented (DF, or IPv6).
 void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept;
-// IPv6, ICMP of both families, and ICMP errors about a translated connection; the TTL is decremented too. False: the
-// packet has been dropped.
-[[nodiscard]] bool rewrite_other(Packet& packet, const DirectionBlock& block) noexcept;
+// Any packet: IPv6, ICMP of both families, ICMP errors about a translated connection too. False: the packet has been
+// dropped.
+[[nodiscard]] bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 
 inline void fix_l4_checksum(std::uint8_t* l4, IpProtocol protocol, std::uint16_t delta) noexcept {
   if (protocol == IpProtocol::kTcp) [[likely]] {
@@ -52,23 +52,15 @@ inline void translate_ipv4(Packet& packet, const DirectionBlock& block) noexcept
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
 }
 
-// False: the packet has been dropped.
-[[nodiscard]] inline bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
-  if (packet.ip_bytes > block.mtu) [[unlikely]] {
-    drop_oversize(context, packet, block.mtu);
-    return false;
-  }
+// For an ordinary packet. False: the TTL is used up; the packet is unchanged.
+[[nodiscard]] inline bool rewrite_ordinary(Packet& packet, const DirectionBlock& block) noexcept {
   constexpr std::uint8_t kAny = DirectionBlock::kRewrite | DirectionBlock::kDecrementTtl;
   if ((block.flags & kAny) == 0) {
     return true;
   }
-  if (packet.family != Family::kIpv4 || packet.key.protocol == IpProtocol::kIcmp || packet.icmp_error) [[unlikely]] {
-    return rewrite_other(packet, block);
-  }
   auto* ip = net::at<net::Ipv4>(packet.ip);
   if ((block.flags & DirectionBlock::kDecrementTtl) != 0) {
     if (ip->ttl <= 1) [[unlikely]] {
-      packet.drop(DropReason::kTtlExceeded);
       return false;
     }
     --ip->ttl;

@@ -1,5 +1,5 @@
 // The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, oversize packets.
-#include "dataplane/path/rewrite.h"
+#include "dataplane/path/forward.h"
 
 #include "dataplane/originate/output.h"
 
@@ -121,9 +121,18 @@ void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noex
   packet.drop(DropReason::kOversize);
 }
 
-bool rewrite_other(Packet& packet, const DirectionBlock& block) noexcept {
-  if ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet)) {
+void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.ip_bytes > block.mtu) {
+    drop_oversize(context, packet, block.mtu);
+  } else {
     packet.drop(DropReason::kTtlExceeded);
+  }
+}
+
+bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.ip_bytes > block.mtu ||
+      ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet))) {
+    drop_unsendable(context, packet, block);
     return false;
   }
   if ((block.flags & DirectionBlock::kRewrite) == 0) {

@@ -96,7 +96,7 @@ bool read_inner(ReadableBytes bytes, const std::uint8_t* l4, FlowEvent& event) n
 // Fills in the event from a frame that was dropped before its headers were completely parsed. For a tunnel packet that
 // is the inner packet, unless the outer header was the cause.
 void read_frame(const WorkerContext& context, const Packet& packet, FlowEvent& event) noexcept {
-  const ReadableBytes frame{packet.frame.data, packet.frame.data + packet.frame.length};
+  const ReadableBytes frame{packet.frame->data, packet.frame->data + packet.frame->length};
   if (!frame.has(sizeof(net::Ethernet))) {
     return;
   }
@@ -263,7 +263,7 @@ void report_dropped(WorkerContext& context, const Burst& burst, const Packet& pa
   if (!dropped_unparsed(packet.reason)) {
     auto& counters =
         packet.origin.side() == Side::kLocal ? context.counters.drops_from_local : context.counters.drops_from_fabric;
-    counters[static_cast<std::size_t>(packet.reason)].add(packet.frame.length);
+    counters[static_cast<std::size_t>(packet.reason)].add(packet.frame->length);
   }
   const std::uint64_t bit = bit_of(burst, packet);
   if ((context.drops_reported & bit) != 0) {

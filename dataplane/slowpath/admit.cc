@@ -377,6 +377,9 @@ void admit(SlowContext& context, Burst& burst) noexcept {
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
     packet.block = nullptr;
+    if (packet.key.family == Family::kIpv4) {
+      packet.key.clear_tail();
+    }
     Hit hit = flows.hit(packet.line);
     packet.reopens = hit && FlowTable::reopens(hit, packet.tcp_flags);
     const PrefetchState* prefetched = next_prefetched(context, packet, next);

@@ -98,7 +98,10 @@ void find_target(const SlowContext& context, PrefetchState& state) noexcept {
 void prefetch_admissions(SlowContext& context, Burst& burst) noexcept {
   unsigned count = 0, inserts = 0, revalidations = 0;
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
-    const Packet& packet = burst.packets[burst.undecided.index[i]];
+    Packet& packet = burst.packets[burst.undecided.index[i]];
+    if (packet.key.family == Family::kIpv4) {
+      packet.key.clear_tail();
+    }
     if (!packet.icmp_error) {
       start(context, packet, context.prefetched[count++]);
     }

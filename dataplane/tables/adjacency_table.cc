@@ -54,12 +54,17 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
   if (id.value() == 0 || id.value() >= capacity_) {
     return;
   }
-  std::uint64_t word = 0;
-  if (mac) {
-    std::memcpy(&word, mac->bytes.data(), mac->bytes.size());
-    word |= kResolved;
+  Entry& entry = entries_[id.value()];
+  if (!mac) {
+    entry.rest.store(0, std::memory_order_relaxed);
+    return;
   }
-  entries_[id.value()].mac.store(word, std::memory_order_relaxed);
+  constexpr unsigned kDestinationBits = 48;
+  std::uint64_t destination = 0;
+  std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
+  const std::uint64_t source = device_mac_[entry.device.value()];
+  entry.first.store(destination | source << kDestinationBits, std::memory_order_relaxed);
+  entry.rest.store(source >> (64 - kDestinationBits) | kResolved, std::memory_order_release);
 }
 
 }  // namespace isthmus

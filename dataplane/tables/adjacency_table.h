@@ -28,33 +28,31 @@ class AdjacencyTable {
   void set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept;
 
   [[nodiscard]] bool resolved(AdjacencyId id) const noexcept {
-    return (entries_[id.value()].mac.load(std::memory_order_relaxed) & kResolved) != 0;
+    return (entries_[id.value()].rest.load(std::memory_order_relaxed) & kResolved) != 0;
   }
-  // Writes the two addresses of an Ethernet header whose type (14th byte) is in place: `ethernet` has 14 bytes.
-  // `device` is the next hop's. Returns false and writes nothing while unresolved.
-  [[nodiscard]] bool write_addresses(AdjacencyId id, DeviceId device, std::uint8_t* ethernet) const noexcept {
-    const std::uint64_t destination = entries_[id.value()].mac.load(std::memory_order_relaxed);
-    if ((destination & kResolved) == 0) [[unlikely]] {
+  // Writes the two addresses of the Ethernet header at `ethernet`. Returns false and writes nothing while unresolved.
+  [[nodiscard]] bool write_addresses(AdjacencyId id, std::uint8_t* ethernet) const noexcept {
+    const Entry& entry = entries_[id.value()];
+    const std::uint64_t rest = entry.rest.load(std::memory_order_acquire);
+    if ((rest & kResolved) == 0) [[unlikely]] {
       return false;
     }
-    const std::uint64_t source = device_mac_[device.value()];
-    const auto last = static_cast<std::uint32_t>(source >> 16);
-    const std::uint64_t first = (destination & kMacMask) | source << 48;
+    const std::uint64_t first = entry.first.load(std::memory_order_relaxed);
+    const auto last = static_cast<std::uint32_t>(rest);
     std::memcpy(ethernet, &first, sizeof first);
-    std::memcpy(ethernet + 8, &last, sizeof last);
+    std::memcpy(ethernet + sizeof first, &last, sizeof last);
     return true;
-  }
-  bool write_addresses(AdjacencyId id, std::uint8_t* ethernet) const noexcept {
-    return write_addresses(id, device(id), ethernet);
   }
   [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device; }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
 
  private:
-  static constexpr std::uint64_t kResolved = 1ULL << 48, kMacMask = kResolved - 1;
+  static constexpr std::uint64_t kResolved = 1ULL << 63;
   struct Entry {
-    std::atomic<std::uint64_t> mac{0};  // 6 bytes as loaded, and kResolved
+    // The two addresses as they lie in a frame: the first eight bytes; the other four, and kResolved.
+    std::atomic<std::uint64_t> first{0};
+    std::atomic<std::uint64_t> rest{0};
     IpAddress next_hop;
     DeviceId device;
   };

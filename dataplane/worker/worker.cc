@@ -111,16 +111,12 @@ void Worker::report_to_control(bool idle) noexcept {
 }
 
 unsigned Worker::poll_queue(DeviceId device) {
-  std::array<Frame, kMaxBurst> frames;
-  const unsigned count = setup_.queues[device.value()]->receive(frames);
+  const unsigned count = setup_.queues[device.value()]->receive({burst_->frames.data(), kMaxBurst});
   if (count == 0) {
     return 0;
   }
   burst_->count = count;
-  for (unsigned i = 0; i < count; ++i) {
-    __builtin_prefetch(frames[i].data);
-    burst_->packets[i].receive(frames[i], device);
-  }
+  burst_->device = device;
   context_.counters.rx_packets.add(count);
   run_path(context_, *burst_);
   return count;
