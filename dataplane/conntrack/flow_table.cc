@@ -17,11 +17,11 @@ void count(std::atomic<std::uint64_t>& counter) noexcept {
 Hit FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
   Hit hit;
   index_.find(hash, [&](const TagIndex::Entry& entry) {
-    const auto direction = static_cast<Direction>(entry.flag);
-    if (mapping_.connection(entry.number).line(direction).key != key) {
+    const DirectionLine* line = line_of(entry.number);
+    if (line->key != key) {
       return false;
     }
-    hit = hit_of(entry.number, direction);
+    hit = this->hit(line);
     return true;
   });
   return hit;
@@ -47,16 +47,18 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
   assert(hits.size() >= keys.size());
   constexpr std::size_t kBurst = 64;
   std::uint64_t hashes[kBurst];
+  const void* buckets[kBurst];
   DirectionLine* lines[kBurst];
   for (std::size_t from = 0; from < keys.size(); from += kBurst) {
     const auto count = static_cast<unsigned>(std::min(kBurst, keys.size() - from));
     for (unsigned i = 0; i < count; ++i) {
       hashes[i] = hasher_(keys[from + i]);
-      index_.prefetch(hashes[i]);
+      buckets[i] = index_.prefetch(hashes[i]);
     }
     find_each(
         worker, count, [&](unsigned i) noexcept -> const FlowKey& { return keys[from + i]; },
-        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept -> DirectionLine*& { return lines[i]; },
+        [&](unsigned i) noexcept { return hashes[i]; }, [&](unsigned i) noexcept { return buckets[i]; },
+        [&](unsigned i) noexcept -> DirectionLine*& { return lines[i]; },
         [&](unsigned i, const DirectionBlock*) noexcept { hits[from + i] = hit(lines[i]); });
   }
 }

@@ -148,25 +148,23 @@ class FlowTable {
   // Lookup ------------------------------------------------------------------------------------------------------------
   // `hits` is at least as long as `keys`. Prefetches buckets, then direction lines, then blocks.
   void find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept;
-  // The same for packets of a burst, whose buckets were prefetched: for i < `count`, key_of(i) is the key and hash_of(i)
-  // its hash; line_of(i) becomes the line of its direction, and found(i, block) is called with the decision there, each
-  // nullptr if there is none.
-  template <typename KeyOf, typename HashOf, typename LineOf, typename Found>
-  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, LineOf&& line_of,
-                 Found&& found) const noexcept;
+  // The same for packets of a burst: for i < `count`, key_of(i) is the key, hash_of(i) its hash and bucket_of(i) what
+  // prefetch_bucket() returned for it; line_at(i) becomes the line of its direction, and found(i, block) is called with
+  // the decision there, each nullptr if there is none.
+  template <typename KeyOf, typename HashOf, typename BucketOf, typename LineAt, typename Found>
+  void find_each(WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of, BucketOf&& bucket_of,
+                 LineAt&& line_at, Found&& found) const noexcept;
   // The connection and direction that a line belongs to.
   [[nodiscard]] Hit hit(const DirectionLine* line) const noexcept {
     if (line == nullptr) {
       return {};
     }
-    const auto offset = static_cast<std::size_t>(reinterpret_cast<const std::byte*>(line) -
-                                                 reinterpret_cast<const std::byte*>(&mapping_.connection(0)));
-    const auto slot = static_cast<std::uint32_t>(offset / sizeof(Connection));
-    const bool reply = offset % sizeof(Connection) == offsetof(Connection, lines) + sizeof(DirectionLine);
-    return hit_of(slot, reply ? Direction::kReply : Direction::kForward);
+    const auto number = static_cast<std::uint32_t>(line - line_of(0));
+    return hit_of(number / kLinesPerSlot, number % kLinesPerSlot == 1 ? Direction::kForward : Direction::kReply);
   }
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
+  [[nodiscard]] const FlowHasher& hasher() const noexcept { return hasher_; }
   // The referenced connection, if it still exists.
   [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
   [[nodiscard]] static FlowRef ref(const Hit& hit) noexcept {
@@ -196,7 +194,8 @@ class FlowTable {
 
   // Prefetches for insert() the bucket of a key's hash, and the slot and block that the insert after `ahead` others
   // will take; for revalidate() the block, and the lines of a connection that a lookup does not touch.
-  void prefetch_bucket(std::uint64_t hash) const noexcept { index_.prefetch(hash); }
+  [[nodiscard]] static const void* empty_bucket() noexcept { return TagIndex::empty_bucket(); }
+  const void* prefetch_bucket(std::uint64_t hash) const noexcept { return index_.prefetch(hash); }
   void prefetch_insert(WorkerId worker, unsigned ahead) const noexcept {
     prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));
   }
@@ -273,8 +272,11 @@ class FlowTable {
   [[nodiscard]] bool take_half_open() noexcept;
   void release_half_open(Connection& connection) noexcept;
 
-  [[nodiscard]] static Direction direction_of(std::uint64_t guess) noexcept {
-    return static_cast<Direction>(TagIndex::flag_of(guess));
+  // Numbers in the index are those of direction lines in the array of slots, in units of a line.
+  static constexpr std::uint32_t kLinesPerSlot = sizeof(Connection) / sizeof(DirectionLine);
+  static_assert(kLinesPerSlot == 3 && offsetof(Connection, lines) == sizeof(DirectionLine));
+  [[nodiscard]] DirectionLine* line_of(std::uint32_t number) const noexcept {
+    return reinterpret_cast<DirectionLine*>(&mapping_.connection(0)) + number;
   }
   [[nodiscard]] Hashes hashes_of(const Connection& c) const noexcept {
     return {hasher_(c.lines[0].key), hasher_(c.lines[1].key)};
@@ -322,7 +324,8 @@ class FlowTable {
     return number == kNoBlock || number == kBlockRemoved ? nullptr : &mapping_.block(number);
   }
   [[nodiscard]] static TagIndex::Entry entry_of(const Connection& c, std::uint32_t slot, Direction d) noexcept {
-    return {slot, c.shared.sequence.load(std::memory_order_relaxed), d == Direction::kReply};
+    const std::uint32_t number = kLinesPerSlot * slot + (d == Direction::kForward ? 1 : 2);
+    return {number, c.shared.sequence.load(std::memory_order_relaxed)};
   }
   [[nodiscard]] WorkerState& state(WorkerId worker) noexcept { return states_[worker.value()]; }
 
@@ -343,22 +346,23 @@ class FlowTable {
   alignas(64) std::atomic<std::uint32_t> half_open_{0};
 };
 
-template <typename KeyOf, typename HashOf, typename LineOf, typename Found>
+template <typename KeyOf, typename HashOf, typename BucketOf, typename LineAt, typename Found>
 void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyOf&& key_of, HashOf&& hash_of,
-                          LineOf&& line_of, Found&& found) const noexcept {
+                          BucketOf&& bucket_of, LineAt&& line_at, Found&& found) const noexcept {
   assert(quiescence_.inside(worker.value()));
+  DirectionLine* const before_first = line_of(0) - 1;
+  DirectionLine* const no_line = &mapping_.no_line();
   for (unsigned i = 0; i < count; ++i) {
-    const std::uint64_t guess = index_.guess(hash_of(i));
-    DirectionLine* line = &mapping_.connection(TagIndex::number_of(guess)).line(direction_of(guess));
-    line = guess == TagIndex::kNoGuess ? &mapping_.no_line() : line;
-    line_of(i) = line;
+    const std::uint32_t guess = TagIndex::guess(bucket_of(i), hash_of(i));
+    DirectionLine* line = guess == 0 ? no_line : before_first + guess;
+    line_at(i) = line;
     __builtin_prefetch(line, 1);
   }
   for (unsigned i = 0; i < count; ++i) {
-    const DirectionLine* line = line_of(i);
+    const DirectionLine* line = line_at(i);
     if (line->key != key_of(i)) [[unlikely]] {
       const Hit hit = find_hashed(key_of(i), hash_of(i));
-      line_of(i) = hit ? &hit.line() : nullptr;
+      line_at(i) = hit ? &hit.line() : nullptr;
       found(i, hit.block);
       continue;
     }

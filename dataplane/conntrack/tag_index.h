@@ -46,10 +46,10 @@ class TagIndex {
     return (keys / kKeysPerRegion + 1) * sizeof(Region);
   }
   TagIndex(std::byte* area, std::size_t bytes)
-      : regions_(static_cast<std::uint32_t>(bytes / sizeof(Region))),
-        region_(reinterpret_cast<Region*>(area)),
-        locks_(std::make_unique<SpinLock[]>(regions_)) {
-    assert(reinterpret_cast<std::uintptr_t>(area) % sizeof(Region) == 0 && regions_ > 0);
+      : buckets_(static_cast<std::uint32_t>(bytes / sizeof(Region) * kRegionBuckets)),
+        bucket_(reinterpret_cast<Bucket*>(area)),
+        locks_(std::make_unique<SpinLock[]>(buckets_ / kRegionBuckets)) {
+    assert(reinterpret_cast<std::uintptr_t>(area) % sizeof(Region) == 0 && buckets_ > 0);
   }
   TagIndex(const TagIndex&) = delete;
   TagIndex& operator=(const TagIndex&) = delete;
@@ -82,25 +82,29 @@ class TagIndex {
     SpinLock* high_;
   };
 
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(home_of(hash))); }
+  // Prefetches the first bucket of a key and returns it, for guess().
+  const void* prefetch(std::uint64_t hash) const noexcept {
+    const Bucket* home = &bucket(home_of(hash));
+    __builtin_prefetch(home);
+    return home;
+  }
 
-  // The first entry of the key's first bucket whose tag matches: almost always the right one if the key is present.
-  // kNoGuess: none matches there, call find(). number_of() and flag_of() accept both.
-  static constexpr std::uint64_t kNoGuess = 1;
-  [[nodiscard]] std::uint64_t guess(std::uint64_t hash) const noexcept {
-    const Bucket& home = bucket(home_of(hash));
-    const unsigned matches = matching(home, hash);
+  // A bucket without entries, for guess().
+  [[nodiscard]] static const void* empty_bucket() noexcept {
+    static constexpr Bucket kEmpty{};
+    return &kEmpty;
+  }
+  // The number plus one of the first entry of the key's first bucket, `home`, whose tag matches: almost always the
+  // right one if the key is present. 0: none matches there, call find().
+  [[nodiscard]] static std::uint32_t guess(const void* home, std::uint64_t hash) noexcept {
+    const auto* first = static_cast<const Bucket*>(home);
+    const unsigned matches = matching(*first, hash);
     if (matches == 0) {
-      return kNoGuess;
+      return 0;
     }
-    const std::uint64_t word =
-        home.entries[static_cast<unsigned>(std::countr_zero(matches))].load(std::memory_order_acquire);
-    return static_cast<std::uint32_t>(word) == 0 ? kNoGuess : word;
+    return static_cast<std::uint32_t>(
+        first->entries[static_cast<unsigned>(std::countr_zero(matches))].load(std::memory_order_acquire));
   }
-  [[nodiscard]] static std::uint32_t number_of(std::uint64_t guess) noexcept {
-    return static_cast<std::uint32_t>(guess) - 1;
-  }
-  [[nodiscard]] static bool flag_of(std::uint64_t guess) noexcept { return guess >> 63 != 0; }
 
   // True: no key with this hash is present. False: unknown, call find().
   [[nodiscard]] bool definitely_absent(std::uint64_t hash) const noexcept {
@@ -171,24 +175,19 @@ class TagIndex {
     std::array<Bucket, kRegionBuckets> buckets;
   };
   static_assert(sizeof(Region) == 4096);
-  struct BucketId {
-    std::uint32_t region;
-    std::uint32_t bucket;
-  };
+  using BucketId = std::uint32_t;  // regions are consecutive
 
-  [[nodiscard]] std::uint32_t region_of(std::uint64_t hash) const noexcept {
-    return static_cast<std::uint32_t>(((hash >> 32) * regions_) >> 32);
-  }
+  [[nodiscard]] std::uint32_t region_of(std::uint64_t hash) const noexcept { return home_of(hash) / kRegionBuckets; }
   [[nodiscard]] BucketId home_of(std::uint64_t hash) const noexcept {
-    return {region_of(hash), static_cast<std::uint32_t>(hash) % kRegionBuckets};
+    return static_cast<BucketId>(((hash >> 32) * buckets_) >> 32);
   }
   [[nodiscard]] static std::uint64_t tag_of(std::uint64_t hash) noexcept { return (hash >> 6) & 0xffff; }
   // The other one of a key's two buckets: depends on the tag only, and is its own inverse.
   [[nodiscard]] static BucketId other_bucket(BucketId id, std::uint64_t tag) noexcept {
     const auto distance = static_cast<std::uint32_t>((tag * (kRegionBuckets - 1)) >> 16) + 1;
-    return {id.region, id.bucket ^ distance};
+    return id ^ distance;
   }
-  [[nodiscard]] Bucket& bucket(BucketId id) const noexcept { return region_[id.region].buckets[id.bucket]; }
+  [[nodiscard]] Bucket& bucket(BucketId id) const noexcept { return bucket_[id]; }
 
   [[nodiscard]] static std::uint64_t pack(std::uint64_t hash, const Entry& entry) noexcept {
     assert(entry.number <= kMaxNumber);
@@ -276,8 +275,8 @@ class TagIndex {
     return false;
   }
 
-  std::uint32_t regions_;
-  Region* region_;
+  std::uint32_t buckets_;
+  Bucket* bucket_;
   std::unique_ptr<SpinLock[]> locks_;
 };
 

@@ -55,21 +55,27 @@ struct alignas(8) FlowKey {
     }
   }
 
-  // Writes the key of an IPv4 packet. `addresses` points to 12 bytes as they lie in a packet without IP options: source
-  // address, destination address, source port, destination port. Leaves the tail alone, which comparison and hash of an
-  // IPv4 key do not read; clear_tail() before the key is stored.
-  static void write_ipv4(FlowKey& key, const std::uint8_t* addresses, IpProtocol protocol, Realm realm) noexcept {
+  // The words of an IPv4 packet's key. `addresses` points to 12 bytes as they lie in a packet without IP options:
+  // source address, destination address, source port, destination port.
+  struct Ipv4Words {
+    std::uint64_t head, rest;
+  };
+  [[nodiscard]] static Ipv4Words ipv4_words(const std::uint8_t* addresses, IpProtocol protocol, Realm realm) noexcept {
     static_assert(std::endian::native == std::endian::little);
+    std::uint64_t head = 0;
     std::uint32_t ports = 0;
-    std::memcpy(&key.head, addresses, sizeof key.head);
+    std::memcpy(&head, addresses, sizeof head);
     std::memcpy(&ports, addresses + 8, sizeof ports);
-    // One word, as the hash reads it: a load that spans several recent stores cannot be forwarded and stalls.
-    const std::uint64_t rest = ports | std::uint64_t{static_cast<std::uint8_t>(protocol)} << 32 |
-                               std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 |
-                               std::uint64_t{realm.value()} << 48;
-    std::memcpy(reinterpret_cast<std::uint8_t*>(&key) + 8, &rest, sizeof rest);
+    const std::uint64_t space =
+        std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 | std::uint64_t{realm.value()} << 48;
+    return {head, ports | std::uint64_t{static_cast<std::uint8_t>(protocol)} << 32 | space};
   }
-
+  // Leaves the tail alone, which comparison and hash of an IPv4 key do not read; clear_tail() before the key is stored.
+  // Word by word: a load that spans several recent stores cannot be forwarded and stalls.
+  void write_ipv4(const Ipv4Words& words) noexcept {
+    head = words.head;
+    std::memcpy(reinterpret_cast<std::uint8_t*>(this) + 8, &words.rest, sizeof words.rest);
+  }
   void clear_tail() noexcept { std::memset(tail, 0, sizeof tail); }
 
   [[nodiscard]] FlowKey reversed() const noexcept {
@@ -152,13 +158,21 @@ class FlowHasher {
       sum ^= flow_hash::mix(flow_hash::mix(key.tail[0] ^ secrets_[2], key.tail[1] ^ secrets_[3]) ^ secrets_[4],
                             key.tail[2] ^ secrets_[5]);
     }
-    // Mixed twice: for keys with consecutive ports the first product is an arithmetic progression, which some secrets
-    // concentrate in few regions of the index.
+    return finish(sum);
+  }
+  // The same for an IPv4 key with these words.
+  [[nodiscard]] std::uint64_t ipv4(std::uint64_t head, std::uint64_t rest) const noexcept {
+    return finish(flow_hash::mix(head ^ secrets_[0], rest ^ secrets_[1]));
+  }
+
+ private:
+  // Mixed twice: for keys with consecutive ports the first product is an arithmetic progression, which some secrets
+  // concentrate in few regions of the index.
+  [[nodiscard]] std::uint64_t finish(std::uint64_t sum) const noexcept {
     constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
     return flow_hash::mix(sum ^ secrets_[4], kOdd);
   }
 
- private:
   std::uint64_t secrets_[6];
 };
 

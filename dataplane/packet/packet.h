@@ -5,6 +5,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -24,50 +25,49 @@ enum class Verdict : std::uint8_t {
   kConsumed,  // its frame has been handed on
 };
 
-struct Packet {
+struct alignas(64) Packet {
   Frame* frame = nullptr;      // in the burst
   std::uint8_t* ip = nullptr;  // the inner IP header (the only one if the packet was not tunnelled)
   std::uint8_t* l4 = nullptr;  // the L4 header
   std::uint32_t ip_bytes = 0;  // total length of the IP packet, from its header
-  // Four bytes that are written and tested together.
+  // Eight bytes that are written together; the first four are tested together.
   std::uint8_t tcp_flags = 0;
   bool icmp_error = false;  // `key` is then that of the connection it reports on, in its direction
   bool unusual = false;     // not IPv4 without options, with TCP or UDP
-  bool reopens = false;     // a SYN that hits a closing connection: a new one, once its sender has been validated
-  // And these.
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
+  bool reopens = false;  // a SYN that hits a closing connection: a new one, once its sender has been validated
   Family family = Family::kIpv4;
+  std::uint8_t zero = 0;
   Origin origin;
   FlowKey key;
   std::uint64_t hash = 0;                 // FlowTable::hash(key)
+  const void* bucket = nullptr;           // FlowTable::prefetch_bucket(hash)
   DirectionLine* line = nullptr;          // after lookup: of its connection and direction, if any
   const DirectionBlock* block = nullptr;  // after lookup: the decision, if any; after the slow path: the valid one
 
   // Starts over, before its headers are read.
   void begin(std::uint8_t flags = 0) noexcept {
-    tcp_flags = flags;
-    icmp_error = false;
-    unusual = false;
-    reopens = false;
-    verdict = Verdict::kContinue;
-    reason = DropReason{};
-    family = Family::kIpv4;
+    constexpr std::uint64_t kIpv4 = std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 48;
+    const std::uint64_t word = kIpv4 | flags;
+    std::memcpy(&tcp_flags, &word, sizeof word);
   }
   void drop(DropReason drop_reason) noexcept {
     verdict = Verdict::kDrop;
     reason = drop_reason;
   }
   [[nodiscard]] bool alive() const noexcept { return verdict == Verdict::kContinue; }
-  // IPv4 without options, with UDP or with TCP that neither opens nor closes: all that a settled flow has.
+  // Alive, IPv4 without options, with UDP or with TCP that neither opens nor closes: all that a settled flow has.
   [[nodiscard]] bool ordinary() const noexcept {
     static_assert(std::endian::native == std::endian::little);
-    constexpr std::uint32_t kAny = 0x00ffff07;  // FIN, SYN, RST; ICMP error; unusual
+    constexpr std::uint32_t kAny = 0xffffff07;  // FIN, SYN, RST; ICMP error; unusual; a verdict
     std::uint32_t marks = 0;
     std::memcpy(&marks, &tcp_flags, sizeof marks);
     return (marks & kAny) == 0;
   }
 };
+
+static_assert(sizeof(Packet) == 128 && offsetof(Packet, family) == offsetof(Packet, tcp_flags) + 6);
 
 // Packets of a burst by their index, in order.
 struct PacketList {

@@ -20,13 +20,13 @@ namespace isthmus {
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 
 // Fast path of the two above, without the key, for nearly every packet: IPv4 without options or fragments, TCP or UDP,
-// all lengths valid. Needs no begin(). False for anything else; the caller then uses the other two, which also give the drop reason.
-[[nodiscard]] inline bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet) noexcept {
+// all lengths valid. Needs no begin(). False for anything else; the caller then uses the other two, which also give the
+// drop reason. `available`: bytes from `ethernet` to the end of the frame.
+[[nodiscard]] inline bool parse_plain_ipv4(Packet& packet, std::uint8_t* ethernet, std::uint32_t available) noexcept {
   static_assert(std::endian::native == std::endian::little);
   // Bytes of the Ethernet type and the first two of IPv4 without options (the second, the type of service, is ignored).
   constexpr std::uint32_t kPlainIpv4 = 0x00450008, kPlainIpv4Mask = 0x00ffffff;
   constexpr std::uint32_t kMin = sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp);
-  const auto available = static_cast<std::uint32_t>(packet.frame->data + packet.frame->length - ethernet);
   if (available < kMin) [[unlikely]] {
     return false;
   }
@@ -44,9 +44,9 @@ namespace isthmus {
   std::uint8_t flags = 0;
   if (ip->protocol == static_cast<std::uint8_t>(IpProtocol::kTcp)) [[likely]] {
     const auto* tcp = net::at<net::Tcp>(l4);
+    constexpr std::uint32_t kHeaders = sizeof(net::Ipv4) + sizeof(net::Tcp);
     const std::uint32_t header = (tcp->offset >> 2) & 0x3cu;  // the upper four bits count 32-bit words
-    if (bytes < sizeof(net::Ipv4) + sizeof(net::Tcp) || header < sizeof(net::Tcp) || header + sizeof(net::Ipv4) > bytes)
-        [[unlikely]] {
+    if (bytes < kHeaders || header - sizeof(net::Tcp) > bytes - kHeaders) [[unlikely]] {  // a shorter header wraps
       return false;
     }
     flags = tcp->flags;
@@ -65,10 +65,10 @@ namespace isthmus {
   return true;
 }
 
-// Sets the key of a packet for which parse_plain_ipv4() returned true.
-inline void write_plain_key(Packet& packet, Realm realm) noexcept {
+// The words of the key of a packet for which parse_plain_ipv4() returned true.
+[[nodiscard]] inline FlowKey::Ipv4Words plain_key(const Packet& packet, Realm realm) noexcept {
   const auto protocol = static_cast<IpProtocol>(net::at<net::Ipv4>(packet.ip)->protocol);
-  FlowKey::write_ipv4(packet.key, packet.ip + offsetof(net::Ipv4, source), protocol, realm);
+  return FlowKey::ipv4_words(packet.ip + offsetof(net::Ipv4, source), protocol, realm);
 }
 
 }  // namespace isthmus

@@ -21,7 +21,7 @@ struct PathContext : SlowContext {
 // Hashes the packet's key and prefetches the bucket of the connection table that lookup will read.
 inline void prefetch_connection(const FlowTable& flows, Packet& packet) noexcept {
   packet.hash = flows.hash(packet.key);
-  flows.prefetch_bucket(packet.hash);
+  packet.bucket = flows.prefetch_bucket(packet.hash);
 }
 
 }  // namespace isthmus

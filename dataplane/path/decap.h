@@ -46,13 +46,13 @@ class TunnelMatch {
 // The same without the key for nearly every tunnel packet: VXLAN over IPv4 without options or fragments, no congestion
 // mark, a known peer, and an inner packet that parse_plain_ipv4() takes. False for anything else; the caller then uses
 // decapsulate(), which also gives the drop reason.
-[[nodiscard]] inline bool decapsulate_plain(PathContext& context, Packet& packet, const TunnelMatch& match,
-                                            LastPeer& last) noexcept {
+[[nodiscard]] inline bool decapsulate_plain(PathContext& context, Packet& packet, Frame& frame,
+                                            const TunnelMatch& match, LastPeer& last) noexcept {
   static_assert(std::endian::native == std::endian::little);
   constexpr std::size_t kIp = sizeof(net::Ethernet), kUdp = kIp + sizeof(net::Ipv4), kVxlan = kUdp + sizeof(net::Udp);
   constexpr std::size_t kInner = kVxlan + sizeof(net::Vxlan);
-  const std::uint8_t* const bytes = packet.frame->data;
-  if (packet.frame->length < kInner + sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp)) [[unlikely]] {
+  const std::uint8_t* const bytes = frame.data;
+  if (frame.length < kInner + sizeof(net::Ethernet) + sizeof(net::Ipv4) + sizeof(net::Udp)) [[unlikely]] {
     return false;
   }
   // Ethernet type, version and header length; then flags, offset and protocol (the TTL between them is ignored).
@@ -69,7 +69,7 @@ class TunnelMatch {
   constexpr std::uint32_t kEcn = 0x03000000;  // of the type of service, the last byte of `start`
   if ((start & kPlainIpv4Mask) != kPlainIpv4 || (middle & kWholeUdpMask) != kWholeUdp ||
       !match.matches(bytes + kIp + offsetof(net::Ipv4, destination)) || (vxlan & kWithoutVni) != kValidVni ||
-      total > packet.frame->length - kIp || (start & kEcn) == kEcn ||
+      total > frame.length - kIp || (start & kEcn) == kEcn ||
       net::at<net::Udp>(bytes + kUdp)->length.host() + sizeof(net::Ipv4) != total) [[unlikely]] {
     return false;
   }
@@ -78,10 +78,11 @@ class TunnelMatch {
     last = {source, context.snapshot->peers->find(IpAddress::ipv4(Be32::raw(source)))};
   }
   // Ethernet padding behind the outer packet must not count as inner bytes.
-  packet.frame->length = static_cast<std::uint32_t>(kIp) + total;
+  frame.length = static_cast<std::uint32_t>(kIp) + total;
   packet.origin = Origin(last.id, vni);
   return last.id != kNoPeer && vni.value() != identity::kHealth.value() &&
-         parse_plain_ipv4(packet, packet.frame->data + kInner);
+         parse_plain_ipv4(packet, frame.data + kInner,
+                          static_cast<std::uint32_t>(kIp) + total - static_cast<std::uint32_t>(kInner));
 }
 
 }  // namespace isthmus

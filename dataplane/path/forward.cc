@@ -7,14 +7,19 @@
 namespace isthmus {
 namespace {
 
+struct LookupTally {
+  std::uint64_t misses = 0;  // packets without a connection
+  std::uint64_t dead = 0;    // packets that parse has dropped or consumed
+};
+
 // A packet whose decision does not hold, or that parse has dropped or consumed.
-void leave(PathContext& context, Burst& burst, unsigned index, std::uint64_t& misses) noexcept {
-  Packet& packet = burst.packets[index];
+void leave(PathContext& context, Burst& burst, Packet& packet, LookupTally& tally) noexcept {
   if (packet.alive()) {
-    misses += packet.line == nullptr ? 1 : 0;
-    burst.undecided.add(index);
+    tally.misses += packet.line == nullptr ? 1 : 0;
+    burst.undecided.add(static_cast<unsigned>(&packet - burst.packets.data()));
     return;
   }
+  ++tally.dead;
   packet.line = nullptr;  // it was looked up with an old key
   packet.block = nullptr;
   if (packet.verdict == Verdict::kDrop) {
@@ -28,28 +33,26 @@ void forward(PathContext& context, Burst& burst) noexcept {
   const EpochTable& epochs = context.shared.flows->epochs();
   const std::uint32_t generation = epochs.generation();
   Forwarder forwarder(context);
-  std::uint64_t misses = 0, dead = 0;
+  LookupTally tally;
   burst.undecided.count = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
-    Packet& packet = burst.packets[i];
-    const DirectionBlock* block = packet.block;
-    if (block == nullptr || block->origin != packet.origin ||
-        (block->verified_at != generation && !epochs.verify(*block, generation, context.now)) || !packet.alive())
-        [[unlikely]] {
-      dead += packet.alive() ? 0 : 1;
-      leave(context, burst, i, misses);
-    } else if (packet.ordinary()) [[likely]] {
-      if (!forwarder.forward_ordinary(packet, *block)) [[unlikely]] {
-        finish_drop(context, burst, packet);
+  Packet* packet = burst.packets.data();
+  for (Packet* const end = packet + burst.count; packet != end; ++packet) {
+    const DirectionBlock* block = packet->block;
+    if (block == nullptr || block->origin != packet->origin ||
+        (block->verified_at != generation && !epochs.verify(*block, generation, context.now))) [[unlikely]] {
+      leave(context, burst, *packet, tally);
+    } else if (packet->ordinary()) [[likely]] {
+      if (!forwarder.forward_ordinary(*packet, *block)) [[unlikely]] {
+        finish_drop(context, burst, *packet);
       }
-    } else if (!usable_for_special(context, packet)) {
-      burst.undecided.add(i);
-    } else if (!forwarder(packet, *block)) {
-      finish_drop(context, burst, packet);
+    } else if (!packet->alive() || !usable_for_special(context, *packet)) {
+      leave(context, burst, *packet, tally);
+    } else if (!forwarder(*packet, *block)) {
+      finish_drop(context, burst, *packet);
     }
   }
-  context.counters.misses.add(misses);
-  context.counters.hits.add(burst.count - misses - dead);
+  context.counters.misses.add(tally.misses);
+  context.counters.hits.add(burst.count - tally.misses - tally.dead);
 }
 
 }  // namespace isthmus

@@ -28,6 +28,7 @@ class Forwarder {
         peers_(*context.snapshot->peers),
         adjacencies_(context.shared.adjacencies),
         second_(context.now.value() << 8),
+        batch_(context.output.tx.data()),
         ip_id_(context.output.ip_id) {}
   ~Forwarder() {
     context_.output.ip_id = ip_id_;
@@ -83,7 +84,11 @@ class Forwarder {
   [[nodiscard]] bool send(Packet& packet, const DirectionBlock& block, std::uint32_t header_bytes) noexcept {
     std::uint8_t* const data = packet.ip - header_bytes;
     const std::uint32_t length = packet.ip_bytes + header_bytes;
-    TxBatch& batch = context_.output.tx[block.device.value()];
+    if (block.device != batch_device_) [[unlikely]] {
+      batch_device_ = block.device;
+      batch_ = &context_.output.tx[block.device.value()];
+    }
+    TxBatch& batch = *batch_;
     if (!adjacencies_.write_addresses(block.adjacency, data) || batch.count == TxBatch::kCapacity) [[unlikely]] {
       packet.frame->data = data;
       packet.frame->length = length;
@@ -100,6 +105,8 @@ class Forwarder {
   const PeerTable& peers_;
   const AdjacencyTable& adjacencies_;
   const std::uint32_t second_;
+  TxBatch* batch_;  // of the last packet's device
+  DeviceId batch_device_{0};
   std::uint16_t ip_id_;  // IP identification of the next packet we build
   ForwardTally tally_;
 };

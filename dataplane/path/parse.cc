@@ -1,6 +1,6 @@
-// parse: determines the side a packet arrived on, and its flow. A UDP packet to our tunnel address and port that arrived
-// on the underlay device is from the fabric side and is decapsulated; everything else is from the local side, and its
-// only IP header counts as the inner one.
+// parse: determines the side a packet arrived on, and its flow. A UDP packet to our tunnel address and port that
+// arrived on the underlay device is from the fabric side and is decapsulated; everything else is from the local side,
+// and its only IP header counts as the inner one.
 #include "dataplane/packet/parse.h"
 
 #include "dataplane/path/context.h"
@@ -24,13 +24,17 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   return parse_flow(packet, context.shared.options.realm);
 }
 
-// A packet that is not alive keeps an old key, so that lookup need not ask; it is left undecided.
+// A packet that is not alive keeps an old key, so that lookup need not ask whether it is.
 void parse_slow(PathContext& context, Packet& packet, const TunnelMatch* tunnel, std::uint64_t& decapsulated) noexcept {
   if (const auto drop = parse_any(context, packet, tunnel)) {
     packet.drop(*drop);
   } else {
     decapsulated += packet.origin.side() == Side::kFabric ? 1 : 0;
+  }
+  if (packet.alive()) {
     prefetch_connection(*context.shared.flows, packet);
+  } else {
+    packet.bucket = FlowTable::empty_bucket();
   }
 }
 
@@ -43,19 +47,23 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
   const TunnelMatch match(options);
   LastPeer last;
   std::uint64_t decapsulated = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
-    __builtin_prefetch(burst.frames[i + Burst::kAhead].data);
-    Packet& packet = burst.packets[i];
-    if (kUnderlay && decapsulate_plain(context, packet, match, last)) {
+  Packet* packet = burst.packets.data();
+  Packet* const end = packet + burst.count;
+  for (Frame* frame = burst.frames.data(); packet != end; ++packet, ++frame) {
+    __builtin_prefetch(frame[Burst::kAhead].data);
+    if (kUnderlay && decapsulate_plain(context, *packet, *frame, match, last)) {
       ++decapsulated;
-    } else if (parse_plain_ipv4(packet, burst.frames[i].data) && !(kUnderlay && match.is_tunnel(packet))) [[likely]] {
-      packet.origin = Origin{};
+    } else if (parse_plain_ipv4(*packet, frame->data, frame->length) && !(kUnderlay && match.is_tunnel(*packet)))
+        [[likely]] {
+      packet->origin = Origin{};
     } else {
-      parse_slow(context, packet, kUnderlay ? &match : nullptr, decapsulated);
+      parse_slow(context, *packet, kUnderlay ? &match : nullptr, decapsulated);
       continue;
     }
-    write_plain_key(packet, realm);
-    prefetch_connection(flows, packet);
+    const FlowKey::Ipv4Words key = plain_key(*packet, realm);
+    packet->key.write_ipv4(key);
+    packet->hash = flows.hasher().ipv4(key.head, key.rest);
+    packet->bucket = flows.prefetch_bucket(packet->hash);
   }
   context.counters.decapsulated.add(decapsulated);
 }
