@@ -1,8 +1,8 @@
 // Layout of a connection slot in the mapping: one shared cache line and one line per direction.
 //
-// Plain numbers, no pointers. Slot numbers start at 0, block numbers at 1. A slot's keys and the non-atomic fields of
-// its shared line are written before the slot is linked and stay constant until it is freed, one grace period after it
-// was unlinked. The packet path touches only the direction line. Readers must be in a read section.
+// Plain numbers, no pointers. Slot numbers start at 0, block numbers at kFirstBlock. A slot's keys and the non-atomic
+// fields of its shared line are written before the slot is linked and stay constant until it is freed, one grace period
+// after it was unlinked. The packet path touches only the direction line. Readers must be in a read section.
 #pragma once
 
 #include <array>
@@ -22,8 +22,10 @@ enum class Direction : std::uint8_t { kForward = 0, kReply = 1 };
   return d == Direction::kForward ? Direction::kReply : Direction::kForward;
 }
 
-inline constexpr std::uint32_t kNoBlock = 0;                // no decision for this direction yet
-inline constexpr std::uint32_t kBlockRemoved = 0xffffffff;  // the connection has been removed
+// Block numbers that are never allocated. Their blocks have an origin that no packet has.
+inline constexpr std::uint32_t kNoBlock = 0;       // no decision for this direction yet
+inline constexpr std::uint32_t kBlockRemoved = 1;  // the connection has been removed
+inline constexpr std::uint32_t kFirstBlock = 2;
 
 // TCP flags as in the header (RFC 9293 section 3.1); 0 for other protocols.
 namespace tcp_flag {
@@ -37,7 +39,8 @@ inline constexpr std::uint8_t kSyn = 2;
 inline constexpr std::uint8_t kNonSyn = 4;  // TCP without SYN
 inline constexpr std::uint8_t kFin = 8;
 inline constexpr std::uint8_t kRst = 16;
-inline constexpr std::uint8_t kClosed = 32;  // the connection is closing: packets no longer extend its lifetime
+inline constexpr std::uint8_t kClosed = 32;   // the connection is closing: packets no longer extend its lifetime
+inline constexpr std::uint8_t kSettled = 64;  // a packet that neither opens nor closes: another one sets no new mark
 }  // namespace mark
 
 struct alignas(64) DirectionLine {

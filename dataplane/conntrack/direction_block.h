@@ -44,8 +44,7 @@ struct alignas(64) DirectionBlock {
   // the TCP, UDP or ICMP checksum.
   std::uint16_t ip_checksum_delta = 0;
   std::uint16_t l4_checksum_delta = 0;
-  std::uint8_t settled_marks = 0;  // lifecycle marks that every packet of a settled direction sets
-  std::uint8_t zero = 0;
+  std::uint8_t zero[2] = {};
   Be32 ipv4_source;  // copies of `source` and `destination` for IPv4
   Be32 ipv4_destination;
   std::uint32_t epoch_sum = 0;  // sum of epoch_value; words only grow, so an equal sum means that none changed

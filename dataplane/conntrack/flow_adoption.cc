@@ -71,6 +71,11 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
   const std::uint32_t blocks = blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
   std::vector<bool> blocks_used(std::size_t{blocks} + 1);
+  for (std::uint32_t number = 0; number < kFirstBlock; ++number) {
+    blocks_used[number] = true;
+    mapping_.block(number) = DirectionBlock{};
+    mapping_.block(number).origin = Origin::none();
+  }
   if (mapping_.adopted()) {
     adopt(slots_used, blocks_used);
     epochs_.bump_all();  // no adopted decision is valid any more
@@ -127,7 +132,7 @@ bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
 
 void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept {
   const std::uint32_t number = line.block.load(std::memory_order_relaxed);
-  if (number == kNoBlock || number >= blocks_used.size() || blocks_used[number]) {
+  if (number >= blocks_used.size() || blocks_used[number]) {
     line.block.store(kNoBlock, std::memory_order_relaxed);
     return;
   }

@@ -47,7 +47,7 @@ class FlowMapping {
   [[nodiscard]] Connection& connection(std::uint32_t slot) const noexcept { return connections_[slot]; }
   // A line that no packet's key equals.
   [[nodiscard]] DirectionLine& no_line() const noexcept { return *no_line_; }
-  // 1 <= number <= blocks.
+  // 0 <= number <= blocks; see kNoBlock.
   [[nodiscard]] DirectionBlock& block(std::uint32_t number) const noexcept { return blocks_[number]; }
   [[nodiscard]] EpochTable::Word* epochs() const noexcept { return epochs_; }
 
@@ -80,7 +80,7 @@ class FlowMapping {
   Header* header_ = nullptr;
   EpochTable::Word* epochs_ = nullptr;
   Connection* connections_ = nullptr;
-  DirectionBlock* blocks_ = nullptr;  // [0] is unused
+  DirectionBlock* blocks_ = nullptr;
   std::unique_ptr<DirectionLine> no_line_ = make_no_line();
 };
 

@@ -182,9 +182,9 @@ class FlowTable {
       record(worker, hit(&line), now, marks);
     }
   }
-  // The same without counting, for a packet whose time or marks are new to the direction.
-  void record_packet(WorkerId worker, DirectionLine& line, Seconds now, std::uint8_t marks) noexcept {
-    record(worker, hit(&line), now, marks);
+  // The same without counting, for a packet that neither opens nor closes.
+  void record_packet(WorkerId worker, DirectionLine& line, Seconds now) noexcept {
+    record(worker, hit(&line), now, lifecycle::marks_of(line.key.protocol, tcp_flag::kAck));
   }
   // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
   // removes the old one, then inserts.
@@ -321,7 +321,7 @@ class FlowTable {
     }
   }
   [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
-    return number == kNoBlock || number == kBlockRemoved ? nullptr : &mapping_.block(number);
+    return number < kFirstBlock ? nullptr : &mapping_.block(number);
   }
   [[nodiscard]] static TagIndex::Entry entry_of(const Connection& c, std::uint32_t slot, Direction d) noexcept {
     const std::uint32_t number = kLinesPerSlot * slot + (d == Direction::kForward ? 1 : 2);
@@ -360,14 +360,19 @@ void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyO
   }
   for (unsigned i = 0; i < count; ++i) {
     const DirectionLine* line = line_at(i);
-    if (line->key != key_of(i)) [[unlikely]] {
-      const Hit hit = find_hashed(key_of(i), hash_of(i));
-      line_at(i) = hit ? &hit.line() : nullptr;
-      found(i, hit.block);
-      continue;
+    const FlowKey& key = key_of(i);
+    if (((line->key.head ^ key.head) | (line->key.rest() ^ key.rest())) != 0 ||
+        (key.family != Family::kIpv4 && line->key != key)) [[unlikely]] {
+      const Hit hit = find_hashed(key, hash_of(i));
+      line = hit ? &hit.line() : nullptr;
+      line_at(i) = const_cast<DirectionLine*>(line);
     }
-    const DirectionBlock* block = block_of(line->block.load(std::memory_order_acquire));
+    const DirectionBlock* block =
+        &mapping_.block(line != nullptr ? line->block.load(std::memory_order_acquire) : kNoBlock);
     __builtin_prefetch(block);
+    if (key.family != Family::kIpv4) [[unlikely]] {
+      __builtin_prefetch(&block->source);
+    }
     found(i, block);
   }
 }

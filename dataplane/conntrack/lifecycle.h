@@ -31,16 +31,18 @@ namespace isthmus::lifecycle {
 inline constexpr auto kMarksOfTcp = [] {
   std::array<std::uint8_t, 8> marks{};
   for (std::uint8_t flags = 0; flags < marks.size(); ++flags) {
-    marks[flags] = static_cast<std::uint8_t>(
-        mark::kSeen | ((flags & tcp_flag::kSyn) != 0 ? mark::kSyn : mark::kNonSyn) |
-        ((flags & tcp_flag::kFin) != 0 ? mark::kFin : 0) | ((flags & tcp_flag::kRst) != 0 ? mark::kRst : 0));
+    marks[flags] =
+        static_cast<std::uint8_t>(mark::kSeen | ((flags & tcp_flag::kSyn) != 0 ? mark::kSyn : mark::kNonSyn) |
+                                  ((flags & tcp_flag::kFin) != 0 ? mark::kFin : 0) |
+                                  ((flags & tcp_flag::kRst) != 0 ? mark::kRst : 0) | (flags == 0 ? mark::kSettled : 0));
   }
   return marks;
 }();
 
 // The marks that a packet sets on its direction.
 [[nodiscard]] constexpr std::uint8_t marks_of(IpProtocol protocol, std::uint8_t tcp_flags) noexcept {
-  return protocol == IpProtocol::kTcp ? kMarksOfTcp[tcp_flags % kMarksOfTcp.size()] : mark::kSeen;
+  return protocol == IpProtocol::kTcp ? kMarksOfTcp[tcp_flags % kMarksOfTcp.size()]
+                                      : static_cast<std::uint8_t>(mark::kSeen | mark::kSettled);
 }
 
 // Seconds since the last packet of either direction.

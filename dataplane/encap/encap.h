@@ -40,10 +40,13 @@ inline void push(const OuterHeader& header, const Patch& patch, std::uint8_t* in
   auto* ip = net::at<net::Ipv4>(at + sizeof(net::Ethernet));
   auto* udp = net::at<net::Udp>(at + sizeof(net::Ethernet) + sizeof(net::Ipv4));
   const auto total = static_cast<std::uint16_t>(patch.inner_ip_bytes + header.overhead);
-  ip->tos = patch.ecn;
   ip->total_length = Be16::of(total);
   ip->id = Be16::raw(patch.id);
-  std::uint32_t sum = header.sum + Be16::of(patch.ecn).wire() + Be16::of(total).wire() + patch.id;
+  std::uint32_t sum = header.sum + Be16::of(total).wire() + patch.id;
+  if (patch.ecn != 0) {
+    ip->tos = patch.ecn;
+    sum += Be16::of(patch.ecn).wire();
+  }
   sum = (sum & 0xffff) + (sum >> 16);
   sum += sum >> 16;
   ip->checksum = Be16::raw(static_cast<std::uint16_t>(~sum));

@@ -57,18 +57,21 @@ struct alignas(8) FlowKey {
 
   // The words of an IPv4 packet's key. `addresses` points to 12 bytes as they lie in a packet without IP options:
   // source address, destination address, source port, destination port.
+  // `space`: ipv4_space(realm).
   struct Ipv4Words {
     std::uint64_t head, rest;
   };
-  [[nodiscard]] static Ipv4Words ipv4_words(const std::uint8_t* addresses, IpProtocol protocol, Realm realm) noexcept {
+  [[nodiscard]] static Ipv4Words ipv4_words(const std::uint8_t* addresses, IpProtocol protocol,
+                                            std::uint64_t space) noexcept {
     static_assert(std::endian::native == std::endian::little);
     std::uint64_t head = 0;
     std::uint32_t ports = 0;
     std::memcpy(&head, addresses, sizeof head);
     std::memcpy(&ports, addresses + 8, sizeof ports);
-    const std::uint64_t space =
-        std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 | std::uint64_t{realm.value()} << 48;
     return {head, ports | std::uint64_t{static_cast<std::uint8_t>(protocol)} << 32 | space};
+  }
+  [[nodiscard]] static std::uint64_t ipv4_space(Realm realm) noexcept {
+    return std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 | std::uint64_t{realm.value()} << 48;
   }
   // Leaves the tail alone, which comparison and hash of an IPv4 key do not read; clear_tail() before the key is stored.
   // Word by word: a load that spans several recent stores cannot be forwarded and stalls.

@@ -14,6 +14,13 @@ class Origin {
   constexpr Origin(PeerId peer, Vni vni) noexcept
       : word_(kFabric | std::uint64_t{vni.value()} << kVniShift | peer.value()) {}
 
+  // The origin of no packet.
+  [[nodiscard]] static constexpr Origin none() noexcept {
+    Origin origin;
+    origin.word_ = ~std::uint64_t{0};
+    return origin;
+  }
+
   [[nodiscard]] constexpr Side side() const noexcept { return (word_ & kFabric) != 0 ? Side::kFabric : Side::kLocal; }
   // kNoPeer and 0 for the local side.
   [[nodiscard]] constexpr PeerId peer() const noexcept { return PeerId{static_cast<std::uint32_t>(word_)}; }

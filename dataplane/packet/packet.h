@@ -44,7 +44,7 @@ struct alignas(64) Packet {
   std::uint64_t hash = 0;                 // FlowTable::hash(key)
   const void* bucket = nullptr;           // FlowTable::prefetch_bucket(hash)
   DirectionLine* line = nullptr;          // after lookup: of its connection and direction, if any
-  const DirectionBlock* block = nullptr;  // after lookup: the decision, if any; after the slow path: the valid one
+  const DirectionBlock* block = nullptr;  // after lookup: the decision, or one for no packet; later the valid one
 
   // Starts over, before its headers are read.
   void begin(std::uint8_t flags = 0) noexcept {

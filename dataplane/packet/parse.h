@@ -65,10 +65,10 @@ namespace isthmus {
   return true;
 }
 
-// The words of the key of a packet for which parse_plain_ipv4() returned true.
-[[nodiscard]] inline FlowKey::Ipv4Words plain_key(const Packet& packet, Realm realm) noexcept {
+// The words of the key of a packet for which parse_plain_ipv4() returned true. `space`: FlowKey::ipv4_space().
+[[nodiscard]] inline FlowKey::Ipv4Words plain_key(const Packet& packet, std::uint64_t space) noexcept {
   const auto protocol = static_cast<IpProtocol>(net::at<net::Ipv4>(packet.ip)->protocol);
-  return FlowKey::ipv4_words(packet.ip + offsetof(net::Ipv4, source), protocol, realm);
+  return FlowKey::ipv4_words(packet.ip + offsetof(net::Ipv4, source), protocol, space);
 }
 
 }  // namespace isthmus

@@ -38,7 +38,7 @@ void forward(PathContext& context, Burst& burst) noexcept {
   Packet* packet = burst.packets.data();
   for (Packet* const end = packet + burst.count; packet != end; ++packet) {
     const DirectionBlock* block = packet->block;
-    if (block == nullptr || block->origin != packet->origin ||
+    if (block->origin != packet->origin ||
         (block->verified_at != generation && !epochs.verify(*block, generation, context.now))) [[unlikely]] {
       leave(context, burst, *packet, tally);
     } else if (packet->ordinary()) [[likely]] {

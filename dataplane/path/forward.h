@@ -27,7 +27,7 @@ class Forwarder {
       : context_(context),
         peers_(*context.snapshot->peers),
         adjacencies_(context.shared.adjacencies),
-        second_(context.now.value() << 8),
+        settled_now_(context.now.value() << 8 | mark::kSettled),
         batch_(context.output.tx.data()),
         ip_id_(context.output.ip_id) {}
   ~Forwarder() {
@@ -48,16 +48,15 @@ class Forwarder {
       drop_unsendable(context_, packet, block);
       return false;
     }
-    account(packet, block);
+    account(packet);
     std::uint32_t header_bytes = sizeof(net::Ethernet);
     if ((block.flags & DirectionBlock::kTunnel) != 0) {
       const OuterHeader& header = peers_[block.encap_peer].header;
-      if (header.size == 0) [[unlikely]] {
-        packet.drop(DropReason::kNoLiveGateway);
-        return false;
+      if (header.size != encap::kIpv4Bytes) [[unlikely]] {
+        return tunnel_other(packet, block, header);
       }
       push_header(header, packet, block, Family::kIpv4, ip_id_++);
-      header_bytes = header.size;
+      header_bytes = encap::kIpv4Bytes;
       ++tally_.encapsulated;
       tally_.fabric_bytes += packet.ip_bytes;
     } else {
@@ -68,15 +67,16 @@ class Forwarder {
   }
 
  private:
+  // The header of any kind, or none.
+  [[nodiscard]] bool tunnel_other(Packet& packet, const DirectionBlock& block, const OuterHeader& header) noexcept;
   // FlowTable::account_packet() for a packet that sets no mark that its direction does not have.
-  void account(Packet& packet, const DirectionBlock& block) noexcept {
+  void account(Packet& packet) noexcept {
     DirectionLine& line = *packet.line;
     line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     line.bytes.store(line.bytes.load(std::memory_order_relaxed) + packet.ip_bytes, std::memory_order_relaxed);
-    const std::uint32_t marks = block.settled_marks;
-    constexpr std::uint32_t kTime = 0xffffff00;
-    if (((line.seen.load(std::memory_order_relaxed) ^ (second_ | marks)) & (kTime | marks)) != 0) [[unlikely]] {
-      context_.shared.flows->record_packet(context_.worker, line, context_.now, block.settled_marks);
+    constexpr std::uint32_t kTimeAndSettled = 0xffffff00 | mark::kSettled;
+    if (((line.seen.load(std::memory_order_relaxed) ^ settled_now_) & kTimeAndSettled) != 0) [[unlikely]] {
+      context_.shared.flows->record_packet(context_.worker, line, context_.now);
     }
   }
 
@@ -104,8 +104,8 @@ class Forwarder {
   PathContext& context_;
   const PeerTable& peers_;
   const AdjacencyTable& adjacencies_;
-  const std::uint32_t second_;
-  TxBatch* batch_;  // of the last packet's device
+  const std::uint32_t settled_now_;  // DirectionLine::seen of a direction that had such a packet in this second
+  TxBatch* batch_;                   // of the last packet's device
   DeviceId batch_device_{0};
   std::uint16_t ip_id_;  // IP identification of the next packet we build
   ForwardTally tally_;

@@ -27,7 +27,10 @@ bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept
     tally_.local_bytes += packet.ip_bytes;
     return send(packet, block, sizeof(net::Ethernet));
   }
-  const OuterHeader& header = peers_[block.encap_peer].header;
+  return tunnel_other(packet, block, peers_[block.encap_peer].header);
+}
+
+bool Forwarder::tunnel_other(Packet& packet, const DirectionBlock& block, const OuterHeader& header) noexcept {
   if (header.size == 0) {
     packet.drop(DropReason::kNoLiveGateway);
     return false;

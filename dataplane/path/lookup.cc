@@ -11,12 +11,7 @@ void lookup(PathContext& context, Burst& burst) noexcept {
       context.worker, burst.count, [=](unsigned i) noexcept -> const FlowKey& { return packets[i].key; },
       [=](unsigned i) noexcept { return packets[i].hash; }, [=](unsigned i) noexcept { return packets[i].bucket; },
       [=](unsigned i) noexcept -> DirectionLine*& { return packets[i].line; },
-      [=](unsigned i, const DirectionBlock* block) noexcept {
-        packets[i].block = block;
-        if (packets[i].unusual && block != nullptr) [[unlikely]] {
-          __builtin_prefetch(&block->source);
-        }
-      });
+      [=](unsigned i, const DirectionBlock* block) noexcept { packets[i].block = block; });
 }
 
 }  // namespace isthmus

@@ -42,7 +42,7 @@ void parse_slow(PathContext& context, Packet& packet, const TunnelMatch* tunnel,
 template <bool kUnderlay>
 void parse_from(PathContext& context, Burst& burst) noexcept {
   const EngineOptions& options = context.shared.options;
-  const Realm realm = options.realm;
+  const std::uint64_t space = FlowKey::ipv4_space(options.realm);
   const FlowTable& flows = *context.shared.flows;
   const TunnelMatch match(options);
   LastPeer last;
@@ -60,7 +60,7 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
       parse_slow(context, *packet, kUnderlay ? &match : nullptr, decapsulated);
       continue;
     }
-    const FlowKey::Ipv4Words key = plain_key(*packet, realm);
+    const FlowKey::Ipv4Words key = plain_key(*packet, space);
     packet->key.write_ipv4(key);
     packet->hash = flows.hasher().ipv4(key.head, key.rest);
     packet->bucket = flows.prefetch_bucket(packet->hash);

@@ -124,7 +124,6 @@ void finish_rewrite(Admission& admission) noexcept {
   rewrite_end(DirectionBlock::kRewriteSource, own.source(), own.source_port, block.source, block.source_port);
   rewrite_end(DirectionBlock::kRewriteDestination, own.destination(), own.destination_port, block.destination,
               block.destination_port);
-  block.settled_marks = lifecycle::marks_of(own.protocol, tcp_flag::kAck);
   constexpr std::uint16_t kOneHop = 0x0100;  // the TTL is the upper byte of its 16-bit word
   const bool hop = (block.flags & DirectionBlock::kDecrementTtl) != 0;
   block.ip_checksum_delta = net::fold(addresses + (hop ? static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()) : 0u));

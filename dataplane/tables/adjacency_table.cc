@@ -29,7 +29,7 @@ AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& nex
   const auto search = [&]() noexcept -> std::uint32_t {
     for (;; slot = (slot + 1) & mask) {
       const std::uint32_t number = index_[slot].load(std::memory_order_acquire);
-      if (number == 0 || (entries_[number].device == device && entries_[number].next_hop == next_hop)) {
+      if (number == 0 || (entries_[number].device() == device && entries_[number].next_hop == next_hop)) {
         return number;
       }
     }
@@ -41,7 +41,7 @@ AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& nex
   std::uint32_t number = search();
   if (number == 0 && used_ < capacity_) {
     number = used_++;
-    entries_[number].device = device;
+    entries_[number].rest.store(std::uint64_t{device.value()} << kDeviceShift, std::memory_order_relaxed);
     entries_[number].next_hop = next_hop;
     index_[slot].store(number, std::memory_order_release);
     created = true;
@@ -55,16 +55,17 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
     return;
   }
   Entry& entry = entries_[id.value()];
+  const std::uint64_t device = std::uint64_t{entry.device().value()} << kDeviceShift;
   if (!mac) {
-    entry.rest.store(0, std::memory_order_relaxed);
+    entry.rest.store(device, std::memory_order_relaxed);
     return;
   }
   constexpr unsigned kDestinationBits = 48;
   std::uint64_t destination = 0;
   std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
-  const std::uint64_t source = device_mac_[entry.device.value()];
+  const std::uint64_t source = device_mac_[entry.device().value()];
   entry.first.store(destination | source << kDestinationBits, std::memory_order_relaxed);
-  entry.rest.store(source >> (64 - kDestinationBits) | kResolved, std::memory_order_release);
+  entry.rest.store(source >> (64 - kDestinationBits) | device | kResolved, std::memory_order_release);
 }
 
 }  // namespace isthmus

@@ -43,19 +43,24 @@ class AdjacencyTable {
     std::memcpy(ethernet + sizeof first, &last, sizeof last);
     return true;
   }
-  [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device; }
+  [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device(); }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
 
  private:
   static constexpr std::uint64_t kResolved = 1ULL << 63;
+  // `rest` also holds the device, which is written before the entry can be found and stays.
+  static constexpr unsigned kDeviceShift = 32;
   struct Entry {
-    // The two addresses as they lie in a frame: the first eight bytes; the other four, and kResolved.
+    // The two addresses as they lie in a frame: the first eight bytes; the other four, the device, and kResolved.
     std::atomic<std::uint64_t> first{0};
     std::atomic<std::uint64_t> rest{0};
     IpAddress next_hop;
-    DeviceId device;
+    [[nodiscard]] DeviceId device() const noexcept {
+      return DeviceId{static_cast<std::uint8_t>(rest.load(std::memory_order_relaxed) >> kDeviceShift)};
+    }
   };
+  static_assert(sizeof(Entry) == 32);
   [[nodiscard]] std::size_t bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
 
   std::uint32_t capacity_;
