@@ -17,7 +17,7 @@
 
 namespace isthmus {
 
-inline constexpr std::size_t kEpochsPerBlock = 5;
+inline constexpr std::size_t kEpochsPerBlock = 6;
 
 struct alignas(64) DirectionBlock {
   // Bits of `flags`.
@@ -47,16 +47,15 @@ struct alignas(64) DirectionBlock {
   std::uint8_t zero[2] = {};
   Be32 ipv4_source;  // copies of `source` and `destination` for IPv4
   Be32 ipv4_destination;
-  std::uint32_t epoch_sum = 0;  // sum of epoch_value; words only grow, so an equal sum means that none changed
+  // Sum of the words' values when the decision was made; words only grow, so an equal sum means that none changed.
+  std::uint32_t epoch_sum = 0;
   std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
-  std::uint8_t zero_too[2] = {};
 
   IpAddress source;  // after rewriting
   IpAddress destination;
-  std::uint32_t epoch_value[kEpochsPerBlock] = {};
   Identity source_identity;
   Seconds valid_until;  // table clock; 0: no time limit, only the epochs
-  std::uint8_t reserved[4] = {};
+  std::uint8_t reserved[24] = {};
 
   [[nodiscard]] Side to() const noexcept { return (flags & kTunnel) != 0 ? Side::kFabric : Side::kLocal; }
 };
@@ -65,6 +64,6 @@ static_assert(std::is_standard_layout_v<DirectionBlock>);
 static_assert(offsetof(DirectionBlock, encap_peer) == 12 && offsetof(DirectionBlock, adjacency) == 24);
 static_assert(offsetof(DirectionBlock, source_port) == 30 && offsetof(DirectionBlock, ipv4_source) == 40);
 static_assert(offsetof(DirectionBlock, epoch_sum) == 48 && offsetof(DirectionBlock, epoch_index) == 52);
-static_assert(offsetof(DirectionBlock, source) == 64 && offsetof(DirectionBlock, epoch_value) == 96);
+static_assert(offsetof(DirectionBlock, source) == 64 && offsetof(DirectionBlock, source_identity) == 96);
 
 }  // namespace isthmus

@@ -2,26 +2,46 @@
 //
 // 32,768 words; a word is incremented when an object that hashes to it changes. A decision stores the indexes it
 // depends on and the values it saw. Protocol: a writer makes its change visible first and increments the word
-// afterwards; admission samples the words first and reads the tables afterwards. A decision made from old data
+// afterwards; a decision samples the words first and reads the tables afterwards. A decision made from old data
 // therefore always carries an old value. Threads: any, lock-free. Lifetime: a view of words in the connection table's
 // mapping; XDP reads the same words. A hash collision causes a needless revalidation, never a stale decision.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/base/types.h"
 #include "dataplane/conntrack/direction_block.h"
+#include "dataplane/net/address_hash.h"
 #include "dataplane/net/ip_address.h"
 
 namespace isthmus {
 
 using EpochIndex = std::uint16_t;
 
+// The words that a decision depends on, as they were before it was made. Unused places refer to word 0.
+struct Dependencies {
+  std::array<EpochIndex, kEpochsPerBlock> index{};
+  std::uint32_t count = 0;
+  std::uint32_t sum = 0;     // of the values
+  std::uint32_t unused = 0;  // value of word 0
+
+  void write_to(DirectionBlock& block) const noexcept {
+    static_assert(sizeof block.epoch_index == sizeof index);
+    std::memcpy(block.epoch_index, index.data(), sizeof index);
+    block.epoch_sum = sum;
+  }
+};
+
 class EpochTable {
  public:
   static constexpr std::size_t kWords = 32768;
+  // Words from this one on are used by endpoints and VIPs, those below by services, policy subjects and peers.
+  static constexpr std::size_t kFirstEndpointWord = kWords / 4;
   using Word = std::atomic<std::uint32_t>;
   static_assert(Word::is_always_lock_free && sizeof(Word) == 4);
 
@@ -32,10 +52,21 @@ class EpochTable {
   // Indexes 1 .. kWords - 1. Word 0 stands for the unused entries of a block and is incremented by bump_all() only.
   // Endpoints change thousands of times a second and own three quarters of the words, so that a change rarely
   // invalidates unrelated decisions.
-  [[nodiscard]] static EpochIndex of_endpoint(Realm realm, const IpAddress& address) noexcept;
+  [[nodiscard]] static EpochIndex of_endpoint(Realm realm, const IpAddress& address) noexcept {
+    return of_address(address_hash(realm, address));
+  }
+  // The same for an address_hash() that is known already. Also the word of a VIP: services that come and go there.
+  [[nodiscard]] static EpochIndex of_address(std::uint64_t hash) noexcept {
+    return static_cast<EpochIndex>(kFirstEndpointWord + (((hash >> 32) * (kWords - kFirstEndpointWord)) >> 32));
+  }
   [[nodiscard]] static EpochIndex of_service(ServiceId id) noexcept { return of_number(1, id.value()); }
   [[nodiscard]] static EpochIndex of_policy_subject(Identity id) noexcept { return of_number(2, id.value()); }
   [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept { return of_number(3, id.value()); }
+  // Which gateways of a cluster are live: for refusals for want of one.
+  [[nodiscard]] static EpochIndex of_gateways(ClusterId id) noexcept { return of_number(4, id.value()); }
+  // The peers of our own cluster together, so that a decision never depends on more than kEpochsPerBlock words: source,
+  // destination, service, and of two subjects of policy, our own peers and one peer of another cluster three at most.
+  [[nodiscard]] static EpochIndex of_own_peers() noexcept { return of_number(5, 0); }
 
   // For writers, after their change is visible.
   void bump(EpochIndex index) noexcept {
@@ -53,21 +84,22 @@ class EpochTable {
   // before the words.
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
 
-  // Admission, before it reads the tables: records word `word` as entry `index` (0 .. kEpochsPerBlock - 1) of a block.
-  // Call for every entry (word 0 for the unused ones), or start with sample_none().
-  void sample(DirectionBlock& block, std::size_t index, EpochIndex word) const noexcept {
-    const std::uint32_t value = words_[word].load(std::memory_order_acquire);
-    block.epoch_index[index] = word;
-    block.epoch_sum += value - block.epoch_value[index];
-    block.epoch_value[index] = value;
+  // A decision, before it reads the tables: begin(), then depend() on each word before the data it guards is read.
+  void begin(Dependencies& on) const noexcept {
+    on.unused = words_[0].load(std::memory_order_acquire);
+    on.index = {};
+    on.count = 0;
+    on.sum = on.unused * static_cast<std::uint32_t>(kEpochsPerBlock);
   }
-  void sample_none(DirectionBlock& block) const noexcept {
-    const std::uint32_t value = words_[0].load(std::memory_order_acquire);
-    for (std::size_t index = 0; index < kEpochsPerBlock; ++index) {
-      block.epoch_index[index] = 0;
-      block.epoch_value[index] = value;
+  // Returns the word's value. At most kEpochsPerBlock words; word 0 takes no place.
+  std::uint32_t depend(Dependencies& on, EpochIndex word) const noexcept {
+    const std::uint32_t value = words_[word].load(std::memory_order_acquire);
+    if (word != 0) {
+      assert(on.count < kEpochsPerBlock);
+      on.index[on.count++] = word;
+      on.sum += value - on.unused;
     }
-    block.epoch_sum = value * static_cast<std::uint32_t>(kEpochsPerBlock);
+    return value;
   }
   // True when no word has changed since the block was built and its time limit has not passed; then also notes
   // `generation`, which was loaded before.
@@ -81,19 +113,23 @@ class EpochTable {
     return true;
   }
   [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
-    std::uint32_t sum = 0;
-#pragma GCC unroll 5
-    for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
-      sum += words_[block.epoch_index[i] % kWords].load(std::memory_order_acquire);
-    }
-    return sum == block.epoch_sum;
+    return sum_of(block.epoch_index) == block.epoch_sum;
   }
+  [[nodiscard]] bool is_current(const Dependencies& on) const noexcept { return sum_of(on.index.data()) == on.sum; }
   [[nodiscard]] std::uint32_t load(EpochIndex index) const noexcept {
     return words_[index].load(std::memory_order_acquire);
   }
 
  private:
   [[nodiscard]] static EpochIndex of_number(std::uint64_t kind, std::uint64_t number) noexcept;
+  [[nodiscard]] std::uint32_t sum_of(const EpochIndex* indexes) const noexcept {
+    std::uint32_t sum = 0;
+#pragma GCC unroll 6
+    for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
+      sum += words_[indexes[i] % kWords].load(std::memory_order_acquire);
+    }
+    return sum;
+  }
 
   void advance() noexcept {
     if (generation_.fetch_add(1, std::memory_order_release) == 0xffffffff) {

@@ -32,6 +32,12 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, const FlowKey& key) const 
   return find_hashed(key, hasher_(key));
 }
 
+Hit FlowTable::find_locked([[maybe_unused]] WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  const TagIndex::Guard guard(index_, hash);
+  return find_hashed(key, hash);
+}
+
 Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction direction) const noexcept {
   assert(quiescence_.inside(worker.value()));
   if (ref.slot >= capacity_) {
@@ -65,12 +71,14 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
 
 // Connection state per packet --------------------------------------------------------------------------
 
-void FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
+bool FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
   assert(quiescence_.inside(worker.value()));
   const bool first = lifecycle::record(*hit.connection, hit.direction, now, marks);
   if (first && hit.direction == Direction::kReply) {
     release_half_open(*hit.connection);
+    return true;
   }
+  return false;
 }
 
 bool FlowTable::take_half_open() noexcept {
@@ -146,7 +154,7 @@ InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& reques
                          request.reply_hash != 0 ? request.reply_hash : hasher_(request.reply)});
   }
   if (result.outcome != InsertOutcome::kInserted) {
-    discard(worker, slot);
+    discard(worker, slot, result.outcome == InsertOutcome::kFull);  // its reply key may have been linked
   }
   return result;
 }
@@ -191,16 +199,22 @@ bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewCo
   return true;
 }
 
-// Frees a slot that was filled but never linked.
-void FlowTable::discard(WorkerId worker, std::uint32_t slot) noexcept {
+// Frees a slot that was filled but not inserted.
+void FlowTable::discard(WorkerId worker, std::uint32_t slot, bool seen) noexcept {
+  const auto free_number = [&](NumberPool& pool, std::uint32_t number) {
+    if (seen) {
+      pool.retire(worker, number);
+    } else {
+      pool.release(worker, number);
+    }
+  };
   for (DirectionLine& line : mapping_.connection(slot).lines) {
-    const std::uint32_t number = line.block.load(std::memory_order_relaxed);
+    const std::uint32_t number = line.block.exchange(kBlockRemoved, std::memory_order_relaxed);
     if (number != kNoBlock) {
-      blocks_->release(worker, number);
-      line.block.store(kNoBlock, std::memory_order_relaxed);
+      free_number(*blocks_, number);
     }
   }
-  slots_->release(worker, slot + 1);
+  free_number(*slots_, slot + 1);
 }
 
 // Insert-if-absent of both keys. While both locks are held, no other worker can link or unlink either key.
@@ -273,6 +287,17 @@ RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const Directi
   hit.block_number = old;
   hit.block = block_of(old);
   return old == kBlockRemoved ? RevalidateOutcome::kRemoved : RevalidateOutcome::kSuperseded;
+}
+
+void FlowTable::forget(WorkerId worker, DirectionLine& line) noexcept {
+  assert(quiescence_.inside(worker.value()));
+  std::uint32_t old = line.block.load(std::memory_order_acquire);
+  while (old != kNoBlock && old != kBlockRemoved) {
+    if (line.block.compare_exchange_weak(old, kNoBlock, std::memory_order_acq_rel, std::memory_order_acquire)) {
+      blocks_->retire(worker, old);
+      return;
+    }
+  }
 }
 
 // Remove --------------------------------------------------------------------------------------------------------------

@@ -163,6 +163,8 @@ class FlowTable {
     return hit_of(number / kLinesPerSlot, number % kLinesPerSlot == 1 ? Direction::kForward : Direction::kReply);
   }
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
+  // The same under the key's lock: a miss is certain, where an unlocked lookup may miss an entry that is being moved.
+  [[nodiscard]] Hit find_locked(WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
   [[nodiscard]] const FlowHasher& hasher() const noexcept { return hasher_; }
   // The referenced connection, if it still exists.
@@ -172,19 +174,20 @@ class FlowTable {
   }
 
   // Counts a forwarded packet and updates the connection's TCP state and timers. Call for every packet, including the
-  // first. `flags`: of the TCP header; 0 for other protocols.
-  void account_packet(WorkerId worker, DirectionLine& line, Seconds now, Bytes length, std::uint8_t flags) noexcept {
+  // first. `flags`: of the TCP header; 0 for other protocols. True for the first packet of the reply direction.
+  bool account_packet(WorkerId worker, DirectionLine& line, Seconds now, Bytes length, std::uint8_t flags) noexcept {
     line.packets.store(line.packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     line.bytes.store(line.bytes.load(std::memory_order_relaxed) + length.value(), std::memory_order_relaxed);
     const std::uint8_t marks = lifecycle::marks_of(line.key.protocol, flags);
     const std::uint32_t seen = line.seen.load(std::memory_order_relaxed);
     if (((seen ^ now.value() << 8) >> 8 | (marks & ~seen)) != 0) [[unlikely]] {
-      record(worker, hit(&line), now, marks);
+      return record(worker, hit(&line), now, marks);
     }
+    return false;
   }
   // The same without counting, for a packet that neither opens nor closes.
-  void record_packet(WorkerId worker, DirectionLine& line, Seconds now) noexcept {
-    record(worker, hit(&line), now, lifecycle::marks_of(line.key.protocol, tcp_flag::kAck));
+  bool record_packet(WorkerId worker, DirectionLine& line, Seconds now) noexcept {
+    return record(worker, hit(&line), now, lifecycle::marks_of(line.key.protocol, tcp_flag::kAck));
   }
   // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
   // removes the old one, then inserts.
@@ -211,6 +214,8 @@ class FlowTable {
   [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
   // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit.
   [[nodiscard]] RevalidateOutcome revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept;
+  // Takes a direction's decision away: its next packet is decided.
+  void forget(WorkerId worker, DirectionLine& line) noexcept;
   // False if it was removed already. The hit stays readable until the next quiescent point, its blocks included.
   bool remove(WorkerId worker, const Hit& hit) noexcept;
 
@@ -268,7 +273,7 @@ class FlowTable {
   // Of the keys and plain fields; never 0.
   [[nodiscard]] static std::uint32_t checksum_of(const Connection& connection, std::uint32_t slot) noexcept;
 
-  void record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
+  bool record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
   [[nodiscard]] bool take_half_open() noexcept;
   void release_half_open(Connection& connection) noexcept;
 
@@ -300,7 +305,8 @@ class FlowTable {
   [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
   void fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept;
-  void discard(WorkerId worker, std::uint32_t slot) noexcept;
+  // `seen`: readers may have found the slot.
+  void discard(WorkerId worker, std::uint32_t slot, bool seen) noexcept;
   [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;

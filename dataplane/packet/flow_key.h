@@ -2,8 +2,7 @@
 // takes 16 of its 40 bytes; the rest is zero. Plain value, any thread. Ports are in network byte order, as in the
 // packet.
 //
-// ICMP echo has no ports: the identifier is the source port of a request and the destination port of a reply, the other
-// port is 0. So reversed() of a request's key is the key of its reply.
+// ICMP echo has no ports: see echo.h.
 #pragma once
 
 #include <bit>

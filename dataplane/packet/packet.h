@@ -36,9 +36,9 @@ struct alignas(64) Packet {
   bool unusual = false;     // not IPv4 without options, with TCP or UDP
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
-  bool reopens = false;  // a SYN that hits a closing connection: a new one, once its sender has been validated
-  Family family = Family::kIpv4;
   std::uint8_t zero = 0;
+  Family family = Family::kIpv4;
+  std::uint8_t zero_too = 0;
   Origin origin;
   FlowKey key;
   std::uint64_t hash = 0;                 // FlowTable::hash(key)

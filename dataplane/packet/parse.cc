@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "dataplane/net/headers.h"
+#include "dataplane/packet/echo.h"
 #include "dataplane/packet/parse.h"
 
 namespace isthmus {
@@ -58,8 +59,8 @@ std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, s
       if (!is_echo(protocol, icmp->type, request)) {
         return DropReason::kUnsupportedIcmp;
       }
-      // As Cilium does: the echo identifier is one port and the other is zero, so the reply's key is the reverse.
-      view = request ? L4View{icmp->id, Be16{}} : L4View{Be16{}, icmp->id};
+      const EchoPorts ports = echo_ports(icmp->id, request);
+      view = {ports.source, ports.destination};
       return std::nullopt;
     }
     default:

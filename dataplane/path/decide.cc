@@ -1,7 +1,7 @@
 // decide: lets the slow path decide for the packets that have no decision, then carries out what it has decided.
 #include "dataplane/path/forward.h"
 #include "dataplane/path/path.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/slowpath/admit.h"
 
 namespace isthmus {
 

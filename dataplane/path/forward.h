@@ -5,6 +5,7 @@
 #include "dataplane/path/context.h"
 #include "dataplane/path/encap.h"
 #include "dataplane/path/rewrite.h"
+#include "dataplane/slowpath/admit.h"
 
 namespace isthmus {
 
@@ -76,7 +77,9 @@ class Forwarder {
     line.bytes.store(line.bytes.load(std::memory_order_relaxed) + packet.ip_bytes, std::memory_order_relaxed);
     constexpr std::uint32_t kTimeAndSettled = 0xffffff00 | mark::kSettled;
     if (((line.seen.load(std::memory_order_relaxed) ^ settled_now_) & kTimeAndSettled) != 0) [[unlikely]] {
-      context_.shared.flows->record_packet(context_.worker, line, context_.now);
+      if (context_.shared.flows->record_packet(context_.worker, line, context_.now)) {
+        report_first_reply(context_, packet);
+      }
     }
   }
 

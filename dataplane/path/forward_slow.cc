@@ -18,9 +18,9 @@ bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept
   if (!rewrite(context_, packet, block)) {
     return false;
   }
-  if (!packet.icmp_error) {
-    context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now, Bytes{packet.ip_bytes},
-                                          packet.tcp_flags);
+  if (!packet.icmp_error && context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now,
+                                                                  Bytes{packet.ip_bytes}, packet.tcp_flags)) {
+    report_first_reply(context_, packet);
   }
   if ((block.flags & DirectionBlock::kTunnel) == 0) {
     write_local_type(packet.ip, packet.family);

@@ -2,6 +2,7 @@
 #include "dataplane/path/forward.h"
 
 #include "dataplane/originate/output.h"
+#include "dataplane/packet/echo.h"
 
 namespace isthmus {
 namespace {
@@ -23,7 +24,7 @@ void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destin
     udp->source = source;
     udp->destination = destination;
   } else {
-    net::at<net::Icmp>(l4)->id = source != Be16{} ? source : destination;
+    net::at<net::Icmp>(l4)->id = echo_identifier(source, destination);
   }
 }
 

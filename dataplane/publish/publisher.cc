@@ -1,7 +1,9 @@
 #include "dataplane/publish/publisher.h"
 
 #include <algorithm>
+#include <iterator>
 
+#include "dataplane/api/identity.h"
 #include "dataplane/encap/encap.h"
 
 namespace isthmus {
@@ -95,6 +97,7 @@ Status Publisher::apply(const TableDelta& delta) {
   if (!current_) {
     const auto empty = std::make_shared<const FrontendShard>();
     next->frontends.fill(empty);
+    next->backends.fill(std::make_shared<const BackendKeys>());
   }
   std::vector<EpochIndex> moved;
   bool everything = false;
@@ -136,26 +139,34 @@ Status Publisher::apply(const TableDelta& delta) {
 
 bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved) {
   bool changed = false;
+  const auto move = [&](PeerId id, ClusterId cluster) {
+    changed = true;
+    moved.push_back(EpochTable::of_peer(id));
+    if (cluster == shared_.options.cluster) {
+      moved.push_back(EpochTable::of_own_peers());
+    }
+  };
   for (const PeerEntry& peer : delta.upsert_peers) {
     const auto [at, added] = peers_.try_emplace(peer.id, peer);
     if (!added && at->second == peer) {
       continue;
     }
+    move(peer.id, at->second.cluster);
     at->second = peer;
-    changed = true;
-    moved.push_back(EpochTable::of_peer(peer.id));
+    move(peer.id, peer.cluster);
   }
   for (const PeerId id : delta.remove_peers) {
-    if (peers_.erase(id) != 0) {
-      changed = true;
-      moved.push_back(EpochTable::of_peer(id));
+    if (const auto at = peers_.find(id); at != peers_.end()) {
+      move(id, at->second.cluster);
+      peers_.erase(at);
     }
   }
   return changed;
 }
 
-// A gateway that is no longer live changes its own word; one that returns gets new flows only. Prefixes and links
-// affect any address, so their change increments every word; they change only with the fleet's layout.
+// A gateway that is no longer live changes its own word; one that returns gets new flows only, and ends refusals for
+// want of a gateway. Prefixes and links affect any address, so their change increments every word; they change only
+// with the fleet's layout.
 bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything) {
   if (!delta.clusters || *delta.clusters == clusters_) {
     return false;
@@ -166,6 +177,9 @@ bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>&
     if (after == delta.clusters->end() || after->prefixes != before.prefixes || after->linked != before.linked) {
       everything = true;
       continue;
+    }
+    if (after->gateways != before.gateways) {
+      moved.push_back(EpochTable::of_gateways(before.id));
     }
     for (const PeerId gateway : before.gateways) {
       if (std::find(after->gateways.begin(), after->gateways.end(), gateway) == after->gateways.end()) {
@@ -178,50 +192,77 @@ bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>&
   return true;
 }
 
+void Publisher::count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards) {
+  const FrontendKey& key = frontend.key;
+  for (const BackendEntry& backend : frontend.backends->backends) {
+    const std::size_t number = Snapshot::shard_of(address_hash(key.realm, backend.address));
+    auto& keys = backends_[number];
+    const auto at = keys.try_emplace({key.realm, backend.address, key.protocol, backend.port}, 0).first;
+    if (by > 0 ? at->second++ == 0 : --at->second == 0) {
+      shards.insert(number);
+    }
+    if (at->second == 0) {
+      keys.erase(at);
+    }
+  }
+}
+
+// A frontend that comes or goes changes the VIP's own word too: direct connections to the address, and refusals there,
+// depend on it.
 void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved) {
-  std::map<std::size_t, FrontendShard> touched;
-  const auto shard_for = [&](const FrontendKey& key) -> FrontendShard& {
-    const std::size_t number = Snapshot::shard_of(key.realm, key.vip);
+  std::map<std::size_t, std::vector<Frontend>> touched;
+  std::set<std::size_t> backend_shards;
+  const auto shard_for = [&](const FrontendKey& key) -> std::vector<Frontend>& {
+    const std::size_t number = Snapshot::shard_of(address_hash(key.realm, key.vip));
     const auto [at, fresh] = touched.try_emplace(number);
     if (fresh) {
-      at->second = *next.frontends[number];
+      at->second = next.frontends[number]->frontends();
     }
     return at->second;
   };
-  const auto position_of = [](FrontendShard& shard, const FrontendKey& key) {
-    return std::lower_bound(shard.frontends.begin(), shard.frontends.end(), key,
-                            [](const FrontendEntry& e, const FrontendKey& k) { return e.key < k; });
+  const auto find_in = [](std::vector<Frontend>& shard, const FrontendKey& key) {
+    return std::find_if(shard.begin(), shard.end(), [&](const Frontend& f) { return f.key == key; });
   };
   for (const FrontendKey& key : delta.remove_frontends) {
-    FrontendShard& shard = shard_for(key);
-    const auto at = position_of(shard, key);
-    if (at != shard.frontends.end() && at->key == key) {
+    std::vector<Frontend>& shard = shard_for(key);
+    if (const auto at = find_in(shard, key); at != shard.end()) {
       moved.push_back(EpochTable::of_service(at->service));
+      moved.push_back(EpochTable::of_endpoint(key.realm, key.vip));
+      count_backends(*at, -1, backend_shards);
       vips_.erase(vips_.find(key.vip));
-      shard.frontends.erase(at);
+      shard.erase(at);
     }
   }
   for (const FrontendEntry& entry : delta.upsert_frontends) {
-    FrontendShard& shard = shard_for(entry.key);
-    const auto at = position_of(shard, entry.key);
-    if (at != shard.frontends.end() && at->key == entry.key) {
+    std::vector<Frontend>& shard = shard_for(entry.key);
+    count_backends(entry, 1, backend_shards);  // before the old ones are counted out: most stay
+    if (const auto at = find_in(shard, entry.key); at != shard.end()) {
       moved.push_back(EpochTable::of_service(at->service));
-      *at = entry;
+      count_backends(*at, -1, backend_shards);
+      *at = Frontend(entry);
     } else {
-      shard.frontends.insert(at, entry);
+      shard.emplace_back(entry);
       vips_.insert(entry.key.vip);
+      moved.push_back(EpochTable::of_endpoint(entry.key.realm, entry.key.vip));
     }
     moved.push_back(EpochTable::of_service(entry.service));
   }
   for (auto& [number, shard] : touched) {
     next.frontends[number] = std::make_shared<const FrontendShard>(std::move(shard));
   }
+  for (const std::size_t number : backend_shards) {
+    std::vector<BackendKey> keys;
+    std::transform(backends_[number].begin(), backends_[number].end(), std::back_inserter(keys),
+                   [](const auto& entry) { return entry.first; });
+    next.backends[number] = std::make_shared<const BackendKeys>(keys);
+  }
 }
 
 // Verdicts depend on the subject's word. When identities of prefixes change, the subjects that select such identities
-// are affected; when the defaults change, every identity without a policy.
+// are affected; when the defaults change, every identity without a policy. Source validation too asks whether the
+// labels of a cluster are unknown, which rarely changes.
 void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved,
-                             bool& everything) const {
+                             bool& everything) {
   const bool changes = !delta.upsert_selectors.empty() || !delta.remove_selectors.empty() ||
                        !delta.upsert_policies.empty() || !delta.remove_policies.empty() || delta.policy_defaults ||
                        delta.cidr_identities;
@@ -240,6 +281,11 @@ void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vecto
   if (delta.cidr_identities) {
     const std::vector<Identity> subjects = next.policy->subjects_by_prefix();
     std::for_each(subjects.begin(), subjects.end(), move);
+    std::vector<CidrIdentity> without_labels;
+    std::copy_if(delta.cidr_identities->begin(), delta.cidr_identities->end(), std::back_inserter(without_labels),
+                 [](const CidrIdentity& c) { return identity::is_unlabelled_prefix(c.identity); });
+    everything = everything || without_labels != cidrs_without_labels_;
+    cidrs_without_labels_ = std::move(without_labels);
   }
   everything = everything || delta.policy_defaults.has_value();
 }

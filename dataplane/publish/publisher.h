@@ -4,6 +4,7 @@
 // one rebuilds one shard. Peers, clusters and routes are rebuilt completely when any of them changes, which is rare.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -41,15 +42,19 @@ class Publisher {
   [[nodiscard]] Status check(const TableDelta& delta) const;
   [[nodiscard]] Status check_policy(const TableDelta& delta) const;
   void apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
+  // Counts the backends of a frontend that comes or goes; notes the shards of `backends_` whose keys have changed.
+  void count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards);
   bool apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved);
   bool apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything);
-  void apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved, bool& everything) const;
+  void apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved, bool& everything);
 
   SharedState& shared_;
   std::map<PeerId, PeerEntry> peers_;
   std::vector<ClusterEntry> clusters_;
   std::vector<LocalRoute> routes_;
   std::multiset<IpAddress> vips_;
+  std::vector<CidrIdentity> cidrs_without_labels_;
+  std::array<std::map<BackendKey, unsigned>, Snapshot::kShards> backends_;  // in how many frontends each is
   std::uint64_t endpoints_refused_ = 0;
   std::unique_ptr<const Snapshot> current_;
   std::vector<std::pair<std::unique_ptr<const Snapshot>, std::uint64_t>> retired_;

@@ -178,6 +178,15 @@ FlowEvent unparsed_event(const WorkerContext& context, const Packet& packet) noe
   return event;
 }
 
+// Found by its address: the number in the connection may be that of an earlier process.
+ServiceId service_of(const WorkerContext& context, const FlowKey& forward) noexcept {
+  const FrontendKey key{forward.realm, forward.destination(), forward.protocol,
+                        L4Port{forward.destination_port.host()}};
+  const std::uint64_t hash = address_hash(key.realm, key.vip);
+  const Frontend* frontend = context.snapshot->shard(hash).find(key, hash);
+  return frontend != nullptr ? frontend->service : kNoService;
+}
+
 // For a packet that was parsed; it may or may not have a connection and a decision.
 FlowEvent parsed_event(const WorkerContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
   FlowEvent event = event_of(context, packet, verdict);
@@ -185,7 +194,7 @@ FlowEvent parsed_event(const WorkerContext& context, const Packet& packet, FlowV
   const Hit hit = context.shared.flows->hit(packet.line);
   event.direction = direction_of(event.from, hit && hit.direction == Direction::kReply);
   if (hit) {
-    event.service = hit.shared().service;
+    event.service = service_of(context, hit.connection->line(Direction::kForward).key);
   }
   if (const DirectionBlock* block = packet.block; block != nullptr) {
     event.source_identity = block->source_identity;
@@ -227,15 +236,15 @@ FlowEvent::Tuple tuple_of(const FlowKey& key) noexcept {
   return tuple;
 }
 
-void report_admitted(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept {
+bool wants_admitted_event(WorkerContext& context, const Packet& packet, bool first, bool audited) noexcept {
+  const FlowVerdict verdict = audited ? FlowVerdict::kAudited : FlowVerdict::kForwarded;
+  return (first || audited || closes(packet)) && context.flow_events.within_budget(verdict, context.now_ns);
+}
+
+void put_admitted_event(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept {
   const bool audited = !event_context.reply && (event_context.egress.outcome == PolicyOutcome::kAudited ||
                                                 event_context.ingress.outcome == PolicyOutcome::kAudited);
-  const FlowVerdict verdict = audited ? FlowVerdict::kAudited : FlowVerdict::kForwarded;
-  if ((!event_context.first && !audited && !closes(packet)) ||
-      !context.flow_events.within_budget(verdict, context.now_ns)) {
-    return;
-  }
-  FlowEvent event = event_of(context, packet, verdict);
+  FlowEvent event = event_of(context, packet, audited ? FlowVerdict::kAudited : FlowVerdict::kForwarded);
   add_context(context, event, event_context);
   event.trace = event_context.reply   ? TraceReason::kReply
                 : event_context.first ? TraceReason::kNew
@@ -247,12 +256,12 @@ void report_admitted(WorkerContext& context, const Packet& packet, const FlowEve
   context.flow_events.put(event);
 }
 
-void report_admission_drop(WorkerContext& context, const Burst& burst, const Packet& packet,
-                           const FlowEventContext& event_context) noexcept {
+bool wants_drop_event(WorkerContext& context, const Burst& burst, const Packet& packet) noexcept {
   context.drops_reported |= bit_of(burst, packet);
-  if (!context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
-    return;
-  }
+  return context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns);
+}
+
+void put_drop_event(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept {
   FlowEvent event = event_of(context, packet, FlowVerdict::kDropped);
   add_context(context, event, event_context);
   event.drop_reason = static_cast<std::uint8_t>(packet.reason);

@@ -8,7 +8,7 @@
 
 namespace isthmus {
 
-// What admission has learned about one packet, for its flow event. After retries, the last attempt counts.
+// What a decision tells about one packet, for its flow event. After retries, the last attempt counts.
 struct FlowEventContext {
   bool first = false;  // the packet opened this direction of its connection
   bool reply = false;  // this is the reply direction
@@ -21,11 +21,14 @@ struct FlowEventContext {
 };
 
 [[nodiscard]] FlowEvent::Tuple tuple_of(const FlowKey& key) noexcept;
-// After admission has let the packet pass.
-void report_admitted(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept;
-// After admission has dropped the packet; report_dropped() then reports no second event for it.
-void report_admission_drop(WorkerContext& context, const Burst& burst, const Packet& packet,
-                           const FlowEventContext& event_context) noexcept;
+// After a packet has been let pass: whether to report it, which takes from the budget for events. `first`: it opened
+// its direction; `audited`: only audit mode lets it pass.
+[[nodiscard]] bool wants_admitted_event(WorkerContext& context, const Packet& packet, bool first,
+                                        bool audited) noexcept;
+void put_admitted_event(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept;
+// The same after a decision has dropped the packet; report_dropped() then reports no second event for it.
+[[nodiscard]] bool wants_drop_event(WorkerContext& context, const Burst& burst, const Packet& packet) noexcept;
+void put_drop_event(WorkerContext& context, const Packet& packet, const FlowEventContext& event_context) noexcept;
 // In send(), for each dropped packet.
 void report_dropped(WorkerContext& context, const Burst& burst, const Packet& packet) noexcept;
 // Counts, reports and frees a complete frame that cannot be sent. Its Packet no longer exists, so the event is filled

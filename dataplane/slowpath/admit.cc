@@ -1,407 +1,163 @@
-// admit: decides for packets without a valid decision, and publishes the result.
+// admit: the slow path's loop over a burst's undecided packets.
 //
-// Ordering against publishers: they make new data visible first and then bump epoch words. Here the words are sampled
-// first and the tables read afterwards. The snapshot was loaded before either, so its pointer is compared again before
-// a decision is handed to the connection table: if it has changed, a word may already carry the new value although the
-// data read was old, and the decision is discarded and repeated.
-#include <optional>
+// Ordering against publishers: they make new data visible first and then bump epoch words. A decision samples the words
+// first and reads the tables afterwards. The snapshot was loaded before either, so its pointer is compared again before
+// anything follows from the decision: if it has changed, a word may already carry the new value although the data read
+// was old, and the decision is repeated.
+#include "dataplane/slowpath/admit.h"
 
-#include "dataplane/conntrack/source_ports.h"
-#include "dataplane/report/report.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/slowpath/commit.h"
 
 namespace isthmus {
 namespace {
 
-constexpr unsigned kSnapshotRetries = 4;
-constexpr unsigned kBackendTries = 4;
+// The bound of every packet's loop: the alternatives of a new connection, at most five, and races lost against other
+// workers and publishers.
+constexpr unsigned kAttempts = 12;
 
-bool snapshot_changed(const SlowContext& context) noexcept {
-  return context.shared.snapshot.load(std::memory_order_acquire) != context.snapshot;
+bool snapshot_stands(const SlowContext& context) noexcept {
+  return context.shared.snapshot.load(std::memory_order_acquire) == context.snapshot;
 }
 
-// The steps that new and existing connections share, once both keys are known.
-std::optional<DropReason> decide(SlowContext& context, Admission& admission) noexcept {
-  if (const auto drop = policy(context, admission)) {
-    return drop;
+// What to try after the reply key of a new connection was taken, or after no backend was left: the next backends of the
+// ring, then other source ports with the first one. False: nothing is left.
+bool next_alternative(const Decision& decision, bool taken, Alternative& alternative) noexcept {
+  if (taken && decision.frontend != nullptr && !alternative.other_port) {
+    alternative.first_backend = decision.next_backend;
+    return true;
   }
-  return route(context, admission);
-}
-
-// Gives the packet its decision. If the table has no block for it, a scratch block serves for this packet only.
-void apply(SlowContext& context, Admission& admission, const Hit& hit, const DirectionBlock& block) noexcept {
-  Packet& packet = admission.packet;
-  admission.hit = hit;
-  packet.line = hit ? &hit.line() : nullptr;
-  if (hit.block != nullptr) {
-    packet.block = hit.block;
-    return;
+  if (alternative.other_port || decision.translated) {
+    return false;
   }
-  DirectionBlock& scratch = context.scratch[context.scratch_used++ % context.scratch.size()];
-  scratch = block;
-  packet.block = &scratch;
+  alternative = {0, true};
+  return true;
 }
 
-// Marks in the connection that its source is a published endpoint, so that the connection ends when the endpoint does.
-void record_source(const Admission& admission, const Hit& hit) noexcept {
-  std::atomic<std::uint32_t>& flags = hit.shared().user_flags;
-  const std::uint32_t flag = published_flag(admission.direction);
-  if (admission.source_published && (flags.load(std::memory_order_relaxed) & flag) == 0) {
-    flags.fetch_or(flag, std::memory_order_relaxed);
+void refuse(SlowContext& context, const Burst& burst, Packet& packet, DropReason reason) noexcept {
+  packet.drop(reason);
+  const Decision& decision = context.decision;
+  const FlowEventContext event = event_of(decision, false);
+  if (decision.refused && decision.standing && decision.reason == reason) {
+    context.refusals.remember(packet, reason, decision.depends, context.now, event);
+  }
+  if (wants_drop_event(context, burst, packet)) {
+    put_drop_event(context, packet, event);
   }
 }
 
-// Tries once to insert the connection with the reply key in `admission`. Also returns kExists if the snapshot has
-// changed: in both cases the caller starts over with this packet.
-InsertOutcome try_insert(SlowContext& context, Admission& admission, Packet& packet) noexcept {
-  finish_rewrite(admission);
-  if (snapshot_changed(context)) {
-    return InsertOutcome::kExists;
-  }
+// Decides until the decision is committed or refused. Returns the reason of a refusal.
+std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hit hit, const Hints* hints) noexcept {
   FlowTable& flows = *context.shared.flows;
-  NewConnection connection;
-  connection.forward = admission.forward;
-  connection.reply = admission.reply;
-  const PrefetchState* state =
-      admission.prefetched != nullptr && !admission.prefetched->hit ? admission.prefetched : nullptr;
-  connection.forward_hash = packet.hash;
-  connection.reply_hash =
-      state != nullptr && state->reply == connection.reply ? state->reply_hash : flows.hash(connection.reply);
-  connection.user_flags = admission.source_published ? published_flag(admission.direction) : 0;
-  connection.forward_block = &admission.block;
-  if (admission.frontend != nullptr) {
-    connection.service = admission.frontend->service;
-    connection.backend = admission.backend->id;
-    connection.backend_cluster = admission.backend->cluster;
-  }
-  connection.forward_peer = packet.origin.peer();
-  connection.source_identity = admission.source_identity;
-  connection.from = packet.origin.side();
-  connection.to = admission.block.to();
-  const InsertResult result = flows.insert(context.worker, connection, context.now);
-  if (result.outcome == InsertOutcome::kInserted) {
-    context.inserted.add(connection.forward_hash);
-    context.inserted.add(connection.reply_hash);
-    apply(context, admission, result.hit, admission.block);
-  } else if (result.outcome == InsertOutcome::kExists) {
-    admission.hit = result.hit;  // another worker was first: use its connection like any hit
-  }
-  return result.outcome;
-}
-
-std::optional<DropReason> drop_reason_of(InsertOutcome outcome) noexcept {
-  switch (outcome) {
-    case InsertOutcome::kFull:
-      return DropReason::kTableFull;
-    case InsertOutcome::kHalfOpenLimit:
-      return DropReason::kHalfOpenLimit;
-    case InsertOutcome::kReplyTaken:
-      return DropReason::kTranslationExhausted;
-    default:
-      return std::nullopt;
-  }
-}
-
-PortRange port_range(const SlowContext& context, IpProtocol protocol) noexcept {
-  if (protocol == IpProtocol::kIcmp || protocol == IpProtocol::kIcmpv6) {
-    return kEchoIdentifiers;
-  }
-  return {context.shared.options.translation_first, context.shared.options.translation_last};
-}
-
-// Tries source ports for the backend in `admission` until one gives a free reply key.
-InsertOutcome insert_with_port(SlowContext& context, Admission& admission, Packet& packet) noexcept {
-  const std::uint64_t random = std::uint64_t{context.next_random()} << 32 | context.next_random();
-  const bool echo_reply =
-      admission.forward.source_port == Be16{} && admission.forward.destination_port != Be16{} &&
-      (admission.forward.protocol == IpProtocol::kIcmp || admission.forward.protocol == IpProtocol::kIcmpv6);
-  SourcePorts ports(port_range(context, admission.forward.protocol), L4Port{admission.forward.source_port.host()},
-                    random);
-  InsertOutcome outcome = InsertOutcome::kReplyTaken;
-  while (outcome == InsertOutcome::kReplyTaken && !echo_reply) {
-    const auto port = ports.next();
-    if (!port) {
-      break;
+  Decision& decision = context.decision;
+  Alternative alternative;
+  bool miss_is_sure = false;
+  for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
+    context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
+    const bool reopens = hit && !packet.icmp_error && FlowTable::reopens(hit, packet.tcp_flags);
+    PacketFacts facts = facts_of(context, packet, reopens ? Hit{} : hit);
+    facts.alternative = alternative;
+    facts.hints = hit ? nullptr : hints;
+    decide(*context.snapshot, context.tables, facts, context.caches, decision);
+    const bool stands = snapshot_stands(context);
+    context.verdicts.settle(stands);
+    if (!stands) {
+      continue;
     }
-    admission.reply.destination_port = Be16::of(port->value());
-    outcome = try_insert(context, admission, packet);
-  }
-  return outcome;
-}
-
-// Replies return through this gateway only if exactly one of the two ends is in our cluster. Otherwise the source is
-// translated too, to an address of the gateway.
-std::optional<DropReason> set_reply_address(const SlowContext& context, Admission& admission) noexcept {
-  const ClusterId own = context.shared.options.cluster;
-  admission.reply.set_destination(admission.forward.source());
-  if ((admission.source_cluster == own) != (admission.backend->cluster == own)) {
-    return std::nullopt;
-  }
-  const auto& address = admission.packet.family == Family::kIpv4 ? context.shared.options.translation_ipv4
-                                                                 : context.shared.options.translation_ipv6;
-  if (!address) {
-    return DropReason::kNoTranslationAddress;
-  }
-  admission.reply.set_destination(*address);
-  return std::nullopt;
-}
-
-// Sets the reply key for one backend, then runs policy and route.
-std::optional<DropReason> try_backend(SlowContext& context, Admission& admission,
-                                      const BackendEntry& backend) noexcept {
-  admission.backend = &backend;
-  admission.destination_cluster = backend.cluster;
-  admission.reply.set_source(backend.address);
-  admission.reply.source_port = Be16::of(backend.port.value());
-  admission.reply.destination_port = admission.forward.source_port;
-  if (const auto drop = set_reply_address(context, admission)) {
-    return drop;
-  }
-  return decide(context, admission);
-}
-
-// A new connection to a VIP: the ring's backend first; if the reply key is taken, the next backends; at last other
-// source ports with the first backend.
-std::optional<DropReason> insert_service(SlowContext& context, Admission& admission, Packet& packet) noexcept {
-  BackendWalk walk = walk_backends(context, admission);
-  const BackendEntry* first = nullptr;
-  std::optional<DropReason> last_drop = DropReason::kNoLiveBackend;
-  for (unsigned tries = 0; tries < kBackendTries; ++tries) {
-    const BackendEntry* backend = walk.next();
-    if (backend == nullptr) {
-      break;
-    }
-    last_drop = try_backend(context, admission, *backend);
-    if (last_drop == DropReason::kPolicyDenied || last_drop == DropReason::kPolicyDeny) {
-      return last_drop;  // no fallback: policy must not change which backend the ring selects
-    }
-    if (last_drop) {
-      continue;  // another backend may still be reachable
-    }
-    if (first == nullptr) {
-      first = backend;
-    }
-    const bool translated = admission.reply.destination() != admission.forward.source();
-    const InsertOutcome outcome =
-        translated ? insert_with_port(context, admission, packet) : try_insert(context, admission, packet);
-    if (outcome != InsertOutcome::kReplyTaken) {
-      return drop_reason_of(outcome);
-    }
-  }
-  if (first == nullptr) {
-    return last_drop;
-  }
-  if (const auto drop = try_backend(context, admission, *first)) {
-    return drop;
-  }
-  return drop_reason_of(insert_with_port(context, admission, packet));
-}
-
-// A new connection to an address that is not a VIP.
-std::optional<DropReason> insert_direct(SlowContext& context, Admission& admission, Packet& packet) noexcept {
-  const auto& options = context.shared.options;
-  admission.reply = admission.forward.reversed();
-  const IpAddress& target = admission.forward.destination();
-  if (target == options.translation_ipv4 || target == options.translation_ipv6) {
-    return DropReason::kNoMapping;
-  }
-  admission.destination_cluster = context.snapshot->clusters->cluster_of(admission.forward.realm, target);
-  if (admission.destination_cluster == kNoCluster) {
-    return DropReason::kNoRoute;
-  }
-  if (const auto drop = decide(context, admission)) {
-    return drop;
-  }
-  const InsertOutcome outcome = try_insert(context, admission, packet);
-  return drop_reason_of(outcome == InsertOutcome::kReplyTaken ? insert_with_port(context, admission, packet) : outcome);
-}
-
-std::optional<DropReason> admit_new(SlowContext& context, Admission& admission) noexcept {
-  Packet& packet = admission.packet;
-  context.shared.flows->epochs().sample_none(admission.block);
-  admission.forward = packet.key;
-  admission.reply = packet.key.reversed();
-  if (packet.icmp_error) {
-    return DropReason::kUnsupportedIcmp;
-  }
-  if (const auto drop = validate_source(context, admission)) {
-    return drop;
-  }
-  if (packet.reopens) {
-    context.shared.flows->remove(context.worker, admission.hit);
-    admission.hit = Hit{};
-    packet.reopens = false;
-  }
-  constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
-  if (packet.key.protocol == IpProtocol::kTcp && (packet.tcp_flags & kSynAck) != net::Tcp::kSyn &&
-      (context.shared.options.midstream == MidstreamPolicy::kDrop || (packet.tcp_flags & net::Tcp::kRst) != 0)) {
-    return DropReason::kMidstream;
-  }
-  const ServiceResult result = service(context, admission);
-  if (result.drop) {
-    return result.drop;
-  }
-  return admission.frontend != nullptr ? insert_service(context, admission, packet)
-                                       : insert_direct(context, admission, packet);
-}
-
-// The address in the packet's own IP header: of an ICMP error, who reports it.
-IpAddress sender_of(const Packet& packet) noexcept {
-  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
-                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
-}
-
-// Decides again for the direction in admission.hit. Sets `removed` if the connection no longer exists; the caller then
-// treats the packet as one of a new connection.
-std::optional<DropReason> revalidate(SlowContext& context, Admission& admission, bool& removed) noexcept {
-  Packet& packet = admission.packet;
-  context.shared.flows->epochs().sample_none(admission.block);
-  admission.existing = true;
-  admission.direction = admission.hit.direction;
-  admission.forward = admission.hit.connection->line(Direction::kForward).key;
-  admission.reply = admission.hit.connection->line(Direction::kReply).key;
-  if (const auto drop = validate_source(context, admission)) {
-    return drop;
-  }
-  if (packet.icmp_error &&
-      context.snapshot->clusters->cluster_of(packet.key.realm, sender_of(packet)) != admission.source_cluster) {
-    return packet.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster
-                                                 : DropReason::kForeignSource;  // RFC 5508 4
-  }
-  const ServiceResult result = service(context, admission);
-  if (result.drop) {
-    return result.drop;
-  }
-  if (result.outcome == ServiceOutcome::kReselect) {
-    context.shared.flows->remove(context.worker, admission.hit);
-    removed = true;
-    return std::nullopt;
-  }
-  admission.destination_cluster = context.snapshot->clusters->cluster_of(admission.own().realm, admission.target());
-  if (admission.destination_cluster == kNoCluster) {
-    return DropReason::kNoRoute;
-  }
-  if (const auto drop = decide(context, admission)) {
-    return drop;
-  }
-  if (snapshot_changed(context)) {
-    return std::nullopt;
-  }
-  finish_rewrite(admission);
-  context.counters.revalidations.add();
-  if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
-    apply(context, admission, Hit{}, admission.block);
-    return std::nullopt;
-  }
-  record_source(admission, admission.hit);
-  if (admission.direction == Direction::kForward) {
-    admission.hit.shared().forward_peer.store(packet.origin.peer().value(), std::memory_order_relaxed);
-  }
-  const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, admission.hit, admission.block);
-  if (outcome == RevalidateOutcome::kRemoved) {
-    removed = true;
-    return std::nullopt;
-  }
-  Hit hit = admission.hit;
-  if (outcome != RevalidateOutcome::kPublished) {
-    hit.block = nullptr;  // use our own decision, for this packet only
-  }
-  apply(context, admission, hit, admission.block);
-  return std::nullopt;
-}
-
-// What the flow event tells of the attempt.
-void record(FlowEventContext& event, const Admission& admission) noexcept {
-  event.reply = admission.direction == Direction::kReply;
-  event.translated = tuple_of(admission.other().reversed());
-  event.source_identity = admission.source_identity;
-  event.destination_identity = admission.destination_identity;
-  event.egress = admission.egress;
-  event.ingress = admission.ingress;
-  event.source_cluster = admission.source_cluster;
-  event.destination_cluster = admission.destination_cluster;
-  event.out_peer = admission.block.encap_peer;
-  const Hit& hit = admission.hit;  // empty after an ICMP error has passed
-  event.service = admission.frontend != nullptr ? admission.frontend->service
-                  : admission.existing && hit   ? hit.shared().service
-                                                : kNoService;
-}
-
-// Decides against one snapshot. Starts over if the packet lost a race for its key or its connection was removed. If the
-// snapshot has changed, the result may be neither a drop reason nor a decision.
-std::optional<DropReason> decide_once(SlowContext& context, Packet& packet, Hit& hit, const PrefetchState* prefetched,
-                                      FlowEventContext& event_context) noexcept {
-  constexpr unsigned kRounds = 3;
-  for (unsigned round = 0; round < kRounds; ++round) {
-    std::optional<DropReason> drop;
-    Admission admission(packet, hit, prefetched);
-    const bool opens = !packet.icmp_error && (!hit || hit.block == nullptr || packet.reopens);
-    if (hit && !packet.reopens) {
-      bool removed = false;
-      drop = revalidate(context, admission, removed);
-      if (removed) {
-        hit = Hit{};
-        continue;
+    bool taken = false;
+    if (!decision.refused) {
+      const CommitResult result = commit(context, packet, decision, alternative.other_port, hit);
+      if (result.outcome == Committed::kDone) {
+        return std::nullopt;
       }
-    } else {
-      drop = admit_new(context, admission);
+      if (result.outcome == Committed::kRefused) {
+        return result.reason;
+      }
+      taken = result.outcome == Committed::kReplyTaken;
+    } else if (alternative.first_backend == 0 && !hit && !miss_is_sure) {
+      // A lookup may miss an entry that is being moved.
+      miss_is_sure = true;
+      hit = flows.find_locked(context.worker, packet.key, packet.hash);
+      if (!hit) {
+        return decision.reason;
+      }
+    } else if (alternative.first_backend == 0) {
+      return decision.reason;
     }
-    record(event_context, admission);
-    event_context.first |= opens && packet.block != nullptr;
-    if (drop || packet.block != nullptr || snapshot_changed(context)) {
-      return drop;
+    if ((taken || decision.refused) && !hit && !next_alternative(decision, taken, alternative)) {
+      return DropReason::kTranslationExhausted;
     }
   }
-  return DropReason::kTableFull;
+  return DropReason::kContended;
 }
 
-// The prefetched state of the packet, or nullptr. States are in packet order; `next` is the index of the next one.
-const PrefetchState* next_prefetched(const SlowContext& context, const Packet& packet, unsigned& next) noexcept {
-  const bool found = next < context.prefetched_count && context.prefetched[next].packet == &packet;
-  return found ? &context.prefetched[next++] : nullptr;
+// Drops packets whose refusal stands. Returns the others.
+PacketList without_refused(SlowContext& context, Burst& burst) noexcept {
+  const EpochTable& epochs = context.shared.flows->epochs();
+  const std::uint32_t generation = epochs.generation();
+  PacketList rest;
+  for (unsigned i = 0; i < burst.undecided.count; ++i) {
+    Packet& packet = burst.packets[burst.undecided.index[i]];
+    const Refusals::Entry* refusal = context.refusals.find(packet, epochs, generation, context.now);
+    if (refusal == nullptr) {
+      rest.add(burst.undecided.index[i]);
+      packet.block = nullptr;
+      if (packet.family == Family::kIpv4) {
+        packet.key.clear_tail();  // the fast path leaves it as it was
+      }
+      continue;
+    }
+    packet.drop(refusal->reason);
+    if (wants_drop_event(context, burst, packet)) {
+      put_drop_event(context, packet, refusal->event);
+    }
+  }
+  return rest;
+}
+
+// An earlier packet of this burst may have opened the packet's connection. True: with a decision that holds.
+bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
+  if (hit || !context.inserted.may_contain(packet.hash)) {
+    return false;
+  }
+  hit = context.shared.flows->find(context.worker, packet.key);
+  const EpochTable& epochs = context.shared.flows->epochs();
+  constexpr std::uint8_t kSpecial = net::Tcp::kFin | net::Tcp::kSyn | net::Tcp::kRst;
+  if (!hit || hit.block == nullptr || packet.icmp_error || (packet.tcp_flags & kSpecial) != 0 ||
+      hit.block->origin != packet.origin || !epochs.is_current(*hit.block) || hit.block->valid_until.value() != 0) {
+    return false;
+  }
+  packet.line = &hit.line();
+  packet.block = hit.block;
+  return true;
 }
 
 }  // namespace
 
 void admit(SlowContext& context, Burst& burst) noexcept {
-  if (burst.undecided.count == 0) {
-    return;
-  }
-  FlowTable& flows = *context.shared.flows;
-  context.prefetched_count = 0;
+  const PacketList list = without_refused(context, burst);
+  const bool prefetched = list.count > 1;
   context.inserted.clear();
-  if (burst.undecided.count > 1) {
-    prefetch_admissions(context, burst);
+  if (prefetched) {
+    prefetch_decisions(context, burst, list);
   }
-  unsigned next = 0;
-  for (unsigned i = 0; i < burst.undecided.count; ++i) {
-    Packet& packet = burst.packets[burst.undecided.index[i]];
-    packet.block = nullptr;
-    if (packet.key.family == Family::kIpv4) {
-      packet.key.clear_tail();
+  for (unsigned i = 0; i < list.count; ++i) {
+    Packet& packet = burst.packets[list.index[i]];
+    Hit hit = context.shared.flows->hit(packet.line);
+    if (opened_by_burst(context, packet, hit)) {
+      continue;
     }
-    Hit hit = flows.hit(packet.line);
-    packet.reopens = hit && FlowTable::reopens(hit, packet.tcp_flags);
-    const PrefetchState* prefetched = next_prefetched(context, packet, next);
-    // An earlier packet of this burst may have opened its connection.
-    if (prefetched != nullptr && !hit && context.inserted.may_contain(packet.hash)) {
-      hit = flows.find(context.worker, packet.key);
+    const Hints* hints = prefetched && !hit ? &context.prefetches.states[i].hints : nullptr;
+    if (const auto reason = decide_packet(context, packet, hit, hints)) {
+      refuse(context, burst, packet, *reason);
+      continue;
     }
-    std::optional<DropReason> drop;
-    FlowEventContext event_context;
-    for (unsigned tries = 0; tries < kSnapshotRetries; ++tries) {
-      context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-      drop = decide_once(context, packet, hit, prefetched, event_context);
-      if (packet.block != nullptr || !snapshot_changed(context)) {
-        break;
-      }
-      drop = drop.value_or(DropReason::kTableFull);
-    }
-    if (drop) {
-      packet.drop(*drop);
-      report_admission_drop(context, burst, packet, event_context);
-    } else {
-      report_admitted(context, packet, event_context);
+    const Decision& decision = context.decision;
+    const bool audited =
+        decision.direction == Direction::kForward && (decision.egress_policy.outcome == PolicyOutcome::kAudited ||
+                                                      decision.ingress_policy.outcome == PolicyOutcome::kAudited);
+    if (wants_admitted_event(context, packet, decision.opens, audited)) {
+      put_admitted_event(context, packet, event_of(decision, decision.opens));
     }
   }
 }

@@ -1,26 +1,28 @@
-// A worker's context as its slow path sees it: with caches, and results for the burst in hand.
+// A worker's context as its slow path sees it: with caches, and the decision in hand.
 // Thread: the owning worker.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
-#include "dataplane/conntrack/direction_block.h"
 #include "dataplane/packet/frame.h"
 #include "dataplane/publish/worker_context.h"
-#include "dataplane/slowpath/prefetch_state.h"
-#include "dataplane/slowpath/unknown_sources.h"
-#include "dataplane/slowpath/verdict_cache.h"
+#include "dataplane/slowpath/decision.h"
+#include "dataplane/slowpath/prefetch.h"
+#include "dataplane/slowpath/refusals.h"
 
 namespace isthmus {
 
 struct SlowContext : WorkerContext {
   using WorkerContext::WorkerContext;
 
+  DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};
   UnknownSources unknown_sources;
   VerdictCache verdicts;
-  std::array<PrefetchState, kMaxBurst> prefetched;  // the burst's undecided packets, in order
-  unsigned prefetched_count = 0;
+  DecisionCaches caches{&unknown_sources, &verdicts};
+  Refusals refusals;
+  Decision decision;                              // of the packet in hand
+  Prefetches prefetches;                          // of the burst's undecided packets
   InsertedKeys inserted;                          // of connections that this burst has inserted
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions used for one packet and not stored in the table
   unsigned scratch_used = 0;

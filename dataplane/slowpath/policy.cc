@@ -3,7 +3,9 @@
 // is that of the connection: both directions, and ICMP errors, are checked for the forward pair, with the source before
 // and the destination after translation.
 #include "dataplane/api/identity.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/packet/echo.h"
+#include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
 namespace {
@@ -15,93 +17,76 @@ struct ForwardPair {
 };
 
 // Protocol and port as policy matches them. For ICMP echo the port is the type of the connection's first packet.
-PolicyL4 l4_of(const Admission& admission) noexcept {
-  const IpProtocol protocol = admission.forward.protocol;
-  const auto number = static_cast<std::uint8_t>(protocol);
-  const bool request = admission.forward.destination_port == Be16{};  // the identifier is the source's port
-  switch (protocol) {
+PolicyL4 l4_of(const Decision& decision) noexcept {
+  const FlowKey& forward = *decision.forward;
+  const auto number = static_cast<std::uint8_t>(forward.protocol);
+  const bool request = is_echo_request(forward.source_port, forward.destination_port);
+  switch (forward.protocol) {
     case IpProtocol::kIcmp:
       return {number, request ? net::icmp4::kEchoRequest : net::icmp4::kEchoReply};
     case IpProtocol::kIcmpv6:
       return {number, request ? net::icmp6::kEchoRequest : net::icmp6::kEchoReply};
     default:
-      return {number, admission.reply.source_port.host()};
+      return {number, decision.reply->source_port.host()};
   }
-}
-
-Identity identity_at(const SlowContext& context, Realm realm, const IpAddress& address) noexcept {
-  EndpointInfo endpoint;
-  return context.shared.endpoints.find(realm, address, endpoint)
-             ? endpoint.identity
-             : context.snapshot->policy->by_prefix(realm, address, identity::kWorld);
 }
 
 // The identity of the forward source for a packet that does not carry it. A source that was never published keeps the
 // identity that its VNI claimed; one that was published and has been removed is only an address.
-Identity forward_source(const SlowContext& context, const Admission& admission) noexcept {
-  const FlowKey& forward = admission.forward;
-  EndpointInfo endpoint;
-  if (context.shared.endpoints.find(forward.realm, forward.source(), endpoint)) {
-    return endpoint.identity;
-  }
-  const ConnectionShared& shared = admission.hit.shared();
+Identity stored_source(const DecisionInput& in, const End& end) noexcept {
+  const ConnectionShared& shared = in.facts.connection->shared;
   const bool was_published =
       (shared.user_flags.load(std::memory_order_relaxed) & published_flag(Direction::kForward)) != 0;
   const Identity claimed{wire_vni(shared.source_identity).value()};
-  return claimed == identity::kWorld || was_published
-             ? context.snapshot->policy->by_prefix(forward.realm, forward.source(), identity::kWorld)
-             : claimed;
+  return end.published || was_published || claimed == identity::kWorld ? end.identity : claimed;
 }
 
-ForwardPair forward_pair(const SlowContext& context, const Admission& admission) noexcept {
-  const bool forward = admission.direction == Direction::kForward;
-  const ClusterId own = context.shared.options.cluster;
-  const ClusterId source = forward ? admission.source_cluster : admission.destination_cluster;
-  const ClusterId destination = forward ? admission.destination_cluster : admission.source_cluster;
+// An endpoint without labels gets its identity from its address, like an address that is no endpoint.
+Identity resolve(const DecisionInput& in, Identity id, const IpAddress& address) noexcept {
+  const bool unlabelled = identity::is_unlabelled(id);
+  if (id != identity::kWorld && !unlabelled) {
+    return id;
+  }
+  const Identity found = in.snapshot.policy->by_prefix(in.facts.key.realm, address, identity::kWorld);
+  return unlabelled ? identity::unlabelled_at(found, id) : found;
+}
+
+ForwardPair forward_pair(const DecisionInput& in, const Decision& decision) noexcept {
+  const bool forward = decision.direction == Direction::kForward;
+  const ClusterId own = in.tables.options.cluster;
+  const End& source = forward ? decision.source : decision.destination;
+  const End& destination = forward ? decision.destination : decision.source;
+  const bool carried = forward && !in.facts.icmp_error;
   ForwardPair pair;
-  pair.source =
-      forward && !admission.packet.icmp_error ? admission.source_identity : forward_source(context, admission);
-  pair.destination = identity_at(context, admission.forward.realm, admission.reply.source());
-  // An endpoint without labels gets its identity from its address, like an address that is no endpoint.
-  const auto resolve = [&](Identity id, const IpAddress& address) {
-    const bool unlabelled = identity::is_unlabelled(id);
-    if (id != identity::kWorld && !unlabelled) {
-      return id;
-    }
-    const Identity found = context.snapshot->policy->by_prefix(admission.forward.realm, address, identity::kWorld);
-    return unlabelled ? identity::unlabelled_at(found, id) : found;
-  };
-  pair.source = resolve(pair.source, admission.forward.source());
-  pair.destination = resolve(pair.destination, admission.reply.source());
-  pair.source_local = source == own;
-  pair.destination_local = destination == own;
+  pair.source = resolve(in, carried ? decision.source_identity : stored_source(in, source), decision.forward->source());
+  pair.destination = resolve(in, destination.identity, decision.reply->source());
+  pair.source_local = source.cluster == own;
+  pair.destination_local = destination.cluster == own;
   return pair;
 }
 
-// Evaluates the policy of the snapshot. `epoch`: value of the subject's epoch word, sampled before this call.
-PolicyVerdict evaluate(SlowContext& context, const VerdictCache::Key& key, std::uint32_t epoch) noexcept {
-  if (const PolicyVerdict* cached = context.verdicts.find(key, epoch)) {
+// Depends on the subject's word, then evaluates the policy of the snapshot.
+PolicyVerdict evaluate(const DecisionInput& in, Decision& decision, const VerdictCache::Key& key) noexcept {
+  const std::uint32_t epoch = in.tables.epochs.depend(decision.depends, EpochTable::of_policy_subject(key.subject));
+  VerdictCache* cache = in.caches.verdicts;
+  if (const PolicyVerdict* cached = cache != nullptr ? cache->find(key, epoch) : nullptr) {
     return *cached;
   }
-  const PolicyTable& table = *context.snapshot->policy;
+  const PolicyTable& table = *in.snapshot.policy;
   const PolicyVerdict verdict =
       key.ingress ? table.ingress(key.subject, key.peer, key.l4) : table.egress(key.subject, key.peer, key.l4);
-  if (context.shared.snapshot.load(std::memory_order_acquire) == context.snapshot) {
-    context.verdicts.store(key, epoch, verdict);
+  if (cache != nullptr) {
+    cache->stage(key, epoch, verdict);
   }
   return verdict;
 }
 
-// The drop reason of a denied direction. Counts a denial that audit mode lets pass.
-std::optional<DropReason> denial_of(SlowContext& context, PolicyOutcome outcome) noexcept {
-  switch (outcome) {
+Refusal denial_of(const PolicyVerdict& verdict) noexcept {
+  switch (verdict.outcome) {
     case PolicyOutcome::kDenied:
       return DropReason::kPolicyDenied;
     case PolicyOutcome::kDeniedByRule:
       return DropReason::kPolicyDeny;
-    case PolicyOutcome::kAudited:
-      context.counters.policy_audited.add();
-      return std::nullopt;
     default:
       return std::nullopt;
   }
@@ -109,34 +94,25 @@ std::optional<DropReason> denial_of(SlowContext& context, PolicyOutcome outcome)
 
 }  // namespace
 
-std::optional<DropReason> policy(SlowContext& context, Admission& admission) noexcept {
-  const ClusterTable& clusters = *context.snapshot->clusters;
-  EpochTable& epochs = context.shared.flows->epochs();
-  DirectionBlock& block = admission.block;
-  epochs.sample(block, kDestinationEpoch, EpochTable::of_endpoint(admission.own().realm, admission.target()));
-  if (!clusters[admission.source_cluster].linked || !clusters[admission.destination_cluster].linked) {
+Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
+  const ClusterTable& clusters = *in.snapshot.clusters;
+  if (!clusters[decision.source.cluster].linked || !clusters[decision.destination.cluster].linked) {
     return DropReason::kNotLinked;
   }
-  const ForwardPair pair = forward_pair(context, admission);
-  admission.destination_identity = admission.direction == Direction::kForward ? pair.destination : pair.source;
-  admission.egress = admission.ingress = PolicyVerdict{};
-  const PolicyL4 l4 = l4_of(admission);
-  epochs.sample(block, kSubjectEpoch, EpochIndex{0});
-  epochs.sample(block, kPeerEpoch, EpochIndex{0});
+  const ForwardPair pair = forward_pair(in, decision);
+  decision.destination_identity = decision.direction == Direction::kForward ? pair.destination : pair.source;
+  decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
+  const PolicyL4 l4 = l4_of(decision);
   if (pair.source_local) {
-    epochs.sample(block, kSubjectEpoch, EpochTable::of_policy_subject(pair.source));
-    admission.egress = evaluate(context, {pair.source, pair.destination, l4, false}, block.epoch_value[kSubjectEpoch]);
-    if (const auto drop = denial_of(context, admission.egress.outcome)) {
-      return drop;
+    decision.egress_policy = evaluate(in, decision, {pair.source, pair.destination, l4, false});
+    if (const Refusal refusal = denial_of(decision.egress_policy)) {
+      return refusal;
     }
   }
   if (pair.destination_local) {
-    const EpochSlot slot = pair.source_local ? kPeerEpoch : kSubjectEpoch;
-    epochs.sample(block, slot, EpochTable::of_policy_subject(pair.destination));
-    admission.ingress = evaluate(context, {pair.destination, pair.source, l4, true}, block.epoch_value[slot]);
-    return denial_of(context, admission.ingress.outcome);
+    decision.ingress_policy = evaluate(in, decision, {pair.destination, pair.source, l4, true});
   }
-  return std::nullopt;
+  return denial_of(decision.ingress_policy);
 }
 
 }  // namespace isthmus

@@ -1,141 +1,125 @@
-// Prefetching for admission. One admission follows a chain of some ten cache lines, each of which holds the address of
-// the next; with many connections and services most of them miss the caches, one after the other. Here the chains of
-// all packets of a burst are walked in parallel, one link at a time, so that a burst stalls about once per link.
-// Admission reuses the results that come from the snapshot, after checking that it is still the same one; everything
-// else it reads again in its own order (see admit.cc).
-#include "dataplane/api/maglev.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/slowpath/prefetch.h"
+
+#include <span>
+
+#include "dataplane/slowpath/context.h"
+#include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
 namespace {
 
-// Destination of the packet after translation.
-IpAddress target_of(const PrefetchState& state) noexcept {
-  const bool reply = state.hit && state.direction == Direction::kReply;
-  return reply ? state.forward.source() : state.reply.source();
+const BackendSet* backends_of(const Prefetched& state) noexcept {
+  return state.hints.frontend != nullptr ? state.hints.frontend->backends.get() : nullptr;
 }
 
-const BackendSet* backends_of(const PrefetchState& state) noexcept {
-  return state.frontend != nullptr ? state.frontend->backends.get() : nullptr;
-}
-
-void start(const SlowContext& context, const Packet& packet, PrefetchState& state) noexcept {
-  state.packet = &packet;
-  state.snapshot = context.snapshot;
+void start(const SlowContext& context, const Packet& packet, Prefetched& state) noexcept {
   const Hit hit = context.shared.flows->hit(packet.line);
-  state.hit = static_cast<bool>(hit);
-  state.direction = hit.direction;
+  state.packet = &packet;
   state.connection = hit.connection;
-  const FlowKey& key = packet.key;
-  context.shared.endpoints.prefetch_bucket(key.realm, key.source());
+  state.direction = hit.direction;
+  state.source_hash = address_hash(packet.key.realm, packet.key.source());
+  context.shared.endpoints.prefetch_bucket(state.source_hash);
   if (hit) {
     context.shared.flows->prefetch_connection(hit);
   }
 }
 
-// The connection's keys, and the shard of its frontend.
-void find_shard(const SlowContext& context, PrefetchState& state) noexcept {
-  const Packet& packet = *state.packet;
-  if (state.hit) {
-    state.forward = state.connection->line(Direction::kForward).key;
-    state.reply = state.connection->line(Direction::kReply).key;
-  } else {
-    state.forward = packet.key;
-    state.reply = packet.key.reversed();
-  }
-  state.shard = &context.snapshot->shard(state.forward.realm, state.forward.destination());
-  __builtin_prefetch(state.shard->frontends.data());
+// The place of its frontend.
+void find_shard(const SlowContext& context, Prefetched& state) noexcept {
+  state.forward = state.connection != nullptr ? &state.connection->line(Direction::kForward).key : &state.packet->key;
+  const FlowKey& forward = *state.forward;
+  state.vip_hash = address_hash(forward.realm, forward.destination());
+  context.snapshot->shard(state.vip_hash)
+      .prefetch(state.vip_hash, forward.protocol, L4Port{forward.destination_port.host()});
 }
 
-void find_service(PrefetchState& state) noexcept {
-  const FlowKey& forward = state.forward;
-  state.frontend = state.shard->find(
-      {forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}});
+void find_frontend(const SlowContext& context, Prefetched& state) noexcept {
+  const FlowKey& forward = *state.forward;
+  state.hints.snapshot = context.snapshot;
+  state.hints.slot = 0;
+  state.hints.frontend =
+      context.snapshot->shard(state.vip_hash)
+          .find({forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}},
+                state.vip_hash);
   __builtin_prefetch(backends_of(state));
 }
 
-void find_slot(PrefetchState& state) noexcept {
+void find_slot(Prefetched& state) noexcept {
   const BackendSet* set = backends_of(state);
-  state.slot = 0;
   if (set == nullptr) {
     return;
   }
   __builtin_prefetch(set->backends.data());
-  if (!state.hit && !set->ring.empty()) {
-    const FlowKey& forward = state.forward;
-    const Be16 client_port = state.frontend->client_affinity ? Be16{} : forward.source_port;
-    state.slot = maglev_packet_hash(state.packet->family, forward.source(), client_port, forward.destination_port,
-                                    forward.protocol) %
-                 static_cast<std::uint32_t>(set->ring.size());
-    __builtin_prefetch(&set->ring[state.slot]);
+  if (state.connection == nullptr && !set->ring.empty()) {
+    state.hints.slot = ring_slot(*state.hints.frontend, *state.forward);
+    __builtin_prefetch(&set->ring[state.hints.slot]);
   }
 }
 
-void prefetch_backend(PrefetchState& state) noexcept {
+void prefetch_backend(const Prefetched& state) noexcept {
   const BackendSet* set = backends_of(state);
-  if (set != nullptr && !state.hit && !set->ring.empty()) {
-    __builtin_prefetch(&set->backends[set->ring[state.slot]]);
+  if (set != nullptr && state.connection == nullptr && !set->ring.empty()) {
+    __builtin_prefetch(&set->backends[set->ring[state.hints.slot]]);
   }
 }
 
 // The reply key of a new connection, and the endpoint bucket of the destination.
-void find_target(const SlowContext& context, PrefetchState& state) noexcept {
+void find_target(const SlowContext& context, Prefetched& state) noexcept {
   const FlowTable& flows = *context.shared.flows;
-  if (!state.hit) {
+  if (state.connection == nullptr) {
+    state.reply = state.forward->reversed();
     if (const BackendSet* set = backends_of(state); set != nullptr && !set->ring.empty()) {
-      const BackendEntry& backend = set->backends[set->ring[state.slot]];
+      const BackendEntry& backend = set->backends[set->ring[state.hints.slot]];
       state.reply.set_source(backend.address);
       state.reply.source_port = Be16::of(backend.port.value());
     }
     state.reply_hash = flows.hash(state.reply);
     flows.prefetch_bucket(state.reply_hash);
+    state.target_hash = address_hash(state.reply.realm, state.reply.source());
+  } else {
+    const FlowKey& other = state.connection->line(opposite(state.direction)).key;
+    state.target_hash = address_hash(other.realm, other.source());
   }
-  context.shared.endpoints.prefetch_bucket(state.reply.realm, target_of(state));
+  context.shared.endpoints.prefetch_bucket(state.target_hash);
 }
 
-}  // namespace
-
-void prefetch_admissions(SlowContext& context, Burst& burst) noexcept {
-  unsigned count = 0, inserts = 0, revalidations = 0;
-  for (unsigned i = 0; i < burst.undecided.count; ++i) {
-    Packet& packet = burst.packets[burst.undecided.index[i]];
-    if (packet.key.family == Family::kIpv4) {
-      packet.key.clear_tail();
-    }
-    if (!packet.icmp_error) {
-      start(context, packet, context.prefetched[count++]);
-    }
-  }
-  context.prefetched_count = count;
-  const std::span<PrefetchState> all(context.prefetched.data(), count);
-  for (PrefetchState& state : all) {
-    find_shard(context, state);
-  }
-  for (PrefetchState& state : all) {
-    find_service(state);
-  }
-  for (PrefetchState& state : all) {
-    find_slot(state);
-  }
-  for (PrefetchState& state : all) {
-    prefetch_backend(state);
-  }
-  for (PrefetchState& state : all) {
-    find_target(context, state);
-  }
-  const EndpointTable& endpoints = context.shared.endpoints;
-  for (const PrefetchState& state : all) {
-    endpoints.prefetch_entry(state.packet->key.realm, state.packet->key.source());
-    endpoints.prefetch_entry(state.reply.realm, target_of(state));
-  }
+void prefetch_rest(const SlowContext& context, std::span<const Prefetched> states) noexcept {
   const FlowTable& flows = *context.shared.flows;
-  for (const PrefetchState& state : all) {
-    if (state.hit) {
+  unsigned inserts = 0, revalidations = 0;
+  for (const Prefetched& state : states) {
+    context.shared.endpoints.prefetch_entry(state.source_hash);
+    context.shared.endpoints.prefetch_entry(state.target_hash);
+    if (state.connection != nullptr) {
       flows.prefetch_revalidate(context.worker, revalidations++);
     } else {
       flows.prefetch_insert(context.worker, inserts++);
     }
   }
+}
+
+}  // namespace
+
+void prefetch_decisions(SlowContext& context, const Burst& burst, const PacketList& list) noexcept {
+  const std::span<Prefetched> states(context.prefetches.states.data(), list.count);
+  for (unsigned i = 0; i < list.count; ++i) {
+    start(context, burst.packets[list.index[i]], states[i]);
+  }
+  for (Prefetched& state : states) {
+    find_shard(context, state);
+  }
+  for (Prefetched& state : states) {
+    find_frontend(context, state);
+  }
+  for (Prefetched& state : states) {
+    find_slot(state);
+  }
+  for (const Prefetched& state : states) {
+    prefetch_backend(state);
+  }
+  for (Prefetched& state : states) {
+    find_target(context, state);
+  }
+  prefetch_rest(context, states);
 }
 
 }  // namespace isthmus

@@ -1,63 +1,52 @@
 // service: VIP → backend, by Maglev hashing as in Cilium. An existing connection keeps its backend while that is part
 // of the service.
-#include <algorithm>
-
 #include "dataplane/api/maglev.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/net/headers.h"
+#include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
 namespace {
 
-// The backend of the set with this address and port, or nullptr.
-const BackendEntry* find_backend(const BackendSet& set, const IpAddress& address, Be16 port) noexcept {
-  const auto at = std::find_if(set.backends.begin(), set.backends.end(), [&](const BackendEntry& b) {
-    return b.address == address && b.port.value() == port.host();
-  });
-  return at == set.backends.end() ? nullptr : &*at;
+// Whether the connection was translated to a backend when it was opened.
+bool has_backend(const Decision& decision) noexcept {
+  return decision.reply->source_port != decision.forward->destination_port ||
+         decision.reply->source() != decision.forward->destination();
 }
 
-// Whether the backend is on the ring; a draining one is not.
-bool accepts_new(const BackendSet& set, const BackendEntry* backend) noexcept {
-  const auto index = static_cast<std::uint16_t>(backend - set.backends.data());
-  return std::find(set.ring.begin(), set.ring.end(), index) != set.ring.end();
+bool is_new_syn(const PacketFacts& facts) noexcept {
+  return facts.key.protocol == IpProtocol::kTcp && !facts.icmp_error &&
+         (facts.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
 }
 
-const FrontendEntry* frontend_of(const SlowContext& context, const Admission& admission) noexcept {
-  if (const PrefetchState* state = prefetched_of(context, admission)) {
-    return state->frontend;
+// An existing connection keeps its backend, and ends where its address has become a VIP or has ceased to be one; but
+// replies pass even after the backend has left the service. A forward packet that cannot keep its backend opens a new
+// connection.
+Refusal keep_backend(const DecisionInput& in, Decision& decision, bool is_vip) noexcept {
+  const bool forward = decision.direction == Direction::kForward;
+  const bool direct = !has_backend(decision);
+  if (decision.frontend == nullptr) {
+    const bool ends = direct ? is_vip : forward;
+    return ends ? Refusal{DropReason::kNoFrontend} : std::nullopt;
   }
-  const FlowKey& forward = admission.forward;
-  const FrontendKey key{forward.realm, forward.destination(), forward.protocol,
-                        L4Port{forward.destination_port.host()}};
-  return context.snapshot->shard(key.realm, key.vip).find(key);
-}
-
-// Checks that an existing connection may keep its backend. Replies pass even after the backend has left the service.
-ServiceResult keep_backend(Admission& admission) noexcept {
-  const bool forward = admission.direction == Direction::kForward;
-  if (admission.frontend == nullptr) {
-    return forward ? ServiceResult{DropReason::kNoFrontend} : ServiceResult{};
-  }
-  const BackendSet& set = *admission.frontend->backends;
-  admission.backend = find_backend(set, admission.reply.source(), admission.reply.source_port);
+  const BackendSet& set = *decision.frontend->backends;
+  const BackendIndex& index = *decision.frontend->index;
+  decision.backend = index.find(set, decision.reply->source(), L4Port{decision.reply->source_port.host()});
+  const bool gone = decision.backend == nullptr;
   if (!forward) {
-    return {};
+    return direct && gone ? Refusal{DropReason::kNoFrontend} : std::nullopt;
   }
-  const bool syn = admission.hit.connection->protocol() == IpProtocol::kTcp &&
-                   (admission.packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
-  if (admission.backend == nullptr || (syn && !accepts_new(set, admission.backend))) {
-    return {std::nullopt, ServiceOutcome::kReselect};
+  if (gone || (is_new_syn(in.facts) && !index.accepts_new(set, *decision.backend))) {
+    decision.opens = !in.facts.icmp_error;
+    decision.forward = &in.facts.key;
+    return decision.opens ? std::nullopt : Refusal{DropReason::kUnsupportedIcmp};
   }
-  return {};
+  return std::nullopt;
 }
 
 }  // namespace
 
 const BackendEntry* BackendWalk::next() noexcept {
   // Adjacent slots may name the same backend. Ends after one turn of the ring.
-  if (set == nullptr) {
-    return nullptr;
-  }
   const auto size = static_cast<std::uint32_t>(set->ring.size());
   while (steps < size) {
     const BackendEntry& candidate = set->backends[set->ring[slot]];
@@ -71,42 +60,54 @@ const BackendEntry* BackendWalk::next() noexcept {
   return nullptr;
 }
 
-BackendWalk walk_backends(const SlowContext& context, const Admission& admission) noexcept {
+BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noexcept {
   BackendWalk walk;
-  const FlowKey& key = admission.forward;
-  walk.set = admission.frontend->backends.get();
-  const PrefetchState* state = prefetched_of(context, admission);
-  if (state != nullptr && !state->hit) {
-    walk.slot = state->slot;
+  walk.set = decision.frontend->backends.get();
+  const Hints* hints = in.facts.hints;
+  if (hints != nullptr && hints->snapshot == &in.snapshot) {
+    walk.slot = hints->slot;
   } else if (!walk.set->ring.empty()) {
-    const Be16 client_port = admission.frontend->client_affinity ? Be16{} : key.source_port;
-    walk.slot =
-        maglev_packet_hash(admission.packet.family, key.source(), client_port, key.destination_port, key.protocol) %
-        static_cast<std::uint32_t>(walk.set->ring.size());
+    walk.slot = ring_slot(*decision.frontend, *decision.forward);
   }
   return walk;
 }
 
-ServiceResult service(SlowContext& context, Admission& admission) noexcept {
-  const FlowKey& forward = admission.forward;
-  admission.frontend = frontend_of(context, admission);
-  const ServiceId id = admission.frontend != nullptr ? admission.frontend->service
-                       : admission.existing          ? admission.hit.shared().service
-                                                     : kNoService;
-  context.shared.flows->epochs().sample(admission.block, kServiceEpoch,
-                                        id == kNoService ? EpochIndex{0} : EpochTable::of_service(id));
-  if (admission.existing) {
-    return id == kNoService ? ServiceResult{} : keep_backend(admission);
+std::uint32_t ring_slot(const FrontendEntry& frontend, const FlowKey& key) noexcept {
+  const Be16 client_port = frontend.client_affinity ? Be16{} : key.source_port;
+  return maglev_packet_hash(key.family, key.source(), client_port, key.destination_port, key.protocol) %
+         static_cast<std::uint32_t>(frontend.backends->ring.size());
+}
+
+// The destination of a direct connection, which may become a VIP, has its own word (look_up); so has a VIP without a
+// service on this port. A service has the service's word.
+Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
+  const FlowKey& forward = *decision.forward;
+  const Hints* hints = in.facts.hints;
+  const IpAddress vip = forward.destination();
+  const std::uint64_t hash = address_hash(forward.realm, vip);
+  const FrontendShard& shard = in.snapshot.shard(hash);
+  if (hints != nullptr && hints->snapshot == &in.snapshot) {
+    decision.frontend = hints->frontend;
+  } else {
+    decision.frontend =
+        shard.find({forward.realm, vip, forward.protocol, L4Port{forward.destination_port.host()}}, hash);
   }
-  if (admission.frontend == nullptr) {
-    const bool vip =
-        context.snapshot->shard(forward.realm, forward.destination()).has_vip(forward.realm, forward.destination());
-    return vip ? ServiceResult{DropReason::kNoFrontend} : ServiceResult{};
+  if (decision.frontend != nullptr) {
+    in.tables.epochs.depend(decision.depends, EpochTable::of_service(decision.frontend->service));
+    if (!decision.opens) {
+      return keep_backend(in, decision, true);
+    }
+    return decision.frontend->backends->ring.empty() ? Refusal{DropReason::kNoLiveBackend} : std::nullopt;
   }
-  if (admission.frontend->backends->ring.empty()) {
-    return {DropReason::kNoLiveBackend};
+  const bool is_vip = shard.has_vip(forward.realm, vip, hash);
+  if (!decision.opens) {
+    if (has_backend(decision)) {  // its service is gone, and may return
+      in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
+    }
+    return keep_backend(in, decision, is_vip);
   }
-  return {};
+  look_up(in, decision, vip, decision.destination);
+  return is_vip ? Refusal{DropReason::kNoFrontend} : std::nullopt;
 }
 
 }  // namespace isthmus

@@ -1,14 +1,14 @@
 // Source validation. From the fabric side: the outer source is a peer of the cluster that the VNI names, the inner
 // source lies in that cluster's prefixes, and the VNI is the identity of that source. The source's previous identity is
-// accepted for a bounded grace period; the VNI of a source that is not published yet is accepted for a bounded hold
-// time. From the local side: the source lies in this cluster's prefixes. A connection whose source has been an endpoint
-// ends when that endpoint is removed. For an endpoint published without labels the VNI cannot be checked: any VNI of
-// its cluster passes, but the identity is taken from the address, as for packets sent to that address. The same holds
-// for all addresses of a cluster whose labels are not known at all. Without encryption this stops mistakes and off-path
-// spoofing, not an attacker on the underlay.
+// accepted for a bounded grace period; the VNI of a source that is not published yet, an allocated or a reserved one,
+// is accepted for a bounded hold time, except world and remote node, which are resolved by the inner source as in
+// Cilium. From the local side: the source lies in this cluster's prefixes. A connection whose source has been an
+// endpoint ends when that endpoint is removed. For an endpoint published without labels the VNI cannot be checked: any
+// VNI of its cluster passes, but the identity is taken from the address, as for packets sent to that address. The same
+// holds for all addresses of a cluster whose labels are not known at all. Without encryption this stops mistakes and
+// off-path spoofing, not an attacker on the underlay.
 #include "dataplane/api/identity.h"
-#include "dataplane/net/address_hash.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
 namespace {
@@ -34,120 +34,115 @@ constexpr bool reserved_on_wire(Vni vni) noexcept {
 
 // The cluster bits of an allocated identity must be the sender's; reserved identities carry none. An allocated number
 // without cluster bits is local to one cluster, or a scoped identity truncated to 24 bits.
-std::optional<DropReason> validate_vni(const SlowContext& context, Vni vni, ClusterId cluster) noexcept {
+Refusal validate_vni(const DecisionInput& in, Vni vni, ClusterId cluster) noexcept {
   if (vni.value() == identity::kHost.value()) {
     return DropReason::kVniHost;
   }
   if (vni.value() < identity::kFirstAllocated) {
-    return reserved_on_wire(vni) ? std::optional<DropReason>{} : DropReason::kVniScoped;
+    return reserved_on_wire(vni) ? Refusal{} : DropReason::kVniScoped;
   }
-  const ClusterId named = context.shared.options.cluster_bits.cluster_of(vni);
+  const ClusterId named = in.tables.options.cluster_bits.cluster_of(vni);
   if (named == kNoCluster) {
     return DropReason::kVniScoped;
   }
-  return named == cluster ? std::optional<DropReason>{} : DropReason::kVniCluster;
+  return named == cluster ? Refusal{} : DropReason::kVniCluster;
 }
 
 // Whether the source of an existing connection was a published endpoint and has been removed. Does not apply to ICMP
 // errors, which any node on the path may send.
-bool source_removed(const Admission& admission) noexcept {
-  return admission.existing && !admission.source_published && !admission.packet.icmp_error &&
-         (admission.hit.shared().user_flags.load(std::memory_order_relaxed) & published_flag(admission.direction)) != 0;
+bool source_removed(const DecisionInput& in, const Decision& decision) noexcept {
+  const Connection* connection = in.facts.connection;
+  return connection != nullptr && !decision.source.published && !in.facts.icmp_error &&
+         (connection->shared.user_flags.load(std::memory_order_relaxed) & published_flag(decision.direction)) != 0;
 }
 
 // Accepts the VNI of an unpublished source until the hold time, counted from its first packet, has passed.
-std::optional<DropReason> accept_unpublished(SlowContext& context, Admission& admission) noexcept {
-  const auto hash = address_hash(admission.own().realm, admission.own().source()) | 1;
-  const Seconds since = context.unknown_sources.since(hash, context.now);
-  const std::uint32_t until = since.value() + context.shared.options.unknown_endpoint_hold.value();
-  if (context.now.value() >= until) {
+Refusal accept_unpublished(const DecisionInput& in, Decision& decision) noexcept {
+  const FlowKey& key = in.facts.key;
+  UnknownSources* seen = in.caches.unknown_sources;
+  const Seconds since =
+      seen != nullptr ? seen->since(address_hash(key.realm, key.source()), in.facts.now) : in.facts.now;
+  const std::uint32_t until = since.value() + in.tables.options.unknown_endpoint_hold.value();
+  if (in.facts.now.value() >= until) {
     return DropReason::kUnknownSource;
   }
-  admission.block.valid_until = Seconds{until};
-  admission.source_identity = Identity{admission.packet.origin.vni().value()};
+  decision.valid_until = Seconds{until};
+  decision.source_identity = Identity{in.facts.origin.vni().value()};
   return std::nullopt;
 }
 
-std::optional<DropReason> validate_fabric_source(SlowContext& context, Admission& admission) noexcept {
-  const Packet& packet = admission.packet;
-  const PeerRecord& peer = (*context.snapshot->peers)[packet.origin.peer()];
-  if (!peer.known()) {
-    return DropReason::kUnknownPeer;
+// Reserved identities are resolved by the inner source, as in Cilium; so are ICMP errors, which any node may send.
+bool resolved_by_source(const PacketFacts& facts) noexcept {
+  const std::uint32_t vni = facts.origin.vni().value();
+  return facts.icmp_error || vni == identity::kWorld.value() || vni == identity::kRemoteNode.value();
+}
+
+Refusal check_identity(const DecisionInput& in, Decision& decision) noexcept {
+  const PacketFacts& facts = in.facts;
+  const End& source = decision.source;
+  const Identity claimed{facts.origin.vni().value()};
+  decision.source_identity = source.identity;
+  if (source.published && in.caches.unknown_sources != nullptr) {
+    in.caches.unknown_sources->forget(address_hash(facts.key.realm, facts.key.source()));
   }
-  admission.source_cluster = peer.cluster;
-  if (const auto drop = validate_vni(context, packet.origin.vni(), peer.cluster)) {
-    return drop;
-  }
-  const FlowKey& key = admission.own();
-  if (context.snapshot->clusters->cluster_of(key.realm, key.source()) != peer.cluster) {
-    return DropReason::kSourceOutsideCluster;
-  }
-  EndpointInfo endpoint;
-  admission.source_published = context.shared.endpoints.find(key.realm, key.source(), endpoint);
-  if (source_removed(admission)) {
-    return DropReason::kSourceRemoved;
-  }
-  const bool allocated = packet.origin.vni().value() >= identity::kFirstAllocated;
-  if (packet.icmp_error || !allocated) {
-    // Reserved identities are resolved by the inner source, as in Cilium; so are ICMP errors, which any node may send.
-    const Identity claimed{packet.origin.vni().value()};
-    const Identity unpublished =
-        claimed == identity::kWorld ? context.snapshot->policy->by_prefix(key.realm, key.source(), claimed) : claimed;
-    admission.source_identity = admission.source_published ? endpoint.identity : unpublished;
-    return std::nullopt;
-  }
-  if (!admission.source_published) {
-    const Identity at = context.snapshot->policy->by_prefix(key.realm, key.source(), identity::kWorld);
-    if (identity::is_unlabelled_prefix(at)) {
-      admission.source_identity = at;
-      return std::nullopt;
+  if (resolved_by_source(facts)) {
+    if (!source.published && claimed != identity::kWorld) {
+      decision.source_identity = claimed;
     }
-    return accept_unpublished(context, admission);
-  }
-  context.unknown_sources.erase(address_hash(key.realm, key.source()) | 1);
-  admission.source_identity = endpoint.identity;
-  if (endpoint.identity.value() == packet.origin.vni().value() || identity::is_unlabelled(endpoint.identity)) {
     return std::nullopt;
   }
-  if (endpoint.previous.value() == packet.origin.vni().value() && context.now < endpoint.grace_until) {
-    admission.block.valid_until = endpoint.grace_until;
+  if (!source.published) {
+    return identity::is_unlabelled_prefix(source.identity) ? std::nullopt : accept_unpublished(in, decision);
+  }
+  if (claimed.value() < identity::kFirstAllocated || claimed == source.identity ||
+      identity::is_unlabelled(source.identity)) {
+    return std::nullopt;
+  }
+  if (claimed == source.previous && facts.now < source.grace_until) {
+    decision.valid_until = source.grace_until;
     return std::nullopt;
   }
   return DropReason::kIdentityMismatch;
 }
 
-std::optional<DropReason> validate_local_source(SlowContext& context, Admission& admission) noexcept {
-  const FlowKey& key = admission.own();
-  admission.source_cluster = context.snapshot->clusters->cluster_of(key.realm, key.source());
-  if (admission.source_cluster != context.shared.options.cluster) {
+Refusal validate_fabric_source(const DecisionInput& in, Decision& decision) noexcept {
+  const Origin origin = in.facts.origin;
+  depend_on_peer(in, decision, origin.peer());
+  const PeerRecord& peer = (*in.snapshot.peers)[origin.peer()];
+  if (!peer.known()) {
+    return DropReason::kUnknownPeer;
+  }
+  if (const Refusal refusal = validate_vni(in, origin.vni(), peer.cluster)) {
+    return refusal;
+  }
+  if (decision.source.cluster != peer.cluster) {
+    return DropReason::kSourceOutsideCluster;
+  }
+  return source_removed(in, decision) ? DropReason::kSourceRemoved : check_identity(in, decision);
+}
+
+Refusal validate_local_source(const DecisionInput& in, Decision& decision) noexcept {
+  if (decision.source.cluster != in.tables.options.cluster) {
     return DropReason::kForeignSource;
   }
-  EndpointInfo endpoint;
-  admission.source_published = context.shared.endpoints.find(key.realm, key.source(), endpoint);
-  if (source_removed(admission)) {
-    return DropReason::kSourceRemoved;
-  }
-  admission.source_identity = admission.source_published
-                                  ? endpoint.identity
-                                  : context.snapshot->policy->by_prefix(key.realm, key.source(), identity::kWorld);
-  return std::nullopt;
+  decision.source_identity = decision.source.identity;
+  return source_removed(in, decision) ? Refusal{DropReason::kSourceRemoved} : std::nullopt;
 }
 
 }  // namespace
 
-std::optional<DropReason> validate_source(SlowContext& context, Admission& admission) noexcept {
-  const FlowKey& key = admission.own();
+Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
+  const FlowKey& key = in.facts.key;
   if (is_martian(key)) {
     return DropReason::kMartian;
   }
-  if (key.protocol == IpProtocol::kUdp && key.destination_port.host() == context.shared.options.tunnel_port.value() &&
-      admission.direction == Direction::kForward) {
+  if (key.protocol == IpProtocol::kUdp && key.destination_port.host() == in.tables.options.tunnel_port.value() &&
+      decision.direction == Direction::kForward) {
     return DropReason::kTunnelInTunnel;
   }
-  context.shared.flows->epochs().sample(admission.block, kSourceEpoch,
-                                        EpochTable::of_endpoint(key.realm, key.source()));
-  return admission.packet.origin.side() == Side::kFabric ? validate_fabric_source(context, admission)
-                                                         : validate_local_source(context, admission);
+  look_up(in, decision, key.source(), decision.source);
+  return in.facts.origin.side() == Side::kFabric ? validate_fabric_source(in, decision)
+                                                 : validate_local_source(in, decision);
 }
 
 Vni wire_vni(Identity id) noexcept {

@@ -2,8 +2,9 @@
 // policy of hundreds of entries only once.
 //
 // Direct-mapped, hence bounded; a collision replaces the entry. A verdict is valid as long as its subject's epoch word
-// has the value sampled before the verdict was computed. Store it only if the snapshot it was computed from is still
-// the published one afterwards (the same rule applies to blocks handed to the connection table). Thread: its worker.
+// has the value sampled before the verdict was computed. A decision stages its verdicts; they are kept only if the
+// snapshot they were computed from is still the published one afterwards (the same rule applies to blocks handed to the
+// connection table). Thread: its worker.
 #pragma once
 
 #include <array>
@@ -27,8 +28,22 @@ class VerdictCache {
     const Entry& entry = entries_[index(key)];
     return entry.used && entry.epoch == epoch && entry.key == key ? &entry.verdict : nullptr;
   }
-  void store(const Key& key, std::uint32_t epoch, const PolicyVerdict& verdict) noexcept {
-    entries_[index(key)] = {key, epoch, verdict, true};
+  // One decision evaluates two verdicts for each backend that it tries; the last ones are kept.
+  void stage(const Key& key, std::uint32_t epoch, const PolicyVerdict& verdict) noexcept {
+    staged_[staged_count_++ % staged_.size()] = {key, epoch, verdict, true};
+  }
+  // After each decision.
+  void settle(bool keep) noexcept {
+    if (staged_count_ == 0) [[likely]] {
+      return;
+    }
+    for (Entry& entry : staged_) {
+      if (keep && entry.used) {
+        entries_[index(entry.key)] = entry;
+      }
+      entry.used = false;
+    }
+    staged_count_ = 0;
   }
 
  private:
@@ -47,6 +62,8 @@ class VerdictCache {
   static_assert(kEntries == 1u << (64 - 54));
 
   std::array<Entry, kEntries> entries_{};
+  std::array<Entry, 2> staged_{};
+  unsigned staged_count_ = 0;
 };
 
 }  // namespace isthmus

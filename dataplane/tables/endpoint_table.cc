@@ -35,9 +35,9 @@ EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected, std
 
 EndpointTable::~EndpointTable() { munmap(entries_, max_entries_ * sizeof(Entry)); }
 
-EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm,
-                                            const IpAddress& address) const noexcept {
-  std::uint32_t number = buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire);
+EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm, const IpAddress& address,
+                                            std::uint64_t hash) const noexcept {
+  std::uint32_t number = buckets.heads[hash & buckets.mask].load(std::memory_order_acquire);
   while (number != 0) {
     Entry& entry = entries_[number];
     if (entry.address == address && entry.realm == realm) {
@@ -48,21 +48,25 @@ EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm,
   return nullptr;
 }
 
-void EndpointTable::prefetch_bucket(Realm realm, const IpAddress& address) const noexcept {
+void EndpointTable::prefetch_bucket(std::uint64_t hash) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
-  __builtin_prefetch(&buckets.heads[hash_of(realm, address) & buckets.mask]);
+  __builtin_prefetch(&buckets.heads[hash & buckets.mask]);
 }
 
-void EndpointTable::prefetch_entry(Realm realm, const IpAddress& address) const noexcept {
+void EndpointTable::prefetch_entry(std::uint64_t hash) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
-  const std::uint32_t number = buckets.heads[hash_of(realm, address) & buckets.mask].load(std::memory_order_acquire);
+  const std::uint32_t number = buckets.heads[hash & buckets.mask].load(std::memory_order_acquire);
   const auto* entry = reinterpret_cast<const std::uint8_t*>(&entries_[number]);
   __builtin_prefetch(entry);
   __builtin_prefetch(entry + sizeof(Entry) - 1);
 }
 
 bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {
-  const Entry* entry = lookup(*published_.load(std::memory_order_acquire), realm, address);
+  return find(realm, address, address_hash(realm, address), info);
+}
+
+bool EndpointTable::find(Realm realm, const IpAddress& address, std::uint64_t hash, EndpointInfo& info) const noexcept {
+  const Entry* entry = lookup(*published_.load(std::memory_order_acquire), realm, address, hash);
   if (entry == nullptr) {
     return false;
   }
@@ -77,7 +81,9 @@ bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& in
 
 EndpointUpdate EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {
   reclaim();
-  if (Entry* entry = lookup(*current_, endpoint.realm, endpoint.address); entry != nullptr) {
+  if (Entry* entry =
+          lookup(*current_, endpoint.realm, endpoint.address, address_hash(endpoint.realm, endpoint.address));
+      entry != nullptr) {
     const std::uint64_t old = entry->identities.load(std::memory_order_relaxed);
     const auto old_identity = static_cast<std::uint32_t>(old);
     const bool same = old_identity == endpoint.identity.value() &&

@@ -50,10 +50,12 @@ class EndpointTable {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
   // Reader, inside a read section: prefetches what find() will read. Call the two some time apart.
-  void prefetch_bucket(Realm realm, const IpAddress& address) const noexcept;
-  void prefetch_entry(Realm realm, const IpAddress& address) const noexcept;
+  // `hash`: address_hash() of realm and address.
+  void prefetch_bucket(std::uint64_t hash) const noexcept;
+  void prefetch_entry(std::uint64_t hash) const noexcept;
   // Reader, inside a read section. False when the address is unknown.
   [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
+  [[nodiscard]] bool find(Realm realm, const IpAddress& address, std::uint64_t hash, EndpointInfo& info) const noexcept;
 
  private:
   // Every other entry spans two cache lines, which are prefetched together: in exchange, 48 bytes instead of 64.
@@ -74,7 +76,8 @@ class EndpointTable {
     HugePageVector<std::atomic<std::uint32_t>> heads;
   };
 
-  [[nodiscard]] Entry* lookup(const Buckets& buckets, Realm realm, const IpAddress& address) const noexcept;
+  [[nodiscard]] Entry* lookup(const Buckets& buckets, Realm realm, const IpAddress& address,
+                              std::uint64_t hash) const noexcept;
   void grow();
   void reclaim();
   [[nodiscard]] std::uint32_t allocate();

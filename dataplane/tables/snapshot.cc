@@ -82,17 +82,4 @@ LocalRoutes::LocalRoutes(std::vector<LocalRoute> routes, Realm realm) : routes_(
   map_ = RangeMap(items);
 }
 
-const FrontendEntry* FrontendShard::find(const FrontendKey& key) const noexcept {
-  const auto at = std::lower_bound(frontends.begin(), frontends.end(), key,
-                                   [](const FrontendEntry& e, const FrontendKey& k) { return e.key < k; });
-  return at == frontends.end() || at->key != key ? nullptr : &*at;
-}
-
-bool FrontendShard::has_vip(Realm realm, const IpAddress& vip) const noexcept {
-  const auto at =
-      std::lower_bound(frontends.begin(), frontends.end(), std::pair(realm, vip),
-                       [](const FrontendEntry& e, const auto& key) { return std::pair(e.key.realm, e.key.vip) < key; });
-  return at != frontends.end() && at->key.realm == realm && at->key.vip == vip;
-}
-
 }  // namespace isthmus

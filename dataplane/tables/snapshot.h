@@ -15,6 +15,7 @@
 #include "dataplane/api/tables.h"
 #include "dataplane/net/address_hash.h"
 #include "dataplane/packet/outer_header.h"
+#include "dataplane/tables/frontends.h"
 #include "dataplane/tables/policy_table.h"
 #include "dataplane/tables/range_map.h"
 
@@ -101,26 +102,22 @@ class LocalRoutes {
   RangeMap map_;
 };
 
-// The frontends of one shard of the VIPs, sorted by key.
-struct FrontendShard {
-  std::vector<FrontendEntry> frontends;
-  [[nodiscard]] const FrontendEntry* find(const FrontendKey& key) const noexcept;
-  [[nodiscard]] bool has_vip(Realm realm, const IpAddress& vip) const noexcept;
-};
-
 struct Snapshot {
   static constexpr std::size_t kShards = 256;
   std::shared_ptr<const PeerTable> peers;
   std::shared_ptr<const ClusterTable> clusters;
   std::shared_ptr<const LocalRoutes> routes;
   std::shared_ptr<const PolicyTable> policy;
-  std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;
+  std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;  // by VIP
+  std::array<std::shared_ptr<const BackendKeys>, kShards> backends;     // of all services, by address
 
-  [[nodiscard]] static std::size_t shard_of(Realm realm, const IpAddress& vip) noexcept {
-    return address_hash(realm, vip) % kShards;
-  }
-  [[nodiscard]] const FrontendShard& shard(Realm realm, const IpAddress& vip) const noexcept {
-    return *frontends[shard_of(realm, vip)];
+  // `hash`: address_hash() of realm and address.
+  [[nodiscard]] static std::size_t shard_of(std::uint64_t hash) noexcept { return hash % kShards; }
+  [[nodiscard]] const FrontendShard& shard(std::uint64_t hash) const noexcept { return *frontends[shard_of(hash)]; }
+  // Whether a service has this backend.
+  [[nodiscard]] bool is_backend(const BackendKey& key) const noexcept {
+    const std::uint64_t hash = address_hash(key.realm, key.address);
+    return backends[shard_of(hash)]->contains(key, hash);
   }
 };
 

@@ -1,11 +1,20 @@
 #include "dataplane/worker/flow_view.h"
 
+#include "dataplane/packet/echo.h"
+
 namespace isthmus {
 namespace {
 
 PeerId peer_of(const FlowTable& flows, const Connection& connection, Direction direction) {
   const DirectionBlock* block = flows.block(connection, direction);
   return block == nullptr ? kNoPeer : block->encap_peer;
+}
+
+// As users know it: of an ICMP echo, the identifier at the end that asks, and 0 at the other.
+L4Port port_of(const FlowKey& key, Be16 port) {
+  const bool echo = key.protocol == IpProtocol::kIcmp || key.protocol == IpProtocol::kIcmpv6;
+  const bool shown = !echo || port == echo_identifier(key.source_port, key.destination_port);
+  return shown ? L4Port{port.host()} : L4Port{};
 }
 
 }  // namespace
@@ -19,13 +28,13 @@ void view_flows(const FlowTable& flows, unsigned reader, const std::function<boo
     FlowRecord record;
     record.protocol = forward.protocol;
     record.client = forward.source();
-    record.client_port = L4Port{forward.source_port.host()};
+    record.client_port = port_of(forward, forward.source_port);
     record.frontend = forward.destination();
-    record.frontend_port = L4Port{forward.destination_port.host()};
+    record.frontend_port = port_of(forward, forward.destination_port);
     record.backend = reply.source();
-    record.backend_port = L4Port{reply.source_port.host()};
+    record.backend_port = port_of(reply, reply.source_port);
     record.translated_client = reply.destination();
-    record.translated_client_port = L4Port{reply.destination_port.host()};
+    record.translated_client_port = port_of(reply, reply.destination_port);
     record.service = connection.shared.service;
     record.from = connection.shared.from;
     record.to = connection.shared.to;

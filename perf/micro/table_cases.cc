@@ -58,7 +58,9 @@ struct TableBench {
     }
     table = std::move(*opened);
     quiescence.online(0);
-    table->epochs().sample_none(block);
+    Dependencies none;
+    table->epochs().begin(none);
+    none.write_to(block);
     for (std::uint32_t n = 0; n < filled; ++n) {
       if (table->insert(kWorker, connection_of(n, block), kNow).outcome != InsertOutcome::kInserted) {
         std::fprintf(stderr, "perf-table: the table does not hold %u connections\n", filled);

@@ -14,18 +14,30 @@ namespace {
 struct Words {
   std::vector<EpochTable::Word> words = std::vector<EpochTable::Word>(EpochTable::kWords);
   EpochTable table{words.data()};
+
+  [[nodiscard]] DirectionBlock block_on(const std::vector<EpochIndex>& indexes) const {
+    Dependencies on;
+    table.begin(on);
+    for (const EpochIndex index : indexes) {
+      table.depend(on, index);
+    }
+    EXPECT_TRUE(table.is_current(on));
+    DirectionBlock block;
+    on.write_to(block);
+    return block;
+  }
 };
 
 TEST(EpochTable, BlockIsValidUntilOneOfItsWordsChanges) {
   Words w;
-  const std::array<EpochIndex, kEpochsPerBlock> indexes{
-      EpochTable::of_endpoint(Realm{0}, address("10.1.0.1")), EpochTable::of_endpoint(Realm{0}, address("10.2.0.1")),
-      EpochTable::of_service(ServiceId{3}), EpochTable::of_policy_subject(Identity{4}), EpochTable::of_peer(PeerId{5})};
+  const std::array<EpochIndex, kEpochsPerBlock> indexes{EpochTable::of_endpoint(Realm{0}, address("10.1.0.1")),
+                                                        EpochTable::of_endpoint(Realm{0}, address("10.2.0.1")),
+                                                        EpochTable::of_service(ServiceId{3}),
+                                                        EpochTable::of_policy_subject(Identity{4}),
+                                                        EpochTable::of_peer(PeerId{5}),
+                                                        EpochTable::of_own_peers()};
   for (const EpochIndex moved : indexes) {
-    DirectionBlock block;
-    for (std::size_t i = 0; i < indexes.size(); ++i) {
-      w.table.sample(block, i, indexes[i]);
-    }
+    const DirectionBlock block = w.block_on({indexes.begin(), indexes.end()});
     EXPECT_TRUE(w.table.is_current(block));
     w.table.bump(moved);
     EXPECT_FALSE(w.table.is_current(block));
@@ -34,9 +46,7 @@ TEST(EpochTable, BlockIsValidUntilOneOfItsWordsChanges) {
 
 TEST(EpochTable, OtherWordsDoNotInvalidateABlock) {
   Words w;
-  DirectionBlock block;
-  w.table.sample_none(block);
-  w.table.sample(block, 0, EpochTable::of_peer(PeerId{1}));
+  const DirectionBlock block = w.block_on({EpochTable::of_peer(PeerId{1})});
   for (std::size_t i = 1; i < EpochTable::kWords; ++i) {
     if (i != EpochTable::of_peer(PeerId{1})) {
       w.table.bump(static_cast<EpochIndex>(i));
@@ -47,8 +57,7 @@ TEST(EpochTable, OtherWordsDoNotInvalidateABlock) {
 
 TEST(EpochTable, BumpAllInvalidatesEvenABlockWithoutEpochs) {
   Words w;
-  DirectionBlock block;
-  w.table.sample_none(block);
+  const DirectionBlock block = w.block_on({});
   EXPECT_TRUE(w.table.is_current(block));
   w.table.bump_all();
   EXPECT_FALSE(w.table.is_current(block));

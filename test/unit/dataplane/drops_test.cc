@@ -104,6 +104,10 @@ const Row kRows[] = {
      [] {
        return tcp(at.local_backend, {at.translation, 33333}, kAck);
      }},
+    {"a tunnel packet between two other clusters", "transit", true,
+     [] { return tcp(at.north, at.west).in_tunnel(at.north_gateway, at.gateway, kNorthIdentity); }},
+    {"a VIP of ours with a backend of a third cluster", "transit", true,
+     [] { return tcp(at.north, at.remote_service).in_tunnel(at.north_gateway, at.gateway, kNorthIdentity); }},
     {"a tunnel packet from the local side", "tunnel_in_tunnel", false,
      [] { return from_west(tcp(at.west, at.client)); }},
     {"a probe from the local side", "tunnel_in_tunnel", false,
@@ -355,6 +359,12 @@ TEST(Drops, AFrameWithoutHeadroomIsNotEncapsulated) {
   auto pool = FramePool::create(memory);
   ASSERT_TRUE(pool);
   SharedState shared(EngineOptions{}, 1);
+  FlowTable::Options table;
+  table.keep_state = false;
+  table.connections = 64;
+  auto flows = FlowTable::open(table, shared.quiescence);
+  ASSERT_TRUE(flows);
+  shared.flows = std::move(*flows);
   shared.adjacencies.set_device(DeviceId{0}, MacAddress{}, Bytes{1500});
   Mailbox mailbox;
   FlowEventQueue flow_events(1);

@@ -152,16 +152,6 @@ TEST_F(Forwarding, ADirectConnectionDoesNotShareTheReplyKeyOfAVipConnectionToThe
   EXPECT_EQ(back.packet.destination_port, at.client.port);
 }
 
-TEST_F(Forwarding, FromTunnelToTunnelThePacketIsForwardedWithItsTtlDecremented) {
-  const Output out =
-      rig.from_underlay(tcp(at.north, at.west).with_ttl(7).in_tunnel(at.north_gateway, at.gateway, kNorthIdentity))
-          .only();
-  EXPECT_TRUE(out.underlay);
-  EXPECT_EQ(out.packet.outer_destination, at.west_gateway);
-  EXPECT_EQ(out.packet.vni, kNorthIdentity);
-  EXPECT_EQ(out.packet.ttl, 6);
-}
-
 TEST_F(Forwarding, RepliesGoToThePeerThatTheForwardDirectionCameFrom) {
   rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
   for (std::uint16_t port = 1; port < 40; ++port) {

@@ -5,7 +5,7 @@
 
 #include "dataplane/api/identity.h"
 #include "dataplane/publish/publisher.h"
-#include "dataplane/slowpath/admission.h"
+#include "dataplane/slowpath/steps.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -16,7 +16,7 @@ constexpr PeerId kWestGateway{1};
 constexpr std::uint8_t kShift255 = 16, kShift511 = 15;
 const Actors at;
 
-// One worker's context over published tables, without a worker: calls validate_source() as admission does.
+// Published tables without a worker: calls validate_source() as decide() does.
 class SourceValidationRig {
  public:
   explicit SourceValidationRig(std::uint8_t shift = kShift255, std::uint16_t west = 2)
@@ -27,13 +27,6 @@ class SourceValidationRig {
     auto flows = FlowTable::open(table, shared.quiescence);
     EXPECT_TRUE(flows.ok());
     shared.flows = std::move(*flows);
-    FramePool::Options memory;
-    memory.chunks = 4;
-    memory.pages = FramePages::kOrdinary;
-    auto created = FramePool::create(memory);
-    EXPECT_TRUE(created.ok());
-    pool = std::move(*created);
-    context = std::make_unique<SlowContext>(shared, WorkerId{0}, *pool, mailbox, *flow_events);
     TableDelta delta;
     delta.upsert_peers = {{kWestGateway, ClusterId{west}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
     delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
@@ -45,17 +38,15 @@ class SourceValidationRig {
   // The drop reason of a packet from west with this VNI at this second, or "" if it passes.
   std::string at_second(std::uint32_t second, std::uint32_t vni) {
     const ReadSection section(shared.quiescence, 0);
-    context->snapshot = shared.snapshot.load();
-    context->now = Seconds{second};
-    Packet packet;
-    packet.origin = Origin(kWestGateway, Vni{vni});
-    packet.key = {at.west.address, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, Realm{0}};
-    Hit hit;
-    Admission admission(packet, hit);
-    admission.forward = packet.key;
-    const std::optional<DropReason> drop = validate_source(*context, admission);
-    valid_until = admission.block.valid_until;
-    source_identity = admission.source_identity;
+    const FlowKey key{source, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, Realm{0}};
+    const PacketFacts facts(key, Origin(kWestGateway, Vni{vni}), Seconds{second});
+    const DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};
+    const DecisionInput in{*shared.snapshot.load(), tables, facts, {unknown_sources.get(), nullptr}};
+    Decision decision;
+    begin(in, decision);
+    const Refusal drop = validate_source(in, decision);
+    valid_until = decision.valid_until;
+    source_identity = decision.source_identity;
     return drop ? std::string(kDropReasonInfo[static_cast<std::size_t>(*drop)].name) : std::string();
   }
   void pod(std::uint32_t identity, std::uint32_t second) {
@@ -71,10 +62,8 @@ class SourceValidationRig {
 
   SharedState shared;
   Publisher publisher;
-  Mailbox mailbox;
-  std::unique_ptr<FlowEventQueue> flow_events = std::make_unique<FlowEventQueue>(1);
-  std::unique_ptr<FramePool> pool;
-  std::unique_ptr<SlowContext> context;
+  std::unique_ptr<UnknownSources> unknown_sources = std::make_unique<UnknownSources>();
+  IpAddress source = at.west.address;
   ClusterId cluster;
   Seconds valid_until;
   Identity source_identity;

@@ -1,0 +1,183 @@
+#include "dataplane/slowpath/commit.h"
+
+#include "dataplane/conntrack/source_ports.h"
+#include "dataplane/packet/echo.h"
+#include "dataplane/slowpath/steps.h"
+
+namespace isthmus {
+namespace {
+
+// Gives the packet its decision. If the table has no block for it, a scratch block serves for this packet only.
+void apply(SlowContext& context, Packet& packet, DirectionLine* line, const DirectionBlock* stored,
+           const DirectionBlock& block) noexcept {
+  packet.line = line;
+  packet.block = stored;
+  if (stored == nullptr) {
+    DirectionBlock& scratch = context.scratch[context.scratch_used++ % context.scratch.size()];
+    scratch = block;
+    packet.block = &scratch;
+  }
+}
+
+void count_audited(SlowContext& context, const Decision& decision) noexcept {
+  for (const PolicyVerdict& verdict : {decision.egress_policy, decision.ingress_policy}) {
+    if (verdict.outcome == PolicyOutcome::kAudited) {
+      context.counters.policy_audited.add();
+    }
+  }
+}
+
+// Next hops of on-link destinations are made now that the decision stands.
+bool find_neighbour(SlowContext& context, const Egress& egress, DirectionBlock& block) noexcept {
+  if (egress.on_link) {
+    bool created = false;
+    block.adjacency = context.shared.adjacencies.find_or_create(egress.device, block.destination, created);
+  }
+  return !egress.on_link || block.adjacency != kNoAdjacency;
+}
+
+// Existing connections ------------------------------------------------------------------------------------------------
+
+// Marks in the connection that its source is a published endpoint, so that the connection ends when the endpoint does.
+void record_source(const Decision& decision, ConnectionShared& shared) noexcept {
+  const std::uint32_t flag = published_flag(decision.direction);
+  if (decision.source.published && (shared.user_flags.load(std::memory_order_relaxed) & flag) == 0) {
+    shared.user_flags.fetch_or(flag, std::memory_order_relaxed);
+  }
+}
+
+// Where the forward direction comes from another peer than before, replies go there too.
+void follow_peer(SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
+  const std::uint32_t peer = packet.origin.peer().value();
+  std::atomic<std::uint32_t>& known = hit.shared().forward_peer;
+  if (hit.direction == Direction::kForward && known.load(std::memory_order_relaxed) != peer) {
+    known.store(peer, std::memory_order_relaxed);
+    context.shared.flows->forget(context.worker, hit.connection->line(Direction::kReply));
+  }
+}
+
+CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& decision, Hit& hit) noexcept {
+  if (!find_neighbour(context, decision.egress, decision.block)) {
+    return {Committed::kRefused, DropReason::kNeighbourUnresolved};
+  }
+  if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
+    apply(context, packet, nullptr, nullptr, decision.block);
+  } else {
+    const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, hit, decision.block);
+    if (outcome == RevalidateOutcome::kRemoved) {
+      hit = Hit{};
+      return {Committed::kAgain, {}};
+    }
+    record_source(decision, hit.shared());
+    follow_peer(context, packet, hit);
+    const bool published = outcome == RevalidateOutcome::kPublished;  // else use our own decision, for this packet only
+    apply(context, packet, &hit.line(), published ? hit.block : nullptr, decision.block);
+  }
+  context.counters.revalidations.add();
+  count_audited(context, decision);
+  return {};
+}
+
+// New connections -----------------------------------------------------------------------------------------------------
+
+void describe(const SlowContext& context, const Packet& packet, const Decision& decision,
+              NewConnection& connection) noexcept {
+  connection.forward = packet.key;
+  connection.reply = decision.new_reply;
+  connection.forward_hash = packet.hash;
+  connection.reply_hash = context.shared.flows->hash(decision.new_reply);
+  connection.forward_block = &decision.block;
+  connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
+  connection.user_flags = (decision.source.published ? published_flag(Direction::kForward) : 0) |
+                          (decision.destination.published ? published_flag(Direction::kReply) : 0);
+  if (decision.frontend != nullptr) {
+    connection.service = decision.frontend->service;
+    connection.backend = decision.backend->id;
+    connection.backend_cluster = decision.backend->cluster;
+  }
+  connection.forward_peer = packet.origin.peer();
+  connection.source_identity = decision.source_identity;
+  connection.from = packet.origin.side();
+  connection.to = decision.block.to();
+}
+
+PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
+  if (key.protocol == IpProtocol::kIcmp || key.protocol == IpProtocol::kIcmpv6) {
+    return kEchoIdentifiers;
+  }
+  return {context.shared.options.translation_first, context.shared.options.translation_last};
+}
+
+// Tries source ports until one gives a free reply key: SourcePorts::kTries and the packet's own. The identifier of an
+// echo reply is not ours to choose.
+InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decision& decision,
+                              NewConnection& connection) noexcept {
+  const FlowKey& key = packet.key;
+  const bool echo = key.protocol == IpProtocol::kIcmp || key.protocol == IpProtocol::kIcmpv6;
+  InsertResult result{InsertOutcome::kReplyTaken, {}};
+  if (echo && !is_echo_request(key.source_port, key.destination_port)) {
+    return result;
+  }
+  const std::uint64_t random = std::uint64_t{context.next_random()} << 32 | context.next_random();
+  SourcePorts ports(port_range(context, key), L4Port{key.source_port.host()}, random);
+  while (result.outcome == InsertOutcome::kReplyTaken) {
+    const auto port = ports.next();
+    if (!port) {
+      break;
+    }
+    decision.new_reply.destination_port = Be16::of(port->value());
+    if (echo) {
+      decision.new_reply.source_port = echo_ports(Be16::of(port->value()), true).destination;
+    }
+    rebuild_rewrites(decision);
+    describe(context, packet, decision, connection);
+    result = context.shared.flows->insert(context.worker, connection, context.now);
+  }
+  return result;
+}
+
+CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
+  if (!find_neighbour(context, decision.egress, decision.block)) {
+    return {Committed::kRefused, DropReason::kNeighbourUnresolved};
+  }
+  decision.reply_known = decision.reply_known && find_neighbour(context, decision.reply_egress, decision.reply_block);
+  if (hit) {  // a closing connection, or one whose backend does not stand: its keys are free now
+    context.shared.flows->remove(context.worker, hit);
+    hit = Hit{};
+  }
+  NewConnection connection;
+  InsertResult result;
+  if (other_port || decision.translated) {
+    result = insert_with_port(context, packet, decision, connection);
+  } else {
+    describe(context, packet, decision, connection);
+    result = context.shared.flows->insert(context.worker, connection, context.now);
+  }
+  switch (result.outcome) {
+    case InsertOutcome::kInserted:
+      break;
+    case InsertOutcome::kExists:
+      hit = result.hit;
+      return {Committed::kAgain, {}};
+    case InsertOutcome::kReplyTaken:
+      return {Committed::kReplyTaken, {}};
+    case InsertOutcome::kFull:
+      return {Committed::kRefused, DropReason::kTableFull};
+    case InsertOutcome::kHalfOpenLimit:
+      return {Committed::kRefused, DropReason::kHalfOpenLimit};
+  }
+  context.inserted.add(connection.forward_hash);
+  context.inserted.add(connection.reply_hash);
+  apply(context, packet, &result.hit.line(), result.hit.block, decision.block);
+  count_audited(context, decision);
+  return {};
+}
+
+}  // namespace
+
+CommitResult commit(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
+  return decision.opens ? commit_new(context, packet, decision, other_port, hit)
+                        : commit_existing(context, packet, decision, hit);
+}
+
+}  // namespace isthmus

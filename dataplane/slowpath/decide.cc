@@ -1,0 +1,199 @@
+#include "dataplane/slowpath/decision.h"
+
+#include "dataplane/net/headers.h"
+#include "dataplane/slowpath/steps.h"
+
+namespace isthmus {
+namespace {
+
+constexpr unsigned kBackendTries = 4;
+
+// Whether both ends are in our cluster, so that replies would bypass us unless the source is translated.
+bool within_own_cluster(const DecisionInput& in, const Decision& decision) noexcept {
+  const ClusterId own = in.tables.options.cluster;
+  return decision.source.cluster == own && decision.destination.cluster == own;
+}
+
+// Policy and route, once both keys and the destination are known. Between two other clusters we are not on the way: the
+// next gateway would not take our word for the source.
+Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept {
+  const ClusterId own = in.tables.options.cluster;
+  if (decision.destination.cluster == kNoCluster) {
+    return DropReason::kNoRoute;
+  }
+  if (decision.source.cluster != own && decision.destination.cluster != own) {
+    return DropReason::kTransit;
+  }
+  if (const Refusal refusal = check_policy(in, decision)) {
+    return refusal;
+  }
+  return route(in, decision);
+}
+
+Refusal decide_backend(const DecisionInput& in, Decision& decision, const BackendEntry& backend) noexcept {
+  decision.backend = &backend;
+  decision.new_reply = decision.forward->reversed();
+  decision.new_reply.set_source(backend.address);
+  decision.new_reply.source_port = Be16::of(backend.port.value());
+  look_up(in, decision, backend.address, decision.destination);
+  // Outside its cluster's prefixes, its replies are refused as those of any other source there.
+  decision.reply_known = decision.destination.cluster == backend.cluster;
+  decision.destination.cluster = backend.cluster;
+  decision.translated = within_own_cluster(in, decision);
+  if (decision.translated) {
+    const auto& options = in.tables.options;
+    const auto& address =
+        decision.forward->family == Family::kIpv4 ? options.translation_ipv4 : options.translation_ipv6;
+    if (!address) {
+      return DropReason::kNoTranslationAddress;
+    }
+    decision.new_reply.set_destination(*address);
+  }
+  return decide_target(in, decision);
+}
+
+// The ring's backend first, the next ones if it cannot be reached. Policy must not change which backend the ring
+// selects, so its denial is final.
+Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept {
+  BackendWalk walk = walk_backends(in, decision);
+  const Dependencies before = decision.depends;
+  Refusal refusal = DropReason::kNoLiveBackend;
+  for (unsigned number = 0; number < kBackendTries; ++number) {
+    const BackendEntry* backend = walk.next();
+    if (backend == nullptr) {
+      break;
+    }
+    if (number < in.facts.alternative.first_backend) {
+      continue;
+    }
+    decision.standing = number == 0;  // a refusal would depend on the words of several backends
+    decision.depends = before;
+    decision.next_backend = number + 1;
+    refusal = decide_backend(in, decision, *backend);
+    if (!refusal || refusal == DropReason::kPolicyDenied || refusal == DropReason::kPolicyDeny) {
+      break;
+    }
+  }
+  return refusal;
+}
+
+// A new connection to an address that is not a VIP.
+Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
+  decision.new_reply = decision.forward->reversed();
+  decision.reply_known = true;
+  return decide_target(in, decision);
+}
+
+// RFC 5508 section 4: an error must come from the cluster that the quoted packet was sent to.
+Refusal check_reporter(const DecisionInput& in, const Decision& decision) noexcept {
+  const PacketFacts& facts = in.facts;
+  if (!facts.icmp_error ||
+      in.snapshot.clusters->cluster_of(facts.key.realm, facts.reporter) == decision.source.cluster) {
+    return std::nullopt;
+  }
+  return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
+}
+
+// What cannot be the first packet that we see of a connection. Nothing is opened to our translation address, nor by a
+// reset. What a backend of a service sends is the answer to a connection that we do not know: picked up, it would run
+// the wrong way round, past policy and past the service's address.
+Refusal check_opening(const DecisionInput& in) noexcept {
+  const FlowKey& key = in.facts.key;
+  const auto& options = in.tables.options;
+  const IpAddress target = key.destination();
+  if (target == options.translation_ipv4 || target == options.translation_ipv6) {
+    return DropReason::kNoMapping;
+  }
+  constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
+  const bool tcp = key.protocol == IpProtocol::kTcp;
+  if (tcp && (in.facts.tcp_flags & kSynAck) == net::Tcp::kSyn) {
+    return std::nullopt;
+  }
+  if (tcp && (options.midstream == MidstreamPolicy::kDrop || (in.facts.tcp_flags & net::Tcp::kRst) != 0)) {
+    return DropReason::kMidstream;
+  }
+  const bool backend = in.snapshot.is_backend({key.realm, key.source(), key.protocol, L4Port{key.source_port.host()}});
+  return backend ? Refusal{DropReason::kMidstream} : std::nullopt;
+}
+
+Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
+  if (decision.opens && in.facts.icmp_error) {
+    return DropReason::kUnsupportedIcmp;
+  }
+  if (const Refusal refusal = validate_source(in, decision)) {
+    return refusal;
+  }
+  if (const Refusal refusal = decision.opens ? check_opening(in) : check_reporter(in, decision)) {
+    return refusal;
+  }
+  if (const Refusal refusal = find_service(in, decision)) {
+    return refusal;
+  }
+  if (!decision.opens) {
+    look_up(in, decision, decision.target(), decision.destination);
+    return decide_target(in, decision);
+  }
+  decision.reply = &decision.new_reply;
+  return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
+}
+
+}  // namespace
+
+void begin(const DecisionInput& in, Decision& decision) noexcept {
+  const PacketFacts& facts = in.facts;
+  decision.refused = decision.reply_known = decision.translated = false;
+  decision.standing = true;
+  decision.opens = facts.connection == nullptr;
+  decision.direction = decision.opens ? Direction::kForward : facts.direction;
+  if (decision.opens) {
+    decision.forward = &facts.key;
+    decision.new_reply = facts.key.reversed();
+    decision.reply = &decision.new_reply;
+  } else {
+    decision.forward = &facts.connection->line(Direction::kForward).key;
+    decision.reply = &facts.connection->line(Direction::kReply).key;
+  }
+  decision.source = decision.destination = End{};
+  decision.source_identity = decision.destination_identity = Identity{};
+  decision.frontend = nullptr;
+  decision.backend = nullptr;
+  decision.next_backend = 0;
+  decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
+  decision.egress = decision.reply_egress = Egress{};
+  decision.valid_until = Seconds{0};
+  in.tables.epochs.begin(decision.depends);
+}
+
+void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, End& end) noexcept {
+  const Realm realm = in.facts.key.realm;
+  const std::uint64_t hash = address_hash(realm, address);
+  in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
+  EndpointInfo endpoint;
+  end.published = in.tables.endpoints.find(realm, address, hash, endpoint);
+  end.cluster = in.snapshot.clusters->cluster_of(realm, address);
+  end.identity = end.published ? endpoint.identity : in.snapshot.policy->by_prefix(realm, address, identity::kWorld);
+  end.previous = endpoint.previous;
+  end.grace_until = endpoint.grace_until;
+  end.node = endpoint.node;
+}
+
+void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept {
+  const bool own = (*in.snapshot.peers)[peer].cluster == in.tables.options.cluster;
+  in.tables.epochs.depend(decision.depends, own ? EpochTable::of_own_peers() : EpochTable::of_peer(peer));
+}
+
+void decide(const Snapshot& snapshot, const DecisionTables& tables, const PacketFacts& facts,
+            const DecisionCaches& caches, Decision& decision) noexcept {
+  const DecisionInput in{snapshot, tables, facts, caches};
+  begin(in, decision);
+  if (const Refusal refusal = run_steps(in, decision)) {
+    decision.refused = true;
+    decision.reply_known = false;
+    decision.reason = *refusal;
+    return;
+  }
+  decision.reply_known = decision.reply_known && route_reply(in, decision);
+  build_blocks(in, decision);
+}
+
+}  // namespace isthmus

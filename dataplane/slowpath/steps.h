@@ -1,0 +1,52 @@
+// The steps of decide(), in their order, one file each. Each reads the input, fills in its part of the decision and
+// returns a drop reason to refuse. Pure, as decide() is. For decide.cc and tests.
+#pragma once
+
+#include <optional>
+
+#include "dataplane/slowpath/decision.h"
+
+namespace isthmus {
+
+struct DecisionInput {
+  const Snapshot& snapshot;
+  const DecisionTables& tables;
+  const PacketFacts& facts;
+  const DecisionCaches& caches;
+};
+using Refusal = std::optional<DropReason>;
+
+// Starts over: keys, direction, no dependencies. (decide.cc)
+void begin(const DecisionInput& in, Decision& decision) noexcept;
+// Depends on the address's word, then looks the end up. (decide.cc)
+void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, End& end) noexcept;
+// Depends on a peer. (decide.cc)
+void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept;
+
+// The source address and identity belong to the sender. (source_validation.cc)
+[[nodiscard]] Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept;
+// Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
+[[nodiscard]] Refusal find_service(const DecisionInput& in, Decision& decision) noexcept;
+// The two clusters are linked, and policy allows the two identities. (policy.cc)
+[[nodiscard]] Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept;
+// Device, tunnel and next hop of this direction. (route.cc)
+[[nodiscard]] Refusal route(const DecisionInput& in, Decision& decision) noexcept;
+// The same for the other direction of a new connection. False: it cannot be known yet. (route.cc)
+[[nodiscard]] bool route_reply(const DecisionInput& in, Decision& decision) noexcept;
+// The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
+void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
+void rebuild_rewrites(Decision& decision) noexcept;
+
+// The backends of a new connection in order of preference: the Maglev ring, starting at the packet's slot.
+struct BackendWalk {
+  const BackendSet* set = nullptr;
+  std::uint32_t slot = 0;
+  std::uint32_t steps = 0;
+  const BackendEntry* last = nullptr;
+  [[nodiscard]] const BackendEntry* next() noexcept;
+};
+// Where the walk starts. The ring is not empty.
+[[nodiscard]] std::uint32_t ring_slot(const FrontendEntry& frontend, const FlowKey& key) noexcept;
+[[nodiscard]] BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noexcept;
+
+}  // namespace isthmus
