@@ -102,6 +102,43 @@ TEST(SourceValidation, AnotherPodAtTheAddressOfARemovedOneGetsItsOwnHoldTime) {
   EXPECT_EQ(rig.at_second(kNow + 100 + kHold, kWestIdentity + 1), "unknown_source");
 }
 
+TEST(SourceValidation, AnAddressThatWasPublishedMeanwhileGetsANewHoldTime) {
+  SourceValidationRig rig;
+  EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "");
+  rig.pod(kWestIdentity, kNow);  // no packet while it is published
+  rig.no_pod();
+  EXPECT_EQ(rig.at_second(kNow + 100, kWestIdentity + 1), "");
+}
+
+TEST(SourceValidation, ManyUnpublishedSourcesDoNotRenewEachOthersHoldTime) {
+  SourceValidationRig rig;
+  constexpr std::uint32_t kSources = 20'000;
+  std::uint32_t late = 0;
+  for (std::uint32_t second = kNow; second <= kNow + kHold; second += kHold) {
+    for (std::uint32_t n = 0; n < kSources; ++n) {
+      rig.source = IpAddress::ipv4(Be32::of(0x0a020000 + n));
+      const bool passes = rig.at_second(second, kWestIdentity).empty();
+      EXPECT_TRUE(passes || second != kNow);
+      late += second != kNow && passes ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(late, 0u);
+}
+
+TEST(SourceValidation, TheReservedVniOfAnUnpublishedSourceIsAcceptedForTheHoldTime) {
+  for (const std::uint32_t vni : {3u, 4u, 5u, 7u, 8u, 100u, 128u}) {
+    SourceValidationRig rig;
+    EXPECT_EQ(rig.at_second(kNow, vni), "") << vni;
+    EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << vni;
+    EXPECT_EQ(rig.at_second(kNow + kHold, vni), "unknown_source") << vni;
+  }
+  for (const std::uint32_t vni : {2u, 6u}) {
+    SourceValidationRig rig;
+    EXPECT_EQ(rig.at_second(kNow, vni), "");
+    EXPECT_EQ(rig.at_second(kNow + kHold, vni), "") << "resolved by the inner source";
+  }
+}
+
 TEST(SourceValidation, ThePreviousIdentityIsAcceptedForTheGracePeriod) {
   SourceValidationRig rig;
   rig.pod(kWestIdentity, kNow);
