@@ -356,7 +356,8 @@ void add_service_fields(std::vector<ConfigField>& fields) {
   fields.push_back(name(
       "state.directory", [](GatewayConfig& c) -> std::string& { return c.state_directory; }, is_path,
       "an absolute path",
-      "Where the connection table is kept across restarts, in `isthmus-<name>.flows`. Lookups among many connections "
+      "Where the connection table is kept across restarts, in `isthmus/<name>.flows`. The gateway makes the directory "
+      "`isthmus` with access for itself only. Lookups among many connections "
       "are faster on a tmpfs mounted with `huge=within_size`; `isthmus status` shows the pages the table is on."));
   fields.push_back(choice<LogLevel>(
       "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },

@@ -48,12 +48,28 @@ json peer_json(const PeerRow& row) {
   return peer;
 }
 
+const char* start_text(StateStart start) {
+  switch (start) {
+    case StateStart::kNew:
+      return "new";
+    case StateStart::kAdopted:
+      return "adopted";
+    case StateStart::kDiscarded:
+      return "discarded";
+    case StateStart::kNotKept:
+      break;
+  }
+  return "not_kept";
+}
+
 json connections_json(const EngineCounters& c) {
   return {{"now", c.connections_now},
           {"capacity", c.connections_capacity},
           {"created", c.connections_created},
           {"half_open", c.connections_half_open},
           {"adopted", c.connections_adopted},
+          {"start", start_text(c.connections_start)},
+          {"start_reason", c.connections_start_reason},
           {"bytes", c.connections_bytes},
           {"huge_page_bytes", c.connections_huge_page_bytes},
           {"hits", c.hits},

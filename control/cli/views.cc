@@ -55,6 +55,16 @@ std::string pages_text(const json& connections) {
          " % of it on huge pages";
 }
 
+std::string start_text(const json& connections) {
+  const std::string reason = text_of(connections, "start_reason");
+  if (reason.empty()) {
+    return "";
+  }
+  return (text_of(connections, "start") == "not_kept" ? "; not kept across a restart: "
+                                                      : "; the earlier table was discarded: ") +
+         reason;
+}
+
 std::string status_facts(const json& s) {
   const json& connections = member(s, "connections");
   const json& packets = member(s, "packets");
@@ -75,7 +85,8 @@ std::string status_facts(const json& s) {
   add_fact(text, "connections",
            count_of(connections, "now") + " of " + count_of(connections, "capacity") + " (" +
                count_of(connections, "half_open") + " half-open), " + count_of(connections, "created") + " created, " +
-               count_of(connections, "adopted") + " adopted at start" + pages_text(connections));
+               count_of(connections, "adopted") + " adopted at start" + pages_text(connections) +
+               start_text(connections));
   add_fact(text, "packets",
            count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
                count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +

@@ -36,6 +36,30 @@ std::optional<Error> endpoint_table_problem(const EngineCounters& counters) {
                "link fewer clusters to this one (CrossClusterNetworkProfile), then restart the gateway"};
 }
 
+std::optional<Error> state_problem(const EngineCounters& counters) {
+  if (counters.connections_start != StateStart::kNotKept || counters.connections_start_reason.empty()) {
+    return std::nullopt;
+  }
+  return Error{"connections will not survive a restart: " + counters.connections_start_reason, "connection table",
+               "remove it, or set another state.directory; then restart the gateway"};
+}
+
+void log_start(const EngineCounters& counters) {
+  switch (counters.connections_start) {
+    case StateStart::kNew:
+      spdlog::info("connection table: new");
+      break;
+    case StateStart::kAdopted:
+      spdlog::info("connection table: {} connections adopted", counters.connections_adopted);
+      break;
+    case StateStart::kDiscarded:
+      spdlog::warn("connection table: the earlier one was discarded: {}", counters.connections_start_reason);
+      break;
+    case StateStart::kNotKept:
+      break;  // listed as a problem, which is logged
+  }
+}
+
 std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
   std::vector<IpAddress> addresses;
   for (const auto& address : {config.translation_ipv4, config.translation_ipv6}) {
@@ -58,6 +82,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   if (auto watched = gateway->watch(); !watched) {
     return watched.error();
   }
+  log_start(gateway->node_.engine->counters());
   gateway->local_side_->check_forwarding();
   gateway->apply();
   gateway->maintain();
@@ -260,6 +285,7 @@ void ActiveGateway::maintain() {
   observer_->poll();  // events of a burst that ended without another wake-up
   problems_.set("devices", down);
   problems_.set_one("endpoint table", endpoint_table_problem(counters));
+  problems_.set_one("connection table", state_problem(counters));
   problems_.set("local side", local_side_->problems());
   if (publish_failed_) {  // steering that a device refused may succeed now
     CompileResult nothing;

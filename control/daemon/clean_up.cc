@@ -18,9 +18,10 @@ void keep_first(Status& result, const Status& step) {
 }
 
 Status remove_connection_file(const GatewayConfig& config) {
-  const auto file = std::filesystem::path(config.state_directory) / ("isthmus-" + config.name + ".flows");
-  std::error_code failed;
+  const std::filesystem::path file = Engine::state_file(config.state_directory, config.name);
+  std::error_code failed, still_in_use;
   std::filesystem::remove(file, failed);
+  std::filesystem::remove(file.parent_path(), still_in_use);  // by other gateways
   return failed ? Status(Error{"cannot remove the connection table: " + failed.message(), file.string(),
                                "remove it by hand"})
                 : Status(Ok{});

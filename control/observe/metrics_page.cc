@@ -116,7 +116,22 @@ void add_packets(const EngineCounters& c, Page& page) {
   page.counter("isthmus_policy_audited_total", "Denials that audit mode let pass", c.policy_audited);
 }
 
+void add_table_start(const EngineCounters& c, Page& page) {
+  constexpr std::pair<StateStart, const char*> kStarts[] = {{StateStart::kNew, "new"},
+                                                            {StateStart::kAdopted, "adopted"},
+                                                            {StateStart::kDiscarded, "discarded"},
+                                                            {StateStart::kNotKept, "not_kept"}};
+  page.family("isthmus_connection_table_start",
+              "How the connection table began; discarded: an earlier one could not be used; not_kept: it ends with the "
+              "process",
+              MetricType::Gauge);
+  for (const auto& [start, name] : kStarts) {
+    page.add(c.connections_start == start ? 1 : 0, {{"start", name}});
+  }
+}
+
 void add_connections(const EngineCounters& c, Page& page) {
+  add_table_start(c, page);
   page.gauge("isthmus_connections", "Tracked connections", number(c.connections_now));
   page.gauge("isthmus_connections_half_open", "Tracked connections without a reply", number(c.connections_half_open));
   page.gauge("isthmus_connections_capacity", "Capacity of the connection table", number(c.connections_capacity));

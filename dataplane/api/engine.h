@@ -20,6 +20,7 @@
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/flow_timeouts.h"
 #include "dataplane/base/result.h"
+#include "dataplane/base/state_start.h"
 #include "dataplane/io/device.h"
 
 namespace isthmus {
@@ -30,7 +31,7 @@ enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
 enum class MidstreamPolicy : std::uint8_t { kLoose, kDrop };
 
 struct EngineOptions {
-  std::string name = "isthmus";  // name of the shared mapping
+  std::string name = "isthmus";  // names the file of Engine::state_file()
   std::string state_directory = "/dev/shm";
   bool keep_state = true;  // false: anonymous mapping, no state survives a restart
   std::vector<int> cores;  // one worker each, pinned; empty: one worker, not pinned
@@ -81,6 +82,8 @@ struct EngineCounters {
   std::uint64_t connections_now = 0, connections_created = 0, connections_half_open = 0, connections_capacity = 0;
   std::uint64_t connections_adopted = 0;                                 // from the mapping of an earlier process
   std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; those on huge pages
+  StateStart connections_start = StateStart::kNew;
+  std::string connections_start_reason;  // why an earlier table was discarded, or this one is not kept; else empty
   std::uint64_t hits = 0, misses = 0, revalidations = 0;
   std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
   std::uint64_t policy_audited = 0;     // deny decisions that audit mode let pass
@@ -125,6 +128,8 @@ struct EngineEvents {
 class Engine {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
+  // Path of the file in which connections outlive their process.
+  [[nodiscard]] static std::string state_file(const std::string& state_directory, const std::string& name);
   virtual ~Engine() = default;
 
   [[nodiscard]] virtual Result<DeviceId> add_device(std::unique_ptr<Device> device) = 0;

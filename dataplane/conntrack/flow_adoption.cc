@@ -76,7 +76,7 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
     mapping_.block(number) = DirectionBlock{};
     mapping_.block(number).origin = Origin::none();
   }
-  if (mapping_.adopted()) {
+  if (mapping_.start() == StateStart::kAdopted) {
     adopt(slots_used, blocks_used);
     epochs_.bump_all();  // no adopted decision is valid any more
   }

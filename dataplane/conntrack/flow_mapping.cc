@@ -1,7 +1,6 @@
 #include "dataplane/conntrack/flow_mapping.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "dataplane/conntrack/state_file.h"
 #include "dataplane/packet/flow_key.h"
 
 namespace isthmus {
@@ -97,29 +97,31 @@ FlowMapping::Layout FlowMapping::layout_of(const Options& options) noexcept {
 Result<FlowMapping> FlowMapping::open(const Options& options) {
   FlowMapping mapping;
   const Layout layout = layout_of(options);
-  if (options.keep_state) {
-    if (Status status = mapping.open_file(options, layout); !status) {
-      return status.error();
-    }
-    mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
-    return mapping;
+  const Status opened = options.keep_state ? mapping.open_file(options, layout) : mapping.open_private(options, layout);
+  if (!opened) {
+    return opened.error();
   }
+  mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
+  return mapping;
+}
+
+Status FlowMapping::open_private(const Options& options, const Layout& layout) {
   auto area = MemoryArea::anonymous(layout.end);
   if (!area) {
     return area.error();
   }
-  mapping.area_ = std::move(*area);
-  mapping.set_pointers(layout);
-  mapping.write_header(options);
-  mapping.huge_page_bytes_ = mapping.area_.huge_page_bytes();
-  return mapping;
+  area_ = std::move(*area);
+  set_pointers(layout);
+  write_header(options);
+  start_ = StateStart::kNotKept;
+  return Ok{};
 }
 
 FlowMapping::FlowMapping(FlowMapping&& other) noexcept
     : area_(std::move(other.area_)),
       file_(std::exchange(other.file_, -1)),
-      adopted_(other.adopted_),
-      fresh_reason_(std::move(other.fresh_reason_)),
+      start_(other.start_),
+      start_reason_(std::move(other.start_reason_)),
       huge_page_bytes_(other.huge_page_bytes_),
       header_(other.header_),
       epochs_(other.epochs_),
@@ -201,28 +203,19 @@ std::string FlowMapping::mismatch_reason(const Options& options) const {
 }
 
 Status FlowMapping::open_file(const Options& options, const Layout& layout) {
-  if (options.name.empty() || options.name.find('/') != std::string::npos) {
-    return Error{"a gateway's name must not be empty or contain '/'", "name '" + options.name + "'",
-                 "choose another name"};
+  auto opened = open_state_file(options.directory, options.name, offsetof(Header, process));
+  if (!opened) {
+    return opened.error();
   }
-  const std::string path = options.directory + "/isthmus-" + options.name + ".flows";
-  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (file_ < 0) {
-    return file_error("cannot open the connection table", path,
-                      "create the state directory and make it writable for this process");
+  start_reason_ = std::move(opened->reason);
+  if (opened->file < 0) {
+    return open_private(options, layout);
   }
+  file_ = opened->file;
   struct stat info {};
-  if (fstat(file_, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid()) {
-    return Error{"not a regular file owned by this user", path, "remove it, or use another state directory"};
+  if (fstat(file_, &info) != 0) {
+    return file_error("cannot read the size of the connection table", opened->path, "remove it");
   }
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    std::uint32_t process = 0;
-    const bool known = pread(file_, &process, sizeof process, offsetof(Header, process)) == sizeof process;
-    return Error{"another engine named '" + options.name + "' is running" +
-                     (known ? " (process " + std::to_string(process) + ")" : ""),
-                 path, "stop it, or give this gateway another name"};
-  }
-  std::string reason;
   if (static_cast<std::size_t>(info.st_size) == layout.end) {
     auto area = MemoryArea::of_file(file_, layout.end);
     if (!area) {
@@ -230,17 +223,17 @@ Status FlowMapping::open_file(const Options& options, const Layout& layout) {
     }
     area_ = std::move(*area);
     set_pointers(layout);
-    reason = mismatch_reason(options);
-    if (reason.empty()) {
-      adopted_ = true;
+    start_reason_ = mismatch_reason(options);
+    if (start_reason_.empty()) {
+      start_ = StateStart::kAdopted;
       header_->process = static_cast<std::uint32_t>(getpid());
       return Ok{};
     }
   } else if (info.st_size != 0) {
-    reason = size_mismatch_reason(options);
+    start_reason_ = size_mismatch_reason(options);
   }
-  fresh_reason_ = std::move(reason);
-  return start_fresh(options, layout, path);
+  start_ = start_reason_.empty() ? StateStart::kNew : StateStart::kDiscarded;
+  return start_fresh(options, layout, opened->path);
 }
 
 // The file has another size than this table needs: its header, if there is one, may say why.

@@ -1,10 +1,10 @@
 // FlowMapping: the memory in which connections survive a restart: header, epoch words, connection slots, blocks.
 //
-// A file `<directory>/isthmus-<name>.flows`, locked by the engine that uses it, or an anonymous mapping. open() adopts
-// the file of an earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps
-// the reason. The space is reserved at open, so that a full file system is an error then, not a SIGBUS later. Threads:
-// open and destruction by control; the rest any. Peer, service and other ids in adopted records are those of the
-// earlier process and may mean something else now.
+// The file of state_file.h, locked by the engine that uses it, or an anonymous mapping. open() adopts the file of an
+// earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps the reason. The
+// space is reserved at open, so that a full file system is an error then, not a SIGBUS later. Threads: open and
+// destruction by control; the rest any. Peer, service and other ids in adopted records are those of the earlier process
+// and may mean something else now.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 
 #include "dataplane/base/memory_area.h"
 #include "dataplane/base/result.h"
+#include "dataplane/base/state_start.h"
 #include "dataplane/base/types.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/direction_block.h"
@@ -36,10 +37,10 @@ class FlowMapping {
   FlowMapping& operator=(FlowMapping&&) = delete;
   ~FlowMapping();
 
-  // True: slots hold the state of an earlier process and must be validated one by one.
-  [[nodiscard]] bool adopted() const noexcept { return adopted_; }
-  // Why an existing file was not adopted; empty when it was adopted or new.
-  [[nodiscard]] const std::string& fresh_reason() const noexcept { return fresh_reason_; }
+  // kAdopted: slots hold the state of an earlier process and must be validated one by one.
+  [[nodiscard]] StateStart start() const noexcept { return start_; }
+  // Why an earlier file was not adopted, or the table is not kept though it should be; else empty.
+  [[nodiscard]] const std::string& start_reason() const noexcept { return start_reason_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return area_.bytes(); }
   // Bytes on huge pages, measured when the mapping was opened.
   [[nodiscard]] std::size_t huge_page_bytes() const noexcept { return huge_page_bytes_; }
@@ -65,6 +66,7 @@ class FlowMapping {
     return line;
   }
   [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
+  [[nodiscard]] Status open_private(const Options& options, const Layout& layout);
   [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
   [[nodiscard]] std::string mismatch_reason(const Options& options) const;
   [[nodiscard]] std::string size_mismatch_reason(const Options& options) const;
@@ -74,8 +76,8 @@ class FlowMapping {
 
   MemoryArea area_;
   int file_ = -1;
-  bool adopted_ = false;
-  std::string fresh_reason_;
+  StateStart start_ = StateStart::kNotKept;
+  std::string start_reason_;
   std::size_t huge_page_bytes_ = 0;
   Header* header_ = nullptr;
   EpochTable::Word* epochs_ = nullptr;

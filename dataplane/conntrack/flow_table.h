@@ -139,8 +139,9 @@ class FlowTable {
   // with their own clock (CLOCK_BOOTTIME in nanoseconds, read once per round).
   [[nodiscard]] Seconds now() const noexcept;
   [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept { return mapping_.seconds_at(boot_time); }
-  // Empty when adopted or new; else why earlier state was discarded ("capacity was 1024, is 2048").
-  [[nodiscard]] const std::string& start_reason() const noexcept { return mapping_.fresh_reason(); }
+  [[nodiscard]] StateStart start() const noexcept { return mapping_.start(); }
+  // Why earlier state was discarded ("capacity was 1024, is 2048") or this table is not kept; else empty.
+  [[nodiscard]] const std::string& start_reason() const noexcept { return mapping_.start_reason(); }
   [[nodiscard]] EpochTable& epochs() noexcept { return epochs_; }
   [[nodiscard]] const EpochTable& epochs() const noexcept { return epochs_; }
   [[nodiscard]] const FlowTimeouts& timeouts() const noexcept { return timeouts_; }

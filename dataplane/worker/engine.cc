@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "dataplane/conntrack/state_file.h"
 #include "dataplane/publish/publisher.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/worker.h"
@@ -247,6 +248,8 @@ EngineCounters EngineImplementation::counters() const {
   sum.connections_adopted = flows.adopted;
   sum.connections_bytes = flows.bytes;
   sum.connections_huge_page_bytes = flows.huge_page_bytes;
+  sum.connections_start = shared_.flows->start();
+  sum.connections_start_reason = shared_.flows->start_reason();
   return sum;
 }
 
@@ -266,6 +269,10 @@ Status check_options(const EngineOptions& options) {
 }
 
 }  // namespace
+
+std::string Engine::state_file(const std::string& state_directory, const std::string& name) {
+  return state_file_path(state_directory, name);
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   if (auto status = check_options(options); !status) {

@@ -120,7 +120,10 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   }
   need(engine_->start());
   if (engine.keep_state) {  // unlink the file, so that nothing is left behind; the mapping stays valid
-    std::filesystem::remove(std::filesystem::path(options.state) / ("isthmus-" + engine.name + ".flows"));
+    const std::filesystem::path file = Engine::state_file(options.state, engine.name);
+    std::error_code still_in_use;
+    std::filesystem::remove(file);
+    std::filesystem::remove(file.parent_path(), still_in_use);
   }
   publish();
   establish();

@@ -100,7 +100,9 @@ class GatewayCrash(FleetCase):
             client.wait_open(count)
             client.wait_rounds(2)
         self.kill_and_restart(gateway)
-        adopted = self.fleet.gateways[gateway].status()["connections"]["adopted"]
+        connections = self.fleet.gateways[gateway].status()["connections"]
+        self.assertEqual((connections["start"], connections["start_reason"]), ("adopted", ""))
+        adopted = connections["adopted"]
         for client in clients:
             self.assertEqual(client.wait_rounds(4)["failures"], {}, f"adopted {adopted}, drops {self.drops()}")
         self.assertGreaterEqual(adopted, counts[0], "connections were not restored from the saved table")

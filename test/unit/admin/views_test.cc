@@ -73,6 +73,24 @@ TEST(StatusView, ShowsWhatAnOperatorLooksFor) {
   }
 }
 
+TEST(StatusView, SaysWhyTheConnectionTableStartedEmpty) {
+  StatusReply status = some_status();
+  EXPECT_EQ(shown(AdminCommand::kStatus, encode_status(status)).find("table was discarded"), std::string::npos);
+  status.counters.connections_start = StateStart::kDiscarded;
+  status.counters.connections_start_reason = "capacity was 1024, is 2048";
+  const std::string discarded = encode_status(status);
+  EXPECT_NE(shown(AdminCommand::kStatus, discarded).find("the earlier table was discarded: capacity was 1024, is 2048"),
+            std::string::npos);
+  const json connections = json::parse(discarded)["status"]["connections"];
+  EXPECT_EQ(connections["start"], "discarded");
+  EXPECT_EQ(connections["start_reason"], "capacity was 1024, is 2048");
+  status.counters.connections_start = StateStart::kNotKept;
+  status.counters.connections_start_reason = "/dev/shm/isthmus belongs to user 1000";
+  EXPECT_NE(shown(AdminCommand::kStatus, encode_status(status))
+                .find("not kept across a restart: /dev/shm/isthmus belongs to user 1000"),
+            std::string::npos);
+}
+
 TEST(StatusView, SaysSoWhenThereAreNoProblems) {
   StatusReply status = some_status();
   status.problems.clear();

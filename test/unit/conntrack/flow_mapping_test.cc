@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 
+#include "dataplane/conntrack/state_file.h"
 #include "test/unit/conntrack/temporary_directory.h"
 
 namespace isthmus::flow_test {
@@ -22,7 +24,7 @@ struct FlowMappingTest : testing::Test {
   FlowMapping::Options options() const {
     return {.name = "test", .directory = directory.path(), .keep_state = true, .connections = 100, .blocks = 300};
   }
-  std::string path() const { return directory.path() + "/isthmus-test.flows"; }
+  std::string path() const { return state_file_path(directory.path(), "test"); }
   // Inverts the byte at `offset` of the file: whatever it was, it differs now.
   void damage(std::streamoff offset) const {
     std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -37,8 +39,8 @@ struct FlowMappingTest : testing::Test {
 TEST_F(FlowMappingTest, NewFileIsFreshWithoutAReasonAndPrivate) {
   auto mapping = FlowMapping::open(options());
   ASSERT_TRUE(mapping.ok()) << mapping.error().text();
-  EXPECT_FALSE(mapping->adopted());
-  EXPECT_EQ(mapping->fresh_reason(), "");
+  EXPECT_NE(mapping->start(), StateStart::kAdopted);
+  EXPECT_EQ(mapping->start_reason(), "");
   struct stat info {};
   ASSERT_EQ(stat(path().c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
@@ -55,7 +57,7 @@ TEST_F(FlowMappingTest, ContentsSurviveReopening) {
   }
   auto mapping = FlowMapping::open(options());
   ASSERT_TRUE(mapping.ok());
-  EXPECT_TRUE(mapping->adopted());
+  EXPECT_EQ(mapping->start(), StateStart::kAdopted);
   EXPECT_EQ(mapping->connection(99).shared.user_flags, 0xabcdu);
   EXPECT_EQ(mapping->block(300).encap_peer, PeerId{17});
   EXPECT_EQ(mapping->epochs()[4095], 3u);
@@ -90,11 +92,11 @@ TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndGivesTheReason) {
   {
     auto mapping = FlowMapping::open(larger);
     ASSERT_TRUE(mapping.ok());
-    EXPECT_FALSE(mapping->adopted());
-    EXPECT_EQ(mapping->fresh_reason(), "capacity was 100, is 200");
+    EXPECT_NE(mapping->start(), StateStart::kAdopted);
+    EXPECT_EQ(mapping->start_reason(), "capacity was 100, is 200");
   }
   larger.connections = 199;  // the same file size
-  EXPECT_EQ(FlowMapping::open(larger)->fresh_reason(), "capacity was 200, is 199");
+  EXPECT_EQ(FlowMapping::open(larger)->start_reason(), "capacity was 200, is 199");
 }
 
 TEST_F(FlowMappingTest, DamagedHeaderStartsFreshWithEmptyContents) {
@@ -106,25 +108,21 @@ TEST_F(FlowMappingTest, DamagedHeaderStartsFreshWithEmptyContents) {
     damage(offset);
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
-    EXPECT_FALSE(mapping->adopted()) << "offset " << offset;
-    EXPECT_NE(mapping->fresh_reason(), "") << "offset " << offset;
+    EXPECT_NE(mapping->start(), StateStart::kAdopted) << "offset " << offset;
+    EXPECT_NE(mapping->start_reason(), "") << "offset " << offset;
     EXPECT_EQ(mapping->connection(0).shared.checksum, 0u);
   }
 }
 
-TEST_F(FlowMappingTest, ForeignFileIsReplacedAndSymlinkRejected) {
-  std::ofstream(path()) << "hello";
+TEST_F(FlowMappingTest, FileOfAnotherSizeIsReplaced) {
+  ASSERT_TRUE(FlowMapping::open(options()).ok());
+  std::filesystem::resize_file(path(), 5);
   {
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
-    EXPECT_FALSE(mapping->adopted());
-    EXPECT_EQ(mapping->fresh_reason(), "the file's size does not match");
+    EXPECT_NE(mapping->start(), StateStart::kAdopted);
+    EXPECT_EQ(mapping->start_reason(), "the file's size does not match");
   }
-  std::filesystem::remove(path());
-  std::ofstream(directory.path() + "/precious") << "data";
-  std::filesystem::create_symlink(directory.path() + "/precious", path());
-  EXPECT_FALSE(FlowMapping::open(options()).ok());
-  EXPECT_EQ(std::filesystem::file_size(directory.path() + "/precious"), 4u);
 }
 
 TEST_F(FlowMappingTest, MissingDirectoryAndBadNameAreErrorsWithAFix) {
@@ -147,9 +145,11 @@ TEST_F(FlowMappingTest, FullFileSystemIsAnErrorAtOpen) {
   auto result = FlowMapping::open(huge);
   ASSERT_FALSE(result.ok());
   EXPECT_NE(result.error().what.find("MiB"), std::string::npos) << result.error().text();
-  const std::string file = "/dev/shm/isthmus-" + huge.name + ".flows";
+  const std::string file = state_file_path(huge.directory, huge.name);
   EXPECT_EQ(std::filesystem::file_size(file), 0u) << "reserved space is released";
   std::filesystem::remove(file);
+  std::error_code still_in_use;
+  std::filesystem::remove(std::filesystem::path(file).parent_path(), still_in_use);
 }
 
 TEST_F(FlowMappingTest, AnonymousMappingLeavesNoFile) {
@@ -157,7 +157,7 @@ TEST_F(FlowMappingTest, AnonymousMappingLeavesNoFile) {
   o.keep_state = false;
   auto mapping = FlowMapping::open(o);
   ASSERT_TRUE(mapping.ok());
-  EXPECT_FALSE(mapping->adopted());
+  EXPECT_NE(mapping->start(), StateStart::kAdopted);
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
   EXPECT_TRUE(FlowMapping::open(o).ok()) << "any number of them";
 }
@@ -179,7 +179,7 @@ TEST_F(FlowMappingTest, TableUsesHugePagesWhereTheFileSystemHasThem) {
     EXPECT_LE(mapping->huge_page_bytes(), mapping->bytes());
   }
   auto adopted = FlowMapping::open(o);
-  EXPECT_TRUE(adopted.ok() && adopted->adopted());
+  EXPECT_TRUE(adopted.ok() && adopted->start() == StateStart::kAdopted);
   EXPECT_GT(adopted->huge_page_bytes(), 0u);
   umount2(directory.path().c_str(), MNT_DETACH);
 }

@@ -31,6 +31,7 @@ StatusReply some_status() {
   part.hub = "fleet";
   part.objects = 6;
   status.hub_parts.push_back({part, std::nullopt});
+  status.counters.connections_start = StateStart::kDiscarded;
   status.counters.rx_packets = 9'007'199'254'740'991;  // the largest that a double holds exactly
   status.counters.tx_packets = 30;
   status.counters.encapsulated = 20;
@@ -134,6 +135,8 @@ TEST(MetricsPage, IsValidForPrometheusAndHasTheGatewaysValues) {
       {R"(cilium_identity{type="cluster_local"})", "4"},
       {R"(isthmus_policy_unapplied_rules{policy="CiliumNetworkPolicy shop/rule"})", "2"},
       {"isthmus_endpoints", "12"},
+      {R"(isthmus_connection_table_start{start="discarded"})", "1"},
+      {R"(isthmus_connection_table_start{start="adopted"})", "0"},
       {R"(isthmus_hub_objects{hub="kubernetes",part="serviceimports"})", "5"},
       {R"(isthmus_hub_objects{hub="fleet",part="serviceimports"})", "6"},
       {R"(isthmus_hub_last_event_age_seconds{hub="kubernetes",part="serviceimports"})", "12"},
