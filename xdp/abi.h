@@ -71,14 +71,13 @@ static_assert(sizeof(struct isthmus_heartbeat) == 64, "one cache line per queue"
 
 /* Per CPU; one counter for each outcome. */
 struct isthmus_steer_counters {
-  __u64 passed;          /* to the kernel's stack: not fleet traffic (includes the next three) */
-  __u64 not_a_peer;      /* to our tunnel endpoint, from an address that is not a remote peer */
-  __u64 tunnel_fragment; /* UDP fragment to our tunnel endpoint */
-  __u64 foreign_source;  /* to a fleet destination, from a source outside this cluster */
-  __u64 taken_tunnel;    /* redirected to the engine */
-  __u64 taken_plain;
-  __u64 engine_down_dropped; /* fleet traffic while the engine was down */
-  __u64 engine_down_passed;
+#define ISTHMUS_STEER_COUNTER(field, ...) __u64 field;
+#include "dataplane/stats/counters.def"
 };
-static_assert(sizeof(struct isthmus_steer_counters) == 64, "eight counters");
-static_assert(__builtin_offsetof(struct isthmus_steer_counters, taken_tunnel) == 32, "order of the counters");
+/* How many rows the list has. */
+enum {
+  isthmus_steer_counter_count = 0
+#define ISTHMUS_STEER_COUNTER(...) +1
+#include "dataplane/stats/counters.def"
+};
+static_assert(sizeof(struct isthmus_steer_counters) == 8 * isthmus_steer_counter_count, "counters without padding");

@@ -16,16 +16,46 @@ std::string line(const char* command, json content) {
   return reply.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+// The member at a path of the list of counters.
+json& member_at(json& object, std::string_view path) {
+  json* at = &object;
+  for (std::size_t dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.')) {
+    at = &(*at)[std::string(path.substr(0, dot))];
+    path.remove_prefix(dot + 1);
+  }
+  return (*at)[std::string(path)];
+}
+
+template <typename Counts>
+void put_counts(json& object, const Counts& counts) {
+  for (const CounterRow<Counts>& row : kCounterRows<Counts>) {
+    member_at(object, row.json) = counts.*row.value;
+  }
+}
+
+// Those that tell of losses, at 0 too.
+template <typename Counts>
+void put_losses(json& list, const Counts& counts) {
+  for (const CounterRow<Counts>& row : kCounterRows<Counts>) {
+    if (row.lost()) {
+      list.push_back({{"name", row.name},
+                      {"count", counts.*row.value},
+                      {"unit", row.unit},
+                      {"text", row.text},
+                      {"hint", row.hint}});
+    }
+  }
+}
+
 json device_json(const DeviceRow& row) {
-  const QueueCounters& c = row.status.counters;
-  json device{{"name", row.status.name},      {"side", row.side},           {"mode", row.status.description},
-              {"up", row.status.up},          {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
-              {"tx_packets", c.tx_packets},   {"tx_bytes", c.tx_bytes},     {"tx_full", c.tx_full},
-              {"rx_no_frame", c.rx_no_frame}, {"oversize", c.oversize}};
-  if (row.steer) {  // fleet packets that were left to the kernel, by reason
-    device["left_to_kernel"] = {{"not_a_peer", row.steer->not_a_peer},
-                                {"foreign_source", row.steer->foreign_source},
-                                {"tunnel_fragment", row.steer->tunnel_fragment}};
+  json device{{"name", row.status.name},
+              {"side", row.side},
+              {"mode", row.status.description},
+              {"up", row.status.up},
+              {"lost", lost_packets(row)}};
+  put_counts(device, row.status.counters);
+  if (row.steer) {
+    put_counts(device, *row.steer);
   }
   return device;
 }
@@ -62,21 +92,6 @@ const char* start_text(StateStart start) {
   return "not_kept";
 }
 
-json connections_json(const EngineCounters& c) {
-  return {{"now", c.connections_now},
-          {"capacity", c.connections_capacity},
-          {"created", c.connections_created},
-          {"half_open", c.connections_half_open},
-          {"adopted", c.connections_adopted},
-          {"start", start_text(c.connections_start)},
-          {"start_reason", c.connections_start_reason},
-          {"bytes", c.connections_bytes},
-          {"huge_page_bytes", c.connections_huge_page_bytes},
-          {"hits", c.hits},
-          {"misses", c.misses},
-          {"revalidations", c.revalidations}};
-}
-
 json flows_json(const StatusReply& status) {
   const ObserverCounts& c = status.flows;
   return {{"seen", c.seen},
@@ -88,19 +103,19 @@ json flows_json(const StatusReply& status) {
           {"control_events_lost", status.control_events_lost}};
 }
 
-json packets_json(const EngineCounters& c) {
-  std::uint64_t dropped = 0;
-  for (const DropCount& drop : c.drops) {
+// What the list of counters does not have.
+void put_sums(json& content, const StatusReply& status) {
+  std::uint64_t dropped = 0, lost = 0;
+  for (const DropCount& drop : status.counters.drops) {
     dropped += drop.packets;
   }
-  return {{"rx", c.rx_packets},
-          {"tx", c.tx_packets},
-          {"encapsulated", c.encapsulated},
-          {"decapsulated", c.decapsulated},
-          {"dropped", dropped},
-          {"icmp_sent", c.icmp_sent},
-          {"policy_audited", c.policy_audited},
-          {"waiting_for_neighbour", c.waiting_for_neighbour}};
+  for (const DeviceRow& row : status.devices) {
+    lost += lost_packets(row);
+  }
+  content["packets"]["dropped"] = dropped;
+  content["packets"]["lost_at_devices"] = lost;
+  content["connections"]["start"] = start_text(status.counters.connections_start);
+  content["connections"]["start_reason"] = status.counters.connections_start_reason;
 }
 
 const char* connection_state(const FlowRecord& record) {
@@ -214,6 +229,20 @@ std::string protocol_name(IpProtocol protocol) {
   return std::to_string(static_cast<unsigned>(protocol));
 }
 
+std::uint64_t lost_packets(const DeviceRow& device) {
+  std::uint64_t lost = 0;
+  const auto add = [&](const auto& counts, const auto& rows) {
+    for (const auto& row : rows) {
+      lost += row.kind == CounterKind::kLoss ? counts.*row.value : 0;
+    }
+  };
+  add(device.status.counters, kCounterRows<QueueCounters>);
+  if (device.steer) {
+    add(*device.steer, kCounterRows<SteerCounters>);
+  }
+  return lost;
+}
+
 std::string encode_status(const StatusReply& status) {
   json peers = json::array(), devices = json::array(), problems = json::array();
   for (const PeerRow& row : status.peers) {
@@ -225,8 +254,7 @@ std::string encode_status(const StatusReply& status) {
   for (const ProblemRow& row : status.problems) {
     problems.push_back({{"where", row.where}, {"what", row.what}, {"fix", row.fix}, {"since_ms", row.since_ms}});
   }
-  return line("status",
-              {{"name", status.name},
+  json content{{"name", status.name},
                {"cluster", status.cluster},
                {"cluster_id", status.cluster_id.value()},
                {"version", status.version},
@@ -237,15 +265,17 @@ std::string encode_status(const StatusReply& status) {
                {"isolated", status.isolated},
                {"hub", hub_json(status)},
                {"tunnel", {{"address", status.tunnel_address.to_string()}, {"port", status.tunnel_port.value()}}},
-               {"endpoints", status.endpoints},
                {"services", status.services},
                {"frontends", status.frontends},
-               {"connections", connections_json(status.counters)},
-               {"packets", packets_json(status.counters)},
                {"flows", flows_json(status)},
                {"peers", std::move(peers)},
                {"devices", std::move(devices)},
-               {"problems", std::move(problems)}});
+               {"problems", std::move(problems)}};
+  put_counts<WorkerCounts>(content, status.counters);
+  put_counts<TableCounts>(content, status.counters);
+  put_counts(content, status.counters.connections);
+  put_sums(content, status);
+  return line("status", std::move(content));
 }
 
 std::string encode_services(const Listing<FrontendRow>& services) {
@@ -292,8 +322,8 @@ std::string encode_connections(const Listing<ConnectionRow>& connections) {
   return line("connections", {{"connections", std::move(rows)}, {"truncated", connections.truncated}});
 }
 
-std::string encode_drops(const EngineCounters& counters) {
-  json rows = json::array();
+std::string encode_drops(const EngineCounters& counters, const std::vector<DeviceRow>& devices) {
+  json rows = json::array(), device_rows = json::array(), tables = json::array();
   for (const DropCount& drop : counters.drops) {
     const CiliumDrop* cilium = find_cilium_drop(drop.cilium_code);
     rows.push_back({{"name", drop.name},
@@ -303,7 +333,19 @@ std::string encode_drops(const EngineCounters& counters) {
                     {"cilium_code", drop.cilium_code},
                     {"cilium_name", cilium == nullptr ? std::string_view() : cilium->name}});
   }
-  return line("drops", {{"reasons", std::move(rows)}});
+  for (const DeviceRow& row : devices) {
+    json losses = json::array();
+    put_losses(losses, row.status.counters);
+    if (row.steer) {
+      put_losses(losses, *row.steer);
+    }
+    device_rows.push_back({{"name", row.status.name}, {"side", row.side}, {"losses", std::move(losses)}});
+  }
+  put_losses<WorkerCounts>(tables, counters);
+  put_losses(tables, counters.connections);
+  put_losses<TableCounts>(tables, counters);
+  return line("drops",
+              {{"reasons", std::move(rows)}, {"devices", std::move(device_rows)}, {"tables", std::move(tables)}});
 }
 
 std::string encode_error(const Error& error) {

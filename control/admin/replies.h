@@ -61,7 +61,7 @@ struct StatusReply {
   IpAddress tunnel_address;
   L4Port tunnel_port;
   bool isolated = false;  // all peers became unreachable at once: our own link is suspected
-  std::size_t endpoints = 0, services = 0, frontends = 0, objects = 0;
+  std::size_t services = 0, frontends = 0, objects = 0;
   EngineCounters counters;
   ObserverCounts flows;
   std::uint64_t control_events_lost = 0, publishes = 0;
@@ -111,11 +111,15 @@ struct Listing {
   bool truncated = false;
 };
 
+// Packets lost at the device that no drop reason has.
+[[nodiscard]] std::uint64_t lost_packets(const DeviceRow& device);
+
 [[nodiscard]] std::string encode_status(const StatusReply& status);
 [[nodiscard]] std::string encode_services(const Listing<FrontendRow>& services);
 [[nodiscard]] std::string encode_endpoints(const Listing<EndpointRow>& endpoints);
 [[nodiscard]] std::string encode_connections(const Listing<ConnectionRow>& connections);
-[[nodiscard]] std::string encode_drops(const EngineCounters& counters);
+// The path's drop reasons, and what was lost or refused at each device and in the tables.
+[[nodiscard]] std::string encode_drops(const EngineCounters& counters, const std::vector<DeviceRow>& devices);
 [[nodiscard]] std::string encode_error(const Error& error);
 
 [[nodiscard]] std::string protocol_name(IpProtocol protocol);

@@ -250,7 +250,6 @@ StatusReply make_status(const GatewayParts& parts) {
     status.cluster_id = active.own().cluster;
     status.tunnel_address = active.own().underlay;
     status.tunnel_port = active.own().port;
-    status.endpoints = active.node().engine->endpoint_count();
     const auto services = active.compiler().services();
     status.services = services.size();
     for (const ServiceView& service : services) {
@@ -294,7 +293,8 @@ AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& part
     case AdminCommand::kDrops:
       break;
   }
-  return encode_drops(active.node().engine->counters());
+  const EngineCounters counters = active.node().engine->counters();
+  return encode_drops(counters, device_rows(active.node(), counters));
 }
 
 std::string answer_metrics(const GatewayParts& parts) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "control/observe/cilium_names.h"
@@ -21,7 +22,9 @@ class Page {
  public:
   using Labels = std::vector<ClientMetric::Label>;
 
-  void family(const char* name, const char* help, MetricType type) { families_.push_back({name, help, type, {}}); }
+  void family(std::string_view name, std::string_view help, MetricType type) {
+    families_.push_back({std::string(name), std::string(help), type, {}});
+  }
   void add(double value, Labels labels = {}) {
     MetricFamily& family = families_.back();
     ClientMetric metric;
@@ -61,6 +64,20 @@ class Page {
 };
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
+
+template <typename Counts>
+void family_of(const CounterRow<Counts>& row, Page& page) {
+  page.family(row.metric, row.text, row.kind == CounterKind::kGauge ? MetricType::Gauge : MetricType::Counter);
+}
+
+// Every row of the list of counters.
+template <typename Counts>
+void add_counters(const Counts& counts, Page& page) {
+  for (const CounterRow<Counts>& row : kCounterRows<Counts>) {
+    family_of(row, page);
+    page.add(number(counts.*row.value));
+  }
+}
 
 // Cilium has fewer reasons than we: several of ours may add up to one of Cilium's.
 void add_drops(const EngineCounters& counters, Page& page) {
@@ -106,14 +123,7 @@ void add_packets(const EngineCounters& c, Page& page) {
               MetricType::Counter);
   page.add(number(c.fabric_bytes), {{"direction", "EGRESS"}});
   page.add(number(c.local_bytes), {{"direction", "INGRESS"}});
-  page.counter("isthmus_received_packets_total", "Packets received by the engine", c.rx_packets);
-  page.counter("isthmus_sent_packets_total", "Packets sent by the engine", c.tx_packets);
-  page.counter("isthmus_encapsulated_packets_total", "Packets encapsulated", c.encapsulated);
-  page.counter("isthmus_decapsulated_packets_total", "Packets decapsulated", c.decapsulated);
-  page.counter("isthmus_icmp_errors_sent_total", "ICMP errors originated by the gateway", c.icmp_sent);
-  page.counter("isthmus_neighbour_waits_total", "Packets that waited for the MAC address of their next hop",
-               c.waiting_for_neighbour);
-  page.counter("isthmus_policy_audited_total", "Denials that audit mode let pass", c.policy_audited);
+  add_counters<WorkerCounts>(c, page);
 }
 
 void add_table_start(const EngineCounters& c, Page& page) {
@@ -130,59 +140,36 @@ void add_table_start(const EngineCounters& c, Page& page) {
   }
 }
 
-void add_connections(const EngineCounters& c, Page& page) {
+void add_tables(const EngineCounters& c, Page& page) {
   add_table_start(c, page);
-  page.gauge("isthmus_connections", "Tracked connections", number(c.connections_now));
-  page.gauge("isthmus_connections_half_open", "Tracked connections without a reply", number(c.connections_half_open));
-  page.gauge("isthmus_connections_capacity", "Capacity of the connection table", number(c.connections_capacity));
-  page.gauge("isthmus_connection_table_bytes", "Memory of the connection table", number(c.connections_bytes));
-  page.gauge("isthmus_connection_table_huge_page_bytes", "Of these, bytes on huge pages when the table was opened",
-             number(c.connections_huge_page_bytes));
-  page.counter("isthmus_connections_created_total", "Connections created", c.connections_created);
-  page.counter("isthmus_connections_adopted_total", "Connections adopted from an earlier process",
-               c.connections_adopted);
-  page.counter("isthmus_connection_hits_total", "Packets of a tracked connection", c.hits);
-  page.counter("isthmus_connection_misses_total", "Packets without a tracked connection", c.misses);
-  page.counter("isthmus_connection_revalidations_total", "Cached decisions revalidated after a change",
-               c.revalidations);
+  add_counters(c.connections, page);
+  add_counters<TableCounts>(c, page);
 }
 
-void add_devices(const StatusReply& status, Page& page) {
-  using Read = double (*)(const DeviceStatus&);
-  struct Row {
-    const char *name, *help;
-    MetricType type;
-    Read read;
-  };
-  static constexpr Row kRows[] = {
-      {"isthmus_device_up", "Whether the device is up", MetricType::Gauge,
-       [](const DeviceStatus& d) { return d.up ? 1.0 : 0.0; }},
-      {"isthmus_device_received_packets_total", "Packets received", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.rx_packets); }},
-      {"isthmus_device_received_bytes_total", "Bytes received", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.rx_bytes); }},
-      {"isthmus_device_sent_packets_total", "Packets sent", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.tx_packets); }},
-      {"isthmus_device_sent_bytes_total", "Bytes sent", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.tx_bytes); }},
-      {"isthmus_device_send_ring_full_total", "Packets for which the transmit ring was full", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.tx_full); }},
-      {"isthmus_device_no_frame_total", "Times that no buffer was free for receiving", MetricType::Counter,
-       [](const DeviceStatus& d) { return number(d.counters.rx_no_frame); }},
-  };
-  for (const Row& row : kRows) {
-    page.family(row.name, row.help, row.type);
-    for (const DeviceRow& device : status.devices) {
-      page.add(row.read(device.status), {{"device", device.status.name}, {"side", device.side}});
+// `counts_of`: a device's counts, null when it has none.
+template <typename Counts, typename CountsOf>
+void add_device_counters(const std::vector<DeviceRow>& devices, Page& page, CountsOf&& counts_of) {
+  for (const CounterRow<Counts>& row : kCounterRows<Counts>) {
+    family_of(row, page);
+    for (const DeviceRow& device : devices) {
+      if (const Counts* counts = counts_of(device)) {
+        page.add(number(counts->*row.value), {{"device", device.status.name}, {"side", device.side}});
+      }
     }
   }
 }
 
+void add_devices(const std::vector<DeviceRow>& devices, Page& page) {
+  page.family("isthmus_device_up", "Whether the device is up", MetricType::Gauge);
+  for (const DeviceRow& device : devices) {
+    page.add(device.status.up ? 1 : 0, {{"device", device.status.name}, {"side", device.side}});
+  }
+  add_device_counters<QueueCounters>(devices, page, [](const DeviceRow& d) { return &d.status.counters; });
+  add_device_counters<SteerCounters>(devices, page, [](const DeviceRow& d) { return d.steer ? &*d.steer : nullptr; });
+}
+
 void add_fleet(const MetricsInput& input, Page& page) {
   const StatusReply& status = input.status;
-  page.gauge("isthmus_endpoints", "Known endpoints of the fleet", number(status.endpoints));
-  page.counter("isthmus_endpoints_refused_total", "Endpoints for which the endpoint table had no room",
-               status.counters.endpoints_refused);
   page.gauge("isthmus_frontends", "Frontends (VIP, protocol, L4 port) of global services", number(status.frontends));
   page.gauge("cilium_clustermesh_global_services", "Global services", number(status.services));
   page.family("cilium_identity", "Known identities", MetricType::Gauge);
@@ -290,8 +277,6 @@ void add_peers(const StatusReply& status, Page& page) {
        [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
   each("isthmus_peer_failures_total", "How often the gateway became unreachable", MetricType::Counter,
        [](const PeerRow& peer) { return number(peer.failures); });
-  page.counter("isthmus_probes_refused_total", "Probes that were not sent because too many were waiting",
-               status.counters.probes_refused);
   page.gauge("isthmus_isolated",
              "Whether all peers became unreachable at once, so that this gateway's own link is suspected",
              status.isolated ? 1 : 0);
@@ -341,8 +326,8 @@ std::string metrics_page(const MetricsInput& input) {
     page.counter("isthmus_publishes_total", "Tables published to the engine", status.publishes);
     add_packets(status.counters, page);
     add_drops(status.counters, page);
-    add_connections(status.counters, page);
-    add_devices(status, page);
+    add_tables(status.counters, page);
+    add_devices(status.devices, page);
     add_fleet(input, page);
     add_policy_metrics(input.policy, page);
     add_peers(status, page);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "dataplane/api/counters.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/io/device.h"
 
@@ -30,18 +31,7 @@ struct AfXdpOptions {
 // closed). Not an error when there is none.
 [[nodiscard]] Status detach_steer(const std::string& interface);
 
-// Packet counters of an interface's steer program since it was attached. Other processes can read them too, even while
-// the engine is down.
-struct SteerCounters {
-  std::uint64_t passed = 0;               // to the kernel's stack; includes the next three
-  std::uint64_t not_a_peer = 0;           // tunnel packets for us whose source is not a remote peer
-  std::uint64_t tunnel_fragment = 0;      // UDP fragments for our tunnel address
-  std::uint64_t foreign_source = 0;       // to a fleet destination, from a source outside this cluster
-  std::uint64_t taken_tunnel = 0;         // tunnel packets redirected to the engine
-  std::uint64_t taken_plain = 0;          // plain packets redirected to the engine
-  std::uint64_t engine_down_dropped = 0;  // fleet traffic while the engine was down
-  std::uint64_t engine_down_passed = 0;
-};
+// Counters of an interface's steer program. Fails where there is none, or one of another version.
 [[nodiscard]] Result<SteerCounters> steer_counters(const std::string& interface);
 
 struct MemoryDeviceOptions {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/api/counters.h"
 #include "dataplane/api/flow_event.h"
 #include "dataplane/api/tables.h"
 #include "dataplane/base/defaults.h"
@@ -75,20 +76,11 @@ struct DeviceStatus {
   bool up = true;
 };
 
-struct EngineCounters {
-  std::uint64_t rx_packets = 0, tx_packets = 0;
-  std::uint64_t encapsulated = 0, decapsulated = 0;
-  std::uint64_t fabric_bytes = 0, local_bytes = 0;  // of forwarded IP packets, by egress side
-  std::uint64_t connections_now = 0, connections_created = 0, connections_half_open = 0, connections_capacity = 0;
-  std::uint64_t connections_adopted = 0;                                 // from the mapping of an earlier process
-  std::uint64_t connections_bytes = 0, connections_huge_page_bytes = 0;  // of the mapping; those on huge pages
+// The sums over all workers; what each field counts is in dataplane/stats/counters.def.
+struct EngineCounters : WorkerCounts, TableCounts {
+  FlowCounts connections;
   StateStart connections_start = StateStart::kNew;
   std::string connections_start_reason;  // why an earlier table was discarded, or this one is not kept; else empty
-  std::uint64_t hits = 0, misses = 0, revalidations = 0;
-  std::uint64_t icmp_sent = 0, waiting_for_neighbour = 0;
-  std::uint64_t policy_audited = 0;     // deny decisions that audit mode let pass
-  std::uint64_t endpoints_refused = 0;  // by upsert_endpoints(), because the table was full
-  std::uint64_t probes_refused = 0;     // by send_probe()
   FlowEventCounts flow_events;
   std::vector<DropCount> drops;  // every reason, including those at 0
   std::vector<DeviceStatus> devices;

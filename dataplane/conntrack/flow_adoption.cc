@@ -162,20 +162,12 @@ FlowCounts FlowTable::counts() const noexcept {
   FlowCounts n;
   for (unsigned w = 0; w < workers_; ++w) {
     const WorkerState& s = states_[w];
-    // Removals before creations: a concurrent change makes `now` too large, never negative.
-    n.removed += s.removed.load(std::memory_order_acquire);
-    n.expired += s.expired.load(std::memory_order_relaxed);
-    n.lost_races += s.lost_races.load(std::memory_order_relaxed);
-    n.reply_taken += s.reply_taken.load(std::memory_order_relaxed);
-    n.rejected_full += s.rejected_full.load(std::memory_order_relaxed);
-    n.rejected_half_open_limit += s.rejected_half_open_limit.load(std::memory_order_relaxed);
-    n.no_block += s.no_block.load(std::memory_order_relaxed);
-  }
-  for (unsigned w = 0; w < workers_; ++w) {
-    n.created += states_[w].created.load(std::memory_order_acquire);
+#define ISTHMUS_CONNECTION_COUNTER(field, ...) n.field += s.field.get();
+#include "dataplane/stats/counters.def"
   }
   n.adopted = adopted_;
-  n.now = adopted_ + n.created - n.removed;
+  // What comes and goes while the workers are read may be in only one of the sums.
+  n.now = adopted_ + n.created - std::min(adopted_ + n.created, n.removed);
   n.half_open = half_open_.load(std::memory_order_relaxed);
   n.capacity = capacity_;
   n.bytes = mapping_.bytes();

@@ -4,13 +4,6 @@
 #include <array>
 
 namespace isthmus {
-namespace {
-
-void count(std::atomic<std::uint64_t>& counter) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-}
-
-}  // namespace
 
 // Lookup --------------------------------------------------------------------------------------------------------------
 
@@ -105,15 +98,15 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   if (!take_half_open()) {
     // At the limit, but the connection may exist already.
     if (Hit hit = find(worker, request.forward)) {
-      count(counters.lost_races);
+      counters.lost_races.add();
       return {InsertOutcome::kExists, hit};
     }
-    count(counters.rejected_half_open_limit);
+    counters.rejected_half_open_limit.add();
     return {InsertOutcome::kHalfOpenLimit, {}};
   }
   InsertResult result = insert_once(worker, request, now);
   if (result.outcome == InsertOutcome::kReplyTaken && result.hit && remove_if(worker, result.hit.slot, &now)) {
-    count(counters.expired);
+    counters.expired.add();
     result = insert_once(worker, request, now);  // the owner of the reply key had expired but was not aged out yet
   }
   if (result.outcome != InsertOutcome::kInserted) {
@@ -121,18 +114,18 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   }
   switch (result.outcome) {
     case InsertOutcome::kInserted:
-      count(counters.created);
+      counters.created.add();
       break;
     case InsertOutcome::kExists:
-      count(counters.lost_races);
+      counters.lost_races.add();
       break;
     case InsertOutcome::kReplyTaken:
       result.hit = Hit{};
-      count(counters.reply_taken);
+      counters.reply_taken.add();
       break;
     case InsertOutcome::kFull:
     case InsertOutcome::kHalfOpenLimit:
-      count(counters.rejected_full);
+      counters.rejected_full.add();
       break;
   }
   return result;
@@ -257,7 +250,7 @@ bool FlowTable::link_both(std::uint32_t slot, const Hashes& hashes) noexcept {
 std::uint32_t FlowTable::new_block(WorkerId worker, const DirectionBlock& block) noexcept {
   const std::uint32_t number = blocks_->allocate(worker);
   if (number == 0) {
-    count(state(worker).no_block);
+    state(worker).no_block.add();
     return 0;
   }
   mapping_.block(number) = block;
@@ -327,7 +320,7 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Seconds* ex
   }
   release_half_open(c);
   slots_->retire(worker, slot + 1);
-  count(state(worker).removed);
+  state(worker).removed.add();
   return true;
 }
 
@@ -342,7 +335,7 @@ unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budge
     const Connection& c = mapping_.connection(slot);
     if (c.shared.checksum.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
         remove_if(worker, slot, &now)) {
-      count(own.expired);
+      own.expired.add();
       ++removed;
     }
   }

@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/api/counters.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/memory_area.h"
 #include "dataplane/base/quiescence.h"
@@ -39,6 +40,7 @@
 #include "dataplane/conntrack/number_pool.h"
 #include "dataplane/conntrack/tag_index.h"
 #include "dataplane/packet/flow_key.h"
+#include "dataplane/stats/counter.h"
 
 namespace isthmus {
 
@@ -107,13 +109,6 @@ enum class RevalidateOutcome : std::uint8_t {
   kSuperseded,   // another worker was first: hit.block is its decision; either is valid for this packet
   kRemoved,      // the connection was removed meanwhile: repeat the lookup
   kOutOfBlocks,  // none free: use the decision for this packet only; the next packet tries again
-};
-
-struct FlowCounts {
-  std::uint64_t now = 0, created = 0, removed = 0, expired = 0, adopted = 0;
-  std::uint64_t half_open = 0, capacity = 0;
-  std::uint64_t bytes = 0, huge_page_bytes = 0;  // of the mapping; those on huge pages when it was opened
-  std::uint64_t lost_races = 0, reply_taken = 0, rejected_full = 0, rejected_half_open_limit = 0, no_block = 0;
 };
 
 class FlowTable {
@@ -258,8 +253,8 @@ class FlowTable {
 
  private:
   struct alignas(64) WorkerState {  // counters: one writer, any reader
-    std::atomic<std::uint64_t> created{0}, removed{0}, expired{0}, lost_races{0}, reply_taken{0}, rejected_full{0},
-        rejected_half_open_limit{0}, no_block{0};
+#define ISTHMUS_CONNECTION_COUNTER(field, ...) Counter field;
+#include "dataplane/stats/counters.def"
     std::uint32_t cursor = 0;
   };
   struct Hashes {

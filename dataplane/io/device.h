@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/api/counters.h"
 #include "dataplane/base/result.h"
 #include "dataplane/net/ip_address.h"
 #include "dataplane/packet/frame.h"
@@ -27,14 +28,6 @@ struct SteerRules {
   std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
   std::vector<Prefix> local_sources;  // plain packets are taken only from these
   friend bool operator==(const SteerRules&, const SteerRules&) = default;
-};
-
-struct QueueCounters {
-  std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
-  std::uint64_t tx_full = 0;      // frames not accepted: the ring or the in-flight cap was full
-  std::uint64_t rx_no_frame = 0;  // fill ring starved: no free chunk
-  std::uint64_t rx_overrun = 0;   // receive ring full: the worker was too slow
-  std::uint64_t oversize = 0;     // frames longer than a chunk can hold
 };
 
 class DeviceQueue {

@@ -39,8 +39,12 @@ AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& nex
   }
   lock_.take();
   std::uint32_t number = search();
-  if (number == 0 && used_ < capacity_) {
-    number = used_++;
+  const std::uint32_t used = used_.load(std::memory_order_relaxed);
+  if (number == 0 && used == capacity_) {
+    next_hops_refused_.add();
+  } else if (number == 0) {
+    number = used;
+    used_.store(used + 1, std::memory_order_relaxed);
     entries_[number].rest.store(std::uint64_t{device.value()} << kDeviceShift, std::memory_order_relaxed);
     entries_[number].next_hop = next_hop;
     index_[slot].store(number, std::memory_order_release);

@@ -13,6 +13,7 @@
 #include "dataplane/base/spin_lock.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
+#include "dataplane/stats/counter.h"
 
 namespace isthmus {
 
@@ -45,6 +46,10 @@ class AdjacencyTable {
   }
   [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device(); }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
+  // For observers, any thread. capacity(): how many size() can reach; refused(): calls that found the table full.
+  [[nodiscard]] std::uint32_t size() const noexcept { return used_.load(std::memory_order_relaxed) - 1; }
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_ - 1; }
+  [[nodiscard]] std::uint64_t refused() const noexcept { return next_hops_refused_.get(); }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
 
  private:
@@ -64,7 +69,8 @@ class AdjacencyTable {
   [[nodiscard]] std::size_t bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
 
   std::uint32_t capacity_;
-  std::uint32_t used_ = 1;  // under lock_; entry 0 is kNoAdjacency
+  std::atomic<std::uint32_t> used_{1};  // written under lock_; entry 0 is kNoAdjacency
+  Counter next_hops_refused_;           // written under lock_
   SpinLock lock_;
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> index_;  // twice the capacity, open addressing, insert only

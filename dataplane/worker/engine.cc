@@ -204,18 +204,7 @@ EngineCounters EngineImplementation::counters() const {
   }
   for (const auto& worker : workers_) {
     const WorkerCounters& c = worker->counters();
-    sum.rx_packets += c.rx_packets.get();
-    sum.tx_packets += c.tx_packets.get();
-    sum.encapsulated += c.encapsulated.get();
-    sum.decapsulated += c.decapsulated.get();
-    sum.fabric_bytes += c.fabric_bytes.get();
-    sum.local_bytes += c.local_bytes.get();
-    sum.hits += c.hits.get();
-    sum.misses += c.misses.get();
-    sum.revalidations += c.revalidations.get();
-    sum.icmp_sent += c.icmp_sent.get();
-    sum.policy_audited += c.policy_audited.get();
-    sum.waiting_for_neighbour += c.neighbour_waits.get();
+    c.add_to(sum);
     for (std::size_t i = 0; i < kDropReasons; ++i) {
       DropCount& drop = sum.drops[i];
       drop.packets += c.drops[i].packets.get();
@@ -226,28 +215,17 @@ EngineCounters EngineImplementation::counters() const {
       drop.ingress_bytes += c.drops_from_fabric[i].bytes.get();
     }
     for (std::size_t i = 0; i < devices_.size(); ++i) {
-      const QueueCounters q = worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters();
-      QueueCounters& into = sum.devices[i].counters;
-      into.rx_packets += q.rx_packets;
-      into.rx_bytes += q.rx_bytes;
-      into.tx_packets += q.tx_packets;
-      into.tx_bytes += q.tx_bytes;
-      into.tx_full += q.tx_full;
-      into.rx_no_frame += q.rx_no_frame;
-      into.oversize += q.oversize;
+      add_counts(sum.devices[i].counters, worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters());
     }
   }
+  sum.endpoints = shared_.endpoints.size();
   sum.endpoints_refused = publisher_.endpoints_refused();
+  sum.next_hops = shared_.adjacencies.size();
+  sum.next_hops_capacity = shared_.adjacencies.capacity();
+  sum.next_hops_refused = shared_.adjacencies.refused();
   sum.probes_refused = probes_refused_;
   sum.flow_events = flow_event_counts();
-  const FlowCounts flows = shared_.flows->counts();
-  sum.connections_now = flows.now;
-  sum.connections_created = flows.created;
-  sum.connections_half_open = flows.half_open;
-  sum.connections_capacity = flows.capacity;
-  sum.connections_adopted = flows.adopted;
-  sum.connections_bytes = flows.bytes;
-  sum.connections_huge_page_bytes = flows.huge_page_bytes;
+  sum.connections = shared_.flows->counts();
   sum.connections_start = shared_.flows->start();
   sum.connections_start_reason = shared_.flows->start_reason();
   return sum;

@@ -245,7 +245,7 @@ void Bench::check(const Plan& plan, const EngineCounters& before, std::uint64_t 
   }
   const bool hits = what == Case::What::kSettled || what == Case::What::kRevalidate;
   expect("packets without a connection:", after.misses - before.misses, hits ? 0 : packets);
-  expect("connections created:", after.connections_created - before.connections_created,
+  expect("connections created:", after.connections.created - before.connections.created,
          what == Case::What::kNewFlow ? packets : 0);
   // During warm-up, connections of an earlier path/revalidate row may still need revalidation.
   if (warm_) {
@@ -256,7 +256,7 @@ void Bench::check(const Plan& plan, const EngineCounters& before, std::uint64_t 
 // New connections have a timeout of a few seconds: waits until they are aged out.
 void Bench::wait_for_aging(const Plan& plan) {
   constexpr int kMaxWaitMs = 60000;
-  for (int waited = 0; plan.gateway->counters().connections_now != plan.row.connections; ++waited) {
+  for (int waited = 0; plan.gateway->counters().connections.now != plan.row.connections; ++waited) {
     if (waited == kMaxWaitMs) {
       fail(plan.row.name + ": new connections do not expire");
     }

@@ -181,8 +181,8 @@ void Gateway::establish() {
       }
     }
   }
-  if (counters().connections_now != options_.connections) {
-    fail(text_of(counters().connections_now) + " connections in the table instead of " + text_of(options_.connections));
+  if (counters().connections.now != options_.connections) {
+    fail(text_of(counters().connections.now) + " connections in the table instead of " + text_of(options_.connections));
   }
 }
 

@@ -181,8 +181,8 @@ void drive_flood(Gateway& gateway, std::uint32_t& next, const std::vector<FrameT
   flood.cycles.push_back(gateway.drive(0, job) / static_cast<double>(kJobPackets));
   flood.offered += kJobPackets;
   const EngineCounters now = gateway.counters();
-  flood.peak_connections = std::max(flood.peak_connections, now.connections_now);
-  flood.peak_half_open = std::max(flood.peak_half_open, now.connections_half_open);
+  flood.peak_connections = std::max(flood.peak_connections, now.connections.now);
+  flood.peak_half_open = std::max(flood.peak_half_open, now.connections.half_open);
 }
 
 Figure flood_syn(const Options& options, const std::vector<int>& cores) {
@@ -213,7 +213,7 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
   const EngineCounters after = gateway.counters();
   const double grown = resident_mib() - resident;
   const auto ended = Clock::now();
-  while (gateway.counters().connections_now != options.connections && seconds_since(ended) < 60) {
+  while (gateway.counters().connections.now != options.connections && seconds_since(ended) < 60) {
     gateway.idle_round(0);
     usleep(500);
   }
@@ -226,18 +226,18 @@ Figure flood_syn(const Options& options, const std::vector<int>& cores) {
   figure.measures = {
       {"live packets", static_cast<double>(busy.offered)},
       {"live packets lost", static_cast<double>(busy.lost)},
-      {"live connections afterwards", static_cast<double>(gateway.counters().connections_now)},
+      {"live connections afterwards", static_cast<double>(gateway.counters().connections.now)},
       {"flood packets", static_cast<double>(flood.offered)},
       {"flood cycles per packet", median_of(flood.cycles)},
-      {"flood connections created", static_cast<double>(after.connections_created - before.connections_created)},
+      {"flood connections created", static_cast<double>(after.connections.created - before.connections.created)},
       {"flood packets dropped by the half-open limit", static_cast<double>(limited)},
       {"half-open limit", kHalfOpenLimit},
       {"max half-open connections", static_cast<double>(flood.peak_half_open)},
       {"max connections", static_cast<double>(flood.peak_connections)},
-      {"capacity", static_cast<double>(after.connections_capacity)},
+      {"capacity", static_cast<double>(after.connections.capacity)},
       {"resident memory grown, MiB", grown},
       {"seconds until the flood was aged out", aged}};
-  if (busy.lost + quiet.lost != 0 || gateway.counters().connections_now != options.connections ||
+  if (busy.lost + quiet.lost != 0 || gateway.counters().connections.now != options.connections ||
       flood.peak_half_open > kHalfOpenLimit || limited == 0) {
     print(figure);
     fail("flood/syn: a live connection lost packets, or the half-open limit did not hold; drops: " + drops_text(after));

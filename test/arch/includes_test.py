@@ -20,11 +20,14 @@ SLOWPATH = (*REPORT, "dataplane/slowpath/")
 ORIGINATE = (*REPORT, "dataplane/originate/")
 PATH = (*SLOWPATH, "dataplane/originate/", "dataplane/path/")
 
+# The list of counters, from which each side makes its struct.
+COUNTERS = "dataplane/stats/counters.def"
+
 # Folder: prefixes that its files may include. The row of the longest matching folder applies.
 MAY_INCLUDE = {
     "dataplane/base/": BASE,
     "dataplane/net/": NET,
-    "dataplane/api/": (*NET, "dataplane/api/", "dataplane/io/device.h"),
+    "dataplane/api/": (*NET, "dataplane/api/", "dataplane/io/device.h", COUNTERS),
     "dataplane/stats/": STATS,
     "dataplane/packet/": PACKET,
     "dataplane/tables/": TABLES,
@@ -37,9 +40,9 @@ MAY_INCLUDE = {
     "dataplane/path/": PATH,
     "dataplane/worker/": (*PATH, "dataplane/worker/", "dataplane/io/device.h"),
     "dataplane/io/": (*PACKET, "dataplane/io/", "xdp/abi.h", "xdp/loader/"),
-    "xdp/": ("xdp/",),
+    "xdp/": ("xdp/", COUNTERS),
     "xdp/loader/": ("xdp/", "dataplane/base/", "dataplane/net/", "dataplane/api/devices.h", "dataplane/io/device.h",
-                    "dataplane/io/unique_fd.h"),
+                    "dataplane/io/unique_fd.h", COUNTERS),
     "config/": ("config/", "dataplane/api/"),
     "control/": ("control/", "config/files/", "config/model/", "dataplane/api/"),
     "control/source/": ("control/", "config/files/", "config/model/", "config/yaml/", "dataplane/api/"),

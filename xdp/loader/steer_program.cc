@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -16,6 +17,12 @@
 
 namespace isthmus {
 namespace {
+
+// Both structs come from one list, the kernel's and the reader's.
+#define ISTHMUS_STEER_COUNTER(field, ...) \
+  static_assert(offsetof(SteerCounters, field) == offsetof(isthmus_steer_counters, field));
+#include "dataplane/stats/counters.def"
+static_assert(sizeof(SteerCounters) == sizeof(isthmus_steer_counters));
 
 // A live engine writes a heartbeat at least every 100 ms (the longest sleep of a worker).
 constexpr useconds_t kHeartbeatWatchMicroseconds = 300'000;
@@ -260,14 +267,8 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
   }
   SteerCounters sum;
   for (const isthmus_steer_counters& c : per_cpu) {
-    sum.passed += c.passed;
-    sum.not_a_peer += c.not_a_peer;
-    sum.tunnel_fragment += c.tunnel_fragment;
-    sum.foreign_source += c.foreign_source;
-    sum.taken_tunnel += c.taken_tunnel;
-    sum.taken_plain += c.taken_plain;
-    sum.engine_down_dropped += c.engine_down_dropped;
-    sum.engine_down_passed += c.engine_down_passed;
+#define ISTHMUS_STEER_COUNTER(field, ...) sum.field += c.field;
+#include "dataplane/stats/counters.def"
   }
   return sum;
 }

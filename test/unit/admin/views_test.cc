@@ -35,8 +35,8 @@ StatusReply some_status() {
   status.synced = true;
   status.tunnel_address = ip("192.0.2.1");
   status.tunnel_port = L4Port{8472};
-  status.counters.connections_now = 12;
-  status.counters.connections_capacity = 262144;
+  status.counters.connections.now = 12;
+  status.counters.connections.capacity = 262144;
   status.counters.drops = {{"no_live_backend", "Service without a usable backend", "isthmus services", 158, 3},
                            {"table_full", "Connection table full", "raise engine.connections", 155, 0}};
   PeerRow peer;
@@ -219,15 +219,15 @@ TEST(EndpointsView, ShowsIdentityAndName) {
 
 TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
   const EngineCounters counters = some_status().counters;
-  const std::string some = shown(AdminCommand::kDrops, encode_drops(counters));
+  const std::string some = shown(AdminCommand::kDrops, encode_drops(counters, {}));
   EXPECT_NE(some.find("3  no_live_backend"), std::string::npos) << some;
   EXPECT_NE(some.find("isthmus services"), std::string::npos) << some;
   EXPECT_NE(some.find("158 SERVICE_BACKEND_NOT_FOUND"), std::string::npos) << some;
   EXPECT_EQ(some.find("table_full"), std::string::npos) << some;
   ViewOptions all;
   all.all_drops = true;
-  EXPECT_NE(shown(AdminCommand::kDrops, encode_drops(counters), all).find("table_full"), std::string::npos);
-  EXPECT_EQ(shown(AdminCommand::kDrops, encode_drops(EngineCounters{})), "no packets dropped\n");
+  EXPECT_NE(shown(AdminCommand::kDrops, encode_drops(counters, {}), all).find("table_full"), std::string::npos);
+  EXPECT_EQ(shown(AdminCommand::kDrops, encode_drops(EngineCounters{}, {})), "no packets dropped\n");
 }
 
 TEST(ErrorReply, BecomesTheErrorItHolds) {

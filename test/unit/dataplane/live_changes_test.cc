@@ -265,7 +265,7 @@ TEST_P(LiveChanges, ApplyFromTheNextPacket) {
       EXPECT_GE(rig.drops(kind.reason) - before, all);
     }
   }
-  EXPECT_EQ(rig.engine().counters().connections_now, 1u) << "the connection's entry is kept";
+  EXPECT_EQ(rig.engine().counters().connections.now, 1u) << "the connection's entry is kept";
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Kind, bool>>& test) {

@@ -20,7 +20,7 @@ StatusReply some_status() {
   status.name = "east-1";
   status.cluster = "east";
   status.version = "1\"2\\3\n4";  // whatever a label holds
-  status.endpoints = 12;
+  status.counters.endpoints = 12;
   status.publishes = 3;
   status.flows.unseen = 7;
   HubState part;  // both hubs of Kubernetes have one of this name
