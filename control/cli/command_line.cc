@@ -181,8 +181,11 @@ void add_policy(CLI::App& app, ParsedOptions& parsed) {
 void add_queries(CLI::App& app, ParsedOptions& parsed) {
   CLI::App* status = add_query(app, parsed, AdminCommand::kStatus, "status",
                                "What a gateway is doing: devices, peers, connections, problems");
-  status->add_flag("--hub", parsed.line.query.view.hub,
-                   "Show the hubs: state, last event, refused values and last error of every cluster or resource");
+  CLI::Option* hub =
+      status->add_flag("--hub", parsed.line.query.view.hub,
+                       "Show the hubs: state, last event, refused values and last error of every cluster or resource");
+  status->add_flag("--counters", parsed.line.query.view.counters, "Show every counter, with what it means")
+      ->excludes(hub);
 
   CLI::App* services = add_query(app, parsed, AdminCommand::kServices, "services",
                                  "Global services: frontends, and their backends per cluster with their state");
@@ -213,7 +216,7 @@ void add_queries(CLI::App& app, ParsedOptions& parsed) {
   add_policy(app, parsed);
 
   CLI::App* drops = add_query(app, parsed, AdminCommand::kDrops, "drops",
-                              "Why packets were dropped since the gateway's start, and where to look");
+                              "Why packets were dropped or lost since the gateway's start, and where to look");
   drops->add_flag("--all", parsed.line.query.view.all_drops, "Also the reasons that have not occurred");
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/cli/counter_view.h"
 #include "control/cli/hub_view.h"
 #include "control/cli/json_members.h"
 #include "control/cli/policy_views.h"
@@ -90,7 +91,8 @@ std::string status_facts(const json& s) {
   add_fact(text, "packets",
            count_of(packets, "rx") + " received, " + count_of(packets, "tx") + " sent, " +
                count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +
-               " decapsulated, " + count_of(packets, "dropped") + " dropped");
+               " decapsulated, " + count_of(packets, "dropped") + " dropped, " + count_of(packets, "lost_at_devices") +
+               " lost at devices");
   const json& flows = member(s, "flows");
   add_fact(text, "flows",
            count_of(flows, "seen") + " seen, " + count_of(flows, "unseen") + " sampled out or lost, last " +
@@ -106,11 +108,10 @@ std::string device_table(const json& s) {
               {"RX", Align::kRight},
               {"TX", Align::kRight},
               {"TX FULL", Align::kRight},
-              {"NO FRAME", Align::kRight}};
+              {"LOST", Align::kRight}};
   for (const json* d : list_of(s, "devices")) {
     table.add({text_of(*d, "name"), text_of(*d, "side"), is_set(*d, "up") ? "up" : "down", text_of(*d, "mode"),
-               count_of(*d, "rx_packets"), count_of(*d, "tx_packets"), count_of(*d, "tx_full"),
-               count_of(*d, "rx_no_frame")});
+               count_of(*d, "rx_packets"), count_of(*d, "tx_packets"), count_of(*d, "tx_full"), count_of(*d, "lost")});
   }
   return table.empty() ? "" : "\ndevices\n" + indent(table.text());
 }
@@ -261,19 +262,6 @@ std::string connections_view(const json& content) {
   return table.empty() ? "no connections\n" : table.text() + truncation_note(content, rows.size());
 }
 
-std::string drops_view(const json& content, bool all) {
-  Table table{{"PACKETS", Align::kRight}, {"REASON"}, {"CILIUM"}, {"MEANING, AND WHERE TO LOOK"}};
-  for (const json* r : list_of(content, "reasons")) {
-    if (all || number_of(*r, "packets") > 0) {
-      const std::string cilium = text_of(*r, "cilium_name");
-      table.add({count_of(*r, "packets"), text_of(*r, "name"),
-                 cilium.empty() ? "-" : count_of(*r, "cilium_code") + " " + cilium, text_of(*r, "text")});
-      table.add({"", "", "", "  " + text_of(*r, "hint")});
-    }
-  }
-  return table.empty() ? "no packets dropped\n" : table.text();
-}
-
 struct Content {
   AdminCommand command;
   const char* key;
@@ -293,7 +281,7 @@ const char* key_of(AdminCommand command) {
 std::string view_of(AdminCommand command, const json& content, const ViewOptions& options) {
   switch (command) {
     case AdminCommand::kStatus:
-      return options.hub ? hub_view(content) : status_view(content);
+      return options.hub ? hub_view(content) : options.counters ? counters_view(content) : status_view(content);
     case AdminCommand::kServices:
       return services_view(content, options.each_backend);
     case AdminCommand::kEndpoints:

@@ -14,6 +14,7 @@ struct ViewOptions {
   bool json = false;
   bool all_drops = false;     // drops: also reasons at zero
   bool hub = false;           // status: every part of the hubs
+  bool counters = false;      // status: every counter
   bool each_backend = false;  // services: one line per backend instead of one per cluster
 };
 
