@@ -24,7 +24,7 @@ std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers
   std::vector<OuterHeader> headers;
   headers.reserve(peers.size());
   for (const PeerEntry& peer : peers) {
-    headers.push_back(encap::build(own_address, peer.underlay, peer.udp_port));
+    headers.push_back(encap::build(EncapsulationKind::kVxlan, own_address, peer.underlay, peer.udp_port));
   }
   return std::make_shared<const PeerTable>(peers, headers);
 }

@@ -18,7 +18,8 @@ FrameTemplate::FrameTemplate(const FrameShape& shape) {
     patch.vni_word = encap::vni_word(Vni{shape.vni});
     patch.inner_ip_bytes = shape.ip_bytes;
     ip_ = encap::kIpv4Bytes;
-    encap::push(encap::build(shape.tunnel_from, shape.tunnel_to, L4Port{8472}), patch, header_.data() + ip_);
+    encap::push(encap::build(EncapsulationKind::kVxlan, shape.tunnel_from, shape.tunnel_to, L4Port{8472}), patch,
+                header_.data() + ip_);
     header_bytes_ = 128;
   } else {
     net::at<net::Ethernet>(header_.data())->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));

@@ -82,7 +82,8 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
     patch.inner_ip_bytes = ip_bytes;
     patch.family = family;
     patch.source_port = encap::entropy_port(connection);
-    encap::push(encap::build(*shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort}), patch, frame.data() + ip_at);
+    encap::push(encap::build(EncapsulationKind::kVxlan, *shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort}),
+                patch, frame.data() + ip_at);
     write_ethernet(frame.data(), shape, Family::kIpv4);
   } else {
     write_ethernet(frame.data(), shape, family);

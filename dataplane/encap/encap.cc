@@ -1,0 +1,131 @@
+// Building of outer headers, the headers that few packets have, and what api/encapsulation.h says of the kinds.
+#include "dataplane/encap/encap.h"
+
+#include <utility>
+
+namespace isthmus {
+namespace encap {
+namespace {
+
+template <std::size_t... I>
+constexpr auto infos_of(std::index_sequence<I...>) noexcept {
+  static_assert(((std::tuple_element_t<I, Kinds>::kInfo.kind == static_cast<EncapsulationKind>(I)) && ...));
+  static_assert(((std::tuple_element_t<I, Kinds>::kInfo.header_bytes == kTunnelHeaderBytes ||
+                  std::tuple_element_t<I, Kinds>::kInfo.header_bytes == 0) &&
+                 ...),
+                "push() and parse() know headers of eight bytes");
+  return std::array<EncapsulationInfo, kEncapsulationKinds>{std::tuple_element_t<I, Kinds>::kInfo...};
+}
+constexpr auto kInfos = infos_of(std::make_index_sequence<kEncapsulationKinds>{});
+
+// Calls `use` with the kind's type.
+template <typename Use>
+void with_kind(EncapsulationKind kind, Use use) noexcept {
+  std::apply([&](auto... kinds) { ((decltype(kinds)::kInfo.kind == kind ? use(kinds) : void()), ...); }, Kinds{});
+}
+
+// The inner MAC address of a tunnel end: 02:49 followed by the last four bytes of its address.
+MacAddress inner_mac(const IpAddress& tunnel_end) noexcept {
+  MacAddress mac;
+  mac.bytes[0] = 0x02;
+  mac.bytes[1] = 0x49;
+  std::memcpy(mac.bytes.data() + 2, tunnel_end.bytes().data() + 12, 4);
+  return mac;
+}
+
+constexpr std::uint8_t kHops = 64;
+
+// The outer IP header at `at`, with lengths, identification, traffic class and flow label left to push(). Returns its
+// length in bytes.
+std::uint32_t build_ip(const IpAddress& from, const IpAddress& to, std::uint8_t* at) noexcept {
+  if (to.is_ipv4()) {
+    auto* ip = net::at<net::Ipv4>(at);
+    ip->version_ihl = 0x45;
+    ip->ttl = kHops;
+    ip->protocol = static_cast<std::uint8_t>(IpProtocol::kUdp);
+    ip->source = from.as_ipv4();
+    ip->destination = to.as_ipv4();
+    return sizeof(net::Ipv4);
+  }
+  auto* ip = net::at<net::Ipv6>(at);
+  ip->next_header = static_cast<std::uint8_t>(IpProtocol::kUdp);
+  ip->hop_limit = kHops;
+  std::memcpy(ip->source, from.bytes().data(), sizeof ip->source);
+  std::memcpy(ip->destination, to.bytes().data(), sizeof ip->destination);
+  return sizeof(net::Ipv6);
+}
+
+}  // namespace
+
+OuterHeader build(EncapsulationKind kind, const IpAddress& from, const IpAddress& to, L4Port port) noexcept {
+  OuterHeader header;
+  header.kind = kind;
+  header.underlay = to.family();
+  header.size = sizeof(net::Ethernet);
+  if (kind == EncapsulationKind::kNone) {
+    return header;
+  }
+  header.size = to.is_ipv4() ? kIpv4Bytes : kIpv6Bytes;
+  header.overhead = encapsulation_overhead(kind, to.family()).value();
+  std::uint8_t* const ip = header.bytes.data() + sizeof(net::Ethernet);
+  net::at<net::Ethernet>(header.bytes.data())->type =
+      Be16::of(static_cast<std::uint16_t>(to.is_ipv4() ? EtherType::kIpv4 : EtherType::kIpv6));
+  std::uint8_t* const udp = ip + build_ip(from, to, ip);
+  net::at<net::Udp>(udp)->destination = Be16::of(port.value());
+  std::uint8_t* const tunnel = udp + sizeof(net::Udp);
+  with_kind(kind, [&](auto as) { decltype(as)::build(tunnel); });
+
+  auto* inner = net::at<net::Ethernet>(tunnel + kTunnelHeaderBytes);
+  std::memcpy(inner->destination, inner_mac(to).bytes.data(), 6);
+  std::memcpy(inner->source, inner_mac(from).bytes.data(), 6);
+  inner->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));
+  const std::uint64_t sum = to.is_ipv4() ? net::partial_sum(ip, sizeof(net::Ipv4))
+                                         : net::partial_sum(udp, sizeof(net::Udp) + kBehindUdp,
+                                                            net::pseudo_header_sum(from, to, IpProtocol::kUdp, 0));
+  header.sum = net::fold(sum);
+  return header;
+}
+
+std::optional<DropReason> parse_other(EncapsulationKind kind, const std::uint8_t* at, std::uint32_t bytes,
+                                      Tunnelled& into) noexcept {
+  std::optional<DropReason> drop;
+  with_kind(kind, [&](auto as) { drop = decltype(as)::parse_other(at, bytes, into); });
+  return drop;
+}
+
+}  // namespace encap
+
+std::span<const EncapsulationInfo> encapsulations() noexcept { return encap::kInfos; }
+
+const EncapsulationInfo& encapsulation_info(EncapsulationKind kind) noexcept {
+  return encap::kInfos[static_cast<std::size_t>(kind)];
+}
+
+std::optional<EncapsulationKind> encapsulation_named(std::string_view name) noexcept {
+  for (const EncapsulationInfo& info : encap::kInfos) {
+    if (info.name == name) {
+      return info.kind;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string encapsulation_names() {
+  std::string names;
+  for (std::size_t i = 0; i < encap::kInfos.size(); ++i) {
+    names += i == 0 ? "" : i + 1 == encap::kInfos.size() ? " or " : ", ";
+    names += encap::kInfos[i].name;
+  }
+  return names;
+}
+
+Bytes encapsulation_overhead(EncapsulationKind kind, Family underlay) noexcept {
+  const std::uint32_t header = encapsulation_info(kind).header_bytes;
+  if (header == 0) {
+    return Bytes{0};
+  }
+  const auto ip = static_cast<std::uint32_t>(underlay == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
+  return Bytes{ip + header + static_cast<std::uint32_t>(sizeof(net::Udp) + sizeof(net::Ethernet))};
+}
+
+}  // namespace isthmus
