@@ -78,9 +78,6 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   if (!node) {
     return node.error();
   }
-  if (const std::string why = node->engine->counters().connections_discarded; !why.empty()) {
-    spdlog::warn("the connections of the earlier process are not taken over: {}", why);
-  }
   std::unique_ptr<ActiveGateway> gateway(new ActiveGateway(config, own, model, problems, loop, std::move(*node)));
   if (auto watched = gateway->watch(); !watched) {
     return watched.error();

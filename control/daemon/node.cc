@@ -76,8 +76,8 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.frames = config.frames;
   options.cluster = own.cluster;
   options.cluster_bits = own.cluster_bits;
-  options.tunnel_address = own.underlay;
-  options.tunnel_port = own.port;
+  options.tunnel = tunnel_end(own.underlay);
+  options.tunnel.ports = {own.port};
   options.translation_ipv4 = config.translation_ipv4;
   options.translation_ipv6 = config.translation_ipv6;
   options.translation_first = config.translation_first;

@@ -2,6 +2,8 @@
 // values come from the kinds' own files in dataplane/encap, which lists them. Plain values, any thread.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -9,6 +11,7 @@
 #include <string_view>
 
 #include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
 
 namespace isthmus {
 
@@ -33,6 +36,29 @@ struct EncapsulationInfo {
 [[nodiscard]] std::optional<EncapsulationKind> encapsulation_named(std::string_view name) noexcept;
 // "vxlan, geneve or none", for messages.
 [[nodiscard]] std::string encapsulation_names();
+
+// Our own ends of tunnels: where packets of peers arrive, and where ours come from.
+struct TunnelEnds {
+  IpAddress ipv4, ipv6;                                // of the underlay; unspecified: no tunnels over this family
+  EncapsulationKind kind = EncapsulationKind::kVxlan;  // that we announce; others only from senders that cannot choose
+  // UDP, by kind: where we expect packets. 0: none of this kind.
+  std::array<L4Port, kEncapsulationKinds> ports{};
+
+  [[nodiscard]] const IpAddress& address(Family family) const noexcept { return family == Family::kIpv4 ? ipv4 : ipv6; }
+  [[nodiscard]] L4Port port(EncapsulationKind of) const noexcept { return ports[static_cast<std::size_t>(of)]; }
+  // Whether an address is one of the two.
+  [[nodiscard]] bool is_ours(const IpAddress& a) const noexcept {
+    return !a.is_unspecified() && address(a.family()) == a;
+  }
+  [[nodiscard]] bool is_port(L4Port p) const noexcept {
+    return p != L4Port{0} && std::find(ports.begin(), ports.end(), p) != ports.end();
+  }
+  friend bool operator==(const TunnelEnds&, const TunnelEnds&) = default;
+};
+// One end, at the kind's default port.
+[[nodiscard]] TunnelEnds tunnel_end(const IpAddress& address,
+                                    EncapsulationKind kind = EncapsulationKind::kVxlan) noexcept;
+
 // Bytes by which the underlay's IP packet is longer than the inner one.
 [[nodiscard]] Bytes encapsulation_overhead(EncapsulationKind kind, Family underlay) noexcept;
 

@@ -42,8 +42,7 @@ struct EngineOptions {
   ClusterId cluster;
   Realm realm;
   ClusterBits cluster_bits;
-  IpAddress tunnel_address;  // our underlay address (IPv4)
-  L4Port tunnel_port{8472};
+  TunnelEnds tunnel;
   DeviceId underlay_device{0};                                  // index in the order of add_device()
   std::optional<IpAddress> translation_ipv4, translation_ipv6;  // source addresses for flows with a local backend
   std::uint16_t translation_first = 32768, translation_last = 65535;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/api/maglev.h"
 #include "dataplane/api/policy.h"
 #include "dataplane/base/huge_page_allocator.h"
@@ -16,7 +17,8 @@
 
 namespace isthmus {
 
-// A remote tunnel end.
+// A tunnel end other than ours. What it announces is how it wants to be reached, so packets to it and from it may be of
+// different kinds: those from it are as we announce.
 struct PeerEntry {
   PeerId id;  // >= 1, assigned by control, dense, never re-used for another address while referenced
   ClusterId cluster;
@@ -24,6 +26,8 @@ struct PeerEntry {
   L4Port udp_port{8472};
   AdjacencyId adjacency;  // next hop towards `underlay`
   bool gateway = false;   // false: a node, used as a sender or as the tunnel end of its own endpoints only
+  EncapsulationKind kind = EncapsulationKind::kVxlan;       // of packets to it; not kNone: such prefixes are routes
+  EncapsulationKind from_kind = EncapsulationKind::kVxlan;  // of packets from it; others are dropped
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
 };
 

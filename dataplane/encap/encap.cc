@@ -61,10 +61,6 @@ OuterHeader build(EncapsulationKind kind, const IpAddress& from, const IpAddress
   OuterHeader header;
   header.kind = kind;
   header.underlay = to.family();
-  header.size = sizeof(net::Ethernet);
-  if (kind == EncapsulationKind::kNone) {
-    return header;
-  }
   header.size = to.is_ipv4() ? kIpv4Bytes : kIpv6Bytes;
   header.overhead = encapsulation_overhead(kind, to.family()).value();
   std::uint8_t* const ip = header.bytes.data() + sizeof(net::Ethernet);
@@ -117,6 +113,14 @@ std::string encapsulation_names() {
     names += encap::kInfos[i].name;
   }
   return names;
+}
+
+TunnelEnds tunnel_end(const IpAddress& address, EncapsulationKind kind) noexcept {
+  TunnelEnds ends;
+  ends.kind = kind;
+  (address.is_ipv4() ? ends.ipv4 : ends.ipv6) = address;
+  ends.ports[static_cast<std::size_t>(kind)] = encapsulation_info(kind).default_port;
+  return ends;
 }
 
 Bytes encapsulation_overhead(EncapsulationKind kind, Family underlay) noexcept {

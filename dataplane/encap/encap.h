@@ -35,7 +35,8 @@ inline constexpr std::uint32_t kIpv4Bytes = sizeof(net::Ethernet) + sizeof(net::
 inline constexpr std::uint32_t kIpv6Bytes = sizeof(net::Ethernet) + sizeof(net::Ipv6) + sizeof(net::Udp) + kBehindUdp;
 static_assert(kIpv4Bytes == 64 && kIpv6Bytes == 84 && kIpv6Bytes <= OuterHeader::kCapacity);
 
-// The outer header from `from` to the tunnel end `to`. Precondition: with a tunnel, both are of one family.
+// The outer header from `from` to the tunnel end `to`. Preconditions: both are of one family; not kNone, for which
+// there is no header.
 [[nodiscard]] OuterHeader build(EncapsulationKind kind, const IpAddress& from, const IpAddress& to,
                                 L4Port port) noexcept;
 
@@ -103,17 +104,28 @@ inline void push_ipv6(const OuterHeader& header, const Patch& patch, std::uint8_
 }
 
 inline void push(const OuterHeader& header, const Patch& patch, std::uint8_t* inner) noexcept {
-  if (header.size == kIpv4Bytes) [[likely]] {
+  if (header.underlay == Family::kIpv4) [[likely]] {
     push_ipv4(header, patch, inner);
-  } else if (header.size == kIpv6Bytes) {
+  } else {
     push_ipv6(header, patch, inner);
-  }  // else native: forward writes the Ethernet header
+  }
 }
 
-// The Ethernet type of a packet behind `header`.
-[[nodiscard]] inline EtherType ether_type(const OuterHeader& header, Family inner) noexcept {
-  const Family family = header.kind == EncapsulationKind::kNone ? inner : header.underlay;
-  return family == Family::kIpv4 ? EtherType::kIpv4 : EtherType::kIpv6;
+// Whether the UDP checksum of a tunnel packet over IPv6 is right, which protects the VNI. `outer` is its IP header,
+// without extension headers; `end` is where its UDP datagram ends. Like push_ipv6(), takes the inner packet's own
+// checksum for granted: its receiver checks that. A missing one is not right (RFC 8200 section 8.1).
+[[nodiscard]] inline bool checksum_holds(const std::uint8_t* outer, const std::uint8_t* inner,
+                                         std::uint32_t inner_bytes, Family family, const std::uint8_t* end) noexcept {
+  const std::uint8_t* const udp = outer + sizeof(net::Ipv6);
+  const auto bytes = static_cast<std::uint32_t>(end - udp);
+  std::uint64_t sum = net::partial_sum(outer + offsetof(net::Ipv6, source), 2 * sizeof(net::Ipv6::source));
+  sum += Be16::of(static_cast<std::uint16_t>(bytes)).wire();
+  sum += Be16::of(static_cast<std::uint16_t>(IpProtocol::kUdp)).wire();
+  const bool whole = inner + inner_bytes == end;
+  sum = whole
+            ? net::partial_sum(udp, static_cast<std::size_t>(inner - udp), sum) + inner_sum(inner, inner_bytes, family)
+            : net::partial_sum(udp, bytes, sum);
+  return net::at<net::Udp>(udp)->checksum.wire() != 0 && net::fold(sum) == 0xffff;
 }
 
 [[nodiscard]] inline std::uint8_t ecn_of(const std::uint8_t* ip, Family family) noexcept {

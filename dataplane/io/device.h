@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dataplane/api/counters.h"
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/base/result.h"
 #include "dataplane/net/ip_address.h"
 #include "dataplane/packet/frame.h"
@@ -22,8 +23,7 @@ namespace isthmus {
 
 // What the kernel program of a device hands to the gateway; everything else stays with the kernel's own stack.
 struct SteerRules {
-  IpAddress tunnel_address;           // outer destination that is ours
-  L4Port tunnel_port{8472};           // outer UDP destination port
+  TunnelEnds tunnel;                  // outer destinations that are ours
   std::vector<IpAddress> peers;       // remote peers: only their tunnel packets are taken
   std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
   std::vector<Prefix> local_sources;  // plain packets are taken only from these

@@ -21,7 +21,32 @@ struct Probe {
 static_assert(sizeof(Probe) == 12);
 
 constexpr std::uint32_t kUdpBytes = sizeof(net::Udp) + sizeof(Probe);
-constexpr std::uint32_t kIpBytes = sizeof(net::Ipv4) + kUdpBytes;
+
+// Writes the IP header of a probe at `at`. Returns its length in bytes.
+std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint8_t* at) noexcept {
+  constexpr auto kUdp = static_cast<std::uint8_t>(IpProtocol::kUdp);
+  if (to.is_ipv4()) {
+    auto* ip = net::at<net::Ipv4>(at);
+    *ip = net::Ipv4{};
+    ip->version_ihl = 0x45;
+    ip->total_length = Be16::of(sizeof(net::Ipv4) + kUdpBytes);
+    ip->ttl = 64;
+    ip->protocol = kUdp;
+    ip->source = from.as_ipv4();
+    ip->destination = to.as_ipv4();
+    ip->checksum = Be16::raw(net::checksum(at, sizeof(net::Ipv4)));
+    return sizeof(net::Ipv4);
+  }
+  auto* ip = net::at<net::Ipv6>(at);
+  constexpr std::uint32_t kVersion6 = 0x60000000;
+  ip->version_class_flow = Be32::of(kVersion6);
+  ip->payload_length = Be16::of(kUdpBytes);
+  ip->next_header = kUdp;
+  ip->hop_limit = 64;
+  std::memcpy(ip->source, from.bytes().data(), sizeof ip->source);
+  std::memcpy(ip->destination, to.bytes().data(), sizeof ip->destination);
+  return sizeof(net::Ipv6);
+}
 
 void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noexcept {
   const PeerRecord& record = (*output.worker.snapshot->peers)[peer];
@@ -29,32 +54,24 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noe
   if (chunk == kNoChunk) {
     return;
   }
+  const Family family = record.underlay.family();
+  const IpAddress& from = output.worker.shared.options.tunnel.address(family);
   Frame frame;
   frame.chunk = chunk;
   frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
   std::uint8_t* start = frame.data + sizeof(net::Ethernet);
-  *net::at<net::Ipv4>(start) = net::Ipv4{};
-  auto* ip = net::at<net::Ipv4>(start);
-  ip->version_ihl = 0x45;
-  ip->total_length = Be16::of(kIpBytes);
-  ip->ttl = 64;
-  ip->protocol = static_cast<std::uint8_t>(IpProtocol::kUdp);
-  ip->source = output.worker.shared.options.tunnel_address.as_ipv4();
-  ip->destination = record.underlay.as_ipv4();
-  ip->checksum = Be16::raw(net::checksum(start, sizeof(net::Ipv4)));
-
-  auto* udp = net::at<net::Udp>(start + sizeof(net::Ipv4));
+  const std::uint32_t header = write_ip(from, record.underlay, start);
+  auto* udp = net::at<net::Udp>(start + header);
   udp->source = Be16::of(kProbePort);
   udp->destination = Be16::of(kProbePort);
   udp->length = Be16::of(kUdpBytes);
   udp->checksum = Be16{};
-  auto* probe = net::at<Probe>(start + sizeof(net::Ipv4) + sizeof(net::Udp));
-  *probe = {Be32::of(kMagic), kVersion, kind, Be16{}, sequence};
-  const std::uint64_t pseudo =
-      net::pseudo_header_sum(output.worker.shared.options.tunnel_address, record.underlay, IpProtocol::kUdp, kUdpBytes);
-  udp->checksum = Be16::raw(net::checksum(start + sizeof(net::Ipv4), kUdpBytes, pseudo));
+  *net::at<Probe>(start + header + sizeof(net::Udp)) = {Be32::of(kMagic), kVersion, kind, Be16{}, sequence};
+  const std::uint64_t pseudo = net::pseudo_header_sum(from, record.underlay, IpProtocol::kUdp, kUdpBytes);
+  const std::uint16_t checksum = net::checksum(start + header, kUdpBytes, pseudo);
+  udp->checksum = Be16::raw(checksum == 0 ? 0xffff : checksum);
 
-  if (push_tunnel(output, frame, start, kIpBytes, Family::kIpv4, peer, Vni{identity::kHealth.value()}, kProbePort)) {
+  if (push_tunnel(output, frame, start, header + kUdpBytes, family, peer, Vni{identity::kHealth.value()}, kProbePort)) {
     output.worker.pool.release(chunk);
     return;
   }
@@ -69,10 +86,9 @@ void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept {
 
 void handle_probe(Output& output, Packet& packet) noexcept {
   const auto* probe = net::at<Probe>(packet.l4 + sizeof(net::Udp));
-  const bool well_formed = packet.key.protocol == IpProtocol::kUdp && packet.ip_bytes >= kIpBytes &&
-                           packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
-                           packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic &&
-                           probe->version == kVersion;
+  const bool well_formed =
+      packet.key.protocol == IpProtocol::kUdp && packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
+      packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic && probe->version == kVersion;
   const bool from_sender = packet.key.source() == (*output.worker.snapshot->peers)[packet.origin.peer()].underlay;
   if (!well_formed || !from_sender || (probe->kind != kRequest && probe->kind != kAnswer)) {
     packet.drop(DropReason::kProbe);

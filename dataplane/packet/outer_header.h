@@ -1,6 +1,5 @@
 // The complete outer header of a tunnel, prebuilt per peer by dataplane/encap and patched per packet: Ethernet
-// (addresses zero), outer IP, UDP, tunnel header, inner Ethernet. With native routing it is the Ethernet header alone.
-// Plain value; part of a snapshot.
+// (addresses zero), outer IP, UDP, tunnel header, inner Ethernet. Plain value; part of a snapshot.
 #pragma once
 
 #include <array>
@@ -20,7 +19,7 @@ struct alignas(64) OuterHeader {
   // Unfolded one's complement sum of what the checksum to patch covers, with the patched fields zero: of the IPv4
   // header, or of the UDP pseudo-header and the headers behind it over IPv6.
   std::uint32_t sum = 0;
-  Family underlay = Family::kIpv4;  // with native routing there is no outer IP header, whatever this says
+  Family underlay = Family::kIpv4;
   EncapsulationKind kind = EncapsulationKind::kNone;
 };
 static_assert(sizeof(OuterHeader) == 128);

@@ -34,56 +34,82 @@ bool merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
   return ecn != kEcnNotCapable;
 }
 
-// Reads the outer headers: sets the origin and `inner`, the inner Ethernet header.
-std::optional<DropReason> read_outer(PathContext& context, Packet& packet, std::uint8_t*& inner) noexcept {
-  const auto* outer = net::at<net::Ipv4>(packet.ip);
-  const std::uint32_t outer_bytes = outer->header_bytes();
-  if ((outer->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0) {
+// What decap reads of an outer IP header, whose lengths have been checked.
+struct OuterIp {
+  IpAddress source;
+  std::uint32_t bytes = 0;
+  std::uint8_t traffic_class = 0;
+  bool fragment = false;
+};
+
+OuterIp read_outer_ip(const Packet& packet) noexcept {
+  if (packet.family == Family::kIpv4) {
+    const auto* ip = net::at<net::Ipv4>(packet.ip);
+    return {IpAddress::ipv4(ip->source), ip->header_bytes(), ip->tos,
+            (ip->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0};
+  }
+  const auto* ip = net::at<net::Ipv6>(packet.ip);  // no extension headers: UDP follows it
+  return {IpAddress::ipv6(ip->source), sizeof(net::Ipv6),
+          static_cast<std::uint8_t>(ip->version_class_flow.host() >> 20), false};
+}
+
+// Reads the outer headers behind IP: sets the origin, and `inner` to the inner Ethernet header.
+std::optional<DropReason> read_tunnel(PathContext& context, Packet& packet, const OuterIp& outer,
+                                      std::uint8_t*& inner) noexcept {
+  if (outer.fragment) {
     return DropReason::kIpFragment;
   }
-  constexpr std::uint32_t kTunnelBytes = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
-  if (packet.ip_bytes < outer_bytes + kTunnelBytes) {
+  const auto* udp = net::at<net::Udp>(packet.ip + outer.bytes);
+  const std::uint32_t udp_bytes = udp->length.host();
+  if (udp_bytes < sizeof(net::Udp) || udp_bytes + outer.bytes > packet.ip_bytes) {
     return DropReason::kMalformed;
   }
-  const std::uint32_t udp_bytes = net::at<net::Udp>(packet.ip + outer_bytes)->length.host();
-  if (udp_bytes < kTunnelBytes || udp_bytes + outer_bytes > packet.ip_bytes) {
-    return DropReason::kMalformed;
-  }
-  const PeerId peer = context.snapshot->peers->find(IpAddress::ipv4(outer->source));
-  packet.origin = Origin(peer, Vni{});
-  if (peer == kNoPeer) {
+  const PeerId id = context.snapshot->peers->find(outer.source);
+  packet.origin = Origin(id, Vni{});
+  if (id == kNoPeer) {
     return DropReason::kUnknownPeer;
   }
-  const auto* vxlan = net::at<net::Vxlan>(packet.ip + outer_bytes + sizeof(net::Udp));
-  if (vxlan->flags.host() != net::Vxlan::kValidVni || (vxlan->vni.host() & 0xff) != 0) {
-    return DropReason::kTunnelHeader;
+  const EncapsulationKind kind = (*context.snapshot->peers)[id].from_kind;
+  if (context.shared.options.tunnel.port(kind).value() != udp->destination.host()) {
+    return DropReason::kTunnelKind;
   }
-  packet.origin = Origin(peer, Vni{vxlan->vni.host() >> 8});
-  inner = packet.ip + outer_bytes + sizeof(net::Udp) + sizeof(net::Vxlan);
+  std::uint8_t* const header = packet.ip + outer.bytes + sizeof(net::Udp);
+  encap::Tunnelled tunnelled;
+  if (const auto drop = encap::parse(kind, header, header - sizeof(net::Udp) + udp_bytes, tunnelled)) {
+    return drop;
+  }
+  packet.origin = Origin(id, tunnelled.vni);
+  inner = header + tunnelled.inner;
   // What lies behind the UDP datagram, Ethernet padding for example, must not count as inner bytes.
-  packet.frame->length = static_cast<std::uint32_t>(packet.ip - packet.frame->data) + outer_bytes + udp_bytes;
+  packet.frame->length = static_cast<std::uint32_t>(packet.ip - packet.frame->data) + outer.bytes + udp_bytes;
   return std::nullopt;
 }
 
 }  // namespace
 
 std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept {
-  const std::uint8_t tos = net::at<net::Ipv4>(packet.ip)->tos;
+  const Family underlay = packet.family;
+  const std::uint8_t* const outer_ip = packet.ip;
+  const OuterIp outer = read_outer_ip(packet);
   std::uint8_t* inner = nullptr;
-  if (const auto drop = read_outer(context, packet, inner)) {
+  if (const auto drop = read_tunnel(context, packet, outer, inner)) {
     return drop;
   }
   if (const auto drop = parse_ethernet(packet, inner)) {
     return drop;
   }
-  if (!merge_ecn(packet, tos)) {
+  if (underlay == Family::kIpv6 && !encap::checksum_holds(outer_ip, packet.ip, packet.ip_bytes, packet.family,
+                                                          packet.frame->data + packet.frame->length)) {
+    return DropReason::kTunnelChecksum;
+  }
+  if (!merge_ecn(packet, outer.traffic_class)) {
     return DropReason::kEcnNotCapable;
   }
   if (const auto drop = parse_flow(packet, context.shared.options.realm)) {
     return drop;
   }
   if (packet.origin.vni().value() == identity::kHealth.value() &&
-      packet.key.destination() == context.shared.options.tunnel_address) {
+      context.shared.options.tunnel.is_ours(packet.key.destination())) {
     handle_probe(context.output, packet);
   }
   return std::nullopt;

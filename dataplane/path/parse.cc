@@ -44,7 +44,7 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
   const EngineOptions& options = context.shared.options;
   const std::uint64_t space = FlowKey::ipv4_space(options.realm);
   const FlowTable& flows = *context.shared.flows;
-  const TunnelMatch match(options);
+  const TunnelMatch match(options.tunnel);
   LastPeer last;
   std::uint64_t decapsulated = 0;
   Packet* packet = burst.packets.data();

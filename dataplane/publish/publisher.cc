@@ -20,11 +20,11 @@ std::string text_of(const FrontendKey& key) {
 
 }  // namespace
 
-std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers, const IpAddress& own_address) {
+std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers, const TunnelEnds& own) {
   std::vector<OuterHeader> headers;
   headers.reserve(peers.size());
   for (const PeerEntry& peer : peers) {
-    headers.push_back(encap::build(EncapsulationKind::kVxlan, own_address, peer.underlay, peer.udp_port));
+    headers.push_back(encap::build(peer.kind, own.address(peer.underlay.family()), peer.underlay, peer.udp_port));
   }
   return std::make_shared<const PeerTable>(peers, headers);
 }
@@ -35,9 +35,12 @@ Publisher::~Publisher() { shared_.snapshot.store(nullptr, std::memory_order_rele
 
 Status Publisher::check(const TableDelta& delta) const {
   for (const PeerEntry& peer : delta.upsert_peers) {
-    if (peer.id == kNoPeer || !peer.underlay.is_ipv4() || peer.cluster == kNoCluster) {
-      return Error{"peer with id 0, without a cluster, or without an IPv4 underlay address", peer.underlay.to_string(),
-                   "give the gateway an IPv4 underlayAddress"};
+    if (peer.id == kNoPeer || peer.cluster == kNoCluster || peer.kind == EncapsulationKind::kNone) {
+      return Error{"peer with id 0, without a cluster, or without a tunnel", peer.underlay.to_string(), kCompilerError};
+    }
+    if (peer.underlay.is_unspecified() || shared_.options.tunnel.address(peer.underlay.family()).is_unspecified()) {
+      return Error{"peer at an underlay address of a family in which this gateway has none", peer.underlay.to_string(),
+                   "give both gateways an underlayAddress of the same family"};
     }
   }
   for (const FrontendEntry& frontend : delta.upsert_frontends) {
@@ -108,7 +111,7 @@ Status Publisher::apply(const TableDelta& delta) {
     for (const auto& [id, peer] : peers_) {
       peers.push_back(peer);
     }
-    next->peers = build_peers(peers, shared_.options.tunnel_address);
+    next->peers = build_peers(peers, shared_.options.tunnel);
   }
   if (new_peers || new_clusters) {
     next->clusters = std::make_shared<const ClusterTable>(clusters_, *next->peers, shared_.options.realm);
@@ -318,8 +321,7 @@ void Publisher::remove_endpoints(Realm realm, std::span<const IpAddress> address
 
 SteerRules Publisher::steer_rules() const {
   SteerRules rules;
-  rules.tunnel_address = shared_.options.tunnel_address;
-  rules.tunnel_port = shared_.options.tunnel_port;
+  rules.tunnel = shared_.options.tunnel;
   for (const auto& [id, peer] : peers_) {
     if (peer.cluster != shared_.options.cluster) {
       rules.peers.push_back(peer.underlay);

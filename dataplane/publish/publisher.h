@@ -16,9 +16,8 @@
 
 namespace isthmus {
 
-// The peer table of a gateway with this underlay address.
-[[nodiscard]] std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers,
-                                                           const IpAddress& own_address);
+// The peer table of a gateway with these tunnel ends.
+[[nodiscard]] std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers, const TunnelEnds& own);
 
 class Publisher {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dataplane/encap/encap.h"
 #include "dataplane/net/headers.h"
 
 namespace isthmus {
@@ -13,6 +14,21 @@ TrafficDirection direction_of(Side from, bool reply) noexcept {
   return (from == Side::kLocal) != reply ? TrafficDirection::kEgress : TrafficDirection::kIngress;
 }
 
+// Whether the cause lies in the tunnel's own headers, so that those are reported and not the inner packet.
+bool outer_header_bad(DropReason reason) noexcept {
+  switch (reason) {
+    case DropReason::kTunnelHeader:
+    case DropReason::kTunnelControl:
+    case DropReason::kTunnelOption:
+    case DropReason::kTunnelKind:
+    case DropReason::kTunnelChecksum:
+    case DropReason::kUnknownPeer:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Whether the packet was dropped before its headers were completely parsed: then only its frame is valid.
 bool dropped_unparsed(DropReason reason) noexcept {
   switch (reason) {
@@ -21,11 +37,9 @@ bool dropped_unparsed(DropReason reason) noexcept {
     case DropReason::kIpFragment:
     case DropReason::kUnsupportedL4:
     case DropReason::kUnsupportedIcmp:
-    case DropReason::kTunnelHeader:
-    case DropReason::kUnknownPeer:
       return true;
     default:
-      return false;
+      return outer_header_bad(reason);
   }
 }
 
@@ -75,17 +89,19 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
   return l4;
 }
 
-// Replaces the event's packet by the inner one of a tunnel packet whose UDP header is at `l4`. False if it cannot be
-// read.
-bool read_inner(ReadableBytes bytes, const std::uint8_t* l4, FlowEvent& event) noexcept {
-  constexpr std::size_t kTunnelBytes = sizeof(net::Udp) + sizeof(net::Vxlan) + sizeof(net::Ethernet);
-  if (!ReadableBytes{l4, bytes.end}.has(kTunnelBytes)) {
+// Replaces the event's packet by the inner one of a tunnel packet of this kind whose UDP header is at `l4`. False if it
+// cannot be read.
+bool read_inner(ReadableBytes bytes, EncapsulationKind kind, const std::uint8_t* l4, FlowEvent& event) noexcept {
+  const std::uint8_t* const header = l4 + sizeof(net::Udp);
+  encap::Tunnelled tunnelled;
+  if (encap::parse(kind, header, bytes.end, tunnelled)) {
     return false;
   }
   FlowEvent inner = event;
+  inner.vni = tunnelled.vni;
   inner.received = {};
   inner.bytes = 0;
-  read_packet({l4 + kTunnelBytes, bytes.end}, inner);
+  read_packet({header + tunnelled.inner + sizeof(net::Ethernet), bytes.end}, inner);
   if (inner.bytes == 0) {
     return false;
   }
@@ -101,15 +117,17 @@ void read_frame(const WorkerContext& context, const Packet& packet, FlowEvent& e
     return;
   }
   const std::uint8_t* l4 = read_packet({frame.at + sizeof(net::Ethernet), frame.end}, event);
-  const auto& options = context.shared.options;
-  if (l4 == nullptr || event.protocol != IpProtocol::kUdp || event.received.destination != options.tunnel_address ||
-      event.received.destination_port != options.tunnel_port) {
+  const TunnelEnds& ends = context.shared.options.tunnel;
+  if (l4 == nullptr || event.protocol != IpProtocol::kUdp || !ends.is_ours(event.received.destination) ||
+      !ends.is_port(event.received.destination_port)) {
     return;
   }
   event.from = Side::kFabric;
-  const bool outer_header_bad = packet.reason == DropReason::kUnknownPeer || packet.reason == DropReason::kTunnelHeader;
-  if (!outer_header_bad) {
-    read_inner(frame, l4, event);
+  if (!outer_header_bad(packet.reason)) {
+    const Vni vni = event.vni;  // as decap has it, if it came that far
+    const PeerTable& peers = *context.snapshot->peers;
+    read_inner(frame, peers[peers.find(event.received.source)].from_kind, l4, event);
+    event.vni = vni;
   }
 }
 
@@ -122,11 +140,10 @@ void read_outgoing(const WorkerContext& context, const Frame& frame, FlowEvent& 
   const std::uint8_t* l4 = read_packet({bytes.at + sizeof(net::Ethernet), bytes.end}, event);
   const IpAddress source = event.received.source, destination = event.received.destination;
   const PeerId peer = context.snapshot->peers->find(destination);
-  if (l4 != nullptr && event.protocol == IpProtocol::kUdp && source == context.shared.options.tunnel_address &&
-      peer != kNoPeer && read_inner(bytes, l4, event)) {
+  if (l4 != nullptr && event.protocol == IpProtocol::kUdp && context.shared.options.tunnel.is_ours(source) &&
+      peer != kNoPeer && read_inner(bytes, (*context.snapshot->peers)[peer].header.kind, l4, event)) {
     event.to = Side::kFabric;
     event.peer = peer;
-    event.vni = Vni{net::at<net::Vxlan>(l4 + sizeof(net::Udp))->vni.host() >> 8};
   }
 }
 

@@ -136,7 +136,8 @@ Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
   if (is_martian(key)) {
     return DropReason::kMartian;
   }
-  if (key.protocol == IpProtocol::kUdp && key.destination_port.host() == in.tables.options.tunnel_port.value() &&
+  if (key.protocol == IpProtocol::kUdp &&
+      in.tables.options.tunnel.is_port(L4Port{key.destination_port.host()}) &&
       decision.direction == Direction::kForward) {
     return DropReason::kTunnelInTunnel;
   }

@@ -28,6 +28,7 @@ PeerTable::PeerTable(std::span<const PeerEntry> peers, std::span<const OuterHead
     record.cluster = peer.cluster;
     record.adjacency = peer.adjacency;
     record.gateway = peer.gateway;
+    record.from_kind = peer.from_kind;
     std::size_t slot = address_hash(Realm{}, peer.underlay) & (index_.size() - 1);
     while (index_[slot].id != kNoPeer) {
       slot = (slot + 1) & (index_.size() - 1);

@@ -27,6 +27,7 @@ struct PeerRecord {
   ClusterId cluster;  // kNoCluster: unused id
   AdjacencyId adjacency;
   bool gateway = false;
+  EncapsulationKind from_kind = EncapsulationKind::kVxlan;  // of the packets that it sends
   [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
 };
 

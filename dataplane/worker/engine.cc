@@ -235,9 +235,11 @@ Status check_options(const EngineOptions& options) {
   if (options.cluster == kNoCluster) {
     return Error{"no cluster id", "engine", "set the id in the Cluster object of this gateway's cluster"};
   }
-  if (!options.tunnel_address.is_ipv4()) {
-    return Error{"tunnel address is not IPv4", options.tunnel_address.to_string(),
-                 "give the gateway an IPv4 underlayAddress"};
+  const TunnelEnds& ends = options.tunnel;
+  if ((ends.ipv4.is_unspecified() && ends.ipv6.is_unspecified()) ||
+      (!ends.ipv4.is_unspecified() && !ends.ipv4.is_ipv4()) || ends.ipv6.is_ipv4() ||
+      ends.port(ends.kind) == L4Port{0}) {
+    return Error{"no tunnel address of either family, or no port", "engine", "give the gateway an underlayAddress"};
   }
   if (options.translation_first > options.translation_last || options.translation_first == 0) {
     return Error{"empty range of translation ports", "translation.ports",

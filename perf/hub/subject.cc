@@ -71,7 +71,7 @@ class Subject {
     engine.drive_by_caller = true;
     engine.keep_state = false;
     engine.cluster = ClusterId{kOwnCluster};
-    engine.tunnel_address = kTunnel;
+    engine.tunnel = tunnel_end(kTunnel);
     engine.connections = 65536;
     engine.half_open_limit = engine.connections;
     engine.midstream = MidstreamPolicy::kLoose;

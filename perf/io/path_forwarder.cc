@@ -16,7 +16,7 @@ IpAddress ip(const char* text) { return *IpAddress::parse(text); }
 EngineOptions options() {
   EngineOptions engine;
   engine.cluster = ClusterId{1};
-  engine.tunnel_address = ip("192.0.2.1");
+  engine.tunnel = tunnel_end(ip("192.0.2.1"));
   engine.underlay_device = kUnderlay;
   engine.endpoints = 64;
   return engine;

@@ -103,7 +103,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
     engine.state_directory = options.state;
   }
   engine.cluster = ClusterId{1};
-  engine.tunnel_address = kOurs;
+  engine.tunnel = tunnel_end(kOurs);
   engine.workers = options.workers;
   engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
   engine.half_open_limit = options.half_open_limit != 0 ? options.half_open_limit : engine.connections;

@@ -24,7 +24,7 @@ struct Gateway {
     options.drive_by_caller = true;
     options.keep_state = false;
     options.cluster = ClusterId{1};
-    options.tunnel_address = *IpAddress::parse("192.0.2.1");
+    options.tunnel = tunnel_end(*IpAddress::parse("192.0.2.1"));
     options.translation_ipv4 = IpAddress::parse("10.1.255.1");
     options.connections = 4096;
     options.frames = 1024;

@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
   options.state_directory = argv[1];
   options.connections = 4096;
   options.cluster = kLocalCluster;
-  options.tunnel_address = address("192.0.2.1");
+  options.tunnel = tunnel_end(address("192.0.2.1"));
   options.translation_ipv4 = address("10.1.255.1");
   options.translation_ipv6 = address("fd00:1::ff:1");
   auto engine = must(Engine::create(options));

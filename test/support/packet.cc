@@ -77,6 +77,42 @@ FrameBytes l4_bytes(const PacketSpec& p) {
   return l4;
 }
 
+// The outer UDP datagram, then the same with its IP header in front.
+FrameBytes outer_udp_bytes(const PacketSpec::Tunnel& tunnel, const FrameBytes& inner) {
+  FrameBytes udp;
+  const std::size_t bytes = 16 + tunnel.options.size() + inner.size() + tunnel.padding;
+  put16(udp, 50000), put16(udp, tunnel.port), put16(udp, static_cast<unsigned>(bytes)), put16(udp, 0);
+  put32(udp, tunnel.flags | static_cast<std::uint32_t>(tunnel.options.size() / 4) << 24);
+  put32(udp, tunnel.vni << 8 | tunnel.low_byte);
+  put(udp, tunnel.options);
+  put(udp, inner);
+  udp.resize(bytes, 0xa5);
+  if (!tunnel.to.is_ipv4() && tunnel.udp_checksum) {
+    const std::uint32_t start = pseudo(tunnel.from, tunnel.to, 17, bytes);
+    const auto sum = static_cast<std::uint16_t>(~sum16(udp, (start & 0xffff) + (start >> 16)));
+    store16(udp, 6, sum == 0 ? 0xffff : sum);
+  }
+  return udp;
+}
+FrameBytes outer_bytes(const PacketSpec::Tunnel& tunnel, const FrameBytes& inner) {
+  const FrameBytes udp = outer_udp_bytes(tunnel, inner);
+  FrameBytes ip;
+  if (tunnel.to.is_ipv4()) {
+    ip.push_back(0x45), ip.push_back(tunnel.ecn);
+    put16(ip, static_cast<unsigned>(20 + udp.size())), put16(ip, 0), put16(ip, 0);
+    ip.push_back(64), ip.push_back(17), put16(ip, 0);
+    put(ip, address_bytes(tunnel.from)), put(ip, address_bytes(tunnel.to));
+    store16(ip, 10, static_cast<std::uint16_t>(~sum16(ip)));
+  } else {
+    put32(ip, 0x60000000u | std::uint32_t{tunnel.ecn} << 20);
+    put16(ip, static_cast<unsigned>(udp.size()));
+    ip.push_back(17), ip.push_back(64);
+    put(ip, address_bytes(tunnel.from)), put(ip, address_bytes(tunnel.to));
+  }
+  put(ip, udp);
+  return ip;
+}
+
 FrameBytes ethernet(bool v4) {
   FrameBytes out{0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01};
   put16(out, v4 ? 0x0800 : 0x86dd);
@@ -165,6 +201,8 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
     }
     d.ttl = ip[7];
     d.ecn = (ip[1] >> 4) & 3;
+    d.outer_tos = static_cast<std::uint8_t>(ip[0] << 4 | ip[1] >> 4);
+    d.outer_df = false;
     d.protocol = static_cast<IpProtocol>(ip[6]);
     d.source = IpAddress::ipv6(ip.data() + 8);
     d.destination = IpAddress::ipv6(ip.data() + 24);
@@ -172,6 +210,26 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
   }
   d.errors.push_back("IP header");
   return {};
+}
+
+// Reads the outer UDP header and the tunnel header of a datagram of kind d.outer_kind, without options.
+void dissect_tunnel(std::span<const std::uint8_t> udp, Dissected& d) {
+  d.outer_source_port = static_cast<std::uint16_t>(get16(udp, 0));
+  d.outer_port = static_cast<std::uint16_t>(get16(udp, 2));
+  d.outer_udp_checksum = static_cast<std::uint16_t>(get16(udp, 6));
+  if (get16(udp, 4) != udp.size()) {
+    d.errors.push_back("outer UDP length");
+  }
+  const bool vxlan = d.outer_kind == EncapsulationKind::kVxlan;
+  if (get32(udp, 8) != (vxlan ? 0x08000000u : 0x6558u) || udp[15] != 0) {
+    d.errors.push_back(vxlan ? "VXLAN header" : "Geneve header");
+  }
+  d.vni = get32(udp, 12) >> 8;
+  const std::uint32_t start = pseudo(d.outer_source, d.outer_destination, 17, udp.size());
+  const bool none = d.outer_source.is_ipv4();
+  if (none ? d.outer_udp_checksum != 0 : sum16(udp, (start & 0xffff) + (start >> 16)) != 0xffff) {
+    d.errors.push_back("outer UDP checksum");
+  }
 }
 
 std::string mac_text(std::span<const std::uint8_t> b) {
@@ -208,17 +266,8 @@ FrameBytes PacketSpec::bytes() const {
   if (!tunnel) {
     return inner;
   }
-  FrameBytes out = ethernet(true);
-  FrameBytes ip;
-  ip.push_back(0x45), ip.push_back(tunnel->ecn);
-  put16(ip, static_cast<unsigned>(20 + 16 + inner.size())), put16(ip, 0), put16(ip, 0);
-  ip.push_back(64), ip.push_back(17), put16(ip, 0);
-  put(ip, address_bytes(tunnel->from)), put(ip, address_bytes(tunnel->to));
-  store16(ip, 10, static_cast<std::uint16_t>(~sum16(ip)));
-  put(out, ip);
-  put16(out, 50000), put16(out, tunnel->port), put16(out, static_cast<unsigned>(16 + inner.size())), put16(out, 0);
-  put32(out, tunnel->flags), put32(out, tunnel->vni << 8 | tunnel->low_byte);
-  put(out, inner);
+  FrameBytes out = ethernet(tunnel->to.is_ipv4());
+  put(out, outer_bytes(*tunnel, inner));
   return out;
 }
 
@@ -226,9 +275,11 @@ std::string PacketSpec::scapy() const {
   const bool v4 = source.is_ipv4();
   std::string s = "Ether()/";
   if (tunnel) {
-    s += "IP(src='" + tunnel->from.to_string() + "',dst='" + tunnel->to.to_string() +
-         "')/UDP(sport=50000,dport=" + std::to_string(tunnel->port) +
-         ",chksum=0)/VXLAN(vni=" + std::to_string(tunnel->vni) + ")/Ether()/";
+    s += std::string(tunnel->to.is_ipv4() ? "IP" : "IPv6") + "(src='" + tunnel->from.to_string() + "',dst='" +
+         tunnel->to.to_string() + "')/UDP(sport=50000,dport=" + std::to_string(tunnel->port) +
+         (tunnel->to.is_ipv4() ? ",chksum=0)/" : ")/") +
+         (tunnel->kind == EncapsulationKind::kGeneve ? "GENEVE" : "VXLAN") + "(vni=" + std::to_string(tunnel->vni) +
+         ")/Ether()/";
   }
   s += std::string(v4 ? "IP" : "IPv6") + "(src='" + source.to_string() + "',dst='" + destination.to_string() + "'," +
        (v4 ? "ttl=" : "hlim=") + std::to_string(ttl) + (dont_fragment && v4 ? ",flags='DF'" : "") + ")/";
@@ -281,7 +332,7 @@ PacketSpec icmp_error(const IpAddress& from, const IpAddress& to, std::uint8_t t
   return p;
 }
 
-Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port) {
+Dissected dissect(std::span<const std::uint8_t> frame) {
   Dissected d;
   if (frame.size() < 34) {
     d.errors.push_back("frame truncated");
@@ -290,23 +341,15 @@ Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port
   d.destination_mac = mac_text(frame);
   d.source_mac = mac_text(frame.subspan(6));
   const auto l4 = dissect_ip(frame.subspan(14), get16(frame, 12), d);
-  const bool tunnelled = d.protocol == IpProtocol::kUdp && l4.size() >= 30 && get16(l4, 2) == tunnel_port;
-  if (!tunnelled) {
+  const unsigned port = d.protocol == IpProtocol::kUdp && l4.size() >= 30 ? get16(l4, 2) : 0;
+  if (port != 8472 && port != 6081) {
     dissect_l4(l4, d);
     return d;
   }
   d.tunnelled = true;
+  d.outer_kind = port == 8472 ? EncapsulationKind::kVxlan : EncapsulationKind::kGeneve;
   d.outer_source = d.source, d.outer_destination = d.destination, d.outer_ttl = d.ttl;
-  d.outer_source_port = static_cast<std::uint16_t>(get16(l4, 0));
-  d.outer_port = static_cast<std::uint16_t>(get16(l4, 2));
-  d.outer_udp_checksum = static_cast<std::uint16_t>(get16(l4, 6));
-  if (get16(l4, 4) != l4.size()) {
-    d.errors.push_back("outer UDP length");
-  }
-  if (get32(l4, 8) != 0x08000000 || l4[15] != 0) {
-    d.errors.push_back("VXLAN header");
-  }
-  d.vni = get32(l4, 12) >> 8;
+  dissect_tunnel(l4, d);
   const std::uint8_t tos = d.outer_tos;
   const bool df = d.outer_df;
   const auto inner = dissect_ip(l4.subspan(30), get16(l4, 28), d);

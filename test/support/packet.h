@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus::test {
@@ -39,10 +40,14 @@ struct PacketSpec {
   struct Tunnel {
     IpAddress from, to;
     std::uint32_t vni = 0;
+    EncapsulationKind kind = EncapsulationKind::kVxlan;
     std::uint16_t port = 8472;
-    std::uint32_t flags = 0x08000000;
+    std::uint32_t flags = 0x08000000;  // the first word of the tunnel header; Geneve: less the options' length
     std::uint8_t ecn = 0;
     std::uint8_t low_byte = 0;
+    FrameBytes options{};      // Geneve; a multiple of four bytes
+    bool udp_checksum = true;  // over IPv6; over IPv4 there is none
+    std::size_t padding = 0;   // bytes behind the inner packet, in the UDP datagram
   };
   std::optional<Tunnel> tunnel;
 
@@ -82,6 +87,12 @@ struct PacketSpec {
     tunnel = Tunnel{from, to, vni};
     return *this;
   }
+  PacketSpec& as_geneve() {
+    tunnel->kind = EncapsulationKind::kGeneve;
+    tunnel->port = 6081;
+    tunnel->flags = 0x6558;
+    return *this;
+  }
 
   [[nodiscard]] FrameBytes ip_bytes() const;  // the inner packet without Ethernet
   [[nodiscard]] FrameBytes bytes() const;     // the whole frame
@@ -106,6 +117,7 @@ struct Dissected {
   std::uint16_t outer_source_port = 0, outer_port = 0;
   std::uint8_t outer_ttl = 0, outer_tos = 0;
   bool outer_df = false;
+  EncapsulationKind outer_kind = EncapsulationKind::kNone;
   std::uint16_t outer_udp_checksum = 0;
   std::uint32_t vni = 0;
 
@@ -121,6 +133,7 @@ struct Dissected {
 
   [[nodiscard]] std::string text() const;  // "10.1.0.1:5 > 10.2.0.1:80 tcp vni 5 via 192.0.2.1 > 192.0.2.2"
 };
-[[nodiscard]] Dissected dissect(std::span<const std::uint8_t> frame, std::uint16_t tunnel_port = 8472);
+// UDP to port 8472 is VXLAN and to port 6081 Geneve.
+[[nodiscard]] Dissected dissect(std::span<const std::uint8_t> frame);
 
 }  // namespace isthmus::test

@@ -69,7 +69,16 @@ PathRig::PathRig(Options options) {
   engine.drive_by_caller = !options.threads;
   engine.keep_state = false;
   engine.cluster = ClusterId{1};
-  engine.tunnel_address = at.gateway;
+  if (options.underlay == Family::kIpv6) {
+    at.gateway = Actors::ip("2001:db8::1");
+    at.west_gateway = Actors::ip("2001:db8::2"), at.west_other = Actors::ip("2001:db8::3");
+    at.north_gateway = Actors::ip("2001:db8::4"), at.south_gateway = Actors::ip("2001:db8::5");
+  }
+  kind_ = options.kind;
+  // What the test sets of it stays: an address of the other family, more ports.
+  (at.gateway.is_ipv4() ? engine.tunnel.ipv4 : engine.tunnel.ipv6) = at.gateway;
+  engine.tunnel.kind = kind_;
+  engine.tunnel.ports[static_cast<std::size_t>(kind_)] = encapsulation_info(kind_).default_port;
   engine.underlay_device = DeviceId{0};
   engine.translation_ipv4 = at.translation;
   if (options.translation6) {
@@ -101,7 +110,8 @@ void PathRig::publish_fleet(const Options& options) {
   }
   TableDelta delta;
   const auto peer = [&](PeerId id, std::uint16_t cluster, const IpAddress& underlay) {
-    delta.upsert_peers.push_back({id, ClusterId{cluster}, underlay, L4Port{8472}, underlay_hop_, true});
+    const L4Port port = encapsulation_info(kind_).default_port;
+    delta.upsert_peers.push_back({id, ClusterId{cluster}, underlay, port, underlay_hop_, true, kind_, kind_});
   };
   peer(kWestGateway, 2, at.west_gateway);
   peer(kWestOther, 2, at.west_other);
@@ -168,6 +178,11 @@ std::map<std::string, std::uint64_t> PathRig::drops() const {
     counts[std::string(drop.name)] = drop.packets;
   }
   return counts;
+}
+
+PacketSpec PathRig::tunnelled(PacketSpec inner, const IpAddress& from, std::uint32_t vni) const {
+  inner.in_tunnel(from, at.gateway, vni);
+  return kind_ == EncapsulationKind::kGeneve ? inner.as_geneve() : inner;
 }
 
 Outcome PathRig::send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec) {

@@ -55,8 +55,10 @@ class PathRig {
     EngineOptions engine;
     Bytes underlay_mtu{1500}, local_mtu{1450};
     bool local_routes_on_link = false;
-    bool translation6 = true;  // the gateway has an IPv6 translation address
-    bool resolve = true;       // the next hops have MAC addresses
+    Family underlay = Family::kIpv4;                     // of the tunnels
+    EncapsulationKind kind = EncapsulationKind::kVxlan;  // of all tunnels
+    bool translation6 = true;                            // the gateway has an IPv6 translation address
+    bool resolve = true;                                 // the next hops have MAC addresses
     bool publish = true;
     bool threads = false;  // workers run as threads: use inject() and take() of the devices
   };
@@ -85,6 +87,9 @@ class PathRig {
   Actors at;
   static constexpr PeerId kWestGateway{1}, kWestOther{2}, kNorthGateway{3}, kSouthGateway{4};
 
+  // The packet in a tunnel of the rig's kind, from a peer to the gateway.
+  [[nodiscard]] PacketSpec tunnelled(PacketSpec inner, const IpAddress& from, std::uint32_t vni) const;
+
  private:
   Outcome send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec);
   void publish_fleet(const Options& options);
@@ -94,6 +99,7 @@ class PathRig {
   MemoryDevice* underlay_ = nullptr;
   MemoryDevice* local_ = nullptr;
   AdjacencyId underlay_hop_, local_hop_;
+  EncapsulationKind kind_ = EncapsulationKind::kVxlan;
 };
 
 [[nodiscard]] BackendEntry backend(std::uint32_t id, const Endpoint& at, std::uint16_t cluster);

@@ -89,9 +89,9 @@ SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
 Status SteerMaps::start() { return write_config(); }
 
 Status SteerMaps::apply(const SteerRules& rules) {
-  const bool has_tunnel = !rules.tunnel_address.is_unspecified();
-  if (has_tunnel && !rules.tunnel_address.is_ipv4()) {
-    return Error{"tunnel address " + rules.tunnel_address.to_string() + " is not an IPv4 address", "xdp steer",
+  const bool has_tunnel = !rules.tunnel.ipv4.is_unspecified();
+  if (has_tunnel && !rules.tunnel.ipv4.is_ipv4()) {
+    return Error{"tunnel address " + rules.tunnel.ipv4.to_string() + " is not an IPv4 address", "xdp steer",
                  "give the gateway an IPv4 underlay address"};
   }
   const auto peers = address_keys(rules.peers);
@@ -103,8 +103,8 @@ Status SteerMaps::apply(const SteerRules& rules) {
       return step;
     }
   }
-  config_.tunnel_address = has_tunnel ? rules.tunnel_address.as_ipv4().wire() : 0;
-  config_.tunnel_port = Be16::of(rules.tunnel_port.value()).wire();
+  config_.tunnel_address = has_tunnel ? rules.tunnel.ipv4.as_ipv4().wire() : 0;
+  config_.tunnel_port = Be16::of(rules.tunnel.port(rules.tunnel.kind).value()).wire();
   if (Status written = write_config(); !written) {
     return written;
   }

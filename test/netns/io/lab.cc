@@ -124,7 +124,7 @@ void Lab::at(const std::string& where) {
 
 SteerRules left_rules() {
   SteerRules rules;
-  rules.tunnel_address = *IpAddress::parse(kTunnelEnd);
+  rules.tunnel = tunnel_end(*IpAddress::parse(kTunnelEnd));
   rules.fleet = {*Prefix::parse("10.2.0.0/16")};
   rules.local_sources = {*Prefix::parse("10.1.0.0/16")};
   return rules;

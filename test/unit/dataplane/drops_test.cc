@@ -371,7 +371,7 @@ TEST(Drops, AFrameWithoutHeadroomIsNotEncapsulated) {
   PathContext context(shared, WorkerId{0}, **pool, mailbox, flow_events);
   Snapshot snapshot;
   PeerEntry peer{PeerId{1}, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true};
-  snapshot.peers = build_peers({peer}, at.gateway);
+  snapshot.peers = build_peers({peer}, tunnel_end(at.gateway));
   context.snapshot = &snapshot;
   Frame frame;
   frame.chunk = (*pool)->allocate();

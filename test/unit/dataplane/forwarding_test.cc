@@ -301,7 +301,7 @@ TEST_F(Forwarding, AProbeThatFindsTheQueueFullIsRefusedAndCounted) {
 
 TEST_F(Forwarding, SteeringRulesContainPeersFleetPrefixesAndLocalSources) {
   const SteerRules& rules = rig.underlay().rules();
-  EXPECT_EQ(rules.tunnel_address, at.gateway);
+  EXPECT_EQ(rules.tunnel, tunnel_end(at.gateway));
   EXPECT_EQ(rules.peers.size(), 4u);
   EXPECT_EQ(rules.local_sources.size(), 2u);
   const auto covers = [&](const IpAddress& a) {

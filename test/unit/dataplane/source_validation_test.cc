@@ -72,7 +72,7 @@ class SourceValidationRig {
   static EngineOptions options(std::uint8_t shift) {
     EngineOptions options;
     options.cluster = ClusterId{1};
-    options.tunnel_address = at.gateway;
+    options.tunnel = tunnel_end(at.gateway);
     options.unknown_endpoint_hold = Seconds{kHold};
     options.identity_grace = Seconds{kGrace};
     options.cluster_bits = ClusterBits{shift};

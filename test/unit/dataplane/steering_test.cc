@@ -54,7 +54,7 @@ class Steering : public ::testing::Test {
     options.connections = 1024;
     options.drive_by_caller = true;
     options.cluster = ClusterId{1};
-    options.tunnel_address = *IpAddress::parse("192.0.2.1");
+    options.tunnel = tunnel_end(*IpAddress::parse("192.0.2.1"));
     auto engine = Engine::create(options);
     EXPECT_TRUE(engine);
     engine_ = std::move(*engine);

@@ -97,7 +97,7 @@ class Gateway {
     options.drive_by_caller = true;
     options.keep_state = false;
     options.cluster = ClusterId{1};
-    options.tunnel_address = *IpAddress::parse("192.0.1.1");
+    options.tunnel = tunnel_end(*IpAddress::parse("192.0.1.1"));
     options.connections = options.half_open_limit = 131072;
     options.frames = 1024;
     engine_ = need(Engine::create(options));

@@ -104,7 +104,7 @@ std::uint64_t now() {
 
 SteerRules rules() {
   SteerRules r;
-  r.tunnel_address = address(kGateway);
+  r.tunnel = tunnel_end(address(kGateway));
   r.peers = {address(kPeer)};
   r.fleet = {prefix("10.2.0.0/16"), prefix("fd00:2::/48"), prefix("10.200.0.10"), prefix("fd00:ff::a")};
   r.local_sources = {prefix("10.1.0.0/16"), prefix("fd00:1::/48")};
@@ -329,7 +329,7 @@ TEST_F(SteerProgramTest, NewRulesReplaceOldOnes) {
   SteerRules changed = rules();
   changed.peers = {address(kUnknownAddress)};
   changed.fleet = {prefix("10.3.0.0/16"), prefix("10.200.0.0/24")};
-  changed.tunnel_port = L4Port{4789};
+  changed.tunnel.ports = {L4Port{4789}};
   ASSERT_TRUE(program_->apply(changed).ok());
   EXPECT_EQ(run(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 4789})),
             static_cast<unsigned>(XDP_PASS));
@@ -358,7 +358,7 @@ TEST_F(SteerProgramTest, ADefaultRouteOfOneFamilyDoesNotCoverTheOther) {
 TEST_F(SteerProgramTest, ATunnelAddressThatIsNotIpv4IsAnError) {
   load();
   SteerRules bad = rules();
-  bad.tunnel_address = address("fd00::1");
+  bad.tunnel.ipv4 = address("fd00::1");
   const Status status = program_->apply(bad);
   ASSERT_FALSE(status.ok());
   EXPECT_FALSE(status.error().fix.empty());
