@@ -52,15 +52,20 @@ static_assert(__builtin_offsetof(struct isthmus_lpm_key, address) == 4, "LPM dat
 #define ISTHMUS_ENGINE_DOWN_PASSES \
   1 /* while the engine is down, fleet traffic goes to the kernel; else it is dropped */
 
+#define ISTHMUS_TUNNEL_PORTS 2 /* one for each kind of tunnel */
+
+/* Where tunnel packets are taken: at either address and any of the ports. 0: none. */
 struct isthmus_steer_config {
-  __u32 tunnel_address; /* 0: take no tunnel packets */
-  __u16 tunnel_port;
-  __u16 flags;
+  __u8 tunnel_ipv6[16];
+  __u32 tunnel_ipv4;
+  __u16 tunnel_ports[ISTHMUS_TUNNEL_PORTS];
   __u64 heartbeat_timeout_ns;
+  __u64 flags;
 };
-static_assert(sizeof(struct isthmus_steer_config) == 16, "configuration without padding");
-static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 8,
-              "timeout after tunnel address, port and flags");
+static_assert(sizeof(struct isthmus_steer_config) == 40, "configuration without padding");
+static_assert(__builtin_offsetof(struct isthmus_steer_config, tunnel_ipv4) == 16, "after the IPv6 address");
+static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 24,
+              "timeout after tunnel addresses and ports");
 
 /* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
 struct isthmus_heartbeat {

@@ -90,11 +90,20 @@ static __always_inline int plain(const struct run* run, const struct isthmus_lpm
   return take(run, &run->counters->taken_plain);
 }
 
+static __always_inline int is_tunnel_port(const struct run* run, __be16 port) {
+  return port != 0 && (port == run->config->tunnel_ports[0] || port == run->config->tunnel_ports[1]);
+}
+
+static __always_inline int is_tunnel_ipv6(const struct run* run, const struct in6_addr* address) {
+  const __u32* ours = (const void*)run->config->tunnel_ipv6;
+  const __u32* theirs = address->in6_u.u6_addr32;
+  return theirs[0] == ours[0] && theirs[1] == ours[1] && theirs[2] == ours[2] && theirs[3] == ours[3] &&
+         (ours[0] | ours[1] | ours[2] | ours[3]) != 0;
+}
+
 /* Precondition: an unfragmented UDP packet to our tunnel address and port. */
-static __always_inline int tunnel(const struct run* run, const struct iphdr* ip) {
-  struct isthmus_address source;
-  set_ipv4(&source, ip->saddr);
-  if (!bpf_map_lookup_elem(&isthmus_peers, &source)) {
+static __always_inline int tunnel(const struct run* run, const struct isthmus_address* source) {
+  if (!bpf_map_lookup_elem(&isthmus_peers, source)) {
     run->counters->not_a_peer++;
     return pass(run);
   }
@@ -105,7 +114,7 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
   if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
     return pass(run);
   }
-  if (ip->daddr == run->config->tunnel_address && ip->protocol == IPPROTO_UDP && ip->daddr != 0) {
+  if (ip->daddr == run->config->tunnel_ipv4 && ip->protocol == IPPROTO_UDP && ip->daddr != 0) {
     const struct udphdr* udp = (const void*)ip + ip->ihl * 4;
     if (ip->frag_off & bpf_htons(FRAGMENT_BITS)) {
       run->counters->tunnel_fragment++;
@@ -114,8 +123,10 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
     if ((const void*)(udp + 1) > end) {
       return pass(run);
     }
-    if (udp->dest == run->config->tunnel_port) {
-      return tunnel(run, ip);
+    if (is_tunnel_port(run, udp->dest)) {
+      struct isthmus_address peer;
+      set_ipv4(&peer, ip->saddr);
+      return tunnel(run, &peer);
     }
   }
   struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
@@ -128,6 +139,21 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
 static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip, const void* end) {
   if ((const void*)(ip + 1) > end || ip->version != 6) {
     return pass(run);
+  }
+  if ((ip->nexthdr == IPPROTO_UDP || ip->nexthdr == IPPROTO_FRAGMENT) && is_tunnel_ipv6(run, &ip->daddr)) {
+    const struct udphdr* udp = (const void*)(ip + 1);
+    if ((const void*)(udp + 1) > end) {
+      return pass(run);
+    }
+    if (ip->nexthdr == IPPROTO_FRAGMENT) { /* a header of the same size, which begins with the next one's protocol */
+      run->counters->tunnel_fragment += *(const __u8*)udp == IPPROTO_UDP;
+      return pass(run);
+    }
+    if (is_tunnel_port(run, udp->dest)) {
+      struct isthmus_address peer;
+      set_ipv6(&peer, &ip->saddr);
+      return tunnel(run, &peer);
+    }
   }
   struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
   struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};

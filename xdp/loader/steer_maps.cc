@@ -2,9 +2,11 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "dataplane/base/strong.h"
 
@@ -89,10 +91,8 @@ SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
 Status SteerMaps::start() { return write_config(); }
 
 Status SteerMaps::apply(const SteerRules& rules) {
-  const bool has_tunnel = !rules.tunnel.ipv4.is_unspecified();
-  if (has_tunnel && !rules.tunnel.ipv4.is_ipv4()) {
-    return Error{"tunnel address " + rules.tunnel.ipv4.to_string() + " is not an IPv4 address", "xdp steer",
-                 "give the gateway an IPv4 underlay address"};
+  if (auto status = set_tunnel(rules.tunnel); !status) {
+    return status;
   }
   const auto peers = address_keys(rules.peers);
   const auto fleet = prefix_keys(rules.fleet);
@@ -103,8 +103,6 @@ Status SteerMaps::apply(const SteerRules& rules) {
       return step;
     }
   }
-  config_.tunnel_address = has_tunnel ? rules.tunnel.ipv4.as_ipv4().wire() : 0;
-  config_.tunnel_port = Be16::of(rules.tunnel.port(rules.tunnel.kind).value()).wire();
   if (Status written = write_config(); !written) {
     return written;
   }
@@ -112,6 +110,34 @@ Status SteerMaps::apply(const SteerRules& rules) {
     if (!step) {
       return step;
     }
+  }
+  return Ok{};
+}
+
+// Sets the tunnel part of the configuration, which write_config() then hands to the program.
+Status SteerMaps::set_tunnel(const TunnelEnds& ends) {
+  const bool ipv4 = !ends.ipv4.is_unspecified();
+  if ((ipv4 && !ends.ipv4.is_ipv4()) || (ends.ipv6.is_ipv4() && !ends.ipv6.is_unspecified())) {
+    return Error{"tunnel addresses " + ends.ipv4.to_string() + " and " + ends.ipv6.to_string() +
+                     " are not one of IPv4 and one of IPv6",
+                 "xdp steer", "correct the gateway's underlay addresses"};
+  }
+  std::vector<std::uint16_t> ports;
+  for (const L4Port port : ends.ports) {
+    if (port != L4Port{0}) {
+      ports.push_back(Be16::of(port.value()).wire());
+    }
+  }
+  if (ports.size() > ISTHMUS_TUNNEL_PORTS) {
+    return Error{"tunnels on " + std::to_string(ports.size()) + " ports", "xdp steer",
+                 "at most " + std::to_string(ISTHMUS_TUNNEL_PORTS) + " are supported; use one kind of encapsulation"};
+  }
+  ports.resize(ISTHMUS_TUNNEL_PORTS, 0);
+  std::copy(ports.begin(), ports.end(), config_.tunnel_ports);
+  config_.tunnel_ipv4 = ipv4 ? ends.ipv4.as_ipv4().wire() : 0;
+  std::memset(config_.tunnel_ipv6, 0, sizeof config_.tunnel_ipv6);
+  if (!ends.ipv6.is_unspecified()) {
+    std::memcpy(config_.tunnel_ipv6, ends.ipv6.bytes().data(), sizeof config_.tunnel_ipv6);
   }
   return Ok{};
 }

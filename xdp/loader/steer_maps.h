@@ -49,6 +49,7 @@ class SteerMaps {
   [[nodiscard]] Status apply(const SteerRules& rules);
 
  private:
+  [[nodiscard]] Status set_tunnel(const TunnelEnds& ends);
   [[nodiscard]] Status write_config();
 
   int config_map_;

@@ -24,6 +24,8 @@ Prefix prefix(const char* text) { return *Prefix::parse(text); }
 const char* const kGateway = "192.0.2.1";
 const char* const kPeer = "198.51.100.7";
 const char* const kUnknownAddress = "198.51.100.8";
+const char* const kGateway6 = "2001:db8::1";
+const char* const kPeer6 = "2001:db8:7::7";
 const char* const kPod = "10.1.0.5";
 const char* const kPod6 = "fd00:1::5";
 const char* const kRemotePod = "10.2.0.9";
@@ -73,14 +75,24 @@ Packet ipv4(const Ipv4& of) {
   return p;
 }
 
-Packet ipv6(const char* source, const char* destination) {
+Packet ipv6(const char* source, const char* destination, unsigned destination_port = 80, unsigned next_header = 17) {
   Packet p = ethernet(0x86dd);
-  p.insert(p.end(), {0x60, 0, 0, 0, 0, 8, 17, 64});
+  p.insert(p.end(), {0x60, 0, 0, 0, 0, 8, static_cast<std::uint8_t>(next_header), 64});
   for (const char* end : {source, destination}) {
     const auto bytes = address(end).bytes();
     p.insert(p.end(), bytes.begin(), bytes.end());
   }
-  p.insert(p.end(), {0x9c, 0x40, 0, 80, 0, 8, 0, 0});
+  append16(p, 40000);
+  append16(p, destination_port);
+  append16(p, 8);
+  append16(p, 0);
+  return p;
+}
+
+// A fragment, of whatever protocol the fragment header says comes next.
+Packet ipv6_fragment(const char* source, const char* destination, std::uint8_t protocol) {
+  Packet p = ipv6(source, destination, 80, 44);
+  p[54] = protocol;
   return p;
 }
 
@@ -105,7 +117,9 @@ std::uint64_t now() {
 SteerRules rules() {
   SteerRules r;
   r.tunnel = tunnel_end(address(kGateway));
-  r.peers = {address(kPeer)};
+  r.tunnel.ipv6 = address(kGateway6);
+  r.tunnel.ports[1] = L4Port{6081};
+  r.peers = {address(kPeer), address(kPeer6)};
   r.fleet = {prefix("10.2.0.0/16"), prefix("fd00:2::/48"), prefix("10.200.0.10"), prefix("fd00:ff::a")};
   r.local_sources = {prefix("10.1.0.0/16"), prefix("fd00:1::/48")};
   return r;
@@ -198,6 +212,26 @@ std::vector<Row> rows() {
        ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472}),
        XDP_PASS,
        {not_a_peer, passed}},
+      {"tunnel packet of the other kind",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 6081}),
+       XDP_REDIRECT,
+       {tunnel}},
+      {"UDP port 0 is no kind's",
+       ipv4({.source = kPeer, .destination = kGateway, .destination_port = 0}),
+       XDP_PASS,
+       {passed}},
+      {"tunnel packet over IPv6 from a peer", ipv6(kPeer6, kGateway6, 8472), XDP_REDIRECT, {tunnel}},
+      {"tunnel packet over IPv6 of the other kind", ipv6(kPeer6, kGateway6, 6081), XDP_REDIRECT, {tunnel}},
+      {"tunnel packet over IPv6 from an unknown address",
+       ipv6("2001:db8:7::8", kGateway6, 8472),
+       XDP_PASS,
+       {not_a_peer, passed}},
+      {"UDP over IPv6 to another L4 port", ipv6(kPeer6, kGateway6, 53), XDP_PASS, {passed}},
+      {"TCP over IPv6 to the tunnel port", ipv6(kPeer6, kGateway6, 8472, 6), XDP_PASS, {passed}},
+      {"UDP over IPv6 to another address of the node", ipv6(kPeer6, "2001:db8::2", 8472), XDP_PASS, {passed}},
+      {"tunnel fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 17), XDP_PASS, {fragment, passed}},
+      {"TCP fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 6), XDP_PASS, {passed}},
+      {"truncated in the UDP header over IPv6", truncated(ipv6(kPeer6, kGateway6, 8472), 61), XDP_PASS, {passed}},
       {"first tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x2000}),
        XDP_PASS,
@@ -355,13 +389,32 @@ TEST_F(SteerProgramTest, ADefaultRouteOfOneFamilyDoesNotCoverTheOther) {
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_PASS));
 }
 
-TEST_F(SteerProgramTest, ATunnelAddressThatIsNotIpv4IsAnError) {
+TEST_F(SteerProgramTest, TunnelAddressesOfTheWrongFamilyAreAnError) {
   load();
   SteerRules bad = rules();
   bad.tunnel.ipv4 = address("fd00::1");
-  const Status status = program_->apply(bad);
-  ASSERT_FALSE(status.ok());
-  EXPECT_FALSE(status.error().fix.empty());
+  SteerRules worse = rules();
+  worse.tunnel.ipv6 = address("192.0.2.1");
+  for (const SteerRules& wrong : {bad, worse}) {
+    const Status status = program_->apply(wrong);
+    ASSERT_FALSE(status.ok());
+    EXPECT_FALSE(status.error().fix.empty());
+  }
+}
+
+TEST_F(SteerProgramTest, WithoutAnAddressOfAFamilyNothingIsTakenOverIt) {
+  load();
+  SteerRules only = rules();
+  only.tunnel.ipv6 = IpAddress{};
+  ASSERT_TRUE(program_->apply(only).ok());
+  EXPECT_EQ(run(ipv6(kPeer6, kGateway6, 8472)), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv6(kPeer6, "::", 8472)), static_cast<unsigned>(XDP_PASS));
+  only = rules();
+  only.tunnel.ipv4 = IpAddress{};
+  ASSERT_TRUE(program_->apply(only).ok());
+  EXPECT_EQ(run(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472})),
+            static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv6(kPeer6, kGateway6, 8472)), static_cast<unsigned>(XDP_REDIRECT));
 }
 
 TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
