@@ -37,10 +37,10 @@ Counts counts_of(const EngineCounters& c) {
                 {"decapsulated", c.decapsulated},
                 {"hits", c.hits},
                 {"misses", c.misses},
-                {"created", c.connections_created},
+                {"created", c.connections.created},
                 {"revalidations", c.revalidations},
                 {"icmp", c.icmp_sent},
-                {"waiting", c.waiting_for_neighbour},
+                {"waiting", c.neighbour_waits},
                 {"audited", c.policy_audited}};
   for (const DropCount& drop : c.drops) {
     counts["drop " + std::string(drop.name)] = drop.packets;
@@ -363,7 +363,7 @@ TEST(DecisionRows, OfABurstThatOpensAConnectionOnePacketIsDecided) {
   }
   EXPECT_EQ(rig.idle().out.size(), kBurst);
   const EngineCounters counters = rig.counters();
-  EXPECT_EQ(counters.connections_created, 1u);
+  EXPECT_EQ(counters.connections.created, 1u);
   EXPECT_EQ(counters.revalidations, 0u);
   EXPECT_EQ(counters.misses, kBurst);
 }
