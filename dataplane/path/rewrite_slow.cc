@@ -131,8 +131,7 @@ void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock&
 }
 
 bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
-  if (packet.ip_bytes > block.mtu ||
-      ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet))) {
+  if (packet.ip_bytes > block.mtu || ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet))) {
     drop_unsendable(context, packet, block);
     return false;
   }
