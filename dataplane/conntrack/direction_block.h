@@ -45,18 +45,25 @@ struct alignas(64) DirectionBlock {
   std::uint16_t ip_checksum_delta = 0;
   std::uint16_t l4_checksum_delta = 0;
   std::uint8_t zero[2] = {};
-  Be32 ipv4_source;  // copies of `source` and `destination` for IPv4
+  Be32 ipv4_source;  // addresses after rewriting, for IPv4
   Be32 ipv4_destination;
   // Sum of the words' values when the decision was made; words only grow, so an equal sum means that none changed.
   std::uint32_t epoch_sum = 0;
   std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
 
-  IpAddress source;  // after rewriting
-  IpAddress destination;
+  IpAddress ipv6_source;  // the same for IPv6
+  IpAddress ipv6_destination;
   Identity source_identity;
   Seconds valid_until;  // table clock; 0: no time limit, only the epochs
   std::uint8_t reserved[24] = {};
 
+  // After rewriting.
+  [[nodiscard]] IpAddress source(Family family) const noexcept {
+    return family == Family::kIpv4 ? IpAddress::ipv4(ipv4_source) : ipv6_source;
+  }
+  [[nodiscard]] IpAddress destination(Family family) const noexcept {
+    return family == Family::kIpv4 ? IpAddress::ipv4(ipv4_destination) : ipv6_destination;
+  }
   [[nodiscard]] Side to() const noexcept { return (flags & kTunnel) != 0 ? Side::kFabric : Side::kLocal; }
 };
 static_assert(sizeof(DirectionBlock) == 128 && std::is_trivially_copyable_v<DirectionBlock>);
@@ -64,6 +71,6 @@ static_assert(std::is_standard_layout_v<DirectionBlock>);
 static_assert(offsetof(DirectionBlock, encap_peer) == 12 && offsetof(DirectionBlock, adjacency) == 24);
 static_assert(offsetof(DirectionBlock, source_port) == 30 && offsetof(DirectionBlock, ipv4_source) == 40);
 static_assert(offsetof(DirectionBlock, epoch_sum) == 48 && offsetof(DirectionBlock, epoch_index) == 52);
-static_assert(offsetof(DirectionBlock, source) == 64 && offsetof(DirectionBlock, source_identity) == 96);
+static_assert(offsetof(DirectionBlock, ipv6_source) == 64 && offsetof(DirectionBlock, source_identity) == 96);
 
 }  // namespace isthmus

@@ -319,7 +319,7 @@ class FlowTable {
     if (block_number != 0) {
       DirectionBlock& block = mapping_.block(block_number);
       __builtin_prefetch(&block, 1);
-      __builtin_prefetch(&block.source, 1);
+      __builtin_prefetch(&block.ipv6_source, 1);
     }
   }
   [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
@@ -373,7 +373,7 @@ void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyO
         &mapping_.block(line != nullptr ? line->block.load(std::memory_order_acquire) : kNoBlock);
     __builtin_prefetch(block);
     if (key.family != Family::kIpv4) [[unlikely]] {
-      __builtin_prefetch(&block->source);
+      __builtin_prefetch(&block->ipv6_source);
     }
     found(i, block);
   }

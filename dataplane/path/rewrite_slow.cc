@@ -69,8 +69,8 @@ void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
     translate_ipv4_addresses(packet.ip, block);
     ip->checksum = net::apply_difference(ip->checksum, address_difference(block));
   } else {
-    write_address(packet.ip, Family::kIpv6, true, block.source);
-    write_address(packet.ip, Family::kIpv6, false, block.destination);
+    write_address(packet.ip, Family::kIpv6, true, block.ipv6_source);
+    write_address(packet.ip, Family::kIpv6, false, block.ipv6_destination);
   }
   write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
@@ -85,14 +85,14 @@ bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint32_t header = v4 ? net::at<net::Ipv4>(quoted)->header_bytes() : sizeof(net::Ipv6);
-  write_address(quoted, packet.family, true, block.destination);
-  write_address(quoted, packet.family, false, block.source);
+  write_address(quoted, packet.family, true, block.destination(packet.family));
+  write_address(quoted, packet.family, false, block.source(packet.family));
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
   const IpAddress outer_source = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
                                     : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
-  const IpAddress from = outer_source == packet.key.source() ? block.source : outer_source;
+  const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : outer_source;
   write_address(packet.ip, packet.family, true, from);
-  write_address(packet.ip, packet.family, false, block.destination);
+  write_address(packet.ip, packet.family, false, block.destination(packet.family));
 
   const auto l4_bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
   auto* icmp = net::at<net::Icmp>(packet.l4);
@@ -105,8 +105,9 @@ bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
     outer->checksum = Be16::raw(net::checksum(packet.ip, outer->header_bytes()));
     icmp->checksum = Be16::raw(net::checksum(packet.l4, l4_bytes));
   } else {
-    icmp->checksum = Be16::raw(net::checksum(
-        packet.l4, l4_bytes, net::pseudo_header_sum(from, block.destination, IpProtocol::kIcmpv6, l4_bytes)));
+    icmp->checksum = Be16::raw(
+        net::checksum(packet.l4, l4_bytes,
+                      net::pseudo_header_sum(from, block.destination(packet.family), IpProtocol::kIcmpv6, l4_bytes)));
   }
   return true;
 }

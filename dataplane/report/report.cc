@@ -216,8 +216,8 @@ FlowEvent parsed_event(const WorkerContext& context, const Packet& packet, FlowV
   if (const DirectionBlock* block = packet.block; block != nullptr) {
     event.source_identity = block->source_identity;
     event.to = block->to();
-    event.translated.source = block->source;
-    event.translated.destination = block->destination;
+    event.translated.source = block->source(packet.family);
+    event.translated.destination = block->destination(packet.family);
     if (!is_icmp(event.protocol)) {
       event.translated.source_port = L4Port{block->source_port.host()};
       event.translated.destination_port = L4Port{block->destination_port.host()};

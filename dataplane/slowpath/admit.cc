@@ -57,7 +57,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
     const bool reopens = hit && !packet.icmp_error && FlowTable::reopens(hit, packet.tcp_flags);
     PacketFacts facts = facts_of(context, packet, reopens ? Hit{} : hit);
     facts.alternative = alternative;
-    facts.hints = hit ? nullptr : hints;
+    facts.hints = attempt == 0 && !reopens ? hints : nullptr;
     decide(*context.snapshot, context.tables, facts, context.caches, decision);
     const bool stands = snapshot_stands(context);
     context.verdicts.settle(stands);
@@ -147,7 +147,8 @@ void admit(SlowContext& context, Burst& burst) noexcept {
     if (opened_by_burst(context, packet, hit)) {
       continue;
     }
-    const Hints* hints = prefetched && !hit ? &context.prefetches.states[i].hints : nullptr;
+    const bool as_prefetched = prefetched && context.prefetches.states[i].connection == hit.connection;
+    const Hints* hints = as_prefetched ? &context.prefetches.states[i].hints : nullptr;
     if (const auto reason = decide_packet(context, packet, hit, hints)) {
       refuse(context, burst, packet, *reason);
       continue;

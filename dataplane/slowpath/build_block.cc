@@ -13,46 +13,72 @@ constexpr std::uint16_t kOneHop = 0x0100;  // the TTL is the upper byte of its 1
 
 bool is_icmp(IpProtocol protocol) noexcept { return protocol == IpProtocol::kIcmp || protocol == IpProtocol::kIcmpv6; }
 
-std::uint64_t address_difference(const IpAddress& from, const IpAddress& to) noexcept {
-  return from.is_ipv4() && to.is_ipv4()  // their other bytes are equal
-             ? std::uint64_t{to.as_ipv4().wire()} + static_cast<std::uint32_t>(~from.as_ipv4().wire())
-             : net::difference(from.bytes().data(), to.bytes().data(), 16);
-}
-
 std::uint64_t port_difference(Be16 from, Be16 to) noexcept {
   return std::uint64_t{to.wire()} + static_cast<std::uint16_t>(~from.wire());
 }
 
+struct Differences {
+  std::uint64_t addresses = 0, ports = 0;
+};
+
+// The two addresses of an IPv4 key are one word, as they are in the block: the reverse of `other` is its halves
+// exchanged.
+Differences set_ipv4_addresses(const FlowKey& own, const FlowKey& other, DirectionBlock& block) noexcept {
+  const std::uint64_t after = other.head << 32 | other.head >> 32;
+  const auto source = static_cast<std::uint32_t>(after), destination = static_cast<std::uint32_t>(after >> 32);
+  const auto old_source = static_cast<std::uint32_t>(own.head);
+  const auto old_destination = static_cast<std::uint32_t>(own.head >> 32);
+  block.ipv4_source = Be32::raw(source);
+  block.ipv4_destination = Be32::raw(destination);
+  Differences differences;
+  if (source != old_source || own.source_port != block.source_port) {
+    block.flags |= DirectionBlock::kRewriteSource;
+    differences.addresses += std::uint64_t{source} + static_cast<std::uint32_t>(~old_source);
+    differences.ports += port_difference(own.source_port, block.source_port);
+  }
+  if (destination != old_destination || own.destination_port != block.destination_port) {
+    block.flags |= DirectionBlock::kRewriteDestination;
+    differences.addresses += std::uint64_t{destination} + static_cast<std::uint32_t>(~old_destination);
+    differences.ports += port_difference(own.destination_port, block.destination_port);
+  }
+  return differences;
+}
+
+Differences set_ipv6_addresses(const FlowKey& own, const FlowKey& other, DirectionBlock& block) noexcept {
+  block.ipv6_source = other.destination();
+  block.ipv6_destination = other.source();
+  const auto rewrite = [&](std::uint8_t flag, const IpAddress& from, Be16 from_port, const IpAddress& to,
+                           Be16 to_port) -> Differences {
+    if (from == to && from_port == to_port) {
+      return {};
+    }
+    block.flags |= flag;
+    return {net::difference(from.bytes().data(), to.bytes().data(), 16), port_difference(from_port, to_port)};
+  };
+  const Differences source =
+      rewrite(DirectionBlock::kRewriteSource, own.source(), own.source_port, block.ipv6_source, block.source_port);
+  const Differences destination = rewrite(DirectionBlock::kRewriteDestination, own.destination(), own.destination_port,
+                                          block.ipv6_destination, block.destination_port);
+  return {source.addresses + destination.addresses, source.ports + destination.ports};
+}
+
 // Sets the rewrite that turns `own` into the reverse of `other`, with its checksum differences.
 void set_rewrite(const FlowKey& own, const FlowKey& other, DirectionBlock& block) noexcept {
-  block.source = other.destination();
-  block.destination = other.source();
-  block.ipv4_source = block.source.as_ipv4();
-  block.ipv4_destination = block.destination.as_ipv4();
   block.source_port = other.destination_port;
   block.destination_port = other.source_port;
-  const bool source = own.source() != block.source || own.source_port != block.source_port;
-  const bool destination = own.destination() != block.destination || own.destination_port != block.destination_port;
   block.flags &= static_cast<std::uint8_t>(~DirectionBlock::kRewrite);
-  std::uint64_t addresses = 0, ports = 0;
-  if (source) {
-    block.flags |= DirectionBlock::kRewriteSource;
-    addresses += address_difference(own.source(), block.source);
-    ports += port_difference(own.source_port, block.source_port);
-  }
-  if (destination) {
-    block.flags |= DirectionBlock::kRewriteDestination;
-    addresses += address_difference(own.destination(), block.destination);
-    ports += port_difference(own.destination_port, block.destination_port);
-  }
+  Differences differences =
+      own.family == Family::kIpv4 ? set_ipv4_addresses(own, other, block) : set_ipv6_addresses(own, other, block);
   if (is_icmp(own.protocol)) {  // only the identifier is in the packet
-    ports = port_difference(echo_identifier(own.source_port, own.destination_port),
-                            echo_identifier(block.source_port, block.destination_port));
+    differences.ports = port_difference(echo_identifier(own.source_port, own.destination_port),
+                                        echo_identifier(block.source_port, block.destination_port));
   }
   const bool hop = (block.flags & DirectionBlock::kDecrementTtl) != 0;
-  block.ip_checksum_delta = net::fold(addresses + (hop ? static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()) : 0u));
+  block.ip_checksum_delta =
+      net::fold(differences.addresses + (hop ? static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()) : 0u));
   // ICMP has no pseudo header in IPv4.
-  block.l4_checksum_delta = net::fold(own.protocol == IpProtocol::kIcmp ? ports : addresses + ports);
+  block.l4_checksum_delta =
+      net::fold(own.protocol == IpProtocol::kIcmp ? differences.ports : differences.addresses + differences.ports);
 }
 
 // Counts hops as Cilium does: local delivery takes one, entering the tunnel takes none. Forwarding from tunnel to

@@ -28,10 +28,10 @@ void count_audited(SlowContext& context, const Decision& decision) noexcept {
 }
 
 // Next hops of on-link destinations are made now that the decision stands.
-bool find_neighbour(SlowContext& context, const Egress& egress, DirectionBlock& block) noexcept {
+bool find_neighbour(SlowContext& context, const Egress& egress, Family family, DirectionBlock& block) noexcept {
   if (egress.on_link) {
     bool created = false;
-    block.adjacency = context.shared.adjacencies.find_or_create(egress.device, block.destination, created);
+    block.adjacency = context.shared.adjacencies.find_or_create(egress.device, block.destination(family), created);
   }
   return !egress.on_link || block.adjacency != kNoAdjacency;
 }
@@ -57,7 +57,7 @@ void follow_peer(SlowContext& context, const Packet& packet, const Hit& hit) noe
 }
 
 CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& decision, Hit& hit) noexcept {
-  if (!find_neighbour(context, decision.egress, decision.block)) {
+  if (!find_neighbour(context, decision.egress, packet.family, decision.block)) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
@@ -85,7 +85,8 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.forward = packet.key;
   connection.reply = decision.new_reply;
   connection.forward_hash = packet.hash;
-  connection.reply_hash = context.shared.flows->hash(decision.new_reply);
+  connection.reply_hash =
+      decision.reply_hash != 0 ? decision.reply_hash : context.shared.flows->hash(decision.new_reply);
   connection.forward_block = &decision.block;
   connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
   connection.user_flags = (decision.source.published ? published_flag(Direction::kForward) : 0) |
@@ -126,6 +127,7 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
       break;
     }
     decision.new_reply.destination_port = Be16::of(port->value());
+    decision.reply_hash = 0;
     if (echo) {
       decision.new_reply.source_port = echo_ports(Be16::of(port->value()), true).destination;
     }
@@ -137,10 +139,11 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
 }
 
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
-  if (!find_neighbour(context, decision.egress, decision.block)) {
+  if (!find_neighbour(context, decision.egress, packet.family, decision.block)) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
-  decision.reply_known = decision.reply_known && find_neighbour(context, decision.reply_egress, decision.reply_block);
+  decision.reply_known =
+      decision.reply_known && find_neighbour(context, decision.reply_egress, packet.family, decision.reply_block);
   if (hit) {  // a closing connection, or one whose backend does not stand: its keys are free now
     context.shared.flows->remove(context.worker, hit);
     hit = Hit{};

@@ -35,11 +35,15 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   decision.new_reply = decision.forward->reversed();
   decision.new_reply.set_source(backend.address);
   decision.new_reply.source_port = Be16::of(backend.port.value());
-  look_up(in, decision, backend.address, decision.destination);
+  const Hints* hints = in.facts.hints;
+  const bool hinted = hints != nullptr && hints->backend == &backend && hints->snapshot == &in.snapshot;
+  look_up(in, decision, backend.address,
+          hinted ? hints->target_hash : address_hash(in.facts.key.realm, backend.address), decision.destination);
   // Outside its cluster's prefixes, its replies are refused as those of any other source there.
   decision.reply_known = decision.destination.cluster == backend.cluster;
   decision.destination.cluster = backend.cluster;
   decision.translated = within_own_cluster(in, decision);
+  decision.reply_hash = hinted && !decision.translated ? hints->reply_hash : 0;
   if (decision.translated) {
     const auto& options = in.tables.options;
     const auto& address =
@@ -80,6 +84,9 @@ Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept {
 // A new connection to an address that is not a VIP.
 Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
   decision.new_reply = decision.forward->reversed();
+  const Hints* hints = in.facts.hints;
+  const bool hinted = hints != nullptr && hints->frontend == nullptr && in.facts.connection == nullptr;
+  decision.reply_hash = hinted ? hints->reply_hash : 0;
   decision.reply_known = true;
   return decide_target(in, decision);
 }
@@ -130,7 +137,10 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
     return refusal;
   }
   if (!decision.opens) {
-    look_up(in, decision, decision.target(), decision.destination);
+    const IpAddress target = decision.target();
+    const Hints* hints = in.facts.hints;
+    look_up(in, decision, target, hints != nullptr ? hints->target_hash : address_hash(in.facts.key.realm, target),
+            decision.destination);
     return decide_target(in, decision);
   }
   decision.reply = &decision.new_reply;
@@ -147,26 +157,26 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
   decision.direction = decision.opens ? Direction::kForward : facts.direction;
   if (decision.opens) {
     decision.forward = &facts.key;
-    decision.new_reply = facts.key.reversed();
     decision.reply = &decision.new_reply;
   } else {
     decision.forward = &facts.connection->line(Direction::kForward).key;
     decision.reply = &facts.connection->line(Direction::kReply).key;
   }
-  decision.source = decision.destination = End{};
+  decision.source.cluster = decision.destination.cluster = kNoCluster;
+  decision.source.published = decision.destination.published = false;
   decision.source_identity = decision.destination_identity = Identity{};
   decision.frontend = nullptr;
   decision.backend = nullptr;
   decision.next_backend = 0;
   decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
-  decision.egress = decision.reply_egress = Egress{};
+  decision.egress.peer = kNoPeer;
   decision.valid_until = Seconds{0};
   in.tables.epochs.begin(decision.depends);
 }
 
-void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, End& end) noexcept {
+void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
+             End& end) noexcept {
   const Realm realm = in.facts.key.realm;
-  const std::uint64_t hash = address_hash(realm, address);
   in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
   EndpointInfo endpoint;
   end.published = in.tables.endpoints.find(realm, address, hash, endpoint);
@@ -187,6 +197,9 @@ void decide(const Snapshot& snapshot, const DecisionTables& tables, const Packet
   const DecisionInput in{snapshot, tables, facts, caches};
   begin(in, decision);
   if (const Refusal refusal = run_steps(in, decision)) {
+    if (decision.opens && decision.backend == nullptr) {
+      decision.new_reply = facts.key.reversed();
+    }
     decision.refused = true;
     decision.reply_known = false;
     decision.reason = *refusal;

@@ -43,11 +43,16 @@ struct Alternative {
   bool other_port = false;     // take another source port
 };
 
-// What prefetching has looked up already: valid for the same snapshot and a packet that opens a connection.
+// What prefetching has looked up already, for the packet and its connection as it is in the facts.
 struct Hints {
+  std::uint64_t source_hash = 0, vip_hash = 0,
+                target_hash = 0;  // address_hash() of source, forward destination, target
+  // Of the same snapshot only.
   const Snapshot* snapshot = nullptr;
-  const Frontend* frontend = nullptr;  // nullptr: its destination is no frontend
-  std::uint32_t slot = 0;              // of the frontend's ring
+  const Frontend* frontend = nullptr;     // nullptr: its destination is no frontend
+  const BackendEntry* backend = nullptr;  // of a new connection: the ring's choice
+  std::uint32_t slot = 0;                 // its place in the ring
+  std::uint64_t reply_hash = 0;           // FlowTable::hash() of the reply key with that backend, or with none
 };
 
 struct PacketFacts {
@@ -100,7 +105,8 @@ struct Decision {
   const FlowKey* forward = nullptr;  // keys of both directions, as their packets arrive
   const FlowKey* reply = nullptr;
   Direction direction = Direction::kForward;
-  FlowKey new_reply;  // of a new connection: *reply
+  FlowKey new_reply;             // of a new connection: *reply
+  std::uint64_t reply_hash = 0;  // FlowTable::hash(new_reply); 0: not known
 
   End source, destination;                // of this direction
   Identity source_identity;               // as policy sees it

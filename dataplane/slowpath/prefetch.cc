@@ -17,8 +17,8 @@ void start(const SlowContext& context, const Packet& packet, Prefetched& state) 
   state.packet = &packet;
   state.connection = hit.connection;
   state.direction = hit.direction;
-  state.source_hash = address_hash(packet.key.realm, packet.key.source());
-  context.shared.endpoints.prefetch_bucket(state.source_hash);
+  state.hints.source_hash = address_hash(packet.key.realm, packet.key.source());
+  context.shared.endpoints.prefetch_bucket(state.hints.source_hash);
   if (hit) {
     context.shared.flows->prefetch_connection(hit);
   }
@@ -28,9 +28,9 @@ void start(const SlowContext& context, const Packet& packet, Prefetched& state) 
 void find_shard(const SlowContext& context, Prefetched& state) noexcept {
   state.forward = state.connection != nullptr ? &state.connection->line(Direction::kForward).key : &state.packet->key;
   const FlowKey& forward = *state.forward;
-  state.vip_hash = address_hash(forward.realm, forward.destination());
-  context.snapshot->shard(state.vip_hash)
-      .prefetch(state.vip_hash, forward.protocol, L4Port{forward.destination_port.host()});
+  state.hints.vip_hash = address_hash(forward.realm, forward.destination());
+  context.snapshot->shard(state.hints.vip_hash)
+      .prefetch(state.hints.vip_hash, forward.protocol, L4Port{forward.destination_port.host()});
 }
 
 void find_frontend(const SlowContext& context, Prefetched& state) noexcept {
@@ -38,9 +38,9 @@ void find_frontend(const SlowContext& context, Prefetched& state) noexcept {
   state.hints.snapshot = context.snapshot;
   state.hints.slot = 0;
   state.hints.frontend =
-      context.snapshot->shard(state.vip_hash)
+      context.snapshot->shard(state.hints.vip_hash)
           .find({forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}},
-                state.vip_hash);
+                state.hints.vip_hash);
   __builtin_prefetch(backends_of(state));
 }
 
@@ -56,10 +56,12 @@ void find_slot(Prefetched& state) noexcept {
   }
 }
 
-void prefetch_backend(const Prefetched& state) noexcept {
+void find_backend(Prefetched& state) noexcept {
   const BackendSet* set = backends_of(state);
+  state.hints.backend = nullptr;
   if (set != nullptr && state.connection == nullptr && !set->ring.empty()) {
-    __builtin_prefetch(&set->backends[set->ring[state.hints.slot]]);
+    state.hints.backend = &set->backends[set->ring[state.hints.slot]];
+    __builtin_prefetch(state.hints.backend);
   }
 }
 
@@ -67,28 +69,28 @@ void prefetch_backend(const Prefetched& state) noexcept {
 void find_target(const SlowContext& context, Prefetched& state) noexcept {
   const FlowTable& flows = *context.shared.flows;
   if (state.connection == nullptr) {
-    state.reply = state.forward->reversed();
-    if (const BackendSet* set = backends_of(state); set != nullptr && !set->ring.empty()) {
-      const BackendEntry& backend = set->backends[set->ring[state.hints.slot]];
-      state.reply.set_source(backend.address);
-      state.reply.source_port = Be16::of(backend.port.value());
+    FlowKey reply = state.forward->reversed();
+    if (const BackendEntry* backend = state.hints.backend) {
+      reply.set_source(backend->address);
+      reply.source_port = Be16::of(backend->port.value());
     }
-    state.reply_hash = flows.hash(state.reply);
-    flows.prefetch_bucket(state.reply_hash);
-    state.target_hash = address_hash(state.reply.realm, state.reply.source());
+    state.hints.reply_hash = flows.hash(reply);
+    flows.prefetch_bucket(state.hints.reply_hash);
+    state.hints.target_hash =
+        state.hints.backend != nullptr ? address_hash(reply.realm, state.hints.backend->address) : state.hints.vip_hash;
   } else {
     const FlowKey& other = state.connection->line(opposite(state.direction)).key;
-    state.target_hash = address_hash(other.realm, other.source());
+    state.hints.target_hash = address_hash(other.realm, other.source());
   }
-  context.shared.endpoints.prefetch_bucket(state.target_hash);
+  context.shared.endpoints.prefetch_bucket(state.hints.target_hash);
 }
 
 void prefetch_rest(const SlowContext& context, std::span<const Prefetched> states) noexcept {
   const FlowTable& flows = *context.shared.flows;
   unsigned inserts = 0, revalidations = 0;
   for (const Prefetched& state : states) {
-    context.shared.endpoints.prefetch_entry(state.source_hash);
-    context.shared.endpoints.prefetch_entry(state.target_hash);
+    context.shared.endpoints.prefetch_entry(state.hints.source_hash);
+    context.shared.endpoints.prefetch_entry(state.hints.target_hash);
     if (state.connection != nullptr) {
       flows.prefetch_revalidate(context.worker, revalidations++);
     } else {
@@ -113,8 +115,8 @@ void prefetch_decisions(SlowContext& context, const Burst& burst, const PacketLi
   for (Prefetched& state : states) {
     find_slot(state);
   }
-  for (const Prefetched& state : states) {
-    prefetch_backend(state);
+  for (Prefetched& state : states) {
+    find_backend(state);
   }
   for (Prefetched& state : states) {
     find_target(context, state);

@@ -20,9 +20,6 @@ struct Prefetched {
   const Connection* connection = nullptr;  // the packet's, if any
   const FlowKey* forward = nullptr;
   Direction direction = Direction::kForward;
-  std::uint64_t source_hash = 0, vip_hash = 0, target_hash = 0;  // address_hash()
-  FlowKey reply;                                                 // of the connection that the packet would open
-  std::uint64_t reply_hash = 0;                                  // FlowTable::hash(reply)
   Hints hints;
 };
 

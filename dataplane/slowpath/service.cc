@@ -64,7 +64,7 @@ BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noe
   BackendWalk walk;
   walk.set = decision.frontend->backends.get();
   const Hints* hints = in.facts.hints;
-  if (hints != nullptr && hints->snapshot == &in.snapshot) {
+  if (hints != nullptr && hints->backend != nullptr && hints->snapshot == &in.snapshot) {
     walk.slot = hints->slot;
   } else if (!walk.set->ring.empty()) {
     walk.slot = ring_slot(*decision.frontend, *decision.forward);
@@ -84,7 +84,7 @@ Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
   const FlowKey& forward = *decision.forward;
   const Hints* hints = in.facts.hints;
   const IpAddress vip = forward.destination();
-  const std::uint64_t hash = address_hash(forward.realm, vip);
+  const std::uint64_t hash = hints != nullptr ? hints->vip_hash : address_hash(forward.realm, vip);
   const FrontendShard& shard = in.snapshot.shard(hash);
   if (hints != nullptr && hints->snapshot == &in.snapshot) {
     decision.frontend = hints->frontend;
@@ -106,7 +106,7 @@ Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
     }
     return keep_backend(in, decision, is_vip);
   }
-  look_up(in, decision, vip, decision.destination);
+  look_up(in, decision, vip, hash, decision.destination);
   return is_vip ? Refusal{DropReason::kNoFrontend} : std::nullopt;
 }
 

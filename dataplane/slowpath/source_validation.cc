@@ -141,7 +141,9 @@ Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
       decision.direction == Direction::kForward) {
     return DropReason::kTunnelInTunnel;
   }
-  look_up(in, decision, key.source(), decision.source);
+  const Hints* hints = in.facts.hints;
+  look_up(in, decision, key.source(), hints != nullptr ? hints->source_hash : address_hash(key.realm, key.source()),
+          decision.source);
   return in.facts.origin.side() == Side::kFabric ? validate_fabric_source(in, decision)
                                                  : validate_local_source(in, decision);
 }

@@ -18,8 +18,9 @@ using Refusal = std::optional<DropReason>;
 
 // Starts over: keys, direction, no dependencies. (decide.cc)
 void begin(const DecisionInput& in, Decision& decision) noexcept;
-// Depends on the address's word, then looks the end up. (decide.cc)
-void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, End& end) noexcept;
+// Depends on the address's word, then looks the end up. `hash`: address_hash() of the address. (decide.cc)
+void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
+             End& end) noexcept;
 // Depends on a peer. (decide.cc)
 void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept;
 

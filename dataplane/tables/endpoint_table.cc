@@ -35,19 +35,6 @@ EndpointTable::EndpointTable(Quiescence& quiescence, std::uint32_t expected, std
 
 EndpointTable::~EndpointTable() { munmap(entries_, max_entries_ * sizeof(Entry)); }
 
-EndpointTable::Entry* EndpointTable::lookup(const Buckets& buckets, Realm realm, const IpAddress& address,
-                                            std::uint64_t hash) const noexcept {
-  std::uint32_t number = buckets.heads[hash & buckets.mask].load(std::memory_order_acquire);
-  while (number != 0) {
-    Entry& entry = entries_[number];
-    if (entry.address == address && entry.realm == realm) {
-      return &entry;
-    }
-    number = entry.next[buckets.parity].load(std::memory_order_acquire);
-  }
-  return nullptr;
-}
-
 void EndpointTable::prefetch_bucket(std::uint64_t hash) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
   __builtin_prefetch(&buckets.heads[hash & buckets.mask]);
@@ -63,20 +50,6 @@ void EndpointTable::prefetch_entry(std::uint64_t hash) const noexcept {
 
 bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {
   return find(realm, address, address_hash(realm, address), info);
-}
-
-bool EndpointTable::find(Realm realm, const IpAddress& address, std::uint64_t hash, EndpointInfo& info) const noexcept {
-  const Entry* entry = lookup(*published_.load(std::memory_order_acquire), realm, address, hash);
-  if (entry == nullptr) {
-    return false;
-  }
-  const std::uint64_t identities = entry->identities.load(std::memory_order_acquire);
-  info.identity = Identity{static_cast<std::uint32_t>(identities)};
-  info.previous = Identity{static_cast<std::uint32_t>(identities >> 32)};
-  info.cluster = ClusterId{entry->cluster.load(std::memory_order_relaxed)};
-  info.grace_until = Seconds{entry->grace_until.load(std::memory_order_relaxed)};
-  info.node = PeerId{entry->node.load(std::memory_order_relaxed)};
-  return true;
 }
 
 EndpointUpdate EndpointTable::upsert(const EndpointEntry& endpoint, Seconds grace_until) {

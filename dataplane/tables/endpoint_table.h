@@ -55,7 +55,20 @@ class EndpointTable {
   void prefetch_entry(std::uint64_t hash) const noexcept;
   // Reader, inside a read section. False when the address is unknown.
   [[nodiscard]] bool find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept;
-  [[nodiscard]] bool find(Realm realm, const IpAddress& address, std::uint64_t hash, EndpointInfo& info) const noexcept;
+  [[nodiscard]] bool find(Realm realm, const IpAddress& address, std::uint64_t hash,
+                          EndpointInfo& info) const noexcept {
+    const Entry* entry = lookup(*published_.load(std::memory_order_acquire), realm, address, hash);
+    if (entry == nullptr) {
+      return false;
+    }
+    const std::uint64_t identities = entry->identities.load(std::memory_order_acquire);
+    info.identity = Identity{static_cast<std::uint32_t>(identities)};
+    info.previous = Identity{static_cast<std::uint32_t>(identities >> 32)};
+    info.cluster = ClusterId{entry->cluster.load(std::memory_order_relaxed)};
+    info.grace_until = Seconds{entry->grace_until.load(std::memory_order_relaxed)};
+    info.node = PeerId{entry->node.load(std::memory_order_relaxed)};
+    return true;
+  }
 
  private:
   // Every other entry spans two cache lines, which are prefetched together: in exchange, 48 bytes instead of 64.
@@ -77,7 +90,17 @@ class EndpointTable {
   };
 
   [[nodiscard]] Entry* lookup(const Buckets& buckets, Realm realm, const IpAddress& address,
-                              std::uint64_t hash) const noexcept;
+                              std::uint64_t hash) const noexcept {
+    std::uint32_t number = buckets.heads[hash & buckets.mask].load(std::memory_order_acquire);
+    while (number != 0) {
+      Entry& entry = entries_[number];
+      if (entry.address == address && entry.realm == realm) {
+        return &entry;
+      }
+      number = entry.next[buckets.parity].load(std::memory_order_acquire);
+    }
+    return nullptr;
+  }
   void grow();
   void reclaim();
   [[nodiscard]] std::uint32_t allocate();

@@ -51,9 +51,16 @@ RangeMap::RangeMap(const std::vector<Item>& items) {
     open.push_back(item);
   }
   close_until(nullptr);
+  ipv4_realm_ = starts_.empty() ? Realm{0} : starts_.front().realm;
+  ipv4_starts_.front().value = find_any(ipv4_realm_, IpAddress::ipv4(Be32{}));
+  for (const Start& start : starts_) {
+    if (start.realm == ipv4_realm_ && start.address.is_ipv4()) {
+      ipv4_starts_.push_back({start.address.as_ipv4().host(), start.value});
+    }
+  }
 }
 
-std::uint32_t RangeMap::find(Realm realm, const IpAddress& address) const noexcept {
+std::uint32_t RangeMap::find_any(Realm realm, const IpAddress& address) const noexcept {
   std::size_t low = 0;
   std::size_t high = starts_.size();
   while (low < high) {

@@ -393,6 +393,8 @@ TEST(DecisionRows, AFlowEventNamesTheServiceByItsAddress) {
   send(rig, true, from_west(tcp(at.west, at.client, kSynAck)));
   rig.remove_service(at.remote_service);
   rig.set_backends(at.remote_service, 77, {backend(1, at.west, 2)}, {0});  // as after a restart: another number
+  send(rig, false, tcp(at.client, at.remote_service, kAck));
+  send(rig, true, from_west(tcp(at.west, at.client, kAck)));
   std::vector<FlowEvent> events;
   rig.engine().poll_flow_events(events);
   events.clear();
