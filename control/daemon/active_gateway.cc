@@ -164,11 +164,15 @@ void ActiveGateway::apply() {
 
 void ActiveGateway::publish(CompileResult& result) {
   if (result.delta.empty() && published_ && !publish_failed_) {
+    adjacencies_->published();
     return;
   }
   const Status status = node_.engine->publish(result.delta);
   problems_.set_status("tables", status);
   publish_failed_ = !status.ok();
+  if (status.ok()) {
+    adjacencies_->published();
+  }
   published_ = published_ || status.ok();
   publishes_ += status.ok() ? 1 : 0;
 }

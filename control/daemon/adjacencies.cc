@@ -5,9 +5,13 @@
 namespace isthmus {
 namespace {
 
-// Bounds for neighbours on a device's link that packets ask for: how many, and how long one may stay unresolved.
-constexpr std::size_t kMaxOnDemand = 65536;
-constexpr auto kResolveTimeout = std::chrono::seconds(30);
+// Bounds for neighbours on a device's link that packets ask for: how many, how many of them may be unresolved (the
+// kernel's neighbour table is small: gc_thresh3, 1024 by default), and how long one may stay so. From half of the first
+// on, those in use are told from those that are not, some at a time.
+constexpr std::size_t kMaxOnDemand = 32768, kMaxUnanswered = 512, kIdleChecks = 1024;
+constexpr auto kResolveTimeout = std::chrono::seconds(10);
+// How long the engine keeps a next hop of its own that nobody asked for.
+constexpr Seconds kUnclaimed{30};
 
 }  // namespace
 
@@ -35,12 +39,13 @@ AdjacencyId Adjacencies::towards_peer(const IpAddress& underlay) {
   PeerRoute route = find_route(underlay);
   const AdjacencyId adjacency = route.next_hop ? watch(*route.next_hop).adjacency : kNoAdjacency;
   peers_[underlay] = std::move(route);
+  unpublished_ = true;
   return adjacency;
 }
 
 void Adjacencies::keep_peers(const std::set<IpAddress>& underlay) {
   std::erase_if(peers_, [&](const auto& entry) { return underlay.count(entry.first) == 0; });
-  release_unused();
+  unpublished_ = true;
 }
 
 void Adjacencies::set_local(const std::set<std::pair<DeviceId, IpAddress>>& next_hops) {
@@ -48,7 +53,14 @@ void Adjacencies::set_local(const std::set<std::pair<DeviceId, IpAddress>>& next
   for (const Neighbour& neighbour : local_) {
     watch(neighbour);
   }
-  release_unused();
+  unpublished_ = true;
+}
+
+void Adjacencies::published() {
+  if (unpublished_) {
+    unpublished_ = false;
+    release_unused();
+  }
 }
 
 AdjacencyId Adjacencies::fixed(DeviceId device, const MacAddress& mac) {
@@ -71,6 +83,10 @@ void Adjacencies::request(const NeighbourRequest& neighbour, Clock::time_point n
     return;
   }
   on_demand_.insert(key);
+  asked_.push_back(key);
+  if (asked_.size() > kMaxUnanswered) {
+    forget_oldest_unanswered();
+  }
   Watched& watched = watch(key);
   if (!watched.resolved) {
     watched.unresolved_since = now;
@@ -91,12 +107,53 @@ void Adjacencies::changed(const NeighbourChange& change) {
   }
 }
 
+void Adjacencies::forget_oldest_unanswered() {
+  const Neighbour oldest = asked_.front();
+  asked_.pop_front();
+  const auto found = watched_.find(oldest);
+  if (found == watched_.end() || found->second.resolved || on_demand_.erase(oldest) == 0 || unpublished_ ||
+      local_.count(oldest) != 0) {
+    return;
+  }
+  const bool of_peer =
+      std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) { return entry.second.next_hop == oldest; });
+  if (!of_peer) {
+    unwatch(oldest, found->second);
+    watched_.erase(found);
+  }
+}
+
+void Adjacencies::unwatch(const Neighbour& neighbour, const Watched& watched) {
+  kernel_.unwatch_neighbour(interfaces_[neighbour.first.value()], neighbour.second);
+  engine_.release_adjacency(watched.adjacency);
+}
+
+void Adjacencies::forget_idle() {
+  auto at = idle_cursor_ ? on_demand_.upper_bound(*idle_cursor_) : on_demand_.begin();
+  for (std::size_t checked = 0; checked < kIdleChecks && at != on_demand_.end(); ++checked) {
+    idle_cursor_ = *at;
+    Watched& watched = watched_.at(*at);
+    const bool used = engine_.take_adjacency_used(watched.adjacency);
+    const bool idle = watched.use_asked && watched.resolved && !used;
+    watched.use_asked = true;
+    at = idle ? on_demand_.erase(at) : std::next(at);
+  }
+  if (at == on_demand_.end()) {
+    idle_cursor_.reset();
+  }
+}
+
 void Adjacencies::expire(Clock::time_point now) {
+  engine_.age_adjacencies(kUnclaimed);
   std::erase_if(on_demand_, [&](const Neighbour& neighbour) {
     const auto found = watched_.find(neighbour);
     return found == watched_.end() ||
            (!found->second.resolved && now - found->second.unresolved_since > kResolveTimeout);
   });
+  if (on_demand_.size() >= kMaxOnDemand / 2) {
+    forget_idle();
+  }
+  std::erase_if(asked_, [&](const Neighbour& neighbour) { return on_demand_.count(neighbour) == 0; });
   on_demand_full_ = on_demand_.size() >= kMaxOnDemand;
   release_unused();
 }
@@ -125,15 +182,22 @@ std::vector<Error> Adjacencies::problems() const {
 
 Adjacencies::Watched& Adjacencies::watch(const Neighbour& neighbour) {
   const auto [entry, fresh] = watched_.try_emplace(neighbour);
-  if (fresh) {
+  const std::string& interface = interfaces_[neighbour.first.value()];
+  if (entry->second.adjacency == kNoAdjacency) {  // new, or the engine's table was full
     entry->second.adjacency = engine_.adjacency(neighbour.first, neighbour.second);
+    engine_.set_adjacency(entry->second.adjacency, kernel_.neighbour(interface, neighbour.second));
+  }
+  if (fresh) {
     entry->second.unresolved_since = Clock::now();
-    kernel_.watch_neighbour(interfaces_[neighbour.first.value()], neighbour.second);
+    kernel_.watch_neighbour(interface, neighbour.second);
   }
   return entry->second;
 }
 
 void Adjacencies::release_unused() {
+  if (unpublished_) {
+    return;
+  }
   std::set<Neighbour> used = local_;
   used.insert(on_demand_.begin(), on_demand_.end());
   for (const auto& [underlay, route] : peers_) {
@@ -145,8 +209,7 @@ void Adjacencies::release_unused() {
     if (used.count(entry.first) != 0) {
       return false;
     }
-    kernel_.unwatch_neighbour(interfaces_[entry.first.first.value()], entry.first.second);
-    engine_.set_adjacency(entry.second.adjacency, std::nullopt);
+    unwatch(entry.first, entry.second);
     return true;
   });
 }

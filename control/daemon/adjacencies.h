@@ -1,11 +1,13 @@
 // The next hops of this gateway: finds the neighbour of each, has the kernel keep it resolved, tells the engine.
 //
-// A neighbour is watched while something refers to it: the route to a peer, a local route, or a recent packet (the
-// engine asked). Owner and thread: control only. Failure: a destination without a usable route is kNoAdjacency and
-// listed as a problem.
+// A neighbour is watched while something refers to it: the route to a peer, a local route, or a packet (the engine
+// asked). Those asked for are released when they do not answer, the oldest first where there are many, and when many
+// that answer are kept, those that no decision of the engine needs. Owner and thread: control only. Failure: a
+// destination without a usable route is kNoAdjacency and listed as a problem.
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -26,6 +28,7 @@ class Adjacencies {
   Adjacencies(Kernel& kernel, Engine& engine, DeviceId underlay, std::vector<std::string> interfaces)
       : kernel_(kernel), engine_(engine), underlay_(underlay), interfaces_(std::move(interfaces)) {}
 
+  // The engine's tables may refer to what these three give up, until published() is called.
   // The next hop towards the underlay address of a peer, by the kernel's present routes.
   [[nodiscard]] AdjacencyId towards_peer(const IpAddress& underlay);
   // Forgets all peers but these.
@@ -38,10 +41,13 @@ class Adjacencies {
   // A next hop whose MAC address is known: the other end of a veth pair.
   [[nodiscard]] AdjacencyId fixed(DeviceId device, const MacAddress& mac);
 
+  // The engine has taken over the tables that refer to peers and local routes as they are now.
+  void published();
+
   // The engine has a packet for this neighbour.
   void request(const NeighbourRequest& neighbour, Clock::time_point now);
   void changed(const NeighbourChange& change);
-  // Releases neighbours that packets asked for and that do not answer.
+  // Releases neighbours that packets asked for and that do not answer, or are not needed any more.
   void expire(Clock::time_point now);
 
   [[nodiscard]] bool resolved(AdjacencyId id) const;
@@ -52,6 +58,7 @@ class Adjacencies {
   struct Watched {
     AdjacencyId adjacency;
     bool resolved = false;
+    bool use_asked = false;  // the engine has been asked once whether it is in use
     Clock::time_point unresolved_since;
   };
   struct PeerRoute {
@@ -61,6 +68,10 @@ class Adjacencies {
 
   [[nodiscard]] PeerRoute find_route(const IpAddress& underlay);
   Watched& watch(const Neighbour& neighbour);
+  // Forgets resolved neighbours that packets asked for and no decision needs.
+  void forget_idle();
+  void forget_oldest_unanswered();
+  void unwatch(const Neighbour& neighbour, const Watched& watched);
   // Unwatches neighbours that nothing refers to any more.
   void release_unused();
 
@@ -70,7 +81,10 @@ class Adjacencies {
   std::vector<std::string> interfaces_;
   std::map<IpAddress, PeerRoute> peers_;   // by underlay address
   std::set<Neighbour> local_, on_demand_;  // neighbours in use beside those of peers
+  std::deque<Neighbour> asked_;            // of on_demand_, in order; those that have answered too
+  std::optional<Neighbour> idle_cursor_;
   bool on_demand_full_ = false;
+  bool unpublished_ = false;
   std::map<Neighbour, Watched> watched_;
   std::set<AdjacencyId> fixed_;
 };

@@ -140,8 +140,15 @@ class Engine {
   virtual void remove_endpoints(Realm realm, std::span<const IpAddress> addresses) = 0;
   [[nodiscard]] virtual std::size_t endpoint_count() const = 0;
 
-  // Finds or creates the adjacency of a next hop. The id is stable for the life of the engine.
+  // Finds or creates the adjacency of a next hop, which stays until it is released.
   [[nodiscard]] virtual AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) = 0;
+  // Call after the publish that gives it up, when neither a peer nor a route names it any more.
+  virtual void release_adjacency(AdjacencyId id) = 0;
+  // Whether a decision took it since the last call; decisions made before are made again, so that the next call tells
+  // whether the adjacency is in use.
+  [[nodiscard]] virtual bool take_adjacency_used(AdjacencyId id) = 0;
+  // Frees adjacencies that workers made this long ago and nobody asked for since. Call every few seconds.
+  virtual void age_adjacencies(Seconds limit) = 0;
   // nullopt: unresolved; one packet per worker and adjacency waits for it, others are dropped.
   virtual void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) = 0;
 

@@ -101,7 +101,7 @@ AdjacencyId next_hop_to_source(Output& output, const IpAddress& source) noexcept
     return route->next_hop;
   }
   bool created = false;
-  return output.worker.shared.adjacencies.find_or_create(route->device, source, created);
+  return output.worker.shared.adjacencies.find_or_create(route->device, source, output.worker.now, created);
 }
 
 }  // namespace

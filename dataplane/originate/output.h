@@ -23,6 +23,7 @@ struct TxBatch {
 struct WaitingFrame {
   Frame frame;
   AdjacencyId adjacency;
+  std::uint32_t incarnation = 0;  // of the adjacency, which may be freed while the frame waits
   std::uint64_t since_ns = 0;
 };
 
@@ -55,8 +56,8 @@ struct Output {
   return true;
 }
 
-// Keeps the frame until its next hop is resolved. False if another frame already waits for it or no slot is free; the
-// caller then keeps the frame.
+// Keeps the frame until its next hop is resolved; where too many wait, the oldest is dropped. False if another frame
+// already waits for it; the caller then keeps the frame.
 [[nodiscard]] bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept;
 
 // Sends a frame that is complete but for its Ethernet addresses: to the device's batch, or to wait for the next hop's

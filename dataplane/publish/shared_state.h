@@ -19,7 +19,8 @@ struct SharedState {
       : options(engine_options),
         quiescence(workers + 1),
         control_slot(workers),
-        endpoints(quiescence, engine_options.endpoints) {}
+        endpoints(quiescence, engine_options.endpoints),
+        adjacencies(quiescence) {}
 
   EngineOptions options;
   Quiescence quiescence;  // one reader slot per worker, then one for control

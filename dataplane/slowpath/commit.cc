@@ -1,5 +1,7 @@
 #include "dataplane/slowpath/commit.h"
 
+#include <array>
+
 #include "dataplane/conntrack/source_ports.h"
 #include "dataplane/packet/echo.h"
 #include "dataplane/slowpath/steps.h"
@@ -27,11 +29,15 @@ void count_audited(SlowContext& context, const Decision& decision) noexcept {
   }
 }
 
-// Next hops of on-link destinations are made now that the decision stands.
-bool find_neighbour(SlowContext& context, const Egress& egress, Family family, DirectionBlock& block) noexcept {
+// Next hops of on-link destinations are made now that the decision stands. `made` is the new one, which is given back
+// if the decision is not committed after all.
+bool find_neighbour(SlowContext& context, const Egress& egress, Family family, DirectionBlock& block,
+                    AdjacencyId& made) noexcept {
   if (egress.on_link) {
     bool created = false;
-    block.adjacency = context.shared.adjacencies.find_or_create(egress.device, block.destination(family), created);
+    block.adjacency =
+        context.shared.adjacencies.find_or_create(egress.device, block.destination(family), context.now, created);
+    made = created ? block.adjacency : kNoAdjacency;
   }
   return !egress.on_link || block.adjacency != kNoAdjacency;
 }
@@ -57,7 +63,8 @@ void follow_peer(SlowContext& context, const Packet& packet, const Hit& hit) noe
 }
 
 CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& decision, Hit& hit) noexcept {
-  if (!find_neighbour(context, decision.egress, packet.family, decision.block)) {
+  AdjacencyId made;
+  if (!find_neighbour(context, decision.egress, packet.family, decision.block, made)) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
@@ -139,11 +146,12 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
 }
 
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
-  if (!find_neighbour(context, decision.egress, packet.family, decision.block)) {
+  std::array<AdjacencyId, 2> made;
+  if (!find_neighbour(context, decision.egress, packet.family, decision.block, made[0])) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
-  decision.reply_known =
-      decision.reply_known && find_neighbour(context, decision.reply_egress, packet.family, decision.reply_block);
+  decision.reply_known = decision.reply_known &&
+                         find_neighbour(context, decision.reply_egress, packet.family, decision.reply_block, made[1]);
   if (hit) {  // a closing connection, or one whose backend does not stand: its keys are free now
     context.shared.flows->remove(context.worker, hit);
     hit = Hit{};
@@ -155,6 +163,11 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   } else {
     describe(context, packet, decision, connection);
     result = context.shared.flows->insert(context.worker, connection, context.now);
+  }
+  if (result.outcome != InsertOutcome::kInserted) {
+    for (const AdjacencyId id : made) {
+      context.shared.adjacencies.give_back(id);
+    }
   }
   switch (result.outcome) {
     case InsertOutcome::kInserted:

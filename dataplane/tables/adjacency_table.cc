@@ -1,57 +1,190 @@
 #include "dataplane/tables/adjacency_table.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
-
-#include "dataplane/net/address_hash.h"
+#include <random>
 
 namespace isthmus {
+namespace {
 
-AdjacencyTable::AdjacencyTable(std::uint32_t capacity)
-    : capacity_(std::bit_ceil(capacity)),
+struct Locked {
+  explicit Locked(SpinLock& l) noexcept : lock(l) { lock.take(); }
+  ~Locked() { lock.release(); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+  SpinLock& lock;
+};
+
+std::uint64_t folded_product(std::uint64_t a, std::uint64_t b) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(a) * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+std::uint64_t random_word() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32 | device();
+}
+
+}  // namespace
+
+AdjacencyTable::AdjacencyTable(Quiescence& quiescence, std::uint32_t capacity)
+    : quiescence_(quiescence),
+      capacity_(std::bit_ceil(capacity)),
+      max_unclaimed_(std::max(capacity_ / 4, 1u)),
+      secrets_{random_word(), random_word()},
       entries_(std::make_unique<Entry[]>(capacity_)),
-      index_(std::make_unique<std::atomic<std::uint32_t>[]>(std::size_t{capacity_} * 2)) {}
+      links_(std::make_unique<Link[]>(capacity_)),
+      buckets_(std::make_unique<std::atomic<std::uint32_t>[]>(std::size_t{capacity_} * 2)),
+      free_(std::make_unique<std::uint32_t[]>(capacity_)) {
+  for (std::uint32_t number = capacity_ - 1; number > 0; --number) {  // entry 0 is kNoAdjacency
+    free_[free_count_++] = number;
+  }
+  for (Queue* queue : {&unclaimed_, &retired_}) {
+    queue->items = std::make_unique<Queued[]>(capacity_);
+    queue->mask = capacity_ - 1;
+  }
+}
 
 void AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mtu) {
   std::memcpy(&device_mac_[device.value()], mac.bytes.data(), mac.bytes.size());
   device_mtu_[device.value()] = mtu;
 }
 
-std::size_t AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
-  return address_hash(Realm{device.value()}, next_hop) & (std::size_t{capacity_} * 2 - 1);
+std::atomic<std::uint32_t>& AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
+  std::uint64_t w[2];
+  std::memcpy(w, next_hop.bytes().data(), sizeof w);
+  const std::uint64_t address = folded_product(w[0] ^ secrets_[0], w[1] ^ secrets_[1]);
+  const std::uint64_t hash = folded_product(address + device.value(), 0xff51afd7ed558ccdULL);
+  return buckets_[hash & (std::size_t{capacity_} * 2 - 1)];
 }
 
-AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& next_hop, bool& created) noexcept {
-  created = false;
-  const std::size_t mask = std::size_t{capacity_} * 2 - 1;
-  // Entries are never removed, so finding one needs no lock.
-  std::size_t slot = bucket(device, next_hop);
-  const auto search = [&]() noexcept -> std::uint32_t {
-    for (;; slot = (slot + 1) & mask) {
-      const std::uint32_t number = index_[slot].load(std::memory_order_acquire);
-      if (number == 0 || (entries_[number].device() == device && entries_[number].next_hop == next_hop)) {
-        return number;
-      }
-    }
-  };
-  if (const std::uint32_t number = search(); number != 0) {
-    return AdjacencyId{number};
+AdjacencyId AdjacencyTable::find(DeviceId device, const IpAddress& next_hop) const noexcept {
+  std::uint32_t number = bucket(device, next_hop).load(std::memory_order_acquire);
+  while (number != 0 && (links_[number].device != device || entries_[number].next_hop != next_hop)) {
+    number = links_[number].next.load(std::memory_order_acquire);
   }
-  lock_.take();
-  std::uint32_t number = search();
-  const std::uint32_t used = used_.load(std::memory_order_relaxed);
-  if (number == 0 && used == capacity_) {
-    next_hops_refused_.add();
-  } else if (number == 0) {
-    number = used;
-    used_.store(used + 1, std::memory_order_relaxed);
-    entries_[number].rest.store(std::uint64_t{device.value()} << kDeviceShift, std::memory_order_relaxed);
-    entries_[number].next_hop = next_hop;
-    index_[slot].store(number, std::memory_order_release);
+  if (number != 0 && !links_[number].used.load(std::memory_order_relaxed)) {
+    links_[number].used.store(true, std::memory_order_relaxed);
+  }
+  return AdjacencyId{number};
+}
+
+AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& next_hop, Seconds now,
+                                           bool& created) noexcept {
+  created = false;
+  if (const AdjacencyId id = find(device, next_hop); id != kNoAdjacency) {
+    return id;
+  }
+  const Locked locked(lock_);
+  if (const AdjacencyId id = find(device, next_hop); id != kNoAdjacency) {
+    return id;
+  }
+  while (unclaimed_.size() >= max_unclaimed_) {
+    drop_oldest();
+  }
+  const std::uint32_t number = create(device, next_hop);
+  if (number != 0) {
+    unclaimed_.push({number, links_[number].incarnation.load(std::memory_order_relaxed), now, 0});
     created = true;
   }
-  lock_.release();
   return AdjacencyId{number};
+}
+
+AdjacencyId AdjacencyTable::claim(DeviceId device, const IpAddress& next_hop) noexcept {
+  const Locked locked(lock_);
+  std::uint32_t number = find(device, next_hop).value();
+  if (number == 0) {
+    number = create(device, next_hop);
+  }
+  links_[number].claimed = number != 0;
+  return AdjacencyId{number};
+}
+
+void AdjacencyTable::release(AdjacencyId id) noexcept {
+  const Locked locked(lock_);
+  if (id.value() != 0 && id.value() < capacity_ && links_[id.value()].claimed) {
+    retire(id.value());
+  }
+}
+
+void AdjacencyTable::give_back(AdjacencyId id) noexcept {
+  const Locked locked(lock_);
+  const bool in_use = (links_[id.value()].incarnation.load(std::memory_order_relaxed) & 1) != 0;
+  if (in_use && !links_[id.value()].claimed) {
+    retire(id.value());
+  }
+}
+
+void AdjacencyTable::age(Seconds now, Seconds limit) noexcept {
+  const Locked locked(lock_);
+  while (unclaimed_.size() != 0 && now.value() - unclaimed_.front().since.value() >= limit.value()) {
+    drop_oldest();
+  }
+}
+
+bool AdjacencyTable::take_used(AdjacencyId id) noexcept {
+  const bool used = links_[id.value()].used.exchange(false, std::memory_order_seq_cst);
+  released_(entries_[id.value()].next_hop);
+  return used;
+}
+
+AdjacencyTable::Counts AdjacencyTable::counts() const noexcept {
+  const Locked locked(lock_);
+  return {capacity_ - 1 - free_count_ - retired_.size(), unclaimed_.size(), capacity_ - 1, evicted_, refused_};
+}
+
+std::uint32_t AdjacencyTable::create(DeviceId device, const IpAddress& next_hop) noexcept {
+  const std::uint32_t number = take_free();
+  if (number == 0) {
+    ++refused_;
+    return 0;
+  }
+  Link& link = links_[number];
+  entries_[number].rest.store(0, std::memory_order_relaxed);
+  entries_[number].next_hop = next_hop;
+  link.device = device;
+  link.claimed = false;
+  link.used.store(true, std::memory_order_relaxed);
+  std::atomic<std::uint32_t>& head = bucket(device, next_hop);
+  link.next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  link.incarnation.fetch_add(1, std::memory_order_release);
+  head.store(number, std::memory_order_release);
+  return number;
+}
+
+std::uint32_t AdjacencyTable::take_free() noexcept {
+  while (retired_.size() != 0 && quiescence_.passed(retired_.front().ticket)) {
+    free_[free_count_++] = retired_.front().number;
+    ++retired_.first;
+  }
+  return free_count_ == 0 ? 0 : free_[--free_count_];
+}
+
+// A worker in the middle of the chain goes on from here: `next` stays until the entry is used again.
+void AdjacencyTable::retire(std::uint32_t number) noexcept {
+  Link& link = links_[number];
+  std::atomic<std::uint32_t>* before = &bucket(link.device, entries_[number].next_hop);
+  while (before->load(std::memory_order_relaxed) != number) {
+    before = &links_[before->load(std::memory_order_relaxed)].next;
+  }
+  before->store(link.next.load(std::memory_order_relaxed), std::memory_order_release);
+  entries_[number].rest.store(0, std::memory_order_relaxed);
+  link.claimed = false;
+  link.incarnation.fetch_add(1, std::memory_order_release);
+  released_(entries_[number].next_hop);
+  retired_.push({number, 0, {}, quiescence_.advance()});
+}
+
+void AdjacencyTable::drop_oldest() noexcept {
+  const Queued oldest = unclaimed_.front();
+  ++unclaimed_.first;
+  const bool same = links_[oldest.number].incarnation.load(std::memory_order_relaxed) == oldest.incarnation;
+  if (same && !links_[oldest.number].claimed) {
+    retire(oldest.number);
+    ++evicted_;
+  }
 }
 
 void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept {
@@ -59,17 +192,16 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
     return;
   }
   Entry& entry = entries_[id.value()];
-  const std::uint64_t device = std::uint64_t{entry.device().value()} << kDeviceShift;
   if (!mac) {
-    entry.rest.store(device, std::memory_order_relaxed);
+    entry.rest.store(0, std::memory_order_relaxed);
     return;
   }
   constexpr unsigned kDestinationBits = 48;
   std::uint64_t destination = 0;
   std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
-  const std::uint64_t source = device_mac_[entry.device().value()];
+  const std::uint64_t source = device_mac_[device(id).value()];
   entry.first.store(destination | source << kDestinationBits, std::memory_order_relaxed);
-  entry.rest.store(source >> (64 - kDestinationBits) | device | kResolved, std::memory_order_release);
+  entry.rest.store(source >> (64 - kDestinationBits) | kResolved, std::memory_order_release);
 }
 
 }  // namespace isthmus

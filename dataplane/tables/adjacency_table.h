@@ -1,35 +1,74 @@
-// Next hops: device, our MAC, the neighbour's MAC. Entries are created on demand (by control at publish, by a worker
-// for an on-link destination) and never removed; control updates their MAC in place. Threads: find_or_create any, under
-// a spin lock (slow path only); set_mac control; everything else lock-free, any. Failure: kNoAdjacency when the table
-// is full.
+// Next hops: device, our MAC, the neighbour's MAC.
+//
+// Control claims the next hops of peers, of routes and of the neighbours it has the kernel resolve; they stay until it
+// releases them. A worker makes one for an on-link destination whose connection it opens. Until control claims that, it
+// is one of at most a quarter of the table, of which the oldest makes room: a scan of a local prefix costs other scans
+// their entries, and leaves room for peers and pods.
+//
+// An entry may be freed while direction blocks name it. It is unlinked first; then on_release() makes every decision
+// that leads to its address invalid; and it is used again only after a grace period, when no worker can hold its number
+// but in a WaitingFrame, which therefore keeps the entry's incarnation too. The index is keyed with a secret.
+//
+// Threads: find, resolved, write_addresses: workers in their read section, lock-free; find_or_create and give_back:
+// workers, slow path, under a spin lock; claim, release, set_mac, age: control. Failure: kNoAdjacency when no entry is
+// free. Nothing is allocated after construction.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 
+#include "dataplane/base/quiescence.h"
 #include "dataplane/base/spin_lock.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
-#include "dataplane/stats/counter.h"
 
 namespace isthmus {
 
 class AdjacencyTable {
  public:
-  explicit AdjacencyTable(std::uint32_t capacity = 65536);
+  struct Counts {
+    std::uint32_t now = 0, unclaimed = 0, capacity = 0;
+    std::uint64_t evicted = 0;  // unclaimed ones, that made room for others or that nobody claimed in time
+    std::uint64_t refused = 0;  // calls that found the table full
+  };
 
-  // Before workers start: a device's own MAC and MTU, in add order.
+  explicit AdjacencyTable(Quiescence& quiescence, std::uint32_t capacity = 65536);
+
+  // Before workers start: a device's own MAC and MTU, in add order; and what makes the decisions that lead to an
+  // address invalid.
   void set_device(DeviceId device, const MacAddress& mac, Bytes mtu);
+  void on_release(std::function<void(const IpAddress&)> hook) { released_ = std::move(hook); }
 
-  // `created`: the entry is new and has to be resolved.
-  [[nodiscard]] AdjacencyId find_or_create(DeviceId device, const IpAddress& next_hop, bool& created) noexcept;
+  [[nodiscard]] AdjacencyId claim(DeviceId device, const IpAddress& next_hop) noexcept;
+  // No snapshot that workers may still load, and no peer, may refer to it any more.
+  void release(AdjacencyId id) noexcept;
   void set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept;
+  // Whether a decision took it since the last call. Makes those that did before invalid, so that they take it again.
+  [[nodiscard]] bool take_used(AdjacencyId id) noexcept;
+  // Frees what workers made at least `limit` ago and control did not claim.
+  void age(Seconds now, Seconds limit) noexcept;
+  [[nodiscard]] Counts counts() const noexcept;
+
+  // kNoAdjacency: none.
+  [[nodiscard]] AdjacencyId find(DeviceId device, const IpAddress& next_hop) const noexcept;
+  // `created`: the entry is new and has to be resolved.
+  [[nodiscard]] AdjacencyId find_or_create(DeviceId device, const IpAddress& next_hop, Seconds now,
+                                           bool& created) noexcept;
+  // What find_or_create() created is not needed after all.
+  void give_back(AdjacencyId id) noexcept;
 
   [[nodiscard]] bool resolved(AdjacencyId id) const noexcept {
     return (entries_[id.value()].rest.load(std::memory_order_relaxed) & kResolved) != 0;
+  }
+  // Changes when the entry is freed, and again when it is used for another next hop.
+  [[nodiscard]] std::uint32_t incarnation(AdjacencyId id) const noexcept {
+    return links_[id.value()].incarnation.load(std::memory_order_acquire);
   }
   // Writes the two addresses of the Ethernet header at `ethernet`. Returns false and writes nothing while unresolved.
   [[nodiscard]] bool write_addresses(AdjacencyId id, std::uint8_t* ethernet) const noexcept {
@@ -44,37 +83,65 @@ class AdjacencyTable {
     std::memcpy(ethernet + sizeof first, &last, sizeof last);
     return true;
   }
-  [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return entries_[id.value()].device(); }
+  [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return links_[id.value()].device; }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
-  // For observers, any thread. capacity(): how many size() can reach; refused(): calls that found the table full.
-  [[nodiscard]] std::uint32_t size() const noexcept { return used_.load(std::memory_order_relaxed) - 1; }
-  [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_ - 1; }
-  [[nodiscard]] std::uint64_t refused() const noexcept { return next_hops_refused_.get(); }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
 
  private:
   static constexpr std::uint64_t kResolved = 1ULL << 63;
-  // `rest` also holds the device, which is written before the entry can be found and stays.
-  static constexpr unsigned kDeviceShift = 32;
   struct Entry {
-    // The two addresses as they lie in a frame: the first eight bytes; the other four, the device, and kResolved.
+    // The two addresses as they lie in a frame: the first eight bytes; the other four, and kResolved.
     std::atomic<std::uint64_t> first{0};
     std::atomic<std::uint64_t> rest{0};
     IpAddress next_hop;
-    [[nodiscard]] DeviceId device() const noexcept {
-      return DeviceId{static_cast<std::uint8_t>(rest.load(std::memory_order_relaxed) >> kDeviceShift)};
-    }
   };
   static_assert(sizeof(Entry) == 32);
-  [[nodiscard]] std::size_t bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
+  // What forwarding a packet does not read.
+  struct Link {
+    std::atomic<std::uint32_t> next{0};         // in the chain of its bucket; 0: the last
+    std::atomic<std::uint32_t> incarnation{0};  // odd: in use
+    DeviceId device;
+    bool claimed = false;  // under lock_
+    std::atomic<bool> used{false};
+  };
+  // A queue of entry numbers, first in, first out; room for all of them.
+  struct Queued {
+    std::uint32_t number = 0, incarnation = 0;
+    Seconds since;
+    std::uint64_t ticket = 0;
+  };
+  struct Queue {
+    std::unique_ptr<Queued[]> items;
+    std::uint32_t mask = 0;
+    std::uint32_t first = 0, end = 0;  // modulo 2^32
+    [[nodiscard]] std::uint32_t size() const noexcept { return end - first; }
+    [[nodiscard]] Queued& front() noexcept { return items[first & mask]; }
+    void push(const Queued& item) noexcept { items[end++ & mask] = item; }
+  };
 
+  [[nodiscard]] std::atomic<std::uint32_t>& bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
+  // The four below hold lock_.
+  [[nodiscard]] std::uint32_t create(DeviceId device, const IpAddress& next_hop) noexcept;
+  [[nodiscard]] std::uint32_t take_free() noexcept;
+  void retire(std::uint32_t number) noexcept;
+  // The oldest unclaimed entry is freed, if it still is that.
+  void drop_oldest() noexcept;
+
+  Quiescence& quiescence_;
   std::uint32_t capacity_;
-  std::atomic<std::uint32_t> used_{1};  // written under lock_; entry 0 is kNoAdjacency
-  Counter next_hops_refused_;           // written under lock_
-  SpinLock lock_;
+  std::uint32_t max_unclaimed_;
+  std::uint64_t secrets_[2];
+  std::function<void(const IpAddress&)> released_ = [](const IpAddress&) {};
+  mutable SpinLock lock_;
   std::unique_ptr<Entry[]> entries_;
-  std::unique_ptr<std::atomic<std::uint32_t>[]> index_;  // twice the capacity, open addressing, insert only
-  std::array<std::uint64_t, 256> device_mac_{};          // 6 bytes as loaded
+  std::unique_ptr<Link[]> links_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> buckets_;  // twice the capacity: the first of each chain
+  // Under lock_.
+  std::unique_ptr<std::uint32_t[]> free_;
+  std::uint32_t free_count_ = 0;
+  Queue unclaimed_, retired_;
+  std::uint64_t evicted_ = 0, refused_ = 0;
+  std::array<std::uint64_t, 256> device_mac_{};  // 6 bytes as loaded
   std::array<Bytes, 256> device_mtu_{};
 };
 

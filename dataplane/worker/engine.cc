@@ -41,6 +41,9 @@ class EngineImplementation final : public Engine {
       return flows.error();
     }
     shared_.flows = std::move(*flows);
+    shared_.adjacencies.on_release([this](const IpAddress& next_hop) {
+      shared_.flows->epochs().bump(EpochTable::of_endpoint(shared_.options.realm, next_hop));
+    });
     return Ok{};
   }
 
@@ -127,9 +130,11 @@ class EngineImplementation final : public Engine {
   std::size_t endpoint_count() const override { return shared_.endpoints.size(); }
 
   AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) override {
-    bool created = false;
-    return shared_.adjacencies.find_or_create(device, next_hop, created);
+    return shared_.adjacencies.claim(device, next_hop);
   }
+  void release_adjacency(AdjacencyId id) override { shared_.adjacencies.release(id); }
+  bool take_adjacency_used(AdjacencyId id) override { return shared_.adjacencies.take_used(id); }
+  void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
   bool send_probe(PeerId peer, std::uint32_t sequence) override {
@@ -220,9 +225,11 @@ EngineCounters EngineImplementation::counters() const {
   }
   sum.endpoints = shared_.endpoints.size();
   sum.endpoints_refused = publisher_.endpoints_refused();
-  sum.next_hops = shared_.adjacencies.size();
-  sum.next_hops_capacity = shared_.adjacencies.capacity();
-  sum.next_hops_refused = shared_.adjacencies.refused();
+  const AdjacencyTable::Counts next_hops = shared_.adjacencies.counts();
+  sum.next_hops = next_hops.now;
+  sum.next_hops_capacity = next_hops.capacity;
+  sum.next_hops_refused = next_hops.refused;
+  sum.next_hops_evicted = next_hops.evicted;
   sum.probes_refused = probes_refused_;
   sum.flow_events = flow_event_counts();
   sum.connections = shared_.flows->counts();

@@ -4,7 +4,6 @@
 #include <random>
 #include <thread>
 
-#include "dataplane/tables/adjacency_table.h"
 #include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/range_map.h"
 
@@ -140,47 +139,6 @@ TEST(EndpointTable, GrowsAndShrinksDuringConcurrentLookups) {
   reader.join();
   EXPECT_EQ(wrong.load(), 0u);
   EXPECT_EQ(table.size(), kEndpoints);
-}
-
-TEST(AdjacencyTable, ConcurrentCallersGetOneEntryPerNextHop) {
-  AdjacencyTable table(1024);
-  table.set_device(DeviceId{2}, *MacAddress::parse("02:00:00:00:00:02"), Bytes{1500});
-  std::atomic<int> created_count{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) {
-    threads.emplace_back([&] {
-      for (std::uint32_t n = 0; n < 500; ++n) {
-        bool created = false;
-        const AdjacencyId id = table.find_or_create(DeviceId{2}, numbered(n), created);
-        EXPECT_EQ(table.next_hop(id), numbered(n));
-        created_count += created ? 1 : 0;
-      }
-    });
-  }
-  for (auto& thread : threads) {
-    thread.join();
-  }
-  EXPECT_EQ(created_count.load(), 500);
-  bool created = false;
-  const AdjacencyId id = table.find_or_create(DeviceId{2}, numbered(3), created);
-  std::uint8_t ethernet[14] = {};
-  EXPECT_FALSE(table.write_addresses(id, ethernet));
-  table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
-  ASSERT_TRUE(table.write_addresses(id, ethernet));
-  EXPECT_EQ(ethernet[5], 0xaa);
-  EXPECT_EQ(ethernet[11], 0x02);
-  table.set_mac(id, std::nullopt);
-  EXPECT_FALSE(table.resolved(id));
-}
-
-TEST(AdjacencyTable, AFullTableReturnsNoAdjacency) {
-  AdjacencyTable table(4);
-  bool created = false;
-  for (std::uint32_t n = 0; n < 3; ++n) {
-    EXPECT_NE(table.find_or_create(DeviceId{0}, numbered(n), created), kNoAdjacency);
-  }
-  EXPECT_EQ(table.find_or_create(DeviceId{0}, numbered(9), created), kNoAdjacency);
-  EXPECT_FALSE(created);
 }
 
 }  // namespace

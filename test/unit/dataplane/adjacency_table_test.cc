@@ -1,0 +1,263 @@
+// Next hops: who gets an entry, who loses it, and that a freed one is never used by two.
+#include "dataplane/tables/adjacency_table.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <map>
+#include <string>
+
+#include "test/support/path_rig.h"
+
+namespace isthmus {
+namespace {
+
+constexpr DeviceId kDevice{2};
+constexpr Seconds kNow{100};
+constexpr unsigned kControl = 1;
+
+IpAddress numbered(std::uint32_t n) { return IpAddress::ipv4(Be32::of(0x0a000000 + n)); }
+
+struct AdjacencyTableTest : testing::Test {
+  AdjacencyId make(std::uint32_t n, Seconds now = kNow) {
+    bool created = false;
+    return table.find_or_create(kDevice, numbered(n), now, created);
+  }
+  // A worker passes a quiescent point, so that freed entries may be used again.
+  void quiesce() { quiescence.quiescent(0); }
+
+  void SetUp() override {
+    quiescence.online(0);
+    table.on_release([this](const IpAddress& next_hop) { released.insert(next_hop); });
+  }
+  Quiescence quiescence{2};
+  AdjacencyTable table{quiescence, 64};  // of which workers may make 16 that nobody claims
+  std::multiset<IpAddress> released;
+};
+
+TEST_F(AdjacencyTableTest, FindDoesNotCreate) {
+  EXPECT_EQ(table.find(kDevice, numbered(1)), kNoAdjacency);
+  const AdjacencyId id = make(1);
+  EXPECT_EQ(table.find(kDevice, numbered(1)), id);
+  EXPECT_EQ(table.find(DeviceId{3}, numbered(1)), kNoAdjacency);
+  EXPECT_EQ(table.counts().now, 1u);
+}
+
+TEST_F(AdjacencyTableTest, AScanTakesAQuarterAndLeavesThoseInUseAlone) {
+  const AdjacencyId peer = table.claim(kDevice, numbered(1));
+  const AdjacencyId pod = make(2);
+  EXPECT_EQ(table.claim(kDevice, numbered(2)), pod) << "control has the kernel resolve it";
+  table.set_mac(pod, MacAddress::parse("02:00:00:00:00:aa"));
+  for (std::uint32_t n = 1000; n < 66'536; ++n) {
+    ASSERT_NE(make(n), kNoAdjacency) << n;
+    quiesce();
+  }
+  EXPECT_EQ(table.counts().now, 2u + 16u);
+  EXPECT_EQ(table.find(kDevice, numbered(1)), peer);
+  EXPECT_EQ(table.find(kDevice, numbered(2)), pod);
+  EXPECT_TRUE(table.resolved(pod));
+  EXPECT_NE(table.claim(kDevice, numbered(3)), kNoAdjacency) << "a new peer";
+  EXPECT_NE(make(4), kNoAdjacency) << "a new pod";
+  EXPECT_EQ(table.find(kDevice, numbered(1000)), kNoAdjacency) << "the oldest made room";
+  EXPECT_NE(table.find(kDevice, numbered(66'535)), kNoAdjacency);
+  EXPECT_EQ(released.count(numbered(1000)), 1u) << "decisions that lead there are invalid";
+  EXPECT_EQ(table.counts().evicted, 65'536u - 16u + 1u);
+}
+
+TEST_F(AdjacencyTableTest, AFreedEntryIsNotUsedAgainBeforeEveryWorkerHasPassed) {
+  const AdjacencyId old = table.claim(kDevice, numbered(1));
+  table.set_mac(old, MacAddress::parse("02:00:00:00:00:aa"));
+  const std::uint32_t incarnation = table.incarnation(old);
+  table.release(old);
+  EXPECT_FALSE(table.resolved(old));
+  EXPECT_EQ(released.count(numbered(1)), 1u);
+  EXPECT_NE(table.incarnation(old), incarnation);
+  std::set<AdjacencyId> taken;
+  for (std::uint32_t n = 100; n < 162; ++n) {
+    taken.insert(table.claim(kDevice, numbered(n)));
+  }
+  EXPECT_EQ(taken.count(old), 0u);
+  EXPECT_EQ(table.claim(kDevice, numbered(200)), kNoAdjacency) << "full, but for the one that is not free yet";
+  quiesce();
+  EXPECT_EQ(table.claim(kDevice, numbered(200)), old);
+  EXPECT_FALSE(table.resolved(old)) << "not with the former's MAC address";
+  EXPECT_NE(table.incarnation(old), incarnation);
+}
+
+TEST_F(AdjacencyTableTest, WhatNobodyClaimsIsFreedAfterATime) {
+  const AdjacencyId claimed = make(1), forgotten = make(2);
+  EXPECT_EQ(table.claim(kDevice, numbered(1)), claimed);
+  (void)make(3, Seconds{125});
+  table.age(Seconds{129}, Seconds{30});
+  EXPECT_EQ(table.find(kDevice, numbered(2)), forgotten);
+  table.age(Seconds{130}, Seconds{30});
+  EXPECT_EQ(table.find(kDevice, numbered(2)), kNoAdjacency);
+  EXPECT_EQ(table.find(kDevice, numbered(1)), claimed);
+  EXPECT_NE(table.find(kDevice, numbered(3)), kNoAdjacency);
+}
+
+TEST_F(AdjacencyTableTest, WhatIsGivenBackIsFreedUnlessControlWantsIt) {
+  const AdjacencyId mine = make(1), wanted = make(2);
+  EXPECT_EQ(table.claim(kDevice, numbered(2)), wanted);
+  table.give_back(mine);
+  table.give_back(wanted);
+  table.give_back(mine);  // another worker's, of the same entry
+  EXPECT_EQ(table.find(kDevice, numbered(1)), kNoAdjacency);
+  EXPECT_EQ(table.find(kDevice, numbered(2)), wanted);
+  EXPECT_EQ(table.counts().now, 1u);
+}
+
+TEST_F(AdjacencyTableTest, TellsWhetherADecisionTookAnEntry) {
+  const AdjacencyId id = table.claim(kDevice, numbered(1));
+  (void)table.take_used(id);
+  EXPECT_EQ(released.count(numbered(1)), 1u) << "who still needs it must ask again";
+  EXPECT_FALSE(table.take_used(id));
+  EXPECT_EQ(table.find(kDevice, numbered(1)), id);
+  EXPECT_TRUE(table.take_used(id));
+}
+
+TEST_F(AdjacencyTableTest, TheMacAddressesAreWrittenOnceResolved) {
+  table.set_device(kDevice, *MacAddress::parse("02:00:00:00:00:02"), Bytes{1500});
+  const AdjacencyId id = table.claim(kDevice, numbered(3));
+  std::uint8_t ethernet[14] = {};
+  EXPECT_FALSE(table.write_addresses(id, ethernet));
+  table.set_mac(id, MacAddress::parse("02:00:00:00:00:aa"));
+  ASSERT_TRUE(table.write_addresses(id, ethernet));
+  EXPECT_EQ(ethernet[5], 0xaa);
+  EXPECT_EQ(ethernet[11], 0x02);
+  table.set_mac(id, std::nullopt);
+  EXPECT_FALSE(table.resolved(id));
+}
+
+TEST(AdjacencyTable, ConcurrentCallersGetOneEntryPerNextHop) {
+  constexpr unsigned kWorkers = 3;
+  Quiescence quiescence(kWorkers + kControl);
+  AdjacencyTable table(quiescence, 4096);
+  std::atomic<int> created_count{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kWorkers; ++t) {
+    threads.emplace_back([&, t] {
+      const ReadSection section(quiescence, t);
+      for (std::uint32_t n = 0; n < 500; ++n) {
+        bool created = false;
+        const AdjacencyId id = table.find_or_create(kDevice, numbered(n), kNow, created);
+        EXPECT_EQ(table.next_hop(id), numbered(n));
+        created_count += created ? 1 : 0;
+      }
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(created_count.load(), 500);
+}
+
+// Workers look up and make entries while others are evicted: within a read section, an entry that was found stays that
+// of its next hop.
+TEST(AdjacencyTable, EntriesFoundWhileOthersAreEvictedAreTheRightOnes) {
+  constexpr unsigned kWorkers = 3;
+  Quiescence quiescence(kWorkers + kControl);
+  AdjacencyTable table(quiescence, 64);
+  std::atomic<std::uint64_t> wrong{0}, none{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kWorkers; ++t) {
+    threads.emplace_back([&, t] {
+      quiescence.online(t);
+      for (std::uint32_t n = 0; n < 100'000; ++n) {
+        bool created = false;
+        const IpAddress address = numbered((n * (t + 1)) % 200);
+        const AdjacencyId id = table.find_or_create(kDevice, address, kNow, created);
+        none += id == kNoAdjacency ? 1 : 0;
+        for (int again = 0; again < 4 && id != kNoAdjacency; ++again) {
+          wrong += table.next_hop(id) == address ? 0 : 1;
+        }
+        quiescence.quiescent(t);
+      }
+      quiescence.offline(t);
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(wrong.load(), 0u);
+  EXPECT_LE(table.counts().unclaimed, 16u);
+}
+
+}  // namespace
+
+namespace test {
+namespace {
+
+const Actors at;
+
+PacketSpec from_west(PacketSpec spec) { return spec.in_tunnel(at.west_gateway, at.gateway, kWestIdentity); }
+
+PathRig::Options on_link() {
+  PathRig::Options options;
+  options.local_routes_on_link = true;
+  options.engine.connections = 131'072;
+  options.engine.half_open_limit = 131'072;
+  return options;
+}
+
+// The /16 of this cluster, address by address, from a pod of west.
+TEST(NextHops, AScanOfALocalPrefixLeavesRoomForPodsAndPeers) {
+  PathRig rig(on_link());
+  for (std::uint32_t n = 0; n < 65'536; ++n) {
+    const Endpoint target{IpAddress::ipv4(Be32::of(0x0a010000 + n)), 80};
+    (void)rig.from_underlay(from_west(tcp(at.west, target)));
+    (void)rig.engine().poll_events();
+  }
+  const EngineCounters counters = rig.counters();
+  EXPECT_GT(counters.next_hops_evicted, 0u);
+  EXPECT_LT(counters.next_hops, counters.next_hops_capacity / 2);
+  EXPECT_NE(rig.engine().adjacency(DeviceId{0}, Actors::ip("192.0.2.77")), kNoAdjacency) << "a new peer";
+  // A new pod: its first packet waits, control resolves it, the packet is delivered.
+  (void)rig.idle(2000);
+  (void)rig.from_underlay(from_west(tcp(at.west, at.client)));
+  const EngineEvents events = rig.engine().poll_events();
+  ASSERT_FALSE(events.neighbours.empty());
+  EXPECT_EQ(events.neighbours.back().address, at.client.address);
+  rig.engine().set_adjacency(rig.engine().adjacency(events.neighbours.back().device, at.client.address),
+                             MacAddress::parse("02:00:00:00:00:99"));
+  EXPECT_EQ(rig.idle().only().packet.destination_mac, "02:00:00:00:00:99");
+}
+
+TEST(NextHops, ARefusedPacketMakesNone) {
+  PathRig rig(on_link());
+  const std::uint64_t before = rig.counters().next_hops;
+  const Outcome refused = rig.from_underlay(from_west(tcp(at.west, at.client, kRst)));
+  EXPECT_EQ(refused.drops, (std::map<std::string, std::uint64_t>{{"midstream", 1}}));
+  EXPECT_EQ(rig.counters().next_hops, before);
+}
+
+// Control releases the next hop of a live connection, and another neighbour gets its entry: the connection's packets
+// must never be sent to that one.
+TEST(NextHops, AConnectionWhoseNextHopWasFreedIsDecidedAgain) {
+  PathRig rig(on_link());
+  const auto resolve = [&](const IpAddress& address, const char* mac) {
+    const AdjacencyId id = rig.engine().adjacency(DeviceId{1}, address);
+    rig.engine().set_adjacency(id, MacAddress::parse(mac));
+    return id;
+  };
+  const AdjacencyId first = resolve(at.client.address, "02:00:00:00:00:99");
+  EXPECT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client))).only().packet.destination_mac, "02:00:00:00:00:99");
+  rig.engine().release_adjacency(first);
+  AdjacencyId other = kNoAdjacency;
+  for (std::uint32_t n = 1; other != first && n < 65'536; ++n) {
+    other = resolve(IpAddress::ipv4(Be32::of(0x0a018000 + n)), "02:00:00:00:00:66");
+  }
+  ASSERT_EQ(other, first) << "the entry is used again";
+  const Outcome outcome = rig.from_underlay(from_west(tcp(at.west, at.client, kAck)));
+  EXPECT_TRUE(outcome.out.empty()) << outcome.text();
+  (void)resolve(at.client.address, "02:00:00:00:00:9a");
+  EXPECT_EQ(rig.idle().only().packet.destination_mac, "02:00:00:00:00:9a");
+}
+
+}  // namespace
+}  // namespace test
+}  // namespace isthmus
