@@ -174,8 +174,12 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "Capacity of the connection table."));
   fields.push_back(number<std::uint32_t>(
       "engine.half_open_limit", [](GatewayConfig& c) -> std::uint32_t& { return c.half_open_limit; }, 0, 1U << 26,
-      "How many connections may be half-open (no reply seen), so that a flood cannot crowd out established ones. 0: a "
-      "quarter of `engine.connections`."));
+      "How many connections may be half-open: not yet acknowledged by the end that opens them (other protocols than "
+      "TCP: "
+      "without a reply). When there are more, older ones make room, first those of a pod that has more than an eighth "
+      "of "
+      "them or of a peer that has more than half, so that a flood delays nobody but its sender. 0: a quarter of "
+      "`engine.connections`; as many as `engine.connections`: no limit."));
   fields.push_back(choice<MidstreamPolicy>(
       "engine.midstream", [](GatewayConfig& c) -> MidstreamPolicy& { return c.midstream; },
       {{"loose", MidstreamPolicy::kLoose}, {"drop", MidstreamPolicy::kDrop}},
@@ -187,13 +191,18 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "seconds."));
   fields.push_back(duration<std::uint64_t>(
       "engine.timeouts.tcp_syn", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_tcp_syn_ms; }, 1000, kWeek,
-      "The same while only one direction was seen, or only SYNs, and after a RST that only one end has sent."));
+      "The same while only one direction was seen, and after a RST that only one end has sent."));
   fields.push_back(duration<std::uint64_t>(
       "engine.timeouts.tcp_closing", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_tcp_closing_ms; }, 1000,
       kWeek, "How long a TCP connection stays in the table after both ends have closed it."));
   fields.push_back(duration<std::uint64_t>(
       "engine.timeouts.other", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_other_ms; }, 1000, kWeek,
       "How long a connection of any other protocol without packets stays in the table."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.timeouts.half_open", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_half_open_ms; }, 1000,
+      kWeek,
+      "How long a connection stays in the table without packets while only SYNs were seen, and one of another protocol "
+      "while there was no reply."));
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,

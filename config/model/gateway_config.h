@@ -77,7 +77,7 @@ struct GatewayConfig {
   MidstreamPolicy midstream = EngineOptions{}.midstream;
   std::uint64_t timeout_tcp_ms = in_ms(FlowTimeouts{}.tcp), timeout_tcp_syn_ms = in_ms(FlowTimeouts{}.tcp_syn);
   std::uint64_t timeout_tcp_closing_ms = in_ms(FlowTimeouts{}.tcp_closing);
-  std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other);
+  std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other), timeout_half_open_ms = in_ms(FlowTimeouts{}.half_open);
   std::uint32_t icmp_errors_per_second = EngineOptions{}.icmp_errors_per_second;
   std::uint64_t unknown_endpoint_hold_ms = in_ms(EngineOptions{}.unknown_endpoint_hold);
   std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);

@@ -122,7 +122,7 @@ const char* connection_state(const FlowRecord& record) {
   if (record.closing) {
     return "closing";
   }
-  return record.replied ? "established" : "half_open";
+  return record.established ? "established" : "half_open";
 }
 
 json connection_json(const ConnectionRow& row) {

@@ -85,7 +85,8 @@ std::string status_facts(const json& s) {
                count_of(s, "endpoints") + " endpoints");
   add_fact(text, "connections",
            count_of(connections, "now") + " of " + count_of(connections, "capacity") + " (" +
-               count_of(connections, "half_open") + " half-open), " + count_of(connections, "created") + " created, " +
+               count_of(connections, "half_open") + " half-open, " + count_of(connections, "half_open_evicted") +
+               " of them made room), " + count_of(connections, "created") + " created, " +
                count_of(connections, "adopted") + " adopted at start" + pages_text(connections) +
                start_text(connections));
   add_fact(text, "packets",

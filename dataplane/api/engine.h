@@ -47,8 +47,9 @@ struct EngineOptions {
   std::optional<IpAddress> translation_ipv4, translation_ipv6;  // source addresses for flows with a local backend
   std::uint16_t translation_first = 32768, translation_last = 65535;
   std::uint32_t connections = kDefaultConnections;  // capacity of the connection table
-  std::uint32_t half_open_limit = 0;  // limit of connections without a reply; 0: a quarter of the capacity
-  std::uint32_t endpoints = 65536;    // initial size of the endpoint table, which grows
+  // Limit of connections that are not open yet; 0: a quarter of the capacity; `connections`: no limit.
+  std::uint32_t half_open_limit = 0;
+  std::uint32_t endpoints = 65536;  // initial size of the endpoint table, which grows
   MidstreamPolicy midstream = MidstreamPolicy::kLoose;
   Seconds unknown_endpoint_hold{10};  // how long the VNI is accepted for a source that is not in the endpoint table yet
   Seconds identity_grace{5};          // how long an endpoint's previous identity is still accepted
@@ -97,7 +98,7 @@ struct FlowRecord {
   PeerId forward_peer, reply_peer;  // peer of each direction; kNoPeer: local side
   Identity source_identity;
   std::uint64_t forward_packets = 0, forward_bytes = 0, reply_packets = 0, reply_bytes = 0;
-  bool replied = false, closing = false;
+  bool established = false, closing = false;
   std::uint32_t idle_seconds = 0, expires_in_seconds = 0;
 };
 

@@ -57,7 +57,7 @@ static_assert(offsetof(DirectionLine, packets) == 48 && offsetof(DirectionLine, 
 
 struct alignas(64) ConnectionShared {
   // Bits of `state`.
-  static constexpr std::uint32_t kReplied = 1;  // no longer counted against the half-open limit
+  static constexpr std::uint32_t kOpened = 1;  // no longer half-open
 
   // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
   // adoption recognises half-written slots.
@@ -67,6 +67,7 @@ struct alignas(64) ConnectionShared {
   std::atomic<std::uint32_t> closed_at{0};     // seconds, valid with mark::kClosed
   std::atomic<std::uint32_t> forward_peer{0};  // peer that last sent the forward direction; 0: the local side
   std::atomic<std::uint32_t> user_flags{0};    // reserved for the packet path
+  std::atomic<std::uint64_t> half_open{0};     // of class HalfOpen; means nothing once kOpened is set
   Seconds created;
   ServiceId service;
   BackendId backend;
@@ -74,10 +75,10 @@ struct alignas(64) ConnectionShared {
   ClusterId backend_cluster;
   Side from = Side::kLocal;  // of the forward direction
   Side to = Side::kLocal;
-  std::uint8_t reserved[20] = {};
+  std::uint8_t reserved[12] = {};
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
-static_assert(offsetof(ConnectionShared, created) == 24 && offsetof(ConnectionShared, backend_cluster) == 40);
+static_assert(offsetof(ConnectionShared, created) == 32 && offsetof(ConnectionShared, backend_cluster) == 48);
 
 struct Connection {
   ConnectionShared shared;
@@ -86,8 +87,9 @@ struct Connection {
   [[nodiscard]] DirectionLine& line(Direction d) noexcept { return lines[static_cast<std::size_t>(d)]; }
   [[nodiscard]] const DirectionLine& line(Direction d) const noexcept { return lines[static_cast<std::size_t>(d)]; }
   [[nodiscard]] IpProtocol protocol() const noexcept { return lines[0].key.protocol; }
-  [[nodiscard]] bool replied() const noexcept {
-    return (shared.state.load(std::memory_order_relaxed) & ConnectionShared::kReplied) != 0;
+  // Its initiator has acknowledged the reply (lifecycle.h).
+  [[nodiscard]] bool opened() const noexcept {
+    return (shared.state.load(std::memory_order_relaxed) & ConnectionShared::kOpened) != 0;
   }
   // Both ends have closed.
   [[nodiscard]] bool closing() const noexcept {

@@ -30,6 +30,14 @@ constexpr unsigned kMaxWorkers = 64;
 // number of workers, so that changing that number keeps the state.
 std::uint32_t blocks_for(std::uint32_t connections) { return 2 * connections + connections / 8 + 4096; }
 
+// As HalfOpen takes it: 0 is no limit.
+std::uint32_t half_open_limit_of(std::uint32_t configured, std::uint32_t connections) {
+  if (configured == 0) {
+    return std::max(connections / 4, 1u);
+  }
+  return configured < connections ? configured : 0;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quiescence& quiescence) {
@@ -59,7 +67,6 @@ Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quies
 FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area)
     : capacity_(options.connections),
       workers_(options.workers),
-      half_open_limit_(options.half_open_limit != 0 ? options.half_open_limit : std::max(options.connections / 4, 1u)),
       timeouts_(options.timeouts),
       quiescence_(quiescence),
       mapping_(std::move(mapping)),
@@ -67,6 +74,7 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
       index_(index_area_.data(), index_area_.bytes()),
       epochs_(mapping_.epochs()),
       hasher_(options.hash_seed != 0 ? FlowHasher(options.hash_seed) : FlowHasher::random()),
+      half_open_(mapping_, half_open_limit_of(options.half_open_limit, options.connections), options.workers),
       states_(std::make_unique<WorkerState[]>(options.workers)) {
   const std::uint32_t blocks = blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
@@ -85,7 +93,6 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
 }
 
 void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept {
-  std::uint32_t half_open = 0;
   for (std::uint32_t slot = 0; slot < capacity_; ++slot) {
     Connection& c = mapping_.connection(slot);
     if (c.shared.checksum.load(std::memory_order_acquire) == 0) {
@@ -100,10 +107,20 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       adopt_line(line, blocks_used);
     }
     slots_used[std::size_t{slot} + 1] = true;
-    half_open += c.replied() ? 0 : 1;
+    if (!c.opened()) {
+      adopt_half_open(slot);
+    }
     ++adopted_;
   }
-  half_open_.store(half_open, std::memory_order_relaxed);
+}
+
+// Gives it a place. One that has none, because the limit is lower than it was, stays until it expires.
+void FlowTable::adopt_half_open(std::uint32_t slot) noexcept {
+  ConnectionShared& shared = mapping_.connection(slot).shared;
+  const WorkerId worker{static_cast<std::uint8_t>(slot % workers_)};
+  const HalfOpen::Origin origin = half_open_.origin_of(mapping_.connection(slot).lines[0].key, kNoPeer);
+  const std::uint32_t place = half_open_.adopt(worker, origin, slot, shared.sequence.load(std::memory_order_relaxed));
+  shared.half_open.store(HalfOpen::word(worker, place, origin), std::memory_order_relaxed);
 }
 
 // Links a slot that an earlier process left complete. False when the slot is incomplete or cannot be linked.
@@ -124,8 +141,10 @@ bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
   for (DirectionLine& line : c.lines) {
     line.seen.fetch_or(marks & mark::kClosed, std::memory_order_relaxed);
   }
-  if ((c.line(Direction::kReply).seen.load(std::memory_order_relaxed) & mark::kSeen) != 0) {
-    c.shared.state.fetch_or(ConnectionShared::kReplied, std::memory_order_relaxed);
+  const bool replied = (c.line(Direction::kReply).seen.load(std::memory_order_relaxed) & mark::kSeen) != 0;
+  const bool acknowledged = c.protocol() != IpProtocol::kTcp || (marks & (mark::kNonSyn | mark::kRst)) == mark::kNonSyn;
+  if (replied && acknowledged) {
+    c.shared.state.fetch_or(ConnectionShared::kOpened, std::memory_order_relaxed);
   }
   return true;
 }
@@ -168,7 +187,7 @@ FlowCounts FlowTable::counts() const noexcept {
   n.adopted = adopted_;
   // What comes and goes while the workers are read may be in only one of the sums.
   n.now = adopted_ + n.created - std::min(adopted_ + n.created, n.removed);
-  n.half_open = half_open_.load(std::memory_order_relaxed);
+  n.half_open = half_open_.count();
   n.capacity = capacity_;
   n.bytes = mapping_.bytes();
   n.huge_page_bytes = mapping_.huge_page_bytes();

@@ -66,27 +66,18 @@ void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::
 
 bool FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept {
   assert(quiescence_.inside(worker.value()));
-  const bool first = lifecycle::record(*hit.connection, hit.direction, now, marks);
-  if (first && hit.direction == Direction::kReply) {
-    release_half_open(*hit.connection);
-    return true;
+  Connection& c = *hit.connection;
+  const std::uint8_t fresh = lifecycle::record(c, hit.direction, now, marks);
+  if (fresh != 0 && lifecycle::opens(c, hit.direction, marks, fresh)) {
+    half_open_.release(worker, c.shared);
   }
-  return false;
+  return (fresh & mark::kSeen) != 0 && hit.direction == Direction::kReply;
 }
 
-bool FlowTable::take_half_open() noexcept {
-  if (half_open_.fetch_add(1, std::memory_order_relaxed) < half_open_limit_) {
-    return true;
-  }
-  half_open_.fetch_sub(1, std::memory_order_relaxed);
-  return false;
-}
-
-// Called for the first reply and on removal; whichever sets the bit releases the count.
-void FlowTable::release_half_open(Connection& connection) noexcept {
-  const std::uint32_t before = connection.shared.state.fetch_or(ConnectionShared::kReplied, std::memory_order_relaxed);
-  if ((before & ConnectionShared::kReplied) == 0) {
-    half_open_.fetch_sub(1, std::memory_order_relaxed);
+void FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
+  const FlowRef ref{victim.slot, victim.sequence};
+  if (victim && remove_if(worker, victim.slot, {.half_open = &ref})) {
+    state(worker).half_open_evicted.add();
   }
 }
 
@@ -95,8 +86,10 @@ void FlowTable::release_half_open(Connection& connection) noexcept {
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  if (!take_half_open()) {
-    // At the limit, but the connection may exist already.
+  const HalfOpen::Origin origin = half_open_.origin_of(request.forward, request.forward_peer);
+  const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
+  evict(worker, acquired.victim);
+  if (!acquired.ok) {  // but the connection may exist already
     if (Hit hit = find(worker, request.forward)) {
       counters.lost_races.add();
       return {InsertOutcome::kExists, hit};
@@ -104,13 +97,19 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
     counters.rejected_half_open_limit.add();
     return {InsertOutcome::kHalfOpenLimit, {}};
   }
-  InsertResult result = insert_once(worker, request, now);
-  if (result.outcome == InsertOutcome::kReplyTaken && result.hit && remove_if(worker, result.hit.slot, &now)) {
+  const std::uint64_t word = HalfOpen::word(worker, acquired.place, origin);
+  InsertResult result = insert_once(worker, request, word, now);
+  if (result.outcome == InsertOutcome::kReplyTaken && result.hit &&
+      remove_if(worker, result.hit.slot, {.expired_at = &now})) {
     counters.expired.add();
-    result = insert_once(worker, request, now);  // the owner of the reply key had expired but was not aged out yet
+    result =
+        insert_once(worker, request, word, now);  // the owner of the reply key had expired but was not aged out yet
   }
-  if (result.outcome != InsertOutcome::kInserted) {
-    half_open_.fetch_sub(1, std::memory_order_relaxed);
+  if (result.outcome == InsertOutcome::kInserted) {
+    half_open_.occupy(worker, acquired.place, result.hit.slot,
+                      result.hit.shared().sequence.load(std::memory_order_relaxed));
+  } else {
+    half_open_.cancel(worker, acquired.place, origin);
   }
   switch (result.outcome) {
     case InsertOutcome::kInserted:
@@ -126,12 +125,14 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
     case InsertOutcome::kFull:
     case InsertOutcome::kHalfOpenLimit:
       counters.rejected_full.add();
+      evict(worker, half_open_.victim(worker));  // its slot is free for one of the next
       break;
   }
   return result;
 }
 
-InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
+InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
+                                    Seconds now) noexcept {
   if (request.forward == request.reply) {
     return {InsertOutcome::kReplyTaken, {}};
   }
@@ -141,6 +142,7 @@ InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& reques
   }
   const std::uint32_t slot = number - 1;
   fill(slot, request, now);
+  mapping_.connection(slot).shared.half_open.store(half_open, std::memory_order_relaxed);
   InsertResult result;
   if (fill_blocks(worker, mapping_.connection(slot), request)) {
     result = link(slot, {request.forward_hash != 0 ? request.forward_hash : hasher_(request.forward),
@@ -295,16 +297,26 @@ void FlowTable::forget(WorkerId worker, DirectionLine& line) noexcept {
 
 // Remove --------------------------------------------------------------------------------------------------------------
 
-bool FlowTable::remove(WorkerId worker, const Hit& hit) noexcept { return remove_if(worker, hit.slot, nullptr); }
+bool FlowTable::remove(WorkerId worker, const Hit& hit) noexcept { return remove_if(worker, hit.slot, {}); }
 
-bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept {
+bool FlowTable::meets(const Connection& c, const Condition& condition) const noexcept {
+  if (c.shared.checksum.load(std::memory_order_relaxed) == 0) {
+    return false;
+  }
+  if (condition.expired_at != nullptr) {
+    return lifecycle::expires_in(c, timeouts_, *condition.expired_at) == 0;
+  }
+  return condition.half_open == nullptr ||
+         (!c.opened() && c.shared.sequence.load(std::memory_order_relaxed) == condition.half_open->sequence);
+}
+
+bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept {
   assert(quiescence_.inside(worker.value()));
   Connection& c = mapping_.connection(slot);
   const Hashes hashes = hashes_of(c);
   {
     const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
-    if (c.shared.checksum.load(std::memory_order_relaxed) == 0 ||
-        (expired_at != nullptr && lifecycle::expires_in(c, timeouts_, *expired_at) != 0)) {
+    if (!meets(c, condition)) {
       return false;
     }
     c.shared.checksum.store(0, std::memory_order_release);
@@ -318,7 +330,7 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Seconds* ex
       blocks_->retire(worker, number);
     }
   }
-  release_half_open(c);
+  half_open_.release(worker, c.shared);
   slots_->retire(worker, slot + 1);
   state(worker).removed.add();
   return true;
@@ -334,11 +346,12 @@ unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budge
     own.cursor = own.cursor + 1 == size ? 0 : own.cursor + 1;
     const Connection& c = mapping_.connection(slot);
     if (c.shared.checksum.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
-        remove_if(worker, slot, &now)) {
+        remove_if(worker, slot, {.expired_at = &now})) {
       own.expired.add();
       ++removed;
     }
   }
+  half_open_.sweep(worker, budget / 4);
   slots_->collect(worker);
   blocks_->collect(worker);
   mapping_.record_use(now);

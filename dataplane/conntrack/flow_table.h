@@ -36,6 +36,7 @@
 #include "dataplane/conntrack/direction_block.h"
 #include "dataplane/conntrack/epoch_table.h"
 #include "dataplane/conntrack/flow_mapping.h"
+#include "dataplane/conntrack/half_open.h"
 #include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/conntrack/number_pool.h"
 #include "dataplane/conntrack/tag_index.h"
@@ -97,7 +98,7 @@ enum class InsertOutcome : std::uint8_t {
   kExists,         // another packet was first: `hit` is its connection, in the direction of our `forward` key
   kReplyTaken,     // the reply key belongs to another connection: try another backend or source port
   kFull,           // no free slot or block, or no room in the index
-  kHalfOpenLimit,  // too many connections without a reply
+  kHalfOpenLimit,  // too many half-open connections, and none of them could make room
 };
 struct InsertResult {
   InsertOutcome outcome = InsertOutcome::kFull;
@@ -118,7 +119,7 @@ class FlowTable {
     std::string directory = "/dev/shm";
     bool keep_state = true;  // false: an anonymous mapping, no state survives a restart
     std::uint32_t connections = kDefaultConnections;
-    std::uint32_t half_open_limit = 0;  // 0: a quarter of the connections
+    std::uint32_t half_open_limit = 0;  // 0: a quarter of the connections; `connections`: no limit
     unsigned workers = 1;               // 1..64; reader slots 0..workers-1
     FlowTimeouts timeouts;
     std::uint64_t hash_seed = 0;  // 0: random
@@ -265,13 +266,14 @@ class FlowTable {
   // flow_adoption.cc
   void adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept;
   [[nodiscard]] bool adopt_slot(std::uint32_t slot) noexcept;
+  void adopt_half_open(std::uint32_t slot) noexcept;
   void adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept;
   // Of the keys and plain fields; never 0.
   [[nodiscard]] static std::uint32_t checksum_of(const Connection& connection, std::uint32_t slot) noexcept;
 
   bool record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
-  [[nodiscard]] bool take_half_open() noexcept;
-  void release_half_open(Connection& connection) noexcept;
+  // Removes a half-open connection that has to make room, if it still is one.
+  void evict(WorkerId worker, HalfOpen::Victim victim) noexcept;
 
   // Numbers in the index are those of direction lines in the array of slots, in units of a line.
   static constexpr std::uint32_t kLinesPerSlot = sizeof(Connection) / sizeof(DirectionLine);
@@ -298,7 +300,8 @@ class FlowTable {
     write_hit(hit, slot, direction);
     return hit;
   }
-  [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
+  [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
+                                         Seconds now) noexcept;
   void fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept;
   // `seen`: readers may have found the slot.
@@ -306,8 +309,14 @@ class FlowTable {
   [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
-  // With `expired_at`: only if the connection has expired at that time.
-  bool remove_if(WorkerId worker, std::uint32_t slot, const Seconds* expired_at) noexcept;
+  // What a connection must be to be removed, besides being there: expired at a time; that of a reference, and
+  // half-open.
+  struct Condition {
+    const Seconds* expired_at = nullptr;
+    const FlowRef* half_open = nullptr;
+  };
+  [[nodiscard]] bool meets(const Connection& connection, const Condition& condition) const noexcept;
+  bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
 
   void prefetch_number(std::uint32_t slot_number, std::uint32_t block_number) const noexcept {
     if (slot_number != 0) {
@@ -333,7 +342,6 @@ class FlowTable {
 
   std::uint32_t capacity_;
   unsigned workers_;
-  std::uint32_t half_open_limit_;
   FlowTimeouts timeouts_;
   Quiescence& quiescence_;
   FlowMapping mapping_;
@@ -341,11 +349,11 @@ class FlowTable {
   TagIndex index_;
   EpochTable epochs_;
   FlowHasher hasher_;
+  HalfOpen half_open_;
   std::unique_ptr<NumberPool> slots_;  // numbers are slot + 1
   std::unique_ptr<NumberPool> blocks_;
   std::unique_ptr<WorkerState[]> states_;
   std::uint64_t adopted_ = 0;
-  alignas(64) std::atomic<std::uint32_t> half_open_{0};
 };
 
 template <typename KeyOf, typename HashOf, typename BucketOf, typename LineAt, typename Found>

@@ -23,7 +23,7 @@ void close(Connection& connection, Seconds now) noexcept {
 void close_direction(Connection& connection, Direction direction, std::uint32_t own, bool reset, Seconds now) noexcept {
   const std::uint32_t other = connection.line(opposite(direction)).seen.load(std::memory_order_seq_cst);
   const bool both_syns = (own & other & mark::kSyn) != 0;
-  if ((reset && !both_syns) || (other & (mark::kFin | mark::kRst)) != 0) {
+  if ((reset && (!both_syns || !connection.opened())) || (other & (mark::kFin | mark::kRst)) != 0) {
     close(connection, now);
   }
 }
@@ -41,19 +41,22 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   const std::uint32_t marks = forward | reply;
   const std::uint32_t age = std::min(idle_since(forward, now), idle_since(reply, now));
   if (connection.protocol() != IpProtocol::kTcp) {
-    return remaining(age, timeouts.other);
+    return remaining(age, (reply & mark::kSeen) != 0 ? timeouts.other : timeouts.half_open);
   }
   if ((marks & mark::kClosed) != 0) {
     const std::uint32_t closed_at = connection.shared.closed_at.load(std::memory_order_relaxed);
     return remaining(idle_since(closed_at << 8, now), timeouts.tcp_closing);
   }
-  if ((marks & mark::kNonSyn) == 0 || (reply & mark::kSeen) == 0) {
+  if ((marks & mark::kNonSyn) == 0) {
+    return remaining(age, timeouts.half_open);
+  }
+  if ((reply & mark::kSeen) == 0) {
     return remaining(age, timeouts.tcp_syn);
   }
   return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
 }
 
-bool record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
+std::uint8_t record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
   std::atomic<std::uint32_t>& word = connection.line(direction).seen;
   std::uint32_t old = word.load(std::memory_order_relaxed);
   std::uint32_t next = 0;
@@ -62,14 +65,25 @@ bool record(Connection& connection, Direction direction, Seconds now, std::uint8
     const bool moves = newer && (old & mark::kClosed) == 0;
     next = (moves ? now.value() << 8 : old & ~0xffu) | (old & 0xff) | marks;
     if (next == old) {
-      return false;
+      return 0;
     }
   } while (!word.compare_exchange_weak(old, next, std::memory_order_seq_cst, std::memory_order_relaxed));
-  const std::uint32_t fresh = next & ~old & 0xff;
+  const auto fresh = static_cast<std::uint8_t>(next & ~old);
   if ((fresh & (mark::kFin | mark::kRst)) != 0) {
     close_direction(connection, direction, next, (fresh & mark::kRst) != 0, now);
   }
-  return (fresh & mark::kSeen) != 0;
+  return fresh;
+}
+
+bool opens(const Connection& connection, Direction direction, std::uint8_t marks, std::uint8_t fresh) noexcept {
+  const bool reply = direction == Direction::kReply;
+  if (connection.protocol() != IpProtocol::kTcp) {
+    return reply && (fresh & mark::kSeen) != 0;
+  }
+  if ((fresh & mark::kNonSyn) == 0 || (marks & mark::kRst) != 0) {
+    return false;
+  }
+  return reply || (connection.line(Direction::kReply).seen.load(std::memory_order_seq_cst) & mark::kSeen) != 0;
 }
 
 }  // namespace isthmus::lifecycle

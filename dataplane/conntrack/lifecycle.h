@@ -1,13 +1,18 @@
 // Connection lifetime: Cilium's timers and TCP state, without window or sequence tracking. The times below are the
 // defaults of FlowTimeouts.
 //
-// TCP: 60 s while only SYNs were seen; 8000 s from the first other packet on, once both directions were seen. A
+// Half-open is a connection until its initiator has acknowledged the reply, so that neither a flood of SYNs nor the
+// answers to it make connections that last. TCP opens with a packet of the initiator, neither SYN nor RST, after the
+// reply; where that is not seen here, with one of the server, neither SYN nor RST, which shows that it has got it.
+// Other protocols open with the reply. A RST of either end closes a half-open connection.
+//
+// TCP: 30 s while only SYNs were seen; 8000 s from the first other packet on, once both directions were seen. A
 // connection with only one direction (its replies take another gateway, or nobody answers) expires after 60 idle
 // seconds and is picked up again by its next packet. Cilium keeps it 8000 s; here it would count against the half-open
 // limit that long. A FIN or RST closes its direction. When both are closed, 10 s remain, and further packets do not
 // extend them. A RST before both SYNs were seen closes both directions. A RST from one end of an established connection
 // shortens its idle timeout to the SYN timeout (nobody answers a RST, so the other end would never close); traffic that
-// continues, after a forged RST, keeps it alive. All other protocols: 60 s.
+// continues, after a forged RST, keeps it alive. All other protocols: 30 s until the reply, then 60 s.
 // Threads: any worker, inside a read section. Marks are set by compare-and-swap, so that no update is lost.
 #pragma once
 
@@ -52,7 +57,11 @@ inline constexpr auto kMarksOfTcp = [] {
                                        Seconds now) noexcept;
 
 // Records a packet's time and marks: the slow path of FlowTable::account_packet, for a new second or a new mark.
-// Returns true for the first packet of its direction.
-bool record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept;
+// Returns the marks that its direction had not seen before.
+std::uint8_t record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept;
+
+// Whether a packet of these marks, of which record() has returned `fresh`, opens a half-open connection.
+[[nodiscard]] bool opens(const Connection& connection, Direction direction, std::uint8_t marks,
+                         std::uint8_t fresh) noexcept;
 
 }  // namespace isthmus::lifecycle

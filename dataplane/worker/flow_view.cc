@@ -45,7 +45,7 @@ void view_flows(const FlowTable& flows, unsigned reader, const std::function<boo
     record.forward_bytes = load(connection.line(Direction::kForward).bytes);
     record.reply_packets = load(connection.line(Direction::kReply).packets);
     record.reply_bytes = load(connection.line(Direction::kReply).bytes);
-    record.replied = connection.replied();
+    record.established = connection.opened();
     record.closing = connection.closing();
     record.idle_seconds = flows.idle(connection, now);
     record.expires_in_seconds = flows.expires_in(connection, now);

@@ -67,8 +67,7 @@ class PathForwarder final : public RoundForwarder {
 
  private:
   Status publish() {
-    bool created = false;
-    const AdjacencyId next_hop = shared_.adjacencies.find_or_create(kUnderlay, ip("192.0.2.254"), created);
+    const AdjacencyId next_hop = shared_.adjacencies.claim(kUnderlay, ip("192.0.2.254"));
     MacAddress mac;
     std::copy_n(kForwardedAddresses.begin(), mac.bytes.size(), mac.bytes.begin());
     shared_.adjacencies.set_mac(next_hop, mac);

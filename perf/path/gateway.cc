@@ -109,7 +109,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.half_open_limit = options.half_open_limit != 0 ? options.half_open_limit : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
   // Short, so that spare connections expire soon; long enough to establish the settled ones first.
-  engine.timeouts.tcp_syn = Seconds{1 + options.connections / 100'000};
+  engine.timeouts.tcp_syn = engine.timeouts.half_open = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));
   for (unsigned feed = 0; feed < options.feeds; ++feed) {
     for (const char* side : {"underlay", "local"}) {

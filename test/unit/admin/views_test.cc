@@ -195,7 +195,7 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
   row.record.frontend_port = L4Port{80};
   row.record.backend = ip("10.2.0.5");
   row.record.backend_port = L4Port{8080};
-  row.record.replied = true;
+  row.record.established = true;
   row.record.forward_packets = 5;
   row.record.reply_packets = 4;
   row.record.idle_seconds = 3;

@@ -11,6 +11,7 @@ TEST(EngineOptionsOfAConfiguration, AreTheEnginesOwnDefaultsWhereNothingIsSet) {
   EXPECT_EQ(options.timeouts.tcp_syn, defaults.timeouts.tcp_syn);
   EXPECT_EQ(options.timeouts.tcp_closing, defaults.timeouts.tcp_closing);
   EXPECT_EQ(options.timeouts.other, defaults.timeouts.other);
+  EXPECT_EQ(options.timeouts.half_open, defaults.timeouts.half_open);
   EXPECT_EQ(options.icmp_errors_per_second, defaults.icmp_errors_per_second);
   EXPECT_EQ(options.unknown_endpoint_hold, defaults.unknown_endpoint_hold);
   EXPECT_EQ(options.identity_grace, defaults.identity_grace);
@@ -22,12 +23,14 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
   config.timeout_tcp_syn_ms = 20'000;
   config.timeout_tcp_closing_ms = 1001;
   config.timeout_other_ms = 30'000;
+  config.timeout_half_open_ms = 4001;
   config.icmp_errors_per_second = 7;
   const EngineOptions options = engine_options(config, {});
   EXPECT_EQ(options.timeouts.tcp, Seconds{3600});
   EXPECT_EQ(options.timeouts.tcp_syn, Seconds{20});
   EXPECT_EQ(options.timeouts.tcp_closing, Seconds{2});
   EXPECT_EQ(options.timeouts.other, Seconds{30});
+  EXPECT_EQ(options.timeouts.half_open, Seconds{5});
   EXPECT_EQ(options.icmp_errors_per_second, 7U);
 }
 

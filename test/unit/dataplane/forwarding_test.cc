@@ -91,7 +91,7 @@ TEST_F(Forwarding, EchoIsTrackedByItsIdentifier) {
           .only();
   EXPECT_EQ(back.packet.icmp_type, 0);
   EXPECT_EQ(rig.flows().size(), 1u);
-  EXPECT_TRUE(rig.flows().front().replied);
+  EXPECT_TRUE(rig.flows().front().established);
 }
 
 TEST_F(Forwarding, AVipIsTranslatedToItsBackendAndBack) {
