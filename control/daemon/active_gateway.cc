@@ -50,7 +50,7 @@ void log_start(const EngineCounters& counters) {
       spdlog::info("connection table: new");
       break;
     case StateStart::kAdopted:
-      spdlog::info("connection table: {} connections adopted", counters.connections_adopted);
+      spdlog::info("connection table: {} connections adopted", counters.connections.adopted);
       break;
     case StateStart::kDiscarded:
       spdlog::warn("connection table: the earlier one was discarded: {}", counters.connections_start_reason);
