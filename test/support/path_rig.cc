@@ -172,14 +172,6 @@ void PathRig::remove_service(const Endpoint& vip) {
   must(engine_->publish(delta));
 }
 
-std::map<std::string, std::uint64_t> PathRig::drops() const {
-  std::map<std::string, std::uint64_t> counts;
-  for (const DropCount& drop : engine_->counters().drops) {
-    counts[std::string(drop.name)] = drop.packets;
-  }
-  return counts;
-}
-
 PacketSpec PathRig::tunnelled(PacketSpec inner, const IpAddress& from, std::uint32_t vni) const {
   inner.in_tunnel(from, at.gateway, vni);
   return kind_ == EncapsulationKind::kGeneve ? inner.as_geneve() : inner;
@@ -195,7 +187,7 @@ Outcome PathRig::send(MemoryDevice& device, const FrameBytes& bytes, const Packe
 }
 
 Outcome PathRig::idle(unsigned rounds) {
-  const auto before = drops();
+  const NamedCounts before = named_counts(counters());
   for (unsigned i = 0; i < rounds; ++i) {
     engine_->run_round(WorkerId{0});
   }
@@ -206,9 +198,10 @@ Outcome PathRig::idle(unsigned rounds) {
       EXPECT_TRUE(outcome.out.back().packet.errors.empty()) << outcome.out.back().packet.text();
     }
   }
-  for (const auto& [name, count] : drops()) {
-    if (count != before.at(name)) {
-      outcome.drops[name] = count - before.at(name);
+  outcome.counted = growth(before, named_counts(counters()));
+  for (const auto& [name, count] : outcome.counted) {
+    if (name.starts_with(kDropPrefix)) {
+      outcome.drops[name.substr(kDropPrefix.size())] = count;
     }
   }
   return outcome;

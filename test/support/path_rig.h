@@ -9,6 +9,7 @@
 
 #include "dataplane/api/engine.h"
 #include "dataplane/io/memory/memory_device.h"
+#include "test/support/named_counts.h"
 #include "test/support/packet.h"
 
 namespace isthmus::test {
@@ -44,6 +45,7 @@ struct Output {
 struct Outcome {
   std::vector<Output> out;
   std::map<std::string, std::uint64_t> drops;  // only those that increased
+  NamedCounts counted;                         // every counter that increased, those of `drops` among them
   // The only packet sent out. Fails the test and returns an empty one if there is not exactly one.
   [[nodiscard]] Output only() const;
   [[nodiscard]] std::string text() const;
@@ -93,7 +95,6 @@ class PathRig {
  private:
   Outcome send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec);
   void publish_fleet(const Options& options);
-  [[nodiscard]] std::map<std::string, std::uint64_t> drops() const;
 
   std::unique_ptr<Engine> engine_;
   MemoryDevice* underlay_ = nullptr;

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "test/support/counted_status.h"
 #include "test/unit/observe/flow_builder.h"
 
 namespace isthmus {
@@ -146,6 +147,32 @@ TEST(MetricsPage, IsValidForPrometheusAndHasTheGatewaysValues) {
     ASSERT_EQ(found.count(name), 1u) << name << "\n" << metrics_page(some_input(status, flows));
     EXPECT_EQ(found[name], value) << name;
   }
+}
+
+TEST(MetricsPage, HasASampleForEveryCounterOfTheList) {
+  FlowMetrics flows;
+  StatusReply status = test::counted_status();
+  auto found = samples(metrics_page(some_input(status, flows)));
+  test::each_counts(status, [&](const auto& counts, const auto& rows) {
+    const bool of_device = static_cast<const void*>(&counts) == &status.devices[0].status.counters ||
+                           static_cast<const void*>(&counts) == &*status.devices[0].steer;
+    for (const auto& row : rows) {
+      const std::string name = std::string(row.metric) + (of_device ? R"({device="eth0",side="underlay"})" : "");
+      ASSERT_EQ(found.count(name), 1U) << name;
+      EXPECT_EQ(found[name], std::to_string(counts.*row.value)) << name;
+    }
+  });
+}
+
+TEST(MetricsPage, ADeviceThatIsDownAndADiscardedTableAreTold) {
+  FlowMetrics flows;
+  StatusReply status = test::counted_status();
+  status.devices[0].status.up = false;
+  status.counters.connections_start = StateStart::kDiscarded;
+  const auto found = samples(metrics_page(some_input(status, flows)));
+  EXPECT_EQ(found.at(R"(isthmus_device_up{device="eth0",side="underlay"})"), "0");
+  EXPECT_EQ(found.at(R"(isthmus_connection_table_start{start="discarded"})"), "1");
+  EXPECT_EQ(found.at(R"(isthmus_connection_table_start{start="new"})"), "0");
 }
 
 TEST(MetricsPage, AWaitingGatewaySaysSo) {
