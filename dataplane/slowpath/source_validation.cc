@@ -136,8 +136,7 @@ Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
   if (is_martian(key)) {
     return DropReason::kMartian;
   }
-  if (key.protocol == IpProtocol::kUdp &&
-      in.tables.options.tunnel.is_port(L4Port{key.destination_port.host()}) &&
+  if (key.protocol == IpProtocol::kUdp && in.tables.options.tunnel.is_port(L4Port{key.destination_port.host()}) &&
       decision.direction == Direction::kForward) {
     return DropReason::kTunnelInTunnel;
   }

@@ -131,7 +131,7 @@ TEST(Counters, OfAPacketAreTheseAndNoOthers) {
       {{"worker.misses", 1}, {"connections.created", 1}, {"connections.now", 1}, {"connections.half_open", 1}});
   settled.insert({"worker.hits", 1});
   EXPECT_EQ(rig.from_local(packet).counted, first);
-  EXPECT_EQ(rig.from_local(packet).counted, settled);
+  EXPECT_EQ(rig.from_local(tcp(rig.at.client, rig.at.west, kAck).with_payload(100)).counted, settled);
   const PacketSpec refused = tcp(rig.at.client, rig.at.south);
   EXPECT_EQ(rig.from_local(refused).counted, (NamedCounts{{"worker.rx_packets", 1},
                                                           {"worker.misses", 1},
