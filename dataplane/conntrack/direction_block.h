@@ -2,9 +2,9 @@
 // only apply it. Numbers only, no pointers: it lives in the shared mapping and can be handed to XDP unchanged.
 //
 // Built by the slow path, copied into the table by FlowTable::insert or revalidate, immutable afterwards but for
-// `verified_at`. Any worker may read it inside a read section. Freed one grace period after it was replaced.
-// An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second. Words that go into a packet
-// are in wire order.
+// `verified_at` and `epoch_sum`. Any worker may read it inside a read section. Freed one grace period after it was
+// replaced. An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second. Words that go
+// into a packet are in wire order.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,8 @@ struct alignas(64) DirectionBlock {
   Be32 ipv4_source;  // addresses after rewriting, for IPv4
   Be32 ipv4_destination;
   // Sum of the words' values when the decision was made; words only grow, so an equal sum means that none changed.
-  std::uint32_t epoch_sum = 0;
+  // Stored again when an equal decision is made; read and written as one word.
+  mutable std::uint32_t epoch_sum = 0;
   std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
 
   IpAddress ipv6_source;  // the same for IPv6

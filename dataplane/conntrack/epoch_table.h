@@ -113,7 +113,7 @@ class EpochTable {
     return true;
   }
   [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
-    return sum_of(block.epoch_index) == block.epoch_sum;
+    return sum_of(block.epoch_index) == __atomic_load_n(&block.epoch_sum, __ATOMIC_RELAXED);
   }
   [[nodiscard]] bool is_current(const Dependencies& on) const noexcept { return sum_of(on.index.data()) == on.sum; }
   [[nodiscard]] std::uint32_t load(EpochIndex index) const noexcept {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstring>
 
 namespace isthmus {
 
@@ -259,8 +261,34 @@ std::uint32_t FlowTable::new_block(WorkerId worker, const DirectionBlock& block)
   return number;
 }
 
+namespace {
+
+// Whether two decisions differ in nothing but when they were made.
+bool same_decision(const DirectionBlock& a, const DirectionBlock& b) noexcept {
+  constexpr std::size_t kSum = offsetof(DirectionBlock, epoch_sum), kIndex = offsetof(DirectionBlock, epoch_index);
+  constexpr std::size_t kPeer = offsetof(DirectionBlock, encap_peer);
+  static_assert(offsetof(DirectionBlock, verified_at) + 4 == kPeer && kSum + 4 == kIndex);
+  const auto* x = reinterpret_cast<const std::byte*>(&a);
+  const auto* y = reinterpret_cast<const std::byte*>(&b);
+  return a.origin == b.origin && std::memcmp(x + kPeer, y + kPeer, kSum - kPeer) == 0 &&
+         std::memcmp(x + kIndex, y + kIndex, sizeof(DirectionBlock) - kIndex) == 0;
+}
+
+}  // namespace
+
+// An equal decision is stamped anew in place. Its words were sampled before the tables were read, as those of any
+// other: a worker that was late stores a sum that is not current.
 RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept {
   assert(quiescence_.inside(worker.value()));
+  if (hit.block != nullptr && same_decision(*hit.block, block)) {
+    __atomic_store_n(&hit.block->epoch_sum, block.epoch_sum, __ATOMIC_RELAXED);
+    if (hit.line().block.load(std::memory_order_acquire) != kBlockRemoved) {
+      return RevalidateOutcome::kPublished;
+    }
+    hit.block_number = kBlockRemoved;
+    hit.block = nullptr;
+    return RevalidateOutcome::kRemoved;
+  }
   const std::uint32_t number = new_block(worker, block);
   if (number == 0) {
     return RevalidateOutcome::kOutOfBlocks;

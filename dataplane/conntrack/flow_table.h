@@ -209,7 +209,8 @@ class FlowTable {
 
   // Change ------------------------------------------------------------------------------------------------------------
   [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
-  // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit.
+  // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit. An equal decision
+  // keeps its block.
   [[nodiscard]] RevalidateOutcome revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept;
   // Takes a direction's decision away: its next packet is decided.
   void forget(WorkerId worker, DirectionLine& line) noexcept;
@@ -373,7 +374,8 @@ void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyO
     const FlowKey& key = key_of(i);
     if (((line->key.head ^ key.head) | (line->key.rest() ^ key.rest())) != 0 ||
         (key.family != Family::kIpv4 && line->key != key)) [[unlikely]] {
-      const Hit hit = find_hashed(key, hash_of(i));
+      const bool absent = line == no_line && TagIndex::complete(bucket_of(i));
+      const Hit hit = absent ? Hit{} : find_hashed(key, hash_of(i));
       line = hit ? &hit.line() : nullptr;
       line_at(i) = const_cast<DirectionLine*>(line);
     }

@@ -106,6 +106,11 @@ class TagIndex {
         first->entries[static_cast<unsigned>(std::countr_zero(matches))].load(std::memory_order_acquire));
   }
 
+  // After guess() has found nothing in `home`: no key of this bucket is in another one, so the key is absent.
+  [[nodiscard]] static bool complete(const void* home) noexcept {
+    return static_cast<const Bucket*>(home)->moved_out.load(std::memory_order_acquire) == 0;
+  }
+
   // True: no key with this hash is present. False: unknown, call find().
   [[nodiscard]] bool definitely_absent(std::uint64_t hash) const noexcept {
     const Bucket& home = bucket(home_of(hash));

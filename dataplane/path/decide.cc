@@ -13,7 +13,9 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    if (!packet.alive() || !forwarder(packet, *packet.block)) {
+    const bool plain = !packet.unusual && !packet.icmp_error;
+    if (!packet.alive() ||
+        !(plain ? forwarder.forward_special(packet, *packet.block) : forwarder(packet, *packet.block))) {
       finish_drop(context, burst, packet);
     }
   }

@@ -45,11 +45,26 @@ class Forwarder {
 
   // The same for an ordinary packet: nearly all packets.
   [[nodiscard]] bool forward_ordinary(Packet& packet, const DirectionBlock& block) noexcept {
+    return forward_ipv4<true>(packet, block);
+  }
+  // The same for one that is ordinary but for TCP flags that open or close.
+  [[nodiscard]] bool forward_special(Packet& packet, const DirectionBlock& block) noexcept {
+    return forward_ipv4<false>(packet, block);
+  }
+
+ private:
+  template <bool kOrdinary>
+  [[nodiscard]] bool forward_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
     if (packet.ip_bytes > block.mtu || !rewrite_ordinary(packet, block)) [[unlikely]] {
       drop_unsendable(context_, packet, block);
       return false;
     }
-    account(packet);
+    if constexpr (kOrdinary) {
+      account(packet);
+    } else if (context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now,
+                                                     Bytes{packet.ip_bytes}, packet.tcp_flags)) {
+      report_first_reply(context_, packet);
+    }
     std::uint32_t header_bytes = sizeof(net::Ethernet);
     if ((block.flags & DirectionBlock::kTunnel) != 0) {
       const OuterHeader& header = peers_[block.encap_peer].header;
@@ -67,7 +82,6 @@ class Forwarder {
     return send(packet, block, header_bytes);
   }
 
- private:
   // The header of any kind, or none.
   [[nodiscard]] bool tunnel_other(Packet& packet, const DirectionBlock& block, const OuterHeader& header) noexcept;
   // FlowTable::account_packet() for a packet that sets no mark that its direction does not have.

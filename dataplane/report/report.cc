@@ -285,6 +285,15 @@ void put_drop_event(WorkerContext& context, const Packet& packet, const FlowEven
   context.flow_events.put(event);
 }
 
+FlowEvent::Tuple reverse_tuple_of(const FlowKey& key) noexcept {
+  FlowEvent::Tuple tuple{key.destination(), key.source(), {}, {}};
+  if (!is_icmp(key.protocol)) {
+    tuple.source_port = L4Port{key.destination_port.host()};
+    tuple.destination_port = L4Port{key.source_port.host()};
+  }
+  return tuple;
+}
+
 void report_dropped(WorkerContext& context, const Burst& burst, const Packet& packet) noexcept {
   if (!dropped_unparsed(packet.reason)) {
     auto& counters =

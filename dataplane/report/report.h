@@ -21,6 +21,8 @@ struct FlowEventContext {
 };
 
 [[nodiscard]] FlowEvent::Tuple tuple_of(const FlowKey& key) noexcept;
+// The same with source and destination exchanged.
+[[nodiscard]] FlowEvent::Tuple reverse_tuple_of(const FlowKey& key) noexcept;
 // After a packet has been let pass: whether to report it, which takes from the budget for events. `first`: it opened
 // its direction; `audited`: only audit mode lets it pass.
 [[nodiscard]] bool wants_admitted_event(WorkerContext& context, const Packet& packet, bool first,

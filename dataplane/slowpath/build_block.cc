@@ -30,6 +30,7 @@ Differences set_ipv4_addresses(const FlowKey& own, const FlowKey& other, Directi
   const auto old_destination = static_cast<std::uint32_t>(own.head >> 32);
   block.ipv4_source = Be32::raw(source);
   block.ipv4_destination = Be32::raw(destination);
+  block.ipv6_source = block.ipv6_destination = IpAddress{};  // equal decisions are equal bytes
   Differences differences;
   if (source != old_source || own.source_port != block.source_port) {
     block.flags |= DirectionBlock::kRewriteSource;
@@ -79,6 +80,31 @@ void set_rewrite(const FlowKey& own, const FlowKey& other, DirectionBlock& block
   // ICMP has no pseudo header in IPv4.
   block.l4_checksum_delta =
       net::fold(own.protocol == IpProtocol::kIcmp ? differences.ports : differences.addresses + differences.ports);
+}
+
+// The rewrite of the other direction, whose packets arrive with what `block` writes and leave as the reverse of `own`:
+// every difference is the opposite one.
+void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, DirectionBlock& reverse) noexcept {
+  reverse.source_port = own.destination_port;
+  reverse.destination_port = own.source_port;
+  reverse.ipv4_source = Be32::raw(static_cast<std::uint32_t>(own.head >> 32));
+  reverse.ipv4_destination = Be32::raw(static_cast<std::uint32_t>(own.head));
+  reverse.ipv6_source = reverse.ipv6_destination = IpAddress{};
+  const bool source = (block.flags & DirectionBlock::kRewriteSource) != 0;
+  const bool destination = (block.flags & DirectionBlock::kRewriteDestination) != 0;
+  reverse.flags = static_cast<std::uint8_t>((reverse.flags & ~DirectionBlock::kRewrite) |
+                                            (source ? DirectionBlock::kRewriteDestination : 0) |
+                                            (destination ? DirectionBlock::kRewriteSource : 0));
+  const auto opposite = [](std::uint16_t delta) -> std::uint16_t {
+    return delta == 0 ? std::uint16_t{0} : static_cast<std::uint16_t>(~delta);
+  };
+  reverse.l4_checksum_delta = opposite(block.l4_checksum_delta);
+  const std::uint32_t hop = static_cast<std::uint16_t>(~Be16::of(kOneHop).wire());
+  const bool hops = (block.flags & DirectionBlock::kDecrementTtl) != 0;
+  const bool reverse_hops = (reverse.flags & DirectionBlock::kDecrementTtl) != 0;
+  const std::uint16_t addresses =
+      net::fold(std::uint64_t{block.ip_checksum_delta} + (hops ? Be16::of(kOneHop).wire() : 0u));
+  reverse.ip_checksum_delta = net::fold(std::uint64_t{opposite(addresses)} + (reverse_hops ? hop : 0u));
 }
 
 // Counts hops as Cilium does: local delivery takes one, entering the tunnel takes none. Forwarding from tunnel to
@@ -131,19 +157,20 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
   set_origin(in.facts.origin, decision.source_identity, decision, block);
   block.valid_until = decision.valid_until;
   set_egress(decision.egress, block);
-  set_rewrite(decision.own(), decision.other(), block);
   Origin origin;
   decision.reply_known = decision.reply_known && reply_origin(in, decision, origin);
   if (decision.reply_known) {
     set_origin(origin, decision.destination.identity, decision, decision.reply_block);
     set_egress(decision.reply_egress, decision.reply_block);
-    set_rewrite(decision.other(), decision.own(), decision.reply_block);
   }
+  rebuild_rewrites(decision);
 }
 
 void rebuild_rewrites(Decision& decision) noexcept {
   set_rewrite(decision.own(), decision.other(), decision.block);
-  if (decision.reply_known) {
+  if (decision.reply_known && decision.own().family == Family::kIpv4) {
+    set_reverse_rewrite(decision.own(), decision.block, decision.reply_block);
+  } else if (decision.reply_known) {
     set_rewrite(decision.other(), decision.own(), decision.reply_block);
   }
 }

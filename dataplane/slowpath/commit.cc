@@ -98,11 +98,10 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
   connection.user_flags = (decision.source.published ? published_flag(Direction::kForward) : 0) |
                           (decision.destination.published ? published_flag(Direction::kReply) : 0);
-  if (decision.frontend != nullptr) {
-    connection.service = decision.frontend->service;
-    connection.backend = decision.backend->id;
-    connection.backend_cluster = decision.backend->cluster;
-  }
+  const bool vip = decision.frontend != nullptr;
+  connection.service = vip ? decision.frontend->service : kNoService;
+  connection.backend = vip ? decision.backend->id : BackendId{};
+  connection.backend_cluster = vip ? decision.backend->cluster : kNoCluster;
   connection.forward_peer = packet.origin.peer();
   connection.source_identity = decision.source_identity;
   connection.from = packet.origin.side();
@@ -156,7 +155,7 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
     context.shared.flows->remove(context.worker, hit);
     hit = Hit{};
   }
-  NewConnection connection;
+  NewConnection& connection = context.opening;
   InsertResult result;
   if (other_port || decision.translated) {
     result = insert_with_port(context, packet, decision, connection);

@@ -22,6 +22,7 @@ struct SlowContext : WorkerContext {
   DecisionCaches caches{&unknown_sources, &verdicts};
   Refusals refusals;
   Decision decision;                              // of the packet in hand
+  NewConnection opening;                          // the connection that it opens
   Prefetches prefetches;                          // of the burst's undecided packets
   InsertedKeys inserted;                          // of connections that this burst has inserted
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions used for one packet and not stored in the table

@@ -30,7 +30,7 @@ FlowEventContext event_of(const Decision& decision, bool first) noexcept {
   FlowEventContext event;
   event.first = first;
   event.reply = decision.direction == Direction::kReply;
-  event.translated = tuple_of(decision.other().reversed());
+  event.translated = reverse_tuple_of(decision.other());
   event.source_identity = decision.source_identity;
   event.destination_identity = decision.destination_identity;
   event.egress = decision.egress_policy;

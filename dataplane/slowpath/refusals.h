@@ -31,52 +31,78 @@ class Refusals {
     FlowEventContext event;
   };
 
-  // The refusal that stands for this packet, or nullptr.
+  // The refusal that stands for this packet, or nullptr. `generation` was loaded before.
   [[nodiscard]] const Entry* find(const Packet& packet, const EpochTable& epochs, std::uint32_t generation,
                                   Seconds now) noexcept {
-    Entry& entry = entries_[packet.hash % kEntries];
-    if (entry.kind != kind_of(packet) || entry.origin != packet.origin || entry.key != packet.key ||
-        now.value() - entry.made.value() > kStandsSeconds) {
-      return nullptr;
-    }
-    if (entry.verified_at != generation) {
-      if (!epochs.is_current(entry.depends)) {
-        return nullptr;
+    const Set& set = set_of(packet.hash);
+    for (unsigned way = 0; way < kWays; ++way) {
+      if (set.tags[way] == tag_of(packet.hash)) {
+        Entry& entry = entries_[set_number(packet.hash) * kWays + way];
+        if (entry.kind == kind_of(packet) && entry.origin == packet.origin && entry.key == packet.key) {
+          return stands(entry, epochs, generation, now) ? &entry : nullptr;
+        }
       }
-      entry.verified_at = generation;
     }
-    return &entry;
+    return nullptr;
   }
-  // `generation` was loaded before the words in `depends` were sampled.
   void remember(const Packet& packet, DropReason reason, const Dependencies& depends, Seconds now,
                 const FlowEventContext& event) noexcept {
     if (packet.icmp_error) {
       return;
     }
-    Entry& entry = entries_[packet.hash % kEntries];
-    entry.key = packet.key;
-    entry.origin = packet.origin;
-    entry.made = now;
-    entry.verified_at = 0;
-    entry.reason = reason;
-    entry.kind = kind_of(packet);
-    entry.depends = depends;
-    entry.event = event;
+    Set& set = set_of(packet.hash);
+    const std::uint8_t kind = kind_of(packet);
+    unsigned way = 0;
+    for (; way < kWays; ++way) {
+      const Entry& entry = entries_[set_number(packet.hash) * kWays + way];
+      if (entry.kind == kind && entry.origin == packet.origin && entry.key == packet.key) {
+        break;  // the same, which stands no longer
+      }
+    }
+    if (way == kWays) {
+      way = set.next++ % kWays;
+    }
+    set.tags[way] = tag_of(packet.hash);
+    entries_[set_number(packet.hash) * kWays + way] = {packet.key, packet.origin, now, 0, reason, kind, depends, event};
   }
 
  private:
-  static constexpr std::size_t kEntries = 2048;
+  static constexpr std::size_t kSets = 1024, kWays = 4;
   static constexpr std::uint32_t kStandsSeconds = 1;
   static constexpr std::uint8_t kNone = 0, kUsed = 0x80, kConnected = 0x40;
+  struct Set {
+    std::uint32_t tags[kWays] = {};  // 0: free
+    std::uint32_t next = 0;          // the way to replace
+  };
 
+  [[nodiscard]] static std::size_t set_number(std::uint64_t hash) noexcept { return hash % kSets; }
+  [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept {
+    return static_cast<std::uint32_t>(hash >> 32) | 1;
+  }
+  [[nodiscard]] Set& set_of(std::uint64_t hash) noexcept { return sets_[set_number(hash)]; }
+  // That of an ICMP error is never remembered.
   [[nodiscard]] static std::uint8_t kind_of(const Packet& packet) noexcept {
     constexpr std::uint8_t kFlags = tcp_flag::kSyn | tcp_flag::kRst | tcp_flag::kAck;
     return packet.icmp_error ? kConnected
                              : static_cast<std::uint8_t>(kUsed | (packet.line != nullptr ? kConnected : 0) |
                                                          (packet.tcp_flags & kFlags));
   }
+  [[nodiscard]] static bool stands(Entry& entry, const EpochTable& epochs, std::uint32_t generation,
+                                   Seconds now) noexcept {
+    if (now.value() - entry.made.value() > kStandsSeconds) {
+      return false;
+    }
+    if (entry.verified_at != generation) {
+      if (!epochs.is_current(entry.depends)) {
+        return false;
+      }
+      entry.verified_at = generation;
+    }
+    return true;
+  }
 
-  std::vector<Entry> entries_{kEntries};
+  std::vector<Set> sets_{kSets};
+  std::vector<Entry> entries_{kSets * kWays};
 };
 
 }  // namespace isthmus
