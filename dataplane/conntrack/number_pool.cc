@@ -25,9 +25,9 @@ NumberPool::NumberPool(std::uint32_t count, unsigned workers, Quiescence& quiesc
   depth_.store(depth, std::memory_order_relaxed);
 }
 
-std::uint32_t NumberPool::allocate(WorkerId worker) noexcept {
+std::uint32_t NumberPool::allocate_refilled(WorkerId worker) noexcept {
   Cache& cache = caches_[worker.value()];
-  if (cache.size == 0 && !refill(cache)) {
+  if (!refill(cache)) {
     collect(worker);
     if (cache.size == 0 && !refill(cache)) {
       return 0;

@@ -25,7 +25,10 @@ class NumberPool {
   NumberPool(const NumberPool&) = delete;
   NumberPool& operator=(const NumberPool&) = delete;
 
-  [[nodiscard]] std::uint32_t allocate(WorkerId worker) noexcept;
+  [[nodiscard]] std::uint32_t allocate(WorkerId worker) noexcept {
+    Cache& cache = caches_[worker.value()];
+    return cache.size != 0 ? cache.numbers[--cache.size] : allocate_refilled(worker);
+  }
   // The number that the allocate() after `ahead` others will return, if it is in the worker's cache; else 0.
   [[nodiscard]] std::uint32_t upcoming(WorkerId worker, unsigned ahead) const noexcept {
     const Cache& cache = caches_[worker.value()];
@@ -55,6 +58,7 @@ class NumberPool {
     std::uint32_t numbers[128] = {};
     Retired open, closing;
   };
+  [[nodiscard]] std::uint32_t allocate_refilled(WorkerId worker) noexcept;
   [[nodiscard]] bool refill(Cache& cache) noexcept;
   void spill(Cache& cache, std::uint32_t keep) noexcept;
   void push(Cache& cache, std::uint32_t number) noexcept;

@@ -13,14 +13,23 @@
 namespace isthmus {
 namespace {
 
+// Unspecified, loopback or multicast. `address`: as on the wire.
+bool unusable_ipv4(std::uint32_t address) noexcept {
+  constexpr std::uint32_t kFirstByte = 0xff, kLoopback = 127, kMulticastMask = 0xf0, kMulticast = 0xe0;
+  return address == 0 || (address & kFirstByte) == kLoopback || (address & kMulticastMask) == kMulticast;
+}
+
+bool unusable_ipv6(const IpAddress& address) noexcept {
+  constexpr IpAddress::ByteArray kLoopback{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  return address.is_unspecified() || address.is_multicast() || address == IpAddress(kLoopback);
+}
+
 bool is_martian(const FlowKey& key) noexcept {
-  const auto unusable = [](const IpAddress& a) noexcept {
-    constexpr std::uint8_t kLoopback = 127;
-    return a.is_unspecified() || a.is_multicast() ||
-           (a.is_ipv4() ? a.bytes()[12] == kLoopback
-                        : a == IpAddress(IpAddress::ByteArray{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}));
-  };
-  return key.source() == key.destination() || unusable(key.source()) || unusable(key.destination());
+  if (key.family == Family::kIpv4) {
+    const auto source = static_cast<std::uint32_t>(key.head), destination = static_cast<std::uint32_t>(key.head >> 32);
+    return source == destination || unusable_ipv4(source) || unusable_ipv4(destination);
+  }
+  return key.source() == key.destination() || unusable_ipv6(key.source()) || unusable_ipv6(key.destination());
 }
 
 // Reserved identities that senders put on the wire: world, unmanaged, health, init, remote node, kube-apiserver,

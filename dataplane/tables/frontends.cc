@@ -28,8 +28,7 @@ BackendIndex::BackendIndex(const BackendSet& set)
 }
 
 std::size_t BackendIndex::home(const IpAddress& address, L4Port port) const noexcept {
-  const std::uint64_t mixed = (address.word(0) ^ address.word(1) ^ port.value()) * 0x9e3779b97f4a7c15ULL;
-  return static_cast<std::size_t>(mixed >> 32) & (slots_.size() - 1);
+  return static_cast<std::size_t>(address_hash(Realm{}, address) + port.value()) & (slots_.size() - 1);
 }
 
 const BackendEntry* BackendIndex::find(const BackendSet& set, const IpAddress& address, L4Port port) const noexcept {

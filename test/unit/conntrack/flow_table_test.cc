@@ -260,6 +260,40 @@ TEST(FlowTable, RemovedConnectionIsNotFoundButReadableUntilTheQuiescentPoint) {
   EXPECT_EQ(held.block, nullptr);
 }
 
+TEST(FlowTable, AnEqualDecisionKeepsItsBlockAndIsStampedAnew) {
+  Bench t(private_table(64));
+  DirectionBlock block = block_to(7);
+  NewConnection request = direct(numbered(1));
+  request.forward_block = &block;
+  ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
+  Hit hit = t->find(kW0, numbered(1));
+  const std::uint32_t number = hit.block_number;
+  block.epoch_sum = 1234;
+  EXPECT_EQ(t->revalidate(kW0, hit, block), RevalidateOutcome::kPublished);
+  EXPECT_EQ(hit.block_number, number);
+  EXPECT_EQ(hit.block->epoch_sum, 1234u);
+  block.mtu = 99;
+  EXPECT_EQ(t->revalidate(kW0, hit, block), RevalidateOutcome::kPublished);
+  EXPECT_NE(hit.block_number, number);
+  EXPECT_EQ(hit.block->mtu, 99u);
+}
+
+TEST(FlowTable, AForgottenDecisionLeavesTheConnection) {
+  Bench t(private_table(64));
+  const DirectionBlock block = block_to(7);
+  NewConnection request = direct(numbered(1));
+  request.forward_block = request.reply_block = &block;
+  ASSERT_EQ(t->insert(kW0, request, kNow).outcome, kInserted);
+  Hit reply = t->find(kW0, numbered(1).reversed());
+  ASSERT_NE(reply.block, nullptr);
+  t->forget(kW0, reply.line());
+  t->forget(kW0, reply.line());
+  reply = t->find_locked(kW0, numbered(1).reversed(), t->hash(numbered(1).reversed()));
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply.block, nullptr);
+  EXPECT_NE(t->find(kW0, numbered(1)).block, nullptr);
+}
+
 TEST(FlowTable, ReferenceOutlivesReadSectionsAndDetectsSlotReuse) {
   Bench t(private_table(1));
   const auto created = t->insert(kW0, direct(numbered(1)), kNow);
