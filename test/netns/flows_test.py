@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import unittest
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -177,6 +178,26 @@ class Flows(FleetCase):
         address = plan.cluster("west").node_ipv4(plan.cluster("west").node("node1"))
         done = node.run(["curl", "-sS", "--max-time", "2", f"http://{address}:9962/metrics"], check=False)
         self.assertNotEqual(done.returncode, 0, "the metrics are reachable from the network")
+
+    def test_packets_lost_while_the_gateway_hangs_are_named_with_their_device(self):
+        """The steer program drops them; nothing of the engine sees them."""
+        gateway, node = self.fleet.gateways["west-1"], self.fleet.node("west", "node1")
+        gateway.daemon.signal(signal.SIGSTOP)
+        self.addCleanup(self.fleet.wait_peers, timeout=150)
+        try:
+            self.fleet.pod("west", "client").run(["ping", "-n", "-q", "-c", "40", "-i", "0.1", "-W", "1",
+                                                  pod("east-web-0").ipv4], check=False)
+        finally:
+            gateway.daemon.signal(signal.SIGCONT)
+        rows = {row["name"]: loss for row in gateway.query("drops")["devices"] for loss in row["losses"]
+                if loss["name"] == "engine_down_dropped" and loss["count"]}
+        self.assertGreater(sum(loss["count"] for loss in rows.values()), 10, rows)
+        self.assertGreater(gateway.status()["packets"]["lost_at_devices"], 10)
+        shown = run([PROGRAM, "drops", "--socket", gateway.socket]).stdout
+        page = node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9962/metrics"]).stdout
+        for device in rows:
+            self.assertRegex(shown, rf"(?s)device {device} \(.*engine_down_dropped")
+            self.assertRegex(page, rf'isthmus_steer_engine_down_dropped_total{{device="{device}",side="\w+"}} \d')
 
 
 if __name__ == "__main__":
