@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
-#include <tuple>
 
 #include "dataplane/packet/flow_key.h"
 
@@ -71,10 +70,15 @@ void HalfOpen::free_place(Pool& pool, std::uint32_t place) noexcept {
 }
 
 HalfOpen::Drawn HalfOpen::draw(Pool& pool, Origin origin, bool over_source, bool over_peer) noexcept {
-  Drawn best;
-  unsigned preferred_ones = 0;
-  const bool over = over_source || over_peer;
-  for (unsigned i = 0; i < (over ? kDrawsForPreferred : kDraws) && preferred_ones < kPreferred && pool.used != 0; ++i) {
+  const auto keep_heavier = [](Candidate& best, const Candidate& other) {
+    if (!best.victim || other.weight > best.weight) {
+      best = other;
+    }
+  };
+  const unsigned draws = over_source || over_peer ? kDrawsForOwn : kDraws;
+  Drawn drawn;
+  unsigned own = 0;
+  for (unsigned i = 0; i < draws && own < kOwn && pool.used != 0; ++i) {
     pool.random ^= pool.random << 13;  // xorshift64
     pool.random ^= pool.random >> 7;
     pool.random ^= pool.random << 17;
@@ -84,17 +88,19 @@ HalfOpen::Drawn HalfOpen::draw(Pool& pool, Origin origin, bool over_source, bool
       free_place(pool, number);
       continue;
     }
-    const ConnectionShared& shared = mapping_.connection(place.slot).shared;
-    const Origin its = origin_in(shared.half_open.load(std::memory_order_relaxed));
-    const bool preferred = (over_source && its.source == origin.source) || (over_peer && its.peer == origin.peer);
-    const Drawn drawn{number, {place.slot, place.sequence}, preferred, share_of(its.source), pool.order - place.order};
-    const auto worse = [](const Drawn& d) { return std::tuple(d.preferred, d.share, d.age); };
-    preferred_ones += preferred ? 1 : 0;
-    if (!best.victim || worse(drawn) > worse(best)) {
-      best = drawn;
+    const Origin its = origin_in(mapping_.connection(place.slot).shared.half_open.load(std::memory_order_relaxed));
+    const std::uint64_t age = std::min(pool.order - place.order, places_);  // how many have come since
+    const Victim victim{place.slot, place.sequence};
+    keep_heavier(drawn.any, {number, victim, age * share_of(its.source)});
+    if ((over_source && its.source == origin.source) || (over_peer && its.peer == origin.peer)) {
+      keep_heavier(drawn.own, {number, victim, age});
+      ++own;
     }
   }
-  return best;
+  if (own < kOwn) {
+    drawn.own = {};  // too few to tell old from new
+  }
+  return drawn;
 }
 
 HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Origin origin) noexcept {
@@ -110,12 +116,13 @@ HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Origin origin) noexcept {
       drawn = draw(pool, origin, over_source, over_peer);
     }
     acquired.place = take_free(pool);
-    if (drawn.preferred || acquired.place == kNoPlace) {
-      acquired.victim = drawn.victim;
+    const Candidate& chosen = drawn.own.victim ? drawn.own : drawn.any;
+    if (drawn.own.victim || acquired.place == kNoPlace) {
+      acquired.victim = chosen.victim;
     }
-    if (acquired.place == kNoPlace && drawn.victim) {
-      acquired.place = drawn.place;
-      pool.places[drawn.place].slot = kNoSlot;  // no longer the victim's, so that it is not freed with it
+    if (acquired.place == kNoPlace && chosen.victim) {
+      acquired.place = chosen.place;
+      pool.places[chosen.place].slot = kNoSlot;  // no longer the victim's, so that it is not freed with it
     }
     acquired.ok = acquired.place != kNoPlace;
   }
@@ -127,7 +134,7 @@ HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Origin origin) noexcept {
 }
 
 HalfOpen::Victim HalfOpen::victim(WorkerId worker) noexcept {
-  return draw(pools_[worker.value()], {}, false, false).victim;
+  return draw(pools_[worker.value()], {}, false, false).any.victim;
 }
 
 void HalfOpen::add_to(Origin origin, std::uint32_t number) noexcept {

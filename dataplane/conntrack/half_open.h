@@ -1,11 +1,11 @@
 // HalfOpen: bounds the connections that are not open yet, so that a flood of them hurts only who sends it.
 //
 // A connection is half-open until its initiator has acknowledged the reply (lifecycle.h). Each worker has a pool with a
-// place for its part of the limit; a new connection takes a free place. Where none is free, or where the source
-// endpoint or the ingress peer has more than its share, an older one makes room: of a few that are drawn at random, one
-// of the same source or peer if that has more than its share, else one of whoever has most, and of these the oldest. A
-// new connection is therefore not refused for want of a place, and one that is opened within its round trip is not
-// drawn before many others have come. Sources and peers are counted by a keyed hash, in numbers that all workers share.
+// place for its part of the limit; a new connection takes a free place. Where the source endpoint or the ingress peer
+// has more than its share, the oldest of a few of its own that are drawn at random makes room. Where no place is free,
+// it is the one of a few with the highest product of age and of its source's number. A new connection is therefore not
+// refused for want of a place, and one that is opened within its round trip is hardly ever the one that makes room.
+// Sources and peers are counted by a keyed hash, in numbers that all workers share.
 //
 // A place is freed by its owner: at once where it opens or removes the connection itself, else when it is drawn or
 // sweep() passes. Threads: acquire, occupy, cancel, sweep: the owner; release: any worker; all inside a read section.
@@ -69,8 +69,8 @@ class HalfOpen {
   [[nodiscard]] std::uint64_t count() const noexcept;
 
  private:
-  // From those of a source or peer with more than its share, a few at least, so that the youngest is not drawn.
-  static constexpr unsigned kDraws = 8, kPreferred = 4, kDrawsForPreferred = 32;
+  // Draws to make room, and those to find kOwn ones of a source or peer that has more than its share.
+  static constexpr unsigned kDraws = 8, kOwn = 4, kDrawsForOwn = 32;
   static constexpr std::size_t kShares = 16384;
   struct Place {
     std::uint32_t slot = kNoSlot;  // kNoSlot: free
@@ -87,12 +87,13 @@ class HalfOpen {
     std::uint64_t random = 1;
     std::atomic<std::uint64_t> taken{0}, released{0};  // one writer, any reader
   };
-  struct Drawn {
+  struct Candidate {
     std::uint32_t place = kNoPlace;
     Victim victim;
-    bool preferred = false;  // of the source or peer that has more than its share
-    std::uint32_t share = 0;
-    std::uint32_t age = 0;  // how many connections came after it
+    std::uint64_t weight = 0;
+  };
+  struct Drawn {
+    Candidate own, any;  // `own`: of the source or peer that has more than its share, where enough were found
   };
 
   [[nodiscard]] static std::uint32_t place_of(std::uint64_t word) noexcept {
@@ -110,7 +111,7 @@ class HalfOpen {
   void add_to(Origin origin, std::uint32_t number) noexcept;  // modulo 2^32
   [[nodiscard]] std::uint32_t take_free(Pool& pool) noexcept;
   void free_place(Pool& pool, std::uint32_t place) noexcept;
-  // Draws places; frees those it finds unused.
+  // Frees the places that it finds unused.
   [[nodiscard]] Drawn draw(Pool& pool, Origin origin, bool over_source, bool over_peer) noexcept;
 
   const FlowMapping& mapping_;
