@@ -9,9 +9,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "dataplane/base/types.h"
+#include "dataplane/net/ip_address.h"
 #include "dataplane/packet/flow_key.h"
 
 namespace isthmus {
@@ -55,6 +57,27 @@ static_assert(sizeof(DirectionLine) == 64 && std::is_standard_layout_v<Direction
 static_assert(offsetof(DirectionLine, block) == 40 && offsetof(DirectionLine, seen) == 44);
 static_assert(offsetof(DirectionLine, packets) == 48 && offsetof(DirectionLine, bytes) == 56);
 
+// An underlay address that any worker may replace. Two words: a reader may see one of each of two writers, which makes
+// an address that is no peer's, or rarely another peer's; whoever uses it checks that it is one of the right cluster.
+class PeerAddress {
+ public:
+  [[nodiscard]] IpAddress load() const noexcept {
+    const std::uint64_t words[2] = {high_.load(std::memory_order_relaxed), low_.load(std::memory_order_relaxed)};
+    std::uint8_t bytes[sizeof words];
+    std::memcpy(bytes, words, sizeof words);
+    return IpAddress::ipv6(bytes);
+  }
+  void store(const IpAddress& address) noexcept {
+    std::uint64_t words[2];
+    std::memcpy(words, address.bytes().data(), sizeof words);
+    high_.store(words[0], std::memory_order_relaxed);
+    low_.store(words[1], std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::uint64_t> high_{0}, low_{0};  // as the address lies in memory
+};
+
 struct alignas(64) ConnectionShared {
   // Bits of `state`.
   static constexpr std::uint32_t kOpened = 1;  // no longer half-open
@@ -64,21 +87,21 @@ struct alignas(64) ConnectionShared {
   std::atomic<std::uint32_t> checksum{0};
   std::atomic<std::uint32_t> sequence{0};  // incremented whenever the slot is freed
   std::atomic<std::uint32_t> state{0};
-  std::atomic<std::uint32_t> closed_at{0};     // seconds, valid with mark::kClosed
-  std::atomic<std::uint32_t> forward_peer{0};  // peer that last sent the forward direction; 0: the local side
-  std::atomic<std::uint32_t> user_flags{0};    // reserved for the packet path
-  std::atomic<std::uint64_t> half_open{0};     // of class HalfOpen; means nothing once kOpened is set
+  std::atomic<std::uint32_t> closed_at{0};   // seconds, valid with mark::kClosed
+  std::atomic<std::uint64_t> half_open{0};   // of class HalfOpen; means nothing once kOpened is set
+  std::atomic<std::uint32_t> user_flags{0};  // reserved for the packet path
+  std::uint32_t unused = 0;
+  // The tunnel end that the connection keeps: that which last sent the forward direction or, where that comes from the
+  // local side, that to which it goes. By address, because the slot may outlive the numbers of this process.
+  PeerAddress peer;
   Seconds created;
-  ServiceId service;
-  BackendId backend;
   Identity source_identity;
-  ClusterId backend_cluster;
   Side from = Side::kLocal;  // of the forward direction
   Side to = Side::kLocal;
-  std::uint8_t reserved[12] = {};
+  std::uint8_t reserved[6] = {};
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
-static_assert(offsetof(ConnectionShared, created) == 32 && offsetof(ConnectionShared, backend_cluster) == 48);
+static_assert(offsetof(ConnectionShared, peer) == 32 && offsetof(ConnectionShared, created) == 48);
 
 struct Connection {
   ConnectionShared shared;

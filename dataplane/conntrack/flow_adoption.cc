@@ -118,7 +118,8 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
 void FlowTable::adopt_half_open(std::uint32_t slot) noexcept {
   ConnectionShared& shared = mapping_.connection(slot).shared;
   const WorkerId worker{static_cast<std::uint8_t>(slot % workers_)};
-  const HalfOpen::Origin origin = half_open_.origin_of(mapping_.connection(slot).lines[0].key, kNoPeer);
+  const HalfOpen::Origin origin =
+      half_open_.origin_of(mapping_.connection(slot).lines[0].key, shared.from, shared.peer.load());
   const std::uint32_t place = half_open_.adopt(worker, origin, slot, shared.sequence.load(std::memory_order_relaxed));
   shared.half_open.store(HalfOpen::word(worker, place, origin), std::memory_order_relaxed);
 }
@@ -156,7 +157,10 @@ void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) 
     return;
   }
   blocks_used[number] = true;
-  mapping_.block(number).verified_at = 0;
+  DirectionBlock& block = mapping_.block(number);  // not valid any more; what is read of it must not be wrong
+  block.verified_at = 0;
+  block.encap_peer = kNoPeer;
+  block.adjacency = kNoAdjacency;
 }
 
 // A CRC is enough, because the checksum guards against crashes, not attackers; it takes one instruction per eight

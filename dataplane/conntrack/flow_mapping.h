@@ -3,8 +3,8 @@
 // The file of state_file.h, locked by the engine that uses it, or an anonymous mapping. open() adopts the file of an
 // earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps the reason. The
 // space is reserved at open, so that a full file system is an error then, not a SIGBUS later. Threads: open and
-// destruction by control; the rest any. Peer, service and other ids in adopted records are those of the earlier process
-// and may mean something else now.
+// destruction by control; the rest any. Adopted records name peers and services by address; the ids in their blocks are
+// those of the earlier process and mean nothing now.
 #pragma once
 
 #include <atomic>

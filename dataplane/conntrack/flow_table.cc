@@ -88,7 +88,7 @@ void FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  const HalfOpen::Origin origin = half_open_.origin_of(request.forward, request.forward_peer);
+  const HalfOpen::Origin origin = half_open_.origin_of(request.forward, request.from, request.peer);
   const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
   evict(worker, acquired.victim);
   if (!acquired.ok) {  // but the connection may exist already
@@ -162,13 +162,10 @@ void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds n
   ConnectionShared& s = c.shared;
   s.state.store(0, std::memory_order_relaxed);
   s.closed_at.store(0, std::memory_order_relaxed);
-  s.forward_peer.store(request.forward_peer.value(), std::memory_order_relaxed);
+  s.peer.store(request.peer);
   s.user_flags.store(request.user_flags, std::memory_order_relaxed);
   s.created = now;
-  s.service = request.service;
-  s.backend = request.backend;
   s.source_identity = request.source_identity;
-  s.backend_cluster = request.backend_cluster;
   s.from = request.from;
   s.to = request.to;
   c.lines[0].key = request.forward;

@@ -82,10 +82,7 @@ struct NewConnection {
   FlowKey reply;
   const DirectionBlock* forward_block = nullptr;  // copied; nullptr: no decision yet
   const DirectionBlock* reply_block = nullptr;
-  ServiceId service;
-  BackendId backend;
-  ClusterId backend_cluster;
-  PeerId forward_peer;
+  IpAddress peer;  // see ConnectionShared::peer
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;

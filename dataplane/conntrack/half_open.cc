@@ -35,15 +35,15 @@ HalfOpen::HalfOpen(const FlowMapping& mapping, std::uint32_t limit, unsigned wor
   }
 }
 
-HalfOpen::Origin HalfOpen::origin_of(const FlowKey& forward, PeerId peer) const noexcept {
-  std::uint64_t w[2];
-  std::memcpy(w, forward.source().bytes().data(), sizeof w);
-  const std::uint64_t source = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1] ^ forward.realm.value());
-  const std::uint64_t from = flow_hash::mix(peer.value() ^ secrets_[2], secrets_[0] | 1);
-  const auto bucket = [](std::uint64_t hash) {  // 1 .. kShares - 1
+HalfOpen::Origin HalfOpen::origin_of(const FlowKey& forward, Side from, const IpAddress& peer) const noexcept {
+  const auto bucket = [&](const IpAddress& address, std::uint64_t kind) {  // 1 .. kShares - 1
+    std::uint64_t w[2];
+    std::memcpy(w, address.bytes().data(), sizeof w);
+    const std::uint64_t hash = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1] ^ kind);
     return static_cast<std::uint16_t>(1 + (hash >> 32) % (kShares - 1));
   };
-  return {bucket(source), peer == kNoPeer ? std::uint16_t{0} : bucket(from)};
+  return {bucket(forward.source(), forward.realm.value()),
+          from == Side::kLocal ? std::uint16_t{0} : bucket(peer, secrets_[2])};
 }
 
 bool HalfOpen::live(const Place& place) const noexcept {

@@ -46,7 +46,7 @@ class HalfOpen {
   // `limit` 0: no limit; only counts. `mapping` outlives this.
   HalfOpen(const FlowMapping& mapping, std::uint32_t limit, unsigned workers);
 
-  [[nodiscard]] Origin origin_of(const FlowKey& forward, PeerId peer) const noexcept;
+  [[nodiscard]] Origin origin_of(const FlowKey& forward, Side from, const IpAddress& peer) const noexcept;
   // For a connection about to be inserted, which is counted from here on. Then call occupy() or, if it is not inserted,
   // cancel().
   [[nodiscard]] Acquired acquire(WorkerId worker, Origin origin) noexcept;

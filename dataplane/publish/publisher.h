@@ -34,6 +34,8 @@ class Publisher {
   [[nodiscard]] std::uint64_t endpoints_refused() const noexcept { return endpoints_refused_; }
   // What the devices' kernel programs must redirect to the engine, according to the published tables.
   [[nodiscard]] SteerRules steer_rules() const;
+  // The published one; nullptr before the first. For control.
+  [[nodiscard]] const Snapshot* current() const noexcept { return current_.get(); }
   // Frees snapshots whose grace period is over; apply() does it too.
   void reclaim();
 

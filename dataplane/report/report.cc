@@ -195,13 +195,10 @@ FlowEvent unparsed_event(const WorkerContext& context, const Packet& packet) noe
   return event;
 }
 
-// Found by its address: the number in the connection may be that of an earlier process.
 ServiceId service_of(const WorkerContext& context, const FlowKey& forward) noexcept {
   const FrontendKey key{forward.realm, forward.destination(), forward.protocol,
                         L4Port{forward.destination_port.host()}};
-  const std::uint64_t hash = address_hash(key.realm, key.vip);
-  const Frontend* frontend = context.snapshot->shard(hash).find(key, hash);
-  return frontend != nullptr ? frontend->service : kNoService;
+  return context.snapshot->service_of(key);
 }
 
 // For a packet that was parsed; it may or may not have a connection and a decision.

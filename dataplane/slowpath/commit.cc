@@ -52,12 +52,20 @@ void record_source(const Decision& decision, ConnectionShared& shared) noexcept 
   }
 }
 
+// The tunnel end that the connection keeps, by its forward direction.
+IpAddress kept_peer(const SlowContext& context, const Packet& packet, const Decision& decision) noexcept {
+  const bool fabric = packet.origin.side() == Side::kFabric;
+  return (*context.snapshot->peers)[fabric ? packet.origin.peer() : decision.egress.peer].underlay;
+}
+
 // Where the forward direction comes from another peer than before, replies go there too.
-void follow_peer(SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
-  const std::uint32_t peer = packet.origin.peer().value();
-  std::atomic<std::uint32_t>& known = hit.shared().forward_peer;
-  if (hit.direction == Direction::kForward && known.load(std::memory_order_relaxed) != peer) {
-    known.store(peer, std::memory_order_relaxed);
+void follow_peer(SlowContext& context, const Packet& packet, const Decision& decision, const Hit& hit) noexcept {
+  if (hit.direction != Direction::kForward) {
+    return;
+  }
+  const IpAddress peer = kept_peer(context, packet, decision);
+  if (hit.shared().peer.load() != peer) {
+    hit.shared().peer.store(peer);
     context.shared.flows->forget(context.worker, hit.connection->line(Direction::kReply));
   }
 }
@@ -76,7 +84,7 @@ CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& dec
       return {Committed::kAgain, {}};
     }
     record_source(decision, hit.shared());
-    follow_peer(context, packet, hit);
+    follow_peer(context, packet, decision, hit);
     const bool published = outcome == RevalidateOutcome::kPublished;  // else use our own decision, for this packet only
     apply(context, packet, &hit.line(), published ? hit.block : nullptr, decision.block);
   }
@@ -98,11 +106,7 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
   connection.user_flags = (decision.source.published ? published_flag(Direction::kForward) : 0) |
                           (decision.destination.published ? published_flag(Direction::kReply) : 0);
-  const bool vip = decision.frontend != nullptr;
-  connection.service = vip ? decision.frontend->service : kNoService;
-  connection.backend = vip ? decision.backend->id : BackendId{};
-  connection.backend_cluster = vip ? decision.backend->cluster : kNoCluster;
-  connection.forward_peer = packet.origin.peer();
+  connection.peer = kept_peer(context, packet, decision);
   connection.source_identity = decision.source_identity;
   connection.from = packet.origin.side();
   connection.to = decision.block.to();

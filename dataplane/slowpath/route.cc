@@ -15,14 +15,17 @@ bool usable(const DecisionInput& in, ClusterId id, PeerId peer) noexcept {
 
 // The peer that an existing connection keeps while it lives: replies go to the one that the forward direction comes
 // from, the forward direction stays with the one it has.
-PeerId kept_peer(const PacketFacts& facts, const Decision& decision) noexcept {
+PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept {
   if (decision.opens) {
     return kNoPeer;
   }
-  if (decision.direction == Direction::kReply) {
-    return PeerId{facts.connection->shared.forward_peer.load(std::memory_order_relaxed)};
+  const DirectionBlock* current = in.facts.current;
+  if (decision.direction == Direction::kForward && current != nullptr && current->encap_peer != kNoPeer) {
+    return current->encap_peer;
   }
-  return facts.current != nullptr ? facts.current->encap_peer : kNoPeer;
+  const ConnectionShared& shared = in.facts.connection->shared;
+  const bool its_own = (decision.direction == Direction::kReply) == (shared.from == Side::kFabric);
+  return its_own ? in.snapshot.peers->find(shared.peer.load()) : kNoPeer;
 }
 
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
@@ -71,7 +74,7 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
     return leave_locally(in, decision.target(), decision.egress);
   }
   const std::uint32_t hash = symmetric_hash(decision.other());
-  const PeerId peer = choose_peer(in, decision.destination, hash, kept_peer(in.facts, decision));
+  const PeerId peer = choose_peer(in, decision.destination, hash, peer_to_keep(in, decision));
   if (peer == kNoPeer) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
     return DropReason::kNoLiveGateway;

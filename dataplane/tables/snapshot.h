@@ -115,6 +115,12 @@ struct Snapshot {
   // `hash`: address_hash() of realm and address.
   [[nodiscard]] static std::size_t shard_of(std::uint64_t hash) noexcept { return hash % kShards; }
   [[nodiscard]] const FrontendShard& shard(std::uint64_t hash) const noexcept { return *frontends[shard_of(hash)]; }
+  // kNoService: no service has this frontend.
+  [[nodiscard]] ServiceId service_of(const FrontendKey& key) const noexcept {
+    const std::uint64_t hash = address_hash(key.realm, key.vip);
+    const auto* frontend = shard(hash).find(key, hash);
+    return frontend != nullptr ? frontend->service : kNoService;
+  }
   // Whether a service has this backend.
   [[nodiscard]] bool is_backend(const BackendKey& key) const noexcept {
     const std::uint64_t hash = address_hash(key.realm, key.address);

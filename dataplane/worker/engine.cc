@@ -185,7 +185,7 @@ class EngineImplementation final : public Engine {
 
   EngineCounters counters() const override;
   void visit_flows(const std::function<bool(const FlowRecord&)>& visit) const override {
-    view_flows(*shared_.flows, shared_.control_slot, visit);
+    view_flows(*shared_.flows, shared_.control_slot, publisher_.current(), visit);
   }
 
  private:

@@ -19,7 +19,8 @@ L4Port port_of(const FlowKey& key, Be16 port) {
 
 }  // namespace
 
-void view_flows(const FlowTable& flows, unsigned reader, const std::function<bool(const FlowRecord&)>& visit) {
+void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapshot,
+                const std::function<bool(const FlowRecord&)>& visit) {
   const Seconds now = flows.now();
   flows.visit(reader, [&](const Connection& connection, std::uint32_t) {
     const FlowKey& forward = connection.line(Direction::kForward).key;
@@ -35,7 +36,10 @@ void view_flows(const FlowTable& flows, unsigned reader, const std::function<boo
     record.backend_port = port_of(reply, reply.source_port);
     record.translated_client = reply.destination();
     record.translated_client_port = port_of(reply, reply.destination_port);
-    record.service = connection.shared.service;
+    if (snapshot != nullptr && forward.reversed() != reply) {  // through a VIP
+      record.service = snapshot->service_of(
+          {forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}});
+    }
     record.from = connection.shared.from;
     record.to = connection.shared.to;
     record.forward_peer = peer_of(flows, connection, Direction::kForward);

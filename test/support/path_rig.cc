@@ -67,7 +67,9 @@ std::string Outcome::text() const {
 PathRig::PathRig(Options options) {
   EngineOptions& engine = options.engine;
   engine.drive_by_caller = !options.threads;
-  engine.keep_state = false;
+  engine.keep_state = !options.state.empty();
+  engine.state_directory = options.state;
+  numbers_ = options.numbers;
   engine.cluster = ClusterId{1};
   if (options.underlay == Family::kIpv6) {
     at.gateway = Actors::ip("2001:db8::1");
@@ -111,7 +113,8 @@ void PathRig::publish_fleet(const Options& options) {
   TableDelta delta;
   const auto peer = [&](PeerId id, std::uint16_t cluster, const IpAddress& underlay) {
     const L4Port port = encapsulation_info(kind_).default_port;
-    delta.upsert_peers.push_back({id, ClusterId{cluster}, underlay, port, underlay_hop_, true, kind_, kind_});
+    delta.upsert_peers.push_back(
+        {PeerId{id.value() + numbers_}, ClusterId{cluster}, underlay, port, underlay_hop_, true, kind_, kind_});
   };
   peer(kWestGateway, 2, at.west_gateway);
   peer(kWestOther, 2, at.west_other);
@@ -131,6 +134,9 @@ void PathRig::publish_fleet(const Options& options) {
       frontend(at.twin_service, 4, {backend(3, at.west, 2)}, {0}),
       frontend(at.service6, 5, {backend(4, at.west6, 2)}, {0}),
   };
+  for (FrontendEntry& entry : delta.upsert_frontends) {
+    entry.service = ServiceId{entry.service.value() + numbers_};
+  }
   must(engine_->publish(delta));
   set_clusters({kWestGateway});
   const std::vector<EndpointEntry> endpoints{
@@ -156,6 +162,11 @@ void PathRig::set_clusters(const std::vector<PeerId>& west_gateways, bool west_l
       {ClusterId{4}, false, false, prefixes("10.4.0.0/16", "fd00:4::/48"), {kSouthGateway}},
       {ClusterId{5}, false, true, prefixes("10.5.0.0/16", "fd00:5::/48"), {}},
   };
+  for (ClusterEntry& cluster : *delta.clusters) {
+    for (PeerId& gateway : cluster.gateways) {
+      gateway = PeerId{gateway.value() + numbers_};
+    }
+  }
   must(engine_->publish(delta));
 }
 

@@ -62,7 +62,9 @@ class PathRig {
     bool translation6 = true;                            // the gateway has an IPv6 translation address
     bool resolve = true;                                 // the next hops have MAC addresses
     bool publish = true;
-    bool threads = false;  // workers run as threads: use inject() and take() of the devices
+    std::string state;          // directory in which the connections are kept; empty: nowhere
+    std::uint32_t numbers = 0;  // added to the numbers of peers and services: another process has others
+    bool threads = false;       // workers run as threads: use inject() and take() of the devices
   };
   // Fails the test and aborts if something cannot be created.
   explicit PathRig(Options options);
@@ -100,6 +102,7 @@ class PathRig {
   MemoryDevice* underlay_ = nullptr;
   MemoryDevice* local_ = nullptr;
   AdjacencyId underlay_hop_, local_hop_;
+  std::uint32_t numbers_ = 0;
   EncapsulationKind kind_ = EncapsulationKind::kVxlan;
 };
 

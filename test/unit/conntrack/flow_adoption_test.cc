@@ -53,7 +53,7 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
       const DirectionBlock block = block_to(n + 1);
       NewConnection request = direct(numbered(n));
       request.forward_block = &block;
-      request.backend = BackendId{n};
+      request.peer = IpAddress::ipv4(Be32::of(0xc0000200 + n));
       const auto created = t->insert(kW0, request, kNow);
       t->account_packet(kW0, created.hit.line(), kNow, kLength, tcp_flag::kSyn);
       if (n % 4 == 0) {
@@ -72,8 +72,8 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
     const Hit hit = t->find(kW0, numbered(n));
     ASSERT_EQ(static_cast<bool>(hit), n != 50) << n;
     if (hit) {
-      EXPECT_EQ(hit.shared().backend, BackendId{n});
-      EXPECT_EQ(hit.block->encap_peer, PeerId{n + 1}) << "the last decision is readable";
+      EXPECT_EQ(hit.shared().peer.load(), IpAddress::ipv4(Be32::of(0xc0000200 + n)));
+      EXPECT_EQ(hit.block->encap_peer, kNoPeer) << "the last decision's numbers mean nothing now";
       EXPECT_FALSE(t->epochs().is_current(*hit.block)) << "but not valid";
       EXPECT_EQ(hit.line().packets, 1u);
       EXPECT_EQ(t->find(kW0, numbered(n).reversed()).connection, hit.connection);

@@ -153,7 +153,7 @@ TEST(FlowStress, AllOperationsAtOnceOnFewKeys) {
       Hit hit = hits[i];
       if (!hit) {
         NewConnection request = direct(keys[i]);
-        request.backend = BackendId{n};
+        request.source_identity = Identity{n};
         request.forward_block = &block;
         hit = s.table->insert(worker, request, kNow).hit;
         if (!hit) {
@@ -161,7 +161,7 @@ TEST(FlowStress, AllOperationsAtOnceOnFewKeys) {
         }
       }
       wrong += hit.line().key == keys[i] ? 0 : 1;
-      wrong += hit.shared().backend.value() == n ? 0 : 1;
+      wrong += hit.shared().source_identity.value() == n ? 0 : 1;
       if (hit.block != nullptr) {
         wrong += is_uniform(*hit.block) && hit.block->encap_peer.value() % kStride == n ? 0 : 1;
       }
@@ -211,10 +211,10 @@ TEST(FlowStress, ConcurrentFirstPacketsCreateOneConnection) {
       run_workers(*s.table, s.quiescence, kRounds, Pace::kTogether, [&](WorkerId worker, unsigned round) {
         const unsigned w = worker.value();
         NewConnection request = direct(w % 2 == 0 ? numbered(round) : numbered(round).reversed());
-        request.backend = BackendId{w + 1};
+        request.source_identity = Identity{w + 1};
         const auto result = s.table->insert(worker, request, kNow);
         inserted[round] += result.outcome == kInserted ? 1 : 0;
-        backend[round][w] = result.hit ? result.hit.shared().backend.value() : 0;
+        backend[round][w] = result.hit ? result.hit.shared().source_identity.value() : 0;
       });
   for (unsigned round = 0; round < rounds; ++round) {
     EXPECT_EQ(inserted[round], 1u) << round;

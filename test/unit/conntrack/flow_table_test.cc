@@ -22,10 +22,7 @@ TEST(FlowTable, FindsAConnectionByBothKeysWithTheRightDirectionAndBlock) {
   NewConnection request = direct(key("10.1.0.1", 4000, "10.2.0.1", 80));
   request.forward_block = &forward;
   request.reply_block = &reply;
-  request.service = ServiceId{3};
-  request.backend = BackendId{4};
-  request.backend_cluster = ClusterId{5};
-  request.forward_peer = PeerId{6};
+  request.peer = address("2001:db8::6");
   request.source_identity = Identity{70000};
   request.from = Side::kFabric;
   const auto created = t->insert(kW0, request, kNow);
@@ -40,10 +37,7 @@ TEST(FlowTable, FindsAConnectionByBothKeysWithTheRightDirectionAndBlock) {
   EXPECT_EQ(r.direction, Direction::kReply);
   EXPECT_EQ(f.block->encap_peer, PeerId{7});
   EXPECT_EQ(r.block->encap_peer, PeerId{8});
-  EXPECT_EQ(f.shared().service, ServiceId{3});
-  EXPECT_EQ(f.shared().backend, BackendId{4});
-  EXPECT_EQ(f.shared().backend_cluster, ClusterId{5});
-  EXPECT_EQ(f.shared().forward_peer.load(), 6u);
+  EXPECT_EQ(f.shared().peer.load(), address("2001:db8::6"));
   EXPECT_EQ(f.shared().source_identity, Identity{70000});
   EXPECT_EQ(f.shared().from, Side::kFabric);
   EXPECT_EQ(f.shared().created, kNow);
@@ -62,14 +56,14 @@ TEST(FlowTable, RealmSeparatesEqualTuples) {
 TEST(FlowTable, SecondInsertReturnsTheExistingConnection) {
   Bench t(private_table(64));
   NewConnection request = direct(numbered(1));
-  request.backend = BackendId{1};
+  request.source_identity = Identity{1};
   const auto winner = t->insert(kW0, request, kNow);
-  request.backend = BackendId{2};
+  request.source_identity = Identity{2};
   const auto loser = t->insert(kW0, request, kNow);
   EXPECT_EQ(loser.outcome, kExists);
   EXPECT_EQ(loser.hit.connection, winner.hit.connection);
   EXPECT_EQ(loser.hit.direction, Direction::kForward);
-  EXPECT_EQ(loser.hit.shared().backend, BackendId{1});
+  EXPECT_EQ(loser.hit.shared().source_identity, Identity{1});
   EXPECT_EQ(t->counts().now, 1u);
   EXPECT_EQ(t->counts().lost_races, 1u);
 }

@@ -25,9 +25,12 @@ FlowKey from(std::uint32_t number, std::uint32_t n, IpProtocol protocol = IpProt
              static_cast<std::uint16_t>(80 + (n >> 15)), protocol);
 }
 
-InsertOutcome open(Bench& t, const FlowKey& forward, Seconds now = kNow, PeerId peer = kNoPeer) {
+InsertOutcome open(Bench& t, const FlowKey& forward, Seconds now = kNow, const char* peer = nullptr) {
   NewConnection request = direct(forward);
-  request.forward_peer = peer;
+  if (peer != nullptr) {
+    request.from = Side::kFabric;
+    request.peer = address(peer);
+  }
   const InsertResult result = t->insert(kW0, request, now);
   if (result.hit) {
     t->account_packet(kW0, result.hit.line(), now, kLength, tcp_flag::kSyn);
@@ -126,7 +129,7 @@ TEST(HalfOpen, APeerHasAShareToo) {
     ASSERT_EQ(open(t, from(n, 0)), kInserted);
   }
   for (std::uint32_t n = 0; n < 5000; ++n) {
-    ASSERT_EQ(open(t, from(1000 + n, 0), kNow, PeerId{7}), kInserted);
+    ASSERT_EQ(open(t, from(1000 + n, 0), kNow, "192.0.2.7"), kInserted);
   }
   std::uint32_t left = 0;
   for (std::uint32_t n = 0; n < 60; ++n) {

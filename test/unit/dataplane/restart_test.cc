@@ -1,0 +1,111 @@
+// A process that takes over the connections of another has other numbers for peers and services.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "test/support/path_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+const Actors at;
+constexpr unsigned kConnections = 20;
+
+PacketSpec through(const IpAddress& gateway, PacketSpec spec) {
+  return spec.in_tunnel(gateway, at.gateway, kWestIdentity);
+}
+
+Endpoint port_of(Endpoint client, unsigned n) {
+  client.port = static_cast<std::uint16_t>(client.port + n);
+  return client;
+}
+
+struct Restart : testing::Test {
+  Restart() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "ist-restart-XXXXXX").string();
+    directory = mkdtemp(pattern.data());
+  }
+  ~Restart() override { std::filesystem::remove_all(directory); }
+  // `numbers`: 1 gives to each the number that its neighbour had.
+  PathRig::Options process(std::uint32_t numbers) const {
+    PathRig::Options options;
+    options.state = directory;
+    options.numbers = numbers;
+    return options;
+  }
+  std::string directory;
+};
+
+TEST_F(Restart, RepliesGoToTheGatewayThatTheConnectionCameFrom) {
+  {
+    PathRig before(process(0));
+    before.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+    for (unsigned n = 0; n < kConnections; ++n) {
+      const Endpoint west = port_of(at.west, n);
+      ASSERT_EQ(before.from_underlay(through(at.west_other, tcp(west, at.client))).out.size(), 1u);
+      ASSERT_EQ(before.from_local(tcp(at.client, west, kSyn | kAck)).only().packet.outer_destination, at.west_other);
+      ASSERT_EQ(before.from_underlay(through(at.west_other, tcp(west, at.client, kAck))).out.size(), 1u);
+    }
+  }
+  PathRig after(process(1));
+  after.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  EXPECT_EQ(after.counters().connections.adopted, kConnections);
+  for (unsigned n = 0; n < kConnections; ++n) {
+    const Outcome reply = after.from_local(tcp(at.client, port_of(at.west, n), kAck));
+    EXPECT_EQ(reply.only().packet.outer_destination, at.west_other) << n;
+  }
+}
+
+TEST_F(Restart, AConnectionGoesOnToTheGatewayThatItHad) {
+  {
+    PathRig before(process(0));
+    before.set_clusters({PathRig::kWestGateway});
+    for (unsigned n = 0; n < kConnections; ++n) {
+      const Outcome first = before.from_local(tcp(port_of(at.client, n), at.remote_service));
+      ASSERT_EQ(first.only().packet.outer_destination, at.west_gateway);
+    }
+  }
+  PathRig after(process(1));
+  after.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  unsigned others = 0;
+  for (unsigned n = 0; n < kConnections; ++n) {
+    const Outcome next = after.from_local(tcp(port_of(at.client, n), at.remote_service, kAck));
+    EXPECT_EQ(next.only().packet.outer_destination, at.west_gateway) << n;
+    const Outcome fresh = after.from_local(tcp(port_of(at.client, 100 + n), at.remote_service));
+    others += fresh.only().packet.outer_destination == at.west_other ? 1 : 0;
+  }
+  EXPECT_GT(others, 0u) << "new connections go to both";
+}
+
+TEST_F(Restart, ConnectionsAndEventsNameTheServiceByItsPresentNumber) {
+  const auto services = [](const PathRig& rig) {
+    std::vector<ServiceId> ids;
+    for (const FlowRecord& record : rig.flows()) {
+      ids.push_back(record.service);
+    }
+    return ids;
+  };
+  {
+    PathRig before(process(0));
+    (void)before.from_local(tcp(at.client, at.remote_service));
+    (void)before.from_underlay(through(at.west_gateway, tcp(at.west, at.client, kSyn | kAck)));
+    EXPECT_EQ(services(before), std::vector<ServiceId>{ServiceId{1}});
+  }
+  PathRig after(process(1));
+  EXPECT_EQ(services(after), std::vector<ServiceId>{ServiceId{2}});
+  EXPECT_EQ(after.flows()[0].forward_peer, kNoPeer) << "not decided yet: no number of the earlier process";
+  (void)after.from_local(tcp(at.client, at.remote_service, kAck | kFin));
+  EXPECT_EQ(after.flows()[0].forward_peer, PeerId{PathRig::kWestGateway.value() + 1});
+  std::vector<FlowEvent> events;
+  after.engine().poll_flow_events(events);
+  ASSERT_FALSE(events.empty());
+  for (const FlowEvent& event : events) {
+    EXPECT_EQ(event.service, ServiceId{2});
+  }
+}
+
+}  // namespace
+}  // namespace isthmus::test
