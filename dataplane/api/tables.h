@@ -71,11 +71,13 @@ struct FrontendEntry {
   std::shared_ptr<const BackendSet> backends;  // never null
 };
 
-// Route to addresses of this cluster. The longest prefix wins.
+// Route to addresses of this cluster, or of one that the underlay reaches without a tunnel. The longest prefix wins.
 struct LocalRoute {
   Prefix prefix;
   DeviceId device;
-  AdjacencyId next_hop;  // kNoAdjacency: on-link, the destination itself is the neighbour
+  AdjacencyId next_hop;   // kNoAdjacency: on-link, the destination itself is the neighbour
+  PeerId peer = kNoPeer;  // a node of this cluster: its pods are reached in its tunnel, which also carries the identity
+  bool native = false;    // addresses of another cluster, by the underlay device
   friend bool operator==(const LocalRoute&, const LocalRoute&) = default;
 };
 

@@ -14,7 +14,7 @@ namespace {
 std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const TunnelMatch* tunnel) noexcept {
   packet.begin();
   packet.unusual = true;
-  packet.origin = Origin{};
+  packet.origin = Origin::plain(tunnel != nullptr);
   if (const auto drop = parse_ethernet(packet, packet.frame->data)) {
     return drop;
   }
@@ -55,7 +55,7 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
       ++decapsulated;
     } else if (parse_plain_ipv4(*packet, frame->data, frame->length) && !(kUnderlay && match.is_tunnel(*packet)))
         [[likely]] {
-      packet->origin = Origin{};
+      packet->origin = Origin::plain(kUnderlay);
     } else {
       parse_slow(context, *packet, kUnderlay ? &match : nullptr, decapsulated);
       continue;

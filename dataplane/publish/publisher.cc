@@ -323,13 +323,18 @@ SteerRules Publisher::steer_rules() const {
   SteerRules rules;
   rules.tunnel = shared_.options.tunnel;
   for (const auto& [id, peer] : peers_) {
-    if (peer.cluster != shared_.options.cluster) {
+    if (peer.cluster != shared_.options.cluster || !peer.gateway) {  // our own gateways do not send to us
       rules.peers.push_back(peer.underlay);
     }
   }
   for (const ClusterEntry& cluster : clusters_) {
     auto& into = cluster.local ? rules.local_sources : rules.fleet;
     into.insert(into.end(), cluster.prefixes.begin(), cluster.prefixes.end());
+  }
+  for (const LocalRoute& route : routes_) {
+    if (route.native) {
+      rules.local_sources.push_back(route.prefix);
+    }
   }
   for (auto vip = vips_.begin(); vip != vips_.end(); vip = vips_.upper_bound(*vip)) {
     rules.fleet.emplace_back(*vip, std::uint8_t{128});

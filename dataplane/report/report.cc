@@ -173,7 +173,11 @@ void add_context(const WorkerContext& context, FlowEvent& event, const FlowEvent
   const ClusterId own = context.shared.options.cluster;
   const bool transit = event_context.source_cluster != own && event_context.destination_cluster != own &&
                        event_context.destination_cluster != kNoCluster;
-  event.direction = transit ? TrafficDirection::kUnknown : direction_of(event.from, event_context.reply);
+  // A node's tunnel and native routing do not tell whose packet it is.
+  const Side from = event_context.source_cluster == kNoCluster ? event.from
+                    : event_context.source_cluster == own      ? Side::kLocal
+                                                               : Side::kFabric;
+  event.direction = transit ? TrafficDirection::kUnknown : direction_of(from, event_context.reply);
   event.translated = event_context.translated.source.is_unspecified() ? event.received : event_context.translated;
   event.source_identity = event_context.source_identity;
   event.destination_identity = event_context.destination_identity;

@@ -107,8 +107,8 @@ void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, Direct
   reverse.ip_checksum_delta = net::fold(std::uint64_t{opposite(addresses)} + (reverse_hops ? hop : 0u));
 }
 
-// Counts hops as Cilium does: local delivery takes one, entering the tunnel takes none. Forwarding from tunnel to
-// tunnel takes one too, so that a loop ends.
+// Counts hops as Cilium does: local delivery takes one, entering a tunnel to another cluster takes none. Forwarding
+// from tunnel to tunnel, and to a node of our own cluster, takes one too, so that a loop ends.
 void set_egress(const Egress& egress, DirectionBlock& block) noexcept {
   block.encap_peer = egress.peer;
   block.adjacency = egress.adjacency;
@@ -118,8 +118,8 @@ void set_egress(const Egress& egress, DirectionBlock& block) noexcept {
   block.outer_port = Be16{};
   block.flags = DirectionBlock::kDecrementTtl;
   if (egress.peer != kNoPeer) {
-    block.flags = block.origin.side() == Side::kLocal ? DirectionBlock::kTunnel
-                                                      : DirectionBlock::kTunnel | DirectionBlock::kDecrementTtl;
+    const bool enters = block.origin.side() == Side::kLocal && !egress.within;
+    block.flags = enters ? DirectionBlock::kTunnel : DirectionBlock::kTunnel | DirectionBlock::kDecrementTtl;
     block.vni_word = encap::vni_word(wire_vni(block.source_identity));
     block.outer_port = encap::entropy_port(egress.hash ^ (egress.hash >> 16));
   }
@@ -139,7 +139,7 @@ bool reply_origin(const DecisionInput& in, const Decision& decision, Origin& ori
   const PeerId peer = decision.egress.peer;
   const Identity identity = decision.destination.identity;
   if (peer == kNoPeer) {
-    origin = Origin{};
+    origin = Origin::plain(decision.egress.device == in.tables.options.underlay_device);
     return true;
   }
   constexpr std::uint32_t kWireBits = 24;

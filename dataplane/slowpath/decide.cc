@@ -8,10 +8,13 @@ namespace {
 
 constexpr unsigned kBackendTries = 4;
 
-// Whether both ends are in our cluster, so that replies would bypass us unless the source is translated.
-bool within_own_cluster(const DecisionInput& in, const Decision& decision) noexcept {
-  const ClusterId own = in.tables.options.cluster;
-  return decision.source.cluster == own && decision.destination.cluster == own;
+// Whether no gateway but us need be between the two ends, in our cluster or in one with native routing: then replies
+// would bypass us unless the source is translated.
+bool may_bypass(const DecisionInput& in, const Decision& decision, const IpAddress& backend) noexcept {
+  const auto near = [&](const End& end, const IpAddress& address) noexcept {
+    return end.cluster == in.tables.options.cluster || is_native(in, address);
+  };
+  return near(decision.source, decision.forward->source()) && near(decision.destination, backend);
 }
 
 // Policy and route, once both keys and the destination are known. Between two other clusters we are not on the way: the
@@ -42,7 +45,7 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   // Outside its cluster's prefixes, its replies are refused as those of any other source there.
   decision.reply_known = decision.destination.cluster == backend.cluster;
   decision.destination.cluster = backend.cluster;
-  decision.translated = within_own_cluster(in, decision);
+  decision.translated = may_bypass(in, decision, backend.address);
   decision.reply_hash = hinted && !decision.translated ? hints->reply_hash : 0;
   if (decision.translated) {
     const auto& options = in.tables.options;

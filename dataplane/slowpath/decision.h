@@ -91,6 +91,7 @@ struct Egress {
   std::uint32_t hash = 0;  // of the tuple that the tunnel carries, equal for both directions: entropy, owning gateway
   std::uint16_t mtu = 0;
   bool on_link = false;
+  bool within = false;  // the tunnel ends in our own cluster: a hop like any other
 };
 
 struct Decision {

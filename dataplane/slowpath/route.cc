@@ -54,26 +54,45 @@ void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egr
   egress.mtu = mtu_of(in, egress.device, peer.header.overhead);
 }
 
-Refusal leave_locally(const DecisionInput& in, const IpAddress& target, Egress& egress) noexcept {
-  const LocalRoute* found = in.snapshot.routes->find(in.facts.key.realm, target);
-  if (found == nullptr) {
-    return DropReason::kNoRoute;
+// By a route: outside a tunnel, or in that of the own node which has the address.
+void leave_by_route(const DecisionInput& in, const LocalRoute* found, std::uint32_t hash, Egress& egress) noexcept {
+  if (found->peer != kNoPeer && (*in.snapshot.peers)[found->peer].known()) {
+    leave_by_tunnel(in, found->peer, hash, egress);
+    egress.within = true;
+    return;
   }
   egress.device = found->device;
   egress.adjacency = found->next_hop;
   egress.on_link = found->next_hop == kNoAdjacency;  // one neighbour per address, made when the decision is committed
   egress.mtu = mtu_of(in, egress.device, 0);
-  return std::nullopt;
+}
+
+const LocalRoute* route_to(const DecisionInput& in, const IpAddress& address) noexcept {
+  return in.snapshot.routes->find(in.facts.key.realm, address);
 }
 
 }  // namespace
 
+bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {
+  const LocalRoute* found = route_to(in, address);
+  return found != nullptr && found->native;
+}
+
 Refusal route(const DecisionInput& in, Decision& decision) noexcept {
   decision.egress = Egress{};
-  if (decision.destination.cluster == in.tables.options.cluster) {
-    return leave_locally(in, decision.target(), decision.egress);
-  }
   const std::uint32_t hash = symmetric_hash(decision.other());
+  const LocalRoute* found = route_to(in, decision.target());
+  const bool own = decision.destination.cluster == in.tables.options.cluster;
+  if (found != nullptr && found->native != own) {
+    if (found->peer != kNoPeer) {
+      depend_on_peer(in, decision, found->peer);
+    }
+    leave_by_route(in, found, hash, decision.egress);
+    return std::nullopt;
+  }
+  if (own) {
+    return DropReason::kNoRoute;
+  }
   const PeerId peer = choose_peer(in, decision.destination, hash, peer_to_keep(in, decision));
   if (peer == kNoPeer) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
@@ -86,14 +105,24 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
 
 bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_egress = Egress{};
-  if (in.facts.origin.side() == Side::kLocal) {
-    return !leave_locally(in, decision.forward->source(), decision.reply_egress);
-  }
+  const std::uint32_t hash = symmetric_hash(*decision.forward);
   const PeerId peer = in.facts.origin.peer();
-  if (!usable(in, decision.source.cluster, peer)) {
+  if (peer != kNoPeer && decision.source.cluster != in.tables.options.cluster) {
+    if (usable(in, decision.source.cluster, peer)) {
+      leave_by_tunnel(in, peer, hash, decision.reply_egress);
+      return true;
+    }
     return false;
   }
-  leave_by_tunnel(in, peer, symmetric_hash(*decision.forward), decision.reply_egress);
+  // To our own cluster, or to one with native routing.
+  const LocalRoute* found = route_to(in, decision.forward->source());
+  if (found == nullptr) {
+    return false;
+  }
+  if (found->peer != kNoPeer) {
+    depend_on_peer(in, decision, found->peer);
+  }
+  leave_by_route(in, found, hash, decision.reply_egress);
   return true;
 }
 

@@ -2,11 +2,12 @@
 // source lies in that cluster's prefixes, and the VNI is the identity of that source. The source's previous identity is
 // accepted for a bounded grace period; the VNI of a source that is not published yet, an allocated or a reserved one,
 // is accepted for a bounded hold time, except world and remote node, which are resolved by the inner source as in
-// Cilium. From the local side: the source lies in this cluster's prefixes. A connection whose source has been an
-// endpoint ends when that endpoint is removed. For an endpoint published without labels the VNI cannot be checked: any
-// VNI of its cluster passes, but the identity is taken from the address, as for packets sent to that address. The same
-// holds for all addresses of a cluster whose labels are not known at all. Without encryption this stops mistakes and
-// off-path spoofing, not an attacker on the underlay.
+// Cilium. A node of this cluster is a peer like any other. From the local side: the source lies in this cluster's
+// prefixes, or in those of a cluster with native routing, if it arrived on the underlay device. A connection whose
+// source has been an endpoint ends when that endpoint is removed. For an endpoint published without labels the VNI
+// cannot be checked: any VNI of its cluster passes, but the identity is taken from the address, as for packets sent to
+// that address. The same holds for all addresses of a cluster whose labels are not known at all. Without encryption
+// this stops mistakes and off-path spoofing, not an attacker on the underlay.
 #include "dataplane/api/identity.h"
 #include "dataplane/slowpath/steps.h"
 
@@ -131,7 +132,8 @@ Refusal validate_fabric_source(const DecisionInput& in, Decision& decision) noex
 }
 
 Refusal validate_local_source(const DecisionInput& in, Decision& decision) noexcept {
-  if (decision.source.cluster != in.tables.options.cluster) {
+  if (decision.source.cluster != in.tables.options.cluster &&
+      !(in.facts.origin.on_underlay() && is_native(in, in.facts.key.source()))) {
     return DropReason::kForeignSource;
   }
   decision.source_identity = decision.source.identity;

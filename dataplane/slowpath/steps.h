@@ -21,6 +21,8 @@ void begin(const DecisionInput& in, Decision& decision) noexcept;
 // Depends on the address's word, then looks the end up. `hash`: address_hash() of the address. (decide.cc)
 void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
              End& end) noexcept;
+// Whether the underlay routes an address of another cluster, without a tunnel. (route.cc)
+[[nodiscard]] bool is_native(const DecisionInput& in, const IpAddress& address) noexcept;
 // Depends on a peer. (decide.cc)
 void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept;
 

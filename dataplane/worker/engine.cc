@@ -103,7 +103,7 @@ class EngineImplementation final : public Engine {
       return status;
     }
     const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters ||
-                          !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
+                          delta.local_routes || !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
     if (!steering && steered_) {
       return Ok{};
     }

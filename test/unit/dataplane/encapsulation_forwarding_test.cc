@@ -2,6 +2,8 @@
 // leave are dissected with every length and checksum, the outer UDP checksum over IPv6 included.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
