@@ -68,12 +68,14 @@ ConfigField cores() {
 }
 
 ConfigField mtu() {
-  ConfigField field{"devices.local.mtu",
-                    "auto, or number, 1280 to 65535",
-                    false,
-                    {},
-                    {},
-                    "MTU of the local device. `auto`: the underlay's less the tunnel's 50 bytes."};
+  ConfigField field{
+      "devices.local.mtu",
+      "auto, or number, 1280 to 65535",
+      false,
+      {},
+      {},
+      "MTU of the local device. `auto`: the underlay's less the tunnel's 50 bytes, or 70 where the gateway has an "
+      "IPv6 underlay address."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
@@ -234,6 +236,13 @@ void add_device_sections(std::vector<ConfigField>& fields) {
       "the "
       "engine's end has an `x` appended."));
   fields.push_back(mtu());
+  fields.push_back(choice<LocalDelivery>(
+      "devices.local.delivery", [](GatewayConfig& c) -> LocalDelivery& { return c.local.delivery; },
+      {{"route", LocalDelivery::kRoute}, {"tunnel", LocalDelivery::kTunnel}},
+      "How pods of this cluster are reached: `route`, as the kernel's routes say; `tunnel`, in their node's tunnel "
+      "with "
+      "the identity in it, as Cilium's nodes send, and the nodes' tunnels are accepted. `tunnel` needs the nodes' "
+      "addresses and pod CIDRs in the hub, and a host without an overlay of its own on that port."));
   add_device_fields<local>("devices.local", fields);
 }
 

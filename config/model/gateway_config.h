@@ -20,6 +20,8 @@ namespace isthmus {
 enum class EngineDownPolicy : std::uint8_t { kDrop, kPass };
 // Which form of endpoints counts where a ClusterMesh hub has both.
 enum class EtcdEndpoints : std::uint8_t { kServices, kSlices };
+// How this cluster's pods are reached: by the kernel's routes, or in the tunnels of their nodes.
+enum class LocalDelivery : std::uint8_t { kRoute, kTunnel };
 enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
 
 [[nodiscard]] constexpr std::uint64_t in_ms(Seconds time) { return std::uint64_t{1000} * time.value(); }
@@ -39,6 +41,7 @@ struct LocalDeviceConfig {
   DeviceConfig device;
   bool veth = false;                 // create or adopt a veth pair: `interface` is the kernel's end
   std::optional<std::uint32_t> mtu;  // absent: underlay MTU less the tunnel overhead
+  LocalDelivery delivery = LocalDelivery::kRoute;
 };
 
 // A ClusterMesh: etcd client configurations, as Cilium's agents have them.

@@ -66,6 +66,7 @@ json peer_json(const PeerRow& row) {
             {"cluster", row.cluster},
             {"address", row.address.to_string()},
             {"port", row.port.value()},
+            {"encapsulation", row.encapsulation},
             {"gateway", row.gateway},
             {"health", row.health},
             {"next_hop_resolved", row.reachable},
@@ -192,6 +193,19 @@ json hub_part_json(const HubRow& row) {
   return part;
 }
 
+// "address" is that of the first end.
+json tunnel_json(const StatusReply& status) {
+  json ends = json::array();
+  for (const IpAddress& address : status.tunnel_addresses) {
+    ends.push_back({{"address", address.to_string()}, {"port", status.tunnel_port.value()}});
+  }
+  const std::string first = status.tunnel_addresses.empty() ? "" : status.tunnel_addresses.front().to_string();
+  return {{"address", first},
+          {"ends", std::move(ends)},
+          {"port", status.tunnel_port.value()},
+          {"encapsulation", status.encapsulation}};
+}
+
 json hub_json(const StatusReply& status) {
   std::string all;
   json sources = json::array(), parts = json::array();
@@ -264,7 +278,7 @@ std::string encode_status(const StatusReply& status) {
                {"state", status.state},
                {"isolated", status.isolated},
                {"hub", hub_json(status)},
-               {"tunnel", {{"address", status.tunnel_address.to_string()}, {"port", status.tunnel_port.value()}}},
+               {"tunnel", tunnel_json(status)},
                {"services", status.services},
                {"frontends", status.frontends},
                {"flows", flows_json(status)},

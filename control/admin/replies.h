@@ -35,6 +35,7 @@ struct PeerRow {
   std::uint64_t round_trip_us = 0;              // of the last answer; 0: none yet
   std::uint64_t failures = 0;                   // how often it became unreachable
   bool reachable = false;                       // the next hop towards it is resolved
+  std::string encapsulation{};                  // of packets to it
 };
 
 struct DeviceRow {
@@ -58,8 +59,9 @@ struct StatusReply {
   std::vector<std::string> hubs;  // one line for each
   std::vector<HubRow> hub_parts;
   bool synced = false;  // all of them
-  IpAddress tunnel_address;
+  std::vector<IpAddress> tunnel_addresses;
   L4Port tunnel_port;
+  std::string encapsulation;
   bool isolated = false;  // all peers became unreachable at once: our own link is suspected
   std::size_t services = 0, frontends = 0, objects = 0;
   EngineCounters counters;

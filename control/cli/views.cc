@@ -79,7 +79,11 @@ std::string status_facts(const json& s) {
            text_of(s, "state") + ", up " + duration_text(number_of(s, "uptime_ms")) + ", pid " + count_of(s, "pid"));
   add_fact(text, "config", text_of(s, "config_file"));
   add_fact(text, "hub", text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync" : ", not in sync yet"));
-  add_fact(text, "tunnel", endpoint_text(text_of(tunnel, "address"), number_of(tunnel, "port")));
+  std::string ends;
+  for (const json* end : list_of(tunnel, "ends")) {
+    ends += (ends.empty() ? "" : ", ") + endpoint_text(text_of(*end, "address"), number_of(*end, "port"));
+  }
+  add_fact(text, "tunnel", ends.empty() ? "" : ends + ", " + text_of(tunnel, "encapsulation"));
   add_fact(text, "tables",
            count_of(s, "services") + " services, " + count_of(s, "frontends") + " frontends, " +
                count_of(s, "endpoints") + " endpoints");

@@ -52,6 +52,7 @@ struct Compiler::State {
       : options(std::move(o)),
         model(m),
         next_hop(std::move(n)),
+        peers(options.own_node_tunnels),
         endpoints(options.realm),
         services(options.realm, options.ring_slots),
         policy(options.cluster, options.policy) {}
@@ -142,9 +143,9 @@ bool Compiler::State::is_usable(PeerId gateway) const {
 }
 
 bool Compiler::State::is_unreachable(const FleetCluster& cluster) const {
-  return !cluster.local && std::none_of(cluster.gateways.begin(), cluster.gateways.end(), [&](const FleetGateway& g) {
-    return is_usable(peers.id_of(cluster.name, g.underlay));
-  });
+  return !cluster.local && !cluster.native() &&
+         std::none_of(cluster.gateways.begin(), cluster.gateways.end(),
+                      [&](const FleetGateway& g) { return is_usable(peers.id_of(cluster.name, g.underlay)); });
 }
 
 void Compiler::State::update_reachability(std::set<ServiceName>& dirty) {
@@ -300,6 +301,7 @@ std::vector<ClusterView> Compiler::clusters() const {
                      cluster.id,
                      cluster.local,
                      cluster.linked,
+                     cluster.native(),
                      state_->unreachable.count(cluster.id) != 0,
                      state_->ejected.count(cluster.id) != 0,
                      cluster.prefixes,
@@ -314,6 +316,7 @@ std::vector<ClusterView> Compiler::clusters() const {
   return views;
 }
 
+const std::vector<NodeRoute>& Compiler::node_routes() const { return state_->peers.node_routes(); }
 std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state_->unreachable_peers); }
 
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }

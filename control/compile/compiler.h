@@ -27,9 +27,23 @@ struct OwnGateway {
   ClusterBits cluster_bits;
   IpAddress underlay;
   L4Port port;
+  std::vector<IpAddress> more{};  // further underlay addresses; one of each family is used
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;
+  // How the nodes of our cluster reach its pods.
+  EncapsulationKind cluster_encapsulation = EncapsulationKind::kVxlan;
+
+  // Our underlay address of this family; nullptr: none.
+  [[nodiscard]] const IpAddress* address(Family family) const;
+  [[nodiscard]] bool is_ours(const IpAddress& a) const {
+    const IpAddress* own = address(a.family());
+    return own != nullptr && *own == a;
+  }
+  // Where the engine expects tunnel packets: of our kind at our port, of the others at their defaults, for nodes.
+  [[nodiscard]] TunnelEnds tunnel_ends() const;
   friend bool operator==(const OwnGateway& a, const OwnGateway& b) {
     return a.cluster == b.cluster && a.cluster_bits.shift == b.cluster_bits.shift && a.underlay == b.underlay &&
-           a.port == b.port;
+           a.port == b.port && a.more == b.more && a.encapsulation == b.encapsulation &&
+           a.cluster_encapsulation == b.cluster_encapsulation;
   }
 };
 // The error says which object is missing or invalid, and how to fix it.
@@ -42,6 +56,7 @@ struct CompilerOptions {
   std::uint32_t ring_slots = kMaglevSlots;
   std::vector<IpAddress> own_addresses;  // source translation addresses; none may be a VIP
   PolicySettings policy;
+  bool own_node_tunnels = false;  // our cluster's nodes are peers: their pods are reached in their tunnels
 };
 
 // Reachability as determined by health checks. In effect until the next set_reachability().
@@ -79,8 +94,9 @@ class Compiler {
   void refresh_next_hops();
 
   [[nodiscard]] std::vector<ClusterView> clusters() const;
-  [[nodiscard]] std::vector<PeerView> peers() const;        // by id
-  [[nodiscard]] std::vector<ServiceView> services() const;  // global services, by name
+  [[nodiscard]] std::vector<PeerView> peers() const;                // by id
+  [[nodiscard]] const std::vector<NodeRoute>& node_routes() const;  // by prefix
+  [[nodiscard]] std::vector<ServiceView> services() const;          // global services, by name
   // Calls `visit` for every endpoint, in no order, until it returns false.
   void visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const;
   // The endpoint at the address, if there is one.

@@ -69,8 +69,8 @@ class Builder {
     }
     if (!(*now == fleet_.own)) {
       problem("gateway " + options_.gateway,
-              "the cluster id, the profile's number of clusters, or the gateway's underlay address or port has changed "
-              "in the hub",
+              "the cluster's id or encapsulation, the profile's number of clusters, or the gateway's underlay address, "
+              "port or encapsulation has changed in the hub",
               "restart this gateway to apply the change");
     }
   }
@@ -117,6 +117,7 @@ class Builder {
       cluster.id = id;
       cluster.local = cluster.linked = local;
       cluster.where = c.where;
+      cluster.encapsulation = local ? fleet_.own.cluster_encapsulation : c.object->encapsulation;
       taken[id] = &cluster;
     }
   }
@@ -254,22 +255,32 @@ class Builder {
       }
     }
     if (const auto own = fleet_.clusters.find(options_.cluster); own != fleet_.clusters.end()) {
-      own->second.gateways.push_back({options_.gateway, fleet_.own.underlay, fleet_.own.port, {}});
+      own->second.gateways.push_back(
+          {options_.gateway, fleet_.own.underlay, fleet_.own.port, {}, fleet_.own.encapsulation});
     }
     for (auto& [name, cluster] : fleet_.clusters) {
       std::sort(cluster.gateways.begin(), cluster.gateways.end(),
                 [](const FleetGateway& a, const FleetGateway& b) { return a.name < b.name; });
-      if (cluster.gateways.empty() && cluster.linked) {
+      if (cluster.gateways.empty() && cluster.linked && !cluster.native()) {
         problem(cluster.where, "cluster " + name + " has no usable gateway: it cannot be reached",
                 "add a Gateway object with spec.cluster " + name);
       }
     }
   }
 
+  // The address at which both ends can reach each other: they choose alike, so that packets come from where ours go to.
+  // IPv4 where both have it: it needs no UDP checksum.
   [[nodiscard]] IpAddress tunnel_end(const GatewayObject& object) const {
-    const auto ours = [&](const IpAddress& address) { return address.family() == fleet_.own.underlay.family(); };
-    const auto other = std::find_if(object.more.begin(), object.more.end(), ours);
-    return ours(object.underlay) || other == object.more.end() ? object.underlay : *other;
+    std::vector<IpAddress> addresses{object.underlay};
+    addresses.insert(addresses.end(), object.more.begin(), object.more.end());
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const auto at = std::find_if(addresses.begin(), addresses.end(),
+                                   [&](const IpAddress& address) { return address.family() == family; });
+      if (at != addresses.end() && fleet_.own.address(family) != nullptr) {
+        return *at;
+      }
+    }
+    return object.underlay;
   }
 
   void add_gateway(const std::string& name, const GatewayObject& object, const std::string& where) {
@@ -280,14 +291,14 @@ class Builder {
               "add or fix the Cluster object, or correct spec.cluster");
       return;
     }
-    if (object.underlay.family() != fleet_.own.underlay.family()) {
+    if (fleet_.own.address(object.underlay.family()) == nullptr) {
       problem(where,
               "gateway " + name + " has the underlay address " + address +
                   ", which is of another address family than ours (" + fleet_.own.underlay.to_string() + ")",
               "give the gateways of linked clusters underlay addresses of the same family");
       return;
     }
-    const std::optional<std::string> other = object.underlay == fleet_.own.underlay
+    const std::optional<std::string> other = fleet_.own.is_ours(object.underlay)
                                                  ? std::optional("gateway " + options_.gateway + " (this one)")
                                                  : fleet_.gateway_at(object.underlay);
     if (other) {
@@ -304,7 +315,7 @@ class Builder {
               "give it an underlay address outside the podCIDRs of every cluster");
       return;
     }
-    cluster->second.gateways.push_back({name, object.underlay, object.port, where});
+    cluster->second.gateways.push_back({name, object.underlay, object.port, where, object.encapsulation});
   }
 
   [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address) const {
@@ -370,6 +381,30 @@ Fleet build_fleet(const Model& model, const CompilerOptions& options, const OwnG
   return Builder(model, options, own, previous).build();
 }
 
+const IpAddress* OwnGateway::address(Family family) const {
+  if (underlay.family() == family) {
+    return &underlay;
+  }
+  const auto at = std::find_if(more.begin(), more.end(), [&](const IpAddress& a) { return a.family() == family; });
+  return at == more.end() ? nullptr : &*at;
+}
+
+TunnelEnds OwnGateway::tunnel_ends() const {
+  TunnelEnds ends;
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    if (const IpAddress* own = address(family)) {
+      (family == Family::kIpv4 ? ends.ipv4 : ends.ipv6) = *own;
+    }
+  }
+  ends.kind = encapsulation;
+  for (const EncapsulationInfo& info : encapsulations()) {
+    const L4Port at = info.kind == encapsulation ? port : info.default_port;
+    const bool taken = info.kind != encapsulation && at == port;
+    ends.ports[static_cast<std::size_t>(info.kind)] = taken ? L4Port{0} : at;
+  }
+  return ends;
+}
+
 Result<OwnGateway> find_own_gateway(const Model& model, const std::string& cluster, const std::string& gateway) {
   const auto own_cluster = model.find<ClusterObject>({ObjectKind::kCluster, {}, {}, cluster});
   if (!own_cluster) {
@@ -392,7 +427,14 @@ Result<OwnGateway> find_own_gateway(const Model& model, const std::string& clust
                      ", which is not in 1.." + std::to_string(max_clusters(bits)),
                  own_cluster.provenance->text(), "give it a free id in that range"};
   }
-  return OwnGateway{own_cluster->id, bits, own->underlay, own->port};
+  if (std::any_of(own->more.begin(), own->more.end(), [&](const IpAddress& address) {
+        return address.family() == own->underlay.family() || address.family() != own->more.front().family();
+      })) {
+    return Error{"the Gateway object of this gateway has several underlay addresses of one family",
+                 own.provenance->text(), "keep one of IPv4 and one of IPv6"};
+  }
+  return OwnGateway{own_cluster->id,           bits, own->underlay, own->port, own->more, own->encapsulation,
+                    own_cluster->encapsulation};
 }
 
 }  // namespace isthmus

@@ -23,6 +23,7 @@ struct FleetGateway {
   IpAddress underlay;  // where its tunnels end
   L4Port port;         // UDP
   std::string where;   // source location of its Gateway object; empty for this gateway
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;
 };
 
 struct FleetCluster {
@@ -33,6 +34,8 @@ struct FleetCluster {
   std::vector<Prefix> prefixes;        // of pods and nodes; sorted and disjoint, within the cluster and across clusters
   std::vector<FleetGateway> gateways;  // sorted by name; of our own cluster, this gateway included
   std::string where;                   // source location of its Cluster object
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // of its nodes; kNone: native routing
+  [[nodiscard]] bool native() const { return !local && encapsulation == EncapsulationKind::kNone; }
 };
 
 struct Fleet {

@@ -23,10 +23,18 @@ struct ClusterView {
   std::string name;
   ClusterId id;
   bool local = false, linked = false;
+  bool native = false;       // the underlay routes its addresses: no tunnel, no gateway
   bool unreachable = false;  // none of its gateways responds or has a route; its backends take no new flows
   bool ejected = false;      // unreachable beyond the hold time: its backends are removed, established flows included
   std::vector<Prefix> prefixes;
   std::vector<GatewayView> gateways;
+};
+
+// Pods of our own cluster that are reached in the tunnel of their node.
+struct NodeRoute {
+  Prefix prefix;
+  PeerId peer;
+  friend bool operator==(const NodeRoute&, const NodeRoute&) = default;
 };
 
 // A known tunnel peer.
@@ -36,6 +44,7 @@ struct PeerView {
   ClusterId cluster_id;
   IpAddress underlay;
   L4Port port;
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan, from_encapsulation = EncapsulationKind::kVxlan;
   bool gateway = false, unreachable = false;
   AdjacencyId adjacency;
 };

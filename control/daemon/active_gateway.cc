@@ -99,6 +99,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.gateway = config.name;
   options.own_addresses = translation_addresses(config);
   options.policy = policy_settings(config);
+  options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
   compiler_ = std::make_unique<Compiler>(
       std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
@@ -142,9 +143,9 @@ void ActiveGateway::apply() {
   if (result.peers_changed || !published_) {
     update_peers();
   }
-  const bool clusters_changed = result.delta.clusters || routes_changed_ || !published_;
+  const bool clusters_changed = result.delta.clusters || result.peers_changed || routes_changed_ || !published_;
   if (clusters_changed) {
-    result.delta.local_routes = local_side_->changed_routes(compiler_->clusters());
+    result.delta.local_routes = local_side_->changed_routes(compiler_->clusters(), compiler_->node_routes());
   }
   if (!published_) {
     take_kernel_events();  // so that neighbours the kernel has resolved are known from the first packet on

@@ -46,6 +46,7 @@ std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
     row.cluster = peer.cluster;
     row.address = peer.underlay;
     row.port = peer.port;
+    row.encapsulation = encapsulation_info(peer.encapsulation).name;
     row.gateway = peer.gateway;
     row.reachable = active.adjacencies().resolved(peer.adjacency);
     if (const auto known = health.find(peer.id); known != health.end()) {
@@ -248,8 +249,10 @@ StatusReply make_status(const GatewayParts& parts) {
   if (parts.active != nullptr) {
     const ActiveGateway& active = *parts.active;
     status.cluster_id = active.own().cluster;
-    status.tunnel_address = active.own().underlay;
+    status.tunnel_addresses = {active.own().underlay};
+    status.tunnel_addresses.insert(status.tunnel_addresses.end(), active.own().more.begin(), active.own().more.end());
     status.tunnel_port = active.own().port;
+    status.encapsulation = encapsulation_info(active.own().encapsulation).name;
     const auto services = active.compiler().services();
     status.services = services.size();
     for (const ServiceView& service : services) {

@@ -41,7 +41,7 @@ Status clean_up(const GatewayConfig& config) {
   keep_first(result, detach_steer(config.underlay.interface));
   if (config.local.veth) {
     // Its routes and the XDP program of its other end are removed with it.
-    keep_first(result, (*kernel)->remove_local_device(local_device_options(config, Bytes{1500})));
+    keep_first(result, (*kernel)->remove_local_device(local_device_options(config, OwnGateway{}, Bytes{1500})));
   } else if (config.local.device.interface != config.underlay.interface) {
     keep_first(result, detach_steer(config.local.device.interface));
   }

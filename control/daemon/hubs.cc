@@ -42,8 +42,10 @@ EtcdRegistrationOptions registration_options(const GatewayConfig& config, const 
   options.cluster = config.cluster;
   options.gateway.name = config.name;
   options.gateway.underlay = {own.underlay};
+  options.gateway.underlay.insert(options.gateway.underlay.end(), own.more.begin(), own.more.end());
   options.gateway.port = own.port;
-  options.gateway.encapsulations = {"vxlan"};
+  options.gateway.encapsulations = {std::string(encapsulation_info(own.encapsulation).name)};
+  options.gateway.encapsulation = own.encapsulation;
   return options;
 }
 

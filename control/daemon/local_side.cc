@@ -53,7 +53,10 @@ Prefix host_prefix(const IpAddress& address) { return {address, 128}; }
 
 }  // namespace
 
-std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vector<ClusterView>& clusters) {
+std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vector<ClusterView>& clusters,
+                                                                 const std::vector<NodeRoute>& nodes) {
+  route_problems_.clear();
+  std::set<std::pair<DeviceId, IpAddress>> before = std::exchange(next_hops_, {});
   const ClusterView* own = own_cluster(clusters);
   const std::vector<Prefix> prefixes = own != nullptr ? own->prefixes : std::vector<Prefix>{};
   std::vector<LocalRoute> routes;
@@ -63,8 +66,16 @@ std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vect
     }
     routes = through_kernel_end(prefixes);
   } else {
-    routes = through_kernel_routes(prefixes);
+    auto found = through_kernel_routes(prefixes);
+    if (!found) {  // what was given stays in force
+      next_hops_ = std::move(before);
+      return std::nullopt;
+    }
+    routes = std::move(*found);
   }
+  add_node_routes(nodes, routes);
+  add_native_routes(clusters, routes);
+  adjacencies_.set_local(next_hops_);
   if (given_ && *given_ == routes) {
     return std::nullopt;
   }
@@ -80,16 +91,14 @@ std::vector<LocalRoute> LocalSide::through_kernel_end(const std::vector<Prefix>&
   return routes;
 }
 
-std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefix>& own) {
-  route_problems_.clear();
+std::optional<std::vector<LocalRoute>> LocalSide::through_kernel_routes(const std::vector<Prefix>& own) {
   const std::string& interface = node_.interfaces[node_.local.value()];
   const auto kernel_routes = node_.kernel->local_routes(own);
   if (!kernel_routes) {
     route_problems_.push_back(kernel_routes.error());
-    return given_.value_or(std::vector<LocalRoute>{});
+    return std::nullopt;
   }
   std::vector<LocalRoute> routes;
-  std::set<std::pair<DeviceId, IpAddress>> next_hops;
   for (const KernelRoute& route : *kernel_routes) {
     if (route.interface != interface) {
       route_problems_.push_back(
@@ -97,19 +106,68 @@ std::vector<LocalRoute> LocalSide::through_kernel_routes(const std::vector<Prefi
            "route " + route.prefix.to_string(), "route them by " + interface + ", or use a veth local device"});
       continue;
     }
-    AdjacencyId next_hop = kNoAdjacency;
-    if (route.gateway) {
-      next_hop = adjacencies_.next_hop(node_.local, *route.gateway);
-      next_hops.emplace(node_.local, *route.gateway);
-    }
-    routes.push_back({route.prefix, node_.local, next_hop});
+    routes.push_back({route.prefix, node_.local, next_hop_of(node_.local, route)});
   }
-  adjacencies_.set_local(next_hops);
   if (routes.empty() && !own.empty()) {
     route_problems_.push_back({"the kernel has no route to any address of this cluster", interface,
                                "add routes to the pods of this cluster by " + interface});
   }
   return routes;
+}
+
+AdjacencyId LocalSide::next_hop_of(DeviceId device, const KernelRoute& route) {
+  if (!route.gateway) {
+    return kNoAdjacency;
+  }
+  next_hops_.emplace(device, *route.gateway);
+  return adjacencies_.next_hop(device, *route.gateway);
+}
+
+// In place of the route that has the node's pods, whose next hop stays for while the node is no peer.
+void LocalSide::add_node_routes(const std::vector<NodeRoute>& nodes, std::vector<LocalRoute>& routes) {
+  for (const NodeRoute& node : nodes) {
+    const LocalRoute* around = nullptr;
+    for (const LocalRoute& route : routes) {
+      if (route.peer == kNoPeer && route.prefix.contains(node.prefix) &&
+          (around == nullptr || around->prefix.contains(route.prefix))) {
+        around = &route;
+      }
+    }
+    LocalRoute route = around != nullptr ? *around : LocalRoute{node.prefix, node_.underlay, kNoAdjacency};
+    route.prefix = node.prefix;
+    route.peer = node.peer;
+    std::erase_if(routes, [&](const LocalRoute& other) { return other.prefix == node.prefix; });
+    routes.push_back(route);
+  }
+}
+
+void LocalSide::add_native_routes(const std::vector<ClusterView>& clusters, std::vector<LocalRoute>& routes) {
+  const std::string& interface = node_.interfaces[node_.underlay.value()];
+  for (const ClusterView& cluster : clusters) {
+    if (!cluster.native || !cluster.linked) {
+      continue;
+    }
+    const auto kernel_routes = node_.kernel->local_routes(cluster.prefixes);
+    if (!kernel_routes) {
+      route_problems_.push_back(kernel_routes.error());
+      continue;
+    }
+    bool any = false;
+    for (const KernelRoute& route : *kernel_routes) {
+      any = any || route.interface == interface;
+      if (route.interface == interface) {
+        routes.push_back({route.prefix, node_.underlay, next_hop_of(node_.underlay, route), kNoPeer, true});
+      }
+    }
+    if (!any) {
+      route_problems_.push_back({"cluster " + cluster.name +
+                                     " has native routing, but the kernel has no route to it by " +
+                                     "the underlay device",
+                                 "cluster " + cluster.name,
+                                 "add a route to its podCIDRs by " + interface +
+                                     ", or give its Cluster object the encapsulation that its gateways have"});
+    }
+  }
 }
 
 void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
@@ -119,7 +177,7 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
   }
   std::set<Prefix> desired;
   for (const ClusterView& cluster : clusters) {
-    if (!cluster.local && cluster.linked) {
+    if (!cluster.local && cluster.linked && !cluster.native) {
       desired.insert(cluster.prefixes.begin(), cluster.prefixes.end());
     }
   }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "control/compile/views.h"
@@ -22,7 +23,8 @@ class LocalSide {
       : node_(node), adjacencies_(adjacencies), translation_(std::move(translation)) {}
 
   // The routes for the engine, when they differ from those of the last call.
-  [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters);
+  [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters,
+                                                                      const std::vector<NodeRoute>& nodes);
   // Updates the routes on the kernel end: linked clusters, VIPs, translation addresses. Calls the kernel only when
   // these changed, or its own routes did.
   void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
@@ -36,13 +38,19 @@ class LocalSide {
 
  private:
   [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const std::vector<Prefix>& own) const;
-  [[nodiscard]] std::vector<LocalRoute> through_kernel_routes(const std::vector<Prefix>& own);
+  // nullopt: the kernel did not answer, which is listed.
+  [[nodiscard]] std::optional<std::vector<LocalRoute>> through_kernel_routes(const std::vector<Prefix>& own);
+  // Notes the next hop for the neighbour watch.
+  [[nodiscard]] AdjacencyId next_hop_of(DeviceId device, const KernelRoute& route);
+  void add_node_routes(const std::vector<NodeRoute>& nodes, std::vector<LocalRoute>& routes);
+  void add_native_routes(const std::vector<ClusterView>& clusters, std::vector<LocalRoute>& routes);
 
   Node& node_;
   Adjacencies& adjacencies_;
   std::vector<IpAddress> translation_;
-  std::optional<std::vector<LocalRoute>> given_;  // to the engine
-  std::optional<std::vector<Prefix>> set_;        // on the kernel end
+  std::set<std::pair<DeviceId, IpAddress>> next_hops_;  // of the routes
+  std::optional<std::vector<LocalRoute>> given_;        // to the engine
+  std::optional<std::vector<Prefix>> set_;              // on the kernel end
   AdjacencyId kernel_end_;
   std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
   std::optional<Error> link_problem_;

@@ -1,6 +1,11 @@
 #include "control/daemon/node.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "dataplane/api/devices.h"
@@ -8,8 +13,26 @@
 namespace isthmus {
 namespace {
 
-// Bytes a VXLAN tunnel over IPv4 adds to an IP packet: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
-constexpr std::uint32_t kTunnelOverhead = 50;
+// The most that one of our tunnels adds to an IP packet. Peers are reached over a family that both ends have.
+Bytes tunnel_overhead(const OwnGateway& own) {
+  Bytes most{0};
+  for (const EncapsulationInfo& info : encapsulations()) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      if (own.address(family) != nullptr) {
+        most = std::max(most, encapsulation_overhead(info.kind, family));
+      }
+    }
+  }
+  return most;
+}
+
+struct UniqueSocket {
+  UniqueSocket() = default;
+  ~UniqueSocket() { ::close(fd); }
+  UniqueSocket(const UniqueSocket&) = delete;
+  UniqueSocket& operator=(const UniqueSocket&) = delete;
+  int fd = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+};
 
 Seconds rounded_up(std::uint64_t milliseconds) {
   return Seconds{static_cast<std::uint32_t>(std::min<std::uint64_t>((milliseconds + 999) / 1000, UINT32_MAX))};
@@ -28,6 +51,15 @@ AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& inter
   return options;
 }
 
+// Whether a socket of this host, the kernel's tunnel devices included, has the UDP port at any address.
+bool port_in_use(L4Port port) {
+  const UniqueSocket socket;
+  sockaddr_in6 any{};
+  any.sin6_family = AF_INET6;
+  any.sin6_port = htons(port.value());
+  return ::bind(socket.fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 && errno == EADDRINUSE;
+}
+
 // Opens the interface and hands it to the engine.
 Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface) {
   auto device = open_af_xdp(af_xdp_options(config, interface));
@@ -43,11 +75,11 @@ Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::s
 }
 
 // Creates or adopts the veth pair, if one is configured. Returns the interface that the engine receives from.
-Result<std::string> prepare_local(const GatewayConfig& config, Node& node) {
+Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway& own, Node& node) {
   if (!config.local.veth) {
     return config.local.device.interface;
   }
-  const LocalDeviceOptions options = local_device_options(config, node.underlay_link.mtu);
+  const LocalDeviceOptions options = local_device_options(config, own, node.underlay_link.mtu);
   const auto created = node.kernel->make_local_device(options);
   if (!created) {
     return created.error();
@@ -58,11 +90,11 @@ Result<std::string> prepare_local(const GatewayConfig& config, Node& node) {
 
 }  // namespace
 
-LocalDeviceOptions local_device_options(const GatewayConfig& config, Bytes underlay_mtu) {
+LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGateway& own, Bytes underlay_mtu) {
   LocalDeviceOptions options;
   options.kernel_end = config.local.device.interface;
   options.queues = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
-  options.mtu = Bytes{config.local.mtu.value_or(underlay_mtu.value() - kTunnelOverhead)};
+  options.mtu = Bytes{config.local.mtu.value_or(underlay_mtu.value() - tunnel_overhead(own).value())};
   return options;
 }
 
@@ -76,8 +108,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.frames = config.frames;
   options.cluster = own.cluster;
   options.cluster_bits = own.cluster_bits;
-  options.tunnel = tunnel_end(own.underlay);
-  options.tunnel.ports = {own.port};
+  options.tunnel = own.tunnel_ends();
   options.translation_ipv4 = config.translation_ipv4;
   options.translation_ipv6 = config.translation_ipv6;
   options.translation_first = config.translation_first;
@@ -95,7 +126,34 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   return options;
 }
 
+// Tunnels of our own nodes would be taken from an overlay of this host that has the same port.
+Status check_node_tunnels(const GatewayConfig& config, const OwnGateway& own) {
+  if (config.local.delivery != LocalDelivery::kTunnel) {
+    return Ok{};
+  }
+  const EncapsulationInfo& info = encapsulation_info(own.cluster_encapsulation);
+  const std::string where = config.file + ": devices.local.delivery";
+  if (info.kind == EncapsulationKind::kNone) {
+    return Error{"delivery in the nodes' tunnels, but the Cluster object of our cluster has encapsulation none", where,
+                 "write route, or correct spec.encapsulation of the Cluster object"};
+  }
+  if (own.tunnel_ends().port(info.kind) != info.default_port) {
+    return Error{"the nodes send " + std::string(info.name) + " to port " + std::to_string(info.default_port.value()) +
+                     ", but this gateway has another port for it",
+                 where, "leave out spec.port of the Gateway object, or write route"};
+  }
+  if (port_in_use(info.default_port)) {
+    return Error{"UDP port " + std::to_string(info.default_port.value()) +
+                     " is in use on this host, by Cilium's overlay for example: its packets would be taken from it",
+                 where, "run the gateway on a host without that overlay, or write route"};
+  }
+  return Ok{};
+}
+
 Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
+  if (auto status = check_node_tunnels(config, own); !status) {
+    return status.error();
+  }
   Node node;
   auto kernel = Kernel::open();
   if (!kernel) {
@@ -107,7 +165,7 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
     return link.error();
   }
   node.underlay_link = *link;
-  auto local_interface = prepare_local(config, node);
+  auto local_interface = prepare_local(config, own, node);
   if (!local_interface) {
     return local_interface.error();
   }

@@ -30,7 +30,8 @@ struct Node {
 [[nodiscard]] Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own);
 
 // The local device that the configuration describes.
-[[nodiscard]] LocalDeviceOptions local_device_options(const GatewayConfig& config, Bytes underlay_mtu);
+[[nodiscard]] LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGateway& own,
+                                                      Bytes underlay_mtu);
 [[nodiscard]] EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own);
 
 }  // namespace isthmus

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/model/policy_objects.h"
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -57,6 +58,8 @@ struct ObjectKey {
 struct ClusterObject {
   ClusterId id;
   std::vector<Prefix> pod_prefixes, node_prefixes;
+  // How its nodes reach its pods: their tunnels, or kNone where the underlay routes the pods' addresses.
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;
   friend bool operator==(const ClusterObject&, const ClusterObject&) = default;
 };
 
@@ -64,7 +67,8 @@ struct GatewayObject {
   std::string cluster;
   IpAddress underlay;
   L4Port port{8472};
-  std::vector<IpAddress> more{};  // further underlay addresses: the first of our family is used
+  std::vector<IpAddress> more{};  // further underlay addresses: one of a family that both ends have is used
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // in which it wants to be reached; not kNone
   friend bool operator==(const GatewayObject&, const GatewayObject&) = default;
 };
 

@@ -34,6 +34,12 @@ struct PolicyName {
   std::vector<PolicyPort> ports;  // any of them; unused with any_port
 };
 
+// The tunnel end that a flow's packets came from or went to.
+struct FlowPeer {
+  IpAddress underlay;
+  EncapsulationKind to = EncapsulationKind::kVxlan, from = EncapsulationKind::kVxlan;  // of packets to it, from it
+};
+
 struct Flow {
   std::int64_t time_ns = 0;         // since 1970
   FlowEvent event;                  // as the worker reported it
@@ -41,6 +47,7 @@ struct Flow {
   const DropCount* drop = nullptr;  // why, when dropped; points to static text
   std::string service;              // "namespace/name" of the VIP; empty: direct
   IpAddress peer;                   // underlay address of the tunnel end; unspecified: none
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;      // of that tunnel
   std::shared_ptr<const PolicyName> egress_policy, ingress_policy;  // null: none, or the default decided
 };
 

@@ -240,11 +240,13 @@ json flow_json(const Flow& flow, std::string_view node) {
     object[reply ? "source_service" : "destination_service"] = service_json(flow.service);
   }
   if (!flow.peer.is_unspecified()) {
-    json tunnel{{"protocol", "VXLAN"}};
+    const bool geneve = flow.encapsulation == EncapsulationKind::kGeneve;
+    json tunnel{{"protocol", geneve ? "GENEVE" : "VXLAN"}};  // Hubble knows these two
     if (e.vni.value() != 0) {
       tunnel["vni"] = e.vni.value();
     }
-    tunnel["IP"] = {{e.from == Side::kFabric ? "source" : "destination", flow.peer.to_string()}, {"ipVersion", "IPv4"}};
+    tunnel["IP"] = {{e.from == Side::kFabric ? "source" : "destination", flow.peer.to_string()},
+                    {"ipVersion", flow.peer.is_ipv4() ? "IPv4" : "IPv6"}};
     object["tunnel"] = std::move(tunnel);
   }
   add_policy("egress", e.egress, flow.egress_policy, object);

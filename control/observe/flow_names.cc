@@ -109,12 +109,12 @@ std::shared_ptr<const PolicyName> FlowNames::policy(RuleId id) {
   return entry->second;
 }
 
-IpAddress FlowNames::peer(PeerId id) {
+const FlowPeer& FlowNames::peer(PeerId id) {
   const auto [entry, fresh] = peers_.try_emplace(id);
   if (fresh && id != kNoPeer) {
     for (const PeerView& peer : compiler_.peers()) {
       if (peer.id == id) {
-        entry->second = peer.underlay;
+        entry->second = {peer.underlay, peer.encapsulation, peer.from_encapsulation};
       }
     }
   }

@@ -26,7 +26,7 @@ class FlowNames {
   // `reported`: the identity from the worker; identity::kUnknown: take that of the address.
   [[nodiscard]] FlowParty party(const IpAddress& address, L4Port port, Identity reported, ClusterId cluster);
   [[nodiscard]] const std::string& service(ServiceId id);
-  [[nodiscard]] IpAddress peer(PeerId id);
+  [[nodiscard]] const FlowPeer& peer(PeerId id);
   // The policy of a rule; null for kNoRule.
   [[nodiscard]] std::shared_ptr<const PolicyName> policy(RuleId id);
   // Of an endpoint: its identity's, or its pod's own where the identity is not published.
@@ -47,7 +47,7 @@ class FlowNames {
   std::unordered_map<IpAddress, Entry> addresses_;
   std::map<std::pair<Identity, ClusterId>, std::shared_ptr<const EndpointNames>> unknown_endpoints_;
   std::unordered_map<ServiceId, std::string> services_;
-  std::unordered_map<PeerId, IpAddress> peers_;
+  std::unordered_map<PeerId, FlowPeer> peers_;
   std::unordered_map<RuleId, std::shared_ptr<const PolicyName>> rules_;
 };
 

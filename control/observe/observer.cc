@@ -52,7 +52,9 @@ Flow Observer::flow_of(const FlowEvent& event, std::int64_t clock_offset_ns) {
     flow.drop = &drops_[event.drop_reason];
   }
   flow.service = names_.service(event.service);
-  flow.peer = names_.peer(event.peer);
+  const FlowPeer& peer = names_.peer(event.peer);
+  flow.peer = peer.underlay;
+  flow.encapsulation = event.from == Side::kFabric ? peer.from : peer.to;
   flow.egress_policy = names_.policy(event.egress.rule);
   flow.ingress_policy = names_.policy(event.ingress.rule);
   return flow;

@@ -194,6 +194,23 @@ Result<NodeObject> decode_node(const EtcdValueContext& context, std::string_view
   return result;
 }
 
+namespace {
+
+// The first tunnel that we know; VXLAN where the list is empty.
+std::optional<EncapsulationKind> tunnel_of(const std::vector<std::string>& names) {
+  if (names.empty()) {
+    return EncapsulationKind::kVxlan;
+  }
+  for (const std::string& name : names) {
+    if (const auto kind = encapsulation_named(name); kind && *kind != EncapsulationKind::kNone) {
+      return kind;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string_view suffix, std::string_view value) {
   ValueError error;
   const auto parsed = parse_json_object(value, error);
@@ -224,14 +241,15 @@ Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string
   if (error.empty() && result.underlay.empty()) {
     error = "underlay has no address";
   }
-  const auto& encapsulations = result.encapsulations;
-  if (error.empty() && !encapsulations.empty() &&
-      std::find(encapsulations.begin(), encapsulations.end(), "vxlan") == encapsulations.end()) {
-    error = "encapsulations does not contain vxlan";
+  const auto encapsulation = tunnel_of(result.encapsulations);
+  if (error.empty() && !encapsulation) {
+    error = "encapsulations contains none that is known here";
   }
   if (!error.empty()) {
     return reject(error);
   }
+  result.encapsulation = *encapsulation;
+  result.port = encapsulation_info(*encapsulation).default_port;
   if (port != 0) {
     result.port = L4Port{static_cast<std::uint16_t>(port)};
   }

@@ -11,22 +11,32 @@ namespace isthmus {
 namespace {
 
 constexpr const char* kProfileName = "clustermesh";
-constexpr const char* kPortName = "vxlan";
 constexpr std::size_t kMaxProblems = 100;
 
-// The port named "vxlan", else the only UDP port.
-std::optional<L4Port> tunnel_port(const std::vector<ServicePort>& ports) {
+struct TunnelPort {
+  EncapsulationKind kind = EncapsulationKind::kVxlan;
+  L4Port port;
+};
+
+// The first UDP port with the name of an encapsulation, else the only UDP port, which is VXLAN unless it is another
+// encapsulation's default.
+std::optional<TunnelPort> tunnel_port(const std::vector<ServicePort>& ports) {
   std::vector<L4Port> udp;
   for (const ServicePort& port : ports) {
     if (port.protocol != IpProtocol::kUdp) {
       continue;
     }
-    if (port.name == kPortName) {
-      return port.port;
+    if (const auto kind = encapsulation_named(port.name); kind && *kind != EncapsulationKind::kNone) {
+      return TunnelPort{*kind, port.port};
     }
     udp.push_back(port.port);
   }
-  return udp.size() == 1 ? std::optional(udp.front()) : std::nullopt;
+  if (udp.size() != 1) {
+    return std::nullopt;
+  }
+  const auto known = encapsulations();
+  const auto kind = std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.default_port == udp[0]; });
+  return TunnelPort{kind == known.end() ? EncapsulationKind::kVxlan : kind->kind, udp.front()};
 }
 
 std::string location_of(const std::string& cluster, const std::string& what) {
@@ -111,10 +121,13 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() 
     for (const auto& [name, value] : registered_[cluster]) {
       const std::string location = location_of(cluster, "gateways/" + name);
       taken.insert(value.underlay.begin(), value.underlay.end());
-      candidates.push_back(
-          {name,
-           {{cluster, value.underlay.front(), value.port, {value.underlay.begin() + 1, value.underlay.end()}},
-            location}});
+      candidates.push_back({name,
+                            {{cluster,
+                              value.underlay.front(),
+                              value.port,
+                              {value.underlay.begin() + 1, value.underlay.end()},
+                              value.encapsulation},
+                             location}});
     }
   }
   for (const std::string& cluster : members_) {
@@ -125,11 +138,12 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() 
       const auto port = tunnel_port(backend.ports);
       if (!port) {
         gateway_problems_.push_back(problem_at(
-            location, "the gateway at " + address + " has no UDP port named vxlan and not exactly one UDP port",
-            "name the tunnel port of the gateway Service vxlan"));
+            location,
+            "the gateway at " + address + " has no UDP port named as an encapsulation and not exactly one UDP port",
+            "name the tunnel port of the gateway Service vxlan or geneve"));
       } else if (taken.insert(backend.address).second) {
         candidates.push_back({is_label(backend.hostname) ? backend.hostname : cluster + "-" + dashed(address),
-                              {{cluster, backend.address, *port}, location}});
+                              {{cluster, backend.address, port->port, {}, port->kind}, location}});
       }
     }
   }

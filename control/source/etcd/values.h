@@ -95,7 +95,8 @@ struct GatewayValue {
   std::string name, zone;
   std::vector<IpAddress> underlay;
   L4Port port{8472};
-  std::vector<std::string> encapsulations;
+  std::vector<std::string> encapsulations;                      // by name, in order of preference
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // decoded: the first that we know
   friend bool operator==(const GatewayValue&, const GatewayValue&) = default;
 };
 [[nodiscard]] Result<GatewayValue> decode_gateway(const EtcdValueContext& context, std::string_view suffix,

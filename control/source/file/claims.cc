@@ -114,6 +114,7 @@ void collect_claims(const ObjectDelta& delta, const ClaimRequest& request, HubVi
     }
   } else if (const auto* gateway = std::get_if<GatewayObject>(&*delta.value)) {
     view.taken.insert(gateway->underlay);
+    view.taken.insert(gateway->more.begin(), gateway->more.end());
   }
 }
 

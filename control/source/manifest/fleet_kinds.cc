@@ -28,10 +28,60 @@ std::optional<std::string> read_cluster_name(const YamlNode& node, const std::st
   return name;
 }
 
+// Reads spec.encapsulation: one of the kinds for which `allowed` is true.
+std::optional<EncapsulationKind> read_encapsulation(const YamlMap& spec, bool (*allowed)(const EncapsulationInfo&)) {
+  const YamlNode* node = spec.get("encapsulation");
+  if (node == nullptr) {
+    return std::nullopt;
+  }
+  std::vector<std::string_view> words;
+  for (const EncapsulationInfo& info : encapsulations()) {
+    if (allowed(info)) {
+      words.push_back(info.name);
+    }
+  }
+  const auto word = read_text(*node, "spec.encapsulation", spec.errors());
+  const auto kind = word ? encapsulation_named(*word) : std::nullopt;
+  if (word && (!kind || !allowed(encapsulation_info(*kind)))) {
+    spec.error(node->line, "spec.encapsulation is " + shown(*word), "write " + alternatives(words));
+    return std::nullopt;
+  }
+  return kind;
+}
+
+bool any_kind(const EncapsulationInfo&) { return true; }
+bool is_tunnel(const EncapsulationInfo& info) { return info.kind != EncapsulationKind::kNone; }
+
+// One address, or a list of one of each family.
+void read_underlay(const YamlNode& node, GatewayObject& gateway, YamlErrors& errors) {
+  constexpr const char* kPath = "spec.underlayAddress";
+  if (node.kind != YamlNode::Kind::kSequence) {
+    gateway.underlay = read_address(node, kPath, errors).value_or(IpAddress());
+    return;
+  }
+  const auto& items = read_list(&node, kPath, errors);
+  std::vector<IpAddress> addresses;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (const auto address = read_address(items[i], item_path(kPath, i), errors)) {
+      addresses.push_back(*address);
+    }
+  }
+  const bool one_each =
+      addresses.size() == 1 || (addresses.size() == 2 && addresses[0].family() != addresses[1].family());
+  if (addresses.size() == items.size() && !one_each) {
+    errors.push_back({node.line, std::string(kPath) + " is not one address, or one of IPv4 and one of IPv6",
+                      "write such as 192.0.2.1 or [192.0.2.1, \"2001:db8::1\"]"});
+  }
+  if (one_each) {
+    gateway.underlay = addresses.front();
+    gateway.more.assign(addresses.begin() + 1, addresses.end());
+  }
+}
+
 }  // namespace
 
 std::optional<ObjectValue> read_cluster(const ObjectText& in) {
-  const YamlMap spec = open_spec(in, {"id", "podCIDRs", "nodeCIDRs"});
+  const YamlMap spec = open_spec(in, {"id", "podCIDRs", "nodeCIDRs", "encapsulation"});
   if (!spec.present()) {
     return std::nullopt;
   }
@@ -51,6 +101,7 @@ std::optional<ObjectValue> read_cluster(const ObjectText& in) {
     }
   }
   cluster.node_prefixes = read_prefixes(spec.list("nodeCIDRs"), "spec.nodeCIDRs", errors);
+  cluster.encapsulation = read_encapsulation(spec, any_kind).value_or(cluster.encapsulation);
   return cluster;
 }
 
@@ -69,14 +120,12 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
     gateway.cluster = read_cluster_name(*cluster, "spec.cluster", errors).value_or(std::string());
   }
   if (const YamlNode* address = spec.require("underlayAddress", "write the address at which other gateways reach it")) {
-    gateway.underlay = read_address(*address, "spec.underlayAddress", errors).value_or(IpAddress());
+    read_underlay(*address, gateway, errors);
   }
+  gateway.encapsulation = read_encapsulation(spec, is_tunnel).value_or(gateway.encapsulation);
+  gateway.port = encapsulation_info(gateway.encapsulation).default_port;
   if (const YamlNode* port = spec.get("port")) {
     gateway.port = L4Port{static_cast<std::uint16_t>(read_number(*port, "spec.port", 1, 65535, errors).value_or(0))};
-  }
-  const YamlNode* encapsulation = spec.get("encapsulation");
-  if (encapsulation != nullptr && encapsulation->text != "vxlan") {
-    spec.error(encapsulation->line, "spec.encapsulation is " + shown(encapsulation->text), "write vxlan");
   }
   return gateway;
 }

@@ -33,7 +33,8 @@ StatusReply some_status() {
   status.state = "serving";
   status.hubs = {"file /var/lib/isthmus/hub"};
   status.synced = true;
-  status.tunnel_address = ip("192.0.2.1");
+  status.tunnel_addresses = {ip("192.0.2.1")};
+  status.encapsulation = "vxlan";
   status.tunnel_port = L4Port{8472};
   status.counters.connections.now = 12;
   status.counters.connections.capacity = 262144;

@@ -287,7 +287,7 @@ TEST(FleetConflicts, AreWonByThePreviousOwnerOfIdPrefixAndAddress) {
                              HasSubstr("gateway aaa-1 and gateway west-1 have the same underlay address")}));
 }
 
-TEST(Gateways, WithSeveralAddressesAreReachedAtTheFirstOfOurFamily) {
+TEST(Gateways, WithSeveralAddressesAreReachedAtOneOfOurFamily) {
   Fleet3 f;
   const GatewayObject gateway{"west", ip("2001:db8::7"), L4Port{8472}, {ip("198.51.100.7"), ip("198.51.100.8")}};
   f.put(ObjectKind::kGateway, "", "", "west-7", gateway);
@@ -303,6 +303,109 @@ TEST(Gateways, WithSeveralAddressesAreReachedAtTheFirstOfOurFamily) {
   f.put(ObjectKind::kGateway, "", "", "west-7", GatewayObject{"west", ip("2001:db8::7"), L4Port{8472}, {}});
   f.compile();
   EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr("of another address family than ours")));
+}
+
+GatewayObject east_gateway(std::vector<IpAddress> more, EncapsulationKind kind) {
+  return {"east", ip("192.0.1.1"), encapsulation_info(kind).default_port, std::move(more), kind};
+}
+
+TEST(Gateways, AreReachedInTheKindTheyAnnounceAndReachUsInOurs) {
+  Fleet3 f;
+  f.put(ObjectKind::kGateway, "", "", "east-1", east_gateway({}, EncapsulationKind::kGeneve));
+  f.compile();
+  const PeerEntry& west = f.peers[f.peer("192.0.2.1")];
+  EXPECT_EQ(west.kind, EncapsulationKind::kVxlan);
+  EXPECT_EQ(west.udp_port, L4Port{8472});
+  EXPECT_EQ(west.from_kind, EncapsulationKind::kGeneve);
+  f.put(ObjectKind::kGateway, "", "", "west-1",
+        GatewayObject{"west", ip("192.0.2.1"), L4Port{6082}, {}, EncapsulationKind::kGeneve});
+  f.compile();
+  EXPECT_EQ(f.peers[f.peer("192.0.2.1")].kind, EncapsulationKind::kGeneve);
+  EXPECT_EQ(f.peers[f.peer("192.0.2.1")].udp_port, L4Port{6082});
+}
+
+TEST(Gateways, OfBothFamiliesMeetOverIpv4AndOthersOverTheFamilyTheyShare) {
+  Fleet3 f;
+  f.put(ObjectKind::kGateway, "", "", "east-1", east_gateway({ip("2001:db8:1::1")}, EncapsulationKind::kVxlan));
+  f.put(ObjectKind::kGateway, "", "", "west-7", GatewayObject{"west", ip("2001:db8::7"), L4Port{8472}, {}});
+  f.put(ObjectKind::kGateway, "", "", "west-8",
+        GatewayObject{"west", ip("2001:db8::8"), L4Port{8472}, {ip("198.51.100.8")}});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), testing::IsEmpty());
+  EXPECT_NE(f.peer("2001:db8::7"), kNoPeer);
+  EXPECT_NE(f.peer("198.51.100.8"), kNoPeer);
+  EXPECT_EQ(f.peer("2001:db8::8"), kNoPeer);
+}
+
+TEST(OwnGateway, SaysWhereTunnelPacketsAreExpected) {
+  OwnGateway own{ClusterId{1}, ClusterBits{16},     ip("192.0.1.1"),
+                 L4Port{7000}, {ip("2001:db8::1")}, EncapsulationKind::kGeneve};
+  const TunnelEnds ends = own.tunnel_ends();
+  EXPECT_EQ(ends.ipv4, ip("192.0.1.1"));
+  EXPECT_EQ(ends.ipv6, ip("2001:db8::1"));
+  EXPECT_EQ(ends.kind, EncapsulationKind::kGeneve);
+  EXPECT_EQ(ends.port(EncapsulationKind::kGeneve), L4Port{7000});
+  EXPECT_EQ(ends.port(EncapsulationKind::kVxlan), L4Port{8472}) << "for nodes, which cannot choose";
+  own.port = L4Port{8472};
+  EXPECT_EQ(own.tunnel_ends().port(EncapsulationKind::kVxlan), L4Port{0}) << "the port is taken by our kind";
+}
+
+TEST(OwnGateway, WithTwoAddressesOfOneFamilyIsRefused) {
+  Fleet3 f;
+  f.put(ObjectKind::kGateway, "", "", "east-1", east_gateway({ip("192.0.1.2")}, EncapsulationKind::kVxlan));
+  const auto own = find_own_gateway(f.model, "east", "east-1");
+  ASSERT_FALSE(own.ok());
+  EXPECT_THAT(own.error().what, testing::HasSubstr("several underlay addresses of one family"));
+}
+
+NodeObject node_at(const char* address, const char* pods) {
+  NodeObject node;
+  node.addresses = {ip(address)};
+  node.pod_prefixes = {net(pods)};
+  return node;
+}
+
+TEST(OwnNodes, AreTunnelPeersWithRoutesToTheirPodsWhereAskedFor) {
+  for (const bool asked : {false, true}) {
+    Fleet3 f;
+    f.options.own_node_tunnels = asked;
+    ClusterObject east{ClusterId{1}, {net("10.1.0.0/16")}, {}, EncapsulationKind::kGeneve};
+    f.put(ObjectKind::kCluster, "", "", "east", east);
+    f.put(ObjectKind::kNode, "east", "", "n1", node_at("192.0.1.1", "10.1.1.0/24"));  // where we run
+    f.put(ObjectKind::kNode, "east", "", "n5", node_at("192.0.1.5", "10.1.5.0/24"));
+    f.compile();
+    EXPECT_EQ(f.peer("192.0.1.1"), kNoPeer);
+    const PeerId peer = f.peer("192.0.1.5");
+    EXPECT_EQ(peer != kNoPeer, asked);
+    if (!asked) {
+      EXPECT_THAT(f.compiler->node_routes(), testing::IsEmpty());
+      continue;
+    }
+    EXPECT_EQ(f.peers[peer].kind, EncapsulationKind::kGeneve);
+    EXPECT_EQ(f.peers[peer].from_kind, EncapsulationKind::kGeneve);
+    EXPECT_EQ(f.peers[peer].udp_port, L4Port{6081});
+    EXPECT_FALSE(f.peers[peer].gateway);
+    EXPECT_THAT(f.compiler->node_routes(), testing::ElementsAre(NodeRoute{net("10.1.5.0/24"), peer}));
+    f.drop(ObjectKind::kNode, "east", "", "n5");
+    f.compile();
+    EXPECT_THAT(f.compiler->node_routes(), testing::IsEmpty());
+    EXPECT_EQ(f.peer("192.0.1.5"), kNoPeer);
+  }
+}
+
+TEST(NativeClusters, NeedNoGatewayAndAreNeverUnreachable) {
+  Fleet3 f;
+  f.put(ObjectKind::kCluster, "", "", "south",
+        ClusterObject{ClusterId{4}, {net("10.4.0.0/16")}, {}, EncapsulationKind::kNone});
+  f.put(ObjectKind::kNode, "south", "", "n1", node_at("192.0.4.1", "10.4.1.0/24"));
+  f.profile({"east", "west", "north", "south"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), testing::IsEmpty());
+  EXPECT_EQ(f.peer("192.0.4.1"), kNoPeer) << "its nodes have no tunnel";
+  for (const ClusterView& cluster : f.compiler->clusters()) {
+    EXPECT_EQ(cluster.native, cluster.name == "south");
+    EXPECT_FALSE(cluster.unreachable) << cluster.name;
+  }
 }
 
 }  // namespace

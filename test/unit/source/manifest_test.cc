@@ -86,6 +86,26 @@ TEST(FleetKinds, AGatewayHasAnUnderlayAddressAndADefaultPort) {
             L4Port{4789});
 }
 
+TEST(FleetKinds, AGatewaySaysItsEncapsulationAndAnAddressOfEachFamily) {
+  const auto gateway = read_one<GatewayObject>(
+      std::string(kGateway) +
+          "spec: {cluster: east, underlayAddress: [192.0.2.1, \"2001:db8::1\"], encapsulation: geneve}\n",
+      "");
+  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
+  EXPECT_THAT(gateway.more, ElementsAre(ip("2001:db8::1")));
+  EXPECT_EQ(gateway.encapsulation, EncapsulationKind::kGeneve);
+  EXPECT_EQ(gateway.port, L4Port{6081});
+}
+
+TEST(FleetKinds, AClusterSaysHowItsNodesReachItsPods) {
+  for (const auto& [text, kind] : {std::pair{"vxlan", EncapsulationKind::kVxlan},
+                                   {"geneve", EncapsulationKind::kGeneve},
+                                   {"none", EncapsulationKind::kNone}}) {
+    const std::string spec = std::string("spec: {id: 1, podCIDRs: [10.1.0.0/16], encapsulation: ") + text + "}\n";
+    EXPECT_EQ(read_one<ClusterObject>(std::string(kCluster) + spec, "").encapsulation, kind);
+  }
+}
+
 TEST(FleetKinds, AProfileLinksClusters) {
   const auto profile = read_one<ProfileObject>(
       std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");
@@ -128,7 +148,16 @@ const ErrorRow kErrors[] = {
      "4: spec.underlayAddress is \"here\", not an IP address"},
     {"an unsupported encapsulation",
      std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: gre}\n", "",
-     "4: spec.encapsulation is \"gre\" (write vxlan)"},
+     "4: spec.encapsulation is \"gre\" (write vxlan or geneve)"},
+    {"a gateway without a tunnel",
+     std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: none}\n", "",
+     "4: spec.encapsulation is \"none\" (write vxlan or geneve)"},
+    {"an unsupported encapsulation of a cluster",
+     std::string(kCluster) + "spec: {id: 1, podCIDRs: [10.1.0.0/16], encapsulation: gre}\n", "",
+     "4: spec.encapsulation is \"gre\" (write vxlan, geneve or none)"},
+    {"two underlay addresses of one family",
+     std::string(kGateway) + "spec: {cluster: east, underlayAddress: [192.0.2.1, 192.0.2.2]}\n", "",
+     "4: spec.underlayAddress is not one address, or one of IPv4 and one of IPv6"},
     {"a cluster twice in a profile", std::string(kProfile) + "spec: {clusters: [east, east]}\n", "",
      "4: spec.clusters names east twice"},
     {"an unsupported number of clusters",

@@ -67,12 +67,34 @@ TEST_F(FleetRegistryTest, AGatewayWhoseNameIsTakenIsPrefixedWithItsCluster) {
   EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
 }
 
+TEST_F(FleetRegistryTest, TheNameOfAGatewayServicesPortIsItsEncapsulation) {
+  const auto udp = [](const char* name, std::uint16_t port) {
+    return ServicePort{name, IpProtocol::kUdp, L4Port{port}};
+  };
+  struct Row {
+    std::vector<ServicePort> ports;
+    EncapsulationKind kind;
+    std::uint16_t port;
+  };
+  const Row rows[] = {{{udp("vxlan", 9000)}, EncapsulationKind::kVxlan, 9000},
+                      {{udp("health", 9), udp("geneve", 9001)}, EncapsulationKind::kGeneve, 9001},
+                      {{udp("", 6081)}, EncapsulationKind::kGeneve, 6081},
+                      {{udp("", 7000)}, EncapsulationKind::kVxlan, 7000}};
+  registry.set_member("west", true);
+  for (const Row& row : rows) {
+    registry.set_service_gateways("west", {{*IpAddress::parse("192.0.2.21"), "west-1", row.ports}});
+    const auto& gateway = std::get<GatewayObject>(*out.back().value);
+    EXPECT_EQ(gateway.encapsulation, row.kind);
+    EXPECT_EQ(gateway.port, L4Port{row.port});
+  }
+}
+
 TEST_F(FleetRegistryTest, AGatewayServiceWithoutATunnelPortIsAProblem) {
   registry.set_member("west", true);
   registry.set_service_gateways("west", {{*IpAddress::parse("192.0.2.21"), "", {{"h", IpProtocol::kTcp, L4Port{80}}}}});
   EXPECT_TRUE(gateways().empty());
   ASSERT_EQ(registry.problems().size(), 1U);
-  EXPECT_THAT(registry.problems()[0].what, HasSubstr("no UDP port named vxlan"));
+  EXPECT_THAT(registry.problems()[0].what, HasSubstr("no UDP port named as an encapsulation"));
 }
 
 ServiceExportValue exported(std::int64_t created, std::vector<ServicePort> ports) {

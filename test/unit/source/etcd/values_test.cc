@@ -447,10 +447,21 @@ TEST(EndpointSliceValueTest, InvalidOrTooLargeFramesAreRejected) {
 }
 
 TEST(GatewayValueTest, AnEncodedGatewayDecodesToTheSame) {
-  const GatewayValue gateway{"west-1", "w1", {*IpAddress::parse("192.0.2.31")}, L4Port{8473}, {"vxlan"}};
+  const GatewayValue gateway{"west-1",     "w1",       {*IpAddress::parse("192.0.2.31")},
+                             L4Port{8473}, {"geneve"}, EncapsulationKind::kGeneve};
   const auto read = decode_gateway(kWest, "west-1", encode_gateway("west", gateway));
   ASSERT_TRUE(read.ok()) << read.error().what;
   EXPECT_EQ(*read, gateway);
+}
+
+TEST(GatewayValueTest, TheFirstKnownEncapsulationCountsWithItsDefaultPort) {
+  const auto gateway = decode_gateway(
+      kWest, "west-1",
+      R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1","2001:db8::1"],"encapsulations":["gre","geneve","vxlan"]})");
+  ASSERT_TRUE(gateway.ok()) << gateway.error().what;
+  EXPECT_EQ(gateway->encapsulation, EncapsulationKind::kGeneve);
+  EXPECT_EQ(gateway->port, L4Port{6081});
+  EXPECT_EQ(gateway->underlay.size(), 2u);
 }
 
 TEST(GatewayValueTest, InvalidValuesAreRejected) {
@@ -460,7 +471,8 @@ TEST(GatewayValueTest, InvalidValuesAreRejected) {
       {R"({"cluster":"west","name":"west-1"})", "has no address"},
       {R"({"cluster":"west","name":"west-1","underlay":["0.0.0.0"]})", "is not an address"},
       {R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1"],"port":65536})", "is not a number"},
-      {R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1"],"encapsulations":["geneve"]})", "vxlan"},
+      {R"({"cluster":"west","name":"west-1","underlay":["192.0.2.1"],"encapsulations":["gre","none"]})",
+       "none that is known"},
   };
   for (const auto& [value, why] : rows) {
     const auto gateway = decode_gateway(kWest, "west-1", value);
