@@ -16,8 +16,10 @@ logging.getLogger("scapy").setLevel(logging.ERROR)
 
 from scapy.all import (ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6, Raw,  # noqa: E402
                        rdpcap, wrpcap)
+from scapy.contrib.geneve import GENEVE  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 
+PORTS = {"vxlan": 8472, "geneve": 6081}
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.join(os.environ.get("ISTHMUS_BUILD", "build"), "test", "golden", "make-pcap")
 EXPECTED = os.path.join(HERE, "expected.txt")
@@ -212,6 +214,110 @@ class Path(unittest.TestCase):
             if value:
                 cells.append(f"{field}={value}")
         return " ".join(cells)
+
+
+def in_fabric(inner, kind, underlay):
+    """The packet in the peer's tunnel; `kind` none: as it is, on the underlay."""
+    if kind == "none":
+        return Ether(src="02:00:00:00:0f:fe", dst="02:00:00:00:00:01") / inner
+    outer = IP(src=PEER, dst=GATEWAY, id=7) if underlay == 4 else IPv6(src="2001:db8::2", dst="2001:db8::1")
+    udp = UDP(sport=50000, dport=PORTS[kind], **({"chksum": 0} if underlay == 4 else {}))
+    header = VXLAN(flags=8, vni=REMOTE_IDENTITY) if kind == "vxlan" else GENEVE(vni=REMOTE_IDENTITY, proto=0x6558)
+    return (Ether(src="02:00:00:00:0f:fe", dst="02:00:00:00:00:01") / outer / udp / header /
+            Ether(src="02:49:c0:00:02:02", dst="02:49:c0:00:02:01") / inner)
+
+
+class Fabrics(unittest.TestCase):
+    """Every encapsulation over both families, and native routing: pod and service, both inner families, both ways."""
+
+    FABRICS = [(kind, underlay) for kind in ("vxlan", "geneve") for underlay in (4, 6)] + [("none", 4)]
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
+
+    def run_path(self, name, kind, underlay, local, incoming_packets):
+        """Returns (packets to the local side, packets to the underlay); nothing may be dropped."""
+        paths = [os.path.join(self.folder, f"{name}-{part}.pcap")
+                 for part in ("local-in", "underlay-in", "local-out", "underlay-out")]
+        wrpcap(paths[0], [bytes(packet) for packet in local], linktype=1)
+        wrpcap(paths[1], [bytes(packet) for packet in incoming_packets], linktype=1)
+        done = subprocess.run([PROGRAM, self.folder, *paths, kind, str(underlay)], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual((done.returncode, done.stdout.splitlines()[1:]), (0, []), done.stdout + done.stderr)
+        self.assert_tshark_finds_no_error(paths[2:])
+        return rdpcap(paths[2]), rdpcap(paths[3])
+
+    def assert_tshark_finds_no_error(self, paths):
+        bad = ('ip.checksum.status=="Bad" || tcp.checksum.status=="Bad" || udp.checksum.status=="Bad" || '
+               'icmp.checksum.status=="Bad" || icmpv6.checksum.status=="Bad" || _ws.malformed')
+        checks = [word for layer in ("ip", "tcp", "udp") for word in ("-o", f"{layer}.check_checksum:TRUE")]
+        for path in paths:
+            done = subprocess.run(["tshark", "-n", "-r", path, "-d", "udp.port==8472,vxlan", "-d",
+                                   "udp.port==6081,geneve", *checks, "-Y", bad],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+
+    def assert_outer(self, packet, kind, underlay):
+        """Checks the tunnel's headers; returns the inner IP packet."""
+        if kind == "none":
+            self.assertNotIn(packet[packet.layers()[1]].fields.get("dport"), PORTS.values())
+            return packet.payload
+        outer = packet.payload
+        self.assertEqual(type(outer), IP if underlay == 4 else IPv6)
+        self.assertEqual((outer.src, outer.dst), (GATEWAY, PEER) if underlay == 4 else ("2001:db8::1", "2001:db8::2"))
+        udp = outer.payload
+        self.assertEqual((udp.dport, udp.len), (PORTS[kind], len(bytes(udp))))
+        self.assertEqual(udp.chksum == 0, underlay == 4)
+        self.assertTrue(underlay == 4 or outer_checksum_holds(outer), "outer UDP checksum")
+        header = udp.payload if kind == "vxlan" else GENEVE(bytes(udp.payload))
+        self.assertEqual(header.vni, LOCAL_IDENTITY)
+        self.assertEqual(bytes(header)[:4], b"\x08\0\0\0" if kind == "vxlan" else b"\0\0\x65\x58")
+        return Ether(bytes(header)[8:]).payload
+
+    def test_each_carries_pods_and_services_of_both_families_both_ways(self):
+        # With native routing the reply to a service's backend goes to the translation address, on a port of its choice.
+        for kind, underlay in self.FABRICS:
+            with self.subTest(kind=kind, underlay=underlay):
+                self.check(kind, underlay)
+
+    def check(self, kind, underlay):
+        name = f"{kind}{underlay}"
+        outgoing = [ether(packet) for packet in (
+            IP(src=CLIENT, dst=SERVER) / TCP(sport=4001, dport=8080, flags="S"),
+            IP(src=CLIENT, dst=VIP) / UDP(sport=4003, dport=80) / Raw(b"odd"),
+            IP(src=CLIENT, dst=SERVER) / ICMP(type=8, id=77, seq=1) / Raw(b"echo"),
+            IP(src=CLIENT, dst=SERVER) / UDP(sport=4007, dport=9999, chksum=0) / Raw(b"no checksum"),
+            IPv6(src=CLIENT6, dst=SERVER6) / TCP(sport=4004, dport=8080, flags="S"),
+            IPv6(src=CLIENT6, dst=VIP6) / UDP(sport=4005, dport=80) / Raw(b"six"),
+            IPv6(src=CLIENT6, dst=SERVER6) / ICMPv6EchoRequest(id=78, seq=1, data=b"echo"))]
+        arriving = [in_fabric(packet, kind, underlay) for packet in (
+            IP(src=SERVER, dst=CLIENT) / TCP(sport=5001, dport=22, flags="S"),
+            IPv6(src=SERVER6, dst=CLIENT6) / UDP(sport=5002, dport=5300) / Raw(b"query"))]
+        to_local, to_underlay = self.run_path(name, kind, underlay, outgoing, arriving)
+        self.assertEqual((len(to_local), len(to_underlay)), (len(arriving), len(outgoing)))
+        inners = [self.assert_outer(packet, kind, underlay) for packet in to_underlay]
+        for inner in inners:
+            self.assertTrue(checksums_hold(inner) or inner.payload.fields.get("chksum") == 0, inner.show(dump=True))
+        for packet in to_local:
+            self.assertTrue(checksums_hold(packet.payload), packet.show(dump=True))
+        self.assertEqual({inner.dst for inner in inners}, {SERVER, SERVER6})
+        replies_in = [in_fabric(packet, kind, underlay) for packet in (
+            IP(src=SERVER, dst=inners[0].src) / TCP(sport=8080, dport=4001, flags="SA"),
+            IP(src=SERVER, dst=inners[1].src) / UDP(sport=8080, dport=inners[1].payload.sport) / Raw(b"reply"),
+            IPv6(src=SERVER6, dst=inners[5].src) / UDP(sport=8080, dport=inners[5].payload.sport) / Raw(b"reply six"))]
+        back, _ = self.run_path(f"{name}-replies", kind, underlay, [], replies_in)
+        seen = [(packet.payload.src, packet.payload.dst, packet.payload.payload.dport) for packet in back]
+        self.assertEqual(seen, [(SERVER, CLIENT, 4001), (VIP, CLIENT, 4003), (VIP6, CLIENT6, 4005)])
+
+
+def outer_checksum_holds(outer):
+    """Whether the UDP checksum over IPv6 is what scapy computes."""
+    fresh = outer.copy()
+    del fresh[UDP].chksum
+    return bytes(fresh) == bytes(outer)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 // Runs the whole path over memory devices, from two input capture files to two output capture files.
-//   make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT
+//   make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT [ENCAPSULATION [UNDERLAY]]
 //
-// The gateway is that of cluster 1 (10.1.0.0/16, fd00:1::/48) at 192.0.2.1. Its only peer is the gateway of cluster 2
-// (10.2.0.0/16, fd00:2::/48) at 192.0.2.2. There is one VIP per family, 10.200.0.10 and fd00:ff::a, on TCP and UDP port
-// 80, with the backend 10.2.0.20 (fd00:2::20) port 8080. Connections are kept in STATE_DIRECTORY, so that a second run
-// can forward their replies. Writes "<packets> sent" and one line "<reason> <packets>" per drop reason.
+// The gateway is that of cluster 1 (10.1.0.0/16, fd00:1::/48) at 192.0.2.1, or 2001:db8::1 with UNDERLAY 6. Its only
+// peer is the gateway of cluster 2 (10.2.0.0/16, fd00:2::/48) at 192.0.2.2 or 2001:db8::2, in the same ENCAPSULATION:
+// vxlan, which is the default, or geneve; none: native routing. There is one VIP per family, 10.200.0.10 and
+// fd00:ff::a, on TCP and UDP port 80, with the backend 10.2.0.20 (fd00:2::20) port 8080. Connections are kept in
+// STATE_DIRECTORY, so that a second run can forward their replies. Writes "<packets> sent" and one line "<reason>
+// <packets>" per drop reason.
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -63,14 +65,25 @@ FrontendEntry frontend(const char* vip, const char* backend, IpProtocol protocol
           .backends = std::move(set)};
 }
 
-TableDelta tables(Engine& engine, DeviceId underlay, DeviceId local) {
+struct Fabric {
+  EncapsulationKind kind = EncapsulationKind::kVxlan;
+  bool ipv6 = false;
+};
+
+TableDelta tables(Engine& engine, DeviceId underlay, DeviceId local, const Fabric& fabric) {
   TableDelta delta;
-  delta.upsert_peers = {{.id = kPeer,
-                         .cluster = kRemoteCluster,
-                         .underlay = address("192.0.2.2"),
-                         .udp_port = L4Port{8472},
-                         .adjacency = resolved(engine, underlay, "192.0.2.254", "02:00:00:00:0f:fe"),
-                         .gateway = true}};
+  const AdjacencyId router = resolved(engine, underlay, "192.0.2.254", "02:00:00:00:0f:fe");
+  const bool native = fabric.kind == EncapsulationKind::kNone;
+  if (!native) {
+    delta.upsert_peers = {{.id = kPeer,
+                           .cluster = kRemoteCluster,
+                           .underlay = address(fabric.ipv6 ? "2001:db8::2" : "192.0.2.2"),
+                           .udp_port = encapsulation_info(fabric.kind).default_port,
+                           .adjacency = router,
+                           .gateway = true,
+                           .kind = fabric.kind,
+                           .from_kind = fabric.kind}};
+  }
   delta.clusters = std::vector<ClusterEntry>{{.id = kLocalCluster,
                                               .local = true,
                                               .linked = true,
@@ -80,10 +93,18 @@ TableDelta tables(Engine& engine, DeviceId underlay, DeviceId local) {
                                               .local = false,
                                               .linked = true,
                                               .prefixes = {prefix("10.2.0.0/16"), prefix("fd00:2::/48")},
-                                              .gateways = {kPeer}}};
+                                              .gateways = {}}};
+  if (!native) {
+    delta.clusters->back().gateways = {kPeer};
+  }
   const AdjacencyId node = resolved(engine, local, "10.1.0.1", "02:00:00:00:0a:01");
   delta.local_routes = std::vector<LocalRoute>{{.prefix = prefix("10.1.0.0/16"), .device = local, .next_hop = node},
                                                {.prefix = prefix("fd00:1::/48"), .device = local, .next_hop = node}};
+  if (native) {
+    for (const char* pods : {"10.2.0.0/16", "fd00:2::/48"}) {
+      delta.local_routes->push_back({.prefix = prefix(pods), .device = underlay, .next_hop = router, .native = true});
+    }
+  }
   for (const IpProtocol protocol : {IpProtocol::kTcp, IpProtocol::kUdp}) {
     delta.upsert_frontends.push_back(frontend("10.200.0.10", "10.2.0.20", protocol, 1));
     delta.upsert_frontends.push_back(frontend("fd00:ff::a", "fd00:2::20", protocol, 2));
@@ -122,16 +143,24 @@ EngineCounters settle(const Engine& engine) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) {
-    std::fprintf(stderr, "usage: make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT\n");
+  Fabric fabric;
+  const auto kind = argc > 6 ? encapsulation_named(argv[6]) : std::optional(fabric.kind);
+  if (argc < 6 || argc > 8 || !kind) {
+    std::fprintf(stderr,
+                 "usage: make_pcap STATE_DIRECTORY LOCAL_IN UNDERLAY_IN LOCAL_OUT UNDERLAY_OUT "
+                 "[ENCAPSULATION [UNDERLAY]]\n");
     return 2;
   }
+  fabric.kind = *kind;
+  fabric.ipv6 = argc > 7 && std::string(argv[7]) == "6";
   EngineOptions options;
   options.name = "golden";
   options.state_directory = argv[1];
   options.connections = 4096;
   options.cluster = kLocalCluster;
-  options.tunnel = tunnel_end(address("192.0.2.1"));
+  const bool native = fabric.kind == EncapsulationKind::kNone;
+  options.tunnel =
+      tunnel_end(address(fabric.ipv6 ? "2001:db8::1" : "192.0.2.1"), native ? EncapsulationKind::kVxlan : fabric.kind);
   options.translation_ipv4 = address("10.1.255.1");
   options.translation_ipv6 = address("fd00:1::ff:1");
   auto engine = must(Engine::create(options));
@@ -139,7 +168,7 @@ int main(int argc, char** argv) {
   const DeviceId local = add_device(*engine, "local", "02:00:00:00:00:02", 1450, argv[2], argv[4]);
   engine->upsert_endpoints(endpoints());
   must(engine->start());
-  must(engine->publish(tables(*engine, underlay, local)));
+  must(engine->publish(tables(*engine, underlay, local, fabric)));
   const EngineCounters counters = settle(*engine);
   engine->stop();
   std::printf("%llu sent\n", static_cast<unsigned long long>(counters.tx_packets));
