@@ -76,6 +76,7 @@ QueueCounters AfXdpQueue::counters() const noexcept {
     counters.rx_no_frame += kernel.no_frame;
     counters.rx_overrun += kernel.ring_full;
     counters.oversize += kernel.too_long;
+    counters.tx_refused += kernel.refused;
   }
   return counters;
 }

@@ -201,6 +201,11 @@ Status XskSocket::bind(const Umem& umem, int& error_number) {
 }
 
 void XskSocket::close() noexcept {
+  const KernelCounters last = kernel_counters();  // the kernel forgets them with the socket
+  counters_.rx_no_frame.add(last.no_frame);
+  counters_.rx_overrun.add(last.ring_full);
+  counters_.oversize.add(last.too_long);
+  counters_.tx_refused.add(last.refused);
   for (const Mapping& mapping : mappings_) {
     munmap(mapping.address, mapping.length);
   }
@@ -355,6 +360,7 @@ XskSocket::KernelCounters XskSocket::kernel_counters() const noexcept {
   if (getsockopt(fd_.get(), SOL_XDP, XDP_STATISTICS, &statistics, &size) != 0) {
     return counters;
   }
+  counters.refused = statistics.tx_invalid_descs;
   counters.no_frame = statistics.rx_fill_ring_empty_descs;
   counters.ring_full = statistics.rx_ring_full;
   // rx_dropped counts frames longer than a chunk, and also those that found no chunk.

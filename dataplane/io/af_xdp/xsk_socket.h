@@ -64,7 +64,7 @@ class XskSocket {
   void poll_driver() noexcept;
 
   struct KernelCounters {
-    std::uint64_t no_frame = 0, ring_full = 0, too_long = 0;
+    std::uint64_t no_frame = 0, ring_full = 0, too_long = 0, refused = 0;
   };
   // Any thread.
   [[nodiscard]] KernelCounters kernel_counters() const noexcept;
