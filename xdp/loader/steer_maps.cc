@@ -49,10 +49,38 @@ constexpr std::uint32_t kMappedPrefixBytes = 12;
                full ? "there are too many; announce fewer, larger prefixes" : "check CAP_BPF and the memory limit"};
 }
 
+// Sets the tunnel part of the configuration.
+[[nodiscard]] Status set_tunnel(const TunnelEnds& ends, isthmus_steer_config& config) {
+  const bool ipv4 = !ends.ipv4.is_unspecified();
+  if ((ipv4 && !ends.ipv4.is_ipv4()) || (ends.ipv6.is_ipv4() && !ends.ipv6.is_unspecified())) {
+    return Error{"tunnel addresses " + ends.ipv4.to_string() + " and " + ends.ipv6.to_string() +
+                     " are not one of IPv4 and one of IPv6",
+                 "xdp steer", "correct the gateway's underlay addresses"};
+  }
+  std::vector<std::uint16_t> ports;
+  for (const L4Port port : ends.ports) {
+    if (port != L4Port{0}) {
+      ports.push_back(Be16::of(port.value()).wire());
+    }
+  }
+  if (ports.size() > ISTHMUS_TUNNEL_PORTS) {
+    return Error{"tunnels on " + std::to_string(ports.size()) + " ports", "xdp steer",
+                 "at most " + std::to_string(ISTHMUS_TUNNEL_PORTS) + " are supported; use one kind of encapsulation"};
+  }
+  ports.resize(ISTHMUS_TUNNEL_PORTS, 0);
+  std::copy(ports.begin(), ports.end(), config.tunnel_ports);
+  config.tunnel_ipv4 = ipv4 ? ends.ipv4.as_ipv4().wire() : 0;
+  std::memset(config.tunnel_ipv6, 0, sizeof config.tunnel_ipv6);
+  if (!ends.ipv6.is_unspecified()) {
+    std::memcpy(config.tunnel_ipv6, ends.ipv6.bytes().data(), sizeof config.tunnel_ipv6);
+  }
+  return Ok{};
+}
+
 }  // namespace
 
 template <typename Key>
-Status MapSet<Key>::add_missing(const Keys& desired) {
+Status MapSet<Key>::add_missing(const Keys& desired, Keys& added) {
   const std::uint32_t value = 1;
   for (const Key& key : desired) {
     if (current_.contains(key)) {
@@ -62,8 +90,18 @@ Status MapSet<Key>::add_missing(const Keys& desired) {
       return map_failure(what_, errno);
     }
     current_.insert(key);
+    added.insert(key);
   }
   return Ok{};
+}
+
+template <typename Key>
+void MapSet<Key>::remove(const Keys& keys) noexcept {
+  for (const Key& key : keys) {
+    if (bpf_map_delete_elem(map_, &key) == 0 || errno == ENOENT) {
+      current_.erase(key);
+    }
+  }
 }
 
 template <typename Key>
@@ -91,55 +129,35 @@ SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
 Status SteerMaps::start() { return write_config(); }
 
 Status SteerMaps::apply(const SteerRules& rules) {
-  if (auto status = set_tunnel(rules.tunnel); !status) {
+  isthmus_steer_config changed = config_;
+  if (auto status = set_tunnel(rules.tunnel, changed); !status) {
     return status;
   }
-  const auto peers = address_keys(rules.peers);
-  const auto fleet = prefix_keys(rules.fleet);
-  const auto local = prefix_keys(rules.local_sources);
-  // Local sources are added before the fleet prefixes that need them, and removed after them.
-  for (const auto& step : {local_.add_missing(local), fleet_.add_missing(fleet), peers_.add_missing(peers)}) {
-    if (!step) {
-      return step;
-    }
+  const Desired desired{address_keys(rules.peers), prefix_keys(rules.fleet), prefix_keys(rules.local_sources)};
+  if (Status added = add_missing(desired); !added) {
+    return added;
   }
+  config_ = changed;
   if (Status written = write_config(); !written) {
     return written;
   }
-  for (const auto& step : {peers_.remove_others(peers), fleet_.remove_others(fleet), local_.remove_others(local)}) {
-    if (!step) {
-      return step;
-    }
-  }
-  return Ok{};
+  Status removed = peers_.remove_others(desired.peers);
+  removed = removed ? fleet_.remove_others(desired.fleet) : removed;
+  return removed ? local_.remove_others(desired.local) : removed;
 }
 
-// Sets the tunnel part of the configuration, which write_config() then hands to the program.
-Status SteerMaps::set_tunnel(const TunnelEnds& ends) {
-  const bool ipv4 = !ends.ipv4.is_unspecified();
-  if ((ipv4 && !ends.ipv4.is_ipv4()) || (ends.ipv6.is_ipv4() && !ends.ipv6.is_unspecified())) {
-    return Error{"tunnel addresses " + ends.ipv4.to_string() + " and " + ends.ipv6.to_string() +
-                     " are not one of IPv4 and one of IPv6",
-                 "xdp steer", "correct the gateway's underlay addresses"};
+// Local sources are added before the fleet prefixes that need them, and removed after them.
+Status SteerMaps::add_missing(const Desired& desired) {
+  Desired added;
+  Status status = local_.add_missing(desired.local, added.local);
+  status = status ? fleet_.add_missing(desired.fleet, added.fleet) : status;
+  status = status ? peers_.add_missing(desired.peers, added.peers) : status;
+  if (!status) {
+    peers_.remove(added.peers);
+    fleet_.remove(added.fleet);
+    local_.remove(added.local);
   }
-  std::vector<std::uint16_t> ports;
-  for (const L4Port port : ends.ports) {
-    if (port != L4Port{0}) {
-      ports.push_back(Be16::of(port.value()).wire());
-    }
-  }
-  if (ports.size() > ISTHMUS_TUNNEL_PORTS) {
-    return Error{"tunnels on " + std::to_string(ports.size()) + " ports", "xdp steer",
-                 "at most " + std::to_string(ISTHMUS_TUNNEL_PORTS) + " are supported; use one kind of encapsulation"};
-  }
-  ports.resize(ISTHMUS_TUNNEL_PORTS, 0);
-  std::copy(ports.begin(), ports.end(), config_.tunnel_ports);
-  config_.tunnel_ipv4 = ipv4 ? ends.ipv4.as_ipv4().wire() : 0;
-  std::memset(config_.tunnel_ipv6, 0, sizeof config_.tunnel_ipv6);
-  if (!ends.ipv6.is_unspecified()) {
-    std::memcpy(config_.tunnel_ipv6, ends.ipv6.bytes().data(), sizeof config_.tunnel_ipv6);
-  }
-  return Ok{};
+  return status;
 }
 
 Status SteerMaps::write_config() {

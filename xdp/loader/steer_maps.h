@@ -26,9 +26,11 @@ class MapSet {
  public:
   using Keys = std::set<Key, ByBytes>;
   MapSet(int map, const char* what) : map_(map), what_(what) {}
-  // After an error the copy still matches the map; calling again continues.
-  [[nodiscard]] Status add_missing(const Keys& desired);
+  // Adds to `added` what it adds. After an error the copy still matches the map; calling again continues.
+  [[nodiscard]] Status add_missing(const Keys& desired, Keys& added);
   [[nodiscard]] Status remove_others(const Keys& desired);
+  // Best effort: what cannot be removed stays in the copy, and the next remove_others() tries again.
+  void remove(const Keys& keys) noexcept;
   [[nodiscard]] std::size_t size() const noexcept { return current_.size(); }
 
  private:
@@ -46,10 +48,16 @@ class SteerMaps {
   SteerMaps(const Fds& fds, const isthmus_steer_config& base);
   // Writes the configuration without a tunnel: the program takes nothing yet.
   [[nodiscard]] Status start();
+  // All or nothing as far as packets are concerned: if an entry cannot be added, those added before it are removed
+  // again and the old rules stay in force.
   [[nodiscard]] Status apply(const SteerRules& rules);
 
  private:
-  [[nodiscard]] Status set_tunnel(const TunnelEnds& ends);
+  struct Desired {
+    MapSet<isthmus_address>::Keys peers;
+    MapSet<isthmus_lpm_key>::Keys fleet, local;
+  };
+  [[nodiscard]] Status add_missing(const Desired& desired);
   [[nodiscard]] Status write_config();
 
   int config_map_;

@@ -430,6 +430,31 @@ TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "11.19.135.7"})), static_cast<unsigned>(XDP_PASS));
 }
 
+TEST_F(SteerProgramTest, IfAMapIsFullTheOldRulesStayInForce) {
+  load();
+  SteerRules many = rules();
+  many.fleet.push_back(prefix("10.3.0.0/16"));
+  many.local_sources.push_back(prefix("10.9.0.0/16"));
+  for (unsigned i = 0; i < 65535; ++i) {  // with the two of rules(): one more than the map holds
+    many.peers.push_back(IpAddress::ipv4(Be32::of(0x0b000000u + i)));
+  }
+  const Status refused = program_->apply(many);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().text().find("too many"), std::string::npos) << refused.error().text();
+  program_->heartbeats()[0].nanoseconds = now();
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kRemotePod})), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472})),
+            static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = "10.9.0.1", .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = "11.0.0.7", .destination = kGateway, .destination_port = 8472})),
+            static_cast<unsigned>(XDP_PASS));
+  many.peers.pop_back();
+  ASSERT_TRUE(program_->apply(many).ok());
+  program_->heartbeats()[0].nanoseconds = now();
+  EXPECT_EQ(run(ipv4({.source = "10.9.0.1", .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
+}
+
 TEST_F(SteerProgramTest, TheMultiBufferVariantLoads) {
   load({.queues = 8, .fragments = true});
   EXPECT_EQ(program_->heartbeats().size(), 8u);
