@@ -51,6 +51,7 @@ static_assert(__builtin_offsetof(struct isthmus_lpm_key, address) == 4, "LPM dat
 
 #define ISTHMUS_ENGINE_DOWN_PASSES \
   1 /* while the engine is down, fleet traffic goes to the kernel; else it is dropped */
+#define ISTHMUS_ANY_DESTINATION_MAC 2 /* a point-to-point link: every frame is for us */
 
 #define ISTHMUS_TUNNEL_PORTS 2 /* one for each kind of tunnel */
 
@@ -61,11 +62,14 @@ struct isthmus_steer_config {
   __u16 tunnel_ports[ISTHMUS_TUNNEL_PORTS];
   __u64 heartbeat_timeout_ns;
   __u64 flags;
+  __u16 device_mac[3]; /* the interface's own address, in wire order */
+  __u16 padding;
 };
-static_assert(sizeof(struct isthmus_steer_config) == 40, "configuration without padding");
+static_assert(sizeof(struct isthmus_steer_config) == 48, "configuration without padding");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, tunnel_ipv4) == 16, "after the IPv6 address");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 24,
               "timeout after tunnel addresses and ports");
+static_assert(__builtin_offsetof(struct isthmus_steer_config, device_mac) == 40, "MAC address after the flags");
 
 /* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
 struct isthmus_heartbeat {

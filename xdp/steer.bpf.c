@@ -3,8 +3,15 @@
  * Decides which packets of an interface go to the engine; all others pass to the kernel untouched.
  *
  * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
- * fleet destinations. VLAN-tagged, truncated and unknown packets pass. A taken packet is redirected to the engine's
- * socket on its receive queue; while that queue has no recent heartbeat, it is dropped (or passed, if so configured).
+ * fleet destinations, in frames for this interface's own MAC address. VLAN-tagged, truncated and unknown packets pass.
+ * A taken packet is redirected to the engine's socket on its receive queue; while that queue has no recent heartbeat,
+ * it is dropped (or passed, if so configured).
+ *
+ * 2026-11-28: a frame for any other MAC address is the kernel's, which drops those for other hosts and routes none that
+ * was broadcast: where a switch floods, only the gateway that was addressed carries the packet.
+ * 2026-11-28: UDP fragments from a remote peer to our tunnel address are dropped and counted: passed on, the kernel
+ * would reassemble them, and an overlay that listens on the same port would take the packet past the gateway's
+ * validation.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -24,6 +31,7 @@
 /* Context of one run, looked up once. */
 struct run {
   struct xdp_md* ctx;
+  const struct ethhdr* ethernet;
   const struct isthmus_steer_config* config;
   struct isthmus_steer_counters* counters;
 };
@@ -41,7 +49,17 @@ static __always_inline int pass(const struct run* run) {
   return XDP_PASS;
 }
 
+static __always_inline int for_us(const struct run* run) {
+  const __u16* to = (const __u16*)run->ethernet->h_dest;
+  const __u16* own = run->config->device_mac;
+  return (to[0] == own[0] && to[1] == own[1] && to[2] == own[2]) || run->config->flags & ISTHMUS_ANY_DESTINATION_MAC;
+}
+
 static __always_inline int take(const struct run* run, __u64* taken) {
+  if (!for_us(run)) {
+    run->counters->other_mac++;
+    return pass(run);
+  }
   const __u32 queue = run->ctx->rx_queue_index;
   const int fallback = run->config->flags & ISTHMUS_ENGINE_DOWN_PASSES ? XDP_PASS : XDP_DROP;
   const struct isthmus_heartbeat* heartbeat = bpf_map_lookup_elem(&isthmus_beats, &queue);
@@ -110,22 +128,30 @@ static __always_inline int tunnel(const struct run* run, const struct isthmus_ad
   return take(run, &run->counters->taken_tunnel);
 }
 
+/* Precondition: a UDP fragment to our tunnel address. Only the first has an L4 port, so that all are treated alike. */
+static __always_inline int tunnel_fragment(const struct run* run, const struct isthmus_address* source) {
+  if (!bpf_map_lookup_elem(&isthmus_peers, source) || !for_us(run)) {
+    return pass(run);
+  }
+  run->counters->tunnel_fragment++;
+  return XDP_DROP;
+}
+
 static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, const void* end) {
   if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
     return pass(run);
   }
   if (ip->daddr == run->config->tunnel_ipv4 && ip->protocol == IPPROTO_UDP && ip->daddr != 0) {
     const struct udphdr* udp = (const void*)ip + ip->ihl * 4;
+    struct isthmus_address peer;
+    set_ipv4(&peer, ip->saddr);
     if (ip->frag_off & bpf_htons(FRAGMENT_BITS)) {
-      run->counters->tunnel_fragment++;
-      return pass(run);
+      return tunnel_fragment(run, &peer);
     }
     if ((const void*)(udp + 1) > end) {
       return pass(run);
     }
     if (is_tunnel_port(run, udp->dest)) {
-      struct isthmus_address peer;
-      set_ipv4(&peer, ip->saddr);
       return tunnel(run, &peer);
     }
   }
@@ -142,16 +168,15 @@ static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip,
   }
   if ((ip->nexthdr == IPPROTO_UDP || ip->nexthdr == IPPROTO_FRAGMENT) && is_tunnel_ipv6(run, &ip->daddr)) {
     const struct udphdr* udp = (const void*)(ip + 1);
+    struct isthmus_address peer;
+    set_ipv6(&peer, &ip->saddr);
     if ((const void*)(udp + 1) > end) {
       return pass(run);
     }
     if (ip->nexthdr == IPPROTO_FRAGMENT) { /* a header of the same size, which begins with the next one's protocol */
-      run->counters->tunnel_fragment += *(const __u8*)udp == IPPROTO_UDP;
-      return pass(run);
+      return *(const __u8*)udp == IPPROTO_UDP ? tunnel_fragment(run, &peer) : pass(run);
     }
     if (is_tunnel_port(run, udp->dest)) {
-      struct isthmus_address peer;
-      set_ipv6(&peer, &ip->saddr);
       return tunnel(run, &peer);
     }
   }
@@ -169,6 +194,7 @@ int isthmus_steer(struct xdp_md* ctx) {
   const __u32 only = 0;
   const struct run run = {
       .ctx = ctx,
+      .ethernet = ethernet,
       .config = bpf_map_lookup_elem(&isthmus_config, &only),
       .counters = bpf_map_lookup_elem(&isthmus_count, &only),
   };

@@ -160,6 +160,11 @@ Status SteerMaps::add_missing(const Desired& desired) {
   return status;
 }
 
+Status SteerMaps::set_mac(const MacAddress& mac) {
+  std::memcpy(config_.device_mac, mac.bytes.data(), sizeof config_.device_mac);
+  return write_config();
+}
+
 Status SteerMaps::write_config() {
   const std::uint32_t only = 0;
   if (bpf_map_update_elem(config_map_, &only, &config_, BPF_ANY) != 0) {

@@ -51,6 +51,7 @@ class SteerMaps {
   // All or nothing as far as packets are concerned: if an entry cannot be added, those added before it are removed
   // again and the old rules stay in force.
   [[nodiscard]] Status apply(const SteerRules& rules);
+  [[nodiscard]] Status set_mac(const MacAddress& mac);
 
  private:
   struct Desired {

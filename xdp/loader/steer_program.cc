@@ -86,7 +86,11 @@ Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& setting
   const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(program->object_.get(), name); };
   program->sockets_ = map("isthmus_xsks");
   isthmus_steer_config config{};
-  config.flags = settings.engine_down_passes ? ISTHMUS_ENGINE_DOWN_PASSES : 0;
+  config.flags = (settings.engine_down_passes ? ISTHMUS_ENGINE_DOWN_PASSES : 0u) |
+                 (settings.mac ? 0u : ISTHMUS_ANY_DESTINATION_MAC);
+  if (settings.mac) {
+    std::memcpy(config.device_mac, settings.mac->bytes.data(), sizeof config.device_mac);
+  }
   config.heartbeat_timeout_ns = std::uint64_t{settings.heartbeat_timeout_ms} * 1'000'000;
   program->maps_ = std::make_unique<SteerMaps>(
       SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"), map("isthmus_local")}, config);
@@ -195,6 +199,17 @@ Status SteerProgram::apply(const SteerRules& rules) {
   Status taken = take_over();
   attached_ = taken.ok();
   return taken;
+}
+
+Status SteerProgram::set_mac(const MacAddress& mac) {
+  if (!settings_.mac || *settings_.mac == mac) {
+    return Ok{};
+  }
+  Status written = maps_->set_mac(mac);
+  if (written) {
+    settings_.mac = mac;
+  }
+  return written;
 }
 
 Status SteerProgram::take_over() {

@@ -28,6 +28,8 @@ class SteerProgram {
     std::uint32_t heartbeat_timeout_ms = 1000;
     bool engine_down_passes = false;  // fleet traffic goes to the kernel while the engine is down
     bool fragments = false;           // multi-buffer frames: needed for native XDP with an MTU above 3506
+    // The interface's own: frames for another are left to the kernel. None: a point-to-point link, all are for us.
+    std::optional<MacAddress> mac = std::nullopt;
   };
   [[nodiscard]] static Result<std::unique_ptr<SteerProgram>> load(const Settings& settings);
   ~SteerProgram();
@@ -40,6 +42,8 @@ class SteerProgram {
   [[nodiscard]] Status attach(const Interface& interface, XdpMode mode);
   // Replaces the program's rules.
   [[nodiscard]] Status apply(const SteerRules& rules);
+  // The interface has another MAC address now. Nothing changes on a point-to-point link.
+  [[nodiscard]] Status set_mac(const MacAddress& mac);
   // Packets taken on `queue` go to this AF_XDP socket. The kernel removes a closed socket by itself.
   [[nodiscard]] Status set_socket(unsigned queue, int socket);
 

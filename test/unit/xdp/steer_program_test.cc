@@ -155,14 +155,8 @@ class SteerProgramTest : public testing::Test {
     EXPECT_EQ(bpf_map_lookup_elem(map->get(), &only, per_cpu.data()), 0);
     isthmus_steer_counters sum{};
     for (const auto& c : per_cpu) {
-      sum.passed += c.passed;
-      sum.not_a_peer += c.not_a_peer;
-      sum.tunnel_fragment += c.tunnel_fragment;
-      sum.foreign_source += c.foreign_source;
-      sum.taken_tunnel += c.taken_tunnel;
-      sum.taken_plain += c.taken_plain;
-      sum.engine_down_dropped += c.engine_down_dropped;
-      sum.engine_down_passed += c.engine_down_passed;
+#define ISTHMUS_STEER_COUNTER(field, ...) sum.field += c.field;
+#include "dataplane/stats/counters.def"
     }
     return sum;
   }
@@ -173,14 +167,8 @@ class SteerProgramTest : public testing::Test {
 
 using Counter = __u64 isthmus_steer_counters::*;
 constexpr Counter kAllCounters[] = {
-    &isthmus_steer_counters::passed,
-    &isthmus_steer_counters::not_a_peer,
-    &isthmus_steer_counters::tunnel_fragment,
-    &isthmus_steer_counters::foreign_source,
-    &isthmus_steer_counters::taken_tunnel,
-    &isthmus_steer_counters::taken_plain,
-    &isthmus_steer_counters::engine_down_dropped,
-    &isthmus_steer_counters::engine_down_passed,
+#define ISTHMUS_STEER_COUNTER(field, ...) &isthmus_steer_counters::field,
+#include "dataplane/stats/counters.def"
 };
 
 struct Row {
@@ -229,17 +217,25 @@ std::vector<Row> rows() {
       {"UDP over IPv6 to another L4 port", ipv6(kPeer6, kGateway6, 53), XDP_PASS, {passed}},
       {"TCP over IPv6 to the tunnel port", ipv6(kPeer6, kGateway6, 8472, 6), XDP_PASS, {passed}},
       {"UDP over IPv6 to another address of the node", ipv6(kPeer6, "2001:db8::2", 8472), XDP_PASS, {passed}},
-      {"tunnel fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 17), XDP_PASS, {fragment, passed}},
+      {"tunnel fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 17), XDP_DROP, {fragment}},
+      {"fragment over IPv6 to the tunnel address from an unknown address",
+       ipv6_fragment("2001:db8::99", kGateway6, 17),
+       XDP_PASS,
+       {passed}},
       {"TCP fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 6), XDP_PASS, {passed}},
       {"truncated in the UDP header over IPv6", truncated(ipv6(kPeer6, kGateway6, 8472), 61), XDP_PASS, {passed}},
       {"first tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x2000}),
-       XDP_PASS,
-       {fragment, passed}},
+       XDP_DROP,
+       {fragment}},
       {"last tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
+       XDP_DROP,
+       {fragment}},
+      {"fragment to the tunnel address from an unknown address",
+       ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
        XDP_PASS,
-       {fragment, passed}},
+       {passed}},
       {"UDP to another L4 port",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 53}),
        XDP_PASS,
@@ -305,6 +301,38 @@ TEST_F(SteerProgramTest, TakesFleetTrafficAndNothingElse) {
       EXPECT_EQ(after.*counter - before.*counter, increases ? 1u : 0u) << (&counter - kAllCounters);
     }
   }
+}
+
+TEST_F(SteerProgramTest, FramesForAnotherMacAreLeftToTheKernel) {
+  const MacAddress own = *MacAddress::parse("02:00:00:00:00:01");
+  load({.mac = own});
+  const Packet tunnel = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
+  const Packet plain = ipv6(kPod6, kVip6);
+  EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_REDIRECT));
+  for (const char* other :
+       {"02:00:00:00:00:99", "02:00:00:00:99:01", "02:99:00:00:00:01", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"}) {
+    SCOPED_TRACE(other);
+    const auto bytes = MacAddress::parse(other)->bytes;
+    for (Packet packet : {tunnel, plain}) {
+      std::copy(bytes.begin(), bytes.end(), packet.begin());
+      EXPECT_EQ(run(packet), static_cast<unsigned>(XDP_PASS));
+    }
+  }
+  EXPECT_EQ(counters().other_mac, 10u);
+  EXPECT_EQ(counters().passed, 10u);
+  EXPECT_EQ(counters().taken_tunnel + counters().taken_plain, 2u);
+}
+
+TEST_F(SteerProgramTest, AChangedMacOfTheInterfaceIsFollowed) {
+  load({.mac = *MacAddress::parse("02:00:00:00:00:77")});
+  const Packet plain = ipv4({.source = kPod, .destination = kVip});
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_PASS));
+  ASSERT_TRUE(program_->set_mac(*MacAddress::parse("02:00:00:00:00:01")).ok());
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_REDIRECT));
+  ASSERT_TRUE(program_->apply(SteerRules{}).ok());
+  ASSERT_TRUE(program_->apply(rules()).ok());
+  EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_REDIRECT));
 }
 
 TEST_F(SteerProgramTest, AHeaderWithTheWrongIpVersionOrLengthPasses) {
