@@ -38,6 +38,7 @@ Status clean_up(const GatewayConfig& config) {
     return kernel.error();
   }
   Status result = Ok{};
+  keep_first(result, (*kernel)->remove_closed_routes());
   keep_first(result, detach_steer(config.underlay.interface));
   if (config.local.veth) {
     // Its routes and the XDP program of its other end are removed with it.

@@ -170,39 +170,52 @@ void LocalSide::add_native_routes(const std::vector<ClusterView>& clusters, std:
   }
 }
 
-void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
-                              bool kernel_changed) {
-  if (!node_.kernel_end) {
-    return;
-  }
-  std::set<Prefix> desired;
+std::vector<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& clusters,
+                                              const std::vector<ServiceView>& services) const {
+  std::set<Prefix> fleet;
   for (const ClusterView& cluster : clusters) {
     if (!cluster.local && cluster.linked && !cluster.native) {
-      desired.insert(cluster.prefixes.begin(), cluster.prefixes.end());
+      fleet.insert(cluster.prefixes.begin(), cluster.prefixes.end());
     }
   }
   for (const ServiceView& service : services) {
-    std::transform(service.vips.begin(), service.vips.end(), std::inserter(desired, desired.end()), host_prefix);
+    std::transform(service.vips.begin(), service.vips.end(), std::inserter(fleet, fleet.end()), host_prefix);
   }
-  std::transform(translation_.begin(), translation_.end(), std::inserter(desired, desired.end()), host_prefix);
-  const std::vector<Prefix> prefixes(desired.begin(), desired.end());
-  if (!kernel_changed && set_ == prefixes) {
+  std::transform(translation_.begin(), translation_.end(), std::inserter(fleet, fleet.end()), host_prefix);
+  return {fleet.begin(), fleet.end()};
+}
+
+void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
+                              bool kernel_changed) {
+  const ClusterView* cluster = own_cluster(clusters);
+  std::pair<std::vector<Prefix>, std::vector<Prefix>> desired{
+      cluster != nullptr ? cluster->prefixes : std::vector<Prefix>{}, fleet_prefixes(clusters, services)};
+  if (!kernel_changed && set_ == desired) {
     return;
-  }
-  RouteOptions options;
-  if (const ClusterView* own = own_cluster(clusters)) {
-    const std::string& underlay = node_.interfaces[node_.underlay.value()];
-    options.source_ipv4 = node_source(Family::kIpv4, own->prefixes, underlay);
-    options.source_ipv6 = node_source(Family::kIpv6, own->prefixes, underlay);
   }
   kernel_problems_.clear();
   set_.reset();
-  const auto report = node_.kernel->set_routes(node_.kernel_end->interface, prefixes, options);
+  if (auto closed = node_.kernel->set_closed_routes(node_.forwarding, desired.first, desired.second); !closed) {
+    kernel_problems_.push_back(closed.error());
+  }
+  if (node_.kernel_end) {
+    set_routes(desired.first, desired.second);
+  }
+  if (kernel_problems_.empty()) {
+    set_ = std::move(desired);
+  }
+}
+
+void LocalSide::set_routes(const std::vector<Prefix>& own, const std::vector<Prefix>& fleet) {
+  const std::string& underlay = node_.interfaces[node_.underlay.value()];
+  RouteOptions options;
+  options.source_ipv4 = node_source(Family::kIpv4, own, underlay);
+  options.source_ipv6 = node_source(Family::kIpv6, own, underlay);
+  const auto report = node_.kernel->set_routes(node_.kernel_end->interface, fleet, options);
   if (!report) {
     kernel_problems_.push_back(report.error());
     return;
   }
-  set_ = prefixes;
   for (const ForeignRoute& foreign : report->foreign) {
     kernel_problems_.push_back({"another route bypasses the gateway for fleet traffic: " + foreign.text(),
                                 "route " + foreign.prefix.to_string(), "remove it, or give it a higher metric"});
@@ -214,8 +227,8 @@ void LocalSide::kernel_end_changed(const LinkState& link) {
     return;
   }
   if (link.removed) {
-    link_problem_ = Error{"the local device was removed; local traffic is cut off", link.interface,
-                          "restart the gateway: it creates the device again"};
+    link_problem_ =
+        Error{"the local device was removed; local traffic is cut off", link.interface, "the gateway makes it again"};
     return;
   }
   if (!link.up) {

@@ -1,12 +1,14 @@
 // The local side: how the engine reaches this cluster's addresses, and what the node's kernel must send to the engine.
 //
 // With our veth pair, all local traffic goes to the MAC of its kernel end, and routes on that end bring fleet traffic
-// in. With one device for both sides, next hops come from the kernel's own routes, and senders must have routes to this
-// gateway. Owner and thread: control only. Failure: problems with their fix; the rest is done.
+// in. With one device for both sides, next hops come from the kernel's own routes, senders must have routes to this
+// gateway, and the kernel is told not to forward fleet traffic itself. Owner and thread: control only. Failure:
+// problems with their fix; the rest is done.
 #pragma once
 
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "control/compile/views.h"
@@ -25,8 +27,8 @@ class LocalSide {
   // The routes for the engine, when they differ from those of the last call.
   [[nodiscard]] std::optional<std::vector<LocalRoute>> changed_routes(const std::vector<ClusterView>& clusters,
                                                                       const std::vector<NodeRoute>& nodes);
-  // Updates the routes on the kernel end: linked clusters, VIPs, translation addresses. Calls the kernel only when
-  // these changed, or its own routes did.
+  // Updates the routes on the kernel end, or without one, what the kernel must not forward by itself: linked clusters,
+  // VIPs, translation addresses. Calls the kernel only when these changed, or its own routes did.
   void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
                      bool kernel_changed);
   // The kernel end appeared, disappeared, or has another MAC.
@@ -37,6 +39,9 @@ class LocalSide {
   [[nodiscard]] std::vector<Error> problems() const;
 
  private:
+  [[nodiscard]] std::vector<Prefix> fleet_prefixes(const std::vector<ClusterView>& clusters,
+                                                   const std::vector<ServiceView>& services) const;
+  void set_routes(const std::vector<Prefix>& own, const std::vector<Prefix>& fleet);
   [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const std::vector<Prefix>& own) const;
   // nullopt: the kernel did not answer, which is listed.
   [[nodiscard]] std::optional<std::vector<LocalRoute>> through_kernel_routes(const std::vector<Prefix>& own);
@@ -48,9 +53,9 @@ class LocalSide {
   Node& node_;
   Adjacencies& adjacencies_;
   std::vector<IpAddress> translation_;
-  std::set<std::pair<DeviceId, IpAddress>> next_hops_;  // of the routes
-  std::optional<std::vector<LocalRoute>> given_;        // to the engine
-  std::optional<std::vector<Prefix>> set_;              // on the kernel end
+  std::set<std::pair<DeviceId, IpAddress>> next_hops_;                      // of the routes
+  std::optional<std::vector<LocalRoute>> given_;                            // to the engine
+  std::optional<std::pair<std::vector<Prefix>, std::vector<Prefix>>> set_;  // in the kernel: own, fleet
   AdjacencyId kernel_end_;
   std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
   std::optional<Error> link_problem_;

@@ -88,6 +88,20 @@ Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway&
   return created->engine_end.interface;
 }
 
+std::vector<std::string> forwarding_interfaces(const GatewayConfig& config) {
+  std::vector<std::string> interfaces;
+  if (config.local.veth) {
+    return interfaces;
+  }
+  for (const DeviceConfig* device : {&config.underlay, &config.local.device}) {
+    if (device->on_engine_down == EngineDownPolicy::kDrop &&
+        std::find(interfaces.begin(), interfaces.end(), device->interface) == interfaces.end()) {
+      interfaces.push_back(device->interface);
+    }
+  }
+  return interfaces;
+}
+
 }  // namespace
 
 LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGateway& own, Bytes underlay_mtu) {
@@ -186,6 +200,7 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
     }
     node.local = *local;
   }
+  node.forwarding = forwarding_interfaces(config);
   if (auto started = node.engine->start(); !started) {
     return started.error();
   }

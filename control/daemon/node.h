@@ -20,6 +20,8 @@ struct Node {
   DeviceId underlay{0}, local{0};       // equal when one device serves both sides
   std::vector<std::string> interfaces;  // by device id
   LinkState underlay_link;
+  // Those from which the kernel would forward fleet traffic while no steer program is on them, and must not.
+  std::vector<std::string> forwarding;
   // The kernel end of our veth pair, where there is one.
   std::optional<LinkState> kernel_end;
 

@@ -6,14 +6,13 @@
 #include <cerrno>
 #include <map>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "control/kernel/route_entry.h"
 
 namespace isthmus {
 namespace {
-
-constexpr std::array kFamilies = {Family::kIpv4, Family::kIpv6};
 
 class RouteWriter {
  public:
@@ -36,6 +35,17 @@ class RouteWriter {
     return route;
   }
 
+  // What catches the prefix's packets when the route is gone.
+  [[nodiscard]] static RouteEntry blackhole(const Prefix& prefix) {
+    RouteEntry route;
+    route.prefix = prefix;
+    route.table = RT_TABLE_MAIN;
+    route.protocol = kRouteProtocol;
+    route.type = RTN_BLACKHOLE;
+    route.metric = kClosedMetric;
+    return route;
+  }
+
   [[nodiscard]] static bool same(const RouteEntry& a, const RouteEntry& b) {
     return a.type == b.type && a.metric == b.metric && a.interface_index == b.interface_index &&
            a.gateway == b.gateway && a.source == b.source && a.mtu == b.mtu;
@@ -44,9 +54,13 @@ class RouteWriter {
   [[nodiscard]] std::optional<NetlinkFailure> put(const RouteEntry& route, bool replace) {
     NetlinkMessage message(RTM_NEWROUTE,
                            static_cast<std::uint16_t>(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)));
-    fill(message, route).rtm_flags = RTNH_F_ONLINK;
+    rtmsg& header = fill(message, route);
     message.put(RTA_DST, route.prefix.address());
     message.put(RTA_PRIORITY, route.metric);
+    if (route.type == RTN_BLACKHOLE) {
+      return requests_.apply(message);
+    }
+    header.rtm_flags = RTNH_F_ONLINK;
     message.put(RTA_OIF, static_cast<std::uint32_t>(route.interface_index));
     message.put(RTA_GATEWAY, *route.gateway);
     if (route.source) {
@@ -103,33 +117,51 @@ Error route_error(const LinkState& device, const char* what, const Prefix& prefi
   return {std::string(what) + " route " + prefix.to_string() + ": " + failed.text, device.interface, fix};
 }
 
-}  // namespace
-
-Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
-                                      std::span<const Prefix> prefixes, const RouteOptions& options) {
-  const std::set<Prefix> desired(prefixes.begin(), prefixes.end());
-  std::map<Prefix, RouteEntry> current;  // our routes for desired prefixes
+// The routes of the main table, as far as they matter for those that are desired.
+struct Present {
+  std::map<Prefix, RouteEntry> current;  // ours, for desired prefixes
+  std::set<Prefix> closed;               // desired prefixes with their blackhole
   std::vector<RouteEntry> leftovers;     // other routes with our protocol
-  RouteReport report;
+  std::vector<ForeignRoute> foreign;
+};
+
+Result<Present> read_routes(NetlinkRequests& requests, const std::set<Prefix>& desired, bool with_blackholes) {
+  Present present;
   for (const Family family : kFamilies) {
     auto routes = list_routes(requests, family, 0);
     if (!routes) {
       return routes.error();
     }
     for (const RouteEntry& route : *routes) {
+      const bool wanted = desired.contains(route.prefix) && route.tos == 0;
       if (route.protocol != kRouteProtocol) {
-        if (desired.contains(route.prefix) && route.tos == 0 && route.metric <= kRouteMetric) {
-          report.foreign.push_back(
+        if (wanted && route.metric <= kRouteMetric) {
+          present.foreign.push_back(
               {route.prefix, interface_name(route.interface_index), route_protocol_name(route.protocol), route.metric});
         }
-      } else if (desired.contains(route.prefix) && route.metric == kRouteMetric && route.tos == 0) {
-        current.emplace(route.prefix, route);
+      } else if (wanted && route.metric == kRouteMetric) {
+        present.current.emplace(route.prefix, route);
+      } else if (wanted && with_blackholes && route.metric == kClosedMetric && route.type == RTN_BLACKHOLE) {
+        present.closed.insert(route.prefix);
       } else {
-        leftovers.push_back(route);
+        present.leftovers.push_back(route);
       }
     }
   }
+  return present;
+}
 
+}  // namespace
+
+Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
+                                      std::span<const Prefix> prefixes, const RouteOptions& options) {
+  const std::set<Prefix> desired(prefixes.begin(), prefixes.end());
+  auto present = read_routes(requests, desired, options.closed);
+  if (!present) {
+    return present.error();
+  }
+  RouteReport report;
+  report.foreign = std::move(present->foreign);
   RouteWriter writer(requests, device, options);
   std::optional<Error> first_error;
   const auto record = [&](const char* what, const Prefix& prefix, const NetlinkFailure& failed) {
@@ -139,18 +171,23 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
   };
   for (const Prefix& prefix : desired) {
     const RouteEntry route = writer.desired(prefix);
-    const auto old = current.find(prefix);
-    if (old != current.end() && RouteWriter::same(old->second, route)) {
+    const auto old = present->current.find(prefix);
+    if (old != present->current.end() && RouteWriter::same(old->second, route)) {
       ++report.kept;
-    } else if (const auto failed = writer.put(route, old != current.end()); !failed) {
-      ++(old != current.end() ? report.changed : report.added);
+    } else if (const auto failed = writer.put(route, old != present->current.end()); !failed) {
+      ++(old != present->current.end() ? report.changed : report.added);
     } else if (failed->code != EEXIST) {  // another program's route of the same metric, see report.foreign
       record("cannot set", prefix, *failed);
     }
+    if (options.closed && !present->closed.contains(prefix)) {
+      if (const auto failed = writer.put(RouteWriter::blackhole(prefix), false); failed && failed->code != EEXIST) {
+        record("cannot close", prefix, *failed);
+      }
+    }
   }
-  for (const RouteEntry& route : leftovers) {
+  for (const RouteEntry& route : present->leftovers) {
     if (const auto failed = writer.remove(route); !failed || failed->code == ESRCH) {
-      ++report.removed;
+      report.removed += route.type == RTN_BLACKHOLE && route.metric == kClosedMetric ? 0 : 1;
     } else {
       record("cannot remove", route.prefix, *failed);
     }
@@ -159,6 +196,27 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
     return *first_error;
   }
   return report;
+}
+
+Status remove_blackholes(NetlinkRequests& requests) {
+  const LinkState none;
+  const RouteOptions options;
+  RouteWriter writer(requests, none, options);
+  for (const Family family : kFamilies) {
+    const auto routes = list_routes(requests, family, kRouteProtocol);
+    if (!routes) {
+      return routes.error();
+    }
+    for (const RouteEntry& route : *routes) {
+      if (route.type != RTN_BLACKHOLE) {
+        continue;
+      }
+      if (const auto failed = writer.remove(route); failed && failed->code != ESRCH) {
+        return route_error(none, "cannot remove", route.prefix, *failed);
+      }
+    }
+  }
+  return Ok{};
 }
 
 }  // namespace isthmus

@@ -16,11 +16,17 @@ namespace isthmus {
 
 // Preferred to the default metrics of routing daemons and DHCP, but not to an operator's `ip route add`.
 inline constexpr std::uint32_t kRouteMetric = 16;
+// 2026-11-28: behind each route lies a blackhole for the same prefix: when the device is down or was removed, its
+// routes are gone, and fleet traffic would leave in clear by the default route.
+inline constexpr std::uint32_t kClosedMetric = 17;
 inline constexpr const char* kGatewayIpv4 = "169.254.73.1";
 inline constexpr const char* kGatewayIpv6 = "fe80::1";
 
 // See Kernel::set_routes().
 [[nodiscard]] Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
                                                     std::span<const Prefix> prefixes, const RouteOptions& options);
+
+// Removes the blackholes behind the routes: what stays when the device is gone.
+[[nodiscard]] Status remove_blackholes(NetlinkRequests& requests);
 
 }  // namespace isthmus

@@ -11,6 +11,7 @@
 #include <map>
 #include <utility>
 
+#include "control/kernel/closed_routes.h"
 #include "control/kernel/device_routes.h"
 #include "control/kernel/links.h"
 #include "control/kernel/local_device.h"
@@ -207,6 +208,17 @@ Status Kernel::remove_local_device(const LocalDeviceOptions& options) {
 
 std::vector<Error> Kernel::forwarding_problems(const std::string& local_device) const {
   return isthmus::forwarding_problems(local_device);
+}
+
+Status Kernel::set_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
+                                 std::span<const Prefix> destinations) {
+  return isthmus::set_closed_routes(impl_->requests(), interfaces, sources, destinations);
+}
+
+Status Kernel::remove_closed_routes() {
+  Status removed = remove_blackholes(impl_->requests());
+  Status opened = set_closed_routes({}, {}, {});
+  return removed ? opened : removed;
 }
 
 Result<RouteReport> Kernel::set_routes(const std::string& interface, std::span<const Prefix> prefixes,

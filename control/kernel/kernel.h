@@ -39,6 +39,12 @@ class Kernel {
   // Node settings that prevent forwarding between the pods and the local device, each with its fix.
   [[nodiscard]] std::vector<Error> forwarding_problems(const std::string& local_device) const;
 
+  // --- fleet traffic that must not leave in clear (see closed_routes.h)
+  [[nodiscard]] Status set_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
+                                         std::span<const Prefix> destinations);
+  // Only on an operator's request: those, and the blackholes behind the routes on the local device.
+  [[nodiscard]] Status remove_closed_routes();
+
   // --- routes on the local device (see device_routes.h)
   // Reconciles our routes in the main table with `prefixes`, including those left by an earlier process; adds before it
   // removes. The error is that of the first route that failed; all others are still applied.

@@ -86,19 +86,20 @@ std::optional<RouteEntry> parse_route(const nlmsghdr* message) {
   return route;
 }
 
-Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family, std::uint8_t protocol) {
+Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family, std::uint8_t protocol,
+                                            std::uint32_t table) {
   NetlinkMessage message(RTM_GETROUTE, 0);
   auto& header = message.header<rtmsg>();
   header.rtm_family = family == Family::kIpv4 ? AF_INET : AF_INET6;
-  header.rtm_table = RT_TABLE_MAIN;
+  header.rtm_table = static_cast<unsigned char>(table <= RT_TABLE_LOCAL ? table : RT_TABLE_UNSPEC);
   header.rtm_protocol = protocol;
   std::vector<RouteEntry> routes;
   const auto failed = requests.dump(
       message, [&routes] { routes.clear(); },
-      [&routes, protocol](const nlmsghdr* reply) {
+      [&routes, protocol, table](const nlmsghdr* reply) {
         auto route = parse_route(reply);
         // Older kernels do not filter.
-        if (route && route->table == RT_TABLE_MAIN && (protocol == 0 || route->protocol == protocol)) {
+        if (route && route->table == table && (protocol == 0 || route->protocol == protocol)) {
           routes.push_back(*route);
         }
       });

@@ -1,6 +1,7 @@
 // A route as shown by route netlink. Plain values; thread: control.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@ namespace isthmus {
 // Marks our own routes (rtnetlink's "protocol", as in `ip route show proto 21`); not used by iproute2 or routing
 // daemons.
 inline constexpr std::uint8_t kRouteProtocol = 21;
+
+// The kernel keeps each family's routes and rules by themselves.
+inline constexpr std::array kFamilies = {Family::kIpv4, Family::kIpv6};
 
 struct RouteEntry {
   Prefix prefix;
@@ -33,9 +37,9 @@ struct RouteEntry {
 // From a route's or next hop's attributes. Empty: on-link.
 [[nodiscard]] std::optional<IpAddress> gateway_of(const NetlinkAttributes& attributes);
 
-// Routes of one family in the main table; only those of `protocol` if it is not 0.
+// Routes of one family in `table`; only those of `protocol` if it is not 0.
 [[nodiscard]] Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family,
-                                                          std::uint8_t protocol);
+                                                          std::uint8_t protocol, std::uint32_t table = RT_TABLE_MAIN);
 
 [[nodiscard]] std::string route_protocol_name(std::uint8_t protocol);
 

@@ -71,7 +71,8 @@ struct LocalDevice {
 };
 
 struct RouteOptions {
-  Bytes mtu{0};  // 0: that of the device
+  Bytes mtu{0};        // 0: that of the device
+  bool closed = true;  // a blackhole behind each route, for when the device is gone
   std::optional<IpAddress> source_ipv4 = {},
                            source_ipv6 = {};  // for packets of the node itself; must be addresses of the node
 };

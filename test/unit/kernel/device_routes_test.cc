@@ -28,11 +28,11 @@ class DeviceRoutesTest : public KernelTest {
     EXPECT_TRUE(routes) << routes.error().text();
     return *routes;
   }
-  static std::vector<Prefix> ours() {
+  static std::vector<Prefix> ours(std::uint8_t type = RTN_UNICAST) {
     std::vector<Prefix> prefixes;
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       for (const RouteEntry& route : table(family)) {
-        if (route.protocol == kRouteProtocol) {
+        if (route.protocol == kRouteProtocol && route.type == type) {
           prefixes.push_back(route.prefix);
         }
       }
@@ -65,8 +65,34 @@ TEST_F(DeviceRoutesTest, AreReconciledWithThePrefixes) {
   EXPECT_EQ(again.removed, 1U);
   EXPECT_EQ(again.kept, 3U);
   EXPECT_EQ(ours(), desired);
+  EXPECT_EQ(ours(RTN_BLACKHOLE), desired);
   EXPECT_EQ(set({}).removed, 4U);
   EXPECT_TRUE(ours().empty());
+  EXPECT_TRUE(ours(RTN_BLACKHOLE).empty());
+}
+
+TEST_F(DeviceRoutesTest, WhenTheDeviceIsGoneFleetTrafficIsNotRoutedElsewhere) {
+  sh("ip link add elsewhere type veth peer name elsewhere-x && ip link set elsewhere up && ip link set elsewhere-x up");
+  sh("ip route add default dev elsewhere && ip -6 route add default dev elsewhere");
+  set({prefix("10.2.0.0/16"), prefix("fd00:2::/48")});
+  for (const char* change : {"ip link set isthmus0 down", "ip link del isthmus0"}) {
+    sh(change);
+    for (const char* destination : {"10.2.3.4", "fd00:2::5"}) {
+      const auto hop = kernel_->next_hop(address(destination));
+      EXPECT_FALSE(hop.ok()) << change << ": " << destination << " goes to " << hop->interface;
+    }
+    EXPECT_EQ(kernel_->next_hop(address("10.9.0.1"))->interface, "elsewhere");
+  }
+  ASSERT_TRUE(kernel_->remove_closed_routes());
+  for (const char* destination : {"10.2.3.4", "fd00:2::5"}) {
+    EXPECT_EQ(kernel_->next_hop(address(destination))->interface, "elsewhere");
+  }
+}
+
+TEST_F(DeviceRoutesTest, OpenOnesHaveNoBlackhole) {
+  set({prefix("10.2.0.0/16")});
+  EXPECT_EQ(set({prefix("10.2.0.0/16")}, {.closed = false}).kept, 1U);
+  EXPECT_TRUE(ours(RTN_BLACKHOLE).empty());
 }
 
 TEST_F(DeviceRoutesTest, CarryMtuAndSource) {
@@ -85,7 +111,7 @@ TEST_F(DeviceRoutesTest, CarryMtuAndSource) {
   EXPECT_EQ(smaller.changed, 2U);
   EXPECT_EQ(smaller.added + smaller.removed, 0U);
   EXPECT_EQ(kernel_->next_hop(address("10.2.3.4"))->mtu.value(), 1300U);
-  EXPECT_EQ(table(Family::kIpv4).size(), 1U);
+  EXPECT_EQ(table(Family::kIpv4).size(), 2U);  // the route and its blackhole
 }
 
 TEST_F(DeviceRoutesTest, ReplaceThoseOfAnEarlierProcess) {
@@ -138,7 +164,10 @@ TEST_F(DeviceRoutesTest, AreAddedBeforeOthersAreRemoved) {
   set({prefix("10.2.0.0/17"), prefix("10.2.128.0/17"), prefix("10.4.0.0/16")});
   std::vector<std::uint16_t> order;
   EXPECT_TRUE(events->receive([&order](const nlmsghdr* message) { order.push_back(message->nlmsg_type); }));
-  EXPECT_EQ(order, (std::vector<std::uint16_t>{RTM_NEWROUTE, RTM_NEWROUTE, RTM_NEWROUTE, RTM_DELROUTE, RTM_DELROUTE}));
+  // Three routes and two, each with its blackhole.
+  std::vector<std::uint16_t> expected(6, RTM_NEWROUTE);
+  expected.insert(expected.end(), 4, RTM_DELROUTE);
+  EXPECT_EQ(order, expected);
 }
 
 TEST_F(DeviceRoutesTest, TheFirstFailureIsReportedAndTheRestApplied) {
