@@ -19,6 +19,7 @@
 #include "control/kernel/netlink.h"
 #include "control/kernel/next_hops.h"
 #include "control/kernel/owned_fd.h"
+#include "control/kernel/reverse_path.h"
 #include "control/kernel/route_entry.h"
 
 namespace isthmus {
@@ -208,6 +209,10 @@ Status Kernel::remove_local_device(const LocalDeviceOptions& options) {
 
 std::vector<Error> Kernel::forwarding_problems(const std::string& local_device) const {
   return isthmus::forwarding_problems(local_device);
+}
+
+Result<bool> Kernel::loosen_reverse_path(const std::string& interface) {
+  return isthmus::loosen_reverse_path(interface);
 }
 
 Status Kernel::set_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,

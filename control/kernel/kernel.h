@@ -39,6 +39,9 @@ class Kernel {
   // Node settings that prevent forwarding between the pods and the local device, each with its fix.
   [[nodiscard]] std::vector<Error> forwarding_problems(const std::string& local_device) const;
 
+  // Sets a strict reverse-path filter of the interface to loose (see reverse_path.h). True: it was strict.
+  [[nodiscard]] Result<bool> loosen_reverse_path(const std::string& interface);
+
   // --- fleet traffic that must not leave in clear (see closed_routes.h)
   [[nodiscard]] Status set_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
                                          std::span<const Prefix> destinations);
