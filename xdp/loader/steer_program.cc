@@ -66,6 +66,15 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
   return latest_heartbeat(program) != before;
 }
 
+[[nodiscard]] Error foreign_program(const Interface& interface, const AttachedProgram& program) {
+  return Error{"the interface already runs a foreign XDP program, " +
+                   (program.name.empty() ? "without a name" : "\"" + program.name + "\"") + " (id " +
+                   std::to_string(program.id) + ")",
+               interface.name,
+               "stop the program that installed it, remove it with `ip link set dev " + interface.name +
+                   " xdp off`, or use another interface"};
+}
+
 }  // namespace
 
 void SteerProgram::ObjectCloser::operator()(bpf_object* object) const noexcept { bpf_object__close(object); }
@@ -131,6 +140,12 @@ Status SteerProgram::load_object() {
     return load_failure(error, messages.last_line());
   }
   program_ = bpf_program__fd(program);
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program_, &info, &size) != 0) {
+    return load_failure(errno, "reading its number");
+  }
+  id_ = info.id;
   return Ok{};
 }
 
@@ -159,12 +174,7 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode) {
   }
   AttachedProgram& current = **attached;
   if (!current.is_steer()) {
-    return Error{"the interface already runs a foreign XDP program, " +
-                     (current.name.empty() ? "without a name" : "\"" + current.name + "\"") + " (id " +
-                     std::to_string(current.id) + ")",
-                 interface.name,
-                 "stop the program that installed it, remove it with `ip link set dev " + interface.name +
-                     " xdp off`, or use another interface"};
+    return foreign_program(interface, current);
   }
   if (engine_alive(current)) {
     return Error{
@@ -176,9 +186,31 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode) {
   return Ok{};
 }
 
+Result<bool> SteerProgram::ensure_attached() {
+  if (!attached_) {
+    return false;
+  }
+  const auto found = attached_program(interface_);
+  if (!found) {
+    return found.error();
+  }
+  if (!*found) {
+    Status again = attach_here(native_);
+    return again ? Result<bool>(true) : Result<bool>(again.error());
+  }
+  if ((*found)->id == id_) {
+    return false;
+  }
+  return foreign_program(interface_, **found);
+}
+
+Status SteerProgram::attach_here(bool native) const {
+  return attach_by_link(interface_, program_, native) ? Status(Ok{}) : attach_program(interface_, program_, native);
+}
+
 Status SteerProgram::attach_new(XdpMode mode) {
   if (mode != XdpMode::kGeneric) {
-    Status attached = attach_program(interface_, program_, true);
+    Status attached = attach_here(true);
     if (attached.ok() || mode == XdpMode::kNative) {
       native_ = attached.ok();
       return attached;
@@ -186,7 +218,7 @@ Status SteerProgram::attach_new(XdpMode mode) {
     native_error_ = attached.error().what;
   }
   native_ = false;
-  return attach_program(interface_, program_, false);
+  return attach_here(false);
 }
 
 Status SteerProgram::apply(const SteerRules& rules) {
@@ -228,7 +260,7 @@ Status SteerProgram::take_over() {
     }
     predecessor_.reset();
   }
-  return attach_program(interface_, program_, native_);
+  return attach_here(native_);
 }
 
 Status SteerProgram::set_socket(unsigned queue, int socket) {

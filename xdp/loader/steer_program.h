@@ -40,6 +40,10 @@ class SteerProgram {
   // program whose engine is alive. One left by an earlier run stays active, with its rules, until the first apply(),
   // which replaces it atomically, so that fleet traffic never reaches the kernel. kAuto tries native, then generic.
   [[nodiscard]] Status attach(const Interface& interface, XdpMode mode);
+  // Looks whether the program is still on the interface, once apply() has put it there, and if another program took it
+  // off, attaches it again. True: it was attached again. Error: it is not there now; a foreign program in its place is
+  // named and left alone.
+  [[nodiscard]] Result<bool> ensure_attached();
   // Replaces the program's rules.
   [[nodiscard]] Status apply(const SteerRules& rules);
   // The interface has another MAC address now. Nothing changes on a point-to-point link.
@@ -62,12 +66,14 @@ class SteerProgram {
   [[nodiscard]] Status load_object();
   [[nodiscard]] Status map_heartbeats();
   [[nodiscard]] Status attach_new(XdpMode mode);
+  [[nodiscard]] Status attach_here(bool native) const;
   [[nodiscard]] Status take_over();
 
   Settings settings_;
   std::unique_ptr<bpf_object, ObjectCloser> object_;
   std::unique_ptr<SteerMaps> maps_;
-  int program_ = -1;  // descriptors of object_
+  std::uint32_t id_ = 0;  // of the program
+  int program_ = -1;      // descriptors of object_
   int sockets_ = -1;
   isthmus_heartbeat* heartbeats_ = nullptr;
   std::size_t heartbeats_bytes_ = 0;

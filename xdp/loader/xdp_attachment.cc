@@ -3,7 +3,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
+#include <linux/magic.h>
 #include <net/if.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -46,6 +50,21 @@ namespace {
   return native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
 }
 
+// Where the link of this interface is pinned; empty: there is no BPF file system.
+[[nodiscard]] std::string pin_of(const Interface& interface) {
+  struct statfs system {};
+  struct stat space {};
+  if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC ||
+      stat("/proc/thread-self/ns/net", &space) != 0) {
+    return "";
+  }
+  const std::string folder = std::string(kBpfFolder) + "/isthmus";
+  if (mkdir(folder.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
+    return "";
+  }
+  return folder + "/" + std::to_string(space.st_ino) + "-" + interface.name;
+}
+
 }  // namespace
 
 Result<Interface> find_interface(const std::string& name) {
@@ -83,6 +102,36 @@ Result<std::optional<AttachedProgram>> attached_program(const Interface& interfa
   return std::optional<AttachedProgram>(std::move(program));
 }
 
+bool attach_by_link(const Interface& interface, int program, bool native) {
+  const LibbpfMessages messages;
+  const std::string pin = pin_of(interface);
+  if (pin.empty()) {
+    return false;
+  }
+  LIBBPF_OPTS(bpf_link_create_opts, options, .flags = mode_flag(native));
+  const UniqueFd link(bpf_link_create(program, interface.index, BPF_XDP, &options));
+  if (!link.valid()) {
+    return false;
+  }
+  unlink(pin.c_str());  // of an interface of this name that is gone
+  // Without its pin, the link is closed at return, and the program with it is off the interface again.
+  return bpf_obj_pin(link.get(), pin.c_str()) == 0;
+}
+
+std::optional<UniqueFd> link_of_program(std::uint32_t id) {
+  std::uint32_t number = 0;
+  while (bpf_link_get_next_id(number, &number) == 0) {
+    UniqueFd link(bpf_link_get_fd_by_id(number));
+    bpf_link_info info{};
+    std::uint32_t size = sizeof info;
+    if (link.valid() && bpf_obj_get_info_by_fd(link.get(), &info, &size) == 0 && info.type == BPF_LINK_TYPE_XDP &&
+        info.prog_id == id) {
+      return link;
+    }
+  }
+  return std::nullopt;
+}
+
 Status attach_program(const Interface& interface, int program, bool native) {
   const LibbpfMessages messages;
   const std::uint32_t flags = XDP_FLAGS_UPDATE_IF_NOEXIST | mode_flag(native);
@@ -95,6 +144,13 @@ Status attach_program(const Interface& interface, int program, bool native) {
 
 Status replace_program(const Interface& interface, int program, const AttachedProgram& old) {
   const LibbpfMessages messages;
+  if (const auto link = link_of_program(old.id)) {
+    LIBBPF_OPTS(bpf_link_update_opts, update, .flags = BPF_F_REPLACE,
+                .old_prog_fd = static_cast<std::uint32_t>(old.fd.get()));
+    const int error = bpf_link_update(link->get(), program, &update);
+    return error == 0 ? Status(Ok{})
+                      : failure(interface, "cannot replace the program of an earlier run", error, old.native);
+  }
   LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
   if (const int error = bpf_xdp_attach(interface.index, program, mode_flag(old.native), &options); error != 0) {
     return failure(interface, "cannot replace the program of an earlier run", error, old.native, messages.last_line());
@@ -104,6 +160,11 @@ Status replace_program(const Interface& interface, int program, const AttachedPr
 
 Status remove_program(const Interface& interface, const AttachedProgram& old) {
   const LibbpfMessages messages;
+  if (const auto link = link_of_program(old.id)) {
+    const int error = bpf_link_detach(link->get());
+    unlink(pin_of(interface).c_str());
+    return error == 0 ? Status(Ok{}) : failure(interface, "cannot detach the steer program", error, old.native);
+  }
   LIBBPF_OPTS(bpf_xdp_attach_opts, options, .old_prog_fd = old.fd.get());
   if (const int error = bpf_xdp_detach(interface.index, mode_flag(old.native), &options); error != 0) {
     return failure(interface, "cannot detach the steer program", error, old.native, messages.last_line());

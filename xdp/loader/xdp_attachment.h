@@ -1,5 +1,10 @@
-// Queries and changes the XDP program of an interface by netlink: a program attached this way outlives its process.
-// Control thread only, in the network namespace of the interface. Foreign programs are reported, never touched.
+// Queries and changes the XDP program of an interface. A program attached here outlives its process: fail closed.
+//
+// Two ways. By a BPF link that is pinned in the BPF file system (kBpfFolder): the kernel then refuses every other
+// program that would replace or remove ours. Where there is no such file system, or the kernel or driver has no XDP
+// links, by netlink: any program with the rights may take it off, and who attached it has to look
+// (SteerProgram::ensure_attached). Control thread only, in the network namespace of the interface. Foreign programs are
+// reported, never touched.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +15,9 @@
 #include "dataplane/io/unique_fd.h"
 
 namespace isthmus {
+
+// Pins lie in <folder>/isthmus, named by network namespace and interface.
+inline constexpr const char* kBpfFolder = "/sys/fs/bpf";
 
 struct Interface {
   std::string name;
@@ -28,11 +36,16 @@ struct AttachedProgram {
 };
 // Nothing when the interface runs no XDP program.
 [[nodiscard]] Result<std::optional<AttachedProgram>> attached_program(const Interface& interface);
-// Attaches where nothing is attached yet. If the driver cannot, the error carries the kernel's reason.
+// By a pinned link, where nothing is attached yet. False: this way is not open here, and nothing has changed.
+[[nodiscard]] bool attach_by_link(const Interface& interface, int program, bool native);
+// By netlink, where nothing is attached yet. If the driver cannot, the error carries the kernel's reason.
 [[nodiscard]] Status attach_program(const Interface& interface, int program, bool native);
-// Atomically, so that no packet passes without a program. Error: `old` is no longer attached.
+// Atomically, so that no packet passes without a program; in the way in which `old` is attached. Error: `old` is no
+// longer attached.
 [[nodiscard]] Status replace_program(const Interface& interface, int program, const AttachedProgram& old);
 [[nodiscard]] Status remove_program(const Interface& interface, const AttachedProgram& old);
+// The link by which the program of this number is attached; none: by netlink.
+[[nodiscard]] std::optional<UniqueFd> link_of_program(std::uint32_t id);
 
 // The map of `program` named `name` (15 characters at most: the kernel truncates longer names).
 [[nodiscard]] std::optional<UniqueFd> map_of_program(int program, const std::string& name);
