@@ -23,7 +23,11 @@ struct AfXdpOptions {
   std::uint32_t busy_poll_budget = 64;
   std::uint32_t heartbeat_timeout_ms = 1000;       // without a heartbeat for this long, the engine counts as down
   bool fleet_traffic_on_engine_down_drops = true;  // false: pass it to the kernel (fail open)
+  bool point_to_point = false;  // every frame is for us, whatever its destination MAC: the engine end of our veth pair
 };
+// The longest IP packet that an AF_XDP device receives and sends: what a 4096-byte chunk holds behind the headroom and
+// the Ethernet header. A longer one is lost, so that a device's MTU is never above it.
+inline constexpr Bytes kMaxAfXdpPacket{4096 - kFrameHeadroom - 14};
 // Attaches xdp/steer and creates the rings. Fails, naming it, if another XDP program is attached. Needs CAP_NET_ADMIN,
 // CAP_BPF, CAP_NET_RAW (and CAP_IPC_LOCK if memory areas exceed the memlock limit).
 [[nodiscard]] Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options);

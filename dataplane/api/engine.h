@@ -73,7 +73,7 @@ struct DropCount {
 struct DeviceStatus {
   std::string name, description;
   QueueCounters counters;
-  bool up = true;
+  bool up = true;  // at the last check_devices()
 };
 
 // The sums over all workers; what each field counts is in dataplane/stats/counters.def.
@@ -126,6 +126,9 @@ class Engine {
 
   [[nodiscard]] virtual Result<DeviceId> add_device(std::unique_ptr<Device> device) = 0;
   [[nodiscard]] virtual Device& device(DeviceId id) = 0;
+  // Looks at every device, by id: follows MAC and MTU (decisions made with the old ones are revalidated), puts
+  // attachments back, and takes an interface that was made anew into use, for which the workers pause.
+  [[nodiscard]] virtual std::vector<DeviceCondition> check_devices() = 0;
   // Starts the workers. They receive packets only after the first publish().
   [[nodiscard]] virtual Status start() = 0;
   virtual void stop() = 0;

@@ -49,6 +49,14 @@ class DeviceQueue {
   [[nodiscard]] virtual QueueCounters counters() const noexcept = 0;
 };
 
+// What a look at a device found.
+struct DeviceCondition {
+  bool up = true;       // packets can arrive and leave: the interface is there and running, with our program on it
+  bool reopen = false;  // the interface was made anew: reopen() takes it into use
+  std::vector<Error> problems = {};
+  std::vector<std::string> changes = {};  // what it changed on the node, for the log
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -62,6 +70,12 @@ class Device {
                                                                         FramePool& pool) = 0;
   // Replaces the kernel program's rules by `rules`. Devices without such a program ignore it. Control thread.
   [[nodiscard]] virtual Status steer(const SteerRules& rules) = 0;
+  // Looks at the interface again: follows its MAC and MTU, and puts back what others changed and can be put back while
+  // the workers run. Control thread, a few times a second and whenever the interface changed.
+  [[nodiscard]] virtual DeviceCondition check() { return {}; }
+  // Opens an interface that was made anew, for the queues that are open. Control thread, while no worker runs. After an
+  // error, the device stays down, and check() asks for it again.
+  [[nodiscard]] virtual Status reopen() { return Ok{}; }
   // Mode and queues, for `isthmus status` ("af_xdp native copy, 2 queues").
   [[nodiscard]] virtual std::string describe() const = 0;
 };

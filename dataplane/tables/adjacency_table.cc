@@ -4,9 +4,13 @@
 #include <bit>
 #include <cstring>
 #include <random>
+#include <utility>
 
 namespace isthmus {
 namespace {
+
+constexpr unsigned kMacBits = 48;
+constexpr std::uint64_t kMacMask = (1ULL << kMacBits) - 1;
 
 struct Locked {
   explicit Locked(SpinLock& l) noexcept : lock(l) { lock.take(); }
@@ -47,9 +51,28 @@ AdjacencyTable::AdjacencyTable(Quiescence& quiescence, std::uint32_t capacity)
   }
 }
 
-void AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mtu) {
-  std::memcpy(&device_mac_[device.value()], mac.bytes.data(), mac.bytes.size());
-  device_mtu_[device.value()] = mtu;
+// Control alone resolves entries, and only those that it has claimed: what is resolved here stays while it is
+// rewritten.
+bool AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mtu) noexcept {
+  const bool other_mtu = device_mtu_[device.value()].exchange(mtu.value(), std::memory_order_relaxed) != mtu.value();
+  std::uint64_t source = 0;
+  std::memcpy(&source, mac.bytes.data(), mac.bytes.size());
+  if (std::exchange(device_mac_[device.value()], source) == source) {
+    return other_mtu;
+  }
+  for (std::uint32_t number = 1; number < capacity_; ++number) {
+    Entry& entry = entries_[number];
+    if ((entry.rest.load(std::memory_order_relaxed) & kResolved) != 0 && links_[number].device == device) {
+      write(entry, entry.first.load(std::memory_order_relaxed) & kMacMask, source);
+    }
+  }
+  return true;
+}
+
+// Each address as loaded from its six bytes.
+void AdjacencyTable::write(Entry& entry, std::uint64_t destination, std::uint64_t source) noexcept {
+  entry.first.store(destination | source << kMacBits, std::memory_order_relaxed);
+  entry.rest.store(source >> (64 - kMacBits) | kResolved, std::memory_order_release);
 }
 
 std::atomic<std::uint32_t>& AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
@@ -196,12 +219,9 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
     entry.rest.store(0, std::memory_order_relaxed);
     return;
   }
-  constexpr unsigned kDestinationBits = 48;
   std::uint64_t destination = 0;
   std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
-  const std::uint64_t source = device_mac_[device(id).value()];
-  entry.first.store(destination | source << kDestinationBits, std::memory_order_relaxed);
-  entry.rest.store(source >> (64 - kDestinationBits) | kResolved, std::memory_order_release);
+  write(entry, destination, device_mac_[device(id).value()]);
 }
 
 }  // namespace isthmus

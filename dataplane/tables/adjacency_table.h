@@ -10,8 +10,8 @@
 // but in a WaitingFrame, which therefore keeps the entry's incarnation too. The index is keyed with a secret.
 //
 // Threads: find, resolved, write_addresses: workers in their read section, lock-free; find_or_create and give_back:
-// workers, slow path, under a spin lock; claim, release, set_mac, age: control. Failure: kNoAdjacency when no entry is
-// free. Nothing is allocated after construction.
+// workers, slow path, under a spin lock; claim, release, set_mac, set_device, age: control. Failure: kNoAdjacency when
+// no entry is free. Nothing is allocated after construction.
 #pragma once
 
 #include <array>
@@ -40,9 +40,11 @@ class AdjacencyTable {
 
   explicit AdjacencyTable(Quiescence& quiescence, std::uint32_t capacity = 65536);
 
-  // Before workers start: a device's own MAC and MTU, in add order; and what makes the decisions that lead to an
-  // address invalid.
-  void set_device(DeviceId device, const MacAddress& mac, Bytes mtu);
+  // A device's own MAC and MTU, in add order; also while workers run: a frame that leaves at that moment may have a
+  // source address that is half old. True if either differs from before: decisions that were made with the old ones
+  // have to be made again.
+  bool set_device(DeviceId device, const MacAddress& mac, Bytes mtu) noexcept;
+  // Before workers start: what makes the decisions that lead to an address invalid.
   void on_release(std::function<void(const IpAddress&)> hook) { released_ = std::move(hook); }
 
   [[nodiscard]] AdjacencyId claim(DeviceId device, const IpAddress& next_hop) noexcept;
@@ -85,7 +87,9 @@ class AdjacencyTable {
   }
   [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return links_[id.value()].device; }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
-  [[nodiscard]] Bytes mtu(DeviceId device) const noexcept { return device_mtu_[device.value()]; }
+  [[nodiscard]] Bytes mtu(DeviceId device) const noexcept {
+    return Bytes{device_mtu_[device.value()].load(std::memory_order_relaxed)};
+  }
 
  private:
   static constexpr std::uint64_t kResolved = 1ULL << 63;
@@ -120,6 +124,7 @@ class AdjacencyTable {
   };
 
   [[nodiscard]] std::atomic<std::uint32_t>& bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
+  static void write(Entry& entry, std::uint64_t destination, std::uint64_t source) noexcept;
   // The four below hold lock_.
   [[nodiscard]] std::uint32_t create(DeviceId device, const IpAddress& next_hop) noexcept;
   [[nodiscard]] std::uint32_t take_free() noexcept;
@@ -142,7 +147,7 @@ class AdjacencyTable {
   Queue unclaimed_, retired_;
   std::uint64_t evicted_ = 0, refused_ = 0;
   std::array<std::uint64_t, 256> device_mac_{};  // 6 bytes as loaded
-  std::array<Bytes, 256> device_mtu_{};
+  std::array<std::atomic<std::uint32_t>, 256> device_mtu_{};
 };
 
 }  // namespace isthmus

@@ -54,11 +54,13 @@ class EngineImplementation final : public Engine {
                    "add at most 64 devices, before start"};
     }
     const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
-    shared_.adjacencies.set_device(id, device->mac(), device->mtu());
+    static_cast<void>(shared_.adjacencies.set_device(id, device->mac(), device->mtu()));
     devices_.push_back(std::move(device));
+    up_.push_back(true);
     return id;
   }
   Device& device(DeviceId id) override { return *devices_[id.value()]; }
+  std::vector<DeviceCondition> check_devices() override;
 
   Status start() override {
     for (unsigned w = 0; w < desired_workers_; ++w) {
@@ -82,12 +84,7 @@ class EngineImplementation final : public Engine {
       }
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
     }
-    if (!shared_.options.drive_by_caller) {
-      for (auto& worker : workers_) {
-        worker->start();
-      }
-    }
-    return Ok{};
+    return start_workers();
   }
 
   void stop() override {
@@ -189,23 +186,64 @@ class EngineImplementation final : public Engine {
   }
 
  private:
+  [[nodiscard]] Status start_workers() {
+    for (auto& worker : workers_) {
+      if (shared_.options.drive_by_caller) {
+        break;
+      }
+      if (Status started = worker->start(); !started) {
+        return started;
+      }
+    }
+    return Ok{};
+  }
+
   SharedState shared_;
   Publisher publisher_;
   unsigned desired_workers_;
   int event_fd_;
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<bool> up_;                          // by device, at the last check_devices()
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
   std::optional<SteerRules> steered_;  // rules in force on every device; nullopt: the next publish applies them
 };
+
+std::vector<DeviceCondition> EngineImplementation::check_devices() {
+  std::vector<DeviceCondition> conditions;
+  bool moved = false;
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    Device& device = *devices_[i];
+    DeviceCondition condition = device.check();
+    if (condition.reopen) {
+      stop();
+      const Status reopened = device.reopen();
+      const Status started = start_workers();
+      condition = device.check();
+      if (reopened) {
+        condition.changes.push_back(device.name() + ": the interface was made anew; it is in use again");
+      }
+      if (!started) {
+        condition.problems.push_back(started.error());
+      }
+    }
+    moved |= shared_.adjacencies.set_device(DeviceId{static_cast<std::uint8_t>(i)}, device.mac(), device.mtu());
+    up_[i] = condition.up;
+    conditions.push_back(std::move(condition));
+  }
+  if (moved) {
+    shared_.flows->epochs().bump_all();
+  }
+  return conditions;
+}
 
 EngineCounters EngineImplementation::counters() const {
   EngineCounters sum;
   for (const DropReasonInfo& info : kDropReasonInfo) {
     sum.drops.push_back({info.name, info.text, info.hint, info.cilium_code, 0, 0, 0});
   }
-  for (const auto& device : devices_) {
-    sum.devices.push_back({device->name(), device->describe(), {}, true});
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    sum.devices.push_back({devices_[i]->name(), devices_[i]->describe(), {}, up_[i]});
   }
   for (const auto& worker : workers_) {
     const WorkerCounters& c = worker->counters();

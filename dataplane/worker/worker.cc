@@ -5,7 +5,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
+#include <string>
 
 #include "dataplane/originate/output.h"
 #include "dataplane/path/path.h"
@@ -37,17 +39,24 @@ Worker::Worker(SharedState& shared, Setup setup)
 
 Worker::~Worker() { stop(); }
 
-void Worker::start() {
+Status Worker::start() {
+  stopping_.store(false, std::memory_order_relaxed);
   thread_ = std::thread([this] { run(); });
-  if (setup_.core >= 0) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(static_cast<std::size_t>(setup_.core), &set);
-    pthread_setaffinity_np(thread_.native_handle(), sizeof set, &set);
-  }
   char name[16];
   std::snprintf(name, sizeof name, "isthmus-w%u", static_cast<unsigned>(setup_.id.value()));
   pthread_setname_np(thread_.native_handle(), name);
+  if (setup_.core < 0) {
+    return Ok{};
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(setup_.core), &set);
+  if (const int error = pthread_setaffinity_np(thread_.native_handle(), sizeof set, &set); error != 0) {
+    return Error{"cannot pin a worker to CPU " + std::to_string(setup_.core) + ": " + std::strerror(error),
+                 "engine.cores",
+                 "name CPUs that this machine has and that the process may use: `cat /proc/self/status | grep Cpus`"};
+  }
+  return Ok{};
 }
 
 void Worker::stop() {

@@ -26,7 +26,8 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void start();
+  // Error: the thread runs, but not on its CPU. May follow stop().
+  [[nodiscard]] Status start();
   void stop();
 
   // One iteration of the worker's loop on the calling thread, for benchmarks and tests that use it instead of start().

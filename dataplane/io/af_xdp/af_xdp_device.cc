@@ -1,7 +1,10 @@
 // The AF_XDP device: one interface, its steer program, and the sockets on its receive queues.
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +12,7 @@
 #include "dataplane/api/devices.h"
 #include "dataplane/io/af_xdp/af_xdp_queue.h"
 #include "dataplane/io/af_xdp/netdev.h"
+#include "dataplane/io/af_xdp/offloads.h"
 #include "dataplane/io/af_xdp/shared_umem.h"
 #include "xdp/loader/steer_program.h"
 
@@ -16,58 +20,78 @@ namespace isthmus {
 namespace {
 
 constexpr std::uint32_t kEthernetHeader = 14;
-// What a 4096-byte chunk holds behind the headroom, and what native XDP takes in one buffer.
-constexpr std::uint32_t kMaxPacket = 4096 - kFrameHeadroom - kEthernetHeader;
-constexpr unsigned kMaxSingleBufferMtu = 3506;
+constexpr std::uint32_t kMaxPacket = kMaxAfXdpPacket.value();
+constexpr unsigned kMaxSingleBufferMtu = 3506;  // what native XDP takes in one buffer
 constexpr std::uint32_t kMinFrames = 64;
+// How long it is told that another program took ours off, and how long a failed reopen() is not tried again.
+constexpr auto kTellRemoval = std::chrono::minutes(10);
+constexpr auto kReopenPause = std::chrono::seconds(5);
+
+// An interface with our program on it.
+struct Leg {
+  Interface interface;
+  NetdevFacts facts;
+  std::shared_ptr<SteerProgram> steer;
+};
 
 class AfXdpDevice final : public Device {
  public:
-  AfXdpDevice(AfXdpOptions options, Interface interface, const NetdevFacts& facts, std::shared_ptr<SteerProgram> steer)
-      : options_(std::move(options)), interface_(std::move(interface)), facts_(facts), steer_(std::move(steer)) {}
+  AfXdpDevice(AfXdpOptions options, Leg leg) : options_(std::move(options)), leg_(std::move(leg)) {}
 
-  [[nodiscard]] const std::string& name() const noexcept override { return interface_.name; }
-  [[nodiscard]] MacAddress mac() const noexcept override { return facts_.mac; }
-  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(facts_.mtu, kMaxPacket)}; }
-  [[nodiscard]] unsigned queues() const noexcept override { return facts_.rx_queues; }
+  [[nodiscard]] const std::string& name() const noexcept override { return leg_.interface.name; }
+  [[nodiscard]] MacAddress mac() const noexcept override { return leg_.facts.mac; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(leg_.facts.mtu, kMaxPacket)}; }
+  [[nodiscard]] unsigned queues() const noexcept override { return leg_.facts.rx_queues; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
-  [[nodiscard]] Status steer(const SteerRules& rules) override { return steer_->apply(rules); }
+  [[nodiscard]] Status steer(const SteerRules& rules) override;
+  [[nodiscard]] DeviceCondition check() override;
+  [[nodiscard]] Status reopen() override;
   [[nodiscard]] std::string describe() const override;
 
  private:
-  [[nodiscard]] Status check(unsigned workers, const FramePool& pool) const;
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] Status check_queues(unsigned workers, const FramePool& pool) const;
   [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
+  [[nodiscard]] Status open_sockets(AfXdpQueue& queue) const;
+  [[nodiscard]] Status open_leg();
+  void check_facts(const NetdevFacts& now, DeviceCondition& condition);
+  void check_program(DeviceCondition& condition);
+  void check_offloads(DeviceCondition& condition) const;
 
   AfXdpOptions options_;
-  Interface interface_;
-  NetdevFacts facts_;
-  std::shared_ptr<SteerProgram> steer_;
+  Leg leg_;
+  std::optional<SteerRules> rules_;
+  std::shared_ptr<std::set<AfXdpQueue*>> open_ = std::make_shared<std::set<AfXdpQueue*>>();
   std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
+  std::optional<Clock::time_point> taken_off_;    // when another program last took ours off
+  std::optional<Error> reopen_error_;
+  Clock::time_point next_reopen_;
 };
 
-Status AfXdpDevice::check(unsigned workers, const FramePool& pool) const {
-  const unsigned usable = std::min(facts_.rx_queues, facts_.tx_queues);
+Status AfXdpDevice::check_queues(unsigned workers, const FramePool& pool) const {
+  const unsigned usable = std::min(leg_.facts.rx_queues, leg_.facts.tx_queues);
   if (workers == 0 || usable < workers) {
     return Error{std::to_string(usable) + " queues for " + std::to_string(workers) +
                      " workers; every worker needs one of its own",
-                 interface_.name,
-                 "add queues with `ethtool -L " + interface_.name +
+                 leg_.interface.name,
+                 "add queues with `ethtool -L " + leg_.interface.name +
                      " combined N` (a veth: `rx N tx N`), or lower "
                      "`workers`"};
   }
   if (mtu().value() + kEthernetHeader > pool.max_frame()) {
     return Error{"an MTU of " + std::to_string(mtu().value()) + " does not fit frames of " +
                      std::to_string(pool.chunk_bytes()) + " bytes",
-                 interface_.name, "use frames of 4096 bytes"};
+                 leg_.interface.name, "use frames of 4096 bytes"};
   }
   return Ok{};
 }
 
 XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const {
   XskSettings settings;
-  settings.interface = interface_.name;
-  settings.interface_index = interface_.index;
+  settings.interface = leg_.interface.name;
+  settings.interface_index = leg_.interface.index;
   settings.queue = queue;
   settings.ring_entries = options_.ring_entries;
   // Two devices with full fill rings leave half of the frames for packets in processing and transmission, and one whose
@@ -79,32 +103,49 @@ XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_work
   return settings;
 }
 
+Status AfXdpDevice::open_sockets(AfXdpQueue& queue) const {
+  const unsigned worker = queue.share().worker.value(), workers = queue.share().workers;
+  if (Status fits = check_queues(workers, queue.pool()); !fits) {
+    return fits;
+  }
+  const unsigned own = (leg_.facts.rx_queues - worker + workers - 1) / workers;
+  // The kernel allows zero-copy only with a native program.
+  const ZeroCopy zero_copy = leg_.steer->native() ? options_.zero_copy : ZeroCopy::kOff;
+  for (unsigned q = worker; q < leg_.facts.rx_queues; q += workers) {
+    XskSettings settings = socket_settings(q, own, queue.pool());
+    if (settings.fill_target < kMinFrames) {
+      return Error{
+          "too few frames: " + std::to_string(queue.pool().chunks()) + " for " + std::to_string(own) + " queues",
+          leg_.interface.name, "raise the number of frames, or lower the number of queues"};
+    }
+    settings.transmits = q == worker;
+    if (Status added = queue.add_socket(settings, zero_copy); !added) {
+      return added;
+    }
+  }
+  return Ok{};
+}
+
 Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, unsigned workers, FramePool& pool) {
-  if (Status fits = check(workers, pool); !fits) {
+  if (Status fits = check_queues(workers, pool); !fits) {
     return fits.error();
   }
   auto umem = SharedUmem::of(pool);
-  auto queue = std::make_unique<AfXdpQueue>(steer_, umem, pool);
-  const unsigned own = (facts_.rx_queues - worker.value() + workers - 1) / workers;
-  // The kernel allows zero-copy only with a native program.
-  const ZeroCopy zero_copy = steer_->native() ? options_.zero_copy : ZeroCopy::kOff;
-  for (unsigned q = worker.value(); q < facts_.rx_queues; q += workers) {
-    XskSettings settings = socket_settings(q, own, pool);
-    if (settings.fill_target < kMinFrames) {
-      return Error{"too few frames: " + std::to_string(pool.chunks()) + " for " + std::to_string(own) + " queues",
-                   interface_.name, "raise the number of frames, or lower the number of queues"};
-    }
-    settings.transmits = q == worker.value();
-    if (Status added = queue->add_socket(settings, zero_copy); !added) {
-      return added.error();
-    }
+  auto queue = std::make_unique<AfXdpQueue>(leg_.steer, umem, pool, AfXdpQueue::Share{worker, workers, open_});
+  if (Status opened = open_sockets(*queue); !opened) {
+    return opened.error();
   }
   umems_.push_back(umem);
   return std::unique_ptr<DeviceQueue>(std::move(queue));
 }
 
+Status AfXdpDevice::steer(const SteerRules& rules) {
+  rules_ = rules;
+  return leg_.steer->apply(rules);
+}
+
 std::string AfXdpDevice::describe() const {
-  std::string text = "af_xdp " + std::string(steer_->native() ? "native" : "generic");
+  std::string text = "af_xdp " + std::string(leg_.steer->native() ? "native" : "generic");
   for (const auto& weak : umems_) {
     if (const auto umem = weak.lock()) {
       text += umem->zero_copy() ? " zero-copy" : " copy";
@@ -113,14 +154,171 @@ std::string AfXdpDevice::describe() const {
       break;
     }
   }
-  text += ", " + std::to_string(facts_.rx_queues) + (facts_.rx_queues == 1 ? " queue" : " queues");
-  if (!steer_->native_error().empty()) {
-    text += " (" + steer_->native_error() + ")";
+  text += ", " + std::to_string(leg_.facts.rx_queues) + (leg_.facts.rx_queues == 1 ? " queue" : " queues");
+  if (!leg_.steer->native_error().empty()) {
+    text += " (" + leg_.steer->native_error() + ")";
   }
-  if (facts_.mtu > kMaxPacket) {
-    text += ", packets up to " + std::to_string(kMaxPacket) + " bytes of MTU " + std::to_string(facts_.mtu);
+  if (leg_.facts.mtu > kMaxPacket) {
+    text += ", packets up to " + std::to_string(kMaxPacket) + " bytes of MTU " + std::to_string(leg_.facts.mtu);
   }
   return text;
+}
+
+[[nodiscard]] Result<Leg> open(const AfXdpOptions& options) {
+  auto interface = find_interface(options.interface);
+  if (!interface) {
+    return interface.error();
+  }
+  auto facts = netdev_facts(options.interface);
+  if (!facts) {
+    return facts.error();
+  }
+  if (!facts->up) {
+    return Error{"the interface is down", options.interface,
+                 "bring it up: `ip link set dev " + options.interface + " up`"};
+  }
+  SteerProgram::Settings settings;
+  settings.queues = facts->rx_queues;
+  settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
+  settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
+  settings.fragments = facts->mtu > kMaxSingleBufferMtu;
+  if (!options.point_to_point) {
+    settings.mac = facts->mac;
+  }
+  auto steer = SteerProgram::load(settings);
+  if (!steer) {
+    return steer.error();
+  }
+  if (Status attached = (*steer)->attach(*interface, options.mode); !attached) {
+    return attached.error();
+  }
+  return Leg{*std::move(interface), *facts, *std::move(steer)};
+}
+
+DeviceCondition AfXdpDevice::check() {
+  DeviceCondition condition;
+  const std::string& name = leg_.interface.name;
+  const auto now = netdev_facts(name);
+  if (!now) {
+    condition.up = false;
+    condition.problems.push_back(
+        {"the interface was removed", name, "make it again: the gateway then takes it into use by itself"});
+  } else if (now->index != leg_.interface.index || reopen_error_) {
+    condition.up = false;
+    condition.reopen = now->up && Clock::now() >= next_reopen_;
+    condition.problems.push_back(reopen_error_.value_or(Error{"the interface was made anew and is not in use yet", name,
+                                                              "bring it up: `ip link set dev " + name + " up`"}));
+  } else {
+    check_facts(*now, condition);
+    check_program(condition);
+    check_offloads(condition);
+  }
+  return condition;
+}
+
+void AfXdpDevice::check_facts(const NetdevFacts& now, DeviceCondition& condition) {
+  const std::string& name = leg_.interface.name;
+  if (!now.running) {
+    condition.up = false;
+    condition.problems.push_back(
+        now.up ? Error{"the interface has no carrier", name, "check the link"}
+               : Error{"the interface is down", name, "bring it up: `ip link set dev " + name + " up`"});
+  }
+  if (now.rx_queues != leg_.facts.rx_queues) {
+    condition.problems.push_back({"the interface had " + std::to_string(leg_.facts.rx_queues) +
+                                      " receive queues when it was opened, and has " + std::to_string(now.rx_queues),
+                                  name, "restart the gateway, or set the number back with `ethtool -L`"});
+  }
+  if (now.mtu > kMaxPacket) {
+    condition.problems.push_back({"its MTU is " + std::to_string(now.mtu) +
+                                      ", but the gateway receives packets of up to " + std::to_string(kMaxPacket) +
+                                      " bytes; longer ones are lost",
+                                  name,
+                                  "let nothing longer be sent to it: an MTU of " + std::to_string(kMaxPacket) +
+                                      " on the interface and on the senders' routes to fleet prefixes"});
+  }
+  if (now.mac != leg_.facts.mac) {
+    if (Status followed = leg_.steer->set_mac(now.mac); !followed) {
+      condition.problems.push_back(followed.error());
+      return;  // the next check tries again
+    }
+    condition.changes.push_back(name + ": MAC address is now " + now.mac.to_string());
+  }
+  if (now.mtu != leg_.facts.mtu) {
+    condition.changes.push_back(name + ": MTU is now " + std::to_string(now.mtu));
+  }
+  leg_.facts.mac = now.mac;
+  leg_.facts.mtu = now.mtu;
+}
+
+void AfXdpDevice::check_program(DeviceCondition& condition) {
+  const auto attached = leg_.steer->ensure_attached();
+  if (!attached) {
+    condition.up = false;
+    condition.problems.push_back({"the steer program is not on the interface: " + attached.error().what,
+                                  leg_.interface.name, attached.error().fix});
+    return;
+  }
+  if (*attached) {
+    condition.changes.push_back(leg_.interface.name + ": another program took the steer program off; attached again");
+    taken_off_ = Clock::now();
+  }
+  if (taken_off_ && Clock::now() - *taken_off_ < kTellRemoval) {
+    condition.problems.push_back(
+        {"another program took the XDP steer program off this interface; it was attached again", leg_.interface.name,
+         "find what does it, for example a CNI agent that restarts, and keep it from this interface"});
+  }
+}
+
+void AfXdpDevice::check_offloads(DeviceCondition& condition) const {
+  const std::string& name = leg_.interface.name;
+  const auto offloads = disable_receive_offloads(name, !leg_.steer->native());
+  if (!offloads) {
+    condition.problems.push_back(offloads.error());
+    return;
+  }
+  for (const std::string& disabled : offloads->disabled) {
+    condition.changes.push_back(name + ": turned " + disabled + " off");
+  }
+  for (const std::string& fixed : offloads->fixed) {
+    const bool vlan = fixed.find("vlan") != std::string::npos;
+    condition.problems.push_back(
+        {fixed + " stays on: " + (vlan ? "VLAN-tagged packets are taken for untagged ones" : "merged packets are lost"),
+         name, "turn it off: `ethtool -K " + name + " " + fixed + " off`"});
+  }
+}
+
+Status AfXdpDevice::reopen() {
+  Status opened = open_leg();
+  reopen_error_.reset();
+  if (!opened) {
+    reopen_error_ = opened.error();
+    next_reopen_ = Clock::now() + kReopenPause;
+  }
+  return opened;
+}
+
+// The old program's rules are in force on the new interface before a socket is open: nothing passes in clear.
+Status AfXdpDevice::open_leg() {
+  auto leg = open(options_);
+  if (!leg) {
+    return leg.error();
+  }
+  leg_ = *std::move(leg);
+  for (AfXdpQueue* queue : *open_) {
+    queue->use(leg_.steer);
+  }
+  if (rules_) {
+    if (Status applied = leg_.steer->apply(*rules_); !applied) {
+      return applied;
+    }
+  }
+  for (AfXdpQueue* queue : *open_) {
+    if (Status bound = open_sockets(*queue); !bound) {
+      return bound;
+    }
+  }
+  return Ok{};
 }
 
 [[nodiscard]] Status check_options(const AfXdpOptions& options) {
@@ -140,32 +338,11 @@ Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options) {
   if (Status valid = check_options(options); !valid) {
     return valid.error();
   }
-  auto interface = find_interface(options.interface);
-  if (!interface) {
-    return interface.error();
+  auto leg = open(options);
+  if (!leg) {
+    return leg.error();
   }
-  auto facts = netdev_facts(options.interface);
-  if (!facts) {
-    return facts.error();
-  }
-  if (!facts->up) {
-    return Error{"the interface is down", options.interface,
-                 "bring it up: `ip link set dev " + options.interface + " up`"};
-  }
-  SteerProgram::Settings settings;
-  settings.queues = facts->rx_queues;
-  settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
-  settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
-  settings.fragments = facts->mtu > kMaxSingleBufferMtu;
-  auto steer = SteerProgram::load(settings);
-  if (!steer) {
-    return steer.error();
-  }
-  if (Status attached = (*steer)->attach(*interface, options.mode); !attached) {
-    return attached.error();
-  }
-  return std::unique_ptr<Device>(std::make_unique<AfXdpDevice>(options, *std::move(interface), *facts,
-                                                               std::shared_ptr<SteerProgram>(*std::move(steer))));
+  return std::unique_ptr<Device>(std::make_unique<AfXdpDevice>(options, *std::move(leg)));
 }
 
 }  // namespace isthmus

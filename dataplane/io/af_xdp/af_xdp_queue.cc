@@ -8,16 +8,33 @@
 
 namespace isthmus {
 
-AfXdpQueue::AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool)
-    : steer_(std::move(steer)), umem_(std::move(umem)), pool_(pool) {}
+AfXdpQueue::AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool,
+                       const Share& share)
+    : steer_(std::move(steer)), umem_(std::move(umem)), pool_(pool), share_(share) {
+  share_.open->insert(this);
+}
 
 AfXdpQueue::~AfXdpQueue() {
+  share_.open->erase(this);
+  close_sockets();
+}
+
+void AfXdpQueue::close_sockets() {
   for (isthmus_heartbeat* heartbeat : heartbeats_) {
     std::atomic_ref(heartbeat->nanoseconds).store(0, std::memory_order_relaxed);
   }
   for (const auto& socket : sockets_) {
     umem_->remove(*socket);
   }
+  heartbeats_.clear();
+  sockets_.clear();
+  wait_fds_.clear();
+  first_ = 0;
+}
+
+void AfXdpQueue::use(std::shared_ptr<SteerProgram> steer) {
+  close_sockets();
+  steer_ = std::move(steer);
 }
 
 Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy zero_copy) {
@@ -59,9 +76,15 @@ unsigned AfXdpQueue::receive(std::span<Frame> out) noexcept {
   return n;
 }
 
-unsigned AfXdpQueue::transmit(std::span<const Frame> frames) noexcept { return sockets_.front()->transmit(frames); }
+unsigned AfXdpQueue::transmit(std::span<const Frame> frames) noexcept {
+  return sockets_.empty() ? 0 : sockets_.front()->transmit(frames);
+}
 
-void AfXdpQueue::flush() noexcept { sockets_.front()->flush(); }
+void AfXdpQueue::flush() noexcept {
+  if (!sockets_.empty()) {
+    sockets_.front()->flush();
+  }
+}
 
 bool AfXdpQueue::arm() noexcept {
   // Frames that the kernel cannot send now (interface down) are no reason to spin: poll(2) retries them.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -17,12 +18,25 @@ namespace isthmus {
 
 class AfXdpQueue final : public DeviceQueue {
  public:
-  AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool);
+  // Which of the device's rings are this queue's, and the device's open queues, to which it adds itself.
+  struct Share {
+    WorkerId worker;
+    unsigned workers = 1;
+    std::shared_ptr<std::set<AfXdpQueue*>> open;
+  };
+  AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool,
+             const Share& share);
   // Clears the heartbeats and closes the sockets; frames in their rings go back to the pool.
   ~AfXdpQueue() override;
 
   // Opens the socket of one receive queue. The first one added must transmit. Control thread, before the worker runs.
   [[nodiscard]] Status add_socket(const XskSettings& settings, ZeroCopy zero_copy);
+
+  // Closes all sockets; those added from now on belong to `steer`. Until one is added, nothing is received or sent.
+  // Control thread, while no worker runs.
+  void use(std::shared_ptr<SteerProgram> steer);
+  [[nodiscard]] const Share& share() const noexcept { return share_; }
+  [[nodiscard]] FramePool& pool() const noexcept { return pool_; }
 
   unsigned receive(std::span<Frame> out) noexcept override;
   unsigned transmit(std::span<const Frame> frames) noexcept override;
@@ -33,10 +47,12 @@ class AfXdpQueue final : public DeviceQueue {
 
  private:
   void write_heartbeats() noexcept;
+  void close_sockets();
 
   std::shared_ptr<SteerProgram> steer_;
   std::shared_ptr<SharedUmem> umem_;
   FramePool& pool_;
+  Share share_;
   QueueCounterCells counters_;
   std::vector<std::unique_ptr<XskSocket>> sockets_;
   std::vector<isthmus_heartbeat*> heartbeats_;

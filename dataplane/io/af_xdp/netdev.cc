@@ -25,6 +25,10 @@ Result<NetdevFacts> netdev_facts(const std::string& interface) {
   ifreq request{};
   std::memcpy(request.ifr_name, interface.data(), interface.size());
   NetdevFacts facts;
+  if (ioctl(socket.get(), SIOCGIFINDEX, &request) != 0) {
+    return failed("cannot find it");
+  }
+  facts.index = request.ifr_ifindex;
   if (ioctl(socket.get(), SIOCGIFMTU, &request) != 0) {
     return failed("cannot read its MTU");
   }
@@ -37,6 +41,7 @@ Result<NetdevFacts> netdev_facts(const std::string& interface) {
     return failed("cannot read its flags");
   }
   facts.up = (request.ifr_flags & IFF_UP) != 0;
+  facts.running = facts.up && (request.ifr_flags & IFF_RUNNING) != 0;
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   request.ifr_data = reinterpret_cast<char*>(&channels);

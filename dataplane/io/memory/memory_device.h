@@ -40,6 +40,8 @@ class MemoryDevice final : public Device {
   [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
   [[nodiscard]] MacAddress mac() const noexcept override { return options_.mac; }
   [[nodiscard]] Bytes mtu() const noexcept override { return options_.mtu; }
+  // As if its interface had another MTU now; the engine follows at its next look. Control thread.
+  void set_mtu(Bytes mtu) noexcept { options_.mtu = mtu; }
   [[nodiscard]] unsigned queues() const noexcept override { return static_cast<unsigned>(lanes_.size()); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;

@@ -70,7 +70,9 @@ std::vector<std::string> UdpSocket::received() {
 }
 
 Lab::Lab(unsigned mtu)
-    : prefix_("ist-io-" + std::to_string(getpid()) + "-"), home_(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
+    : mtu_(mtu),
+      prefix_("ist-io-" + std::to_string(getpid()) + "-"),
+      home_(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
   for (const char* where : {"left", "gateway", "right"}) {
     sh("ip netns add " + name(where));
     for (const char* scope : {"all", "default"}) {
@@ -79,30 +81,37 @@ Lab::Lab(unsigned mtu)
     }
     run_in(where, "ip link set lo up");
   }
-  const std::string queues = " numrxqueues 2 numtxqueues 2 ";
-  const auto pair = [&](const std::string& end, const std::string& where, const char* mac, const std::string& peer,
-                        const char* peer_mac) {
-    sh("ip link add " + end + " netns " + name(where) + queues + "address " + mac + " mtu " + std::to_string(mtu) +
-       " type veth peer name " + peer + " netns " + name("gateway") + queues + "address " + peer_mac + " mtu " +
-       std::to_string(mtu));
-    run_in(where, "ip link set " + end + " up");
-    run_in("gateway", "ip link set " + peer + " up");
-    // Otherwise kernel senders would leave checksums to hardware that does not exist.
-    run_in(where, "ethtool -K " + end + " tx off tso off gso off > /dev/null");
-    run_in("gateway", "ethtool -K " + peer + " tx off tso off gso off > /dev/null");
-  };
-  pair("l0", "left", kMacs[0], "u0", kMacs[1]);
-  pair("r0", "right", kMacs[3], "d0", kMacs[2]);
+  run_in("gateway", "sysctl -qw net.ipv4.ip_forward=1");
+  make_left();
+  make_pair("r0", "right", kMacs[3], "d0", kMacs[2]);
+  run_in("right", std::string("ip address add 10.2.0.1/16 dev r0 && ip route add default dev r0 &&") +
+                      " ip neigh add 10.1.0.1 lladdr " + kMacs[2] + " dev r0");
+  run_in("gateway",
+         std::string("ip address add 10.2.0.254/16 dev d0 && ip neigh add 10.2.0.1 lladdr ") + kMacs[3] + " dev d0");
+}
+
+void Lab::make_pair(const std::string& end, const std::string& where, const char* mac, const std::string& peer,
+                    const char* peer_mac) {
+  const std::string queues = " numrxqueues 2 numtxqueues 2 ", mtu = " mtu " + std::to_string(mtu_);
+  sh("ip link add " + end + " netns " + name(where) + queues + "address " + mac + mtu + " type veth peer name " + peer +
+     " netns " + name("gateway") + queues + "address " + peer_mac + mtu);
+  run_in(where, "ip link set " + end + " up");
+  run_in("gateway", "ip link set " + peer + " up");
+  // Otherwise kernel senders would leave checksums to hardware that does not exist.
+  run_in(where, "ethtool -K " + end + " tx off tso off gso off > /dev/null");
+  run_in("gateway", "ethtool -K " + peer + " tx off tso off gso off > /dev/null");
+}
+
+void Lab::make_left() {
+  make_pair("l0", "left", kMacs[0], "u0", kMacs[1]);
   run_in("left", std::string("ip address add 10.1.0.1/16 dev l0 && ip route add default dev l0 &&") +
                      " ip neigh add 10.2.0.1 lladdr " + kMacs[1] + " dev l0 &&" + " ip neigh add 10.1.0.254 lladdr " +
                      kMacs[1] + " dev l0 && ip neigh add 192.0.2.1 lladdr " + kMacs[1] + " dev l0");
-  run_in("right", std::string("ip address add 10.2.0.1/16 dev r0 && ip route add default dev r0 &&") +
-                      " ip neigh add 10.1.0.1 lladdr " + kMacs[2] + " dev r0");
   run_in("gateway", std::string("ip address add 10.1.0.254/16 dev u0 && ip address add 192.0.2.1/32 dev u0 &&") +
-                        " ip address add 10.2.0.254/16 dev d0 && ip neigh add 10.1.0.1 lladdr " + kMacs[0] +
-                        " dev u0 && ip neigh add 10.2.0.1 lladdr " + kMacs[3] + " dev d0 &&" +
-                        " sysctl -qw net.ipv4.ip_forward=1");
+                        " ip neigh add 10.1.0.1 lladdr " + kMacs[0] + " dev u0");
 }
+
+void Lab::remove_left() { run_in("gateway", "ip link del u0"); }
 
 Lab::~Lab() {
   EXPECT_EQ(setns(home_.get(), CLONE_NEWNET), 0);

@@ -51,10 +51,16 @@ class Lab {
   Lab& operator=(const Lab&) = delete;
   // Puts this thread into "left", "gateway" or "right".
   void at(const std::string& where);
+  // Removes the left pair, or makes it again.
+  void remove_left();
+  void make_left();
 
  private:
   [[nodiscard]] std::string name(const std::string& where) const;
   void run_in(const std::string& where, const std::string& command);
+  void make_pair(const std::string& end, const std::string& where, const char* mac, const std::string& peer,
+                 const char* peer_mac);
+  unsigned mtu_;
   std::string prefix_;
   UniqueFd home_;
 };

@@ -13,11 +13,20 @@ class RejectingDevice final : public Device {
     bool rejects = false;
     unsigned steered = 0;
     SteerRules rules;
+    Bytes mtu{1500};
+    unsigned reopened = 0;
+    DeviceCondition condition;
   };
   explicit RejectingDevice(std::shared_ptr<State> state) : state_(std::move(state)) {}
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] MacAddress mac() const noexcept override { return {}; }
-  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{1500}; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return state_->mtu; }
+  [[nodiscard]] DeviceCondition check() override { return state_->condition; }
+  [[nodiscard]] Status reopen() override {
+    ++state_->reopened;
+    state_->condition = {};
+    return Ok{};
+  }
   [[nodiscard]] unsigned queues() const noexcept override { return 1; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId, unsigned, FramePool&) override {
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>());
@@ -93,6 +102,65 @@ TEST_F(Steering, IsRepeatedAfterAFailureEvenIfTheRulesAreTheOriginalOnesAgain) {
   EXPECT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
   EXPECT_EQ(device_->steered, 2U);
   EXPECT_EQ(device_->rules, first);
+}
+
+TEST_F(Steering, ADeviceThatIsDownIsShownAsDown) {
+  device_->condition.up = false;
+  device_->condition.problems = {{"no carrier", "rejecting", "check the link"}};
+  const auto conditions = engine_->check_devices();
+  ASSERT_EQ(conditions.size(), 1U);
+  EXPECT_EQ(conditions[0].problems.size(), 1U);
+  EXPECT_FALSE(engine_->counters().devices[0].up);
+  device_->condition = {};
+  static_cast<void>(engine_->check_devices());
+  EXPECT_TRUE(engine_->counters().devices[0].up);
+}
+
+TEST_F(Steering, ADeviceThatCanBeReopenedIsReopenedOnce) {
+  device_->condition.up = false;
+  device_->condition.reopen = true;
+  const auto conditions = engine_->check_devices();
+  EXPECT_EQ(device_->reopened, 1U);
+  EXPECT_TRUE(conditions[0].up);
+  ASSERT_EQ(conditions[0].changes.size(), 1U);
+  static_cast<void>(engine_->check_devices());
+  EXPECT_EQ(device_->reopened, 1U);
+}
+
+// The engine's own threads: a worker that polls `device`.
+TEST(EngineThreads, GoOnAfterADeviceWasReopened) {
+  auto device = std::make_shared<RejectingDevice::State>();
+  EngineOptions options;
+  options.keep_state = false;
+  options.connections = 1024;
+  options.cluster = ClusterId{1};
+  options.tunnel = tunnel_end(*IpAddress::parse("192.0.2.1"));
+  auto engine = Engine::create(options);
+  ASSERT_TRUE(engine);
+  ASSERT_TRUE((*engine)->add_device(std::make_unique<RejectingDevice>(device)));
+  ASSERT_TRUE((*engine)->start());
+  for (unsigned i = 1; i <= 3; ++i) {
+    device->condition.reopen = true;
+    EXPECT_TRUE((*engine)->check_devices()[0].problems.empty());
+    EXPECT_EQ(device->reopened, i);
+  }
+  (*engine)->stop();
+}
+
+TEST(EngineThreads, ACpuThatDoesNotExistIsAnErrorThatNamesIt) {
+  EngineOptions options;
+  options.keep_state = false;
+  options.connections = 1024;
+  options.cluster = ClusterId{1};
+  options.tunnel = tunnel_end(*IpAddress::parse("192.0.2.1"));
+  options.cores = {1022};
+  auto engine = Engine::create(options);
+  ASSERT_TRUE(engine);
+  const Status started = (*engine)->start();
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().text().find("CPU 1022"), std::string::npos) << started.error().text();
+  EXPECT_EQ(started.error().where, "engine.cores");
+  EXPECT_FALSE(started.error().fix.empty());
 }
 
 }  // namespace

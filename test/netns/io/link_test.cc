@@ -1,0 +1,106 @@
+// The steer program attached by a pinned BPF link, over a BPF file system of this test's own.
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include "lab.h"
+#include "xdp/loader/xdp_attachment.h"
+
+namespace isthmus {
+namespace {
+
+using namespace lab;
+
+class LinkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(mount("bpf", kBpfFolder, "bpf", 0, nullptr), 0);
+    lab_ = std::make_unique<Lab>();
+    lab_->at("gateway");
+  }
+  void TearDown() override {
+    lab_.reset();
+    EXPECT_EQ(umount2(kBpfFolder, MNT_DETACH), 0);
+  }
+  static std::optional<AttachedProgram> attached() {
+    auto found = attached_program(*find_interface("u0"));
+    EXPECT_TRUE(found.ok());
+    return found.ok() ? *std::move(found) : std::nullopt;
+  }
+
+  std::unique_ptr<Lab> lab_;
+};
+
+TEST_F(LinkTest, NobodyElseCanTakeTheProgramOffOrReplaceIt) {
+  for (const XdpMode mode : {XdpMode::kNative, XdpMode::kGeneric}) {
+    auto device = open_device({.interface = "u0", .mode = mode});
+    ASSERT_TRUE(device && device->steer(left_rules()).ok());
+    ASSERT_TRUE(attached().has_value());
+    const std::uint32_t id = attached()->id;
+    ASSERT_TRUE(link_of_program(id).has_value());
+    EXPECT_EQ(attached()->native, mode == XdpMode::kNative);
+    // For the mode in which no program runs, this succeeds and does nothing.
+    for (const char* kind : {"xdp", "xdpdrv", "xdpgeneric"}) {
+      static_cast<void>(std::system((std::string("ip link set dev u0 ") + kind + " off 2> /dev/null").c_str()));
+      ASSERT_TRUE(attached().has_value()) << kind;
+      EXPECT_EQ(attached()->id, id) << kind;
+    }
+    const bpf_insn pass[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_PASS}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
+    const UniqueFd foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "their_filter", "GPL", pass, 2, nullptr));
+    EXPECT_FALSE(attach_program(*find_interface("u0"), foreign.get(), mode == XdpMode::kNative).ok());
+    EXPECT_EQ(attached()->id, id);
+    device.reset();
+    ASSERT_TRUE(detach_steer("u0").ok());
+    EXPECT_FALSE(attached().has_value());
+  }
+}
+
+TEST_F(LinkTest, TheProgramStaysWithoutItsEngineAndASuccessorReplacesItInPlace) {
+  open_device({.interface = "u0"}).reset();
+  ASSERT_TRUE(attached().has_value());
+  const std::uint32_t left_behind = attached()->id;
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device);
+  EXPECT_EQ(attached()->id, left_behind);
+  ASSERT_TRUE(device->steer(left_rules()).ok());
+  EXPECT_NE(attached()->id, left_behind);
+  EXPECT_TRUE(link_of_program(attached()->id).has_value());
+  EXPECT_FALSE(link_of_program(left_behind).has_value());
+  EXPECT_TRUE(device->check().up);
+}
+
+TEST_F(LinkTest, AForcedDetachAndAnInterfaceMadeAnewAreFollowed) {
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device && device->steer(left_rules()).ok());
+  Forwarder forwarder(*device, nullptr);
+  ASSERT_EQ(bpf_link_detach(link_of_program(attached()->id)->get()), 0);
+  ASSERT_FALSE(attached().has_value());
+  EXPECT_TRUE(device->check().up);
+  ASSERT_TRUE(attached().has_value());
+  EXPECT_TRUE(link_of_program(attached()->id).has_value());
+  lab_->remove_left();
+  lab_->make_left();
+  ASSERT_TRUE(device->check().reopen);
+  ASSERT_TRUE(device->reopen().ok());
+  ASSERT_TRUE(attached().has_value());
+  EXPECT_TRUE(link_of_program(attached()->id).has_value());
+}
+
+TEST_F(LinkTest, AProgramThatAnEarlierRunAttachedByNetlinkIsReplacedByNetlink) {
+  ASSERT_EQ(umount2(kBpfFolder, MNT_DETACH), 0);
+  open_device({.interface = "u0"}).reset();
+  ASSERT_EQ(mount("bpf", kBpfFolder, "bpf", 0, nullptr), 0);
+  const std::uint32_t left_behind = attached()->id;
+  ASSERT_FALSE(link_of_program(left_behind).has_value());
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device && device->steer(left_rules()).ok());
+  EXPECT_NE(attached()->id, left_behind);
+  EXPECT_TRUE(device->check().up);
+}
+
+}  // namespace
+}  // namespace isthmus
