@@ -70,16 +70,17 @@ ConfigField cores() {
 ConfigField mtu() {
   ConfigField field{
       "devices.local.mtu",
-      "auto, or number, 1280 to 65535",
+      "auto, or number, 1280 to " + std::to_string(kMaxAfXdpPacket.value()),
       false,
       {},
       {},
-      "MTU of the local device. `auto`: the underlay's less the tunnel's 50 bytes, or 70 where the gateway has an "
-      "IPv6 underlay address."};
+      "MTU of the local device. `auto`: the underlay's, or the 3826 bytes that a packet buffer holds where that is "
+      "less, less the tunnel's 50 bytes, or 70 where the gateway has an IPv6 underlay address."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
-    } else if (const auto value = read_number(node, "devices.local.mtu", 1280, 65535, errors, "auto, or a number")) {
+    } else if (const auto value =
+                   read_number(node, "devices.local.mtu", 1280, kMaxAfXdpPacket.value(), errors, "auto, or a number")) {
       config.local.mtu = static_cast<std::uint32_t>(*value);
     }
   };

@@ -13,6 +13,7 @@ namespace {
 // The kernel reports every route by itself; changes are collected for this long.
 constexpr auto kRoutesDelay = std::chrono::milliseconds(20);
 constexpr auto kMaintenanceInterval = std::chrono::seconds(5);
+constexpr auto kDeviceInterval = std::chrono::milliseconds(500);
 
 HealthOptions health_options(const GatewayConfig& config) {
   HealthOptions options;
@@ -86,6 +87,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   gateway->local_side_->check_forwarding();
   gateway->apply();
   gateway->maintain();
+  gateway->check_devices();
   return gateway;
 }
 
@@ -94,6 +96,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
     : config_(config), own_(own), model_(model), problems_(problems), loop_(loop), node_(std::move(node)) {
   adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
   local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
+  device_watch_ = std::make_unique<DeviceWatch>(config, own, node_);
   CompilerOptions options;
   options.cluster = config.cluster;
   options.gateway = config.name;
@@ -114,7 +117,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
 }
 
 ActiveGateway::~ActiveGateway() {
-  for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_}) {
+  for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
     loop_.cancel_timer(timer);
   }
   loop_.unwatch(node_.engine->event_fd());
@@ -126,6 +129,7 @@ Status ActiveGateway::watch() {
   health_timer_ = loop_.add_timer([this] { tick_health(); });
   routes_timer_ = loop_.add_timer([this] { reload_routes(); });
   maintenance_timer_ = loop_.add_timer([this] { maintain(); });
+  device_timer_ = loop_.add_timer([this] { check_devices(); });
   if (auto watched = loop_.watch(node_.kernel->fd(), [this] { take_kernel_events(); }); !watched) {
     return watched;
   }
@@ -209,22 +213,19 @@ void ActiveGateway::take_kernel_events() {
   }
   for (const LinkState& link : events.links) {
     local_side_->kernel_end_changed(link);
-    if (link.interface != config_.underlay.interface) {
-      continue;
-    }
-    underlay_problem_.reset();
-    if (link.removed || !link.running) {
-      underlay_problem_ =
-          Error{link.removed ? "the underlay device was removed" : "the underlay device has no carrier", link.interface,
-                link.removed ? "restart the gateway when it is back" : "check the link"};
-    } else if (link.mtu != node_.underlay_link.mtu) {
-      underlay_problem_ = Error{"the underlay device's MTU has changed since the gateway started", link.interface,
-                                "restore it, or restart the gateway"};
-    }
+  }
+  if (!events.links.empty()) {
+    loop_.set_timer(device_timer_, EventLoop::Clock::now());
   }
   if (events.routes_changed || events.lost || !events.links.empty()) {
     loop_.set_timer_if_idle(routes_timer_, EventLoop::Clock::now() + kRoutesDelay);
   }
+}
+
+void ActiveGateway::check_devices() {
+  device_watch_->check();
+  problems_.set("devices", device_watch_->problems());
+  loop_.set_timer(device_timer_, EventLoop::Clock::now() + kDeviceInterval);
 }
 
 void ActiveGateway::reload_routes() {
@@ -280,15 +281,7 @@ void ActiveGateway::maintain() {
   adjacencies_->expire(EventLoop::Clock::now());
   local_side_->check_forwarding();
   const EngineCounters counters = node_.engine->counters();
-  std::vector<Error> down;
-  for (const DeviceStatus& device : counters.devices) {
-    if (!device.up) {
-      down.push_back(
-          {"the device is down", device.name, "check the interface; restart the gateway if it was recreated"});
-    }
-  }
   observer_->poll();  // events of a burst that ended without another wake-up
-  problems_.set("devices", down);
   problems_.set_one("endpoint table", endpoint_table_problem(counters));
   problems_.set_one("connection table", state_problem(counters));
   problems_.set("local side", local_side_->problems());
@@ -303,7 +296,6 @@ void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {
   problems_.set("fleet", compiled);
   problems_.set("next hops", adjacencies_->problems());
   problems_.set("local side", local_side_->problems());
-  problems_.set_one("underlay", underlay_problem_);
   std::vector<Error> unreachable;
   for (const PeerHealth& peer : health_->peers()) {
     if (peer.state == PeerState::kUnreachable) {

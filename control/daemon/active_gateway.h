@@ -12,6 +12,7 @@
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
 #include "control/daemon/adjacencies.h"
+#include "control/daemon/device_watch.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/local_side.h"
 #include "control/daemon/node.h"
@@ -58,6 +59,7 @@ class ActiveGateway {
   void reload_routes();
   void tick_health();
   void maintain();
+  void check_devices();
 
   void publish(CompileResult& result);
   void update_peers();
@@ -74,17 +76,17 @@ class ActiveGateway {
   Node node_;
   std::unique_ptr<Adjacencies> adjacencies_;
   std::unique_ptr<LocalSide> local_side_;
+  std::unique_ptr<DeviceWatch> device_watch_;
   std::unique_ptr<Compiler> compiler_;
   std::unique_ptr<Health> health_;
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
-  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0;
+  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0, device_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool published_ = false;  // at least once
   bool publish_failed_ = false;
   bool routes_changed_ = false;  // the kernel's, since the last apply()
-  std::optional<Error> underlay_problem_;
 };
 
 }  // namespace isthmus

@@ -38,7 +38,8 @@ Seconds rounded_up(std::uint64_t milliseconds) {
   return Seconds{static_cast<std::uint32_t>(std::min<std::uint64_t>((milliseconds + 999) / 1000, UINT32_MAX))};
 }
 
-AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& interface) {
+// `point_to_point`: the engine end of our veth pair.
+AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& interface, bool point_to_point) {
   AfXdpOptions options;
   options.interface = interface;
   options.mode = config.xdp;
@@ -48,6 +49,7 @@ AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& inter
   options.busy_poll_budget = config.busy_poll_budget;
   options.heartbeat_timeout_ms = config.heartbeat_timeout_ms;
   options.fleet_traffic_on_engine_down_drops = config.on_engine_down == EngineDownPolicy::kDrop;
+  options.point_to_point = point_to_point;
   return options;
 }
 
@@ -61,8 +63,8 @@ bool port_in_use(L4Port port) {
 }
 
 // Opens the interface and hands it to the engine.
-Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface) {
-  auto device = open_af_xdp(af_xdp_options(config, interface));
+Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface, bool point_to_point) {
+  auto device = open_af_xdp(af_xdp_options(config, interface, point_to_point));
   if (!device) {
     return device.error();
   }
@@ -75,11 +77,11 @@ Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::s
 }
 
 // Creates or adopts the veth pair, if one is configured. Returns the interface that the engine receives from.
-Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway& own, Node& node) {
+Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway& own, Node& node, Bytes underlay_mtu) {
   if (!config.local.veth) {
     return config.local.device.interface;
   }
-  const LocalDeviceOptions options = local_device_options(config, own, node.underlay_link.mtu);
+  const LocalDeviceOptions options = local_device_options(config, own, underlay_mtu);
   const auto created = node.kernel->make_local_device(options);
   if (!created) {
     return created.error();
@@ -108,7 +110,8 @@ LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGa
   LocalDeviceOptions options;
   options.kernel_end = config.local.device.interface;
   options.queues = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
-  options.mtu = Bytes{config.local.mtu.value_or(underlay_mtu.value() - tunnel_overhead(own).value())};
+  const std::uint32_t carried = std::min(underlay_mtu.value(), kMaxAfXdpPacket.value());
+  options.mtu = Bytes{config.local.mtu.value_or(carried - tunnel_overhead(own).value())};
   return options;
 }
 
@@ -178,8 +181,7 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
   if (!link) {
     return link.error();
   }
-  node.underlay_link = *link;
-  auto local_interface = prepare_local(config, own, node);
+  auto local_interface = prepare_local(config, own, node, link->mtu);
   if (!local_interface) {
     return local_interface.error();
   }
@@ -188,13 +190,13 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
     return engine.error();
   }
   node.engine = std::move(*engine);
-  const auto underlay = add_af_xdp(node, config.underlay, config.underlay.interface);
+  const auto underlay = add_af_xdp(node, config.underlay, config.underlay.interface, false);
   if (!underlay) {
     return underlay.error();
   }
   node.underlay = node.local = *underlay;
   if (*local_interface != config.underlay.interface) {
-    const auto local = add_af_xdp(node, config.local.device, *local_interface);
+    const auto local = add_af_xdp(node, config.local.device, *local_interface, config.local.veth);
     if (!local) {
       return local.error();
     }

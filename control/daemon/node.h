@@ -19,7 +19,6 @@ struct Node {
   std::unique_ptr<Engine> engine;
   DeviceId underlay{0}, local{0};       // equal when one device serves both sides
   std::vector<std::string> interfaces;  // by device id
-  LinkState underlay_link;
   // Those from which the kernel would forward fleet traffic while no steer program is on them, and must not.
   std::vector<std::string> forwarding;
   // The kernel end of our veth pair, where there is one.

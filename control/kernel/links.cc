@@ -33,6 +33,9 @@ LinkDetails parse_link(const nlmsghdr* message) {
   if (const nlattr* info = attributes.get(IFLA_LINKINFO); info != nullptr) {
     link.state.kind = NetlinkAttributes(info).text(IFLA_INFO_KIND);
   }
+  if (const nlattr* xdp = attributes.get(IFLA_XDP); xdp != nullptr) {
+    link.state.xdp_program = NetlinkAttributes(xdp).number(IFLA_XDP_PROG_ID).value_or(0);
+  }
   link.peer_index = static_cast<int>(attributes.number(IFLA_LINK).value_or(0));
   link.peer_elsewhere = attributes.get(IFLA_LINK_NETNSID) != nullptr;
   link.rx_queues = attributes.number(IFLA_NUM_RX_QUEUES).value_or(1);

@@ -30,7 +30,8 @@ class Links {
  public:
   // Reads all links; returns those that changed since the last call.
   [[nodiscard]] Result<std::vector<LinkState>> reload(NetlinkRequests& requests);
-  // Applies a notification. Returns the link's new state if a relevant part of it changed (state, MTU, MAC, name).
+  // Applies a notification. Returns the link's new state if a relevant part of it changed (state, MTU, MAC, name, XDP
+  // program).
   [[nodiscard]] std::optional<LinkState> apply(const nlmsghdr* message);
 
   [[nodiscard]] const LinkState* by_index(int index) const;

@@ -16,9 +16,10 @@ struct LinkState {
   std::string kind;  // "veth", "vxlan", ...; empty for hardware
   MacAddress mac;
   Bytes mtu{0};
-  bool up = false;       // administratively
-  bool running = false;  // up, and with a carrier
-  bool removed = false;  // in events only: the interface was removed
+  bool up = false;                // administratively
+  bool running = false;           // up, and with a carrier
+  std::uint32_t xdp_program = 0;  // its number; 0: none, or several
+  bool removed = false;           // in events only: the interface was removed
   friend bool operator==(const LinkState&, const LinkState&) = default;
 };
 

@@ -34,5 +34,14 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
   EXPECT_EQ(options.icmp_errors_per_second, 7U);
 }
 
+TEST(LocalDeviceOfAConfiguration, HasTheMtuThatTheTunnelLeavesOfWhatTheEngineReceives) {
+  const GatewayConfig automatic;
+  EXPECT_EQ(local_device_options(automatic, Bytes{1500}).mtu, Bytes{1450});
+  EXPECT_EQ(local_device_options(automatic, Bytes{9000}).mtu, Bytes{3826 - 50});
+  GatewayConfig chosen;
+  chosen.local.mtu = 1400;
+  EXPECT_EQ(local_device_options(chosen, Bytes{9000}).mtu, Bytes{1400});
+}
+
 }  // namespace
 }  // namespace isthmus
