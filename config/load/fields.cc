@@ -56,6 +56,10 @@ ConfigField cores() {
         config.cores.push_back(static_cast<int>(*core));
       }
     }
+    if (config.cores.size() > kMaxWorkers) {
+      errors.push_back({node.line, "engine.cores names " + std::to_string(config.cores.size()) + " CPUs",
+                        "name at most " + std::to_string(kMaxWorkers)});
+    }
   };
   field.show = [](const GatewayConfig& config) {
     std::string out = "[";
@@ -163,7 +167,7 @@ DeviceConfig& local(GatewayConfig& config) { return config.local.device; }
 void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
-      "engine.workers", [](GatewayConfig& c) -> unsigned& { return c.workers; }, 1, 64,
+      "engine.workers", [](GatewayConfig& c) -> unsigned& { return c.workers; }, 1, kMaxWorkers,
       "Workers, not pinned to CPUs; used only while `engine.cores` is empty."));
   fields.push_back(choice<IdlePolicy>(
       "engine.idle", [](GatewayConfig& c) -> IdlePolicy& { return c.idle; },

@@ -24,7 +24,6 @@ std::uint64_t crc_of(const void* data, std::size_t bytes, std::uint64_t start) n
 }
 
 constexpr std::uint32_t kMaxConnections = 1u << 26;
-constexpr unsigned kMaxWorkers = 64;
 
 // Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of the
 // number of workers, so that changing that number keeps the state.

@@ -304,7 +304,6 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
     return status.error();
   }
   const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
-  constexpr unsigned kMaxWorkers = 64;
   if (workers == 0 || workers > kMaxWorkers) {
     return Error{"number of workers must be 1 to 64", "engine.workers",
                  "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};

@@ -28,7 +28,7 @@ const std::map<std::string, FrameMix> kFrames = {
     {"64", FrameMix::k64}, {"imix", FrameMix::kImix}, {"1500", FrameMix::k1500}};
 const std::map<std::string, bool> kBuffers = {{"hot", false}, {"cold", true}};
 constexpr std::uint32_t kMaxConnections = 100'000'000;
-constexpr unsigned kMaxDeviceBurst = 1024, kMaxWorkers = 64;
+constexpr unsigned kMaxDeviceBurst = 1024;
 
 const char* name_of(Order order) { return order == Order::kZipf ? "zipf" : "random"; }
 

@@ -241,6 +241,15 @@ constexpr SemanticRow kSemantics[] = {
      "engine.workers is 3, but engine.cores names 2 CPUs"},
     {"a CPU twice", "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {cores: [1, 1]}\n",
      "engine.cores names CPU 1 twice"},
+    {"more CPUs than workers can be",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nengine: {cores: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, "
+     "10, "
+     "11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, "
+     "39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64]}\n",
+     "engine.cores names 65 CPUs"},
+    {"an MTU that no packet buffer holds",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 9000}}\n",
+     "devices.local.mtu is 9000, out of range"},
     {"a socket path the kernel cannot hold",
      "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nadmin: {socket: "
      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}"
