@@ -24,12 +24,16 @@ void with_kind(EncapsulationKind kind, Use use) noexcept {
   std::apply([&](auto... kinds) { ((decltype(kinds)::kInfo.kind == kind ? use(kinds) : void()), ...); }, Kinds{});
 }
 
-// The inner MAC address of a tunnel end: 02:49 followed by the last four bytes of its address.
+// The inner MAC address of a tunnel end: 02:49 followed by its IPv4 address, or by its IPv6 address's four words,
+// XORed. The two ends of a tunnel must differ: Linux drops a frame from a device's own address as a loop.
 MacAddress inner_mac(const IpAddress& tunnel_end) noexcept {
+  std::array<std::uint32_t, 4> words{};
+  std::memcpy(words.data(), tunnel_end.bytes().data(), sizeof words);
+  const std::uint32_t last = tunnel_end.is_ipv4() ? words[3] : words[0] ^ words[1] ^ words[2] ^ words[3];
   MacAddress mac;
   mac.bytes[0] = 0x02;
   mac.bytes[1] = 0x49;
-  std::memcpy(mac.bytes.data() + 2, tunnel_end.bytes().data() + 12, 4);
+  std::memcpy(mac.bytes.data() + 2, &last, sizeof last);
   return mac;
 }
 

@@ -216,6 +216,17 @@ TEST(Encap, AnInnerPacketWithAWrongChecksumGetsAWrongOuterOne) {
             0xffffu);
 }
 
+TEST(Encap, TheInnerMacsOfTwoEndsDiffer) {
+  for (const auto& [from, to] :
+       {std::pair{"192.0.2.1", "192.0.2.2"}, {"fd00:ee:1::11", "fd00:ee:4::11"}, {"2001:db8:1::1", "2001:db8:2::1"}}) {
+    const OuterHeader header = encap::build(Kind::kVxlan, *IpAddress::parse(from), *IpAddress::parse(to), kPort);
+    const std::uint8_t* ethernet = header.bytes.data() + header.size - sizeof(net::Ethernet);
+    EXPECT_FALSE(std::equal(ethernet, ethernet + 6, ethernet + 6)) << from;
+    EXPECT_EQ(ethernet[0] & 3, 2) << "local and unicast";
+    EXPECT_EQ(ethernet[6] & 3, 2) << "local and unicast";
+  }
+}
+
 TEST(Encap, KindsAreKnownByName) {
   ASSERT_EQ(encapsulations().size(), kEncapsulationKinds);
   for (const EncapsulationInfo& info : encapsulations()) {
