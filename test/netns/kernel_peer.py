@@ -3,6 +3,8 @@
 The device receives every VNI; on transmit, the route sets the VNI (the sender's identity) and the remote address.
 """
 
+import ipaddress
+
 from fleet import plan
 from fleet.hub import gateway_manifest, profile_manifest, cluster_manifest
 
@@ -14,29 +16,54 @@ TABLES = {"web": 101, "client": 102}
 
 
 def inner_mac(underlay):
-    """The destination MAC of inner frames to a tunnel endpoint: 02:49 followed by its IPv4 address."""
-    return "02:49:" + ":".join(f"{int(part):02x}" for part in underlay.split("."))
+    """The MAC of inner frames for a tunnel endpoint: 02:49 and its IPv4 address, or its IPv6 address's words, XORed."""
+    last = 0
+    packed = ipaddress.ip_address(underlay).packed
+    for at in range(0, len(packed), 4):
+        last ^= int.from_bytes(packed[at:at + 4], "big")
+    return "02:49:" + ":".join(f"{byte:02x}" for byte in last.to_bytes(4, "big"))
 
 
 class KernelPeer:
-    """Adds cluster south to a running fleet; its pods reach the clusters `to` through the kernel's VXLAN device."""
+    """Adds cluster south to a running fleet; its pods reach the clusters `to` through the kernel's VXLAN device.
 
-    def __init__(self, fleet, to=("east", "north")):
+    `underlay`: family of its tunnels, 4 or 6.
+    """
+
+    def __init__(self, fleet, to=("east", "north"), underlay=4):
         self.fleet = fleet
+        self.underlay = underlay
         fleet.topology.add_cluster(SOUTH)
         self.node = fleet.node("south", "node1")
         gateway = SOUTH.gateways[0]
-        self.node.ip(f"link add {DEVICE} type vxlan external dstport 8472 local {gateway.underlay} nolearning",
-                     f"link set {DEVICE} address {inner_mac(gateway.underlay)} mtu 1450 arp off",
-                     f"link set {DEVICE} up")
+        self.address = gateway.underlay if underlay == 4 else SOUTH.node_ipv6(SOUTH.node(gateway.node))
+        self.mtu = 1500 - (50 if underlay == 4 else 70)
+        self.add_device()
         for pod in SOUTH.pods():
             self._route_pod(pod, to)
         for name in to:
             self._route_back(plan.cluster(name))
-        fleet.hub.write("fleet/south.yaml", [cluster_manifest(SOUTH), gateway_manifest(gateway)])
+        fleet.hub.write("fleet/south.yaml", [cluster_manifest(SOUTH), gateway_manifest(gateway, [self.address])])
         fleet.hub.write("fleet/south-links.yaml",
                         [profile_manifest(["south", *to]).replace("name: fleet", "name: south")])
         fleet.hub.write_pods(SOUTH)
+
+    def add_device(self):
+        self.node.ip(f"link add {DEVICE} type vxlan external dstport 8472 local {self.address} nolearning",
+                     f"link set {DEVICE} address {inner_mac(self.address)} mtu {self.mtu} arp off",
+                     f"link set {DEVICE} up")
+
+    def remote(self, cluster):
+        """The address of the cluster's first gateway in our family."""
+        gateway = cluster.gateways[0]
+        return gateway.underlay if self.underlay == 4 else cluster.node_ipv6(cluster.node(gateway.node))
+
+    def route(self, pod, cluster):
+        """The rest of a route for packets of the pod to the cluster, from the device on."""
+        # Over IPv6 the kernel computes the UDP checksum where asked, as Cilium does.
+        encap = "ip" if self.underlay == 4 else "ip6"
+        hops = "ttl 64" if self.underlay == 4 else "hoplimit 64 csum"
+        return f"encap {encap} id {pod.identity} dst {self.remote(cluster)} {hops} dev {DEVICE}"
 
     def _route_pod(self, pod, to):
         table = TABLES["web" if pod.backend else "client"]
@@ -45,8 +72,7 @@ class KernelPeer:
         for name in to:
             cluster = plan.cluster(name)
             for prefix in cluster.pod_cidrs:
-                commands.append(f"route add {prefix} table {table} encap ip id {pod.identity} "
-                                f"dst {cluster.gateways[0].underlay} ttl 64 dev {DEVICE}")
+                commands.append(f"route add {prefix} table {table} {self.route(pod, cluster)}")
         self.node.ip(*commands)
 
     def _route_back(self, cluster):

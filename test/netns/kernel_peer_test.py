@@ -1,9 +1,14 @@
-"""Interoperability with the kernel's VXLAN device (collect-metadata, as on a Cilium node), full-size segments."""
+"""Interoperability with tunnel ends that share no code with the gateway, over both families, full-size segments.
+
+The kernel's VXLAN device (collect-metadata, as on a Cilium node), and Geneve in user space (geneve_peer.py).
+"""
 
 import unittest
 
 from fleet_case import LOAD, FleetCase, addresses, pod, wait_until
 from kernel_peer import SOUTH, KernelPeer
+from geneve_peer import UserSpaceGenevePeer
+from fleet import plan
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.traffic import ping
 
@@ -12,9 +17,26 @@ BYTES = 200000  # per round: about 140 full-size segments
 
 
 class KernelVxlanPeer(FleetCase):
+    encapsulation = "vxlan"
+    families = (4,)  # of the gateways' underlay addresses
+    east = ": 198.51.100.11."  # east-1 as a sender in tcpdump's lines
+    header = "flags [I] (0x08)"
+    vni_word = "instance "
+
+    @classmethod
+    def make_fleet(cls):
+        for name, value in (("encapsulation", cls.encapsulation), ("underlay_families", cls.families)):
+            cls.addClassCleanup(setattr, plan, name, getattr(plan, name))
+            setattr(plan, name, value)
+        return super().make_fleet()
+
+    @classmethod
+    def make_peer(cls):
+        return KernelPeer(cls.fleet)
+
     @classmethod
     def prepare(cls):
-        cls.peer = KernelPeer(cls.fleet)
+        cls.peer = cls.make_peer()
         south = addresses(SOUTH.pods())
         for gateway in cls.fleet.live():
             gateway.wait_endpoints(south)
@@ -35,14 +57,14 @@ class KernelVxlanPeer(FleetCase):
     def tunnel_frames(self, netns, device, run):
         """tcpdump's lines for the tunnel packets on a device during `run`: outer headers, one line per frame."""
         capture = netns.start(
-            "tcpdump", ["tcpdump", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port", "8472"],
+            "tcpdump", ["tcpdump", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port", str(plan.TUNNEL_PORTS[self.encapsulation])],
             f"{self.fleet.folder}/log/tcpdump-{device}.log")
         try:
             wait_until(lambda: "listening" in capture.log_tail(), what="tcpdump is capturing")
             run()
         finally:
             capture.stop()
-        return [line for line in capture.log_tail(100000).splitlines() if "instance" in line]
+        return [line for line in capture.log_tail(100000).splitlines() if self.vni_word in line]
 
     def test_ping_works_in_both_directions(self):
         for ours in ("east-web-0", "north-web-0"):
@@ -71,12 +93,43 @@ class KernelVxlanPeer(FleetCase):
     def test_full_size_frames_have_cilium_compatible_outer_headers(self):
         lines = self.tunnel_frames(self.fleet.node("south", "node1"), "eth0", lambda: self.exchange(
             self.peer.pod("web-0"), pod("east-client"), "--bytes", BYTES))
-        sent = [line for line in lines if ": 198.51.100.11." in line]
+        sent = [line for line in lines if self.east in line]
         self.assertTrue(sent, lines[:3])
+        self.assertEqual(self.drops().get("tunnel_checksum", 0), 0)
         self.assertTrue(any("length 1514:" in line for line in sent), "no full-size frame captured from east-1")
-        self.assertEqual([line for line in sent if "flags [I] (0x08)" not in line], [])
-        vnis = {int(line.split("instance ")[1].split(",")[0].split()[0]) for line in sent}
+        self.assertEqual([line for line in sent if self.header not in line], [])
+        vnis = {int(line.split(self.vni_word)[1].split(",")[0].split()[0], 0) for line in sent}
         self.assertEqual(vnis - {HEALTH}, {pod("east-client").identity}, "the VNI is not the sender's identity")
+
+
+class KernelVxlanPeerOverIpv6(KernelVxlanPeer):
+    """The gateways have both families; south has IPv6 only, and its kernel drops what has no valid UDP checksum."""
+
+    families = (4, 6)
+    east = ": fd00:ee:1::11."
+
+    @classmethod
+    def make_peer(cls):
+        return KernelPeer(cls.fleet, underlay=6)
+
+
+class GenevePeer(KernelVxlanPeer):
+    encapsulation = "geneve"
+    header = "Geneve, Flags [none]"
+    vni_word = "vni "
+
+    @classmethod
+    def make_peer(cls):
+        return UserSpaceGenevePeer(cls.fleet)
+
+
+class GenevePeerOverIpv6(GenevePeer):
+    families = (6,)
+    east = ": fd00:ee:1::11."
+
+    @classmethod
+    def make_peer(cls):
+        return UserSpaceGenevePeer(cls.fleet, underlay=6)
 
 
 if __name__ == "__main__":

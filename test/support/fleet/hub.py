@@ -118,16 +118,20 @@ spec:
 """
 
 
-def gateway_manifest(gateway):
+def gateway_manifest(gateway, addresses=None):
+    """`addresses`: other underlay addresses than the plan's."""
+    if addresses is None:
+        addresses = plan.underlay_addresses(plan.cluster(gateway.cluster), gateway)
+    listed = ", ".join(f'"{address}"' for address in addresses)
     return f"""\
 apiVersion: isthmus.io/v1alpha1
 kind: Gateway
 metadata: {{name: {gateway.name}}}
 spec:
   cluster: {gateway.cluster}
-  underlayAddress: {gateway.underlay}
-  port: 8472
-  encapsulation: vxlan
+  underlayAddress: [{listed}]
+  port: {plan.TUNNEL_PORTS[plan.encapsulation]}
+  encapsulation: {plan.encapsulation}
 """
 
 

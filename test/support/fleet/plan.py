@@ -17,6 +17,11 @@ DOMAIN = "clusterset.local"
 IDENTITY_SHIFT = {255: 16, 511: 15}
 max_connected_clusters = 255
 
+# Of all gateways: how they want to be reached, and the families of their underlay addresses.
+encapsulation = "vxlan"
+underlay_families = (4,)
+TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -124,6 +129,12 @@ CLUSTERS = (
 
 def cluster(name):
     return next(entry for entry in CLUSTERS if entry.name == name)
+
+
+def underlay_addresses(of, gateway):
+    """The underlay addresses that a gateway of cluster `of` announces."""
+    ipv6 = of.node_ipv6(of.node(gateway.node))
+    return [gateway.underlay if family == 4 else ipv6 for family in underlay_families]
 
 
 def gateways():
