@@ -1,7 +1,8 @@
 // Sends arbitrary bytes as frames from either device through the whole path. Nothing may crash, no frame may be lost or
 // counted twice, and every frame sent out is a well-formed IP packet. The input is a sequence of records, a big-endian
-// 16-bit word (device bit, length) followed by that many bytes, so that one input can open a connection and then use
-// it.
+// 16-bit word (device bit, variant, length) followed by that many bytes, so that one input can open a connection and
+// then use it. The variant of the configuration has a gateway of its own: encapsulation and family of its tunnels.
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,17 +15,30 @@ namespace {
 
 using namespace isthmus;
 
+struct Variant {
+  EncapsulationKind kind;
+  const char* ours;
+  const char* peer;
+  const char* node;  // of our own cluster, whose pods 10.1.5.0/24 are reached in its tunnel
+};
+constexpr Variant kVariants[] = {
+    {EncapsulationKind::kVxlan, "192.0.2.1", "192.0.2.2", "192.0.2.50"},
+    {EncapsulationKind::kGeneve, "192.0.2.1", "192.0.2.2", "192.0.2.50"},
+    {EncapsulationKind::kVxlan, "2001:db8::1", "2001:db8::2", "2001:db8::50"},
+    {EncapsulationKind::kGeneve, "2001:db8::1", "2001:db8::2", "2001:db8::50"},
+};
+
 struct Gateway {
   std::unique_ptr<Engine> engine;
   MemoryDevice* underlay = nullptr;
   MemoryDevice* local = nullptr;
 
-  Gateway() {
+  explicit Gateway(const Variant& variant) {
     EngineOptions options;
     options.drive_by_caller = true;
     options.keep_state = false;
     options.cluster = ClusterId{1};
-    options.tunnel = tunnel_end(*IpAddress::parse("192.0.2.1"));
+    options.tunnel = tunnel_end(*IpAddress::parse(variant.ours), variant.kind);
     options.translation_ipv4 = IpAddress::parse("10.1.255.1");
     options.connections = 4096;
     options.frames = 1024;
@@ -34,7 +48,7 @@ struct Gateway {
     if (!engine->start()) {
       __builtin_trap();
     }
-    publish();
+    publish(variant);
   }
 
   MemoryDevice* add(const char* name) {
@@ -48,18 +62,28 @@ struct Gateway {
     return raw;
   }
 
-  void publish() {
+  void publish(const Variant& variant) {
     const AdjacencyId hop = engine->adjacency(DeviceId{0}, *IpAddress::parse("192.0.2.254"));
     const AdjacencyId pods = engine->adjacency(DeviceId{1}, *IpAddress::parse("169.254.0.1"));
     engine->set_adjacency(hop, MacAddress::parse("02:00:00:00:00:01"));
     engine->set_adjacency(pods, MacAddress::parse("02:00:00:00:00:02"));
     TableDelta delta;
-    delta.upsert_peers = {{PeerId{1}, ClusterId{2}, *IpAddress::parse("192.0.2.2"), L4Port{8472}, hop, true}};
+    const auto peer = [&](std::uint32_t id, std::uint16_t cluster, const char* at, bool gateway) {
+      const L4Port port = encapsulation_info(variant.kind).default_port;
+      delta.upsert_peers.push_back(
+          {PeerId{id}, ClusterId{cluster}, *IpAddress::parse(at), port, hop, gateway, variant.kind, variant.kind});
+    };
+    peer(1, 2, variant.peer, true);
+    peer(2, 1, variant.node, false);
     delta.clusters = {
         {ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16"), *Prefix::parse("fd00:1::/48")}, {}},
-        {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")}, {PeerId{1}}}};
+        {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")}, {PeerId{1}}},
+        {ClusterId{3}, false, true, {*Prefix::parse("10.3.0.0/16"), *Prefix::parse("fd00:3::/48")}, {}}};
     delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, pods},
-                          {*Prefix::parse("fd00:1::/48"), DeviceId{1}, pods}};
+                          {*Prefix::parse("fd00:1::/48"), DeviceId{1}, pods},
+                          {*Prefix::parse("10.1.5.0/24"), DeviceId{1}, pods, PeerId{2}},
+                          {*Prefix::parse("10.3.0.0/16"), DeviceId{0}, hop, kNoPeer, true},
+                          {*Prefix::parse("fd00:3::/48"), DeviceId{0}, hop, kNoPeer, true}};
     const auto service = [&](const char* vip, const char* backend, std::uint16_t cluster, std::uint32_t id) {
       auto set = std::make_shared<BackendSet>();
       set->backends = {{BackendId{id}, *IpAddress::parse(backend), L4Port{8080}, ClusterId{cluster}}};
@@ -109,9 +133,14 @@ std::uint64_t take_all(MemoryDevice& device) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static Gateway gateway;
+  static std::array<std::unique_ptr<Gateway>, std::size(kVariants)> gateways;
   while (size >= 2) {
     const unsigned head = static_cast<unsigned>(data[0]) << 8 | data[1];
+    const std::size_t variant = (head >> 12) & 3;
+    if (gateways[variant] == nullptr) {
+      gateways[variant] = std::make_unique<Gateway>(kVariants[variant]);
+    }
+    Gateway& gateway = *gateways[variant];
     const std::size_t length = std::min<std::size_t>(head & 0x7ff, size - 2);
     MemoryDevice& device = (head & 0x8000) != 0 ? *gateway.underlay : *gateway.local;
     const EngineCounters before = gateway.engine->counters();
