@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "dataplane/base/types.h"
@@ -34,8 +33,6 @@ struct EncapsulationInfo {
 [[nodiscard]] const EncapsulationInfo& encapsulation_info(EncapsulationKind kind) noexcept;
 // nullopt: there is no kind of this name.
 [[nodiscard]] std::optional<EncapsulationKind> encapsulation_named(std::string_view name) noexcept;
-// "vxlan, geneve or none", for messages.
-[[nodiscard]] std::string encapsulation_names();
 
 // Our own ends of tunnels: where packets of peers arrive, and where ours come from.
 struct TunnelEnds {

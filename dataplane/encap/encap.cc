@@ -110,15 +110,6 @@ std::optional<EncapsulationKind> encapsulation_named(std::string_view name) noex
   return std::nullopt;
 }
 
-std::string encapsulation_names() {
-  std::string names;
-  for (std::size_t i = 0; i < encap::kInfos.size(); ++i) {
-    names += i == 0 ? "" : i + 1 == encap::kInfos.size() ? " or " : ", ";
-    names += encap::kInfos[i].name;
-  }
-  return names;
-}
-
 TunnelEnds tunnel_end(const IpAddress& address, EncapsulationKind kind) noexcept {
   TunnelEnds ends;
   ends.kind = kind;
