@@ -9,6 +9,7 @@
 #include "dataplane/flow/source_ports.h"
 #include "dataplane/path/admission.h"
 #include "dataplane/path/output.h"
+#include "dataplane/path/parse.h"
 #include "dataplane/path/path.h"
 #include "dataplane/path/report.h"
 
@@ -243,12 +244,6 @@ std::optional<DropReason> admit_new(PathContext& context, Admission& admission) 
   }
   return admission.frontend != nullptr ? insert_service(context, admission, packet)
                                        : insert_direct(context, admission, packet);
-}
-
-// The address in the packet's own IP header: of an ICMP error, who reports it.
-IpAddress sender_of(const Packet& packet) noexcept {
-  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
-                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
 }
 
 // Decides again for the direction in packet.hit. Sets `removed` if the connection no longer exists; the caller then

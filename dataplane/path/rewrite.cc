@@ -2,6 +2,7 @@
 #include "dataplane/path/rewrite.h"
 
 #include "dataplane/path/output.h"
+#include "dataplane/path/parse.h"
 
 namespace isthmus::rewriting {
 namespace {
@@ -58,8 +59,7 @@ void translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   write_address(quoted, packet.family, true, block.destination);
   write_address(quoted, packet.family, false, block.source);
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
-  const IpAddress outer_source = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
-                                    : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
+  const IpAddress outer_source = sender_of(packet);
   const IpAddress from = outer_source == packet.key.source ? block.source : outer_source;
   write_address(packet.ip, packet.family, true, from);
   write_address(packet.ip, packet.family, false, block.destination);
