@@ -1,4 +1,4 @@
-// Token buckets for the ICMP errors that the gateway originates. One thread.
+// Token buckets: of flow events by verdict, and of the ICMP errors that the gateway originates. One thread.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,9 @@ class RateLimit {
  public:
   explicit RateLimit(std::uint32_t per_second = 0) noexcept { set(per_second); }
 
-  void set(std::uint32_t per_second) noexcept { cost_ns_ = per_second == 0 ? 0 : kSecond / per_second; }
+  void set(std::uint32_t per_second) noexcept {
+    cost_ns_ = per_second == 0 ? 0 : std::max<std::uint64_t>(kSecond / per_second, 1);
+  }
 
   [[nodiscard]] bool take(std::uint64_t now_ns) noexcept {
     if (cost_ns_ == 0) {

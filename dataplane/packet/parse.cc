@@ -205,4 +205,9 @@ std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   return std::nullopt;
 }
 
+IpAddress sender_of(const Packet& packet) noexcept {
+  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
+                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
+}
+
 }  // namespace isthmus

@@ -19,6 +19,10 @@ namespace isthmus {
 // Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error and key.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 
+// The source in the packet's own IP header: of an ICMP error, who reports it (the key is the connection's). Needs `ip`
+// and `family`.
+[[nodiscard]] IpAddress sender_of(const Packet& packet) noexcept;
+
 // Fast path of the two above, without the key, for nearly every packet: IPv4 without options or fragments, TCP or UDP,
 // all lengths valid. Needs no begin(). False for anything else; the caller then uses the other two, which also give the
 // drop reason. `available`: bytes from `ethernet` to the end of the frame.

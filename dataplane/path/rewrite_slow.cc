@@ -3,6 +3,7 @@
 
 #include "dataplane/originate/output.h"
 #include "dataplane/packet/echo.h"
+#include "dataplane/packet/parse.h"
 
 namespace isthmus {
 namespace {
@@ -88,8 +89,7 @@ bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   write_address(quoted, packet.family, true, block.destination(packet.family));
   write_address(quoted, packet.family, false, block.source(packet.family));
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
-  const IpAddress outer_source = v4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
-                                    : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
+  const IpAddress outer_source = sender_of(packet);
   const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : outer_source;
   write_address(packet.ip, packet.family, true, from);
   write_address(packet.ip, packet.family, false, block.destination(packet.family));

@@ -1,17 +1,9 @@
 // What flow events tell of decisions.
 #include "dataplane/net/headers.h"
+#include "dataplane/packet/parse.h"
 #include "dataplane/slowpath/admit.h"
 
 namespace isthmus {
-namespace {
-
-// The address in the packet's own IP header: of an ICMP error, who reports it.
-IpAddress sender_of(const Packet& packet) noexcept {
-  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
-                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
-}
-
-}  // namespace
 
 PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
   PacketFacts facts(packet.key, packet.origin, context.now);

@@ -1,9 +1,9 @@
 #include "control/source/etcd/engine.h"
 
 #include <spdlog/spdlog.h>
-#include <cerrno>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <utility>
 

@@ -39,7 +39,8 @@ TEST(RateLimits, LoseNoFractionOfAnEvent) {
 }
 
 TEST(RateLimits, AllowNothingAtZeroAndASecondsWorthAtOnce) {
-  RateLimit none(0), five(5);
+  RateLimit none(0), five(5), most(0xffffffff);
+  EXPECT_TRUE(most.take(5'000'000'000)) << "more than one in a nanosecond is no limit of none";
   EXPECT_FALSE(none.take(5'000'000'000));
   unsigned taken = 0;
   while (five.take(5'000'000'000)) {
@@ -79,6 +80,30 @@ TEST(IcmpErrors, MustBeForTheHostTheyQuoteAndComeFromTheirSendersCluster) {
       EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{row.drop, 1}})) << row.description;
       EXPECT_TRUE(outcome.out.empty()) << row.description;
     }
+  }
+}
+
+TEST(IcmpErrors, OverIpv6NameNoLessThanTheMinimumMtu) {
+  constexpr std::uint8_t kPacketTooBig = 2;
+  for (const auto& [mtu, passes] : {std::pair<std::uint16_t, bool>{1279, false}, {1280, true}}) {
+    PathRig rig;
+    ASSERT_EQ(rig.from_local(tcp(at.client6, at.west6)).out.size(), 1u);
+    const FrameBytes about = tcp(at.client6, at.west6).ip_bytes();
+    PacketSpec error = icmp_error(at.west6.address, at.client6.address, kPacketTooBig, 0, about).with_mtu(mtu);
+    const Outcome outcome = rig.from_underlay(from_west(error));
+    EXPECT_EQ(outcome.out.size(), passes ? 1u : 0u) << mtu << outcome.text();
+    EXPECT_EQ(outcome.drops.contains("icmp_invalid"), !passes) << mtu << outcome.text();
+  }
+}
+
+TEST(IcmpErrors, FromTheLocalSideComeFromThisCluster) {
+  for (const auto& [from, passes] : {std::pair{Actors::ip("10.1.9.9"), true}, {Actors::ip("198.18.0.1"), false}}) {
+    PathRig rig;
+    ASSERT_EQ(rig.from_underlay(from_west(tcp(at.west, at.client))).out.size(), 1u);
+    const FrameBytes about = tcp(at.west, at.client).ip_bytes();
+    const Outcome outcome = rig.from_local(icmp_error(from, at.west.address, 3, 3, about));
+    EXPECT_EQ(outcome.out.size(), passes ? 1u : 0u) << outcome.text();
+    EXPECT_EQ(outcome.drops.contains("foreign_source"), !passes) << outcome.text();
   }
 }
 
