@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace isthmus {
 namespace {
 
@@ -36,11 +38,15 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
 
 TEST(LocalDeviceOfAConfiguration, HasTheMtuThatTheTunnelLeavesOfWhatTheEngineReceives) {
   const GatewayConfig automatic;
-  EXPECT_EQ(local_device_options(automatic, Bytes{1500}).mtu, Bytes{1450});
-  EXPECT_EQ(local_device_options(automatic, Bytes{9000}).mtu, Bytes{3826 - 50});
+  OwnGateway own;
+  own.underlay = IpAddress::ipv4(Be32::of(0xc0000201));
+  EXPECT_EQ(local_device_options(automatic, own, Bytes{1500}).mtu, Bytes{1450});
+  EXPECT_EQ(local_device_options(automatic, own, Bytes{9000}).mtu, Bytes{3826 - 50});
+  own.underlay = IpAddress::ipv6(std::array<std::uint8_t, 16>{0xfd, 1}.data());
+  EXPECT_EQ(local_device_options(automatic, own, Bytes{1500}).mtu, Bytes{1430});
   GatewayConfig chosen;
   chosen.local.mtu = 1400;
-  EXPECT_EQ(local_device_options(chosen, Bytes{9000}).mtu, Bytes{1400});
+  EXPECT_EQ(local_device_options(chosen, own, Bytes{9000}).mtu, Bytes{1400});
 }
 
 }  // namespace
