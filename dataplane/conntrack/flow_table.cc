@@ -88,7 +88,9 @@ void FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  const HalfOpen::Origin origin = half_open_.origin_of(request.forward, request.from, request.peer);
+  const bool answer = request.first == Direction::kReply;
+  const HalfOpen::Origin origin = half_open_.origin_of(answer ? request.reply : request.forward,
+                                                       answer ? request.to : request.from, request.peer);
   const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
   evict(worker, acquired.victim);
   if (!acquired.ok) {  // but the connection may exist already
@@ -110,6 +112,9 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   if (result.outcome == InsertOutcome::kInserted) {
     half_open_.occupy(worker, acquired.place, result.hit.slot,
                       result.hit.shared().sequence.load(std::memory_order_relaxed));
+    if (answer) {
+      result.hit = hit_of(result.hit.slot, Direction::kReply);
+    }
   } else {
     half_open_.cancel(worker, acquired.place, origin);
   }

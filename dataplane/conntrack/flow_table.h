@@ -86,12 +86,13 @@ struct NewConnection {
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
+  Direction first = Direction::kForward;  // that of the packet which opens it: of the hit, and whose source counts
   std::uint32_t user_flags = 0;
   std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
 };
 
 enum class InsertOutcome : std::uint8_t {
-  kInserted,       // `hit` is the new connection, forward
+  kInserted,       // `hit` is the new connection
   kExists,         // another packet was first: `hit` is its connection, in the direction of our `forward` key
   kReplyTaken,     // the reply key belongs to another connection: try another backend or source port
   kFull,           // no free slot or block, or no room in the index

@@ -50,7 +50,7 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   if ((marks & mark::kNonSyn) == 0) {
     return remaining(age, timeouts.half_open);
   }
-  if ((reply & mark::kSeen) == 0) {
+  if ((forward & reply & mark::kSeen) == 0) {
     return remaining(age, timeouts.tcp_syn);
   }
   return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);

@@ -97,6 +97,7 @@ CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& dec
 
 void describe(const SlowContext& context, const Packet& packet, const Decision& decision,
               NewConnection& connection) noexcept {
+  connection.first = Direction::kForward;
   connection.forward = packet.key;
   connection.reply = decision.new_reply;
   connection.forward_hash = packet.hash;
@@ -110,6 +111,25 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.source_identity = decision.source_identity;
   connection.from = packet.origin.side();
   connection.to = decision.block.to();
+}
+
+// The same of a connection whose first packet that we see is an answer: nothing is known of the other direction but
+// where its packets should come from.
+void describe_answered(const SlowContext& context, const Packet& packet, const Decision& decision,
+                       NewConnection& connection) noexcept {
+  connection.first = Direction::kReply;
+  connection.forward = decision.new_forward;
+  connection.reply = packet.key;
+  connection.forward_hash = context.shared.flows->hash(decision.new_forward);
+  connection.reply_hash = packet.hash;
+  connection.forward_block = nullptr;
+  connection.reply_block = &decision.block;
+  connection.user_flags = (decision.source.published ? published_flag(Direction::kReply) : 0) |
+                          (decision.destination.published ? published_flag(Direction::kForward) : 0);
+  connection.peer = kept_peer(context, packet, decision);
+  connection.source_identity = decision.destination.identity;
+  connection.from = decision.block.to();
+  connection.to = packet.origin.side();
 }
 
 PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
@@ -148,6 +168,12 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
   return result;
 }
 
+// One key of a connection that starts with an answer is another's: the packet's own, or it answers nothing.
+CommitResult answer_taken(SlowContext& context, const Packet& packet, Hit& hit) noexcept {
+  hit = context.shared.flows->find_locked(context.worker, packet.key, packet.hash);
+  return hit ? CommitResult{Committed::kAgain, {}} : CommitResult{Committed::kRefused, DropReason::kMidstream};
+}
+
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
   if (!find_neighbour(context, decision.egress, packet.family, decision.block, made[0])) {
@@ -164,7 +190,8 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   if (other_port || decision.translated) {
     result = insert_with_port(context, packet, decision, connection);
   } else {
-    describe(context, packet, decision, connection);
+    decision.answers() ? describe_answered(context, packet, decision, connection)
+                       : describe(context, packet, decision, connection);
     result = context.shared.flows->insert(context.worker, connection, context.now);
   }
   if (result.outcome != InsertOutcome::kInserted) {
@@ -176,10 +203,13 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
     case InsertOutcome::kInserted:
       break;
     case InsertOutcome::kExists:
+      if (decision.answers()) {
+        return answer_taken(context, packet, hit);
+      }
       hit = result.hit;
       return {Committed::kAgain, {}};
     case InsertOutcome::kReplyTaken:
-      return {Committed::kReplyTaken, {}};
+      return decision.answers() ? answer_taken(context, packet, hit) : CommitResult{Committed::kReplyTaken, {}};
     case InsertOutcome::kFull:
       return {Committed::kRefused, DropReason::kTableFull};
     case InsertOutcome::kHalfOpenLimit:

@@ -104,10 +104,29 @@ Refusal check_reporter(const DecisionInput& in, const Decision& decision) noexce
   return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
 }
 
+// What a backend of a service sends is the answer to a connection that we do not know. From another cluster it may have
+// to be translated by the gateway that knows it. One of our own cluster answers past the gateway that its client's
+// packets come through: nothing is to be translated, and the connection is the client's.
+Refusal take_as_answer(const DecisionInput& in, Decision& decision) noexcept {
+  if (decision.source.cluster != in.tables.options.cluster || in.facts.origin.side() == Side::kFabric) {
+    return DropReason::kMidstream;
+  }
+  const FlowKey& key = in.facts.key;
+  const IpAddress client = key.destination();
+  look_up(in, decision, client, address_hash(key.realm, client), decision.destination);
+  if (decision.destination.cluster == in.tables.options.cluster || is_native(in, client)) {
+    return DropReason::kMidstream;
+  }
+  decision.direction = Direction::kReply;
+  decision.new_forward = key.reversed();
+  decision.forward = &decision.new_forward;
+  decision.reply = &in.facts.key;
+  return std::nullopt;
+}
+
 // What cannot be the first packet that we see of a connection. Nothing is opened to our translation address, nor by a
-// reset. What a backend of a service sends is the answer to a connection that we do not know: picked up, it would run
-// the wrong way round, past policy and past the service's address.
-Refusal check_opening(const DecisionInput& in) noexcept {
+// reset.
+Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   const FlowKey& key = in.facts.key;
   const auto& options = in.tables.options;
   const IpAddress target = key.destination();
@@ -123,7 +142,7 @@ Refusal check_opening(const DecisionInput& in) noexcept {
     return DropReason::kMidstream;
   }
   const bool backend = in.snapshot.is_backend({key.realm, key.source(), key.protocol, L4Port{key.source_port.host()}});
-  return backend ? Refusal{DropReason::kMidstream} : std::nullopt;
+  return backend ? take_as_answer(in, decision) : std::nullopt;
 }
 
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
@@ -133,8 +152,11 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (const Refusal refusal = validate_source(in, decision)) {
     return refusal;
   }
-  if (const Refusal refusal = decision.opens ? check_opening(in) : check_reporter(in, decision)) {
+  if (const Refusal refusal = decision.opens ? check_opening(in, decision) : check_reporter(in, decision)) {
     return refusal;
+  }
+  if (decision.answers()) {
+    return decide_target(in, decision);
   }
   if (const Refusal refusal = find_service(in, decision)) {
     return refusal;
@@ -200,7 +222,7 @@ void decide(const Snapshot& snapshot, const DecisionTables& tables, const Packet
   const DecisionInput in{snapshot, tables, facts, caches};
   begin(in, decision);
   if (const Refusal refusal = run_steps(in, decision)) {
-    if (decision.opens && decision.backend == nullptr) {
+    if (decision.opens && !decision.answers() && decision.backend == nullptr) {
       decision.new_reply = facts.key.reversed();
     }
     decision.refused = true;

@@ -106,7 +106,8 @@ struct Decision {
   const FlowKey* forward = nullptr;  // keys of both directions, as their packets arrive
   const FlowKey* reply = nullptr;
   Direction direction = Direction::kForward;
-  FlowKey new_reply;             // of a new connection: *reply
+  FlowKey new_reply;             // of a new connection: *reply, but where it starts with an answer
+  FlowKey new_forward;           // of one that starts with an answer: *forward
   std::uint64_t reply_hash = 0;  // FlowTable::hash(new_reply); 0: not known
 
   End source, destination;                // of this direction
@@ -121,6 +122,8 @@ struct Decision {
   Seconds valid_until;  // 0: no limit
   DirectionBlock block, reply_block;
 
+  // Opens a connection whose first packet that we see is a reply.
+  [[nodiscard]] bool answers() const noexcept { return opens && direction == Direction::kReply; }
   [[nodiscard]] const FlowKey& own() const noexcept { return direction == Direction::kForward ? *forward : *reply; }
   [[nodiscard]] const FlowKey& other() const noexcept { return direction == Direction::kForward ? *reply : *forward; }
   // Destination of the packet after translation: the source of the other direction.

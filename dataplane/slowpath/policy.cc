@@ -32,8 +32,12 @@ PolicyL4 l4_of(const Decision& decision) noexcept {
 }
 
 // The identity of the forward source for a packet that does not carry it. A source that was never published keeps the
-// identity that its VNI claimed; one that was published and has been removed is only an address.
+// identity that its VNI claimed; one that was published and has been removed, or whose packets were never seen, is only
+// an address.
 Identity stored_source(const DecisionInput& in, const End& end) noexcept {
+  if (in.facts.connection == nullptr) {
+    return end.identity;
+  }
   const ConnectionShared& shared = in.facts.connection->shared;
   const bool was_published =
       (shared.user_flags.load(std::memory_order_relaxed) & published_flag(Direction::kForward)) != 0;

@@ -141,7 +141,43 @@ const std::vector<Row>& rows() {
          frontend(rig, {Actors::ip("10.200.0.20"), 53}, IpProtocol::kUdp, 20, {backend(20, at.west, 2)});
        },
        true, from_west(udp(at.west, at.client)), "", tunnelled({{"misses", 1}, {"drop midstream", 1}})},
-      {"a local backend's data", nothing, false, tcp(at.local_backend, at.west, kAck), "",
+      // Its client's packets come through another gateway of ours.
+      {"a local backend's SYN-ACK", nothing, false, tcp(at.local_backend, at.west, kSynAck),
+       tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(local({{"misses", 1}, {"created", 1}}))},
+      {"its data, where only what its clients open is allowed",
+       [](PathRig& rig) {
+         PolicyDelta policy;
+         policy.egress(kLocalBackendIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, tcp(at.local_backend, at.west, kAck), tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(local({{"misses", 1}, {"created", 1}}))},
+      {"its data, where its clients may open nothing",
+       [](PathRig& rig) {
+         PolicyDelta policy;
+         policy.ingress(kLocalBackendIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, tcp(at.local_backend, at.west, kAck), "", local({{"misses", 1}, {"drop policy_denied", 1}})},
+      {"the client's next packet after it",
+       [](PathRig& rig) { send(rig, false, tcp(at.local_backend, at.west, kAck)); }, true,
+       from_west(tcp(at.west, at.local_backend, kAck)), sent(at.west, at.local_backend),
+       to_local(tunnelled({{"hits", 1}, {"revalidations", 1}}))},
+      {"its next packet after that one, which came from another gateway than the one chosen",
+       [](PathRig& rig) {
+         rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+         const Outcome first = rig.from_local(tcp(at.local_backend, at.west, kAck));
+         ASSERT_EQ(first.out.size(), 1u);
+         EXPECT_EQ(first.out.front().packet.text(),
+                   tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity, at.west_other));
+         send(rig, true, from_west(tcp(at.west, at.local_backend, kAck)));
+       },
+       false, tcp(at.local_backend, at.west, kAck), tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(local({{"hits", 1}, {"revalidations", 1}}))},
+      {"a local backend's data to a pod of its own cluster", nothing, false, tcp(at.local_backend, at.client, kAck), "",
+       local({{"misses", 1}, {"drop midstream", 1}})},
+      {"a local backend's reset", nothing, false, tcp(at.local_backend, at.west, kRst), "",
        local({{"misses", 1}, {"drop midstream", 1}})},
       {"a backend's SYN opens a connection of its own", nothing, true, from_west(tcp(at.west, at.client, kSyn)),
        sent(at.west, at.client), to_local(tunnelled({{"misses", 1}, {"created", 1}}))},
