@@ -89,8 +89,8 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
   const bool answer = request.first == Direction::kReply;
-  const HalfOpen::Origin origin = half_open_.origin_of(answer ? request.reply : request.forward,
-                                                       answer ? request.to : request.from, request.peer);
+  const HalfOpen::Origin origin =
+      half_open_.origin_of(answer ? request.reply : request.forward, answer ? request.to : request.from, request.peer);
   const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
   evict(worker, acquired.victim);
   if (!acquired.ok) {  // but the connection may exist already

@@ -201,7 +201,8 @@ int main(int argc, char** argv) {
   app.add_option("--burst", choice.bursts, "packets per device and round (64)")->check(CLI::Range(1U, kMaxDeviceBurst));
   app.add_option("--buffers", choice.buffers, "hot: in the cache; cold: flushed to memory first (hot)")
       ->check(CLI::IsMember(kBuffers));
-  app.add_option("--workers", choice.workers, "threads, one core each (1)")->check(CLI::Range(1U, isthmus::kMaxWorkers));
+  app.add_option("--workers", choice.workers, "threads, one core each (1)")
+      ->check(CLI::Range(1U, isthmus::kMaxWorkers));
   app.add_option("--runs", choice.runs, "timed runs of each, after a warm-up run (7)")->check(CLI::Range(1U, 1000U));
   app.add_option("--state", choice.state,
                  "keep the connection table in a file in this directory, as a gateway does, instead of in anonymous "
