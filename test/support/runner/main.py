@@ -18,7 +18,8 @@ from runner.programs import area, kind, run_program  # noqa: E402
 from runner.report import Report  # noqa: E402
 
 # Areas whose promises are about threads: run under ThreadSanitizer too. gRPC is not instrumented, so etcd is not one.
-TSAN_AREAS = ("conntrack", "conntrack-stress", "dataplane", "io", "observe", "policy", "source", "admin", "kubernetes-source")
+TSAN_AREAS = ("conntrack", "conntrack-stress", "dataplane", "io", "observe", "policy", "source", "admin",
+              "kubernetes-source")
 # End-to-end tests that publish, tell of flows and change policies all the time, with every thread of a gateway.
 TSAN_FLEET_TESTS = ("policy_test", "flows_test")
 FLEET_PROGRAMS = ("control/cli/isthmus",)
