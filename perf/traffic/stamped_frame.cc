@@ -73,21 +73,12 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
   const Family family = family_of(shape.source);
   const bool tunnel = shape.tunnel_from && shape.tunnel_to;
   const std::uint32_t length = std::max(shape.frame_bytes, min_frame_bytes(family));
-  const std::size_t ip_at = tunnel ? encap::kIpv4Bytes : sizeof(net::Ethernet);
+  const OuterHeader header =
+      tunnel ? encap::build(EncapsulationKind::kVxlan, *shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort})
+             : OuterHeader{};
+  const std::size_t ip_at = tunnel ? header.size : sizeof(net::Ethernet);
   const auto ip_bytes = static_cast<std::uint32_t>(length - sizeof(net::Ethernet));
   std::vector<std::uint8_t> frame(ip_at + ip_bytes, 0);
-  if (tunnel) {
-    encap::Patch patch;
-    patch.vni_word = encap::vni_word(Vni{shape.vni});
-    patch.inner_ip_bytes = ip_bytes;
-    patch.family = family;
-    patch.source_port = encap::entropy_port(connection);
-    encap::push(encap::build(EncapsulationKind::kVxlan, *shape.tunnel_from, *shape.tunnel_to, L4Port{kTunnelPort}),
-                patch, frame.data() + ip_at);
-    write_ethernet(frame.data(), shape, Family::kIpv4);
-  } else {
-    write_ethernet(frame.data(), shape, family);
-  }
   const IpAddress source = plus(shape.source, connection / kTrafficPorts);
   write_ip(frame.data() + ip_at, source, shape.destination, ip_bytes);
   std::uint8_t* const l4 = frame.data() + ip_at + ip_header_bytes(family);
@@ -103,6 +94,15 @@ std::vector<std::uint8_t> stamped_frame(const TrafficShape& shape, std::uint32_t
   const std::uint16_t sum =
       net::checksum(l4, l4_bytes, net::pseudo_header_sum(source, shape.destination, IpProtocol::kUdp, l4_bytes));
   udp->checksum = Be16::raw(sum == 0 ? 0xffff : sum);
+  if (tunnel) {
+    encap::Patch patch;
+    patch.vni_word = encap::vni_word(Vni{shape.vni});
+    patch.inner_ip_bytes = ip_bytes;
+    patch.family = family;
+    patch.source_port = encap::entropy_port(connection);
+    encap::push(header, patch, frame.data() + ip_at);
+  }
+  write_ethernet(frame.data(), shape, tunnel ? header.underlay : family);
   return frame;
 }
 
