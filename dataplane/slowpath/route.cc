@@ -55,9 +55,10 @@ void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egr
 }
 
 // By a route: outside a tunnel, or in that of the own node which has the address.
-void leave_by_route(const DecisionInput& in, const LocalRoute* found, std::uint32_t hash, Egress& egress) noexcept {
+// `other`: the key of the other direction.
+void leave_by_route(const DecisionInput& in, const LocalRoute* found, const FlowKey& other, Egress& egress) noexcept {
   if (found->peer != kNoPeer && (*in.snapshot.peers)[found->peer].known()) {
-    leave_by_tunnel(in, found->peer, hash, egress);
+    leave_by_tunnel(in, found->peer, symmetric_hash(other), egress);
     egress.within = true;
     return;
   }
@@ -74,25 +75,25 @@ const LocalRoute* route_to(const DecisionInput& in, const IpAddress& address) no
 }  // namespace
 
 bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {
-  const LocalRoute* found = route_to(in, address);
+  const LocalRoute* found = in.snapshot.routes->has_native() ? route_to(in, address) : nullptr;
   return found != nullptr && found->native;
 }
 
 Refusal route(const DecisionInput& in, Decision& decision) noexcept {
   decision.egress = Egress{};
-  const std::uint32_t hash = symmetric_hash(decision.other());
   const LocalRoute* found = route_to(in, decision.target());
   const bool own = decision.destination.cluster == in.tables.options.cluster;
   if (found != nullptr && found->native != own) {
     if (found->peer != kNoPeer) {
       depend_on_peer(in, decision, found->peer);
     }
-    leave_by_route(in, found, hash, decision.egress);
+    leave_by_route(in, found, decision.other(), decision.egress);
     return std::nullopt;
   }
   if (own) {
     return DropReason::kNoRoute;
   }
+  const std::uint32_t hash = symmetric_hash(decision.other());
   const PeerId peer = choose_peer(in, decision.destination, hash, peer_to_keep(in, decision));
   if (peer == kNoPeer) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
@@ -105,11 +106,10 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
 
 bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_egress = Egress{};
-  const std::uint32_t hash = symmetric_hash(*decision.forward);
   const PeerId peer = in.facts.origin.peer();
   if (peer != kNoPeer && decision.source.cluster != in.tables.options.cluster) {
     if (usable(in, decision.source.cluster, peer)) {
-      leave_by_tunnel(in, peer, hash, decision.reply_egress);
+      leave_by_tunnel(in, peer, symmetric_hash(*decision.forward), decision.reply_egress);
       return true;
     }
     return false;
@@ -122,7 +122,7 @@ bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   if (found->peer != kNoPeer) {
     depend_on_peer(in, decision, found->peer);
   }
-  leave_by_route(in, found, hash, decision.reply_egress);
+  leave_by_route(in, found, *decision.forward, decision.reply_egress);
   return true;
 }
 

@@ -79,6 +79,7 @@ LocalRoutes::LocalRoutes(std::vector<LocalRoute> routes, Realm realm) : routes_(
   items.reserve(routes_.size());
   for (std::size_t i = 0; i < routes_.size(); ++i) {
     items.push_back({realm, routes_[i].prefix, static_cast<std::uint32_t>(i)});
+    native_ = native_ || routes_[i].native;
   }
   map_ = RangeMap(items);
 }

@@ -97,10 +97,13 @@ class LocalRoutes {
     const std::uint32_t value = map_.find(realm, address);
     return value == RangeMap::kMiss ? nullptr : &routes_[value];
   }
+  // Whether any of them leads to another cluster, without a tunnel.
+  [[nodiscard]] bool has_native() const noexcept { return native_; }
 
  private:
   std::vector<LocalRoute> routes_;
   RangeMap map_;
+  bool native_ = false;
 };
 
 struct Snapshot {
