@@ -32,7 +32,11 @@ inline constexpr std::uint32_t kFirstBlock = 2;
 // TCP flags as in the header (RFC 9293 section 3.1); 0 for other protocols.
 namespace tcp_flag {
 inline constexpr std::uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
+// The first packet of a connection: a SYN and nothing else of these.
+[[nodiscard]] constexpr bool is_opening(std::uint8_t flags) noexcept {
+  return (flags & (kFin | kSyn | kRst | kAck)) == kSyn;
 }
+}  // namespace tcp_flag
 
 // Which kinds of packets a direction has seen: the low 8 bits of DirectionLine::seen.
 namespace mark {
@@ -98,7 +102,10 @@ struct alignas(64) ConnectionShared {
   Identity source_identity;
   Side from = Side::kLocal;  // of the forward direction
   Side to = Side::kLocal;
-  std::uint8_t reserved[6] = {};
+  // The direction of the first packet that was seen. kReply: a connection that may have been opened elsewhere, taken up
+  // by what looks like an answer.
+  Direction first = Direction::kForward;
+  std::uint8_t reserved[5] = {};
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
 static_assert(offsetof(ConnectionShared, peer) == 32 && offsetof(ConnectionShared, created) == 48);
@@ -114,11 +121,12 @@ struct Connection {
   [[nodiscard]] bool opened() const noexcept {
     return (shared.state.load(std::memory_order_relaxed) & ConnectionShared::kOpened) != 0;
   }
+  [[nodiscard]] bool starts_with_answer() const noexcept { return shared.first == Direction::kReply; }
   // Both ends have closed.
   [[nodiscard]] bool closing() const noexcept {
     return (lines[0].seen.load(std::memory_order_relaxed) & mark::kClosed) != 0;
   }
-  // An end has sent FIN or RST: a TCP SYN that hits it starts a new connection (see FlowTable::reopens).
+  // An end has sent FIN or RST.
   [[nodiscard]] bool ending() const noexcept {
     const std::uint32_t marks =
         lines[0].seen.load(std::memory_order_relaxed) | lines[1].seen.load(std::memory_order_relaxed);

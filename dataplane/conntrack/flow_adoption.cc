@@ -115,10 +115,12 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
 
 // Gives it a place. One that has none, because the limit is lower than it was, stays until it expires.
 void FlowTable::adopt_half_open(std::uint32_t slot) noexcept {
-  ConnectionShared& shared = mapping_.connection(slot).shared;
+  Connection& connection = mapping_.connection(slot);
+  ConnectionShared& shared = connection.shared;
   const WorkerId worker{static_cast<std::uint8_t>(slot % workers_)};
   const HalfOpen::Origin origin =
-      half_open_.origin_of(mapping_.connection(slot).lines[0].key, shared.from, shared.peer.load());
+      half_open_.origin_of(connection.line(shared.first).key,
+                           connection.starts_with_answer() ? Side::kLocal : shared.from, shared.peer.load());
   const std::uint32_t place = half_open_.adopt(worker, origin, slot, shared.sequence.load(std::memory_order_relaxed));
   shared.half_open.store(HalfOpen::word(worker, place, origin), std::memory_order_relaxed);
 }
@@ -141,7 +143,7 @@ bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
   for (DirectionLine& line : c.lines) {
     line.seen.fetch_or(marks & mark::kClosed, std::memory_order_relaxed);
   }
-  const bool replied = (c.line(Direction::kReply).seen.load(std::memory_order_relaxed) & mark::kSeen) != 0;
+  const bool replied = (c.line(opposite(c.shared.first)).seen.load(std::memory_order_relaxed) & mark::kSeen) != 0;
   const bool acknowledged = c.protocol() != IpProtocol::kTcp || (marks & (mark::kNonSyn | mark::kRst)) == mark::kNonSyn;
   if (replied && acknowledged) {
     c.shared.state.fetch_or(ConnectionShared::kOpened, std::memory_order_relaxed);

@@ -89,8 +89,8 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
   const bool answer = request.first == Direction::kReply;
-  const HalfOpen::Origin origin =
-      half_open_.origin_of(answer ? request.reply : request.forward, answer ? request.to : request.from, request.peer);
+  const HalfOpen::Origin origin = half_open_.origin_of(answer ? request.reply : request.forward,
+                                                       answer ? Side::kLocal : request.from, request.peer);
   const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
   evict(worker, acquired.victim);
   if (!acquired.ok) {  // but the connection may exist already
@@ -173,6 +173,7 @@ void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds n
   s.source_identity = request.source_identity;
   s.from = request.from;
   s.to = request.to;
+  s.first = request.first;
   c.lines[0].key = request.forward;
   c.lines[1].key = request.reply;
   for (DirectionLine& line : c.lines) {

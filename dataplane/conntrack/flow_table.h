@@ -184,10 +184,10 @@ class FlowTable {
   bool record_packet(WorkerId worker, DirectionLine& line, Seconds now) noexcept {
     return record(worker, hit(&line), now, lifecycle::marks_of(line.key.protocol, tcp_flag::kAck));
   }
-  // True for a TCP SYN on a connection that an end has closed or reset: a new connection with the same key. The caller
-  // removes the old one, then inserts.
+  // True for a TCP SYN on a connection that an end has closed or reset, or that was only taken up by an answer: a new
+  // connection with the same key. The caller removes the old one, then inserts.
   [[nodiscard]] static bool reopens(const Hit& hit, std::uint8_t tcp_flags) noexcept {
-    return (tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn && hit.connection->ending();
+    return tcp_flag::is_opening(tcp_flags) && (hit.connection->ending() || hit.connection->starts_with_answer());
   }
 
   // Prefetches for insert() the bucket of a key's hash, and the slot and block that the insert after `ahead` others

@@ -39,9 +39,10 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   const std::uint32_t forward = connection.lines[0].seen.load(std::memory_order_acquire);
   const std::uint32_t reply = connection.lines[1].seen.load(std::memory_order_acquire);
   const std::uint32_t marks = forward | reply;
+  const bool answered = ((connection.starts_with_answer() ? forward : reply) & mark::kSeen) != 0;
   const std::uint32_t age = std::min(idle_since(forward, now), idle_since(reply, now));
   if (connection.protocol() != IpProtocol::kTcp) {
-    return remaining(age, (reply & mark::kSeen) != 0 ? timeouts.other : timeouts.half_open);
+    return remaining(age, answered ? timeouts.other : timeouts.half_open);
   }
   if ((marks & mark::kClosed) != 0) {
     const std::uint32_t closed_at = connection.shared.closed_at.load(std::memory_order_relaxed);
@@ -50,7 +51,7 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   if ((marks & mark::kNonSyn) == 0) {
     return remaining(age, timeouts.half_open);
   }
-  if ((forward & reply & mark::kSeen) == 0) {
+  if (!answered) {
     return remaining(age, timeouts.tcp_syn);
   }
   return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
@@ -76,14 +77,11 @@ std::uint8_t record(Connection& connection, Direction direction, Seconds now, st
 }
 
 bool opens(const Connection& connection, Direction direction, std::uint8_t marks, std::uint8_t fresh) noexcept {
-  const bool reply = direction == Direction::kReply;
-  if (connection.protocol() != IpProtocol::kTcp) {
-    return reply && (fresh & mark::kSeen) != 0;
-  }
-  if ((fresh & mark::kNonSyn) == 0 || (marks & mark::kRst) != 0) {
-    return false;
-  }
-  return reply || (connection.line(Direction::kReply).seen.load(std::memory_order_seq_cst) & mark::kSeen) != 0;
+  const bool tells = connection.protocol() == IpProtocol::kTcp
+                         ? (fresh & mark::kNonSyn) != 0 && (marks & mark::kRst) == 0
+                         : (fresh & mark::kSeen) != 0;
+  return tells && (direction != connection.shared.first ||
+                   (connection.line(opposite(direction)).seen.load(std::memory_order_seq_cst) & mark::kSeen) != 0);
 }
 
 }  // namespace isthmus::lifecycle

@@ -154,6 +154,9 @@ void admit(SlowContext& context, Burst& burst) noexcept {
       continue;
     }
     const Decision& decision = context.decision;
+    if (decision.answers()) {  // reported as the first reply
+      continue;
+    }
     const bool audited =
         decision.direction == Direction::kForward && (decision.egress_policy.outcome == PolicyOutcome::kAudited ||
                                                       decision.ingress_policy.outcome == PolicyOutcome::kAudited);

@@ -52,15 +52,19 @@ void record_source(const Decision& decision, ConnectionShared& shared) noexcept 
   }
 }
 
-// The tunnel end that the connection keeps, by its forward direction.
+// The tunnel end that the connection keeps: by its forward direction, but where replies had to go elsewhere.
 IpAddress kept_peer(const SlowContext& context, const Packet& packet, const Decision& decision) noexcept {
-  const bool fabric = packet.origin.side() == Side::kFabric;
-  return (*context.snapshot->peers)[fabric ? packet.origin.peer() : decision.egress.peer].underlay;
+  const bool from = packet.origin.side() == Side::kFabric && decision.direction == Direction::kForward;
+  return (*context.snapshot->peers)[from ? packet.origin.peer() : decision.egress.peer].underlay;
 }
 
-// Where the forward direction comes from another peer than before, replies go there too.
+// Where the forward direction comes from another peer than before, replies go there too. Replies whose peer has gone
+// stay with the next one when it returns, until the forward direction shows where it is.
 void follow_peer(SlowContext& context, const Packet& packet, const Decision& decision, const Hit& hit) noexcept {
   if (hit.direction != Direction::kForward) {
+    if (hit.shared().from == Side::kFabric && decision.egress.peer != kNoPeer) {
+      hit.shared().peer.store(kept_peer(context, packet, decision));
+    }
     return;
   }
   const IpAddress peer = kept_peer(context, packet, decision);

@@ -104,11 +104,11 @@ Refusal check_reporter(const DecisionInput& in, const Decision& decision) noexce
   return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
 }
 
-// What a backend of a service sends is the answer to a connection that we do not know. From another cluster it may have
-// to be translated by the gateway that knows it. One of our own cluster answers past the gateway that its client's
-// packets come through: nothing is to be translated, and the connection is the client's.
+// What a backend of a service sends, but to a VIP, is the answer to a connection that we do not know. From another
+// cluster it may have to be translated by the gateway that knows it. One of our own cluster answers past the gateway
+// that its client's packets come through: nothing is to be translated, and the connection is the client's.
 Refusal take_as_answer(const DecisionInput& in, Decision& decision) noexcept {
-  if (decision.source.cluster != in.tables.options.cluster || in.facts.origin.side() == Side::kFabric) {
+  if (decision.source.cluster != in.tables.options.cluster) {
     return DropReason::kMidstream;
   }
   const FlowKey& key = in.facts.key;
@@ -124,6 +124,11 @@ Refusal take_as_answer(const DecisionInput& in, Decision& decision) noexcept {
   return std::nullopt;
 }
 
+bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept {
+  const std::uint64_t hash = address_hash(in.facts.key.realm, address);
+  return in.snapshot.shard(hash).has_vip(in.facts.key.realm, address, hash);
+}
+
 // What cannot be the first packet that we see of a connection. Nothing is opened to our translation address, nor by a
 // reset.
 Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
@@ -133,16 +138,18 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   if (target == options.translation_ipv4 || target == options.translation_ipv6) {
     return DropReason::kNoMapping;
   }
-  constexpr std::uint8_t kSynAck = net::Tcp::kSyn | net::Tcp::kAck;
   const bool tcp = key.protocol == IpProtocol::kTcp;
-  if (tcp && (in.facts.tcp_flags & kSynAck) == net::Tcp::kSyn) {
+  const std::uint8_t flags = in.facts.tcp_flags;
+  if (tcp && tcp_flag::is_opening(flags)) {
     return std::nullopt;
   }
-  if (tcp && (options.midstream == MidstreamPolicy::kDrop || (in.facts.tcp_flags & net::Tcp::kRst) != 0)) {
+  constexpr std::uint8_t kSynFin = tcp_flag::kSyn | tcp_flag::kFin;
+  if (tcp &&
+      (options.midstream == MidstreamPolicy::kDrop || (flags & tcp_flag::kRst) != 0 || (flags & kSynFin) == kSynFin)) {
     return DropReason::kMidstream;
   }
   const bool backend = in.snapshot.is_backend({key.realm, key.source(), key.protocol, L4Port{key.source_port.host()}});
-  return backend ? take_as_answer(in, decision) : std::nullopt;
+  return backend && !is_vip(in, target) ? take_as_answer(in, decision) : std::nullopt;
 }
 
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {

@@ -96,6 +96,14 @@ Refusal denial_of(const PolicyVerdict& verdict) noexcept {
   }
 }
 
+// A packet that is taken for an answer although its connection was never seen to be opened: its sender must not get by
+// with that what it may not send by itself.
+bool is_unproven_answer(const DecisionInput& in, const Decision& decision) noexcept {
+  const Connection* connection = in.facts.connection;
+  return decision.answers() || (connection != nullptr && connection->starts_with_answer() && !decision.opens &&
+                                decision.direction == Direction::kReply);
+}
+
 }  // namespace
 
 Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
@@ -115,8 +123,15 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
   }
   if (pair.destination_local) {
     decision.ingress_policy = evaluate(in, decision, {pair.destination, pair.source, l4, true});
+    if (const Refusal refusal = denial_of(decision.ingress_policy)) {
+      return refusal;
+    }
   }
-  return denial_of(decision.ingress_policy);
+  if (!is_unproven_answer(in, decision)) {
+    return std::nullopt;
+  }
+  const PolicyL4 own{l4.protocol, decision.forward->source_port.host()};
+  return denial_of(evaluate(in, decision, {pair.destination, pair.source, own, false}));
 }
 
 }  // namespace isthmus

@@ -14,8 +14,7 @@ bool has_backend(const Decision& decision) noexcept {
 }
 
 bool is_new_syn(const PacketFacts& facts) noexcept {
-  return facts.key.protocol == IpProtocol::kTcp && !facts.icmp_error &&
-         (facts.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn;
+  return facts.key.protocol == IpProtocol::kTcp && !facts.icmp_error && tcp_flag::is_opening(facts.tcp_flags);
 }
 
 // An existing connection keeps its backend, and ends where its address has become a VIP or has ceased to be one; but

@@ -145,13 +145,50 @@ const std::vector<Row>& rows() {
       {"a local backend's SYN-ACK", nothing, false, tcp(at.local_backend, at.west, kSynAck),
        tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
        to_fabric(local({{"misses", 1}, {"created", 1}}))},
-      {"its data, where only what its clients open is allowed",
+      {"its data, where it may send nothing by itself",
        [](PathRig& rig) {
          PolicyDelta policy;
          policy.egress(kLocalBackendIdentity, enforced());
          publish(rig, policy);
        },
-       false, tcp(at.local_backend, at.west, kAck), tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       false, tcp(at.local_backend, at.west, kAck), "", local({{"misses", 1}, {"drop policy_denied", 1}})},
+      {"its data over UDP, where it may send nothing by itself",
+       [](PathRig& rig) {
+         frontend(rig, {Actors::ip("10.200.0.20"), 53}, IpProtocol::kUdp, 20, {backend(20, at.local_backend, 1)});
+         PolicyDelta policy;
+         policy.egress(kLocalBackendIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, udp(at.local_backend, at.west), "", local({{"misses", 1}, {"drop policy_denied", 1}})},
+      {"its data, after it has lost the right to send by itself",
+       [](PathRig& rig) {
+         send(rig, false, tcp(at.local_backend, at.west, kAck));
+         PolicyDelta policy;
+         policy.egress(kLocalBackendIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, tcp(at.local_backend, at.west, kAck), "", local({{"hits", 1}, {"drop policy_denied", 1}})},
+      {"its own SYN after such data, where its clients may no longer open anything",
+       [](PathRig& rig) {
+         send(rig, false, tcp(at.local_backend, at.west, kAck));
+         PolicyDelta policy;
+         policy.ingress(kLocalBackendIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, tcp(at.local_backend, at.west), tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(local({{"hits", 1}, {"created", 1}}))},
+      {"its answer through a node",
+       [](PathRig& rig) { node(rig); }, true,
+       tcp(at.local_backend, at.west, kSynAck).in_tunnel(kNodeAddress, at.gateway, kLocalBackendIdentity),
+       tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(tunnelled({{"misses", 1}, {"created", 1}}))},
+      {"what it sends to a VIP is a request",
+       [](PathRig& rig) {
+         frontend(rig, {Actors::ip("10.200.0.20"), 53}, IpProtocol::kUdp, 20, {backend(20, at.local_backend, 1)});
+         frontend(rig, {Actors::ip("10.200.0.21"), 53}, IpProtocol::kUdp, 21, {backend(21, at.west, 2)});
+       },
+       false, udp(at.local_backend, {Actors::ip("10.200.0.21"), 53}),
+       tunnel(sent(at.local_backend, at.west, 17), kLocalBackendIdentity),
        to_fabric(local({{"misses", 1}, {"created", 1}}))},
       {"its data, where its clients may open nothing",
        [](PathRig& rig) {
@@ -190,6 +227,19 @@ const std::vector<Row>& rows() {
        },
        true, from_west(tcp(at.west, at.client, kAck)), sent(at.west, at.client),
        to_local(tunnelled({{"misses", 1}, {"created", 1}}))},
+      {"a SYN that is a reset too", nothing, true, from_west(tcp(at.west, at.client, kSyn | kRst)), "",
+       tunnelled({{"misses", 1}, {"drop midstream", 1}})},
+      {"a SYN that is a FIN too", nothing, true, from_west(tcp(kStranger, at.client, kSyn | kFin)), "",
+       tunnelled({{"misses", 1}, {"drop midstream", 1}})},
+      {"a SYN that is a reset too, on a connection that one end has closed",
+       [](PathRig& rig) {
+         send(rig, false, tcp(at.client, at.remote_service));
+         send(rig, true, from_west(tcp(at.west, at.client, kSynAck)));
+         send(rig, false, tcp(at.client, at.remote_service, kAck));
+         send(rig, true, from_west(tcp(at.west, at.client, kFin | kAck)));
+       },
+       false, tcp(at.client, at.remote_service, kSyn | kRst), tunnel(sent(at.client, at.west), kClientIdentity),
+       to_fabric(local({{"hits", 1}, {"revalidations", 1}}))},
       {"a reset without a connection", nothing, true, from_west(tcp(kStranger, at.client, kRst)), "",
        tunnelled({{"misses", 1}, {"drop midstream", 1}})},
       // Peers.

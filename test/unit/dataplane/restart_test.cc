@@ -107,5 +107,28 @@ TEST_F(Restart, ConnectionsAndEventsNameTheServiceByItsPresentNumber) {
   }
 }
 
+// By their backend, as before, not by the client that they name.
+TEST_F(Restart, AnswersKeepTheirShareOfTheHalfOpenConnections) {
+  constexpr std::uint32_t kAnswers = 2000;
+  PathRig::Options options = process(0);
+  options.engine.connections = 4096;
+  options.engine.half_open_limit = 1024;
+  const auto flood = [](PathRig& rig, std::uint32_t first) {
+    for (std::uint32_t n = first; n < first + kAnswers; ++n) {
+      const Endpoint client{IpAddress::ipv4(Be32::of(0x0a020100 + n % 250)), static_cast<std::uint16_t>(1024 + n)};
+      (void)rig.from_local(tcp(at.local_backend, client, kSyn | kAck));
+    }
+    return rig.counters().connections.half_open;
+  };
+  std::uint64_t share = 0;
+  {
+    PathRig before(options);
+    share = flood(before, 0);
+  }
+  PathRig after(options);
+  EXPECT_EQ(after.counters().connections.half_open, share);
+  EXPECT_EQ(flood(after, kAnswers), share);
+}
+
 }  // namespace
 }  // namespace isthmus::test
