@@ -4,8 +4,8 @@
 // Half-open is a connection until its initiator has acknowledged the reply, so that neither a flood of SYNs nor the
 // answers to it make connections that last. TCP opens with a packet of the initiator, neither SYN nor RST, after the
 // reply; where that is not seen here, with one of the server, neither SYN nor RST, which shows that it has got it.
-// Other protocols open with the reply. A connection that was taken up by an answer stays half-open until a packet of its
-// client is seen, whatever the server sends. A RST of either end closes a half-open connection.
+// Other protocols open with the reply. A connection that was taken up by an answer stays half-open until a packet of
+// its client is seen, whatever the server sends. A RST of either end closes a half-open connection.
 //
 // TCP: 30 s while only SYNs were seen; 8000 s from the first other packet on, once both directions were seen. A
 // connection with only one direction (its replies take another gateway, or nobody answers) expires after 60 idle
