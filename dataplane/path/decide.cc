@@ -13,7 +13,7 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    const bool plain = !packet.unusual && !packet.icmp_error;
+    const bool plain = !packet.unusual && packet.line != nullptr;
     if (!packet.alive() ||
         !(plain ? forwarder.forward_special(packet, *packet.block) : forwarder(packet, *packet.block))) {
       finish_drop(context, burst, packet);

@@ -154,7 +154,7 @@ void admit(SlowContext& context, Burst& burst) noexcept {
       continue;
     }
     const Decision& decision = context.decision;
-    if (decision.answers()) {  // reported as the first reply
+    if (decision.answers() && !decision.passes) {  // reported as the first reply
       continue;
     }
     const bool audited =

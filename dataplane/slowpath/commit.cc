@@ -185,6 +185,11 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   }
   decision.reply_known = decision.reply_known &&
                          find_neighbour(context, decision.reply_egress, packet.family, decision.reply_block, made[1]);
+  if (decision.passes) {
+    apply(context, packet, nullptr, nullptr, decision.block);
+    count_audited(context, decision);
+    return {};
+  }
   if (hit) {  // a closing connection, or one whose backend does not stand: its keys are free now
     context.shared.flows->remove(context.worker, hit);
     hit = Hit{};

@@ -129,8 +129,20 @@ bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept {
   return in.snapshot.shard(hash).has_vip(in.facts.key.realm, address, hash);
 }
 
-// What cannot be the first packet that we see of a connection. Nothing is opened to our translation address, nor by a
-// reset.
+// A reset opens nothing. What our own cluster sends to another ends a connection whose other packets take another
+// gateway, and passes by the policy for that.
+Refusal check_reset(const DecisionInput& in, Decision& decision, bool backend) noexcept {
+  const IpAddress target = in.facts.key.destination();
+  const ClusterId own = in.tables.options.cluster;
+  if (decision.source.cluster != own || is_vip(in, target) ||
+      in.snapshot.clusters->cluster_of(in.facts.key.realm, target) == own) {
+    return DropReason::kMidstream;
+  }
+  decision.passes = true;
+  return backend ? take_as_answer(in, decision) : std::nullopt;
+}
+
+// What cannot be the first packet that we see of a connection. Nothing is opened to our translation address.
 Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   const FlowKey& key = in.facts.key;
   const auto& options = in.tables.options;
@@ -143,12 +155,14 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   if (tcp && tcp_flag::is_opening(flags)) {
     return std::nullopt;
   }
-  constexpr std::uint8_t kSynFin = tcp_flag::kSyn | tcp_flag::kFin;
-  if (tcp &&
-      (options.midstream == MidstreamPolicy::kDrop || (flags & tcp_flag::kRst) != 0 || (flags & kSynFin) == kSynFin)) {
+  if (tcp && (options.midstream == MidstreamPolicy::kDrop ||
+              ((flags & tcp_flag::kSyn) != 0 && (flags & (tcp_flag::kFin | tcp_flag::kRst)) != 0))) {
     return DropReason::kMidstream;
   }
   const bool backend = in.snapshot.is_backend({key.realm, key.source(), key.protocol, L4Port{key.source_port.host()}});
+  if (tcp && (flags & tcp_flag::kRst) != 0) {
+    return check_reset(in, decision, backend);
+  }
   return backend && !is_vip(in, target) ? take_as_answer(in, decision) : std::nullopt;
 }
 
@@ -183,7 +197,7 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
 
 void begin(const DecisionInput& in, Decision& decision) noexcept {
   const PacketFacts& facts = in.facts;
-  decision.refused = decision.reply_known = decision.translated = false;
+  decision.refused = decision.reply_known = decision.translated = decision.passes = false;
   decision.standing = true;
   decision.opens = facts.connection == nullptr;
   decision.direction = decision.opens ? Direction::kForward : facts.direction;

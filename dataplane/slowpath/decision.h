@@ -99,6 +99,7 @@ struct Decision {
   bool refused = false;
   bool standing = true;  // a refusal that holds while the words in `depends` stand
   bool opens = false;
+  bool passes = false;       // the packet of no connection, which opens none
   bool reply_known = false;  // `reply_block` holds the decision for the other direction of a new connection
   bool translated = false;   // a new connection that needs a source port of ours
   DropReason reason{};

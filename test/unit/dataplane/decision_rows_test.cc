@@ -214,7 +214,24 @@ const std::vector<Row>& rows() {
        to_fabric(local({{"hits", 1}, {"revalidations", 1}}))},
       {"a local backend's data to a pod of its own cluster", nothing, false, tcp(at.local_backend, at.client, kAck), "",
        local({{"misses", 1}, {"drop midstream", 1}})},
-      {"a local backend's reset", nothing, false, tcp(at.local_backend, at.west, kRst), "",
+      {"a local backend's reset passes and opens nothing", nothing, false, tcp(at.local_backend, at.west, kRst | kAck),
+       tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity), to_fabric(local({{"misses", 1}}))},
+      {"its second reset",
+       [](PathRig& rig) { send(rig, false, tcp(at.local_backend, at.west, kRst | kAck)); }, false,
+       tcp(at.local_backend, at.west, kRst | kAck), tunnel(sent(at.local_backend, at.west), kLocalBackendIdentity),
+       to_fabric(local({{"misses", 1}}))},
+      {"a local pod's reset passes and opens nothing", nothing, false, tcp(at.client, at.west, kRst),
+       tunnel(sent(at.client, at.west), kClientIdentity), to_fabric(local({{"misses", 1}}))},
+      {"its reset where it may send nothing",
+       [](PathRig& rig) {
+         PolicyDelta policy;
+         policy.egress(kClientIdentity, enforced());
+         publish(rig, policy);
+       },
+       false, tcp(at.client, at.west, kRst), "", local({{"misses", 1}, {"drop policy_denied", 1}})},
+      {"its reset of an unknown connection to a service", nothing, false, tcp(at.client, at.remote_service, kRst), "",
+       local({{"misses", 1}, {"drop midstream", 1}})},
+      {"its reset to a pod of its own cluster", nothing, false, tcp(at.client, at.local_backend, kRst), "",
        local({{"misses", 1}, {"drop midstream", 1}})},
       {"a backend's SYN opens a connection of its own", nothing, true, from_west(tcp(at.west, at.client, kSyn)),
        sent(at.west, at.client), to_local(tunnelled({{"misses", 1}, {"created", 1}}))},

@@ -318,8 +318,8 @@ TEST(Drops, ASynReopensAClosingConnectionOnceItsSenderIsValidated) {
 
 TEST(Drops, AResetOpensNoConnection) {
   PathRig rig;
-  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kRst)).drops,
-            (std::map<std::string, std::uint64_t>{{"midstream", 1}}));
+  const PacketSpec reset = tcp(at.west, at.client, kRst).in_tunnel(at.west_gateway, at.gateway, kWestIdentity);
+  EXPECT_EQ(rig.from_underlay(reset).drops, (std::map<std::string, std::uint64_t>{{"midstream", 1}}));
   EXPECT_TRUE(rig.flows().empty());
 }
 
