@@ -19,7 +19,7 @@ bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept
     return false;
   }
   if (packet.line != nullptr && context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now,
-                                                                  Bytes{packet.ip_bytes}, packet.tcp_flags)) {
+                                                                      Bytes{packet.ip_bytes}, packet.tcp_flags)) {
     report_first_reply(context_, packet);
   }
   if ((block.flags & DirectionBlock::kTunnel) == 0) {
