@@ -82,7 +82,7 @@ class Refusals {
   [[nodiscard]] Set& set_of(std::uint64_t hash) noexcept { return sets_[set_number(hash)]; }
   // That of an ICMP error is never remembered.
   [[nodiscard]] static std::uint8_t kind_of(const Packet& packet) noexcept {
-    constexpr std::uint8_t kFlags = tcp_flag::kSyn | tcp_flag::kRst | tcp_flag::kAck;
+    constexpr std::uint8_t kFlags = tcp_flag::kFin | tcp_flag::kSyn | tcp_flag::kRst | tcp_flag::kAck;
     return packet.icmp_error ? kConnected
                              : static_cast<std::uint8_t>(kUsed | (packet.line != nullptr ? kConnected : 0) |
                                                          (packet.tcp_flags & kFlags));
