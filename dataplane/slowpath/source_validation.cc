@@ -1,13 +1,14 @@
 // Source validation. From the fabric side: the outer source is a peer of the cluster that the VNI names, the inner
 // source lies in that cluster's prefixes, and the VNI is the identity of that source. The source's previous identity is
 // accepted for a bounded grace period; the VNI of a source that is not published yet, an allocated or a reserved one,
-// is accepted for a bounded hold time, except world and remote node, which are resolved by the inner source as in
-// Cilium. A node of this cluster is a peer like any other. From the local side: the source lies in this cluster's
-// prefixes, or in those of a cluster with native routing, if it arrived on the underlay device. A connection whose
-// source has been an endpoint ends when that endpoint is removed. For an endpoint published without labels the VNI
-// cannot be checked: any VNI of its cluster passes, but the identity is taken from the address, as for packets sent to
-// that address. The same holds for all addresses of a cluster whose labels are not known at all. Without encryption
-// this stops mistakes and off-path spoofing, not an attacker on the underlay.
+// is accepted for a bounded hold time, except world, which is resolved by the inner source as in Cilium, and remote
+// node, which is believed without limit where the source is not published. A node of this cluster is a peer like any
+// other. From the local side: the source lies in this cluster's prefixes, or in those of a cluster with native routing,
+// if it arrived on the underlay device. A connection whose source has been an endpoint ends when that endpoint is
+// removed. For an endpoint published without labels the VNI cannot be checked: any VNI of its cluster passes, but the
+// identity is taken from the address, as for packets sent to that address. The same holds for all addresses of a
+// cluster whose labels are not known at all. Without encryption this stops mistakes and off-path spoofing, not an
+// attacker on the underlay.
 #include "dataplane/api/identity.h"
 #include "dataplane/slowpath/steps.h"
 
@@ -81,7 +82,8 @@ Refusal accept_unpublished(const DecisionInput& in, Decision& decision) noexcept
   return std::nullopt;
 }
 
-// Reserved identities are resolved by the inner source, as in Cilium; so are ICMP errors, which any node may send.
+// World is resolved by the inner source, as in Cilium; so is remote node where the source is published, and so are ICMP
+// errors, which any node may send.
 bool resolved_by_source(const PacketFacts& facts) noexcept {
   const std::uint32_t vni = facts.origin.vni().value();
   return facts.icmp_error || vni == identity::kWorld.value() || vni == identity::kRemoteNode.value();
