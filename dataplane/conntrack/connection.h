@@ -92,7 +92,7 @@ struct alignas(64) ConnectionShared {
   std::atomic<std::uint32_t> sequence{0};  // incremented whenever the slot is freed
   std::atomic<std::uint32_t> state{0};
   std::atomic<std::uint32_t> closed_at{0};   // seconds, valid with mark::kClosed
-  std::atomic<std::uint64_t> half_open{0};   // of class HalfOpen; means nothing once kOpened is set
+  std::atomic<std::uint64_t> half_open{0};   // of class HalfOpen: its place, until kOpened is set, and who holds it
   std::atomic<std::uint32_t> user_flags{0};  // reserved for the packet path
   std::uint32_t unused = 0;
   // The tunnel end that the connection keeps: that which last sent the forward direction or, where that comes from the

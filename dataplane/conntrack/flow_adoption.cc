@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <random>
 
 #include "dataplane/conntrack/flow_table.h"
 
@@ -24,6 +25,8 @@ std::uint64_t crc_of(const void* data, std::size_t bytes, std::uint64_t start) n
 }
 
 constexpr std::uint32_t kMaxConnections = 1u << 26;
+constexpr std::uint32_t kReserved = 16;      // one in so many slots
+constexpr std::uint32_t kSmallTable = 1024;  // without shares
 
 // Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of the
 // number of workers, so that changing that number keeps the state.
@@ -65,6 +68,7 @@ Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quies
 
 FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area)
     : capacity_(options.connections),
+      reserve_(options.connections < kSmallTable ? 0 : options.connections / kReserved),
       workers_(options.workers),
       timeouts_(options.timeouts),
       quiescence_(quiescence),
@@ -73,7 +77,7 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
       index_(index_area_.data(), index_area_.bytes()),
       epochs_(mapping_.epochs()),
       hasher_(options.hash_seed != 0 ? FlowHasher(options.hash_seed) : FlowHasher::random()),
-      half_open_(mapping_, half_open_limit_of(options.half_open_limit, options.connections), options.workers),
+      half_open_(mapping_, holders_, half_open_limit_of(options.half_open_limit, options.connections), options.workers),
       states_(std::make_unique<WorkerState[]>(options.workers)) {
   const std::uint32_t blocks = blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
@@ -86,6 +90,10 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
   if (mapping_.start() == StateStart::kAdopted) {
     adopt(slots_used, blocks_used);
     epochs_.bump_all();  // no adopted decision is valid any more
+  }
+  std::random_device device;
+  for (unsigned worker = 0; worker < workers_; ++worker) {
+    states_[worker].random = (std::uint64_t{device()} << 32 | device()) | 1;
   }
   slots_ = std::make_unique<NumberPool>(capacity_, workers_, quiescence_, slots_used);
   blocks_ = std::make_unique<NumberPool>(blocks, workers_, quiescence_, blocks_used);
@@ -106,23 +114,27 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       adopt_line(line, blocks_used);
     }
     slots_used[std::size_t{slot} + 1] = true;
-    if (!c.opened()) {
-      adopt_half_open(slot);
-    }
+    adopt_holder(slot);
     ++adopted_;
   }
 }
 
-// Gives it a place. One that has none, because the limit is lower than it was, stays until it expires.
-void FlowTable::adopt_half_open(std::uint32_t slot) noexcept {
+// Counts it for its holder, and gives a half-open one a place. One that has none, because the limit is lower than it
+// was, stays until it expires.
+void FlowTable::adopt_holder(std::uint32_t slot) noexcept {
   Connection& connection = mapping_.connection(slot);
   ConnectionShared& shared = connection.shared;
   const WorkerId worker{static_cast<std::uint8_t>(slot % workers_)};
-  const HalfOpen::Origin origin =
-      half_open_.origin_of(connection.line(shared.first).key,
-                           connection.starts_with_answer() ? Side::kLocal : shared.from, shared.peer.load());
-  const std::uint32_t place = half_open_.adopt(worker, origin, slot, shared.sequence.load(std::memory_order_relaxed));
-  shared.half_open.store(HalfOpen::word(worker, place, origin), std::memory_order_relaxed);
+  const Holder holder =
+      holders_.holder_of(connection.line(shared.first).key,
+                         connection.starts_with_answer() ? Side::kLocal : shared.from, shared.peer.load());
+  std::uint32_t place = HalfOpen::kNoPlace;
+  if (connection.opened()) {
+    holders_.add_open(holder);
+  } else {
+    place = half_open_.adopt(worker, holder, slot, shared.sequence.load(std::memory_order_relaxed));
+  }
+  shared.half_open.store(HalfOpen::word(worker, place, holder), std::memory_order_relaxed);
 }
 
 // Links a slot that an earlier process left complete. False when the slot is incomplete or cannot be linked.

@@ -78,30 +78,35 @@ bool FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds
 
 void FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
   const FlowRef ref{victim.slot, victim.sequence};
-  if (victim && remove_if(worker, victim.slot, {.half_open = &ref})) {
+  if (victim && remove_if(worker, victim.slot, {.reference = &ref, .half_open = true})) {
     state(worker).half_open_evicted.add();
   }
 }
 
 // Insert --------------------------------------------------------------------------------------------------------------
 
+Holder FlowTable::holder_of(const NewConnection& request) const noexcept {
+  const bool answer = request.first == Direction::kReply;
+  return holders_.holder_of(answer ? request.reply : request.forward, answer ? Side::kLocal : request.from,
+                            request.peer);
+}
+
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  const bool answer = request.first == Direction::kReply;
-  const HalfOpen::Origin origin = half_open_.origin_of(answer ? request.reply : request.forward,
-                                                       answer ? Side::kLocal : request.from, request.peer);
-  const HalfOpen::Acquired acquired = half_open_.acquire(worker, origin);
+  const Holder holder = holder_of(request);
+  const bool room = !scarce() || make_room(worker, holder, now);
+  const HalfOpen::Acquired acquired = room ? half_open_.acquire(worker, holder) : HalfOpen::Acquired{};
   evict(worker, acquired.victim);
   if (!acquired.ok) {  // but the connection may exist already
     if (Hit hit = find(worker, request.forward)) {
       counters.lost_races.add();
       return {InsertOutcome::kExists, hit};
     }
-    counters.rejected_half_open_limit.add();
-    return {InsertOutcome::kHalfOpenLimit, {}};
+    (room ? counters.rejected_half_open_limit : counters.rejected_full).add();
+    return {room ? InsertOutcome::kHalfOpenLimit : InsertOutcome::kFull, {}};
   }
-  const std::uint64_t word = HalfOpen::word(worker, acquired.place, origin);
+  const std::uint64_t word = HalfOpen::word(worker, acquired.place, holder);
   InsertResult result = insert_once(worker, request, word, now);
   if (result.outcome == InsertOutcome::kReplyTaken && result.hit &&
       remove_if(worker, result.hit.slot, {.expired_at = &now})) {
@@ -112,11 +117,11 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
   if (result.outcome == InsertOutcome::kInserted) {
     half_open_.occupy(worker, acquired.place, result.hit.slot,
                       result.hit.shared().sequence.load(std::memory_order_relaxed));
-    if (answer) {
+    if (request.first == Direction::kReply) {
       result.hit = hit_of(result.hit.slot, Direction::kReply);
     }
   } else {
-    half_open_.cancel(worker, acquired.place, origin);
+    half_open_.cancel(worker, acquired.place, holder);
   }
   switch (result.outcome) {
     case InsertOutcome::kInserted:
@@ -213,6 +218,9 @@ void FlowTable::discard(WorkerId worker, std::uint32_t slot, bool seen) noexcept
     if (number != kNoBlock) {
       free_number(*blocks_, number);
     }
+  }
+  if (seen) {
+    half_open_.undo_release(worker, mapping_.connection(slot).shared);
   }
   free_number(*slots_, slot + 1);
 }
@@ -337,8 +345,9 @@ bool FlowTable::meets(const Connection& c, const Condition& condition) const noe
   if (condition.expired_at != nullptr) {
     return lifecycle::expires_in(c, timeouts_, *condition.expired_at) == 0;
   }
-  return condition.half_open == nullptr ||
-         (!c.opened() && c.shared.sequence.load(std::memory_order_relaxed) == condition.half_open->sequence);
+  return !(condition.half_open && c.opened()) &&
+         (condition.reference == nullptr ||
+          c.shared.sequence.load(std::memory_order_relaxed) == condition.reference->sequence);
 }
 
 bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept {
@@ -362,6 +371,7 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Condition& 
     }
   }
   half_open_.release(worker, c.shared);
+  holders_.remove_open(HalfOpen::holder_of(c.shared));
   slots_->retire(worker, slot + 1);
   state(worker).removed.add();
   return true;

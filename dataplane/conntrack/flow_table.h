@@ -37,6 +37,7 @@
 #include "dataplane/conntrack/epoch_table.h"
 #include "dataplane/conntrack/flow_mapping.h"
 #include "dataplane/conntrack/half_open.h"
+#include "dataplane/conntrack/holders.h"
 #include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/conntrack/number_pool.h"
 #include "dataplane/conntrack/tag_index.h"
@@ -95,7 +96,7 @@ enum class InsertOutcome : std::uint8_t {
   kInserted,       // `hit` is the new connection
   kExists,         // another packet was first: `hit` is its connection, in the direction of our `forward` key
   kReplyTaken,     // the reply key belongs to another connection: try another backend or source port
-  kFull,           // no free slot or block, or no room in the index
+  kFull,           // no free slot or block, no room in the index, or the rest is kept for those who hold few
   kHalfOpenLimit,  // too many half-open connections, and none of them could make room
 };
 struct InsertResult {
@@ -256,6 +257,7 @@ class FlowTable {
 #define ISTHMUS_CONNECTION_COUNTER(field, ...) Counter field;
 #include "dataplane/stats/counters.def"
     std::uint32_t cursor = 0;
+    std::uint64_t random = 1;  // xorshift64
   };
   struct Hashes {
     std::uint64_t forward, reply;
@@ -265,7 +267,7 @@ class FlowTable {
   // flow_adoption.cc
   void adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept;
   [[nodiscard]] bool adopt_slot(std::uint32_t slot) noexcept;
-  void adopt_half_open(std::uint32_t slot) noexcept;
+  void adopt_holder(std::uint32_t slot) noexcept;
   void adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) noexcept;
   // Of the keys and plain fields; never 0.
   [[nodiscard]] static std::uint32_t checksum_of(const Connection& connection, std::uint32_t slot) noexcept;
@@ -273,6 +275,11 @@ class FlowTable {
   bool record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
   // Removes a half-open connection that has to make room, if it still is one.
   void evict(WorkerId worker, HalfOpen::Victim victim) noexcept;
+  // Who the connection counts for: the source of its first packet.
+  [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
+  // The table is nearly full (flow_room.cc). False: the new connection is refused.
+  [[nodiscard]] bool scarce() const noexcept { return slots_->available() < reserve_; }
+  [[nodiscard]] bool make_room(WorkerId worker, Holder newcomer, Seconds now) noexcept;
 
   // Numbers in the index are those of direction lines in the array of slots, in units of a line.
   static constexpr std::uint32_t kLinesPerSlot = sizeof(Connection) / sizeof(DirectionLine);
@@ -308,11 +315,11 @@ class FlowTable {
   [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
-  // What a connection must be to be removed, besides being there: expired at a time; that of a reference, and
-  // half-open.
+  // What a connection must be to be removed, besides being there: expired at a time; that of a reference; half-open.
   struct Condition {
     const Seconds* expired_at = nullptr;
-    const FlowRef* half_open = nullptr;
+    const FlowRef* reference = nullptr;
+    bool half_open = false;
   };
   [[nodiscard]] bool meets(const Connection& connection, const Condition& condition) const noexcept;
   bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
@@ -340,6 +347,7 @@ class FlowTable {
   [[nodiscard]] WorkerState& state(WorkerId worker) noexcept { return states_[worker.value()]; }
 
   std::uint32_t capacity_;
+  std::uint32_t reserve_;  // fewer free slots: who holds many makes room
   unsigned workers_;
   FlowTimeouts timeouts_;
   Quiescence& quiescence_;
@@ -348,6 +356,7 @@ class FlowTable {
   TagIndex index_;
   EpochTable epochs_;
   FlowHasher hasher_;
+  Holders holders_;
   HalfOpen half_open_;
   std::unique_ptr<NumberPool> slots_;  // numbers are slot + 1
   std::unique_ptr<NumberPool> blocks_;

@@ -1,10 +1,7 @@
 #include "dataplane/conntrack/half_open.h"
 
 #include <algorithm>
-#include <cstring>
 #include <random>
-
-#include "dataplane/packet/flow_key.h"
 
 namespace isthmus {
 namespace {
@@ -15,35 +12,21 @@ void add_one(std::atomic<std::uint64_t>& counter) noexcept {
 
 }  // namespace
 
-HalfOpen::HalfOpen(const FlowMapping& mapping, std::uint32_t limit, unsigned workers)
+HalfOpen::HalfOpen(const FlowMapping& mapping, Holders& holders, std::uint32_t limit, unsigned workers)
     : mapping_(mapping),
+      holders_(holders),
       places_(limit / workers + (limit % workers != 0 ? 1 : 0)),
       source_share_(std::max(limit / 8, 1u)),
       peer_share_(std::max(limit / 2, 1u)),
       workers_(workers),
-      secrets_{},
-      pools_(std::make_unique<Pool[]>(workers)),
-      shares_(std::make_unique<std::atomic<std::uint32_t>[]>(kShares)) {
+      pools_(std::make_unique<Pool[]>(workers)) {
   std::random_device device;
-  const auto random_word = [&] { return std::uint64_t{device()} << 32 | device(); };
-  std::generate(secrets_.begin(), secrets_.end(), random_word);
   for (unsigned worker = 0; worker < workers; ++worker) {
     Pool& pool = pools_[worker];
     pool.places = std::make_unique<Place[]>(places_);
     pool.free = std::make_unique<std::uint32_t[]>(places_);
-    pool.random = random_word() | 1;
+    pool.random = (std::uint64_t{device()} << 32 | device()) | 1;
   }
-}
-
-HalfOpen::Origin HalfOpen::origin_of(const FlowKey& forward, Side from, const IpAddress& peer) const noexcept {
-  const auto bucket = [&](const IpAddress& address, std::uint64_t kind) {  // 1 .. kShares - 1
-    std::uint64_t w[2];
-    std::memcpy(w, address.bytes().data(), sizeof w);
-    const std::uint64_t hash = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1] ^ kind);
-    return static_cast<std::uint16_t>(1 + (hash >> 32) % (kShares - 1));
-  };
-  return {bucket(forward.source(), forward.realm.value()),
-          from == Side::kLocal ? std::uint16_t{0} : bucket(peer, secrets_[2])};
 }
 
 bool HalfOpen::live(const Place& place) const noexcept {
@@ -69,7 +52,7 @@ void HalfOpen::free_place(Pool& pool, std::uint32_t place) noexcept {
   }
 }
 
-HalfOpen::Drawn HalfOpen::draw(Pool& pool, Origin origin, bool over_source, bool over_peer) noexcept {
+HalfOpen::Drawn HalfOpen::draw(Pool& pool, Holder holder, bool over_source, bool over_peer) noexcept {
   const auto keep_heavier = [](Candidate& best, const Candidate& other) {
     if (!best.victim || other.weight > best.weight) {
       best = other;
@@ -88,11 +71,11 @@ HalfOpen::Drawn HalfOpen::draw(Pool& pool, Origin origin, bool over_source, bool
       free_place(pool, number);
       continue;
     }
-    const Origin its = origin_in(mapping_.connection(place.slot).shared.half_open.load(std::memory_order_relaxed));
+    const Holder its = holder_of(mapping_.connection(place.slot).shared);
     const std::uint64_t age = std::min(pool.order - place.order, places_);  // how many have come since
     const Victim victim{place.slot, place.sequence};
-    keep_heavier(drawn.any, {number, victim, age * share_of(its.source)});
-    if ((over_source && its.source == origin.source) || (over_peer && its.peer == origin.peer)) {
+    keep_heavier(drawn.any, {number, victim, age * holders_.half_open(its.source)});
+    if ((over_source && its.source == holder.source) || (over_peer && its.peer == holder.peer)) {
       keep_heavier(drawn.own, {number, victim, age});
       ++own;
     }
@@ -103,17 +86,17 @@ HalfOpen::Drawn HalfOpen::draw(Pool& pool, Origin origin, bool over_source, bool
   return drawn;
 }
 
-HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Origin origin) noexcept {
+HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Holder holder) noexcept {
   Pool& pool = pools_[worker.value()];
   Acquired acquired;
   if (places_ == 0) {
     acquired.ok = true;
   } else {
-    const bool over_source = share_of(origin.source) >= source_share_;
-    const bool over_peer = share_of(origin.peer) >= peer_share_;
+    const bool over_source = holders_.half_open(holder.source) >= source_share_;
+    const bool over_peer = holders_.half_open(holder.peer) >= peer_share_;
     Drawn drawn;
     if (over_source || over_peer || (pool.free_count == 0 && pool.used == places_)) {
-      drawn = draw(pool, origin, over_source, over_peer);
+      drawn = draw(pool, holder, over_source, over_peer);
     }
     acquired.place = take_free(pool);
     const Candidate& chosen = drawn.own.victim ? drawn.own : drawn.any;
@@ -128,7 +111,7 @@ HalfOpen::Acquired HalfOpen::acquire(WorkerId worker, Origin origin) noexcept {
   }
   if (acquired.ok) {
     add_one(pool.taken);
-    add_to(places_ == 0 ? Origin{} : origin, 1);
+    holders_.add_half_open(holder);
   }
   return acquired;
 }
@@ -137,19 +120,11 @@ HalfOpen::Victim HalfOpen::victim(WorkerId worker) noexcept {
   return draw(pools_[worker.value()], {}, false, false).any.victim;
 }
 
-void HalfOpen::add_to(Origin origin, std::uint32_t number) noexcept {
-  for (const std::uint16_t share : {origin.source, origin.peer}) {
-    if (share != 0) {
-      shares_[share].fetch_add(number, std::memory_order_relaxed);
-    }
-  }
-}
-
-void HalfOpen::cancel(WorkerId worker, std::uint32_t place, Origin origin) noexcept {
+void HalfOpen::cancel(WorkerId worker, std::uint32_t place, Holder holder) noexcept {
   Pool& pool = pools_[worker.value()];
   add_one(pool.released);
+  holders_.remove_half_open(holder);
   if (place != kNoPlace) {
-    add_to(origin, -1u);
     pool.free[pool.free_count++] = place;
   }
 }
@@ -161,12 +136,12 @@ void HalfOpen::occupy(WorkerId worker, std::uint32_t place, std::uint32_t slot, 
   }
 }
 
-std::uint32_t HalfOpen::adopt(WorkerId worker, Origin origin, std::uint32_t slot, std::uint32_t sequence) noexcept {
+std::uint32_t HalfOpen::adopt(WorkerId worker, Holder holder, std::uint32_t slot, std::uint32_t sequence) noexcept {
   Pool& pool = pools_[worker.value()];
   add_one(pool.taken);
+  holders_.add_half_open(holder);
   const std::uint32_t place = take_free(pool);
   if (place != kNoPlace) {
-    add_to(origin, 1);
     occupy(worker, place, slot, sequence);
   }
   return place;
@@ -178,13 +153,20 @@ void HalfOpen::release(WorkerId worker, ConnectionShared& shared) noexcept {
     return;
   }
   add_one(pools_[worker.value()].released);
+  holders_.open(holder_of(shared));
   const std::uint64_t word = shared.half_open.load(std::memory_order_relaxed);
-  if (place_of(word) == kNoPlace) {
-    return;
-  }
-  add_to(origin_in(word), -1u);
-  if (owner_of(word) == worker.value()) {
+  if (place_of(word) != kNoPlace && owner_of(word) == worker.value()) {
     free_place(pools_[worker.value()], place_of(word));
+  }
+}
+
+void HalfOpen::undo_release(WorkerId worker, ConnectionShared& shared) noexcept {
+  const std::uint32_t before = shared.state.fetch_or(ConnectionShared::kOpened, std::memory_order_relaxed);
+  if ((before & ConnectionShared::kOpened) != 0) {
+    add_one(pools_[worker.value()].taken);
+    const Holder holder = holder_of(shared);
+    holders_.add_half_open(holder);
+    holders_.remove_open(holder);
   }
 }
 

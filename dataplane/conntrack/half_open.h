@@ -5,14 +5,12 @@
 // has more than its share, the oldest of a few of its own that are drawn at random makes room. Where no place is free,
 // it is the one of a few with the highest product of age and of its source's number. A new connection is therefore not
 // refused for want of a place, and one that is opened within its round trip is hardly ever the one that makes room.
-// Sources and peers are counted by a keyed hash, in numbers that all workers share.
 //
 // A place is freed by its owner: at once where it opens or removes the connection itself, else when it is drawn or
 // sweep() passes. Threads: acquire, occupy, cancel, sweep: the owner; release: any worker; all inside a read section.
 // Nothing is allocated after construction.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -20,15 +18,12 @@
 #include "dataplane/base/types.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/flow_mapping.h"
+#include "dataplane/conntrack/holders.h"
 
 namespace isthmus {
 
 class HalfOpen {
  public:
-  // Who opens a connection. 0: nobody in particular.
-  struct Origin {
-    std::uint16_t source = 0, peer = 0;
-  };
   static constexpr std::uint32_t kNoPlace = 0x3ffffff;
   static constexpr std::uint32_t kNoSlot = 0xffffffff;
   // A connection that has to make room.
@@ -43,26 +38,33 @@ class HalfOpen {
     Victim victim;  // remove it first
   };
 
-  // `limit` 0: no limit; only counts. `mapping` outlives this.
-  HalfOpen(const FlowMapping& mapping, std::uint32_t limit, unsigned workers);
+  // `limit` 0: no limit; only counts. `mapping` and `holders` outlive this.
+  HalfOpen(const FlowMapping& mapping, Holders& holders, std::uint32_t limit, unsigned workers);
 
-  [[nodiscard]] Origin origin_of(const FlowKey& forward, Side from, const IpAddress& peer) const noexcept;
   // For a connection about to be inserted, which is counted from here on. Then call occupy() or, if it is not inserted,
   // cancel().
-  [[nodiscard]] Acquired acquire(WorkerId worker, Origin origin) noexcept;
-  void cancel(WorkerId worker, std::uint32_t place, Origin origin) noexcept;
+  [[nodiscard]] Acquired acquire(WorkerId worker, Holder holder) noexcept;
+  void cancel(WorkerId worker, std::uint32_t place, Holder holder) noexcept;
   // What ConnectionShared::half_open of this connection is.
-  [[nodiscard]] static std::uint64_t word(WorkerId worker, std::uint32_t place, Origin origin) noexcept {
-    return place | std::uint64_t{worker.value()} << 26 | std::uint64_t{origin.source} << 32 |
-           std::uint64_t{origin.peer} << 48;
+  [[nodiscard]] static std::uint64_t word(WorkerId worker, std::uint32_t place, Holder holder) noexcept {
+    return place | std::uint64_t{worker.value()} << 26 | std::uint64_t{holder.source} << 32 |
+           std::uint64_t{holder.peer} << 48;
+  }
+  // Of a connection, as long as it is in the table.
+  [[nodiscard]] static Holder holder_of(const ConnectionShared& shared) noexcept {
+    const std::uint64_t word = shared.half_open.load(std::memory_order_relaxed);
+    return {static_cast<std::uint16_t>(word >> 32), static_cast<std::uint16_t>(word >> 48)};
   }
   void occupy(WorkerId worker, std::uint32_t place, std::uint32_t slot, std::uint32_t sequence) noexcept;
-  // The connection is open or removed. The first call counts.
+  // The connection is open or about to be removed. The first call counts.
   void release(WorkerId worker, ConnectionShared& shared) noexcept;
+  // For one that is not inserted after all, although others may have seen it: it counts as if they had not. Then call
+  // cancel().
+  void undo_release(WorkerId worker, ConnectionShared& shared) noexcept;
   // One to make room although there is a place: the table is full.
   [[nodiscard]] Victim victim(WorkerId worker) noexcept;
   // For a connection of an earlier process: takes a place if one is free, else only counts. Returns the place.
-  std::uint32_t adopt(WorkerId worker, Origin origin, std::uint32_t slot, std::uint32_t sequence) noexcept;
+  std::uint32_t adopt(WorkerId worker, Holder holder, std::uint32_t slot, std::uint32_t sequence) noexcept;
   // Frees places whose connections other workers have opened or removed: looks at `count` places.
   void sweep(WorkerId worker, unsigned count) noexcept;
 
@@ -71,7 +73,6 @@ class HalfOpen {
  private:
   // Draws to make room, and those to find kOwn ones of a source or peer that has more than its share.
   static constexpr unsigned kDraws = 8, kOwn = 4, kDrawsForOwn = 32;
-  static constexpr std::size_t kShares = 16384;
   struct Place {
     std::uint32_t slot = kNoSlot;  // kNoSlot: free
     std::uint32_t sequence = 0;
@@ -100,27 +101,18 @@ class HalfOpen {
     return static_cast<std::uint32_t>(word & kNoPlace);
   }
   [[nodiscard]] static unsigned owner_of(std::uint64_t word) noexcept { return static_cast<unsigned>(word >> 26 & 63); }
-  [[nodiscard]] static Origin origin_in(std::uint64_t word) noexcept {
-    return {static_cast<std::uint16_t>(word >> 32), static_cast<std::uint16_t>(word >> 48)};
-  }
   [[nodiscard]] bool live(const Place& place) const noexcept;
-  [[nodiscard]] std::uint32_t share_of(std::uint16_t origin) const noexcept {
-    const std::uint32_t share = origin == 0 ? 0 : shares_[origin].load(std::memory_order_relaxed);
-    return share >> 31 == 0 ? share : 0;  // a connection released between two steps of cancel()
-  }
-  void add_to(Origin origin, std::uint32_t number) noexcept;  // modulo 2^32
   [[nodiscard]] std::uint32_t take_free(Pool& pool) noexcept;
   void free_place(Pool& pool, std::uint32_t place) noexcept;
   // Frees the places that it finds unused.
-  [[nodiscard]] Drawn draw(Pool& pool, Origin origin, bool over_source, bool over_peer) noexcept;
+  [[nodiscard]] Drawn draw(Pool& pool, Holder holder, bool over_source, bool over_peer) noexcept;
 
   const FlowMapping& mapping_;
+  Holders& holders_;
   std::uint32_t places_;  // of each pool; 0: no limit
   std::uint32_t source_share_, peer_share_;
   unsigned workers_;
-  std::array<std::uint64_t, 3> secrets_;
   std::unique_ptr<Pool[]> pools_;
-  std::unique_ptr<std::atomic<std::uint32_t>[]> shares_;
 };
 
 }  // namespace isthmus
