@@ -178,15 +178,14 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "Packet buffers of each worker."));
   fields.push_back(number<std::uint32_t>(
       "engine.connections", [](GatewayConfig& c) -> std::uint32_t& { return c.connections; }, 1024, 1U << 26,
-      "Capacity of the connection table."));
+      "Capacity of the connection table. When it is nearly full, connections of a pod that has more than an eighth of "
+      "it, or of a peer that has more than half, make room for others."));
   fields.push_back(number<std::uint32_t>(
       "engine.half_open_limit", [](GatewayConfig& c) -> std::uint32_t& { return c.half_open_limit; }, 0, 1U << 26,
       "How many connections may be half-open: not yet acknowledged by the end that opens them (other protocols than "
-      "TCP: "
-      "without a reply). When there are more, older ones make room, first those of a pod that has more than an eighth "
-      "of "
-      "them or of a peer that has more than half, so that a flood delays nobody but its sender. 0: a quarter of "
-      "`engine.connections`; as many as `engine.connections`: no limit."));
+      "TCP: without a reply). When there are more, older ones make room, first those of a pod that has more than an "
+      "eighth of them or of a peer that has more than half, so that a flood delays nobody but its sender. 0: a quarter "
+      "of `engine.connections`; as many as `engine.connections`: no limit."));
   fields.push_back(choice<MidstreamPolicy>(
       "engine.midstream", [](GatewayConfig& c) -> MidstreamPolicy& { return c.midstream; },
       {{"loose", MidstreamPolicy::kLoose}, {"drop", MidstreamPolicy::kDrop}},
@@ -213,8 +212,8 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,
-      "ICMP errors per second that each worker sends for packets it drops. 0: none, so that senders do not learn of a "
-      "smaller MTU."));
+      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about what "
+      "it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
   fields.push_back(duration<std::uint64_t>(
       "engine.unknown_endpoint_hold", [](GatewayConfig& c) -> std::uint64_t& { return c.unknown_endpoint_hold_ms; }, 0,
       kHour,

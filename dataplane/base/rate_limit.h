@@ -1,10 +1,12 @@
-// Token buckets: of flow events by verdict, and of the ICMP errors that the gateway originates. One thread.
+// Token buckets: of flow events by verdict, of the ICMP errors that the gateway originates, and of the next hops that
+// packets make. One thread.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <random>
 
 namespace isthmus {
 
@@ -35,33 +37,43 @@ class RateLimit {
   std::uint64_t spent_until_ns_ = 0;  // the time up to which tokens have been spent
 };
 
-// A limit for each kind of error, so that one kind cannot use up another's, and within it a share of a quarter for each
-// source prefix. Prefixes share entries by hash: two that collide share their share.
-template <std::size_t kKinds>
-class KindLimits {
+// A limit of its own for each of many senders, by a keyed hash: those that collide share one, and nobody can choose to.
+class SenderLimits {
  public:
-  explicit KindLimits(std::uint32_t per_second) noexcept {
-    for (Kind& kind : kinds_) {
-      kind.all.set(per_second);
-      for (RateLimit& share : kind.shares) {
-        share.set(per_second == 0 ? 0 : std::max(per_second / 4, 1u));
-      }
-    }
+  explicit SenderLimits(std::uint32_t per_second) {
+    limits_.fill(RateLimit(per_second));
+    std::random_device device;
+    secret_ = (std::uint64_t{device()} << 32 | device()) | 1;
   }
-
-  // `kind` below kKinds; `prefix_hash`: of the source prefix.
-  [[nodiscard]] bool take(std::size_t kind, std::uint64_t prefix_hash, std::uint64_t now_ns) noexcept {
-    Kind& limits = kinds_[kind];
-    return limits.shares[prefix_hash % kShares].take(now_ns) && limits.all.take(now_ns);
+  [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t now_ns) noexcept {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = static_cast<Wide>(sender ^ secret_) * secret_;
+    const auto hash = static_cast<std::uint64_t>(product >> 64) ^ static_cast<std::uint64_t>(product);
+    return limits_[hash % kSenders].take(now_ns);
   }
 
  private:
-  static constexpr std::size_t kShares = 256;
-  struct Kind {
-    RateLimit all;
-    std::array<RateLimit, kShares> shares;
-  };
-  std::array<Kind, kKinds> kinds_;
+  static constexpr std::size_t kSenders = 256;
+  std::array<RateLimit, kSenders> limits_;
+  std::uint64_t secret_;
+};
+
+// Limits of one kind of error: for each sender, within it a quarter for each source prefix, and 64 times that for all
+// senders together, which only bounds the work.
+class ErrorLimits {
+ public:
+  explicit ErrorLimits(std::uint32_t per_second)
+      : all_(per_second * std::uint64_t{64} > UINT32_MAX ? UINT32_MAX : per_second * 64),
+        senders_(per_second),
+        prefixes_(per_second == 0 ? 0 : std::max(per_second / 4, 1u)) {}
+
+  [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t prefix, std::uint64_t now_ns) noexcept {
+    return prefixes_.take(prefix, now_ns) && senders_.take(sender, now_ns) && all_.take(now_ns);
+  }
+
+ private:
+  RateLimit all_;
+  SenderLimits senders_, prefixes_;
 };
 
 }  // namespace isthmus

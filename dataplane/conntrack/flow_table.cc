@@ -103,8 +103,12 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
       counters.lost_races.add();
       return {InsertOutcome::kExists, hit};
     }
-    (room ? counters.rejected_half_open_limit : counters.rejected_full).add();
-    return {room ? InsertOutcome::kHalfOpenLimit : InsertOutcome::kFull, {}};
+    if (!room) {
+      counters.rejected_full.add();
+      return {InsertOutcome::kFull, {}};
+    }
+    counters.rejected_half_open_limit.add();
+    return {InsertOutcome::kHalfOpenLimit, {}};
   }
   const std::uint64_t word = HalfOpen::word(worker, acquired.place, holder);
   InsertResult result = insert_once(worker, request, word, now);

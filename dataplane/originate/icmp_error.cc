@@ -5,6 +5,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/originate/output.h"
+#include "dataplane/report/report.h"
 
 namespace isthmus {
 namespace {
@@ -91,30 +92,24 @@ std::uint64_t prefix_hash(const FlowKey& key) noexcept {
   return address_hash(key.realm, IpAddress::ipv6(prefix));
 }
 
-// The next hop towards a local source, or kNoAdjacency.
-AdjacencyId next_hop_to_source(Output& output, const IpAddress& source) noexcept {
-  const LocalRoute* route = output.worker.snapshot->routes->find(output.worker.shared.options.realm, source);
-  if (route == nullptr) {
-    return kNoAdjacency;
-  }
-  if (route->next_hop != kNoAdjacency) {
-    return route->next_hop;
-  }
-  bool created = false;
-  return output.worker.shared.adjacencies.find_or_create(route->device, source, output.worker.now, created);
+bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcept {
+  const std::uint64_t prefix = prefix_hash(packet.key);
+  const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
+  return output.icmp_limits[static_cast<std::size_t>(what)].take(sender, prefix, output.worker.now_ns);
 }
 
 }  // namespace
 
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
-  if (packet.icmp_error ||
-      !output.icmp_limit.take(static_cast<std::size_t>(what), prefix_hash(packet.key), output.worker.now_ns)) {
+  if (packet.icmp_error || !within_limits(output, packet, what)) {
     return;
   }
-  const IpAddress source = packet.key.source();
-  const AdjacencyId local = packet.origin.side() == Side::kLocal ? next_hop_to_source(output, source) : kNoAdjacency;
-  const std::uint32_t chunk =
-      packet.origin.side() == Side::kLocal && local == kNoAdjacency ? kNoChunk : output.worker.pool.allocate();
+  const bool fabric = packet.origin.side() == Side::kFabric;
+  const auto* arrived = net::at<net::Ethernet>(packet.ip - sizeof(net::Ethernet));  // of one from the local side
+  if (!fabric && (arrived->source[0] & 1) != 0) {
+    return;
+  }
+  const std::uint32_t chunk = output.worker.pool.allocate();
   if (chunk == kNoChunk) {
     return;
   }
@@ -127,19 +122,23 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
   const std::uint32_t bytes =
       v4 ? write_error_ipv4(output, packet, message, ip) : write_error_ipv6(packet, message, ip);
   frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
-  net::at<net::Ethernet>(frame.data)->type =
-      Be16::of(static_cast<std::uint16_t>(v4 ? EtherType::kIpv4 : EtherType::kIpv6));
-  AdjacencyId adjacency = local;
-  if (packet.origin.side() == Side::kFabric) {
+  if (fabric) {
     const Vni vni{identity::kRemoteNode.value()};
     if (push_tunnel(output, frame, ip, bytes, packet.family, packet.origin.peer(), vni, 0)) {
       output.worker.pool.release(chunk);
       return;
     }
-    adjacency = (*output.worker.snapshot->peers)[packet.origin.peer()].adjacency;
+    send_frame(output, frame, (*output.worker.snapshot->peers)[packet.origin.peer()].adjacency);
+  } else {
+    auto* ethernet = net::at<net::Ethernet>(frame.data);
+    std::memcpy(ethernet->destination, arrived->source, sizeof ethernet->destination);
+    std::memcpy(ethernet->source, arrived->destination, sizeof ethernet->source);
+    ethernet->type = arrived->type;
+    if (!append(output, frame, output.worker.arrived_on)) {
+      drop_frame(output.worker, frame, DropReason::kTxFull);
+    }
   }
   output.worker.counters.icmp_sent.add();
-  send_frame(output, frame, adjacency);
 }
 
 }  // namespace isthmus

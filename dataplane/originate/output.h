@@ -25,26 +25,30 @@ struct WaitingFrame {
   AdjacencyId adjacency;
   std::uint32_t incarnation = 0;  // of the adjacency, which may be freed while the frame waits
   std::uint64_t since_ns = 0;
+  std::uint64_t sender = 0;  // charged_to() of its packet, or kOurselves
 };
+inline constexpr std::uint64_t kOurselves = ~std::uint64_t{0};
 
 enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
 inline constexpr std::size_t kIcmpErrors = 2;
 
 struct Output {
-  explicit Output(WorkerContext& context) noexcept
-      : worker(context), icmp_limit(context.shared.options.icmp_errors_per_second) {}
+  explicit Output(WorkerContext& context)
+      : worker(context),
+        icmp_limits{ErrorLimits(context.shared.options.icmp_errors_per_second),
+                    ErrorLimits(context.shared.options.icmp_errors_per_second)} {}
 
   WorkerContext& worker;
   std::vector<TxBatch> tx;  // by DeviceId
   std::array<WaitingFrame, 64> waiting{};
   unsigned waiting_count = 0;
-  KindLimits<kIcmpErrors> icmp_limit;
-  std::uint16_t ip_id = 0;  // IP identification of the next packet we build
+  std::array<ErrorLimits, kIcmpErrors> icmp_limits;  // so that one kind cannot use up another's
+  std::uint16_t ip_id = 0;                           // IP identification of the next packet we build
 };
 
 // Adds a complete frame to its device's transmit batch. False if the batch is full; the caller then keeps the frame.
-[[nodiscard]] inline bool append(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
-  TxBatch& batch = output.tx[output.worker.shared.adjacencies.device(adjacency).value()];
+[[nodiscard]] inline bool append(Output& output, const Frame& frame, DeviceId device) noexcept {
+  TxBatch& batch = output.tx[device.value()];
   if (batch.count == TxBatch::kCapacity) [[unlikely]] {
     return false;
   }
@@ -55,10 +59,14 @@ struct Output {
   slot.chunk = frame.chunk;
   return true;
 }
+[[nodiscard]] inline bool append(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept {
+  return append(output, frame, output.worker.shared.adjacencies.device(adjacency));
+}
 
-// Keeps the frame until its next hop is resolved; where too many wait, the oldest is dropped. False if another frame
-// already waits for it; the caller then keeps the frame.
-[[nodiscard]] bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency) noexcept;
+// Keeps the frame until its next hop is resolved; where too many wait, the oldest of the sender that has most of them
+// is dropped. False if another frame already waits for it; the caller then keeps the frame.
+[[nodiscard]] bool wait_for_mac(Output& output, const Frame& frame, AdjacencyId adjacency,
+                                std::uint64_t sender) noexcept;
 
 // Sends a frame that is complete but for its Ethernet addresses: to the device's batch, or to wait for the next hop's
 // MAC address. Always takes ownership of the frame; one that cannot be sent is counted as a drop and freed.
@@ -73,12 +81,13 @@ void send_frame(Output& output, const Frame& frame, AdjacencyId adjacency) noexc
 // Once per round: sends the waiting frames whose next hop is resolved and drops those that have waited for a second.
 void retry_waiting(Output& output) noexcept;
 
-// Sends an ICMP error about a packet to its source, on the side it came from (RFC 1812 section 4.3, RFC 4443).
-// Rate-limited by kind and source prefix, and never about an ICMP error. Does not change the packet.
+// Sends an ICMP error about a packet to its source (RFC 1812 section 4.3, RFC 4443) the way it came: into the tunnel of
+// its peer, or to the MAC address from which it arrived, so that it makes and awaits no next hop.
+// Rate-limited by kind, sender and source prefix, and never about an ICMP error. Does not change the packet.
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
-// Health probes inside the tunnel. handle_probe() answers a request, reports an answer to control, and drops anything
-// else; a valid probe is consumed.
+// Health probes inside the tunnel. handle_probe() answers a request, reports the first answer to a probe of ours to
+// control, and drops anything else; a valid probe is consumed.
 void handle_probe(Output& output, Packet& packet) noexcept;
 void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept;
 

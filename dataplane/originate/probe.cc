@@ -81,6 +81,7 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noe
 }  // namespace
 
 void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept {
+  output.worker.shared.probes.sent(peer, sequence);
   transmit(output, peer, kRequest, Be32::of(sequence));
 }
 
@@ -98,7 +99,12 @@ void handle_probe(Output& output, Packet& packet) noexcept {
     transmit(output, packet.origin.peer(), kAnswer, probe->sequence);
     output.worker.counters.probes_answered.add();
   } else {
-    output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), probe->sequence.host()});
+    const std::uint32_t sequence = probe->sequence.host();
+    if (!output.worker.shared.probes.take(packet.origin.peer(), sequence)) {
+      packet.drop(DropReason::kProbe);
+      return;
+    }
+    output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), sequence});
   }
   output.worker.pool.release(packet.frame->chunk);
   packet.verdict = Verdict::kConsumed;

@@ -46,7 +46,7 @@ bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& bl
     packet.drop(DropReason::kTxFull);
     return false;
   }
-  if (wait_for_mac(context.output, *packet.frame, block.adjacency)) {
+  if (wait_for_mac(context.output, *packet.frame, block.adjacency, charged_to(packet))) {
     return true;
   }
   packet.drop(DropReason::kNeighbourUnresolved);

@@ -8,6 +8,7 @@
 #include "dataplane/api/engine.h"
 #include "dataplane/base/quiescence.h"
 #include "dataplane/conntrack/flow_table.h"
+#include "dataplane/publish/outstanding_probes.h"
 #include "dataplane/tables/adjacency_table.h"
 #include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/snapshot.h"
@@ -29,6 +30,7 @@ struct SharedState {
   EndpointTable endpoints;
   AdjacencyTable adjacencies;
   std::unique_ptr<FlowTable> flows;
+  OutstandingProbes probes;
 };
 
 }  // namespace isthmus

@@ -1,10 +1,13 @@
 // State of one worker that its slow path, its reports and the packets it originates use. The worker sets `snapshot`,
-// `now` and `now_ns` before each burst, inside its read section. Thread: the owning worker.
+// `now`, `now_ns` and `arrived_on` before each burst, inside its read section. Thread: the owning worker.
 #pragma once
 
 #include <cstdint>
 
+#include "dataplane/base/rate_limit.h"
+#include "dataplane/net/address_hash.h"
 #include "dataplane/packet/frame.h"
+#include "dataplane/packet/packet.h"
 #include "dataplane/publish/mailbox.h"
 #include "dataplane/publish/shared_state.h"
 #include "dataplane/stats/counters.h"
@@ -13,6 +16,8 @@
 namespace isthmus {
 
 struct WorkerContext {
+  static constexpr std::uint32_t kNextHopsPerSecond = 512;
+
   WorkerContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
                 FlowEventQueue& events) noexcept
       : shared(shared_state), worker(worker_id), pool(frame_pool), mailbox(mail_box), flow_events(events) {}
@@ -25,10 +30,31 @@ struct WorkerContext {
   Mailbox& mailbox;
   FlowEventQueue& flow_events;
   const Snapshot* snapshot = nullptr;
+  DeviceId arrived_on;       // that of the burst in hand
   Seconds now;               // connection table's clock
   std::uint64_t now_ns = 0;  // monotonic
   WorkerCounters counters;
-  std::uint64_t drops_reported = 0;  // bitmap by index in the burst: its drop has been reported already
+  SenderLimits next_hops{kNextHopsPerSecond};  // that one sender has us make
+  std::uint64_t drops_reported = 0;            // bitmap by index in the burst: its drop has been reported already
 };
+
+// Who is to be charged for what a packet makes us do: its peer, or the source of one from the local side.
+[[nodiscard]] inline std::uint64_t charged_to(const Packet& packet) noexcept {
+  return packet.origin.side() == Side::kFabric ? packet.origin.peer().value()
+                                               : address_hash(packet.key.realm, packet.key.source());
+}
+
+// The next hop of an address that is on-link, made if need be. kNoAdjacency: the table is full, or the sender has had
+// too many made. `created`: it is new and has to be resolved.
+[[nodiscard]] inline AdjacencyId on_link_next_hop(WorkerContext& context, DeviceId device, const IpAddress& address,
+                                                  const Packet& for_packet, bool& created) noexcept {
+  AdjacencyTable& table = context.shared.adjacencies;
+  created = false;
+  const AdjacencyId known = table.find(device, address);
+  if (known != kNoAdjacency || !context.next_hops.take(charged_to(for_packet), context.now_ns)) {
+    return known;
+  }
+  return table.find_or_create(device, address, context.now, created);
+}
 
 }  // namespace isthmus

@@ -31,12 +31,11 @@ void count_audited(SlowContext& context, const Decision& decision) noexcept {
 
 // Next hops of on-link destinations are made now that the decision stands. `made` is the new one, which is given back
 // if the decision is not committed after all.
-bool find_neighbour(SlowContext& context, const Egress& egress, Family family, DirectionBlock& block,
+bool find_neighbour(SlowContext& context, const Packet& packet, const Egress& egress, DirectionBlock& block,
                     AdjacencyId& made) noexcept {
   if (egress.on_link) {
     bool created = false;
-    block.adjacency =
-        context.shared.adjacencies.find_or_create(egress.device, block.destination(family), context.now, created);
+    block.adjacency = on_link_next_hop(context, egress.device, block.destination(packet.family), packet, created);
     made = created ? block.adjacency : kNoAdjacency;
   }
   return !egress.on_link || block.adjacency != kNoAdjacency;
@@ -76,7 +75,7 @@ void follow_peer(SlowContext& context, const Packet& packet, const Decision& dec
 
 CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& decision, Hit& hit) noexcept {
   AdjacencyId made;
-  if (!find_neighbour(context, decision.egress, packet.family, decision.block, made)) {
+  if (!find_neighbour(context, packet, decision.egress, decision.block, made)) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
@@ -99,41 +98,38 @@ CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& dec
 
 // New connections -----------------------------------------------------------------------------------------------------
 
+// The connection that the packet opens. Of one whose first packet that we see is an answer, nothing is known of the
+// other direction but where its packets should come from.
 void describe(const SlowContext& context, const Packet& packet, const Decision& decision,
               NewConnection& connection) noexcept {
-  connection.first = Direction::kForward;
-  connection.forward = packet.key;
-  connection.reply = decision.new_reply;
-  connection.forward_hash = packet.hash;
-  connection.reply_hash =
-      decision.reply_hash != 0 ? decision.reply_hash : context.shared.flows->hash(decision.new_reply);
-  connection.forward_block = &decision.block;
-  connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
-  connection.user_flags = (decision.source.published ? published_flag(Direction::kForward) : 0) |
-                          (decision.destination.published ? published_flag(Direction::kReply) : 0);
+  const bool answers = decision.answers();
+  const Direction own = answers ? Direction::kReply : Direction::kForward;
+  const FlowTable& flows = *context.shared.flows;
+  connection.first = own;
+  if (answers) {
+    connection.forward = decision.new_forward;
+    connection.forward_hash = flows.hash(decision.new_forward);
+    connection.reply = packet.key;
+    connection.reply_hash = packet.hash;
+    connection.forward_block = nullptr;
+    connection.reply_block = &decision.block;
+    connection.source_identity = decision.destination.identity;
+    connection.from = decision.block.to();
+    connection.to = packet.origin.side();
+  } else {
+    connection.forward = packet.key;
+    connection.forward_hash = packet.hash;
+    connection.reply = decision.new_reply;
+    connection.reply_hash = decision.reply_hash != 0 ? decision.reply_hash : flows.hash(decision.new_reply);
+    connection.forward_block = &decision.block;
+    connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
+    connection.source_identity = decision.source_identity;
+    connection.from = packet.origin.side();
+    connection.to = decision.block.to();
+  }
+  connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
+                          (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.peer = kept_peer(context, packet, decision);
-  connection.source_identity = decision.source_identity;
-  connection.from = packet.origin.side();
-  connection.to = decision.block.to();
-}
-
-// The same of a connection whose first packet that we see is an answer: nothing is known of the other direction but
-// where its packets should come from.
-void describe_answered(const SlowContext& context, const Packet& packet, const Decision& decision,
-                       NewConnection& connection) noexcept {
-  connection.first = Direction::kReply;
-  connection.forward = decision.new_forward;
-  connection.reply = packet.key;
-  connection.forward_hash = context.shared.flows->hash(decision.new_forward);
-  connection.reply_hash = packet.hash;
-  connection.forward_block = nullptr;
-  connection.reply_block = &decision.block;
-  connection.user_flags = (decision.source.published ? published_flag(Direction::kReply) : 0) |
-                          (decision.destination.published ? published_flag(Direction::kForward) : 0);
-  connection.peer = kept_peer(context, packet, decision);
-  connection.source_identity = decision.destination.identity;
-  connection.from = decision.block.to();
-  connection.to = packet.origin.side();
 }
 
 PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
@@ -180,11 +176,11 @@ CommitResult answer_taken(SlowContext& context, const Packet& packet, Hit& hit) 
 
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
-  if (!find_neighbour(context, decision.egress, packet.family, decision.block, made[0])) {
+  if (!find_neighbour(context, packet, decision.egress, decision.block, made[0])) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
-  decision.reply_known = decision.reply_known &&
-                         find_neighbour(context, decision.reply_egress, packet.family, decision.reply_block, made[1]);
+  decision.reply_known =
+      decision.reply_known && find_neighbour(context, packet, decision.reply_egress, decision.reply_block, made[1]);
   if (decision.passes) {
     apply(context, packet, nullptr, nullptr, decision.block);
     count_audited(context, decision);
@@ -199,8 +195,7 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   if (other_port || decision.translated) {
     result = insert_with_port(context, packet, decision, connection);
   } else {
-    decision.answers() ? describe_answered(context, packet, decision, connection)
-                       : describe(context, packet, decision, connection);
+    describe(context, packet, decision, connection);
     result = context.shared.flows->insert(context.worker, connection, context.now);
   }
   if (result.outcome != InsertOutcome::kInserted) {

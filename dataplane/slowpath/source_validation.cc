@@ -1,8 +1,8 @@
 // Source validation. From the fabric side: the outer source is a peer of the cluster that the VNI names, the inner
 // source lies in that cluster's prefixes, and the VNI is the identity of that source. The source's previous identity is
 // accepted for a bounded grace period; the VNI of a source that is not published yet, an allocated or a reserved one,
-// is accepted for a bounded hold time, except world, which is resolved by the inner source as in Cilium, and remote
-// node, which is believed without limit where the source is not published. A node of this cluster is a peer like any
+// is accepted for a bounded hold time, except world and remote node, which are resolved by the inner source as in
+// Cilium: one that is not published has the identity of its prefix, or world. A node of this cluster is a peer like any
 // other. From the local side: the source lies in this cluster's prefixes, or in those of a cluster with native routing,
 // if it arrived on the underlay device. A connection whose source has been an endpoint ends when that endpoint is
 // removed. For an endpoint published without labels the VNI cannot be checked: any VNI of its cluster passes, but the
@@ -71,8 +71,9 @@ bool source_removed(const DecisionInput& in, const Decision& decision) noexcept 
 Refusal accept_unpublished(const DecisionInput& in, Decision& decision) noexcept {
   const FlowKey& key = in.facts.key;
   UnknownSources* seen = in.caches.unknown_sources;
-  const Seconds since =
-      seen != nullptr ? seen->since(address_hash(key.realm, key.source()), in.facts.now) : in.facts.now;
+  const Seconds since = seen != nullptr
+                            ? seen->since(decision.source.cluster, address_hash(key.realm, key.source()), in.facts.now)
+                            : in.facts.now;
   const std::uint32_t until = since.value() + in.tables.options.unknown_endpoint_hold.value();
   if (in.facts.now.value() >= until) {
     return DropReason::kUnknownSource;
@@ -82,8 +83,8 @@ Refusal accept_unpublished(const DecisionInput& in, Decision& decision) noexcept
   return std::nullopt;
 }
 
-// World is resolved by the inner source, as in Cilium; so is remote node where the source is published, and so are ICMP
-// errors, which any node may send.
+// World and remote node are resolved by the inner source, as in Cilium, and so are ICMP errors, which any node may
+// send.
 bool resolved_by_source(const PacketFacts& facts) noexcept {
   const std::uint32_t vni = facts.origin.vni().value();
   return facts.icmp_error || vni == identity::kWorld.value() || vni == identity::kRemoteNode.value();
@@ -95,12 +96,9 @@ Refusal check_identity(const DecisionInput& in, Decision& decision) noexcept {
   const Identity claimed{facts.origin.vni().value()};
   decision.source_identity = source.identity;
   if (source.published && in.caches.unknown_sources != nullptr) {
-    in.caches.unknown_sources->forget(address_hash(facts.key.realm, facts.key.source()));
+    in.caches.unknown_sources->forget(source.cluster, address_hash(facts.key.realm, facts.key.source()));
   }
   if (resolved_by_source(facts)) {
-    if (!source.published && claimed != identity::kWorld) {
-      decision.source_identity = claimed;
-    }
     return std::nullopt;
   }
   if (!source.published) {

@@ -126,6 +126,7 @@ unsigned Worker::poll_queue(DeviceId device) {
   }
   burst_->count = count;
   burst_->device = device;
+  context_.arrived_on = device;
   context_.counters.rx_packets.add(count);
   run_path(context_, *burst_);
   return count;

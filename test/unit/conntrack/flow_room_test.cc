@@ -115,7 +115,7 @@ TEST(FlowRoom, EqualsKeepWhatTheyHave) {
   for (std::uint32_t n = 0; n < 2 * kConnections; ++n) {
     refused += t.open(from(n % kPods, n)) == kInserted ? 0 : 1;
   }
-  EXPECT_LT(t.table->counts().evicted, kConnections / 100) << "of those that share a number by chance";
+  EXPECT_LT(t.table->counts().evicted, kConnections / 40) << "of those that share a number by chance";
   EXPECT_GT(t.table->counts().now, kConnections - kReserve - 64);
   EXPECT_GT(refused, kConnections - kReserve);
 }

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "dataplane/publish/outstanding_probes.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -284,6 +285,29 @@ TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
   ASSERT_EQ(events.probe_answers.size(), 1u);
   EXPECT_EQ(events.probe_answers[0].peer, PathRig::kWestGateway);
   EXPECT_EQ(events.probe_answers[0].sequence, 41u);
+  EXPECT_EQ(rig.raw(true, echo).drops, (std::map<std::string, std::uint64_t>{{"probe", 1}})) << "answered already";
+  EXPECT_TRUE(rig.engine().poll_events().probe_answers.empty());
+}
+
+TEST(OutstandingProbes, AnAnswerCountsOnceAndOnlyToAProbeOfOurs) {
+  OutstandingProbes probes;
+  const PeerId peer{7}, other{8}, beyond{OutstandingProbes::kPeers};
+  EXPECT_FALSE(probes.take(peer, 0)) << "none was sent";
+  for (std::uint32_t sequence = 0xfffffff0; sequence != 20; ++sequence) {  // 36 of them, over the wrap
+    probes.sent(peer, sequence);
+  }
+  EXPECT_FALSE(probes.take(peer, 20)) << "not sent yet";
+  EXPECT_FALSE(probes.take(other, 19));
+  EXPECT_FALSE(probes.take(peer, 0xfffffff3)) << "more than 32 ago";
+  for (const std::uint32_t sequence : {0xfffffff4u, 0xffffffffu, 0u, 19u}) {
+    EXPECT_TRUE(probes.take(peer, sequence)) << sequence;
+    EXPECT_FALSE(probes.take(peer, sequence)) << sequence;
+  }
+  probes.sent(peer, 500);  // after a restart of the numbers
+  EXPECT_FALSE(probes.take(peer, 18));
+  EXPECT_TRUE(probes.take(peer, 500));
+  probes.sent(beyond, 1);
+  EXPECT_FALSE(probes.take(beyond, 1));
 }
 
 TEST_F(Forwarding, AProbeThatFindsTheQueueFullIsRefusedAndCounted) {

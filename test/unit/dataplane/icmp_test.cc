@@ -27,6 +27,25 @@ TEST(IcmpErrors, AreRateLimitedByKindAndSourcePrefix) {
   EXPECT_EQ(rig.from_local(tcp(neighbour, at.empty_service)).out.size(), 1u) << "another prefix has a share of its own";
 }
 
+// A peer that makes errors from all its prefixes leaves others' path MTU discovery alone.
+TEST(IcmpErrors, AreRateLimitedByPeer) {
+  PathRig::Options options;
+  options.engine.icmp_errors_per_second = 12;
+  options.local_mtu = Bytes{1300};
+  PathRig rig(options);
+  const auto too_big = [&](const Endpoint& source, const IpAddress& peer, std::uint32_t vni) {
+    return rig.from_underlay(tcp(source, at.client, kAck).with_payload(1350).with_df().in_tunnel(peer, at.gateway, vni))
+        .out.size();
+  };
+  std::size_t answers = 0;
+  for (std::uint32_t n = 0; n < 250; ++n) {
+    answers += too_big({IpAddress::ipv4(Be32::of(0x0a020001 + (n << 8))), 9000}, at.west_gateway, kWestIdentity);
+  }
+  EXPECT_GE(answers, 12u);
+  EXPECT_LT(answers, 200u);
+  EXPECT_EQ(too_big(at.north, at.north_gateway, kNorthIdentity), 1u);
+}
+
 TEST(RateLimits, LoseNoFractionOfAnEvent) {
   RateLimit limit(1000);
   std::uint64_t now = 10'000'000'000, taken = 0;

@@ -241,11 +241,16 @@ TEST_F(Policy, ANodesVniIsResolvedByItsInnerSource) {
   policies.ingress(kClientIdentity, enforced({allow(kNodes)}));
   publish(policies);
   const Endpoint node{Actors::ip("10.2.0.77"), 5};
+  const auto publish_node = [&](Identity identity) {
+    const EndpointEntry entry{Realm{0}, node.address, ClusterId{2}, identity, kNoPeer};
+    rig.engine().upsert_endpoints({&entry, 1});
+  };
+  EXPECT_EQ(drops_of(from_west(tcp(node, at.client), 6)), kDenied) << "no node that the hub knows";
+  publish_node(identity::kRemoteNode);
   EXPECT_EQ(drops_of(from_west(tcp(node, at.client), 6)), passes());
   EXPECT_EQ(drops_of(tcp(at.client, node, kSyn | kAck)), passes()) << "the reply is checked for the same pair";
   EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), 6)), kDenied) << "a pod of west is not a node";
-  const EndpointEntry entry{Realm{0}, node.address, ClusterId{2}, Identity{kWestIdentity}, kNoPeer};
-  rig.engine().upsert_endpoints({&entry, 1});
+  publish_node(Identity{kWestIdentity});
   EXPECT_EQ(drops_of(from_west(tcp(node, at.client, kAck), 6)), kDenied);
 }
 

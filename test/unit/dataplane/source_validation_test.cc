@@ -132,10 +132,37 @@ TEST(SourceValidation, TheReservedVniOfAnUnpublishedSourceIsAcceptedForTheHoldTi
     EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << vni;
     EXPECT_EQ(rig.at_second(kNow + kHold, vni), "unknown_source") << vni;
   }
+}
+
+TEST(SourceValidation, WorldAndRemoteNodeAreWhatTheInnerSourceIs) {
   for (const std::uint32_t vni : {2u, 6u}) {
     SourceValidationRig rig;
+    for (const std::uint32_t second : {kNow, kNow + kHold}) {
+      EXPECT_EQ(rig.at_second(second, vni), "");
+      EXPECT_EQ(rig.source_identity, identity::kWorld) << "not published";
+      EXPECT_EQ(rig.valid_until, Seconds{0});
+    }
+    const Identity pods{identity::kPrefixScope << identity::kScopeShift | 9};
+    rig.prefix("10.2.0.0/16", pods);
     EXPECT_EQ(rig.at_second(kNow, vni), "");
-    EXPECT_EQ(rig.at_second(kNow + kHold, vni), "") << "resolved by the inner source";
+    EXPECT_EQ(rig.source_identity, pods);
+    rig.pod(identity::kRemoteNode.value(), kNow);
+    EXPECT_EQ(rig.at_second(kNow, vni), "");
+    EXPECT_EQ(rig.source_identity, identity::kRemoteNode) << "a node that the hub knows";
+  }
+}
+
+TEST(SourceValidation, AClusterWithManyUnpublishedSourcesShortensNobodyElsesHoldTime) {
+  SourceValidationRig rig;
+  constexpr std::uint32_t kSources = 50'000;
+  for (std::uint32_t n = 0; n < kSources; ++n) {
+    (void)rig.unknown_sources->since(ClusterId{3}, address_hash(Realm{0}, IpAddress::ipv4(Be32::of(0x0a030000 + n))),
+                                     Seconds{kNow - kHold});
+  }
+  for (std::uint32_t n = 0; n < 500; ++n) {
+    rig.source = IpAddress::ipv4(Be32::of(0x0a020000 + n));
+    EXPECT_EQ(rig.at_second(kNow, kWestIdentity), "") << n;
+    EXPECT_EQ(rig.valid_until, Seconds{kNow + kHold}) << n;
   }
 }
 
@@ -209,7 +236,7 @@ TEST(SourceValidation, OnlyReservedIdentitiesThatMayBeOnTheWirePass) {
   const std::set<std::uint32_t> never{0, 9, 10, 11, 12, 13, 14, 15, 99, 116, 127};
   for (const std::uint32_t vni : sent) {
     EXPECT_EQ(rig.at_second(kNow, vni), "") << vni;
-    EXPECT_EQ(rig.source_identity, Identity{vni});
+    EXPECT_EQ(rig.source_identity, vni == identity::kRemoteNode.value() ? identity::kWorld : Identity{vni});
   }
   for (const std::uint32_t vni : never) {
     EXPECT_EQ(rig.at_second(kNow, vni), "vni_scoped") << vni;
