@@ -2,9 +2,9 @@
 // only apply it. Numbers only, no pointers: it lives in the shared mapping and can be handed to XDP unchanged.
 //
 // Built by the slow path, copied into the table by FlowTable::insert or revalidate, immutable afterwards but for
-// `verified_at` and `epoch_sum`. Any worker may read it inside a read section. Freed one grace period after it was
-// replaced. An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second. Words that go
-// into a packet are in wire order.
+// `verified_at`, `epoch_sum` and `epoch_value`. Any worker may read it inside a read section. Freed one grace period
+// after it was replaced. An IPv4 packet needs the first cache line only; IPv6 takes its addresses from the second.
+// Words that go into a packet are in wire order.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,7 @@ struct alignas(64) DirectionBlock {
   Be32 ipv4_source;  // addresses after rewriting, for IPv4
   Be32 ipv4_destination;
   // Sum of the words' values when the decision was made; words only grow, so an equal sum means that none changed.
-  // Stored again when an equal decision is made; read and written as one word.
+  // Stored again when the decision was made again; read and written as one word.
   mutable std::uint32_t epoch_sum = 0;
   std::uint16_t epoch_index[kEpochsPerBlock] = {};  // 0: unused
 
@@ -56,7 +56,12 @@ struct alignas(64) DirectionBlock {
   IpAddress ipv6_destination;
   Identity source_identity;
   Seconds valid_until;  // table clock; 0: no time limit, only the epochs
-  std::uint8_t reserved[24] = {};
+  // What the slow path compares when words have moved (slowpath/recheck.h).
+  std::uint32_t ends = 0;  // digest of what is known of both ends
+  ClusterId source_cluster, destination_cluster;
+  bool by_parts = false;  // may be rechecked
+  std::uint8_t zero_too[3] = {};
+  mutable std::uint16_t epoch_value[kEpochsPerBlock] = {};  // lower halves of the words, by place
 
   // After rewriting.
   [[nodiscard]] IpAddress source(Family family) const noexcept {
@@ -73,5 +78,6 @@ static_assert(offsetof(DirectionBlock, encap_peer) == 12 && offsetof(DirectionBl
 static_assert(offsetof(DirectionBlock, source_port) == 30 && offsetof(DirectionBlock, ipv4_source) == 40);
 static_assert(offsetof(DirectionBlock, epoch_sum) == 48 && offsetof(DirectionBlock, epoch_index) == 52);
 static_assert(offsetof(DirectionBlock, ipv6_source) == 64 && offsetof(DirectionBlock, source_identity) == 96);
+static_assert(offsetof(DirectionBlock, epoch_value) == 116);
 
 }  // namespace isthmus

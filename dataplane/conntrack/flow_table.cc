@@ -286,7 +286,7 @@ bool same_decision(const DirectionBlock& a, const DirectionBlock& b) noexcept {
   const auto* x = reinterpret_cast<const std::byte*>(&a);
   const auto* y = reinterpret_cast<const std::byte*>(&b);
   return a.origin == b.origin && std::memcmp(x + kPeer, y + kPeer, kSum - kPeer) == 0 &&
-         std::memcmp(x + kIndex, y + kIndex, sizeof(DirectionBlock) - kIndex) == 0;
+         std::memcmp(x + kIndex, y + kIndex, offsetof(DirectionBlock, epoch_value) - kIndex) == 0;
 }
 
 }  // namespace
@@ -296,7 +296,7 @@ bool same_decision(const DirectionBlock& a, const DirectionBlock& b) noexcept {
 RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept {
   assert(quiescence_.inside(worker.value()));
   if (hit.block != nullptr && same_decision(*hit.block, block)) {
-    __atomic_store_n(&hit.block->epoch_sum, block.epoch_sum, __ATOMIC_RELAXED);
+    EpochTable::stamp(*hit.block, block.epoch_sum, block.epoch_value);
     if (hit.line().block.load(std::memory_order_acquire) != kBlockRemoved) {
       return RevalidateOutcome::kPublished;
     }

@@ -8,6 +8,7 @@
 
 #include "dataplane/net/headers.h"
 #include "dataplane/slowpath/commit.h"
+#include "dataplane/slowpath/recheck.h"
 
 namespace isthmus {
 namespace {
@@ -91,25 +92,49 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
   return DropReason::kContended;
 }
 
-// Drops packets whose refusal stands. Returns the others.
-PacketList without_refused(SlowContext& context, Burst& burst) noexcept {
-  const EpochTable& epochs = context.shared.flows->epochs();
-  const std::uint32_t generation = epochs.generation();
+bool stands_by_parts(SlowContext& context, Packet& packet, const Hit& hit, Parts parts, const Hints* hints) noexcept {
+  if (!is_by_parts(packet, hit) || !recheck(context, packet, hit, parts, hints)) {
+    return false;
+  }
+  packet.block = hit.block;
+  context.counters.revalidations.add();
+  return true;
+}
+
+bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std::uint32_t generation) noexcept {
+  const Refusals::Entry* refusal =
+      context.refusals.find(packet, context.shared.flows->epochs(), generation, context.now);
+  if (refusal == nullptr) {
+    return false;
+  }
+  packet.drop(refusal->reason);
+  if (wants_drop_event(context, burst, packet)) {
+    put_drop_event(context, packet, refusal->event);
+  }
+  return true;
+}
+
+// Passes packets whose decision stands but for a peer that has moved, and drops those whose refusal stands. Returns the
+// others.
+PacketList without_settled(SlowContext& context, Burst& burst) noexcept {
+  const std::uint32_t generation = context.shared.flows->epochs().generation();
+  for (unsigned i = 0; i < burst.undecided.count; ++i) {
+    __builtin_prefetch(&burst.packets[burst.undecided.index[i]].block->ipv6_source);
+  }
   PacketList rest;
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    const Refusals::Entry* refusal = context.refusals.find(packet, epochs, generation, context.now);
-    if (refusal == nullptr) {
-      rest.add(burst.undecided.index[i]);
-      packet.block = nullptr;
-      if (packet.family == Family::kIpv4) {
-        packet.key.clear_tail();  // the fast path leaves it as it was
-      }
+    if (packet.line != nullptr &&
+        stands_by_parts(context, packet, context.shared.flows->hit(packet.line), Parts::kPeers, nullptr)) {
       continue;
     }
-    packet.drop(refusal->reason);
-    if (wants_drop_event(context, burst, packet)) {
-      put_drop_event(context, packet, refusal->event);
+    if (drop_refused(context, burst, packet, generation)) {
+      continue;
+    }
+    rest.add(burst.undecided.index[i]);
+    packet.block = nullptr;
+    if (packet.family == Family::kIpv4) {
+      packet.key.clear_tail();  // the fast path leaves it as it was
     }
   }
   return rest;
@@ -135,7 +160,7 @@ bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
 }  // namespace
 
 void admit(SlowContext& context, Burst& burst) noexcept {
-  const PacketList list = without_refused(context, burst);
+  const PacketList list = without_settled(context, burst);
   const bool prefetched = list.count > 1;
   context.inserted.clear();
   if (prefetched) {
@@ -149,6 +174,9 @@ void admit(SlowContext& context, Burst& burst) noexcept {
     }
     const bool as_prefetched = prefetched && context.prefetches.states[i].connection == hit.connection;
     const Hints* hints = as_prefetched ? &context.prefetches.states[i].hints : nullptr;
+    if (hit && stands_by_parts(context, packet, hit, Parts::kAll, hints)) {
+      continue;
+    }
     if (const auto reason = decide_packet(context, packet, hit, hints)) {
       refuse(context, burst, packet, *reason);
       continue;

@@ -1,5 +1,7 @@
 // From a decision to the direction blocks that the fast path applies: everything that is known of the block's layout in
 // the slow path.
+#include <bit>
+
 #include "dataplane/api/identity.h"
 #include "dataplane/encap/encap.h"
 #include "dataplane/net/checksum.h"
@@ -133,6 +135,27 @@ void set_origin(Origin origin, Identity source, const Decision& decision, Direct
   decision.depends.write_to(block);
 }
 
+std::uint32_t digest_of(const End& end) noexcept {
+  const std::uint64_t identities = end.identity.value() | std::uint64_t{end.previous.value()} << 32;
+  const std::uint64_t places =
+      end.cluster.value() | (end.published ? 1U << 16 : 0U) | std::uint64_t{end.node.value()} << 32;
+  return static_cast<std::uint32_t>(flow_hash::mix(identities, places ^ 0x9e3779b97f4a7c15ULL)) ^
+         end.grace_until.value();
+}
+
+std::uint32_t digest_of(std::uint32_t source, std::uint32_t destination) noexcept {
+  return source + std::rotl(destination, 16);
+}
+
+// What is never decided by parts: what expires, what policy has only let pass, what answers a connection that was never
+// seen to be opened.
+bool may_be_by_parts(const DecisionInput& in, const Decision& decision) noexcept {
+  const bool answer = in.facts.connection != nullptr && in.facts.connection->starts_with_answer();
+  return decision.valid_until.value() == 0 && !answer && !decision.answers() && !in.facts.icmp_error &&
+         decision.egress_policy.outcome != PolicyOutcome::kAudited &&
+         decision.ingress_policy.outcome != PolicyOutcome::kAudited;
+}
+
 // What the replies will be like, where that is certain: from our own cluster, or from a published endpoint through the
 // peer that the forward direction goes to. Replies that differ, through another gateway, are decided when they come.
 bool reply_origin(const DecisionInput& in, const Decision& decision, Origin& origin) noexcept {
@@ -150,6 +173,21 @@ bool reply_origin(const DecisionInput& in, const Decision& decision, Origin& ori
          in.tables.options.cluster_bits.cluster_of(vni) == decision.destination.cluster;
 }
 
+void set_parts(const DecisionInput& in, Decision& decision) noexcept {
+  const std::uint32_t source = digest_of(decision.source), destination = digest_of(decision.destination);
+  const bool by_parts = may_be_by_parts(in, decision);
+  const auto set = [&](DirectionBlock& block, std::uint32_t ends, const End& from, const End& to) {
+    block.ends = ends;
+    block.source_cluster = from.cluster;
+    block.destination_cluster = to.cluster;
+    block.by_parts = by_parts;
+  };
+  set(decision.block, digest_of(source, destination), decision.source, decision.destination);
+  if (decision.reply_known) {
+    set(decision.reply_block, digest_of(destination, source), decision.destination, decision.source);
+  }
+}
+
 }  // namespace
 
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
@@ -163,7 +201,12 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
     set_origin(origin, decision.destination.identity, decision, decision.reply_block);
     set_egress(decision.reply_egress, decision.reply_block);
   }
+  set_parts(in, decision);
   rebuild_rewrites(decision);
+}
+
+std::uint32_t digest_of(const End& source, const End& destination) noexcept {
+  return digest_of(digest_of(source), digest_of(destination));
 }
 
 void rebuild_rewrites(Decision& decision) noexcept {

@@ -222,12 +222,16 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
 
 void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
              End& end) noexcept {
-  const Realm realm = in.facts.key.realm;
   in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
+  find_end(in.snapshot, in.tables.endpoints, in.facts.key.realm, address, hash, end);
+}
+
+void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm realm, const IpAddress& address,
+              std::uint64_t hash, End& end) noexcept {
   EndpointInfo endpoint;
-  end.published = in.tables.endpoints.find(realm, address, hash, endpoint);
-  end.cluster = in.snapshot.clusters->cluster_of(realm, address);
-  end.identity = end.published ? endpoint.identity : in.snapshot.policy->by_prefix(realm, address, identity::kWorld);
+  end.published = endpoints.find(realm, address, hash, endpoint);
+  end.cluster = snapshot.clusters->cluster_of(realm, address);
+  end.identity = end.published ? endpoint.identity : snapshot.policy->by_prefix(realm, address, identity::kWorld);
   end.previous = endpoint.previous;
   end.grace_until = endpoint.grace_until;
   end.node = endpoint.node;

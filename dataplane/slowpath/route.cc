@@ -6,13 +6,6 @@
 namespace isthmus {
 namespace {
 
-bool usable(const DecisionInput& in, ClusterId id, PeerId peer) noexcept {
-  const PeerRecord& record = (*in.snapshot.peers)[peer];
-  const auto& gateways = (*in.snapshot.clusters)[id].gateways;
-  return record.known() && record.cluster == id &&
-         (!record.gateway || std::find(gateways.begin(), gateways.end(), peer) != gateways.end());
-}
-
 // The peer that an existing connection keeps while it lives: replies go to the one that the forward direction comes
 // from, the forward direction stays with the one it has.
 PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept {
@@ -30,19 +23,13 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
 
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
 PeerId choose_peer(const DecisionInput& in, const End& target, std::uint32_t hash, PeerId kept) noexcept {
-  if (kept != kNoPeer && usable(in, target.cluster, kept)) {
+  if (kept != kNoPeer && is_usable(in.snapshot, target.cluster, kept)) {
     return kept;
   }
   if (const PeerId owner = in.snapshot.clusters->owner(target.cluster, hash); owner != kNoPeer) {
     return owner;
   }
-  return target.published && usable(in, target.cluster, target.node) ? target.node : kNoPeer;
-}
-
-// The longest inner packet that the device takes behind `overhead` bytes.
-std::uint16_t mtu_of(const DecisionInput& in, DeviceId device, std::uint32_t overhead) noexcept {
-  constexpr std::uint32_t kLongest = 0xffff;
-  return static_cast<std::uint16_t>(std::min(kLongest, in.tables.adjacencies.mtu(device).value() - overhead));
+  return target.published && is_usable(in.snapshot, target.cluster, target.node) ? target.node : kNoPeer;
 }
 
 void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egress& egress) noexcept {
@@ -51,7 +38,7 @@ void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egr
   egress.hash = hash;
   egress.device = in.tables.options.underlay_device;
   egress.adjacency = peer.adjacency;
-  egress.mtu = mtu_of(in, egress.device, peer.header.overhead);
+  egress.mtu = mtu_behind(in.tables.adjacencies, egress.device, peer.header.overhead);
 }
 
 // By a route: outside a tunnel, or in that of the own node which has the address.
@@ -65,7 +52,7 @@ void leave_by_route(const DecisionInput& in, const LocalRoute* found, const Flow
   egress.device = found->device;
   egress.adjacency = found->next_hop;
   egress.on_link = found->next_hop == kNoAdjacency;  // one neighbour per address, made when the decision is committed
-  egress.mtu = mtu_of(in, egress.device, 0);
+  egress.mtu = mtu_behind(in.tables.adjacencies, egress.device, 0);
 }
 
 const LocalRoute* route_to(const DecisionInput& in, const IpAddress& address) noexcept {
@@ -73,6 +60,18 @@ const LocalRoute* route_to(const DecisionInput& in, const IpAddress& address) no
 }
 
 }  // namespace
+
+bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcept {
+  const PeerRecord& record = (*snapshot.peers)[peer];
+  const auto& gateways = (*snapshot.clusters)[cluster].gateways;
+  return record.known() && record.cluster == cluster &&
+         (!record.gateway || std::find(gateways.begin(), gateways.end(), peer) != gateways.end());
+}
+
+std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device, std::uint32_t overhead) noexcept {
+  constexpr std::uint32_t kLongest = 0xffff;
+  return static_cast<std::uint16_t>(std::min(kLongest, adjacencies.mtu(device).value() - overhead));
+}
 
 bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {
   const LocalRoute* found = in.snapshot.routes->has_native() ? route_to(in, address) : nullptr;
@@ -108,7 +107,7 @@ bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_egress = Egress{};
   const PeerId peer = in.facts.origin.peer();
   if (peer != kNoPeer && decision.source.cluster != in.tables.options.cluster) {
-    if (usable(in, decision.source.cluster, peer)) {
+    if (is_usable(in.snapshot, decision.source.cluster, peer)) {
       leave_by_tunnel(in, peer, symmetric_hash(*decision.forward), decision.reply_egress);
       return true;
     }

@@ -21,6 +21,14 @@ void begin(const DecisionInput& in, Decision& decision) noexcept;
 // Depends on the address's word, then looks the end up. `hash`: address_hash() of the address. (decide.cc)
 void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
              End& end) noexcept;
+// What the tables know of an address; depends on nothing. (decide.cc)
+void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm realm, const IpAddress& address,
+              std::uint64_t hash, End& end) noexcept;
+// Whether packets for the cluster may go to the peer. (route.cc)
+[[nodiscard]] bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcept;
+// The longest inner packet that the device takes behind `overhead` bytes. (route.cc)
+[[nodiscard]] std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device,
+                                       std::uint32_t overhead) noexcept;
 // Whether the underlay routes an address of another cluster, without a tunnel. (route.cc)
 [[nodiscard]] bool is_native(const DecisionInput& in, const IpAddress& address) noexcept;
 // Depends on a peer. (decide.cc)
@@ -39,6 +47,8 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 // The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
 void rebuild_rewrites(Decision& decision) noexcept;
+// Of all that a decision takes from the two ends. (build_block.cc)
+[[nodiscard]] std::uint32_t digest_of(const End& source, const End& destination) noexcept;
 
 // The backends of a new connection in order of preference: the Maglev ring, starting at the packet's slot.
 struct BackendWalk {

@@ -67,13 +67,62 @@ TEST(EpochTable, IndexesCoverAllWordsExceptTheReservedOne) {
   std::set<EpochIndex> seen;
   for (std::uint32_t n = 0; n < 16 * EpochTable::kWords; ++n) {
     for (const EpochIndex i : {EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(0x0a000000 + n))),
-                               EpochTable::of_service(ServiceId{n}), EpochTable::of_peer(PeerId{n})}) {
+                               EpochTable::of_service(ServiceId{n}), EpochTable::of_policy_subject(Identity{n}),
+                               EpochTable::of_peer(PeerId{n}), EpochTable::of_own_peers()}) {
       ASSERT_GT(i, 0);
       ASSERT_LT(i, EpochTable::kWords);
       seen.insert(i);
     }
   }
   EXPECT_EQ(seen.size(), EpochTable::kWords - 1);
+}
+
+TEST(EpochTable, AnIndexTellsWhatItStandsFor) {
+  for (std::uint32_t n = 0; n < EpochTable::kWords; ++n) {
+    EXPECT_EQ(EpochTable::kind_of(EpochTable::of_endpoint(Realm{0}, IpAddress::ipv4(Be32::of(n)))),
+              EpochKind::kAddress);
+    EXPECT_EQ(EpochTable::kind_of(EpochTable::of_service(ServiceId{n})), EpochKind::kService);
+    EXPECT_EQ(EpochTable::kind_of(EpochTable::of_policy_subject(Identity{n})), EpochKind::kPolicy);
+    EXPECT_EQ(EpochTable::kind_of(EpochTable::of_peer(PeerId{n})), EpochKind::kPeer);
+    EXPECT_EQ(EpochTable::kind_of(EpochTable::of_gateways(ClusterId{static_cast<std::uint16_t>(n)})), EpochKind::kPeer);
+  }
+  EXPECT_EQ(EpochTable::kind_of(EpochTable::of_own_peers()), EpochKind::kOwnPeers);
+  EXPECT_EQ(EpochTable::kind_of(0), EpochKind::kNone);
+}
+
+TEST(EpochTable, ASampleTellsWhatHasMovedUnlessAWordHasGoneRound) {
+  auto memory = std::make_unique<EpochTable::Word[]>(EpochTable::kWords);
+  EpochTable table(memory.get());
+  const EpochIndex service = EpochTable::of_service(ServiceId{1}), peer = EpochTable::of_peer(PeerId{1});
+  const auto stamped = [&] {
+    Dependencies on;
+    table.begin(on);
+    table.depend(on, service);
+    table.depend(on, peer);
+    DirectionBlock block;
+    on.write_to(block);
+    return block;
+  };
+  DirectionBlock block = stamped();
+  EXPECT_TRUE(table.sample(block).known);
+  EXPECT_EQ(table.sample(block).kinds, 0u);
+  table.bump(peer);
+  EpochSample now = table.sample(block);
+  EXPECT_TRUE(now.known);
+  EXPECT_EQ(now.kinds, EpochSample::bit(EpochKind::kPeer));
+  EpochTable::stamp(block, now.sum, now.value.data());
+  EXPECT_TRUE(table.is_current(block));
+  EXPECT_EQ(table.sample(block).kinds, 0u);
+  table.bump_all();
+  now = table.sample(block);
+  EXPECT_TRUE(now.known);
+  EXPECT_TRUE(now.moved(EpochKind::kNone) && now.moved(EpochKind::kService) && now.moved(EpochKind::kPeer));
+  block = stamped();
+  for (std::uint32_t n = 0; n < 0x10000; ++n) {
+    table.bump(service);
+  }
+  EXPECT_FALSE(table.is_current(block));
+  EXPECT_FALSE(table.sample(block).known) << "its lower half is what it was";
 }
 
 TEST(EpochTable, EndpointsShareNoWordWithServicesSubjectsOrPeers) {
