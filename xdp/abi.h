@@ -52,6 +52,7 @@ static_assert(__builtin_offsetof(struct isthmus_lpm_key, address) == 4, "LPM dat
 #define ISTHMUS_ENGINE_DOWN_PASSES \
   1 /* while the engine is down, fleet traffic goes to the kernel; else it is dropped */
 #define ISTHMUS_ANY_DESTINATION_MAC 2 /* a point-to-point link: every frame is for us */
+#define ISTHMUS_HAS_NATIVE 4          /* isthmus_native is not empty */
 
 #define ISTHMUS_TUNNEL_PORTS 2 /* one for each kind of tunnel */
 

@@ -49,6 +49,15 @@ struct {
   __type(value, __u32);
 } isthmus_local SEC(".maps");
 
+/* Sources of clusters with native routing: what they send to this cluster is taken, too. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, ISTHMUS_MAX_PREFIXES);
+  __type(key, struct isthmus_lpm_key);
+  __type(value, __u32);
+} isthmus_native SEC(".maps");
+
 /* The engine's AF_XDP sockets, by receive queue. */
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);

@@ -95,11 +95,19 @@ static __always_inline void set_ipv6(struct isthmus_address* to, const struct in
   __builtin_memcpy(to->bytes, address, 16);
 }
 
-/* Precondition: `destination` and `source` have the full prefix length set. */
+/* From a cluster with native routing to this one: policy is the engine's to decide, as for what comes in a tunnel.
+   Not what is for the node itself, which stays a node. */
+static __always_inline int is_from_native(const struct run* run, const struct isthmus_lpm_key* destination,
+                                          const struct isthmus_lpm_key* source, int to_node) {
+  return (run->config->flags & ISTHMUS_HAS_NATIVE) && !to_node && bpf_map_lookup_elem(&isthmus_native, source) &&
+         bpf_map_lookup_elem(&isthmus_local, destination);
+}
+
+/* Precondition: `destination` and `source` have the full prefix length set. `to_node`: to our tunnel address. */
 static __always_inline int plain(const struct run* run, const struct isthmus_lpm_key* destination,
-                                 const struct isthmus_lpm_key* source) {
+                                 const struct isthmus_lpm_key* source, int to_node) {
   if (!bpf_map_lookup_elem(&isthmus_fleet, destination)) {
-    return pass(run);
+    return is_from_native(run, destination, source, to_node) ? take(run, &run->counters->taken_plain) : pass(run);
   }
   if (!bpf_map_lookup_elem(&isthmus_local, source)) {
     run->counters->foreign_source++;
@@ -159,7 +167,7 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
   struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
   set_ipv4(&destination.address, ip->daddr);
   set_ipv4(&source.address, ip->saddr);
-  return plain(run, &destination, &source);
+  return plain(run, &destination, &source, ip->daddr == run->config->tunnel_ipv4);
 }
 
 static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip, const void* end) {
@@ -184,7 +192,7 @@ static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip,
   struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
   set_ipv6(&destination.address, &ip->daddr);
   set_ipv6(&source.address, &ip->saddr);
-  return plain(run, &destination, &source);
+  return plain(run, &destination, &source, is_tunnel_ipv6(run, &ip->daddr));
 }
 
 SEC("xdp")

@@ -92,10 +92,11 @@ void check_devices(const YamlNode& root, Reading& reading) {
     return;
   }
   for (const YamlKey& key : section->keys) {
-    if (key.text != "interface" && key.text != "veth") {
+    if (key.text != "interface" && key.text != "veth" && key.text != "delivery") {
       reading.errors.push_back({key.line,
                                 "devices.local." + key.text.substr(0, 60) + " is set for the underlay's own device",
-                                "one device has one set of settings: move it to devices.underlay"});
+                                key.text == "mtu" ? "leave it out: a device for both sides has no such setting"
+                                                  : "one device has one set of settings: move it to devices.underlay"});
     }
   }
   config.local.device = config.underlay;

@@ -38,7 +38,7 @@ template <typename Counts>
 void put_losses(json& list, const Counts& counts) {
   for (const CounterRow<Counts>& row : kCounterRows<Counts>) {
     if (row.lost()) {
-      list.push_back({{"name", row.name},
+      list.push_back({{"name", row.json},
                       {"count", counts.*row.value},
                       {"unit", row.unit},
                       {"text", row.text},

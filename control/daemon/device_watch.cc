@@ -5,6 +5,11 @@
 #include <utility>
 
 namespace isthmus {
+namespace {
+
+constexpr Bytes kMinIpv6Mtu{1280};  // RFC 8200 section 5
+
+}  // namespace
 
 void DeviceWatch::check() {
   problems_.clear();
@@ -24,6 +29,14 @@ void DeviceWatch::check() {
 
 void DeviceWatch::keep_local_device() {
   const LocalDeviceOptions options = local_device_options(config_, own_, node_.engine->device(node_.underlay).mtu());
+  if (options.mtu < kMinIpv6Mtu) {
+    const std::string& underlay = node_.interfaces[node_.underlay.value()];
+    problems_.push_back({"the underlay's MTU of " + std::to_string(node_.engine->device(node_.underlay).mtu().value()) +
+                             " leaves " + std::to_string(options.mtu.value()) +
+                             " bytes for packets of the fleet, less than the " + std::to_string(kMinIpv6Mtu.value()) +
+                             " of IPv6, which the kernel turns off",
+                         options.kernel_end, "raise the MTU of " + underlay + ", or do without IPv6 in the fleet"});
+  }
   const auto present = node_.kernel->link(options.kernel_end);
   if (present && present->mtu == options.mtu) {
     return;

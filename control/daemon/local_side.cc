@@ -174,7 +174,7 @@ std::vector<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& cl
                                               const std::vector<ServiceView>& services) const {
   std::set<Prefix> fleet;
   for (const ClusterView& cluster : clusters) {
-    if (!cluster.local && cluster.linked && !cluster.native) {
+    if (!cluster.local && cluster.linked) {
       fleet.insert(cluster.prefixes.begin(), cluster.prefixes.end());
     }
   }

@@ -27,6 +27,7 @@ struct SteerRules {
   std::vector<IpAddress> peers;       // remote peers: only their tunnel packets are taken
   std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
   std::vector<Prefix> local_sources;  // plain packets are taken only from these
+  std::vector<Prefix> native;         // of the local sources, other clusters': also what they send to the others
   friend bool operator==(const SteerRules&, const SteerRules&) = default;
 };
 

@@ -89,6 +89,13 @@ class GatewayCrash(FleetCase):
                    self.client("west-client", "vip", self.vips, "--connections", 200)]
         self.check_survival(clients, (100, 200), "north-1")
 
+    def test_connections_survive_a_restart_of_one_of_two_gateways(self):
+        """While east-1 is away, the replies of other clusters go to east-2, which does not know the connections."""
+        clients = [self.client("east-client", "direct", addresses(backends("west")), "--connections", 100),
+                   self.client("east-client", "vip", self.vips, "--connections", 100),
+                   self.client("east-client", "udp", addresses(backends("west")), "--connections", 50, "--udp")]
+        self.check_survival(clients, (100, 100, 50), "east-1")
+
     def test_server_push_connections_survive_a_restart(self):
         """The clients send nothing after the handshake: the first packets after the restart are the server's."""
         clients = [self.client("west-client", "vip", self.vips, "--connections", 100, "--push"),

@@ -190,13 +190,13 @@ class Flows(FleetCase):
         finally:
             gateway.daemon.signal(signal.SIGCONT)
         rows = {row["name"]: loss for row in gateway.query("drops")["devices"] for loss in row["losses"]
-                if loss["name"] == "engine_down_dropped" and loss["count"]}
+                if loss["name"] == "dropped_by_steer.engine_down" and loss["count"]}
         self.assertGreater(sum(loss["count"] for loss in rows.values()), 10, rows)
         self.assertGreater(gateway.status()["packets"]["lost_at_devices"], 10)
         shown = run([PROGRAM, "drops", "--socket", gateway.socket]).stdout
         page = node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9962/metrics"]).stdout
         for device in rows:
-            self.assertRegex(shown, rf"(?s)device {device} \(.*engine_down_dropped")
+            self.assertRegex(shown, rf"(?s)device {device} \(.*dropped_by_steer.engine_down")
             self.assertRegex(page, rf'isthmus_steer_engine_down_dropped_total{{device="{device}",side="\w+"}} \d')
 
 

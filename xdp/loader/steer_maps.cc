@@ -124,7 +124,8 @@ SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
       config_(base),
       peers_(fds.peers, "peers"),
       fleet_(fds.fleet, "fleet prefixes"),
-      local_(fds.local, "local sources") {}
+      local_(fds.local, "local sources"),
+      native_(fds.native, "prefixes with native routing") {}
 
 Status SteerMaps::start() { return write_config(); }
 
@@ -133,16 +134,20 @@ Status SteerMaps::apply(const SteerRules& rules) {
   if (auto status = set_tunnel(rules.tunnel, changed); !status) {
     return status;
   }
-  const Desired desired{address_keys(rules.peers), prefix_keys(rules.fleet), prefix_keys(rules.local_sources)};
+  const Desired desired{address_keys(rules.peers), prefix_keys(rules.fleet), prefix_keys(rules.local_sources),
+                        prefix_keys(rules.native)};
   if (Status added = add_missing(desired); !added) {
     return added;
   }
   config_ = changed;
+  constexpr std::uint64_t kHasNative = ISTHMUS_HAS_NATIVE;
+  config_.flags = rules.native.empty() ? config_.flags & ~kHasNative : config_.flags | kHasNative;
   if (Status written = write_config(); !written) {
     return written;
   }
   Status removed = peers_.remove_others(desired.peers);
   removed = removed ? fleet_.remove_others(desired.fleet) : removed;
+  removed = removed ? native_.remove_others(desired.native) : removed;
   return removed ? local_.remove_others(desired.local) : removed;
 }
 
@@ -150,11 +155,13 @@ Status SteerMaps::apply(const SteerRules& rules) {
 Status SteerMaps::add_missing(const Desired& desired) {
   Desired added;
   Status status = local_.add_missing(desired.local, added.local);
+  status = status ? native_.add_missing(desired.native, added.native) : status;
   status = status ? fleet_.add_missing(desired.fleet, added.fleet) : status;
   status = status ? peers_.add_missing(desired.peers, added.peers) : status;
   if (!status) {
     peers_.remove(added.peers);
     fleet_.remove(added.fleet);
+    native_.remove(added.native);
     local_.remove(added.local);
   }
   return status;

@@ -42,7 +42,7 @@ class MapSet {
 class SteerMaps {
  public:
   struct Fds {
-    int config, peers, fleet, local;
+    int config, peers, fleet, local, native;
   };
   // `base` holds what the rules do not change: flags and heartbeat timeout.
   SteerMaps(const Fds& fds, const isthmus_steer_config& base);
@@ -56,7 +56,7 @@ class SteerMaps {
  private:
   struct Desired {
     MapSet<isthmus_address>::Keys peers;
-    MapSet<isthmus_lpm_key>::Keys fleet, local;
+    MapSet<isthmus_lpm_key>::Keys fleet, local, native;
   };
   [[nodiscard]] Status add_missing(const Desired& desired);
   [[nodiscard]] Status write_config();
@@ -66,6 +66,7 @@ class SteerMaps {
   MapSet<isthmus_address> peers_;
   MapSet<isthmus_lpm_key> fleet_;
   MapSet<isthmus_lpm_key> local_;
+  MapSet<isthmus_lpm_key> native_;
 };
 
 }  // namespace isthmus

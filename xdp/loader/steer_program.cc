@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "steer_object.h"
@@ -75,6 +76,28 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
                    " xdp off`, or use another interface"};
 }
 
+// Of all CPUs; nullopt: not a map of this version's counters.
+[[nodiscard]] std::optional<SteerCounters> read_counters(int map) {
+  const int cpus = libbpf_num_possible_cpus();
+  bpf_map_info info{};
+  std::uint32_t size = sizeof info;
+  if (cpus <= 0 || bpf_obj_get_info_by_fd(map, &info, &size) != 0 ||
+      info.value_size != sizeof(isthmus_steer_counters)) {
+    return std::nullopt;
+  }
+  std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(cpus));
+  const std::uint32_t only = 0;
+  if (bpf_map_lookup_elem(map, &only, per_cpu.data()) != 0) {
+    return std::nullopt;
+  }
+  SteerCounters sum;
+  for (const isthmus_steer_counters& c : per_cpu) {
+#define ISTHMUS_STEER_COUNTER(field, ...) sum.field += c.field;
+#include "dataplane/stats/counters.def"
+  }
+  return sum;
+}
+
 }  // namespace
 
 void SteerProgram::ObjectCloser::operator()(bpf_object* object) const noexcept { bpf_object__close(object); }
@@ -101,8 +124,10 @@ Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& setting
     std::memcpy(config.device_mac, settings.mac->bytes.data(), sizeof config.device_mac);
   }
   config.heartbeat_timeout_ns = std::uint64_t{settings.heartbeat_timeout_ms} * 1'000'000;
-  program->maps_ = std::make_unique<SteerMaps>(
-      SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"), map("isthmus_local")}, config);
+  program->maps_ =
+      std::make_unique<SteerMaps>(SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"),
+                                                 map("isthmus_local"), map("isthmus_native")},
+                                  config);
   if (Status started = program->maps_->start(); !started) {
     return started.error();
   }
@@ -161,13 +186,16 @@ Status SteerProgram::map_heartbeats() {
   return Ok{};
 }
 
-Status SteerProgram::attach(const Interface& interface, XdpMode mode) {
+Status SteerProgram::attach(const Interface& interface, XdpMode mode, const SteerProgram* before) {
   interface_ = interface;
   auto attached = attached_program(interface);
   if (!attached) {
     return attached.error();
   }
   if (!*attached) {
+    if (before != nullptr) {
+      continue_counters(before->program());
+    }
     Status first = attach_new(mode);
     attached_ = first.ok();
     return first;
@@ -245,6 +273,9 @@ Status SteerProgram::set_mac(const MacAddress& mac) {
 }
 
 Status SteerProgram::take_over() {
+  if (predecessor_) {
+    continue_counters(predecessor_->fd.get());
+  }
   if (predecessor_ && predecessor_->native == native_) {
     Status replaced = replace_program(interface_, program_, *predecessor_);
     if (replaced) {
@@ -287,6 +318,20 @@ Status detach_steer(const std::string& interface) {
   return remove_program(*found, **attached);
 }
 
+void SteerProgram::continue_counters(int of_program) noexcept {
+  const int own = bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_COUNTERS_MAP);
+  const auto theirs = map_of_program(of_program, ISTHMUS_COUNTERS_MAP);
+  const auto counted = theirs ? read_counters(theirs->get()) : std::nullopt;
+  if (!counted) {
+    return;
+  }
+  std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+#define ISTHMUS_STEER_COUNTER(field, ...) per_cpu.front().field = counted->field;
+#include "dataplane/stats/counters.def"
+  const std::uint32_t only = 0;
+  static_cast<void>(bpf_map_update_elem(own, &only, per_cpu.data(), BPF_ANY));
+}
+
 Result<SteerCounters> steer_counters(const std::string& interface) {
   const auto found = find_interface(interface);
   if (!found) {
@@ -300,24 +345,11 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
     return Error{"the interface has no steer program", interface, "start the engine on it"};
   }
   const auto map = map_of_program((*attached)->fd.get(), ISTHMUS_COUNTERS_MAP);
-  const int cpus = libbpf_num_possible_cpus();
-  bpf_map_info info{};
-  std::uint32_t size = sizeof info;
-  if (!map || cpus <= 0 || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 ||
-      info.value_size != sizeof(isthmus_steer_counters)) {
+  const auto counted = map ? read_counters(map->get()) : std::nullopt;
+  if (!counted) {
     return Error{"the steer program has no counters", interface, "it is from another version; restart the engine"};
   }
-  std::vector<isthmus_steer_counters> per_cpu(static_cast<std::size_t>(cpus));
-  const std::uint32_t only = 0;
-  if (bpf_map_lookup_elem(map->get(), &only, per_cpu.data()) != 0) {
-    return Error{std::string("cannot read the steer program's counters: ") + std::strerror(errno), interface};
-  }
-  SteerCounters sum;
-  for (const isthmus_steer_counters& c : per_cpu) {
-#define ISTHMUS_STEER_COUNTER(field, ...) sum.field += c.field;
-#include "dataplane/stats/counters.def"
-  }
-  return sum;
+  return *counted;
 }
 
 }  // namespace isthmus

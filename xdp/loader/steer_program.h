@@ -39,7 +39,8 @@ class SteerProgram {
   // Attaches the program to the interface. A foreign XDP program there is an error that names it, and so is a steer
   // program whose engine is alive. One left by an earlier run stays active, with its rules, until the first apply(),
   // which replaces it atomically, so that fleet traffic never reaches the kernel. kAuto tries native, then generic.
-  [[nodiscard]] Status attach(const Interface& interface, XdpMode mode);
+  // The counters of the program that it replaces, or else of `before`, go on.
+  [[nodiscard]] Status attach(const Interface& interface, XdpMode mode, const SteerProgram* before = nullptr);
   // Looks whether the program is still on the interface, once apply() has put it there, and if another program took it
   // off, attaches it again. True: it was attached again. Error: it is not there now; a foreign program in its place is
   // named and left alone.
@@ -68,6 +69,8 @@ class SteerProgram {
   [[nodiscard]] Status attach_new(XdpMode mode);
   [[nodiscard]] Status attach_here(bool native) const;
   [[nodiscard]] Status take_over();
+  // Best effort: a program of another version may have other counters.
+  void continue_counters(int of_program) noexcept;
 
   Settings settings_;
   std::unique_ptr<bpf_object, ObjectCloser> object_;

@@ -164,7 +164,8 @@ std::string AfXdpDevice::describe() const {
   return text;
 }
 
-[[nodiscard]] Result<Leg> open(const AfXdpOptions& options) {
+// The counters of `before`, whose interface is gone, go on.
+[[nodiscard]] Result<Leg> open(const AfXdpOptions& options, const SteerProgram* before = nullptr) {
   auto interface = find_interface(options.interface);
   if (!interface) {
     return interface.error();
@@ -189,7 +190,7 @@ std::string AfXdpDevice::describe() const {
   if (!steer) {
     return steer.error();
   }
-  if (Status attached = (*steer)->attach(*interface, options.mode); !attached) {
+  if (Status attached = (*steer)->attach(*interface, options.mode, before); !attached) {
     return attached.error();
   }
   return Leg{*std::move(interface), *facts, *std::move(steer)};
@@ -300,7 +301,7 @@ Status AfXdpDevice::reopen() {
 
 // The old program's rules are in force on the new interface before a socket is open: nothing passes in clear.
 Status AfXdpDevice::open_leg() {
-  auto leg = open(options_);
+  auto leg = open(options_, leg_.steer.get());
   if (!leg) {
     return leg.error();
   }

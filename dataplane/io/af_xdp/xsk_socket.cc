@@ -325,7 +325,8 @@ void XskSocket::flush() noexcept {
   }
   for (unsigned kick = 0; kick < kKicksPerFlush && tx_.pending() > 0 && tx_.needs_wakeup(); ++kick) {
     const ssize_t sent = sendto(fd_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-    // EAGAIN: more frames than one call takes. EBUSY: the device rejected one frame, which counts as sent.
+    // EAGAIN: more frames than one call takes. EBUSY: the device lost one frame, for want of a carrier for example.
+    counters_.tx_refused.add(sent < 0 && errno == EBUSY ? 1 : 0);
     if (zero_copy_ || (sent < 0 && errno != EAGAIN && errno != EBUSY)) {
       break;
     }

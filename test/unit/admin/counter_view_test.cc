@@ -88,8 +88,8 @@ TEST(DropsView, HasALineWithTextAndHintForEveryLoss) {
   unsigned losses = 0;
   each_counts(status, [&](const auto& counts, const auto& rows) {
     for (const auto& row : rows) {
-      const bool there = has_line(text, std::to_string(counts.*row.value), std::string(row.name), row.text);
-      EXPECT_EQ(there, row.lost()) << row.name << "\n" << text;
+      const bool there = has_line(text, std::to_string(counts.*row.value), std::string(row.json), row.text);
+      EXPECT_EQ(there, row.lost()) << row.json << "\n" << text;
       if (row.lost()) {
         EXPECT_NE(text.find("  " + std::string(row.hint) + "\n"), std::string::npos) << row.hint;
         ++losses;
@@ -114,7 +114,8 @@ TEST(DropsView, HidesLossesAtZeroUnlessAsked) {
   ViewOptions all;
   all.all_drops = true;
   const std::string text = answer_text(AdminCommand::kDrops, answer, all);
-  for (const char* name : {"rx_overrun", "oversize", "engine_down_dropped", "rejected_full", "endpoints_refused"}) {
+  for (const char* name : {"rx_ring_full", "oversize", "dropped_by_steer.engine_down", "connections.rejected_full",
+                           "tables.endpoints_refused"}) {
     EXPECT_NE(text.find(name), std::string::npos) << name;
   }
 }

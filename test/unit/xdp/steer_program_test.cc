@@ -303,6 +303,30 @@ TEST_F(SteerProgramTest, TakesFleetTrafficAndNothingElse) {
   }
 }
 
+TEST_F(SteerProgramTest, WhatAClusterWithNativeRoutingSendsToThisOneIsTaken) {
+  load();
+  const auto action = [&](const Packet& packet) {
+    program_->heartbeats()[0].nanoseconds = now();
+    return run(packet);
+  };
+  const Packet to_pod = ipv4({.source = "10.7.0.5", .destination = kPod, .protocol = 6});
+  const Packet to_pod6 = ipv6("fd00:7::5", kPod6);
+  EXPECT_EQ(action(to_pod), XDP_PASS);
+  SteerRules native = rules();
+  native.native = {prefix("10.7.0.0/16"), prefix("fd00:7::/48")};
+  native.local_sources.insert(native.local_sources.end(), native.native.begin(), native.native.end());
+  ASSERT_TRUE(program_->apply(native).ok());
+  EXPECT_EQ(action(to_pod), XDP_REDIRECT);
+  EXPECT_EQ(action(to_pod6), XDP_REDIRECT);
+  EXPECT_EQ(action(ipv4({.source = "10.7.0.5", .destination = kVip})), XDP_REDIRECT);
+  EXPECT_EQ(action(ipv4({.source = "10.8.0.5", .destination = kPod})), XDP_PASS) << "another network";
+  EXPECT_EQ(action(ipv4({.source = "10.7.0.5", .destination = "10.9.0.1"})), XDP_PASS) << "not to this cluster";
+  EXPECT_EQ(action(ipv4({.source = "10.7.0.5", .destination = kGateway, .protocol = 6})), XDP_PASS) << "to the node";
+  EXPECT_EQ(action(ipv4({.source = kPod, .destination = "10.1.0.6"})), XDP_PASS) << "within this cluster";
+  ASSERT_TRUE(program_->apply(rules()).ok());
+  EXPECT_EQ(action(to_pod), XDP_PASS);
+}
+
 TEST_F(SteerProgramTest, FramesForAnotherMacAreLeftToTheKernel) {
   const MacAddress own = *MacAddress::parse("02:00:00:00:00:01");
   load({.mac = own});
