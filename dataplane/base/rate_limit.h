@@ -19,20 +19,22 @@ class RateLimit {
     cost_ns_ = per_second == 0 ? 0 : std::max<std::uint64_t>(kSecond / per_second, 1);
   }
 
+  [[nodiscard]] bool allows(std::uint64_t now_ns) const noexcept {
+    return cost_ns_ != 0 && from(now_ns) + cost_ns_ <= now_ns;
+  }
   [[nodiscard]] bool take(std::uint64_t now_ns) noexcept {
-    if (cost_ns_ == 0) {
+    if (!allows(now_ns)) {
       return false;
     }
-    spent_until_ns_ = std::max(spent_until_ns_, now_ns > kSecond ? now_ns - kSecond : 0);
-    if (spent_until_ns_ + cost_ns_ > now_ns) {
-      return false;
-    }
-    spent_until_ns_ += cost_ns_;
+    spent_until_ns_ = from(now_ns) + cost_ns_;
     return true;
   }
 
  private:
   static constexpr std::uint64_t kSecond = 1'000'000'000;
+  [[nodiscard]] std::uint64_t from(std::uint64_t now_ns) const noexcept {
+    return std::max(spent_until_ns_, now_ns > kSecond ? now_ns - kSecond : 0);
+  }
   std::uint64_t cost_ns_ = 0;         // of an event; 0: none is allowed
   std::uint64_t spent_until_ns_ = 0;  // the time up to which tokens have been spent
 };
@@ -45,11 +47,12 @@ class SenderLimits {
     std::random_device device;
     secret_ = (std::uint64_t{device()} << 32 | device()) | 1;
   }
-  [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t now_ns) noexcept {
+  [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t now_ns) noexcept { return of(sender).take(now_ns); }
+  [[nodiscard]] RateLimit& of(std::uint64_t sender) noexcept {
     __extension__ using Wide = unsigned __int128;
     const Wide product = static_cast<Wide>(sender ^ secret_) * secret_;
     const auto hash = static_cast<std::uint64_t>(product >> 64) ^ static_cast<std::uint64_t>(product);
-    return limits_[hash % kSenders].take(now_ns);
+    return limits_[hash % kSenders];
   }
 
  private:
@@ -68,7 +71,10 @@ class ErrorLimits {
         prefixes_(per_second == 0 ? 0 : std::max(per_second / 4, 1u)) {}
 
   [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t prefix, std::uint64_t now_ns) noexcept {
-    return prefixes_.take(prefix, now_ns) && senders_.take(sender, now_ns) && all_.take(now_ns);
+    RateLimit &of_prefix = prefixes_.of(prefix), &of_sender = senders_.of(sender);
+    // What one of them refuses is not taken from the others.
+    return of_prefix.allows(now_ns) && of_sender.allows(now_ns) && all_.take(now_ns) && of_prefix.take(now_ns) &&
+           of_sender.take(now_ns);
   }
 
  private:

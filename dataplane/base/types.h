@@ -31,7 +31,7 @@ using Seconds = Strong<struct SecondsTag, std::uint32_t>;
 using Bytes = Strong<struct BytesTag, std::uint32_t>;
 
 enum class Family : std::uint8_t { kIpv4 = 4, kIpv6 = 6 };
-enum class EtherType : std::uint16_t { kIpv4 = 0x0800, kArp = 0x0806, kVlan = 0x8100, kIpv6 = 0x86dd };
+enum class EtherType : std::uint16_t { kIpv4 = 0x0800, kIpv6 = 0x86dd };
 enum class IpProtocol : std::uint8_t { kHopByHop = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58, kSctp = 132 };
 
 // Side of the gateway: kFabric is tunnelled from or to another cluster, kLocal is this cluster.
@@ -41,7 +41,6 @@ inline constexpr ClusterId kNoCluster{0};
 inline constexpr PeerId kNoPeer{0};
 inline constexpr AdjacencyId kNoAdjacency{0};
 inline constexpr ServiceId kNoService{0};
-inline constexpr BackendId kNoBackend{0};
 
 // Reserved identities (Cilium's numbering).
 namespace identity {

@@ -129,16 +129,28 @@ class EpochTable {
     on.count = 0;
     on.sum = on.unused * static_cast<std::uint32_t>(kEpochsPerBlock);
   }
-  // Returns the word's value. At most kEpochsPerBlock words; word 0 takes no place.
+  // Returns the word's value. Word 0 takes no place. Beyond kEpochsPerBlock words, which no decision needs, the
+  // decision holds for one packet only.
   std::uint32_t depend(Dependencies& on, EpochIndex word) const noexcept {
     const std::uint32_t value = words_[word].load(std::memory_order_acquire);
-    if (word != 0) {
-      assert(on.count < kEpochsPerBlock);
+    if (on.count == kEpochsPerBlock) [[unlikely]] {
+      assert(on.count != kEpochsPerBlock);
+      --on.sum;
+    } else if (word != 0) {
       on.value[on.count] = static_cast<std::uint16_t>(value);
       on.index[on.count++] = word;
       on.sum += value - on.unused;
     }
     return value;
+  }
+  // The same for a word that the decision may depend on already: it takes one place.
+  std::uint32_t depend_once(Dependencies& on, EpochIndex word) const noexcept {
+    for (std::uint32_t i = 0; i < on.count; ++i) {
+      if (on.index[i] == word) {
+        return words_[word].load(std::memory_order_acquire);
+      }
+    }
+    return depend(on, word);
   }
   // True when no word has changed since the block was built and its time limit has not passed; then also notes
   // `generation`, which was loaded before.
@@ -154,7 +166,11 @@ class EpochTable {
   [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
     return sum_of(block.epoch_index) == __atomic_load_n(&block.epoch_sum, __ATOMIC_RELAXED);
   }
-  [[nodiscard]] bool is_current(const Dependencies& on) const noexcept { return sum_of(on.index.data()) == on.sum; }
+  // `sum`: of Dependencies.
+  [[nodiscard]] bool is_current(const std::array<EpochIndex, kEpochsPerBlock>& index,
+                                std::uint32_t sum) const noexcept {
+    return sum_of(index.data()) == sum;
+  }
   // Before the tables are read.
   [[nodiscard]] EpochSample sample(const DirectionBlock& block) const noexcept {
     EpochSample now;

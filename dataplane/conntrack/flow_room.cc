@@ -17,11 +17,18 @@ namespace isthmus {
 namespace {
 
 constexpr unsigned kDraws = 16;
-constexpr std::uint32_t kSourceShare = 8, kPeerShare = 2, kFewShare = 1024;  // parts of the table
-constexpr std::uint32_t kFewAtLeast = 8;
+constexpr std::uint32_t kSourceShare = 8, kPeerShare = 2, kFewShare = 256;  // parts of the table
+constexpr std::uint32_t kFewAtLeast = 64;
+constexpr std::uint32_t kPortsAtLeast = 8;
 constexpr std::uint32_t kLastSlots = 64;  // one in so many
 
 }  // namespace
+
+bool FlowTable::yields(const Hit& taken, const NewConnection& newcomer) const noexcept {
+  const std::uint32_t its_number = holders_.half_open(HalfOpen::holder_of(taken.shared()).source);
+  return !taken.connection->opened() &&
+         its_number > std::max(2 * holders_.half_open(holder_of(newcomer).source), kPortsAtLeast);
+}
 
 bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcept {
   WorkerState& own = state(worker);

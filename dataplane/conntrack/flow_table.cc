@@ -27,6 +27,13 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, const FlowKey& key) const 
   return find_hashed(key, hasher_(key));
 }
 
+Hit FlowTable::find([[maybe_unused]] WorkerId worker, const FlowKey& key, std::uint64_t hash,
+                    Seconds now) const noexcept {
+  assert(quiescence_.inside(worker.value()));
+  const Hit hit = find_hashed(key, hash);
+  return hit && lifecycle::expires_in(*hit.connection, timeouts_, now) != 0 ? hit : Hit{};
+}
+
 Hit FlowTable::find_locked([[maybe_unused]] WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept {
   assert(quiescence_.inside(worker.value()));
   const TagIndex::Guard guard(index_, hash);

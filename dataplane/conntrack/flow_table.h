@@ -159,6 +159,11 @@ class FlowTable {
     return hit_of(number / kLinesPerSlot, number % kLinesPerSlot == 1 ? Direction::kForward : Direction::kReply);
   }
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
+  // The same for a key whose hash() is known, and not one that has expired.
+  [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key, std::uint64_t hash, Seconds now) const noexcept;
+  // Whether the connection, which has a key that the new one needs, is half-open and of somebody who has more than
+  // twice as many of these: then it may be removed.
+  [[nodiscard]] bool yields(const Hit& taken, const NewConnection& newcomer) const noexcept;
   // The same under the key's lock: a miss is certain, where an unlocked lookup may miss an entry that is being moved.
   [[nodiscard]] Hit find_locked(WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }

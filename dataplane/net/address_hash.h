@@ -1,8 +1,9 @@
 // Address hash for tables that use the hash's low bits as the bucket number: two folded 128-bit products, so that every
-// address bit affects them. (std::hash<IpAddress> is for containers with a prime number of buckets.) Not keyed, because
-// only addresses published by control are stored under it.
+// address bit affects them. (std::hash<IpAddress> is for containers with a prime number of buckets.) Keyed with a
+// secret of the process, because members of the fleet choose their addresses. Threads: any.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -10,15 +11,20 @@
 
 namespace isthmus {
 
+namespace detail {
+extern const std::array<std::uint64_t, 3> kAddressSecrets;  // odd; drawn before main()
+}
+
 [[nodiscard]] inline std::uint64_t address_hash(Realm realm, const IpAddress& address) noexcept {
   __extension__ using Wide = unsigned __int128;
   const auto fold = [](Wide product) noexcept {
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   };
+  const std::array<std::uint64_t, 3>& secrets = detail::kAddressSecrets;
   std::uint64_t w[2];
   std::memcpy(w, address.bytes().data(), sizeof w);
-  const std::uint64_t first = fold(static_cast<Wide>(w[0] ^ 0x9e3779b97f4a7c15ULL) * (w[1] ^ 0xc4ceb9fe1a85ec53ULL));
-  return fold(static_cast<Wide>(first + realm.value()) * 0xff51afd7ed558ccdULL);
+  const std::uint64_t first = fold(static_cast<Wide>(w[0] ^ secrets[0]) * (w[1] ^ secrets[1]));
+  return fold(static_cast<Wide>(first + realm.value()) * secrets[2]);
 }
 
 }  // namespace isthmus

@@ -36,6 +36,8 @@ class Origin {
   [[nodiscard]] constexpr Vni vni() const noexcept {
     return Vni{static_cast<std::uint32_t>(word_ >> kVniShift) & 0xffffff};
   }
+  // All of it, as a number.
+  [[nodiscard]] constexpr std::uint64_t word() const noexcept { return word_; }
   friend constexpr bool operator==(Origin, Origin) noexcept = default;
 
  private:

@@ -66,6 +66,16 @@ class TunnelMatch {
 // is consumed. Returns the drop reason on failure. (decap_slow.cc)
 [[nodiscard]] std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept;
 
+// Whether the mark of the underlay changes that of the inner packet, if that is IPv4 (RFC 6040 section 4.2):
+// congestion, or ECT(1) over ECT(0). `start`: the four bytes that end with the outer type of service.
+[[nodiscard]] inline bool changes_ecn(std::uint32_t start, const std::uint8_t* inner_ethernet) noexcept {
+  constexpr std::uint32_t kMask = 0x03000000, kEct1 = 0x01000000;
+  constexpr std::uint8_t kInnerMask = 3, kInnerEct0 = 2;
+  return (start & kEct1) != 0 &&
+         ((start & kMask) == kMask ||
+          (net::at<net::Ipv4>(inner_ethernet + sizeof(net::Ethernet))->tos & kInnerMask) == kInnerEct0);
+}
+
 // The same without the key for nearly every tunnel packet: a plain header of match.kind() over IPv4 without options or
 // fragments, no congestion mark, a known peer of that kind, and an inner packet that parse_plain_ipv4() takes. False
 // for anything else; the caller then uses decapsulate(), which also gives the drop reason.
@@ -88,10 +98,11 @@ class TunnelMatch {
   std::memcpy(&source, bytes + kIp + offsetof(net::Ipv4, source), sizeof source);
   std::memcpy(&tunnel, bytes + kTunnel, sizeof tunnel);
   const std::uint32_t total = net::at<net::Ipv4>(bytes + kIp)->total_length.host();
-  constexpr std::uint32_t kEcn = 0x03000000;  // of the type of service, the last byte of `start`
+  // Wraps, and is then too long, where the outer packet ends before the inner one begins.
+  const std::uint32_t inner = total - static_cast<std::uint32_t>(kInner - kIp);
   if ((start & kPlainIpv4Mask) != kPlainIpv4 || (middle & kWholeUdpMask) != kWholeUdp ||
       !match.matches(bytes + kIp + offsetof(net::Ipv4, destination)) || !match.plain(tunnel) ||
-      total > frame.length - kIp || (start & kEcn) == kEcn ||
+      inner > frame.length - kInner || changes_ecn(start, bytes + kInner) ||
       net::at<net::Udp>(bytes + kUdp)->length.host() + sizeof(net::Ipv4) != total) [[unlikely]] {
     return false;
   }
@@ -105,8 +116,7 @@ class TunnelMatch {
   frame.length = static_cast<std::uint32_t>(kIp) + total;
   packet.origin = Origin(last.id, vni);
   return last.id != kNoPeer && vni.value() != identity::kHealth.value() &&
-         parse_plain_ipv4(packet, frame.data + kInner,
-                          static_cast<std::uint32_t>(kIp) + total - static_cast<std::uint32_t>(kInner));
+         parse_plain_ipv4(packet, frame.data + kInner, inner);
 }
 
 }  // namespace isthmus

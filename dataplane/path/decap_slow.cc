@@ -6,32 +6,41 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint8_t kEcnMask = 3, kEcnNotCapable = 0, kEcnCongestion = 3;
+constexpr std::uint8_t kEcnMask = 3, kNotEct = 0, kEct1 = 1, kEct0 = 2, kCongestion = 3;
 
-// RFC 6040 section 4.2: propagates congestion marked by the underlay to the inner packet. False where that is not
+// RFC 6040 section 4.2, for a packet whose inner mark is not Not-ECT.
+constexpr std::uint8_t merged_ecn(std::uint8_t inner, std::uint8_t outer) noexcept {
+  return outer == kCongestion || (outer == kEct1 && inner == kEct0) ? outer : inner;
+}
+
+// Propagates the mark of the underlay to the inner packet. False where that is congestion and the packet is not
 // ECN-capable: only its loss can tell the sender.
 bool merge_ecn(Packet& packet, std::uint8_t outer_tos) noexcept {
-  if ((outer_tos & kEcnMask) != kEcnCongestion) {
-    return true;
-  }
+  const std::uint8_t outer = outer_tos & kEcnMask;
   if (packet.family == Family::kIpv4) {
     auto* ip = net::at<net::Ipv4>(packet.ip);
-    if ((ip->tos & kEcnMask) == kEcnNotCapable) {
-      return false;
+    const std::uint8_t inner = ip->tos & kEcnMask;
+    if (inner == kNotEct) {
+      return outer != kCongestion;
     }
-    if ((ip->tos & kEcnMask) != kEcnCongestion) {
+    if (const std::uint8_t merged = merged_ecn(inner, outer); merged != inner) {
       const Be16 before = Be16::of(ip->tos);
-      ip->tos |= kEcnCongestion;
+      ip->tos = static_cast<std::uint8_t>((ip->tos & ~kEcnMask) | merged);
       const std::uint64_t delta = std::uint64_t{Be16::of(ip->tos).wire()} + static_cast<std::uint16_t>(~before.wire());
       ip->checksum = net::apply_difference(ip->checksum, net::fold(delta));
     }
     return true;
   }
+  constexpr unsigned kEcnShift = 20;
   auto* ip = net::at<net::Ipv6>(packet.ip);
   const std::uint32_t word = ip->version_class_flow.host();
-  const auto ecn = static_cast<std::uint8_t>((word >> 20) & kEcnMask);
-  ip->version_class_flow = Be32::of(ecn == kEcnNotCapable ? word : word | std::uint32_t{kEcnCongestion} << 20);
-  return ecn != kEcnNotCapable;
+  const auto inner = static_cast<std::uint8_t>(word >> kEcnShift & kEcnMask);
+  if (inner == kNotEct) {
+    return outer != kCongestion;
+  }
+  ip->version_class_flow =
+      Be32::of((word & ~(std::uint32_t{kEcnMask} << kEcnShift)) | std::uint32_t{merged_ecn(inner, outer)} << kEcnShift);
+  return true;
 }
 
 // What decap reads of an outer IP header, whose lengths have been checked.

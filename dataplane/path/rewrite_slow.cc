@@ -77,6 +77,18 @@ void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
   fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
 }
 
+// Bytes of a header up to the end of its checksum.
+std::size_t l4_checksum_end(IpProtocol protocol) noexcept {
+  switch (protocol) {
+    case IpProtocol::kTcp:
+      return offsetof(net::Tcp, checksum) + 2;
+    case IpProtocol::kUdp:
+      return offsetof(net::Udp, checksum) + 2;
+    default:
+      return offsetof(net::Icmp, checksum) + 2;
+  }
+}
+
 // The quoted packet travelled in the opposite direction, so its source is this direction's destination and vice versa.
 // The error's own source is kept unless it is the translated endpoint itself.
 bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
@@ -89,6 +101,10 @@ bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
   write_address(quoted, packet.family, true, block.destination(packet.family));
   write_address(quoted, packet.family, false, block.source(packet.family));
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
+  if (const std::size_t end = l4_checksum_end(packet.key.protocol);
+      quoted + header + end <= packet.ip + packet.ip_bytes) {
+    fix_l4_checksum(quoted + header, packet.key.protocol, block.l4_checksum_delta);  // the same words change
+  }
   const IpAddress outer_source = sender_of(packet);
   const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : outer_source;
   write_address(packet.ip, packet.family, true, from);

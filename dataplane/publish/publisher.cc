@@ -167,9 +167,9 @@ bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& mo
   return changed;
 }
 
-// A gateway that is no longer live changes its own word; one that returns gets new flows only, and ends refusals for
-// want of a gateway. Prefixes and links affect any address, so their change increments every word; they change only
-// with the fleet's layout.
+// A gateway that ceases or begins to be live changes its own word; one that returns gets new flows, and the replies to
+// what still comes from it, and ends refusals for want of a gateway. Prefixes and links affect any address, so their
+// change increments every word; they change only with the fleet's layout.
 bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything) {
   if (!delta.clusters || *delta.clusters == clusters_) {
     return false;
@@ -184,11 +184,15 @@ bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>&
     if (after->gateways != before.gateways) {
       moved.push_back(EpochTable::of_gateways(before.id));
     }
-    for (const PeerId gateway : before.gateways) {
-      if (std::find(after->gateways.begin(), after->gateways.end(), gateway) == after->gateways.end()) {
-        moved.push_back(EpochTable::of_peer(gateway));
+    const auto move_others = [&](const std::vector<PeerId>& gateways, const std::vector<PeerId>& than) {
+      for (const PeerId gateway : gateways) {
+        if (std::find(than.begin(), than.end(), gateway) == than.end()) {
+          moved.push_back(EpochTable::of_peer(gateway));
+        }
       }
-    }
+    };
+    move_others(before.gateways, after->gateways);
+    move_others(after->gateways, before.gateways);
   }
   everything = everything || delta.clusters->size() != clusters_.size();
   clusters_ = *delta.clusters;
@@ -334,6 +338,7 @@ SteerRules Publisher::steer_rules() const {
   for (const LocalRoute& route : routes_) {
     if (route.native) {
       rules.local_sources.push_back(route.prefix);
+      rules.native.push_back(route.prefix);
     }
   }
   for (auto vip = vips_.begin(); vip != vips_.end(); vip = vips_.upper_bound(*vip)) {

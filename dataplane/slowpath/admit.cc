@@ -7,6 +7,7 @@
 #include "dataplane/slowpath/admit.h"
 
 #include "dataplane/net/headers.h"
+#include "dataplane/report/report.h"
 #include "dataplane/slowpath/commit.h"
 #include "dataplane/slowpath/recheck.h"
 
@@ -23,16 +24,25 @@ bool snapshot_stands(const SlowContext& context) noexcept {
 
 // What to try after the reply key of a new connection was taken, or after no backend was left: the next backends of the
 // ring, then other source ports with the first one. False: nothing is left.
-bool next_alternative(const Decision& decision, bool taken, Alternative& alternative) noexcept {
+bool next_alternative(const Decision& decision, bool taken, bool ports_tried, Alternative& alternative) noexcept {
   if (taken && decision.frontend != nullptr && !alternative.other_port) {
     alternative.first_backend = decision.next_backend;
     return true;
   }
-  if (alternative.other_port || decision.translated) {
+  if (ports_tried) {
     return false;
   }
   alternative = {0, true};
   return true;
+}
+
+// Of the packet's connection, for refusals.
+std::uint64_t number_of(const SlowContext& context, const Packet& packet) noexcept {
+  if (packet.line == nullptr) {
+    return 0;
+  }
+  const FlowRef reference = FlowTable::ref(context.shared.flows->hit(packet.line));
+  return (std::uint64_t{reference.sequence} << 32 | reference.slot) + 1;
 }
 
 void refuse(SlowContext& context, const Burst& burst, Packet& packet, DropReason reason) noexcept {
@@ -40,7 +50,7 @@ void refuse(SlowContext& context, const Burst& burst, Packet& packet, DropReason
   const Decision& decision = context.decision;
   const FlowEventContext event = event_of(decision, false);
   if (decision.refused && decision.standing && decision.reason == reason) {
-    context.refusals.remember(packet, reason, decision.depends, context.now, event);
+    context.refusals.remember(packet, number_of(context, packet), reason, decision.depends, context.now);
   }
   if (wants_drop_event(context, burst, packet)) {
     put_drop_event(context, packet, event);
@@ -52,7 +62,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
   FlowTable& flows = *context.shared.flows;
   Decision& decision = context.decision;
   Alternative alternative;
-  bool miss_is_sure = false;
+  bool miss_is_sure = false, ports_tried = false;
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
     const bool reopens = hit && !packet.icmp_error && FlowTable::reopens(hit, packet.tcp_flags);
@@ -75,6 +85,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
         return result.reason;
       }
       taken = result.outcome == Committed::kReplyTaken;
+      ports_tried = ports_tried || (taken && (alternative.other_port || decision.translated));
     } else if (alternative.first_backend == 0 && !hit && !miss_is_sure) {
       // A lookup may miss an entry that is being moved.
       miss_is_sure = true;
@@ -85,7 +96,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
     } else if (alternative.first_backend == 0) {
       return decision.reason;
     }
-    if ((taken || decision.refused) && !hit && !next_alternative(decision, taken, alternative)) {
+    if ((taken || decision.refused) && !hit && !next_alternative(decision, taken, ports_tried, alternative)) {
       return DropReason::kTranslationExhausted;
     }
   }
@@ -101,15 +112,21 @@ bool stands_by_parts(SlowContext& context, Packet& packet, const Hit& hit, Parts
   return true;
 }
 
+// For an event, which tells more than the refusal holds, the decision is made again, without the caches.
 bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std::uint32_t generation) noexcept {
-  const Refusals::Entry* refusal =
-      context.refusals.find(packet, context.shared.flows->epochs(), generation, context.now);
-  if (refusal == nullptr) {
+  const auto reason = context.refusals.find(packet, number_of(context, packet), context.shared.flows->epochs(),
+                                            generation, context.now);
+  if (!reason) {
     return false;
   }
-  packet.drop(refusal->reason);
+  packet.drop(*reason);
   if (wants_drop_event(context, burst, packet)) {
-    put_drop_event(context, packet, refusal->event);
+    if (packet.family == Family::kIpv4) {
+      packet.key.clear_tail();
+    }
+    const Hit hit = context.shared.flows->hit(packet.line);
+    decide(*context.snapshot, context.tables, facts_of(context, packet, hit), {}, context.decision);
+    put_drop_event(context, packet, event_of(context.decision, false));
   }
   return true;
 }
@@ -119,7 +136,12 @@ bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std:
 PacketList without_settled(SlowContext& context, Burst& burst) noexcept {
   const std::uint32_t generation = context.shared.flows->epochs().generation();
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
-    __builtin_prefetch(&burst.packets[burst.undecided.index[i]].block->ipv6_source);
+    const Packet& packet = burst.packets[burst.undecided.index[i]];
+    context.refusals.prefetch(packet);
+    if (packet.line != nullptr) {
+      __builtin_prefetch(&packet.block->ipv6_source);
+      __builtin_prefetch(&context.shared.flows->hit(packet.line).connection->shared);
+    }
   }
   PacketList rest;
   for (unsigned i = 0; i < burst.undecided.count; ++i) {

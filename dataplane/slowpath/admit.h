@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dataplane/packet/packet.h"
+#include "dataplane/report/report.h"
 #include "dataplane/slowpath/context.h"
 
 namespace isthmus {

@@ -109,6 +109,8 @@ void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, Direct
   reverse.ip_checksum_delta = net::fold(std::uint64_t{opposite(addresses)} + (reverse_hops ? hop : 0u));
 }
 
+Be16 outer_port_of(std::uint32_t hash) noexcept { return encap::entropy_port(hash ^ (hash >> 16)); }
+
 // Counts hops as Cilium does: local delivery takes one, entering a tunnel to another cluster takes none. Forwarding
 // from tunnel to tunnel, and to a node of our own cluster, takes one too, so that a loop ends.
 void set_egress(const Egress& egress, DirectionBlock& block) noexcept {
@@ -123,7 +125,7 @@ void set_egress(const Egress& egress, DirectionBlock& block) noexcept {
     const bool enters = block.origin.side() == Side::kLocal && !egress.within;
     block.flags = enters ? DirectionBlock::kTunnel : DirectionBlock::kTunnel | DirectionBlock::kDecrementTtl;
     block.vni_word = encap::vni_word(wire_vni(block.source_identity));
-    block.outer_port = encap::entropy_port(egress.hash ^ (egress.hash >> 16));
+    block.outer_port = outer_port_of(egress.hash);
   }
 }
 
@@ -138,9 +140,10 @@ void set_origin(Origin origin, Identity source, const Decision& decision, Direct
 std::uint32_t digest_of(const End& end) noexcept {
   const std::uint64_t identities = end.identity.value() | std::uint64_t{end.previous.value()} << 32;
   const std::uint64_t places =
-      end.cluster.value() | (end.published ? 1U << 16 : 0U) | std::uint64_t{end.node.value()} << 32;
-  return static_cast<std::uint32_t>(flow_hash::mix(identities, places ^ 0x9e3779b97f4a7c15ULL)) ^
-         end.grace_until.value();
+      end.cluster.value() | std::uint64_t{end.published} << 16 | std::uint64_t{end.node.value()} << 32;
+  const std::uint64_t sum =
+      identities * 0x9e3779b97f4a7c15ULL + places * 0xff51afd7ed558ccdULL + end.grace_until.value();
+  return static_cast<std::uint32_t>(sum >> 32 ^ sum);
 }
 
 std::uint32_t digest_of(std::uint32_t source, std::uint32_t destination) noexcept {
@@ -173,6 +176,15 @@ bool reply_origin(const DecisionInput& in, const Decision& decision, Origin& ori
          in.tables.options.cluster_bits.cluster_of(vni) == decision.destination.cluster;
 }
 
+void set_rewrites(Decision& decision) noexcept {
+  set_rewrite(decision.own(), decision.other(), decision.block);
+  if (decision.reply_known && decision.own().family == Family::kIpv4) {
+    set_reverse_rewrite(decision.own(), decision.block, decision.reply_block);
+  } else if (decision.reply_known) {
+    set_rewrite(decision.other(), decision.own(), decision.reply_block);
+  }
+}
+
 void set_parts(const DecisionInput& in, Decision& decision) noexcept {
   const std::uint32_t source = digest_of(decision.source), destination = digest_of(decision.destination);
   const bool by_parts = may_be_by_parts(in, decision);
@@ -202,20 +214,19 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
     set_egress(decision.reply_egress, decision.reply_block);
   }
   set_parts(in, decision);
-  rebuild_rewrites(decision);
+  set_rewrites(decision);
 }
 
 std::uint32_t digest_of(const End& source, const End& destination) noexcept {
   return digest_of(digest_of(source), digest_of(destination));
 }
 
-void rebuild_rewrites(Decision& decision) noexcept {
-  set_rewrite(decision.own(), decision.other(), decision.block);
-  if (decision.reply_known && decision.own().family == Family::kIpv4) {
-    set_reverse_rewrite(decision.own(), decision.block, decision.reply_block);
-  } else if (decision.reply_known) {
-    set_rewrite(decision.other(), decision.own(), decision.reply_block);
+void rebuild_for_port(Decision& decision) noexcept {
+  if (decision.egress.peer != kNoPeer) {
+    decision.egress.hash = symmetric_hash(decision.other());
+    decision.block.outer_port = outer_port_of(decision.egress.hash);
   }
+  set_rewrites(decision);
 }
 
 }  // namespace isthmus

@@ -1,6 +1,7 @@
 #include "dataplane/slowpath/commit.h"
 
 #include <array>
+#include <optional>
 
 #include "dataplane/conntrack/source_ports.h"
 #include "dataplane/packet/echo.h"
@@ -57,19 +58,30 @@ IpAddress kept_peer(const SlowContext& context, const Packet& packet, const Deci
   return (*context.snapshot->peers)[from ? packet.origin.peer() : decision.egress.peer].underlay;
 }
 
-// Where the forward direction comes from another peer than before, replies go there too. Replies whose peer has gone
-// stay with the next one when it returns, until the forward direction shows where it is.
+// Where the forward direction comes from another peer than before, replies go there too. Replies whose peer has gone go
+// to another one until the next packet of the forward direction, which is therefore decided again, shows where that is.
 void follow_peer(SlowContext& context, const Packet& packet, const Decision& decision, const Hit& hit) noexcept {
-  if (hit.direction != Direction::kForward) {
-    if (hit.shared().from == Side::kFabric && decision.egress.peer != kNoPeer) {
-      hit.shared().peer.store(kept_peer(context, packet, decision));
-    }
+  const bool forward = hit.direction == Direction::kForward;
+  const bool from_fabric = hit.shared().from == Side::kFabric;
+  if (!forward && (!from_fabric || decision.egress.peer == kNoPeer)) {
     return;
   }
   const IpAddress peer = kept_peer(context, packet, decision);
-  if (hit.shared().peer.load() != peer) {
+  const bool moves = hit.shared().peer.load() != peer;
+  const bool returned =
+      forward && from_fabric && !is_usable(*context.snapshot, decision.source.cluster, packet.origin.peer());
+  std::atomic<std::uint32_t>& flags = hit.shared().user_flags;
+  const bool was_returned = (flags.load(std::memory_order_relaxed) & kReturnedFlag) != 0;
+  if (moves) {
     hit.shared().peer.store(peer);
-    context.shared.flows->forget(context.worker, hit.connection->line(Direction::kReply));
+  }
+  if (returned && !was_returned) {
+    flags.fetch_or(kReturnedFlag, std::memory_order_relaxed);
+  } else if (was_returned && (moves || forward) && !returned) {
+    flags.fetch_and(~kReturnedFlag, std::memory_order_relaxed);
+  }
+  if (moves || (returned && !was_returned)) {
+    context.shared.flows->forget(context.worker, hit.connection->line(opposite(hit.direction)));
   }
 }
 
@@ -139,8 +151,9 @@ PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
   return {context.shared.options.translation_first, context.shared.options.translation_last};
 }
 
-// Tries source ports until one gives a free reply key: SourcePorts::kTries and the packet's own. The identifier of an
-// echo reply is not ours to choose.
+// Tries source ports until one gives a free reply key: SourcePorts::kTries and the packet's own. Where none is free, a
+// half-open connection of somebody who has more of them gives way. The identifier of an echo reply is not ours to
+// choose.
 InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decision& decision,
                               NewConnection& connection) noexcept {
   const FlowKey& key = packet.key;
@@ -151,19 +164,34 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
   }
   const std::uint64_t random = std::uint64_t{context.next_random()} << 32 | context.next_random();
   SourcePorts ports(port_range(context, key), L4Port{key.source_port.host()}, random);
-  while (result.outcome == InsertOutcome::kReplyTaken) {
-    const auto port = ports.next();
+  FlowTable& flows = *context.shared.flows;
+  std::optional<L4Port> yielding;
+  bool displaces = false;
+  while (result.outcome == InsertOutcome::kReplyTaken && !displaces) {
+    std::optional<L4Port> port = ports.next();
     if (!port) {
-      break;
+      port = yielding;
+      displaces = true;
+      if (!port) {
+        break;
+      }
     }
     decision.new_reply.destination_port = Be16::of(port->value());
-    decision.reply_hash = 0;
     if (echo) {
       decision.new_reply.source_port = echo_ports(Be16::of(port->value()), true).destination;
     }
-    rebuild_rewrites(decision);
+    decision.reply_hash = flows.hash(decision.new_reply);
     describe(context, packet, decision, connection);
-    result = context.shared.flows->insert(context.worker, connection, context.now);
+    const Hit taken = flows.find(context.worker, decision.new_reply, decision.reply_hash, context.now);
+    if (taken && !displaces) {
+      yielding = !yielding && flows.yields(taken, connection) ? port : yielding;
+      continue;
+    }
+    if (taken) {
+      flows.remove(context.worker, taken);
+    }
+    rebuild_for_port(decision);
+    result = flows.insert(context.worker, connection, context.now);
   }
   return result;
 }

@@ -2,6 +2,7 @@
 // Thread: the owning worker.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -14,7 +15,10 @@
 namespace isthmus {
 
 struct SlowContext : WorkerContext {
-  using WorkerContext::WorkerContext;
+  SlowContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
+              FlowEventQueue& events)
+      : WorkerContext(shared_state, worker_id, frame_pool, mail_box, events),
+        refusals(shared_state.options.connections / std::max(shared_state.control_slot, 1U)) {}
 
   DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};
   UnknownSources unknown_sources;

@@ -222,7 +222,11 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
 
 void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
              End& end) noexcept {
-  in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
+  if (decision.opens) {
+    in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
+  } else {  // find_service() may have asked for it
+    in.tables.epochs.depend_once(decision.depends, EpochTable::of_address(hash));
+  }
   find_end(in.snapshot, in.tables.endpoints, in.facts.key.realm, address, hash, end);
 }
 
@@ -239,7 +243,11 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
 
 void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept {
   const bool own = (*in.snapshot.peers)[peer].cluster == in.tables.options.cluster;
-  in.tables.epochs.depend(decision.depends, own ? EpochTable::of_own_peers() : EpochTable::of_peer(peer));
+  if (own) {
+    in.tables.epochs.depend_once(decision.depends, EpochTable::of_own_peers());
+  } else {
+    in.tables.epochs.depend(decision.depends, EpochTable::of_peer(peer));
+  }
 }
 
 void decide(const Snapshot& snapshot, const DecisionTables& tables, const PacketFacts& facts,

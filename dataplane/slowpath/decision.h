@@ -136,6 +136,9 @@ struct Decision {
   return direction == Direction::kForward ? 1 : 2;
 }
 
+// And the forward direction has come from the connection's peer since that has ceased to be live.
+inline constexpr std::uint32_t kReturnedFlag = 4;
+
 // Fills in `decision`, whose pointers refer to `facts`, to the connection and to the snapshot.
 void decide(const Snapshot& snapshot, const DecisionTables& tables, const PacketFacts& facts,
             const DecisionCaches& caches, Decision& decision) noexcept;

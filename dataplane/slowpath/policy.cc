@@ -69,20 +69,37 @@ ForwardPair forward_pair(const DecisionInput& in, const Decision& decision) noex
   return pair;
 }
 
+PolicyVerdict evaluate_anew(const DecisionInput& in, const VerdictCache::Key& key) noexcept {
+  const PolicyTable& table = *in.snapshot.policy;
+  return key.ingress ? table.ingress(key.subject, key.peer, key.l4) : table.egress(key.subject, key.peer, key.l4);
+}
+
+// Of all ports that the policy treats alike.
+PolicyVerdict evaluate_class(const DecisionInput& in, VerdictCache& cache, const VerdictCache::Key& key,
+                             std::uint32_t epoch) noexcept {
+  constexpr std::uint32_t kMostClasses = 0xffff;
+  const std::uint32_t number = in.snapshot.policy->class_of(key.subject, key.ingress, key.l4);
+  VerdictCache::Key of_class = key;
+  of_class.l4 = {0, static_cast<std::uint16_t>(number)};
+  const PolicyVerdict* cached =
+      number <= kMostClasses ? cache.find(VerdictCache::By::kClass, of_class, epoch) : nullptr;
+  const PolicyVerdict verdict = cached != nullptr ? *cached : evaluate_anew(in, key);
+  if (cached == nullptr && number <= kMostClasses) {
+    cache.stage(VerdictCache::By::kClass, of_class, epoch, verdict);
+  }
+  cache.stage(VerdictCache::By::kPort, key, epoch, verdict);
+  return verdict;
+}
+
 // Depends on the subject's word, then evaluates the policy of the snapshot.
 PolicyVerdict evaluate(const DecisionInput& in, Decision& decision, const VerdictCache::Key& key) noexcept {
-  const std::uint32_t epoch = in.tables.epochs.depend(decision.depends, EpochTable::of_policy_subject(key.subject));
+  const std::uint32_t epoch =
+      in.tables.epochs.depend_once(decision.depends, EpochTable::of_policy_subject(key.subject));
   VerdictCache* cache = in.caches.verdicts;
-  if (const PolicyVerdict* cached = cache != nullptr ? cache->find(key, epoch) : nullptr) {
+  if (const PolicyVerdict* cached = cache != nullptr ? cache->find(VerdictCache::By::kPort, key, epoch) : nullptr) {
     return *cached;
   }
-  const PolicyTable& table = *in.snapshot.policy;
-  const PolicyVerdict verdict =
-      key.ingress ? table.ingress(key.subject, key.peer, key.l4) : table.egress(key.subject, key.peer, key.l4);
-  if (cache != nullptr) {
-    cache->stage(key, epoch, verdict);
-  }
-  return verdict;
+  return cache != nullptr ? evaluate_class(in, *cache, key, epoch) : evaluate_anew(in, key);
 }
 
 Refusal denial_of(const PolicyVerdict& verdict) noexcept {

@@ -69,13 +69,17 @@ bool service_stands(const Recheck& r) noexcept {
                                                                    L4Port{r.reply().source_port.host()}) != nullptr;
 }
 
-// The sender is of the source's cluster, and the packet can still go to the peer that it went to.
+// The sender is of the source's cluster, live, and that to which replies go; and the packet can still go to the peer
+// that it went to.
 bool peers_stand(const Recheck& r) noexcept {
   const Snapshot& snapshot = *r.context.snapshot;
   const Origin origin = r.block.origin;
   if (origin.side() == Side::kFabric) {
     const PeerRecord& sender = (*snapshot.peers)[origin.peer()];
-    if (!sender.known() || sender.cluster != r.block.source_cluster) {
+    const bool followed =
+        r.direction == Direction::kReply || (r.connection.shared.peer.load() == sender.underlay &&
+                                             is_usable(snapshot, r.block.source_cluster, origin.peer()));
+    if (!sender.known() || sender.cluster != r.block.source_cluster || !followed) {
       return false;
     }
   }

@@ -1,6 +1,7 @@
 // route: chooses the side, device, peer and next hop by which a direction leaves.
 #include <algorithm>
 
+#include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
@@ -21,9 +22,24 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
   return its_own ? in.snapshot.peers->find(shared.peer.load()) : kNoPeer;
 }
 
+// Whether the forward direction comes from the peer that replies should go to, although it is not live: it has
+// returned, and probes have not shown that yet. At another one nobody would know the connection.
+bool has_returned(const DecisionInput& in, const Decision& decision, PeerId peer) noexcept {
+  constexpr std::uint32_t kSeconds = 2;
+  if (decision.opens || decision.direction != Direction::kReply ||
+      (in.facts.connection->shared.user_flags.load(std::memory_order_relaxed) & kReturnedFlag) == 0) {
+    return false;
+  }
+  const DirectionLine& forward = in.facts.connection->line(Direction::kForward);
+  const PeerRecord& record = (*in.snapshot.peers)[peer];
+  return record.known() && record.cluster == decision.destination.cluster &&
+         lifecycle::idle_since(forward.seen.load(std::memory_order_relaxed), in.facts.now) <= kSeconds;
+}
+
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
-PeerId choose_peer(const DecisionInput& in, const End& target, std::uint32_t hash, PeerId kept) noexcept {
-  if (kept != kNoPeer && is_usable(in.snapshot, target.cluster, kept)) {
+PeerId choose_peer(const DecisionInput& in, const Decision& decision, std::uint32_t hash, PeerId kept) noexcept {
+  const End& target = decision.destination;
+  if (kept != kNoPeer && (is_usable(in.snapshot, target.cluster, kept) || has_returned(in, decision, kept))) {
     return kept;
   }
   if (const PeerId owner = in.snapshot.clusters->owner(target.cluster, hash); owner != kNoPeer) {
@@ -80,8 +96,8 @@ bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {
 
 Refusal route(const DecisionInput& in, Decision& decision) noexcept {
   decision.egress = Egress{};
-  const LocalRoute* found = route_to(in, decision.target());
   const bool own = decision.destination.cluster == in.tables.options.cluster;
+  const LocalRoute* found = own || in.snapshot.routes->has_native() ? route_to(in, decision.target()) : nullptr;
   if (found != nullptr && found->native != own) {
     if (found->peer != kNoPeer) {
       depend_on_peer(in, decision, found->peer);
@@ -93,7 +109,7 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
     return DropReason::kNoRoute;
   }
   const std::uint32_t hash = symmetric_hash(decision.other());
-  const PeerId peer = choose_peer(in, decision.destination, hash, peer_to_keep(in, decision));
+  const PeerId peer = choose_peer(in, decision, hash, peer_to_keep(in, decision));
   if (peer == kNoPeer) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
     return DropReason::kNoLiveGateway;

@@ -1,5 +1,7 @@
 // service: VIP → backend, by Maglev hashing as in Cilium. An existing connection keeps its backend while that is part
 // of the service.
+#include <algorithm>
+
 #include "dataplane/api/maglev.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/slowpath/steps.h"
@@ -45,9 +47,15 @@ Refusal keep_backend(const DecisionInput& in, Decision& decision, bool is_vip) n
 }  // namespace
 
 const BackendEntry* BackendWalk::next() noexcept {
-  // Adjacent slots may name the same backend. Ends after one turn of the ring.
+  // Adjacent slots may name the same backend. Ends after one turn of the ring at most, and where one backend is alone
+  // for so long that it has nearly all the slots.
+  constexpr std::uint32_t kLongestRun = 1024;
   const auto size = static_cast<std::uint32_t>(set->ring.size());
-  while (steps < size) {
+  if (last != nullptr && single) {
+    return nullptr;
+  }
+  const std::uint32_t end = std::min(size, steps + kLongestRun);
+  while (steps < end) {
     const BackendEntry& candidate = set->backends[set->ring[slot]];
     slot = slot + 1 == size ? 0 : slot + 1;
     ++steps;
@@ -62,6 +70,7 @@ const BackendEntry* BackendWalk::next() noexcept {
 BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noexcept {
   BackendWalk walk;
   walk.set = decision.frontend->backends.get();
+  walk.single = decision.frontend->index->accepting() == 1;
   const Hints* hints = in.facts.hints;
   if (hints != nullptr && hints->backend != nullptr && hints->snapshot == &in.snapshot) {
     walk.slot = hints->slot;
@@ -100,9 +109,7 @@ Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
   }
   const bool is_vip = shard.has_vip(forward.realm, vip, hash);
   if (!decision.opens) {
-    if (has_backend(decision)) {  // its service is gone, and may return
-      in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
-    }
+    in.tables.epochs.depend_once(decision.depends, EpochTable::of_address(hash));  // a service may come, or return
     return keep_backend(in, decision, is_vip);
   }
   look_up(in, decision, vip, hash, decision.destination);

@@ -46,7 +46,7 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] bool route_reply(const DecisionInput& in, Decision& decision) noexcept;
 // The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
-void rebuild_rewrites(Decision& decision) noexcept;
+void rebuild_for_port(Decision& decision) noexcept;
 // Of all that a decision takes from the two ends. (build_block.cc)
 [[nodiscard]] std::uint32_t digest_of(const End& source, const End& destination) noexcept;
 
@@ -55,6 +55,7 @@ struct BackendWalk {
   const BackendSet* set = nullptr;
   std::uint32_t slot = 0;
   std::uint32_t steps = 0;
+  bool single = false;  // there is but one on the ring
   const BackendEntry* last = nullptr;
   [[nodiscard]] const BackendEntry* next() noexcept;
 };

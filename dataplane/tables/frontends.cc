@@ -25,6 +25,9 @@ BackendIndex::BackendIndex(const BackendSet& set)
   for (const std::uint16_t number : set.ring) {
     on_ring_[number / 64] |= std::uint64_t{1} << number % 64;
   }
+  for (const std::uint64_t word : on_ring_) {
+    accepting_ += static_cast<std::size_t>(std::popcount(word));
+  }
 }
 
 std::size_t BackendIndex::home(const IpAddress& address, L4Port port) const noexcept {

@@ -22,6 +22,8 @@ class BackendIndex {
 
   // nullptr: not in the set, which is the one that the index was built from.
   [[nodiscard]] const BackendEntry* find(const BackendSet& set, const IpAddress& address, L4Port port) const noexcept;
+  // How many backends are on the ring.
+  [[nodiscard]] std::size_t accepting() const noexcept { return accepting_; }
   // Whether the backend is on the ring; a draining one is not.
   [[nodiscard]] bool accepts_new(const BackendSet& set, const BackendEntry& backend) const noexcept {
     const auto number = static_cast<std::size_t>(&backend - set.backends.data());
@@ -32,6 +34,7 @@ class BackendIndex {
   [[nodiscard]] std::size_t home(const IpAddress& address, L4Port port) const noexcept;
   std::vector<std::uint32_t> slots_;  // number of the backend + 1; 0: empty
   std::vector<std::uint64_t> on_ring_;
+  std::size_t accepting_ = 0;
 };
 
 struct Frontend : FrontendEntry {

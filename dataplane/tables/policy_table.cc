@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace isthmus {
@@ -90,19 +91,61 @@ DirectionRules::DirectionRules(const DirectionPolicy& policy) : enforced_(policy
     peers_.push_back({e.peers, e.rule});
     groups_.back().end = static_cast<std::uint32_t>(peers_.size());
   }
+  build_classes();
+}
+
+void DirectionRules::build_classes() {
+  constexpr std::uint32_t kProtocols = 256;
+  std::map<std::uint32_t, std::vector<std::pair<std::uint32_t, bool>>> points;  // where groups begin and end
+  for (std::uint32_t number = 0; number < groups_.size(); ++number) {
+    const Group& group = groups_[number];
+    const bool every_port = group.first_port == 0 && group.last_port == 0xffff;
+    const std::uint32_t first = group.protocol, last = group.protocol != 0 ? group.protocol : kProtocols - 1;
+    for (std::uint32_t protocol = first; protocol <= last; protocol = every_port ? last + 1 : protocol + 1) {
+      points[point(protocol, group.first_port)].emplace_back(number, true);
+      points[point(every_port ? last : protocol, group.last_port) + 1].emplace_back(number, false);
+    }
+  }
+  classes_.pop_back();
+  std::set<std::uint32_t> open;
+  const std::size_t most = kMaxPlaces + kPlacesPerGroup * groups_.size();
+  for (const auto& [start, changes] : points) {
+    for (const auto& [group, begins] : changes) {
+      begins ? static_cast<void>(open.insert(group)) : static_cast<void>(open.erase(group));
+    }
+    if (start != 0) {
+      classes_.push_back({start, 0});
+    }
+    listed_ = listed_ && covering_.size() + open.size() <= most;
+    if (listed_) {
+      classes_.back().begin = static_cast<std::uint32_t>(covering_.size());
+      covering_.insert(covering_.end(), open.begin(), open.end());
+    }
+  }
+  classes_.push_back({~std::uint32_t{0}, static_cast<std::uint32_t>(covering_.size())});
+}
+
+std::uint32_t DirectionRules::class_of(PolicyL4 l4) const noexcept {
+  const auto after = std::upper_bound(classes_.begin(), classes_.end(), point(l4.protocol, l4.port),
+                                      [](std::uint32_t at, const Class& one) { return at < one.start; });
+  return static_cast<std::uint32_t>(after - classes_.begin()) - 1;
 }
 
 PolicyVerdict DirectionRules::decide(const SelectorSets& selectors, Identity peer, PolicyL4 l4) const noexcept {
-  std::uint32_t begin = 0;
-  for (const Group& group : groups_) {
-    if (group.covers(l4)) {
-      for (std::uint32_t i = begin; i < group.end; ++i) {
-        if (selectors.holds(peers_[i].selector, peer)) {
-          return {group.deny ? PolicyOutcome::kDeniedByRule : PolicyOutcome::kAllowed, peers_[i].rule};
-        }
+  const std::uint32_t number = listed_ ? class_of(l4) : 0;
+  const std::uint32_t begin = listed_ ? classes_[number].begin : 0;
+  const std::uint32_t end = listed_ ? classes_[number + 1].begin : static_cast<std::uint32_t>(groups_.size());
+  for (std::uint32_t at = begin; at < end; ++at) {
+    const std::uint32_t index = listed_ ? covering_[at] : at;
+    const Group& group = groups_[index];
+    if (!listed_ && !group.covers(l4)) {
+      continue;
+    }
+    for (std::uint32_t i = index == 0 ? 0 : groups_[index - 1].end; i < group.end; ++i) {
+      if (selectors.holds(peers_[i].selector, peer)) {
+        return {group.deny ? PolicyOutcome::kDeniedByRule : PolicyOutcome::kAllowed, peers_[i].rule};
       }
     }
-    begin = group.end;
   }
   return {enforced_ ? PolicyOutcome::kDenied : PolicyOutcome::kAllowed, kNoRule};
 }
@@ -191,6 +234,11 @@ PolicyVerdict PolicyTable::egress(Identity subject, Identity peer, PolicyL4 l4) 
   const SubjectRules* rules = find(subject);
   return rules == nullptr ? by_default(subject, defaults_.deny_egress)
                           : audited(rules->egress.decide(selectors_, peer, l4), rules->audit);
+}
+
+std::uint32_t PolicyTable::class_of(Identity subject, bool ingress, PolicyL4 l4) const noexcept {
+  const SubjectRules* rules = find(subject);
+  return rules == nullptr ? 0 : (ingress ? rules->ingress : rules->egress).class_of(l4);
 }
 
 std::vector<Identity> PolicyTable::subjects_by_prefix() const {

@@ -41,13 +41,17 @@ class SelectorSets {
   std::vector<std::shared_ptr<const Block>> blocks_;  // indexed by id; a block without selectors may be null
 };
 
-// One direction of a subject's policy: its entries grouped by L4 condition, deny entries first.
+// One direction of a subject's policy: its entries grouped by L4 condition, deny entries first. Protocols and ports are
+// cut into classes that the groups do not tell apart; each has a list of the groups that cover it, so that a decision
+// does not look at the others.
 class DirectionRules {
  public:
   DirectionRules() = default;
   explicit DirectionRules(const DirectionPolicy& policy);
   // The rule in the verdict is one of those that match.
   [[nodiscard]] PolicyVerdict decide(const SelectorSets& selectors, Identity peer, PolicyL4 l4) const noexcept;
+  // What decide() takes of `l4`: of one class, it is the same for every port.
+  [[nodiscard]] std::uint32_t class_of(PolicyL4 l4) const noexcept;
   // Whether any entry selects an identity that addresses get from their prefix.
   [[nodiscard]] bool asks_prefixes(const SelectorSets& selectors) const noexcept;
 
@@ -65,7 +69,21 @@ class DirectionRules {
     SelectorId selector;
     RuleId rule;
   };
+  struct Class {
+    std::uint32_t start = 0;  // protocol and first port; the next one's is the end
+    std::uint32_t begin = 0;  // of its groups in covering_; the next one's is the end
+  };
+  // Groups that overlap so much that lists would take more than this many places, and 16 for each group, have none.
+  static constexpr std::size_t kMaxPlaces = 65'536, kPlacesPerGroup = 16;
+
+  [[nodiscard]] static constexpr std::uint32_t point(std::uint32_t protocol, std::uint32_t port) noexcept {
+    return (protocol << 16) + port;
+  }
+  void build_classes();
   bool enforced_ = false;
+  std::vector<Class> classes_{{0, 0}, {~std::uint32_t{0}, 0}};  // ascending; the last is none
+  std::vector<std::uint32_t> covering_;
+  bool listed_ = true;
   std::vector<Group> groups_;
   std::vector<Peer> peers_;
 };
@@ -87,6 +105,8 @@ class PolicyTable {
 
   [[nodiscard]] PolicyVerdict ingress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
   [[nodiscard]] PolicyVerdict egress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
+  // DirectionRules::class_of(); 0 for a subject without a policy.
+  [[nodiscard]] std::uint32_t class_of(Identity subject, bool ingress, PolicyL4 l4) const noexcept;
   // The identity of an address by its longest prefix, or `otherwise`.
   [[nodiscard]] Identity by_prefix(Realm realm, const IpAddress& address, Identity otherwise) const noexcept {
     const std::uint32_t value = prefixes_->find(realm, address);

@@ -21,7 +21,7 @@ struct Words {
     for (const EpochIndex index : indexes) {
       table.depend(on, index);
     }
-    EXPECT_TRUE(table.is_current(on));
+    EXPECT_TRUE(table.is_current(on.index, on.sum));
     DirectionBlock block;
     on.write_to(block);
     return block;

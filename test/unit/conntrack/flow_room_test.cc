@@ -8,7 +8,7 @@ namespace isthmus::flow_test {
 namespace {
 
 using enum InsertOutcome;
-constexpr std::uint32_t kConnections = 16384, kReserve = kConnections / 16, kFew = kConnections / 1024;
+constexpr std::uint32_t kConnections = 16384, kReserve = kConnections / 16, kFew = 64;
 
 IpAddress pod(std::uint32_t n) { return IpAddress::ipv4(Be32::of(0x0a010000 + n)); }
 FlowKey from(std::uint32_t number, std::uint32_t n) {

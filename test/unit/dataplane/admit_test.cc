@@ -7,9 +7,12 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <thread>
 
+#include "dataplane/api/maglev.h"
 #include "dataplane/publish/publisher.h"
+#include "dataplane/slowpath/steps.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -100,6 +103,40 @@ TEST(Admit, APacketWhoseTablesChangeAtEveryAttemptIsContendedAndOpensNothing) {
   EXPECT_TRUE(contended);
   EXPECT_EQ(rig.shared.flows->counts().created, opened);
   EXPECT_TRUE(rig.admit_one(60'000).alive()) << "once the tables stand still";
+}
+
+// A ring of 16,381 slots with one backend: the walk does not go round it in search of another.
+TEST(BackendWalk, EndsAfterTheOnlyBackend) {
+  BackendSet set;
+  set.backends = {backend(1, at.west, 2)};
+  set.ring = maglev_ring(std::array{MaglevBackend{at.west.address, L4Port{at.west.port}}});
+  BackendWalk walk;
+  walk.set = &set;
+  walk.single = BackendIndex(set).accepting() == 1;
+  EXPECT_NE(walk.next(), nullptr);
+  EXPECT_EQ(walk.next(), nullptr);
+  EXPECT_LE(walk.steps, 1u);
+}
+
+TEST(BackendWalk, FindsTheOthersAndEnds) {
+  BackendSet set;
+  std::vector<MaglevBackend> on_ring;
+  for (std::uint32_t n = 0; n < 3; ++n) {
+    const Endpoint where{IpAddress::ipv4(Be32::of(0x0a020010 + n)), 80};
+    set.backends.push_back(backend(n + 1, where, 2));
+    on_ring.push_back({where.address, L4Port{where.port}});
+  }
+  set.ring = maglev_ring(on_ring);
+  EXPECT_EQ(BackendIndex(set).accepting(), 3u);
+  BackendWalk walk;
+  walk.set = &set;
+  std::set<const BackendEntry*> found;
+  std::uint32_t steps = 0;
+  for (const BackendEntry* one = walk.next(); one != nullptr; one = walk.next()) {
+    found.insert(one);
+    ASSERT_LE(++steps, set.ring.size());
+  }
+  EXPECT_EQ(found.size(), 3u);
 }
 
 }  // namespace

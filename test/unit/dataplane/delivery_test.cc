@@ -126,6 +126,32 @@ TEST_F(OwnNodes, ANodesPacketsAreValidatedLikeAnyPeers) {
   }
 }
 
+// Such a decision would depend on the peers of our own cluster three times.
+TEST_F(OwnNodes, APodReachesAnotherOneThroughAServiceAndIsSettledAlsoAfterANodeHasCome) {
+  const Endpoint backend{Actors::ip("10.1.5.20"), 8080};
+  const EndpointEntry entry{Realm{0}, backend.address, ClusterId{1}, Identity{kLocalBackendIdentity}, kNoPeer};
+  rig_.engine().upsert_endpoints(std::span(&entry, 1));
+  rig_.set_backends(rig_.at.local_service, 2, {test::backend(2, backend, 1)}, {0});
+  const auto forward = [&](std::uint8_t flags) {
+    return rig_.from_underlay(from_node(tcp(pod_, rig_.at.local_service, flags), kPodIdentity)).only();
+  };
+  const Output first = forward(kSyn);
+  expect_to_node(*this, first, kPodIdentity);
+  const Endpoint translated{rig_.at.translation, first.packet.source_port};
+  (void)rig_.from_underlay(from_node(tcp(backend, translated, kSyn | kAck), kLocalBackendIdentity)).only();
+  (void)forward(kAck);
+  TableDelta node;
+  node.upsert_peers = {{PeerId{10}, ClusterId{1}, Actors::ip("192.0.2.51"), L4Port{6081}, AdjacencyId{1}, false,
+                        Kind::kGeneve, Kind::kGeneve}};
+  ASSERT_TRUE(rig_.engine().publish(node).ok());
+  (void)forward(kAck);
+  const std::uint64_t settled = rig_.counters().revalidations;
+  for (unsigned i = 0; i < 10; ++i) {
+    (void)forward(kAck);
+  }
+  EXPECT_EQ(rig_.counters().revalidations, settled);
+}
+
 TEST_F(OwnNodes, AreSteeredToTheEngine) {
   const auto& peers = rig_.underlay().rules().peers;
   EXPECT_NE(std::find(peers.begin(), peers.end(), node_), peers.end());

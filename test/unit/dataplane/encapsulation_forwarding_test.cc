@@ -211,7 +211,11 @@ TEST(EncapsulationForwarding, AnErrorToARemotePodGoesThroughItsTunnel) {
   }
 }
 
-TEST(EncapsulationForwarding, EcnIsCopiedToTheOuterHeaderAndCongestionBackToTheInnerOne) {
+// RFC 6040, figure 4: by inner and outer mark (Not-ECT, ECT(1), ECT(0), CE).
+constexpr int kLost = -1;
+constexpr int kMerged[4][4] = {{0, 0, 0, kLost}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
+
+TEST(EncapsulationForwarding, EcnIsCopiedToTheOuterHeaderAndMergedBackIntoTheInnerOne) {
   for (const Fabric& fabric : fabrics()) {
     for (const bool v4 : {true, false}) {
       SCOPED_TRACE(name_of(fabric) + (v4 ? ", inner IPv4" : ", inner IPv6"));
@@ -221,15 +225,37 @@ TEST(EncapsulationForwarding, EcnIsCopiedToTheOuterHeaderAndCongestionBackToTheI
         const Output out = rig.from_local(tcp(client, server, kAck).with_ecn(ecn)).only();
         EXPECT_EQ(out.packet.outer_tos, ecn);
         PacketSpec in = rig.tunnelled(tcp(server, client, kAck).with_ecn(ecn), rig.at.west_gateway, kWestIdentity);
-        in.tunnel->ecn = 3;
-        const Outcome back = rig.from_underlay(in);
-        if (ecn == 0) {
-          EXPECT_EQ(back.drops, (std::map<std::string, std::uint64_t>{{"ecn_not_capable", 1}}));
-        } else {
-          EXPECT_EQ(back.only().packet.ecn, 3);
+        for (std::uint8_t outer = 0; outer < 4; ++outer) {
+          in.tunnel->ecn = outer;
+          const Outcome back = rig.from_underlay(in);
+          if (kMerged[ecn][outer] == kLost) {
+            EXPECT_EQ(back.drops, (std::map<std::string, std::uint64_t>{{"ecn_not_capable", 1}}));
+          } else {
+            EXPECT_EQ(back.only().packet.ecn, kMerged[ecn][outer]) << unsigned{ecn} << " under " << unsigned{outer};
+          }
         }
       }
     }
+  }
+}
+
+// A tunnel packet whose outer header ends before the inner packet begins; that one, in what follows, claims bytes that
+// are not in the frame.
+TEST(EncapsulationForwarding, AnInnerPacketBehindTheOuterOneIsMalformed) {
+  for (std::uint8_t udp = 0; udp < 70; ++udp) {
+    PathRig rig;
+    const Actors& at = rig.at;
+    FrameBytes frame = rig.tunnelled(tcp(at.west, at.client), at.west_gateway, kWestIdentity).bytes();
+    constexpr std::size_t kIp = 14, kUdp = kIp + 20, kInnerIp = kUdp + 8 + 8 + 14;
+    frame[kIp + 2] = 0;
+    frame[kIp + 3] = static_cast<std::uint8_t>(20 + udp);
+    frame[kUdp + 4] = 0;
+    frame[kUdp + 5] = udp;
+    frame[kInnerIp + 2] = 1400 >> 8;
+    frame[kInnerIp + 3] = 1400 & 0xff;
+    const Outcome outcome = rig.raw(true, frame);
+    EXPECT_TRUE(outcome.out.empty()) << unsigned{udp};
+    EXPECT_EQ(outcome.drops.size(), 1u) << unsigned{udp};
   }
 }
 

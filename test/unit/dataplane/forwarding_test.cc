@@ -264,6 +264,7 @@ TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
   EXPECT_EQ(quoted.destination, at.remote_service.address);
   EXPECT_EQ(quoted.destination_port, at.remote_service.port);
   EXPECT_EQ(quoted.source, at.client.address);
+  EXPECT_EQ(quoted.errors, std::vector<std::string>{}) << "its checksums are those of the packet that the client sent";
 }
 
 TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #include "dataplane/net/address_hash.h"
 #include "dataplane/net/checksum.h"
@@ -34,6 +35,18 @@ TEST(IpAddress, AdjacentAddressesSpreadOverTheLowBitsOfTheirHash) {
     EXPECT_GT(*min, 256 / 2) << base;
     EXPECT_LT(*max, 256 * 2) << base;
   }
+}
+
+// With fixed multipliers, addresses of this form all had one hash.
+TEST(IpAddress, NobodyCanChooseAddressesWithOneHash) {
+  std::set<std::uint64_t> hashes;
+  for (std::uint32_t n = 0; n < 65'536; ++n) {
+    std::uint8_t bytes[16] = {
+        0xfd, 0,    0,    2,    0,    0,   static_cast<std::uint8_t>(n >> 8), static_cast<std::uint8_t>(n), 0x53, 0xec,
+        0x85, 0x1a, 0xfe, 0xb9, 0xce, 0xc4};
+    hashes.insert(address_hash(Realm{}, IpAddress::ipv6(bytes)));
+  }
+  EXPECT_EQ(hashes.size(), 65'536u);
 }
 
 TEST(Prefix, ContainsExactlyItsAddresses) {

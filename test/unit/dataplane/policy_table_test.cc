@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <random>
+#include <set>
 
 namespace isthmus {
 namespace {
@@ -122,6 +124,57 @@ TEST(PolicyTable, MatchesDirectEvaluationForRandomPoliciesAndPackets) {
         }
       }
     }
+  }
+}
+
+// Ranges that all overlap: lists of what covers each port would take millions of places.
+TEST(PolicyTable, ManyOverlappingRangesAreEvaluatedToo) {
+  constexpr std::uint16_t kRanges = 1500;
+  DirectionPolicy direction;
+  direction.enforced = true;
+  for (std::uint16_t n = 0; n < kRanges; ++n) {
+    const auto first = static_cast<std::uint16_t>(10 * n), last = static_cast<std::uint16_t>(65'535 - 10 * n);
+    direction.entries.push_back({SelectorId{n + 1u}, 6, false, first, last, RuleId{n + 1u}});
+  }
+  TableDelta delta;
+  for (std::uint16_t n = 0; n < kRanges; ++n) {
+    delta.upsert_selectors.push_back(selector(n + 1u, {70'000u + n}));
+  }
+  const Identity subject{1 << 16 | 5};
+  delta.upsert_policies = {std::make_shared<const SubjectPolicy>(SubjectPolicy{subject, false, direction, direction})};
+  const auto table = PolicyTable().changed(delta, Realm{0});
+  for (std::uint16_t n = 0; n < kRanges; n += 7) {
+    const auto outcome = [&](std::uint32_t port) {
+      return table->egress(subject, Identity{70'000u + n}, {6, static_cast<std::uint16_t>(port)}).outcome;
+    };
+    EXPECT_EQ(outcome(10u * n), PolicyOutcome::kAllowed);
+    EXPECT_EQ(outcome(65'535u - 10u * n), PolicyOutcome::kAllowed);
+    if (n != 0) {
+      EXPECT_EQ(outcome(10u * n - 1), PolicyOutcome::kDenied);
+      EXPECT_EQ(outcome(65'536u - 10u * n), PolicyOutcome::kDenied);
+    }
+  }
+}
+
+// What a port scan costs: ports that no entry tells apart are one class.
+TEST(PolicyTable, PortsThatNoEntryTellsApartAreOneClass) {
+  DirectionPolicy direction;
+  direction.enforced = true;
+  direction.entries = {{kEveryPeer, 6, false, 80, 80, RuleId{1}},
+                       {kEveryPeer, 6, true, 1000, 1999, RuleId{2}},
+                       {kEveryPeer, 17, false, 53, 53, RuleId{3}},
+                       {kEveryPeer, 0, false, 0, 65'535, RuleId{4}}};
+  const DirectionRules rules(direction);
+  std::map<std::uint32_t, std::set<PolicyOutcome>> outcomes;
+  for (const std::uint8_t protocol : std::to_array<std::uint8_t>({6, 17, 1})) {
+    for (std::uint32_t port = 0; port < 65'536; ++port) {
+      const PolicyL4 l4{protocol, static_cast<std::uint16_t>(port)};
+      outcomes[rules.class_of(l4)].insert(rules.decide(SelectorSets{}, Identity{300}, l4).outcome);
+    }
+  }
+  EXPECT_LE(outcomes.size(), 12u);
+  for (const auto& [number, found] : outcomes) {
+    EXPECT_EQ(found.size(), 1u) << number;
   }
 }
 

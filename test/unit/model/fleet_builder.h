@@ -197,7 +197,7 @@ class Fleet3 {
         return b.id;
       }
     }
-    return kNoBackend;
+    return BackendId{};
   }
   [[nodiscard]] PeerId peer(const std::string& underlay) const {
     for (const auto& [id, entry] : peers) {

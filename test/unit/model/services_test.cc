@@ -266,7 +266,7 @@ TEST(Services, KeepIdsOfBackendsThatStay) {
   f.compile();
   EXPECT_EQ(f.backend_id(kVip, "10.1.0.1"), one);
   EXPECT_EQ(f.backend_id(kVip, "10.1.0.3"), three);
-  EXPECT_EQ(f.backend_id(kVip, "10.1.0.2"), kNoBackend);
+  EXPECT_EQ(f.backend_id(kVip, "10.1.0.2"), BackendId{});
   EXPECT_NE(f.backend_id(kVip, "10.1.0.4"), two) << "a released id is not reused at once";
   EXPECT_EQ(f.frontend(kVip)->service, service);
 }
