@@ -146,6 +146,7 @@ Gateway& Bench::gateway_for(const Case& what, const Row& row) {
   GatewayOptions desired;
   desired.kind = what.kind;
   desired.state = options_.state;
+  desired.events = options_.events;
   desired.connections = row.connections;
   desired.spare = what.what == Case::What::kNewFlow ? std::clamp(row.connections, 16384U, 131072U) : 0;
   desired.workers = row.workers;
@@ -258,7 +259,10 @@ void Bench::wait_for_aging(const Plan& plan) {
   constexpr int kMaxWaitMs = 60000;
   for (int waited = 0; plan.gateway->counters().connections.now != plan.row.connections; ++waited) {
     if (waited == kMaxWaitMs) {
-      fail(plan.row.name + ": new connections do not expire");
+      const auto counts = plan.gateway->counters().connections;
+      fail(plan.row.name + ": new connections do not expire: " + std::to_string(counts.now) + " instead of " +
+           std::to_string(plan.row.connections) + "; " + std::to_string(counts.evicted) + " have made room, " +
+           std::to_string(counts.half_open_evicted) + " of them half-open");
     }
     for (unsigned worker = 0; worker < plan.row.workers; ++worker) {
       plan.gateway->idle_round(worker);

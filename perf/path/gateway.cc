@@ -108,6 +108,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
   engine.half_open_limit = options.half_open_limit != 0 ? options.half_open_limit : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
+  engine.flow_events_per_second = options.events ? engine.flow_events_per_second : 0;
   // Short, so that spare connections expire soon; long enough to establish the settled ones first.
   engine.timeouts.tcp_syn = engine.timeouts.half_open = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));

@@ -34,6 +34,7 @@ struct GatewayOptions {
   std::uint32_t half_open_limit = 0;  // limit of connections without a reply; 0: no limit
   unsigned workers = 1;
   bool policies = true;  // the 10,000 entries; false: no policy
+  bool events = true;    // flow events, as many as a gateway reports
   unsigned feeds = 1;    // input devices per side
   std::string state;     // directory of the connection table's file; empty: anonymous memory
 };

@@ -124,8 +124,8 @@ class Devices(FleetCase):
         node.run(["ping", "-c5", "-i0.1", "-W1", "-I", "203.0.113.11", pod("east-web-0").ipv4], check=False)
         wait_until(lambda: foreign() >= before + 5, what="foreign sources are counted")
         for device in gateway.query("drops")["devices"]:
-            self.assertLessEqual({"rx_no_frame", "rx_ring_full", "oversize", "tx_refused", "dropped_by_steer.engine_down",
-                                  "dropped_by_steer.tunnel_fragment"},
+            self.assertLessEqual({"rx_no_frame", "rx_ring_full", "oversize", "tx_refused",
+                                  "dropped_by_steer.engine_down", "dropped_by_steer.tunnel_fragment"},
                                  {loss["name"] for loss in device["losses"]}, device["name"])
         page = self.metrics("west", "node1")
         for metric in ("device_no_frame", "device_receive_ring_full", "device_oversize", "device_send_refused",
