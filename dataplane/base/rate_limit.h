@@ -6,7 +6,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <random>
+
+#include "dataplane/base/mix.h"
 
 namespace isthmus {
 
@@ -42,23 +43,16 @@ class RateLimit {
 // A limit of its own for each of many senders, by a keyed hash: those that collide share one, and nobody can choose to.
 class SenderLimits {
  public:
-  explicit SenderLimits(std::uint32_t per_second) {
-    limits_.fill(RateLimit(per_second));
-    std::random_device device;
-    secret_ = (std::uint64_t{device()} << 32 | device()) | 1;
-  }
+  explicit SenderLimits(std::uint32_t per_second) { limits_.fill(RateLimit(per_second)); }
   [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t now_ns) noexcept { return of(sender).take(now_ns); }
   [[nodiscard]] RateLimit& of(std::uint64_t sender) noexcept {
-    __extension__ using Wide = unsigned __int128;
-    const Wide product = static_cast<Wide>(sender ^ secret_) * secret_;
-    const auto hash = static_cast<std::uint64_t>(product >> 64) ^ static_cast<std::uint64_t>(product);
-    return limits_[hash % kSenders];
+    return limits_[folded_product(sender ^ secret_, secret_) % kSenders];
   }
 
  private:
   static constexpr std::size_t kSenders = 256;
   std::array<RateLimit, kSenders> limits_;
-  std::uint64_t secret_;
+  std::uint64_t secret_ = random_word() | 1;
 };
 
 // Limits of one kind of error: for each sender, within it a quarter for each source prefix, and 64 times that for all

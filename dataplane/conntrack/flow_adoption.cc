@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
-#include <random>
 
 #include "dataplane/conntrack/flow_table.h"
 
@@ -90,10 +89,6 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
   if (mapping_.start() == StateStart::kAdopted) {
     adopt(slots_used, blocks_used);
     epochs_.bump_all();  // no adopted decision is valid any more
-  }
-  std::random_device device;
-  for (unsigned worker = 0; worker < workers_; ++worker) {
-    states_[worker].random = (std::uint64_t{device()} << 32 | device()) | 1;
   }
   slots_ = std::make_unique<NumberPool>(capacity_, workers_, quiescence_, slots_used);
   blocks_ = std::make_unique<NumberPool>(blocks, workers_, quiescence_, blocks_used);

@@ -30,6 +30,11 @@ bool FlowTable::yields(const Hit& taken, const NewConnection& newcomer) const no
          its_number > std::max(2 * holders_.half_open(holder_of(newcomer).source), kPortsAtLeast);
 }
 
+bool FlowTable::displace(WorkerId worker, const Hit& taken, const NewConnection& newcomer) noexcept {
+  const FlowRef reference = ref(taken);
+  return yields(taken, newcomer) && evict(worker, {reference.slot, reference.sequence});
+}
+
 bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcept {
   WorkerState& own = state(worker);
   const auto has_share = [&](std::uint16_t peer) { return peer != 0 && holders_.all(peer) >= capacity_ / kPeerShare; };
@@ -42,10 +47,7 @@ bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcep
   }
   std::array<std::uint32_t, kDraws> drawn;
   for (std::uint32_t& slot : drawn) {
-    own.random ^= own.random << 13;
-    own.random ^= own.random >> 7;
-    own.random ^= own.random << 17;
-    slot = static_cast<std::uint32_t>(((own.random >> 32) * capacity_) >> 32);
+    slot = own.draws.below(capacity_);
     const Connection& connection = mapping_.connection(slot);
     __builtin_prefetch(&connection.shared);
     __builtin_prefetch(&connection.lines[0]);

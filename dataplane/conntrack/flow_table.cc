@@ -83,11 +83,13 @@ bool FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds
   return (fresh & mark::kSeen) != 0 && hit.direction == Direction::kReply;
 }
 
-void FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
+bool FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
   const FlowRef ref{victim.slot, victim.sequence};
-  if (victim && remove_if(worker, victim.slot, {.reference = &ref, .half_open = true})) {
-    state(worker).half_open_evicted.add();
+  if (!victim || !remove_if(worker, victim.slot, {.reference = &ref, .half_open = true})) {
+    return false;
   }
+  state(worker).half_open_evicted.add();
+  return true;
 }
 
 // Insert --------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@
 #include "dataplane/api/counters.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/memory_area.h"
+#include "dataplane/base/mix.h"
 #include "dataplane/base/quiescence.h"
 #include "dataplane/base/result.h"
 #include "dataplane/base/types.h"
@@ -162,8 +163,9 @@ class FlowTable {
   // The same for a key whose hash() is known, and not one that has expired.
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key, std::uint64_t hash, Seconds now) const noexcept;
   // Whether the connection, which has a key that the new one needs, is half-open and of somebody who has more than
-  // twice as many of these: then it may be removed.
+  // twice as many of these. displace() removes it, if it still is. False: it stays.
   [[nodiscard]] bool yields(const Hit& taken, const NewConnection& newcomer) const noexcept;
+  [[nodiscard]] bool displace(WorkerId worker, const Hit& taken, const NewConnection& newcomer) noexcept;
   // The same under the key's lock: a miss is certain, where an unlocked lookup may miss an entry that is being moved.
   [[nodiscard]] Hit find_locked(WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept;
   [[nodiscard]] std::uint64_t hash(const FlowKey& key) const noexcept { return hasher_(key); }
@@ -262,7 +264,7 @@ class FlowTable {
 #define ISTHMUS_CONNECTION_COUNTER(field, ...) Counter field;
 #include "dataplane/stats/counters.def"
     std::uint32_t cursor = 0;
-    std::uint64_t random = 1;  // xorshift64
+    Draws draws;
   };
   struct Hashes {
     std::uint64_t forward, reply;
@@ -279,7 +281,7 @@ class FlowTable {
 
   bool record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
   // Removes a half-open connection that has to make room, if it still is one.
-  void evict(WorkerId worker, HalfOpen::Victim victim) noexcept;
+  bool evict(WorkerId worker, HalfOpen::Victim victim) noexcept;
   // Who the connection counts for: the source of its first packet.
   [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
   // The table is nearly full (flow_room.cc). False: the new connection is refused.

@@ -1,7 +1,6 @@
 #include "dataplane/conntrack/half_open.h"
 
 #include <algorithm>
-#include <random>
 
 namespace isthmus {
 namespace {
@@ -20,12 +19,10 @@ HalfOpen::HalfOpen(const FlowMapping& mapping, Holders& holders, std::uint32_t l
       peer_share_(std::max(limit / 2, 1u)),
       workers_(workers),
       pools_(std::make_unique<Pool[]>(workers)) {
-  std::random_device device;
   for (unsigned worker = 0; worker < workers; ++worker) {
     Pool& pool = pools_[worker];
     pool.places = std::make_unique<Place[]>(places_);
     pool.free = std::make_unique<std::uint32_t[]>(places_);
-    pool.random = (std::uint64_t{device()} << 32 | device()) | 1;
   }
 }
 
@@ -62,10 +59,7 @@ HalfOpen::Drawn HalfOpen::draw(Pool& pool, Holder holder, bool over_source, bool
   Drawn drawn;
   unsigned own = 0;
   for (unsigned i = 0; i < draws && own < kOwn && pool.used != 0; ++i) {
-    pool.random ^= pool.random << 13;  // xorshift64
-    pool.random ^= pool.random >> 7;
-    pool.random ^= pool.random << 17;
-    const auto number = static_cast<std::uint32_t>(((pool.random >> 32) * pool.used) >> 32);
+    const std::uint32_t number = pool.draws.below(pool.used);
     const Place& place = pool.places[number];
     if (!live(place)) {
       free_place(pool, number);

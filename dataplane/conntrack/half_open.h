@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/base/mix.h"
 #include "dataplane/base/types.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/flow_mapping.h"
@@ -85,7 +86,7 @@ class HalfOpen {
     std::uint32_t used = 0;  // places below it have been taken at least once
     std::uint32_t swept = 0;
     std::uint32_t order = 0;  // of the next
-    std::uint64_t random = 1;
+    Draws draws;
     std::atomic<std::uint64_t> taken{0}, released{0};  // one writer, any reader
   };
   struct Candidate {

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <random>
+
+#include "dataplane/base/mix.h"
 
 namespace isthmus {
 
 Holders::Holders() : secrets_{}, words_(std::make_unique<std::atomic<std::uint64_t>[]>(kNumbers)) {
-  std::random_device device;
-  std::generate(secrets_.begin(), secrets_.end(), [&] { return std::uint64_t{device()} << 32 | device(); });
+  std::generate(secrets_.begin(), secrets_.end(), random_word);
 }
 
 Holder Holders::holder_of(const FlowKey& opening, Side from, const IpAddress& peer) const noexcept {

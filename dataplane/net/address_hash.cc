@@ -1,15 +1,12 @@
 #include "dataplane/net/address_hash.h"
 
-#include <random>
-
 namespace isthmus::detail {
 namespace {
 
 std::array<std::uint64_t, 3> draw() {
-  std::random_device device;
   std::array<std::uint64_t, 3> secrets{};
   for (std::uint64_t& secret : secrets) {
-    secret = (std::uint64_t{device()} << 32 | device()) | 1;
+    secret = random_word() | 1;
   }
   return secrets;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "dataplane/base/mix.h"
 #include "dataplane/net/ip_address.h"
 
 namespace isthmus {
@@ -16,15 +17,11 @@ extern const std::array<std::uint64_t, 3> kAddressSecrets;  // odd; drawn before
 }
 
 [[nodiscard]] inline std::uint64_t address_hash(Realm realm, const IpAddress& address) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  const auto fold = [](Wide product) noexcept {
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  };
   const std::array<std::uint64_t, 3>& secrets = detail::kAddressSecrets;
   std::uint64_t w[2];
   std::memcpy(w, address.bytes().data(), sizeof w);
-  const std::uint64_t first = fold(static_cast<Wide>(w[0] ^ secrets[0]) * (w[1] ^ secrets[1]));
-  return fold(static_cast<Wide>(first + realm.value()) * secrets[2]);
+  const std::uint64_t first = folded_product(w[0] ^ secrets[0], w[1] ^ secrets[1]);
+  return folded_product(first + realm.value(), secrets[2]);
 }
 
 }  // namespace isthmus

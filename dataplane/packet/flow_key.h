@@ -11,6 +11,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "dataplane/base/mix.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
 
@@ -131,12 +132,7 @@ static_assert(offsetof(FlowKey, source_port) == 8 && offsetof(FlowKey, realm) ==
 
 namespace flow_hash {
 
-// The high and low halves of a 128-bit product, folded: every input bit reaches every output bit.
-[[nodiscard]] inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
+[[nodiscard]] inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept { return folded_product(a, b); }
 
 }  // namespace flow_hash
 

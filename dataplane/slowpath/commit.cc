@@ -187,8 +187,8 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
       yielding = !yielding && flows.yields(taken, connection) ? port : yielding;
       continue;
     }
-    if (taken) {
-      flows.remove(context.worker, taken);
+    if (taken && !flows.displace(context.worker, taken, connection)) {
+      break;  // it has been opened meanwhile
     }
     rebuild_for_port(decision);
     result = flows.insert(context.worker, connection, context.now);

@@ -28,8 +28,7 @@ class Refusals {
  public:
   explicit Refusals(std::uint32_t places) : sets_(std::bit_ceil(std::max(places, kLeast)) / kWays) {}
 
-  // `connection` in what follows: 0, or a number that no other connection has, and none before or after it.
-
+  // `connection`, below: 0, or a number that no other connection has, and none before or after it.
   void prefetch(const Packet& packet) const noexcept { __builtin_prefetch(&sets_[set_of(packet)]); }
   // The reason for which this packet is refused, if a refusal stands. `generation` was loaded before.
   [[nodiscard]] std::optional<DropReason> find(const Packet& packet, std::uint64_t connection, const EpochTable& epochs,

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <random>
 #include <utility>
+
+#include "dataplane/base/mix.h"
 
 namespace isthmus {
 namespace {
@@ -19,17 +20,6 @@ struct Locked {
   Locked& operator=(const Locked&) = delete;
   SpinLock& lock;
 };
-
-std::uint64_t folded_product(std::uint64_t a, std::uint64_t b) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-std::uint64_t random_word() {
-  std::random_device device;
-  return std::uint64_t{device()} << 32 | device();
-}
 
 }  // namespace
 
