@@ -38,12 +38,16 @@ inline constexpr Bytes kMaxAfXdpPacket{4096 - kFrameHeadroom - 14};
 // Counters of an interface's steer program. Fails where there is none, or one of another version.
 [[nodiscard]] Result<SteerCounters> steer_counters(const std::string& interface);
 
+// Frames that one lane of a memory device holds in each direction.
+inline constexpr std::uint32_t kDefaultLaneFrames = 4096;
+
 struct MemoryDeviceOptions {
   std::string name = "memory";
   MacAddress mac;
   Bytes mtu{1500};
-  std::string pcap_in;   // empty: frames are injected by the caller
-  std::string pcap_out;  // empty: frames are kept for the caller
+  std::string pcap_in;                             // empty: frames are injected by the caller
+  std::string pcap_out;                            // empty: frames are kept for the caller
+  std::uint32_t lane_frames = kDefaultLaneFrames;  // a power of two
 };
 [[nodiscard]] Result<std::unique_ptr<Device>> open_memory(const MemoryDeviceOptions& options);
 

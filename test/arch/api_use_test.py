@@ -19,6 +19,7 @@ ALLOWED = {
     "open_memory": "the device of pcap files, for test/golden and the fuzzers; no configuration opens one",
     "pcap_in": "of open_memory",
     "pcap_out": "of open_memory",
+    "lane_frames": "of open_memory",
     "first_port": "control/policy initializes PolicyEntry by position",
     "last_port": "control/policy initializes PolicyEntry by position",
     "deny_ingress": "control/policy initializes PolicyDefaults by position",

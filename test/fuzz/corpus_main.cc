@@ -1,5 +1,6 @@
 // Runs a fuzz target over its corpus without libFuzzer: every file, prefixes of it, and copies with single bytes
-// changed. Built by every compiler, so that inputs found by a fuzzer become regression tests.
+// changed; with --as-they-are, before the directories, the files alone. Built by every compiler, so that inputs found
+// by a fuzzer become regression tests.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -7,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -35,7 +37,8 @@ void run_variations(const std::string& text) {
 
 int main(int argc, char** argv) {
   std::vector<std::filesystem::path> files;
-  for (int i = 1; i < argc; ++i) {
+  const bool as_they_are = argc > 1 && std::string_view(argv[1]) == "--as-they-are";
+  for (int i = as_they_are ? 2 : 1; i < argc; ++i) {
     for (const auto& entry : std::filesystem::directory_iterator(argv[i])) {
       files.push_back(entry.path());
     }
@@ -44,7 +47,8 @@ int main(int argc, char** argv) {
     std::ifstream in(path, std::ios::binary);
     std::printf("%s\n", path.c_str());
     std::fflush(stdout);
-    run_variations({std::istreambuf_iterator<char>(in), {}});
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    as_they_are ? run(text) : run_variations(text);
   }
   if (files.empty()) {
     std::fputs("no corpus\n", stderr);

@@ -241,6 +241,9 @@ std::string mac_text(std::span<const std::uint8_t> b) {
 }  // namespace
 
 FrameBytes PacketSpec::ip_bytes() const {
+  if (raw) {
+    return *raw;
+  }
   const FrameBytes l4 = l4_bytes(*this);
   FrameBytes out;
   if (source.is_ipv4()) {

@@ -35,7 +35,8 @@ struct PacketSpec {
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
-  std::uint16_t mtu = 0;  // ICMP error: of the next hop
+  std::uint16_t mtu = 0;          // ICMP error: of the next hop
+  std::optional<FrameBytes> raw;  // the IP packet itself, in place of what the fields above describe
 
   struct Tunnel {
     IpAddress from, to;

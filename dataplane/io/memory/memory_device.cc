@@ -15,7 +15,7 @@ namespace isthmus {
 // The two rings between a worker and the other end, and the descriptor that wakes a sleeping worker.
 class MemoryLane {
  public:
-  explicit MemoryLane(std::uint32_t out_frames) : in(MemoryDevice::kLaneFrames), out(out_frames) {}
+  explicit MemoryLane(std::uint32_t frames) : in(frames), out(frames) {}
   ~MemoryLane() {
     if (event >= 0) {
       close(event);
@@ -124,7 +124,7 @@ MemoryDevice::~MemoryDevice() = default;
 
 Result<std::unique_ptr<MemoryDevice>> MemoryDevice::create(const MemoryDeviceOptions& options) {
   std::unique_ptr<MemoryDevice> device(new MemoryDevice(options));
-  device->lanes_.push_back(std::make_shared<MemoryLane>(kLaneFrames));
+  device->lanes_.push_back(std::make_shared<MemoryLane>(options.lane_frames));
   if (!options.pcap_in.empty()) {
     auto frames = read_pcap(options.pcap_in, FrameRing::kSlotBytes);
     if (!frames) {
@@ -186,7 +186,7 @@ Result<std::unique_ptr<DeviceQueue>> MemoryDevice::open_queue(WorkerId worker, u
     return Error{"worker " + std::to_string(worker.value()) + " of " + std::to_string(workers), options_.name};
   }
   while (lanes_.size() < workers) {
-    lanes_.push_back(std::make_shared<MemoryLane>(kLaneFrames));
+    lanes_.push_back(std::make_shared<MemoryLane>(options_.lane_frames));
   }
   return std::unique_ptr<DeviceQueue>(std::make_unique<MemoryQueue>(lanes_[worker.value()], writer_, pool));
 }

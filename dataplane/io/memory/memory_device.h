@@ -21,8 +21,8 @@ class MemoryLane;
 
 class MemoryDevice final : public Device {
  public:
-  // Frames that one lane holds in each direction.
-  static constexpr std::uint32_t kLaneFrames = 4096;
+  // Frames that one lane holds in each direction, unless the options say otherwise.
+  static constexpr std::uint32_t kLaneFrames = kDefaultLaneFrames;
 
   [[nodiscard]] static Result<std::unique_ptr<MemoryDevice>> create(const MemoryDeviceOptions& options);
   ~MemoryDevice() override;
