@@ -283,7 +283,7 @@ void Traffic::scan(Input& in) {
   const std::array<Home, 4> homes{Home::kWest, Home::kNorth, Home::kSouth, Home::kNode};
   const std::size_t number = choice % homes.size();
   const std::array<std::uint32_t, 4> clusters{2, 3, 4, 1};
-  const unsigned count = choice == 0xff ? 1000 : 8 * (choice / 4 % 8 + 1);
+  const unsigned count = choice >= 0xfc ? 256 : 8 * (choice / 4 % 4 + 1);
   burst_ = true;
   for (unsigned i = 0; i < count; ++i) {
     const std::uint32_t address = 10U << 24 | clusters[number] << 16 | (0x1000 + i);

@@ -100,7 +100,7 @@ class Traffic {
   Recent<Seen> seen_;
   Recent<std::uint32_t> probes_;  // sequences of those that the gateway has sent
   bool burst_ = false;
-  unsigned budget_ = 4096;  // frames that may still be injected
+  unsigned budget_ = 1200;  // frames that may still be injected
 };
 
 }  // namespace isthmus::test
