@@ -106,8 +106,8 @@ Ledger::Round Ledger::run() {
 void Ledger::settle(const Round& round, const EngineCounters& after, std::uint64_t answers) {
   const auto grown = [&](auto member) { return static_cast<std::int64_t>(after.*member - before_.*member); };
   const auto count = [](std::uint64_t number) { return static_cast<std::int64_t>(number); };
-  const std::int64_t probes_out = std::count_if(round.out.begin(), round.out.end(), [](const Output& out) {
-    return out.packet.tunnelled && out.packet.vni == kHealth;
+  const std::int64_t probes_out = std::count_if(round.out.begin(), round.out.end(), [&](const Output& out) {
+    return out.packet.tunnelled && out.packet.vni == kHealth && out.packet.source == fleet_.rig().at.gateway;
   });
   const std::int64_t answered = grown(&EngineCounters::probes_answered);
   const std::int64_t in = count(injected_), out = count(round.out.size()) - probes_out;
