@@ -140,8 +140,8 @@ bool FlowTable::adopt_slot(std::uint32_t slot) noexcept {
   }
   const Hashes hashes = hashes_of(c);
   const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
-  if (find_hashed(c.lines[0].key, hashes.forward) || find_hashed(c.lines[1].key, hashes.reply) ||
-      !link_both(slot, hashes)) {
+  Hit other;
+  if (!link_vacant(slot, hashes) && link_any(slot, hashes, other) != InsertOutcome::kInserted) {
     return false;
   }
   // The earlier process may have died between two steps of one state change: complete them.

@@ -103,43 +103,56 @@ Holder FlowTable::holder_of(const NewConnection& request) const noexcept {
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
   assert(quiescence_.inside(worker.value()));
   WorkerState& counters = state(worker);
-  const Holder holder = holder_of(request);
+  const Holder holder = request.holder.source != 0 ? request.holder : holder_of(request);
   const bool room = !scarce() || make_room(worker, holder, now);
   const HalfOpen::Acquired acquired = room ? half_open_.acquire(worker, holder) : HalfOpen::Acquired{};
-  evict(worker, acquired.victim);
-  if (!acquired.ok) {  // but the connection may exist already
-    if (Hit hit = find(worker, request.forward)) {
+  if (acquired.victim) [[unlikely]] {
+    evict(worker, acquired.victim);
+  }
+  InsertResult result;
+  if (!acquired.ok) [[unlikely]] {  // but the connection may exist already
+    give_back_blocks(worker, request);
+    result.hit = find(worker, request.forward);
+    if (result.hit) {
+      result.outcome = InsertOutcome::kExists;
       counters.lost_races.add();
-      return {InsertOutcome::kExists, hit};
-    }
-    if (!room) {
+    } else if (room) {
+      result.outcome = InsertOutcome::kHalfOpenLimit;
+      counters.rejected_half_open_limit.add();
+    } else {
       counters.rejected_full.add();
-      return {InsertOutcome::kFull, {}};
     }
-    counters.rejected_half_open_limit.add();
-    return {InsertOutcome::kHalfOpenLimit, {}};
+    return result;
   }
   const std::uint64_t word = HalfOpen::word(worker, acquired.place, holder);
-  InsertResult result = insert_once(worker, request, word, now);
+  bool taken = true;  // the request's blocks are not the table's
+  result.outcome = insert_once(worker, request, word, now, result.hit, taken);
   if (result.outcome == InsertOutcome::kReplyTaken && result.hit &&
       remove_if(worker, result.hit.slot, {.expired_at = &now})) {
-    counters.expired.add();
-    result =
-        insert_once(worker, request, word, now);  // the owner of the reply key had expired but was not aged out yet
+    counters.expired.add();  // the owner of the reply key had expired but was not aged out yet
+    result.outcome = insert_once(worker, request, word, now, result.hit, taken);
   }
-  if (result.outcome == InsertOutcome::kInserted) {
+  if (result.outcome == InsertOutcome::kInserted) [[likely]] {
     half_open_.occupy(worker, acquired.place, result.hit.slot,
                       result.hit.shared().sequence.load(std::memory_order_relaxed));
     if (request.first == Direction::kReply) {
       result.hit = hit_of(result.hit.slot, Direction::kReply);
     }
-  } else {
-    half_open_.cancel(worker, acquired.place, holder);
+    counters.created.add();
+    return result;
   }
+  half_open_.cancel(worker, acquired.place, holder);
+  if (taken) {
+    give_back_blocks(worker, request);
+  }
+  count_refused(worker, result);
+  return result;
+}
+
+// A connection that has not been inserted.
+void FlowTable::count_refused(WorkerId worker, InsertResult& result) noexcept {
+  WorkerState& counters = state(worker);
   switch (result.outcome) {
-    case InsertOutcome::kInserted:
-      counters.created.add();
-      break;
     case InsertOutcome::kExists:
       counters.lost_races.add();
       break;
@@ -147,40 +160,49 @@ InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Se
       result.hit = Hit{};
       counters.reply_taken.add();
       break;
-    case InsertOutcome::kFull:
-    case InsertOutcome::kHalfOpenLimit:
+    default:
       counters.rejected_full.add();
       evict(worker, half_open_.victim(worker));  // its slot is free for one of the next
       break;
   }
-  return result;
 }
 
-InsertResult FlowTable::insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
-                                    Seconds now) noexcept {
+inline InsertOutcome FlowTable::insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
+                                            Seconds now, Hit& hit, bool& taken) noexcept {
   if (request.forward == request.reply) {
-    return {InsertOutcome::kReplyTaken, {}};
+    return InsertOutcome::kReplyTaken;
   }
   const std::uint32_t number = slots_->allocate(worker);
   if (number == 0) {
-    return {InsertOutcome::kFull, {}};
+    return InsertOutcome::kFull;
   }
   const std::uint32_t slot = number - 1;
+  Connection& connection = mapping_.connection(slot);
   fill(slot, request, now);
-  mapping_.connection(slot).shared.half_open.store(half_open, std::memory_order_relaxed);
-  InsertResult result;
-  if (fill_blocks(worker, mapping_.connection(slot), request)) {
-    result = link(slot, {request.forward_hash != 0 ? request.forward_hash : hasher_(request.forward),
-                         request.reply_hash != 0 ? request.reply_hash : hasher_(request.reply)});
+  connection.shared.half_open.store(half_open, std::memory_order_relaxed);
+  InsertOutcome outcome = InsertOutcome::kFull;
+  bool seen = false;
+  if (fill_blocks(worker, connection, request)) {
+    outcome = link(slot,
+                   {request.forward_hash != 0 ? request.forward_hash : hasher_(request.forward),
+                    request.reply_hash != 0 ? request.reply_hash : hasher_(request.reply)},
+                   hit);
+    seen = outcome == InsertOutcome::kFull;  // its reply key may have been linked
   }
-  if (result.outcome != InsertOutcome::kInserted) {
-    discard(worker, slot, result.outcome == InsertOutcome::kFull);  // its reply key may have been linked
+  if (outcome != InsertOutcome::kInserted) [[unlikely]] {
+    for (std::size_t i = 0; i < request.taken.size() && !seen; ++i) {
+      if (request.taken[i] != 0) {  // still the caller's
+        connection.lines[i].block.store(kNoBlock, std::memory_order_relaxed);
+      }
+    }
+    taken = taken && !seen;
+    discard(worker, slot, seen);
   }
-  return result;
+  return outcome;
 }
 
 // Writes a slot that no reader can see yet.
-void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
+inline void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
   Connection& c = mapping_.connection(slot);
   ConnectionShared& s = c.shared;
   s.state.store(0, std::memory_order_relaxed);
@@ -200,21 +222,34 @@ void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds n
     line.packets.store(0, std::memory_order_relaxed);
     line.bytes.store(0, std::memory_order_relaxed);
   }
+  c.line(request.first).seen.store(now.value() << 8 | request.marks, std::memory_order_relaxed);
 }
 
-bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept {
+inline bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept {
   const std::array<const DirectionBlock*, 2> blocks{request.forward_block, request.reply_block};
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     if (blocks[i] == nullptr) {
       continue;
     }
-    const std::uint32_t number = new_block(worker, *blocks[i]);
+    const std::uint32_t number = request.taken[i] != 0 ? request.taken[i] : new_block(worker, *blocks[i]);
     if (number == 0) {
       return false;
     }
     connection.lines[i].block.store(number, std::memory_order_relaxed);
   }
   return true;
+}
+
+void FlowTable::give_back_block(WorkerId worker, std::uint32_t number) noexcept {
+  if (number != 0) {
+    blocks_->release(worker, number);
+  }
+}
+
+void FlowTable::give_back_blocks(WorkerId worker, const NewConnection& request) noexcept {
+  for (const std::uint32_t number : request.taken) {
+    give_back_block(worker, number);
+  }
 }
 
 // Frees a slot that was filled but not inserted.
@@ -239,38 +274,57 @@ void FlowTable::discard(WorkerId worker, std::uint32_t slot, bool seen) noexcept
 }
 
 // Insert-if-absent of both keys. While both locks are held, no other worker can link or unlink either key.
-InsertResult FlowTable::link(std::uint32_t slot, const Hashes& hashes) noexcept {
+inline InsertOutcome FlowTable::link(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept {
   Connection& c = mapping_.connection(slot);
   const TagIndex::Guard guard(index_, hashes.forward, hashes.reply);
+  if (!link_vacant(slot, hashes)) {
+    const InsertOutcome outcome = link_any(slot, hashes, hit);
+    if (outcome != InsertOutcome::kInserted) {
+      return outcome;
+    }
+  }
+  c.shared.checksum.store(checksum_of(c, slot), std::memory_order_release);
+  write_hit(hit, slot, Direction::kForward);
+  return InsertOutcome::kInserted;
+}
+
+// Nearly always there is room in the first bucket of each key, and nothing that may be the key. The reply key comes
+// first: a reader that finds the forward key can rely on the reply key being there.
+bool FlowTable::link_vacant(std::uint32_t slot, const Hashes& hashes) noexcept {
+  const Connection& c = mapping_.connection(slot);
+  auto* const reply = index_.vacancy(hashes.reply);
+  auto* const forward = index_.vacancy(hashes.forward);
+  if (reply == nullptr || forward == nullptr || reply == forward) [[unlikely]] {
+    return false;
+  }
+  TagIndex::fill(*reply, hashes.reply, entry_of(c, slot, Direction::kReply));
+  TagIndex::fill(*forward, hashes.forward, entry_of(c, slot, Direction::kForward));
+  return true;
+}
+
+InsertOutcome FlowTable::link_any(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept {
+  const Connection& c = mapping_.connection(slot);
   if (!index_.definitely_absent(hashes.forward)) {
-    if (Hit other = find_hashed(c.lines[0].key, hashes.forward)) {
-      return {InsertOutcome::kExists, other};
+    hit = find_hashed(c.lines[0].key, hashes.forward);
+    if (hit) {
+      return InsertOutcome::kExists;
     }
   }
   if (!index_.definitely_absent(hashes.reply)) {
-    if (Hit other = find_hashed(c.lines[1].key, hashes.reply)) {
-      return {InsertOutcome::kReplyTaken, other};
+    hit = find_hashed(c.lines[1].key, hashes.reply);
+    if (hit) {
+      return InsertOutcome::kReplyTaken;
     }
   }
-  if (!link_both(slot, hashes)) {
-    return {InsertOutcome::kFull, {}};
-  }
-  c.shared.checksum.store(checksum_of(c, slot), std::memory_order_release);
-  return {InsertOutcome::kInserted, hit_of(slot, Direction::kForward)};
-}
-
-// The reply key first: a reader that finds the forward key can rely on the reply key being there.
-bool FlowTable::link_both(std::uint32_t slot, const Hashes& hashes) noexcept {
-  const Connection& c = mapping_.connection(slot);
   const TagIndex::Entry reply = entry_of(c, slot, Direction::kReply);
   if (!index_.insert(hashes.reply, reply)) {
-    return false;
+    return InsertOutcome::kFull;
   }
   if (!index_.insert(hashes.forward, entry_of(c, slot, Direction::kForward))) {
     index_.erase(hashes.reply, reply);
-    return false;
+    return InsertOutcome::kFull;
   }
-  return true;
+  return InsertOutcome::kInserted;
 }
 
 // Revalidate ----------------------------------------------------------------------------------------------------------

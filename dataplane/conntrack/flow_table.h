@@ -82,8 +82,11 @@ struct FlowRef {
 struct NewConnection {
   FlowKey forward;
   FlowKey reply;
-  const DirectionBlock* forward_block = nullptr;  // copied; nullptr: no decision yet
+  const DirectionBlock* forward_block =
+      nullptr;  // copied, but where it is one of take_block(); nullptr: no decision yet
   const DirectionBlock* reply_block = nullptr;
+  std::array<std::uint32_t, 2>
+      taken{};     // numbers of those blocks, by Direction; insert() gives them back where it fails
   IpAddress peer;  // see ConnectionShared::peer
   Identity source_identity;
   Side from = Side::kLocal;
@@ -91,6 +94,8 @@ struct NewConnection {
   Direction first = Direction::kForward;  // that of the packet which opens it: of the hit, and whose source counts
   std::uint32_t user_flags = 0;
   std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
+  Holder holder;                                   // FlowTable::holder_of(); none: insert() computes it
+  std::uint8_t marks = 0;  // that the first packet sets on its direction, where it neither ends nor answers anything
 };
 
 enum class InsertOutcome : std::uint8_t {
@@ -214,6 +219,16 @@ class FlowTable {
   }
 
   // Change ------------------------------------------------------------------------------------------------------------
+  // Who a new connection counts for: the source of its first packet. Of `request`: keys, `first`, `from`, `peer`.
+  [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
+  // Its first half: of the source's address alone.
+  [[nodiscard]] std::uint16_t source_holder(Realm realm, const IpAddress& address) const noexcept {
+    return holders_.source_of(realm, address);
+  }
+  // A block to be filled in for NewConnection::taken. 0: none is free.
+  [[nodiscard]] std::uint32_t take_block(WorkerId worker) noexcept { return blocks_->allocate(worker); }
+  void give_back_block(WorkerId worker, std::uint32_t number) noexcept;
+  [[nodiscard]] DirectionBlock& taken_block(std::uint32_t number) noexcept { return mapping_.block(number); }
   [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
   // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit. An equal decision
   // keeps its block.
@@ -282,8 +297,6 @@ class FlowTable {
   bool record(WorkerId worker, const Hit& hit, Seconds now, std::uint8_t marks) noexcept;
   // Removes a half-open connection that has to make room, if it still is one.
   bool evict(WorkerId worker, HalfOpen::Victim victim) noexcept;
-  // Who the connection counts for: the source of its first packet.
-  [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
   // The table is nearly full (flow_room.cc). False: the new connection is refused.
   [[nodiscard]] bool scarce() const noexcept { return slots_->available() < reserve_; }
   [[nodiscard]] bool make_room(WorkerId worker, Holder newcomer, Seconds now) noexcept;
@@ -313,14 +326,19 @@ class FlowTable {
     write_hit(hit, slot, direction);
     return hit;
   }
-  [[nodiscard]] InsertResult insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
-                                         Seconds now) noexcept;
+  // `hit`: the new connection, or the one that has its key. `taken`: becomes false where the request's blocks have been
+  // freed.
+  [[nodiscard]] InsertOutcome insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
+                                          Seconds now, Hit& hit, bool& taken) noexcept;
+  void count_refused(WorkerId worker, InsertResult& result) noexcept;
+  void give_back_blocks(WorkerId worker, const NewConnection& request) noexcept;
   void fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept;
   // `seen`: readers may have found the slot.
   void discard(WorkerId worker, std::uint32_t slot, bool seen) noexcept;
-  [[nodiscard]] InsertResult link(std::uint32_t slot, const Hashes& hashes) noexcept;
-  [[nodiscard]] bool link_both(std::uint32_t slot, const Hashes& hashes) noexcept;
+  [[nodiscard]] InsertOutcome link(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept;
+  [[nodiscard]] bool link_vacant(std::uint32_t slot, const Hashes& hashes) noexcept;
+  [[nodiscard]] InsertOutcome link_any(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept;
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
   // What a connection must be to be removed, besides being there: expired at a time; that of a reference; half-open.
   struct Condition {

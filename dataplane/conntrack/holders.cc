@@ -11,15 +11,17 @@ Holders::Holders() : secrets_{}, words_(std::make_unique<std::atomic<std::uint64
   std::generate(secrets_.begin(), secrets_.end(), random_word);
 }
 
+// 1 .. kNumbers - 1
+std::uint16_t Holders::number_of(const IpAddress& address, std::uint64_t kind) const noexcept {
+  std::uint64_t w[2];
+  std::memcpy(w, address.bytes().data(), sizeof w);
+  const std::uint64_t hash = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1] ^ kind);
+  return static_cast<std::uint16_t>(1 + (hash >> 32) % (kNumbers - 1));
+}
+
 Holder Holders::holder_of(const FlowKey& opening, Side from, const IpAddress& peer) const noexcept {
-  const auto number = [&](const IpAddress& address, std::uint64_t kind) {  // 1 .. kNumbers - 1
-    std::uint64_t w[2];
-    std::memcpy(w, address.bytes().data(), sizeof w);
-    const std::uint64_t hash = flow_hash::mix(w[0] ^ secrets_[0], w[1] ^ secrets_[1] ^ kind);
-    return static_cast<std::uint16_t>(1 + (hash >> 32) % (kNumbers - 1));
-  };
-  return {number(opening.source(), opening.realm.value()),
-          from == Side::kLocal ? std::uint16_t{0} : number(peer, secrets_[2])};
+  return {source_of(opening.realm, opening.source()),
+          from == Side::kLocal ? std::uint16_t{0} : number_of(peer, secrets_[2])};
 }
 
 }  // namespace isthmus

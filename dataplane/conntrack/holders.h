@@ -26,6 +26,10 @@ class Holders {
   Holders();
 
   [[nodiscard]] Holder holder_of(const FlowKey& opening, Side from, const IpAddress& peer) const noexcept;
+  // Its first half: of the source endpoint alone.
+  [[nodiscard]] std::uint16_t source_of(Realm realm, const IpAddress& address) const noexcept {
+    return number_of(address, realm.value());
+  }
   [[nodiscard]] std::uint32_t half_open(std::uint16_t number) const noexcept {
     return static_cast<std::uint32_t>(load(number));
   }
@@ -44,6 +48,7 @@ class Holders {
   static constexpr unsigned kAllShift = 32;
   static constexpr std::uint64_t kOne = std::uint64_t{1} << kAllShift;
 
+  [[nodiscard]] std::uint16_t number_of(const IpAddress& address, std::uint64_t kind) const noexcept;
   [[nodiscard]] std::uint64_t load(std::uint16_t number) const noexcept {
     return number == 0 ? 0 : words_[number].load(std::memory_order_relaxed);
   }

@@ -132,6 +132,20 @@ class TagIndex {
     return scan(bucket(other_bucket(home, tag_of(hash))), hash, match);
   }
 
+  // Inside a Guard: a free entry of the key's first bucket, if certainly no key with this hash is present. nullptr: not
+  // known, call find() and insert().
+  [[nodiscard]] std::atomic<std::uint64_t>* vacancy(std::uint64_t hash) const noexcept {
+    Bucket& home = bucket(home_of(hash));
+    const unsigned free = empty(home);
+    if (matching(home, hash) != 0 || home.moved_out.load(std::memory_order_acquire) != 0 || free == 0) [[unlikely]] {
+      return nullptr;
+    }
+    return &home.entries[static_cast<unsigned>(std::countr_zero(free))];
+  }
+  // Inside the same Guard, instead of insert().
+  static void fill(std::atomic<std::uint64_t>& vacancy, std::uint64_t hash, const Entry& entry) noexcept {
+    vacancy.store(pack(hash, entry), std::memory_order_release);
+  }
   // Inside a Guard. False when there is no room. Does not check for duplicates.
   [[nodiscard]] bool insert(std::uint64_t hash, const Entry& entry) noexcept {
     const BucketId home = home_of(hash);
@@ -221,6 +235,22 @@ class TagIndex {
     return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(quarters)),
                                            _mm_castsi128_ps(_mm_load_si128(quarters + 1)), _MM_SHUFFLE(3, 1, 3, 1)));
   }
+  // The same for the lower 32 bits, which are 0 in an empty entry only.
+  [[nodiscard]] __attribute__((no_sanitize("thread"))) static __m128i lowers(const __m128i* quarters) noexcept {
+    return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(quarters)),
+                                           _mm_castsi128_ps(_mm_load_si128(quarters + 1)), _MM_SHUFFLE(2, 0, 2, 0)));
+  }
+  [[nodiscard]] static unsigned mask_of(__m128i first_four, __m128i others) noexcept {
+    return static_cast<unsigned>(
+               _mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(first_four, others), _mm_setzero_si128()))) &
+           ((1u << kEntries) - 1);
+  }
+  // One bit per empty entry.
+  [[nodiscard]] __attribute__((no_sanitize("thread"))) static unsigned empty(const Bucket& bucket) noexcept {
+    const auto* quarters = reinterpret_cast<const __m128i*>(&bucket);
+    const __m128i none = _mm_setzero_si128();
+    return mask_of(_mm_cmpeq_epi32(lowers(quarters), none), _mm_cmpeq_epi32(lowers(quarters + 2), none));
+  }
   // One bit per entry with the hash's tag, including empty entries if the tag is 0. All seven are compared, because the
   // position is random and a mispredicted branch costs more than six comparisons. The line is loaded in 16-byte
   // quarters; x86 reads each aligned 8-byte half atomically in practice, and callers load an entry again before they
@@ -233,8 +263,7 @@ class TagIndex {
     const __m128i tags = _mm_set1_epi32(0xffff);
     const __m128i low = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters), tags), tag);
     const __m128i high = _mm_cmpeq_epi32(_mm_and_si128(uppers(quarters + 2), tags), tag);
-    const auto matches = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), low)));
-    return matches & ((1u << kEntries) - 1);
+    return mask_of(low, high);
   }
 
   [[nodiscard]] static bool replace(Bucket& bucket, std::uint64_t word, std::uint64_t by) noexcept {

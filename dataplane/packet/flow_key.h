@@ -70,6 +70,14 @@ struct alignas(8) FlowKey {
     std::memcpy(&ports, addresses + 8, sizeof ports);
     return {head, ports | std::uint64_t{static_cast<std::uint8_t>(protocol)} << 32 | space};
   }
+  // The words of an IPv4 key.
+  [[nodiscard]] Ipv4Words ipv4_words() const noexcept { return {head, rest()}; }
+  // Those of the reversed key.
+  [[nodiscard]] Ipv4Words reversed_ipv4_words() const noexcept {
+    constexpr std::uint64_t kPorts = 0xffffffff;
+    const std::uint64_t own = rest();
+    return {head << 32 | head >> 32, (own & ~kPorts) | std::rotl(static_cast<std::uint32_t>(own), 16)};
+  }
   [[nodiscard]] static std::uint64_t ipv4_space(Realm realm) noexcept {
     return std::uint64_t{static_cast<std::uint8_t>(Family::kIpv4)} << 40 | std::uint64_t{realm.value()} << 48;
   }

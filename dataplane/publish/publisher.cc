@@ -102,6 +102,7 @@ Status Publisher::apply(const TableDelta& delta) {
     next->frontends.fill(empty);
     next->backends.fill(std::make_shared<const BackendKeys>());
   }
+  next->number = next->number == 0xffffffff ? 1 : next->number + 1;
   std::vector<EpochIndex> moved;
   bool everything = false;
   const bool new_peers = apply_peers(delta, moved) || next->peers == nullptr;

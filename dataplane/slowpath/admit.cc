@@ -9,6 +9,7 @@
 #include "dataplane/net/headers.h"
 #include "dataplane/report/report.h"
 #include "dataplane/slowpath/commit.h"
+#include "dataplane/slowpath/open.h"
 #include "dataplane/slowpath/recheck.h"
 
 namespace isthmus {
@@ -57,8 +58,19 @@ void refuse(SlowContext& context, const Burst& burst, Packet& packet, DropReason
   }
 }
 
-// Decides until the decision is committed or refused. Returns the reason of a refusal.
-std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hit hit, const Hints* hints) noexcept {
+// The packet's connection has been opened by a pattern, which does not hold all that an event tells: the decision is
+// made again, at most as often as the budget for events allows.
+void report_opened(SlowContext& context, const Packet& packet) noexcept {
+  if (wants_admitted_event(context, packet, true, false)) {
+    decide(*context.snapshot, context.tables, facts_of(context, packet, Hit{}), {}, context.decision);
+    put_admitted_event(context, packet, event_of(context.decision, true));
+  }
+}
+
+// Decides until the decision is committed or refused. Returns the reason of a refusal. `committed`: the first
+// decision's result, if it has been committed already, by a pattern.
+std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hit hit, const Hints* hints,
+                                        std::optional<CommitResult> committed) noexcept {
   FlowTable& flows = *context.shared.flows;
   Decision& decision = context.decision;
   Alternative alternative;
@@ -77,7 +89,9 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
     }
     bool taken = false;
     if (!decision.refused) {
-      const CommitResult result = commit(context, packet, decision, alternative.other_port, hit);
+      const CommitResult result =
+          committed ? *committed : commit(context, packet, decision, alternative.other_port, hit);
+      committed.reset();
       if (result.outcome == Committed::kDone) {
         return std::nullopt;
       }
@@ -133,8 +147,7 @@ bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std:
 
 // Passes packets whose decision stands but for a peer that has moved, and drops those whose refusal stands. Returns the
 // others.
-PacketList without_settled(SlowContext& context, Burst& burst) noexcept {
-  const std::uint32_t generation = context.shared.flows->epochs().generation();
+PacketList without_settled(SlowContext& context, Burst& burst, std::uint32_t generation) noexcept {
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     const Packet& packet = burst.packets[burst.undecided.index[i]];
     context.refusals.prefetch(packet);
@@ -182,26 +195,36 @@ bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
 }  // namespace
 
 void admit(SlowContext& context, Burst& burst) noexcept {
-  const PacketList list = without_settled(context, burst);
-  const bool prefetched = list.count > 1;
+  const std::uint32_t generation = context.shared.flows->epochs().generation();
+  const PacketList list = without_settled(context, burst, generation);
   context.inserted.clear();
-  if (prefetched) {
-    prefetch_decisions(context, burst, list);
-  }
+  prefetch_decisions(context, burst, list);
   for (unsigned i = 0; i < list.count; ++i) {
     Packet& packet = burst.packets[list.index[i]];
     Hit hit = context.shared.flows->hit(packet.line);
     if (opened_by_burst(context, packet, hit)) {
       continue;
     }
-    const bool as_prefetched = prefetched && context.prefetches.states[i].connection == hit.connection;
+    const bool as_prefetched = context.prefetches.states[i].connection == hit.connection;
     const Hints* hints = as_prefetched ? &context.prefetches.states[i].hints : nullptr;
     if (hit && stands_by_parts(context, packet, hit, Parts::kAll, hints)) {
       continue;
     }
-    if (const auto reason = decide_packet(context, packet, hit, hints)) {
+    std::optional<CommitResult> committed;
+    const bool may_open = hints != nullptr && !hit;
+    if (may_open) {
+      committed = open_by_pattern(context, packet, *hints, generation, hit);
+      if (committed && committed->outcome == Committed::kDone) {
+        report_opened(context, packet);
+        continue;
+      }
+    }
+    if (const auto reason = decide_packet(context, packet, hit, hints, committed)) {
       refuse(context, burst, packet, *reason);
       continue;
+    }
+    if (may_open) {
+      learn_pattern(context, packet, *hints);
     }
     const Decision& decision = context.decision;
     if (decision.answers() && !decision.passes) {  // reported as the first reply

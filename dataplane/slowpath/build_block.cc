@@ -84,19 +84,8 @@ void set_rewrite(const FlowKey& own, const FlowKey& other, DirectionBlock& block
       net::fold(own.protocol == IpProtocol::kIcmp ? differences.ports : differences.addresses + differences.ports);
 }
 
-// The rewrite of the other direction, whose packets arrive with what `block` writes and leave as the reverse of `own`:
-// every difference is the opposite one.
-void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, DirectionBlock& reverse) noexcept {
-  reverse.source_port = own.destination_port;
-  reverse.destination_port = own.source_port;
-  reverse.ipv4_source = Be32::raw(static_cast<std::uint32_t>(own.head >> 32));
-  reverse.ipv4_destination = Be32::raw(static_cast<std::uint32_t>(own.head));
-  reverse.ipv6_source = reverse.ipv6_destination = IpAddress{};
-  const bool source = (block.flags & DirectionBlock::kRewriteSource) != 0;
-  const bool destination = (block.flags & DirectionBlock::kRewriteDestination) != 0;
-  reverse.flags = static_cast<std::uint8_t>((reverse.flags & ~DirectionBlock::kRewrite) |
-                                            (source ? DirectionBlock::kRewriteDestination : 0) |
-                                            (destination ? DirectionBlock::kRewriteSource : 0));
+// Of the other direction every difference is the opposite one, but for that of the hop.
+void set_reverse_differences(const DirectionBlock& block, DirectionBlock& reverse) noexcept {
   const auto opposite = [](std::uint16_t delta) -> std::uint16_t {
     return delta == 0 ? std::uint16_t{0} : static_cast<std::uint16_t>(~delta);
   };
@@ -109,7 +98,20 @@ void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, Direct
   reverse.ip_checksum_delta = net::fold(std::uint64_t{opposite(addresses)} + (reverse_hops ? hop : 0u));
 }
 
-Be16 outer_port_of(std::uint32_t hash) noexcept { return encap::entropy_port(hash ^ (hash >> 16)); }
+// The rewrite of the other direction, whose packets arrive with what `block` writes and leave as the reverse of `own`.
+void set_reverse_rewrite(const FlowKey& own, const DirectionBlock& block, DirectionBlock& reverse) noexcept {
+  reverse.source_port = own.destination_port;
+  reverse.destination_port = own.source_port;
+  reverse.ipv4_source = Be32::raw(static_cast<std::uint32_t>(own.head >> 32));
+  reverse.ipv4_destination = Be32::raw(static_cast<std::uint32_t>(own.head));
+  reverse.ipv6_source = reverse.ipv6_destination = IpAddress{};
+  const bool source = (block.flags & DirectionBlock::kRewriteSource) != 0;
+  const bool destination = (block.flags & DirectionBlock::kRewriteDestination) != 0;
+  reverse.flags = static_cast<std::uint8_t>((reverse.flags & ~DirectionBlock::kRewrite) |
+                                            (source ? DirectionBlock::kRewriteDestination : 0) |
+                                            (destination ? DirectionBlock::kRewriteSource : 0));
+  set_reverse_differences(block, reverse);
+}
 
 // Counts hops as Cilium does: local delivery takes one, entering a tunnel to another cluster takes none. Forwarding
 // from tunnel to tunnel, and to a node of our own cluster, takes one too, so that a loop ends.
@@ -176,15 +178,6 @@ bool reply_origin(const DecisionInput& in, const Decision& decision, Origin& ori
          in.tables.options.cluster_bits.cluster_of(vni) == decision.destination.cluster;
 }
 
-void set_rewrites(Decision& decision) noexcept {
-  set_rewrite(decision.own(), decision.other(), decision.block);
-  if (decision.reply_known && decision.own().family == Family::kIpv4) {
-    set_reverse_rewrite(decision.own(), decision.block, decision.reply_block);
-  } else if (decision.reply_known) {
-    set_rewrite(decision.other(), decision.own(), decision.reply_block);
-  }
-}
-
 void set_parts(const DecisionInput& in, Decision& decision) noexcept {
   const std::uint32_t source = digest_of(decision.source), destination = digest_of(decision.destination);
   const bool by_parts = may_be_by_parts(in, decision);
@@ -214,8 +207,46 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
     set_egress(decision.reply_egress, decision.reply_block);
   }
   set_parts(in, decision);
-  set_rewrites(decision);
+  set_rewrites(decision.own(), decision.other(), block, decision.reply_known ? &decision.reply_block : nullptr);
 }
+
+void set_rewrites(const FlowKey& own, const FlowKey& other, DirectionBlock& block, DirectionBlock* reverse) noexcept {
+  set_rewrite(own, other, block);
+  if (reverse != nullptr && own.family == Family::kIpv4) {
+    set_reverse_rewrite(own, block, *reverse);
+  } else if (reverse != nullptr) {
+    set_rewrite(other, own, *reverse);
+  }
+}
+
+void set_opening_rewrites(const FlowKey& own, const FlowKey& reply, DirectionBlock& block,
+                          DirectionBlock& reverse) noexcept {
+  const auto source = static_cast<std::uint32_t>(own.head), destination = static_cast<std::uint32_t>(own.head >> 32);
+  const auto target = static_cast<std::uint32_t>(reply.head);
+  block.ipv4_source = reverse.ipv4_destination = Be32::raw(source);
+  block.source_port = reverse.destination_port = own.source_port;
+  block.ipv4_destination = Be32::raw(target);
+  block.destination_port = reply.source_port;
+  reverse.ipv4_source = Be32::raw(destination);
+  reverse.source_port = own.destination_port;
+  const bool translated = target != destination || own.destination_port != reply.source_port;
+  if (!translated && (block.flags & DirectionBlock::kRewrite) == 0) {
+    return;
+  }
+  const auto set = [](DirectionBlock& to, std::uint8_t rewrite) {
+    to.flags = static_cast<std::uint8_t>((to.flags & ~DirectionBlock::kRewrite) | rewrite);
+  };
+  set(block, translated ? DirectionBlock::kRewriteDestination : 0);
+  set(reverse, translated ? DirectionBlock::kRewriteSource : 0);
+  const std::uint64_t addresses = translated ? std::uint64_t{target} + static_cast<std::uint32_t>(~destination) : 0;
+  const std::uint64_t ports = translated ? port_difference(own.destination_port, reply.source_port) : 0;
+  const bool hop = (block.flags & DirectionBlock::kDecrementTtl) != 0;
+  block.ip_checksum_delta = net::fold(addresses + (hop ? static_cast<std::uint16_t>(~Be16::of(kOneHop).wire()) : 0u));
+  block.l4_checksum_delta = net::fold(addresses + ports);
+  set_reverse_differences(block, reverse);
+}
+
+Be16 outer_port_of(std::uint32_t hash) noexcept { return encap::entropy_port(hash ^ (hash >> 16)); }
 
 std::uint32_t digest_of(const End& source, const End& destination) noexcept {
   return digest_of(digest_of(source), digest_of(destination));
@@ -226,7 +257,8 @@ void rebuild_for_port(Decision& decision) noexcept {
     decision.egress.hash = symmetric_hash(decision.other());
     decision.block.outer_port = outer_port_of(decision.egress.hash);
   }
-  set_rewrites(decision);
+  set_rewrites(decision.own(), decision.other(), decision.block,
+               decision.reply_known ? &decision.reply_block : nullptr);
 }
 
 }  // namespace isthmus

@@ -30,18 +30,6 @@ void count_audited(SlowContext& context, const Decision& decision) noexcept {
   }
 }
 
-// Next hops of on-link destinations are made now that the decision stands. `made` is the new one, which is given back
-// if the decision is not committed after all.
-bool find_neighbour(SlowContext& context, const Packet& packet, const Egress& egress, DirectionBlock& block,
-                    AdjacencyId& made) noexcept {
-  if (egress.on_link) {
-    bool created = false;
-    block.adjacency = on_link_next_hop(context, egress.device, block.destination(packet.family), packet, created);
-    made = created ? block.adjacency : kNoAdjacency;
-  }
-  return !egress.on_link || block.adjacency != kNoAdjacency;
-}
-
 // Existing connections ------------------------------------------------------------------------------------------------
 
 // Marks in the connection that its source is a published endpoint, so that the connection ends when the endpoint does.
@@ -87,7 +75,7 @@ void follow_peer(SlowContext& context, const Packet& packet, const Decision& dec
 
 CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& decision, Hit& hit) noexcept {
   AdjacencyId made;
-  if (!find_neighbour(context, packet, decision.egress, decision.block, made)) {
+  if (decision.egress.on_link && !find_neighbour(context, packet, decision.block, made)) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
@@ -139,6 +127,9 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
     connection.from = packet.origin.side();
     connection.to = decision.block.to();
   }
+  connection.taken = {};
+  connection.holder = {};
+  connection.marks = answers ? std::uint8_t{0} : first_marks(packet.key.protocol, packet.tcp_flags);
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.peer = kept_peer(context, packet, decision);
@@ -202,13 +193,43 @@ CommitResult answer_taken(SlowContext& context, const Packet& packet, Hit& hit) 
   return hit ? CommitResult{Committed::kAgain, {}} : CommitResult{Committed::kRefused, DropReason::kMidstream};
 }
 
+// What comes of the insertion of context.opening. `made`: next hops made for it, which are given back if there is none.
+CommitResult finish(SlowContext& context, Packet& packet, const InsertResult& result, std::span<const AdjacencyId> made,
+                    const DirectionBlock& block, bool answers, Hit& hit) noexcept {
+  if (result.outcome != InsertOutcome::kInserted) {
+    for (const AdjacencyId id : made) {
+      context.shared.adjacencies.give_back(id);
+    }
+  }
+  switch (result.outcome) {
+    case InsertOutcome::kInserted:
+      break;
+    case InsertOutcome::kExists:
+      if (answers) {
+        return answer_taken(context, packet, hit);
+      }
+      hit = result.hit;
+      return {Committed::kAgain, {}};
+    case InsertOutcome::kReplyTaken:
+      return answers ? answer_taken(context, packet, hit) : CommitResult{Committed::kReplyTaken, {}};
+    case InsertOutcome::kFull:
+      return {Committed::kRefused, DropReason::kTableFull};
+    case InsertOutcome::kHalfOpenLimit:
+      return {Committed::kRefused, DropReason::kHalfOpenLimit};
+  }
+  context.inserted.add(context.opening.forward_hash);
+  context.inserted.add(context.opening.reply_hash);
+  apply(context, packet, &result.hit.line(), result.hit.block, block);
+  return {};
+}
+
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
-  if (!find_neighbour(context, packet, decision.egress, decision.block, made[0])) {
+  if (decision.egress.on_link && !find_neighbour(context, packet, decision.block, made[0])) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
-  decision.reply_known =
-      decision.reply_known && find_neighbour(context, packet, decision.reply_egress, decision.reply_block, made[1]);
+  decision.reply_known = decision.reply_known && (!decision.reply_egress.on_link ||
+                                                  find_neighbour(context, packet, decision.reply_block, made[1]));
   if (decision.passes) {
     apply(context, packet, nullptr, nullptr, decision.block);
     count_audited(context, decision);
@@ -226,35 +247,28 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
     describe(context, packet, decision, connection);
     result = context.shared.flows->insert(context.worker, connection, context.now);
   }
-  if (result.outcome != InsertOutcome::kInserted) {
-    for (const AdjacencyId id : made) {
-      context.shared.adjacencies.give_back(id);
-    }
+  const CommitResult committed = finish(context, packet, result, made, decision.block, decision.answers(), hit);
+  if (committed.outcome == Committed::kDone) {
+    count_audited(context, decision);
   }
-  switch (result.outcome) {
-    case InsertOutcome::kInserted:
-      break;
-    case InsertOutcome::kExists:
-      if (decision.answers()) {
-        return answer_taken(context, packet, hit);
-      }
-      hit = result.hit;
-      return {Committed::kAgain, {}};
-    case InsertOutcome::kReplyTaken:
-      return decision.answers() ? answer_taken(context, packet, hit) : CommitResult{Committed::kReplyTaken, {}};
-    case InsertOutcome::kFull:
-      return {Committed::kRefused, DropReason::kTableFull};
-    case InsertOutcome::kHalfOpenLimit:
-      return {Committed::kRefused, DropReason::kHalfOpenLimit};
-  }
-  context.inserted.add(connection.forward_hash);
-  context.inserted.add(connection.reply_hash);
-  apply(context, packet, &result.hit.line(), result.hit.block, decision.block);
-  count_audited(context, decision);
-  return {};
+  return committed;
 }
 
 }  // namespace
+
+bool find_neighbour(SlowContext& context, const Packet& packet, DirectionBlock& block, AdjacencyId& made) noexcept {
+  bool created = false;
+  block.adjacency = on_link_next_hop(context, block.device, block.destination(packet.family), packet, created);
+  made = created ? block.adjacency : kNoAdjacency;
+  return block.adjacency != kNoAdjacency;
+}
+
+CommitResult insert_opening(SlowContext& context, Packet& packet, std::span<const AdjacencyId> made,
+                            Hit& hit) noexcept {
+  const NewConnection& connection = context.opening;
+  const InsertResult result = context.shared.flows->insert(context.worker, connection, context.now);
+  return finish(context, packet, result, made, *connection.forward_block, false, hit);
+}
 
 CommitResult commit(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   return decision.opens ? commit_new(context, packet, decision, other_port, hit)

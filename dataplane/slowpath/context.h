@@ -9,6 +9,8 @@
 #include "dataplane/packet/frame.h"
 #include "dataplane/publish/worker_context.h"
 #include "dataplane/slowpath/decision.h"
+#include "dataplane/slowpath/known_ends.h"
+#include "dataplane/slowpath/patterns.h"
 #include "dataplane/slowpath/prefetch.h"
 #include "dataplane/slowpath/refusals.h"
 
@@ -25,6 +27,9 @@ struct SlowContext : WorkerContext {
   VerdictCache verdicts;
   DecisionCaches caches{&unknown_sources, &verdicts};
   Refusals refusals;
+  KnownEnds known_ends;
+  Patterns patterns;
+  PatternedOpening patterned;                     // of the packet in hand
   Decision decision;                              // of the packet in hand
   NewConnection opening;                          // the connection that it opens
   Prefetches prefetches;                          // of the burst's undecided packets

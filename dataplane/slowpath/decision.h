@@ -5,7 +5,8 @@
 // An epoch word is sampled before the data it guards is read. The snapshot is a parameter: whoever commits the decision
 // first checks that the snapshot is still the published one, because a word may already carry the new value although
 // the data was old.
-// Threads: any, inside a read section; caches belong to one worker. Callers: admit.cc, reports, tests, the fuzzer.
+// Threads: any, inside a read section; caches belong to one worker. Callers: admit.cc, reports, tests, the fuzzer. What
+// it reads of an address besides what kind_of() in open.cc does must be added there.
 #pragma once
 
 #include <optional>
@@ -53,6 +54,7 @@ struct Hints {
   const BackendEntry* backend = nullptr;  // of a new connection: the ring's choice
   std::uint32_t slot = 0;                 // its place in the ring
   std::uint64_t reply_hash = 0;           // FlowTable::hash() of the reply key with that backend, or with none
+  FlowKey::Ipv4Words reply{};             // that key, of a plain opening (open.h)
 };
 
 struct PacketFacts {

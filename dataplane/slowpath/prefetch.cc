@@ -3,6 +3,7 @@
 #include <span>
 
 #include "dataplane/slowpath/context.h"
+#include "dataplane/slowpath/open.h"
 #include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
@@ -17,8 +18,13 @@ void start(const SlowContext& context, const Packet& packet, Prefetched& state) 
   state.packet = &packet;
   state.connection = hit.connection;
   state.direction = hit.direction;
+  state.plain = is_plain_opening(packet);
   state.hints.source_hash = address_hash(packet.key.realm, packet.key.source());
-  context.shared.endpoints.prefetch_bucket(state.hints.source_hash);
+  if (state.plain) {
+    context.known_ends.prefetch(state.hints.source_hash);
+  } else {
+    context.shared.endpoints.prefetch_bucket(state.hints.source_hash);
+  }
   if (hit) {
     context.shared.flows->prefetch_connection(hit);
   }
@@ -65,9 +71,29 @@ void find_backend(Prefetched& state) noexcept {
   }
 }
 
+// Of a plain opening: the reply key, and what is known of the destination.
+void find_plain_target(const SlowContext& context, Prefetched& state) noexcept {
+  constexpr std::uint64_t kAddress = 0xffffffff, kPort = 0xffff;
+  const FlowTable& flows = *context.shared.flows;
+  FlowKey::Ipv4Words reply = state.forward->reversed_ipv4_words();
+  state.hints.target_hash = state.hints.vip_hash;
+  if (const BackendEntry* backend = state.hints.backend) {
+    reply.head = (reply.head & ~kAddress) | backend->address.as_ipv4().wire();
+    reply.rest = (reply.rest & ~kPort) | Be16::of(backend->port.value()).wire();
+    state.hints.target_hash = address_hash(state.forward->realm, backend->address);
+  }
+  state.hints.reply = reply;
+  state.hints.reply_hash = flows.hasher().ipv4(reply.head, reply.rest);
+  flows.prefetch_bucket(state.hints.reply_hash);
+  context.known_ends.prefetch(state.hints.target_hash);
+}
+
 // The reply key of a new connection, and the endpoint bucket of the destination.
 void find_target(const SlowContext& context, Prefetched& state) noexcept {
   const FlowTable& flows = *context.shared.flows;
+  if (state.plain) {
+    return find_plain_target(context, state);
+  }
   if (state.connection == nullptr) {
     FlowKey reply = state.forward->reversed();
     if (const BackendEntry* backend = state.hints.backend) {
@@ -89,8 +115,10 @@ void prefetch_rest(const SlowContext& context, std::span<const Prefetched> state
   const FlowTable& flows = *context.shared.flows;
   unsigned inserts = 0, revalidations = 0;
   for (const Prefetched& state : states) {
-    context.shared.endpoints.prefetch_entry(state.hints.source_hash);
-    context.shared.endpoints.prefetch_entry(state.hints.target_hash);
+    if (!state.plain) {
+      context.shared.endpoints.prefetch_entry(state.hints.source_hash);
+      context.shared.endpoints.prefetch_entry(state.hints.target_hash);
+    }
     if (state.connection != nullptr) {
       flows.prefetch_revalidate(context.worker, revalidations++);
     } else {

@@ -20,6 +20,7 @@ struct Prefetched {
   const Connection* connection = nullptr;  // the packet's, if any
   const FlowKey* forward = nullptr;
   Direction direction = Direction::kForward;
+  bool plain = false;  // a new connection that may be opened by a pattern
   Hints hints;
 };
 

@@ -92,7 +92,7 @@ class Refusals {
     const std::uint64_t kind = (packet.tcp_flags & kFlags) | (packet.icmp_error ? kIcmpError : 0);
     const std::uint64_t of_flow =
         flow_hash::mix(packet.hash ^ kind << 56, packet.origin.word() ^ 0x9e3779b97f4a7c15ULL);
-    return flow_hash::mix(of_flow, connection ^ 0xa0761d6478bd642fULL) | 1;
+    return (connection == 0 ? of_flow : flow_hash::mix(of_flow, connection ^ 0xa0761d6478bd642fULL)) | 1;
   }
   [[nodiscard]] static std::uint16_t age(const Entry& entry, Seconds now) noexcept {
     return entry.id == 0 ? 0xffff : static_cast<std::uint16_t>(now.value() - entry.made);

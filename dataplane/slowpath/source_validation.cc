@@ -142,14 +142,19 @@ Refusal validate_local_source(const DecisionInput& in, Decision& decision) noexc
 
 }  // namespace
 
-Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
-  const FlowKey& key = in.facts.key;
+Refusal check_header(const EngineOptions& options, const FlowKey& key, Direction direction) noexcept {
   if (is_martian(key)) {
     return DropReason::kMartian;
   }
-  if (key.protocol == IpProtocol::kUdp && in.tables.options.tunnel.is_port(L4Port{key.destination_port.host()}) &&
-      decision.direction == Direction::kForward) {
-    return DropReason::kTunnelInTunnel;
+  const bool tunnel = key.protocol == IpProtocol::kUdp && direction == Direction::kForward &&
+                      options.tunnel.is_port(L4Port{key.destination_port.host()});
+  return tunnel ? Refusal{DropReason::kTunnelInTunnel} : std::nullopt;
+}
+
+Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
+  const FlowKey& key = in.facts.key;
+  if (const Refusal refusal = check_header(in.tables.options, key, decision.direction)) {
+    return refusal;
   }
   const Hints* hints = in.facts.hints;
   look_up(in, decision, key.source(), hints != nullptr ? hints->source_hash : address_hash(key.realm, key.source()),

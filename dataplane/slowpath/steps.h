@@ -34,6 +34,8 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
 // Depends on a peer. (decide.cc)
 void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept;
 
+// What is not to be carried, as the packet's own header tells. (source_validation.cc)
+[[nodiscard]] Refusal check_header(const EngineOptions& options, const FlowKey& key, Direction direction) noexcept;
 // The source address and identity belong to the sender. (source_validation.cc)
 [[nodiscard]] Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept;
 // Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
@@ -47,6 +49,15 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 // The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
 void rebuild_for_port(Decision& decision) noexcept;
+// What turns packets of `own` into the reverse of `other`, in the blocks of both directions; the second may be nullptr.
+// (build_block.cc)
+void set_rewrites(const FlowKey& own, const FlowKey& other, DirectionBlock& block, DirectionBlock* reverse) noexcept;
+// The same for a new connection over IPv4 whose source is not translated, in blocks that decide() has built for a
+// connection between other ends. (build_block.cc)
+void set_opening_rewrites(const FlowKey& own, const FlowKey& reply, DirectionBlock& block,
+                          DirectionBlock& reverse) noexcept;
+// The outer source port for a symmetric_hash(). (build_block.cc)
+[[nodiscard]] Be16 outer_port_of(std::uint32_t hash) noexcept;
 // Of all that a decision takes from the two ends. (build_block.cc)
 [[nodiscard]] std::uint32_t digest_of(const End& source, const End& destination) noexcept;
 

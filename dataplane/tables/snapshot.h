@@ -108,6 +108,7 @@ class LocalRoutes {
 
 struct Snapshot {
   static constexpr std::size_t kShards = 256;
+  std::uint32_t number = 1;  // that no other snapshot of the process has had lately; never 0
   std::shared_ptr<const PeerTable> peers;
   std::shared_ptr<const ClusterTable> clusters;
   std::shared_ptr<const LocalRoutes> routes;

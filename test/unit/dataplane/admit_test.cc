@@ -45,6 +45,7 @@ struct AdmitRig {
   // What becomes of a SYN between two of our own.
   Packet& admit_one(std::uint16_t port) {
     const ReadSection section(shared.quiescence, 0);
+    shared.flows->age_connections(WorkerId{0}, Seconds{1}, 1);  // frees what has been removed
     Packet& packet = burst->packets[0];
     packet.begin(kSyn);
     packet.key = {at.client.address, at.local_backend.address, Be16::of(port), Be16::of(1), IpProtocol::kTcp, Realm{0}};
