@@ -178,8 +178,8 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "Packet buffers of each worker."));
   fields.push_back(number<std::uint32_t>(
       "engine.connections", [](GatewayConfig& c) -> std::uint32_t& { return c.connections; }, 1024, 1U << 26,
-      "Capacity of the connection table. When it is nearly full, connections of a pod that has more than an eighth of "
-      "it, or of a peer that has more than half, make room for others."));
+      "Capacity of the connection table. When it is nearly full, connections of a pod that has many, or of another "
+      "cluster or a node that has more than half, make room for those of one that has fewer."));
   fields.push_back(number<std::uint32_t>(
       "engine.half_open_limit", [](GatewayConfig& c) -> std::uint32_t& { return c.half_open_limit; }, 0, 1U << 26,
       "How many connections may be half-open: not yet acknowledged by the end that opens them (other protocols than "

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "dataplane/base/mix.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
 #include "dataplane/packet/flow_key.h"
@@ -94,7 +95,9 @@ struct alignas(64) ConnectionShared {
   std::atomic<std::uint32_t> closed_at{0};   // seconds, valid with mark::kClosed
   std::atomic<std::uint64_t> half_open{0};   // of class HalfOpen: its place, until kOpened is set, and who holds it
   std::atomic<std::uint32_t> user_flags{0};  // reserved for the packet path
-  std::uint32_t unused = 0;
+  // exit_of() of the tunnel end that the forward direction goes to, where `peer` is the one that it comes from; 0:
+  // none.
+  std::atomic<std::uint32_t> exit{0};
   // The tunnel end that the connection keeps: that which last sent the forward direction or, where that comes from the
   // local side, that to which it goes. By address, because the slot may outlive the numbers of this process.
   PeerAddress peer;
@@ -105,10 +108,19 @@ struct alignas(64) ConnectionShared {
   // The direction of the first packet that was seen. kReply: a connection that may have been opened elsewhere, taken up
   // by what looks like an answer.
   Direction first = Direction::kForward;
-  std::uint8_t reserved[5] = {};
+  std::uint8_t reserved = 0;
+  ClusterId cluster;  // the other cluster that opened it; kNoCluster: our own
+  std::uint8_t reserved_too[2] = {};
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
 static_assert(offsetof(ConnectionShared, peer) == 32 && offsetof(ConnectionShared, created) == 48);
+
+// An underlay address in 32 bits, the same in every process; never 0.
+[[nodiscard]] inline std::uint32_t exit_of(const IpAddress& underlay) noexcept {
+  return static_cast<std::uint32_t>(
+             folded_product(underlay.word(0) ^ 0x243f6a8885a308d3ULL, underlay.word(1) ^ 0x13198a2e03707344ULL)) |
+         1;
+}
 
 struct Connection {
   ConnectionShared shared;

@@ -4,10 +4,12 @@
 // has more than half, makes room itself: for each of its new connections an old one of its own is removed. Any other
 // source may have as many as there are slots left, and some at least (the dynamic threshold of Choudhury and Hahne,
 // 1998), so that the last ones are for those who have few. Once less than a sixty-fourth is free, one of a source that
-// has more than twice as many, or of a peer that has more than half, makes room for theirs. Of a few that are drawn at
-// random it is that with the highest product of idle time and of its source's number. One source or peer can thus fill
-// the table as long as nobody else wants it, and no longer; sources that have as many as everybody else keep what they
-// have.
+// has more than twice as many as the newcomer's, or of a peer that has more than half, makes room for theirs. Of a few
+// that are drawn at random it is that with the highest product of idle time and of its source's number; where none is
+// found, only a source that has hardly any is let in. One source or peer, or many of them, can thus have the table as
+// long as nobody else wants it, and no longer. A peer is another cluster, with all its gateways, or a node of our own.
+//
+// A source port of ours is given up in the same way, where all that were tried are taken.
 #include <algorithm>
 #include <array>
 
@@ -19,20 +21,31 @@ namespace {
 constexpr unsigned kDraws = 16;
 constexpr std::uint32_t kSourceShare = 8, kPeerShare = 2, kFewShare = 256;  // parts of the table
 constexpr std::uint32_t kFewAtLeast = 64;
-constexpr std::uint32_t kPortsAtLeast = 8;
-constexpr std::uint32_t kLastSlots = 64;  // one in so many
+constexpr std::uint32_t kPortsAtLeast = 8;  // with fewer half-open connections nobody gives up a port
+constexpr std::uint32_t kOpenAtLeast = 16;  // with fewer connections nobody gives up one that is open
+constexpr std::uint32_t kLastSlots = 64;    // one in so many
 
 }  // namespace
 
-bool FlowTable::yields(const Hit& taken, const NewConnection& newcomer) const noexcept {
-  const std::uint32_t its_number = holders_.half_open(HalfOpen::holder_of(taken.shared()).source);
-  return !taken.connection->opened() &&
-         its_number > std::max(2 * holders_.half_open(holder_of(newcomer).source), kPortsAtLeast);
+std::uint32_t FlowTable::yields(const Hit& taken, const NewConnection& newcomer) const noexcept {
+  const std::uint16_t its = HalfOpen::holder_of(taken.shared()).source, own = holder_of(newcomer).source;
+  const bool gives = taken.connection->opened()
+                         ? holders_.all(its) > std::max(2 * holders_.all(own), kOpenAtLeast)
+                         : holders_.half_open(its) > std::max(2 * holders_.half_open(own), kPortsAtLeast);
+  return gives ? holders_.all(its) : 0;
 }
 
 bool FlowTable::displace(WorkerId worker, const Hit& taken, const NewConnection& newcomer) noexcept {
   const FlowRef reference = ref(taken);
-  return yields(taken, newcomer) && evict(worker, {reference.slot, reference.sequence});
+  if (yields(taken, newcomer) == 0) {
+    return false;
+  }
+  if (!taken.connection->opened()) {
+    return evict(worker, {reference.slot, reference.sequence});
+  }
+  const bool removed = remove_if(worker, taken.slot, {.reference = &reference});
+  state(worker).evicted.add(removed ? 1 : 0);
+  return removed;
 }
 
 bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcept {
@@ -65,7 +78,7 @@ bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcep
     const std::uint32_t its_number = holders_.all(its.source);
     const bool yields =
         itself ? (over_source && its.source == newcomer.source) || (over_peer && its.peer == newcomer.peer)
-               : its_number > std::max(2 * held, few) || (its.peer != newcomer.peer && has_share(its.peer));
+               : its_number > std::max(2 * held, kOpenAtLeast) || (its.peer != newcomer.peer && has_share(its.peer));
     const std::uint64_t weight = (std::uint64_t{lifecycle::idle(connection, now)} + 1) * its_number;
     if (yields && weight > heaviest) {
       heaviest = weight;
@@ -76,7 +89,7 @@ bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcep
     own.evicted.add();
     return true;
   }
-  return fits;
+  return fits && held < kOpenAtLeast;
 }
 
 }  // namespace isthmus

@@ -86,8 +86,10 @@ struct NewConnection {
       nullptr;  // copied, but where it is one of take_block(); nullptr: no decision yet
   const DirectionBlock* reply_block = nullptr;
   std::array<std::uint32_t, 2>
-      taken{};     // numbers of those blocks, by Direction; insert() gives them back where it fails
-  IpAddress peer;  // see ConnectionShared::peer
+      taken{};             // numbers of those blocks, by Direction; insert() gives them back where it fails
+  IpAddress peer;          // see ConnectionShared::peer
+  std::uint32_t exit = 0;  // see ConnectionShared::exit
+  ClusterId cluster;       // see ConnectionShared::cluster
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
@@ -167,9 +169,10 @@ class FlowTable {
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key) const noexcept;
   // The same for a key whose hash() is known, and not one that has expired.
   [[nodiscard]] Hit find(WorkerId worker, const FlowKey& key, std::uint64_t hash, Seconds now) const noexcept;
-  // Whether the connection, which has a key that the new one needs, is half-open and of somebody who has more than
-  // twice as many of these. displace() removes it, if it still is. False: it stays.
-  [[nodiscard]] bool yields(const Hit& taken, const NewConnection& newcomer) const noexcept;
+  // How many connections its source has, if the connection, which has a key that the new one needs, should give way: it
+  // is of somebody who has more than twice as many as the newcomer's source, if it is half-open, of half-open ones.
+  // 0: it stays. displace() removes it, if that is still so. False: it stays.
+  [[nodiscard]] std::uint32_t yields(const Hit& taken, const NewConnection& newcomer) const noexcept;
   [[nodiscard]] bool displace(WorkerId worker, const Hit& taken, const NewConnection& newcomer) noexcept;
   // The same under the key's lock: a miss is certain, where an unlocked lookup may miss an entry that is being moved.
   [[nodiscard]] Hit find_locked(WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept;

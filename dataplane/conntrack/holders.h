@@ -16,7 +16,8 @@
 
 namespace isthmus {
 
-// Who opens a connection: the numbers of its source endpoint and its ingress peer. 0: nobody in particular.
+// Who opens a connection: the numbers of its source endpoint and of the other cluster, or the node of our own, that it
+// comes from. 0: nobody in particular.
 struct Holder {
   std::uint16_t source = 0, peer = 0;
 };
@@ -25,7 +26,9 @@ class Holders {
  public:
   Holders();
 
-  [[nodiscard]] Holder holder_of(const FlowKey& opening, Side from, const IpAddress& peer) const noexcept;
+  // `cluster`: another one than ours; kNoCluster: it comes from the tunnel of `peer`, if from the fabric.
+  [[nodiscard]] Holder holder_of(const FlowKey& opening, Side from, const IpAddress& peer,
+                                 ClusterId cluster) const noexcept;
   // Its first half: of the source endpoint alone.
   [[nodiscard]] std::uint16_t source_of(Realm realm, const IpAddress& address) const noexcept {
     return number_of(address, realm.value());

@@ -146,6 +146,7 @@ bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& mo
   const auto move = [&](PeerId id, ClusterId cluster) {
     changed = true;
     moved.push_back(EpochTable::of_peer(id));
+    moved.push_back(EpochTable::of_gateways(cluster));  // one that is listed may have come
     if (cluster == shared_.options.cluster) {
       moved.push_back(EpochTable::of_own_peers());
     }

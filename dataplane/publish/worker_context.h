@@ -16,7 +16,7 @@
 namespace isthmus {
 
 struct WorkerContext {
-  static constexpr std::uint32_t kNextHopsPerSecond = 512;
+  static constexpr std::uint32_t kNextHopsPerSecond = 512, kNextHopsOfSourcePerSecond = 128;
 
   WorkerContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
                 FlowEventQueue& events) noexcept
@@ -34,8 +34,9 @@ struct WorkerContext {
   Seconds now;               // connection table's clock
   std::uint64_t now_ns = 0;  // monotonic
   WorkerCounters counters;
-  SenderLimits next_hops{kNextHopsPerSecond};  // that one sender has us make
-  std::uint64_t drops_reported = 0;            // bitmap by index in the burst: its drop has been reported already
+  SenderLimits next_hops{kNextHopsPerSecond};                    // that one sender has us make
+  SenderLimits next_hops_of_source{kNextHopsOfSourcePerSecond};  // and one source, within that of its peer
+  std::uint64_t drops_reported = 0;  // bitmap by index in the burst: its drop has been reported already
 };
 
 // Who is to be charged for what a packet makes us do: its peer, or the source of one from the local side.
@@ -51,9 +52,14 @@ struct WorkerContext {
   AdjacencyTable& table = context.shared.adjacencies;
   created = false;
   const AdjacencyId known = table.find(device, address);
-  if (known != kNoAdjacency || !context.next_hops.take(charged_to(for_packet), context.now_ns)) {
+  if (known != kNoAdjacency) {
     return known;
   }
+  RateLimit& of_source = context.next_hops_of_source.of(address_hash(for_packet.key.realm, for_packet.key.source()));
+  if (!of_source.allows(context.now_ns) || !context.next_hops.take(charged_to(for_packet), context.now_ns)) {
+    return kNoAdjacency;
+  }
+  static_cast<void>(of_source.take(context.now_ns));
   return table.find_or_create(device, address, context.now, created);
 }
 

@@ -175,20 +175,25 @@ PacketList without_settled(SlowContext& context, Burst& burst, std::uint32_t gen
   return rest;
 }
 
-// An earlier packet of this burst may have opened the packet's connection. True: with a decision that holds.
+// An earlier packet of this burst may have opened the packet's connection. True: with a decision that holds, as forward
+// would have found it.
 bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
   if (hit || !context.inserted.may_contain(packet.hash)) {
     return false;
   }
   hit = context.shared.flows->find(context.worker, packet.key);
   const EpochTable& epochs = context.shared.flows->epochs();
-  constexpr std::uint8_t kSpecial = net::Tcp::kFin | net::Tcp::kSyn | net::Tcp::kRst;
-  if (!hit || hit.block == nullptr || packet.icmp_error || (packet.tcp_flags & kSpecial) != 0 ||
-      hit.block->origin != packet.origin || !epochs.is_current(*hit.block) || hit.block->valid_until.value() != 0) {
+  if (!hit || packet.icmp_error) {
     return false;
   }
   packet.line = &hit.line();
+  const bool asks = (packet.tcp_flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn;
+  if (hit.block == nullptr || asks || hit.block->origin != packet.origin || !epochs.is_current(*hit.block) ||
+      hit.block->valid_until.value() != 0) {
+    return false;
+  }
   packet.block = hit.block;
+  report_closing(context, packet);
   return true;
 }
 

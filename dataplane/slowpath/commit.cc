@@ -1,5 +1,6 @@
 #include "dataplane/slowpath/commit.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -46,6 +47,12 @@ IpAddress kept_peer(const SlowContext& context, const Packet& packet, const Deci
   return (*context.snapshot->peers)[from ? packet.origin.peer() : decision.egress.peer].underlay;
 }
 
+// ConnectionShared::exit of a connection whose forward direction comes from the fabric.
+std::uint32_t exit_to(const SlowContext& context, const Decision& decision) noexcept {
+  const PeerId peer = decision.egress.peer;
+  return peer == kNoPeer ? 0 : exit_of((*context.snapshot->peers)[peer].underlay);
+}
+
 // Where the forward direction comes from another peer than before, replies go there too. Replies whose peer has gone go
 // to another one until the next packet of the forward direction, which is therefore decided again, shows where that is.
 void follow_peer(SlowContext& context, const Packet& packet, const Decision& decision, const Hit& hit) noexcept {
@@ -53,6 +60,12 @@ void follow_peer(SlowContext& context, const Packet& packet, const Decision& dec
   const bool from_fabric = hit.shared().from == Side::kFabric;
   if (!forward && (!from_fabric || decision.egress.peer == kNoPeer)) {
     return;
+  }
+  if (forward && from_fabric) {
+    if (const std::uint32_t exit = exit_to(context, decision);
+        exit != hit.shared().exit.load(std::memory_order_relaxed)) {
+      hit.shared().exit.store(exit, std::memory_order_relaxed);
+    }
   }
   const IpAddress peer = kept_peer(context, packet, decision);
   const bool moves = hit.shared().peer.load() != peer;
@@ -133,6 +146,13 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.peer = kept_peer(context, packet, decision);
+  const bool enters = packet.origin.side() == Side::kFabric && !answers;
+  connection.exit = enters ? exit_to(context, decision) : 0;
+  connection.cluster =
+      enters && decision.source.cluster != context.shared.options.cluster ? decision.source.cluster : kNoCluster;
+  if (enters && !is_usable(*context.snapshot, decision.source.cluster, packet.origin.peer())) {
+    connection.user_flags |= kReturnedFlag;
+  }
 }
 
 PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
@@ -143,7 +163,7 @@ PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
 }
 
 // Tries source ports until one gives a free reply key: SourcePorts::kTries and the packet's own. Where none is free, a
-// half-open connection of somebody who has more of them gives way. The identifier of an echo reply is not ours to
+// connection of somebody who has many gives way. The identifier of an echo reply is not ours to
 // choose.
 InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decision& decision,
                               NewConnection& connection) noexcept {
@@ -156,7 +176,8 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
   const std::uint64_t random = std::uint64_t{context.next_random()} << 32 | context.next_random();
   SourcePorts ports(port_range(context, key), L4Port{key.source_port.host()}, random);
   FlowTable& flows = *context.shared.flows;
-  std::optional<L4Port> yielding;
+  std::optional<L4Port> yielding;  // of whoever has most connections
+  std::uint32_t most = 0;
   bool displaces = false;
   while (result.outcome == InsertOutcome::kReplyTaken && !displaces) {
     std::optional<L4Port> port = ports.next();
@@ -175,7 +196,9 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
     describe(context, packet, decision, connection);
     const Hit taken = flows.find(context.worker, decision.new_reply, decision.reply_hash, context.now);
     if (taken && !displaces) {
-      yielding = !yielding && flows.yields(taken, connection) ? port : yielding;
+      const std::uint32_t number = flows.yields(taken, connection);
+      yielding = number > most ? port : yielding;
+      most = std::max(most, number);
       continue;
     }
     if (taken && !flows.displace(context.worker, taken, connection)) {

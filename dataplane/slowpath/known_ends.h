@@ -16,7 +16,7 @@
 namespace isthmus {
 
 struct KnownEnd {
-  std::uint64_t kind = 0;      // keyed digest of all that decide() takes from an address
+  std::uint64_t kind = 0;      // keyed digest of all that decide() takes from an address; 0: it has none
   std::uint32_t address = 0;   // as on the wire
   std::uint32_t snapshot = 0;  // its number; 0: free
   std::uint32_t value = 0;     // of the address's word, before the tables were read

@@ -23,15 +23,17 @@ std::uint64_t kind_of(const SlowContext& context, Realm realm, const IpAddress& 
   const bool is_vip = snapshot.shard(hash).has_vip(realm, address, hash);
   const bool is_ours = address == context.shared.options.translation_ipv4;
   const KnownEnds& known = context.known_ends;
-  std::uint64_t digest = known.mix(0, end.identity.value() | std::uint64_t{end.previous.value()} << 32);
-  digest = known.mix(digest, end.grace_until.value() | std::uint64_t{end.node.value()} << 32);
-  digest =
-      known.mix(digest, prefix.value() | std::uint64_t{end.cluster.value()} << 32 | std::uint64_t{end.published} << 48 |
-                            std::uint64_t{is_vip} << 49 | std::uint64_t{is_ours} << 50);
+  std::uint64_t digest = known.mix(0, end.identity.value() | std::uint64_t{prefix.value()} << 32);
+  digest = known.mix(digest, end.node.value() | std::uint64_t{end.cluster.value()} << 32 |
+                                 std::uint64_t{end.published} << 48 | std::uint64_t{is_vip} << 49 |
+                                 std::uint64_t{is_ours} << 50);
   return known.mix(digest, reinterpret_cast<std::uintptr_t>(snapshot.routes->find(realm, address)));
 }
 
-// `hash`: address_hash().
+// Its identity has changed a moment ago, and the previous one is accepted too, for a time.
+bool in_grace(const SlowContext& context, const End& end) noexcept { return context.now < end.grace_until; }
+
+// What decides by time has no kind. `hash`: address_hash().
 KnownEnd look_up(const SlowContext& context, Realm realm, const IpAddress& address, std::uint64_t hash) noexcept {
   KnownEnd made;
   made.address = address.as_ipv4().wire();
@@ -41,7 +43,7 @@ KnownEnd look_up(const SlowContext& context, Realm realm, const IpAddress& addre
   End end;
   find_end(*context.snapshot, context.shared.endpoints, realm, address, hash, end);
   made.cluster = end.cluster;
-  made.kind = kind_of(context, realm, address, hash, end);
+  made.kind = in_grace(context, end) ? 0 : kind_of(context, realm, address, hash, end);
   made.holder = context.shared.flows->source_holder(realm, address);
   return made;
 }
@@ -57,10 +59,10 @@ void look_up_ends(SlowContext& context, Realm realm, const Hints& hints, Pattern
   };
   const bool source = end(opening.source, opening.reply.head >> 32, hints.source_hash, opening.made[0]);
   const bool target = end(opening.target, opening.reply.head, hints.target_hash, opening.made[1]);
-  if (source) {
+  if (source && opening.made[0].kind != 0) {
     context.known_ends.remember(hints.source_hash, opening.made[0]);
   }
-  if (target) {
+  if (target && opening.made[1].kind != 0) {
     context.known_ends.remember(hints.target_hash, opening.made[1]);
   }
 }
@@ -99,6 +101,9 @@ bool describe(SlowContext& context, const Packet& packet, const Hints& hints, Pa
   }
   opening.reply.write_ipv4(hints.reply);
   find_ends(context, key.realm, hints, opening);
+  if (opening.source->kind == 0 || opening.target->kind == 0) [[unlikely]] {
+    return false;
+  }
   opening.reply_symmetric = symmetric_hash(opening.reply);
   const ClusterId cluster = backend != nullptr ? backend->cluster : opening.target->cluster;
   const PeerId owner =
@@ -159,6 +164,8 @@ void describe_connection(const Pattern& pattern, const PatternedOpening& opening
   connection.holder = {opening.source->holder, pattern.peer_holder};
   connection.user_flags = pattern.user_flags;
   connection.peer = pattern.peer;
+  connection.exit = pattern.exit;
+  connection.cluster = pattern.cluster;
 }
 
 }  // namespace
@@ -275,6 +282,8 @@ void learn_pattern(SlowContext& context, const Packet& packet, const Hints& hint
   pattern->user_flags = connection.user_flags;
   pattern->source_identity = connection.source_identity;
   pattern->peer = connection.peer;
+  pattern->exit = connection.exit;
+  pattern->cluster = connection.cluster;
   pattern->peer_holder = context.shared.flows->holder_of(connection).peer;
   pattern->key = opening.key;
 }

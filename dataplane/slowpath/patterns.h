@@ -41,6 +41,8 @@ struct Pattern {
   Identity source_identity;
   IpAddress peer;                     // ConnectionShared::peer
   std::uint16_t peer_holder = 0;      // Holder::peer
+  std::uint32_t exit = 0;             // ConnectionShared::exit
+  ClusterId cluster;                  // ConnectionShared::cluster
   DirectionBlock block, reply_block;  // but for addresses, ports and what is computed from them, words and sum
 };
 

@@ -19,7 +19,16 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
   }
   const ConnectionShared& shared = in.facts.connection->shared;
   const bool its_own = (decision.direction == Direction::kReply) == (shared.from == Side::kFabric);
-  return its_own ? in.snapshot.peers->find(shared.peer.load()) : kNoPeer;
+  if (its_own) {
+    return in.snapshot.peers->find(shared.peer.load());
+  }
+  const std::uint32_t exit =
+      decision.direction == Direction::kForward ? shared.exit.load(std::memory_order_relaxed) : 0;
+  const auto& gateways = (*in.snapshot.clusters)[decision.destination.cluster].gateways;
+  const auto found = std::find_if(gateways.begin(), gateways.end(), [&](PeerId id) {
+    return exit != 0 && exit_of((*in.snapshot.peers)[id].underlay) == exit;
+  });
+  return found != gateways.end() ? *found : kNoPeer;
 }
 
 // Whether the forward direction comes from the peer that replies should go to, although it is not live: it has

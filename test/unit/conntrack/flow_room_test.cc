@@ -21,11 +21,12 @@ class FlowRoom {
   explicit FlowRoom(FlowTable::Options options) : table(std::move(options)) {}
 
   // One that is answered at once. Without a peer it comes from the local side.
-  InsertOutcome open(const FlowKey& forward, const char* peer = nullptr) {
+  InsertOutcome open(const FlowKey& forward, const char* peer = nullptr, ClusterId cluster = kNoCluster) {
     NewConnection request = direct(forward);
     if (peer != nullptr) {
       request.from = Side::kFabric;
       request.peer = address(peer);
+      request.cluster = cluster;
     }
     const Seconds now{100 + opened_++ / 1000};
     const InsertResult result = table->insert(kW0, request, now);
@@ -106,6 +107,33 @@ TEST(FlowRoom, APeerHasHalfOfItAtMost) {
                 },
                 "192.0.2.8"),
             12u);
+}
+
+TEST(FlowRoom, AClusterHasHalfOfItAtMostThroughAllItsGateways) {
+  FlowRoom t(private_table(kConnections));
+  std::uint32_t n = 0;
+  const auto one = [&] { (void)t.open(from(n % 8000, n), n % 2 == 0 ? "192.0.2.8" : "192.0.2.9", ClusterId{7}); };
+  for (; n < 2 * kConnections; ++n) {
+    one();
+  }
+  EXPECT_LE(t.lost(
+                [&](std::uint32_t) {
+                  for (unsigned i = 0; i < 20; ++i, ++n) {
+                    one();
+                  }
+                },
+                "192.0.2.7"),
+            12u);
+}
+
+// None of them has a share of its own, and together they have all.
+TEST(FlowRoom, SourcesThatHaveFewMakeRoomForThoseThatHaveFewer) {
+  FlowRoom t(private_table(kConnections));
+  std::uint32_t n = 0;
+  for (; n < 2 * kConnections; ++n) {
+    (void)t.open(from(n % 300, n));
+  }
+  EXPECT_LE(t.lost([&](std::uint32_t) { (void)t.open(from(n % 300, n)), ++n; }), 12u);
 }
 
 TEST(FlowRoom, EqualsKeepWhatTheyHave) {

@@ -86,15 +86,21 @@ TEST(Flood, OfUnansweredDatagramsHurtsNobodyElse) { flood(Answer::kNone, IpProto
 TEST(Flood, WithTheNeighboursAddressesHurtsNobody) { flood(Answer::kNone, IpProtocol::kTcp, 0, kPods); }
 TEST(Flood, ThatIsAnsweredButNotAcknowledgedHurtsNobody) { flood(Answer::kSynAck, IpProtocol::kTcp, 0, kPods); }
 
-// The source ports of one backend, of which a pod takes all with connections that nobody answers.
-TEST(Flood, OfOnePodLeavesOthersTranslationPorts) {
+// The source ports of one backend, of which a pod takes all, with connections that nobody answers or that are open.
+void take_all_ports(bool open) {
   PathRig::Options options = small_table();
   options.engine.translation_first = 40'000;
   options.engine.translation_last = 40'063;
   PathRig rig(options);
   std::uint32_t sent = 0;
   for (std::uint32_t n = 0; n < 100; ++n) {
-    sent += static_cast<std::uint32_t>(rig.from_local(tcp(pod(50, n), at.local_service)).out.size());
+    const Outcome first = rig.from_local(tcp(pod(50, n), at.local_service));
+    sent += static_cast<std::uint32_t>(first.out.size());
+    if (open && first.out.size() == 1) {
+      const Endpoint translated{at.translation, first.only().packet.source_port};
+      (void)rig.from_local(tcp(at.local_backend, translated, kSyn | kAck));
+      (void)rig.from_local(tcp(pod(50, n), at.local_service, kAck));
+    }
   }
   EXPECT_LE(sent, 64u) << "it cannot have more than there are";
   for (std::uint32_t n = 0; n < 20; ++n) {
@@ -106,6 +112,8 @@ TEST(Flood, OfOnePodLeavesOthersTranslationPorts) {
     EXPECT_EQ(rig.from_local(tcp(pod(60 + n % 4, n), at.local_service, kAck)).out.size(), 1u);
   }
 }
+TEST(Flood, OfOnePodLeavesOthersTranslationPorts) { take_all_ports(false); }
+TEST(Flood, OfOpenConnectionsOfOnePodLeavesOthersTranslationPorts) { take_all_ports(true); }
 
 }  // namespace
 }  // namespace isthmus::test

@@ -66,6 +66,27 @@ TEST_F(MovedPeers, RepliesReturnToAGatewayBeforeItIsKnownToBeLive) {
   EXPECT_EQ(reply(kAck), at.west_gateway.to_string());
 }
 
+TEST_F(MovedPeers, ANewConnectionsRepliesGoBackToAGatewayBeforeItIsKnownToBeLive) {
+  only_other();
+  forward(at.west_gateway, kSyn);
+  EXPECT_EQ(reply(kSyn | kAck), at.west_gateway.to_string());
+  EXPECT_EQ(reply(kSyn | kAck), at.west_gateway.to_string());
+}
+
+// What was refused because there was none passes as soon as it is there.
+TEST_F(MovedPeers, AGatewayThatIsAnnouncedAgainIsUsedAtOnce) {
+  rig.set_clusters({PathRig::kWestGateway});
+  TableDelta gone, back;
+  gone.remove_peers = {PathRig::kWestGateway};
+  back.upsert_peers = {{PathRig::kWestGateway, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true}};
+  ASSERT_TRUE(rig.engine().publish(gone).ok());
+  for (unsigned i = 0; i < 2; ++i) {
+    EXPECT_TRUE(rig.from_local(tcp(at.client, at.west)).drops.contains("no_live_gateway"));
+  }
+  ASSERT_TRUE(rig.engine().publish(back).ok());
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west)).only().packet.outer_destination, at.west_gateway);
+}
+
 TEST_F(MovedPeers, AGatewayThatReturnsTakesOverNoneThatHasMoved) {
   open();
   only_other();

@@ -80,6 +80,40 @@ TEST_F(Restart, AConnectionGoesOnToTheGatewayThatItHad) {
   EXPECT_GT(others, 0u) << "new connections go to both";
 }
 
+// The same where the pod is behind a node of ours, whose address the connection keeps too.
+TEST_F(Restart, AConnectionFromANodeGoesOnToTheGatewayThatItHad) {
+  const IpAddress node = Actors::ip("192.0.2.50");
+  const auto deliver_by_node = [&](PathRig& rig, std::uint32_t number) {
+    TableDelta delta;
+    delta.upsert_peers = {{PeerId{number}, ClusterId{1}, node, L4Port{8472}, AdjacencyId{1}, false}};
+    delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, AdjacencyId{2}, PeerId{number}}};
+    ASSERT_TRUE(rig.engine().publish(delta).ok());
+  };
+  const auto gateway_of = [&](PathRig& rig, unsigned n, std::uint8_t flags) {
+    const PacketSpec packet = tcp(port_of(at.client, n), at.remote_service, flags);
+    return rig.from_underlay(PacketSpec(packet).in_tunnel(node, at.gateway, kClientIdentity))
+        .only()
+        .packet.outer_destination;
+  };
+  {
+    PathRig before(process(0));
+    deliver_by_node(before, 9);
+    before.set_clusters({PathRig::kWestGateway});
+    for (unsigned n = 0; n < kConnections; ++n) {
+      ASSERT_EQ(gateway_of(before, n, kSyn), at.west_gateway);
+    }
+  }
+  PathRig after(process(1));
+  deliver_by_node(after, 10);
+  after.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
+  unsigned others = 0;
+  for (unsigned n = 0; n < kConnections; ++n) {
+    EXPECT_EQ(gateway_of(after, n, kAck), at.west_gateway) << n;
+    others += gateway_of(after, 100 + n, kSyn) == at.west_other ? 1 : 0;
+  }
+  EXPECT_GT(others, 0u) << "new connections go to both";
+}
+
 TEST_F(Restart, ConnectionsAndEventsNameTheServiceByItsPresentNumber) {
   const auto services = [](const PathRig& rig) {
     std::vector<ServiceId> ids;
