@@ -61,39 +61,49 @@ class Patterns {
   // nullptr: none, or none that holds. `generation` was loaded before.
   [[nodiscard]] const Pattern* find(const Pattern::Key& key, const EpochTable& epochs,
                                     std::uint32_t generation) noexcept {
-    Pattern& pattern = patterns_[place_of(key)];
-    if (pattern.key != key) {
-      return nullptr;
-    }
-    if (pattern.verified_at != generation) {
-      if (!epochs.is_current(pattern.fixed, pattern.sum)) {
-        return nullptr;
+    for (Pattern& pattern : sets_[hash_of(key) % kSets].patterns) {
+      if (pattern.key == key) {
+        if (pattern.verified_at != generation) {
+          if (!epochs.is_current(pattern.fixed, pattern.sum)) {
+            return nullptr;
+          }
+          pattern.verified_at = generation;
+        }
+        return &pattern;
       }
-      pattern.verified_at = generation;
     }
-    return &pattern;
+    return nullptr;
   }
-  // Where to make a pattern; nullptr: not the first time that its key is seen, so that who scans ports displaces
-  // nothing.
+  // Where to make a pattern: in place of one that no longer holds, or else of one of its set. nullptr: where another
+  // one would have to go, not the first time that the key is seen, so that who scans ports displaces nothing.
   [[nodiscard]] Pattern* place(const Pattern::Key& key) noexcept {
-    const std::size_t place = place_of(key);
-    const auto tag = static_cast<std::uint16_t>(hash_of(key) >> 48 | 1);
-    if (patterns_[place].key == key || candidates_[place] == tag) {
-      return &patterns_[place];
+    const std::uint64_t hash = hash_of(key);
+    Set& set = sets_[hash % kSets];
+    for (Pattern& pattern : set.patterns) {
+      if (pattern.key == key || pattern.key.snapshot != key.snapshot) {
+        return &pattern;
+      }
     }
-    candidates_[place] = tag;
+    const auto tag = static_cast<std::uint32_t>(hash >> 32 | 1);
+    if (set.candidate == tag) {
+      return &set.patterns[++turn_ % set.patterns.size()];
+    }
+    set.candidate = tag;
     return nullptr;
   }
 
  private:
-  static constexpr std::size_t kPatterns = 2048;
+  static constexpr std::size_t kSets = 2048;
+  struct Set {
+    std::array<Pattern, 2> patterns;
+    std::uint32_t candidate = 0;  // of the last key that found no place
+  };
   [[nodiscard]] static std::uint64_t hash_of(const Pattern::Key& key) noexcept {
     return folded_product(key.source ^ key.origin, key.target ^ key.rest * 0x9e3779b97f4a7c15ULL);
   }
-  [[nodiscard]] static std::size_t place_of(const Pattern::Key& key) noexcept { return hash_of(key) % kPatterns; }
 
-  HugePageVector<Pattern> patterns_ = HugePageVector<Pattern>(kPatterns);
-  std::array<std::uint16_t, kPatterns> candidates_{};
+  HugePageVector<Set> sets_ = HugePageVector<Set>(kSets);
+  std::uint32_t turn_ = 0;
 };
 
 }  // namespace isthmus

@@ -105,7 +105,9 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.cluster = ClusterId{1};
   engine.tunnel = tunnel_end(kOurs);
   engine.workers = options.workers;
-  engine.connections = std::max<std::uint32_t>(options.connections + options.connections / 4 + options.spare, 4096);
+  // With more room than a nearly full table has, in which not everybody gets what is left.
+  const std::uint32_t used = options.connections + options.spare;
+  engine.connections = std::max<std::uint32_t>(used + used / 4, 4096);
   engine.half_open_limit = options.half_open_limit != 0 ? options.half_open_limit : engine.connections;
   engine.endpoints = 2 * kEndpointsPerCluster;
   engine.flow_events_per_second = options.events ? engine.flow_events_per_second : 0;
