@@ -242,15 +242,11 @@ inline bool FlowTable::fill_blocks(WorkerId worker, Connection& connection, cons
   return true;
 }
 
-void FlowTable::give_back_block(WorkerId worker, std::uint32_t number) noexcept {
-  if (number != 0) {
-    blocks_->release(worker, number);
-  }
-}
-
 void FlowTable::give_back_blocks(WorkerId worker, const NewConnection& request) noexcept {
   for (const std::uint32_t number : request.taken) {
-    give_back_block(worker, number);
+    if (number != 0) {
+      blocks_->release(worker, number);
+    }
   }
 }
 

@@ -230,7 +230,8 @@ class FlowTable {
   }
   // A block to be filled in for NewConnection::taken. 0: none is free.
   [[nodiscard]] std::uint32_t take_block(WorkerId worker) noexcept { return blocks_->allocate(worker); }
-  void give_back_block(WorkerId worker, std::uint32_t number) noexcept;
+  // Those of a request that is not inserted after all.
+  void give_back_blocks(WorkerId worker, const NewConnection& request) noexcept;
   [[nodiscard]] DirectionBlock& taken_block(std::uint32_t number) noexcept { return mapping_.block(number); }
   [[nodiscard]] InsertResult insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept;
   // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit. An equal decision
@@ -334,7 +335,6 @@ class FlowTable {
   [[nodiscard]] InsertOutcome insert_once(WorkerId worker, const NewConnection& request, std::uint64_t half_open,
                                           Seconds now, Hit& hit, bool& taken) noexcept;
   void count_refused(WorkerId worker, InsertResult& result) noexcept;
-  void give_back_blocks(WorkerId worker, const NewConnection& request) noexcept;
   void fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept;
   [[nodiscard]] bool fill_blocks(WorkerId worker, Connection& connection, const NewConnection& request) noexcept;
   // `seen`: readers may have found the slot.

@@ -67,8 +67,8 @@ void report_opened(SlowContext& context, const Packet& packet) noexcept {
   }
 }
 
-// Decides until the decision is committed or refused. Returns the reason of a refusal. `committed`: the first
-// decision's result, if it has been committed already, by a pattern.
+// Decides until the decision is committed or refused. Returns the reason of a refusal. `committed`: what
+// has become of it by a pattern; stands if the first decision comes to the same.
 std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hit hit, const Hints* hints,
                                         std::optional<CommitResult> committed) noexcept {
   FlowTable& flows = *context.shared.flows;
@@ -89,8 +89,8 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
     }
     bool taken = false;
     if (!decision.refused) {
-      const CommitResult result =
-          committed ? *committed : commit(context, packet, decision, alternative.other_port, hit);
+      const bool same = committed && decision.opens && decision.new_reply == context.patterned.reply;
+      const CommitResult result = same ? *committed : commit(context, packet, decision, alternative.other_port, hit);
       committed.reset();
       if (result.outcome == Committed::kDone) {
         return std::nullopt;
@@ -224,7 +224,8 @@ void admit(SlowContext& context, Burst& burst) noexcept {
         continue;
       }
     }
-    if (const auto reason = decide_packet(context, packet, hit, hints, committed)) {
+    // Hints were made for no connection, if it has turned out that there is one.
+    if (const auto reason = decide_packet(context, packet, hit, may_open && hit ? nullptr : hints, committed)) {
       refuse(context, burst, packet, *reason);
       continue;
     }

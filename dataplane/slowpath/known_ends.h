@@ -22,6 +22,7 @@ struct KnownEnd {
   std::uint32_t value = 0;     // of the address's word, before the tables were read
   EpochIndex word = 0;
   ClusterId cluster;
+  Realm realm;
   std::uint16_t holder = 0;  // Holder::source of a connection from there
 };
 static_assert(sizeof(KnownEnd) == 32);
@@ -35,10 +36,11 @@ class KnownEnds {
     __builtin_prefetch(&set[2]);
   }
   // nullptr: not known, or no longer.
-  [[nodiscard]] const KnownEnd* find(std::uint32_t address, std::uint64_t hash, std::uint32_t snapshot,
+  [[nodiscard]] const KnownEnd* find(Realm realm, std::uint32_t address, std::uint64_t hash, std::uint32_t snapshot,
                                      const EpochTable& epochs) const noexcept {
     for (const KnownEnd& end : sets_[hash % kSets]) {
-      if (end.address == address && end.snapshot == snapshot && epochs.load(end.word) == end.value) {
+      if (end.address == address && end.realm == realm && end.snapshot == snapshot &&
+          epochs.load(end.word) == end.value) {
         return &end;
       }
     }
@@ -52,7 +54,8 @@ class KnownEnds {
     Set& set = sets_[hash % kSets];
     KnownEnd* place = &set[++turn_ % set.size()];
     for (KnownEnd& other : set) {
-      place = other.address == end.address || other.snapshot != end.snapshot ? &other : place;
+      place =
+          (other.address == end.address && other.realm == end.realm) || other.snapshot != end.snapshot ? &other : place;
     }
     *place = end;
   }

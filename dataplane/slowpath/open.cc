@@ -34,7 +34,7 @@ std::uint64_t kind_of(const SlowContext& context, Realm realm, const IpAddress& 
 bool in_grace(const SlowContext& context, const End& end) noexcept { return context.now < end.grace_until; }
 
 // What decides by time has no kind. `hash`: address_hash().
-KnownEnd look_up(const SlowContext& context, Realm realm, const IpAddress& address, std::uint64_t hash) noexcept {
+KnownEnd known_end(SlowContext& context, Realm realm, const IpAddress& address, std::uint64_t hash) noexcept {
   KnownEnd made;
   made.address = address.as_ipv4().wire();
   made.snapshot = context.snapshot->number;
@@ -43,6 +43,10 @@ KnownEnd look_up(const SlowContext& context, Realm realm, const IpAddress& addre
   End end;
   find_end(*context.snapshot, context.shared.endpoints, realm, address, hash, end);
   made.cluster = end.cluster;
+  made.realm = realm;
+  if (end.published) {
+    context.unknown_sources.forget(end.cluster, hash);
+  }
   made.kind = in_grace(context, end) ? 0 : kind_of(context, realm, address, hash, end);
   made.holder = context.shared.flows->source_holder(realm, address);
   return made;
@@ -52,7 +56,7 @@ KnownEnd look_up(const SlowContext& context, Realm realm, const IpAddress& addre
 void look_up_ends(SlowContext& context, Realm realm, const Hints& hints, PatternedOpening& opening) noexcept {
   const auto end = [&](const KnownEnd*& known, std::uint64_t word, std::uint64_t hash, KnownEnd& made) {
     const bool remembers = known == nullptr;
-    made = remembers ? look_up(context, realm, IpAddress::ipv4(Be32::raw(static_cast<std::uint32_t>(word))), hash)
+    made = remembers ? known_end(context, realm, IpAddress::ipv4(Be32::raw(static_cast<std::uint32_t>(word))), hash)
                      : *known;
     known = &made;
     return remembers;
@@ -72,8 +76,8 @@ void find_ends(SlowContext& context, Realm realm, const Hints& hints, PatternedO
   const std::uint32_t snapshot = context.snapshot->number;
   const auto source = static_cast<std::uint32_t>(opening.reply.head >> 32);
   const auto target = static_cast<std::uint32_t>(opening.reply.head);
-  opening.source = context.known_ends.find(source, hints.source_hash, snapshot, epochs);
-  opening.target = context.known_ends.find(target, hints.target_hash, snapshot, epochs);
+  opening.source = context.known_ends.find(realm, source, hints.source_hash, snapshot, epochs);
+  opening.target = context.known_ends.find(realm, target, hints.target_hash, snapshot, epochs);
   if (opening.source == nullptr || opening.target == nullptr) [[unlikely]] {
     look_up_ends(context, realm, hints, opening);
   }
@@ -86,13 +90,13 @@ std::uint64_t target_kind(const KnownEnd& target, const BackendEntry* backend) n
 }
 
 // False: decide.
-bool describe(SlowContext& context, const Packet& packet, const Hints& hints, PatternedOpening& opening) noexcept {
+bool is_patterned(SlowContext& context, const Packet& packet, const Hints& hints, PatternedOpening& opening) noexcept {
   const FlowKey& key = packet.key;
   const EngineOptions& options = context.shared.options;
   const Snapshot& snapshot = *context.snapshot;
   const BackendEntry* backend = hints.backend;
   if (!is_plain_opening(packet) || hints.snapshot != &snapshot || (hints.frontend != nullptr && backend == nullptr) ||
-      check_header(options, key, Direction::kForward)) {
+      check_header(options, key, Direction::kForward) || key.destination() == options.translation_ipv4) {
     return false;
   }
   if (key.protocol == IpProtocol::kUdp &&
@@ -104,6 +108,8 @@ bool describe(SlowContext& context, const Packet& packet, const Hints& hints, Pa
   if (opening.source->kind == 0 || opening.target->kind == 0) [[unlikely]] {
     return false;
   }
+  opening.service = hints.frontend != nullptr ? EpochTable::of_service(hints.frontend->service) : EpochIndex{0};
+  opening.service_value = context.tables.epochs.load(opening.service);
   opening.reply_symmetric = symmetric_hash(opening.reply);
   const ClusterId cluster = backend != nullptr ? backend->cluster : opening.target->cluster;
   const PeerId owner =
@@ -118,8 +124,8 @@ bool describe(SlowContext& context, const Packet& packet, const Hints& hints, Pa
 }
 
 // The words of this connection's ends and service, which a pattern leaves out, in the blocks of both directions.
-void set_words(const SlowContext& context, const Pattern& pattern, const PatternedOpening& opening, const Hints& hints,
-               DirectionBlock& block, DirectionBlock& reply_block) noexcept {
+void set_words(const Pattern& pattern, const PatternedOpening& opening, DirectionBlock& block,
+               DirectionBlock& reply_block) noexcept {
   std::uint32_t sum = pattern.sum;
   const auto set = [&](std::uint8_t place, EpochIndex word, std::uint32_t value) {
     block.epoch_index[place] = reply_block.epoch_index[place] = word;
@@ -129,18 +135,16 @@ void set_words(const SlowContext& context, const Pattern& pattern, const Pattern
   set(pattern.source_place, opening.source->word, opening.source->value);
   set(pattern.target_place, opening.target->word, opening.target->value);
   if (pattern.service_place != Pattern::kNoPlace) {
-    const EpochIndex service = EpochTable::of_service(hints.frontend->service);
-    set(pattern.service_place, service, context.tables.epochs.load(service));
+    set(pattern.service_place, opening.service, opening.service_value);
   }
   block.epoch_sum = reply_block.epoch_sum = sum;
 }
 
-void build_blocks(const SlowContext& context, const Pattern& pattern, const PatternedOpening& opening,
-                  const Packet& packet, const Hints& hints, DirectionBlock& block,
-                  DirectionBlock& reply_block) noexcept {
+void copy_blocks(const Pattern& pattern, const PatternedOpening& opening, const Packet& packet, DirectionBlock& block,
+                 DirectionBlock& reply_block) noexcept {
   block = pattern.block;
   reply_block = pattern.reply_block;
-  set_words(context, pattern, opening, hints, block, reply_block);
+  set_words(pattern, opening, block, reply_block);
   if ((block.flags & DirectionBlock::kTunnel) != 0) {
     block.outer_port = outer_port_of(opening.reply_symmetric);
   }
@@ -173,32 +177,32 @@ void describe_connection(const Pattern& pattern, const PatternedOpening& opening
 std::optional<CommitResult> open_by_pattern(SlowContext& context, Packet& packet, const Hints& hints,
                                             std::uint32_t generation, Hit& hit) noexcept {
   PatternedOpening& opening = context.patterned;
-  opening.plain = describe(context, packet, hints, opening);
+  opening.plain = is_patterned(context, packet, hints, opening);
   const Pattern* pattern =
       opening.plain ? context.patterns.find(opening.key, context.tables.epochs, generation) : nullptr;
   if (pattern == nullptr) {
     return std::nullopt;
   }
+  // All words have been sampled (admit.cc).
   if (context.shared.snapshot.load(std::memory_order_acquire) != context.snapshot) {
     return std::nullopt;
   }
   FlowTable& flows = *context.shared.flows;
   NewConnection& connection = context.opening;
   connection.taken = {flows.take_block(context.worker), flows.take_block(context.worker)};
-  if (connection.taken[1] == 0) {
-    flows.give_back_block(context.worker, connection.taken[0]);
+  if (connection.taken[0] == 0 || connection.taken[1] == 0) {  // the first may have been freed for the second only
+    flows.give_back_blocks(context.worker, connection);
     return std::nullopt;
   }
   DirectionBlock &block = flows.taken_block(connection.taken[0]), &reply_block = flows.taken_block(connection.taken[1]);
-  build_blocks(context, *pattern, opening, packet, hints, block, reply_block);
+  copy_blocks(*pattern, opening, packet, block, reply_block);
   describe_connection(*pattern, opening, packet, hints, connection);
   connection.forward_block = &block;
   connection.reply_block = &reply_block;
   std::array<AdjacencyId, 2> made;
   if ((pattern->on_link && !find_neighbour(context, packet, block, made[0])) ||
       (pattern->reply_on_link && !find_neighbour(context, packet, reply_block, made[1]))) {
-    flows.give_back_block(context.worker, connection.taken[0]);
-    flows.give_back_block(context.worker, connection.taken[1]);
+    flows.give_back_blocks(context.worker, connection);
     context.shared.adjacencies.give_back(made[0]);
     return std::nullopt;
   }
@@ -265,10 +269,9 @@ void learn_pattern(SlowContext& context, const Packet& packet, const Hints& hint
       !leave_out(depends, pattern->target_place, opening.target->value, *pattern)) {
     return;
   }
-  if (hints.frontend != nullptr) {
-    const EpochIndex service = EpochTable::of_service(hints.frontend->service);
-    pattern->service_place = place_of(depends, service, 0);
-    if (!leave_out(depends, pattern->service_place, context.tables.epochs.load(service), *pattern)) {
+  if (opening.service != 0) {
+    pattern->service_place = place_of(depends, opening.service, 0);
+    if (!leave_out(depends, pattern->service_place, opening.service_value, *pattern)) {
       return;
     }
   }

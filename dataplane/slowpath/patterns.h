@@ -54,6 +54,8 @@ struct PatternedOpening {
   FlowKey reply;
   std::uint32_t reply_symmetric = 0;  // symmetric_hash(reply)
   std::array<KnownEnd, 2> made;       // those that were not known
+  EpochIndex service = 0;             // its word, and the word's value; 0: there is no service
+  std::uint32_t service_value = 0;
 };
 
 class Patterns {

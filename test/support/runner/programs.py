@@ -29,7 +29,8 @@ def run_program(report, prefix, test, wanted):
     """Runs one program. `wanted(name)` says which tests were asked for by name."""
     name = f"{prefix}/{area(test)}"
     env = {**(test.get("env") or {}), **os.environ, **SANITIZER_ENV}
-    if _is_gtest(test["cmd"][0]):
+    corpus = test["name"].endswith("-corpus")  # a fuzzer's, which may use what the tests share
+    if not corpus and _is_gtest(test["cmd"][0]):
         _run_gtest(report, name, test["cmd"], env, wanted)
     elif wanted(name):
         _run_plain(report, name, test["cmd"], env)

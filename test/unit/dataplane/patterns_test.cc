@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "test/unit/dataplane/twins.h"
 
@@ -101,6 +103,28 @@ TEST(Patterns, AgreeWithDecidingAnew) {
       ASSERT_FALSE(::testing::Test::HasFailure());
     }
   }
+}
+
+// Whose endpoint was published in between: a source that is not published is believed for a time.
+TEST(Patterns, LeaveTheNextPodOfAnAddressItsWholeTime) {
+  PathRig::Options options;
+  options.engine.unknown_endpoint_hold = Seconds{2};
+  PathRig rig(options);
+  const IpAddress pod = Actors::ip("10.2.0.77");
+  const auto send = [&](const IpAddress& from, std::uint16_t port) {
+    const PacketSpec packet = tcp({from, port}, {at.client.address, 80});
+    return rig.from_underlay(PacketSpec(packet).in_tunnel(at.west_gateway, at.gateway, kWestIdentity));
+  };
+  EXPECT_TRUE(send(pod, 1001).drops.empty());
+  const EndpointEntry entry{Realm{0}, pod, ClusterId{2}, Identity{kWestIdentity}, kNoPeer};
+  rig.engine().upsert_endpoints({&entry, 1});
+  for (std::uint16_t port = 2001; port < 2004; ++port) {
+    EXPECT_TRUE(send(at.west.address, port).drops.empty());
+  }
+  EXPECT_TRUE(send(pod, 1002).drops.empty());
+  rig.engine().remove_endpoints(Realm{0}, {&pod, 1});
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));
+  EXPECT_TRUE(send(pod, 1003).drops.empty());
 }
 
 }  // namespace

@@ -24,7 +24,18 @@ void Twins::forget() {
   ASSERT_TRUE(decides.engine().publish(everything).ok());
 }
 
-Twins::Twins(Anew anew) : anew_(anew) {
+namespace {
+
+// Where there is room for all, so that nobody is drawn to make some.
+PathRig::Options roomy() {
+  PathRig::Options options;
+  options.engine.connections = options.engine.half_open_limit = 16384;
+  return options;
+}
+
+}  // namespace
+
+Twins::Twins(Anew anew) : keeps(roomy()), decides(roomy()), anew_(anew) {
   for (PathRig* rig : {&keeps, &decides}) {
     const std::vector<EndpointEntry> more{
         {Realm{0}, at.second_client.address, ClusterId{1}, Identity{kClientIdentity + 1}, kNoPeer},
