@@ -163,8 +163,7 @@ PortRange port_range(const SlowContext& context, const FlowKey& key) noexcept {
 }
 
 // Tries source ports until one gives a free reply key: SourcePorts::kTries and the packet's own. Where none is free, a
-// connection of somebody who has many gives way. The identifier of an echo reply is not ours to
-// choose.
+// connection of somebody who has many gives way. The identifier of an echo reply is not ours to choose.
 InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decision& decision,
                               NewConnection& connection) noexcept {
   const FlowKey& key = packet.key;

@@ -1,9 +1,8 @@
 // What the tables know of the addresses that new connections have had as an end lately, so that the next one between
 // known ends need not look them up. IPv4 only.
 //
-// Sets of four entries, found by the keyed address_hash(): hence bounded, and nobody can choose whom to
-// displace. An entry holds for the snapshot that it was made from, while the word of its address stands. Thread: its
-// worker.
+// Sets of four entries, found by the keyed address_hash(): hence bounded, and nobody can choose whom to displace. An
+// entry holds for the snapshot that it was made from, while the word of its address stands. Thread: its worker.
 #pragma once
 
 #include <array>
