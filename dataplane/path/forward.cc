@@ -2,10 +2,16 @@
 // Packets without one are left to decide.
 #include "dataplane/path/forward.h"
 
+#include <algorithm>
+
 #include "dataplane/path/path.h"
 
 namespace isthmus {
 namespace {
+
+// Blocks are prefetched again so many packets before their use: in a large table a part of what lookup has prefetched
+// is not in the first-level cache any more, or never came (cycles.md).
+constexpr unsigned kBlocksAhead = 8;
 
 struct LookupTally {
   std::uint64_t misses = 0;  // packets without a connection
@@ -36,7 +42,9 @@ void forward(PathContext& context, Burst& burst) noexcept {
   LookupTally tally;
   burst.undecided.count = 0;
   Packet* packet = burst.packets.data();
+  const Packet* const last = packet + burst.count - 1;
   for (Packet* const end = packet + burst.count; packet != end; ++packet) {
+    __builtin_prefetch(std::min<const Packet*>(packet + kBlocksAhead, last)->block, 0, 0);
     const DirectionBlock* block = packet->block;
     if (block->origin != packet->origin ||
         (block->verified_at != generation && !epochs.verify(*block, generation, context.now))) [[unlikely]] {
