@@ -19,6 +19,9 @@ namespace {
 // workers and publishers.
 constexpr unsigned kAttempts = 12;
 
+// Packets are prefetched for again so many before their turn: as many at once lose some of them (path/cycles.md).
+constexpr unsigned kPrefetchAhead = 8;
+
 bool snapshot_stands(const SlowContext& context) noexcept {
   return context.shared.snapshot.load(std::memory_order_acquire) == context.snapshot;
 }
@@ -145,20 +148,27 @@ bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std:
   return true;
 }
 
+// What without_settled() reads for a packet.
+void prefetch_settled(const SlowContext& context, const Packet& packet) noexcept {
+  context.refusals.prefetch(packet);
+  if (packet.line != nullptr) {
+    __builtin_prefetch(&packet.block->ipv6_source);
+    __builtin_prefetch(&context.shared.flows->hit(packet.line).connection->shared);
+  }
+}
+
 // Passes packets whose decision stands but for a peer that has moved, and drops those whose refusal stands. Returns the
 // others.
 PacketList without_settled(SlowContext& context, Burst& burst, std::uint32_t generation) noexcept {
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
-    const Packet& packet = burst.packets[burst.undecided.index[i]];
-    context.refusals.prefetch(packet);
-    if (packet.line != nullptr) {
-      __builtin_prefetch(&packet.block->ipv6_source);
-      __builtin_prefetch(&context.shared.flows->hit(packet.line).connection->shared);
-    }
+    prefetch_settled(context, burst.packets[burst.undecided.index[i]]);
   }
   PacketList rest;
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
+    if (i + kPrefetchAhead < burst.undecided.count) {
+      prefetch_settled(context, burst.packets[burst.undecided.index[i + kPrefetchAhead]]);
+    }
     if (packet.line != nullptr &&
         stands_by_parts(context, packet, context.shared.flows->hit(packet.line), Parts::kPeers, nullptr)) {
       continue;
