@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/conntrack/flow_table.h"
 
 namespace isthmus {
@@ -62,9 +63,9 @@ bool FlowTable::make_room(WorkerId worker, Holder newcomer, Seconds now) noexcep
   for (std::uint32_t& slot : drawn) {
     slot = own.draws.below(capacity_);
     const Connection& connection = mapping_.connection(slot);
-    __builtin_prefetch(&connection.shared);
-    __builtin_prefetch(&connection.lines[0]);
-    __builtin_prefetch(&connection.lines[1]);
+    prefetch_line(&connection.shared);
+    prefetch_line(&connection.lines[0]);
+    prefetch_line(&connection.lines[1]);
   }
   FlowRef victim;
   std::uint64_t heaviest = 0;

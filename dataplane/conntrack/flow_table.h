@@ -30,6 +30,7 @@
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/memory_area.h"
 #include "dataplane/base/mix.h"
+#include "dataplane/base/prefetch.h"
 #include "dataplane/base/quiescence.h"
 #include "dataplane/base/result.h"
 #include "dataplane/base/types.h"
@@ -77,24 +78,28 @@ struct FlowRef {
   std::uint32_t sequence = 0;
 };
 
-// Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to
-// translated client).
-struct NewConnection {
-  FlowKey forward;
-  FlowKey reply;
-  const DirectionBlock* forward_block =
-      nullptr;  // copied, but where it is one of take_block(); nullptr: no decision yet
-  const DirectionBlock* reply_block = nullptr;
-  std::array<std::uint32_t, 2>
-      taken{};             // numbers of those blocks, by Direction; insert() gives them back where it fails
+// What a new connection has in common with others of its pattern (slowpath/patterns.h).
+struct ConnectionTraits {
   IpAddress peer;          // see ConnectionShared::peer
   std::uint32_t exit = 0;  // see ConnectionShared::exit
   ClusterId cluster;       // see ConnectionShared::cluster
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
-  Direction first = Direction::kForward;  // that of the packet which opens it: of the hit, and whose source counts
   std::uint32_t user_flags = 0;
+};
+
+// Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to
+// translated client).
+struct NewConnection : ConnectionTraits {
+  FlowKey forward;
+  FlowKey reply;
+  const DirectionBlock* forward_block =
+      nullptr;  // copied, but where it is one of take_block(); nullptr: no decision yet
+  const DirectionBlock* reply_block = nullptr;
+  std::array<std::uint32_t, 2>
+      taken{};  // numbers of those blocks, by Direction; insert() gives them back where it fails
+  Direction first = Direction::kForward;  // that of the packet which opens it: of the hit, and whose source counts
   std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
   Holder holder;                                   // FlowTable::holder_of(); none: insert() computes it
   std::uint8_t marks = 0;  // that the first packet sets on its direction, where it neither ends nor answers anything
@@ -206,19 +211,35 @@ class FlowTable {
     return tcp_flag::is_opening(tcp_flags) && (hit.connection->ending() || hit.connection->starts_with_answer());
   }
 
-  // Prefetches for insert() the bucket of a key's hash, and the slot and block that the insert after `ahead` others
-  // will take; for revalidate() the block, and the lines of a connection that a lookup does not touch.
+  // Has slots and blocks at hand for so many insertions, for prefetch_insert().
+  void reserve(WorkerId worker, unsigned inserts) noexcept {
+    slots_->reserve(worker, inserts);
+    blocks_->reserve(worker, 2 * inserts);
+  }
+  // Prefetches for insert() the bucket of a key's hash, and the slot and two blocks that the insert after `ahead`
+  // others will take; for revalidate() the block, and the lines of a connection that a lookup does not touch.
   [[nodiscard]] static const void* empty_bucket() noexcept { return TagIndex::empty_bucket(); }
   const void* prefetch_bucket(std::uint64_t hash) const noexcept { return index_.prefetch(hash); }
   void prefetch_insert(WorkerId worker, unsigned ahead) const noexcept {
-    prefetch_number(slots_->upcoming(worker, ahead), blocks_->upcoming(worker, ahead));
+    if (const std::uint32_t slot = slots_->upcoming(worker, ahead); slot != 0) {
+      Connection& connection = mapping_.connection(slot - 1);
+      prefetch_line_for_write(&connection.shared);
+      prefetch_line_for_write(&connection.lines[0]);
+      prefetch_line_for_write(&connection.lines[1]);
+    }
+    prefetch_block(blocks_->upcoming(worker, 2 * ahead));
+    prefetch_block(blocks_->upcoming(worker, 2 * ahead + 1));
   }
   void prefetch_revalidate(WorkerId worker, unsigned ahead) const noexcept {
-    prefetch_number(0, blocks_->upcoming(worker, ahead));
+    prefetch_block(blocks_->upcoming(worker, ahead));
+  }
+  // The shared line of a direction's connection.
+  void prefetch_shared(const DirectionLine* line) const noexcept {
+    prefetch_line(&mapping_.connection(static_cast<std::uint32_t>(line - line_of(0)) / kLinesPerSlot).shared);
   }
   void prefetch_connection(const Hit& hit) const noexcept {
-    __builtin_prefetch(&hit.connection->shared);
-    __builtin_prefetch(&hit.connection->line(opposite(hit.direction)));
+    prefetch_line(&hit.connection->shared);
+    prefetch_line(&hit.connection->line(opposite(hit.direction)));
   }
 
   // Change ------------------------------------------------------------------------------------------------------------
@@ -352,17 +373,11 @@ class FlowTable {
   [[nodiscard]] bool meets(const Connection& connection, const Condition& condition) const noexcept;
   bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
 
-  void prefetch_number(std::uint32_t slot_number, std::uint32_t block_number) const noexcept {
-    if (slot_number != 0) {
-      Connection& connection = mapping_.connection(slot_number - 1);
-      __builtin_prefetch(&connection.shared, 1);
-      __builtin_prefetch(&connection.lines[0], 1);
-      __builtin_prefetch(&connection.lines[1], 1);
-    }
-    if (block_number != 0) {
-      DirectionBlock& block = mapping_.block(block_number);
-      __builtin_prefetch(&block, 1);
-      __builtin_prefetch(&block.ipv6_source, 1);
+  void prefetch_block(std::uint32_t number) const noexcept {
+    if (number != 0) {
+      DirectionBlock& block = mapping_.block(number);
+      prefetch_line_for_write(&block);
+      prefetch_line_for_write(&block.ipv6_source);
     }
   }
   [[nodiscard]] const DirectionBlock* block_of(std::uint32_t number) const noexcept {
@@ -402,7 +417,7 @@ void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyO
     const std::uint32_t guess = TagIndex::guess(bucket_of(i), hash_of(i));
     DirectionLine* line = guess == 0 ? no_line : before_first + guess;
     line_at(i) = line;
-    __builtin_prefetch(line, 1);
+    prefetch_line_for_write(line);
   }
   for (unsigned i = 0; i < count; ++i) {
     const DirectionLine* line = line_at(i);
@@ -416,9 +431,9 @@ void FlowTable::find_each([[maybe_unused]] WorkerId worker, unsigned count, KeyO
     }
     const DirectionBlock* block =
         &mapping_.block(line != nullptr ? line->block.load(std::memory_order_acquire) : kNoBlock);
-    __builtin_prefetch(block, 0, 0);  // read once per burst: not worth a place in the second-level cache
+    prefetch_line_once(block);  // read once per burst: not worth a place in the second-level cache
     if (key.family != Family::kIpv4) [[unlikely]] {
-      __builtin_prefetch(&block->ipv6_source);
+      prefetch_line(&block->ipv6_source);
     }
     found(i, block);
   }

@@ -23,6 +23,7 @@
 #include <memory>
 #include <utility>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/base/spin_lock.h"
 
 namespace isthmus {
@@ -85,7 +86,7 @@ class TagIndex {
   // Prefetches the first bucket of a key and returns it, for guess().
   const void* prefetch(std::uint64_t hash) const noexcept {
     const Bucket* home = &bucket(home_of(hash));
-    __builtin_prefetch(home);
+    prefetch_line(home);
     return home;
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
@@ -44,7 +45,7 @@ void forward(PathContext& context, Burst& burst) noexcept {
   Packet* packet = burst.packets.data();
   const Packet* const last = packet + burst.count - 1;
   for (Packet* const end = packet + burst.count; packet != end; ++packet) {
-    __builtin_prefetch(std::min<const Packet*>(packet + kBlocksAhead, last)->block, 0, 0);
+    prefetch_line_once(std::min<const Packet*>(packet + kBlocksAhead, last)->block);
     const DirectionBlock* block = packet->block;
     if (block->origin != packet->origin ||
         (block->verified_at != generation && !epochs.verify(*block, generation, context.now))) [[unlikely]] {

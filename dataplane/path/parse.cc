@@ -2,6 +2,7 @@
 // arrived on the underlay device is from the fabric side and is decapsulated; everything else is from the local side,
 // and its only IP header counts as the inner one.
 #include "dataplane/packet/parse.h"
+#include "dataplane/base/prefetch.h"
 
 #include "dataplane/path/context.h"
 #include "dataplane/path/decap.h"
@@ -50,7 +51,10 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
   Packet* packet = burst.packets.data();
   Packet* const end = packet + burst.count;
   for (Frame* frame = burst.frames.data(); packet != end; ++packet, ++frame) {
-    __builtin_prefetch(frame[Burst::kAhead].data);
+    prefetch_line(frame[Burst::kAhead].data);
+    if constexpr (!kUnderlay) {  // where the outer header will be
+      prefetch_line_for_write(frame[Burst::kAhead].data - encap::kIpv4Bytes + sizeof(net::Ethernet));
+    }
     if (kUnderlay && decapsulate_plain(context, *packet, *frame, match, last)) {
       ++decapsulated;
     } else if (parse_plain_ipv4(*packet, frame->data, frame->length) && !(kUnderlay && match.is_tunnel(*packet)))

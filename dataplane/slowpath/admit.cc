@@ -6,6 +6,7 @@
 // was old, and the decision is repeated.
 #include "dataplane/slowpath/admit.h"
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/report/report.h"
 #include "dataplane/slowpath/commit.h"
@@ -152,8 +153,8 @@ bool drop_refused(SlowContext& context, const Burst& burst, Packet& packet, std:
 void prefetch_settled(const SlowContext& context, const Packet& packet) noexcept {
   context.refusals.prefetch(packet);
   if (packet.line != nullptr) {
-    __builtin_prefetch(&packet.block->ipv6_source);
-    __builtin_prefetch(&context.shared.flows->hit(packet.line).connection->shared);
+    prefetch_line(&packet.block->ipv6_source);
+    context.shared.flows->prefetch_shared(packet.line);
   }
 }
 
@@ -228,6 +229,7 @@ void admit(SlowContext& context, Burst& burst) noexcept {
     std::optional<CommitResult> committed;
     const bool may_open = hints != nullptr && !hit;
     if (may_open) {
+      context.shared.flows->prefetch_insert(context.worker, kInsertsAhead);
       committed = open_by_pattern(context, packet, *hints, generation, hit);
       if (committed && committed->outcome == Committed::kDone) {
         report_opened(context, packet);

@@ -10,6 +10,7 @@
 
 #include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/base/mix.h"
+#include "dataplane/base/prefetch.h"
 #include "dataplane/conntrack/epoch_table.h"
 
 namespace isthmus {
@@ -31,8 +32,8 @@ class KnownEnds {
   // `hash`: address_hash() of the address.
   void prefetch(std::uint64_t hash) const noexcept {
     const Set& set = sets_[hash % kSets];
-    __builtin_prefetch(&set[0]);
-    __builtin_prefetch(&set[2]);
+    prefetch_line(&set[0]);
+    prefetch_line(&set[2]);
   }
   // nullptr: not known, or no longer.
   [[nodiscard]] const KnownEnd* find(Realm realm, std::uint32_t address, std::uint64_t hash, std::uint32_t snapshot,

@@ -89,8 +89,9 @@ std::uint64_t target_kind(const KnownEnd& target, const BackendEntry* backend) n
   return backend != nullptr ? target.kind + (backend->cluster.value() + 1) * kOdd : target.kind;
 }
 
-// False: decide.
-bool is_patterned(SlowContext& context, const Packet& packet, const Hints& hints, PatternedOpening& opening) noexcept {
+// What a pattern is found by. False: decide.
+bool describe_opening(SlowContext& context, const Packet& packet, const Hints& hints,
+                      PatternedOpening& opening) noexcept {
   const FlowKey& key = packet.key;
   const EngineOptions& options = context.shared.options;
   const Snapshot& snapshot = *context.snapshot;
@@ -161,15 +162,9 @@ void describe_connection(const Pattern& pattern, const PatternedOpening& opening
   connection.reply = opening.reply;
   connection.reply_hash = hints.reply_hash;
   connection.first = Direction::kForward;
-  connection.from = pattern.from;
-  connection.to = pattern.to;
-  connection.source_identity = pattern.source_identity;
   connection.marks = first_marks(packet.key.protocol, packet.tcp_flags);
   connection.holder = {opening.source->holder, pattern.peer_holder};
-  connection.user_flags = pattern.user_flags;
-  connection.peer = pattern.peer;
-  connection.exit = pattern.exit;
-  connection.cluster = pattern.cluster;
+  static_cast<ConnectionTraits&>(connection) = pattern.traits;
 }
 
 }  // namespace
@@ -177,7 +172,7 @@ void describe_connection(const Pattern& pattern, const PatternedOpening& opening
 std::optional<CommitResult> open_by_pattern(SlowContext& context, Packet& packet, const Hints& hints,
                                             std::uint32_t generation, Hit& hit) noexcept {
   PatternedOpening& opening = context.patterned;
-  opening.plain = is_patterned(context, packet, hints, opening);
+  opening.plain = describe_opening(context, packet, hints, opening);
   const Pattern* pattern =
       opening.plain ? context.patterns.find(opening.key, context.tables.epochs, generation) : nullptr;
   if (pattern == nullptr) {
@@ -212,7 +207,7 @@ std::optional<CommitResult> open_by_pattern(SlowContext& context, Packet& packet
 namespace {
 
 // What a pattern may be made of: see patterns.h. The ends must be what the tables said of them when it was decided.
-bool is_pattern(const SlowContext& context, const Packet& packet, const Hints& hints) noexcept {
+bool may_become_pattern(const SlowContext& context, const Packet& packet, const Hints& hints) noexcept {
   const Decision& decision = context.decision;
   const PatternedOpening& opening = context.patterned;
   const auto audited = [](const PolicyVerdict& verdict) { return verdict.outcome == PolicyOutcome::kAudited; };
@@ -248,7 +243,7 @@ bool leave_out(const Dependencies& depends, std::uint8_t place, std::uint32_t va
 
 void learn_pattern(SlowContext& context, const Packet& packet, const Hints& hints) noexcept {
   const PatternedOpening& opening = context.patterned;
-  if (!is_pattern(context, packet, hints)) {
+  if (!may_become_pattern(context, packet, hints)) {
     return;
   }
   Pattern* pattern = context.patterns.place(opening.key);
@@ -280,13 +275,7 @@ void learn_pattern(SlowContext& context, const Packet& packet, const Hints& hint
   pattern->block = decision.block;
   pattern->reply_block = decision.reply_block;
   const NewConnection& connection = context.opening;
-  pattern->from = connection.from;
-  pattern->to = connection.to;
-  pattern->user_flags = connection.user_flags;
-  pattern->source_identity = connection.source_identity;
-  pattern->peer = connection.peer;
-  pattern->exit = connection.exit;
-  pattern->cluster = connection.cluster;
+  pattern->traits = connection;
   pattern->peer_holder = context.shared.flows->holder_of(connection).peer;
   pattern->key = opening.key;
 }

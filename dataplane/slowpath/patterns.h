@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "dataplane/base/huge_page_allocator.h"
+#include "dataplane/conntrack/flow_table.h"
 #include "dataplane/slowpath/decision.h"
 #include "dataplane/slowpath/known_ends.h"
 
@@ -36,13 +37,8 @@ struct Pattern {
   std::array<EpochIndex, kEpochsPerBlock> fixed{};  // words but for those of ends and service, which are 0
   std::uint8_t source_place = 0, target_place = 0, service_place = kNoPlace;  // of their words in a block
   bool on_link = false, reply_on_link = false;                                // Egress::on_link
-  Side from = Side::kLocal, to = Side::kLocal;
-  std::uint32_t user_flags = 0;
-  Identity source_identity;
-  IpAddress peer;                     // ConnectionShared::peer
-  std::uint16_t peer_holder = 0;      // Holder::peer
-  std::uint32_t exit = 0;             // ConnectionShared::exit
-  ClusterId cluster;                  // ConnectionShared::cluster
+  std::uint16_t peer_holder = 0;                                              // Holder::peer
+  ConnectionTraits traits;
   DirectionBlock block, reply_block;  // but for addresses, ports and what is computed from them, words and sum
 };
 

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/slowpath/context.h"
 #include "dataplane/slowpath/open.h"
 #include "dataplane/slowpath/steps.h"
@@ -47,7 +48,7 @@ void find_frontend(const SlowContext& context, Prefetched& state) noexcept {
       context.snapshot->shard(state.hints.vip_hash)
           .find({forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}},
                 state.hints.vip_hash);
-  __builtin_prefetch(backends_of(state));
+  prefetch_line(backends_of(state));
 }
 
 void find_slot(Prefetched& state) noexcept {
@@ -55,10 +56,10 @@ void find_slot(Prefetched& state) noexcept {
   if (set == nullptr) {
     return;
   }
-  __builtin_prefetch(set->backends.data());
+  prefetch_line(set->backends.data());
   if (state.connection == nullptr && !set->ring.empty()) {
     state.hints.slot = ring_slot(*state.hints.frontend, *state.forward);
-    __builtin_prefetch(&set->ring[state.hints.slot]);
+    prefetch_line(&set->ring[state.hints.slot]);
   }
 }
 
@@ -67,7 +68,7 @@ void find_backend(Prefetched& state) noexcept {
   state.hints.backend = nullptr;
   if (set != nullptr && state.connection == nullptr && !set->ring.empty()) {
     state.hints.backend = &set->backends[set->ring[state.hints.slot]];
-    __builtin_prefetch(state.hints.backend);
+    prefetch_line(state.hints.backend);
   }
 }
 
@@ -112,7 +113,7 @@ void find_target(const SlowContext& context, Prefetched& state) noexcept {
 }
 
 void prefetch_rest(const SlowContext& context, std::span<const Prefetched> states) noexcept {
-  const FlowTable& flows = *context.shared.flows;
+  FlowTable& flows = *context.shared.flows;
   unsigned inserts = 0, revalidations = 0;
   for (const Prefetched& state : states) {
     if (!state.plain) {
@@ -122,8 +123,12 @@ void prefetch_rest(const SlowContext& context, std::span<const Prefetched> state
     if (state.connection != nullptr) {
       flows.prefetch_revalidate(context.worker, revalidations++);
     } else {
-      flows.prefetch_insert(context.worker, inserts++);
+      ++inserts;
     }
+  }
+  flows.reserve(context.worker, inserts);
+  for (unsigned i = 0; i < kInsertsAhead; ++i) {
+    flows.prefetch_insert(context.worker, i);
   }
 }
 

@@ -24,6 +24,9 @@ struct Prefetched {
   Hints hints;
 };
 
+// So many insertions before its own, a slot and its blocks are prefetched.
+inline constexpr unsigned kInsertsAhead = 2;
+
 struct Prefetches {
   std::array<Prefetched, kMaxBurst> states;
   unsigned count = 0;

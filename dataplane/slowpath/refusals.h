@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "dataplane/base/huge_page_allocator.h"
+#include "dataplane/base/prefetch.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/epoch_table.h"
 #include "dataplane/packet/packet.h"
@@ -29,7 +30,7 @@ class Refusals {
   explicit Refusals(std::uint32_t places) : sets_(std::bit_ceil(std::max(places, kLeast)) / kWays) {}
 
   // `connection`, below: 0, or a number that no other connection has, and none before or after it.
-  void prefetch(const Packet& packet) const noexcept { __builtin_prefetch(&sets_[set_of(packet)]); }
+  void prefetch(const Packet& packet) const noexcept { prefetch_line(&sets_[set_of(packet)]); }
   // The reason for which this packet is refused, if a refusal stands. `generation` was loaded before.
   [[nodiscard]] std::optional<DropReason> find(const Packet& packet, std::uint64_t connection, const EpochTable& epochs,
                                                std::uint32_t generation, Seconds now) noexcept {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/net/address_hash.h"
 
 namespace isthmus {
@@ -37,15 +38,15 @@ EndpointTable::~EndpointTable() { munmap(entries_, max_entries_ * sizeof(Entry))
 
 void EndpointTable::prefetch_bucket(std::uint64_t hash) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
-  __builtin_prefetch(&buckets.heads[hash & buckets.mask]);
+  prefetch_line(&buckets.heads[hash & buckets.mask]);
 }
 
 void EndpointTable::prefetch_entry(std::uint64_t hash) const noexcept {
   const Buckets& buckets = *published_.load(std::memory_order_acquire);
   const std::uint32_t number = buckets.heads[hash & buckets.mask].load(std::memory_order_acquire);
   const auto* entry = reinterpret_cast<const std::uint8_t*>(&entries_[number]);
-  __builtin_prefetch(entry);
-  __builtin_prefetch(entry + sizeof(Entry) - 1);
+  prefetch_line(entry);
+  prefetch_line(entry + sizeof(Entry) - 1);
 }
 
 bool EndpointTable::find(Realm realm, const IpAddress& address, EndpointInfo& info) const noexcept {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dataplane/api/tables.h"
+#include "dataplane/base/prefetch.h"
 #include "dataplane/net/address_hash.h"
 
 namespace isthmus {
@@ -57,7 +58,7 @@ class FrontendShard {
   [[nodiscard]] const std::vector<Frontend>& frontends() const noexcept { return frontends_; }
   void prefetch(std::uint64_t hash, IpProtocol protocol, L4Port port) const noexcept {
     if (!by_key_.empty()) {
-      __builtin_prefetch(&by_key_[home(hash, protocol, port)]);
+      prefetch_line(&by_key_[home(hash, protocol, port)]);
     }
   }
 

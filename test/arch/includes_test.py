@@ -100,6 +100,12 @@ class Includes(unittest.TestCase):
                  for name in source_tree.includes(path) if name.startswith(NOT_IN_DATAPLANE)]
         self.assertEqual(wrong, [])
 
+    def test_prefetches_are_those_that_no_compiler_leaves_out(self):
+        own = "dataplane/base/prefetch.h"
+        files = [path for path in source_tree.files(".h", ".cc", under="dataplane/") if path != own]
+        self.assertEqual([path for path in files if "__builtin_prefetch" in source_tree.read(path)], [],
+                         f"use {own}")
+
     def test_headers_do_not_include_the_logging_library(self):
         wrong = [path for path in source_tree.files(".h")
                  if any(name.startswith("spdlog/") for name in source_tree.includes(path))]

@@ -4,9 +4,12 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <random>
 #include <thread>
+#include <vector>
 
+#include "test/unit/dataplane/policy_builder.h"
 #include "test/unit/dataplane/twins.h"
 
 namespace isthmus::test {
@@ -88,7 +91,7 @@ void send(Twins& twins, Theme theme, std::uint16_t& last_port, Random& random) {
 TEST(Patterns, AgreeWithDecidingAnew) {
   for (unsigned seed = 1; seed <= 60; ++seed) {
     Random random(seed);
-    Twins twins(Twins::Anew::kAlways);
+    Twins twins(Twins::Anew::kAlways, seed % 2 == 0 ? Twins::MorePods::kAlike : Twins::MorePods::kOfTheirOwn);
     Theme theme = any_theme(random);
     std::uint16_t last_port = 40000;
     for (unsigned step = 0; step < 20; ++step) {
@@ -103,6 +106,65 @@ TEST(Patterns, AgreeWithDecidingAnew) {
       ASSERT_FALSE(::testing::Test::HasFailure());
     }
   }
+}
+
+// A connection that was opened by the pattern of another one depends on its own ends and service, not on the other's:
+// each of these changes is seen by its next packet.
+TEST(Patterns, LeaveEachConnectionToItsOwnEndsAndService) {
+  const auto publish = [](const IpAddress& address, std::uint16_t cluster, std::uint32_t identity) {
+    return [=](PathRig& rig) {
+      const EndpointEntry entry{Realm{0}, address, ClusterId{cluster}, Identity{identity}, kNoPeer};
+      rig.engine().upsert_endpoints({&entry, 1});
+    };
+  };
+  const auto deny_west = [](PathRig& rig) {
+    constexpr std::uint32_t kOther = 1;
+    PolicyDelta delta;
+    delta.select(kOther, {kWestIdentity + 1});
+    delta.egress(kClientIdentity, enforced({deny(kOther, kAnyProtocol, 1, 65535)}));
+    ASSERT_TRUE(rig.engine().publish(delta.delta).ok());
+  };
+  struct Row {
+    const char* what;
+    Endpoint first_from, first_to, from, to;
+    std::function<void(PathRig&)> change;
+  };
+  const std::vector<Row> rows{
+      {"source", at.client, at.west, at.second_client, at.west,
+       publish(at.second_client.address, 1, kClientIdentity + 1)},
+      {"target", at.client, at.west, at.client, at.second_west,
+       [&](PathRig& rig) {
+         deny_west(rig);
+         publish(at.second_west.address, 2, kWestIdentity + 1)(rig);
+       }},
+      {"service", at.client, at.remote_service, at.client, at.twin_service,
+       [](PathRig& rig) { rig.remove_service(at.twin_service); }},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    Twins twins(Twins::Anew::kAlways, Twins::MorePods::kAlike);
+    const auto send = [&](Endpoint from, const Endpoint& to, std::uint16_t port, std::uint8_t flags) {
+      from.port = port;
+      twins.local(tcp(from, to, flags));
+    };
+    send(row.first_from, row.first_to, 1001, kSyn);
+    send(row.from, row.to, 1002, kSyn);
+    send(row.from, row.to, 1002, kAck);
+    twins.change(row.change);
+    send(row.from, row.to, 1002, kAck);
+  }
+}
+
+// At an address that is a VIP nothing is opened but its services.
+TEST(Patterns, DoNotOpenBesideTheServicesOfAVip) {
+  Twins twins(Twins::Anew::kAlways, Twins::MorePods::kAlike);
+  twins.change([](PathRig& rig) {
+    rig.set_backends(at.west, 9, {backend(9, {Actors::ip("10.2.0.12"), 9000}, 2)}, {0});
+  });
+  twins.local(tcp(at.client, {at.second_west.address, 9001}, kSyn));
+  const PacketSpec beside = tcp(at.second_client, {at.west.address, 9001}, kSyn);
+  twins.local(beside);
+  EXPECT_FALSE(twins.keeps.from_local(beside).drops.empty());
 }
 
 // Whose endpoint was published in between: a source that is not published is believed for a time.

@@ -35,11 +35,12 @@ PathRig::Options roomy() {
 
 }  // namespace
 
-Twins::Twins(Anew anew) : keeps(roomy()), decides(roomy()), anew_(anew) {
+Twins::Twins(Anew anew, MorePods pods) : keeps(roomy()), decides(roomy()), anew_(anew) {
+  const std::uint32_t own = pods == MorePods::kOfTheirOwn ? 1 : 0;
   for (PathRig* rig : {&keeps, &decides}) {
     const std::vector<EndpointEntry> more{
-        {Realm{0}, at.second_client.address, ClusterId{1}, Identity{kClientIdentity + 1}, kNoPeer},
-        {Realm{0}, at.second_west.address, ClusterId{2}, Identity{kWestIdentity + 1}, kNoPeer}};
+        {Realm{0}, at.second_client.address, ClusterId{1}, Identity{kClientIdentity + own}, kNoPeer},
+        {Realm{0}, at.second_west.address, ClusterId{2}, Identity{kWestIdentity + own}, kNoPeer}};
     rig->engine().upsert_endpoints(more);
   }
 }

@@ -13,7 +13,7 @@
 
 namespace isthmus::test {
 
-// Two more pods, each of an identity of its own.
+// Two more pods.
 struct TwinActors : Actors {
   Endpoint second_client{ip("10.1.0.11"), 40000}, second_west{ip("10.2.0.11"), 9000};
 };
@@ -22,7 +22,9 @@ class Twins {
  public:
   // When the second one forgets: after a change, or before each packet too.
   enum class Anew { kAfterChanges, kAlways };
-  explicit Twins(Anew anew);
+  // Whether the two more pods have identities of their own, or those of the first two.
+  enum class MorePods { kOfTheirOwn, kAlike };
+  explicit Twins(Anew anew, MorePods pods = MorePods::kOfTheirOwn);
 
   template <typename Change>
   void change(Change&& change) {
