@@ -2,8 +2,8 @@
 // arrived on the underlay device is from the fabric side and is decapsulated; everything else is from the local side,
 // and its only IP header counts as the inner one.
 #include "dataplane/packet/parse.h"
-#include "dataplane/base/prefetch.h"
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/path/context.h"
 #include "dataplane/path/decap.h"
 #include "dataplane/path/path.h"
