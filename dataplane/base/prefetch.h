@@ -5,15 +5,15 @@
 namespace isthmus {
 
 // Of any address: a wrong one does nothing.
-[[gnu::no_sanitize("undefined")]] inline void prefetch_line(const void* at) noexcept {
+__attribute__((no_sanitize("undefined"))) inline void prefetch_line(const void* at) noexcept {
   asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(at)));
 }
 // For a line that is read once: it takes no place in the second-level cache.
-[[gnu::no_sanitize("undefined")]] inline void prefetch_line_once(const void* at) noexcept {
+__attribute__((no_sanitize("undefined"))) inline void prefetch_line_once(const void* at) noexcept {
   asm volatile("prefetchnta %0" : : "m"(*static_cast<const char*>(at)));
 }
 // For a line that will be written.
-[[gnu::no_sanitize("undefined")]] inline void prefetch_line_for_write(const void* at) noexcept {
+__attribute__((no_sanitize("undefined"))) inline void prefetch_line_for_write(const void* at) noexcept {
   asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(at)));
 }
 
