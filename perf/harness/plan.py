@@ -10,7 +10,7 @@ PATH_CASES = SETTLED + RARE
 CONNECTIONS = [1000, 100000, 1000000]
 ORDERS = ["random", "zipf"]
 FRAMES = ["64", "imix", "1500"]
-BURSTS = [1, 8, 32, 64, 256]
+BURSTS = [1, 8, 32, 64]
 BUFFERS = ["hot", "cold"]
 
 

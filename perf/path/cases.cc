@@ -154,10 +154,9 @@ Gateway& Bench::gateway_for(const Case& what, const Row& row) {
   const auto spare = static_cast<std::uint32_t>(std::clamp(options_.min_packets, kLeast, kMost));
   desired.spare = what.what == Case::What::kNewFlow ? spare : 0;
   desired.workers = row.workers;
-  desired.feeds = (row.burst + kMaxBurst - 1) / kMaxBurst;
   const auto same = [&](const GatewayOptions& current) {
     return current.kind == desired.kind && current.connections == desired.connections &&
-           current.spare == desired.spare && current.workers == desired.workers && current.feeds == desired.feeds;
+           current.spare == desired.spare && current.workers == desired.workers;
   };
   if (gateway_ == nullptr || !same(gateway_->options())) {
     gateway_.reset();
@@ -342,8 +341,6 @@ Outcome Bench::measure(const Row& row) {
   outcome.driver_cycles = driver_cycles({&plan.templates, &plan.patches[0]},
                                         std::max(plan.packets, options_.min_packets), row.burst, row.cold);
   outcome.memcpy_cycles = memcpy_cycles(plan.templates);
-  outcome.bursts_per_round = (row.burst + kMaxBurst - 1) / kMaxBurst;
-  outcome.burst_run = std::min(row.burst, kMaxBurst);
   return outcome;
 }
 

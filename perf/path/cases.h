@@ -42,11 +42,10 @@ struct StageCost {
 
 struct Outcome {
   Row row;
-  double frame_bytes = 0;                        // mean, as received
-  std::vector<double> cycles;                    // per packet and worker, one value per run, sorted
-  double mpps = 0;                               // all workers together, from the median
-  double driver_cycles = 0, memcpy_cycles = 0;   // per packet: the pump alone; copying the same bytes
-  unsigned burst_run = 0, bursts_per_round = 1;  // actual bursts if `burst` exceeds the engine's maximum
+  double frame_bytes = 0;                       // mean, as received
+  std::vector<double> cycles;                   // per packet and worker, one value per run, sorted
+  double mpps = 0;                              // all workers together, from the median
+  double driver_cycles = 0, memcpy_cycles = 0;  // per packet: the pump alone; copying the same bytes
   std::uint64_t packets_per_run = 0;
   std::vector<StageCost> stages;  // of the last run; empty unless the program measures stages
   [[nodiscard]] double median() const { return cycles[cycles.size() / 2]; }

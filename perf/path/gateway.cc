@@ -114,12 +114,10 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   // Short, so that spare connections expire soon; long enough to establish the settled ones first.
   engine.timeouts.tcp_syn = engine.timeouts.half_open = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));
-  for (unsigned feed = 0; feed < options.feeds; ++feed) {
-    for (const char* side : {"underlay", "local"}) {
-      auto device = std::make_unique<PumpDevice>(side + text_of(feed), kUnderlayMtu);
-      devices_.push_back(device.get());
-      need(engine_->add_device(std::move(device)));
-    }
+  for (const char* side : {"underlay", "local"}) {
+    auto device = std::make_unique<PumpDevice>(side, kUnderlayMtu);
+    devices_.push_back(device.get());
+    need(engine_->add_device(std::move(device)));
   }
   need(engine_->start());
   if (engine.keep_state) {  // unlink the file, so that nothing is left behind; the mapping stays valid
@@ -240,35 +238,28 @@ FrameShape Gateway::shape_of(Way way, std::uint8_t tcp_flags) const {
   return shape;
 }
 
-PumpDevice& Gateway::in(Way way, unsigned feed) { return *devices_[2 * feed + (way == Way::kLocalToFabric ? 1 : 0)]; }
+PumpDevice& Gateway::in(Way way) { return *devices_[way == Way::kLocalToFabric ? 1 : 0]; }
 PumpDevice& Gateway::out(Way way) { return *devices_[way == Way::kLocalToFabric ? 0 : 1]; }
 std::uint64_t Gateway::sent(Way way, unsigned worker) { return out(way).pump(worker).sent(); }
 
 double Gateway::drive(unsigned worker, const Job& job) {
-  std::vector<Pump*> pumps;
-  for (unsigned feed = 0; feed < options_.feeds; ++feed) {
-    pumps.push_back(&in(job.way, feed).pump(worker));
-    const std::uint64_t from = job.packets * feed / options_.feeds, to = job.packets * (feed + 1) / options_.feeds;
-    pumps.back()->load({job.templates, job.patches, from}, to - from, job.burst, job.cold);
-  }
-  const auto any = [&](auto what) { return std::any_of(pumps.begin(), pumps.end(), what); };
+  Pump& pump = in(job.way).pump(worker);
+  pump.load({job.templates, job.patches, 0}, job.packets, job.burst, job.cold);
   const WorkerId id{static_cast<std::uint8_t>(worker)};
   Stopwatch watch;
-  while (any([](const Pump* pump) { return pump->left() != 0; })) {
-    for (Pump* pump : pumps) {
-      pump->prepare();
-    }
+  while (pump.left() != 0) {
+    pump.prepare();
     watch.start();
     do {
       engine_->run_round(id);
-    } while (any([](const Pump* pump) { return pump->pending(); }));
+    } while (pump.pending());
     watch.stop();
   }
   return watch.cycles();
 }
 
 std::vector<std::vector<std::uint8_t>> Gateway::drive_and_keep(const Job& job, std::size_t count) {
-  Pump& from = in(job.way, 0).pump(0);
+  Pump& from = in(job.way).pump(0);
   Pump& to = out(job.way).pump(0);
   from.load({job.templates, job.patches, 0}, job.packets, job.burst, false);
   from.write_payloads();

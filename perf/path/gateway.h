@@ -35,7 +35,6 @@ struct GatewayOptions {
   unsigned workers = 1;
   bool policies = true;  // the 10,000 entries; false: no policy
   bool events = true;    // flow events, as many as a gateway reports
-  unsigned feeds = 1;    // input devices per side
   std::string state;     // directory of the connection table's file; empty: anonymous memory
 };
 
@@ -45,7 +44,7 @@ struct Job {
   const std::vector<FrameTemplate>* templates = nullptr;
   const std::vector<PacketPatch>* patches = nullptr;
   std::uint64_t packets = 0;
-  unsigned burst = kMaxBurst;  // per device and round
+  unsigned burst = kMaxBurst;  // of a round
   bool cold = false;
 };
 
@@ -82,13 +81,13 @@ class Gateway {
   [[nodiscard]] Ends ends_of(std::uint32_t connection) const;
   void publish();
   void establish();
-  PumpDevice& in(Way way, unsigned feed);
+  PumpDevice& in(Way way);
   PumpDevice& out(Way way);
 
   GatewayOptions options_;
   MaglevRing ring_;  // of every service
   std::unique_ptr<Engine> engine_;
-  std::vector<PumpDevice*> devices_;  // underlay, local, then underlay and local of each further feed
+  std::vector<PumpDevice*> devices_;  // underlay, local
   AdjacencyId underlay_hop_, local_hop_;
   std::uint16_t peer_port_ = 8472;
   std::uint32_t changes_ = 0;

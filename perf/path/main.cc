@@ -28,7 +28,6 @@ const std::map<std::string, FrameMix> kFrames = {
     {"64", FrameMix::k64}, {"imix", FrameMix::kImix}, {"1500", FrameMix::k1500}};
 const std::map<std::string, bool> kBuffers = {{"hot", false}, {"cold", true}};
 constexpr std::uint32_t kMaxConnections = 100'000'000;
-constexpr unsigned kMaxDeviceBurst = 1024;
 
 const char* name_of(Order order) { return order == Order::kZipf ? "zipf" : "random"; }
 
@@ -77,7 +76,7 @@ std::vector<Row> read_plan(const std::string& file) {
     const bool known = std::any_of(cases().begin(), cases().end(), [&](const Case& c) { return c.name == row.name; });
     if (!words || (words >> more) || !known || kOrders.count(order) == 0 || kFrames.count(frame) == 0 ||
         kBuffers.count(buffers) == 0 || row.connections == 0 || row.connections > kMaxConnections || row.burst == 0 ||
-        row.burst > kMaxDeviceBurst || row.workers == 0 || row.workers > kMaxWorkers) {
+        row.burst > kMaxBurst || row.workers == 0 || row.workers > kMaxWorkers) {
       fail(file + ":" + std::to_string(number) +
            ": not \"case connections order frame burst buffers workers\": " + line);
     }
@@ -94,7 +93,7 @@ void sort_by_gateway(std::vector<Row>& rows) {
   const auto key = [](const Row& row) {
     const bool service = row.name.find("service") != std::string::npos || row.name == "path/revalidate";
     const bool spare = row.name == "path/new-flow";
-    return std::make_tuple(row.connections, row.workers, (row.burst + kMaxBurst - 1) / kMaxBurst, spare, service);
+    return std::make_tuple(row.connections, row.workers, spare, service);
   };
   std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) { return key(a) < key(b); });
 }
@@ -116,17 +115,16 @@ void print(const Outcome& o) {
 
 std::string json_of(const Outcome& o) {
   char text[1024];
-  std::snprintf(
-      text, sizeof text,
-      "{\"case\": \"%s\", \"device\": \"memory\", \"flows\": %u, \"order\": \"%s\", \"frame\": \"%s\", "
-      "\"frame_bytes\": %.1f, \"burst\": %u, \"burst_run\": %u, \"bursts_per_round\": %u, \"buffers\": \"%s\", "
-      "\"workers\": %u, \"cycles_per_packet\": {\"median\": %.2f, \"min\": %.2f, \"max\": %.2f, \"runs\": "
-      "%zu}, \"packets_per_run\": %llu, \"mpps\": %.4f, \"reference\": \"driver\", \"ratio_to_reference\": "
-      "%.3f, \"references\": {\"driver\": %.2f, \"memcpy\": %.2f}, \"tsc_mhz\": %.1f",
-      o.row.name.c_str(), o.row.connections, name_of(o.row.order), name_of(o.row.frame), o.frame_bytes, o.row.burst,
-      o.burst_run, o.bursts_per_round, o.row.cold ? "cold" : "hot", o.row.workers, o.median(), o.cycles.front(),
-      o.cycles.back(), o.cycles.size(), static_cast<unsigned long long>(o.packets_per_run), o.mpps,
-      o.median() / o.driver_cycles, o.driver_cycles, o.memcpy_cycles, tsc_rate() / 1e6);
+  std::snprintf(text, sizeof text,
+                "{\"case\": \"%s\", \"device\": \"memory\", \"flows\": %u, \"order\": \"%s\", \"frame\": \"%s\", "
+                "\"frame_bytes\": %.1f, \"burst\": %u, \"buffers\": \"%s\", "
+                "\"workers\": %u, \"cycles_per_packet\": {\"median\": %.2f, \"min\": %.2f, \"max\": %.2f, \"runs\": "
+                "%zu}, \"packets_per_run\": %llu, \"mpps\": %.4f, \"reference\": \"driver\", \"ratio_to_reference\": "
+                "%.3f, \"references\": {\"driver\": %.2f, \"memcpy\": %.2f}, \"tsc_mhz\": %.1f",
+                o.row.name.c_str(), o.row.connections, name_of(o.row.order), name_of(o.row.frame), o.frame_bytes,
+                o.row.burst, o.row.cold ? "cold" : "hot", o.row.workers, o.median(), o.cycles.front(), o.cycles.back(),
+                o.cycles.size(), static_cast<unsigned long long>(o.packets_per_run), o.mpps,
+                o.median() / o.driver_cycles, o.driver_cycles, o.memcpy_cycles, tsc_rate() / 1e6);
   std::string json = text;
   if (!o.stages.empty()) {
     json += ", \"stages\": {";
@@ -198,7 +196,7 @@ int main(int argc, char** argv) {
                  "random: each connection once, in random order; zipf: drawn with exponent 1.0 (random)")
       ->check(CLI::IsMember(kOrders));
   app.add_option("--frame", choice.frames, "frame sizes: 64, imix or 1500 bytes (64)")->check(CLI::IsMember(kFrames));
-  app.add_option("--burst", choice.bursts, "packets per device and round (64)")->check(CLI::Range(1U, kMaxDeviceBurst));
+  app.add_option("--burst", choice.bursts, "packets of a round (64)")->check(CLI::Range(1U, isthmus::kMaxBurst));
   app.add_option("--buffers", choice.buffers, "hot: in the cache; cold: flushed to memory first (hot)")
       ->check(CLI::IsMember(kBuffers));
   app.add_option("--workers", choice.workers, "threads, one core each (1)")
