@@ -53,7 +53,9 @@ void parse_from(PathContext& context, Burst& burst) noexcept {
   for (Frame* frame = burst.frames.data(); packet != end; ++packet, ++frame) {
     prefetch_line(frame[Burst::kAhead].data);
     if constexpr (!kUnderlay) {  // where the outer header will be
-      prefetch_line_for_write(frame[Burst::kAhead].data - encap::kIpv4Bytes + sizeof(net::Ethernet));
+      constexpr std::uintptr_t kOuter = encap::kIpv4Bytes - sizeof(net::Ethernet);
+      const auto data = reinterpret_cast<std::uintptr_t>(frame[Burst::kAhead].data);  // none, behind the last frame
+      prefetch_line_for_write(reinterpret_cast<const void*>(data - kOuter));
     }
     if (kUnderlay && decapsulate_plain(context, *packet, *frame, match, last)) {
       ++decapsulated;
