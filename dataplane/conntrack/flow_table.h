@@ -211,11 +211,6 @@ class FlowTable {
     return tcp_flag::is_opening(tcp_flags) && (hit.connection->ending() || hit.connection->starts_with_answer());
   }
 
-  // Has slots and blocks at hand for so many insertions, for prefetch_insert().
-  void reserve(WorkerId worker, unsigned inserts) noexcept {
-    slots_->reserve(worker, inserts);
-    blocks_->reserve(worker, 2 * inserts);
-  }
   // Prefetches for insert() the bucket of a key's hash, and the slot and two blocks that the insert after `ahead`
   // others will take; for revalidate() the block, and the lines of a connection that a lookup does not touch.
   [[nodiscard]] static const void* empty_bucket() noexcept { return TagIndex::empty_bucket(); }

@@ -29,12 +29,6 @@ class NumberPool {
     Cache& cache = caches_[worker.value()];
     return cache.size != 0 ? cache.numbers[--cache.size] : allocate_refilled(worker);
   }
-  // Makes sure that the next `numbers` are in the worker's cache, as far as it has room and there are any.
-  void reserve(WorkerId worker, std::uint32_t numbers) noexcept {
-    Cache& cache = caches_[worker.value()];
-    while (cache.size < numbers && cache.size <= batch_ && refill(cache)) {
-    }
-  }
   // The number that the allocate() after `ahead` others will return, if it is in the worker's cache; else 0.
   [[nodiscard]] std::uint32_t upcoming(WorkerId worker, unsigned ahead) const noexcept {
     const Cache& cache = caches_[worker.value()];

@@ -113,8 +113,9 @@ void find_target(const SlowContext& context, Prefetched& state) noexcept {
 }
 
 void prefetch_rest(const SlowContext& context, std::span<const Prefetched> states) noexcept {
-  FlowTable& flows = *context.shared.flows;
-  unsigned inserts = 0, revalidations = 0;
+  const FlowTable& flows = *context.shared.flows;
+  bool inserts = false;
+  unsigned revalidations = 0;
   for (const Prefetched& state : states) {
     if (!state.plain) {
       context.shared.endpoints.prefetch_entry(state.hints.source_hash);
@@ -123,11 +124,10 @@ void prefetch_rest(const SlowContext& context, std::span<const Prefetched> state
     if (state.connection != nullptr) {
       flows.prefetch_revalidate(context.worker, revalidations++);
     } else {
-      ++inserts;
+      inserts = true;
     }
   }
-  flows.reserve(context.worker, inserts);
-  for (unsigned i = 0; i < kInsertsAhead; ++i) {
+  for (unsigned i = 0; inserts && i < kInsertsAhead; ++i) {
     flows.prefetch_insert(context.worker, i);
   }
 }

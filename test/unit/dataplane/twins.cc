@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "test/unit/dataplane/policy_builder.h"
 
 namespace isthmus::test {
@@ -64,6 +66,21 @@ void Twins::from_west(const PacketSpec& packet) {
     const IpAddress& gateway = live.back() == PathRig::kWestOther ? at.west_other : at.west_gateway;
     underlay(PacketSpec(packet).in_tunnel(gateway, at.gateway, kWestIdentity));
   }
+}
+
+void Twins::same_connections() {
+  const auto connections = [](PathRig& rig) {
+    std::vector<std::string> all;
+    rig.engine().visit_flows([&](const FlowRecord& flow) {
+      all.push_back(flow.client.to_string() + " " + std::to_string(flow.client_port.value()) + " " +
+                    flow.backend.to_string() + " " + std::to_string(static_cast<int>(flow.from)) +
+                    std::to_string(static_cast<int>(flow.to)) + " " + std::to_string(flow.source_identity.value()));
+      return true;
+    });
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+  ASSERT_EQ(connections(keeps), connections(decides));
 }
 
 void Twins::same(const PacketSpec& packet, Outcome a, Outcome b) {

@@ -34,6 +34,8 @@ class Twins {
   }
   void local(const PacketSpec& packet);
   void underlay(const PacketSpec& packet);
+  // The connections of both: ends, sides and identities.
+  void same_connections();
   // From a gateway of west that is live, as far as there is one: what comes from another says more than the tables do.
   void from_west(const PacketSpec& packet);
 
