@@ -182,6 +182,31 @@ ConfigField ip_address(std::string key, Access<IpAddress> access, std::string te
   return field;
 }
 
+ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::string text) {
+  ConfigField field{key, "list of CIDRs", false, {}, {}, std::move(text)};
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    std::vector<Prefix> read;
+    const auto items = read_list(&node, key, errors);
+    for (const YamlNode& item : items) {
+      if (const auto prefix = read_prefix(item, key, errors)) {
+        read.push_back(*prefix);
+      }
+    }
+    if (items.empty()) {
+      errors.push_back({node.line, key + " is empty", "list at least one CIDR"});
+    }
+    access(config) = std::move(read);
+  };
+  field.show = [=](const GatewayConfig& config) {
+    std::string out = "[";
+    for (const Prefix& prefix : member(access, config)) {
+      out += (out.size() > 1 ? ", " : "") + prefix.to_string();
+    }
+    return out + "]";
+  };
+  return field;
+}
+
 ConfigField required(ConfigField field) {
   field.required = true;
   return field;

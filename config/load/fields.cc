@@ -322,6 +322,23 @@ void add_hub_fields(std::vector<ConfigField>& fields) {
       "At start: how long to wait for hubs that do not answer before serving what the others published."));
 }
 
+void add_admission_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(prefixes(
+      "admission.ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.ranges; },
+      "Where the pods of other clusters, and VIPs, may be: what a member claims outside is refused and listed. "
+      "`[0.0.0.0/0, ::/0]`: anywhere."));
+  fields.push_back(number<std::uint8_t>(
+      "admission.shortest_ipv4", [](GatewayConfig& c) -> std::uint8_t& { return c.admission.shortest_ipv4; }, 1, 32,
+      "The shortest IPv4 prefix that a member may claim for pods or nodes."));
+  fields.push_back(number<std::uint8_t>(
+      "admission.shortest_ipv6", [](GatewayConfig& c) -> std::uint8_t& { return c.admission.shortest_ipv6; }, 1, 128,
+      "The same for IPv6."));
+  fields.push_back(number<std::uint32_t>(
+      "admission.prefixes_per_cluster",
+      [](GatewayConfig& c) -> std::uint32_t& { return c.admission.prefixes_per_cluster; }, 1, 1'000'000,
+      "How many prefixes of another cluster are used, after merging; those that it had come before the others."));
+}
+
 void add_policy_fields(std::vector<ConfigField>& fields) {
   fields.push_back(choice<PolicyEnforcement>(
       "policy.enforcement", [](GatewayConfig& c) -> PolicyEnforcement& { return c.policy_enforcement; },
@@ -410,6 +427,7 @@ const std::vector<ConfigField>& config_fields() {
     add_device_sections(fields);
     add_translation_fields(fields);
     add_hub_fields(fields);
+    add_admission_fields(fields);
     add_policy_fields(fields);
     add_service_fields(fields);
     return fields;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "config/model/admission_rules.h"
 #include "config/model/defaults.h"
 #include "config/model/policy_enforcement.h"
 #include "dataplane/api/devices.h"
@@ -96,6 +97,8 @@ struct GatewayConfig {
   EtcdHubConfig etcd;
   KubernetesHubConfig kubernetes;
   std::uint64_t hub_wait_ms = 15'000;
+
+  AdmissionRules admission;
 
   PolicyEnforcement policy_enforcement = PolicyEnforcement::kDefault;
   bool policy_audit = false;

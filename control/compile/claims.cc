@@ -4,15 +4,11 @@
 #include <limits>
 #include <tuple>
 
+#include "control/admission/rules.h"
 #include "control/compile/listing.h"
 
 namespace isthmus {
 namespace {
-
-bool is_loopback(const IpAddress& a) {
-  static const Prefix v4 = Prefix::parse("127.0.0.0/8").value(), v6 = Prefix::parse("::1/128").value();
-  return v4.contains(a) || v6.contains(a);
-}
 
 std::string claim_text(const VipClaim& claim) {
   return "service " + claim.service.text() + " of cluster " + claim.cluster + " (" + claim.where + ")";
@@ -20,30 +16,27 @@ std::string claim_text(const VipClaim& claim) {
 
 }  // namespace
 
-std::string VipClaims::conflict(const IpAddress& vip, const Fleet& fleet, const std::vector<IpAddress>& own_addresses) {
-  if (vip.is_unspecified() || vip.is_multicast() || is_loopback(vip)) {
-    return "which is not a valid service address";
-  }
+std::string VipClaims::conflict(const IpAddress& vip, const Fleet& fleet, const CompilerOptions& options) {
   if (const FleetCluster* cluster = fleet.owner(vip)) {
     return "which lies inside the prefixes of cluster " + cluster->name;
   }
   if (const auto gateway = fleet.gateway_at(vip)) {
     return "which is the underlay address of " + *gateway;
   }
-  if (std::find(own_addresses.begin(), own_addresses.end(), vip) != own_addresses.end()) {
+  if (std::find(options.own_addresses.begin(), options.own_addresses.end(), vip) != options.own_addresses.end()) {
     return "which is a translation address of this gateway";
   }
-  return {};
+  return refuse_vip(options.admission, vip);
 }
 
 void VipClaims::add_claims(const ServiceName& service, const Model& model, const Fleet& fleet,
-                           const std::vector<IpAddress>& own_addresses) {
+                           const CompilerOptions& options) {
   Service& state = services_[service];
   const auto add = [&](const FleetCluster& cluster, const std::vector<IpAddress>& addresses, std::int64_t created,
                        const std::string& where) {
     for (const IpAddress& address : addresses) {
       const VipClaim claim{service, cluster.name, where, created};
-      if (const std::string why = conflict(address, fleet, own_addresses); !why.empty()) {
+      if (const std::string why = conflict(address, fleet, options); !why.empty()) {
         state.problems.push_back(
             {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
              "claim an address from a pool that nothing else uses"});
@@ -84,11 +77,11 @@ void VipClaims::remove_claims(const ServiceName& service, std::set<IpAddress>& t
 }
 
 std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,
-                                         const std::vector<IpAddress>& own_addresses) {
+                                         const CompilerOptions& options) {
   std::set<IpAddress> touched;
   for (const ServiceName& service : services) {
     remove_claims(service, touched);
-    add_claims(service, model, fleet, own_addresses);
+    add_claims(service, model, fleet, options);
     const Service& state = services_[service];
     touched.insert(state.claimed.begin(), state.claimed.end());
     if (!state.problems.empty()) {

@@ -27,7 +27,7 @@ class VipClaims {
   // Collects the claims of these services again, from the clusters linked with ours, and resolves conflicts. Returns
   // every service whose VIPs changed, which may include services not in `services`.
   std::set<ServiceName> refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,
-                                const std::vector<IpAddress>& own_addresses);
+                                const CompilerOptions& options);
   // The VIPs that the service holds, sorted.
   [[nodiscard]] std::vector<IpAddress> vips_of(const ServiceName& service) const;
   // The service that holds this VIP; null when none does.
@@ -46,11 +46,9 @@ class VipClaims {
   };
 
   void remove_claims(const ServiceName& service, std::set<IpAddress>& touched);
-  void add_claims(const ServiceName& service, const Model& model, const Fleet& fleet,
-                  const std::vector<IpAddress>& own_addresses);
+  void add_claims(const ServiceName& service, const Model& model, const Fleet& fleet, const CompilerOptions& options);
   // Why the address cannot be a VIP, as the end of a sentence; empty when it can.
-  [[nodiscard]] static std::string conflict(const IpAddress& vip, const Fleet& fleet,
-                                            const std::vector<IpAddress>& own_addresses);
+  [[nodiscard]] static std::string conflict(const IpAddress& vip, const Fleet& fleet, const CompilerOptions& options);
   [[nodiscard]] const VipClaim& best(const Vip& vip) const;
   void resolve(const IpAddress& address, std::set<ServiceName>& changed);
 

@@ -190,7 +190,7 @@ void Compiler::State::update_clusters(TableDelta& delta) {
 }
 
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
-  std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options.own_addresses);
+  std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
   const ServiceSet::Inputs inputs{model, fleet, claims, unreachable, ejected};
   for (const ServiceName& name : all) {

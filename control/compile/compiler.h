@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "control/admission/rules.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
 #include "control/policy/policy_set.h"
@@ -56,6 +57,7 @@ struct CompilerOptions {
   std::uint32_t ring_slots = kMaglevSlots;
   std::vector<IpAddress> own_addresses;  // source translation addresses; none may be a VIP
   PolicySettings policy;
+  AdmissionRules admission;
   bool own_node_tunnels = false;  // our cluster's nodes are peers: their pods are reached in their tunnels
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "control/compile/prefix_claims.h"
+
 namespace isthmus {
 namespace {
 
@@ -36,7 +38,7 @@ class Builder {
     check_own();
     add_clusters();
     add_links();
-    add_prefixes();
+    prefixes_.settle();
     add_gateways();
     check_publishers();
     return std::move(fleet_);
@@ -49,12 +51,6 @@ class Builder {
     std::string where;
     bool incumbent;
   };
-  struct Claim {
-    Prefix prefix;
-    std::string cluster, where;
-    int rank;  // lowest wins: 0 our own, 1 had it in the previous fleet, 2 from a Cluster object, 3 from a Node
-  };
-
   void problem(std::string where, std::string what, std::string fix) {
     fleet_.problems.push_back({std::move(what), std::move(where), std::move(fix)});
   }
@@ -157,80 +153,6 @@ class Builder {
     }
   }
 
-  [[nodiscard]] bool had_prefix(const std::string& cluster, const Prefix& prefix) const {
-    const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(cluster);
-    return old != nullptr &&
-           std::any_of(old->prefixes.begin(), old->prefixes.end(), [&](const Prefix& p) { return p.contains(prefix); });
-  }
-
-  void add_prefixes() {
-    std::vector<Claim> claims;
-    const auto add = [&](const std::string& cluster, const std::vector<Prefix>& prefixes, const std::string& where,
-                         int rank_when_new) {
-      if (fleet_.clusters.count(cluster) != 0) {
-        for (const Prefix& prefix : prefixes) {
-          const int rank = cluster == options_.cluster ? 0 : had_prefix(cluster, prefix) ? 1 : rank_when_new;
-          claims.push_back({prefix, cluster, where, rank});
-        }
-      }
-    };
-    model_.visit<ClusterObject>(ObjectKind::kCluster,
-                                [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
-                                  add(key.name, object.pod_prefixes, provenance.text(), 2);
-                                  add(key.name, object.node_prefixes, provenance.text(), 2);
-                                });
-    model_.visit<NodeObject>(ObjectKind::kNode,
-                             [&](const ObjectKey& key, const NodeObject& node, const Provenance& provenance) {
-                               add(key.cluster, node.pod_prefixes, provenance.text(), 3);
-                             });
-    std::stable_sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.rank < b.rank; });
-    Accepted accepted;
-    for (const auto& [name, cluster] : fleet_.clusters) {
-      for (const Prefix& prefix : cluster.prefixes) {  // of our own cluster, carried over from the previous fleet
-        accepted.emplace(prefix, Claim{prefix, name, cluster.where, 0});
-      }
-    }
-    for (const Claim& claim : claims) {
-      accept(accepted, claim);
-    }
-    for (auto& [name, cluster] : fleet_.clusters) {
-      cluster.prefixes.clear();
-    }
-    for (const auto& [prefix, claim] : accepted) {
-      fleet_.clusters[claim.cluster].prefixes.push_back(prefix);
-      fleet_.ranges.push_back({prefix, claim.cluster});
-    }
-  }
-
-  // By prefix. Disjoint, so sorting by first address also sorts by last address.
-  using Accepted = std::map<Prefix, Claim>;
-
-  void accept(Accepted& accepted, const Claim& claim) {
-    auto first = accepted.upper_bound(Prefix(claim.prefix.address(), 128));
-    if (first != accepted.begin() && std::prev(first)->first.contains(claim.prefix.address())) {
-      --first;
-    }
-    // Visits every overlapping prefix: one that contains the claim, or those inside it.
-    auto last = first;
-    while (last != accepted.end() && (last->first.contains(claim.prefix) || claim.prefix.contains(last->first))) {
-      if (last->second.cluster != claim.cluster) {
-        const Claim& other = last->second;
-        problem(claim.where,
-                "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + " overlaps " +
-                    other.prefix.to_string() + " of cluster " + other.cluster + " (" + other.where +
-                    ") and is left out",
-                "give the clusters prefixes that do not overlap");
-        return;
-      }
-      if (last->first.contains(claim.prefix)) {
-        return;
-      }
-      ++last;
-    }
-    accepted.erase(first, last);
-    accepted.emplace(claim.prefix, claim);
-  }
-
   void add_gateways() {
     struct Entry {
       const ObjectKey* key;
@@ -241,8 +163,8 @@ class Builder {
     std::vector<Entry> entries;
     model_.visit<GatewayObject>(
         ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance& provenance) {
-          const bool incumbent =
-              previous_ != nullptr && previous_->gateway_at(tunnel_end(object)) == std::optional("gateway " + key.name);
+          const bool incumbent = previous_ != nullptr && previous_->gateway_at(tunnel_end(fleet_.own, object)) ==
+                                                             std::optional("gateway " + key.name);
           const int order = key.name == options_.gateway ? 0 : incumbent ? 1 : 2;
           entries.push_back({&key, &object, provenance.text(), order});
         });
@@ -250,7 +172,7 @@ class Builder {
     for (const Entry& entry : entries) {
       if (entry.key->name != options_.gateway) {
         GatewayObject object = *entry.object;
-        object.underlay = tunnel_end(object);
+        object.underlay = tunnel_end(fleet_.own, object);
         add_gateway(entry.key->name, object, entry.where);
       }
     }
@@ -266,21 +188,6 @@ class Builder {
                 "add a Gateway object with spec.cluster " + name);
       }
     }
-  }
-
-  // The address at which both ends can reach each other: they choose alike, so that packets come from where ours go to.
-  // IPv4 where both have it: it needs no UDP checksum.
-  [[nodiscard]] IpAddress tunnel_end(const GatewayObject& object) const {
-    std::vector<IpAddress> addresses{object.underlay};
-    addresses.insert(addresses.end(), object.more.begin(), object.more.end());
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      const auto at = std::find_if(addresses.begin(), addresses.end(),
-                                   [&](const IpAddress& address) { return address.family() == family; });
-      if (at != addresses.end() && fleet_.own.address(family) != nullptr) {
-        return *at;
-      }
-    }
-    return object.underlay;
   }
 
   void add_gateway(const std::string& name, const GatewayObject& object, const std::string& where) {
@@ -308,7 +215,7 @@ class Builder {
               "give each gateway a unique underlay address");
       return;
     }
-    if (const std::optional<std::string> pods = pods_at(object.underlay)) {
+    if (const std::optional<std::string> pods = prefixes_.pods_at(object.underlay)) {
       problem(where,
               "gateway " + name + " has the underlay address " + address + " inside " + *pods +
                   ": packets to this tunnel end would themselves be tunnelled",
@@ -316,19 +223,6 @@ class Builder {
       return;
     }
     cluster->second.gateways.push_back({name, object.underlay, object.port, where, object.encapsulation});
-  }
-
-  [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address) const {
-    std::optional<std::string> found;
-    model_.visit<ClusterObject>(ObjectKind::kCluster,
-                                [&](const ObjectKey& key, const ClusterObject& object, const auto&) {
-                                  for (const Prefix& prefix : object.pod_prefixes) {
-                                    if (prefix.contains(address)) {
-                                      found = "pod prefix " + prefix.to_string() + " of cluster " + key.name;
-                                    }
-                                  }
-                                });
-    return found;
   }
 
   void check_publishers() {
@@ -346,6 +240,7 @@ class Builder {
   const CompilerOptions& options_;
   const Fleet* previous_;
   Fleet fleet_;
+  PrefixClaims prefixes_{model_, options_, previous_, fleet_};
 };
 
 }  // namespace

@@ -102,6 +102,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.gateway = config.name;
   options.own_addresses = translation_addresses(config);
   options.policy = policy_settings(config);
+  options.admission = config.admission;
   options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
   compiler_ = std::make_unique<Compiler>(
       std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });

@@ -116,8 +116,8 @@ TEST(Claims, AreRejectedForAddressesInOtherUse) {
         Row{"fd00:1::99", "inside the prefixes of cluster east"},
         Row{"192.0.2.77", "inside the prefixes of cluster west"},
         Row{"198.51.100.1", "the underlay address of gateway far-1"},
-        Row{"172.31.0.1", "a translation address of this gateway"}, Row{"224.0.0.5", "not a valid service address"},
-        Row{"::1", "not a valid service address"}, Row{"0.0.0.0", "not a valid service address"}}) {
+        Row{"172.31.0.1", "a translation address of this gateway"}, Row{"224.0.0.5", "among the multicast addresses"},
+        Row{"::1", "among the loopback addresses"}, Row{"0.0.0.0", "among the reserved addresses"}}) {
     Fleet3 f;
     f.options.own_addresses = {ip("172.31.0.1")};
     f.gateway("far-1", "north", "198.51.100.1");
@@ -135,6 +135,7 @@ TEST(Claims, AreRejectedForAddressesInOtherUse) {
 
 TEST(Claims, AreRejectedWhenAGatewayGetsTheAddress) {
   Fleet3 f;
+  f.options.admission.ranges.push_back(net("198.51.100.0/24"));
   f.service("east", claiming("198.51.100.1", 1));
   f.compile();
   EXPECT_NE(f.frontend("198.51.100.1"), nullptr);

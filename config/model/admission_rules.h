@@ -1,0 +1,26 @@
+// What members of the fleet may claim, as configured (control/admission). Plain values.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+// Private addresses: RFC 1918, RFC 6598 (shared by carriers), RFC 4193.
+[[nodiscard]] inline std::vector<Prefix> private_prefixes() {
+  std::vector<Prefix> prefixes;
+  for (const char* text : {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"}) {
+    prefixes.push_back(Prefix::parse(text).value());
+  }
+  return prefixes;
+}
+
+struct AdmissionRules {
+  std::vector<Prefix> ranges = private_prefixes();     // that other clusters' pods, and VIPs, lie in
+  std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;  // lengths of the prefixes of pods and nodes
+  std::uint32_t prefixes_per_cluster = 4096;           // after merging
+};
+
+}  // namespace isthmus

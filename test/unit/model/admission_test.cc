@@ -1,0 +1,183 @@
+// What a member of the fleet claims and may not have: it is refused by name, and what the others have stands.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// As an operator writes who allows any addresses.
+void allow_all(Fleet3& f) { f.options.admission.ranges = {net("0.0.0.0/0"), net("::/0")}; }
+
+void expect_others_untouched(const Fleet3& f) {
+  const ClusterEntry* north = f.cluster_entry(3);
+  ASSERT_NE(north, nullptr);
+  EXPECT_THAT(north->gateways, testing::ElementsAre(f.peer("192.0.3.1")));
+  EXPECT_THAT(north->prefixes,
+              testing::UnorderedElementsAre(net("10.3.0.0/16"), net("fd00:3::/48"), net("192.0.3.0/24")));
+  EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(f.peer("192.0.2.1")));
+  EXPECT_EQ(f.backends("10.200.0.10"), "10.3.0.1:8080*");
+}
+
+void serve_from_north(Fleet3& f) {
+  f.service("north", global_service({"10.200.0.10"}));
+  f.slice("north", {{"10.3.0.1"}});
+}
+
+struct PrefixRow {
+  const char* claimed;
+  const char* why;
+  bool all_allowed;  // and is refused all the same
+};
+
+class ClaimedPrefix : public testing::TestWithParam<PrefixRow> {};
+
+TEST_P(ClaimedPrefix, IsRefusedByName) {
+  const PrefixRow& row = GetParam();
+  // First claimed by a node, as a member's own hub tells it, then by a Cluster object; at the start, then later.
+  for (const bool by_node : {true, false}) {
+    for (const bool at_start : {true, false}) {
+      SCOPED_TRACE(std::string(by_node ? "by a node" : "by the cluster") + (at_start ? ", at the start" : ", later"));
+      Fleet3 f;
+      serve_from_north(f);
+      if (row.all_allowed) {
+        allow_all(f);
+      }
+      if (!at_start) {
+        f.compile();
+      }
+      if (by_node) {
+        f.node("west", "w1", "192.0.2.50", row.claimed);
+      } else {
+        f.cluster("west", 2, {"10.2.0.0/16", row.claimed});
+      }
+      f.compile();
+      EXPECT_THAT(f.problem_texts(), Contains(HasSubstr(std::string("prefix ") + net(row.claimed).to_string() +
+                                                        " of cluster west, " + row.why)));
+      EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.2.0.0/16")));
+      EXPECT_THAT(f.cluster_entry(2)->prefixes, Not(Contains(net(row.claimed))));
+      expect_others_untouched(f);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Hostile, ClaimedPrefix,
+    testing::Values(PrefixRow{"::/0", "which is shorter than /32", true},
+                    PrefixRow{"::/1", "which is shorter than /32", true},
+                    PrefixRow{"0.0.0.0/0", "which is shorter than /8", true},
+                    PrefixRow{"128.0.0.0/1", "which is shorter than /8", true},
+                    PrefixRow{"::fffe:0:0/95", "which includes all IPv4 addresses", true},
+                    PrefixRow{"127.0.0.0/8", "which is among the loopback addresses", true},
+                    PrefixRow{"::1/128", "which is among the loopback addresses", true},
+                    PrefixRow{"169.254.0.0/15", "which includes link-local addresses (169.254.0.0/16)", true},
+                    PrefixRow{"169.254.169.254/32", "which is among the link-local addresses", true},
+                    PrefixRow{"fe80::/64", "which is among the link-local addresses", true},
+                    PrefixRow{"224.0.0.0/8", "which is among the multicast addresses", true},
+                    PrefixRow{"ff02::/32", "which is among the multicast addresses", true},
+                    PrefixRow{"240.0.0.0/8", "which is among the reserved addresses", true},
+                    PrefixRow{"8.8.8.0/24", "which is outside admission.ranges", false},
+                    PrefixRow{"2001:4860::/32", "which is outside admission.ranges", false},
+                    PrefixRow{"192.0.1.0/24", "which includes the underlay address 192.0.1.1 of gateway east-1",
+                              true}));
+
+// The other cluster's gateway stands, also at the start: all gateways decide by the lower cluster id.
+TEST(Claims, OfAnothersUnderlayAreRefused) {
+  for (const bool at_start : {true, false}) {
+    Fleet3 f;
+    allow_all(f);
+    serve_from_north(f);
+    if (!at_start) {
+      f.compile();
+    }
+    f.cluster("north", 3, {"10.3.0.0/16", "fd00:3::/48", "192.0.2.0/28"}, {"192.0.3.0/24"});
+    f.compile();
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("which includes the underlay address 192.0.2.1 of gateway "
+                                                      "west-1 of cluster west, is refused")));
+    expect_others_untouched(f);
+  }
+}
+
+// The prefix was there first: the gateway that comes into it is left out.
+TEST(Claims, OfAGatewayInAnothersPodsAreRefused) {
+  Fleet3 f;
+  serve_from_north(f);
+  f.compile();
+  f.gateway("west-2", "west", "10.3.0.9");
+  f.compile();
+  EXPECT_THAT(f.problem_texts(),
+              Contains(HasSubstr("gateway west-2 has the underlay address 10.3.0.9 inside pod prefix "
+                                 "10.3.0.0/16 of cluster north")));
+  expect_others_untouched(f);
+}
+
+TEST(Claims, OfTooManyPrefixesAreCutOffWhereTheLimitIs) {
+  Fleet3 f;
+  serve_from_north(f);
+  f.options.admission.prefixes_per_cluster = 100;
+  ClusterObject west{ClusterId{2}, {}, {}};
+  west.pod_prefixes.push_back(net("10.2.0.0/16"));
+  f.put(ObjectKind::kCluster, "", "", "west", west);
+  f.compile();
+  for (unsigned n = 0; n < 70'000; ++n) {  // every second /28, so that none merge
+    west.pod_prefixes.push_back(Prefix(IpAddress::ipv4(Be32::of(0x64400000 + 32 * n)), 28));
+  }
+  f.put(ObjectKind::kCluster, "", "", "west", west);
+  f.compile();
+  EXPECT_EQ(f.cluster_entry(2)->prefixes.size(), 100U);
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.2.0.0/16"))) << "it had this one before";
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("cluster west has 70001 prefixes, of which 100 are used")));
+  expect_others_untouched(f);
+}
+
+TEST(Claims, ThatAreRefusedAlikeAreOneProblem) {
+  Fleet3 f;
+  f.cluster("west", 2, {"10.2.0.0/16", "8.8.8.0/24", "8.8.4.0/24", "9.9.9.0/24"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("and 2 more of cluster west, which is outside admission.ranges, "
+                                                    "are refused")));
+  EXPECT_EQ(f.problem_texts().size(), 1U);
+}
+
+// Our own pods may have public addresses; nobody's may be special ones.
+TEST(Claims, OfOurOwnClusterNeedNoRange) {
+  Fleet3 f;
+  f.cluster("east", 1, {"30.1.0.0/16", "127.0.0.0/8"}, {"192.0.1.0/24"});
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(1)->prefixes, Contains(net("30.1.0.0/16")));
+  EXPECT_THAT(f.cluster_entry(1)->prefixes, Not(Contains(net("127.0.0.0/8"))));
+}
+
+TEST(Claims, OfVipsThatNoFleetOwnsAreRefused) {
+  for (const char* vip : {"169.254.169.254", "fe80::5", "8.8.8.8", "127.0.0.1", "224.0.0.5", "255.255.255.255",
+                          "192.0.3.1", "2001:4860:4860::8888"}) {
+    Fleet3 f;
+    serve_from_north(f);
+    f.service("west", global_service({vip}), "bad");
+    f.slice("west", {{"10.2.0.7"}}, 8080, "bad");
+    f.compile();
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr(std::string("claims VIP ") + vip + ", which "))) << vip;
+    EXPECT_EQ(f.backends(vip), "-") << vip;
+    expect_others_untouched(f);
+  }
+}
+
+TEST(Claims, OfPublicVipsPassWhereTheOperatorAllowsThem) {
+  Fleet3 f;
+  f.options.admission.ranges.push_back(net("198.51.100.0/24"));
+  f.service("west", global_service({"198.51.100.7"}));
+  f.slice("west", {{"10.2.0.7"}});
+  f.compile();
+  EXPECT_EQ(f.backends("198.51.100.7"), "10.2.0.7:8080*");
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace isthmus
