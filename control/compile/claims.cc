@@ -39,7 +39,7 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
       if (const std::string why = conflict(address, fleet, options); !why.empty()) {
         state.problems.push_back(
             {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
-             "claim an address from a pool that nothing else uses"});
+             "claim an address that nothing else uses, in one of admission.ranges"});
         continue;
       }
       vips_[address].claims.push_back(claim);

@@ -276,6 +276,19 @@ Fleet build_fleet(const Model& model, const CompilerOptions& options, const OwnG
   return Builder(model, options, own, previous).build();
 }
 
+IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object) {
+  std::vector<IpAddress> addresses{object.underlay};
+  addresses.insert(addresses.end(), object.more.begin(), object.more.end());
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const auto at = std::find_if(addresses.begin(), addresses.end(),
+                                 [&](const IpAddress& address) { return address.family() == family; });
+    if (at != addresses.end() && own.address(family) != nullptr) {
+      return *at;
+    }
+  }
+  return object.underlay;
+}
+
 const IpAddress* OwnGateway::address(Family family) const {
   if (underlay.family() == family) {
     return &underlay;

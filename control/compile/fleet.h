@@ -58,6 +58,10 @@ struct Fleet {
   std::vector<Range> ranges;  // the prefixes of all clusters, sorted by address
 };
 
+// The address of a gateway at which both ends can reach each other: they choose alike, so that packets come from where
+// ours go to. IPv4 where both have it: it needs no UDP checksum.
+[[nodiscard]] IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object);
+
 // `own` holds the parameters the engine was started with; `previous` is the last fleet built, null for the first.
 // Our own cluster id, identity layout, underlay address and port cannot change while the engine runs: where the hub
 // changes them, or our Cluster or Gateway object disappears, `own` (and our previous prefixes) stay in use and a

@@ -7,19 +7,6 @@
 
 namespace isthmus {
 
-IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object) {
-  std::vector<IpAddress> addresses{object.underlay};
-  addresses.insert(addresses.end(), object.more.begin(), object.more.end());
-  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-    const auto at = std::find_if(addresses.begin(), addresses.end(),
-                                 [&](const IpAddress& address) { return address.family() == family; });
-    if (at != addresses.end() && own.address(family) != nullptr) {
-      return *at;
-    }
-  }
-  return object.underlay;
-}
-
 void PrefixClaims::problem(std::string where, std::string what, std::string fix) {
   fleet_.problems.push_back({std::move(what), std::move(where), std::move(fix)});
 }
@@ -180,8 +167,12 @@ bool PrefixClaims::accept(Accepted& accepted, const Claim& claim) {
     }
     ++last;
   }
+  Claim merged = claim;  // of what it takes in, the cluster had something before
+  for (auto inside = first; inside != last; ++inside) {
+    merged.rank = std::min(merged.rank, inside->second.rank);
+  }
   accepted.erase(first, last);
-  accepted.emplace(claim.prefix, claim);
+  accepted.emplace(claim.prefix, std::move(merged));
   return true;
 }
 

@@ -17,10 +17,6 @@
 
 namespace isthmus {
 
-// The address of a gateway at which both ends can reach each other: they choose alike, so that packets come from where
-// ours go to. IPv4 where both have it: it needs no UDP checksum.
-[[nodiscard]] IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object);
-
 class PrefixClaims {
  public:
   // All outlive it; `previous` may be null.

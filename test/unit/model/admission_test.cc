@@ -137,6 +137,17 @@ TEST(Claims, OfTooManyPrefixesAreCutOffWhereTheLimitIs) {
   expect_others_untouched(f);
 }
 
+// A prefix that takes in what the cluster had is not cut off before what is all new.
+TEST(Claims, OfTooManyPrefixesKeepWhatTookInAnEarlierOne) {
+  Fleet3 f;
+  f.options.admission.prefixes_per_cluster = 1;
+  f.cluster("west", 2, {"10.2.128.0/24"});
+  f.compile();
+  f.cluster("west", 2, {"10.2.0.0/24", "10.2.128.0/24", "10.2.128.0/17"});
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::ElementsAre(net("10.2.128.0/17")));
+}
+
 TEST(Claims, ThatAreRefusedAlikeAreOneProblem) {
   Fleet3 f;
   f.cluster("west", 2, {"10.2.0.0/16", "8.8.8.0/24", "8.8.4.0/24", "9.9.9.0/24"});
