@@ -152,6 +152,10 @@ class EpochTable {
     }
     return depend(on, word);
   }
+  // True when the block was verified in this generation, so that verify() need not compare its words.
+  [[nodiscard]] static bool verified_in(const DirectionBlock& block, std::uint32_t generation) noexcept {
+    return __atomic_load_n(&block.verified_at, __ATOMIC_RELAXED) == generation;
+  }
   // True when no word has changed since the block was built and its time limit has not passed; then also notes
   // `generation`, which was loaded before.
   [[nodiscard]] bool verify(const DirectionBlock& block, std::uint32_t generation, Seconds now) const noexcept {

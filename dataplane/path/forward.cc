@@ -47,8 +47,8 @@ void forward(PathContext& context, Burst& burst) noexcept {
   for (Packet* const end = packet + burst.count; packet != end; ++packet) {
     prefetch_line_once(std::min<const Packet*>(packet + kBlocksAhead, last)->block);
     const DirectionBlock* block = packet->block;
-    if (block->origin != packet->origin ||
-        (block->verified_at != generation && !epochs.verify(*block, generation, context.now))) [[unlikely]] {
+    if (block->origin != packet->origin || (!EpochTable::verified_in(*block, generation) &&
+                                            !epochs.verify(*block, generation, context.now))) [[unlikely]] {
       leave(context, burst, *packet, tally);
     } else if (packet->ordinary()) [[likely]] {
       if (!forwarder.forward_ordinary(*packet, *block)) [[unlikely]] {

@@ -1,13 +1,13 @@
 """Interoperability with tunnel ends that share no code with the gateway, over both families, full-size segments.
 
-The kernel's VXLAN device (collect-metadata, as on a Cilium node), and Geneve in user space (geneve_peer.py).
+The kernel's VXLAN device (collect-metadata, as on a Cilium node), and Open vSwitch's Geneve in user space.
 """
 
 import unittest
 
 from fleet_case import LOAD, FleetCase, addresses, pod, wait_until
 from kernel_peer import SOUTH, KernelPeer
-from geneve_peer import UserSpaceGenevePeer
+from ovs_peer import OpenVswitchPeer
 from fleet import plan
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.traffic import ping
@@ -121,7 +121,7 @@ class GenevePeer(KernelVxlanPeer):
 
     @classmethod
     def make_peer(cls):
-        return UserSpaceGenevePeer(cls.fleet)
+        return OpenVswitchPeer(cls.fleet)
 
 
 class GenevePeerOverIpv6(GenevePeer):
@@ -130,7 +130,7 @@ class GenevePeerOverIpv6(GenevePeer):
 
     @classmethod
     def make_peer(cls):
-        return UserSpaceGenevePeer(cls.fleet, underlay=6)
+        return OpenVswitchPeer(cls.fleet, underlay=6)
 
 
 if __name__ == "__main__":
