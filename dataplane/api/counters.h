@@ -13,6 +13,7 @@ enum class CounterKind : std::uint8_t {
   kCount,    // grows from start
   kLoss,     // packets lost under no other name
   kRefusal,  // what was turned away; its packet is dropped under a drop reason, or tried again
+  kLeft,     // left to the kernel: lost where nothing there takes it, as at the engine's end of its own veth pair
   kGauge,    // a present value
 };
 
@@ -61,8 +62,9 @@ struct CounterRow {
   std::string_view json;  // path of its member in the status, or in its device; dots separate members
   std::string_view metric, unit, text, hint;
 
+  // Whether the list of drops has it.
   [[nodiscard]] constexpr bool lost() const noexcept {
-    return kind == CounterKind::kLoss || kind == CounterKind::kRefusal;
+    return kind == CounterKind::kLoss || kind == CounterKind::kRefusal || kind == CounterKind::kLeft;
   }
 };
 

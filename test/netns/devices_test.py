@@ -119,7 +119,8 @@ class Devices(FleetCase):
         node, gateway = self.fleet.node("west", "node1"), self.fleet.gateways["west-1"]
 
         def foreign():
-            return sum(row["left_to_kernel"]["foreign_source"] for row in gateway.status()["devices"])
+            return sum(loss["count"] for device in gateway.query("drops")["devices"] for loss in device["losses"]
+                       if loss["name"] == "left_to_kernel.foreign_source")
         before = foreign()
         node.run(["ping", "-c5", "-i0.1", "-W1", "-I", "203.0.113.11", pod("east-web-0").ipv4], check=False)
         wait_until(lambda: foreign() >= before + 5, what="foreign sources are counted")

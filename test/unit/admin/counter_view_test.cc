@@ -103,14 +103,18 @@ TEST(DropsView, HidesLossesAtZeroUnlessAsked) {
   StatusReply status;
   status.devices.push_back({"underlay", {"eth0", "af_xdp native", {}, true}, SteerCounters{}});
   status.devices[0].status.counters.rx_no_frame = 57'725;
+  status.devices[0].steer->foreign_source = 3;
   const std::string answer = encode_drops(status.counters, status.devices);
   EXPECT_EQ(answer_text(AdminCommand::kDrops, answer, {}),
             "no packets dropped\n"
             "\n"
             "device eth0 (underlay)\n"
-            "COUNT  LOSS         UNIT     MEANING, AND WHERE TO LOOK\n"
-            "57725  rx_no_frame  packets  Packets lost because no buffer was free for receiving\n"
-            "                               raise engine.frames, or add workers\n");
+            "COUNT  LOSS                           UNIT     MEANING, AND WHERE TO LOOK\n"
+            "57725  rx_no_frame                    packets  Packets lost because no buffer was free for receiving\n"
+            "                                                 raise engine.frames, or add workers\n"
+            "    3  left_to_kernel.foreign_source  packets  Packets to the fleet from a source outside this cluster, "
+            "left to the kernel\n"
+            "                                                 check the routes and podCIDRs of this cluster\n");
   ViewOptions all;
   all.all_drops = true;
   const std::string text = answer_text(AdminCommand::kDrops, answer, all);
