@@ -29,8 +29,9 @@ class OpenVswitchPeer(KernelPeer):
         self.node.ip("addr flush dev eth0")
         self.configure("add-br", UNDERLAY, "--", "set", "bridge", UNDERLAY, "datapath_type=netdev",
                        "--", "add-port", UNDERLAY, "eth0",
-                       "--", "add-br", DEVICE, "--", "set", "bridge", DEVICE, "datapath_type=netdev", "fail_mode=secure",
-                       f'other_config:hwaddr="{inner_mac(self.address)}"', "--", "add-port", DEVICE, "gnv0", "--", "set", "interface", "gnv0", "type=geneve",
+                       "--", "add-br", DEVICE, "--", "set", "bridge", DEVICE, "datapath_type=netdev",
+                       "fail_mode=secure", f'other_config:hwaddr="{inner_mac(self.address)}"', "--",
+                       "add-port", DEVICE, "gnv0", "--", "set", "interface", "gnv0", "type=geneve",
                        "ofport_request=1", "options:remote_ip=flow", "options:key=flow", "options:csum=true")
         self.node.ip(f"addr add {SOUTH.node_ipv4(node)}/24 dev {UNDERLAY}",
                      f"addr add {SOUTH.node_ipv6(node)}/64 dev {UNDERLAY} nodad",
