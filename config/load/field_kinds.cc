@@ -186,14 +186,10 @@ ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::s
   ConfigField field{key, "list of CIDRs", false, {}, {}, std::move(text)};
   field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     std::vector<Prefix> read;
-    const auto items = read_list(&node, key, errors);
-    for (const YamlNode& item : items) {
+    for (const YamlNode& item : read_list(&node, key, errors)) {
       if (const auto prefix = read_prefix(item, key, errors)) {
         read.push_back(*prefix);
       }
-    }
-    if (items.empty()) {
-      errors.push_back({node.line, key + " is empty", "list at least one CIDR"});
     }
     access(config) = std::move(read);
   };

@@ -325,8 +325,12 @@ void add_hub_fields(std::vector<ConfigField>& fields) {
 void add_admission_fields(std::vector<ConfigField>& fields) {
   fields.push_back(prefixes(
       "admission.ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.ranges; },
-      "Where the pods of other clusters, and VIPs, may be: what a member claims outside is refused and listed. "
-      "`[0.0.0.0/0, ::/0]`: anywhere."));
+      "Where the pods of other clusters may be, unless the profile says it for the cluster: what a member claims "
+      "outside is refused and listed. `[0.0.0.0/0, ::/0]`: anywhere."));
+  fields.push_back(prefixes(
+      "admission.vip_pools", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.vip_pools; },
+      "Where services of any cluster may have VIPs, beside the pools of the profile. A VIP in no pool is refused and "
+      "listed; pods of other clusters never cover a pool."));
   fields.push_back(number<std::uint8_t>(
       "admission.shortest_ipv4", [](GatewayConfig& c) -> std::uint8_t& { return c.admission.shortest_ipv4; }, 1, 32,
       "The shortest IPv4 prefix that a member may claim for pods or nodes."));

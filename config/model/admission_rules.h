@@ -18,9 +18,11 @@ namespace isthmus {
 }
 
 struct AdmissionRules {
-  std::vector<Prefix> ranges = private_prefixes();     // that other clusters' pods, and VIPs, lie in
+  std::vector<Prefix> ranges = private_prefixes();     // that other clusters' pods lie in
+  std::vector<Prefix> vip_pools{};                     // that any member may claim VIPs in
   std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;  // lengths of the prefixes of pods and nodes
   std::uint32_t prefixes_per_cluster = 4096;           // after merging
+  friend bool operator==(const AdmissionRules&, const AdmissionRules&) = default;
 };
 
 }  // namespace isthmus

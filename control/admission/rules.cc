@@ -4,6 +4,7 @@
 #include <array>
 #include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -44,16 +45,16 @@ std::string special_part(const Prefix& prefix) {
   return {};
 }
 
-std::string too_short(const AdmissionRules& rules, const Prefix& prefix) {
-  const unsigned shortest = prefix.family() == Family::kIpv4 ? rules.shortest_ipv4 : rules.shortest_ipv6;
-  return prefix.length() < shortest ? "which is shorter than /" + std::to_string(shortest) : std::string();
+bool inside_one(const std::vector<Prefix>& prefixes, const Prefix& prefix) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const Prefix& other) { return other.family() == prefix.family() && other.contains(prefix); });
 }
 
-std::string outside(const AdmissionRules& rules, const Prefix& prefix) {
-  const bool inside = std::any_of(rules.ranges.begin(), rules.ranges.end(), [&](const Prefix& range) {
-    return range.family() == prefix.family() && range.contains(prefix);
-  });
-  return inside ? std::string() : "which is outside admission.ranges";
+// A pool without bounds means any address.
+std::string pool_under(const std::vector<Prefix>& pools, const Prefix& prefix) {
+  const auto pool =
+      std::find_if(pools.begin(), pools.end(), [&](const Prefix& p) { return p.length() != 0 && overlap(p, prefix); });
+  return pool == pools.end() ? std::string() : "which overlaps the VIP pool " + pool->to_string();
 }
 
 std::string first_of(std::initializer_list<std::string> reasons) {
@@ -64,17 +65,73 @@ std::string first_of(std::initializer_list<std::string> reasons) {
 
 }  // namespace
 
-std::string refuse_nodes(const AdmissionRules& rules, const Prefix& prefix) {
-  return first_of({too_short(rules, prefix), special_part(prefix)});
+Admission::Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved)
+    : rules_(std::move(rules)), own_(std::move(own)), reserved_(std::move(reserved)) {
+  std::sort(reserved_.begin(), reserved_.end());
 }
 
-std::string refuse_pods(const AdmissionRules& rules, const Prefix& prefix, bool own) {
-  return first_of({refuse_nodes(rules, prefix), own ? std::string() : outside(rules, prefix)});
+void Admission::allow_pods(const std::string& cluster, const std::vector<Prefix>& prefixes) {
+  if (!prefixes.empty()) {
+    pods_[cluster].insert(pods_[cluster].end(), prefixes.begin(), prefixes.end());
+  }
 }
 
-std::string refuse_vip(const AdmissionRules& rules, const IpAddress& address) {
+void Admission::allow_vips(const std::string& cluster, const std::vector<Prefix>& pools) {
+  if (!pools.empty()) {
+    vips_[cluster].insert(vips_[cluster].end(), pools.begin(), pools.end());
+  }
+}
+
+std::string Admission::too_short(const Prefix& prefix) const {
+  const unsigned shortest = prefix.family() == Family::kIpv4 ? rules_.shortest_ipv4 : rules_.shortest_ipv6;
+  return prefix.length() < shortest ? "which is shorter than /" + std::to_string(shortest) : std::string();
+}
+
+std::string Admission::outside(const std::string& cluster, const Prefix& prefix) const {
+  if (const auto allowed = pods_.find(cluster); allowed != pods_.end()) {
+    return inside_one(allowed->second, prefix) ? std::string() : "which is outside what the profile allows it";
+  }
+  return inside_one(rules_.ranges, prefix) ? std::string() : "which is outside admission.ranges";
+}
+
+const ReservedAddress* Admission::reserved_in(const Prefix& prefix) const {
+  const auto at = std::lower_bound(reserved_.begin(), reserved_.end(), ReservedAddress{prefix.address(), {}});
+  return at == reserved_.end() || at->address.family() != prefix.family() || !prefix.contains(at->address) ? nullptr
+                                                                                                           : &*at;
+}
+
+std::string Admission::takes_from_others(const Prefix& prefix) const {
+  if (const ReservedAddress* reserved = reserved_in(prefix)) {
+    return "which includes " + reserved->address.to_string() + ", " + reserved->text;
+  }
+  std::string pool = pool_under(rules_.vip_pools, prefix);
+  for (auto of = vips_.begin(); of != vips_.end() && pool.empty(); ++of) {
+    pool = pool_under(of->second, prefix);
+  }
+  return pool;
+}
+
+std::string Admission::refuse_nodes(const std::string& cluster, const Prefix& prefix) const {
+  return first_of(
+      {too_short(prefix), special_part(prefix), cluster == own_ ? std::string() : takes_from_others(prefix)});
+}
+
+std::string Admission::refuse_pods(const std::string& cluster, const Prefix& prefix) const {
+  return first_of({refuse_nodes(cluster, prefix), cluster == own_ ? std::string() : outside(cluster, prefix)});
+}
+
+std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& address) const {
   const Prefix host(address, 128);
-  return first_of({special_part(host), outside(rules, host)});
+  if (const std::string special = special_part(host); !special.empty()) {
+    return special;
+  }
+  if (const ReservedAddress* reserved = reserved_in(host)) {
+    return "which is " + reserved->text;
+  }
+  const auto of_cluster = vips_.find(cluster);
+  const bool allowed =
+      inside_one(rules_.vip_pools, host) || (of_cluster != vips_.end() && inside_one(of_cluster->second, host));
+  return allowed ? std::string() : "which is in no VIP pool of the cluster";
 }
 
 }  // namespace isthmus

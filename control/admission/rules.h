@@ -1,20 +1,57 @@
 // Which addresses members of the fleet may claim: one set of rules for the prefixes of pods and nodes and for VIPs,
 // whichever hub tells them. What a rule refuses is used nowhere, and listed as a problem.
 //
-// Plain functions of one claim; which of several claims came first is the compiler's to know. Thread: any.
+// A plain value that answers for one claim; which of several claims came first is the compiler's to know. Each answer
+// is the end of a sentence that begins with the claim ("which is ..."); empty: the claim is not refused. Thread: any.
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "config/model/admission_rules.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
 
-// Why the claim is refused, as the end of a sentence that begins with the claim ("which is ..."); empty: it is not.
-// `own`: of our own cluster, whose pods may have any unicast addresses.
-[[nodiscard]] std::string refuse_pods(const AdmissionRules& rules, const Prefix& prefix, bool own);
-[[nodiscard]] std::string refuse_nodes(const AdmissionRules& rules, const Prefix& prefix);
-[[nodiscard]] std::string refuse_vip(const AdmissionRules& rules, const IpAddress& address);
+// An address that no member may claim, or cover by a prefix: its route would leave this node.
+struct ReservedAddress {
+  IpAddress address;
+  std::string text;  // what it is: "an address of this node (eth0)"
+  friend auto operator<=>(const ReservedAddress&, const ReservedAddress&) = default;
+};
+
+class Admission {
+ public:
+  Admission() = default;
+  // `own`: the name of our cluster, whose pods may have any unicast addresses.
+  Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved);
+
+  // What profiles allow. `cluster` may claim pods in these prefixes, and no longer in those of the configuration.
+  void allow_pods(const std::string& cluster, const std::vector<Prefix>& prefixes);
+  // VIPs in these pools, beside those of the configuration.
+  void allow_vips(const std::string& cluster, const std::vector<Prefix>& pools);
+
+  [[nodiscard]] std::string refuse_pods(const std::string& cluster, const Prefix& prefix) const;
+  [[nodiscard]] std::string refuse_nodes(const std::string& cluster, const Prefix& prefix) const;
+  [[nodiscard]] std::string refuse_vip(const std::string& cluster, const IpAddress& address) const;
+  [[nodiscard]] std::uint32_t prefixes_per_cluster() const { return rules_.prefixes_per_cluster; }
+
+  friend bool operator==(const Admission&, const Admission&) = default;
+
+ private:
+  using Prefixes = std::map<std::string, std::vector<Prefix>>;  // by cluster
+
+  [[nodiscard]] std::string too_short(const Prefix& prefix) const;
+  [[nodiscard]] std::string outside(const std::string& cluster, const Prefix& prefix) const;
+  // Whether packets to what others need would follow the prefix.
+  [[nodiscard]] std::string takes_from_others(const Prefix& prefix) const;
+  [[nodiscard]] const ReservedAddress* reserved_in(const Prefix& prefix) const;
+
+  AdmissionRules rules_;
+  std::string own_;
+  std::vector<ReservedAddress> reserved_;  // sorted
+  Prefixes pods_, vips_;
+};
 
 }  // namespace isthmus

@@ -4,7 +4,6 @@
 #include <limits>
 #include <tuple>
 
-#include "control/admission/rules.h"
 #include "control/compile/listing.h"
 
 namespace isthmus {
@@ -16,9 +15,10 @@ std::string claim_text(const VipClaim& claim) {
 
 }  // namespace
 
-std::string VipClaims::conflict(const IpAddress& vip, const Fleet& fleet, const CompilerOptions& options) {
-  if (const FleetCluster* cluster = fleet.owner(vip)) {
-    return "which lies inside the prefixes of cluster " + cluster->name;
+std::string VipClaims::conflict(const std::string& cluster, const IpAddress& vip, const Fleet& fleet,
+                                const CompilerOptions& options) {
+  if (const FleetCluster* owner = fleet.owner(vip)) {
+    return "which lies inside the prefixes of cluster " + owner->name;
   }
   if (const auto gateway = fleet.gateway_at(vip)) {
     return "which is the underlay address of " + *gateway;
@@ -26,7 +26,7 @@ std::string VipClaims::conflict(const IpAddress& vip, const Fleet& fleet, const 
   if (std::find(options.own_addresses.begin(), options.own_addresses.end(), vip) != options.own_addresses.end()) {
     return "which is a translation address of this gateway";
   }
-  return refuse_vip(options.admission, vip);
+  return fleet.admission.refuse_vip(cluster, vip);
 }
 
 void VipClaims::add_claims(const ServiceName& service, const Model& model, const Fleet& fleet,
@@ -36,10 +36,10 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
                        const std::string& where) {
     for (const IpAddress& address : addresses) {
       const VipClaim claim{service, cluster.name, where, created};
-      if (const std::string why = conflict(address, fleet, options); !why.empty()) {
+      if (const std::string why = conflict(cluster.name, address, fleet, options); !why.empty()) {
         state.problems.push_back(
             {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
-             "claim an address that nothing else uses, in one of admission.ranges"});
+             "claim an address that nothing else uses, in a pool of admission.vip_pools or of the profile's vipPools"});
         continue;
       }
       vips_[address].claims.push_back(claim);

@@ -48,7 +48,8 @@ class VipClaims {
   void remove_claims(const ServiceName& service, std::set<IpAddress>& touched);
   void add_claims(const ServiceName& service, const Model& model, const Fleet& fleet, const CompilerOptions& options);
   // Why the address cannot be a VIP, as the end of a sentence; empty when it can.
-  [[nodiscard]] static std::string conflict(const IpAddress& vip, const Fleet& fleet, const CompilerOptions& options);
+  [[nodiscard]] static std::string conflict(const std::string& cluster, const IpAddress& vip, const Fleet& fleet,
+                                            const CompilerOptions& options);
   [[nodiscard]] const VipClaim& best(const Vip& vip) const;
   void resolve(const IpAddress& address, std::set<ServiceName>& changed);
 

@@ -57,7 +57,8 @@ struct Compiler::State {
         services(options.realm, options.ring_slots),
         policy(options.cluster, options.policy) {}
 
-  const CompilerOptions options;
+  CompilerOptions options;
+  bool reserved_changed = false;  // since the last compile()
   const Model& model;
   const NextHop next_hop;
   Fleet fleet;
@@ -94,12 +95,12 @@ struct Compiler::State {
 // endpoints must be re-evaluated.
 std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes, bool first,
                                                     std::set<std::string>& readdressed) {
-  if (!first && !changes.fleet && changes.nodes.empty()) {
+  if (!first && !changes.fleet && changes.nodes.empty() && !reserved_changed) {
     return {};
   }
   Fleet next = build_fleet(model, options, fleet.own, first ? nullptr : &fleet);
   readdressed = readdressed_clusters(fleet, next);
-  const bool all = first || !readdressed.empty() || !same_links(fleet, next);
+  const bool all = first || !readdressed.empty() || !same_links(fleet, next) || !(fleet.admission == next.admission);
   fleet = std::move(next);
   std::set<ServiceName> dirty;
   if (all) {
@@ -210,7 +211,7 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
 void Compiler::State::compile(const ModelChanges& changes, CompileResult& result) {
   const bool first = !started;
   started = true;
-  const bool fleet_changed = first || changes.fleet || !changes.nodes.empty();
+  const bool fleet_changed = first || changes.fleet || !changes.nodes.empty() || reserved_changed;
   std::set<std::string> readdressed;
   std::set<ServiceName> dirty = update_fleet(changes, first, readdressed);
   dirty.insert(changes.services.begin(), changes.services.end());
@@ -230,6 +231,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   }
   policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt, unlabelled,
                 result.delta);
+  reserved_changed = false;
 }
 
 UnlabelledClusters Compiler::State::unlabelled_clusters() const {
@@ -290,6 +292,15 @@ void Compiler::set_reachability(Reachability reachability) {
   state_->unreachable_peers = {reachability.down_peers.begin(), reachability.down_peers.end()};
   state_->desired_ejected = {reachability.ejected_clusters.begin(), reachability.ejected_clusters.end()};
   state_->unreachability_reported = true;
+}
+
+bool Compiler::set_reserved(std::vector<ReservedAddress> reserved) {
+  if (reserved == state_->options.reserved) {
+    return false;
+  }
+  state_->options.reserved = std::move(reserved);
+  state_->reserved_changed = true;
+  return true;
 }
 
 void Compiler::refresh_next_hops() { state_->resolve_next_hops = true; }

@@ -58,7 +58,8 @@ struct CompilerOptions {
   std::vector<IpAddress> own_addresses;  // source translation addresses; none may be a VIP
   PolicySettings policy;
   AdmissionRules admission;
-  bool own_node_tunnels = false;  // our cluster's nodes are peers: their pods are reached in their tunnels
+  std::vector<ReservedAddress> reserved = {};  // that no member may claim
+  bool own_node_tunnels = false;               // our cluster's nodes are peers: their pods are reached in their tunnels
 };
 
 // Reachability as determined by health checks. In effect until the next set_reachability().
@@ -92,6 +93,9 @@ class Compiler {
   [[nodiscard]] CompileResult compile(const ModelChanges& changes);
   // Takes effect at the next compile().
   void set_reachability(Reachability reachability);
+  // Addresses that no member may claim, instead of those of the options. Takes effect at the next compile(). False:
+  // they are the same.
+  bool set_reserved(std::vector<ReservedAddress> reserved);
   // The kernel's routes changed: the next compile() resolves every next hop again.
   void refresh_next_hops();
 

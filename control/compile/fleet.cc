@@ -38,6 +38,7 @@ class Builder {
     check_own();
     add_clusters();
     add_links();
+    set_admission();
     prefixes_.settle();
     add_gateways();
     check_publishers();
@@ -49,7 +50,8 @@ class Builder {
     const ObjectKey* key;
     const ClusterObject* object;
     std::string where;
-    bool incumbent;
+    bool incumbent;  // has the id that it had
+    ClusterId had;   // its id in the previous fleet; kNoCluster: it was not there
   };
   void problem(std::string where, std::string what, std::string fix) {
     fleet_.problems.push_back({std::move(what), std::move(where), std::move(fix)});
@@ -76,11 +78,11 @@ class Builder {
     model_.visit<ClusterObject>(
         ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
           const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(key.name);
-          candidates.push_back({&key, &object, provenance.text(), old != nullptr && old->id == object.id});
+          const ClusterId had = old == nullptr ? kNoCluster : old->id;
+          candidates.push_back({&key, &object, provenance.text(), had != kNoCluster && had == object.id, had});
         });
-    std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-      return rank(a.key->name, a.incumbent) < rank(b.key->name, b.incumbent);
-    });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [&](const Candidate& a, const Candidate& b) { return rank(a) < rank(b); });
     std::map<ClusterId, const FleetCluster*> taken;
     if (previous_ != nullptr && !model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, options_.cluster})) {
       if (const FleetCluster* local = previous_->find(options_.cluster)) {
@@ -92,21 +94,15 @@ class Builder {
     for (const Candidate& c : candidates) {
       const std::string& name = c.key->name;
       const bool local = name == options_.cluster;
-      const ClusterId id = local ? fleet_.own.cluster : c.object->id;
-      const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
-      if (id == kNoCluster || id.value() > max_id) {
-        problem(c.where,
-                "cluster " + name + " has id " + std::to_string(id.value()) + ", which is not in 1.." +
-                    std::to_string(max_id),
-                "give it a free id in that range");
-        continue;
-      }
-      if (const auto other = taken.find(id); other != taken.end()) {
-        problem(c.where,
-                "clusters " + other->second->name + " (" + other->second->where + ") and " + name +
-                    " have the same id " + std::to_string(id.value()) + "; " + name + " is left out",
-                "give " + name + " a unique id");
-        continue;
+      ClusterId id = local ? fleet_.own.cluster : c.object->id;
+      if (Problem wrong = wrong_id(c, id, taken); !wrong.what.empty()) {
+        id = taken.count(c.had) == 0 ? c.had : kNoCluster;  // it keeps the one it had
+        wrong.what += id == kNoCluster ? "; " + name + " is left out"
+                                       : "; " + name + " stays with its id " + std::to_string(id.value());
+        fleet_.problems.push_back(std::move(wrong));
+        if (id == kNoCluster) {
+          continue;
+        }
       }
       FleetCluster& cluster = fleet_.clusters[name];
       cluster.name = name;
@@ -118,8 +114,26 @@ class Builder {
     }
   }
 
-  [[nodiscard]] int rank(const std::string& cluster, bool incumbent) const {
-    return cluster == options_.cluster ? 0 : incumbent ? 1 : 2;
+  // Nothing in `what`: the cluster can have the id.
+  Problem wrong_id(const Candidate& c, ClusterId id, const std::map<ClusterId, const FleetCluster*>& taken) const {
+    const std::string& name = c.key->name;
+    const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
+    if (id == kNoCluster || id.value() > max_id) {
+      return {"cluster " + name + " has id " + std::to_string(id.value()) + ", which is not in 1.." +
+                  std::to_string(max_id),
+              c.where, "give it a free id in that range"};
+    }
+    const auto other = taken.find(id);
+    if (other == taken.end()) {
+      return {};
+    }
+    return {"clusters " + other->second->name + " (" + other->second->where + ") and " + name + " have the same id " +
+                std::to_string(id.value()),
+            c.where, "give " + name + " a unique id"};
+  }
+
+  [[nodiscard]] int rank(const Candidate& c) const {
+    return c.key->name == options_.cluster ? 0 : c.incumbent ? 1 : c.had != kNoCluster ? 2 : 3;
   }
 
   void add_links() {
@@ -138,7 +152,7 @@ class Builder {
         }
       }
       const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
-      if (ours && (profile.max_connected_clusters > kMaxClusters) != (max_id > kMaxClusters)) {
+      if ((profile.max_connected_clusters > kMaxClusters) != (max_id > kMaxClusters)) {
         problem(provenance.text(),
                 "profile " + key.name + " has maxConnectedClusters " + std::to_string(profile.max_connected_clusters) +
                     ", this gateway was started with " + std::to_string(max_id) +
@@ -151,6 +165,20 @@ class Builder {
               "no CrossClusterNetworkProfile names this cluster: it exchanges no traffic with other clusters",
               "add a profile that lists it together with the clusters it may reach");
     }
+  }
+
+  // What the configuration and the profiles allow.
+  void set_admission() {
+    fleet_.admission = Admission(options_.admission, options_.cluster, options_.reserved);
+    model_.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
+      for (const std::string& cluster : profile.clusters) {
+        fleet_.admission.allow_vips(cluster, profile.vip_pools);
+      }
+      for (const auto& [cluster, member] : profile.members) {
+        fleet_.admission.allow_pods(cluster, member.pod_prefixes);
+        fleet_.admission.allow_vips(cluster, member.vip_pools);
+      }
+    });
   }
 
   void add_gateways() {

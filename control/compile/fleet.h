@@ -41,6 +41,7 @@ struct FleetCluster {
 struct Fleet {
   std::map<std::string, FleetCluster> clusters;  // by name; only those with a valid, unique id
   OwnGateway own;
+  Admission admission;  // what members may claim
   std::vector<Problem> problems;
 
   // Null when there is no such cluster. The pointers live as long as this Fleet.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <iterator>
 
-#include "control/admission/rules.h"
-
 namespace isthmus {
 
 void PrefixClaims::problem(std::string where, std::string what, std::string fix) {
@@ -21,9 +19,8 @@ bool PrefixClaims::had_prefix(const std::string& cluster, const Prefix& prefix) 
 }
 
 bool PrefixClaims::admit(const Claim& claim) {
-  const bool own = claim.cluster == options_.cluster;
-  std::string why =
-      claim.pods ? refuse_pods(options_.admission, claim.prefix, own) : refuse_nodes(options_.admission, claim.prefix);
+  std::string why = claim.pods ? fleet_.admission.refuse_pods(claim.cluster, claim.prefix)
+                               : fleet_.admission.refuse_nodes(claim.cluster, claim.prefix);
   if (why.empty() && claim.pods) {
     why = tunnel_end_inside(claim);
   }
@@ -74,8 +71,8 @@ void PrefixClaims::report_refused() {
     problem(refused.where,
             "prefix " + refused.first + more + " of cluster " + claimant.first + ", " + claimant.second +
                 (refused.more == 0 ? ", is refused" : ", are refused"),
-            "claim only prefixes of the cluster's own pods and nodes, or allow it under `admission` in the "
-            "configuration");
+            "claim only prefixes of the cluster's own pods and nodes, or allow it in the profile or under `admission` "
+            "in the configuration");
   }
 }
 
@@ -102,7 +99,9 @@ void PrefixClaims::settle() {
                            [&](const ObjectKey& key, const NodeObject& node, const Provenance& provenance) {
                              add(key.cluster, node.pod_prefixes, provenance.text(), 3, true);
                            });
-  std::stable_sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.rank < b.rank; });
+  // Between new claims of one kind the lower cluster id: what every gateway of the fleet sees alike.
+  const auto order = [&](const Claim& claim) { return std::pair(claim.rank, fleet_.clusters.at(claim.cluster).id); };
+  std::stable_sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return order(a) < order(b); });
   Accepted accepted;
   for (const auto& [name, cluster] : fleet_.clusters) {
     for (const Prefix& prefix : cluster.prefixes) {  // of our own cluster, carried over from the previous fleet
@@ -130,7 +129,7 @@ void PrefixClaims::limit(Accepted& accepted) {
   for (const auto& [prefix, claim] : accepted) {
     by_cluster[claim.cluster].push_back(&claim);
   }
-  const std::size_t most = options_.admission.prefixes_per_cluster;
+  const std::size_t most = fleet_.admission.prefixes_per_cluster();
   for (auto& [name, claims] : by_cluster) {
     if (claims.size() <= most || name == options_.cluster) {
       continue;

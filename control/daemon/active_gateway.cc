@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "control/daemon/reserved.h"
+
 namespace isthmus {
 namespace {
 
@@ -74,26 +76,28 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
 }  // namespace
 
 Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
-                                                            Model& model, ProblemList& problems, EventLoop& loop) {
+                                                            Model& model, const Hubs& hubs, ProblemList& problems,
+                                                            EventLoop& loop) {
   auto node = bring_up(config, own);
   if (!node) {
     return node.error();
   }
-  std::unique_ptr<ActiveGateway> gateway(new ActiveGateway(config, own, model, problems, loop, std::move(*node)));
+  std::unique_ptr<ActiveGateway> gateway(new ActiveGateway(config, own, model, hubs, problems, loop, std::move(*node)));
   if (auto watched = gateway->watch(); !watched) {
     return watched.error();
   }
   log_start(gateway->node_.engine->counters());
   gateway->local_side_->check_forwarding();
+  gateway->update_reserved();
   gateway->apply();
   gateway->maintain();
   gateway->check_devices();
   return gateway;
 }
 
-ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, ProblemList& problems,
-                             EventLoop& loop, Node node)
-    : config_(config), own_(own), model_(model), problems_(problems), loop_(loop), node_(std::move(node)) {
+ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, const Hubs& hubs,
+                             ProblemList& problems, EventLoop& loop, Node node)
+    : config_(config), own_(own), model_(model), hubs_(hubs), problems_(problems), loop_(loop), node_(std::move(node)) {
   adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
   local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
   device_watch_ = std::make_unique<DeviceWatch>(config, own, node_);
@@ -229,7 +233,14 @@ void ActiveGateway::check_devices() {
   loop_.set_timer(device_timer_, EventLoop::Clock::now() + kDeviceInterval);
 }
 
+bool ActiveGateway::update_reserved() {
+  const auto addresses = node_.kernel->node_addresses();
+  problems_.set_status("node addresses", addresses.ok() ? Status(Ok{}) : Status(addresses.error()));
+  return addresses.ok() && compiler_->set_reserved(reserved_addresses(*addresses, hubs_.states()));
+}
+
 void ActiveGateway::reload_routes() {
+  update_reserved();
   compiler_->refresh_next_hops();
   routes_changed_ = true;
   local_side_->check_forwarding();
@@ -289,6 +300,9 @@ void ActiveGateway::maintain() {
   if (publish_failed_) {  // steering that a device refused may succeed now
     CompileResult nothing;
     publish(nothing);
+  }
+  if (update_reserved()) {
+    apply();
   }
   loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);
 }

@@ -14,6 +14,7 @@
 #include "control/daemon/adjacencies.h"
 #include "control/daemon/device_watch.h"
 #include "control/daemon/event_loop.h"
+#include "control/daemon/hubs.h"
 #include "control/daemon/local_side.h"
 #include "control/daemon/node.h"
 #include "control/daemon/problem_list.h"
@@ -28,8 +29,8 @@ class ActiveGateway {
  public:
   // All references must outlive the result. Tables are published when it returns.
   [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
-                                                                    Model& model, ProblemList& problems,
-                                                                    EventLoop& loop);
+                                                                    Model& model, const Hubs& hubs,
+                                                                    ProblemList& problems, EventLoop& loop);
   // Stops the engine. Leaves devices, routes and XDP programs of the node in place.
   ~ActiveGateway();
   ActiveGateway(const ActiveGateway&) = delete;
@@ -50,13 +51,15 @@ class ActiveGateway {
   [[nodiscard]] std::uint64_t events_lost() const { return events_lost_; }
 
  private:
-  ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, ProblemList& problems,
-                EventLoop& loop, Node node);
+  ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, const Hubs& hubs,
+                ProblemList& problems, EventLoop& loop, Node node);
   [[nodiscard]] Status watch();
 
   void take_kernel_events();
   void take_engine_events();
   void reload_routes();
+  // True: other addresses than before; apply() makes what follows from it.
+  bool update_reserved();
   void tick_health();
   void maintain();
   void check_devices();
@@ -71,6 +74,7 @@ class ActiveGateway {
   const GatewayConfig& config_;
   OwnGateway own_;
   Model& model_;
+  const Hubs& hubs_;
   ProblemList& problems_;
   EventLoop& loop_;
   Node node_;

@@ -196,7 +196,7 @@ void Gateway::activate() {
     return;
   }
   problems_.set_one("own objects", std::nullopt);
-  auto started = ActiveGateway::start(config_, *own, model_, problems_, loop_);
+  auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_);
   if (!started) {
     fatal_ = started.error();
     loop_.stop();

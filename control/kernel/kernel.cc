@@ -18,6 +18,7 @@
 #include "control/kernel/neighbour_watch.h"
 #include "control/kernel/netlink.h"
 #include "control/kernel/next_hops.h"
+#include "control/kernel/node_addresses.h"
 #include "control/kernel/owned_fd.h"
 #include "control/kernel/reverse_path.h"
 #include "control/kernel/route_entry.h"
@@ -247,6 +248,13 @@ Result<std::vector<KernelRoute>> Kernel::local_routes(std::span<const Prefix> pr
   auto routes = query_local_routes(impl_->requests(), impl_->links(), prefixes);
   impl_->arm();
   return routes;
+}
+
+Result<std::vector<NodeAddress>> Kernel::node_addresses() {
+  impl_->process_notifications();
+  auto addresses = query_node_addresses(impl_->requests(), impl_->links());
+  impl_->arm();
+  return addresses;
 }
 
 void Kernel::watch_neighbour(const std::string& interface, const IpAddress& address) {

@@ -61,6 +61,9 @@ class Kernel {
   // unchanged; a prefix that is covered by wider routes takes the longest of them. Sorted, one per prefix.
   [[nodiscard]] Result<std::vector<KernelRoute>> local_routes(std::span<const Prefix> prefixes);
 
+  // Of this node and its routers. Query again after KernelEvents::routes_changed.
+  [[nodiscard]] Result<std::vector<NodeAddress>> node_addresses();
+
   // --- neighbours
   // Keeps the MAC of (interface, address) resolved and fresh from now on. The next poll() reports its current state,
   // later ones its changes. Idempotent. The interface need not exist yet.

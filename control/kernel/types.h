@@ -34,6 +34,14 @@ struct NextHop {
   friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 
+// An address of this node, or of a router that its routes name.
+struct NodeAddress {
+  IpAddress address;
+  std::string interface;
+  bool router = false;
+  friend auto operator<=>(const NodeAddress&, const NodeAddress&) = default;
+};
+
 // A kernel route towards addresses of this cluster.
 struct KernelRoute {
   Prefix prefix;

@@ -74,8 +74,15 @@ struct GatewayObject {
 
 // Clusters listed in one profile are linked pairwise; clusters without a common profile do not exchange packets.
 struct ProfileObject {
+  // What one cluster may claim. No pod prefixes: those that the gateways' configuration allows.
+  struct Member {
+    std::vector<Prefix> pod_prefixes, vip_pools;
+    friend bool operator==(const Member&, const Member&) = default;
+  };
   std::vector<std::string> clusters;
-  unsigned max_connected_clusters = 255;  // 255 or 511
+  unsigned max_connected_clusters = 255;    // 255 or 511
+  std::vector<Prefix> vip_pools{};          // of all its clusters
+  std::map<std::string, Member> members{};  // by cluster
   friend bool operator==(const ProfileObject&, const ProfileObject&) = default;
 };
 

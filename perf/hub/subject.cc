@@ -125,6 +125,7 @@ class Subject {
     CompilerOptions options;
     options.cluster = cluster_name(kOwnCluster);
     options.gateway = "own-1";
+    options.admission.vip_pools = {Prefix(address(kVipBase, 0), 16)};
     compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
     publish();
     shared_.serve_seconds = seconds_since(started);

@@ -69,6 +69,7 @@ class Tables {
     options.cluster = cluster;
     options.gateway = cluster + "-1";
     options.ring_slots = 251;
+    options.admission.vip_pools = {Prefix::parse("10.200.0.0/24").value()};
     return options;
   }
   static std::string text_of(const FrontendKey& key) {

@@ -1,6 +1,8 @@
 """What the worst member of the fleet claims: each claim is refused by name, at every gateway, and neither the others'
 traffic nor the routes of their nodes change."""
 
+import ipaddress
+
 from fleet_case import FleetCase, SteadyTraffic, backends, addresses, plan, wait_until
 
 HOSTILE = "north"
@@ -29,9 +31,12 @@ WEST_GATEWAY = plan.cluster("west").gateways[0].underlay
 # What is claimed as a node's pod prefix, and an address whose route must not change.
 PREFIXES = (("::/0", "2001:db8::1"), ("::/1", "2001:db8::1"), ("128.0.0.0/1", "198.18.0.1"),
             ("8.8.8.0/24", "8.8.8.8"), ("169.254.0.0/16", "169.254.169.254"), ("fe80::/32", "2001:db8::1"),
-            (WEST_GATEWAY.rsplit(".", 1)[0] + ".0/24", WEST_GATEWAY))
+            (WEST_GATEWAY.rsplit(".", 1)[0] + ".0/24", WEST_GATEWAY),
+            *((pool, str(ipaddress.ip_network(pool)[99])) for pool in plan.VIP_POOLS))
+# A private address that a node of east needs itself.
+NEEDED = "10.99.0.1"
 VIPS = ("169.254.169.254", "8.8.8.8", "fe80::5", "224.0.0.5", WEST_GATEWAY,
-        plan.cluster("west").node_ipv4(plan.cluster("west").nodes[0]))
+        plan.cluster("west").node_ipv4(plan.cluster("west").nodes[0]), "10.201.0.1")
 
 
 class HostileMember(SteadyTraffic, FleetCase):
@@ -66,6 +71,21 @@ class HostileMember(SteadyTraffic, FleetCase):
             with self.subTest(prefix):
                 self.refused("hostile-node", NODE.format(prefix=prefix), (f"prefix {prefix}", "of cluster north"),
                              address)
+        self.assert_undisturbed(traffic)
+
+    def test_what_a_node_needs_is_refused_there_and_allowed_elsewhere(self):
+        node = self.fleet.node("east", plan.cluster("east").nodes[0].name)
+        node.ip(f"addr add {NEEDED}/32 dev lo")
+        self.addCleanup(node.ip, f"addr del {NEEDED}/32 dev lo")
+        traffic = self.steady("needed")
+        self.fleet.hub.write(f"clusters/{HOSTILE}/hostile-node.yaml", [NODE.format(prefix="10.99.0.0/24")])
+        self.addCleanup(self.fleet.hub.remove, f"clusters/{HOSTILE}/hostile-node.yaml")
+        words = (f"includes {NEEDED}, an address of this node (lo)", "prefix 10.99.0.0/24 of cluster north")
+        wait_until(lambda: any(all(word in what for word in words) for what in self.problems("east-1")),
+                   what="the problem is listed")
+        west = self.fleet.node("west", plan.cluster("west").nodes[0].name)
+        wait_until(lambda: "isthmus0" in west.run(["ip", "route", "get", "10.99.0.5"]).stdout, what="west has a route")
+        self.assertNotIn("isthmus0", self.route("10.99.0.5"))
         self.assert_undisturbed(traffic)
 
     def test_vips_are_refused_by_name_and_disturb_nobody(self):

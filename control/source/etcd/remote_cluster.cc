@@ -63,17 +63,17 @@ void RemoteCluster::config_put(std::string_view value) {
     reject_config(config.error());
     return;
   }
+  if (const std::string owner = shared_.registry.reserve(config->id, name_); !owner.empty()) {
+    reject_config({"cluster " + name_ + " has the id " + std::to_string(config->id.value()) + ", which cluster " +
+                       owner + " already uses" + (import_ ? "; its data under its old id stays in force" : ""),
+                   {},
+                   "give one of the two another id (Cilium's cluster.id)"});
+    return;
+  }
   if (import_ && import_->context().id != config->id) {
     spdlog::warn("cluster {}: its id changed to {} from {}: all data of the old id is removed", name_,
                  config->id.value(), import_->context().id.value());
     purge();
-  }
-  if (const std::string owner = shared_.registry.reserve(config->id, name_); !owner.empty()) {
-    reject_config({"cluster " + name_ + " has the id " + std::to_string(config->id.value()) + ", which cluster " +
-                       owner + " already uses",
-                   {},
-                   "give one of the two another id (Cilium's cluster.id)"});
-    return;
   }
   apply_config(*config);
 }

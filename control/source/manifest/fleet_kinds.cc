@@ -130,8 +130,34 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   return gateway;
 }
 
+// What single clusters of the profile may claim.
+void read_members(const YamlMap& spec, const std::set<std::string>& clusters, ProfileObject& profile,
+                  YamlErrors& errors) {
+  const std::vector<YamlNode>& members = spec.list("members");
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const std::string path = item_path("spec.members", i);
+    const YamlMap member(&members[i], path, members[i].line, errors);
+    member.reject_others({"cluster", "podCIDRs", "vipPools"});
+    const YamlNode* name = member.require("cluster", "write the name of one of spec.clusters");
+    const auto cluster = name == nullptr ? std::nullopt : read_cluster_name(*name, path + ".cluster", errors);
+    if (!cluster) {
+      continue;
+    }
+    if (clusters.count(*cluster) == 0) {
+      member.error(name->line, path + ".cluster is " + shown(*cluster) + ", which spec.clusters does not name",
+                   "add it there, or remove the member");
+    }
+    if (profile.members.count(*cluster) != 0) {
+      member.error(name->line, path + ".cluster is " + shown(*cluster) + ", which has been described above",
+                   "describe each cluster once");
+    }
+    profile.members[*cluster] = {read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors),
+                                 read_prefixes(member.list("vipPools"), path + ".vipPools", errors)};
+  }
+}
+
 std::optional<ObjectValue> read_profile(const ObjectText& in) {
-  const YamlMap spec = open_spec(in, {"clusters", "maxConnectedClusters"});
+  const YamlMap spec = open_spec(in, {"clusters", "maxConnectedClusters", "vipPools", "members"});
   if (!spec.present()) {
     return std::nullopt;
   }
@@ -148,6 +174,8 @@ std::optional<ObjectValue> read_profile(const ObjectText& in) {
       profile.clusters.push_back(*name);
     }
   }
+  profile.vip_pools = read_prefixes(spec.list("vipPools"), "spec.vipPools", errors);
+  read_members(spec, seen, profile, errors);
   if (const YamlNode* max_clusters = spec.get("maxConnectedClusters")) {
     const auto value = read_either_number(*max_clusters, "spec.maxConnectedClusters", 255, 511, errors);
     profile.max_connected_clusters = value.value_or(profile.max_connected_clusters);

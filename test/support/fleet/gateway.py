@@ -48,6 +48,7 @@ devices:
   local: {{{local}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
+admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]}}
 {health}{policy}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}}}

@@ -47,6 +47,7 @@ TEST_P(ClaimedPrefix, IsRefusedByName) {
       SCOPED_TRACE(std::string(by_node ? "by a node" : "by the cluster") + (at_start ? ", at the start" : ", later"));
       Fleet3 f;
       serve_from_north(f);
+      f.options.reserved = {{ip("10.9.0.1"), "a router of this node (eth0)"}, {ip("10.9.0.2"), "an address"}};
       if (row.all_allowed) {
         allow_all(f);
       }
@@ -85,6 +86,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PrefixRow{"240.0.0.0/8", "which is among the reserved addresses", true},
                     PrefixRow{"8.8.8.0/24", "which is outside admission.ranges", false},
                     PrefixRow{"2001:4860::/32", "which is outside admission.ranges", false},
+                    PrefixRow{"10.9.0.0/24", "which includes 10.9.0.1, a router of this node (eth0)", true},
+                    PrefixRow{"10.200.0.0/16", "which overlaps the VIP pool 10.200.0.0/24", true},
+                    PrefixRow{"10.200.0.10/32", "which overlaps the VIP pool 10.200.0.0/24", true},
                     PrefixRow{"192.0.1.0/24", "which includes the underlay address 192.0.1.1 of gateway east-1",
                               true}));
 
@@ -182,12 +186,114 @@ TEST(Claims, OfVipsThatNoFleetOwnsAreRefused) {
 
 TEST(Claims, OfPublicVipsPassWhereTheOperatorAllowsThem) {
   Fleet3 f;
-  f.options.admission.ranges.push_back(net("198.51.100.0/24"));
+  f.options.admission.vip_pools.push_back(net("198.51.100.0/24"));
   f.service("west", global_service({"198.51.100.7"}));
   f.slice("west", {{"10.2.0.7"}});
   f.compile();
   EXPECT_EQ(f.backends("198.51.100.7"), "10.2.0.7:8080*");
   EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Claims, OfVipsInNoPoolAreRefused) {
+  for (const char* vip : {"10.200.1.0", "fd00:fe::1"}) {
+    Fleet3 f;
+    f.service("west", global_service({vip}));
+    f.slice("west", {{"10.2.0.7"}});
+    f.compile();
+    EXPECT_THAT(f.problem_texts(),
+                Contains(HasSubstr(std::string("claims VIP ") + vip +
+                                   ", which is in no VIP pool of the cluster: the claim is rejected")));
+    EXPECT_EQ(f.backends(vip), "-") << vip;
+  }
+}
+
+TEST(Claims, OfVipsThatThisNodeNeedsAreRefused) {
+  Fleet3 f;
+  f.service("west", global_service({"10.200.0.7"}));
+  f.slice("west", {{"10.2.0.7"}});
+  f.compile();
+  EXPECT_EQ(f.backends("10.200.0.7"), "10.2.0.7:8080*");
+  EXPECT_TRUE(f.compiler->set_reserved({{ip("10.200.0.7"), "an address of this node (eth0)"}}));
+  EXPECT_FALSE(f.compiler->set_reserved({{ip("10.200.0.7"), "an address of this node (eth0)"}}));
+  f.compile();
+  EXPECT_EQ(f.backends("10.200.0.7"), "-");
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("claims VIP 10.200.0.7, which is an address of this node (eth0)")));
+  f.compiler->set_reserved({});
+  f.compile();
+  EXPECT_EQ(f.backends("10.200.0.7"), "10.2.0.7:8080*");
+}
+
+// The profile gives each cluster what it may claim, also at run time.
+TEST(Claims, AreJudgedByTheProfile) {
+  Fleet3 f;
+  f.options.admission.vip_pools.clear();
+  ProfileObject profile{{"east", "west", "north"}, 255};
+  profile.members["west"] = {{net("10.2.0.0/16"), net("30.0.0.0/8")}, {net("10.201.0.0/24")}};
+  f.put(ObjectKind::kProfile, "", "", "fleet", profile);
+  f.cluster("west", 2, {"10.2.0.0/16", "30.1.0.0/16", "10.22.0.0/16"});
+  f.service("west", global_service({"10.201.0.1"}));
+  f.slice("west", {{"10.2.0.7"}});
+  f.service("north", global_service({"10.201.0.2"}), "other");
+  f.slice("north", {{"10.3.0.1"}}, 8080, "other");
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::ElementsAre(net("10.2.0.0/16"), net("30.1.0.0/16")));
+  EXPECT_EQ(f.backends("10.201.0.1"), "10.2.0.7:8080*");
+  EXPECT_EQ(f.backends("10.201.0.2"), "-");
+  EXPECT_THAT(f.problem_texts(),
+              testing::UnorderedElementsAre(
+                  HasSubstr("prefix 10.22.0.0/16 of cluster west, which is outside what the profile allows it"),
+                  HasSubstr("claims VIP 10.201.0.2, which is in no VIP pool of the cluster"),
+                  HasSubstr("service shop/other is global but no cluster claims a VIP for it")));
+  profile.vip_pools = {net("10.201.0.0/24")};
+  f.put(ObjectKind::kProfile, "", "", "fleet", profile);
+  f.compile();
+  EXPECT_EQ(f.backends("10.201.0.2"), "10.3.0.1:8080*");
+}
+
+// A pool without bounds is "anywhere" and is kept from nobody's pods.
+TEST(Claims, OfPodsAreNotHeldAgainstAPoolWithoutBounds) {
+  Fleet3 f;
+  f.options.admission.vip_pools = {net("0.0.0.0/0")};
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.2.0.0/16")));
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+// Where nobody was first, all gateways take the lower cluster id, whatever the clusters are called.
+TEST(Claims, OfOnePrefixAtAStartGoToTheLowerClusterId) {
+  Fleet3 f;
+  f.cluster("north", 3, {"10.3.0.0/16", "10.9.0.0/16"});
+  f.cluster("west", 2, {"10.2.0.0/16", "10.9.0.0/16"});
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.9.0.0/16")));
+  EXPECT_THAT(f.cluster_entry(3)->prefixes, Not(Contains(net("10.9.0.0/16"))));
+}
+
+// A cluster that says an id it cannot have stays with the one it had; who comes new with that one is left out.
+TEST(Claims, OfAnIdThatIsNoneOrAnothersLeaveTheClusterAsItWas) {
+  for (const unsigned id : {0U, 1U, 3U, 300U}) {
+    SCOPED_TRACE(id);
+    Fleet3 f;
+    serve_from_north(f);
+    f.service("west", global_service({"10.200.0.10"}));
+    f.slice("west", {{"10.2.0.7"}});
+    f.compile();
+    f.cluster("west", static_cast<std::uint16_t>(id), {"10.2.0.0/16", "fd00:2::/48"}, {"192.0.2.0/24"});
+    f.compile();
+    EXPECT_EQ(f.backends("10.200.0.10"), "10.2.0.7:8080* 10.3.0.1:8080*");
+    EXPECT_THAT(f.problem_texts(), testing::ElementsAre(HasSubstr("; west stays with its id 2")));
+    f.cluster("afar", 2, {"10.4.0.0/16"});
+    f.compile();
+    EXPECT_EQ(f.backends("10.200.0.10"), "10.2.0.7:8080* 10.3.0.1:8080*");
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("; afar is left out")));
+  }
+}
+
+TEST(Claims, OfAnotherNumberOfClustersAreNamed) {
+  Fleet3 f;
+  f.profile({"west", "north"}, "others", 511);
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("profile others has maxConnectedClusters 511")));
 }
 
 }  // namespace

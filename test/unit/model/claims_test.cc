@@ -135,7 +135,7 @@ TEST(Claims, AreRejectedForAddressesInOtherUse) {
 
 TEST(Claims, AreRejectedWhenAGatewayGetsTheAddress) {
   Fleet3 f;
-  f.options.admission.ranges.push_back(net("198.51.100.0/24"));
+  f.options.admission.vip_pools.push_back(net("198.51.100.0/24"));
   f.service("east", claiming("198.51.100.1", 1));
   f.compile();
   EXPECT_NE(f.frontend("198.51.100.1"), nullptr);

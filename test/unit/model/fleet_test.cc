@@ -141,9 +141,9 @@ TEST(OwnGateway, ErrorsNameTheMissingObject) {
             "fleet/east-1.yaml:1: the Gateway object of this gateway names cluster east, the configuration names west "
             "(correct spec.cluster, or gateway.cluster in the configuration)");
   f.cluster("east", 300, {"10.1.0.0/16"});
-  EXPECT_EQ(
-      find_own_gateway(f.model, "east", "east-1").error().text(),
-      "fleet/east.yaml:1: our own cluster east has id 300, which is not in 1..255 (give it a free id in that range)");
+  EXPECT_EQ(find_own_gateway(f.model, "east", "east-1").error().text(),
+            "fleet/east.yaml:1: our own cluster east has id 300, which is not in 1..255 (give it a "
+            "free id in that range)");
 }
 
 TEST(OwnGateway, WithoutItNothingIsCompiled) {
@@ -207,7 +207,8 @@ INSTANTIATE_TEST_SUITE_P(
             "(give "
             "west a unique id)"},
         Row{"an id beyond the profile's", [](Fleet3& f) { f.cluster("west", 300, {"10.2.0.0/16"}); },
-            "fleet/west.yaml:1: cluster west has id 300, which is not in 1..255 (give it a free id in that range)"},
+            "fleet/west.yaml:1: cluster west has id 300, which is not in 1..255; west is left out (give it a free id "
+            "in that range)"},
         Row{"overlapping prefixes",
             [](Fleet3& f) {
               f.cluster("west", 2, {"10.1.128.0/17", "10.2.0.0/16"});

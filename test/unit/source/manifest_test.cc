@@ -7,111 +7,17 @@
 #include <vector>
 
 #include "control/source/manifest/object_reader.h"
+#include "test/unit/source/manifest_text.h"
 
 namespace isthmus {
 namespace {
 
+using namespace manifest_text;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// "line: what (fix)" for each error.
-std::vector<std::string> errors_of(const Manifest& manifest) {
-  std::vector<std::string> out;
-  for (const auto& entry : manifest.documents) {
-    for (const YamlError& error : entry.document->errors) {
-      EXPECT_FALSE(error.fix.empty()) << error.what;
-      out.push_back(std::to_string(entry.line_in_file(error.line)) + ": " + (error.warning ? "warning: " : "") +
-                    error.what + " (" + error.fix + ")");
-    }
-  }
-  return out;
-}
-
-std::vector<ManifestObject> objects_of(const Manifest& manifest) {
-  std::vector<ManifestObject> out;
-  for (const auto& entry : manifest.documents) {
-    out.insert(out.end(), entry.document->objects.begin(), entry.document->objects.end());
-  }
-  return out;
-}
-
-// The only object of a text without errors.
-template <typename T>
-T read_one(const std::string& text, const std::string& cluster = "east") {
-  const Manifest manifest = parse_manifest(text, cluster);
-  EXPECT_THAT(errors_of(manifest), IsEmpty());
-  const auto objects = objects_of(manifest);
-  if (objects.size() != 1 || !std::holds_alternative<T>(*objects[0].value)) {
-    ADD_FAILURE() << objects.size() << " objects, or one of another kind";
-    return {};
-  }
-  return std::get<T>(*objects[0].value);
-}
-
-std::string one_error(const std::string& text, const std::string& cluster = "east") {
-  const Manifest manifest = parse_manifest(text, cluster);
-  const auto errors = errors_of(manifest);
-  EXPECT_EQ(errors.size(), 1u) << testing::PrintToString(errors);
-  return errors.empty() ? "" : errors[0];
-}
-
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
-Prefix prefix(const char* text) { return *Prefix::parse(text); }
-
-constexpr auto kCluster = "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n";
-constexpr auto kGateway = "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: east-1}\n";
-constexpr auto kProfile =
-    "apiVersion: isthmus.io/v1alpha1\nkind: CrossClusterNetworkProfile\nmetadata: {name: fleet}\n";
 constexpr auto kService = "apiVersion: v1\nkind: Service\nmetadata:\n  name: cart\n  namespace: shop\n";
-
-TEST(FleetKinds, AClusterHasANumberAndBlocks) {
-  const auto cluster = read_one<ClusterObject>(
-      std::string(kCluster) + "spec: {id: 1, podCIDRs: [10.1.0.0/16, \"fd00:1::/48\"], nodeCIDRs: [192.0.2.0/24]}\n",
-      "");
-  EXPECT_EQ(cluster.id, ClusterId{1});
-  EXPECT_THAT(cluster.pod_prefixes, ElementsAre(prefix("10.1.0.0/16"), prefix("fd00:1::/48")));
-  EXPECT_THAT(cluster.node_prefixes, ElementsAre(prefix("192.0.2.0/24")));
-}
-
-TEST(FleetKinds, AGatewayHasAnUnderlayAddressAndADefaultPort) {
-  const auto gateway = read_one<GatewayObject>(
-      std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: vxlan}\n", "");
-  EXPECT_EQ(gateway.cluster, "east");
-  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
-  EXPECT_EQ(gateway.port, L4Port{8472});
-  EXPECT_EQ(read_one<GatewayObject>(
-                std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, port: 4789}\n", "")
-                .port,
-            L4Port{4789});
-}
-
-TEST(FleetKinds, AGatewaySaysItsEncapsulationAndAnAddressOfEachFamily) {
-  const auto gateway = read_one<GatewayObject>(
-      std::string(kGateway) +
-          "spec: {cluster: east, underlayAddress: [192.0.2.1, \"2001:db8::1\"], encapsulation: geneve}\n",
-      "");
-  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
-  EXPECT_THAT(gateway.more, ElementsAre(ip("2001:db8::1")));
-  EXPECT_EQ(gateway.encapsulation, EncapsulationKind::kGeneve);
-  EXPECT_EQ(gateway.port, L4Port{6081});
-}
-
-TEST(FleetKinds, AClusterSaysHowItsNodesReachItsPods) {
-  for (const auto& [text, kind] : {std::pair{"vxlan", EncapsulationKind::kVxlan},
-                                   {"geneve", EncapsulationKind::kGeneve},
-                                   {"none", EncapsulationKind::kNone}}) {
-    const std::string spec = std::string("spec: {id: 1, podCIDRs: [10.1.0.0/16], encapsulation: ") + text + "}\n";
-    EXPECT_EQ(read_one<ClusterObject>(std::string(kCluster) + spec, "").encapsulation, kind);
-  }
-}
-
-TEST(FleetKinds, AProfileLinksClusters) {
-  const auto profile = read_one<ProfileObject>(
-      std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");
-  EXPECT_THAT(profile.clusters, ElementsAre("east", "west", "north"));
-  EXPECT_EQ(profile.max_connected_clusters, 511u);
-}
 
 struct ErrorRow {
   const char* description;
@@ -130,6 +36,12 @@ TEST_P(ManifestErrors, NameLineValueAndFix) {
 const ErrorRow kErrors[] = {
     {"a cluster id out of range", std::string(kCluster) + "spec: {id: 512, podCIDRs: [10.1.0.0/16]}\n", "",
      "4: spec.id is 512, out of range (write a number, 1 to 511)"},
+    {"a profile that describes a cluster it does not name",
+     std::string(kProfile) + "spec: {clusters: [east, west], members: [{cluster: north}]}\n", "",
+     "4: spec.members[0].cluster is \"north\", which spec.clusters does not name (add it there, or remove the member)"},
+    {"a profile that describes a cluster twice",
+     std::string(kProfile) + "spec: {clusters: [east, west], members: [{cluster: west}, {cluster: west}]}\n", "",
+     "4: spec.members[1].cluster is \"west\", which has been described above (describe each cluster once)"},
     {"a cluster without an id", std::string(kCluster) + "spec: {podCIDRs: [10.1.0.0/16]}\n", "",
      "4: spec.id is missing"},
     {"a cluster without pod CIDRs", std::string(kCluster) + "spec: {id: 1, podCIDRs: []}\n", "",

@@ -1,0 +1,36 @@
+#include "control/daemon/reserved.h"
+
+#include <algorithm>
+#include <string>
+
+namespace isthmus {
+
+std::optional<IpAddress> server_address(std::string_view server) {
+  if (const std::size_t scheme = server.find("://"); scheme != std::string_view::npos) {
+    server.remove_prefix(scheme + 3);
+  }
+  server = server.substr(0, server.find('/'));
+  if (!server.empty() && server.front() == '[') {
+    return IpAddress::parse(std::string(server.substr(1, server.find(']') - 1)));
+  }
+  return IpAddress::parse(std::string(server.substr(0, server.find(':'))));
+}
+
+std::vector<ReservedAddress> reserved_addresses(const std::vector<NodeAddress>& node,
+                                                const std::vector<HubState>& hubs) {
+  std::vector<ReservedAddress> reserved;
+  for (const NodeAddress& address : node) {
+    reserved.push_back({address.address, std::string(address.router ? "a router" : "an address") + " of this node (" +
+                                             address.interface + ")"});
+  }
+  for (const HubState& hub : hubs) {
+    if (const auto address = server_address(hub.server)) {
+      reserved.push_back({*address, "the server of a hub (" + hub.hub + ")"});
+    }
+  }
+  std::sort(reserved.begin(), reserved.end());
+  reserved.erase(std::unique(reserved.begin(), reserved.end()), reserved.end());
+  return reserved;
+}
+
+}  // namespace isthmus

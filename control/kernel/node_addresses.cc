@@ -1,0 +1,62 @@
+#include "control/kernel/node_addresses.h"
+
+#include <linux/if_addr.h>
+
+#include <algorithm>
+#include <string>
+
+#include "control/kernel/route_entry.h"
+
+namespace isthmus {
+namespace {
+
+std::string interface_of(const Links& links, int index) {
+  const LinkState* link = links.by_index(index);
+  return link == nullptr ? "interface " + std::to_string(index) : link->interface;
+}
+
+Result<std::vector<NodeAddress>> list_addresses(NetlinkRequests& requests, const Links& links) {
+  NetlinkMessage message(RTM_GETADDR, 0);
+  message.header<ifaddrmsg>().ifa_family = AF_UNSPEC;
+  std::vector<NodeAddress> addresses;
+  const auto failed = requests.dump(
+      message, [&addresses] { addresses.clear(); },
+      [&](const nlmsghdr* reply) {
+        const auto* header = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(reply));
+        const NetlinkAttributes attributes(reply, sizeof(*header));
+        // On a point-to-point interface IFA_ADDRESS is the other end.
+        const auto local = attributes.address(IFA_LOCAL);
+        if (const auto address = local ? local : attributes.address(IFA_ADDRESS)) {
+          addresses.push_back({*address, interface_of(links, static_cast<int>(header->ifa_index)), false});
+        }
+      });
+  if (failed) {
+    return Error{"cannot list the node's addresses: " + failed->text, "netlink", "run as root or with CAP_NET_ADMIN"};
+  }
+  return addresses;
+}
+
+}  // namespace
+
+Result<std::vector<NodeAddress>> query_node_addresses(NetlinkRequests& requests, const Links& links) {
+  auto addresses = list_addresses(requests, links);
+  if (!addresses) {
+    return addresses;
+  }
+  for (const Family family : kFamilies) {
+    const auto routes = list_routes(requests, family, 0);
+    if (!routes) {
+      return routes.error();
+    }
+    for (const RouteEntry& route : *routes) {
+      if (route.gateway) {
+        addresses->push_back({*route.gateway, interface_of(links, route.interface_index), true});
+      }
+    }
+  }
+  std::sort(addresses->begin(), addresses->end());
+  addresses->erase(std::unique(addresses->begin(), addresses->end()), addresses->end());
+  return addresses;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,37 @@
+#include "control/daemon/reserved.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace isthmus {
+namespace {
+
+TEST(ServerAddress, IsThatOfAUrlOrAnEndpoint) {
+  for (const auto& [server, address] : {std::pair{"https://192.0.2.1:2379", "192.0.2.1"},
+                                        {"192.0.2.1:2379", "192.0.2.1"},
+                                        {"192.0.2.1", "192.0.2.1"},
+                                        {"https://[2001:db8::1]:6443/path", "2001:db8::1"},
+                                        {"[2001:db8::1]:2379", "2001:db8::1"}}) {
+    EXPECT_EQ(server_address(server), IpAddress::parse(address)) << server;
+  }
+  for (const char* server : {"https://hub.example:2379", "", "https://", "[", "[]", "://", ":2379"}) {
+    EXPECT_EQ(server_address(server), std::nullopt) << server;
+  }
+}
+
+TEST(ReservedAddresses, AreTheNodesItsRoutersAndTheHubs) {
+  HubState hub;
+  hub.hub = "etcd";
+  hub.server = "https://192.0.2.9:2379";
+  HubState named = hub;
+  named.server = "https://hub.example:2379";
+  const auto address = [](const char* text) { return IpAddress::parse(text).value(); };
+  EXPECT_THAT(reserved_addresses({{address("192.0.2.1"), "eth0", false}, {address("192.0.2.254"), "eth0", true}},
+                                 {hub, hub, named}),
+              testing::ElementsAre(ReservedAddress{address("192.0.2.1"), "an address of this node (eth0)"},
+                                   ReservedAddress{address("192.0.2.9"), "the server of a hub (etcd)"},
+                                   ReservedAddress{address("192.0.2.254"), "a router of this node (eth0)"}));
+}
+
+}  // namespace
+}  // namespace isthmus

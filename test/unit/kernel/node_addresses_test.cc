@@ -1,0 +1,57 @@
+#include "control/kernel/node_addresses.h"
+
+#include <gmock/gmock.h>
+
+#include <string>
+#include <vector>
+
+#include "test/unit/kernel/network_namespace.h"
+
+namespace isthmus::test {
+namespace {
+
+class NodeAddressesTest : public KernelTest {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (kernel_) {
+      sh("ip link add eth0 type veth peer name eth0-x && ip link set eth0 up && ip link set eth0-x up");
+      sh("ip addr add 192.0.2.1/24 dev eth0 && ip -6 addr add 2001:db8::1/64 dev eth0 nodad");
+    }
+  }
+  // "address interface", and "router" behind those that are.
+  std::vector<std::string> listed() {
+    const auto addresses = kernel_->node_addresses();
+    EXPECT_TRUE(addresses) << addresses.error().text();
+    std::vector<std::string> lines;
+    for (const NodeAddress& address : addresses ? *addresses : std::vector<NodeAddress>{}) {
+      lines.push_back(address.address.to_string() + " " + address.interface + (address.router ? " router" : ""));
+    }
+    return lines;
+  }
+};
+
+using testing::Contains;
+using testing::Not;
+
+TEST_F(NodeAddressesTest, AreThoseOfInterfacesAndTheRoutersOfRoutes) {
+  sh("ip route add default via 192.0.2.254 && ip -6 route add 2001:db8:1::/48 via 2001:db8::fe");
+  sh("ip addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0");
+  const std::vector<std::string> lines = listed();
+  for (const char* line :
+       {"192.0.2.1 eth0", "2001:db8::1 eth0", "10.9.0.1 eth0", "192.0.2.254 eth0 router", "2001:db8::fe eth0 router"}) {
+    EXPECT_THAT(lines, Contains(line));
+  }
+  EXPECT_THAT(lines, Not(Contains("10.9.0.2 eth0")));
+}
+
+TEST_F(NodeAddressesTest, FollowTheKernel) {
+  EXPECT_THAT(listed(), Not(Contains("192.0.2.9 eth0")));
+  sh("ip addr add 192.0.2.9/24 dev eth0");
+  EXPECT_THAT(listed(), Contains("192.0.2.9 eth0"));
+  sh("ip addr del 192.0.2.9/24 dev eth0");
+  EXPECT_THAT(listed(), Not(Contains("192.0.2.9 eth0")));
+}
+
+}  // namespace
+}  // namespace isthmus::test

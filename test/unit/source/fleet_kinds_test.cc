@@ -1,0 +1,75 @@
+// Cluster, Gateway and CrossClusterNetworkProfile manifests.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "test/unit/source/manifest_text.h"
+
+namespace isthmus {
+namespace {
+
+using namespace manifest_text;
+using testing::ElementsAre;
+
+TEST(FleetKinds, AClusterHasANumberAndBlocks) {
+  const auto cluster = read_one<ClusterObject>(
+      std::string(kCluster) + "spec: {id: 1, podCIDRs: [10.1.0.0/16, \"fd00:1::/48\"], nodeCIDRs: [192.0.2.0/24]}\n",
+      "");
+  EXPECT_EQ(cluster.id, ClusterId{1});
+  EXPECT_THAT(cluster.pod_prefixes, ElementsAre(prefix("10.1.0.0/16"), prefix("fd00:1::/48")));
+  EXPECT_THAT(cluster.node_prefixes, ElementsAre(prefix("192.0.2.0/24")));
+}
+
+TEST(FleetKinds, AGatewayHasAnUnderlayAddressAndADefaultPort) {
+  const auto gateway = read_one<GatewayObject>(
+      std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, encapsulation: vxlan}\n", "");
+  EXPECT_EQ(gateway.cluster, "east");
+  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
+  EXPECT_EQ(gateway.port, L4Port{8472});
+  EXPECT_EQ(read_one<GatewayObject>(
+                std::string(kGateway) + "spec: {cluster: east, underlayAddress: 192.0.2.1, port: 4789}\n", "")
+                .port,
+            L4Port{4789});
+}
+
+TEST(FleetKinds, AGatewaySaysItsEncapsulationAndAnAddressOfEachFamily) {
+  const auto gateway = read_one<GatewayObject>(
+      std::string(kGateway) +
+          "spec: {cluster: east, underlayAddress: [192.0.2.1, \"2001:db8::1\"], encapsulation: geneve}\n",
+      "");
+  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
+  EXPECT_THAT(gateway.more, ElementsAre(ip("2001:db8::1")));
+  EXPECT_EQ(gateway.encapsulation, EncapsulationKind::kGeneve);
+  EXPECT_EQ(gateway.port, L4Port{6081});
+}
+
+TEST(FleetKinds, AClusterSaysHowItsNodesReachItsPods) {
+  for (const auto& [text, kind] : {std::pair{"vxlan", EncapsulationKind::kVxlan},
+                                   {"geneve", EncapsulationKind::kGeneve},
+                                   {"none", EncapsulationKind::kNone}}) {
+    const std::string spec = std::string("spec: {id: 1, podCIDRs: [10.1.0.0/16], encapsulation: ") + text + "}\n";
+    EXPECT_EQ(read_one<ClusterObject>(std::string(kCluster) + spec, "").encapsulation, kind);
+  }
+}
+
+TEST(FleetKinds, AProfileLinksClusters) {
+  const auto profile = read_one<ProfileObject>(
+      std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");
+  EXPECT_THAT(profile.clusters, ElementsAre("east", "west", "north"));
+  EXPECT_EQ(profile.max_connected_clusters, 511u);
+}
+
+TEST(FleetKinds, AProfileSaysWhatItsClustersMayClaim) {
+  const auto profile =
+      read_one<ProfileObject>(std::string(kProfile) +
+                                  "spec:\n  clusters: [east, west]\n  vipPools: [10.200.0.0/24]\n  members:\n"
+                                  "  - {cluster: west, podCIDRs: [10.2.0.0/16], vipPools: [10.201.0.0/24]}\n",
+                              "");
+  EXPECT_THAT(profile.vip_pools, ElementsAre(*Prefix::parse("10.200.0.0/24")));
+  EXPECT_THAT(profile.members.at("west").pod_prefixes, ElementsAre(*Prefix::parse("10.2.0.0/16")));
+  EXPECT_THAT(profile.members.at("west").vip_pools, ElementsAre(*Prefix::parse("10.201.0.0/24")));
+}
+
+}  // namespace
+}  // namespace isthmus
