@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 
-PROGRAM_TIMEOUT = 600
+PROGRAM_TIMEOUT = 1200  # of the slowest: the data plane under ThreadSanitizer
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
