@@ -1,7 +1,6 @@
 #include "control/compile/claims.h"
 
 #include <algorithm>
-#include <limits>
 #include <tuple>
 
 #include "control/compile/listing.h"
@@ -102,10 +101,12 @@ std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, 
 }
 
 const VipClaim& VipClaims::best(const Vip& vip) const {
+  // What comes by etcd has no time: a gateway that sees the same claim with one must not decide otherwise.
+  const bool timed =
+      std::all_of(vip.claims.begin(), vip.claims.end(), [](const VipClaim& claim) { return claim.created != 0; });
   const auto order = [&](const VipClaim& c) {
-    const std::int64_t age = c.created == 0 ? std::numeric_limits<std::int64_t>::max() : c.created;
     const bool holds = vip.held && vip.holder == c.service;
-    return std::tuple(age, !holds, c.cluster, c.service);
+    return std::tuple(timed ? c.created : 0, !holds, c.cluster, c.service);
   };
   return *std::min_element(vip.claims.begin(), vip.claims.end(),
                            [&](const VipClaim& a, const VipClaim& b) { return order(a) < order(b); });
@@ -161,10 +162,10 @@ void VipClaims::append_problems(std::vector<Problem>& problems) const {
     const VipClaim& owner = best(vip);
     for (const VipClaim& claim : vip.claims) {
       if (claim.service != vip.holder) {
-        list.push_back({claim_text(claim) + " claims VIP " + address.to_string() + ", which belongs to " +
-                            claim_text(owner) + ": the older claim wins",
-                        claim.where,
-                        "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
+        list.push_back(
+            {claim_text(claim) + " claims VIP " + address.to_string() + ", which belongs to " + claim_text(owner) + "",
+             claim.where,
+             "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
       }
     }
   });

@@ -1,9 +1,9 @@
 // Which service holds each VIP. A claim is published by the owning cluster (the address of a ServiceImport, or the
 // Service's annotation isthmus.io/vip) and holds for the service in the whole fleet; it never moves by itself.
 //
-// Where several services claim one VIP, the oldest claim wins, by creation time; a claim without a time is younger than
-// any with one. Between equal ages the current holder keeps the VIP; without a holder, the cluster name decides, then
-// the service name. Every gateway of the fleet applies the same rule. Thread: control.
+// Where several services claim one VIP, the oldest claim wins, by creation time, if all of them have one. Else, and
+// between equal ages, the current holder keeps the VIP; without a holder, the cluster name decides, then the service
+// name. Every gateway of the fleet applies the same rule. Thread: control.
 #pragma once
 
 #include <map>
