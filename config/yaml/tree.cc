@@ -15,8 +15,9 @@
 namespace isthmus {
 namespace {
 
-// Bounds of alias expansion (the "billion laughs" attack).
-constexpr std::size_t kAliasNodes = 100'000;
+// Bounds of what anchors and aliases copy (the "billion laughs" attack; anchors inside anchors; a long text many
+// times).
+constexpr std::size_t kCopiedBytes = 16 << 20;
 constexpr std::size_t kDepth = 600;
 
 struct Refused : std::exception {
@@ -25,12 +26,16 @@ struct Refused : std::exception {
   std::string what_text;
 };
 
-std::size_t node_count(const YamlNode& node) {
-  std::size_t count = 1;
-  for (const YamlNode& item : node.items) {
-    count += node_count(item);
+// What a copy of the node takes.
+std::size_t bytes_of(const YamlNode& node) {
+  std::size_t bytes = sizeof node + node.text.size();
+  for (const YamlKey& key : node.keys) {
+    bytes += sizeof key + key.text.size();
   }
-  return count;
+  for (const YamlNode& item : node.items) {
+    bytes += bytes_of(item);
+  }
+  return bytes;
 }
 
 std::size_t depth_of(const YamlNode& node) {
@@ -63,8 +68,8 @@ class Builder final : public YAML::EventHandler {
     if (found == anchors_.end()) {
       throw Refused(line_of(mark), "an alias refers to a node that contains it");
     }
-    alias_nodes_ += node_count(found->second);
-    if (alias_nodes_ > kAliasNodes || open_.size() + depth_of(found->second) > kDepth) {
+    count_copy(found->second, line_of(mark));
+    if (open_.size() + depth_of(found->second) > kDepth) {
       throw Refused(line_of(mark), "aliases expand to more than a document may hold");
     }
     finish(found->second, YAML::NullAnchor);
@@ -105,8 +110,15 @@ class Builder final : public YAML::EventHandler {
     open_.pop_back();
     finish(std::move(closed.node), closed.anchor);
   }
+  void count_copy(const YamlNode& node, unsigned line) {
+    copied_bytes_ += bytes_of(node);
+    if (copied_bytes_ > kCopiedBytes) {
+      throw Refused(line, "anchors and aliases expand to more than a document may hold");
+    }
+  }
   void finish(YamlNode node, YAML::anchor_t anchor) {
     if (anchor != YAML::NullAnchor) {
+      count_copy(node, node.line);
       anchors_.insert_or_assign(anchor, node);
     }
     if (open_.empty()) {
@@ -134,7 +146,7 @@ class Builder final : public YAML::EventHandler {
   std::optional<YamlNode> root_;
   std::vector<Open> open_;
   std::map<YAML::anchor_t, YamlNode> anchors_;
-  std::size_t alias_nodes_ = 0;
+  std::size_t copied_bytes_ = 0;
 };
 
 // YAML allows no control characters but tab and line ends; yaml-cpp takes some of them for the end of the text.

@@ -1,7 +1,7 @@
 // YAML (and so JSON) text as a plain tree with line numbers: the only user of yaml-cpp in the program.
 // Owner: the caller, plain values. Thread: any. Nothing throws; what the parser rejects is returned as an error.
-// Beyond yaml-cpp: control characters are rejected, aliases are copied within a bound, and a map keeps its duplicate
-// keys so that readers can report them.
+// Beyond yaml-cpp: control characters are rejected, anchors and aliases are copied within a bound, and a map keeps its
+// duplicate keys so that readers can report them.
 #pragma once
 
 #include <cstddef>

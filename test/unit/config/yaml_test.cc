@@ -54,7 +54,7 @@ TEST(YamlTree, JsonIsYaml) {
   EXPECT_EQ(root.find("spec")->find("x")->kind, YamlNode::Kind::kNull);
 }
 
-TEST(YamlTree, AliasesAreCopiedWithinABound) {
+TEST(YamlTree, AnchorsAndAliasesAreCopiedWithinABound) {
   EXPECT_EQ(tree("a: &x {b: 1}\nc: *x\n").find("c")->find("b")->text, "1");
   EXPECT_THAT(error("a: &x [*x]\n").what, HasSubstr("alias"));
   std::string laughs = "a0: &a0 [l, l, l, l, l, l, l, l, l, l]\n";
@@ -67,6 +67,22 @@ TEST(YamlTree, AliasesAreCopiedWithinABound) {
     laughs += "]\n";
   }
   EXPECT_THAT(error(laughs).what, HasSubstr("aliases expand"));
+
+  std::string nested, ends;
+  for (int i = 0; i < 300; ++i) {
+    nested += "&n" + std::to_string(i) + " [";
+    ends += "]";
+  }
+  for (int i = 0; i < 2000; ++i) {
+    nested += "l, ";
+  }
+  EXPECT_THAT(error("a: " + nested + ends + "\n").what, HasSubstr("anchors and aliases expand"));
+
+  std::string texts = "a: &x " + std::string(1 << 20, 'x') + "\nb: [";
+  for (int i = 0; i < 20; ++i) {
+    texts += "*x, ";
+  }
+  EXPECT_THAT(error(texts + "]\n").what, HasSubstr("anchors and aliases expand"));
 }
 
 TEST(YamlTree, ErrorsNameTheirLine) {
