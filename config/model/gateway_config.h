@@ -114,7 +114,7 @@ struct GatewayConfig {
 
   bool metrics_enabled = true;
   IpAddress metrics_address = IpAddress::ipv4(Be32::of(0x7f000001));
-  std::uint16_t metrics_port = 9962;
+  std::uint16_t metrics_port = 9979;
 
   std::string admin_socket;  // default /run/isthmus/<name>.sock
   std::string admin_group = "root";

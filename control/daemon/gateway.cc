@@ -19,6 +19,8 @@
 namespace isthmus {
 namespace {
 
+constexpr auto kMetricsRetry = std::chrono::seconds(2);
+
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   switch (level) {
     case LogLevel::kTrace:
@@ -71,6 +73,7 @@ Status Gateway::run() {
   }
   apply_timer_ = loop_.add_timer([this] { apply(); });
   wait_timer_ = loop_.add_timer([this] { apply(); });
+  metrics_timer_ = loop_.add_timer([this] { open_metrics(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
@@ -132,7 +135,8 @@ Status Gateway::open_admin() {
   return loop_.watch(admin_->fd(), [this] { admin_->poll(); });
 }
 
-// A gateway forwards without its metrics, too: a failure here is a problem to list, not a reason not to start.
+// A gateway forwards without its metrics, too: a failure here is a problem to list, not a reason not to start. Who has
+// the port may let it go.
 void Gateway::open_metrics() {
   if (!config_.metrics_enabled) {
     return;
@@ -146,6 +150,7 @@ void Gateway::open_metrics() {
                                    });
   if (!server) {
     problems_.set_one("metrics", server.error());
+    loop_.set_timer(metrics_timer_, EventLoop::Clock::now() + kMetricsRetry);
     return;
   }
   metrics_ = std::move(*server);

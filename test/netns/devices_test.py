@@ -1,6 +1,7 @@
 """Interfaces that change under the gateways: programs taken off, interfaces made anew, jumbo MTUs, losses."""
 
 import re
+import sys
 import time
 import unittest
 
@@ -9,7 +10,16 @@ from fleet import netns as fleet_netns
 from fleet import topology
 from fleet.traffic import curl, ping
 
-METRICS = "http://127.0.0.1:9962/metrics"
+METRICS = "http://127.0.0.1:9979/metrics"
+HOLD_PORT = """
+import socket, time
+held = socket.socket()
+held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+held.bind(("127.0.0.1", 9979))
+held.listen()
+print("listening", flush=True)
+time.sleep(300)
+"""
 JUMBO = 9000
 SIGSTOP, SIGCONT = 19, 18
 
@@ -33,7 +43,7 @@ class Devices(FleetCase):
         return done.returncode == 0
 
     def metrics(self, cluster, node):
-        return self.fleet.node(cluster, node).run(["curl", "-s", METRICS]).stdout
+        return self.fleet.node(cluster, node).run(["curl", "-s", "--max-time", "2", METRICS], check=False).stdout
 
     def test_a_program_that_another_one_took_off_is_put_back_and_that_is_told(self):
         self.wait_reaches("east-client", "west-web-0")
@@ -114,6 +124,21 @@ class Devices(FleetCase):
         wait_until(lambda: 'isthmus_device_up{device="eth0",side="underlay"} 0' in self.metrics("west", "node1"),
                    what="isthmus_device_up is 0")
         self.assertTrue(any("no carrier" in what for what in self.problems("west-1")), self.problems("west-1"))
+
+    def test_metrics_are_served_once_another_has_let_their_port_go(self):
+        node, gateway = self.fleet.node("west", "node1"), self.fleet.gateways["west-1"]
+        self.assertEqual(gateway.stop(), 0)
+        holder = node.start("holder", [sys.executable, "-c", HOLD_PORT], f"{self.fleet.folder}/log/holder.log")
+        self.addCleanup(holder.stop)
+        wait_until(lambda: "listening" in holder.log_tail(), what="the port is taken")
+        gateway.start()
+
+        def port_taken():
+            return any("9979" in str(problem) for problem in gateway.status()["problems"])
+        wait_until(port_taken, what="the taken port is listed")
+        holder.stop()
+        wait_until(lambda: "isthmus_device_up" in self.metrics("west", "node1"), what="metrics are served")
+        self.assertFalse(port_taken(), self.problems("west-1"))
 
     def test_what_is_lost_before_the_engine_is_among_the_drops(self):
         node, gateway = self.fleet.node("west", "node1"), self.fleet.gateways["west-1"]

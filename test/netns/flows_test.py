@@ -150,7 +150,7 @@ class Flows(FleetCase):
         self.assertTrue(ping(self.fleet.pod("west", "client"), pod("east-web-0").ipv4))
 
         def page():
-            return node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9962/metrics"]).stdout
+            return node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9979/metrics"]).stdout
 
         def settled():
             """The metrics page, if no drop or new connection was counted while it was read."""
@@ -176,7 +176,7 @@ class Flows(FleetCase):
         self.assertTrue(any(name == "hubble_flows_processed_total" for name, _ in values))
         # Served on loopback only.
         address = plan.cluster("west").node_ipv4(plan.cluster("west").node("node1"))
-        done = node.run(["curl", "-sS", "--max-time", "2", f"http://{address}:9962/metrics"], check=False)
+        done = node.run(["curl", "-sS", "--max-time", "2", f"http://{address}:9979/metrics"], check=False)
         self.assertNotEqual(done.returncode, 0, "the metrics are reachable from the network")
 
     def test_packets_lost_while_the_gateway_hangs_are_named_with_their_device(self):
@@ -194,7 +194,7 @@ class Flows(FleetCase):
         self.assertGreater(sum(loss["count"] for loss in rows.values()), 10, rows)
         self.assertGreater(gateway.status()["packets"]["lost_at_devices"], 10)
         shown = run([PROGRAM, "drops", "--socket", gateway.socket]).stdout
-        page = node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9962/metrics"]).stdout
+        page = node.run(["curl", "-sS", "--fail", "http://127.0.0.1:9979/metrics"]).stdout
         for device in rows:
             self.assertRegex(shown, rf"(?s)device {device} \(.*dropped_by_steer.engine_down")
             self.assertRegex(page, rf'isthmus_steer_engine_down_dropped_total{{device="{device}",side="\w+"}} \d')

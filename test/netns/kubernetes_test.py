@@ -115,7 +115,7 @@ class EndpointsWithoutLabels(KubernetesFleet):
         return [row for row in self.east.status()["problems"] if "without labels" in row["what"]]
 
     def metric(self):
-        page = self.east.netns.run(["curl", "-s", "http://127.0.0.1:9962/metrics"]).stdout
+        page = self.east.netns.run(["curl", "-s", "http://127.0.0.1:9979/metrics"]).stdout
         return [line for line in page.splitlines() if line.startswith("isthmus_policy_unapplied_rules{")]
 
     def clusterwide(self, rules):
