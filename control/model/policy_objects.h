@@ -64,7 +64,7 @@ struct PolicyService {
 };
 
 struct PolicyPort {
-  std::uint8_t protocol = 0;  // an IpProtocol; 0: any
+  std::uint8_t protocol = 0;  // an IpProtocol
   std::uint16_t first = 0, last = 65535;
   std::string name;  // a named port; when set, the numbers are not used
   friend bool operator==(const PolicyPort&, const PolicyPort&) = default;

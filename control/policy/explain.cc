@@ -21,7 +21,7 @@ bool port_matches(const PolicySet& policy, const PolicyRule& rule, const PolicyP
   }
   const PolicyParty& owner = rule.egress ? peer : subject;
   return std::any_of(rule.ports.begin(), rule.ports.end(), [&](const PolicyPort& port) {
-    if (port.protocol != 0 && port.protocol != question.protocol) {
+    if (port.protocol != question.protocol) {
       return false;
     }
     if (port.name.empty()) {

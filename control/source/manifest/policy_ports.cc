@@ -34,7 +34,8 @@ std::string upper(std::string text) {
   return text;
 }
 
-// The protocols that a port applies to; 0 is any. Empty, with an error, for protocols we do not carry.
+// The protocols that a port applies to; ANY are those that have ports. Empty, with an error, for protocols we do not
+// carry.
 std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view default_protocol) {
   const YamlNode* node = item.get("protocol");
   const std::string text = node == nullptr ? std::string(default_protocol) : upper(item.text("protocol"));
@@ -45,7 +46,7 @@ std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view d
     return {kUdp};
   }
   if (text == "ANY" && default_protocol == "ANY") {
-    return {0};
+    return {kTcp, kUdp};
   }
   const unsigned line = node == nullptr ? item.line() : node->line;
   if (text == "ICMP" || text == "ICMPV6") {
@@ -87,13 +88,8 @@ void add_port(const YamlMap& item, const std::string& text, unsigned line, const
     }
   }
   for (const std::uint8_t protocol : protocols) {
-    const bool all_ports = port.name.empty() && port.first == 0;
-    // With port numbers, "any" means the protocols that have ports.
-    for (const std::uint8_t each :
-         protocol == 0 && !all_ports ? std::vector<std::uint8_t>{kTcp, kUdp} : std::vector<std::uint8_t>{protocol}) {
-      port.protocol = each;
-      append_once(out, port);
-    }
+    port.protocol = protocol;
+    append_once(out, port);
   }
 }
 

@@ -247,13 +247,13 @@ bool Evaluator::covers(const Policy& policy, const Rule& rule, const Port& port,
   if (port.protocol == "ICMP") {
     return packet.protocol == 1 && port.first == kEchoRequest;
   }
-  const bool protocol = port.protocol == "ANY" || (port.protocol == "TCP" && packet.protocol == 6) ||
-                        (port.protocol == "UDP" && packet.protocol == 17);
-  if (!port.named && port.first == 0) {
-    return protocol;
-  }
-  if (!protocol || packet.protocol == 1) {
+  const bool tcp = packet.protocol == 6 && port.protocol != "UDP";
+  const bool udp = packet.protocol == 17 && port.protocol != "TCP";
+  if (!tcp && !udp) {
     return false;
+  }
+  if (!port.named && port.first == 0) {
+    return true;
   }
   if (!port.named) {
     return packet.port >= port.first && packet.port <= std::max(port.first, port.last);
