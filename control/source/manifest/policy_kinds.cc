@@ -56,8 +56,8 @@ class SpecReader {
       return std::nullopt;
     }
     read_subjects();
-    if (!present(spec_, "ingress") && !present(spec_, "ingressDeny") && !present(spec_, "egress") &&
-        !present(spec_, "egressDeny")) {
+    if (spec_.list("ingress").empty() && spec_.list("ingressDeny").empty() && spec_.list("egress").empty() &&
+        spec_.list("egressDeny").empty()) {
       spec_.error(spec_.line(), spec_.path() + " has no rules", "write ingress, ingressDeny, egress or egressDeny");
     }
     read_section("ingress", false, false);
@@ -142,11 +142,16 @@ class SpecReader {
   void read_peers(const YamlMap& rule, const PeerKeys& keys, PolicyRule& out) {
     YamlErrors& errors = rule.errors();
     names_peers_ = false;
+    bool lists_nobody = false;  // as in Cilium, a list without elements selects nobody, whatever is beside it
     std::string peer_key;
     for (const std::string_view key : {keys.endpoints, keys.cidr, keys.cidr_set, keys.entities, keys.nodes, keys.groups,
                                        std::string_view("toServices"), std::string_view("toFQDNs")}) {
-      names_peers_ = names_peers_ || present(rule, key);
+      if (!present(rule, key)) {
+        continue;
+      }
+      names_peers_ = true;
       if (rule.list(key).empty()) {
+        lists_nobody = true;
         continue;
       }
       if (!peer_key.empty()) {
@@ -168,6 +173,17 @@ class SpecReader {
     if (out.egress) {
       out.services = read_services(rule.list("toServices"), rule.path("toServices"), errors);
     }
+    if (lists_nobody) {
+      select_nobody(out);
+    }
+  }
+
+  static void select_nobody(PolicyRule& out) {
+    out.any_peer = false;
+    out.endpoints.clear();
+    out.entities.clear();
+    out.cidrs.clear();
+    out.services.clear();
   }
 
   void read_default_deny() {

@@ -77,6 +77,8 @@ const Rejection kRejections[] = {
      "unknown key \"authentication\""},
     {"noSelector", cnp("  ingress: [{}]"), "spec.endpointSelector is missing"},
     {"noRules", cnp("  endpointSelector: {}"), "spec has no rules"},
+    {"emptySection", cnp("  endpointSelector: {}\n  ingress: []"), "spec has no rules"},
+    {"emptySections", cnp("  endpointSelector: {}\n  ingress: []\n  egressDeny: []"), "spec has no rules"},
     {"noSpec", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\n",
      "neither spec nor specs"},
     {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec"},
