@@ -146,12 +146,21 @@ void add_services(const PolicyService& reference, const std::string& cluster, co
 }  // namespace
 
 LabelSelector in_scope(LabelSelector selector, const std::string& cluster) {
+  bool excludes_clusters = false;
   for (const LabelRequirement& requirement : selector.requirements) {
-    if (requirement.source == "reserved" || requirement.key == kClusterLabel) {
+    const bool of_cluster = requirement.key == kClusterLabel;
+    if (requirement.source == "reserved" ||
+        (of_cluster && (requirement.op == LabelOperator::kIn || requirement.op == LabelOperator::kExists))) {
       return selector;
     }
+    excludes_clusters = excludes_clusters || of_cluster;
   }
-  selector.requirements.push_back({"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}});
+  LabelRequirement scope{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}};
+  if (excludes_clusters) {  // what belongs to no cluster is not an endpoint of another one
+    scope.op = LabelOperator::kExists;
+    scope.values.clear();
+  }
+  selector.requirements.push_back(std::move(scope));
   std::sort(selector.requirements.begin(), selector.requirements.end());
   return selector;
 }

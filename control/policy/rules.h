@@ -10,7 +10,8 @@
 
 namespace isthmus {
 
-// The selector as applied to peers: limited to our own cluster unless it names clusters or reserved labels itself.
+// The selector as applied to peers: limited to our own cluster unless it names clusters or reserved labels itself, and
+// to what belongs to a cluster if it only excludes clusters.
 [[nodiscard]] LabelSelector in_scope(LabelSelector selector, const std::string& cluster);
 
 // Precondition: the rule has a condition on its peers. References to missing objects are added to `problems`, without a

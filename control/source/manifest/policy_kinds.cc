@@ -20,12 +20,16 @@ constexpr PeerKeys kTo{"toEndpoints", "toRequires", "toCIDR", "toCIDRSet", "toEn
 bool present(const YamlMap& map, std::string_view key) { return map.get(key) != nullptr; }
 
 // A peer selector, completed as Cilium does: limited to the policy's namespace or, for a clusterwide policy, to pods.
-// A selector on reserved labels is not changed. The cluster is added later, where it is known.
+// One that only excludes namespaces selects pods too, not what has no namespace. A selector on reserved labels is not
+// changed. The cluster is added later, where it is known.
 LabelSelector read_peer(const YamlMap& item, const std::string& ns, bool subject_is_init) {
   LabelSelector selector = read_label_selector(item, "any");
   const auto& all = selector.requirements;
-  if (std::any_of(all.begin(), all.end(), [](const LabelRequirement& r) { return r.source == "reserved"; }) ||
-      has_pod_key(selector, kPodNamespaceKey)) {
+  if (std::any_of(all.begin(), all.end(), [](const LabelRequirement& r) { return r.source == "reserved"; })) {
+    return selector;
+  }
+  if (has_pod_key(selector, kPodNamespaceKey)) {
+    require_presence(selector, kPodNamespaceKey);
     return selector;
   }
   const bool by_namespace_labels = std::any_of(all.begin(), all.end(), [](const LabelRequirement& r) {
@@ -33,7 +37,7 @@ LabelSelector read_peer(const YamlMap& item, const std::string& ns, bool subject
   });
   if (!ns.empty() && !by_namespace_labels) {
     require_label(selector, kPodNamespaceKey, ns);
-  } else if (ns.empty() && !subject_is_init) {
+  } else if (!ns.empty() || !subject_is_init) {
     require_presence(selector, kPodNamespaceKey);
   }
   return selector;
@@ -234,9 +238,7 @@ void read_kubernetes_peer(const YamlMap& item, const std::string& ns, PolicyRule
     const LabelSelector namespace_labels = read_label_selector(namespaces, "k8s", kNamespaceLabelsPrefix);
     selector.requirements.insert(selector.requirements.end(), namespace_labels.requirements.begin(),
                                  namespace_labels.requirements.end());
-    if (namespace_labels.requirements.empty()) {
-      require_presence(selector, kPodNamespaceKey);
-    }
+    require_presence(selector, kPodNamespaceKey);
   }
   normalize(selector);
   out.endpoints.push_back(std::move(selector));

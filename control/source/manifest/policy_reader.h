@@ -22,6 +22,7 @@ inline constexpr std::string_view kNamespaceLabelsPrefix = "io.cilium.k8s.namesp
 // Whether a requirement on pod label `key` exists: source k8s or any.
 [[nodiscard]] bool has_pod_key(const LabelSelector& selector, std::string_view key);
 void require_label(LabelSelector& selector, std::string_view key, std::string_view value);
+// Nothing is added where a requirement of the selector implies it.
 void require_presence(LabelSelector& selector, std::string_view key);
 // Sorts the requirements and removes duplicates, so that equal selectors compare equal.
 void normalize(LabelSelector& selector);

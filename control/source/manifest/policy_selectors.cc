@@ -118,6 +118,13 @@ void require_label(LabelSelector& selector, std::string_view key, std::string_vi
 }
 
 void require_presence(LabelSelector& selector, std::string_view key) {
+  const bool implied = std::any_of(selector.requirements.begin(), selector.requirements.end(), [&](const auto& r) {
+    return (r.source == "k8s" || r.source == "any") && r.key == key &&
+           (r.op == LabelOperator::kIn || r.op == LabelOperator::kExists);
+  });
+  if (implied) {
+    return;
+  }
   selector.requirements.push_back({"k8s", std::string(key), LabelOperator::kExists, {}});
   normalize(selector);
 }

@@ -141,6 +141,42 @@ const Row kPeers[] = {
 INSTANTIATE_TEST_SUITE_P(Peers, Fields, ::testing::ValuesIn(kPeers),
                          [](const auto& row) { return std::string(row.param.name); });
 
+// Selectors without a condition that only endpoints meet.
+const std::string kNoNamespace = "{key: k8s:io.kubernetes.pod.namespace, operator: NotIn, values: [bank]}";
+const std::string kNotEast = "{key: k8s:io.cilium.k8s.policy.cluster, operator: NotIn, values: [east]}";
+const std::string kNoCluster = "{key: k8s:io.cilium.k8s.policy.cluster, operator: DoesNotExist}";
+std::vector<Ask> endpoints_only(const char* chosen, const char* other) {
+  std::vector<Ask> asks{
+      {kIn, other, "east/cart", kTcp, 80, false},         {kIn, "203.0.113.1", "east/cart", kTcp, 80, false},
+      {kIn, "2001:db8::1", "east/cart", kTcp, 80, false}, {kIn, "10.1.77.1", "east/cart", kTcp, 80, false},
+      {kIn, "10.2.77.1", "east/cart", kTcp, 80, false},   {kIn, "reserved/1", "east/cart", kTcp, 80, false},
+      {kIn, "reserved/2", "east/cart", kTcp, 80, false},  {kIn, "reserved/6", "east/cart", kTcp, 80, false}};
+  if (chosen != nullptr) {
+    asks.push_back({kIn, chosen, "east/cart", kTcp, 80, true});
+  }
+  return asks;
+}
+const Row kNegated[] = {
+    {"NotInNamespaceAndNotInCluster", from("{matchExpressions: [" + kNoNamespace + ", " + kNotEast + "]}"),
+     endpoints_only("west/web", "west/ledger")},
+    {"NotInNamespace", from("{matchExpressions: [" + kNoNamespace + "]}"), endpoints_only("east/web", "west/web")},
+    {"NoCluster", from("{matchExpressions: [" + kNoNamespace + ", " + kNoCluster + "]}"),
+     endpoints_only(nullptr, "east/web")},
+    {"NotInNamespaceByItsLabels",
+     from("{matchExpressions: [{key: k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name, "
+          "operator: NotIn, values: [bank]}]}"),
+     endpoints_only("east/web", "east/ledger")},
+    {"NotInClusterOfAClusterwidePolicy",
+     ccnp("  endpointSelector: {}\n  ingress: [{fromEndpoints: [{matchExpressions: [" + kNotEast + "]}]}]"),
+     endpoints_only("west/web", "east/web")},
+    {"NotInNamespaceOfANetworkPolicy",
+     knp("  podSelector: {}\n  ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: "
+         "kubernetes.io/metadata.name, operator: NotIn, values: [bank]}]}}]}]"),
+     endpoints_only("east/web", "east/ledger")},
+};
+INSTANTIATE_TEST_SUITE_P(NegatedPeers, Fields, ::testing::ValuesIn(kNegated),
+                         [](const auto& row) { return std::string(row.param.name); });
+
 const Row kAddresses[] = {
     {"CidrDoesNotMatchLabelledPods",
      out("toCIDR: [10.0.0.0/8, 203.0.113.7]"),

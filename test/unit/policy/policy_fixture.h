@@ -185,8 +185,11 @@ class PolicyHub {
     return texts;
   }
 
-  // Peers are the "cluster/name" of a pod, or an address that is not an endpoint.
+  // Peers are the "cluster/name" of a pod, "reserved/number", or an address that is not an endpoint.
   [[nodiscard]] Identity identity_of(const std::string& peer) const {
+    if (peer.starts_with("reserved/")) {
+      return Identity{static_cast<std::uint32_t>(std::stoul(peer.substr(9)))};
+    }
     return peer.find('/') == std::string::npos ? tables.identity_of(peer) : Identity{pod(peer).identity};
   }
   [[nodiscard]] PolicyVerdict ingress(const std::string& from, const std::string& to, std::uint8_t protocol,

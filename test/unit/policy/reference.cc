@@ -59,21 +59,11 @@ bool selected_by(const Policy& policy, const Selector& selector, const Who& peer
   if (!peer.labelled && !peer.node) {
     return selects_unlabelled(policy, selector, peer);
   }
-  // Nodes have none of these labels: they match only conditions on the absence of a label.
-  const auto cluster = peer.labels.find(kCluster);
-  if (!names(selector, kCluster) && (cluster == peer.labels.end() || cluster->second != "east")) {
+  if (peer.node || (!names(selector, kCluster) && peer.cluster != "east")) {
     return false;
   }
-  const auto ns = peer.labels.find(kNamespace);
-  if (!names(selector, kNamespace)) {
-    if (ns == peer.labels.end()) {
-      return false;
-    }
-    if (policy.kind != Policy::Kind::kClusterwide && ns->second != policy.ns) {
-      return false;
-    }
-  }
-  return all_hold(selector, peer.labels);
+  const bool any_namespace = policy.kind == Policy::Kind::kClusterwide || names(selector, kNamespace);
+  return (any_namespace || peer.labels.at(kNamespace) == policy.ns) && all_hold(selector, peer.labels);
 }
 
 bool is_entity(const std::string& entity, const Who& peer) {
