@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "test/unit/policy/policy_fixture.h"
+#include "test/unit/policy/field_rows.h"
 
 namespace isthmus {
 namespace {
@@ -13,40 +13,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr bool kIn = false, kOut = true;
-
-// One question: do the egress policies of `from`, or the ingress policies of `to`, let the packet pass?
-struct Ask {
-  bool egress;
-  const char *from, *to;
-  std::uint8_t protocol;
-  std::uint16_t port;
-  bool passes;
-};
-struct Row {
-  const char* name;
-  std::string policies;
-  std::vector<Ask> asks;
-};
-
 class Fields : public ::testing::TestWithParam<Row> {};
 
-TEST_P(Fields, GiveTheExpectedVerdicts) {
-  PolicyHub hub;
-  hub.policy(GetParam().policies);
-  ASSERT_THAT(hub.errors(), IsEmpty());
-  for (const Ask& ask : GetParam().asks) {
-    const PolicyVerdict verdict = ask.egress ? hub.egress(ask.from, ask.to, ask.protocol, ask.port)
-                                             : hub.ingress(ask.from, ask.to, ask.protocol, ask.port);
-    EXPECT_EQ(allowed(verdict), ask.passes) << (ask.egress ? "egress " : "ingress ") << ask.from << " > " << ask.to
-                                            << " protocol " << unsigned{ask.protocol} << " port " << ask.port;
-  }
-}
-
-std::string in(const std::string& rule) { return cnp("  endpointSelector: {}\n  ingress:\n  - " + rule); }
-std::string out(const std::string& rule) { return cnp("  endpointSelector: {}\n  egress:\n  - " + rule); }
-std::string from(const std::string& selector) { return in("fromEndpoints: [" + selector + "]"); }
-std::string kin(const std::string& rule) { return knp("  podSelector: {}\n  ingress:\n  - " + rule); }
+TEST_P(Fields, GiveTheExpectedVerdicts) { expect_verdicts(GetParam()); }
 
 const Row kPeers[] = {
     {"SelectorsStayInTheNamespaceAndTheCluster",
@@ -241,68 +210,6 @@ const Row kAddresses[] = {
     {"EntityNone", out("toEntities: [none]"), {{kOut, "east/cart", "east/web", kTcp, 80, false}}},
 };
 INSTANTIATE_TEST_SUITE_P(Addresses, Fields, ::testing::ValuesIn(kAddresses),
-                         [](const auto& row) { return std::string(row.param.name); });
-
-const std::string kClusterMesh = "fromEntities: [cluster-mesh], ";
-const Row kPorts[] = {
-    {"APortWithoutAProtocolIsTcpAndUdp",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"80\"}]}]}"),
-     {{kIn, "east/web", "east/cart", kTcp, 80, true},
-      {kIn, "east/web", "east/cart", kUdp, 80, true},
-      {kIn, "east/web", "east/cart", kIcmp, 80, false},
-      {kIn, "east/web", "east/cart", kTcp, 81, false}}},
-    {"RangesIncludeTheirEnds",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"80\", endPort: 90, protocol: UDP}]}]}"),
-     {{kIn, "east/web", "east/cart", kUdp, 80, true},
-      {kIn, "east/web", "east/cart", kUdp, 90, true},
-      {kIn, "east/web", "east/cart", kUdp, 79, false},
-      {kIn, "east/web", "east/cart", kUdp, 91, false},
-      {kIn, "east/web", "east/cart", kTcp, 85, false}}},
-    {"PortZeroIsTheWholeProtocol",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: TCP}]}]}"),
-     {{kIn, "east/web", "east/cart", kTcp, 65535, true}, {kIn, "east/web", "east/cart", kUdp, 1, false}}},
-    {"PortZeroOfAnyProtocolIsWhatHasPorts",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\", protocol: ANY}]}]}"),
-     {{kIn, "east/web", "east/cart", kTcp, 1, true},
-      {kIn, "east/web", "east/cart", kUdp, 65535, true},
-      {kIn, "east/web", "east/cart", kIcmp, 8, false},
-      {kIn, "east/web", "east/cart", kIcmpv6, 128, false}}},
-    {"PortZeroWithoutAProtocolIsWhatHasPorts",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: \"0\"}]}]}"),
-     {{kIn, "east/web", "east/cart", kTcp, 1, true},
-      {kIn, "east/web", "east/cart", kUdp, 1, true},
-      {kIn, "east/web", "east/cart", kIcmp, 8, false}}},
-    {"NoPortListMatchesEverything",
-     in("{fromEntities: [cluster-mesh], toPorts: []}"),
-     {{kIn, "east/web", "east/cart", kTcp, 1, true}, {kIn, "east/web", "east/cart", kIcmp, 8, true}}},
-    {"AnEmptyPortListMatchesNothing",
-     cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [all], toPorts: [{ports: [{port: \"1\"}]}]}]"),
-     {{kIn, "east/web", "east/cart", kTcp, 2, false}}},
-    {"ANamedIngressPortIsTheSubjects",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: HTTP}]}]}"),
-     {{kIn, "west/web", "east/cart", kTcp, 8080, true},
-      {kIn, "west/web", "east/cart", kTcp, 8081, false},
-      {kIn, "west/web", "east/cart", kUdp, 8080, false}}},
-    {"ANamedEgressPortIsThePeers",
-     out("{toEndpoints: [{matchLabels: {io.cilium.k8s.policy.cluster: west}}], "
-         "toPorts: [{ports: [{port: http, protocol: TCP}]}]}"),
-     {{kOut, "east/cart", "west/web", kTcp, 8081, true}, {kOut, "east/cart", "west/web", kTcp, 8080, false}}},
-    {"AnUnknownPortNameMatchesNothing",
-     in("{" + kClusterMesh + "toPorts: [{ports: [{port: metrics}]}]}"),
-     {{kIn, "west/web", "east/cart", kTcp, 8080, false}}},
-    {"IcmpByNumberAndByName",
-     in("{" + kClusterMesh + "icmps: [{fields: [{type: 0}, {type: EchoRequest}, {family: IPv6, type: EchoRequest}]}]}"),
-     {{kIn, "east/web", "east/cart", kIcmp, 8, true},
-      {kIn, "east/web", "east/cart", kIcmp, 0, true},
-      {kIn, "east/web", "east/cart", kIcmp, 3, false},
-      {kIn, "east/web", "east/cart", kIcmpv6, 128, true},
-      {kIn, "east/web", "east/cart", kIcmpv6, 8, false},
-      {kIn, "east/web", "east/cart", kTcp, 8, false}}},
-    {"IcmpWithoutPeersMatchesEveryPeer",
-     in("{icmps: [{fields: [{type: 8, family: IPv4}]}]}"),
-     {{kIn, "203.0.113.1", "east/cart", kIcmp, 8, true}, {kIn, "203.0.113.1", "east/cart", kTcp, 8, false}}},
-};
-INSTANTIATE_TEST_SUITE_P(Ports, Fields, ::testing::ValuesIn(kPorts),
                          [](const auto& row) { return std::string(row.param.name); });
 
 const Row kVerdicts[] = {
