@@ -27,8 +27,9 @@ json direction_json(const PolicyDirectionRow& row) {
   for (const PolicyRuleRow& rule : row.rules) {
     rules.push_back(rule_json(rule));
   }
-  return {{"direction", row.direction}, {"subject", row.subject}, {"peer", row.peer},     {"ours", row.ours},
-          {"enforced", row.enforced},   {"verdict", row.verdict}, {"reason", row.reason}, {"rules", std::move(rules)}};
+  return {{"direction", row.direction}, {"subject", row.subject},   {"peer", row.peer},
+          {"ours", row.ours},           {"enforced", row.enforced}, {"verdict", row.verdict},
+          {"reason", row.reason},       {"refused", row.refused},   {"rules", std::move(rules)}};
 }
 
 json party_json(const PolicyPartyRow& row) {

@@ -14,8 +14,10 @@ namespace isthmus {
 struct PolicyRow {
   std::string kind, name;  // name: namespace/name
   std::string where;       // file:line
-  std::string state;       // "applied"; "refused"; "outdated": its new version is refused, the previous one applies
-  std::string problem;     // why it is refused, or what it refers to that does not exist
+  // "applied"; "outdated": its new version is refused, the previous one applies; "refused": of it applies only what
+  // does not open more than a correct version
+  std::string state;
+  std::string problem;  // why it is refused, or what it refers to that does not exist
   std::size_t subjects = 0, rules = 0;
 };
 
@@ -42,6 +44,7 @@ struct PolicyDirectionRow {
   bool enforced = false;
   std::string verdict;  // "allowed", "denied", "denied by a rule", "audited"; empty: not a trace
   std::string reason;
+  std::vector<std::string> refused;  // policies that select the subject and have errors
   std::vector<PolicyRuleRow> rules;
 };
 

@@ -48,8 +48,9 @@ Example:
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120)";
 
 constexpr const char* kPolicyFooter =
-    R"(Without an endpoint: every policy of this cluster, with its state. A refused policy has no effect (its last good
-version, if there was one, stays in force as 'outdated'); the reason is listed below the table and by isthmus status.
+    R"(Without an endpoint: every policy of this cluster, with its state. Of a refused policy no rule with an error
+applies, and what it selects stays closed in the directions it names; its last good version, if there was one, stays in
+force as 'outdated'. The reason is listed below the table and by isthmus status.
 Only endpoints of this gateway's own cluster have policies here: egress of what they send, ingress of what they receive.
 
 Examples:

@@ -62,7 +62,15 @@ std::string direction_view(const json& direction) {
     table.add({text_of(*rule, "action"), text_of(*rule, "peers"), text_of(*rule, "ports"), text_of(*rule, "policy"),
                text_of(*rule, "where"), match_text(*rule)});
   }
-  return "\n" + printable(head) + "\n" + (table.empty() ? "" : table.text());
+  std::string refused;
+  if (const auto names = direction.find("refused"); names != direction.end() && names->is_array()) {
+    for (const json& name : *names) {
+      refused += name.is_string() ? "  " + printable(name.get<std::string>()) +
+                                        " selects it and is refused: isthmus policy says why\n"
+                                  : "";
+    }
+  }
+  return "\n" + printable(head) + "\n" + refused + (table.empty() ? "" : table.text());
 }
 
 }  // namespace

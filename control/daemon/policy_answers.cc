@@ -48,6 +48,7 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     PolicyRow& row = rows.emplace(key, empty_row(key)).first->second;
     row.state = "applied";
     if (const auto object = parts.model.find<PolicyObject>(key)) {
+      row.state = object->refused ? "refused" : "applied";
       row.where = object.provenance->text();
     }
     std::set<Identity> subjects;
@@ -60,17 +61,18 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     }
     row.subjects = subjects.size();
   }
+  std::set<ObjectKey> explained;  // by the first problem of each
   for (const SourceProblem& problem : parts.hubs.problems()) {
     if (!problem.object || !is_policy(problem.object->kind) || problem.object->cluster != parts.config.cluster) {
       continue;
     }
-    const auto [at, only_refused] = rows.emplace(*problem.object, empty_row(*problem.object));
-    PolicyRow& row = at->second;
-    if (row.state.empty() || row.state == "applied") {
-      row.state = only_refused ? "refused" : "outdated";
-      row.where = problem.provenance.text();
-      row.problem = problem.what + "; " + problem.fix;
+    if (!explained.insert(*problem.object).second) {
+      continue;
     }
+    PolicyRow& row = rows.emplace(*problem.object, empty_row(*problem.object)).first->second;
+    row.state = row.state == "applied" ? "outdated" : "refused";
+    row.where = problem.provenance.text();
+    row.problem = problem.what + "; " + problem.fix;
   }
   return rows;
 }
@@ -170,6 +172,7 @@ PolicyDirectionRow direction_row(const ExplainedDirection& from, bool asked) {
   row.enforced = from.enforced;
   row.verdict = to_text(from.outcome);
   row.reason = from.reason;
+  row.refused = from.refused;
   for (const ExplainedRule& rule : from.rules) {
     PolicyRuleRow out{rule.name.policy(), rule.name.where(), rule.name.deny, rule.peers, rule.ports, {}, {},
                       rule.decides};
@@ -231,7 +234,8 @@ PolicyMetrics policy_metrics(const GatewayParts& parts) {
   for (const SourceProblem& problem : parts.hubs.problems()) {
     if (problem.object && is_policy(problem.object->kind) && problem.object->cluster == parts.config.cluster &&
         seen.insert(*problem.object).second) {
-      ++(parts.model.find<PolicyObject>(*problem.object) ? metrics.outdated : metrics.refused);
+      const auto applied = parts.model.find<PolicyObject>(*problem.object);
+      ++(applied && !applied->refused ? metrics.outdated : metrics.refused);
     }
   }
   return metrics;

@@ -93,6 +93,8 @@ struct PolicySpec {
 
 struct PolicyObject {
   std::vector<PolicySpec> specs;
+  // Has errors: the specs are what is safe to apply of it, see ManifestDocument::refused.
+  bool refused = false;
   friend bool operator==(const PolicyObject&, const PolicyObject&) = default;
 };
 

@@ -153,6 +153,9 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
   }
   const auto specs = specs_for(policy, subject);
   for (const CompiledSpec* spec : specs) {
+    if (spec->refused && (out.refused.empty() || out.refused.back() != policy_text(spec->policy))) {
+      out.refused.push_back(policy_text(spec->policy));
+    }
     out.enforced = out.enforced || (egress ? spec->default_deny_egress : spec->default_deny_ingress);
     for (const CompiledSpec::Rule& rule : spec->rules) {
       if (rule.text.egress != egress) {

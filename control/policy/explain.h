@@ -44,6 +44,7 @@ struct ExplainedDirection {
   bool ours = false;      // the subject belongs to this cluster, so its policies are evaluated here
   bool enforced = false;  // default deny is in effect
   std::vector<ExplainedRule> rules;
+  std::vector<std::string> refused;  // policies with errors that select the subject: "CiliumNetworkPolicy shop/web"
   PolicyOutcome outcome = PolicyOutcome::kNotApplicable;
   std::string reason;  // for display
 };

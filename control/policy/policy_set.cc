@@ -263,6 +263,7 @@ void PolicySet::update_policy(const ObjectKey& key, const Model& model) {
     CompiledSpec spec;
     spec.policy = key;
     spec.position = i;
+    spec.refused = next.refused = object->refused;
     compile_spec(key, object->specs[i], *object.provenance, model, old_rules, spec);
     for (const CompiledSpec::Rule& rule : spec.rules) {
       next.by_group = next.by_group || std::any_of(rule.text.cidrs.begin(), rule.text.cidrs.end(),
@@ -306,7 +307,8 @@ void PolicySet::count_change(const ObjectKey& key, bool before) {
 
 PolicyCounts PolicySet::counts() const {
   PolicyCounts counts = counted_;
-  counts.policies = policies_.size();
+  counts.policies = static_cast<std::size_t>(
+      std::count_if(policies_.begin(), policies_.end(), [](const auto& each) { return !each.second.refused; }));
   for (const auto& [number, subject] : subjects_) {
     const bool ingress = subject.published && subject.published->ingress.enforced;
     const bool egress = subject.published && subject.published->egress.enforced;

@@ -66,6 +66,7 @@ struct CompiledSpec {
   };
   ObjectKey policy;
   std::size_t position = 0;  // among the policy's specs
+  bool refused = false;      // the policy has errors: the rules are what is safe to apply of it
   Provenance provenance;
   LabelSelector subjects;
   bool default_deny_ingress = false, default_deny_egress = false;
@@ -83,7 +84,7 @@ struct PolicyCounts {
   struct Enforced {
     std::size_t none = 0, ingress = 0, egress = 0, both = 0;
   };
-  std::size_t policies = 0;
+  std::size_t policies = 0;    // without refused ones
   std::uint64_t revision = 0;  // incremented by every change
   std::map<std::pair<ObjectKind, Change>, std::uint64_t> changes;
   Enforced subjects;  // identities selected by a policy, by the directions with default deny
@@ -129,6 +130,7 @@ class PolicySet {
   struct Policy {
     std::vector<SpecId> specs;
     bool by_group = false, by_service = false;  // recompiled when a CIDR group or Service changes
+    bool refused = false;
   };
 
   // Entries of one direction; duplicates are dropped, the first is kept.

@@ -146,8 +146,8 @@ spec:
             return found if all(row["state"] == state for row in found) else None
         return wait_until(rows, timeout=60, what=f"policy {name} is {state}")
 
-    def test_an_unsupported_policy_is_rejected_as_a_whole_and_reported(self):
-        """No rule of a policy with an L7 rule applies; its previous version, if any, stays in force."""
+    def test_an_unsupported_policy_closes_its_subjects_and_is_reported(self):
+        """A rule with L7 allows nothing and the default stays closed; a previous version, if any, stays in force."""
         rest = f"""\
   - fromEndpoints: {peers("west", "client")}
     toPorts: [{{ports: [{{port: "{EAST.http_port}"}}], rules: {{http: [{{method: GET}}]}}}}]
@@ -157,8 +157,10 @@ spec:
         for row in self.wait_policy("shop/web", "refused"):
             self.assertIn(not_supported, row["problem"])
             self.assertRegex(row["where"], r"policy-web\.yaml:\d+$")
-        self.assertTrue(self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0"),
-                        "part of a rejected policy is applied")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "north's client")
+        self.assertFalse(self.http("west-client", "east-web-0"), "a refused rule allows")
+        for direction in self.fleet.gateways["east-1"].query("policy", "shop/web-0")["directions"]:
+            self.assertEqual(direction["refused"], ["CiliumNetworkPolicy shop/web"])
         one_rule = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
         self.apply("east", "web", cilium_policy("web", "web", one_rule))
         self.wait_policy("shop/web", "applied")

@@ -25,6 +25,7 @@ bool is_policy(ObjectKind kind) {
 }
 
 constexpr auto kStays = "; the previous version stays in force";
+constexpr auto kClosed = "; what the policy selects is closed but for its other rules";
 
 }  // namespace
 
@@ -46,30 +47,42 @@ void HubObjects::set_text(const std::string& path, const std::string& cluster, s
   file.problem.reset();
   file.manifest = parse_manifest(text, cluster, &file.manifest);
   file.duplicates.clear();
-  std::map<ManifestKey, Version> objects;
-  std::set<ManifestKey> invalid;
+  Contents now;
   bool unreadable = false;
   for (const Manifest::Entry& entry : file.manifest.documents) {
     unreadable = unreadable || entry.document->unreadable;
-    invalid.insert(entry.document->invalid.begin(), entry.document->invalid.end());
+    now.invalid.insert(entry.document->invalid.begin(), entry.document->invalid.end());
+    for (const ManifestObject& object : entry.document->refused) {
+      now.refused.try_emplace(object.key, Version{object.value, entry.line_in_file(object.line)});
+    }
     for (const ManifestObject& object : entry.document->objects) {
       const unsigned line = entry.line_in_file(object.line);
-      const auto [at, added] = objects.try_emplace(object.key, Version{object.value, line});
+      const auto [at, added] = now.objects.try_emplace(object.key, Version{object.value, line});
       if (!added) {
         file.duplicates.push_back({object.key, at->second.line, line});
       }
     }
   }
-  const std::size_t seen = objects.size();
+  const std::size_t seen = now.objects.size();
   if (unreadable) {
-    for (const auto& [key, before] : file.objects) {
-      if (!invalid.contains(key)) {
-        objects.try_emplace(key, before);
-      }
+    retain_unseen(file, now);
+  }
+  file.has_retained = now.objects.size() != seen;
+  apply(files_[path], std::move(now));
+}
+
+// Keeps what the text before contained and this one, which cannot be read whole, does not.
+void HubObjects::retain_unseen(const File& before, Contents& now) {
+  for (const auto& [key, version] : before.objects) {
+    if (!now.invalid.contains(key)) {
+      now.objects.try_emplace(key, version);
     }
   }
-  file.has_retained = objects.size() != seen;
-  apply(files_[path], std::move(objects), std::move(invalid));
+  for (const auto& [key, version] : before.refused) {
+    if (!now.objects.contains(key) && now.invalid.insert(key).second) {
+      now.refused.try_emplace(key, version);
+    }
+  }
 }
 
 void HubObjects::set_unreadable(const std::string& path, const std::string& why, const std::string& fix) {
@@ -81,44 +94,55 @@ void HubObjects::set_unreadable(const std::string& path, const std::string& why,
 void HubObjects::remove(const std::string& path) {
   const auto found = files_.find(path);
   if (found != files_.end()) {
-    apply(found->second, {}, {});
+    apply(found->second, {});
     files_.erase(found);
   }
 }
 
 // Updates the entries of every key that `file` defines, or defined before.
-void HubObjects::apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Version> objects,
-                       std::set<ManifestKey> invalid) {
+void HubObjects::apply(const std::shared_ptr<File>& file, Contents now) {
   const FileRef ref = file;
   for (const auto& [key, before] : file->objects) {
-    if (!objects.contains(key)) {
+    if (!now.objects.contains(key)) {
       erase_value(entries_[key].valid_in, ref);
       touched_.insert(key);
     }
   }
-  for (const auto& [key, now] : objects) {
+  for (const auto& [key, version] : now.objects) {
     const auto before = file->objects.find(key);
     if (before == file->objects.end()) {
       entries_[key].valid_in.push_back(ref);
       touched_.insert(key);
-    } else if (before->second.value != now.value || before->second.line != now.line) {
+    } else if (before->second.value != version.value || before->second.line != version.line) {
       touched_.insert(key);
     }
   }
   for (const ManifestKey& key : file->invalid) {
-    if (!invalid.contains(key)) {
+    if (!now.invalid.contains(key)) {
       erase_value(entries_[key].invalid_in, ref);
       touched_.insert(key);
     }
   }
-  for (const ManifestKey& key : invalid) {
+  for (const ManifestKey& key : now.invalid) {
     if (!file->invalid.contains(key)) {
       entries_[key].invalid_in.push_back(ref);
       touched_.insert(key);
     }
   }
-  file->objects = std::move(objects);
-  file->invalid = std::move(invalid);
+  for (const auto& [key, version] : now.refused) {
+    const auto before = file->refused.find(key);
+    if (before == file->refused.end() || before->second.value != version.value || before->second.line != version.line) {
+      touched_.insert(key);
+    }
+  }
+  for (const auto& [key, before] : file->refused) {
+    if (!now.refused.contains(key)) {
+      touched_.insert(key);
+    }
+  }
+  file->objects = std::move(now.objects);
+  file->invalid = std::move(now.invalid);
+  file->refused = std::move(now.refused);
 }
 
 Provenance HubObjects::select_owner(const ManifestKey& key) {
@@ -157,6 +181,14 @@ HubObjects::Value HubObjects::effective(const ObjectKey& key) const {
     const auto entry = entries_.find({key, cilium_node});
     return entry == entries_.end() ? Value() : entry->second.last_good;
   };
+  if (is_policy(key.kind)) {
+    const auto entry = entries_.find({key, false});
+    if (entry != entries_.end() && !entry->second.last_good && entry->second.owner) {
+      const auto& refused = entry->second.owner->refused;
+      const auto version = refused.find({key, false});
+      return version == refused.end() ? Value() : version->second.value;
+    }
+  }
   return key.kind == ObjectKind::kNode ? join_nodes(last_good(false), last_good(true)) : last_good(false);
 }
 
@@ -180,8 +212,9 @@ std::vector<ObjectDelta> HubObjects::take_deltas() {
     }
     if (const auto entry = entries_.find(key); entry != entries_.end() && entry->second.owner) {
       const File& owner = *entry->second.owner;
-      const auto version = owner.objects.find(key);
-      provenance = {owner.path, version == owner.objects.end() ? 0 : version->second.line};
+      const auto& versions = entry->second.last_good ? owner.objects : owner.refused;
+      const auto version = versions.find(key);
+      provenance = {owner.path, version == versions.end() ? 0 : version->second.line};
     }
     if (before != published_.end() && same_value(before->second.value, now)) {
       // A policy's location is part of it: its rules are identified by their lines. An invalid version has no line.
@@ -204,16 +237,23 @@ bool HubObjects::is_in_force(const ManifestKey& key) const {
   return entry != entries_.end() && entry->second.last_good != nullptr;
 }
 
+std::string HubObjects::consequence(const File& file, const ManifestDocument& document) const {
+  const auto in_force = [this](const ManifestKey& key) { return is_in_force(key); };
+  if ((document.unreadable && file.has_retained) ||
+      std::any_of(document.invalid.begin(), document.invalid.end(), in_force)) {
+    return kStays;
+  }
+  return document.refused.empty() ? "" : kClosed;
+}
+
 void HubObjects::add_document_problems(const File& file, const Manifest::Entry& entry,
                                        std::vector<SourceProblem>& out) const {
   const ManifestDocument& document = *entry.document;
-  const bool stays = (document.unreadable && file.has_retained) ||
-                     std::any_of(document.invalid.begin(), document.invalid.end(),
-                                 [this](const ManifestKey& key) { return is_in_force(key); });
+  const std::string note = consequence(file, document);
   for (std::size_t i = 0; i < document.errors.size(); ++i) {
     const YamlError& error = document.errors[i];
     SourceProblem problem{
-        {file.path, entry.line_in_file(error.line)}, error.what + (stays && !error.warning ? kStays : ""), error.fix};
+        {file.path, entry.line_in_file(error.line)}, error.what + (error.warning ? "" : note), error.fix};
     for (std::size_t r = 0; r < document.invalid.size(); ++r) {
       const auto& [first, last] = document.invalid_errors[r];
       if (!error.warning && first <= i && i < last) {

@@ -2,8 +2,9 @@
 // Pure: takes texts and does not touch the disk. Thread: control.
 //
 // An object keeps its last valid version while its document is invalid, and a file keeps its objects while any of its
-// documents cannot be read, so that a half-written file removes nothing. If two files define one object, the file that
-// was first stays in force, and the other is a problem that names both.
+// documents cannot be read, so that a half-written file removes nothing. An invalid policy without a valid version
+// closes its subjects where those can be read (ManifestDocument::refused). If two files define one object, the file
+// that was first stays in force, and the other is a problem that names both.
 #pragma once
 
 #include <map>
@@ -60,6 +61,7 @@ class HubObjects {
     Manifest manifest;
     std::map<ManifestKey, Version> objects;
     std::set<ManifestKey> invalid;
+    std::map<ManifestKey, Version> refused;  // of `invalid`: policies that close their subjects
     std::vector<Duplicate> duplicates;
     bool has_retained = false;             // has objects of an earlier text that the current one does not contain
     std::optional<SourceProblem> problem;  // of the file as a whole
@@ -73,11 +75,19 @@ class HubObjects {
   };
 
   File& file_at(const std::string& path);
-  void apply(const std::shared_ptr<File>& file, std::map<ManifestKey, Version> objects, std::set<ManifestKey> invalid);
+  // What a text contains, by key.
+  struct Contents {
+    std::map<ManifestKey, Version> objects, refused;
+    std::set<ManifestKey> invalid;
+  };
+  void apply(const std::shared_ptr<File>& file, Contents now);
+  static void retain_unseen(const File& before, Contents& now);
   // Selects the file in force for a touched key. Returns the file it was in before, for the delta of a removal.
   Provenance select_owner(const ManifestKey& key);
   [[nodiscard]] Value effective(const ObjectKey& key) const;
   [[nodiscard]] bool is_in_force(const ManifestKey& key) const;
+  // The note on a document's errors: what of its objects applies all the same.
+  [[nodiscard]] std::string consequence(const File& file, const ManifestDocument& document) const;
   void add_document_problems(const File& file, const Manifest::Entry& entry, std::vector<SourceProblem>& out) const;
   static void add_duplicate_problem(const File& file, const Duplicate& duplicate, std::vector<SourceProblem>& out);
   void add_conflict_problems(const ManifestKey& key, std::vector<SourceProblem>& out) const;

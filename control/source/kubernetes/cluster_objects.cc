@@ -155,12 +155,15 @@ void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry&
     document.errors.push_back({1, "the object has another kind or name than requested",
                                "check the API server, and any proxy in front of it"});
   }
+  entry.refused = nullptr;
   if (rejected) {
+    const bool closes = document.refused.size() == 1 && document.refused.front().key == key && !had_value;
+    entry.refused = closes ? document.refused.front().value : nullptr;
     ++counts.rejected;
     counts.invalid.insert(name);
     const std::string what = document.errors.front().what;
     if (!entry.rejected || entry.errors.empty() || entry.errors.front().what != what) {
-      log(describe(key) + " is invalid: " + what + (had_value ? "; the previous version stays in force" : ""));
+      log(describe(key) + " is invalid: " + what + consequence(entry));
     }
   } else {
     counts.invalid.erase(name);
@@ -178,6 +181,13 @@ void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry&
     with_errors_.insert(key);
   }
   touch(key.object);
+}
+
+// The note on an object's errors: what applies all the same.
+const char* ClusterObjects::consequence(const Entry& entry) {
+  return entry.value     ? "; the previous version stays in force"
+         : entry.refused ? "; what the policy selects is closed but for its other rules"
+                         : "";
 }
 
 ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, Entries::iterator at) {
@@ -293,7 +303,7 @@ ClusterObjects::Value ClusterObjects::imported_service(const ObjectKey& key) con
 
 ClusterObjects::Value ClusterObjects::value_of(const ObjectKey& key, bool cilium_node) const {
   const auto at = entries_.find({key, cilium_node});
-  return at == entries_.end() ? Value() : at->second.value;
+  return at == entries_.end() ? Value() : at->second.value ? at->second.value : at->second.refused;
 }
 
 ClusterObjects::Value ClusterObjects::effective_service(const ObjectKey& key, const Value& service) const {
@@ -362,11 +372,10 @@ std::vector<SourceProblem> ClusterObjects::problems(WallClock::time_point) const
   std::vector<SourceProblem> out;
   for (const ManifestKey& key : with_errors_) {
     const Entry& entry = entries_.at(key);
-    const bool stays = entry.rejected && entry.value;
     for (const YamlError& error : entry.errors) {
       const bool is_rejected = entry.rejected && !error.warning;
       out.push_back({{entry.location, 0},
-                     error.what + (stays && is_rejected ? "; the previous version stays in force" : ""),
+                     error.what + (is_rejected ? consequence(entry) : ""),
                      error.fix,
                      is_rejected ? std::optional(key.object) : std::nullopt});
     }

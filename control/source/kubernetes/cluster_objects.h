@@ -43,7 +43,8 @@ class ClusterObjects final : public ApiObjects {
  private:
   using Value = std::shared_ptr<const ObjectValue>;
   struct Entry {
-    Value value;  // the last valid version; null: there was none, or the object is irrelevant
+    Value value;    // the last valid version; null: there was none, or the object is irrelevant
+    Value refused;  // a policy without a valid version: what closes its subjects (ManifestDocument::refused)
     YamlErrors errors;
     bool rejected = false;
     unsigned generation = 0;
@@ -71,6 +72,7 @@ class ClusterObjects final : public ApiObjects {
   [[nodiscard]] Value value_of(const ObjectKey& key, bool cilium_node) const;
   [[nodiscard]] Value effective(const ObjectKey& key) const;
   // Adds the slice to the imported slices of its Service, or removes it.
+  [[nodiscard]] static const char* consequence(const Entry& entry);
   void record_import(const ManifestKey& key, const Value& value, bool present);
   [[nodiscard]] bool is_ignored(const Kind& kind, const ManifestKey& key) const;
   [[nodiscard]] Value imported_service(const ObjectKey& key) const;

@@ -213,10 +213,19 @@ class DocumentReader {
     if (has_errors_since(errors_before)) {
       out_.invalid.push_back(*key);
       out_.invalid_errors.emplace_back(errors_before, out_.errors.size());
+      add_refused(*key, root.line(), std::move(value));
     } else if (value) {
       out_.objects.push_back({*key, std::make_shared<const ObjectValue>(*std::move(value)), root.line()});
     } else {
       ++out_.ignored;
+    }
+  }
+
+  void add_refused(const ManifestKey& key, unsigned line, std::optional<ObjectValue> value) {
+    PolicyObject* policy = value ? std::get_if<PolicyObject>(&*value) : nullptr;
+    if (policy != nullptr && !policy->specs.empty()) {
+      policy->refused = true;
+      out_.refused.push_back({key, std::make_shared<const ObjectValue>(*std::move(value)), line});
     }
   }
 

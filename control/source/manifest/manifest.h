@@ -41,6 +41,9 @@ struct ManifestDocument {
   std::string text;  // as it was in the file; empty: read from a tree
   std::vector<ManifestObject> objects;
   std::vector<ManifestKey> invalid;  // objects with errors: their last valid version stays in force
+  // Policies among `invalid` whose subjects could be read: to apply where no valid version was seen. Rules with errors
+  // allow nothing, and deny everybody.
+  std::vector<ManifestObject> refused;
   std::vector<std::pair<std::size_t, std::size_t>>
       invalid_errors;       // of each of `invalid`: its range in `errors`, [a, b)
   bool unreadable = false;  // may contain objects whose names could not be read

@@ -19,6 +19,14 @@ constexpr PeerKeys kTo{"toEndpoints", "toRequires", "toCIDR", "toCIDRSet", "toEn
 
 bool present(const YamlMap& map, std::string_view key) { return map.get(key) != nullptr; }
 
+void select_nobody(PolicyRule& rule) {
+  rule.any_peer = false;
+  rule.endpoints.clear();
+  rule.entities.clear();
+  rule.cidrs.clear();
+  rule.services.clear();
+}
+
 // A peer selector, completed as Cilium does: limited to the policy's namespace or, for a clusterwide policy, to pods.
 // One that only excludes namespaces selects pods too, not what has no namespace. A selector on reserved labels is not
 // changed. The cluster is added later, where it is known.
@@ -45,7 +53,9 @@ LabelSelector read_peer(const YamlMap& item, const std::string& ns, bool subject
 
 class SpecReader {
  public:
-  SpecReader(const ObjectText& in, const YamlMap& spec) : in_(in), spec_(spec) {}
+  SpecReader(const ObjectText& in, const YamlMap& spec) : in_(in), spec_(spec), whole_(spec.errors()) {}
+
+  // Nothing when it is not known whom the spec selects.
 
   std::optional<PolicySpec> read() {
     spec_.reject_others({"endpointSelector", "nodeSelector", "ingress", "ingressDeny", "egress", "egressDeny",
@@ -59,7 +69,11 @@ class SpecReader {
     if (spec_.require("endpointSelector", "write {} to select every endpoint") == nullptr) {
       return std::nullopt;
     }
+    const RefusalGuard subjects(spec_.errors());
     read_subjects();
+    if (subjects.has_errors()) {
+      return std::nullopt;
+    }
     if (spec_.list("ingress").empty() && spec_.list("ingressDeny").empty() && spec_.list("egress").empty() &&
         spec_.list("egressDeny").empty()) {
       spec_.error(spec_.line(), spec_.path() + " has no rules", "write ingress, ingressDeny, egress or egressDeny");
@@ -68,6 +82,9 @@ class SpecReader {
     read_section("ingressDeny", false, true);
     read_section("egress", true, false);
     read_section("egressDeny", true, true);
+    if (whole_.has_errors()) {
+      close_named_directions();
+    }
     read_default_deny();
     return std::move(out_);
   }
@@ -97,6 +114,7 @@ class SpecReader {
   void read_section(std::string_view key, bool egress, bool deny) {
     const auto& list = spec_.list(key);
     for (std::size_t i = 0; i < list.size(); ++i) {
+      const RefusalGuard guard(in_.root.errors());
       const YamlMap rule(&list[i], item_path(spec_.path(key), i), list[i].line, in_.root.errors());
       PolicyRule out;
       out.line = list[i].line - std::min(list[i].line, in_.root.line());
@@ -107,10 +125,16 @@ class SpecReader {
       read_cilium_ports(rule, out);
       // A rule with ports and without peers applies to every peer; a rule with neither selects no peer.
       out.any_peer = out.any_peer || (!names_peers_ && !out.any_port);
-      out_.rules.push_back(std::move(out));
+      guard.add_rule(std::move(out), out_);
     }
     bool& default_deny = egress ? out_.default_deny_egress : out_.default_deny_ingress;
     default_deny = default_deny || !list.empty();
+  }
+
+  // In a spec with errors, a section without rules that can be read closes its direction too.
+  void close_named_directions() {
+    out_.default_deny_ingress = out_.default_deny_ingress || present(spec_, "ingress") || present(spec_, "ingressDeny");
+    out_.default_deny_egress = out_.default_deny_egress || present(spec_, "egress") || present(spec_, "egressDeny");
   }
 
   static void check_keys(const YamlMap& rule, bool egress, bool deny) {
@@ -182,14 +206,6 @@ class SpecReader {
     }
   }
 
-  static void select_nobody(PolicyRule& out) {
-    out.any_peer = false;
-    out.endpoints.clear();
-    out.entities.clear();
-    out.cidrs.clear();
-    out.services.clear();
-  }
-
   void read_default_deny() {
     const YamlMap map = spec_.map("enableDefaultDeny");
     map.reject_others({"ingress", "egress"});
@@ -205,6 +221,7 @@ class SpecReader {
 
   const ObjectText& in_;
   const YamlMap& spec_;
+  const RefusalGuard whole_;
   PolicySpec out_;
   bool subject_is_init_ = false;
   bool names_peers_ = false;  // the current rule has a key that selects peers
@@ -248,6 +265,7 @@ void read_kubernetes_rules(const ObjectText& in, const YamlMap& spec, bool egres
   const std::string_view key = egress ? "egress" : "ingress", peers_key = egress ? "to" : "from";
   const auto& list = spec.list(key);
   for (std::size_t i = 0; i < list.size(); ++i) {
+    const RefusalGuard guard(in.root.errors());
     const YamlMap rule(&list[i], item_path(spec.path(key), i), list[i].line, in.root.errors());
     rule.reject_others({peers_key, "ports"});
     PolicyRule next;
@@ -260,11 +278,48 @@ void read_kubernetes_rules(const ObjectText& in, const YamlMap& spec, bool egres
       read_kubernetes_peer(item, in.ns, next);
     }
     read_kubernetes_ports(rule, next);
-    out.rules.push_back(std::move(next));
+    guard.add_rule(std::move(next), out);
   }
 }
 
+struct Directions {
+  bool ingress = false, egress = false;
+};
+
+Directions read_policy_types(const YamlMap& spec) {
+  Directions out;
+  const auto& types = spec.list("policyTypes");
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const bool known = types[i].text == "Ingress" || types[i].text == "Egress";
+    // A type that cannot be read may be either.
+    out.ingress = out.ingress || !known || types[i].text == "Ingress";
+    out.egress = out.egress || !known || types[i].text == "Egress";
+    if (!known) {
+      spec.error(types[i].line, item_path("spec.policyTypes", i) + " is " + shown(types[i].text),
+                 "write Ingress or Egress");
+    }
+  }
+  return types.empty() ? Directions{true, !spec.list("egress").empty()} : out;
+}
+
 }  // namespace
+
+bool RefusalGuard::has_errors() const {
+  return std::any_of(errors_.begin() + static_cast<std::ptrdiff_t>(before_), errors_.end(),
+                     [](const YamlError& error) { return !error.warning; });
+}
+
+void RefusalGuard::add_rule(PolicyRule rule, PolicySpec& out) const {
+  if (has_errors()) {
+    if (!rule.deny) {
+      return;
+    }
+    select_nobody(rule);
+    rule.ports.clear();
+    rule.any_peer = rule.any_port = true;
+  }
+  out.rules.push_back(std::move(rule));
+}
 
 std::optional<ObjectValue> read_cilium_policy(const ObjectText& in) {
   PolicyObject policy;
@@ -295,22 +350,13 @@ std::optional<ObjectValue> read_network_policy(const ObjectText& in) {
   if (!spec.present()) {
     in.root.error(in.root.line(), "the policy has no spec", "write what it selects and allows");
   }
+  const RefusalGuard subjects(in.root.errors());
   out.subjects = read_label_selector(spec.map("podSelector"), "k8s");
+  if (!spec.present() || subjects.has_errors()) {
+    return PolicyObject{};
+  }
   require_label(out.subjects, kPodNamespaceKey, in.ns);
-  bool ingress = false, egress = false;
-  const auto& types = spec.list("policyTypes");
-  for (std::size_t i = 0; i < types.size(); ++i) {
-    ingress = ingress || types[i].text == "Ingress";
-    egress = egress || types[i].text == "Egress";
-    if (types[i].text != "Ingress" && types[i].text != "Egress") {
-      spec.error(types[i].line, item_path("spec.policyTypes", i) + " is " + shown(types[i].text),
-                 "write Ingress or Egress");
-    }
-  }
-  if (types.empty()) {
-    ingress = true;
-    egress = !spec.list("egress").empty();
-  }
+  const auto [ingress, egress] = read_policy_types(spec);
   out.default_deny_ingress = ingress;
   out.default_deny_egress = egress;
   if (ingress) {

@@ -34,8 +34,8 @@ std::string upper(std::string text) {
   return text;
 }
 
-// The protocols that a port applies to; ANY are those that have ports. Empty, with an error, for protocols we do not
-// carry.
+// The protocols that a port applies to; ANY are those that have ports that we carry. Empty for others: with a warning
+// for SCTP, whose ports match nothing that we carry, else with an error.
 std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view default_protocol) {
   const YamlNode* node = item.get("protocol");
   const std::string text = node == nullptr ? std::string(default_protocol) : upper(item.text("protocol"));
@@ -49,7 +49,10 @@ std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view d
     return {kTcp, kUdp};
   }
   const unsigned line = node == nullptr ? item.line() : node->line;
-  if (text == "ICMP" || text == "ICMPV6") {
+  if (text == "SCTP") {
+    item.warn(line, item.path("protocol") + " is SCTP, which is not carried: this port matches nothing",
+              "remove it, unless the nodes enforce this policy too");
+  } else if (text == "ICMP" || text == "ICMPV6") {
     item.error(line, item.path("protocol") + " is " + text + ", which has no ports", "write an icmps: rule");
   } else {
     item.error(line, item.path("protocol") + " is " + shown(text) + ", which is not supported",

@@ -2,6 +2,7 @@
 // it, never skipped: a rule that lost a condition would allow more than was written. Internal to this folder.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,6 +41,21 @@ void normalize(LabelSelector& selector);
                                                       YamlErrors& errors);
 [[nodiscard]] std::vector<PolicyService> read_services(const std::vector<YamlNode>& list, const std::string& path,
                                                        YamlErrors& errors);
+
+// Keeps a policy with errors from opening what a correct one closes: a rule with errors allows nothing, or denies
+// everybody. Made before what it watches is read.
+class RefusalGuard {
+ public:
+  explicit RefusalGuard(const YamlErrors& errors) : errors_(errors), before_(errors.size()) {}
+  // Whether an error other than a warning was added since.
+  [[nodiscard]] bool has_errors() const;
+  // Appends the rule to `out` in the form that may be applied.
+  void add_rule(PolicyRule rule, PolicySpec& out) const;
+
+ private:
+  const YamlErrors& errors_;
+  std::size_t before_;
+};
 
 // toPorts and icmps of a rule of a Cilium policy.
 void read_cilium_ports(const YamlMap& rule, PolicyRule& out);

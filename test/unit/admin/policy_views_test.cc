@@ -38,9 +38,11 @@ PolicyTraceReply some_trace() {
   reply.to = PolicyPartyRow{"east/shop/cart-0", 65792, "k8s:app=cart"};
   reply.port = "8080/tcp";
   reply.verdict = "allowed";
-  PolicyDirectionRow egress{"egress", "west/shop/web-1", "east/shop/cart-0", false, false, "", "of cluster west", {}};
+  PolicyDirectionRow egress{"egress", "west/shop/web-1", "east/shop/cart-0", false, false, "", "of cluster west", {},
+                            {}};
   PolicyDirectionRow ingress{"ingress", "east/shop/cart-0", "west/shop/web-1",  true,
-                             true,      "allowed",          "a rule allows it", {}};
+                             true,      "allowed",          "a rule allows it", {"CiliumNetworkPolicy shop/l7"},
+                             {}};
   ingress.rules = {{"CiliumNetworkPolicy shop/allow-web", "east/policies.yaml:9", false, "pods app=web", "tcp 8080",
                     true, true, true},
                    {"CiliumNetworkPolicy shop/no-world", "east/policies.yaml:29", true, "entities world", "every port",
@@ -67,6 +69,8 @@ TEST(PolicyView, ATraceNamesTheDecidingRule) {
   EXPECT_TRUE(holds(text, "verdict      allowed\n")) << text;
   EXPECT_TRUE(holds(text, "egress of west/shop/web-1: not enforced here, of cluster west")) << text;
   EXPECT_TRUE(holds(text, "ingress of east/shop/cart-0: allowed, a rule allows it")) << text;
+  EXPECT_TRUE(holds(text, "  CiliumNetworkPolicy shop/l7 selects it and is refused: isthmus policy says why\n"))
+      << text;
   EXPECT_TRUE(holds(text, "east/policies.yaml:9   decides")) << text;
   EXPECT_TRUE(holds(text, "east/policies.yaml:29  other peers")) << text;
 }
@@ -92,6 +96,7 @@ TEST(PolicyView, JsonOutputHasTheMembers) {
   EXPECT_EQ(trace["from"]["identity"], 131328);
   EXPECT_EQ(trace["directions"][1]["rules"][0]["where"], "east/policies.yaml:9");
   EXPECT_EQ(trace["directions"][1]["rules"][0]["decides"], true);
+  EXPECT_EQ(trace["directions"][1]["refused"], json({"CiliumNetworkPolicy shop/l7"}));
   EXPECT_EQ(trace["directions"][1]["rules"][1]["action"], "deny");
   const json list = json::parse(policy_shown(encode_policies(some_list()), true));
   EXPECT_EQ(list["policies"][1]["state"], "refused");

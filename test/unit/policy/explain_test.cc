@@ -9,7 +9,9 @@ namespace isthmus {
 namespace {
 
 using namespace policy_test;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 const std::string kPolicies = cnp(R"(  endpointSelector: {matchLabels: {app: cart}}
@@ -56,6 +58,15 @@ TEST_F(Explained, DenialsGiveTheReason) {
   trace = ask(party("198.51.100.1"), party("east/cart"), "8/icmp");
   EXPECT_EQ(trace.outcome, PolicyOutcome::kDeniedByRule);
   EXPECT_TRUE(trace.rules[2].decides);
+}
+
+TEST_F(Explained, RefusedPoliciesThatSelectTheSubjectAreNamed) {
+  hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress: [{fromEntities: [wrold]}]", "typo") +
+             cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [host]}]", "fine"));
+  const ExplainedDirection trace = ask(party("east/web"), party("east/cart"), "80/tcp");
+  EXPECT_EQ(trace.outcome, PolicyOutcome::kDenied);
+  EXPECT_THAT(trace.refused, ElementsAre("CiliumNetworkPolicy shop/typo"));
+  EXPECT_THAT(ask(party("east/cart"), party("east/web"), "80/tcp").refused, IsEmpty());
 }
 
 TEST_F(Explained, UnselectedSubjectsAreAllowed) {

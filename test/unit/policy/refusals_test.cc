@@ -1,5 +1,5 @@
-// A policy with a field that cannot be enforced is rejected as a whole, with an error that gives the field and its
-// line.
+// A policy with a field that cannot be enforced is refused, with an error that gives the field and its line. Its last
+// valid version stays in force; without one, its subjects stay closed and the rule with the field allows nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,7 +18,8 @@ using ::testing::IsEmpty;
 struct Rejection {
   const char* name;
   std::string text;
-  const char* error;  // with the line
+  const char* error;   // with the line
+  bool closes = true;  // its subjects and one of its directions can be read
 };
 
 std::string ingress(const std::string& rule) { return cnp("  endpointSelector: {}\n  ingress:\n  - " + rule); }
@@ -27,12 +28,19 @@ std::string ports(const std::string& list) { return ingress("toPorts: [{ports: [
 
 class Rejected : public ::testing::TestWithParam<Rejection> {};
 
-TEST_P(Rejected, WithTheFieldNamedAndTheWholeObject) {
+TEST_P(Rejected, WithTheFieldNamedAndItsSubjectsClosed) {
   PolicyHub hub;
   hub.policy(GetParam().text);
   EXPECT_THAT(hub.errors(), Contains(HasSubstr(GetParam().error)));
-  EXPECT_TRUE(hub.compiler->policy().policies().empty());
-  EXPECT_TRUE(hub.tables.subjects.empty());
+  const bool in = allowed(hub.ingress("east/web", "east/cart", kTcp, 80));
+  const bool out = allowed(hub.egress("east/cart", "east/web", kTcp, 80));
+  EXPECT_EQ(in && out, !GetParam().closes);
+  for (const auto& [number, subject] : hub.tables.subjects) {
+    for (const DirectionPolicy& direction : {subject.ingress, subject.egress}) {
+      EXPECT_TRUE(std::all_of(direction.entries.begin(), direction.entries.end(), [](const auto& e) { return e.deny; }))
+          << "subject " << number.value();
+    }
+  }
 }
 
 const Rejection kRejections[] = {
@@ -56,13 +64,11 @@ const Rejection kRejections[] = {
     {"authentication", ingress("{fromEndpoints: [{}], authentication: {mode: required}}"),
      "authentication is not supported"},
     {"nodeSelector", ccnp("  nodeSelector: {}\n  ingress: [{fromEntities: [all]}]"),
-     "spec.nodeSelector is not supported"},
-    {"sctp", ports("{port: \"80\", protocol: SCTP}"), "protocol is \"SCTP\", which is not supported"},
+     "spec.nodeSelector is not supported", false},
     {"gre", ports("{port: \"0\", protocol: GRE}"), "protocol is \"GRE\", which is not supported"},
     {"vrrp", ports("{port: \"0\", protocol: vrrp}"), "protocol is \"VRRP\", which is not supported"},
     {"icmpAsPort", ports("{port: \"0\", protocol: ICMP}"), "ICMP, which has no ports"},
     {"icmpv6AsPort", ports("{port: \"0\", protocol: ICMPv6}"), "ICMPV6, which has no ports"},
-    {"kubernetesSctp", knp("  podSelector: {}\n  ingress: [{ports: [{port: 80, protocol: SCTP}]}]"), "\"SCTP\""},
     {"kubernetesAny", knp("  podSelector: {}\n  ingress: [{ports: [{port: 80, protocol: ANY}]}]"), "\"ANY\""},
 
     {"twoKinds", ingress("{fromEndpoints: [{}], fromCIDR: [10.0.0.0/8]}"), "has fromEndpoints and fromCIDR"},
@@ -72,16 +78,17 @@ const Rejection kRejections[] = {
      "has both toPorts and icmps"},
     {"unknownRuleKey", ingress("fromEndpoint: [{}]"), "unknown key \"fromEndpoint\""},
     {"toServicesInIngress", ingress("toServices: []"), "unknown key \"toServices\""},
-    {"unknownSpecKey", cnp("  endpointSelector: {}\n  ingresses: []"), "unknown key \"ingresses\""},
+    {"unknownSpecKey", cnp("  endpointSelector: {}\n  ingresses: []"), "unknown key \"ingresses\"", false},
     {"authenticationInDeny", cnp("  endpointSelector: {}\n  ingressDeny: [{authentication: {mode: disabled}}]"),
      "unknown key \"authentication\""},
-    {"noSelector", cnp("  ingress: [{}]"), "spec.endpointSelector is missing"},
-    {"noRules", cnp("  endpointSelector: {}"), "spec has no rules"},
+    {"noSelector", cnp("  ingress: [{}]"), "spec.endpointSelector is missing", false},
+    {"noRules", cnp("  endpointSelector: {}"), "spec has no rules", false},
     {"emptySection", cnp("  endpointSelector: {}\n  ingress: []"), "spec has no rules"},
     {"emptySections", cnp("  endpointSelector: {}\n  ingress: []\n  egressDeny: []"), "spec has no rules"},
     {"noSpec", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\n",
-     "neither spec nor specs"},
-    {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec"},
+     "neither spec nor specs", false},
+    {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec",
+     false},
     {"entity", ingress("fromEntities: [wrold]"), "did you mean world?"},
     {"cidr", ingress("fromCIDR: [10.0.0.0/33]"), "\"10.0.0.0/33\", not a CIDR"},
     {"except", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]"), "is not within 10.0.0.0/8"},
@@ -136,14 +143,66 @@ TEST(RejectedPolicies, LeaveThePreviousVersionInForce) {
   EXPECT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
 }
 
-TEST(RejectedPolicies, AreRejectedWholeForOneInvalidSpec) {
+TEST(RejectedPolicies, KeepTheRulesThatCanBeEnforced) {
+  PolicyHub hub;
+  hub.policy(
+      cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress:\n  - fromEndpoints: [{}]\n"
+          "    toPorts: [{ports: [{port: \"80\"}], rules: {http: [{}]}}]\n  - fromEndpoints: [{}]\n"
+          "    toPorts: [{ports: [{port: \"81\"}]}]"));
+  EXPECT_THAT(hub.errors(), ElementsAre(AllOf(HasSubstr("ingress[0].toPorts[0].rules is not supported"),
+                                              HasSubstr("what the policy selects is closed but for its other rules"))));
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 81)));
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 82)));
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "east/web", kTcp, 82)));
+  EXPECT_TRUE(allowed(hub.ingress("east/cart", "east/web", kTcp, 80)));
+}
+
+TEST(RejectedPolicies, DenyEverybodyWhereTheDenyRuleCannotBeRead) {
+  PolicyHub hub;
+  hub.policy(
+      cnp("  endpointSelector: {matchLabels: {app: cart}}\n  enableDefaultDeny: {ingress: false}\n"
+          "  ingress: [{fromEntities: [all]}]\n  ingressDeny: [{fromCIDR: [10.0.0.0/33]}]"));
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "east/web", kTcp, 80)));
+}
+
+TEST(RejectedPolicies, LeaveTheDefaultOpenWhereTheyEnableNoDefaultDeny) {
+  PolicyHub hub;
+  hub.policy(
+      cnp("  endpointSelector: {}\n  enableDefaultDeny: {ingress: false}\n"
+          "  ingress: [{fromCIDR: [10.0.0.0/33]}]"));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+}
+
+TEST(RejectedPolicies, OpenAgainWhenCorrectedOrRemoved) {
+  PolicyHub hub;
+  hub.policy(ingress("fromEntities: [wrold]"));
+  ASSERT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  hub.policy(ingress("{fromEntities: [wrold]}\n  - {fromEndpoints: [{matchLabels: {app: web}}]}"));
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80))) << "the other rule of a new refused version";
+  hub.policy(ingress("fromEntities: [wrold]") + "kind: [\n");
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  hub.policy("kind: [\n");
+  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80))) << "the file cannot be read";
+  hub.policy(ingress("fromEntities: [all]"));
+  EXPECT_TRUE(allowed(hub.ingress("203.0.113.1", "east/cart", kTcp, 80)));
+  hub.policy(ingress("fromEntities: [wrold]"));
+  EXPECT_TRUE(allowed(hub.ingress("203.0.113.1", "east/cart", kTcp, 80))) << "the valid version stays in force";
+  hub.policy("");
+  EXPECT_TRUE(hub.tables.subjects.empty());
+}
+
+TEST(RejectedPolicies, CloseTheSubjectsOfEverySpecThatCanBeRead) {
   PolicyHub hub;
   hub.policy(
       "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
       "- {endpointSelector: {}, ingress: [{fromEndpoints: [{}]}]}\n"
       "- {endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.example}]}]}\n");
   EXPECT_THAT(hub.errors(), ElementsAre(HasSubstr("east/policy.yaml:6: specs[1].egress[0].toFQDNs is not supported")));
-  EXPECT_TRUE(hub.tables.subjects.empty());
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  EXPECT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "east/web", kTcp, 80)));
 }
 
 TEST(AcceptedPolicies, MayHaveUnsupportedFieldsThatAreEmpty) {

@@ -155,6 +155,31 @@ TEST_F(ClusterObjectsTest, NodeAndCiliumNodeAreOneObject) {
   EXPECT_FALSE(objects.contains(key));
 }
 
+TEST_F(ClusterObjectsTest, ARefusedPolicyClosesItsSubjectsUntilAValidVersionComes) {
+  create(true);
+  json policy{{"apiVersion", "cilium.io/v2"},
+              {"kind", "CiliumNetworkPolicy"},
+              {"metadata", {{"name", "web"}, {"namespace", "shop"}}},
+              {"spec", {{"endpointSelector", json::object()}, {"ingress", {{{"fromEntities", {"wrold"}}}}}}}};
+  const ObjectKey key{ObjectKind::kCiliumPolicy, "east", "shop", "web"};
+  put("ciliumnetworkpolicies", policy);
+  ASSERT_TRUE(objects.contains(key));
+  const auto refused = std::get<PolicyObject>(objects.at(key));
+  EXPECT_TRUE(refused.refused && refused.specs.at(0).default_deny_ingress && refused.specs.at(0).rules.empty());
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("what the policy selects is closed but for its other rules")));
+  json valid = policy;
+  valid["spec"]["ingress"][0]["fromEntities"][0] = "world";
+  put("ciliumnetworkpolicies", valid);
+  EXPECT_FALSE(std::get<PolicyObject>(objects.at(key)).refused);
+  put("ciliumnetworkpolicies", policy);
+  EXPECT_EQ(std::get<PolicyObject>(objects.at(key)).specs.at(0).rules.size(), 1U);
+  remove("ciliumnetworkpolicies", policy);
+  put("ciliumnetworkpolicies", policy);
+  EXPECT_TRUE(std::get<PolicyObject>(objects.at(key)).refused);
+  remove("ciliumnetworkpolicies", policy);
+  EXPECT_FALSE(objects.contains(key));
+}
+
 TEST_F(ClusterObjectsTest, AnInvalidVersionKeepsTheLastValidOneAndIsLoggedOnce) {
   create(true);
   put("services", service("cart", true));
