@@ -30,8 +30,7 @@ bool port_matches(const PolicySet& policy, const PolicyRule& rule, const PolicyP
     if (!owner.identity) {
       return false;
     }
-    const std::vector<Identity> of{*owner.identity};
-    const auto numbers = policy.named_ports().numbers(port.name, port.protocol, &of);
+    const auto numbers = policy.named_ports().numbers(port.name, port.protocol, *owner.identity);
     return std::find(numbers.begin(), numbers.end(), question.port) != numbers.end();
   });
 }

@@ -60,28 +60,28 @@ void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& changed) {
   }
 }
 
-std::vector<std::uint16_t> NamedPorts::numbers(const std::string& name, std::uint8_t protocol,
-                                               const std::vector<Identity>* of) const {
-  std::set<std::uint16_t> found;
-  const auto add = [&](const auto& names) {
-    if (const auto at = names.find({name, protocol}); at != names.end()) {
-      for (const auto& [number, pods] : at->second) {
-        found.insert(number);
-      }
-    }
-  };
-  if (of == nullptr) {
-    for (const auto& [identity, names] : ports_) {
-      add(names);
-    }
-  } else {
-    for (const Identity identity : *of) {
-      if (const auto at = ports_.find(identity); at != ports_.end()) {
-        add(at->second);
-      }
+std::vector<std::uint16_t> NamedPorts::numbers(const std::string& name, std::uint8_t protocol, Identity of) const {
+  std::vector<std::uint16_t> found;
+  const auto names = ports_.find(of);
+  if (names == ports_.end()) {
+    return found;
+  }
+  if (const auto at = names->second.find({name, protocol}); at != names->second.end()) {
+    for (const auto& [number, pods] : at->second) {
+      found.push_back(number);
     }
   }
-  return {found.begin(), found.end()};
+  return found;
+}
+
+std::vector<Identity> NamedPorts::identities(const std::string& name, std::uint8_t protocol) const {
+  std::vector<Identity> found;
+  for (const auto& [identity, names] : ports_) {
+    if (names.contains({name, protocol})) {
+      found.push_back(identity);
+    }
+  }
+  return found;
 }
 
 }  // namespace isthmus

@@ -18,9 +18,10 @@ class NamedPorts {
   // Re-reads the named ports of a pod (key of kind kPod) or ipcache address (kAddress). Adds to `changed` the
   // identities for which a name now resolves to other numbers.
   void refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& changed);
-  // The numbers of a named port, sorted, for these identities; `of` null: for all identities.
-  [[nodiscard]] std::vector<std::uint16_t> numbers(const std::string& name, std::uint8_t protocol,
-                                                   const std::vector<Identity>* of) const;
+  // The numbers of a named port of the identity's pods, sorted.
+  [[nodiscard]] std::vector<std::uint16_t> numbers(const std::string& name, std::uint8_t protocol, Identity of) const;
+  // The identities with pods that have a port of this name, sorted.
+  [[nodiscard]] std::vector<Identity> identities(const std::string& name, std::uint8_t protocol) const;
 
  private:
   struct Pod {

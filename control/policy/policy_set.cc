@@ -59,22 +59,9 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
       }
     }
   }
+  update_named(renamed);
   std::set<SelectorId> changed;
   selectors_.take_changes(delta, changed);
-  for (const Identity number : renamed) {
-    if (subjects_.contains(number)) {
-      dirty_.insert(number);
-    }
-  }
-  for (const SpecId id : named_egress_) {
-    const CompiledSpec& spec = specs_.at(id);
-    const bool touched = !renamed.empty() || std::any_of(spec.rules.begin(), spec.rules.end(), [&](const auto& rule) {
-      return changed.contains(rule.peers);
-    });
-    if (touched) {
-      dirty_.insert(spec.selected.begin(), spec.selected.end());
-    }
-  }
   emit_subjects(delta);
   emit_peer_changes(changed, delta);
   set_unlabelled(unlabelled);
@@ -341,7 +328,7 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
   out.default_deny_ingress = spec.default_deny_ingress;
   out.default_deny_egress = spec.default_deny_egress;
   for (const PolicyRule& text : spec.rules) {
-    CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text};
+    CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text, {}};
     if (!text.any_peer) {
       std::vector<Problem> problems;
       const PeerSelector selector = resolve_peers(text, cluster_, model, problems);
@@ -373,9 +360,6 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
     }
   }
   by_subject_.add(spec.subjects, id);
-  if (spec.named_egress_ports) {
-    named_egress_.insert(id);
-  }
   identities_.visit_matching(spec.subjects, [&](Identity number, const KnownIdentity& known) {
     if (known.own) {
       spec.selected.insert(number);
@@ -384,7 +368,12 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
       dirty_.insert(number);
     }
   });
+  const bool named_egress_ports = spec.named_egress_ports;
   specs_[id] = std::move(spec);
+  if (named_egress_ports) {
+    named_egress_.insert(id);
+    refresh_named(id);
+  }
   find_unapplied_rules(id);
 }
 
@@ -399,15 +388,11 @@ void PolicySet::remove_spec(SpecId id) {
     dirty_.insert(number);
   }
   for (const CompiledSpec::Rule& rule : spec.rules) {
+    release_named(rule.named, id);
     if (rule.peers == kEveryPeer) {
       continue;
     }
-    if (const auto users = users_.find(rule.peers); users != users_.end()) {
-      users->second.erase(id);
-      if (users->second.empty()) {
-        users_.erase(users);
-      }
-    }
+    remove_user(rule.peers, id);
     selectors_.release(rule.peers);
   }
   for (const Prefix& prefix : spec.prefixes) {

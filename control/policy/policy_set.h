@@ -58,11 +58,18 @@ struct UnlabelledClusters {
 
 // One spec of one policy, compiled.
 struct CompiledSpec {
+  // The destinations where a named egress port has this number.
+  struct NamedPeers {
+    std::uint8_t protocol = 0;
+    std::uint16_t number = 0;
+    SelectorId peers;
+  };
   struct Rule {
     RuleId id;
     SelectorId peers;              // kEveryPeer: no condition
     bool matches_nothing = false;  // selects no peer
     PolicyRule text;
+    std::vector<NamedPeers> named;  // each holds a reference in selectors_
   };
   ObjectKey policy;
   std::size_t position = 0;  // among the policy's specs
@@ -158,6 +165,13 @@ class PolicySet {
                     std::vector<CompiledSpec::Rule>& before, CompiledSpec& out);
   [[nodiscard]] RuleId rule_id_for(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
                                    std::vector<CompiledSpec::Rule>& before);
+  void update_named(const std::set<Identity>& renamed);
+  void refresh_named(SpecId id);
+  void release_named(const std::vector<CompiledSpec::NamedPeers>& sets, SpecId user);
+  void remove_user(SelectorId peers, SpecId user);
+  [[nodiscard]] bool is_address(Identity number) const;
+  [[nodiscard]] std::map<std::uint16_t, std::vector<Identity>> destinations(const CompiledSpec::Rule& rule,
+                                                                            const PolicyPort& port) const;
   void add_spec(SpecId id, CompiledSpec spec);
   void remove_spec(SpecId id);
   void set_unlabelled(const UnlabelledClusters& now);

@@ -11,26 +11,25 @@ void PolicySet::add_entries(const CompiledSpec::Rule& rule, Identity subject, En
   if (rule.matches_nothing) {
     return;
   }
-  const auto add = [&](std::uint8_t protocol, std::uint16_t first, std::uint16_t last) {
-    if (out.seen.emplace(rule.peers, protocol, rule.text.deny, first, last).second) {
-      out.direction.entries.push_back({rule.peers, protocol, rule.text.deny, first, last, rule.id});
+  const auto add = [&](SelectorId peers, std::uint8_t protocol, std::uint16_t first, std::uint16_t last) {
+    if (out.seen.emplace(peers, protocol, rule.text.deny, first, last).second) {
+      out.direction.entries.push_back({peers, protocol, rule.text.deny, first, last, rule.id});
     }
   };
   if (rule.text.any_port) {
-    add(0, 0, 65535);
+    add(rule.peers, 0, 0, 65535);
   }
   for (const PolicyPort& port : rule.text.ports) {
     if (port.name.empty()) {
-      add(port.protocol, port.first, port.last);
-      continue;
+      add(rule.peers, port.protocol, port.first, port.last);
+    } else if (!rule.text.egress) {  // the subject's own port
+      for (const std::uint16_t number : named_ports_.numbers(port.name, port.protocol, subject)) {
+        add(rule.peers, port.protocol, number, number);
+      }
     }
-    // A named port is the subject's own for ingress, and that of the selected peers for egress.
-    const std::vector<Identity> own{subject};
-    const std::vector<Identity>* of =
-        !rule.text.egress ? &own : (rule.peers == kEveryPeer ? nullptr : selectors_.members(rule.peers));
-    for (const std::uint16_t number : named_ports_.numbers(port.name, port.protocol, of)) {
-      add(port.protocol, number, number);
-    }
+  }
+  for (const CompiledSpec::NamedPeers& each : rule.named) {
+    add(each.peers, each.protocol, each.number, each.number);
   }
 }
 

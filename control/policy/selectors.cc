@@ -48,10 +48,26 @@ SelectorId SelectorTable::acquire(const PeerSelector& peers, const IdentityIndex
   for (const Identity number : members) {
     memberships_[number].push_back(id);
   }
-  selectors_[id] = {&it->first, 1, std::make_shared<std::vector<Identity>>(std::move(members)), false, false};
+  selectors_[id] = {&it->first, nullptr, 1, std::make_shared<std::vector<Identity>>(std::move(members)), false, false};
   index(id, it->first);
   touched_.insert(id);
   return id;
+}
+
+SelectorId SelectorTable::acquire(const NamedSubset& subset, std::vector<Identity> members) {
+  const auto [it, inserted] = by_subset_.try_emplace(subset);
+  if (inserted) {
+    it->second = numbers_.allocate();
+    selectors_[it->second].subset = &it->first;
+  }
+  Selector& selector = selectors_.at(it->second);
+  ++selector.references;
+  if (inserted || *selector.members != members) {
+    selector.members = std::make_shared<std::vector<Identity>>(std::move(members));
+    selector.shared = false;
+    touched_.insert(it->second);
+  }
+  return it->second;
 }
 
 void SelectorTable::release(SelectorId id) {
@@ -60,19 +76,23 @@ void SelectorTable::release(SelectorId id) {
   if (--selector.references != 0) {
     return;
   }
-  for (const Identity number : *selector.members) {
-    const auto of = memberships_.find(number);
-    erase_first(of->second, id);
-    if (of->second.empty()) {
-      memberships_.erase(of);
+  if (selector.peers != nullptr) {
+    for (const Identity number : *selector.members) {
+      const auto of = memberships_.find(number);
+      erase_first(of->second, id);
+      if (of->second.empty()) {
+        memberships_.erase(of);
+      }
     }
+    unindex(id, *selector.peers);
+    by_peers_.erase(by_peers_.find(*selector.peers));
+  } else {
+    by_subset_.erase(by_subset_.find(*selector.subset));
   }
-  unindex(id, *selector.peers);
   if (selector.published) {
     removed_.insert(id);
   }
   touched_.erase(id);
-  by_peers_.erase(by_peers_.find(*selector.peers));
   selectors_.erase(at);
   numbers_.release(id);
 }

@@ -3,9 +3,12 @@
 // control.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -25,14 +28,27 @@ struct PeerSelector {
   friend auto operator<=>(const PeerSelector&, const PeerSelector&) = default;
 };
 
+// The members of a selector that have a named port with this number.
+struct NamedSubset {
+  SelectorId of;
+  std::string name;
+  std::uint8_t protocol = 0;
+  std::uint16_t number = 0;
+  friend auto operator<=>(const NamedSubset&, const NamedSubset&) = default;
+};
+
 class SelectorTable {
  public:
   // Takes a reference. Precondition: the prefixes of the selector have identities that were passed to
   // identity_changed().
   SelectorId acquire(const PeerSelector& selector, const IdentityIndex& identities, const CidrTable& cidrs);
+  // The same for a subset, which has these members, sorted, until the next call says otherwise.
+  SelectorId acquire(const NamedSubset& subset, std::vector<Identity> members);
   void release(SelectorId id);
   // The identity was added, removed (`now` is null) or has other labels.
   void identity_changed(Identity number, const KnownIdentity* now);
+  // What changed since the last take_changes().
+  [[nodiscard]] const std::set<SelectorId>& touched() const { return touched_; }
   // Precondition: the id came from acquire() and is not released.
   [[nodiscard]] const PeerSelector& peers(SelectorId id) const { return *selectors_.at(id).peers; }
   // Sorted. Null when there is no such selector.
@@ -43,7 +59,8 @@ class SelectorTable {
 
  private:
   struct Selector {
-    const PeerSelector* peers = nullptr;  // key in by_peers_
+    const PeerSelector* peers = nullptr;  // key in by_peers_; null: a subset
+    const NamedSubset* subset = nullptr;  // key in by_subset_; null: by peers
     std::size_t references = 0;
     std::shared_ptr<std::vector<Identity>> members;  // immutable once published
     bool shared = false;                             // `members` is published: copy on write
@@ -55,6 +72,7 @@ class SelectorTable {
   void unindex(SelectorId id, const PeerSelector& selector);
 
   std::map<PeerSelector, SelectorId> by_peers_;
+  std::map<NamedSubset, SelectorId> by_subset_;
   std::unordered_map<SelectorId, Selector> selectors_;
   std::unordered_map<Identity, std::vector<SelectorId>> memberships_;
   SelectorIndex<SelectorId> by_label_;

@@ -51,6 +51,23 @@ TEST_F(Explained, TracesNameTheDecidingRule) {
   EXPECT_FALSE(trace.rules[2].peer_matches);
 }
 
+TEST_F(Explained, NamedPortsAreThoseOfTheEngine) {
+  hub.policy(
+      cnp("  endpointSelector: {}\n  egress: [{toPorts: [{ports: [{port: http}]}]}]\n"
+          "  ingress: [{toPorts: [{ports: [{port: http}]}]}]"));
+  for (const char* peer : {"east/web", "west/web", "203.0.113.1", "10.2.77.1"}) {
+    for (const std::uint16_t number : {std::uint16_t{8080}, std::uint16_t{8081}}) {
+      const std::string port = std::to_string(number) + "/tcp";
+      EXPECT_EQ(ask(party("east/cart"), party(peer), port, true).outcome == PolicyOutcome::kAllowed,
+                allowed(hub.egress("east/cart", peer, kTcp, number)))
+          << "to " << peer << " port " << port;
+      EXPECT_EQ(ask(party(peer), party("east/cart"), port).outcome == PolicyOutcome::kAllowed,
+                allowed(hub.ingress(peer, "east/cart", kTcp, number)))
+          << "from " << peer << " port " << port;
+    }
+  }
+}
+
 TEST_F(Explained, DenialsGiveTheReason) {
   ExplainedDirection trace = ask(party("west/web"), party("east/cart"), "9/tcp");
   EXPECT_EQ(trace.outcome, PolicyOutcome::kDenied);

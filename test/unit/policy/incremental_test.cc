@@ -141,6 +141,34 @@ TEST(PolicyChanges, AChangedNamedPortUpdatesItsSubject) {
   EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 8080)));
 }
 
+TEST(PolicyChanges, ANamedEgressPortFollowsThePeer) {
+  PolicyHub hub;
+  hub.policy(
+      cnp("  endpointSelector: {matchLabels: {app: cart}}\n  egress: [{toEndpoints: [{matchExpressions: [{key: "
+          "io.cilium.k8s.policy.cluster, operator: Exists}]}], toPorts: [{ports: [{port: http}]}]}]"));
+  ASSERT_TRUE(allowed(hub.egress("east/cart", "west/web", kTcp, 8081)));
+  std::string text;
+  for (const Pod& each : pods()) {
+    std::string one = each.cluster == "west" ? PolicyHub::identity_text(each) + PolicyHub::pod_text(each) : "";
+    if (each.name == "web" && !one.empty()) {
+      one.replace(one.find("8081"), 4, "8080");  // as the pods of east
+    }
+    text += one;
+  }
+  hub.file("pods.yaml", text, "west");
+  TableDelta delta = hub.compile().delta;
+  EXPECT_THAT(delta.upsert_policies, IsEmpty());
+  EXPECT_THAT(delta.affected_subjects, ElementsAre(Identity{pod("east/cart").identity}));
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "west/web", kTcp, 8080)));
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "west/web", kTcp, 8081)));
+  EXPECT_TRUE(allowed(hub.egress("east/cart", "west/cart", kTcp, 8081)));
+  hub.file("pods.yaml", "", "west");
+  hub.compile();
+  EXPECT_FALSE(allowed(hub.egress("east/cart", "west/cart", kTcp, 8081)));
+  hub.policy("");
+  EXPECT_THAT(hub.tables.selectors, IsEmpty());
+}
+
 // The verdicts of all pairs on a few ports: must not depend on history.
 std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
   std::vector<Identity> everyone;
@@ -178,6 +206,10 @@ TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
                           "fromEntities: [cluster]",
                           "fromEntities: [world-ipv4]",
                           "toPorts: [{ports: [{port: http}]}]"};
+  const char* kTo[] = {"toEndpoints: [{matchLabels: {app: web}}]",
+                       "toEndpoints: [{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}]}]",
+                       "toEntities: [cluster, world]"};
+  const std::string comma = ", ";
   std::mt19937 random(20260101);
   const auto pick = [&](std::size_t below) { return random() % below; };
   PolicyHub follower;
@@ -188,7 +220,9 @@ TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
       std::string name = (about_policy ? "p" : "i") + std::to_string(pick(6)) + ".yaml", cluster = "east", text;
       if (about_policy && pick(4) != 0) {
         text = cnp("  endpointSelector: {matchLabels: {app: " + std::string(kApps[pick(4)]) + "}}\n  " +
-                       (pick(3) == 0 ? "ingressDeny" : "ingress") + ": [{" + kPeers[pick(7)] + "}]",
+                       (pick(3) == 0 ? "ingressDeny" : "ingress") + ": [{" + kPeers[pick(7)] + "}]\n  " +
+                       (pick(3) == 0 ? "egressDeny" : "egress") + ": [{" + (pick(4) == 0 ? "" : kTo[pick(3)] + comma) +
+                       "toPorts: [{ports: [{port: http}]}]}]",
                    "p" + name.substr(1, 1));
       } else if (!about_policy) {
         cluster = pick(2) == 0 ? "east" : "west";

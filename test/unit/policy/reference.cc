@@ -186,6 +186,28 @@ std::string section_text(const Policy& policy, bool egress, bool deny) {
   return text.empty() ? "" : "  " + name + ":\n" + text;
 }
 
+bool covers(const Port& port, const Packet& packet) {
+  constexpr std::uint16_t kEchoRequest = 8;
+  if (port.protocol == "ICMP") {
+    return packet.protocol == 1 && port.first == kEchoRequest;
+  }
+  const bool tcp = packet.protocol == 6 && port.protocol != "UDP";
+  const bool udp = packet.protocol == 17 && port.protocol != "TCP";
+  if (!tcp && !udp) {
+    return false;
+  }
+  if (!port.named && port.first == 0) {
+    return true;
+  }
+  if (!port.named) {
+    return packet.port >= port.first && packet.port <= std::max(port.first, port.last);
+  }
+  if (packet.protocol != 6) {
+    return false;  // http is always a TCP port
+  }
+  return packet.to->http != 0 && packet.to->http == packet.port;  // at the destination, in both directions
+}
+
 }  // namespace
 
 std::string manifest(const Policy& policy) {
@@ -232,39 +254,11 @@ bool Evaluator::selects_peer(const Policy& policy, const Rule& rule, const Who& 
   return false;
 }
 
-bool Evaluator::covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const {
-  constexpr std::uint16_t kEchoRequest = 8;
-  if (port.protocol == "ICMP") {
-    return packet.protocol == 1 && port.first == kEchoRequest;
-  }
-  const bool tcp = packet.protocol == 6 && port.protocol != "UDP";
-  const bool udp = packet.protocol == 17 && port.protocol != "TCP";
-  if (!tcp && !udp) {
-    return false;
-  }
-  if (!port.named && port.first == 0) {
-    return true;
-  }
-  if (!port.named) {
-    return packet.port >= port.first && packet.port <= std::max(port.first, port.last);
-  }
-  if (packet.protocol != 6) {
-    return false;  // http is always a TCP port
-  }
-  if (!rule.egress) {
-    return packet.to->http != 0 && packet.to->http == packet.port;
-  }
-  // Egress: a port of that name on any selected peer.
-  return std::any_of(everyone_.begin(), everyone_.end(), [&](const Who& who) {
-    return who.labelled && who.http == packet.port && selects_peer(policy, rule, who);
-  });
-}
-
 bool Evaluator::matches(const Policy& policy, const Rule& rule, const Packet& packet) const {
   const Who& peer = rule.egress ? *packet.to : *packet.from;
   return selects_peer(policy, rule, peer) &&
-         (rule.ports.empty() || std::any_of(rule.ports.begin(), rule.ports.end(),
-                                            [&](const Port& port) { return covers(policy, rule, port, packet); }));
+         (rule.ports.empty() ||
+          std::any_of(rule.ports.begin(), rule.ports.end(), [&](const Port& port) { return covers(port, packet); }));
 }
 
 bool Evaluator::direction(const Packet& packet, bool egress) const {

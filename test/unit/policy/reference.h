@@ -72,18 +72,15 @@ struct Packet {
 // Decides whether a packet passes, by the policies of cluster east.
 class Evaluator {
  public:
-  Evaluator(const std::vector<Policy>& policies, const std::vector<Who>& everyone)
-      : policies_(policies), everyone_(everyone) {}
+  explicit Evaluator(const std::vector<Policy>& policies) : policies_(policies) {}
   [[nodiscard]] bool passes(const Packet& packet) const;
 
  private:
   [[nodiscard]] bool direction(const Packet& packet, bool egress) const;
   [[nodiscard]] bool matches(const Policy& policy, const Rule& rule, const Packet& packet) const;
   [[nodiscard]] static bool selects_peer(const Policy& policy, const Rule& rule, const Who& peer);
-  [[nodiscard]] bool covers(const Policy& policy, const Rule& rule, const Port& port, const Packet& packet) const;
 
   const std::vector<Policy>& policies_;
-  const std::vector<Who>& everyone_;
 };
 
 }  // namespace isthmus::policy_reference

@@ -266,7 +266,7 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
       gateway.set(cluster, "fleet.yaml", fleet_manifest(fleet, cluster));
     }
     gateway.publish();
-    const Evaluator reference(policies, fleet);
+    const Evaluator reference(policies);
     for (std::size_t batch = 0; batch < kPacketsPerSet / kBatch; ++batch) {
       std::vector<Packet> packets;
       std::set<Tuple> tuples;
