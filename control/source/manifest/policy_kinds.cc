@@ -92,22 +92,19 @@ class SpecReader {
  private:
   void read_subjects() {
     const YamlMap map = spec_.map("endpointSelector");
-    out_.subjects = read_label_selector(map, "any");
-    auto& all = out_.subjects.requirements;
+    // As in Cilium, the policy's own namespace takes the place of this label; expressions on it are kept.
+    constexpr std::string_view kReplaced = "k8s:io.kubernetes.pod.namespace";
+    out_.subjects = read_label_selector(map, "any", {}, in_.ns.empty() ? std::string_view() : kReplaced);
     subject_is_init_ = has_key(out_.subjects, "reserved", "init");
     if (in_.ns.empty()) {
       return;
     }
-    const auto own = [](const LabelRequirement& r) {
-      return r.source == "k8s" && r.key == kPodNamespaceKey && r.op == LabelOperator::kIn;
-    };
-    for (const LabelRequirement& requirement : all) {
-      if (own(requirement) && requirement.values != std::vector<std::string>{in_.ns}) {
-        map.warn(map.line(), map.path() + " names another namespace; that is ignored",
-                 "write a policy in that namespace, or a CiliumClusterwideNetworkPolicy");
-      }
+    const YamlNode* labels = map.get("matchLabels");
+    const YamlNode* ns = labels == nullptr ? nullptr : labels->find(kReplaced);
+    if (ns != nullptr && ns->text != in_.ns) {
+      map.warn(map.line(), map.path() + " names another namespace; that is ignored",
+               "write a policy in that namespace, or a CiliumClusterwideNetworkPolicy");
     }
-    all.erase(std::remove_if(all.begin(), all.end(), own), all.end());
     require_label(out_.subjects, kPodNamespaceKey, in_.ns);
   }
 

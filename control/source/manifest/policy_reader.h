@@ -17,8 +17,9 @@ inline constexpr std::string_view kPodNamespaceKey = "io.kubernetes.pod.namespac
 inline constexpr std::string_view kNamespaceLabelsPrefix = "io.cilium.k8s.namespace.labels.";
 
 // matchLabels and matchExpressions of `map`. A key without a source ("k8s:") gets `source`; every key gets `prefix`.
+// The label `skipped` of matchLabels is left out.
 [[nodiscard]] LabelSelector read_label_selector(const YamlMap& map, std::string_view source,
-                                                std::string_view prefix = {});
+                                                std::string_view prefix = {}, std::string_view skipped = {});
 [[nodiscard]] bool has_key(const LabelSelector& selector, std::string_view source, std::string_view key);
 // Whether a requirement on pod label `key` exists: source k8s or any.
 [[nodiscard]] bool has_pod_key(const LabelSelector& selector, std::string_view key);

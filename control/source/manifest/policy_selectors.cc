@@ -79,7 +79,8 @@ void normalize(LabelSelector& selector) {
   all.erase(std::unique(all.begin(), all.end()), all.end());
 }
 
-LabelSelector read_label_selector(const YamlMap& map, std::string_view source, std::string_view prefix) {
+LabelSelector read_label_selector(const YamlMap& map, std::string_view source, std::string_view prefix,
+                                  std::string_view skipped) {
   LabelSelector selector;
   if (!map.present()) {
     return selector;
@@ -88,6 +89,9 @@ LabelSelector read_label_selector(const YamlMap& map, std::string_view source, s
   const YamlMap labels = map.map("matchLabels");
   for (std::size_t i = 0; labels.present() && i < labels.node()->keys.size(); ++i) {
     const YamlKey& key = labels.node()->keys[i];
+    if (!skipped.empty() && key.text == skipped) {
+      continue;
+    }
     LabelRequirement requirement;
     split_key(labels, key.text, key.line, source, prefix, requirement);
     requirement.values = {labels.text(key.text)};

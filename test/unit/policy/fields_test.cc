@@ -99,6 +99,14 @@ const Row kPeers[] = {
      {{kIn, "east/ledger", "east/cart", kTcp, 80, true},
       {kIn, "west/ledger", "east/cart", kTcp, 80, false},
       {kIn, "203.0.113.1", "east/cart", kTcp, 80, false}}},
+    {"AnExpressionOnTheSubjectsNamespaceIsKept",
+     cnp("  endpointSelector: {matchExpressions: [{key: k8s:io.kubernetes.pod.namespace, operator: In, "
+         "values: [bank]}]}\n  ingress: [{}]"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, true}, {kIn, "east/web", "east/ledger", kTcp, 80, true}}},
+    {"AnExpressionOnTheSubjectsNamespaceMayNameItsOwn",
+     cnp("  endpointSelector: {matchExpressions: [{key: k8s:io.kubernetes.pod.namespace, operator: In, "
+         "values: [bank, shop]}]}\n  ingress: [{}]"),
+     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/web", "east/ledger", kTcp, 80, true}}},
     {"SpecsAreCombined",
      "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n"
      "- {endpointSelector: {matchLabels: {app: cart}}, ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]}\n"
