@@ -235,7 +235,7 @@ void read_kubernetes_peer(const YamlMap& item, const std::string& ns, PolicyRule
     }
     PolicyCidr cidr;
     if (const YamlNode* node = block.require("cidr", "write the block, such as 10.1.0.0/16")) {
-      cidr.prefix = read_cidr(*node, block.path("cidr"), block.errors());
+      cidr.prefix = read_cidr(*node, block.path("cidr"), block.errors(), CidrForm::kPrefix);
     }
     cidr.except = read_except(block, cidr.prefix);
     out.cidrs.push_back(std::move(cidr));

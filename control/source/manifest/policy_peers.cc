@@ -38,7 +38,7 @@ PolicyCidr read_cidr_set(const YamlMap& item) {
     return out;
   }
   if (cidr != nullptr) {
-    out.prefix = read_cidr(*cidr, item.path("cidr"), item.errors());
+    out.prefix = read_cidr(*cidr, item.path("cidr"), item.errors(), CidrForm::kPrefix);
   } else if (groups.present()) {
     out.groups = read_label_selector(groups, "any");
   } else if (!is_subdomain(out.group)) {
@@ -78,7 +78,7 @@ std::optional<PolicyService> read_service_selector(const YamlMap& item) {
 
 }  // namespace
 
-std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlErrors& errors) {
+std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlErrors& errors, CidrForm form) {
   const auto text = read_text(node, path, errors);
   if (!text) {
     return std::nullopt;
@@ -87,6 +87,9 @@ std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, Y
   if (!prefix) {
     errors.push_back({node.line, path + " is " + shown(*text) + ", not a CIDR",
                       "write an address and prefix length, such as 10.1.0.0/16 or fd00:1::/48"});
+  } else if (form == CidrForm::kPrefix && text->find('/') == std::string::npos) {
+    errors.push_back({node.line, path + " is " + shown(*text) + ", without a prefix length",
+                      "write " + prefix->to_string() + " for this one address"});
   }
   return prefix;
 }
@@ -114,7 +117,7 @@ std::vector<Prefix> read_except(const YamlMap& map, const std::optional<Prefix>&
   const auto& list = map.list("except");
   for (std::size_t i = 0; i < list.size(); ++i) {
     const std::string path = item_path(map.path("except"), i);
-    const auto prefix = read_cidr(list[i], path, map.errors());
+    const auto prefix = read_cidr(list[i], path, map.errors(), CidrForm::kPrefix);
     if (!prefix) {
       continue;
     }

@@ -67,6 +67,11 @@ void add_port(const YamlMap& item, const std::string& text, unsigned line, const
   PolicyPort port;
   const auto number = port_number(text);
   const YamlNode* end = item.get("endPort");
+  if (number && text.size() > 1 && text.front() == '0') {
+    item.error(line, item.path("port") + " is " + shown(text) + ", which others read as an octal number",
+               "write the number without zeros in front");
+    return;
+  }
   if (number) {
     port.first = *number;
     port.last = *number == 0 ? std::uint16_t{65535} : *number;
@@ -127,7 +132,10 @@ void read_to_ports(const YamlMap& rule, PolicyRule& out) {
       port.reject_others({"port", "endPort", "protocol"});
       const YamlNode* number = port.require("port", "write a number or a name; \"0\" is every port");
       const auto protocols = read_protocols(port, "ANY");
-      if (number != nullptr) {
+      if (number != nullptr && is_bare_number_or_boolean(*number)) {
+        port.error(number->line, port.path("port") + " is " + number->text + ", which must be text",
+                   "write it in quotes: " + shown(number->text));
+      } else if (number != nullptr) {
         add_port(port, port.text("port"), number->line, protocols, out.ports);
       }
     }

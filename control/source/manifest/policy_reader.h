@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,8 @@ namespace isthmus {
 inline constexpr std::string_view kPodNamespaceKey = "io.kubernetes.pod.namespace";
 inline constexpr std::string_view kNamespaceLabelsPrefix = "io.cilium.k8s.namespace.labels.";
 
+// Whether the text is without quotes and YAML takes it for a number or a boolean.
+[[nodiscard]] bool is_bare_number_or_boolean(const YamlNode& node);
 // matchLabels and matchExpressions of `map`. A key without a source ("k8s:") gets `source`; every key gets `prefix`.
 // The label `skipped` of matchLabels is left out.
 [[nodiscard]] LabelSelector read_label_selector(const YamlMap& map, std::string_view source,
@@ -29,8 +32,10 @@ void require_presence(LabelSelector& selector, std::string_view key);
 // Sorts the requirements and removes duplicates, so that equal selectors compare equal.
 void normalize(LabelSelector& selector);
 
-// One prefix or address; host bits are cleared.
-[[nodiscard]] std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlErrors& errors);
+enum class CidrForm : std::uint8_t { kPrefixOrAddress, kPrefix };
+// Host bits are cleared.
+[[nodiscard]] std::optional<Prefix> read_cidr(const YamlNode& node, const std::string& path, YamlErrors& errors,
+                                              CidrForm form = CidrForm::kPrefixOrAddress);
 [[nodiscard]] std::vector<PolicyCidr> read_cidr_list(const std::vector<YamlNode>& list, const std::string& path,
                                                      YamlErrors& errors);
 // cidr, cidrGroupRef or cidrGroupSelector, with except.

@@ -55,7 +55,7 @@ std::vector<Who> make_fleet(Random& random) {
         who.labels[kNamespace] = random.one_in(3) ? "bank" : "shop";
         who.labels["app"] = random.of<std::string>({"a", "b", "c"});
         if (random.one_in(2)) {
-          who.labels["tier"] = random.of<std::string>({"x", "y"});
+          who.labels["tier"] = random.of<std::string>({"x", "z"});
         }
         who.http = static_cast<std::uint16_t>(8080 + random.below(2));
       } else if (who.labelled) {
@@ -153,7 +153,7 @@ class PolicyMaker {
     };
     add("app", {"a", "b", "c"});
     if (random_.one_in(3)) {
-      add("tier", {"x", "y"});
+      add("tier", {"x", "z"});
     }
     if (with_scope && random_.one_in(3)) {
       add(kNamespace, {"shop", "bank"});

@@ -109,6 +109,36 @@ const Rejection kRejections[] = {
     {"existsWithValues", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"),
      "values is not empty"},
     {"cidrLabel", ingress("fromEndpoints: [{matchLabels: {\"cidr:10.0.0.0/8\": \"\"}}]"), "labels of source \"cidr\""},
+    {"labelKey", ingress("fromEndpoints: [{matchLabels: {\"-app\": a}}]"), "label key \"-app\" in spec.ingress[0]"},
+    {"labelKeyDomain", ingress("fromEndpoints: [{matchExpressions: [{key: \"k8s:A_b/app\", operator: Exists}]}]"),
+     "\"k8s:A_b/app\" in spec.ingress[0].fromEndpoints[0].matchExpressions[0] is not a valid label key"},
+    {"labelKeyLong", ingress("fromEndpoints: [{matchLabels: {" + std::string(64, 'a') + ": a}}]"),
+     "is not a valid label key"},
+    {"subjectLabelKey", cnp("  endpointSelector: {matchLabels: {\"a b\": c}}\n  ingress: [{}]"),
+     "label key \"a b\" in spec.endpointSelector.matchLabels is not a valid label key", false},
+    {"labelValue", ingress("fromEndpoints: [{matchLabels: {app: \"a b\"}}]"),
+     "matchLabels.app is \"a b\", not a valid label value"},
+    {"labelValueInList", ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: In, values: [a/b]}]}]"),
+     "values[0] is \"a/b\", not a valid label value"},
+    {"labelValueOfANetworkPolicy",
+     knp("  podSelector: {}\n  ingress: [{from: [{podSelector: {matchLabels: {a: _}}}]}]"),
+     "matchLabels.a is \"_\", not a valid label value"},
+    {"numberAsLabelValue", ingress("fromEndpoints: [{matchLabels: {app: 1}}]"), "matchLabels.app is 1, not text"},
+    {"fractionAsLabelValue", ingress("fromEndpoints: [{matchLabels: {app: 1.5e3}}]"), "app is 1.5e3, not text"},
+    {"hexadecimalAsLabelValue", ingress("fromEndpoints: [{matchLabels: {app: 0x1F}}]"), "app is 0x1F, not text"},
+    {"booleanAsLabelValue", ingress("fromEndpoints: [{matchLabels: {app: true}}]"), "app is true, not text"},
+    {"olderBooleanAsLabelValue",
+     ingress("fromEndpoints: [{matchExpressions: [{key: a, operator: In, values: [Yes]}]}]"),
+     "values[0] is Yes, not text"},
+    {"numberAsPort", ports("{port: 80}"), "ports[0].port is 80, which must be text"},
+    {"octalPort", ports("{port: \"0120\"}"), "port is \"0120\", which others read as an octal number"},
+    {"octalPortOfANetworkPolicy", knp("  podSelector: {}\n  ingress: [{ports: [{port: 0120}]}]"),
+     "port is \"0120\", which others read as an octal number"},
+    {"addressInCidrSet", ingress("fromCIDRSet: [{cidr: 10.0.0.1}]"), "cidr is \"10.0.0.1\", without a prefix length"},
+    {"addressAsExcept", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [10.0.0.1]}]"),
+     "except[0] is \"10.0.0.1\", without a prefix length"},
+    {"addressAsBlock", knp("  podSelector: {}\n  ingress: [{from: [{ipBlock: {cidr: \"fd00::1\"}}]}]"),
+     "cidr is \"fd00::1\", without a prefix length"},
     {"service", egress("toServices: [{}]"), "one of k8sService and k8sServiceSelector"},
     {"serviceName", egress("toServices: [{k8sService: {namespace: shop}}]"), "serviceName is missing"},
     {"policyType", knp("  podSelector: {}\n  policyTypes: [Both]"), "policyTypes[0] is \"Both\""},
@@ -203,6 +233,14 @@ TEST(RejectedPolicies, CloseTheSubjectsOfEverySpecThatCanBeRead) {
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
   EXPECT_FALSE(allowed(hub.ingress("east/ledger", "east/cart", kTcp, 80)));
   EXPECT_FALSE(allowed(hub.egress("east/cart", "east/web", kTcp, 80)));
+}
+
+TEST(AcceptedPolicies, MayHaveTextThatLooksLikeANumber) {
+  PolicyHub hub;
+  hub.policy(
+      ingress("fromEndpoints: [{matchLabels: {app: \"1\", b: \"true\", c: 1a, d: v1.5, e: \"\", f: nan}}, "
+              "{matchLabels: {k8s:example.com/App_1: x.y-z, \"reserved:host\": \"\"}}]"));
+  EXPECT_THAT(hub.errors(), IsEmpty());
 }
 
 TEST(AcceptedPolicies, MayHaveUnsupportedFieldsThatAreEmpty) {
