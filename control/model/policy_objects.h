@@ -43,8 +43,7 @@ enum class PolicyEntity : std::uint8_t {
   kInit,
   kUnmanaged,
   kNone,
-  kCluster,
-  kClusterMesh
+  kCluster
 };
 
 // Exactly one of: a prefix, a CIDR group by name, or CIDR groups by label; minus the prefixes in `except`.

@@ -31,9 +31,9 @@ std::string service_text(const PolicyService& service) {
 }
 
 std::string entity_text(PolicyEntity entity) {
-  constexpr std::array<const char*, 14> kNames{"all",         "world",          "world-ipv4", "world-ipv6",  "host",
-                                               "remote-node", "kube-apiserver", "ingress",    "health",      "init",
-                                               "unmanaged",   "none",           "cluster",    "cluster-mesh"};
+  constexpr std::array<const char*, 13> kNames{"all",         "world",          "world-ipv4", "world-ipv6", "host",
+                                               "remote-node", "kube-apiserver", "ingress",    "health",     "init",
+                                               "unmanaged",   "none",           "cluster"};
   return kNames[static_cast<std::size_t>(entity)];
 }
 

@@ -115,7 +115,7 @@ void PolicySet::find_unapplied_rules(SpecId id) {
                ", which might select endpoints published without labels, of " + clusters +
                ": the rule is not applied to them",
            Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + rule.text.line}.text(),
-           "select them by cluster alone, by the entity cluster-mesh or by CIDR, or use a hub that publishes their "
+           "select them by cluster alone, or by CIDR, or use a hub that publishes their "
            "identities"});
     }
   }

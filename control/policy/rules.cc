@@ -39,13 +39,8 @@ void add_entity(PolicyEntity entity, const std::string& cluster, PeerSelector& o
     case PolicyEntity::kUnmanaged:
       return add({"unmanaged"});
     case PolicyEntity::kCluster:
-    case PolicyEntity::kClusterMesh:
       add({"host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"});
-      if (entity == PolicyEntity::kCluster) {
-        out.labels.push_back({{{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}}}});
-      } else {
-        out.labels.push_back({{{"k8s", std::string(kClusterLabel), LabelOperator::kExists, {}}}});
-      }
+      out.labels.push_back({{{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}}}});
       return;
   }
 }

@@ -9,7 +9,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, PolicyEntity>, 14> kEntities{{
+constexpr std::array<std::pair<std::string_view, PolicyEntity>, 13> kEntities{{
     {"all", PolicyEntity::kAll},
     {"world", PolicyEntity::kWorld},
     {"world-ipv4", PolicyEntity::kWorldIpv4},
@@ -23,7 +23,6 @@ constexpr std::array<std::pair<std::string_view, PolicyEntity>, 14> kEntities{{
     {"unmanaged", PolicyEntity::kUnmanaged},
     {"none", PolicyEntity::kNone},
     {"cluster", PolicyEntity::kCluster},
-    {"cluster-mesh", PolicyEntity::kClusterMesh},
 }};
 
 PolicyCidr read_cidr_set(const YamlMap& item) {
@@ -141,7 +140,11 @@ std::vector<PolicyEntity> read_entities(const std::vector<YamlNode>& list, const
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto text = read_text(list[i], item_path(path, i), errors);
     const auto found = std::find(names.begin(), names.end(), text.value_or(""));
-    if (text && found == names.end()) {
+    if (text && *text == "cluster-mesh") {
+      errors.push_back({list[i].line, item_path(path, i) + " is \"cluster-mesh\", not an entity of Cilium's policies",
+                        "write fromEndpoints or toEndpoints with matchExpressions: [{key: "
+                        "io.cilium.k8s.policy.cluster, operator: Exists}]"});
+    } else if (text && found == names.end()) {
       const std::string_view near = nearest(*text, names);
       errors.push_back({list[i].line, item_path(path, i) + " is " + shown(*text) + ", not an entity",
                         near.empty() ? "write " + alternatives(names) : "did you mean " + std::string(near) + "?"});

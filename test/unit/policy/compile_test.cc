@@ -31,7 +31,7 @@ TEST(PolicyCompile, ARuleIdResolvesToPolicyFileAndLine) {
   hub.policy("# a comment\n" + cnp(R"(  endpointSelector: {}
   ingress:
   - fromEndpoints: [{matchLabels: {app: web}}]
-  - fromEntities: [cluster-mesh])"));
+  - fromEntities: [all])"));
   const PolicyVerdict verdict = hub.ingress("west/web", "east/cart", kTcp, 80);
   ASSERT_TRUE(allowed(verdict));
   const auto name = hub.compiler->rule_name(verdict.rule);

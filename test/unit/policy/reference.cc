@@ -76,10 +76,8 @@ bool is_entity(const std::string& entity, const Who& peer) {
   if (entity == "remote-node") {
     return peer.node && peer.cluster != "east";
   }
-  if (entity == "cluster") {
-    return peer.node || peer.cluster == "east";
-  }
-  return entity == "cluster-mesh";  // every address here belongs to a cluster; world, none and others are empty
+  // Every address here belongs to a cluster; world, none and others are empty.
+  return entity == "cluster" && (peer.node || peer.cluster == "east");
 }
 
 bool default_denies(const Policy& policy, bool egress) {

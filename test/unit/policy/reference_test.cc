@@ -120,8 +120,8 @@ class PolicyMaker {
       case 2:
         out.peers = kubernetes_ ? Rule::Peers::kUnspecified : Rule::Peers::kEntities;
         if (!kubernetes_) {
-          out.entities.push_back(random_.of<std::string>(
-              {"all", "world", "host", "remote-node", "cluster", "cluster-mesh", "none", "health"}));
+          out.entities.push_back(
+              random_.of<std::string>({"all", "world", "host", "remote-node", "cluster", "none", "health"}));
         }
         break;
       case 3:

@@ -90,6 +90,7 @@ const Rejection kRejections[] = {
     {"noKubernetesSpec", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "has no spec",
      false},
     {"entity", ingress("fromEntities: [wrold]"), "did you mean world?"},
+    {"clusterMesh", ingress("fromEntities: [cluster-mesh]"), "\"cluster-mesh\", not an entity of Cilium's policies"},
     {"cidr", ingress("fromCIDR: [10.0.0.0/33]"), "\"10.0.0.0/33\", not a CIDR"},
     {"except", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]"), "is not within 10.0.0.0/8"},
     {"cidrAndGroup", ingress("fromCIDRSet: [{cidr: 10.0.0.0/8, cidrGroupRef: g}]"), "must have exactly one of"},

@@ -97,6 +97,7 @@ TEST_P(Scenarios, MatchCiliumsConnectivityTests) {
   EXPECT_EQ(gateway.other_drops(), 0U);
 }
 
+const std::string kEveryCluster = "{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}]}";
 const Scenario kScenarios[] = {
     {"no_policies",
      "",
@@ -105,8 +106,8 @@ const Scenario kScenarios[] = {
       {"west/machine", "east/echo", kTcp, true},
       {"west/node-west", "east/echo", kIcmp, true}}},
     {"allow_all_except_world",
-     cnp("  endpointSelector: {}\n  ingress: [{fromEntities: [cluster-mesh]}]\n  egress: [{toEntities: "
-         "[cluster-mesh]}]"),
+     ccnp("  endpointSelector: {}\n  ingress: [{fromEndpoints: [" + kEveryCluster +
+          "]}, {fromEntities: [remote-node]}]\n  egress: [{toEndpoints: [" + kEveryCluster + "]}]"),
      {{"east/client", "west/echo", kTcp, true},
       {"west/client", "east/echo", kTcp, true},
       {"west/node-west", "east/echo", kTcp, true}}},

@@ -75,9 +75,7 @@ TEST_F(Unlabelled, AreSelectedByTheirCluster) {
   EXPECT_THAT(problems(), IsEmpty()) << "the rule cannot select endpoints of west";
 }
 
-TEST_F(Unlabelled, AreSelectedByEntitiesThatIncludeEveryPodOfTheMesh) {
-  hub.policy(everyone("fromEntities: [cluster-mesh]"));
-  EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed);
+TEST_F(Unlabelled, AreSelectedByTheEntityThatIncludesEveryPod) {
   hub.policy(everyone("fromEntities: [all]"));
   EXPECT_EQ(from(kPod), PolicyOutcome::kAllowed);
   for (const char* entity : {"cluster", "world", "remote-node", "host", "unmanaged", "health"}) {
