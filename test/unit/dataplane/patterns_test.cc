@@ -88,15 +88,8 @@ void send(Twins& twins, Theme theme, std::uint16_t& last_port, Random& random) {
   }
 }
 
-// ThreadSanitizer, which has nothing to find in one thread, takes minutes for each.
-#if defined(__SANITIZE_THREAD__)
-constexpr unsigned kSeeds = 2;
-#else
-constexpr unsigned kSeeds = 60;
-#endif
-
 TEST(Patterns, AgreeWithDecidingAnew) {
-  for (unsigned seed = 1; seed <= kSeeds; ++seed) {
+  for (unsigned seed = 1; seed <= kTwinRuns; ++seed) {
     Random random(seed);
     Twins twins(Twins::Anew::kAlways, seed % 2 == 0 ? Twins::MorePods::kAlike : Twins::MorePods::kOfTheirOwn);
     Theme theme = any_theme(random);
