@@ -352,6 +352,11 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
   fields.push_back(boolean(
       "policy.audit", [](GatewayConfig& c) -> bool& { return c.policy_audit; },
       "Packets that policy would deny pass, and are counted and reported."));
+  fields.push_back(choice<UntilListed>(
+      "policy.until_listed", [](GatewayConfig& c) -> UntilListed& { return c.policy_until_listed; },
+      {kUntilListedNames.begin(), kUntilListedNames.end()},
+      "At start, until `hub.kubernetes.cluster` has listed every kind that policies are made of: `deny`: packets from "
+      "and to this cluster's pods are dropped; `allow`: those that no policy read so far denies pass."));
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {

@@ -102,6 +102,7 @@ struct GatewayConfig {
 
   PolicyEnforcement policy_enforcement = PolicyEnforcement::kDefault;
   bool policy_audit = false;
+  UntilListed policy_until_listed = UntilListed::kDeny;
 
   std::uint64_t health_interval_ms = kDefaultHealthIntervalMs, health_hold_ms = kDefaultHealthHoldMs;
   unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;

@@ -1,4 +1,5 @@
-// What an endpoint may do that no policy selects, and how it is written. Plain value.
+// What an endpoint may do that no policy selects, or whose policies are not known yet, and how it is written. Plain
+// values.
 #pragma once
 
 #include <array>
@@ -18,6 +19,14 @@ inline constexpr std::array<EnumName<PolicyEnforcement>, 3> kPolicyEnforcementNa
     {"default", PolicyEnforcement::kDefault},
     {"always", PolicyEnforcement::kAlways},
     {"never", PolicyEnforcement::kNever},
+}};
+
+// What holds for this cluster's endpoints while the policies are not known, because a hub was not read yet.
+enum class UntilListed : std::uint8_t { kDeny, kAllow };
+
+inline constexpr std::array<EnumName<UntilListed>, 2> kUntilListedNames{{
+    {"deny", UntilListed::kDeny},
+    {"allow", UntilListed::kAllow},
 }};
 
 }  // namespace isthmus

@@ -27,7 +27,9 @@ HealthOptions health_options(const GatewayConfig& config) {
   return options;
 }
 
-PolicySettings policy_settings(const GatewayConfig& config) { return {config.policy_enforcement, config.policy_audit}; }
+PolicySettings policy_settings(const GatewayConfig& config) {
+  return {config.policy_enforcement, config.policy_audit, config.policy_until_listed};
+}
 
 // What was refused is not offered again, so that a restart is needed even after other endpoints went away.
 std::optional<Error> endpoint_table_problem(const EngineCounters& counters) {

@@ -99,7 +99,9 @@ bool Hubs::take(Model& model) {
       any = true;
     }
   }
-  return any;
+  const bool listed =
+      std::all_of(sources_.begin(), sources_.end(), [](const Named& one) { return one.source->policies_listed(); });
+  return model.set_policies_listed(listed) || any;
 }
 
 void Hubs::reload() {

@@ -24,7 +24,8 @@ class Hubs {
   [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change);
   // Called once this gateway serves: registers it where the configuration names a hub to write to.
   void announce(const GatewayConfig& config, const OwnGateway& own);
-  // Applies the changes since the last call to the model. False when there were none.
+  // Applies the changes since the last call to the model, and whether all policies are in it. False when there were
+  // none.
   bool take(Model& model);
   // Reads every hub again, on a person's request.
   void reload();

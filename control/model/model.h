@@ -91,6 +91,10 @@ class Model {
   [[nodiscard]] const std::map<std::string, std::size_t>& publishers() const { return publishers_; }
   [[nodiscard]] std::size_t size() const { return objects_.size(); }
   [[nodiscard]] std::vector<Problem> problems() const;
+  // Whether the policies are all those there are, with what they select by: false until every source that has some was
+  // read once. True: it has changed.
+  bool set_policies_listed(bool listed) { return std::exchange(policies_listed_, listed) != listed; }
+  [[nodiscard]] bool policies_listed() const { return policies_listed_; }
 
  private:
   struct Version {
@@ -117,6 +121,7 @@ class Model {
   std::map<std::string, std::size_t> publishers_;
   std::set<ObjectKey> duplicated_;  // published by more than one source
   ModelChanges changes_;
+  bool policies_listed_ = true;
 };
 
 }  // namespace isthmus

@@ -52,7 +52,8 @@ std::vector<const CompiledSpec*> specs_for(const PolicySet& policy, const Policy
 }
 
 // Sets the outcome and its reason, and marks the deciding rule.
-void decide(const PolicySettings& settings, bool selected, ExplainedDirection& out) {
+void decide(const PolicySet& policy, bool selected, ExplainedDirection& out) {
+  const PolicySettings& settings = policy.settings();
   const auto deciding = [&](bool deny) {
     return std::find_if(out.rules.begin(), out.rules.end(), [&](const ExplainedRule& rule) {
       return rule.name.deny == deny && rule.peer_matches && rule.port_matches;
@@ -63,8 +64,11 @@ void decide(const PolicySettings& settings, bool selected, ExplainedDirection& o
     out.reason = "policy is not enforced (policy.enforcement: never)";
     return;
   }
-  auto rule = deciding(true);
-  if (rule != out.rules.end()) {
+  auto rule = policy.held() ? out.rules.end() : deciding(true);
+  if (policy.held()) {
+    out.outcome = PolicyOutcome::kDenied;
+    out.reason = "this cluster's policies are not all known yet (policy.until_listed: deny)";
+  } else if (rule != out.rules.end()) {
     out.outcome = PolicyOutcome::kDeniedByRule;
     out.reason = "a deny rule matches";
   } else if (rule = deciding(false); rule != out.rules.end()) {
@@ -175,7 +179,7 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
     }
   }
   if (peer != nullptr && question != nullptr) {
-    decide(policy.settings(), !specs.empty(), out);
+    decide(policy, !specs.empty(), out);
   }
   return out;
 }

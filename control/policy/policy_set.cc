@@ -45,8 +45,6 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
         count_change(key, false);
       });
     }
-    delta.policy_defaults = PolicyDefaults{settings_.audit, settings_.enforcement == PolicyEnforcement::kAlways,
-                                           settings_.enforcement == PolicyEnforcement::kAlways};
   } else {
     for (const ObjectKey& pod : changes.endpoints) {
       named_ports_.refresh(pod, model, renamed);
@@ -62,6 +60,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   update_named(renamed);
   std::set<SelectorId> changed;
   selectors_.take_changes(delta, changed);
+  emit_defaults(model, delta);
   emit_subjects(delta);
   emit_peer_changes(changed, delta);
   set_unlabelled(unlabelled);
@@ -415,6 +414,9 @@ void PolicySet::append_problems(std::vector<Problem>& problems) const {
         own.insert(own.end(), spec->problems.begin(), spec->problems.end());
       }
     }
+  }
+  if (const auto unlisted = unlisted_problem()) {
+    problems.push_back(*unlisted);
   }
   list_problems(own, "policies that reference missing objects", problems,
                 [](const Problem& problem, auto& list) { list.push_back(problem); });

@@ -4,6 +4,7 @@
 // Owner: Compiler. Thread: control. The cost of update() is proportional to the change: an identity change re-evaluates
 // the selectors it leaves or may enter and, for an identity of ours, the policies that may select it; a policy change
 // re-evaluates its own subjects. Policies published by other clusters are ignored.
+// Until the model has all policies, no subject's policy is published and everything in our cluster is denied.
 // Failure: an identity number with conflicting label sets, or outside its cluster's range, is selected by nothing.
 // Endpoints without labels are selected by cluster, entity and prefix only; a rule by labels that could select some of
 // them is reported as a problem and not applied to them.
@@ -34,6 +35,7 @@ namespace isthmus {
 struct PolicySettings {
   PolicyEnforcement enforcement = PolicyEnforcement::kDefault;
   bool audit = false;
+  UntilListed until_listed = UntilListed::kDeny;
 };
 
 // The clusters' prefixes and identity ranges, as needed by policy.
@@ -127,6 +129,8 @@ class PolicySet {
   [[nodiscard]] std::size_t subject_count() const { return subjects_.size(); }
   // By policy, the number of rules that are not applied to endpoints without labels although they might select them.
   [[nodiscard]] std::map<ObjectKey, std::size_t> unapplied() const;
+  // Whether our cluster's endpoints are denied because the policies are not known yet.
+  [[nodiscard]] bool held() const { return held_; }
 
  private:
   using SpecId = Strong<struct SpecIdTag, std::uint32_t>;
@@ -182,6 +186,8 @@ class PolicySet {
 
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
+  void emit_defaults(const Model& model, TableDelta& delta);
+  [[nodiscard]] std::optional<Problem> unlisted_problem() const;
   void emit_subjects(TableDelta& delta);
   void emit_peer_changes(const std::set<SelectorId>& changed, TableDelta& delta) const;
 
@@ -204,7 +210,9 @@ class PolicySet {
   std::map<Identity, Subject> subjects_;
   std::set<Identity> dirty_;  // subjects to rebuild
   bool cidrs_changed_ = false;
-  PolicyCounts counted_;  // only revision and changes are maintained here
+  bool listed_ = false, held_ = false;
+  std::optional<PolicyDefaults> defaults_;  // as published
+  PolicyCounts counted_;                    // only revision and changes are maintained here
 };
 
 }  // namespace isthmus

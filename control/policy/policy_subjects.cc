@@ -49,7 +49,38 @@ std::shared_ptr<SubjectPolicy> PolicySet::build(Identity number) const {
   return policy;
 }
 
+// The subjects stay dirty while they are held, and are published with the defaults that end it.
+void PolicySet::emit_defaults(const Model& model, TableDelta& delta) {
+  const bool always = settings_.enforcement == PolicyEnforcement::kAlways;
+  listed_ = model.policies_listed();
+  held_ =
+      !listed_ && settings_.until_listed == UntilListed::kDeny && settings_.enforcement != PolicyEnforcement::kNever;
+  PolicyDefaults now{settings_.audit, always || held_, always || held_};
+  now.deny_unknown = held_;
+  if (defaults_ != now) {
+    defaults_ = now;
+    delta.policy_defaults = now;
+  }
+}
+
+std::optional<Problem> PolicySet::unlisted_problem() const {
+  if (listed_ || settings_.enforcement == PolicyEnforcement::kNever) {
+    return std::nullopt;
+  }
+  const bool audited = held_ && settings_.audit;
+  const std::string effect = !held_ ? "are open as far as no policy that was read selects them"
+                                    : (audited ? "would be denied, which policy.audit only reports" : "are denied");
+  return Problem{"the policies of cluster " + cluster_ + " are not all known, since its Kubernetes API was not read " +
+                     "completely: packets from and to its pods " + effect,
+                 "policy",
+                 "correct the problems listed for that API server" +
+                     std::string(held_ ? ", or set policy.until_listed: allow" : "")};
+}
+
 void PolicySet::emit_subjects(TableDelta& delta) {
+  if (held_) {
+    return;
+  }
   for (const Identity number : std::exchange(dirty_, {})) {
     const auto at = subjects_.find(number);
     if (at == subjects_.end()) {

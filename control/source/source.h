@@ -48,6 +48,10 @@ class Source {
   virtual void reload() {}
   // True once everything that was there at start() has been returned by poll().
   [[nodiscard]] virtual bool synced() const = 0;
+  // True once poll() has returned every object that there was at first of the kinds that policies are made of. What
+  // this gateway may not read, or cannot, is not known to be empty. Never false again: what is lost later stays in
+  // force.
+  [[nodiscard]] virtual bool policies_listed() const { return true; }
   [[nodiscard]] virtual std::string describe() const = 0;
   // One for each part; empty for a source that is read at once.
   [[nodiscard]] virtual std::vector<HubState> states() const { return {}; }

@@ -54,10 +54,11 @@ struct SubjectPolicy {
   DirectionPolicy ingress, egress;
 };
 
-// Policy of identities of our cluster that have no SubjectPolicy.
+// Policy of what lies in our cluster and has no SubjectPolicy.
 struct PolicyDefaults {
   bool audit = false;
   bool deny_ingress = false, deny_egress = false;
+  bool deny_unknown = false;  // both ways: pods without labels, and addresses of which nothing is known
   friend bool operator==(const PolicyDefaults&, const PolicyDefaults&) = default;
 };
 

@@ -18,6 +18,12 @@ bool is_workload(Identity identity) noexcept {
          (id >= kFirstUserReserved && id < kScoped);
 }
 
+// Of an address in our cluster: pods without labels, and addresses that nothing is known of.
+bool is_unknown(Identity identity) noexcept {
+  constexpr std::uint32_t kScoped = 1u << 24;
+  return identity == identity::kWorld || identity.value() >= kScoped;
+}
+
 // Whether the set contains an identity that an address may have without being an endpoint.
 bool has_unallocated(const std::vector<Identity>& sorted) noexcept {
   constexpr std::uint32_t kScoped = 1u << 24;
@@ -218,7 +224,12 @@ const SubjectRules* PolicyTable::find(Identity subject) const noexcept {
 }
 
 PolicyVerdict PolicyTable::by_default(Identity subject, bool deny) const noexcept {
-  if (!is_workload(subject)) {
+  if (is_unknown(subject)) {
+    deny = true;
+    if (!defaults_.deny_unknown) {
+      return {};
+    }
+  } else if (!is_workload(subject)) {
     return {};
   }
   return audited({deny ? PolicyOutcome::kDenied : PolicyOutcome::kAllowed, kNoRule}, defaults_.audit);

@@ -174,6 +174,98 @@ class EndpointsWithoutLabels(KubernetesFleet):
         self.assertEqual(self.unapplied(), [], "the rule selects pods of its own cluster only")
 
 
+class FilesAndKubernetes(KubernetesHub):
+    """Fleet objects from files, so that gateways serve without an API server; all else from the servers."""
+
+    def hub_config(self, cluster):
+        return (f"{{wait: 1s, file: {{path: {self.folder}/files}}, kubernetes: {{cluster: "
+                f"{self.servers[cluster].kubeconfig}, fleet: {self.servers[FLEET].kubeconfig}}}}}", None)
+
+    def write(self, name, documents):
+        if name.startswith("fleet/"):
+            self.write_at(os.path.join(self.folder, "files", name), documents)
+        else:
+            super().write(name, documents)
+
+
+class PoliciesNotListedYet(KubernetesFleet):
+    """East's gateways start with an API server that is away, or lets them read everything but policies."""
+
+    hub = FilesAndKubernetes
+    # Nothing but policy decides: sources that no hub has published are believed throughout.
+    settings = {"unknown_endpoint_hold": "10m"}
+    away = "have not been listed yet, so that this cluster's policies are not known"
+
+    def setUp(self):
+        self.addCleanup(self.restore)
+        for name in ("east-1", "east-2"):
+            self.fleet.gateways[name].stop()
+
+    def restore(self):
+        if not self.servers["east"].alive:
+            self.servers["east"].start()
+        self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy", False)
+        wait_until(lambda: not self.unknown(), timeout=60, what="east's policies are known")
+
+    def restart(self):
+        for name in ("east-1", "east-2"):
+            gateway = self.fleet.gateways[name]
+            gateway.start(wait=False)
+            wait_until(lambda one=gateway: (one.query("status", check=False) or {}).get("peers"),
+                       what=f"{name} serves although its API server does not")
+        self.fleet.wait_peers()
+
+    def unknown(self):
+        """The problems of east-1 about policies that are not known."""
+        problems = self.east.status()["problems"]
+        return [f"{row['what']} ({row['fix']})" for row in problems if "policies" in row["what"]]
+
+    def exchanged(self):
+        """Which of the packets into east, out of it, and between two other clusters arrive."""
+        return (self.answered("west", "east-web-0"), self.answered("east", "west-web-0"),
+                self.answered("north", "west-web-0"))
+
+    def test_nothing_reaches_or_leaves_pods_while_the_server_is_away_and_policy_holds_as_soon_as_it_is_back(self):
+        east = plan.cluster("east")
+        self.addCleanup(self.fleet.hub.remove, policy_file("east", "web"))
+        self.fleet.hub.write(policy_file("east", "web"), [cilium_policy(
+            "web", "web", f"  ingress:\n  - fromCIDR: [{pod('west-client').ipv4}/32]\n")])
+        self.servers["east"].kill()
+        self.restart()
+        self.assertEqual(self.exchanged(), (False, False, True))
+        wait_until(lambda: [row for row in self.unknown() if self.away in row], what="the server is listed as away")
+        text = "\n".join(self.unknown())
+        for word in ("networkpolicies", "ciliumclusterwidenetworkpolicies", "policy.until_listed: allow",
+                     "packets from and to its pods are denied"):
+            self.assertIn(word, text)
+        self.assertGreater(self.drops("east-1", "east-2").get("policy_denied", 0), 0)
+        self.servers["east"].start()
+        wait_until(lambda: not self.unknown(), timeout=60, what="the policies are known")
+        for gateway in east.gateways:
+            self.fleet.gateways[gateway.name].wait_endpoints(addresses(backends("east")))
+        wait_until(lambda: self.exchanged() == (True, True, True), what="packets pass")
+        self.assertFalse(self.answered("north", "east-web-0"), "the policy admits west's client only")
+        self.servers["east"].kill()
+        wait_until(lambda: self.part("kubernetes", "networkpolicies")["state"] == "stale", what="the loss is noticed")
+        self.assertEqual(self.exchanged(), (True, True, True), "what was listed stays in force")
+        self.assertFalse(self.answered("north", "east-web-0"))
+        self.assertEqual(self.unknown(), [])
+
+    def test_pods_stay_denied_while_one_kind_of_policy_is_forbidden(self):
+        self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy")
+        self.restart()
+        wait_until(self.unknown, what="the kind is listed")
+        self.east.wait_endpoints(addresses(backends("east")))
+        self.assertEqual(self.exchanged(), (False, False, True))
+        text = "\n".join(self.unknown())
+        self.assertIn("ciliumclusterwidenetworkpolicies cannot be read: HTTP 403", text)
+        self.assertIn("grant get, list and watch on ciliumclusterwidenetworkpolicies", text)
+        self.assertNotIn(self.away, text, "every other kind was listed")
+        self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy", False)
+        wait_until(lambda: not self.unknown(), timeout=60, what="the policies are known")
+        wait_until(lambda: self.exchanged() == (True, True, True), what="packets pass")
+
+
 class Outages(SteadyTraffic, KubernetesFleet):
     """API server restarts under traffic; each test restores the fleet."""
 

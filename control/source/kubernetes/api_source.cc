@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -24,6 +25,8 @@ namespace {
 constexpr auto kTick = std::chrono::seconds(1);  // for what changes with time alone
 // Collecting problems visits every object, so a stream of events must not trigger it each time.
 constexpr auto kProblemsInterval = std::chrono::milliseconds(100);
+// A server that has said nothing for this long is a problem to list.
+constexpr auto kSilence = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -37,6 +40,7 @@ class ApiSource::Loop final : public ReflectorSink {
         credentials_(io_, access_, times_),
         tick_(io_),
         listed_(objects_->resources().size(), false),
+        known_(objects_->resources().size(), false),
         http_status_(objects_->resources().size(), 0),
         stale_(objects_->resources().size(), false),
         event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -88,9 +92,11 @@ class ApiSource::Loop final : public ReflectorSink {
     (void)!read(event_, &ignored, sizeof ignored);
     const std::lock_guard lock(mutex_);
     synced_polled_ = synced_published_;
+    policies_polled_ = policies_published_;
     return std::exchange(deltas_, {});
   }
   [[nodiscard]] bool synced() const { return synced_polled_; }
+  [[nodiscard]] bool policies_listed() const { return policies_polled_; }
   [[nodiscard]] std::vector<SourceProblem> problems() const {
     const std::lock_guard lock(mutex_);
     return *problems_;
@@ -104,8 +110,9 @@ class ApiSource::Loop final : public ReflectorSink {
   void list_begins(std::size_t resource) override { objects_->list_begins(resource); }
   void list_ends(std::size_t resource) override {
     objects_->list_ends(resource);
+    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0 || !known_[resource];
     listed_[resource] = true;
-    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0;
+    known_[resource] = true;
     http_status_[resource] = 0;
   }
   void put(std::size_t resource, const std::string& version, const YamlNode& object) override {
@@ -115,6 +122,7 @@ class ApiSource::Loop final : public ReflectorSink {
   void unavailable(std::size_t resource, unsigned status) override {
     objects_->unavailable(resource);
     listed_[resource] = true;
+    known_[resource] = known_[resource] || is_absent(resource, status);
     http_status_[resource] = status;
     problems_dirty_ = true;
   }
@@ -126,12 +134,14 @@ class ApiSource::Loop final : public ReflectorSink {
     }
     problems_dirty_ = problems_dirty_ || !lines.empty();
     const bool synced = std::all_of(listed_.begin(), listed_.end(), [](bool listed) { return listed; });
+    const bool policies = policies_known();
     bool wake = publish() || !deltas.empty();
     log_changes();
     {
       const std::lock_guard lock(mutex_);
-      wake = wake || synced != synced_published_;
+      wake = wake || synced != synced_published_ || policies != policies_published_;
       synced_published_ = synced;
+      policies_published_ = policies;
       deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
     }
     if (wake) {
@@ -170,6 +180,19 @@ class ApiSource::Loop final : public ReflectorSink {
     });
   }
 
+  // Whether that answer says that the server does not have the kind: there are no objects of it.
+  [[nodiscard]] bool is_absent(std::size_t resource, unsigned status) const {
+    return status == 404 && objects_->resources()[resource].optional;
+  }
+
+  [[nodiscard]] bool policies_known() const {
+    bool known = true;
+    for (std::size_t i = 0; i < known_.size(); ++i) {
+      known = known && (known_[i] || !objects_->resources()[i].policy);
+    }
+    return known;
+  }
+
   // Updates what control sees. Returns whether the problems changed.
   bool publish() {
     std::vector<HubState> states;
@@ -195,6 +218,9 @@ class ApiSource::Loop final : public ReflectorSink {
         add_unavailable_problem(i, state, *problems);
       }
       states.push_back(std::move(state));
+    }
+    if (problems) {
+      add_unlisted_problems(states, now, *problems);
     }
     const std::lock_guard lock(mutex_);
     states_ = std::move(states);
@@ -223,15 +249,40 @@ class ApiSource::Loop final : public ReflectorSink {
 
   void add_unavailable_problem(std::size_t index, const HubState& state, std::vector<SourceProblem>& problems) const {
     const ApiResource& resource = objects_->resources()[index];
-    if (http_status_[index] == 0 || (http_status_[index] == 404 && resource.optional)) {
+    if (http_status_[index] == 0 || is_absent(index, http_status_[index])) {
       return;
     }
     const bool forbidden = http_status_[index] == 403;
     const std::string& version = resource.versions.front();
     problems.push_back({{access_.server + resource_path(resource, version), 0},
-                        resource.plural + " cannot be read: " + state.last_error,
+                        resource.plural + " cannot be read: " + state.last_error + unknown_text(index),
                         forbidden ? "grant get, list and watch on " + resource.plural + " in a ClusterRole"
                                   : "install the kind, or use another server"});
+  }
+
+  // Of the resources that no answer of the server says anything about, those that policies are made of. One that is
+  // refused is listed by itself.
+  void add_unlisted_problems(const std::vector<HubState>& states, std::chrono::steady_clock::time_point now,
+                             std::vector<SourceProblem>& problems) const {
+    std::map<std::string, std::string> by_error;
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      const std::string& error = states[i].last_error;
+      const bool silent = error.empty() && now - created_ >= kSilence;
+      if (!unknown_text(i).empty() && http_status_[i] == 0 && (silent || !error.empty())) {
+        std::string& names = by_error[silent ? "the server has not sent all of them yet" : error];
+        names += (names.empty() ? "" : ", ") + states[i].name;
+      }
+    }
+    for (const auto& [error, names] : by_error) {
+      problems.push_back({{access_.server, 0},
+                          names + " have not been listed yet" + kUnknownPolicies + ": " + error,
+                          "see that the API server can be reached from this gateway and accepts its credentials"});
+    }
+  }
+
+  static constexpr auto kUnknownPolicies = ", so that this cluster's policies are not known";
+  [[nodiscard]] std::string unknown_text(std::size_t index) const {
+    return objects_->resources()[index].policy && !known_[index] ? kUnknownPolicies : "";
   }
 
   static bool same_problems(const std::vector<SourceProblem>& a, const std::vector<SourceProblem>& b) {
@@ -252,16 +303,19 @@ class ApiSource::Loop final : public ReflectorSink {
   bool problems_dirty_ = true;
   std::chrono::steady_clock::time_point problems_updated_{};
   std::vector<bool> listed_;           // per resource: listed, or found unavailable
+  std::vector<bool> known_;            // per resource: listed once, or known to be absent
   std::vector<unsigned> http_status_;  // per resource: 403, 404, or 0 if available
   std::vector<bool> stale_;            // per resource: logged as stale
   std::thread thread_;
-  bool synced_polled_ = false;  // used by control
+  const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
+  bool synced_polled_ = false, policies_polled_ = false;  // used by control
 
   // Shared.
   int event_ = -1;
   mutable std::mutex mutex_;
   std::vector<ObjectDelta> deltas_;
-  bool synced_published_ = false;  // true: with the deltas above, everything has been returned
+  bool synced_published_ = false;    // true: with the deltas above, everything has been returned
+  bool policies_published_ = false;  // the same of what policies are made of
   std::shared_ptr<const std::vector<SourceProblem>> problems_;
   std::vector<HubState> states_;
 };
@@ -292,6 +346,8 @@ std::vector<SourceProblem> ApiSource::problems() const {
 }
 
 bool ApiSource::synced() const { return loop_ && loop_->synced(); }
+
+bool ApiSource::policies_listed() const { return loop_ && loop_->policies_listed(); }
 
 std::string ApiSource::describe() const { return description_ + (loop_ ? " at " + loop_->server() : std::string()); }
 

@@ -41,6 +41,8 @@ class ApiSource : public Source {
   [[nodiscard]] std::vector<SourceProblem> problems() const override;
   // True also when a resource is forbidden or not served: see states().
   [[nodiscard]] bool synced() const override;
+  // An optional kind that the server does not have (404) is known to be empty; a forbidden one is not.
+  [[nodiscard]] bool policies_listed() const override;
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::vector<HubState> states() const override;
 

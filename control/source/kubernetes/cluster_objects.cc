@@ -60,6 +60,11 @@ ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::mo
       {"cilium.io/v2"}, true);
   add(row(ObjectKind::kCidrGroup, false), "ciliumcidrgroups", "CiliumCIDRGroup", {"cilium.io/v2", "cilium.io/v2alpha1"},
       true);
+  // What policies are made of: themselves, and what says whom they select.
+  for (ApiResource& resource : resources_) {
+    resource.policy = resource.kind != "Service" && resource.kind != "EndpointSlice" && resource.kind != "Node" &&
+                      resource.kind != "CiliumNode";
+  }
   const std::vector<std::string> mcs{"multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"};
   add(row(ObjectKind::kServiceImport, true), "serviceimports", "ServiceImport", mcs, true);
   Kind service_export = row(ObjectKind::kService, true);

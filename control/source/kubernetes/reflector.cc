@@ -111,6 +111,7 @@ void Reflector::on_head(const ApiHead& head) {
   }
   unauthorized_ = 0;
   versions_tried_ = 0;
+  forbidden_ = false;
   if (phase_ != Phase::kWatch && continue_.empty()) {
     sync_ = synced_ ? sync_ : HubState::Sync::kListing;
     sink_.list_begins(index_);
@@ -307,13 +308,17 @@ void Reflector::on_unavailable(const std::string& why) {
   resource_version_.clear();
   continue_.clear();
   version_ = (version_ + 1) % resource_.versions.size();
+  forbidden_ = forbidden_ || status_ == kForbidden;
   if (++versions_tried_ < resource_.versions.size()) {
     request_after(milliseconds(0));
     return;
   }
   versions_tried_ = 0;
-  sink_.unavailable(index_, status_);
-  fail(why, times_.unavailable, HubState::Sync::kFailed);
+  const unsigned status = std::exchange(forbidden_, false) ? unsigned{kForbidden} : status_;
+  sink_.unavailable(index_, status);
+  // Packets are dropped until a right to read policies is granted: that must be noticed soon.
+  const bool awaited = resource_.policy && !synced_ && status == kForbidden;
+  fail(why, awaited ? std::min(backoff(), times_.unavailable) : times_.unavailable, HubState::Sync::kFailed);
 }
 
 void Reflector::fail(std::string why, milliseconds pause, HubState::Sync unsynced) {

@@ -3,7 +3,7 @@
 //
 // Failure: everything is retried without limit, and the objects read stay. 410: list again. 401: reload the
 // credentials. 429 and 5xx: wait for Retry-After or an exponential backoff. 403 and 404: try the other versions of the
-// kind, then wait `ApiTimes::unavailable`.
+// kind, then wait `ApiTimes::unavailable`; for a kind of policy that is forbidden and was never listed, the backoff.
 #pragma once
 
 #include <chrono>
@@ -29,6 +29,7 @@ struct ApiResource {
   std::vector<std::string> versions;  // "v1", "cilium.io/v2"; the first that is served is used
   bool optional = false;              // its absence is not a problem
   std::string label = {};             // name in states, where the plural is ambiguous
+  bool policy = false;                // one that policies are made of, see Source::policies_listed()
 
   [[nodiscard]] const std::string& shown_name() const { return label.empty() ? plural : label; }
 };
@@ -111,6 +112,7 @@ class Reflector {
   bool received_ = false;  // an event or bookmark was received in this watch
   std::chrono::milliseconds backoff_;
   unsigned expirations_ = 0, unauthorized_ = 0;
+  bool forbidden_ = false;  // one of the versions tried
 
   bool synced_ = false;
   HubState::Sync sync_ = HubState::Sync::kConnecting;

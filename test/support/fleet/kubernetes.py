@@ -94,24 +94,32 @@ class ApiServer:
 
     def put(self, item):
         self.objects[identify(item)] = item
-        if self.daemon.alive:
+        if self.alive:
             self._send(do="put", collection=identify(item)[0], object=item)
 
     def remove(self, key):
         del self.objects[key]
-        if self.daemon.alive:
+        if self.alive:
             self._send(do="remove", collection=key[0], namespace=key[1], name=key[2])
 
     def compact(self, version, kind):
         """Drops the watch history of a kind, so that every watch of it must relist."""
         self._send(do="compact", collection=collection(version, kind))
 
+    def forbid(self, version, kind, forbidden=True):
+        """Whether every request of that kind is answered with 403."""
+        self._send(do="forbid", collection=collection(version, kind), on=forbidden)
+
     def kill(self):
         self.daemon.kill()
         self.daemon.popen.stdin.close()
 
+    @property
+    def alive(self):
+        return self.daemon is not None and self.daemon.alive
+
     def stop(self):
-        if self.daemon is not None and self.daemon.alive:
+        if self.alive:
             self.kill()
 
 

@@ -6,6 +6,7 @@
 //   {"do": "put", "collection": ..., "object": {...}}
 //   {"do": "remove", "collection": ..., "namespace": ..., "name": ...}
 //   {"do": "compact", "collection": ...}    older watches must list again
+//   {"do": "forbid", "collection": ..., "on": true}    every request of it is answered with 403
 // Exits at the end of its input, or with status 1 at a command that fails.
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +32,8 @@ void execute(isthmus::ApiServer& server, const json& command) {
     server.remove(collection, command.at("namespace"), command.at("name"));
   } else if (what == "compact") {
     server.compact(collection);
+  } else if (what == "forbid") {
+    server.forbid(collection, command.at("on"));
   } else {
     throw std::invalid_argument("do: " + what);
   }

@@ -9,6 +9,8 @@
 #include <random>
 #include <set>
 
+#include "dataplane/api/identity.h"
+
 namespace isthmus {
 namespace {
 
@@ -224,6 +226,22 @@ TEST(PolicyTable, DefaultsApplyOnlyToWorkloadsWithoutAPolicy) {
   }
   delta.policy_defaults->audit = true;
   EXPECT_EQ(table->changed(delta, Realm{})->ingress(Identity{70000}, Identity{1}, l4).outcome, PolicyOutcome::kAudited);
+}
+
+TEST(PolicyTable, WhatNothingIsKnownOfIsDeniedWhereTheDefaultsSaySo) {
+  TableDelta delta;
+  delta.policy_defaults = PolicyDefaults{false, true, true, true};
+  const auto table = PolicyTable().changed(delta, Realm{});
+  const PolicyL4 l4{6, 80};
+  for (const std::uint32_t unknown : {2u, 1u << 24 | 5u, 3u << 24 | 5u, identity::unlabelled(ClusterId{1}).value()}) {
+    EXPECT_EQ(table->ingress(Identity{unknown}, Identity{70000}, l4).outcome, PolicyOutcome::kDenied) << unknown;
+    EXPECT_EQ(table->egress(Identity{unknown}, Identity{70000}, l4).outcome, PolicyOutcome::kDenied) << unknown;
+  }
+  for (const std::uint32_t known : {1u, 6u, 7u, 8u}) {
+    EXPECT_EQ(table->ingress(Identity{known}, Identity{70000}, l4).outcome, PolicyOutcome::kNotApplicable) << known;
+  }
+  delta.policy_defaults->audit = true;
+  EXPECT_EQ(table->changed(delta, Realm{})->ingress(Identity{2}, Identity{70000}, l4).outcome, PolicyOutcome::kAudited);
 }
 
 TEST(PolicyTable, ListsTheSubjectsWhoseSelectorsContainPrefixIdentities) {

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 constexpr auto kSlices = "/apis/discovery.k8s.io/v1/endpointslices";
 constexpr auto kServices = "/api/v1/services";
 constexpr auto kPods = "/api/v1/pods";
+constexpr auto kPolicies = "/apis/networking.k8s.io/v1/networkpolicies";
 constexpr auto kNamespaces = "/api/v1/namespaces";
 
 class KubernetesSourceTest : public testing::Test {
@@ -351,6 +352,58 @@ TEST_F(KubernetesSourceTest, AForbiddenKindIsAProblemWithAFix) {
   ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kPod, "shop", "p"); })) << states();
   ASSERT_TRUE(hub->until([&] { return hub->state("pods").sync == HubState::Sync::kSynced; })) << states();
   EXPECT_TRUE(source->problems().empty()) << "the problem ends with the list that succeeded";
+}
+
+TEST_F(KubernetesSourceTest, PoliciesAreNotKnownWhileOneOfTheirKindsIsForbidden) {
+  server.forbid(kPolicies, true);
+  start_and_sync();
+  EXPECT_FALSE(source->policies_listed());
+  ASSERT_EQ(source->problems().size(), 1U);
+  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("networkpolicies cannot be read: HTTP 403"));
+  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("this cluster's policies are not known"));
+  server.forbid(kPolicies, false);
+  ASSERT_TRUE(hub->until([&] { return source->policies_listed(); })) << states();
+  EXPECT_TRUE(source->problems().empty());
+  // A right that is taken away later takes nothing back.
+  server.forbid(kPolicies, true);
+  server.break_connections();
+  ASSERT_TRUE(hub->until([&] { return hub->state("networkpolicies").sync == HubState::Sync::kStale; })) << states();
+  EXPECT_TRUE(source->policies_listed());
+}
+
+TEST_F(KubernetesSourceTest, ACiliumKindThatIsNotInstalledHasNoObjectsButAForbiddenOneMayHave) {
+  constexpr auto kNew = "/apis/cilium.io/v2/ciliumcidrgroups";
+  start_and_sync();
+  EXPECT_EQ(hub->state("ciliumcidrgroups").sync, HubState::Sync::kFailed);
+  EXPECT_TRUE(source->policies_listed());
+  server.serve(kNew, "CiliumCIDRGroup", "cilium.io/v2");
+  server.forbid(kNew, true);
+  start_and_sync();
+  EXPECT_FALSE(source->policies_listed()) << "whatever is answered for the older version of the kind";
+}
+
+TEST_F(KubernetesSourceTest, AServerWithoutNetworkPoliciesLeavesThemUnknown) {
+  server.drop(kPolicies);
+  start_and_sync();
+  EXPECT_FALSE(source->policies_listed());
+  EXPECT_THAT(source->problems().at(0).what, testing::HasSubstr("networkpolicies cannot be read: HTTP 404"));
+}
+
+TEST_F(KubernetesSourceTest, AServerThatDoesNotAnswerLeavesPoliciesUnknownAndIsNamed) {
+  server.require_token("another");
+  start();
+  ASSERT_TRUE(hub->until([&] { return !source->problems().empty(); })) << states();
+  EXPECT_FALSE(source->policies_listed());
+  ASSERT_TRUE(hub->until([&] {
+    const auto problems = source->problems();
+    return problems.size() == 1 && problems[0].what.find("networkpolicies, ") != std::string::npos;
+  })) << states();
+  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("have not been listed yet"));
+  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("HTTP 401"));
+  EXPECT_EQ(source->problems()[0].provenance.location, server.url());
+  server.require_token("");
+  ASSERT_TRUE(hub->until([&] { return source->policies_listed(); })) << states();
+  ASSERT_TRUE(hub->until([&] { return source->problems().empty(); })) << states();
 }
 
 TEST_F(KubernetesSourceTest, ASilentConnectionIsReplaced) {
