@@ -53,7 +53,7 @@ struct Compiler::State {
         model(m),
         next_hop(std::move(n)),
         peers(options.own_node_tunnels),
-        endpoints(options.realm),
+        endpoints(options.realm, local_identities),
         services(options.realm, options.ring_slots),
         policy(options.cluster, options.policy) {}
 
@@ -69,6 +69,7 @@ struct Compiler::State {
   std::set<ClusterId> unreachable, ejected;  // as in the tables
   std::set<ClusterId> desired_ejected;       // as last reported
   PeerRegistry peers;
+  LocalIdentities local_identities;
   EndpointSet endpoints;
   VipClaims claims;
   ServiceSet services;
@@ -88,6 +89,7 @@ struct Compiler::State {
   [[nodiscard]] bool is_unreachable(const FleetCluster& cluster) const;
   [[nodiscard]] UnlabelledClusters unlabelled_clusters() const;
   [[nodiscard]] std::vector<Problem> problems() const;
+  [[nodiscard]] std::optional<Problem> unknown_pods_problem() const;
   [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
 };
 
@@ -230,7 +232,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
     unlabelled = unlabelled_clusters();
   }
   policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt, unlabelled,
-                result.delta);
+                local_identities, result.delta);
   reserved_changed = false;
 }
 
@@ -252,6 +254,16 @@ UnlabelledClusters Compiler::State::unlabelled_clusters() const {
   return out;
 }
 
+std::optional<Problem> Compiler::State::unknown_pods_problem() const {
+  const auto at = endpoints.pod_counts().find(fleet.own.cluster);
+  if (!policy.denies_unknown() || at == endpoints.pod_counts().end() || at->second.unlabelled == 0) {
+    return std::nullopt;
+  }
+  return Problem{"the labels of " + std::to_string(at->second.unlabelled) + " endpoints of cluster " + options.cluster +
+                     " are not known, so that no policy selects them: packets from and to them are denied",
+                 "policy", "see isthmus endpoints; publish their Pods, or CiliumEndpoints with an identity"};
+}
+
 std::vector<Problem> Compiler::State::problems() const {
   std::vector<Problem> problems = fleet.problems;
   problems.insert(problems.end(), peers.problems().begin(), peers.problems().end());
@@ -259,6 +271,9 @@ std::vector<Problem> Compiler::State::problems() const {
   services.append_problems(problems);
   endpoints.append_problems(model, problems);
   policy.append_problems(problems);
+  if (const auto unknown = unknown_pods_problem()) {
+    problems.push_back(*unknown);
+  }
   return problems;
 }
 

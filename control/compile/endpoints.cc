@@ -66,6 +66,20 @@ Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, cons
   return id;
 }
 
+// A pod of our cluster without one of Cilium's identities gets one by its labels, so that policies select it.
+Identity EndpointSet::pod_identity(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
+                                   Owner& state) {
+  const auto pod = model.find<PodObject>(owner);
+  const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
+  const bool known = endpoint && endpoint->identity != identity::kUnknown;
+  if (cluster.local && pod && !pod->host_network && !pod->addresses.empty() && !known) {
+    return local_.assign(owner, *pod, model);
+  }
+  local_.release(owner);
+  return known ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state)
+               : identity::unlabelled(cluster.id);
+}
+
 EndpointSet::Desired EndpointSet::desired(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
                                           Owner& state) {
   Desired desired;
@@ -92,11 +106,10 @@ EndpointSet::Desired EndpointSet::desired(const ObjectKey& owner, const Model& m
   }
   const auto pod = model.find<PodObject>(owner);
   const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
+  const Identity identity = pod_identity(owner, model, cluster, state);
   if (pod && pod->host_network) {
     return desired;
   }
-  const Identity identity = endpoint ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state)
-                                     : identity::unlabelled(cluster.id);
   if (denied_.count(identity) != 0) {
     return desired;
   }

@@ -17,13 +17,15 @@
 #include "control/compile/fleet.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
+#include "control/policy/local_identities.h"
 #include "dataplane/api/tables.h"
 
 namespace isthmus {
 
 class EndpointSet {
  public:
-  explicit EndpointSet(Realm realm) : realm_(realm) {}
+  // `local` gets the pods of our cluster that have no CiliumEndpoint.
+  EndpointSet(Realm realm, LocalIdentities& local) : realm_(realm), local_(local) {}
 
   // Re-evaluates the claims of one owner: a pod (kind kPod, also when its CiliumEndpoint changed), address or node.
   void refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet);
@@ -88,6 +90,8 @@ class EndpointSet {
   // The identity to use for the identity `id` that the object at `provenance` states.
   [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
                                           const FleetCluster& cluster, Owner& state);
+  [[nodiscard]] Identity pod_identity(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
+                                      Owner& state);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
@@ -99,6 +103,7 @@ class EndpointSet {
   [[nodiscard]] static ObjectKey owner_of(const IpAddress& address, const Claim& claim);
 
   Realm realm_;
+  LocalIdentities& local_;
   ClusterBits bits_;
   std::map<ObjectKey, Owner> owners_;
   std::set<ObjectKey> address_owners_;  // one key per cluster, with an empty name

@@ -177,6 +177,13 @@ void Model::mark_namespace(const ObjectKey& key) {
        ++it) {
     changes_.services.insert({key.name, it->first.name});
   }
+  // Of pods that have no CiliumEndpoint, the Namespace's labels are part of the identity.
+  const ObjectKey pod{ObjectKind::kPod, key.cluster, key.name, {}};
+  for (auto it = objects_.lower_bound(pod); it != objects_.end() && it->first.kind == pod.kind &&
+                                            it->first.cluster == pod.cluster && it->first.ns == key.name;
+       ++it) {
+    changes_.endpoints.insert(it->first);
+  }
 }
 
 std::vector<Model::Found<SliceObject>> Model::slices_of(const std::string& cluster, const ServiceName& service) const {

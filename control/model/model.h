@@ -30,10 +30,11 @@ struct ServiceName {
 struct ModelChanges {
   bool fleet = false;              // a Cluster, Gateway or profile
   std::set<ServiceName> services;  // its Service, EndpointSlices, ServiceImport or Namespace, in any cluster
-  std::set<ObjectKey> endpoints;   // of kind kPod (also when the CiliumEndpoint of that name changed) and kAddress
-  std::set<ObjectKey> nodes;       // keys of kind kNode
-  std::set<Identity> identities;   // a CiliumIdentity of that number
-  std::set<ObjectKey> policies;    // policies and CIDR groups
+  // Of kind kPod (also when the CiliumEndpoint of that name or its Namespace changed) and kAddress.
+  std::set<ObjectKey> endpoints;
+  std::set<ObjectKey> nodes;      // keys of kind kNode
+  std::set<Identity> identities;  // a CiliumIdentity of that number
+  std::set<ObjectKey> policies;   // policies and CIDR groups
   [[nodiscard]] bool empty() const {
     return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty() && policies.empty();
   }

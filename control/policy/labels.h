@@ -13,6 +13,7 @@ namespace isthmus {
 
 inline constexpr std::string_view kClusterLabel = "io.cilium.k8s.policy.cluster";
 inline constexpr std::string_view kNamespaceLabel = "io.kubernetes.pod.namespace";
+inline constexpr std::string_view kNamespaceLabelPrefix = "io.cilium.k8s.namespace.labels.";  // of a Namespace's labels
 
 struct Label {
   std::string key, source, value;

@@ -13,12 +13,15 @@ std::string lower(std::string text) {
 
 }  // namespace
 
-void NamedPorts::refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& changed) {
+void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalIdentities& local,
+                         std::set<Identity>& changed) {
   Pod now;
   if (const auto object = model.find<PodObject>(pod); object && !object->named_ports.empty()) {
     const auto endpoint =
         model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.ns, pod.name});
-    if (endpoint) {
+    if (const auto number = local.find(pod)) {
+      now = {*number, object->named_ports};
+    } else if (endpoint) {
       now = {endpoint->identity, object->named_ports};
     }
   } else if (const auto address = model.find<AddressObject>(pod); address && !address->named_ports.empty()) {

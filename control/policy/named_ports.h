@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/model/model.h"
+#include "control/policy/local_identities.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -17,7 +18,7 @@ class NamedPorts {
  public:
   // Re-reads the named ports of a pod (key of kind kPod) or ipcache address (kAddress). Adds to `changed` the
   // identities for which a name now resolves to other numbers.
-  void refresh(const ObjectKey& pod, const Model& model, std::set<Identity>& changed);
+  void refresh(const ObjectKey& pod, const Model& model, const LocalIdentities& local, std::set<Identity>& changed);
   // The numbers of a named port of the identity's pods, sorted.
   [[nodiscard]] std::vector<std::uint16_t> numbers(const std::string& name, std::uint8_t protocol, Identity of) const;
   // The identities with pods that have a port of this name, sorted.

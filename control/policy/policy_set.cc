@@ -25,7 +25,7 @@ PolicySet::PolicySet(std::string cluster, PolicySettings settings)
 
 void PolicySet::update(const ModelChanges& changes, bool first, const Model& model,
                        const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled,
-                       TableDelta& delta) {
+                       LocalIdentities& local, TableDelta& delta) {
   std::set<Identity> renamed;
   if (clusters && (first || clusters_ != *clusters)) {
     update_clusters(model, *clusters);
@@ -34,9 +34,10 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
       update_identity(number, model);
     }
   }
+  update_local(local);
   if (first) {
     for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress}) {
-      model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, renamed); });
+      model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, local, renamed); });
     }
     for (const ObjectKind kind :
          {ObjectKind::kNetworkPolicy, ObjectKind::kCiliumPolicy, ObjectKind::kClusterwidePolicy}) {
@@ -47,7 +48,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     }
   } else {
     for (const ObjectKey& pod : changes.endpoints) {
-      named_ports_.refresh(pod, model, renamed);
+      named_ports_.refresh(pod, model, local, renamed);
     }
     for (const ObjectKey& key : changed_policies(changes)) {
       const bool before = policies_.contains(key);
@@ -121,6 +122,16 @@ void PolicySet::update_identity(Identity number, const Model& model) {
   set_identity(number, std::move(known));
 }
 
+void PolicySet::update_local(LocalIdentities& local) {
+  for (const Identity number : local.take_changes()) {
+    if (const LocalIdentities::Labels* labels = local.labels(number)) {
+      set_identity(number, {parse_labels(*labels), true, false, std::nullopt});
+    } else {
+      erase_identity(number);
+    }
+  }
+}
+
 void PolicySet::set_identity(Identity number, KnownIdentity identity) {
   if (identities_.set(number, std::move(identity))) {
     const KnownIdentity* now = identities_.find(number);
@@ -145,11 +156,11 @@ void PolicySet::select_subject(Identity number, const KnownIdentity* now) {
     std::erase_if(desired, [&](SpecId id) { return !matches(specs_.at(id).subjects, now->labels); });
   }
   const auto at = subjects_.find(number);
-  if (at == subjects_.end() && desired.empty()) {
+  if (at == subjects_.end() && desired.empty() && !is_always_published(number)) {
     return;
   }
   Subject& subject = at == subjects_.end() ? subjects_[number] : at->second;
-  if (subject.specs == desired) {
+  if (now != nullptr && at != subjects_.end() && subject.specs == desired) {
     return;
   }
   for (const SpecId id : subject.specs) {
@@ -296,6 +307,9 @@ PolicyCounts PolicySet::counts() const {
   counts.policies = static_cast<std::size_t>(
       std::count_if(policies_.begin(), policies_.end(), [](const auto& each) { return !each.second.refused; }));
   for (const auto& [number, subject] : subjects_) {
+    if (subject.specs.empty()) {
+      continue;
+    }
     const bool ingress = subject.published && subject.published->ingress.enforced;
     const bool egress = subject.published && subject.published->egress.enforced;
     ++(ingress && egress ? counts.subjects.both

@@ -10,6 +10,7 @@
 // them is reported as a problem and not applied to them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "control/model/model.h"
 #include "control/policy/cidrs.h"
 #include "control/policy/identities.h"
+#include "control/policy/local_identities.h"
 #include "control/policy/named_ports.h"
 #include "control/policy/rule_names.h"
 #include "control/policy/rules.h"
@@ -106,7 +108,8 @@ class PolicySet {
   // Appends the changes to `delta`. `clusters`: absent when unchanged. `first`: compile the whole model; `clusters` is
   // set.
   void update(const ModelChanges& changes, bool first, const Model& model,
-              const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled, TableDelta& delta);
+              const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled,
+              LocalIdentities& local, TableDelta& delta);
   void append_problems(std::vector<Problem>& problems) const;
 
   [[nodiscard]] const RuleNames& rule_names() const { return names_; }
@@ -126,11 +129,17 @@ class PolicySet {
   [[nodiscard]] std::vector<ObjectKey> policies() const;
   // Cost: one pass over all subjects.
   [[nodiscard]] PolicyCounts counts() const;
-  [[nodiscard]] std::size_t subject_count() const { return subjects_.size(); }
+  // The identities that some policy selects. Cost: as counts().
+  [[nodiscard]] std::size_t subject_count() const {
+    return static_cast<std::size_t>(
+        std::count_if(subjects_.begin(), subjects_.end(), [](const auto& each) { return !each.second.specs.empty(); }));
+  }
   // By policy, the number of rules that are not applied to endpoints without labels although they might select them.
   [[nodiscard]] std::map<ObjectKey, std::size_t> unapplied() const;
   // Whether our cluster's endpoints are denied because the policies are not known yet.
   [[nodiscard]] bool held() const { return held_; }
+  // Whether what lies in our cluster and has no known labels is denied: a policy might select it.
+  [[nodiscard]] bool denies_unknown() const { return defaults_ && defaults_->deny_unknown; }
 
  private:
   using SpecId = Strong<struct SpecIdTag, std::uint32_t>;
@@ -152,6 +161,7 @@ class PolicySet {
 
   void update_clusters(const Model& model, const PolicyClusters& clusters);
   void update_identity(Identity number, const Model& model);
+  void update_local(LocalIdentities& local);
   void set_identity(Identity number, KnownIdentity identity);
   void erase_identity(Identity number);
   void select_subject(Identity number, const KnownIdentity* now);
@@ -186,6 +196,7 @@ class PolicySet {
 
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
+  [[nodiscard]] bool is_always_published(Identity number) const;
   void emit_defaults(const Model& model, TableDelta& delta);
   [[nodiscard]] std::optional<Problem> unlisted_problem() const;
   void emit_subjects(TableDelta& delta);

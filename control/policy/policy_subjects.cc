@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "control/policy/policy_set.h"
+#include "dataplane/api/identity.h"
 
 namespace isthmus {
 
@@ -49,6 +50,12 @@ std::shared_ptr<SubjectPolicy> PolicySet::build(Identity number) const {
   return policy;
 }
 
+// A local identity comes with its first pod and goes with its last. So that its policy need not arrive before the one
+// and stay until the other, it is published even if it is empty, and an identity that has none is denied as unknown.
+bool PolicySet::is_always_published(Identity number) const {
+  return identity::is_local(number) && identities_.find(number) != nullptr;
+}
+
 // The subjects stay dirty while they are held, and are published with the defaults that end it.
 void PolicySet::emit_defaults(const Model& model, TableDelta& delta) {
   const bool always = settings_.enforcement == PolicyEnforcement::kAlways;
@@ -56,7 +63,8 @@ void PolicySet::emit_defaults(const Model& model, TableDelta& delta) {
   held_ =
       !listed_ && settings_.until_listed == UntilListed::kDeny && settings_.enforcement != PolicyEnforcement::kNever;
   PolicyDefaults now{settings_.audit, always || held_, always || held_};
-  now.deny_unknown = held_;
+  // What might be a pod that some policy selects.
+  now.deny_unknown = always || held_ || (!specs_.empty() && settings_.enforcement != PolicyEnforcement::kNever);
   if (defaults_ != now) {
     defaults_ = now;
     delta.policy_defaults = now;
@@ -87,12 +95,13 @@ void PolicySet::emit_subjects(TableDelta& delta) {
       continue;
     }
     Subject& subject = at->second;
-    if (subject.specs.empty() || settings_.enforcement == PolicyEnforcement::kNever) {
+    const bool unused = subject.specs.empty() && !is_always_published(number);
+    if (unused || settings_.enforcement == PolicyEnforcement::kNever) {
       if (subject.published) {
         delta.remove_policies.push_back(number);
         subject.published.reset();
       }
-      if (subject.specs.empty()) {
+      if (unused) {
         subjects_.erase(at);
       }
       continue;

@@ -105,7 +105,7 @@ Refusal check_identity(const DecisionInput& in, Decision& decision) noexcept {
     return identity::is_unlabelled_prefix(source.identity) ? std::nullopt : accept_unpublished(in, decision);
   }
   if (claimed.value() < identity::kFirstAllocated || claimed == source.identity ||
-      identity::is_unlabelled(source.identity)) {
+      identity::is_unlabelled(source.identity) || identity::is_local(source.identity)) {
     return std::nullopt;
   }
   if (claimed == source.previous && facts.now < source.grace_until) {

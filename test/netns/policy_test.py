@@ -5,6 +5,7 @@ import os
 import unittest
 
 from fleet_case import PROGRAM, FleetCase, plan, pod, url, wait_until
+from fleet import hub
 from fleet.policies import cilium_policy, peers, policy_file, port
 from fleet.shell import run
 from fleet.traffic import SteadyRequests, curl, ping
@@ -16,7 +17,7 @@ EVERY_CLIENT = f"[{{matchLabels: {{app: client}}, matchExpressions: [{EVERYWHERE
 WEST_HOST = "10.2.1.1"
 
 
-class Policies(FleetCase):
+class PolicyCase(FleetCase):
     def setUp(self):
         wait_until(lambda: self.http("west-client", "east-web-0") and self.http("north-client", "east-web-0")
                    and self.http("east-client", "west-web-0"), what="all traffic is allowed before the test")
@@ -53,6 +54,47 @@ class Policies(FleetCase):
     def wait_allowed(self, ask, what):
         wait_until(ask, timeout=60, what=f"{what} is allowed")
 
+
+class PlainHub(hub.Hub):
+    """What clusters without Cilium have: no CiliumEndpoints and no CiliumIdentities."""
+
+    def write_pods(self, cluster):
+        self.write(f"clusters/{cluster.name}/pods.yaml", [hub.namespace_manifest("shop")]
+                   + [hub.node_manifest(cluster, node) for node in cluster.nodes]
+                   + [hub.pod_manifest(cluster, entry) for entry in cluster.pods()])
+
+
+class WithoutCilium(PolicyCase):
+    hub = PlainHub
+
+    def deny_all(self, name, rules="policyTypes: [Ingress, Egress]", selector="{}"):
+        return (f"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}, namespace: shop}}\n"
+                f"spec: {{podSelector: {selector}, {rules}}}\n")
+
+    def test_a_network_policy_binds_pods_by_the_labels_of_the_pod(self):
+        self.apply("east", "deny", self.deny_all("deny"))
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
+        self.wait_denied(lambda: self.http("east-client", "west-web-0"), "policy_denied", "east's client")
+        self.withdraw("east", "deny")
+        self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "west's client without the policy")
+        self.apply("east", "web", self.deny_all("web", "policyTypes: [Ingress]", "{matchLabels: {app: web}}"))
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
+        self.assertTrue(self.http("east-client", "west-web-0"), "east's client has other labels")
+
+    def test_a_pod_that_no_hub_lists_is_denied_where_there_are_policies(self):
+        east, file = plan.cluster("east"), "clusters/east/pods.yaml"
+        self.addCleanup(self.fleet.hub.write_pods, east)
+        self.fleet.hub.write(file, [hub.namespace_manifest("shop")]
+                             + [hub.node_manifest(east, node) for node in east.nodes]
+                             + [hub.pod_manifest(east, entry) for entry in east.pods() if entry.name != "web-0"])
+        self.apply("east", "other", self.deny_all("other", "policyTypes: [Ingress]", "{matchLabels: {app: other}}"))
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "a pod without labels")
+        self.assertTrue(self.http("east-client", "west-web-0"), "a pod with labels that no policy selects")
+        self.fleet.hub.write_pods(east)
+        self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "west's client once the pod is listed")
+
+
+class Policies(PolicyCase):
     def test_ingress_allows_one_identity_of_another_cluster_on_one_port_only(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:

@@ -233,7 +233,8 @@ TEST(PolicyTable, WhatNothingIsKnownOfIsDeniedWhereTheDefaultsSaySo) {
   delta.policy_defaults = PolicyDefaults{false, true, true, true};
   const auto table = PolicyTable().changed(delta, Realm{});
   const PolicyL4 l4{6, 80};
-  for (const std::uint32_t unknown : {2u, 1u << 24 | 5u, 3u << 24 | 5u, identity::unlabelled(ClusterId{1}).value()}) {
+  for (const std::uint32_t unknown :
+       {2u, 1u << 24 | 5u, 3u << 24 | 5u, identity::unlabelled(ClusterId{1}).value(), identity::local(7).value()}) {
     EXPECT_EQ(table->ingress(Identity{unknown}, Identity{70000}, l4).outcome, PolicyOutcome::kDenied) << unknown;
     EXPECT_EQ(table->egress(Identity{unknown}, Identity{70000}, l4).outcome, PolicyOutcome::kDenied) << unknown;
   }

@@ -177,6 +177,16 @@ TEST(SourceValidation, ThePreviousIdentityIsAcceptedForTheGracePeriod) {
   EXPECT_EQ(rig.at_second(kNow + kGrace, kWestIdentity + 1), "");
 }
 
+TEST(SourceValidation, AnEndpointWithALocalIdentityMaySendAnyVniOfItsClusterAndKeepsItsOwn) {
+  SourceValidationRig rig(kShift255);
+  const Identity local = identity::local(7);
+  rig.pod(local.value(), kNow);
+  EXPECT_EQ(rig.at_second(kNow, (2U << kShift255) + 300), "");
+  EXPECT_EQ(rig.source_identity, local);
+  EXPECT_EQ(rig.at_second(kNow, (3U << kShift255) + 300), "vni_cluster");
+  EXPECT_EQ(wire_vni(local), Vni{identity::kWorld.value()}) << "it is never sent";
+}
+
 TEST(SourceValidation, AnEndpointWithoutLabelsMaySendAnyVniOfItsClusterAndKeepsItsOwnIdentity) {
   for (const std::uint8_t shift : {kShift255, kShift511}) {
     SourceValidationRig rig(shift);

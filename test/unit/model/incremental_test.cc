@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "dataplane/api/identity.h"
 #include "test/unit/model/fleet_builder.h"
 
 namespace isthmus {
@@ -126,6 +127,12 @@ class Churn {
   std::vector<ClusterId> ejected_;
 };
 
+// The numbers of local identities depend on history, their labels do not.
+std::string identity_text(const Fleet3& f, Identity number) {
+  const KnownIdentity* known = identity::is_local(number) ? f.compiler->policy().identities().find(number) : nullptr;
+  return known == nullptr ? std::to_string(number.value()) : to_text(known->labels);
+}
+
 // The tables as text, without process-local ids.
 std::string picture(const Fleet3& f) {
   std::string text;
@@ -142,7 +149,7 @@ std::string picture(const Fleet3& f) {
     text += "\n";
   }
   for (const auto& [address, entry] : f.endpoints) {
-    text += "endpoint " + address.to_string() + " " + std::to_string(entry.identity.value()) + "@" +
+    text += "endpoint " + address.to_string() + " " + identity_text(f, entry.identity) + "@" +
             std::to_string(entry.cluster.value()) + "\n";
   }
   for (const ClusterEntry& cluster : f.clusters) {

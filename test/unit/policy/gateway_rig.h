@@ -62,7 +62,7 @@ inline std::string fleet_manifest(const std::vector<Who>& fleet, const std::stri
             (who.http == 0 ? ""
                            : "containers: [{ports: [{name: http, containerPort: " + std::to_string(who.http) + "}]}]") +
             "}\nstatus: {podIP: " + address_text(who) + "}\n---\n";
-    if (!who.labelled) {
+    if (!who.labelled || who.local) {
       continue;
     }
     text += "apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: " + who.name + ", namespace: " + ns +

@@ -16,7 +16,8 @@ struct Who {
   std::uint32_t address = 0;   // IPv4, host order
   std::uint32_t identity = 0;  // as on the wire
   bool node = false;
-  bool labelled = false;                      // has an identity of its own
+  bool labelled = false;                      // its labels are known
+  bool local = false;                         // from its Pod and Namespace alone: it has no CiliumEndpoint
   std::map<std::string, std::string> labels;  // with namespace and cluster; without labels, the cluster only
   std::uint16_t http = 0;                     // number of its TCP port named http; 0: none
 };

@@ -48,10 +48,13 @@ std::vector<Who> make_fleet(Random& random) {
       who.cluster = cluster;
       who.name = "pod-" + std::to_string(i);
       who.address = 10U << 24 | id << 16 | (i < 12 ? 1U : 77U) << 8 | (i + 1);
-      who.labelled = i < 12;
-      who.identity = who.labelled ? id << 16 | (0x100 + i / 2) : 2;  // two pods of one identity
+      who.local = i >= 12 && cluster == "east";
+      who.labelled = i < 12 || who.local;
+      who.identity = i < 12 ? id << 16 | (0x100 + i / 2) : 2;  // two pods of one identity
       who.labels[kCluster] = cluster;
-      if (who.labelled && i % 2 == 0) {
+      if (who.local) {
+        who.labels[kNamespace] = "vm";
+      } else if (who.labelled && i % 2 == 0) {
         who.labels[kNamespace] = random.one_in(3) ? "bank" : "shop";
         who.labels["app"] = random.of<std::string>({"a", "b", "c"});
         if (random.one_in(2)) {
@@ -248,7 +251,7 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
   while (sent < pairs) {
     // Often changes an identity's labels under live connections.
     Who& changed = fleet[random.below(fleet.size())];
-    if (changed.labelled) {
+    if (changed.labelled && !changed.local) {
       const std::string app = random.of<std::string>({"a", "b", "c"});
       for (Who& who : fleet) {
         if (who.identity == changed.identity) {

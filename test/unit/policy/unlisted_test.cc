@@ -37,7 +37,7 @@ TEST(UnlistedPolicies, EverythingOfOurClusterIsDeniedUntilTheyAreAllKnown) {
   EXPECT_TRUE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
   EXPECT_FALSE(allowed(hub.ingress("west/ledger", "east/cart", kTcp, 80)));
   EXPECT_TRUE(allowed(hub.ingress("west/web", "east/web", kTcp, 80)));
-  EXPECT_EQ(hub.tables.defaults, PolicyDefaults{});
+  EXPECT_FALSE(hub.tables.defaults.deny_ingress || hub.tables.defaults.deny_egress);
   EXPECT_THAT(hub.problems, Not(Contains(Field(&Problem::what, HasSubstr(kUnknown)))));
 }
 
