@@ -51,6 +51,13 @@ std::vector<const CompiledSpec*> specs_for(const PolicySet& policy, const Policy
   return out;
 }
 
+// Whether this is an address of the cluster that has no labels of its own.
+bool is_unknown_in(const KnownIdentity& known, const std::string& cluster) {
+  return (known.prefix || known.unlabelled) &&
+         std::any_of(known.labels.begin(), known.labels.end(),
+                     [&](const Label& label) { return label.key == kClusterLabel && label.value == cluster; });
+}
+
 // Sets the outcome and its reason, and marks the deciding rule.
 void decide(const PolicySet& policy, bool selected, ExplainedDirection& out) {
   const PolicySettings& settings = policy.settings();
@@ -147,11 +154,17 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
   out.egress = egress;
   out.subject = subject.name;
   out.peer = peer == nullptr ? "" : peer->name;
-  out.ours = subject.known.own;
-  out.enforced = policy.settings().enforcement == PolicyEnforcement::kAlways;
+  const bool unknown = policy.denies_unknown() && is_unknown_in(subject.known, cluster);
+  out.ours = subject.known.own || unknown;
+  out.enforced = unknown || policy.settings().enforcement == PolicyEnforcement::kAlways;
   if (!out.ours) {
     out.reason =
         "it is not a labelled endpoint of cluster " + cluster + ": only that cluster's policies are evaluated here";
+    return out;
+  }
+  if (unknown) {
+    out.outcome = policy.settings().audit ? PolicyOutcome::kAudited : PolicyOutcome::kDenied;
+    out.reason = "its labels are not known, so that any policy might select it";
     return out;
   }
   const auto specs = specs_for(policy, subject);

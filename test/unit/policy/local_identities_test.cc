@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "control/policy/explain.h"
 #include "dataplane/api/identity.h"
 #include "test/unit/policy/policy_fixture.h"
 
@@ -129,6 +130,13 @@ TEST_F(WithoutCilium, WhatHasNoLabelsIsDeniedAndListedWhereAPolicyMightSelectIt)
   EXPECT_TRUE(hub.tables.defaults.deny_unknown);
   EXPECT_FALSE(hub.tables.defaults.deny_ingress) << "pods with labels that no policy selects stay open";
   EXPECT_THAT(hub.problems, Contains(Field(&Problem::what, HasSubstr(kListed))));
+  const PolicySet& policy = hub.compiler->policy();
+  const auto odd = party_of(policy.identity_at(IpAddress::parse("10.1.0.7").value(), true), "odd", policy);
+  const auto web = party_of(Identity{pod("west/web").identity}, "web", policy);
+  const PolicyQuestion question{kTcp, 80};
+  const auto explained = explain(policy, hub.model, "east", false, odd, &web, &question);
+  EXPECT_EQ(explained.outcome, PolicyOutcome::kDenied);
+  EXPECT_THAT(explained.reason, HasSubstr("labels are not known"));
   PolicyHub always(PolicySettings{PolicyEnforcement::kAlways, false});
   always.compile();
   EXPECT_TRUE(always.tables.defaults.deny_unknown);
