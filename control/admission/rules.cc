@@ -65,15 +65,15 @@ std::string first_of(std::initializer_list<std::string> reasons) {
 
 }  // namespace
 
+bool is_special(const IpAddress& address) { return !special_part(Prefix(address, 128)).empty(); }
+
 Admission::Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved)
     : rules_(std::move(rules)), own_(std::move(own)), reserved_(std::move(reserved)) {
   std::sort(reserved_.begin(), reserved_.end());
 }
 
 void Admission::allow_pods(const std::string& cluster, const std::vector<Prefix>& prefixes) {
-  if (!prefixes.empty()) {
-    pods_[cluster].insert(pods_[cluster].end(), prefixes.begin(), prefixes.end());
-  }
+  pods_[cluster].insert(pods_[cluster].end(), prefixes.begin(), prefixes.end());
 }
 
 void Admission::allow_vips(const std::string& cluster, const std::vector<Prefix>& pools) {
@@ -94,16 +94,20 @@ std::string Admission::outside(const std::string& cluster, const Prefix& prefix)
   return inside_one(rules_.ranges, prefix) ? std::string() : "which is outside admission.ranges";
 }
 
-const ReservedAddress* Admission::reserved_in(const Prefix& prefix) const {
-  const auto at = std::lower_bound(reserved_.begin(), reserved_.end(), ReservedAddress{prefix.address(), {}});
-  return at == reserved_.end() || at->address.family() != prefix.family() || !prefix.contains(at->address) ? nullptr
-                                                                                                           : &*at;
+std::string Admission::takes_reserved(const std::string& cluster, const Prefix& prefix, bool pods) const {
+  if (cluster == own_) {
+    return {};
+  }
+  for (auto at = std::lower_bound(reserved_.begin(), reserved_.end(), ReservedAddress{prefix.address(), {}});
+       at != reserved_.end() && at->address.family() == prefix.family() && prefix.contains(at->address); ++at) {
+    if (pods || !at->elsewhere) {
+      return "which includes " + at->address.to_string() + ", " + at->text;
+    }
+  }
+  return {};
 }
 
-std::string Admission::takes_from_others(const Prefix& prefix) const {
-  if (const ReservedAddress* reserved = reserved_in(prefix)) {
-    return "which includes " + reserved->address.to_string() + ", " + reserved->text;
-  }
+std::string Admission::takes_pool(const Prefix& prefix) const {
   std::string pool = pool_under(rules_.vip_pools, prefix);
   for (auto of = vips_.begin(); of != vips_.end() && pool.empty(); ++of) {
     pool = pool_under(of->second, prefix);
@@ -112,12 +116,17 @@ std::string Admission::takes_from_others(const Prefix& prefix) const {
 }
 
 std::string Admission::refuse_nodes(const std::string& cluster, const Prefix& prefix) const {
-  return first_of(
-      {too_short(prefix), special_part(prefix), cluster == own_ ? std::string() : takes_from_others(prefix)});
+  return first_of({too_short(prefix), special_part(prefix), cluster == own_ ? std::string() : takes_pool(prefix)});
 }
 
 std::string Admission::refuse_pods(const std::string& cluster, const Prefix& prefix) const {
   return first_of({refuse_nodes(cluster, prefix), cluster == own_ ? std::string() : outside(cluster, prefix)});
+}
+
+std::string Admission::refuse_gateway(const std::string& cluster, const IpAddress& address) const {
+  const Prefix host(address, 128);
+  return first_of(
+      {special_part(host), takes_reserved(cluster, host, true), cluster == own_ ? std::string() : takes_pool(host)});
 }
 
 std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& address) const {
@@ -125,8 +134,8 @@ std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& a
   if (const std::string special = special_part(host); !special.empty()) {
     return special;
   }
-  if (const ReservedAddress* reserved = reserved_in(host)) {
-    return "which is " + reserved->text;
+  if (const std::string reserved = takes_reserved(cluster, host, true); !reserved.empty()) {
+    return reserved;
   }
   const auto of_cluster = vips_.find(cluster);
   const bool allowed =

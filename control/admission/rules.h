@@ -14,12 +14,16 @@
 
 namespace isthmus {
 
-// An address that no member may claim, or cover by a prefix: its route would leave this node.
+// An address that no other member may claim, or cover by a prefix: its route would take from this node what it needs.
 struct ReservedAddress {
   IpAddress address;
-  std::string text;  // what it is: "an address of this node (eth0)"
+  std::string text;        // what it is: "an address of this node (eth0)"
+  bool elsewhere = false;  // a router or a hub's server, which may be one of the member's own nodes
   friend auto operator<=>(const ReservedAddress&, const ReservedAddress&) = default;
 };
+
+// Loopback, link-local, multicast and the like: no rule lets anybody claim it.
+[[nodiscard]] bool is_special(const IpAddress& address);
 
 class Admission {
  public:
@@ -27,14 +31,20 @@ class Admission {
   // `own`: the name of our cluster, whose pods may have any unicast addresses.
   Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved);
 
-  // What profiles allow. `cluster` may claim pods in these prefixes, and no longer in those of the configuration.
+  // What profiles allow. `cluster` may claim pods in these prefixes, and no longer in those of the configuration; in
+  // none if there are none.
   void allow_pods(const std::string& cluster, const std::vector<Prefix>& prefixes);
   // VIPs in these pools, beside those of the configuration.
   void allow_vips(const std::string& cluster, const std::vector<Prefix>& pools);
 
   [[nodiscard]] std::string refuse_pods(const std::string& cluster, const Prefix& prefix) const;
   [[nodiscard]] std::string refuse_nodes(const std::string& cluster, const Prefix& prefix) const;
+  // The underlay address of a gateway.
+  [[nodiscard]] std::string refuse_gateway(const std::string& cluster, const IpAddress& address) const;
   [[nodiscard]] std::string refuse_vip(const std::string& cluster, const IpAddress& address) const;
+  // Whether packets to what this node needs would follow the prefix of that cluster. Of nodes' prefixes only this
+  // node's own addresses count: a router or a hub's server may be one of the member's nodes.
+  [[nodiscard]] std::string takes_reserved(const std::string& cluster, const Prefix& prefix, bool pods) const;
   [[nodiscard]] std::uint32_t prefixes_per_cluster() const { return rules_.prefixes_per_cluster; }
 
   friend bool operator==(const Admission&, const Admission&) = default;
@@ -44,9 +54,7 @@ class Admission {
 
   [[nodiscard]] std::string too_short(const Prefix& prefix) const;
   [[nodiscard]] std::string outside(const std::string& cluster, const Prefix& prefix) const;
-  // Whether packets to what others need would follow the prefix.
-  [[nodiscard]] std::string takes_from_others(const Prefix& prefix) const;
-  [[nodiscard]] const ReservedAddress* reserved_in(const Prefix& prefix) const;
+  [[nodiscard]] std::string takes_pool(const Prefix& prefix) const;
 
   AdmissionRules rules_;
   std::string own_;

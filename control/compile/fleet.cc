@@ -92,20 +92,19 @@ class Builder {
       }
     }
     for (const Candidate& c : candidates) {
-      const std::string& name = c.key->name;
-      const bool local = name == options_.cluster;
+      const bool local = c.key->name == options_.cluster;
       ClusterId id = local ? fleet_.own.cluster : c.object->id;
-      if (Problem wrong = wrong_id(c, id, taken); !wrong.what.empty()) {
+      if (Problem wrong = wrong_id(c, id, taken, candidates); !wrong.what.empty()) {
         id = taken.count(c.had) == 0 ? c.had : kNoCluster;  // it keeps the one it had
-        wrong.what += id == kNoCluster ? "; " + name + " is left out"
-                                       : "; " + name + " stays with its id " + std::to_string(id.value());
+        wrong.what += id == kNoCluster ? "; " + c.key->name + " is left out"
+                                       : "; " + c.key->name + " stays with its id " + std::to_string(id.value());
         fleet_.problems.push_back(std::move(wrong));
         if (id == kNoCluster) {
           continue;
         }
       }
-      FleetCluster& cluster = fleet_.clusters[name];
-      cluster.name = name;
+      FleetCluster& cluster = fleet_.clusters[c.key->name];
+      cluster.name = c.key->name;
       cluster.id = id;
       cluster.local = cluster.linked = local;
       cluster.where = c.where;
@@ -115,7 +114,8 @@ class Builder {
   }
 
   // Nothing in `what`: the cluster can have the id.
-  Problem wrong_id(const Candidate& c, ClusterId id, const std::map<ClusterId, const FleetCluster*>& taken) const {
+  Problem wrong_id(const Candidate& c, ClusterId id, const std::map<ClusterId, const FleetCluster*>& taken,
+                   const std::vector<Candidate>& candidates) const {
     const std::string& name = c.key->name;
     const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
     if (id == kNoCluster || id.value() > max_id) {
@@ -123,13 +123,20 @@ class Builder {
                   std::to_string(max_id),
               c.where, "give it a free id in that range"};
     }
-    const auto other = taken.find(id);
-    if (other == taken.end()) {
-      return {};
+    const auto taken_by = [&](const std::string& other, const std::string& where) -> Problem {
+      return {"clusters " + other + " (" + where + ") and " + name + " have the same id " + std::to_string(id.value()),
+              c.where, "give " + name + " a unique id"};
+    };
+    if (const auto other = taken.find(id); other != taken.end()) {
+      return taken_by(other->second->name, other->second->where);
     }
-    return {"clusters " + other->second->name + " (" + other->second->where + ") and " + name + " have the same id " +
-                std::to_string(id.value()),
-            c.where, "give " + name + " a unique id"};
+    // Who had the id and is not yet settled may have to stay with it.
+    for (const Candidate& other : candidates) {
+      if (other.had == id && &other != &c && fleet_.clusters.count(other.key->name) == 0) {
+        return taken_by(other.key->name, other.where);
+      }
+    }
+    return {};
   }
 
   [[nodiscard]] int rank(const Candidate& c) const {
@@ -169,13 +176,24 @@ class Builder {
 
   // What the configuration and the profiles allow.
   void set_admission() {
-    fleet_.admission = Admission(options_.admission, options_.cluster, options_.reserved);
+    std::vector<ReservedAddress> reserved = options_.reserved;
+    model_.visit<NodeObject>(ObjectKind::kNode, [&](const ObjectKey& key, const NodeObject& node, const auto&) {
+      for (const IpAddress& address : key.cluster == options_.cluster ? node.addresses : std::vector<IpAddress>{}) {
+        reserved.push_back({address, "an address of node " + key.name + " of this cluster"});
+      }
+    });
+    fleet_.admission = Admission(options_.admission, options_.cluster, std::move(reserved));
     model_.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
+      if (!names(profile, options_.cluster)) {
+        return;
+      }
       for (const std::string& cluster : profile.clusters) {
         fleet_.admission.allow_vips(cluster, profile.vip_pools);
       }
       for (const auto& [cluster, member] : profile.members) {
-        fleet_.admission.allow_pods(cluster, member.pod_prefixes);
+        if (member.pod_prefixes) {
+          fleet_.admission.allow_pods(cluster, *member.pod_prefixes);
+        }
         fleet_.admission.allow_vips(cluster, member.vip_pools);
       }
     });
@@ -196,7 +214,13 @@ class Builder {
           const int order = key.name == options_.gateway ? 0 : incumbent ? 1 : 2;
           entries.push_back({&key, &object, provenance.text(), order});
         });
-    std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.rank < b.rank; });
+    // Between new ones the lower cluster id: what every gateway of the fleet sees alike.
+    const auto order = [&](const Entry& entry) {
+      const FleetCluster* cluster = fleet_.find(entry.object->cluster);
+      return std::pair(entry.rank, cluster == nullptr ? kNoCluster : cluster->id);
+    };
+    std::stable_sort(entries.begin(), entries.end(),
+                     [&](const Entry& a, const Entry& b) { return order(a) < order(b); });
     for (const Entry& entry : entries) {
       if (entry.key->name != options_.gateway) {
         GatewayObject object = *entry.object;
@@ -231,6 +255,11 @@ class Builder {
               "gateway " + name + " has the underlay address " + address +
                   ", which is of another address family than ours (" + fleet_.own.underlay.to_string() + ")",
               "give the gateways of linked clusters underlay addresses of the same family");
+      return;
+    }
+    if (const std::string why = fleet_.admission.refuse_gateway(object.cluster, object.underlay); !why.empty()) {
+      problem(where, "gateway " + name + " has the underlay address " + address + ", " + why + ", and is left out",
+              "give it an address of its own node, outside the VIP pools");
       return;
     }
     const std::optional<std::string> other = fleet_.own.is_ours(object.underlay)

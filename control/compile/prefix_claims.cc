@@ -21,8 +21,18 @@ bool PrefixClaims::had_prefix(const std::string& cluster, const Prefix& prefix) 
 bool PrefixClaims::admit(const Claim& claim) {
   std::string why = claim.pods ? fleet_.admission.refuse_pods(claim.cluster, claim.prefix)
                                : fleet_.admission.refuse_nodes(claim.cluster, claim.prefix);
-  if (why.empty() && claim.pods) {
+  if (why.empty()) {
     why = tunnel_end_inside(claim);
+  }
+  if (why.empty()) {
+    why = fleet_.admission.takes_reserved(claim.cluster, claim.prefix, claim.pods);
+    if (!why.empty() && claim.rank == 1) {  // what a cluster has had is not taken from it
+      problem(claim.where,
+              "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + ", " + why +
+                  ", stays: it was there before",
+              "give this node another address, or the cluster other prefixes; a restart of this gateway refuses it");
+      return true;
+    }
   }
   if (why.empty()) {
     return true;
@@ -57,7 +67,14 @@ void PrefixClaims::find_tunnel_ends() {
   model_.visit<GatewayObject>(
       ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance&) {
         const bool own = key.name == options_.gateway;
+        const FleetCluster* cluster = fleet_.find(object.cluster);
+        if (!own && (cluster == nullptr || !cluster->linked)) {
+          return;  // nobody's tunnel ends there
+        }
         const IpAddress address = own ? fleet_.own.underlay : tunnel_end(fleet_.own, object);
+        if (fleet_.own.address(address.family()) == nullptr) {
+          return;
+        }
         const bool incumbent =
             own || (previous_ != nullptr && previous_->gateway_at(address) == std::optional("gateway " + key.name));
         ends_.push_back({address, key.name, object.cluster, incumbent});

@@ -20,12 +20,16 @@ std::vector<ReservedAddress> reserved_addresses(const std::vector<NodeAddress>& 
                                                 const std::vector<HubState>& hubs) {
   std::vector<ReservedAddress> reserved;
   for (const NodeAddress& address : node) {
-    reserved.push_back({address.address, std::string(address.router ? "a router" : "an address") + " of this node (" +
-                                             address.interface + ")"});
+    if (!is_special(address.address)) {  // nobody can claim these anyway, and each pod's interface has one
+      reserved.push_back(
+          {address.address,
+           std::string(address.router ? "a router" : "an address") + " of this node (" + address.interface + ")",
+           address.router});
+    }
   }
   for (const HubState& hub : hubs) {
     if (const auto address = server_address(hub.server)) {
-      reserved.push_back({*address, "the server of a hub (" + hub.hub + ")"});
+      reserved.push_back({*address, "the server of a hub (" + hub.hub + ")", true});
     }
   }
   std::sort(reserved.begin(), reserved.end());

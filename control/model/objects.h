@@ -74,9 +74,10 @@ struct GatewayObject {
 
 // Clusters listed in one profile are linked pairwise; clusters without a common profile do not exchange packets.
 struct ProfileObject {
-  // What one cluster may claim. No pod prefixes: those that the gateways' configuration allows.
+  // What one cluster may claim. Nothing said of pods: what the gateways' configuration allows.
   struct Member {
-    std::vector<Prefix> pod_prefixes, vip_pools;
+    std::optional<std::vector<Prefix>> pod_prefixes;
+    std::vector<Prefix> vip_pools;
     friend bool operator==(const Member&, const Member&) = default;
   };
   std::vector<std::string> clusters;

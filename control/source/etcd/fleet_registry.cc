@@ -115,12 +115,11 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() 
     Gateway gateway;
   };
   std::vector<Candidate> candidates;
-  std::set<IpAddress> taken;
+  std::set<IpAddress> taken;  // of the member at hand: between members the compiler decides, which knows who was first
   gateway_problems_.clear();
   for (const std::string& cluster : members_) {
     for (const auto& [name, value] : registered_[cluster]) {
       const std::string location = location_of(cluster, "gateways/" + name);
-      taken.insert(value.underlay.begin(), value.underlay.end());
       candidates.push_back({name,
                             {{cluster,
                               value.underlay.front(),
@@ -131,6 +130,10 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() 
     }
   }
   for (const std::string& cluster : members_) {
+    taken.clear();
+    for (const auto& [name, value] : registered_[cluster]) {
+      taken.insert(value.underlay.begin(), value.underlay.end());
+    }
     const auto backends = service_gateways_.find(cluster);
     for (std::size_t i = 0; backends != service_gateways_.end() && i < backends->second.size(); ++i) {
       const ServiceBackend& backend = backends->second[i];

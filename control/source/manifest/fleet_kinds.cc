@@ -151,8 +151,11 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
       member.error(name->line, path + ".cluster is " + shown(*cluster) + ", which has been described above",
                    "describe each cluster once");
     }
-    profile.members[*cluster] = {read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors),
-                                 read_prefixes(member.list("vipPools"), path + ".vipPools", errors)};
+    ProfileObject::Member& allowed = profile.members[*cluster];
+    if (member.get("podCIDRs") != nullptr) {
+      allowed.pod_prefixes = read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors);
+    }
+    allowed.vip_pools = read_prefixes(member.list("vipPools"), path + ".vipPools", errors);
   }
 }
 

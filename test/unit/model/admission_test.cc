@@ -217,7 +217,8 @@ TEST(Claims, OfVipsThatThisNodeNeedsAreRefused) {
   EXPECT_FALSE(f.compiler->set_reserved({{ip("10.200.0.7"), "an address of this node (eth0)"}}));
   f.compile();
   EXPECT_EQ(f.backends("10.200.0.7"), "-");
-  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("claims VIP 10.200.0.7, which is an address of this node (eth0)")));
+  EXPECT_THAT(f.problem_texts(),
+              Contains(HasSubstr("claims VIP 10.200.0.7, which includes 10.200.0.7, an address of this node (eth0)")));
   f.compiler->set_reserved({});
   f.compile();
   EXPECT_EQ(f.backends("10.200.0.7"), "10.2.0.7:8080*");
@@ -228,7 +229,7 @@ TEST(Claims, AreJudgedByTheProfile) {
   Fleet3 f;
   f.options.admission.vip_pools.clear();
   ProfileObject profile{{"east", "west", "north"}, 255};
-  profile.members["west"] = {{net("10.2.0.0/16"), net("30.0.0.0/8")}, {net("10.201.0.0/24")}};
+  profile.members["west"] = {{{net("10.2.0.0/16"), net("30.0.0.0/8")}}, {net("10.201.0.0/24")}};
   f.put(ObjectKind::kProfile, "", "", "fleet", profile);
   f.cluster("west", 2, {"10.2.0.0/16", "30.1.0.0/16", "10.22.0.0/16"});
   f.service("west", global_service({"10.201.0.1"}));
@@ -294,6 +295,103 @@ TEST(Claims, OfAnotherNumberOfClustersAreNamed) {
   f.profile({"west", "north"}, "others", 511);
   f.compile();
   EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("profile others has maxConnectedClusters 511")));
+}
+
+// Kept ids go before ids that others want.
+TEST(Claims, OfAnIdThatAnotherStaysWithAreRefused) {
+  Fleet3 f;
+  serve_from_north(f);
+  f.service("west", global_service({"10.200.0.10"}));
+  f.slice("west", {{"10.2.0.7"}});
+  f.cluster("west", 2, {"10.2.0.0/16"});
+  f.compile();
+  f.cluster("west", 0, {"10.2.0.0/16"});
+  f.compile();
+  f.cluster("north", 2, {"10.3.0.0/16", "fd00:3::/48"}, {"192.0.3.0/24"});
+  f.compile();
+  EXPECT_EQ(f.backends("10.200.0.10"), "10.2.0.7:8080* 10.3.0.1:8080*");
+  EXPECT_THAT(f.problem_texts(), testing::UnorderedElementsAre(HasSubstr("; west stays with its id 2"),
+                                                               HasSubstr("; north stays with its id 3")));
+}
+
+TEST(Claims, OfGatewaysPassTheRulesToo) {
+  for (const char* underlay : {"127.0.0.1", "169.254.169.254", "224.0.0.5", "10.9.0.1", "10.200.0.10", "10.9.0.7"}) {
+    SCOPED_TRACE(underlay);
+    Fleet3 f;
+    serve_from_north(f);
+    f.options.reserved = {{ip("10.9.0.1"), "a router of this node (eth0)", true}};
+    f.node("east", "e9", "10.9.0.7", "10.1.9.0/24");
+    f.compile();
+    f.gateway("evil", "west", underlay);
+    f.compile();
+    EXPECT_THAT(f.problem_texts(),
+                Contains(HasSubstr(std::string("gateway evil has the underlay address ") + underlay + ", which ")));
+    expect_others_untouched(f);
+  }
+}
+
+// At a start nobody was first: the lower cluster id has the address, whatever the gateways are called.
+TEST(Claims, OfAnothersGatewayAddressAreRefused) {
+  for (const bool at_start : {true, false}) {
+    Fleet3 f;
+    serve_from_north(f);
+    if (!at_start) {
+      f.compile();
+    }
+    f.gateway("a-evil", "north", "192.0.2.1");
+    f.compile();
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("gateway a-evil and gateway west-1 have the same underlay")));
+    expect_others_untouched(f);
+  }
+}
+
+// A gateway that carries nothing here is nobody's tunnel end.
+TEST(Claims, AreNotHeldAgainstGatewaysThatAreNotUsed) {
+  for (const bool linked : {true, false}) {
+    Fleet3 f;
+    f.cluster("alone", 1 + 3, {"10.4.0.0/16"});
+    f.gateway("alone-1", "alone", linked ? "fd00:3::9" : "10.3.0.9");
+    if (linked) {
+      f.profile({"east", "west", "north", "alone"});
+    }
+    f.compile();
+    EXPECT_THAT(f.cluster_entry(3)->prefixes, Contains(net("10.3.0.0/16")));
+    EXPECT_THAT(f.cluster_entry(3)->prefixes, Contains(net("fd00:3::/48")));
+  }
+}
+
+// What a node needs may be one of the member's own nodes: a router, a hub's server. And what came first stays.
+TEST(Claims, StandWhereTheNodeNeedsWhatIsTheMembersOwn) {
+  Fleet3 f;
+  serve_from_north(f);
+  f.options.reserved = {{ip("192.0.3.77"), "the server of a hub (etcd)", true}};
+  f.compile();
+  expect_others_untouched(f);
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+  f.compiler->set_reserved({{ip("10.3.7.1"), "an address of this node (docker0)"}});
+  f.compile();
+  expect_others_untouched(f);
+  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(HasSubstr("10.3.7.1, an address of this node (docker0), stays")));
+}
+
+TEST(Claims, OfPodsAreRefusedWhereTheProfileAllowsNone) {
+  Fleet3 f;
+  ProfileObject profile{{"east", "west", "north"}, 255};
+  profile.members["west"].pod_prefixes.emplace();
+  f.put(ObjectKind::kProfile, "", "", "fleet", profile);
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::ElementsAre(net("192.0.2.0/24")));
+}
+
+// Who writes a profile of others says nothing about us.
+TEST(Claims, AreNotJudgedByProfilesThatDoNotNameUs) {
+  Fleet3 f;
+  serve_from_north(f);
+  ProfileObject others{{"west", "north"}, 255};
+  others.vip_pools = {net("10.3.0.0/16")};
+  f.put(ObjectKind::kProfile, "", "", "others", others);
+  f.compile();
+  expect_others_untouched(f);
 }
 
 }  // namespace

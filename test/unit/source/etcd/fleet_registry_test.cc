@@ -67,6 +67,20 @@ TEST_F(FleetRegistryTest, AGatewayWhoseNameIsTakenIsPrefixedWithItsCluster) {
   EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
 }
 
+// Whose address it is is for the compiler to decide, which names the other; nobody's gateway goes away here.
+TEST_F(FleetRegistryTest, AMembersGatewayStaysWhenAnotherOneClaimsItsAddress) {
+  registry.set_member("west", true);
+  registry.set_service_gateways("west", {backend("192.0.2.21", "west-0")});
+  registry.set_member("north", true);
+  GatewayValue evil;
+  evil.underlay = {*IpAddress::parse("192.0.2.21")};
+  registry.set_registered_gateway("north", "evil", evil);
+  EXPECT_EQ(gateways(), (Names{{"west-0", "192.0.2.21"}, {"evil", "192.0.2.21"}}));
+  registry.set_registered_gateway("north", "evil", std::nullopt);
+  registry.set_service_gateways("north", {backend("192.0.2.21", "a")});
+  EXPECT_EQ(gateways(), (Names{{"west-0", "192.0.2.21"}, {"a", "192.0.2.21"}}));
+}
+
 TEST_F(FleetRegistryTest, TheNameOfAGatewayServicesPortIsItsEncapsulation) {
   const auto udp = [](const char* name, std::uint16_t port) {
     return ServicePort{name, IpProtocol::kUdp, L4Port{port}};
