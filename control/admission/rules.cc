@@ -126,7 +126,7 @@ std::string Admission::refuse_pods(const std::string& cluster, const Prefix& pre
 std::string Admission::refuse_gateway(const std::string& cluster, const IpAddress& address) const {
   const Prefix host(address, 128);
   return first_of(
-      {special_part(host), takes_reserved(cluster, host, true), cluster == own_ ? std::string() : takes_pool(host)});
+      {special_part(host), takes_reserved(cluster, host, false), cluster == own_ ? std::string() : takes_pool(host)});
 }
 
 std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& address) const {

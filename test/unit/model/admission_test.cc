@@ -319,7 +319,8 @@ TEST(Claims, OfGatewaysPassTheRulesToo) {
     SCOPED_TRACE(underlay);
     Fleet3 f;
     serve_from_north(f);
-    f.options.reserved = {{ip("10.9.0.1"), "a router of this node (eth0)", true}};
+    f.options.reserved = {{ip("10.9.0.1"), "an address of this node (eth0)"},
+                          {ip("192.0.2.1"), "the server of a hub (etcd)", true}};  // which may be the gateway itself
     f.node("east", "e9", "10.9.0.7", "10.1.9.0/24");
     f.compile();
     f.gateway("evil", "west", underlay);
