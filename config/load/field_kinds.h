@@ -94,7 +94,7 @@ ConfigField optional_name(std::string key, Access<std::optional<std::string>> ac
 ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Family family, std::string text);
 // An address of either family.
 ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text);
-// A list of CIDRs, not empty.
+// A list of CIDRs; it may be empty.
 ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::string text);
 ConfigField required(ConfigField field);
 

@@ -101,7 +101,8 @@ std::string Admission::takes_reserved(const std::string& cluster, const Prefix& 
   for (auto at = std::lower_bound(reserved_.begin(), reserved_.end(), ReservedAddress{prefix.address(), {}});
        at != reserved_.end() && at->address.family() == prefix.family() && prefix.contains(at->address); ++at) {
     if (pods || !at->elsewhere) {
-      return "which includes " + at->address.to_string() + ", " + at->text;
+      const bool whole = prefix.address() == prefix.last();
+      return whole ? "which is " + at->text : "which includes " + at->address.to_string() + ", " + at->text;
     }
   }
   return {};

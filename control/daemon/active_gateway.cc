@@ -90,6 +90,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   }
   log_start(gateway->node_.engine->counters());
   gateway->local_side_->check_forwarding();
+  gateway->read_node_addresses();
   gateway->update_reserved();
   gateway->apply();
   gateway->maintain();
@@ -235,13 +236,21 @@ void ActiveGateway::check_devices() {
   loop_.set_timer(device_timer_, EventLoop::Clock::now() + kDeviceInterval);
 }
 
-bool ActiveGateway::update_reserved() {
-  const auto addresses = node_.kernel->node_addresses();
+void ActiveGateway::read_node_addresses() {
+  auto addresses = node_.kernel->node_addresses();
   problems_.set_status("node addresses", addresses.ok() ? Status(Ok{}) : Status(addresses.error()));
-  return addresses.ok() && compiler_->set_reserved(reserved_addresses(*addresses, hubs_.states()));
+  node_addresses_read_ = addresses.ok();
+  if (addresses.ok()) {
+    node_addresses_ = std::move(*addresses);
+  }
+}
+
+bool ActiveGateway::update_reserved() {
+  return compiler_->set_reserved(reserved_addresses(node_addresses_, hubs_.states()));
 }
 
 void ActiveGateway::reload_routes() {
+  read_node_addresses();
   update_reserved();
   compiler_->refresh_next_hops();
   routes_changed_ = true;
@@ -303,7 +312,10 @@ void ActiveGateway::maintain() {
     CompileResult nothing;
     publish(nothing);
   }
-  if (update_reserved()) {
+  if (!node_addresses_read_) {
+    read_node_addresses();
+  }
+  if (update_reserved()) {  // a hub may have moved to another server
     apply();
   }
   loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
@@ -58,7 +59,9 @@ class ActiveGateway {
   void take_kernel_events();
   void take_engine_events();
   void reload_routes();
-  // True: other addresses than before; apply() makes what follows from it.
+  void read_node_addresses();
+  // From the node's addresses as last read, and the hubs' servers now. True: other ones than before; apply() makes what
+  // follows from it.
   bool update_reserved();
   void tick_health();
   void maintain();
@@ -86,6 +89,8 @@ class ActiveGateway {
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
+  std::vector<NodeAddress> node_addresses_;
+  bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
   EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0, device_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool published_ = false;  // at least once

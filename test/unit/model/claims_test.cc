@@ -155,6 +155,18 @@ TEST(Claims, StandWhenAGatewayComesWithTheAddress) {
   EXPECT_NE(f.frontend("198.51.100.1"), nullptr);
 }
 
+// A pool without bounds keeps no gateway out.
+TEST(Claims, AreRejectedWhenAGatewayGetsTheAddress) {
+  Fleet3 f;
+  f.options.admission.vip_pools = {net("0.0.0.0/0")};
+  f.service("east", claiming("198.51.100.1", 1));
+  f.compile();
+  EXPECT_NE(f.frontend("198.51.100.1"), nullptr);
+  f.gateway("far-1", "north", "198.51.100.1");
+  f.compile();
+  EXPECT_EQ(f.frontend("198.51.100.1"), nullptr);
+}
+
 TEST(Claims, CoverEveryPortOfTheService) {
   Fleet3 f;
   ServiceObject service = claiming(kVip, 1);
