@@ -1,5 +1,6 @@
 """perf/traffic: counts the frames that it generates, and detects lost, duplicated and damaged ones."""
 
+import json
 import os
 import struct
 import subprocess
@@ -106,7 +107,10 @@ class Interfaces(unittest.TestCase):
         found = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in out.splitlines())}
         self.assertGreater(found["stamped"], 1000)
         self.assertLessEqual(found["stamped"], found["frames"])  # includes the kernel's neighbour discovery
-        self.assertEqual(found["missing"], 0)  # veth into an XDP program loses no frames
+        # On a busy machine the ring of the pair runs full; the kernel counts what it drops then.
+        shown = subprocess.run([*inside, "ip", "-j", "-s", "link", "show", "from0"], capture_output=True, text=True,
+                               check=True).stdout
+        self.assertLessEqual(found["missing"], json.loads(shown)[0]["stats64"]["tx"]["dropped"])
         self.assertGreater(found["latency us median"], 0)
         self.assertLessEqual(found["latency us median"], found["latency us p99"])
         self.assertLessEqual(found["latency us p99"], found["latency us max"])
