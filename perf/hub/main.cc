@@ -8,14 +8,17 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <new>
-#include <random>
+#include <numeric>
 #include <thread>
 
 #include "perf/figures/figures.h"
+#include "perf/hub/churn.h"
 #include "perf/hub/probe.h"
 #include "perf/hub/subject.h"
 #include "perf/hub/writer.h"
@@ -26,19 +29,22 @@ extern char** environ;
 namespace isthmus::perf {
 namespace {
 
+constexpr std::array<const char*, kPhases> kPhaseNames{"quiet", "endpoint churn", "node churn", "service churn",
+                                                       "policy churn"};
+
 struct Options {
   SyntheticFleet fleet;
   std::vector<std::uint32_t> sizes{10'000, 100'000, 1'000'000};  // endpoints of the whole fleet
   double seconds = 20;
-  std::uint32_t churn = 1000;  // changes per second
+  ChurnRates rates;
   std::string folder = "/dev/shm", json, subject;
 };
 
 // Results of the writing side.
 struct Run {
-  double load_seconds = 0, churn_seconds = 0;
-  std::uint64_t changes = 0;
-  Latencies quiet, churn;
+  double load_seconds = 0;
+  std::array<double, kPhases> seconds{};
+  std::array<Latencies, kPhases> latencies;
   std::uint32_t lost = 0;  // probes without a packet that passed
 };
 
@@ -68,37 +74,6 @@ double load(const SyntheticFleet& fleet, const std::string& address) {
   return seconds_since(started);
 }
 
-// Changes the identities of random endpoints, in batches of ten, until `stop`; not of those with connections or the
-// probed one. Returns the number of changes.
-std::uint64_t churn(const Options& options, const SyntheticFleet& fleet, const std::string& address,
-                    const std::atomic<bool>& stop) {
-  constexpr std::uint32_t kBatch = 10;
-  Writer writer(address);
-  std::mt19937 generator(1);
-  const auto random = [&](std::uint32_t below) {
-    return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(generator);
-  };
-  std::uint64_t changes = 0;
-  auto due = Clock::now();
-  while (!stop) {
-    std::vector<KeyValue> batch;
-    while (batch.size() < kBatch) {
-      const std::uint32_t cluster = 1 + random(fleet.clusters), endpoint = random(fleet.endpoints);
-      if (endpoint % kIdentities > kProbeEndpoint) {
-        batch.push_back(endpoint_entry(cluster, endpoint, identity_of(cluster, random(kIdentities))));
-      }
-    }
-    std::sort(batch.begin(), batch.end(), [](const KeyValue& a, const KeyValue& b) { return a.key < b.key; });
-    batch.erase(std::unique(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a.key == b.key; }),
-                batch.end());
-    writer.put(batch);
-    changes += batch.size();
-    due += std::chrono::microseconds(1'000'000ULL * kBatch / options.churn);
-    std::this_thread::sleep_until(due);
-  }
-  return changes;
-}
-
 double quantile(const std::vector<double>& sorted, double q) {
   return sorted.empty()
              ? 0
@@ -119,6 +94,16 @@ void append(std::vector<std::pair<std::string, double>>& measures, const std::st
     measures.push_back({phase + ": " + name + ", p99 ms", quantile(samples, 0.99)});
     measures.push_back({phase + ": " + name + ", p99.9 ms", quantile(samples, 0.999)});
   }
+}
+
+void append_costs(std::vector<std::pair<std::string, double>>& measures, const std::string& phase,
+                  const ChangeCost& cost, double seconds) {
+  measures.push_back({phase + ": changes per second", cost.changes / seconds});
+  measures.push_back({phase + ": publishes with such a change", cost.publishes});
+  measures.push_back({phase + ": control CPU per publish, median ms", cost.median_ms});
+  measures.push_back({phase + ": control CPU per publish, p99 ms", cost.p99_ms});
+  measures.push_back({phase + ": control CPU per publish, most ms", cost.max_ms});
+  measures.push_back({phase + ": control CPU per change, mean ms", cost.total_ms / std::max(cost.changes, 1.0)});
 }
 
 // Buckets of the endpoint table: a power of two, at least two per endpoint.
@@ -150,16 +135,19 @@ Figure figure_of(const SyntheticFleet& fleet, const Shared& shared, const Run& r
                      {"bytes per endpoint in the data plane", entry_bytes},
                      {"rings", shared.rings},
                      {"ring memory, MiB", ring_kib / 1024},
-                     {"changes per second under churn", static_cast<double>(run.changes) / run.churn_seconds},
                      {"probes lost", static_cast<double>(run.lost)},
-                     {"cycles per packet, quiet", shared.cycles[0]},
-                     {"cycles per packet, churn", shared.cycles[1]},
-                     {"revalidations per second, quiet", shared.revalidations[0] / std::max(shared.seconds[0], 1e-9)},
-                     {"revalidations per second, churn", shared.revalidations[1] / std::max(shared.seconds[1], 1e-9)},
-                     {"packets", shared.packets[0] + shared.packets[1]},
-                     {"packets lost", shared.lost[0] + shared.lost[1]}};
-  append(figure.measures, "quiet", run.quiet);
-  append(figure.measures, "churn", run.churn);
+                     {"packets", std::accumulate(shared.packets.begin(), shared.packets.end(), 0.0)},
+                     {"packets lost", std::accumulate(shared.lost.begin(), shared.lost.end(), 0.0)}};
+  for (std::size_t i = 0; i < kPhases; ++i) {
+    const std::string phase = kPhaseNames[i];
+    const double seconds = std::max(shared.seconds[i], 1e-9);
+    figure.measures.push_back({phase + ": cycles per packet", shared.cycles[i]});
+    figure.measures.push_back({phase + ": revalidations per second", shared.revalidations[i] / seconds});
+    if (i != 0) {
+      append_costs(figure.measures, phase, shared.costs[i], run.seconds[i]);
+    }
+    append(figure.measures, phase, run.latencies[i]);
+  }
   return figure;
 }
 
@@ -180,7 +168,7 @@ std::string shared_file(const std::string& folder) { return folder + "/shared"; 
 std::string client_file(const std::string& folder) { return folder + "/client.yaml"; }
 
 // Starts this program again as the gateway's process (gRPC does not support fork without exec).
-pid_t start_subject(const SyntheticFleet& fleet, const std::string& folder) {
+pid_t start_subject(const SyntheticFleet& fleet, const ChurnRates& rates, const std::string& folder) {
   std::vector<std::string> words{"perf-hub",
                                  "--subject",
                                  folder,
@@ -189,7 +177,11 @@ pid_t start_subject(const SyntheticFleet& fleet, const std::string& folder) {
                                  "--endpoints",
                                  std::to_string(fleet.clusters * fleet.endpoints),
                                  "--services",
-                                 std::to_string(fleet.services)};
+                                 std::to_string(fleet.services),
+                                 "--policies",
+                                 std::to_string(fleet.policies),
+                                 "--policy-churn",
+                                 std::to_string(rates.policies)};
   std::vector<char*> args;
   for (std::string& word : words) {
     args.push_back(word.data());
@@ -218,19 +210,20 @@ Figure measure(const Options& options, const SyntheticFleet& fleet) {
   std::ofstream(client_file(etcd.folder()))
       << "endpoints:\n- http://" << etcd.address() << "\ninsecure-transport: true\n";
   Shared& shared = *new (map_shared(shared_file(etcd.folder()))) Shared;
-  const pid_t child = start_subject(fleet, etcd.folder());
+  const pid_t child = start_subject(fleet, options.rates, etcd.folder());
   wait_ready(shared, child);
   Prober prober(etcd.address(), shared);
-  shared.phase = Phase::kQuiet;
-  run.quiet = prober.probe(options.seconds / 4);
-  shared.phase = Phase::kChurn;
-  std::atomic<bool> stop{false};
-  const auto started = Clock::now();
-  std::thread writer([&] { run.changes = churn(options, fleet, etcd.address(), stop); });
-  run.churn = prober.probe(options.seconds);
-  stop = true;
-  writer.join();
-  run.churn_seconds = seconds_since(started);
+  for (std::size_t i = 0; i < kPhases; ++i) {
+    const auto phase = static_cast<Phase>(static_cast<std::size_t>(Phase::kQuiet) + i);
+    shared.phase = phase;
+    std::atomic<bool> stop{false};
+    const auto started = Clock::now();
+    std::thread writer([&] { churn(phase, options.rates, fleet, etcd.address(), stop); });
+    run.latencies[i] = prober.probe(i == 0 ? options.seconds / 4 : options.seconds);
+    stop = true;
+    writer.join();
+    run.seconds[i] = seconds_since(started);
+  }
   run.lost = prober.lost();
   shared.phase = Phase::kDone;
   waitpid(child, nullptr, 0);
@@ -245,7 +238,8 @@ int run(const Options& options) {
     SyntheticFleet fleet = options.fleet;
     fleet.endpoints = std::max(kProbeEndpoint + 1, size / fleet.clusters);
     if (!options.subject.empty()) {
-      run_subject(fleet, client_file(options.subject), *map_shared(shared_file(options.subject)));
+      run_subject(fleet, options.rates.policies, client_file(options.subject),
+                  *map_shared(shared_file(options.subject)));
       return 0;
     }
     figures.push_back(measure(options, fleet));
@@ -267,8 +261,16 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1U, 4'000'000U));
   app.add_option("--clusters", options.fleet.clusters, "clusters (250)")->check(CLI::Range(4U, 254U));
   app.add_option("--services", options.fleet.services, "global services (5000)")->check(CLI::Range(1U, 50000U));
-  app.add_option("--churn", options.churn, "endpoint changes per second (1000)")->check(CLI::Range(1U, 100000U));
-  app.add_option("--seconds", options.seconds, "duration of the churn phase in seconds (20)")
+  app.add_option("--policies", options.fleet.policies, "policies of our cluster (100)")->check(CLI::Range(0U, 50000U));
+  app.add_option("--churn", options.rates.endpoints, "endpoint changes per second (1000)")
+      ->check(CLI::Range(1U, 100000U));
+  app.add_option("--node-churn", options.rates.nodes, "nodes with a new prefix per second (25)")
+      ->check(CLI::Range(1U, 1000U));
+  app.add_option("--service-churn", options.rates.services, "changes of a service's backends per second (100)")
+      ->check(CLI::Range(1U, 10000U));
+  app.add_option("--policy-churn", options.rates.policies, "changes of a policy per second (25)")
+      ->check(CLI::Range(1U, 1000U));
+  app.add_option("--seconds", options.seconds, "duration of each phase of churn in seconds (20)")
       ->check(CLI::Range(0.5, 3600.0));
   app.add_option("--folder", options.folder, "parent directory for etcd's temporary data (/dev/shm)");
   app.add_option("--json", options.json, "output file for the results");

@@ -16,9 +16,23 @@ inline double seconds_since(Clock::time_point then) {
 }
 inline std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
-inline constexpr std::size_t kMaxProbes = 8192;
+inline constexpr std::size_t kMaxProbes = 65536;
 
-enum class Phase : std::uint32_t { kSyncing, kSettling, kQuiet, kChurn, kDone };
+enum class Phase : std::uint32_t { kSyncing, kSettling, kQuiet, kEndpoints, kNodes, kServices, kPolicies, kDone };
+// Those that are measured: kQuiet to kPolicies.
+inline constexpr std::size_t kPhases = 5;
+[[nodiscard]] constexpr bool is_measured(Phase phase) { return phase >= Phase::kQuiet && phase < Phase::kDone; }
+// 0 for kQuiet. Precondition: is_measured(phase).
+[[nodiscard]] constexpr std::size_t index_of(Phase phase) {
+  return static_cast<std::size_t>(phase) - static_cast<std::size_t>(Phase::kQuiet);
+}
+
+// CPU time of the control thread for one publish, from the poll of the source to the engine's new tables, of the
+// publishes with at least one change of the phase's kind.
+struct ChangeCost {
+  double publishes = 0, changes = 0;
+  double total_ms = 0, median_ms = 0, p99_ms = 0, max_ms = 0;
+};
 
 struct Shared {
   std::atomic<Phase> phase{Phase::kSyncing};
@@ -31,7 +45,8 @@ struct Shared {
   double sync_seconds = 0, serve_seconds = 0;
   double base_kib = 0, synced_kib = 0, peak_kib = 0;
   double objects = 0, endpoints = 0, rings = 0, ring_slots = 0;
-  std::array<double, 2> cycles{}, seconds{}, revalidations{}, packets{}, lost{};  // quiet, churn
+  std::array<double, kPhases> cycles{}, seconds{}, revalidations{}, packets{}, lost{};
+  std::array<ChangeCost, kPhases> costs{};
   std::uint64_t publishes = 0;
 };
 

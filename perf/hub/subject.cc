@@ -3,9 +3,12 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <memory>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -14,13 +17,13 @@
 #include "control/daemon/publish_pace.h"
 #include "control/source/etcd/etcd_source.h"
 #include "perf/figures/stopwatch.h"
+#include "perf/hub/own_objects.h"
 #include "perf/path/gateway.h"
 #include "perf/path/pump_device.h"
 
 namespace isthmus::perf {
 namespace {
 
-constexpr std::uint32_t kOwnBase = 0x0a3fc000, kVipBase = 0x0a400000;
 constexpr std::uint16_t kPort = 8080, kProbePort = 8081;
 constexpr unsigned kConnectionsPerEndpoint = 16;
 // Short jobs, so that a probe does not wait behind a queue that only the benchmark has; frequent, so that all
@@ -41,12 +44,47 @@ double kib_of(const char* field) {
   fail("no memory figures in /proc/self/status");
 }
 
+double thread_cpu_ms() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) * 1e-6;
+}
+
+// The CPU times of the publishes of one phase.
+class Costs {
+ public:
+  void add(double ms, std::uint32_t changes) {
+    samples_.push_back(ms);
+    changes_ += changes;
+  }
+  [[nodiscard]] ChangeCost summary() {
+    ChangeCost cost;
+    if (samples_.empty()) {
+      return cost;
+    }
+    std::sort(samples_.begin(), samples_.end());
+    cost.publishes = static_cast<double>(samples_.size());
+    cost.changes = changes_;
+    cost.total_ms = std::accumulate(samples_.begin(), samples_.end(), 0.0);
+    cost.median_ms = samples_[samples_.size() / 2];
+    cost.p99_ms = samples_[samples_.size() * 99 / 100];
+    cost.max_ms = samples_.back();
+    return cost;
+  }
+
+ private:
+  std::vector<double> samples_;
+  double changes_ = 0;
+};
+
 class Subject {
  public:
-  Subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared)
-      : fleet_(fleet), shared_(shared) {
+  Subject(const SyntheticFleet& fleet, std::uint32_t policy_churn, const std::string& client_config, Shared& shared)
+      : fleet_(fleet), policy_churn_(policy_churn), shared_(shared) {
     start_engine();
-    add_own_objects();
+    for (const ObjectDelta& object : own_objects(fleet_, kTunnel)) {
+      model_.apply(0, object);
+    }
     EtcdSourceOptions options;
     options.own_cluster = cluster_name(kOwnCluster);
     options.own_id = ClusterId{kOwnCluster};
@@ -62,6 +100,9 @@ class Subject {
       follow(std::chrono::milliseconds(10));
     }
     worker.join();
+    for (std::size_t i = 0; i < kPhases; ++i) {
+      shared_.costs[i] = costs_[i].summary();
+    }
     shared_.peak_kib = kib_of("VmHWM:");
   }
 
@@ -87,30 +128,11 @@ class Subject {
     engine_->set_adjacency(hop_, MacAddress{{2, 0, 0, 0, 0, 9}});
     engine_->set_adjacency(local_hop_, MacAddress{{2, 0, 0, 0, 0, 8}});
     TableDelta routes;
-    routes.local_routes = {{Prefix(address(kOwnBase, 0), 18), DeviceId{1}, local_hop_}};
+    routes.local_routes = {{own_prefix(), DeviceId{1}, local_hop_}};
     need(engine_->publish(routes));
   }
 
   static IpAddress address(std::uint32_t base, std::uint32_t n) { return IpAddress::ipv4(Be32::of(base + n)); }
-
-  // Objects that our own cluster's API server would provide: the cluster, this gateway, and the services with their
-  // VIPs.
-  void add_own_objects() {
-    const auto add = [&](ObjectKind kind, const char* ns, const std::string& name, ObjectValue value) {
-      const std::string cluster = kind == ObjectKind::kService ? cluster_name(kOwnCluster) : "";
-      model_.apply(0, {{kind, cluster, ns, name}, std::move(value), {"own", 0}});
-    };
-    const std::string own = cluster_name(kOwnCluster);
-    add(ObjectKind::kCluster, "", own, ClusterObject{ClusterId{kOwnCluster}, {Prefix(address(kOwnBase, 0), 18)}, {}});
-    add(ObjectKind::kGateway, "", "own-1", GatewayObject{own, kTunnel});
-    for (std::uint32_t s = 0; s < fleet_.services; ++s) {
-      ServiceObject service;
-      service.global = true;
-      service.ports = {{"http", IpProtocol::kTcp, L4Port{80}}};
-      service.claimed_vips = {address(kVipBase, s)};
-      add(ObjectKind::kService, "shop", service_name(s), service);
-    }
-  }
 
   // Reads the whole hub and compiles once, like a starting gateway.
   void sync() {
@@ -125,7 +147,7 @@ class Subject {
     CompilerOptions options;
     options.cluster = cluster_name(kOwnCluster);
     options.gateway = "own-1";
-    options.admission.vip_pools = {Prefix(address(kVipBase, 0), 16)};
+    options.admission.vip_pools = {vip_pool()};
     compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
     publish();
     shared_.serve_seconds = seconds_since(started);
@@ -148,16 +170,42 @@ class Subject {
   }
 
   bool take() {
+    const double before = thread_cpu_ms();
     bool any = false;
     for (const ObjectDelta& delta : source_->poll()) {
-      model_.apply(1, delta);
+      apply(1, delta);
       any = true;
     }
+    if (shared_.phase == Phase::kPolicies && policies_changed_ < policies_due()) {
+      apply(0, own_policy(policies_changed_ % std::max(fleet_.policies, 1U), 1 + policies_changed_));
+      ++policies_changed_;
+      any = true;
+    }
+    pending_.cpu_ms += thread_cpu_ms() - before;
     return any;
+  }
+
+  void apply(Model::SourceNumber source, const ObjectDelta& delta) {
+    model_.apply(source, delta);
+    const ObjectKind kind = delta.key.kind;
+    const Phase phase = kind == ObjectKind::kNode                                    ? Phase::kNodes
+                        : kind == ObjectKind::kService || kind == ObjectKind::kSlice ? Phase::kServices
+                        : kind == ObjectKind::kCiliumPolicy                          ? Phase::kPolicies
+                                                                                     : Phase::kEndpoints;
+    pending_.changes += phase == shared_.phase ? 1 : 0;
+  }
+
+  // How many of our policies have changed by now.
+  std::uint32_t policies_due() {
+    if (policies_changed_ == 0) {
+      policies_since_ = Clock::now();
+    }
+    return 1 + static_cast<std::uint32_t>(seconds_since(policies_since_) * policy_churn_);
   }
 
   // One iteration of the daemon's loop: publishes received changes at the daemon's pace.
   void follow(std::chrono::milliseconds max) {
+    pending_ = {};
     wait(max);
     if (!take()) {
       return;
@@ -166,7 +214,13 @@ class Subject {
       wait(due - Clock::now());
       take();
     }
+    const Phase phase = shared_.phase;
+    const double before = thread_cpu_ms();
     publish();
+    pending_.cpu_ms += thread_cpu_ms() - before;
+    if (is_measured(phase) && pending_.changes != 0) {
+      costs_[index_of(phase)].add(pending_.cpu_ms, pending_.changes);
+    }
     pace_.published(Clock::now());
   }
 
@@ -268,15 +322,15 @@ class Subject {
     }
     shared_.packets = shared_.lost = {};
     shared_.ready = true;
-    std::vector<double> cycles[2];
+    std::array<std::vector<double>, kPhases> cycles;
     auto started = Clock::now();
     EngineCounters before = engine_->counters();
     Phase phase = Phase::kSettling;
     auto next_job = Clock::now();
     const auto settle = [&] {
       const EngineCounters after = engine_->counters();
-      const std::size_t i = phase == Phase::kChurn ? 1 : 0;
-      if ((phase == Phase::kQuiet || phase == Phase::kChurn) && !cycles[i].empty()) {
+      const std::size_t i = is_measured(phase) ? index_of(phase) : 0;
+      if (is_measured(phase) && !cycles[i].empty()) {
         std::nth_element(cycles[i].begin(), cycles[i].begin() + static_cast<std::ptrdiff_t>(cycles[i].size() / 2),
                          cycles[i].end());
         shared_.cycles[i] = cycles[i][cycles[i].size() / 2];
@@ -292,8 +346,8 @@ class Subject {
         phase = shared_.phase;
       }
       probe();
-      if ((phase == Phase::kQuiet || phase == Phase::kChurn) && Clock::now() >= next_job) {
-        const std::size_t i = phase == Phase::kChurn ? 1 : 0;
+      if (is_measured(phase) && Clock::now() >= next_job) {
+        const std::size_t i = index_of(phase);
         cycles[i].push_back(drive(i));
         next_job = Clock::now() + kJobEvery;
       }
@@ -302,8 +356,18 @@ class Subject {
     settle();
   }
 
+  struct Pending {  // since the last publish
+    double cpu_ms = 0;
+    std::uint32_t changes = 0;  // of the phase's kind
+  };
+
   const SyntheticFleet fleet_;
+  const std::uint32_t policy_churn_;
   Shared& shared_;
+  std::array<Costs, kPhases> costs_;
+  Pending pending_;
+  std::uint32_t policies_changed_ = 0;
+  Clock::time_point policies_since_;
   std::unique_ptr<Engine> engine_;
   PumpDevice *underlay_ = nullptr, *local_ = nullptr;
   AdjacencyId hop_, local_hop_;
@@ -322,9 +386,10 @@ class Subject {
 
 std::uint32_t probe_identity(std::uint32_t probe) { return identity_of(kProbeCluster, probe % kIdentities); }
 
-void run_subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared) {
+void run_subject(const SyntheticFleet& fleet, std::uint32_t policy_churn, const std::string& client_config,
+                 Shared& shared) {
   raise_priority();  // as the daemon does
-  Subject(fleet, client_config, shared).run();
+  Subject(fleet, policy_churn, client_config, shared).run();
 }
 
 }  // namespace isthmus::perf

@@ -3,6 +3,7 @@
 // the program.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "perf/hub/shared.h"
@@ -14,7 +15,8 @@ namespace isthmus::perf {
 inline constexpr std::uint32_t kProbeCluster = 4, kProbeEndpoint = 1;
 [[nodiscard]] std::uint32_t probe_identity(std::uint32_t probe);
 
-// Runs until the phase is kDone.
-void run_subject(const SyntheticFleet& fleet, const std::string& client_config, Shared& shared);
+// Runs until the phase is kDone. `policy_churn`: policies changed per second in that phase.
+void run_subject(const SyntheticFleet& fleet, std::uint32_t policy_churn, const std::string& client_config,
+                 Shared& shared);
 
 }  // namespace isthmus::perf

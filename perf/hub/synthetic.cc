@@ -4,6 +4,7 @@ namespace isthmus::perf {
 namespace {
 
 constexpr const char* kTime = "2026-01-01T00:00:00Z";
+constexpr std::uint32_t kNewNodePods = 0x0a800000;
 
 std::string text_of(std::uint64_t number) { return std::to_string(number); }
 std::string address_text(std::uint32_t address) { return IpAddress::ipv4(Be32::of(address)).to_string(); }
@@ -13,12 +14,12 @@ std::string cache_key(const char* kind, std::uint32_t cluster) {
   return std::string("cilium/cache/") + kind + "/" + cluster_name(cluster) + "/";
 }
 
-KeyValue node_entry(std::uint32_t cluster, std::uint32_t node) {
+KeyValue node_entry(std::uint32_t cluster, std::uint32_t node, std::uint32_t pods) {
   const std::string name = node_name(node);
   return {cache_key("nodes/v1", cluster) + name,
           R"({"Name":")" + name + R"(","Cluster":")" + cluster_name(cluster) +
               R"(","IPAddresses":[{"Type":"InternalIP","IP":")" + address_text(node_address(cluster, node)) +
-              R"("}],"IPv4AllocCIDR":{"IP":")" + address_text(base_of(cluster) + node * 128) +
+              R"("}],"IPv4AllocCIDR":{"IP":")" + address_text(pods) +
               R"(","Mask":"////gA=="},"IPv4SecondaryAllocCIDRs":null,"IPv6AllocCIDR":null,)"
               R"("IPv6SecondaryAllocCIDRs":null,"IPv4HealthIP":"","IPv6HealthIP":"","IPv4IngressIP":"",)"
               R"("IPv6IngressIP":"","ClusterID":)" +
@@ -43,10 +44,11 @@ std::string service_value(std::uint32_t cluster, const std::string& ns, const st
          text_of(cluster) + "}";
 }
 
-KeyValue service_entry(const SyntheticFleet& fleet, std::uint32_t cluster, std::uint32_t service) {
+KeyValue service_entry(const SyntheticFleet& fleet, std::uint32_t cluster, std::uint32_t service,
+                       std::uint32_t first_backend) {
   std::string backends;
   for (std::uint32_t n = 0; n < 3; ++n) {
-    backends += (n == 0 ? "\"" : ",\"") + endpoint_address(cluster, (service * 3 + n) % fleet.endpoints).to_string() +
+    backends += (n == 0 ? "\"" : ",\"") + endpoint_address(cluster, (first_backend + n) % fleet.endpoints).to_string() +
                 R"(":{"http":{"Protocol":"TCP","Port":8080}})";
   }
   const std::string name = service_name(service);
@@ -85,13 +87,23 @@ KeyValue endpoint_entry(std::uint32_t cluster, std::uint32_t endpoint, std::uint
               R"(","K8sPodName":"app-5d8f6c9b7-)" + text_of(endpoint) + R"(","K8sServiceAccount":"default"})"};
 }
 
+KeyValue new_node_entry(const SyntheticFleet& fleet, std::uint32_t number) {
+  constexpr std::uint32_t kFirst = 128;  // of the last addresses of a cluster's nodes
+  const std::uint32_t cluster = 1 + number % fleet.clusters;
+  return node_entry(cluster, kFirst + number / fleet.clusters % kNewNodes, kNewNodePods + number % 65536 * 128);
+}
+
+KeyValue changed_service_entry(const SyntheticFleet& fleet, std::uint32_t service, std::uint32_t first_backend) {
+  return service_entry(fleet, service % fleet.clusters + 1, service, first_backend);
+}
+
 std::vector<KeyValue> cluster_entries(const SyntheticFleet& fleet, std::uint32_t cluster) {
   std::vector<KeyValue> entries;
   entries.push_back({"cilium/cluster-config/" + cluster_name(cluster),
                      R"({"id":)" + text_of(cluster) +
                          R"(,"capabilities":{"syncedCanaries":true,"cached":true,"maxConnectedClusters":255}})"});
   for (std::uint32_t n = 0; n < fleet.nodes(); ++n) {
-    entries.push_back(node_entry(cluster, n));
+    entries.push_back(node_entry(cluster, n, base_of(cluster) + n * 128));
   }
   for (std::uint32_t n = 0; n < kIdentities; ++n) {
     entries.push_back(identity_entry(cluster, n));
@@ -101,7 +113,7 @@ std::vector<KeyValue> cluster_entries(const SyntheticFleet& fleet, std::uint32_t
   }
   for (std::uint32_t s = 0; s < fleet.services; ++s) {
     if (s % fleet.clusters + 1 == cluster || (s + 1) % fleet.clusters + 1 == cluster) {
-      entries.push_back(service_entry(fleet, cluster, s));
+      entries.push_back(service_entry(fleet, cluster, s, s * 3));
     }
   }
   entries.push_back(gateway_entry(cluster));

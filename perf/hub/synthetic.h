@@ -19,6 +19,7 @@ inline constexpr std::uint32_t kOwnCluster = 255;
 
 struct SyntheticFleet {
   std::uint32_t clusters = 250, endpoints = 4000, services = 5000;  // endpoints of one cluster
+  std::uint32_t policies = 100;                                     // of our cluster; the hub has none
   [[nodiscard]] std::uint32_t nodes() const { return (endpoints + kEndpointsPerNode - 1) / kEndpointsPerNode; }
 };
 
@@ -34,6 +35,14 @@ struct KeyValue {
 [[nodiscard]] IpAddress gateway_address(std::uint32_t cluster);
 
 [[nodiscard]] KeyValue endpoint_entry(std::uint32_t cluster, std::uint32_t endpoint, std::uint32_t identity);
+// A node that comes after the fleet was written, by number: of another cluster each, with a /25 that none has had. At
+// most kNewNodes nodes of a cluster are different ones; a later one is one of them with a new /25.
+inline constexpr std::uint32_t kNewNodes = 64;
+[[nodiscard]] KeyValue new_node_entry(const SyntheticFleet& fleet, std::uint32_t number);
+// The service in the first of its clusters, with three backends from `first_backend` on; service_entry's are those from
+// service * 3 on.
+[[nodiscard]] KeyValue changed_service_entry(const SyntheticFleet& fleet, std::uint32_t service,
+                                             std::uint32_t first_backend);
 // All entries of one cluster except its completion marks.
 [[nodiscard]] std::vector<KeyValue> cluster_entries(const SyntheticFleet& fleet, std::uint32_t cluster);
 [[nodiscard]] std::vector<KeyValue> completion_marks(std::uint32_t cluster);
