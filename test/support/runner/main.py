@@ -26,12 +26,15 @@ FLEET_PROGRAMS = ("control/cli/isthmus",)
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 SUITES = ("product", "arch", "unit", "golden", "perf", "netns", "install", "interop", "asan", "tsan", "lto")
+FLEET_TOOLS = ("test/netns/fleet-load", "test/netns/api-server")
 # Programs of the product build beside the gateway, by the suite that needs them.
 PRODUCT_PROGRAMS = {
     "golden": ("test/golden/make-pcap",),
     "perf": ("perf/path/perf-path", "perf/path/perf-reload", "perf/path/perf-count", "perf/traffic/traffic",
              "perf/micro/maglev-quality"),
-    "netns": ("test/netns/fleet-load", "test/netns/api-server"),
+    "netns": FLEET_TOOLS,
+    "asan": FLEET_TOOLS,
+    "tsan": FLEET_TOOLS,
     "interop": ("test/interop/follow-hub",),
 }
 
@@ -133,7 +136,7 @@ class Suites:
         """Whether this run has that suite."""
         if suite in ("netns", "install"):
             return not self.options.quick
-        return (suite not in ("interop", "lto") or self.options.full
+        return (suite not in ("interop", "lto", "asan", "tsan") or self.options.full
                 or any(name.startswith(suite) for name in self.options.names))
 
     def beside(self, report):

@@ -9,6 +9,8 @@ import time
 PROGRAM_TIMEOUT = 1200  # of the slowest: the data plane under ThreadSanitizer
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+    # gRPC's name resolver keeps an answer that is under way when the process ends.
+    "LSAN_OPTIONS": "print_suppressions=0:suppressions=" + os.path.join(os.path.dirname(__file__), "leaks.supp"),
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
