@@ -75,7 +75,7 @@ Status remove_unsafe(int directory, const std::string& entry, const std::string&
   return Ok{};
 }
 
-Status lock(int file, const std::string& name, const std::string& path, std::size_t process_offset) {
+Status lock_table(int file, const std::string& name, const std::string& path, std::size_t process_offset) {
   if (flock(file, LOCK_EX | LOCK_NB) == 0) {
     return Ok{};
   }
@@ -97,7 +97,7 @@ Result<StateFile> open_in(int directory, const std::string& name, StateFile stat
   }
   struct stat info {};
   const bool safe = fstat(state.file, &info) == 0 && unsafe(info).empty();
-  Status locked = safe ? lock(state.file, name, state.path, process_offset)
+  Status locked = safe ? lock_table(state.file, name, state.path, process_offset)
                        : Status(Error{"changed while it was opened", state.path, "start again"});
   if (!locked) {
     close(state.file);

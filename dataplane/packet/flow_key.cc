@@ -9,19 +9,19 @@ namespace isthmus {
 namespace {
 
 // One end of a key: address and port as one ordered value.
-struct End {
+struct KeyEnd {
   std::uint64_t high, low, port;
 };
 
-End end_of(const IpAddress& address, Be16 port) noexcept { return {address.word(0), address.word(1), port.wire()}; }
+KeyEnd end_of(const IpAddress& address, Be16 port) noexcept { return {address.word(0), address.word(1), port.wire()}; }
 
 // The same from one half of an IPv4 key's address word.
-End ipv4_end_of(std::uint32_t wire, Be16 port) noexcept {
+KeyEnd ipv4_end_of(std::uint32_t wire, Be16 port) noexcept {
   constexpr std::uint64_t kMapped = 0xffff0000;  // the second half of ::ffff:0:0, as loaded
   return {0, kMapped | std::uint64_t{wire} << 32, port.wire()};
 }
 
-bool before(const End& a, const End& b) noexcept {
+bool before(const KeyEnd& a, const KeyEnd& b) noexcept {
   if (a.high != b.high) {
     return a.high < b.high;
   }
@@ -40,10 +40,10 @@ FlowHasher FlowHasher::random() noexcept {
 
 std::uint32_t symmetric_hash(const FlowKey& key) noexcept {
   const bool ipv4 = key.family == Family::kIpv4;
-  End first =
+  KeyEnd first =
       ipv4 ? ipv4_end_of(static_cast<std::uint32_t>(key.head), key.source_port) : end_of(key.source(), key.source_port);
-  End second = ipv4 ? ipv4_end_of(static_cast<std::uint32_t>(key.head >> 32), key.destination_port)
-                    : end_of(key.destination(), key.destination_port);
+  KeyEnd second = ipv4 ? ipv4_end_of(static_cast<std::uint32_t>(key.head >> 32), key.destination_port)
+                       : end_of(key.destination(), key.destination_port);
   if (before(second, first)) {
     std::swap(first, second);
   }
