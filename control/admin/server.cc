@@ -1,22 +1,18 @@
 #include "control/admin/server.h"
 
 #include <grp.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "control/admin/replies.h"
 
@@ -102,258 +98,114 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
   return fd;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<AdminServer>> AdminServer::listen(const AdminOptions& options, Handler handler) {
-  std::unique_ptr<AdminServer> server(new AdminServer(options, std::move(handler)));
-  if (auto status = server->open(); !status) {
-    return status.error();
-  }
-  return server;
-}
-
-Status AdminServer::open() {
+Status check_path(const AdminOptions& options, const std::string& temporary) {
   std::error_code failed;
-  const auto folder = std::filesystem::path(options_.path).parent_path();
+  const auto folder = std::filesystem::path(options.path).parent_path();
   if (!folder.empty() && !std::filesystem::create_directories(folder, failed) && failed) {
     return Error{"cannot create the folder of the admin socket: " + failed.message(), folder.string(),
                  "run as root, or choose another admin.socket"};
   }
-  const std::string temporary = options_.path + "." + std::to_string(::getpid());
   if (auto usable = socket_address(temporary); !usable) {
     return usable.error();
   }
-  if (auto free = check_replaceable(options_.path); !free) {
-    return free;
+  return check_replaceable(options.path);
+}
+
+std::string refusal(std::string what) {
+  return encode_error(Error{std::move(what), "", "send one JSON object per line"}) + "\n";
+}
+
+// Lines in, lines out.
+class AdminProtocol final : public StreamProtocol {
+ public:
+  AdminProtocol(const AdminOptions& options, std::shared_ptr<const AdminServer::Handler> handler)
+      : limits_(options.limits), max_reply_(options.max_reply), handler_(std::move(handler)) {}
+
+  [[nodiscard]] std::optional<StreamAnswer> next(std::string& in, bool ended) override {
+    const auto end = in.find('\n');
+    std::string line;
+    if (end != std::string::npos) {
+      line = in.substr(0, end);
+      in.erase(0, end + 1);
+    } else if (in.size() >= limits_.request) {
+      in.clear();
+      return StreamAnswer{refusal("the request has more than " + std::to_string(limits_.request) + " bytes"), {}, true};
+    } else if (ended && !in.empty()) {
+      line = std::exchange(in, {});
+    } else {
+      return std::nullopt;
+    }
+    return answer((*handler_)(line));
   }
-  const auto group = group_id(options_.group);
+
+  [[nodiscard]] std::string too_slow() const override {
+    return refusal("the request had no line end after " + std::to_string(limits_.request_time.count()) + " ms");
+  }
+
+ private:
+  [[nodiscard]] StreamAnswer answer(AdminAnswer reply) const {
+    StreamAnswer answer{std::move(reply.line)};
+    if (answer.text.size() > max_reply_) {
+      answer.text = encode_error(Error{"the reply would have " + std::to_string(answer.text.size()) + " bytes", "",
+                                       "narrow the request with a filter or a limit"});
+    }
+    answer.text += '\n';
+    if (reply.feed) {
+      answer.feed = [feed = std::move(reply.feed), over = false]() mutable -> std::optional<std::string> {
+        if (over) {
+          return std::nullopt;
+        }
+        auto lines = feed();
+        over = !lines;
+        return over ? "{\"end\":true}\n" : std::move(lines);
+      };
+    }
+    return answer;
+  }
+
+  const StreamLimits limits_;
+  const std::size_t max_reply_;
+  const std::shared_ptr<const AdminServer::Handler> handler_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<AdminServer>> AdminServer::listen(EventLoop& loop, const AdminOptions& options, Handler handler,
+                                                         StreamServer::OnProblem on_problem) {
+  const std::string temporary = options.path + "." + std::to_string(::getpid());
+  if (auto usable = check_path(options, temporary); !usable) {
+    return usable.error();
+  }
+  const auto group = group_id(options.group);
   if (!group) {
     return group.error();
   }
-  const auto bound = bind_private(options_.path, temporary, *group);
-  if (!bound) {
-    return bound.error();
+  const auto listener = bind_private(options.path, temporary, *group);
+  if (!listener) {
+    return listener.error();
   }
-  listener_ = *bound;
+  std::unique_ptr<AdminServer> admin(new AdminServer(options.path));
   struct stat info {};
-  if (::lstat(options_.path.c_str(), &info) == 0) {
-    device_ = info.st_dev;
-    inode_ = info.st_ino;
+  if (::lstat(options.path.c_str(), &info) == 0) {
+    admin->device_ = info.st_dev;
+    admin->inode_ = info.st_ino;
   }
-  epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = listener_;
-  if (epoll_ < 0 || ::epoll_ctl(epoll_, EPOLL_CTL_ADD, listener_, &event) != 0) {
-    return os_error("cannot watch the admin socket", options_.path);
+  const auto shared = std::make_shared<const Handler>(std::move(handler));
+  auto server = StreamServer::serve(
+      loop, *listener, options.path, options.limits,
+      [options, shared] { return std::make_unique<AdminProtocol>(options, shared); }, std::move(on_problem));
+  if (!server) {
+    return server.error();
   }
-  return Ok{};
+  admin->server_ = std::move(*server);
+  return admin;
 }
 
 AdminServer::~AdminServer() {
-  for (const auto& [fd, client] : clients_) {
-    ::close(fd);
+  struct stat info {};
+  if (::lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
+    ::unlink(path_.c_str());
   }
-  if (listener_ >= 0) {
-    struct stat info {};
-    if (::lstat(options_.path.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
-      ::unlink(options_.path.c_str());
-    }
-    ::close(listener_);
-  }
-  if (epoll_ >= 0) {
-    ::close(epoll_);
-  }
-}
-
-void AdminServer::poll() {
-  std::array<epoll_event, 32> events{};
-  const int ready = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
-  ++turn_;
-  bool connecting = false;
-  for (int i = 0; i < ready; ++i) {
-    const int fd = events[static_cast<std::size_t>(i)].data.fd;
-    if (fd == listener_) {
-      connecting = true;
-      continue;
-    }
-    const auto found = clients_.find(fd);
-    if (found == clients_.end()) {
-      continue;
-    }
-    found->second.last_active = turn_;
-    const bool hung_up = (events[static_cast<std::size_t>(i)].events & EPOLLHUP) != 0;
-    if (hung_up && found->second.feed) {
-      drop(fd);
-    } else if (serve(fd, found->second)) {
-      watch(fd, found->second);
-    } else {
-      drop(fd);
-    }
-  }
-  // Last, so that a descriptor closed above and reused cannot receive an event of its former client.
-  if (connecting) {
-    accept_clients();
-  }
-}
-
-void AdminServer::accept_clients() {
-  for (std::size_t i = 0; i < options_.max_clients; ++i) {
-    const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-      return;
-    }
-    if (clients_.size() >= options_.max_clients) {
-      evict_idlest();
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
-      ::close(fd);
-      continue;
-    }
-    clients_[fd].last_active = turn_;
-  }
-}
-
-void AdminServer::evict_idlest() {
-  const auto oldest = std::min_element(clients_.begin(), clients_.end(), [](const auto& a, const auto& b) {
-    return a.second.last_active < b.second.last_active;
-  });
-  if (oldest != clients_.end()) {
-    drop(oldest->first);
-  }
-}
-
-bool AdminServer::serve(int fd, Client& client) {
-  // One answer per turn, and only when the client has taken the last one: neither a slow client nor a busy one holds up
-  // the loop.
-  if (client.out.empty() && client.feed) {
-    if (!client.ended && !read_some(fd, client)) {
-      return false;
-    }
-    take_feed(client);
-  } else if (client.out.empty()) {
-    if (!client.ended && client.in.find('\n') == std::string::npos && !read_some(fd, client)) {
-      return false;
-    }
-    answer_next(client);
-  }
-  return write_some(fd, client) && !(client.ended && client.out.empty() && client.in.empty() && !client.feed);
-}
-
-bool AdminServer::read_some(int fd, Client& client) const {
-  std::array<char, 4096> chunk{};
-  while (client.in.size() <= options_.max_request) {
-    const ssize_t got = ::recv(fd, chunk.data(), chunk.size(), 0);
-    if (got > 0) {
-      client.in.append(chunk.data(), static_cast<std::size_t>(got));
-      continue;
-    }
-    if (got == 0) {
-      client.ended = true;
-      return true;
-    }
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-  }
-  return true;
-}
-
-void AdminServer::answer_next(Client& client) const {
-  const auto end = client.in.find('\n');
-  std::string line;
-  if (end != std::string::npos) {
-    line = client.in.substr(0, end);
-    client.in.erase(0, end + 1);
-  } else if (client.in.size() >= options_.max_request) {
-    client.in.clear();
-    client.ended = true;
-    client.out = encode_error(Error{"the request has more than " + std::to_string(options_.max_request) + " bytes", "",
-                                    "send one JSON object per line"}) +
-                 "\n";
-    return;
-  } else if (client.ended && !client.in.empty()) {
-    line = std::exchange(client.in, {});
-  } else {
-    return;
-  }
-  AdminAnswer answer = handler_(line);
-  client.out = std::move(answer.line);
-  client.feed = std::move(answer.feed);
-  client.feed_ready = client.feed != nullptr;
-  if (client.out.size() > options_.max_reply) {
-    client.out = encode_error(Error{"the reply would have " + std::to_string(client.out.size()) + " bytes", "",
-                                    "narrow the request with a filter or a limit"});
-  }
-  client.out += '\n';
-}
-
-void AdminServer::take_feed(Client& client) const {
-  if (!client.feed_ready) {
-    return;
-  }
-  if (auto lines = client.feed(); lines) {
-    client.feed_ready = !lines->empty();
-    client.out = std::move(*lines);
-  } else {
-    client.feed = nullptr;
-    client.feed_ready = false;
-    client.out = "{\"end\":true}\n";
-  }
-}
-
-void AdminServer::feed_clients() {
-  std::vector<int> fed;
-  for (auto& [fd, client] : clients_) {
-    if (client.feed) {
-      client.feed_ready = true;
-      fed.push_back(fd);
-    }
-  }
-  ++turn_;
-  for (const int fd : fed) {
-    Client& client = clients_.at(fd);
-    client.last_active = turn_;
-    if (!client.out.empty()) {
-      continue;  // it continues once the client has taken that
-    }
-    if (serve(fd, client)) {
-      watch(fd, client);
-    } else {
-      drop(fd);
-    }
-  }
-}
-
-bool AdminServer::write_some(int fd, Client& client) const {
-  while (client.sent < client.out.size()) {
-    const ssize_t put = ::send(fd, client.out.data() + client.sent, client.out.size() - client.sent, MSG_NOSIGNAL);
-    if (put < 0) {
-      return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-    }
-    client.sent += static_cast<std::size_t>(put);
-  }
-  client.out.clear();
-  client.out.shrink_to_fit();
-  client.sent = 0;
-  return true;
-}
-
-void AdminServer::watch(int fd, const Client& client) const {
-  epoll_event event{};
-  const bool work_left = !client.out.empty() || client.feed_ready ||
-                         (!client.feed && (client.ended || client.in.find('\n') != std::string::npos));
-  // From a client with a feed that has closed, or has sent too much, only the hang-up is awaited.
-  const bool deaf = client.ended || client.in.size() > options_.max_request;
-  event.events = work_left ? EPOLLOUT : deaf ? 0U : EPOLLIN;
-  event.data.fd = fd;
-  ::epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
-}
-
-void AdminServer::drop(int fd) {
-  ::close(fd);
-  clients_.erase(fd);
 }
 
 }  // namespace isthmus

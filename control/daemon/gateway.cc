@@ -84,9 +84,7 @@ Status Gateway::run() {
   if (auto opened = open_hubs(); !opened) {
     return opened;
   }
-  if (auto ran = loop_.run(); !ran) {
-    return ran;
-  }
+  loop_.run();
   if (fatal_) {
     return *fatal_;
   }
@@ -127,12 +125,14 @@ Status Gateway::open_admin() {
   AdminOptions options;
   options.path = config_.admin_socket;
   options.group = config_.admin_group;
-  auto server = AdminServer::listen(options, [this](std::string_view line) { return answer(line); });
+  auto server = AdminServer::listen(
+      loop_, options, [this](std::string_view line) { return answer(line); },
+      [this](const std::optional<Error>& problem) { problems_.set_one("admin socket", problem); });
   if (!server) {
     return server.error();
   }
   admin_ = std::move(*server);
-  return loop_.watch(admin_->fd(), [this] { admin_->poll(); });
+  return Ok{};
 }
 
 // A gateway forwards without its metrics, too: a failure here is a problem to list, not a reason not to start. Who has
@@ -141,20 +141,31 @@ void Gateway::open_metrics() {
   if (!config_.metrics_enabled) {
     return;
   }
-  auto server = HttpServer::listen({config_.metrics_address, L4Port{config_.metrics_port}},
-                                   [this](std::string_view path) -> std::optional<HttpPage> {
-                                     if (path != "/metrics") {
-                                       return std::nullopt;
-                                     }
-                                     return HttpPage{kMetricsContentType, answer_metrics(parts())};
-                                   });
+  auto server = HttpServer::listen(
+      loop_, {config_.metrics_address, L4Port{config_.metrics_port}},
+      [this](std::string_view path) { return page(path); },
+      [this](const std::optional<Error>& problem) { problems_.set_one("metrics socket", problem); });
   if (!server) {
     problems_.set_one("metrics", server.error());
     loop_.set_timer(metrics_timer_, EventLoop::Clock::now() + kMetricsRetry);
     return;
   }
+  problems_.set_one("metrics", std::nullopt);
   metrics_ = std::move(*server);
-  problems_.set_status("metrics", loop_.watch(metrics_->fd(), [this] { metrics_->poll(); }));
+}
+
+std::optional<HttpPage> Gateway::page(std::string_view path) const {
+  if (path == "/metrics") {
+    return HttpPage{kMetricsContentType, answer_metrics(parts())};
+  }
+  if (path == "/healthz") {  // that the loop answers
+    return HttpPage{"text/plain", "ok\n"};
+  }
+  if (path == "/readyz") {
+    return active_ != nullptr ? HttpPage{"text/plain", "serving\n"}
+                              : HttpPage{"text/plain", "waiting for its own objects in the hub\n", 503};
+  }
+  return std::nullopt;
 }
 
 Status Gateway::open_hubs() {

@@ -11,10 +11,10 @@
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
-#include "control/daemon/event_loop.h"
 #include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/daemon/publish_pace.h"
+#include "control/loop/event_loop.h"
 #include "control/model/model.h"
 #include "control/observe/http_server.h"
 
@@ -42,6 +42,7 @@ class Gateway {
   void activate();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line) const;
+  [[nodiscard]] std::optional<HttpPage> page(std::string_view path) const;
   [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;

@@ -11,7 +11,7 @@
 
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
-#include "control/daemon/event_loop.h"
+#include "control/loop/event_loop.h"
 #include "control/model/model.h"
 #include "control/source/etcd/registration.h"
 #include "control/source/source.h"

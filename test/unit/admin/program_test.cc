@@ -2,12 +2,10 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -23,6 +21,7 @@
 #include "control/admin/policy_replies.h"
 #include "control/admin/replies.h"
 #include "control/admin/server.h"
+#include "test/support/loop_thread.h"
 
 namespace isthmus {
 namespace {
@@ -122,28 +121,20 @@ class ProgramTest : public ::testing::Test {
 class FakeGateway {
  public:
   FakeGateway(const fs::path& socket, const std::string& group, std::string answer) {
-    auto server = AdminServer::listen({socket.string(), group},
-                                      [answer = std::move(answer)](std::string_view) { return answer; });
+    AdminOptions options;
+    options.path = socket.string();
+    options.group = group;
+    auto server =
+        AdminServer::listen(thread_.loop(), options, [answer = std::move(answer)](std::string_view) { return answer; });
     EXPECT_TRUE(server.ok()) << (server.ok() ? "" : server.error().text());
     server_ = std::move(*server);
-    loop_ = std::thread([this] {
-      while (!stopping_) {
-        pollfd entry{server_->fd(), POLLIN, 0};
-        if (::poll(&entry, 1, 20) > 0) {
-          server_->poll();
-        }
-      }
-    });
+    thread_.start();
   }
-  ~FakeGateway() {
-    stopping_ = true;
-    loop_.join();
-  }
+  ~FakeGateway() { thread_.stop(); }
 
  private:
+  LoopThread thread_;
   std::unique_ptr<AdminServer> server_;
-  std::atomic<bool> stopping_{false};
-  std::thread loop_;
 };
 
 std::string status_reply(const std::string& name) {

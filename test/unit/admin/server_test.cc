@@ -3,7 +3,6 @@
 
 #include <grp.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,11 +14,11 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
-#include <thread>
 
 #include "control/admin/client.h"
 #include "control/admin/replies.h"
 #include "control/admin/request.h"
+#include "test/support/loop_thread.h"
 
 namespace isthmus {
 namespace {
@@ -41,32 +40,18 @@ class AdminServerTest : public ::testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  // Serves in a thread of its own, as the daemon's loop would: wait, then poll().
   void serve(AdminServer::Handler handler) {
-    auto server = AdminServer::listen(options_, std::move(handler));
+    auto server = AdminServer::listen(thread_.loop(), options_, std::move(handler));
     ASSERT_TRUE(server.ok()) << server.error().text();
     server_ = std::move(*server);
-    loop_ = std::thread([this] {
-      while (!stopping_) {
-        pollfd entry{server_->fd(), POLLIN, 0};
-        if (::poll(&entry, 1, 20) > 0) {
-          server_->poll();
-          ++turns_;
-        }
-        if (feed_now_.exchange(false)) {
-          server_->feed_clients();
-        }
-        clients_ = server_->clients();
-      }
-    });
+    thread_.start();
   }
   void stop() {
-    stopping_ = true;
-    if (loop_.joinable()) {
-      loop_.join();
-    }
-    stopping_ = false;
+    thread_.stop();
     server_.reset();
+  }
+  void feed() {
+    thread_.do_now([this] { server_->feed_clients(); });
   }
 
   [[nodiscard]] int connect() const {
@@ -102,12 +87,8 @@ class AdminServerTest : public ::testing::Test {
 
   std::string folder_;
   AdminOptions options_;
+  LoopThread thread_;
   std::unique_ptr<AdminServer> server_;
-  std::thread loop_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<std::uint64_t> turns_{0};
-  std::atomic<bool> feed_now_{false};  // asks the loop to feed its clients
-  std::atomic<std::size_t> clients_{0};
 };
 
 std::string shout(std::string_view request) { return "<" + std::string(request) + ">"; }
@@ -149,7 +130,7 @@ TEST_F(AdminServerTest, ALastLineWithoutLineEndIsAnsweredBeforeClosing) {
 }
 
 TEST_F(AdminServerTest, ARequestBeyondTheBoundIsRefusedAndItsClientDropped) {
-  options_.max_request = 1000;
+  options_.limits.request = 1000;
   serve(shout);
   const int fd = connect();
   send_text(fd, std::string(5000, 'x'));
@@ -224,21 +205,22 @@ TEST_F(AdminServerTest, AFeedFollowsItsFirstLineAndEnds) {
 
 TEST_F(AdminServerTest, AFollowerIsFedWhenThereAreLinesAndForgottenWhenItCloses) {
   auto last = std::make_shared<std::atomic<int>>(0);
-  options_.max_clients = 4;
+  options_.limits.clients = 4;
   serve(counting(last, true));
   const int fd = connect();
   send_text(fd, "count\n");
   EXPECT_EQ(read_line(fd), "begin");
   *last = 3;
-  feed_now_ = true;
+  feed();
   EXPECT_EQ(read_line(fd), "1");
   EXPECT_EQ(read_line(fd), "2");
   EXPECT_EQ(read_line(fd), "3");
   ::close(fd);
-  for (int i = 0; i < 1000 && clients_ != 0; ++i) {
+  const auto clients = [this] { return thread_.do_now([this] { return server_->clients(); }); };
+  for (int i = 0; i < 1000 && clients() != 0; ++i) {
     ::usleep(10'000);
   }
-  EXPECT_EQ(clients_.load(), 0u);
+  EXPECT_EQ(clients(), 0u);
 }
 
 TEST_F(AdminServerTest, AFollowerThatDoesNotReadHoldsNobodyUpAndIsAskedForNoMore) {
@@ -247,7 +229,7 @@ TEST_F(AdminServerTest, AFollowerThatDoesNotReadHoldsNobodyUpAndIsAskedForNoMore
   const int slow = connect();
   send_text(slow, "count\n");
   for (int i = 0; i < 50; ++i) {
-    feed_now_ = true;
+    feed();
     const auto answer = ask_gateway(options_.path, "other");
     ASSERT_TRUE(answer.ok()) << answer.error().text();
     EXPECT_EQ(*answer, "other");
@@ -260,14 +242,16 @@ TEST_F(AdminServerTest, AnIdleConnectionCostsNoTurnsOfTheLoop) {
   const int fd = connect();
   send_text(fd, "one\n");
   EXPECT_EQ(read_line(fd), "<one>");
-  const auto before = turns_.load();
-  EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
-  EXPECT_LE(turns_.load() - before, 6u);
+  const auto before = thread_.turns();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
+  }
+  EXPECT_LE(thread_.turns() - before, 20U * 16);
   ::close(fd);
 }
 
 TEST_F(AdminServerTest, TheIdlestClientIsEvicted) {
-  options_.max_clients = 4;
+  options_.limits.clients = 4;
   serve(shout);
   std::vector<int> idle;
   for (int i = 0; i < 4; ++i) {
@@ -286,7 +270,8 @@ TEST_F(AdminServerTest, TheSocketOfADeadProcessIsReplaced) {
   const pid_t child = ::fork();
   if (child == 0) {
     // Leaks the server on purpose: a killed process removes nothing.
-    auto server = AdminServer::listen(options_, shout);
+    LoopThread own;
+    auto server = AdminServer::listen(own.loop(), options_, shout);
     const bool ok = server.ok() && (*server).release() != nullptr;
     ::_exit(ok ? 0 : 1);
   }
@@ -302,7 +287,7 @@ TEST_F(AdminServerTest, TheSocketOfADeadProcessIsReplaced) {
 
 TEST_F(AdminServerTest, TheSocketOfALivingProcessIsRefused) {
   serve(shout);
-  const auto second = AdminServer::listen(options_, shout);
+  const auto second = AdminServer::listen(thread_.loop(), options_, shout);
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().text().find("another process"), std::string::npos) << second.error().text();
   EXPECT_TRUE(ask_gateway(options_.path, "x").ok());
@@ -310,7 +295,7 @@ TEST_F(AdminServerTest, TheSocketOfALivingProcessIsRefused) {
 
 TEST_F(AdminServerTest, AFileThatIsNoSocketIsLeftAlone) {
   std::ofstream(options_.path) << "precious";
-  const auto server = AdminServer::listen(options_, shout);
+  const auto server = AdminServer::listen(thread_.loop(), options_, shout);
   ASSERT_FALSE(server.ok());
   EXPECT_NE(server.error().text().find("not a socket"), std::string::npos) << server.error().text();
   std::ifstream file(options_.path);
@@ -321,7 +306,7 @@ TEST_F(AdminServerTest, AFileThatIsNoSocketIsLeftAlone) {
 
 TEST_F(AdminServerTest, AnUnknownGroupIsNamedWithItsFix) {
   options_.group = "no-such-group-here";
-  const auto server = AdminServer::listen(options_, shout);
+  const auto server = AdminServer::listen(thread_.loop(), options_, shout);
   ASSERT_FALSE(server.ok());
   EXPECT_NE(server.error().text().find("groupadd"), std::string::npos) << server.error().text();
 }
@@ -343,7 +328,7 @@ TEST_F(AdminServerTest, StoppingRemovesTheSocketFile) {
 }
 
 TEST_F(AdminServerTest, RandomBytesAreAnsweredOrDroppedAndTheServerSurvives) {
-  options_.max_request = 512;
+  options_.limits.request = 512;
   serve([](std::string_view line) {
     const auto request = parse_request(line);
     return request.ok() ? std::string(R"({"ok":true})") : encode_error(request.error());
