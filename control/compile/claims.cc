@@ -100,23 +100,35 @@ std::set<ServiceName> VipClaims::refresh(const std::set<ServiceName>& services, 
   return changed;
 }
 
-const VipClaim& VipClaims::best(const Vip& vip) const {
+const VipClaim& VipClaims::best(const IpAddress& address, const Vip& vip) const {
   // What comes by etcd has no time: a gateway that sees the same claim with one must not decide otherwise.
   const bool timed =
       std::all_of(vip.claims.begin(), vip.claims.end(), [](const VipClaim& claim) { return claim.created != 0; });
+  const auto before = incumbents_.find(address);
   const auto order = [&](const VipClaim& c) {
+    const bool held = before != incumbents_.end() && before->second == c.service;
     const bool holds = vip.held && vip.holder == c.service;
-    return std::tuple(timed ? c.created : 0, !holds, c.cluster, c.service);
+    return std::tuple(timed ? c.created : 0, !held, !holds, c.cluster, c.service);
   };
   return *std::min_element(vip.claims.begin(), vip.claims.end(),
                            [&](const VipClaim& a, const VipClaim& b) { return order(a) < order(b); });
+}
+
+// Once it has claimed its VIP again, the rules for holders are enough.
+void VipClaims::forget_incumbent(const IpAddress& address, const Vip& vip) {
+  const auto before = incumbents_.find(address);
+  if (before != incumbents_.end() && std::any_of(vip.claims.begin(), vip.claims.end(), [&](const VipClaim& claim) {
+        return claim.service == before->second;
+      })) {
+    incumbents_.erase(before);
+  }
 }
 
 void VipClaims::resolve(const IpAddress& address, std::set<ServiceName>& changed) {
   const auto it = vips_.find(address);
   Vip& vip = it->second;
   const bool held = !vip.claims.empty();
-  const ServiceName holder = held ? best(vip).service : ServiceName{};
+  const ServiceName holder = held ? best(address, vip).service : ServiceName{};
   if (vip.held && (!held || vip.holder != holder)) {
     services_[vip.holder].held.erase(address);
     changed.insert(vip.holder);
@@ -132,6 +144,7 @@ void VipClaims::resolve(const IpAddress& address, std::set<ServiceName>& changed
   }
   vip.held = true;
   vip.holder = holder;
+  forget_incumbent(address, vip);
   const bool contested =
       std::any_of(vip.claims.begin(), vip.claims.end(), [&](const VipClaim& c) { return c.service != vip.holder; });
   if (contested) {
@@ -159,7 +172,7 @@ void VipClaims::append_problems(std::vector<Problem>& problems) const {
   });
   list_problems(contested_, "VIPs claimed by several services", problems, [&](const IpAddress& address, auto& list) {
     const Vip& vip = vips_.at(address);
-    const VipClaim& owner = best(vip);
+    const VipClaim& owner = best(address, vip);
     for (const VipClaim& claim : vip.claims) {
       if (claim.service != vip.holder) {
         list.push_back(

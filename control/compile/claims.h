@@ -2,13 +2,14 @@
 // Service's annotation isthmus.io/vip) and holds for the service in the whole fleet; it never moves by itself.
 //
 // Where several services claim one VIP, the oldest claim wins, by creation time, if all of them have one. Else, and
-// between equal ages, the current holder keeps the VIP; without a holder, the cluster name decides, then the service
-// name. Every gateway of the fleet applies the same rule. Thread: control.
+// between equal ages, who held it before a restart keeps the VIP, then the current holder; without a holder, the
+// cluster name decides, then the service name. Every gateway of the fleet applies the same rule. Thread: control.
 #pragma once
 
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/compile/fleet.h"
@@ -24,6 +25,8 @@ struct VipClaim {
 
 class VipClaims {
  public:
+  // Holders of before a restart: each keeps its VIP from the others from when it claims it again.
+  void set_incumbents(std::map<IpAddress, ServiceName> incumbents) { incumbents_ = std::move(incumbents); }
   // Collects the claims of these services again, from the clusters linked with ours, and resolves conflicts. Returns
   // every service whose VIPs changed, which may include services not in `services`.
   std::set<ServiceName> refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,
@@ -50,9 +53,11 @@ class VipClaims {
   // Why the address cannot be a VIP, as the end of a sentence; empty when it can.
   [[nodiscard]] static std::string conflict(const std::string& cluster, const IpAddress& vip, const Fleet& fleet,
                                             const CompilerOptions& options);
-  [[nodiscard]] const VipClaim& best(const Vip& vip) const;
+  [[nodiscard]] const VipClaim& best(const IpAddress& address, const Vip& vip) const;
+  void forget_incumbent(const IpAddress& address, const Vip& vip);
   void resolve(const IpAddress& address, std::set<ServiceName>& changed);
 
+  std::map<IpAddress, ServiceName> incumbents_;  // that have not claimed their VIP since
   std::map<IpAddress, Vip> vips_;
   std::map<ServiceName, Service> services_;
   std::set<IpAddress> contested_;

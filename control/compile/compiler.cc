@@ -45,6 +45,21 @@ PolicyClusters policy_clusters(const Fleet& fleet) {
   return out;
 }
 
+// As if it had been built before, of what was kept.
+void seed(Fleet& fleet, const Incumbents& incumbents) {
+  for (const auto& [name, had] : incumbents.clusters) {
+    FleetCluster& cluster = fleet.clusters[name];
+    cluster.name = name;
+    cluster.id = had.id;
+    cluster.prefixes = had.prefixes;
+    for (const auto& [gateway, underlay] : had.gateways) {
+      FleetGateway& kept = cluster.gateways.emplace_back();
+      kept.name = gateway;
+      kept.underlay = underlay;
+    }
+  }
+}
+
 }  // namespace
 
 struct Compiler::State {
@@ -100,7 +115,11 @@ std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes,
   if (!first && !changes.fleet && changes.nodes.empty() && !reserved_changed) {
     return {};
   }
-  Fleet next = build_fleet(model, options, fleet.own, first ? nullptr : &fleet);
+  if (first) {
+    seed(fleet, options.incumbents);
+    claims.set_incumbents(options.incumbents.vips);
+  }
+  Fleet next = build_fleet(model, options, fleet.own, &fleet);
   readdressed = readdressed_clusters(fleet, next);
   const bool all = first || !readdressed.empty() || !same_links(fleet, next) || !(fleet.admission == next.admission);
   fleet = std::move(next);

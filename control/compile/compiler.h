@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "control/admission/rules.h"
+#include "control/compile/incumbents.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
 #include "control/policy/policy_set.h"
@@ -60,6 +61,7 @@ struct CompilerOptions {
   AdmissionRules admission;
   std::vector<ReservedAddress> reserved = {};  // that no member may claim
   bool own_node_tunnels = false;               // our cluster's nodes are peers: their pods are reached in their tunnels
+  Incumbents incumbents = {};                  // who had what before a restart
 };
 
 // Reachability as determined by health checks. In effect until the next set_reachability().

@@ -1,0 +1,192 @@
+// What stood before a restart stands after it, and two gateways that learn the same in different orders agree.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+
+using Arrival = std::function<void(Fleet3&)>;
+
+// Who has what: prefixes and gateways by cluster, ids, VIPs by service.
+std::map<std::string, std::string> claims_of(const Fleet3& f) {
+  std::map<std::string, std::string> out;
+  for (const ClusterView& cluster : f.compiler->clusters()) {
+    out["id " + cluster.name] = std::to_string(cluster.id.value());
+    for (const Prefix& prefix : cluster.prefixes) {
+      out["prefix " + prefix.to_string()] = cluster.name;
+    }
+    for (const auto& gateway : cluster.gateways) {
+      out["gateway " + gateway.underlay.to_string()] = gateway.name;
+    }
+  }
+  for (const ServiceView& service : f.compiler->services()) {
+    for (const IpAddress& vip : service.vips) {
+      out["vip " + vip.to_string()] = service.name.text();
+    }
+  }
+  return out;
+}
+
+Incumbents incumbents_of(const Fleet3& f) {
+  Incumbents kept;
+  for (const ClusterView& cluster : f.compiler->clusters()) {
+    if (!cluster.local) {
+      IncumbentCluster& had = kept.clusters[cluster.name] = {cluster.id, cluster.prefixes};
+      for (const auto& gateway : cluster.gateways) {
+        had.gateways.emplace_back(gateway.name, gateway.underlay);
+      }
+    }
+  }
+  for (const ServiceView& service : f.compiler->services()) {
+    for (const IpAddress& vip : service.vips) {
+      kept.vips[vip] = service.name;
+    }
+  }
+  return kept;
+}
+
+TEST(Incumbents, KeepTheirPrefixFromANewcomerWithALowerIdAcrossARestart) {
+  for (const bool kept : {true, false}) {
+    Fleet3 before;
+    before.compile();
+    Fleet3 after;  // north (3) has 10.3.0.0/16; west (2) claims it while the gateway is down
+    after.options.incumbents = kept ? incumbents_of(before) : Incumbents{};
+    after.cluster("west", 2, {"10.2.0.0/16", "10.3.0.0/16"});
+    after.compile();
+    EXPECT_EQ(claims_of(after)["prefix 10.3.0.0/16"], kept ? "north" : "west");
+  }
+}
+
+TEST(Incumbents, KeepTheirIdAndTheirGatewaysAddress) {
+  Fleet3 before;
+  before.compile();
+  Fleet3 after;
+  after.options.incumbents = incumbents_of(before);
+  after.cluster("another", 3, {"10.9.0.0/16"});  // sorts before north
+  after.gateway("a-1", "west", "192.0.3.1");     // north-1's
+  after.compile();
+  auto claims = claims_of(after);
+  EXPECT_EQ(claims["id north"], "3");
+  EXPECT_EQ(claims.count("id another"), 0U);
+  EXPECT_EQ(claims["gateway 192.0.3.1"], "north-1");
+}
+
+TEST(Incumbents, KeepTheirVipFromANewcomerThatIsReadFirst) {
+  for (const bool kept : {true, false}) {
+    Fleet3 before;
+    before.service("west", global_service({"10.200.0.10"}), "old");
+    before.compile();
+    Fleet3 after;
+    after.options.incumbents = kept ? incumbents_of(before) : Incumbents{};
+    after.service("east", global_service({"10.200.0.10"}), "new");
+    after.compile();
+    EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], "shop/new") << "nobody else claims it";
+    after.service("west", global_service({"10.200.0.10"}), "old");
+    after.compile();
+    EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], kept ? "shop/old" : "shop/new");
+    after.drop(ObjectKind::kService, "west", "shop", "old");
+    after.compile();
+    after.service("west", global_service({"10.200.0.10"}), "old");
+    after.compile();
+    EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], "shop/new") << "it gave the VIP up";
+  }
+}
+
+// Claims that arrive while gateways restart: each over something that stands, or free.
+std::vector<Arrival> newcomers() {
+  std::vector<Arrival> out;
+  for (const std::uint16_t id : {4, 5}) {
+    const std::string name = "new-" + std::to_string(id);
+    out.push_back([=](Fleet3& f) {
+      f.cluster(name, id, {"10." + std::to_string(id) + ".0.0/16", id == 4 ? "10.2.0.0/16" : "10.3.128.0/17"});
+      f.profile({"east", "west", "north", "new-4", "new-5"});
+    });
+    out.push_back([=](Fleet3& f) { f.gateway(name + "-1", name, "192.0." + std::to_string(id) + ".1"); });
+  }
+  out.push_back([](Fleet3& f) { f.cluster("aaa", 2, {"10.8.0.0/16"}); });               // west's id
+  out.push_back([](Fleet3& f) { f.gateway("aaa-1", "north", "192.0.2.1"); });           // west-1's address
+  out.push_back([](Fleet3& f) { f.node("west", "n1", "192.0.2.50", "10.3.7.0/24"); });  // north's
+  for (const char* cluster : {"east", "north"}) {
+    out.push_back([=](Fleet3& f) {
+      f.service(cluster, global_service({cluster == std::string("east") ? "10.200.0.1" : "10.200.0.2"}), cluster);
+    });
+  }
+  return out;
+}
+
+void stand(Fleet3& f) {
+  f.service("west", global_service({"10.200.0.1", "10.200.0.3"}), "w1");
+  f.service("north", global_service({"10.200.0.2"}), "n1");
+}
+
+TEST(Incumbents, TwoGatewaysAgreeInWhateverOrderTheyLearnOfNewcomers) {
+  Fleet3 before;
+  stand(before);
+  before.compile();
+  const auto stood = claims_of(before);
+  std::mt19937 random(14);
+  std::map<std::string, std::string> agreed;
+  for (int round = 0; round < 300; ++round) {
+    Fleet3 gateway;
+    gateway.options.incumbents = incumbents_of(before);
+    stand(gateway);  // restored
+    std::vector<Arrival> arrivals = newcomers();
+    std::shuffle(arrivals.begin(), arrivals.end(), random);
+    for (const Arrival& arrival : arrivals) {
+      if (random() % 2 == 0) {
+        gateway.compile();
+      }
+      arrival(gateway);
+    }
+    gateway.compile();
+    const auto claims = claims_of(gateway);
+    if (round == 0) {
+      agreed = claims;
+      for (const auto& [what, who] : stood) {
+        ASSERT_EQ(claims.count(what), 1U) << what;
+        EXPECT_EQ(claims.at(what), who) << what;
+      }
+    }
+    ASSERT_EQ(claims, agreed) << "round " << round;
+  }
+}
+
+// Between claims that are new together, with nothing kept: what every gateway sees alike decides.
+TEST(Incumbents, NewcomersThatComeTogetherAreJudgedByWhatEveryGatewaySees) {
+  std::mt19937 random(15);
+  std::map<std::string, std::string> agreed;
+  for (int round = 0; round < 100; ++round) {
+    std::vector<Arrival> arrivals;
+    for (const std::uint16_t id : {4, 5, 6}) {
+      const std::string name = "n" + std::to_string(10 - id);  // names and ids sort differently
+      arrivals.push_back([=](Fleet3& f) { f.cluster(name, id, {"10.40.0.0/16"}); });
+      arrivals.push_back([=](Fleet3& f) { f.gateway(name + "-1", name, "192.0.4.1"); });
+      arrivals.push_back([=](Fleet3& f) { f.service(name, global_service({"10.200.0.9"}), name); });
+    }
+    arrivals.push_back([](Fleet3& f) { f.profile({"east", "n4", "n5", "n6"}, "more"); });
+    std::shuffle(arrivals.begin(), arrivals.end(), random);
+    Fleet3 gateway;
+    for (const Arrival& arrival : arrivals) {
+      arrival(gateway);
+    }
+    gateway.compile();
+    if (round == 0) {
+      agreed = claims_of(gateway);
+      EXPECT_EQ(agreed["prefix 10.40.0.0/16"], "n6");
+    }
+    ASSERT_EQ(claims_of(gateway), agreed) << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace isthmus
