@@ -17,6 +17,12 @@ inline constexpr unsigned kDefaultMaxClusters = 255;  // or 511
 inline constexpr unsigned kDefaultEtcdHoldPercent = 50, kDefaultEtcdReadsPerSecond = 20;
 inline constexpr std::uint64_t kDefaultEtcdHoldMs = 600'000;
 
+// How long a gateway's registration in a hub outlives it.
+inline constexpr std::uint64_t kGatewayLeaseMs = 60'000;
+
+inline constexpr std::string_view kDefaultLastKnownDirectory = "/var/lib/isthmus";
+inline constexpr std::uint64_t kDefaultLastKnownAgeMs = 24 * 3'600'000ULL;
+
 inline constexpr std::uint32_t kDefaultFlowsKept = 4095;
 
 }  // namespace isthmus

@@ -52,7 +52,43 @@ std::string key_text(const ObjectKey& key) {
 
 }  // namespace
 
-void Model::apply(SourceNumber source, const ObjectDelta& delta) {
+void Model::apply(SourceNumber source, const ObjectDelta& delta) { set_version(source, delta, false); }
+
+void Model::restore(SourceNumber source, const ObjectDelta& delta) {
+  if (delta.value && version_of(source, delta.key) == nullptr) {
+    set_version(source, delta, true);
+  }
+}
+
+void Model::forget(SourceNumber source, const ObjectKey& key) {
+  const auto it = objects_.find(key);
+  if (it != objects_.end() && std::any_of(it->second.begin(), it->second.end(), [&](const Version& version) {
+        return version.source == source && version.restored;
+      })) {
+    set_version(source, {key, std::nullopt, {}}, false);
+  }
+}
+
+const ObjectValue* Model::version_of(SourceNumber source, const ObjectKey& key) const {
+  const auto it = objects_.find(key);
+  if (it == objects_.end()) {
+    return nullptr;
+  }
+  const auto at = std::find_if(it->second.begin(), it->second.end(),
+                               [&](const Version& version) { return version.source == source; });
+  return at == it->second.end() ? nullptr : &at->value;
+}
+
+void Model::count_restored(SourceNumber source, const ObjectKey& key, int change) {
+  const RestoredPart part{source, key.kind, key.cluster};
+  std::size_t& count = restored_[part];
+  count += static_cast<std::size_t>(change);
+  if (count == 0) {
+    restored_.erase(part);
+  }
+}
+
+void Model::set_version(SourceNumber source, const ObjectDelta& delta, bool restored) {
   const auto it = objects_.find(delta.key);
   if (it == objects_.end() && !delta.value) {
     return;
@@ -61,14 +97,23 @@ void Model::apply(SourceNumber source, const ObjectDelta& delta) {
   const auto position =
       std::find_if(versions.begin(), versions.end(), [&](const Version& v) { return v.source >= source; });
   const bool present = position != versions.end() && position->source == source;
+  if (present && position->restored) {
+    count_restored(source, delta.key, -1);
+  }
+  if (restored) {
+    count_restored(source, delta.key, 1);
+  }
+  if (present != delta.value.has_value()) {
+    sizes_[source] += present ? std::size_t(-1) : 1;
+  }
   if (!delta.value) {
     if (present) {
       versions.erase(position);
     }
   } else if (present) {
-    *position = {source, *delta.value, delta.provenance};
+    *position = {source, *delta.value, delta.provenance, restored};
   } else {
-    versions.insert(position, {source, *delta.value, delta.provenance});
+    versions.insert(position, {source, *delta.value, delta.provenance, restored});
   }
 
   const bool changed =

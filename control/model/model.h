@@ -45,6 +45,39 @@ class Model {
   using SourceNumber = unsigned;  // assigned by the daemon; the lowest takes precedence
 
   void apply(SourceNumber source, const ObjectDelta& delta);
+  // The same with what was known before a restart. It counts until the source says something of the key, or forget().
+  // Nothing where the source has said something already.
+  void restore(SourceNumber source, const ObjectDelta& delta);
+  // Removes the source's version of the key, if it was restored and is not confirmed.
+  void forget(SourceNumber source, const ObjectKey& key);
+  // Restored and not confirmed, by source, kind and cluster (of the key); none are not listed.
+  struct RestoredPart {
+    SourceNumber source = 0;
+    ObjectKind kind = ObjectKind::kCluster;
+    std::string cluster;
+    friend auto operator<=>(const RestoredPart&, const RestoredPart&) = default;
+  };
+  [[nodiscard]] const std::map<RestoredPart, std::size_t>& restored() const { return restored_; }
+  // Calls visit(key, value, restored) for every version of one source, of one kind and cluster, in order of key.
+  template <typename Visit>
+  void visit_versions(const RestoredPart& part, Visit&& visit) const {
+    const ObjectKey first{part.kind, part.cluster, {}, {}};
+    for (auto it = objects_.lower_bound(first);
+         it != objects_.end() && it->first.kind == part.kind && it->first.cluster == part.cluster; ++it) {
+      for (const Version& version : it->second) {
+        if (version.source == part.source) {
+          visit(it->first, version.value, version.restored);
+        }
+      }
+    }
+  }
+  // How many objects the source has published.
+  [[nodiscard]] std::size_t versions_of(SourceNumber source) const {
+    const auto at = sizes_.find(source);
+    return at == sizes_.end() ? 0 : at->second;
+  }
+  // What the source has said of the key; nullptr: nothing. Valid until the next change.
+  [[nodiscard]] const ObjectValue* version_of(SourceNumber source, const ObjectKey& key) const;
   [[nodiscard]] ModelChanges take_changes() { return std::exchange(changes_, {}); }
 
   template <typename T>
@@ -102,6 +135,7 @@ class Model {
     SourceNumber source = 0;
     ObjectValue value;
     Provenance provenance;
+    bool restored = false;
   };
   using Versions = std::vector<Version>;  // never empty; sorted by source number; the first is in effect
   using SliceIndex = std::map<std::pair<std::string, ServiceName>, std::set<std::string>>;  // cluster, service → slices
@@ -110,6 +144,8 @@ class Model {
   static Found<T> view(const Versions& versions) {
     return {std::get_if<T>(&versions.front().value), &versions.front().provenance};
   }
+  void set_version(SourceNumber source, const ObjectDelta& delta, bool restored);
+  void count_restored(SourceNumber source, const ObjectKey& key, int change);
   // Maintain the indexes for the version in effect: unindex() before it is replaced, index() afterwards.
   void unindex(const ObjectKey& key, const ObjectValue& value);
   void index(const ObjectKey& key, const ObjectValue& value);
@@ -121,6 +157,8 @@ class Model {
   std::map<Identity, std::set<ObjectKey>> identities_;
   std::map<std::string, std::size_t> publishers_;
   std::set<ObjectKey> duplicated_;  // published by more than one source
+  std::map<RestoredPart, std::size_t> restored_;
+  std::map<SourceNumber, std::size_t> sizes_;
   ModelChanges changes_;
   bool policies_listed_ = true;
 };

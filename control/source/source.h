@@ -27,6 +27,7 @@ struct HubState {
   std::optional<std::chrono::steady_clock::time_point> last_event;  // anything the server sent for us, heartbeats too
   std::string last_error;                                           // empty: none since start
   std::vector<std::string> invalid_keys;  // with a value that is rejected at present, ten at most
+  bool listed = false;                    // everything that there was at first has been read once
   std::uint64_t retained = 0;             // objects missing from the hub that stay in force, see problems()
 };
 
@@ -52,6 +53,10 @@ class Source {
   // this gateway may not read, or cannot, is not known to be empty. Never false again: what is lost later stays in
   // force.
   [[nodiscard]] virtual bool policies_listed() const { return true; }
+  // True once poll() has returned all that there was at first of that kind in that member of the fleet; also where the
+  // hub has been found to have no such member. `cluster`: of the key; of a fleet object the cluster that it is of,
+  // empty for a profile.
+  [[nodiscard]] virtual bool listed(ObjectKind /*kind*/, const std::string& /*cluster*/) const { return synced(); }
   [[nodiscard]] virtual std::string describe() const = 0;
   // One for each part; empty for a source that is read at once.
   [[nodiscard]] virtual std::vector<HubState> states() const { return {}; }

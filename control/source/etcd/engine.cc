@@ -174,10 +174,7 @@ void EtcdEngine::publish_changes() {
     }
   }
   if (!complete_) {
-    const bool all_synced = (options_.folder.empty() || folder_read_) &&
-                            std::all_of(hubs_.begin(), hubs_.end(),
-                                        [](const auto& entry) { return entry.second.connection->all_synced(); });
-    if (all_synced || now - started_ > options_.sync_timeout) {
+    if (all_synced() || now - started_ > options_.sync_timeout) {
       complete_ = true;
       publish_view();
       outbox_.set_complete();
@@ -188,6 +185,12 @@ void EtcdEngine::publish_changes() {
   }
 }
 
+bool EtcdEngine::all_synced() const {
+  return (options_.folder.empty() || folder_read_) && std::all_of(hubs_.begin(), hubs_.end(), [](const auto& entry) {
+           return entry.second.connection->all_synced();
+         });
+}
+
 void EtcdEngine::publish_view() {
   viewed_ = EtcdLoop::Clock::now();
   std::vector<HubState> states;
@@ -196,6 +199,14 @@ void EtcdEngine::publish_view() {
     hub.connection->append_states(states);
     hub.connection->append_problems(problems);
   }
+  std::set<std::string> listed;
+  for (const HubState& state : states) {
+    if (state.listed) {
+      listed.insert(state.name);
+    }
+  }
+  // A folder without any configuration may be a mount that failed: it does not say that there are no clusters.
+  outbox_.set_listed(std::move(listed), !hubs_.empty() && all_synced());
   std::vector<SourceProblem> more = registry_.problems();
   problems.insert(problems.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
   outbox_.set_view(std::move(states), std::move(problems));

@@ -46,6 +46,7 @@ class EtcdEngine {
   void remove_absent(const std::set<std::string>& present);
   [[nodiscard]] bool is_excluded(const std::string& cluster) const;
   void publish_changes();
+  [[nodiscard]] bool all_synced() const;
   void publish_view();
   void add_folder_problem(std::string path, std::string what, std::string fix);
 

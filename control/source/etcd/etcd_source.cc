@@ -54,6 +54,10 @@ int EtcdSource::fd() const { return outbox_->fd(); }
 std::vector<ObjectDelta> EtcdSource::poll() {
   EtcdOutbox::Batch batch = outbox_->take();
   synced_ = synced_ || batch.complete;
+  all_listed_ = batch.all_listed;
+  if (batch.listed) {
+    listed_ = std::move(*batch.listed);
+  }
   return std::move(batch.deltas);
 }
 
@@ -63,6 +67,10 @@ void EtcdSource::reload() {
   if (engine_ != nullptr) {
     engine_->rescan_soon();
   }
+}
+
+bool EtcdSource::listed(ObjectKind /*kind*/, const std::string& cluster) const {
+  return all_listed_ || listed_.count(cluster) != 0;
 }
 
 std::string EtcdSource::describe() const {

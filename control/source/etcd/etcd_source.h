@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +35,8 @@ class EtcdSource final : public Source {
   void reload() override;
   // Also true after sync_timeout, even if some hub has not answered by then; states() shows which.
   [[nodiscard]] bool synced() const override { return synced_; }
+  // By cluster: what it is required to have has been listed, or all hubs were and none has the cluster.
+  [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
   [[nodiscard]] std::string describe() const override;
   // One for each remote cluster, and one named "kvstoremesh" for a KVStoreMesh hub.
   [[nodiscard]] std::vector<HubState> states() const override;
@@ -43,7 +46,8 @@ class EtcdSource final : public Source {
   std::unique_ptr<EtcdOutbox> outbox_;
   std::unique_ptr<EtcdEngine> engine_;
   std::thread thread_;
-  bool synced_ = false;
+  bool synced_ = false, all_listed_ = false;
+  std::set<std::string> listed_;  // clusters
 };
 
 }  // namespace isthmus

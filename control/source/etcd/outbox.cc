@@ -53,6 +53,19 @@ void EtcdOutbox::set_view(std::vector<HubState> states, std::vector<SourceProble
   }
 }
 
+void EtcdOutbox::set_listed(std::set<std::string> clusters, bool all) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (clusters == listed_ && all == all_listed_) {
+    return;
+  }
+  listed_ = std::move(clusters);
+  all_listed_ = all;
+  listed_changed_ = true;
+  if (!std::exchange(signalled_, true)) {
+    eventfd_write(event_, 1);
+  }
+}
+
 void EtcdOutbox::set_complete() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!std::exchange(complete_, true) && !std::exchange(signalled_, true)) {
@@ -71,6 +84,10 @@ EtcdOutbox::Batch EtcdOutbox::take() {
   const std::lock_guard<std::mutex> lock(mutex_);
   batch.deltas.swap(deltas_);
   batch.complete = complete_;
+  batch.all_listed = all_listed_;
+  if (std::exchange(listed_changed_, false)) {
+    batch.listed = listed_;
+  }
   if (std::exchange(signalled_, false)) {
     eventfd_t ignored = 0;
     eventfd_read(event_, &ignored);

@@ -6,6 +6,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "control/source/source.h"
@@ -24,6 +27,8 @@ class EtcdOutbox {
   // Called by the writer. Appends `deltas` and leaves it empty. Blocks while the queue is full and not closed.
   void put(std::vector<ObjectDelta>& deltas);
   void set_view(std::vector<HubState> states, std::vector<SourceProblem> problems);
+  // All changes that were read before have been put.
+  void set_listed(std::set<std::string> clusters, bool all);
   void set_complete();  // the initial state has been put
   void close();         // called by the reader, which takes no more: unblocks the writer
 
@@ -31,6 +36,10 @@ class EtcdOutbox {
   struct Batch {
     std::vector<ObjectDelta> deltas;
     bool complete = false;
+    // Of the clusters whose first lists are complete with these deltas; whether all clusters' are. Only if they have
+    // changed since the last take().
+    std::optional<std::set<std::string>> listed;
+    bool all_listed = false;
   };
   [[nodiscard]] Batch take();
   [[nodiscard]] std::vector<HubState> states() const;
@@ -43,6 +52,8 @@ class EtcdOutbox {
   std::vector<ObjectDelta> deltas_;
   std::vector<HubState> states_;
   std::vector<SourceProblem> problems_;
+  std::set<std::string> listed_;
+  bool all_listed_ = false, listed_changed_ = false;
   bool complete_ = false, closed_ = false, signalled_ = false;
 };
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "config/model/defaults.h"
 #include "control/source/etcd/values.h"
 
 namespace isthmus {
@@ -18,7 +19,7 @@ struct EtcdRegistrationOptions {
   std::string config_file;  // an etcd client configuration whose user may write cilium/state/isthmus/
   std::string cluster;      // ours
   GatewayValue gateway;     // us
-  std::chrono::seconds ttl{60};
+  std::chrono::seconds ttl{kGatewayLeaseMs / 1000};
   std::chrono::milliseconds backoff_step{1000}, max_backoff{30'000}, call_timeout{10'000};
 };
 

@@ -292,6 +292,7 @@ HubState RemoteCluster::state(bool connected) const {
   state.connects = connects_;
   state.last_event = last_event_;
   state.last_error = last_error_;
+  state.listed = synced();
   if (import_) {
     const ClusterImport::Counts counts = import_->counts();
     state.objects = counts.objects;

@@ -32,6 +32,7 @@ class FileSource final : public Source {
   // another machine that mounts it.
   void reload() override;
   [[nodiscard]] bool synced() const override { return synced_; }
+  [[nodiscard]] bool listed(ObjectKind, const std::string&) const override { return synced_ && !root_missing_; }
   [[nodiscard]] std::string describe() const override;
 
   // Files read since start, for tests and status. A change of one file reads one file.

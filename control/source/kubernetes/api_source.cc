@@ -93,10 +93,26 @@ class ApiSource::Loop final : public ReflectorSink {
     const std::lock_guard lock(mutex_);
     synced_polled_ = synced_published_;
     policies_polled_ = policies_published_;
+    if (known_polled_ != known_published_) {
+      known_polled_ = known_published_;
+    }
     return std::exchange(deltas_, {});
   }
   [[nodiscard]] bool synced() const { return synced_polled_; }
   [[nodiscard]] bool policies_listed() const { return policies_polled_; }
+  // Of a kind that is read from one resource, that resource; of others (a Fleet hub's, ServiceExports) all of them.
+  [[nodiscard]] bool listed(const std::string& kind) const {
+    const auto& resources = objects_->resources();  // constant
+    bool all = known_polled_.size() == resources.size();
+    std::size_t of_kind = 0, known_of_kind = 0;
+    for (std::size_t i = 0; i < known_polled_.size(); ++i) {
+      all = all && known_polled_[i];
+      of_kind += resources[i].kind == kind ? 1 : 0;
+      known_of_kind += resources[i].kind == kind && known_polled_[i] ? 1 : 0;
+    }
+    return all || (of_kind == 1 && known_of_kind == 1 && kind != kind_text(ObjectKind::kNode) &&
+                   kind != kind_text(ObjectKind::kService) && kind != kind_text(ObjectKind::kSlice));
+  }
   [[nodiscard]] std::vector<SourceProblem> problems() const {
     const std::lock_guard lock(mutex_);
     return *problems_;
@@ -141,6 +157,7 @@ class ApiSource::Loop final : public ReflectorSink {
       const std::lock_guard lock(mutex_);
       wake = wake || synced != synced_published_ || policies != policies_published_;
       synced_published_ = synced;
+      known_published_ = known_;
       policies_published_ = policies;
       deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
     }
@@ -308,14 +325,16 @@ class ApiSource::Loop final : public ReflectorSink {
   std::vector<bool> stale_;            // per resource: logged as stale
   std::thread thread_;
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
-  bool synced_polled_ = false, policies_polled_ = false;  // used by control
+  bool synced_polled_ = false, policies_polled_ = false;  // used by control, as what follows
+  std::vector<bool> known_polled_;
 
   // Shared.
   int event_ = -1;
   mutable std::mutex mutex_;
   std::vector<ObjectDelta> deltas_;
-  bool synced_published_ = false;    // true: with the deltas above, everything has been returned
-  bool policies_published_ = false;  // the same of what policies are made of
+  bool synced_published_ = false;      // true: with the deltas above, everything has been returned
+  std::vector<bool> known_published_;  // known_ when the deltas above were taken
+  bool policies_published_ = false;    // the same of what policies are made of
   std::shared_ptr<const std::vector<SourceProblem>> problems_;
   std::vector<HubState> states_;
 };
@@ -346,6 +365,10 @@ std::vector<SourceProblem> ApiSource::problems() const {
 }
 
 bool ApiSource::synced() const { return loop_ && loop_->synced(); }
+
+bool ApiSource::listed(ObjectKind kind, const std::string& /*cluster*/) const {
+  return loop_ && loop_->listed(kind_text(kind));
+}
 
 bool ApiSource::policies_listed() const { return loop_ && loop_->policies_listed(); }
 

@@ -43,6 +43,8 @@ class ApiSource : public Source {
   [[nodiscard]] bool synced() const override;
   // An optional kind that the server does not have (404) is known to be empty; a forbidden one is not.
   [[nodiscard]] bool policies_listed() const override;
+  // What the server refuses to say, in part or as a whole, is not known to be gone.
+  [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::vector<HubState> states() const override;
 

@@ -1,0 +1,85 @@
+// What is kept across restarts as bytes: keys and values of control/restore/store.h, in CBOR (RFC 8949).
+//
+// Pure functions; any thread. Failure: nothing throws; bytes that are not what encode_*() writes give nullopt, whatever
+// they are, and need no more memory than a few times their own size.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "control/model/objects.h"
+
+namespace isthmus {
+
+// Of the whole store. Another one is not read.
+inline constexpr std::uint32_t kKeptFormat = 1;
+
+// An object of the model, as one hub published it.
+struct KeptObject {
+  std::string hub;  // as the configuration names it: "etcd"
+  ObjectKey key;
+  friend bool operator==(const KeptObject&, const KeptObject&) = default;
+};
+// When a hub's data of one member (or resource) was last known to be current.
+struct KeptSeen {
+  std::string hub, name;  // as in HubState
+  friend bool operator==(const KeptSeen&, const KeptSeen&) = default;
+};
+// What a cluster had of what clusters dispute.
+struct KeptCluster {
+  std::string name;
+  friend bool operator==(const KeptCluster&, const KeptCluster&) = default;
+};
+// The service that had a VIP.
+struct KeptVip {
+  IpAddress address;
+  friend bool operator==(const KeptVip&, const KeptVip&) = default;
+};
+using KeptKey = std::variant<KeptObject, KeptSeen, KeptCluster, KeptVip>;
+
+struct KeptVersion {
+  ObjectValue value;
+  Provenance provenance;
+};
+struct KeptTime {
+  std::int64_t seconds = 0;  // since 1970
+  bool policies = false;     // of the hub: every kind that policies are made of had been listed
+  friend bool operator==(const KeptTime&, const KeptTime&) = default;
+};
+struct KeptGateway {
+  std::string name;
+  IpAddress underlay;
+  friend bool operator==(const KeptGateway&, const KeptGateway&) = default;
+};
+struct KeptClaims {
+  ClusterId id;
+  std::vector<Prefix> prefixes;
+  std::vector<KeptGateway> gateways;
+  friend bool operator==(const KeptClaims&, const KeptClaims&) = default;
+};
+struct KeptHolder {
+  std::string ns, name;
+  friend bool operator==(const KeptHolder&, const KeptHolder&) = default;
+};
+
+[[nodiscard]] std::string encode_key(const KeptKey& key);
+[[nodiscard]] std::optional<KeptKey> decode_key(std::string_view bytes);
+
+[[nodiscard]] std::string encode_version(const ObjectValue& value, const Provenance& provenance);
+// `kind`: of the key. A value of another kind is not read.
+[[nodiscard]] std::optional<KeptVersion> decode_version(std::string_view bytes, ObjectKind kind);
+[[nodiscard]] std::string encode_time(const KeptTime& time);
+[[nodiscard]] std::optional<KeptTime> decode_time(std::string_view bytes);
+[[nodiscard]] std::string encode_claims(const KeptClaims& claims);
+[[nodiscard]] std::optional<KeptClaims> decode_claims(std::string_view bytes);
+[[nodiscard]] std::string encode_holder(const KeptHolder& holder);
+[[nodiscard]] std::optional<KeptHolder> decode_holder(std::string_view bytes);
+
+// The kind of object that a value of that kind is: what find<T>(key) of the model would return.
+[[nodiscard]] bool is_value_of(ObjectKind kind, const ObjectValue& value);
+
+}  // namespace isthmus

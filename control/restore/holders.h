@@ -1,0 +1,31 @@
+// Who has what clusters and services dispute, kept for the next start: told what stands after each publish, it passes
+// on what has changed. Owner: ActiveGateway. Thread: control. Failure: none.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/compile/incumbents.h"
+#include "control/compile/views.h"
+#include "control/restore/keeper.h"
+
+namespace isthmus {
+
+class Holders {
+ public:
+  // `keeper` may be null: nothing is kept; otherwise it outlives this. `kept`: what was kept before, whose objects are
+  // not used.
+  Holders(Keeper* keeper, const KeptState& kept) : keeper_(keeper), clusters_(kept.clusters), vips_(kept.vips) {}
+
+  [[nodiscard]] Incumbents incumbents() const;
+  void clusters_are(const std::vector<ClusterView>& clusters);
+  void services_are(const std::vector<ServiceView>& services);
+
+ private:
+  Keeper* keeper_;
+  std::map<std::string, KeptClaims> clusters_;  // as kept
+  std::map<IpAddress, KeptHolder> vips_;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,320 @@
+#include "control/restore/intake.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace isthmus {
+namespace {
+
+constexpr std::size_t kMinRetained = 10;  // as the etcd source has it
+constexpr const char* kFolderHub = "file";
+
+// The member of the fleet that an object is of; of a profile none.
+std::string member_of(const ObjectKey& key, const ObjectValue& value) {
+  if (key.kind == ObjectKind::kCluster) {
+    return key.name;
+  }
+  const auto* gateway = std::get_if<GatewayObject>(&value);
+  return gateway != nullptr ? gateway->cluster : key.cluster;
+}
+
+bool is_of_fleet(ObjectKind kind) {
+  return kind == ObjectKind::kCluster || kind == ObjectKind::kGateway || kind == ObjectKind::kProfile;
+}
+
+}  // namespace
+
+std::optional<Intake::Hub> Intake::number_of(const std::string& hub) const {
+  const auto at = std::find(hubs_.begin(), hubs_.end(), hub);
+  return at == hubs_.end() ? std::nullopt : std::optional(static_cast<Hub>(at - hubs_.begin()));
+}
+
+// Hubs that are not known by member (an API server's resources) are as current as the last of their parts.
+std::optional<Intake::Clock::time_point> Intake::seen(Hub hub, const std::string& member) const {
+  if (const auto exact = seen_.find({hub, member}); exact != seen_.end()) {
+    return exact->second;
+  }
+  std::optional<Clock::time_point> latest;
+  for (auto it = seen_.lower_bound({hub, {}}); it != seen_.end() && it->first.first == hub; ++it) {
+    latest = std::max(latest.value_or(it->second), it->second);
+  }
+  return latest;
+}
+
+Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_point wall, Clock::time_point now) {
+  for (const auto& [name, time] : kept.seen) {
+    const auto hub = number_of(name.first);
+    // A clock that was set back since makes the age unknown, not negative.
+    const auto age = std::max(wall - std::chrono::system_clock::from_time_t(time.seconds),
+                              std::chrono::system_clock::duration::zero());
+    if (hub && age <= options_.max_age) {
+      const auto at = now - std::chrono::duration_cast<Clock::duration>(age);
+      seen_[{*hub, name.second}] = at;
+      if (time.policies) {
+        const auto before = policies_.try_emplace(*hub, at).first;
+        before->second = std::max(before->second, at);
+      }
+    }
+  }
+  Lost lost;
+  for (auto& [object, version] : kept.objects) {
+    const auto hub = number_of(object.hub);
+    if (!hub || too_old(seen(*hub, member_of(object.key, version.value)), now)) {
+      lost.emplace_back(std::move(object.hub), ObjectDelta{std::move(object.key), std::nullopt, {}});
+      continue;
+    }
+    if (const auto* profile = std::get_if<ProfileObject>(&version.value)) {
+      former_[{*hub, object.key}] = *profile;
+    }
+    model_.restore(*hub, {object.key, std::move(version.value), std::move(version.provenance)});
+  }
+  totals_ = model_.restored();
+  return lost;
+}
+
+bool Intake::empties(Hub hub, const std::vector<ObjectDelta>& deltas) const {
+  return hubs_[hub] == kFolderHub && deltas.size() > 1 && deltas.size() >= model_.versions_of(hub) &&
+         std::none_of(deltas.begin(), deltas.end(), [](const ObjectDelta& delta) { return delta.value.has_value(); });
+}
+
+bool Intake::holds(Hub hub, const ObjectKey& key, const Answers& answers, Clock::time_point now) {
+  const auto held = held_.find({hub, key});
+  if (held != held_.end()) {
+    return true;
+  }
+  // A person who removes a gateway's file means it.
+  if (key.kind != ObjectKind::kGateway || hubs_[hub] == kFolderHub || !answers(key.name)) {
+    return false;
+  }
+  held_[{hub, key}] = {now + options_.gateway_hold, Why::kAnswers};
+  spdlog::warn("gateway {} is no longer in hub {}, but answers: it stays for {} s", key.name, hubs_[hub],
+               std::chrono::duration_cast<std::chrono::seconds>(options_.gateway_hold).count());
+  return true;
+}
+
+std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, const Answers& answers,
+                                      Clock::time_point now) {
+  if (empties(hub, deltas)) {
+    spdlog::warn("hub {}: all of its {} objects disappeared at once; they stay for {} s", hubs_[hub], deltas.size(),
+                 std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
+    for (ObjectDelta& delta : deltas) {
+      held_[{hub, std::move(delta.key)}] = {now + options_.hold_time, Why::kEmptied};
+    }
+    return {};
+  }
+  std::set<std::string> leaving;  // a cluster that leaves takes its gateways along
+  for (const ObjectDelta& delta : deltas) {
+    if (delta.key.kind == ObjectKind::kCluster && !delta.value) {
+      leaving.insert(delta.key.name);
+    }
+  }
+  std::vector<ObjectDelta> applied;
+  bool profiles = false;
+  for (ObjectDelta& delta : deltas) {
+    if (delta.value) {
+      if (!held_.empty()) {
+        held_.erase({hub, delta.key});
+      }
+    } else if (const ObjectValue* value =
+                   delta.key.kind == ObjectKind::kGateway ? model_.version_of(hub, delta.key) : nullptr;
+               value != nullptr && leaving.count(member_of(delta.key, *value)) == 0 &&
+               holds(hub, delta.key, answers, now)) {
+      continue;
+    }
+    if (delta.key.kind == ObjectKind::kProfile && former_.count({hub, delta.key}) != 0) {
+      profiles = true;
+      said_[{hub, delta.key}] = std::move(delta);
+      continue;
+    }
+    model_.apply(hub, delta);
+    applied.push_back(std::move(delta));
+  }
+  if (profiles) {
+    update_profiles(hub, applied);
+  }
+  return applied;
+}
+
+void Intake::update_profiles(Hub hub, std::vector<ObjectDelta>& applied) {
+  for (auto it = said_.begin(); it != said_.end();) {
+    const auto former = former_.find(it->first);
+    if (it->first.first != hub || former == former_.end()) {
+      ++it;
+      continue;
+    }
+    ObjectDelta delta = it->second;
+    bool waits = false;  // for a cluster that is not confirmed
+    for (const std::string& cluster : former->second.clusters) {
+      bool restored = false;
+      model_.visit_versions({hub, ObjectKind::kCluster, {}}, [&](const ObjectKey& key, const auto&, bool unconfirmed) {
+        restored = restored || (unconfirmed && key.name == cluster);
+      });
+      waits = waits || restored;
+      auto* profile = delta.value ? std::get_if<ProfileObject>(&*delta.value) : nullptr;
+      if (restored && profile != nullptr &&
+          std::find(profile->clusters.begin(), profile->clusters.end(), cluster) == profile->clusters.end()) {
+        profile->clusters.push_back(cluster);
+      }
+    }
+    if (const ObjectValue* before = model_.version_of(hub, delta.key);
+        before == nullptr || !delta.value || !(*before == *delta.value) || !waits) {
+      model_.apply(hub, delta);
+      applied.push_back(std::move(delta));
+    }
+    if (waits) {
+      ++it;
+    } else {
+      former_.erase(former);
+      it = said_.erase(it);
+    }
+  }
+}
+
+bool Intake::retains(std::size_t missing, std::size_t total) const {
+  return options_.hold_percent > 0 && options_.hold_percent < 100 && missing >= kMinRetained &&
+         missing * 100 > std::size_t{options_.hold_percent} * total;
+}
+
+void Intake::forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed) {
+  for (const ObjectKey& key : keys) {
+    model_.forget(hub, key);
+    removed.push_back({key, std::nullopt, {}});
+  }
+}
+
+void Intake::confirm_part(const Model::RestoredPart& part, const Source& source, const Answers& answers,
+                          Clock::time_point now, std::vector<ObjectDelta>& removed) {
+  const bool fleet = is_of_fleet(part.kind);
+  if (!fleet && !source.listed(part.kind, part.cluster)) {
+    return;
+  }
+  std::vector<ObjectKey> missing;
+  model_.visit_versions(part, [&](const ObjectKey& key, const ObjectValue& value, bool restored) {
+    if (restored && (!fleet || source.listed(part.kind, member_of(key, value)))) {
+      missing.push_back(key);
+    }
+  });
+  if (retains(missing.size(), totals_[part])) {
+    kept_until_[part] = now + options_.hold_time;
+    spdlog::warn("hub {}: {} of {} {} objects {}that were known before the restart are missing; they stay for {} s",
+                 hubs_[part.source], missing.size(), totals_[part], kind_text(part.kind),
+                 part.cluster.empty() ? "" : "of cluster " + part.cluster + " ",
+                 std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
+    return;
+  }
+  std::erase_if(missing, [&](const ObjectKey& key) { return holds(part.source, key, answers, now); });
+  forget(part.source, missing, removed);
+}
+
+std::vector<ObjectDelta> Intake::confirm(Hub hub, const Source& source, const Answers& answers, Clock::time_point now) {
+  std::vector<ObjectDelta> removed;
+  if (model_.restored().empty() && said_.empty()) {
+    return removed;
+  }
+  std::vector<Model::RestoredPart> parts;
+  for (const auto& [part, count] : model_.restored()) {
+    if (part.source == hub && kept_until_.count(part) == 0) {
+      parts.push_back(part);
+    }
+  }
+  for (const Model::RestoredPart& part : parts) {
+    confirm_part(part, source, answers, now, removed);
+  }
+  update_profiles(hub, removed);
+  return removed;
+}
+
+std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::expire(const Answers& answers, Clock::time_point now) {
+  std::vector<std::pair<Hub, ObjectDelta>> removed;
+  std::erase_if(held_, [&](const auto& entry) {
+    const auto& [key, held] = entry;
+    if (now < held.until && (held.why != Why::kAnswers || answers(key.second.name))) {
+      return false;
+    }
+    removed.push_back({key.first, {key.second, std::nullopt, {}}});
+    model_.apply(key.first, removed.back().second);
+    return true;
+  });
+  std::vector<Model::RestoredPart> parts;
+  for (const auto& [part, count] : model_.restored()) {
+    parts.push_back(part);
+  }
+  for (const Model::RestoredPart& part : parts) {
+    const auto until = kept_until_.find(part);
+    const bool over = until != kept_until_.end() && now >= until->second;
+    std::vector<ObjectKey> keys;
+    if (over || is_of_fleet(part.kind) || too_old(seen(part.source, part.cluster), now)) {
+      model_.visit_versions(part, [&](const ObjectKey& key, const ObjectValue& value, bool restored) {
+        if (restored && (over || too_old(seen(part.source, member_of(key, value)), now))) {
+          keys.push_back(key);
+        }
+      });
+    }
+    std::vector<ObjectDelta> gone;
+    forget(part.source, keys, gone);
+    for (ObjectDelta& delta : gone) {
+      removed.emplace_back(part.source, std::move(delta));
+    }
+    if (over) {
+      kept_until_.erase(until);
+    }
+  }
+  return removed;
+}
+
+bool Intake::policies_restored(Hub hub, Clock::time_point now) const {
+  const auto at = policies_.find(hub);
+  return at != policies_.end() && !too_old(at->second, now);
+}
+
+std::vector<RestoredView> Intake::restored(Clock::time_point now) const {
+  std::map<std::pair<std::string, std::string>, RestoredView> by_member;
+  for (const auto& [part, count] : model_.restored()) {
+    RestoredView& view = by_member[{hubs_[part.source], part.cluster}];
+    view.hub = hubs_[part.source];
+    view.cluster = part.cluster;
+    view.objects += count;
+    view.held = view.held || kept_until_.count(part) != 0;
+    if (const auto at = seen(part.source, part.cluster)) {
+      view.age = std::max(view.age, std::chrono::duration_cast<std::chrono::seconds>(now - *at));
+    }
+  }
+  std::vector<RestoredView> views;
+  for (auto& [member, view] : by_member) {
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+std::vector<Error> Intake::problems(Clock::time_point now) const {
+  std::vector<Error> problems;
+  for (const RestoredView& view : restored(now)) {
+    if (view.held) {
+      problems.push_back({"objects that were known before the restart" +
+                              (view.cluster.empty() ? std::string() : " of cluster " + view.cluster) +
+                              " are missing in the hub and stay for a while",
+                          "hub " + view.hub,
+                          "if they should exist, see what became of them; otherwise they are removed after "
+                          "hub.etcd.hold_time"});
+    }
+  }
+  std::map<Hub, std::size_t> emptied;
+  for (const auto& [key, held] : held_) {
+    if (held.why == Why::kEmptied) {
+      ++emptied[key.first];
+    } else {
+      problems.push_back(
+          {"gateway " + key.second.name + " is no longer in the hub, but answers probes: it stays for a while",
+           "hub " + hubs_[key.first], "see why the hub lost it, unless it was removed on purpose"});
+    }
+  }
+  for (const auto& [hub, count] : emptied) {
+    problems.push_back({"the hub became empty at once: its " + std::to_string(count) + " objects stay for a while",
+                        "hub " + hubs_[hub],
+                        "see that it is mounted; otherwise they are removed after hub.etcd.hold_time"});
+  }
+  return problems;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,104 @@
+// Between the hubs and the model: what was known before a restart, and what stays although a hub no longer says it.
+//
+// Restored objects count until their hub says something of them, until a complete list of their member or kind lacks
+// them, or until they are too old. Where such a list lacks too many of them, they stay for a while, as after a
+// reconnect; so does everything where a whole folder became empty at once; and a gateway that answers probes stays for
+// the lifetime of a lease. Owner: Hubs. Thread: control.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/model/model.h"
+#include "control/restore/keeper.h"
+#include "control/source/source.h"
+
+namespace isthmus {
+
+struct IntakeOptions {
+  std::chrono::milliseconds max_age{0};  // of restored objects; 0: none are used
+  // More than this percentage of the restored objects of a list, and at least ten, are held when the list lacks them.
+  // 0 and 100: none.
+  unsigned hold_percent = 50;
+  std::chrono::milliseconds hold_time{600'000};
+  std::chrono::milliseconds gateway_hold{60'000};  // of a gateway that answers probes
+};
+
+// What of a hub's member is as it was before the restart.
+struct RestoredView {
+  std::string hub, cluster;  // of the object's key: empty for fleet objects
+  std::size_t objects = 0;
+  std::chrono::seconds age{0};  // since the hub's data was last known to be current
+  bool held = false;            // a list lacks them
+};
+
+class Intake {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Hub = Model::SourceNumber;                                  // an index of `hubs`
+  using Answers = std::function<bool(const std::string& gateway)>;  // whether it answers probes
+  using Lost = std::vector<std::pair<std::string, ObjectDelta>>;    // hub and removal
+
+  // `hubs`: as the configuration names them. `model` must outlive this.
+  Intake(const IntakeOptions& options, std::vector<std::string> hubs, Model& model)
+      : options_(options), hubs_(std::move(hubs)), model_(model) {}
+
+  // Once, before the first take(). Returns what is not used: too old, or of a hub that is not configured.
+  [[nodiscard]] Lost restore(KeptState kept, std::chrono::system_clock::time_point wall, Clock::time_point now);
+  // Applies to the model what a hub says, except removals that are held. Returns what was applied.
+  [[nodiscard]] std::vector<ObjectDelta> take(Hub hub, std::vector<ObjectDelta> deltas, const Answers& answers,
+                                              Clock::time_point now);
+  // Removes restored objects that complete lists of the source lack. Returns the removals.
+  [[nodiscard]] std::vector<ObjectDelta> confirm(Hub hub, const Source& source, const Answers& answers,
+                                                 Clock::time_point now);
+  // Removes what was held long enough, and what has become too old. Returns the removals, by hub.
+  [[nodiscard]] std::vector<std::pair<Hub, ObjectDelta>> expire(const Answers& answers, Clock::time_point now);
+
+  // Whether the hub's policies were all known before the restart, and that is not too long ago.
+  [[nodiscard]] bool policies_restored(Hub hub, Clock::time_point now) const;
+  [[nodiscard]] bool any_restored() const { return !model_.restored().empty(); }
+  [[nodiscard]] std::vector<RestoredView> restored(Clock::time_point now) const;  // by hub and cluster
+  [[nodiscard]] std::vector<Error> problems(Clock::time_point now) const;
+
+ private:
+  enum class Why : std::uint8_t { kAnswers, kEmptied };
+  struct Held {
+    Clock::time_point until;
+    Why why = Why::kAnswers;
+  };
+  using Key = std::pair<Hub, ObjectKey>;
+
+  [[nodiscard]] std::optional<Hub> number_of(const std::string& hub) const;
+  // When the data of the hub's member was last known to be current.
+  [[nodiscard]] std::optional<Clock::time_point> seen(Hub hub, const std::string& member) const;
+  [[nodiscard]] bool too_old(std::optional<Clock::time_point> seen, Clock::time_point now) const {
+    return !seen || now - *seen > options_.max_age;
+  }
+  [[nodiscard]] bool holds(Hub hub, const ObjectKey& key, const Answers& answers, Clock::time_point now);
+  [[nodiscard]] bool empties(Hub hub, const std::vector<ObjectDelta>& deltas) const;
+  [[nodiscard]] bool retains(std::size_t missing, std::size_t total) const;
+  void confirm_part(const Model::RestoredPart& part, const Source& source, const Answers& answers,
+                    Clock::time_point now, std::vector<ObjectDelta>& removed);
+  void forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed);
+  // A profile that the hub says, with those of its former clusters that are restored and not confirmed.
+  void update_profiles(Hub hub, std::vector<ObjectDelta>& applied);
+
+  IntakeOptions options_;
+  std::vector<std::string> hubs_;
+  Model& model_;
+  std::map<std::pair<Hub, std::string>, Clock::time_point> seen_;
+  std::map<Hub, Clock::time_point> policies_;                    // when they were last all known
+  std::map<Model::RestoredPart, std::size_t> totals_;            // restored at the start
+  std::map<Model::RestoredPart, Clock::time_point> kept_until_;  // parts that a list lacks too much of
+  std::map<Key, Held> held_;                                     // removals that are not applied
+  std::map<Key, ProfileObject> former_;                          // profiles as restored
+  std::map<Key, ObjectDelta> said_;  // profiles as their hub says them, while former_ has them
+};
+
+}  // namespace isthmus

@@ -1,0 +1,60 @@
+// Keys and values on disk that survive a restart: a LevelDB (checksums, atomic batches, compaction) in a directory of
+// its own, with access for this user only.
+//
+// Owner: Keeper. Thread: one at a time; LevelDB compacts in a thread of its own. Failure: what cannot be trusted (a
+// directory or file of somebody else, links, a wrong checksum, another format) is removed and the store starts empty,
+// with `reason` saying why; what cannot be opened at all is an error.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+class Store {
+ public:
+  // A key with its value; no value: it is removed.
+  using Change = std::pair<std::string, std::optional<std::string>>;
+
+  // Opens `<directory>/<name>.known`, created where it is missing; `directory` too, one level. `format`: of what is
+  // kept; a store of another format starts empty.
+  [[nodiscard]] static Result<std::unique_ptr<Store>> open(const std::string& directory, const std::string& name,
+                                                           std::uint32_t format);
+  // Removes the store; nothing where there is none.
+  [[nodiscard]] static Status remove(const std::string& directory, const std::string& name);
+  [[nodiscard]] static std::string path_of(const std::string& directory, const std::string& name);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // Calls `visit` for each pair, in order of key, until it returns false: the pair makes no sense. After that, and
+  // after a wrong checksum, the store is empty. True: all were visited.
+  [[nodiscard]] bool visit(const std::function<bool(std::string_view key, std::string_view value)>& visit);
+  // All of it or nothing, and on the disk when it returns.
+  [[nodiscard]] Status write(const std::vector<Change>& changes);
+  // Removes everything, for this reason.
+  void clear(const std::string& why);
+
+  // Why what was kept before is not used; empty: it is, or there was nothing.
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  struct Database;
+  Store(std::string path, std::uint32_t format);
+  [[nodiscard]] Status open_database();
+
+  std::string path_, reason_;
+  std::uint32_t format_;
+  std::unique_ptr<Database> database_;
+};
+
+}  // namespace isthmus

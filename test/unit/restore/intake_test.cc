@@ -1,0 +1,225 @@
+#include "control/restore/intake.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using namespace std::chrono_literals;
+using Wall = std::chrono::system_clock;
+
+// A hub that says what the test makes it say.
+class SaidSource final : public Source {
+ public:
+  Status start() override { return Ok{}; }
+  [[nodiscard]] int fd() const override { return -1; }
+  std::vector<ObjectDelta> poll() override { return {}; }
+  [[nodiscard]] std::vector<SourceProblem> problems() const override { return {}; }
+  [[nodiscard]] bool synced() const override { return false; }
+  [[nodiscard]] bool listed(ObjectKind, const std::string& cluster) const override {
+    return clusters.contains(cluster);
+  }
+  [[nodiscard]] std::string describe() const override { return "said"; }
+
+  std::set<std::string> clusters;
+};
+
+class IntakeTest : public ::testing::Test {
+ protected:
+  static ObjectKey address_key(const std::string& cluster, int n) {
+    return {ObjectKind::kAddress, cluster, {}, "10.1.0." + std::to_string(n)};
+  }
+  static ObjectDelta address(const std::string& cluster, int n, std::uint32_t identity = 300) {
+    const ObjectKey key = address_key(cluster, n);
+    return {key, AddressObject{*Prefix::parse(key.name), Identity{identity}, {}, {}, {}, {}}, {"hub", 1}};
+  }
+  static ObjectDelta cluster(const std::string& name, std::uint16_t id) {
+    return {{ObjectKind::kCluster, {}, {}, name}, ClusterObject{ClusterId{id}, {}, {}}, {"hub", 1}};
+  }
+  static ObjectDelta gateway(const std::string& name, const std::string& of) {
+    return {{ObjectKind::kGateway, {}, {}, name}, GatewayObject{of, *IpAddress::parse("192.0.2.1"), L4Port{8472}}, {}};
+  }
+  static ObjectDelta profile(std::vector<std::string> clusters) {
+    return {{ObjectKind::kProfile, {}, {}, "mesh"}, ProfileObject{std::move(clusters)}, {}};
+  }
+  static ObjectDelta gone(ObjectDelta delta) {
+    delta.value.reset();
+    return delta;
+  }
+  // What was kept of the hub, which was in step `age` ago.
+  void restore(std::vector<ObjectDelta> objects, std::chrono::seconds age = 60s, bool policies = false,
+               const std::string& hub = "etcd") {
+    KeptState kept;
+    for (ObjectDelta& delta : objects) {
+      kept.objects.push_back({{hub, delta.key}, {*delta.value, delta.provenance}});
+    }
+    for (const char* member : {"west", "north"}) {
+      kept.seen[{hub, member}] = {Wall::to_time_t(wall_ - age), policies};
+    }
+    lost_ = intake_.restore(std::move(kept), wall_, now_);
+  }
+  std::size_t take(std::vector<ObjectDelta> deltas, Intake::Hub hub = 1) {
+    return intake_.take(hub, std::move(deltas), answers_, now_).size();
+  }
+  std::size_t confirm() { return intake_.confirm(1, source_, answers_, now_).size(); }
+  std::size_t expire() { return intake_.expire(answers_, now_).size(); }
+  [[nodiscard]] bool has(const ObjectDelta& delta) const { return has(delta.key); }
+  [[nodiscard]] bool has(const ObjectKey& key) const { return model_.version_of(1, key) != nullptr; }
+  std::vector<std::string> profile_clusters() const {
+    return std::get<ProfileObject>(*model_.version_of(1, profile({}).key)).clusters;
+  }
+
+  IntakeOptions options_{24h, 50, 600s, 60s};
+  Model model_;
+  Intake intake_{options_, {"file", "etcd"}, model_};
+  SaidSource source_;
+  Intake::Answers answers_ = [this](const std::string& name) { return alive_.contains(name); };
+  std::set<std::string> alive_;
+  Intake::Lost lost_;
+  Wall::time_point wall_ = Wall::from_time_t(1'800'000'000);
+  Intake::Clock::time_point now_ = Intake::Clock::time_point(100h);
+};
+
+TEST_F(IntakeTest, RestoredObjectsCountUntilAListOfTheirClusterLacksThem) {
+  restore({address("west", 1), address("west", 2), address("north", 3)});
+  EXPECT_TRUE(has(address("west", 1)) && has(address("west", 2)) && has(address("north", 3)));
+  take({address("west", 1)});
+  EXPECT_EQ(confirm(), 0U) << "no list is complete";
+  source_.clusters = {"west"};
+  EXPECT_EQ(confirm(), 1U);
+  EXPECT_TRUE(has(address("west", 1)) && !has(address("west", 2)) && has(address("north", 3)));
+  ASSERT_EQ(intake_.restored(now_).size(), 1U);
+  EXPECT_EQ(intake_.restored(now_)[0].cluster, "north");
+  EXPECT_EQ(intake_.restored(now_)[0].age, 60s);
+}
+
+TEST_F(IntakeTest, WhatTheHubSaysReplacesWhatWasRestored) {
+  restore({address("west", 1, 300)});
+  take({address("west", 1, 301)});
+  EXPECT_EQ(std::get<AddressObject>(*model_.version_of(1, address_key("west", 1))).identity, Identity{301});
+  EXPECT_FALSE(intake_.any_restored());
+  take({gone(address("west", 1))});
+  EXPECT_FALSE(has(address("west", 1)));
+}
+
+TEST_F(IntakeTest, AListThatLacksMostOfThemKeepsThemForTheHoldTime) {
+  std::vector<ObjectDelta> all;
+  for (int n = 0; n < 20; ++n) {
+    all.push_back(address("west", n));
+  }
+  restore(all);
+  source_.clusters = {"west"};
+  take({address("west", 0)});
+  EXPECT_EQ(confirm(), 0U);
+  EXPECT_TRUE(has(address("west", 19)));
+  EXPECT_TRUE(intake_.restored(now_)[0].held);
+  EXPECT_EQ(intake_.problems(now_).size(), 1U);
+  now_ += 599s;
+  take({address("west", 1)});
+  EXPECT_EQ(confirm() + expire(), 0U);
+  now_ += 2s;
+  EXPECT_EQ(expire(), 18U);
+  EXPECT_TRUE(has(address("west", 1)) && !has(address("west", 19)));
+  EXPECT_TRUE(intake_.problems(now_).empty());
+}
+
+TEST_F(IntakeTest, WhatIsTooOldIsNotUsedAndTakenFromTheStore) {
+  restore({address("west", 1)}, 25h);
+  EXPECT_FALSE(has(address("west", 1)));
+  ASSERT_EQ(lost_.size(), 1U);
+  EXPECT_EQ(lost_[0].first, "etcd");
+  EXPECT_EQ(lost_[0].second.key, address_key("west", 1));
+}
+
+TEST_F(IntakeTest, WhatBecomesTooOldWhileTheHubIsAwayGoes) {
+  restore({address("west", 1), gateway("west-1", "west"), cluster("west", 2)}, 23h, true);
+  EXPECT_TRUE(intake_.policies_restored(1, now_));
+  now_ += 59min;
+  EXPECT_EQ(expire(), 0U);
+  now_ += 2min;
+  EXPECT_EQ(expire(), 3U);
+  EXPECT_FALSE(intake_.any_restored());
+  EXPECT_FALSE(intake_.policies_restored(1, now_));
+}
+
+TEST_F(IntakeTest, ObjectsOfAHubThatIsNoLongerConfiguredAreNotUsed) {
+  restore({address("west", 1)}, 60s, false, "kubernetes");
+  EXPECT_EQ(model_.size(), 0U);
+  EXPECT_EQ(lost_.size(), 1U);
+}
+
+TEST_F(IntakeTest, AClockThatWasSetBackDoesNotMakeThemTooOldOrForeverYoung) {
+  restore({address("west", 1)}, -100h);
+  EXPECT_TRUE(has(address("west", 1)));
+  EXPECT_EQ(intake_.restored(now_)[0].age, 0s);
+}
+
+TEST_F(IntakeTest, PoliciesAreKnownFromBeforeOnlyIfTheyHadAllBeenListed) {
+  restore({address("west", 1)}, 60s, false);
+  EXPECT_FALSE(intake_.policies_restored(1, now_));
+}
+
+TEST_F(IntakeTest, AProfileKeepsClustersThatAreNotConfirmedYet) {
+  restore({profile({"east", "west", "north"}), cluster("west", 2), cluster("north", 3)});
+  take({profile({"east"})});
+  EXPECT_EQ(profile_clusters(), (std::vector<std::string>{"east", "west", "north"}));
+  take({cluster("west", 2), profile({"east", "west"})});
+  confirm();
+  EXPECT_EQ(profile_clusters(), (std::vector<std::string>{"east", "west", "north"}));
+  source_.clusters = {"west", "north"};
+  confirm();
+  EXPECT_FALSE(has(cluster("north", 3)));
+  EXPECT_EQ(profile_clusters(), (std::vector<std::string>{"east", "west"}));
+  take({profile({"east"})});
+  EXPECT_EQ(profile_clusters(), (std::vector<std::string>{"east"}));
+}
+
+TEST_F(IntakeTest, AGatewayThatAnswersStaysForALease) {
+  take({cluster("west", 2), gateway("west-1", "west"), gateway("west-2", "west")});
+  alive_ = {"west-1"};
+  EXPECT_EQ(take({gone(gateway("west-1", "west")), gone(gateway("west-2", "west"))}), 1U);
+  EXPECT_TRUE(has(gateway("west-1", "west")) && !has(gateway("west-2", "west")));
+  EXPECT_EQ(intake_.problems(now_).size(), 1U);
+  now_ += 59s;
+  EXPECT_EQ(expire(), 0U);
+  now_ += 2s;
+  EXPECT_EQ(expire(), 1U);
+  EXPECT_FALSE(has(gateway("west-1", "west")));
+}
+
+TEST_F(IntakeTest, AHeldGatewayGoesWhenItNoLongerAnswersAndStaysWhenTheHubHasItAgain) {
+  take({gateway("west-1", "west"), gateway("west-2", "west")});
+  alive_ = {"west-1", "west-2"};
+  take({gone(gateway("west-1", "west")), gone(gateway("west-2", "west"))});
+  take({gateway("west-2", "west")});
+  alive_ = {};
+  EXPECT_EQ(expire(), 1U);
+  EXPECT_TRUE(!has(gateway("west-1", "west")) && has(gateway("west-2", "west")));
+  now_ += 61s;
+  EXPECT_EQ(expire(), 0U);
+}
+
+TEST_F(IntakeTest, AClusterThatLeavesTakesItsGatewaysAlong) {
+  take({cluster("west", 2), gateway("west-1", "west")});
+  alive_ = {"west-1"};
+  EXPECT_EQ(take({gone(gateway("west-1", "west")), gone(cluster("west", 2))}), 2U);
+  EXPECT_FALSE(has(gateway("west-1", "west")));
+}
+
+TEST_F(IntakeTest, AFolderThatBecomesEmptyAtOnceIsHeld) {
+  take({cluster("west", 2), address("west", 1), address("west", 2)}, 0);
+  EXPECT_EQ(take({gone(address("west", 2))}, 0), 1U) << "one file is removed as a person wants it";
+  EXPECT_EQ(take({gone(cluster("west", 2)), gone(address("west", 1))}, 0), 0U);
+  EXPECT_EQ(model_.versions_of(0), 2U);
+  EXPECT_EQ(intake_.problems(now_).size(), 1U);
+  take({cluster("west", 2)}, 0);  // is mounted again, without the address
+  now_ += 601s;
+  EXPECT_EQ(expire(), 1U);
+  EXPECT_EQ(model_.versions_of(0), 1U);
+}
+
+}  // namespace
+}  // namespace isthmus
