@@ -12,7 +12,7 @@ namespace {
 using namespace config_field;
 
 constexpr std::uint64_t kHour = 3'600'000;
-constexpr std::uint64_t kWeek = 7 * 24 * kHour;
+constexpr std::uint64_t kDay = 24 * kHour, kWeek = 7 * kDay;
 // IFNAMSIZ less the terminating zero.
 constexpr std::size_t kInterfaceLength = 15;
 
@@ -407,6 +407,17 @@ void add_service_fields(std::vector<ConfigField>& fields) {
       "Where the connection table is kept across restarts, in `isthmus/<name>.flows`. The gateway makes the directory "
       "`isthmus` with access for itself only. Lookups among many connections "
       "are faster on a tmpfs mounted with `huge=within_size`; `isthmus status` shows the pages the table is on."));
+  fields.push_back(name(
+      "state.last_known_directory", [](GatewayConfig& c) -> std::string& { return c.last_known_directory; }, is_path,
+      "an absolute path",
+      "Where what the hubs said last is kept across restarts and reboots, in `<name>.known`, a directory with access "
+      "for "
+      "this process only. A gateway that cannot reach a hub at its start serves what is kept there."));
+  fields.push_back(duration<std::uint64_t>(
+      "state.last_known_age", [](GatewayConfig& c) -> std::uint64_t& { return c.last_known_age_ms; }, 0, 30 * kDay,
+      "For how long after a hub was last known to be in step what it said is used after a restart. `0s`: nothing is "
+      "kept "
+      "or used."));
   fields.push_back(choice<LogLevel>(
       "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },
       {{"trace", LogLevel::kTrace},

@@ -120,6 +120,8 @@ struct GatewayConfig {
   std::string admin_socket;  // default /run/isthmus/<name>.sock
   std::string admin_group = "root";
   std::string state_directory = EngineOptions{}.state_directory;
+  std::string last_known_directory{kDefaultLastKnownDirectory};
+  std::uint64_t last_known_age_ms = kDefaultLastKnownAgeMs;  // 0: nothing is kept
   LogLevel log_level = LogLevel::kInfo;
 };
 

@@ -216,7 +216,16 @@ json hub_json(const StatusReply& status) {
   for (const HubRow& row : status.hub_parts) {
     parts.push_back(hub_part_json(row));
   }
+  json restored = json::array();
+  for (const RestoredRow& row : status.restored) {
+    restored.push_back({{"hub", row.hub},
+                        {"cluster", row.cluster},
+                        {"objects", row.objects},
+                        {"age_ms", row.age_ms},
+                        {"held", row.held}});
+  }
   return {{"source", all},
+          {"restored", std::move(restored)},
           {"sources", std::move(sources)},
           {"parts", std::move(parts)},
           {"synced", status.synced},

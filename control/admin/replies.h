@@ -50,6 +50,14 @@ struct HubRow {
   std::optional<std::uint64_t> last_event_ms;  // ago
 };
 
+// Objects that are as they were known before the restart: no list of their hub has confirmed them.
+struct RestoredRow {
+  std::string hub, cluster;  // empty cluster: fleet objects
+  std::size_t objects = 0;
+  std::uint64_t age_ms = 0;  // since the hub was last known to be in step
+  bool held = false;         // a list of the hub lacks them
+};
+
 struct StatusReply {
   std::string name, cluster, version, config_file;
   ClusterId cluster_id;
@@ -59,6 +67,7 @@ struct StatusReply {
   std::vector<std::string> hubs;  // one line for each
   std::vector<HubRow> hub_parts;
   bool synced = false;  // all of them
+  std::vector<RestoredRow> restored;
   std::vector<IpAddress> tunnel_addresses;
   L4Port tunnel_port;
   std::string encapsulation;

@@ -21,6 +21,16 @@ std::string invalid_values(const std::vector<const json*>& parts) {
   return text.empty() ? "" : "\nvalues refused at present\n" + text;
 }
 
+std::string restored_view(const json& hub) {
+  Table table{{"RESTORED FROM"}, {"CLUSTER"}, {"OBJECTS", Align::kRight}, {"LAST IN STEP", Align::kRight}, {"STATE"}};
+  for (const json* part : list_of(hub, "restored")) {
+    table.add({text_of(*part, "hub"), or_dash(text_of(*part, "cluster")), count_of(*part, "objects"),
+               duration_text(number_of(*part, "age_ms")) + " ago",
+               is_set(*part, "held") ? "missing, held" : "not confirmed"});
+  }
+  return table.empty() ? "" : "\nas known before the restart\n" + table.text();
+}
+
 }  // namespace
 
 std::string hub_view(const json& status) {
@@ -49,7 +59,7 @@ std::string hub_view(const json& status) {
                has_event ? duration_text(number_of(*part, "last_event_ms")) + " ago" : std::string("-"),
                or_dash(text_of(*part, "last_error"))});
   }
-  return text + (table.empty() ? "" : "\n" + table.text()) + invalid_values(parts);
+  return text + (table.empty() ? "" : "\n" + table.text()) + restored_view(hub) + invalid_values(parts);
 }
 
 }  // namespace isthmus

@@ -78,7 +78,9 @@ std::string status_facts(const json& s) {
   add_fact(text, "state",
            text_of(s, "state") + ", up " + duration_text(number_of(s, "uptime_ms")) + ", pid " + count_of(s, "pid"));
   add_fact(text, "config", text_of(s, "config_file"));
-  add_fact(text, "hub", text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync" : ", not in sync yet"));
+  add_fact(text, "hub",
+           text_of(hub, "source") + (is_set(hub, "synced") ? ", in sync" : ", not in sync yet") +
+               (list_of(hub, "restored").empty() ? "" : "; restored, see status --hub"));
   std::string ends;
   for (const json* end : list_of(tunnel, "ends")) {
     ends += (ends.empty() ? "" : ", ") + endpoint_text(text_of(*end, "address"), number_of(*end, "port"));

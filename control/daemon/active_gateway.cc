@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <string>
@@ -100,7 +101,14 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
 
 ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, const Hubs& hubs,
                              ProblemList& problems, EventLoop& loop, Node node)
-    : config_(config), own_(own), model_(model), hubs_(hubs), problems_(problems), loop_(loop), node_(std::move(node)) {
+    : config_(config),
+      own_(own),
+      model_(model),
+      hubs_(hubs),
+      problems_(problems),
+      loop_(loop),
+      node_(std::move(node)),
+      holders_(hubs.keeper(), hubs.kept()) {
   adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
   local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
   device_watch_ = std::make_unique<DeviceWatch>(config, own, node_);
@@ -111,6 +119,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.policy = policy_settings(config);
   options.admission = config.admission;
   options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
+  options.incumbents = holders_.incumbents();
   compiler_ = std::make_unique<Compiler>(
       std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
@@ -125,6 +134,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
 }
 
 ActiveGateway::~ActiveGateway() {
+  keep_holders();
   for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
     loop_.cancel_timer(timer);
   }
@@ -167,6 +177,7 @@ void ActiveGateway::apply() {
   if (clusters_changed || result.names_changed) {
     local_side_->update_kernel(compiler_->clusters(), compiler_->services(), routes_changed_);
   }
+  holders_changed_ = holders_changed_ || clusters_changed || result.names_changed;
   if (result.names_changed || first) {
     update_dns();
   }
@@ -300,7 +311,23 @@ void ActiveGateway::take_health_changes() {
   apply();
 }
 
+bool ActiveGateway::answers(const std::string& gateway) const {
+  const std::vector<PeerHealth> peers = health_->peers();
+  return std::any_of(peers.begin(), peers.end(), [&](const PeerHealth& peer) {
+    return peer.peer.gateway == gateway && (peer.state == PeerState::kAlive || peer.state == PeerState::kSuspect);
+  });
+}
+
+// Not after each publish: it costs a pass over the fleet.
+void ActiveGateway::keep_holders() {
+  if (std::exchange(holders_changed_, false)) {
+    holders_.clusters_are(compiler_->clusters());
+    holders_.services_are(compiler_->services());
+  }
+}
+
 void ActiveGateway::maintain() {
+  keep_holders();
   adjacencies_->expire(EventLoop::Clock::now());
   local_side_->check_forwarding();
   const EngineCounters counters = node_.engine->counters();

@@ -22,6 +22,7 @@
 #include "control/loop/event_loop.h"
 #include "control/model/model.h"
 #include "control/observe/observer.h"
+#include "control/restore/holders.h"
 #include "control/sink/dns.h"
 
 namespace isthmus {
@@ -44,6 +45,8 @@ class ActiveGateway {
   [[nodiscard]] const Node& node() const { return node_; }
   [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
   [[nodiscard]] const Health& health() const { return *health_; }
+  // Whether the gateway of that name answers probes.
+  [[nodiscard]] bool answers(const std::string& gateway) const;
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
   [[nodiscard]] Observer& observer() const { return *observer_; }
   [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }
@@ -70,6 +73,7 @@ class ActiveGateway {
   void publish(CompileResult& result);
   void update_peers();
   void update_dns();
+  void keep_holders();
   // Applies what health reports: unreachable peers and clusters leave the tables.
   void take_health_changes();
   void list_problems(const std::vector<Problem>& compiled);
@@ -88,6 +92,7 @@ class ActiveGateway {
   std::unique_ptr<Health> health_;
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
+  Holders holders_;
   std::optional<DnsSink> dns_;
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
@@ -95,7 +100,8 @@ class ActiveGateway {
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool published_ = false;  // at least once
   bool publish_failed_ = false;
-  bool routes_changed_ = false;  // the kernel's, since the last apply()
+  bool holders_changed_ = false;  // since they were last kept
+  bool routes_changed_ = false;   // the kernel's, since the last apply()
 };
 
 }  // namespace isthmus

@@ -246,6 +246,11 @@ StatusReply make_status(const GatewayParts& parts) {
     const auto last = state.last_event;
     status.hub_parts.push_back({std::move(state), last ? std::optional(milliseconds_since(*last)) : std::nullopt});
   }
+  for (RestoredView& view : parts.hubs.restored()) {
+    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(view.age);
+    status.restored.push_back({std::move(view.hub), std::move(view.cluster), view.objects,
+                               static_cast<std::uint64_t>(age.count()), view.held});
+  }
   if (parts.active != nullptr) {
     const ActiveGateway& active = *parts.active;
     status.cluster_id = active.own().cluster;

@@ -19,6 +19,8 @@
 namespace isthmus {
 namespace {
 
+// For what changes with time alone: what is restored or held.
+constexpr auto kHubsInterval = std::chrono::seconds(1);
 constexpr auto kMetricsRetry = std::chrono::seconds(2);
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
@@ -74,6 +76,7 @@ Status Gateway::run() {
   apply_timer_ = loop_.add_timer([this] { apply(); });
   wait_timer_ = loop_.add_timer([this] { apply(); });
   metrics_timer_ = loop_.add_timer([this] { open_metrics(); });
+  hubs_timer_ = loop_.add_timer([this] { read_hubs(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
@@ -169,7 +172,7 @@ std::optional<HttpPage> Gateway::page(std::string_view path) const {
 }
 
 Status Gateway::open_hubs() {
-  if (auto opened = hubs_.open(config_, loop_, [this] { read_hubs(); }); !opened) {
+  if (auto opened = hubs_.open(config_, loop_, model_, [this] { read_hubs(); }); !opened) {
     return opened;
   }
   loop_.set_timer(wait_timer_, EventLoop::Clock::now() + std::chrono::milliseconds(config_.hub_wait_ms));
@@ -178,7 +181,9 @@ Status Gateway::open_hubs() {
 }
 
 void Gateway::read_hubs() {
-  const bool changed = hubs_.take(model_);
+  const bool changed = hubs_.take(
+      model_, [this](const std::string& gateway) { return active_ != nullptr && active_->answers(gateway); });
+  loop_.set_timer(hubs_timer_, EventLoop::Clock::now() + kHubsInterval);
   std::vector<Error> problems;
   for (const SourceProblem& problem : hubs_.problems()) {
     problems.push_back({problem.what, problem.provenance.text(), problem.fix});
@@ -193,7 +198,7 @@ void Gateway::apply() {
   problems_.set("model", model_.problems());
   if (active_) {
     active_->apply();
-  } else if (hubs_.synced() || waited_for_hubs()) {
+  } else if (hubs_.synced() || waited_for_hubs() || !hubs_.restored().empty()) {
     activate();
   }
   pace_.published(EventLoop::Clock::now());

@@ -48,7 +48,7 @@ class Gateway {
   const GatewayConfig& config_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
-  EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0;
+  EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0, hubs_timer_ = 0;
   PublishPace pace_;
   int signals_ = -1;
   ProblemList problems_;

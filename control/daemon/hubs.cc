@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "control/source/etcd/etcd_source.h"
@@ -13,6 +14,8 @@
 namespace isthmus {
 
 namespace {
+
+constexpr auto kTimesInterval = std::chrono::seconds(30);
 
 EtcdSourceOptions etcd_options(const GatewayConfig& config) {
   EtcdSourceOptions options;
@@ -51,7 +54,7 @@ EtcdRegistrationOptions registration_options(const GatewayConfig& config, const 
 
 }  // namespace
 
-Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change) {
+Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, std::function<void()> on_change) {
   if (config.hub_file) {
     sources_.push_back({"file", std::make_unique<FileSource>(*config.hub_file)});
   }
@@ -72,6 +75,7 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, std::function<vo
     options.own_cluster = config.kubernetes.cluster ? config.cluster : "";
     sources_.push_back({"fleet", std::make_unique<FleetHubSource>(options)});
   }
+  open_keeper(config, model);
   for (const auto& [hub, source] : sources_) {
     if (auto started = source->start(); !started) {
       return started;
@@ -91,17 +95,106 @@ void Hubs::announce(const GatewayConfig& config, const OwnGateway& own) {
   }
 }
 
-bool Hubs::take(Model& model) {
-  bool any = false;
+// A gateway whose last known state cannot be kept serves without: it is a problem to list.
+void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
+  std::vector<std::string> names;
+  std::transform(sources_.begin(), sources_.end(), std::back_inserter(names), [](const Named& one) { return one.hub; });
+  IntakeOptions options;
+  options.max_age = std::chrono::milliseconds(config.last_known_age_ms);
+  options.hold_percent = config.etcd.hold_percent;
+  options.hold_time = std::chrono::milliseconds(config.etcd.hold_time_ms);
+  options.gateway_hold = std::chrono::milliseconds(kGatewayLeaseMs);
+  intake_ = std::make_unique<Intake>(options, std::move(names), model);
+  if (config.last_known_age_ms == 0) {
+    return;
+  }
+  KeptState kept;
+  auto keeper = Keeper::open(config.last_known_directory, config.name, kept);
+  if (!keeper) {
+    keeper_error_ = Error{"nothing is kept for a restart without hubs: " + keeper.error().what, keeper.error().where,
+                          keeper.error().fix};
+    return;
+  }
+  keeper_ = std::move(*keeper);
+  kept_.clusters = std::move(kept.clusters);
+  kept_.vips = std::move(kept.vips);
+  const std::size_t objects = kept.objects.size();
+  const auto now = Intake::Clock::now();
+  std::size_t unused = 0;
+  for (auto& [hub, delta] : intake_->restore(std::move(kept), std::chrono::system_clock::now(), now)) {
+    keeper_->objects(hub, {std::move(delta)});
+    ++unused;
+  }
+  if (objects != 0) {
+    spdlog::info("restored {} objects that were known before the restart; {} are too old or of another hub",
+                 objects - unused, unused);
+  }
+}
+
+void Hubs::keep(std::size_t hub, std::vector<ObjectDelta> deltas) {
+  if (keeper_ != nullptr) {
+    keeper_->objects(sources_[hub].hub, std::move(deltas));
+  }
+}
+
+// What is in step with its hub now: from time to time, and when more of it is.
+void Hubs::keep_times() {
+  if (keeper_ == nullptr) {
+    return;
+  }
+  const auto current = [](const HubState& state) { return state.sync == HubState::Sync::kSynced; };
+  std::vector<std::vector<HubState>> states;
+  std::size_t synced = 0;
+  for (const auto& [hub, source] : sources_) {
+    states.push_back(source->states());
+    synced += static_cast<std::size_t>(std::count_if(states.back().begin(), states.back().end(), current));
+    synced += source->synced() ? 1 : 0;
+    synced += source->policies_listed() ? 1 : 0;
+  }
+  const auto now = Intake::Clock::now();
+  if (synced <= synced_parts_ && now - times_kept_ < kTimesInterval) {
+    synced_parts_ = synced;
+    return;
+  }
+  synced_parts_ = synced;
+  times_kept_ = now;
+  const std::int64_t wall = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   for (std::size_t i = 0; i < sources_.size(); ++i) {
-    for (const ObjectDelta& delta : sources_[i].source->poll()) {
-      model.apply(static_cast<Model::SourceNumber>(i), delta);
-      any = true;
+    const Source& source = *sources_[i].source;
+    const KeptTime time{wall, source.policies_listed()};
+    if (states[i].empty() && source.listed(ObjectKind::kCluster, {})) {
+      keeper_->seen(sources_[i].hub, {}, time);
+    }
+    for (const HubState& state : states[i]) {
+      if (current(state)) {
+        keeper_->seen(sources_[i].hub, state.name, time);
+      }
     }
   }
-  const bool listed =
-      std::all_of(sources_.begin(), sources_.end(), [](const Named& one) { return one.source->policies_listed(); });
+}
+
+bool Hubs::take(Model& model, const Intake::Answers& answers) {
+  bool any = false, listed = true;
+  const auto now = Intake::Clock::now();
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    const auto number = static_cast<Model::SourceNumber>(i);
+    std::vector<ObjectDelta> applied = intake_->take(number, sources_[i].source->poll(), answers, now);
+    std::vector<ObjectDelta> swept = intake_->confirm(number, *sources_[i].source, answers, now);
+    any = any || !applied.empty() || !swept.empty();
+    keep(i, std::move(applied));
+    keep(i, std::move(swept));
+    listed = listed && (sources_[i].source->policies_listed() || intake_->policies_restored(number, now));
+  }
+  for (auto& [hub, delta] : intake_->expire(answers, now)) {
+    any = true;
+    keep(hub, {std::move(delta)});
+  }
+  keep_times();
   return model.set_policies_listed(listed) || any;
+}
+
+std::vector<RestoredView> Hubs::restored() const {
+  return intake_ == nullptr ? std::vector<RestoredView>{} : intake_->restored(Intake::Clock::now());
 }
 
 void Hubs::reload() {
@@ -120,6 +213,15 @@ std::vector<SourceProblem> Hubs::problems() const {
     auto of_source = source->problems();
     problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
                     std::make_move_iterator(of_source.end()));
+  }
+  std::vector<Error> more = intake_->problems(Intake::Clock::now());
+  if (keeper_error_) {
+    more.push_back(*keeper_error_);
+  } else if (const auto problem = keeper_ == nullptr ? std::nullopt : keeper_->problem()) {
+    more.push_back(*problem);
+  }
+  for (Error& error : more) {
+    problems.push_back({{std::move(error.where), 0}, std::move(error.what), std::move(error.fix)});
   }
   if (registration_ != nullptr && !registration_->last_error().empty()) {
     problems.push_back(

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "control/compile/compiler.h"
 #include "control/loop/event_loop.h"
 #include "control/model/model.h"
+#include "control/restore/intake.h"
+#include "control/restore/keeper.h"
 #include "control/source/etcd/registration.h"
 #include "control/source/source.h"
 
@@ -20,13 +23,15 @@ namespace isthmus {
 
 class Hubs {
  public:
-  // Starts all of them; `on_change` is called when one has changes for take().
-  [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, std::function<void()> on_change);
+  // Starts all of them; `on_change` is called when one has changes for take(). What was known before a restart is in
+  // the model when it returns. `model` must outlive this.
+  [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, Model& model,
+                            std::function<void()> on_change);
   // Called once this gateway serves: registers it where the configuration names a hub to write to.
   void announce(const GatewayConfig& config, const OwnGateway& own);
-  // Applies the changes since the last call to the model, and whether all policies are in it. False when there were
-  // none.
-  bool take(Model& model);
+  // Applies the changes since the last call to the model, and whether all policies are in it; with time, also those of
+  // what is held or restored. `answers`: whether a gateway answers probes. False when there were none.
+  bool take(Model& model, const Intake::Answers& answers);
   // Reads every hub again, on a person's request.
   void reload();
 
@@ -35,6 +40,12 @@ class Hubs {
   // One line about each hub.
   [[nodiscard]] std::vector<std::string> describe() const;
   [[nodiscard]] std::vector<HubState> states() const;
+  // What is as it was before the restart.
+  [[nodiscard]] std::vector<RestoredView> restored() const;
+  // What is kept for the next start, beside the objects; null: nothing is.
+  [[nodiscard]] Keeper* keeper() const { return keeper_.get(); }
+  // What was kept of claims before the restart.
+  [[nodiscard]] const KeptState& kept() const { return kept_; }
 
  private:
   // In order of precedence: of an object that several publish, the first one's is used.
@@ -42,7 +53,17 @@ class Hubs {
     const char* hub;  // as the configuration names it
     std::unique_ptr<Source> source;
   };
+  void open_keeper(const GatewayConfig& config, Model& model);
+  void keep(std::size_t hub, std::vector<ObjectDelta> deltas);
+  void keep_times();
+
   std::vector<Named> sources_;
+  std::unique_ptr<Intake> intake_;
+  std::unique_ptr<Keeper> keeper_;
+  KeptState kept_;  // without the objects, which are in the model
+  std::optional<Error> keeper_error_;
+  std::size_t synced_parts_ = 0;
+  Intake::Clock::time_point times_kept_;
   std::unique_ptr<EtcdRegistration> registration_;  // null: not configured, or not serving yet
 };
 

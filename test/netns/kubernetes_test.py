@@ -192,8 +192,9 @@ class PoliciesNotListedYet(KubernetesFleet):
     """East's gateways start with an API server that is away, or lets them read everything but policies."""
 
     hub = FilesAndKubernetes
-    # Nothing but policy decides: sources that no hub has published are believed throughout.
-    settings = {"unknown_endpoint_hold": "10m"}
+    # Nothing but policy decides: sources that no hub has published are believed throughout, and nothing is known of
+    # before a restart.
+    settings = {"unknown_endpoint_hold": "10m", "last_known_age": "0s"}
     away = "have not been listed yet, so that this cluster's policies are not known"
 
     def setUp(self):

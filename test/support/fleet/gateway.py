@@ -20,6 +20,7 @@ class GatewayProcess:
         self.dns_file = os.path.join(folder, "dns", gateway.name, "global.hosts")
         self.log = os.path.join(folder, f"{gateway.name}.log")
         self.state = os.path.join(folder, "state")
+        self.known = os.path.join(self.state, "known")
         self.nice = (settings or {}).get("nice", 0)
         self.daemon = None
         for needed_folder in (os.path.dirname(self.dns_file), self.state):
@@ -33,6 +34,7 @@ class GatewayProcess:
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
         cluster_id_text = f", cluster_id: {cluster_id}" if cluster_id else ""
         hold = settings.get("unknown_endpoint_hold", "10s")
+        known_age = settings.get("last_known_age", "24h")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
         policy = f"policy: {settings['policy']}\n" if "policy" in settings else ""
         return f"""\
@@ -51,7 +53,7 @@ hub: {hub_text}
 admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]}}
 {health}{policy}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
-state: {{directory: {self.state}}}
+state: {{directory: {self.state}, last_known_directory: {self.known}, last_known_age: {known_age}}}
 log: {{level: info}}
 """
 

@@ -109,8 +109,8 @@ class ProgramTest : public ::testing::Test {
                      (folder_ / "hub").string() +
                      "}}\n"
                      "admin: {socket: " +
-                     (folder_ / "run/east-1.sock").string() + ", group: " + group_ +
-                     "}\nstate: {directory: " + folder_.string() + "}\n");
+                     (folder_ / "run/east-1.sock").string() + ", group: " + group_ + "}\nstate: {directory: " +
+                     folder_.string() + ", last_known_directory: " + folder_.string() + "/known}\n");
   }
 
   std::string program_, group_;
