@@ -290,11 +290,17 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
       "The number Cilium was installed with (maxConnectedClusters), equal in all clusters."));
   fields.push_back(number<unsigned>(
       "hub.etcd.hold_percent", [](GatewayConfig& c) -> unsigned& { return c.etcd.hold_percent; }, 0, 100,
-      "When more than this share of a cluster's objects of one kind and at least ten are missing after a reconnect, "
-      "they are retained for `hub.etcd.hold_time` and reported, instead of removed at once. 0 and 100 turn this off."));
+      "When more than this share of a cluster's objects of one kind and at least ten are missing after a reconnect or "
+      "a "
+      "restart, or leave within a second or two (as when leases expire), they are retained for `hub.etcd.hold_time` "
+      "and "
+      "reported, instead of removed at once; so are the last nodes of a cluster, and the clusters of a folder that "
+      "becomes empty. 0 and 100 turn this off."));
   fields.push_back(duration<std::uint64_t>(
       "hub.etcd.hold_time", [](GatewayConfig& c) -> std::uint64_t& { return c.etcd.hold_time_ms; }, 1000, 24 * kHour,
-      "How long missing objects are retained (see `hub.etcd.hold_percent`)."));
+      "How long missing objects are retained (see `hub.etcd.hold_percent`); also all of a `hub.file` that becomes "
+      "empty "
+      "at once."));
   fields.push_back(number<unsigned>(
       "hub.etcd.reads_per_second", [](GatewayConfig& c) -> unsigned& { return c.etcd.reads_per_second; }, 0, 100'000,
       "Pages of each cluster's lists read per second, with a burst of as many; 0: no limit."));
@@ -401,6 +407,9 @@ void add_service_fields(std::vector<ConfigField>& fields) {
   fields.push_back(name(
       "admin.group", [](GatewayConfig& c) -> std::string& { return c.admin_group; }, is_group, "a group's name",
       "The group whose members may use the socket, besides root."));
+}
+
+void add_state_fields(std::vector<ConfigField>& fields) {
   fields.push_back(name(
       "state.directory", [](GatewayConfig& c) -> std::string& { return c.state_directory; }, is_path,
       "an absolute path",
@@ -450,6 +459,7 @@ const std::vector<ConfigField>& config_fields() {
     add_admission_fields(fields);
     add_policy_fields(fields);
     add_service_fields(fields);
+    add_state_fields(fields);
     return fields;
   }();
   return kFields;

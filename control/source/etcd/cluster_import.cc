@@ -12,6 +12,9 @@
 namespace isthmus {
 namespace {
 
+// While more than one in so many leaves, more may follow; so long at most.
+constexpr std::size_t kGrowingShare = 20;
+constexpr std::chrono::seconds kMaxWait{2};
 constexpr std::size_t kMaxInvalidKept = 100, kMaxInvalidShown = 10, kMinRetained = 10;
 
 // Keys may hold arbitrary bytes; escapes those that are not printable.
@@ -55,6 +58,7 @@ void ClusterImport::set_flag(Prefixed& prefix, KeyTable::Ref ref, unsigned flags
 
 void ClusterImport::list_begins(EtcdResource resource) {
   Prefixed& prefix = of(resource);
+  prefix.leaving.clear();  // the list decides
   prefix.in_force_before_list = prefix.in_force;
   prefix.keys.each([&](KeyTable::Ref ref) {
     const unsigned flags = prefix.keys.flags(ref);
@@ -128,6 +132,50 @@ void ClusterImport::removed(EtcdResource resource, std::string_view suffix) {
   }
 }
 
+void ClusterImport::leaves(EtcdResource resource, std::string_view suffix, Clock::time_point now) {
+  Prefixed& prefix = of(resource);
+  const KeyTable::Ref ref = prefix.keys.find(suffix);
+  if (ref == KeyTable::kNone || (prefix.keys.flags(ref) & KeyTable::kInForce) == 0 || !options_.retains()) {
+    removed(resource, suffix);
+    return;
+  }
+  ++events_;
+  if (!std::exchange(removals_wait_, true)) {
+    leaving_since_ = now;
+  }
+  set_flag(prefix, ref, prefix.keys.flags(ref) | KeyTable::kUnseen);  // a later put() makes it one that is in force
+  prefix.leaving.emplace_back(suffix);
+}
+
+void ClusterImport::settle_removals(Clock::time_point now) {
+  bool loss = false, growing = false;
+  for (const EtcdResource resource : kAllEtcdResources) {
+    Prefixed& prefix = of(resource);
+    std::sort(prefix.leaving.begin(), prefix.leaving.end());
+    prefix.leaving.erase(std::unique(prefix.leaving.begin(), prefix.leaving.end()), prefix.leaving.end());
+    std::erase_if(prefix.leaving, [&](const std::string& suffix) {
+      const KeyTable::Ref ref = prefix.keys.find(suffix);
+      const unsigned both = KeyTable::kInForce | KeyTable::kUnseen;
+      return ref == KeyTable::kNone || (prefix.keys.flags(ref) & both) != both;
+    });
+    const std::size_t count = prefix.leaving.size();
+    loss = loss || !accepts_loss(resource, count, prefix.in_force - prefix.retained);
+    growing = growing || (count >= kMinRetained && count * kGrowingShare > prefix.in_force);
+  }
+  if (!loss && growing && now - leaving_since_ < kMaxWait) {
+    return;
+  }
+  removals_wait_ = false;
+  for (const EtcdResource resource : kAllEtcdResources) {
+    const std::vector<std::string> leaving = std::exchange(of(resource).leaving, {});
+    if (!loss) {
+      remove(resource, leaving);
+    } else if (!leaving.empty()) {
+      retain(resource, leaving, of(resource).in_force, now);
+    }
+  }
+}
+
 void ClusterImport::list_ends(EtcdResource resource, Clock::time_point now) {
   Prefixed& prefix = of(resource);
   prefix.listed = true;
@@ -141,19 +189,21 @@ void ClusterImport::list_ends(EtcdResource resource, Clock::time_point now) {
     }
   });
   remove(resource, missing_invalid);
-  if (accepts_loss(prefix, missing.size())) {
+  if (accepts_loss(resource, missing.size(), prefix.in_force_before_list)) {
     remove(resource, missing);
   } else {
-    retain(resource, missing, now);
+    retain(resource, missing, prefix.in_force_before_list, now);
   }
   if (resource == EtcdResource::kNodes) {
     publish_cluster();
   }
 }
 
-bool ClusterImport::accepts_loss(const Prefixed& prefix, std::size_t missing) const {
-  return !options_.retains() || missing < kMinRetained ||
-         missing * 100 <= std::uint64_t{options_.hold_percent} * prefix.in_force_before_list;
+// A cluster without any node has no prefixes, so that all that is retained of it would be of no use.
+bool ClusterImport::accepts_loss(EtcdResource resource, std::size_t missing, std::uint64_t before) const {
+  const bool all_nodes = resource == EtcdResource::kNodes && missing != 0 && missing == before;
+  return !options_.retains() ||
+         (!all_nodes && (missing < kMinRetained || missing * 100 <= std::uint64_t{options_.hold_percent} * before));
 }
 
 void ClusterImport::remove(EtcdResource resource, const std::vector<std::string>& suffixes) {
@@ -177,12 +227,13 @@ void ClusterImport::remove(EtcdResource resource, const std::vector<std::string>
 }
 
 // The hold time starts with the first list that lacks objects; later lists do not extend it.
-void ClusterImport::retain(EtcdResource resource, const std::vector<std::string>& suffixes, Clock::time_point now) {
+void ClusterImport::retain(EtcdResource resource, const std::vector<std::string>& suffixes, std::uint64_t before,
+                           Clock::time_point now) {
   Prefixed& prefix = of(resource);
   if (prefix.retained == 0) {
     prefix.retained_until = now + options_.hold_time;
     spdlog::warn("cluster {}: {} of {} {} disappeared from the hub at once; they are retained for {} s",
-                 context_.cluster, suffixes.size(), prefix.in_force_before_list, to_text(resource),
+                 context_.cluster, suffixes.size(), before, to_text(resource),
                  std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
   }
   for (const std::string& suffix : suffixes) {
@@ -295,11 +346,11 @@ std::vector<SourceProblem> ClusterImport::problems(EtcdLayout layout, const std:
     const Prefixed& prefix = of(resource);
     all += prefix.invalid;
     if (prefix.retained > 0) {
-      problems.push_back(problem_at(
-          key_prefix(resource, layout, context_.cluster) + at,
-          std::to_string(prefix.retained) + " objects disappeared at once after a reconnect and are retained",
-          "if they should exist, fix the cluster's clustermesh-apiserver; otherwise they are removed after "
-          "hub.etcd.hold_time, or when this gateway restarts"));
+      problems.push_back(
+          problem_at(key_prefix(resource, layout, context_.cluster) + at,
+                     std::to_string(prefix.retained) + " objects disappeared at once and are retained",
+                     "if they should exist, fix the cluster's clustermesh-apiserver; otherwise they are removed after "
+                     "hub.etcd.hold_time, or when this gateway restarts"));
     }
   }
   if (all > kMaxInvalidShown) {

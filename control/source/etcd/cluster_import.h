@@ -35,6 +35,12 @@ class ClusterImport {
   void list_begins(EtcdResource resource);
   void put(EtcdResource resource, std::string_view suffix, std::string_view value);
   void removed(EtcdResource resource, std::string_view suffix);
+  // The same as removed(), but decided by settle_removals(): many that leave at once are retained, as those that a list
+  // lacks.
+  void leaves(EtcdResource resource, std::string_view suffix, Clock::time_point now);
+  [[nodiscard]] bool removals_wait() const { return removals_wait_; }
+  // Call it some 200 ms after leaves(), until removals_wait() is false.
+  void settle_removals(Clock::time_point now);
   void list_ends(EtcdResource resource, Clock::time_point now);
   // Removes all data of the resource, which the cluster no longer publishes.
   void purge(EtcdResource resource);
@@ -70,6 +76,7 @@ class ClusterImport {
   struct Prefixed {
     KeyTable keys;
     // Numbers of keys with each flag of KeyTable.
+    std::vector<std::string> leaving;  // keys that have left, and are in force until settle_removals()
     std::uint64_t in_force = 0, invalid = 0, retained = 0, in_force_before_list = 0;
     Clock::time_point retained_until;
     bool listed = false;
@@ -87,8 +94,9 @@ class ClusterImport {
   void reject(EtcdResource resource, std::string_view suffix, const Error& error, bool again);
   void forget_invalid(EtcdResource resource, std::string_view suffix);
   void remove(EtcdResource resource, const std::vector<std::string>& suffixes);
-  [[nodiscard]] bool accepts_loss(const Prefixed& prefix, std::size_t missing) const;
-  void retain(EtcdResource resource, const std::vector<std::string>& suffixes, Clock::time_point now);
+  [[nodiscard]] bool accepts_loss(EtcdResource resource, std::size_t missing, std::uint64_t before) const;
+  void retain(EtcdResource resource, const std::vector<std::string>& suffixes, std::uint64_t before,
+              Clock::time_point now);
   void release_retained(EtcdResource resource);
   void set_flag(Prefixed& prefix, KeyTable::Ref ref, unsigned flags);
   [[nodiscard]] Provenance provenance(EtcdResource resource, std::string_view suffix) const;
@@ -104,7 +112,8 @@ class ClusterImport {
   std::map<std::string, NodeObject> nodes_;
   std::map<InvalidKey, Error> invalid_;  // at most kMaxInvalidKept
   std::uint64_t events_ = 0, rejected_ = 0;
-  bool cluster_dirty_ = true, published_ = false;
+  bool cluster_dirty_ = true, published_ = false, removals_wait_ = false;
+  Clock::time_point leaving_since_;  // the first of those that wait
   ClusterObject cluster_;
 };
 

@@ -143,7 +143,32 @@ void EtcdEngine::follow(const std::string& cluster, const std::string& path, con
   hub.connection->configure(text);
 }
 
+// A mount that fails, or a Secret that was emptied by mistake, looks like this. A KVStoreMesh hub takes over at once.
+bool EtcdEngine::holds_emptied(const std::set<std::string>& present) {
+  const bool emptied = present.empty() && !hubs_.empty() && !hubs_.contains(kMeshHub);
+  const auto now = EtcdLoop::Clock::now();
+  if (!emptied || !options_.retains()) {
+    emptied_since_.reset();
+    return false;
+  }
+  if (!emptied_since_) {
+    emptied_since_ = now;
+    spdlog::warn("{}: every etcd configuration disappeared at once; the clusters stay for {} s", options_.folder,
+                 std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
+  }
+  if (now - *emptied_since_ >= options_.hold_time) {
+    return false;
+  }
+  add_folder_problem(options_.folder,
+                     "the folder has no etcd configuration any more; its clusters are followed as before for a while",
+                     "see that it is mounted; otherwise their data is removed after hub.etcd.hold_time");
+  return true;
+}
+
 void EtcdEngine::remove_absent(const std::set<std::string>& present) {
+  if (holds_emptied(present)) {
+    return;
+  }
   for (auto it = hubs_.begin(); it != hubs_.end();) {
     Hub& hub = it->second;
     if (it->first == kMeshHub || present.contains(it->first) || !std::exchange(hub.missed, true)) {

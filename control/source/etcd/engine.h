@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -43,6 +44,7 @@ class EtcdEngine {
   void scan_folder();
   void read_mesh_config();
   void follow(const std::string& cluster, const std::string& path, const std::string& text);
+  [[nodiscard]] bool holds_emptied(const std::set<std::string>& present);
   void remove_absent(const std::set<std::string>& present);
   [[nodiscard]] bool is_excluded(const std::string& cluster) const;
   void publish_changes();
@@ -56,7 +58,8 @@ class EtcdEngine {
   EtcdLoop loop_;
   FleetRegistry registry_;
   EtcdShared shared_;
-  std::map<std::string, Hub> hubs_;  // by cluster; the KVStoreMesh hub has no name
+  std::optional<EtcdLoop::Clock::time_point> emptied_since_;  // the folder, of configurations
+  std::map<std::string, Hub> hubs_;                           // by cluster; the KVStoreMesh hub has no name
   std::vector<SourceProblem> folder_problems_;
   bool folder_read_ = false, complete_ = false;
   EtcdLoop::Clock::time_point started_, viewed_;

@@ -27,7 +27,12 @@ FollowerOptions follower_options(const EtcdSourceOptions& options) {
 }
 
 RemoteCluster::RemoteCluster(const EtcdShared& shared, std::string name, Hub& hub)
-    : shared_(shared), name_(std::move(name)), hub_(hub), publish_timer_(shared.loop), tick_timer_(shared.loop) {}
+    : shared_(shared),
+      name_(std::move(name)),
+      hub_(hub),
+      publish_timer_(shared.loop),
+      removal_timer_(shared.loop),
+      tick_timer_(shared.loop) {}
 
 RemoteCluster::~RemoteCluster() = default;
 
@@ -128,6 +133,7 @@ void RemoteCluster::apply_config(const ClusterConfigValue& config) {
 void RemoteCluster::purge() {
   stop_feeds();
   publish_timer_.cancel();
+  removal_timer_.cancel();
   config_.reset();
   config_confirmed_ = false;
   if (import_) {
@@ -226,7 +232,7 @@ void RemoteCluster::Feed::put(std::string_view suffix, std::string_view value) {
 }
 
 void RemoteCluster::Feed::removed(std::string_view suffix) {
-  owner_.import_->removed(resource_, suffix);
+  owner_.import_->leaves(resource_, suffix, EtcdLoop::Clock::now());
   owner_.on_change();
 }
 
@@ -254,7 +260,17 @@ void RemoteCluster::list_ended(EtcdResource resource) {
   publish_cluster();
 }
 
+void RemoteCluster::settle_removals() {
+  if (import_) {
+    import_->settle_removals(EtcdLoop::Clock::now());
+    on_change();
+  }
+}
+
 void RemoteCluster::on_change() {
+  if (import_->removals_wait() && !removal_timer_.armed()) {
+    removal_timer_.set(shared_.options.cluster_debounce, [this] { settle_removals(); });
+  }
   if (import_->cluster_changed() && !publish_timer_.armed()) {
     publish_timer_.set(shared_.options.cluster_debounce, [this] { publish_cluster(); });
   }

@@ -118,6 +118,7 @@ class RemoteCluster {
   void start_feed(EtcdResource resource);
   void list_ended(EtcdResource resource);
   void on_change();
+  void settle_removals();
   void publish_cluster();
   void reply_received();
   void tick();
@@ -136,7 +137,7 @@ class RemoteCluster {
   std::string endpoint_;
   std::array<std::unique_ptr<Feed>, kEtcdResources> feeds_;
   std::unique_ptr<Canaries> canaries_;
-  EtcdTimer publish_timer_, tick_timer_;
+  EtcdTimer publish_timer_, removal_timer_, tick_timer_;
   EtcdLoop::Clock::time_point session_since_;
   std::optional<EtcdLoop::Clock::time_point> last_event_;
   std::uint64_t connects_ = 0;

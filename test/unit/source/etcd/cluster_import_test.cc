@@ -161,6 +161,80 @@ TEST_F(ClusterImportTest, RetainedObjectsAreRemovedAfterTheHoldTimeIfTheListIsFr
   EXPECT_EQ(in_force(), 2U);
 }
 
+// As when leases expire in an etcd that goes on serving.
+TEST_F(ClusterImportTest, ManyThatLeaveAtOnceAreRetainedAsThoseThatAListLacks) {
+  list(Resource::kAddresses, addresses(0, 40));
+  list(Resource::kIdentities, {{"331906", hub::labels("web")}});
+  changes();
+  import.leaves(Resource::kIdentities, "331906", now);
+  for (const auto& [address, value] : addresses(0, 30)) {
+    import.leaves(Resource::kAddresses, address, now);
+  }
+  EXPECT_EQ(in_force(), 41U);
+  import.settle_removals(now);
+  EXPECT_FALSE(import.removals_wait());
+  EXPECT_EQ(import.counts().retained, 31U) << "with what else the cluster lost";
+  EXPECT_THAT(changes(), IsEmpty());
+  import.put(Resource::kAddresses, "10.51.7.3", hub::ip("10.51.7.3", 331906));
+  EXPECT_EQ(import.counts().retained, 30U);
+  now += options.hold_time;
+  import.release_expired(now, [](Resource) { return true;
+});
+EXPECT_EQ(in_force(), 11U);
+EXPECT_EQ(changes().size(), 30U);
+}  // namespace
+
+TEST_F(ClusterImportTest, AFewThatLeaveAreRemovedAndOneThatIsPutAgainStays) {
+  list(Resource::kAddresses, addresses(0, 40));
+  changes();
+  for (const int n : {1, 2, 3}) {
+    import.leaves(Resource::kAddresses, "10.51.7." + std::to_string(n), now);
+  }
+  EXPECT_TRUE(import.removals_wait());
+  EXPECT_THAT(changes(), IsEmpty());
+  import.put(Resource::kAddresses, "10.51.7.2", hub::ip("10.51.7.2", 331906));
+  import.settle_removals(now);
+  EXPECT_THAT(changes(),
+              ElementsAre(kind("-", ObjectKind::kAddress, "10.51.7.1"), kind("-", ObjectKind::kAddress, "10.51.7.3")));
+  EXPECT_EQ(import.counts().retained, 0U);
+}
+
+TEST_F(ClusterImportTest, WhileMoreLeaveTheDecisionWaitsForTwoSecondsAtMost) {
+  list(Resource::kAddresses, addresses(0, 40));
+  for (const auto& [address, value] : addresses(0, 15)) {
+    import.leaves(Resource::kAddresses, address, now);
+  }
+  import.settle_removals(now + std::chrono::milliseconds(200));
+  EXPECT_TRUE(import.removals_wait()) << "more than one in twenty has left";
+  import.settle_removals(now + std::chrono::seconds(2));
+  EXPECT_FALSE(import.removals_wait());
+  EXPECT_EQ(in_force(), 25U);
+}
+
+TEST_F(ClusterImportTest, AListDecidesOfThoseThatHaveLeftBefore) {
+  list(Resource::kAddresses, addresses(0, 40));
+  import.leaves(Resource::kAddresses, "10.51.7.1", now);
+  list(Resource::kAddresses, addresses(0, 39));
+  import.settle_removals(now);
+  EXPECT_EQ(in_force(), 39U);
+}
+
+TEST_F(ClusterImportTest, TheNodesOfAClusterDoNotAllGoAtOnce) {
+  const auto node = [](const std::string& name, const std::string& n) {
+    return std::pair(name, hub::node(name, "192.0.2." + n, "10.51." + n + ".0/24"));
+  };
+  list(Resource::kNodes, {node("a", "1"), node("b", "2")});
+  ASSERT_EQ(in_force(), 2U);
+  import.leaves(Resource::kNodes, "a", now);
+  import.settle_removals(now);
+  EXPECT_EQ(in_force(), 1U);
+  import.leaves(Resource::kNodes, "b", now);
+  import.settle_removals(now);
+  EXPECT_EQ(import.counts().retained, 1U);
+  list(Resource::kNodes, {});
+  EXPECT_EQ(in_force(), 1U);
+}
+
 TEST_F(ClusterImportTest, RetentionCanBeDisabled) {
   for (const unsigned off : {0U, 100U}) {
     options.hold_percent = off;
@@ -267,5 +341,5 @@ TEST(MergePrefixesTest, ContainedPrefixesAreDroppedAndHalvesMerged) {
   EXPECT_EQ(merge_prefixes(prefixes({"0.0.0.0/1", "128.0.0.0/1"})), prefixes({"0.0.0.0/0"}));
 }
 
-}  // namespace
+}  // namespace isthmus
 }  // namespace isthmus

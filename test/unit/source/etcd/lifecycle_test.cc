@@ -205,7 +205,21 @@ TEST_F(EtcdLifecycleTest, ARejectedConfigurationLeavesTheFormerOneInForce) {
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); }));
 }
 
+// The last one of a folder: a mount that fails looks alike.
+TEST_F(EtcdLifecycleTest, AFolderWithoutAnyFileKeepsItsClustersForTheHoldTime) {
+  follow_west();
+  rig.folder.remove("configs/west");
+  ASSERT_TRUE(rig.until([&] { return rig.reports("no etcd configuration any more"); })) << rig.problem_text();
+  server.put("cilium/state/ip/v1/default/10.51.7.99", hub::ip("10.51.7.99", 331906));
+  ASSERT_TRUE(rig.until([&] { return rig.address("10.51.7.99") != nullptr; })) << "it is followed as before";
+  EXPECT_EQ(rig.removals, 0U);
+  rig.follow("west", server);
+  ASSERT_TRUE(rig.until([&] { return !rig.reports("no etcd configuration any more"); }));
+  EXPECT_EQ(rig.removals, 0U);
+}
+
 TEST_F(EtcdLifecycleTest, ADeletedFileRemovesItsCluster) {
+  rig.options.hold_time = EtcdRig::Milliseconds(300);
   follow_west();
   rig.folder.remove("configs/west");
   ASSERT_TRUE(rig.until([&] { return rig.source->states().empty() && rig.objects.size() == 1; }));
@@ -240,6 +254,7 @@ TEST_F(EtcdLifecycleTest, AFileThatCannotBeReadKeepsItsClusterAndOthersAreIgnore
 }
 
 TEST_F(EtcdLifecycleTest, TheLinkSwapOfAMountedSecretIsDetected) {
+  rig.options.hold_time = EtcdRig::Milliseconds(300);
   hub::publish(server);
   rig.folder.write("configs/..1/other", "no configuration");
   std::filesystem::create_symlink("..1", rig.folder.path("configs/..data"));
