@@ -5,6 +5,7 @@
 #include "control/admin/client.h"
 #include "control/daemon/daemon.h"
 #include "control/daemon/node.h"
+#include "control/restore/store.h"
 #include "dataplane/api/devices.h"
 
 namespace isthmus {
@@ -27,6 +28,13 @@ Status remove_connection_file(const GatewayConfig& config) {
                 : Status(Ok{});
 }
 
+Status remove_last_known(const GatewayConfig& config) {
+  Status removed = Store::remove(config.last_known_directory, config.name);
+  std::error_code still_in_use;
+  std::filesystem::remove(config.last_known_directory, still_in_use);  // by other gateways
+  return removed;
+}
+
 }  // namespace
 
 Status clean_up(const GatewayConfig& config) {
@@ -47,6 +55,7 @@ Status clean_up(const GatewayConfig& config) {
     keep_first(result, detach_steer(config.local.device.interface));
   }
   keep_first(result, remove_connection_file(config));
+  keep_first(result, remove_last_known(config));
   return result;
 }
 

@@ -51,6 +51,7 @@ class Cleanup(unittest.TestCase):
         self.assertEqual(after, {name: False for name in before if name not in ("isthmus0", "isthmus0x")})
         self.assertNotIn("isthmus0", self.routes(gateway))
         self.assertEqual([name for _, _, names in os.walk(gateway.state) for name in names if "west-1" in name], [])
+        self.assertFalse(os.path.exists(gateway.known))
         self.clean_up(gateway)  # a second run has nothing to remove and succeeds
 
     def test_keeps_a_device_that_it_did_not_create(self):
