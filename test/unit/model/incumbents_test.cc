@@ -105,7 +105,7 @@ TEST(Incumbents, KeepTheirVipFromANewcomerThatIsReadFirst) {
 // Claims that arrive while gateways restart: each over something that stands, or free.
 std::vector<Arrival> newcomers() {
   std::vector<Arrival> out;
-  for (const std::uint16_t id : {4, 5}) {
+  for (const auto id : {std::uint16_t{4}, std::uint16_t{5}}) {
     const std::string name = "new-" + std::to_string(id);
     out.push_back([=](Fleet3& f) {
       f.cluster(name, id, {"10." + std::to_string(id) + ".0.0/16", id == 4 ? "10.2.0.0/16" : "10.3.128.0/17"});
@@ -167,7 +167,7 @@ TEST(Incumbents, NewcomersThatComeTogetherAreJudgedByWhatEveryGatewaySees) {
   std::map<std::string, std::string> agreed;
   for (int round = 0; round < 100; ++round) {
     std::vector<Arrival> arrivals;
-    for (const std::uint16_t id : {4, 5, 6}) {
+    for (const auto id : {std::uint16_t{4}, std::uint16_t{5}, std::uint16_t{6}}) {
       const std::string name = "n" + std::to_string(10 - id);  // names and ids sort differently
       arrivals.push_back([=](Fleet3& f) { f.cluster(name, id, {"10.40.0.0/16"}); });
       arrivals.push_back([=](Fleet3& f) { f.gateway(name + "-1", name, "192.0.4.1"); });
