@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <initializer_list>
 
 #include "config/files/read_file.h"
 #include "config/yaml/base64.h"
@@ -19,6 +20,71 @@ bool is_port(std::string_view text) {
 bool is_header_safe(std::string_view text) {
   return std::none_of(text.begin(), text.end(),
                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+std::string percent_decoded(std::string_view text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+// One entry of NO_PROXY.
+bool names_server(std::string_view entry, const ServerUrl& server) {
+  const auto first = entry.find_first_not_of(" \t");
+  if (first == std::string_view::npos) {
+    return false;
+  }
+  entry = entry.substr(first, entry.find_last_not_of(" \t") - first + 1);
+  const auto address = IpAddress::parse(server.host);
+  if (const auto prefix = Prefix::parse(entry)) {
+    return address && prefix->family() == address->family() && prefix->contains(*address);
+  }
+  if (const auto colon = entry.rfind(':'); colon != std::string_view::npos) {
+    if (entry.substr(colon + 1) != server.port) {
+      return false;
+    }
+    entry = entry.substr(0, colon);
+    if (entry.size() > 2 && entry.front() == '[' && entry.back() == ']') {
+      entry = entry.substr(1, entry.size() - 2);
+    }
+  }
+  entry.remove_prefix(entry.starts_with("*.") ? 1 : 0);
+  if (entry == "*" || entry == server.host || (address && IpAddress::parse(entry) == address)) {
+    return true;
+  }
+  const std::string suffix = (entry.starts_with('.') ? "" : ".") + std::string(entry);
+  return !address && server.host.size() > suffix.size() && server.host.ends_with(suffix);
+}
+
+bool without_proxy(const ServerUrl& server, std::string_view list) {
+  const auto address = IpAddress::parse(server.host);
+  const auto loopback = [&] {
+    return address && (Prefix::parse("127.0.0.0/8")->contains(*address) || IpAddress::parse("::1") == address);
+  };
+  if (server.host == "localhost" || loopback()) {
+    return true;
+  }
+  while (!list.empty()) {
+    const std::string_view entry = list.substr(0, list.find(','));
+    list.remove_prefix(std::min(list.size(), entry.size() + 1));
+    if (names_server(entry, server)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // A named entry of clusters, users or contexts, and the file that contains it.
@@ -111,9 +177,17 @@ class KubeconfigReader {
     if (const YamlNode* insecure = map.get("insecure-skip-tls-verify")) {
       access_.insecure = read_boolean(*insecure, map.path("insecure-skip-tls-verify"), errors_).value_or(false);
     }
-    if (const YamlNode* proxy = map.get("proxy-url"); proxy != nullptr && !proxy->text.empty()) {
-      map.error(proxy->line, "proxy-url is not supported", "connect to the server without a proxy");
+    const YamlNode* proxy_url = map.get("proxy-url");
+    if (proxy_url != nullptr && !proxy_url->text.empty()) {
+      auto proxy = parse_proxy_url(proxy_url->text);
+      if (proxy) {
+        access_.proxy = *std::move(proxy);
+      } else {
+        map.error(proxy_url->line, proxy.error().what, proxy.error().fix);
+      }
     }
+    note_ignored(map, {"server", "tls-server-name", "certificate-authority", "certificate-authority-data",
+                       "insecure-skip-tls-verify", "proxy-url", "extensions"});
     if (!errors_.empty()) {
       return error(*found.file, errors_.front());
     }
@@ -124,11 +198,30 @@ class KubeconfigReader {
       return failed;
     }
     access_.url = *std::move(url);
+    if (proxy_url == nullptr || proxy_url->text.empty()) {
+      auto proxy = environment_proxy(access_.url);
+      if (!proxy) {
+        return proxy.error();
+      }
+      access_.proxy = *std::move(proxy);
+    }
     return std::nullopt;
+  }
+
+  void note_ignored(const YamlMap& map, std::initializer_list<std::string_view> read) {
+    for (std::size_t i = 0; map.present() && i < map.node()->keys.size(); ++i) {
+      const std::string& key = map.node()->keys[i].text;
+      if (std::find(read.begin(), read.end(), key) == read.end()) {
+        access_.ignored.push_back(map.path(shown(key)) + " (line " + std::to_string(map.node()->keys[i].line) + ")");
+      }
+    }
   }
 
   void read_user(const Found& found) {
     const YamlMap map = YamlMap(found.entry, "", found.entry->line, errors_).map("user");
+    note_ignored(
+        map, {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "token", "tokenFile",
+              "username", "password", "auth-provider", "as", "as-uid", "as-groups", "exec", "extensions"});
     access_.client_certificate = read_pem(map, "client-certificate", *found.file);
     access_.client_key = read_pem(map, "client-key", *found.file);
     if (access_.client_certificate.empty() != access_.client_key.empty()) {
@@ -254,6 +347,50 @@ Result<ServerUrl> parse_server_url(std::string_view text) {
   return url;
 }
 
+Result<std::optional<ApiProxy>> parse_proxy_url(std::string_view text) {
+  const Error invalid{"the proxy is " + shown(text) + ", not an http:// address", "", "write http://host:port"};
+  if (text.empty()) {
+    return std::optional<ApiProxy>();
+  }
+  if (const auto scheme = text.find("://"); scheme != std::string_view::npos) {
+    if (text.substr(0, scheme) != "http") {
+      return invalid;
+    }
+    text.remove_prefix(scheme + 3);
+  }
+  ApiProxy proxy;
+  std::string_view authority = text.substr(0, text.find('/'));
+  if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
+    proxy.authorization = "Basic " + encode_base64(percent_decoded(authority.substr(0, at)));
+    authority.remove_prefix(at + 1);
+  }
+  // The rest is as in the address of a server.
+  auto url = parse_server_url("https://" + std::string(authority));
+  if (!url) {
+    return invalid;
+  }
+  proxy.host = url->host;
+  proxy.port = authority.ends_with(":" + url->port) ? url->port : "80";
+  return std::optional<ApiProxy>(std::move(proxy));
+}
+
+Result<std::optional<ApiProxy>> environment_proxy(const ServerUrl& server) {
+  const auto variable = [](const char* upper, const char* lower) -> std::string {
+    const char* value = std::getenv(upper);
+    value = value == nullptr || *value == '\0' ? std::getenv(lower) : value;
+    return value == nullptr ? "" : value;
+  };
+  const std::string url = variable("HTTPS_PROXY", "https_proxy");
+  if (url.empty() || without_proxy(server, variable("NO_PROXY", "no_proxy"))) {
+    return std::optional<ApiProxy>();
+  }
+  auto proxy = parse_proxy_url(url);
+  if (!proxy) {
+    return Error{proxy.error().what, "environment variable HTTPS_PROXY", proxy.error().fix};
+  }
+  return proxy;
+}
+
 Result<ApiAccess> read_kubeconfig(const std::vector<KubeconfigText>& files, const std::string& context) {
   return KubeconfigReader(files).read(context);
 }
@@ -294,6 +431,11 @@ Result<ApiAccess> in_cluster_access(const std::string& folder) {
   access.server = "https://" + (v6 ? "[" + access.url.host + "]" : access.url.host) + ":" + access.url.port;
   access.token_file = folder + "/token";
   access.ca.file = folder + "/ca.crt";
+  auto proxy = environment_proxy(access.url);
+  if (!proxy) {
+    return proxy.error();
+  }
+  access.proxy = *std::move(proxy);
   return access;
 }
 

@@ -36,6 +36,18 @@ struct ExecPlugin {
   std::string install_hint;
 };
 
+// An HTTP proxy that is asked to CONNECT.
+struct ApiProxy {
+  std::string host, port;
+  std::string authorization;  // the header's value; empty: none
+};
+// "http://[user:password@]host[:port]"; a bare "host:port" is read as that. Text empty: no proxy.
+[[nodiscard]] Result<std::optional<ApiProxy>> parse_proxy_url(std::string_view text);
+// The proxy for the server according to the environment, as Go reads it: $HTTPS_PROXY, unless $NO_PROXY names the
+// server (addresses, CIDRs, domains with their subdomains, each with an optional port; *: all). Loopback addresses have
+// none.
+[[nodiscard]] Result<std::optional<ApiProxy>> environment_proxy(const ServerUrl& server);
+
 struct ApiAccess {
   std::string server;  // as written
   ServerUrl url;
@@ -48,6 +60,8 @@ struct ApiAccess {
   std::optional<ExecPlugin> exec;
   std::vector<std::pair<std::string, std::string>>
       headers;  // sent with every request: impersonation, headers for a proxy
+  std::optional<ApiProxy> proxy;
+  std::vector<std::string> ignored;  // what of the kubeconfig has no effect: "users[0].user.as-user-extra"
 };
 
 struct KubeconfigText {

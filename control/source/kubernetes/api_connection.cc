@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/source/kubernetes/dial.h"
 #include "control/source/kubernetes/host_lookup.h"
 
 namespace isthmus {
@@ -90,11 +91,17 @@ std::optional<std::chrono::seconds> read_retry_after(std::string_view text) {
 
 }  // namespace
 
+struct ApiConnection::LastGood {
+  Tcp::endpoint endpoint;
+};
+
 // Owned by the ApiConnection and by its pending operations.
 class ApiConnection::Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(asio::io_context& io, const ApiAccess& access, const ApiTimes& times, const ApiIdentity& identity)
+  Session(asio::io_context& io, const ApiAccess& access, const ApiTimes& times, const ApiIdentity& identity,
+          std::shared_ptr<LastGood> last_good)
       : io_(io),
+        last_good_(std::move(last_good)),
         access_(access),
         times_(times),
         tls_(asio::ssl::context::tls_client),
@@ -127,6 +134,9 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     callbacks_.reset();
     closed_ = true;
     lookup_.reset();
+    if (dial_) {
+      dial_->cancel();
+    }
     beast::get_lowest_layer(stream_).close();
   }
 
@@ -140,6 +150,8 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
     ErrorCode error;
     tls_.set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
     tls_.set_verify_mode(access_.insecure ? asio::ssl::verify_none : asio::ssl::verify_peer, error);
+    // An intermediate authority may be what is trusted, as with Go, without the root that signed it.
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(tls_.native_handle()), X509_V_FLAG_PARTIAL_CHAIN);
     if (SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION) != 1) {
       return "TLS 1.2 is not available";
     }
@@ -155,34 +167,95 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
       asio::post(io_, [self = shared_from_this()] { self->fail(self->tls_error_); });
       return;
     }
-    lookup_.emplace(io_, access_.url.host, [this](const HostAddresses& found) {
-      if (!found.error.empty()) {
-        fail(found.error);
-        return;
-      }
-      std::vector<Tcp::endpoint> endpoints;
-      for (const std::string& text : found.addresses) {
-        ErrorCode error;
-        const auto address = asio::ip::make_address(text, error);
-        if (!error) {
-          endpoints.emplace_back(address, static_cast<std::uint16_t>(std::stoul(access_.url.port)));
-        }
-      }
-      connect_to(std::move(endpoints));
-    });
+    const std::string port = access_.proxy ? access_.proxy->port : access_.url.port;
+    lookup_.emplace(io_, access_.proxy ? access_.proxy->host : access_.url.host,
+                    [this, port](const HostAddresses& found) {
+                      if (!found.error.empty()) {
+                        fail(found.error);
+                        return;
+                      }
+                      std::vector<Tcp::endpoint> endpoints;
+                      for (const std::string& text : found.addresses) {
+                        ErrorCode error;
+                        const auto address = asio::ip::make_address(text, error);
+                        if (!error) {
+                          endpoints.emplace_back(address, static_cast<std::uint16_t>(std::stoul(port)));
+                        }
+                      }
+                      connect_to(std::move(endpoints));
+                    });
   }
 
   void connect_to(std::vector<Tcp::endpoint> endpoints) {
+    if (endpoints.empty()) {
+      fail("cannot connect: the name has no address");
+      return;
+    }
+    // The address that answered last time goes first.
+    const auto good = std::find(endpoints.begin(), endpoints.end(), last_good_->endpoint);
+    if (good != endpoints.end()) {
+      std::rotate(endpoints.begin(), good, good + 1);
+    }
+    dial_ = std::make_shared<Dial>(io_, std::move(endpoints), times_.connect,
+                                   [self = shared_from_this()](ErrorCode error, Tcp::socket socket) {
+                                     if (!self->closed_ && !self->failed("cannot connect", error)) {
+                                       self->connected(std::move(socket));
+                                     }
+                                   });
+    dial_->start();
+  }
+
+  void connected(Tcp::socket socket) {
+    ErrorCode ignored;
+    last_good_->endpoint = socket.remote_endpoint(ignored);
     auto& tcp = beast::get_lowest_layer(stream_);
+    tcp.socket() = std::move(socket);
+    set_socket_options(tcp.socket().native_handle(), times_);
     tcp.expires_after(times_.connect);
-    endpoints_ = std::move(endpoints);
-    tcp.async_connect(endpoints_, [self = shared_from_this()](ErrorCode error, const Tcp::endpoint&) {
-      if (self->closed_ || self->failed("cannot connect", error)) {
-        return;
-      }
-      set_socket_options(beast::get_lowest_layer(self->stream_).socket().native_handle(), self->times_);
-      self->handshake();
-    });
+    if (access_.proxy) {
+      ask_proxy();
+    } else {
+      handshake();
+    }
+  }
+
+  // RFC 9110 section 9.3.6.
+  void ask_proxy() {
+    const bool v6 = access_.url.host.find(':') != std::string::npos;
+    const std::string server = (v6 ? "[" + access_.url.host + "]" : access_.url.host) + ":" + access_.url.port;
+    connect_request_ = {http::verb::connect, server, 11};
+    connect_request_.set(http::field::host, server);
+    connect_request_.set(http::field::user_agent, "isthmus/" ISTHMUS_VERSION);
+    if (!access_.proxy->authorization.empty()) {
+      connect_request_.set(http::field::proxy_authorization, access_.proxy->authorization);
+    }
+    http::async_write(beast::get_lowest_layer(stream_), connect_request_,
+                      [self = shared_from_this()](ErrorCode error, std::size_t) {
+                        if (!self->closed_ && !self->failed("the proxy cannot be asked", error)) {
+                          self->read_proxy();
+                        }
+                      });
+  }
+
+  void read_proxy() {
+    connect_parser_.emplace();
+    connect_parser_->skip(true);  // behind a 200 comes what the server sends
+    http::async_read_header(
+        beast::get_lowest_layer(stream_), buffer_, *connect_parser_,
+        [self = shared_from_this()](ErrorCode error, auto) {
+          if (self->closed_ || self->failed("no response of the proxy " + self->access_.proxy->host, error)) {
+            return;
+          }
+          const auto& head = self->connect_parser_->get();
+          if (head.result_int() / 100 != 2) {
+            self->fail("the proxy " + self->access_.proxy->host + " refuses: HTTP " +
+                       std::to_string(head.result_int()) + " " + std::string(head.reason().substr(0, 100)));
+          } else if (self->buffer_.size() != 0) {
+            self->fail("the proxy " + self->access_.proxy->host + " sent something of its own");
+          } else {
+            self->handshake();
+          }
+        });
   }
 
   void handshake() {
@@ -284,13 +357,16 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
   }
 
   asio::io_context& io_;
+  const std::shared_ptr<LastGood> last_good_;
   const ApiAccess& access_;
   const ApiTimes& times_;
   asio::ssl::context tls_;
   std::string tls_error_;
   beast::ssl_stream<beast::tcp_stream> stream_;
   std::optional<HostLookup> lookup_;
-  std::vector<Tcp::endpoint> endpoints_;
+  std::shared_ptr<Dial> dial_;
+  http::request<http::empty_body> connect_request_;
+  std::optional<http::response_parser<http::empty_body>> connect_parser_;
   http::request<http::empty_body> request_;
   beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::buffer_body>> parser_;
@@ -301,13 +377,13 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 };
 
 ApiConnection::ApiConnection(asio::io_context& io, const ApiAccess& access, const ApiTimes& times)
-    : io_(io), access_(access), times_(times) {}
+    : io_(io), access_(access), times_(times), last_good_(std::make_shared<LastGood>()) {}
 
 ApiConnection::~ApiConnection() { close(); }
 
 void ApiConnection::open(const std::shared_ptr<const ApiIdentity>& identity) {
   close();
-  session_ = std::make_shared<Session>(io_, access_, times_, *identity);
+  session_ = std::make_shared<Session>(io_, access_, times_, *identity, last_good_);
   identity_version_ = identity->version;
   ++connects_;
 }

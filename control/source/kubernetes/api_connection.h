@@ -70,11 +70,13 @@ class ApiConnection {
 
  private:
   class Session;
+  struct LastGood;
   void open(const std::shared_ptr<const ApiIdentity>& identity);
 
   boost::asio::io_context& io_;
   const ApiAccess& access_;
   const ApiTimes& times_;
+  std::shared_ptr<LastGood> last_good_;  // where the last connection was opened to
   std::shared_ptr<Session> session_;
   std::uint64_t identity_version_ = 0, connects_ = 0;
 };

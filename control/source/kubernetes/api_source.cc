@@ -13,6 +13,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -249,10 +250,15 @@ class ApiSource::Loop final : public ReflectorSink {
     return changed;
   }
 
-  // Logs when a resource becomes stale and when it recovers. A resource that was never synced is only in states().
+  // Logs when a resource becomes stale and when it recovers, and each error of those that were never listed once.
   void log_changes() {
     for (std::size_t i = 0; i < states_.size(); ++i) {
       const HubState& state = states_[i];  // only this thread writes it
+      if (!listed_[i] && !state.last_error.empty() && logged_.insert(state.last_error).second) {
+        spdlog::warn("{} of {} cannot be listed yet: {}; trying again", state.name, state.server, state.last_error);
+      } else if (state.sync == HubState::Sync::kSynced) {
+        logged_.clear();
+      }
       const bool stale = state.sync == HubState::Sync::kStale;
       if (stale && !stale_[i]) {
         spdlog::warn("{} of {} cannot be watched at present: {}; the objects read before stay in force", state.name,
@@ -277,22 +283,23 @@ class ApiSource::Loop final : public ReflectorSink {
                                   : "install the kind, or use another server"});
   }
 
-  // Of the resources that no answer of the server says anything about, those that policies are made of. One that is
+  // The resources that no answer of the server says anything about, with what that means for policies. One that is
   // refused is listed by itself.
   void add_unlisted_problems(const std::vector<HubState>& states, std::chrono::steady_clock::time_point now,
                              std::vector<SourceProblem>& problems) const {
-    std::map<std::string, std::string> by_error;
+    std::map<std::pair<std::string, std::string>, std::string> by_error;
     for (std::size_t i = 0; i < states.size(); ++i) {
       const std::string& error = states[i].last_error;
       const bool silent = error.empty() && now - created_ >= kSilence;
-      if (!unknown_text(i).empty() && http_status_[i] == 0 && (silent || !error.empty())) {
-        std::string& names = by_error[silent ? "the server has not sent all of them yet" : error];
+      if (!known_[i] && http_status_[i] == 0 && (silent || !error.empty())) {
+        const std::string what = silent ? "the server has not sent all of them yet" : error;
+        std::string& names = by_error[{unknown_text(i), what}];
         names += (names.empty() ? "" : ", ") + states[i].name;
       }
     }
-    for (const auto& [error, names] : by_error) {
+    for (const auto& [why, names] : by_error) {
       problems.push_back({{access_.server, 0},
-                          names + " have not been listed yet" + kUnknownPolicies + ": " + error,
+                          names + " have not been listed yet" + why.first + ": " + why.second,
                           "see that the API server can be reached from this gateway and accepts its credentials"});
     }
   }
@@ -323,6 +330,7 @@ class ApiSource::Loop final : public ReflectorSink {
   std::vector<bool> known_;            // per resource: listed once, or known to be absent
   std::vector<unsigned> http_status_;  // per resource: 403, 404, or 0 if available
   std::vector<bool> stale_;            // per resource: logged as stale
+  std::set<std::string> logged_;       // errors of resources that were never listed
   std::thread thread_;
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
   bool synced_polled_ = false, policies_polled_ = false;  // used by control, as what follows
@@ -351,6 +359,9 @@ Status ApiSource::start() {
     return access.error();
   }
   access->headers.insert(access->headers.end(), options_.headers.begin(), options_.headers.end());
+  for (const std::string& ignored : access->ignored) {
+    spdlog::warn("{}: {} has no effect here", options_.kubeconfig, ignored);
+  }
   auto objects = make_objects_(access->server);
   loop_ = std::make_unique<Loop>(*std::move(access), options_, std::move(objects));
   return loop_->start();

@@ -137,8 +137,12 @@ void ClusterObjects::put(std::size_t resource, const std::string& version, const
     log(resources_[resource].plural + " of " + options_.server + ": an object without a name is ignored");
     return;
   }
+  forget_elsewhere(resource, key);
   if (is_ignored(kind, key)) {
     return;
+  }
+  if (kind.kind == ObjectKind::kSlice) {
+    slice_clusters_[{key.object.ns, key.object.name}] = key.object.cluster;
   }
   ManifestDocument document;
   read_manifest_tree(object, kind.fleet ? std::string() : options_.cluster, version, resources_[resource].kind,
@@ -147,6 +151,23 @@ void ClusterObjects::put(std::size_t resource, const std::string& version, const
   entry.generation = resource_states_[resource].generation;
   entry.location = object_url(options_.server, resources_[resource], version, object);
   accept(resource, key, entry, std::move(document));
+}
+
+// A slice belongs to the cluster that its label names: another label moves it.
+void ClusterObjects::forget_elsewhere(std::size_t resource, const ManifestKey& key) {
+  if (key.object.kind != ObjectKind::kSlice) {
+    return;
+  }
+  const auto known = slice_clusters_.find({key.object.ns, key.object.name});
+  if (known == slice_clusters_.end() || known->second == key.object.cluster) {
+    return;
+  }
+  ManifestKey before = key;
+  before.object.cluster = known->second;
+  slice_clusters_.erase(known);
+  if (const auto at = entries_.find(before); at != entries_.end()) {
+    erase(resource, at);
+  }
 }
 
 void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry& entry, ManifestDocument&& document) {
@@ -202,6 +223,9 @@ ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, En
   with_errors_.erase(at->first);
   record_import(at->first, at->second.value, false);
   touch(at->first.object);
+  if (at->first.object.kind == ObjectKind::kSlice) {
+    slice_clusters_.erase({at->first.object.ns, at->first.object.name});
+  }
   return entries_.erase(at);
 }
 
@@ -210,7 +234,10 @@ void ClusterObjects::removed(std::size_t resource, const YamlNode& object) {
   const ManifestKey key = key_of(kind, object);
   if (kind.service_export) {
     remove_export(resource, {key.object.ns, key.object.name});
-  } else if (const auto at = entries_.find(key); at != entries_.end()) {
+    return;
+  }
+  forget_elsewhere(resource, key);
+  if (const auto at = entries_.find(key); at != entries_.end()) {
     erase(resource, at);
   }
 }

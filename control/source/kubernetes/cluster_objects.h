@@ -63,6 +63,7 @@ class ClusterObjects final : public ApiObjects {
 
   void add(Kind kind, std::string plural, std::string name, std::vector<std::string> versions, bool optional);
   [[nodiscard]] ManifestKey key_of(const Kind& kind, const YamlNode& object) const;
+  void forget_elsewhere(std::size_t resource, const ManifestKey& key);
   void put_export(std::size_t resource, const YamlNode& object);
   void remove_export(std::size_t resource, const ServiceKey& name);
   [[nodiscard]] bool is_exported(const ServiceKey& name) const;
@@ -86,6 +87,7 @@ class ClusterObjects final : public ApiObjects {
   Entries entries_;
   std::map<std::pair<std::size_t, ServiceKey>, unsigned> exports_;  // (resource, Service) → generation
   std::map<ObjectKey, std::set<ObjectKey>> imports_;  // Service of another cluster → its imported slices
+  std::map<ServiceKey, std::string> slice_clusters_;  // slice → the cluster that it belongs to
   std::set<ManifestKey> with_errors_;
   std::set<ObjectKey> touched_;
   std::map<ObjectKey, Value> published_;

@@ -1,5 +1,6 @@
 #include "control/source/kubernetes/credentials.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -22,6 +23,11 @@ Credentials::Credentials(boost::asio::io_context& io, const ApiAccess& access, c
 void Credentials::get(Done done) {
   if (!access_.exec || exec_valid()) {
     done(make_identity());
+    return;
+  }
+  // Every watch asks: a program that has failed is not run again for each of them.
+  if (failure_ && std::chrono::steady_clock::now() < failed_until_) {
+    done(*failure_);
     return;
   }
   waiting_.push_back(std::move(done));
@@ -54,11 +60,17 @@ void Credentials::finish_exec(Result<ExecCredential> result) {
   running_.reset();
   std::vector<Done> waiting = std::exchange(waiting_, {});
   if (!result) {
+    failure_ = result.error();
+    failure_pause_ =
+        failure_pause_.count() == 0 ? times_.backoff_first : std::min(failure_pause_ * 2, times_.backoff_max);
+    failed_until_ = std::chrono::steady_clock::now() + failure_pause_;
     for (const Done& done : waiting) {
       done(result.error());
     }
     return;
   }
+  failure_.reset();
+  failure_pause_ = {};
   exec_ = *std::move(result);
   const auto identity = make_identity();
   for (const Done& done : waiting) {

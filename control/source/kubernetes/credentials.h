@@ -54,6 +54,9 @@ class Credentials {
   std::optional<ExecCredential> exec_;
   std::unique_ptr<ExecRun> running_;
   std::vector<Done> waiting_;
+  std::optional<Error> failure_;  // of the program's last run, until it may be run again
+  std::chrono::milliseconds failure_pause_{0};
+  std::chrono::steady_clock::time_point failed_until_;
   Identity last_;
   std::uint64_t last_version_ = 0;
 };

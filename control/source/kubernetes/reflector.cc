@@ -206,6 +206,7 @@ void Reflector::on_list_end() {
   last_event_ = std::chrono::steady_clock::now();
   stream_next_ = true;
   paging_ = true;
+  pages_expired_ = 0;
   continue_.clear();
   sink_.list_ends(index_);
   sink_.flush();
@@ -267,7 +268,8 @@ void Reflector::on_watch_end(const ApiOutcome& end) {
 
 void Reflector::on_expired(const std::string& why) {
   const bool first = expirations_++ == 0;
-  paging_ = paging_ && continue_.empty();  // pages expired before the last one was read: list without pages
+  // Where pages expire before the last one is read, they are read once more, then the list without pages.
+  paging_ = paging_ && (continue_.empty() || pages_expired_++ == 0);
   resource_version_.clear();
   continue_.clear();
   fail("the resource version has expired (410): " + why, first ? milliseconds(0) : backoff());
@@ -305,7 +307,9 @@ void Reflector::on_error_status() {
 }
 
 void Reflector::on_unavailable(const std::string& why) {
-  resource_version_.clear();
+  if (status_ != kForbidden || resource_.versions.size() > 1) {
+    resource_version_.clear();
+  }
   continue_.clear();
   version_ = (version_ + 1) % resource_.versions.size();
   forbidden_ = forbidden_ || status_ == kForbidden;
@@ -316,9 +320,9 @@ void Reflector::on_unavailable(const std::string& why) {
   versions_tried_ = 0;
   const unsigned status = std::exchange(forbidden_, false) ? unsigned{kForbidden} : status_;
   sink_.unavailable(index_, status);
-  // Packets are dropped until a right to read policies is granted: that must be noticed soon.
-  const bool awaited = resource_.policy && !synced_ && status == kForbidden;
-  fail(why, awaited ? std::min(backoff(), times_.unavailable) : times_.unavailable, HubState::Sync::kFailed);
+  // A right may be missing for a moment only, while an API server starts or a binding is replaced.
+  fail(why, status == kForbidden ? std::min(backoff(), times_.unavailable) : times_.unavailable,
+       HubState::Sync::kFailed);
 }
 
 void Reflector::fail(std::string why, milliseconds pause, HubState::Sync unsynced) {

@@ -111,7 +111,7 @@ class Reflector {
   std::chrono::steady_clock::time_point started_at_{};
   bool received_ = false;  // an event or bookmark was received in this watch
   std::chrono::milliseconds backoff_;
-  unsigned expirations_ = 0, unauthorized_ = 0;
+  unsigned expirations_ = 0, pages_expired_ = 0, unauthorized_ = 0;
   bool forbidden_ = false;  // one of the versions tried
 
   bool synced_ = false;

@@ -18,7 +18,7 @@ struct ApiTimes {
   Milliseconds watch_max{600'000};
   Milliseconds backoff_first{800};  // doubles up to backoff_max, plus up to as much again at random
   Milliseconds backoff_max{30'000};
-  Milliseconds unavailable{60'000};   // after 403 and 404, which only an administrator can fix
+  Milliseconds unavailable{60'000};   // after 404, which only an administrator can fix; the most after a 403
   Milliseconds stable{2'000};         // a watch that lasted this long ended normally, whatever ended it
   Milliseconds user_timeout{30'000};  // TCP_USER_TIMEOUT
   Milliseconds token_reload{50'000};  // age at which a token file is read again

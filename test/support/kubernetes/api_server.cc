@@ -40,7 +40,10 @@ std::string status_text(unsigned status, const std::string& message) {
 
 }  // namespace
 
-ApiServer::ApiServer(const ApiServerConfig& config) : address_(config.address), version_(config.first_version) {
+ApiServer::ApiServer(const ApiServerConfig& config)
+    : authority_("test authority", config.intermediate ? &root_ : nullptr),
+      address_(config.address),
+      version_(config.first_version) {
   tls_ = make_tls(authority_.sign("api server", "IP:" + address_ + ",DNS:api.test"));
   listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int reuse = 1;

@@ -38,6 +38,7 @@ struct InjectedFault {
 struct ApiServerConfig {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;             // 0: any that is free
+  bool intermediate = false;          // its authority is signed by another one
   std::uint64_t first_version = 100;  // first resourceVersion; a replacement server must continue after the last one
 };
 
@@ -107,7 +108,7 @@ class ApiServer {
   void add_event(Collection& collection, const char* type, const nlohmann::json& object);
   static std::string frame(const char* type, const nlohmann::json& object);
 
-  CertificateAuthority authority_{"test authority"};
+  CertificateAuthority root_{"test root"}, authority_;
   ssl_ctx_st* tls_ = nullptr;
   std::string address_;
   int listener_ = -1;

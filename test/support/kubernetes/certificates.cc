@@ -64,14 +64,16 @@ struct CertificateAuthority::Keys {
   X509* certificate = nullptr;
 };
 
-CertificateAuthority::CertificateAuthority(const std::string& name) : keys_(std::make_unique<Keys>()) {
+CertificateAuthority::CertificateAuthority(const std::string& name, const CertificateAuthority* issuer)
+    : keys_(std::make_unique<Keys>()) {
+  const Keys& by = issuer == nullptr ? *keys_ : *issuer->keys_;
   keys_->key = EVP_EC_gen("P-256");
   check(keys_->key != nullptr);
   keys_->certificate = make_certificate(name, keys_->key);
-  X509_set_issuer_name(keys_->certificate, X509_get_subject_name(keys_->certificate));
-  add_extension(keys_->certificate, keys_->certificate, NID_basic_constraints, "critical,CA:TRUE");
-  add_extension(keys_->certificate, keys_->certificate, NID_key_usage, "critical,keyCertSign");
-  check(X509_sign(keys_->certificate, keys_->key, EVP_sha256()) > 0);
+  X509_set_issuer_name(keys_->certificate, X509_get_subject_name(by.certificate));
+  add_extension(keys_->certificate, by.certificate, NID_basic_constraints, "critical,CA:TRUE");
+  add_extension(keys_->certificate, by.certificate, NID_key_usage, "critical,keyCertSign");
+  check(X509_sign(keys_->certificate, by.key, EVP_sha256()) > 0);
   own_ = pem_of(keys_->certificate, keys_->key);
 }
 

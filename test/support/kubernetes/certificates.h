@@ -13,7 +13,8 @@ struct KeyPair {
 
 class CertificateAuthority {
  public:
-  explicit CertificateAuthority(const std::string& name);
+  // Signed by `issuer`, or by itself.
+  explicit CertificateAuthority(const std::string& name, const CertificateAuthority* issuer = nullptr);
   ~CertificateAuthority();
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;

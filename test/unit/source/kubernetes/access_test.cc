@@ -84,7 +84,8 @@ TEST(Kubeconfig, ErrorsSayWhatAndWhere) {
            {with("user: u}", "user: w}"), "", "no user named \"w\""},
            {with("https://", "http://"), "", "not an https:// address"},
            {with("certificate-authority: ca.crt", "certificate-authority-data: '*'"), "", "is not valid base64"},
-           {with("certificate-authority: ca.crt", "proxy-url: \"http://p\""), "", "proxy-url is not supported"},
+           {with("certificate-authority: ca.crt", "proxy-url: \"socks5://p\""), "",
+            "the proxy is \"socks5://p\", not an http:// address"},
            {with("{token: secret}", "{auth-provider: {name: gcp}}"), "", "auth-provider is not supported"},
            {with("{token: secret}", "{client-key: k}"), "", "only valid together"},
            {with("{token: secret}", "{token: \"a\\nb\"}"), "", "control characters"},
@@ -108,6 +109,58 @@ TEST(Kubeconfig, TheFirstFileThatDefinesAnEntryIsUsed) {
   EXPECT_EQ(access->url.port, "443");
   EXPECT_EQ(access->token, "secret");
   EXPECT_FALSE(load_kubeconfig(folder.path("missing"), ""));
+}
+
+TEST(Kubeconfig, NamesWhatIsIgnored) {
+  std::string text = kMinimalConfig;
+  const std::string token = "{token: secret}";
+  text.replace(text.find(token), token.size(), "{token: secret, as-user-extra: {a: [b]}, tokne: x}");
+  const auto access = read(text, "");
+  ASSERT_TRUE(access) << access.error().text();
+  EXPECT_THAT(access->ignored, testing::ElementsAre(HasSubstr("as-user-extra"), HasSubstr("tokne")));
+}
+
+TEST(Proxy, IsReadFromAUrl) {
+  const auto full = parse_proxy_url("http://user:p%40ss@proxy.test:3128/");
+  ASSERT_TRUE(full && *full);
+  EXPECT_EQ((*full)->host, "proxy.test");
+  EXPECT_EQ((*full)->port, "3128");
+  EXPECT_EQ((*full)->authorization, "Basic dXNlcjpwQHNz");
+  EXPECT_EQ((*parse_proxy_url("http://proxy.test"))->port, "80");
+  EXPECT_EQ((*parse_proxy_url("proxy.test:8080"))->port, "8080");
+  EXPECT_EQ((*parse_proxy_url("http://[fd00::1]:443"))->port, "443");
+  EXPECT_FALSE(*parse_proxy_url(""));
+  for (const char* bad : {"https://p", "socks5://p:1080", "http://", "http://p:0", "http://p:x"}) {
+    EXPECT_FALSE(parse_proxy_url(bad)) << bad;
+  }
+}
+
+TEST(Proxy, OfTheEnvironmentIsLeftOutForWhatNoProxyNames) {
+  struct Row {
+    const char* host;
+    const char* no_proxy;
+    bool proxy;
+  };
+  setenv("HTTPS_PROXY", "http://proxy.test:3128", 1);
+  for (const Row& row : {Row{"api.example.com", "", true}, Row{"api.example.com", "other.com, example.com", false},
+                         Row{"api.example.com", ".example.com", false}, Row{"example.com", ".example.com", true},
+                         Row{"api.example.com", "*.example.com", false}, Row{"api.example.com", "xample.com", true},
+                         Row{"api.example.com", "*", false}, Row{"api.example.com", "example.com:443", false},
+                         Row{"api.example.com", "example.com:6443", true}, Row{"10.0.0.1", "10.0.0.0/8", false},
+                         Row{"11.0.0.1", "10.0.0.0/8", true}, Row{"10.0.0.1", "10.0.0.1:443", false},
+                         Row{"fd00::1", "[fd00::1]:443", false}, Row{"127.0.0.1", "", false},
+                         Row{"localhost", "", false}, Row{"::1", "", false}}) {
+    setenv("NO_PROXY", row.no_proxy, 1);
+    const auto proxy = environment_proxy({row.host, "443", ""});
+    ASSERT_TRUE(proxy);
+    EXPECT_EQ(proxy->has_value(), row.proxy) << row.host << " " << row.no_proxy;
+  }
+  setenv("HTTPS_PROXY", "https://proxy.test", 1);
+  const auto bad = environment_proxy({"api.example.com", "443", ""});
+  ASSERT_FALSE(bad);
+  EXPECT_THAT(bad.error().text(), HasSubstr("HTTPS_PROXY"));
+  unsetenv("HTTPS_PROXY");
+  unsetenv("NO_PROXY");
 }
 
 TEST(ServerUrlTest, ReadsAddressesAndNames) {

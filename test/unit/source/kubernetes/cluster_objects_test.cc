@@ -286,6 +286,25 @@ TEST_F(ClusterObjectsTest, ImportedSlicesBelongToTheirSourceClusterWithAService)
   EXPECT_EQ(objects.size(), 1U);
 }
 
+TEST_F(ClusterObjectsTest, ASliceWithAnotherSourceClusterLeavesNothingBehind) {
+  create(true);
+  put("serviceimports", service_import(80));
+  put("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  put("endpointslices", imported_slice("w-1", "north", "10.3.0.5"));
+  const auto has = [&](ObjectKind kind, const char* cluster, const char* name) {
+    return objects.contains({kind, cluster, "shop", name});
+  };
+  EXPECT_FALSE(has(ObjectKind::kSlice, "west", "w-1") || has(ObjectKind::kService, "west", "cart"));
+  EXPECT_TRUE(has(ObjectKind::kSlice, "north", "w-1") && has(ObjectKind::kService, "north", "cart"));
+  remove("endpointslices", imported_slice("w-1", "south", "10.3.0.5"));
+  EXPECT_FALSE(has(ObjectKind::kSlice, "north", "w-1") || has(ObjectKind::kService, "north", "cart"))
+      << "it goes, whatever label it has by then";
+  put("endpointslices", imported_slice("w-1", "west", "10.2.0.5"));
+  EXPECT_TRUE(has(ObjectKind::kSlice, "west", "w-1"));
+  EXPECT_EQ(objects.size(), 3U);
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
 TEST_F(ClusterObjectsTest, ImportedSlicesCanBeIgnored) {
   create(true, false);
   list("endpointslices", {imported_slice("w-1", "west", "10.2.0.5")});
