@@ -20,6 +20,8 @@ class DnsSink {
   // Writes the names of all services that have a VIP. The file is replaced atomically, and only if its content changes.
   // Returns whether it was written.
   [[nodiscard]] Result<bool> update(const std::vector<ServiceView>& services);
+  // False: the file is not known to have what was given last.
+  [[nodiscard]] bool synced() const { return synced_; }
 
  private:
   std::string file_, domain_;

@@ -33,13 +33,14 @@ bool read_flag(const ObjectText& in, std::string_view key, std::string_view olde
 
 ServiceAffinity read_affinity(const ObjectText& in) {
   const auto annotation = find_annotation(in, "service.cilium.io/affinity", "io.cilium/service-affinity");
-  if (!annotation || annotation->text.empty() || annotation->text == "none") {
+  const std::string word = annotation ? lower(annotation->text) : std::string();  // as Cilium does
+  if (word.empty() || word == "none") {
     return ServiceAffinity::kNone;
   }
-  if (annotation->text == "local") {
+  if (word == "local") {
     return ServiceAffinity::kLocal;
   }
-  if (annotation->text == "remote") {
+  if (word == "remote") {
     return ServiceAffinity::kRemote;
   }
   in.root.warn(annotation->line,

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -96,6 +97,55 @@ TEST(DnsSink, ReportsAWriteErrorAndRetries) {
                 "can be written)");
   std::filesystem::remove(folder.file("occupied"));
   EXPECT_TRUE(*sink.update({named("cart", {"10.200.0.10"})}));
+}
+
+TEST(DnsSink, FollowsNoLinkAndReplacesOnlyRegularFiles) {
+  TemporaryFolder folder;
+  const std::string file = folder.file("global.hosts"), other = folder.file("other");
+  std::ofstream(other) << "mine";
+  const auto refused = [&](const std::string& at) {
+    DnsSink sink(file, "clusterset.local");
+    const auto written = sink.update({named("cart", {"10.200.0.10"})});
+    ASSERT_FALSE(written) << at;
+    EXPECT_EQ(written.error().text(),
+              at +
+                  ": the DNS records would replace something that is no regular file (give dns.file a path of its own, "
+                  "or remove what is there)");
+    EXPECT_FALSE(sink.synced());
+    EXPECT_EQ(content(other), "mine");
+  };
+  for (const std::string& at : {file, folder.file(".global.hosts.new")}) {
+    std::filesystem::create_symlink(other, at);
+    refused(at);
+    EXPECT_TRUE(std::filesystem::is_symlink(at)) << "it is not ours to remove";
+    std::filesystem::remove(at);
+    ASSERT_EQ(mkfifo(at.c_str(), 0600), 0);
+    refused(at);
+    EXPECT_TRUE(std::filesystem::is_fifo(at));
+    std::filesystem::remove(at);
+  }
+}
+
+TEST(DnsSink, LeavesNoPartAndWritesAgainOnceThereIsRoom) {
+  TemporaryFolder folder;
+  const std::string file = folder.file("global.hosts");
+  DnsSink sink(file, "clusterset.local");
+  std::vector<ServiceView> services;
+  for (int i = 0; i < 100; ++i) {
+    services.push_back(named("cart" + std::to_string(i), {"10.200.0.10"}));
+  }
+  struct rlimit before {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{1000, before.rlim_max};  // of which the kernel lets a part be written, as on a full device
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  EXPECT_FALSE(sink.update(services));
+  EXPECT_FALSE(sink.synced());
+  EXPECT_TRUE(std::filesystem::is_empty(folder.file("")));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_TRUE(*sink.update(services));
+  EXPECT_TRUE(sink.synced());
 }
 
 // --- dnsmasq
