@@ -28,6 +28,14 @@ void read_name(const YamlNode& node, const std::string& key, bool (*good)(std::s
   set(*value);
 }
 
+std::string shown_list(const std::vector<Prefix>& prefixes) {
+  std::string out = "[";
+  for (const Prefix& prefix : prefixes) {
+    out += (out.size() > 1 ? ", " : "") + prefix.to_string();
+  }
+  return out + "]";
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> read_duration(const YamlNode& node, std::string_view path, std::uint64_t min,
@@ -193,12 +201,38 @@ ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::s
     }
     access(config) = std::move(read);
   };
-  field.show = [=](const GatewayConfig& config) {
-    std::string out = "[";
-    for (const Prefix& prefix : member(access, config)) {
-      out += (out.size() > 1 ? ", " : "") + prefix.to_string();
+  field.show = [=](const GatewayConfig& config) { return shown_list(member(access, config)); };
+  return field;
+}
+
+ConfigField prefixes_by_cluster(std::string key, Access<std::map<std::string, std::vector<Prefix>>> access,
+                                std::string text) {
+  ConfigField field{key, "lists of CIDRs by cluster", false, {}, {}, std::move(text)};
+  field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
+    const YamlMap map(&node, key, node.line, errors);
+    if (!map.present()) {
+      return;
     }
-    return out + "]";
+    for (const YamlKey& cluster : node.keys) {
+      if (!is_label(cluster.text, kClusterNameLength)) {
+        errors.push_back({cluster.line, key + " names cluster " + shown(cluster.text) + ", which is no cluster's name",
+                          "write lower-case letters, digits and '-', 32 at most"});
+        continue;
+      }
+      std::vector<Prefix>& read = access(config)[cluster.text];
+      for (const YamlNode& item : map.list(cluster.text)) {
+        if (const auto prefix = read_prefix(item, key + "." + cluster.text, errors)) {
+          read.push_back(*prefix);
+        }
+      }
+    }
+  };
+  field.show = [=](const GatewayConfig& config) {
+    std::string out = "{";
+    for (const auto& [cluster, list] : member(access, config)) {
+      out += (out.size() > 1 ? ", " : "") + cluster + ": " + shown_list(list);
+    }
+    return out + "}";
   };
   return field;
 }

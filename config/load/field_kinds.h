@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -96,6 +97,9 @@ ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Fa
 ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text);
 // A list of CIDRs; it may be empty.
 ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::string text);
+// CIDRs by name of a cluster: a mapping of lists.
+ConfigField prefixes_by_cluster(std::string key, Access<std::map<std::string, std::vector<Prefix>>> access,
+                                std::string text);
 ConfigField required(ConfigField field);
 
 }  // namespace isthmus::config_field

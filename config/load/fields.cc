@@ -333,6 +333,17 @@ void add_admission_fields(std::vector<ConfigField>& fields) {
       "admission.ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.ranges; },
       "Where the pods of other clusters may be, unless the profile says it for the cluster: what a member claims "
       "outside is refused and listed. `[0.0.0.0/0, ::/0]`: anywhere."));
+  fields.push_back(prefixes_by_cluster(
+      "admission.pods",
+      [](GatewayConfig& c) -> std::map<std::string, std::vector<Prefix>>& { return c.admission.pods; },
+      "Where the pods of single clusters may be, by name, as in `{west: [10.2.0.0/16]}`: instead of `ranges` and of "
+      "what profiles say. If no node of "
+      "such a cluster has a CIDR for its pods (Azure CNI with a pod subnet, ENI), these are its prefixes; if nothing "
+      "is said of it either, each of its pods has a route of its own, merged where addresses adjoin, within "
+      "`prefixes_per_cluster`."));
+  fields.push_back(prefixes(
+      "admission.node_ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.node_ranges; },
+      "Where the nodeCIDRs of other clusters may be: what a member claims outside is refused and listed."));
   fields.push_back(prefixes(
       "admission.vip_pools", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.vip_pools; },
       "Where services of any cluster may have VIPs, beside the pools of the profile. A VIP in no pool is refused and "
@@ -363,6 +374,12 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
       {kUntilListedNames.begin(), kUntilListedNames.end()},
       "At start, until `hub.kubernetes.cluster` has listed every kind that policies are made of: `deny`: packets from "
       "and to this cluster's pods are dropped; `allow`: those that no policy read so far denies pass."));
+  fields.push_back(choice<SelectorScope>(
+      "policy.default_local_cluster", [](GatewayConfig& c) -> SelectorScope& { return c.policy_scope; },
+      {kSelectorScopeNames.begin(), kSelectorScopeNames.end()},
+      "Whether a policy's selector of peers that names no cluster means this cluster's pods: `true`, or those of any "
+      "cluster: `false`. As policy-default-local-cluster in the agents' ConfigMap cilium-config; where that does not "
+      "have the key, it is true since Cilium 1.19 and false before."));
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "dataplane/api/types.h"
@@ -18,10 +20,12 @@ namespace isthmus {
 }
 
 struct AdmissionRules {
-  std::vector<Prefix> ranges = private_prefixes();     // that other clusters' pods lie in
-  std::vector<Prefix> vip_pools{};                     // that any member may claim VIPs in
-  std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;  // lengths of the prefixes of pods and nodes
-  std::uint32_t prefixes_per_cluster = 4096;           // after merging
+  std::vector<Prefix> ranges = private_prefixes();       // that other clusters' pods lie in
+  std::vector<Prefix> node_ranges = private_prefixes();  // that other clusters' nodes lie in
+  std::map<std::string, std::vector<Prefix>> pods{};     // of other clusters, by name: instead of `ranges`
+  std::vector<Prefix> vip_pools{};                       // that any member may claim VIPs in
+  std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;    // lengths of the prefixes of pods and nodes
+  std::uint32_t prefixes_per_cluster = 4096;             // after merging
   friend bool operator==(const AdmissionRules&, const AdmissionRules&) = default;
 };
 

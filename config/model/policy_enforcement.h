@@ -29,4 +29,15 @@ inline constexpr std::array<EnumName<UntilListed>, 2> kUntilListedNames{{
     {"allow", UntilListed::kAllow},
 }};
 
+// Which clusters' pods a selector of peers means that names no cluster.
+enum class SelectorScope : std::uint8_t {
+  kOwn,  // this cluster's: policy-default-local-cluster of Cilium, the default since 1.19
+  kAny   // any cluster's: Cilium without it
+};
+
+inline constexpr std::array<EnumName<SelectorScope>, 2> kSelectorScopeNames{{
+    {"true", SelectorScope::kOwn},
+    {"false", SelectorScope::kAny},
+}};
+
 }  // namespace isthmus

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -50,13 +51,6 @@ bool inside_one(const std::vector<Prefix>& prefixes, const Prefix& prefix) {
                      [&](const Prefix& other) { return other.family() == prefix.family() && other.contains(prefix); });
 }
 
-// A pool without bounds means any address.
-std::string pool_under(const std::vector<Prefix>& pools, const Prefix& prefix) {
-  const auto pool =
-      std::find_if(pools.begin(), pools.end(), [&](const Prefix& p) { return p.length() != 0 && overlap(p, prefix); });
-  return pool == pools.end() ? std::string() : "which overlaps the VIP pool " + pool->to_string();
-}
-
 std::string first_of(std::initializer_list<std::string> reasons) {
   const auto* const reason =
       std::find_if(reasons.begin(), reasons.end(), [](const auto& text) { return !text.empty(); });
@@ -69,7 +63,12 @@ bool is_special(const IpAddress& address) { return !special_part(Prefix(address,
 
 Admission::Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved)
     : rules_(std::move(rules)), own_(std::move(own)), reserved_(std::move(reserved)) {
+  const auto networks = std::stable_partition(reserved_.begin(), reserved_.end(),
+                                              [](const ReservedAddress& each) { return !each.network; });
+  networks_.assign(std::make_move_iterator(networks), std::make_move_iterator(reserved_.end()));
+  reserved_.erase(networks, reserved_.end());
   std::sort(reserved_.begin(), reserved_.end());
+  std::sort(networks_.begin(), networks_.end());
 }
 
 void Admission::allow_pods(const std::string& cluster, const std::vector<Prefix>& prefixes) {
@@ -82,6 +81,11 @@ void Admission::allow_vips(const std::string& cluster, const std::vector<Prefix>
   }
 }
 
+const std::vector<Prefix>* Admission::pods_of(const std::string& cluster) const {
+  const auto allowed = pods_.find(cluster);
+  return allowed == pods_.end() ? nullptr : &allowed->second;
+}
+
 std::string Admission::too_short(const Prefix& prefix) const {
   const unsigned shortest = prefix.family() == Family::kIpv4 ? rules_.shortest_ipv4 : rules_.shortest_ipv6;
   return prefix.length() < shortest ? "which is shorter than /" + std::to_string(shortest) : std::string();
@@ -89,7 +93,7 @@ std::string Admission::too_short(const Prefix& prefix) const {
 
 std::string Admission::outside(const std::string& cluster, const Prefix& prefix) const {
   if (const auto allowed = pods_.find(cluster); allowed != pods_.end()) {
-    return inside_one(allowed->second, prefix) ? std::string() : "which is outside what the profile allows it";
+    return inside_one(allowed->second, prefix) ? std::string() : "which is outside what is allowed to it by name";
   }
   return inside_one(rules_.ranges, prefix) ? std::string() : "which is outside admission.ranges";
 }
@@ -108,7 +112,31 @@ std::string Admission::takes_reserved(const std::string& cluster, const Prefix& 
   return {};
 }
 
-std::string Admission::takes_pool(const Prefix& prefix) const {
+std::string Admission::takes_network(const std::string& cluster, const Prefix& prefix) const {
+  if (cluster == own_) {
+    return {};
+  }
+  const auto at = std::find_if(networks_.begin(), networks_.end(),
+                               [&](const ReservedAddress& reserved) { return overlap(*reserved.network, prefix); });
+  return at == networks_.end() ? std::string() : "which overlaps " + at->network->to_string() + ", " + at->text;
+}
+
+// A pool without bounds, or with all of a range of pods in it, says where VIPs may be, and not that pods may not.
+std::string Admission::pool_under(const std::vector<Prefix>& pools, const Prefix& prefix) const {
+  const auto for_vips_alone = [&](const Prefix& pool) {
+    return pool.length() != 0 && std::none_of(rules_.ranges.begin(), rules_.ranges.end(), [&](const Prefix& range) {
+             return range.family() == pool.family() && pool.contains(range);
+           });
+  };
+  const auto pool = std::find_if(pools.begin(), pools.end(),
+                                 [&](const Prefix& p) { return overlap(p, prefix) && for_vips_alone(p); });
+  return pool == pools.end() ? std::string() : "which overlaps the VIP pool " + pool->to_string();
+}
+
+std::string Admission::takes_pool(const std::string& cluster, const Prefix& prefix) const {
+  if (cluster == own_) {
+    return {};
+  }
   std::string pool = pool_under(rules_.vip_pools, prefix);
   for (auto of = vips_.begin(); of != vips_.end() && pool.empty(); ++of) {
     pool = pool_under(of->second, prefix);
@@ -117,17 +145,24 @@ std::string Admission::takes_pool(const Prefix& prefix) const {
 }
 
 std::string Admission::refuse_nodes(const std::string& cluster, const Prefix& prefix) const {
-  return first_of({too_short(prefix), special_part(prefix), cluster == own_ ? std::string() : takes_pool(prefix)});
+  const bool inside = cluster == own_ || inside_one(rules_.node_ranges, prefix);
+  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix),
+                   inside ? std::string() : "which is outside admission.node_ranges"});
+}
+
+std::string Admission::refuse_node(const std::string& cluster, const IpAddress& address) const {
+  const Prefix host(address, 128);
+  return first_of({special_part(host), takes_pool(cluster, host), takes_reserved(cluster, host, false)});
 }
 
 std::string Admission::refuse_pods(const std::string& cluster, const Prefix& prefix) const {
-  return first_of({refuse_nodes(cluster, prefix), cluster == own_ ? std::string() : outside(cluster, prefix)});
+  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix),
+                   cluster == own_ ? std::string() : outside(cluster, prefix)});
 }
 
 std::string Admission::refuse_gateway(const std::string& cluster, const IpAddress& address) const {
   const Prefix host(address, 128);
-  return first_of(
-      {special_part(host), takes_reserved(cluster, host, false), cluster == own_ ? std::string() : takes_pool(host)});
+  return first_of({special_part(host), takes_reserved(cluster, host, false), takes_pool(cluster, host)});
 }
 
 std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& address) const {

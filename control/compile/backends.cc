@@ -34,8 +34,8 @@ std::vector<L4Port> matching_ports(const SliceObject& slice, const ServicePort& 
 }
 
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const FleetCluster& cluster, bool unreachable,
-                       std::vector<Candidate>& candidates, std::set<IpAddress>& out_of_prefix) {
+                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, bool unreachable,
+                       std::vector<Candidate>& candidates, OutOfPrefix& out_of_prefix) {
   std::map<std::pair<IpAddress, L4Port>, Candidate> found;
   for (const auto& slice : slices) {
     for (const L4Port number : matching_ports(*slice, port)) {
@@ -45,9 +45,12 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
           continue;
         }
         const IpAddress& address = endpoint.addresses.front();  // the API: further addresses are the same pod's
-        if (fleet.owner(address) != &cluster) {
-          out_of_prefix.insert(address);
-          continue;
+        if (const FleetCluster* at = fleet.owner(address); at != &cluster) {
+          const bool published = at == nullptr && endpoints.cluster_at(address) == cluster.id;
+          (published ? out_of_prefix.published : out_of_prefix.left_out).insert(address);
+          if (!published) {
+            continue;
+          }
         }
         const Candidate candidate{address, number, &cluster, *fitness, slice->weight, unreachable};
         const auto [it, inserted] = found.try_emplace({address, number}, candidate);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "control/compile/endpoints.h"
 #include "control/compile/fleet.h"
 #include "control/model/model.h"
 
@@ -29,11 +30,17 @@ struct Candidate {
 // port, or else the only slice port of its protocol.
 [[nodiscard]] std::vector<L4Port> matching_ports(const SliceObject& slice, const ServicePort& port);
 
+// Addresses of backends outside their cluster's prefixes.
+struct OutOfPrefix {
+  std::set<IpAddress> left_out, published;
+};
+
 // Appends the candidates of one cluster for a port and family, one per address and L4 port; of duplicates, the one
-// with the lowest Fitness value. Addresses outside the cluster's prefixes are skipped and added to `out_of_prefix`.
+// with the lowest Fitness value. Outside its prefixes, a cluster has the addresses of its published endpoints: of its
+// nodes, and of pods where no node has a CIDR.
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const FleetCluster& cluster, bool unreachable,
-                       std::vector<Candidate>& candidates, std::set<IpAddress>& out_of_prefix);
+                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, bool unreachable,
+                       std::vector<Candidate>& candidates, OutOfPrefix& out_of_prefix);
 
 // Moves the candidates that take new flows to the front, sorts both parts by address and port, and returns the size of
 // the front part. `affinity` is that of our own Service: only local (or only remote) candidates take new flows as long

@@ -8,19 +8,24 @@
 #include "control/compile/claims.h"
 #include "control/compile/endpoints.h"
 #include "control/compile/fleet.h"
+#include "control/compile/host_routes.h"
 #include "control/compile/peers.h"
 #include "control/compile/services.h"
 
 namespace isthmus {
 namespace {
 
-// The clusters that appeared, disappeared, or have another id or other prefixes: their endpoints must be re-evaluated.
+// The clusters that appeared, disappeared, have another id or other prefixes, or whose endpoints admission judges one
+// by one and now by other rules: their endpoints must be re-evaluated.
 std::set<std::string> readdressed_clusters(const Fleet& before, const Fleet& now) {
   std::set<std::string> readdressed;
+  const bool other_rules = !(before.admission == now.admission);
   const auto add_missing = [&](const Fleet& of, const Fleet& in) {
     for (const auto& [name, cluster] : of.clusters) {
       const FleetCluster* other = in.find(name);
-      if (other == nullptr || other->id != cluster.id || other->prefixes != cluster.prefixes) {
+      if (other == nullptr || other->id != cluster.id || other->prefixes != cluster.prefixes ||
+          other->pods_ipv4 != cluster.pods_ipv4 || other->pods_ipv6 != cluster.pods_ipv6 ||
+          (other_rules && !(cluster.pods_ipv4 && cluster.pods_ipv6))) {
         readdressed.insert(name);
       }
     }
@@ -86,6 +91,7 @@ struct Compiler::State {
   PeerRegistry peers;
   LocalIdentities local_identities;
   EndpointSet endpoints;
+  HostRoutes host_routes;
   VipClaims claims;
   ServiceSet services;
   PolicySet policy;
@@ -96,6 +102,7 @@ struct Compiler::State {
   std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, std::set<std::string>& readdressed);
   void update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& readdressed,
                         CompileResult& result);
+  void update_host_routes(bool readdressed, std::set<ServiceName>& dirty, CompileResult& result);
   void update_reachability(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
@@ -160,6 +167,39 @@ void Compiler::State::update_endpoints(const ModelChanges& changes, bool first,
   endpoints.take_changes(result.upsert, result.remove);
 }
 
+void Compiler::State::update_host_routes(bool readdressed, std::set<ServiceName>& dirty, CompileResult& result) {
+  if (readdressed) {
+    std::vector<EndpointEntry> all;
+    endpoints.visit([&](const ObjectKey&, const EndpointEntry& entry) {
+      if (fleet.owner(entry.address) == nullptr) {
+        all.push_back(entry);
+      }
+      return true;
+    });
+    host_routes.clear();
+    host_routes.update(all, {}, fleet);
+  } else {
+    host_routes.update(result.upsert, result.remove, fleet);
+  }
+  for (const EndpointEntry& entry : result.upsert) {
+    services.append_backed_by(entry.address, dirty);
+  }
+  for (const IpAddress& address : result.remove) {
+    services.append_backed_by(address, dirty);
+  }
+  if (host_routes.settle(fleet)) {
+    HostPrefixes hosts;
+    for (const auto& [name, cluster] : fleet.clusters) {
+      const std::vector<Prefix>& its = host_routes.of(cluster.id);
+      if (cluster.local || cluster.linked) {
+        auto& into = cluster.local ? hosts.local : hosts.fleet;
+        into.insert(into.end(), its.begin(), its.end());
+      }
+    }
+    result.delta.hosts = std::move(hosts);
+  }
+}
+
 bool Compiler::State::is_usable(PeerId gateway) const {
   return gateway != kNoPeer && unreachable_peers.count(gateway) == 0 && peers.has_route(gateway);
 }
@@ -214,7 +254,7 @@ void Compiler::State::update_clusters(TableDelta& delta) {
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
-  const ServiceSet::Inputs inputs{model, fleet, claims, unreachable, ejected};
+  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
   }
@@ -246,6 +286,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
     update_clusters(result.delta);
   }
   update_endpoints(changes, first, readdressed, result);
+  update_host_routes(first || !readdressed.empty(), dirty, result);
   update_services(dirty, result);
   if (endpoints.take_pod_presence_changed() || fleet_changed) {
     unlabelled = unlabelled_clusters();
@@ -289,6 +330,7 @@ std::vector<Problem> Compiler::State::problems() const {
   claims.append_problems(problems);
   services.append_problems(problems);
   endpoints.append_problems(model, problems);
+  problems.insert(problems.end(), host_routes.problems().begin(), host_routes.problems().end());
   policy.append_problems(problems);
   if (const auto unknown = unknown_pods_problem()) {
     problems.push_back(*unknown);
@@ -350,6 +392,7 @@ std::vector<ClusterView> Compiler::clusters() const {
                      state_->unreachable.count(cluster.id) != 0,
                      state_->ejected.count(cluster.id) != 0,
                      cluster.prefixes,
+                     state_->host_routes.of(cluster.id),
                      {}};
     for (const FleetGateway& gateway : cluster.gateways) {
       const PeerId peer = state_->peers.id_of(name, gateway.underlay);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "control/compile/listing.h"
+#include "control/compile/locations.h"
 #include "dataplane/api/identity.h"
 
 namespace isthmus {
@@ -126,21 +127,23 @@ void EndpointSet::validate_locations(const ObjectKey& owner, const Model& model,
                                      Desired& now) {
   const FleetCluster* cluster = fleet.find(owner.cluster);
   for (auto w = now.begin(); w != now.end();) {
-    const FleetCluster* at = fleet.owner(w->first);
-    if (at == cluster || (at == nullptr && owner.kind == ObjectKind::kNode)) {
+    const bool node = owner.kind == ObjectKind::kNode || is_node_identity(w->second);
+    const Location location = locate(fleet, *cluster, node, w->first);
+    if (location.refused.empty()) {
       ++w;
       continue;
     }
     state.problems.push_back(
-        {owner_text(owner) + " has address " + w->first.to_string() + ", which lies " +
-             (at == nullptr ? "outside its cluster's prefixes" : "in cluster " + at->name) + "; it is left out",
-         location_of(model, owner), "correct the address, or add its prefix to the Cluster object"});
+        {owner_text(owner) + " has address " + w->first.to_string() + ", " + location.refused + "; it is left out",
+         location_of(model, owner),
+         "correct the address, or add its prefix to the Cluster object or to admission.pods"});
     w = now.erase(w);
   }
 }
 
 void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet) {
   bits_ = fleet.own.cluster_bits;
+  own_ = fleet.own.cluster;
   if (owner.kind == ObjectKind::kAddress) {
     return refresh_address(owner, model, fleet);
   }
@@ -234,6 +237,8 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
       std::find_if(state.older->begin(), state.older->end(), [&](const Claim& c) { return c.owner == &owner; });
   if (own != state.older->end()) {
     *own = now;
+  } else if (cluster != state.newest.cluster && cluster != own_) {
+    state.older->push_back(now);  // in no cluster's prefix: whose it was keeps it
   } else {
     state.older->push_back(std::exchange(state.newest, now));
   }
@@ -251,7 +256,8 @@ void EndpointSet::resolve(const IpAddress& address, Address& state) {
   };
   auto& older = *state.older;
   if (bare(state.newest)) {
-    const auto better = std::find_if_not(older.rbegin(), older.rend(), bare);
+    const auto better = std::find_if(older.rbegin(), older.rend(),
+                                     [&](const Claim& c) { return !bare(c) && c.cluster == state.newest.cluster; });
     if (better != older.rend()) {
       std::swap(state.newest, *better);
     }
@@ -280,8 +286,11 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
   if (state.older != nullptr) {
     auto& older = *state.older;
     if (state.newest.owner == &owner) {
-      state.newest = older.back();
-      older.pop_back();
+      const auto same =
+          std::find_if(older.rbegin(), older.rend(), [&](const Claim& c) { return c.cluster == state.newest.cluster; });
+      const auto next = same == older.rend() ? std::prev(older.end()) : std::prev(same.base());
+      state.newest = *next;
+      older.erase(next);
     } else {
       older.erase(std::remove_if(older.begin(), older.end(), [&](const Claim& c) { return c.owner == &owner; }),
                   older.end());
@@ -440,7 +449,8 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
     const Address& state = addresses_.at(address);
     const ObjectKey newest = owner_of(address, state.newest), other = owner_of(address, state.older->back());
     list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + location_of(model, other) +
-                        ") have the same address " + address.to_string() + "; the first is newer and is used",
+                        ") have the same address " + address.to_string() + "; the first " +
+                        (newest.cluster == other.cluster ? "is newer and is used" : "had it and is used"),
                     location_of(model, newest), "remove the stale one"});
   });
   list_problems(denied_, "identities with conflicting labels", problems, [&](Identity number, auto& list) {
@@ -459,6 +469,11 @@ void EndpointSet::visit(const std::function<bool(const ObjectKey&, const Endpoin
       return;
     }
   }
+}
+
+ClusterId EndpointSet::cluster_at(const IpAddress& address) const {
+  const auto found = addresses_.find(address);
+  return found == addresses_.end() || found->second.newest.owner == nullptr ? kNoCluster : found->second.newest.cluster;
 }
 
 void EndpointSet::find(const IpAddress& address,

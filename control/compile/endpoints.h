@@ -1,8 +1,9 @@
 // Which pod or node owns each address, and with which identity: the contents of the endpoint table.
 //
-// An owner (a pod, an ipcache address, or a node) claims its addresses. Where several owners claim one address, the
-// newest claim wins and a problem names both; but a claim with an identity takes precedence over an ipcache address
-// without one. Only entries that differ from what was published are published again. Thread: control.
+// An owner (a pod, an ipcache address, or a node) claims its addresses. Where several owners of one cluster claim one
+// address, the newest claim wins and a problem names both; but a claim with an identity takes precedence over an
+// ipcache address without one. Of several clusters, who had it keeps it, before all our own. Only entries that differ
+// from what was published are published again. Thread: control.
 #pragma once
 
 #include <functional>
@@ -41,6 +42,8 @@ class EndpointSet {
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // Visits every endpoint with its owner, in no order, until `visit` returns false.
   void visit(const std::function<bool(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
+  // The cluster that has the address; kNoCluster: none.
+  [[nodiscard]] ClusterId cluster_at(const IpAddress& address) const;
   // Calls `visit` with the owner of the address, if it has one.
   void find(const IpAddress& address,
             const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
@@ -105,6 +108,7 @@ class EndpointSet {
   Realm realm_;
   LocalIdentities& local_;
   ClusterBits bits_;
+  ClusterId own_;  // our cluster
   std::map<ObjectKey, Owner> owners_;
   std::set<ObjectKey> address_owners_;  // one key per cluster, with an empty name
   std::set<ObjectKey> invalid_;         // owners with problems

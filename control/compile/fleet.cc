@@ -42,6 +42,7 @@ class Builder {
     prefixes_.settle();
     add_gateways();
     check_publishers();
+    index_ends();
     return std::move(fleet_);
   }
 
@@ -183,6 +184,9 @@ class Builder {
       }
     });
     fleet_.admission = Admission(options_.admission, options_.cluster, std::move(reserved));
+    for (const auto& [cluster, prefixes] : options_.admission.pods) {
+      fleet_.admission.allow_pods(cluster, prefixes);
+    }
     model_.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
       if (!names(profile, options_.cluster)) {
         return;
@@ -191,7 +195,7 @@ class Builder {
         fleet_.admission.allow_vips(cluster, profile.vip_pools);
       }
       for (const auto& [cluster, member] : profile.members) {
-        if (member.pod_prefixes) {
+        if (member.pod_prefixes && options_.admission.pods.count(cluster) == 0) {
           fleet_.admission.allow_pods(cluster, *member.pod_prefixes);
         }
         fleet_.admission.allow_vips(cluster, member.vip_pools);
@@ -282,6 +286,18 @@ class Builder {
     cluster->second.gateways.push_back({name, object.underlay, object.port, where, object.encapsulation});
   }
 
+  void index_ends() {
+    for (const auto& [name, cluster] : fleet_.clusters) {
+      for (const FleetGateway& gateway : cluster.gateways) {
+        fleet_.tunnel_ends.push_back(gateway.underlay);
+      }
+      fleet_.ipv4_without_prefixes = fleet_.ipv4_without_prefixes || !cluster.pods_ipv4;
+      fleet_.ipv6_without_prefixes = fleet_.ipv6_without_prefixes || !cluster.pods_ipv6;
+    }
+    fleet_.tunnel_ends.insert(fleet_.tunnel_ends.end(), fleet_.own.more.begin(), fleet_.own.more.end());
+    std::sort(fleet_.tunnel_ends.begin(), fleet_.tunnel_ends.end());
+  }
+
   void check_publishers() {
     for (const auto& [cluster, objects] : model_.publishers()) {
       if (!model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, cluster}) && cluster != options_.cluster) {
@@ -316,6 +332,10 @@ const FleetCluster* Fleet::owner(const IpAddress& address) const {
   auto it = std::upper_bound(ranges.begin(), ranges.end(), address,
                              [](const IpAddress& a, const Range& range) { return a < range.prefix.address(); });
   return it == ranges.begin() || !std::prev(it)->prefix.contains(address) ? nullptr : find(std::prev(it)->cluster);
+}
+
+bool Fleet::is_tunnel_end(const IpAddress& address) const {
+  return std::binary_search(tunnel_ends.begin(), tunnel_ends.end(), address);
 }
 
 std::optional<std::string> Fleet::gateway_at(const IpAddress& address) const {

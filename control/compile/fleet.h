@@ -35,6 +35,8 @@ struct FleetCluster {
   std::vector<FleetGateway> gateways;  // sorted by name; of our own cluster, this gateway included
   std::string where;                   // source location of its Cluster object
   EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // of its nodes; kNone: native routing
+  bool pods_ipv4 = false, pods_ipv6 = false;  // prefixes for its pods are claimed, whether admitted or not
+  [[nodiscard]] bool has_pod_prefixes(Family family) const { return family == Family::kIpv4 ? pods_ipv4 : pods_ipv6; }
   [[nodiscard]] bool native() const { return !local && encapsulation == EncapsulationKind::kNone; }
 };
 
@@ -51,12 +53,15 @@ struct Fleet {
   [[nodiscard]] const FleetCluster* owner(const IpAddress& address) const;
   // The gateway with this underlay address, for messages: "gateway west-1".
   [[nodiscard]] std::optional<std::string> gateway_at(const IpAddress& address) const;
+  [[nodiscard]] bool is_tunnel_end(const IpAddress& address) const;
 
   struct Range {
     Prefix prefix;
     std::string cluster;
   };
-  std::vector<Range> ranges;  // the prefixes of all clusters, sorted by address
+  std::vector<Range> ranges;                                          // the prefixes of all clusters, sorted by address
+  std::vector<IpAddress> tunnel_ends;                                 // of all gateways, sorted
+  bool ipv4_without_prefixes = false, ipv6_without_prefixes = false;  // a cluster claims none for its pods
 };
 
 // The address of a gateway at which both ends can reach each other: they choose alike, so that packets come from where

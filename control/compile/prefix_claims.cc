@@ -26,6 +26,9 @@ bool PrefixClaims::admit(const Claim& claim) {
   }
   if (why.empty()) {
     why = fleet_.admission.takes_reserved(claim.cluster, claim.prefix, claim.pods);
+    if (why.empty()) {
+      why = fleet_.admission.takes_network(claim.cluster, claim.prefix);
+    }
     if (!why.empty() && claim.rank == 1) {  // what a cluster has had is not taken from it
       problem(claim.where,
               "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + ", " + why +
@@ -98,8 +101,10 @@ void PrefixClaims::settle() {
   std::vector<Claim> claims;
   const auto add = [&](const std::string& cluster, const std::vector<Prefix>& prefixes, const std::string& where,
                        int rank_when_new, bool pods) {
-    if (fleet_.clusters.count(cluster) != 0) {
+    if (const auto its = fleet_.clusters.find(cluster); its != fleet_.clusters.end()) {
       for (const Prefix& prefix : prefixes) {
+        bool& named = prefix.family() == Family::kIpv4 ? its->second.pods_ipv4 : its->second.pods_ipv6;
+        named = named || pods;
         const int rank = cluster == options_.cluster ? 0 : had_prefix(cluster, prefix) ? 1 : rank_when_new;
         if (const Claim claim{prefix, cluster, where, rank, pods}; admit(claim)) {
           claims.push_back(claim);
@@ -116,6 +121,18 @@ void PrefixClaims::settle() {
                            [&](const ObjectKey& key, const NodeObject& node, const Provenance& provenance) {
                              add(key.cluster, node.pod_prefixes, provenance.text(), 3, true);
                            });
+  // Where no node has a CIDR for pods, what is allowed to the cluster by name says where they are.
+  for (const auto& [name, cluster] : fleet_.clusters) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const std::vector<Prefix>* allowed = fleet_.admission.pods_of(name);
+      if (allowed != nullptr && !cluster.has_pod_prefixes(family)) {
+        std::vector<Prefix> prefixes;
+        std::copy_if(allowed->begin(), allowed->end(), std::back_inserter(prefixes),
+                     [&](const Prefix& prefix) { return prefix.family() == family; });
+        add(name, prefixes, cluster.where, 2, true);
+      }
+    }
+  }
   // Between new claims of one kind the lower cluster id: what every gateway of the fleet sees alike.
   const auto order = [&](const Claim& claim) { return std::pair(claim.rank, fleet_.clusters.at(claim.cluster).id); };
   std::stable_sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return order(a) < order(b); });

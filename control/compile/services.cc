@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 #include "control/compile/listing.h"
 
@@ -113,14 +114,16 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
       continue;
     }
     const auto slices = inputs.model.slices_of(cluster.name, service.view.name);
-    std::set<IpAddress> out_of_prefix;
-    append_candidates(slices, port, family, inputs.fleet, cluster, inputs.unreachable.count(cluster.id) != 0,
-                      candidates, out_of_prefix);
-    if (!out_of_prefix.empty()) {
+    OutOfPrefix out_of_prefix;
+    append_candidates(slices, port, family, inputs.fleet, inputs.endpoints, cluster,
+                      inputs.unreachable.count(cluster.id) != 0, candidates, out_of_prefix);
+    service.unprefixed.insert(out_of_prefix.left_out.begin(), out_of_prefix.left_out.end());
+    service.unprefixed.insert(out_of_prefix.published.begin(), out_of_prefix.published.end());
+    if (const std::set<IpAddress>& left_out = out_of_prefix.left_out; !left_out.empty()) {
       service.problems.push_back(
-          {std::to_string(out_of_prefix.size()) + " backends of service " + service.view.name.text() + " in cluster " +
-               cluster.name + " lie outside that cluster's prefixes and are left out: " +
-               out_of_prefix.begin()->to_string() + (out_of_prefix.size() > 1 ? " and others" : ""),
+          {std::to_string(left_out.size()) + " backends of service " + service.view.name.text() + " in cluster " +
+               cluster.name + " lie outside that cluster's prefixes, at none of its endpoints, and are left out: " +
+               left_out.begin()->to_string() + (left_out.size() > 1 ? " and others" : ""),
            slices.front().provenance->text(), "correct the EndpointSlice, or add the prefix to the Cluster object"});
     }
     const bool offered = std::any_of(slices.begin(), slices.end(), [&](const auto& slice) {
@@ -220,6 +223,27 @@ void ServiceSet::release(Service& service, const std::set<BackendKey>& used) {
   }
 }
 
+void ServiceSet::reindex(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now) {
+  for (const IpAddress& address : before) {
+    if (now.count(address) == 0) {
+      const auto at = unprefixed_.find(address);
+      at->second.erase(name);
+      if (at->second.empty()) {
+        unprefixed_.erase(at);
+      }
+    }
+  }
+  for (const IpAddress& address : now) {
+    unprefixed_[address].insert(name);
+  }
+}
+
+void ServiceSet::append_backed_by(const IpAddress& address, std::set<ServiceName>& names) const {
+  if (const auto at = unprefixed_.find(address); at != unprefixed_.end()) {
+    names.insert(at->second.begin(), at->second.end());
+  }
+}
+
 void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
   const auto it = services_.find(name);
   if (it == services_.end()) {
@@ -228,6 +252,7 @@ void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
   for (const auto& [key, entry] : it->second.frontends) {
     delta.remove_frontends.push_back(key);
   }
+  reindex(name, it->second.unprefixed, {});
   release(it->second, {});
   service_ids_.release(it->second.view.id);
   by_id_.erase(it->second.view.id);
@@ -267,6 +292,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
 
   std::map<PortKey, PortState> ports;
   std::set<BackendKey> used;
+  const std::set<IpAddress> before = std::exchange(service.unprefixed, {});
   for (const ServicePort& port : merge_ports(found, service)) {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       if (std::any_of(service.view.vips.begin(), service.view.vips.end(),
@@ -278,6 +304,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     }
   }
   service.ports = std::move(ports);
+  reindex(name, before, service.unprefixed);
   release(service, used);
   publish(service, delta);
   remove_duplicates(service.problems);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "control/compile/backends.h"
@@ -31,6 +32,7 @@ class ServiceSet {
   struct Inputs {
     const Model& model;
     const Fleet& fleet;
+    const EndpointSet& endpoints;
     const VipClaims& claims;
     const std::set<ClusterId>& unreachable;  // their backends take no new flows
     const std::set<ClusterId>& ejected;      // their backends are removed
@@ -44,6 +46,8 @@ class ServiceSet {
   // The global services that have a Service object in that cluster.
   [[nodiscard]] std::set<ServiceName> members_of(const std::string& cluster) const;
   [[nodiscard]] std::set<ServiceName> names() const;
+  // The services with a backend at this address, if it is in no prefix of its cluster: they depend on the endpoint.
+  void append_backed_by(const IpAddress& address, std::set<ServiceName>& names) const;
   void append_problems(std::vector<Problem>& problems) const;
 
  private:
@@ -63,6 +67,7 @@ class ServiceSet {
     std::map<PortKey, PortState> ports;
     std::map<FrontendKey, FrontendEntry> frontends;  // as published
     std::map<BackendKey, BackendId> backend_ids;
+    std::set<IpAddress> unprefixed;  // backends' addresses in no prefix of their cluster, also those left out
     std::vector<Problem> problems;
   };
 
@@ -79,12 +84,14 @@ class ServiceSet {
   void publish(Service& service, TableDelta& delta) const;
   void release(Service& service, const std::set<BackendKey>& used);
   void remove(const ServiceName& name, TableDelta& delta);
+  void reindex(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
 
   Realm realm_;
   std::uint32_t ring_slots_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
   std::set<ServiceName> invalid_;
+  std::unordered_map<IpAddress, std::set<ServiceName>> unprefixed_;
   IdPool<ServiceId> service_ids_{1024};
   IdPool<BackendId> backend_ids_{65536};
 };

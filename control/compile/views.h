@@ -27,6 +27,7 @@ struct ClusterView {
   bool unreachable = false;  // none of its gateways responds or has a route; its backends take no new flows
   bool ejected = false;      // unreachable beyond the hold time: its backends are removed, established flows included
   std::vector<Prefix> prefixes;
+  std::vector<Prefix> hosts;  // of its endpoints outside them
   std::vector<GatewayView> gateways;
 };
 

@@ -29,7 +29,7 @@ HealthOptions health_options(const GatewayConfig& config) {
 }
 
 PolicySettings policy_settings(const GatewayConfig& config) {
-  return {config.policy_enforcement, config.policy_audit, config.policy_until_listed};
+  return {config.policy_enforcement, config.policy_audit, config.policy_until_listed, config.policy_scope};
 }
 
 // What was refused is not offered again, so that a restart is needed even after other endpoints went away.
@@ -165,7 +165,8 @@ void ActiveGateway::apply() {
   if (result.peers_changed || !published_) {
     update_peers();
   }
-  const bool clusters_changed = result.delta.clusters || result.peers_changed || routes_changed_ || !published_;
+  const bool clusters_changed =
+      result.delta.clusters || result.delta.hosts || result.peers_changed || routes_changed_ || !published_;
   if (clusters_changed) {
     result.delta.local_routes = local_side_->changed_routes(compiler_->clusters(), compiler_->node_routes());
   }
@@ -338,6 +339,9 @@ void ActiveGateway::maintain() {
   if (publish_failed_) {  // steering that a device refused may succeed now
     CompileResult nothing;
     publish(nothing);
+  }
+  if (dns_ && !dns_->synced()) {  // there may be room for it now
+    update_dns();
   }
   if (!node_addresses_read_) {
     read_node_addresses();

@@ -51,6 +51,12 @@ std::optional<IpAddress> node_source(Family family, const std::vector<Prefix>& o
 
 Prefix host_prefix(const IpAddress& address) { return {address, 128}; }
 
+std::vector<Prefix> with_hosts(const ClusterView& cluster) {
+  std::vector<Prefix> all = cluster.prefixes;
+  all.insert(all.end(), cluster.hosts.begin(), cluster.hosts.end());
+  return all;
+}
+
 }  // namespace
 
 std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vector<ClusterView>& clusters,
@@ -58,13 +64,13 @@ std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vect
   route_problems_.clear();
   std::set<std::pair<DeviceId, IpAddress>> before = std::exchange(next_hops_, {});
   const ClusterView* own = own_cluster(clusters);
-  const std::vector<Prefix> prefixes = own != nullptr ? own->prefixes : std::vector<Prefix>{};
+  const std::vector<Prefix> prefixes = own != nullptr ? with_hosts(*own) : std::vector<Prefix>{};
   std::vector<LocalRoute> routes;
   if (node_.kernel_end) {
     if (kernel_end_ == kNoAdjacency) {
       kernel_end_ = adjacencies_.fixed(node_.local, node_.kernel_end->mac);
     }
-    routes = through_kernel_end(prefixes);
+    routes = own == nullptr ? std::vector<LocalRoute>{} : through_kernel_end(*own);
   } else {
     auto found = through_kernel_routes(prefixes);
     if (!found) {  // what was given stays in force
@@ -83,9 +89,16 @@ std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vect
   return routes;
 }
 
-std::vector<LocalRoute> LocalSide::through_kernel_end(const std::vector<Prefix>& own) const {
+// One for all addresses in no prefix: it would be a new list, and decisions made anew, with every pod that has one.
+std::vector<LocalRoute> LocalSide::through_kernel_end(const ClusterView& own) const {
   std::vector<LocalRoute> routes;
-  for (const Prefix& prefix : own) {
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    if (std::any_of(own.hosts.begin(), own.hosts.end(), [&](const Prefix& p) { return p.family() == family; })) {
+      const IpAddress any = family == Family::kIpv4 ? IpAddress::ipv4(Be32{}) : IpAddress{};
+      routes.push_back({Prefix(any, 0), node_.local, kernel_end_});
+    }
+  }
+  for (const Prefix& prefix : own.prefixes) {
     routes.push_back({prefix, node_.local, kernel_end_});
   }
   return routes;
@@ -147,7 +160,7 @@ void LocalSide::add_native_routes(const std::vector<ClusterView>& clusters, std:
     if (!cluster.native || !cluster.linked) {
       continue;
     }
-    const auto kernel_routes = node_.kernel->local_routes(cluster.prefixes);
+    const auto kernel_routes = node_.kernel->local_routes(with_hosts(cluster));
     if (!kernel_routes) {
       route_problems_.push_back(kernel_routes.error());
       continue;
@@ -176,6 +189,7 @@ std::vector<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& cl
   for (const ClusterView& cluster : clusters) {
     if (!cluster.local && cluster.linked) {
       fleet.insert(cluster.prefixes.begin(), cluster.prefixes.end());
+      fleet.insert(cluster.hosts.begin(), cluster.hosts.end());
     }
   }
   for (const ServiceView& service : services) {

@@ -42,7 +42,7 @@ class LocalSide {
   [[nodiscard]] std::vector<Prefix> fleet_prefixes(const std::vector<ClusterView>& clusters,
                                                    const std::vector<ServiceView>& services) const;
   void set_routes(const std::vector<Prefix>& own, const std::vector<Prefix>& fleet);
-  [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const std::vector<Prefix>& own) const;
+  [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const ClusterView& own) const;
   // nullopt: the kernel did not answer, which is listed.
   [[nodiscard]] std::optional<std::vector<LocalRoute>> through_kernel_routes(const std::vector<Prefix>& own);
   // Notes the next hop for the neighbour watch.

@@ -25,6 +25,9 @@ std::vector<ReservedAddress> reserved_addresses(const std::vector<NodeAddress>& 
           {address.address,
            std::string(address.router ? "a router" : "an address") + " of this node (" + address.interface + ")",
            address.router});
+      if (const Prefix network(address.address, address.length); network.address() != network.last()) {
+        reserved.push_back({network.address(), "a network of this node (" + address.interface + ")", true, network});
+      }
     }
   }
   for (const HubState& hub : hubs) {

@@ -3,7 +3,9 @@
 #include <linux/if_addr.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "control/kernel/route_entry.h"
 
@@ -27,7 +29,9 @@ Result<std::vector<NodeAddress>> list_addresses(NetlinkRequests& requests, const
         // On a point-to-point interface IFA_ADDRESS is the other end.
         const auto local = attributes.address(IFA_LOCAL);
         if (const auto address = local ? local : attributes.address(IFA_ADDRESS)) {
-          addresses.push_back({*address, interface_of(links, static_cast<int>(header->ifa_index)), false});
+          const bool network = attributes.address(IFA_ADDRESS) == address;  // and no other end
+          addresses.push_back({*address, interface_of(links, static_cast<int>(header->ifa_index)), false,
+                               network ? header->ifa_prefixlen : std::uint8_t{128}});
         }
       });
   if (failed) {
@@ -44,14 +48,15 @@ Result<std::vector<NodeAddress>> query_node_addresses(NetlinkRequests& requests,
     return addresses;
   }
   for (const Family family : kFamilies) {
-    const auto routes = list_routes(requests, family, 0);
-    if (!routes) {
-      return routes.error();
+    std::set<std::pair<IpAddress, int>> routers;
+    const auto failed = visit_routers(
+        requests, family, [&] { routers.clear(); },
+        [&](const IpAddress& address, int interface) { routers.emplace(address, interface); });
+    if (failed) {
+      return *failed;
     }
-    for (const RouteEntry& route : *routes) {
-      if (route.gateway) {
-        addresses->push_back({*route.gateway, interface_of(links, route.interface_index), true});
-      }
+    for (const auto& [address, interface] : routers) {
+      addresses->push_back({address, interface_of(links, interface), true});
     }
   }
   std::sort(addresses->begin(), addresses->end());

@@ -28,8 +28,8 @@ std::optional<IpAddress> parse_via(const nlattr* attribute) {
   return std::nullopt;
 }
 
-// RTA_MULTIPATH: rtnexthop structures, each followed by its attributes.
-void take_first_live_hop(RouteEntry& route, const nlattr* multipath) {
+// RTA_MULTIPATH: rtnexthop structures, each followed by its attributes. Until `take` returns false.
+void visit_hops(const nlattr* multipath, const std::function<bool(const rtnexthop&, const NetlinkAttributes&)>& take) {
   const auto* bytes = static_cast<const char*>(mnl_attr_get_payload(multipath));
   std::size_t left = mnl_attr_get_payload_len(multipath);
   while (left >= sizeof(rtnexthop)) {
@@ -37,16 +37,26 @@ void take_first_live_hop(RouteEntry& route, const nlattr* multipath) {
     if (hop->rtnh_len < sizeof(rtnexthop) || hop->rtnh_len > left) {
       return;
     }
-    if (!is_dead(hop->rtnh_flags)) {
-      route.interface_index = hop->rtnh_ifindex;
-      route.gateway = gateway_of(
-          NetlinkAttributes(static_cast<const void*>(bytes + sizeof(rtnexthop)), hop->rtnh_len - sizeof(rtnexthop)));
+    const NetlinkAttributes attributes(static_cast<const void*>(bytes + sizeof(rtnexthop)),
+                                       hop->rtnh_len - sizeof(rtnexthop));
+    if (!take(*hop, attributes)) {
       return;
     }
     const std::size_t step = std::min<std::size_t>(left, RTNH_ALIGN(hop->rtnh_len));
     bytes += step;
     left -= step;
   }
+}
+
+void take_first_live_hop(RouteEntry& route, const nlattr* multipath) {
+  visit_hops(multipath, [&](const rtnexthop& hop, const NetlinkAttributes& attributes) {
+    if (is_dead(hop.rtnh_flags)) {
+      return true;
+    }
+    route.interface_index = hop.rtnh_ifindex;
+    route.gateway = gateway_of(attributes);
+    return false;
+  });
 }
 
 }  // namespace
@@ -84,6 +94,37 @@ std::optional<RouteEntry> parse_route(const nlmsghdr* message) {
     route.gateway = gateway_of(attributes);
   }
   return route;
+}
+
+std::optional<Error> visit_routers(NetlinkRequests& requests, Family family, const std::function<void()>& restart,
+                                   const std::function<void(const IpAddress&, int)>& visit) {
+  NetlinkMessage message(RTM_GETROUTE, 0);
+  auto& header = message.header<rtmsg>();
+  header.rtm_family = family == Family::kIpv4 ? AF_INET : AF_INET6;
+  header.rtm_type = RTN_UNICAST;  // without the blackholes behind our own routes
+  const auto failed = requests.dump(message, restart, [&](const nlmsghdr* reply) {
+    const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(reply));
+    // Our own routes can be very many. Older kernels do not filter.
+    if (route->rtm_protocol == kRouteProtocol || route->rtm_type != RTN_UNICAST ||
+        (route->rtm_flags & RTM_F_CLONED) != 0) {
+      return;
+    }
+    const NetlinkAttributes attributes(reply, sizeof(*route));
+    if (const nlattr* multipath = attributes.get(RTA_MULTIPATH); multipath != nullptr) {
+      visit_hops(multipath, [&](const rtnexthop& hop, const NetlinkAttributes& of_hop) {
+        if (const auto gateway = gateway_of(of_hop)) {
+          visit(*gateway, hop.rtnh_ifindex);
+        }
+        return true;
+      });
+    } else if (const auto gateway = gateway_of(attributes)) {
+      visit(*gateway, static_cast<int>(attributes.number(RTA_OIF).value_or(0)));
+    }
+  });
+  if (failed && failed->code != EAFNOSUPPORT && failed->code != EOPNOTSUPP && failed->code != ENOENT) {
+    return Error{"cannot list the kernel's routes: " + failed->text, "netlink", "run as root or with CAP_NET_ADMIN"};
+  }
+  return std::nullopt;
 }
 
 Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family, std::uint8_t protocol,

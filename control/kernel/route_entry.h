@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,13 @@ struct RouteEntry {
 // Routes of one family in `table`; only those of `protocol` if it is not 0.
 [[nodiscard]] Result<std::vector<RouteEntry>> list_routes(NetlinkRequests& requests, Family family,
                                                           std::uint8_t protocol, std::uint32_t table = RT_TABLE_MAIN);
+
+// The routers of all routes in all tables, those of multipath routes and of dead next hops included, with the number of
+// the interface; but not of our own routes. One that several routes name may be visited as often. `restart`: what was
+// visited is void.
+[[nodiscard]] std::optional<Error> visit_routers(NetlinkRequests& requests, Family family,
+                                                 const std::function<void()>& restart,
+                                                 const std::function<void(const IpAddress&, int)>& visit);
 
 [[nodiscard]] std::string route_protocol_name(std::uint8_t protocol);
 

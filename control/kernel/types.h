@@ -39,6 +39,7 @@ struct NodeAddress {
   IpAddress address;
   std::string interface;
   bool router = false;
+  std::uint8_t length = 128;  // of this node's: of the network that it is connected to by it
   friend auto operator<=>(const NodeAddress&, const NodeAddress&) = default;
 };
 

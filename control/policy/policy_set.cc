@@ -344,7 +344,7 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
     CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text, {}};
     if (!text.any_peer) {
       std::vector<Problem> problems;
-      const PeerSelector selector = resolve_peers(text, cluster_, model, problems);
+      const PeerSelector selector = resolve_peers(text, cluster_, settings_.scope, model, problems);
       for (Problem& problem : problems) {
         problem.what = policy_text(key) + " " + problem.what;
         problem.where = Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + text.line}.text();

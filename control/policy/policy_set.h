@@ -38,6 +38,7 @@ struct PolicySettings {
   PolicyEnforcement enforcement = PolicyEnforcement::kDefault;
   bool audit = false;
   UntilListed until_listed = UntilListed::kDeny;
+  SelectorScope scope = SelectorScope::kOwn;
 };
 
 // The clusters' prefixes and identity ranges, as needed by policy.

@@ -140,7 +140,7 @@ void add_services(const PolicyService& reference, const std::string& cluster, co
 
 }  // namespace
 
-LabelSelector in_scope(LabelSelector selector, const std::string& cluster) {
+LabelSelector in_scope(LabelSelector selector, const std::string& cluster, SelectorScope scope) {
   bool excludes_clusters = false;
   for (const LabelRequirement& requirement : selector.requirements) {
     const bool of_cluster = requirement.key == kClusterLabel;
@@ -150,21 +150,21 @@ LabelSelector in_scope(LabelSelector selector, const std::string& cluster) {
     }
     excludes_clusters = excludes_clusters || of_cluster;
   }
-  LabelRequirement scope{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}};
-  if (excludes_clusters) {  // what belongs to no cluster is not an endpoint of another one
-    scope.op = LabelOperator::kExists;
-    scope.values.clear();
+  LabelRequirement required{"k8s", std::string(kClusterLabel), LabelOperator::kIn, {cluster}};
+  if (excludes_clusters || scope == SelectorScope::kAny) {  // what belongs to no cluster is no endpoint
+    required.op = LabelOperator::kExists;
+    required.values.clear();
   }
-  selector.requirements.push_back(std::move(scope));
+  selector.requirements.push_back(std::move(required));
   std::sort(selector.requirements.begin(), selector.requirements.end());
   return selector;
 }
 
-PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
+PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, SelectorScope scope, const Model& model,
                            std::vector<Problem>& problems) {
   PeerSelector out;
   for (const LabelSelector& selector : rule.endpoints) {
-    out.labels.push_back(in_scope(selector, cluster));
+    out.labels.push_back(in_scope(selector, cluster, scope));
   }
   for (const PolicyEntity entity : rule.entities) {
     add_entity(entity, cluster, out);

@@ -10,14 +10,14 @@
 
 namespace isthmus {
 
-// The selector as applied to peers: limited to our own cluster unless it names clusters or reserved labels itself, and
-// to what belongs to a cluster if it only excludes clusters.
-[[nodiscard]] LabelSelector in_scope(LabelSelector selector, const std::string& cluster);
+// The selector as applied to peers, unless it names clusters or reserved labels itself: limited to our own cluster
+// `cluster`, or to what belongs to any; and to the latter if it only excludes clusters.
+[[nodiscard]] LabelSelector in_scope(LabelSelector selector, const std::string& cluster, SelectorScope scope);
 
 // Precondition: the rule has a condition on its peers. References to missing objects are added to `problems`, without a
 // source location.
-[[nodiscard]] PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, const Model& model,
-                                         std::vector<Problem>& problems);
+[[nodiscard]] PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, SelectorScope scope,
+                                         const Model& model, std::vector<Problem>& problems);
 // Every prefix that needs an identity of its own to distinguish the selected addresses from those around them.
 [[nodiscard]] std::vector<Prefix> prefixes_of(const PeerSelector& selector);
 

@@ -82,10 +82,17 @@ struct LocalRoute {
 };
 
 // Changes that take effect together. An absent optional leaves its part unchanged.
+// Endpoints that are in no prefix of their cluster, merged: what steering takes for their sake. The engine itself finds
+// them in the endpoint table.
+struct HostPrefixes {
+  std::vector<Prefix> local, fleet;  // of our own cluster; of the others
+};
+
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
   std::optional<std::vector<ClusterEntry>> clusters;    // whole list
+  std::optional<HostPrefixes> hosts;                    // whole lists
   std::optional<std::vector<LocalRoute>> local_routes;  // whole list
   std::vector<FrontendEntry> upsert_frontends;
   std::vector<FrontendKey> remove_frontends;
@@ -97,10 +104,10 @@ struct TableDelta {
   std::optional<PolicyDefaults> policy_defaults;
   std::optional<std::vector<CidrIdentity>> cidr_identities;  // whole list
   [[nodiscard]] bool empty() const {
-    return upsert_peers.empty() && remove_peers.empty() && !clusters && !local_routes && upsert_frontends.empty() &&
-           remove_frontends.empty() && upsert_selectors.empty() && remove_selectors.empty() &&
-           upsert_policies.empty() && remove_policies.empty() && affected_subjects.empty() && !policy_defaults &&
-           !cidr_identities;
+    return upsert_peers.empty() && remove_peers.empty() && !clusters && !hosts && !local_routes &&
+           upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
+           remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
+           affected_subjects.empty() && !policy_defaults && !cidr_identities;
   }
 };
 

@@ -117,6 +117,9 @@ Status Publisher::apply(const TableDelta& delta) {
   if (new_peers || new_clusters) {
     next->clusters = std::make_shared<const ClusterTable>(clusters_, *next->peers, shared_.options.realm);
   }
+  if (delta.hosts) {
+    hosts_ = *delta.hosts;
+  }
   if (delta.local_routes || next->routes == nullptr) {
     everything = everything || (delta.local_routes && *delta.local_routes != routes_);
     routes_ = delta.local_routes.value_or(routes_);
@@ -337,6 +340,8 @@ SteerRules Publisher::steer_rules() const {
     auto& into = cluster.local ? rules.local_sources : rules.fleet;
     into.insert(into.end(), cluster.prefixes.begin(), cluster.prefixes.end());
   }
+  rules.local_sources.insert(rules.local_sources.end(), hosts_.local.begin(), hosts_.local.end());
+  rules.fleet.insert(rules.fleet.end(), hosts_.fleet.begin(), hosts_.fleet.end());
   for (const LocalRoute& route : routes_) {
     if (route.native) {
       rules.local_sources.push_back(route.prefix);

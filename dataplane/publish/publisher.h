@@ -52,6 +52,7 @@ class Publisher {
   SharedState& shared_;
   std::map<PeerId, PeerEntry> peers_;
   std::vector<ClusterEntry> clusters_;
+  HostPrefixes hosts_;
   std::vector<LocalRoute> routes_;
   std::multiset<IpAddress> vips_;
   std::vector<CidrIdentity> cidrs_without_labels_;

@@ -235,6 +235,9 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
   EndpointInfo endpoint;
   end.published = endpoints.find(realm, address, hash, endpoint);
   end.cluster = snapshot.clusters->cluster_of(realm, address);
+  if (end.cluster == kNoCluster && end.published) {  // in no prefix: a node, or a pod of a cluster without node CIDRs
+    end.cluster = endpoint.cluster;
+  }
   end.identity = end.published ? endpoint.identity : snapshot.policy->by_prefix(realm, address, identity::kWorld);
   end.previous = endpoint.previous;
   end.grace_until = endpoint.grace_until;

@@ -99,7 +99,7 @@ class EngineImplementation final : public Engine {
     if (auto status = publisher_.apply(delta); !status) {
       return status;
     }
-    const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters ||
+    const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters || delta.hosts ||
                           delta.local_routes || !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
     if (!steering && steered_) {
       return Ok{};

@@ -94,11 +94,10 @@ std::optional<ObjectValue> read_cluster(const ObjectText& in) {
   if (const YamlNode* id = spec.require("id", "write the cluster's id, 1 to 255 (or 511)")) {
     cluster.id = ClusterId{static_cast<std::uint16_t>(read_number(*id, "spec.id", 1, 511, errors).value_or(0))};
   }
-  if (const YamlNode* list = spec.require("podCIDRs", "write the address blocks of its pods, such as [10.1.0.0/16]")) {
+  if (const YamlNode* list = spec.require("podCIDRs",
+                                          "write the address blocks of its pods, such as [10.1.0.0/16]; []: "
+                                          "none, each pod has a route")) {
     cluster.pod_prefixes = read_prefixes(read_list(list, "spec.podCIDRs", errors), "spec.podCIDRs", errors);
-    if (list->kind == YamlNode::Kind::kSequence && list->items.empty()) {
-      spec.error(list->line, "spec.podCIDRs is empty", "write the address blocks of its pods, such as [10.1.0.0/16]");
-    }
   }
   cluster.node_prefixes = read_prefixes(spec.list("nodeCIDRs"), "spec.nodeCIDRs", errors);
   cluster.encapsulation = read_encapsulation(spec, any_kind).value_or(cluster.encapsulation);

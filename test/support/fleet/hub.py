@@ -108,13 +108,15 @@ class Hub:
 
 
 def cluster_manifest(cluster):
+    listed = [] if cluster.name in plan.without_pod_cidrs else cluster.pod_cidrs
+    cidrs = ", ".join(f'"{cidr}"' for cidr in listed)
     return f"""\
 apiVersion: isthmus.io/v1alpha1
 kind: Cluster
 metadata: {{name: {cluster.name}}}
 spec:
   id: {cluster.id}
-  podCIDRs: [{cluster.pod_cidrs[0]}, "{cluster.pod_cidrs[1]}"]
+  podCIDRs: [{cidrs}]
 """
 
 
@@ -154,14 +156,16 @@ metadata: {{name: {name}}}
 
 def node_manifest(cluster, node):
     subnets = cluster.pod_subnets(node)
+    spec = f"""\
+spec:
+  podCIDR: {subnets[0]}
+  podCIDRs: [{subnets[0]}, "{subnets[1]}"]
+"""
     return f"""\
 apiVersion: v1
 kind: Node
 metadata: {{name: {cluster.name}-{node.name}}}
-spec:
-  podCIDR: {subnets[0]}
-  podCIDRs: [{subnets[0]}, "{subnets[1]}"]
-status:
+{"" if cluster.name in plan.without_pod_cidrs else spec}status:
   addresses:
   - {{type: InternalIP, address: {cluster.node_ipv4(node)}}}
 """

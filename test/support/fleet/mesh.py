@@ -26,10 +26,11 @@ def alloc_cidr(text):
 
 
 def node_value(cluster, node):
-    ipv4, ipv6 = cluster.pod_subnets(node)
+    without = cluster.name in plan.without_pod_cidrs
+    ipv4, ipv6 = (None, None) if without else (alloc_cidr(subnet) for subnet in cluster.pod_subnets(node))
     return {"Name": f"{cluster.name}-{node.name}", "Cluster": cluster.name,
             "IPAddresses": [{"Type": "InternalIP", "IP": cluster.node_ipv4(node)}],
-            "IPv4AllocCIDR": alloc_cidr(ipv4), "IPv4SecondaryAllocCIDRs": None, "IPv6AllocCIDR": alloc_cidr(ipv6),
+            "IPv4AllocCIDR": ipv4, "IPv4SecondaryAllocCIDRs": None, "IPv6AllocCIDR": ipv6,
             "IPv6SecondaryAllocCIDRs": None, "IPv4HealthIP": "", "IPv6HealthIP": "", "IPv4IngressIP": "",
             "IPv6IngressIP": "", "ClusterID": cluster.id, "Source": "custom-resource", "EncryptionKey": 0,
             "Labels": None, "Annotations": None, "WireguardPubKey": "", "BootID": ""}

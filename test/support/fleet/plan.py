@@ -17,6 +17,9 @@ DOMAIN = "clusterset.local"
 IDENTITY_SHIFT = {255: 16, 511: 15}
 max_connected_clusters = 255
 
+# Names of clusters that publish no CIDRs for pods, as with Azure CNI's pod subnets or ENI.
+without_pod_cidrs = set()
+
 # Of all gateways: how they want to be reached, and the families of their underlay addresses.
 encapsulation = "vxlan"
 underlay_families = (4,)

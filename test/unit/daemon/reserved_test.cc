@@ -26,11 +26,13 @@ TEST(ReservedAddresses, AreTheNodesItsRoutersAndTheHubs) {
   HubState named = hub;
   named.server = "https://hub.example:2379";
   const auto address = [](const char* text) { return IpAddress::parse(text).value(); };
-  EXPECT_THAT(reserved_addresses({{address("192.0.2.1"), "eth0", false},
+  EXPECT_THAT(reserved_addresses({{address("192.0.2.1"), "eth0", false, 24},
                                   {address("fe80::1"), "pod-1", false},
                                   {address("192.0.2.254"), "eth0", true}},
                                  {hub, hub, named}),
-              testing::ElementsAre(ReservedAddress{address("192.0.2.1"), "an address of this node (eth0)"},
+              testing::ElementsAre(ReservedAddress{address("192.0.2.0"), "a network of this node (eth0)", true,
+                                                   Prefix::parse("192.0.2.0/24")},
+                                   ReservedAddress{address("192.0.2.1"), "an address of this node (eth0)"},
                                    ReservedAddress{address("192.0.2.9"), "the server of a hub (etcd)", true},
                                    ReservedAddress{address("192.0.2.254"), "a router of this node (eth0)", true}));
 }

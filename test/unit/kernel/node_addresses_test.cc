@@ -45,6 +45,32 @@ TEST_F(NodeAddressesTest, AreThoseOfInterfacesAndTheRoutersOfRoutes) {
   EXPECT_THAT(lines, Not(Contains("10.9.0.2 eth0")));
 }
 
+TEST_F(NodeAddressesTest, HaveTheRoutersOfEveryTableAndOfMultipathRoutes) {
+  sh("ip route add 10.7.0.0/16 via 192.0.2.20 table 77 && ip -6 route add 2001:db8:7::/48 via 2001:db8::20 table 77");
+  sh("ip route add 10.8.0.0/16 nexthop via 192.0.2.21 dev eth0 nexthop via 192.0.2.22 dev eth0");
+  sh("ip route add 10.9.0.0/16 via inet6 2001:db8::23 dev eth0");
+  sh("ip route add 10.10.0.0/16 via 192.0.2.24 proto 21");
+  const std::vector<std::string> lines = listed();
+  for (const char* line : {"192.0.2.20 eth0 router", "2001:db8::20 eth0 router", "192.0.2.21 eth0 router",
+                           "192.0.2.22 eth0 router", "2001:db8::23 eth0 router"}) {
+    EXPECT_THAT(lines, Contains(line));
+  }
+  EXPECT_THAT(lines, Not(Contains("192.0.2.24 eth0 router"))) << "one of our own routes";
+}
+
+TEST_F(NodeAddressesTest, HaveTheNetworksThatTheNodeIsConnectedTo) {
+  sh("ip addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0 && ip addr add 10.8.0.1/32 dev eth0");
+  std::vector<std::string> networks;
+  const auto addresses = kernel_->node_addresses();
+  ASSERT_TRUE(addresses);
+  for (const NodeAddress& address : *addresses) {
+    networks.push_back(Prefix(address.address, address.length).to_string());
+  }
+  for (const char* network : {"192.0.2.0/24", "2001:db8::/64", "10.9.0.1/32", "10.8.0.1/32"}) {
+    EXPECT_THAT(networks, Contains(network));
+  }
+}
+
 TEST_F(NodeAddressesTest, FollowTheKernel) {
   EXPECT_THAT(listed(), Not(Contains("192.0.2.9 eth0")));
   sh("ip addr add 192.0.2.9/24 dev eth0");

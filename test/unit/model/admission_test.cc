@@ -241,7 +241,7 @@ TEST(Claims, AreJudgedByTheProfile) {
   EXPECT_EQ(f.backends("10.201.0.2"), "-");
   EXPECT_THAT(f.problem_texts(),
               testing::UnorderedElementsAre(
-                  HasSubstr("prefix 10.22.0.0/16 of cluster west, which is outside what the profile allows it"),
+                  HasSubstr("prefix 10.22.0.0/16 of cluster west, which is outside what is allowed to it by name"),
                   HasSubstr("claims VIP 10.201.0.2, which is in no VIP pool of the cluster"),
                   HasSubstr("service shop/other is global but no cluster claims a VIP for it")));
   profile.vip_pools = {net("10.201.0.0/24")};
@@ -257,6 +257,64 @@ TEST(Claims, OfPodsAreNotHeldAgainstAPoolWithoutBounds) {
   f.compile();
   EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.2.0.0/16")));
   EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST(Claims, OfPodsAreNotHeldAgainstAPoolThatHasAllOfARangeOfPods) {
+  Fleet3 f;
+  f.options.admission.vip_pools = {net("10.0.0.0/8")};
+  f.service("north", global_service({"10.200.0.10"}));
+  f.slice("north", {{"10.3.0.1"}});
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("10.2.0.0/16")));
+  EXPECT_EQ(f.backends("10.200.0.10"), "10.3.0.1:8080*");
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+// Others on a network that the node is connected to are reached there, not through the gateway.
+TEST(Claims, OverANetworkOfThisNodeAreRefused) {
+  struct Row {
+    const char* prefix;
+    bool pods;
+  };
+  for (const Row& row : {Row{"10.9.0.0/16", true}, Row{"10.9.4.64/26", true}, Row{"10.9.4.0/24", false}}) {
+    for (const bool stood : {false, true}) {
+      SCOPED_TRACE(std::string(row.prefix) + (stood ? ", which stood before" : ""));
+      Fleet3 f;
+      const std::vector<ReservedAddress> networks{
+          {ip("10.9.4.0"), "a network of this node (eth1)", true, net("10.9.4.0/24")},
+          {ip("10.1.1.0"), "a network of this node (cni0)", true, net("10.1.1.0/24")}};
+      f.options.reserved = stood ? std::vector<ReservedAddress>{} : networks;
+      serve_from_north(f);
+      f.cluster(
+          "west", 2,
+          row.pods ? std::vector<std::string>{"10.2.0.0/16", row.prefix} : std::vector<std::string>{"10.2.0.0/16"},
+          row.pods ? std::vector<std::string>{} : std::vector<std::string>{row.prefix});
+      f.compile();
+      if (stood) {
+        f.compiler->set_reserved(networks);
+        f.compile();
+      }
+      EXPECT_THAT(f.problem_texts(), Contains(HasSubstr(std::string("prefix ") + row.prefix +
+                                                        " of cluster west, which overlaps 10.9.4.0/24, "
+                                                        "a network of this node (eth1), " +
+                                                        (stood ? "stays" : "is refused"))));
+      const auto has = Contains(net(row.prefix));
+      EXPECT_TRUE(testing::Value(f.cluster_entry(2)->prefixes, has) == stood);
+      EXPECT_THAT(f.cluster_entry(1)->prefixes, Contains(net("10.1.0.0/16"))) << "our own pods' bridge is ours";
+      expect_others_untouched(f);
+    }
+  }
+}
+
+TEST(Claims, OfNodesAtAddressesThatNobodyAllowedAreRefused) {
+  Fleet3 f;
+  serve_from_north(f);
+  f.cluster("west", 2, {"10.2.0.0/16"}, {"8.8.8.0/24"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("prefix 8.8.8.0/24 of cluster west, which is outside "
+                                                    "admission.node_ranges, is refused")));
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::ElementsAre(net("10.2.0.0/16")));
+  expect_others_untouched(f);
 }
 
 // Where nobody was first, all gateways take the lower cluster id, whatever the clusters are called.

@@ -165,11 +165,12 @@ TEST(Endpoints, OutsideTheirClusterAreLeftOut) {
       f.problem_texts(),
       testing::UnorderedElementsAre(
           "west/thief.yaml:1: pod shop/thief of cluster west has address 10.1.0.1, which lies in cluster east; it "
-          "is left out (correct the address, or add its prefix to the Cluster object)",
+          "is left out (correct the address, or add its prefix to the Cluster object or to admission.pods)",
           "west/stray.yaml:1: pod shop/stray of cluster west has address 172.20.0.1, which lies outside its "
-          "cluster's prefixes; it is left out (correct the address, or add its prefix to the Cluster object)",
+          "cluster's prefixes; it is left out (correct the address, or add its prefix to the Cluster object or to "
+          "admission.pods)",
           "west/n.yaml:1: node n of cluster west has address 192.0.1.77, which lies in cluster east; it is left "
-          "out (correct the address, or add its prefix to the Cluster object)"));
+          "out (correct the address, or add its prefix to the Cluster object or to admission.pods)"));
   f.cluster("west", 2, {"10.2.0.0/16", "172.20.0.0/16"});
   f.compile();
   EXPECT_EQ(f.endpoints.count(ip("172.20.0.1")), 1U) << "the prefix was added";

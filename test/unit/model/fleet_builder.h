@@ -43,6 +43,7 @@ class Fleet3 {
     options.cluster = "east";
     options.gateway = "east-1";
     options.ring_slots = 251;
+    options.admission.node_ranges = {*Prefix::parse("192.0.0.0/16"), *Prefix::parse("10.0.0.0/8")};
     options.admission.vip_pools = {*Prefix::parse("10.200.0.0/24"), *Prefix::parse("fd00:ff::/64")};
     for (const auto& [name, id] : std::map<std::string, std::uint16_t>{{"east", 1}, {"west", 2}, {"north", 3}}) {
       const std::string n = std::to_string(id);

@@ -436,8 +436,9 @@ TEST(ServiceProblems, ReportBackendsOutsideTheirCluster) {
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*") << "a cluster cannot point at another's pods";
   EXPECT_THAT(f.problem_texts(),
-              testing::ElementsAre(HasSubstr("2 backends of service shop/cart in cluster east lie outside that "
-                                             "cluster's prefixes and are left out: 10.2.0.9 and others")));
+              testing::ElementsAre(
+                  HasSubstr("2 backends of service shop/cart in cluster east lie outside that "
+                            "cluster's prefixes, at none of its endpoints, and are left out: 10.2.0.9 and others")));
   f.slice("east", {{"10.1.0.1"}});
   f.compile();
   EXPECT_THAT(f.problem_texts(), IsEmpty()) << "fixed";

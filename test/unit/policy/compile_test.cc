@@ -10,6 +10,7 @@ namespace {
 using namespace policy_test;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 TEST(PolicyCompile, APolicyAllowsItsPeersOnItsPortsAndDeniesTheRest) {
   PolicyHub hub;
@@ -39,6 +40,34 @@ TEST(PolicyCompile, ARuleIdResolvesToPolicyFileAndLine) {
   EXPECT_EQ(name->policy(), "CiliumNetworkPolicy shop/rule");
   EXPECT_EQ(name->where(), "east/policy.yaml:9");
   EXPECT_FALSE(hub.compiler->rule_name(kNoRule));
+}
+
+TEST(DefaultLocalCluster, SaysWhoseAPeerIsWithoutAClustersName) {
+  struct Row {
+    const char* peers;
+    const char* from;
+    bool own, any;  // allowed where no cluster means this one; where it means any
+  };
+  for (const Row& row :
+       {Row{"{matchLabels: {app: web}}", "east/web", true, true},
+        Row{"{matchLabels: {app: web}}", "west/web", false, true},
+        Row{"{matchLabels: {app: web}}", "west/ledger", false, false}, Row{"{}", "west/web", false, true},
+        Row{"{}", "192.0.2.77", false, false},
+        Row{"{matchLabels: {app: web, io.cilium.k8s.policy.cluster: west}}", "west/web", true, true},
+        Row{"{matchLabels: {app: web, io.cilium.k8s.policy.cluster: west}}", "east/web", false, false},
+        Row{"{matchLabels: {app: web, io.cilium.k8s.policy.cluster: east}}", "west/web", false, false}}) {
+    for (const SelectorScope scope : {SelectorScope::kOwn, SelectorScope::kAny}) {
+      SCOPED_TRACE(std::string(row.peers) + " " + row.from + (scope == SelectorScope::kOwn ? ", own" : ", any"));
+      PolicySettings settings;
+      settings.scope = scope;
+      PolicyHub hub(settings);
+      hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress:\n  - fromEndpoints: [" +
+                     std::string(row.peers) + "]"));
+      EXPECT_THAT(hub.errors(), IsEmpty());
+      EXPECT_EQ(allowed(hub.ingress(row.from, "east/cart", kTcp, 80)),
+                scope == SelectorScope::kOwn ? row.own : row.any);
+    }
+  }
 }
 
 }  // namespace

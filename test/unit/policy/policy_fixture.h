@@ -109,6 +109,7 @@ class PolicyHub {
     options.gateway = "east-1";
     options.ring_slots = 251;
     options.policy = settings;
+    options.admission.node_ranges = {Prefix::parse("192.0.0.0/16").value()};
     compiler = std::make_unique<Compiler>(options, model, [](const IpAddress&) { return AdjacencyId{7}; });
     hub.set_text("fleet.yaml", "", fleet_text());
     for (const char* cluster : {"east", "west"}) {

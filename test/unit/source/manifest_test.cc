@@ -44,8 +44,8 @@ const ErrorRow kErrors[] = {
      "4: spec.members[1].cluster is \"west\", which has been described above (describe each cluster once)"},
     {"a cluster without an id", std::string(kCluster) + "spec: {podCIDRs: [10.1.0.0/16]}\n", "",
      "4: spec.id is missing"},
-    {"a cluster without pod CIDRs", std::string(kCluster) + "spec: {id: 1, podCIDRs: []}\n", "",
-     "4: spec.podCIDRs is empty"},
+    {"a cluster that does not say where its pods are", std::string(kCluster) + "spec: {id: 1}\n", "",
+     "4: spec.podCIDRs is missing"},
     {"a CIDR with host bits", std::string(kCluster) + "spec:\n  id: 1\n  podCIDRs:\n  - 10.1.2.3/16\n", "",
      "7: spec.podCIDRs[0] is \"10.1.2.3/16\", with bits set beyond its length (write 10.1.0.0/16)"},
     {"a misspelled key of our own kind",
@@ -160,7 +160,7 @@ TEST(Services, HaveTheValuesOfCiliumsAnnotationsAndOurs) {
   annotations:
     service.cilium.io/global: "True"
     io.cilium/shared-service: "false"
-    service.cilium.io/affinity: local
+    service.cilium.io/affinity: Local
     isthmus.io/vip: "10.200.0.10, fd00:ff::a"
 spec:
   sessionAffinity: ClientIP
