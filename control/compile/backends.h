@@ -36,8 +36,8 @@ struct OutOfPrefix {
 };
 
 // Appends the candidates of one cluster for a port and family, one per address and L4 port; of duplicates, the one
-// with the lowest Fitness value. Outside its prefixes, a cluster has the addresses of its published endpoints: of its
-// nodes, and of pods where no node has a CIDR.
+// with the lowest Fitness value. Outside its prefixes, a cluster has the addresses of its published pods, where no
+// node has a CIDR.
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
                        const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, bool unreachable,
                        std::vector<Candidate>& candidates, OutOfPrefix& out_of_prefix);

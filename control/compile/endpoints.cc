@@ -471,9 +471,11 @@ void EndpointSet::visit(const std::function<bool(const ObjectKey&, const Endpoin
   }
 }
 
-ClusterId EndpointSet::cluster_at(const IpAddress& address) const {
+ClusterId EndpointSet::pod_cluster_at(const IpAddress& address) const {
   const auto found = addresses_.find(address);
-  return found == addresses_.end() || found->second.newest.owner == nullptr ? kNoCluster : found->second.newest.cluster;
+  const bool pod = found != addresses_.end() && found->second.newest.owner != nullptr &&
+                   !is_node_identity(found->second.newest.identity);
+  return pod ? found->second.newest.cluster : kNoCluster;
 }
 
 void EndpointSet::find(const IpAddress& address,

@@ -42,8 +42,8 @@ class EndpointSet {
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // Visits every endpoint with its owner, in no order, until `visit` returns false.
   void visit(const std::function<bool(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
-  // The cluster that has the address; kNoCluster: none.
-  [[nodiscard]] ClusterId cluster_at(const IpAddress& address) const;
+  // The cluster that has a pod at the address; kNoCluster: none, or a node.
+  [[nodiscard]] ClusterId pod_cluster_at(const IpAddress& address) const;
   // Calls `visit` with the owner of the address, if it has one.
   void find(const IpAddress& address,
             const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;

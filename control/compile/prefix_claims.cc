@@ -126,9 +126,8 @@ void PrefixClaims::settle() {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       const std::vector<Prefix>* allowed = fleet_.admission.pods_of(name);
       if (allowed != nullptr && !cluster.has_pod_prefixes(family)) {
-        std::vector<Prefix> prefixes;
-        std::copy_if(allowed->begin(), allowed->end(), std::back_inserter(prefixes),
-                     [&](const Prefix& prefix) { return prefix.family() == family; });
+        std::vector<Prefix> prefixes = *allowed;
+        std::erase_if(prefixes, [&](const Prefix& prefix) { return prefix.family() != family; });
         add(name, prefixes, cluster.where, 2, true);
       }
     }

@@ -1,10 +1,7 @@
 """Clusters whose nodes have no CIDRs for pods (Azure CNI with a pod subnet, ENI), in a ClusterMesh of real etcds: pods
-and backends on their node's network are reached by what the ip cache and the nodes say."""
-
-import dataclasses
+are reached by what the ip cache says."""
 
 from fleet_case import FleetCase, SteadyTraffic, addresses, backends, plan, pod, url, wait_until
-from fleet.fleet import HERE, PYTHON, UDP_ECHO_PORT
 from fleet.traffic import curl, curl_many, ping
 
 WITHOUT = {"west", "north"}
@@ -61,28 +58,6 @@ class WithoutPodCidrs(SteadyTraffic, FleetCase):
         wait_until(lambda: "10.2.1.10" in self.routes(), what="the route of web-0 alone")
         self.assertNotIn("10.2.1.10/31", self.routes())
         self.assert_undisturbed(traffic)
-
-    def test_backends_on_their_nodes_network_answer(self):
-        """West's on the gateway's own node, north's on another, behind a gateway with one device."""
-        for name, node_name in (("west", "node1"), ("north", "node1")):
-            cluster = plan.cluster(name)
-            node = cluster.node(node_name)
-            address = cluster.node_ipv4(node)
-            netns = self.fleet.node(name, node_name)
-            self.fleet._start(netns, f"server-{name}-host", [  # pylint: disable=protected-access
-                PYTHON, f"{HERE}/pod_server.py", f"{name}-host", str(cluster.http_port), str(UDP_ECHO_PORT)])
-            host = dataclasses.replace(pod(f"{name}-web-0"), name="host", ipv4=address)
-            others = [entry for entry in backends() if entry.cluster != name]
-            self.fleet.hub.write_service(cluster, backends=[host])
-            self.addCleanup(self.fleet.hub.write_service, cluster)
-            wait_until(lambda at=address: at in self.east.usable_backends("shop/web"), what="the backend at the node")
-            seen = curl_many(self.fleet.pod("east", "client"), url(self.vips[0], 80), 80, "-4")
-            self.assertEqual(seen["-"], 0, seen)
-            self.assertGreater(seen[f"{name}-host"], 0, seen)
-            self.assertGreater(sum(seen[entry.full_name] for entry in others), 0, seen)
-            self.assertFalse([route for route in self.routes() if route.startswith(address)])
-            self.fleet.hub.write_service(cluster)
-            self.fleet.wait_backends("shop/web", addresses(backends()))
 
     def test_a_claim_of_what_others_have_makes_no_route(self):
         """One value in north's ip cache: west's node, the world, a VIP, and a pod of ours."""
