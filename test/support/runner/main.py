@@ -35,7 +35,7 @@ PRODUCT_PROGRAMS = {
     "netns": FLEET_TOOLS,
     "asan": FLEET_TOOLS,
     "tsan": FLEET_TOOLS,
-    "interop": ("test/interop/follow-hub",),
+    "interop": ("test/interop/follow-hub", "test/interop/policy-answers"),
 }
 
 
@@ -54,8 +54,8 @@ suites:
   install  the README's first command from a clean copy of the tree, and from nothing in a minimal Debian
 with --full, or named, also:
   lto      the product with link-time optimization, every source by itself, -Wodr
-  interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server;
-           needs Go and the module proxy
+  interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server, and
+           policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under

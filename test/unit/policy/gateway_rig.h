@@ -2,12 +2,10 @@
 // memory devices. Its inputs are the plain values of reference.h.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <compare>
-#include <cstdlib>
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,8 +81,7 @@ inline std::string fleet_manifest(const std::vector<Who>& fleet, const std::stri
 template <typename T>
 T need(Result<T> result) {
   if (!result) {
-    ADD_FAILURE() << result.error().text();
-    std::abort();
+    throw std::runtime_error(result.error().text());
   }
   return std::move(*result);
 }
@@ -125,23 +122,27 @@ class Gateway {
     }
   }
   void publish() {
+    for (const SourceProblem& problem : publish_what_is_valid()) {
+      throw std::runtime_error(problem.provenance.text() + ": " + problem.what);
+    }
+  }
+  // Returns the problems of the texts.
+  std::vector<SourceProblem> publish_what_is_valid() {
     for (const ObjectDelta& delta : hub_.take_deltas()) {
       model_.apply(0, delta);
-    }
-    for (const SourceProblem& problem : hub_.problems()) {
-      ADD_FAILURE() << problem.provenance.text() << ": " << problem.what;
     }
     const CompileResult result = compiler_->compile(model_.take_changes());
     engine_->remove_endpoints(Realm{}, result.remove);
     engine_->upsert_endpoints(result.upsert);
     need(engine_->publish(result.delta));
+    return hub_.problems();
   }
   // Sends the packets; returns those that were forwarded.
   std::set<Tuple> send(const std::vector<Packet>& packets) {
     for (const auto& packet : packets) {
       const test::FrameBytes frame = frame_of(packet);
       if (!(packet.from->cluster == "east" ? local_ : underlay_)->inject(frame)) {
-        ADD_FAILURE() << "the device is full";
+        throw std::runtime_error("the device is full");
       }
     }
     while (!local_->drained() || !underlay_->drained()) {
@@ -156,6 +157,8 @@ class Gateway {
     }
     return out;
   }
+  [[nodiscard]] const Model& model() const { return model_; }
+  [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
   // Packets dropped for reasons other than policy.
   [[nodiscard]] std::uint64_t other_drops() const {
     std::uint64_t count = 0;
