@@ -244,6 +244,22 @@ void read_icmps(const YamlMap& rule, PolicyRule& out) {
   }
 }
 
+// As the API server checks an IntOrString: a number is one of a port, and text is a name, which has a letter.
+bool is_kubernetes_port(const YamlMap& item, const YamlNode& port) {
+  const auto number = port_number(port.text);
+  if (number && !is_bare_number_or_boolean(port)) {
+    item.error(port.line,
+               item.path("port") + " is " + shown(port.text) + " in quotes, which is a name without a letter",
+               "write the number without quotes");
+    return false;
+  }
+  if (number && *number == 0) {
+    item.error(port.line, item.path("port") + " is 0", "write a number, 1 to 65535, or leave port out for every port");
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void read_cilium_ports(const YamlMap& rule, PolicyRule& out) {
@@ -264,6 +280,9 @@ void read_kubernetes_ports(const YamlMap& rule, PolicyRule& out) {
     port.reject_others({"port", "endPort", "protocol"});
     const YamlNode* number = port.get("port");
     const auto protocols = read_protocols(port, "TCP");
+    if (number != nullptr && !is_kubernetes_port(port, *number)) {
+      continue;
+    }
     add_port(port, number == nullptr ? "0" : port.text("port"), port.line(), protocols, out.ports);
   }
 }
