@@ -58,6 +58,31 @@ std::string api_version(const KindRow& row) {
   return (row.group.empty() ? "" : std::string(row.group) + "/") + std::string(first_word(row.versions));
 }
 
+bool is_policy(const KindRow& row) {
+  return row.kind == ObjectKind::kNetworkPolicy || row.kind == ObjectKind::kCiliumPolicy ||
+         row.kind == ObjectKind::kClusterwidePolicy;
+}
+
+// The policy that an object of no kind we read was probably meant to be: NetworkPolicy of its former group, or a typing
+// error in the kind. Null: none.
+const KindRow* intended_policy(std::string_view group, std::string_view kind) {
+  std::vector<std::string_view> names;
+  for (const KindRow& row : kKinds) {
+    if (is_policy(row) && (group.empty() || row.group == group || (row.name == kind && group == "extensions"))) {
+      names.push_back(row.name);
+    }
+  }
+  const std::string_view near = nearest(kind, names);
+  const auto* row = std::find_if(kKinds.begin(), kKinds.end(), [&](const KindRow& each) { return each.name == near; });
+  return row == kKinds.end() ? nullptr : row;
+}
+
+// Policies for pods' packets that other programs enforce, and this one does not.
+bool is_foreign_policy(std::string_view group, std::string_view kind) {
+  constexpr std::string_view kGroups = "policy.networking.k8s.io crd.projectcalico.org projectcalico.org crd.antrea.io";
+  return kind.ends_with("NetworkPolicy") && has_word(kGroups, group);
+}
+
 // Reads the objects of one document into it.
 class DocumentReader {
  public:
@@ -120,8 +145,9 @@ class DocumentReader {
     }
   }
 
-  // The row of a kind we read. Null for other kinds, with an error only for unknown kinds of our own group and for
-  // unsupported versions.
+  // The row of a kind we read; with an error, of a policy in an unsupported version or with a typing error in its kind,
+  // which is refused by name. Null for other kinds, with an error only for unknown kinds of our own group and for
+  // unsupported versions, and a warning for policies that only others enforce.
   [[nodiscard]] static const KindRow* find_kind(const YamlMap& root, std::string_view version, std::string_view kind) {
     const auto slash = version.find('/');
     const std::string_view group = slash == std::string_view::npos ? std::string_view() : version.substr(0, slash);
@@ -139,6 +165,17 @@ class DocumentReader {
       }
       root.error(root.line(), std::string(kind) + " of apiVersion " + shown(version) + " is not read",
                  "write apiVersion: " + api_version(row));
+      return is_policy(row) ? &row : nullptr;
+    }
+    if (const KindRow* row = intended_policy(group, kind)) {
+      root.error(root.line(), std::string(kind) + " of apiVersion " + shown(version) + " is not read",
+                 "write apiVersion: " + api_version(*row) + ", kind: " + std::string(row->name));
+      return row;
+    }
+    if (is_foreign_policy(group, kind)) {
+      root.warn(root.line(),
+                std::string(kind) + " of " + std::string(group) + " is not read: this policy is not enforced",
+                "write it as NetworkPolicy, CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy");
       return nullptr;
     }
     if (group == kOurGroup) {
