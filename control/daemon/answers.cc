@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "control/admin/replies.h"
+#include "control/daemon/log.h"
 #include "control/daemon/policy_answers.h"
 #include "control/observe/metrics_page.h"
 
@@ -317,6 +318,8 @@ std::string answer_metrics(const GatewayParts& parts) {
       input.unapplied_rules[policy_text(policy)] = rules;
     }
   }
+  input.log_lines_lost = log_lines_lost();
+  input.servers = parts.servers;
   return metrics_page(input);
 }
 

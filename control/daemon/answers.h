@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "config/model/gateway_config.h"
 #include "control/admin/request.h"
@@ -12,6 +13,7 @@
 #include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/model/model.h"
+#include "control/observe/metrics_page.h"
 
 namespace isthmus {
 
@@ -22,6 +24,7 @@ struct GatewayParts {
   const ProblemList& problems;
   const ActiveGateway* active;  // null while our own objects are missing
   std::chrono::steady_clock::time_point started;
+  std::vector<ServerCounts> servers;
 };
 
 // One line of JSON (admin/replies.h); for flows, followed by one line per flow.

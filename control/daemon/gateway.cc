@@ -1,6 +1,5 @@
 #include "control/daemon/gateway.h"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "control/admin/request.h"
 #include "control/daemon/daemon.h"
+#include "control/daemon/log.h"
 #include "control/daemon/priority.h"
 #include "control/daemon/service_manager.h"
 #include "control/observe/metrics_page.h"
@@ -23,32 +23,13 @@ namespace {
 constexpr auto kHubsInterval = std::chrono::seconds(1);
 constexpr auto kMetricsRetry = std::chrono::seconds(2);
 
-spdlog::level::level_enum spdlog_level(LogLevel level) {
-  switch (level) {
-    case LogLevel::kTrace:
-      return spdlog::level::trace;
-    case LogLevel::kDebug:
-      return spdlog::level::debug;
-    case LogLevel::kInfo:
-      return spdlog::level::info;
-    case LogLevel::kWarn:
-      return spdlog::level::warn;
-    case LogLevel::kError:
-      break;
-  }
-  return spdlog::level::err;
-}
-
-void open_log(const GatewayConfig& config) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("isthmus"));
-  spdlog::set_level(spdlog_level(config.log_level));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + config.name + ": %v");
-}
+// How often a person is told that the log is losing lines.
+constexpr auto kLogInterval = std::chrono::seconds(5);
 
 }  // namespace
 
 Status run(const GatewayConfig& config) {
-  open_log(config);
+  const Log log(config);
   spdlog::info("isthmus {}, gateway of cluster {}, configuration {}", ISTHMUS_VERSION, config.cluster, config.file);
   raise_priority();
   Gateway gateway(config);
@@ -77,6 +58,7 @@ Status Gateway::run() {
   wait_timer_ = loop_.add_timer([this] { apply(); });
   metrics_timer_ = loop_.add_timer([this] { open_metrics(); });
   hubs_timer_ = loop_.add_timer([this] { read_hubs(); });
+  log_timer_ = loop_.add_timer([this] { check_log(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
@@ -87,6 +69,7 @@ Status Gateway::run() {
   if (auto opened = open_hubs(); !opened) {
     return opened;
   }
+  check_log();
   loop_.run();
   if (fatal_) {
     return *fatal_;
@@ -231,6 +214,18 @@ void Gateway::activate() {
   notify_service_manager("READY=1\nSTATUS=serving");
 }
 
+void Gateway::check_log() {
+  const std::uint64_t lost = log_lines_lost();
+  std::optional<Error> problem;
+  if (lost != log_lines_lost_) {
+    problem = Error{"lines of the log are lost: who reads stderr does not keep up", "log",
+                    "see to its reader (journald, the container runtime), or raise log.level"};
+  }
+  log_lines_lost_ = lost;
+  problems_.set_one("log", problem);
+  loop_.set_timer(log_timer_, EventLoop::Clock::now() + kLogInterval);
+}
+
 AdminAnswer Gateway::answer(std::string_view line) const {
   const auto request = parse_request(line);
   if (!request) {
@@ -239,6 +234,15 @@ AdminAnswer Gateway::answer(std::string_view line) const {
   return answer_request(*request, parts());
 }
 
-GatewayParts Gateway::parts() const { return {config_, model_, hubs_, problems_, active_.get(), started_}; }
+GatewayParts Gateway::parts() const {
+  GatewayParts parts{config_, model_, hubs_, problems_, active_.get(), started_, {}};
+  if (admin_ != nullptr) {
+    parts.servers.push_back({"admin", admin_->counts()});
+  }
+  if (metrics_ != nullptr) {
+    parts.servers.push_back({"metrics", metrics_->counts()});
+  }
+  return parts;
+}
 
 }  // namespace isthmus

@@ -2,6 +2,7 @@
 // Cluster and Gateway objects. Owner: run(). Thread: control only.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,7 @@ class Gateway {
   // Applies the model's changes; activates the gateway once our own objects are there.
   void apply();
   void activate();
+  void check_log();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line) const;
   [[nodiscard]] std::optional<HttpPage> page(std::string_view path) const;
@@ -48,7 +50,8 @@ class Gateway {
   const GatewayConfig& config_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
-  EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0, hubs_timer_ = 0;
+  EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0, hubs_timer_ = 0, log_timer_ = 0;
+  std::uint64_t log_lines_lost_ = 0;  // when it was looked at last
   PublishPace pace_;
   int signals_ = -1;
   ProblemList problems_;

@@ -7,7 +7,7 @@
 namespace isthmus {
 
 void ProblemList::set(const std::string& part, const std::vector<Error>& problems) {
-  const auto now = Clock::now();
+  const auto now = now_();
   std::map<std::string, Entry>& old = parts_[part];
   std::map<std::string, Entry> present;
   for (const Error& problem : problems) {
@@ -16,14 +16,27 @@ void ProblemList::set(const std::string& part, const std::vector<Error>& problem
     if (known != old.end()) {
       present.insert(old.extract(known));
     } else if (present.find(text) == present.end()) {
-      spdlog::warn("{}", text);
+      log(part, problem, text);
       present.emplace(std::move(text), Entry{problem, now});
     }
   }
   for (const auto& [text, entry] : old) {
-    spdlog::warn("resolved: {}", text);
+    log(part, entry.problem, "resolved: " + text);
   }
   old = std::move(present);
+  log_suppressed();
+}
+
+void ProblemList::log(const std::string& part, const Error& problem, const std::string& line) {
+  if (pace_.take(part, problem.fix, now_())) {
+    spdlog::warn("{}", line);
+  }
+}
+
+void ProblemList::log_suppressed() {
+  for (const auto& [part, lines] : pace_.take_suppressed(now_())) {
+    spdlog::warn("{}: {} more problems appeared or were resolved; isthmus status lists those that stand", part, lines);
+  }
 }
 
 void ProblemList::set_one(const std::string& part, const std::optional<Error>& problem) {
@@ -35,7 +48,7 @@ void ProblemList::set_status(const std::string& part, const Status& status) {
 }
 
 std::vector<ProblemRow> ProblemList::rows() const {
-  const auto now = Clock::now();
+  const auto now = now_();
   std::vector<ProblemRow> rows;
   for (const auto& [part, entries] : parts_) {
     for (const auto& [text, entry] : entries) {

@@ -1,15 +1,18 @@
 // The problems of all parts of the gateway that need a person: each is logged when it appears and when it is resolved,
-// and listed by `isthmus status` in between.
-// Owner and thread: control only. Failure: none.
+// and listed by `isthmus status` in between. Of one kind (part and remedy) and of one part only so many lines are
+// logged at once; how many more there were is logged, too. Owner and thread: control only. Failure: none.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/admin/replies.h"
+#include "control/daemon/line_pace.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -17,6 +20,9 @@ namespace isthmus {
 class ProblemList {
  public:
   using Clock = std::chrono::steady_clock;
+  using Now = std::function<Clock::time_point()>;
+
+  explicit ProblemList(Now now = Clock::now) : now_(std::move(now)) {}
 
   // All present problems of one part ("hub", "routes", ...); those it listed before and no longer does are resolved.
   void set(const std::string& part, const std::vector<Error>& problems);
@@ -32,7 +38,12 @@ class ProblemList {
     Error problem;
     Clock::time_point since;
   };
+  void log(const std::string& part, const Error& problem, const std::string& line);
+  void log_suppressed();
+
+  Now now_;
   std::map<std::string, std::map<std::string, Entry>> parts_;  // by part, by text
+  LinePace pace_;
 };
 
 }  // namespace isthmus

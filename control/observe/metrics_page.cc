@@ -300,6 +300,24 @@ void add_flow_events(const StatusReply& status, Page& page) {
                status.control_events_lost);
 }
 
+void add_servers(const std::vector<ServerCounts>& servers, Page& page) {
+  page.family("isthmus_clients_total", "Connections to the admin socket and the metrics", MetricType::Counter);
+  for (const auto& [server, counts] : servers) {
+    page.add(number(counts.accepted), {{"server", server}});
+  }
+  page.family("isthmus_clients_dropped_total", "Connections that a time limit or a newer connection ended",
+              MetricType::Counter);
+  for (const auto& [server, counts] : servers) {
+    page.add(number(counts.late), {{"server", server}, {"reason", "late"}});
+    page.add(number(counts.evicted), {{"server", server}, {"reason", "evicted"}});
+  }
+  page.family("isthmus_clients_without_descriptor_total",
+              "Attempts to accept a connection for which there was no file descriptor", MetricType::Counter);
+  for (const auto& [server, counts] : servers) {
+    page.add(number(counts.no_descriptor), {{"server", server}});
+  }
+}
+
 void add_flows(const FlowMetrics& flows, Page& page) {
   page.series("hubble_flows_processed_total", "Flows seen", {"protocol", "type", "subtype", "verdict"},
               flows.processed());
@@ -321,6 +339,9 @@ std::string metrics_page(const MetricsInput& input) {
   page.gauge("isthmus_hub_synced", "Whether all hubs have been read completely", status.synced ? 1 : 0);
   page.gauge("isthmus_uptime_seconds", "Seconds since the process started", number(status.uptime_ms) / 1000);
   page.gauge("isthmus_problems", "Problems that isthmus status lists", number(status.problems.size()));
+  page.counter("isthmus_log_lines_lost_total", "Lines of the log that were lost because nobody read stderr",
+               input.log_lines_lost);
+  add_servers(input.servers, page);
   add_hubs(status, page);
   if (input.flows != nullptr) {
     page.counter("isthmus_publishes_total", "Tables published to the engine", status.publishes);

@@ -2,12 +2,14 @@
 // hubble_*), under our own otherwise (isthmus_*). Pure function, any thread.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "control/admin/replies.h"
 #include "control/compile/views.h"
+#include "control/loop/stream_server.h"
 #include "control/observe/flow_metrics.h"
 #include "control/policy/policy_set.h"
 
@@ -20,6 +22,11 @@ struct PolicyMetrics {
   std::size_t refused = 0, outdated = 0;
 };
 
+struct ServerCounts {
+  std::string server;  // "admin", "metrics"
+  StreamCounts counts;
+};
+
 struct MetricsInput {
   const StatusReply& status;
   std::vector<ClusterView> clusters;
@@ -28,6 +35,8 @@ struct MetricsInput {
   const FlowMetrics* flows = nullptr;  // null while the gateway is not active
   // By policy: rules by labels that are not applied to endpoints known without labels.
   std::map<std::string, std::size_t> unapplied_rules{};
+  std::uint64_t log_lines_lost = 0;
+  std::vector<ServerCounts> servers{};
 };
 
 inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";

@@ -5,6 +5,7 @@
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace isthmus {
@@ -27,7 +28,8 @@ class ProblemListTest : public ::testing::Test {
 
   std::ostringstream log_;
   std::shared_ptr<spdlog::logger> before_;
-  ProblemList problems_;
+  ProblemList::Clock::time_point now_ = ProblemList::Clock::now();
+  ProblemList problems_{[this] { return now_; }};
   const Error first_{"what", "file:1", "fix"}, second_{"other", "file:2", ""};
 };
 
@@ -58,6 +60,52 @@ TEST_F(ProblemListTest, PartsDoNotResolveEachOthersProblems) {
 TEST_F(ProblemListTest, TheSameProblemTwiceIsOne) {
   problems_.set("hub", {first_, first_});
   EXPECT_EQ(problems_.size(), 1u);
+  EXPECT_EQ(take_log(), "warning file:1: what (fix)\n");
+}
+
+std::vector<Error> many(std::size_t count, const std::string& fix) {
+  std::vector<Error> problems;
+  for (std::size_t i = 0; i < count; ++i) {
+    problems.push_back({"what", "object " + std::to_string(i), fix});
+  }
+  return problems;
+}
+
+std::ptrdiff_t lines_of(const std::string& log) { return std::count(log.begin(), log.end(), '\n'); }
+
+TEST_F(ProblemListTest, OfManyOfAKindSomeAreLoggedAndTheOthersCounted) {
+  std::vector<Error> problems = many(1000, "fix");
+  problems.push_back(first_);
+  problems.push_back({"another kind", "hub", "other fix"});
+  problems_.set("hub", problems);
+  std::string log = take_log();
+  EXPECT_EQ(lines_of(log), LinePace::kOfKind + 2);
+  EXPECT_NE(log.find("another kind"), std::string::npos) << log;
+  EXPECT_NE(log.find("hub: 981 more problems"), std::string::npos) << log;
+  EXPECT_EQ(problems_.size(), 1002U);
+
+  // What comes at once is counted and told later, also when another part is heard.
+  problems_.set("hub", {});
+  EXPECT_EQ(lines_of(take_log()), 1);
+  now_ += LinePace::kTell;
+  problems_.set("routes", {second_});
+  log = take_log();
+  EXPECT_EQ(lines_of(log), 2);
+  EXPECT_NE(log.find("hub: 1001 more problems"), std::string::npos) << log;
+
+  now_ += 1000 * LinePace::kEach;
+  problems_.set("hub", many(LinePace::kOfKind, "fix"));
+  EXPECT_EQ(lines_of(take_log()), LinePace::kOfKind);
+}
+
+TEST_F(ProblemListTest, KindsWithoutEndDoNotPassTheLimitOfTheirPart) {
+  std::vector<Error> problems;
+  for (int i = 0; i < 1000; ++i) {
+    problems.push_back({"what", "object", "fix " + std::to_string(i)});
+  }
+  problems_.set("hub", problems);
+  EXPECT_EQ(lines_of(take_log()), LinePace::kOfPart + 1);
+  problems_.set("routes", {first_});
   EXPECT_EQ(take_log(), "warning file:1: what (fix)\n");
 }
 

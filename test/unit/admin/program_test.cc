@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -62,12 +64,16 @@ class ProgramTest : public ::testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   // Its output goes to the files out and err in the folder `where` of the test.
-  [[nodiscard]] pid_t start(std::vector<std::string> words, const std::string& where = "main") const {
+  // With `err`, stderr goes there.
+  [[nodiscard]] pid_t start(std::vector<std::string> words, const std::string& where = "main", int err = -1) const {
     fs::create_directories(folder_ / where);
     const pid_t child = ::fork();
     if (child == 0) {
       for (const auto& [fd, file] : {std::pair{1, "out"}, std::pair{2, "err"}}) {
         ::dup2(::open((folder_ / where / file).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), fd);
+      }
+      if (err >= 0) {
+        ::dup2(err, 2);
       }
       words.insert(words.begin(), program_);
       std::vector<char*> arguments;
@@ -375,6 +381,50 @@ TEST_F(WaitingGatewayTest, ReportsWhatIsMissingAndStopsOnSigterm) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.err, "resolved: ")) << outcome.err;
   EXPECT_FALSE(fs::exists(folder_ / "run/east-1.sock"));
+}
+
+TEST_F(WaitingGatewayTest, AnswersAndStopsAlsoWhereNobodyReadsItsLog) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+  while (::write(ends[1], "\n", 1) == 1) {
+  }
+  ASSERT_EQ(::fcntl(ends[1], F_SETFL, 0), 0);  // the gateway's writes block
+  const pid_t gateway = start({"run", "-c", write_config().string()}, "main", ends[1]);
+  EXPECT_FALSE(status_when([](const json& s) { return s["hub"]["synced"] == true; }).is_null());
+  for (int i = 0; i < 10; ++i) {  // each is logged when it appears and when it is resolved
+    const fs::path broken = write("hub/clusters/east/web.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n");
+    EXPECT_FALSE(status_when([](const json& s) { return has_problem(s, "web.yaml:"); }).is_null());
+    fs::remove(broken);
+    EXPECT_FALSE(status_when([](const json& s) { return !has_problem(s, "web.yaml:"); }).is_null());
+  }
+  ::kill(gateway, SIGTERM);
+  EXPECT_EQ(finish(gateway).exit_code, 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+// Under a kernel's limit that leaves the gateway no descriptor for a client.
+TEST_F(WaitingGatewayTest, AnswersWithoutADescriptorLeftAndSaysSo) {
+  const pid_t gateway = start({"run", "-c", write_config().string()});
+  ASSERT_FALSE(status_when([](const json& s) { return s["hub"]["synced"] == true; }).is_null());
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(gateway, RLIMIT_NOFILE, nullptr, &limit), 0);
+  std::set<rlim_t> open;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(gateway) + "/fd")) {
+    open.insert(std::stoul(entry.path().filename().string()));
+  }
+  rlim_t lowest = 0;
+  while (open.count(lowest) != 0) {
+    ++lowest;
+  }
+  limit.rlim_cur = lowest;
+  ASSERT_EQ(::prlimit(gateway, RLIMIT_NOFILE, &limit, nullptr), 0);
+  EXPECT_FALSE(status_when([](const json& s) { return has_problem(s, "no file descriptor left"); }).is_null());
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(isthmus({"status"}).exit_code, 0);
+  }
+  ::kill(gateway, SIGTERM);
+  EXPECT_EQ(finish(gateway).exit_code, 0);
 }
 
 TEST_F(WaitingGatewayTest, WithoutItsDeviceEndsWithExitCodeOneAndAFix) {
