@@ -95,7 +95,7 @@ std::map<std::string, std::string> samples(const std::string& page) {
 
 TEST(MetricsPage, CountsLostLinesAndClientsAlsoOfAGatewayThatWaits) {
   const StatusReply status = some_status();
-  MetricsInput input{status, {}};
+  MetricsInput input{status, {}, 0, {}, nullptr};
   input.log_lines_lost = 17;
   input.servers = {{"admin", {9, 3, 2, 4, 5}}, {"metrics", {}}};
   auto found = samples(metrics_page(input));
