@@ -86,6 +86,17 @@ const std::vector<Prefix>* Admission::pods_of(const std::string& cluster) const 
   return allowed == pods_.end() ? nullptr : &allowed->second;
 }
 
+void Admission::reserve(const ReservedAddress& address) {
+  reserved_.insert(std::upper_bound(reserved_.begin(), reserved_.end(), address), address);
+}
+
+void Admission::release(const ReservedAddress& address) {
+  const auto at = std::lower_bound(reserved_.begin(), reserved_.end(), address);
+  if (at != reserved_.end() && *at == address) {
+    reserved_.erase(at);
+  }
+}
+
 std::string Admission::too_short(const Prefix& prefix) const {
   const unsigned shortest = prefix.family() == Family::kIpv4 ? rules_.shortest_ipv4 : rules_.shortest_ipv6;
   return prefix.length() < shortest ? "which is shorter than /" + std::to_string(shortest) : std::string();

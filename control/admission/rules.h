@@ -39,6 +39,10 @@ class Admission {
   // VIPs in these pools, beside those of the configuration.
   void allow_vips(const std::string& cluster, const std::vector<Prefix>& pools);
 
+  // One more or one fewer of the addresses given at the start; twice the same is one more of it.
+  void reserve(const ReservedAddress& address);
+  void release(const ReservedAddress& address);
+
   [[nodiscard]] std::string refuse_pods(const std::string& cluster, const Prefix& prefix) const;
   [[nodiscard]] std::string refuse_nodes(const std::string& cluster, const Prefix& prefix) const;
   // One node's address, to which no route is made.

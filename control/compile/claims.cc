@@ -39,6 +39,8 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
         state.problems.push_back(
             {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
              "claim an address that nothing else uses, in a pool of admission.vip_pools or of the profile's vipPools"});
+        state.refused.insert(address);
+        refused_at_.emplace(address, service);
         continue;
       }
       vips_[address].claims.push_back(claim);
@@ -71,7 +73,11 @@ void VipClaims::remove_claims(const ServiceName& service, std::set<IpAddress>& t
                  claims.end());
     touched.insert(address);
   }
+  for (const IpAddress& address : state->second.refused) {
+    refused_at_.erase({address, service});
+  }
   state->second.claimed.clear();
+  state->second.refused.clear();
   state->second.problems.clear();
 }
 
@@ -163,6 +169,18 @@ std::vector<IpAddress> VipClaims::vips_of(const ServiceName& service) const {
 const ServiceName* VipClaims::holder(const IpAddress& address) const {
   const auto it = vips_.find(address);
   return it == vips_.end() ? nullptr : &it->second.holder;
+}
+
+void VipClaims::append_claimants(const Prefix& prefix, std::set<ServiceName>& services) const {
+  for (auto at = vips_.lower_bound(prefix.address()); at != vips_.end() && prefix.contains(at->first); ++at) {
+    for (const VipClaim& claim : at->second.claims) {
+      services.insert(claim.service);
+    }
+  }
+  for (auto at = refused_at_.lower_bound({prefix.address(), {}}); at != refused_at_.end() && prefix.contains(at->first);
+       ++at) {
+    services.insert(at->second);
+  }
 }
 
 void VipClaims::append_problems(std::vector<Problem>& problems) const {

@@ -35,6 +35,8 @@ class VipClaims {
   [[nodiscard]] std::vector<IpAddress> vips_of(const ServiceName& service) const;
   // The service that holds this VIP; null when none does.
   [[nodiscard]] const ServiceName* holder(const IpAddress& address) const;
+  // Adds the services that claim a VIP inside the prefix, or would if it were not refused.
+  void append_claimants(const Prefix& prefix, std::set<ServiceName>& services) const;
   void append_problems(std::vector<Problem>& problems) const;
 
  private:
@@ -45,6 +47,7 @@ class VipClaims {
   };
   struct Service {
     std::set<IpAddress> claimed, held;
+    std::set<IpAddress> refused;
     std::vector<Problem> problems;  // rejected claims
   };
 
@@ -61,7 +64,8 @@ class VipClaims {
   std::map<IpAddress, Vip> vips_;
   std::map<ServiceName, Service> services_;
   std::set<IpAddress> contested_;
-  std::set<ServiceName> rejected_;  // services with rejected claims
+  std::set<ServiceName> rejected_;                          // services with rejected claims
+  std::set<std::pair<IpAddress, ServiceName>> refused_at_;  // by address
 };
 
 }  // namespace isthmus

@@ -7,39 +7,13 @@
 
 #include "control/compile/claims.h"
 #include "control/compile/endpoints.h"
-#include "control/compile/fleet.h"
+#include "control/compile/fleet_builder.h"
 #include "control/compile/host_routes.h"
 #include "control/compile/peers.h"
 #include "control/compile/services.h"
 
 namespace isthmus {
 namespace {
-
-// The clusters that appeared, disappeared, have another id or other prefixes, or whose endpoints admission judges one
-// by one and now by other rules: their endpoints must be re-evaluated.
-std::set<std::string> readdressed_clusters(const Fleet& before, const Fleet& now) {
-  std::set<std::string> readdressed;
-  const bool other_rules = !(before.admission == now.admission);
-  const auto add_missing = [&](const Fleet& of, const Fleet& in) {
-    for (const auto& [name, cluster] : of.clusters) {
-      const FleetCluster* other = in.find(name);
-      if (other == nullptr || other->id != cluster.id || other->prefixes != cluster.prefixes ||
-          other->pods_ipv4 != cluster.pods_ipv4 || other->pods_ipv6 != cluster.pods_ipv6 ||
-          (other_rules && !(cluster.pods_ipv4 && cluster.pods_ipv6))) {
-        readdressed.insert(name);
-      }
-    }
-  };
-  add_missing(before, now);
-  add_missing(now, before);
-  return readdressed;
-}
-
-// Precondition: readdressed_clusters(a, b) is empty.
-bool same_links(const Fleet& a, const Fleet& b) {
-  return std::equal(a.clusters.begin(), a.clusters.end(), b.clusters.begin(), b.clusters.end(),
-                    [](const auto& x, const auto& y) { return x.second.linked == y.second.linked; });
-}
 
 PolicyClusters policy_clusters(const Fleet& fleet) {
   PolicyClusters out;
@@ -57,10 +31,14 @@ void seed(Fleet& fleet, const Incumbents& incumbents) {
     cluster.name = name;
     cluster.id = had.id;
     cluster.prefixes = had.prefixes;
+    for (const Prefix& prefix : had.prefixes) {
+      fleet.ranges.emplace(prefix, name);
+    }
     for (const auto& [gateway, underlay] : had.gateways) {
       FleetGateway& kept = cluster.gateways.emplace_back();
       kept.name = gateway;
       kept.underlay = underlay;
+      fleet.tunnel_ends.emplace(underlay, gateway);
     }
   }
 }
@@ -72,6 +50,7 @@ struct Compiler::State {
       : options(std::move(o)),
         model(m),
         next_hop(std::move(n)),
+        fleet_builder(model, options, fleet),
         peers(options.own_node_tunnels),
         endpoints(options.realm, local_identities),
         services(options.realm, options.ring_slots),
@@ -82,6 +61,7 @@ struct Compiler::State {
   const Model& model;
   const NextHop next_hop;
   Fleet fleet;
+  FleetBuilder fleet_builder;
   bool started = false;  // fleet.own is set
   bool resolve_next_hops = false;
   bool unreachability_reported = false;  // since the last compile()
@@ -99,10 +79,13 @@ struct Compiler::State {
   std::vector<ClusterEntry> clusters;
 
   void compile(const ModelChanges& changes, CompileResult& result);
-  std::set<ServiceName> update_fleet(const ModelChanges& changes, bool first, std::set<std::string>& readdressed);
-  void update_endpoints(const ModelChanges& changes, bool first, const std::set<std::string>& readdressed,
+  [[nodiscard]] FleetChange update_fleet(const ModelChanges& changes, bool first);
+  // The services that depend on what has changed in the fleet itself.
+  [[nodiscard]] std::set<ServiceName> services_of(const FleetChange& change, bool first) const;
+  void update_endpoints(const ModelChanges& changes, bool first, const FleetChange& fleet_change,
                         CompileResult& result);
-  void update_host_routes(bool readdressed, std::set<ServiceName>& dirty, CompileResult& result);
+  void update_host_routes(const FleetChange& fleet_change, bool first, std::set<ServiceName>& dirty,
+                          CompileResult& result);
   void update_reachability(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
@@ -115,45 +98,42 @@ struct Compiler::State {
   [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
 };
 
-// Returns the services to recompile because of changes in the fleet itself; `readdressed` receives the clusters whose
-// endpoints must be re-evaluated.
-std::set<ServiceName> Compiler::State::update_fleet(const ModelChanges& changes, bool first,
-                                                    std::set<std::string>& readdressed) {
-  if (!first && !changes.fleet && changes.nodes.empty() && !reserved_changed) {
-    return {};
-  }
+FleetChange Compiler::State::update_fleet(const ModelChanges& changes, bool first) {
   if (first) {
     seed(fleet, options.incumbents);
     claims.set_incumbents(options.incumbents.vips);
   }
-  Fleet next = build_fleet(model, options, fleet.own, &fleet);
-  readdressed = readdressed_clusters(fleet, next);
-  const bool all = first || !readdressed.empty() || !same_links(fleet, next) || !(fleet.admission == next.admission);
-  fleet = std::move(next);
+  if (first || changes.fleet || reserved_changed) {
+    return fleet_builder.rebuild();
+  }
+  return changes.nodes.empty() ? FleetChange{} : fleet_builder.update(changes.nodes);
+}
+
+std::set<ServiceName> Compiler::State::services_of(const FleetChange& change, bool first) const {
   std::set<ServiceName> dirty;
-  if (all) {
+  if (first || change.links || !change.clusters.empty()) {
     dirty = services.names();
     dirty.merge(model.service_names());
     return dirty;
   }
-  for (const auto& [name, cluster] : fleet.clusters) {
-    for (const FleetGateway& gateway : cluster.gateways) {
-      if (const ServiceName* holder = claims.holder(gateway.underlay)) {
-        dirty.insert(*holder);  // the VIP is now the underlay address of a gateway
-      }
-    }
+  for (const Prefix& prefix : change.moved) {
+    claims.append_claimants(prefix, dirty);
+    services.append_users(prefix, dirty);
   }
   return dirty;
 }
 
-void Compiler::State::update_endpoints(const ModelChanges& changes, bool first,
-                                       const std::set<std::string>& readdressed, CompileResult& result) {
+void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, const FleetChange& fleet_change,
+                                       CompileResult& result) {
   if (first) {
     endpoints.refresh_all(model, fleet);
   } else {
-    if (!readdressed.empty()) {
-      endpoints.refresh_clusters(readdressed, model, fleet);
+    std::set<std::string> clusters_changed = fleet_change.clusters;
+    clusters_changed.insert(fleet_change.unprefixed.begin(), fleet_change.unprefixed.end());
+    if (!clusters_changed.empty()) {
+      endpoints.refresh_clusters(clusters_changed, model, fleet);
     }
+    endpoints.refresh_addresses(fleet_change.moved, model, fleet);
     for (const Identity number : changes.identities) {
       endpoints.refresh_identity(number, model, fleet);
     }
@@ -167,27 +147,38 @@ void Compiler::State::update_endpoints(const ModelChanges& changes, bool first,
   endpoints.take_changes(result.upsert, result.remove);
 }
 
-void Compiler::State::update_host_routes(bool readdressed, std::set<ServiceName>& dirty, CompileResult& result) {
-  if (readdressed) {
-    std::vector<EndpointEntry> all;
+void Compiler::State::update_host_routes(const FleetChange& fleet_change, bool first, std::set<ServiceName>& dirty,
+                                         CompileResult& result) {
+  const bool layout = first || fleet_change.links || !fleet_change.clusters.empty();
+  std::vector<EndpointEntry> placed;  // whose place in the fleet may be another, and perhaps nothing else of them
+  if (layout || !fleet_change.unprefixed.empty()) {
     endpoints.visit([&](const ObjectKey&, const EndpointEntry& entry) {
       if (fleet.owner(entry.address) == nullptr) {
-        all.push_back(entry);
+        placed.push_back(entry);
       }
       return true;
     });
     host_routes.clear();
-    host_routes.update(all, {}, fleet);
   } else {
+    for (const Prefix& prefix : fleet_change.moved) {
+      endpoints.visit_inside(prefix, [&](const ObjectKey&, const EndpointEntry& entry) { placed.push_back(entry); });
+    }
     host_routes.update(result.upsert, result.remove, fleet);
   }
+  host_routes.update(placed, {}, fleet);
+  // Whether a backend in no prefix is used depends on the endpoint there.
+  const auto append_users = [&](const IpAddress& address) {
+    if (fleet.owner(address) == nullptr) {
+      services.append_users(Prefix(address, 128), dirty);
+    }
+  };
   for (const EndpointEntry& entry : result.upsert) {
-    services.append_backed_by(entry.address, dirty);
+    append_users(entry.address);
   }
   for (const IpAddress& address : result.remove) {
-    services.append_backed_by(address, dirty);
+    append_users(address);
   }
-  if (host_routes.settle(fleet)) {
+  if (host_routes.settle(fleet) || layout) {
     HostPrefixes hosts;
     for (const auto& [name, cluster] : fleet.clusters) {
       const std::vector<Prefix>& its = host_routes.of(cluster.id);
@@ -273,8 +264,8 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   const bool first = !started;
   started = true;
   const bool fleet_changed = first || changes.fleet || !changes.nodes.empty() || reserved_changed;
-  std::set<std::string> readdressed;
-  std::set<ServiceName> dirty = update_fleet(changes, first, readdressed);
+  const FleetChange fleet_change = update_fleet(changes, first);
+  std::set<ServiceName> dirty = services_of(fleet_change, first);
   dirty.insert(changes.services.begin(), changes.services.end());
   const bool reachability_changed = fleet_changed || resolve_next_hops || std::exchange(unreachability_reported, false);
   if (fleet_changed || resolve_next_hops) {
@@ -285,8 +276,8 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
     update_reachability(dirty);
     update_clusters(result.delta);
   }
-  update_endpoints(changes, first, readdressed, result);
-  update_host_routes(first || !readdressed.empty(), dirty, result);
+  update_endpoints(changes, first, fleet_change, result);
+  update_host_routes(fleet_change, first, dirty, result);
   update_services(dirty, result);
   if (endpoints.take_pod_presence_changed() || fleet_changed) {
     unlabelled = unlabelled_clusters();

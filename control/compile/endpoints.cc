@@ -137,6 +137,7 @@ void EndpointSet::validate_locations(const ObjectKey& owner, const Model& model,
         {owner_text(owner) + " has address " + w->first.to_string() + ", " + location.refused + "; it is left out",
          location_of(model, owner),
          "correct the address, or add its prefix to the Cluster object or to admission.pods"});
+    state.misplaced.push_back(w->first);
     w = now.erase(w);
   }
 }
@@ -150,12 +151,14 @@ void EndpointSet::refresh(const ObjectKey& owner, const Model& model, const Flee
   const auto it = owners_.try_emplace(owner).first;
   Owner& state = it->second;
   state.problems.clear();
+  const std::vector<IpAddress> misplaced = std::exchange(state.misplaced, {});
   Desired now;
   const FleetCluster* cluster = fleet.find(owner.cluster);
   if (cluster != nullptr) {
     now = desired(owner, model, *cluster, state);
     validate_locations(owner, model, fleet, state, now);
   }
+  set_misplaced(owner, misplaced, state.misplaced);
   for (auto a = state.addresses.begin(); a != state.addresses.end();) {
     if (now.count(*a) == 0) {
       withdraw(it->first, *a);
@@ -190,9 +193,22 @@ void EndpointSet::refresh_address(const ObjectKey& key, const Model& model, cons
     withdraw(owner, *address);
   }
   const bool invalid = !state.problems.empty();
-  if (invalid || owners_.count(key) != 0) {
+  if (const auto known = owners_.find(key); invalid || known != owners_.end()) {
+    set_misplaced(key, known == owners_.end() ? std::vector<IpAddress>{} : known->second.misplaced, state.misplaced);
     owners_[key] = std::move(state);
     update_owner(key, owners_[key]);
+  }
+}
+
+void EndpointSet::set_misplaced(const ObjectKey& owner, const std::vector<IpAddress>& before,
+                                const std::vector<IpAddress>& now) {
+  if (before != now) {
+    for (const IpAddress& address : before) {
+      misplaced_.erase({address, owner});
+    }
+    for (const IpAddress& address : now) {
+      misplaced_.emplace(address, owner);
+    }
   }
 }
 
@@ -370,6 +386,29 @@ void EndpointSet::refresh_clusters(const std::set<std::string>& clusters, const 
   model.visit_keys(ObjectKind::kNode, refresh_owner);
 }
 
+void EndpointSet::refresh_addresses(const std::vector<Prefix>& prefixes, const Model& model, const Fleet& fleet) {
+  std::set<ObjectKey> owners;
+  for (const Prefix& prefix : prefixes) {
+    for (auto at = addresses_.lower_bound(prefix.address()); at != addresses_.end() && prefix.contains(at->first);
+         ++at) {
+      const Address& state = at->second;
+      if (state.newest.owner != nullptr) {
+        owners.insert(owner_of(at->first, state.newest));
+      }
+      for (std::size_t i = 0; state.older != nullptr && i < state.older->size(); ++i) {
+        owners.insert(owner_of(at->first, (*state.older)[i]));
+      }
+    }
+    for (auto at = misplaced_.lower_bound({prefix.address(), {}}); at != misplaced_.end() && prefix.contains(at->first);
+         ++at) {
+      owners.insert(at->second);
+    }
+  }
+  for (const ObjectKey& owner : owners) {
+    refresh(owner, model, fleet);
+  }
+}
+
 void EndpointSet::refresh_identity(Identity number, const Model& model, const Fleet& fleet) {
   const bool now = denied(model, number);
   if (now == (denied_.count(number) != 0)) {
@@ -446,7 +485,7 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
     list.insert(list.end(), owner.problems.begin(), owner.problems.end());
   });
   list_problems(contested_, "addresses claimed by several owners", problems, [&](const IpAddress& address, auto& list) {
-    const Address& state = addresses_.at(address);
+    const Address& state = addresses_.find(address)->second;
     const ObjectKey newest = owner_of(address, state.newest), other = owner_of(address, state.older->back());
     list.push_back({owner_text(newest) + " and " + owner_text(other) + " (" + location_of(model, other) +
                         ") have the same address " + address.to_string() + "; the first " +
@@ -467,6 +506,15 @@ void EndpointSet::visit(const std::function<bool(const ObjectKey&, const Endpoin
   for (const auto& [address, state] : addresses_) {
     if (state.newest.owner != nullptr && !visit(owner_of(address, state.newest), entry_of(address, state.newest))) {
       return;
+    }
+  }
+}
+
+void EndpointSet::visit_inside(const Prefix& prefix,
+                               const std::function<void(const ObjectKey&, const EndpointEntry&)>& visit) const {
+  for (auto at = addresses_.lower_bound(prefix.address()); at != addresses_.end() && prefix.contains(at->first); ++at) {
+    if (at->second.newest.owner != nullptr) {
+      visit(owner_of(at->first, at->second.newest), entry_of(at->first, at->second.newest));
     }
   }
 }

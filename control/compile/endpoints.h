@@ -6,12 +6,13 @@
 // from what was published are published again. Thread: control.
 #pragma once
 
+#include <absl/container/btree_map.h>
+
 #include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,22 @@
 #include "dataplane/api/tables.h"
 
 namespace isthmus {
+
+// There are millions of these, so it is kept small: an address object is identified by the address itself and has an
+// entry in owners_ only when it has a problem.
+struct EndpointClaim {
+  const ObjectKey* owner =
+      nullptr;  // a key in owners_; for address objects, the key of their cluster in address_owners_
+  ClusterId cluster;
+  Identity identity;
+};
+struct EndpointAddress {
+  EndpointClaim newest;  // the one in effect; owner is null when the address is unclaimed
+  std::unique_ptr<std::vector<EndpointClaim>> older;
+  ClusterId published_cluster;
+  Identity published_identity;
+  bool published = false;
+};
 
 class EndpointSet {
  public:
@@ -34,6 +51,8 @@ class EndpointSet {
   void refresh_all(const Model& model, const Fleet& fleet);
   // Re-evaluates the owners of clusters whose id or prefixes changed, or that appeared or disappeared.
   void refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet);
+  // Re-evaluates the owners of addresses inside these prefixes, which may be another cluster's than before.
+  void refresh_addresses(const std::vector<Prefix>& prefixes, const Model& model, const Fleet& fleet);
   // Re-evaluates the owners with this identity, after its CiliumIdentity objects changed.
   void refresh_identity(Identity number, const Model& model, const Fleet& fleet);
   // Appends what changed since the last call, each address to one of the two lists.
@@ -42,6 +61,9 @@ class EndpointSet {
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // Visits every endpoint with its owner, in no order, until `visit` returns false.
   void visit(const std::function<bool(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
+  // The same of those inside the prefix, in order of address.
+  void visit_inside(const Prefix& prefix,
+                    const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
   // The cluster that has a pod at the address; kNoCluster: none, or a node.
   [[nodiscard]] ClusterId pod_cluster_at(const IpAddress& address) const;
   // Calls `visit` with the owner of the address, if it has one.
@@ -57,23 +79,11 @@ class EndpointSet {
   [[nodiscard]] bool take_pod_presence_changed() { return std::exchange(pod_presence_changed_, false); }
 
  private:
-  // There are millions of these, so it is kept small: an address object is identified by the address itself and has an
-  // entry in owners_ only when it has a problem.
-  struct Claim {
-    const ObjectKey* owner =
-        nullptr;  // a key in owners_; for address objects, the key of their cluster in address_owners_
-    ClusterId cluster;
-    Identity identity;
-  };
-  struct Address {
-    Claim newest;  // the one in effect; owner is null when the address is unclaimed
-    std::unique_ptr<std::vector<Claim>> older;
-    ClusterId published_cluster;
-    Identity published_identity;
-    bool published = false;
-  };
+  using Claim = EndpointClaim;
+  using Address = EndpointAddress;
   struct Owner {
     std::set<IpAddress> addresses;
+    std::vector<IpAddress> misplaced;
     std::vector<Problem> problems;
   };
   using Desired = std::map<IpAddress, Identity>;
@@ -84,6 +94,8 @@ class EndpointSet {
   // Owners that have claims or problems now, of these clusters or (null) of all.
   [[nodiscard]] std::vector<ObjectKey> current_owners(const std::set<std::string>* clusters) const;
   void refresh_address(const ObjectKey& key, const Model& model, const Fleet& fleet);
+  // Replaces what misplaced_ has of the owner.
+  void set_misplaced(const ObjectKey& owner, const std::vector<IpAddress>& before, const std::vector<IpAddress>& now);
   // Indexes the owner's problems; erases it when it has neither addresses nor problems.
   void update_owner(const ObjectKey& owner, const Owner& state);
   // Removes addresses outside the prefixes of the owner's cluster, with a problem for each.
@@ -112,8 +124,9 @@ class EndpointSet {
   std::map<ObjectKey, Owner> owners_;
   std::set<ObjectKey> address_owners_;  // one key per cluster, with an empty name
   std::set<ObjectKey> invalid_;         // owners with problems
-  std::unordered_map<IpAddress, Address> addresses_;
-  std::vector<IpAddress> touched_;  // since the last take_changes(); may contain duplicates
+  absl::btree_map<IpAddress, Address> addresses_;
+  std::set<std::pair<IpAddress, ObjectKey>> misplaced_;  // left out because of where they lie, with their owners
+  std::vector<IpAddress> touched_;                       // since the last take_changes(); may contain duplicates
   std::set<IpAddress> contested_;
   std::set<Identity> denied_;
   std::size_t published_ = 0;

@@ -1,7 +1,7 @@
 // The fleet as this gateway sees it: its clusters and gateways, which clusters are linked with ours, and which cluster
 // owns each address. The rest of the compiler resolves addresses and cluster names against it.
 //
-// A plain value: rebuilt as a whole when a Cluster, Gateway, profile or Node object changes, immutable afterwards.
+// Kept by FleetBuilder. Nobody else changes it.
 // Thread: control. Failure: an object that conflicts with another (same cluster id, same underlay address, overlapping
 // prefixes) is left out and reported in `problems`. In a conflict, our own cluster and gateway win, then whichever had
 // the value in the previous fleet.
@@ -55,24 +55,13 @@ struct Fleet {
   [[nodiscard]] std::optional<std::string> gateway_at(const IpAddress& address) const;
   [[nodiscard]] bool is_tunnel_end(const IpAddress& address) const;
 
-  struct Range {
-    Prefix prefix;
-    std::string cluster;
-  };
-  std::vector<Range> ranges;                                          // the prefixes of all clusters, sorted by address
-  std::vector<IpAddress> tunnel_ends;                                 // of all gateways, sorted
+  std::map<Prefix, std::string> ranges;          // the prefixes of all clusters, with their clusters
+  std::map<IpAddress, std::string> tunnel_ends;  // of the gateways in `clusters`, with their names
   bool ipv4_without_prefixes = false, ipv6_without_prefixes = false;  // a cluster claims none for its pods
 };
 
 // The address of a gateway at which both ends can reach each other: they choose alike, so that packets come from where
 // ours go to. IPv4 where both have it: it needs no UDP checksum.
 [[nodiscard]] IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object);
-
-// `own` holds the parameters the engine was started with; `previous` is the last fleet built, null for the first.
-// Our own cluster id, identity layout, underlay address and port cannot change while the engine runs: where the hub
-// changes them, or our Cluster or Gateway object disappears, `own` (and our previous prefixes) stay in use and a
-// problem says so.
-[[nodiscard]] Fleet build_fleet(const Model& model, const CompilerOptions& options, const OwnGateway& own,
-                                const Fleet* previous);
 
 }  // namespace isthmus

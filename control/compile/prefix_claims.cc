@@ -2,219 +2,497 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
+
+#include "control/compile/listing.h"
 
 namespace isthmus {
+namespace {
 
-void PrefixClaims::problem(std::string where, std::string what, std::string fix) {
-  fleet_.problems.push_back({std::move(what), std::move(where), std::move(fix)});
+// Stands in for an object that claims what is allowed to a cluster by name: no Cluster object has a cluster.
+ObjectKey allowance_of(const std::string& cluster, Family family) {
+  return {ObjectKind::kCluster, cluster, {}, family == Family::kIpv4 ? "IPv4" : "IPv6"};
 }
+bool is_allowance(const ObjectKey& key) { return key.kind == ObjectKind::kCluster && !key.cluster.empty(); }
 
-bool PrefixClaims::had_prefix(const std::string& cluster, const Prefix& prefix) const {
-  const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(cluster);
-  if (old == nullptr) {
-    return false;
-  }
-  const auto after = std::upper_bound(old->prefixes.begin(), old->prefixes.end(), Prefix(prefix.address(), 128));
-  return after != old->prefixes.begin() && std::prev(after)->contains(prefix);
-}
+}  // namespace
 
-bool PrefixClaims::admit(const Claim& claim) {
-  std::string why = claim.pods ? fleet_.admission.refuse_pods(claim.cluster, claim.prefix)
-                               : fleet_.admission.refuse_nodes(claim.cluster, claim.prefix);
-  if (why.empty()) {
-    why = tunnel_end_inside(claim);
+void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
+  entries_.clear();
+  by_object_.clear();
+  for (auto* names : {&touched_, &left_out_, &kept_, &staying_, &lost_}) {
+    names->clear();
   }
-  if (why.empty()) {
-    why = fleet_.admission.takes_reserved(claim.cluster, claim.prefix, claim.pods);
-    if (why.empty()) {
-      why = fleet_.admission.takes_network(claim.cluster, claim.prefix);
-    }
-    if (!why.empty() && claim.rank == 1) {  // what a cluster has had is not taken from it
-      problem(claim.where,
-              "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + ", " + why +
-                  ", stays: it was there before",
-              "give this node another address, or the cluster other prefixes; a restart of this gateway refuses it");
-      return true;
-    }
-  }
-  if (why.empty()) {
-    return true;
-  }
-  const auto [refused, first] = refused_.try_emplace({claim.cluster, why});
-  if (first) {
-    refused->second = {claim.prefix.to_string(), claim.where};
-  } else {
-    ++refused->second.more;
-  }
-  return false;
-}
-
-std::string PrefixClaims::tunnel_end_inside(const Claim& claim) const {
-  const IpAddress last = claim.prefix.last();
-  for (auto end = std::lower_bound(ends_.begin(), ends_.end(), TunnelEnd{claim.prefix.address(), {}, {}, false});
-       end != ends_.end() && end->address <= last; ++end) {
-    if (end->cluster == claim.cluster || claim.rank == 0) {
-      continue;
-    }
-    const FleetCluster *its = fleet_.find(end->cluster), *own = fleet_.find(claim.cluster);
-    const bool stands = claim.rank == 1 || (!end->incumbent && (its == nullptr || own->id < its->id));
-    if (!stands) {
-      return "which includes the underlay address " + end->address.to_string() + " of gateway " + end->gateway +
-             " of cluster " + end->cluster;
-    }
-  }
-  return {};
-}
-
-void PrefixClaims::find_tunnel_ends() {
-  model_.visit<GatewayObject>(
-      ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance&) {
-        const bool own = key.name == options_.gateway;
-        const FleetCluster* cluster = fleet_.find(object.cluster);
-        if (!own && (cluster == nullptr || !cluster->linked)) {
-          return;  // nobody's tunnel ends there
-        }
-        const IpAddress address = own ? fleet_.own.underlay : tunnel_end(fleet_.own, object);
-        if (fleet_.own.address(address.family()) == nullptr) {
-          return;
-        }
-        const bool incumbent =
-            own || (previous_ != nullptr && previous_->gateway_at(address) == std::optional("gateway " + key.name));
-        ends_.push_back({address, key.name, object.cluster, incumbent});
-      });
-  std::sort(ends_.begin(), ends_.end());
-}
-
-void PrefixClaims::report_refused() {
-  for (const auto& [claimant, refused] : refused_) {
-    const std::string more = refused.more == 0 ? "" : " and " + std::to_string(refused.more) + " more";
-    problem(refused.where,
-            "prefix " + refused.first + more + " of cluster " + claimant.first + ", " + claimant.second +
-                (refused.more == 0 ? ", is refused" : ", are refused"),
-            "claim only prefixes of the cluster's own pods and nodes, or allow it in the profile or under `admission` "
-            "in the configuration");
-  }
-}
-
-void PrefixClaims::settle() {
+  accepted_.clear();
+  refused_.clear();
+  too_many_.clear();
+  changed_ends_.clear();
+  named_.clear();
+  turned_clusters_.clear();
+  fleet_ = &fleet;
+  previous_ = previous;
   find_tunnel_ends();
-  std::vector<Claim> claims;
-  const auto add = [&](const std::string& cluster, const std::vector<Prefix>& prefixes, const std::string& where,
-                       int rank_when_new, bool pods) {
-    if (const auto its = fleet_.clusters.find(cluster); its != fleet_.clusters.end()) {
-      for (const Prefix& prefix : prefixes) {
-        bool& named = prefix.family() == Family::kIpv4 ? its->second.pods_ipv4 : its->second.pods_ipv6;
-        named = named || pods;
-        const int rank = cluster == options_.cluster ? 0 : had_prefix(cluster, prefix) ? 1 : rank_when_new;
-        if (const Claim claim{prefix, cluster, where, rank, pods}; admit(claim)) {
-          claims.push_back(claim);
-        }
+  for (const auto& [name, cluster] : fleet.clusters) {
+    if (cluster.where.empty()) {  // of our own cluster without an object, carried over from the previous fleet
+      for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        named_[name].of(family) += cluster.has_pod_prefixes(family) ? 1 : 0;
+      }
+      for (const Prefix& prefix : cluster.prefixes) {
+        entries_[prefix].push_back({name, {{nullptr, false, true}}});
+        touched_.emplace(prefix, name);
       }
     }
-  };
+  }
   model_.visit<ClusterObject>(ObjectKind::kCluster,
-                              [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
-                                add(key.name, object.pod_prefixes, provenance.text(), 2, true);
-                                add(key.name, object.node_prefixes, provenance.text(), 2, false);
+                              [&](const ObjectKey& key, const ClusterObject& object, const auto&) {
+                                add(key, key.name, object.pod_prefixes, true);
+                                add(key, key.name, object.node_prefixes, false);
                               });
-  model_.visit<NodeObject>(ObjectKind::kNode,
-                           [&](const ObjectKey& key, const NodeObject& node, const Provenance& provenance) {
-                             add(key.cluster, node.pod_prefixes, provenance.text(), 3, true);
-                           });
-  // Where no node has a CIDR for pods, what is allowed to the cluster by name says where they are.
-  for (const auto& [name, cluster] : fleet_.clusters) {
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      const std::vector<Prefix>* allowed = fleet_.admission.pods_of(name);
-      if (allowed != nullptr && !cluster.has_pod_prefixes(family)) {
-        std::vector<Prefix> prefixes = *allowed;
-        std::erase_if(prefixes, [&](const Prefix& prefix) { return prefix.family() != family; });
-        add(name, prefixes, cluster.where, 2, true);
-      }
-    }
+  model_.visit<NodeObject>(ObjectKind::kNode, [&](const ObjectKey& key, const NodeObject& node, const auto&) {
+    add(key, key.cluster, node.pod_prefixes, true);
+  });
+  for (auto& [name, cluster] : fleet.clusters) {
+    allow_by_name(cluster);
   }
-  // Between new claims of one kind the lower cluster id: what every gateway of the fleet sees alike.
-  const auto order = [&](const Claim& claim) { return std::pair(claim.rank, fleet_.clusters.at(claim.cluster).id); };
-  std::stable_sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return order(a) < order(b); });
-  Accepted accepted;
-  for (const auto& [name, cluster] : fleet_.clusters) {
-    for (const Prefix& prefix : cluster.prefixes) {  // of our own cluster, carried over from the previous fleet
-      accepted.emplace(prefix, Claim{prefix, name, cluster.where, 0});
-    }
-  }
-  for (const Claim& claim : claims) {
-    if (accept(accepted, claim) && claim.pods) {
-      accept(pods_, claim);
-    }
-  }
-  for (auto& [name, cluster] : fleet_.clusters) {
+  keep_what_stood();
+  decide();
+  for (auto& [name, cluster] : fleet.clusters) {
     cluster.prefixes.clear();
   }
-  limit(accepted);
-  report_refused();
-  for (const auto& [prefix, claim] : accepted) {
-    fleet_.clusters[claim.cluster].prefixes.push_back(prefix);
-    fleet_.ranges.push_back({prefix, claim.cluster});
+  fleet.ranges.clear();
+  settle();
+}
+
+std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>& nodes,
+                                         const std::vector<IpAddress>& addresses) {
+  fleet_ = &fleet;
+  previous_ = &fleet;
+  std::set<std::string> changed;
+  for (const ObjectKey& key : nodes) {
+    const auto node = model_.find<NodeObject>(key);
+    const auto at = by_object_.find(key);
+    const std::vector<Prefix>& now = node ? node->pod_prefixes : std::vector<Prefix>{};
+    if (now != (at == by_object_.end() ? std::vector<Prefix>{} : at->second)) {
+      withdraw(key);
+      add(key, key.cluster, now, true);
+      changed.insert(key.cluster);
+    }
+  }
+  turned_clusters_.clear();
+  for (const std::string& name : changed) {
+    if (const auto cluster = fleet.clusters.find(name); cluster != fleet.clusters.end()) {
+      const FleetCluster before = cluster->second;
+      allow_by_name(cluster->second);
+      if (before.pods_ipv4 != cluster->second.pods_ipv4 || before.pods_ipv6 != cluster->second.pods_ipv6) {
+        turned_clusters_.insert(name);
+      }
+    }
+  }
+  for (const Name& name : std::exchange(lost_, {})) {
+    if (find(name) != nullptr) {
+      touched_.insert(name);
+    }
+  }
+  changed_ends_.insert(changed_ends_.end(), addresses.begin(), addresses.end());
+  for (const IpAddress& address : std::exchange(changed_ends_, {})) {
+    entries_.around(Prefix(address, 128), [&](const Prefix& prefix, Entries& entries) {
+      for (const Entry& entry : entries) {
+        touched_.emplace(prefix, entry.cluster);
+      }
+      return true;
+    });
+  }
+  keep_what_stood();
+  decide();
+  return settle();
+}
+
+void PrefixClaims::add(const ObjectKey& object, const std::string& cluster, const std::vector<Prefix>& prefixes,
+                       bool pods) {
+  if (prefixes.empty() || fleet_->clusters.count(cluster) == 0) {
+    return;
+  }
+  const auto at = by_object_.try_emplace(object).first;
+  at->second.insert(at->second.end(), prefixes.begin(), prefixes.end());
+  for (const Prefix& prefix : prefixes) {
+    Entries& entries = entries_[prefix];
+    auto entry = std::find_if(entries.begin(), entries.end(), [&](const Entry& e) { return e.cluster == cluster; });
+    if (entry == entries.end()) {
+      entry = entries.insert(entry, Entry{cluster, {}});
+    }
+    entry->claims.push_back({&at->first, pods, object.kind == ObjectKind::kCluster});
+    named_[cluster].of(prefix.family()) += pods && !is_allowance(object) ? 1 : 0;
+    touched_.emplace(prefix, cluster);
   }
 }
 
-void PrefixClaims::limit(Accepted& accepted) {
-  std::map<std::string, std::vector<const Claim*>> by_cluster;
-  for (const auto& [prefix, claim] : accepted) {
-    by_cluster[claim.cluster].push_back(&claim);
+// Where no node has a CIDR for pods, what is allowed to the cluster by name says where they are.
+void PrefixClaims::allow_by_name(FleetCluster& cluster) {
+  const std::vector<Prefix>* allowed = fleet_->admission.pods_of(cluster.name);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const bool named = named_[cluster.name].of(family) != 0;
+    std::vector<Prefix> prefixes;
+    if (allowed != nullptr && !named) {
+      std::copy_if(allowed->begin(), allowed->end(), std::back_inserter(prefixes),
+                   [&](const Prefix& prefix) { return prefix.family() == family; });
+    }
+    (family == Family::kIpv4 ? cluster.pods_ipv4 : cluster.pods_ipv6) = named || !prefixes.empty();
+    const ObjectKey key = allowance_of(cluster.name, family);
+    const auto at = by_object_.find(key);
+    if (prefixes != (at == by_object_.end() ? std::vector<Prefix>{} : at->second)) {
+      withdraw(key);
+      add(key, cluster.name, prefixes, true);
+    }
   }
-  const std::size_t most = fleet_.admission.prefixes_per_cluster();
-  for (auto& [name, claims] : by_cluster) {
-    if (claims.size() <= most || name == options_.cluster) {
+}
+
+// Of a Node object or an allowance, whose prefixes are all of pods.
+void PrefixClaims::withdraw(const ObjectKey& object) {
+  const auto at = by_object_.find(object);
+  if (at == by_object_.end()) {
+    return;
+  }
+  for (const Prefix& prefix : at->second) {
+    const Name name{prefix, object.cluster};
+    Entry& entry = *find(name);
+    std::erase_if(entry.claims, [&](const Claim& claim) {
+      if (claim.by == &at->first) {
+        list_refusal(prefix, entry, claim, false);
+      }
+      return claim.by == &at->first;
+    });
+    touched_.insert(name);
+    named_[object.cluster].of(prefix.family()) -= is_allowance(object) ? 0 : 1;
+  }
+  by_object_.erase(at);
+}
+
+bool PrefixClaims::grown_around(const Name& name) {
+  return !entries_.around(name.first, [&](const Prefix& prefix, Entries& entries) {
+    return prefix == name.first || std::none_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+             return entry.cluster == name.second && !entry.claims.empty();
+           });
+  });
+}
+
+// Of clusters whose claims have changed: what they had, where they now claim more around it.
+void PrefixClaims::keep_what_stood() {
+  std::set<Name> stood = kept_;
+  for (const auto& [prefix, cluster] : touched_) {
+    const std::vector<Prefix>& had = had_of(cluster);
+    if (cluster == options_.cluster) {
       continue;
     }
-    std::stable_sort(claims.begin(), claims.end(), [](const Claim* a, const Claim* b) { return a->rank < b->rank; });
-    problem(claims[most]->where,
-            "cluster " + name + " has " + std::to_string(claims.size()) + " prefixes, of which " +
-                std::to_string(most) + " are used; " + claims[most]->prefix.to_string() + " is the first that is not",
-            "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)");
-    for (std::size_t i = most; i < claims.size(); ++i) {
-      accepted.erase(Prefix(claims[i]->prefix));
+    for (auto at = std::lower_bound(had.begin(), had.end(), prefix); at != had.end() && prefix.contains(*at); ++at) {
+      stood.emplace(*at, cluster);
+    }
+  }
+  for (const Name& name : stood) {
+    const std::vector<Prefix>& had = had_of(name.second);
+    const bool keep = fleet_->clusters.count(name.second) != 0 &&
+                      std::binary_search(had.begin(), had.end(), name.first) && grown_around(name);
+    Entry* entry = find(name);
+    if ((entry != nullptr && entry->kept) == keep) {
+      continue;
+    }
+    if (entry == nullptr) {
+      Entries& entries = entries_[name.first];
+      entry = &*entries.insert(entries.end(), Entry{name.second, {}});
+    }
+    entry->kept = keep;
+    touched_.insert(name);
+    if (keep) {
+      kept_.insert(name);
+    } else {
+      kept_.erase(name);
     }
   }
 }
 
-bool PrefixClaims::accept(Accepted& accepted, const Claim& claim) {
-  auto first = accepted.upper_bound(Prefix(claim.prefix.address(), 128));
-  if (first != accepted.begin() && std::prev(first)->first.contains(claim.prefix.address())) {
-    --first;
+void PrefixClaims::decide() {
+  for (const Name& name : touched_) {
+    Entry& entry = *find(name);
+    set_accepted(name.first, entry, false);
+    enqueue(name.first, entry);
   }
-  // Visits every overlapping prefix: one that contains the claim, or those inside it.
-  auto last = first;
-  while (last != accepted.end() && (last->first.contains(claim.prefix) || claim.prefix.contains(last->first))) {
-    if (last->second.cluster != claim.cluster) {
-      const Claim& other = last->second;
-      problem(claim.where,
-              "prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster + " overlaps " +
-                  other.prefix.to_string() + " of cluster " + other.cluster + " (" + other.where + ") and is left out",
-              "give the clusters prefixes that do not overlap");
-      return false;
+  while (!queue_.empty()) {
+    const auto [order, name] = *queue_.begin();
+    queue_.erase(queue_.begin());
+    decide_one(name, order);
+  }
+  for (const Name& name : std::exchange(touched_, {})) {
+    forget_if_empty(name);
+  }
+}
+
+void PrefixClaims::decide_one(const Name& name, const Order& order) {
+  Entry& entry = *find(name);
+  entry.queued = false;
+  std::vector<Name> later;  // accepted, and to give way
+  const bool free = entries_.overlapping(name.first, [&](const Prefix& prefix, Entries& entries) {
+    for (const Entry& other : entries) {
+      if (other.accepted && other.cluster != entry.cluster) {
+        if (order_of(prefix, other) < order) {
+          return false;
+        }
+        later.emplace_back(prefix, other.cluster);
+      }
     }
-    if (last->first.contains(claim.prefix)) {
+    return true;
+  });
+  if (!free) {
+    left_out_.insert(name);
+    if (std::get<0>(order) == 1) {
+      lost_.insert(name);
+    }
+    return;
+  }
+  set_accepted(name.first, entry, true);
+  for (const Name& other : later) {
+    set_accepted(other.first, *find(other), false);
+  }
+}
+
+void PrefixClaims::enqueue(const Prefix& prefix, Entry& entry) {
+  if (entry.queued) {
+    return;
+  }
+  admit(prefix, entry);
+  if (entry.admitted) {
+    entry.queued = true;
+    queue_.insert({order_of(prefix, entry), {prefix, entry.cluster}});
+  } else {
+    left_out_.erase({prefix, entry.cluster});
+  }
+}
+
+void PrefixClaims::enqueue_refused_at(const Prefix& prefix) {
+  entries_.overlapping(prefix, [&](const Prefix& at, Entries& entries) {
+    for (Entry& entry : entries) {
+      if (!entry.accepted) {
+        enqueue(at, entry);
+      }
+    }
+    return true;
+  });
+}
+
+void PrefixClaims::set_accepted(const Prefix& prefix, Entry& entry, bool accepted) {
+  if (entry.accepted == accepted) {
+    return;
+  }
+  turned_.try_emplace({prefix, entry.cluster}, entry.accepted);
+  entry.accepted = accepted;
+  if (accepted) {
+    left_out_.erase({prefix, entry.cluster});
+  } else {
+    enqueue_refused_at(prefix);
+  }
+}
+
+// The accepted prefixes that are not inside others of their cluster, after a change at `name`.
+void PrefixClaims::update_accepted(const Name& name) {
+  std::set<Prefix>& outer = accepted_[name.second];
+  const Entry* entry = find(name);
+  const auto after = outer.upper_bound(name.first);
+  const bool inside = after != outer.begin() && std::prev(after)->contains(name.first);
+  if (entry != nullptr && entry->accepted) {
+    if (!inside) {
+      auto last = after;
+      while (last != outer.end() && name.first.contains(*last)) {
+        ++last;
+      }
+      outer.erase(after, last);
+      outer.insert(name.first);
+    }
+    return;
+  }
+  if (outer.erase(name.first) == 0) {
+    return;
+  }
+  std::optional<Prefix> last;
+  entries_.inside(name.first, [&](const Prefix& prefix, const Entries& entries) {
+    const bool its = std::any_of(entries.begin(), entries.end(),
+                                 [&](const Entry& e) { return e.accepted && e.cluster == name.second; });
+    if (its && !(last && last->contains(prefix))) {
+      outer.insert(prefix);
+      last = prefix;
+    }
+    return true;
+  });
+}
+
+// Returns the prefixes that have come or gone.
+std::vector<Prefix> PrefixClaims::settle() {
+  std::set<std::string> clusters;
+  gateways_touched_ = false;
+  for (const bool accepted : {false, true}) {  // what is accepted takes in what is inside it
+    for (const auto& [name, before] : turned_) {
+      const Entry* entry = find(name);
+      const bool now = entry != nullptr && entry->accepted;
+      if (before && !now && entry != nullptr) {
+        lost_.insert(name);
+      }
+      if (now == accepted) {
+        clusters.insert(name.second);
+        update_accepted(name);
+        gateways_touched_ = gateways_touched_ || ((before || now) && has_tunnel_end(name.first));
+      }
+    }
+  }
+  turned_.clear();
+  std::vector<Prefix> moved;
+  std::vector<Name> come;
+  for (const std::string& name : clusters) {
+    const auto cluster = fleet_->clusters.find(name);
+    if (cluster == fleet_->clusters.end()) {
+      continue;
+    }
+    std::vector<Prefix> now = used_of(name);
+    const std::vector<Prefix>& before = cluster->second.prefixes;
+    std::vector<Prefix> gone;
+    std::set_difference(before.begin(), before.end(), now.begin(), now.end(), std::back_inserter(gone));
+    for (const Prefix& prefix : gone) {
+      fleet_->ranges.erase(prefix);
+      moved.push_back(prefix);
+    }
+    for (const Prefix& prefix : now) {
+      if (!std::binary_search(before.begin(), before.end(), prefix)) {
+        come.emplace_back(prefix, name);
+        moved.push_back(prefix);
+      }
+    }
+    cluster->second.prefixes = std::move(now);
+  }
+  for (const auto& [prefix, cluster] : come) {
+    fleet_->ranges[prefix] = cluster;
+  }
+  for (const Name& name : std::set<Name>(kept_)) {  // what is not in use any more does not stand
+    const std::vector<Prefix>& now = fleet_->clusters.at(name.second).prefixes;
+    if (!std::binary_search(now.begin(), now.end(), name.first)) {
+      find(name)->kept = false;
+      kept_.erase(name);
+      forget_if_empty(name);
+    }
+  }
+  return moved;
+}
+
+// As many as the limit allows, those that it had before the others; sorted.
+std::vector<Prefix> PrefixClaims::used_of(const std::string& cluster) {
+  const std::set<Prefix>& outer = accepted_[cluster];
+  const std::size_t most = fleet_->admission.prefixes_per_cluster();
+  too_many_.erase(cluster);
+  std::vector<Prefix> used(outer.begin(), outer.end());
+  if (used.size() <= most || cluster == options_.cluster) {
+    return used;
+  }
+  std::map<Prefix, int> ranks;
+  for (const Prefix& prefix : used) {
+    int rank = rank_of(prefix, *find({prefix, cluster}));
+    entries_.inside(prefix, [&](const Prefix& at, const Entries& entries) {
+      for (const Entry& entry : entries) {
+        if (entry.accepted && entry.cluster == cluster) {
+          rank = std::min(rank, rank_of(at, entry));
+        }
+      }
       return true;
-    }
-    ++last;
+    });
+    ranks[prefix] = rank;
   }
-  Claim merged = claim;  // of what it takes in, the cluster had something before
-  for (auto inside = first; inside != last; ++inside) {
-    merged.rank = std::min(merged.rank, inside->second.rank);
-  }
-  accepted.erase(first, last);
-  accepted.emplace(claim.prefix, std::move(merged));
-  return true;
+  std::stable_sort(used.begin(), used.end(), [&](const Prefix& a, const Prefix& b) { return ranks[a] < ranks[b]; });
+  too_many_[cluster] = {"cluster " + cluster + " has " + std::to_string(used.size()) + " prefixes, of which " +
+                            std::to_string(most) + " are used; " + used[most].to_string() + " is the first that is not",
+                        where(*find({used[most], cluster})),
+                        "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)"};
+  used.resize(most);
+  std::sort(used.begin(), used.end());
+  return used;
 }
 
-std::optional<std::string> PrefixClaims::pods_at(const IpAddress& address) const {
-  const auto after = pods_.upper_bound(Prefix(address, 128));
-  if (after == pods_.begin() || !std::prev(after)->first.contains(address)) {
-    return std::nullopt;
+PrefixClaims::Entry* PrefixClaims::find(const Name& name) {
+  Entries* entries = entries_.find(name.first);
+  if (entries == nullptr) {
+    return nullptr;
   }
-  const Claim& claim = std::prev(after)->second;
-  return "pod prefix " + claim.prefix.to_string() + " of cluster " + claim.cluster;
+  const auto at =
+      std::find_if(entries->begin(), entries->end(), [&](const Entry& entry) { return entry.cluster == name.second; });
+  return at == entries->end() ? nullptr : &*at;
+}
+
+void PrefixClaims::forget_if_empty(const Name& name) {
+  Entries* entries = entries_.find(name.first);
+  if (entries == nullptr) {
+    return;
+  }
+  std::erase_if(*entries, [&](const Entry& entry) {
+    return entry.cluster == name.second && entry.claims.empty() && !entry.kept;
+  });
+  if (find(name) == nullptr) {
+    left_out_.erase(name);
+    staying_.erase(name);
+  }
+  if (entries->empty()) {
+    entries_.erase(name.first);
+  }
+}
+
+const std::vector<Prefix>& PrefixClaims::had_of(const std::string& cluster) const {
+  static const std::vector<Prefix> none;
+  const FleetCluster* old = previous_ == nullptr ? nullptr : previous_->find(cluster);
+  return old == nullptr ? none : old->prefixes;
+}
+
+bool PrefixClaims::had(const std::string& cluster, const Prefix& prefix) const {
+  const std::vector<Prefix>& old = had_of(cluster);
+  const auto after = std::upper_bound(old.begin(), old.end(), Prefix(prefix.address(), 128));
+  return after != old.begin() && std::prev(after)->contains(prefix);
+}
+
+int PrefixClaims::rank_of(const Prefix& prefix, const Entry& entry, const Claim& claim) const {
+  return entry.cluster == options_.cluster ? 0 : had(entry.cluster, prefix) ? 1 : claim.from_cluster ? 2 : 3;
+}
+
+int PrefixClaims::rank_of(const Prefix& prefix, const Entry& entry) const {
+  int rank = entry.cluster == options_.cluster ? 0 : had(entry.cluster, prefix) ? 1 : 3;
+  for (const Claim& claim : entry.claims) {
+    rank = claim.refused.empty() && claim.from_cluster ? std::min(rank, 2) : rank;
+  }
+  return rank;
+}
+
+bool PrefixClaims::takes_in_several(const Prefix& prefix, const Entry& entry) {
+  const std::string* first = nullptr;
+  return !entries_.inside(prefix, [&](const Prefix&, const Entries& entries) {
+    for (const Entry& other : entries) {
+      if (other.cluster == entry.cluster || other.claims.empty()) {
+        continue;
+      }
+      if (first != nullptr && *first != other.cluster) {
+        return false;
+      }
+      first = &other.cluster;
+    }
+    return true;
+  });
+}
+
+PrefixClaims::Order PrefixClaims::order_of(const Prefix& prefix, const Entry& entry) {
+  const int rank = rank_of(prefix, entry);
+  return {rank, rank > 1 && takes_in_several(prefix, entry), fleet_->clusters.at(entry.cluster).id};
+}
+
+std::optional<std::string> PrefixClaims::pods_at(const IpAddress& address) {
+  std::optional<std::string> found;
+  entries_.around(Prefix(address, 128), [&](const Prefix& prefix, const Entries& entries) {
+    for (const Entry& entry : entries) {
+      if (entry.accepted && entry.pods) {
+        found = "pod prefix " + prefix.to_string() + " of cluster " + entry.cluster;
+      }
+    }
+    return !found;
+  });
+  return found;
 }
 
 }  // namespace isthmus

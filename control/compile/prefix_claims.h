@@ -1,76 +1,150 @@
 // The prefixes that clusters claim for their pods and nodes: what is admitted (control/admission), and who has what.
 //
-// In a conflict our own cluster wins, then whichever had the prefix in the previous fleet, then Cluster objects before
-// nodes. A prefix of pods never covers the tunnel end of another cluster, unless it was there before that. Part of
-// build_fleet(). Thread: control.
+// Of claims that overlap, our own cluster's go first, then those of a cluster that had the prefix before, then new
+// ones: of Cluster objects before nodes; one that takes in claims of several other clusters after the others, since it
+// is the mistake more likely than they are; and the lower cluster id before the higher one, which every gateway of the
+// fleet sees alike. What a cluster has had stays when it claims more around it and is refused that. A prefix of pods
+// never covers the tunnel end of another cluster, unless it was there before that. Where no object of a cluster claims
+// pods of a family, what is allowed to it by name is its claim.
+//
+// A change costs its own share: what it touches is decided again, and what was refused because of it. The outcome is
+// that of a rebuild() from the fleet as it was. Part of FleetBuilder. Thread: control.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "control/compile/compiler.h"
 #include "control/compile/fleet.h"
+#include "control/compile/prefix_map.h"
 #include "control/model/model.h"
 
 namespace isthmus {
 
 class PrefixClaims {
  public:
-  // All outlive it; `previous` may be null.
-  PrefixClaims(const Model& model, const CompilerOptions& options, const Fleet* previous, Fleet& fleet)
-      : model_(model), options_(options), previous_(previous), fleet_(fleet) {}
+  // Both outlive it.
+  PrefixClaims(const Model& model, const CompilerOptions& options) : model_(model), options_(options) {}
 
-  // Fills in `ranges` and the clusters' prefixes, and reports what is left out.
-  void settle();
+  // Takes all claims of the model from anew. `fleet` has its clusters and its admission; of those that `previous` (may
+  // be null) has, the prefixes are those that they had, which are replaced. Fills in `ranges`.
+  void rebuild(Fleet& fleet, const Fleet* previous);
+  // These nodes' objects have changed, and what lies at these addresses may be admitted or not since the last call.
+  // Returns the prefixes that a cluster has got or lost.
+  [[nodiscard]] std::vector<Prefix> update(Fleet& fleet, const std::set<ObjectKey>& nodes,
+                                           const std::vector<IpAddress>& addresses);
+  // The gateways of the fleet are settled: those that have a place in it stand, before later claims.
+  void settle_tunnel_ends(const Fleet& fleet);
+  // True when the last update() has changed who has pods at some gateway's address.
+  [[nodiscard]] bool gateways_touched() const { return gateways_touched_; }
+
+  // The clusters that by the last update() claim prefixes for pods of a family and did not, or the reverse.
+  [[nodiscard]] const std::set<std::string>& turned_clusters() const { return turned_clusters_; }
+
   // The prefix of pods that contains the address, for messages.
-  [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address) const;
+  [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address);
+  void append_problems(std::vector<Problem>& problems);
 
  private:
   struct Claim {
-    Prefix prefix;
-    std::string cluster, where;
-    int rank;  // lowest wins: 0 our own, 1 had it in the previous fleet, 2 from a Cluster object, 3 from a Node
-    bool pods = false;
+    const ObjectKey* by;      // the Cluster or Node object, a key in by_object_; null: kept without an object
+    bool pods, from_cluster;  // of pods, or of nodes; by a Cluster object
+    std::string refused{};    // why it is not admitted
   };
+  // All that one cluster claims at one prefix.
+  struct Entry {
+    std::string cluster;
+    std::vector<Claim> claims{};
+    std::string stays{};  // why it would be refused if it were new
+    bool kept = false;    // the cluster had it and now claims more around it
+    bool admitted = false, pods = false;
+    bool accepted = false;  // no other cluster's is in its way
+    bool queued = false;
+  };
+  // What of pods one cluster claims by objects, by family.
+  struct Named {
+    std::array<std::size_t, 2> claims{};
+    [[nodiscard]] std::size_t& of(Family family) { return claims[family == Family::kIpv4 ? 0 : 1]; }
+  };
+  using Entries = std::vector<Entry>;
+  using Name = std::pair<Prefix, std::string>;  // prefix, cluster
+  // The lowest goes first; see above. Two of different clusters are never equal.
+  using Order = std::tuple<int, bool, ClusterId>;
   // The end of a tunnel, where packets must not be tunnelled to themselves.
   struct TunnelEnd {
     IpAddress address;
     std::string gateway, cluster;
-    bool incumbent;  // in the previous fleet, or our own
+    bool incumbent;  // in the fleet, or our own
     friend bool operator<(const TunnelEnd& a, const TunnelEnd& b) { return a.address < b.address; }
   };
-  // By prefix. Disjoint, so sorting by first address also sorts by last address.
-  using Accepted = std::map<Prefix, Claim>;
-  // Claims of one cluster that are refused for one reason.
-  struct Refused {
-    std::string first, where;
-    std::size_t more = 0;
-  };
 
-  [[nodiscard]] bool had_prefix(const std::string& cluster, const Prefix& prefix) const;
-  // Whether the claim may be made at all. Reports what may not, by cluster and reason.
-  [[nodiscard]] bool admit(const Claim& claim);
+  void find_tunnel_ends();
+  [[nodiscard]] bool has_tunnel_end(const Prefix& prefix) const;
+  void add(const ObjectKey& object, const std::string& cluster, const std::vector<Prefix>& prefixes, bool pods);
+  void withdraw(const ObjectKey& object);
+  void allow_by_name(FleetCluster& cluster);
+  void keep_what_stood();
+  [[nodiscard]] bool grown_around(const Name& name);
+  void decide();
+  void decide_one(const Name& name, const Order& order);
+  std::vector<Prefix> settle();
+  void update_accepted(const Name& name);
+  [[nodiscard]] std::vector<Prefix> used_of(const std::string& cluster);
+
+  [[nodiscard]] Entry* find(const Name& name);
+  void enqueue(const Prefix& prefix, Entry& entry);
+  void enqueue_refused_at(const Prefix& prefix);
+  void set_accepted(const Prefix& prefix, Entry& entry, bool accepted);
+  void admit(const Prefix& prefix, Entry& entry);
+  // Why the claim is not admitted: empty if it is.
+  [[nodiscard]] std::string refusal(const Prefix& prefix, Entry& entry, const Claim& claim, int rank);
   // Of another cluster's gateway, unless the prefix stood before the gateway came; where both are new, the lower
   // cluster id stands, so that all gateways decide alike.
-  [[nodiscard]] std::string tunnel_end_inside(const Claim& claim) const;
-  void find_tunnel_ends();
-  void report_refused();
-  // Of each cluster as many as the limit allows, those that it had before the others.
-  void limit(Accepted& accepted);
-  // False: it is left out.
-  bool accept(Accepted& accepted, const Claim& claim);
-  void problem(std::string where, std::string what, std::string fix);
+  [[nodiscard]] std::string tunnel_end_inside(const Prefix& prefix, const Entry& entry, int rank) const;
+  void list_refusal(const Prefix& prefix, const Entry& entry, const Claim& claim, bool listed);
+  void forget_if_empty(const Name& name);
+
+  [[nodiscard]] bool had(const std::string& cluster, const Prefix& prefix) const;
+  // 0 our own, 1 had before, 2 from a Cluster object, 3 from a Node.
+  [[nodiscard]] int rank_of(const Prefix& prefix, const Entry& entry, const Claim& claim) const;
+  [[nodiscard]] int rank_of(const Prefix& prefix, const Entry& entry) const;  // the lowest of its admitted claims
+  // Precondition: the entry is admitted.
+  [[nodiscard]] Order order_of(const Prefix& prefix, const Entry& entry);
+  [[nodiscard]] bool takes_in_several(const Prefix& prefix, const Entry& entry);
+  [[nodiscard]] std::string where(const ObjectKey* object) const;
+  [[nodiscard]] std::string where(const Entry& entry) const;
+  [[nodiscard]] const std::vector<Prefix>& had_of(const std::string& cluster) const;
+  void list_overlap(const Name& name, std::vector<Problem>& problems);
 
   const Model& model_;
   const CompilerOptions& options_;
-  const Fleet* previous_;
-  Fleet& fleet_;
-  std::vector<TunnelEnd> ends_;                                     // by address
-  std::map<std::pair<std::string, std::string>, Refused> refused_;  // by cluster and reason
-  Accepted pods_;                                                   // of all clusters
+  Fleet* fleet_ = nullptr;               // during a call
+  const Fleet* previous_ = nullptr;      // during a call: whose clusters had the prefixes that they had
+  std::vector<TunnelEnd> ends_;          // by address
+  std::vector<IpAddress> changed_ends_;  // whose place in the fleet has changed since the last update()
+  bool gateways_touched_ = false;
+  std::map<std::string, Named> named_;  // by cluster
+  std::set<std::string> turned_clusters_;
+
+  PrefixMap<Entries> entries_;
+  std::map<ObjectKey, std::vector<Prefix>> by_object_;
+  std::set<std::pair<Order, Name>> queue_;
+  std::set<Name> touched_;                            // entries with other claims than before
+  std::map<Name, bool> turned_;                       // accepted before, of those that were or are no longer
+  std::map<std::string, std::set<Prefix>> accepted_;  // by cluster, without those inside others
+  std::set<Name> left_out_;                           // admitted, and another cluster's is in the way
+  std::set<Name> kept_, staying_;
+  std::set<Name> lost_;  // no longer stand since the last settle(): may not be admitted any more
+  std::map<std::pair<std::string, std::string>, std::multimap<Prefix, const ObjectKey*>>
+      refused_;                              // by cluster, reason
+  std::map<std::string, Problem> too_many_;  // by cluster
 };
 
 }  // namespace isthmus

@@ -117,8 +117,8 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
     OutOfPrefix out_of_prefix;
     append_candidates(slices, port, family, inputs.fleet, inputs.endpoints, cluster,
                       inputs.unreachable.count(cluster.id) != 0, candidates, out_of_prefix);
-    service.unprefixed.insert(out_of_prefix.left_out.begin(), out_of_prefix.left_out.end());
-    service.unprefixed.insert(out_of_prefix.published.begin(), out_of_prefix.published.end());
+    service.addresses.insert(out_of_prefix.left_out.begin(), out_of_prefix.left_out.end());
+    service.addresses.insert(out_of_prefix.published.begin(), out_of_prefix.published.end());
     if (const std::set<IpAddress>& left_out = out_of_prefix.left_out; !left_out.empty()) {
       service.problems.push_back(
           {std::to_string(left_out.size()) + " backends of service " + service.view.name.text() + " in cluster " +
@@ -223,24 +223,23 @@ void ServiceSet::release(Service& service, const std::set<BackendKey>& used) {
   }
 }
 
-void ServiceSet::reindex(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now) {
+void ServiceSet::update_users(const ServiceName& name, const std::set<IpAddress>& before,
+                              const std::set<IpAddress>& now) {
   for (const IpAddress& address : before) {
     if (now.count(address) == 0) {
-      const auto at = unprefixed_.find(address);
-      at->second.erase(name);
-      if (at->second.empty()) {
-        unprefixed_.erase(at);
-      }
+      users_.erase({address, name});
     }
   }
   for (const IpAddress& address : now) {
-    unprefixed_[address].insert(name);
+    if (before.count(address) == 0) {
+      users_.emplace(address, name);
+    }
   }
 }
 
-void ServiceSet::append_backed_by(const IpAddress& address, std::set<ServiceName>& names) const {
-  if (const auto at = unprefixed_.find(address); at != unprefixed_.end()) {
-    names.insert(at->second.begin(), at->second.end());
+void ServiceSet::append_users(const Prefix& prefix, std::set<ServiceName>& services) const {
+  for (auto at = users_.lower_bound({prefix.address(), {}}); at != users_.end() && prefix.contains(at->first); ++at) {
+    services.insert(at->second);
   }
 }
 
@@ -252,8 +251,8 @@ void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
   for (const auto& [key, entry] : it->second.frontends) {
     delta.remove_frontends.push_back(key);
   }
-  reindex(name, it->second.unprefixed, {});
   release(it->second, {});
+  update_users(name, it->second.addresses, {});
   service_ids_.release(it->second.view.id);
   by_id_.erase(it->second.view.id);
   invalid_.erase(name);
@@ -290,9 +289,9 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
                                     " --pool CIDR, a ServiceImport with ips, or the annotation isthmus.io/vip"});
   }
 
+  const std::set<IpAddress> before = std::exchange(service.addresses, {});
   std::map<PortKey, PortState> ports;
   std::set<BackendKey> used;
-  const std::set<IpAddress> before = std::exchange(service.unprefixed, {});
   for (const ServicePort& port : merge_ports(found, service)) {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       if (std::any_of(service.view.vips.begin(), service.view.vips.end(),
@@ -304,7 +303,10 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     }
   }
   service.ports = std::move(ports);
-  reindex(name, before, service.unprefixed);
+  for (const BackendKey& key : used) {
+    service.addresses.insert(std::get<IpAddress>(key));
+  }
+  update_users(name, before, service.addresses);
   release(service, used);
   publish(service, delta);
   remove_duplicates(service.problems);

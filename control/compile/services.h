@@ -11,7 +11,8 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "control/compile/backends.h"
@@ -46,8 +47,8 @@ class ServiceSet {
   // The global services that have a Service object in that cluster.
   [[nodiscard]] std::set<ServiceName> members_of(const std::string& cluster) const;
   [[nodiscard]] std::set<ServiceName> names() const;
-  // The services with a backend at this address, if it is in no prefix of its cluster: they depend on the endpoint.
-  void append_backed_by(const IpAddress& address, std::set<ServiceName>& names) const;
+  // Adds the services that have a backend inside the prefix, or would if it were their cluster's.
+  void append_users(const Prefix& prefix, std::set<ServiceName>& services) const;
   void append_problems(std::vector<Problem>& problems) const;
 
  private:
@@ -67,7 +68,7 @@ class ServiceSet {
     std::map<PortKey, PortState> ports;
     std::map<FrontendKey, FrontendEntry> frontends;  // as published
     std::map<BackendKey, BackendId> backend_ids;
-    std::set<IpAddress> unprefixed;  // backends' addresses in no prefix of their cluster, also those left out
+    std::set<IpAddress> addresses;  // of its backends, with those left out because of their addresses
     std::vector<Problem> problems;
   };
 
@@ -82,16 +83,16 @@ class ServiceSet {
   [[nodiscard]] std::vector<Candidate> collect(Service& service, const ServicePort& port, Family family,
                                                const std::vector<Definition>& definitions, const Inputs& inputs) const;
   void publish(Service& service, TableDelta& delta) const;
+  void update_users(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
   void release(Service& service, const std::set<BackendKey>& used);
   void remove(const ServiceName& name, TableDelta& delta);
-  void reindex(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
 
   Realm realm_;
   std::uint32_t ring_slots_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
   std::set<ServiceName> invalid_;
-  std::unordered_map<IpAddress, std::set<ServiceName>> unprefixed_;
+  std::set<std::pair<IpAddress, ServiceName>> users_;  // by address of a backend
   IdPool<ServiceId> service_ids_{1024};
   IdPool<BackendId> backend_ids_{65536};
 };

@@ -1,0 +1,142 @@
+// The fleet after any series of changes is that which a rebuild makes of the same objects and the fleet before them.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "control/compile/fleet_builder.h"
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+
+std::string text_of(const Fleet& fleet) {
+  std::string text;
+  for (const auto& [name, cluster] : fleet.clusters) {
+    text += name + ":";
+    for (const Prefix& prefix : cluster.prefixes) {
+      text += " " + prefix.to_string();
+    }
+    for (const FleetGateway& gateway : cluster.gateways) {
+      text += " " + gateway.name + "=" + gateway.underlay.to_string();
+    }
+    text += "\n";
+  }
+  for (const auto& [prefix, cluster] : fleet.ranges) {
+    text += prefix.to_string() + "=" + cluster + " ";
+  }
+  return text + "\n";
+}
+
+std::multiset<std::string> problems_of(const Fleet& fleet) {
+  std::multiset<std::string> texts;
+  for (const Problem& problem : fleet.problems) {
+    texts.insert(problem.text());
+  }
+  return texts;
+}
+
+// Nodes of three clusters that claim overlapping prefixes, of other clusters' gateways and our nodes' addresses too.
+class Claims {
+ public:
+  explicit Claims(unsigned seed) : random_(seed) {}
+
+  std::set<ObjectKey> step(Fleet3& f) {
+    std::set<ObjectKey> nodes;
+    for (unsigned n = 1 + pick(3); n > 0; --n) {
+      const std::string cluster = kClusters[pick(3)], name = "n" + std::to_string(pick(6));
+      nodes.insert({ObjectKind::kNode, cluster, {}, name});
+      if (pick(4) == 0) {
+        f.drop(ObjectKind::kNode, cluster, "", name);
+        continue;
+      }
+      NodeObject node{{ip(pick(6) == 0 ? "10.64.0.1" : "192.0.9." + std::to_string(pick(200)))}, {}};
+      for (unsigned p = pick(3); p > 0; --p) {
+        node.pod_prefixes.push_back(prefix());
+      }
+      f.put(ObjectKind::kNode, cluster, "", name, node);
+    }
+    return nodes;
+  }
+
+  // A change of what rebuilds the fleet.
+  void layout(Fleet3& f) {
+    const std::string cluster = kClusters[pick(3)], n = std::to_string(pick(3) + 1);
+    switch (pick(4)) {
+      case 0:
+        return f.gateway("late", cluster, "10.64." + std::to_string(pick(4)) + ".1");
+      case 1:
+        return f.drop(ObjectKind::kGateway, "", "", "late");
+      default: {
+        ClusterObject object{ClusterId{static_cast<std::uint16_t>(cluster == "east"   ? 1
+                                                                  : cluster == "west" ? 2
+                                                                                      : 3)},
+                             {prefix()},
+                             {net("192.0." + n + ".0/24")}};
+        return f.put(ObjectKind::kCluster, "", "", cluster, object);
+      }
+    }
+  }
+
+  unsigned pick(unsigned below) { return std::uniform_int_distribution<unsigned>(0, below - 1)(random_); }
+
+ private:
+  // Of 10.64.0.0/14, of several lengths, so that many overlap.
+  Prefix prefix() {
+    constexpr std::array<std::uint8_t, 6> kLengths{14, 15, 16, 17, 24, 32};
+    const std::string text = "10." + std::to_string(64 + pick(4)) + "." + std::to_string(pick(2) * 128 + pick(2)) +
+                             "." + std::to_string(pick(2));
+    return {ip(text), kLengths[pick(kLengths.size())]};
+  }
+
+  static constexpr std::array<const char*, 3> kClusters{"east", "west", "north"};
+  std::mt19937 random_;
+};
+
+// One kept up to date, and before each step a rebuild from a copy of it.
+void follow(unsigned seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Fleet3 f;
+  Claims claims(seed);
+  f.options.admission.prefixes_per_cluster = seed % 3 == 0 ? 3 : 100;
+  Fleet fleet;
+  fleet.own = *find_own_gateway(f.model, "east", "east-1");
+  FleetBuilder builder(f.model, f.options, fleet);
+  (void)builder.rebuild();
+  for (int step = 0; step < 40; ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    Fleet again = fleet;
+    FleetBuilder from_scratch(f.model, f.options, again);
+    if (claims.pick(10) == 0) {
+      claims.layout(f);
+      (void)claims.step(f);
+      (void)from_scratch.rebuild();
+      (void)builder.rebuild();
+    } else {
+      const std::set<ObjectKey> nodes = claims.step(f);
+      const Fleet before = fleet;
+      (void)from_scratch.rebuild();
+      const FleetChange change = builder.update(nodes);
+      const std::set<Prefix> moved(change.moved.begin(), change.moved.end());
+      for (const auto& [prefix, cluster] : before.ranges) {
+        const auto at = fleet.ranges.find(prefix);
+        ASSERT_TRUE(moved.contains(prefix) || (at != fleet.ranges.end() && at->second == cluster));
+      }
+    }
+    ASSERT_EQ(text_of(fleet), text_of(again));
+    ASSERT_EQ(problems_of(fleet), problems_of(again));
+  }
+}
+
+TEST(FleetDeltas, ComeToWhatARebuildMakes) {
+  const unsigned first = std::random_device{}();
+  RecordProperty("seed", static_cast<int>(first));
+  std::printf("first seed %u\n", first);
+  for (unsigned round = 0; round < 60 && !testing::Test::HasFailure(); ++round) {
+    follow(first + round);
+  }
+}
+
+}  // namespace
+}  // namespace isthmus
