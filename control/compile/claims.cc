@@ -47,16 +47,17 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
       state.claimed.insert(address);
     }
   };
-  for (const auto& [name, cluster] : fleet.clusters) {
-    if (!cluster.linked) {
+  for (const std::string& name : model.clusters_of(service)) {
+    const FleetCluster* cluster = fleet.find(name);
+    if (cluster == nullptr || !cluster->linked) {
       continue;
     }
     if (const auto import =
             model.find<ServiceImportObject>({ObjectKind::kServiceImport, name, service.ns, service.name})) {
-      add(cluster, import->ips, import->created, import.provenance->text());
+      add(*cluster, import->ips, import->created, import.provenance->text());
     }
     if (const auto object = model.find<ServiceObject>({ObjectKind::kService, name, service.ns, service.name})) {
-      add(cluster, object->claimed_vips, object->created, object.provenance->text());
+      add(*cluster, object->claimed_vips, object->created, object.provenance->text());
     }
   }
 }

@@ -19,8 +19,9 @@ PolicyClusters policy_clusters(const Fleet& fleet) {
   PolicyClusters out;
   out.shift = fleet.own.cluster_bits.shift;
   for (const auto& [name, cluster] : fleet.clusters) {
-    out.clusters.push_back({name, cluster.id, cluster.prefixes});
+    out.clusters.push_back({name, cluster.id});
   }
+  out.ranges = fleet.ranges;
   return out;
 }
 
@@ -41,6 +42,15 @@ void seed(Fleet& fleet, const Incumbents& incumbents) {
       fleet.tunnel_ends.emplace(underlay, gateway);
     }
   }
+}
+
+std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet) {
+  std::vector<PolicyRange> ranges;
+  for (const Prefix& prefix : moved) {
+    const auto at = fleet.ranges.find(prefix);
+    ranges.push_back({prefix, at == fleet.ranges.end() ? std::string() : at->second});
+  }
+  return ranges;
 }
 
 }  // namespace
@@ -88,6 +98,8 @@ struct Compiler::State {
                           CompileResult& result);
   void update_reachability(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
+  // Of these clusters, which are in the tables; nothing else of them has changed.
+  void update_prefixes(const std::set<std::string>& names, TableDelta& delta);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
   // May be selected for new flows: it is not down and there is a route to it.
   [[nodiscard]] bool is_usable(PeerId gateway) const;
@@ -242,6 +254,23 @@ void Compiler::State::update_clusters(TableDelta& delta) {
   }
 }
 
+void Compiler::State::update_prefixes(const std::set<std::string>& names, TableDelta& delta) {
+  bool changed = false;
+  for (const std::string& name : names) {
+    const FleetCluster* cluster = fleet.find(name);
+    const auto entry = std::find_if(clusters.begin(), clusters.end(), [&](const ClusterEntry& each) {
+      return cluster != nullptr && each.id == cluster->id;
+    });
+    if (entry != clusters.end() && entry->prefixes != cluster->prefixes) {
+      entry->prefixes = cluster->prefixes;
+      changed = true;
+    }
+  }
+  if (changed) {
+    delta.clusters = clusters;
+  }
+}
+
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
@@ -263,27 +292,32 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
 void Compiler::State::compile(const ModelChanges& changes, CompileResult& result) {
   const bool first = !started;
   started = true;
-  const bool fleet_changed = first || changes.fleet || !changes.nodes.empty() || reserved_changed;
   const FleetChange fleet_change = update_fleet(changes, first);
   std::set<ServiceName> dirty = services_of(fleet_change, first);
   dirty.insert(changes.services.begin(), changes.services.end());
-  const bool reachability_changed = fleet_changed || resolve_next_hops || std::exchange(unreachability_reported, false);
-  if (fleet_changed || resolve_next_hops) {
+  const bool all_peers = fleet_change.gateways || resolve_next_hops;
+  const bool reachability_changed = all_peers || std::exchange(unreachability_reported, false);
+  if (all_peers) {
     result.peers_changed = peers.update(model, fleet, next_hop, std::exchange(resolve_next_hops, false), result.delta);
+  } else if (!changes.nodes.empty()) {
+    result.peers_changed = peers.update_nodes(changes.nodes, model, fleet, next_hop, result.delta);
   }
-  // Costs a pass over the fleet, which is too much for every endpoint change.
+  // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {
     update_reachability(dirty);
     update_clusters(result.delta);
+  } else if (!fleet_change.addressed.empty()) {
+    update_prefixes(fleet_change.addressed, result.delta);
   }
   update_endpoints(changes, first, fleet_change, result);
   update_host_routes(fleet_change, first, dirty, result);
   update_services(dirty, result);
-  if (endpoints.take_pod_presence_changed() || fleet_changed) {
+  if (endpoints.take_pod_presence_changed() || fleet_change.rebuilt) {
     unlabelled = unlabelled_clusters();
   }
-  policy.update(changes, first, model, fleet_changed ? std::optional(policy_clusters(fleet)) : std::nullopt, unlabelled,
-                local_identities, result.delta);
+  policy.update(changes, first, model, fleet_change.rebuilt ? std::optional(policy_clusters(fleet)) : std::nullopt,
+                fleet_change.rebuilt ? std::vector<PolicyRange>() : policy_ranges(fleet_change.moved, fleet),
+                unlabelled, local_identities, result.delta);
   reserved_changed = false;
 }
 
@@ -317,7 +351,7 @@ std::optional<Problem> Compiler::State::unknown_pods_problem() const {
 
 std::vector<Problem> Compiler::State::problems() const {
   std::vector<Problem> problems = fleet.problems;
-  problems.insert(problems.end(), peers.problems().begin(), peers.problems().end());
+  peers.append_problems(model, problems);
   claims.append_problems(problems);
   services.append_problems(problems);
   endpoints.append_problems(model, problems);

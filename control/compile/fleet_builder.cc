@@ -69,7 +69,7 @@ FleetChange FleetBuilder::rebuild() {
 FleetChange FleetBuilder::update(const std::set<ObjectKey>& nodes) {
   FleetChange change;
   const std::vector<IpAddress> reserved = update_reserved(nodes);
-  change.moved = prefixes_.update(fleet_, nodes, reserved);
+  change.moved = prefixes_.update(fleet_, nodes, reserved, change.addressed);
   std::transform(reserved.begin(), reserved.end(), std::back_inserter(change.moved),
                  [](const IpAddress& address) { return Prefix(address, 128); });
   change.unprefixed = prefixes_.turned_clusters();
@@ -80,6 +80,7 @@ FleetChange FleetBuilder::update(const std::set<ObjectKey>& nodes) {
     const std::map<IpAddress, std::string> before = fleet_.tunnel_ends;
     add_gateways(before);
     append_moved(before, fleet_.tunnel_ends, change.moved);
+    change.gateways = true;
   }
   list_problems();
   return change;
@@ -386,7 +387,7 @@ void FleetBuilder::list_problems() {
 
 FleetChange FleetBuilder::difference(const Fleet& before, const Fleet& now) {
   FleetChange change;
-  change.rebuilt = true;
+  change.rebuilt = change.gateways = true;
   const bool other_rules = !(before.admission == now.admission);
   change.links = other_rules;
   for (const auto& [of, in] : {std::pair(&before, &now), std::pair(&now, &before)}) {

@@ -24,6 +24,8 @@ struct FleetChange {
   // Clusters that claim prefixes for pods of a family and did not, or the reverse, or whose pods are admitted one by
   // one and by other rules than before: their endpoints are to be placed again.
   std::set<std::string> unprefixed;
+  bool gateways = false;            // some gateways may be others than before
+  std::set<std::string> addressed;  // clusters that may have other prefixes
   // Where addresses have changed hands, or may be claimed or not since the last change: prefixes that a cluster has got
   // or lost, addresses of gateways that have come or gone, and of our nodes.
   std::vector<Prefix> moved;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -24,13 +25,16 @@ class PeerRegistry {
   // new peers and those without one; `resolve_all`: for every peer. True when a peer was added, removed or changed.
   bool update(const Model& model, const Fleet& fleet, const Compiler::NextHop& next_hop, bool resolve_all,
               TableDelta& delta);
+  // The same, where nothing but these Node objects has changed since the last call: costs their share.
+  bool update_nodes(const std::set<ObjectKey>& nodes, const Model& model, const Fleet& fleet,
+                    const Compiler::NextHop& next_hop, TableDelta& delta);
 
   [[nodiscard]] PeerId id_of(const std::string& cluster,
                              const IpAddress& underlay) const;                           // kNoPeer when there is none
   [[nodiscard]] std::vector<PeerView> views(const std::set<PeerId>& unreachable) const;  // by id
   [[nodiscard]] bool has_route(PeerId id) const;
   [[nodiscard]] std::string name_of(PeerId id) const;
-  [[nodiscard]] const std::vector<Problem>& problems() const { return problems_; }
+  void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // The pods of those own nodes that are peers.
   [[nodiscard]] const std::vector<NodeRoute>& node_routes() const { return node_routes_; }
 
@@ -40,7 +44,7 @@ class PeerRegistry {
     ClusterId cluster;
     L4Port port;
     bool gateway = false;
-    std::string name, where;
+    std::string name;
     EncapsulationKind kind = EncapsulationKind::kVxlan, from_kind = EncapsulationKind::kVxlan;
   };
   struct Current {
@@ -48,8 +52,21 @@ class PeerRegistry {
     std::string name;
   };
 
-  std::map<Key, Desired> desired(const Model& model, const Fleet& fleet);
-  void add_nodes(const Model& model, const Fleet& fleet, std::map<Key, Desired>& desired);
+  struct ByKey {
+    bool operator()(const ObjectKey* a, const ObjectKey* b) const { return *a < *b; }
+  };
+  using Nodes = std::set<const ObjectKey*, ByKey>;
+
+  void set_gateways(const Fleet& fleet);
+  void set_node(const ObjectKey& key, const NodeObject* node, const Fleet& fleet, std::set<IpAddress>& touched);
+  // The peer at an address, if there should be one: a gateway, else the first node by key.
+  [[nodiscard]] std::optional<std::pair<Key, Desired>> desired_at(const IpAddress& address, const Fleet& fleet) const;
+  // Who of the nodes at an address is left out: all of other clusters than the one that has it.
+  [[nodiscard]] bool is_contested(const IpAddress& address, const Fleet& fleet) const;
+  bool reconcile(const std::set<IpAddress>& addresses, const Fleet& fleet, const Compiler::NextHop& next_hop,
+                 bool resolve_all, TableDelta& delta);
+  bool set_peer(const Key& key, const Desired& peer, const Compiler::NextHop& next_hop, bool resolve,
+                TableDelta& delta);
   void check_routes(const Fleet& fleet);
   void find_node_routes(const Model& model, const Fleet& fleet);
 
@@ -57,7 +74,13 @@ class PeerRegistry {
   std::map<Key, Current> peers_;
   std::map<PeerId, Key> by_id_;
   IdPool<PeerId> ids_{1024};
-  std::vector<Problem> problems_;
+  std::map<IpAddress, std::string> at_;                            // the cluster of the peer at an address
+  std::map<IpAddress, std::pair<std::string, Desired>> gateways_;  // with their clusters
+  std::map<IpAddress, std::string> own_;                           // our addresses, with what they are
+  std::map<ObjectKey, std::vector<IpAddress>> nodes_;              // that may be peers, with their addresses
+  std::map<IpAddress, Nodes> nodes_at_;
+  std::set<IpAddress> contested_;
+  std::vector<Problem> route_problems_;
   std::vector<NodeRoute> node_routes_;
 };
 

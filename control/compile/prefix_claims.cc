@@ -60,11 +60,12 @@ void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
     cluster.prefixes.clear();
   }
   fleet.ranges.clear();
-  settle();
+  std::set<std::string> addressed;
+  settle(addressed);
 }
 
 std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>& nodes,
-                                         const std::vector<IpAddress>& addresses) {
+                                         const std::vector<IpAddress>& addresses, std::set<std::string>& addressed) {
   fleet_ = &fleet;
   previous_ = &fleet;
   std::set<std::string> changed;
@@ -104,7 +105,7 @@ std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>
   }
   keep_what_stood();
   decide();
-  return settle();
+  return settle(addressed);
 }
 
 void PrefixClaims::add(const ObjectKey& object, const std::string& cluster, const std::vector<Prefix>& prefixes,
@@ -322,9 +323,8 @@ void PrefixClaims::update_accepted(const Name& name) {
   });
 }
 
-// Returns the prefixes that have come or gone.
-std::vector<Prefix> PrefixClaims::settle() {
-  std::set<std::string> clusters;
+// Returns the prefixes that have come or gone; adds the clusters of what is accepted now or is no longer.
+std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
   gateways_touched_ = false;
   for (const bool accepted : {false, true}) {  // what is accepted takes in what is inside it
     for (const auto& [name, before] : turned_) {

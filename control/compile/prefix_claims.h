@@ -37,9 +37,9 @@ class PrefixClaims {
   // be null) has, the prefixes are those that they had, which are replaced. Fills in `ranges`.
   void rebuild(Fleet& fleet, const Fleet* previous);
   // These nodes' objects have changed, and what lies at these addresses may be admitted or not since the last call.
-  // Returns the prefixes that a cluster has got or lost.
+  // Returns the prefixes that a cluster has got or lost; adds the clusters that may have to `addressed`.
   [[nodiscard]] std::vector<Prefix> update(Fleet& fleet, const std::set<ObjectKey>& nodes,
-                                           const std::vector<IpAddress>& addresses);
+                                           const std::vector<IpAddress>& addresses, std::set<std::string>& addressed);
   // The gateways of the fleet are settled: those that have a place in it stand, before later claims.
   void settle_tunnel_ends(const Fleet& fleet);
   // True when the last update() has changed who has pods at some gateway's address.
@@ -94,7 +94,7 @@ class PrefixClaims {
   [[nodiscard]] bool grown_around(const Name& name);
   void decide();
   void decide_one(const Name& name, const Order& order);
-  std::vector<Prefix> settle();
+  std::vector<Prefix> settle(std::set<std::string>& clusters);
   void update_accepted(const Name& name);
   [[nodiscard]] std::vector<Prefix> used_of(const std::string& cluster);
 

@@ -61,15 +61,16 @@ std::vector<ServiceSet::Definition> ServiceSet::definitions(const ServiceName& n
                                                             std::vector<ServiceMember>& members) {
   std::vector<Definition> found;
   members.clear();
-  for (const auto& [cluster_name, cluster] : inputs.fleet.clusters) {
+  for (const std::string& cluster_name : inputs.model.clusters_of(name)) {
+    const FleetCluster* cluster = inputs.fleet.find(cluster_name);
     const auto object = inputs.model.find<ServiceObject>({ObjectKind::kService, cluster_name, name.ns, name.name});
-    if (!object || !cluster.linked) {
+    if (!object || cluster == nullptr || !cluster->linked) {
       continue;
     }
     const bool global = object->global && namespace_is_global(inputs.model, cluster_name, name.ns);
     members.push_back({cluster_name, global, global && object->shared});
     if (global) {
-      found.push_back({&cluster, object});
+      found.push_back({cluster, object});
     }
   }
   std::stable_sort(found.begin(), found.end(), [](const Definition& a, const Definition& b) {

@@ -136,7 +136,33 @@ void Model::set_version(SourceNumber source, const ObjectDelta& delta, bool rest
   }
 }
 
+void Model::count_service(const ObjectKey& key, const ObjectValue& value, int change) {
+  const auto* slice = std::get_if<SliceObject>(&value);
+  if (slice == nullptr && key.kind != ObjectKind::kService && key.kind != ObjectKind::kServiceImport) {
+    return;
+  }
+  const ServiceName name{key.ns, slice == nullptr ? key.name : slice->service};
+  auto& clusters = services_[name];
+  if ((clusters[key.cluster] += change) == 0) {
+    clusters.erase(key.cluster);
+  }
+  if (clusters.empty()) {
+    services_.erase(name);
+  }
+}
+
+std::vector<std::string> Model::clusters_of(const ServiceName& service) const {
+  std::vector<std::string> clusters;
+  if (const auto of = services_.find(service); of != services_.end()) {
+    for (const auto& [cluster, objects] : of->second) {
+      clusters.push_back(cluster);
+    }
+  }
+  return clusters;
+}
+
 void Model::unindex(const ObjectKey& key, const ObjectValue& value) {
+  count_service(key, value, -1);
   if (const auto* slice = std::get_if<SliceObject>(&value)) {
     const auto of = slices_.find({key.cluster, {key.ns, slice->service}});
     of->second.erase(key.name);
@@ -161,6 +187,7 @@ void Model::unindex(const ObjectKey& key, const ObjectValue& value) {
 }
 
 void Model::index(const ObjectKey& key, const ObjectValue& value) {
+  count_service(key, value, 1);
   if (const auto* slice = std::get_if<SliceObject>(&value)) {
     slices_[{key.cluster, {key.ns, slice->service}}].insert(key.name);
   } else if (const auto* identity = std::get_if<IdentityObject>(&value)) {
@@ -243,13 +270,8 @@ std::vector<Model::Found<SliceObject>> Model::slices_of(const std::string& clust
 
 std::set<ServiceName> Model::service_names() const {
   std::set<ServiceName> names;
-  for (const ObjectKind kind : {ObjectKind::kService, ObjectKind::kServiceImport}) {
-    for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
-      names.insert({it->first.ns, it->first.name});
-    }
-  }
-  for (const auto& [of, slices] : slices_) {
-    names.insert(of.second);
+  for (const auto& [name, clusters] : services_) {
+    names.insert(names.end(), name);
   }
   return names;
 }

@@ -115,6 +115,8 @@ class Model {
   }
   // The EndpointSlices of a service in one cluster, in order of name.
   [[nodiscard]] std::vector<Found<SliceObject>> slices_of(const std::string& cluster, const ServiceName& service) const;
+  // The clusters, sorted, that have a Service, EndpointSlice or ServiceImport of that name.
+  [[nodiscard]] std::vector<std::string> clusters_of(const ServiceName& service) const;
   // Every name that has a Service, EndpointSlice or ServiceImport in some cluster.
   [[nodiscard]] std::set<ServiceName> service_names() const;
   // The CiliumIdentity objects with this number.
@@ -150,10 +152,13 @@ class Model {
   void unindex(const ObjectKey& key, const ObjectValue& value);
   void index(const ObjectKey& key, const ObjectValue& value);
   void mark(const ObjectKey& key, const ObjectValue& value);
+  // Counts one object more or fewer of a service: a Service, EndpointSlice or ServiceImport. Others: nothing.
+  void count_service(const ObjectKey& key, const ObjectValue& value, int change);
   void mark_namespace(const ObjectKey& key);
 
   std::map<ObjectKey, Versions> objects_;
   SliceIndex slices_;
+  std::map<ServiceName, std::map<std::string, int>> services_;  // objects, by cluster
   std::map<Identity, std::set<ObjectKey>> identities_;
   std::map<std::string, std::size_t> publishers_;
   std::set<ObjectKey> duplicated_;  // published by more than one source

@@ -24,12 +24,13 @@ PolicySet::PolicySet(std::string cluster, PolicySettings settings)
     : cluster_(std::move(cluster)), settings_(settings) {}
 
 void PolicySet::update(const ModelChanges& changes, bool first, const Model& model,
-                       const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled,
-                       LocalIdentities& local, TableDelta& delta) {
+                       const std::optional<PolicyClusters>& clusters, const std::vector<PolicyRange>& ranges,
+                       const UnlabelledClusters& unlabelled, LocalIdentities& local, TableDelta& delta) {
   std::set<Identity> renamed;
   if (clusters && (first || clusters_ != *clusters)) {
     update_clusters(model, *clusters);
   } else {
+    update_ranges(ranges);
     for (const Identity number : changes.identities) {
       update_identity(number, model);
     }
@@ -73,15 +74,11 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
 // The clusters' prefixes or identity ranges changed: re-evaluates every identity.
 void PolicySet::update_clusters(const Model& model, const PolicyClusters& clusters) {
   const PolicyClusters before = std::exchange(clusters_, clusters);
-  for (const auto& cluster : clusters_.clusters) {
-    for (const Prefix& prefix : cluster.prefixes) {
-      acquire_prefix(prefix);
-    }
+  for (const auto& [prefix, cluster] : clusters_.ranges) {
+    acquire_prefix(prefix);
   }
-  for (const auto& cluster : before.clusters) {
-    for (const Prefix& prefix : cluster.prefixes) {
-      release_prefix(prefix);
-    }
+  for (const auto& [prefix, cluster] : before.ranges) {
+    release_prefix(prefix);
   }
   for (const CidrIdentity& each : cidrs_.list()) {
     if (each.identity != identity::kWorld) {
@@ -171,38 +168,6 @@ void PolicySet::select_subject(Identity number, const KnownIdentity* now) {
   }
   subject.specs = std::move(desired);
   dirty_.insert(number);
-}
-
-KnownIdentity PolicySet::identity_of(const Prefix& prefix) const {
-  KnownIdentity known;
-  known.prefix = prefix;
-  for (const auto& cluster : clusters_.clusters) {
-    for (const Prefix& own : cluster.prefixes) {
-      if (own.contains(prefix)) {
-        known.labels.push_back({std::string(kClusterLabel), "k8s", cluster.name});
-        return known;
-      }
-    }
-  }
-  known.labels.push_back({"world", "reserved", {}});
-  known.labels.push_back({prefix.family() == Family::kIpv4 ? "world-ipv4" : "world-ipv6", "reserved", {}});
-  return known;
-}
-
-void PolicySet::acquire_prefix(const Prefix& prefix) {
-  const CidrTable::Acquired acquired = cidrs_.acquire(prefix);
-  if (acquired.created) {
-    cidrs_changed_ = true;
-    set_prefix_identity(acquired.identity, prefix);
-  }
-}
-
-void PolicySet::release_prefix(const Prefix& prefix) {
-  if (const auto released = cidrs_.release(prefix)) {
-    cidrs_changed_ = true;
-    erase_identity(*released);
-    erase_identity(identity::unlabelled_at(*released, *released));
-  }
 }
 
 std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes) const {

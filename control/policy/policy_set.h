@@ -46,12 +46,18 @@ struct PolicyClusters {
   struct Cluster {
     std::string name;
     ClusterId id;
-    std::vector<Prefix> prefixes;
     friend bool operator==(const Cluster&, const Cluster&) = default;
   };
   std::vector<Cluster> clusters;
-  std::uint8_t shift = 16;  // an identity number shifted right by this is its cluster id
+  std::map<Prefix, std::string> ranges;  // disjoint; with the names of their clusters
+  std::uint8_t shift = 16;               // an identity number shifted right by this is its cluster id
   friend bool operator==(const PolicyClusters&, const PolicyClusters&) = default;
+};
+
+// A prefix that a cluster has now; none: the name is empty.
+struct PolicyRange {
+  Prefix prefix;
+  std::string cluster;
 };
 
 // Other clusters with pods whose labels are unknown. Policy for those is by cluster and prefix only.
@@ -106,11 +112,11 @@ class PolicySet {
  public:
   PolicySet(std::string cluster, PolicySettings settings);
 
-  // Appends the changes to `delta`. `clusters`: absent when unchanged. `first`: compile the whole model; `clusters` is
-  // set.
+  // Appends the changes to `delta`. `clusters`: absent when unchanged, except for the prefixes in `ranges`. `first`:
+  // compile the whole model; `clusters` is set.
   void update(const ModelChanges& changes, bool first, const Model& model,
-              const std::optional<PolicyClusters>& clusters, const UnlabelledClusters& unlabelled,
-              LocalIdentities& local, TableDelta& delta);
+              const std::optional<PolicyClusters>& clusters, const std::vector<PolicyRange>& ranges,
+              const UnlabelledClusters& unlabelled, LocalIdentities& local, TableDelta& delta);
   void append_problems(std::vector<Problem>& problems) const;
 
   [[nodiscard]] const RuleNames& rule_names() const { return names_; }
@@ -161,6 +167,9 @@ class PolicySet {
   };
 
   void update_clusters(const Model& model, const PolicyClusters& clusters);
+  void update_ranges(const std::vector<PolicyRange>& ranges);
+  // The cluster that has the whole prefix; null: none.
+  [[nodiscard]] const std::string* cluster_of(const Prefix& prefix) const;
   void update_identity(Identity number, const Model& model);
   void update_local(LocalIdentities& local);
   void set_identity(Identity number, KnownIdentity identity);

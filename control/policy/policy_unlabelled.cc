@@ -63,12 +63,9 @@ void PolicySet::set_unlabelled(const UnlabelledClusters& now) {
 
 // In a cluster without any labels every address may be a pod: the identity for unlabelled pods is used.
 Identity PolicySet::identity_of(const Prefix& prefix, Identity own) const {
-  for (const auto& cluster : clusters_.clusters) {
-    if (unlabelled_.all.contains(cluster.name) &&
-        std::any_of(cluster.prefixes.begin(), cluster.prefixes.end(),
-                    [&](const Prefix& each) { return each.contains(prefix); })) {
-      return identity::unlabelled_at(own, own);
-    }
+  const std::string* cluster = cluster_of(prefix);
+  if (cluster != nullptr && unlabelled_.all.contains(*cluster)) {
+    return identity::unlabelled_at(own, own);
   }
   return own;
 }
