@@ -25,25 +25,6 @@ PolicyClusters policy_clusters(const Fleet& fleet) {
   return out;
 }
 
-// As if it had been built before, of what was kept.
-void seed(Fleet& fleet, const Incumbents& incumbents) {
-  for (const auto& [name, had] : incumbents.clusters) {
-    FleetCluster& cluster = fleet.clusters[name];
-    cluster.name = name;
-    cluster.id = had.id;
-    cluster.prefixes = had.prefixes;
-    for (const Prefix& prefix : had.prefixes) {
-      fleet.ranges.emplace(prefix, name);
-    }
-    for (const auto& [gateway, underlay] : had.gateways) {
-      FleetGateway& kept = cluster.gateways.emplace_back();
-      kept.name = gateway;
-      kept.underlay = underlay;
-      fleet.tunnel_ends.emplace(underlay, gateway);
-    }
-  }
-}
-
 std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet) {
   std::vector<PolicyRange> ranges;
   for (const Prefix& prefix : moved) {
@@ -112,7 +93,7 @@ struct Compiler::State {
 
 FleetChange Compiler::State::update_fleet(const ModelChanges& changes, bool first) {
   if (first) {
-    seed(fleet, options.incumbents);
+    fleet_builder.seed();
     claims.set_incumbents(options.incumbents.vips);
   }
   if (first || changes.fleet || reserved_changed) {

@@ -50,6 +50,24 @@ struct FleetBuilder::Candidate {
   int rank;        // the lowest is settled first
 };
 
+void FleetBuilder::seed() {
+  for (const auto& [name, had] : options_.incumbents.clusters) {
+    FleetCluster& cluster = fleet_.clusters[name];
+    cluster.name = name;
+    cluster.id = had.id;
+    cluster.prefixes = had.prefixes;
+    for (const Prefix& prefix : had.prefixes) {
+      fleet_.ranges.emplace(prefix, name);
+    }
+    for (const auto& [gateway, underlay] : had.gateways) {
+      FleetGateway& kept = cluster.gateways.emplace_back();
+      kept.name = gateway;
+      kept.underlay = underlay;
+      fleet_.tunnel_ends.emplace(underlay, gateway);
+    }
+  }
+}
+
 FleetChange FleetBuilder::rebuild() {
   const Fleet previous = std::exchange(fleet_, Fleet{});
   fleet_.own = previous.own;

@@ -39,6 +39,8 @@ class FleetBuilder {
   FleetBuilder(const Model& model, const CompilerOptions& options, Fleet& fleet)
       : model_(model), options_(options), fleet_(fleet), prefixes_(model, options) {}
 
+  // Before the first rebuild(): the fleet that stood is that of options.incumbents.
+  void seed();
   FleetChange rebuild();
   // These Node objects have changed, and nothing else of the fleet since the last call.
   FleetChange update(const std::set<ObjectKey>& nodes);

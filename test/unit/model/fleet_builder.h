@@ -164,6 +164,9 @@ class Fleet3 {
     if (result.delta.clusters) {
       clusters = *result.delta.clusters;
     }
+    if (result.delta.hosts) {
+      hosts = *result.delta.hosts;
+    }
     problems = result.problems;
     return result;
   }
@@ -235,6 +238,7 @@ class Fleet3 {
   std::map<IpAddress, EndpointEntry> endpoints;
   std::map<PeerId, PeerEntry> peers;
   std::vector<ClusterEntry> clusters;
+  HostPrefixes hosts;
   std::vector<Problem> problems;
 };
 

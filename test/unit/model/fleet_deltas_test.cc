@@ -14,7 +14,7 @@ using namespace fleet_test;
 std::string text_of(const Fleet& fleet) {
   std::string text;
   for (const auto& [name, cluster] : fleet.clusters) {
-    text += name + ":";
+    text += name + (cluster.pods_ipv4 ? " 4" : "") + (cluster.pods_ipv6 ? " 6" : "") + ":";
     for (const Prefix& prefix : cluster.prefixes) {
       text += " " + prefix.to_string();
     }
@@ -26,7 +26,7 @@ std::string text_of(const Fleet& fleet) {
   for (const auto& [prefix, cluster] : fleet.ranges) {
     text += prefix.to_string() + "=" + cluster + " ";
   }
-  return text + "\n";
+  return text + (fleet.ipv4_without_prefixes ? " none 4" : "") + (fleet.ipv6_without_prefixes ? " none 6" : "") + "\n";
 }
 
 std::multiset<std::string> problems_of(const Fleet& fleet) {
@@ -63,7 +63,16 @@ class Claims {
   // A change of what rebuilds the fleet.
   void layout(Fleet3& f) {
     const std::string cluster = kClusters[pick(3)], n = std::to_string(pick(3) + 1);
-    switch (pick(4)) {
+    switch (pick(6)) {
+      case 4: {  // no CIDRs, perhaps with pods allowed by name
+        ProfileObject profile{{"east", "west", "north"}, 255};
+        if (pick(2) == 0) {
+          profile.members[cluster].pod_prefixes = {prefix(), net("fd00:6::/48")};
+        }
+        return f.put(ObjectKind::kProfile, "", "", "fleet", profile);
+      }
+      case 5:
+        return f.cluster(cluster, static_cast<std::uint16_t>(cluster == "east" ? 1 : cluster == "west" ? 2 : 3), {});
       case 0:
         return f.gateway("late", cluster, "10.64." + std::to_string(pick(4)) + ".1");
       case 1:
@@ -94,15 +103,32 @@ class Claims {
   std::mt19937 random_;
 };
 
+// What stood before a restart: north has some of the addresses, and a gateway that is no more.
+Incumbents incumbents() {
+  Incumbents kept;
+  kept.clusters["north"] = {ClusterId{3}, {net("10.64.0.0/24"), net("10.66.0.0/16")}, {{"north-1", ip("192.0.3.1")}}};
+  kept.clusters["west"] = {ClusterId{2}, {net("10.65.128.0/17")}, {{"late", ip("10.64.1.1")}}};
+  return kept;
+}
+
 // One kept up to date, and before each step a rebuild from a copy of it.
 void follow(unsigned seed) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   Fleet3 f;
   Claims claims(seed);
   f.options.admission.prefixes_per_cluster = seed % 3 == 0 ? 3 : 100;
+  f.options.admission.pods = {{"north", {net("10.66.0.0/15"), net("10.64.0.0/25")}}};
+  f.options.reserved = {{ip("10.67.0.0"), "a network of this node (eth1)", true, net("10.67.0.0/24")}};
+  if (seed % 2 == 0) {
+    f.options.incumbents = incumbents();
+  }
+  for (const auto& [name, id] : {std::pair("west", 2), std::pair("north", 3)}) {
+    f.cluster(name, static_cast<std::uint16_t>(id), {});
+  }
   Fleet fleet;
   fleet.own = *find_own_gateway(f.model, "east", "east-1");
   FleetBuilder builder(f.model, f.options, fleet);
+  builder.seed();
   (void)builder.rebuild();
   for (int step = 0; step < 40; ++step) {
     SCOPED_TRACE("step " + std::to_string(step));
@@ -118,6 +144,11 @@ void follow(unsigned seed) {
       const Fleet before = fleet;
       (void)from_scratch.rebuild();
       const FleetChange change = builder.update(nodes);
+      for (const auto& [name, cluster] : before.clusters) {
+        const FleetCluster& now = fleet.clusters.at(name);
+        const bool turned = now.pods_ipv4 != cluster.pods_ipv4 || now.pods_ipv6 != cluster.pods_ipv6;
+        ASSERT_EQ(change.unprefixed.contains(name), turned) << name;
+      }
       const std::set<Prefix> moved(change.moved.begin(), change.moved.end());
       for (const auto& [prefix, cluster] : before.ranges) {
         const auto at = fleet.ranges.find(prefix);

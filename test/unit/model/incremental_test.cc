@@ -41,7 +41,7 @@ class Churn {
       case 8:
         return f.drop(pick(2) == 0 ? ObjectKind::kPod : ObjectKind::kCiliumEndpoint, cluster, "shop", "pod" + object);
       case 9:
-        return pick(2) == 0 ? f.node(cluster, "n" + object, "192.0." + n + ".5" + object)
+        return pick(2) == 0 ? f.node(cluster, "n" + object, "192.0." + n + ".5" + object, pods_of_node(n))
                             : f.drop(ObjectKind::kNode, cluster, "", "n" + object);
       case 10:
         return f.import(cluster, "10.200.0." + std::to_string(pick(5)), service, created());
@@ -100,14 +100,26 @@ class Churn {
   void put_slice(Fleet3& f, const std::string& cluster, const std::string& service, const std::string& n) {
     std::vector<EndpointSpec> pods;
     for (unsigned i = pick(4); i > 0; --i) {
-      const std::string address = "10." + n + ".0." + std::to_string(pick(12) + 1);
+      const std::string address = "10." + n + ".0." + std::to_string(pick(36) + 1);
       pods.push_back(pick(3) == 0 ? draining(address) : EndpointSpec{address});
     }
     f.slice(cluster, pods, static_cast<std::uint16_t>(8080 + pick(2)), service,
             static_cast<std::uint16_t>(pick(5) == 0 ? 0 : 100));
   }
+  // Some nodes have none, and what they have overlaps that of others of their cluster.
+  std::string pods_of_node(const std::string& n) {
+    return pick(3) == 0 ? "10." + n + ".0." + std::to_string(8 * pick(5)) + "/29" : std::string();
+  }
   void fleet_object(Fleet3& f) {
-    switch (pick(4)) {
+    switch (pick(7)) {
+      case 6:  // our nodes are outside all prefixes, or no longer
+        return pick(2) == 0 ? f.cluster("east", 1, {"10.1.0.0/16"})
+                            : f.cluster("east", 1, {"10.1.0.0/16"}, {"192.0.1.0/24"});
+      case 4:
+        return f.cluster("west", 2, {}, {"192.0.2.0/24"});
+      case 5:
+        return pick(2) == 0 ? f.gateway("west-3", "west", "10.2.0.2" + std::to_string(pick(6)))
+                            : f.drop(ObjectKind::kGateway, "", "", "west-3");
       case 0:
         return pick(2) == 0 ? f.profile({"east", "west"}) : f.profile({"east", "west", "north"});
       case 1:
@@ -162,6 +174,13 @@ std::string picture(const Fleet3& f) {
       text += " " + gateway;
     }
     for (const Prefix& prefix : cluster.prefixes) {
+      text += " " + prefix.to_string();
+    }
+    text += "\n";
+  }
+  for (const auto* hosts : {&f.hosts.local, &f.hosts.fleet}) {
+    text += "hosts";
+    for (const Prefix& prefix : *hosts) {
       text += " " + prefix.to_string();
     }
     text += "\n";

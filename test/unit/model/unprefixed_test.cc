@@ -49,6 +49,37 @@ TEST_F(PodSubnet, GivesEachPodARoute) {
   EXPECT_THAT(f.problem_texts(), IsEmpty());
 }
 
+TEST_F(PodSubnet, FollowsNodesThatComeAndGo) {
+  f.address("west", "10.22.0.7", kWestPod);
+  f.address("west", "10.33.0.7", kWestPod, "b");
+  const auto both = ElementsAre(net("10.22.0.7/32"), net("10.33.0.7/32"));
+  EXPECT_THAT(compile(), both);
+  f.node("west", "w2", "192.0.2.51", "10.22.0.0/24");
+  EXPECT_THAT(compile(), IsEmpty()) << "now a node has a CIDR";
+  EXPECT_EQ(f.endpoints.count(ip("10.22.0.7")), 1U);
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("10.33.0.7, which lies outside its cluster's prefixes")));
+  f.node("west", "w2", "192.0.2.51");
+  EXPECT_THAT(compile(), both);
+  f.node("east", "e9", "10.33.0.7");
+  EXPECT_THAT(compile(), ElementsAre(net("10.22.0.7/32"))) << "an address of a node of ours";
+  EXPECT_EQ(f.endpoints.at(ip("10.33.0.7")).cluster, ClusterId{1});
+  f.drop(ObjectKind::kNode, "east", "", "e9");
+  EXPECT_THAT(compile(), both);
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+}
+
+TEST_F(PodSubnet, LeavesTheRouteToANodeOfOursToAPrefixThatComesAroundIt) {
+  f.node("east", "e1", "192.0.9.5");
+  compile();
+  EXPECT_THAT(f.hosts.local, ElementsAre(net("192.0.9.5/32")));
+  f.node("east", "e2", "192.0.9.6", "192.0.9.0/29");
+  compile();
+  EXPECT_THAT(f.hosts.local, IsEmpty()) << "and nothing else of e1 has changed";
+  f.drop(ObjectKind::kNode, "east", "", "e2");
+  compile();
+  EXPECT_THAT(f.hosts.local, ElementsAre(net("192.0.9.5/32")));
+}
+
 TEST_F(PodSubnet, HasBackendsThereWhileTheyArePublished) {
   f.slice("west", {{"10.22.0.7"}});
   compile();
