@@ -22,7 +22,7 @@
 #include "control/loop/event_loop.h"
 #include "control/model/model.h"
 #include "control/observe/observer.h"
-#include "control/restore/holders.h"
+#include "control/restore/claim_holders.h"
 #include "control/sink/dns.h"
 
 namespace isthmus {
@@ -92,7 +92,7 @@ class ActiveGateway {
   std::unique_ptr<Health> health_;
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
-  Holders holders_;
+  ClaimHolders holders_;
   std::optional<DnsSink> dns_;
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again

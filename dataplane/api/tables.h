@@ -81,13 +81,13 @@ struct LocalRoute {
   friend bool operator==(const LocalRoute&, const LocalRoute&) = default;
 };
 
-// Changes that take effect together. An absent optional leaves its part unchanged.
 // Endpoints that are in no prefix of their cluster, merged: what steering takes for their sake. The engine itself finds
 // them in the endpoint table.
 struct HostPrefixes {
   std::vector<Prefix> local, fleet;  // of our own cluster; of the others
 };
 
+// Changes that take effect together. An absent optional leaves its part unchanged.
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;

@@ -1,4 +1,4 @@
-#include "control/restore/holders.h"
+#include "control/restore/claim_holders.h"
 
 #include <utility>
 
@@ -23,7 +23,7 @@ void replace(Map& before, Map now, Set&& set) {
 
 }  // namespace
 
-Incumbents Holders::incumbents() const {
+Incumbents ClaimHolders::incumbents() const {
   Incumbents incumbents;
   for (const auto& [name, claims] : clusters_) {
     IncumbentCluster& cluster = incumbents.clusters[name];
@@ -39,7 +39,7 @@ Incumbents Holders::incumbents() const {
   return incumbents;
 }
 
-void Holders::clusters_are(const std::vector<ClusterView>& clusters) {
+void ClaimHolders::clusters_are(const std::vector<ClusterView>& clusters) {
   if (keeper_ == nullptr) {
     return;
   }
@@ -59,7 +59,7 @@ void Holders::clusters_are(const std::vector<ClusterView>& clusters) {
           [&](const std::string& name, const std::optional<KeptClaims>& claims) { keeper_->claims(name, claims); });
 }
 
-void Holders::services_are(const std::vector<ServiceView>& services) {
+void ClaimHolders::services_are(const std::vector<ServiceView>& services) {
   if (keeper_ == nullptr) {
     return;
   }

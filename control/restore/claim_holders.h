@@ -12,11 +12,11 @@
 
 namespace isthmus {
 
-class Holders {
+class ClaimHolders {
  public:
   // `keeper` may be null: nothing is kept; otherwise it outlives this. `kept`: what was kept before, whose objects are
   // not used.
-  Holders(Keeper* keeper, const KeptState& kept) : keeper_(keeper), clusters_(kept.clusters), vips_(kept.vips) {}
+  ClaimHolders(Keeper* keeper, const KeptState& kept) : keeper_(keeper), clusters_(kept.clusters), vips_(kept.vips) {}
 
   [[nodiscard]] Incumbents incumbents() const;
   void clusters_are(const std::vector<ClusterView>& clusters);
