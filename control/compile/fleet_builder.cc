@@ -69,7 +69,8 @@ void FleetBuilder::seed() {
 }
 
 FleetChange FleetBuilder::rebuild() {
-  const Fleet previous = std::exchange(fleet_, Fleet{});
+  Fleet previous;
+  std::swap(previous, fleet_);
   fleet_.own = previous.own;
   layout_problems_.clear();
   check_own();
