@@ -14,6 +14,8 @@
 #include <system_error>
 #include <utility>
 
+#include "control/admin/request.h"
+
 namespace isthmus {
 namespace {
 
@@ -79,6 +81,9 @@ class Connection {
           text.pop_back();
           return text;
         }
+        if (text.size() > kMaxAdminReply) {
+          return too_long();
+        }
       } else if (got == 0 || (errno != EAGAIN && errno != EINTR) || !wait_for(POLLIN)) {
         return lost();
       }
@@ -107,6 +112,9 @@ class Connection {
         start = end + 1;
       }
       text.erase(0, start);
+      if (text.size() > kMaxAdminReply) {
+        return too_long();
+      }
     }
   }
 
@@ -119,6 +127,9 @@ class Connection {
     return Error{std::string("no gateway answers: ") + std::strerror(connect_error_), path_, fix};
   }
   [[nodiscard]] Error lost() const { return Error{"the gateway did not answer", path_, "see its log"}; }
+  [[nodiscard]] Error too_long() const {
+    return Error{"the answer is longer than any of a gateway", path_, "check that this is the socket of a gateway"};
+  }
   // False at the deadline, and when the socket cannot be waited for. A signal does not end the wait.
   [[nodiscard]] bool wait_for(short what) const {
     pollfd entry{fd_, what, 0};

@@ -2,6 +2,8 @@
 // Plain values, any thread. parse_request returns a request or an error for any bytes; it never throws.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +15,7 @@ namespace isthmus {
 
 enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kConnections, kFlows, kDrops, kPolicy };
 
+inline constexpr std::size_t kMaxAdminReply = std::size_t{16} << 20;  // bytes of one line of an answer
 inline constexpr unsigned kDefaultRows = 1000, kMaxRows = 20000;
 
 struct AdminRequest {

@@ -15,13 +15,12 @@
 #include <string_view>
 #include <utility>
 
+#include "control/admin/request.h"
 #include "control/loop/event_loop.h"
 #include "control/loop/stream_server.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
-
-inline constexpr std::size_t kMaxAdminReply = std::size_t{16} << 20;
 
 struct AdminOptions {
   std::string path;                        // of the socket; its folder is created when missing

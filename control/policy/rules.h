@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "config/model/policy_enforcement.h"
 #include "control/model/model.h"
 #include "control/policy/selectors.h"
 

@@ -34,17 +34,60 @@ void serve_slowly(int listener) {
   ::close(fd);
 }
 
+// A listening socket of a folder of its own.
+class Listener {
+ public:
+  Listener() {
+    EXPECT_NE(::mkdtemp(name_), nullptr);
+    path_ = std::string(name_) + "/gw.sock";
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(fd_, 1), 0);
+  }
+  ~Listener() {
+    ::close(fd_);
+    std::filesystem::remove_all(name_);
+  }
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  char name_[sizeof "/tmp/ist-client-XXXXXX"] = "/tmp/ist-client-XXXXXX";
+  int fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  std::string path_;
+};
+
+// Takes one connection and sends for as long as anybody reads, without ever ending the line.
+void serve_without_end(int listener) {
+  const int fd = ::accept(listener, nullptr, nullptr);
+  const std::string chunk(65536, 'x');
+  while (::send(fd, chunk.data(), chunk.size(), MSG_NOSIGNAL) > 0) {
+  }
+  ::close(fd);
+}
+
+TEST(AdminClient, AnAnswerWithoutAnEndIsNotReadForEver) {
+  for (const bool lines : {false, true}) {
+    const Listener listener;
+    std::thread server([&] { serve_without_end(listener.fd()); });
+    const Status status =
+        lines ? ask_gateway_for_lines(listener.path(), "{}", [](std::string_view) { return true; }) : [&] {
+          const auto answer = ask_gateway(listener.path(), "{}");
+          return answer.ok() ? Status(Ok{}) : Status(answer.error());
+        }();
+    server.join();
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.error().text().find("longer than any"), std::string::npos) << status.error().text();
+  }
+}
+
 TEST(AdminClient, SignalsEndNeitherTheSendingNorTheWaiting) {
-  char name[] = "/tmp/ist-client-XXXXXX";
-  ASSERT_NE(::mkdtemp(name), nullptr);
-  const std::string path = std::string(name) + "/gw.sock";
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ASSERT_EQ(::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(listener, 1), 0);
-  std::thread server([&] { serve_slowly(listener); });
+  const Listener listener;
+  std::thread server([&] { serve_slowly(listener.fd()); });
 
   struct sigaction act {
   }, before{};
@@ -58,13 +101,11 @@ TEST(AdminClient, SignalsEndNeitherTheSendingNorTheWaiting) {
     }
   });
   // More than a socket holds, so that the client waits to send the rest.
-  const auto answer = ask_gateway(path, std::string(std::size_t{8} << 20, 'x'));
+  const auto answer = ask_gateway(listener.path(), std::string(std::size_t{8} << 20, 'x'));
   done = true;
   interrupter.join();
   ::sigaction(SIGUSR1, &before, nullptr);
   server.join();
-  ::close(listener);
-  std::filesystem::remove_all(name);
   ASSERT_TRUE(answer.ok()) << answer.error().text();
   EXPECT_EQ(*answer, "ok");
 }
