@@ -372,7 +372,7 @@ std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
     if (!std::binary_search(now.begin(), now.end(), name.first)) {
       find(name)->kept = false;
       kept_.erase(name);
-      forget_if_empty(name);
+      lost_.insert(name);  // decided again, and forgotten, with the next change
     }
   }
   return moved;

@@ -160,6 +160,40 @@ void follow(unsigned seed) {
   }
 }
 
+// 10.66.0.0/16 stays in use after a wider claim was refused. At the limit of prefixes it makes room for others of its
+// cluster: then nobody claims it, and it is neither counted again nor denied to others.
+TEST(FleetDeltas, WhatNobodyClaimsDoesNotOutlastTheLimit) {
+  Fleet3 f;
+  f.options.admission.prefixes_per_cluster = 2;
+  const auto node = [&](const char* cluster, const char* name, std::initializer_list<const char*> prefixes) {
+    NodeObject object{{}, {}};
+    for (const char* prefix : prefixes) {
+      object.pod_prefixes.push_back(net(prefix));
+    }
+    f.put(ObjectKind::kNode, cluster, "", name, object);
+    return ObjectKey{ObjectKind::kNode, cluster, {}, name};
+  };
+  f.cluster("west", 2, {});
+  f.cluster("north", 3, {});
+  node("west", "n0", {"10.64.0.0/16"});
+  node("west", "n1", {"10.66.0.0/16"});
+  node("north", "m", {"10.67.0.0/16"});
+  Fleet fleet;
+  fleet.own = *find_own_gateway(f.model, "east", "east-1");
+  FleetBuilder builder(f.model, f.options, fleet);
+  builder.seed();
+  (void)builder.rebuild();
+  using Prefixes = std::vector<Prefix>;
+  ASSERT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/16"), net("10.66.0.0/16")}));
+
+  (void)builder.update({node("west", "n0", {"10.64.0.0/24", "10.64.8.0/24"}), node("west", "n1", {"10.66.0.0/15"})});
+  EXPECT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/24"), net("10.64.8.0/24")}));
+  (void)builder.update({node("west", "n2", {"10.70.0.0/24"})});
+  EXPECT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/24"), net("10.64.8.0/24")}));
+  (void)builder.update({node("north", "m2", {"10.66.0.0/16"})});
+  EXPECT_EQ(fleet.clusters["north"].prefixes, (Prefixes{net("10.66.0.0/16"), net("10.67.0.0/16")}));
+}
+
 TEST(FleetDeltas, ComeToWhatARebuildMakes) {
   const unsigned first = std::random_device{}();
   RecordProperty("seed", static_cast<int>(first));
