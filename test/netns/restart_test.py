@@ -12,6 +12,9 @@ from fleet.shell import run
 from fleet.traffic import curl, curl_many, ping
 from kubernetes_test import KubernetesFleet
 
+# For hubs, at the start: longer than a test. Who serves sooner has waited for none.
+WAIT = "10m"
+
 
 class Restarting:
     """Mix-in for a FleetCase."""
@@ -23,12 +26,10 @@ class Restarting:
         self.assertEqual(gateway.stop(), 0)
 
     def serve(self, gateway):
-        """Starts it and waits until it serves, whatever its hubs say. Returns the seconds that took."""
-        began = time.monotonic()
+        """Starts it and waits until it serves, whatever its hubs say."""
         gateway.start(wait=False)
         wait_until(lambda: (gateway.query("status", check=False) or {}).get("state") == "serving", timeout=30,
                    what=f"{gateway.name} serves")
-        return time.monotonic() - began
 
     def restored(self, gateway):
         """Objects that it has from before its restart, by hub and cluster."""
@@ -42,6 +43,7 @@ class Restarting:
 
 class WithoutEtcds(Restarting, FleetCase):
     hub = "etcd"
+    settings = {"hub_wait": WAIT}
 
     @classmethod
     def prepare(cls):
@@ -54,8 +56,7 @@ class WithoutEtcds(Restarting, FleetCase):
         for etcd in self.etcds:
             etcd.kill()
         end(self.east)
-        took = self.serve(self.east)
-        self.assertLess(took, 10, "it waits for no hub")
+        self.serve(self.east)
         rows = self.restored(self.east)
         self.assertGreater(rows[("etcd", "west")], 5, rows)
         self.assertIn("not confirmed", run([self.east.program, "status", "--hub", "--socket", self.east.socket]).stdout)
@@ -126,7 +127,7 @@ class WithoutEtcds(Restarting, FleetCase):
 class WithoutApiServers(Restarting, KubernetesFleet):
     """East's own API server and the Fleet hub are away; own pods are under the policy of before."""
 
-    settings = {"unknown_endpoint_hold": "10m"}
+    settings = {"unknown_endpoint_hold": "10m", "hub_wait": WAIT}
 
     def setUp(self):
         self.addCleanup(self.restore)
@@ -158,10 +159,10 @@ class WithoutApiServers(Restarting, KubernetesFleet):
         self.kill(self.gateways[0])
         self.stop(self.gateways[1])
         for gateway in self.gateways:
-            self.assertLess(self.serve(gateway), 10, "it waits for no server")
+            self.serve(gateway)
         self.fleet.wait_peers()
         self.assertEqual(self.exchanged(), (True, False, True))
-        seen = curl_many(self.fleet.pod("east", "client"), url(self.vips[0], 80), 40, "-4")
+        seen = curl_many(self.fleet.pod("east", "client"), url(self.vips[0], 80), 20, "-4")
         self.assertEqual({name.split("-")[0] for name in seen if seen[name] and name != "-"}, {"west", "north"},
                          f"{seen}: the policy denies east's own client")
         for name in ("east", FLEET):

@@ -32,6 +32,8 @@ class GatewayProcess:
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         workers = settings.get("workers", 1)
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
+        if "hub_wait" in settings:
+            hub_text = f"{hub_text[:-1]}, wait: {settings['hub_wait']}}}"
         cluster_id_text = f", cluster_id: {cluster_id}" if cluster_id else ""
         hold = settings.get("unknown_endpoint_hold", "10s")
         known_age = settings.get("last_known_age", "24h")

@@ -1,7 +1,6 @@
 // The admin server on a real Unix socket, with real clients in the same process.
 #include "control/admin/server.h"
 
-#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,26 +17,17 @@
 #include "control/admin/client.h"
 #include "control/admin/replies.h"
 #include "control/admin/request.h"
+#include "test/support/admin_socket_fixture.h"
 #include "test/support/loop_thread.h"
 
 namespace isthmus {
 namespace {
 
-// With a temporary folder for the socket.
-class AdminServerTest : public ::testing::Test {
+class AdminServerTest : public AdminSocketFixture {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/ist-admin-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    options_.path = folder_ + "/gw.sock";
-    const group* own = ::getgrgid(::getegid());
-    ASSERT_NE(own, nullptr);
-    options_.group = own->gr_name;
-  }
   void TearDown() override {
     stop();
-    std::filesystem::remove_all(folder_);
+    AdminSocketFixture::TearDown();
   }
 
   void serve(AdminServer::Handler handler) {
@@ -85,8 +75,6 @@ class AdminServerTest : public ::testing::Test {
     return text;
   }
 
-  std::string folder_;
-  AdminOptions options_;
   LoopThread thread_;
   std::unique_ptr<AdminServer> server_;
 };

@@ -1,7 +1,6 @@
 // What clients of the admin socket and of the metrics cannot do to the server: time limits, and a process that has no
 // file descriptor left (under a real limit of the kernel's).
 #include <fcntl.h>
-#include <grp.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -10,13 +9,13 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "control/admin/server.h"
 #include "control/observe/http_server.h"
+#include "test/support/admin_socket_fixture.h"
 #include "test/support/loop_thread.h"
 
 namespace isthmus {
@@ -83,22 +82,13 @@ class Client {
   int fd_;
 };
 
-class StreamLimitsTest : public ::testing::Test {
+class StreamLimitsTest : public AdminSocketFixture {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/ist-limits-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    options_.path = folder_ + "/gw.sock";
-    const group* own = ::getgrgid(::getegid());
-    ASSERT_NE(own, nullptr);
-    options_.group = own->gr_name;
-  }
   void TearDown() override {
     thread_.stop();
     admin_.reset();
     http_.reset();
-    std::filesystem::remove_all(folder_);
+    AdminSocketFixture::TearDown();
   }
 
   // "large" is answered with kLarge bytes, "follow" with a feed of the numbers from 1 to last_, others with themselves.
@@ -141,8 +131,6 @@ class StreamLimitsTest : public ::testing::Test {
     return false;
   }
 
-  std::string folder_;
-  AdminOptions options_;
   LoopThread thread_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> http_;

@@ -189,20 +189,6 @@ TEST_F(KubernetesSourceTest, AnInvalidStreamIsClosedAndListedAgain) {
   EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
 }
 
-TEST_F(KubernetesSourceTest, RelistsWhenAContinueTokenExpires) {
-  server.set_streaming(false);
-  for (int i = 0; i < 700; ++i) {
-    server.put(kServices, service_json("shop", "s" + std::to_string(i)));
-  }
-  InjectedFault expired;
-  expired.status = 410;
-  expired.only_with_continue = true;
-  server.inject(kServices, expired);
-  start_and_sync();
-  EXPECT_EQ(hub->state("services").objects, 700U);
-  EXPECT_EQ(hub->removals, 0U);
-}
-
 // The first time; a list whose pages expire again is read as a whole.
 TEST_F(KubernetesSourceTest, ReadsPagesAgainAfterTheyExpired) {
   server.set_streaming(false);
