@@ -96,6 +96,14 @@ leveldb::Options database_options() {
   return options;
 }
 
+// Whether the system refuses for now what the files could give: not damage. LevelDB hands errno on as text only.
+bool not_at_present(const leveldb::Status& status) {
+  const std::string text = status.ToString();
+  const auto says = [&](int error) { return text.ends_with(std::strerror(error)); };
+  return status.IsIOError() && (says(ENOSPC) || says(EDQUOT) || says(EFBIG) || says(EMFILE) || says(ENFILE) ||
+                                says(EACCES) || says(EPERM) || says(EROFS) || says(EIO) || says(ENOMEM));
+}
+
 }  // namespace
 
 struct Store::Database {
@@ -159,11 +167,11 @@ Status Store::open_database() {
       return Ok{};
     }
     database_->db.reset();
-    if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+    if (status.IsIOError() && status.ToString().find("/LOCK: ") != std::string::npos) {
       return Error{"the last known state is in use: " + status.ToString(), path_,
                    "stop the other gateway of this name, or give this one another name"};
     }
-    if (again) {
+    if (again || not_at_present(status)) {
       return Error{"cannot open the last known state: " + status.ToString(), path_, kFix};
     }
     reason_ = status.ok() ? "it was written by another version (" + (text.empty() ? "unknown" : text) + ")"

@@ -1,6 +1,7 @@
 #include "control/source/kubernetes/access.h"
 
 #include <algorithm>
+#include <boost/algorithm/string/predicate.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <initializer_list>
@@ -62,11 +63,12 @@ bool names_server(std::string_view entry, const ServerUrl& server) {
     }
   }
   entry.remove_prefix(entry.starts_with("*.") ? 1 : 0);
-  if (entry == "*" || entry == server.host || (address && IpAddress::parse(entry) == address)) {
+  if (entry == "*" || boost::algorithm::iequals(entry, server.host) ||
+      (address && IpAddress::parse(entry) == address)) {
     return true;
   }
   const std::string suffix = (entry.starts_with('.') ? "" : ".") + std::string(entry);
-  return !address && server.host.size() > suffix.size() && server.host.ends_with(suffix);
+  return !address && server.host.size() > suffix.size() && boost::algorithm::iends_with(server.host, suffix);
 }
 
 bool without_proxy(const ServerUrl& server, std::string_view list) {
@@ -361,7 +363,10 @@ Result<std::optional<ApiProxy>> parse_proxy_url(std::string_view text) {
   ApiProxy proxy;
   std::string_view authority = text.substr(0, text.find('/'));
   if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
-    proxy.authorization = "Basic " + encode_base64(percent_decoded(authority.substr(0, at)));
+    // RFC 7617 section 2: a colon ends the user, whether a password follows or not.
+    const std::string user = percent_decoded(authority.substr(0, at));
+    const bool alone = authority.substr(0, at).find(':') == std::string_view::npos;
+    proxy.authorization = "Basic " + encode_base64(alone ? user + ":" : user);
     authority.remove_prefix(at + 1);
   }
   // The rest is as in the address of a server.

@@ -207,7 +207,8 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   void connected(Tcp::socket socket) {
     ErrorCode ignored;
-    last_good_->endpoint = socket.remote_endpoint(ignored);
+    endpoint_ = socket.remote_endpoint(ignored);
+    last_good_->endpoint = {};  // until it has answered: a frozen server accepts too
     auto& tcp = beast::get_lowest_layer(stream_);
     tcp.socket() = std::move(socket);
     set_socket_options(tcp.socket().native_handle(), times_);
@@ -266,6 +267,7 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
                    X509_verify_cert_error_string(verify_result));
       } else if (!self->closed_ && !self->failed("the TLS handshake failed", error)) {
         self->connected_ = true;
+        self->last_good_->endpoint = self->endpoint_;
         self->write();
       }
     });
@@ -358,6 +360,7 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
 
   asio::io_context& io_;
   const std::shared_ptr<LastGood> last_good_;
+  Tcp::endpoint endpoint_;  // connected to
   const ApiAccess& access_;
   const ApiTimes& times_;
   asio::ssl::context tls_;

@@ -76,7 +76,7 @@ class ApiConnection {
   boost::asio::io_context& io_;
   const ApiAccess& access_;
   const ApiTimes& times_;
-  std::shared_ptr<LastGood> last_good_;  // where the last connection was opened to
+  std::shared_ptr<LastGood> last_good_;  // the address with which TLS was agreed last; none since it failed
   std::shared_ptr<Session> session_;
   std::uint64_t identity_version_ = 0, connects_ = 0;
 };

@@ -256,8 +256,6 @@ class ApiSource::Loop final : public ReflectorSink {
       const HubState& state = states_[i];  // only this thread writes it
       if (!listed_[i] && !state.last_error.empty() && logged_.insert(state.last_error).second) {
         spdlog::warn("{} of {} cannot be listed yet: {}; trying again", state.name, state.server, state.last_error);
-      } else if (state.sync == HubState::Sync::kSynced) {
-        logged_.clear();
       }
       const bool stale = state.sync == HubState::Sync::kStale;
       if (stale && !stale_[i]) {
@@ -267,6 +265,9 @@ class ApiSource::Loop final : public ReflectorSink {
         spdlog::info("{} of {} are watched again", state.name, state.server);
       }
       stale_[i] = stale;
+    }
+    if (std::find(listed_.begin(), listed_.end(), false) == listed_.end()) {
+      logged_.clear();
     }
   }
 

@@ -1,6 +1,8 @@
 #include "control/restore/store.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,6 +132,23 @@ TEST_F(StoreTest, TwoProcessesDoNotShareIt) {
   const auto second = Store::open(directory_, "east-1", 1);
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().text().find("in use"), std::string::npos) << second.error().text();
+}
+
+TEST_F(StoreTest, ADiskThatTakesNothingMoreDoesNotEmptyIt) {
+  fill();
+  const auto before = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit none{0, usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  const auto full = Store::open(directory_, "east-1", 1);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &usual), 0);
+  ::signal(SIGXFSZ, before);
+  ASSERT_FALSE(full.ok());
+  EXPECT_NE(full.error().text().find("cannot open the last known state"), std::string::npos) << full.error().text();
+  const auto store = open();
+  EXPECT_EQ(store->reason(), "");
+  EXPECT_EQ(all(*store), (Pairs{{"a", "1"}, {"b", "2"}, {"c", "3"}}));
 }
 
 TEST_F(StoreTest, ADirectoryThatCannotBeMadeIsAnErrorThatSaysWhatToDo) {

@@ -126,6 +126,7 @@ TEST(Proxy, IsReadFromAUrl) {
   EXPECT_EQ((*full)->host, "proxy.test");
   EXPECT_EQ((*full)->port, "3128");
   EXPECT_EQ((*full)->authorization, "Basic dXNlcjpwQHNz");
+  EXPECT_EQ((*parse_proxy_url("http://user@proxy.test"))->authorization, "Basic dXNlcjo=");
   EXPECT_EQ((*parse_proxy_url("http://proxy.test"))->port, "80");
   EXPECT_EQ((*parse_proxy_url("proxy.test:8080"))->port, "8080");
   EXPECT_EQ((*parse_proxy_url("http://[fd00::1]:443"))->port, "443");
@@ -142,14 +143,16 @@ TEST(Proxy, OfTheEnvironmentIsLeftOutForWhatNoProxyNames) {
     bool proxy;
   };
   setenv("HTTPS_PROXY", "http://proxy.test:3128", 1);
-  for (const Row& row : {Row{"api.example.com", "", true}, Row{"api.example.com", "other.com, example.com", false},
-                         Row{"api.example.com", ".example.com", false}, Row{"example.com", ".example.com", true},
-                         Row{"api.example.com", "*.example.com", false}, Row{"api.example.com", "xample.com", true},
-                         Row{"api.example.com", "*", false}, Row{"api.example.com", "example.com:443", false},
-                         Row{"api.example.com", "example.com:6443", true}, Row{"10.0.0.1", "10.0.0.0/8", false},
-                         Row{"11.0.0.1", "10.0.0.0/8", true}, Row{"10.0.0.1", "10.0.0.1:443", false},
-                         Row{"fd00::1", "[fd00::1]:443", false}, Row{"127.0.0.1", "", false},
-                         Row{"localhost", "", false}, Row{"::1", "", false}}) {
+  for (const Row& row :
+       {Row{"api.example.com", "", true}, Row{"api.example.com", "other.com, example.com", false},
+        Row{"api.example.com", ".example.com", false}, Row{"example.com", ".example.com", true},
+        Row{"api.example.com", "*.example.com", false}, Row{"api.example.com", "xample.com", true},
+        Row{"api.example.com", "*", false}, Row{"api.example.com", ".Example.COM", false},
+        Row{"API.example.com", "api.example.com", false}, Row{"api.example.com", "example.com:443", false},
+        Row{"api.example.com", "example.com:6443", true}, Row{"10.0.0.1", "10.0.0.0/8", false},
+        Row{"11.0.0.1", "10.0.0.0/8", true}, Row{"10.0.0.1", "10.0.0.1:443", false},
+        Row{"fd00::1", "[fd00::1]:443", false}, Row{"127.0.0.1", "", false}, Row{"localhost", "", false},
+        Row{"::1", "", false}}) {
     setenv("NO_PROXY", row.no_proxy, 1);
     const auto proxy = environment_proxy({row.host, "443", ""});
     ASSERT_TRUE(proxy);
