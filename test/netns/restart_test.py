@@ -14,6 +14,8 @@ from kubernetes_test import KubernetesFleet
 
 # For hubs, at the start: longer than a test. Who serves sooner has waited for none.
 WAIT = "10m"
+# Seconds in which a gateway has asked again, however often a server has been away: attempts are up to a minute apart.
+RETRIES = 150
 
 
 class Restarting:
@@ -143,7 +145,7 @@ class WithoutApiServers(Restarting, KubernetesFleet):
             if not self.servers[name].alive:
                 self.servers[name].start()
         self.fleet.hub.remove(policy_file("east", "web"))
-        wait_until(lambda: self.answered("north", "east-web-0"), timeout=60, what="the policy is removed")
+        wait_until(lambda: self.answered("north", "east-web-0"), timeout=RETRIES, what="the policy is removed")
 
     def servers_leave(self):
         for name in ("east", FLEET):
@@ -168,7 +170,7 @@ class WithoutApiServers(Restarting, KubernetesFleet):
         for name in ("east", FLEET):
             self.servers[name].start()
         for gateway in self.gateways:
-            wait_until(lambda one=gateway: not self.restored(one), timeout=60, what="every object is confirmed")
+            wait_until(lambda one=gateway: not self.restored(one), timeout=RETRIES, what="every object is confirmed")
         self.assertEqual(self.exchanged(), (True, False, True))
 
     def test_without_what_was_known_nothing_passes(self):
