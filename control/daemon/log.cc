@@ -1,5 +1,6 @@
 #include "control/daemon/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <spdlog/async_logger.h>
@@ -20,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace isthmus {
@@ -67,11 +69,24 @@ std::string_view colour_of(spdlog::level::level_enum level) {
   }
 }
 
+// Of a terminal nobody says how much it takes: it is opened once more, so that writing to it does not block, without
+// changing that for the programs that share it. -1: it cannot be opened, or stderr is none.
+int open_terminal() {
+  return ::isatty(STDERR_FILENO) == 1 ? ::open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+}
+
 // Writes to stderr, in the log's thread.
 class StderrSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
   // `queue` must outlive its thread's last line.
   explicit StderrSink(spdlog::details::thread_pool& queue) : queue_(queue) {}
+  ~StderrSink() override {
+    if (opened_ >= 0) {
+      ::close(opened_);
+    }
+  }
+  StderrSink(const StderrSink&) = delete;
+  StderrSink& operator=(const StderrSink&) = delete;
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
@@ -109,10 +124,15 @@ class StderrSink final : public spdlog::sinks::base_sink<spdlog::details::null_m
       if (!wait_for_room()) {
         return false;
       }
-      const ssize_t put = ::write(STDERR_FILENO, text.data(), std::min(text.size(), kPiece));
+      const ssize_t put = ::write(fd_, text.data(), std::min(text.size(), kPiece));
       if (put > 0) {
         text.remove_prefix(static_cast<std::size_t>(put));
-      } else if (put < 0 && errno != EINTR && errno != EAGAIN) {
+      } else if (put < 0 && errno == EAGAIN) {
+        if (LogClock::now() >= wait_until.load()) {
+          return false;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(kLook));  // a terminal that poll() calls writable
+      } else if (put < 0 && errno != EINTR) {
         return false;
       }
     }
@@ -121,7 +141,7 @@ class StderrSink final : public spdlog::sinks::base_sink<spdlog::details::null_m
   [[nodiscard]] bool wait_for_room() {
     for (;;) {
       const bool over = LogClock::now() >= wait_until.load();
-      pollfd entry{STDERR_FILENO, POLLOUT, 0};
+      pollfd entry{fd_, POLLOUT, 0};
       if (::poll(&entry, 1, over ? 0 : kLook) > 0) {
         return true;  // an error is write()'s to tell
       }
@@ -134,6 +154,8 @@ class StderrSink final : public spdlog::sinks::base_sink<spdlog::details::null_m
 
   spdlog::details::thread_pool& queue_;
   const bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const int opened_ = open_terminal();
+  const int fd_ = opened_ >= 0 ? opened_ : STDERR_FILENO;
   std::uint64_t not_written_ = 0, told_ = 0;
 };
 

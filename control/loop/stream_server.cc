@@ -184,9 +184,13 @@ void StreamServer::Impl::wait_before_accepting() {
   });
 }
 
+// Of those that are not being answered, if there are any.
 StreamConnection* StreamServer::Impl::idlest() const {
   return std::min_element(connections.begin(), connections.end(),
-                          [](const auto& a, const auto& b) { return a->last_active() < b->last_active(); })
+                          [](const auto& a, const auto& b) {
+                            return std::pair(a->answering(), a->last_active()) <
+                                   std::pair(b->answering(), b->last_active());
+                          })
       ->get();
 }
 

@@ -26,7 +26,7 @@ namespace isthmus {
 class EventLoop;
 
 struct StreamLimits {
-  std::size_t clients = 16;                         // one more evicts the one that was idle for longest
+  std::size_t clients = 16;                         // one more evicts the one that was idle for longest, answered last
   std::size_t request = std::size_t{64} << 10;      // bytes that wait to be understood
   std::chrono::milliseconds request_time{10'000};   // for a request, from its first byte
   std::chrono::milliseconds answer_time{60'000};    // for the client to take an answer

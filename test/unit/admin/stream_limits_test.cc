@@ -170,6 +170,22 @@ TEST_F(StreamLimitsTest, AClientThatDoesNotTakeItsAnswerIsDropped) {
   EXPECT_LT(client.read_all().size(), kLarge);
 }
 
+TEST_F(StreamLimitsTest, AClientThatIsBeingAnsweredDoesNotMakeRoomForAnotherWhileOneIsIdle) {
+  options_.limits.clients = 2;
+  serve();
+  Client reader, idle, newcomer;
+  reader.connect(options_.path).send("large\n");
+  while (!reader.readable()) {  // its answer has begun: what follows is later
+    ::usleep(1000);
+  }
+  EXPECT_TRUE(idle.connect(options_.path).send("one\n"));
+  EXPECT_EQ(idle.read_line(), "<one>");
+  EXPECT_TRUE(newcomer.connect(options_.path).send("two\n"));
+  EXPECT_EQ(newcomer.read_line(), "<two>");
+  EXPECT_EQ(idle.read_all(), "");
+  EXPECT_EQ(reader.read_line().size(), kLarge);
+}
+
 TEST_F(StreamLimitsTest, AnIdleConnectionEndsWithoutAWord) {
   options_.limits.idle_time = 50ms;
   serve();

@@ -137,5 +137,29 @@ TEST(Log, EndsWithoutAReaderToo) {
   EXPECT_EQ(log_lines_lost(), 100U);
 }
 
+// A terminal takes some bytes once it is said to be writable, not as many as a pipe.
+TEST(Log, EndsOnATerminalThatNobodyReads) {
+  const int reader = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  ASSERT_GE(reader, 0);
+  ASSERT_EQ(::grantpt(reader), 0);
+  ASSERT_EQ(::unlockpt(reader), 0);
+  const int terminal = ::open(::ptsname(reader), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  ASSERT_GE(terminal, 0);
+  const int before = ::dup(STDERR_FILENO);
+  ::dup2(terminal, STDERR_FILENO);
+  {
+    const Log log(some_config());
+    for (int i = 0; i < 1000; ++i) {
+      spdlog::warn("line {} {}", i, std::string(1000, 'x'));
+    }
+  }
+  ::dup2(before, STDERR_FILENO);
+  EXPECT_EQ(log_lines_written() + log_lines_lost(), 1000U);
+  EXPECT_GT(log_lines_lost(), 0U);
+  for (const int fd : {reader, terminal, before}) {
+    ::close(fd);
+  }
+}
+
 }  // namespace
 }  // namespace isthmus
