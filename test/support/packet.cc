@@ -155,6 +155,7 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
       } else if (get16(l4, 4) != l4.size()) {
         d.errors.push_back("UDP length");
       }
+      d.udp_checksum = tcp ? std::uint16_t{0} : static_cast<std::uint16_t>(get16(l4, 6));
       const std::uint32_t start = pseudo(d.source, d.destination, static_cast<unsigned>(d.protocol), l4.size());
       const bool none = !tcp && get16(l4, 6) == 0;
       if (!none && sum16(l4, (start & 0xffff) + (start >> 16)) != 0xffff) {

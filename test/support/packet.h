@@ -126,6 +126,7 @@ struct Dissected {
   std::uint16_t source_port = 0, destination_port = 0;
   IpProtocol protocol{};
   std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
+  std::uint16_t udp_checksum = 0;
   std::uint32_t icmp_rest = 0;  // second word of an ICMP error
   FrameBytes quoted;            // the packet that an ICMP error quotes
   std::size_t payload = 0;

@@ -26,18 +26,18 @@ std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, B
 }
 
 FrontendEntry frontend(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                       const std::vector<std::size_t>& accepting_new) {
+                       const std::vector<std::size_t>& accepting_new, IpProtocol protocol = IpProtocol::kTcp) {
   auto set = std::make_shared<BackendSet>();
   set->backends.assign(backends.begin(), backends.end());
   std::vector<MaglevBackend> ring;
   for (const std::size_t i : accepting_new) {
-    ring.push_back({backends[i].address, backends[i].port, IpProtocol::kTcp, 100});
+    ring.push_back({backends[i].address, backends[i].port, protocol, 100});
   }
   for (const std::uint16_t slot : maglev_ring(ring)) {
     set->ring.push_back(static_cast<std::uint16_t>(accepting_new[slot]));
   }
   FrontendEntry entry;
-  entry.key = {Realm{0}, vip.address, IpProtocol::kTcp, L4Port{vip.port}};
+  entry.key = {Realm{0}, vip.address, protocol, L4Port{vip.port}};
   entry.service = ServiceId{service};
   entry.backends = std::move(set);
   return entry;
@@ -172,9 +172,9 @@ void PathRig::set_clusters(const std::vector<PeerId>& west_gateways, bool west_l
 }
 
 void PathRig::set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                           const std::vector<std::size_t>& accepting_new) {
+                           const std::vector<std::size_t>& accepting_new, IpProtocol protocol) {
   TableDelta delta;
-  delta.upsert_frontends = {frontend(vip, service, backends, accepting_new)};
+  delta.upsert_frontends = {frontend(vip, service, backends, accepting_new, protocol)};
   must(engine_->publish(delta));
 }
 

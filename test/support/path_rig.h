@@ -79,7 +79,7 @@ class PathRig {
 
   // Replaces the backends of a service. `accepting_new`: indexes of those on the ring; the others are draining.
   void set_backends(const Endpoint& vip, std::uint32_t service, const std::vector<BackendEntry>& backends,
-                    const std::vector<std::size_t>& accepting_new);
+                    const std::vector<std::size_t>& accepting_new, IpProtocol protocol = IpProtocol::kTcp);
   void remove_service(const Endpoint& vip);
   void set_clusters(const std::vector<PeerId>& west_gateways, bool west_linked = true);
 

@@ -73,12 +73,17 @@ TEST_F(Forwarding, InnerIpv6IsForwardedInBothDirections) {
 }
 
 TEST_F(Forwarding, UdpWithAndWithoutChecksumKeepsItThroughTranslation) {
-  rig.set_backends(at.remote_service, 1, {backend(1, at.west, 2)}, {0});
+  rig.set_backends(at.remote_service, 9, {backend(9, at.west, 2)}, {0}, IpProtocol::kUdp);
   for (const bool checksum : {true, false}) {
-    PacketSpec spec = udp(at.client, at.west).with_payload(40);
-    spec.udp_checksum = checksum;
+    PacketSpec spec = udp(at.client, at.remote_service).with_payload(40), reply = udp(at.west, at.client);
+    spec.udp_checksum = reply.udp_checksum = checksum;
     const Output out = rig.from_local(spec).only();
     EXPECT_EQ(out.packet.destination, at.west.address);
+    EXPECT_EQ(out.packet.destination_port, at.west.port);
+    EXPECT_EQ(out.packet.udp_checksum != 0, checksum);
+    const Output back = rig.from_underlay(reply.in_tunnel(at.west_gateway, at.gateway, kWestIdentity)).only();
+    EXPECT_EQ(back.packet.source, at.remote_service.address);
+    EXPECT_EQ(back.packet.udp_checksum != 0, checksum);
   }
 }
 
