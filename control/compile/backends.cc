@@ -46,7 +46,7 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
         }
         const IpAddress& address = endpoint.addresses.front();  // the API: further addresses are the same pod's
         if (const FleetCluster* at = fleet.owner(address); at != &cluster) {
-          const bool published = at == nullptr && endpoints.pod_cluster_at(address) == cluster.id;
+          const bool published = at == nullptr && endpoints.cluster_at(address) == cluster.id;
           (published ? out_of_prefix.published : out_of_prefix.left_out).insert(address);
           if (!published) {
             continue;

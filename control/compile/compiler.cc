@@ -126,6 +126,9 @@ void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, 
     if (!clusters_changed.empty()) {
       endpoints.refresh_clusters(clusters_changed, model, fleet);
     }
+    if (fleet_change.rules) {
+      endpoints.refresh_ruled(model, fleet);
+    }
     endpoints.refresh_addresses(fleet_change.moved, model, fleet);
     for (const Identity number : changes.identities) {
       endpoints.refresh_identity(number, model, fleet);

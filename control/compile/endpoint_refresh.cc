@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "control/compile/endpoints.h"
+#include "control/compile/locations.h"
 
 namespace isthmus {
 
@@ -69,6 +70,19 @@ void EndpointSet::refresh_clusters(const std::set<std::string>& clusters, const 
   std::for_each(invalid.begin(), invalid.end(), refresh_owner);
   // A node's address may lie in the prefix of any cluster.
   model.visit_keys(ObjectKind::kNode, refresh_owner);
+}
+
+void EndpointSet::refresh_ruled(const Model& model, const Fleet& fleet) {
+  std::set<ObjectKey> owners = invalid_;
+  model.visit_keys(ObjectKind::kNode, [&](const ObjectKey& key) { owners.insert(key); });
+  for (const auto& [address, state] : addresses_) {
+    if (state.newest.owner != nullptr && is_node_identity(state.newest.identity)) {
+      owners.insert(owner_of(address, state.newest));
+    }
+  }
+  for (const ObjectKey& owner : owners) {
+    refresh(owner, model, fleet);
+  }
 }
 
 void EndpointSet::refresh_addresses(const std::vector<Prefix>& prefixes, const Model& model, const Fleet& fleet) {

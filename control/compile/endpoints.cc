@@ -402,11 +402,10 @@ void EndpointSet::visit_inside(const Prefix& prefix,
   }
 }
 
-ClusterId EndpointSet::pod_cluster_at(const IpAddress& address) const {
+ClusterId EndpointSet::cluster_at(const IpAddress& address) const {
   const auto found = addresses_.find(address);
-  const bool pod = found != addresses_.end() && found->second.newest.owner != nullptr &&
-                   !is_node_identity(found->second.newest.identity);
-  return pod ? found->second.newest.cluster : kNoCluster;
+  const bool known = found != addresses_.end() && found->second.newest.owner != nullptr;
+  return known ? found->second.newest.cluster : kNoCluster;
 }
 
 void EndpointSet::find(const IpAddress& address,

@@ -51,6 +51,9 @@ class EndpointSet {
   void refresh_all(const Model& model, const Fleet& fleet);
   // Re-evaluates the owners of clusters whose id or prefixes changed, or that appeared or disappeared.
   void refresh_clusters(const std::set<std::string>& clusters, const Model& model, const Fleet& fleet);
+  // Re-evaluates what other rules of admission may decide otherwise although it is in no prefix: nodes, and what was
+  // left out.
+  void refresh_ruled(const Model& model, const Fleet& fleet);
   // Re-evaluates the owners of addresses inside these prefixes, which may be another cluster's than before.
   void refresh_addresses(const std::vector<Prefix>& prefixes, const Model& model, const Fleet& fleet);
   // Re-evaluates the owners with this identity, after its CiliumIdentity objects changed.
@@ -64,8 +67,8 @@ class EndpointSet {
   // The same of those inside the prefix, in order of address.
   void visit_inside(const Prefix& prefix,
                     const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;
-  // The cluster that has a pod at the address; kNoCluster: none, or a node.
-  [[nodiscard]] ClusterId pod_cluster_at(const IpAddress& address) const;
+  // The cluster that has a pod or a node at the address; kNoCluster: none.
+  [[nodiscard]] ClusterId cluster_at(const IpAddress& address) const;
   // Calls `visit` with the owner of the address, if it has one.
   void find(const IpAddress& address,
             const std::function<void(const ObjectKey& owner, const EndpointEntry& entry)>& visit) const;

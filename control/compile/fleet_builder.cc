@@ -408,7 +408,7 @@ FleetChange FleetBuilder::difference(const Fleet& before, const Fleet& now) {
   FleetChange change;
   change.rebuilt = change.gateways = true;
   const bool other_rules = !(before.admission == now.admission);
-  change.links = other_rules;
+  change.links = change.rules = other_rules;
   for (const auto& [of, in] : {std::pair(&before, &now), std::pair(&now, &before)}) {
     for (const auto& [name, cluster] : of->clusters) {
       const FleetCluster* other = in->find(name);

@@ -21,6 +21,7 @@ struct FleetChange {
   // Clusters that appeared, disappeared or have another id. With `links`: which are linked, or what is admitted.
   std::set<std::string> clusters;
   bool links = false;
+  bool rules = false;  // admission has other rules
   // Clusters that claim prefixes for pods of a family and did not, or the reverse, or whose pods are admitted one by
   // one and by other rules than before: their endpoints are to be placed again.
   std::set<std::string> unprefixed;

@@ -78,8 +78,8 @@ void HostRoutes::update(std::span<const EndpointEntry> upsert, std::span<const I
     const bool own = entry.cluster == fleet.own.cluster;
     const bool possible =
         entry.address.family() == Family::kIpv4 ? fleet.ipv4_without_prefixes : fleet.ipv6_without_prefixes;
-    if ((own || (possible && !is_node_identity(entry.identity))) && fleet.owner(entry.address) == nullptr &&
-        !fleet.is_tunnel_end(entry.address)) {
+    const bool apart = possible && !is_node_identity(entry.identity) && !fleet.is_tunnel_end(entry.address);
+    if ((own || apart) && fleet.owner(entry.address) == nullptr) {
       put(entry.cluster, entry.address);
     } else {
       remove(entry.address);

@@ -3,9 +3,9 @@
 //
 // The engine needs none of these: it finds such endpoints one by one in its endpoint table. They are for what comes
 // before it, the kernel's routes and the steering programs. Of other clusters only pods have one, and no more per
-// cluster than admission allows prefixes; the kernel itself reaches their nodes. Of our own cluster all have one, so
-// that what its nodes and pods send is taken. A change costs the length of an address; the list of a cluster is made
-// anew when it changes. Thread: control.
+// cluster than admission allows prefixes; the kernel itself reaches their nodes. Of our own cluster all have one, its
+// gateways' nodes too, so that what its nodes and pods send is taken. A change costs the length of an address; the list
+// of a cluster is made anew when it changes. Thread: control.
 #pragma once
 
 #include <map>

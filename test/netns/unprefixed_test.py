@@ -59,6 +59,26 @@ class WithoutPodCidrs(SteadyTraffic, FleetCase):
         self.assertNotIn("10.2.1.10/31", self.routes())
         self.assert_undisturbed(traffic)
 
+    def test_backends_on_their_nodes_network_are_reached(self):
+        """Of west on the gateway's node, at a tunnel's end; of north on a node behind its gateway; of east on a node
+        behind two gateways, and on one of these."""
+        hosts = {"east": ("node3", "node1"), "west": ("node1",), "north": ("node1",)}
+        on_nodes = []
+        for name, nodes in hosts.items():
+            cluster = plan.cluster(name)
+            for node in nodes:
+                address = cluster.node_ipv4(cluster.node(node))
+                on_nodes.append(plan.Pod(name, node, f"host-{node}", address, "", True, 6))
+                self.fleet.start_host_server(on_nodes[-1])
+            self.fleet.hub.write_service(cluster, backends=[entry for entry in on_nodes if entry.cluster == name])
+            self.addCleanup(self.fleet.hub.write_service, cluster)
+        self.fleet.wait_backends("shop/web", [entry.ipv4 for entry in on_nodes])
+        for cluster in plan.CLUSTERS:
+            seen = curl_many(self.fleet.pod(cluster.name, "client"), url(self.vips[0], 80), 80)
+            with self.subTest(cluster.name):
+                self.assertEqual(seen["-"], 0, seen)
+                self.assertEqual({name for name in seen if seen[name]}, {entry.full_name for entry in on_nodes}, seen)
+
     def test_a_claim_of_what_others_have_makes_no_route(self):
         """One value in north's ip cache: west's node, the world, a VIP, and a pod of ours."""
         taken = (plan.cluster("west").node_ipv4(plan.cluster("west").nodes[0]), "8.8.8.8", self.vips[0],

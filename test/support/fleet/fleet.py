@@ -64,13 +64,17 @@ class Fleet:
         for cluster in plan.CLUSTERS:
             for pod in cluster.pods():
                 if pod.backend:
-                    self._start(self.pod(cluster.name, pod.name), f"server-{pod.full_name}",
-                                [PYTHON, f"{HERE}/pod_server.py", pod.full_name, str(cluster.http_port),
-                                 str(UDP_ECHO_PORT)])
+                    self._serve(self.pod(cluster.name, pod.name), pod.full_name, cluster.http_port)
         for cluster in plan.CLUSTERS:
             for pod in cluster.pods():
                 if pod.backend:
                     self._wait_listening(self.pod(cluster.name, pod.name), cluster.http_port)
+
+    def start_host_server(self, pod):
+        """The same for a backend on its node's network."""
+        netns, port = self.node(pod.cluster, pod.node), plan.cluster(pod.cluster).http_port
+        self._serve(netns, pod.full_name, port)
+        self._wait_listening(netns, port)
 
     def start_gateways(self, names=None):
         """Starts the gateways (all, or those in `names`) and waits until each is ready."""
@@ -99,6 +103,9 @@ class Fleet:
                          *[f"--hostsdir={folder}" for folder in folders]])
             for pod in cluster.pods():
                 self.pod(cluster.name, pod.name).resolver(address)
+
+    def _serve(self, netns, name, port):
+        self._start(netns, f"server-{name}", [PYTHON, f"{HERE}/pod_server.py", name, str(port), str(UDP_ECHO_PORT)])
 
     def _start(self, netns, name, args):
         daemon = netns.start(name, args, os.path.join(self.folder, "log", f"{name}.log"))

@@ -233,11 +233,13 @@ metadata:
 def slice_manifest(cluster, service, backends, family, annotations, ports):
     lines = "".join(f"- {{name: {port}, protocol: {protocol}, port: {number}}}\n"
                     for port, protocol, _, number in ports)
-    if backends:
+    at = [(pod.node, pod.ipv4 if family == "IPv4" else pod.ipv6) for pod in backends]
+    at = [(node, address) for node, address in at if address]
+    if at:
         endpoints = "endpoints:\n" + "".join(
-            f'- addresses: ["{pod.ipv4 if family == "IPv4" else pod.ipv6}"]\n'
-            f"  nodeName: {cluster.name}-{pod.node}\n"
-            "  conditions: {ready: true, serving: true, terminating: false}\n" for pod in backends)
+            f'- addresses: ["{address}"]\n'
+            f"  nodeName: {cluster.name}-{node}\n"
+            "  conditions: {ready: true, serving: true, terminating: false}\n" for node, address in at)
     else:
         endpoints = "endpoints: []\n"
     return f"""\

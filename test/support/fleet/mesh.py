@@ -174,7 +174,7 @@ class Mesh(hub.Hub):
         claim = self.claims.get((cluster.name, name))
         published[key] = json.dumps(service_value(
             cluster, "shop", name, {f"172.20.{cluster.id}.1": front},
-            {address: back for pod in backends for address in (pod.ipv4, pod.ipv6)},
+            {address: back for pod in backends for address in (pod.ipv4, pod.ipv6) if address},
             {"isthmus.io/vip": vip_label(claim)} if claim else {}))
         self.etcds[cluster.name].write({key: published[key]})
 

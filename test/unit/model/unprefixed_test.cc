@@ -94,11 +94,24 @@ TEST_F(PodSubnet, HasBackendsThereWhileTheyArePublished) {
   EXPECT_EQ(f.backends("10.200.0.10"), "");
 }
 
-TEST_F(PodSubnet, HasNeitherRoutesToItsNodesNorBackendsThere) {
+TEST_F(PodSubnet, HasBackendsOnItsNodesAndNoRoutesToThem) {
   f.slice("west", {{"192.0.2.50"}});
   EXPECT_THAT(compile(), IsEmpty()) << "the kernel reaches nodes itself";
+  EXPECT_EQ(f.backends("10.200.0.10"), "192.0.2.50:8080*");
   f.address("west", "192.0.2.50", 1);  // Cilium's ip cache has the nodes too
   EXPECT_THAT(compile(), IsEmpty());
+  EXPECT_THAT(f.problem_texts(), IsEmpty());
+  f.drop(ObjectKind::kAddress, "west", "", "192.0.2.50");
+  f.drop(ObjectKind::kNode, "west", "", "w1");
+  compile();
+  EXPECT_EQ(f.backends("10.200.0.10"), "");
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("at none of its endpoints, and are left out: 192.0.2.50")));
+}
+
+TEST_F(PodSubnet, HasNoBackendsOnAnothersNodes) {
+  f.node("north", "n1", "192.0.3.50");
+  f.slice("west", {{"192.0.3.50"}});
+  compile();
   EXPECT_EQ(f.backends("10.200.0.10"), "");
 }
 
@@ -153,6 +166,34 @@ TEST_F(PodSubnet, OfOurOwnClusterIsTakenFrom) {
   f.address("east", "10.11.0.7", (1U << 16) + 5);
   compile();
   EXPECT_THAT(hosts.local, ElementsAre(net("10.11.0.7/32"), net("192.0.1.50/32")));
+}
+
+TEST(NodeAddresses, OfAClusterWithPrefixesOfBothFamiliesFollowTheRules) {
+  Fleet3 f;
+  f.cluster("west", 2, {"10.2.0.0/16", "fd00:2::/48"});
+  f.gateway("west-1", "west", "192.0.2.1");
+  f.node("west", "w1", "172.16.9.5");
+  f.address("west", "172.16.9.6", 6);  // as remote-node
+  const auto known = [&](const char* address) {
+    f.compile();
+    return f.endpoints.count(ip(address)) == 1;
+  };
+  EXPECT_TRUE(known("172.16.9.5") && known("172.16.9.6"));
+  ProfileObject profile{{"east", "west", "north"}};
+  profile.vip_pools = {net("172.16.9.0/24")};
+  f.put(ObjectKind::kProfile, "", "", "fleet", profile);
+  EXPECT_FALSE(known("172.16.9.5") || known("172.16.9.6"));
+  f.profile({"east", "west", "north"});
+  EXPECT_TRUE(known("172.16.9.5") && known("172.16.9.6"));
+}
+
+TEST(OwnNodes, AreTakenFromWhereTheyAreGatewaysToo) {
+  Fleet3 f;
+  f.cluster("east", 1, {"10.1.0.0/16"});
+  f.node("east", "e1", "192.0.1.1");  // this gateway's
+  f.node("east", "e2", "192.0.1.2");
+  f.compile();
+  EXPECT_THAT(f.hosts.local, ElementsAre(net("192.0.1.1/32"), net("192.0.1.2/32")));
 }
 
 struct Refusal {
