@@ -23,7 +23,9 @@ bool is_interface(std::string_view text) {
   return !text.empty() && text.size() <= kInterfaceLength && text != "." && text != ".." &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':'; });
 }
-bool is_path(std::string_view text) { return text.size() > 1 && text.front() == '/' && text.size() < 4096; }
+bool is_path(std::string_view text) {
+  return text.size() > 1 && text.front() == '/' && text.size() < 4096 && text.find('\0') == std::string_view::npos;
+}
 // sun_path holds 108 bytes with its terminating zero.
 bool is_socket_path(std::string_view text) { return is_path(text) && text.size() <= 107; }
 bool is_kubeconfig(std::string_view text) { return text == "in-cluster" || is_path(text); }
@@ -328,38 +330,6 @@ void add_hub_fields(std::vector<ConfigField>& fields) {
       "At start: how long to wait for hubs that do not answer before serving what the others published."));
 }
 
-void add_admission_fields(std::vector<ConfigField>& fields) {
-  fields.push_back(prefixes(
-      "admission.ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.ranges; },
-      "Where the pods of other clusters may be, unless the profile says it for the cluster: what a member claims "
-      "outside is refused and listed. `[0.0.0.0/0, ::/0]`: anywhere."));
-  fields.push_back(prefixes_by_cluster(
-      "admission.pods",
-      [](GatewayConfig& c) -> std::map<std::string, std::vector<Prefix>>& { return c.admission.pods; },
-      "Where the pods of single clusters may be, by name, as in `{west: [10.2.0.0/16]}`: instead of `ranges` and of "
-      "what profiles say. If no node of "
-      "such a cluster has a CIDR for its pods (Azure CNI with a pod subnet, ENI), these are its prefixes; if nothing "
-      "is said of it either, each of its pods has a route of its own, merged where addresses adjoin, within "
-      "`prefixes_per_cluster`."));
-  fields.push_back(prefixes(
-      "admission.node_ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.node_ranges; },
-      "Where the nodeCIDRs of other clusters may be: what a member claims outside is refused and listed."));
-  fields.push_back(prefixes(
-      "admission.vip_pools", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.vip_pools; },
-      "Where services of any cluster may have VIPs, beside the pools of the profile. A VIP in no pool is refused and "
-      "listed; pods of other clusters never cover a pool."));
-  fields.push_back(number<std::uint8_t>(
-      "admission.shortest_ipv4", [](GatewayConfig& c) -> std::uint8_t& { return c.admission.shortest_ipv4; }, 1, 32,
-      "The shortest IPv4 prefix that a member may claim for pods or nodes."));
-  fields.push_back(number<std::uint8_t>(
-      "admission.shortest_ipv6", [](GatewayConfig& c) -> std::uint8_t& { return c.admission.shortest_ipv6; }, 1, 128,
-      "The same for IPv6."));
-  fields.push_back(number<std::uint32_t>(
-      "admission.prefixes_per_cluster",
-      [](GatewayConfig& c) -> std::uint32_t& { return c.admission.prefixes_per_cluster; }, 1, 1'000'000,
-      "How many prefixes of another cluster are used, after merging; those that it had come before the others."));
-}
-
 void add_policy_fields(std::vector<ConfigField>& fields) {
   fields.push_back(choice<PolicyEnforcement>(
       "policy.enforcement", [](GatewayConfig& c) -> PolicyEnforcement& { return c.policy_enforcement; },
@@ -378,8 +348,11 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
       "policy.default_local_cluster", [](GatewayConfig& c) -> SelectorScope& { return c.policy_scope; },
       {kSelectorScopeNames.begin(), kSelectorScopeNames.end()},
       "Whether a policy's selector of peers that names no cluster means this cluster's pods: `true`, or those of any "
-      "cluster: `false`. As policy-default-local-cluster in the agents' ConfigMap cilium-config; where that does not "
-      "have the key, it is true since Cilium 1.19 and false before."));
+      "cluster: `false`. `auto`: as policy-default-local-cluster in the agents' ConfigMap kube-system/cilium-config, "
+      "if "
+      "a hub has it and may be asked for it, else `true`. Where the ConfigMap does not have the key, Cilium before "
+      "1.19 "
+      "means `false`: then write it here."));
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {

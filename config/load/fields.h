@@ -22,5 +22,7 @@ struct ConfigField {
 
 // In the order of the reference; keys of one section are adjacent.
 [[nodiscard]] const std::vector<ConfigField>& config_fields();
+// Those of one section that has a file of its own.
+void add_admission_fields(std::vector<ConfigField>& fields);
 
 }  // namespace isthmus

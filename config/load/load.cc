@@ -119,6 +119,13 @@ void check_hubs(const YamlNode& root, Reading& reading) {
     reading.errors.push_back({find_path(root, "hub.etcd")->line, "hub.etcd needs gateway.cluster_id",
                               "write the cluster's number in the ClusterMesh, 1 to 255 (or 511)"});
   }
+  if (config.etcd.used() && config.cluster_id > config.etcd.max_clusters) {
+    reading.errors.push_back({find_path(root, "gateway.cluster_id")->line,
+                              "gateway.cluster_id is " + std::to_string(config.cluster_id) +
+                                  ", more than hub.etcd.max_connected_clusters (" +
+                                  std::to_string(config.etcd.max_clusters) + ")",
+                              "write the cluster's number in the ClusterMesh, or max_connected_clusters: 511"});
+  }
 }
 
 // Checks that concern several keys.

@@ -19,6 +19,14 @@ namespace isthmus {
   return prefixes;
 }
 
+// How much of one member is used.
+struct MemberLimits {
+  std::uint32_t endpoints = 500'000;  // pods, addresses and nodes
+  std::uint32_t services = 100'000;   // Services, EndpointSlices and ServiceImports
+  std::uint32_t megabytes = 512;      // of all its objects, as control holds them
+  friend bool operator==(const MemberLimits&, const MemberLimits&) = default;
+};
+
 struct AdmissionRules {
   std::vector<Prefix> ranges = private_prefixes();       // that other clusters' pods lie in
   std::vector<Prefix> node_ranges = private_prefixes();  // that other clusters' nodes lie in
@@ -26,6 +34,7 @@ struct AdmissionRules {
   std::vector<Prefix> vip_pools{};                       // that any member may claim VIPs in
   std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;    // lengths of the prefixes of pods and nodes
   std::uint32_t prefixes_per_cluster = 4096;             // after merging
+  MemberLimits limits{};
   friend bool operator==(const AdmissionRules&, const AdmissionRules&) = default;
 };
 

@@ -103,7 +103,7 @@ struct GatewayConfig {
   PolicyEnforcement policy_enforcement = PolicyEnforcement::kDefault;
   bool policy_audit = false;
   UntilListed policy_until_listed = UntilListed::kDeny;
-  SelectorScope policy_scope = SelectorScope::kOwn;
+  SelectorScope policy_scope = SelectorScope::kAgents;
 
   std::uint64_t health_interval_ms = kDefaultHealthIntervalMs, health_hold_ms = kDefaultHealthHoldMs;
   unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;

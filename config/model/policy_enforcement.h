@@ -31,11 +31,13 @@ inline constexpr std::array<EnumName<UntilListed>, 2> kUntilListedNames{{
 
 // Which clusters' pods a selector of peers means that names no cluster.
 enum class SelectorScope : std::uint8_t {
-  kOwn,  // this cluster's: policy-default-local-cluster of Cilium, the default since 1.19
-  kAny   // any cluster's: Cilium without it
+  kAgents,  // as the agents of this cluster are configured; where that is not known, its own
+  kOwn,     // this cluster's: policy-default-local-cluster of Cilium, the default since 1.19
+  kAny      // any cluster's: Cilium without it
 };
 
-inline constexpr std::array<EnumName<SelectorScope>, 2> kSelectorScopeNames{{
+inline constexpr std::array<EnumName<SelectorScope>, 3> kSelectorScopeNames{{
+    {"auto", SelectorScope::kAgents},
     {"true", SelectorScope::kOwn},
     {"false", SelectorScope::kAny},
 }};

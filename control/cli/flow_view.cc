@@ -1,10 +1,14 @@
 #include "control/cli/flow_view.h"
 
+#include <absl/strings/ascii.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "config/yaml/rfc3339.h"
 #include "control/cli/json_members.h"
 #include "control/cli/table.h"
 #include "control/observe/cilium_names.h"
@@ -16,17 +20,17 @@ using nlohmann::json;
 
 // "Nov 22 23:59:01.123" for "2026-11-22T23:59:01.123456789Z".
 std::string short_time(const std::string& text) {
-  std::tm utc{};
-  const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
-  if (rest == nullptr) {
+  const auto time = parse_rfc3339(text);
+  if (!time) {
     return "N/A";
   }
-  const std::time_t seconds = ::timegm(&utc);
+  const std::time_t seconds = *time;
+  const auto point = std::min(text.find('.'), text.size());
   std::tm local{};
   ::localtime_r(&seconds, &local);
   char date[32];
   std::strftime(date, sizeof date, "%b %e %H:%M:%S", &local);
-  const std::string fraction = *rest == '.' ? std::string(rest).substr(0, 4) : "";
+  const std::string fraction = text.substr(point, 4);
   return date + (fraction.size() == 4 ? fraction : std::string(".000"));
 }
 
@@ -77,9 +81,8 @@ std::string type_text(const json& flow) {
     }
     default: {
       std::string point = text_of(flow, "trace_observation_point");
-      for (char& c : point) {
-        c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-      }
+      absl::AsciiStrToLower(&point);
+      std::replace(point.begin(), point.end(), '_', '-');
       return point;
     }
   }

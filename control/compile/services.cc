@@ -1,5 +1,7 @@
 #include "control/compile/services.h"
 
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <limits>
 #include <tuple>
@@ -31,10 +33,7 @@ bool namespace_is_global(const Model& model, const std::string& cluster, const s
   if (annotation == object->annotations.end()) {
     return true;
   }
-  std::string value = annotation->second;
-  std::transform(value.begin(), value.end(), value.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return value == "true";
+  return absl::AsciiStrToLower(annotation->second) == "true";
 }
 
 // A problem that does not depend on the family is found once per family.
@@ -260,6 +259,21 @@ void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
   services_.erase(it);
 }
 
+void ServiceSet::name_ignored(const std::vector<Definition>& definitions, Service& service) {
+  for (const Definition& definition : definitions) {
+    if (!definition.object->ignored.empty()) {
+      std::string names;
+      for (const std::string& ignored : definition.object->ignored) {
+        names += (names.empty() ? "" : ", ") + ignored;
+      }
+      service.problems.push_back({"service " + service.view.name.text() + " of cluster " + definition.cluster->name +
+                                      " asks for what a global service does not do: " + names,
+                                  definition.object.provenance->text(),
+                                  "remove it from the Service if it is not needed inside the cluster"});
+    }
+  }
+}
+
 bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta) {
   std::vector<ServiceMember> members;
   const std::vector<Definition> found = definitions(name, inputs, members);
@@ -289,6 +303,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
                                 "claim one: isthmus allocate " + name.text() +
                                     " --pool CIDR, a ServiceImport with ips, or the annotation isthmus.io/vip"});
   }
+  name_ignored(found, service);
 
   const std::set<IpAddress> before = std::exchange(service.addresses, {});
   std::map<PortKey, PortState> ports;

@@ -75,6 +75,8 @@ class ServiceSet {
   // The global Services of that name, the oldest first; fills `members` with those of all linked clusters.
   [[nodiscard]] static std::vector<Definition> definitions(const ServiceName& name, const Inputs& inputs,
                                                            std::vector<ServiceMember>& members);
+  // A problem for each cluster whose Service asks for what global services do not do.
+  static void name_ignored(const std::vector<Definition>& definitions, Service& service);
   [[nodiscard]] static std::vector<ServicePort> merge_ports(const std::vector<Definition>& definitions,
                                                             Service& service);
   void compile_port(Service& service, const ServicePort& port, Family family,

@@ -67,6 +67,7 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, st
     options.server = api_server(*config.kubernetes.cluster);
     options.default_global_namespace = config.kubernetes.namespaces_global;
     options.imported_slices = !config.etcd.used() && !config.kubernetes.fleet;
+    options.agent_config = config.policy_scope == SelectorScope::kAgents;
     sources_.push_back({"kubernetes", std::make_unique<KubernetesSource>(options)});
   }
   if (config.kubernetes.fleet) {
@@ -104,6 +105,8 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   options.hold_percent = config.etcd.hold_percent;
   options.hold_time = std::chrono::milliseconds(config.etcd.hold_time_ms);
   options.gateway_hold = std::chrono::milliseconds(kGatewayLeaseMs);
+  options.own = config.cluster;
+  options.limits = config.admission.limits;
   intake_ = std::make_unique<Intake>(options, std::move(names), model);
   if (config.last_known_age_ms == 0) {
     return;

@@ -10,6 +10,9 @@ std::optional<IpAddress> server_address(std::string_view server) {
     server.remove_prefix(scheme + 3);
   }
   server = server.substr(0, server.find('/'));
+  if (const auto alone = IpAddress::parse(std::string(server))) {
+    return alone;  // IPv6 without a port
+  }
   if (!server.empty() && server.front() == '[') {
     return IpAddress::parse(std::string(server.substr(1, server.find(']') - 1)));
   }
@@ -31,8 +34,12 @@ std::vector<ReservedAddress> reserved_addresses(const std::vector<NodeAddress>& 
     }
   }
   for (const HubState& hub : hubs) {
-    if (const auto address = server_address(hub.server)) {
-      reserved.push_back({*address, "the server of a hub (" + hub.hub + ")", true});
+    std::vector<std::string> servers = hub.servers;
+    servers.push_back(hub.server);
+    for (const std::string& server : servers) {
+      if (const auto address = server_address(server)) {
+        reserved.push_back({*address, "the server of a hub (" + hub.hub + ")", true});
+      }
     }
   }
   std::sort(reserved.begin(), reserved.end());

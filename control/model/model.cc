@@ -38,6 +38,8 @@ const char* kind_text(ObjectKind kind) {
       return "CiliumNetworkPolicy";
     case ObjectKind::kClusterwidePolicy:
       return "CiliumClusterwideNetworkPolicy";
+    case ObjectKind::kAgentConfig:
+      return "ConfigMap";
   }
   return "object";
 }
@@ -237,6 +239,7 @@ void Model::mark(const ObjectKey& key, const ObjectValue& value) {
     case ObjectKind::kNetworkPolicy:
     case ObjectKind::kCiliumPolicy:
     case ObjectKind::kClusterwidePolicy:
+    case ObjectKind::kAgentConfig:
       changes_.policies.insert(key);
       break;
   }

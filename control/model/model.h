@@ -34,7 +34,7 @@ struct ModelChanges {
   std::set<ObjectKey> endpoints;
   std::set<ObjectKey> nodes;      // keys of kind kNode
   std::set<Identity> identities;  // a CiliumIdentity of that number
-  std::set<ObjectKey> policies;   // policies and CIDR groups
+  std::set<ObjectKey> policies;   // policies, CIDR groups, the agents' configuration
   [[nodiscard]] bool empty() const {
     return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty() && policies.empty();
   }

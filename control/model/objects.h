@@ -41,7 +41,8 @@ enum class ObjectKind : std::uint8_t {
   kCidrGroup,
   kNetworkPolicy,
   kCiliumPolicy,
-  kClusterwidePolicy
+  kClusterwidePolicy,
+  kAgentConfig
 };
 
 // The name of the kind in manifests: "Service".
@@ -78,6 +79,8 @@ struct ProfileObject {
   struct Member {
     std::optional<std::vector<Prefix>> pod_prefixes;
     std::vector<Prefix> vip_pools;
+    // How much of it is used (MemberLimits). Nothing said: as the gateways are configured.
+    std::optional<std::uint32_t> endpoints{}, services{}, megabytes{};
     friend bool operator==(const Member&, const Member&) = default;
   };
   std::vector<std::string> clusters;
@@ -109,7 +112,8 @@ struct ServiceObject {
   std::vector<ServicePort> ports;
   std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
   std::map<std::string, std::string> selector, labels;
-  std::int64_t created = 0;  // creationTimestamp, seconds since 1970; 0 when absent
+  std::int64_t created = 0;            // creationTimestamp, seconds since 1970; 0 when absent
+  std::vector<std::string> ignored{};  // what it asks for and does not get: "spec.internalTrafficPolicy: Local"
   friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
 };
 
@@ -177,9 +181,15 @@ struct ServiceImportObject {
   friend bool operator==(const ServiceImportObject&, const ServiceImportObject&) = default;
 };
 
+// What the agents of a cluster are configured to do, of what matters here: ConfigMap kube-system/cilium-config.
+struct AgentConfigObject {
+  std::optional<bool> default_local_cluster;  // policy-default-local-cluster
+  friend bool operator==(const AgentConfigObject&, const AgentConfigObject&) = default;
+};
+
 using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject,
                                  SliceObject, PodObject, CiliumEndpointObject, IdentityObject, AddressObject,
-                                 NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject>;
+                                 NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject, AgentConfigObject>;
 
 // One change of desired state. No value: the object was removed.
 struct ObjectDelta {

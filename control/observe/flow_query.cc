@@ -1,9 +1,12 @@
 #include "control/observe/flow_query.h"
 
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <charconv>
-#include <ctime>
+#include <limits>
 
+#include "config/yaml/rfc3339.h"
 #include "control/observe/cilium_names.h"
 
 namespace isthmus {
@@ -21,11 +24,7 @@ std::optional<Number> parse_number(std::string_view text) {
                                                                                     : std::nullopt;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return text;
-}
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 enum class End : std::uint8_t { kSource, kDestination, kEither };
 
@@ -88,7 +87,7 @@ Result<FlowFilter> of_protocol(const std::string& value) {
       {"sctp", {IpProtocol::kSctp}},   {"icmp", {IpProtocol::kIcmp, IpProtocol::kIcmpv6}},
       {"icmpv4", {IpProtocol::kIcmp}}, {"icmpv6", {IpProtocol::kIcmpv6}},
   };
-  const auto known = kProtocols.find(lower(value));
+  const auto known = kProtocols.find(absl::AsciiStrToLower(value));
   if (known == kProtocols.end()) {
     return bad("protocol", value, "one of tcp, udp, sctp, icmp, icmpv4, icmpv6");
   }
@@ -100,7 +99,7 @@ Result<FlowFilter> of_protocol(const std::string& value) {
 Result<FlowFilter> of_verdict(const std::string& value) {
   static const std::map<std::string, FlowVerdict, std::less<>> kVerdicts{
       {"forwarded", FlowVerdict::kForwarded}, {"dropped", FlowVerdict::kDropped}, {"audit", FlowVerdict::kAudited}};
-  const auto known = kVerdicts.find(lower(value));
+  const auto known = kVerdicts.find(absl::AsciiStrToLower(value));
   if (known == kVerdicts.end()) {
     return bad("verdict", value, "one of forwarded, dropped, audit");
   }
@@ -110,11 +109,11 @@ Result<FlowFilter> of_verdict(const std::string& value) {
 bool names_drop(const DropCount& drop, const std::string& word) {
   const CiliumDrop* cilium = find_cilium_drop(drop.cilium_code);
   return drop.name == word || (drop.cilium_code != 0 && std::to_string(drop.cilium_code) == word) ||
-         (cilium != nullptr && lower(std::string(cilium->name)) == word);
+         (cilium != nullptr && absl::AsciiStrToLower(std::string(cilium->name)) == word);
 }
 
 Result<FlowFilter> of_drop_reason(const std::string& value, std::span<const DropCount> drops) {
-  const std::string word = lower(value);
+  const std::string word = absl::AsciiStrToLower(value);
   const bool known =
       std::any_of(drops.begin(), drops.end(), [&](const DropCount& drop) { return names_drop(drop, word); });
   if (!known && !drops.empty()) {
@@ -188,31 +187,6 @@ std::optional<std::int64_t> parse_duration_ns(std::string_view text) {
   return total == 0 ? std::nullopt : std::optional(total);
 }
 
-// "2026-11-22T23:59:00Z", with or without a fraction, "Z" or an offset.
-std::optional<std::int64_t> parse_time_ns(const std::string& text) {
-  std::tm time{};
-  const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &time);
-  if (rest == nullptr) {
-    return std::nullopt;
-  }
-  if (*rest == '.') {
-    ++rest;
-    while (*rest >= '0' && *rest <= '9') {
-      ++rest;
-    }
-  }
-  int hours = 0, minutes = 0, used = 0;
-  std::int64_t offset = 0;
-  if (std::string_view(rest) != "Z") {
-    if ((*rest != '+' && *rest != '-') || std::sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 ||
-        rest[1 + used] != '\0') {
-      return std::nullopt;
-    }
-    offset = (*rest == '+' ? 1 : -1) * (hours * 3600 + minutes * 60);
-  }
-  return (::timegm(&time) - offset) * 1'000'000'000;
-}
-
 }  // namespace
 
 Result<FlowFilter> make_flow_filter(const FlowQuery& query, std::span<const DropCount> drops) {
@@ -253,8 +227,9 @@ Result<std::int64_t> parse_since(std::string_view text, std::int64_t now_ns) {
   if (const auto ago = parse_duration_ns(text); ago) {
     return now_ns - *ago;
   }
-  if (const auto time = parse_time_ns(std::string(text)); time) {
-    return *time;
+  constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() / kNsPerSecond;
+  if (const auto time = parse_rfc3339(text); time && *time >= 0) {
+    return std::min(*time, kLatest) * kNsPerSecond;
   }
   return bad("since", std::string(text),
              "write a time ago, such as 5m or 1h30m, or a time such as 2026-11-22T23:59:00Z");

@@ -2,6 +2,8 @@
 // number and by label. Thread: control.
 #pragma once
 
+#include <absl/hash/hash.h>
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -45,7 +47,7 @@ class IdentityIndex {
   void unindex(Identity number, const LabelSet& labels);
 
   std::unordered_map<Identity, KnownIdentity> identities_;
-  std::unordered_map<std::string, std::vector<Identity>> by_term_;  // sorted
+  std::unordered_map<std::string, std::vector<Identity>, absl::Hash<std::string>> by_term_;  // sorted
 };
 
 }  // namespace isthmus

@@ -1,6 +1,8 @@
 // The labels of an identity, and matching them against selectors. Pure values. Thread: any.
 #pragma once
 
+#include <absl/hash/hash.h>
+
 #include <map>
 #include <string>
 #include <string_view>
@@ -79,7 +81,7 @@ class SelectorIndex {
       }
     }
   }
-  std::unordered_map<std::string, std::vector<Id>> by_term_;
+  std::unordered_map<std::string, std::vector<Id>, absl::Hash<std::string>> by_term_;
   std::vector<Id> residual_;
 };
 

@@ -1,17 +1,8 @@
 #include "control/policy/named_ports.h"
 
-#include <algorithm>
-#include <cctype>
+#include <absl/strings/ascii.h>
 
 namespace isthmus {
-namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
-}  // namespace
 
 void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalIdentities& local,
                          std::set<Identity>& changed) {
@@ -44,7 +35,7 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalId
 void NamedPorts::count(const Pod& pod, bool add, std::set<Identity>& changed) {
   auto& names = ports_[pod.identity];
   for (const ServicePort& port : pod.ports) {
-    const Name name{lower(port.name), static_cast<std::uint8_t>(port.protocol)};
+    const Name name{absl::AsciiStrToLower(port.name), static_cast<std::uint8_t>(port.protocol)};
     auto& numbers = names[name];
     std::size_t& pods = numbers[port.port.value()];
     pods = add ? pods + 1 : pods - 1;

@@ -36,6 +36,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     }
   }
   update_local(local);
+  const bool rescoped = update_scope(model);
   if (first) {
     for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress}) {
       model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, local, renamed); });
@@ -51,7 +52,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     for (const ObjectKey& pod : changes.endpoints) {
       named_ports_.refresh(pod, model, local, renamed);
     }
-    for (const ObjectKey& key : changed_policies(changes)) {
+    for (const ObjectKey& key : changed_policies(changes, rescoped)) {
       const bool before = policies_.contains(key);
       update_policy(key, model);
       if (changes.policies.contains(key)) {  // not only recompiled because of another object
@@ -170,15 +171,28 @@ void PolicySet::select_subject(Identity number, const KnownIdentity* now) {
   dirty_.insert(number);
 }
 
-std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes) const {
+bool PolicySet::update_scope(const Model& model) {
+  SelectorScope scope = settings_.scope;
+  if (scope == SelectorScope::kAgents) {
+    const auto agents =
+        model.find<AgentConfigObject>({ObjectKind::kAgentConfig, cluster_, "kube-system", "cilium-config"});
+    scope = agents && !agents->default_local_cluster.value_or(true) ? SelectorScope::kAny : SelectorScope::kOwn;
+  }
+  return std::exchange(scope_, scope) != scope;
+}
+
+std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes, bool rescoped) const {
   std::set<ObjectKey> out;
+  for (auto at = policies_.begin(); rescoped && at != policies_.end(); ++at) {
+    out.insert(at->first);
+  }
   for (const ObjectKey& key : changes.policies) {
     if (key.cluster != cluster_) {
       continue;
     }
     if (is_policy(key.kind)) {
       out.insert(key);
-    } else {
+    } else if (key.kind == ObjectKind::kCidrGroup) {
       out.insert(by_group_.begin(), by_group_.end());
     }
   }
@@ -309,7 +323,7 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
     CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text, {}};
     if (!text.any_peer) {
       std::vector<Problem> problems;
-      const PeerSelector selector = resolve_peers(text, cluster_, settings_.scope, model, problems);
+      const PeerSelector selector = resolve_peers(text, cluster_, scope_, model, problems);
       for (Problem& problem : problems) {
         problem.what = policy_text(key) + " " + problem.what;
         problem.where = Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + text.line}.text();

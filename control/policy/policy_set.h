@@ -38,7 +38,7 @@ struct PolicySettings {
   PolicyEnforcement enforcement = PolicyEnforcement::kDefault;
   bool audit = false;
   UntilListed until_listed = UntilListed::kDeny;
-  SelectorScope scope = SelectorScope::kOwn;
+  SelectorScope scope = SelectorScope::kAgents;
 };
 
 // The clusters' prefixes and identity ranges, as needed by policy.
@@ -125,6 +125,8 @@ class PolicySet {
   [[nodiscard]] const CidrTable& cidrs() const { return cidrs_; }
   [[nodiscard]] const NamedPorts& named_ports() const { return named_ports_; }
   [[nodiscard]] const PolicySettings& settings() const { return settings_; }
+  // As set, or as the agents are configured; never kAgents.
+  [[nodiscard]] SelectorScope scope() const { return scope_; }
   // The identity of an address that is not an endpoint; `unlabelled`: of an endpoint without labels.
   [[nodiscard]] Identity identity_at(const IpAddress& address, bool unlabelled) const;
   // The policy published for an identity; null when the defaults apply.
@@ -181,8 +183,10 @@ class PolicySet {
   void set_cluster_identities(const PolicyClusters& before);
   [[nodiscard]] KnownIdentity identity_of(const Prefix& prefix) const;
 
-  [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes) const;
+  [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes, bool rescoped) const;
   [[nodiscard]] bool names_service(const ObjectKey& policy, const std::set<ServiceName>& services) const;
+  // True: the scope has changed, so that every policy is to be compiled again.
+  bool update_scope(const Model& model);
   void update_policy(const ObjectKey& key, const Model& model);
   void count_change(const ObjectKey& key, bool before);
   void compile_spec(const ObjectKey& key, const PolicySpec& spec, const Provenance& provenance, const Model& model,
@@ -214,6 +218,7 @@ class PolicySet {
 
   const std::string cluster_;
   const PolicySettings settings_;
+  SelectorScope scope_ = SelectorScope::kOwn;
   PolicyClusters clusters_;
   UnlabelledClusters unlabelled_;
   IdentityIndex identities_;

@@ -342,6 +342,8 @@ bool is_value_of(ObjectKind kind, const ObjectValue& value) {
     case ObjectKind::kCiliumPolicy:
     case ObjectKind::kClusterwidePolicy:
       return std::holds_alternative<PolicyObject>(value);
+    case ObjectKind::kAgentConfig:
+      return std::holds_alternative<AgentConfigObject>(value);
   }
   return false;
 }

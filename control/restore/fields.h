@@ -24,7 +24,8 @@ inline constexpr auto kFields<GatewayObject> =
                &GatewayObject::encapsulation};
 template <>
 inline constexpr auto kFields<ProfileObject::Member> =
-    std::tuple{&ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools};
+    std::tuple{&ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools,
+               &ProfileObject::Member::endpoints, &ProfileObject::Member::services, &ProfileObject::Member::megabytes};
 template <>
 inline constexpr auto kFields<ProfileObject> =
     std::tuple{&ProfileObject::clusters, &ProfileObject::max_connected_clusters, &ProfileObject::vip_pools,
@@ -35,9 +36,9 @@ template <>
 inline constexpr auto kFields<ServicePort> = std::tuple{&ServicePort::name, &ServicePort::protocol, &ServicePort::port};
 template <>
 inline constexpr auto kFields<ServiceObject> = std::tuple{
-    &ServiceObject::global, &ServiceObject::shared,       &ServiceObject::affinity, &ServiceObject::client_ip_affinity,
-    &ServiceObject::ports,  &ServiceObject::claimed_vips, &ServiceObject::selector, &ServiceObject::labels,
-    &ServiceObject::created};
+    &ServiceObject::global,  &ServiceObject::shared,       &ServiceObject::affinity, &ServiceObject::client_ip_affinity,
+    &ServiceObject::ports,   &ServiceObject::claimed_vips, &ServiceObject::selector, &ServiceObject::labels,
+    &ServiceObject::created, &ServiceObject::ignored};
 template <>
 inline constexpr auto kFields<SliceEndpoint> =
     std::tuple{&SliceEndpoint::addresses,   &SliceEndpoint::ready, &SliceEndpoint::serving,
@@ -88,12 +89,14 @@ template <>
 inline constexpr auto kFields<PolicyObject> = std::tuple{&PolicyObject::specs, &PolicyObject::refused};
 template <>
 inline constexpr auto kFields<CidrGroupObject> = std::tuple{&CidrGroupObject::prefixes, &CidrGroupObject::labels};
+template <>
+inline constexpr auto kFields<AgentConfigObject> = std::tuple{&AgentConfigObject::default_local_cluster};
 
 // The last enumerator of each enumeration among the fields: what lies beyond is not read.
 template <typename E>
 inline constexpr E kLast{};
 template <>
-inline constexpr auto kLast<ObjectKind> = ObjectKind::kClusterwidePolicy;
+inline constexpr auto kLast<ObjectKind> = ObjectKind::kAgentConfig;
 template <>
 inline constexpr auto kLast<EncapsulationKind> = EncapsulationKind::kNone;
 template <>

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace isthmus {
 namespace {
@@ -67,8 +68,9 @@ Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_poi
     if (const auto* profile = std::get_if<ProfileObject>(&version.value)) {
       former_[{*hub, object.key}] = *profile;
     }
-    model_.restore(*hub, {object.key, std::move(version.value), std::move(version.provenance)});
+    quotas_.restore(*hub, {object.key, std::move(version.value), std::move(version.provenance)});
   }
+  quotas_.read_profiles();
   totals_ = model_.restored();
   return lost;
 }
@@ -127,12 +129,19 @@ std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, 
       said_[{hub, delta.key}] = std::move(delta);
       continue;
     }
-    model_.apply(hub, delta);
-    applied.push_back(std::move(delta));
+    if (quotas_.apply(hub, delta)) {
+      applied.push_back(std::move(delta));
+    }
   }
   if (profiles) {
     update_profiles(hub, applied);
   }
+  if (std::any_of(applied.begin(), applied.end(),
+                  [](const ObjectDelta& delta) { return delta.key.kind == ObjectKind::kProfile; })) {
+    quotas_.read_profiles();
+  }
+  std::vector<ObjectDelta> admitted = quotas_.admit_waiting(hub);
+  applied.insert(applied.end(), std::make_move_iterator(admitted.begin()), std::make_move_iterator(admitted.end()));
   return applied;
 }
 
@@ -159,7 +168,7 @@ void Intake::update_profiles(Hub hub, std::vector<ObjectDelta>& applied) {
     }
     if (const ObjectValue* before = model_.version_of(hub, delta.key);
         before == nullptr || !delta.value || !(*before == *delta.value) || !waits) {
-      model_.apply(hub, delta);
+      quotas_.apply(hub, delta);
       applied.push_back(std::move(delta));
     }
     if (waits) {
@@ -178,7 +187,7 @@ bool Intake::retains(std::size_t missing, std::size_t total) const {
 
 void Intake::forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed) {
   for (const ObjectKey& key : keys) {
-    model_.forget(hub, key);
+    quotas_.forget(hub, key);
     removed.push_back({key, std::nullopt, {}});
   }
 }
@@ -233,7 +242,7 @@ std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::expire(const Answers& a
       return false;
     }
     removed.push_back({key.first, {key.second, std::nullopt, {}}});
-    model_.apply(key.first, removed.back().second);
+    quotas_.apply(key.first, removed.back().second);
     return true;
   });
   std::vector<Model::RestoredPart> parts;
@@ -288,7 +297,7 @@ std::vector<RestoredView> Intake::restored(Clock::time_point now) const {
 }
 
 std::vector<Error> Intake::problems(Clock::time_point now) const {
-  std::vector<Error> problems;
+  std::vector<Error> problems = quotas_.problems();
   for (const RestoredView& view : restored(now)) {
     if (view.held) {
       problems.push_back({"objects that were known before the restart" +

@@ -17,6 +17,7 @@
 
 #include "control/model/model.h"
 #include "control/restore/keeper.h"
+#include "control/restore/member_quotas.h"
 #include "control/source/source.h"
 
 namespace isthmus {
@@ -28,6 +29,8 @@ struct IntakeOptions {
   unsigned hold_percent = 50;
   std::chrono::milliseconds hold_time{600'000};
   std::chrono::milliseconds gateway_hold{60'000};  // of a gateway that answers probes
+  std::string own{};                               // the name of our cluster
+  MemberLimits limits{};                           // of the others
 };
 
 // What of a hub's member is as it was before the restart.
@@ -47,11 +50,12 @@ class Intake {
 
   // `hubs`: as the configuration names them. `model` must outlive this.
   Intake(const IntakeOptions& options, std::vector<std::string> hubs, Model& model)
-      : options_(options), hubs_(std::move(hubs)), model_(model) {}
+      : options_(options), hubs_(std::move(hubs)), model_(model), quotas_(options.limits, options.own, model) {}
 
   // Once, before the first take(). Returns what is not used: too old, or of a hub that is not configured.
   [[nodiscard]] Lost restore(KeptState kept, std::chrono::system_clock::time_point wall, Clock::time_point now);
-  // Applies to the model what a hub says, except removals that are held. Returns what was applied.
+  // Applies to the model what a hub says, except removals that are held and what goes beyond a member's limits. Returns
+  // what was applied.
   [[nodiscard]] std::vector<ObjectDelta> take(Hub hub, std::vector<ObjectDelta> deltas, const Answers& answers,
                                               Clock::time_point now);
   // Removes restored objects that complete lists of the source lack. Returns the removals.
@@ -92,6 +96,7 @@ class Intake {
   IntakeOptions options_;
   std::vector<std::string> hubs_;
   Model& model_;
+  MemberQuotas quotas_;
   std::map<std::pair<Hub, std::string>, Clock::time_point> seen_;
   std::map<Hub, Clock::time_point> policies_;                    // when they were last all known
   std::map<Model::RestoredPart, std::size_t> totals_;            // restored at the start

@@ -19,11 +19,12 @@ struct HubState {
   std::string hub;     // which of the hubs it is part of: "etcd", "kubernetes", "fleet"; set by who owns the source
   std::string name;    // the cluster's, or the resource's
   std::string server;  // the server that answers, or was asked last
-  Sync sync = Sync::kConnecting;  // kStale: was synced, is not connected, and its data stays in force
-  std::uint64_t objects = 0;      // in force
-  std::uint64_t events = 0;       // changes received since start
-  std::uint64_t rejected = 0;     // values refused since start
-  std::uint64_t connects = 0;     // connections made since start
+  std::vector<std::string> servers;  // its further servers, and the address that a name stood for when it answered
+  Sync sync = Sync::kConnecting;     // kStale: was synced, is not connected, and its data stays in force
+  std::uint64_t objects = 0;         // in force
+  std::uint64_t events = 0;          // changes received since start
+  std::uint64_t rejected = 0;        // values refused since start
+  std::uint64_t connects = 0;        // connections made since start
   std::optional<std::chrono::steady_clock::time_point> last_event;  // anything the server sent for us, heartbeats too
   std::string last_error;                                           // empty: none since start
   std::vector<std::string> invalid_keys;  // with a value that is rejected at present, ten at most

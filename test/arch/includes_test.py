@@ -46,6 +46,7 @@ MAY_INCLUDE = {
     "config/": ("config/", "dataplane/api/"),
     "control/": ("control/", "config/files/", "config/model/", "dataplane/api/"),
     "control/source/": ("control/", "config/files/", "config/model/", "config/yaml/", "dataplane/api/"),
+    "control/observe/": ("control/", "config/files/", "config/model/", "config/yaml/", "dataplane/api/"),
     "control/daemon/": ("control/", "config/", "dataplane/api/"),
     "control/cli/": ("control/", "config/", "dataplane/api/"),
     "perf/": OURS[:-1],

@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto holder = decode_holder(bytes)) {
     require(decode_holder(encode_holder(*holder)) == holder);
   }
-  for (unsigned kind = 0; kind <= static_cast<unsigned>(ObjectKind::kClusterwidePolicy); ++kind) {
+  for (unsigned kind = 0; kind <= static_cast<unsigned>(ObjectKind::kAgentConfig); ++kind) {
     if (const auto version = decode_version(bytes, static_cast<ObjectKind>(kind))) {
       const auto again =
           decode_version(encode_version(version->value, version->provenance), static_cast<ObjectKind>(kind));

@@ -211,9 +211,10 @@ void EtcdEngine::publish_changes() {
 }
 
 bool EtcdEngine::all_synced() const {
-  return (options_.folder.empty() || folder_read_) && std::all_of(hubs_.begin(), hubs_.end(), [](const auto& entry) {
-           return entry.second.connection->all_synced();
-         });
+  const bool mesh_known = options_.kvstoremesh.empty() || hubs_.contains(kMeshHub);
+  return (options_.folder.empty() || folder_read_) && mesh_known &&
+         std::all_of(hubs_.begin(), hubs_.end(),
+                     [](const auto& entry) { return entry.second.connection->all_synced(); });
 }
 
 void EtcdEngine::publish_view() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config/yaml/read.h"
+#include "config/yaml/rfc3339.h"
 #include "control/source/etcd/json_value.h"
 #include "control/source/etcd/service_parts.h"
 #include "control/source/etcd/values.h"

@@ -262,6 +262,7 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
     HubState state;
     state.name = kMeshName;
     state.server = endpoint_;
+    state.servers = config_ ? config_->endpoints : std::vector<std::string>{};
     state.sync = !configs_.range_error.empty() ? HubState::Sync::kFailed
                  : up                          ? (listed_ ? HubState::Sync::kSynced : HubState::Sync::kListing)
                  : listed_                     ? HubState::Sync::kStale
@@ -276,6 +277,7 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
     HubState state = cluster->state(up);
     if (!is_mesh()) {
       state.server = endpoint_;
+      state.servers = config_ ? config_->endpoints : std::vector<std::string>{};
       state.connects = connects_;
       state.last_event = std::max(state.last_event, last_event_);
       state.last_error = state.last_error.empty() || !problem_.what.empty() ? last_error_ : state.last_error;

@@ -1,7 +1,5 @@
 #include "control/source/etcd/json_value.h"
 
-#include <ctime>
-
 namespace isthmus {
 
 using nlohmann::json;
@@ -156,32 +154,6 @@ bool is_plain_text(std::string_view text) {
     i += length;
   }
   return true;
-}
-
-std::optional<std::int64_t> parse_rfc3339(const std::string& text) {
-  std::tm when{};
-  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &when);
-  if (rest == nullptr) {
-    return std::nullopt;
-  }
-  if (*rest == '.') {
-    ++rest;
-    while (*rest >= '0' && *rest <= '9') {
-      ++rest;
-    }
-  }
-  const std::string zone = rest;
-  const std::int64_t utc = timegm(&when);
-  if (zone == "Z" || zone == "z") {
-    return utc;
-  }
-  const auto digit = [&](std::size_t at) { return zone[at] >= '0' && zone[at] <= '9'; };
-  if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':' || !digit(1) || !digit(2) || !digit(4) ||
-      !digit(5)) {
-    return std::nullopt;
-  }
-  const std::int64_t minutes = ((zone[1] - '0') * 10 + (zone[2] - '0')) * 60 + (zone[4] - '0') * 10 + (zone[5] - '0');
-  return zone[0] == '+' ? utc - minutes * 60 : utc + minutes * 60;
 }
 
 std::optional<IpProtocol> protocol_of(std::string_view text) {

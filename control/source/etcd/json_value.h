@@ -53,8 +53,6 @@ class JsonObject {
 }
 // Well-formed UTF-8 without control characters: safe to print and to send as JSON.
 [[nodiscard]] bool is_plain_text(std::string_view text);
-// Seconds since 1970 of an RFC 3339 time.
-[[nodiscard]] std::optional<std::int64_t> parse_rfc3339(const std::string& text);
 
 // TCP, UDP or SCTP.
 [[nodiscard]] std::optional<IpProtocol> protocol_of(std::string_view text);

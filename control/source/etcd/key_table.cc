@@ -1,5 +1,7 @@
 #include "control/source/etcd/key_table.h"
 
+#include <absl/hash/hash.h>
+
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -11,7 +13,7 @@ constexpr std::size_t kMinSlots = 16;
 
 }  // namespace
 
-std::uint64_t hash_of_value(std::string_view value) { return std::hash<std::string_view>{}(value); }
+std::uint64_t hash_of_value(std::string_view value) { return absl::Hash<std::string_view>{}(value); }
 
 std::size_t KeyTable::length(Ref ref) const {
   std::uint16_t length = 0;
@@ -33,7 +35,7 @@ std::string_view KeyTable::key(Ref ref) const { return {bytes_.data() + ref + kK
 std::size_t KeyTable::slot_of(std::string_view key) const {
   const std::size_t mask = slots_.size() - 1;
   std::size_t free = slots_.size();
-  for (std::size_t at = std::hash<std::string_view>{}(key)&mask;; at = (at + 1) & mask) {
+  for (std::size_t at = absl::Hash<std::string_view>{}(key)&mask;; at = (at + 1) & mask) {
     const Ref ref = slots_[at];
     if (ref == kNone) {
       return free == slots_.size() ? at : free;

@@ -405,6 +405,11 @@ void ApiConnection::get(const std::shared_ptr<const ApiIdentity>& identity, ApiR
   session_->start(identity, request, std::move(callbacks));
 }
 
+std::string ApiConnection::address() const {
+  const auto address = last_good_->endpoint.address();
+  return address.is_unspecified() ? std::string() : address.to_string();
+}
+
 void ApiConnection::set_idle(std::chrono::milliseconds idle) {
   if (session_) {
     session_->set_idle(idle);

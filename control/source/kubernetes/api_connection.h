@@ -65,6 +65,8 @@ class ApiConnection {
   void set_idle(std::chrono::milliseconds idle);
   // Cancels the request in progress without further callbacks.
   void close();
+  // With which TLS was agreed last; empty: none since it failed.
+  [[nodiscard]] std::string address() const;
   // Connections opened since start.
   [[nodiscard]] std::uint64_t connects() const noexcept { return connects_; }
 

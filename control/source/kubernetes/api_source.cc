@@ -143,6 +143,10 @@ class ApiSource::Loop final : public ReflectorSink {
     http_status_[resource] = status;
     problems_dirty_ = true;
   }
+  void resumed(std::size_t resource) override {
+    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0;
+    http_status_[resource] = 0;
+  }
   void flush() override {
     auto deltas = objects_->take_deltas(std::chrono::steady_clock::now());
     const std::vector<std::string> lines = objects_->take_log();
@@ -198,9 +202,10 @@ class ApiSource::Loop final : public ReflectorSink {
     });
   }
 
-  // Whether that answer says that the server does not have the kind: there are no objects of it.
+  // Whether that answer says that the server does not have the kind, or not for us: there are no objects of it.
   [[nodiscard]] bool is_absent(std::size_t resource, unsigned status) const {
-    return status == 404 && objects_->resources()[resource].optional;
+    const ApiResource& of = objects_->resources()[resource];
+    return (status == 404 && of.optional) || (status == 403 && of.may_be_forbidden);
   }
 
   [[nodiscard]] bool policies_known() const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/yaml/read.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {
@@ -60,6 +61,12 @@ ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::mo
       {"cilium.io/v2"}, true);
   add(row(ObjectKind::kCidrGroup, false), "ciliumcidrgroups", "CiliumCIDRGroup", {"cilium.io/v2", "cilium.io/v2alpha1"},
       true);
+  if (options_.agent_config) {
+    add(row(ObjectKind::kAgentConfig, true), "configmaps", "ConfigMap", {"v1"}, true);
+    resources_.back().may_be_forbidden = true;
+    resources_.back().ns = kAgentConfigNamespace;
+    resources_.back().name = kAgentConfigName;
+  }
   // What policies are made of: themselves, and what says whom they select.
   for (ApiResource& resource : resources_) {
     resource.policy = resource.kind != "Service" && resource.kind != "EndpointSlice" && resource.kind != "Node" &&

@@ -24,6 +24,7 @@ struct ClusterObjectsOptions {
   std::string server;                    // for provenance
   bool default_global_namespace = true;  // clustermesh-default-global-namespace of the cluster's Cilium
   bool imported_slices = true;           // false: ignored, as another hub publishes the other clusters
+  bool agent_config = true;              // whether to ask for the agents' configuration
 };
 
 class ClusterObjects final : public ApiObjects {

@@ -4,7 +4,7 @@
 
 #include "config/yaml/json.h"
 #include "config/yaml/read.h"
-#include "control/source/manifest/object_reader.h"
+#include "config/yaml/rfc3339.h"
 
 namespace isthmus {
 

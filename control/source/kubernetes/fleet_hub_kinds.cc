@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/yaml/read.h"
+#include "config/yaml/rfc3339.h"
 #include "control/source/manifest/object_reader.h"
 
 namespace isthmus {

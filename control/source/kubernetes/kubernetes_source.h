@@ -17,6 +17,8 @@ struct KubernetesSourceOptions {
   // Whether to use EndpointSlices imported by the Multi-Cluster Services API. False where another hub publishes the
   // other clusters.
   bool imported_slices = true;
+  // Whether to ask for the agents' configuration.
+  bool agent_config = true;
 };
 
 class KubernetesSource final : public ApiSource {

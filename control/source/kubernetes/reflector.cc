@@ -31,7 +31,8 @@ struct Reflector::Timer {
 };
 
 std::string resource_path(const ApiResource& resource, const std::string& version) {
-  return (version.find('/') == std::string::npos ? "/api/" : "/apis/") + version + "/" + resource.plural;
+  return (version.find('/') == std::string::npos ? "/api/" : "/apis/") + version +
+         (resource.ns.empty() ? "" : "/namespaces/" + resource.ns) + "/" + resource.plural;
 }
 
 Reflector::Reflector(boost::asio::io_context& io, const ApiAccess& access, Credentials& credentials,
@@ -54,6 +55,9 @@ HubState Reflector::state() const {
   HubState state;
   state.name = resource_.shown_name();
   state.server = server_;
+  if (!address_.empty()) {
+    state.servers.push_back(address_);
+  }
   state.sync = sync_;
   state.events = events_;
   state.connects = connection_.connects();
@@ -73,14 +77,17 @@ void Reflector::request() {
 }
 
 std::string Reflector::target() {
-  const std::string path = resource_path(resource_, resource_.versions[version_]);
+  // A right that names the one object covers lists and watches with this selector.
+  const std::string only =
+      resource_.name.empty() ? "" : "fieldSelector=" + percent_encoded("metadata.name=" + resource_.name) + "&";
+  const std::string path = resource_path(resource_, resource_.versions[version_]) + "?" + only;
   if (phase_ == Phase::kList) {
-    return path + (paging_ ? std::string("?limit=") + kPageLimit : "") +
+    return path + (paging_ ? std::string("limit=") + kPageLimit : "") +
            (continue_.empty() ? "" : "&continue=" + percent_encoded(continue_));
   }
   std::uniform_int_distribution<std::int64_t> distribution(times_.watch_min.count(), times_.watch_max.count());
   const std::string seconds = std::to_string(std::max<std::int64_t>(1, distribution(random_) / 1000));
-  const std::string common = path + "?watch=true&allowWatchBookmarks=true&timeoutSeconds=" + seconds;
+  const std::string common = path + "watch=true&allowWatchBookmarks=true&timeoutSeconds=" + seconds;
   return common + (phase_ == Phase::kStreamList ? "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
                                                 : "&resourceVersion=" + percent_encoded(resource_version_));
 }
@@ -105,6 +112,9 @@ void Reflector::send(const Credentials::Identity& identity) {
 
 void Reflector::on_head(const ApiHead& head) {
   status_ = head.status;
+  if (std::string address = connection_.address(); !address.empty()) {
+    address_ = std::move(address);
+  }
   retry_after_ = head.retry_after;
   if (status_ != kOk) {
     return;
@@ -117,6 +127,7 @@ void Reflector::on_head(const ApiHead& head) {
     sink_.list_begins(index_);
   } else if (phase_ == Phase::kWatch) {
     sync_ = HubState::Sync::kSynced;
+    sink_.resumed(index_);
   }
   sink_.flush();
 }

@@ -30,10 +30,12 @@ struct ApiResource {
   bool optional = false;              // its absence is not a problem
   std::string label = {};             // name in states, where the plural is ambiguous
   bool policy = false;                // one that policies are made of, see Source::policies_listed()
+  bool may_be_forbidden = false;      // 403 is not a problem either
+  std::string ns = {}, name = {};     // of the one object to read; empty: all
 
   [[nodiscard]] const std::string& shown_name() const { return label.empty() ? plural : label; }
 };
-// "/apis/cilium.io/v2/ciliumnodes"; "/api/v1/pods".
+// "/apis/cilium.io/v2/ciliumnodes"; "/api/v1/pods"; "/api/v1/namespaces/kube-system/configmaps".
 [[nodiscard]] std::string resource_path(const ApiResource& resource, const std::string& version);
 
 // Receives what a reflector reads. Between list_begins() and list_ends() every existing object is put; objects that
@@ -47,6 +49,8 @@ class ReflectorSink {
   virtual void removed(std::size_t resource, const YamlNode& object) = 0;
   // The server forbids the resource (403) or does not serve it (404).
   virtual void unavailable(std::size_t resource, unsigned status) = 0;
+  // The server watches it again from where the last watch ended.
+  virtual void resumed(std::size_t resource) = 0;
   // Called after one or more of the above, and when the state has changed.
   virtual void flush() = 0;
 };
@@ -94,7 +98,7 @@ class Reflector {
   const ApiResource& resource_;
   std::size_t index_;
   ReflectorSink& sink_;
-  std::string server_;
+  std::string server_, address_;  // address_: from which an answer came last
   ApiConnection connection_;
   std::unique_ptr<Timer> timer_;
   std::mt19937 random_{std::random_device{}()};

@@ -136,7 +136,7 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
   for (std::size_t i = 0; i < members.size(); ++i) {
     const std::string path = item_path("spec.members", i);
     const YamlMap member(&members[i], path, members[i].line, errors);
-    member.reject_others({"cluster", "podCIDRs", "vipPools"});
+    member.reject_others({"cluster", "podCIDRs", "vipPools", "endpoints", "services", "megabytes"});
     const YamlNode* name = member.require("cluster", "write the name of one of spec.clusters");
     const auto cluster = name == nullptr ? std::nullopt : read_cluster_name(*name, path + ".cluster", errors);
     if (!cluster) {
@@ -155,6 +155,14 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
       allowed.pod_prefixes = read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors);
     }
     allowed.vip_pools = read_prefixes(member.list("vipPools"), path + ".vipPools", errors);
+    const auto limit = [&](std::string_view key, std::optional<std::uint32_t>& out) {
+      const YamlNode* node = member.get(key);
+      const auto value = node == nullptr ? std::nullopt : read_number(*node, member.path(key), 0, 100'000'000, errors);
+      out = value ? std::optional(static_cast<std::uint32_t>(*value)) : std::nullopt;
+    };
+    limit("endpoints", allowed.endpoints);
+    limit("services", allowed.services);
+    limit("megabytes", allowed.megabytes);
   }
 }
 

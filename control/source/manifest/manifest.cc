@@ -1,5 +1,7 @@
 #include "control/source/manifest/manifest.h"
 
+#include <absl/hash/hash.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -22,7 +24,7 @@ struct KindRow {
 };
 
 constexpr std::string_view kOurGroup = "isthmus.io";
-constexpr std::array<KindRow, 16> kKinds{{
+constexpr std::array<KindRow, 17> kKinds{{
     {"Cluster", kOurGroup, "v1alpha1", ObjectKind::kCluster, Scope::kFleet, read_cluster},
     {"Gateway", kOurGroup, "v1alpha1", ObjectKind::kGateway, Scope::kFleet, read_gateway},
     {"CrossClusterNetworkProfile", kOurGroup, "v1alpha1", ObjectKind::kProfile, Scope::kFleet, read_profile},
@@ -41,6 +43,7 @@ constexpr std::array<KindRow, 16> kKinds{{
     {"CiliumNetworkPolicy", "cilium.io", "v2", ObjectKind::kCiliumPolicy, Scope::kNamespace, read_cilium_policy},
     {"CiliumClusterwideNetworkPolicy", "cilium.io", "v2", ObjectKind::kClusterwidePolicy, Scope::kCluster,
      read_cilium_policy},
+    {"ConfigMap", "", "v1", ObjectKind::kAgentConfig, Scope::kNamespace, read_agent_config},
 }};
 
 std::string_view first_word(std::string_view words) { return words.substr(0, words.find(' ')); }
@@ -61,6 +64,11 @@ std::string api_version(const KindRow& row) {
 bool is_policy(const KindRow& row) {
   return row.kind == ObjectKind::kNetworkPolicy || row.kind == ObjectKind::kCiliumPolicy ||
          row.kind == ObjectKind::kClusterwidePolicy;
+}
+
+bool is_agent_config(const YamlMap& root) {
+  const YamlMap metadata = root.map("metadata");
+  return metadata.text("name") == kAgentConfigName && metadata.text("namespace") == kAgentConfigNamespace;
 }
 
 // The policy that an object of no kind we read was probably meant to be: NetworkPolicy of its former group, or a typing
@@ -159,6 +167,9 @@ class DocumentReader {
       }
       if (row.name != kind || (row.group != group && !group.empty())) {
         continue;
+      }
+      if (row.kind == ObjectKind::kAgentConfig && !is_agent_config(root)) {
+        return nullptr;
       }
       if (row.group == group && has_word(row.versions, version_name)) {
         return &row;
@@ -326,7 +337,8 @@ std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const Object
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& cluster, const Manifest* previous) {
-  std::unordered_map<std::string_view, std::shared_ptr<const ManifestDocument>> previous_documents;
+  std::unordered_map<std::string_view, std::shared_ptr<const ManifestDocument>, absl::Hash<std::string_view>>
+      previous_documents;
   if (previous != nullptr) {
     for (const Manifest::Entry& entry : previous->documents) {
       previous_documents.emplace(entry.document->text, entry.document);

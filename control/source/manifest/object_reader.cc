@@ -1,78 +1,12 @@
 #include "control/source/manifest/object_reader.h"
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
 #include <set>
 #include <utility>
 
+#include "config/yaml/rfc3339.h"
+
 namespace isthmus {
-namespace {
-
-// Parses a number of exactly `digits` digits at `at`, within [min, max]; advances `at`.
-bool take_number(std::string_view text, std::size_t& at, std::size_t digits, int min, int max, int& value) {
-  if (text.size() < at + digits) {
-    return false;
-  }
-  const char* first = text.data() + at;
-  const auto [end, error] = std::from_chars(first, first + digits, value);
-  at += digits;
-  return error == std::errc{} && end == first + digits && *first != '-' && value >= min && value <= max;
-}
-
-bool take_char(std::string_view text, std::size_t& at, std::string_view allowed) {
-  if (at >= text.size() || allowed.find(text[at]) == std::string_view::npos) {
-    return false;
-  }
-  ++at;
-  return true;
-}
-
-// Parses "Z" or "+02:00" at the end of the text; in seconds.
-std::optional<int> take_offset(std::string_view text, std::size_t at) {
-  if (at + 1 == text.size() && (text[at] == 'Z' || text[at] == 'z')) {
-    return 0;
-  }
-  int hours = 0, minutes = 0;
-  const bool west = at < text.size() && text[at] == '-';
-  const bool good = take_char(text, at, "+-") && take_number(text, at, 2, 0, 23, hours) && take_char(text, at, ":") &&
-                    take_number(text, at, 2, 0, 59, minutes) && at == text.size();
-  if (!good) {
-    return std::nullopt;
-  }
-  return (hours * 3600 + minutes * 60) * (west ? -1 : 1);
-}
-
-}  // namespace
-
-std::optional<std::int64_t> parse_rfc3339(std::string_view text) {
-  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  std::size_t at = 0;
-  const bool good =
-      take_number(text, at, 4, 1, 9999, year) && take_char(text, at, "-") && take_number(text, at, 2, 1, 12, month) &&
-      take_char(text, at, "-") && take_number(text, at, 2, 1, 31, day) && take_char(text, at, "Tt ") &&
-      take_number(text, at, 2, 0, 23, hour) && take_char(text, at, ":") && take_number(text, at, 2, 0, 59, minute) &&
-      take_char(text, at, ":") && take_number(text, at, 2, 0, 60, second);
-  if (!good) {
-    return std::nullopt;
-  }
-  if (take_char(text, at, ".")) {
-    const std::size_t begin = at;
-    while (take_char(text, at, "0123456789")) {
-    }
-    if (at == begin) {
-      return std::nullopt;
-    }
-  }
-  const auto offset = take_offset(text, at);
-  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
-                                         std::chrono::day(static_cast<unsigned>(day))};
-  if (!offset || !date.ok()) {
-    return std::nullopt;
-  }
-  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
-  return days * 86400 + hour * 3600 + minute * 60 + second - *offset;
-}
 
 std::optional<Annotation> find_annotation(const ObjectText& in, std::string_view key, std::string_view older_key) {
   for (const std::string_view candidate : {key, older_key}) {

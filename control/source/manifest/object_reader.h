@@ -35,7 +35,6 @@ struct Annotation {
 [[nodiscard]] std::map<std::string, std::string> string_map(const YamlMap& map);
 // metadata.creationTimestamp (RFC 3339) in seconds since 1970; 0 when absent.
 [[nodiscard]] std::int64_t read_created(const ObjectText& in);
-[[nodiscard]] std::optional<std::int64_t> parse_rfc3339(std::string_view text);
 
 enum class PortRule : std::uint8_t { kRequired, kMayBeAbsent };
 // spec.ports of a Service or ServiceImport, ports of an EndpointSlice. With kMayBeAbsent, a port without a number (an
@@ -71,6 +70,9 @@ void append_once(std::vector<T>& list, const T& value) {
 [[nodiscard]] std::optional<ObjectValue> read_cilium_endpoint(const ObjectText& in);
 [[nodiscard]] std::optional<ObjectValue> read_cilium_identity(const ObjectText& in);
 [[nodiscard]] std::optional<ObjectValue> read_cilium_node(const ObjectText& in);
+// Of ConfigMaps only the agents' configuration is read.
+inline constexpr std::string_view kAgentConfigNamespace = "kube-system", kAgentConfigName = "cilium-config";
+[[nodiscard]] std::optional<ObjectValue> read_agent_config(const ObjectText& in);
 // Policies. With a namespace: CiliumNetworkPolicy; without: CiliumClusterwideNetworkPolicy.
 [[nodiscard]] std::optional<ObjectValue> read_cilium_policy(const ObjectText& in);
 [[nodiscard]] std::optional<ObjectValue> read_network_policy(const ObjectText& in);

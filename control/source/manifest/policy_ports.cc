@@ -1,4 +1,6 @@
 // Ports and ICMP types of policies.
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -76,9 +78,7 @@ void add_port(const YamlMap& item, const std::string& text, unsigned line, const
     port.first = *number;
     port.last = *number == 0 ? std::uint16_t{65535} : *number;
   } else if (is_port_name(text)) {
-    port.name = text;
-    std::transform(port.name.begin(), port.name.end(), port.name.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    port.name = absl::AsciiStrToLower(text);
   } else {
     item.error(line, item.path("port") + " is " + shown(text) + ", neither a number nor a valid name",
                "write a number, 0 to 65535, or the name of a container port");

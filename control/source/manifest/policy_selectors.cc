@@ -1,4 +1,6 @@
 // Label selectors of policies.
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -112,7 +114,7 @@ bool is_bare_number_or_boolean(const YamlNode& node) {
   std::string word;  // in lower case, without what may be between the digits of a number
   for (const char c : node.text) {
     if (c != '_') {
-      word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      word += absl::ascii_tolower(static_cast<unsigned char>(c));
     }
   }
   constexpr std::array<std::string_view, 8> kBooleans{"true", "false", "yes", "no", "on", "off", "y", "n"};

@@ -1,7 +1,9 @@
 // Namespace, Service, EndpointSlice and ServiceImport, with Kubernetes' defaults. Fields we do not read are not
 // checked: the API server validates them.
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
-#include <cctype>
+#include <array>
 #include <charconv>
 #include <utility>
 
@@ -11,18 +13,13 @@
 namespace isthmus {
 namespace {
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 // Cilium's booleans: "true" in any case is true; everything else is false, with a warning unless it is "false".
 bool read_flag(const ObjectText& in, std::string_view key, std::string_view older_key, bool default_value) {
   const auto annotation = find_annotation(in, key, older_key);
   if (!annotation) {
     return default_value;
   }
-  const std::string text = lower(annotation->text);
+  const std::string text = absl::AsciiStrToLower(annotation->text);
   if (text != "true" && text != "false") {
     in.root.warn(annotation->line,
                  "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is read as false",
@@ -33,7 +30,7 @@ bool read_flag(const ObjectText& in, std::string_view key, std::string_view olde
 
 ServiceAffinity read_affinity(const ObjectText& in) {
   const auto annotation = find_annotation(in, "service.cilium.io/affinity", "io.cilium/service-affinity");
-  const std::string word = annotation ? lower(annotation->text) : std::string();  // as Cilium does
+  const std::string word = annotation ? absl::AsciiStrToLower(annotation->text) : std::string();  // as Cilium does
   if (word.empty() || word == "none") {
     return ServiceAffinity::kNone;
   }
@@ -78,6 +75,41 @@ std::optional<ObjectValue> read_namespace(const ObjectText& in) {
   return NamespaceObject{string_map(in.labels), string_map(in.annotations)};
 }
 
+namespace {
+
+// What a Service asks for that would change where its packets go, and that global services do not do. How others reach
+// it by its ports on nodes and load balancers (externalTrafficPolicy, allocateLoadBalancerNodePorts) is not among it.
+std::vector<std::string> find_ignored(const ObjectText& in, const YamlMap& spec) {
+  std::vector<std::string> ignored;
+  const auto unless = [&](const YamlMap& map, std::string_view key, std::string_view usual) {
+    if (const YamlNode* node = map.get(key); node != nullptr && !node->text.empty() && node->text != usual) {
+      ignored.push_back(map.path(key) + ": " + shown(node->text));
+    }
+  };
+  if (spec.text("type") == "ExternalName") {
+    ignored.emplace_back("spec.type: ExternalName");
+  }
+  unless(spec, "internalTrafficPolicy", "Cluster");
+  unless(spec, "trafficDistribution", "");
+  unless(spec.map("sessionAffinityConfig").map("clientIP"), "timeoutSeconds", "10800");
+  if (!spec.list("loadBalancerSourceRanges").empty()) {
+    ignored.emplace_back("spec.loadBalancerSourceRanges");
+  }
+  constexpr std::array<std::string_view, 4> kRead{"global", "shared", "affinity", "weight"};
+  constexpr std::string_view kOurs = "service.cilium.io/";
+  for (const auto& [key, value] : string_map(in.annotations)) {
+    const std::string_view name = key;
+    const bool topology = name == "service.kubernetes.io/topology-mode";
+    if (topology ||
+        (name.starts_with(kOurs) && std::find(kRead.begin(), kRead.end(), name.substr(kOurs.size())) == kRead.end())) {
+      ignored.push_back("annotation " + shown(name));
+    }
+  }
+  return ignored;
+}
+
+}  // namespace
+
 std::optional<ObjectValue> read_service(const ObjectText& in) {
   ServiceObject service;
   const YamlMap spec = in.root.map("spec");
@@ -90,6 +122,7 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
   service.selector = string_map(spec.map("selector"));
   service.labels = string_map(in.labels);
   service.created = read_created(in);
+  service.ignored = find_ignored(in, spec);
   return service;
 }
 

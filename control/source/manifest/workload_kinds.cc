@@ -1,4 +1,6 @@
 // Pod and Node, and the corresponding Cilium kinds: addresses, nodes and identities.
+#include <absl/strings/ascii.h>
+
 #include <array>
 #include <charconv>
 #include <utility>
@@ -156,6 +158,23 @@ std::optional<ObjectValue> read_cilium_identity(const ObjectText& in) {
   const YamlMap labels = in.root.map("security-labels");
   identity.labels = string_map(labels);
   return identity;
+}
+
+std::optional<ObjectValue> read_agent_config(const ObjectText& in) {
+  constexpr std::string_view kKey = "policy-default-local-cluster";
+  AgentConfigObject config;
+  const YamlMap data = in.root.map("data");
+  if (const YamlNode* node = data.get(kKey)) {
+    const std::string text = absl::AsciiStrToLower(node->text);  // as Go's ParseBool
+    const bool yes = text == "true" || text == "t" || text == "1";
+    if (yes || text == "false" || text == "f" || text == "0") {
+      config.default_local_cluster = yes;
+    } else {
+      data.warn(node->line, data.path(kKey) + " is " + shown(node->text) + "; it is ignored",
+                "write \"true\" or \"false\"");
+    }
+  }
+  return config;
 }
 
 }  // namespace isthmus

@@ -194,6 +194,19 @@ constexpr SemanticRow kHubRows[] = {
 INSTANTIATE_TEST_SUITE_P(Rows, Hubs, testing::ValuesIn(kHubRows),
                          [](const auto& row) { return "Row" + std::to_string(row.index); });
 
+TEST(LoadConfig, AClustersNumberIsOneOfThoseOfItsMesh) {
+  const auto config = [](const char* more) {
+    return std::string(
+               "gateway: {name: east-1, cluster: east, cluster_id: 300}\n"
+               "devices: {underlay: {interface: eth0}, local: {interface: i0}}\n"
+               "hub: {etcd: {clusters: /a") +
+           more + "}}\n";
+  };
+  EXPECT_THAT(errors_of(config("")),
+              HasSubstr("g.yaml:1: gateway.cluster_id is 300, more than hub.etcd.max_connected_clusters (255)"));
+  EXPECT_EQ(errors_of(config(", max_connected_clusters: 511")), "");
+}
+
 class Semantics : public testing::TestWithParam<SemanticRow> {};
 
 TEST_P(Semantics, IsChecked) {
@@ -255,6 +268,9 @@ constexpr SemanticRow kSemantics[] = {
      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}"
      "\n",
      "not an absolute path of at most 107 bytes"},
+    {"a path with a zero byte, where the kernel's would end",
+     "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nadmin: {socket: \"/run/a\\0b\"}\n",
+     "not an absolute path"},
     {"empty sections are as good as none",
      "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nlog:\nhealth: {interval: }\n", ""},
 };

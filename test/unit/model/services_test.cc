@@ -125,6 +125,22 @@ TEST(Services, WeighBackendsByTheirSlices) {
   EXPECT_EQ(slots["east"] + slots["west"], 251U);
 }
 
+TEST(Services, ThatAskForWhatTheyDoNotGetAreNamed) {
+  Fleet3 f;
+  ServiceObject west = global_service();
+  west.ignored = {"spec.internalTrafficPolicy: \"Local\"", "spec.loadBalancerSourceRanges"};
+  f.service("east", global_service({kVip}));
+  f.service("west", west);
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr(
+                                     "service shop/cart of cluster west asks for what a global service does not do: "
+                                     "spec.internalTrafficPolicy: \"Local\", spec.loadBalancerSourceRanges")));
+  west.global = false;
+  f.service("west", west);
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), testing::IsEmpty());
+}
+
 TEST(Services, OfOurOwnClusterAreUsedEvenWhenNotShared) {
   Fleet3 f;
   ServiceObject east = global_service({kVip});

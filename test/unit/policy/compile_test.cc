@@ -70,5 +70,42 @@ TEST(DefaultLocalCluster, SaysWhoseAPeerIsWithoutAClustersName) {
   }
 }
 
+std::string agents(const std::string& data) {
+  return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cilium-config, namespace: kube-system}\ndata: {" + data +
+         "}\n";
+}
+
+TEST(DefaultLocalCluster, FollowsTheAgentsConfiguration) {
+  PolicyHub hub;
+  hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress:\n  - fromEndpoints: [{}]"));
+  const auto any = [&] { return allowed(hub.ingress("west/web", "east/cart", kTcp, 80)); };
+  EXPECT_FALSE(any()) << "nothing is known of the agents";
+  const auto set = [&](const std::string& cluster, const std::string& data) {
+    hub.hub.set_text(cluster + "/agents.yaml", cluster, agents(data));
+    hub.compile();
+    EXPECT_THAT(hub.errors(), IsEmpty());
+  };
+  set("east", "policy-default-local-cluster: \"false\"");
+  EXPECT_TRUE(any());
+  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
+  set("east", "policy-default-local-cluster: \"true\"");
+  EXPECT_FALSE(any());
+  set("east", "policy-default-local-cluster: F");
+  EXPECT_TRUE(any());
+  set("east", "cluster-name: east");
+  EXPECT_FALSE(any());
+  set("west", "policy-default-local-cluster: \"false\"");
+  EXPECT_FALSE(any()) << "another cluster's agents";
+}
+
+TEST(DefaultLocalCluster, IsAsConfiguredWhateverTheAgentsDo) {
+  PolicySettings settings;
+  settings.scope = SelectorScope::kOwn;
+  PolicyHub hub(settings);
+  hub.hub.set_text("east/agents.yaml", "east", agents("policy-default-local-cluster: \"false\""));
+  hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  ingress:\n  - fromEndpoints: [{}]"));
+  EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 80)));
+}
+
 }  // namespace
 }  // namespace isthmus

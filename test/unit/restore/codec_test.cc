@@ -26,13 +26,21 @@ std::vector<std::pair<ObjectKind, ObjectValue>> objects() {
   rule.services = {{"ns", "name", selector}};
   rule.ports = {{6, 80, 90, "http"}};
   const PolicyObject policy{{{selector, true, true, {rule}}}, true};
-  ProfileObject profile{{"east", "west"}, 511, {kPrefix}, {{"west", {{{kPrefix}}, {kPrefix6}}}}};
+  ProfileObject profile{{"east", "west"}, 511, {kPrefix}, {{"west", {{{kPrefix}}, {kPrefix6}, 1U, 2U, 3U}}}};
   return {{ObjectKind::kCluster, ClusterObject{ClusterId{3}, {kPrefix}, {kPrefix6}, EncapsulationKind::kNone}},
           {ObjectKind::kGateway, GatewayObject{"east", kV4, L4Port{6081}, {kV6}, EncapsulationKind::kGeneve}},
           {ObjectKind::kProfile, profile},
           {ObjectKind::kNamespace, NamespaceObject{labels, {{"a", "b"}}}},
-          {ObjectKind::kService,
-           ServiceObject{true, false, ServiceAffinity::kRemote, true, {port}, {kV4, kV6}, labels, {{"c", "d"}}, -5}},
+          {ObjectKind::kService, ServiceObject{true,
+                                               false,
+                                               ServiceAffinity::kRemote,
+                                               true,
+                                               {port},
+                                               {kV4, kV6},
+                                               labels,
+                                               {{"c", "d"}},
+                                               -5,
+                                               {"spec.type: ExternalName"}}},
           {ObjectKind::kSlice, SliceObject{"web", {port}, {{{kV4, kV6}, false, false, true, "node", "zone"}}, 0}},
           {ObjectKind::kPod, PodObject{{kV4}, "node", true, labels, {port}}},
           {ObjectKind::kCiliumEndpoint, CiliumEndpointObject{{kV6}, Identity{0xffffffff}, kV4}},
@@ -41,13 +49,14 @@ std::vector<std::pair<ObjectKind, ObjectValue>> objects() {
           {ObjectKind::kNode, NodeObject{{kV4}, {kPrefix}, {kV6}, {kV4, kV6}, {kV6}}},
           {ObjectKind::kServiceImport, ServiceImportObject{{kV4}, {port}, 1'700'000'000}},
           {ObjectKind::kCidrGroup, CidrGroupObject{{kPrefix}, labels}},
+          {ObjectKind::kAgentConfig, AgentConfigObject{false}},
           {ObjectKind::kNetworkPolicy, policy},
           {ObjectKind::kCiliumPolicy, policy},
           {ObjectKind::kClusterwidePolicy, policy}};
 }
 
 TEST(Codec, EveryKindOfObjectIsReadAsItWasWritten) {
-  ASSERT_EQ(objects().size(), static_cast<std::size_t>(ObjectKind::kClusterwidePolicy) + 1);
+  ASSERT_EQ(objects().size(), static_cast<std::size_t>(ObjectKind::kAgentConfig) + 1);
   for (const auto& [kind, value] : objects()) {
     const KeptKey key = KeptObject{"etcd", {kind, "east", "ns", "name"}};
     EXPECT_EQ(decode_key(encode_key(key)), key);

@@ -61,14 +61,18 @@ TEST(FleetKinds, AProfileLinksClusters) {
 }
 
 TEST(FleetKinds, AProfileSaysWhatItsClustersMayClaim) {
-  const auto profile =
-      read_one<ProfileObject>(std::string(kProfile) +
-                                  "spec:\n  clusters: [east, west]\n  vipPools: [10.200.0.0/24]\n  members:\n"
-                                  "  - {cluster: west, podCIDRs: [10.2.0.0/16], vipPools: [10.201.0.0/24]}\n",
-                              "");
+  const auto profile = read_one<ProfileObject>(
+      std::string(kProfile) +
+          "spec:\n  clusters: [east, west]\n  vipPools: [10.200.0.0/24]\n  members:\n"
+          "  - {cluster: west, podCIDRs: [10.2.0.0/16], vipPools: [10.201.0.0/24], endpoints: 5000, "
+          "megabytes: 0}\n",
+      "");
   EXPECT_THAT(profile.vip_pools, ElementsAre(*Prefix::parse("10.200.0.0/24")));
   EXPECT_EQ(profile.members.at("west").pod_prefixes, std::vector{*Prefix::parse("10.2.0.0/16")});
   EXPECT_THAT(profile.members.at("west").vip_pools, ElementsAre(*Prefix::parse("10.201.0.0/24")));
+  EXPECT_EQ(profile.members.at("west").endpoints, 5000U);
+  EXPECT_EQ(profile.members.at("west").services, std::nullopt);
+  EXPECT_EQ(profile.members.at("west").megabytes, 0U);
 }
 
 }  // namespace

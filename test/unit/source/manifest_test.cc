@@ -211,6 +211,26 @@ endpoints:
   zone: z1
 )";
 
+TEST(Services, NameWhatTheyAskForAndDoNotGet) {
+  const auto ignored = [](const std::string& annotations, const std::string& spec) {
+    return read_one<ServiceObject>("apiVersion: v1\nkind: Service\nmetadata: {name: cart, annotations: {" +
+                                   annotations + "}}\nspec: {ports: [{port: 80}], " + spec + "}\n")
+        .ignored;
+  };
+  EXPECT_THAT(
+      ignored("service.cilium.io/global: \"true\", service.cilium.io/affinity: local, note: x",
+              "type: LoadBalancer, clusterIP: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Local, "
+              "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}"),
+      IsEmpty());
+  EXPECT_THAT(ignored("service.cilium.io/lb-algorithm: maglev, service.kubernetes.io/topology-mode: Auto",
+                      "internalTrafficPolicy: Local, trafficDistribution: PreferClose, loadBalancerSourceRanges: "
+                      "[10.0.0.0/8], sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}"),
+              ElementsAre("spec.internalTrafficPolicy: \"Local\"", "spec.trafficDistribution: \"PreferClose\"",
+                          "spec.sessionAffinityConfig.clientIP.timeoutSeconds: \"60\"", "spec.loadBalancerSourceRanges",
+                          "annotation \"service.cilium.io/lb-algorithm\"",
+                          "annotation \"service.kubernetes.io/topology-mode\""));
+}
+
 TEST(Slices, HaveKubernetesConditions) {
   const auto slice = read_one<SliceObject>(kSlice);
   EXPECT_EQ(slice.service, "cart");
@@ -388,15 +408,21 @@ TEST(Manifests, AnUnsupportedKindIsIgnoredUnlessItMayBeATruncatedObject) {
   EXPECT_TRUE(half.documents[0].document->unreadable);
 }
 
-TEST(Rfc3339, IsReadToTheSecond) {
-  EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:00Z"), 0);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00Z"), 1772445600);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00.123456Z"), 1772445600);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T05:30:00-04:30"), 1772445600);
-  for (const char* bad : {"", "2026-03-02", "2026-02-30T00:00:00Z", "2026-03-02T24:00:00Z", "2026-03-02T10:00:00",
-                          "2026-03-02T10:00:00Zz", "2026-03-02T10:00:00.Z", "-026-03-02T10:00:00Z"}) {
-    EXPECT_FALSE(parse_rfc3339(bad)) << bad;
-  }
+TEST(Manifests, OfConfigMapsOnlyTheAgentsConfigurationIsRead) {
+  const auto config_map = [](const std::string& ns, const std::string& name, const std::string& data) {
+    return parse_manifest("apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: " + ns + ", name: " + name +
+                              "}\ndata: {" + data + "}\n",
+                          "east");
+  };
+  const Manifest other = config_map("shop", "cilium-config", "policy-default-local-cluster: x");
+  EXPECT_EQ(other.documents.at(0).document->ignored, 1U);
+  EXPECT_THAT(errors_of(other), IsEmpty());
+  const Manifest read = config_map("kube-system", "cilium-config", "policy-default-local-cluster: FALSE");
+  ASSERT_EQ(read.documents.at(0).document->objects.size(), 1U);
+  EXPECT_EQ(std::get<AgentConfigObject>(*read.documents[0].document->objects[0].value).default_local_cluster, false);
+  const Manifest wrong = config_map("kube-system", "cilium-config", "policy-default-local-cluster: no");
+  EXPECT_THAT(errors_of(wrong), ElementsAre(HasSubstr("data.policy-default-local-cluster is \"no\"; it is ignored")));
+  EXPECT_EQ(wrong.documents.at(0).document->objects.size(), 1U);
 }
 
 }  // namespace

@@ -62,6 +62,18 @@ TEST_F(EtcdMeshTest, AllClustersOfTheHubAreFollowed) {
   EXPECT_EQ(rig.redundant_removals, 0U);
 }
 
+TEST_F(EtcdMeshTest, AHubWhoseConfigurationIsNoneIsNotInSync) {
+  rig.options.kvstoremesh = rig.folder.path("late");
+  rig.folder.write("late", "# written later\n");
+  rig.options.sync_timeout = std::chrono::hours(1);
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return !rig.source->problems().empty(); }));
+  EXPECT_EQ(rig.source->problems()[0].provenance.location, rig.folder.path("late"));
+  EXPECT_FALSE(rig.source->synced());
+  rig.folder.write("late", rig.config_text(server.url()));
+  EXPECT_TRUE(rig.until([&] { return rig.source->synced() && rig.cluster("west") != nullptr; })) << rig.problem_text();
+}
+
 TEST_F(EtcdMeshTest, AHubThatHasJustStartedRemovesNoClusters) {
   start();
   const auto objects = rig.objects;

@@ -344,14 +344,6 @@ TEST(ServiceExportValueTest, InvalidValuesAreRejected) {
   }
 }
 
-TEST(TimeTest, Rfc3339) {
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00Z"), 1772445600);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00.123456789Z"), 1772445600);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T11:30:00+01:30"), 1772445600);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00"), std::nullopt);
-  EXPECT_EQ(parse_rfc3339("2026-03-02T10:00:00+0130"), std::nullopt);
-}
-
 clustermesh::ClusterEndpointSlice slice_message() {
   clustermesh::ClusterEndpointSlice slice;
   slice.set_cluster("west");

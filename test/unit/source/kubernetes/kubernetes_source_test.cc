@@ -4,62 +4,14 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
-#include <optional>
 
-#include "test/unit/source/kubernetes/follow.h"
+#include "test/unit/source/kubernetes/kubernetes_source_fixture.h"
 
 namespace isthmus {
 namespace {
 
 using nlohmann::json;
 using std::chrono::milliseconds;
-
-constexpr auto kSlices = "/apis/discovery.k8s.io/v1/endpointslices";
-constexpr auto kServices = "/api/v1/services";
-constexpr auto kPods = "/api/v1/pods";
-constexpr auto kPolicies = "/apis/networking.k8s.io/v1/networkpolicies";
-constexpr auto kNamespaces = "/api/v1/namespaces";
-
-class KubernetesSourceTest : public testing::Test {
- protected:
-  KubernetesSourceTest() {
-    server.serve_cluster_kinds();
-    options.cluster = "east";
-    options.server.times = short_times();
-    folder.write("ca.crt", server.authority().certificate());
-    use({{"token", "first"}});
-  }
-  void use(const json& user, const json& cluster = json::object()) {
-    json with{{"certificate-authority", "ca.crt"}};
-    with.update(cluster);
-    folder.write("config", server.kubeconfig(user, with));
-    options.server.kubeconfig = folder.path("config");
-  }
-  // Starts the source.
-  void start() {
-    source.emplace(options);
-    const auto started = source->start();
-    ASSERT_TRUE(started) << started.error().text();
-    hub.emplace(*source);
-  }
-  void start_and_sync() {
-    start();
-    ASSERT_TRUE(hub->until_synced()) << states();
-  }
-  std::string states() const {
-    std::string out;
-    for (const HubState& state : source->states()) {
-      out += state.name + ": " + std::to_string(static_cast<int>(state.sync)) + " " + state.last_error + "\n";
-    }
-    return out;
-  }
-
-  ApiServer server;
-  TemporaryFolder folder;
-  KubernetesSourceOptions options;
-  std::optional<KubernetesSource> source;
-  std::optional<Follower> hub;
-};
 
 TEST_F(KubernetesSourceTest, ListsAndWatchesEndpointSlices) {
   server.put(kSlices, slice_json("shop", "cart-1", "cart", "10.1.0.7"));
@@ -203,19 +155,6 @@ TEST_F(KubernetesSourceTest, ReadsPagesAgainAfterTheyExpired) {
   EXPECT_EQ(hub->state("services").objects, 700U);
   EXPECT_EQ(server.count(kServices, "continue="), 2U) << "in pages, twice";
   EXPECT_EQ(hub->removals, 0U);
-}
-
-TEST_F(KubernetesSourceTest, APassing403IsAskedAgainSoon) {
-  options.server.times.unavailable = std::chrono::hours(1);  // what it costs where nothing changes by itself
-  server.forbid(kPods, true);
-  server.forbid(kServices, true);
-  start();
-  ASSERT_TRUE(hub->until([&] { return hub->state("pods").last_error.find("403") != std::string::npos; })) << states();
-  server.forbid(kPods, false);
-  server.forbid(kServices, false);
-  EXPECT_TRUE(hub->until([&] {
-    return hub->state("pods").sync == HubState::Sync::kSynced && hub->state("services").sync == HubState::Sync::kSynced;
-  })) << states();
 }
 
 TEST_F(KubernetesSourceTest, AFailingCredentialProgramIsRunOnceForAllWatches) {
@@ -365,90 +304,9 @@ TEST_F(KubernetesSourceTest, ChecksTheNameInTheServersCertificate) {
   start_and_sync();
 }
 
-TEST_F(KubernetesSourceTest, AMissingOptionalKindIsNoProblemAndIsFoundLater) {
-  server.put(kServices, service_json("shop", "cart", false));
+TEST_F(KubernetesSourceTest, TellsTheAddressThatAnswersForAName) {
   start_and_sync();
-  EXPECT_EQ(hub->state("serviceexports").sync, HubState::Sync::kFailed);
-  EXPECT_THAT(hub->state("serviceexports").last_error, testing::HasSubstr("404"));
-  EXPECT_TRUE(source->problems().empty());
-  EXPECT_FALSE(hub->find<ServiceObject>(ObjectKind::kService, "east", "shop", "cart")->global);
-  // Serves only the older version.
-  constexpr auto kExports = "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports";
-  server.serve(kExports, "ServiceExport", "multicluster.x-k8s.io/v1alpha1");
-  server.put(kExports, {{"metadata", {{"namespace", "shop"}, {"name", "cart"}}}});
-  EXPECT_TRUE(hub->until([&] {
-    return hub->find<ServiceObject>(ObjectKind::kService, "east", "shop", "cart")->global;
-  })) << states();
-}
-
-TEST_F(KubernetesSourceTest, AForbiddenKindIsAProblemWithAFix) {
-  server.forbid(kPods, true);
-  server.put(kServices, service_json("shop", "cart"));
-  server.put(kPods, {{"metadata", {{"namespace", "shop"}, {"name", "p"}}}, {"status", {{"podIP", "10.1.0.7"}}}});
-  start_and_sync();
-  EXPECT_TRUE(hub->has(ObjectKind::kService, "shop", "cart"));
-  EXPECT_EQ(hub->state("pods").sync, HubState::Sync::kFailed);
-  ASSERT_EQ(source->problems().size(), 1U);
-  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("pods cannot be read: HTTP 403: cannot list resource"));
-  EXPECT_THAT(source->problems()[0].fix, testing::HasSubstr("ClusterRole"));
-  server.forbid(kPods, false);
-  ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kPod, "shop", "p"); })) << states();
-  ASSERT_TRUE(hub->until([&] { return hub->state("pods").sync == HubState::Sync::kSynced; })) << states();
-  EXPECT_TRUE(source->problems().empty()) << "the problem ends with the list that succeeded";
-}
-
-TEST_F(KubernetesSourceTest, PoliciesAreNotKnownWhileOneOfTheirKindsIsForbidden) {
-  server.forbid(kPolicies, true);
-  start_and_sync();
-  EXPECT_FALSE(source->policies_listed());
-  ASSERT_EQ(source->problems().size(), 1U);
-  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("networkpolicies cannot be read: HTTP 403"));
-  EXPECT_THAT(source->problems()[0].what, testing::HasSubstr("this cluster's policies are not known"));
-  server.forbid(kPolicies, false);
-  ASSERT_TRUE(hub->until([&] { return source->policies_listed(); })) << states();
-  EXPECT_TRUE(source->problems().empty());
-  // A right that is taken away later takes nothing back.
-  server.forbid(kPolicies, true);
-  server.break_connections();
-  ASSERT_TRUE(hub->until([&] { return hub->state("networkpolicies").sync == HubState::Sync::kStale; })) << states();
-  EXPECT_TRUE(source->policies_listed());
-}
-
-TEST_F(KubernetesSourceTest, ACiliumKindThatIsNotInstalledHasNoObjectsButAForbiddenOneMayHave) {
-  constexpr auto kNew = "/apis/cilium.io/v2/ciliumcidrgroups";
-  start_and_sync();
-  EXPECT_EQ(hub->state("ciliumcidrgroups").sync, HubState::Sync::kFailed);
-  EXPECT_TRUE(source->policies_listed());
-  server.serve(kNew, "CiliumCIDRGroup", "cilium.io/v2");
-  server.forbid(kNew, true);
-  start_and_sync();
-  EXPECT_FALSE(source->policies_listed()) << "whatever is answered for the older version of the kind";
-}
-
-TEST_F(KubernetesSourceTest, AServerWithoutNetworkPoliciesLeavesThemUnknown) {
-  server.drop(kPolicies);
-  start_and_sync();
-  EXPECT_FALSE(source->policies_listed());
-  EXPECT_THAT(source->problems().at(0).what, testing::HasSubstr("networkpolicies cannot be read: HTTP 404"));
-}
-
-TEST_F(KubernetesSourceTest, AServerThatDoesNotAnswerLeavesPoliciesUnknownAndIsNamed) {
-  server.require_token("another");
-  start();
-  ASSERT_TRUE(hub->until([&] { return !source->problems().empty(); })) << states();
-  EXPECT_FALSE(source->policies_listed());
-  ASSERT_TRUE(hub->until([&] {
-    const auto problems = source->problems();
-    return std::any_of(problems.begin(), problems.end(), [](const SourceProblem& problem) {
-      return problem.what.find("networkpolicies, ") != std::string::npos &&
-             problem.what.find("have not been listed yet, so that this cluster's policies are not known: HTTP 401") !=
-                 std::string::npos;
-    });
-  })) << states();
-  EXPECT_EQ(source->problems()[0].provenance.location, server.url());
-  server.require_token("");
-  ASSERT_TRUE(hub->until([&] { return source->policies_listed(); })) << states();
-  ASSERT_TRUE(hub->until([&] { return source->problems().empty(); })) << states();
+  EXPECT_THAT(hub->state("pods").servers, testing::ElementsAre("127.0.0.1"));
 }
 
 TEST_F(KubernetesSourceTest, ASilentConnectionIsReplaced) {
