@@ -51,6 +51,7 @@ struct FleetBuilder::Candidate {
 };
 
 void FleetBuilder::seed() {
+  seeded_ = true;
   for (const auto& [name, had] : options_.incumbents.clusters) {
     FleetCluster& cluster = fleet_.clusters[name];
     cluster.name = name;
@@ -78,11 +79,29 @@ FleetChange FleetBuilder::rebuild() {
   add_links();
   check_publishers();
   set_admission();
+  if (std::exchange(seeded_, false)) {
+    drop_what_takes_ours(previous);
+  }
   prefixes_.rebuild(fleet_, &previous);
   index_unprefixed();
   add_gateways(previous.tunnel_ends);
   list_problems();
   return difference(previous, fleet_);
+}
+
+// What stands is judged against other members, also after a restart. Over what this node needs it is new after one: the
+// node may be another, and a route that catches its own traffic is not made.
+void FleetBuilder::drop_what_takes_ours(Fleet& kept) const {
+  for (auto& [name, cluster] : kept.clusters) {
+    std::erase_if(cluster.prefixes, [&, &of = name](const Prefix& prefix) {
+      const bool takes = !fleet_.admission.takes_reserved(of, prefix, true).empty() ||
+                         !fleet_.admission.takes_network(of, prefix).empty();
+      if (takes) {
+        kept.ranges.erase(prefix);
+      }
+      return takes;
+    });
+  }
 }
 
 FleetChange FleetBuilder::update(const std::set<ObjectKey>& nodes) {

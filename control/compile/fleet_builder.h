@@ -53,6 +53,7 @@ class FleetBuilder {
   [[nodiscard]] Problem wrong_id(const Candidate& candidate, ClusterId id,
                                  const std::map<ClusterId, const FleetCluster*>& taken,
                                  const std::vector<Candidate>& candidates) const;
+  void drop_what_takes_ours(Fleet& kept) const;
   void add_links();
   void set_admission();
   void index_unprefixed();
@@ -67,6 +68,7 @@ class FleetBuilder {
   const CompilerOptions& options_;
   Fleet& fleet_;
   PrefixClaims prefixes_;
+  bool seeded_ = false;                                         // and not rebuilt yet
   std::map<ObjectKey, std::vector<ReservedAddress>> reserved_;  // by node of our own cluster
   std::vector<Problem> layout_problems_, gateway_problems_;
 };

@@ -102,6 +102,46 @@ TEST(Incumbents, KeepTheirVipFromANewcomerThatIsReadFirst) {
   }
 }
 
+// A remedy that a problem names: what came to lie over this node's own addresses stays until a restart.
+TEST(Incumbents, HaveNoClaimToWhatThisNodeNeedsAfterARestart) {
+  for (const bool network : {false, true}) {
+    Fleet3 before;
+    before.compile();
+    Fleet3 after;
+    after.options.incumbents = incumbents_of(before);
+    after.options.reserved = {{ip("10.3.7.0"), "a network of this node (eth1)", network,
+                               network ? std::optional(net("10.3.7.0/24")) : std::nullopt}};
+    after.compile();
+    auto claims = claims_of(after);
+    EXPECT_EQ(claims.count("prefix 10.3.0.0/16"), 0U);
+    EXPECT_EQ(claims["prefix 10.2.0.0/16"], "west");
+    EXPECT_EQ(claims["id north"], "3");
+  }
+}
+
+// As long as its hub has neither said it again nor lacks it.
+TEST(Incumbents, KeepWhatTheyHadWhileTheyAreRestored) {
+  Fleet3 before;
+  before.compile();
+  Fleet3 after;
+  after.options.incumbents = incumbents_of(before);
+  const ObjectKey north{ObjectKind::kCluster, {}, {}, "north"};
+  const ClusterObject object = *after.model.find<ClusterObject>(north);
+  after.drop(ObjectKind::kCluster, "", "", "north");
+  after.model.restore(1, {north, object, {}});
+  after.compile();
+  after.cluster("another", 3, {"10.3.0.0/16"});
+  after.profile({"east", "west", "north", "another"});
+  after.compile();
+  after.compile();
+  EXPECT_EQ(claims_of(after)["prefix 10.3.0.0/16"], "north");
+  EXPECT_EQ(claims_of(after)["id north"], "3");
+  after.model.forget(1, north);
+  after.compile();
+  EXPECT_EQ(claims_of(after)["prefix 10.3.0.0/16"], "another");
+  EXPECT_EQ(claims_of(after)["id another"], "3");
+}
+
 // Claims that arrive while gateways restart: each over something that stands, or free.
 std::vector<Arrival> newcomers() {
   std::vector<Arrival> out;
