@@ -22,6 +22,7 @@ namespace {
 // For what changes with time alone: what is restored or held.
 constexpr auto kHubsInterval = std::chrono::seconds(1);
 constexpr auto kMetricsRetry = std::chrono::seconds(2);
+constexpr auto kRestoredRetry = std::chrono::seconds(5);
 
 // How often a person is told that the log is losing lines.
 constexpr auto kLogInterval = std::chrono::seconds(5);
@@ -179,6 +180,9 @@ void Gateway::read_hubs() {
 
 void Gateway::apply() {
   problems_.set("model", model_.problems());
+  if (active_ && from_restored_) {
+    confirm_own();
+  }
   if (active_) {
     active_->apply();
   } else if (hubs_.synced() || waited_for_hubs() || !hubs_.restored().empty()) {
@@ -199,19 +203,54 @@ void Gateway::activate() {
     notify_service_manager("STATUS=waiting for its own objects in the hub");
     return;
   }
+  const bool restored = own_restored();
+  if (restored && EventLoop::Clock::now() < retry_restored_) {
+    return;
+  }
   problems_.set_one("own objects", std::nullopt);
   auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_);
+  if (!started && restored) {  // to end would begin the same again
+    retry_restored_ = EventLoop::Clock::now() + kRestoredRetry;
+    problems_.set_one("own objects", Error{"with the parameters that were known before the restart this gateway cannot "
+                                           "start, and it waits for what the hub says: " +
+                                               started.error().what,
+                                           started.error().where, started.error().fix});
+    notify_service_manager("STATUS=waiting for its own objects in the hub");
+    return;
+  }
   if (!started) {
     fatal_ = started.error();
     loop_.stop();
     return;
   }
   active_ = std::move(*started);
+  from_restored_ = restored;
   hubs_.announce(config_, *own);
   active_->observer().on_flows([this] { admin_->feed_clients(); });
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().services().size(), active_->compiler().peers().size());
   notify_service_manager("READY=1\nSTATUS=serving");
+}
+
+bool Gateway::own_restored() const {
+  bool restored = model_.is_restored({ObjectKind::kCluster, {}, {}, config_.cluster}) ||
+                  model_.is_restored({ObjectKind::kGateway, {}, {}, config_.name});
+  model_.visit_keys(ObjectKind::kProfile,
+                    [&](const ObjectKey& key) { restored = restored || model_.is_restored(key); });
+  return restored;
+}
+
+void Gateway::confirm_own() {
+  const auto own = find_own_gateway(model_, config_.cluster, config_.name);
+  if (!own || own_restored()) {
+    return;
+  }
+  from_restored_ = false;
+  if (!(*own == active_->own())) {
+    spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
+    active_.reset();
+    activate();
+  }
 }
 
 void Gateway::check_log() {

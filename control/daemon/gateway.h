@@ -41,6 +41,10 @@ class Gateway {
   // Applies the model's changes; activates the gateway once our own objects are there.
   void apply();
   void activate();
+  // Whether what this gateway is started with is as it was known before the restart, and not confirmed by a hub.
+  [[nodiscard]] bool own_restored() const;
+  // Starts it anew where the hub says other parameters than those it was started with without the hub.
+  void confirm_own();
   void check_log();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line) const;
@@ -59,7 +63,9 @@ class Gateway {
   Hubs hubs_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> metrics_;
-  std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub
+  std::unique_ptr<ActiveGateway> active_;        // null while our own objects are missing in the hub
+  bool from_restored_ = false;                   // active_ was started with what no hub had confirmed
+  EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   std::optional<Error> fatal_;
 };
 

@@ -71,6 +71,17 @@ class Model {
       }
     }
   }
+  // Calls visit(key, value, provenance) for every version of the source.
+  template <typename Visit>
+  void visit_source(SourceNumber source, Visit&& visit) const {
+    for (const auto& [key, versions] : objects_) {
+      for (const Version& version : versions) {
+        if (version.source == source) {
+          visit(key, version.value, version.provenance);
+        }
+      }
+    }
+  }
   // How many objects the source has published.
   [[nodiscard]] std::size_t versions_of(SourceNumber source) const {
     const auto at = sizes_.find(source);
@@ -78,6 +89,11 @@ class Model {
   }
   // What the source has said of the key; nullptr: nothing. Valid until the next change.
   [[nodiscard]] const ObjectValue* version_of(SourceNumber source, const ObjectKey& key) const;
+  // Whether the object in effect is as it was known before a restart, and its source has not said anything of it yet.
+  [[nodiscard]] bool is_restored(const ObjectKey& key) const {
+    const auto it = objects_.find(key);
+    return it != objects_.end() && it->second.front().restored;
+  }
   [[nodiscard]] ModelChanges take_changes() { return std::exchange(changes_, {}); }
 
   template <typename T>
