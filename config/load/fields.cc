@@ -342,8 +342,10 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
   fields.push_back(choice<UntilListed>(
       "policy.until_listed", [](GatewayConfig& c) -> UntilListed& { return c.policy_until_listed; },
       {kUntilListedNames.begin(), kUntilListedNames.end()},
-      "At start, until `hub.kubernetes.cluster` has listed every kind that policies are made of: `deny`: packets from "
-      "and to this cluster's pods are dropped; `allow`: those that no policy read so far denies pass."));
+      "At start, until `hub.kubernetes.cluster` has listed every kind that policies are made of, and every file of "
+      "this cluster in `hub.file` was read: `deny`: packets from and to this cluster's pods are dropped; `allow`: "
+      "those "
+      "that no policy read so far denies pass."));
   fields.push_back(choice<SelectorScope>(
       "policy.default_local_cluster", [](GatewayConfig& c) -> SelectorScope& { return c.policy_scope; },
       {kSelectorScopeNames.begin(), kSelectorScopeNames.end()},

@@ -321,7 +321,7 @@ bool ActiveGateway::answers(const std::string& gateway) const {
 
 // Not after each publish: it costs a pass over the fleet.
 void ActiveGateway::keep_holders() {
-  if (std::exchange(holders_changed_, false)) {
+  if (std::exchange(holders_changed_, false) || holders_.lost()) {
     holders_.clusters_are(compiler_->clusters());
     holders_.services_are(compiler_->services());
   }

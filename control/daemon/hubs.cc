@@ -56,7 +56,7 @@ EtcdRegistrationOptions registration_options(const GatewayConfig& config, const 
 
 Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, std::function<void()> on_change) {
   if (config.hub_file) {
-    sources_.push_back({"file", std::make_unique<FileSource>(*config.hub_file)});
+    sources_.push_back({"file", std::make_unique<FileSource>(*config.hub_file, config.cluster)});
   }
   if (config.etcd.used()) {
     sources_.push_back({"etcd", std::make_unique<EtcdSource>(etcd_options(config))});
@@ -77,7 +77,8 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, st
     sources_.push_back({"fleet", std::make_unique<FleetHubSource>(options)});
   }
   open_keeper(config, model);
-  for (const auto& [hub, source] : sources_) {
+  tell_restored();
+  for (const auto& [hub, source, restored] : sources_) {
     if (auto started = source->start(); !started) {
       return started;
     }
@@ -112,7 +113,12 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
     return;
   }
   KeptState kept;
-  auto keeper = Keeper::open(config.last_known_directory, config.name, kept);
+  KeptOwners owners{
+      {"", "cluster " + config.cluster + (config.cluster_id == 0 ? "" : ", id " + std::to_string(config.cluster_id))}};
+  for (const auto& [hub, source, restored] : sources_) {
+    owners[hub] = source->identity();
+  }
+  auto keeper = Keeper::open(config.last_known_directory, config.name, owners, kept);
   if (!keeper) {
     keeper_error_ = Error{"nothing is kept for a restart without hubs: " + keeper.error().what, keeper.error().where,
                           keeper.error().fix};
@@ -148,7 +154,7 @@ void Hubs::keep_times() {
   const auto current = [](const HubState& state) { return state.sync == HubState::Sync::kSynced; };
   std::vector<std::vector<HubState>> states;
   std::size_t synced = 0;
-  for (const auto& [hub, source] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     states.push_back(source->states());
     synced += static_cast<std::size_t>(std::count_if(states.back().begin(), states.back().end(), current));
     synced += source->synced() ? 1 : 0;
@@ -164,14 +170,59 @@ void Hubs::keep_times() {
   const std::int64_t wall = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     const Source& source = *sources_[i].source;
-    const KeptTime time{wall, source.policies_listed()};
-    if (states[i].empty() && source.listed(ObjectKind::kCluster, {})) {
-      keeper_->seen(sources_[i].hub, {}, time);
+    const bool policies = source.policies_listed();
+    const bool fleet =  // as far as it can be read: an invalid object of one kind has its last version
+        source.listed(ObjectKind::kCluster, {}) || source.listed(ObjectKind::kGateway, {});
+    if (states[i].empty() && policies && fleet) {
+      keeper_->seen(sources_[i].hub, {}, {wall, policies});
     }
     for (const HubState& state : states[i]) {
-      if (current(state)) {
-        keeper_->seen(sources_[i].hub, state.name, time);
+      if (current(state) || state.absent) {  // by cluster, or by kind
+        keeper_->seen(sources_[i].hub, state.kind.empty() ? state.name : state.kind,
+                      {wall, policies && (state.kind.empty() || state.policies)});
       }
+    }
+  }
+}
+
+void Hubs::keep_holds(Intake::Clock::time_point now) {
+  using Wall = std::chrono::system_clock;
+  const auto wall = Wall::now();
+  for (const Intake::Hold& hold : intake_->take_holds()) {
+    std::optional<KeptTime> until;
+    if (hold.until) {
+      until = KeptTime{Wall::to_time_t(wall + std::chrono::duration_cast<Wall::duration>(*hold.until - now)), false};
+    }
+    if (keeper_ != nullptr) {
+      keeper_->hold(hold.part, until);
+    }
+  }
+}
+
+// What was kept is lost: everything is told again, and that it is in step after it.
+void Hubs::keep_anew(const Model& model) {
+  if (keeper_ == nullptr || !keeper_->lost()) {
+    return;
+  }
+  keeper_->begin_anew();
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    std::vector<ObjectDelta> all;
+    model.visit_source(static_cast<Model::SourceNumber>(i),
+                       [&](const ObjectKey& key, const ObjectValue& value, const Provenance& provenance) {
+                         all.push_back({key, value, provenance});
+                       });
+    keep(i, std::move(all));
+  }
+  synced_parts_ = 0;
+  times_kept_ = {};
+}
+
+void Hubs::tell_restored() {
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    RestoredMembers members = intake_->restored_members(static_cast<Model::SourceNumber>(i));
+    if (members != sources_[i].restored) {
+      sources_[i].source->set_restored(members);
+      sources_[i].restored = std::move(members);
     }
   }
 }
@@ -192,6 +243,9 @@ bool Hubs::take(Model& model, const Intake::Answers& answers) {
     any = true;
     keep(hub, {std::move(delta)});
   }
+  keep_holds(now);
+  keep_anew(model);
+  tell_restored();
   keep_times();
   return model.set_policies_listed(listed) || any;
 }
@@ -201,7 +255,7 @@ std::vector<RestoredView> Hubs::restored() const {
 }
 
 void Hubs::reload() {
-  for (const auto& [hub, source] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     source->reload();
   }
 }
@@ -212,7 +266,7 @@ bool Hubs::synced() const {
 
 std::vector<SourceProblem> Hubs::problems() const {
   std::vector<SourceProblem> problems;
-  for (const auto& [hub, source] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     auto of_source = source->problems();
     problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
                     std::make_move_iterator(of_source.end()));
@@ -238,7 +292,7 @@ std::vector<SourceProblem> Hubs::problems() const {
 
 std::vector<std::string> Hubs::describe() const {
   std::vector<std::string> lines;
-  for (const auto& [hub, source] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     lines.push_back(source->describe());
   }
   return lines;
@@ -246,7 +300,7 @@ std::vector<std::string> Hubs::describe() const {
 
 std::vector<HubState> Hubs::states() const {
   std::vector<HubState> states;
-  for (const auto& [hub, source] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     for (HubState& state : source->states()) {
       state.hub = hub;
       states.push_back(std::move(state));

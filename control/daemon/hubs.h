@@ -52,10 +52,14 @@ class Hubs {
   struct Named {
     const char* hub;  // as the configuration names it
     std::unique_ptr<Source> source;
+    RestoredMembers restored{};  // as told to it
   };
   void open_keeper(const GatewayConfig& config, Model& model);
   void keep(std::size_t hub, std::vector<ObjectDelta> deltas);
   void keep_times();
+  void keep_holds(Intake::Clock::time_point now);
+  void keep_anew(const Model& model);
+  void tell_restored();
 
   std::vector<Named> sources_;
   std::unique_ptr<Intake> intake_;

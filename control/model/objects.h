@@ -47,6 +47,9 @@ enum class ObjectKind : std::uint8_t {
 
 // The name of the kind in manifests: "Service".
 [[nodiscard]] const char* kind_text(ObjectKind kind);
+[[nodiscard]] constexpr bool is_of_fleet(ObjectKind kind) {
+  return kind == ObjectKind::kCluster || kind == ObjectKind::kGateway || kind == ObjectKind::kProfile;
+}
 
 struct ObjectKey {
   ObjectKind kind = ObjectKind::kCluster;

@@ -78,11 +78,11 @@ std::optional<Problem> PolicySet::unlisted_problem() const {
   const bool audited = held_ && settings_.audit;
   const std::string effect = !held_ ? "are open as far as no policy that was read selects them"
                                     : (audited ? "would be denied, which policy.audit only reports" : "are denied");
-  return Problem{"the policies of cluster " + cluster_ + " are not all known, since its Kubernetes API was not read " +
-                     "completely: packets from and to its pods " + effect,
-                 "policy",
-                 "correct the problems listed for that API server" +
-                     std::string(held_ ? ", or set policy.until_listed: allow" : "")};
+  return Problem{
+      "the policies of cluster " + cluster_ + " are not all known, since its hub was not read " +
+          "completely: packets from and to its pods " + effect,
+      "policy",
+      "correct the problems listed for that hub" + std::string(held_ ? ", or set policy.until_listed: allow" : "")};
 }
 
 void PolicySet::emit_subjects(TableDelta& delta) {

@@ -39,10 +39,19 @@ Incumbents ClaimHolders::incumbents() const {
   return incumbents;
 }
 
+void ClaimHolders::begin_anew() {
+  if (lost()) {
+    beginnings_ = keeper_->beginnings();
+    clusters_.clear();
+    vips_.clear();
+  }
+}
+
 void ClaimHolders::clusters_are(const std::vector<ClusterView>& clusters) {
   if (keeper_ == nullptr) {
     return;
   }
+  begin_anew();
   std::map<std::string, KeptClaims> now;
   for (const ClusterView& cluster : clusters) {
     if (cluster.local) {  // has what it says in any case
@@ -63,6 +72,7 @@ void ClaimHolders::services_are(const std::vector<ServiceView>& services) {
   if (keeper_ == nullptr) {
     return;
   }
+  begin_anew();
   std::map<IpAddress, KeptHolder> now;
   for (const ServiceView& service : services) {
     for (const IpAddress& vip : service.vips) {

@@ -16,14 +16,21 @@ class ClaimHolders {
  public:
   // `keeper` may be null: nothing is kept; otherwise it outlives this. `kept`: what was kept before, whose objects are
   // not used.
-  ClaimHolders(Keeper* keeper, const KeptState& kept) : keeper_(keeper), clusters_(kept.clusters), vips_(kept.vips) {}
+  ClaimHolders(Keeper* keeper, const KeptState& kept) : keeper_(keeper), clusters_(kept.clusters), vips_(kept.vips) {
+    beginnings_ = keeper == nullptr ? 0 : keeper->beginnings();
+  }
 
   [[nodiscard]] Incumbents incumbents() const;
+  // Whether the keeper has lost what it was told before.
+  [[nodiscard]] bool lost() const { return keeper_ != nullptr && keeper_->beginnings() != beginnings_; }
   void clusters_are(const std::vector<ClusterView>& clusters);
   void services_are(const std::vector<ServiceView>& services);
 
  private:
+  void begin_anew();
+
   Keeper* keeper_;
+  std::uint64_t beginnings_ = 0;                // of the keeper, as far as it was told of them
   std::map<std::string, KeptClaims> clusters_;  // as kept
   std::map<IpAddress, KeptHolder> vips_;
 };

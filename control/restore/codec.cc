@@ -27,6 +27,12 @@ inline constexpr auto kFields<KeptCluster> = std::tuple{&KeptCluster::name};
 template <>
 inline constexpr auto kFields<KeptVip> = std::tuple{&KeptVip::address};
 template <>
+inline constexpr auto kFields<KeptOwner> = std::tuple{&KeptOwner::hub};
+template <>
+inline constexpr auto kFields<KeptPart> = std::tuple{&KeptPart::hub, &KeptPart::kind, &KeptPart::cluster};
+template <>
+inline constexpr auto kFields<KeptIdentity> = std::tuple{&KeptIdentity::text};
+template <>
 inline constexpr auto kFields<KeptVersion> = std::tuple{&KeptVersion::value, &KeptVersion::provenance};
 template <>
 inline constexpr auto kFields<KeptTime> = std::tuple{&KeptTime::seconds, &KeptTime::policies};
@@ -309,6 +315,8 @@ std::string encode_claims(const KeptClaims& claims) { return to_bytes(fields_jso
 std::optional<KeptClaims> decode_claims(std::string_view bytes) { return from_bytes<KeptClaims>(bytes); }
 std::string encode_holder(const KeptHolder& holder) { return to_bytes(fields_json(holder)); }
 std::optional<KeptHolder> decode_holder(std::string_view bytes) { return from_bytes<KeptHolder>(bytes); }
+std::string encode_identity(const KeptIdentity& identity) { return to_bytes(fields_json(identity)); }
+std::optional<KeptIdentity> decode_identity(std::string_view bytes) { return from_bytes<KeptIdentity>(bytes); }
 
 bool is_value_of(ObjectKind kind, const ObjectValue& value) {
   switch (kind) {

@@ -24,9 +24,9 @@ struct KeptObject {
   ObjectKey key;
   friend bool operator==(const KeptObject&, const KeptObject&) = default;
 };
-// When a hub's data of one member (or resource) was last known to be current.
+// When a hub's data of one member (or kind) was last known to be current.
 struct KeptSeen {
-  std::string hub, name;  // as in HubState
+  std::string hub, name;  // a cluster of an etcd, a kind of an API server, empty for a folder
   friend bool operator==(const KeptSeen&, const KeptSeen&) = default;
 };
 // What a cluster had of what clusters dispute.
@@ -39,7 +39,20 @@ struct KeptVip {
   IpAddress address;
   friend bool operator==(const KeptVip&, const KeptVip&) = default;
 };
-using KeptKey = std::variant<KeptObject, KeptSeen, KeptCluster, KeptVip>;
+// What is configured as that hub; under an empty name, whose state it is.
+struct KeptOwner {
+  std::string hub;
+  friend bool operator==(const KeptOwner&, const KeptOwner&) = default;
+};
+// Objects of one kind and cluster that a hub no longer has and that are held, until a time.
+struct KeptPart {
+  std::string hub;
+  ObjectKind kind = ObjectKind::kCluster;
+  std::string cluster;
+  friend auto operator<=>(const KeptPart&, const KeptPart&) = default;
+};
+// One more is appended: a key is written with its place in this list.
+using KeptKey = std::variant<KeptObject, KeptSeen, KeptCluster, KeptVip, KeptOwner, KeptPart>;
 
 struct KeptVersion {
   ObjectValue value;
@@ -47,7 +60,7 @@ struct KeptVersion {
 };
 struct KeptTime {
   std::int64_t seconds = 0;  // since 1970
-  bool policies = false;     // of the hub: every kind that policies are made of had been listed
+  bool policies = false;     // policies are made of it, and every kind that they are made of had been listed
   friend bool operator==(const KeptTime&, const KeptTime&) = default;
 };
 struct KeptGateway {
@@ -60,6 +73,10 @@ struct KeptClaims {
   std::vector<Prefix> prefixes;
   std::vector<KeptGateway> gateways;
   friend bool operator==(const KeptClaims&, const KeptClaims&) = default;
+};
+struct KeptIdentity {
+  std::string text;
+  friend bool operator==(const KeptIdentity&, const KeptIdentity&) = default;
 };
 struct KeptHolder {
   std::string ns, name;
@@ -78,6 +95,8 @@ struct KeptHolder {
 [[nodiscard]] std::optional<KeptClaims> decode_claims(std::string_view bytes);
 [[nodiscard]] std::string encode_holder(const KeptHolder& holder);
 [[nodiscard]] std::optional<KeptHolder> decode_holder(std::string_view bytes);
+[[nodiscard]] std::string encode_identity(const KeptIdentity& identity);
+[[nodiscard]] std::optional<KeptIdentity> decode_identity(std::string_view bytes);
 
 // The kind of object that a value of that kind is: what find<T>(key) of the model would return.
 [[nodiscard]] bool is_value_of(ObjectKind kind, const ObjectValue& value);

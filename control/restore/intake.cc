@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMinRetained = 10;  // as the etcd source has it
 constexpr const char* kFolderHub = "file";
+constexpr const char* kEtcdHub = "etcd";
 
 // The member of the fleet that an object is of; of a profile none.
 std::string member_of(const ObjectKey& key, const ObjectValue& value) {
@@ -20,10 +21,6 @@ std::string member_of(const ObjectKey& key, const ObjectValue& value) {
   return gateway != nullptr ? gateway->cluster : key.cluster;
 }
 
-bool is_of_fleet(ObjectKind kind) {
-  return kind == ObjectKind::kCluster || kind == ObjectKind::kGateway || kind == ObjectKind::kProfile;
-}
-
 }  // namespace
 
 std::optional<Intake::Hub> Intake::number_of(const std::string& hub) const {
@@ -31,16 +28,23 @@ std::optional<Intake::Hub> Intake::number_of(const std::string& hub) const {
   return at == hubs_.end() ? std::nullopt : std::optional(static_cast<Hub>(at - hubs_.begin()));
 }
 
-// Hubs that are not known by member (an API server's resources) are as current as the last of their parts.
-std::optional<Intake::Clock::time_point> Intake::seen(Hub hub, const std::string& member) const {
-  if (const auto exact = seen_.find({hub, member}); exact != seen_.end()) {
+// An etcd is known by cluster: what was not in step before the restart was as old as it could be. An API server is
+// known by kind; of objects made of several kinds, the oldest counts.
+std::optional<Intake::Clock::time_point> Intake::seen(Hub hub, ObjectKind kind, const std::string& member) const {
+  const bool etcd = hubs_[hub] == kEtcdHub;
+  if (etcd && !member.empty()) {
+    const auto exact = seen_.find({hub, member});
+    return exact == seen_.end() ? std::nullopt : std::optional(exact->second);
+  }
+  if (const auto exact = seen_.find({hub, kind_text(kind)}); !etcd && exact != seen_.end()) {
     return exact->second;
   }
-  std::optional<Clock::time_point> latest;
+  std::optional<Clock::time_point> found;
   for (auto it = seen_.lower_bound({hub, {}}); it != seen_.end() && it->first.first == hub; ++it) {
-    latest = std::max(latest.value_or(it->second), it->second);
+    const auto at = found.value_or(it->second);
+    found = etcd ? std::max(at, it->second) : std::min(at, it->second);  // the profile is our own
   }
-  return latest;
+  return found;
 }
 
 Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_point wall, Clock::time_point now) {
@@ -49,19 +53,26 @@ Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_poi
     // A clock that was set back since makes the age unknown, not negative.
     const auto age = std::max(wall - std::chrono::system_clock::from_time_t(time.seconds),
                               std::chrono::system_clock::duration::zero());
-    if (hub && age <= options_.max_age) {
+    if (hub) {
       const auto at = now - std::chrono::duration_cast<Clock::duration>(age);
       seen_[{*hub, name.second}] = at;
-      if (time.policies) {
+      if (time.policies) {  // they are as old as the oldest kind of them
         const auto before = policies_.try_emplace(*hub, at).first;
-        before->second = std::max(before->second, at);
+        before->second = std::min(before->second, at);
       }
+    }
+  }
+  for (const auto& [part, until] : kept.holds) {
+    if (const auto hub = number_of(part.hub)) {
+      const auto left = std::chrono::system_clock::from_time_t(until.seconds) - wall;
+      deadlines_[{*hub, part.kind, part.cluster}] =
+          now + std::min<Clock::duration>(std::chrono::duration_cast<Clock::duration>(left), options_.hold_time);
     }
   }
   Lost lost;
   for (auto& [object, version] : kept.objects) {
     const auto hub = number_of(object.hub);
-    if (!hub || too_old(seen(*hub, member_of(object.key, version.value)), now)) {
+    if (!hub || too_old(seen(*hub, object.key.kind, member_of(object.key, version.value)), now)) {
       lost.emplace_back(std::move(object.hub), ObjectDelta{std::move(object.key), std::nullopt, {}});
       continue;
     }
@@ -72,6 +83,12 @@ Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_poi
   }
   quotas_.read_profiles();
   totals_ = model_.restored();
+  for (auto it = deadlines_.begin(); it != deadlines_.end();) {
+    const Model::RestoredPart part = (it++)->first;
+    if (totals_.count(part) == 0) {
+      end_hold(part);
+    }
+  }
   return lost;
 }
 
@@ -101,6 +118,7 @@ std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, 
     spdlog::warn("hub {}: all of its {} objects disappeared at once; they stay for {} s", hubs_[hub], deltas.size(),
                  std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
     for (ObjectDelta& delta : deltas) {
+      hold({hub, delta.key.kind, delta.key.cluster}, now);
       held_[{hub, std::move(delta.key)}] = {now + options_.hold_time, Why::kEmptied};
     }
     return {};
@@ -115,6 +133,7 @@ std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, 
   bool profiles = false;
   for (ObjectDelta& delta : deltas) {
     if (delta.value) {
+      said_any_.emplace(hub, is_of_fleet(delta.key.kind));
       if (!held_.empty()) {
         held_.erase({hub, delta.key});
       }
@@ -153,8 +172,8 @@ void Intake::update_profiles(Hub hub, std::vector<ObjectDelta>& applied) {
       continue;
     }
     ObjectDelta delta = it->second;
-    bool waits = false;  // for a cluster that is not confirmed
-    for (const std::string& cluster : former->second.clusters) {
+    bool waits = false;  // for a cluster that is not confirmed; a profile that is removed waits for none
+    for (const std::string& cluster : delta.value ? former->second.clusters : std::vector<std::string>{}) {
       bool restored = false;
       model_.visit_versions({hub, ObjectKind::kCluster, {}}, [&](const ObjectKey& key, const auto&, bool unconfirmed) {
         restored = restored || (unconfirmed && key.name == cluster);
@@ -180,9 +199,49 @@ void Intake::update_profiles(Hub hub, std::vector<ObjectDelta>& applied) {
   }
 }
 
-bool Intake::retains(std::size_t missing, std::size_t total) const {
-  return options_.hold_percent > 0 && options_.hold_percent < 100 && missing >= kMinRetained &&
-         missing * 100 > std::size_t{options_.hold_percent} * total;
+KeptPart Intake::kept_part(const Model::RestoredPart& part) const {
+  return {hubs_[part.source], part.kind, part.cluster};
+}
+
+Intake::Clock::time_point Intake::hold(const Model::RestoredPart& part, Clock::time_point now) {
+  const auto [deadline, fresh] = deadlines_.try_emplace(part, now + options_.hold_time);
+  if (fresh) {
+    holds_.push_back({kept_part(part), deadline->second});
+  }
+  return deadline->second;
+}
+
+void Intake::end_hold(const Model::RestoredPart& part) {
+  kept_until_.erase(part);
+  if (deadlines_.erase(part) != 0) {
+    holds_.push_back({kept_part(part), std::nullopt});
+  }
+}
+
+// Those of what the hub has again: a deadline that was left would be over when something is missing again.
+void Intake::end_holds() {
+  std::set<Model::RestoredPart> held;
+  for (const auto& [key, until] : held_) {
+    held.insert({key.first, key.second.kind, key.second.cluster});
+  }
+  for (auto it = deadlines_.begin(); it != deadlines_.end();) {
+    const Model::RestoredPart part = (it++)->first;
+    if (model_.restored().count(part) == 0 && held.count(part) == 0) {
+      end_hold(part);
+    }
+  }
+}
+
+bool Intake::retains(const Model::RestoredPart& part, std::size_t missing) {
+  if (hubs_[part.source] == kFolderHub) {
+    std::size_t of_half = 0;
+    for (const auto& [each, count] : model_.restored()) {
+      of_half += each.source == part.source && is_of_fleet(each.kind) == is_of_fleet(part.kind) ? count : 0;
+    }
+    return of_half > 1 && said_any_.count({part.source, is_of_fleet(part.kind)}) == 0;
+  }
+  return hubs_[part.source] == kEtcdHub && options_.hold_percent > 0 && options_.hold_percent < 100 &&
+         missing >= kMinRetained && missing * 100 > std::size_t{options_.hold_percent} * totals_[part];
 }
 
 void Intake::forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed) {
@@ -204,13 +263,16 @@ void Intake::confirm_part(const Model::RestoredPart& part, const Source& source,
       missing.push_back(key);
     }
   });
-  if (retains(missing.size(), totals_[part])) {
-    kept_until_[part] = now + options_.hold_time;
+  if (const bool lacks = !missing.empty() && retains(part, missing.size()); lacks && now < hold(part, now)) {
+    kept_until_[part] = hold(part, now);
     spdlog::warn("hub {}: {} of {} {} objects {}that were known before the restart are missing; they stay for {} s",
                  hubs_[part.source], missing.size(), totals_[part], kind_text(part.kind),
                  part.cluster.empty() ? "" : "of cluster " + part.cluster + " ",
-                 std::chrono::duration_cast<std::chrono::seconds>(options_.hold_time).count());
+                 std::chrono::duration_cast<std::chrono::seconds>(kept_until_[part] - now).count());
     return;
+  }
+  if (!missing.empty()) {
+    end_hold(part);
   }
   std::erase_if(missing, [&](const ObjectKey& key) { return holds(part.source, key, answers, now); });
   forget(part.source, missing, removed);
@@ -253,9 +315,9 @@ std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::expire(const Answers& a
     const auto until = kept_until_.find(part);
     const bool over = until != kept_until_.end() && now >= until->second;
     std::vector<ObjectKey> keys;
-    if (over || is_of_fleet(part.kind) || too_old(seen(part.source, part.cluster), now)) {
+    if (over || is_of_fleet(part.kind) || too_old(seen(part.source, part.kind, part.cluster), now)) {
       model_.visit_versions(part, [&](const ObjectKey& key, const ObjectValue& value, bool restored) {
-        if (restored && (over || too_old(seen(part.source, member_of(key, value)), now))) {
+        if (restored && (over || too_old(seen(part.source, part.kind, member_of(key, value)), now))) {
           keys.push_back(key);
         }
       });
@@ -266,15 +328,33 @@ std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::expire(const Answers& a
       removed.emplace_back(part.source, std::move(delta));
     }
     if (over) {
-      kept_until_.erase(until);
+      end_hold(part);
     }
   }
+  end_holds();
   return removed;
 }
 
 bool Intake::policies_restored(Hub hub, Clock::time_point now) const {
   const auto at = policies_.find(hub);
   return at != policies_.end() && !too_old(at->second, now);
+}
+
+RestoredMembers Intake::restored_members(Hub hub) const {
+  RestoredMembers members;
+  for (const ObjectKind kind : {ObjectKind::kCluster, ObjectKind::kGateway}) {
+    if (model_.restored().count({hub, kind, {}}) == 0) {
+      continue;
+    }
+    model_.visit_versions({hub, kind, {}}, [&](const ObjectKey& key, const ObjectValue& value, bool restored) {
+      if (const auto* cluster = std::get_if<ClusterObject>(&value); restored && cluster != nullptr) {
+        members[key.name].id = cluster->id;
+      } else if (const auto* gateway = std::get_if<GatewayObject>(&value); restored && gateway != nullptr) {
+        members[gateway->cluster].gateways[key.name] = gateway->underlay;
+      }
+    });
+  }
+  return members;
 }
 
 std::vector<RestoredView> Intake::restored(Clock::time_point now) const {
@@ -285,7 +365,7 @@ std::vector<RestoredView> Intake::restored(Clock::time_point now) const {
     view.cluster = part.cluster;
     view.objects += count;
     view.held = view.held || kept_until_.count(part) != 0;
-    if (const auto at = seen(part.source, part.cluster)) {
+    if (const auto at = seen(part.source, part.kind, part.cluster)) {
       view.age = std::max(view.age, std::chrono::duration_cast<std::chrono::seconds>(now - *at));
     }
   }

@@ -1,9 +1,12 @@
 // Between the hubs and the model: what was known before a restart, and what stays although a hub no longer says it.
 //
 // Restored objects count until their hub says something of them, until a complete list of their member or kind lacks
-// them, or until they are too old. Where such a list lacks too many of them, they stay for a while, as after a
-// reconnect; so does everything where a whole folder became empty at once; and a gateway that answers probes stays for
-// the lifetime of a lease. Owner: Hubs. Thread: control.
+// them, or until they are too old. What a list lacks is judged as it is while the gateway runs. An etcd that lacks too
+// many of a cluster's objects may have lost them: they stay for a while, as after a reconnect. A folder that has
+// nothing for the fleet, or for all clusters, may not be mounted: the same. A list of an API server is its word: what
+// it lacks goes at once (2026-11-29: policies stayed too, and with them what they allowed). A gateway that answers
+// probes stays for the lifetime of a lease. How long something is held is counted over restarts. Owner: Hubs. Thread:
+// control.
 #pragma once
 
 #include <chrono>
@@ -24,8 +27,8 @@ namespace isthmus {
 
 struct IntakeOptions {
   std::chrono::milliseconds max_age{0};  // of restored objects; 0: none are used
-  // More than this percentage of the restored objects of a list, and at least ten, are held when the list lacks them.
-  // 0 and 100: none.
+  // More than this percentage of the restored objects of a list of an etcd, and at least ten, are held when the list
+  // lacks them. 0 and 100: none.
   unsigned hold_percent = 50;
   std::chrono::milliseconds hold_time{600'000};
   std::chrono::milliseconds gateway_hold{60'000};  // of a gateway that answers probes
@@ -47,6 +50,10 @@ class Intake {
   using Hub = Model::SourceNumber;                                  // an index of `hubs`
   using Answers = std::function<bool(const std::string& gateway)>;  // whether it answers probes
   using Lost = std::vector<std::pair<std::string, ObjectDelta>>;    // hub and removal
+  struct Hold {
+    KeptPart part;
+    std::optional<Clock::time_point> until;  // nothing: no longer held
+  };
 
   // `hubs`: as the configuration names them. `model` must outlive this.
   Intake(const IntakeOptions& options, std::vector<std::string> hubs, Model& model)
@@ -64,9 +71,14 @@ class Intake {
   // Removes what was held long enough, and what has become too old. Returns the removals, by hub.
   [[nodiscard]] std::vector<std::pair<Hub, ObjectDelta>> expire(const Answers& answers, Clock::time_point now);
 
+  // What has come to be held since the last call, and what is no longer.
+  [[nodiscard]] std::vector<Hold> take_holds() { return std::exchange(holds_, {}); }
+
   // Whether the hub's policies were all known before the restart, and that is not too long ago.
   [[nodiscard]] bool policies_restored(Hub hub, Clock::time_point now) const;
   [[nodiscard]] bool any_restored() const { return !model_.restored().empty(); }
+  // What members of the hub had and it has not said again.
+  [[nodiscard]] RestoredMembers restored_members(Hub hub) const;
   [[nodiscard]] std::vector<RestoredView> restored(Clock::time_point now) const;  // by hub and cluster
   [[nodiscard]] std::vector<Error> problems(Clock::time_point now) const;
 
@@ -79,14 +91,19 @@ class Intake {
   using Key = std::pair<Hub, ObjectKey>;
 
   [[nodiscard]] std::optional<Hub> number_of(const std::string& hub) const;
-  // When the data of the hub's member was last known to be current.
-  [[nodiscard]] std::optional<Clock::time_point> seen(Hub hub, const std::string& member) const;
+  // When the hub's data of that kind and member was last known to be current.
+  [[nodiscard]] std::optional<Clock::time_point> seen(Hub hub, ObjectKind kind, const std::string& member) const;
   [[nodiscard]] bool too_old(std::optional<Clock::time_point> seen, Clock::time_point now) const {
     return !seen || now - *seen > options_.max_age;
   }
   [[nodiscard]] bool holds(Hub hub, const ObjectKey& key, const Answers& answers, Clock::time_point now);
   [[nodiscard]] bool empties(Hub hub, const std::vector<ObjectDelta>& deltas) const;
-  [[nodiscard]] bool retains(std::size_t missing, std::size_t total) const;
+  [[nodiscard]] bool retains(const Model::RestoredPart& part, std::size_t missing);
+  // Until when the part is held; sets it where it is not held yet.
+  Clock::time_point hold(const Model::RestoredPart& part, Clock::time_point now);
+  void end_hold(const Model::RestoredPart& part);
+  void end_holds();
+  [[nodiscard]] KeptPart kept_part(const Model::RestoredPart& part) const;
   void confirm_part(const Model::RestoredPart& part, const Source& source, const Answers& answers,
                     Clock::time_point now, std::vector<ObjectDelta>& removed);
   void forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed);
@@ -101,9 +118,12 @@ class Intake {
   std::map<Hub, Clock::time_point> policies_;                    // when they were last all known
   std::map<Model::RestoredPart, std::size_t> totals_;            // restored at the start
   std::map<Model::RestoredPart, Clock::time_point> kept_until_;  // parts that a list lacks too much of
-  std::map<Key, Held> held_;                                     // removals that are not applied
-  std::map<Key, ProfileObject> former_;                          // profiles as restored
-  std::map<Key, ObjectDelta> said_;  // profiles as their hub says them, while former_ has them
+  std::map<Model::RestoredPart, Clock::time_point> deadlines_;   // as kept before the restart, or told to be kept
+  std::vector<Hold> holds_;
+  std::set<std::pair<Hub, bool>> said_any_;  // hubs that have said something of clusters; true: of the fleet
+  std::map<Key, Held> held_;                 // removals that are not applied
+  std::map<Key, ProfileObject> former_;      // profiles as restored
+  std::map<Key, ObjectDelta> said_;          // profiles as their hub says them, while former_ has them
 };
 
 }  // namespace isthmus

@@ -4,8 +4,12 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
+#include <set>
 #include <utility>
+
+#include "control/restore/object_size.h"
 
 namespace isthmus {
 namespace {
@@ -13,6 +17,7 @@ namespace {
 constexpr auto kWriteInterval = std::chrono::seconds(1);
 constexpr std::size_t kBatch = 4096;  // pairs that are written at once
 constexpr int kNice = 10;
+constexpr std::chrono::seconds kMaxPause{600};
 
 bool take(std::string_view key_bytes, std::string_view value, KeptState& kept) {
   auto key = decode_key(key_bytes);
@@ -33,12 +38,26 @@ bool take(std::string_view key_bytes, std::string_view value, KeptState& kept) {
     }
     return time.has_value();
   }
+  if (auto* part = std::get_if<KeptPart>(&*key)) {
+    const auto until = decode_time(value);
+    if (until) {
+      kept.holds[std::move(*part)] = *until;
+    }
+    return until.has_value();
+  }
   if (auto* cluster = std::get_if<KeptCluster>(&*key)) {
     auto claims = decode_claims(value);
     if (claims) {
       kept.clusters[cluster->name] = std::move(*claims);
     }
     return claims.has_value();
+  }
+  if (auto* owner = std::get_if<KeptOwner>(&*key)) {
+    auto identity = decode_identity(value);
+    if (identity) {
+      kept.owners[owner->hub] = std::move(identity->text);
+    }
+    return identity.has_value();
   }
   auto holder = decode_holder(value);
   if (holder) {
@@ -47,9 +66,111 @@ bool take(std::string_view key_bytes, std::string_view value, KeptState& kept) {
   return holder.has_value();
 }
 
+// What `owners` says of the hub does not contradict what was kept of it.
+bool is_same(const KeptState& kept, const std::string& hub, const std::optional<std::string>& now) {
+  const auto before = kept.owners.find(hub);
+  return before != kept.owners.end() && (!now || *now == before->second);
+}
+
+std::string was(const KeptState& kept, const std::string& hub) {
+  const auto before = kept.owners.find(hub);
+  return before == kept.owners.end() ? "something that is not known" : before->second;
+}
+
+// Takes out of `kept` what hubs told that `owners` does not name, or names as another one, and appends its removal.
+// Returns one sentence about each of the latter.
+std::vector<std::string> set_aside(const KeptOwners& owners, KeptState& kept, std::vector<Store::Change>& changes) {
+  std::set<std::string> hubs, others;
+  for (const auto& [object, version] : kept.objects) {
+    hubs.insert(object.hub);
+  }
+  for (const auto& [of, time] : kept.seen) {
+    hubs.insert(of.first);
+  }
+  std::vector<std::string> reasons;
+  for (const std::string& hub : hubs) {
+    const auto now = owners.find(hub);
+    if (now == owners.end()) {
+      others.insert(hub);
+    } else if (!is_same(kept, hub, now->second)) {
+      others.insert(hub);
+      reasons.push_back("hub " + hub + " was " + was(kept, hub) + ", and is " +
+                        now->second.value_or("something that is not known") + " now");
+    }
+  }
+  std::erase_if(kept.objects, [&](const auto& entry) {
+    const bool other = others.contains(entry.first.hub);
+    if (other) {
+      changes.emplace_back(encode_key(entry.first), std::nullopt);
+    }
+    return other;
+  });
+  std::erase_if(kept.seen, [&](const auto& entry) {
+    const bool other = others.contains(entry.first.first);
+    if (other) {
+      changes.emplace_back(encode_key(KeptSeen{entry.first.first, entry.first.second}), std::nullopt);
+    }
+    return other;
+  });
+  std::erase_if(kept.holds, [&](const auto& entry) {
+    const bool other = others.contains(entry.first.hub);
+    if (other) {
+      changes.emplace_back(encode_key(entry.first), std::nullopt);
+    }
+    return other;
+  });
+  if (!reasons.empty()) {  // who had what in another fleet has no claim in this one
+    for (const auto& [name, claims] : std::exchange(kept.clusters, {})) {
+      changes.emplace_back(encode_key(KeptCluster{name}), std::nullopt);
+    }
+    for (const auto& [vip, holder] : std::exchange(kept.vips, {})) {
+      changes.emplace_back(encode_key(KeptVip{vip}), std::nullopt);
+    }
+  }
+  return reasons;
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Keeper>> Keeper::open(const std::string& directory, const std::string& name, KeptState& kept) {
+// Before the thread is started. What is removed and who owns the rest are written together: an end between them would
+// leave what one hub said as another's.
+Status Keeper::take_over(const KeptOwners& owners, KeptState& kept) {
+  const bool empty = kept.objects.empty() && kept.seen.empty() && kept.clusters.empty() && kept.vips.empty();
+  std::vector<Store::Change> changes;
+  std::vector<std::string> reasons;
+  if (const auto own = owners.find(""); !empty && own != owners.end() && !is_same(kept, "", own->second)) {
+    reasons.push_back("it is of " + was(kept, "") + ", and this gateway is of " + own->second.value_or("no cluster"));
+    store_->clear(reasons.front());
+    kept = {};
+  } else {
+    reasons = set_aside(owners, kept, changes);
+  }
+  for (const auto& [hub, now] : owners) {
+    if (now && !is_same(kept, hub, now)) {
+      changes.emplace_back(encode_key(KeptOwner{hub}), encode_identity({*now}));
+    }
+  }
+  for (const auto& [hub, before] : kept.owners) {
+    if (!owners.contains(hub)) {
+      changes.emplace_back(encode_key(KeptOwner{hub}), std::nullopt);
+    }
+  }
+  if (!reasons.empty()) {
+    std::string all;
+    for (const std::string& reason : reasons) {
+      all += (all.empty() ? "" : "; ") + reason;
+    }
+    start_problem_ =
+        Error{"what was known before the restart is set aside, since it is another's: " + all, store_->path(),
+              "nothing, if the configuration was changed on purpose: what the hubs say is kept anew; until "
+              "they are read, nothing of it is in force"};
+    spdlog::warn("{}", start_problem_->text());
+  }
+  return changes.empty() ? Status(Ok{}) : store_->write(changes);
+}
+
+Result<std::unique_ptr<Keeper>> Keeper::open(const std::string& directory, const std::string& name,
+                                             const KeptOwners& owners, KeptState& kept, std::size_t max_waiting) {
   auto store = Store::open(directory, name, kKeptFormat);
   if (!store) {
     return store.error();
@@ -58,10 +179,16 @@ Result<std::unique_ptr<Keeper>> Keeper::open(const std::string& directory, const
     kept = {};
   }
   std::unique_ptr<Keeper> keeper(new Keeper(std::move(*store)));
+  keeper->owners_ = owners;
+  keeper->max_waiting_ = max_waiting;
   if (!keeper->store_->reason().empty()) {
     keeper->start_problem_ = Error{"what was known before the restart is not used: " + keeper->store_->reason(),
                                    keeper->store_->path(), "nothing: it is kept anew from now on"};
     spdlog::warn("{}", keeper->start_problem_->text());
+  }
+  if (auto taken = keeper->take_over(owners, kept); !taken) {
+    kept = {};
+    return taken.error();
   }
   keeper->start();
   return keeper;
@@ -73,9 +200,12 @@ Keeper::~Keeper() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    stop_by_ = std::chrono::steady_clock::now() + kMaxStop;
   }
   work_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  }
 }
 
 void Keeper::start() {
@@ -91,24 +221,70 @@ void Keeper::objects(const std::string& hub, std::vector<ObjectDelta> deltas) {
   if (deltas.empty()) {
     return;
   }
+  std::size_t weight = 0;
+  for (const ObjectDelta& delta : deltas) {
+    weight += sizeof delta + (delta.value ? object_bytes(delta.key, *delta.value) : 0);
+  }
   const std::lock_guard lock(mutex_);
-  if (overrun_) {
+  if (overrun_ || lost_) {
     return;
   }
-  waiting_ += deltas.size();
-  if (waiting_ > kMaxWaiting) {
+  waiting_ += weight;
+  if (waiting_ > max_waiting_) {
     overrun_ = true;
     batches_.clear();
   } else {
-    batches_.push_back({hub, std::move(deltas)});
+    batches_.push_back({hub, std::move(deltas), weight});
   }
   work_.notify_one();
 }
 
 void Keeper::change(std::string key, std::optional<std::string> value) {
   const std::lock_guard lock(mutex_);
-  facts_.insert_or_assign(std::move(key), std::move(value));
-  work_.notify_one();
+  if (!lost_) {
+    facts_.insert_or_assign(std::move(key), std::move(value));
+    work_.notify_one();
+  }
+}
+
+bool Keeper::lost() const {
+  const std::lock_guard lock(mutex_);
+  return lost_ && std::chrono::steady_clock::now() >= anew_from_;
+}
+
+void Keeper::begin_anew() {
+  {
+    const std::lock_guard lock(mutex_);
+    lost_ = false;
+    ++beginnings_;
+  }
+  for (const auto& [hub, identity] : owners_) {
+    if (identity) {
+      change(encode_key(KeptOwner{hub}), encode_identity({*identity}));
+    }
+  }
+}
+
+std::uint64_t Keeper::beginnings() const {
+  const std::lock_guard lock(mutex_);
+  return beginnings_;
+}
+
+// In the keeper's thread. What is on the disk is not what was told.
+void Keeper::lose(const std::string& why) {
+  spdlog::warn("the last known state is lost, and is kept anew: {}", why);
+  store_->clear(why);
+  pending_.clear();
+  const std::lock_guard lock(mutex_);
+  batches_.clear();
+  facts_.clear();
+  waiting_ = 0;
+  overrun_ = false;
+  lost_ = true;
+  anew_from_ = std::chrono::steady_clock::now() + pause_;
+  pause_ = std::min(pause_ * 2, kMaxPause);
+  write_problem_ = Error{"the last known state is lost, and will be kept anew: " + why, store_->path(),
+                         "see to its disk, or set another state.last_known_directory"};
 }
 
 void Keeper::seen(const std::string& hub, const std::string& name, const KeptTime& time) {
@@ -121,6 +297,10 @@ void Keeper::claims(const std::string& cluster, const std::optional<KeptClaims>&
 
 void Keeper::holder(const IpAddress& vip, const std::optional<KeptHolder>& holder) {
   change(encode_key(KeptVip{vip}), holder ? std::optional(encode_holder(*holder)) : std::nullopt);
+}
+
+void Keeper::hold(const KeptPart& part, const std::optional<KeptTime>& until) {
+  change(encode_key(part), until ? std::optional(encode_time(*until)) : std::nullopt);
 }
 
 std::optional<Error> Keeper::problem() const {
@@ -144,12 +324,8 @@ void Keeper::run() {
       overrun = overrun_;
     }
     if (overrun) {
-      const std::string why = "the disk is too slow for the changes of the hubs";
-      store_->clear(why);
-      const std::lock_guard lock(mutex_);
-      write_problem_ = Error{"the last known state is no longer kept: " + why, store_->path(),
-                             "use a faster disk (state.last_known_directory), then restart the gateway"};
-      return;
+      lose("the hubs change faster than the disk takes it");
+      continue;
     }
     encode(std::move(batches), std::move(facts));
     write();
@@ -183,22 +359,34 @@ void Keeper::encode(std::vector<Batch> batches, std::map<std::string, std::optio
 
 void Keeper::write() {
   Status status = Ok{};
-  while (!pending_.empty() && status) {
+  const auto in_time = [&] {
+    const std::lock_guard lock(mutex_);
+    return !stopping_ || std::chrono::steady_clock::now() < stop_by_;
+  };
+  while (!pending_.empty() && status && in_time()) {
     std::vector<Store::Change> changes;
     auto end = pending_.begin();
     for (; end != pending_.end() && changes.size() < kBatch; ++end) {
       changes.emplace_back(end->first, end->second);
     }
     status = store_->write(changes);
+    if (store_->emptied()) {
+      lose(status.ok() ? "" : status.error().what);
+      return;
+    }
     if (status) {
       pending_.erase(pending_.begin(), end);
     }
   }
+  std::size_t weight = 0;
+  for (const auto& [key, value] : pending_) {
+    weight += key.size() + (value ? value->size() : 0);
+  }
   const std::lock_guard lock(mutex_);
   write_problem_ = status ? std::optional<Error>() : status.error();
-  waiting_ = pending_.size();
+  waiting_ = weight;
   for (const Batch& batch : batches_) {
-    waiting_ += batch.deltas.size();
+    waiting_ += batch.weight;
   }
 }
 

@@ -125,15 +125,6 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const s
     return made.error();
   }
   std::unique_ptr<Store> store(new Store(path_of(directory, name), format));
-  if (mkdir(store->path_.c_str(), 0700) != 0 && errno != EEXIST) {
-    return last_error("cannot create the last known state", store->path_);
-  }
-  if (const std::string why = unsafe_content(store->path_); !why.empty()) {
-    store->reason_ = store->path_ + " " + why;
-    if (auto removed = remove(directory, name); !removed) {
-      return removed.error();
-    }
-  }
   Status opened = store->open_database();
   if (!opened) {
     return opened.error();
@@ -141,11 +132,34 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const s
   return store;
 }
 
+// The store's own directory: what is there is taken if only this user can have written it, and removed otherwise. Made
+// anew, it must not be there again: in a directory that others may write to, somebody else would have made it.
+Status Store::make_own() {
+  if (mkdir(path_.c_str(), 0700) == 0) {
+    return Ok{};
+  }
+  if (errno != EEXIST) {
+    return last_error("cannot create the last known state", path_);
+  }
+  const std::string why = unsafe_content(path_);
+  if (why.empty()) {
+    return Ok{};
+  }
+  reason_ = path_ + " " + why;
+  std::error_code error;
+  std::filesystem::remove_all(path_, error);
+  if (error) {
+    return Error{"cannot remove the last known state, which " + why + ": " + error.message(), path_, "remove it"};
+  }
+  return mkdir(path_.c_str(), 0700) == 0 ? Status(Ok{})
+                                         : Status(last_error("cannot create the last known state", path_));
+}
+
 // An error that is LevelDB's lock means that another process has it; every other one that what is there is damaged.
 Status Store::open_database() {
   for (const bool again : {false, true}) {
-    if (mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST) {
-      return last_error("cannot create the last known state", path_);
+    if (Status own = make_own(); !own) {
+      return own;
     }
     leveldb::DB* db = nullptr;
     leveldb::Status status = leveldb::DB::Open(database_options(), path_, &db);
@@ -228,7 +242,13 @@ void Store::clear(const std::string& why) {
 
 Status Store::write(const std::vector<Change>& changes) {
   if (!database_->db) {
-    return Error{"cannot write the last known state: it is not open", path_, kFix};
+    const std::string before = std::exchange(reason_, "");
+    Status opened = open_database();
+    emptied_ = !reason_.empty();
+    reason_ = reason_.empty() ? before : reason_;
+    if (!opened || emptied_) {
+      return opened ? Status(Error{"the last known state is lost: " + reason_, path_, kFix}) : opened;
+    }
   }
   leveldb::WriteBatch batch;
   for (const auto& [key, value] : changes) {
@@ -241,6 +261,9 @@ Status Store::write(const std::vector<Change>& changes) {
   leveldb::WriteOptions options;
   options.sync = true;
   const leveldb::Status status = database_->db->Write(options, &batch);
+  if (!status.ok()) {
+    database_->db.reset();
+  }
   return status.ok() ? Status(Ok{})
                      : Status(Error{"cannot write the last known state: " + status.ToString(), path_,
                                     "make room on its disk, and see that this process can write to it"});

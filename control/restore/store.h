@@ -3,7 +3,8 @@
 //
 // Owner: Keeper. Thread: one at a time; LevelDB compacts in a thread of its own. Failure: what cannot be trusted (a
 // directory or file of somebody else, links, a wrong checksum, another format) is removed and the store starts empty,
-// with `reason` saying why; what cannot be opened at all is an error.
+// with `reason` saying why; what cannot be opened at all is an error. LevelDB takes nothing more after a write that
+// failed: the next one opens it again.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +39,10 @@ class Store {
   // Calls `visit` for each pair, in order of key, until it returns false: the pair makes no sense. After that, and
   // after a wrong checksum, the store is empty. True: all were visited.
   [[nodiscard]] bool visit(const std::function<bool(std::string_view key, std::string_view value)>& visit);
-  // All of it or nothing, and on the disk when it returns.
+  // All of it or nothing, and on the disk when it returns. An error with emptied(): what was there before is lost.
   [[nodiscard]] Status write(const std::vector<Change>& changes);
+  // Whether a write() since the last call has found what was there damaged. The store is empty then.
+  [[nodiscard]] bool emptied() { return std::exchange(emptied_, false); }
   // Removes everything, for this reason.
   void clear(const std::string& why);
 
@@ -51,9 +54,11 @@ class Store {
   struct Database;
   Store(std::string path, std::uint32_t format);
   [[nodiscard]] Status open_database();
+  [[nodiscard]] Status make_own();
 
   std::string path_, reason_;
   std::uint32_t format_;
+  bool emptied_ = false;
   std::unique_ptr<Database> database_;
 };
 

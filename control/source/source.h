@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +31,18 @@ struct HubState {
   std::vector<std::string> invalid_keys;  // with a value that is rejected at present, ten at most
   bool listed = false;                    // everything that there was at first has been read once
   std::uint64_t retained = 0;             // objects missing from the hub that stay in force, see problems()
+  std::string kind;                       // of an API server's resource: the kind of its objects
+  bool policies = false;                  // one of those that policies are made of
+  bool absent = false;                    // the server does not have it, and so none of its objects
 };
+
+// What a member of the fleet had before a restart, as far as its hub has not said it again.
+struct RestoredMember {
+  ClusterId id;                               // kNoCluster: said again
+  std::map<std::string, IpAddress> gateways;  // underlay addresses, by name
+  friend bool operator==(const RestoredMember&, const RestoredMember&) = default;
+};
+using RestoredMembers = std::map<std::string, RestoredMember>;  // by cluster
 
 class Source {
  public:
@@ -58,7 +70,12 @@ class Source {
   // hub has been found to have no such member. `cluster`: of the key; of a fleet object the cluster that it is of,
   // empty for a profile.
   [[nodiscard]] virtual bool listed(ObjectKind /*kind*/, const std::string& /*cluster*/) const { return synced(); }
+  // Before start(), and again when there are fewer: what these members had stays theirs, whoever is read first.
+  virtual void set_restored(const RestoredMembers& /*members*/) {}
   [[nodiscard]] virtual std::string describe() const = 0;
+  // What is configured as this hub, before start() too: what was kept of another one is not this one's. Nothing: it
+  // cannot be told at present.
+  [[nodiscard]] virtual std::optional<std::string> identity() const = 0;
   // One for each part; empty for a source that is read at once.
   [[nodiscard]] virtual std::vector<HubState> states() const { return {}; }
 };

@@ -33,6 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto holder = decode_holder(bytes)) {
     require(decode_holder(encode_holder(*holder)) == holder);
   }
+  if (const auto identity = decode_identity(bytes)) {
+    require(decode_identity(encode_identity(*identity)) == identity);
+  }
   for (unsigned kind = 0; kind <= static_cast<unsigned>(ObjectKind::kAgentConfig); ++kind) {
     if (const auto version = decode_version(bytes, static_cast<ObjectKind>(kind))) {
       const auto again =

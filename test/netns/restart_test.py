@@ -7,7 +7,7 @@ import unittest
 
 from fleet_case import FleetCase, plan, pod, url, wait_until
 from fleet.kubernetes import FLEET
-from fleet.policies import cilium_policy, policy_file
+from fleet.policies import cilium_policy, peers, policy_file
 from fleet.shell import run
 from fleet.traffic import curl, curl_many, ping
 from kubernetes_test import KubernetesFleet
@@ -124,6 +124,73 @@ class WithoutEtcds(Restarting, FleetCase):
                    what="it is listed")
         self.assertIn("west-1", self.east.live_peers())
         self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("west-web-0").ipv4, count=1))
+
+
+class WithAFolder(Restarting, FleetCase):
+    """East's gateways start while the folder that is their hub is not mounted, or is mounted later."""
+
+    @classmethod
+    def prepare(cls):
+        cls.east = [cls.fleet.gateways[name] for name in ("east-1", "east-2")]
+        cls.folder = cls.fleet.hub.folder
+
+    def mount(self):
+        away = self.folder + ".away"
+        for name in os.listdir(away) if os.path.isdir(away) else ():
+            os.rename(os.path.join(away, name), os.path.join(self.folder, name))
+
+    def unmount(self, *names):
+        self.addCleanup(self.mount)
+        os.makedirs(self.folder + ".away", exist_ok=True)
+        for name in names:
+            os.rename(os.path.join(self.folder, name), os.path.join(self.folder + ".away", name))
+
+    def passes(self, cluster):
+        return ping(self.fleet.pod(cluster, "client"), pod("east-web-0").ipv4) is not None
+
+    def test_an_empty_folder_removes_nothing_and_opens_nothing(self):
+        self.fleet.hub.write(policy_file("east", "web"), [cilium_policy(
+            "web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n")])
+        self.addCleanup(self.fleet.hub.remove, policy_file("east", "web"))
+        self.addCleanup(self.mount)  # before the file is removed from it
+        wait_until(lambda: not self.passes("north"), what="the policy denies north's client")
+        self.assertTrue(self.passes("west"))
+        for gateway in self.east:
+            self.kept(gateway)
+            self.kill(gateway)
+        self.unmount("fleet", "clusters")
+        for gateway in self.east:
+            self.serve(gateway)
+        self.fleet.wait_peers()
+        self.assertEqual((self.passes("west"), self.passes("north")), (True, False))
+        self.assertTrue([row for row in self.east[0].status()["problems"] if "policies are not known" in row["what"]])
+        self.mount()
+        for gateway in self.east:
+            wait_until(lambda one=gateway: not self.restored(one), what="every object is confirmed")
+        self.assertEqual((self.passes("west"), self.passes("north")), (True, False))
+
+    def test_own_parameters_that_changed_meanwhile_are_taken_when_the_folder_says_them(self):
+        gateway = self.east[0]
+        wait_until(lambda: not self.restored(gateway), what="every object is confirmed")
+        name = os.path.join(self.folder, "fleet", "fleet.yaml")
+        with open(name, encoding="utf-8") as file:
+            right = file.read()
+        own = gateway.gateway.underlay
+        wrong = right.replace(f'"{own}"', f'"{own}9"')
+        self.assertNotEqual(wrong, right)
+        self.addCleanup(self.fleet.wait_peers)
+        self.addCleanup(self.fleet.hub.write, "fleet/fleet.yaml", [right])
+        self.fleet.hub.write("fleet/fleet.yaml", [wrong])
+        wait_until(lambda: [row for row in gateway.status()["problems"] if "has changed in the hub" in row["what"]],
+                   what="the change is listed")
+        self.kept(gateway)
+        self.kill(gateway)
+        self.fleet.hub.write("fleet/fleet.yaml", [right])
+        self.unmount("fleet")
+        self.serve(gateway)  # with what it knew last, which is wrong
+        self.mount()
+        self.fleet.wait_peers()
+        self.assertFalse([row for row in gateway.status()["problems"] if "has changed in the hub" in row["what"]])
 
 
 class WithoutApiServers(Restarting, KubernetesFleet):

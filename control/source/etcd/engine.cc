@@ -49,6 +49,14 @@ void EtcdEngine::rescan_soon() {
   loop_.post([this] { rescan(); });
 }
 
+void EtcdEngine::set_restored(RestoredMembers members) {
+  loop_.post([this, members = std::move(members)] {
+    if (registry_.set_restored(members)) {
+      shared_.id_released();
+    }
+  });
+}
+
 void EtcdEngine::rescan() {
   folder_problems_.clear();
   if (!options_.folder.empty()) {
@@ -75,7 +83,7 @@ void EtcdEngine::scan_folder() {
                        "restore the folder, with one etcd client configuration for each remote cluster");
     return;
   }
-  std::set<std::string> present;
+  std::set<std::string> present, unread;
   for (const std::filesystem::directory_iterator end; entries != end && !error; entries.increment(error)) {
     const std::filesystem::directory_entry& entry = *entries;
     const std::string name = entry.path().filename().string(), path = entry.path().string();
@@ -98,6 +106,7 @@ void EtcdEngine::scan_folder() {
               "; the last known data of its cluster stays in force",
           file.why.empty() ? "write the cluster's client configuration there, or remove the file" : file.fix);
     } else if (!file.why.empty()) {
+      unread.insert(name);
       if (file.error != 0) {  // else it is too large to be a configuration: other files may lie here
         add_folder_problem(path, "cannot be read: " + file.why, file.fix);
       }
@@ -109,13 +118,17 @@ void EtcdEngine::scan_folder() {
         add_folder_problem(path, "the file name is not a valid cluster name, so the file is ignored",
                            "name the file after its cluster: 1 to 32 characters of a-z, 0-9 and -");
       }
+    } else {
+      unread.insert(name);
     }
   }
   if (error) {
     return;  // an incomplete scan does not show that files are absent
   }
   remove_absent(present);
+  unread_ = std::move(unread);
   folder_read_ = true;
+  ++scans_;
 }
 
 void EtcdEngine::read_mesh_config() {
@@ -217,6 +230,21 @@ bool EtcdEngine::all_synced() const {
                      [](const auto& entry) { return entry.second.connection->all_synced(); });
 }
 
+// As remove_absent() has it: not after one scan, and not of a folder that is empty and may not be mounted. Which
+// clusters a KVStoreMesh hub has, it says itself.
+std::optional<std::set<std::string>> EtcdEngine::configured() const {
+  const bool may_be_emptied =
+      hubs_.empty() && options_.retains() && EtcdLoop::Clock::now() - started_ < options_.hold_time;
+  if (options_.folder.empty() || !options_.kvstoremesh.empty() || scans_ < 2 || may_be_emptied) {
+    return std::nullopt;
+  }
+  std::set<std::string> clusters = unread_;
+  for (const auto& [name, hub] : hubs_) {
+    clusters.insert(name);
+  }
+  return clusters;
+}
+
 void EtcdEngine::publish_view() {
   viewed_ = EtcdLoop::Clock::now();
   std::vector<HubState> states;
@@ -232,7 +260,7 @@ void EtcdEngine::publish_view() {
     }
   }
   // A folder without any configuration may be a mount that failed: it does not say that there are no clusters.
-  outbox_.set_listed(std::move(listed), !hubs_.empty() && all_synced());
+  outbox_.set_listed({std::move(listed), configured(), !hubs_.empty() && all_synced()});
   std::vector<SourceProblem> more = registry_.problems();
   problems.insert(problems.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
   outbox_.set_view(std::move(states), std::move(problems));

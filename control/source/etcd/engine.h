@@ -34,6 +34,8 @@ class EtcdEngine {
   void stop() { loop_.stop(); }
   // Rescans the configurations without waiting for folder_period.
   void rescan_soon();
+  // Any thread, also before run(): see Source::set_restored().
+  void set_restored(RestoredMembers members);
 
  private:
   struct Hub {
@@ -49,6 +51,8 @@ class EtcdEngine {
   [[nodiscard]] bool is_excluded(const std::string& cluster) const;
   void publish_changes();
   [[nodiscard]] bool all_synced() const;
+  // The clusters that are configured, where that is known.
+  [[nodiscard]] std::optional<std::set<std::string>> configured() const;
   void publish_view();
   void add_folder_problem(std::string path, std::string what, std::string fix);
 
@@ -61,6 +65,8 @@ class EtcdEngine {
   std::optional<EtcdLoop::Clock::time_point> emptied_since_;  // the folder, of configurations
   std::map<std::string, Hub> hubs_;                           // by cluster; the KVStoreMesh hub has no name
   std::vector<SourceProblem> folder_problems_;
+  std::set<std::string> unread_;  // names in the folder that may be clusters, without a configuration
+  unsigned scans_ = 0;            // complete ones
   bool folder_read_ = false, complete_ = false;
   EtcdLoop::Clock::time_point started_, viewed_;
   EtcdTimer scan_timer_, retry_timer_;

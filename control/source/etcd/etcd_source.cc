@@ -39,6 +39,7 @@ Status EtcdSource::start() {
     return Error{"no file descriptor is left", "eventfd", "raise the limit of open files (ulimit -n)"};
   }
   engine_ = std::make_unique<EtcdEngine>(options_, *outbox_);
+  engine_->set_restored(restored_);
   // The thread inherits this mask: signals are handled by the daemon's main thread.
   sigset_t all, before;
   sigfillset(&all);
@@ -54,7 +55,6 @@ int EtcdSource::fd() const { return outbox_->fd(); }
 std::vector<ObjectDelta> EtcdSource::poll() {
   EtcdOutbox::Batch batch = outbox_->take();
   synced_ = synced_ || batch.complete;
-  all_listed_ = batch.all_listed;
   if (batch.listed) {
     listed_ = std::move(*batch.listed);
   }
@@ -63,15 +63,20 @@ std::vector<ObjectDelta> EtcdSource::poll() {
 
 std::vector<SourceProblem> EtcdSource::problems() const { return outbox_->problems(); }
 
+void EtcdSource::set_restored(const RestoredMembers& members) {
+  restored_ = members;
+  if (engine_ != nullptr) {
+    engine_->set_restored(members);
+  }
+}
+
 void EtcdSource::reload() {
   if (engine_ != nullptr) {
     engine_->rescan_soon();
   }
 }
 
-bool EtcdSource::listed(ObjectKind /*kind*/, const std::string& cluster) const {
-  return all_listed_ || listed_.count(cluster) != 0;
-}
+bool EtcdSource::listed(ObjectKind /*kind*/, const std::string& cluster) const { return listed_.has(cluster); }
 
 std::string EtcdSource::describe() const {
   std::uint64_t objects = 0, clusters = 0;
@@ -82,6 +87,14 @@ std::string EtcdSource::describe() const {
   }
   return "etcd " + (options_.kvstoremesh.empty() ? options_.folder : options_.kvstoremesh) + ": " +
          std::to_string(objects) + " objects of " + std::to_string(clusters) + " clusters";
+}
+
+std::optional<std::string> EtcdSource::identity() const {
+  std::string text = options_.folder.empty() ? "" : "configurations in " + options_.folder;
+  if (!options_.kvstoremesh.empty()) {
+    text += (text.empty() ? "" : " and ") + ("KVStoreMesh of " + options_.kvstoremesh);
+  }
+  return text;
 }
 
 std::vector<HubState> EtcdSource::states() const { return outbox_->states(); }

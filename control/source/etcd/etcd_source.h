@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "control/source/etcd/options.h"
+#include "control/source/etcd/outbox.h"
 #include "control/source/source.h"
 
 namespace isthmus {
 
 class EtcdEngine;
-class EtcdOutbox;
 
 class EtcdSource final : public Source {
  public:
@@ -35,9 +35,12 @@ class EtcdSource final : public Source {
   void reload() override;
   // Also true after sync_timeout, even if some hub has not answered by then; states() shows which.
   [[nodiscard]] bool synced() const override { return synced_; }
-  // By cluster: what it is required to have has been listed, or all hubs were and none has the cluster.
+  // By cluster: what it is required to have has been listed, or all hubs were and none has the cluster, or no hub of it
+  // is configured.
   [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
+  void set_restored(const RestoredMembers& members) override;
   [[nodiscard]] std::string describe() const override;
+  [[nodiscard]] std::optional<std::string> identity() const override;
   // One for each remote cluster, and one named "kvstoremesh" for a KVStoreMesh hub.
   [[nodiscard]] std::vector<HubState> states() const override;
 
@@ -46,8 +49,9 @@ class EtcdSource final : public Source {
   std::unique_ptr<EtcdOutbox> outbox_;
   std::unique_ptr<EtcdEngine> engine_;
   std::thread thread_;
-  bool synced_ = false, all_listed_ = false;
-  std::set<std::string> listed_;  // clusters
+  bool synced_ = false;
+  EtcdListed listed_;
+  RestoredMembers restored_;
 };
 
 }  // namespace isthmus

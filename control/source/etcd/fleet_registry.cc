@@ -57,7 +57,45 @@ FleetRegistry::FleetRegistry(Own own, std::vector<ObjectDelta>& out) : own_(std:
   }
 }
 
+bool FleetRegistry::set_restored(RestoredMembers members) {
+  std::swap(restored_, members);
+  const bool fewer = std::any_of(members.begin(), members.end(), [&](const auto& before) {
+    const auto now = restored_.find(before.first);
+    return now == restored_.end() || !(now->second == before.second);
+  });
+  if (fewer) {
+    publish_gateways();
+  }
+  return fewer;
+}
+
+bool FleetRegistry::is_known_of_another(const std::string& gateway, const std::string& cluster) const {
+  return std::any_of(restored_.begin(), restored_.end(), [&](const auto& member) {
+    return member.first != cluster && member.second.gateways.contains(gateway);
+  });
+}
+
+// Published, or before the restart.
+bool FleetRegistry::had_name(const std::string& gateway, const std::string& cluster, const IpAddress& underlay) const {
+  if (const auto restored = restored_.find(cluster); restored != restored_.end()) {
+    const auto had = restored->second.gateways.find(gateway);
+    if (had != restored->second.gateways.end() && had->second == underlay) {
+      return true;
+    }
+  }
+  const auto now = published_.find(gateway);
+  return now != published_.end() && now->second.object.cluster == cluster && now->second.object.underlay == underlay;
+}
+
 std::string FleetRegistry::reserve(ClusterId id, const std::string& cluster) {
+  for (auto& [name, had] : restored_) {
+    if (had.id == id && name != cluster) {
+      return name;
+    }
+    if (name == cluster && had.id != id) {
+      had.id = kNoCluster;  // it says another one itself
+    }
+  }
   const auto [owner, fresh] = id_owners_.try_emplace(id, cluster);
   return fresh || owner->second == cluster ? "" : owner->second;
 }
@@ -65,6 +103,9 @@ std::string FleetRegistry::reserve(ClusterId id, const std::string& cluster) {
 void FleetRegistry::release(ClusterId id, const std::string& cluster) {
   if (const auto owner = id_owners_.find(id); owner != id_owners_.end() && owner->second == cluster) {
     id_owners_.erase(owner);
+  }
+  if (const auto had = restored_.find(cluster); had != restored_.end() && had->second.id == id) {
+    had->second.id = kNoCluster;
   }
 }
 
@@ -155,13 +196,12 @@ std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() 
     for (const Candidate& c : candidates) {
       const std::string full = c.gateway.object.cluster + "-" + c.name;
       const auto has_name = [&](const std::string& name) {
-        const auto now = published_.find(name);
-        return now != published_.end() && now->second.object.cluster == c.gateway.object.cluster &&
-               now->second.object.underlay == c.gateway.object.underlay;
+        return had_name(name, c.gateway.object.cluster, c.gateway.object.underlay);
       };
       const bool incumbent = has_name(c.name) || has_name(full);
       if (incumbent == incumbents) {
-        const bool free = c.name != own_.gateway && !desired.contains(c.name);
+        const bool free = c.name != own_.gateway && !desired.contains(c.name) &&
+                          !is_known_of_another(c.name, c.gateway.object.cluster);
         desired.emplace(has_name(c.name) || (!has_name(full) && free) ? c.name : full, c.gateway);
       }
     }

@@ -2,7 +2,8 @@
 // names, and conflicting service exports.
 //
 // Owner: EtcdEngine. Thread: the etcd source's. Changes of gateways and of the profile are appended to `out`.
-// Of two claimants of one cluster id or one gateway name, the earlier one keeps it.
+// Of two claimants of one cluster id or one gateway name, the earlier one keeps it; who had it before a restart is
+// earlier than all that are read after it.
 #pragma once
 
 #include <map>
@@ -13,6 +14,7 @@
 
 #include "control/model/objects.h"
 #include "control/source/etcd/values.h"
+#include "control/source/source.h"
 
 namespace isthmus {
 
@@ -24,6 +26,9 @@ class FleetRegistry {
     unsigned max_connected_clusters = 255;
   };
   FleetRegistry(Own own, std::vector<ObjectDelta>& out);
+
+  // What clusters had before the restart and have not said since. True: there is less of it than before.
+  bool set_restored(RestoredMembers members);
 
   // Reserves the id for `cluster`. Returns an empty string on success, else the name of the cluster that owns the id.
   [[nodiscard]] std::string reserve(ClusterId id, const std::string& cluster);
@@ -57,6 +62,10 @@ class FleetRegistry {
 
   Own own_;
   std::vector<ObjectDelta>& out_;
+  [[nodiscard]] bool is_known_of_another(const std::string& gateway, const std::string& cluster) const;
+  [[nodiscard]] bool had_name(const std::string& gateway, const std::string& cluster, const IpAddress& underlay) const;
+
+  RestoredMembers restored_;
   std::map<ClusterId, std::string> id_owners_;
   std::set<std::string> members_;
   std::map<std::string, std::vector<ServiceBackend>> service_gateways_;

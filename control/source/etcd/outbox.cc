@@ -53,13 +53,12 @@ void EtcdOutbox::set_view(std::vector<HubState> states, std::vector<SourceProble
   }
 }
 
-void EtcdOutbox::set_listed(std::set<std::string> clusters, bool all) {
+void EtcdOutbox::set_listed(EtcdListed listed) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (clusters == listed_ && all == all_listed_) {
+  if (listed == listed_) {
     return;
   }
-  listed_ = std::move(clusters);
-  all_listed_ = all;
+  listed_ = std::move(listed);
   listed_changed_ = true;
   if (!std::exchange(signalled_, true)) {
     eventfd_write(event_, 1);
@@ -84,7 +83,6 @@ EtcdOutbox::Batch EtcdOutbox::take() {
   const std::lock_guard<std::mutex> lock(mutex_);
   batch.deltas.swap(deltas_);
   batch.complete = complete_;
-  batch.all_listed = all_listed_;
   if (std::exchange(listed_changed_, false)) {
     batch.listed = listed_;
   }

@@ -15,6 +15,17 @@
 
 namespace isthmus {
 
+// What first lists are complete.
+struct EtcdListed {
+  std::set<std::string> clusters;                   // whose lists are
+  std::optional<std::set<std::string>> configured;  // clusters; no other is a member. Nothing: that is not known
+  bool all = false;                                 // those of all clusters
+  [[nodiscard]] bool has(const std::string& cluster) const {
+    return all || clusters.contains(cluster) || (!cluster.empty() && configured && !configured->contains(cluster));
+  }
+  friend bool operator==(const EtcdListed&, const EtcdListed&) = default;
+};
+
 class EtcdOutbox {
  public:
   EtcdOutbox();
@@ -28,7 +39,7 @@ class EtcdOutbox {
   void put(std::vector<ObjectDelta>& deltas);
   void set_view(std::vector<HubState> states, std::vector<SourceProblem> problems);
   // All changes that were read before have been put.
-  void set_listed(std::set<std::string> clusters, bool all);
+  void set_listed(EtcdListed listed);
   void set_complete();  // the initial state has been put
   void close();         // called by the reader, which takes no more: unblocks the writer
 
@@ -36,10 +47,7 @@ class EtcdOutbox {
   struct Batch {
     std::vector<ObjectDelta> deltas;
     bool complete = false;
-    // Of the clusters whose first lists are complete with these deltas; whether all clusters' are. Only if they have
-    // changed since the last take().
-    std::optional<std::set<std::string>> listed;
-    bool all_listed = false;
+    std::optional<EtcdListed> listed;  // with these deltas; only if it has changed since the last take()
   };
   [[nodiscard]] Batch take();
   [[nodiscard]] std::vector<HubState> states() const;
@@ -52,8 +60,8 @@ class EtcdOutbox {
   std::vector<ObjectDelta> deltas_;
   std::vector<HubState> states_;
   std::vector<SourceProblem> problems_;
-  std::set<std::string> listed_;
-  bool all_listed_ = false, listed_changed_ = false;
+  EtcdListed listed_;
+  bool listed_changed_ = false;
   bool complete_ = false, closed_ = false, signalled_ = false;
 };
 

@@ -31,7 +31,8 @@ std::string name_of(const std::string& path) { return path.substr(path.rfind('/'
 
 }  // namespace
 
-FileSource::FileSource(std::string folder) : root_(std::move(folder)) {
+FileSource::FileSource(std::string folder, std::string own_cluster)
+    : root_(std::move(folder)), own_cluster_(std::move(own_cluster)) {
   while (root_.size() > 1 && root_.back() == '/') {
     root_.pop_back();
   }
@@ -89,8 +90,48 @@ std::vector<ObjectDelta> FileSource::poll() {
     timer_armed_ = true;
     arm_timer(kSettleMs);
   }
+  if (expired || !synced_) {
+    hidden_.clear();
+    find_policies();
+  }
   synced_ = true;
   return objects_.take_deltas();
+}
+
+// ENOENT also before it was looked for.
+int FileSource::error_of(const std::string& path) const {
+  const auto folder = folders_.find(path);
+  return folder == folders_.end() ? ENOENT : folder->second.error;
+}
+
+bool FileSource::listed(ObjectKind kind, const std::string& cluster) const {
+  const bool fleet = is_of_fleet(kind);
+  const std::string fleet_path = root_ + "/" + std::string(kFleetFolder);
+  const std::string clusters_path = root_ + "/" + std::string(kClustersFolder);
+  const std::string of = fleet ? std::string() : cluster;
+  const std::string path = fleet ? fleet_path : clusters_path + "/" + cluster;
+  if (!synced_ || root_missing_ || error_of(fleet ? fleet_path : clusters_path) != 0) {
+    return false;
+  }
+  if (const int error = error_of(path); error != 0 && error != ENOENT) {
+    return false;
+  }
+  const auto [hidden, fresh] = hidden_.try_emplace(of);
+  if (fresh) {
+    hidden->second = objects_.hidden(of);
+  }
+  return !hidden->second.anything && hidden->second.kinds.count(kind) == 0;
+}
+
+// Once they were all read they are known. A hub without clusters/ has none, unless it is empty as a whole.
+void FileSource::find_policies() {
+  const std::string clusters = root_ + "/" + std::string(kClustersFolder);
+  const int fleet = error_of(root_ + "/" + std::string(kFleetFolder)), all = error_of(clusters);
+  const int own = error_of(clusters + "/" + own_cluster_);
+  if (policies_listed_ || root_missing_ || (fleet != 0 && all != 0) || (all != 0 && all != ENOENT)) {
+    return;
+  }
+  policies_listed_ = own_cluster_.empty() || ((own == 0 || own == ENOENT) && !objects_.hidden(own_cluster_).anything);
 }
 
 void FileSource::reload() {
@@ -109,6 +150,12 @@ std::vector<SourceProblem> FileSource::problems() const {
   }
   std::vector<SourceProblem> in_files = objects_.problems();
   out.insert(out.end(), std::make_move_iterator(in_files.begin()), std::make_move_iterator(in_files.end()));
+  if (synced_ && !policies_listed_) {
+    out.push_back({{root_, 0},
+                   "the folder is empty, or a file of this cluster is empty or cannot be read, so that this cluster's "
+                   "policies are not known",
+                   "see that the folder is mounted and that every file in it can be read; delete empty ones"});
+  }
   return out;
 }
 
@@ -117,6 +164,8 @@ std::string FileSource::describe() const {
   return "folder " + root_ + ": " + std::to_string(counts.objects) + " objects from " + std::to_string(counts.files) +
          " files, " + std::to_string(counts.ignored) + " of kinds not read";
 }
+
+std::optional<std::string> FileSource::identity() const { return "folder " + root_; }
 
 void FileSource::arm_timer(std::uint64_t milliseconds) {
   itimerspec when{};
@@ -242,6 +291,7 @@ void FileSource::scan_structure() {
     watch_folder(path, is_fleet ? Role::kLeaf : Role::kClusters, "");
     const FolderListing listing = list_folder(path);
     present.insert(path);
+    folders_[path].error = listing.error;
     if (listing.error != 0) {
       structure_problems_.push_back(
           {{path, 0},
@@ -340,6 +390,7 @@ void FileSource::scan_leaf(const std::string& path) {
   Folder& folder = found->second;
   const FolderListing listing = list_folder(path);
   folder.problems.clear();
+  folder.error = listing.error;
   if (listing.error != 0) {
     // scan_structure() reports the fleet's folder, and removes the folder of a cluster that no longer exists.
     if (!folder.cluster.empty() && listing.error != ENOENT) {
@@ -385,7 +436,7 @@ void FileSource::read_file(const std::string& path, const std::string& cluster, 
       files_.erase(path);
       return;
     case FileText::Outcome::kFailed:
-      objects_.set_unreadable(path, "the file cannot be read: " + file.why, file.fix + ", or delete it");
+      objects_.set_unreadable(path, cluster, "the file cannot be read: " + file.why, file.fix + ", or delete it");
       files_[path] = {cluster, {}, true};
       return;
     case FileText::Outcome::kRead:

@@ -29,19 +29,21 @@ constexpr auto kClosed = "; what the policy selects is closed but for its other 
 
 }  // namespace
 
-HubObjects::File& HubObjects::file_at(const std::string& path) {
+HubObjects::File& HubObjects::file_at(const std::string& path, const std::string& cluster) {
   auto& slot = files_[path];
   if (!slot) {
     slot = std::make_shared<File>();
     slot->path = path;
+    slot->cluster = cluster;
   }
   return *slot;
 }
 
 void HubObjects::set_text(const std::string& path, const std::string& cluster, std::string_view text) {
-  File& file = file_at(path);
-  if (is_blank(text) && !file.objects.empty()) {
-    set_unreadable(path, "the file is empty", "write the objects again, or delete the file to remove them");
+  File& file = file_at(path, cluster);
+  file.blank = is_blank(text);
+  if (file.blank && !file.objects.empty()) {
+    set_unreadable(path, cluster, "the file is empty", "write the objects again, or delete the file to remove them");
     return;
   }
   file.problem.reset();
@@ -85,8 +87,9 @@ void HubObjects::retain_unseen(const File& before, Contents& now) {
   }
 }
 
-void HubObjects::set_unreadable(const std::string& path, const std::string& why, const std::string& fix) {
-  File& file = file_at(path);
+void HubObjects::set_unreadable(const std::string& path, const std::string& cluster, const std::string& why,
+                                const std::string& fix) {
+  File& file = file_at(path, cluster);
   const std::string stays = file.objects.empty() ? "" : "; what was read from it before stays in force";
   file.problem = SourceProblem{{path, 0}, why + stays, fix};
 }
@@ -330,6 +333,23 @@ std::vector<SourceProblem> HubObjects::problems_hiding(const std::set<ObjectKind
     }
   }
   return out;
+}
+
+HubObjects::Hidden HubObjects::hidden(const std::string& cluster) const {
+  Hidden hidden;
+  for (const auto& [path, file] : files_) {
+    if (file->cluster != cluster) {
+      continue;
+    }
+    hidden.anything = hidden.anything || file->problem || file->blank;
+    for (const Manifest::Entry& entry : file->manifest.documents) {
+      hidden.anything = hidden.anything || entry.document->unreadable;
+      for (const ManifestKey& key : entry.document->invalid) {
+        hidden.kinds.insert(key.object.kind);
+      }
+    }
+  }
+  return hidden;
 }
 
 HubObjects::Counts HubObjects::counts() const {

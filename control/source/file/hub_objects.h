@@ -29,7 +29,8 @@ class HubObjects {
   // The file at `path` now contains `text`, a manifest of `cluster` (empty: of the fleet).
   void set_text(const std::string& path, const std::string& cluster, std::string_view text);
   // The file at `path` exists but cannot be read: its objects stay.
-  void set_unreadable(const std::string& path, const std::string& why, const std::string& fix);
+  void set_unreadable(const std::string& path, const std::string& cluster, const std::string& why,
+                      const std::string& fix);
   void remove(const std::string& path);
 
   // Changes since the last call, including a policy's change of file or line. Removals first, dependants before what
@@ -40,6 +41,13 @@ class HubObjects {
 
   // The problems that may conceal an object of one of the kinds, or a second version of one.
   [[nodiscard]] std::vector<SourceProblem> problems_hiding(const std::set<ObjectKind>& kinds) const;
+
+  // What files of one cluster (empty: of the fleet) may contain beyond what they give at present.
+  struct Hidden {
+    bool anything = false;       // a file or a document that cannot be read, or an empty file
+    std::set<ObjectKind> kinds;  // objects that are invalid
+  };
+  [[nodiscard]] Hidden hidden(const std::string& cluster) const;
 
   struct Counts {
     std::size_t files = 0, objects = 0, ignored = 0;
@@ -57,12 +65,13 @@ class HubObjects {
     unsigned first_line = 0, second_line = 0;
   };
   struct File {
-    std::string path;
+    std::string path, cluster;
     Manifest manifest;
     std::map<ManifestKey, Version> objects;
     std::set<ManifestKey> invalid;
     std::map<ManifestKey, Version> refused;  // of `invalid`: policies that close their subjects
     std::vector<Duplicate> duplicates;
+    bool blank = false;
     bool has_retained = false;             // has objects of an earlier text that the current one does not contain
     std::optional<SourceProblem> problem;  // of the file as a whole
   };
@@ -74,7 +83,7 @@ class HubObjects {
     Value last_good;  // of the owner
   };
 
-  File& file_at(const std::string& path);
+  File& file_at(const std::string& path, const std::string& cluster);
   // What a text contains, by key.
   struct Contents {
     std::map<ManifestKey, Version> objects, refused;

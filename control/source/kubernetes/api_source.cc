@@ -229,6 +229,9 @@ class ApiSource::Loop final : public ReflectorSink {
     for (std::size_t i = 0; i < reflectors_.size(); ++i) {
       HubState state = reflectors_[i]->state();
       const ApiObjects::Counts& counts = objects_->counts(i);
+      state.kind = objects_->resources()[i].kind;
+      state.policies = objects_->resources()[i].policy;
+      state.absent = is_absent(i, http_status_[i]);
       state.objects = counts.objects;
       state.rejected = counts.rejected;
       constexpr std::size_t kMaxShown = 10;
@@ -358,9 +361,13 @@ ApiSource::ApiSource(std::string description, ApiServerOptions options, MakeObje
 
 ApiSource::~ApiSource() = default;
 
+Result<ApiAccess> ApiSource::access() const {
+  return options_.kubeconfig.empty() ? in_cluster_access(options_.service_account_folder)
+                                     : load_kubeconfig(options_.kubeconfig, options_.context);
+}
+
 Status ApiSource::start() {
-  auto access = options_.kubeconfig.empty() ? in_cluster_access(options_.service_account_folder)
-                                            : load_kubeconfig(options_.kubeconfig, options_.context);
+  auto access = this->access();
   if (!access) {
     return access.error();
   }
@@ -390,6 +397,11 @@ bool ApiSource::listed(ObjectKind kind, const std::string& /*cluster*/) const {
 bool ApiSource::policies_listed() const { return loop_ && loop_->policies_listed(); }
 
 std::string ApiSource::describe() const { return description_ + (loop_ ? " at " + loop_->server() : std::string()); }
+
+std::optional<std::string> ApiSource::identity() const {
+  const auto server = access();
+  return server ? std::optional(description_ + " at " + server->server) : std::nullopt;
+}
 
 std::vector<HubState> ApiSource::states() const { return loop_ ? loop_->states() : std::vector<HubState>{}; }
 

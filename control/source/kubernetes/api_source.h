@@ -46,10 +46,12 @@ class ApiSource : public Source {
   // What the server refuses to say, in part or as a whole, is not known to be gone.
   [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
   [[nodiscard]] std::string describe() const override;
+  [[nodiscard]] std::optional<std::string> identity() const override;
   [[nodiscard]] std::vector<HubState> states() const override;
 
  private:
   class Loop;
+  [[nodiscard]] Result<ApiAccess> access() const;
   std::string description_;
   ApiServerOptions options_;
   MakeObjects make_objects_;

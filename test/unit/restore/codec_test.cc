@@ -68,7 +68,8 @@ TEST(Codec, EveryKindOfObjectIsReadAsItWasWritten) {
 }
 
 TEST(Codec, OtherFactsAreReadAsTheyWereWritten) {
-  for (const KeptKey& key : std::vector<KeptKey>{KeptSeen{"etcd", "west"}, KeptCluster{"west"}, KeptVip{kV6}}) {
+  for (const KeptKey& key : std::vector<KeptKey>{KeptSeen{"etcd", "west"}, KeptCluster{"west"}, KeptVip{kV6},
+                                                 KeptOwner{"etcd"}, KeptPart{"file", ObjectKind::kNode, "west"}}) {
     EXPECT_EQ(decode_key(encode_key(key)), key);
   }
   const KeptTime time{1'700'000'000, true};
@@ -77,6 +78,8 @@ TEST(Codec, OtherFactsAreReadAsTheyWereWritten) {
   EXPECT_EQ(decode_claims(encode_claims(claims)), claims);
   const KeptHolder holder{"shop", "web"};
   EXPECT_EQ(decode_holder(encode_holder(holder)), holder);
+  const KeptIdentity identity{"folder /hub"};
+  EXPECT_EQ(decode_identity(encode_identity(identity)), identity);
 }
 
 TEST(Codec, AValueOfAnotherKindIsNotRead) {

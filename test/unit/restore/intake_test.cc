@@ -23,6 +23,7 @@ class SaidSource final : public Source {
     return clusters.contains(cluster);
   }
   [[nodiscard]] std::string describe() const override { return "said"; }
+  [[nodiscard]] std::optional<std::string> identity() const override { return "said"; }
 
   std::set<std::string> clusters;
 };
@@ -59,12 +60,22 @@ class IntakeTest : public ::testing::Test {
     for (const char* member : {"west", "north"}) {
       kept.seen[{hub, member}] = {Wall::to_time_t(wall_ - age), policies};
     }
+    kept.holds = holds_;
+    for (const auto& [of, time] : seen_) {
+      kept.seen[of] = time;
+    }
     lost_ = intake_.restore(std::move(kept), wall_, now_);
   }
   std::size_t take(std::vector<ObjectDelta> deltas, Intake::Hub hub = 1) {
     return intake_.take(hub, std::move(deltas), answers_, now_).size();
   }
-  std::size_t confirm() { return intake_.confirm(1, source_, answers_, now_).size(); }
+  std::size_t confirm(Intake::Hub hub = 1) { return intake_.confirm(hub, source_, answers_, now_).size(); }
+  static ObjectDelta policy(const std::string& name) {
+    return {{ObjectKind::kNetworkPolicy, "east", "shop", name}, PolicyObject{}, {}};
+  }
+  [[nodiscard]] KeptTime before(std::chrono::seconds age, bool policies = false) const {
+    return {Wall::to_time_t(wall_ - age), policies};
+  }
   std::size_t expire() { return intake_.expire(answers_, now_).size(); }
   [[nodiscard]] bool has(const ObjectDelta& delta) const { return has(delta.key); }
   [[nodiscard]] bool has(const ObjectKey& key) const { return model_.version_of(1, key) != nullptr; }
@@ -74,11 +85,13 @@ class IntakeTest : public ::testing::Test {
 
   IntakeOptions options_{24h, 50, 600s, 60s};
   Model model_;
-  Intake intake_{options_, {"file", "etcd"}, model_};
+  Intake intake_{options_, {"file", "etcd", "kubernetes"}, model_};
   SaidSource source_;
   Intake::Answers answers_ = [this](const std::string& name) { return alive_.contains(name); };
   std::set<std::string> alive_;
   Intake::Lost lost_;
+  std::map<KeptPart, KeptTime> holds_;                              // kept before the restart
+  std::map<std::pair<std::string, std::string>, KeptTime> seen_{};  // the same, beside or instead of the usual
   Wall::time_point wall_ = Wall::from_time_t(1'800'000'000);
   Intake::Clock::time_point now_ = Intake::Clock::time_point(100h);
 };
@@ -146,7 +159,7 @@ TEST_F(IntakeTest, WhatBecomesTooOldWhileTheHubIsAwayGoes) {
 }
 
 TEST_F(IntakeTest, ObjectsOfAHubThatIsNoLongerConfiguredAreNotUsed) {
-  restore({address("west", 1)}, 60s, false, "kubernetes");
+  restore({address("west", 1)}, 60s, false, "fleet");
   EXPECT_EQ(model_.size(), 0U);
   EXPECT_EQ(lost_.size(), 1U);
 }
@@ -219,6 +232,123 @@ TEST_F(IntakeTest, AFolderThatBecomesEmptyAtOnceIsHeld) {
   now_ += 601s;
   EXPECT_EQ(expire(), 1U);
   EXPECT_EQ(model_.versions_of(0), 1U);
+}
+
+TEST_F(IntakeTest, AMemberIsAsOldAsItsOwnDataHoweverFreshTheOthersAre) {
+  seen_[{"etcd", "north"}] = before(25h);
+  restore({address("west", 1), address("north", 2), gateway("north-1", "north"), cluster("north", 3)});
+  EXPECT_TRUE(has(address("west", 1)));
+  EXPECT_EQ(model_.size(), 1U);
+  EXPECT_EQ(lost_.size(), 3U);
+}
+
+TEST_F(IntakeTest, AMemberThatIsUsedGoesWhenItsOwnDataIsTooOld) {
+  seen_[{"etcd", "north"}] = before(23h);
+  restore({address("west", 1), address("north", 2)});
+  now_ += 2h;
+  EXPECT_EQ(expire(), 1U);
+  EXPECT_TRUE(has(address("west", 1)) && !has(address("north", 2)));
+}
+
+TEST_F(IntakeTest, AKindOfAnApiServerIsAsOldAsItsOwnListAndPoliciesAsTheOldestOfTheirs) {
+  for (const auto age : {23h, 25h}) {
+    Model model;
+    Intake intake({24h, 50, 600s, 60s}, {"kubernetes"}, model);
+    KeptState kept;
+    kept.objects.push_back({{"kubernetes", policy("web").key}, {*policy("web").value, {}}});
+    kept.seen[{"kubernetes", "Service"}] = before(1s);
+    kept.seen[{"kubernetes", "Pod"}] = before(1s, true);
+    kept.seen[{"kubernetes", "NetworkPolicy"}] = before(age, true);
+    static_cast<void>(intake.restore(std::move(kept), wall_, now_));
+    EXPECT_EQ(model.size(), age == 23h ? 1U : 0U);
+    EXPECT_EQ(intake.policies_restored(0, now_), age == 23h) << "policies of which some are too old are not all known";
+  }
+}
+
+TEST_F(IntakeTest, WhatAnApiServersListLacksGoesAtOnceHoweverMuchItIs) {
+  KeptState kept;
+  for (int n = 0; n < 20; ++n) {
+    const ObjectDelta delta = policy("p" + std::to_string(n));
+    kept.objects.push_back({{"kubernetes", delta.key}, {*delta.value, {}}});
+  }
+  kept.seen[{"kubernetes", "NetworkPolicy"}] = before(60s, true);
+  lost_ = intake_.restore(std::move(kept), wall_, now_);
+  ASSERT_EQ(model_.size(), 20U);
+  take({policy("p0")}, 2);
+  EXPECT_EQ(confirm(2), 0U) << "not listed";
+  source_.clusters = {"east"};
+  EXPECT_EQ(confirm(2), 19U);
+  EXPECT_EQ(model_.size(), 1U);
+}
+
+TEST_F(IntakeTest, AFolderThatIsEmptyAtTheStartIsHeldAsOneThatBecomesEmpty) {
+  restore({cluster("west", 2), cluster("north", 3), address("west", 1), address("west", 2)}, 60s, true, "file");
+  seen_.clear();
+  source_.clusters = {"west", "north"};
+  EXPECT_EQ(confirm(0), 0U);
+  EXPECT_EQ(model_.versions_of(0), 4U);
+  EXPECT_FALSE(intake_.problems(now_).empty());
+  take({cluster("west", 2), address("west", 1)}, 0);  // is mounted now
+  EXPECT_EQ(confirm(0), 0U);
+  now_ += 601s;
+  EXPECT_EQ(expire(), 2U);
+  EXPECT_EQ(model_.versions_of(0), 2U);
+}
+
+TEST_F(IntakeTest, OfAFolderWithAFleetAndNoClustersTheClustersAreHeldAndOneFileThatIsGoneIsNot) {
+  restore({cluster("west", 2), cluster("north", 3), address("west", 1), address("west", 2)}, 60s, true, "file");
+  source_.clusters = {"west", "north"};
+  take({cluster("west", 2)}, 0);
+  EXPECT_EQ(confirm(0), 1U) << "a person has removed north";
+  EXPECT_EQ(model_.versions_of(0), 3U) << "clusters/ may not be mounted";
+}
+
+TEST_F(IntakeTest, HowLongSomethingIsHeldIsCountedOverRestarts) {
+  std::vector<ObjectDelta> all;
+  for (int n = 0; n < 20; ++n) {
+    all.push_back(address("west", n));
+  }
+  restore(all);
+  source_.clusters = {"west"};
+  confirm();
+  auto holds = intake_.take_holds();
+  ASSERT_EQ(holds.size(), 1U);
+  EXPECT_EQ(holds[0].part, (KeptPart{"etcd", ObjectKind::kAddress, "west"}));
+  EXPECT_EQ(holds[0].until, now_ + 600s);
+  for (const auto left : {100s, -1s}) {  // the next start
+    Model model;
+    Intake intake({24h, 50, 600s, 60s}, {"file", "etcd"}, model);
+    KeptState kept;
+    for (const ObjectDelta& delta : all) {
+      kept.objects.push_back({{"etcd", delta.key}, {*delta.value, {}}});
+    }
+    kept.seen[{"etcd", "west"}] = before(1s);
+    kept.holds[{"etcd", ObjectKind::kAddress, "west"}] = {Wall::to_time_t(wall_ + left), false};
+    static_cast<void>(intake.restore(std::move(kept), wall_, now_));
+    EXPECT_EQ(intake.confirm(1, source_, answers_, now_).size(), left > 0s ? 0U : 20U);
+    EXPECT_TRUE(intake.expire(answers_, now_ + 99s).empty());
+    EXPECT_EQ(intake.expire(answers_, now_ + 101s).size(), left > 0s ? 20U : 0U);
+    holds = intake.take_holds();
+    ASSERT_EQ(holds.size(), 1U);
+    EXPECT_FALSE(holds[0].until) << "it is over, and not kept any longer";
+  }
+}
+
+TEST_F(IntakeTest, AHoldThatIsOverDoesNotShortenALaterOne) {
+  holds_[{"etcd", ObjectKind::kAddress, "west"}] = before(60s);  // it was over while the gateway was down
+  restore({address("west", 1), address("west", 2)});
+  take({address("west", 1), address("west", 2)});
+  EXPECT_EQ(confirm() + expire(), 0U);
+  const auto holds = intake_.take_holds();
+  ASSERT_EQ(holds.size(), 1U);
+  EXPECT_FALSE(holds[0].until);
+}
+
+TEST_F(IntakeTest, AProfileThatIsRemovedGoesOnceWhateverIsNotConfirmed) {
+  restore({profile({"east", "west"}), cluster("west", 2)});
+  EXPECT_EQ(take({gone(profile({}))}), 1U);
+  EXPECT_EQ(model_.version_of(1, profile({}).key), nullptr);
+  EXPECT_EQ(confirm() + confirm(), 0U) << "nothing more changes";
 }
 
 }  // namespace

@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <chrono>
+#include <filesystem>
+#include <functional>
 #include <string>
+#include <thread>
 
 #include "test/unit/source/temporary_folder.h"
 
@@ -17,16 +23,45 @@ ObjectDelta address(int n, std::uint32_t identity) {
           {"cluster west: ip/" + text, 0}};
 }
 
+// While it exists no file of this process grows, as on a disk without room.
+class NoRoom {
+ public:
+  NoRoom() : before_(::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &usual_), 0);
+    const rlimit none{0, usual_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  }
+  ~NoRoom() {
+    ::setrlimit(RLIMIT_FSIZE, &usual_);
+    ::signal(SIGXFSZ, before_);
+  }
+  NoRoom(const NoRoom&) = delete;
+  NoRoom& operator=(const NoRoom&) = delete;
+
+ private:
+  rlimit usual_{};
+  void (*before_)(int);
+};
+
+bool until(const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!condition() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return condition();
+}
+
 class KeeperTest : public ::testing::Test {
  protected:
   std::unique_ptr<Keeper> open() {
     kept_ = {};
-    auto keeper = Keeper::open(folder_.path("known"), "east-1", kept_);
+    auto keeper = Keeper::open(folder_.path("known"), "east-1", owners_, kept_);
     EXPECT_TRUE(keeper.ok()) << (keeper.ok() ? "" : keeper.error().text());
     return std::move(*keeper);
   }
   TemporaryFolder folder_;
   KeptState kept_;
+  KeptOwners owners_{{"", "cluster east"}, {"etcd", "folder /etc/etcd"}, {"file", "folder /hub"}};
 };
 
 TEST_F(KeeperTest, TheLastVersionOfEachObjectIsThereAfterARestart) {
@@ -79,6 +114,138 @@ TEST_F(KeeperTest, AWholeListIsWrittenInTheOrderOfItsChanges) {
   }
   const auto keeper = open();
   EXPECT_EQ(kept_.objects.size(), static_cast<std::size_t>(kObjects));
+}
+
+// A store with objects of two hubs, claims and times.
+class KeptByAnother : public KeeperTest {
+ protected:
+  void SetUp() override {
+    const auto keeper = open();
+    keeper->objects("etcd", {address(1, 300)});
+    keeper->objects("file", {address(2, 400)});
+    keeper->seen("etcd", "west", {1'700'000'000, false});
+    keeper->seen("file", {}, {1'700'000'000, true});
+    keeper->claims("west", KeptClaims{ClusterId{2}, {*Prefix::parse("10.2.0.0/16")}, {}});
+    keeper->holder(*IpAddress::parse("10.200.0.1"), KeptHolder{"shop", "web"});
+  }
+  // Each part that is used after a start, as its hub.
+  std::string used() {
+    const auto keeper = open();
+    problem_ = keeper->problem() ? keeper->problem()->text() : "";
+    std::string out;
+    for (const auto& [object, version] : kept_.objects) {
+      out += object.hub + " ";
+    }
+    for (const auto& [of, time] : kept_.seen) {
+      out += "seen-" + of.first + " ";
+    }
+    return out + (kept_.clusters.empty() ? "" : "claims ") + (kept_.vips.empty() ? "" : "vips ");
+  }
+  static constexpr const char* kAll = "etcd file seen-etcd seen-file claims vips ";
+  std::string problem_;
+};
+
+TEST_F(KeptByAnother, NothingOfAnotherClusterIsUsedThenOrLater) {
+  owners_[""] = "cluster west";
+  EXPECT_EQ(used(), "");
+  EXPECT_NE(problem_.find("cluster east"), std::string::npos) << problem_;
+  EXPECT_NE(problem_.find("cluster west"), std::string::npos) << problem_;
+  owners_[""] = "cluster east";
+  EXPECT_EQ(used(), "") << "it is gone";
+}
+
+TEST_F(KeptByAnother, NothingOfAnotherHubIsUsedThenOrLaterNorTheClaimsOfItsFleet) {
+  owners_["file"] = "folder /another";
+  EXPECT_EQ(used(), "etcd seen-etcd ");
+  EXPECT_NE(problem_.find("folder /hub"), std::string::npos) << problem_;
+  EXPECT_EQ(used(), "etcd seen-etcd ");
+  EXPECT_EQ(problem_, "") << "it is told once";
+  owners_["file"] = "folder /hub";
+  EXPECT_EQ(used(), "etcd seen-etcd ");
+}
+
+TEST_F(KeptByAnother, AHubThatIsNotConfiguredLeavesNothingThatALaterOneWouldTakeForItsOwn) {
+  owners_.erase("file");
+  EXPECT_EQ(used(), "etcd seen-etcd claims vips ");
+  EXPECT_EQ(problem_, "");
+  owners_["file"] = "folder /hub";
+  EXPECT_EQ(used(), "etcd seen-etcd claims vips ") << "its policies are not known to be listed";
+}
+
+TEST_F(KeptByAnother, AHubThatCannotBeToldAtPresentStands) {
+  owners_["file"] = std::nullopt;
+  EXPECT_EQ(used(), kAll);
+  owners_["file"] = "folder /hub";
+  EXPECT_EQ(used(), kAll);
+  EXPECT_EQ(problem_, "");
+}
+
+TEST_F(KeptByAnother, AStoreThatDoesNotSayWhoseItIsIsNotUsed) {
+  {
+    auto store = Store::open(folder_.path("known"), "east-1", kKeptFormat);
+    ASSERT_TRUE((*store)->write({{encode_key(KeptOwner{""}), std::nullopt}}));
+  }
+  EXPECT_EQ(used(), "");
+}
+
+TEST_F(KeeperTest, WhatADiskWithoutRoomDidNotTakeIsWrittenOnceItHasRoom) {
+  {
+    const auto keeper = open();
+    {
+      const NoRoom none;
+      keeper->objects("etcd", {address(1, 300)});
+      ASSERT_TRUE(until([&] { return keeper->problem().has_value(); }));
+    }
+    keeper->objects("etcd", {address(2, 300)});
+    EXPECT_TRUE(until([&] { return !keeper->problem(); }));
+    EXPECT_FALSE(keeper->lost());
+  }
+  const auto keeper = open();
+  EXPECT_EQ(kept_.objects.size(), 2U);
+  EXPECT_FALSE(keeper->problem()) << keeper->problem()->text();
+}
+
+TEST_F(KeeperTest, WhatIsDamagedWhileItRunsIsKeptAnewOnceEverythingIsToldAgain) {
+  {
+    const auto keeper = open();
+    keeper->objects("etcd", {address(1, 300)});
+    {
+      const NoRoom none;
+      keeper->objects("etcd", {address(2, 300)});
+      ASSERT_TRUE(until([&] { return keeper->problem().has_value(); }));
+      std::filesystem::resize_file(folder_.path("known/east-1.known/CURRENT"), 0);
+    }
+    ASSERT_TRUE(until([&] { return keeper->lost(); }));
+    keeper->seen("etcd", "west", {1'700'000'000, true});
+    keeper->objects("etcd", {address(3, 300)});  // is not taken: a part is not the whole
+    keeper->begin_anew();
+    EXPECT_FALSE(keeper->lost());
+    EXPECT_EQ(keeper->beginnings(), 1U);
+    keeper->objects("etcd", {address(1, 300), address(2, 300)});
+    EXPECT_TRUE(until([&] { return !keeper->problem(); }));
+  }
+  const auto keeper = open();
+  EXPECT_EQ(kept_.objects.size(), 2U);
+  EXPECT_TRUE(kept_.seen.empty());
+  EXPECT_FALSE(keeper->problem()) << keeper->problem()->text();
+}
+
+TEST_F(KeeperTest, ChangesThatWaitAreBoundedByTheirSize) {
+  constexpr std::size_t kLimit = 100'000;
+  {
+    KeptState kept;
+    const auto keeper = *Keeper::open(folder_.path("known"), "east-1", owners_, kept, kLimit);
+    keeper->objects("etcd", {address(1, 300)});
+    EXPECT_FALSE(keeper->lost());
+    keeper->objects(
+        "etcd",
+        {{{ObjectKind::kNamespace, "west", {}, "shop"}, NamespaceObject{{{"key", std::string(kLimit, 'x')}}, {}}, {}}});
+    EXPECT_TRUE(until([&] { return keeper->lost(); })) << "one object of that size is too much";
+    ASSERT_TRUE(keeper->problem());
+    EXPECT_NE(keeper->problem()->what.find("faster than the disk"), std::string::npos);
+  }
+  const auto keeper = open();
+  EXPECT_TRUE(kept_.objects.empty()) << "it would be wrong";
 }
 
 TEST_F(KeeperTest, AStoreThatDoesNotDecodeIsNamedAndStartsEmpty) {

@@ -127,6 +127,25 @@ TEST_F(StoreTest, APairThatMakesNoSenseEmptiesIt) {
   EXPECT_EQ(all(*store), (Pairs{{"d", "4"}}));
 }
 
+TEST_F(StoreTest, AWriteThatFailsIsFollowedByOneThatOpensItAgain) {
+  fill();
+  const auto store = open();
+  const auto before = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit none{0, usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  const Status full = store->write({{"d", "4"}}), still = store->write({{"d", "4"}});
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &usual), 0);
+  ::signal(SIGXFSZ, before);
+  EXPECT_FALSE(full);
+  EXPECT_FALSE(still);
+  const Status now = store->write({{"e", "5"}});
+  EXPECT_TRUE(now) << now.error().text();
+  EXPECT_FALSE(store->emptied());
+  EXPECT_EQ(all(*store), (Pairs{{"a", "1"}, {"b", "2"}, {"c", "3"}, {"e", "5"}}));
+}
+
 TEST_F(StoreTest, TwoProcessesDoNotShareIt) {
   const auto first = open();
   const auto second = Store::open(directory_, "east-1", 1);

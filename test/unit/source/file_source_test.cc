@@ -333,13 +333,87 @@ TEST(FileSourceStart, AMissingFolderIsAnErrorWithAFix) {
   EXPECT_FALSE(file.start().ok());
 }
 
-TEST(FileSourceStart, AnEmptyFolderStartsWithTwoProblems) {
+TEST(FileSourceStart, AnEmptyFolderStartsWithThreeProblems) {
   const TemporaryFolder folder;
   FileSource source(folder.path());
   ASSERT_TRUE(source.start().ok());
   EXPECT_TRUE(source.poll().empty());
   EXPECT_TRUE(source.synced());
-  EXPECT_EQ(source.problems().size(), 2u);
+  EXPECT_EQ(source.problems().size(), 3u);
+}
+
+// What a folder is known to have all of, as it is when a source starts.
+class FileListing : public FileSourceTest {
+ protected:
+  struct Known {
+    bool fleet = false, own = false, other = false, policies = false;
+    friend bool operator==(const Known&, const Known&) = default;
+    friend void PrintTo(const Known& k, std::ostream* out) { *out << k.fleet << k.own << k.other << k.policies; }
+  };
+  Known known() {
+    FileSource source(hub_.path("hub"), "east");
+    EXPECT_TRUE(source.start().ok());
+    EXPECT_EQ(known_of(source), Known{}) << "nothing is read yet";
+    pollfd waiting{source.fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&waiting, 1, 30'000), 1);
+    static_cast<void>(source.poll());
+    told_.clear();
+    for (const SourceProblem& problem : source.problems()) {
+      told_ += problem.what + "\n";
+    }
+    EXPECT_EQ(told_.find("policies are not known") != std::string::npos, !source.policies_listed()) << told_;
+    return known_of(source);
+  }
+  static Known known_of(const FileSource& source) {
+    return {source.listed(ObjectKind::kGateway, "west"), source.listed(ObjectKind::kPod, "east"),
+            source.listed(ObjectKind::kPod, "west"), source.policies_listed()};
+  }
+  std::string told_;
+};
+
+TEST_F(FileListing, AFolderThatIsReadWholeIsKnown) {
+  EXPECT_EQ(known(), (Known{true, true, true, true})) << "it is known to have no west, too";
+}
+
+TEST_F(FileListing, AnEmptyFolderMayNotBeMounted) {
+  hub_.remove("hub/fleet");
+  hub_.remove("hub/clusters");
+  EXPECT_EQ(known(), Known{});
+}
+
+TEST_F(FileListing, AFolderThatIsMissingSaysNothingOfItsObjects) {
+  hub_.remove("hub/clusters");
+  EXPECT_EQ(known(), (Known{true, false, false, true})) << "a hub of the fleet's objects alone has no policies";
+  hub_.write("hub/clusters", "no folder");
+  EXPECT_EQ(known(), (Known{true, false, false, false}));
+}
+
+TEST_F(FileListing, AFileThatCannotBeReadMayHaveAnythingOfItsCluster) {
+  ASSERT_EQ(mkfifo(hub_.path("hub/clusters/east/more.yaml").c_str(), 0600), 0);
+  EXPECT_EQ(known(), (Known{true, false, true, false}));
+  hub_.move("hub/clusters/east/more.yaml", "hub/fleet/more.yaml");
+  EXPECT_EQ(known(), (Known{false, true, true, true}));
+}
+
+TEST_F(FileListing, AnEmptyFileOrATextThatIsNoneMayHaveHadAnything) {
+  for (const char* text : {"", "\n", "a: [b\n"}) {
+    hub_.write("hub/clusters/east/more.yaml", text);
+    EXPECT_EQ(known(), (Known{true, false, true, false})) << text;
+  }
+}
+
+TEST_F(FileListing, AnInvalidObjectIsOneOfItsKind) {
+  hub_.write("hub/clusters/east/more.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: c}\nstatus: {podIP: x}\n");
+  EXPECT_EQ(known(), (Known{true, false, true, true}));
+}
+
+TEST_F(FileListing, PoliciesThatWereKnownStaySo) {
+  start();
+  EXPECT_TRUE(source_.policies_listed());
+  hub_.write("hub/clusters/east/pods.yaml", "");
+  wait_until([&] { return problems().find("the file is empty") != std::string::npos; });
+  EXPECT_TRUE(source_.policies_listed());
+  EXPECT_FALSE(source_.listed(ObjectKind::kPod, "east"));
 }
 
 }  // namespace

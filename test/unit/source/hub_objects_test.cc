@@ -140,7 +140,7 @@ TEST(HubObjects, AnUnreadableFileKeepsItsObjects) {
   HubObjects hub;
   hub.set_text("f", "east", pod("a", "10.1.0.1"));
   (void)deltas(hub);
-  hub.set_unreadable("f", "the file cannot be read: Permission denied", "make it readable");
+  hub.set_unreadable("f", "", "the file cannot be read: Permission denied", "make it readable");
   EXPECT_THAT(deltas(hub), IsEmpty());
   EXPECT_THAT(problems(hub), ElementsAre(HasSubstr("Permission denied; what was read from it before stays in force")));
   hub.set_text("f", "east", pod("a", "10.1.0.1"));

@@ -67,6 +67,37 @@ TEST_F(FleetRegistryTest, AGatewayWhoseNameIsTakenIsPrefixedWithItsCluster) {
   EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
 }
 
+TEST_F(FleetRegistryTest, WhatAMemberHadBeforeARestartIsNotTakenByWhoIsReadFirst) {
+  const RestoredMembers had{{"west", {ClusterId{5}, {{"gateway-0", *IpAddress::parse("192.0.2.21")}}}}};
+  registry.set_restored(had);
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "north"), "west");
+  registry.set_member("north", true);
+  registry.set_service_gateways("north", {backend("192.0.2.31", "gateway-0")});
+  EXPECT_EQ(gateways(), (Names{{"north-gateway-0", "192.0.2.31"}}));
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "west"), "");
+  registry.set_member("west", true);
+  registry.set_service_gateways("west", {backend("192.0.2.21", "gateway-0")});
+  EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.21"}, {"north-gateway-0", "192.0.2.31"}}));
+  EXPECT_TRUE(registry.set_restored({}));
+  EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.21"}, {"north-gateway-0", "192.0.2.31"}}));
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "north"), "west");
+}
+
+TEST_F(FleetRegistryTest, WhatAMemberHadIsFreeOnceItDoesNotReturnOrSaysOtherwise) {
+  const RestoredMembers had{{"west", {ClusterId{5}, {{"gateway-0", *IpAddress::parse("192.0.2.21")}}}},
+                            {"south", {ClusterId{6}, {}}}};
+  registry.set_restored(had);
+  EXPECT_EQ(registry.reserve(ClusterId{6}, "north"), "south");
+  EXPECT_EQ(registry.reserve(ClusterId{7}, "south"), "");
+  EXPECT_EQ(registry.reserve(ClusterId{6}, "north"), "") << "south says that it has another one";
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "a"), "west");
+  EXPECT_TRUE(registry.set_restored({})) << "west is found to be gone";
+  EXPECT_EQ(registry.reserve(ClusterId{5}, "a"), "");
+  registry.set_member("north", true);
+  registry.set_service_gateways("north", {backend("192.0.2.31", "gateway-0")});
+  EXPECT_EQ(gateways(), (Names{{"gateway-0", "192.0.2.31"}}));
+}
+
 // Whose address it is is for the compiler to decide, which names the other; nobody's gateway goes away here.
 TEST_F(FleetRegistryTest, AMembersGatewayStaysWhenAnotherOneClaimsItsAddress) {
   registry.set_member("west", true);

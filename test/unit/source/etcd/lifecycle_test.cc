@@ -67,6 +67,25 @@ TEST_F(EtcdLifecycleTest, KeysDeletedWhileDisconnectedAreRemovedByTheNextList) {
   EXPECT_EQ(rig.removals, 1U);
 }
 
+// What was known of a cluster before a restart must not stay because another one's hub is away.
+TEST_F(EtcdLifecycleTest, AClusterWithoutAConfigurationIsKnownToBeNoMemberWhoeverIsAway) {
+  rig.folder.write("configs/west", rig.config_text("https://127.0.0.1:1"));
+  rig.folder.write("configs/south", "");  // may be one that is being written
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->listed(ObjectKind::kCluster, "north"); }));
+  EXPECT_FALSE(rig.source->listed(ObjectKind::kCluster, "west"));
+  EXPECT_FALSE(rig.source->listed(ObjectKind::kCluster, "south"));
+  EXPECT_FALSE(rig.source->listed(ObjectKind::kProfile, ""));
+}
+
+TEST_F(EtcdLifecycleTest, AFolderThatIsEmptyAtTheStartSaysNothingOfClustersForTheHoldTime) {
+  rig.options.hold_time = EtcdRig::Milliseconds(200);
+  const auto begin = std::chrono::steady_clock::now();
+  rig.start();
+  ASSERT_TRUE(rig.until([&] { return rig.source->listed(ObjectKind::kCluster, "north"); }));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, rig.options.hold_time);
+}
+
 TEST_F(EtcdLifecycleTest, AHubThatRestartsEmptyRemovesNothingBeforeItsCanaries) {
   follow_west();
   const auto objects = rig.objects;

@@ -1,0 +1,96 @@
+// What a gateway knows of its hubs when it starts again: of the same folder or another, mounted or not, as the same
+// cluster or another.
+#include "control/daemon/hubs.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "test/unit/source/temporary_folder.h"
+
+namespace isthmus {
+namespace {
+
+class HubsTest : public testing::Test {
+ protected:
+  struct Known {
+    bool cluster = false, pod = false, policies = false;
+    std::string problems;
+  };
+  void SetUp() override {
+    folder_.write("hub/fleet/east.yaml",
+                  "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\nspec: {id: 1, podCIDRs: "
+                  "[10.1.0.0/16]}\n");
+    folder_.write("hub/clusters/east/pods.yaml",
+                  "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop}\nstatus: {podIP: 10.1.0.1}\n");
+    folder_.make("other");
+    config_.name = "east-1";
+    config_.cluster = "east";
+    config_.hub_file = folder_.path("hub");
+    config_.last_known_directory = folder_.path("known");
+  }
+  // A run of the gateway: what is known once every file that can be read was read.
+  Known run() {
+    EventLoop loop;
+    EXPECT_TRUE(loop.open().ok());
+    Model model;
+    Hubs hubs;
+    const Status opened = hubs.open(config_, loop, model, [] {});
+    EXPECT_TRUE(opened.ok()) << opened.error().text();
+    for (int i = 0; i < 3; ++i) {  // a folder is read before the first
+      hubs.take(model, [](const std::string&) { return false; });
+    }
+    Known known{model.find<ClusterObject>({ObjectKind::kCluster, {}, {}, "east"}).value != nullptr,
+                model.find<PodObject>({ObjectKind::kPod, "east", "shop", "a"}).value != nullptr,
+                model.policies_listed(),
+                {}};
+    for (const SourceProblem& problem : hubs.problems()) {
+      known.problems += problem.what + "\n";
+    }
+    return known;
+  }
+  void unmount() {
+    folder_.move("hub", "away");
+    folder_.make("hub");
+  }
+
+  TemporaryFolder folder_;
+  GatewayConfig config_;
+};
+
+TEST_F(HubsTest, AnEmptyFolderLeavesWhatWasKnownInForce) {
+  const Known first = run();
+  EXPECT_TRUE(first.cluster && first.pod && first.policies) << first.problems;
+  unmount();
+  for (int restart = 0; restart < 2; ++restart) {
+    const Known known = run();
+    EXPECT_TRUE(known.cluster && known.pod && known.policies) << known.problems;
+  }
+}
+
+TEST_F(HubsTest, AnEmptyFolderOpensNothingWhereNothingWasKnown) {
+  unmount();
+  const Known known = run();
+  EXPECT_FALSE(known.cluster || known.pod || known.policies);
+  EXPECT_NE(known.problems.find("policies are not known"), std::string::npos) << known.problems;
+}
+
+TEST_F(HubsTest, WhatAnotherClusterKnewOpensNothing) {
+  static_cast<void>(run());
+  unmount();
+  config_.cluster = "west";
+  const Known known = run();
+  EXPECT_FALSE(known.cluster || known.pod || known.policies);
+  EXPECT_NE(known.problems.find("is set aside"), std::string::npos) << known.problems;
+}
+
+TEST_F(HubsTest, WhatAnotherHubSaidOpensNothing) {
+  static_cast<void>(run());
+  config_.hub_file = folder_.path("other");
+  const Known known = run();
+  EXPECT_FALSE(known.cluster || known.pod || known.policies);
+  EXPECT_NE(known.problems.find("is set aside"), std::string::npos) << known.problems;
+}
+
+}  // namespace
+}  // namespace isthmus
