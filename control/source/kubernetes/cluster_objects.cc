@@ -86,6 +86,19 @@ ClusterObjects::ClusterObjects(ClusterObjectsOptions options) : options_(std::mo
   add(fleet(ObjectKind::kGateway), "gateways", "Gateway", {"isthmus.io/v1alpha1"}, true);
   add(fleet(ObjectKind::kProfile), "crossclusternetworkprofiles", "CrossClusterNetworkProfile", {"isthmus.io/v1alpha1"},
       true);
+  add_unread();
+}
+
+void ClusterObjects::add_unread() {
+  constexpr auto kGroup = "policy.networking.k8s.io/";
+  Kind unread;
+  unread.unread = true;
+  add(unread, "adminnetworkpolicies", "AdminNetworkPolicy", {std::string(kGroup) + "v1alpha1"}, true);
+  add(unread, "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", {std::string(kGroup) + "v1alpha1"}, true);
+  add(unread, "clusternetworkpolicies", "ClusterNetworkPolicy", {std::string(kGroup) + "v1alpha2"}, true);
+  for (ApiResource& resource : resources_) {
+    resource.may_be_forbidden = resource.may_be_forbidden || resource.versions.front().starts_with(kGroup);
+  }
 }
 
 void ClusterObjects::add(Kind kind, std::string plural, std::string name, std::vector<std::string> versions,
@@ -116,6 +129,13 @@ void ClusterObjects::list_begins(std::size_t resource) { ++resource_states_[reso
 void ClusterObjects::list_ends(std::size_t resource) {
   const Kind& kind = kinds_[resource];
   const unsigned generation = resource_states_[resource].generation;
+  if (kind.unread) {
+    const std::size_t gone = std::erase_if(unread_, [&](const auto& each) {
+      return each.first.first == resource && each.second.generation != generation;
+    });
+    resource_states_[resource].counts.objects -= gone;
+    return;
+  }
   if (kind.service_export) {
     for (auto at = exports_.begin(); at != exports_.end();) {
       const auto [key, seen] = *at++;
@@ -134,6 +154,10 @@ void ClusterObjects::list_ends(std::size_t resource) {
 
 void ClusterObjects::put(std::size_t resource, const std::string& version, const YamlNode& object) {
   const Kind& kind = kinds_[resource];
+  if (kind.unread) {
+    put_unread(resource, version, object);
+    return;
+  }
   if (kind.service_export) {
     put_export(resource, object);
     return;
@@ -238,6 +262,10 @@ ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, En
 
 void ClusterObjects::removed(std::size_t resource, const YamlNode& object) {
   const Kind& kind = kinds_[resource];
+  if (kind.unread) {
+    resource_states_[resource].counts.objects -= unread_.erase({resource, metadata_text(object, "name")});
+    return;
+  }
   const ManifestKey key = key_of(kind, object);
   if (kind.service_export) {
     remove_export(resource, {key.object.ns, key.object.name});
@@ -246,6 +274,16 @@ void ClusterObjects::removed(std::size_t resource, const YamlNode& object) {
   forget_elsewhere(resource, key);
   if (const auto at = entries_.find(key); at != entries_.end()) {
     erase(resource, at);
+  }
+}
+
+void ClusterObjects::put_unread(std::size_t resource, const std::string& version, const YamlNode& object) {
+  const auto [at, added] = unread_.try_emplace({resource, metadata_text(object, "name")});
+  at->second = {object_url(options_.server, resources_[resource], version, object),
+                resource_states_[resource].generation};
+  if (added) {
+    ++resource_states_[resource].counts.objects;
+    log(resources_[resource].kind + " " + at->first.second + " is not read: this policy is not enforced");
   }
 }
 
@@ -418,6 +456,12 @@ std::vector<SourceProblem> ClusterObjects::problems(WallClock::time_point) const
                      error.fix,
                      is_rejected ? std::optional(key.object) : std::nullopt});
     }
+  }
+  for (const auto& [key, unread] : unread_) {
+    out.push_back({{unread.location, 0},
+                   resources_[key.first].kind + " " + key.second + " is not read: this policy is not enforced",
+                   "write it as NetworkPolicy, CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy",
+                   std::nullopt});
   }
   return out;
 }

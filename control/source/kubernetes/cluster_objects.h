@@ -2,6 +2,7 @@
 // kinds belong to the fleet. Beyond manifests:
 // - A Service with a ServiceExport of the same name (MCS; or Azure Fleet's, once the fleet accepted it) is global.
 // - A Namespace without clustermesh.cilium.io/global gets the cluster's default.
+// - Policies of the Network Policy API (AdminNetworkPolicy and its kin) are not read: each is named in a problem.
 // - EndpointSlices imported by the Multi-Cluster Services API belong to their source cluster, together with a Service
 //   there that has the ports of the ServiceImport.
 // Pure; see api_objects.h for owner, thread and failure.
@@ -54,6 +55,7 @@ class ClusterObjects final : public ApiObjects {
   struct Kind {
     ObjectKind kind = ObjectKind::kService;
     bool fleet = false, namespaced = false, cilium_node = false, service_export = false, fleet_export = false;
+    bool unread = false;  // policies that this gateway does not enforce: only named
   };
   struct ResourceState {
     unsigned generation = 0;
@@ -62,9 +64,11 @@ class ClusterObjects final : public ApiObjects {
   using Entries = std::map<ManifestKey, Entry>;
   using ServiceKey = std::pair<std::string, std::string>;  // namespace, name
 
+  void add_unread();
   void add(Kind kind, std::string plural, std::string name, std::vector<std::string> versions, bool optional);
   [[nodiscard]] ManifestKey key_of(const Kind& kind, const YamlNode& object) const;
   void forget_elsewhere(std::size_t resource, const ManifestKey& key);
+  void put_unread(std::size_t resource, const std::string& version, const YamlNode& object);
   void put_export(std::size_t resource, const YamlNode& object);
   void remove_export(std::size_t resource, const ServiceKey& name);
   [[nodiscard]] bool is_exported(const ServiceKey& name) const;
@@ -86,6 +90,11 @@ class ClusterObjects final : public ApiObjects {
   std::vector<Kind> kinds_;  // per resource
   std::vector<ResourceState> resource_states_;
   Entries entries_;
+  struct Unread {
+    std::string location;
+    unsigned generation = 0;
+  };
+  std::map<std::pair<std::size_t, std::string>, Unread> unread_;    // by resource and name
   std::map<std::pair<std::size_t, ServiceKey>, unsigned> exports_;  // (resource, Service) → generation
   std::map<ObjectKey, std::set<ObjectKey>> imports_;  // Service of another cluster → its imported slices
   std::map<ServiceKey, std::string> slice_clusters_;  // slice → the cluster that it belongs to

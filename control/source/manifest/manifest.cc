@@ -86,9 +86,14 @@ const KindRow* intended_policy(std::string_view group, std::string_view kind) {
 }
 
 // Policies for pods' packets that other programs enforce, and this one does not.
-bool is_foreign_policy(std::string_view group, std::string_view kind) {
-  constexpr std::string_view kGroups = "policy.networking.k8s.io crd.projectcalico.org projectcalico.org crd.antrea.io";
-  return kind.ends_with("NetworkPolicy") && has_word(kGroups, group);
+bool is_foreign_policy(std::string_view kind) { return kind.ends_with("NetworkPolicy"); }
+
+// Whether an object of the row's kind in another group was probably meant to be one: a typing error in the group. A
+// kind that is named after Cilium can be nobody else's.
+bool is_mistyped(const KindRow& row, std::string_view group) {
+  constexpr std::string_view kOthers = "policy.networking.k8s.io crd.projectcalico.org projectcalico.org crd.antrea.io";
+  return !row.group.empty() && !has_word(kOthers, group) &&
+         (!nearest(group, {row.group}).empty() || (is_policy(row) && row.name.starts_with("Cilium")));
 }
 
 // Reads the objects of one document into it.
@@ -153,9 +158,9 @@ class DocumentReader {
     }
   }
 
-  // The row of a kind we read; with an error, of a policy in an unsupported version or with a typing error in its kind,
-  // which is refused by name. Null for other kinds, with an error only for unknown kinds of our own group and for
-  // unsupported versions, and a warning for policies that only others enforce.
+  // The row of a kind we read; with an error, of a policy in an unsupported version or with a typing error in its group
+  // or kind, which is refused by name. Null for other kinds, with an error only for unknown kinds of our own group, for
+  // unsupported versions and mistyped groups, and a warning for policies that only others enforce.
   [[nodiscard]] static const KindRow* find_kind(const YamlMap& root, std::string_view version, std::string_view kind) {
     const auto slash = version.find('/');
     const std::string_view group = slash == std::string_view::npos ? std::string_view() : version.substr(0, slash);
@@ -165,7 +170,7 @@ class DocumentReader {
       if (row.group == kOurGroup) {
         ours.push_back(row.name);
       }
-      if (row.name != kind || (row.group != group && !group.empty())) {
+      if (row.name != kind) {
         continue;
       }
       if (row.kind == ObjectKind::kAgentConfig && !is_agent_config(root)) {
@@ -173,6 +178,9 @@ class DocumentReader {
       }
       if (row.group == group && has_word(row.versions, version_name)) {
         return &row;
+      }
+      if (row.group != group && !group.empty() && !is_mistyped(row, group)) {
+        continue;
       }
       root.error(root.line(), std::string(kind) + " of apiVersion " + shown(version) + " is not read",
                  "write apiVersion: " + api_version(row));
@@ -183,7 +191,7 @@ class DocumentReader {
                  "write apiVersion: " + api_version(*row) + ", kind: " + std::string(row->name));
       return row;
     }
-    if (is_foreign_policy(group, kind)) {
+    if (is_foreign_policy(kind)) {
       root.warn(root.line(),
                 std::string(kind) + " of " + std::string(group) + " is not read: this policy is not enforced",
                 "write it as NetworkPolicy, CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy");

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "control/source/file/hub_objects.h"
 #include "control/source/manifest/manifest.h"
@@ -28,6 +30,9 @@ TEST(PolicyKinds, AreRefusedByNameAndKeepTheirSubjectsClosedWhereTheirMeaningIsC
   const KindRow rows[] = {
       {"cilium.io/v2alpha1", "CiliumNetworkPolicy", "write apiVersion: cilium.io/v2"},
       {"cilium.io/v3", "CiliumClusterwideNetworkPolicy", "write apiVersion: cilium.io/v2"},
+      {"ciliun.io/v2", "CiliumNetworkPolicy", "write apiVersion: cilium.io/v2"},
+      {"networking.k8s.io/v1", "CiliumNetworkPolicy", "write apiVersion: cilium.io/v2"},
+      {"isovalent.com/v1", "CiliumClusterwideNetworkPolicy", "write apiVersion: cilium.io/v2"},
       {"cilium.io/v2", "CiliumNetworkPolcy", "kind: CiliumNetworkPolicy"},
       {"cilium.io/v2", "CiliumNetworkPolicies", "kind: CiliumNetworkPolicy"},
       {"cilium.io/v2", "CiliumClusterWideNetworkPolicy", "kind: CiliumClusterwideNetworkPolicy"},
@@ -47,6 +52,9 @@ TEST(PolicyKinds, ANetworkPolicyOfItsFormerGroupOrMisspeltIsRefused) {
   for (const auto& [version, kind] : {std::pair{"extensions/v1beta1", "NetworkPolicy"},
                                       {"networking.k8s.io/v1beta1", "NetworkPolicy"},
                                       {"networking.k8s.io/v1", "NetworkPolcy"},
+                                      {"networking.k8s.oi/v1", "NetworkPolicy"},
+                                      {"networking.k8.io/v1", "NetworkPolicy"},
+                                      {"network.k8s.io/v1", "NetworkPolicy"},
                                       {"v1", "NetworkPolicy"}}) {
     const Manifest read = parse_manifest(policy(version, kind) + "spec: {podSelector: {}}\n", "east");
     const ManifestDocument& document = *read.documents.at(0).document;
@@ -61,7 +69,9 @@ TEST(PolicyKinds, ThatOnlyOthersEnforceAreNamed) {
                                       {"policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy"},
                                       {"policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"},
                                       {"projectcalico.org/v3", "GlobalNetworkPolicy"},
-                                      {"projectcalico.org/v3", "NetworkPolicy"}}) {
+                                      {"projectcalico.org/v3", "NetworkPolicy"},
+                                      {"networking.gke.io/v1alpha1", "FQDNNetworkPolicy"},
+                                      {"policy.example.org/v1", "NetworkPolicy"}}) {
     const Manifest read = parse_manifest(policy(version, kind), "east");
     const ManifestDocument& document = *read.documents.at(0).document;
     ASSERT_THAT(document.errors, SizeIs(1)) << kind;
@@ -93,6 +103,26 @@ TEST(PolicyKinds, OtherKindsOfTheSameGroupsAreIgnored) {
                                       {"kyverno.io/v1", "ClusterPolicy"}}) {
     const Manifest read = parse_manifest(policy(version, kind), "east");
     EXPECT_THAT(read.documents.at(0).document->errors, IsEmpty()) << kind;
+  }
+}
+
+TEST(PolicyKinds, AMistypedGroupOfAnotherKindIsNamedToo) {
+  for (const auto& [version, kind, fix] : {std::tuple{"discovery.k8s.oi/v1", "EndpointSlice", "discovery.k8s.io/v1"},
+                                           {"ciliun.io/v2", "CiliumCIDRGroup", "cilium.io/v2"},
+                                           {"istmus.io/v1alpha1", "Gateway", "isthmus.io/v1alpha1"}}) {
+    const Manifest read = parse_manifest(policy(version, kind), "east");
+    const ManifestDocument& document = *read.documents.at(0).document;
+    ASSERT_THAT(document.errors, SizeIs(1)) << version;
+    EXPECT_THAT(document.errors[0].what, HasSubstr("is not read")) << version;
+    EXPECT_THAT(document.errors[0].fix, HasSubstr(fix)) << version;
+  }
+  for (const auto& [version, kind] : {std::pair{"gateway.networking.k8s.io/v1", "Gateway"},
+                                      {"networking.istio.io/v1", "Gateway"},
+                                      {"cluster.x-k8s.io/v1beta1", "Cluster"},
+                                      {"net.gke.io/v1", "ServiceImport"},
+                                      {"serving.knative.dev/v1", "Service"}}) {
+    const Manifest read = parse_manifest(policy(version, kind), "east");
+    EXPECT_THAT(read.documents.at(0).document->errors, IsEmpty()) << version;
   }
 }
 

@@ -312,6 +312,24 @@ TEST_F(ClusterObjectsTest, ImportedSlicesCanBeIgnored) {
   EXPECT_TRUE(objects.empty());
 }
 
+TEST_F(ClusterObjectsTest, PoliciesThatAreNotReadAreNamedWhileTheyExist) {
+  create(true);
+  for (const char* plural : {"adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"}) {
+    list(plural, {{{"metadata", {{"name", "block"}}}}});
+    EXPECT_THAT(problems(), ElementsAre(HasSubstr("Policy block is not read: this policy is not enforced"))) << plural;
+    EXPECT_THAT(hub->problems({})[0].provenance.text(), HasSubstr(std::string("/") + plural + "/block"));
+    EXPECT_EQ(hub->counts(resource(plural)).objects, 1U);
+    put(plural, {{"metadata", {{"name", "other"}}}});
+    EXPECT_EQ(problems().size(), 2U);
+    remove(plural, {{"metadata", {{"name", "other"}}}});
+    EXPECT_EQ(problems().size(), 1U);
+    list(plural, {});
+    EXPECT_THAT(problems(), IsEmpty());
+    EXPECT_EQ(hub->counts(resource(plural)).objects, 0U);
+  }
+  EXPECT_TRUE(objects.empty());
+}
+
 TEST_F(ClusterObjectsTest, AnImportedSliceWithAnInvalidClusterNameIsRejected) {
   create(true);
   put("endpointslices", imported_slice("w-1", "West!", "10.2.0.5"));
