@@ -92,6 +92,7 @@ struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
   std::optional<std::vector<ClusterEntry>> clusters;    // whole list
+  std::vector<ClusterEntry> changed_clusters;           // of known ids; none where there is the whole list
   std::optional<HostPrefixes> hosts;                    // whole lists
   std::optional<std::vector<LocalRoute>> local_routes;  // whole list
   std::vector<FrontendEntry> upsert_frontends;
@@ -103,11 +104,15 @@ struct TableDelta {
   std::vector<Identity> affected_subjects;  // policy unchanged, but the contents of its selectors changed
   std::optional<PolicyDefaults> policy_defaults;
   std::optional<std::vector<CidrIdentity>> cidr_identities;  // whole list
+  // What has changed of the list; none where there is the whole list.
+  std::vector<CidrIdentity> upsert_cidrs;
+  std::vector<Prefix> remove_cidrs;
   [[nodiscard]] bool empty() const {
-    return upsert_peers.empty() && remove_peers.empty() && !clusters && !hosts && !local_routes &&
-           upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
+    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !hosts &&
+           !local_routes && upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
            remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
-           affected_subjects.empty() && !policy_defaults && !cidr_identities;
+           affected_subjects.empty() && !policy_defaults && !cidr_identities && upsert_cidrs.empty() &&
+           remove_cidrs.empty();
   }
 };
 

@@ -13,6 +13,7 @@ struct Error {
   std::string where = {};
   std::string fix = {};
 
+  friend bool operator==(const Error&, const Error&) = default;
   // "where: what (fix)", without the empty parts.
   [[nodiscard]] std::string text() const {
     std::string s = where.empty() ? what : where + ": " + what;

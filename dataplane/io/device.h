@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,12 +24,35 @@ namespace isthmus {
 
 // What the kernel program of a device hands to the gateway; everything else stays with the kernel's own stack.
 struct SteerRules {
-  TunnelEnds tunnel;                  // outer destinations that are ours
-  std::vector<IpAddress> peers;       // remote peers: only their tunnel packets are taken
-  std::vector<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
-  std::vector<Prefix> local_sources;  // plain packets are taken only from these
-  std::vector<Prefix> native;         // of the local sources, other clusters': also what they send to the others
+  TunnelEnds tunnel;               // outer destinations that are ours
+  std::set<IpAddress> peers;       // remote peers: only their tunnel packets are taken
+  std::set<Prefix> fleet;          // remote prefixes, VIPs, our translation addresses: inner or plain destinations
+  std::set<Prefix> local_sources;  // plain packets are taken only from these
+  std::set<Prefix> native;         // of the local sources, other clusters': also what they send to the others
   friend bool operator==(const SteerRules&, const SteerRules&) = default;
+};
+
+// What has come and gone of the lists; the tunnel's ends stay.
+struct SteerChange {
+  SteerRules added, removed;
+  [[nodiscard]] bool empty() const {
+    const auto none = [](const SteerRules& rules) {
+      return rules.peers.empty() && rules.fleet.empty() && rules.local_sources.empty() && rules.native.empty();
+    };
+    return none(added) && none(removed);
+  }
+  void apply_to(SteerRules& rules) const {
+    const auto apply = [](auto& list, const auto& added_there, const auto& removed_there) {
+      list.insert(added_there.begin(), added_there.end());
+      for (const auto& each : removed_there) {
+        list.erase(each);
+      }
+    };
+    apply(rules.peers, added.peers, removed.peers);
+    apply(rules.fleet, added.fleet, removed.fleet);
+    apply(rules.local_sources, added.local_sources, removed.local_sources);
+    apply(rules.native, added.native, removed.native);
+  }
 };
 
 class DeviceQueue {
@@ -71,6 +95,8 @@ class Device {
                                                                         FramePool& pool) = 0;
   // Replaces the kernel program's rules by `rules`. Devices without such a program ignore it. Control thread.
   [[nodiscard]] virtual Status steer(const SteerRules& rules) = 0;
+  // Changes the rules of the last steer(). After an error, which rules are in force is open until the next steer().
+  [[nodiscard]] virtual Status change_steer(const SteerChange& change) = 0;
   // Looks at the interface again: follows its MAC and MTU, and puts back what others changed and can be put back while
   // the workers run. Control thread, a few times a second and whenever the interface changed.
   [[nodiscard]] virtual DeviceCondition check() { return {}; }

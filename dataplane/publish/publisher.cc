@@ -4,7 +4,6 @@
 #include <iterator>
 
 #include "dataplane/api/identity.h"
-#include "dataplane/encap/encap.h"
 
 namespace isthmus {
 namespace {
@@ -20,16 +19,14 @@ std::string text_of(const FrontendKey& key) {
 
 }  // namespace
 
-std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers, const TunnelEnds& own) {
-  std::vector<OuterHeader> headers;
-  headers.reserve(peers.size());
-  for (const PeerEntry& peer : peers) {
-    headers.push_back(encap::build(peer.kind, own.address(peer.underlay.family()), peer.underlay, peer.udp_port));
+Publisher::Publisher(SharedState& shared)
+    : shared_(shared), cluster_prefixes_(shared.options.realm), cidrs_(shared.options.realm) {
+  for (const auto& address : {shared_.options.translation_ipv4, shared_.options.translation_ipv6}) {
+    if (address) {
+      steer_.count(SteerLedger::List::kFleet, {*address, 128}, 1);
+    }
   }
-  return std::make_shared<const PeerTable>(peers, headers);
 }
-
-Publisher::Publisher(SharedState& shared) : shared_(shared) {}
 
 Publisher::~Publisher() { shared_.snapshot.store(nullptr, std::memory_order_release); }
 
@@ -105,26 +102,12 @@ Status Publisher::apply(const TableDelta& delta) {
   next->number = next->number == 0xffffffff ? 1 : next->number + 1;
   std::vector<EpochIndex> moved;
   bool everything = false;
-  const bool new_peers = apply_peers(delta, moved) || next->peers == nullptr;
-  const bool new_clusters = apply_clusters(delta, moved, everything) || next->clusters == nullptr;
-  if (new_peers) {
-    std::vector<PeerEntry> peers;
-    for (const auto& [id, peer] : peers_) {
-      peers.push_back(peer);
-    }
-    next->peers = build_peers(peers, shared_.options.tunnel);
-  }
-  if (new_peers || new_clusters) {
-    next->clusters = std::make_shared<const ClusterTable>(clusters_, *next->peers, shared_.options.realm);
-  }
+  const std::set<PeerId> new_peers = apply_peers(delta, *next, moved);
+  apply_clusters(delta, new_peers, *next, moved, everything);
   if (delta.hosts) {
-    hosts_ = *delta.hosts;
+    apply_hosts(*delta.hosts);
   }
-  if (delta.local_routes || next->routes == nullptr) {
-    everything = everything || (delta.local_routes && *delta.local_routes != routes_);
-    routes_ = delta.local_routes.value_or(routes_);
-    next->routes = std::make_shared<const LocalRoutes>(routes_, shared_.options.realm);
-  }
+  apply_routes(delta, *next, everything);
   apply_frontends(delta, *next, moved);
   apply_policy(delta, *next, moved, everything);
 
@@ -142,66 +125,6 @@ Status Publisher::apply(const TableDelta& delta) {
   }
   current_ = std::move(next);
   return Ok{};
-}
-
-bool Publisher::apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved) {
-  bool changed = false;
-  const auto move = [&](PeerId id, ClusterId cluster) {
-    changed = true;
-    moved.push_back(EpochTable::of_peer(id));
-    moved.push_back(EpochTable::of_gateways(cluster));  // one that is listed may have come
-    if (cluster == shared_.options.cluster) {
-      moved.push_back(EpochTable::of_own_peers());
-    }
-  };
-  for (const PeerEntry& peer : delta.upsert_peers) {
-    const auto [at, added] = peers_.try_emplace(peer.id, peer);
-    if (!added && at->second == peer) {
-      continue;
-    }
-    move(peer.id, at->second.cluster);
-    at->second = peer;
-    move(peer.id, peer.cluster);
-  }
-  for (const PeerId id : delta.remove_peers) {
-    if (const auto at = peers_.find(id); at != peers_.end()) {
-      move(id, at->second.cluster);
-      peers_.erase(at);
-    }
-  }
-  return changed;
-}
-
-// A gateway that ceases or begins to be live changes its own word; one that returns gets new flows, and the replies to
-// what still comes from it, and ends refusals for want of a gateway. Prefixes and links affect any address, so their
-// change increments every word; they change only with the fleet's layout.
-bool Publisher::apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything) {
-  if (!delta.clusters || *delta.clusters == clusters_) {
-    return false;
-  }
-  for (const ClusterEntry& before : clusters_) {
-    const auto after = std::find_if(delta.clusters->begin(), delta.clusters->end(),
-                                    [&](const ClusterEntry& c) { return c.id == before.id; });
-    if (after == delta.clusters->end() || after->prefixes != before.prefixes || after->linked != before.linked) {
-      everything = true;
-      continue;
-    }
-    if (after->gateways != before.gateways) {
-      moved.push_back(EpochTable::of_gateways(before.id));
-    }
-    const auto move_others = [&](const std::vector<PeerId>& gateways, const std::vector<PeerId>& than) {
-      for (const PeerId gateway : gateways) {
-        if (std::find(than.begin(), than.end(), gateway) == than.end()) {
-          moved.push_back(EpochTable::of_peer(gateway));
-        }
-      }
-    };
-    move_others(before.gateways, after->gateways);
-    move_others(after->gateways, before.gateways);
-  }
-  everything = everything || delta.clusters->size() != clusters_.size();
-  clusters_ = *delta.clusters;
-  return true;
 }
 
 void Publisher::count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards) {
@@ -241,7 +164,7 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
       moved.push_back(EpochTable::of_service(at->service));
       moved.push_back(EpochTable::of_endpoint(key.realm, key.vip));
       count_backends(*at, -1, backend_shards);
-      vips_.erase(vips_.find(key.vip));
+      steer_.count(SteerLedger::List::kFleet, {key.vip, 128}, -1);
       shard.erase(at);
     }
   }
@@ -254,7 +177,7 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
       *at = Frontend(entry);
     } else {
       shard.emplace_back(entry);
-      vips_.insert(entry.key.vip);
+      steer_.count(SteerLedger::List::kFleet, {entry.key.vip, 128}, 1);
       moved.push_back(EpochTable::of_endpoint(entry.key.realm, entry.key.vip));
     }
     moved.push_back(EpochTable::of_service(entry.service));
@@ -275,14 +198,16 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
 // labels of a cluster are unknown, which rarely changes.
 void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved,
                              bool& everything) {
+  const bool cidrs = delta.cidr_identities || !delta.upsert_cidrs.empty() || !delta.remove_cidrs.empty();
   const bool changes = !delta.upsert_selectors.empty() || !delta.remove_selectors.empty() ||
                        !delta.upsert_policies.empty() || !delta.remove_policies.empty() || delta.policy_defaults ||
-                       delta.cidr_identities;
+                       cidrs;
+  everything = apply_cidrs(delta) || everything || delta.policy_defaults;
   if (next.policy == nullptr) {
     next.policy = std::make_shared<const PolicyTable>();
   }
   if (changes) {
-    next.policy = next.policy->changed(delta, shared_.options.realm);
+    next.policy = next.policy->changed(delta, cidrs_.map());
   }
   const auto move = [&](Identity subject) { moved.push_back(EpochTable::of_policy_subject(subject)); };
   for (const auto& policy : delta.upsert_policies) {
@@ -290,16 +215,45 @@ void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vecto
   }
   std::for_each(delta.remove_policies.begin(), delta.remove_policies.end(), move);
   std::for_each(delta.affected_subjects.begin(), delta.affected_subjects.end(), move);
-  if (delta.cidr_identities) {
+  if (cidrs) {
     const std::vector<Identity> subjects = next.policy->subjects_by_prefix();
     std::for_each(subjects.begin(), subjects.end(), move);
-    std::vector<CidrIdentity> without_labels;
-    std::copy_if(delta.cidr_identities->begin(), delta.cidr_identities->end(), std::back_inserter(without_labels),
-                 [](const CidrIdentity& c) { return identity::is_unlabelled_prefix(c.identity); });
-    everything = everything || without_labels != cidrs_without_labels_;
-    cidrs_without_labels_ = std::move(without_labels);
   }
-  everything = everything || delta.policy_defaults.has_value();
+}
+
+// True: what stands for endpoints without labels has changed.
+bool Publisher::apply_cidrs(const TableDelta& delta) {
+  bool unlabelled = false;
+  const auto is_unlabelled = [](std::uint32_t value) {
+    return value != RangeMap::kMiss && identity::is_unlabelled_prefix(Identity{value});
+  };
+  const auto remove = [&](const Prefix& prefix) {
+    const std::uint32_t before = cidrs_.value_of(prefix);
+    unlabelled = unlabelled || is_unlabelled(before);
+    cidrs_.erase(prefix, before);
+  };
+  const auto upsert = [&](const CidrIdentity& cidr) {
+    const std::uint32_t before = cidrs_.value_of(cidr.prefix), now = cidr.identity.value();
+    unlabelled = unlabelled || (before != now && (is_unlabelled(before) || is_unlabelled(now)));
+    cidrs_.set(cidr.prefix, now);
+  };
+  if (delta.cidr_identities) {
+    std::set<Prefix> listed;
+    for (const CidrIdentity& cidr : *delta.cidr_identities) {
+      listed.insert(cidr.prefix);
+    }
+    std::vector<Prefix> gone;
+    for (const auto& [prefix, value] : cidrs_.all()) {
+      if (!listed.contains(prefix)) {
+        gone.push_back(prefix);
+      }
+    }
+    std::for_each(gone.begin(), gone.end(), remove);
+    std::for_each(delta.cidr_identities->begin(), delta.cidr_identities->end(), upsert);
+  }
+  std::for_each(delta.remove_cidrs.begin(), delta.remove_cidrs.end(), remove);
+  std::for_each(delta.upsert_cidrs.begin(), delta.upsert_cidrs.end(), upsert);
+  return unlabelled;
 }
 
 void Publisher::upsert_endpoints(std::span<const EndpointEntry> endpoints, Seconds now) {
@@ -329,33 +283,8 @@ void Publisher::remove_endpoints(Realm realm, std::span<const IpAddress> address
 }
 
 SteerRules Publisher::steer_rules() const {
-  SteerRules rules;
+  SteerRules rules = steer_.rules();
   rules.tunnel = shared_.options.tunnel;
-  for (const auto& [id, peer] : peers_) {
-    if (peer.cluster != shared_.options.cluster || !peer.gateway) {  // our own gateways do not send to us
-      rules.peers.push_back(peer.underlay);
-    }
-  }
-  for (const ClusterEntry& cluster : clusters_) {
-    auto& into = cluster.local ? rules.local_sources : rules.fleet;
-    into.insert(into.end(), cluster.prefixes.begin(), cluster.prefixes.end());
-  }
-  rules.local_sources.insert(rules.local_sources.end(), hosts_.local.begin(), hosts_.local.end());
-  rules.fleet.insert(rules.fleet.end(), hosts_.fleet.begin(), hosts_.fleet.end());
-  for (const LocalRoute& route : routes_) {
-    if (route.native) {
-      rules.local_sources.push_back(route.prefix);
-      rules.native.push_back(route.prefix);
-    }
-  }
-  for (auto vip = vips_.begin(); vip != vips_.end(); vip = vips_.upper_bound(*vip)) {
-    rules.fleet.emplace_back(*vip, std::uint8_t{128});
-  }
-  for (const auto& address : {shared_.options.translation_ipv4, shared_.options.translation_ipv6}) {
-    if (address) {
-      rules.fleet.emplace_back(*address, std::uint8_t{128});
-    }
-  }
   return rules;
 }
 

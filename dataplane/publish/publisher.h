@@ -1,7 +1,8 @@
 // The publisher: the control side of the tables. Applies deltas, builds the parts that changed, swaps the snapshot
 // pointer, then increments the epoch words of what changed, and frees snapshots that no worker uses any more.
-// Thread: control only. Cost: the changed parts; frontends and policy subjects are in 256 shards each, so a change of
-// one rebuilds one shard. Peers, clusters and routes are rebuilt completely when any of them changes, which is rare.
+// Thread: control only. Cost: the changed parts. Frontends and policy subjects are in 256 shards each, peers and
+// prefixes in blocks and pieces of some dozens, so that a change of one makes one of these anew; a cluster's record is
+// made anew with its gateways, and local routes all together.
 #pragma once
 
 #include <array>
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "dataplane/publish/shared_state.h"
+#include "dataplane/publish/steer_ledger.h"
+#include "dataplane/tables/prefix_ranges.h"
 
 namespace isthmus {
 
@@ -34,6 +37,8 @@ class Publisher {
   [[nodiscard]] std::uint64_t endpoints_refused() const noexcept { return endpoints_refused_; }
   // What the devices' kernel programs must redirect to the engine, according to the published tables.
   [[nodiscard]] SteerRules steer_rules() const;
+  // What has changed of them since the last call.
+  [[nodiscard]] SteerChange take_steer_change() { return steer_.take_change(); }
   // The published one; nullptr before the first. For control.
   [[nodiscard]] const Snapshot* current() const noexcept { return current_.get(); }
   // Frees snapshots whose grace period is over; apply() does it too.
@@ -45,17 +50,31 @@ class Publisher {
   void apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
   // Counts the backends of a frontend that comes or goes; notes the shards of `backends_` whose keys have changed.
   void count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards);
-  bool apply_peers(const TableDelta& delta, std::vector<EpochIndex>& moved);
-  bool apply_clusters(const TableDelta& delta, std::vector<EpochIndex>& moved, bool& everything);
+  // Returns those that have come, changed or gone.
+  std::set<PeerId> apply_peers(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
+  void apply_clusters(const TableDelta& delta, const std::set<PeerId>& new_peers, Snapshot& next,
+                      std::vector<EpochIndex>& moved, bool& everything);
+  [[nodiscard]] std::map<ClusterId, const ClusterEntry*> changed_clusters(const TableDelta& delta) const;
+  [[nodiscard]] std::shared_ptr<const ClusterTable> cluster_table(const std::set<ClusterId>& records,
+                                                                  const Snapshot& next);
+  static void move_cluster(const ClusterEntry& before, const ClusterEntry& after, std::vector<EpochIndex>& moved,
+                           bool& everything);
+  // Adds the prefixes of `now` that `before` has not, and drops those that only `before` has; either may be null. Adds
+  // both to `changed`.
+  void move_prefixes(const ClusterEntry* before, const ClusterEntry* now, std::vector<Prefix>& changed);
+  void apply_hosts(const HostPrefixes& hosts);
+  void apply_routes(const TableDelta& delta, Snapshot& next, bool& everything);
+  [[nodiscard]] bool apply_cidrs(const TableDelta& delta);
   void apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved, bool& everything);
 
   SharedState& shared_;
   std::map<PeerId, PeerEntry> peers_;
-  std::vector<ClusterEntry> clusters_;
+  std::map<ClusterId, ClusterEntry> clusters_;
+  PrefixRanges cluster_prefixes_;  // with the ids of their clusters
   HostPrefixes hosts_;
   std::vector<LocalRoute> routes_;
-  std::multiset<IpAddress> vips_;
-  std::vector<CidrIdentity> cidrs_without_labels_;
+  PrefixRanges cidrs_;  // with their identities
+  SteerLedger steer_;
   std::array<std::map<BackendKey, unsigned>, Snapshot::kShards> backends_;  // in how many frontends each is
   std::uint64_t endpoints_refused_ = 0;
   std::unique_ptr<const Snapshot> current_;

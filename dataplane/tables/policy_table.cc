@@ -169,19 +169,13 @@ PolicyTable::PolicyTable() : prefixes_(std::make_shared<const RangeMap>()) {
   subjects_.fill(std::make_shared<const Shard>());
 }
 
-std::shared_ptr<const PolicyTable> PolicyTable::changed(const TableDelta& delta, Realm realm) const {
+std::shared_ptr<const PolicyTable> PolicyTable::changed(const TableDelta& delta,
+                                                        std::shared_ptr<const RangeMap> prefixes) const {
   auto next = std::make_shared<PolicyTable>(*this);
   next->selectors_.apply(delta.upsert_selectors, delta.remove_selectors);
   next->change_subjects(delta);
   next->defaults_ = delta.policy_defaults.value_or(defaults_);
-  if (delta.cidr_identities) {
-    std::vector<RangeMap::Item> items;
-    items.reserve(delta.cidr_identities->size());
-    for (const CidrIdentity& c : *delta.cidr_identities) {
-      items.push_back({realm, c.prefix, c.identity.value()});
-    }
-    next->prefixes_ = std::make_shared<const RangeMap>(items);
-  }
+  next->prefixes_ = std::move(prefixes);
   return next;
 }
 

@@ -100,8 +100,10 @@ class PolicyTable {
  public:
   PolicyTable();
 
-  // A copy with a validated delta applied; shares every part that did not change.
-  [[nodiscard]] std::shared_ptr<const PolicyTable> changed(const TableDelta& delta, Realm realm) const;
+  // A copy with a validated delta applied, but for its prefixes, whose identities are those of `prefixes`; shares every
+  // part that did not change.
+  [[nodiscard]] std::shared_ptr<const PolicyTable> changed(const TableDelta& delta,
+                                                           std::shared_ptr<const RangeMap> prefixes) const;
 
   [[nodiscard]] PolicyVerdict ingress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;
   [[nodiscard]] PolicyVerdict egress(Identity subject, Identity peer, PolicyL4 l4) const noexcept;

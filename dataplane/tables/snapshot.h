@@ -31,49 +31,78 @@ struct PeerRecord {
   [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
 };
 
+// Records in blocks and an index in shards, which a copy shares until set() or erase() change them: both are for
+// control, before the table is published, and cost one block and one shard.
 class PeerTable {
  public:
-  PeerTable() = default;
-  // `peers` in any order; ids index the table. `headers[i]` is the outer header towards `peers[i]`.
-  PeerTable(std::span<const PeerEntry> peers, std::span<const OuterHeader> headers);
+  PeerTable();
+  void set(const PeerEntry& peer, const OuterHeader& header);
+  void erase(PeerId id);
 
   // The peer with this underlay address, or kNoPeer. Usually one or two probes.
-  [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept;
+  [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept {
+    const std::uint64_t hash = address_hash(Realm{}, underlay);
+    const Shard& shard = shards_[shard_of(hash)];
+    for (std::size_t at = hash & shard.mask;; at = (at + 1) & shard.mask) {
+      const Slot& slot = shard.slots[static_cast<std::ptrdiff_t>(at)];
+      if (slot.id == kNoPeer || slot.underlay == underlay) {
+        return slot.id;
+      }
+    }
+  }
   // Accepts any id; for an unused one the record is not known().
   [[nodiscard]] const PeerRecord& operator[](PeerId id) const noexcept {
-    return id.value() < count_ ? records_[id.value()] : kNone;
+    return id.value() < count_ ? (*blocks_[id.value() / kBlock])[id.value() % kBlock] : kNone;
   }
 
  private:
   static const PeerRecord kNone;
+  static constexpr std::size_t kBlock = 64, kPerShard = 64;
+  using Block = std::array<PeerRecord, kBlock>;
   struct Slot {
     IpAddress underlay;
     PeerId id;
   };
-  std::uint32_t count_ = 0;  // of records; the vector divides to find it
-  std::vector<PeerRecord> records_;
-  std::vector<Slot> index_;  // open addressing, at most half full
+  struct Shard {  // open addressing, at most half full
+    std::shared_ptr<Slot[]> slots;
+    std::size_t mask = 0, used = 0;
+  };
+  [[nodiscard]] std::size_t shard_of(std::uint64_t hash) const noexcept { return hash >> 40 & (shards_.size() - 1); }
+  [[nodiscard]] PeerRecord& change(PeerId id);
+  [[nodiscard]] static Shard shard_with(const std::vector<Slot>& slots);
+  [[nodiscard]] static std::vector<Slot> slots_of(const Shard& shard);
+  void add_to_index(const Slot& slot);
+  void drop_from_index(const IpAddress& underlay, PeerId id);
+  void double_shards();
+
+  std::uint32_t count_ = 0;  // of records that there may be
+  std::size_t known_ = 0;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::vector<Shard> shards_;  // a power of two
 };
 
 struct ClusterRecord {
-  bool known = false;
   bool local = false;
   bool linked = false;
   std::vector<PeerId> gateways;  // live gateways
   MaglevRing ring;               // Maglev ring over `gateways`; empty when there are none
 };
 
+// A copy shares the records; set() and what follows are for control, before the table is published.
 class ClusterTable {
  public:
-  ClusterTable() = default;
-  ClusterTable(const std::vector<ClusterEntry>& clusters, const PeerTable& peers, Realm realm);
+  void set(const ClusterEntry& cluster, const PeerTable& peers);
+  void erase(ClusterId id);
+  void set_prefixes(std::shared_ptr<const RangeMap> prefixes) { prefixes_ = std::move(prefixes); }
 
+  // Of an unknown cluster: not local, not linked, without gateways.
   [[nodiscard]] const ClusterRecord& operator[](ClusterId id) const noexcept {
-    return id.value() < records_.size() ? records_[id.value()] : kNone;
+    const ClusterRecord* record = id.value() < records_.size() ? records_[id.value()].get() : nullptr;
+    return record != nullptr ? *record : kNone;
   }
   // The cluster whose prefixes contain the address, or kNoCluster.
   [[nodiscard]] ClusterId cluster_of(Realm realm, const IpAddress& address) const noexcept {
-    const std::uint32_t value = prefixes_.find(realm, address);
+    const std::uint32_t value = prefixes_->find(realm, address);
     return value == RangeMap::kMiss ? kNoCluster : ClusterId{static_cast<std::uint16_t>(value)};
   }
   // The live gateway of `cluster` that owns the connection with this symmetric hash, or kNoPeer.
@@ -84,8 +113,8 @@ class ClusterTable {
 
  private:
   static const ClusterRecord kNone;
-  std::vector<ClusterRecord> records_;
-  RangeMap prefixes_;
+  std::vector<std::shared_ptr<const ClusterRecord>> records_;  // by id
+  std::shared_ptr<const RangeMap> prefixes_ = std::make_shared<const RangeMap>();
 };
 
 class LocalRoutes {

@@ -99,22 +99,18 @@ class EngineImplementation final : public Engine {
     if (auto status = publisher_.apply(delta); !status) {
       return status;
     }
-    const bool steering = !delta.upsert_peers.empty() || !delta.remove_peers.empty() || delta.clusters || delta.hosts ||
-                          delta.local_routes || !delta.upsert_frontends.empty() || !delta.remove_frontends.empty();
-    if (!steering && steered_) {
+    const SteerChange change = publisher_.take_steer_change();
+    if (steered_ && change.empty()) {
       return Ok{};
     }
-    SteerRules rules = publisher_.steer_rules();
-    if (steered_ && *steered_ == rules) {
-      return Ok{};
-    }
+    const SteerRules rules = steered_ ? SteerRules{} : publisher_.steer_rules();
     for (auto& device : devices_) {
-      if (auto status = device->steer(rules); !status) {
-        steered_.reset();
+      if (auto status = steered_ ? device->change_steer(change) : device->steer(rules); !status) {
+        steered_ = false;
         return status;
       }
     }
-    steered_ = std::move(rules);
+    steered_ = true;
     return Ok{};
   }
 
@@ -206,7 +202,7 @@ class EngineImplementation final : public Engine {
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
-  std::optional<SteerRules> steered_;  // rules in force on every device; nullopt: the next publish applies them
+  bool steered_ = false;  // the published rules are in force on every device; false: the next publish applies them all
 };
 
 std::vector<DeviceCondition> EngineImplementation::check_devices() {

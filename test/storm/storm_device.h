@@ -49,6 +49,7 @@ class StormDevice final : public Device {
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules&) override { return Ok{}; }
+  [[nodiscard]] Status change_steer(const SteerChange&) override { return Ok{}; }
   [[nodiscard]] std::string describe() const override { return "storm"; }
 
  private:

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/strong.h"
@@ -25,7 +26,7 @@ constexpr std::uint32_t kMappedPrefixBytes = 12;
   return key;
 }
 
-[[nodiscard]] MapSet<isthmus_lpm_key>::Keys prefix_keys(const std::vector<Prefix>& prefixes) {
+[[nodiscard]] MapSet<isthmus_lpm_key>::Keys prefix_keys(const std::set<Prefix>& prefixes) {
   MapSet<isthmus_lpm_key>::Keys keys;
   for (const Prefix& prefix : prefixes) {
     const std::uint32_t skipped = prefix.family() == Family::kIpv4 ? 8 * kMappedPrefixBytes : 0;
@@ -35,7 +36,7 @@ constexpr std::uint32_t kMappedPrefixBytes = 12;
   return keys;
 }
 
-[[nodiscard]] MapSet<isthmus_address>::Keys address_keys(const std::vector<IpAddress>& addresses) {
+[[nodiscard]] MapSet<isthmus_address>::Keys address_keys(const std::set<IpAddress>& addresses) {
   MapSet<isthmus_address>::Keys keys;
   for (const IpAddress& address : addresses) {
     keys.insert(address_key(address, address.family()));
@@ -96,12 +97,16 @@ Status MapSet<Key>::add_missing(const Keys& desired, Keys& added) {
 }
 
 template <typename Key>
-void MapSet<Key>::remove(const Keys& keys) noexcept {
+Status MapSet<Key>::remove(const Keys& keys) {
+  Status status = Ok{};
   for (const Key& key : keys) {
     if (bpf_map_delete_elem(map_, &key) == 0 || errno == ENOENT) {
       current_.erase(key);
+    } else {
+      status = map_failure(what_, errno);
     }
   }
+  return status;
 }
 
 template <typename Key>
@@ -134,21 +139,49 @@ Status SteerMaps::apply(const SteerRules& rules) {
   if (auto status = set_tunnel(rules.tunnel, changed); !status) {
     return status;
   }
-  const Desired desired{address_keys(rules.peers), prefix_keys(rules.fleet), prefix_keys(rules.local_sources),
-                        prefix_keys(rules.native)};
+  const Desired desired = keys_of(rules);
   if (Status added = add_missing(desired); !added) {
     return added;
   }
-  config_ = changed;
-  constexpr std::uint64_t kHasNative = ISTHMUS_HAS_NATIVE;
-  config_.flags = rules.native.empty() ? config_.flags & ~kHasNative : config_.flags | kHasNative;
-  if (Status written = write_config(); !written) {
+  if (Status written = set_config(changed, !rules.native.empty()); !written) {
     return written;
   }
   Status removed = peers_.remove_others(desired.peers);
   removed = removed ? fleet_.remove_others(desired.fleet) : removed;
   removed = removed ? native_.remove_others(desired.native) : removed;
   return removed ? local_.remove_others(desired.local) : removed;
+}
+
+Status SteerMaps::change(const SteerChange& change) {
+  if (Status added = add_missing(keys_of(change.added)); !added) {
+    return added;
+  }
+  const Desired gone = keys_of(change.removed);
+  if (Status written = set_config(config_, native_.size() > gone.native.size()); !written) {
+    return written;
+  }
+  Status removed = peers_.remove(gone.peers);
+  removed = removed ? fleet_.remove(gone.fleet) : removed;
+  removed = removed ? native_.remove(gone.native) : removed;
+  return removed ? local_.remove(gone.local) : removed;
+}
+
+SteerMaps::Desired SteerMaps::keys_of(const SteerRules& rules) {
+  return {address_keys(rules.peers), prefix_keys(rules.fleet), prefix_keys(rules.local_sources),
+          prefix_keys(rules.native)};
+}
+
+// Nothing is written where nothing changes.
+Status SteerMaps::set_config(isthmus_steer_config config, bool native) {
+  constexpr std::uint64_t kHasNative = ISTHMUS_HAS_NATIVE;
+  config.flags = native ? config.flags | kHasNative : config.flags & ~kHasNative;
+  if (std::memcmp(&config, &config_, sizeof config) == 0) {
+    return Ok{};
+  }
+  const isthmus_steer_config before = std::exchange(config_, config);
+  Status written = write_config();
+  config_ = written ? config_ : before;
+  return written;
 }
 
 // Local sources are added before the fleet prefixes that need them, and removed after them.
@@ -159,10 +192,10 @@ Status SteerMaps::add_missing(const Desired& desired) {
   status = status ? fleet_.add_missing(desired.fleet, added.fleet) : status;
   status = status ? peers_.add_missing(desired.peers, added.peers) : status;
   if (!status) {
-    peers_.remove(added.peers);
-    fleet_.remove(added.fleet);
-    native_.remove(added.native);
-    local_.remove(added.local);
+    static_cast<void>(peers_.remove(added.peers));
+    static_cast<void>(fleet_.remove(added.fleet));
+    static_cast<void>(native_.remove(added.native));
+    static_cast<void>(local_.remove(added.local));
   }
   return status;
 }

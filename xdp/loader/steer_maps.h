@@ -29,8 +29,8 @@ class MapSet {
   // Adds to `added` what it adds. After an error the copy still matches the map; calling again continues.
   [[nodiscard]] Status add_missing(const Keys& desired, Keys& added);
   [[nodiscard]] Status remove_others(const Keys& desired);
-  // Best effort: what cannot be removed stays in the copy, and the next remove_others() tries again.
-  void remove(const Keys& keys) noexcept;
+  // What cannot be removed stays in the copy, and the next remove_others() tries again.
+  Status remove(const Keys& keys);
   [[nodiscard]] std::size_t size() const noexcept { return current_.size(); }
 
  private:
@@ -51,6 +51,8 @@ class SteerMaps {
   // All or nothing as far as packets are concerned: if an entry cannot be added, those added before it are removed
   // again and the old rules stay in force.
   [[nodiscard]] Status apply(const SteerRules& rules);
+  // The same for what has come and gone since then.
+  [[nodiscard]] Status change(const SteerChange& change);
   [[nodiscard]] Status set_mac(const MacAddress& mac);
 
  private:
@@ -58,7 +60,9 @@ class SteerMaps {
     MapSet<isthmus_address>::Keys peers;
     MapSet<isthmus_lpm_key>::Keys fleet, local, native;
   };
+  [[nodiscard]] static Desired keys_of(const SteerRules& rules);
   [[nodiscard]] Status add_missing(const Desired& desired);
+  [[nodiscard]] Status set_config(isthmus_steer_config config, bool native);
   [[nodiscard]] Status write_config();
 
   int config_map_;

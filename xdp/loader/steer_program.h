@@ -47,6 +47,8 @@ class SteerProgram {
   [[nodiscard]] Result<bool> ensure_attached();
   // Replaces the program's rules.
   [[nodiscard]] Status apply(const SteerRules& rules);
+  // Changes the rules of the last apply(), which has succeeded.
+  [[nodiscard]] Status change(const SteerChange& change) { return maps_->change(change); }
   // The interface has another MAC address now. Nothing changes on a point-to-point link.
   [[nodiscard]] Status set_mac(const MacAddress& mac);
   // Packets taken on `queue` go to this AF_XDP socket. The kernel removes a closed socket by itself.

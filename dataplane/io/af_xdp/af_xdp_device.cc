@@ -45,6 +45,7 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules& rules) override;
+  [[nodiscard]] Status change_steer(const SteerChange& change) override;
   [[nodiscard]] DeviceCondition check() override;
   [[nodiscard]] Status reopen() override;
   [[nodiscard]] std::string describe() const override;
@@ -142,6 +143,14 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, un
 Status AfXdpDevice::steer(const SteerRules& rules) {
   rules_ = rules;
   return leg_.steer->apply(rules);
+}
+
+Status AfXdpDevice::change_steer(const SteerChange& change) {
+  if (!rules_) {
+    return Error{"a change of rules before the first rules", leg_.interface.name};
+  }
+  change.apply_to(*rules_);
+  return leg_.steer->change(change);
 }
 
 std::string AfXdpDevice::describe() const {

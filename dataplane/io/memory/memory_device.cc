@@ -196,6 +196,11 @@ Status MemoryDevice::steer(const SteerRules& rules) {
   return Ok{};
 }
 
+Status MemoryDevice::change_steer(const SteerChange& change) {
+  change.apply_to(rules_);
+  return Ok{};
+}
+
 std::string MemoryDevice::describe() const {
   std::string text = "memory";
   if (!options_.pcap_in.empty()) {

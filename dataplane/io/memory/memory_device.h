@@ -34,7 +34,7 @@ class MemoryDevice final : public Device {
   [[nodiscard]] std::optional<FrameBytes> take(WorkerId worker = WorkerId{0});
   // The worker has received everything that was queued for it.
   [[nodiscard]] bool drained(WorkerId worker = WorkerId{0}) const;
-  // The rules of the last steer().
+  // The rules in force.
   [[nodiscard]] const SteerRules& rules() const noexcept { return rules_; }
 
   [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
@@ -46,6 +46,7 @@ class MemoryDevice final : public Device {
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules& rules) override;
+  [[nodiscard]] Status change_steer(const SteerChange& change) override;
   [[nodiscard]] std::string describe() const override;
 
  private:

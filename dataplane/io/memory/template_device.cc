@@ -88,6 +88,7 @@ Result<std::unique_ptr<DeviceQueue>> TemplateDevice::open_queue(WorkerId, unsign
 }
 
 Status TemplateDevice::steer(const SteerRules&) { return Ok{}; }
+Status TemplateDevice::change_steer(const SteerChange&) { return Ok{}; }
 
 std::string TemplateDevice::describe() const {
   return "template, " + std::to_string(options_->templates.size()) + " frames in rotation";

@@ -33,6 +33,7 @@ class TemplateDevice final : public Device {
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules& rules) override;
+  [[nodiscard]] Status change_steer(const SteerChange& change) override;
   [[nodiscard]] std::string describe() const override;
 
  private:

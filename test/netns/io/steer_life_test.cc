@@ -117,7 +117,7 @@ TEST_F(SteerLifeTest, OnlyTunnelPacketsOfRemotePeersAreTaken) {
   forwarder.round();
   client->send(kTunnelEnd, kTunnelPort, "a node of our own cluster");
   EXPECT_TRUE(eventually([&] { return kernel->received().size() == 1; }, step));
-  rules.peers.push_back(*IpAddress::parse(kLeft));
+  rules.peers.insert(*IpAddress::parse(kLeft));
   ASSERT_TRUE(device->steer(rules).ok());
   client->send(kTunnelEnd, kTunnelPort, "a remote peer");
   EXPECT_TRUE(eventually([&] { return forwarder.left().counters().rx_packets == 1; }, step));

@@ -45,6 +45,7 @@ class NumberedDevice final : public Device {
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(worker.value() + 1U));
   }
   [[nodiscard]] Status steer(const SteerRules&) override { return Ok{}; }
+  [[nodiscard]] Status change_steer(const SteerChange&) override { return Ok{}; }
   [[nodiscard]] std::string describe() const override { return name_; }
 
  private:

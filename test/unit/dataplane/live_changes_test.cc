@@ -164,6 +164,13 @@ void only_west_in(PolicyDelta& d) {
   d.select(kPeer, {kWestIdentity}).ingress(kClientIdentity, enforced({allow(kPeer)}));
 }
 void no_rule(PolicyDelta&) {}
+void west_has(PolicyDelta& d, const std::vector<const char*>& prefixes) {
+  ClusterEntry west{ClusterId{2}, false, true, {}, {PathRig::kWestGateway}};
+  for (const char* prefix : prefixes) {
+    west.prefixes.push_back(*Prefix::parse(prefix));
+  }
+  d.delta.changed_clusters = {west};
+}
 
 const Kind kKinds[] = {
     {"APolicyThatComesAndGoes", "policy_denied", no_rule, kOutward, outward_live,
@@ -197,6 +204,19 @@ const Kind kKinds[] = {
      },
      publishing([](PolicyDelta& d) { d.prefix("10.2.0.0/16", kPrefixIdentity + 1); }),
      publishing([](PolicyDelta& d) { d.prefix("10.2.200.0/24", kPrefixIdentity); })},
+    {"ANodesPrefixThatGoes",
+     "no_route",
+     [](PolicyDelta& d) {
+       west_has(d, {"10.2.0.0/17", "10.2.200.0/24"});
+     },
+     {{false, tcp(at.client, kHost)}},
+     [](const Dissected&) {
+       return std::vector<Sent>{{false, tcp(at.client, kHost, kAck)}};
+     },
+     publishing([](PolicyDelta& d) { west_has(d, {"10.2.0.0/17"}); }),
+     publishing([](PolicyDelta& d) {
+       west_has(d, {"10.2.0.0/17", "10.2.200.0/24"});
+     })},
     {"APeerThatIsRelabelled", "policy_denied", only_west_out, kOutward, outward_live,
      endpoint(at.west, 2, kWestIdentity + kOther), endpoint(at.west, 2, kWestIdentity)},
     {"ASubjectThatIsRelabelled", "policy_denied",
@@ -266,6 +286,31 @@ TEST_P(LiveChanges, ApplyFromTheNextPacket) {
     }
   }
   EXPECT_EQ(rig.engine().counters().connections.now, 1u) << "the connection's entry is kept";
+}
+
+// A node with a prefix of its own comes and goes: connections of others are not decided again.
+TEST(LivePrefixes, AffectConnectionsFromThereAlone) {
+  LiveRig rig(false);
+  change(rig, [](PolicyDelta& d) { west_has(d, {"10.2.0.0/17"}); });
+  rig.inject(kOutward, kInFlight);
+  ASSERT_FALSE(rig.settle().empty());
+  const std::vector<Sent> live{{false, tcp(at.client, at.west, kAck)}};
+  rig.inject(live, kMarked);
+  EXPECT_EQ(marked(rig.settle()), kFlight * kWorkers);
+  const std::uint64_t before = rig.engine().counters().revalidations;
+  for (unsigned turn = 0; turn < 2; ++turn) {
+    change(rig, [turn](PolicyDelta& d) {
+      west_has(d, turn == 0 ? std::vector<const char*>{"10.2.0.0/17", "10.2.200.0/28"}
+                            : std::vector<const char*>{"10.2.0.0/17"});
+    });
+    rig.inject(live, kMarked);
+    EXPECT_EQ(marked(rig.settle()), kFlight * kWorkers);
+  }
+  EXPECT_EQ(rig.engine().counters().revalidations, before);
+  change(rig, [](PolicyDelta& d) { west_has(d, {"10.2.0.0/16"}); });  // more addresses than are looked at one by one
+  rig.inject(live, kMarked);
+  EXPECT_EQ(marked(rig.settle()), kFlight * kWorkers);
+  EXPECT_GT(rig.engine().counters().revalidations, before);
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Kind, bool>>& test) {

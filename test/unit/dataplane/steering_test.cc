@@ -11,7 +11,7 @@ class RejectingDevice final : public Device {
  public:
   struct State {
     bool rejects = false;
-    unsigned steered = 0;
+    unsigned steered = 0, changed = 0;  // whole rules, and changes of them
     SteerRules rules;
     Bytes mtu{1500};
     unsigned reopened = 0;
@@ -37,6 +37,14 @@ class RejectingDevice final : public Device {
     }
     ++state_->steered;
     state_->rules = rules;
+    return Ok{};
+  }
+  [[nodiscard]] Status change_steer(const SteerChange& change) override {
+    if (state_->rejects) {
+      return Error{"no room for the rules", name_, "try again"};
+    }
+    ++state_->changed;
+    change.apply_to(state_->rules);
     return Ok{};
   }
   [[nodiscard]] std::string describe() const override { return name_; }
@@ -88,9 +96,18 @@ TEST_F(Steering, ThatFailedIsRetriedByAnEmptyPublish) {
   EXPECT_TRUE(engine_->publish({}));
   EXPECT_EQ(device_->steered, 1U);
   ASSERT_FALSE(device_->rules.fleet.empty());
-  EXPECT_EQ(device_->rules.fleet.front(), *Prefix::parse("10.2.0.0/16"));
+  EXPECT_EQ(*device_->rules.fleet.begin(), *Prefix::parse("10.2.0.0/16"));
   EXPECT_TRUE(engine_->publish({}));
   EXPECT_EQ(device_->steered, 1U) << "applied only once";
+}
+
+TEST_F(Steering, ThatChangesNamesOnlyWhatIsOther) {
+  ASSERT_TRUE(engine_->publish(with_remote_prefix("10.2.0.0/16")));
+  ASSERT_TRUE(engine_->publish(with_remote_prefix("10.3.0.0/16")));
+  EXPECT_EQ(device_->steered, 1U);
+  EXPECT_EQ(device_->changed, 1U);
+  EXPECT_EQ(device_->rules.fleet, std::set<Prefix>{*Prefix::parse("10.3.0.0/16")});
+  EXPECT_EQ(device_->rules.local_sources, std::set<Prefix>{*Prefix::parse("10.1.0.0/16")});
 }
 
 TEST_F(Steering, IsRepeatedAfterAFailureEvenIfTheRulesAreTheOriginalOnesAgain) {

@@ -314,7 +314,7 @@ TEST_F(SteerProgramTest, WhatAClusterWithNativeRoutingSendsToThisOneIsTaken) {
   EXPECT_EQ(action(to_pod), XDP_PASS);
   SteerRules native = rules();
   native.native = {prefix("10.7.0.0/16"), prefix("fd00:7::/48")};
-  native.local_sources.insert(native.local_sources.end(), native.native.begin(), native.native.end());
+  native.local_sources.insert(native.native.begin(), native.native.end());
   ASSERT_TRUE(program_->apply(native).ok());
   EXPECT_EQ(action(to_pod), XDP_REDIRECT);
   EXPECT_EQ(action(to_pod6), XDP_REDIRECT);
@@ -432,6 +432,32 @@ TEST_F(SteerProgramTest, NewRulesReplaceOldOnes) {
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_PASS));
 }
 
+TEST_F(SteerProgramTest, AChangeOfRulesAddsAndRemovesWhatItNames) {
+  load();
+  SteerChange change;
+  change.added.peers = {address(kUnknownAddress)};
+  change.added.fleet = {prefix("10.3.0.0/16")};
+  change.added.native = change.added.local_sources = {prefix("10.7.0.0/16")};
+  change.removed.peers = {address(kPeer)};
+  change.removed.fleet = {prefix("10.2.0.0/16")};
+  ASSERT_TRUE(program_->change(change).ok());
+  const auto tunnelled = [&](const char* peer) {
+    return run(ipv4({.source = peer, .destination = kGateway, .destination_port = 8472}));
+  };
+  EXPECT_EQ(tunnelled(kUnknownAddress), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(tunnelled(kPeer), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_REDIRECT)) << "stays";
+  EXPECT_EQ(run(ipv4({.source = "10.7.0.1", .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
+  std::swap(change.added, change.removed);
+  ASSERT_TRUE(program_->change(change).ok());
+  EXPECT_EQ(tunnelled(kUnknownAddress), static_cast<unsigned>(XDP_PASS));
+  EXPECT_EQ(tunnelled(kPeer), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kRemotePod})), static_cast<unsigned>(XDP_REDIRECT));
+  EXPECT_EQ(run(ipv4({.source = "10.7.0.1", .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
+}
+
 TEST_F(SteerProgramTest, ADefaultRouteOfOneFamilyDoesNotCoverTheOther) {
   load();
   SteerRules everything = rules();
@@ -473,8 +499,8 @@ TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
   load();
   SteerRules many = rules();
   for (unsigned i = 0; i < 5000; ++i) {
-    many.fleet.push_back(Prefix(IpAddress::ipv4(Be32::of(0x0b000000u + (i << 8))), 24));
-    many.peers.push_back(IpAddress::ipv4(Be32::of(0xc6330000u + i)));
+    many.fleet.insert(Prefix(IpAddress::ipv4(Be32::of(0x0b000000u + (i << 8))), 24));
+    many.peers.insert(IpAddress::ipv4(Be32::of(0xc6330000u + i)));
   }
   ASSERT_TRUE(program_->apply(many).ok());
   EXPECT_EQ(run(ipv4({.source = kPod, .destination = "11.19.135.7"})), static_cast<unsigned>(XDP_REDIRECT));
@@ -485,10 +511,10 @@ TEST_F(SteerProgramTest, ThousandsOfRulesAreAccepted) {
 TEST_F(SteerProgramTest, IfAMapIsFullTheOldRulesStayInForce) {
   load();
   SteerRules many = rules();
-  many.fleet.push_back(prefix("10.3.0.0/16"));
-  many.local_sources.push_back(prefix("10.9.0.0/16"));
+  many.fleet.insert(prefix("10.3.0.0/16"));
+  many.local_sources.insert(prefix("10.9.0.0/16"));
   for (unsigned i = 0; i < 65535; ++i) {  // with the two of rules(): one more than the map holds
-    many.peers.push_back(IpAddress::ipv4(Be32::of(0x0b000000u + i)));
+    many.peers.insert(IpAddress::ipv4(Be32::of(0x0b000000u + i)));
   }
   const Status refused = program_->apply(many);
   ASSERT_FALSE(refused.ok());
@@ -501,7 +527,7 @@ TEST_F(SteerProgramTest, IfAMapIsFullTheOldRulesStayInForce) {
   EXPECT_EQ(run(ipv4({.source = "10.9.0.1", .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
   EXPECT_EQ(run(ipv4({.source = "11.0.0.7", .destination = kGateway, .destination_port = 8472})),
             static_cast<unsigned>(XDP_PASS));
-  many.peers.pop_back();
+  many.peers.erase(many.peers.begin());
   ASSERT_TRUE(program_->apply(many).ok());
   program_->heartbeats()[0].nanoseconds = now();
   EXPECT_EQ(run(ipv4({.source = "10.9.0.1", .destination = "10.3.1.1"})), static_cast<unsigned>(XDP_REDIRECT));
