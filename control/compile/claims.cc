@@ -54,10 +54,10 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
     }
     if (const auto import =
             model.find<ServiceImportObject>({ObjectKind::kServiceImport, name, service.ns, service.name})) {
-      add(*cluster, import->ips, import->created, import.provenance->text());
+      add(*cluster, import->ips, import->created, import.provenance.text());
     }
     if (const auto object = model.find<ServiceObject>({ObjectKind::kService, name, service.ns, service.name})) {
-      add(*cluster, object->claimed_vips, object->created, object.provenance->text());
+      add(*cluster, object->claimed_vips, object->created, object.provenance.text());
     }
   }
 }

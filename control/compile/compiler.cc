@@ -80,7 +80,7 @@ struct Compiler::State {
   void update_reachability(std::set<ServiceName>& dirty);
   void update_clusters(TableDelta& delta);
   // Of these clusters, which are in the tables; nothing else of them has changed.
-  void update_prefixes(const std::set<std::string>& names, TableDelta& delta);
+  void update_prefixes(const std::set<std::string>& names, CompileResult& result);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
   // May be selected for new flows: it is not down and there is a route to it.
   [[nodiscard]] bool is_usable(PeerId gateway) const;
@@ -238,8 +238,7 @@ void Compiler::State::update_clusters(TableDelta& delta) {
   }
 }
 
-void Compiler::State::update_prefixes(const std::set<std::string>& names, TableDelta& delta) {
-  bool changed = false;
+void Compiler::State::update_prefixes(const std::set<std::string>& names, CompileResult& result) {
   for (const std::string& name : names) {
     const FleetCluster* cluster = fleet.find(name);
     const auto entry = std::find_if(clusters.begin(), clusters.end(), [&](const ClusterEntry& each) {
@@ -247,11 +246,9 @@ void Compiler::State::update_prefixes(const std::set<std::string>& names, TableD
     });
     if (entry != clusters.end() && entry->prefixes != cluster->prefixes) {
       entry->prefixes = cluster->prefixes;
-      changed = true;
+      result.delta.changed_clusters.push_back(*entry);
+      result.local_routes_changed = result.local_routes_changed || cluster->local || cluster->native();
     }
-  }
-  if (changed) {
-    delta.clusters = clusters;
   }
 }
 
@@ -282,16 +279,19 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   const bool all_peers = fleet_change.gateways || resolve_next_hops;
   const bool reachability_changed = all_peers || std::exchange(unreachability_reported, false);
   if (all_peers) {
-    result.peers_changed = peers.update(model, fleet, next_hop, std::exchange(resolve_next_hops, false), result.delta);
+    result.gateways_changed =
+        peers.update(model, fleet, next_hop, std::exchange(resolve_next_hops, false), result.delta);
   } else if (!changes.nodes.empty()) {
-    result.peers_changed = peers.update_nodes(changes.nodes, model, fleet, next_hop, result.delta);
+    peers.update_nodes(changes.nodes, model, fleet, next_hop, result.delta);
   }
+  result.lost_peers = peers.take_lost();
+  result.local_routes_changed = peers.take_node_routes_changed();
   // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {
     update_reachability(dirty);
     update_clusters(result.delta);
   } else if (!fleet_change.addressed.empty()) {
-    update_prefixes(fleet_change.addressed, result.delta);
+    update_prefixes(fleet_change.addressed, result);
   }
   update_endpoints(changes, first, fleet_change, result);
   update_host_routes(fleet_change, first, dirty, result);
@@ -415,6 +415,17 @@ std::vector<ClusterView> Compiler::clusters() const {
 
 const std::vector<NodeRoute>& Compiler::node_routes() const { return state_->peers.node_routes(); }
 std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state_->unreachable_peers); }
+std::vector<PeerView> Compiler::gateways() const { return state_->peers.gateways(state_->unreachable_peers); }
+std::optional<PeerView> Compiler::find_peer(PeerId id) const {
+  return state_->peers.find(id, state_->unreachable_peers);
+}
+std::size_t Compiler::peer_count() const { return state_->peers.size(); }
+std::size_t Compiler::service_count() const { return state_->services.size(); }
+std::size_t Compiler::frontend_count() const { return state_->services.frontends(); }
+std::vector<ServiceView> Compiler::services_without_ports() const { return state_->services.views_without_ports(); }
+void Compiler::visit_services(const std::function<bool(const ServiceView&)>& visit) const {
+  state_->services.visit_views(visit);
+}
 
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 

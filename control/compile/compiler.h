@@ -74,9 +74,13 @@ struct CompileResult {
   TableDelta delta;
   std::vector<EndpointEntry> upsert;
   std::vector<IpAddress> remove;
-  std::vector<Problem> problems;  // all current ones (the first 100 of each kind)
-  bool peers_changed = false;     // a peer was added, removed or changed: for health and views
-  bool names_changed = false;     // a service appeared, disappeared or changed VIPs: for the DNS sink
+  std::vector<Problem> problems;      // all current ones (the first 100 of each kind)
+  bool gateways_changed = false;      // a peer that is a gateway may have come, gone or changed: for health
+  std::vector<IpAddress> lost_peers;  // underlay addresses that no peer has any more
+  // Where the node must send what goes to our own cluster, its nodes that are peers, and clusters with native routing
+  // may be another.
+  bool local_routes_changed = false;
+  bool names_changed = false;  // a service appeared, disappeared or changed VIPs: for the DNS sink
 };
 
 class Compiler {
@@ -102,7 +106,16 @@ class Compiler {
   void refresh_next_hops();
 
   [[nodiscard]] std::vector<ClusterView> clusters() const;
-  [[nodiscard]] std::vector<PeerView> peers() const;                // by id
+  [[nodiscard]] std::vector<PeerView> peers() const;     // by id
+  [[nodiscard]] std::vector<PeerView> gateways() const;  // the peers that are gateways, by underlay address
+  [[nodiscard]] std::optional<PeerView> find_peer(PeerId id) const;
+  [[nodiscard]] std::size_t peer_count() const;
+  [[nodiscard]] std::size_t service_count() const;
+  [[nodiscard]] std::size_t frontend_count() const;
+  // As services(), but without their ports and backends, which are many.
+  [[nodiscard]] std::vector<ServiceView> services_without_ports() const;
+  // As services(), but one at a time, until `visit` returns false.
+  void visit_services(const std::function<bool(const ServiceView&)>& visit) const;
   [[nodiscard]] const std::vector<NodeRoute>& node_routes() const;  // by prefix
   [[nodiscard]] std::vector<ServiceView> services() const;          // global services, by name
   // Calls `visit` for every endpoint, in no order, until it returns false.

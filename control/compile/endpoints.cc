@@ -26,16 +26,16 @@ ObjectKey cilium_endpoint_of(const ObjectKey& pod) {
 
 std::string location_of(const Model& model, const ObjectKey& owner) {
   if (const auto node = model.find<NodeObject>(owner)) {
-    return node.provenance->text();
+    return node.provenance.text();
   }
   if (const auto address = model.find<AddressObject>(owner)) {
-    return address.provenance->text();
+    return address.provenance.text();
   }
   if (const auto pod = model.find<PodObject>(owner)) {
-    return pod.provenance->text();
+    return pod.provenance.text();
   }
   const auto endpoint = model.find<CiliumEndpointObject>(cilium_endpoint_of(owner));
-  return endpoint ? endpoint.provenance->text() : "";
+  return endpoint ? endpoint.provenance.text() : "";
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ bool EndpointSet::denied(const Model& model, Identity number) const {
                      [&](const auto& claim) { return claim->labels != claims.front()->labels; });
 }
 
-Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
+Identity EndpointSet::checked_identity(const ObjectKey& owner, Identity id, const ProvenanceView& provenance,
                                        const FleetCluster& cluster, Owner& state) {
   if (id == identity::kUnknown) {
     return identity::unlabelled(cluster.id);
@@ -77,7 +77,7 @@ Identity EndpointSet::pod_identity(const ObjectKey& owner, const Model& model, c
     return local_.assign(owner, *pod, model);
   }
   local_.release(owner);
-  return known ? checked_identity(owner, endpoint->identity, *endpoint.provenance, cluster, state)
+  return known ? checked_identity(owner, endpoint->identity, endpoint.provenance, cluster, state)
                : identity::unlabelled(cluster.id);
 }
 
@@ -98,7 +98,7 @@ EndpointSet::Desired EndpointSet::desired(const ObjectKey& owner, const Model& m
   }
   if (const auto object = model.find<AddressObject>(owner)) {
     if (object->prefix.length128() == 128) {
-      const Identity identity = checked_identity(owner, object->identity, *object.provenance, cluster, state);
+      const Identity identity = checked_identity(owner, object->identity, object.provenance, cluster, state);
       if (denied_.count(identity) == 0) {
         desired[object->prefix.address()] = identity;
       }
@@ -380,8 +380,8 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
     const auto other = std::find_if(claims.begin(), claims.end(),
                                     [&](const auto& claim) { return claim->labels != claims.front()->labels; });
     list.push_back({"identity " + std::to_string(number.value()) + " has two different label sets (the other at " +
-                        other->provenance->text() + "): endpoints with this identity are left out",
-                    claims.front().provenance->text(), "give one of the two label sets another identity number"});
+                        other->provenance.text() + "): endpoints with this identity are left out",
+                    claims.front().provenance.text(), "give one of the two label sets another identity number"});
   });
 }
 

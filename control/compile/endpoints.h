@@ -106,7 +106,7 @@ class EndpointSet {
                                  Desired& now);
   [[nodiscard]] Desired desired(const ObjectKey& owner, const Model& model, const FleetCluster& cluster, Owner& state);
   // The identity to use for the identity `id` that the object at `provenance` states.
-  [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const Provenance& provenance,
+  [[nodiscard]] Identity checked_identity(const ObjectKey& owner, Identity id, const ProvenanceView& provenance,
                                           const FleetCluster& cluster, Owner& state);
   [[nodiscard]] Identity pod_identity(const ObjectKey& owner, const Model& model, const FleetCluster& cluster,
                                       Owner& state);

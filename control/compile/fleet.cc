@@ -96,19 +96,19 @@ Result<OwnGateway> find_own_gateway(const Model& model, const std::string& clust
   if (own->cluster != cluster) {
     return Error{
         "the Gateway object of this gateway names cluster " + own->cluster + ", the configuration names " + cluster,
-        own.provenance->text(), "correct spec.cluster, or gateway.cluster in the configuration"};
+        own.provenance.text(), "correct spec.cluster, or gateway.cluster in the configuration"};
   }
   const ClusterBits bits = cluster_bits(model, cluster);
   if (own_cluster->id == kNoCluster || own_cluster->id.value() > max_clusters(bits)) {
     return Error{"our own cluster " + cluster + " has id " + std::to_string(own_cluster->id.value()) +
                      ", which is not in 1.." + std::to_string(max_clusters(bits)),
-                 own_cluster.provenance->text(), "give it a free id in that range"};
+                 own_cluster.provenance.text(), "give it a free id in that range"};
   }
   if (std::any_of(own->more.begin(), own->more.end(), [&](const IpAddress& address) {
         return address.family() == own->underlay.family() || address.family() != own->more.front().family();
       })) {
     return Error{"the Gateway object of this gateway has several underlay addresses of one family",
-                 own.provenance->text(), "keep one of IPv4 and one of IPv6"};
+                 own.provenance.text(), "keep one of IPv4 and one of IPv6"};
   }
   return OwnGateway{own_cluster->id,           bits, own->underlay, own->port, own->more, own->encapsulation,
                     own_cluster->encapsulation};

@@ -145,7 +145,7 @@ void FleetBuilder::check_own() {
 void FleetBuilder::add_clusters(const Fleet& previous) {
   std::vector<Candidate> candidates;
   model_.visit<ClusterObject>(
-      ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const Provenance& provenance) {
+      ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const ProvenanceView& provenance) {
         const FleetCluster* old = previous.find(key.name);
         const ClusterId had = old == nullptr ? kNoCluster : old->id;
         const bool incumbent = had != kNoCluster && had == object.id;
@@ -214,7 +214,7 @@ Problem FleetBuilder::wrong_id(const Candidate& c, ClusterId id, const std::map<
 void FleetBuilder::add_links() {
   bool any = false;
   model_.visit<ProfileObject>(
-      ObjectKind::kProfile, [&](const ObjectKey& key, const ProfileObject& profile, const Provenance& provenance) {
+      ObjectKind::kProfile, [&](const ObjectKey& key, const ProfileObject& profile, const ProvenanceView& provenance) {
         const bool ours = names_cluster(profile, options_.cluster);
         any = any || ours;
         for (const std::string& name : profile.clusters) {
@@ -326,7 +326,7 @@ void FleetBuilder::add_gateways(const std::map<IpAddress, std::string>& before) 
   }
   std::vector<Entry> entries;
   model_.visit<GatewayObject>(ObjectKind::kGateway,
-                              [&](const ObjectKey& key, const GatewayObject& object, const Provenance& provenance) {
+                              [&](const ObjectKey& key, const GatewayObject& object, const ProvenanceView& provenance) {
                                 const auto at = before.find(tunnel_end(fleet_.own, object));
                                 const bool incumbent = at != before.end() && at->second == key.name;
                                 const int order = key.name == options_.gateway ? 0 : incumbent ? 1 : 2;

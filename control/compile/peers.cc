@@ -143,6 +143,7 @@ bool PeerRegistry::reconcile(const std::set<IpAddress>& addresses, const Fleet& 
     by_id_.erase(freed.back());
     peers_.erase(peer);
     at_.erase(at);
+    lost_.insert(address);
     changed = true;
   }
   delta.remove_peers.insert(delta.remove_peers.end(), freed.begin(), freed.end());
@@ -178,7 +179,13 @@ bool PeerRegistry::update(const Model& model, const Fleet& fleet, const Compiler
   return changed;
 }
 
-bool PeerRegistry::update_nodes(const std::set<ObjectKey>& nodes, const Model& model, const Fleet& fleet,
+std::vector<IpAddress> PeerRegistry::take_lost() {
+  std::erase_if(lost_, [&](const IpAddress& address) { return at_.contains(address); });
+  const std::set<IpAddress> lost = std::exchange(lost_, {});
+  return {lost.begin(), lost.end()};
+}
+
+void PeerRegistry::update_nodes(const std::set<ObjectKey>& nodes, const Model& model, const Fleet& fleet,
                                 const Compiler::NextHop& next_hop, TableDelta& delta) {
   std::set<IpAddress> addresses;
   bool local = false;
@@ -191,7 +198,6 @@ bool PeerRegistry::update_nodes(const std::set<ObjectKey>& nodes, const Model& m
   if (local || changed) {
     find_node_routes(model, fleet);
   }
-  return changed;
 }
 
 void PeerRegistry::append_problems(const Model& model, std::vector<Problem>& problems) const {
@@ -211,7 +217,7 @@ void PeerRegistry::append_problems(const Model& model, std::vector<Problem>& pro
             const auto object = model.find<NodeObject>(*node);
             list.push_back({"node " + node->name + " of cluster " + node->cluster + " and " + other +
                                 " have the same underlay address " + address.to_string() + "; the node is left out",
-                            object ? object.provenance->text() : std::string(), "correct the address of one of them"});
+                            object ? object.provenance.text() : std::string(), "correct the address of one of them"});
           }
         }
       });
@@ -220,10 +226,11 @@ void PeerRegistry::append_problems(const Model& model, std::vector<Problem>& pro
 
 // A node that is a gateway too, ours or another, has its tunnel end in use: its pods are reached by other routes.
 void PeerRegistry::find_node_routes(const Model& model, const Fleet& fleet) {
-  node_routes_.clear();
+  const std::vector<NodeRoute> before = std::exchange(node_routes_, {});
   const auto own =
       std::find_if(fleet.clusters.begin(), fleet.clusters.end(), [](const auto& c) { return c.second.local; });
   if (!own_nodes_ || own == fleet.clusters.end()) {
+    node_routes_changed_ = node_routes_changed_ || !before.empty();
     return;
   }
   const auto add = [&](const ObjectKey& key) {
@@ -244,6 +251,7 @@ void PeerRegistry::find_node_routes(const Model& model, const Fleet& fleet) {
                    [](const NodeRoute& a, const NodeRoute& b) { return a.prefix < b.prefix; });
   const auto same = [](const NodeRoute& a, const NodeRoute& b) { return a.prefix == b.prefix; };
   node_routes_.erase(std::unique(node_routes_.begin(), node_routes_.end(), same), node_routes_.end());
+  node_routes_changed_ = node_routes_changed_ || node_routes_ != before;
 }
 
 void PeerRegistry::check_routes(const Fleet& fleet) {
@@ -265,15 +273,35 @@ PeerId PeerRegistry::id_of(const std::string& cluster, const IpAddress& underlay
   return it == peers_.end() ? kNoPeer : it->second.entry.id;
 }
 
+PeerView PeerRegistry::view_of(const Key& key, const std::set<PeerId>& unreachable) const {
+  const auto& [entry, name] = peers_.at(key);
+  return {entry.id,       name,       key.first,       entry.cluster, key.second,
+          entry.udp_port, entry.kind, entry.from_kind, entry.gateway, unreachable.count(entry.id) != 0,
+          entry.adjacency};
+}
+
 std::vector<PeerView> PeerRegistry::views(const std::set<PeerId>& unreachable) const {
   std::vector<PeerView> views;
+  views.reserve(by_id_.size());
   for (const auto& [id, key] : by_id_) {
-    const Current& current = peers_.at(key);
-    views.push_back({id, current.name, key.first, current.entry.cluster, key.second, current.entry.udp_port,
-                     current.entry.kind, current.entry.from_kind, current.entry.gateway, unreachable.count(id) != 0,
-                     current.entry.adjacency});
+    views.push_back(view_of(key, unreachable));
   }
   return views;
+}
+
+std::vector<PeerView> PeerRegistry::gateways(const std::set<PeerId>& unreachable) const {
+  std::vector<PeerView> views;
+  for (const auto& [address, gateway] : gateways_) {
+    if (const Key key{gateway.first, address}; peers_.contains(key)) {
+      views.push_back(view_of(key, unreachable));
+    }
+  }
+  return views;
+}
+
+std::optional<PeerView> PeerRegistry::find(PeerId id, const std::set<PeerId>& unreachable) const {
+  const auto at = by_id_.find(id);
+  return at == by_id_.end() ? std::nullopt : std::optional(view_of(at->second, unreachable));
 }
 
 bool PeerRegistry::has_route(PeerId id) const {

@@ -26,12 +26,19 @@ class PeerRegistry {
   bool update(const Model& model, const Fleet& fleet, const Compiler::NextHop& next_hop, bool resolve_all,
               TableDelta& delta);
   // The same, where nothing but these Node objects has changed since the last call: costs their share.
-  bool update_nodes(const std::set<ObjectKey>& nodes, const Model& model, const Fleet& fleet,
+  void update_nodes(const std::set<ObjectKey>& nodes, const Model& model, const Fleet& fleet,
                     const Compiler::NextHop& next_hop, TableDelta& delta);
+  // Since the last call: the underlay addresses that have lost their peer, and whether node_routes() are others.
+  [[nodiscard]] std::vector<IpAddress> take_lost();
+  [[nodiscard]] bool take_node_routes_changed() { return std::exchange(node_routes_changed_, false); }
 
   [[nodiscard]] PeerId id_of(const std::string& cluster,
                              const IpAddress& underlay) const;                           // kNoPeer when there is none
   [[nodiscard]] std::vector<PeerView> views(const std::set<PeerId>& unreachable) const;  // by id
+  // Those that are gateways, by underlay address.
+  [[nodiscard]] std::vector<PeerView> gateways(const std::set<PeerId>& unreachable) const;
+  [[nodiscard]] std::optional<PeerView> find(PeerId id, const std::set<PeerId>& unreachable) const;
+  [[nodiscard]] std::size_t size() const { return peers_.size(); }
   [[nodiscard]] bool has_route(PeerId id) const;
   [[nodiscard]] std::string name_of(PeerId id) const;
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
@@ -67,6 +74,7 @@ class PeerRegistry {
                  bool resolve_all, TableDelta& delta);
   bool set_peer(const Key& key, const Desired& peer, const Compiler::NextHop& next_hop, bool resolve,
                 TableDelta& delta);
+  [[nodiscard]] PeerView view_of(const Key& key, const std::set<PeerId>& unreachable) const;
   void check_routes(const Fleet& fleet);
   void find_node_routes(const Model& model, const Fleet& fleet);
 
@@ -82,6 +90,8 @@ class PeerRegistry {
   std::set<IpAddress> contested_;
   std::vector<Problem> route_problems_;
   std::vector<NodeRoute> node_routes_;
+  bool node_routes_changed_ = false;
+  std::set<IpAddress> lost_;
 };
 
 }  // namespace isthmus

@@ -10,7 +10,7 @@ namespace isthmus {
 void PrefixClaims::find_tunnel_ends() {
   ends_.clear();
   model_.visit<GatewayObject>(
-      ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const Provenance&) {
+      ObjectKind::kGateway, [&](const ObjectKey& key, const GatewayObject& object, const auto&) {
         const bool own = key.name == options_.gateway;
         const FleetCluster* cluster = fleet_->find(object.cluster);
         if (!own && (cluster == nullptr || !cluster->linked)) {
@@ -128,12 +128,12 @@ std::string PrefixClaims::where(const ObjectKey* object) const {
     return {};
   }
   if (const auto node = model_.find<NodeObject>(*object)) {
-    return node.provenance->text();
+    return node.provenance.text();
   }
   // What is allowed to a cluster by name has no object of its own.
   const auto cluster = model_.find<ClusterObject>(
       object->cluster.empty() ? *object : ObjectKey{ObjectKind::kCluster, {}, {}, object->cluster});
-  return cluster ? cluster.provenance->text() : std::string();
+  return cluster ? cluster.provenance.text() : std::string();
 }
 
 std::string PrefixClaims::where(const Entry& entry) const {

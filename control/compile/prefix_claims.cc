@@ -82,9 +82,9 @@ std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>
   turned_clusters_.clear();
   for (const std::string& name : changed) {
     if (const auto cluster = fleet.clusters.find(name); cluster != fleet.clusters.end()) {
-      const FleetCluster before = cluster->second;
+      const std::pair before(cluster->second.pods_ipv4, cluster->second.pods_ipv6);
       allow_by_name(cluster->second);
-      if (before.pods_ipv4 != cluster->second.pods_ipv4 || before.pods_ipv6 != cluster->second.pods_ipv6) {
+      if (before != std::pair(cluster->second.pods_ipv4, cluster->second.pods_ipv6)) {
         turned_clusters_.insert(name);
       }
     }

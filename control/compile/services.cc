@@ -96,9 +96,9 @@ std::vector<ServicePort> ServiceSet::merge_ports(const std::vector<Definition>& 
         const Definition& older = *from[static_cast<std::size_t>(clash - ports.begin())];
         service.problems.push_back(
             {"service " + service.view.name.text() + ": cluster " + definition.cluster->name + " defines port " +
-                 port_text(port) + ", cluster " + older.cluster->name + " (" + older.object.provenance->text() +
+                 port_text(port) + ", cluster " + older.cluster->name + " (" + older.object.provenance.text() +
                  ") port " + port_text(*clash) + "; the older Service takes precedence",
-             definition.object.provenance->text(), "give the port the same name, number and protocol in all clusters"});
+             definition.object.provenance.text(), "give the port the same name, number and protocol in all clusters"});
       }
     }
   }
@@ -124,7 +124,7 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
           {std::to_string(left_out.size()) + " backends of service " + service.view.name.text() + " in cluster " +
                cluster.name + " lie outside that cluster's prefixes, at none of its endpoints, and are left out: " +
                left_out.begin()->to_string() + (left_out.size() > 1 ? " and others" : ""),
-           slices.front().provenance->text(), "correct the EndpointSlice, or add the prefix to the Cluster object"});
+           slices.front().provenance.text(), "correct the EndpointSlice, or add the prefix to the Cluster object"});
     }
     const bool offered = std::any_of(slices.begin(), slices.end(), [&](const auto& slice) {
       return slice->endpoints.empty() || !matching_ports(*slice, port).empty();
@@ -132,7 +132,7 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
     if (!slices.empty() && !offered) {
       service.problems.push_back({"no EndpointSlice of service " + service.view.name.text() + " in cluster " +
                                       cluster.name + " offers port " + port_text(port) + " by name and protocol",
-                                  slices.front().provenance->text(),
+                                  slices.front().provenance.text(),
                                   "use the same port name in all clusters; the number may differ"});
     }
   }
@@ -148,7 +148,7 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
     service.problems.push_back({"service " + service.view.name.text() + " has " + std::to_string(selected) +
                                     " backends for port " + port_text(port) + "; only the first " +
                                     std::to_string(kMaxInRing) + " take new flows",
-                                definitions.front().object.provenance->text(), "split the service"});
+                                definitions.front().object.provenance.text(), "split the service"});
   }
   std::vector<MaglevBackend> in_ring;
   auto set = std::make_shared<BackendSet>();
@@ -268,7 +268,7 @@ void ServiceSet::name_ignored(const std::vector<Definition>& definitions, Servic
       }
       service.problems.push_back({"service " + service.view.name.text() + " of cluster " + definition.cluster->name +
                                       " asks for what a global service does not do: " + names,
-                                  definition.object.provenance->text(),
+                                  definition.object.provenance.text(),
                                   "remove it from the Service if it is not needed inside the cluster"});
     }
   }
@@ -299,7 +299,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   service.view.vips = std::move(vips);
   if (service.view.vips.empty()) {
     service.problems.push_back({"service " + name.text() + " is global but no cluster claims a VIP for it",
-                                found.front().object.provenance->text(),
+                                found.front().object.provenance.text(),
                                 "claim one: isthmus allocate " + name.text() +
                                     " --pool CIDR, a ServiceImport with ips, or the annotation isthmus.io/vip"});
   }
@@ -334,15 +334,42 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   return renamed;
 }
 
-std::vector<ServiceView> ServiceSet::views() const {
-  std::vector<ServiceView> views;
+void ServiceSet::visit_views(const std::function<bool(const ServiceView&)>& visit) const {
   for (const auto& [name, service] : services_) {
-    views.push_back(service.view);
+    ServiceView view = service.view;
     for (const auto& [key, state] : service.ports) {
-      views.back().ports.push_back(state.view);
+      view.ports.push_back(state.view);
+    }
+    if (!visit(view)) {
+      return;
     }
   }
+}
+
+std::vector<ServiceView> ServiceSet::views() const {
+  std::vector<ServiceView> views;
+  visit_views([&](const ServiceView& view) {
+    views.push_back(view);
+    return true;
+  });
   return views;
+}
+
+std::vector<ServiceView> ServiceSet::views_without_ports() const {
+  std::vector<ServiceView> views;
+  views.reserve(services_.size());
+  for (const auto& [name, service] : services_) {
+    views.push_back(service.view);
+  }
+  return views;
+}
+
+std::size_t ServiceSet::frontends() const {
+  std::size_t count = 0;
+  for (const auto& [name, service] : services_) {
+    count += service.frontends.size();
+  }
+  return count;
 }
 
 std::string ServiceSet::name_of(ServiceId id) const {

@@ -6,6 +6,7 @@
 // Affinity is that of our own Service. ServiceImports contribute VIPs only. Thread: control.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,6 +44,12 @@ class ServiceSet {
   bool refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta);
 
   [[nodiscard]] std::vector<ServiceView> views() const;
+  [[nodiscard]] std::vector<ServiceView> views_without_ports() const;
+  // One view at a time, by name, until `visit` returns false.
+  void visit_views(const std::function<bool(const ServiceView&)>& visit) const;
+  [[nodiscard]] std::size_t size() const { return services_.size(); }
+  // Each VIP with each of its ports.
+  [[nodiscard]] std::size_t frontends() const;
   [[nodiscard]] std::string name_of(ServiceId id) const;
   // The global services that have a Service object in that cluster.
   [[nodiscard]] std::set<ServiceName> members_of(const std::string& cluster) const;

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "control/daemon/free_memory.h"
 #include "control/daemon/reserved.h"
 
 namespace isthmus {
@@ -162,12 +163,12 @@ void ActiveGateway::apply() {
   if (!result.remove.empty()) {
     node_.engine->remove_endpoints(Realm{}, result.remove);
   }
-  if (result.peers_changed || !published_) {
-    update_peers();
+  adjacencies_->forget_peers(result.lost_peers);
+  if (result.gateways_changed || !published_) {
+    update_gateways();
   }
-  const bool clusters_changed =
-      result.delta.clusters || result.delta.hosts || result.peers_changed || routes_changed_ || !published_;
-  if (clusters_changed) {
+  const bool layout = result.delta.clusters || result.delta.hosts || routes_changed_ || !published_;
+  if (layout || result.local_routes_changed) {
     result.delta.local_routes = local_side_->changed_routes(compiler_->clusters(), compiler_->node_routes());
   }
   if (!published_) {
@@ -175,12 +176,16 @@ void ActiveGateway::apply() {
   }
   const bool first = !published_;
   publish(result);
-  if (clusters_changed || result.names_changed) {
-    local_side_->update_kernel(compiler_->clusters(), compiler_->services(), routes_changed_);
+  if (layout || result.names_changed ||
+      (!result.delta.changed_clusters.empty() && !local_side_->change_kernel(result.delta.changed_clusters))) {
+    local_side_->update_kernel(compiler_->clusters(), compiler_->services_without_ports(), routes_changed_);
   }
-  holders_changed_ = holders_changed_ || clusters_changed || result.names_changed;
+  holders_changed_ = holders_changed_ || layout || !result.delta.changed_clusters.empty() || result.names_changed;
   if (result.names_changed || first) {
     update_dns();
+  }
+  if (first) {
+    give_back_free_memory();
   }
   routes_changed_ = false;
   flow_names_->forget();
@@ -202,18 +207,15 @@ void ActiveGateway::publish(CompileResult& result) {
   publishes_ += status.ok() ? 1 : 0;
 }
 
-void ActiveGateway::update_peers() {
+void ActiveGateway::update_gateways() {
   std::vector<HealthPeer> probed;
-  std::set<IpAddress> underlay;
-  for (const PeerView& peer : compiler_->peers()) {
-    underlay.insert(peer.underlay);
+  for (const PeerView& peer : compiler_->gateways()) {
     // 2026-11-22: gateways of our own cluster are not probed: steer takes tunnel packets from other clusters only, so
     // that a probe would end in the kernel of the other node, or in an overlay that shares the port.
-    if (peer.gateway && peer.cluster_id != own_.cluster) {
+    if (peer.cluster_id != own_.cluster) {
       probed.push_back({peer.id, peer.cluster_id, peer.name});
     }
   }
-  adjacencies_->keep_peers(underlay);
   health_->set_peers(probed, HealthClock::now());
   loop_.set_timer(health_timer_, HealthClock::now());
 }
@@ -222,7 +224,7 @@ void ActiveGateway::update_dns() {
   if (!dns_) {
     return;
   }
-  const auto written = dns_->update(compiler_->services());
+  const auto written = dns_->update(compiler_->services_without_ports());
   problems_.set_status("dns", written.ok() ? Status(Ok{}) : Status(written.error()));
 }
 
@@ -323,7 +325,7 @@ bool ActiveGateway::answers(const std::string& gateway) const {
 void ActiveGateway::keep_holders() {
   if (std::exchange(holders_changed_, false) || holders_.lost()) {
     holders_.clusters_are(compiler_->clusters());
-    holders_.services_are(compiler_->services());
+    holders_.services_are(compiler_->services_without_ports());
   }
 }
 

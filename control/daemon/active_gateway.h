@@ -71,7 +71,7 @@ class ActiveGateway {
   void check_devices();
 
   void publish(CompileResult& result);
-  void update_peers();
+  void update_gateways();
   void update_dns();
   void keep_holders();
   // Applies what health reports: unreachable peers and clusters leave the tables.

@@ -1,6 +1,7 @@
 #include "control/daemon/adjacencies.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -38,17 +39,44 @@ Adjacencies::PeerRoute Adjacencies::find_route(const IpAddress& underlay) {
 AdjacencyId Adjacencies::towards_peer(const IpAddress& underlay) {
   PeerRoute route = find_route(underlay);
   const AdjacencyId adjacency = route.next_hop ? watch(*route.next_hop).adjacency : kNoAdjacency;
-  peers_[underlay] = std::move(route);
+  set_route(underlay, std::move(route));
   unpublished_ = true;
   return adjacency;
 }
 
-void Adjacencies::keep_peers(const std::set<IpAddress>& underlay) {
-  std::erase_if(peers_, [&](const auto& entry) { return underlay.count(entry.first) == 0; });
+void Adjacencies::forget_peers(std::span<const IpAddress> underlay) {
+  for (const IpAddress& address : underlay) {
+    set_route(address, {});
+    peers_.erase(address);
+  }
   unpublished_ = true;
 }
 
+void Adjacencies::set_route(const IpAddress& underlay, PeerRoute route) {
+  PeerRoute& now = peers_[underlay];
+  if (route.next_hop) {
+    ++hops_[*route.next_hop];
+  }
+  if (now.next_hop) {
+    give_up(*now.next_hop);
+    if (--hops_.at(*now.next_hop) == 0) {
+      hops_.erase(*now.next_hop);
+    }
+  }
+  if (route.problem) {
+    without_route_.insert(underlay);
+  } else {
+    without_route_.erase(underlay);
+  }
+  now = std::move(route);
+}
+
+bool Adjacencies::is_used(const Neighbour& neighbour) const {
+  return hops_.contains(neighbour) || local_.contains(neighbour) || on_demand_.contains(neighbour);
+}
+
 void Adjacencies::set_local(const std::set<std::pair<DeviceId, IpAddress>>& next_hops) {
+  std::for_each(local_.begin(), local_.end(), [&](const Neighbour& neighbour) { give_up(neighbour); });
   local_ = next_hops;
   for (const Neighbour& neighbour : local_) {
     watch(neighbour);
@@ -111,16 +139,15 @@ void Adjacencies::forget_oldest_unanswered() {
   const Neighbour oldest = asked_.front();
   asked_.pop_front();
   const auto found = watched_.find(oldest);
-  if (found == watched_.end() || found->second.resolved || on_demand_.erase(oldest) == 0 || unpublished_ ||
-      local_.count(oldest) != 0) {
+  if (found == watched_.end() || found->second.resolved || on_demand_.erase(oldest) == 0) {
     return;
   }
-  const bool of_peer =
-      std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) { return entry.second.next_hop == oldest; });
-  if (!of_peer) {
-    unwatch(oldest, found->second);
-    watched_.erase(found);
+  if (unpublished_ || is_used(oldest)) {
+    give_up(oldest);
+    return;
   }
+  unwatch(oldest, found->second);
+  watched_.erase(found);
 }
 
 void Adjacencies::unwatch(const Neighbour& neighbour, const Watched& watched) {
@@ -136,6 +163,9 @@ void Adjacencies::forget_idle() {
     const bool used = engine_.take_adjacency_used(watched.adjacency);
     const bool idle = watched.use_asked && watched.resolved && !used;
     watched.use_asked = true;
+    if (idle) {
+      give_up(*at);
+    }
     at = idle ? on_demand_.erase(at) : std::next(at);
   }
   if (at == on_demand_.end()) {
@@ -147,8 +177,12 @@ void Adjacencies::expire(Clock::time_point now) {
   engine_.age_adjacencies(kUnclaimed);
   std::erase_if(on_demand_, [&](const Neighbour& neighbour) {
     const auto found = watched_.find(neighbour);
-    return found == watched_.end() ||
-           (!found->second.resolved && now - found->second.unresolved_since > kResolveTimeout);
+    const bool expired =
+        found == watched_.end() || (!found->second.resolved && now - found->second.unresolved_since > kResolveTimeout);
+    if (expired) {
+      give_up(neighbour);
+    }
+    return expired;
   });
   if (on_demand_.size() >= kMaxOnDemand / 2) {
     forget_idle();
@@ -158,18 +192,20 @@ void Adjacencies::expire(Clock::time_point now) {
   release_unused();
 }
 
-bool Adjacencies::resolved(AdjacencyId id) const {
-  return fixed_.count(id) != 0 || std::any_of(watched_.begin(), watched_.end(), [id](const auto& entry) {
-           return entry.second.adjacency == id && entry.second.resolved;
-         });
+std::set<AdjacencyId> Adjacencies::resolved() const {
+  std::set<AdjacencyId> ids = fixed_;
+  for (const auto& [neighbour, watched] : watched_) {
+    if (watched.resolved) {
+      ids.insert(watched.adjacency);
+    }
+  }
+  return ids;
 }
 
 std::vector<Error> Adjacencies::problems() const {
   std::vector<Error> problems;
-  for (const auto& [underlay, route] : peers_) {
-    if (route.problem) {
-      problems.push_back(*route.problem);
-    }
+  for (const IpAddress& underlay : without_route_) {
+    problems.push_back(*peers_.at(underlay).problem);
   }
   if (on_demand_full_) {
     problems.push_back(
@@ -198,20 +234,13 @@ void Adjacencies::release_unused() {
   if (unpublished_) {
     return;
   }
-  std::set<Neighbour> used = local_;
-  used.insert(on_demand_.begin(), on_demand_.end());
-  for (const auto& [underlay, route] : peers_) {
-    if (route.next_hop) {
-      used.insert(*route.next_hop);
+  for (const Neighbour& neighbour : std::exchange(given_up_, {})) {
+    const auto found = watched_.find(neighbour);
+    if (found != watched_.end() && !is_used(neighbour)) {
+      unwatch(neighbour, found->second);
+      watched_.erase(found);
     }
   }
-  std::erase_if(watched_, [&](const auto& entry) {
-    if (used.count(entry.first) != 0) {
-      return false;
-    }
-    unwatch(entry.first, entry.second);
-    return true;
-  });
 }
 
 }  // namespace isthmus

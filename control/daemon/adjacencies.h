@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +32,8 @@ class Adjacencies {
   // The engine's tables may refer to what these three give up, until published() is called.
   // The next hop towards the underlay address of a peer, by the kernel's present routes.
   [[nodiscard]] AdjacencyId towards_peer(const IpAddress& underlay);
-  // Forgets all peers but these.
-  void keep_peers(const std::set<IpAddress>& underlay);
+  // These peers are no more.
+  void forget_peers(std::span<const IpAddress> underlay);
   // All next hops of local routes; replaces the earlier ones.
   void set_local(const std::set<std::pair<DeviceId, IpAddress>>& next_hops);
   [[nodiscard]] AdjacencyId next_hop(DeviceId device, const IpAddress& address) {
@@ -50,7 +51,8 @@ class Adjacencies {
   // Releases neighbours that packets asked for and that do not answer, or are not needed any more.
   void expire(Clock::time_point now);
 
-  [[nodiscard]] bool resolved(AdjacencyId id) const;
+  // With a known MAC address.
+  [[nodiscard]] std::set<AdjacencyId> resolved() const;
   [[nodiscard]] std::vector<Error> problems() const;
 
  private:
@@ -72,6 +74,10 @@ class Adjacencies {
   void forget_idle();
   void forget_oldest_unanswered();
   void unwatch(const Neighbour& neighbour, const Watched& watched);
+  void set_route(const IpAddress& underlay, PeerRoute route);
+  // Something refers to it no more.
+  void give_up(const Neighbour& neighbour) { given_up_.insert(neighbour); }
+  [[nodiscard]] bool is_used(const Neighbour& neighbour) const;
   // Unwatches neighbours that nothing refers to any more.
   void release_unused();
 
@@ -80,6 +86,9 @@ class Adjacencies {
   DeviceId underlay_;
   std::vector<std::string> interfaces_;
   std::map<IpAddress, PeerRoute> peers_;   // by underlay address
+  std::set<IpAddress> without_route_;      // of these, those with a problem
+  std::map<Neighbour, std::size_t> hops_;  // how many of these go through it; none is 0
+  std::set<Neighbour> given_up_;           // by one that referred to it, since the last release_unused()
   std::set<Neighbour> local_, on_demand_;  // neighbours in use beside those of peers
   std::deque<Neighbour> asked_;            // of on_demand_, in order; those that have answered too
   std::optional<Neighbour> idle_cursor_;

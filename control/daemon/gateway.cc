@@ -173,6 +173,9 @@ void Gateway::read_hubs() {
     problems.push_back({problem.what, problem.provenance.text(), problem.fix});
   }
   problems_.set("hub", problems);
+  if (!active_) {  // the first compilation takes the whole model; a change of each object would take as much memory
+    static_cast<void>(model_.take_changes());
+  }
   if (changed || !active_) {
     loop_.set_timer_if_idle(apply_timer_, pace_.due(EventLoop::Clock::now()));
   }
@@ -228,7 +231,7 @@ void Gateway::activate() {
   hubs_.announce(config_, *own);
   active_->observer().on_flows([this] { admin_->feed_clients(); });
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
-               active_->compiler().services().size(), active_->compiler().peers().size());
+               active_->compiler().service_count(), active_->compiler().peer_count());
   notify_service_manager("READY=1\nSTATUS=serving");
 }
 

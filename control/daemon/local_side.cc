@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <utility>
@@ -183,8 +184,8 @@ void LocalSide::add_native_routes(const std::vector<ClusterView>& clusters, std:
   }
 }
 
-std::vector<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& clusters,
-                                              const std::vector<ServiceView>& services) const {
+std::set<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& clusters,
+                                           const std::vector<ServiceView>& services) const {
   std::set<Prefix> fleet;
   for (const ClusterView& cluster : clusters) {
     if (!cluster.local && cluster.linked) {
@@ -196,36 +197,88 @@ std::vector<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& cl
     std::transform(service.vips.begin(), service.vips.end(), std::inserter(fleet, fleet.end()), host_prefix);
   }
   std::transform(translation_.begin(), translation_.end(), std::inserter(fleet, fleet.end()), host_prefix);
-  return {fleet.begin(), fleet.end()};
+  return fleet;
 }
 
 void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
                               bool kernel_changed) {
   const ClusterView* cluster = own_cluster(clusters);
-  std::pair<std::vector<Prefix>, std::vector<Prefix>> desired{
+  of_cluster_.clear();
+  for (const ClusterView& each : clusters) {
+    if (!each.local && each.linked) {
+      of_cluster_[each.id] = each.prefixes;
+    }
+  }
+  std::pair<std::vector<Prefix>, std::set<Prefix>> desired{
       cluster != nullptr ? cluster->prefixes : std::vector<Prefix>{}, fleet_prefixes(clusters, services)};
   if (!kernel_changed && set_ == desired) {
     return;
   }
   kernel_problems_.clear();
   set_.reset();
-  if (auto closed = node_.kernel->set_closed_routes(node_.forwarding, desired.first, desired.second); !closed) {
+  const std::vector<Prefix> fleet(desired.second.begin(), desired.second.end());
+  if (auto closed = node_.kernel->set_closed_routes(node_.forwarding, desired.first, fleet); !closed) {
     kernel_problems_.push_back(closed.error());
   }
   if (node_.kernel_end) {
-    set_routes(desired.first, desired.second);
+    set_routes(desired.first, fleet);
   }
   if (kernel_problems_.empty()) {
     set_ = std::move(desired);
   }
 }
 
+bool LocalSide::take_moved(std::span<const ClusterEntry> changed, std::vector<Prefix>& added,
+                           std::vector<Prefix>& removed) {
+  std::set<Prefix> came, went;
+  for (const ClusterEntry& cluster : changed) {
+    if (cluster.local) {
+      return false;
+    }
+    const std::vector<Prefix> now = cluster.linked ? cluster.prefixes : std::vector<Prefix>{};
+    std::vector<Prefix>& before = of_cluster_[cluster.id];
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::inserter(came, came.end()));
+    std::set_difference(before.begin(), before.end(), now.begin(), now.end(), std::inserter(went, went.end()));
+    before = now;
+  }
+  std::set_difference(came.begin(), came.end(), went.begin(), went.end(), std::back_inserter(added));
+  std::set_difference(went.begin(), went.end(), came.begin(), came.end(), std::back_inserter(removed));
+  // A single address may be that of an endpoint or a service, too.
+  const auto is_host = [](const Prefix& prefix) { return prefix.address() == prefix.last(); };
+  return std::none_of(added.begin(), added.end(), is_host) && std::none_of(removed.begin(), removed.end(), is_host);
+}
+
+bool LocalSide::change_kernel(std::span<const ClusterEntry> changed) {
+  std::vector<Prefix> added, removed;
+  if (!set_ || !take_moved(changed, added, removed) ||
+      !node_.kernel->change_closed_routes(node_.forwarding, set_->first, added, removed) ||
+      (node_.kernel_end && !change_routes(added, removed))) {
+    set_.reset();
+    return false;
+  }
+  set_->second.insert(added.begin(), added.end());
+  for (const Prefix& prefix : removed) {
+    set_->second.erase(prefix);
+  }
+  return true;
+}
+
+// Another program's route that the kernel prefers to a new one is found by what it does with the prefix now.
+bool LocalSide::change_routes(const std::vector<Prefix>& added, const std::vector<Prefix>& removed) {
+  const std::string& interface = node_.kernel_end->interface;
+  const auto done = node_.kernel->change_routes(interface, added, removed, route_options_);
+  return done && *done && std::all_of(added.begin(), added.end(), [&](const Prefix& prefix) {
+           const auto hop = node_.kernel->next_hop(prefix.address());
+           return hop && hop->interface == interface;
+         });
+}
+
 void LocalSide::set_routes(const std::vector<Prefix>& own, const std::vector<Prefix>& fleet) {
   const std::string& underlay = node_.interfaces[node_.underlay.value()];
-  RouteOptions options;
-  options.source_ipv4 = node_source(Family::kIpv4, own, underlay);
-  options.source_ipv6 = node_source(Family::kIpv6, own, underlay);
-  const auto report = node_.kernel->set_routes(node_.kernel_end->interface, fleet, options);
+  route_options_ = {};
+  route_options_.source_ipv4 = node_source(Family::kIpv4, own, underlay);
+  route_options_.source_ipv6 = node_source(Family::kIpv6, own, underlay);
+  const auto report = node_.kernel->set_routes(node_.kernel_end->interface, fleet, route_options_);
   if (!report) {
     kernel_problems_.push_back(report.error());
     return;

@@ -6,8 +6,10 @@
 // problems with their fix; the rest is done.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,8 @@ class LocalSide {
   // VIPs, translation addresses. Calls the kernel only when these changed, or its own routes did.
   void update_kernel(const std::vector<ClusterView>& clusters, const std::vector<ServiceView>& services,
                      bool kernel_changed);
+  // The same for these clusters, whose prefixes are others now: costs their share. False: the whole is to be set.
+  [[nodiscard]] bool change_kernel(std::span<const ClusterEntry> changed);
   // The kernel end appeared, disappeared, or has another MAC.
   void kernel_end_changed(const LinkState& link);
   // Checks the kernel settings that would keep the node from forwarding to the local device.
@@ -39,8 +43,12 @@ class LocalSide {
   [[nodiscard]] std::vector<Error> problems() const;
 
  private:
-  [[nodiscard]] std::vector<Prefix> fleet_prefixes(const std::vector<ClusterView>& clusters,
-                                                   const std::vector<ServiceView>& services) const;
+  [[nodiscard]] std::set<Prefix> fleet_prefixes(const std::vector<ClusterView>& clusters,
+                                                const std::vector<ServiceView>& services) const;
+  // What has come and gone since the last call. False: it cannot be told without the whole.
+  [[nodiscard]] bool take_moved(std::span<const ClusterEntry> changed, std::vector<Prefix>& added,
+                                std::vector<Prefix>& removed);
+  [[nodiscard]] bool change_routes(const std::vector<Prefix>& added, const std::vector<Prefix>& removed);
   void set_routes(const std::vector<Prefix>& own, const std::vector<Prefix>& fleet);
   [[nodiscard]] std::vector<LocalRoute> through_kernel_end(const ClusterView& own) const;
   // nullopt: the kernel did not answer, which is listed.
@@ -53,9 +61,11 @@ class LocalSide {
   Node& node_;
   Adjacencies& adjacencies_;
   std::vector<IpAddress> translation_;
-  std::set<std::pair<DeviceId, IpAddress>> next_hops_;                      // of the routes
-  std::optional<std::vector<LocalRoute>> given_;                            // to the engine
-  std::optional<std::pair<std::vector<Prefix>, std::vector<Prefix>>> set_;  // in the kernel: own, fleet
+  std::set<std::pair<DeviceId, IpAddress>> next_hops_;                   // of the routes
+  std::optional<std::vector<LocalRoute>> given_;                         // to the engine
+  std::optional<std::pair<std::vector<Prefix>, std::set<Prefix>>> set_;  // in the kernel: own, fleet
+  std::map<ClusterId, std::vector<Prefix>> of_cluster_;  // of `set_`, the prefixes of linked clusters other than ours
+  RouteOptions route_options_;                           // of these routes
   AdjacencyId kernel_end_;
   std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
   std::optional<Error> link_problem_;

@@ -49,7 +49,7 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     row.state = "applied";
     if (const auto object = parts.model.find<PolicyObject>(key)) {
       row.state = object->refused ? "refused" : "applied";
-      row.where = object.provenance->text();
+      row.where = object.provenance.text();
     }
     std::set<Identity> subjects;
     for (const CompiledSpec* spec : policy.specs_of(key)) {

@@ -2,6 +2,7 @@
 
 #include <linux/fib_rules.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <set>
@@ -145,6 +146,29 @@ Status set_closed_routes(NetlinkRequests& requests, std::span<const std::string>
     }
     if (auto done = set_family(requests, family, rules, closed); !done) {
       return done;
+    }
+  }
+  return Ok{};
+}
+
+Status change_closed_routes(NetlinkRequests& requests, std::span<const std::string> interfaces,
+                            std::span<const Prefix> sources, std::span<const Prefix> added,
+                            std::span<const Prefix> removed) {
+  const auto is_closed = [&](const Prefix& destination) {
+    return !interfaces.empty() && std::any_of(sources.begin(), sources.end(), [&](const Prefix& source) {
+      return source.family() == destination.family();
+    });
+  };
+  for (const Prefix& prefix : added) {
+    const auto failed = is_closed(prefix) ? change_route(requests, prefix, true) : std::nullopt;
+    if (failed && failed->code != EEXIST) {
+      return closed_error("cannot close a fleet prefix", *failed);
+    }
+  }
+  for (const Prefix& prefix : removed) {
+    const auto failed = is_closed(prefix) ? change_route(requests, prefix, false) : std::nullopt;
+    if (failed && failed->code != ESRCH) {
+      return closed_error("cannot open a prefix again", *failed);
     }
   }
   return Ok{};

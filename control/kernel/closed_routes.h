@@ -27,4 +27,9 @@ inline constexpr std::uint32_t kClosedPriority = 5;
 [[nodiscard]] Status set_closed_routes(NetlinkRequests& requests, std::span<const std::string> interfaces,
                                        std::span<const Prefix> sources, std::span<const Prefix> destinations);
 
+// What has come and gone of the destinations since the last set_closed_routes(), with the same interfaces and sources.
+[[nodiscard]] Status change_closed_routes(NetlinkRequests& requests, std::span<const std::string> interfaces,
+                                          std::span<const Prefix> sources, std::span<const Prefix> added,
+                                          std::span<const Prefix> removed);
+
 }  // namespace isthmus

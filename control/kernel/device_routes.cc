@@ -198,6 +198,28 @@ Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState
   return report;
 }
 
+Result<bool> change_device_routes(NetlinkRequests& requests, const LinkState& device, std::span<const Prefix> added,
+                                  std::span<const Prefix> removed, const RouteOptions& options) {
+  RouteWriter writer(requests, device, options);
+  for (const Prefix& prefix : added) {
+    if (const auto failed = writer.put(writer.desired(prefix), false)) {
+      return failed->code == EEXIST ? Result<bool>(false) : route_error(device, "cannot set", prefix, *failed);
+    }
+    if (const auto failed = options.closed ? writer.put(RouteWriter::blackhole(prefix), false) : std::nullopt;
+        failed && failed->code != EEXIST) {
+      return route_error(device, "cannot close", prefix, *failed);
+    }
+  }
+  for (const Prefix& prefix : removed) {
+    for (const RouteEntry& route : {writer.desired(prefix), RouteWriter::blackhole(prefix)}) {
+      if (const auto failed = writer.remove(route); failed && failed->code != ESRCH) {
+        return route_error(device, "cannot remove", prefix, *failed);
+      }
+    }
+  }
+  return true;
+}
+
 Status remove_blackholes(NetlinkRequests& requests) {
   const LinkState none;
   const RouteOptions options;

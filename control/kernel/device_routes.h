@@ -26,6 +26,11 @@ inline constexpr const char* kGatewayIpv6 = "fe80::1";
 [[nodiscard]] Result<RouteReport> set_device_routes(NetlinkRequests& requests, const LinkState& device,
                                                     std::span<const Prefix> prefixes, const RouteOptions& options);
 
+// See Kernel::change_routes().
+[[nodiscard]] Result<bool> change_device_routes(NetlinkRequests& requests, const LinkState& device,
+                                                std::span<const Prefix> added, std::span<const Prefix> removed,
+                                                const RouteOptions& options);
+
 // Removes the blackholes behind the routes: what stays when the device is gone.
 [[nodiscard]] Status remove_blackholes(NetlinkRequests& requests);
 

@@ -221,6 +221,11 @@ Status Kernel::set_closed_routes(std::span<const std::string> interfaces, std::s
   return isthmus::set_closed_routes(impl_->requests(), interfaces, sources, destinations);
 }
 
+Status Kernel::change_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
+                                    std::span<const Prefix> added, std::span<const Prefix> removed) {
+  return isthmus::change_closed_routes(impl_->requests(), interfaces, sources, added, removed);
+}
+
 Status Kernel::remove_closed_routes() {
   Status removed = remove_blackholes(impl_->requests());
   Status opened = set_closed_routes({}, {}, {});
@@ -234,6 +239,15 @@ Result<RouteReport> Kernel::set_routes(const std::string& interface, std::span<c
     return device.error();
   }
   return set_device_routes(impl_->requests(), *device, prefixes, options);
+}
+
+Result<bool> Kernel::change_routes(const std::string& interface, std::span<const Prefix> added,
+                                   std::span<const Prefix> removed, const RouteOptions& options) {
+  const auto device = link(interface);
+  if (!device) {
+    return device.error();
+  }
+  return change_device_routes(impl_->requests(), *device, added, removed, options);
 }
 
 Result<NextHop> Kernel::next_hop(const IpAddress& address) {

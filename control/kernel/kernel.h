@@ -45,6 +45,9 @@ class Kernel {
   // --- fleet traffic that must not leave in clear (see closed_routes.h)
   [[nodiscard]] Status set_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
                                          std::span<const Prefix> destinations);
+  // The same for what has come and gone of the destinations since then.
+  [[nodiscard]] Status change_closed_routes(std::span<const std::string> interfaces, std::span<const Prefix> sources,
+                                            std::span<const Prefix> added, std::span<const Prefix> removed);
   // Only on an operator's request: those, and the blackholes behind the routes on the local device.
   [[nodiscard]] Status remove_closed_routes();
 
@@ -53,6 +56,10 @@ class Kernel {
   // removes. The error is that of the first route that failed; all others are still applied.
   [[nodiscard]] Result<RouteReport> set_routes(const std::string& interface, std::span<const Prefix> prefixes,
                                                const RouteOptions& options);
+  // Adds and removes such routes without a look at the others. False, or an error: something is in the way, and
+  // set_routes() is to be called with all prefixes.
+  [[nodiscard]] Result<bool> change_routes(const std::string& interface, std::span<const Prefix> added,
+                                           std::span<const Prefix> removed, const RouteOptions& options);
 
   // --- next hops
   // How the kernel would send to `address` now. Query again after KernelEvents::routes_changed.

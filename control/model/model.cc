@@ -90,12 +90,26 @@ void Model::count_restored(SourceNumber source, const ObjectKey& key, int change
   }
 }
 
+Model::Version Model::version_for(SourceNumber source, const ObjectDelta& delta, bool restored) {
+  const std::string& location = delta.provenance.location;
+  const bool named = !delta.key.name.empty() && location.ends_with(delta.key.name);
+  const auto place = places_.try_emplace(location.substr(0, location.size() - (named ? delta.key.name.size() : 0)), 0);
+  ++place.first->second;
+  return {source, restored, named, delta.provenance.line, &*place.first, *delta.value};
+}
+
+void Model::release_place(Place* place) {
+  if (--place->second == 0) {
+    places_.erase(places_.find(place->first));
+  }
+}
+
 void Model::set_version(SourceNumber source, const ObjectDelta& delta, bool restored) {
-  const auto it = objects_.find(delta.key);
-  if (it == objects_.end() && !delta.value) {
+  if (!delta.value && objects_.find(delta.key) == objects_.end()) {
     return;
   }
-  Versions versions = it == objects_.end() ? Versions{} : it->second;
+  const auto [it, fresh] = objects_.try_emplace(delta.key);
+  Versions& versions = it->second;
   const auto position =
       std::find_if(versions.begin(), versions.end(), [&](const Version& v) { return v.source >= source; });
   const bool present = position != versions.end() && position->source == source;
@@ -108,23 +122,31 @@ void Model::set_version(SourceNumber source, const ObjectDelta& delta, bool rest
   if (present != delta.value.has_value()) {
     sizes_[source] += present ? std::size_t(-1) : 1;
   }
+  // What is in effect afterwards, if it is not what was.
+  const ObjectValue* before = fresh ? nullptr : &versions.front().value;
+  const ObjectValue* after = before;
+  if (position == versions.begin() && (present || delta.value)) {
+    after = delta.value ? &*delta.value : versions.size() > 1 ? &versions[1].value : nullptr;
+  }
+  const bool changed = before == nullptr || after == nullptr || !(*before == *after);
+  if (changed && before != nullptr) {
+    unindex(it->first, *before);
+  }
+  Place* const released = present ? position->place : nullptr;
   if (!delta.value) {
     if (present) {
       versions.erase(position);
     }
   } else if (present) {
-    *position = {source, *delta.value, delta.provenance, restored};
+    *position = version_for(source, delta, restored);
   } else {
-    versions.insert(position, {source, *delta.value, delta.provenance, restored});
+    versions.insert(position, version_for(source, delta, restored));
   }
-
-  const bool changed =
-      it == objects_.end() || versions.empty() || !(it->second.front().value == versions.front().value);
-  if (changed && it != objects_.end()) {
-    unindex(delta.key, it->second.front().value);
+  if (released != nullptr) {
+    release_place(released);
   }
   if (changed && !versions.empty()) {
-    index(delta.key, versions.front().value);
+    index(it->first, versions.front().value);
   }
   if (versions.size() > 1) {
     duplicated_.insert(delta.key);
@@ -133,8 +155,6 @@ void Model::set_version(SourceNumber source, const ObjectDelta& delta, bool rest
   }
   if (versions.empty()) {
     objects_.erase(it);
-  } else {
-    objects_[delta.key] = std::move(versions);
   }
 }
 
@@ -296,12 +316,19 @@ std::vector<ObjectKey> Model::identity_keys(Identity number) const {
 }
 
 std::vector<Problem> Model::problems() const {
+  constexpr std::size_t kMostListed = 100;
   std::vector<Problem> problems;
   for (const ObjectKey& key : duplicated_) {
+    if (problems.size() == kMostListed) {
+      problems.push_back({std::to_string(duplicated_.size() - kMostListed) + " more objects published by several hubs",
+                          {},
+                          "remove each of them from all hubs but one"});
+      break;
+    }
     const Versions& versions = objects_.at(key);
     problems.push_back({key_text(key) + " is published by more than one hub; the version from " +
-                            versions[1].provenance.text() + " is ignored",
-                        versions[0].provenance.text(), "remove it from one of the hubs"});
+                            provenance_of(key, versions[1]).text() + " is ignored",
+                        provenance_of(key, versions[0]).text(), "remove it from one of the hubs"});
   }
   return problems;
 }

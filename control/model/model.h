@@ -5,6 +5,8 @@
 // a problem names both locations. Failure: none; control/compile validates what objects mean and whether they conflict.
 #pragma once
 
+#include <absl/container/inlined_vector.h>
+
 #include <cstddef>
 #include <map>
 #include <set>
@@ -38,6 +40,21 @@ struct ModelChanges {
   [[nodiscard]] bool empty() const {
     return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty() && policies.empty();
   }
+};
+
+// Where an object of the model comes from. Valid until the next apply().
+class ProvenanceView {
+ public:
+  ProvenanceView() = default;
+  // Its location is `place`, followed by `name` unless that is null.
+  ProvenanceView(const std::string& place, const std::string* name, unsigned line)
+      : place_(&place), name_(name), line_(line) {}
+  [[nodiscard]] Provenance copy() const { return {*place_ + (name_ == nullptr ? std::string() : *name_), line_}; }
+  [[nodiscard]] std::string text() const { return copy().text(); }
+
+ private:
+  const std::string *place_ = nullptr, *name_ = nullptr;
+  unsigned line_ = 0;
 };
 
 class Model {
@@ -99,7 +116,7 @@ class Model {
   template <typename T>
   struct Found {
     const T* value = nullptr;  // valid until the next apply()
-    const Provenance* provenance = nullptr;
+    ProvenanceView provenance;
     explicit operator bool() const { return value != nullptr; }
     const T* operator->() const { return value; }
     const T& operator*() const { return *value; }
@@ -108,14 +125,14 @@ class Model {
   template <typename T>
   [[nodiscard]] Found<T> find(const ObjectKey& key) const {
     const auto it = objects_.find(key);
-    return it == objects_.end() ? Found<T>{} : view<T>(it->second);
+    return it == objects_.end() ? Found<T>{} : view<T>(it->first, it->second);
   }
   // Calls visit(key, value, provenance) for every object of a kind, in order of key.
   template <typename T, typename Visit>
   void visit(ObjectKind kind, Visit&& visit) const {
     for (auto it = objects_.lower_bound({kind, {}, {}, {}}); it != objects_.end() && it->first.kind == kind; ++it) {
-      if (const Found<T> found = view<T>(it->second)) {
-        visit(it->first, *found.value, *found.provenance);
+      if (const Found<T> found = view<T>(it->first, it->second)) {
+        visit(it->first, *found.value, found.provenance);
       }
     }
   }
@@ -149,19 +166,28 @@ class Model {
   [[nodiscard]] bool policies_listed() const { return policies_listed_; }
 
  private:
+  using Place = std::map<std::string, std::size_t>::value_type;  // of places_
   struct Version {
     SourceNumber source = 0;
-    ObjectValue value;
-    Provenance provenance;
     bool restored = false;
+    bool named = false;  // the location is the place followed by the object's name
+    unsigned line = 0;
+    Place* place = nullptr;
+    ObjectValue value;
   };
-  using Versions = std::vector<Version>;  // never empty; sorted by source number; the first is in effect
+  // Never empty; sorted by source number; the first is in effect. Nearly all objects have one.
+  using Versions = absl::InlinedVector<Version, 1>;
   using SliceIndex = std::map<std::pair<std::string, ServiceName>, std::set<std::string>>;  // cluster, service → slices
 
-  template <typename T>
-  static Found<T> view(const Versions& versions) {
-    return {std::get_if<T>(&versions.front().value), &versions.front().provenance};
+  static ProvenanceView provenance_of(const ObjectKey& key, const Version& version) {
+    return {version.place->first, version.named ? &key.name : nullptr, version.line};
   }
+  template <typename T>
+  static Found<T> view(const ObjectKey& key, const Versions& versions) {
+    return {std::get_if<T>(&versions.front().value), provenance_of(key, versions.front())};
+  }
+  [[nodiscard]] Version version_for(SourceNumber source, const ObjectDelta& delta, bool restored);
+  void release_place(Place* place);
   void set_version(SourceNumber source, const ObjectDelta& delta, bool restored);
   void count_restored(SourceNumber source, const ObjectKey& key, int change);
   // Maintain the indexes for the version in effect: unindex() before it is replaced, index() afterwards.
@@ -173,6 +199,9 @@ class Model {
   void mark_namespace(const ObjectKey& key);
 
   std::map<ObjectKey, Versions> objects_;
+  // What the locations of objects begin with, or all of it, with the number of versions that refer to it: an object of
+  // an etcd hub has its own name at the end.
+  std::map<std::string, std::size_t> places_;
   SliceIndex slices_;
   std::map<ServiceName, std::map<std::string, int>> services_;  // objects, by cluster
   std::map<Identity, std::set<ObjectKey>> identities_;

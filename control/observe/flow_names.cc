@@ -112,10 +112,8 @@ std::shared_ptr<const PolicyName> FlowNames::policy(RuleId id) {
 const FlowPeer& FlowNames::peer(PeerId id) {
   const auto [entry, fresh] = peers_.try_emplace(id);
   if (fresh && id != kNoPeer) {
-    for (const PeerView& peer : compiler_.peers()) {
-      if (peer.id == id) {
-        entry->second = {peer.underlay, peer.encapsulation, peer.from_encapsulation};
-      }
+    if (const auto peer = compiler_.find_peer(id)) {
+      entry->second = {peer->underlay, peer->encapsulation, peer->from_encapsulation};
     }
   }
   return entry->second;

@@ -42,6 +42,11 @@ class CidrTable {
     }
   }
   [[nodiscard]] std::vector<CidrIdentity> list() const;
+  // The identity of the prefix itself.
+  [[nodiscard]] std::optional<Identity> find(const Prefix& prefix) const {
+    const auto at = prefixes_.find(prefix);
+    return at == prefixes_.end() ? std::nullopt : std::optional(at->second.identity);
+  }
   // The identity of the longest prefix that contains the address.
   [[nodiscard]] std::optional<Identity> find(const IpAddress& address) const;
 

@@ -24,7 +24,7 @@ void PolicySet::update_ranges(const std::vector<PolicyRange>& ranges) {
   for (const PolicyRange& range : ranges) {
     cidrs_.visit_within({range.prefix, {}}, [&](const Prefix& prefix, Identity number) {
       set_prefix_identity(number, prefix);
-      cidrs_changed_ = cidrs_changed_ || !unlabelled_.all.empty();
+      changed_cidrs_.insert(prefix);
     });
   }
 }
@@ -50,14 +50,14 @@ KnownIdentity PolicySet::identity_of(const Prefix& prefix) const {
 void PolicySet::acquire_prefix(const Prefix& prefix) {
   const CidrTable::Acquired acquired = cidrs_.acquire(prefix);
   if (acquired.created) {
-    cidrs_changed_ = true;
+    changed_cidrs_.insert(prefix);
     set_prefix_identity(acquired.identity, prefix);
   }
 }
 
 void PolicySet::release_prefix(const Prefix& prefix) {
   if (const auto released = cidrs_.release(prefix)) {
-    cidrs_changed_ = true;
+    changed_cidrs_.insert(prefix);
     erase_identity(*released);
     erase_identity(identity::unlabelled_at(*released, *released));
   }

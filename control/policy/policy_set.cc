@@ -67,14 +67,13 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   emit_subjects(delta);
   emit_peer_changes(changed, delta);
   set_unlabelled(unlabelled);
-  if (std::exchange(cidrs_changed_, false)) {
-    delta.cidr_identities = cidr_identities();
-  }
+  emit_cidrs(delta);
 }
 
 // The clusters' prefixes or identity ranges changed: re-evaluates every identity.
 void PolicySet::update_clusters(const Model& model, const PolicyClusters& clusters) {
   const PolicyClusters before = std::exchange(clusters_, clusters);
+  every_cidr_changed_ = true;
   for (const auto& [prefix, cluster] : clusters_.ranges) {
     acquire_prefix(prefix);
   }
@@ -240,7 +239,7 @@ void PolicySet::update_policy(const ObjectKey& key, const Model& model) {
     spec.policy = key;
     spec.position = i;
     spec.refused = next.refused = object->refused;
-    compile_spec(key, object->specs[i], *object.provenance, model, old_rules, spec);
+    compile_spec(key, object->specs[i], object.provenance.copy(), model, old_rules, spec);
     for (const CompiledSpec::Rule& rule : spec.rules) {
       next.by_group = next.by_group || std::any_of(rule.text.cidrs.begin(), rule.text.cidrs.end(),
                                                    [](const PolicyCidr& cidr) { return !cidr.prefix; });

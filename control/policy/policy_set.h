@@ -207,6 +207,7 @@ class PolicySet {
   // The identity to publish for a prefix whose own identity is `own`.
   [[nodiscard]] Identity identity_of(const Prefix& prefix, Identity own) const;
   [[nodiscard]] std::vector<CidrIdentity> cidr_identities() const;
+  void emit_cidrs(TableDelta& delta);
 
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
@@ -234,8 +235,9 @@ class PolicySet {
   std::map<SelectorId, std::set<SpecId>> users_;
   std::set<SpecId> named_egress_, unapplied_;
   std::map<Identity, Subject> subjects_;
-  std::set<Identity> dirty_;  // subjects to rebuild
-  bool cidrs_changed_ = false;
+  std::set<Identity> dirty_;         // subjects to rebuild
+  std::set<Prefix> changed_cidrs_;   // that have come or gone, or may have another identity
+  bool every_cidr_changed_ = false;  // or may have
   bool listed_ = false, held_ = false;
   std::optional<PolicyDefaults> defaults_;  // as published
   PolicyCounts counted_;                    // only revision and changes are maintained here

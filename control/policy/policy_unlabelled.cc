@@ -53,7 +53,7 @@ void PolicySet::set_unlabelled(const UnlabelledClusters& now) {
     return;
   }
   const UnlabelledClusters before = std::exchange(unlabelled_, now);
-  cidrs_changed_ = cidrs_changed_ || before.all != now.all;
+  every_cidr_changed_ = every_cidr_changed_ || before.all != now.all;
   if (before.some != now.some) {
     for (const auto& [id, spec] : specs_) {
       find_unapplied_rules(id);
@@ -76,6 +76,21 @@ std::vector<CidrIdentity> PolicySet::cidr_identities() const {
     each.identity = unlabelled_.all.empty() ? each.identity : identity_of(each.prefix, each.identity);
   }
   return list;
+}
+
+void PolicySet::emit_cidrs(TableDelta& delta) {
+  const std::set<Prefix> changed = std::exchange(changed_cidrs_, {});
+  if (std::exchange(every_cidr_changed_, false)) {
+    delta.cidr_identities = cidr_identities();
+    return;
+  }
+  for (const Prefix& prefix : changed) {
+    if (const auto own = cidrs_.find(prefix)) {
+      delta.upsert_cidrs.push_back({prefix, identity_of(prefix, *own)});
+    } else {
+      delta.remove_cidrs.push_back(prefix);
+    }
+  }
 }
 
 Identity PolicySet::identity_at(const IpAddress& address, bool unlabelled) const {

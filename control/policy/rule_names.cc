@@ -29,7 +29,7 @@ std::optional<RuleName> RuleNames::find(RuleId id, const Model& model) const {
   }
   const Entry& entry = at->second;
   const auto present = model.find<PolicyObject>(entry.policy);
-  const Provenance& provenance = present ? *present.provenance : entry.provenance;
+  const Provenance provenance = present ? present.provenance.copy() : entry.provenance;
   return RuleName{entry.policy.kind,
                   entry.policy.ns,
                   entry.policy.name,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "control/compile/compiler.h"
+#include "control/daemon/free_memory.h"
 #include "control/daemon/priority.h"
 #include "control/daemon/publish_pace.h"
 #include "control/source/etcd/etcd_source.h"
@@ -141,6 +142,7 @@ class Subject {
     while (!source_->synced()) {
       wait(std::chrono::milliseconds(100));
       take();
+      static_cast<void>(model_.take_changes());  // as the daemon does until it compiles
     }
     take();
     shared_.sync_seconds = seconds_since(started);
@@ -150,6 +152,7 @@ class Subject {
     options.admission.vip_pools = {vip_pool()};
     compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
     publish();
+    give_back_free_memory();
     shared_.serve_seconds = seconds_since(started);
     shared_.synced_kib = kib_of("VmRSS:");
     shared_.objects = static_cast<double>(model_.size());

@@ -66,6 +66,22 @@ TEST_F(ClosedRoutesTest, AreReconciledWithWhatIsClosed) {
   sh("test -z \"$(ip route show table 21073; ip -6 route show table 21073; ip rule | grep 21073)\"");
 }
 
+TEST_F(ClosedRoutesTest, AreChangedWithoutALookAtTheOthers) {
+  const std::vector<std::string> interfaces = {"in"};
+  const std::vector own = {prefix("10.1.0.0/16")};
+  close(own, {prefix("10.2.0.0/16"), prefix("10.4.0.0/16")});
+  const std::vector added = {prefix("10.3.0.0/16"), prefix("10.4.0.0/16"), prefix("fd00:2::/48")};
+  const std::vector removed = {prefix("10.2.0.0/16"), prefix("10.5.0.0/16")};
+  ASSERT_TRUE(kernel_->change_closed_routes(interfaces, own, added, removed));
+  EXPECT_TRUE(forwards("10.1.0.5", "10.2.0.1"));
+  EXPECT_FALSE(forwards("10.1.0.5", "10.3.0.1"));
+  EXPECT_FALSE(forwards("10.1.0.5", "10.4.0.1"));
+  EXPECT_TRUE(forwards("fd00:1::5", "fd00:2::1")) << "no source of that family is closed";
+  sh("test -z \"$(ip -6 route show table 21073)\"");
+  ASSERT_TRUE(kernel_->change_closed_routes({}, own, removed, {}));
+  EXPECT_TRUE(forwards("10.1.0.5", "10.2.0.1")) << "no interface is closed";
+}
+
 TEST_F(ClosedRoutesTest, StayClosedWhenTheInterfaceIsMadeAnew) {
   close({prefix("10.1.0.0/16")}, {prefix("10.2.0.0/16")});
   sh("ip link del in");

@@ -71,6 +71,29 @@ TEST_F(DeviceRoutesTest, AreReconciledWithThePrefixes) {
   EXPECT_TRUE(ours(RTN_BLACKHOLE).empty());
 }
 
+TEST_F(DeviceRoutesTest, AreChangedWithoutALookAtTheOthers) {
+  set({prefix("10.2.0.0/16"), prefix("fd00:2::/48")});
+  const auto change = [&](const std::vector<Prefix>& added, const std::vector<Prefix>& removed) {
+    return kernel_->change_routes("isthmus0", added, removed, {});
+  };
+  auto changed = change({prefix("10.3.0.0/16"), prefix("fd00:3::/48")}, {prefix("10.2.0.0/16")});
+  ASSERT_TRUE(changed) << changed.error().text();
+  EXPECT_TRUE(*changed);
+  const std::vector left = {prefix("10.3.0.0/16"), prefix("fd00:2::/48"), prefix("fd00:3::/48")};
+  std::vector sorted = left;
+  std::sort(sorted.begin(), sorted.end());
+  EXPECT_EQ(ours(), sorted);
+  EXPECT_EQ(ours(RTN_BLACKHOLE), sorted);
+  EXPECT_EQ(set(left).kept, 3U) << "as they would have been set together";
+  changed = change({}, {prefix("10.2.0.0/16")});
+  EXPECT_TRUE(changed && *changed) << "gone already";
+  sh("ip link add elsewhere type veth peer name elsewhere-x && ip link set elsewhere up && ip link set elsewhere-x up");
+  sh("ip route add 10.4.0.0/16 dev elsewhere proto bird metric 16");
+  changed = change({prefix("10.4.0.0/16")}, {});
+  EXPECT_TRUE(changed && !*changed) << "another program's is in the way";
+  EXPECT_FALSE(kernel_->change_routes("none", left, {}, {}));
+}
+
 TEST_F(DeviceRoutesTest, WhenTheDeviceIsGoneFleetTrafficIsNotRoutedElsewhere) {
   sh("ip link add elsewhere type veth peer name elsewhere-x && ip link set elsewhere up && ip link set elsewhere-x up");
   sh("ip route add default dev elsewhere && ip -6 route add default dev elsewhere");

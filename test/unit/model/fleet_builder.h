@@ -164,6 +164,9 @@ class Fleet3 {
     if (result.delta.clusters) {
       clusters = *result.delta.clusters;
     }
+    for (const ClusterEntry& entry : result.delta.changed_clusters) {
+      *std::find_if(clusters.begin(), clusters.end(), [&](const ClusterEntry& c) { return c.id == entry.id; }) = entry;
+    }
     if (result.delta.hosts) {
       hosts = *result.delta.hosts;
     }

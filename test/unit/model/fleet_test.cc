@@ -174,7 +174,9 @@ TEST(OwnGateway, DoesNotChangeWhileTheEngineRuns) {
   Fleet3 f;
   f.compile();
   f.cluster("east", 9, {"10.1.0.0/16", "fd00:1::/48"}, {"192.0.1.0/24"});
-  EXPECT_FALSE(f.compile().delta.clusters);
+  const CompileResult nothing = f.compile();
+  EXPECT_FALSE(nothing.delta.clusters);
+  EXPECT_TRUE(nothing.delta.changed_clusters.empty());
   EXPECT_THAT(f.problem_texts(),
               Contains(AllOf(HasSubstr("has changed in the hub"), HasSubstr("restart this gateway"))));
 }

@@ -51,7 +51,37 @@ TEST_F(ModelTest, ReportsNoChangeForEqualValues) {
 TEST_F(ModelTest, UpdatesTheProvenanceOfAnEqualValue) {
   f.service("east", global_service());
   f.model.apply(0, {kCartKey, global_service(), {"elsewhere.yaml", 9}});
-  EXPECT_EQ(f.model.find<ServiceObject>(kCartKey).provenance->text(), "elsewhere.yaml:9");
+  EXPECT_EQ(f.model.find<ServiceObject>(kCartKey).provenance.text(), "elsewhere.yaml:9");
+}
+
+TEST_F(ModelTest, KnowsTheLocationOfEveryVersionWhereverItsNameStands) {
+  const auto key = [](const std::string& name) { return ObjectKey{ObjectKind::kNamespace, "east", {}, name}; };
+  const auto at = [&](const std::string& name) {
+    const auto found = f.model.find<NamespaceObject>(key(name));
+    return found ? found.provenance.text() : std::string();
+  };
+  for (const char* location : {"hub: namespaces/a", "hub: namespaces/b", "a", "", "a: elsewhere"}) {
+    f.model.apply(0, {key("a"), NamespaceObject{}, {location, 0}});
+    f.model.apply(0, {key("b"), NamespaceObject{}, {"hub: namespaces/b", 7}});
+    EXPECT_EQ(at("a"), location);
+    EXPECT_EQ(at("b"), "hub: namespaces/b:7");
+  }
+  f.model.apply(1, {key("a"), NamespaceObject{}, {"hub: namespaces/a", 0}});
+  f.model.apply(0, {key("a"), std::nullopt, {}});
+  EXPECT_EQ(at("a"), "hub: namespaces/a");
+  f.model.apply(1, {key("a"), std::nullopt, {}});
+  EXPECT_EQ(at("a"), "");
+  EXPECT_EQ(at("b"), "hub: namespaces/b:7") << "which has the same beginning";
+}
+
+TEST_F(ModelTest, ListsOnlySoManyObjectsOfSeveralHubs) {
+  for (int n = 0; n < 150; ++n) {
+    const ObjectKey key{ObjectKind::kNamespace, "east", {}, std::to_string(n)};
+    f.model.apply(0, {key, NamespaceObject{}, {"one", 0}});
+    f.model.apply(1, {key, NamespaceObject{}, {"two", 0}});
+  }
+  ASSERT_EQ(f.model.problems().size(), 101U);
+  EXPECT_EQ(f.model.problems().back().what, "50 more objects published by several hubs");
 }
 
 TEST_F(ModelTest, MovesASliceBetweenServices) {

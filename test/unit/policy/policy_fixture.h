@@ -61,6 +61,13 @@ struct PolicyTables {
     }
     defaults = delta.policy_defaults.value_or(defaults);
     cidrs = delta.cidr_identities.value_or(cidrs);
+    std::erase_if(cidrs, [&](const CidrIdentity& each) {
+      const auto& gone = delta.remove_cidrs;
+      const auto& now = delta.upsert_cidrs;
+      return std::find(gone.begin(), gone.end(), each.prefix) != gone.end() ||
+             std::any_of(now.begin(), now.end(), [&](const CidrIdentity& n) { return n.prefix == each.prefix; });
+    });
+    cidrs.insert(cidrs.end(), delta.upsert_cidrs.begin(), delta.upsert_cidrs.end());
   }
 
   [[nodiscard]] Identity identity_of(const std::string& address) const {
