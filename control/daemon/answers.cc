@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "control/admin/replies.h"
@@ -33,14 +34,19 @@ const char* health_text(PeerState state) {
   return "unreachable";
 }
 
-std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
+// Nodes are many, and a scrape does not show them.
+enum class PeerScope : std::uint8_t { kAll, kGateways };
+
+std::vector<PeerRow> peer_rows(const ActiveGateway& active, PeerScope scope) {
   std::map<PeerId, PeerHealth> health;
   for (PeerHealth& peer : active.health().peers()) {
     const PeerId id = peer.peer.id;
     health.emplace(id, std::move(peer));
   }
   std::vector<PeerRow> rows;
-  for (const PeerView& peer : active.compiler().peers()) {
+  const std::set<AdjacencyId> resolved = active.adjacencies().resolved();
+  const auto peers = scope == PeerScope::kAll ? active.compiler().peers() : active.compiler().gateways();
+  for (const PeerView& peer : peers) {
     PeerRow row;
     row.id = peer.id;
     row.name = peer.name;
@@ -49,7 +55,7 @@ std::vector<PeerRow> peer_rows(const ActiveGateway& active) {
     row.port = peer.port;
     row.encapsulation = encapsulation_info(peer.encapsulation).name;
     row.gateway = peer.gateway;
-    row.reachable = active.adjacencies().resolved(peer.adjacency);
+    row.reachable = resolved.contains(peer.adjacency);
     if (const auto known = health.find(peer.id); known != health.end()) {
       const PeerHealth& h = known->second;
       row.health = health_text(h.state);
@@ -102,9 +108,9 @@ bool names_address(const FrontendRow& row, const IpAddress& address) {
 
 std::string answer_services(const AdminRequest& request, const ActiveGateway& active) {
   Listing<FrontendRow> listing;
-  for (const ServiceView& service : active.compiler().services()) {
+  active.compiler().visit_services([&](const ServiceView& service) {
     if (service.name.text().find(request.service) == std::string::npos) {
-      continue;
+      return true;
     }
     for (const IpAddress& vip : service.vips) {
       for (const ServicePortView& port : service.ports) {
@@ -117,12 +123,13 @@ std::string answer_services(const AdminRequest& request, const ActiveGateway& ac
         }
         if (listing.rows.size() == request.limit) {
           listing.truncated = true;
-          return encode_services(listing);
+          return false;
         }
         listing.rows.push_back(std::move(row));
       }
     }
-  }
+    return true;
+  });
   return encode_services(listing);
 }
 
@@ -228,9 +235,7 @@ AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {
   return {R"({"ok":true,"flows":{}})", std::move(*reader)};
 }
 
-}  // namespace
-
-StatusReply make_status(const GatewayParts& parts) {
+StatusReply make_status(const GatewayParts& parts, PeerScope scope) {
   StatusReply status;
   status.name = parts.config.name;
   status.cluster = parts.config.cluster;
@@ -259,28 +264,24 @@ StatusReply make_status(const GatewayParts& parts) {
     status.tunnel_addresses.insert(status.tunnel_addresses.end(), active.own().more.begin(), active.own().more.end());
     status.tunnel_port = active.own().port;
     status.encapsulation = encapsulation_info(active.own().encapsulation).name;
-    const auto services = active.compiler().services();
-    status.services = services.size();
-    for (const ServiceView& service : services) {
-      for (const ServicePortView& port : service.ports) {
-        status.frontends += static_cast<std::size_t>(std::count_if(
-            service.vips.begin(), service.vips.end(), [&](const IpAddress& v) { return v.family() == port.family; }));
-      }
-    }
+    status.services = active.compiler().service_count();
+    status.frontends = active.compiler().frontend_count();
     status.isolated = active.health().isolated();
     status.counters = active.node().engine->counters();
     status.flows = active.observer().counts();
     status.control_events_lost = active.events_lost();
     status.publishes = active.publishes();
-    status.peers = peer_rows(active);
+    status.peers = peer_rows(active, scope);
     status.devices = device_rows(active.node(), status.counters);
   }
   return status;
 }
 
+}  // namespace
+
 AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& parts) {
   if (request.command == AdminCommand::kStatus) {
-    return encode_status(make_status(parts));
+    return encode_status(make_status(parts, PeerScope::kAll));
   }
   if (parts.active == nullptr) {
     return encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub", parts.config.name,
@@ -307,7 +308,7 @@ AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& part
 }
 
 std::string answer_metrics(const GatewayParts& parts) {
-  const StatusReply status = make_status(parts);
+  const StatusReply status = make_status(parts, PeerScope::kGateways);
   MetricsInput input{status, {}, 0, {}, nullptr};
   parts.model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const auto&...) { ++input.identities; });
   if (parts.active != nullptr) {

@@ -7,6 +7,12 @@
 namespace isthmus {
 
 void ProblemList::set(const std::string& part, const std::vector<Error>& problems) {
+  std::vector<Error>& last = given_[part];
+  if (last == problems) {  // most often: nothing to do but to tell of lines that were left out
+    log_suppressed();
+    return;
+  }
+  last = problems;
   const auto now = now_();
   std::map<std::string, Entry>& old = parts_[part];
   std::map<std::string, Entry> present;

@@ -43,6 +43,7 @@ class ProblemList {
 
   Now now_;
   std::map<std::string, std::map<std::string, Entry>> parts_;  // by part, by text
+  std::map<std::string, std::vector<Error>> given_;            // by part, as last set
   LinePace pace_;
 };
 
