@@ -1,6 +1,7 @@
 #include "control/daemon/policy_answers.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -53,7 +54,8 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     }
     std::set<Identity> subjects;
     for (const CompiledSpec* spec : policy.specs_of(key)) {
-      subjects.insert(spec->selected.begin(), spec->selected.end());
+      std::copy_if(spec->selected.begin(), spec->selected.end(), std::inserter(subjects, subjects.end()),
+                   [](Identity each) { return !identity::is_receiver(each); });
       row.rules += spec->rules.size();
       if (!spec->problems.empty()) {
         row.problem = spec->problems.front().what;
@@ -125,8 +127,10 @@ PolicyParty party_at(const PolicySet& policy, const IpAddress& address, const st
                      const std::string& name) {
   const Identity known = endpoint ? endpoint->identity : identity::kWorld;
   const bool unlabelled = identity::is_unlabelled(known);
-  return party_of(unlabelled || known == identity::kWorld ? policy.identity_at(address, unlabelled) : known, name,
-                  policy);
+  const bool by_prefix = unlabelled || known == identity::kWorld;
+  PolicyParty party = party_of(by_prefix ? policy.identity_at(address, unlabelled) : known, name, policy);
+  party.receives_as = policy.receives_as(address, *party.identity);
+  return party;
 }
 
 Result<PolicyParty> find_party(const std::string& text, const GatewayParts& parts, bool labels_too) {

@@ -27,10 +27,10 @@ bool port_matches(const PolicySet& policy, const PolicyRule& rule, const PolicyP
     if (port.name.empty()) {
       return port.first <= question.port && question.port <= port.last;
     }
-    if (!owner.identity) {
+    if (!owner.receives_as) {
       return false;
     }
-    const auto numbers = policy.named_ports().numbers(port.name, port.protocol, *owner.identity);
+    const auto numbers = policy.named_ports().numbers(port.name, port.protocol, *owner.receives_as);
     return std::find(numbers.begin(), numbers.end(), question.port) != numbers.end();
   });
 }
@@ -126,7 +126,7 @@ std::optional<PolicyParty> parse_label_party(const std::string& text, const std:
 }
 
 PolicyParty party_of(Identity identity, const std::string& name, const PolicySet& policy) {
-  PolicyParty party{name, identity, {}};
+  PolicyParty party{name, identity, {}, std::nullopt};
   if (const KnownIdentity* known = policy.identities().find(identity)) {
     party.known = *known;
   }

@@ -17,6 +17,7 @@ struct PolicyParty {
   std::string name;  // for display
   std::optional<Identity> identity;
   KnownIdentity known;
+  std::optional<Identity> receives_as;  // of an endpoint
 };
 // Parses a label set such as "k8s:app=web,io.kubernetes.pod.namespace=shop"; the cluster label defaults to `cluster`.
 // Nothing when the text is malformed.

@@ -1,5 +1,6 @@
-// Named egress ports: each number that a rule's name has at some destination is an entry of its own, for the peers that
-// have it. What is no endpoint has no named ports.
+// Ports by name. Pods that have some that rules name receive for identities of their own, with these ports. A name in
+// an ingress rule is the subject's. In an egress rule, each number that it has at some destination is an entry of its
+// own, for the peers that have it. What is no endpoint has no named ports.
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -17,7 +18,7 @@ std::map<std::uint16_t, std::vector<Identity>> PolicySet::destinations(const Com
     return out;
   }
   const std::vector<Identity> candidates =
-      rule.peers == kEveryPeer ? named_ports_.identities(port.name, port.protocol) : *selectors_.members(rule.peers);
+      rule.peers == kEveryPeer ? named_ports_.receivers(port.name, port.protocol) : *selectors_.members(rule.peers);
   for (const Identity number : candidates) {
     if (is_address(number)) {
       continue;
@@ -76,22 +77,40 @@ void PolicySet::remove_user(SelectorId peers, SpecId user) {
   }
 }
 
-// After all changes of identities, named ports and policies; before selectors are published. `renamed`: identities with
-// other named ports than before.
-void PolicySet::update_named(const std::set<Identity>& renamed) {
+void PolicySet::use_names(const CompiledSpec& spec, bool use) {
+  for (const CompiledSpec::Rule& rule : spec.rules) {
+    for (const PolicyPort& port : rule.text.ports) {
+      if (port.name.empty()) {
+        continue;
+      }
+      if (use) {
+        named_ports_.use(port.name, port.protocol);
+      } else {
+        named_ports_.disuse(port.name, port.protocol);
+      }
+    }
+  }
+}
+
+// After all changes of identities, named ports and policies; before selectors are published.
+void PolicySet::update_named(const Model& model, TableDelta& delta) {
+  const NamedPorts::Changes receivers = named_ports_.settle(model, delta);
+  for (const Identity number : receivers.added) {
+    if (const KnownIdentity* known = identities_.find(named_ports_.identity_of(number))) {
+      set_identity(number, KnownIdentity(*known));
+    }
+  }
+  for (const Identity number : receivers.removed) {
+    erase_identity(number);
+  }
   const std::set<SelectorId> changed = selectors_.touched();
   for (const SpecId id : named_egress_) {
     const CompiledSpec& spec = specs_.at(id);
-    const bool affected = !renamed.empty() || std::any_of(spec.rules.begin(), spec.rules.end(), [&](const auto& rule) {
-      return changed.contains(rule.peers);
-    });
+    const bool affected =
+        !receivers.empty() || std::any_of(spec.rules.begin(), spec.rules.end(),
+                                          [&](const auto& rule) { return changed.contains(rule.peers); });
     if (affected) {
       refresh_named(id);
-    }
-  }
-  for (const Identity number : renamed) {
-    if (subjects_.contains(number)) {
-      dirty_.insert(number);
     }
   }
 }

@@ -26,7 +26,6 @@ PolicySet::PolicySet(std::string cluster, PolicySettings settings)
 void PolicySet::update(const ModelChanges& changes, bool first, const Model& model,
                        const std::optional<PolicyClusters>& clusters, const std::vector<PolicyRange>& ranges,
                        const UnlabelledClusters& unlabelled, LocalIdentities& local, TableDelta& delta) {
-  std::set<Identity> renamed;
   if (clusters && (first || clusters_ != *clusters)) {
     update_clusters(model, *clusters);
   } else {
@@ -39,7 +38,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   const bool rescoped = update_scope(model);
   if (first) {
     for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress}) {
-      model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, local, renamed); });
+      model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, local); });
     }
     for (const ObjectKind kind :
          {ObjectKind::kNetworkPolicy, ObjectKind::kCiliumPolicy, ObjectKind::kClusterwidePolicy}) {
@@ -50,7 +49,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     }
   } else {
     for (const ObjectKey& pod : changes.endpoints) {
-      named_ports_.refresh(pod, model, local, renamed);
+      named_ports_.refresh(pod, model, local);
     }
     for (const ObjectKey& key : changed_policies(changes, rescoped)) {
       const bool before = policies_.contains(key);
@@ -60,7 +59,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
       }
     }
   }
-  update_named(renamed);
+  update_named(model, delta);
   std::set<SelectorId> changed;
   selectors_.take_changes(delta, changed);
   emit_defaults(model, delta);
@@ -134,6 +133,9 @@ void PolicySet::set_identity(Identity number, KnownIdentity identity) {
     const KnownIdentity* now = identities_.find(number);
     selectors_.identity_changed(number, now);
     select_subject(number, now->own ? now : nullptr);
+    for (const Identity receiver : named_ports_.receivers_of(number)) {
+      set_identity(receiver, KnownIdentity(*identities_.find(number)));
+    }
   }
 }
 
@@ -141,6 +143,9 @@ void PolicySet::erase_identity(Identity number) {
   if (identities_.erase(number)) {
     selectors_.identity_changed(number, nullptr);
     select_subject(number, nullptr);
+    for (const Identity receiver : named_ports_.receivers_of(number)) {
+      erase_identity(receiver);
+    }
   }
 }
 
@@ -285,7 +290,7 @@ PolicyCounts PolicySet::counts() const {
   counts.policies = static_cast<std::size_t>(
       std::count_if(policies_.begin(), policies_.end(), [](const auto& each) { return !each.second.refused; }));
   for (const auto& [number, subject] : subjects_) {
-    if (subject.specs.empty()) {
+    if (subject.specs.empty() || identity::is_receiver(number)) {
       continue;
     }
     const bool ingress = subject.published && subject.published->ingress.enforced;
@@ -359,6 +364,7 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
       dirty_.insert(number);
     }
   });
+  use_names(spec, true);
   const bool named_egress_ports = spec.named_egress_ports;
   specs_[id] = std::move(spec);
   if (named_egress_ports) {
@@ -371,6 +377,7 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
 void PolicySet::remove_spec(SpecId id) {
   const auto at = specs_.find(id);
   const CompiledSpec& spec = at->second;
+  use_names(spec, false);
   by_subject_.remove(spec.subjects, id);
   named_egress_.erase(id);
   unapplied_.erase(id);

@@ -30,6 +30,7 @@
 #include "control/policy/rule_names.h"
 #include "control/policy/rules.h"
 #include "control/policy/selectors.h"
+#include "dataplane/api/identity.h"
 #include "dataplane/api/tables.h"
 
 namespace isthmus {
@@ -93,7 +94,7 @@ struct CompiledSpec {
   std::vector<Prefix> prefixes;  // each holds a reference in cidrs_
   std::vector<Problem> problems;
   std::vector<Problem> unapplied;  // rules by labels that endpoints without labels may have
-  std::set<Identity> selected;
+  std::set<Identity> selected;     // receivers included
 };
 
 // For metrics.
@@ -129,6 +130,10 @@ class PolicySet {
   [[nodiscard]] SelectorScope scope() const { return scope_; }
   // The identity of an address that is not an endpoint; `unlabelled`: of an endpoint without labels.
   [[nodiscard]] Identity identity_at(const IpAddress& address, bool unlabelled) const;
+  // As what an endpoint receives, given its address and identity.
+  [[nodiscard]] Identity receives_as(const IpAddress& address, Identity identity) const {
+    return named_ports_.receiver_at(address, identity).value_or(identity);
+  }
   // The policy published for an identity; null when the defaults apply.
   [[nodiscard]] const SubjectPolicy* subject(Identity number) const;
   // The specs that select the subject, sorted by policy.
@@ -140,8 +145,9 @@ class PolicySet {
   [[nodiscard]] PolicyCounts counts() const;
   // The identities that some policy selects. Cost: as counts().
   [[nodiscard]] std::size_t subject_count() const {
-    return static_cast<std::size_t>(
-        std::count_if(subjects_.begin(), subjects_.end(), [](const auto& each) { return !each.second.specs.empty(); }));
+    return static_cast<std::size_t>(std::count_if(subjects_.begin(), subjects_.end(), [](const auto& each) {
+      return !each.second.specs.empty() && !identity::is_receiver(each.first);
+    }));
   }
   // By policy, the number of rules that are not applied to endpoints without labels although they might select them.
   [[nodiscard]] std::map<ObjectKey, std::size_t> unapplied() const;
@@ -193,7 +199,8 @@ class PolicySet {
                     std::vector<CompiledSpec::Rule>& before, CompiledSpec& out);
   [[nodiscard]] RuleId rule_id_for(const ObjectKey& key, const Provenance& provenance, const PolicyRule& rule,
                                    std::vector<CompiledSpec::Rule>& before);
-  void update_named(const std::set<Identity>& renamed);
+  void use_names(const CompiledSpec& spec, bool use);
+  void update_named(const Model& model, TableDelta& delta);
   void refresh_named(SpecId id);
   void release_named(const std::vector<CompiledSpec::NamedPeers>& sets, SpecId user);
   void remove_user(SelectorId peers, SpecId user);

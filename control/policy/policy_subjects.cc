@@ -50,10 +50,12 @@ std::shared_ptr<SubjectPolicy> PolicySet::build(Identity number) const {
   return policy;
 }
 
-// A local identity comes with its first pod and goes with its last. So that its policy need not arrive before the one
-// and stay until the other, it is published even if it is empty, and an identity that has none is denied as unknown.
+// A local identity comes with its first pod and goes with its last, and so does a receiver. So that its policy need not
+// arrive before the one and stay until the other, it is published even if it is empty, and an identity that has none is
+// denied as unknown.
 bool PolicySet::is_always_published(Identity number) const {
-  return identity::is_local(number) && identities_.find(number) != nullptr;
+  const KnownIdentity* known = identities_.find(number);
+  return known != nullptr && (identity::is_local(number) || (identity::is_receiver(number) && known->own));
 }
 
 // The subjects stay dirty while they are held, and are published with the defaults that end it.

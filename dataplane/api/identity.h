@@ -9,16 +9,25 @@ namespace isthmus::identity {
 inline constexpr Identity kIngress{8};  // Cilium's identity of an Ingress or Gateway API listener
 
 inline constexpr unsigned kScopeShift = 24;
-inline constexpr std::uint32_t kPrefixScope = 1, kUnlabelledPrefixScope = 3, kUnlabelledScope = 4, kLocalScope = 5;
+inline constexpr std::uint32_t kPrefixScope = 1, kUnlabelledPrefixScope = 3, kUnlabelledScope = 4, kLocalScope = 5,
+                               kReceiverScope = 6;
+inline constexpr Identity kFirstPrefix{kPrefixScope << kScopeShift};
 
 // Identity of pods of our own cluster whose labels are known and that have none of Cilium's. `number`: below 2^24.
 [[nodiscard]] constexpr Identity local(std::uint32_t number) noexcept {
   return Identity{kLocalScope << kScopeShift | number};
 }
 [[nodiscard]] constexpr bool is_local(Identity id) noexcept { return id.value() >> kScopeShift == kLocalScope; }
+// Without its scope.
 [[nodiscard]] constexpr std::uint32_t local_number(Identity id) noexcept {
   return id.value() & ((1u << kScopeShift) - 1);
 }
+
+// Identity as which pods receive (policy.h, Receiver). `number`: below 2^24.
+[[nodiscard]] constexpr Identity receiver(std::uint32_t number) noexcept {
+  return Identity{kReceiverScope << kScopeShift | number};
+}
+[[nodiscard]] constexpr bool is_receiver(Identity id) noexcept { return id.value() >> kScopeShift == kReceiverScope; }
 
 // Identity of endpoints whose hub publishes no labels: one per cluster.
 [[nodiscard]] constexpr Identity unlabelled(ClusterId cluster) noexcept {

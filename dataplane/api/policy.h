@@ -71,6 +71,16 @@ struct CidrIdentity {
   friend bool operator==(const CidrIdentity&, const CidrIdentity&) = default;
 };
 
+// A pod with ports whose names rules use. Connections to it are decided for another identity than those from it: one
+// with the same labels, of the pods that have the same ports of these names. A subject's egress policy is the same for
+// both.
+struct Receiver {
+  IpAddress address;
+  Identity identity;  // of the endpoint: another holder of the address is not meant
+  Identity receives_as;
+  friend bool operator==(const Receiver&, const Receiver&) = default;
+};
+
 // Result of policy for one packet in one direction.
 enum class PolicyOutcome : std::uint8_t {
   kNotApplicable,  // that end is not a subject of ours

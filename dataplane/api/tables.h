@@ -102,6 +102,7 @@ struct TableDelta {
   std::vector<std::shared_ptr<const SubjectPolicy>> upsert_policies;  // never null
   std::vector<Identity> remove_policies;                              // subjects
   std::vector<Identity> affected_subjects;  // policy unchanged, but the contents of its selectors changed
+  std::vector<Receiver> upsert_receivers, remove_receivers;  // by address and identity
   std::optional<PolicyDefaults> policy_defaults;
   std::optional<std::vector<CidrIdentity>> cidr_identities;  // whole list
   // What has changed of the list; none where there is the whole list.
@@ -111,8 +112,8 @@ struct TableDelta {
     return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !hosts &&
            !local_routes && upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
            remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
-           affected_subjects.empty() && !policy_defaults && !cidr_identities && upsert_cidrs.empty() &&
-           remove_cidrs.empty();
+           affected_subjects.empty() && upsert_receivers.empty() && remove_receivers.empty() && !policy_defaults &&
+           !cidr_identities && upsert_cidrs.empty() && remove_cidrs.empty();
   }
 };
 

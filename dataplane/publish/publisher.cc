@@ -194,13 +194,15 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
 }
 
 // Verdicts depend on the subject's word. When identities of prefixes change, the subjects that select such identities
-// are affected; when the defaults change, every identity without a policy. Source validation too asks whether the
+// are affected; when the defaults change, every identity without a policy. Who receives as another identity is affected
+// by its address's word. Source validation too asks whether the
 // labels of a cluster are unknown, which rarely changes.
 void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved,
                              bool& everything) {
   const bool cidrs = delta.cidr_identities || !delta.upsert_cidrs.empty() || !delta.remove_cidrs.empty();
   const bool changes = !delta.upsert_selectors.empty() || !delta.remove_selectors.empty() ||
-                       !delta.upsert_policies.empty() || !delta.remove_policies.empty() || delta.policy_defaults ||
+                       !delta.upsert_policies.empty() || !delta.remove_policies.empty() ||
+                       !delta.upsert_receivers.empty() || !delta.remove_receivers.empty() || delta.policy_defaults ||
                        cidrs;
   everything = apply_cidrs(delta) || everything || delta.policy_defaults;
   if (next.policy == nullptr) {
@@ -215,6 +217,11 @@ void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vecto
   }
   std::for_each(delta.remove_policies.begin(), delta.remove_policies.end(), move);
   std::for_each(delta.affected_subjects.begin(), delta.affected_subjects.end(), move);
+  for (const std::vector<Receiver>* receivers : {&delta.upsert_receivers, &delta.remove_receivers}) {
+    for (const Receiver& receiver : *receivers) {
+      moved.push_back(EpochTable::of_endpoint(shared_.options.realm, receiver.address));
+    }
+  }
   if (cidrs) {
     const std::vector<Identity> subjects = next.policy->subjects_by_prefix();
     std::for_each(subjects.begin(), subjects.end(), move);

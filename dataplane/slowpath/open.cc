@@ -14,16 +14,20 @@ IpAddress source_of(const FlowKey& key) noexcept {
 }
 
 // Digest of all that the steps of decide() take from an address: what find_end() finds, the identity of its prefix
-// where policy asks for that, its route, and whether it is one that nothing may be opened to.
+// where policy asks for that, the one as which it receives, its route, and whether it is one that nothing may be opened
+// to.
 std::uint64_t kind_of(const SlowContext& context, Realm realm, const IpAddress& address, std::uint64_t hash,
                       const End& end) noexcept {
   const Snapshot& snapshot = *context.snapshot;
   const bool by_prefix = end.identity == identity::kWorld || identity::is_unlabelled(end.identity);
   const Identity prefix = by_prefix ? snapshot.policy->by_prefix(realm, address, identity::kWorld) : Identity{};
+  const Identity receiver = snapshot.policy->receives_as(realm, address, end.identity);
   const bool is_vip = snapshot.shard(hash).has_vip(realm, address, hash);
   const bool is_ours = address == context.shared.options.translation_ipv4;
   const KnownEnds& known = context.known_ends;
-  std::uint64_t digest = known.mix(0, end.identity.value() | std::uint64_t{prefix.value()} << 32);
+  // Who receives as another identity has one of no prefix.
+  const Identity other = receiver != end.identity ? receiver : prefix;
+  std::uint64_t digest = known.mix(0, end.identity.value() | std::uint64_t{other.value()} << 32);
   digest = known.mix(digest, end.node.value() | std::uint64_t{end.cluster.value()} << 32 |
                                  std::uint64_t{end.published} << 48 | std::uint64_t{is_vip} << 49 |
                                  std::uint64_t{is_ours} << 50);

@@ -129,17 +129,20 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
     return DropReason::kNotLinked;
   }
   const ForwardPair pair = forward_pair(in, decision);
+  const PolicyTable& table = *in.snapshot.policy;
+  const Realm realm = in.facts.key.realm;
+  const Identity receiver = table.receives_as(realm, decision.reply->source(), pair.destination);
   decision.destination_identity = decision.direction == Direction::kForward ? pair.destination : pair.source;
   decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
   const PolicyL4 l4 = l4_of(decision);
   if (pair.source_local) {
-    decision.egress_policy = evaluate(in, decision, {pair.source, pair.destination, l4, false});
+    decision.egress_policy = evaluate(in, decision, {pair.source, receiver, l4, false});
     if (const Refusal refusal = denial_of(decision.egress_policy)) {
       return refusal;
     }
   }
   if (pair.destination_local) {
-    decision.ingress_policy = evaluate(in, decision, {pair.destination, pair.source, l4, true});
+    decision.ingress_policy = evaluate(in, decision, {receiver, pair.source, l4, true});
     if (const Refusal refusal = denial_of(decision.ingress_policy)) {
       return refusal;
     }
@@ -148,7 +151,9 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
     return std::nullopt;
   }
   const PolicyL4 own{l4.protocol, decision.forward->source_port.host()};
-  return denial_of(evaluate(in, decision, {pair.destination, pair.source, own, false}));
+  const Identity asker = table.receives_as(realm, decision.forward->source(), pair.source);
+  // What the receiver may send is what its own identity may: a decision has no room for the words of both.
+  return denial_of(evaluate(in, decision, {receiver, asker, own, false}));
 }
 
 }  // namespace isthmus

@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "dataplane/api/identity.h"
+
 namespace isthmus {
 namespace {
 
@@ -26,8 +28,11 @@ bool is_unknown(Identity identity) noexcept {
 
 // Whether the set contains an identity that an address may have without being an endpoint.
 bool has_unallocated(const std::vector<Identity>& sorted) noexcept {
-  constexpr std::uint32_t kScoped = 1u << 24;
-  return !sorted.empty() && (sorted.front().value() < identity::kFirstAllocated || sorted.back().value() >= kScoped);
+  if (sorted.empty() || sorted.front().value() < identity::kFirstAllocated) {
+    return !sorted.empty();
+  }
+  const auto scoped = std::lower_bound(sorted.begin(), sorted.end(), identity::kFirstPrefix);
+  return scoped != sorted.end() && *scoped < identity::local(0);
 }
 
 PolicyVerdict audited(PolicyVerdict verdict, bool audit) noexcept {
@@ -176,6 +181,10 @@ std::shared_ptr<const PolicyTable> PolicyTable::changed(const TableDelta& delta,
   next->change_subjects(delta);
   next->defaults_ = delta.policy_defaults.value_or(defaults_);
   next->prefixes_ = std::move(prefixes);
+  if (!delta.upsert_receivers.empty() || !delta.remove_receivers.empty()) {
+    next->receivers_ = (receivers_ != nullptr ? *receivers_ : ReceiverTable(realm))
+                           .changed(delta.upsert_receivers, delta.remove_receivers);
+  }
   return next;
 }
 

@@ -13,6 +13,7 @@
 
 #include "dataplane/api/tables.h"
 #include "dataplane/tables/range_map.h"
+#include "dataplane/tables/receivers.h"
 
 namespace isthmus {
 
@@ -114,6 +115,10 @@ class PolicyTable {
     const std::uint32_t value = prefixes_->find(realm, address);
     return value == RangeMap::kMiss ? otherwise : Identity{value};
   }
+  // The identity for which packets to the address are decided, given that of its endpoint.
+  [[nodiscard]] Identity receives_as(Realm realm, const IpAddress& address, Identity identity) const noexcept {
+    return receivers_ == nullptr ? identity : receivers_->find(realm, address, identity);
+  }
   [[nodiscard]] const SelectorSets& selectors() const noexcept { return selectors_; }
   // Subjects whose verdicts may change when the identities of prefixes change.
   [[nodiscard]] std::vector<Identity> subjects_by_prefix() const;
@@ -130,6 +135,7 @@ class PolicyTable {
   SelectorSets selectors_;
   PolicyDefaults defaults_;
   std::shared_ptr<const RangeMap> prefixes_;
+  std::shared_ptr<const ReceiverTable> receivers_;  // null: none
 };
 
 }  // namespace isthmus

@@ -113,7 +113,10 @@ class Answers {
     const Identity known = endpoint ? endpoint->identity : identity::kWorld;
     const bool unlabelled = identity::is_unlabelled(known);
     const bool by_prefix = unlabelled || known == identity::kWorld;
-    return party_of(by_prefix ? policy.identity_at(address, unlabelled) : known, address.to_string(), policy);
+    PolicyParty party =
+        party_of(by_prefix ? policy.identity_at(address, unlabelled) : known, address.to_string(), policy);
+    party.receives_as = policy.receives_as(address, *party.identity);
+    return party;
   }
   bool traced(const Packet& packet) const {
     const PolicySet& policy = gateway_.compiler().policy();

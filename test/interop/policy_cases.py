@@ -14,17 +14,17 @@ KEYS = {"app": ("a", "b", "c"), "tier": ("x", "z")}
 
 
 class Fleet:
-    """Pods, nodes and addresses of east (ours, 1) and west (2). The pods of one identity have equal named ports."""
+    """Pods, nodes and addresses of east (ours, 1) and west (2). Two pods have one identity, each its own ports."""
 
     def __init__(self, random):
         self.random = random
         self.parties = []
         for number, cluster in ((1, "east"), (2, "west")):
             for i in range(10 if cluster == "east" else 8):
-                twin = self.parties[-1] if i % 2 else {"labels": self.labels(cluster), **self.ports()}
+                labels = self.parties[-1]["labels"] if i % 2 else self.labels(cluster)
                 self.parties.append({
                     "name": f"pod-{i}", "kind": "pod", "cluster": cluster, "address": f"10.{number}.1.{i + 1}",
-                    "identity": number << 16 | 0x100 + i // 2, **{key: twin[key] for key in ("labels", "tcp", "udp")}})
+                    "identity": number << 16 | 0x100 + i // 2, "labels": labels, **self.ports()})
             self.parties.append({"name": f"node-{cluster}", "kind": "node", "cluster": cluster, "labels": {},
                                  "address": f"192.0.{number}.9", "identity": 1 if number == 1 else 6, "tcp": {},
                                  "udp": {}})
@@ -43,8 +43,9 @@ class Fleet:
         return {"tcp": {"http": random.choice((8080, 8081))} if random.random() < 0.8 else {},
                 "udp": {random.choice(("dns", "http")): 53} if random.random() < 0.5 else {}}
 
-    def change_labels(self):
-        """Gives some identity other labels."""
+    def change(self):
+        """Gives some identity other labels, and some pod other named ports."""
+        self.random.choice([each for each in self.parties if each["kind"] == "pod"]).update(self.ports())
         who = self.random.choice([each for each in self.parties if each["kind"] == "pod"])
         labels = self.labels(who["cluster"])
         labels |= {key: who["labels"][key] for key in who["labels"] if key not in KEYS}  # a pod keeps its namespace

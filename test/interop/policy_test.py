@@ -19,7 +19,7 @@ from policy_oracles import Difference, Program, describe, for_engine, refused_po
 BUILD = os.environ.get("ISTHMUS_BUILD", "build")
 PAIRS = int(os.environ.get("ISTHMUS_POLICY_PAIRS", "12000"))
 PACKETS_IN_CASE = 240
-CASES_OF_ONE_ENGINE = 200  # its connection table has room for their packets
+CASES_OF_ONE_ENGINE = 15  # with its connections; then another one starts, with another fleet
 
 
 def cyclonus_can_judge(policy):
@@ -155,12 +155,13 @@ class PolicyTest(unittest.TestCase):
         choices = random.Random(seed)
         fleet = Fleet(choices)
         command = (os.path.join(BUILD, "test", "interop", "policy-answers"),)
-        number = 0
+        number = engines = 0
         with Program(program) as oracle:
             comparison = Comparison(oracle, command)
             while comparison.compared < PAIRS:
                 with Program(*command) as engine:
                     comparison.use(engine)
+                    engines += 1
                     for _ in range(CASES_OF_ONE_ENGINE):
                         number += 1
                         self.compare_one(comparison, choices, fleet, number, kinds, can_judge)
@@ -168,12 +169,12 @@ class PolicyTest(unittest.TestCase):
                             break
                 fleet = Fleet(choices)
         sent = comparison.sent
-        print(f"{number} cases, {comparison.compared} pairs compared, {comparison.passed} of {sent} packets passed,"
-              f" {comparison.refused} policies refused", flush=True)
+        print(f"{number} cases, {engines} engines, {comparison.compared} pairs compared and equal,"
+              f" {comparison.passed} of {sent} packets passed, {comparison.refused} policies refused", flush=True)
         self.assertTrue(sent / 20 < comparison.passed < sent - sent / 20, "too few of one verdict to compare anything")
 
     def compare_one(self, comparison, choices, fleet, number, kinds, can_judge):
-        fleet.change_labels()
+        fleet.change()
         made = Policies(choices, number, kinds)
         case = {"fleet": fleet.parties, "policies": list(filter(can_judge, made.policies)), "groups": made.groups,
                 "packets": packets(choices, fleet.parties, PACKETS_IN_CASE)}

@@ -207,6 +207,39 @@ TEST_F(Policy, AnAddressWithoutAnEndpointHasTheIdentityOfItsLongestPrefixOrWorld
   EXPECT_EQ(drops_of(from_west(tcp(at.west, at.client), kWorldVni)), kDenied) << "an endpoint has its own identity";
 }
 
+// The policy of the second client's identity is closed; where it receives, a port is open.
+TEST_F(Policy, APodReceivesAsAnotherIdentityWhileItIsAReceiver) {
+  const IpAddress address = *IpAddress::parse("10.1.0.77");
+  for (const IpAddress& each : {at.client.address, address}) {
+    const EndpointEntry entry{Realm{0}, each, ClusterId{1}, Identity{kClientIdentity}, kNoPeer};
+    rig.engine().upsert_endpoints({&entry, 1});
+  }
+  const Identity receiver = identity::receiver(5);
+  const Receiver pod{address, Identity{kClientIdentity}, receiver};
+  PolicyDelta policies;
+  policies.ingress(kClientIdentity, enforced()).ingress(receiver.value(), enforced({allow(kWest, kTcpNumber, 80, 80)}));
+  policies.egress(kLocalBackendIdentity, enforced({allow(9, kTcpNumber, 80, 80)})).select(9, {receiver.value()});
+  policies.delta.upsert_receivers = {pod};
+  publish(policies);
+  std::uint16_t port = 50000;
+  const auto from_west_to = [&](const IpAddress& to, std::uint16_t to_port) {
+    return drops_of(from_west(tcp({at.west.address, ++port}, {to, to_port})));
+  };
+  for (int i = 0; i < 3; ++i) {  // the later ones by the pattern of the first
+    EXPECT_EQ(from_west_to(address, 80), passes());
+    EXPECT_EQ(from_west_to(at.client.address, 80), kDenied) << "another pod of its identity";
+    EXPECT_EQ(from_west_to(address, 81), kDenied);
+  }
+  EXPECT_EQ(drops_of(tcp(at.local_backend, {address, 80})), passes());
+  EXPECT_EQ(drops_of(tcp(at.local_backend, {at.client.address, 80})), kDenied);
+  PolicyDelta none;
+  none.delta.remove_receivers = {pod};
+  publish(none);
+  EXPECT_EQ(from_west_to(address, 80), kDenied);
+  const PacketSpec opened = tcp({at.west.address, 50001}, {address, 80}, kAck);
+  EXPECT_EQ(drops_of(from_west(opened)), kDenied) << "a connection that stood depends on it";
+}
+
 TEST_F(Policy, AnEndpointWithoutLabelsGetsItsIdentityFromItsPrefixOrCluster) {
   constexpr std::uint32_t kPods = 6, kUnpublished = (2u << 16) + 999;
   const Identity none = identity::unlabelled(ClusterId{2});

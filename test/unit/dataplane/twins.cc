@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
+#include "dataplane/api/identity.h"
 #include "test/unit/dataplane/policy_builder.h"
 
 namespace isthmus::test {
@@ -188,6 +190,15 @@ void happen_to_policy(Twins& twins, Random& random) {
   delta.select(kWest, {kWestIdentity});
   const std::uint32_t subject = kClientIdentity + any(random, 2);
   delta.egress(subject, some(kWest)).ingress(subject, some(kWest));
+  // Pods of ours that receive under a policy of their own, and of west's as one that the selector lacks.
+  const Identity ours = identity::receiver(1), theirs = identity::receiver(2);
+  delta.egress(ours.value(), some(kWest)).ingress(ours.value(), some(kWest));
+  const std::array<Receiver, 4> pods{{{at.client.address, Identity{kClientIdentity}, ours},
+                                      {at.second_client.address, Identity{kClientIdentity}, ours},
+                                      {at.west.address, Identity{kWestIdentity}, theirs},
+                                      {at.second_west.address, Identity{kWestIdentity}, theirs}}};
+  const Receiver& pod = pods[any(random, pods.size())];
+  (any(random, 2) == 0 ? delta.delta.upsert_receivers : delta.delta.remove_receivers).push_back(pod);
   if (any(random, 6) == 0) {
     delta.audit(subject);
   }

@@ -27,7 +27,11 @@ const std::string kPolicies = cnp(R"(  endpointSelector: {matchLabels: {app: car
 class Explained : public ::testing::Test {
  protected:
   Explained() { hub.policy(kPolicies); }
-  PolicyParty party(const std::string& name) { return party_of(hub.identity_of(name), name, hub.compiler->policy()); }
+  PolicyParty party(const std::string& name) {
+    PolicyParty out = party_of(hub.identity_of(name), name, hub.compiler->policy());
+    out.receives_as = hub.receiver_of(name);
+    return out;
+  }
   ExplainedDirection ask(const PolicyParty& from, const PolicyParty& to, const std::string& port, bool egress = false) {
     const PolicyQuestion question = parse_question(port).value();
     return explain(hub.compiler->policy(), hub.model, "east", egress, egress ? from : to, egress ? &to : &from,

@@ -135,8 +135,11 @@ TEST(PolicyChanges, AChangedNamedPortUpdatesItsSubject) {
     text += one;
   }
   hub.hub.set_text("east/pods.yaml", "east", text);
+  const Identity before = hub.receiver_of("east/cart");
   const TableDelta delta = hub.compile().delta;
   ASSERT_THAT(delta.upsert_policies, SizeIs(1));
+  EXPECT_EQ(delta.upsert_policies.front()->subject, hub.receiver_of("east/cart"));
+  EXPECT_THAT(delta.remove_policies, ElementsAre(before));
   EXPECT_TRUE(allowed(hub.ingress("west/web", "east/cart", kTcp, 9090)));
   EXPECT_FALSE(allowed(hub.ingress("west/web", "east/cart", kTcp, 8080)));
 }
@@ -158,7 +161,8 @@ TEST(PolicyChanges, ANamedEgressPortFollowsThePeer) {
   hub.file("pods.yaml", text, "west");
   TableDelta delta = hub.compile().delta;
   EXPECT_THAT(delta.upsert_policies, IsEmpty());
-  EXPECT_THAT(delta.affected_subjects, ElementsAre(Identity{pod("east/cart").identity}));
+  EXPECT_THAT(delta.affected_subjects,
+              UnorderedElementsAre(Identity{pod("east/cart").identity}, hub.receiver_of("east/cart")));
   EXPECT_TRUE(allowed(hub.egress("east/cart", "west/web", kTcp, 8080)));
   EXPECT_FALSE(allowed(hub.egress("east/cart", "west/web", kTcp, 8081)));
   EXPECT_TRUE(allowed(hub.egress("east/cart", "west/cart", kTcp, 8081)));
@@ -169,31 +173,95 @@ TEST(PolicyChanges, ANamedEgressPortFollowsThePeer) {
   EXPECT_THAT(hub.tables.selectors, IsEmpty());
 }
 
+TEST(PolicyChanges, ReceiversComeAndGoWithTheRulesThatNameTheirPorts) {
+  PolicyHub hub;
+  hub.policy(policy_of("cart", "web"));
+  EXPECT_THAT(hub.tables.receivers, IsEmpty());
+  hub.policy(knp("  podSelector: {}\n  ingress: [{ports: [{port: http}]}]"));
+  EXPECT_THAT(hub.tables.receivers, SizeIs(pods().size()));
+  EXPECT_EQ(hub.compiler->policy().subject_count(), 2U) << "a receiver is no subject of its own to the operator";
+  const std::size_t subjects = hub.tables.subjects.size();
+  hub.policy(knp("  podSelector: {}\n  ingress: [{ports: [{port: other}]}]"));
+  EXPECT_THAT(hub.tables.receivers, IsEmpty());
+  EXPECT_LT(hub.tables.subjects.size(), subjects);
+  hub.policy("");
+  EXPECT_THAT(hub.tables.subjects, IsEmpty());
+  EXPECT_THAT(hub.tables.selectors, IsEmpty());
+}
+
+TEST(PolicyChanges, ANamedPortIsThatOfThePodAndNotOfItsIdentity) {
+  PolicyHub hub;
+  Pod second = pod("east/cart");
+  second.name = "cart-2";
+  second.address = "10.1.0.9";
+  std::string text = PolicyHub::pod_text(second);
+  text.replace(text.find("8080"), 4, "9090");
+  hub.file("second.yaml", text);
+  hub.policy(
+      knp("  podSelector: {}\n  ingress: [{ports: [{port: http}]}]\n"
+          "  egress: [{to: [{podSelector: {matchLabels: {app: cart}}}], ports: [{port: http}]}]"));
+  const Identity cart{pod("east/cart").identity}, web{pod("east/web").identity};
+  const auto passes = [&](const char* to, std::uint16_t port) {
+    const Identity receiver = hub.tables.receives_as(to, cart);
+    return std::pair(allowed(hub.tables.decide(false, receiver, web, kTcp, port)),
+                     allowed(hub.tables.decide(true, web, receiver, kTcp, port)));
+  };
+  const std::pair both(true, true), none(false, false);
+  EXPECT_EQ(passes("10.1.0.1", 8080), both);
+  EXPECT_EQ(passes("10.1.0.1", 9090), none);
+  EXPECT_EQ(passes("10.1.0.9", 9090), both);
+  EXPECT_EQ(passes("10.1.0.9", 8080), none);
+  text.replace(text.find("name: http"), 10, "name: rest");
+  hub.file("second.yaml", text);
+  hub.compile();
+  EXPECT_EQ(passes("10.1.0.9", 9090), none) << "it has no such port any more, although its twin has";
+  EXPECT_EQ(passes("10.1.0.9", 8080), none);
+  EXPECT_EQ(passes("10.1.0.1", 8080), both);
+}
+
 // The verdicts of all pairs on a few ports: must not depend on history.
 std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
   std::vector<Identity> everyone;
+  std::map<Identity, std::vector<Identity>> received;  // as what the pods of an identity receive
   for (const Pod& each : pods()) {
     everyone.push_back(Identity{each.identity});
+    received[everyone.back()].push_back(hub.tables.receives_as(each.address, everyone.back()));
   }
   for (const Pod& each : extra) {
     everyone.push_back(Identity{each.identity});
+    for (const char* address : {"10.1.9.1", "10.1.9.2", "10.2.9.1", "10.2.9.2"}) {
+      received[everyone.back()].push_back(hub.tables.receives_as(address, everyone.back()));
+    }
   }
   std::vector<Identity> peers = everyone;
   for (const char* address : {"203.0.113.1", "203.0.113.200", "10.1.77.1", "10.2.77.1", "2001:db8::1"}) {
     peers.push_back(hub.tables.identity_of(address));
   }
   std::string text;
+  const auto add = [&](bool egress, Identity subject, Identity peer) {
+    for (const std::uint16_t port : {std::uint16_t{80}, std::uint16_t{8080}, std::uint16_t{8081}}) {
+      text += std::to_string(static_cast<int>(hub.tables.decide(egress, subject, peer, kTcp, port).outcome));
+    }
+  };
   for (const Identity subject : everyone) {
     for (const Identity peer : peers) {
-      for (const std::uint16_t port : {std::uint16_t{80}, std::uint16_t{8080}, std::uint16_t{8081}}) {
-        for (const bool egress : {false, true}) {
-          text += std::to_string(static_cast<int>(hub.tables.decide(egress, subject, peer, kTcp, port).outcome));
-        }
+      for (const Identity receiver : received[subject]) {
+        add(false, receiver, peer);
+      }
+      for (const Identity receiver : received.contains(peer) ? received.at(peer) : std::vector{peer}) {
+        add(true, subject, receiver);
       }
     }
     text += "\n";
   }
   return text;
+}
+
+// One of several pods of an identity, with a named port of its own.
+std::string twin_text(Pod pod, const char* http) {
+  pod.name += "-" + pod.address.substr(pod.address.size() - 1);
+  std::string text = PolicyHub::pod_text(pod);
+  return text.replace(text.find(pod.cluster == "east" ? "8080" : "8081"), 4, http);
 }
 
 TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
@@ -229,6 +297,11 @@ TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
         Pod extra{cluster, "shop", "x", "10.9.0.1", (cluster == "east" ? 0x10200U : 0x20200U) + name[1], {}};
         extra.labels["app"] = kApps[pick(4)];
         text = pick(3) == 0 ? "" : PolicyHub::identity_text(extra);
+        extra.name += name.substr(1, 1);
+        for (std::size_t count = pick(3); count != 0; --count) {
+          extra.address = (cluster == "east" ? "10.1.9." : "10.2.9.") + std::to_string(count);
+          text += twin_text(extra, pick(2) == 0 ? "8080" : "8081");
+        }
       }
       follower.file(name, text, cluster);
       files[{cluster, name}] = text;
@@ -240,15 +313,15 @@ TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
       fresh.file(key.second, text, key.first);
     }
     for (char digit = '0'; digit < '6'; ++digit) {
-      for (const std::uint32_t first : {0x10200U, 0x20200U}) {
-        extras.push_back({"", "", "", "", first + static_cast<std::uint32_t>(digit), {}});
-      }
+      extras.push_back({"", "", "", "", 0x10200U + static_cast<std::uint32_t>(digit), {}});
+      extras.push_back({"", "", "", "", 0x20200U + static_cast<std::uint32_t>(digit), {}});
     }
     fresh.compile();
     ASSERT_EQ(picture(follower, extras), picture(fresh, extras)) << "round " << round;
     ASSERT_EQ(follower.tables.selectors.size(), fresh.tables.selectors.size()) << "round " << round;
     ASSERT_EQ(follower.tables.cidrs.size(), fresh.tables.cidrs.size()) << "round " << round;
     ASSERT_EQ(follower.tables.subjects.size(), fresh.tables.subjects.size()) << "round " << round;
+    ASSERT_EQ(follower.tables.receivers.size(), fresh.tables.receivers.size()) << "round " << round;
   }
 }
 

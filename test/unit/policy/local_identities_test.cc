@@ -43,8 +43,9 @@ class WithoutCilium : public testing::Test {
     return found ? found->identity : identity::kUnknown;
   }
   [[nodiscard]] bool passes(const std::string& from, const std::string& to, std::uint16_t port = 80) const {
-    return allowed(hub.tables.decide(true, at(from), at(to), kTcp, port)) &&
-           allowed(hub.tables.decide(false, at(to), at(from), kTcp, port));
+    const Identity receiver = hub.tables.receives_as(pod(to).address, at(to));
+    return allowed(hub.tables.decide(true, at(from), receiver, kTcp, port)) &&
+           allowed(hub.tables.decide(false, receiver, at(from), kTcp, port));
   }
   PolicyHub hub;
 };

@@ -45,6 +45,7 @@ struct PolicyTables {
   std::map<Identity, SubjectPolicy> subjects;
   PolicyDefaults defaults;
   std::vector<CidrIdentity> cidrs;
+  std::map<std::pair<IpAddress, Identity>, Identity> receivers;
 
   void apply(const TableDelta& delta) {
     for (const SelectorId id : delta.remove_selectors) {
@@ -58,6 +59,12 @@ struct PolicyTables {
     }
     for (const auto& policy : delta.upsert_policies) {
       subjects[policy->subject] = *policy;
+    }
+    for (const Receiver& each : delta.remove_receivers) {
+      receivers.erase({each.address, each.identity});
+    }
+    for (const Receiver& each : delta.upsert_receivers) {
+      receivers[{each.address, each.identity}] = each.receives_as;
     }
     defaults = delta.policy_defaults.value_or(defaults);
     cidrs = delta.cidr_identities.value_or(cidrs);
@@ -79,6 +86,10 @@ struct PolicyTables {
       }
     }
     return best == nullptr ? identity::kWorld : best->identity;
+  }
+  [[nodiscard]] Identity receives_as(const std::string& address, Identity identity) const {
+    const auto at = receivers.find({IpAddress::parse(address).value(), identity});
+    return at == receivers.end() ? identity : at->second;
   }
   [[nodiscard]] bool entry_matches(const PolicyEntry& entry, Identity peer, std::uint8_t protocol,
                                    std::uint16_t port) const {
@@ -200,13 +211,18 @@ class PolicyHub {
     }
     return peer.find('/') == std::string::npos ? tables.identity_of(peer) : Identity{pod(peer).identity};
   }
+  // As what the peer is decided for when it is the destination.
+  [[nodiscard]] Identity receiver_of(const std::string& peer) const {
+    const bool is_pod = peer.find('/') != std::string::npos && !peer.starts_with("reserved/");
+    return is_pod ? tables.receives_as(pod(peer).address, identity_of(peer)) : identity_of(peer);
+  }
   [[nodiscard]] PolicyVerdict ingress(const std::string& from, const std::string& to, std::uint8_t protocol,
                                       std::uint16_t port) const {
-    return tables.decide(false, identity_of(to), identity_of(from), protocol, port);
+    return tables.decide(false, receiver_of(to), identity_of(from), protocol, port);
   }
   [[nodiscard]] PolicyVerdict egress(const std::string& from, const std::string& to, std::uint8_t protocol,
                                      std::uint16_t port) const {
-    return tables.decide(true, identity_of(from), identity_of(to), protocol, port);
+    return tables.decide(true, identity_of(from), receiver_of(to), protocol, port);
   }
 
   HubObjects hub;

@@ -60,10 +60,11 @@ std::vector<Who> make_fleet(Random& random) {
         if (random.one_in(2)) {
           who.labels["tier"] = random.of<std::string>({"x", "z"});
         }
-        who.http = static_cast<std::uint16_t>(8080 + random.below(2));
       } else if (who.labelled) {
         who.labels = all.back().labels;
-        who.http = all.back().http;
+      }
+      if (who.labelled && !random.one_in(4)) {  // not always as the other pod of its identity
+        who.http = static_cast<std::uint16_t>(8080 + random.below(2));
       }
       all.push_back(who);
     }
@@ -249,7 +250,11 @@ TEST(PolicyReference, AgreesWithThePathOnRandomPoliciesAndPackets) {
   Gateway gateway;
   std::uint64_t sent = 0, passed = 0;
   while (sent < pairs) {
-    // Often changes an identity's labels under live connections.
+    // Often changes an identity's labels, or a pod's named port, under live connections.
+    Who& renamed = fleet[random.below(fleet.size())];
+    if (renamed.labelled) {
+      renamed.http = random.one_in(4) ? std::uint16_t{0} : static_cast<std::uint16_t>(8080 + random.below(2));
+    }
     Who& changed = fleet[random.below(fleet.size())];
     if (changed.labelled && !changed.local) {
       const std::string app = random.of<std::string>({"a", "b", "c"});
