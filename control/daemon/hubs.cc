@@ -208,8 +208,8 @@ void Hubs::keep_anew(const Model& model) {
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     std::vector<ObjectDelta> all;
     model.visit_source(static_cast<Model::SourceNumber>(i),
-                       [&](const ObjectKey& key, const ObjectValue& value, const Provenance& provenance) {
-                         all.push_back({key, value, provenance});
+                       [&](const ObjectKey& key, const ObjectValue& value, const ProvenanceView& provenance) {
+                         all.push_back({key, value, provenance.copy()});
                        });
     keep(i, std::move(all));
   }
@@ -266,8 +266,14 @@ bool Hubs::synced() const {
 
 std::vector<SourceProblem> Hubs::problems() const {
   std::vector<SourceProblem> problems;
-  for (const auto& [hub, source, restored] : sources_) {
-    auto of_source = source->problems();
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    auto of_source = sources_[i].source->problems();
+    for (SourceProblem& problem : of_source) {
+      if (problem.object && problem.what.ends_with(kPolicyIsClosed) &&
+          intake_->outlives(static_cast<Model::SourceNumber>(i), *problem.object)) {
+        problem.what.replace(problem.what.size() - kPolicyIsClosed.size(), kPolicyIsClosed.size(), kPreviousApplies);
+      }
+    }
     problems.insert(problems.end(), std::make_move_iterator(of_source.begin()),
                     std::make_move_iterator(of_source.end()));
   }

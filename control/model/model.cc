@@ -72,13 +72,23 @@ void Model::forget(SourceNumber source, const ObjectKey& key) {
 }
 
 const ObjectValue* Model::version_of(SourceNumber source, const ObjectKey& key) const {
+  const Version* found = find_version(source, key);
+  return found == nullptr ? nullptr : &found->value;
+}
+
+Model::Said Model::said(SourceNumber source, const ObjectKey& key) const {
+  const Version* found = find_version(source, key);
+  return found == nullptr ? Said{} : Said{&found->value, provenance_of(key, *found), found->restored};
+}
+
+const Model::Version* Model::find_version(SourceNumber source, const ObjectKey& key) const {
   const auto it = objects_.find(key);
   if (it == objects_.end()) {
     return nullptr;
   }
   const auto at = std::find_if(it->second.begin(), it->second.end(),
                                [&](const Version& version) { return version.source == source; });
-  return at == it->second.end() ? nullptr : &at->value;
+  return at == it->second.end() ? nullptr : &*at;
 }
 
 void Model::count_restored(SourceNumber source, const ObjectKey& key, int change) {

@@ -94,7 +94,7 @@ class Model {
     for (const auto& [key, versions] : objects_) {
       for (const Version& version : versions) {
         if (version.source == source) {
-          visit(key, version.value, version.provenance);
+          visit(key, version.value, provenance_of(key, version));
         }
       }
     }
@@ -106,6 +106,13 @@ class Model {
   }
   // What the source has said of the key; nullptr: nothing. Valid until the next change.
   [[nodiscard]] const ObjectValue* version_of(SourceNumber source, const ObjectKey& key) const;
+  // The same with its provenance, and whether it is restored.
+  struct Said {
+    const ObjectValue* value = nullptr;  // nullptr: nothing
+    ProvenanceView provenance;
+    bool restored = false;
+  };
+  [[nodiscard]] Said said(SourceNumber source, const ObjectKey& key) const;
   // Whether the object in effect is as it was known before a restart, and its source has not said anything of it yet.
   [[nodiscard]] bool is_restored(const ObjectKey& key) const {
     const auto it = objects_.find(key);
@@ -188,6 +195,7 @@ class Model {
   }
   [[nodiscard]] Version version_for(SourceNumber source, const ObjectDelta& delta, bool restored);
   void release_place(Place* place);
+  [[nodiscard]] const Version* find_version(SourceNumber source, const ObjectKey& key) const;
   void set_version(SourceNumber source, const ObjectDelta& delta, bool restored);
   void count_restored(SourceNumber source, const ObjectKey& key, int change);
   // Maintain the indexes for the version in effect: unindex() before it is replaced, index() afterwards.

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -200,6 +201,10 @@ struct ObjectDelta {
   std::optional<ObjectValue> value;
   Provenance provenance;
 };
+
+// What applies of an object that is refused, at the end of its problem.
+inline constexpr std::string_view kPreviousApplies = "; the previous version stays in force";
+inline constexpr std::string_view kPolicyIsClosed = "; what the policy selects is closed but for its other rules";
 
 // Something an operator should fix. It stays listed until its source location reads without error.
 struct SourceProblem {

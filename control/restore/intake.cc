@@ -112,6 +112,22 @@ bool Intake::holds(Hub hub, const ObjectKey& key, const Answers& answers, Clock:
   return true;
 }
 
+void Intake::keep_valid(Hub hub, ObjectDelta& delta) {
+  const auto* policy = delta.value ? std::get_if<PolicyObject>(&*delta.value) : nullptr;
+  if (policy == nullptr || !policy->refused) {
+    outlived_.erase({hub, delta.key});
+    return;
+  }
+  const Model::Said before = model_.said(hub, delta.key);
+  if (before.value == nullptr || (!before.restored && !outlives(hub, delta.key)) ||
+      std::get<PolicyObject>(*before.value).refused) {
+    return;
+  }
+  delta.value = *before.value;
+  delta.provenance = before.provenance.copy();
+  outlived_.insert({hub, delta.key});
+}
+
 std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, const Answers& answers,
                                       Clock::time_point now) {
   if (empties(hub, deltas)) {
@@ -148,6 +164,7 @@ std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, 
       said_[{hub, delta.key}] = std::move(delta);
       continue;
     }
+    keep_valid(hub, delta);
     if (quotas_.apply(hub, delta)) {
       applied.push_back(std::move(delta));
     }

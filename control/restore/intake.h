@@ -5,8 +5,9 @@
 // many of a cluster's objects may have lost them: they stay for a while, as after a reconnect. A folder that has
 // nothing for the fleet, or for all clusters, may not be mounted: the same. A list of an API server is its word: what
 // it lacks goes at once (2026-11-29: policies stayed too, and with them what they allowed). A gateway that answers
-// probes stays for the lifetime of a lease. How long something is held is counted over restarts. Owner: Hubs. Thread:
-// control.
+// probes stays for the lifetime of a lease. How long something is held is counted over restarts. A policy whose first
+// version since is refused stays as it was before the restart, as it does at a gateway that was not restarted. Owner:
+// Hubs. Thread: control.
 #pragma once
 
 #include <chrono>
@@ -79,6 +80,8 @@ class Intake {
   [[nodiscard]] bool any_restored() const { return !model_.restored().empty(); }
   // What members of the hub had and it has not said again.
   [[nodiscard]] RestoredMembers restored_members(Hub hub) const;
+  // Whether a policy that the hub refuses is in force as it was before the restart.
+  [[nodiscard]] bool outlives(Hub hub, const ObjectKey& key) const { return outlived_.contains({hub, key}); }
   [[nodiscard]] std::vector<RestoredView> restored(Clock::time_point now) const;  // by hub and cluster
   [[nodiscard]] std::vector<Error> problems(Clock::time_point now) const;
 
@@ -97,6 +100,8 @@ class Intake {
     return !seen || now - *seen > options_.max_age;
   }
   [[nodiscard]] bool holds(Hub hub, const ObjectKey& key, const Answers& answers, Clock::time_point now);
+  // Takes a version of a policy that the hub refuses, and that is the first since the restart, for the one before.
+  void keep_valid(Hub hub, ObjectDelta& delta);
   [[nodiscard]] bool empties(Hub hub, const std::vector<ObjectDelta>& deltas) const;
   [[nodiscard]] bool retains(const Model::RestoredPart& part, std::size_t missing);
   // Until when the part is held; sets it where it is not held yet.
@@ -122,6 +127,7 @@ class Intake {
   std::vector<Hold> holds_;
   std::set<std::pair<Hub, bool>> said_any_;  // hubs that have said something of clusters; true: of the fleet
   std::map<Key, Held> held_;                 // removals that are not applied
+  std::set<Key> outlived_;                   // policies, see outlives()
   std::map<Key, ProfileObject> former_;      // profiles as restored
   std::map<Key, ObjectDelta> said_;          // profiles as their hub says them, while former_ has them
 };

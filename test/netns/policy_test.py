@@ -9,6 +9,7 @@ from fleet import hub
 from fleet.policies import cilium_policy, peers, policy_file, port
 from fleet.shell import run
 from fleet.traffic import SteadyRequests, curl, ping
+from restart_test import Restarting
 
 EAST, WEST = plan.cluster("east"), plan.cluster("west")
 EVERYWHERE = "{key: io.cilium.k8s.policy.cluster, operator: Exists}"
@@ -94,7 +95,56 @@ class WithoutCilium(PolicyCase):
         self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "west's client once the pod is listed")
 
 
-class Policies(PolicyCase):
+class AlwaysWithoutCilium(PolicyCase):
+    """Pods without a published identity are under `enforcement: always` too, and trace and status say so."""
+
+    hub = PlainHub
+    settings = {"policy": "{enforcement: always}"}
+
+    def setUp(self):
+        pass  # nothing is allowed before a test
+
+    def trace(self, client):
+        return self.fleet.gateways["east-1"].query(
+            "policy", "trace", "--from", client, "--to", pod("east-web-0").ipv4, "--port", f"{EAST.http_port}/tcp")
+
+    def test_pods_are_denied_until_a_policy_allows_them(self):
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
+        self.wait_denied(lambda: self.http("east-client", "west-web-0"), "policy_denied", "east's client")
+        trace = self.trace("west/shop/client")
+        self.assertEqual(trace["verdict"], "denied")
+        self.assertIn("policy.enforcement is always", json.dumps(trace))
+        self.apply("east", "web", """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: %d}]}]}
+""" % EAST.http_port)
+        self.wait_allowed(lambda: self.http("west-client", "east-web-0"), "west's client by the policy")
+        self.assertEqual(self.trace("west/shop/client")["verdict"], "allowed")
+        self.assertFalse(self.http("east-client", "west-web-0"), "east's client is under no policy")
+
+    def test_a_pod_without_labels_is_denied_and_listed(self):
+        east, file = plan.cluster("east"), "clusters/east/pods.yaml"
+        unlabelled = ("apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: web-0, namespace: shop}\n"
+                      f"status: {{networking: {{addressing: [{{ipv4: {pod('east-web-0').ipv4}}}]}}}}\n")
+        self.addCleanup(self.fleet.hub.write_pods, east)
+        self.fleet.hub.write(file, [hub.namespace_manifest("shop")]
+                             + [hub.node_manifest(east, node) for node in east.nodes]
+                             + [hub.pod_manifest(east, entry) for entry in east.pods() if entry.name != "web-0"]
+                             + [unlabelled])
+
+        def listed():
+            return [row for row in self.fleet.gateways["east-1"].status()["problems"]
+                    if "the labels of 1 endpoints of cluster east are not known" in row["what"]]
+        wait_until(listed, timeout=60, what="the pod without labels is listed")
+        self.wait_denied(lambda: self.http("west-client", "east-web-0"), "policy_denied", "west's client")
+        trace = self.trace("west/shop/client")
+        self.assertEqual(trace["verdict"], "denied")
+        self.assertIn("its labels are not known", json.dumps(trace))
+
+
+class Policies(Restarting, PolicyCase):
     def test_ingress_allows_one_identity_of_another_cluster_on_one_port_only(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\
   ingress:
@@ -212,6 +262,60 @@ spec:
             self.assertIn(not_supported, row["problem"])
         self.assertTrue(self.http("west-client", "east-web-0"))
         self.assertFalse(self.http("north-client", "east-web-0"), "the previous version does not apply")
+
+    def test_a_gateway_that_restarts_keeps_the_version_that_the_other_one_has(self):
+        """A policy that is refused while a gateway restarts is `outdated` at both, with the same verdicts."""
+        one_rule = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", one_rule))
+        self.wait_policy("shop/web", "applied")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "north's client")
+        self.apply("east", "web", cilium_policy("web", "web", f"""\
+  ingress:
+  - fromEntities: [all]
+    toPorts: [{{ports: [{{port: "{EAST.http_port}"}}], rules: {{http: [{{}}]}}}}]
+"""))
+        self.wait_policy("shop/web", "outdated")
+        both = [self.fleet.gateways[name] for name in ("east-1", "east-2")]
+        self.kept(both[1])
+        self.kill(both[1])
+        self.serve(both[1])
+        self.fleet.wait_peers()
+        rows = self.wait_policy("shop/web", "outdated")
+        self.assertEqual(rows[0], rows[1])
+        self.assertIn("the previous version stays in force", rows[1]["problem"])
+        self.assertNotIn("closed", rows[1]["problem"])
+        question = ("--to", pod("east-web-0").ipv4, "--port", f"{EAST.http_port}/tcp")
+        traces = [[gateway.query("policy", "trace", "--from", f"{client}/shop/client", *question)
+                   for client in ("west", "north")] for gateway in both]
+        self.assertEqual([trace["verdict"] for trace in traces[0]], ["allowed", "denied"])
+        self.assertEqual(traces[0], traces[1])
+        for server in ("east-web-0", "east-web-1"):  # one flow is one gateway's: several
+            self.wait_allowed(lambda to=server: self.http("west-client", to), f"west's client at {server}")
+            self.assertEqual([self.http("west-client", server) for _ in range(6)], [True] * 6)
+            self.assertEqual([self.http("north-client", server) for _ in range(3)], [False] * 3)
+
+    def test_policies_of_kinds_and_versions_that_are_not_read_are_named(self):
+        for version, kind, spec in (
+                ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", "{tier: Admin, priority: 1}"),
+                ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "{priority: 1}"),
+                ("extensions/v1beta1", "NetworkPolicy", "{podSelector: {matchLabels: {app: none}}}"),
+                ("networking.k8s.oi/v1", "NetworkPolicy", "{podSelector: {matchLabels: {app: none}}}"),
+                ("cilium.io/v2", "CiliumNetworkPolcy", "{endpointSelector: {matchLabels: {app: none}}}")):
+            self.apply("east", "other", f"apiVersion: {version}\nkind: {kind}\n"
+                                        f"metadata: {{name: block, namespace: shop}}\nspec: {spec}\n")
+
+            def named(kind=kind):
+                return [row for row in self.fleet.gateways["east-1"].status()["problems"]
+                        if "policy-other.yaml" in row["where"] and kind in row["what"] and "not read" in row["what"]]
+            wait_until(named, timeout=60, what=f"{kind} of {version} is named as not enforced")
+        self.withdraw("east", "other")
+        own = f"  ingress: [{{fromEndpoints: {peers('west', 'client')}}}]\n"
+        self.apply("east", "web", cilium_policy("web", "web", own))
+        self.wait_policy("shop/web", "applied")
+        self.apply("east", "web", cilium_policy("web", "web", own).replace("cilium.io/v2", "cilium.io/v2alpha1"))
+        self.wait_policy("shop/web", "outdated")
+        self.wait_denied(lambda: self.http("north-client", "east-web-0"), "policy_denied", "north's client")
+        self.assertTrue(self.http("west-client", "east-web-0"), "the version before is in force")
 
     def test_a_trace_names_the_deciding_rule_with_file_and_line(self):
         self.apply("east", "web", cilium_policy("web", "web", f"""\

@@ -24,9 +24,6 @@ bool is_policy(ObjectKind kind) {
          kind == ObjectKind::kClusterwidePolicy;
 }
 
-constexpr auto kStays = "; the previous version stays in force";
-constexpr auto kClosed = "; what the policy selects is closed but for its other rules";
-
 }  // namespace
 
 HubObjects::File& HubObjects::file_at(const std::string& path, const std::string& cluster) {
@@ -244,9 +241,9 @@ std::string HubObjects::consequence(const File& file, const ManifestDocument& do
   const auto in_force = [this](const ManifestKey& key) { return is_in_force(key); };
   if ((document.unreadable && file.has_retained) ||
       std::any_of(document.invalid.begin(), document.invalid.end(), in_force)) {
-    return kStays;
+    return std::string(kPreviousApplies);
   }
-  return document.refused.empty() ? "" : kClosed;
+  return document.refused.empty() ? "" : std::string(kPolicyIsClosed);
 }
 
 void HubObjects::add_document_problems(const File& file, const Manifest::Entry& entry,

@@ -241,10 +241,8 @@ void ClusterObjects::accept(std::size_t resource, const ManifestKey& key, Entry&
 }
 
 // The note on an object's errors: what applies all the same.
-const char* ClusterObjects::consequence(const Entry& entry) {
-  return entry.value     ? "; the previous version stays in force"
-         : entry.refused ? "; what the policy selects is closed but for its other rules"
-                         : "";
+std::string ClusterObjects::consequence(const Entry& entry) {
+  return std::string(entry.value ? kPreviousApplies : entry.refused ? kPolicyIsClosed : std::string_view());
 }
 
 ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, Entries::iterator at) {

@@ -78,7 +78,7 @@ class ClusterObjects final : public ApiObjects {
   [[nodiscard]] Value value_of(const ObjectKey& key, bool cilium_node) const;
   [[nodiscard]] Value effective(const ObjectKey& key) const;
   // Adds the slice to the imported slices of its Service, or removes it.
-  [[nodiscard]] static const char* consequence(const Entry& entry);
+  [[nodiscard]] static std::string consequence(const Entry& entry);
   void record_import(const ManifestKey& key, const Value& value, bool present);
   [[nodiscard]] bool is_ignored(const Kind& kind, const ManifestKey& key) const;
   [[nodiscard]] Value imported_service(const ObjectKey& key) const;

@@ -46,6 +46,12 @@ class IntakeTest : public ::testing::Test {
   static ObjectDelta profile(std::vector<std::string> clusters) {
     return {{ObjectKind::kProfile, {}, {}, "mesh"}, ProfileObject{std::move(clusters)}, {}};
   }
+  static ObjectDelta policy(bool refused, unsigned line) {
+    PolicyObject object;
+    object.specs.emplace_back();
+    object.refused = refused;
+    return {{ObjectKind::kCiliumPolicy, "west", "shop", "web"}, object, {"hub", line}};
+  }
   static ObjectDelta gone(ObjectDelta delta) {
     delta.value.reset();
     return delta;
@@ -220,6 +226,27 @@ TEST_F(IntakeTest, AClusterThatLeavesTakesItsGatewaysAlong) {
   alive_ = {"west-1"};
   EXPECT_EQ(take({gone(gateway("west-1", "west")), gone(cluster("west", 2))}), 2U);
   EXPECT_FALSE(has(gateway("west-1", "west")));
+}
+
+TEST_F(IntakeTest, APolicyThatIsRefusedStaysAsItWasBeforeTheRestart) {
+  const auto line = [&] { return model_.find_version(1, policy(false, 0).key)->provenance.line; };
+  const auto is_refused = [&] { return std::get<PolicyObject>(*model_.version_of(1, policy(false, 0).key)).refused; };
+  restore({policy(false, 1)});
+  const auto applied = intake_.take(1, {policy(true, 2)}, answers_, now_);
+  EXPECT_FALSE(is_refused());
+  EXPECT_EQ(line(), 1U) << "its rules are those of the earlier text";
+  EXPECT_FALSE(intake_.any_restored()) << "the hub has said that it exists";
+  ASSERT_EQ(applied.size(), 1U);
+  EXPECT_FALSE(std::get<PolicyObject>(*applied[0].value).refused) << "what is kept for the next restart";
+  EXPECT_TRUE(intake_.outlives(1, policy(true, 0).key));
+  take({policy(true, 3)});
+  EXPECT_EQ(line(), 1U) << "another version that is refused";
+  take({policy(false, 4)});
+  EXPECT_EQ(line(), 4U);
+  EXPECT_FALSE(intake_.outlives(1, policy(true, 0).key));
+  take({gone(policy(false, 0))});
+  take({policy(true, 5)});
+  EXPECT_TRUE(is_refused()) << "it is a new one";
 }
 
 TEST_F(IntakeTest, AFolderThatBecomesEmptyAtOnceIsHeld) {
