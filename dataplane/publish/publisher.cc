@@ -206,7 +206,7 @@ void Publisher::apply_policy(const TableDelta& delta, Snapshot& next, std::vecto
                        cidrs;
   everything = apply_cidrs(delta) || everything || delta.policy_defaults;
   if (next.policy == nullptr) {
-    next.policy = std::make_shared<const PolicyTable>();
+    next.policy = std::make_shared<const PolicyTable>(shared_.options.realm);
   }
   if (changes) {
     next.policy = next.policy->changed(delta, cidrs_.map());

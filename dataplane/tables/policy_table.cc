@@ -170,7 +170,7 @@ bool DirectionRules::asks_prefixes(const SelectorSets& selectors) const noexcept
 
 // The table -----------------------------------------------------------------------------------------------------------
 
-PolicyTable::PolicyTable() : prefixes_(std::make_shared<const RangeMap>()) {
+PolicyTable::PolicyTable(Realm realm) : realm_(realm), prefixes_(std::make_shared<const RangeMap>()) {
   subjects_.fill(std::make_shared<const Shard>());
 }
 
@@ -182,7 +182,7 @@ std::shared_ptr<const PolicyTable> PolicyTable::changed(const TableDelta& delta,
   next->defaults_ = delta.policy_defaults.value_or(defaults_);
   next->prefixes_ = std::move(prefixes);
   if (!delta.upsert_receivers.empty() || !delta.remove_receivers.empty()) {
-    next->receivers_ = (receivers_ != nullptr ? *receivers_ : ReceiverTable(realm))
+    next->receivers_ = (receivers_ != nullptr ? *receivers_ : ReceiverTable(realm_))
                            .changed(delta.upsert_receivers, delta.remove_receivers);
   }
   return next;

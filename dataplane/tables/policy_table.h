@@ -99,7 +99,7 @@ struct SubjectRules {
 
 class PolicyTable {
  public:
-  PolicyTable();
+  explicit PolicyTable(Realm realm = Realm{});  // of all its addresses
 
   // A copy with a validated delta applied, but for its prefixes, whose identities are those of `prefixes`; shares every
   // part that did not change.
@@ -131,6 +131,7 @@ class PolicyTable {
   [[nodiscard]] PolicyVerdict by_default(Identity subject, bool deny) const noexcept;
   void change_subjects(const TableDelta& delta);
 
+  Realm realm_;
   std::array<std::shared_ptr<const Shard>, kShards> subjects_;
   SelectorSets selectors_;
   PolicyDefaults defaults_;
