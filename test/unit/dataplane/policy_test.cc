@@ -217,7 +217,8 @@ TEST_F(Policy, APodReceivesAsAnotherIdentityWhileItIsAReceiver) {
   const Identity receiver = identity::receiver(5);
   const Receiver pod{address, Identity{kClientIdentity}, receiver};
   PolicyDelta policies;
-  policies.ingress(kClientIdentity, enforced()).ingress(receiver.value(), enforced({allow(kWest, kTcpNumber, 80, 80)}));
+  policies.ingress(kClientIdentity, enforced())
+      .ingress(receiver.value(), enforced({allow(kEveryPeer.value(), kTcpNumber, 80, 80)}));
   policies.egress(kLocalBackendIdentity, enforced({allow(9, kTcpNumber, 80, 80)})).select(9, {receiver.value()});
   policies.delta.upsert_receivers = {pod};
   publish(policies);
