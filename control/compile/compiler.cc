@@ -96,10 +96,13 @@ FleetChange Compiler::State::update_fleet(const ModelChanges& changes, bool firs
     fleet_builder.seed();
     claims.set_incumbents(options.incumbents.vips);
   }
-  if (first || changes.fleet || reserved_changed) {
+  if (first || changes.fleet || reserved_changed || fleet_builder.changes_layout(changes.clusters)) {
     return fleet_builder.rebuild();
   }
-  return changes.nodes.empty() ? FleetChange{} : fleet_builder.update(changes.nodes);
+  if (changes.clusters.empty() && changes.nodes.empty()) {
+    return {};
+  }
+  return fleet_builder.update(changes.clusters, changes.nodes);
 }
 
 std::set<ServiceName> Compiler::State::services_of(const FleetChange& change, bool first) const {

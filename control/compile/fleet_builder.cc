@@ -104,10 +104,20 @@ void FleetBuilder::drop_what_takes_ours(Fleet& kept) const {
   }
 }
 
-FleetChange FleetBuilder::update(const std::set<ObjectKey>& nodes) {
+bool FleetBuilder::changes_layout(const std::set<ObjectKey>& clusters) const {
+  return std::any_of(clusters.begin(), clusters.end(), [&](const ObjectKey& key) {
+    const auto now = model_.find<ClusterObject>(key);
+    const auto built = built_.find(key.name);
+    return !now || built == built_.end() || built->second != Layout{now->id, now->encapsulation, now.provenance.text()};
+  });
+}
+
+FleetChange FleetBuilder::update(const std::set<ObjectKey>& clusters, const std::set<ObjectKey>& nodes) {
   FleetChange change;
   const std::vector<IpAddress> reserved = update_reserved(nodes);
-  change.moved = prefixes_.update(fleet_, nodes, reserved, change.addressed);
+  std::set<ObjectKey> claimants = clusters;
+  claimants.insert(nodes.begin(), nodes.end());
+  change.moved = prefixes_.update(fleet_, claimants, reserved, change.addressed);
   std::transform(reserved.begin(), reserved.end(), std::back_inserter(change.moved),
                  [](const IpAddress& address) { return Prefix(address, 128); });
   change.unprefixed = prefixes_.turned_clusters();
@@ -144,8 +154,10 @@ void FleetBuilder::check_own() {
 
 void FleetBuilder::add_clusters(const Fleet& previous) {
   std::vector<Candidate> candidates;
+  built_.clear();
   model_.visit<ClusterObject>(
       ObjectKind::kCluster, [&](const ObjectKey& key, const ClusterObject& object, const ProvenanceView& provenance) {
+        built_[key.name] = {object.id, object.encapsulation, provenance.text()};
         const FleetCluster* old = previous.find(key.name);
         const ClusterId had = old == nullptr ? kNoCluster : old->id;
         const bool incumbent = had != kNoCluster && had == object.id;

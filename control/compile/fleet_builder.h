@@ -43,11 +43,21 @@ class FleetBuilder {
   // Before the first rebuild(): the fleet that stood is that of options.incumbents.
   void seed();
   FleetChange rebuild();
-  // These Node objects have changed, and nothing else of the fleet since the last call.
-  FleetChange update(const std::set<ObjectKey>& nodes);
+  // Whether more than the prefixes of one of these Cluster objects has changed since the last rebuild().
+  [[nodiscard]] bool changes_layout(const std::set<ObjectKey>& clusters) const;
+  // The prefixes of these Cluster objects and these Node objects have changed, and nothing else of the fleet since the
+  // last call.
+  FleetChange update(const std::set<ObjectKey>& clusters, const std::set<ObjectKey>& nodes);
 
  private:
   struct Candidate;
+  // Of a Cluster object, all but its prefixes.
+  struct Layout {
+    ClusterId id;
+    EncapsulationKind encapsulation = EncapsulationKind::kVxlan;
+    std::string where;
+    friend bool operator==(const Layout&, const Layout&) = default;
+  };
   void check_own();
   void add_clusters(const Fleet& previous);
   [[nodiscard]] Problem wrong_id(const Candidate& candidate, ClusterId id,
@@ -70,6 +80,7 @@ class FleetBuilder {
   PrefixClaims prefixes_;
   bool seeded_ = false;                                         // and not rebuilt yet
   std::map<ObjectKey, std::vector<ReservedAddress>> reserved_;  // by node of our own cluster
+  std::map<std::string, Layout> built_;                         // by cluster, at the last rebuild()
   std::vector<Problem> layout_problems_, gateway_problems_;
 };
 

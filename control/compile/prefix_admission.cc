@@ -1,6 +1,7 @@
 // What of the prefixes that clusters claim is admitted, and the list of what is not, or is left out.
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 #include "control/compile/listing.h"
 #include "control/compile/prefix_claims.h"
@@ -190,6 +191,38 @@ void PrefixClaims::append_problems(std::vector<Problem>& problems) {
                     "claim only prefixes of the cluster's own pods and nodes, or allow it in the profile or under "
                     "`admission` in the configuration"});
   });
+}
+
+// As many as the limit allows, those that it had before the others; sorted.
+std::vector<Prefix> PrefixClaims::used_of(const std::string& cluster) {
+  const std::set<Prefix>& outer = accepted_[cluster];
+  const std::size_t most = fleet_->admission.prefixes_per_cluster();
+  too_many_.erase(cluster);
+  std::vector<Prefix> used(outer.begin(), outer.end());
+  if (used.size() <= most || cluster == options_.cluster) {
+    return used;
+  }
+  std::map<Prefix, int> ranks;
+  for (const Prefix& prefix : used) {
+    int rank = rank_of(prefix, *find({prefix, cluster}));
+    entries_.inside(prefix, [&](const Prefix& at, const Entries& entries) {
+      for (const Entry& entry : entries) {
+        if (entry.accepted && entry.cluster == cluster) {
+          rank = std::min(rank, rank_of(at, entry));
+        }
+      }
+      return true;
+    });
+    ranks[prefix] = rank;
+  }
+  std::stable_sort(used.begin(), used.end(), [&](const Prefix& a, const Prefix& b) { return ranks[a] < ranks[b]; });
+  too_many_[cluster] = {"cluster " + cluster + " has " + std::to_string(used.size()) + " prefixes, of which " +
+                            std::to_string(most) + " are used; " + used[most].to_string() + " is the first that is not",
+                        where(*find({used[most], cluster})),
+                        "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)"};
+  used.resize(most);
+  std::sort(used.begin(), used.end());
+  return used;
 }
 
 }  // namespace isthmus

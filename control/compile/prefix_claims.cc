@@ -14,6 +14,8 @@ ObjectKey allowance_of(const std::string& cluster, Family family) {
   return {ObjectKind::kCluster, cluster, {}, family == Family::kIpv4 ? "IPv4" : "IPv6"};
 }
 bool is_allowance(const ObjectKey& key) { return key.kind == ObjectKind::kCluster && !key.cluster.empty(); }
+// The cluster for which an object, or an allowance, claims.
+const std::string& claimant_of(const ObjectKey& key) { return key.cluster.empty() ? key.name : key.cluster; }
 
 }  // namespace
 
@@ -64,19 +66,14 @@ void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
   settle(addressed);
 }
 
-std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>& nodes,
+std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>& objects,
                                          const std::vector<IpAddress>& addresses, std::set<std::string>& addressed) {
   fleet_ = &fleet;
   previous_ = &fleet;
   std::set<std::string> changed;
-  for (const ObjectKey& key : nodes) {
-    const auto node = model_.find<NodeObject>(key);
-    const auto at = by_object_.find(key);
-    const std::vector<Prefix>& now = node ? node->pod_prefixes : std::vector<Prefix>{};
-    if (now != (at == by_object_.end() ? std::vector<Prefix>{} : at->second)) {
-      withdraw(key);
-      add(key, key.cluster, now, true);
-      changed.insert(key.cluster);
+  for (const ObjectKey& key : objects) {
+    if (replace(key)) {
+      changed.insert(claimant_of(key));
     }
   }
   turned_clusters_.clear();
@@ -147,23 +144,41 @@ void PrefixClaims::allow_by_name(FleetCluster& cluster) {
   }
 }
 
-// Of a Node object or an allowance, whose prefixes are all of pods.
+// What an object claims now in place of what it claimed. False: that is the same.
+bool PrefixClaims::replace(const ObjectKey& object) {
+  const auto node = model_.find<NodeObject>(object);
+  const auto cluster = model_.find<ClusterObject>(object);
+  const std::vector<Prefix> pods = node ? node->pod_prefixes : cluster ? cluster->pod_prefixes : std::vector<Prefix>{};
+  const std::vector<Prefix> nodes = cluster ? cluster->node_prefixes : std::vector<Prefix>{};
+  std::vector<Prefix> now = pods;
+  now.insert(now.end(), nodes.begin(), nodes.end());
+  const auto at = by_object_.find(object);
+  if (!cluster && now == (at == by_object_.end() ? std::vector<Prefix>{} : at->second)) {
+    return false;
+  }
+  withdraw(object);
+  add(object, claimant_of(object), pods, true);
+  add(object, claimant_of(object), nodes, false);
+  return true;
+}
+
 void PrefixClaims::withdraw(const ObjectKey& object) {
   const auto at = by_object_.find(object);
   if (at == by_object_.end()) {
     return;
   }
   for (const Prefix& prefix : at->second) {
-    const Name name{prefix, object.cluster};
+    const Name name{prefix, claimant_of(object)};
     Entry& entry = *find(name);
     std::erase_if(entry.claims, [&](const Claim& claim) {
-      if (claim.by == &at->first) {
-        list_refusal(prefix, entry, claim, false);
+      if (claim.by != &at->first) {
+        return false;
       }
-      return claim.by == &at->first;
+      list_refusal(prefix, entry, claim, false);
+      named_[name.second].of(prefix.family()) -= claim.pods && !is_allowance(object) ? 1 : 0;
+      return true;
     });
     touched_.insert(name);
-    named_[object.cluster].of(prefix.family()) -= is_allowance(object) ? 0 : 1;
   }
   by_object_.erase(at);
 }
@@ -376,38 +391,6 @@ std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
     }
   }
   return moved;
-}
-
-// As many as the limit allows, those that it had before the others; sorted.
-std::vector<Prefix> PrefixClaims::used_of(const std::string& cluster) {
-  const std::set<Prefix>& outer = accepted_[cluster];
-  const std::size_t most = fleet_->admission.prefixes_per_cluster();
-  too_many_.erase(cluster);
-  std::vector<Prefix> used(outer.begin(), outer.end());
-  if (used.size() <= most || cluster == options_.cluster) {
-    return used;
-  }
-  std::map<Prefix, int> ranks;
-  for (const Prefix& prefix : used) {
-    int rank = rank_of(prefix, *find({prefix, cluster}));
-    entries_.inside(prefix, [&](const Prefix& at, const Entries& entries) {
-      for (const Entry& entry : entries) {
-        if (entry.accepted && entry.cluster == cluster) {
-          rank = std::min(rank, rank_of(at, entry));
-        }
-      }
-      return true;
-    });
-    ranks[prefix] = rank;
-  }
-  std::stable_sort(used.begin(), used.end(), [&](const Prefix& a, const Prefix& b) { return ranks[a] < ranks[b]; });
-  too_many_[cluster] = {"cluster " + cluster + " has " + std::to_string(used.size()) + " prefixes, of which " +
-                            std::to_string(most) + " are used; " + used[most].to_string() + " is the first that is not",
-                        where(*find({used[most], cluster})),
-                        "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)"};
-  used.resize(most);
-  std::sort(used.begin(), used.end());
-  return used;
 }
 
 PrefixClaims::Entry* PrefixClaims::find(const Name& name) {

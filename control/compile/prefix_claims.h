@@ -36,9 +36,10 @@ class PrefixClaims {
   // Takes all claims of the model from anew. `fleet` has its clusters and its admission; of those that `previous` (may
   // be null) has, the prefixes are those that they had, which are replaced. Fills in `ranges`.
   void rebuild(Fleet& fleet, const Fleet* previous);
-  // These nodes' objects have changed, and what lies at these addresses may be admitted or not since the last call.
+  // These Cluster and Node objects have changed, and what lies at these addresses may be admitted or not since the last
+  // call. The clusters are those of the last rebuild().
   // Returns the prefixes that a cluster has got or lost; adds the clusters that may have to `addressed`.
-  [[nodiscard]] std::vector<Prefix> update(Fleet& fleet, const std::set<ObjectKey>& nodes,
+  [[nodiscard]] std::vector<Prefix> update(Fleet& fleet, const std::set<ObjectKey>& objects,
                                            const std::vector<IpAddress>& addresses, std::set<std::string>& addressed);
   // The gateways of the fleet are settled: those that have a place in it stand, before later claims.
   void settle_tunnel_ends(const Fleet& fleet);
@@ -88,6 +89,7 @@ class PrefixClaims {
   void find_tunnel_ends();
   [[nodiscard]] bool has_tunnel_end(const Prefix& prefix) const;
   void add(const ObjectKey& object, const std::string& cluster, const std::vector<Prefix>& prefixes, bool pods);
+  bool replace(const ObjectKey& object);
   void withdraw(const ObjectKey& object);
   void allow_by_name(FleetCluster& cluster);
   void keep_what_stood();

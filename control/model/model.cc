@@ -234,6 +234,8 @@ void Model::index(const ObjectKey& key, const ObjectValue& value) {
 void Model::mark(const ObjectKey& key, const ObjectValue& value) {
   switch (key.kind) {
     case ObjectKind::kCluster:
+      changes_.clusters.insert(key);
+      break;
     case ObjectKind::kGateway:
     case ObjectKind::kProfile:
       changes_.fleet = true;

@@ -30,15 +30,17 @@ struct ServiceName {
 
 // What changed since the last take_changes(). Applying an equal value again is no change.
 struct ModelChanges {
-  bool fleet = false;              // a Cluster, Gateway or profile
+  bool fleet = false;              // a Gateway or profile, or which clusters have objects
   std::set<ServiceName> services;  // its Service, EndpointSlices, ServiceImport or Namespace, in any cluster
   // Of kind kPod (also when the CiliumEndpoint of that name or its Namespace changed) and kAddress.
   std::set<ObjectKey> endpoints;
+  std::set<ObjectKey> clusters;   // keys of kind kCluster
   std::set<ObjectKey> nodes;      // keys of kind kNode
   std::set<Identity> identities;  // a CiliumIdentity of that number
   std::set<ObjectKey> policies;   // policies, CIDR groups, the agents' configuration
   [[nodiscard]] bool empty() const {
-    return !fleet && services.empty() && endpoints.empty() && nodes.empty() && identities.empty() && policies.empty();
+    return !fleet && services.empty() && endpoints.empty() && clusters.empty() && nodes.empty() && identities.empty() &&
+           policies.empty();
   }
 };
 

@@ -143,8 +143,8 @@ std::uint32_t digest_of(const End& end) noexcept {
   const std::uint64_t identities = end.identity.value() | std::uint64_t{end.previous.value()} << 32;
   const std::uint64_t places =
       end.cluster.value() | std::uint64_t{end.published} << 16 | std::uint64_t{end.node.value()} << 32;
-  const std::uint64_t sum =
-      identities * 0x9e3779b97f4a7c15ULL + places * 0xff51afd7ed558ccdULL + end.grace_until.value();
+  const std::uint64_t sum = identities * 0x9e3779b97f4a7c15ULL + places * 0xff51afd7ed558ccdULL +
+                            end.receives_as.value() * 0xc4ceb9fe1a85ec53ULL + end.grace_until.value();
   return static_cast<std::uint32_t>(sum >> 32 ^ sum);
 }
 

@@ -239,6 +239,7 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
     end.cluster = endpoint.cluster;
   }
   end.identity = end.published ? endpoint.identity : snapshot.policy->by_prefix(realm, address, identity::kWorld);
+  end.receives_as = snapshot.policy->receives_as(realm, address, end.identity);
   end.previous = endpoint.previous;
   end.grace_until = endpoint.grace_until;
   end.node = endpoint.node;

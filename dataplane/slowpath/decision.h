@@ -80,6 +80,7 @@ struct End {
   ClusterId cluster;
   bool published = false;  // a published endpoint
   Identity identity;       // of the endpoint; else of its longest prefix, or world
+  Identity receives_as;    // where it is the destination
   Identity previous;       // accepted until `grace_until`
   Seconds grace_until;
   PeerId node;
