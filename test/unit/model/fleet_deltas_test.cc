@@ -42,11 +42,19 @@ class Claims {
  public:
   explicit Claims(unsigned seed) : random_(seed) {}
 
-  std::set<ObjectKey> step(Fleet3& f) {
-    std::set<ObjectKey> nodes;
+  struct Changes {
+    std::set<ObjectKey> clusters, nodes;
+  };
+  Changes step(Fleet3& f) {
+    Changes changes;
+    if (pick(3) == 0) {
+      const std::string cluster = kClusters[pick(3)];
+      changes.clusters.insert({ObjectKind::kCluster, {}, {}, cluster});
+      put_cluster(f, cluster, pick(3));
+    }
     for (unsigned n = 1 + pick(3); n > 0; --n) {
       const std::string cluster = kClusters[pick(3)], name = "n" + std::to_string(pick(6));
-      nodes.insert({ObjectKind::kNode, cluster, {}, name});
+      changes.nodes.insert({ObjectKind::kNode, cluster, {}, name});
       if (pick(4) == 0) {
         f.drop(ObjectKind::kNode, cluster, "", name);
         continue;
@@ -57,7 +65,7 @@ class Claims {
       }
       f.put(ObjectKind::kNode, cluster, "", name, node);
     }
-    return nodes;
+    return changes;
   }
 
   // A change of what rebuilds the fleet.
@@ -77,20 +85,31 @@ class Claims {
         return f.gateway("late", cluster, "10.64." + std::to_string(pick(4)) + ".1");
       case 1:
         return f.drop(ObjectKind::kGateway, "", "", "late");
-      default: {
-        ClusterObject object{ClusterId{static_cast<std::uint16_t>(cluster == "east"   ? 1
-                                                                  : cluster == "west" ? 2
-                                                                                      : 3)},
-                             {prefix()},
-                             {net("192.0." + n + ".0/24")}};
-        return f.put(ObjectKind::kCluster, "", "", cluster, object);
-      }
+      default:
+        return put_cluster(f, cluster, 1);
     }
   }
 
   unsigned pick(unsigned below) { return std::uniform_int_distribution<unsigned>(0, below - 1)(random_); }
 
  private:
+  void put_cluster(Fleet3& f, const std::string& cluster, unsigned prefixes) {
+    ClusterObject object{ClusterId{static_cast<std::uint16_t>(cluster == "east"   ? 1
+                                                              : cluster == "west" ? 2
+                                                                                  : 3)},
+                         {},
+                         {}};
+    for (; prefixes > 0; --prefixes) {
+      const Prefix claimed = prefix();
+      object.pod_prefixes.push_back(claimed);
+      if (pick(4) == 0) {
+        object.node_prefixes.push_back(claimed);
+      }
+    }
+    object.node_prefixes.push_back(net("192.0." + std::to_string(pick(3) + 1) + ".0/24"));
+    f.put(ObjectKind::kCluster, "", "", cluster, object);
+  }
+
   // Of 10.64.0.0/14, of several lengths, so that many overlap.
   Prefix prefix() {
     constexpr std::array<std::uint8_t, 6> kLengths{14, 15, 16, 17, 24, 32};
@@ -140,10 +159,11 @@ void follow(unsigned seed) {
       (void)from_scratch.rebuild();
       (void)builder.rebuild();
     } else {
-      const std::set<ObjectKey> nodes = claims.step(f);
+      const Claims::Changes changes = claims.step(f);
       const Fleet before = fleet;
       (void)from_scratch.rebuild();
-      const FleetChange change = builder.update(nodes);
+      ASSERT_FALSE(builder.changes_layout(changes.clusters));
+      const FleetChange change = builder.update(changes.clusters, changes.nodes);
       for (const auto& [name, cluster] : before.clusters) {
         const FleetCluster& now = fleet.clusters.at(name);
         const bool turned = now.pods_ipv4 != cluster.pods_ipv4 || now.pods_ipv6 != cluster.pods_ipv6;
@@ -186,11 +206,12 @@ TEST(FleetDeltas, WhatNobodyClaimsDoesNotOutlastTheLimit) {
   using Prefixes = std::vector<Prefix>;
   ASSERT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/16"), net("10.66.0.0/16")}));
 
-  (void)builder.update({node("west", "n0", {"10.64.0.0/24", "10.64.8.0/24"}), node("west", "n1", {"10.66.0.0/15"})});
+  (void)builder.update({},
+                       {node("west", "n0", {"10.64.0.0/24", "10.64.8.0/24"}), node("west", "n1", {"10.66.0.0/15"})});
   EXPECT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/24"), net("10.64.8.0/24")}));
-  (void)builder.update({node("west", "n2", {"10.70.0.0/24"})});
+  (void)builder.update({}, {node("west", "n2", {"10.70.0.0/24"})});
   EXPECT_EQ(fleet.clusters["west"].prefixes, (Prefixes{net("10.64.0.0/24"), net("10.64.8.0/24")}));
-  (void)builder.update({node("north", "m2", {"10.66.0.0/16"})});
+  (void)builder.update({}, {node("north", "m2", {"10.66.0.0/16"})});
   EXPECT_EQ(fleet.clusters["north"].prefixes, (Prefixes{net("10.66.0.0/16"), net("10.67.0.0/16")}));
 }
 

@@ -41,6 +41,22 @@ TEST(FleetTables, LinksArePairwiseOverAllProfiles) {
   EXPECT_TRUE(f.cluster_entry(3)->linked);
 }
 
+TEST(FleetTables, ChangeByTheClusterWhoseObjectGetsOtherPrefixes) {
+  Fleet3 f;
+  f.compile();
+  f.put(ObjectKind::kCluster, "", "", "west",
+        ClusterObject{ClusterId{2}, {net("10.2.0.0/16"), net("10.9.0.0/24")}, {}});
+  f.compile();  // from here on the object differs in its prefixes only, not in where it is from
+  f.put(ObjectKind::kCluster, "", "", "west",
+        ClusterObject{ClusterId{2}, {net("10.2.0.0/16"), net("10.9.1.0/24")}, {}});
+  const CompileResult result = f.compile();
+  EXPECT_FALSE(result.delta.clusters) << "the whole list";
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::UnorderedElementsAre(net("10.2.0.0/16"), net("10.9.1.0/24")));
+  f.put(ObjectKind::kCluster, "", "", "west", ClusterObject{ClusterId{3}, {net("10.2.0.0/16")}, {}});
+  EXPECT_TRUE(f.compile().delta.clusters) << "another id, which is north's";
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("have the same id 3")));
+}
+
 TEST(FleetTables, ContainNodesOfOtherClustersAsPeers) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50", "10.2.9.0/24");

@@ -229,7 +229,7 @@ TEST_F(IntakeTest, AClusterThatLeavesTakesItsGatewaysAlong) {
 }
 
 TEST_F(IntakeTest, APolicyThatIsRefusedStaysAsItWasBeforeTheRestart) {
-  const auto line = [&] { return model_.find_version(1, policy(false, 0).key)->provenance.line; };
+  const auto line = [&] { return model_.said(1, policy(false, 0).key).provenance.copy().line; };
   const auto is_refused = [&] { return std::get<PolicyObject>(*model_.version_of(1, policy(false, 0).key)).refused; };
   restore({policy(false, 1)});
   const auto applied = intake_.take(1, {policy(true, 2)}, answers_, now_);
