@@ -288,7 +288,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
     peers.update_nodes(changes.nodes, model, fleet, next_hop, result.delta);
   }
   result.lost_peers = peers.take_lost();
-  result.local_routes_changed = peers.take_node_routes_changed();
+  result.local_routes_changed = peers.take_node_routes_changed() || fleet_change.rebuilt;
   // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {
     update_reachability(dirty);

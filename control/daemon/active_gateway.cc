@@ -348,7 +348,9 @@ void ActiveGateway::maintain() {
   if (!node_addresses_read_) {
     read_node_addresses();
   }
-  if (update_reserved()) {  // a hub may have moved to another server
+  const bool reserved = update_reserved();  // a hub may have moved to another server
+  routes_changed_ = routes_changed_ || local_side_->kernel_failed();
+  if (reserved || routes_changed_) {
     apply();
   }
   loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);

@@ -63,6 +63,7 @@ std::vector<Prefix> with_hosts(const ClusterView& cluster) {
 std::optional<std::vector<LocalRoute>> LocalSide::changed_routes(const std::vector<ClusterView>& clusters,
                                                                  const std::vector<NodeRoute>& nodes) {
   route_problems_.clear();
+  route_call_failed_ = false;
   std::set<std::pair<DeviceId, IpAddress>> before = std::exchange(next_hops_, {});
   const ClusterView* own = own_cluster(clusters);
   const std::vector<Prefix> prefixes = own != nullptr ? with_hosts(*own) : std::vector<Prefix>{};
@@ -110,6 +111,7 @@ std::optional<std::vector<LocalRoute>> LocalSide::through_kernel_routes(const st
   const auto kernel_routes = node_.kernel->local_routes(own);
   if (!kernel_routes) {
     route_problems_.push_back(kernel_routes.error());
+    route_call_failed_ = true;
     return std::nullopt;
   }
   std::vector<LocalRoute> routes;
@@ -164,6 +166,7 @@ void LocalSide::add_native_routes(const std::vector<ClusterView>& clusters, std:
     const auto kernel_routes = node_.kernel->local_routes(with_hosts(cluster));
     if (!kernel_routes) {
       route_problems_.push_back(kernel_routes.error());
+      route_call_failed_ = true;
       continue;
     }
     bool any = false;
@@ -215,10 +218,12 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
     return;
   }
   kernel_problems_.clear();
+  kernel_call_failed_ = false;
   set_.reset();
   const std::vector<Prefix> fleet(desired.second.begin(), desired.second.end());
   if (auto closed = node_.kernel->set_closed_routes(node_.forwarding, desired.first, fleet); !closed) {
     kernel_problems_.push_back(closed.error());
+    kernel_call_failed_ = true;
   }
   if (node_.kernel_end) {
     set_routes(desired.first, fleet);
@@ -281,6 +286,7 @@ void LocalSide::set_routes(const std::vector<Prefix>& own, const std::vector<Pre
   const auto report = node_.kernel->set_routes(node_.kernel_end->interface, fleet, route_options_);
   if (!report) {
     kernel_problems_.push_back(report.error());
+    kernel_call_failed_ = true;
     return;
   }
   for (const ForeignRoute& foreign : report->foreign) {

@@ -41,6 +41,8 @@ class LocalSide {
   void check_forwarding();
 
   [[nodiscard]] std::vector<Error> problems() const;
+  // The kernel has refused, or not answered, a call of the last changed_routes() or update_kernel(): worth another try.
+  [[nodiscard]] bool kernel_failed() const { return route_call_failed_ || kernel_call_failed_; }
 
  private:
   [[nodiscard]] std::set<Prefix> fleet_prefixes(const std::vector<ClusterView>& clusters,
@@ -69,6 +71,7 @@ class LocalSide {
   AdjacencyId kernel_end_;
   std::vector<Error> route_problems_, kernel_problems_, forwarding_problems_;
   std::optional<Error> link_problem_;
+  bool route_call_failed_ = false, kernel_call_failed_ = false;
 };
 
 }  // namespace isthmus

@@ -107,7 +107,9 @@ void Kernel::Impl::handle(const nlmsghdr* message) {
       return;
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
-      if (const auto route = parse_route(message); route && route->protocol != kRouteProtocol) {
+      // Ours change by our own requests, unless somebody else removes them.
+      if (const auto route = parse_route(message);
+          route && (route->protocol != kRouteProtocol || message->nlmsg_pid != requests_.port())) {
         routes_changed_ = true;
       }
       return;

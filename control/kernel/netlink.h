@@ -78,6 +78,8 @@ struct NetlinkFailure {
 class NetlinkRequests {
  public:
   [[nodiscard]] static Result<NetlinkRequests> open();
+  // Notifications of what these requests change carry it as nlmsg_pid.
+  [[nodiscard]] std::uint32_t port() const { return mnl_socket_get_portid(socket_); }
   ~NetlinkRequests();
   NetlinkRequests(NetlinkRequests&& other) noexcept;
   NetlinkRequests& operator=(NetlinkRequests&&) = delete;

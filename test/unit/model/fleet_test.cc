@@ -57,6 +57,18 @@ TEST(FleetTables, ChangeByTheClusterWhoseObjectGetsOtherPrefixes) {
   EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("have the same id 3")));
 }
 
+// The engine's routes to the pods of a cluster without tunnels are the kernel's.
+TEST(FleetTables, RoutesAreAskedForAnewWhereTheEncapsulationOfAClusterChanges) {
+  Fleet3 f;
+  f.node("west", "w1", "192.0.2.50", "10.2.5.0/24");
+  f.compile();
+  for (const EncapsulationKind kind : {EncapsulationKind::kNone, EncapsulationKind::kVxlan}) {
+    f.put(ObjectKind::kCluster, "", "", "west",
+          ClusterObject{ClusterId{2}, {net("10.2.0.0/16")}, {net("192.0.2.0/24")}, kind});
+    EXPECT_TRUE(f.compile().local_routes_changed);
+  }
+}
+
 TEST(FleetTables, ContainNodesOfOtherClustersAsPeers) {
   Fleet3 f;
   f.node("west", "w1", "192.0.2.50", "10.2.9.0/24");
