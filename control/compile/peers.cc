@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <tuple>
 
 #include "control/compile/listing.h"
 
@@ -74,7 +75,13 @@ std::optional<std::pair<PeerRegistry::Key, PeerRegistry::Desired>> PeerRegistry:
   if (own_.count(address) != 0 || nodes == nodes_at_.end()) {
     return std::nullopt;
   }
-  const ObjectKey& first = **nodes->second.begin();
+  // Our own cluster's before others', then who has it, and nobody's before one of a cluster that is linked with ours.
+  const auto rank = [&](const ObjectKey* node) {
+    const FleetCluster& of = *fleet.find(node->cluster);
+    return std::tuple(!of.local, !of.linked, !peers_.contains(Key{node->cluster, address}));
+  };
+  const ObjectKey& first = **std::min_element(nodes->second.begin(), nodes->second.end(),
+                                              [&](const auto* a, const auto* b) { return rank(a) < rank(b); });
   const FleetCluster& cluster = *fleet.find(first.cluster);
   const EncapsulationKind kind = cluster.encapsulation;
   return std::pair(Key{first.cluster, address}, Desired{cluster.id, node_port(kind), false, first.name, kind, kind});

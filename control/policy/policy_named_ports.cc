@@ -95,13 +95,13 @@ void PolicySet::use_names(const CompiledSpec& spec, bool use) {
 // After all changes of identities, named ports and policies; before selectors are published.
 void PolicySet::update_named(const Model& model, TableDelta& delta) {
   const NamedPorts::Changes receivers = named_ports_.settle(model, delta);
+  for (const Identity number : receivers.removed) {  // first: some may be in use again, for others
+    erase_identity(number);
+  }
   for (const Identity number : receivers.added) {
     if (const KnownIdentity* known = identities_.find(named_ports_.identity_of(number))) {
       set_identity(number, KnownIdentity(*known));
     }
-  }
-  for (const Identity number : receivers.removed) {
-    erase_identity(number);
   }
   const std::set<SelectorId> changed = selectors_.touched();
   for (const SpecId id : named_egress_) {

@@ -167,6 +167,12 @@ std::vector<ObjectDelta> Intake::take(Hub hub, std::vector<ObjectDelta> deltas, 
     keep_valid(hub, delta);
     if (quotas_.apply(hub, delta)) {
       applied.push_back(std::move(delta));
+    } else if (const Model::Said standing = model_.said(hub, delta.key); standing.restored) {
+      // The hub has said something of it: what stands is not what a list may lack.
+      delta.value = *standing.value;
+      delta.provenance = standing.provenance.copy();
+      model_.apply(hub, delta);
+      applied.push_back(std::move(delta));
     }
   }
   if (profiles) {

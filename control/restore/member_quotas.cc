@@ -139,7 +139,7 @@ std::vector<ObjectDelta> MemberQuotas::admit_waiting(Hub hub) {
       const ObjectKind kind = at->first.kind;
       const std::size_t before = bytes_of(hub, at->first), now = object_bytes(at->first, *at->second.value);
       if (!fits(at->first, before, now)) {
-        at = std::find_if(at, deltas.end(), [&](const auto& each) { return each.first.kind != kind; });
+        at = deltas.lower_bound(ObjectKey{static_cast<ObjectKind>(static_cast<unsigned>(kind) + 1), {}, {}, {}});
         continue;
       }
       of->second.bytes -= now;

@@ -318,6 +318,29 @@ TEST(FleetConflicts, AreWonByThePreviousOwnerOfIdPrefixAndAddress) {
                              HasSubstr("gateway aaa-1 and gateway west-1 have the same underlay address")}));
 }
 
+TEST(FleetConflicts, ANodesAddressStaysWithWhoHasItAndIsNotThatOfAnUnlinkedCluster) {
+  Fleet3 f;
+  f.profile({"east", "west", "north"});
+  f.options.own_node_tunnels = true;
+  f.node("west", "w1", "192.0.2.50");
+  f.node("east", "e1", "192.0.1.50");
+  f.compile();
+  const auto cluster_at = [&](const char* address) { return f.peers[f.peer(address)].cluster; };
+  f.node("north", "n1", "192.0.2.50");
+  f.node("north", "n2", "192.0.1.50");
+  f.compile();
+  EXPECT_EQ(cluster_at("192.0.2.50"), ClusterId{2});
+  EXPECT_EQ(cluster_at("192.0.1.50"), ClusterId{1});
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("node n1 of cluster north")));
+  f.drop(ObjectKind::kNode, "west", "", "w1");
+  f.compile();
+  EXPECT_EQ(cluster_at("192.0.2.50"), ClusterId{3});
+  f.node("west", "w1", "192.0.2.50");
+  f.profile({"east", "west"});
+  f.compile();
+  EXPECT_EQ(cluster_at("192.0.2.50"), ClusterId{2}) << "north is not linked with us any more";
+}
+
 TEST(Gateways, WithSeveralAddressesAreReachedAtOneOfOurFamily) {
   Fleet3 f;
   const GatewayObject gateway{"west", ip("2001:db8::7"), L4Port{8472}, {ip("198.51.100.7"), ip("198.51.100.8")}};

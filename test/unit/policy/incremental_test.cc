@@ -219,6 +219,48 @@ TEST(PolicyChanges, ANamedPortIsThatOfThePodAndNotOfItsIdentity) {
   EXPECT_EQ(passes("10.1.0.1", 8080), both);
 }
 
+// More pods than numbers are held back before they are used again: some get one that another pod has given back.
+TEST(PolicyChanges, ManyPodsThatReceiveAsAnotherAtOnceKeepTheirVerdicts) {
+  constexpr unsigned kPods = 1500;
+  PolicyHub hub;
+  std::vector<Pod> many;
+  std::string text;
+  for (unsigned i = 0; i < kPods; ++i) {
+    const std::string name = "p" + std::to_string(i);
+    many.push_back({"east",
+                    "shop",
+                    name,
+                    "10.1." + std::to_string(10 + i / 200) + "." + std::to_string(1 + i % 200),
+                    0x10200 + i,
+                    {{"app", name}, {"part", "of"}}});
+    std::string one = PolicyHub::identity_text(many.back()) + PolicyHub::pod_text(many.back());
+    one.insert(one.find("{name: http, containerPort: 8080}"), "{name: web, containerPort: 9000}, ");
+    text += one;
+  }
+  hub.file("many.yaml", text);
+  hub.file("http.yaml", knp("  podSelector: {}\n  ingress: [{ports: [{port: http}]}]", "http") +
+                            cnp("  endpointSelector: {matchLabels: {app: web}}\n"
+                                "  egressDeny: [{toEndpoints: [{matchLabels: {part: of}}]}]",
+                                "deny"));
+  const Identity web{pod("east/web").identity}, other{pod("west/web").identity};
+  const auto expect_all = [&](const char* when) {
+    unsigned admitted = 0, denied = 0;
+    for (const Pod& each : many) {
+      const Identity receiver = hub.tables.receives_as(each.address, Identity{each.identity});
+      EXPECT_NE(receiver, Identity{each.identity});
+      admitted += allowed(hub.tables.decide(false, receiver, other, kTcp, 8080)) ? 1 : 0;
+      denied += allowed(hub.tables.decide(true, web, receiver, kTcp, 8080)) ? 0 : 1;
+    }
+    EXPECT_EQ(admitted, kPods) << when;
+    EXPECT_EQ(denied, kPods) << when;
+  };
+  hub.compile();
+  expect_all("one name");
+  hub.file("web.yaml", knp("  podSelector: {}\n  ingress: [{ports: [{port: web}]}]", "web"));
+  hub.compile();
+  expect_all("two names");
+}
+
 // The verdicts of all pairs on a few ports: must not depend on history.
 std::string picture(const PolicyHub& hub, const std::vector<Pod>& extra) {
   std::vector<Identity> everyone;

@@ -102,6 +102,22 @@ class IntakeTest : public ::testing::Test {
   Intake::Clock::time_point now_ = Intake::Clock::time_point(100h);
 };
 
+TEST_F(IntakeTest, WhatStandsStaysWhereItsNewVersionIsTooLarge) {
+  options_.limits.megabytes = 1;
+  Intake intake(options_, {"file", "etcd", "kubernetes"}, model_);
+  KeptState kept;
+  const ObjectDelta standing = address("west", 1);
+  kept.objects.push_back({{"etcd", standing.key}, {*standing.value, standing.provenance}});
+  kept.seen[{"etcd", "west"}] = before(60s);
+  (void)intake.restore(std::move(kept), wall_, now_);
+  ObjectDelta large = standing;
+  std::get<AddressObject>(*large.value).pod = std::string(2'000'000, 'x');
+  (void)intake.take(1, {large}, answers_, now_);
+  source_.clusters = {"west"};
+  EXPECT_TRUE(intake.confirm(1, source_, answers_, now_).empty());
+  EXPECT_TRUE(has(standing)) << "its hub has said something of it";
+}
+
 TEST_F(IntakeTest, RestoredObjectsCountUntilAListOfTheirClusterLacksThem) {
   restore({address("west", 1), address("west", 2), address("north", 3)});
   EXPECT_TRUE(has(address("west", 1)) && has(address("west", 2)) && has(address("north", 3)));
