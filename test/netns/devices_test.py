@@ -147,7 +147,9 @@ class Devices(FleetCase):
             return sum(loss["count"] for device in gateway.query("drops")["devices"] for loss in device["losses"]
                        if loss["name"] == "left_to_kernel.foreign_source")
         before = foreign()
-        node.run(["ping", "-c5", "-i0.1", "-W1", "-I", "203.0.113.11", pod("east-web-0").ipv4], check=False)
+        node.run(["ip", "addr", "add", "198.51.100.7/32", "dev", "lo"])  # of no node of the cluster
+        self.addCleanup(node.run, ["ip", "addr", "del", "198.51.100.7/32", "dev", "lo"])
+        node.run(["ping", "-c5", "-i0.1", "-W1", "-I", "198.51.100.7", pod("east-web-0").ipv4], check=False)
         wait_until(lambda: foreign() >= before + 5, what="foreign sources are counted")
         for device in gateway.query("drops")["devices"]:
             self.assertLessEqual({"rx_no_frame", "rx_ring_full", "oversize", "tx_refused",
