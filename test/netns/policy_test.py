@@ -101,8 +101,13 @@ class AlwaysWithoutCilium(PolicyCase):
     hub = PlainHub
     settings = {"policy": "{enforcement: always}"}
 
-    def setUp(self):
-        pass  # nothing is allowed before a test
+    def setUp(self):  # in east nothing is allowed before a test
+        self.apply("west", "open", """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: open, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}
+""")
 
     def trace(self, client):
         return self.fleet.gateways["east-1"].query(

@@ -80,8 +80,7 @@ TEST_F(KernelTest, OurOwnRoutesAreNotReported) {
 TEST_F(KernelTest, RoutesOfOursThatSomebodyElseRemovesAreReported) {
   ASSERT_TRUE(kernel_->make_local_device({}));
   ASSERT_TRUE(kernel_->set_routes("isthmus0", std::vector{prefix("10.2.0.0/16"), prefix("fd00:2::/48")}, {}));
-  ASSERT_TRUE(kernel_->set_closed_routes(std::vector<std::string>{"isthmus0"}, {}, std::vector{prefix("10.4.0.0/16")}));
-  for (const char* flush : {"ip route flush proto 21", "ip -6 route flush proto 21", "ip route flush table 21073"}) {
+  for (const char* flush : {"ip route flush proto 21", "ip -6 route flush proto 21"}) {
     settle();
     sh(flush);
     EXPECT_TRUE(poll_until([](const KernelEvents& events) { return events.routes_changed; })) << flush;
