@@ -121,12 +121,13 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   auto keeper = Keeper::open(config.last_known_directory, config.name, owners, kept);
   if (!keeper) {
     keeper_error_ = Error{"nothing is kept for a restart without hubs: " + keeper.error().what, keeper.error().where,
-                          keeper.error().fix};
+                          keeper.error().fix + "; then restart this gateway, which tries it at its start only"};
     return;
   }
   keeper_ = std::move(*keeper);
   kept_.clusters = std::move(kept.clusters);
   kept_.vips = std::move(kept.vips);
+  seen_ = kept.seen;
   const std::size_t objects = kept.objects.size();
   const auto now = Intake::Clock::now();
   std::size_t unused = 0;
@@ -174,15 +175,20 @@ void Hubs::keep_times() {
     const bool fleet =  // as far as it can be read: an invalid object of one kind has its last version
         source.listed(ObjectKind::kCluster, {}) || source.listed(ObjectKind::kGateway, {});
     if (states[i].empty() && policies && fleet) {
-      keeper_->seen(sources_[i].hub, {}, {wall, policies});
+      keep_seen(sources_[i].hub, {}, {wall, policies});
     }
     for (const HubState& state : states[i]) {
       if (current(state) || state.absent) {  // by cluster, or by kind
-        keeper_->seen(sources_[i].hub, state.kind.empty() ? state.name : state.kind,
-                      {wall, policies && (state.kind.empty() || state.policies)});
+        keep_seen(sources_[i].hub, state.kind.empty() ? state.name : state.kind,
+                  {wall, policies && (state.kind.empty() || state.policies)});
       }
     }
   }
+}
+
+void Hubs::keep_seen(const std::string& hub, const std::string& name, const KeptTime& time) {
+  seen_[{hub, name}] = time;
+  keeper_->seen(hub, name, time);
 }
 
 void Hubs::keep_holds(Intake::Clock::time_point now) {
@@ -199,8 +205,9 @@ void Hubs::keep_holds(Intake::Clock::time_point now) {
   }
 }
 
-// What was kept is lost: everything is told again, and that it is in step after it.
-void Hubs::keep_anew(const Model& model) {
+// What was kept is lost: everything is told again, also of hubs that are away and what is held, and after it what is in
+// step now.
+void Hubs::keep_anew(const Model& model, Intake::Clock::time_point now) {
   if (keeper_ == nullptr || !keeper_->lost()) {
     return;
   }
@@ -213,6 +220,11 @@ void Hubs::keep_anew(const Model& model) {
                        });
     keep(i, std::move(all));
   }
+  for (const auto& [of, time] : seen_) {
+    keeper_->seen(of.first, of.second, time);
+  }
+  intake_->repeat_holds();
+  keep_holds(now);
   synced_parts_ = 0;
   times_kept_ = {};
 }
@@ -244,7 +256,7 @@ bool Hubs::take(Model& model, const Intake::Answers& answers) {
     keep(hub, {std::move(delta)});
   }
   keep_holds(now);
-  keep_anew(model);
+  keep_anew(model, now);
   tell_restored();
   keep_times();
   return model.set_policies_listed(listed) || any;

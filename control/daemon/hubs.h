@@ -5,9 +5,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/model/gateway_config.h"
@@ -58,7 +60,8 @@ class Hubs {
   void keep(std::size_t hub, std::vector<ObjectDelta> deltas);
   void keep_times();
   void keep_holds(Intake::Clock::time_point now);
-  void keep_anew(const Model& model);
+  void keep_seen(const std::string& hub, const std::string& name, const KeptTime& time);
+  void keep_anew(const Model& model, Intake::Clock::time_point now);
   void tell_restored();
 
   std::vector<Named> sources_;
@@ -66,6 +69,7 @@ class Hubs {
   std::unique_ptr<Keeper> keeper_;
   KeptState kept_;  // without the objects, which are in the model
   std::optional<Error> keeper_error_;
+  std::map<std::pair<std::string, std::string>, KeptTime> seen_;  // as it is kept, by hub and part
   std::size_t synced_parts_ = 0;
   Intake::Clock::time_point times_kept_;
   std::unique_ptr<EtcdRegistration> registration_;  // null: not configured, or not serving yet

@@ -241,6 +241,13 @@ void Intake::end_hold(const Model::RestoredPart& part) {
   }
 }
 
+void Intake::repeat_holds() {
+  holds_.clear();
+  for (const auto& [part, until] : deadlines_) {
+    holds_.push_back({kept_part(part), until});
+  }
+}
+
 // Those of what the hub has again: a deadline that was left would be over when something is missing again.
 void Intake::end_holds() {
   std::set<Model::RestoredPart> held;

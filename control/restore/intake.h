@@ -74,6 +74,8 @@ class Intake {
 
   // What has come to be held since the last call, and what is no longer.
   [[nodiscard]] std::vector<Hold> take_holds() { return std::exchange(holds_, {}); }
+  // Has take_holds() return all that is held, as if it had come to be since.
+  void repeat_holds();
 
   // Whether the hub's policies were all known before the restart, and that is not too long ago.
   [[nodiscard]] bool policies_restored(Hub hub, Clock::time_point now) const;

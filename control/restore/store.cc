@@ -121,20 +121,21 @@ std::string Store::path_of(const std::string& directory, const std::string& name
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const std::string& name,
                                            std::uint32_t format) {
-  if (auto made = make_parent(directory); !made) {
-    return made.error();
-  }
   std::unique_ptr<Store> store(new Store(path_of(directory, name), format));
   Status opened = store->open_database();
   if (!opened) {
     return opened.error();
   }
+  store->holds_ = !store->new_;
   return store;
 }
 
 // The store's own directory: what is there is taken if only this user can have written it, and removed otherwise. Made
 // anew, it must not be there again: in a directory that others may write to, somebody else would have made it.
 Status Store::make_own() {
+  if (Status above = make_parent(std::filesystem::path(path_).parent_path().string()); !above) {
+    return above;
+  }
   if (mkdir(path_.c_str(), 0700) == 0) {
     return Ok{};
   }
@@ -155,6 +156,11 @@ Status Store::make_own() {
                                          : Status(last_error("cannot create the last known state", path_));
 }
 
+Store::Place Store::place() const {
+  struct stat info {};
+  return lstat((path_ + "/CURRENT").c_str(), &info) == 0 ? Place{info.st_dev, info.st_ino} : Place{};
+}
+
 // An error that is LevelDB's lock means that another process has it; every other one that what is there is damaged.
 Status Store::open_database() {
   for (const bool again : {false, true}) {
@@ -165,7 +171,9 @@ Status Store::open_database() {
     leveldb::Status status = leveldb::DB::Open(database_options(), path_, &db);
     database_->db.reset(db);
     std::string text;
+    new_ = false;
     if (status.ok()) {
+      place_ = place();
       status = db->Get({}, kFormatKey, &text);
       if (status.IsNotFound()) {
         const std::unique_ptr<leveldb::Iterator> any(db->NewIterator({}));
@@ -174,6 +182,7 @@ Status Store::open_database() {
         if (status.ok() && !any->Valid()) {
           text = format_text(format_);
           status = db->Put({}, kFormatKey, text);
+          new_ = true;
         }
       }
     }
@@ -237,17 +246,25 @@ void Store::clear(const std::string& why) {
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
   Status opened = open_database();
+  holds_ = false;
   reason_ = opened.ok() ? why : why + "; " + opened.error().text();
 }
 
 Status Store::write(const std::vector<Change>& changes) {
+  if (database_->db && !(place() == place_)) {
+    database_->db.reset();
+  }
   if (!database_->db) {
     const std::string before = std::exchange(reason_, "");
     Status opened = open_database();
-    emptied_ = !reason_.empty();
+    if (opened && new_ && reason_.empty()) {
+      reason_ = holds_ ? "it was removed while it was in use" : "";
+    }
+    emptied_ = holds_ && !reason_.empty();
+    holds_ = holds_ && !emptied_;
     reason_ = reason_.empty() ? before : reason_;
     if (!opened || emptied_) {
-      return opened ? Status(Error{"the last known state is lost: " + reason_, path_, kFix}) : opened;
+      return opened ? Status(Error{reason_, path_, kFix}) : opened;
     }
   }
   leveldb::WriteBatch batch;
@@ -264,6 +281,7 @@ Status Store::write(const std::vector<Change>& changes) {
   if (!status.ok()) {
     database_->db.reset();
   }
+  holds_ = holds_ || status.ok();
   return status.ok() ? Status(Ok{})
                      : Status(Error{"cannot write the last known state: " + status.ToString(), path_,
                                     "make room on its disk, and see that this process can write to it"});

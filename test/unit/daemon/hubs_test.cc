@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "test/unit/source/temporary_folder.h"
 
@@ -49,6 +51,31 @@ class HubsTest : public testing::Test {
     }
     return known;
   }
+  // A run whose store is removed, until it is kept anew: what the next one finds.
+  KeptState lose() {
+    {
+      EventLoop loop;
+      EXPECT_TRUE(loop.open().ok());
+      Model model;
+      Hubs hubs;
+      EXPECT_TRUE(hubs.open(config_, loop, model, [] {}).ok());
+      const auto take = [&] { hubs.take(model, [](const std::string&) { return false; }); };
+      for (int i = 0; i < 3; ++i) {
+        take();
+      }
+      folder_.remove("known/east-1.known");
+      hubs.keeper()->claims("north", std::nullopt);  // something to write
+      for (int i = 0; i < 600 && hubs.keeper()->beginnings() == 0; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        take();
+      }
+      EXPECT_EQ(hubs.keeper()->beginnings(), 1U);
+    }
+    KeptState kept;
+    const KeptOwners owners{{"", "cluster east"}, {"file", std::nullopt}};
+    static_cast<void>(Keeper::open(config_.last_known_directory, config_.name, owners, kept));
+    return kept;
+  }
   void unmount() {
     folder_.move("hub", "away");
     folder_.make("hub");
@@ -90,6 +117,26 @@ TEST_F(HubsTest, WhatAnotherHubSaidOpensNothing) {
   const Known known = run();
   EXPECT_FALSE(known.cluster || known.pod || known.policies);
   EXPECT_NE(known.problems.find("is set aside"), std::string::npos) << known.problems;
+}
+
+TEST_F(HubsTest, WhatIsLostWhileAHubIsAwayIsKeptAnewWithItsAge) {
+  static_cast<void>(run());
+  unmount();
+  const KeptState kept = lose();
+  EXPECT_EQ(kept.objects.size(), 2U);
+  EXPECT_EQ(kept.seen.count({"file", {}}), 1U);
+  const Known known = run();
+  EXPECT_TRUE(known.cluster && known.pod && known.policies) << known.problems;
+}
+
+TEST_F(HubsTest, WhatIsLostWhileSomethingIsHeldIsKeptAnewWithTheHold) {
+  folder_.write("hub/clusters/east/more.yaml",
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: shop}\nstatus: {podIP: 10.1.0.2}\n");
+  static_cast<void>(run());
+  folder_.remove("hub/clusters/east");
+  const KeptState kept = lose();
+  EXPECT_EQ(kept.objects.size(), 3U);
+  EXPECT_EQ(kept.holds.count({"file", ObjectKind::kPod, "east"}), 1U);
 }
 
 }  // namespace

@@ -358,6 +358,11 @@ TEST_F(IntakeTest, HowLongSomethingIsHeldIsCountedOverRestarts) {
   ASSERT_EQ(holds.size(), 1U);
   EXPECT_EQ(holds[0].part, (KeptPart{"etcd", ObjectKind::kAddress, "west"}));
   EXPECT_EQ(holds[0].until, now_ + 600s);
+  EXPECT_TRUE(intake_.take_holds().empty());
+  intake_.repeat_holds();
+  holds = intake_.take_holds();
+  ASSERT_EQ(holds.size(), 1U) << "what is kept anew has it too";
+  EXPECT_EQ(holds[0].until, now_ + 600s);
   for (const auto left : {100s, -1s}) {  // the next start
     Model model;
     Intake intake({24h, 50, 600s, 60s}, {"file", "etcd"}, model);

@@ -230,6 +230,23 @@ TEST_F(KeeperTest, WhatIsDamagedWhileItRunsIsKeptAnewOnceEverythingIsToldAgain) 
   EXPECT_FALSE(keeper->problem()) << keeper->problem()->text();
 }
 
+TEST_F(KeeperTest, WhatIsRemovedWhileItRunsIsToldAndKeptAnew) {
+  {
+    const auto keeper = open();
+    keeper->objects("etcd", {address(1, 300)});
+    std::filesystem::remove_all(folder_.path("known/east-1.known"));
+    ASSERT_TRUE(until([&] { return keeper->lost(); }));
+    ASSERT_TRUE(keeper->problem());
+    EXPECT_NE(keeper->problem()->what.find("removed while"), std::string::npos) << keeper->problem()->text();
+    keeper->begin_anew();
+    keeper->objects("etcd", {address(1, 300), address(2, 300)});
+    EXPECT_TRUE(until([&] { return !keeper->problem(); }));
+  }
+  const auto keeper = open();
+  EXPECT_EQ(kept_.objects.size(), 2U);
+  EXPECT_FALSE(keeper->problem()) << keeper->problem()->text();
+}
+
 TEST_F(KeeperTest, ChangesThatWaitAreBoundedByTheirSize) {
   constexpr std::size_t kLimit = 100'000;
   {

@@ -146,6 +146,37 @@ TEST_F(StoreTest, AWriteThatFailsIsFollowedByOneThatOpensItAgain) {
   EXPECT_EQ(all(*store), (Pairs{{"a", "1"}, {"b", "2"}, {"c", "3"}, {"e", "5"}}));
 }
 
+TEST_F(StoreTest, WhatIsRemovedWhileItIsInUseIsLostWithTheNextWrite) {
+  for (const std::string& removed : {path_, directory_, path_ + "/*"}) {
+    fill();
+    const auto store = open();
+    if (removed.ends_with("*")) {
+      for (const auto& entry : fs::directory_iterator(path_)) {
+        fs::remove(entry.path());
+      }
+    } else {
+      fs::remove_all(removed);
+    }
+    const Status lost = store->write({{"d", "4"}});
+    EXPECT_FALSE(lost) << removed;
+    EXPECT_TRUE(store->emptied()) << removed;
+    EXPECT_NE(store->reason().find("removed while"), std::string::npos) << store->reason();
+    EXPECT_EQ(all(*store), Pairs{}) << removed;
+    const Status anew = store->write({{"e", "5"}});
+    EXPECT_TRUE(anew) << anew.error().text();
+    EXPECT_FALSE(store->emptied());
+    EXPECT_EQ(all(*store), (Pairs{{"e", "5"}}));
+  }
+}
+
+TEST_F(StoreTest, WhatIsRemovedBeforeAnythingWasWrittenIsNoLoss) {
+  const auto store = open();
+  fs::remove_all(path_);
+  EXPECT_TRUE(store->write({{"a", "1"}}));
+  EXPECT_FALSE(store->emptied());
+  EXPECT_EQ(all(*store), (Pairs{{"a", "1"}}));
+}
+
 TEST_F(StoreTest, TwoProcessesDoNotShareIt) {
   const auto first = open();
   const auto second = Store::open(directory_, "east-1", 1);
