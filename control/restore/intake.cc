@@ -284,6 +284,10 @@ void Intake::forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<Obj
 void Intake::confirm_part(const Model::RestoredPart& part, const Source& source, const Answers& answers,
                           Clock::time_point now, std::vector<ObjectDelta>& removed) {
   const bool fleet = is_of_fleet(part.kind);
+  if (source.withholds(part.kind)) {
+    seen_[{part.source, kind_text(part.kind)}] = now;
+    return;
+  }
   if (!fleet && !source.listed(part.kind, part.cluster)) {
     return;
   }

@@ -4,10 +4,10 @@
 // them, or until they are too old. What a list lacks is judged as it is while the gateway runs. An etcd that lacks too
 // many of a cluster's objects may have lost them: they stay for a while, as after a reconnect. A folder that has
 // nothing for the fleet, or for all clusters, may not be mounted: the same. A list of an API server is its word: what
-// it lacks goes at once (2026-11-29: policies stayed too, and with them what they allowed). A gateway that answers
-// probes stays for the lifetime of a lease. How long something is held is counted over restarts. A policy whose first
-// version since is refused stays as it was before the restart, as it does at a gateway that was not restarted. Owner:
-// Hubs. Thread: control.
+// it lacks goes at once (2026-11-29: policies stayed too, and with them what they allowed); of what it withholds, what
+// was known stands and grows no older. A gateway that answers probes stays for the lifetime of a lease. How long
+// something is held is counted over restarts. A policy whose first version since is refused stays as it was before the
+// restart, as it does at a gateway that was not restarted. Owner: Hubs. Thread: control.
 #pragma once
 
 #include <chrono>

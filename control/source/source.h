@@ -33,7 +33,7 @@ struct HubState {
   std::uint64_t retained = 0;             // objects missing from the hub that stay in force, see problems()
   std::string kind;                       // of an API server's resource: the kind of its objects
   bool policies = false;                  // one of those that policies are made of
-  bool absent = false;                    // the server does not have it, and so none of its objects
+  bool absent = false;                    // the server does not have it, or withholds it: see Source::withholds()
 };
 
 // What a member of the fleet had before a restart, as far as its hub has not said it again.
@@ -70,6 +70,8 @@ class Source {
   // hub has been found to have no such member. `cluster`: of the key; of a fleet object the cluster that it is of,
   // empty for a profile.
   [[nodiscard]] virtual bool listed(ObjectKind /*kind*/, const std::string& /*cluster*/) const { return synced(); }
+  // True while the hub does not say to this gateway what it has of that kind, and need not: what is known of it stands.
+  [[nodiscard]] virtual bool withholds(ObjectKind /*kind*/) const { return false; }
   // Before start(), and again when there are fewer: what these members had stays theirs, whoever is read first.
   virtual void set_restored(const RestoredMembers& /*members*/) {}
   [[nodiscard]] virtual std::string describe() const = 0;

@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -41,7 +42,7 @@ class ApiSource::Loop final : public ReflectorSink {
         credentials_(io_, access_, times_),
         tick_(io_),
         listed_(objects_->resources().size(), false),
-        known_(objects_->resources().size(), false),
+        known_(objects_->resources().size(), Known::kNo),
         http_status_(objects_->resources().size(), 0),
         stale_(objects_->resources().size(), false),
         event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -102,17 +103,27 @@ class ApiSource::Loop final : public ReflectorSink {
   [[nodiscard]] bool synced() const { return synced_polled_; }
   [[nodiscard]] bool policies_listed() const { return policies_polled_; }
   // Of a kind that is read from one resource, that resource; of others (a Fleet hub's, ServiceExports) all of them.
+  // What is withheld of one kind says nothing of the others.
   [[nodiscard]] bool listed(const std::string& kind) const {
     const auto& resources = objects_->resources();  // constant
     bool all = known_polled_.size() == resources.size();
     std::size_t of_kind = 0, known_of_kind = 0;
     for (std::size_t i = 0; i < known_polled_.size(); ++i) {
-      all = all && known_polled_[i];
+      all = all && known_polled_[i] != Known::kNo;
       of_kind += resources[i].kind == kind ? 1 : 0;
-      known_of_kind += resources[i].kind == kind && known_polled_[i] ? 1 : 0;
+      known_of_kind += resources[i].kind == kind && known_polled_[i] == Known::kYes ? 1 : 0;
     }
-    return all || (of_kind == 1 && known_of_kind == 1 && kind != kind_text(ObjectKind::kNode) &&
-                   kind != kind_text(ObjectKind::kService) && kind != kind_text(ObjectKind::kSlice));
+    return !withholds(kind) &&
+           (all || (of_kind == 1 && known_of_kind == 1 && kind != kind_text(ObjectKind::kNode) &&
+                    kind != kind_text(ObjectKind::kService) && kind != kind_text(ObjectKind::kSlice)));
+  }
+  [[nodiscard]] bool withholds(const std::string& kind) const {
+    const auto& resources = objects_->resources();
+    bool any = false;
+    for (std::size_t i = 0; i < known_polled_.size(); ++i) {
+      any = any || (resources[i].kind == kind && known_polled_[i] == Known::kWithheld);
+    }
+    return any;
   }
   [[nodiscard]] std::vector<SourceProblem> problems() const {
     const std::lock_guard lock(mutex_);
@@ -127,9 +138,9 @@ class ApiSource::Loop final : public ReflectorSink {
   void list_begins(std::size_t resource) override { objects_->list_begins(resource); }
   void list_ends(std::size_t resource) override {
     objects_->list_ends(resource);
-    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0 || !known_[resource];
+    problems_dirty_ = problems_dirty_ || http_status_[resource] != 0 || known_[resource] != Known::kYes;
     listed_[resource] = true;
-    known_[resource] = true;
+    known_[resource] = Known::kYes;
     http_status_[resource] = 0;
   }
   void put(std::size_t resource, const std::string& version, const YamlNode& object) override {
@@ -139,7 +150,9 @@ class ApiSource::Loop final : public ReflectorSink {
   void unavailable(std::size_t resource, unsigned status) override {
     objects_->unavailable(resource);
     listed_[resource] = true;
-    known_[resource] = known_[resource] || is_absent(resource, status);
+    if (known_[resource] != Known::kYes && is_absent(resource, status)) {
+      known_[resource] = status == 404 ? Known::kYes : Known::kWithheld;
+    }
     http_status_[resource] = status;
     problems_dirty_ = true;
   }
@@ -174,6 +187,10 @@ class ApiSource::Loop final : public ReflectorSink {
   }
 
  private:
+  // kYes: listed once, or the server does not have the kind. kWithheld: not for us (403), of a kind where that is no
+  // problem; what was known of it stands.
+  enum class Known : std::uint8_t { kNo, kWithheld, kYes };
+
   void run() {
     for (const auto& reflector : reflectors_) {
       reflector->start();
@@ -202,7 +219,7 @@ class ApiSource::Loop final : public ReflectorSink {
     });
   }
 
-  // Whether that answer says that the server does not have the kind, or not for us: there are no objects of it.
+  // Whether that answer says that the server does not have the kind, or not for us, which is no problem.
   [[nodiscard]] bool is_absent(std::size_t resource, unsigned status) const {
     const ApiResource& of = objects_->resources()[resource];
     return (status == 404 && of.optional) || (status == 403 && of.may_be_forbidden);
@@ -211,7 +228,7 @@ class ApiSource::Loop final : public ReflectorSink {
   [[nodiscard]] bool policies_known() const {
     bool known = true;
     for (std::size_t i = 0; i < known_.size(); ++i) {
-      known = known && (known_[i] || !objects_->resources()[i].policy);
+      known = known && (known_[i] != Known::kNo || !objects_->resources()[i].policy);
     }
     return known;
   }
@@ -300,7 +317,7 @@ class ApiSource::Loop final : public ReflectorSink {
     for (std::size_t i = 0; i < states.size(); ++i) {
       const std::string& error = states[i].last_error;
       const bool silent = error.empty() && now - created_ >= kSilence;
-      if (!known_[i] && http_status_[i] == 0 && (silent || !error.empty())) {
+      if (known_[i] == Known::kNo && http_status_[i] == 0 && (silent || !error.empty())) {
         const std::string what = silent ? "the server has not sent all of them yet" : error;
         std::string& names = by_error[{unknown_text(i), what}];
         names += (names.empty() ? "" : ", ") + states[i].name;
@@ -315,7 +332,7 @@ class ApiSource::Loop final : public ReflectorSink {
 
   static constexpr auto kUnknownPolicies = ", so that this cluster's policies are not known";
   [[nodiscard]] std::string unknown_text(std::size_t index) const {
-    return objects_->resources()[index].policy && !known_[index] ? kUnknownPolicies : "";
+    return objects_->resources()[index].policy && known_[index] == Known::kNo ? kUnknownPolicies : "";
   }
 
   static bool same_problems(const std::vector<SourceProblem>& a, const std::vector<SourceProblem>& b) {
@@ -336,22 +353,22 @@ class ApiSource::Loop final : public ReflectorSink {
   bool problems_dirty_ = true;
   std::chrono::steady_clock::time_point problems_updated_{};
   std::vector<bool> listed_;           // per resource: listed, or found unavailable
-  std::vector<bool> known_;            // per resource: listed once, or known to be absent
+  std::vector<Known> known_;           // per resource
   std::vector<unsigned> http_status_;  // per resource: 403, 404, or 0 if available
   std::vector<bool> stale_;            // per resource: logged as stale
   std::set<std::string> logged_;       // errors of resources that were never listed
   std::thread thread_;
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
   bool synced_polled_ = false, policies_polled_ = false;  // used by control, as what follows
-  std::vector<bool> known_polled_;
+  std::vector<Known> known_polled_;
 
   // Shared.
   int event_ = -1;
   mutable std::mutex mutex_;
   std::vector<ObjectDelta> deltas_;
-  bool synced_published_ = false;      // true: with the deltas above, everything has been returned
-  std::vector<bool> known_published_;  // known_ when the deltas above were taken
-  bool policies_published_ = false;    // the same of what policies are made of
+  bool synced_published_ = false;       // true: with the deltas above, everything has been returned
+  std::vector<Known> known_published_;  // known_ when the deltas above were taken
+  bool policies_published_ = false;     // the same of what policies are made of
   std::shared_ptr<const std::vector<SourceProblem>> problems_;
   std::vector<HubState> states_;
 };
@@ -393,6 +410,8 @@ bool ApiSource::synced() const { return loop_ && loop_->synced(); }
 bool ApiSource::listed(ObjectKind kind, const std::string& /*cluster*/) const {
   return loop_ && loop_->listed(kind_text(kind));
 }
+
+bool ApiSource::withholds(ObjectKind kind) const { return loop_ && loop_->withholds(kind_text(kind)); }
 
 bool ApiSource::policies_listed() const { return loop_ && loop_->policies_listed(); }
 

@@ -45,6 +45,8 @@ class ApiSource : public Source {
   [[nodiscard]] bool policies_listed() const override;
   // What the server refuses to say, in part or as a whole, is not known to be gone.
   [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
+  // A kind that this gateway need not be allowed to read, and is not.
+  [[nodiscard]] bool withholds(ObjectKind kind) const override;
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::optional<std::string> identity() const override;
   [[nodiscard]] std::vector<HubState> states() const override;

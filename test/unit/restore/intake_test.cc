@@ -22,10 +22,12 @@ class SaidSource final : public Source {
   [[nodiscard]] bool listed(ObjectKind, const std::string& cluster) const override {
     return clusters.contains(cluster);
   }
+  [[nodiscard]] bool withholds(ObjectKind kind) const override { return withheld.contains(kind); }
   [[nodiscard]] std::string describe() const override { return "said"; }
   [[nodiscard]] std::optional<std::string> identity() const override { return "said"; }
 
   std::set<std::string> clusters;
+  std::set<ObjectKind> withheld;
 };
 
 class IntakeTest : public ::testing::Test {
@@ -322,6 +324,23 @@ TEST_F(IntakeTest, WhatAnApiServersListLacksGoesAtOnceHoweverMuchItIs) {
   source_.clusters = {"east"};
   EXPECT_EQ(confirm(2), 19U);
   EXPECT_EQ(model_.size(), 1U);
+}
+
+TEST_F(IntakeTest, WhatAnApiServerWithholdsStandsAndGrowsNoOlder) {
+  KeptState kept;
+  const ObjectKey key{ObjectKind::kAgentConfig, "east", "kube-system", "cilium-config"};
+  kept.objects.push_back({{"kubernetes", key}, {AgentConfigObject{false}, {}}});
+  kept.seen[{"kubernetes", "ConfigMap"}] = before(60s, true);
+  lost_ = intake_.restore(std::move(kept), wall_, now_);
+  source_.clusters = {"east"};
+  source_.withheld = {ObjectKind::kAgentConfig};
+  for (int i = 0; i < 3; ++i, now_ += 23h) {
+    EXPECT_EQ(confirm(2) + expire(), 0U);
+  }
+  EXPECT_NE(model_.version_of(2, key), nullptr);
+  source_.withheld.clear();  // and it turns out not to be there
+  EXPECT_EQ(confirm(2), 1U);
+  EXPECT_EQ(model_.version_of(2, key), nullptr);
 }
 
 TEST_F(IntakeTest, AFolderThatIsEmptyAtTheStartIsHeldAsOneThatBecomesEmpty) {

@@ -58,11 +58,19 @@ TEST_F(KubernetesSourceTest, TheAgentsConfigurationIsReadAloneAndMayBeForbidden)
   start_and_sync();
   EXPECT_TRUE(source->policies_listed());
   EXPECT_TRUE(source->problems().empty());
+  EXPECT_TRUE(source->withholds(ObjectKind::kAgentConfig));
+  EXPECT_FALSE(source->listed(ObjectKind::kAgentConfig, "east")) << "it may be there";
+  for (const ObjectKind other : {ObjectKind::kNetworkPolicy, ObjectKind::kService, ObjectKind::kCluster}) {
+    EXPECT_TRUE(source->listed(other, "east")) << kind_text(other);
+    EXPECT_FALSE(source->withholds(other)) << kind_text(other);
+  }
   server.forbid(kConfigMaps, false);
   server.put(kConfigMaps, {{"metadata", {{"namespace", "kube-system"}, {"name", "cilium-config"}}},
                            {"data", {{"policy-default-local-cluster", "false"}, {"cluster-name", "east"}}}});
   ASSERT_TRUE(hub->until([&] { return hub->objects.contains(key); })) << states();
   EXPECT_EQ(std::get<AgentConfigObject>(hub->objects.at(key)).default_local_cluster, false);
+  EXPECT_TRUE(source->listed(ObjectKind::kAgentConfig, "east"));
+  EXPECT_FALSE(source->withholds(ObjectKind::kAgentConfig));
   EXPECT_EQ(server.count(kConfigMaps), server.count(kConfigMaps, "fieldSelector=metadata.name%3Dcilium-config"));
   options.agent_config = false;
   start_and_sync();
