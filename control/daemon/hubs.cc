@@ -127,6 +127,17 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   keeper_ = std::move(*keeper);
   kept_.clusters = std::move(kept.clusters);
   kept_.vips = std::move(kept.vips);
+  // A part that its hub has no longer, as a kind that this configuration does not need, says nothing of the others.
+  std::erase_if(kept.seen, [&](const auto& entry) {
+    const auto& [hub, part] = entry.first;
+    const bool followed = std::any_of(
+        sources_.begin(), sources_.end(),
+        [&, &hub = hub, &part = part](const Named& one) { return one.hub == hub && one.source->follows(part); });
+    if (!followed) {
+      keeper_->forget_seen(hub, part);
+    }
+    return !followed;
+  });
   seen_ = kept.seen;
   const std::size_t objects = kept.objects.size();
   const auto now = Intake::Clock::now();

@@ -291,6 +291,10 @@ void Keeper::seen(const std::string& hub, const std::string& name, const KeptTim
   change(encode_key(KeptSeen{hub, name}), encode_time(time));
 }
 
+void Keeper::forget_seen(const std::string& hub, const std::string& name) {
+  change(encode_key(KeptSeen{hub, name}), std::nullopt);
+}
+
 void Keeper::claims(const std::string& cluster, const std::optional<KeptClaims>& claims) {
   change(encode_key(KeptCluster{cluster}), claims ? std::optional(encode_claims(*claims)) : std::nullopt);
 }

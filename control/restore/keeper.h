@@ -54,6 +54,7 @@ class Keeper {
   void objects(const std::string& hub, std::vector<ObjectDelta> deltas);
   // Other facts; those of one key replace each other.
   void seen(const std::string& hub, const std::string& name, const KeptTime& time);
+  void forget_seen(const std::string& hub, const std::string& name);
   void claims(const std::string& cluster, const std::optional<KeptClaims>& claims);
   void hold(const KeptPart& part, const std::optional<KeptTime>& until);
   void holder(const IpAddress& vip, const std::optional<KeptHolder>& holder);

@@ -72,6 +72,9 @@ class Source {
   [[nodiscard]] virtual bool listed(ObjectKind /*kind*/, const std::string& /*cluster*/) const { return synced(); }
   // True while the hub does not say to this gateway what it has of that kind, and need not: what is known of it stands.
   [[nodiscard]] virtual bool withholds(ObjectKind /*kind*/) const { return false; }
+  // Whether it follows a part of that name, a cluster or a kind, before start() too. What was kept of another part says
+  // nothing of this hub.
+  [[nodiscard]] virtual bool follows(const std::string& /*part*/) const { return true; }
   // Before start(), and again when there are fewer: what these members had stays theirs, whoever is read first.
   virtual void set_restored(const RestoredMembers& /*members*/) {}
   [[nodiscard]] virtual std::string describe() const = 0;

@@ -413,6 +413,12 @@ bool ApiSource::listed(ObjectKind kind, const std::string& /*cluster*/) const {
 
 bool ApiSource::withholds(ObjectKind kind) const { return loop_ && loop_->withholds(kind_text(kind)); }
 
+bool ApiSource::follows(const std::string& part) const {
+  const auto objects = make_objects_({});
+  const auto& resources = objects->resources();
+  return std::any_of(resources.begin(), resources.end(), [&](const ApiResource& each) { return each.kind == part; });
+}
+
 bool ApiSource::policies_listed() const { return loop_ && loop_->policies_listed(); }
 
 std::string ApiSource::describe() const { return description_ + (loop_ ? " at " + loop_->server() : std::string()); }

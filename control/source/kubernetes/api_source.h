@@ -47,6 +47,7 @@ class ApiSource : public Source {
   [[nodiscard]] bool listed(ObjectKind kind, const std::string& cluster) const override;
   // A kind that this gateway need not be allowed to read, and is not.
   [[nodiscard]] bool withholds(ObjectKind kind) const override;
+  [[nodiscard]] bool follows(const std::string& part) const override;
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::optional<std::string> identity() const override;
   [[nodiscard]] std::vector<HubState> states() const override;

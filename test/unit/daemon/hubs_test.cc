@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <string>
 #include <thread>
 
@@ -117,6 +118,30 @@ TEST_F(HubsTest, WhatAnotherHubSaidOpensNothing) {
   const Known known = run();
   EXPECT_FALSE(known.cluster || known.pod || known.policies);
   EXPECT_NE(known.problems.find("is set aside"), std::string::npos) << known.problems;
+}
+
+TEST_F(HubsTest, AKindThatIsNoLongerReadDoesNotMakePoliciesTooOld) {
+  folder_.write(
+      "kubeconfig",
+      "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: a, user: {token: a}}]\n"
+      "contexts: [{name: a, context: {cluster: a, user: a}}]\ncurrent-context: a\n");
+  config_.hub_file.reset();
+  config_.kubernetes.cluster = folder_.path("kubeconfig");
+  config_.policy_scope = SelectorScope::kOwn;  // the agents' configuration is not asked for
+  const KeptOwners owners{{"", "cluster east"},
+                          {"kubernetes", "the Kubernetes API of cluster east at https://127.0.0.1:1"}};
+  constexpr std::int64_t kDay = 86'400;
+  KeptState kept;
+  {
+    const auto keeper = *Keeper::open(config_.last_known_directory, config_.name, owners, kept);
+    keeper->seen("kubernetes", "NetworkPolicy", {std::time(nullptr) - 60, true});
+    keeper->seen("kubernetes", "ConfigMap", {std::time(nullptr) - 2 * kDay, true});
+  }
+  const Known known = run();
+  EXPECT_TRUE(known.policies) << known.problems;
+  const auto keeper = *Keeper::open(config_.last_known_directory, config_.name, owners, kept);
+  EXPECT_EQ(kept.seen.count({"kubernetes", "NetworkPolicy"}), 1U);
+  EXPECT_EQ(kept.seen.count({"kubernetes", "ConfigMap"}), 0U);
 }
 
 TEST_F(HubsTest, WhatIsLostWhileAHubIsAwayIsKeptAnewWithItsAge) {

@@ -71,9 +71,11 @@ TEST_F(KubernetesSourceTest, TheAgentsConfigurationIsReadAloneAndMayBeForbidden)
   EXPECT_EQ(std::get<AgentConfigObject>(hub->objects.at(key)).default_local_cluster, false);
   EXPECT_TRUE(source->listed(ObjectKind::kAgentConfig, "east"));
   EXPECT_FALSE(source->withholds(ObjectKind::kAgentConfig));
+  EXPECT_TRUE(source->follows("ConfigMap"));
   EXPECT_EQ(server.count(kConfigMaps), server.count(kConfigMaps, "fieldSelector=metadata.name%3Dcilium-config"));
   options.agent_config = false;
   start_and_sync();
+  EXPECT_FALSE(source->follows("ConfigMap"));
   for (const HubState& state : source->states()) {
     EXPECT_NE(state.name, "configmaps");
   }
