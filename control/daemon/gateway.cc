@@ -252,6 +252,7 @@ void Gateway::confirm_own() {
   if (!(*own == active_->own())) {
     spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
     active_.reset();
+    admin_->feed_clients();  // the flows that they follow have ended
     activate();
   }
 }

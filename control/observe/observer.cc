@@ -30,7 +30,7 @@ struct Observer::Cursor {
   std::uint64_t next = 0;
   std::uint64_t end = 0;  // where it does not follow
   bool follow = false;
-  std::shared_ptr<int> alive;
+  std::shared_ptr<Observer*> observer;
 };
 
 Observer::Observer(ObserverOptions options, Engine& engine, FlowNames& names)
@@ -132,8 +132,11 @@ Result<FlowReader> Observer::read(const FlowQuery& query) {
   cursor->next = start_of(query, cursor->passes, cursor->since_ns);
   cursor->end = ring_.end();
   cursor->follow = query.follow;
-  cursor->alive = readers_;
-  return FlowReader([this, cursor] { return next_lines(*cursor); });
+  cursor->observer = self_;
+  return FlowReader([cursor]() -> std::optional<std::string> {
+    Observer* const observer = *cursor->observer;
+    return observer == nullptr ? std::nullopt : observer->next_lines(*cursor);
+  });
 }
 
 std::optional<std::string> Observer::next_lines(Cursor& cursor) {
@@ -166,8 +169,7 @@ ObserverCounts Observer::counts() const {
   for (const FlowEventCount& count : engine_.flow_event_counts()) {
     unseen += count.sampled_out + count.lost;
   }
-  return {seen_,        unseen,           overtaken_,
-          ring_.size(), ring_.capacity(), static_cast<std::size_t>(readers_.use_count() - 1)};
+  return {seen_, unseen, overtaken_, ring_.size(), ring_.capacity(), static_cast<std::size_t>(self_.use_count() - 1)};
 }
 
 }  // namespace isthmus

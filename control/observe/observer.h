@@ -33,8 +33,11 @@ using FlowReader = std::function<std::optional<std::string>()>;
 
 class Observer {
  public:
-  // `engine` and `names` must outlive this. Readers must not outlive it.
+  // `engine` and `names` must outlive this. Readers may outlive it: they have ended then.
   Observer(ObserverOptions options, Engine& engine, FlowNames& names);
+  ~Observer() { *self_ = nullptr; }
+  Observer(const Observer&) = delete;
+  Observer& operator=(const Observer&) = delete;
 
   // Takes what the workers have reported.
   void poll();
@@ -62,7 +65,8 @@ class Observer {
   std::function<void()> listener_;
   std::uint64_t seen_ = 0, unseen_ = 0, overtaken_ = 0;
   std::int64_t losses_recorded_ns_ = 0;
-  std::shared_ptr<int> readers_ = std::make_shared<int>(0);  // use count less one: number of readers
+  // Shared with the readers, null once this is gone. Use count less one: number of readers.
+  std::shared_ptr<Observer*> self_ = std::make_shared<Observer*>(this);
 };
 
 }  // namespace isthmus

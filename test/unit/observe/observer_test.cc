@@ -147,6 +147,16 @@ TEST_F(ObserverTest, AFollowerSeesNewFlowsAndHowManyItMissed) {
   ASSERT_TRUE(reader().has_value()) << "a follower never ends";
 }
 
+TEST_F(ObserverTest, AReaderThatOutlivesItHasEnded) {
+  drop(2);
+  FlowQuery query;
+  query.follow = true;
+  const FlowReader follower = read(query), reader = read({});
+  observer.reset();
+  EXPECT_FALSE(follower().has_value());
+  EXPECT_FALSE(reader().has_value());
+}
+
 TEST_F(ObserverTest, NewFlowsAreAnnounced) {
   int news = 0;
   observer->on_flows([&] { ++news; });
