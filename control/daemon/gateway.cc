@@ -210,7 +210,6 @@ void Gateway::activate() {
   if (restored && EventLoop::Clock::now() < retry_restored_) {
     return;
   }
-  problems_.set_one("own objects", std::nullopt);
   auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_);
   if (!started && restored) {  // to end would begin the same again
     retry_restored_ = EventLoop::Clock::now() + kRestoredRetry;
@@ -226,6 +225,7 @@ void Gateway::activate() {
     loop_.stop();
     return;
   }
+  problems_.set_one("own objects", std::nullopt);  // not before: one that fails each time would come and go
   active_ = std::move(*started);
   from_restored_ = restored;
   hubs_.announce(config_, *own);

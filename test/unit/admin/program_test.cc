@@ -427,15 +427,39 @@ TEST_F(WaitingGatewayTest, AnswersWithoutADescriptorLeftAndSaysSo) {
   EXPECT_EQ(finish(gateway).exit_code, 0);
 }
 
+constexpr const char* kOwnObjects =
+    "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n"
+    "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n---\n"
+    "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: east-1}\n"
+    "spec: {cluster: east, underlayAddress: 192.0.2.1}\n";
+
 TEST_F(WaitingGatewayTest, WithoutItsDeviceEndsWithExitCodeOneAndAFix) {
-  write("hub/fleet/fleet.yaml",
-        "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: east}\n"
-        "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n---\n"
-        "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: east-1}\n"
-        "spec: {cluster: east, underlayAddress: 192.0.2.1}\n");
+  write("hub/fleet/fleet.yaml", kOwnObjects);
   const Outcome outcome = finish(start({"run", "-c", write_config().string()}));
   EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
   EXPECT_TRUE(contains(outcome.err, "ist-none") || ::geteuid() != 0) << outcome.err;
+}
+
+// It tries every 5 s.
+TEST_F(WaitingGatewayTest, ThatCannotStartWithWhatItKnewLastIsOneProblemForAsLongAsItLasts) {
+  const fs::path config = write_config();
+  write("hub/fleet/fleet.yaml", kOwnObjects);
+  EXPECT_EQ(finish(start({"run", "-c", config.string()})).exit_code, 1);
+  fs::remove(folder_ / "hub/fleet/fleet.yaml");
+  const pid_t gateway = start({"run", "-c", config.string()});
+  EXPECT_FALSE(status_when([](const json& s) {
+                 for (const json& problem : s["problems"]) {
+                   if (contains(problem.dump(), "this gateway cannot start") && problem["age_ms"] > 7'000) {
+                     return true;
+                   }
+                 }
+                 return false;
+               }).is_null());
+  ::kill(gateway, SIGTERM);
+  const Outcome outcome = finish(gateway);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string told = "this gateway cannot start";
+  EXPECT_EQ(outcome.err.find(told), outcome.err.rfind(told)) << outcome.err;
 }
 
 }  // namespace
