@@ -80,7 +80,7 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
 }  // namespace
 
 Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
-                                                            Model& model, const Hubs& hubs, ProblemList& problems,
+                                                            Model& model, Hubs& hubs, ProblemList& problems,
                                                             EventLoop& loop) {
   auto node = bring_up(config, own);
   if (!node) {
@@ -100,16 +100,16 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   return gateway;
 }
 
-ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, const Hubs& hubs,
+ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, Hubs& hubs,
                              ProblemList& problems, EventLoop& loop, Node node)
     : config_(config),
       own_(own),
       model_(model),
       hubs_(hubs),
+      holders_(hubs.holders()),
       problems_(problems),
       loop_(loop),
-      node_(std::move(node)),
-      holders_(hubs.keeper(), hubs.kept()) {
+      node_(std::move(node)) {
   adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
   local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
   device_watch_ = std::make_unique<DeviceWatch>(config, own, node_);
@@ -321,9 +321,10 @@ bool ActiveGateway::answers(const std::string& gateway) const {
   });
 }
 
-// Not after each publish: it costs a pass over the fleet.
+// Not after each publish: it costs a pass over the fleet. One that ends before its first apply() knows no holders, and
+// what was kept stands.
 void ActiveGateway::keep_holders() {
-  if (std::exchange(holders_changed_, false) || holders_.lost()) {
+  if (std::exchange(holders_changed_, false) || (published_ && holders_.lost())) {
     holders_.clusters_are(compiler_->clusters());
     holders_.services_are(compiler_->services_without_ports());
   }

@@ -31,8 +31,8 @@ class ActiveGateway {
  public:
   // All references must outlive the result. Tables are published when it returns.
   [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
-                                                                    Model& model, const Hubs& hubs,
-                                                                    ProblemList& problems, EventLoop& loop);
+                                                                    Model& model, Hubs& hubs, ProblemList& problems,
+                                                                    EventLoop& loop);
   // Stops the engine. Leaves devices, routes and XDP programs of the node in place.
   ~ActiveGateway();
   ActiveGateway(const ActiveGateway&) = delete;
@@ -55,8 +55,8 @@ class ActiveGateway {
   [[nodiscard]] std::uint64_t events_lost() const { return events_lost_; }
 
  private:
-  ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, const Hubs& hubs,
-                ProblemList& problems, EventLoop& loop, Node node);
+  ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, Hubs& hubs, ProblemList& problems,
+                EventLoop& loop, Node node);
   [[nodiscard]] Status watch();
 
   void take_kernel_events();
@@ -82,6 +82,7 @@ class ActiveGateway {
   OwnGateway own_;
   Model& model_;
   const Hubs& hubs_;
+  ClaimHolders& holders_;  // the hubs'
   ProblemList& problems_;
   EventLoop& loop_;
   Node node_;
@@ -92,7 +93,6 @@ class ActiveGateway {
   std::unique_ptr<Health> health_;
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
-  ClaimHolders holders_;
   std::optional<DnsSink> dns_;
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again

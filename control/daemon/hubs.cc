@@ -125,8 +125,7 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
     return;
   }
   keeper_ = std::move(*keeper);
-  kept_.clusters = std::move(kept.clusters);
-  kept_.vips = std::move(kept.vips);
+  holders_ = ClaimHolders(keeper_.get(), kept);
   // A part that its hub has no longer, as a kind that this configuration does not need, says nothing of the others.
   std::erase_if(kept.seen, [&](const auto& entry) {
     const auto& [hub, part] = entry.first;

@@ -16,6 +16,7 @@
 #include "control/compile/compiler.h"
 #include "control/loop/event_loop.h"
 #include "control/model/model.h"
+#include "control/restore/claim_holders.h"
 #include "control/restore/intake.h"
 #include "control/restore/keeper.h"
 #include "control/source/etcd/registration.h"
@@ -44,10 +45,8 @@ class Hubs {
   [[nodiscard]] std::vector<HubState> states() const;
   // What is as it was before the restart.
   [[nodiscard]] std::vector<RestoredView> restored() const;
-  // What is kept for the next start, beside the objects; null: nothing is.
-  [[nodiscard]] Keeper* keeper() const { return keeper_.get(); }
-  // What was kept of claims before the restart.
-  [[nodiscard]] const KeptState& kept() const { return kept_; }
+  // Who has what is disputed: as kept before the restart until it is told anew.
+  [[nodiscard]] ClaimHolders& holders() { return holders_; }
 
  private:
   // In order of precedence: of an object that several publish, the first one's is used.
@@ -67,7 +66,7 @@ class Hubs {
   std::vector<Named> sources_;
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Keeper> keeper_;
-  KeptState kept_;  // without the objects, which are in the model
+  ClaimHolders holders_{nullptr, {}};
   std::optional<Error> keeper_error_;
   std::map<std::pair<std::string, std::string>, KeptTime> seen_;  // as it is kept, by hub and part
   std::size_t synced_parts_ = 0;

@@ -1,5 +1,6 @@
-// Who has what clusters and services dispute, kept for the next start: told what stands after each publish, it passes
-// on what has changed. Owner: ActiveGateway. Thread: control. Failure: none.
+// Who has what clusters and services dispute, kept for the next start: told what stands, it passes on what has changed.
+// A gateway that starts anew in its process finds in it what its predecessor told last. Owner: Hubs, so that it
+// outlives the ActiveGateway that tells it. Thread: control. Failure: none.
 #pragma once
 
 #include <map>
@@ -20,6 +21,7 @@ class ClaimHolders {
     beginnings_ = keeper == nullptr ? 0 : keeper->beginnings();
   }
 
+  // Those that were told last; before that, those that were kept.
   [[nodiscard]] Incumbents incumbents() const;
   // Whether the keeper has lost what it was told before.
   [[nodiscard]] bool lost() const { return keeper_ != nullptr && keeper_->beginnings() != beginnings_; }

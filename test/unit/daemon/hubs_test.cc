@@ -103,6 +103,45 @@ TEST_F(HubsTest, AnEmptyFolderOpensNothingWhereNothingWasKnown) {
   EXPECT_NE(known.problems.find("policies are not known"), std::string::npos) << known.problems;
 }
 
+TEST_F(HubsTest, WhoHasWhatIsAsAnActiveGatewayToldItLastInTheProcessAndAfterIt) {
+  const IpAddress vip = *IpAddress::parse("10.200.0.1"), other = *IpAddress::parse("10.200.0.2");
+  const auto run_with = [&](const auto& act) {
+    EventLoop loop;
+    EXPECT_TRUE(loop.open().ok());
+    Model model;
+    Hubs hubs;
+    EXPECT_TRUE(hubs.open(config_, loop, model, [] {}).ok());
+    act(hubs.holders());
+  };
+  const auto tell = [](ClaimHolders& holders, const std::string& cluster, const std::string& service,
+                       const IpAddress& address) {
+    ClusterView view;
+    view.name = cluster;
+    view.id = ClusterId{2};
+    view.prefixes = {*Prefix::parse("10.2.0.0/16")};
+    holders.clusters_are({view});
+    ServiceView of;
+    of.name = {"shop", service};
+    of.vips = {address};
+    holders.services_are({of});
+  };
+  const auto expect = [](const ClaimHolders& holders, const std::string& cluster, const std::string& service,
+                         const IpAddress& address) {
+    const Incumbents incumbents = holders.incumbents();
+    EXPECT_EQ(incumbents.clusters,
+              (std::map<std::string, IncumbentCluster>{{cluster, {ClusterId{2}, {*Prefix::parse("10.2.0.0/16")}}}}));
+    EXPECT_EQ(incumbents.vips, (std::map<IpAddress, ServiceName>{{address, {"shop", service}}}));
+  };
+  run_with([&](ClaimHolders& holders) { tell(holders, "west", "old", vip); });
+  run_with([&](ClaimHolders& holders) {
+    expect(holders, "west", "old", vip);
+    tell(holders, "north", "new", other);  // by the first of two active gateways of this process
+    expect(holders, "north", "new", other);
+    tell(holders, "south", "newer", vip);
+  });
+  run_with([&](ClaimHolders& holders) { expect(holders, "south", "newer", vip); });
+}
+
 TEST_F(HubsTest, WhatAnotherClusterKnewOpensNothing) {
   static_cast<void>(run());
   unmount();
