@@ -51,6 +51,10 @@ std::optional<Error> state_problem(const EngineCounters& counters) {
                "remove it, or set another state.directory; then restart the gateway"};
 }
 
+bool is_answering(const PeerHealth& peer) {
+  return peer.state == PeerState::kAlive || peer.state == PeerState::kSuspect;
+}
+
 void log_start(const EngineCounters& counters) {
   switch (counters.connections_start) {
     case StateStart::kNew:
@@ -316,9 +320,18 @@ void ActiveGateway::take_health_changes() {
 
 bool ActiveGateway::answers(const std::string& gateway) const {
   const std::vector<PeerHealth> peers = health_->peers();
-  return std::any_of(peers.begin(), peers.end(), [&](const PeerHealth& peer) {
-    return peer.peer.gateway == gateway && (peer.state == PeerState::kAlive || peer.state == PeerState::kSuspect);
-  });
+  return std::any_of(peers.begin(), peers.end(),
+                     [&](const PeerHealth& peer) { return peer.peer.gateway == gateway && is_answering(peer); });
+}
+
+std::set<std::string> ActiveGateway::answering() const {
+  std::set<std::string> gateways;
+  for (const PeerHealth& peer : health_->peers()) {
+    if (is_answering(peer)) {
+      gateways.insert(peer.peer.gateway);
+    }
+  }
+  return gateways;
 }
 
 // Not after each publish: it costs a pass over the fleet. One that ends before its first apply() knows no holders, and

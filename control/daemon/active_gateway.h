@@ -8,6 +8,8 @@
 
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "config/model/gateway_config.h"
@@ -45,8 +47,9 @@ class ActiveGateway {
   [[nodiscard]] const Node& node() const { return node_; }
   [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
   [[nodiscard]] const Health& health() const { return *health_; }
-  // Whether the gateway of that name answers probes.
+  // Whether the gateway of that name answers probes, and the names of all that do.
   [[nodiscard]] bool answers(const std::string& gateway) const;
+  [[nodiscard]] std::set<std::string> answering() const;
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
   [[nodiscard]] Observer& observer() const { return *observer_; }
   [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }

@@ -165,8 +165,9 @@ Status Gateway::open_hubs() {
 }
 
 void Gateway::read_hubs() {
-  const bool changed = hubs_.take(
-      model_, [this](const std::string& gateway) { return active_ != nullptr && active_->answers(gateway); });
+  const bool changed = hubs_.take(model_, [this, now = EventLoop::Clock::now()](const std::string& gateway) {
+    return (active_ != nullptr && active_->answers(gateway)) || earlier_answers_.has(gateway, now);
+  });
   loop_.set_timer(hubs_timer_, EventLoop::Clock::now() + kHubsInterval);
   std::vector<Error> problems;
   for (const SourceProblem& problem : hubs_.problems()) {
@@ -251,6 +252,7 @@ void Gateway::confirm_own() {
   from_restored_ = false;
   if (!(*own == active_->own())) {
     spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
+    earlier_answers_.set(active_->answering(), EventLoop::Clock::now());
     active_.reset();
     admin_->feed_clients();  // the flows that they follow have ended
     activate();

@@ -12,6 +12,7 @@
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
+#include "control/daemon/earlier_answers.h"
 #include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/daemon/publish_pace.h"
@@ -66,6 +67,7 @@ class Gateway {
   std::unique_ptr<ActiveGateway> active_;        // null while our own objects are missing in the hub
   bool from_restored_ = false;                   // active_ was started with what no hub had confirmed
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
+  EarlierAnswers earlier_answers_;               // to the active_ before this one
   std::optional<Error> fatal_;
 };
 
