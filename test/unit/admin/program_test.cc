@@ -449,7 +449,7 @@ TEST_F(WaitingGatewayTest, ThatCannotStartWithWhatItKnewLastIsOneProblemForAsLon
   const pid_t gateway = start({"run", "-c", config.string()});
   EXPECT_FALSE(status_when([](const json& s) {
                  for (const json& problem : s["problems"]) {
-                   if (contains(problem.dump(), "this gateway cannot start") && problem["age_ms"] > 7'000) {
+                   if (contains(problem.dump(), "this gateway cannot start") && problem["since_ms"] > 7'000) {
                      return true;
                    }
                  }
