@@ -228,7 +228,7 @@ void Hubs::keep_anew(const Model& model, Intake::Clock::time_point now) {
                        [&](const ObjectKey& key, const ObjectValue& value, const ProvenanceView& provenance) {
                          all.push_back({key, value, provenance.copy()});
                        });
-    keep(i, std::move(all));
+    keeper_->all_objects(sources_[i].hub, std::move(all));
   }
   for (const auto& [of, time] : seen_) {
     keeper_->seen(of.first, of.second, time);

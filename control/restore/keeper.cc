@@ -239,6 +239,14 @@ void Keeper::objects(const std::string& hub, std::vector<ObjectDelta> deltas) {
   work_.notify_one();
 }
 
+void Keeper::all_objects(const std::string& hub, std::vector<ObjectDelta> deltas) {
+  const std::lock_guard lock(mutex_);
+  if (!deltas.empty() && !overrun_ && !lost_) {
+    batches_.push_back({hub, std::move(deltas), 0});
+    work_.notify_one();
+  }
+}
+
 void Keeper::change(std::string key, std::optional<std::string> value) {
   const std::lock_guard lock(mutex_);
   if (!lost_) {

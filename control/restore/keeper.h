@@ -52,6 +52,8 @@ class Keeper {
 
   // What a hub has changed, in order.
   void objects(const std::string& hub, std::vector<ObjectDelta> deltas);
+  // All that a hub has, after begin_anew(). Waits without a bound of its own: it is as large as the model.
+  void all_objects(const std::string& hub, std::vector<ObjectDelta> deltas);
   // Other facts; those of one key replace each other.
   void seen(const std::string& hub, const std::string& name, const KeptTime& time);
   void forget_seen(const std::string& hub, const std::string& name);

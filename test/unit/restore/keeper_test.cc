@@ -265,6 +265,23 @@ TEST_F(KeeperTest, ChangesThatWaitAreBoundedByTheirSize) {
   EXPECT_TRUE(kept_.objects.empty()) << "it would be wrong";
 }
 
+TEST_F(KeeperTest, AllThatIsToldAnewIsKeptWhateverItsSize) {
+  constexpr std::size_t kLimit = 100'000;
+  const ObjectKey key{ObjectKind::kNamespace, "west", {}, "shop"};
+  const std::vector<ObjectDelta> large{{key, NamespaceObject{{{"key", std::string(kLimit, 'x')}}, {}}, {}}};
+  {
+    KeptState kept;
+    const auto keeper = *Keeper::open(folder_.path("known"), "east-1", owners_, kept, kLimit);
+    keeper->objects("etcd", large);
+    ASSERT_TRUE(until([&] { return keeper->lost(); }));
+    keeper->begin_anew();
+    keeper->all_objects("etcd", large);
+  }
+  const auto keeper = open();
+  ASSERT_EQ(kept_.objects.size(), 1U);
+  EXPECT_EQ(kept_.objects.front().first.key, key);
+}
+
 TEST_F(KeeperTest, AStoreThatDoesNotDecodeIsNamedAndStartsEmpty) {
   {
     auto store = Store::open(folder_.path("known"), "east-1", kKeptFormat);
