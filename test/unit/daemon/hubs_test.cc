@@ -65,12 +65,14 @@ class HubsTest : public testing::Test {
         take();
       }
       folder_.remove("known/east-1.known");
-      hubs.keeper()->claims("north", std::nullopt);  // something to write
-      for (int i = 0; i < 600 && hubs.keeper()->beginnings() == 0; ++i) {
+      ClusterView north;
+      north.name = "north";
+      hubs.holders().clusters_are({north});  // something to write
+      for (int i = 0; i < 600 && !hubs.holders().lost(); ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         take();
       }
-      EXPECT_EQ(hubs.keeper()->beginnings(), 1U);
+      EXPECT_TRUE(hubs.holders().lost());
     }
     KeptState kept;
     const KeptOwners owners{{"", "cluster east"}, {"file", std::nullopt}};
