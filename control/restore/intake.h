@@ -79,7 +79,6 @@ class Intake {
 
   // Whether the hub's policies were all known before the restart, and that is not too long ago.
   [[nodiscard]] bool policies_restored(Hub hub, Clock::time_point now) const;
-  [[nodiscard]] bool any_restored() const { return !model_.restored().empty(); }
   // What members of the hub had and it has not said again.
   [[nodiscard]] RestoredMembers restored_members(Hub hub) const;
   // Whether a policy that the hub refuses is in force as it was before the restart.

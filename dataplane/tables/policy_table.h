@@ -99,7 +99,7 @@ struct SubjectRules {
 
 class PolicyTable {
  public:
-  explicit PolicyTable(Realm realm = Realm{});  // of all its addresses
+  explicit PolicyTable(Realm realm);  // of all its addresses
 
   // A copy with a validated delta applied, but for its prefixes, whose identities are those of `prefixes`; shares every
   // part that did not change.

@@ -68,12 +68,15 @@ def _flatten(suite):
 
 def load(folder):
     """The tests of a folder, in order of file and definition."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     suites = []
     for name in sorted(os.listdir(folder)):
         if name.endswith("_test.py"):
+            # First each time: a module may have put another folder there, which has one of the same name.
+            sys.path[:] = [folder, *(other for other in sys.path if other != folder)]
             suites.append(unittest.defaultTestLoader.loadTestsFromName(name[:-3]))
+            found = sys.modules[name[:-3]].__file__
+            if os.path.dirname(os.path.abspath(found)) != os.path.abspath(folder):
+                raise ImportError(f"{found} was loaded instead of {os.path.join(folder, name)}")
     return list(_flatten(suites))
 
 

@@ -112,7 +112,7 @@ TEST(PolicyTable, MatchesDirectEvaluationForRandomPoliciesAndPackets) {
     policy->ingress = random_direction(random, count);
     policy->egress = random_direction(random, count);
     delta.upsert_policies = {policy};
-    const auto table = PolicyTable().changed(delta, std::make_shared<const RangeMap>());
+    const auto table = PolicyTable(Realm{}).changed(delta, std::make_shared<const RangeMap>());
     for (int packet = 0; packet < 200; ++packet) {
       const Identity peer{1000 + random.below(24)};
       const PolicyL4 l4{kProtocols[random.below(5)], static_cast<std::uint16_t>(random.below(16))};
@@ -144,7 +144,7 @@ TEST(PolicyTable, ManyOverlappingRangesAreEvaluatedToo) {
   }
   const Identity subject{1 << 16 | 5};
   delta.upsert_policies = {std::make_shared<const SubjectPolicy>(SubjectPolicy{subject, false, direction, direction})};
-  const auto table = PolicyTable().changed(delta, std::make_shared<const RangeMap>());
+  const auto table = PolicyTable(Realm{}).changed(delta, std::make_shared<const RangeMap>());
   for (std::uint16_t n = 0; n < kRanges; n += 7) {
     const auto outcome = [&](std::uint32_t port) {
       return table->egress(subject, Identity{70'000u + n}, {6, static_cast<std::uint16_t>(port)}).outcome;
@@ -190,7 +190,7 @@ TEST(PolicyTable, ADeltaChangesOnlyTheSubjectsAndSelectorsItNames) {
   TableDelta first;
   first.upsert_selectors = {selector(1, {1000}), selector(2, {2000}), selector(900, {3000})};
   first.upsert_policies = {allow(70000, 1), allow(70256, 2), allow(70001, 900)};
-  const auto one = PolicyTable().changed(first, std::make_shared<const RangeMap>());
+  const auto one = PolicyTable(Realm{}).changed(first, std::make_shared<const RangeMap>());
   const PolicyL4 l4{6, 80};
   const auto outcome = [&](const PolicyTable& table, std::uint32_t subject, std::uint32_t peer) {
     return table.ingress(Identity{subject}, Identity{peer}, l4).outcome;
@@ -215,7 +215,7 @@ TEST(PolicyTable, ADeltaChangesOnlyTheSubjectsAndSelectorsItNames) {
 TEST(PolicyTable, DefaultsApplyOnlyToWorkloadsWithoutAPolicy) {
   TableDelta delta;
   delta.policy_defaults = PolicyDefaults{false, true, false};
-  const auto table = PolicyTable().changed(delta, std::make_shared<const RangeMap>());
+  const auto table = PolicyTable(Realm{}).changed(delta, std::make_shared<const RangeMap>());
   const PolicyL4 l4{6, 80};
   for (const std::uint32_t workload : {70000u, 4u, 5u, 102u, 200u}) {
     EXPECT_EQ(table->ingress(Identity{workload}, Identity{1}, l4).outcome, PolicyOutcome::kDenied) << workload;
@@ -233,7 +233,7 @@ TEST(PolicyTable, DefaultsApplyOnlyToWorkloadsWithoutAPolicy) {
 TEST(PolicyTable, WhatNothingIsKnownOfIsDeniedWhereTheDefaultsSaySo) {
   TableDelta delta;
   delta.policy_defaults = PolicyDefaults{false, true, true, true};
-  const auto table = PolicyTable().changed(delta, std::make_shared<const RangeMap>());
+  const auto table = PolicyTable(Realm{}).changed(delta, std::make_shared<const RangeMap>());
   const PolicyL4 l4{6, 80};
   for (const std::uint32_t unknown :
        {2u, 1u << 24 | 5u, 3u << 24 | 5u, identity::unlabelled(ClusterId{1}).value(), identity::local(7).value()}) {
@@ -258,7 +258,7 @@ TEST(PolicyTable, ListsTheSubjectsWhoseSelectorsContainPrefixIdentities) {
     policy->egress = {true, {{SelectorId{id}, 0, false, 0, 65535, RuleId{1}}}};
     delta.upsert_policies.push_back(policy);
   }
-  const auto subjects = PolicyTable().changed(delta, std::make_shared<const RangeMap>())->subjects_by_prefix();
+  const auto subjects = PolicyTable(Realm{}).changed(delta, std::make_shared<const RangeMap>())->subjects_by_prefix();
   EXPECT_EQ(subjects, (std::vector<Identity>{Identity{80002}, Identity{80003}}));
 }
 

@@ -137,7 +137,7 @@ TEST_F(IntakeTest, WhatTheHubSaysReplacesWhatWasRestored) {
   restore({address("west", 1, 300)});
   take({address("west", 1, 301)});
   EXPECT_EQ(std::get<AddressObject>(*model_.version_of(1, address_key("west", 1))).identity, Identity{301});
-  EXPECT_FALSE(intake_.any_restored());
+  EXPECT_TRUE(model_.restored().empty());
   take({gone(address("west", 1))});
   EXPECT_FALSE(has(address("west", 1)));
 }
@@ -178,7 +178,7 @@ TEST_F(IntakeTest, WhatBecomesTooOldWhileTheHubIsAwayGoes) {
   EXPECT_EQ(expire(), 0U);
   now_ += 2min;
   EXPECT_EQ(expire(), 3U);
-  EXPECT_FALSE(intake_.any_restored());
+  EXPECT_TRUE(model_.restored().empty());
   EXPECT_FALSE(intake_.policies_restored(1, now_));
 }
 
@@ -253,7 +253,7 @@ TEST_F(IntakeTest, APolicyThatIsRefusedStaysAsItWasBeforeTheRestart) {
   const auto applied = intake_.take(1, {policy(true, 2)}, answers_, now_);
   EXPECT_FALSE(is_refused());
   EXPECT_EQ(line(), 1U) << "its rules are those of the earlier text";
-  EXPECT_FALSE(intake_.any_restored()) << "the hub has said that it exists";
+  EXPECT_TRUE(model_.restored().empty()) << "the hub has said that it exists";
   ASSERT_EQ(applied.size(), 1U);
   EXPECT_FALSE(std::get<PolicyObject>(*applied[0].value).refused) << "what is kept for the next restart";
   EXPECT_TRUE(intake_.outlives(1, policy(true, 0).key));
