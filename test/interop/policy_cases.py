@@ -18,13 +18,14 @@ class Fleet:
 
     def __init__(self, random):
         self.random = random
+        self.identities = 0  # that came after the first
         self.parties = []
         for number, cluster in ((1, "east"), (2, "west")):
             for i in range(10 if cluster == "east" else 8):
                 labels = self.parties[-1]["labels"] if i % 2 else self.labels(cluster)
                 self.parties.append({
                     "name": f"pod-{i}", "kind": "pod", "cluster": cluster, "address": f"10.{number}.1.{i + 1}",
-                    "identity": number << 16 | 0x100 + i // 2, "labels": labels, **self.ports()})
+                    "identity": number << 16 | 0x100 + i // 2, "labels": labels, "local": False, **self.ports()})
             self.parties.append({"name": f"node-{cluster}", "kind": "node", "cluster": cluster, "labels": {},
                                  "address": f"192.0.{number}.9", "identity": 1 if number == 1 else 6, "tcp": {},
                                  "udp": {}})
@@ -44,30 +45,72 @@ class Fleet:
                 "udp": {random.choice(("dns", "http")): 53} if random.random() < 0.5 else {}}
 
     def change(self):
-        """Gives some identity other labels, and some pod other named ports."""
-        self.random.choice([each for each in self.parties if each["kind"] == "pod"]).update(self.ports())
-        who = self.random.choice([each for each in self.parties if each["kind"] == "pod"])
+        """What may come of changes in a cluster: labels, named ports, a pod of another identity or of none. Returns the
+        positions of the parties that have changed."""
+        before = [dict(who) for who in self.parties]
+        for _ in range(self.random.randint(1, 3)):
+            self.random.choice((self.relabel, self.relabel, self.move, self.name_ports, self.publish))()
+        return [at for at, who in enumerate(self.parties) if who != before[at]]
+
+    def pod(self, cluster=None):
+        return self.random.choice([each for each in self.parties
+                                   if each["kind"] == "pod" and cluster in (None, each["cluster"])])
+
+    def name_ports(self):
+        self.pod().update(self.ports())
+
+    def labels_in(self, who):
+        """Other labels for the pod: it keeps its namespace."""
         labels = self.labels(who["cluster"])
-        labels |= {key: who["labels"][key] for key in who["labels"] if key not in KEYS}  # a pod keeps its namespace
+        return ({key: labels[key] for key in labels if key in KEYS}
+                | {key: who["labels"][key] for key in who["labels"] if key not in KEYS})
+
+    def relabel(self):
+        """An identity has other labels: all of its pods."""
+        who = self.pod()
+        labels = self.labels_in(who)
         for each in self.parties:
             if each["kind"] == "pod" and each["identity"] == who["identity"]:
                 each["labels"] = labels
 
+    def move(self):
+        """A pod's labels change, and with them its identity: to one that its cluster has, or to a new one."""
+        who = self.pod()
+        others = [each for each in self.parties if each["kind"] == "pod" and each["cluster"] == who["cluster"]
+                  and each["labels"][NAMESPACE] == who["labels"][NAMESPACE] and each["identity"] != who["identity"]]
+        if others and self.random.random() < 0.5:
+            other = self.random.choice(others)
+            who.update(identity=other["identity"], labels=other["labels"])
+        else:
+            self.identities += 1
+            cluster = who["identity"] >> 16
+            who.update(identity=cluster << 16 | 0x200 + self.identities, labels=self.labels_in(who))
+
+    def publish(self):
+        """A pod of ours has no CiliumEndpoint any longer, and is known by the labels of Pod and Namespace; or again."""
+        who = self.pod("east")
+        who["local"] = not who["local"]
+
 
 def pod_manifests(who):
     meta = {"name": who["name"], "namespace": who["labels"][NAMESPACE]}
+    labels = {key: value for key, value in who["labels"].items() if key in KEYS}
     ports = [{"name": name, "containerPort": number, "protocol": protocol.upper()}
              for protocol in ("tcp", "udp") for name, number in who[protocol].items()]
-    return [{"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [{"ports": ports}]},
-             "status": {"podIP": who["address"]}},
-            {"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": meta,
-             "status": {"identity": {"id": who["identity"]},
-                        "networking": {"addressing": [{"ipv4": who["address"]}]}}}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta | {"labels": labels},
+           "spec": {"containers": [{"ports": ports}]}, "status": {"podIP": who["address"]}}
+    if who["local"]:
+        return [pod]
+    return [pod, {"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": meta,
+                  "status": {"identity": {"id": who["identity"]},
+                             "networking": {"addressing": [{"ipv4": who["address"]}]}}}]
 
 
 def fleet_manifest(parties, cluster):
     """What a cluster publishes."""
-    objects, identities = [], {}
+    objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+               for name, labels in NAMESPACES.items()]
+    identities = {}
     for who in parties:
         if who["cluster"] != cluster:
             continue
@@ -76,7 +119,8 @@ def fleet_manifest(parties, cluster):
                             "status": {"addresses": [{"type": "InternalIP", "address": who["address"]}]}})
         elif who["kind"] == "pod":
             objects += pod_manifests(who)
-            identities[who["identity"]] = who["labels"]
+            if not who["local"]:
+                identities[who["identity"]] = who["labels"]
         else:
             objects.append({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": who["name"], "namespace": "vm"},
                             "spec": {}, "status": {"podIP": who["address"]}})
@@ -93,10 +137,36 @@ def manifest(objects):
 class Policies:
     """Policies named after `number`, so that no name comes twice."""
 
-    def __init__(self, random, number, kinds):
-        self.random = random
+    def __init__(self, random, number, kinds, can_judge):
+        self.random, self.number, self.kinds, self.can_judge = random, number, kinds, can_judge
         self.groups = [self.group(name) for name in ("near", "far")]
-        self.policies = [self.policy(f"p{number}-{i}", random.choice(kinds)) for i in range(random.randint(1, 6))]
+        self.policies, self.made = [], 0
+        for _ in range(random.randint(1, 6)):
+            self.add()
+
+    def add(self):
+        self.made += 1
+        policy = self.policy(f"p{self.number}-{self.made}", self.random.choice(self.kinds))
+        if self.can_judge(policy):
+            self.policies.append(policy)
+
+    def change(self):
+        """One policy comes, goes or becomes another one, or a group does. Returns the changed parties: none."""
+        form = self.random.randrange(5)
+        if form == 0:
+            at = self.random.randrange(2)
+            self.groups[at] = self.group(self.groups[at]["metadata"]["name"])
+        elif form == 1 or not self.policies:
+            self.add()
+        elif form == 2:
+            self.policies.remove(self.random.choice(self.policies))
+        else:
+            at = self.random.randrange(len(self.policies))
+            before = self.policies[at]
+            policy = self.policy(before["metadata"]["name"], before["kind"]) | {"metadata": before["metadata"]}
+            if self.can_judge(policy):
+                self.policies[at] = policy
+        return []
 
     def chance(self, one_in):
         return self.random.randrange(one_in) == 0
@@ -250,12 +320,13 @@ def in_block(inner, outer):
     return number(inner) >> shift == number(outer) >> shift
 
 
-def packets(random, parties, count):
-    """[from, to, protocol, port or ICMP type]; at least one end is a pod of ours."""
+def packets(random, parties, count, changed=()):
+    """[from, to, protocol, port or ICMP type]; at least one end is a pod of ours, and of half of them one changed."""
     ours = [i for i, who in enumerate(parties) if who["kind"] == "pod" and who["cluster"] == "east"]
     out = []
     while len(out) < count:
-        pair = [random.choice(ours), random.randrange(len(parties))]
+        other = random.choice(changed) if changed and len(out) % 2 else random.randrange(len(parties))
+        pair = [random.choice(ours), other]
         if pair[0] == pair[1]:
             continue
         random.shuffle(pair)

@@ -34,8 +34,8 @@ class Program:
 
 
 def for_engine(case):
-    """The case as policy_answers.cc takes it: one file a policy, named by its position."""
-    files = [[f"policy-{i}.yaml", "east", manifest([policy])] for i, policy in enumerate(case["policies"])]
+    """The case as policy_answers.cc takes it: one file a policy, by its name."""
+    files = [[file_of(policy), "east", manifest([policy])] for policy in case["policies"]]
     files.append(["groups.yaml", "east", manifest(case["groups"])])
     files += [["fleet.yaml", cluster, fleet_manifest(case["fleet"], cluster)] for cluster in ("west", "east")]
     parties = [{"cluster": who["cluster"], "address": who["address"], "identity": who["identity"],
@@ -43,20 +43,24 @@ def for_engine(case):
     return {"files": files, "parties": parties, "packets": case["packets"]}
 
 
-def refused_policies(answer):
+def file_of(policy):
+    return f"policy-{policy['metadata']['name']}.yaml"
+
+
+def refused_policies(case, answer):
     """The positions of the policies that the engine's side refuses, with the reasons."""
-    other = [name for name in answer["refused"] if not name.startswith("policy-")]
-    if other:
+    positions = {file_of(policy): at for at, policy in enumerate(case["policies"])}
+    if not set(answer["refused"]) <= set(positions):
         raise RuntimeError(f"refused: {answer['refused']}")
-    return {int(name[len("policy-"):-len(".yaml")]): why for name, why in answer["refused"].items()}
+    return {positions[name]: why for name, why in answer["refused"].items()}
 
 
 class Difference(Exception):
-    """What differs, for display, and the case."""
+    """What differs, for display, and the cases up to the one where it does."""
 
-    def __init__(self, what, case):
+    def __init__(self, what, cases):
         super().__init__(what)
-        self.case = case
+        self.cases = cases
 
 
 def describe(case, at):
@@ -68,28 +72,40 @@ def describe(case, at):
     return f"{name(source)}\n-> {name(to)}\nprotocol {protocol} port {port}"
 
 
-def shrink(case, differs):
-    """Leaves out packets, policies, rules and single values of it as long as `differs(case)` holds."""
-    case = copy.deepcopy(case)
-
-    def attempt(edit):
-        trial = copy.deepcopy(case)
-        edit(trial)
-        return trial if differs(trial) else None
-    for at in range(len(case["packets"])):
-        trial = attempt(lambda each, at=at: each.update(packets=[case["packets"][at]]))
-        if trial:
-            case = trial
+def shrink(cases, differs):
+    """What is left of the cases, one after the other, as long as `differs(cases)` holds, which is of the last one: of
+    the cases before it, and in all of them of policies, rules and single values; one packet of the last."""
+    cases = shorter(copy.deepcopy(cases), differs)
+    for packet in cases[-1]["packets"]:
+        trial = [*cases[:-1], cases[-1] | {"packets": [packet]}]
+        if differs(trial):
+            cases = trial
             break
     smaller = True
     while smaller:
         smaller = False
-        for path in list(paths(case["policies"])):
-            trial = attempt(lambda each, path=path: remove(each["policies"], path))
-            if trial:
-                case, smaller = trial, True
+        for path in [(at, *path) for at, case in enumerate(cases) for path in paths(case["policies"])]:
+            trial = copy.deepcopy(cases)
+            remove(trial[path[0]]["policies"], path[1:])
+            if differs(trial):
+                cases, smaller = trial, True
                 break
-    return case
+    return cases
+
+
+def shorter(cases, differs):
+    """Leaves out cases before the last one: half of them, then a quarter, down to single ones."""
+    size = len(cases) - 1
+    while size:
+        at = 0
+        while at < len(cases) - 1:
+            trial = cases[:at] + cases[min(at + size, len(cases) - 1):]
+            if differs(trial):
+                cases = trial
+            else:
+                at += size
+        size //= 2
+    return cases
 
 
 KEEP = {"apiVersion", "kind", "metadata", "endpointSelector", "podSelector", "key", "operator"}

@@ -1,10 +1,13 @@
 """Policy decisions held against independent programs: Cilium's own policy code, and Cyclonus for NetworkPolicy.
 
-Random fleets, policies and packets (policy_cases.py). The engine, from manifest text to forwarded packets, and `policy
-trace` must both let through what the other program does; what that refuses, the gateway must refuse. ISTHMUS_SEED
-repeats a run, and ISTHMUS_POLICY_PAIRS sets the number of packets for each program.
+Random fleets, policies and packets (policy_cases.py), and changes of labels, identities, named ports, policies and CIDR
+groups under tables that are in use. The engine, from manifest text to forwarded packets, and `policy trace` must both
+let through what the other program does after each change; what that refuses, the gateway must refuse. A running gateway
+that follows the same changes answers `isthmus policy trace` for some of the packets. ISTHMUS_SEED repeats a run, and
+ISTHMUS_POLICY_PAIRS sets the number of packets for each program.
 """
 
+import copy
 import json
 import os
 import random
@@ -14,11 +17,15 @@ import unittest
 
 import go_program
 from policy_cases import CLUSTER, NAMESPACE, Fleet, Policies, packets
+from policy_daemon import PolicyDaemon
 from policy_oracles import Difference, Program, describe, for_engine, refused_policies, shrink
 
 BUILD = os.environ.get("ISTHMUS_BUILD", "build")
+PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(BUILD, "control", "cli", "isthmus"))
 PAIRS = int(os.environ.get("ISTHMUS_POLICY_PAIRS", "12000"))
-PACKETS_IN_CASE = 240
+PACKETS_IN_CASE, PACKETS_AFTER_CHANGE = 120, 60
+CHANGES_IN_CASE = 3
+ASKED_OF_DAEMON = 8  # packets of a case, after a change of it
 CASES_OF_ONE_ENGINE = 15  # with its connections; then another one starts, with another fleet
 
 
@@ -75,33 +82,46 @@ def names_world(policies):
 class Comparison:
     """The engine's side and the program `oracle` over one stream of random cases."""
 
-    def __init__(self, oracle, command):
-        self.engine, self.oracle, self.command = None, oracle, command
-        self.compared = self.sent = self.passed = self.other = self.refused = 0
+    def __init__(self, oracle, command, daemon):
+        self.engine, self.oracle, self.command, self.daemon = None, oracle, command, daemon
+        self.cases = []  # that the engine has had
+        self.compared = self.asked = self.sent = self.passed = self.other = self.refused = 0
 
     def use(self, engine):
-        self.engine, self.other = engine, 0
+        self.engine, self.other, self.cases = engine, 0, []
 
-    def check(self, case):
-        """Compares the case; once more without the policies that both refuse, of which the gateway does a part."""
+    def check(self, case, asked=0):
+        """Compares the case; once more without the policies that both refuse, of which the gateway does a part. Of the
+        packets that are compared with the oracle the daemon is asked about `asked`."""
+        self.cases.append(copy.deepcopy(case))
         engine, oracle = self.engine.ask(for_engine(case)), self.oracle.ask(case)
         difference = self.difference(case, engine, oracle)
         if difference:
-            raise Difference(difference, case)
-        refused = refused_policies(engine)
+            raise Difference(difference, self.cases)
+        refused = refused_policies(case, engine)
         if refused:
             self.refused += len(refused)
             policies = [policy for at, policy in enumerate(case["policies"]) if at not in refused]
-            self.check(case | {"policies": policies})
+            self.check(case | {"policies": policies}, asked)
             return
         self.sent += len(case["packets"])
         self.passed += engine["engine"].count("1")
+        if asked:
+            self.ask_daemon(case, oracle, asked)
+
+    def ask_daemon(self, case, oracle, count):
+        self.daemon.tell(case)
+        for at, packet in [each for each in enumerate(case["packets"]) if not self.is_known(case, each[1])][:count]:
+            answers = [self.daemon.passes(case, packet), oracle["verdicts"][at]]
+            self.asked += 1
+            if len(set(answers)) > 1:
+                raise Difference(f"daemon's trace, oracle: {', '.join(answers)} for\n{describe(case, at)}", self.cases)
 
     def difference(self, case, engine, oracle):
         """What differs, or None."""
         if "fault" in oracle:
             return f"the oracle fails: {oracle['fault']}"
-        refused = refused_policies(engine)
+        refused = refused_policies(case, engine)
         for at, why in (oracle.get("refused") or {}).items():
             if int(at) not in refused:
                 return f"not refused: {case['policies'][int(at)]}: {why}"
@@ -109,13 +129,12 @@ class Comparison:
             self.other = engine["other"]
             return "packets were dropped for another reason than policy"
         for at, packet in enumerate(case["packets"]):
-            answers = [engine["engine"][at], engine["trace"][at], oracle["verdicts"][at]]
-            if refused or self.is_known(case, packet):
-                answers.pop()
-            else:
+            answers = {"engine": engine["engine"][at], "trace": engine["trace"][at]}
+            if not refused and not self.is_known(case, packet):
+                answers["oracle"] = oracle["verdicts"][at]
                 self.compared += 1
-            if len(set(answers)) > 1:
-                return f"engine, trace, oracle: {answers} for\n{describe(case, at)}"
+            if len(set(answers.values())) > 1:
+                return f"{', '.join(answers)}: {', '.join(answers.values())} for\n{describe(case, at)}"
         if refused and len(refused) > len(oracle.get("refused") or {}):
             return f"refused by the gateway alone: {refused}"
         return None
@@ -129,18 +148,19 @@ class Comparison:
                 or any(who["kind"] == "node" for who in ends) and selects_hosts(case["policies"])
                 or opens_own_namespace(case["policies"], ends))
 
-    def differs_alone(self, case):
-        """Whether a fresh engine differs from the oracle too; used to shrink."""
+    def differs(self, cases, what):
+        """Whether a fresh engine that has had all of these differs as `what` says in the last; used to shrink."""
         try:
-            return (self.fresh_difference(case) or "").startswith("engine, trace")
+            return (self.fresh_difference(cases) or "").startswith(what)
         except (KeyError, RuntimeError):
             return False
 
-    def fresh_difference(self, case):
+    def fresh_difference(self, cases):
         with Program(*self.command) as engine, Program(self.oracle.process.args[0]) as oracle:
-            answer = engine.ask(for_engine(case))
+            for case in cases:
+                answer = engine.ask(for_engine(case))
             self.other = answer["other"]
-            return self.difference(case, answer, oracle.ask(case))
+            return self.difference(cases[-1], answer, oracle.ask(cases[-1]))
 
 
 class PolicyTest(unittest.TestCase):
@@ -148,51 +168,73 @@ class PolicyTest(unittest.TestCase):
     def setUpClass(cls):
         cls.programs = tempfile.TemporaryDirectory(prefix="ist-interop-")
         cls.addClassCleanup(cls.programs.cleanup)
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("needs root")
+        cls.daemon = PolicyDaemon(PROGRAM)
+        cls.addClassCleanup(cls.end_daemon)
+        cls.daemon.start()
+
+    @classmethod
+    def end_daemon(cls):
+        status, log = cls.daemon.close()
+        if status != 0:
+            raise AssertionError(f"the gateway exited with status {status}\n{log}")
 
     def compare(self, program, kinds, can_judge=lambda policy: True):
         seed = int(os.environ.get("ISTHMUS_SEED") or random.SystemRandom().randrange(2**32))
         print(f"ISTHMUS_SEED={seed} ISTHMUS_POLICY_PAIRS={PAIRS}", flush=True)
         choices = random.Random(seed)
-        fleet = Fleet(choices)
         command = (os.path.join(BUILD, "test", "interop", "policy-answers"),)
         number = engines = 0
         with Program(program) as oracle:
-            comparison = Comparison(oracle, command)
+            comparison = Comparison(oracle, command, self.daemon)
             while comparison.compared < PAIRS:
+                fleet = Fleet(choices)
                 with Program(*command) as engine:
                     comparison.use(engine)
                     engines += 1
                     for _ in range(CASES_OF_ONE_ENGINE):
                         number += 1
-                        self.compare_one(comparison, choices, fleet, number, kinds, can_judge)
+                        self.compare_one(comparison, choices, fleet, Policies(choices, number, kinds, can_judge))
                         if comparison.compared >= PAIRS:
                             break
-                fleet = Fleet(choices)
         sent = comparison.sent
         print(f"{number} cases, {engines} engines, {comparison.compared} pairs compared and equal,"
-              f" {comparison.passed} of {sent} packets passed, {comparison.refused} policies refused", flush=True)
+              f" {comparison.asked} of the daemon's answers, {comparison.passed} of {sent} packets passed,"
+              f" {comparison.refused} policies refused", flush=True)
         self.assertTrue(sent / 20 < comparison.passed < sent - sent / 20, "too few of one verdict to compare anything")
 
-    def compare_one(self, comparison, choices, fleet, number, kinds, can_judge):
-        fleet.change()
-        made = Policies(choices, number, kinds)
-        case = {"fleet": fleet.parties, "policies": list(filter(can_judge, made.policies)), "groups": made.groups,
-                "packets": packets(choices, fleet.parties, PACKETS_IN_CASE)}
+    def compare_one(self, comparison, choices, fleet, policies):
         try:
-            comparison.check(case)
+            fleet.change()
+            comparison.check(self.case(choices, fleet, policies, PACKETS_IN_CASE))
+            for left in reversed(range(CHANGES_IN_CASE)):
+                changed = choices.choice((fleet, fleet, policies)).change()
+                comparison.check(self.case(choices, fleet, policies, PACKETS_AFTER_CHANGE, changed),
+                                 0 if left else ASKED_OF_DAEMON)
         except Difference as difference:
-            self.fail(self.report(comparison, difference, number))
+            self.fail(self.report(comparison, difference, policies.number))
+
+    @staticmethod
+    def case(choices, fleet, policies, count, changed=()):
+        return {"fleet": copy.deepcopy(fleet.parties), "policies": list(policies.policies),
+                "groups": list(policies.groups), "packets": packets(choices, fleet.parties, count, changed)}
 
     @staticmethod
     def report(comparison, difference, number):
-        case = difference.case
-        if comparison.differs_alone(case):
-            case = shrink(case, comparison.differs_alone)
-            what = comparison.fresh_difference(case)
-        else:
-            what = f"{difference} (only after the cases before it)"
-        return (f"case {number}: {what}\n" + "\n".join(json.dumps(each) for each in case["policies"])
-                + "\n" + "\n".join(json.dumps(each) for each in case["groups"]))
+        cases, what = difference.cases, str(difference)
+        kind = what.split(":")[0]
+        if kind.startswith("engine") and comparison.differs(cases, kind):
+            cases = shrink(cases, lambda each: comparison.differs(each, kind))
+            what = comparison.fresh_difference(cases)
+        lines = [f"case {number}, {len(cases) - 1} before it: {what}"]
+        before = None
+        for case in cases if len(cases) < 4 else cases[-1:]:
+            lines.append("these:")
+            lines += [json.dumps(each) for each in [*case["policies"], *case["groups"]]]
+            lines += [json.dumps(who) for who in case["fleet"] if before and who not in before]
+            before = case["fleet"]
+        return "\n".join(lines)
 
     def test_decides_as_ciliums_policy_code_does(self):
         program = go_program.build(self.programs.name, "cilium-policy", "cilium", "./policy")
