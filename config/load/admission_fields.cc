@@ -50,6 +50,9 @@ void add_admission_fields(std::vector<ConfigField>& fields) {
       [](GatewayConfig& c) -> std::uint32_t& { return c.admission.limits.megabytes; }, 0, 1'000'000,
       "The same of the memory that all of its objects take, in MiB. A new version that does not fit leaves the one "
       "before it in force."));
+  fields.push_back(number<std::uint32_t>(
+      "admission.gateways_per_cluster", [](GatewayConfig& c) -> std::uint32_t& { return c.admission.limits.gateways; },
+      0, 100'000, "The same of its gateways. Those of this gateway's own cluster have no limit."));
 }
 
 }  // namespace isthmus

@@ -24,6 +24,7 @@ struct MemberLimits {
   std::uint32_t endpoints = 500'000;  // pods, addresses and nodes
   std::uint32_t services = 100'000;   // Services, EndpointSlices and ServiceImports
   std::uint32_t megabytes = 512;      // of all its objects, as control holds them
+  std::uint32_t gateways = 64;
   friend bool operator==(const MemberLimits&, const MemberLimits&) = default;
 };
 

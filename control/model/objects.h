@@ -84,7 +84,7 @@ struct ProfileObject {
     std::optional<std::vector<Prefix>> pod_prefixes;
     std::vector<Prefix> vip_pools;
     // How much of it is used (MemberLimits). Nothing said: as the gateways are configured.
-    std::optional<std::uint32_t> endpoints{}, services{}, megabytes{};
+    std::optional<std::uint32_t> endpoints{}, services{}, megabytes{}, gateways{};
     friend bool operator==(const Member&, const Member&) = default;
   };
   std::vector<std::string> clusters;

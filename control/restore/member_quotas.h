@@ -1,5 +1,5 @@
-// How much of each other member of the fleet the model takes: endpoints, services, bytes. What stands stays; what would
-// go beyond is left out by name, and comes in when there is room again.
+// How much of each other member of the fleet the model takes: endpoints, services, gateways, bytes. What stands stays;
+// what would go beyond is left out by name, and comes in when there is room again.
 //
 // Every change of the model passes here. Of what waits, as much is kept as may stand; the rest is counted, and comes
 // with the next start. What belongs to no cluster, and our own cluster, are not limited. Owner: Intake. Thread:
@@ -40,7 +40,7 @@ class MemberQuotas {
 
  private:
   struct Use {
-    std::size_t endpoints = 0, services = 0, bytes = 0;
+    std::size_t endpoints = 0, services = 0, gateways = 0, bytes = 0;
   };
   struct Waiting {
     std::map<ObjectKey, ObjectDelta> deltas;
@@ -51,14 +51,23 @@ class MemberQuotas {
     [[nodiscard]] bool empty() const { return deltas.empty() && lost.empty() && more_lost == 0; }
   };
 
-  [[nodiscard]] bool is_limited(const ObjectKey& key) const { return !key.cluster.empty() && key.cluster != own_; }
+  // Whose object it is, and what its value may be measured by. 0 bytes: there is none.
+  struct Size {
+    std::string member{};
+    std::size_t bytes = 0;
+  };
+
+  [[nodiscard]] bool is_limited(const std::string& member) const { return !member.empty() && member != own_; }
   [[nodiscard]] const MemberLimits& limits_of(const std::string& cluster) const;
-  // Whether the key's value may grow from `before` to `now` bytes. 0: there is none.
-  [[nodiscard]] bool fits(const ObjectKey& key, std::size_t before, std::size_t now) const;
+  // What the hub has said of it before.
+  [[nodiscard]] Size standing(Hub hub, const ObjectKey& key) const;
+  [[nodiscard]] static Size size_of(const ObjectKey& key, const ObjectValue& value);
+  // Whether the key's value may become another one.
+  [[nodiscard]] bool fits(ObjectKind kind, const Size& before, const Size& now) const;
   void wait(Hub hub, const ObjectDelta& delta);
   void stop_waiting(Hub hub, const ObjectKey& key);
-  void count(const ObjectKey& key, std::size_t before, std::size_t now);
-  [[nodiscard]] std::size_t bytes_of(Hub hub, const ObjectKey& key) const;  // 0: the hub has said nothing of it
+  void count(ObjectKind kind, const Size& before, const Size& now);
+  void add(ObjectKind kind, const Size& size, bool more);
 
   MemberLimits limits_;
   std::string own_;

@@ -10,7 +10,7 @@
 namespace isthmus {
 namespace {
 
-constexpr const char* kProfileName = "clustermesh";
+constexpr const char *kProfileName = "clustermesh", *kGatewayService = "gateway service";
 constexpr std::size_t kMaxProblems = 100;
 
 struct TunnelPort {
@@ -51,7 +51,8 @@ std::string dashed(std::string text) {
 
 }  // namespace
 
-FleetRegistry::FleetRegistry(Own own, std::vector<ObjectDelta>& out) : own_(std::move(own)), out_(out) {
+FleetRegistry::FleetRegistry(Own own, std::vector<ObjectDelta>& out)
+    : own_(std::move(own)), out_(out), names_(own_.gateway) {
   if (own_.id != kNoCluster) {
     id_owners_[own_.id] = own_.cluster;
   }
@@ -63,28 +64,9 @@ bool FleetRegistry::set_restored(RestoredMembers members) {
     const auto now = restored_.find(before.first);
     return now == restored_.end() || !(now->second == before.second);
   });
-  if (fewer) {
-    publish_gateways();
-  }
+  names_.set_known(restored_);
+  names_.settle(out_);
   return fewer;
-}
-
-bool FleetRegistry::is_known_of_another(const std::string& gateway, const std::string& cluster) const {
-  return std::any_of(restored_.begin(), restored_.end(), [&](const auto& member) {
-    return member.first != cluster && member.second.gateways.contains(gateway);
-  });
-}
-
-// Published, or before the restart.
-bool FleetRegistry::had_name(const std::string& gateway, const std::string& cluster, const IpAddress& underlay) const {
-  if (const auto restored = restored_.find(cluster); restored != restored_.end()) {
-    const auto had = restored->second.gateways.find(gateway);
-    if (had != restored->second.gateways.end() && had->second == underlay) {
-      return true;
-    }
-  }
-  const auto now = published_.find(gateway);
-  return now != published_.end() && now->second.object.cluster == cluster && now->second.object.underlay == underlay;
 }
 
 std::string FleetRegistry::reserve(ClusterId id, const std::string& cluster) {
@@ -116,9 +98,20 @@ void FleetRegistry::set_member(const std::string& cluster, bool member) {
   }
   if (member) {
     publish_profile();
-    publish_gateways();
-  } else {
-    publish_gateways();
+  }
+  Gateways& gateways = gateways_[cluster];
+  for (const auto& [name, value] : gateways.registered) {
+    if (member) {
+      put_registered(cluster, name, value);
+    } else {
+      names_.remove({cluster, false, name});
+    }
+  }
+  for (const auto& [address, backend] : gateways.backends) {
+    update_backend(cluster, address);
+  }
+  names_.settle(out_);
+  if (!member) {
     publish_profile();
   }
 }
@@ -129,100 +122,81 @@ void FleetRegistry::publish_profile() {
   out_.push_back({{ObjectKind::kProfile, {}, {}, kProfileName}, std::move(profile), {"clustermesh", 0}});
 }
 
-void FleetRegistry::set_service_gateways(const std::string& cluster, std::vector<ServiceBackend> backends) {
-  if (backends.empty()) {
-    service_gateways_.erase(cluster);
-  } else {
-    service_gateways_[cluster] = std::move(backends);
+void FleetRegistry::put_registered(const std::string& cluster, const std::string& name, const GatewayValue& value) {
+  names_.put({cluster, false, name}, name,
+             {{cluster,
+               value.underlay.front(),
+               value.port,
+               {value.underlay.begin() + 1, value.underlay.end()},
+               value.encapsulation},
+              location_of(cluster, "gateways/" + name)});
+}
+
+void FleetRegistry::update_backend(const std::string& cluster, const IpAddress& address) {
+  const Gateways& gateways = gateways_[cluster];
+  const auto backend = gateways.backends.find(address);
+  const std::string text = address.to_string();
+  const GatewayNames::Id id{cluster, true, text};
+  if (backend == gateways.backends.end() || members_.count(cluster) == 0 || gateways.addresses.count(address) != 0) {
+    names_.remove(id);
+    return;
   }
-  publish_gateways();
+  const std::string& hostname = backend->second.hostname;
+  const TunnelPort port = *tunnel_port(backend->second.ports);
+  names_.put(id, is_label(hostname) ? hostname : cluster + "-" + dashed(text),
+             {{cluster, address, port.port, {}, port.kind}, location_of(cluster, kGatewayService)});
+}
+
+void FleetRegistry::set_service_gateways(const std::string& cluster, std::vector<ServiceBackend> backends) {
+  Gateways& gateways = gateways_[cluster];
+  const auto before = std::exchange(gateways.backends, {});
+  gateways.without_port.clear();
+  for (ServiceBackend& backend : backends) {
+    const IpAddress address = backend.address;
+    if (!tunnel_port(backend.ports)) {
+      gateways.without_port.push_back(address);
+    } else {
+      gateways.backends.emplace(address, std::move(backend));
+    }
+  }
+  for (const auto& [address, backend] : before) {
+    update_backend(cluster, address);
+  }
+  for (const auto& [address, backend] : gateways.backends) {
+    update_backend(cluster, address);
+  }
+  names_.settle(out_);
 }
 
 void FleetRegistry::set_registered_gateway(const std::string& cluster, const std::string& name,
                                            std::optional<GatewayValue> value) {
+  Gateways& gateways = gateways_[cluster];
+  std::set<IpAddress> touched;
+  if (const auto before = gateways.registered.find(name); before != gateways.registered.end()) {
+    for (const IpAddress& address : before->second.underlay) {
+      touched.insert(address);
+      if (const auto at = gateways.addresses.find(address); --at->second == 0) {
+        gateways.addresses.erase(at);
+      }
+    }
+    gateways.registered.erase(before);
+  }
   if (value) {
-    registered_[cluster][name] = std::move(*value);
+    for (const IpAddress& address : value->underlay) {
+      touched.insert(address);
+      ++gateways.addresses[address];
+    }
+    const GatewayValue& now = gateways.registered[name] = std::move(*value);
+    if (members_.count(cluster) != 0) {
+      put_registered(cluster, name, now);
+    }
   } else {
-    registered_[cluster].erase(name);
+    names_.remove({cluster, false, name});
   }
-  publish_gateways();
-}
-
-// The gateways of all members by name. Registered gateways take precedence over Service backends of the same address; a
-// published gateway keeps its name, and a newcomer whose name is taken gets "<cluster>-<name>".
-std::map<std::string, FleetRegistry::Gateway> FleetRegistry::desired_gateways() {
-  struct Candidate {
-    std::string name;
-    Gateway gateway;
-  };
-  std::vector<Candidate> candidates;
-  std::set<IpAddress> taken;  // of the member at hand: between members the compiler decides, which knows who was first
-  gateway_problems_.clear();
-  for (const std::string& cluster : members_) {
-    for (const auto& [name, value] : registered_[cluster]) {
-      const std::string location = location_of(cluster, "gateways/" + name);
-      candidates.push_back({name,
-                            {{cluster,
-                              value.underlay.front(),
-                              value.port,
-                              {value.underlay.begin() + 1, value.underlay.end()},
-                              value.encapsulation},
-                             location}});
-    }
+  for (const IpAddress& address : touched) {
+    update_backend(cluster, address);
   }
-  for (const std::string& cluster : members_) {
-    taken.clear();
-    for (const auto& [name, value] : registered_[cluster]) {
-      taken.insert(value.underlay.begin(), value.underlay.end());
-    }
-    const auto backends = service_gateways_.find(cluster);
-    for (std::size_t i = 0; backends != service_gateways_.end() && i < backends->second.size(); ++i) {
-      const ServiceBackend& backend = backends->second[i];
-      const std::string address = backend.address.to_string(), location = location_of(cluster, "gateway service");
-      const auto port = tunnel_port(backend.ports);
-      if (!port) {
-        gateway_problems_.push_back(problem_at(
-            location,
-            "the gateway at " + address + " has no UDP port named as an encapsulation and not exactly one UDP port",
-            "name the tunnel port of the gateway Service vxlan or geneve"));
-      } else if (taken.insert(backend.address).second) {
-        candidates.push_back({is_label(backend.hostname) ? backend.hostname : cluster + "-" + dashed(address),
-                              {{cluster, backend.address, port->port, {}, port->kind}, location}});
-      }
-    }
-  }
-  std::map<std::string, Gateway> desired;
-  for (const bool incumbents : {true, false}) {
-    for (const Candidate& c : candidates) {
-      const std::string full = c.gateway.object.cluster + "-" + c.name;
-      const auto has_name = [&](const std::string& name) {
-        return had_name(name, c.gateway.object.cluster, c.gateway.object.underlay);
-      };
-      const bool incumbent = has_name(c.name) || has_name(full);
-      if (incumbent == incumbents) {
-        const bool free = c.name != own_.gateway && !desired.contains(c.name) &&
-                          !is_known_of_another(c.name, c.gateway.object.cluster);
-        desired.emplace(has_name(c.name) || (!has_name(full) && free) ? c.name : full, c.gateway);
-      }
-    }
-  }
-  return desired;
-}
-
-void FleetRegistry::publish_gateways() {
-  std::map<std::string, Gateway> desired = desired_gateways();
-  for (const auto& [name, gateway] : published_) {
-    if (!desired.contains(name)) {
-      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, std::nullopt, {gateway.location, 0}});
-    }
-  }
-  for (const auto& [name, gateway] : desired) {
-    const auto before = published_.find(name);
-    if (before == published_.end() || !(before->second == gateway)) {
-      out_.push_back({{ObjectKind::kGateway, {}, {}, name}, gateway.object, {gateway.location, 0}});
-    }
-  }
-  published_ = std::move(desired);
+  names_.settle(out_);
 }
 
 void FleetRegistry::set_export(const std::string& cluster, const std::string& service,
@@ -251,7 +225,25 @@ void FleetRegistry::find_conflicts(const std::string& service) {
 }
 
 std::vector<SourceProblem> FleetRegistry::problems() const {
-  std::vector<SourceProblem> problems = gateway_problems_;
+  std::vector<SourceProblem> problems;
+  names_.append_problems(kMaxProblems, problems);
+  if (const std::size_t all = names_.left_out(); all > kMaxProblems) {
+    problems.push_back(problem_at("", std::to_string(all - kMaxProblems) + " more gateways are left out",
+                                  "fix the problems listed first; they may share a cause"));
+  }
+  for (const std::string& cluster : members_) {
+    const auto gateways = gateways_.find(cluster);
+    if (gateways == gateways_.end() || gateways->second.without_port.empty()) {
+      continue;
+    }
+    const std::vector<IpAddress>& addresses = gateways->second.without_port;
+    const std::string more =
+        addresses.size() == 1 ? " has" : " and " + std::to_string(addresses.size() - 1) + " more have";
+    problems.push_back(problem_at(location_of(cluster, kGatewayService),
+                                  "the gateway at " + addresses.front().to_string() + more +
+                                      " no UDP port named as an encapsulation and not exactly one UDP port",
+                                  "name the tunnel port of the gateway Service vxlan or geneve"));
+  }
   for (const auto& [service, list] : conflicts_) {
     if (problems.size() >= kMaxProblems) {
       break;

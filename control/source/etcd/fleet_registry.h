@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "control/model/objects.h"
+#include "control/source/etcd/gateway_names.h"
 #include "control/source/etcd/values.h"
 #include "control/source/source.h"
 
@@ -49,29 +50,27 @@ class FleetRegistry {
   [[nodiscard]] std::vector<SourceProblem> problems() const;
 
  private:
-  struct Gateway {
-    GatewayObject object;
-    std::string location;  // for provenance
-    friend bool operator==(const Gateway&, const Gateway&) = default;
-  };
   using Exports = std::map<std::string, ServiceExportValue>;  // by cluster
+  // What of one cluster are gateways, as far as it is a member.
+  struct Gateways {
+    std::map<std::string, GatewayValue> registered;  // by name
+    std::map<IpAddress, std::size_t> addresses;      // of those; how many have it
+    std::map<IpAddress, ServiceBackend> backends;    // of its Service, with a tunnel port, by address
+    std::vector<IpAddress> without_port;             // the others
+  };
 
-  void publish_gateways();
-  [[nodiscard]] std::map<std::string, Gateway> desired_gateways();
+  void put_registered(const std::string& cluster, const std::string& name, const GatewayValue& value);
+  // Publishes the backend at the address, or no longer: a gateway that registered itself there goes before it.
+  void update_backend(const std::string& cluster, const IpAddress& address);
   void find_conflicts(const std::string& service);
 
   Own own_;
   std::vector<ObjectDelta>& out_;
-  [[nodiscard]] bool is_known_of_another(const std::string& gateway, const std::string& cluster) const;
-  [[nodiscard]] bool had_name(const std::string& gateway, const std::string& cluster, const IpAddress& underlay) const;
-
   RestoredMembers restored_;
   std::map<ClusterId, std::string> id_owners_;
   std::set<std::string> members_;
-  std::map<std::string, std::vector<ServiceBackend>> service_gateways_;
-  std::map<std::string, std::map<std::string, GatewayValue>> registered_;
-  std::map<std::string, Gateway> published_;  // by name
-  std::vector<SourceProblem> gateway_problems_;
+  std::map<std::string, Gateways> gateways_;  // by cluster
+  GatewayNames names_;
   std::map<std::string, Exports> exports_;  // by "namespace/name"
   std::map<std::string, std::vector<SourceProblem>> conflicts_;
 };

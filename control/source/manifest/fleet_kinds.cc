@@ -136,7 +136,7 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
   for (std::size_t i = 0; i < members.size(); ++i) {
     const std::string path = item_path("spec.members", i);
     const YamlMap member(&members[i], path, members[i].line, errors);
-    member.reject_others({"cluster", "podCIDRs", "vipPools", "endpoints", "services", "megabytes"});
+    member.reject_others({"cluster", "podCIDRs", "vipPools", "endpoints", "services", "megabytes", "gateways"});
     const YamlNode* name = member.require("cluster", "write the name of one of spec.clusters");
     const auto cluster = name == nullptr ? std::nullopt : read_cluster_name(*name, path + ".cluster", errors);
     if (!cluster) {
@@ -163,6 +163,7 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
     limit("endpoints", allowed.endpoints);
     limit("services", allowed.services);
     limit("megabytes", allowed.megabytes);
+    limit("gateways", allowed.gateways);
   }
 }
 

@@ -20,6 +20,9 @@ class MemberQuotasTest : public ::testing::Test {
   static ObjectDelta slice(const std::string& cluster, const std::string& name) {
     return {{ObjectKind::kSlice, cluster, "shop", name}, SliceObject{"cart", {}, {}}, {}};
   }
+  static ObjectDelta gateway(const std::string& cluster, const std::string& name, const char* at = "192.0.2.1") {
+    return {{ObjectKind::kGateway, {}, {}, name}, GatewayObject{cluster, *IpAddress::parse(at), L4Port{8472}}, {}};
+  }
   static ObjectDelta profile(ProfileObject::Member west) {
     return {{ObjectKind::kProfile, {}, {}, "mesh"}, ProfileObject{{"east", "west"}, 255, {}, {{"west", west}}}, {}};
   }
@@ -31,7 +34,7 @@ class MemberQuotasTest : public ::testing::Test {
   std::string problem() const { return quotas_.problems().empty() ? "" : quotas_.problems().front().what; }
 
   Model model_;
-  MemberQuotas quotas_{{2, 1, 1}, "east", model_};
+  MemberQuotas quotas_{{2, 1, 1, 2}, "east", model_};
 };
 
 TEST_F(MemberQuotasTest, WhatStandsStaysAndTheNextIsLeftOutByName) {
@@ -41,7 +44,7 @@ TEST_F(MemberQuotasTest, WhatStandsStaysAndTheNextIsLeftOutByName) {
   EXPECT_TRUE(has(address("west", 1)) && has(address("west", 3)) && !has(address("west", 2)));
   EXPECT_EQ(problem(),
             "1 objects of cluster west are left out, first address 10.2.0.2: of it are used 2 of 2 endpoints, 0 of 1 "
-            "services and slices, 0 of 1 MiB");
+            "services and slices, 0 of 2 gateways, 0 of 1 MiB");
   EXPECT_TRUE(quotas_.apply(0, address("west", 1, 20))) << "a new version of what stands";
   EXPECT_TRUE(quotas_.apply(0, slice("west", "a"))) << "of another kind";
   EXPECT_FALSE(quotas_.apply(0, slice("west", "b")));
@@ -104,6 +107,43 @@ TEST_F(MemberQuotasTest, RestoredObjectsCountUntilTheyAreForgotten) {
   EXPECT_FALSE(quotas_.apply(0, address("west", 3)));
   quotas_.forget(0, address("west", 1).key);
   EXPECT_EQ(quotas_.admit_waiting(0).size(), 1U);
+}
+
+TEST_F(MemberQuotasTest, AClustersGatewaysHaveALimit) {
+  EXPECT_TRUE(quotas_.apply(0, gateway("west", "b")));
+  EXPECT_TRUE(quotas_.apply(0, gateway("west", "c")));
+  EXPECT_FALSE(quotas_.apply(0, gateway("west", "a")));
+  EXPECT_EQ(problem(),
+            "1 objects of cluster west are left out, first Gateway a: of it are used 0 of 2 endpoints, 0 of 1 "
+            "services and slices, 2 of 2 gateways, 0 of 1 MiB");
+  EXPECT_TRUE(quotas_.apply(0, gateway("west", "b", "192.0.2.9"))) << "a new version of what stands";
+  EXPECT_TRUE(quotas_.apply(0, gateway("north", "n"))) << "of another member";
+  EXPECT_TRUE(quotas_.apply(0, gateway("east", "e1")) && quotas_.apply(0, gateway("east", "e2")) &&
+              quotas_.apply(0, gateway("east", "e3")))
+      << "our own";
+  quotas_.apply(1, profile({{}, {}, {}, {}, {}, 3}));
+  quotas_.read_profiles();
+  EXPECT_EQ(quotas_.admit_waiting(0).size(), 1U);
+  EXPECT_EQ(problem(), "");
+}
+
+// The key of a gateway does not name its cluster, and its value may come to name another one.
+TEST_F(MemberQuotasTest, AGatewayThatGoesToAnotherClusterCountsThere) {
+  for (const char* name : {"a", "b"}) {
+    EXPECT_TRUE(quotas_.apply(0, gateway("west", name)));
+    EXPECT_TRUE(quotas_.apply(0, gateway("north", std::string("n") + name)));
+  }
+  EXPECT_FALSE(quotas_.apply(0, gateway("west", "na")));
+  EXPECT_EQ(std::get<GatewayObject>(*model_.version_of(0, gateway("", "na").key)).cluster, "north");
+  EXPECT_FALSE(quotas_.apply(0, gateway("north", "nc")));
+  quotas_.apply(0, gone(gateway("west", "a")));
+  ASSERT_EQ(quotas_.admit_waiting(0).size(), 2U) << "na goes to west, and nc has room then";
+  EXPECT_EQ(std::get<GatewayObject>(*model_.version_of(0, gateway("", "na").key)).cluster, "west");
+  quotas_.apply(0, gone(gateway("west", "na")));
+  EXPECT_TRUE(quotas_.apply(0, gateway("west", "c")));
+  EXPECT_FALSE(quotas_.apply(0, gateway("west", "d")));
+  quotas_.apply(0, gone(gateway("west", "d")));
+  EXPECT_EQ(problem(), "") << "what waited is gone";
 }
 
 // Whatever comes in whatever order, as much stands as may, and no more.

@@ -65,7 +65,7 @@ TEST(FleetKinds, AProfileSaysWhatItsClustersMayClaim) {
       std::string(kProfile) +
           "spec:\n  clusters: [east, west]\n  vipPools: [10.200.0.0/24]\n  members:\n"
           "  - {cluster: west, podCIDRs: [10.2.0.0/16], vipPools: [10.201.0.0/24], endpoints: 5000, "
-          "megabytes: 0}\n",
+          "megabytes: 0, gateways: 3}\n",
       "");
   EXPECT_THAT(profile.vip_pools, ElementsAre(*Prefix::parse("10.200.0.0/24")));
   EXPECT_EQ(profile.members.at("west").pod_prefixes, std::vector{*Prefix::parse("10.2.0.0/16")});
@@ -73,6 +73,7 @@ TEST(FleetKinds, AProfileSaysWhatItsClustersMayClaim) {
   EXPECT_EQ(profile.members.at("west").endpoints, 5000U);
   EXPECT_EQ(profile.members.at("west").services, std::nullopt);
   EXPECT_EQ(profile.members.at("west").megabytes, 0U);
+  EXPECT_EQ(profile.members.at("west").gateways, 3U);
 }
 
 }  // namespace
