@@ -84,7 +84,8 @@ FleetChange FleetBuilder::rebuild() {
   }
   prefixes_.rebuild(fleet_, &previous);
   index_unprefixed();
-  add_gateways(previous.tunnel_ends);
+  FleetChange settled;
+  settle_gateways(previous.tunnel_ends, settled);
   list_problems();
   return difference(previous, fleet_);
 }
@@ -126,7 +127,7 @@ FleetChange FleetBuilder::update(const std::set<ObjectKey>& clusters, const std:
   }
   if (prefixes_.gateways_touched() || !reserved.empty()) {
     const std::map<IpAddress, std::string> before = fleet_.tunnel_ends;
-    add_gateways(before);
+    settle_gateways(before, change);
     append_moved(before, fleet_.tunnel_ends, change.moved);
     change.gateways = true;
   }
@@ -323,6 +324,21 @@ std::vector<IpAddress> FleetBuilder::update_reserved(const std::set<ObjectKey>& 
   return changed;
 }
 
+// What was refused for the sake of a gateway that has no place in the fleet any more is decided again, and once more
+// the gateways where that has taken one's address.
+void FleetBuilder::settle_gateways(const std::map<IpAddress, std::string>& before, FleetChange& change) {
+  add_gateways(before);
+  if (!prefixes_.settle_tunnel_ends(fleet_)) {
+    return;
+  }
+  const std::vector<Prefix> moved = prefixes_.update(fleet_, {}, {}, change.addressed);
+  change.moved.insert(change.moved.end(), moved.begin(), moved.end());
+  if (prefixes_.gateways_touched()) {
+    add_gateways(std::map(fleet_.tunnel_ends));
+    (void)prefixes_.settle_tunnel_ends(fleet_);
+  }
+}
+
 // `before`: the gateways that have a place in the fleet, by address.
 void FleetBuilder::add_gateways(const std::map<IpAddress, std::string>& before) {
   struct Entry {
@@ -371,7 +387,6 @@ void FleetBuilder::add_gateways(const std::map<IpAddress, std::string>& before) 
                                           "add a Gateway object with spec.cluster " + name));
     }
   }
-  prefixes_.settle_tunnel_ends(fleet_);
 }
 
 void FleetBuilder::add_gateway(const std::string& name, const GatewayObject& object, const std::string& where) {

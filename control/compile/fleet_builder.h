@@ -68,6 +68,7 @@ class FleetBuilder {
   void set_admission();
   void index_unprefixed();
   [[nodiscard]] std::vector<IpAddress> update_reserved(const std::set<ObjectKey>& nodes);
+  void settle_gateways(const std::map<IpAddress, std::string>& before, FleetChange& change);
   void add_gateways(const std::map<IpAddress, std::string>& before);
   void add_gateway(const std::string& name, const GatewayObject& object, const std::string& where);
   void check_publishers();

@@ -28,7 +28,7 @@ void PrefixClaims::find_tunnel_ends() {
   std::sort(ends_.begin(), ends_.end());
 }
 
-void PrefixClaims::settle_tunnel_ends(const Fleet& fleet) {
+bool PrefixClaims::settle_tunnel_ends(const Fleet& fleet) {
   std::map<IpAddress, std::string> standing;
   for (const auto& [name, cluster] : fleet.clusters) {
     for (const FleetGateway& gateway : cluster.gateways) {
@@ -43,6 +43,7 @@ void PrefixClaims::settle_tunnel_ends(const Fleet& fleet) {
       changed_ends_.push_back(end.address);
     }
   }
+  return !changed_ends_.empty();
 }
 
 bool PrefixClaims::has_tunnel_end(const Prefix& prefix) const {
@@ -91,7 +92,8 @@ std::string PrefixClaims::tunnel_end_inside(const Prefix& prefix, const Entry& e
   const IpAddress last = prefix.last();
   for (auto end = std::lower_bound(ends_.begin(), ends_.end(), TunnelEnd{prefix.address(), {}, {}, false});
        end != ends_.end() && end->address <= last; ++end) {
-    if (end->cluster == entry.cluster || rank == 0) {
+    if (end->cluster == entry.cluster || rank == 0 ||
+        (end->gateway != options_.gateway && !fleet_->admission.refuse_gateway(end->cluster, end->address).empty())) {
       continue;
     }
     const FleetCluster *its = fleet_->find(end->cluster), *own = fleet_->find(entry.cluster);
@@ -191,38 +193,6 @@ void PrefixClaims::append_problems(std::vector<Problem>& problems) {
                     "claim only prefixes of the cluster's own pods and nodes, or allow it in the profile or under "
                     "`admission` in the configuration"});
   });
-}
-
-// As many as the limit allows, those that it had before the others; sorted.
-std::vector<Prefix> PrefixClaims::used_of(const std::string& cluster) {
-  const std::set<Prefix>& outer = accepted_[cluster];
-  const std::size_t most = fleet_->admission.prefixes_per_cluster();
-  too_many_.erase(cluster);
-  std::vector<Prefix> used(outer.begin(), outer.end());
-  if (used.size() <= most || cluster == options_.cluster) {
-    return used;
-  }
-  std::map<Prefix, int> ranks;
-  for (const Prefix& prefix : used) {
-    int rank = rank_of(prefix, *find({prefix, cluster}));
-    entries_.inside(prefix, [&](const Prefix& at, const Entries& entries) {
-      for (const Entry& entry : entries) {
-        if (entry.accepted && entry.cluster == cluster) {
-          rank = std::min(rank, rank_of(at, entry));
-        }
-      }
-      return true;
-    });
-    ranks[prefix] = rank;
-  }
-  std::stable_sort(used.begin(), used.end(), [&](const Prefix& a, const Prefix& b) { return ranks[a] < ranks[b]; });
-  too_many_[cluster] = {"cluster " + cluster + " has " + std::to_string(used.size()) + " prefixes, of which " +
-                            std::to_string(most) + " are used; " + used[most].to_string() + " is the first that is not",
-                        where(*find({used[most], cluster})),
-                        "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)"};
-  used.resize(most);
-  std::sort(used.begin(), used.end());
-  return used;
 }
 
 }  // namespace isthmus

@@ -22,10 +22,11 @@ const std::string& claimant_of(const ObjectKey& key) { return key.cluster.empty(
 void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
   entries_.clear();
   by_object_.clear();
-  for (auto* names : {&touched_, &left_out_, &kept_, &staying_, &lost_}) {
+  for (auto* names : {&touched_, &left_out_, &kept_, &staying_, &lost_, &fresh_, &cut_}) {
     names->clear();
   }
   accepted_.clear();
+  over_.clear();
   refused_.clear();
   too_many_.clear();
   changed_ends_.clear();
@@ -33,6 +34,7 @@ void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
   turned_clusters_.clear();
   fleet_ = &fleet;
   previous_ = previous;
+  gateways_touched_ = false;
   find_tunnel_ends();
   for (const auto& [name, cluster] : fleet.clusters) {
     if (cluster.where.empty()) {  // of our own cluster without an object, carried over from the previous fleet
@@ -63,13 +65,15 @@ void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
   }
   fleet.ranges.clear();
   std::set<std::string> addressed;
-  settle(addressed);
+  std::vector<Prefix> moved;
+  settle(addressed, moved);
 }
 
 std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>& objects,
                                          const std::vector<IpAddress>& addresses, std::set<std::string>& addressed) {
   fleet_ = &fleet;
   previous_ = &fleet;
+  gateways_touched_ = false;
   std::set<std::string> changed;
   for (const ObjectKey& key : objects) {
     if (replace(key)) {
@@ -102,7 +106,9 @@ std::vector<Prefix> PrefixClaims::update(Fleet& fleet, const std::set<ObjectKey>
   }
   keep_what_stood();
   decide();
-  return settle(addressed);
+  std::vector<Prefix> moved;
+  settle(addressed, moved);
+  return moved;
 }
 
 void PrefixClaims::add(const ObjectKey& object, const std::string& cluster, const std::vector<Prefix>& prefixes,
@@ -231,13 +237,24 @@ void PrefixClaims::decide() {
     set_accepted(name.first, entry, false);
     enqueue(name.first, entry);
   }
+  do {
+    run_queue();
+    apply_limits();
+  } while (!queue_.empty());
+  for (const Name& name : std::exchange(cut_, {})) {
+    Entry& entry = *find(name);
+    entry.over = entry.over && entry.accepted;  // others have it now
+  }
+  for (const Name& name : std::exchange(touched_, {})) {
+    forget_if_empty(name);
+  }
+}
+
+void PrefixClaims::run_queue() {
   while (!queue_.empty()) {
     const auto [order, name] = *queue_.begin();
     queue_.erase(queue_.begin());
     decide_one(name, order);
-  }
-  for (const Name& name : std::exchange(touched_, {})) {
-    forget_if_empty(name);
   }
 }
 
@@ -298,6 +315,7 @@ void PrefixClaims::set_accepted(const Prefix& prefix, Entry& entry, bool accepte
     return;
   }
   turned_.try_emplace({prefix, entry.cluster}, entry.accepted);
+  fresh_.emplace(prefix, entry.cluster);
   entry.accepted = accepted;
   if (accepted) {
     left_out_.erase({prefix, entry.cluster});
@@ -338,25 +356,33 @@ void PrefixClaims::update_accepted(const Name& name) {
   });
 }
 
-// Returns the prefixes that have come or gone; adds the clusters of what is accepted now or is no longer.
-std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
-  gateways_touched_ = false;
-  for (const bool accepted : {false, true}) {  // what is accepted takes in what is inside it
-    for (const auto& [name, before] : turned_) {
-      const Entry* entry = find(name);
-      const bool now = entry != nullptr && entry->accepted;
-      if (before && !now && entry != nullptr) {
-        lost_.insert(name);
-      }
-      if (now == accepted) {
-        clusters.insert(name.second);
-        update_accepted(name);
-        gateways_touched_ = gateways_touched_ || ((before || now) && has_tunnel_end(name.first));
-      }
+// Adds the prefixes that have come or gone, and the clusters of what is accepted now or is no longer. What a cluster
+// has lost is decided once more, as new: what it would be refused, or nobody claims, is not listed as what stands.
+void PrefixClaims::settle(std::set<std::string>& clusters, std::vector<Prefix>& moved) {
+  settle_once(clusters, moved);
+  if (lost_.empty()) {
+    return;
+  }
+  previous_ = fleet_;
+  for (const Name& name : std::exchange(lost_, {})) {
+    if (find(name) != nullptr) {
+      touched_.insert(name);
     }
   }
-  turned_.clear();
-  std::vector<Prefix> moved;
+  decide();
+  settle_once(clusters, moved);
+}
+
+void PrefixClaims::settle_once(std::set<std::string>& clusters, std::vector<Prefix>& moved) {
+  for (const auto& [name, before] : std::exchange(turned_, {})) {
+    const Entry* entry = find(name);
+    const bool now = entry != nullptr && entry->accepted;
+    if (before && !now && entry != nullptr) {
+      lost_.insert(name);
+    }
+    clusters.insert(name.second);
+    gateways_touched_ = gateways_touched_ || ((before || now) && has_tunnel_end(name.first));
+  }
   std::vector<Name> come;
   for (const std::string& name : clusters) {
     const auto cluster = fleet_->clusters.find(name);
@@ -370,6 +396,9 @@ std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
     for (const Prefix& prefix : gone) {
       fleet_->ranges.erase(prefix);
       moved.push_back(prefix);
+      if (const Entry* entry = find({prefix, name}); entry != nullptr && entry->over) {
+        lost_.emplace(prefix, name);
+      }
     }
     for (const Prefix& prefix : now) {
       if (!std::binary_search(before.begin(), before.end(), prefix)) {
@@ -387,10 +416,9 @@ std::vector<Prefix> PrefixClaims::settle(std::set<std::string>& clusters) {
     if (!std::binary_search(now.begin(), now.end(), name.first)) {
       find(name)->kept = false;
       kept_.erase(name);
-      lost_.insert(name);  // decided again, and forgotten, with the next change
+      lost_.insert(name);
     }
   }
-  return moved;
 }
 
 PrefixClaims::Entry* PrefixClaims::find(const Name& name) {
@@ -461,15 +489,16 @@ bool PrefixClaims::takes_in_several(const Prefix& prefix, const Entry& entry) {
 }
 
 PrefixClaims::Order PrefixClaims::order_of(const Prefix& prefix, const Entry& entry) {
-  const int rank = rank_of(prefix, entry);
-  return {rank, rank > 1 && takes_in_several(prefix, entry), fleet_->clusters.at(entry.cluster).id};
+  constexpr int kOver = 4;
+  const int rank = entry.over ? kOver : rank_of(prefix, entry);
+  return {rank, !entry.over && rank > 1 && takes_in_several(prefix, entry), fleet_->clusters.at(entry.cluster).id};
 }
 
 std::optional<std::string> PrefixClaims::pods_at(const IpAddress& address) {
   std::optional<std::string> found;
   entries_.around(Prefix(address, 128), [&](const Prefix& prefix, const Entries& entries) {
     for (const Entry& entry : entries) {
-      if (entry.accepted && entry.pods) {
+      if (entry.accepted && entry.pods && !entry.over) {
         found = "pod prefix " + prefix.to_string() + " of cluster " + entry.cluster;
       }
     }

@@ -5,7 +5,8 @@
 // is the mistake more likely than they are; and the lower cluster id before the higher one, which every gateway of the
 // fleet sees alike. What a cluster has had stays when it claims more around it and is refused that. A prefix of pods
 // never covers the tunnel end of another cluster, unless it was there before that. Where no object of a cluster claims
-// pods of a family, what is allowed to it by name is its claim.
+// pods of a family, what is allowed to it by name is its claim. What a cluster has beyond its limit is used by nobody
+// and in nobody's way.
 //
 // A change costs its own share: what it touches is decided again, and what was refused because of it. The outcome is
 // that of a rebuild() from the fleet as it was. Part of FleetBuilder. Thread: control.
@@ -41,8 +42,9 @@ class PrefixClaims {
   // Returns the prefixes that a cluster has got or lost; adds the clusters that may have to `addressed`.
   [[nodiscard]] std::vector<Prefix> update(Fleet& fleet, const std::set<ObjectKey>& objects,
                                            const std::vector<IpAddress>& addresses, std::set<std::string>& addressed);
-  // The gateways of the fleet are settled: those that have a place in it stand, before later claims.
-  void settle_tunnel_ends(const Fleet& fleet);
+  // The gateways of the fleet are settled: those that have a place in it stand, before later claims. True: some are
+  // others than before, and the next update() decides again what that concerns.
+  bool settle_tunnel_ends(const Fleet& fleet);
   // True when the last update() has changed who has pods at some gateway's address.
   [[nodiscard]] bool gateways_touched() const { return gateways_touched_; }
 
@@ -67,6 +69,7 @@ class PrefixClaims {
     bool kept = false;    // the cluster had it and now claims more around it
     bool admitted = false, pods = false;
     bool accepted = false;  // no other cluster's is in its way
+    bool over = false;      // beyond the limit of its cluster
     bool queued = false;
   };
   // What of pods one cluster claims by objects, by family.
@@ -76,7 +79,7 @@ class PrefixClaims {
   };
   using Entries = std::vector<Entry>;
   using Name = std::pair<Prefix, std::string>;  // prefix, cluster
-  // The lowest goes first; see above. Two of different clusters are never equal.
+  // The lowest goes first; see above, and what is beyond a limit last. Two of different clusters are never equal.
   using Order = std::tuple<int, bool, ClusterId>;
   // The end of a tunnel, where packets must not be tunnelled to themselves.
   struct TunnelEnd {
@@ -95,10 +98,17 @@ class PrefixClaims {
   void keep_what_stood();
   [[nodiscard]] bool grown_around(const Name& name);
   void decide();
+  void run_queue();
   void decide_one(const Name& name, const Order& order);
-  std::vector<Prefix> settle(std::set<std::string>& clusters);
+  void settle(std::set<std::string>& clusters, std::vector<Prefix>& moved);
+  void settle_once(std::set<std::string>& clusters, std::vector<Prefix>& moved);
   void update_accepted(const Name& name);
-  [[nodiscard]] std::vector<Prefix> used_of(const std::string& cluster);
+  // Of clusters that have got or lost prefixes: what goes beyond their limits, and no longer does. What that lets
+  // others have is in queue_ then.
+  void apply_limits();
+  [[nodiscard]] std::vector<Prefix> beyond_limit(const std::string& cluster);
+  void set_over(const Name& name, Entry& entry);
+  [[nodiscard]] std::vector<Prefix> used_of(const std::string& cluster) const;
 
   [[nodiscard]] Entry* find(const Name& name);
   void enqueue(const Prefix& prefix, Entry& entry);
@@ -140,10 +150,13 @@ class PrefixClaims {
   std::set<std::pair<Order, Name>> queue_;
   std::set<Name> touched_;                            // entries with other claims than before
   std::map<Name, bool> turned_;                       // accepted before, of those that were or are no longer
+  std::set<Name> fresh_;                              // those of turned_ that accepted_ does not know yet
   std::map<std::string, std::set<Prefix>> accepted_;  // by cluster, without those inside others
+  std::map<std::string, std::vector<Prefix>> over_;   // of those, beyond its limit; sorted
+  std::set<Name> cut_;                                // that have come to be beyond it during decide()
   std::set<Name> left_out_;                           // admitted, and another cluster's is in the way
   std::set<Name> kept_, staying_;
-  std::set<Name> lost_;  // no longer stand since the last settle(): may not be admitted any more
+  std::set<Name> lost_;  // no longer stand, and may not be admitted any more: to be decided again
   std::map<std::pair<std::string, std::string>, std::multimap<Prefix, const ObjectKey*>>
       refused_;                              // by cluster, reason
   std::map<std::string, Problem> too_many_;  // by cluster

@@ -177,7 +177,106 @@ void follow(unsigned seed) {
     }
     ASSERT_EQ(text_of(fleet), text_of(again));
     ASSERT_EQ(problems_of(fleet), problems_of(again));
+    Fleet later = fleet;
+    FleetBuilder unchanged(f.model, f.options, later);
+    (void)unchanged.rebuild();
+    ASSERT_EQ(text_of(fleet), text_of(later)) << "what nothing changes stays";
+    ASSERT_EQ(problems_of(fleet), problems_of(later)) << "what is listed is so";
   }
+}
+
+// Keeps one fleet up to date with nodes that a test puts.
+class Followed {
+ public:
+  explicit Followed(std::uint32_t most) {
+    f.options.admission.prefixes_per_cluster = most;
+    f.cluster("west", 2, {});
+    f.cluster("north", 3, {});
+  }
+  ObjectKey node(const char* cluster, const char* name, std::initializer_list<const char*> prefixes) {
+    NodeObject object{{}, {}};
+    for (const char* prefix : prefixes) {
+      object.pod_prefixes.push_back(net(prefix));
+    }
+    f.put(ObjectKind::kNode, cluster, "", name, object);
+    return {ObjectKind::kNode, cluster, {}, name};
+  }
+  void start() {
+    fleet.own = *find_own_gateway(f.model, "east", "east-1");
+    builder.seed();
+    (void)builder.rebuild();
+  }
+  void update(std::set<ObjectKey> nodes) { (void)builder.update({}, nodes); }
+  std::string prefixes(const std::string& cluster) {
+    std::string text;
+    for (const Prefix& prefix : fleet.clusters[cluster].prefixes) {
+      text += prefix.to_string() + " ";
+    }
+    return text;
+  }
+
+  Fleet3 f;
+  Fleet fleet;
+  FleetBuilder builder{f.model, f.options, fleet};
+};
+
+// What west has beyond the limit is used by nobody; north may have it, and does not lose it when west has room again.
+TEST(FleetDeltas, WhatIsBeyondTheLimitIsInNobodysWay) {
+  Followed f(2);
+  f.node("west", "n0", {"10.64.0.0/24"});
+  f.node("west", "n1", {"10.64.2.0/24"});
+  f.start();
+  f.update({f.node("west", "n2", {"10.64.4.0/24", "10.64.6.0/24", "10.64.8.0/24"})});
+  EXPECT_EQ(f.prefixes("west"), "10.64.0.0/24 10.64.2.0/24 ");
+  f.update({f.node("north", "m", {"10.64.4.0/23"})});
+  EXPECT_EQ(f.prefixes("north"), "10.64.4.0/23 ");
+  EXPECT_TRUE(std::any_of(f.fleet.problems.begin(), f.fleet.problems.end(), [](const Problem& problem) {
+    return problem.what.starts_with("prefix 10.64.4.0/24 of cluster west overlaps 10.64.4.0/23 of cluster north");
+  }));
+  f.update({f.node("west", "n0", {})});
+  EXPECT_EQ(f.prefixes("west"), "10.64.2.0/24 10.64.6.0/24 ");
+  EXPECT_EQ(f.prefixes("north"), "10.64.4.0/23 ");
+  f.update({f.node("north", "m", {})});
+  f.update({f.node("west", "n1", {})});
+  EXPECT_EQ(f.prefixes("west"), "10.64.4.0/24 10.64.6.0/24 ");
+}
+
+// The same where all is new at once, and west's id is the lower one.
+TEST(FleetDeltas, WhatIsBeyondTheLimitIsInNobodysWayAtAStart) {
+  Followed f(1);
+  f.node("west", "n0", {"10.64.0.0/24", "10.64.4.0/24"});
+  f.node("north", "m", {"10.64.4.0/23"});
+  f.start();
+  EXPECT_EQ(f.prefixes("west"), "10.64.0.0/24 ");
+  EXPECT_EQ(f.prefixes("north"), "10.64.4.0/23 ");
+}
+
+TEST(FleetDeltas, AGatewayInsideAPrefixBeyondTheLimitStands) {
+  Followed f(1);
+  f.node("west", "n0", {"10.64.0.0/24", "10.64.4.0/24"});
+  f.f.gateway("north-9", "north", "10.64.4.1");
+  f.start();
+  const auto& gateways = f.fleet.clusters["north"].gateways;
+  EXPECT_TRUE(std::any_of(gateways.begin(), gateways.end(), [](const auto& each) { return each.name == "north-9"; }));
+}
+
+// West's prefix covers an address of our own node: it stays, with a problem, until our own cluster takes it.
+TEST(FleetDeltas, TheProblemOfWhatStaysEndsWithIt) {
+  Followed f(100);
+  f.node("west", "n0", {"10.64.0.0/24"});
+  f.start();
+  const auto staying = [&] {
+    return std::any_of(f.fleet.problems.begin(), f.fleet.problems.end(), [](const Problem& problem) {
+      return problem.what.find("stays: it was there before") != std::string::npos;
+    });
+  };
+  f.f.put(ObjectKind::kNode, "east", "", "e0", NodeObject{{ip("10.64.0.1")}, {}});
+  f.update({{ObjectKind::kNode, "east", {}, "e0"}});
+  EXPECT_EQ(f.prefixes("west"), "10.64.0.0/24 ");
+  EXPECT_TRUE(staying());
+  f.update({f.node("east", "e1", {"10.64.0.0/16"})});
+  EXPECT_EQ(f.prefixes("west"), "");
+  EXPECT_FALSE(staying());
 }
 
 // 10.66.0.0/16 stays in use after a wider claim was refused. At the limit of prefixes it makes room for others of its

@@ -1,0 +1,123 @@
+// How many of its prefixes a cluster may use. What is beyond keeps its place among the claims of its own cluster, goes
+// after everybody else's, and comes to be used when there is room.
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+#include "control/compile/prefix_claims.h"
+
+namespace isthmus {
+namespace {
+
+// Whether the prefix is inside one of these, which are sorted and disjoint.
+bool covered(const std::vector<Prefix>& outer, const Prefix& prefix) {
+  const auto after = std::upper_bound(outer.begin(), outer.end(), prefix);
+  return after != outer.begin() && std::prev(after)->contains(prefix);
+}
+
+}  // namespace
+
+void PrefixClaims::apply_limits() {
+  const std::set<Name> fresh = std::exchange(fresh_, {});
+  std::map<std::string, std::set<Prefix>> changed;  // by cluster
+  for (const bool accepted : {false, true}) {       // what is accepted takes in what is inside it
+    for (const Name& name : fresh) {
+      const Entry* entry = find(name);
+      if ((entry != nullptr && entry->accepted) == accepted) {
+        update_accepted(name);
+        changed[name.second].insert(name.first);
+      }
+    }
+  }
+  for (auto& [cluster, prefixes] : changed) {
+    std::vector<Prefix> now = beyond_limit(cluster);
+    std::vector<Prefix>& before = over_[cluster];
+    if (now.empty() && before.empty()) {
+      continue;
+    }
+    std::vector<Prefix> turned;
+    std::set_symmetric_difference(before.begin(), before.end(), now.begin(), now.end(), std::back_inserter(turned));
+    before = std::move(now);
+    for (const Prefix& outer : turned) {
+      prefixes.insert(outer);
+      entries_.inside(outer, [&, &of = prefixes](const Prefix& prefix, const Entries&) {
+        of.insert(prefix);
+        return true;
+      });
+    }
+    for (const Prefix& prefix : prefixes) {
+      if (Entry* entry = find({prefix, cluster}); entry != nullptr) {
+        set_over({prefix, cluster}, *entry);
+      }
+    }
+  }
+}
+
+// Of what was beyond the limit and has been taken by others, that remains so until all is decided: whether it has room
+// depends on it again.
+void PrefixClaims::set_over(const Name& name, Entry& entry) {
+  const bool over = covered(over_[name.second], name.first) || (!entry.accepted && cut_.count(name) != 0);
+  if (entry.over == over) {
+    return;
+  }
+  entry.over = over;
+  gateways_touched_ = gateways_touched_ || has_tunnel_end(name.first);
+  if (over) {
+    cut_.insert(name);
+    enqueue_refused_at(name.first);
+  } else {
+    set_accepted(name.first, entry, false);
+    enqueue(name.first, entry);
+  }
+}
+
+// What of its prefixes is not used, sorted: the limit keeps those that the cluster had before the others.
+std::vector<Prefix> PrefixClaims::beyond_limit(const std::string& cluster) {
+  const std::set<Prefix>& outer = accepted_[cluster];
+  const std::size_t most = fleet_->admission.prefixes_per_cluster();
+  too_many_.erase(cluster);
+  if (outer.size() <= most || cluster == options_.cluster) {
+    return {};
+  }
+  std::vector<std::pair<int, Prefix>> ranked;
+  ranked.reserve(outer.size());
+  for (const Prefix& prefix : outer) {
+    int rank = rank_of(prefix, *find({prefix, cluster}));
+    entries_.inside(prefix, [&](const Prefix& at, const Entries& entries) {
+      for (const Entry& entry : entries) {
+        if (entry.accepted && entry.cluster == cluster) {
+          rank = std::min(rank, rank_of(at, entry));
+        }
+      }
+      return true;
+    });
+    ranked.emplace_back(rank, prefix);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<Prefix> over;
+  for (auto at = ranked.begin() + static_cast<std::ptrdiff_t>(most); at != ranked.end(); ++at) {
+    over.push_back(at->second);
+  }
+  std::sort(over.begin(), over.end());
+  too_many_[cluster] = {"cluster " + cluster + " has " + std::to_string(outer.size()) + " prefixes, of which " +
+                            std::to_string(most) + " are used; " + over.front().to_string() +
+                            " is the first that is not",
+                        where(*find({over.front(), cluster})),
+                        "give its nodes prefixes that merge, or allow more (admission.prefixes_per_cluster)"};
+  return over;
+}
+
+std::vector<Prefix> PrefixClaims::used_of(const std::string& cluster) const {
+  std::vector<Prefix> used;
+  const auto outer = accepted_.find(cluster);
+  const auto over = over_.find(cluster);
+  if (outer != accepted_.end()) {
+    static const std::vector<Prefix> none;
+    const std::vector<Prefix>& without = over == over_.end() ? none : over->second;
+    std::set_difference(outer->second.begin(), outer->second.end(), without.begin(), without.end(),
+                        std::back_inserter(used));
+  }
+  return used;
+}
+
+}  // namespace isthmus
