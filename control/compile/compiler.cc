@@ -95,6 +95,7 @@ FleetChange Compiler::State::update_fleet(const ModelChanges& changes, bool firs
   if (first) {
     fleet_builder.seed();
     claims.set_incumbents(options.incumbents.vips);
+    endpoints.set_incumbents(options.incumbents);
   }
   if (first || changes.fleet || reserved_changed || fleet_builder.changes_layout(changes.clusters)) {
     return fleet_builder.rebuild();
@@ -299,6 +300,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   update_endpoints(changes, first, fleet_change, result);
   update_host_routes(fleet_change, first, dirty, result);
   update_services(dirty, result);
+  result.disputes_changed = endpoints.take_disputes_changed();
   if (endpoints.take_pod_presence_changed() || fleet_change.rebuilt) {
     unlabelled = unlabelled_clusters();
   }
@@ -392,6 +394,10 @@ bool Compiler::set_reserved(std::vector<ReservedAddress> reserved) {
 }
 
 void Compiler::refresh_next_hops() { state_->resolve_next_hops = true; }
+
+std::map<std::string, std::vector<IpAddress>> Compiler::disputed_addresses() const {
+  return state_->endpoints.disputed();
+}
 
 std::vector<ClusterView> Compiler::clusters() const {
   std::vector<ClusterView> views;

@@ -80,7 +80,8 @@ struct CompileResult {
   // Where the node must send what goes to our own cluster, its nodes that are peers, and clusters with native routing
   // may be another.
   bool local_routes_changed = false;
-  bool names_changed = false;  // a service appeared, disappeared or changed VIPs: for the DNS sink
+  bool disputes_changed = false;  // of disputed_addresses()
+  bool names_changed = false;     // a service appeared, disappeared or changed VIPs: for the DNS sink
 };
 
 class Compiler {
@@ -106,6 +107,8 @@ class Compiler {
   void refresh_next_hops();
 
   [[nodiscard]] std::vector<ClusterView> clusters() const;
+  // By the cluster that has them: as EndpointSet::disputed().
+  [[nodiscard]] std::map<std::string, std::vector<IpAddress>> disputed_addresses() const;
   [[nodiscard]] std::vector<PeerView> peers() const;     // by id
   [[nodiscard]] std::vector<PeerView> gateways() const;  // the peers that are gateways, by underlay address
   [[nodiscard]] std::optional<PeerView> find_peer(PeerId id) const;

@@ -238,6 +238,7 @@ ObjectKey EndpointSet::owner_of(const IpAddress& address, const Claim& claim) {
 void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity) {
   Address& state = addresses_[address];
   const Claim now{&owner, cluster, identity};
+  const bool had = take_incumbent(address, owner.cluster);
   touched_.push_back(address);
   if (state.newest.owner == nullptr || state.newest.owner == &owner) {
     state.newest = now;
@@ -253,7 +254,7 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
       std::find_if(state.older->begin(), state.older->end(), [&](const Claim& c) { return c.owner == &owner; });
   if (own != state.older->end()) {
     *own = now;
-  } else if (cluster != state.newest.cluster && cluster != own_) {
+  } else if (cluster != state.newest.cluster && cluster != own_ && (!had || state.newest.cluster == own_)) {
     state.older->push_back(now);  // in no cluster's prefix: whose it was keeps it
   } else {
     state.older->push_back(std::exchange(state.newest, now));
@@ -262,6 +263,7 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
 }
 
 void EndpointSet::resolve(const IpAddress& address, Address& state) {
+  note_dispute(address, state);
   if (state.older == nullptr) {
     contested_.erase(address);
     return;

@@ -2,8 +2,8 @@
 //
 // An owner (a pod, an ipcache address, or a node) claims its addresses. Where several owners of one cluster claim one
 // address, the newest claim wins and a problem names both; but a claim with an identity takes precedence over an
-// ipcache address without one. Of several clusters, who had it keeps it, before all our own. Only entries that differ
-// from what was published are published again. Thread: control.
+// ipcache address without one. Of several clusters, who had it keeps it, before a restart too; before all our own. Only
+// entries that differ from what was published are published again. Thread: control.
 #pragma once
 
 #include <absl/container/btree_map.h>
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "control/compile/fleet.h"
+#include "control/compile/incumbents.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
 #include "control/policy/local_identities.h"
@@ -44,6 +45,14 @@ class EndpointSet {
  public:
   // `local` gets the pods of our cluster that have no CiliumEndpoint.
   EndpointSet(Realm realm, LocalIdentities& local) : realm_(realm), local_(local) {}
+
+  // Who had which addresses that several clusters say, before a restart: each keeps it from when it says it again.
+  void set_incumbents(const Incumbents& incumbents);
+  // Those that clusters other than ours have of several that say them: at most kMaxDisputed of each, the first ones.
+  static constexpr std::size_t kMaxDisputed = 4096;
+  [[nodiscard]] std::map<std::string, std::vector<IpAddress>> disputed() const;
+  // True when disputed() may have changed since the last call.
+  [[nodiscard]] bool take_disputes_changed() { return std::exchange(disputes_changed_, false); }
 
   // Re-evaluates the claims of one owner: a pod (kind kPod, also when its CiliumEndpoint changed), address or node.
   void refresh(const ObjectKey& owner, const Model& model, const Fleet& fleet);
@@ -112,6 +121,8 @@ class EndpointSet {
                                       Owner& state);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
+  [[nodiscard]] bool take_incumbent(const IpAddress& address, const std::string& cluster);
+  void note_dispute(const IpAddress& address, const Address& state);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
   // Puts the claim in effect into `newest` and records whether another claim conflicts with it.
   void resolve(const IpAddress& address, Address& state);
@@ -131,6 +142,9 @@ class EndpointSet {
   std::set<std::pair<IpAddress, ObjectKey>> misplaced_;  // left out because of where they lie, with their owners
   std::vector<IpAddress> touched_;                       // since the last take_changes(); may contain duplicates
   std::set<IpAddress> contested_;
+  std::map<IpAddress, ClusterId> disputed_;      // that several clusters say; who has them
+  std::map<IpAddress, std::string> incumbents_;  // clusters that have not said the address since the restart
+  bool disputes_changed_ = false;
   std::set<Identity> denied_;
   std::size_t published_ = 0;
   std::map<ClusterId, PodCounts> pod_counts_;

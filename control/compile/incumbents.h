@@ -16,6 +16,7 @@ struct IncumbentCluster {
   ClusterId id;
   std::vector<Prefix> prefixes;                               // sorted and disjoint
   std::vector<std::pair<std::string, IpAddress>> gateways{};  // name and underlay address
+  std::vector<IpAddress> addresses{};                         // of nodes and pods, in no prefix, that others say too
   friend bool operator==(const IncumbentCluster&, const IncumbentCluster&) = default;
 };
 

@@ -324,38 +324,6 @@ void PrefixClaims::set_accepted(const Prefix& prefix, Entry& entry, bool accepte
   }
 }
 
-// The accepted prefixes that are not inside others of their cluster, after a change at `name`.
-void PrefixClaims::update_accepted(const Name& name) {
-  std::set<Prefix>& outer = accepted_[name.second];
-  const Entry* entry = find(name);
-  const auto after = outer.upper_bound(name.first);
-  const bool inside = after != outer.begin() && std::prev(after)->contains(name.first);
-  if (entry != nullptr && entry->accepted) {
-    if (!inside) {
-      auto last = after;
-      while (last != outer.end() && name.first.contains(*last)) {
-        ++last;
-      }
-      outer.erase(after, last);
-      outer.insert(name.first);
-    }
-    return;
-  }
-  if (outer.erase(name.first) == 0) {
-    return;
-  }
-  std::optional<Prefix> last;
-  entries_.inside(name.first, [&](const Prefix& prefix, const Entries& entries) {
-    const bool its = std::any_of(entries.begin(), entries.end(),
-                                 [&](const Entry& e) { return e.accepted && e.cluster == name.second; });
-    if (its && !(last && last->contains(prefix))) {
-      outer.insert(prefix);
-      last = prefix;
-    }
-    return true;
-  });
-}
-
 // Adds the prefixes that have come or gone, and the clusters of what is accepted now or is no longer. What a cluster
 // has lost is decided once more, as new: what it would be refused, or nobody claims, is not listed as what stands.
 void PrefixClaims::settle(std::set<std::string>& clusters, std::vector<Prefix>& moved) {

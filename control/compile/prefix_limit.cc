@@ -1,5 +1,5 @@
-// How many of its prefixes a cluster may use. What is beyond keeps its place among the claims of its own cluster, goes
-// after everybody else's, and comes to be used when there is room.
+// Which of its accepted prefixes a cluster uses: those that are in no other one, up to its limit. What is beyond keeps
+// its place among the claims of its own cluster, goes after everybody else's, and comes to be used when there is room.
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -51,6 +51,38 @@ void PrefixClaims::apply_limits() {
       }
     }
   }
+}
+
+// The accepted prefixes that are not inside others of their cluster, after a change at `name`.
+void PrefixClaims::update_accepted(const Name& name) {
+  std::set<Prefix>& outer = accepted_[name.second];
+  const Entry* entry = find(name);
+  const auto after = outer.upper_bound(name.first);
+  const bool inside = after != outer.begin() && std::prev(after)->contains(name.first);
+  if (entry != nullptr && entry->accepted) {
+    if (!inside) {
+      auto last = after;
+      while (last != outer.end() && name.first.contains(*last)) {
+        ++last;
+      }
+      outer.erase(after, last);
+      outer.insert(name.first);
+    }
+    return;
+  }
+  if (outer.erase(name.first) == 0) {
+    return;
+  }
+  std::optional<Prefix> last;
+  entries_.inside(name.first, [&](const Prefix& prefix, const Entries& entries) {
+    const bool its = std::any_of(entries.begin(), entries.end(),
+                                 [&](const Entry& e) { return e.accepted && e.cluster == name.second; });
+    if (its && !(last && last->contains(prefix))) {
+      outer.insert(prefix);
+      last = prefix;
+    }
+    return true;
+  });
 }
 
 // Of what was beyond the limit and has been taken by others, that remains so until all is decided: whether it has room

@@ -184,7 +184,8 @@ void ActiveGateway::apply() {
       (!result.delta.changed_clusters.empty() && !local_side_->change_kernel(result.delta.changed_clusters))) {
     local_side_->update_kernel(compiler_->clusters(), compiler_->services_without_ports(), routes_changed_);
   }
-  holders_changed_ = holders_changed_ || layout || !result.delta.changed_clusters.empty() || result.names_changed;
+  holders_changed_ = holders_changed_ || layout || !result.delta.changed_clusters.empty() || result.names_changed ||
+                     result.disputes_changed;
   if (result.names_changed || first) {
     update_dns();
   }
@@ -338,7 +339,7 @@ std::set<std::string> ActiveGateway::answering() const {
 // what was kept stands.
 void ActiveGateway::keep_holders() {
   if (std::exchange(holders_changed_, false) || (published_ && holders_.lost())) {
-    holders_.clusters_are(compiler_->clusters());
+    holders_.clusters_are(compiler_->clusters(), compiler_->disputed_addresses());
     holders_.services_are(compiler_->services_without_ports());
   }
 }

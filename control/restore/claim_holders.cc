@@ -29,6 +29,7 @@ Incumbents ClaimHolders::incumbents() const {
     IncumbentCluster& cluster = incumbents.clusters[name];
     cluster.id = claims.id;
     cluster.prefixes = claims.prefixes;
+    cluster.addresses = claims.addresses;
     for (const KeptGateway& gateway : claims.gateways) {
       cluster.gateways.emplace_back(gateway.name, gateway.underlay);
     }
@@ -47,7 +48,8 @@ void ClaimHolders::begin_anew() {
   }
 }
 
-void ClaimHolders::clusters_are(const std::vector<ClusterView>& clusters) {
+void ClaimHolders::clusters_are(const std::vector<ClusterView>& clusters,
+                                const std::map<std::string, std::vector<IpAddress>>& disputed) {
   if (keeper_ == nullptr) {
     return;
   }
@@ -60,6 +62,9 @@ void ClaimHolders::clusters_are(const std::vector<ClusterView>& clusters) {
     KeptClaims& claims = now[cluster.name];
     claims.id = cluster.id;
     claims.prefixes = cluster.prefixes;
+    if (const auto addresses = disputed.find(cluster.name); addresses != disputed.end()) {
+      claims.addresses = addresses->second;
+    }
     for (const auto& gateway : cluster.gateways) {
       claims.gateways.push_back({gateway.name, gateway.underlay});
     }

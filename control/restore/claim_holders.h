@@ -25,7 +25,9 @@ class ClaimHolders {
   [[nodiscard]] Incumbents incumbents() const;
   // Whether the keeper has lost what it was told before.
   [[nodiscard]] bool lost() const { return keeper_ != nullptr && keeper_->beginnings() != beginnings_; }
-  void clusters_are(const std::vector<ClusterView>& clusters);
+  // `disputed`: of the addresses in no prefix that several clusters say, who has them.
+  void clusters_are(const std::vector<ClusterView>& clusters,
+                    const std::map<std::string, std::vector<IpAddress>>& disputed = {});
   void services_are(const std::vector<ServiceView>& services);
 
  private:

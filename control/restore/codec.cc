@@ -39,7 +39,8 @@ inline constexpr auto kFields<KeptTime> = std::tuple{&KeptTime::seconds, &KeptTi
 template <>
 inline constexpr auto kFields<KeptGateway> = std::tuple{&KeptGateway::name, &KeptGateway::underlay};
 template <>
-inline constexpr auto kFields<KeptClaims> = std::tuple{&KeptClaims::id, &KeptClaims::prefixes, &KeptClaims::gateways};
+inline constexpr auto kFields<KeptClaims> =
+    std::tuple{&KeptClaims::id, &KeptClaims::prefixes, &KeptClaims::gateways, &KeptClaims::addresses};
 template <>
 inline constexpr auto kFields<KeptHolder> = std::tuple{&KeptHolder::ns, &KeptHolder::name};
 

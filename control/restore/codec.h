@@ -72,6 +72,7 @@ struct KeptClaims {
   ClusterId id;
   std::vector<Prefix> prefixes;
   std::vector<KeptGateway> gateways;
+  std::vector<IpAddress> addresses{};  // of nodes and pods, in no prefix, that others say too
   friend bool operator==(const KeptClaims&, const KeptClaims&) = default;
 };
 struct KeptIdentity {

@@ -121,7 +121,7 @@ TEST_F(HubsTest, WhoHasWhatIsAsAnActiveGatewayToldItLastInTheProcessAndAfterIt) 
     view.name = cluster;
     view.id = ClusterId{2};
     view.prefixes = {*Prefix::parse("10.2.0.0/16")};
-    holders.clusters_are({view});
+    holders.clusters_are({view}, {{cluster, {address}}});
     ServiceView of;
     of.name = {"shop", service};
     of.vips = {address};
@@ -130,8 +130,8 @@ TEST_F(HubsTest, WhoHasWhatIsAsAnActiveGatewayToldItLastInTheProcessAndAfterIt) 
   const auto expect = [](const ClaimHolders& holders, const std::string& cluster, const std::string& service,
                          const IpAddress& address) {
     const Incumbents incumbents = holders.incumbents();
-    EXPECT_EQ(incumbents.clusters,
-              (std::map<std::string, IncumbentCluster>{{cluster, {ClusterId{2}, {*Prefix::parse("10.2.0.0/16")}}}}));
+    EXPECT_EQ(incumbents.clusters, (std::map<std::string, IncumbentCluster>{
+                                       {cluster, {ClusterId{2}, {*Prefix::parse("10.2.0.0/16")}, {}, {address}}}}));
     EXPECT_EQ(incumbents.vips, (std::map<IpAddress, ServiceName>{{address, {"shop", service}}}));
   };
   run_with([&](ClaimHolders& holders) { tell(holders, "west", "old", vip); });

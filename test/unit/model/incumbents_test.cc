@@ -47,6 +47,9 @@ Incumbents incumbents_of(const Fleet3& f) {
       }
     }
   }
+  for (const auto& [name, addresses] : f.compiler->disputed_addresses()) {
+    kept.clusters[name].addresses = addresses;
+  }
   for (const ServiceView& service : f.compiler->services()) {
     for (const IpAddress& vip : service.vips) {
       kept.vips[vip] = service.name;
@@ -100,6 +103,56 @@ TEST(Incumbents, KeepTheirVipFromANewcomerThatIsReadFirst) {
     after.compile();
     EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], "shop/new") << "it gave the VIP up";
   }
+}
+
+void put_node(Fleet3& f, const std::string& cluster, const std::string& address) {
+  f.put(ObjectKind::kNode, cluster, "", "n", NodeObject{{ip(address)}, {}});
+}
+
+std::string node_at(const Fleet3& f, const std::string& address) {
+  const auto endpoint = f.compiler->find_endpoint(ip(address));
+  return endpoint ? endpoint->cluster : "nobody";
+}
+
+// The node is in no prefix: only who said it first tells whose it is.
+TEST(Incumbents, KeepTheAddressOfANodeThatAnotherClusterSaysToo) {
+  for (const bool kept : {true, false}) {
+    Fleet3 before;
+    put_node(before, "west", "192.0.9.9");
+    before.compile();
+    EXPECT_TRUE(before.compiler->disputed_addresses().empty()) << "only what is disputed is kept";
+    put_node(before, "north", "192.0.9.9");
+    before.compile();
+    EXPECT_EQ(node_at(before, "192.0.9.9"), "west");
+    Fleet3 after;
+    after.options.incumbents = kept ? incumbents_of(before) : Incumbents{};
+    put_node(after, "west", "192.0.9.9");
+    put_node(after, "north", "192.0.9.9");
+    after.compile();
+    EXPECT_EQ(node_at(after, "192.0.9.9"), kept ? "west" : "north");
+  }
+}
+
+// Also where the other cluster is read before it; once it gives the address up, it is new.
+TEST(Incumbents, KeepTheAddressOfANodeFromWhenTheySayItAgain) {
+  Fleet3 after;
+  after.options.incumbents.clusters["west"] = {ClusterId{2}, {net("10.2.0.0/16")}, {}, {ip("192.0.9.9")}};
+  put_node(after, "north", "192.0.9.9");
+  after.compile();
+  EXPECT_EQ(node_at(after, "192.0.9.9"), "north") << "nobody else says it";
+  put_node(after, "west", "192.0.9.9");
+  after.compile();
+  EXPECT_EQ(node_at(after, "192.0.9.9"), "west");
+  after.drop(ObjectKind::kNode, "west", "", "n");
+  after.compile();
+  EXPECT_EQ(node_at(after, "192.0.9.9"), "north");
+  EXPECT_TRUE(after.compiler->disputed_addresses().empty());
+  put_node(after, "west", "192.0.9.9");
+  after.compile();
+  EXPECT_EQ(node_at(after, "192.0.9.9"), "north");
+  put_node(after, "east", "192.0.9.9");
+  after.compile();
+  EXPECT_EQ(node_at(after, "192.0.9.9"), "east") << "our own goes before all";
 }
 
 // A remedy that a problem names: what came to lie over this node's own addresses stays until a restart.

@@ -74,7 +74,7 @@ TEST(Codec, OtherFactsAreReadAsTheyWereWritten) {
   }
   const KeptTime time{1'700'000'000, true};
   EXPECT_EQ(decode_time(encode_time(time)), time);
-  const KeptClaims claims{ClusterId{511}, {kPrefix, kPrefix6}, {{"west-1", kV4}}};
+  const KeptClaims claims{ClusterId{511}, {kPrefix, kPrefix6}, {{"west-1", kV4}}, {kV4}};
   EXPECT_EQ(decode_claims(encode_claims(claims)), claims);
   const KeptHolder holder{"shop", "web"};
   EXPECT_EQ(decode_holder(encode_holder(holder)), holder);
