@@ -77,6 +77,34 @@ std::string was(const KeptState& kept, const std::string& hub) {
   return before == kept.owners.end() ? "something that is not known" : before->second;
 }
 
+// Who had what in another fleet has no claim in this one: of `all`, or of the clusters and services of which no hub
+// that is left has told.
+void set_claims_aside(bool all, KeptState& kept, std::vector<Store::Change>& changes) {
+  std::set<std::string> clusters;
+  std::set<std::pair<std::string, std::string>> services;  // namespace and name
+  for (const auto& [object, version] : kept.objects) {
+    if (object.key.kind == ObjectKind::kCluster) {
+      clusters.insert(object.key.name);
+    } else if (object.key.kind == ObjectKind::kService || object.key.kind == ObjectKind::kServiceImport) {
+      services.emplace(object.key.ns, object.key.name);
+    }
+  }
+  std::erase_if(kept.clusters, [&](const auto& entry) {
+    const bool gone = all || !clusters.contains(entry.first);
+    if (gone) {
+      changes.emplace_back(encode_key(KeptCluster{entry.first}), std::nullopt);
+    }
+    return gone;
+  });
+  std::erase_if(kept.vips, [&](const auto& entry) {
+    const bool gone = all || !services.contains({entry.second.ns, entry.second.name});
+    if (gone) {
+      changes.emplace_back(encode_key(KeptVip{entry.first}), std::nullopt);
+    }
+    return gone;
+  });
+}
+
 // Takes out of `kept` what hubs told that `owners` does not name, or names as another one, and appends its removal.
 // Returns one sentence about each of the latter.
 std::vector<std::string> set_aside(const KeptOwners& owners, KeptState& kept, std::vector<Store::Change>& changes) {
@@ -119,13 +147,8 @@ std::vector<std::string> set_aside(const KeptOwners& owners, KeptState& kept, st
     }
     return other;
   });
-  if (!reasons.empty()) {  // who had what in another fleet has no claim in this one
-    for (const auto& [name, claims] : std::exchange(kept.clusters, {})) {
-      changes.emplace_back(encode_key(KeptCluster{name}), std::nullopt);
-    }
-    for (const auto& [vip, holder] : std::exchange(kept.vips, {})) {
-      changes.emplace_back(encode_key(KeptVip{vip}), std::nullopt);
-    }
+  if (!others.empty()) {
+    set_claims_aside(!reasons.empty(), kept, changes);
   }
   return reasons;
 }

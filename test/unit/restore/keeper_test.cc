@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -121,7 +122,9 @@ class KeptByAnother : public KeeperTest {
  protected:
   void SetUp() override {
     const auto keeper = open();
-    keeper->objects("etcd", {address(1, 300)});
+    keeper->objects("etcd", {address(1, 300),
+                             {{ObjectKind::kCluster, {}, {}, "west"}, ClusterObject{ClusterId{2}, {}, {}}, {}},
+                             {{ObjectKind::kService, "west", "shop", "web"}, ServiceObject{}, {}}});
     keeper->objects("file", {address(2, 400)});
     keeper->seen("etcd", "west", {1'700'000'000, false});
     keeper->seen("file", {}, {1'700'000'000, true});
@@ -133,8 +136,9 @@ class KeptByAnother : public KeeperTest {
     const auto keeper = open();
     problem_ = keeper->problem() ? keeper->problem()->text() : "";
     std::string out;
+    std::set<std::string> hubs;
     for (const auto& [object, version] : kept_.objects) {
-      out += object.hub + " ";
+      out += hubs.insert(object.hub).second ? object.hub + " " : "";
     }
     for (const auto& [of, time] : kept_.seen) {
       out += "seen-" + of.first + " ";
@@ -170,6 +174,17 @@ TEST_F(KeptByAnother, AHubThatIsNotConfiguredLeavesNothingThatALaterOneWouldTake
   EXPECT_EQ(problem_, "");
   owners_["file"] = "folder /hub";
   EXPECT_EQ(used(), "etcd seen-etcd claims vips ") << "its policies are not known to be listed";
+}
+
+// As where the fleet is told by an API server instead of an etcd: its clusters have the same names, and another
+// history.
+TEST_F(KeptByAnother, WhoHadWhatByAHubThatIsNotConfiguredAnyMoreHasNoClaim) {
+  owners_.erase("etcd");
+  owners_["fleet"] = "server https://hub";
+  EXPECT_EQ(used(), "file seen-file ");
+  EXPECT_EQ(problem_, "");
+  owners_["etcd"] = "folder /etc/etcd";
+  EXPECT_EQ(used(), "file seen-file ") << "they are gone";
 }
 
 TEST_F(KeptByAnother, AHubThatCannotBeToldAtPresentStands) {
