@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <random>
+#include <set>
 
 namespace isthmus {
 namespace {
@@ -161,66 +164,69 @@ TEST_F(FleetRegistryTest, ANameWithTheClustersBeforeItIsAnothersToo) {
   EXPECT_EQ(deltas[1].key.name, "north-gw");
 }
 
+// What two members and a third one have said, by cluster and name or host name: addresses.
+struct SaidGateways {
+  std::map<std::string, std::map<std::string, std::string>> registered;  // by name
+  std::map<std::string, std::set<std::string>> service;
+  std::set<std::string> members;
+  [[nodiscard]] std::multiset<std::string> addresses() const {
+    std::multiset<std::string> all;
+    for (const std::string& member : members) {
+      std::set<std::string> taken;
+      if (const auto at = registered.find(member); at != registered.end()) {
+        for (const auto& [name, address] : at->second) {
+          all.insert(address);
+          taken.insert(address);
+        }
+      }
+      if (const auto at = service.find(member); at != service.end()) {
+        std::copy_if(at->second.begin(), at->second.end(), std::inserter(all, all.end()),
+                     [&](const std::string& address) { return !taken.contains(address); });
+      }
+    }
+    return all;
+  }
+};
+
 // Whatever happens in whatever order, each gateway of a member is published under one name, or named as left out.
 TEST_F(FleetRegistryTest, AfterAnyChangesEachGatewayIsPublishedOnceOrLeftOut) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   const char* const clusters[] = {"a", "b", "a-b"};
-  std::map<std::string, std::map<std::string, std::string>> registered, service;  // by cluster
-  std::set<std::string> members;
+  const auto any_address = [&] { return "192.0.2." + std::to_string(random() % 5); };
+  SaidGateways said;
   for (int step = 0; step < 2000; ++step) {
     const std::string cluster = clusters[random() % 3], name = (random() % 2 ? "x" : "b-x");
-    const std::string address = "192.0.2." + std::to_string(random() % 5);
-    switch (random() % 8) {
-      case 0:
-        registry.set_member(cluster, true);
-        members.insert(cluster);
-        break;
-      case 1:
-        registry.set_member(cluster, false);
-        members.erase(cluster);
-        break;
-      case 2:
-        registry.set_registered_gateway(cluster, name, std::nullopt);
-        registered[cluster].erase(name);
-        break;
-      case 3:
-      case 4: {
-        std::vector<ServiceBackend> backends;
-        service[cluster].clear();
-        for (auto n = random() % 3; n > 0; --n) {
-          const std::string at = "192.0.2." + std::to_string(random() % 5);
-          if (service[cluster].emplace(at, name).second) {
-            backends.push_back(backend(at, name));
-          }
-        }
-        registry.set_service_gateways(cluster, std::move(backends));
-        break;
+    const auto what = random() % 8;
+    if (what < 2) {
+      registry.set_member(cluster, what == 0);
+      said.members.erase(cluster);
+      if (what == 0) {
+        said.members.insert(cluster);
       }
-      default: {
-        GatewayValue value;
-        value.underlay = {*IpAddress::parse(address)};
-        registry.set_registered_gateway(cluster, name, value);
-        registered[cluster][name] = address;
+    } else if (what == 2) {
+      registry.set_registered_gateway(cluster, name, std::nullopt);
+      said.registered[cluster].erase(name);
+    } else if (what < 5) {
+      std::vector<ServiceBackend> backends;
+      said.service[cluster].clear();
+      for (auto n = random() % 3; n > 0; --n) {
+        backends.push_back(backend(any_address(), name));
+        said.service[cluster].insert(backends.back().address.to_string());
       }
+      registry.set_service_gateways(cluster, std::move(backends));
+    } else {
+      GatewayValue value;
+      value.underlay = {*IpAddress::parse(any_address())};
+      said.registered[cluster][name] = value.underlay.front().to_string();
+      registry.set_registered_gateway(cluster, name, std::move(value));
     }
-    std::multiset<std::string> expected, found;
-    for (const std::string& member : members) {
-      std::set<std::string> taken;
-      for (const auto& [gateway, at] : registered[member]) {
-        expected.insert(at);
-        taken.insert(at);
-      }
-      for (const auto& [at, hostname] : service[member]) {
-        if (!taken.contains(at)) {
-          expected.insert(at);
-        }
-      }
-    }
+    std::multiset<std::string> found;
     for (const auto& [gateway, at] : gateways()) {
       found.insert(at);
     }
+    const std::multiset<std::string> expected = said.addresses();
     ASSERT_EQ(found.size() + registry.problems().size(), expected.size()) << "step " << step;
     ASSERT_TRUE(std::includes(expected.begin(), expected.end(), found.begin(), found.end())) << "step " << step;
   }
