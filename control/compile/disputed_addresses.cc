@@ -13,16 +13,22 @@ void EndpointSet::set_incumbents(const Incumbents& incumbents) {
   }
 }
 
-bool EndpointSet::take_incumbent(const IpAddress& address, const std::string& cluster) {
+bool EndpointSet::is_incumbent(const IpAddress& address, const std::string& cluster) const {
   if (incumbents_.empty()) {
     return false;
   }
   const auto had = incumbents_.find(address);
-  if (had == incumbents_.end() || had->second != cluster) {
-    return false;
-  }
-  incumbents_.erase(had);
-  return true;
+  return had != incumbents_.end() && had->second == cluster;
+}
+
+std::pair<bool, const std::string&> EndpointSet::order(const Claim& claim) const {
+  return {claim.cluster != own_, claim.owner->cluster};
+}
+
+bool EndpointSet::goes_before(const Claim& claim, const IpAddress& address, const Address& state) const {
+  const bool stands = (state.published && state.published_cluster == state.newest.cluster) ||
+                      is_incumbent(address, state.newest.owner->cluster);
+  return claim.cluster == own_ || (!stands && order(claim) < order(state.newest));
 }
 
 void EndpointSet::note_dispute(const IpAddress& address, const Address& state) {

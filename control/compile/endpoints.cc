@@ -238,7 +238,10 @@ ObjectKey EndpointSet::owner_of(const IpAddress& address, const Claim& claim) {
 void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity) {
   Address& state = addresses_[address];
   const Claim now{&owner, cluster, identity};
-  const bool had = take_incumbent(address, owner.cluster);
+  const bool had = is_incumbent(address, owner.cluster);
+  if (had) {
+    returned_.push_back(address);
+  }
   touched_.push_back(address);
   if (state.newest.owner == nullptr || state.newest.owner == &owner) {
     state.newest = now;
@@ -254,8 +257,9 @@ void EndpointSet::claim(const ObjectKey& owner, const IpAddress& address, Cluste
       std::find_if(state.older->begin(), state.older->end(), [&](const Claim& c) { return c.owner == &owner; });
   if (own != state.older->end()) {
     *own = now;
-  } else if (cluster != state.newest.cluster && cluster != own_ && (!had || state.newest.cluster == own_)) {
-    state.older->push_back(now);  // in no cluster's prefix: whose it was keeps it
+  } else if (cluster != state.newest.cluster &&
+             !(had ? state.newest.cluster != own_ : goes_before(now, address, state))) {
+    state.older->push_back(now);
   } else {
     state.older->push_back(std::exchange(state.newest, now));
   }
@@ -306,7 +310,9 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
     if (state.newest.owner == &owner) {
       const auto same =
           std::find_if(older.rbegin(), older.rend(), [&](const Claim& c) { return c.cluster == state.newest.cluster; });
-      const auto next = same == older.rend() ? std::prev(older.end()) : std::prev(same.base());
+      const auto other = std::min_element(older.rbegin(), older.rend(),
+                                          [&](const Claim& a, const Claim& b) { return order(a) < order(b); });
+      const auto next = std::prev((same == older.rend() ? other : same).base());
       state.newest = *next;
       older.erase(next);
     } else {
@@ -323,6 +329,9 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
 }
 
 void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
+  for (const IpAddress& address : std::exchange(returned_, {})) {
+    incumbents_.erase(address);  // what is published says it from now on
+  }
   for (const IpAddress& address : std::exchange(touched_, {})) {
     const auto it = addresses_.find(address);
     if (it == addresses_.end()) {

@@ -2,8 +2,8 @@
 //
 // An owner (a pod, an ipcache address, or a node) claims its addresses. Where several owners of one cluster claim one
 // address, the newest claim wins and a problem names both; but a claim with an identity takes precedence over an
-// ipcache address without one. Of several clusters, who had it keeps it, before a restart too; before all our own. Only
-// entries that differ from what was published are published again. Thread: control.
+// ipcache address without one. Of several clusters, who had it keeps it, before a restart too; of new ones the first by
+// name; before all our own. Only entries that differ from what was published are published again. Thread: control.
 #pragma once
 
 #include <absl/container/btree_map.h>
@@ -121,7 +121,12 @@ class EndpointSet {
                                       Owner& state);
   [[nodiscard]] bool denied(const Model& model, Identity number) const;
   void claim(const ObjectKey& owner, const IpAddress& address, ClusterId cluster, Identity identity);
-  [[nodiscard]] bool take_incumbent(const IpAddress& address, const std::string& cluster);
+  // Of claims of several clusters that are new together, the lowest goes first: what every gateway sees alike.
+  [[nodiscard]] std::pair<bool, const std::string&> order(const Claim& claim) const;
+  // Whether another cluster's claim goes before the one in effect.
+  [[nodiscard]] bool goes_before(const Claim& claim, const IpAddress& address, const Address& state) const;
+  // Whether the cluster had it before a restart, and has not been published with it since.
+  [[nodiscard]] bool is_incumbent(const IpAddress& address, const std::string& cluster) const;
   void note_dispute(const IpAddress& address, const Address& state);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
   // Puts the claim in effect into `newest` and records whether another claim conflicts with it.
@@ -144,6 +149,7 @@ class EndpointSet {
   std::set<IpAddress> contested_;
   std::map<IpAddress, ClusterId> disputed_;      // that several clusters say; who has them
   std::map<IpAddress, std::string> incumbents_;  // clusters that have not said the address since the restart
+  std::vector<IpAddress> returned_;              // that they have said again since the last take_changes()
   bool disputes_changed_ = false;
   std::set<Identity> denied_;
   std::size_t published_ = 0;

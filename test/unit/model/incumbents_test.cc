@@ -270,6 +270,9 @@ std::vector<Arrival> rivals() {
       f.service(name, std::move(timed), name + "-timed");
     });
     out.push_back([=](Fleet3& f) { f.node(name, "x", "192.0.9.9", "10.50." + std::to_string(id) + ".0/24"); });
+    out.push_back([=](Fleet3& f) {  // an ipcache's, and nodes' of others
+      id == 4 ? f.address(name, "192.0.9.12", 6) : f.node(name, "z", "192.0.9.12");
+    });
     out.push_back([=](Fleet3& f) { f.node(name, "y", "192.0.9." + std::to_string(10 + id / 6), "10.51.0.0/24"); });
   }
   out.push_back([](Fleet3& f) { f.profile({"east", "n4", "n5", "n6"}, "more"); });
@@ -309,6 +312,7 @@ TEST(Incumbents, NewcomersThatComeTogetherAreJudgedByWhatEveryGatewaySees) {
       EXPECT_EQ(agreed["vip 10.200.0.11"], "shop/n5-timed") << "the older one";
       EXPECT_EQ(agreed["vip 10.200.0.10"], "shop/n4-timed") << "not all have a time: by name";
       EXPECT_EQ(agreed["address 192.0.9.9"], "n4") << "by name";
+      EXPECT_EQ(agreed["address 192.0.9.12"], "n4") << "by name, whatever kind of object says it";
     }
     ASSERT_EQ(claims_and_addresses_of(gateway), agreed) << "round " << round;
   }
