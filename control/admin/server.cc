@@ -143,13 +143,27 @@ class AdminProtocol final : public StreamProtocol {
   }
 
  private:
-  [[nodiscard]] StreamAnswer answer(AdminAnswer reply) const {
-    StreamAnswer answer{std::move(reply.line)};
-    if (answer.text.size() > max_reply_) {
-      answer.text = encode_error(Error{"the reply would have " + std::to_string(answer.text.size()) + " bytes", "",
-                                       "narrow the request with a filter or a limit"});
+  [[nodiscard]] static std::string whole_line(std::string line, std::size_t max) {
+    if (line.size() > max) {
+      line = encode_error(Error{"the reply would have " + std::to_string(line.size()) + " bytes", "",
+                                "narrow the request with a filter or a limit"});
     }
-    answer.text += '\n';
+    return line + '\n';
+  }
+
+  [[nodiscard]] StreamAnswer answer(AdminAnswer reply) const {
+    if (reply.awaited) {
+      return {{}, [awaited = std::move(reply.awaited), max = max_reply_, over = false]() mutable {
+                const bool ready = awaited->has_value();
+                std::optional<std::string> text;
+                if (!over) {
+                  text = ready ? whole_line(**awaited, max) : std::string();
+                }
+                over = over || ready;
+                return text;
+              }};
+    }
+    StreamAnswer answer{whole_line(std::move(reply.line), max_reply_)};
     if (reply.feed) {
       answer.feed = [feed = std::move(reply.feed), over = false]() mutable -> std::optional<std::string> {
         if (over) {

@@ -35,8 +35,10 @@ using AdminFeed = StreamFeed;
 struct AdminAnswer {
   AdminAnswer(std::string text) : line(std::move(text)) {}  // NOLINT(google-explicit-constructor): most are one line
   AdminAnswer(std::string text, AdminFeed more) : line(std::move(text)), feed(std::move(more)) {}
-  std::string line;  // without the line end
-  AdminFeed feed;    // empty: the line is the whole answer
+  AdminAnswer(Awaited<std::string> later) : awaited(std::move(later)) {}  // NOLINT(google-explicit-constructor)
+  std::string line;                                                       // without the line end
+  AdminFeed feed;                                                         // empty: the line is the whole answer
+  Awaited<std::string> awaited;                                           // not null: the line is not there yet
 };
 
 class AdminServer {
@@ -53,7 +55,7 @@ class AdminServer {
   AdminServer(const AdminServer&) = delete;
   AdminServer& operator=(const AdminServer&) = delete;
 
-  // To be called when feeds have new lines.
+  // To be called when feeds have new lines, or an awaited answer is there.
   void feed_clients() { server_->feed_clients(); }
   [[nodiscard]] std::size_t clients() const { return server_->clients(); }
   [[nodiscard]] const StreamCounts& counts() const { return server_->counts(); }

@@ -85,12 +85,14 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
 
 Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
                                                             Model& model, Hubs& hubs, ProblemList& problems,
-                                                            EventLoop& loop) {
+                                                            EventLoop& loop, Turns& turns,
+                                                            std::function<void()> on_applied) {
   auto node = bring_up(config, own);
   if (!node) {
     return node.error();
   }
-  std::unique_ptr<ActiveGateway> gateway(new ActiveGateway(config, own, model, hubs, problems, loop, std::move(*node)));
+  std::unique_ptr<ActiveGateway> gateway(
+      new ActiveGateway(config, own, model, hubs, problems, loop, turns, std::move(*node)));
   if (auto watched = gateway->watch(); !watched) {
     return watched.error();
   }
@@ -98,6 +100,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   gateway->local_side_->check_forwarding();
   gateway->read_node_addresses();
   gateway->update_reserved();
+  gateway->on_applied_ = std::move(on_applied);
   gateway->apply();
   gateway->maintain();
   gateway->check_devices();
@@ -105,7 +108,7 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
 }
 
 ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, Hubs& hubs,
-                             ProblemList& problems, EventLoop& loop, Node node)
+                             ProblemList& problems, EventLoop& loop, Turns& turns, Node node)
     : config_(config),
       own_(own),
       model_(model),
@@ -113,6 +116,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
       holders_(hubs.holders()),
       problems_(problems),
       loop_(loop),
+      turns_(turns),
       node_(std::move(node)) {
   adjacencies_ = std::make_unique<Adjacencies>(*node_.kernel, *node_.engine, node_.underlay, node_.interfaces);
   local_side_ = std::make_unique<LocalSide>(node_, *adjacencies_, translation_addresses(config));
@@ -125,8 +129,11 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.admission = config.admission;
   options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
   options.incumbents = holders_.incumbents();
-  compiler_ = std::make_unique<Compiler>(
-      std::move(options), model_, [this](const IpAddress& underlay) { return adjacencies_->towards_peer(underlay); });
+  compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
+    AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's
+    turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });
+    return adjacency;
+  });
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
     return node_.engine->send_probe(peer, sequence);
   });
@@ -139,6 +146,10 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
 }
 
 ActiveGateway::~ActiveGateway() {
+  if (turns_.working()) {
+    turns_.wait();
+  }
+  *self_ = nullptr;
   keep_holders();
   for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
     loop_.cancel_timer(timer);
@@ -159,8 +170,41 @@ Status ActiveGateway::watch() {
   return loop_.watch(node_.engine->event_fd(), [this] { take_engine_events(); });
 }
 
+void ActiveGateway::in_turn(Turns::Part part) {
+  turns_.take([self = self_, part = std::move(part)] {
+    if (*self != nullptr) {
+      part();
+    }
+  });
+}
+
 void ActiveGateway::apply() {
-  CompileResult result = compiler_->compile(model_.take_changes());
+  if (std::exchange(apply_due_, true)) {
+    return;
+  }
+  const auto changes = std::make_shared<ModelChanges>();
+  const auto result = std::make_shared<CompileResult>();
+  const auto self = self_;
+  turns_.take({[self, changes] {
+                 if (*self != nullptr) {
+                   (*self)->apply_due_ = false;
+                   *changes = (*self)->model_.take_changes();
+                 }
+               },
+               [self, changes, result] {
+                 if (*self != nullptr) {
+                   *result = (*self)->compiler_->compile(*changes);
+                   *changes = {};
+                 }
+               },
+               [self, result] {
+                 if (*self != nullptr) {
+                   (*self)->applied(*result);
+                 }
+               }});
+}
+
+void ActiveGateway::applied(CompileResult& result) {
   if (!result.upsert.empty()) {
     node_.engine->upsert_endpoints(result.upsert);
   }
@@ -195,6 +239,7 @@ void ActiveGateway::apply() {
   routes_changed_ = false;
   flow_names_->forget();
   list_problems(result.problems);
+  on_applied_();
 }
 
 void ActiveGateway::publish(CompileResult& result) {
@@ -269,12 +314,18 @@ bool ActiveGateway::update_reserved() {
 }
 
 void ActiveGateway::reload_routes() {
-  read_node_addresses();
-  update_reserved();
-  compiler_->refresh_next_hops();
-  routes_changed_ = true;
-  local_side_->check_forwarding();
-  apply();
+  if (std::exchange(reload_due_, true)) {
+    return;
+  }
+  in_turn([this] {
+    reload_due_ = false;
+    read_node_addresses();
+    update_reserved();
+    compiler_->refresh_next_hops();
+    routes_changed_ = true;
+    local_side_->check_forwarding();
+    apply();
+  });
 }
 
 void ActiveGateway::take_engine_events() {
@@ -290,7 +341,18 @@ void ActiveGateway::take_engine_events() {
   if (!events.probe_answers.empty()) {
     take_health_changes();
   }
-  observer_->poll();
+  observe();
+}
+
+// Names are the compiler's and the model's.
+void ActiveGateway::observe() {
+  if (std::exchange(observe_due_, true)) {
+    return;
+  }
+  in_turn([this] {
+    observe_due_ = false;
+    observer_->poll();
+  });
 }
 
 void ActiveGateway::tick_health() {
@@ -315,8 +377,10 @@ void ActiveGateway::take_health_changes() {
       reachability.ejected_clusters.push_back(cluster.cluster);
     }
   }
-  compiler_->set_reachability(std::move(reachability));
-  apply();
+  in_turn([this, reachability = std::move(reachability)] {
+    compiler_->set_reachability(reachability);
+    apply();
+  });
 }
 
 bool ActiveGateway::answers(const std::string& gateway) const {
@@ -345,8 +409,19 @@ void ActiveGateway::keep_holders() {
 }
 
 void ActiveGateway::maintain() {
-  keep_holders();
   adjacencies_->expire(EventLoop::Clock::now());
+  loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);
+  if (std::exchange(maintain_due_, true)) {
+    return;
+  }
+  in_turn([this] {
+    maintain_due_ = false;
+    maintain_tables();
+  });
+}
+
+void ActiveGateway::maintain_tables() {
+  keep_holders();
   local_side_->check_forwarding();
   const EngineCounters counters = node_.engine->counters();
   observer_->poll();  // events of a burst that ended without another wake-up
@@ -368,7 +443,6 @@ void ActiveGateway::maintain() {
   if (reserved || routes_changed_) {
     apply();
   }
-  loop_.set_timer(maintenance_timer_, EventLoop::Clock::now() + kMaintenanceInterval);
 }
 
 void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {

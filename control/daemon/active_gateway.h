@@ -2,10 +2,13 @@
 //
 // The model changes → apply() → endpoints, tables, routes on the node, DNS. The kernel reports neighbours, links and
 // routes; the engine asks for neighbours and delivers probe answers; health reports unreachable peers: each ends in
-// apply() or in an adjacency. Owner: Gateway. Thread: control only, from the event loop. Failure: start() returns it;
-// afterwards every problem is in the problem list and the last good state stays in force.
+// apply() or in an adjacency. Owner: Gateway. Thread: control only, from the event loop; compiler and model are used in
+// turns (loop/turns.h), and the compiler works on the thread of these, so that probes, neighbours and packets'
+// questions are answered meanwhile. Failure: start() returns it; afterwards every problem is in the problem list and
+// the last good state stays in force.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -22,6 +25,7 @@
 #include "control/daemon/problem_list.h"
 #include "control/health/health.h"
 #include "control/loop/event_loop.h"
+#include "control/loop/turns.h"
 #include "control/model/model.h"
 #include "control/observe/observer.h"
 #include "control/restore/claim_holders.h"
@@ -31,16 +35,18 @@ namespace isthmus {
 
 class ActiveGateway {
  public:
-  // All references must outlive the result. Tables are published when it returns.
+  // All references must outlive the result. `on_applied` is called after each apply(): the first time, the first tables
+  // are published. Called within a turn, as apply() may be.
   [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
                                                                     Model& model, Hubs& hubs, ProblemList& problems,
-                                                                    EventLoop& loop);
-  // Stops the engine. Leaves devices, routes and XDP programs of the node in place.
+                                                                    EventLoop& loop, Turns& turns,
+                                                                    std::function<void()> on_applied);
+  // Waits for the compiler. Stops the engine. Leaves devices, routes and XDP programs of the node in place.
   ~ActiveGateway();
   ActiveGateway(const ActiveGateway&) = delete;
   ActiveGateway& operator=(const ActiveGateway&) = delete;
 
-  // Brings endpoints, tables, routes and DNS up to date with the model.
+  // Brings endpoints, tables, routes and DNS up to date with the model as it is when the turn for it comes.
   void apply();
 
   [[nodiscard]] const OwnGateway& own() const { return own_; }
@@ -59,8 +65,12 @@ class ActiveGateway {
 
  private:
   ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, Hubs& hubs, ProblemList& problems,
-                EventLoop& loop, Node node);
+                EventLoop& loop, Turns& turns, Node node);
   [[nodiscard]] Status watch();
+  // As Turns::take(), for as long as this exists.
+  void in_turn(Turns::Part part);
+  void applied(CompileResult& result);
+  void observe();
 
   void take_kernel_events();
   void take_engine_events();
@@ -71,6 +81,8 @@ class ActiveGateway {
   bool update_reserved();
   void tick_health();
   void maintain();
+  // What of it needs the model or the compiler.
+  void maintain_tables();
   void check_devices();
 
   void publish(CompileResult& result);
@@ -88,6 +100,10 @@ class ActiveGateway {
   ClaimHolders& holders_;  // the hubs'
   ProblemList& problems_;
   EventLoop& loop_;
+  Turns& turns_;
+  // Called in its turns only; null once this is going away.
+  std::shared_ptr<ActiveGateway*> self_ = std::make_shared<ActiveGateway*>(this);
+  std::function<void()> on_applied_;
   Node node_;
   std::unique_ptr<Adjacencies> adjacencies_;
   std::unique_ptr<LocalSide> local_side_;
@@ -101,7 +117,8 @@ class ActiveGateway {
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
   EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0, device_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
-  bool published_ = false;  // at least once
+  bool apply_due_ = false, observe_due_ = false, maintain_due_ = false, reload_due_ = false;  // their turn is to come
+  bool published_ = false;                                                                    // at least once
   bool publish_failed_ = false;
   bool holders_changed_ = false;  // since they were last kept
   bool routes_changed_ = false;   // the kernel's, since the last apply()

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -37,16 +38,25 @@ const char* health_text(PeerState state) {
 // Nodes are many, and a scrape does not show them.
 enum class PeerScope : std::uint8_t { kAll, kGateways };
 
-std::vector<PeerRow> peer_rows(const ActiveGateway& active, PeerScope scope) {
+// What the loop knows of peers.
+struct PeerStates {
   std::map<PeerId, PeerHealth> health;
+  std::set<AdjacencyId> resolved;
+};
+
+PeerStates peer_states(const ActiveGateway& active) {
+  PeerStates states;
   for (PeerHealth& peer : active.health().peers()) {
     const PeerId id = peer.peer.id;
-    health.emplace(id, std::move(peer));
+    states.health.emplace(id, std::move(peer));
   }
+  states.resolved = active.adjacencies().resolved();
+  return states;
+}
+
+std::vector<PeerRow> peer_rows(const Compiler& compiler, const PeerStates& states, PeerScope scope) {
   std::vector<PeerRow> rows;
-  const std::set<AdjacencyId> resolved = active.adjacencies().resolved();
-  const auto peers = scope == PeerScope::kAll ? active.compiler().peers() : active.compiler().gateways();
-  for (const PeerView& peer : peers) {
+  for (const PeerView& peer : scope == PeerScope::kAll ? compiler.peers() : compiler.gateways()) {
     PeerRow row;
     row.id = peer.id;
     row.name = peer.name;
@@ -55,8 +65,8 @@ std::vector<PeerRow> peer_rows(const ActiveGateway& active, PeerScope scope) {
     row.port = peer.port;
     row.encapsulation = encapsulation_info(peer.encapsulation).name;
     row.gateway = peer.gateway;
-    row.reachable = resolved.contains(peer.adjacency);
-    if (const auto known = health.find(peer.id); known != health.end()) {
+    row.reachable = states.resolved.contains(peer.adjacency);
+    if (const auto known = states.health.find(peer.id); known != states.health.end()) {
       const PeerHealth& h = known->second;
       row.health = health_text(h.state);
       row.round_trip_us = static_cast<std::uint64_t>(h.round_trip.count()) / 1000;
@@ -206,7 +216,8 @@ bool names_address(const FlowRecord& record, const IpAddress& address) {
          record.translated_client == address;
 }
 
-std::string answer_connections(const AdminRequest& request, const ActiveGateway& active) {
+// The engine's flows are the loop's, the names are not.
+Listing<ConnectionRow> connections_of(const AdminRequest& request, const ActiveGateway& active) {
   Listing<ConnectionRow> listing;
   Names names(active.compiler());
   active.node().engine->visit_flows([&](const FlowRecord& record) {
@@ -224,18 +235,11 @@ std::string answer_connections(const AdminRequest& request, const ActiveGateway&
     listing.rows.push_back({record, service, names.of(record.forward_peer), names.of(record.reply_peer)});
     return true;
   });
-  return encode_connections(listing);
+  return listing;
 }
 
-AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {
-  auto reader = active.observer().read(query);
-  if (!reader) {
-    return encode_error(reader.error());
-  }
-  return {R"({"ok":true,"flows":{}})", std::move(*reader)};
-}
-
-StatusReply make_status(const GatewayParts& parts, PeerScope scope) {
+// Without what add_tables() adds.
+StatusReply make_status(const GatewayParts& parts) {
   StatusReply status;
   status.name = parts.config.name;
   status.cluster = parts.config.cluster;
@@ -243,7 +247,9 @@ StatusReply make_status(const GatewayParts& parts, PeerScope scope) {
   status.config_file = parts.config.file;
   status.pid = ::getpid();
   status.uptime_ms = milliseconds_since(parts.started);
-  status.state = parts.active != nullptr ? "serving" : "waiting for its own objects in the hub";
+  status.state = parts.active == nullptr ? "waiting for its own objects in the hub"
+                 : parts.serving         ? "serving"
+                                         : "making its first tables";
   status.objects = parts.model.size();
   status.problems = parts.problems.rows();
   status.hubs = parts.hubs.describe();
@@ -264,64 +270,115 @@ StatusReply make_status(const GatewayParts& parts, PeerScope scope) {
     status.tunnel_addresses.insert(status.tunnel_addresses.end(), active.own().more.begin(), active.own().more.end());
     status.tunnel_port = active.own().port;
     status.encapsulation = encapsulation_info(active.own().encapsulation).name;
-    status.services = active.compiler().service_count();
-    status.frontends = active.compiler().frontend_count();
     status.isolated = active.health().isolated();
     status.counters = active.node().engine->counters();
     status.flows = active.observer().counts();
     status.control_events_lost = active.events_lost();
     status.publishes = active.publishes();
-    status.peers = peer_rows(active, scope);
     status.devices = device_rows(active.node(), status.counters);
   }
   return status;
 }
 
+void add_tables(StatusReply& status, const Compiler& compiler, const PeerStates& states, PeerScope scope) {
+  status.services = compiler.service_count();
+  status.frontends = compiler.frontend_count();
+  status.peers = peer_rows(compiler, states, scope);
+}
+
+PendingAnswer at_once(std::string text) {
+  return {[] {}, [text = std::move(text)] { return text; }};
+}
+
+// `make` reads model and compiler only.
+template <typename Make>
+PendingAnswer in_work(Make make) {
+  const auto text = std::make_shared<std::string>();
+  return {[text, make = std::move(make)]() mutable { *text = make(); }, [text] { return std::move(*text); }};
+}
+
+PendingAnswer begin_status(const GatewayParts& parts) {
+  const ActiveGateway* active = parts.active;
+  PeerStates states = active == nullptr ? PeerStates{} : peer_states(*active);
+  return in_work([active, status = make_status(parts), states = std::move(states)]() mutable {
+    if (active != nullptr) {
+      add_tables(status, active->compiler(), states, PeerScope::kAll);
+    }
+    return encode_status(status);
+  });
+}
+
 }  // namespace
 
-AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& parts) {
+PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& parts) {
   if (request.command == AdminCommand::kStatus) {
-    return encode_status(make_status(parts, PeerScope::kAll));
+    return begin_status(parts);
   }
   if (parts.active == nullptr) {
-    return encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub", parts.config.name,
-                         "isthmus status shows what is missing"});
+    return at_once(encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub",
+                                 parts.config.name, "isthmus status shows what is missing"}));
   }
   const ActiveGateway& active = *parts.active;
   switch (request.command) {
     case AdminCommand::kServices:
-      return answer_services(request, active);
+      return in_work([&active, request] { return answer_services(request, active); });
     case AdminCommand::kEndpoints:
-      return answer_endpoints(request, active);
+      return in_work([&active, request] { return answer_endpoints(request, active); });
     case AdminCommand::kConnections:
-      return answer_connections(request, active);
-    case AdminCommand::kFlows:
-      return answer_flows(request.flows, active);
+      return in_work([listing = connections_of(request, active)] { return encode_connections(listing); });
     case AdminCommand::kPolicy:
-      return answer_policy(request, parts);
+      return in_work(
+          [request, sources = PolicySources{parts.config, parts.model, active.compiler(), parts.hubs.problems()}] {
+            return answer_policy(request, sources);
+          });
+    case AdminCommand::kFlows:
     case AdminCommand::kStatus:
     case AdminCommand::kDrops:
       break;
   }
   const EngineCounters counters = active.node().engine->counters();
-  return encode_drops(counters, device_rows(active.node(), counters));
+  return at_once(encode_drops(counters, device_rows(active.node(), counters)));
 }
 
-std::string answer_metrics(const GatewayParts& parts) {
-  const StatusReply status = make_status(parts, PeerScope::kGateways);
-  MetricsInput input{status, {}, 0, {}, nullptr};
-  parts.model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const auto&...) { ++input.identities; });
-  if (parts.active != nullptr) {
-    input.clusters = parts.active->compiler().clusters();
-    input.policy = policy_metrics(parts);
-    input.flows = &parts.active->observer().metrics();
-    for (const auto& [policy, rules] : parts.active->compiler().policy().unapplied()) {
-      input.unapplied_rules[policy_text(policy)] = rules;
-    }
+AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {
+  auto reader = active.observer().read(query);
+  if (!reader) {
+    return encode_error(reader.error());
   }
-  input.log_lines_lost = log_lines_lost();
-  input.servers = parts.servers;
-  return metrics_page(input);
+  return {R"({"ok":true,"flows":{}})", std::move(*reader)};
+}
+
+PendingAnswer begin_metrics(const GatewayParts& parts) {
+  struct Page {
+    explicit Page(StatusReply of) : status(std::move(of)) {}
+    StatusReply status;
+    MetricsInput input{status, {}, 0, {}, nullptr};
+  };
+  const auto page = std::make_shared<Page>(make_status(parts));
+  const ActiveGateway* active = parts.active;
+  PeerStates states = active == nullptr ? PeerStates{} : peer_states(*active);
+  std::vector<SourceProblem> problems = active == nullptr ? std::vector<SourceProblem>{} : parts.hubs.problems();
+  return {[page, active, parts, states = std::move(states), problems = std::move(problems)] {
+            MetricsInput& input = page->input;
+            parts.model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const auto&...) { ++input.identities; });
+            if (active == nullptr) {
+              return;
+            }
+            const Compiler& compiler = active->compiler();
+            add_tables(page->status, compiler, states, PeerScope::kGateways);
+            input.clusters = compiler.clusters();
+            input.policy = policy_metrics({parts.config, parts.model, compiler, problems});
+            for (const auto& [policy, rules] : compiler.policy().unapplied()) {
+              input.unapplied_rules[policy_text(policy)] = rules;
+            }
+          },
+          [page, active, servers = parts.servers] {
+            MetricsInput& input = page->input;
+            input.flows = active == nullptr ? nullptr : &active->observer().metrics();
+            input.log_lines_lost = log_lines_lost();
+            input.servers = servers;
+            return metrics_page(input);
+          }};
 }
 
 }  // namespace isthmus

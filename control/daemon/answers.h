@@ -1,8 +1,9 @@
 // Answers `isthmus status`, services, endpoints, connections, flows and drops from the present state of the gateway's
-// parts. Thread: control; changes nothing.
+// parts. Changes nothing.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,23 @@ struct GatewayParts {
   const Hubs& hubs;
   const ProblemList& problems;
   const ActiveGateway* active;  // null while our own objects are missing
+  bool serving;                 // it has published its first tables
   std::chrono::steady_clock::time_point started;
   std::vector<ServerCounts> servers;
 };
 
-// One line of JSON (admin/replies.h); for flows, followed by one line per flow.
-[[nodiscard]] AdminAnswer answer_request(const AdminRequest& request, const GatewayParts& parts);
+// An answer in three parts, as a turn has them (loop/turns.h): what is begun on the loop goes on with `work`, which
+// reads model and compiler and nothing of the loop's, and ends with `finish`, on the loop again.
+struct PendingAnswer {
+  std::function<void()> work;
+  std::function<std::string()> finish;
+};
 
+// Of every request but for flows: one line of JSON (admin/replies.h).
+[[nodiscard]] PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& parts);
+// On the loop: a line of JSON, followed by one line per flow.
+[[nodiscard]] AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active);
 // The page for Prometheus (observe/metrics_page.h).
-[[nodiscard]] std::string answer_metrics(const GatewayParts& parts);
+[[nodiscard]] PendingAnswer begin_metrics(const GatewayParts& parts);
 
 }  // namespace isthmus

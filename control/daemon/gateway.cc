@@ -46,6 +46,7 @@ Gateway::~Gateway() {
   admin_.reset();
   metrics_.reset();
   active_.reset();
+  turns_.wait();
   if (signals_ >= 0) {
     ::close(signals_);
   }
@@ -62,6 +63,9 @@ Status Gateway::run() {
   log_timer_ = loop_.add_timer([this] { check_log(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
+  }
+  if (auto started = turns_.start(); !started) {
+    return started;
   }
   if (auto opened = open_admin(); !opened) {
     return opened;
@@ -141,18 +145,25 @@ void Gateway::open_metrics() {
   metrics_ = std::move(*server);
 }
 
-std::optional<HttpPage> Gateway::page(std::string_view path) const {
+Awaited<HttpPage> Gateway::page(std::string_view path) {
   if (path == "/metrics") {
-    return HttpPage{kMetricsContentType, answer_metrics(parts())};
+    const auto page = std::make_shared<std::optional<HttpPage>>();
+    answer_in_turn([this] { return begin_metrics(parts()); },
+                   [this, page](std::string text) {
+                     *page = HttpPage{kMetricsContentType, std::move(text)};
+                     metrics_->feed_clients();
+                   });
+    return page;
   }
   if (path == "/healthz") {  // that the loop answers
-    return HttpPage{"text/plain", "ok\n"};
+    return page_of({"text/plain", "ok\n"});
   }
   if (path == "/readyz") {
-    return active_ != nullptr ? HttpPage{"text/plain", "serving\n"}
-                              : HttpPage{"text/plain", "waiting for its own objects in the hub\n", 503};
+    return page_of(serving_             ? HttpPage{"text/plain", "serving\n"}
+                   : active_ != nullptr ? HttpPage{"text/plain", "making its first tables\n", 503}
+                                        : HttpPage{"text/plain", "waiting for its own objects in the hub\n", 503});
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 Status Gateway::open_hubs() {
@@ -165,10 +176,20 @@ Status Gateway::open_hubs() {
 }
 
 void Gateway::read_hubs() {
+  hubs_.receive();
+  loop_.set_timer(hubs_timer_, EventLoop::Clock::now() + kHubsInterval);
+  if (!std::exchange(take_due_, true)) {
+    turns_.take([this] {
+      take_due_ = false;
+      take_hubs();
+    });
+  }
+}
+
+void Gateway::take_hubs() {
   const bool changed = hubs_.take(model_, [this, now = EventLoop::Clock::now()](const std::string& gateway) {
     return (active_ != nullptr && active_->answers(gateway)) || earlier_answers_.has(gateway, now);
   });
-  loop_.set_timer(hubs_timer_, EventLoop::Clock::now() + kHubsInterval);
   std::vector<Error> problems;
   for (const SourceProblem& problem : hubs_.problems()) {
     problems.push_back({problem.what, problem.provenance.text(), problem.fix});
@@ -183,6 +204,15 @@ void Gateway::read_hubs() {
 }
 
 void Gateway::apply() {
+  if (!std::exchange(apply_due_, true)) {
+    turns_.take([this] {
+      apply_due_ = false;
+      apply_model();
+    });
+  }
+}
+
+void Gateway::apply_model() {
   problems_.set("model", model_.problems());
   if (active_ && from_restored_) {
     confirm_own();
@@ -193,6 +223,17 @@ void Gateway::apply() {
     activate();
   }
   pace_.published(EventLoop::Clock::now());
+}
+
+void Gateway::applied() {
+  pace_.published(EventLoop::Clock::now());
+  if (std::exchange(serving_, true)) {
+    return;
+  }
+  hubs_.announce(config_, active_->own());
+  spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
+               active_->compiler().service_count(), active_->compiler().peer_count());
+  notify_service_manager("READY=1\nSTATUS=serving");
 }
 
 // One hub that does not answer must not delay the other clusters for long.
@@ -211,7 +252,7 @@ void Gateway::activate() {
   if (restored && EventLoop::Clock::now() < retry_restored_) {
     return;
   }
-  auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_);
+  auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_, turns_, [this] { applied(); });
   if (!started && restored) {  // to end would begin the same again
     retry_restored_ = EventLoop::Clock::now() + kRestoredRetry;
     problems_.set_one("own objects", Error{"with the parameters that were known before the restart this gateway cannot "
@@ -229,11 +270,7 @@ void Gateway::activate() {
   problems_.set_one("own objects", std::nullopt);  // not before: one that fails each time would come and go
   active_ = std::move(*started);
   from_restored_ = restored;
-  hubs_.announce(config_, *own);
   active_->observer().on_flows([this] { admin_->feed_clients(); });
-  spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
-               active_->compiler().service_count(), active_->compiler().peer_count());
-  notify_service_manager("READY=1\nSTATUS=serving");
 }
 
 bool Gateway::own_restored() const {
@@ -254,6 +291,7 @@ void Gateway::confirm_own() {
     spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
     earlier_answers_.set(active_->answering(), EventLoop::Clock::now());
     active_.reset();
+    serving_ = false;
     admin_->feed_clients();  // the flows that they follow have ended
     activate();
   }
@@ -271,16 +309,31 @@ void Gateway::check_log() {
   loop_.set_timer(log_timer_, EventLoop::Clock::now() + kLogInterval);
 }
 
-AdminAnswer Gateway::answer(std::string_view line) const {
-  const auto request = parse_request(line);
+AdminAnswer Gateway::answer(std::string_view line) {
+  auto request = parse_request(line);
   if (!request) {
     return encode_error(request.error());
   }
-  return answer_request(*request, parts());
+  if (request->command == AdminCommand::kFlows && active_ != nullptr) {  // the observer is the loop's
+    return answer_flows(request->flows, *active_);
+  }
+  const auto text = std::make_shared<std::optional<std::string>>();
+  answer_in_turn([this, request = *std::move(request)] { return begin_answer(request, parts()); },
+                 [this, text](std::string reply) {
+                   *text = std::move(reply);
+                   admin_->feed_clients();
+                 });
+  return Awaited<std::string>(text);
+}
+
+void Gateway::answer_in_turn(std::function<PendingAnswer()> begin, std::function<void(std::string)> give) {
+  const auto pending = std::make_shared<PendingAnswer>();
+  turns_.take({[begin = std::move(begin), pending] { *pending = begin(); }, [pending] { pending->work(); },
+               [pending, give = std::move(give)] { give(pending->finish()); }});
 }
 
 GatewayParts Gateway::parts() const {
-  GatewayParts parts{config_, model_, hubs_, problems_, active_.get(), started_, {}};
+  GatewayParts parts{config_, model_, hubs_, problems_, active_.get(), serving_, started_, {}};
   if (admin_ != nullptr) {
     parts.servers.push_back({"admin", admin_->counts()});
   }

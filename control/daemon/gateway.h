@@ -1,8 +1,10 @@
 // The control side of one gateway: signals, hubs, admin socket, and the active gateway once the hubs have our own
-// Cluster and Gateway objects. Owner: run(). Thread: control only.
+// Cluster and Gateway objects. Owner: run(). Thread: control only; what needs the model is done in turns, so that the
+// loop answers while the compiler works.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +19,7 @@
 #include "control/daemon/problem_list.h"
 #include "control/daemon/publish_pace.h"
 #include "control/loop/event_loop.h"
+#include "control/loop/turns.h"
 #include "control/model/model.h"
 #include "control/observe/http_server.h"
 
@@ -39,17 +42,23 @@ class Gateway {
   void open_metrics();
   void take_signal();
   void read_hubs();
+  void take_hubs();
   // Applies the model's changes; activates the gateway once our own objects are there.
   void apply();
+  void apply_model();
   void activate();
+  // The active gateway has applied them.
+  void applied();
   // Whether what this gateway is started with is as it was known before the restart, and not confirmed by a hub.
   [[nodiscard]] bool own_restored() const;
   // Starts it anew where the hub says other parameters than those it was started with without the hub.
   void confirm_own();
   void check_log();
   [[nodiscard]] bool waited_for_hubs() const;
-  [[nodiscard]] AdminAnswer answer(std::string_view line) const;
-  [[nodiscard]] std::optional<HttpPage> page(std::string_view path) const;
+  [[nodiscard]] AdminAnswer answer(std::string_view line);
+  [[nodiscard]] Awaited<HttpPage> page(std::string_view path);
+  // Has `begin` and what it returns run in a turn; `give` gets the answer on the loop.
+  void answer_in_turn(std::function<PendingAnswer()> begin, std::function<void(std::string)> give);
   [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;
@@ -60,12 +69,15 @@ class Gateway {
   PublishPace pace_;
   int signals_ = -1;
   ProblemList problems_;
+  Turns turns_{loop_};  // with the model, and the compiler of active_
   Model model_;
   Hubs hubs_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> metrics_;
   std::unique_ptr<ActiveGateway> active_;        // null while our own objects are missing in the hub
+  bool serving_ = false;                         // it has applied the model once
   bool from_restored_ = false;                   // active_ was started with what no hub had confirmed
+  bool take_due_ = false, apply_due_ = false;    // their turn is to come
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   EarlierAnswers earlier_answers_;               // to the active_ before this one
   std::optional<Error> fatal_;

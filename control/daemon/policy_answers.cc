@@ -42,13 +42,13 @@ PolicyRow empty_row(const ObjectKey& key) {
   return row;
 }
 
-std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
-  const PolicySet& policy = parts.active->compiler().policy();
+std::map<ObjectKey, PolicyRow> policy_rows(const PolicySources& sources) {
+  const PolicySet& policy = sources.compiler.policy();
   std::map<ObjectKey, PolicyRow> rows;
   for (const ObjectKey& key : policy.policies()) {
     PolicyRow& row = rows.emplace(key, empty_row(key)).first->second;
     row.state = "applied";
-    if (const auto object = parts.model.find<PolicyObject>(key)) {
+    if (const auto object = sources.model.find<PolicyObject>(key)) {
       row.state = object->refused ? "refused" : "applied";
       row.where = object.provenance.text();
     }
@@ -64,8 +64,8 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
     row.subjects = subjects.size();
   }
   std::set<ObjectKey> explained;  // by the first problem of each
-  for (const SourceProblem& problem : parts.hubs.problems()) {
-    if (!problem.object || !is_policy(problem.object->kind) || problem.object->cluster != parts.config.cluster) {
+  for (const SourceProblem& problem : sources.problems) {
+    if (!problem.object || !is_policy(problem.object->kind) || problem.object->cluster != sources.config.cluster) {
       continue;
     }
     if (!explained.insert(*problem.object).second) {
@@ -79,13 +79,13 @@ std::map<ObjectKey, PolicyRow> policy_rows(const GatewayParts& parts) {
   return rows;
 }
 
-std::string answer_list(const AdminRequest& request, const GatewayParts& parts) {
-  const PolicySet& policy = parts.active->compiler().policy();
+std::string answer_list(const AdminRequest& request, const PolicySources& sources) {
+  const PolicySet& policy = sources.compiler.policy();
   PolicyListReply reply;
   reply.enforcement = name_in(kPolicyEnforcementNames, policy.settings().enforcement);
   reply.audit = policy.settings().audit;
   reply.subjects = policy.subject_count();
-  for (auto& [key, row] : policy_rows(parts)) {
+  for (auto& [key, row] : policy_rows(sources)) {
     if (reply.policies.rows.size() == request.limit) {
       reply.policies.truncated = true;
       break;
@@ -133,8 +133,8 @@ PolicyParty party_at(const PolicySet& policy, const IpAddress& address, const st
   return party;
 }
 
-Result<PolicyParty> find_party(const std::string& text, const GatewayParts& parts, bool labels_too) {
-  const Compiler& compiler = parts.active->compiler();
+Result<PolicyParty> find_party(const std::string& text, const PolicySources& sources, bool labels_too) {
+  const Compiler& compiler = sources.compiler;
   const PolicySet& policy = compiler.policy();
   if (const auto address = IpAddress::parse(text)) {
     const auto endpoint = find_endpoint(compiler, *address);
@@ -144,17 +144,17 @@ Result<PolicyParty> find_party(const std::string& text, const GatewayParts& part
     return party_at(policy, *address, endpoint, name);
   }
   if (text.find('=') == std::string::npos && text.find(':') == std::string::npos) {
-    if (const auto endpoint = find_endpoint(compiler, text, parts.config.cluster)) {
+    if (const auto endpoint = find_endpoint(compiler, text, sources.config.cluster)) {
       const std::string name =
           endpoint->cluster + "/" + (endpoint->ns.empty() ? "" : endpoint->ns + "/") + endpoint->name;
       return party_at(policy, endpoint->address, endpoint, name);
     }
   } else if (labels_too) {
-    if (auto party = parse_label_party(text, parts.config.cluster)) {
+    if (auto party = parse_label_party(text, sources.config.cluster)) {
       return *std::move(party);
     }
   }
-  return Error{"no endpoint '" + text + "' is known", parts.config.name,
+  return Error{"no endpoint '" + text + "' is known", sources.config.name,
                std::string("write [CLUSTER/]NAMESPACE/POD, an address") +
                    (labels_too ? ", or labels as KEY=VALUE,..." : "") + "; isthmus endpoints lists them"};
 }
@@ -189,38 +189,40 @@ PolicyDirectionRow direction_row(const ExplainedDirection& from, bool asked) {
   return row;
 }
 
-std::string answer_endpoint(const AdminRequest& request, const GatewayParts& parts) {
-  const auto party = find_party(request.endpoint, parts, false);
+std::string answer_endpoint(const AdminRequest& request, const PolicySources& sources) {
+  const auto party = find_party(request.endpoint, sources, false);
   if (!party) {
     return encode_error(party.error());
   }
-  const PolicySet& policy = parts.active->compiler().policy();
+  const PolicySet& policy = sources.compiler.policy();
   PolicyTraceReply reply;
   reply.endpoint = party_row(*party);
   for (const bool egress : {false, true}) {
     reply.directions.push_back(
-        direction_row(explain(policy, parts.model, parts.config.cluster, egress, *party), false));
+        direction_row(explain(policy, sources.model, sources.config.cluster, egress, *party), false));
   }
   return encode_policy_trace(reply);
 }
 
-std::string answer_trace(const AdminRequest& request, const GatewayParts& parts) {
-  const auto from = find_party(request.from, parts, true), to = find_party(request.to, parts, true);
+std::string answer_trace(const AdminRequest& request, const PolicySources& sources) {
+  const auto from = find_party(request.from, sources, true), to = find_party(request.to, sources, true);
   if (!from || !to) {
     return encode_error(from ? to.error() : from.error());
   }
   const auto question = parse_question(request.port);
   if (!question) {
-    return encode_error({"'" + request.port + "' is not a port", parts.config.name,
+    return encode_error({"'" + request.port + "' is not a port", sources.config.name,
                          "write NUMBER/tcp, NUMBER/udp, TYPE/icmp or TYPE/icmpv6"});
   }
-  const PolicySet& policy = parts.active->compiler().policy();
+  const PolicySet& policy = sources.compiler.policy();
   PolicyTraceReply reply;
   reply.endpoint = party_row(*from);
   reply.to = party_row(*to);
   reply.port = request.port;
-  const ExplainedDirection egress = explain(policy, parts.model, parts.config.cluster, true, *from, &*to, &*question);
-  const ExplainedDirection ingress = explain(policy, parts.model, parts.config.cluster, false, *to, &*from, &*question);
+  const ExplainedDirection egress =
+      explain(policy, sources.model, sources.config.cluster, true, *from, &*to, &*question);
+  const ExplainedDirection ingress =
+      explain(policy, sources.model, sources.config.cluster, false, *to, &*from, &*question);
   reply.directions = {direction_row(egress, true), direction_row(ingress, true)};
   const auto denies = [](const ExplainedDirection& direction) {
     return direction.outcome == PolicyOutcome::kDenied || direction.outcome == PolicyOutcome::kDeniedByRule;
@@ -231,25 +233,25 @@ std::string answer_trace(const AdminRequest& request, const GatewayParts& parts)
 
 }  // namespace
 
-PolicyMetrics policy_metrics(const GatewayParts& parts) {
-  const PolicySet& policy = parts.active->compiler().policy();
+PolicyMetrics policy_metrics(const PolicySources& sources) {
+  const PolicySet& policy = sources.compiler.policy();
   PolicyMetrics metrics{policy.counts(), policy.settings().audit, 0, 0};
   std::set<ObjectKey> seen;
-  for (const SourceProblem& problem : parts.hubs.problems()) {
-    if (problem.object && is_policy(problem.object->kind) && problem.object->cluster == parts.config.cluster &&
+  for (const SourceProblem& problem : sources.problems) {
+    if (problem.object && is_policy(problem.object->kind) && problem.object->cluster == sources.config.cluster &&
         seen.insert(*problem.object).second) {
-      const auto applied = parts.model.find<PolicyObject>(*problem.object);
+      const auto applied = sources.model.find<PolicyObject>(*problem.object);
       ++(applied && !applied->refused ? metrics.outdated : metrics.refused);
     }
   }
   return metrics;
 }
 
-std::string answer_policy(const AdminRequest& request, const GatewayParts& parts) {
+std::string answer_policy(const AdminRequest& request, const PolicySources& sources) {
   if (!request.from.empty() || !request.to.empty()) {
-    return answer_trace(request, parts);
+    return answer_trace(request, sources);
   }
-  return request.endpoint.empty() ? answer_list(request, parts) : answer_endpoint(request, parts);
+  return request.endpoint.empty() ? answer_list(request, sources) : answer_endpoint(request, sources);
 }
 
 }  // namespace isthmus

@@ -39,6 +39,10 @@ struct StreamLimits {
 // The next bytes, of bounded length; empty: none at present; nullopt: the feed has ended.
 using StreamFeed = std::function<std::optional<std::string>()>;
 
+// An answer that is made elsewhere. Whoever makes it sets it on the loop's thread, and calls feed_clients() then.
+template <typename T>
+using Awaited = std::shared_ptr<const std::optional<T>>;
+
 struct StreamAnswer {
   std::string text;
   StreamFeed feed{};  // what follows `text`; may be empty

@@ -86,7 +86,7 @@ class HttpProtocol final : public StreamProtocol {
     Response response(status, 11U);
     response.keep_alive(false);
     explain(response);
-    return {text_of(response, false), {}, true};
+    return {isthmus::text_of(response, false), {}, true};
   }
 
   static void explain(Response& response) {
@@ -99,23 +99,39 @@ class HttpProtocol final : public StreamProtocol {
     const bool head = request.method() == http::verb::head;
     Response response(http::status::ok, request.version());
     response.keep_alive(request.keep_alive());
+    const bool last = !response.keep_alive();
     if (request.method() != http::verb::get && !head) {
       response.result(http::status::method_not_allowed);
       response.set(http::field::allow, "GET, HEAD");
       explain(response);
-    } else {
-      const std::string target(request.target().data(), request.target().size());
-      if (auto page = (*handler_)(target.substr(0, target.find('?'))); page) {
-        response.result(page->status);
-        response.set(http::field::content_type, page->content_type);
-        response.body() = std::move(page->body);
-      } else {
-        response.result(http::status::not_found);
-        explain(response);
-      }
+      return {isthmus::text_of(response, head), {}, last};
     }
-    const bool last = !response.keep_alive();
-    return {text_of(response, head), {}, last};
+    const std::string target(request.target().data(), request.target().size());
+    auto page = (*handler_)(target.substr(0, target.find('?')));
+    if (page == nullptr) {
+      response.result(http::status::not_found);
+      explain(response);
+      return {isthmus::text_of(response, head), {}, last};
+    }
+    if (*page) {
+      return {text_of(response, **page, head), {}, last};
+    }
+    return {{},
+            [page = std::move(page), response = std::move(response), head,
+             over = false]() mutable -> std::optional<std::string> {
+              if (std::exchange(over, over || page->has_value())) {
+                return std::nullopt;
+              }
+              return over ? text_of(response, **page, head) : std::string();
+            },
+            last};
+  }
+
+  [[nodiscard]] static std::string text_of(Response& response, const HttpPage& page, bool head) {
+    response.result(page.status);
+    response.set(http::field::content_type, page.content_type);
+    response.body() = page.body;
+    return isthmus::text_of(response, head);
   }
 
   const std::shared_ptr<const HttpServer::Handler> handler_;

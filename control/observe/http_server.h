@@ -23,6 +23,11 @@ struct HttpPage {
   unsigned status = 200;
 };
 
+// One that is there at once.
+[[nodiscard]] inline Awaited<HttpPage> page_of(HttpPage page) {
+  return std::make_shared<const std::optional<HttpPage>>(std::move(page));
+}
+
 struct HttpOptions {
   IpAddress address;
   L4Port port;  // 0: any free port, see port()
@@ -31,8 +36,8 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  // The page at a path ("/metrics"); nullopt: there is none. Must not throw.
-  using Handler = std::function<std::optional<HttpPage>(std::string_view path)>;
+  // The page at a path ("/metrics"), at once or later; null: there is none. Must not throw.
+  using Handler = std::function<Awaited<HttpPage>(std::string_view path)>;
 
   // `loop` must outlive the result.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(EventLoop& loop, const HttpOptions& options,
@@ -40,6 +45,8 @@ class HttpServer {
                                                                   StreamServer::OnProblem on_problem = {});
 
   [[nodiscard]] L4Port port() const noexcept { return port_; }
+  // To be called when an awaited page is there.
+  void feed_clients() { server_->feed_clients(); }
   [[nodiscard]] std::size_t clients() const { return server_->clients(); }
   [[nodiscard]] const StreamCounts& counts() const { return server_->counts(); }
 

@@ -341,5 +341,38 @@ TEST_F(AdminServerTest, RandomBytesAreAnsweredOrDroppedAndTheServerSurvives) {
   EXPECT_EQ(*answer, R"({"ok":true})");
 }
 
+TEST_F(AdminServerTest, AnAwaitedAnswerComesWhenItIsThereAndBeforeThoseAfterIt) {
+  const auto later = std::make_shared<std::optional<std::string>>();
+  serve([later](std::string_view line) -> AdminAnswer {
+    return line == "later" ? AdminAnswer(Awaited<std::string>(later)) : AdminAnswer(std::string(line));
+  });
+  const int fd = connect(), other = connect();
+  send_text(fd, "later\nnow\n");
+  send_text(other, "other\n");
+  EXPECT_EQ(read_line(other), "other");  // nobody else waits
+  feed();                                // it is not there yet
+  thread_.do_now([this, &later] {
+    *later = "it is here";
+    server_->feed_clients();
+  });
+  EXPECT_EQ(read_line(fd), "it is here");
+  EXPECT_EQ(read_line(fd), "now");
+  send_text(fd, "later\n");  // there at once
+  EXPECT_EQ(read_line(fd), "it is here");
+  ::close(fd);
+  ::close(other);
+}
+
+TEST_F(AdminServerTest, AnAwaitedAnswerIsBoundedToo) {
+  options_.max_reply = 100;
+  serve([](std::string_view) -> AdminAnswer {
+    return Awaited<std::string>(std::make_shared<const std::optional<std::string>>(std::string(101, 'x')));
+  });
+  const int fd = connect();
+  send_text(fd, "anything\n");
+  EXPECT_NE(read_line(fd).find("the reply would have 101 bytes"), std::string::npos);
+  ::close(fd);
+}
+
 }  // namespace
 }  // namespace isthmus

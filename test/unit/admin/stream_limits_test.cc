@@ -111,7 +111,7 @@ class StreamLimitsTest : public AdminSocketFixture {
     http.limits.request_time = options_.limits.request_time;
     http.limits.idle_time = options_.limits.idle_time;
     auto metrics = HttpServer::listen(thread_.loop(), http, [](std::string_view) {
-      return HttpPage{"text/plain", "x"};
+      return page_of(HttpPage{"text/plain", "x"});
     });
     ASSERT_TRUE(metrics.ok()) << metrics.error().text();
     http_ = std::move(*metrics);

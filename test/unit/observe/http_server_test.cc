@@ -21,14 +21,14 @@ class HttpServerTest : public ::testing::Test {
     serve();
   }
   void serve() {
-    auto server = HttpServer::listen(thread_.loop(), options_, [](std::string_view path) -> std::optional<HttpPage> {
+    auto server = HttpServer::listen(thread_.loop(), options_, [this](std::string_view path) -> Awaited<HttpPage> {
       if (path == "/metrics") {
-        return HttpPage{"text/plain", "up 1\n"};
+        return page_of(HttpPage{"text/plain", "up 1\n"});
       }
       if (path == "/big") {
-        return HttpPage{"text/plain", std::string(std::size_t{8} << 20, 'x')};
+        return page_of(HttpPage{"text/plain", std::string(std::size_t{8} << 20, 'x')});
       }
-      return std::nullopt;
+      return path == "/later" ? later_ : nullptr;
     });
     ASSERT_TRUE(server.ok()) << server.error().text();
     server_ = std::move(*server);
@@ -75,6 +75,7 @@ class HttpServerTest : public ::testing::Test {
   }
 
   HttpOptions options_;
+  const std::shared_ptr<std::optional<HttpPage>> later_ = std::make_shared<std::optional<HttpPage>>();
   LoopThread thread_;
   std::unique_ptr<HttpServer> server_;
 };
@@ -166,7 +167,7 @@ TEST_F(HttpServerTest, TheIdlestClientIsEvicted) {
 TEST_F(HttpServerTest, ATakenPortIsAnErrorWithAFix) {
   HttpOptions same = options_;
   same.port = server_->port();
-  const auto second = HttpServer::listen(thread_.loop(), same, [](std::string_view) { return std::nullopt; });
+  const auto second = HttpServer::listen(thread_.loop(), same, [](std::string_view) { return nullptr; });
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().fix.find("metrics.port"), std::string::npos);
 }
@@ -174,9 +175,26 @@ TEST_F(HttpServerTest, ATakenPortIsAnErrorWithAFix) {
 TEST_F(HttpServerTest, ServesIpv6Too) {
   stop();
   options_.address = *IpAddress::parse("::1");
-  auto server = HttpServer::listen(thread_.loop(), options_, [](std::string_view) { return std::nullopt; });
+  auto server = HttpServer::listen(thread_.loop(), options_, [](std::string_view) { return nullptr; });
   ASSERT_TRUE(server.ok()) << server.error().text();
   EXPECT_NE((*server)->port().value(), 0);
+}
+
+TEST_F(HttpServerTest, AnAwaitedPageComesWhenItIsThere) {
+  const int fd = connect(), other = connect();
+  send_text(fd, "GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  send_text(other, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(read_all(other).find("up 1\n"), std::string::npos);  // nobody else waits
+  thread_.do_now([this] {
+    *later_ = HttpPage{"text/plain", "it is here\n"};
+    server_->feed_clients();
+  });
+  const std::string page = read_all(fd);
+  EXPECT_NE(page.find("HTTP/1.1 200 OK"), std::string::npos) << page;
+  EXPECT_NE(page.find("Content-Length: 11"), std::string::npos) << page;
+  EXPECT_NE(page.find("it is here\n"), std::string::npos) << page;
+  ::close(fd);
+  ::close(other);
 }
 
 }  // namespace
