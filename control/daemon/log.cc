@@ -196,7 +196,8 @@ Log::Log(const GatewayConfig& config) : impl_(std::make_unique<Impl>()) {
 }
 
 Log::~Log() {
-  // Nobody may add lines behind the one that ends the thread.
+  // Nobody may add lines behind the one that ends the thread, which writes with this until then.
+  const std::shared_ptr<spdlog::logger> last = spdlog::default_logger();
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("ended"));
   wait_until = LogClock::now() + kGrace;
   impl_->pool.reset();  // waits for the thread

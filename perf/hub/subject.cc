@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -16,6 +17,8 @@
 #include "control/daemon/free_memory.h"
 #include "control/daemon/priority.h"
 #include "control/daemon/publish_pace.h"
+#include "control/loop/event_loop.h"
+#include "control/loop/turns.h"
 #include "control/source/etcd/etcd_source.h"
 #include "perf/figures/stopwatch.h"
 #include "perf/hub/own_objects.h"
@@ -150,7 +153,13 @@ class Subject {
     options.cluster = cluster_name(kOwnCluster);
     options.gateway = "own-1";
     options.admission.vip_pools = {vip_pool()};
-    compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) { return hop_; });
+    need(loop_.open());
+    need(turns_.start());
+    compiler_ = std::make_unique<Compiler>(options, model_, [this](const IpAddress&) {
+      AdjacencyId hop = kNoAdjacency;
+      turns_.ask_loop([&] { hop = hop_; });
+      return hop;
+    });
     publish();
     give_back_free_memory();
     shared_.serve_seconds = seconds_since(started);
@@ -227,14 +236,29 @@ class Subject {
     pace_.published(Clock::now());
   }
 
+  // In a turn, as the daemon's.
   void publish() {
-    CompileResult result = compiler_->compile(model_.take_changes());
-    engine_->upsert_endpoints(result.upsert);
-    engine_->remove_endpoints(Realm{}, result.remove);
-    if (!result.delta.empty()) {
-      need(engine_->publish(result.delta));
+    ModelChanges changes;
+    CompileResult result;
+    bool done = false;
+    turns_.take({[&] { changes = model_.take_changes(); },
+                 [&] {
+                   const double before = thread_cpu_ms();
+                   result = compiler_->compile(changes);
+                   pending_.cpu_ms += thread_cpu_ms() - before;
+                 },
+                 [&] {
+                   engine_->upsert_endpoints(result.upsert);
+                   engine_->remove_endpoints(Realm{}, result.remove);
+                   if (!result.delta.empty()) {
+                     need(engine_->publish(result.delta));
+                   }
+                   ++shared_.publishes;
+                   done = true;
+                 }});
+    while (!done) {
+      loop_.io().run_one();
     }
-    ++shared_.publishes;
   }
 
   // Below: the worker's thread.
@@ -374,6 +398,8 @@ class Subject {
   std::unique_ptr<Engine> engine_;
   PumpDevice *underlay_ = nullptr, *local_ = nullptr;
   AdjacencyId hop_, local_hop_;
+  EventLoop loop_;
+  Turns turns_{loop_};
   Model model_;
   std::unique_ptr<EtcdSource> source_;
   std::unique_ptr<Compiler> compiler_;
