@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "control/model/policy_objects.h"
+#include "control/model/rare.h"
 #include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
 
@@ -115,7 +116,7 @@ struct ServiceObject {
   bool client_ip_affinity = false;
   std::vector<ServicePort> ports;
   std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
-  std::map<std::string, std::string> selector, labels;
+  Rare<std::map<std::string, std::string>> selector, labels;
   std::int64_t created = 0;            // creationTimestamp, seconds since 1970; 0 when absent
   std::vector<std::string> ignored{};  // what it asks for and does not get: "spec.internalTrafficPolicy: Local"
   friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
@@ -142,7 +143,7 @@ struct PodObject {
   std::string node;
   bool host_network = false;
   std::map<std::string, std::string> labels;
-  std::vector<ServicePort> named_ports;  // of its containers
+  Rare<std::vector<ServicePort>> named_ports;  // of its containers
   friend bool operator==(const PodObject&, const PodObject&) = default;
 };
 
@@ -166,7 +167,7 @@ struct AddressObject {
   Identity identity;
   std::optional<IpAddress> node;
   std::string ns, pod;  // of the pod, if it is a pod's address
-  std::vector<ServicePort> named_ports;
+  Rare<std::vector<ServicePort>> named_ports;
   friend bool operator==(const AddressObject&, const AddressObject&) = default;
 };
 
@@ -194,6 +195,8 @@ struct AgentConfigObject {
 using ObjectValue = std::variant<ClusterObject, GatewayObject, ProfileObject, NamespaceObject, ServiceObject,
                                  SliceObject, PodObject, CiliumEndpointObject, IdentityObject, AddressObject,
                                  NodeObject, ServiceImportObject, CidrGroupObject, PolicyObject, AgentConfigObject>;
+// Every object takes as much as the largest kind; entries of ip caches are those there are by the million.
+static_assert(sizeof(ObjectValue) <= 128);
 
 // One change of desired state. No value: the object was removed.
 struct ObjectDelta {

@@ -47,17 +47,17 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalId
     std::sort(now.ports.begin(), now.ports.end());
     now.ports.erase(std::unique(now.ports.begin(), now.ports.end()), now.ports.end());
   };
-  if (const auto object = model.find<PodObject>(pod); object && !object->named_ports.empty()) {
+  if (const auto object = model.find<PodObject>(pod); object && !object->named_ports->empty()) {
     const auto endpoint =
         model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.ns, pod.name});
     if (const auto number = local.find(pod)) {
-      read(*number, object->named_ports);
+      read(*number, *object->named_ports);
     } else if (endpoint) {
-      read(endpoint->identity, object->named_ports);
+      read(endpoint->identity, *object->named_ports);
     }
   } else if (const auto address = model.find<AddressObject>(pod);
-             address && !address->named_ports.empty() && address->prefix.length128() == 128) {
-    read(address->identity, address->named_ports);
+             address && !address->named_ports->empty() && address->prefix.length128() == 128) {
+    read(address->identity, *address->named_ports);
   }
   if (!may_receive(now.identity)) {
     now = {};

@@ -84,9 +84,9 @@ void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& m
 // one selects the addresses in its EndpointSlices.
 void add_service(const ObjectKey& key, const ServiceObject& service, const std::string& cluster, const Model& model,
                  PeerSelector& out) {
-  if (!service.selector.empty()) {
+  if (!service.selector->empty()) {
     LabelSelector selector;
-    for (const auto& [label, value] : service.selector) {
+    for (const auto& [label, value] : *service.selector) {
       selector.requirements.push_back({"k8s", label, LabelOperator::kIn, {value}});
     }
     selector.requirements.push_back({"k8s", std::string(kNamespaceLabel), LabelOperator::kIn, {key.ns}});
@@ -113,7 +113,7 @@ void add_services(const PolicyService& reference, const std::string& cluster, co
     if (key.cluster != cluster || (!reference.ns.empty() && key.ns != reference.ns)) {
       return;
     }
-    if (reference.labels ? !matches(*reference.labels, parse_labels(service.labels)) : key.name != reference.name) {
+    if (reference.labels ? !matches(*reference.labels, parse_labels(*service.labels)) : key.name != reference.name) {
       return;
     }
     found = true;

@@ -101,6 +101,8 @@ json to_json(const T& value) {
     return value;
   } else if constexpr (kIs<T, std::optional>) {
     return value ? json::array({to_json(*value)}) : json::array();
+  } else if constexpr (kIs<T, Rare>) {
+    return to_json(*value);
   } else if constexpr (kIs<T, std::vector>) {
     json out = json::array();
     for (const auto& item : value) {
@@ -235,6 +237,10 @@ void from_json(const json& from, T& value) {
     } else {
       from_json(some.front(), value.emplace());
     }
+  } else if constexpr (kIs<T, Rare>) {
+    typename T::Value read;
+    from_json(from, read);
+    value = std::move(read);
   } else if constexpr (kIs<T, std::vector> || kIs<T, std::map>) {
     items_of(from, value);
   } else if constexpr (kIs<T, std::variant>) {

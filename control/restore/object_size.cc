@@ -40,6 +40,11 @@ std::size_t owned(const std::optional<T>& value) {
 }
 
 template <typename T>
+std::size_t owned(const Rare<T>& value) {
+  return *value == T{} ? 0 : sizeof(T) + owned(*value);
+}
+
+template <typename T>
 std::size_t owned(const T& value) {
   if constexpr (std::tuple_size_v<std::remove_const_t<decltype(kept::kFields<T>)>> != 0) {
     return std::apply([&](auto... field) { return (std::size_t{0} + ... + owned(value.*field)); }, kept::kFields<T>);

@@ -15,15 +15,17 @@ using nlohmann::json;
 constexpr std::string_view kClusterLabel = "k8s:io.cilium.k8s.policy.cluster";
 
 void read_named_ports(const JsonObject& value, AddressObject& address) {
+  std::vector<ServicePort> ports;
   value.each("NamedPorts", [&](const json& element, const std::string& path) {
     const JsonObject entry(&element, path + ".", value.error());
     const std::string name = entry.text("Name"), protocol_text = entry.text("Protocol");
     const auto port = entry.number("Port", 65535);
     const auto protocol = protocol_of(protocol_text);
     if (protocol && is_supported(*protocol) && port != 0) {
-      address.named_ports.push_back({name, *protocol, L4Port{static_cast<std::uint16_t>(port)}});
+      ports.push_back({name, *protocol, L4Port{static_cast<std::uint16_t>(port)}});
     }
   });
+  address.named_ports = std::move(ports);
 }
 
 // Reads the fields with the JSON parser, for values that scan_ip_fields() does not support.

@@ -159,11 +159,11 @@ Result<ServiceValue> decode_service(const EtcdValueContext& context, std::string
   if (!error.empty()) {
     return reject(error);
   }
-  if (const auto from = result.object.labels.find(kDerivedLabel);
-      from != result.object.labels.end() && is_subdomain(from->second)) {
+  const auto& labels = *result.object.labels;
+  if (const auto from = labels.find(kDerivedLabel); from != labels.end() && is_subdomain(from->second)) {
     result.derived_from = from->second;
   }
-  read_vips(result.object.labels, result);
+  read_vips(labels, result);
   return result;
 }
 

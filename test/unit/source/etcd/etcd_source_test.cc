@@ -222,7 +222,7 @@ TEST_F(EtcdSourceTest, AnExportedServiceHasTheBackendsOfItsDerivedService) {
   ASSERT_NE(service, nullptr);
   EXPECT_TRUE(service->client_ip_affinity);
   EXPECT_EQ(service->created, 1772445600);
-  EXPECT_EQ(service->labels.at("t"), "1");
+  EXPECT_EQ(service->labels->at("t"), "1");
   const auto* slice = rig.find<SliceObject>(ObjectKind::kSlice, "west", "derived-q358ba8kk0", "shop");
   ASSERT_NE(slice, nullptr);
   EXPECT_EQ(slice->service, "pay");

@@ -122,7 +122,7 @@ TEST(AddressValueTest, AddressesAreReadWithTheirPod) {
                                              R"(,"NamedPorts":[{"Name":"dns","Port":53,"Protocol":"UDP"},)"
                                              R"({"Name":"x","Port":1,"Protocol":"SCTP"}])"));
   ASSERT_TRUE(ports.ok()) << ports.error().what;
-  EXPECT_THAT(ports->named_ports, ElementsAre(ServicePort{"dns", IpProtocol::kUdp, L4Port{53}}));
+  EXPECT_THAT(*ports->named_ports, ElementsAre(ServicePort{"dns", IpProtocol::kUdp, L4Port{53}}));
 }
 
 TEST(AddressValueTest, TheKeyMustBeTheCanonicalText) {
@@ -254,7 +254,7 @@ TEST(ServiceValueTest, PortsComeFromFrontendsAndSlicesFromBackends) {
   EXPECT_TRUE(service->shared && service->object.global && service->object.shared);
   EXPECT_THAT(service->object.ports, ElementsAre(ServicePort{"http", IpProtocol::kTcp, L4Port{80}}));
   EXPECT_THAT(service->object.claimed_vips, ElementsAre(*IpAddress::parse("192.0.2.1"), *IpAddress::parse("fd00::1")));
-  EXPECT_EQ(service->object.selector.at("app"), "cart");
+  EXPECT_EQ(service->object.selector->at("app"), "cart");
   ASSERT_EQ(service->slices.size(), 1U);
   ASSERT_EQ(service->slices[0].endpoints.size(), 2U);
   EXPECT_EQ(service->slices[0].endpoints[0].zone, "w1");
@@ -317,10 +317,10 @@ TEST(ServiceExportValueTest, ExportsAreRead) {
   EXPECT_TRUE(exported->headless && exported->object.client_ip_affinity && exported->object.global);
   EXPECT_EQ(exported->object.created, 1772445600);
   EXPECT_EQ(exported->affinity_seconds, 60);
-  EXPECT_EQ(exported->object.labels.at("t"), "2");
+  EXPECT_EQ(exported->object.labels->at("t"), "2");
   EXPECT_THAT(exported->object.ports, ElementsAre(ServicePort{"http", IpProtocol::kTcp, L4Port{81}},
                                                   ServicePort{"", IpProtocol::kUdp, L4Port{53}}));
-  EXPECT_EQ(decode_service_export(kWest, "shop/cart", export_value(R"(,"Labels":{"t":"1"})"))->object.labels.at("t"),
+  EXPECT_EQ(decode_service_export(kWest, "shop/cart", export_value(R"(,"Labels":{"t":"1"})"))->object.labels->at("t"),
             "1");
 }
 
