@@ -17,6 +17,9 @@ bool covered(const std::vector<Prefix>& outer, const Prefix& prefix) {
 
 }  // namespace
 
+// Ends: what is accepted changes only where something beyond a limit gives way, and that remains beyond it until all is
+// decided. Chains from one limit to another are short, since of equals the lowest prefixes are used: what one cluster
+// frees is higher than what the other one has.
 void PrefixClaims::apply_limits() {
   const std::set<Name> fresh = std::exchange(fresh_, {});
   std::map<std::string, std::set<Prefix>> changed;  // by cluster

@@ -130,6 +130,18 @@ Incumbents incumbents() {
   return kept;
 }
 
+// Nobody's prefix is another's, and no more are used than may be.
+void expect_right_use(const Fleet& fleet, std::size_t most) {
+  const std::pair<const Prefix, std::string>* last = nullptr;
+  for (const auto& range : fleet.ranges) {
+    EXPECT_FALSE(last != nullptr && last->first.contains(range.first)) << range.first.to_string();
+    last = &range;
+  }
+  for (const auto& [name, cluster] : fleet.clusters) {
+    EXPECT_TRUE(cluster.local || cluster.prefixes.size() <= most) << name;
+  }
+}
+
 // One kept up to date, and before each step a rebuild from a copy of it.
 void follow(unsigned seed) {
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -177,6 +189,7 @@ void follow(unsigned seed) {
     }
     ASSERT_EQ(text_of(fleet), text_of(again));
     ASSERT_EQ(problems_of(fleet), problems_of(again));
+    expect_right_use(fleet, f.options.admission.prefixes_per_cluster);
     Fleet later = fleet;
     FleetBuilder unchanged(f.model, f.options, later);
     (void)unchanged.rebuild();
