@@ -123,13 +123,14 @@ void FleetRegistry::publish_profile() {
 }
 
 void FleetRegistry::put_registered(const std::string& cluster, const std::string& name, const GatewayValue& value) {
-  names_.put({cluster, false, name}, name,
-             {{cluster,
-               value.underlay.front(),
-               value.port,
-               {value.underlay.begin() + 1, value.underlay.end()},
-               value.encapsulation},
-              location_of(cluster, "gateways/" + name)});
+  GatewayNames::Gateway gateway;
+  gateway.object.cluster = cluster;
+  gateway.object.underlay = value.underlay.front();
+  gateway.object.port = value.port;
+  gateway.object.more.assign(value.underlay.begin() + 1, value.underlay.end());
+  gateway.object.encapsulation = value.encapsulation;
+  gateway.location = location_of(cluster, "gateways/" + name);
+  names_.put({cluster, false, name}, name, std::move(gateway));
 }
 
 void FleetRegistry::update_backend(const std::string& cluster, const IpAddress& address) {
@@ -143,8 +144,13 @@ void FleetRegistry::update_backend(const std::string& cluster, const IpAddress& 
   }
   const std::string& hostname = backend->second.hostname;
   const TunnelPort port = *tunnel_port(backend->second.ports);
-  names_.put(id, is_label(hostname) ? hostname : cluster + "-" + dashed(text),
-             {{cluster, address, port.port, {}, port.kind}, location_of(cluster, kGatewayService)});
+  GatewayNames::Gateway gateway;
+  gateway.object.cluster = cluster;
+  gateway.object.underlay = address;
+  gateway.object.port = port.port;
+  gateway.object.encapsulation = port.kind;
+  gateway.location = location_of(cluster, kGatewayService);
+  names_.put(id, is_label(hostname) ? hostname : cluster + "-" + dashed(text), std::move(gateway));
 }
 
 void FleetRegistry::set_service_gateways(const std::string& cluster, std::vector<ServiceBackend> backends) {
