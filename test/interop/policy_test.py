@@ -52,6 +52,19 @@ def selects_addresses(policies):
                for selector in peer_selectors(policies) for each in selector.get("matchExpressions", []))
 
 
+def keys_of(selector):
+    return {*selector.get("matchLabels", {}), *(each["key"] for each in selector.get("matchExpressions", []))}
+
+
+def selects_pods(policies):
+    """Whether a clusterwide policy selects peers by cluster and not by namespace, which is pods alone (Cilium's parser
+    adds that they have a namespace). The gateway knows that an address without labels, which the hub has as a Pod, is
+    one; Cilium's agents know nothing of it."""
+    return any(CLUSTER in keys_of(selector) and NAMESPACE not in keys_of(selector)
+               for selector in peer_selectors([each for each in policies
+                                               if each["kind"] == "CiliumClusterwideNetworkPolicy"]))
+
+
 def selects_hosts(policies):
     """Whether a selector has nothing of a namespace and cluster but that they are not some: Cilium's code selects hosts
     and the world by it too, the gateway what its documentation says of fromEndpoints, endpoints."""
@@ -144,7 +157,8 @@ class Comparison:
         """Whether a decided difference or a fault of the oracle may concern the packet."""
         ends = [case["fleet"][index] for index in packet[:2]]
         return (any(who["kind"] == "address" for who in ends) and (
-                    selects_addresses(case["policies"]) or names_world(case["policies"]))
+                    selects_addresses(case["policies"]) or selects_pods(case["policies"])
+                    or names_world(case["policies"]))
                 or any(who["kind"] == "node" for who in ends) and selects_hosts(case["policies"])
                 or opens_own_namespace(case["policies"], ends))
 
