@@ -170,7 +170,7 @@ void NamedPorts::leave(Groups::iterator group, Changes& changes) {
   }
   const Identity number = group->second.number;
   if (changes.added.erase(number) == 0) {
-    changes.removed.insert(number);
+    changes.removed.try_emplace(number, group->first.second);
   }
   by_number_.erase(number);
   pool_.release(Identity{identity::local_number(number)});
@@ -182,6 +182,11 @@ NamedPorts::Ports NamedPorts::used_of(const Ports& ports) const {
   std::copy_if(ports.begin(), ports.end(), std::back_inserter(used),
                [&](const auto& port) { return used_.contains(port.first); });
   return used;
+}
+
+const NamedPorts::Ports* NamedPorts::ports_of(Identity receiver) const {
+  const auto at = by_number_.find(receiver);
+  return at == by_number_.end() ? nullptr : &at->second->first.second;
 }
 
 std::vector<std::uint16_t> NamedPorts::numbers(const std::string& name, std::uint8_t protocol, Identity of) const {

@@ -22,10 +22,12 @@ namespace isthmus {
 
 class NamedPorts {
  public:
-  // Receivers that came and went.
+  using Name = std::pair<std::string, std::uint8_t>;          // with its protocol
+  using Ports = std::vector<std::pair<Name, std::uint16_t>>;  // sorted
+  // Receivers that came, and that went with the ports that they had. A number may have done both, as another receiver.
   struct Changes {
-    std::set<Identity> added, removed;
-    [[nodiscard]] bool empty() const { return added.empty() && removed.empty(); }
+    std::set<Identity> added;
+    std::map<Identity, Ports> removed;
   };
 
   // Re-reads a pod (key of kind kPod) or ipcache address (kAddress).
@@ -36,6 +38,8 @@ class NamedPorts {
   // Brings the receivers up to date with all changes since the last call, and appends them to the delta.
   [[nodiscard]] Changes settle(const Model& model, TableDelta& delta);
 
+  // The ports that rules name, of a receiver's pods, as long as it has them; null: no receiver.
+  [[nodiscard]] const Ports* ports_of(Identity receiver) const;
   // The numbers of a port that a rule names, of a receiver's pods, sorted. Other identities have none.
   [[nodiscard]] std::vector<std::uint16_t> numbers(const std::string& name, std::uint8_t protocol, Identity of) const;
   // The receivers that have a port of this name, sorted.
@@ -48,8 +52,6 @@ class NamedPorts {
   [[nodiscard]] std::optional<Identity> receiver_at(const IpAddress& address, Identity identity) const;
 
  private:
-  using Name = std::pair<std::string, std::uint8_t>;
-  using Ports = std::vector<std::pair<Name, std::uint16_t>>;  // sorted
   struct Pod {
     Identity identity;
     Ports ports;

@@ -342,9 +342,6 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
         rule.peers = selectors_.acquire(selector, identities_, cidrs_);
       }
     }
-    out.named_egress_ports = out.named_egress_ports ||
-                             (text.egress && std::any_of(text.ports.begin(), text.ports.end(),
-                                                         [](const PolicyPort& port) { return !port.name.empty(); }));
     out.rules.push_back(std::move(rule));
   }
 }
@@ -365,12 +362,8 @@ void PolicySet::add_spec(SpecId id, CompiledSpec spec) {
     }
   });
   use_names(spec, true);
-  const bool named_egress_ports = spec.named_egress_ports;
   specs_[id] = std::move(spec);
-  if (named_egress_ports) {
-    named_egress_.insert(id);
-    refresh_named(id);
-  }
+  add_named(id);
   find_unapplied_rules(id);
 }
 
@@ -379,14 +372,13 @@ void PolicySet::remove_spec(SpecId id) {
   const CompiledSpec& spec = at->second;
   use_names(spec, false);
   by_subject_.remove(spec.subjects, id);
-  named_egress_.erase(id);
+  remove_named(id);
   unapplied_.erase(id);
   for (const Identity number : spec.selected) {
     std::erase(subjects_.at(number).specs, id);
     dirty_.insert(number);
   }
   for (const CompiledSpec::Rule& rule : spec.rules) {
-    release_named(rule.named, id);
     if (rule.peers == kEveryPeer) {
       continue;
     }

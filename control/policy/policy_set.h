@@ -68,20 +68,20 @@ struct UnlabelledClusters {
   friend bool operator==(const UnlabelledClusters&, const UnlabelledClusters&) = default;
 };
 
+// Of the peers of a rule, those that have a port of some name, by its number there.
+struct NamedPeers {
+  std::uint8_t protocol = 0;
+  std::map<std::uint16_t, SelectorId> sets;  // lists with members; PolicySet has a reference of each
+};
+
 // One spec of one policy, compiled.
 struct CompiledSpec {
-  // The destinations where a named egress port has this number.
-  struct NamedPeers {
-    std::uint8_t protocol = 0;
-    std::uint16_t number = 0;
-    SelectorId peers;
-  };
   struct Rule {
     RuleId id;
     SelectorId peers;              // kEveryPeer: no condition
     bool matches_nothing = false;  // selects no peer
     PolicyRule text;
-    std::vector<NamedPeers> named;  // each holds a reference in selectors_
+    std::vector<const NamedPeers*> named;  // of egress ports by name; the spec uses each
   };
   ObjectKey policy;
   std::size_t position = 0;  // among the policy's specs
@@ -89,7 +89,6 @@ struct CompiledSpec {
   Provenance provenance;
   LabelSelector subjects;
   bool default_deny_ingress = false, default_deny_egress = false;
-  bool named_egress_ports = false;
   std::vector<Rule> rules;
   std::vector<Prefix> prefixes;  // each holds a reference in cidrs_
   std::vector<Problem> problems;
@@ -168,6 +167,14 @@ class PolicySet {
     bool refused = false;
   };
 
+  // The name and protocol of an egress port, and the peers of the rules that name it.
+  using NamedKey = std::pair<NamedPorts::Name, SelectorId>;
+  struct NamedUse {
+    NamedPeers peers;
+    std::map<SpecId, std::size_t> users;  // with the number of their ports
+  };
+  using Emptied = std::set<std::pair<NamedUse*, std::uint16_t>>;
+
   // Entries of one direction; duplicates are dropped, the first is kept.
   struct Entries {
     DirectionPolicy& direction;
@@ -201,12 +208,17 @@ class PolicySet {
                                    std::vector<CompiledSpec::Rule>& before);
   void use_names(const CompiledSpec& spec, bool use);
   void update_named(const Model& model, TableDelta& delta);
-  void refresh_named(SpecId id);
-  void release_named(const std::vector<CompiledSpec::NamedPeers>& sets, SpecId user);
+  void add_named(SpecId user);
+  void remove_named(SpecId user);
+  void fill_named(const NamedKey& key, NamedUse& use);
+  void set_destination(NamedUse& use, std::uint16_t l4_port, Identity number, bool member, Emptied& emptied);
+  void set_destinations(SelectorId of, Identity number, const NamedPorts::Ports& ports, const NamedPorts::Ports* now,
+                        Emptied& emptied);
+  void remove_emptied(const Emptied& emptied);
+  void users_changed(const NamedUse& use);
   void remove_user(SelectorId peers, SpecId user);
+  [[nodiscard]] bool is_destination(SelectorId of, Identity number) const;
   [[nodiscard]] bool is_address(Identity number) const;
-  [[nodiscard]] std::map<std::uint16_t, std::vector<Identity>> destinations(const CompiledSpec::Rule& rule,
-                                                                            const PolicyPort& port) const;
   void add_spec(SpecId id, CompiledSpec spec);
   void remove_spec(SpecId id);
   void set_unlabelled(const UnlabelledClusters& now);
@@ -240,7 +252,8 @@ class PolicySet {
   IdPool<SpecId> spec_numbers_{0};
   SelectorIndex<SpecId> by_subject_;
   std::map<SelectorId, std::set<SpecId>> users_;
-  std::set<SpecId> named_egress_, unapplied_;
+  std::map<NamedKey, NamedUse> named_peers_;
+  std::set<SpecId> unapplied_;
   std::map<Identity, Subject> subjects_;
   std::set<Identity> dirty_;         // subjects to rebuild
   std::set<Prefix> changed_cidrs_;   // that have come or gone, or may have another identity

@@ -29,8 +29,10 @@ void PolicySet::add_entries(const CompiledSpec::Rule& rule, Identity subject, En
       }
     }
   }
-  for (const CompiledSpec::NamedPeers& each : rule.named) {
-    add(each.peers, each.protocol, each.number, each.number);
+  for (const NamedPeers* named : rule.named) {
+    for (const auto& [number, peers] : named->sets) {
+      add(peers, named->protocol, number, number);
+    }
   }
 }
 

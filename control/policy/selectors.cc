@@ -48,26 +48,29 @@ SelectorId SelectorTable::acquire(const PeerSelector& peers, const IdentityIndex
   for (const Identity number : members) {
     memberships_[number].push_back(id);
   }
-  selectors_[id] = {&it->first, nullptr, 1, std::make_shared<std::vector<Identity>>(std::move(members)), false, false};
+  selectors_[id] = {&it->first, 1, 0, std::make_shared<std::vector<Identity>>(std::move(members)), false, false};
   index(id, it->first);
   touched_.insert(id);
   return id;
 }
 
-SelectorId SelectorTable::acquire(const NamedSubset& subset, std::vector<Identity> members) {
-  const auto [it, inserted] = by_subset_.try_emplace(subset);
-  if (inserted) {
-    it->second = numbers_.allocate();
-    selectors_[it->second].subset = &it->first;
+SelectorId SelectorTable::acquire_list() {
+  const SelectorId id = numbers_.allocate();
+  selectors_[id] = {nullptr, 1, 0, std::make_shared<std::vector<Identity>>(), false, false};
+  touched_.insert(id);
+  return id;
+}
+
+void SelectorTable::set_member(SelectorId list, Identity number, bool member) {
+  Selector& selector = selectors_.at(list);
+  if (std::binary_search(selector.members->begin(), selector.members->end(), number) != member) {
+    edit(list, selector, number, member);
   }
-  Selector& selector = selectors_.at(it->second);
-  ++selector.references;
-  if (inserted || *selector.members != members) {
-    selector.members = std::make_shared<std::vector<Identity>>(std::move(members));
-    selector.shared = false;
-    touched_.insert(it->second);
-  }
-  return it->second;
+}
+
+void SelectorTable::watch(SelectorId id, bool on) {
+  auto& watched = selectors_.at(id).watched;
+  watched += on ? 1 : -1;
 }
 
 void SelectorTable::release(SelectorId id) {
@@ -86,8 +89,6 @@ void SelectorTable::release(SelectorId id) {
     }
     unindex(id, *selector.peers);
     by_peers_.erase(by_peers_.find(*selector.peers));
-  } else {
-    by_subset_.erase(by_subset_.find(*selector.subset));
   }
   if (selector.published) {
     removed_.insert(id);
@@ -146,6 +147,22 @@ void SelectorTable::identity_changed(Identity number, const KnownIdentity* now) 
 }
 
 void SelectorTable::change(SelectorId id, Selector& selector, Identity number, bool enters) {
+  edit(id, selector, number, enters);
+  if (enters) {
+    memberships_[number].push_back(id);
+  } else {
+    const auto of = memberships_.find(number);
+    erase_first(of->second, id);
+    if (of->second.empty()) {
+      memberships_.erase(of);
+    }
+  }
+  if (selector.watched != 0) {
+    moves_.emplace(id, number);
+  }
+}
+
+void SelectorTable::edit(SelectorId id, Selector& selector, Identity number, bool enters) {
   if (selector.shared) {
     selector.members = std::make_shared<std::vector<Identity>>(*selector.members);
     selector.shared = false;
@@ -154,14 +171,8 @@ void SelectorTable::change(SelectorId id, Selector& selector, Identity number, b
   const auto at = std::lower_bound(members.begin(), members.end(), number);
   if (enters) {
     members.insert(at, number);
-    memberships_[number].push_back(id);
   } else {
     members.erase(at);
-    const auto of = memberships_.find(number);
-    erase_first(of->second, id);
-    if (of->second.empty()) {
-      memberships_.erase(of);
-    }
   }
   touched_.insert(id);
 }

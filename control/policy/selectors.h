@@ -1,6 +1,6 @@
 // The identity sets by which rules select their peers. Rules with equal peer selectors share one set. Sets are updated
-// as identities appear and disappear: a change visits only the sets that the identity leaves or may enter. Thread:
-// control.
+// as identities appear and disappear: a change visits only the sets that the identity leaves or may enter. Beside them
+// there are lists, whose members their user sets. Thread: control.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "control/compile/id_pool.h"
@@ -28,27 +29,24 @@ struct PeerSelector {
   friend auto operator<=>(const PeerSelector&, const PeerSelector&) = default;
 };
 
-// The members of a selector that have a named port with this number.
-struct NamedSubset {
-  SelectorId of;
-  std::string name;
-  std::uint8_t protocol = 0;
-  std::uint16_t number = 0;
-  friend auto operator<=>(const NamedSubset&, const NamedSubset&) = default;
-};
-
 class SelectorTable {
  public:
+  using Moves = std::set<std::pair<SelectorId, Identity>>;
+
   // Takes a reference. Precondition: the prefixes of the selector have identities that were passed to
   // identity_changed().
   SelectorId acquire(const PeerSelector& selector, const IdentityIndex& identities, const CidrTable& cidrs);
-  // The same for a subset, which has these members, sorted, until the next call says otherwise.
-  SelectorId acquire(const NamedSubset& subset, std::vector<Identity> members);
+  // A list, with one reference; empty at first.
+  [[nodiscard]] SelectorId acquire_list();
+  // Puts the identity into a list, or takes it out.
+  void set_member(SelectorId list, Identity number, bool member);
   void release(SelectorId id);
   // The identity was added, removed (`now` is null) or has other labels.
   void identity_changed(Identity number, const KnownIdentity* now);
-  // What changed since the last take_changes().
-  [[nodiscard]] const std::set<SelectorId>& touched() const { return touched_; }
+  // Notes what enters and leaves the selector; off after as many calls with false.
+  void watch(SelectorId id, bool on);
+  // What has entered or left a selector since the last call while it was watched, some of it both.
+  [[nodiscard]] Moves take_moves() { return std::exchange(moves_, {}); }
   // Precondition: the id came from acquire() and is not released.
   [[nodiscard]] const PeerSelector& peers(SelectorId id) const { return *selectors_.at(id).peers; }
   // Sorted. Null when there is no such selector.
@@ -59,25 +57,25 @@ class SelectorTable {
 
  private:
   struct Selector {
-    const PeerSelector* peers = nullptr;  // key in by_peers_; null: a subset
-    const NamedSubset* subset = nullptr;  // key in by_subset_; null: by peers
-    std::size_t references = 0;
-    std::shared_ptr<std::vector<Identity>> members;  // immutable once published
+    const PeerSelector* peers = nullptr;  // key in by_peers_; null: a list
+    std::size_t references = 0, watched = 0;
+    std::shared_ptr<std::vector<Identity>> members;  // sorted; immutable once published
     bool shared = false;                             // `members` is published: copy on write
     bool published = false;
   };
 
   void change(SelectorId id, Selector& selector, Identity number, bool enters);
+  void edit(SelectorId id, Selector& selector, Identity number, bool enters);
   void index(SelectorId id, const PeerSelector& selector);
   void unindex(SelectorId id, const PeerSelector& selector);
 
   std::map<PeerSelector, SelectorId> by_peers_;
-  std::map<NamedSubset, SelectorId> by_subset_;
   std::unordered_map<SelectorId, Selector> selectors_;
   std::unordered_map<Identity, std::vector<SelectorId>> memberships_;
   SelectorIndex<SelectorId> by_label_;
   std::map<Prefix, std::vector<SelectorId>> by_prefix_;
   std::set<SelectorId> touched_, removed_;
+  Moves moves_;
   IdPool<SelectorId> numbers_{4096};
 };
 
