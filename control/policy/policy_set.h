@@ -231,6 +231,7 @@ class PolicySet {
   [[nodiscard]] std::shared_ptr<SubjectPolicy> build(Identity number) const;
   void add_entries(const CompiledSpec::Rule& rule, Identity subject, Entries& out) const;
   [[nodiscard]] bool is_always_published(Identity number) const;
+  [[nodiscard]] bool has_number_of_ours(Identity receiver) const;
   void emit_defaults(const Model& model, TableDelta& delta);
   [[nodiscard]] std::optional<Problem> unlisted_problem() const;
   void emit_subjects(TableDelta& delta);

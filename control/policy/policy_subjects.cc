@@ -54,10 +54,20 @@ std::shared_ptr<SubjectPolicy> PolicySet::build(Identity number) const {
 
 // A local identity comes with its first pod and goes with its last, and so does a receiver. So that its policy need not
 // arrive before the one and stay until the other, it is published even if it is empty, and an identity that has none is
-// denied as unknown.
+// denied as unknown. A receiver whose pods' identity is not published is decided as that is, which has no policy.
 bool PolicySet::is_always_published(Identity number) const {
   const KnownIdentity* known = identities_.find(number);
-  return known != nullptr && (identity::is_local(number) || (identity::is_receiver(number) && known->own));
+  if (identity::is_receiver(number)) {
+    return known != nullptr ? known->own : named_ports_.ports_of(number) != nullptr && has_number_of_ours(number);
+  }
+  return known != nullptr && identity::is_local(number);
+}
+
+bool PolicySet::has_number_of_ours(Identity receiver) const {
+  const std::uint32_t number = named_ports_.identity_of(receiver).value();
+  return std::any_of(clusters_.clusters.begin(), clusters_.clusters.end(), [&](const PolicyClusters::Cluster& cluster) {
+    return cluster.name == cluster_ && cluster.id.value() == number >> clusters_.shift;
+  });
 }
 
 // The subjects stay dirty while they are held, and are published with the defaults that end it.

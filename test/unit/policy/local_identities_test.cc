@@ -119,6 +119,28 @@ TEST_F(WithoutCilium, ANamedPortIsTheirs) {
   EXPECT_FALSE(passes("west/web", "east/cart", 80));
 }
 
+// What receives as another identity and has no policy is denied as unknown.
+TEST(WithoutCiliumIdentity, APodIsDecidedTheSameWhetherARuleNamesItsPortOrNot) {
+  PolicyHub hub;
+  Pod odd{"east", "shop", "odd", "10.1.0.7", 0x10177, {{"app", "odd"}}};
+  hub.file("odd.yaml", PolicyHub::pod_text(odd));
+  hub.policy(knp("  podSelector: {matchLabels: {app: web}}\n  ingress: [{ports: [{port: 80}]}]"));
+  EXPECT_FALSE(hub.tables.subjects.contains(Identity{odd.identity})) << "by default: open";
+  hub.policy(knp("  podSelector: {matchLabels: {app: web}}\n  ingress: [{ports: [{port: http}]}]"));
+  const Identity receiver = hub.tables.receives_as(odd.address, Identity{odd.identity});
+  ASSERT_TRUE(identity::is_receiver(receiver));
+  ASSERT_TRUE(hub.tables.subjects.contains(receiver));
+  EXPECT_FALSE(hub.tables.subjects.at(receiver).ingress.enforced);
+  hub.file("identity.yaml", PolicyHub::identity_text(odd));
+  hub.policy(knp("  podSelector: {matchLabels: {app: odd}}\n  ingress: [{ports: [{port: http}]}]"));
+  EXPECT_TRUE(hub.tables.subjects.at(receiver).ingress.enforced) << "once its labels are known";
+  hub.file("identity.yaml", "");
+  hub.compile();
+  EXPECT_FALSE(hub.tables.subjects.at(receiver).ingress.enforced);
+  hub.policy("");
+  EXPECT_FALSE(hub.tables.subjects.contains(receiver));
+}
+
 TEST_F(WithoutCilium, WhatHasNoLabelsIsDeniedAndListedWhereAPolicyMightSelectIt) {
   constexpr auto kListed = "the labels of 1 endpoints of cluster east are not known";
   hub.file("odd.yaml",
