@@ -185,7 +185,7 @@ const std::vector<Identity>* SelectorTable::members(SelectorId id) const {
 void SelectorTable::take_changes(TableDelta& delta, std::set<SelectorId>& changed) {
   for (const SelectorId id : touched_) {
     Selector& selector = selectors_.at(id);
-    if (selector.published) {
+    if (selector.published || removed_.contains(id)) {  // the latter: of another selector
       changed.insert(id);
     }
     selector.published = selector.shared = true;
