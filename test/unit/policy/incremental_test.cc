@@ -173,6 +173,24 @@ TEST(PolicyChanges, ANamedEgressPortFollowsThePeer) {
   EXPECT_THAT(hub.tables.selectors, IsEmpty());
 }
 
+TEST(PolicyChanges, ANamedEgressPortWithoutPeersFollowsThePodsThatHaveIt) {
+  PolicyHub hub;
+  hub.policy(cnp("  endpointSelector: {matchLabels: {app: cart}}\n  egress: [{toPorts: [{ports: [{port: http}]}]}]"));
+  const std::size_t sets = hub.tables.selectors.size();
+  const Pod odd{"east", "shop", "odd", "10.1.0.8", 0x10178, {{"app", "odd"}}};
+  std::string text = PolicyHub::identity_text(odd) + PolicyHub::pod_text(odd);
+  hub.file("odd.yaml", text.replace(text.find("8080"), 4, "9090"));
+  hub.compile();
+  const Identity cart{pod("east/cart").identity};
+  const Identity receiver = hub.tables.receives_as(odd.address, Identity{odd.identity});
+  EXPECT_TRUE(allowed(hub.tables.decide(true, cart, receiver, kTcp, 9090)));
+  EXPECT_FALSE(allowed(hub.tables.decide(true, cart, receiver, kTcp, 8080)));
+  EXPECT_EQ(hub.tables.selectors.size(), sets + 1);
+  hub.file("odd.yaml", "");
+  hub.compile();
+  EXPECT_EQ(hub.tables.selectors.size(), sets) << "no pod has that number any more";
+}
+
 TEST(PolicyChanges, ReceiversComeAndGoWithTheRulesThatNameTheirPorts) {
   PolicyHub hub;
   hub.policy(policy_of("cart", "web"));
