@@ -153,7 +153,8 @@ class AdminProtocol final : public StreamProtocol {
 
   [[nodiscard]] StreamAnswer answer(AdminAnswer reply) const {
     if (reply.awaited) {
-      return {{}, [awaited = std::move(reply.awaited), max = max_reply_, over = false]() mutable {
+      return {{},
+              [awaited = std::move(reply.awaited), max = max_reply_, over = false]() mutable {
                 const bool ready = awaited->has_value();
                 std::optional<std::string> text;
                 if (!over) {
@@ -161,7 +162,9 @@ class AdminProtocol final : public StreamProtocol {
                 }
                 over = over || ready;
                 return text;
-              }};
+              },
+              false,
+              true};
     }
     StreamAnswer answer{whole_line(std::move(reply.line), max_reply_)};
     if (reply.feed) {

@@ -238,8 +238,8 @@ Listing<ConnectionRow> connections_of(const AdminRequest& request, const ActiveG
   return listing;
 }
 
-// Without what add_tables() adds.
-StatusReply make_status(const GatewayParts& parts) {
+// What the loop knows.
+StatusReply make_own_status(const GatewayParts& parts) {
   StatusReply status;
   status.name = parts.config.name;
   status.cluster = parts.config.cluster;
@@ -250,18 +250,12 @@ StatusReply make_status(const GatewayParts& parts) {
   status.state = parts.active == nullptr ? "waiting for its own objects in the hub"
                  : parts.serving         ? "serving"
                                          : "making its first tables";
-  status.objects = parts.model.size();
   status.problems = parts.problems.rows();
   status.hubs = parts.hubs.describe();
   status.synced = parts.hubs.synced();
   for (HubState& state : parts.hubs.states()) {
     const auto last = state.last_event;
     status.hub_parts.push_back({std::move(state), last ? std::optional(milliseconds_since(*last)) : std::nullopt});
-  }
-  for (RestoredView& view : parts.hubs.restored()) {
-    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(view.age);
-    status.restored.push_back({std::move(view.hub), std::move(view.cluster), view.objects,
-                               static_cast<std::uint64_t>(age.count()), view.held});
   }
   if (parts.active != nullptr) {
     const ActiveGateway& active = *parts.active;
@@ -276,6 +270,18 @@ StatusReply make_status(const GatewayParts& parts) {
     status.control_events_lost = active.events_lost();
     status.publishes = active.publishes();
     status.devices = device_rows(active.node(), status.counters);
+  }
+  return status;
+}
+
+// Within a turn; without what add_tables() adds.
+StatusReply make_status(const GatewayParts& parts) {
+  StatusReply status = make_own_status(parts);
+  status.objects = parts.model.size();
+  for (RestoredView& view : parts.hubs.restored()) {
+    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(view.age);
+    status.restored.push_back({std::move(view.hub), std::move(view.cluster), view.objects,
+                               static_cast<std::uint64_t>(age.count()), view.held});
   }
   return status;
 }
@@ -338,6 +344,14 @@ PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& part
   }
   const EngineCounters counters = active.node().engine->counters();
   return at_once(encode_drops(counters, device_rows(active.node(), counters)));
+}
+
+std::string answer_starting(const AdminRequest& request, const GatewayParts& parts) {
+  if (request.command == AdminCommand::kStatus) {
+    return encode_status(make_own_status(parts));
+  }
+  return encode_error({"the gateway makes its first tables", parts.config.name,
+                       "ask again in some seconds; isthmus status shows when it serves"});
 }
 
 AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {

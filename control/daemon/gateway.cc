@@ -148,11 +148,13 @@ void Gateway::open_metrics() {
 Awaited<HttpPage> Gateway::page(std::string_view path) {
   if (path == "/metrics") {
     const auto page = std::make_shared<std::optional<HttpPage>>();
-    answer_in_turn([this] { return begin_metrics(parts()); },
-                   [this, page](std::string text) {
-                     *page = HttpPage{kMetricsContentType, std::move(text)};
-                     metrics_->feed_clients();
-                   });
+    ask({page, [this] { return begin_metrics(parts()); },
+         [this, weak = std::weak_ptr(page)](std::string text) {
+           if (const auto wanted = weak.lock()) {
+             *wanted = HttpPage{kMetricsContentType, std::move(text)};
+             metrics_->feed_clients();
+           }
+         }});
     return page;
   }
   if (path == "/healthz") {  // that the loop answers
@@ -176,13 +178,17 @@ Status Gateway::open_hubs() {
 }
 
 void Gateway::read_hubs() {
-  hubs_.receive();
   loop_.set_timer(hubs_timer_, EventLoop::Clock::now() + kHubsInterval);
-  if (!std::exchange(take_due_, true)) {
-    turns_.take([this] {
-      take_due_ = false;
-      take_hubs();
-    });
+  if (std::exchange(take_due_, true)) {
+    return;
+  }
+  turns_.take([this] {
+    take_due_ = false;
+    hubs_.resume();
+    take_hubs();
+  });
+  if (take_due_) {  // its turn is yet to come
+    hubs_.pause();
   }
 }
 
@@ -270,6 +276,7 @@ void Gateway::activate() {
   problems_.set_one("own objects", std::nullopt);  // not before: one that fails each time would come and go
   active_ = std::move(*started);
   from_restored_ = restored;
+  notify_service_manager("STATUS=making its first tables");
   active_->observer().on_flows([this] { admin_->feed_clients(); });
 }
 
@@ -314,22 +321,61 @@ AdminAnswer Gateway::answer(std::string_view line) {
   if (!request) {
     return encode_error(request.error());
   }
+  if (active_ != nullptr && !serving_) {  // its turns come after the first tables, which may take seconds
+    return answer_starting(*request, parts());
+  }
   if (request->command == AdminCommand::kFlows && active_ != nullptr) {  // the observer is the loop's
     return answer_flows(request->flows, *active_);
   }
   const auto text = std::make_shared<std::optional<std::string>>();
-  answer_in_turn([this, request = *std::move(request)] { return begin_answer(request, parts()); },
-                 [this, text](std::string reply) {
-                   *text = std::move(reply);
-                   admin_->feed_clients();
-                 });
+  ask({text, [this, request = *std::move(request)] { return begin_answer(request, parts()); },
+       [this, weak = std::weak_ptr(text)](std::string reply) {
+         if (const auto wanted = weak.lock()) {
+           *wanted = std::move(reply);
+           admin_->feed_clients();
+         }
+       }});
   return Awaited<std::string>(text);
 }
 
-void Gateway::answer_in_turn(std::function<PendingAnswer()> begin, std::function<void(std::string)> give) {
-  const auto pending = std::make_shared<PendingAnswer>();
-  turns_.take({[begin = std::move(begin), pending] { *pending = begin(); }, [pending] { pending->work(); },
-               [pending, give = std::move(give)] { give(pending->finish()); }});
+// Those who have gone leave nothing behind: clients are few, but they may come and go while a turn takes seconds.
+void Gateway::ask(Question question) {
+  std::erase_if(questions_, [](const Question& each) { return each.asked_by.expired(); });
+  questions_.push_back(std::move(question));
+  answer_next();
+}
+
+// One at a time, so that what the hubs say comes before the next.
+void Gateway::answer_next() {
+  if (questions_.empty() || std::exchange(answer_due_, true)) {
+    return;
+  }
+  struct Answering {
+    Question question;
+    PendingAnswer answer;
+  };
+  const auto now = std::make_shared<Answering>();
+  turns_.take_last({[this, now] {
+                      while (!questions_.empty() && !now->answer.work) {
+                        now->question = std::move(questions_.front());
+                        questions_.pop_front();
+                        if (!now->question.asked_by.expired()) {
+                          now->answer = now->question.begin();
+                        }
+                      }
+                    },
+                    [now] {
+                      if (now->answer.work) {
+                        now->answer.work();
+                      }
+                    },
+                    [this, now] {
+                      answer_due_ = false;
+                      if (now->answer.work) {
+                        now->question.give(now->answer.finish());
+                      }
+                      answer_next();
+                    }});
 }
 
 GatewayParts Gateway::parts() const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -57,8 +58,14 @@ class Gateway {
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line);
   [[nodiscard]] Awaited<HttpPage> page(std::string_view path);
-  // Has `begin` and what it returns run in a turn; `give` gets the answer on the loop.
-  void answer_in_turn(std::function<PendingAnswer()> begin, std::function<void(std::string)> give);
+  // An answer that is wanted: in a turn of its own, unless whoever asked for it has gone.
+  struct Question {
+    std::weak_ptr<void> asked_by;  // expired: nobody
+    std::function<PendingAnswer()> begin;
+    std::function<void(std::string)> give;  // on the loop
+  };
+  void ask(Question question);
+  void answer_next();
   [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;
@@ -74,10 +81,11 @@ class Gateway {
   Hubs hubs_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> metrics_;
-  std::unique_ptr<ActiveGateway> active_;        // null while our own objects are missing in the hub
-  bool serving_ = false;                         // it has applied the model once
-  bool from_restored_ = false;                   // active_ was started with what no hub had confirmed
-  bool take_due_ = false, apply_due_ = false;    // their turn is to come
+  std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub
+  bool serving_ = false;                   // it has applied the model once
+  bool from_restored_ = false;             // active_ was started with what no hub had confirmed
+  bool take_due_ = false, apply_due_ = false, answer_due_ = false;  // their turn is to come
+  std::deque<Question> questions_;
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   EarlierAnswers earlier_answers_;               // to the active_ before this one
   std::optional<Error> fatal_;

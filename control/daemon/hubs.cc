@@ -55,6 +55,8 @@ EtcdRegistrationOptions registration_options(const GatewayConfig& config, const 
 }  // namespace
 
 Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, std::function<void()> on_change) {
+  loop_ = &loop;
+  on_change_ = std::move(on_change);
   if (config.hub_file) {
     sources_.push_back({"file", std::make_unique<FileSource>(*config.hub_file, config.cluster)});
   }
@@ -78,11 +80,11 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, st
   }
   open_keeper(config, model);
   tell_restored();
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     if (auto started = source->start(); !started) {
       return started;
     }
-    if (auto watched = loop.watch(source->fd(), on_change); !watched) {
+    if (auto watched = loop.watch(source->fd(), on_change_); !watched) {
       return watched;
     }
     spdlog::info("following {}", source->describe());
@@ -115,7 +117,7 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   KeptState kept;
   KeptOwners owners{
       {"", "cluster " + config.cluster + (config.cluster_id == 0 ? "" : ", id " + std::to_string(config.cluster_id))}};
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     owners[hub] = source->identity();
   }
   auto keeper = Keeper::open(config.last_known_directory, config.name, owners, kept);
@@ -165,7 +167,7 @@ void Hubs::keep_times() {
   const auto current = [](const HubState& state) { return state.sync == HubState::Sync::kSynced; };
   std::vector<std::vector<HubState>> states;
   std::size_t synced = 0;
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     states.push_back(source->states());
     synced += static_cast<std::size_t>(std::count_if(states.back().begin(), states.back().end(), current));
     synced += source->synced() ? 1 : 0;
@@ -249,25 +251,29 @@ void Hubs::tell_restored() {
   }
 }
 
-void Hubs::receive() {
-  for (Named& one : sources_) {
-    std::vector<ObjectDelta> deltas = one.source->poll();
-    if (one.received.empty()) {
-      one.received = std::move(deltas);
-    } else {
-      one.received.insert(one.received.end(), std::make_move_iterator(deltas.begin()),
-                          std::make_move_iterator(deltas.end()));
+void Hubs::pause() {
+  if (!std::exchange(paused_, true)) {
+    for (const Named& one : sources_) {
+      loop_->unwatch(one.source->fd());
+    }
+  }
+}
+
+void Hubs::resume() {
+  if (std::exchange(paused_, false)) {
+    for (const Named& one : sources_) {
+      // One that cannot be watched now is still asked from time to time, for what changes with time alone.
+      static_cast<void>(loop_->watch(one.source->fd(), on_change_));
     }
   }
 }
 
 bool Hubs::take(Model& model, const Intake::Answers& answers) {
-  receive();  // what a source says of itself below is of all that it has said
   bool any = false, listed = true;
   const auto now = Intake::Clock::now();
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     const auto number = static_cast<Model::SourceNumber>(i);
-    std::vector<ObjectDelta> applied = intake_->take(number, std::exchange(sources_[i].received, {}), answers, now);
+    std::vector<ObjectDelta> applied = intake_->take(number, sources_[i].source->poll(), answers, now);
     std::vector<ObjectDelta> swept = intake_->confirm(number, *sources_[i].source, answers, now);
     any = any || !applied.empty() || !swept.empty();
     keep(i, std::move(applied));
@@ -290,7 +296,7 @@ std::vector<RestoredView> Hubs::restored() const {
 }
 
 void Hubs::reload() {
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     source->reload();
   }
 }
@@ -333,7 +339,7 @@ std::vector<SourceProblem> Hubs::problems() const {
 
 std::vector<std::string> Hubs::describe() const {
   std::vector<std::string> lines;
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     lines.push_back(source->describe());
   }
   return lines;
@@ -341,7 +347,7 @@ std::vector<std::string> Hubs::describe() const {
 
 std::vector<HubState> Hubs::states() const {
   std::vector<HubState> states;
-  for (const auto& [hub, source, restored, received] : sources_) {
+  for (const auto& [hub, source, restored] : sources_) {
     for (HubState& state : source->states()) {
       state.hub = hub;
       states.push_back(std::move(state));

@@ -26,14 +26,15 @@ namespace isthmus {
 
 class Hubs {
  public:
-  // Starts all of them; `on_change` is called when one has changes for receive(). What was known before a restart is in
+  // Starts all of them; `on_change` is called when one has changes for take(). What was known before a restart is in
   // the model when it returns. `model` must outlive this.
   [[nodiscard]] Status open(const GatewayConfig& config, EventLoop& loop, Model& model,
                             std::function<void()> on_change);
   // Called once this gateway serves: registers it where the configuration names a hub to write to.
   void announce(const GatewayConfig& config, const OwnGateway& own);
-  // Takes what the hubs have to say, for take(): until then they go on calling. The model may be in use elsewhere.
-  void receive();
+  // Between the two `on_change` is not called: the model is in use elsewhere, and what the hubs say waits with them.
+  void pause();
+  void resume();
   // Applies the changes since the last call to the model, and whether all policies are in it; with time, also those of
   // what is held or restored. `answers`: whether a gateway answers probes. False when there were none.
   bool take(Model& model, const Intake::Answers& answers);
@@ -55,8 +56,7 @@ class Hubs {
   struct Named {
     const char* hub;  // as the configuration names it
     std::unique_ptr<Source> source;
-    RestoredMembers restored{};           // as told to it
-    std::vector<ObjectDelta> received{};  // and not taken
+    RestoredMembers restored{};  // as told to it
   };
   void open_keeper(const GatewayConfig& config, Model& model);
   void keep(std::size_t hub, std::vector<ObjectDelta> deltas);
@@ -67,6 +67,9 @@ class Hubs {
   void tell_restored();
 
   std::vector<Named> sources_;
+  EventLoop* loop_ = nullptr;
+  std::function<void()> on_change_;
+  bool paused_ = false;
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Keeper> keeper_;
   ClaimHolders holders_{nullptr, {}};

@@ -53,6 +53,7 @@ void StreamConnection::step() {
     out_ = std::move(answer->text);
     feed_ = std::move(answer->feed);
     feed_ready_ = feed_ != nullptr;
+    awaited_ = answer->late;
     last_ = answer->last;
     write();
   } else if (ended_ || (in_.size() > limits_.request && in_.size() == waiting)) {
@@ -70,6 +71,7 @@ bool StreamConnection::take_feed() {
   auto lines = feed_();
   if (!lines) {
     feed_ = nullptr;
+    awaited_ = false;
     if (request_began_) {  // it could not be answered before
       request_began_ = Clock::now();
     }
@@ -143,7 +145,7 @@ void StreamConnection::await_hang_up() {
 
 void StreamConnection::write() {
   writing_ = true;
-  set_deadline(Clock::now() + (feed_ ? limits_.feed_time : limits_.answer_time));
+  set_deadline(Clock::now() + (feed_ && !awaited_ ? limits_.feed_time : limits_.answer_time));
   asio::async_write(socket_, asio::buffer(out_), [self = shared_from_this()](ErrorCode failed, std::size_t) {
     self->writing_ = false;
     if (self->closed_) {

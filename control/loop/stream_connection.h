@@ -42,8 +42,8 @@ class StreamConnection : public std::enable_shared_from_this<StreamConnection> {
   // When anything happened last, and when a request came last. A feed may be active without requests.
   [[nodiscard]] Clock::time_point last_active() const { return last_active_; }
   [[nodiscard]] Clock::time_point last_request() const { return last_request_; }
-  // An answer is under way that is not a feed's.
-  [[nodiscard]] bool answering() const { return writing_ && !feed_; }
+  // An answer is awaited, or under way, that is not a feed's.
+  [[nodiscard]] bool answering() const { return awaited_ || (writing_ && !feed_); }
 
  private:
   // Does what can be done now: answers, feeds, reads on, or ends.
@@ -68,6 +68,7 @@ class StreamConnection : public std::enable_shared_from_this<StreamConnection> {
   std::string in_, out_;
   StreamFeed feed_;
   bool feed_ready_ = false;  // it may have lines
+  bool awaited_ = false;     // it is an answer that is made elsewhere
   bool reading_ = false, writing_ = false, awaiting_hang_up_ = false;
   bool ended_ = false;  // the client has closed its sending side
   bool last_ = false;   // ends once `out_` is sent

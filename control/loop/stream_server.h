@@ -47,6 +47,7 @@ struct StreamAnswer {
   std::string text;
   StreamFeed feed{};  // what follows `text`; may be empty
   bool last = false;  // the connection ends with it
+  bool late = false;  // the feed is this answer, which is not there yet: it counts as one, not as a feed
 };
 
 // What is spoken on one connection. Must not throw.

@@ -25,7 +25,7 @@ struct Turns::Impl : std::enable_shared_from_this<Turns::Impl> {
 
   EventLoop& loop;
   // The loop's.
-  std::deque<Turn> waiting;
+  std::deque<Turn> waiting, last;
   Part done;
   bool busy = false;       // work is under way, or its `done` is to come
   bool advancing = false;  // a part runs on the loop
@@ -43,9 +43,9 @@ struct Turns::Impl : std::enable_shared_from_this<Turns::Impl> {
 Turns::Turns(EventLoop& loop) : impl_(std::make_shared<Impl>(loop)) {}
 
 Turns::~Turns() {
-  impl_->waiting.clear();
   wait();
   impl_->waiting.clear();
+  impl_->last.clear();
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->stopping = true;
@@ -79,13 +79,19 @@ void Turns::take(Turn turn) {
   impl_->advance();
 }
 
+void Turns::take_last(Turn turn) {
+  impl_->last.push_back(std::move(turn));
+  impl_->advance();
+}
+
 bool Turns::working() const { return impl_->busy; }
 
 void Turns::Impl::advance() {
-  while (!busy && !advancing && !waiting.empty()) {
+  while (!busy && !advancing && !(waiting.empty() && last.empty())) {
     advancing = true;
-    Turn turn = std::move(waiting.front());
-    waiting.pop_front();
+    std::deque<Turn>& from = waiting.empty() ? last : waiting;
+    Turn turn = std::move(from.front());
+    from.pop_front();
     if (turn.prepare) {
       turn.prepare();
     }

@@ -33,7 +33,9 @@ class Turns {
   [[nodiscard]] Status start();
   // At once where no other is under way.
   void take(Turn turn);
-  // The same for what needs no thread.
+  // When nothing else waits, also of what is taken later.
+  void take_last(Turn turn);
+  // As take(), for what needs no thread.
   void take(Part on_loop) { take(Turn{std::move(on_loop), {}, {}}); }
   // What the turns share is the thread's now.
   [[nodiscard]] bool working() const;

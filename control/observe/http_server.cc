@@ -124,7 +124,8 @@ class HttpProtocol final : public StreamProtocol {
               }
               return over ? text_of(response, **page, head) : std::string();
             },
-            last};
+            last,
+            true};
   }
 
   [[nodiscard]] static std::string text_of(Response& response, const HttpPage& page, bool head) {

@@ -363,6 +363,31 @@ TEST_F(AdminServerTest, AnAwaitedAnswerComesWhenItIsThereAndBeforeThoseAfterIt) 
   ::close(other);
 }
 
+TEST_F(AdminServerTest, WhoAwaitsAnAnswerIsNotTheIdlest) {
+  options_.limits.clients = 2;
+  const auto later = std::make_shared<std::optional<std::string>>();
+  serve([later](std::string_view line) -> AdminAnswer {
+    return line == "later" ? AdminAnswer(Awaited<std::string>(later)) : AdminAnswer(std::string(line));
+  });
+  const int waits = connect();
+  send_text(waits, "later\n");
+  const int idle = connect();
+  send_text(idle, "idle\n");
+  EXPECT_EQ(read_line(idle), "idle");
+  const int third = connect();
+  send_text(third, "third\n");
+  EXPECT_EQ(read_line(third), "third");
+  EXPECT_EQ(read_all(idle), "");  // evicted
+  thread_.do_now([this, &later] {
+    *later = "it is here";
+    server_->feed_clients();
+  });
+  EXPECT_EQ(read_line(waits), "it is here");
+  for (const int fd : {waits, idle, third}) {
+    ::close(fd);
+  }
+}
+
 TEST_F(AdminServerTest, AnAwaitedAnswerIsBoundedToo) {
   options_.max_reply = 100;
   serve([](std::string_view) -> AdminAnswer {

@@ -91,7 +91,8 @@ class StreamLimitsTest : public AdminSocketFixture {
     AdminSocketFixture::TearDown();
   }
 
-  // "large" is answered with kLarge bytes, "follow" with a feed of the numbers from 1 to last_, others with themselves.
+  // "large" is answered with kLarge bytes, "large later" with an answer of that size that is awaited, "follow" with a
+  // feed of the numbers from 1 to last_, others with themselves.
   void serve() {
     auto admin = AdminServer::listen(
         thread_.loop(), options_,
@@ -100,6 +101,9 @@ class StreamLimitsTest : public AdminSocketFixture {
             return {"begin", [this, next = 0]() mutable -> std::optional<std::string> {
                       return next < last_ ? std::to_string(++next) + "\n" : std::string();
                     }};
+          }
+          if (request == "large later") {
+            return Awaited<std::string>(std::make_shared<const std::optional<std::string>>(std::string(kLarge, 'x')));
           }
           return request == "large" ? std::string(kLarge, 'x') : "<" + std::string(request) + ">";
         },
@@ -164,10 +168,13 @@ TEST_F(StreamLimitsTest, ARequestInSmallPiecesGetsNoMoreTimeForIt) {
 TEST_F(StreamLimitsTest, AClientThatDoesNotTakeItsAnswerIsDropped) {
   options_.limits.answer_time = 50ms;
   serve();
-  Client client;
-  client.connect(options_.path).send("large\n");
-  EXPECT_TRUE(until([this] { return admin_->counts().late == 1 && admin_->clients() == 0; }));
-  EXPECT_LT(client.read_all().size(), kLarge);
+  for (const char* request : {"large\n", "large later\n"}) {
+    const std::uint64_t before = counts().late;
+    Client client;
+    client.connect(options_.path).send(request);
+    EXPECT_TRUE(until([&] { return admin_->counts().late == before + 1 && admin_->clients() == 0; })) << request;
+    EXPECT_LT(client.read_all().size(), kLarge) << request;
+  }
 }
 
 TEST_F(StreamLimitsTest, AClientThatIsBeingAnsweredDoesNotMakeRoomForAnotherWhileOneIsIdle) {

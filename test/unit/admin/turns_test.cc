@@ -63,6 +63,21 @@ TEST_F(TurnsTest, WhatIsTakenMeanwhileComesAfterwards) {
   EXPECT_EQ(seen_, "1 2 work done 3 work done 4 5 ");
 }
 
+TEST_F(TurnsTest, TakenAsTheLastComesWhenNothingElseWaits) {
+  turns_->take({says("1 "), [] {}, says("done ")});
+  turns_->take_last({says("4 "), {}, [this] {
+                       turns_->take_last({{}, {}, [this] {
+                                            seen_ += "6";
+                                            loop_.stop();
+                                          }});
+                       turns_->take(says("5 "));
+                     }});
+  turns_->take(says("2 "));
+  turns_->take(says("3 "));
+  loop_.run();
+  EXPECT_EQ(seen_, "1 done 2 3 4 5 6");
+}
+
 TEST_F(TurnsTest, TakenWhilePreparingComesAfterTheWholeTurn) {
   turns_->take({[this] {
                   turns_->take([this] {
