@@ -71,13 +71,14 @@ log: {{level: info}}
                 "TSAN_OPTIONS": "exitcode=99:second_deadlock_stack=1"}
 
     def wait_ready(self, timeout=30.0):
-        """Waits until it answers on its admin socket and has synchronized with its hub."""
+        """Waits until it answers on its admin socket, is in step with its hub, and has made its first tables."""
         def ready():
             if not self.daemon.alive:
                 raise CommandError(f"{self.name} exited with {self.daemon.popen.returncode}:\n"
                                    f"{self.daemon.log_tail()}")
             status = self.query("status", check=False)
-            return status is not None and status["hub"]["synced"]
+            return (status is not None and status["hub"]["synced"] and
+                    status["state"] != "making its first tables")
         try:
             wait_until(ready, timeout, what=f"gateway {self.name} is ready")
         except TimeoutError as error:
