@@ -11,7 +11,7 @@
 
 namespace isthmus {
 
-// Of a hub whose server is known by a name, what its state says of where that has led.
+// Of a hub whose server is known by a name, nothing: where the name leads is the resolver's to say.
 [[nodiscard]] std::vector<ReservedAddress> reserved_addresses(const std::vector<NodeAddress>& node,
                                                               const std::vector<HubState>& hubs);
 // The address in a URL ("https://[2001:db8::1]:2379") or endpoint ("192.0.2.1:2379"); none: it has a name.

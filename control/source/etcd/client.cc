@@ -41,17 +41,6 @@ EtcdFailure failure_of(const grpc::Status& status) {
   }
 }
 
-// "ipv4:192.0.2.1:2379" and "ipv6:%5B2001:db8::1%5D:2379", as gRPC writes it, without the kind and the escapes.
-std::string plain_peer(std::string text) {
-  text.erase(0, text.find(':') + 1);
-  for (const auto& [escape, character] : {std::pair("%5B", '['), std::pair("%5D", ']')}) {
-    if (const std::size_t at = text.find(escape); at != std::string::npos) {
-      text.replace(at, 3, 1, character);
-    }
-  }
-  return text;
-}
-
 // Shared by the handle and the pending completions. After cancel() it lives until its last completion.
 class Call : public EtcdPending, public std::enable_shared_from_this<Call> {
  public:
@@ -96,10 +85,8 @@ template <typename Reply>
 class UnaryCall final : public Call {
  public:
   using OnReply = std::function<void(const Reply&)>;
-  // Sets `peer` to who has answered.
-  UnaryCall(EtcdLoop::Impl& loop, std::chrono::milliseconds timeout, OnReply done, EtcdClient::OnFailure failed,
-            std::shared_ptr<std::string> peer)
-      : Call(loop), done_(std::move(done)), failed_(std::move(failed)), peer_(std::move(peer)) {
+  UnaryCall(EtcdLoop::Impl& loop, std::chrono::milliseconds timeout, OnReply done, EtcdClient::OnFailure failed)
+      : Call(loop), done_(std::move(done)), failed_(std::move(failed)) {
     context_.set_deadline(std::chrono::system_clock::now() + timeout);
   }
   template <typename Prepare>
@@ -116,7 +103,6 @@ class UnaryCall final : public Call {
       return;
     }
     if (status_.ok()) {
-      *peer_ = plain_peer(context_.peer());
       done_(reply_);
     } else {
       failed_(failure_of(status_));
@@ -126,7 +112,6 @@ class UnaryCall final : public Call {
  private:
   OnReply done_;
   EtcdClient::OnFailure failed_;
-  std::shared_ptr<std::string> peer_;
   Reply reply_;
   std::unique_ptr<grpc::ClientAsyncResponseReader<Reply>> reader_;
 };
@@ -303,14 +288,12 @@ class GrpcClient final : public EtcdClient {
     return std::make_unique<Handle>(call);
   }
 
-  std::string peer() const override { return *peer_; }
   bool connected() const override { return channel_->GetState(false) == GRPC_CHANNEL_READY; }
 
  private:
   template <typename Reply, typename Prepare>
   EtcdCallHandle unary(std::function<void(const Reply&)> done, OnFailure failed, Prepare&& prepare) {
-    const auto call =
-        std::make_shared<UnaryCall<Reply>>(loop_, call_timeout_, std::move(done), std::move(failed), peer_);
+    const auto call = std::make_shared<UnaryCall<Reply>>(loop_, call_timeout_, std::move(done), std::move(failed));
     call->start(prepare);
     return std::make_unique<Handle>(call);
   }
@@ -318,7 +301,6 @@ class GrpcClient final : public EtcdClient {
   EtcdLoop::Impl& loop_;
   std::shared_ptr<grpc::Channel> channel_;
   std::chrono::milliseconds call_timeout_;
-  std::shared_ptr<std::string> peer_ = std::make_shared<std::string>();
   std::unique_ptr<etcdserverpb::KV::Stub> kv_;
   std::unique_ptr<etcdserverpb::Watch::Stub> watch_;
   std::unique_ptr<etcdserverpb::Lease::Stub> lease_;

@@ -96,8 +96,6 @@ class EtcdClient {
   [[nodiscard]] virtual EtcdCallHandle revoke(std::int64_t lease, OnDone done, OnFailure failed) = 0;
   // Renews the lease once.
   [[nodiscard]] virtual EtcdCallHandle keep_alive(std::int64_t lease, OnLease done, OnFailure failed) = 0;
-  // The address and port of the server that has answered; empty: none has yet.
-  [[nodiscard]] virtual std::string peer() const = 0;
   // False once the first transport is lost. gRPC would reconnect on its own, possibly to another server.
   [[nodiscard]] virtual bool connected() const = 0;
 };

@@ -232,9 +232,9 @@ void FleetRegistry::find_conflicts(const std::string& service) {
 
 std::vector<SourceProblem> FleetRegistry::problems() const {
   std::vector<SourceProblem> problems;
-  names_.append_problems(kMaxProblems, problems);
-  if (const std::size_t all = names_.left_out(); all > kMaxProblems) {
-    problems.push_back(problem_at("", std::to_string(all - kMaxProblems) + " more gateways are left out",
+  const std::size_t listed = names_.append_problems(kMaxProblems, problems);
+  if (const std::size_t more = names_.left_out() - listed; more != 0) {
+    problems.push_back(problem_at("", std::to_string(more) + " more gateways are left out",
                                   "fix the problems listed first; they may share a cause"));
   }
   for (const std::string& cluster : members_) {
@@ -250,8 +250,10 @@ std::vector<SourceProblem> FleetRegistry::problems() const {
                                       " no UDP port named as an encapsulation and not exactly one UDP port",
                                   "name the tunnel port of the gateway Service vxlan or geneve"));
   }
+  std::size_t conflicts = 0;
   for (const auto& [service, list] : conflicts_) {
-    if (problems.size() >= kMaxProblems) {
+    conflicts += list.size();
+    if (conflicts > kMaxProblems) {
       break;
     }
     problems.insert(problems.end(), list.begin(), list.end());

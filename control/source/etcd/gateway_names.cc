@@ -6,6 +6,13 @@
 #include "control/source/etcd/problem.h"
 
 namespace isthmus {
+namespace {
+
+// Of each cluster; as many as it may have gateways, unless the configuration says otherwise.
+constexpr std::size_t kFormerNames = 64;
+constexpr std::size_t kProblemsOfCluster = 10;
+
+}  // namespace
 
 void GatewayNames::put(const Id& id, const std::string& wanted, Gateway gateway) {
   if (const auto at = candidates_.find(id); at != candidates_.end() && at->second.wanted != wanted) {
@@ -28,14 +35,27 @@ void GatewayNames::remove(const Id& id) {
   }
   const std::string& name = at->second.name;
   if (name.empty()) {
-    leave_out(id, at->second, false);
+    left_out_.erase(id);
     fresh_.erase(id);
   } else {
     holders_.erase(name);
-    freed_.insert(name);
     touched_.insert(name);
+    give_up(name, at->second.cluster());
+    fresh_.merge(left_out_);
   }
   candidates_.erase(at);
+}
+
+void GatewayNames::give_up(const std::string& name, const std::string& cluster) {
+  if (!former_.emplace(name, cluster).second) {
+    return;
+  }
+  std::deque<std::string>& names = given_up_[cluster];
+  names.push_back(name);
+  if (names.size() > kFormerNames) {
+    former_.erase(names.front());
+    names.pop_front();
+  }
 }
 
 void GatewayNames::set_known(const RestoredMembers& members) {
@@ -45,11 +65,8 @@ void GatewayNames::set_known(const RestoredMembers& members) {
       known.try_emplace(name, cluster, underlay);
     }
   }
-  for (const auto& [name, of] : std::exchange(known_, std::move(known))) {
-    if (!known_.contains(name)) {
-      freed_.insert(name);
-    }
-  }
+  known_ = std::move(known);
+  fresh_.merge(left_out_);
 }
 
 bool GatewayNames::had(const Candidate& candidate, const std::string& name) const {
@@ -60,11 +77,13 @@ bool GatewayNames::had(const Candidate& candidate, const std::string& name) cons
 
 bool GatewayNames::is_free(const std::string& name, const std::string& cluster) const {
   const auto known = known_.find(name);
-  return name != own_ && !holders_.contains(name) && (known == known_.end() || known->second.first == cluster);
+  const auto former = former_.find(name);
+  return name != own_ && !holders_.contains(name) && (known == known_.end() || known->second.first == cluster) &&
+         (former == former_.end() || former->second == cluster);
 }
 
 void GatewayNames::give(const Id& id, Candidate& candidate, const std::string& name) {
-  leave_out(id, candidate, false);
+  left_out_.erase(id);
   candidate.name = name;
   holders_.emplace(name, id);
   touched_.insert(name);
@@ -82,56 +101,19 @@ void GatewayNames::assign(const Id& id, Candidate& candidate) {
       return give(id, candidate, name);
     }
   }
-  leave_out(id, candidate, true);
-}
-
-// What is left out gets the names that nobody has any more.
-void GatewayNames::give_freed() {
-  for (const std::string& name : std::exchange(freed_, {})) {
-    const auto waiting = waiting_.find(name);
-    if (waiting == waiting_.end()) {
-      continue;
-    }
-    for (const Id& id : waiting->second) {
-      Candidate& candidate = candidates_.at(id);
-      if (is_free(name, candidate.cluster())) {
-        const Id first = id;  // of the set that give() changes
-        give(first, candidate, name);
-        break;
-      }
-    }
-  }
-}
-
-void GatewayNames::leave_out(const Id& id, const Candidate& candidate, bool out) {
-  if (out) {
-    left_out_.insert(id);
-  } else if (left_out_.erase(id) == 0) {
-    return;
-  }
-  for (const std::string& name : {candidate.wanted, candidate.full()}) {
-    if (out) {
-      waiting_[name].insert(id);
-    } else if (const auto at = waiting_.find(name); at != waiting_.end()) {
-      at->second.erase(id);
-      if (at->second.empty()) {
-        waiting_.erase(at);
-      }
-    }
-  }
+  left_out_.insert(id);
 }
 
 void GatewayNames::settle(std::vector<ObjectDelta>& out) {
+  const std::set<Id> fresh = std::exchange(fresh_, {});
   for (const bool earlier : {true, false}) {
-    for (const Id& id : fresh_) {
+    for (const Id& id : fresh) {
       Candidate& candidate = candidates_.at(id);
       if (candidate.name.empty() && earlier == (had(candidate, candidate.wanted) || had(candidate, candidate.full()))) {
         assign(id, candidate);
       }
     }
   }
-  fresh_.clear();
-  give_freed();
   std::vector<ObjectDelta> come;  // after what goes
   for (const std::string& name : std::exchange(touched_, {})) {
     const auto holder = holders_.find(name);
@@ -160,16 +142,24 @@ std::string GatewayNames::holder_of(const std::string& name) const {
     const Candidate& candidate = candidates_.at(holder->second);
     return "a gateway of cluster " + candidate.cluster() + " (" + candidate.gateway.object.underlay.to_string() + ")";
   }
+  if (const auto former = former_.find(name); former != former_.end()) {
+    return "cluster " + former->second + ", whose gateway is gone,";
+  }
   const auto known = known_.find(name);
   return known == known_.end() ? "nobody" : "a gateway of cluster " + known->second.first + " from before the restart";
 }
 
-void GatewayNames::append_problems(std::size_t most, std::vector<SourceProblem>& problems) const {
+std::size_t GatewayNames::append_problems(std::size_t most, std::vector<SourceProblem>& problems) const {
+  std::string cluster;
+  std::size_t of_cluster = 0, listed = 0;
   for (const Id& id : left_out_) {
-    if (most-- == 0) {
-      return;
-    }
     const Candidate& candidate = candidates_.at(id);
+    of_cluster = candidate.cluster() == cluster ? of_cluster + 1 : 1;
+    cluster = candidate.cluster();
+    if (of_cluster > kProblemsOfCluster || listed == most) {
+      continue;
+    }
+    ++listed;
     const std::string full = candidate.full();
     problems.push_back(problem_at(candidate.gateway.location,
                                   "gateway " + candidate.wanted + " of cluster " + candidate.cluster() + " (" +
@@ -178,6 +168,7 @@ void GatewayNames::append_problems(std::size_t most, std::vector<SourceProblem>&
                                       holder_of(full) + " has " + full,
                                   "rename it, or the gateway that has its name"));
   }
+  return listed;
 }
 
 }  // namespace isthmus

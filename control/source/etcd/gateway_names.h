@@ -1,11 +1,13 @@
 // Under which names the gateways of all members are published: a name of the fleet is one gateway's.
 //
-// A gateway that is new gets the name that it asks for, or, where another one has that, "<cluster>-<name>"; it keeps
-// what it has got. Where both are another's it is left out, until one of them is free. Who had a name before a restart
-// is earlier than all that are read after it. A change costs what it changes. Owner: FleetRegistry. Thread: the etcd
-// source's.
+// A gateway that is new gets the name that it asks for, or, where that is or was another cluster's, "<cluster>/<name>",
+// which nobody can ask for; it keeps what it has got. A name that is given up stays its cluster's, so that no other
+// cluster is put in its place. Who had a name before a restart is earlier than all that are read after it. Of one
+// cluster's gateways that ask for the same name, the third is left out. A change costs what it changes. Owner:
+// FleetRegistry. Thread: the etcd source's.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -40,8 +42,8 @@ class GatewayNames {
   void settle(std::vector<ObjectDelta>& out);
 
   [[nodiscard]] std::size_t left_out() const { return left_out_.size(); }
-  // Of the first so many that are left out.
-  void append_problems(std::size_t most, std::vector<SourceProblem>& problems) const;
+  // Of the first so many that are left out, ten of a cluster; returns their number.
+  std::size_t append_problems(std::size_t most, std::vector<SourceProblem>& problems) const;
 
  private:
   struct Candidate {
@@ -49,7 +51,7 @@ class GatewayNames {
     Gateway gateway;
     std::string name{};  // empty: it has none
     [[nodiscard]] const std::string& cluster() const { return gateway.object.cluster; }
-    [[nodiscard]] std::string full() const { return cluster() + "-" + wanted; }
+    [[nodiscard]] std::string full() const { return cluster() + "/" + wanted; }
   };
   using Known = std::map<std::string, std::pair<std::string, IpAddress>>;  // cluster and underlay, by name
 
@@ -57,19 +59,19 @@ class GatewayNames {
   [[nodiscard]] bool is_free(const std::string& name, const std::string& cluster) const;
   void give(const Id& id, Candidate& candidate, const std::string& name);
   void assign(const Id& id, Candidate& candidate);
-  void give_freed();
-  void leave_out(const Id& id, const Candidate& candidate, bool out);
+  void give_up(const std::string& name, const std::string& cluster);
   [[nodiscard]] std::string holder_of(const std::string& name) const;
 
   std::string own_;
   Known known_;
   std::map<Id, Candidate> candidates_;
-  std::map<std::string, Id> holders_;            // by name
-  std::set<Id> fresh_;                           // that have not been given a name yet
-  std::set<Id> left_out_;                        // that got none
-  std::map<std::string, std::set<Id>> waiting_;  // the same, by both names that they may have
-  std::set<std::string> freed_, touched_;        // names, since the last settle()
-  std::map<std::string, Gateway> published_;     // by name
+  std::map<std::string, Id> holders_;                        // by name
+  std::map<std::string, std::string> former_;                // cluster, by a name that it has given up
+  std::map<std::string, std::deque<std::string>> given_up_;  // the same names by cluster, the last one at the end
+  std::set<Id> fresh_;                                       // that have not been given a name yet
+  std::set<Id> left_out_;                                    // that got none
+  std::set<std::string> touched_;                            // names, since the last settle()
+  std::map<std::string, Gateway> published_;                 // by name
 };
 
 }  // namespace isthmus

@@ -58,7 +58,6 @@ void HubConnection::configure(const std::string& text) {
   end_session("");
   failures_ = 0;
   attempts_ = 0;
-  peers_.clear();
   Result<EtcdClientConfig> config = parse_etcd_client_config(text, config_path_);
   if (!config) {
     config_.reset();
@@ -117,7 +116,6 @@ void HubConnection::connected() {
     return;
   }
   ++connects_;
-  peers_[endpoint_] = client_->peer();
   failures_ = 0;
   problem_ = {};
   for (auto& [name, cluster] : clusters_) {
@@ -258,21 +256,13 @@ bool HubConnection::all_synced() const {
          std::all_of(clusters_.begin(), clusters_.end(), [](const auto& entry) { return entry.second->synced(); });
 }
 
-std::vector<std::string> HubConnection::servers() const {
-  std::vector<std::string> servers = config_ ? config_->endpoints : std::vector<std::string>{};
-  for (const auto& [endpoint, peer] : peers_) {
-    servers.push_back(peer);
-  }
-  return servers;
-}
-
 void HubConnection::append_states(std::vector<HubState>& states) const {
   const bool up = config_follower_ != nullptr;
   if (is_mesh()) {
     HubState state;
     state.name = kMeshName;
     state.server = endpoint_;
-    state.servers = servers();
+    state.servers = config_ ? config_->endpoints : std::vector<std::string>{};
     state.sync = !configs_.range_error.empty() ? HubState::Sync::kFailed
                  : up                          ? (listed_ ? HubState::Sync::kSynced : HubState::Sync::kListing)
                  : listed_                     ? HubState::Sync::kStale
@@ -287,7 +277,7 @@ void HubConnection::append_states(std::vector<HubState>& states) const {
     HubState state = cluster->state(up);
     if (!is_mesh()) {
       state.server = endpoint_;
-      state.servers = servers();
+      state.servers = config_ ? config_->endpoints : std::vector<std::string>{};
       state.connects = connects_;
       state.last_event = std::max(state.last_event, last_event_);
       state.last_error = state.last_error.empty() || !problem_.what.empty() ? last_error_ : state.last_error;

@@ -90,8 +90,6 @@ class HubConnection final : public RemoteCluster::Hub {
   void end_session(const std::string& why);
   void set_problem(Error error);
   void connect_later(std::chrono::milliseconds wait);
-  // The endpoints of the configuration, and the addresses of those that have answered.
-  [[nodiscard]] std::vector<std::string> servers() const;
   RemoteCluster& cluster(const std::string& name);
   void remove_cluster(const std::string& name);
 
@@ -103,9 +101,8 @@ class HubConnection final : public RemoteCluster::Hub {
   std::map<std::string, std::unique_ptr<RemoteCluster>> clusters_;
 
   std::string endpoint_;
-  std::map<std::string, std::string> peers_;  // who answered at an endpoint, which may be a name, when last asked
-  std::size_t attempts_ = 0;                  // since configure(); selects the endpoint
-  unsigned failures_ = 0;                     // consecutive
+  std::size_t attempts_ = 0;  // since configure(); selects the endpoint
+  unsigned failures_ = 0;     // consecutive
   std::uint64_t connects_ = 0;
   bool listed_ = false;  // the cluster configurations were listed at least once
   bool ending_ = false;  // end_timer_ will end the session

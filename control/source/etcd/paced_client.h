@@ -38,7 +38,6 @@ class PacedClient final : public EtcdClient {
   [[nodiscard]] EtcdCallHandle keep_alive(std::int64_t lease, OnLease done, OnFailure failed) override {
     return client_.keep_alive(lease, std::move(done), std::move(failed));
   }
-  [[nodiscard]] std::string peer() const override { return client_.peer(); }
   [[nodiscard]] bool connected() const override { return client_.connected(); }
 
   [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }

@@ -95,9 +95,6 @@ TEST_F(EtcdAccessTest, AHostNameIsResolvedAndVerified) {
   rig.folder.replace("configs/west", rig.config_text(url));
   rig.start();
   ASSERT_TRUE(rig.until([&] { return rig.is(Sync::kSynced); })) << rig.problem_text();
-  const std::string port = url.substr(url.rfind(':'));
-  EXPECT_THAT(rig.state().servers, testing::ElementsAre(url, testing::AnyOf("127.0.0.1" + port, "[::1]" + port)))
-      << "where the name led: control makes no route over it";
 }
 
 TEST_F(EtcdAccessTest, AnInvalidCertificateFileIsReportedAndRetried) {

@@ -23,7 +23,6 @@ class CountingClient final : public EtcdClient {
   EtcdCallHandle grant(std::chrono::seconds, OnLease, OnFailure) override { return {}; }
   EtcdCallHandle revoke(std::int64_t, OnDone, OnFailure) override { return {}; }
   EtcdCallHandle keep_alive(std::int64_t, OnLease, OnFailure) override { return {}; }
-  std::string peer() const override { return {}; }
   bool connected() const override { return true; }
 
   std::vector<std::string> asked;
