@@ -9,6 +9,9 @@
 namespace isthmus {
 namespace {
 
+// Of prefixes beyond a limit, until others are. More is not known to be needed; it bounds what a change may cost.
+constexpr int kMaxTurns = 8;
+
 // Stands in for an object that claims what is allowed to a cluster by name: no Cluster object has a cluster.
 ObjectKey allowance_of(const std::string& cluster, Family family) {
   return {ObjectKind::kCluster, cluster, {}, family == Family::kIpv4 ? "IPv4" : "IPv6"};
@@ -27,6 +30,7 @@ void PrefixClaims::rebuild(Fleet& fleet, const Fleet* previous) {
   }
   accepted_.clear();
   over_.clear();
+  waiting_.clear();
   refused_.clear();
   too_many_.clear();
   changed_ends_.clear();
@@ -236,14 +240,22 @@ void PrefixClaims::decide() {
     Entry& entry = *find(name);
     set_accepted(name.first, entry, false);
     enqueue(name.first, entry);
+    enqueue_waiting(name.second);
   }
-  do {
-    run_queue();
-    apply_limits();
-  } while (!queue_.empty());
-  for (const Name& name : std::exchange(cut_, {})) {
-    Entry& entry = *find(name);
-    entry.over = entry.over && entry.accepted;  // others have it now
+  std::set<Name> before;  // cut in the turn before
+  for (int turn = 0;; ++turn) {
+    do {
+      run_queue();
+      apply_limits();
+    } while (!queue_.empty());
+    std::set<Name> cut = take_cut();
+    if (cut.empty() || cut == before || turn == kMaxTurns - 1) {
+      break;  // what is in waiting_ stays so until its cluster changes
+    }
+    for (const Name& name : cut) {
+      enqueue_waiting(name.second);
+    }
+    before = std::move(cut);
   }
   for (const Name& name : std::exchange(touched_, {})) {
     forget_if_empty(name);

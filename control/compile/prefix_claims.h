@@ -108,6 +108,8 @@ class PrefixClaims {
   void apply_limits();
   [[nodiscard]] std::vector<Prefix> beyond_limit(const std::string& cluster);
   void set_over(const Name& name, Entry& entry);
+  [[nodiscard]] std::set<Name> take_cut();
+  void enqueue_waiting(const std::string& cluster);
   [[nodiscard]] std::vector<Prefix> used_of(const std::string& cluster) const;
 
   [[nodiscard]] Entry* find(const Name& name);
@@ -154,6 +156,7 @@ class PrefixClaims {
   std::map<std::string, std::set<Prefix>> accepted_;  // by cluster, without those inside others
   std::map<std::string, std::vector<Prefix>> over_;   // of those, beyond its limit; sorted
   std::set<Name> cut_;                                // that have come to be beyond it during decide()
+  std::map<std::string, std::set<Prefix>> waiting_;   // by cluster, that others have since it was beyond the limit
   std::set<Name> left_out_;                           // admitted, and another cluster's is in the way
   std::set<Name> kept_, staying_;
   std::set<Name> lost_;  // no longer stand, and may not be admitted any more: to be decided again

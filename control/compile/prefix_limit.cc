@@ -33,6 +33,7 @@ void PrefixClaims::apply_limits() {
     }
   }
   for (auto& [cluster, prefixes] : changed) {
+    enqueue_waiting(cluster);
     std::vector<Prefix> now = beyond_limit(cluster);
     std::vector<Prefix>& before = over_[cluster];
     if (now.empty() && before.empty()) {
@@ -52,6 +53,34 @@ void PrefixClaims::apply_limits() {
       if (Entry* entry = find({prefix, cluster}); entry != nullptr) {
         set_over({prefix, cluster}, *entry);
       }
+    }
+  }
+}
+
+// What has been cut and others have by now: it has its turn like any other claim when its cluster may have room.
+std::set<PrefixClaims::Name> PrefixClaims::take_cut() {
+  std::set<Name> taken;
+  for (const Name& name : std::exchange(cut_, {})) {
+    Entry& entry = *find(name);
+    if (entry.over && !entry.accepted) {
+      entry.over = false;
+      waiting_[name.second].insert(name.first);
+      taken.insert(name);
+    }
+  }
+  return taken;
+}
+
+// What was beyond the limit and went to others has its turn again when the prefixes of its cluster change: there may be
+// room. It goes before what is beyond the limits of others then.
+void PrefixClaims::enqueue_waiting(const std::string& cluster) {
+  const auto waiting = waiting_.extract(cluster);
+  if (waiting.empty()) {
+    return;
+  }
+  for (const Prefix& prefix : waiting.mapped()) {
+    if (Entry* entry = find({prefix, cluster}); entry != nullptr && !entry->accepted) {
+      enqueue(prefix, *entry);
     }
   }
 }

@@ -37,7 +37,7 @@ std::multiset<std::string> problems_of(const Fleet& fleet) {
   return texts;
 }
 
-// Nodes of three clusters that claim overlapping prefixes, of other clusters' gateways and our nodes' addresses too.
+// Nodes of four clusters that claim overlapping prefixes, of other clusters' gateways and our nodes' addresses too.
 class Claims {
  public:
   explicit Claims(unsigned seed) : random_(seed) {}
@@ -48,12 +48,12 @@ class Claims {
   Changes step(Fleet3& f) {
     Changes changes;
     if (pick(3) == 0) {
-      const std::string cluster = kClusters[pick(3)];
+      const std::string cluster = kClusters[pick(4)];
       changes.clusters.insert({ObjectKind::kCluster, {}, {}, cluster});
       put_cluster(f, cluster, pick(3));
     }
     for (unsigned n = 1 + pick(3); n > 0; --n) {
-      const std::string cluster = kClusters[pick(3)], name = "n" + std::to_string(pick(6));
+      const std::string cluster = kClusters[pick(4)], name = "n" + std::to_string(pick(6));
       changes.nodes.insert({ObjectKind::kNode, cluster, {}, name});
       if (pick(4) == 0) {
         f.drop(ObjectKind::kNode, cluster, "", name);
@@ -70,17 +70,17 @@ class Claims {
 
   // A change of what rebuilds the fleet.
   void layout(Fleet3& f) {
-    const std::string cluster = kClusters[pick(3)], n = std::to_string(pick(3) + 1);
+    const std::string cluster = kClusters[pick(4)], n = std::to_string(pick(3) + 1);
     switch (pick(6)) {
       case 4: {  // no CIDRs, perhaps with pods allowed by name
-        ProfileObject profile{{"east", "west", "north"}, 255};
+        ProfileObject profile{{"east", "west", "north", "south"}, 255};
         if (pick(2) == 0) {
           profile.members[cluster].pod_prefixes = {prefix(), net("fd00:6::/48")};
         }
         return f.put(ObjectKind::kProfile, "", "", "fleet", profile);
       }
       case 5:
-        return f.cluster(cluster, static_cast<std::uint16_t>(cluster == "east" ? 1 : cluster == "west" ? 2 : 3), {});
+        return f.cluster(cluster, id_of(cluster), {});
       case 0:
         return f.gateway("late", cluster, "10.64." + std::to_string(pick(4)) + ".1");
       case 1:
@@ -94,11 +94,7 @@ class Claims {
 
  private:
   void put_cluster(Fleet3& f, const std::string& cluster, unsigned prefixes) {
-    ClusterObject object{ClusterId{static_cast<std::uint16_t>(cluster == "east"   ? 1
-                                                              : cluster == "west" ? 2
-                                                                                  : 3)},
-                         {},
-                         {}};
+    ClusterObject object{ClusterId{id_of(cluster)}, {}, {}};
     for (; prefixes > 0; --prefixes) {
       const Prefix claimed = prefix();
       object.pod_prefixes.push_back(claimed);
@@ -118,7 +114,11 @@ class Claims {
     return {ip(text), kLengths[pick(kLengths.size())]};
   }
 
-  static constexpr std::array<const char*, 3> kClusters{"east", "west", "north"};
+  static std::uint16_t id_of(const std::string& cluster) {
+    return static_cast<std::uint16_t>(std::find(kClusters.begin(), kClusters.end(), cluster) - kClusters.begin() + 1);
+  }
+
+  static constexpr std::array<const char*, 4> kClusters{"east", "west", "north", "south"};
   std::mt19937 random_;
 };
 
@@ -147,15 +147,17 @@ void follow(unsigned seed) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   Fleet3 f;
   Claims claims(seed);
-  f.options.admission.prefixes_per_cluster = seed % 3 == 0 ? 3 : 100;
+  f.options.admission.prefixes_per_cluster = seed % 5 == 0 ? 100 : seed % 5;
   f.options.admission.pods = {{"north", {net("10.66.0.0/15"), net("10.64.0.0/25")}}};
   f.options.reserved = {{ip("10.67.0.0"), "a network of this node (eth1)", true, net("10.67.0.0/24")}};
   if (seed % 2 == 0) {
     f.options.incumbents = incumbents();
   }
-  for (const auto& [name, id] : {std::pair("west", 2), std::pair("north", 3)}) {
+  for (const auto& [name, id] : {std::pair("west", 2), std::pair("north", 3), std::pair("south", 4)}) {
     f.cluster(name, static_cast<std::uint16_t>(id), {});
   }
+  f.gateway("south-1", "south", "192.0.4.1");
+  f.profile({"east", "west", "north", "south"});
   Fleet fleet;
   fleet.own = *find_own_gateway(f.model, "east", "east-1");
   FleetBuilder builder(f.model, f.options, fleet);
@@ -252,6 +254,20 @@ TEST(FleetDeltas, WhatIsBeyondTheLimitIsInNobodysWay) {
   f.update({f.node("north", "m", {})});
   f.update({f.node("west", "n1", {})});
   EXPECT_EQ(f.prefixes("west"), "10.64.4.0/24 10.64.6.0/24 ");
+}
+
+// 10.66.0.0/24 is beyond the limits of both: it counts as west's, and is north's once north has room for it.
+TEST(FleetDeltas, WhatIsBeyondTheLimitsOfSeveralIsThatOnesThatHasRoom) {
+  Followed f(1);
+  f.node("west", "n0", {"10.64.0.0/24"});
+  f.node("west", "n1", {"10.66.0.0/24"});
+  f.node("north", "m0", {"10.65.0.0/24"});
+  f.node("north", "m1", {"10.66.0.0/24"});
+  f.start();
+  EXPECT_EQ(f.prefixes("north"), "10.65.0.0/24 ");
+  f.update({f.node("north", "m0", {})});
+  EXPECT_EQ(f.prefixes("west"), "10.64.0.0/24 ");
+  EXPECT_EQ(f.prefixes("north"), "10.66.0.0/24 ");
 }
 
 // The same where all is new at once, and west's id is the lower one.
