@@ -27,6 +27,12 @@ class VipClaims {
  public:
   // Holders of before a restart: each keeps its VIP from the others from when it claims it again.
   void set_incumbents(std::map<IpAddress, ServiceName> incumbents) { incumbents_ = std::move(incumbents); }
+  // Ends that for who does not claim it, once every hub has said all that it has.
+  void end_incumbents(const Model::Listed& listed) {
+    if (listed.all) {
+      incumbents_.clear();
+    }
+  }
   // Collects the claims of these services again, from the clusters linked with ours, and resolves conflicts. Returns
   // every service whose VIPs changed, which may include services not in `services`.
   std::set<ServiceName> refresh(const std::set<ServiceName>& services, const Model& model, const Fleet& fleet,

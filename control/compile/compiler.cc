@@ -300,6 +300,8 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   update_endpoints(changes, first, fleet_change, result);
   update_host_routes(fleet_change, first, dirty, result);
   update_services(dirty, result);
+  endpoints.end_incumbents(model.listed());  // of what has been compiled by now
+  claims.end_incumbents(model.listed());
   result.disputes_changed = endpoints.take_disputes_changed();
   if (endpoints.take_pod_presence_changed() || fleet_change.rebuilt) {
     unlabelled = unlabelled_clusters();

@@ -13,6 +13,10 @@ void EndpointSet::set_incumbents(const Incumbents& incumbents) {
   }
 }
 
+void EndpointSet::end_incumbents(const Model::Listed& listed) {
+  std::erase_if(incumbents_, [&](const auto& had) { return listed.all || listed.clusters.contains(had.second); });
+}
+
 bool EndpointSet::is_incumbent(const IpAddress& address, const std::string& cluster) const {
   if (incumbents_.empty()) {
     return false;

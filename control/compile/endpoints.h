@@ -48,6 +48,8 @@ class EndpointSet {
 
   // Who had which addresses that several clusters say, before a restart: each keeps it from when it says it again.
   void set_incumbents(const Incumbents& incumbents);
+  // Ends that for what these clusters do not say: their hubs have said all that they have.
+  void end_incumbents(const Model::Listed& listed);
   // Those that clusters other than ours have of several that say them: at most kMaxDisputed of each, the first ones.
   static constexpr std::size_t kMaxDisputed = 4096;
   [[nodiscard]] std::map<std::string, std::vector<IpAddress>> disputed() const;

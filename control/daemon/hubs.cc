@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <iterator>
 #include <utility>
 
@@ -79,6 +80,10 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, st
     sources_.push_back({"fleet", std::make_unique<FleetHubSource>(options)});
   }
   open_keeper(config, model);
+  members_ = {config.cluster};
+  for (const auto& [name, claims] : holders_.incumbents().clusters) {
+    members_.insert(name);
+  }
   tell_restored();
   for (const auto& [hub, source, restored] : sources_) {
     if (auto started = source->start(); !started) {
@@ -251,6 +256,27 @@ void Hubs::tell_restored() {
   }
 }
 
+const Model::Listed& Hubs::find_listed() {
+  if (listed_.all) {
+    return listed_;
+  }
+  const auto say_all = [&](const std::string& member, std::initializer_list<ObjectKind> kinds) {
+    return std::all_of(sources_.begin(), sources_.end(), [&](const Named& one) {
+      return std::all_of(kinds.begin(), kinds.end(), [&](ObjectKind kind) { return one.source->listed(kind, member); });
+    });
+  };
+  bool all = synced();
+  for (const std::string& member : members_) {
+    using enum ObjectKind;
+    if (!listed_.clusters.contains(member) && say_all(member, {kCluster, kNode, kPod, kCiliumEndpoint, kAddress})) {
+      listed_.clusters.insert(member);
+    }
+    all = all && listed_.clusters.contains(member) && say_all(member, {kService, kServiceImport});
+  }
+  listed_.all = all;
+  return listed_;
+}
+
 void Hubs::pause() {
   if (!std::exchange(paused_, true)) {
     for (const Named& one : sources_) {
@@ -288,6 +314,7 @@ bool Hubs::take(Model& model, const Intake::Answers& answers) {
   keep_anew(model, now);
   tell_restored();
   keep_times();
+  any = model.set_listed(find_listed()) || any;
   return model.set_policies_listed(listed) || any;
 }
 

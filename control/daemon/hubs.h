@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,6 +66,8 @@ class Hubs {
   void keep_seen(const std::string& hub, const std::string& name, const KeptTime& time);
   void keep_anew(const Model& model, Intake::Clock::time_point now);
   void tell_restored();
+  // Of the members that had something before the restart: whose hubs have said all.
+  const Model::Listed& find_listed();
 
   std::vector<Named> sources_;
   EventLoop* loop_ = nullptr;
@@ -74,6 +77,8 @@ class Hubs {
   std::unique_ptr<Keeper> keeper_;
   ClaimHolders holders_{nullptr, {}};
   std::optional<Error> keeper_error_;
+  std::set<std::string> members_;  // our own, and those that had something before the restart
+  Model::Listed listed_;           // never less
   std::map<std::pair<std::string, std::string>, KeptTime> seen_;  // as it is kept, by hub and part
   std::size_t synced_parts_ = 0;
   Intake::Clock::time_point times_kept_;

@@ -173,6 +173,19 @@ class Model {
   // read once. True: it has changed.
   bool set_policies_listed(bool listed) { return std::exchange(policies_listed_, listed) != listed; }
   [[nodiscard]] bool policies_listed() const { return policies_listed_; }
+  // What of the fleet every source has said once, in full: until then who had something before a restart may say it
+  // again. True: it has changed.
+  struct Listed {
+    bool all = false;                // of every member
+    std::set<std::string> clusters;  // of these, their nodes and pods
+    friend bool operator==(const Listed&, const Listed&) = default;
+  };
+  bool set_listed(Listed listed) {
+    const bool changed = listed != listed_;
+    listed_ = std::move(listed);
+    return changed;
+  }
+  [[nodiscard]] const Listed& listed() const { return listed_; }
 
  private:
   using Place = std::map<std::string, std::size_t>::value_type;  // of places_
@@ -221,6 +234,7 @@ class Model {
   std::map<SourceNumber, std::size_t> sizes_;
   ModelChanges changes_;
   bool policies_listed_ = true;
+  Listed listed_;
 };
 
 }  // namespace isthmus

@@ -144,6 +144,29 @@ TEST_F(HubsTest, WhoHasWhatIsAsAnActiveGatewayToldItLastInTheProcessAndAfterIt) 
   run_with([&](ClaimHolders& holders) { expect(holders, "south", "newer", vip); });
 }
 
+TEST_F(HubsTest, TellOfWhomTheyHaveSaidAllSinceTheRestart) {
+  for (const std::string hub : {"first", "read", "away"}) {
+    if (hub == "away") {
+      unmount();
+    }
+    EventLoop loop;
+    EXPECT_TRUE(loop.open().ok());
+    Model model;
+    Hubs hubs;
+    EXPECT_TRUE(hubs.open(config_, loop, model, [] {}).ok());
+    EXPECT_EQ(model.listed(), Model::Listed{});
+    for (int i = 0; i < 3; ++i) {
+      hubs.take(model, [](const std::string&) { return false; });
+    }
+    EXPECT_EQ(model.listed().all, hub != "away");
+    EXPECT_EQ(model.listed().clusters.contains("west"), hub == "read");
+    ClusterView west;
+    west.name = "west";
+    west.id = ClusterId{2};
+    hubs.holders().clusters_are({west}, {{"west", {*IpAddress::parse("192.0.9.9")}}});
+  }
+}
+
 TEST_F(HubsTest, WhatAnotherClusterKnewOpensNothing) {
   static_cast<void>(run());
   unmount();

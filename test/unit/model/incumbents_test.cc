@@ -155,6 +155,37 @@ TEST(Incumbents, KeepTheAddressOfANodeFromWhenTheySayItAgain) {
   EXPECT_EQ(node_at(after, "192.0.9.9"), "east") << "our own goes before all";
 }
 
+// West's hub has said all that it has: what is not among it is new when it comes, as at a gateway that ran on.
+TEST(Incumbents, HaveNoClaimToAnAddressThatTheirHubNoLongerHas) {
+  for (const std::string listed : {"west", "north", "both say it"}) {
+    Fleet3 after;
+    after.options.incumbents.clusters["west"] = {ClusterId{2}, {net("10.2.0.0/16")}, {}, {ip("192.0.9.9")}};
+    put_node(after, "north", "192.0.9.9");
+    after.compile();
+    if (listed == "both say it") {
+      put_node(after, "west", "192.0.9.9");
+    }
+    (void)after.model.set_listed({false, {listed == "both say it" ? "west" : listed}});
+    after.compile();
+    put_node(after, "west", "192.0.9.9");
+    after.compile();
+    EXPECT_EQ(node_at(after, "192.0.9.9"), listed == "west" ? "north" : "west") << listed;
+  }
+}
+
+TEST(Incumbents, HaveNoClaimToAVipThatNoHubSaysAnyLonger) {
+  for (const bool all : {false, true}) {
+    Fleet3 after;
+    after.options.incumbents.vips[ip("10.200.0.10")] = {"shop", "old"};
+    after.service("west", global_service({"10.200.0.10"}), "new");
+    (void)after.model.set_listed({all, {"west"}});
+    after.compile();
+    after.service("north", global_service({"10.200.0.10"}), "old");
+    after.compile();
+    EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], all ? "shop/new" : "shop/old");
+  }
+}
+
 // A remedy that a problem names: what came to lie over this node's own addresses stays until a restart.
 TEST(Incumbents, HaveNoClaimToWhatThisNodeNeedsAfterARestart) {
   for (const bool network : {false, true}) {
