@@ -386,6 +386,7 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
                         (newest.cluster == other.cluster ? "is newer and is used" : "had it and is used"),
                     location_of(model, newest), "remove the stale one"});
   });
+  list_unkept(model, problems);
   list_problems(denied_, "identities with conflicting labels", problems, [&](Identity number, auto& list) {
     const auto claims = model.identities(number);
     const auto other = std::find_if(claims.begin(), claims.end(),

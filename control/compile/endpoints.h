@@ -7,6 +7,7 @@
 #pragma once
 
 #include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
 
 #include <functional>
 #include <map>
@@ -129,6 +130,8 @@ class EndpointSet {
   [[nodiscard]] bool goes_before(const Claim& claim, const IpAddress& address, const Address& state) const;
   // Whether the cluster had it before a restart, and has not been published with it since.
   [[nodiscard]] bool is_incumbent(const IpAddress& address, const std::string& cluster) const;
+  // Of clusters with more than kMaxDisputed: those beyond have no standing after a restart.
+  void list_unkept(const Model& model, std::vector<Problem>& problems) const;
   void note_dispute(const IpAddress& address, const Address& state);
   void withdraw(const ObjectKey& owner, const IpAddress& address);
   // Puts the claim in effect into `newest` and records whether another claim conflicts with it.
@@ -149,7 +152,8 @@ class EndpointSet {
   std::set<std::pair<IpAddress, ObjectKey>> misplaced_;  // left out because of where they lie, with their owners
   std::vector<IpAddress> touched_;                       // since the last take_changes(); may contain duplicates
   std::set<IpAddress> contested_;
-  std::map<IpAddress, ClusterId> disputed_;      // that several clusters say; who has them
+  std::map<IpAddress, ClusterId> disputed_;                      // that several clusters say; who has them
+  std::map<ClusterId, absl::btree_set<IpAddress>> disputed_of_;  // the same, by who has them
   std::map<IpAddress, std::string> incumbents_;  // clusters that have not said the address since the restart
   std::vector<IpAddress> returned_;              // that they have said again since the last take_changes()
   bool disputes_changed_ = false;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "control/compile/endpoints.h"
 #include "test/unit/model/fleet_builder.h"
 
 namespace isthmus {
@@ -184,6 +185,40 @@ TEST(Incumbents, HaveNoClaimToAVipThatNoHubSaysAnyLonger) {
     after.compile();
     EXPECT_EQ(claims_of(after)["vip 10.200.0.10"], all ? "shop/new" : "shop/old");
   }
+}
+
+// West and north say the same addresses, one more than is kept: that one is told, and no longer once it is west's
+// alone.
+TEST(Incumbents, AreToldOfWhereMoreIsDisputedThanIsKept) {
+  Fleet3 f;
+  constexpr std::size_t kMost = EndpointSet::kMaxDisputed;
+  const auto address = [](std::size_t i) { return "192.1." + std::to_string(i / 256) + "." + std::to_string(i % 256); };
+  f.options.admission.node_ranges.push_back(net("192.1.0.0/16"));
+  std::vector<Problem> problems;
+  const auto say = [&](const std::string& cluster, std::size_t count) {
+    NodeObject node{{}, {}};
+    for (std::size_t i = 0; i < count; ++i) {
+      node.addresses.push_back(ip(address(i)));
+    }
+    f.put(ObjectKind::kNode, cluster, "", "n", node);
+    problems = f.compile().problems;
+  };
+  const auto told = [&] {
+    return std::count_if(problems.begin(), problems.end(), [&](const Problem& problem) {
+      return problem.what.find("over a restart of this gateway, " + address(kMost)) != std::string::npos &&
+             problem.where.find("fleet/west.yaml") != std::string::npos;
+    });
+  };
+  say("west", kMost + 1);
+  say("north", kMost + 1);
+  EXPECT_EQ(told(), 1);
+  EXPECT_EQ(f.compiler->disputed_addresses()["west"].size(), kMost);
+  EXPECT_EQ(f.compiler->disputed_addresses().size(), 1U);
+  say("north", kMost);
+  EXPECT_EQ(told(), 0);
+  EXPECT_EQ(f.compiler->disputed_addresses()["west"].size(), kMost);
+  say("west", 0);
+  EXPECT_TRUE(f.compiler->disputed_addresses().empty());
 }
 
 // A remedy that a problem names: what came to lie over this node's own addresses stays until a restart.
