@@ -9,7 +9,8 @@
 namespace isthmus {
 namespace {
 
-// Of prefixes beyond a limit, until others are. More is not known to be needed; it bounds what a change may cost.
+// Of prefixes beyond a limit, until no others are: what one change may cost. Where limits of a prefix or so interlock,
+// so that what one cluster is cut lets another one in and back, the turns end anywhere, and a rebuild elsewhere.
 constexpr int kMaxTurns = 8;
 
 // Stands in for an object that claims what is allowed to a cluster by name: no Cluster object has a cluster.

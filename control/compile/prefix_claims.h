@@ -9,7 +9,8 @@
 // and in nobody's way.
 //
 // A change costs its own share: what it touches is decided again, and what was refused because of it. The outcome is
-// that of a rebuild() from the fleet as it was. Part of FleetBuilder. Thread: control.
+// that of a rebuild() from the fleet as it was, but where very low limits interlock (kMaxTurns). Part of FleetBuilder.
+// Thread: control.
 #pragma once
 
 #include <array>
