@@ -52,6 +52,7 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalId
         model.find<CiliumEndpointObject>({ObjectKind::kCiliumEndpoint, pod.cluster, pod.ns, pod.name});
     if (const auto number = local.find(pod)) {
       read(*number, *object->named_ports);
+      now.local = true;
     } else if (endpoint) {
       read(endpoint->identity, *object->named_ports);
     }
@@ -75,6 +76,22 @@ void NamedPorts::refresh(const ObjectKey& pod, const Model& model, const LocalId
   } else {
     pods_[pod] = std::move(now);
   }
+}
+
+void NamedPorts::set_clusters(std::map<std::string, ClusterId> ids, unsigned shift) {
+  if (ids == clusters_ && shift == shift_) {
+    return;
+  }
+  clusters_ = std::move(ids);
+  shift_ = shift;
+  for (const auto& [key, pod] : pods_) {
+    dirty_.insert(key);
+  }
+}
+
+bool NamedPorts::is_own(const ObjectKey& key, const Pod& pod) const {
+  const auto cluster = clusters_.find(key.cluster);
+  return pod.local || (cluster != clusters_.end() && pod.identity.value() >> shift_ == cluster->second.value());
 }
 
 void NamedPorts::use(const std::string& name, std::uint8_t protocol) {
@@ -121,7 +138,7 @@ void NamedPorts::place(const ObjectKey& key, const Model& model, Changes& change
     return places_[{address, identity}];
   };
   const auto pod = pods_.find(key);
-  const Ports used = pod == pods_.end() ? Ports{} : used_of(pod->second.ports);
+  const Ports used = pod == pods_.end() || !is_own(key, pod->second) ? Ports{} : used_of(pod->second.ports);
   std::vector<IpAddress> addresses = used.empty() ? std::vector<IpAddress>() : addresses_of(key, model);
   const auto old = placed_.find(key);
   std::optional<Placed> left;

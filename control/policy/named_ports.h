@@ -30,6 +30,9 @@ class NamedPorts {
     std::map<Identity, Ports> removed;
   };
 
+  // The fleet's clusters, by name, and how far an identity number is shifted right to be one's id: a pod has an
+  // identity of its own cluster, so that no member says what the ports of another's pods are called.
+  void set_clusters(std::map<std::string, ClusterId> ids, unsigned shift);
   // Re-reads a pod (key of kind kPod) or ipcache address (kAddress).
   void refresh(const ObjectKey& pod, const Model& model, const LocalIdentities& local);
   // A rule that names this port came, or went.
@@ -55,6 +58,7 @@ class NamedPorts {
   struct Pod {
     Identity identity;
     Ports ports;
+    bool local = false;  // one of LocalIdentities
     friend bool operator==(const Pod&, const Pod&) = default;
   };
   struct Group {
@@ -73,7 +77,10 @@ class NamedPorts {
   [[nodiscard]] Groups::iterator join(Identity identity, const Ports& ports, Changes& changes);
   void leave(Groups::iterator group, Changes& changes);
   [[nodiscard]] Ports used_of(const Ports& ports) const;
+  [[nodiscard]] bool is_own(const ObjectKey& key, const Pod& pod) const;
 
+  std::map<std::string, ClusterId> clusters_;
+  unsigned shift_ = 16;
   std::map<ObjectKey, Pod> pods_;  // only pods that have named ports and an identity
   std::set<ObjectKey> dirty_;
   std::map<Name, std::size_t> used_;  // number of rules

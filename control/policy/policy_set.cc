@@ -85,6 +85,11 @@ void PolicySet::update_clusters(const Model& model, const PolicyClusters& cluste
     }
   }
   set_cluster_identities(before);
+  std::map<std::string, ClusterId> ids;
+  for (const PolicyClusters::Cluster& cluster : clusters_.clusters) {
+    ids.emplace(cluster.name, cluster.id);
+  }
+  named_ports_.set_clusters(std::move(ids), clusters_.shift);
   std::set<Identity> numbers;
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {
     numbers.insert(object.id);

@@ -324,6 +324,36 @@ std::string twin_text(Pod pod, const char* http) {
   return text.replace(text.find(pod.cluster == "east" ? "8080" : "8081"), 4, http);
 }
 
+// West says that the port http of a pod of ours is 22: by an entry of its ip cache, and by a pod of its own.
+TEST(PolicyChanges, AMemberDoesNotNameThePortsOfAnothersPods) {
+  PolicyHub hub;
+  Pod quiet = pod("east/web");
+  quiet.name = "quiet";
+  quiet.address = "10.1.0.99";
+  std::string text = PolicyHub::pod_text(quiet);
+  hub.file("quiet.yaml", text.replace(text.find("name: http, "), 12, ""));  // its port has no name
+  hub.policy(knp("  podSelector: {matchLabels: {app: web}}\n  ingress: [{ports: [{port: http}]}]"));
+  const auto open = [&](const std::string& address, std::uint16_t port) {
+    const Identity as = hub.tables.receives_as(address, Identity{quiet.identity});
+    return hub.tables.decide(false, as, Identity{pod("west/cart").identity}, kTcp, port).outcome ==
+           PolicyOutcome::kAllowed;
+  };
+  ASSERT_TRUE(open(pod("east/web").address, 8080));
+  ASSERT_FALSE(open(quiet.address, 22));
+  AddressObject entry{*Prefix::parse("10.1.0.99/32"), Identity{quiet.identity}, {}, "", "", {}};
+  entry.named_ports = {ServicePort{"http", IpProtocol::kTcp, L4Port{22}}};
+  hub.model.apply(0, {{ObjectKind::kAddress, "west", {}, "10.1.0.99"}, entry, {}});
+  Pod evil = pod("east/web");
+  evil.cluster = "a";  // first of those at its place, were it one
+  evil.name = "evil";
+  text = PolicyHub::pod_text(evil);
+  hub.file("evil.yaml", text.replace(text.find("8081"), 4, "22"), "a");
+  hub.compile();
+  EXPECT_FALSE(open(quiet.address, 22));
+  EXPECT_FALSE(open(pod("east/web").address, 22));
+  EXPECT_TRUE(open(pod("east/web").address, 8080));
+}
+
 TEST(PolicyChanges, VerdictsDoNotDependOnHistory) {
   const char* kApps[] = {"cart", "web", "ledger", "new"};
   const char* kPeers[] = {"fromEndpoints: [{matchLabels: {app: web}}]",
