@@ -153,18 +153,8 @@ class AdminProtocol final : public StreamProtocol {
 
   [[nodiscard]] StreamAnswer answer(AdminAnswer reply) const {
     if (reply.awaited) {
-      return {{},
-              [awaited = std::move(reply.awaited), max = max_reply_, over = false]() mutable {
-                const bool ready = awaited->has_value();
-                std::optional<std::string> text;
-                if (!over) {
-                  text = ready ? whole_line(**awaited, max) : std::string();
-                }
-                over = over || ready;
-                return text;
-              },
-              false,
-              true};
+      return awaited_answer(std::move(reply.awaited),
+                            [max = max_reply_](const std::string& line) { return whole_line(line, max); });
     }
     StreamAnswer answer{whole_line(std::move(reply.line), max_reply_)};
     if (reply.feed) {

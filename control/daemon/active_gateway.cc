@@ -146,9 +146,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
 }
 
 ActiveGateway::~ActiveGateway() {
-  if (turns_.working()) {
-    turns_.wait();
-  }
+  turns_.wait();
   *self_ = nullptr;
   keep_holders();
   for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
@@ -170,12 +168,15 @@ Status ActiveGateway::watch() {
   return loop_.watch(node_.engine->event_fd(), [this] { take_engine_events(); });
 }
 
-void ActiveGateway::in_turn(Turns::Part part) {
-  turns_.take([self = self_, part = std::move(part)] {
-    if (*self != nullptr) {
-      part();
-    }
-  });
+void ActiveGateway::in_turn(const Turns::Turn& turn) {
+  const auto guarded = [this](const Turns::Part& part) {
+    return !part ? Turns::Part() : [self = self_, part] {
+      if (*self != nullptr) {
+        part();
+      }
+    };
+  };
+  turns_.take({guarded(turn.prepare), guarded(turn.work), guarded(turn.done)});
 }
 
 void ActiveGateway::apply() {
@@ -184,24 +185,12 @@ void ActiveGateway::apply() {
   }
   const auto changes = std::make_shared<ModelChanges>();
   const auto result = std::make_shared<CompileResult>();
-  const auto self = self_;
-  turns_.take({[self, changes] {
-                 if (*self != nullptr) {
-                   (*self)->apply_due_ = false;
-                   *changes = (*self)->model_.take_changes();
-                 }
-               },
-               [self, changes, result] {
-                 if (*self != nullptr) {
-                   *result = (*self)->compiler_->compile(*changes);
-                   *changes = {};
-                 }
-               },
-               [self, result] {
-                 if (*self != nullptr) {
-                   (*self)->applied(*result);
-                 }
-               }});
+  in_turn({[this, changes] {
+             apply_due_ = false;
+             *changes = model_.take_changes();
+           },
+           [this, changes, result] { *result = compiler_->compile(std::exchange(*changes, {})); },
+           [this, result] { applied(*result); }});
 }
 
 void ActiveGateway::applied(CompileResult& result) {
@@ -317,7 +306,7 @@ void ActiveGateway::reload_routes() {
   if (std::exchange(reload_due_, true)) {
     return;
   }
-  in_turn([this] {
+  in_turn({[this] {
     reload_due_ = false;
     read_node_addresses();
     update_reserved();
@@ -325,7 +314,7 @@ void ActiveGateway::reload_routes() {
     routes_changed_ = true;
     local_side_->check_forwarding();
     apply();
-  });
+  }});
 }
 
 void ActiveGateway::take_engine_events() {
@@ -349,10 +338,10 @@ void ActiveGateway::observe() {
   if (std::exchange(observe_due_, true)) {
     return;
   }
-  in_turn([this] {
+  in_turn({[this] {
     observe_due_ = false;
     observer_->poll();
-  });
+  }});
 }
 
 void ActiveGateway::tick_health() {
@@ -377,10 +366,10 @@ void ActiveGateway::take_health_changes() {
       reachability.ejected_clusters.push_back(cluster.cluster);
     }
   }
-  in_turn([this, reachability = std::move(reachability)] {
+  in_turn({[this, reachability = std::move(reachability)] {
     compiler_->set_reachability(reachability);
     apply();
-  });
+  }});
 }
 
 bool ActiveGateway::answers(const std::string& gateway) const {
@@ -414,10 +403,10 @@ void ActiveGateway::maintain() {
   if (std::exchange(maintain_due_, true)) {
     return;
   }
-  in_turn([this] {
+  in_turn({[this] {
     maintain_due_ = false;
     maintain_tables();
-  });
+  }});
 }
 
 void ActiveGateway::maintain_tables() {

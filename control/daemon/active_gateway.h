@@ -68,7 +68,7 @@ class ActiveGateway {
                 EventLoop& loop, Turns& turns, Node node);
   [[nodiscard]] Status watch();
   // As Turns::take(), for as long as this exists.
-  void in_turn(Turns::Part part);
+  void in_turn(const Turns::Turn& turn);
   void applied(CompileResult& result);
   void observe();
 

@@ -320,9 +320,8 @@ PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& part
   if (request.command == AdminCommand::kStatus) {
     return begin_status(parts);
   }
-  if (parts.active == nullptr) {
-    return at_once(encode_error({"the gateway waits for its own Cluster and Gateway objects in the hub",
-                                 parts.config.name, "isthmus status shows what is missing"}));
+  if (!parts.serving) {  // it has started anew since it was asked
+    return at_once(answer_unserved(request, parts));
   }
   const ActiveGateway& active = *parts.active;
   switch (request.command) {
@@ -346,12 +345,15 @@ PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& part
   return at_once(encode_drops(counters, device_rows(active.node(), counters)));
 }
 
-std::string answer_starting(const AdminRequest& request, const GatewayParts& parts) {
+std::string answer_unserved(const AdminRequest& request, const GatewayParts& parts) {
   if (request.command == AdminCommand::kStatus) {
     return encode_status(make_own_status(parts));
   }
-  return encode_error({"the gateway makes its first tables", parts.config.name,
-                       "ask again in some seconds; isthmus status shows when it serves"});
+  return encode_error(parts.active == nullptr
+                          ? Error{"the gateway waits for its own Cluster and Gateway objects in the hub",
+                                  parts.config.name, "isthmus status shows what is missing"}
+                          : Error{"the gateway makes its first tables", parts.config.name,
+                                  "ask again in some seconds; isthmus status shows when it serves"});
 }
 
 AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active) {

@@ -38,8 +38,8 @@ struct PendingAnswer {
 
 // Of every request but for flows: one line of JSON (admin/replies.h).
 [[nodiscard]] PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& parts);
-// Of a gateway that has no tables yet, without a turn: a status without what the model has, for all else an error.
-[[nodiscard]] std::string answer_starting(const AdminRequest& request, const GatewayParts& parts);
+// Of a gateway that does not serve yet, without a turn: a status without what the model has, for all else an error.
+[[nodiscard]] std::string answer_unserved(const AdminRequest& request, const GatewayParts& parts);
 // On the loop: a line of JSON, followed by one line per flow.
 [[nodiscard]] AdminAnswer answer_flows(const FlowQuery& query, const ActiveGateway& active);
 // The page for Prometheus (observe/metrics_page.h).

@@ -321,10 +321,11 @@ AdminAnswer Gateway::answer(std::string_view line) {
   if (!request) {
     return encode_error(request.error());
   }
-  if (active_ != nullptr && !serving_) {  // its turns come after the first tables, which may take seconds
-    return answer_starting(*request, parts());
+  // The turns of one that starts come after its first tables, which may take seconds.
+  if (!serving_ && (active_ != nullptr || request->command != AdminCommand::kStatus)) {
+    return answer_unserved(*request, parts());
   }
-  if (request->command == AdminCommand::kFlows && active_ != nullptr) {  // the observer is the loop's
+  if (request->command == AdminCommand::kFlows) {  // the observer is the loop's
     return answer_flows(request->flows, *active_);
   }
   const auto text = std::make_shared<std::optional<std::string>>();

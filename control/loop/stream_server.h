@@ -50,6 +50,22 @@ struct StreamAnswer {
   bool late = false;  // the feed is this answer, which is not there yet: it counts as one, not as a feed
 };
 
+// One that is awaited, as text by `render(value)`.
+template <typename T, typename Render>
+[[nodiscard]] StreamAnswer awaited_answer(Awaited<T> awaited, Render render, bool last = false) {
+  return {
+      {},
+      [awaited = std::move(awaited), render = std::move(render), over = false]() mutable -> std::optional<std::string> {
+        if (over) {
+          return std::nullopt;
+        }
+        over = awaited->has_value();
+        return over ? render(**awaited) : std::string();
+      },
+      last,
+      true};
+}
+
 // What is spoken on one connection. Must not throw.
 class StreamProtocol {
  public:

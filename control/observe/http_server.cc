@@ -86,7 +86,7 @@ class HttpProtocol final : public StreamProtocol {
     Response response(status, 11U);
     response.keep_alive(false);
     explain(response);
-    return {isthmus::text_of(response, false), {}, true};
+    return {text_of(response, false), {}, true};
   }
 
   static void explain(Response& response) {
@@ -104,35 +104,25 @@ class HttpProtocol final : public StreamProtocol {
       response.result(http::status::method_not_allowed);
       response.set(http::field::allow, "GET, HEAD");
       explain(response);
-      return {isthmus::text_of(response, head), {}, last};
+      return {text_of(response, head), {}, last};
     }
     const std::string target(request.target().data(), request.target().size());
     auto page = (*handler_)(target.substr(0, target.find('?')));
     if (page == nullptr) {
       response.result(http::status::not_found);
       explain(response);
-      return {isthmus::text_of(response, head), {}, last};
+      return {text_of(response, head), {}, last};
     }
+    auto render = [response = std::move(response), head](const HttpPage& found) mutable {
+      response.result(found.status);
+      response.set(http::field::content_type, found.content_type);
+      response.body() = found.body;
+      return text_of(response, head);
+    };
     if (*page) {
-      return {text_of(response, **page, head), {}, last};
+      return {render(**page), {}, last};
     }
-    return {{},
-            [page = std::move(page), response = std::move(response), head,
-             over = false]() mutable -> std::optional<std::string> {
-              if (std::exchange(over, over || page->has_value())) {
-                return std::nullopt;
-              }
-              return over ? text_of(response, **page, head) : std::string();
-            },
-            last,
-            true};
-  }
-
-  [[nodiscard]] static std::string text_of(Response& response, const HttpPage& page, bool head) {
-    response.result(page.status);
-    response.set(http::field::content_type, page.content_type);
-    response.body() = page.body;
-    return isthmus::text_of(response, head);
+    return awaited_answer(std::move(page), std::move(render), last);
   }
 
   const std::shared_ptr<const HttpServer::Handler> handler_;

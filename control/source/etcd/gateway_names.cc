@@ -47,10 +47,10 @@ void GatewayNames::remove(const Id& id) {
 }
 
 void GatewayNames::give_up(const std::string& name, const std::string& cluster) {
-  if (!former_.emplace(name, cluster).second) {
-    return;
-  }
   std::deque<std::string>& names = given_up_[cluster];
+  if (!former_.insert_or_assign(name, cluster).second) {
+    std::erase(names, name);
+  }
   names.push_back(name);
   if (names.size() > kFormerNames) {
     former_.erase(names.front());

@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <ctime>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "test/unit/source/temporary_folder.h"
 
@@ -226,6 +228,42 @@ TEST_F(HubsTest, WhatIsLostWhileSomethingIsHeldIsKeptAnewWithTheHold) {
   const KeptState kept = lose();
   EXPECT_EQ(kept.objects.size(), 3U);
   EXPECT_EQ(kept.holds.count({"file", ObjectKind::kPod, "east"}), 1U);
+}
+
+// While the model is in use elsewhere nobody is called, and what a hub says is neither lost nor told twice.
+TEST_F(HubsTest, WhatAPausedHubSaysWaitsWithIt) {
+  EventLoop loop;
+  ASSERT_TRUE(loop.open().ok());
+  Model model;
+  Hubs hubs;
+  bool called = false;
+  ASSERT_TRUE(hubs.open(config_, loop, model, [&] { called = true; }).ok());
+  const auto take = [&] { hubs.take(model, [](const std::string&) { return false; }); };
+  const auto pod = [&](const char* name) { return model.find<PodObject>({ObjectKind::kPod, "east", "shop", name}); };
+  const auto until = [&](const auto& holds) {
+    for (int i = 0; i < 600 && !holds(); ++i) {
+      loop.io().run_for(std::chrono::milliseconds(50));
+    }
+    return holds();
+  };
+  for (int i = 0; i < 3; ++i) {
+    take();
+  }
+  ASSERT_FALSE(pod("late"));
+  hubs.pause();
+  loop.io().run_for(std::chrono::milliseconds(1));  // what was under way
+  called = false;
+  folder_.write("hub/clusters/east/late.yaml",
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: late, namespace: shop}\nstatus: {podIP: 10.1.0.2}\n");
+  loop.io().run_for(std::chrono::milliseconds(300));
+  EXPECT_FALSE(called);
+  hubs.resume();
+  EXPECT_TRUE(until([&] {
+    if (std::exchange(called, false)) {
+      take();
+    }
+    return bool(pod("late"));
+  }));
 }
 
 }  // namespace
