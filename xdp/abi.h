@@ -72,6 +72,106 @@ static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_
               "timeout after tunnel addresses and ports");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, device_mac) == 40, "MAC address after the flags");
 
+/* ---- Settled flows that the engine has handed down (forward.bpf.c) ------------------------------------------------
+
+   One entry of isthmus_flows for each direction, under the key that its packets have on arrival. The engine alone
+   writes entries; an entry that is there is never changed: it is deleted, and its memory and its numbers (lease,
+   tunnels, next hop) are used again only after every running program has ended. Whether an entry holds stands in its
+   lease and in the epoch words, which the engine writes without a system call. */
+#define ISTHMUS_FORWARD_PROGRAM "isthmus_forward"
+#define ISTHMUS_LEASES_MAP "isthmus_leases"
+static_assert(sizeof(ISTHMUS_FORWARD_PROGRAM) <= 16 && sizeof(ISTHMUS_LEASES_MAP) <= 16, "BPF_OBJ_NAME_LEN");
+
+/* As dataplane/packet/flow_key.h has it. IPv4: `head` is source and destination address, `tail` is zero. IPv6: `head`
+   and `tail` are the source address, then the destination address. */
+struct isthmus_flow_key {
+  __u64 head;
+  __u16 source_port;
+  __u16 destination_port;
+  __u8 protocol;
+  __u8 family; /* ISTHMUS_IPV4 or ISTHMUS_IPV6 */
+  __u16 realm;
+  __u64 tail[3];
+};
+static_assert(sizeof(struct isthmus_flow_key) == 40, "key without padding");
+static_assert(__builtin_offsetof(struct isthmus_flow_key, tail) == 16, "as FlowKey");
+
+/* Bits of isthmus_flow.flags; the first four as in DirectionBlock. */
+#define ISTHMUS_REWRITE_SOURCE 1
+#define ISTHMUS_REWRITE_DESTINATION 2
+#define ISTHMUS_DECREMENT_TTL 4
+#define ISTHMUS_ENCAPSULATE 8
+#define ISTHMUS_FROM_TUNNEL 16   /* arrives in a tunnel of `from`, with `from_vni` */
+#define ISTHMUS_FROM_UNDERLAY 32 /* arrives without a tunnel, on the device with the underlay role */
+
+#define ISTHMUS_EPOCHS_PER_FLOW 6
+#define ISTHMUS_EPOCH_WORDS 32768
+
+struct isthmus_flow {
+  __u8 source[16], destination[16];    /* after rewriting; IPv4 in the first four bytes, the rest is zero */
+  __u32 lease;                         /* index in isthmus_leases */
+  __u32 next_hop;                      /* index in isthmus_hops */
+  __u32 vni_word;                      /* VNI to send, as in the tunnel header: upper three bytes on the wire */
+  __u32 from_vni;                      /* that packets must have, as in the tunnel header; the lowest byte is zero */
+  __u16 source_port, destination_port; /* after rewriting */
+  __u16 outer_port;                    /* outer UDP source port */
+  __u16 tunnel;                        /* index in isthmus_tunnels of the end that it goes to */
+  __u16 from;                          /* the same of the end that it must come from */
+  __u16 mtu;                           /* the longest inner IP packet, in bytes */
+  __u16 ip_delta, l4_delta;            /* as in DirectionBlock: one's complement differences (RFC 1624) */
+  __u16 epoch_index[ISTHMUS_EPOCHS_PER_FLOW]; /* 0: unused; counts all the same */
+  __u8 flags;
+  __u8 device; /* index in isthmus_devices */
+  __u16 padding;
+};
+static_assert(sizeof(struct isthmus_flow) == 80, "value without padding");
+static_assert(__builtin_offsetof(struct isthmus_flow, source_port) == 48, "after the words");
+static_assert(__builtin_offsetof(struct isthmus_flow, epoch_index) == 64, "after the halves");
+
+/* A right to forward, of one direction. Written by the engine but for `packets` and `bytes`, which the program adds to.
+ */
+struct isthmus_lease {
+  __u32 sum;   /* of the flow's epoch words, at which its decision holds */
+  __u32 valid; /* 1: it holds; 0: withdrawn, packets go up to the engine */
+  __u64 packets;
+  __u64 bytes; /* of inner IP packets */
+};
+static_assert(sizeof(struct isthmus_lease) == 24, "lease without padding");
+static_assert(__builtin_offsetof(struct isthmus_lease, packets) == 8, "sum and valid are read as one word");
+
+#define ISTHMUS_HEADER_CAPACITY 96
+
+/* A tunnel end: what to put in front of packets to it, and what its packets look like. */
+struct isthmus_tunnel {
+  __u8 header[ISTHMUS_HEADER_CAPACITY]; /* as OuterHeader::bytes: Ethernet to inner Ethernet */
+  __u32 sum;                            /* as OuterHeader::sum */
+  __u16 size;                           /* bytes of `header` in use; 0: nothing can be sent */
+  __u16 overhead;                       /* as OuterHeader::overhead */
+  __u8 address[16];                     /* the end's own underlay address; IPv4 in the first four bytes */
+  __u16 from_port;                      /* UDP destination port of its packets */
+  __u8 from_kind;                       /* ISTHMUS_VXLAN or ISTHMUS_GENEVE: of its packets */
+  __u8 family;                          /* of the underlay between it and us: ISTHMUS_IPV4 or ISTHMUS_IPV6 */
+  __u32 padding;
+};
+static_assert(sizeof(struct isthmus_tunnel) == 128, "record without padding");
+static_assert(__builtin_offsetof(struct isthmus_tunnel, address) == 104, "after the header's sizes");
+
+#define ISTHMUS_VXLAN 0 /* as EncapsulationKind */
+#define ISTHMUS_GENEVE 1
+
+/* The Ethernet addresses of frames to a next hop. Changed in place. */
+struct isthmus_hop {
+  __u8 addresses[12]; /* destination, source */
+  __u32 resolved;     /* 0: packets go up to the engine */
+};
+static_assert(sizeof(struct isthmus_hop) == 16, "record without padding");
+
+/* The engine's epoch words (dataplane/conntrack/epoch_table.h). */
+struct isthmus_epochs {
+  __u32 word[ISTHMUS_EPOCH_WORDS];
+};
+static_assert(sizeof(struct isthmus_epochs) == 131072, "words without padding");
+
 /* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
 struct isthmus_heartbeat {
   __u64 nanoseconds;

@@ -81,3 +81,64 @@ struct {
   __type(key, __u32);
   __type(value, struct isthmus_steer_counters);
 } isthmus_count SEC(".maps");
+
+/* What the engine hands down (abi.h). Every leg of an engine uses the same maps, made by the loader (kernel_flows.h);
+   sizes here are those of a leg that has none. */
+#define ISTHMUS_MAX_TUNNELS 65536
+#define ISTHMUS_MAX_HOPS 65536
+#define ISTHMUS_MAX_DEVICES 64
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1);
+  __type(key, struct isthmus_flow_key);
+  __type(value, struct isthmus_flow);
+} isthmus_flows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_lease);
+} isthmus_leases SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_tunnel);
+} isthmus_tunnels SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_hop);
+} isthmus_hops SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_epochs);
+} isthmus_epochs SEC(".maps");
+
+/* Egress interfaces, by the engine's number of the device. */
+struct {
+  __uint(type, BPF_MAP_TYPE_DEVMAP);
+  __uint(max_entries, ISTHMUS_MAX_DEVICES);
+  __type(key, __u32);
+  __type(value, __u32);
+} isthmus_devices SEC(".maps");
+
+/* isthmus_forward, where packets may be forwarded here; else empty. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} isthmus_progs SEC(".maps");

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "steer_object.h"
+#include "xdp/loader/kernel_flows.h"
 #include "xdp/loader/libbpf_messages.h"
 
 namespace isthmus {
@@ -149,6 +150,13 @@ Status SteerProgram::load_object() {
     bpf_map* map = bpf_object__find_map_by_name(object_.get(), name);
     if (const int error = bpf_map__set_max_entries(map, settings_.queues); error != 0) {
       return load_failure(error, messages.last_line());
+    }
+  }
+  if (settings_.kernel_flows != nullptr) {
+    for (const auto& [name, fd] : settings_.kernel_flows->maps()) {
+      if (const int error = bpf_map__reuse_fd(bpf_object__find_map_by_name(object_.get(), name), fd); error != 0) {
+        return load_failure(error, name);
+      }
     }
   }
   if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_ktime_get_coarse_ns, nullptr) == 1) {

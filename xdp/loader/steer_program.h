@@ -21,6 +21,8 @@ struct bpf_object;
 
 namespace isthmus {
 
+class KernelFlows;
+
 class SteerProgram {
  public:
   struct Settings {
@@ -30,6 +32,8 @@ class SteerProgram {
     bool fragments = false;           // multi-buffer frames: needed for native XDP with an MTU above 3506
     // The interface's own: frames for another are left to the kernel. None: a point-to-point link, all are for us.
     std::optional<MacAddress> mac = std::nullopt;
+    // Where settled flows are handed down to; outlives the program. nullptr: nowhere.
+    KernelFlows* kernel_flows = nullptr;
   };
   [[nodiscard]] static Result<std::unique_ptr<SteerProgram>> load(const Settings& settings);
   ~SteerProgram();

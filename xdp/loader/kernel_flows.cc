@@ -1,0 +1,150 @@
+#include "xdp/loader/kernel_flows.h"
+
+#include <bpf/bpf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint32_t kTunnels = 65536, kHops = 65536, kDevices = 64;  // as maps.h
+
+[[nodiscard]] Error refused(const char* what, int error) {
+  const bool denied = error == EPERM || error == EACCES;
+  return Error{std::string("cannot make the maps of handed-down flows: ") + what + ": " + std::strerror(error), "xdp",
+               denied ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "lower the number of flows handed down"};
+}
+
+struct MapShape {
+  bpf_map_type type;
+  const char* name;
+  std::uint32_t key_bytes, value_bytes, entries;
+  bool mapped;
+};
+
+[[nodiscard]] Status make(const MapShape& shape, UniqueFd& into) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = shape.mapped ? std::uint32_t{BPF_F_MMAPABLE} : 0u);
+  into = UniqueFd(bpf_map_create(shape.type, shape.name, shape.key_bytes, shape.value_bytes, shape.entries, &options));
+  return into.valid() ? Status(Ok{}) : Status(refused(shape.name, errno));
+}
+
+[[nodiscard]] std::size_t whole_pages(std::size_t bytes) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) {
+  std::unique_ptr<KernelFlows> made(new KernelFlows);
+  made->entries_ = entries;
+  const std::uint32_t word = sizeof(std::uint32_t);
+  const std::pair<MapShape, UniqueFd*> shapes[] = {
+      {{BPF_MAP_TYPE_HASH, "isthmus_flows", sizeof(isthmus_flow_key), sizeof(isthmus_flow), entries, false},
+       &made->flows_},
+      {{BPF_MAP_TYPE_ARRAY, ISTHMUS_LEASES_MAP, word, sizeof(isthmus_lease), entries + 1, true}, &made->leases_},
+      {{BPF_MAP_TYPE_ARRAY, "isthmus_tunnels", word, sizeof(isthmus_tunnel), kTunnels, true}, &made->tunnels_},
+      {{BPF_MAP_TYPE_ARRAY, "isthmus_hops", word, sizeof(isthmus_hop), kHops, true}, &made->hops_},
+      {{BPF_MAP_TYPE_ARRAY, "isthmus_epochs", word, sizeof(isthmus_epochs), 1, true}, &made->epochs_},
+      {{BPF_MAP_TYPE_DEVMAP, "isthmus_devices", word, word, kDevices, false}, &made->devices_},
+      {{BPF_MAP_TYPE_ARRAY, "isthmus_inner", word, word, 1, false}, &made->inner_},
+  };
+  for (const auto& [shape, fd] : shapes) {
+    if (Status done = make(shape, *fd); !done) {
+      return done.error();
+    }
+  }
+  LIBBPF_OPTS(bpf_map_create_opts, nested, .inner_map_fd = static_cast<std::uint32_t>(made->inner_.get()));
+  made->outer_ = UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "isthmus_grace", word, word, 1, &nested));
+  if (!made->outer_.valid()) {
+    return refused("isthmus_grace", errno);
+  }
+  if (Status mapped = made->map_areas(); !mapped) {
+    return mapped.error();
+  }
+  made->named_[0] = {"isthmus_flows", made->flows_.get()};
+  made->named_[1] = {ISTHMUS_LEASES_MAP, made->leases_.get()};
+  made->named_[2] = {"isthmus_tunnels", made->tunnels_.get()};
+  made->named_[3] = {"isthmus_hops", made->hops_.get()};
+  made->named_[4] = {"isthmus_epochs", made->epochs_.get()};
+  made->named_[5] = {"isthmus_devices", made->devices_.get()};
+  return made;
+}
+
+KernelFlows::~KernelFlows() {
+  for (const Area& area : {lease_area_, tunnel_area_, hop_area_, epoch_area_}) {
+    if (area.start != nullptr) {
+      munmap(area.start, area.bytes);
+    }
+  }
+}
+
+Status KernelFlows::map_areas() {
+  const auto map = [](const UniqueFd& fd, std::size_t bytes, Area& area) -> Status {
+    void* start = mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (start == MAP_FAILED) {
+      return refused("mapping them", errno);
+    }
+    area = {start, whole_pages(bytes)};
+    return Ok{};
+  };
+  Status done = map(leases_, (std::size_t{entries_} + 1) * sizeof(isthmus_lease), lease_area_);
+  done = done ? map(tunnels_, kTunnels * sizeof(isthmus_tunnel), tunnel_area_) : done;
+  done = done ? map(hops_, kHops * sizeof(isthmus_hop), hop_area_) : done;
+  return done ? map(epochs_, sizeof(isthmus_epochs), epoch_area_) : done;
+}
+
+std::span<isthmus_lease> KernelFlows::leases() const noexcept {
+  return {static_cast<isthmus_lease*>(lease_area_.start), std::size_t{entries_} + 1};
+}
+std::span<isthmus_tunnel> KernelFlows::tunnels() const noexcept {
+  return {static_cast<isthmus_tunnel*>(tunnel_area_.start), kTunnels};
+}
+std::span<isthmus_hop> KernelFlows::hops() const noexcept {
+  return {static_cast<isthmus_hop*>(hop_area_.start), kHops};
+}
+std::uint32_t* KernelFlows::epochs() const noexcept { return static_cast<isthmus_epochs*>(epoch_area_.start)->word; }
+
+Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
+  if (bpf_map_update_elem(devices_.get(), &device, &interface_index, BPF_ANY) != 0) {
+    return refused("the interface that packets leave by", errno);
+  }
+  return Ok{};
+}
+
+std::size_t KernelFlows::insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows) {
+  LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = BPF_NOEXIST);
+  auto count = static_cast<std::uint32_t>(keys.size());
+  if (count != 0) {
+    static_cast<void>(bpf_map_update_batch(flows_.get(), keys.data(), flows.data(), &count, &options));
+  }
+  return count;
+}
+
+// A batch ends at a key that is not there.
+void KernelFlows::erase(std::span<const isthmus_flow_key> keys) {
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  while (!keys.empty()) {
+    auto count = static_cast<std::uint32_t>(keys.size());
+    if (bpf_map_delete_batch(flows_.get(), keys.data(), &count, &options) == 0) {
+      return;
+    }
+    keys = keys.subspan(std::min<std::size_t>(keys.size(), std::size_t{count} + 1));
+  }
+}
+
+// The kernel waits for running programs before it returns from an update of an array of maps (kernel/bpf/syscall.c,
+// maybe_wait_bpf_programs; Linux 4.20).
+void KernelFlows::wait_for_programs() {
+  const std::uint32_t only = 0;
+  const int inner = inner_.get();
+  static_cast<void>(bpf_map_update_elem(outer_.get(), &only, &inner, BPF_ANY));
+}
+
+}  // namespace isthmus

@@ -1,0 +1,69 @@
+// The BPF maps into which settled flows are handed down (xdp/abi.h), shared by all legs of an engine.
+//
+// Life cycle: create → legs load their programs with fds() → the hand-down thread inserts and erases → destroy. The
+// maps live on while a program uses them. Threads: insert, erase, wait_for_programs and set_device by one thread at a
+// time; the memory of leases, tunnels, hops and epochs by whoever xdp/abi.h and its user name.
+// Memory: some 168 bytes for an entry, 24 for its lease, and 16 for a bucket.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "dataplane/api/devices.h"
+#include "dataplane/base/result.h"
+#include "dataplane/io/unique_fd.h"
+#include "xdp/abi.h"
+
+namespace isthmus {
+
+class KernelFlows {
+ public:
+  // `entries`: of both directions together.
+  [[nodiscard]] static Result<std::unique_ptr<KernelFlows>> create(std::uint32_t entries);
+  ~KernelFlows();
+  KernelFlows(const KernelFlows&) = delete;
+  KernelFlows& operator=(const KernelFlows&) = delete;
+
+  // For a leg's object: its map of this name becomes that of `fd`.
+  struct NamedMap {
+    const char* name;
+    int fd;
+  };
+  [[nodiscard]] std::span<const NamedMap> maps() const noexcept { return named_; }
+
+  [[nodiscard]] std::uint32_t entries() const noexcept { return entries_; }
+  // As long as entries() + 1: lease 0 is no flow's.
+  [[nodiscard]] std::span<isthmus_lease> leases() const noexcept;
+  [[nodiscard]] std::span<isthmus_tunnel> tunnels() const noexcept;
+  [[nodiscard]] std::span<isthmus_hop> hops() const noexcept;
+  [[nodiscard]] std::uint32_t* epochs() const noexcept;  // ISTHMUS_EPOCH_WORDS
+
+  // Packets for this device of the engine leave by the interface.
+  [[nodiscard]] Status set_device(std::uint32_t device, int interface_index);
+  // Keys and values are of one length. Returns how many were inserted, from the front; fewer: the map refuses more, or
+  // has the key already.
+  [[nodiscard]] std::size_t insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows);
+  // Keys that are not there are passed over.
+  void erase(std::span<const isthmus_flow_key> keys);
+  // Returns when every program that ran at the call has ended, so that what was erased before is used by none. Takes
+  // some milliseconds.
+  void wait_for_programs();
+
+ private:
+  struct Area {
+    void* start = nullptr;
+    std::size_t bytes = 0;
+  };
+  KernelFlows() = default;
+  [[nodiscard]] Status map_areas();
+
+  std::uint32_t entries_ = 0;
+  UniqueFd flows_, leases_, tunnels_, hops_, epochs_, devices_;
+  UniqueFd inner_, outer_;  // an array of maps, whose update waits for programs
+  Area lease_area_, tunnel_area_, hop_area_, epoch_area_;
+  NamedMap named_[6] = {};
+};
+
+}  // namespace isthmus
