@@ -172,6 +172,13 @@ struct isthmus_epochs {
 };
 static_assert(sizeof(struct isthmus_epochs) == 131072, "words without padding");
 
+/* What became of the frames of a probe (probe.bpf.c). */
+struct isthmus_probe_result {
+  __u32 sent, dropped;
+  __s32 error; /* of the last attempt: 0, or a negative error number */
+};
+static_assert(sizeof(struct isthmus_probe_result) == 12, "result without padding");
+
 /* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
 struct isthmus_heartbeat {
   __u64 nanoseconds;

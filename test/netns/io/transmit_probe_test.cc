@@ -1,0 +1,62 @@
+// Whether a veth sends what XDP programs redirect to it: what the kernel says, and what a frame shows.
+#include "xdp/loader/transmit_probe.h"
+
+#include <gtest/gtest.h>
+
+#include "lab.h"
+#include "xdp/loader/xdp_features.h"
+
+namespace isthmus {
+namespace {
+
+using namespace lab;
+
+// A veth with a program has NAPI, which GRO at the other end of the pair asks for too.
+class TransmitProbeTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    lab_.at("gateway");
+    device_ = open_device({.interface = "u0", .mode = XdpMode::kNative});
+    ASSERT_TRUE(device_ && device_->steer(left_rules()).ok());
+  }
+  void TearDown() override {
+    device_.reset();
+    EXPECT_TRUE(detach_steer("u0").ok());
+  }
+  void gro_at_other_end(const char* state) {
+    lab_.at("left");
+    sh(std::string("ethtool -K l0 gro ") + state);
+    lab_.at("gateway");
+  }
+  static std::optional<bool> by_trial() {
+    int error = 0;
+    return transmits_by_trial(*find_interface("u0"), error);
+  }
+
+  Lab lab_;
+  std::unique_ptr<Device> device_;
+};
+
+TEST_F(TransmitProbeTest, AVethSendsOnlyWhileItsOtherEndHasGroOrAProgram) {
+  for (const char* state : {"on", "off", "on"}) {
+    gro_at_other_end(state);
+    const bool sends = std::string(state) == "on";
+    EXPECT_EQ(by_trial(), std::optional(sends)) << state;
+    const auto reason = why_not_transmitting(*find_interface("u0"), true);
+    EXPECT_EQ(reason.has_value(), !sends) << state;
+    EXPECT_TRUE(sends || reason->find("ethtool -K") != std::string::npos) << *reason;
+  }
+}
+
+TEST_F(TransmitProbeTest, InGenericModeTheKernelSendsAsItSendsAnything) {
+  gro_at_other_end("off");
+  EXPECT_FALSE(why_not_transmitting(*find_interface("u0"), false).has_value());
+}
+
+TEST_F(TransmitProbeTest, AnInterfaceThatIsGoneDoesNotSend) {
+  const Interface gone{"u9", 999'999};
+  EXPECT_TRUE(why_not_transmitting(gone, true).has_value());
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,21 @@
+// Whether an interface sends the frames that XDP programs redirect to it. Not every driver does (hv_netvsc lacks it on
+// Linux 5.15), and a veth only while its other end has GRO or an XDP program. A frame that it does not send is lost
+// without a trace, so that flows which leave by it are not handed down. Control thread.
+// Asks the kernel where it can tell (Linux 6.3), else tries.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "xdp/loader/xdp_attachment.h"
+
+namespace isthmus {
+
+// nullopt: it does; else why not, for `status`. `native`: whether programs of this engine run in native mode: in
+// generic mode, the kernel sends as it sends anything.
+[[nodiscard]] std::optional<std::string> why_not_transmitting(const Interface& interface, bool native);
+// Redirects one frame to the interface, of the experimental EtherType 0x88b5, from and to its own address. nullopt:
+// that is not possible here. `error`: what the driver said, an errno value; 0: nothing.
+[[nodiscard]] std::optional<bool> transmits_by_trial(const Interface& interface, int& error);
+
+}  // namespace isthmus
