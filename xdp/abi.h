@@ -53,6 +53,8 @@ static_assert(__builtin_offsetof(struct isthmus_lpm_key, address) == 4, "LPM dat
   1 /* while the engine is down, fleet traffic goes to the kernel; else it is dropped */
 #define ISTHMUS_ANY_DESTINATION_MAC 2 /* a point-to-point link: every frame is for us */
 #define ISTHMUS_HAS_NATIVE 4          /* isthmus_native is not empty */
+#define ISTHMUS_FORWARDS 8            /* `device` and `realm` are set: packets of flows handed down are forwarded */
+#define ISTHMUS_UNDERLAY 16           /* the device has the underlay role */
 
 #define ISTHMUS_TUNNEL_PORTS 2 /* one for each kind of tunnel */
 
@@ -63,14 +65,18 @@ struct isthmus_steer_config {
   __u16 tunnel_ports[ISTHMUS_TUNNEL_PORTS];
   __u64 heartbeat_timeout_ns;
   __u64 flags;
-  __u16 device_mac[3]; /* the interface's own address, in wire order */
-  __u16 padding;
+  __u16 device_mac[3];     /* the interface's own address, in wire order */
+  __u16 realm;             /* of the engine's flow keys */
+  __u64 orphan_timeout_ns; /* without a heartbeat for so long, nothing is forwarded any more */
+  __u32 device;            /* the engine's number of the device */
+  __u32 padding;
 };
-static_assert(sizeof(struct isthmus_steer_config) == 48, "configuration without padding");
+static_assert(sizeof(struct isthmus_steer_config) == 64, "configuration without padding");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, tunnel_ipv4) == 16, "after the IPv6 address");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 24,
               "timeout after tunnel addresses and ports");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, device_mac) == 40, "MAC address after the flags");
+static_assert(__builtin_offsetof(struct isthmus_steer_config, orphan_timeout_ns) == 48, "after MAC address and realm");
 
 /* ---- Settled flows that the engine has handed down (forward.bpf.c) ------------------------------------------------
 
@@ -159,6 +165,12 @@ static_assert(__builtin_offsetof(struct isthmus_tunnel, address) == 104, "after 
 #define ISTHMUS_VXLAN 0 /* as EncapsulationKind */
 #define ISTHMUS_GENEVE 1
 
+/* The eight bytes of a plain tunnel header as one little-endian word, as PlainHeader has them. */
+#define ISTHMUS_VXLAN_MASK 0xff000000ffffffffULL
+#define ISTHMUS_VXLAN_VALUE 0x0000000000000008ULL
+#define ISTHMUS_GENEVE_MASK 0x00000000ffff80ffULL
+#define ISTHMUS_GENEVE_VALUE 0x0000000058650000ULL
+
 /* The Ethernet addresses of frames to a next hop. Changed in place. */
 struct isthmus_hop {
   __u8 addresses[12]; /* destination, source */
@@ -179,11 +191,17 @@ struct isthmus_probe_result {
 };
 static_assert(sizeof(struct isthmus_probe_result) == 12, "result without padding");
 
-/* Per receive queue: when its polling thread last ran; written by that thread. A cache line each. 0: not polled. */
+/* Per receive queue, a cache line each: when its polling thread last ran, written by that thread; 0: not polled. The
+   program keeps beside it what its last look at the clock has shown, which it takes once in a tick. */
 struct isthmus_heartbeat {
   __u64 nanoseconds;
-  __u64 padding[7];
+  __u64 seen;  /* the value of `nanoseconds` then */
+  __u64 state; /* the tick, shifted; and the two bits */
+  __u64 padding[5];
 };
+#define ISTHMUS_QUEUE_POLLED 1   /* within heartbeat_timeout_ns */
+#define ISTHMUS_QUEUE_FORWARDS 2 /* within orphan_timeout_ns */
+#define ISTHMUS_QUEUE_BITS 2
 static_assert(sizeof(struct isthmus_heartbeat) == 64, "one cache line per queue");
 
 /* Per CPU; one counter for each outcome. */

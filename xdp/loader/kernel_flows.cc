@@ -68,12 +68,11 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
   if (Status mapped = made->map_areas(); !mapped) {
     return mapped.error();
   }
-  made->named_[0] = {"isthmus_flows", made->flows_.get()};
-  made->named_[1] = {ISTHMUS_LEASES_MAP, made->leases_.get()};
-  made->named_[2] = {"isthmus_tunnels", made->tunnels_.get()};
-  made->named_[3] = {"isthmus_hops", made->hops_.get()};
-  made->named_[4] = {"isthmus_epochs", made->epochs_.get()};
-  made->named_[5] = {"isthmus_devices", made->devices_.get()};
+  const UniqueFd* const maps[] = {&made->flows_, &made->leases_, &made->tunnels_,
+                                  &made->hops_,  &made->epochs_, &made->devices_};
+  for (std::size_t i = 0; i < std::size(kMapNames); ++i) {
+    made->named_[i] = {kMapNames[i], maps[i]->get()};
+  }
   return made;
 }
 
@@ -119,10 +118,11 @@ Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
 }
 
 std::size_t KernelFlows::insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows) {
-  LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = BPF_NOEXIST);
+  LIBBPF_OPTS(bpf_map_batch_opts, options);  // a batch knows no BPF_NOEXIST
   auto count = static_cast<std::uint32_t>(keys.size());
-  if (count != 0) {
-    static_cast<void>(bpf_map_update_batch(flows_.get(), keys.data(), flows.data(), &count, &options));
+  if (count != 0 && bpf_map_update_batch(flows_.get(), keys.data(), flows.data(), &count, &options) != 0 &&
+      count == keys.size()) {
+    return 0;  // refused as a whole: the kernel has not counted
   }
   return count;
 }

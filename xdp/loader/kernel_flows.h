@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <span>
 
@@ -26,6 +27,9 @@ class KernelFlows {
   KernelFlows(const KernelFlows&) = delete;
   KernelFlows& operator=(const KernelFlows&) = delete;
 
+  // The maps that a leg's object has in common with others, and does not have where nothing is handed down.
+  static constexpr const char* kMapNames[] = {"isthmus_flows", ISTHMUS_LEASES_MAP, "isthmus_tunnels",
+                                              "isthmus_hops",  "isthmus_epochs",   "isthmus_devices"};
   // For a leg's object: its map of this name becomes that of `fd`.
   struct NamedMap {
     const char* name;
@@ -42,8 +46,8 @@ class KernelFlows {
 
   // Packets for this device of the engine leave by the interface.
   [[nodiscard]] Status set_device(std::uint32_t device, int interface_index);
-  // Keys and values are of one length. Returns how many were inserted, from the front; fewer: the map refuses more, or
-  // has the key already.
+  // Keys and values are of one length; none of the keys is in the map, which would be overwritten. Returns how many
+  // were inserted, from the front; fewer: the map refuses more.
   [[nodiscard]] std::size_t insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows);
   // Keys that are not there are passed over.
   void erase(std::span<const isthmus_flow_key> keys);
@@ -63,7 +67,7 @@ class KernelFlows {
   UniqueFd flows_, leases_, tunnels_, hops_, epochs_, devices_;
   UniqueFd inner_, outer_;  // an array of maps, whose update waits for programs
   Area lease_area_, tunnel_area_, hop_area_, epoch_area_;
-  NamedMap named_[6] = {};
+  NamedMap named_[std::size(kMapNames)] = {};
 };
 
 }  // namespace isthmus

@@ -205,6 +205,14 @@ Status SteerMaps::set_mac(const MacAddress& mac) {
   return write_config();
 }
 
+Status SteerMaps::set_device(std::uint32_t device, bool underlay, std::uint16_t realm) {
+  constexpr std::uint64_t kUnderlay = ISTHMUS_UNDERLAY;
+  config_.device = device;
+  config_.realm = realm;
+  config_.flags = (config_.flags & ~kUnderlay) | (underlay ? kUnderlay : 0) | ISTHMUS_FORWARDS;
+  return write_config();
+}
+
 Status SteerMaps::write_config() {
   const std::uint32_t only = 0;
   if (bpf_map_update_elem(config_map_, &only, &config_, BPF_ANY) != 0) {

@@ -54,6 +54,8 @@ class SteerMaps {
   // The same for what has come and gone since then.
   [[nodiscard]] Status change(const SteerChange& change);
   [[nodiscard]] Status set_mac(const MacAddress& mac);
+  // From then on packets of flows handed down may be forwarded.
+  [[nodiscard]] Status set_device(std::uint32_t device, bool underlay, std::uint16_t realm);
 
  private:
   struct Desired {

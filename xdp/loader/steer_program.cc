@@ -118,13 +118,16 @@ Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& setting
   }
   const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(program->object_.get(), name); };
   program->sockets_ = map("isthmus_xsks");
+  program->programs_ = map("isthmus_progs");
   isthmus_steer_config config{};
   config.flags = (settings.engine_down_passes ? ISTHMUS_ENGINE_DOWN_PASSES : 0u) |
                  (settings.mac ? 0u : ISTHMUS_ANY_DESTINATION_MAC);
   if (settings.mac) {
     std::memcpy(config.device_mac, settings.mac->bytes.data(), sizeof config.device_mac);
   }
-  config.heartbeat_timeout_ns = std::uint64_t{settings.heartbeat_timeout_ms} * 1'000'000;
+  constexpr std::uint64_t kMillisecond = 1'000'000;
+  config.heartbeat_timeout_ns = settings.heartbeat_timeout_ms * kMillisecond;
+  config.orphan_timeout_ns = std::max(settings.heartbeat_timeout_ms, settings.orphan_timeout_ms) * kMillisecond;
   program->maps_ =
       std::make_unique<SteerMaps>(SteerMaps::Fds{map("isthmus_config"), map("isthmus_peers"), map("isthmus_fleet"),
                                                  map("isthmus_local"), map("isthmus_native")},
@@ -152,22 +155,8 @@ Status SteerProgram::load_object() {
       return load_failure(error, messages.last_line());
     }
   }
-  if (settings_.kernel_flows != nullptr) {
-    for (const auto& [name, fd] : settings_.kernel_flows->maps()) {
-      if (const int error = bpf_map__reuse_fd(bpf_object__find_map_by_name(object_.get(), name), fd); error != 0) {
-        return load_failure(error, name);
-      }
-    }
-  }
-  if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_ktime_get_coarse_ns, nullptr) == 1) {
-    const std::uint8_t present = 1;  // isthmus_coarse_clock, the only constant
-    bpf_map* constants = bpf_object__find_map_by_name(object_.get(), ISTHMUS_CONSTANTS_MAP);
-    if (const int error = bpf_map__set_initial_value(constants, &present, sizeof present); error != 0) {
-      return load_failure(error, "setting the clock");
-    }
-  }
-  if (settings_.fragments) {
-    bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+  if (Status prepared = prepare_forwarding(); !prepared) {
+    return prepared;
   }
   if (const int error = bpf_object__load(object_.get()); error != 0) {
     return load_failure(error, messages.last_line());
@@ -179,6 +168,33 @@ Status SteerProgram::load_object() {
     return load_failure(errno, "reading its number");
   }
   id_ = info.id;
+  return Ok{};
+}
+
+Status SteerProgram::prepare_forwarding() {
+  bpf_object* const object = object_.get();
+  bpf_program* const forward = bpf_object__find_program_by_name(object, ISTHMUS_FORWARD_PROGRAM);
+  bpf_map* const constants = bpf_object__find_map_by_name(object, ISTHMUS_CONSTANTS_MAP);
+  const std::uint8_t fragments = settings_.fragments ? 1 : 0;  // isthmus_fragments, the only constant
+  if (const int error = bpf_map__set_initial_value(constants, &fragments, sizeof fragments); error != 0) {
+    return load_failure(error, "setting what frames it gets");
+  }
+  if (settings_.fragments) {  // a program is only called by one of its like
+    bpf_program__set_flags(bpf_object__find_program_by_name(object, ISTHMUS_STEER_PROGRAM), BPF_F_XDP_HAS_FRAGS);
+    bpf_program__set_flags(forward, BPF_F_XDP_HAS_FRAGS);
+  }
+  if (settings_.kernel_flows == nullptr) {
+    bpf_program__set_autoload(forward, false);
+    for (const char* name : KernelFlows::kMapNames) {
+      bpf_map__set_autocreate(bpf_object__find_map_by_name(object, name), false);
+    }
+    return Ok{};
+  }
+  for (const auto& [name, fd] : settings_.kernel_flows->maps()) {
+    if (const int error = bpf_map__reuse_fd(bpf_object__find_map_by_name(object, name), fd); error != 0) {
+      return load_failure(error, name);
+    }
+  }
   return Ok{};
 }
 
@@ -206,6 +222,9 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
     }
     Status first = attach_new(mode);
     attached_ = first.ok();
+    if (attached_) {
+      pin_programs();
+    }
     return first;
   }
   AttachedProgram& current = **attached;
@@ -266,7 +285,34 @@ Status SteerProgram::apply(const SteerRules& rules) {
   }
   Status taken = take_over();
   attached_ = taken.ok();
+  if (attached_) {
+    pin_programs();
+  }
   return taken;
+}
+
+Status SteerProgram::join(std::uint32_t device, bool underlay, std::uint16_t realm) {
+  if (settings_.kernel_flows == nullptr) {
+    return Ok{};
+  }
+  if (Status written = maps_->set_device(device, underlay, realm); !written) {
+    return written;
+  }
+  const std::uint32_t place = 0;  // ISTHMUS_PROGS_FORWARD
+  const int forward = bpf_program__fd(bpf_object__find_program_by_name(object_.get(), ISTHMUS_FORWARD_PROGRAM));
+  if (bpf_map_update_elem(programs_, &place, &forward, BPF_ANY) != 0) {
+    return Error{std::string("cannot start forwarding of settled flows: ") + std::strerror(errno), interface_.name,
+                 "check CAP_BPF"};
+  }
+  return Ok{};
+}
+
+void SteerProgram::pin_programs() const noexcept {
+  if (settings_.kernel_flows != nullptr) {
+    pin_map(interface_, programs_);
+  } else {
+    unpin_map(interface_);
+  }
 }
 
 Status SteerProgram::set_mac(const MacAddress& mac) {

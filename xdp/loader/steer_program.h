@@ -1,7 +1,9 @@
-// The steer program (xdp/steer.bpf.c), loaded for one interface: one object with maps of its own.
+// The steer program (xdp/steer.bpf.c), loaded for one interface: one object with maps of its own, and with
+// isthmus_forward (xdp/forward.bpf.c) where settled flows are handed down.
 //
-// Life cycle: load → attach → (set_socket, apply)* → destroy. Destruction leaves the program on the interface: without
-// its engine it drops fleet traffic and passes the rest. A restarted engine finds it there (see attach).
+// Life cycle: load → attach → (join, set_socket, apply)* → destroy. Destruction leaves the program on the interface:
+// without its engine it drops fleet traffic and passes the rest; what is handed down it forwards for a time, if there
+// is a BPF file system (kBpfFolder). A restarted engine finds it there (see attach).
 // Control thread only, except that the polling threads write their entries of heartbeats().
 #pragma once
 
@@ -28,6 +30,8 @@ class SteerProgram {
   struct Settings {
     unsigned queues = 1;  // receive queues of the interface
     std::uint32_t heartbeat_timeout_ms = 1000;
+    // Settled flows are forwarded for so long without a heartbeat, but at least for heartbeat_timeout_ms.
+    std::uint32_t orphan_timeout_ms = 60'000;
     bool engine_down_passes = false;  // fleet traffic goes to the kernel while the engine is down
     bool fragments = false;           // multi-buffer frames: needed for native XDP with an MTU above 3506
     // The interface's own: frames for another are left to the kernel. None: a point-to-point link, all are for us.
@@ -53,6 +57,9 @@ class SteerProgram {
   [[nodiscard]] Status apply(const SteerRules& rules);
   // Changes the rules of the last apply(), which has succeeded.
   [[nodiscard]] Status change(const SteerChange& change) { return maps_->change(change); }
+  // The engine's number of the device, whether it has the underlay role, and the realm of the engine's flow keys: from
+  // then on packets of flows handed down are forwarded here. Nothing changes without Settings::kernel_flows.
+  [[nodiscard]] Status join(std::uint32_t device, bool underlay, std::uint16_t realm = 0);
   // The interface has another MAC address now. Nothing changes on a point-to-point link.
   [[nodiscard]] Status set_mac(const MacAddress& mac);
   // Packets taken on `queue` go to this AF_XDP socket. The kernel removes a closed socket by itself.
@@ -71,10 +78,14 @@ class SteerProgram {
   };
   explicit SteerProgram(const Settings& settings);
   [[nodiscard]] Status load_object();
+  // Before loading.
+  [[nodiscard]] Status prepare_forwarding();
   [[nodiscard]] Status map_heartbeats();
   [[nodiscard]] Status attach_new(XdpMode mode);
   [[nodiscard]] Status attach_here(bool native) const;
   [[nodiscard]] Status take_over();
+  // Forwarding outlives the engine where the program is attached and the array is pinned.
+  void pin_programs() const noexcept;
   // Best effort: a program of another version may have other counters.
   void continue_counters(int of_program) noexcept;
 
@@ -84,6 +95,7 @@ class SteerProgram {
   std::uint32_t id_ = 0;  // of the program
   int program_ = -1;      // descriptors of object_
   int sockets_ = -1;
+  int programs_ = -1;
   isthmus_heartbeat* heartbeats_ = nullptr;
   std::size_t heartbeats_bytes_ = 0;
   Interface interface_;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -50,8 +51,11 @@ namespace {
   return native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
 }
 
-// Where the link of this interface is pinned; empty: there is no BPF file system.
-[[nodiscard]] std::string pin_of(const Interface& interface) {
+constexpr const char* kLink = "";
+constexpr const char* kPrograms = "programs-";  // no link's name begins like this
+
+// Where `what` of this interface is pinned; empty: there is no BPF file system.
+[[nodiscard]] std::string pin_of(const Interface& interface, const char* what = kLink) {
   struct statfs system {};
   struct stat space {};
   if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC ||
@@ -62,7 +66,7 @@ namespace {
   if (mkdir(folder.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
     return "";
   }
-  return folder + "/" + std::to_string(space.st_ino) + "-" + interface.name;
+  return folder + "/" + what + std::to_string(space.st_ino) + "-" + interface.name;
 }
 
 }  // namespace
@@ -160,6 +164,7 @@ Status replace_program(const Interface& interface, int program, const AttachedPr
 
 Status remove_program(const Interface& interface, const AttachedProgram& old) {
   const LibbpfMessages messages;
+  unpin_map(interface);
   if (const auto link = link_of_program(old.id)) {
     const int error = bpf_link_detach(link->get());
     unlink(pin_of(interface).c_str());
@@ -170,6 +175,25 @@ Status remove_program(const Interface& interface, const AttachedProgram& old) {
     return failure(interface, "cannot detach the steer program", error, old.native, messages.last_line());
   }
   return Ok{};
+}
+
+void pin_map(const Interface& interface, int map) noexcept {
+  const LibbpfMessages messages;
+  const std::string pin = pin_of(interface, kPrograms);
+  if (pin.empty()) {
+    return;
+  }
+  const std::string fresh = pin + "-new";
+  unlink(fresh.c_str());  // of a process that ended between the next two
+  if (bpf_obj_pin(map, fresh.c_str()) == 0) {
+    static_cast<void>(rename(fresh.c_str(), pin.c_str()));
+  }
+}
+
+void unpin_map(const Interface& interface) noexcept {
+  if (const std::string pin = pin_of(interface, kPrograms); !pin.empty()) {
+    unlink(pin.c_str());
+  }
 }
 
 std::optional<UniqueFd> map_of_program(int program, const std::string& name) {

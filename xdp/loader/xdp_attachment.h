@@ -16,7 +16,8 @@
 
 namespace isthmus {
 
-// Pins lie in <folder>/isthmus, named by network namespace and interface.
+// Pins lie in <folder>/isthmus, named by network namespace and interface: the link's, and with "programs-" in front
+// that of the array of programs that the attached one calls, which the kernel empties when nobody holds it.
 inline constexpr const char* kBpfFolder = "/sys/fs/bpf";
 
 struct Interface {
@@ -46,6 +47,11 @@ struct AttachedProgram {
 [[nodiscard]] Status remove_program(const Interface& interface, const AttachedProgram& old);
 // The link by which the program of this number is attached; none: by netlink.
 [[nodiscard]] std::optional<UniqueFd> link_of_program(std::uint32_t id);
+
+// The array of programs of what is attached to the interface; replaces that of another at once. Best effort: nothing
+// happens where there is no BPF file system.
+void pin_map(const Interface& interface, int map) noexcept;
+void unpin_map(const Interface& interface) noexcept;
 
 // The map of `program` named `name` (15 characters at most: the kernel truncates longer names).
 [[nodiscard]] std::optional<UniqueFd> map_of_program(int program, const std::string& name);

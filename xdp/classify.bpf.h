@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Decides which packets of an interface go to the engine; all others pass to the kernel untouched.
+ *
+ * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
+ * fleet destinations, in frames for this interface's own MAC address. VLAN-tagged, truncated and unknown packets pass.
+ * A taken packet is redirected to the engine's socket on its receive queue; while that queue has no recent heartbeat,
+ * it is dropped (or passed, if so configured).
+ *
+ * 2026-11-28: a frame for any other MAC address is the kernel's, which drops those for other hosts and routes none that
+ * was broadcast: where a switch floods, only the gateway that was addressed carries the packet.
+ * 2026-11-28: UDP fragments from a remote peer to our tunnel address are dropped and counted: passed on, the kernel
+ * would reassemble them, and an overlay that listens on the same port would take the packet past the gateway's
+ * validation.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h> /* these two need the types of linux/bpf.h */
+#include <bpf/bpf_helpers.h>
+
+#include "xdp/abi.h"
+#include "xdp/maps.h"
+
+#define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
+
+/* Context of one run, looked up once. */
+struct run {
+  struct xdp_md* ctx;
+  const struct ethhdr* ethernet;
+  const struct isthmus_steer_config* config;
+  struct isthmus_steer_counters* counters;
+};
+
+/* ISTHMUS_QUEUE_ bits of the packet's receive queue. The clock is read where a tick has passed, or the heartbeat is not
+   what it was; one that only moves on while the queue is polled changes nothing before the next tick. */
+static __always_inline __u32 queue_state(const struct run* run) {
+  const __u32 queue = run->ctx->rx_queue_index;
+  struct isthmus_heartbeat* heartbeat = bpf_map_lookup_elem(&isthmus_beats, &queue);
+  if (!heartbeat) {
+    return 0;
+  }
+  const __u64 last = *(const volatile __u64*)&heartbeat->nanoseconds;
+  const __u64 state = *(const volatile __u64*)&heartbeat->state;
+  const __u64 tick = bpf_jiffies64();
+  if (state >> ISTHMUS_QUEUE_BITS == tick &&
+      (state & ISTHMUS_QUEUE_POLLED ? last >= heartbeat->seen : last == heartbeat->seen)) {
+    return state;
+  }
+  __u32 bits = 0;
+  if (last != 0) {
+    /* Signed: the heartbeat may be slightly ahead of this CPU's clock. */
+    const __s64 age = (__s64)(bpf_ktime_get_ns() - last);
+    bits |= age < (__s64)run->config->heartbeat_timeout_ns ? ISTHMUS_QUEUE_POLLED : 0;
+    bits |= age < (__s64)run->config->orphan_timeout_ns ? ISTHMUS_QUEUE_FORWARDS : 0;
+  }
+  heartbeat->seen = last;
+  *(volatile __u64*)&heartbeat->state = tick << ISTHMUS_QUEUE_BITS | bits;
+  return bits;
+}
+
+static __always_inline int pass(const struct run* run) {
+  run->counters->passed++;
+  return XDP_PASS;
+}
+
+static __always_inline int for_us(const struct run* run) {
+  const __u16* to = (const __u16*)run->ethernet->h_dest;
+  const __u16* own = run->config->device_mac;
+  return (to[0] == own[0] && to[1] == own[1] && to[2] == own[2]) || run->config->flags & ISTHMUS_ANY_DESTINATION_MAC;
+}
+
+static __always_inline int take(const struct run* run, __u64* taken) {
+  if (!for_us(run)) {
+    run->counters->other_mac++;
+    return pass(run);
+  }
+  const int fallback = run->config->flags & ISTHMUS_ENGINE_DOWN_PASSES ? XDP_PASS : XDP_DROP;
+  if (queue_state(run) & ISTHMUS_QUEUE_POLLED &&
+      bpf_redirect_map(&isthmus_xsks, run->ctx->rx_queue_index, fallback) == XDP_REDIRECT) {
+    ++*taken;
+    return XDP_REDIRECT;
+  }
+  if (fallback == XDP_PASS) {
+    run->counters->engine_down_passed++;
+  } else {
+    run->counters->engine_down_dropped++;
+  }
+  return fallback;
+}
+
+static __always_inline void set_ipv4(struct isthmus_address* to, __be32 address) {
+  to->realm = 0;
+  to->family = bpf_htons(ISTHMUS_IPV4);
+  __builtin_memcpy(to->bytes, &address, 4);
+  __builtin_memset(to->bytes + 4, 0, 12);
+}
+
+static __always_inline void set_ipv6(struct isthmus_address* to, const struct in6_addr* address) {
+  to->realm = 0;
+  to->family = bpf_htons(ISTHMUS_IPV6);
+  __builtin_memcpy(to->bytes, address, 16);
+}
+
+/* From a cluster with native routing to this one: policy is the engine's to decide, as for what comes in a tunnel.
+   Not what is for the node itself, which stays a node. */
+static __always_inline int is_from_native(const struct run* run, const struct isthmus_lpm_key* destination,
+                                          const struct isthmus_lpm_key* source, int to_node) {
+  return (run->config->flags & ISTHMUS_HAS_NATIVE) && !to_node && bpf_map_lookup_elem(&isthmus_native, source) &&
+         bpf_map_lookup_elem(&isthmus_local, destination);
+}
+
+/* Precondition: `destination` and `source` have the full prefix length set. `to_node`: to our tunnel address. */
+static __always_inline int plain(const struct run* run, const struct isthmus_lpm_key* destination,
+                                 const struct isthmus_lpm_key* source, int to_node) {
+  if (!bpf_map_lookup_elem(&isthmus_fleet, destination)) {
+    return is_from_native(run, destination, source, to_node) ? take(run, &run->counters->taken_plain) : pass(run);
+  }
+  if (!bpf_map_lookup_elem(&isthmus_local, source)) {
+    run->counters->foreign_source++;
+    return pass(run);
+  }
+  return take(run, &run->counters->taken_plain);
+}
+
+static __always_inline int is_tunnel_port(const struct run* run, __be16 port) {
+  return port != 0 && (port == run->config->tunnel_ports[0] || port == run->config->tunnel_ports[1]);
+}
+
+static __always_inline int is_tunnel_ipv6(const struct run* run, const struct in6_addr* address) {
+  const __u32* ours = (const void*)run->config->tunnel_ipv6;
+  const __u32* theirs = address->in6_u.u6_addr32;
+  return theirs[0] == ours[0] && theirs[1] == ours[1] && theirs[2] == ours[2] && theirs[3] == ours[3] &&
+         (ours[0] | ours[1] | ours[2] | ours[3]) != 0;
+}
+
+/* Precondition: an unfragmented UDP packet to our tunnel address and port. */
+static __always_inline int tunnel(const struct run* run, const struct isthmus_address* source) {
+  if (!bpf_map_lookup_elem(&isthmus_peers, source)) {
+    run->counters->not_a_peer++;
+    return pass(run);
+  }
+  return take(run, &run->counters->taken_tunnel);
+}
+
+/* Precondition: a UDP fragment to our tunnel address. Only the first has an L4 port, so that all are treated alike. */
+static __always_inline int tunnel_fragment(const struct run* run, const struct isthmus_address* source) {
+  if (!bpf_map_lookup_elem(&isthmus_peers, source) || !for_us(run)) {
+    return pass(run);
+  }
+  run->counters->tunnel_fragment++;
+  return XDP_DROP;
+}
+
+static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, const void* end) {
+  if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
+    return pass(run);
+  }
+  if (ip->daddr == run->config->tunnel_ipv4 && ip->protocol == IPPROTO_UDP && ip->daddr != 0) {
+    const struct udphdr* udp = (const void*)ip + ip->ihl * 4;
+    struct isthmus_address peer;
+    set_ipv4(&peer, ip->saddr);
+    if (ip->frag_off & bpf_htons(FRAGMENT_BITS)) {
+      return tunnel_fragment(run, &peer);
+    }
+    if ((const void*)(udp + 1) > end) {
+      return pass(run);
+    }
+    if (is_tunnel_port(run, udp->dest)) {
+      return tunnel(run, &peer);
+    }
+  }
+  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  set_ipv4(&destination.address, ip->daddr);
+  set_ipv4(&source.address, ip->saddr);
+  return plain(run, &destination, &source, ip->daddr == run->config->tunnel_ipv4);
+}
+
+static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip, const void* end) {
+  if ((const void*)(ip + 1) > end || ip->version != 6) {
+    return pass(run);
+  }
+  if ((ip->nexthdr == IPPROTO_UDP || ip->nexthdr == IPPROTO_FRAGMENT) && is_tunnel_ipv6(run, &ip->daddr)) {
+    const struct udphdr* udp = (const void*)(ip + 1);
+    struct isthmus_address peer;
+    set_ipv6(&peer, &ip->saddr);
+    if ((const void*)(udp + 1) > end) {
+      return pass(run);
+    }
+    if (ip->nexthdr == IPPROTO_FRAGMENT) { /* a header of the same size, which begins with the next one's protocol */
+      return *(const __u8*)udp == IPPROTO_UDP ? tunnel_fragment(run, &peer) : pass(run);
+    }
+    if (is_tunnel_port(run, udp->dest)) {
+      return tunnel(run, &peer);
+    }
+  }
+  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  set_ipv6(&destination.address, &ip->daddr);
+  set_ipv6(&source.address, &ip->saddr);
+  return plain(run, &destination, &source, is_tunnel_ipv6(run, &ip->daddr));
+}
+
+/* Decides about a packet that is not forwarded here. */
+static __always_inline int classify(struct xdp_md* ctx) {
+  const void* end = (const void*)(long)ctx->data_end;
+  const struct ethhdr* ethernet = (const void*)(long)ctx->data;
+  const __u32 only = 0;
+  const struct run run = {
+      .ctx = ctx,
+      .ethernet = ethernet,
+      .config = bpf_map_lookup_elem(&isthmus_config, &only),
+      .counters = bpf_map_lookup_elem(&isthmus_count, &only),
+  };
+
+  if (!run.config || !run.counters) {
+    return XDP_PASS; /* cannot happen: both are arrays of one entry */
+  }
+  if ((const void*)(ethernet + 1) > end) {
+    return pass(&run);
+  }
+  switch (ethernet->h_proto) {
+    case bpf_htons(ETH_P_IP):
+      return ipv4(&run, (const void*)(ethernet + 1), end);
+    case bpf_htons(ETH_P_IPV6):
+      return ipv6(&run, (const void*)(ethernet + 1), end);
+    default:
+      return pass(&run);
+  }
+}
