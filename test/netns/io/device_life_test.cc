@@ -17,6 +17,8 @@ constexpr std::uint16_t kPort = 7000;
 
 class DeviceLifeTest : public testing::Test {
  protected:
+  // Programs are attached by netlink, so that others can take them off; LinkTest has links.
+  void SetUp() override { have_bpf_file_system(false); }
   void make(const AfXdpOptions& options = {.interface = "u0"}, unsigned mtu = 1500) {
     device_.reset();
     lab_.reset();

@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <thread>
+
+#include "xdp/loader/xdp_attachment.h"
 
 namespace isthmus::lab {
 namespace {
@@ -29,6 +32,17 @@ sockaddr_in socket_address(const std::string& address, std::uint16_t port) {
 }  // namespace
 
 void sh(const std::string& command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
+
+void have_bpf_file_system(bool mounted) {
+  ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+  ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  while (umount2(kBpfFolder, MNT_DETACH) == 0) {  // the machine's, and those of earlier tests
+  }
+  ASSERT_EQ(errno, EINVAL) << std::strerror(errno);
+  if (mounted) {
+    ASSERT_EQ(mount("bpf", kBpfFolder, "bpf", 0, nullptr), 0);
+  }
+}
 
 bool eventually(const std::function<bool()>& done, const std::function<void()>& step) {
   const auto end = std::chrono::steady_clock::now() + kTimeout;

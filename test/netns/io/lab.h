@@ -27,6 +27,9 @@ inline const char* const kTunnelEnd = "192.0.2.1";
 // Runs a shell command; if it fails, the test fails and shows the command.
 void sh(const std::string& command);
 
+// A mount namespace of this process's own, in which kBpfFolder is a BPF file system that is empty, or none at all.
+void have_bpf_file_system(bool mounted);
+
 // Polls `done` until it is true; false after a generous timeout. Runs `step` in between.
 [[nodiscard]] bool eventually(const std::function<bool()>& done, const std::function<void()>& step = {});
 

@@ -2,8 +2,6 @@
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
-#include <sched.h>
-#include <sys/mount.h>
 
 #include "lab.h"
 #include "xdp/loader/xdp_attachment.h"
@@ -16,15 +14,13 @@ using namespace lab;
 class LinkTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(unshare(CLONE_NEWNS), 0);
-    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    ASSERT_EQ(mount("bpf", kBpfFolder, "bpf", 0, nullptr), 0);
+    have_bpf_file_system(true);
     lab_ = std::make_unique<Lab>();
     lab_->at("gateway");
   }
   void TearDown() override {
     lab_.reset();
-    EXPECT_EQ(umount2(kBpfFolder, MNT_DETACH), 0);
+    have_bpf_file_system(false);
   }
   static std::optional<AttachedProgram> attached() {
     auto found = attached_program(*find_interface("u0"));
@@ -91,9 +87,9 @@ TEST_F(LinkTest, AForcedDetachAndAnInterfaceMadeAnewAreFollowed) {
 }
 
 TEST_F(LinkTest, AProgramThatAnEarlierRunAttachedByNetlinkIsReplacedByNetlink) {
-  ASSERT_EQ(umount2(kBpfFolder, MNT_DETACH), 0);
+  have_bpf_file_system(false);
   open_device({.interface = "u0"}).reset();
-  ASSERT_EQ(mount("bpf", kBpfFolder, "bpf", 0, nullptr), 0);
+  have_bpf_file_system(true);
   const std::uint32_t left_behind = attached()->id;
   ASSERT_FALSE(link_of_program(left_behind).has_value());
   auto device = open_device({.interface = "u0"});

@@ -27,6 +27,8 @@ FLEET_PROGRAMS = ("control/cli/isthmus",)
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 SUITES = ("product", "arch", "unit", "golden", "perf", "netns", "install", "interop", "asan", "tsan", "lto")
 FLEET_TOOLS = ("test/netns/fleet-load", "test/netns/api-server")
+# Programs of the unit tests' build that interop runs on other kernels.
+KERNEL_PROGRAMS = ("test/unit/xdp/unit-xdp", "test/netns/io/netns-io")
 # Programs of the product build beside the gateway, by the suite that needs them.
 PRODUCT_PROGRAMS = {
     "golden": ("test/golden/make-pcap",),
@@ -55,7 +57,8 @@ suites:
 with --full, or named, also:
   lto      the product with link-time optimization, every source by itself, -Wodr
   interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server, and
-           policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy
+           policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy. Debian's kernel in a
+           virtual machine; needs qemu and the kernel's package
 with --full also:
   asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
@@ -153,10 +156,12 @@ class Suites:
         fleet = None if self.main == "unit" else self.main
         report = self.report
         self.run_steps(report, [lambda suite=suite: self.run_python(report, suite, variant=fleet)
-                                for suite in ("golden", "perf", "netns", "interop") if self.runs(suite)])
+                                for suite in ("golden", "perf", "netns") if self.runs(suite)])
         lane.wait()
         self.lane = None
         steps = []
+        if self.runs("interop"):
+            steps.append(lambda: self.run_interop(fleet))
         if self.runs("netns"):
             steps.append(lambda: self.run_programs(report, "netns", self.main, ("netns",)))
         if self.runs("lto"):
@@ -167,6 +172,13 @@ class Suites:
                       lambda: self.run_programs(report, "tsan", "tsan", areas=TSAN_AREAS),
                       lambda: self.run_python(report, "tsan/fleet", "netns", "tsan", TSAN_FLEET_TESTS)]
         self.run_steps(report, steps)
+
+    def run_interop(self, fleet):
+        """Others' code, and ours on others' kernels. After the lane, which builds in the same folder."""
+        if self.may_hold("interop"):
+            self.builds["unit"].ninja(KERNEL_PROGRAMS)
+            os.environ["ISTHMUS_UNIT_BUILD"] = self.builds["unit"].folder
+        self.run_python(self.report, "interop", variant=fleet)
 
     def build_lto(self):
         """Every source by itself at -O3, and the whole program linked at once: no warning, no type defined twice."""
