@@ -161,4 +161,27 @@ class IoGroup(Group):
                 "measures": {"half of the ratios within": f"{low:.3f} to {high:.3f}"}}
 
 
-GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(), ReferenceGroup()]
+class SettledGroup(Group):
+    """Settled flows over the veth pairs of IoGroup: handed down to XDP, in user space, by the kernel, a bare redirect."""
+
+    cases = {
+        "io/xdp/vxlan/to-fabric": "settled flows to pods of another cluster, handed down to XDP: into the tunnel",
+        "io/xdp/vxlan/from-fabric": "their replies: out of the tunnel",
+        "io/xdp/service/to-fabric": "settled flows to a service: translated, into the tunnel",
+        "io/xdp/service/from-fabric": "their replies: out of the tunnel, translated back",
+        "io/xdp/helper-calls": "an XDP program with and without helper calls: what the machine's mitigations cost",
+    }
+
+    def run(self, build, options, patterns):
+        selected = self.matching(patterns)
+        if os.geteuid() != 0:
+            return [{"case": name, "device": "veth", "skipped": "needs root"} for name in selected]
+        flows = ["1024"] if options.quick else ["1024", "65536", "1048576"]
+        runs = options.runs or (5 if options.quick else 15)
+        chosen = [word for name in selected for word in ("--case", name)]
+        return figures_of(build.program("perf/settled/perf-settled"),
+                          [*chosen, "--flows", *flows, "--runs", str(runs)])
+
+
+GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(),
+          SettledGroup(), ReferenceGroup()]

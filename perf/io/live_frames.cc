@@ -7,6 +7,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -82,6 +83,31 @@ Status Traffic::set_frame(const std::string& interface, std::span<const std::uin
   return Ok{};
 }
 
+Status Traffic::set_spread(const Spread& spread) {
+  const int map = map_of(object_.get(), "pump_templates");
+  const std::uint32_t only = 0;
+  pump_template header{};
+  if (!std::has_single_bit(spread.count) || !std::has_single_bit(spread.ports) || spread.count < spread.ports ||
+      spread.count < 2) {
+    return Error{"connections and L4 ports must be powers of two", "perf/io"};
+  }
+  if (bpf_map_lookup_elem(map, &only, &header) != 0) {
+    return failure("cannot read the frame", "perf/io", errno);
+  }
+  header.vary_at = spread.port_at;
+  header.first_value = spread.first_port;
+  header.spread_mask = spread.count - 1;
+  header.port_bits = static_cast<std::uint32_t>(std::countr_zero(spread.ports));
+  header.address_at = spread.address_at;
+  header.first_address = spread.first_address;
+  header.id_at = spread.id_at;
+  header.payload_at = spread.payload_at;
+  if (bpf_map_update_elem(map, &only, &header, BPF_ANY) != 0) {
+    return failure("cannot set the connections", "perf/io", errno);
+  }
+  return Ok{};
+}
+
 Status Traffic::pump_until(const std::atomic<bool>& stop) {
   while (!stop.load()) {
     xdp_md context{};
@@ -129,6 +155,22 @@ Sunk Traffic::sunk() const {
   return sunk;
 }
 
+std::vector<Traffic::Sample> Traffic::take_samples() {
+  const int map = map_of(object_.get(), "samples");
+  const std::uint32_t only = 0;
+  auto kept = std::make_unique<frame_samples>();
+  std::vector<Sample> taken;
+  if (bpf_map_lookup_elem(map, &only, kept.get()) == 0) {
+    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(kept->taken, SAMPLES); ++i) {
+      const std::uint32_t length = kept->length[i];
+      taken.push_back({length, {kept->bytes[i], kept->bytes[i] + std::min<std::uint32_t>(length, SAMPLE_BYTES)}});
+    }
+    kept->taken = 0;
+    static_cast<void>(bpf_map_update_elem(map, &only, kept.get(), BPF_ANY));
+  }
+  return taken;
+}
+
 double Sunk::latency_at(double share) const {
   const auto rank = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(stamped)));
   std::uint64_t seen = 0;
@@ -149,6 +191,20 @@ Status Traffic::attach(const std::string& interface, const char* program) {
   Status attached = attach_to(interface, program_of(object.get(), program));
   others_.emplace_back(interface, std::move(object));
   return attached;
+}
+
+Status Traffic::attach_bare(const std::string& interface, const char* program, const bare_work& work,
+                            const std::string& to) {
+  if (Status attached = attach(interface, program); !attached) {
+    return attached;
+  }
+  bpf_object* const object = others_.back().second.get();
+  const std::uint32_t only = 0, index = if_nametoindex(to.c_str());
+  if (bpf_map_update_elem(map_of(object, "bare_works"), &only, &work, BPF_ANY) != 0 ||
+      bpf_map_update_elem(map_of(object, "bare_devices"), &only, &index, BPF_ANY) != 0) {
+    return failure("cannot set what is forwarded to " + to, interface, errno);
+  }
+  return Ok{};
 }
 
 Status Traffic::set_bare_socket(const char* interface, int socket) {

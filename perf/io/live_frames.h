@@ -14,6 +14,7 @@
 
 #include "dataplane/api/types.h"
 
+struct bare_work;
 struct bpf_object;
 
 namespace isthmus::perf {
@@ -43,6 +44,18 @@ class Traffic {
   // time are updated in every copy; 0: none.
   [[nodiscard]] Status set_frame(const std::string& interface, std::span<const std::uint8_t> frame, const Flows& flows,
                                  unsigned stamp_at = 0);
+  // Connections in scattered order instead of those of set_frame(), whose frame they are in.
+  struct Spread {
+    unsigned count = 2;          // a power of two
+    unsigned port_at = 0;        // offset of the L4 port that differs
+    unsigned first_port = 1024;  // ports are used before addresses
+    unsigned ports = 2;          // a power of two
+    unsigned address_at = 0;     // offset of the address's low half, which differs too
+    unsigned first_address = 0;
+    unsigned id_at = 0;       // offset of the IP header's identification, which keeps the header's checksum as it is
+    unsigned payload_at = 0;  // offset of four bytes of payload, which do so for the L4 header's
+  };
+  [[nodiscard]] Status set_spread(const Spread& spread);
   // Sends copies, as fast as the other end's receive path takes them, until `stop` is set and a signal reaches the
   // calling thread (the kernel checks for signals between batches).
   [[nodiscard]] Status pump_until(const std::atomic<bool>& stop);
@@ -50,9 +63,18 @@ class Traffic {
   // Counts and drops all packets that reach `interface`.
   [[nodiscard]] Status attach_sink(const std::string& interface);
   [[nodiscard]] Sunk sunk() const;
+  // Beginnings of frames that the sink took since the last call, at most 64.
+  struct Sample {
+    std::size_t length = 0;           // of the frame
+    std::vector<std::uint8_t> bytes;  // at most 192
+  };
+  [[nodiscard]] std::vector<Sample> take_samples();
 
   // Attaches "bare" (to the socket of set_bare_socket) or "to_kernel".
   [[nodiscard]] Status attach(const std::string& interface, const char* program);
+  // Attaches "bare_out", "bare_out_calls" or "bare_back", whose frames leave by `to`.
+  [[nodiscard]] Status attach_bare(const std::string& interface, const char* program, const bare_work& work,
+                                   const std::string& to);
   [[nodiscard]] Status set_bare_socket(const char* interface, int socket);
 
  private:

@@ -16,10 +16,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "perf/io/subjects.h"
 #include "perf/io/turn.h"
+#include "perf/io/turns.h"
 
 namespace isthmus::perf {
 namespace {
@@ -30,80 +32,8 @@ struct Plan {
   std::vector<Subject> subjects;
 };
 
-// Turns of other stands between two turns of the reference.
-constexpr std::size_t kTurnsBetween = 3;
-
-struct Figures {
-  std::vector<double> rates, ratios;
-};
-
-// All stands of a run; the first is the reference.
-class Turns {
- public:
-  explicit Turns(const Plan& plan) : figures_(plan.subjects.size()) {
-    for (const Subject& subject : plan.subjects) {
-      stands_.push_back(std::make_unique<Stand>(subject, plan.turn));
-    }
-  }
-  // One turn of every stand, related to the mean of the reference's turns before and after it. False: a stand forwarded
-  // nothing.
-  bool take() {
-    const std::size_t others = stands_.size() - 1;
-    double before = turn_of(0);
-    for (std::size_t start = 0; start < others && before > 0; start += kTurnsBetween) {
-      const std::size_t end = std::min(start + kTurnsBetween, others);
-      for (std::size_t i = start; i < end; ++i) {
-        if (turn_of(stand_at(i)) <= 0) {
-          return false;
-        }
-      }
-      const double after = turn_of(0);
-      for (std::size_t i = start; i < end; ++i) {
-        Figures& figures = figures_[stand_at(i)];
-        figures.ratios.push_back(figures.rates.back() / ((before + after) / 2));
-      }
-      figures_[0].ratios.push_back(after / before);
-      before = after;
-    }
-    ++first_;
-    return before > 0;
-  }
-  [[nodiscard]] std::size_t size() const { return stands_.size(); }
-  [[nodiscard]] const std::string& name(std::size_t i) const { return stands_[i]->name(); }
-  [[nodiscard]] const Figures& figures(std::size_t i) const { return figures_[i]; }
-
- private:
-  // The order rotates by one with each run, so that no stand always follows the reference.
-  [[nodiscard]] std::size_t stand_at(std::size_t slot) const { return 1 + (slot + first_) % (stands_.size() - 1); }
-  double turn_of(std::size_t i) {
-    const double rate = stands_[i]->take_turn();
-    if (rate <= 0) {
-      std::fprintf(stderr, "io-bench: %s forwarded nothing\n", name(i).c_str());
-    }
-    figures_[i].rates.push_back(rate);
-    return rate;
-  }
-
-  std::vector<std::unique_ptr<Stand>> stands_;
-  std::vector<Figures> figures_;
-  std::size_t first_ = 0;
-};
-
-// Median and quartiles, because other work on the machine disturbs single turns.
-struct Spread {
-  double low = 0, median = 0, high = 0;
-};
-
-Spread spread_of(std::vector<double> values) {
-  if (values.empty()) {
-    return {1, 1, 1};  // the reference alone
-  }
-  std::sort(values.begin(), values.end());
-  return {values[values.size() / 4], values[values.size() / 2], values[values.size() * 3 / 4]};
-}
-
-void report(const std::string& name, const Figures& figures) {
-  const Spread rate = spread_of(figures.rates), ratio = spread_of(figures.ratios);
+void report(const std::string& name, const TurnFigures& figures) {
+  const Quartiles rate = quartiles_of(figures.rates), ratio = quartiles_of(figures.ratios);
   std::printf("%-24s %6.3f Mpps (%.3f to %.3f)  %.0f ns per frame, median of %zu turns, %.3f x bare (%.3f to %.3f)\n",
               name.c_str(), rate.median, rate.low, rate.high, 1e3 / rate.median, figures.rates.size(), ratio.median,
               ratio.low, ratio.high);
@@ -151,7 +81,11 @@ int main(int argc, char** argv) {
     std::fputs("usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES 60..1514]]]\n", stderr);
     return 2;
   }
-  Turns turns(*plan);
+  std::vector<std::shared_ptr<Stand>> stands;
+  for (const Subject& subject : plan->subjects) {
+    stands.push_back(stand_of(subject, plan->turn));
+  }
+  Turns turns(std::move(stands), 't');
   for (unsigned run = 0; run < plan->runs; ++run) {
     if (!turns.take()) {
       return 1;

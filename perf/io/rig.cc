@@ -6,15 +6,12 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 #include <iterator>
 #include <string>
 
 namespace isthmus::perf {
 
-namespace {
-
-Status run_all(std::initializer_list<const char*> commands, const char* needs) {
+Status run_commands(std::initializer_list<const char*> commands, const char* needs) {
   for (const char* command : commands) {
     if (std::system(command) != 0) {
       return Error{std::string("command failed: ") + command, "perf/io", needs};
@@ -23,18 +20,26 @@ Status run_all(std::initializer_list<const char*> commands, const char* needs) {
   return Ok{};
 }
 
-}  // namespace
-
-Status build_rig() {
+Status build_links() {
   if (unshare(CLONE_NEWNET) != 0) {
     return Error{std::string("cannot create a network namespace: ") + std::strerror(errno), "perf/io", "run as root"};
   }
-  return run_all(
+  return run_commands(
       {
           "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.ip_forward=1",
           "ip link add g0 address 02:00:00:00:01:01 type veth peer name u0 address 02:00:00:00:01:02",
           "ip link add d0 address 02:00:00:00:02:02 type veth peer name s0 address 02:00:00:00:02:01",
           "for i in g0 u0 d0 s0; do ip link set $i up; done",
+      },
+      "needs iproute2 and procps");
+}
+
+Status build_rig() {
+  if (Status links = build_links(); !links) {
+    return links;
+  }
+  return run_commands(
+      {
           "ip address add 10.1.0.254/16 dev u0",
           "ip address add 10.2.0.254/16 dev d0",
           "ip neigh add 10.2.0.1 lladdr 02:00:00:00:02:01 dev d0",
@@ -43,7 +48,7 @@ Status build_rig() {
 }
 
 Status build_kernel_gateway() {
-  return run_all(
+  return run_commands(
       {
           "ip address add 192.0.2.1/24 dev d0",
           "ip neigh add 192.0.2.2 lladdr 02:00:00:00:02:01 dev d0",

@@ -3,10 +3,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -26,14 +22,6 @@ constexpr int kForwarderPriority = 10;
 constexpr auto kPause = std::chrono::milliseconds(1);
 constexpr unsigned kMaxPauses = 5000;
 constexpr std::uint64_t kWarmUpFrames = 10'000;
-constexpr char kTurn = 't', kEnd = 'e';  // an explicit end, because other stands' processes hold the link open too
-
-void pin_to(unsigned core) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(core, &cores);
-  static_cast<void>(sched_setaffinity(0, sizeof cores, &cores));  // ignored on a machine with fewer cores
-}
 
 void set_realtime_priority(int priority) {
   const sched_param parameters{.sched_priority = priority};
@@ -105,7 +93,36 @@ bool warm_up(const Traffic& traffic) {
   return false;
 }
 
-double one_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
+// In the stand's process.
+Result<Stand::Answer> set_up(const Subject& subject, const Turn& turn) {
+  if (Status built = build_rig(); !built) {
+    return built.error();
+  }
+  auto loaded = Traffic::load();
+  if (!loaded) {
+    return loaded.error();
+  }
+  const std::shared_ptr<Traffic> traffic = *std::move(loaded);
+  auto made = subject.make(*traffic);
+  if (!made) {
+    return made.error();
+  }
+  const std::shared_ptr<RoundForwarder> forwarder = *std::move(made);
+  if (Status sink = traffic->attach_sink(subject.sink != nullptr ? subject.sink : kInterfaceSink); !sink) {
+    return sink.error();
+  }
+  const Status frame = traffic->set_frame(kInterfacePump, bench_frame(turn.frame_bytes),
+                                          {.count = kFlows, .offset = kSourcePortOffset, .first = 40000});
+  if (!frame) {
+    return frame.error();
+  }
+  return Stand::Answer(
+      [traffic, forwarder, seconds = turn.seconds](char) { return take_turn(*traffic, forwarder.get(), seconds); });
+}
+
+}  // namespace
+
+double take_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
   const TrafficRun run(traffic, forwarder);
   if (!warm_up(traffic)) {
     return 0;
@@ -113,71 +130,8 @@ double one_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
   return measure(traffic, seconds);
 }
 
-// In the stand's process: sets up, then runs turns on request until the end is requested.
-Status serve(const Subject& subject, const Turn& turn, int link) {
-  pin_to(1);
-  if (Status built = build_rig(); !built) {
-    return built;
-  }
-  auto traffic = Traffic::load();
-  if (!traffic) {
-    return traffic.error();
-  }
-  auto forwarder = subject.make(**traffic);
-  if (!forwarder) {
-    return forwarder.error();
-  }
-  if (Status sink = (*traffic)->attach_sink(subject.sink != nullptr ? subject.sink : kInterfaceSink); !sink) {
-    return sink;
-  }
-  const Status frame = (*traffic)->set_frame(kInterfacePump, bench_frame(turn.frame_bytes),
-                                             {.count = kFlows, .offset = kSourcePortOffset, .first = 40000});
-  if (!frame) {
-    return frame;
-  }
-  for (char request = 0; read(link, &request, 1) == 1 && request == kTurn;) {
-    const double rate = one_turn(**traffic, forwarder->get(), turn.seconds);
-    if (write(link, &rate, sizeof rate) != sizeof rate) {
-      break;
-    }
-  }
-  return Ok{};
-}
-
-}  // namespace
-
-Stand::Stand(Subject subject, const Turn& turn) : subject_(std::move(subject)) {
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return;
-  }
-  link_ = UniqueFd(ends[0]);
-  const UniqueFd far(ends[1]);
-  process_ = fork();
-  if (process_ == 0) {
-    static_cast<void>(prctl(PR_SET_PDEATHSIG, SIGKILL));  // the link alone does not show that the parent was killed
-    link_ = UniqueFd();
-    const Status served = serve(subject_, turn, far.get());
-    if (!served) {
-      std::fprintf(stderr, "io-bench: %s: %s\n", subject_.name.c_str(), served.error().text().c_str());
-    }
-    _exit(served ? 0 : 1);
-  }
-}
-
-Stand::~Stand() {
-  if (process_ > 0) {
-    static_cast<void>(write(link_.get(), &kEnd, 1) == 1);
-    link_ = UniqueFd();
-    waitpid(process_, nullptr, 0);
-  }
-}
-
-double Stand::take_turn() {
-  double rate = 0;
-  const bool taken =
-      process_ > 0 && write(link_.get(), &kTurn, 1) == 1 && read(link_.get(), &rate, sizeof rate) == sizeof rate;
-  return taken ? rate : 0;
+std::unique_ptr<Stand> stand_of(const Subject& subject, const Turn& turn) {
+  return std::make_unique<Stand>(subject.name, [&] { return set_up(subject, turn); });
 }
 
 }  // namespace isthmus::perf

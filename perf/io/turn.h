@@ -1,16 +1,12 @@
-// A forwarder in a test stand of its own: a process with its own namespace, in which traffic runs for one turn at a
-// time. Short turns of several stands alternate, so that all see the same machine conditions. Threads: the caller's;
-// the stand's on core 1; a turn's pump and forwarder on core 0.
+// One turn of traffic through a forwarder in a stand of its own. Threads: the turn's pump and forwarder on core 0.
 #pragma once
-
-#include <sys/types.h>
 
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "dataplane/io/unique_fd.h"
 #include "perf/io/forwarders.h"
+#include "perf/io/stand.h"
 
 namespace isthmus::perf {
 
@@ -27,22 +23,11 @@ struct Turn {
   unsigned frame_bytes = 60;
 };
 
-class Stand {
- public:
-  Stand(Subject subject, const Turn& turn);
-  ~Stand();
-  Stand(const Stand&) = delete;
-  Stand& operator=(const Stand&) = delete;
+// Million frames per second that reach the sink within `seconds`, while the pump runs, and the forwarder if there is
+// one. 0: nothing arrived.
+[[nodiscard]] double take_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds);
 
-  [[nodiscard]] const std::string& name() const { return subject_.name; }
-  // Million frames per second that reached the sink in one turn. 0: nothing arrived, or the stand failed (and printed
-  // why).
-  [[nodiscard]] double take_turn();
-
- private:
-  Subject subject_;
-  pid_t process_ = -1;
-  UniqueFd link_;  // a byte sent requests a turn, the rate is the reply
-};
+// A stand in which the subject is set up; any request is for one turn.
+[[nodiscard]] std::unique_ptr<Stand> stand_of(const Subject& subject, const Turn& turn);
 
 }  // namespace isthmus::perf

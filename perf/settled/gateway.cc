@@ -1,0 +1,143 @@
+#include "perf/settled/gateway.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "dataplane/api/devices.h"
+#include "dataplane/api/maglev.h"
+#include "perf/io/rig.h"
+
+namespace isthmus::perf {
+namespace {
+
+constexpr DeviceId kUnderlay{0}, kLocal{1};
+constexpr PeerId kPeer{1};
+constexpr int kWorkerPriority = 10;     // above the pump's
+constexpr Seconds kForever{8'000'000};  // no flow expires while other stands have their turns
+
+EngineOptions options_for(std::uint32_t flows) {
+  EngineOptions options;
+  options.name = "perf-settled";
+  options.keep_state = false;
+  options.cores = {0};
+  options.cluster = ClusterId{1};
+  options.tunnel = tunnel_end(settled_ends().our_tunnel);
+  options.underlay_device = kUnderlay;
+  options.connections = std::max<std::uint32_t>(flows + flows / 4, 4096);
+  options.half_open_limit = options.connections;
+  options.endpoints = 1024;
+  options.flow_events_per_second = 0;
+  options.timeouts.other = options.timeouts.half_open = kForever;
+  return options;
+}
+
+// Threads that the engine starts inherit it.
+class RealTime {
+ public:
+  explicit RealTime(int priority) {
+    const sched_param parameters{.sched_priority = priority};
+    static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the privilege, results are noisier
+  }
+  ~RealTime() {
+    const sched_param parameters{};
+    static_cast<void>(sched_setscheduler(0, SCHED_OTHER, &parameters));
+  }
+  RealTime(const RealTime&) = delete;
+  RealTime& operator=(const RealTime&) = delete;
+};
+
+FrontendEntry service() {
+  const SettledEnds& ends = settled_ends();
+  auto set = std::make_shared<BackendSet>();
+  set->backends.push_back({BackendId{1}, ends.pod, ends.pod_port, ClusterId{2}});
+  const MaglevBackend backend{ends.pod, ends.pod_port, IpProtocol::kUdp};
+  set->ring = maglev_ring({&backend, 1});
+  return {{Realm{0}, ends.vip, IpProtocol::kUdp, ends.vip_port}, ServiceId{1}, false, std::move(set)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uint32_t flows, bool hand_down) {
+  auto gateway = std::make_unique<SettledGateway>();
+  gateway->flows_ = flows;
+  gateway->hand_down_ = hand_down;
+  const EngineOptions options = options_for(flows);
+  auto engine = Engine::create(options);
+  if (!engine) {
+    return engine.error();
+  }
+  gateway->engine_ = *std::move(engine);
+  for (const char* interface : {kInterfaceOut, kInterfaceIn}) {  // kUnderlay, kLocal
+    AfXdpOptions device;
+    device.interface = interface;
+    auto opened = open_af_xdp(device);
+    if (!opened) {
+      return opened.error();
+    }
+    if (auto added = gateway->engine_->add_device(*std::move(opened)); !added) {
+      return added.error();
+    }
+  }
+  {
+    const RealTime priority(kWorkerPriority);
+    if (Status started = gateway->engine_->start(); !started) {
+      return started.error();
+    }
+  }
+  if (Status published = gateway->publish(work); !published) {
+    return published.error();
+  }
+  std::vector<EndpointEntry> endpoints = {
+      {Realm{0}, settled_ends().pod, ClusterId{2}, Identity{settled_ends().their_identity}, kNoPeer}};
+  for (std::uint32_t n = 0; n < settled_clients(flows); ++n) {
+    const IpAddress client = IpAddress::ipv4(Be32::of(settled_ends().first_client.as_ipv4().host() + n));
+    endpoints.push_back({Realm{0}, client, ClusterId{1}, Identity{settled_ends().our_identity}, kNoPeer});
+  }
+  gateway->engine_->upsert_endpoints(endpoints);
+  return gateway;
+}
+
+Status SettledGateway::publish(Work work) {
+  const SettledEnds& ends = settled_ends();
+  const AdjacencyId fabric = engine_->adjacency(kUnderlay, ends.their_tunnel);
+  const AdjacencyId clients = engine_->adjacency(kLocal, *IpAddress::parse("169.254.0.2"));
+  engine_->set_adjacency(fabric, ends.to_fabric);
+  engine_->set_adjacency(clients, ends.to_clients);
+  TableDelta delta;
+  delta.upsert_peers = {{kPeer, ClusterId{2}, ends.their_tunnel, L4Port{8472}, fabric, true}};
+  delta.clusters = {{ClusterId{1}, true, true, {ends.clients}, {}}, {ClusterId{2}, false, true, {ends.pods}, {kPeer}}};
+  delta.local_routes = {{ends.clients, kLocal, clients}};
+  if (work == Work::kTranslate) {
+    delta.upsert_frontends.push_back(service());
+  }
+  return engine_->publish(delta);
+}
+
+bool SettledGateway::settled() const {
+  const EngineCounters counters = engine_->counters();
+  return counters.connections.now == flows_ && !hand_down_;
+}
+
+std::string SettledGateway::state() const {
+  const EngineCounters counters = engine_->counters();
+  std::string text = std::to_string(counters.connections.now) + " of " + std::to_string(flows_) + " connections";
+  for (const DropCount& drop : counters.drops) {
+    if (drop.packets != 0) {
+      text += "; " + std::string(drop.name) + " " + std::to_string(drop.packets);
+    }
+  }
+  return text;
+}
+
+std::uint64_t SettledGateway::received() const {
+  std::uint64_t sum = 0;
+  for (const DeviceStatus& device : engine_->counters().devices) {
+    sum += device.counters.rx_packets;
+  }
+  return sum;
+}
+
+}  // namespace isthmus::perf

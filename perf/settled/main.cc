@@ -1,0 +1,191 @@
+// perf-settled: settled flows on their course through a node, each course, on one core: with our gateway, handed down
+// to the kernel's XDP programs and not; with the kernel doing the same work; and with the least that an XDP program
+// does to the same bytes (the reference).
+//   io/xdp/vxlan/*    pods talk to pods of another cluster
+//   io/xdp/service/*  to a service: translated, tracked
+//   io/xdp/helper-calls  the reference with more helper calls: what one costs, the machine's mitigations included
+// Pump, forwarder and sink share core 0, so that a rate is the cost of a frame, theirs included. Frames are looked at
+// at the sink: a wrong one ends the run. Stands take turns, so that all see the same machine conditions.
+#include <fnmatch.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/figures/figures.h"
+#include "perf/io/traffic.h"
+#include "perf/io/turns.h"
+#include "perf/settled/subjects.h"
+
+namespace isthmus::perf {
+namespace {
+
+struct Options {
+  std::vector<std::string> cases = {"*"};
+  std::vector<std::uint32_t> flows = {1024, 65536, 1048576};
+  SettledRun run;
+  unsigned runs = 10;
+  std::string json;
+};
+
+struct CourseName {
+  const char* name;
+  char request;
+};
+constexpr CourseName kCourses[] = {{"to-fabric", kTurnToFabric}, {"from-fabric", kTurnFromFabric}};
+constexpr struct {
+  const char* name;
+  Work work;
+} kWorks[] = {{"vxlan", Work::kForward}, {"service", Work::kTranslate}};
+
+constexpr const char* kHelperCalls = "io/xdp/helper-calls";
+
+std::string case_of(const char* work, const CourseName& course) {
+  return std::string("io/xdp/") + work + "/" + course.name;
+}
+
+bool wanted(const Options& options, const std::string& name) {
+  return std::any_of(options.cases.begin(), options.cases.end(),
+                     [&](const std::string& glob) { return fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
+}
+
+using Stands = std::vector<std::shared_ptr<Stand>>;
+
+Stands stands_for(const SettledRun& run) {
+  Stands stands;
+  const auto add = [&](const char* name, Forwards what) { stands.push_back(settled_stand(name, what, run)); };
+  add("bare XDP redirect", Forwards::kBare);
+
+  add("kernel", Forwards::kKernel);
+  add("AF_XDP", Forwards::kAfXdp);
+  return stands;
+}
+
+// The median over turns of one stand's rate divided by another's in the same round.
+double times(const TurnFigures& one, const TurnFigures& other) {
+  std::vector<double> ratios;
+  for (std::size_t turn = 0; turn < std::min(one.rates.size(), other.rates.size()); ++turn) {
+    ratios.push_back(one.rates[turn] / other.rates[turn]);
+  }
+  return quartiles_of(ratios).median;
+}
+
+Figure figure_of(const std::string& name, const Turns& turns, const SettledRun& run) {
+  const TurnFigures& ours = turns.figures(1);
+  const Quartiles rate = quartiles_of(ours.rates), ratio = quartiles_of(ours.ratios);
+  Figure figure;
+  figure.name = name;
+  figure.device = "veth";
+  figure.flows = run.flows;
+  figure.frame_bytes = run.inner_frame_bytes;
+  figure.mpps = rate.median;
+  figure.reference = turns.name(0);
+  figure.ratio_to_reference = ratio.median;
+  figure.measures = {{"ratio to the reference, lower quartile", ratio.low},
+                     {"ratio to the reference, upper quartile", ratio.high}};
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    figure.measures.emplace_back(turns.name(i) + ", Mpps", quartiles_of(turns.figures(i).rates).median);
+    if (i > 1) {
+      figure.measures.emplace_back("times the rate of " + turns.name(i), times(ours, turns.figures(i)));
+    }
+  }
+  return figure;
+}
+
+Turns take_turns(const Options& options, const Stands& stands, char request) {
+  Turns turns(stands, request);
+  for (unsigned n = 0; n < options.runs; ++n) {
+    if (!turns.take()) {
+      std::exit(1);
+    }
+  }
+  return turns;
+}
+
+// All that is asked for of one kind of work, with so many flows.
+void measure(const Options& options, const char* work_name, const SettledRun& run, std::vector<Figure>& figures) {
+  if (std::none_of(std::begin(kCourses), std::end(kCourses),
+                   [&](const CourseName& course) { return wanted(options, case_of(work_name, course)); })) {
+    return;
+  }
+  const Stands stands = stands_for(run);
+  for (const auto& stand : stands) {
+    if (stand->ask(kSettle) <= 0) {
+      std::fprintf(stderr, "perf-settled: %s is not ready\n", stand->name().c_str());
+      std::exit(1);
+    }
+  }
+  for (const CourseName& course : kCourses) {
+    if (!wanted(options, case_of(work_name, course))) {
+      continue;
+    }
+    figures.push_back(figure_of(case_of(work_name, course), take_turns(options, stands, course.request), run));
+    print(figures.back());
+  }
+}
+
+// The reference, and the same program with BARE_CALLS more calls.
+Figure helper_calls(const Options& options, const std::string& name) {
+  SettledRun run = options.run;
+  run.flows = options.flows.front();
+  const Stands stands = {settled_stand("bare XDP redirect", Forwards::kBare, run),
+                         settled_stand("with more helper calls", Forwards::kBareCalls, run)};
+  const Turns turns = take_turns(options, stands, kTurnToFabric);
+  Figure figure = figure_of(name, turns, run);
+  std::vector<double> costs;
+  for (const double ratio : turns.figures(1).ratios) {
+    costs.push_back((1 / ratio - 1) * 1e3 / quartiles_of(turns.figures(0).rates).median / BARE_CALLS);
+  }
+  const Quartiles cost = quartiles_of(costs);
+  figure.measures.insert(figure.measures.end(), {{"calls", BARE_CALLS},
+                                                 {"ns per call", cost.median},
+                                                 {"ns per call, lower quartile", cost.low},
+                                                 {"ns per call, upper quartile", cost.high}});
+  return figure;
+}
+
+int run(Options& options) {
+  std::vector<Figure> figures;
+  if (wanted(options, kHelperCalls)) {
+    figures.push_back(helper_calls(options, kHelperCalls));
+    print(figures.back());
+  }
+  for (const std::uint32_t flows : options.flows) {
+    for (const auto& work : kWorks) {
+      options.run.flows = flows;
+      options.run.work = work.work;
+      measure(options, work.name, options.run, figures);
+    }
+  }
+  if (figures.empty()) {
+    std::fprintf(stderr,
+                 "perf-settled: no case matches; the cases are io/xdp/{vxlan,service}/{to,from}-fabric and %s\n",
+                 kHelperCalls);
+    return 1;
+  }
+  if (!options.json.empty()) {
+    write_json(figures, options.json);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace isthmus::perf
+
+int main(int argc, char** argv) {
+  isthmus::perf::Options options;
+  CLI::App app("Settled flows handed down to XDP, beside the kernel's path and a bare redirect.", "perf-settled");
+  app.add_option("--case", options.cases, "io/xdp/vxlan/to-fabric and others; * and ? match (*)");
+  app.add_option("--flows", options.flows, "powers of two (1024 65536 1048576)")->check(CLI::Range(2U, 4'194'304U));
+  app.add_option("--frame", options.run.inner_frame_bytes, "bytes of the inner frame (60)")
+      ->check(CLI::Range(60U, 1514U));
+  app.add_option("--seconds", options.run.seconds, "length of a turn (0.1)")->check(CLI::Range(0.01, 60.0));
+  app.add_option("--runs", options.runs, "turns of each (10)")->check(CLI::Range(1U, 10'000U));
+  app.add_option("--json", options.json, "output file for the results");
+  CLI11_PARSE(app, argc, argv);
+  return isthmus::perf::run(options);
+}
