@@ -335,7 +335,7 @@ static __always_inline int write_packet(const struct run* run, const struct depa
     return 0;
   }
   if (departure->at == OUTER_IPV4_BYTES) {
-    return push_ipv4(data, end, departure, flow, inner, run->counters->passed);
+    return push_ipv4(data, end, departure, flow, inner, run->counters->forwarded_encapsulated);
   }
   if (departure->at == OUTER_IPV6_BYTES) {
     return push_ipv6(data, end, departure, flow, inner);
@@ -375,7 +375,30 @@ static __always_inline const struct isthmus_flow* find(const struct run* run, st
     return 0;
   }
   *lease = lease_of(flow);
-  return *lease && origin_holds(run, data, end, flow, arrival, inner) ? flow : 0;
+  if (!*lease) {
+    run->counters->flow_withdrawn++;
+    return 0;
+  }
+  if (!origin_holds(run, data, end, flow, arrival, inner)) {
+    run->counters->flow_unusual++;
+    return 0;
+  }
+  return flow;
+}
+
+/* `decapsulated`: 1 or 0. */
+static __always_inline void count(struct isthmus_steer_counters* counters, struct isthmus_lease* lease, __u32 bytes,
+                                  int to_tunnel, int decapsulated) {
+  lease->packets++;
+  lease->bytes += bytes;
+  counters->forwarded++;
+  counters->forwarded_decapsulated += decapsulated;
+  if (to_tunnel) {
+    counters->forwarded_encapsulated++;
+    counters->forwarded_fabric_bytes += bytes;
+  } else {
+    counters->forwarded_local_bytes += bytes;
+  }
 }
 
 /* Returns the action, or UP with the frame as it was. */
@@ -385,19 +408,23 @@ static __always_inline int forward(const struct run* run) {
   struct inner inner;
   struct isthmus_lease* lease = 0;
   const struct isthmus_flow* flow = find(run, &arrival, &inner, &lease);
-  if (!flow || !lease || !prepare(run, flow, &inner, &departure)) {
+  if (!flow || !lease) {
+    return UP;
+  }
+  if (!prepare(run, flow, &inner, &departure)) {
+    run->counters->flow_unusual++;
     return UP;
   }
   const __u32 from = arrival.inner + ETH_HLEN;
   const int excess = arrival.length - from - inner.bytes; /* Ethernet padding, for one */
   if (from != departure.at && bpf_xdp_adjust_head(run->ctx, (int)from - (int)departure.at) != 0) {
-    return UP; /* no room */
+    run->counters->flow_unusual++; /* no room in front of it */
+    return UP;
   }
   if ((excess != 0 && bpf_xdp_adjust_tail(run->ctx, -excess) != 0) || !write_packet(run, &departure, flow, &inner)) {
     return XDP_ABORTED; /* does not happen */
   }
-  lease->packets++;
-  lease->bytes += inner.bytes;
+  count(run->counters, lease, inner.bytes, departure.tunnel != 0, arrival.inner != 0);
   return departure.action;
 }
 

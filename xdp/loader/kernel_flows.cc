@@ -52,7 +52,8 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
       {{BPF_MAP_TYPE_ARRAY, "isthmus_tunnels", word, sizeof(isthmus_tunnel), kTunnels, true}, &made->tunnels_},
       {{BPF_MAP_TYPE_ARRAY, "isthmus_hops", word, sizeof(isthmus_hop), kHops, true}, &made->hops_},
       {{BPF_MAP_TYPE_ARRAY, "isthmus_epochs", word, sizeof(isthmus_epochs), 1, true}, &made->epochs_},
-      {{BPF_MAP_TYPE_DEVMAP, "isthmus_devices", word, word, kDevices, false}, &made->devices_},
+      {{BPF_MAP_TYPE_DEVMAP, "isthmus_devices", word, word, kDevices, false}, &made->devices_[0]},
+      {{BPF_MAP_TYPE_DEVMAP, "isthmus_devices", word, word, kDevices, false}, &made->devices_[1]},
       {{BPF_MAP_TYPE_ARRAY, "isthmus_inner", word, word, 1, false}, &made->inner_},
   };
   for (const auto& [shape, fd] : shapes) {
@@ -68,10 +69,12 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
   if (Status mapped = made->map_areas(); !mapped) {
     return mapped.error();
   }
-  const UniqueFd* const maps[] = {&made->flows_, &made->leases_, &made->tunnels_,
-                                  &made->hops_,  &made->epochs_, &made->devices_};
-  for (std::size_t i = 0; i < std::size(kMapNames); ++i) {
-    made->named_[i] = {kMapNames[i], maps[i]->get()};
+  for (const std::size_t fragments : {0u, 1u}) {
+    const UniqueFd* const maps[] = {&made->flows_, &made->leases_, &made->tunnels_,
+                                    &made->hops_,  &made->epochs_, &made->devices_[fragments]};
+    for (std::size_t i = 0; i < std::size(kMapNames); ++i) {
+      made->named_[fragments][i] = {kMapNames[i], maps[i]->get()};
+    }
   }
   return made;
 }
@@ -111,8 +114,10 @@ std::span<isthmus_hop> KernelFlows::hops() const noexcept {
 std::uint32_t* KernelFlows::epochs() const noexcept { return static_cast<isthmus_epochs*>(epoch_area_.start)->word; }
 
 Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
-  if (bpf_map_update_elem(devices_.get(), &device, &interface_index, BPF_ANY) != 0) {
-    return refused("the interface that packets leave by", errno);
+  for (const UniqueFd& map : devices_) {
+    if (bpf_map_update_elem(map.get(), &device, &interface_index, BPF_ANY) != 0) {
+      return refused("the interface that packets leave by", errno);
+    }
   }
   return Ok{};
 }

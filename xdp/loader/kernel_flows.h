@@ -35,7 +35,9 @@ class KernelFlows {
     const char* name;
     int fd;
   };
-  [[nodiscard]] std::span<const NamedMap> maps() const noexcept { return named_; }
+  // `fragments`: of a program for multi-buffer frames; the kernel keeps these and the others from having the map of
+  // devices in common.
+  [[nodiscard]] std::span<const NamedMap> maps(bool fragments) const noexcept { return named_[fragments ? 1 : 0]; }
 
   [[nodiscard]] std::uint32_t entries() const noexcept { return entries_; }
   // As long as entries() + 1: lease 0 is no flow's.
@@ -64,10 +66,11 @@ class KernelFlows {
   [[nodiscard]] Status map_areas();
 
   std::uint32_t entries_ = 0;
-  UniqueFd flows_, leases_, tunnels_, hops_, epochs_, devices_;
+  UniqueFd flows_, leases_, tunnels_, hops_, epochs_;
+  UniqueFd devices_[2];     // the second: of programs for multi-buffer frames
   UniqueFd inner_, outer_;  // an array of maps, whose update waits for programs
   Area lease_area_, tunnel_area_, hop_area_, epoch_area_;
-  NamedMap named_[std::size(kMapNames)] = {};
+  NamedMap named_[2][std::size(kMapNames)] = {};
 };
 
 }  // namespace isthmus

@@ -190,7 +190,7 @@ Status SteerProgram::prepare_forwarding() {
     }
     return Ok{};
   }
-  for (const auto& [name, fd] : settings_.kernel_flows->maps()) {
+  for (const auto& [name, fd] : settings_.kernel_flows->maps(settings_.fragments)) {
     if (const int error = bpf_map__reuse_fd(bpf_object__find_map_by_name(object, name), fd); error != 0) {
       return load_failure(error, name);
     }
