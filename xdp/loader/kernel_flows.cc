@@ -122,14 +122,14 @@ Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
   return Ok{};
 }
 
+// One call each: a batch knows no BPF_NOEXIST (kernel/bpf/syscall.c, generic_map_update_batch).
 std::size_t KernelFlows::insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows) {
-  LIBBPF_OPTS(bpf_map_batch_opts, options);  // a batch knows no BPF_NOEXIST
-  auto count = static_cast<std::uint32_t>(keys.size());
-  if (count != 0 && bpf_map_update_batch(flows_.get(), keys.data(), flows.data(), &count, &options) != 0 &&
-      count == keys.size()) {
-    return 0;  // refused as a whole: the kernel has not counted
+  std::size_t inserted = 0;
+  while (inserted < keys.size() &&
+         bpf_map_update_elem(flows_.get(), &keys[inserted], &flows[inserted], BPF_NOEXIST) == 0) {
+    ++inserted;
   }
-  return count;
+  return inserted;
 }
 
 // A batch ends at a key that is not there.

@@ -48,8 +48,8 @@ class KernelFlows {
 
   // Packets for this device of the engine leave by the interface.
   [[nodiscard]] Status set_device(std::uint32_t device, int interface_index);
-  // Keys and values are of one length; none of the keys is in the map, which would be overwritten. Returns how many
-  // were inserted, from the front; fewer: the map refuses more.
+  // Keys and values are of one length. Returns how many were inserted, from the front; fewer: the map has the next key
+  // already, which stays as it is, or no room for it.
   [[nodiscard]] std::size_t insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows);
   // Keys that are not there are passed over.
   void erase(std::span<const isthmus_flow_key> keys);
