@@ -68,15 +68,24 @@ struct isthmus_steer_config {
   __u16 device_mac[3];     /* the interface's own address, in wire order */
   __u16 realm;             /* of the engine's flow keys */
   __u64 orphan_timeout_ns; /* without a heartbeat for so long, nothing is forwarded any more */
+  __u64 rules_version;     /* from 1: another one after every change of peers and prefixes */
   __u32 device;            /* the engine's number of the device */
   __u32 padding;
 };
-static_assert(sizeof(struct isthmus_steer_config) == 64, "configuration without padding");
+static_assert(sizeof(struct isthmus_steer_config) == 72, "configuration without padding");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, tunnel_ipv4) == 16, "after the IPv6 address");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 24,
               "timeout after tunnel addresses and ports");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, device_mac) == 40, "MAC address after the flags");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, orphan_timeout_ns) == 48, "after MAC address and realm");
+
+/* A verdict of the rules about packets from one address to another (classify.bpf.h). */
+#define ISTHMUS_VERDICTS 1024 /* on each CPU */
+struct isthmus_verdict {
+  __u64 stamp; /* the version of the rules, shifted by eight; family; verdict */
+  __u64 word[4];
+};
+static_assert(sizeof(struct isthmus_verdict) == 40, "record without padding");
 
 /* ---- Settled flows that the engine has handed down (forward.bpf.c) ------------------------------------------------
 

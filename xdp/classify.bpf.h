@@ -5,7 +5,8 @@
  * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
  * fleet destinations, in frames for this interface's own MAC address. VLAN-tagged, truncated and unknown packets pass.
  * A taken packet is redirected to the engine's socket on its receive queue; while that queue has no recent heartbeat,
- * it is dropped (or passed, if so configured).
+ * it is dropped (or passed, if so configured). What the rules say of a pair of addresses is kept, so that most packets
+ * cost one look-up instead of two in the tries.
  *
  * 2026-11-28: a frame for any other MAC address is the kernel's, which drops those for other hosts and routes none that
  * was broadcast: where a switch floods, only the gateway that was addressed carries the packet.
@@ -27,6 +28,7 @@
 
 #include "xdp/abi.h"
 #include "xdp/maps.h"
+#include "xdp/words.bpf.h"
 
 #define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
 
@@ -102,10 +104,46 @@ static __always_inline void set_ipv4(struct isthmus_address* to, __be32 address)
   __builtin_memset(to->bytes + 4, 0, 12);
 }
 
-static __always_inline void set_ipv6(struct isthmus_address* to, const struct in6_addr* address) {
+static __always_inline void set_ipv6(struct isthmus_address* to, const void* address) {
   to->realm = 0;
   to->family = bpf_htons(ISTHMUS_IPV6);
   __builtin_memcpy(to->bytes, address, 16);
+}
+
+/* What the rules say of packets from one address to another that are not tunnel packets. */
+#define VERDICT_NONE 0
+#define VERDICT_PASS 1
+#define VERDICT_FOREIGN 2 /* pass: to the fleet, but not from this cluster */
+#define VERDICT_TAKE 3
+#define VERDICT_BITS 2
+
+/* Source and destination address, as in isthmus_flow_key. IPv4: in the first word, the rest is zero. */
+struct pair {
+  __u64 word[4];
+  __u8 family;
+};
+
+/* The place of its verdict, for which pairs compete. */
+static __always_inline struct isthmus_verdict* verdict_place(const struct pair* pair) {
+  const __u64 odd = 0x9e3779b97f4a7c15ULL, other = 0xd6e8feb86659fd93ULL;
+  const __u64 mixed = pair->word[0] * odd + pair->word[1] * other;
+  const __u64 sum = mixed ^ mixed >> 32 ^ (pair->word[2] * other + pair->word[3] * odd);
+  const __u32 index = sum * odd >> 32 & (ISTHMUS_VERDICTS - 1);
+  return bpf_map_lookup_elem(&isthmus_verdicts, &index);
+}
+
+/* The stamp of a verdict by the rules of this run. */
+static __always_inline __u64 stamp_of(const struct run* run, const struct pair* pair) {
+  return (run->config->rules_version << 8) | (__u64)pair->family << VERDICT_BITS;
+}
+
+static __always_inline int known_verdict(const struct run* run, const struct pair* pair,
+                                         const struct isthmus_verdict* place) {
+  const __u64 stamp = place->stamp;
+  const __u64 differ = (place->word[0] ^ pair->word[0]) | (place->word[1] ^ pair->word[1]) |
+                       (place->word[2] ^ pair->word[2]) | (place->word[3] ^ pair->word[3]) |
+                       ((stamp >> VERDICT_BITS) ^ (stamp_of(run, pair) >> VERDICT_BITS));
+  return differ == 0 ? stamp & ((1 << VERDICT_BITS) - 1) : VERDICT_NONE;
 }
 
 /* From a cluster with native routing to this one: policy is the engine's to decide, as for what comes in a tunnel.
@@ -116,17 +154,43 @@ static __always_inline int is_from_native(const struct run* run, const struct is
          bpf_map_lookup_elem(&isthmus_local, destination);
 }
 
-/* Precondition: `destination` and `source` have the full prefix length set. `to_node`: to our tunnel address. */
-static __always_inline int plain(const struct run* run, const struct isthmus_lpm_key* destination,
-                                 const struct isthmus_lpm_key* source, int to_node) {
-  if (!bpf_map_lookup_elem(&isthmus_fleet, destination)) {
-    return is_from_native(run, destination, source, to_node) ? take(run, &run->counters->taken_plain) : pass(run);
+static __always_inline int look_up_verdict(const struct run* run, const struct pair* pair, int to_node) {
+  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
+  if (pair->family == ISTHMUS_IPV4) {
+    set_ipv4(&source.address, pair->word[0]);
+    set_ipv4(&destination.address, pair->word[0] >> 32);
+  } else {
+    set_ipv6(&source.address, pair->word);
+    set_ipv6(&destination.address, pair->word + 2);
   }
-  if (!bpf_map_lookup_elem(&isthmus_local, source)) {
+  if (!bpf_map_lookup_elem(&isthmus_fleet, &destination)) {
+    return is_from_native(run, &destination, &source, to_node) ? VERDICT_TAKE : VERDICT_PASS;
+  }
+  return bpf_map_lookup_elem(&isthmus_local, &source) ? VERDICT_TAKE : VERDICT_FOREIGN;
+}
+
+/* `to_node`: to our tunnel address. */
+static __always_inline int plain(const struct run* run, const struct pair* pair, int to_node) {
+  struct isthmus_verdict* place = verdict_place(pair);
+  int verdict = place ? known_verdict(run, pair, place) : VERDICT_NONE;
+  if (verdict == VERDICT_NONE) {
+    /* Before the rules are read: if they change meanwhile, the verdict counts as one by those before. */
+    const __u64 stamp = stamp_of(run, pair);
+    barrier();
+    verdict = look_up_verdict(run, pair, to_node);
+    if (place) {
+      __builtin_memcpy(place->word, pair->word, sizeof place->word);
+      place->stamp = stamp | verdict;
+    }
+  }
+  if (verdict == VERDICT_TAKE) {
+    return take(run, &run->counters->taken_plain);
+  }
+  if (verdict == VERDICT_FOREIGN) {
     run->counters->foreign_source++;
-    return pass(run);
   }
-  return take(run, &run->counters->taken_plain);
+  return pass(run);
 }
 
 static __always_inline int is_tunnel_port(const struct run* run, __be16 port) {
@@ -176,11 +240,8 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
       return tunnel(run, &peer);
     }
   }
-  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
-  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
-  set_ipv4(&destination.address, ip->daddr);
-  set_ipv4(&source.address, ip->saddr);
-  return plain(run, &destination, &source, ip->daddr == run->config->tunnel_ipv4);
+  const struct pair pair = {.word = {load64(&ip->saddr)}, .family = ISTHMUS_IPV4};
+  return plain(run, &pair, ip->daddr == run->config->tunnel_ipv4);
 }
 
 static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip, const void* end) {
@@ -201,11 +262,12 @@ static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip,
       return tunnel(run, &peer);
     }
   }
-  struct isthmus_lpm_key destination = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
-  struct isthmus_lpm_key source = {.prefix_length = ISTHMUS_LPM_FIXED_BITS + 128};
-  set_ipv6(&destination.address, &ip->daddr);
-  set_ipv6(&source.address, &ip->saddr);
-  return plain(run, &destination, &source, is_tunnel_ipv6(run, &ip->daddr));
+  const void* addresses = &ip->saddr;
+  const struct pair pair = {
+      .word = {load64(addresses), load64(addresses + 8), load64(addresses + 16), load64(addresses + 24)},
+      .family = ISTHMUS_IPV6,
+  };
+  return plain(run, &pair, is_tunnel_ipv6(run, &ip->daddr));
 }
 
 /* Decides about a packet that is not forwarded here. */

@@ -349,6 +349,14 @@ static __always_inline int write_packet(const struct run* run, const struct depa
   return 1;
 }
 
+/* Whether the packet is known not to be the engine's, so that there is no flow to look for. */
+static __always_inline int passes(const struct run* run, const struct isthmus_flow_key* key) {
+  const struct pair pair = {.word = {key->head, key->tail[0], key->tail[1], key->tail[2]}, .family = key->family};
+  const struct isthmus_verdict* place = verdict_place(&pair);
+  const int verdict = place ? known_verdict(run, &pair, place) : VERDICT_NONE;
+  return verdict == VERDICT_PASS || verdict == VERDICT_FOREIGN;
+}
+
 /* Finds the decision for a packet. 0: there is none that holds. */
 static __always_inline const struct isthmus_flow* find(const struct run* run, struct arrival* arrival,
                                                        struct inner* inner, struct isthmus_lease** lease) {
@@ -368,6 +376,9 @@ static __always_inline const struct isthmus_flow* find(const struct run* run, st
   const void* ethernet = data + arrival->inner;
   ONE_ADDRESS(ethernet);
   if (!read_inner(ethernet, end, arrival->available, run->config->realm, inner)) {
+    return 0;
+  }
+  if (arrival->inner == 0 && passes(run, &inner->key)) {
     return 0;
   }
   const struct isthmus_flow* flow = bpf_map_lookup_elem(&isthmus_flows, &inner->key);

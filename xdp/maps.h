@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The maps of the kernel programs. Each loaded object (one per device leg) has its own. The engine writes them, the
- * program only reads them, except for the counters. The loader resizes isthmus_xsks and isthmus_beats to the number of
- * the leg's receive queues.
+ * program only reads them, except for counters, verdicts, and what it keeps beside the heartbeats. The loader resizes
+ * isthmus_xsks and isthmus_beats to the number of the leg's receive queues.
  */
 #pragma once
 
@@ -57,6 +57,14 @@ struct {
   __type(key, struct isthmus_lpm_key);
   __type(value, __u32);
 } isthmus_native SEC(".maps");
+
+/* Verdicts of these tables, for (source, destination): the program's own. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, ISTHMUS_VERDICTS);
+  __type(key, __u32);
+  __type(value, struct isthmus_verdict);
+} isthmus_verdicts SEC(".maps");
 
 /* The engine's AF_XDP sockets, by receive queue. */
 struct {

@@ -130,11 +130,23 @@ SteerMaps::SteerMaps(const Fds& fds, const isthmus_steer_config& base)
       peers_(fds.peers, "peers"),
       fleet_(fds.fleet, "fleet prefixes"),
       local_(fds.local, "local sources"),
-      native_(fds.native, "prefixes with native routing") {}
+      native_(fds.native, "prefixes with native routing") {
+  config_.rules_version = 1;
+}
 
 Status SteerMaps::start() { return write_config(); }
 
-Status SteerMaps::apply(const SteerRules& rules) {
+Status SteerMaps::apply(const SteerRules& rules) { return end_change(replace(rules)); }
+
+Status SteerMaps::change(const SteerChange& change) { return end_change(add_and_remove(change)); }
+
+Status SteerMaps::end_change(Status status) {
+  ++config_.rules_version;
+  Status written = write_config();
+  return status ? written : status;
+}
+
+Status SteerMaps::replace(const SteerRules& rules) {
   isthmus_steer_config changed = config_;
   if (auto status = set_tunnel(rules.tunnel, changed); !status) {
     return status;
@@ -152,7 +164,7 @@ Status SteerMaps::apply(const SteerRules& rules) {
   return removed ? local_.remove_others(desired.local) : removed;
 }
 
-Status SteerMaps::change(const SteerChange& change) {
+Status SteerMaps::add_and_remove(const SteerChange& change) {
   if (Status added = add_missing(keys_of(change.added)); !added) {
     return added;
   }

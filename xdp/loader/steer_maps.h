@@ -64,6 +64,11 @@ class SteerMaps {
   };
   [[nodiscard]] static Desired keys_of(const SteerRules& rules);
   [[nodiscard]] Status add_missing(const Desired& desired);
+  [[nodiscard]] Status replace(const SteerRules& rules);
+  [[nodiscard]] Status add_and_remove(const SteerChange& change);
+  // Verdicts of the program on what the maps were before do not count any more. Passes on `status`, unless it is good
+  // and this fails.
+  [[nodiscard]] Status end_change(Status status);
   [[nodiscard]] Status set_config(isthmus_steer_config config, bool native);
   [[nodiscard]] Status write_config();
 

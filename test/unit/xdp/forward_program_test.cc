@@ -249,10 +249,26 @@ TEST_F(ForwardProgramTest, NothingIsForwardedBeforeTheDeviceHasJoined) {
   auto loaded = SteerProgram::load(settings_);
   ASSERT_TRUE(loaded.ok()) << loaded.error().text();
   local_.program = *std::move(loaded);
-  ASSERT_TRUE(local_.program->apply({}).ok());
+  ASSERT_TRUE(local_.program->apply(rules()).ok());
   EXPECT_TRUE(goes_up(Way::kLocal, arriving(before, Way::kLocal)));
   ASSERT_TRUE(local_.program->join(kLocalDevice, false).ok());
   EXPECT_FALSE(goes_up(Way::kLocal, arriving(before, Way::kLocal)));
+}
+
+TEST_F(ForwardProgramTest, WhatTheRulesLeaveToTheKernelIsNotForwarded) {
+  const PacketSpec before = inside({});
+  hand_down(before, decision(before, translated(before), Way::kLocal, Way::kVxlan4));
+  const FrameBytes frame = arriving(before, Way::kLocal);
+  EXPECT_FALSE(goes_up(Way::kLocal, frame));
+  SteerRules others = rules();
+  others.fleet = {*Prefix::parse("10.99.0.0/16")};
+  ASSERT_TRUE(local_.program->apply(others).ok());
+  lease().valid = 0;  // the engine withdraws; the classification gets the packet
+  EXPECT_EQ(run(Way::kLocal, frame).action, static_cast<unsigned>(XDP_PASS));
+  lease().valid = 1;
+  EXPECT_EQ(run(Way::kLocal, frame).action, static_cast<unsigned>(XDP_PASS));
+  ASSERT_TRUE(local_.program->apply(rules()).ok());
+  EXPECT_FALSE(goes_up(Way::kLocal, frame));
 }
 
 TEST_F(ForwardProgramTest, TheMultiBufferVariantForwardsWhatIsInOneBuffer) {

@@ -135,16 +135,21 @@ class ForwardRig : public testing::Test {
       }
     }
   }
+  static SteerRules rules() {
+    SteerRules rules;
+    rules.tunnel = tunnel_end(ip("192.0.2.1"));
+    rules.tunnel.ipv6 = ip("2001:db8::1");
+    rules.tunnel.ports[1] = L4Port{6081};
+    rules.fleet = {*Prefix::parse("10.200.0.10"), *Prefix::parse("fd00:ff::a")};
+    rules.local_sources = {*Prefix::parse("10.1.0.0/16"), *Prefix::parse("fd00:1::/48")};
+    return rules;
+  }
   void load(SteeredLeg& leg, std::uint32_t device, bool underlay) {
     settings_.kernel_flows = flows_.get();
     auto loaded = SteerProgram::load(settings_);
     ASSERT_TRUE(loaded.ok()) << loaded.error().text();
     leg.program = *std::move(loaded);
-    SteerRules rules;
-    rules.tunnel = tunnel_end(ip("192.0.2.1"));
-    rules.tunnel.ipv6 = ip("2001:db8::1");
-    rules.tunnel.ports[1] = L4Port{6081};
-    ASSERT_TRUE(leg.program->apply(rules).ok());
+    ASSERT_TRUE(leg.program->apply(rules()).ok());
     ASSERT_TRUE(leg.program->join(device, underlay).ok());
   }
   static void write_record(Way way, bool leaves, isthmus_tunnel& into) {

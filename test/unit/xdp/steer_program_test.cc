@@ -458,6 +458,49 @@ TEST_F(SteerProgramTest, AChangeOfRulesAddsAndRemovesWhatItNames) {
   EXPECT_EQ(run(ipv4({.source = "10.7.0.1", .destination = kRemotePod})), static_cast<unsigned>(XDP_PASS));
 }
 
+// More pairs than verdicts are kept, so that they compete; each is asked for twice, and again by other rules.
+TEST_F(SteerProgramTest, EveryPairOfAddressesHasItsOwnVerdict) {
+  load();
+  const auto check = [&](unsigned taken_subnet) {
+    for (unsigned round = 0; round < 2; ++round) {
+      for (unsigned i = 0; i < 1500; ++i) {
+        const unsigned subnet = i % 3 + 2;
+        const std::string to4 = "10." + std::to_string(subnet) + ".0." + std::to_string(i % 250);
+        const std::string to6 = "fd00:" + std::to_string(subnet) + "::" + std::to_string(i % 250);
+        const std::string host = std::to_string(i % 200 + 1);
+        const unsigned expected = subnet == taken_subnet ? XDP_REDIRECT : XDP_PASS;
+        program_->heartbeats()[0].nanoseconds = now();
+        ASSERT_EQ(run(ipv4({.source = ("10.1.0." + host).c_str(), .destination = to4.c_str()})), expected) << to4;
+        ASSERT_EQ(run(ipv6(("fd00:1::" + host).c_str(), to6.c_str())), expected) << to6;
+        ASSERT_EQ(run(ipv4({.source = ("10.5.0." + host).c_str(), .destination = to4.c_str()})),
+                  static_cast<unsigned>(XDP_PASS));
+      }
+    }
+  };
+  check(2);
+  SteerRules changed = rules();
+  changed.fleet = {prefix("10.3.0.0/16"), prefix("fd00:3::/48")};
+  ASSERT_TRUE(program_->apply(changed).ok());
+  check(3);
+}
+
+TEST_F(SteerProgramTest, ARefusedChangeLeavesNoVerdictBehind) {
+  load();
+  const Packet later = ipv4({.source = kPod, .destination = "10.3.1.1"});
+  EXPECT_EQ(run(later), static_cast<unsigned>(XDP_PASS));
+  SteerChange change;
+  change.added.fleet = {prefix("10.3.0.0/16")};
+  ASSERT_TRUE(program_->change(change).ok());
+  EXPECT_EQ(run(later), static_cast<unsigned>(XDP_REDIRECT));
+  SteerRules bad = rules();
+  bad.tunnel.ipv4 = address("fd00::1");
+  EXPECT_FALSE(program_->apply(bad).ok());
+  EXPECT_EQ(run(later), static_cast<unsigned>(XDP_REDIRECT));
+  std::swap(change.added, change.removed);
+  ASSERT_TRUE(program_->change(change).ok());
+  EXPECT_EQ(run(later), static_cast<unsigned>(XDP_PASS));
+}
+
 TEST_F(SteerProgramTest, ADefaultRouteOfOneFamilyDoesNotCoverTheOther) {
   load();
   SteerRules everything = rules();
