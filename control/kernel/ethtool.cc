@@ -23,7 +23,6 @@ constexpr std::array kOffloads = {
     Offload{ETHTOOL_GTSO, ETHTOOL_STSO, "tcp-segmentation-offload"},
     Offload{ETHTOOL_GGSO, ETHTOOL_SGSO, "generic-segmentation-offload"},
     Offload{ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM, "tx-checksumming"},
-    Offload{ETHTOOL_GGRO, ETHTOOL_SGRO, "generic-receive-offload"},
 };
 
 class EthtoolSocket {
@@ -90,6 +89,14 @@ Status disable_offloads(const std::string& interface) {
     return Error{
         enabled->front() + " stays enabled: frames of the node would reach the gateway with incomplete checksums",
         interface, "disable it with `ethtool -K`, or remove the interface, it is created again"};
+  }
+  return Ok{};
+}
+
+Status enable_gro(const std::string& interface) {
+  ethtool_value value{.cmd = ETHTOOL_SGRO, .data = 1};
+  if (const int code = EthtoolSocket().call(interface, &value); code != 0 && code != EOPNOTSUPP) {
+    return ethtool_error(interface, "cannot enable generic-receive-offload", code);
   }
   return Ok{};
 }

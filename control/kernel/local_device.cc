@@ -188,6 +188,9 @@ Status configure(NetlinkRequests& requests, const LocalDeviceOptions& options, c
   if (auto done = disable_offloads(options.kernel_end); !done) {
     return done;
   }
+  if (auto done = enable_gro(options.kernel_end); !done) {
+    return done;
+  }
   for (const LinkDetails* end : {&pair.kernel_end, &pair.engine_end}) {
     if (auto done = set_link(requests, *end, options.mtu, true); !done) {
       return done;

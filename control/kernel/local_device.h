@@ -5,6 +5,8 @@
 // - NOARP, no multicast, no IPv6 addresses of its own: the node's stack must not originate frames on it (a stray ARP or
 //   ND packet also ties the kernel's polling to the wrong core).
 // - no checksum, TSO or GSO offload on the kernel end: a frame that enters AF_XDP must carry a complete checksum.
+// - GRO on the kernel end: otherwise it discards what XDP programs redirect to the engine end (settled flows that are
+//   handed down).
 // - as many queues as workers, on both ends: the receive queue of a frame follows the sender's transmit queue.
 // - rp_filter loose on the kernel end: packets arrive from sources that the node reaches by another route.
 // The pair outlives the gateway: while no engine runs, fleet traffic is dropped there instead of leaving

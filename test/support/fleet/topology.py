@@ -61,6 +61,9 @@ class Topology:
         netns = self._add(f"{cluster.name}-{node.name}", NODE_SYSCTLS)
         port = f"{cluster.name}-{node.name}"
         connect(router, port, netns, "eth0", node.queues)
+        if node.name in {gateway.node for gateway in cluster.gateways}:
+            # Without it, this end discards what a gateway's XDP program redirects to the other.
+            router.run(["ethtool", "-K", port, "gro", "on"])
         router.ip(f"link set {port} master {cluster.name}")
         netns.ip(f"addr add {cluster.node_ipv4(node)}/24 dev eth0",
                  f"addr add {cluster.node_ipv6(node)}/64 dev eth0 nodad",

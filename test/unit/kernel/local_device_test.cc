@@ -16,6 +16,7 @@
 #include "control/kernel/links.h"
 #include "control/kernel/sysctl.h"
 #include "test/unit/kernel/network_namespace.h"
+#include "xdp/loader/transmit_probe.h"
 
 namespace isthmus::test {
 namespace {
@@ -27,6 +28,11 @@ class LocalDeviceTest : public KernelTest {
     auto link = query_link(*requests, interface);
     EXPECT_TRUE(link && *link) << interface;
     return link && *link ? **link : LinkDetails{};
+  }
+  // What the steer program redirects to the engine end arrives at the kernel end.
+  static void expect_transmits_redirected() {
+    int error = 0;
+    EXPECT_EQ(transmits_by_trial(*find_interface("isthmus0x"), error), std::optional(true)) << error;
   }
 };
 
@@ -52,6 +58,7 @@ TEST_F(LocalDeviceTest, IsCreatedWithItsConfiguration) {
   const auto enabled = enabled_offloads("isthmus0");
   ASSERT_TRUE(enabled) << enabled.error().text();
   EXPECT_TRUE(enabled->empty()) << enabled->front();
+  expect_transmits_redirected();
   EXPECT_EQ(read_sysctl("ipv4/conf/isthmus0/rp_filter"), "2");
   EXPECT_EQ(read_sysctl("ipv6/conf/isthmus0/accept_ra"), "0");
   EXPECT_EQ(read_sysctl("ipv6/conf/isthmus0/disable_ipv6"), "0");
@@ -63,7 +70,7 @@ TEST_F(LocalDeviceTest, IsAdoptedAndReconfigured) {
   const auto created = kernel_->make_local_device({.queues = 2, .mtu = Bytes{1450}});
   ASSERT_TRUE(created) << created.error().text();
   sh("ip link set isthmus0 mtu 1400 arp on multicast on && ip link set isthmus0x down");
-  sh("ethtool -K isthmus0 tx on tso on gso on gro on >/dev/null && ethtool -L isthmus0 tx 1");
+  sh("ethtool -K isthmus0 tx on tso on gso on gro off >/dev/null && ethtool -L isthmus0 tx 1");
   sh("sysctl -qw net.ipv4.conf.isthmus0.rp_filter=1");
 
   const auto adopted = kernel_->make_local_device({.queues = 2, .mtu = Bytes{1450}});
@@ -74,6 +81,7 @@ TEST_F(LocalDeviceTest, IsAdoptedAndReconfigured) {
   EXPECT_TRUE(details("isthmus0").no_arp);
   EXPECT_FALSE(details("isthmus0").multicast);
   EXPECT_TRUE(enabled_offloads("isthmus0")->empty());
+  expect_transmits_redirected();
   EXPECT_EQ(queue_counts("isthmus0")->tx, 2U);
   EXPECT_EQ(read_sysctl("ipv4/conf/isthmus0/rp_filter"), "2");
 }
