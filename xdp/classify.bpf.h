@@ -32,6 +32,14 @@
 
 #define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
 
+/* Set before loading: the program may be given frames in several buffers. */
+const volatile __u8 isthmus_fragments = 0;
+
+/* Whether the frame is in one buffer, as the engine and isthmus_forward need it. */
+static __always_inline int is_whole(struct xdp_md* ctx) {
+  return !isthmus_fragments || bpf_xdp_get_buff_len(ctx) == ctx->data_end - ctx->data;
+}
+
 /* Context of one run, looked up once. */
 struct run {
   struct xdp_md* ctx;
@@ -86,6 +94,10 @@ static __always_inline int take(const struct run* run, __u64* taken) {
   const int fallback = run->config->flags & ISTHMUS_ENGINE_DOWN_PASSES ? XDP_PASS : XDP_DROP;
   if (queue_state(run) & ISTHMUS_QUEUE_POLLED &&
       bpf_redirect_map(&isthmus_xsks, run->ctx->rx_queue_index, fallback) == XDP_REDIRECT) {
+    if (!is_whole(run->ctx)) { /* the kernel would drop it, and count it on some versions only */
+      run->counters->longer_than_buffer++;
+      return XDP_DROP;
+    }
     ++*taken;
     return XDP_REDIRECT;
   }

@@ -12,9 +12,6 @@
 
 #define UP (-1) /* not forwarded here */
 
-/* Set before loading: the program may be given frames in several buffers. */
-const volatile __u8 isthmus_fragments = 0;
-
 /* How a packet arrived. */
 struct arrival {
   __u64 header;    /* the tunnel header's eight bytes */
@@ -367,7 +364,7 @@ static __always_inline const struct isthmus_flow* find(const struct run* run, st
     return 0;
   }
   arrival->length = arrival->available = end - data;
-  if (isthmus_fragments && bpf_xdp_get_buff_len(run->ctx) != arrival->length) {
+  if (!is_whole(run->ctx)) {
     return 0;
   }
   if ((run->config->flags & ISTHMUS_UNDERLAY) && !read_outer(run, data, end, arrival)) {

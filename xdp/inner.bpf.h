@@ -24,6 +24,12 @@
    one only. */
 #define ONE_ADDRESS(pointer) asm volatile("" : "+r"(pointer))
 
+static_assert(__builtin_offsetof(struct isthmus_flow_key, source_port) == 8 &&
+                  __builtin_offsetof(struct isthmus_flow_key, protocol) == 12 &&
+                  __builtin_offsetof(struct isthmus_flow_key, family) == 13 &&
+                  __builtin_offsetof(struct isthmus_flow_key, realm) == 14,
+              "one word: protocol at bit 32, family at 40, realm at 48");
+
 struct inner {
   struct isthmus_flow_key key;
   __u32 bytes;  /* of the IP packet */
@@ -45,12 +51,14 @@ struct inner {
 #define TCP_FLAGS_AT 13
 #define TCP_OPENS_OR_CLOSES 7 /* FIN, SYN, RST */
 
-/* `bytes`: of the L4 header and what follows, in the IP packet; `end`: of what may be read. */
-static __always_inline int read_l4(const void* l4, const void* end, __u32 bytes, struct inner* into) {
+/* `bytes`: of the L4 header and what follows, in the IP packet; `end`: of what may be read. Ports to realm are written
+   as one word: a load that spans several recent stores, as in the hash of the key, stalls. */
+static __always_inline int read_l4(const void* l4, const void* end, __u32 bytes, __u8 protocol, __u64 space,
+                                   struct inner* into) {
   if (l4 + UDP_BYTES > end) {
     return 0;
   }
-  if (into->key.protocol == IPPROTO_TCP) {
+  if (protocol == IPPROTO_TCP) {
     const __u8* tcp = l4;
     if (l4 + TCP_BYTES > end) {
       return 0;
@@ -60,7 +68,7 @@ static __always_inline int read_l4(const void* l4, const void* end, __u32 bytes,
       return 0;
     }
     into->covered = 1;
-  } else if (into->key.protocol == IPPROTO_UDP) {
+  } else if (protocol == IPPROTO_UDP) {
     const struct udphdr* udp = l4;
     const __u32 length = bpf_ntohs(udp->len);
     if (length < UDP_BYTES || length > bytes) {
@@ -70,8 +78,7 @@ static __always_inline int read_l4(const void* l4, const void* end, __u32 bytes,
   } else {
     return 0;
   }
-  into->key.source_port = load16(l4);
-  into->key.destination_port = load16(l4 + 2);
+  store64(&into->key.source_port, load32(l4) | (__u64)protocol << 32 | space);
   return 1;
 }
 
@@ -84,7 +91,7 @@ static __always_inline int read_inner(const void* ethernet, const void* end, __u
     return 0;
   }
   const __u32 start = load32(ip - 2);
-  into->key.realm = realm;
+  const __u64 space = (__u64)realm << 48;
   if ((start & PLAIN_IPV4_MASK) == PLAIN_IPV4) {
     const struct iphdr* header = ip;
     into->bytes = bpf_ntohs(header->tot_len);
@@ -93,12 +100,11 @@ static __always_inline int read_inner(const void* ethernet, const void* end, __u
       return 0;
     }
     into->key.head = load64(&header->saddr);
-    into->key.protocol = header->protocol;
-    into->key.family = ISTHMUS_IPV4;
     into->key.tail[0] = into->key.tail[1] = into->key.tail[2] = 0;
     into->ecn = header->tos & 3;
     into->hops = header->ttl;
-    return read_l4(ip + IPV4_BYTES, end, into->bytes - IPV4_BYTES, into);
+    return read_l4(ip + IPV4_BYTES, end, into->bytes - IPV4_BYTES, header->protocol, space | (__u64)ISTHMUS_IPV4 << 40,
+                   into);
   }
   if ((start & PLAIN_IPV6_MASK) == PLAIN_IPV6) {
     const struct ipv6hdr* header = ip;
@@ -113,11 +119,10 @@ static __always_inline int read_inner(const void* ethernet, const void* end, __u
     into->key.tail[0] = load64((const void*)&header->saddr + 8);
     into->key.tail[1] = load64(&header->daddr);
     into->key.tail[2] = load64((const void*)&header->daddr + 8);
-    into->key.protocol = header->nexthdr;
-    into->key.family = ISTHMUS_IPV6;
     into->ecn = start >> 28 & 3;
     into->hops = header->hop_limit;
-    return read_l4(ip + IPV6_BYTES, end, into->bytes - IPV6_BYTES, into);
+    return read_l4(ip + IPV6_BYTES, end, into->bytes - IPV6_BYTES, header->nexthdr, space | (__u64)ISTHMUS_IPV6 << 40,
+                   into);
   }
   return 0;
 }

@@ -579,7 +579,12 @@ TEST_F(SteerProgramTest, IfAMapIsFullTheOldRulesStayInForce) {
 TEST_F(SteerProgramTest, TheMultiBufferVariantLoads) {
   load({.queues = 8, .fragments = true});
   EXPECT_EQ(program_->heartbeats().size(), 8u);
-  EXPECT_EQ(run(ipv4({.source = kPod, .destination = kVip})), static_cast<unsigned>(XDP_REDIRECT));
+  Packet packet = ipv4({.source = kPod, .destination = kVip});
+  EXPECT_EQ(run(packet), static_cast<unsigned>(XDP_REDIRECT));
+  packet.resize(8000);
+  EXPECT_EQ(run(packet), static_cast<unsigned>(XDP_DROP));
+  EXPECT_EQ(counters().longer_than_buffer, 1u);
+  EXPECT_EQ(counters().taken_plain, 1u);
 }
 
 }  // namespace
