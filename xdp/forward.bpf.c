@@ -101,7 +101,7 @@ static __always_inline struct isthmus_lease* lease_of(const struct isthmus_flow*
 static __always_inline int checksum_holds(const void* data, const void* end, const struct arrival* arrival,
                                           const struct inner* inner) {
   const void* udp = data + ETH_HLEN + IPV6_BYTES;
-  if (!inner->covered || inner->bytes + ETH_HLEN != arrival->available || data + OUTER_IPV6_BYTES + IPV6_BYTES > end) {
+  if (!inner->covered || inner->bytes + ETH_HLEN != arrival->available || data + OUTER_IPV6_BYTES + IPV4_BYTES > end) {
     return 0;
   }
   __u64 sum = sum_of(data + ETH_HLEN + 8, 8, 0); /* the addresses */
