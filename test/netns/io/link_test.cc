@@ -3,7 +3,14 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include <filesystem>
+#include <iterator>
+#include <memory>
+#include <string>
+
 #include "lab.h"
+#include "xdp/loader/kernel_flows.h"
+#include "xdp/loader/steer_program.h"
 #include "xdp/loader/xdp_attachment.h"
 
 namespace isthmus {
@@ -96,6 +103,62 @@ TEST_F(LinkTest, AProgramThatAnEarlierRunAttachedByNetlinkIsReplacedByNetlink) {
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   EXPECT_NE(attached()->id, left_behind);
   EXPECT_TRUE(device->check().up);
+}
+
+// An engine's program on u0 with what it hands down; both end with this.
+struct Forwarding {
+  std::unique_ptr<KernelFlows> flows;
+  std::unique_ptr<SteerProgram> program;
+};
+
+Forwarding forwarding_on_u0() {
+  auto flows = KernelFlows::create(16);
+  EXPECT_TRUE(flows.ok());
+  auto program = SteerProgram::load({.kernel_flows = flows->get()});
+  EXPECT_TRUE(program.ok());
+  EXPECT_TRUE((*program)->attach(*find_interface("u0"), XdpMode::kAuto).ok());
+  EXPECT_TRUE((*program)->join(0, false).ok());
+  EXPECT_TRUE((*program)->apply(left_rules()).ok());
+  return {*std::move(flows), *std::move(program)};
+}
+
+// Whether the program on u0 has isthmus_forward to call.
+bool u0_forwards() {
+  const auto attached = attached_program(*find_interface("u0"));
+  const auto programs = map_of_program((*attached)->fd.get(), "isthmus_progs");
+  const std::uint32_t place = 0;
+  std::uint32_t id = 0;
+  return bpf_map_lookup_elem(programs->get(), &place, &id) == 0;
+}
+
+TEST_F(LinkTest, ForwardingGoesOnWithoutTheEngineUntilAnotherReplacesIt) {
+  for (int engine = 0; engine < 2; ++engine) {
+    const Forwarding one = forwarding_on_u0();
+    EXPECT_TRUE(u0_forwards());
+  }
+  EXPECT_TRUE(u0_forwards());
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device && device->steer(left_rules()).ok());
+  EXPECT_FALSE(u0_forwards()) << "it hands nothing down";
+  const std::filesystem::path folder = std::string(kBpfFolder) + "/isthmus";
+  const auto pins = [&] {
+    return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator());
+  };
+  EXPECT_EQ(pins(), 1) << "the link's";
+  device.reset();
+  forwarding_on_u0();
+  EXPECT_EQ(pins(), 2);
+  ASSERT_TRUE(detach_steer("u0").ok());
+  EXPECT_EQ(pins(), 0);
+}
+
+TEST_F(LinkTest, WithoutABpfFileSystemForwardingEndsWithTheEngine) {
+  have_bpf_file_system(false);
+  {
+    const Forwarding one = forwarding_on_u0();
+    EXPECT_TRUE(u0_forwards());
+  }
+  EXPECT_FALSE(u0_forwards());
 }
 
 }  // namespace
