@@ -141,6 +141,13 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       section + ".zero_copy", [](GatewayConfig& c) -> ZeroCopy& { return Device(c).zero_copy; },
       {{"auto", ZeroCopy::kAuto}, {"off", ZeroCopy::kOff}, {"require", ZeroCopy::kRequire}},
       "AF_XDP without copying. `auto`: where the driver supports it; `require`: fail otherwise."));
+  fields.push_back(choice<KernelForwarding>(
+      section + ".kernel_forwarding", [](GatewayConfig& c) -> KernelForwarding& { return Device(c).kernel_forwarding; },
+      {{"auto", KernelForwarding::kAuto}, {"on", KernelForwarding::kOn}, {"off", KernelForwarding::kOff}},
+      "The XDP program forwards packets of settled flows itself. `auto`: unless AF_XDP works without copying. Flows "
+      "that "
+      "leave by a device which does not send what XDP redirects to it stay with the engine; `isthmus status` says "
+      "so."));
   fields.push_back(number<std::uint32_t>(
       section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
       "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
@@ -211,6 +218,17 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       kWeek,
       "How long a connection stays in the table without packets while only SYNs were seen, and one of another protocol "
       "while there was no reply."));
+  fields.push_back(number<std::uint32_t>(
+      "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 25,
+      "How many settled flows the XDP programs may forward, two for a connection, at some 210 bytes of kernel memory "
+      "each; the coldest make room. 0: none."));
+  fields.push_back(number<std::uint32_t>(
+      "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
+      "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
+  fields.push_back(duration<std::uint32_t>(
+      "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
+      "How long the XDP programs go on forwarding settled flows while the engine is away or stuck, but at least "
+      "`heartbeat_timeout`; no change of policy reaches them meanwhile."));
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,

@@ -31,6 +31,7 @@ struct DeviceConfig {
   std::string interface;
   XdpMode xdp = AfXdpOptions{}.mode;
   ZeroCopy zero_copy = AfXdpOptions{}.zero_copy;
+  KernelForwarding kernel_forwarding = AfXdpOptions{}.kernel_forwarding;
   std::uint32_t busy_poll_us = AfXdpOptions{}.busy_poll_us, busy_poll_budget = AfXdpOptions{}.busy_poll_budget;
   std::uint32_t ring_entries = AfXdpOptions{}.ring_entries;
   std::uint32_t heartbeat_timeout_ms = AfXdpOptions{}.heartbeat_timeout_ms;
@@ -82,6 +83,8 @@ struct GatewayConfig {
   std::uint64_t timeout_tcp_ms = in_ms(FlowTimeouts{}.tcp), timeout_tcp_syn_ms = in_ms(FlowTimeouts{}.tcp_syn);
   std::uint64_t timeout_tcp_closing_ms = in_ms(FlowTimeouts{}.tcp_closing);
   std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other), timeout_half_open_ms = in_ms(FlowTimeouts{}.half_open);
+  std::uint32_t kernel_flows = kDefaultKernelFlows, kernel_flow_rate = kDefaultHotPacketsPerSecond;
+  std::uint32_t kernel_flow_hold_ms = AfXdpOptions{}.kernel_forwarding_hold_ms;
   std::uint32_t icmp_errors_per_second = EngineOptions{}.icmp_errors_per_second;
   std::uint64_t unknown_endpoint_hold_ms = in_ms(EngineOptions{}.unknown_endpoint_hold);
   std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);

@@ -45,6 +45,7 @@ AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& inter
   options.mode = config.xdp;
   options.zero_copy = config.zero_copy;
   options.ring_entries = config.ring_entries;
+  options.kernel_forwarding = config.kernel_forwarding;
   options.busy_poll_us = config.busy_poll_us;
   options.busy_poll_budget = config.busy_poll_budget;
   options.heartbeat_timeout_ms = config.heartbeat_timeout_ms;

@@ -11,8 +11,19 @@
 
 namespace isthmus {
 
+// The kernel's maps of handed-down flows (xdp/loader/kernel_flows.h): one for an engine and all of its AF_XDP devices.
+class KernelFlows;
+
+struct KernelFlowsOptions {
+  std::uint32_t entries = kDefaultKernelFlows;  // of both directions together
+};
+// Needs CAP_BPF. Their memory is taken at once: some 210 bytes for an entry.
+[[nodiscard]] Result<std::shared_ptr<KernelFlows>> open_kernel_flows(const KernelFlowsOptions& options);
+
 enum class XdpMode : std::uint8_t { kAuto, kNative, kGeneric };
 enum class ZeroCopy : std::uint8_t { kAuto, kOff, kRequire };
+// Whether a device's XDP program forwards settled flows. kAuto: where packets would be copied to the engine.
+enum class KernelForwarding : std::uint8_t { kAuto, kOn, kOff };
 
 struct AfXdpOptions {
   std::string interface;
@@ -23,7 +34,11 @@ struct AfXdpOptions {
   std::uint32_t busy_poll_budget = 64;
   std::uint32_t heartbeat_timeout_ms = 1000;       // without a heartbeat for this long, the engine counts as down
   bool fleet_traffic_on_engine_down_drops = true;  // false: pass it to the kernel (fail open)
+  KernelForwarding kernel_forwarding = KernelForwarding::kAuto;
+  std::uint32_t kernel_forwarding_hold_ms = 60'000;  // settled flows go on for so long without a heartbeat
   bool point_to_point = false;  // every frame is for us, whatever its destination MAC: the engine end of our veth pair
+  // Where settled flows are handed down to: those of EngineOptions::hand_down. nullptr: nowhere.
+  std::shared_ptr<KernelFlows> kernel_flows = nullptr;
 };
 // The longest IP packet that an AF_XDP device receives and sends: what a 4096-byte chunk holds behind the headroom and
 // the Ethernet header. A longer one is lost, so that a device's MTU is never above it.
@@ -48,6 +63,9 @@ struct MemoryDeviceOptions {
   std::string pcap_in;                             // empty: frames are injected by the caller
   std::string pcap_out;                            // empty: frames are kept for the caller
   std::uint32_t lane_frames = kDefaultLaneFrames;  // a power of two
+  // The interface by which XDP programs send what leaves by this device; 0: none. A device without a network has no
+  // program of its own, but what is handed down can name it.
+  int interface_index = 0;
 };
 [[nodiscard]] Result<std::unique_ptr<Device>> open_memory(const MemoryDeviceOptions& options);
 

@@ -28,6 +28,16 @@ namespace isthmus {
 
 using FlowEventCounts = std::array<FlowEventCount, kFlowVerdicts>;  // by FlowVerdict
 
+class KernelFlows;
+
+// Handing settled flows down to XDP (dataplane/handdown).
+struct HandDownOptions {
+  std::shared_ptr<KernelFlows> flows = nullptr;                    // where to (open_kernel_flows()); nullptr: nowhere
+  std::uint32_t packets_per_second = kDefaultHotPacketsPerSecond;  // of a direction that make it worth it
+  // How often what XDP has forwarded is looked at: so late may times of last packets be.
+  Seconds sweep{1};
+};
+
 enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
 enum class MidstreamPolicy : std::uint8_t { kLoose, kDrop };
 
@@ -57,6 +67,7 @@ struct EngineOptions {
   std::uint32_t icmp_errors_per_second = 100;    // that we originate, per worker
   std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; events above it are only counted
   bool drive_by_caller = false;                  // no threads: the caller calls run_round() (benchmarks, packet tests)
+  HandDownOptions hand_down = {};
 };
 
 // A drop reason with its counters since start.
@@ -99,6 +110,7 @@ struct FlowRecord {
   Identity source_identity;
   std::uint64_t forward_packets = 0, forward_bytes = 0, reply_packets = 0, reply_bytes = 0;
   bool established = false, closing = false;
+  bool handed_down = false;  // XDP forwards it, while its decisions stand
   std::uint32_t idle_seconds = 0, expires_in_seconds = 0;
 };
 
@@ -134,6 +146,9 @@ class Engine {
   virtual void stop() = 0;
   // With drive_by_caller: runs one round of a worker on the calling thread. Returns the number of packets received.
   virtual unsigned run_round(WorkerId worker) = 0;
+  // With drive_by_caller: takes flows back and hands hot ones down, on the calling thread, and looks at what XDP has
+  // forwarded. Nothing where flows are not handed down.
+  virtual void hand_down_round() = 0;
 
   // Applies a delta: the new tables become visible to workers atomically; then the epoch words of what changed are
   // incremented. Also updates the devices' steering rules; if that fails, the new tables stay published, and the next

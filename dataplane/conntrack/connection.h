@@ -86,15 +86,16 @@ class PeerAddress {
 struct alignas(64) ConnectionShared {
   // Bits of `state`.
   static constexpr std::uint32_t kOpened = 1;  // no longer half-open
+  static constexpr unsigned kUserShift = 16;   // from here on: user_flags()
 
   // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
   // adoption recognises half-written slots.
   std::atomic<std::uint32_t> checksum{0};
   std::atomic<std::uint32_t> sequence{0};  // incremented whenever the slot is freed
   std::atomic<std::uint32_t> state{0};
-  std::atomic<std::uint32_t> closed_at{0};   // seconds, valid with mark::kClosed
-  std::atomic<std::uint64_t> half_open{0};   // of class HalfOpen: its place, until kOpened is set, and who holds it
-  std::atomic<std::uint32_t> user_flags{0};  // reserved for the packet path
+  std::atomic<std::uint32_t> closed_at{0};  // seconds, valid with mark::kClosed
+  std::atomic<std::uint64_t> half_open{0};  // of class HalfOpen: its place, until kOpened is set, and who holds it
+  std::atomic<std::uint32_t> lease{0};  // that the connection is handed down with: its pair (leases.h); 0: it is not
   // exit_of() of the tunnel end that the forward direction goes to, where `peer` is the one that it comes from; 0:
   // none.
   std::atomic<std::uint32_t> exit{0};
@@ -111,6 +112,15 @@ struct alignas(64) ConnectionShared {
   std::uint8_t reserved = 0;
   ClusterId cluster;  // the other cluster that opened it; kNoCluster: our own
   std::uint8_t reserved_too[2] = {};
+
+  // 16 bits for the slow path.
+  [[nodiscard]] std::uint32_t user_flags() const noexcept {
+    return state.load(std::memory_order_relaxed) >> kUserShift;
+  }
+  void set_user_flags(std::uint32_t flags) noexcept { state.fetch_or(flags << kUserShift, std::memory_order_relaxed); }
+  void clear_user_flags(std::uint32_t flags) noexcept {
+    state.fetch_and(~(flags << kUserShift), std::memory_order_relaxed);
+  }
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
 static_assert(offsetof(ConnectionShared, peer) == 32 && offsetof(ConnectionShared, created) == 48);
@@ -139,9 +149,8 @@ struct Connection {
     return (lines[0].seen.load(std::memory_order_relaxed) & mark::kClosed) != 0;
   }
   // An end has sent FIN or RST.
-  [[nodiscard]] bool ending() const noexcept {
-    const std::uint32_t marks =
-        lines[0].seen.load(std::memory_order_relaxed) | lines[1].seen.load(std::memory_order_relaxed);
+  [[nodiscard]] bool ending(std::memory_order order = std::memory_order_relaxed) const noexcept {
+    const std::uint32_t marks = lines[0].seen.load(order) | lines[1].seen.load(order);
     return (marks & (mark::kFin | mark::kRst)) != 0;
   }
 };

@@ -4,8 +4,8 @@
 // depends on, the sum of the values it saw, and of each the lower half, which tells what has moved. Protocol: a writer
 // makes its change visible first and increments the word afterwards; a decision samples the words first and reads the
 // tables afterwards. A decision made from old data therefore always carries an old value. Threads: any, lock-free.
-// Lifetime: a view of words in the connection table's mapping; XDP reads the same words. A hash collision causes a
-// needless revalidation, never a stale decision.
+// Lifetime: a view of words in the connection table's mapping or, where connections are handed down, of those that XDP
+// reads. A hash collision causes a needless revalidation, never a stale decision.
 #pragma once
 
 #include <array>
@@ -19,6 +19,7 @@
 #include "dataplane/conntrack/direction_block.h"
 #include "dataplane/net/address_hash.h"
 #include "dataplane/net/ip_address.h"
+#include "xdp/abi.h"
 
 namespace isthmus {
 
@@ -73,6 +74,10 @@ class EpochTable {
   }
   using Word = std::atomic<std::uint32_t>;
   static_assert(Word::is_always_lock_free && sizeof(Word) == 4);
+
+  // XDP's words (xdp/abi.h).
+  [[nodiscard]] static Word* words_at(std::uint32_t* words) noexcept { return reinterpret_cast<Word*>(words); }
+  static_assert(kWords == ISTHMUS_EPOCH_WORDS);
 
   EpochTable() = default;
   // `words` points to kWords words.
@@ -168,7 +173,11 @@ class EpochTable {
     return true;
   }
   [[nodiscard]] bool is_current(const DirectionBlock& block) const noexcept {
-    return sum_of(block.epoch_index) == __atomic_load_n(&block.epoch_sum, __ATOMIC_RELAXED);
+    return sum_of(block.epoch_index) == stamp_of(block);
+  }
+  // The sum of its words when the decision last stood.
+  [[nodiscard]] static std::uint32_t stamp_of(const DirectionBlock& block) noexcept {
+    return __atomic_load_n(&block.epoch_sum, __ATOMIC_RELAXED);
   }
   // `sum`: of Dependencies.
   [[nodiscard]] bool is_current(const std::array<EpochIndex, kEpochsPerBlock>& index,
@@ -203,6 +212,13 @@ class EpochTable {
       __atomic_store_n(&block.epoch_value[i], value[i], __ATOMIC_RELAXED);
     }
     __atomic_store_n(&block.epoch_sum, sum, __ATOMIC_RELAXED);
+  }
+  // A decision of another process, whose words were others: as if one of them had moved, and which cannot be told.
+  void spoil(DirectionBlock& block) const noexcept {
+    for (std::size_t i = 0; i < kEpochsPerBlock; ++i) {
+      block.epoch_value[i] = static_cast<std::uint16_t>(words_[block.epoch_index[i] % kWords].load());
+    }
+    block.epoch_sum = sum_of(block.epoch_index) - 1;
   }
   [[nodiscard]] std::uint32_t load(EpochIndex index) const noexcept {
     return words_[index].load(std::memory_order_acquire);

@@ -74,10 +74,14 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
       mapping_(std::move(mapping)),
       index_area_(std::move(index_area)),
       index_(index_area_.data(), index_area_.bytes()),
-      epochs_(mapping_.epochs()),
+      epochs_(options.epochs != nullptr ? options.epochs : mapping_.epochs()),
+      leases_(options.leases.empty() ? Leases() : Leases(options.leases)),
       hasher_(options.hash_seed != 0 ? FlowHasher(options.hash_seed) : FlowHasher::random()),
       half_open_(mapping_, holders_, half_open_limit_of(options.half_open_limit, options.connections), options.workers),
       states_(std::make_unique<WorkerState[]>(options.workers)) {
+  for (unsigned worker = 0; worker < workers_ && leases_.pairs() != 0; ++worker) {
+    hot_flows_.emplace_back(std::max(options.hot_packets_per_second, 1u));
+  }
   const std::uint32_t blocks = blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
   std::vector<bool> blocks_used(std::size_t{blocks} + 1);
@@ -88,7 +92,7 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
   }
   if (mapping_.start() == StateStart::kAdopted) {
     adopt(slots_used, blocks_used);
-    epochs_.bump_all();  // no adopted decision is valid any more
+    epochs_.bump_all();
   }
   slots_ = std::make_unique<NumberPool>(capacity_, workers_, quiescence_, slots_used);
   blocks_ = std::make_unique<NumberPool>(blocks, workers_, quiescence_, blocks_used);
@@ -105,6 +109,7 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       c.shared.sequence.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
+    c.shared.lease.store(0, std::memory_order_relaxed);
     for (DirectionLine& line : c.lines) {
       adopt_line(line, blocks_used);
     }
@@ -167,6 +172,7 @@ void FlowTable::adopt_line(DirectionLine& line, std::vector<bool>& blocks_used) 
   blocks_used[number] = true;
   DirectionBlock& block = mapping_.block(number);  // not valid any more; what is read of it must not be wrong
   block.verified_at = 0;
+  epochs_.spoil(block);
   block.encap_peer = kNoPeer;
   block.adjacency = kNoAdjacency;
 }

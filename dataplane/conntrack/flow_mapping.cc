@@ -49,7 +49,7 @@ struct FlowMapping::Layout {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;  // "isthms" and a byte that text conversion would change
-constexpr std::uint32_t kLayoutVersion = 9;  // incremented with any change of Header, Connection or DirectionBlock
+constexpr std::uint32_t kLayoutVersion = 10;  // incremented with any change of Header, Connection or DirectionBlock
 constexpr std::uint32_t kMaxUnusedSeconds = 30 * 24 * 3600;  // the clock in a direction line wraps after 194 days
 constexpr std::size_t kPage = 4096;
 

@@ -42,13 +42,17 @@ Hit FlowTable::find_locked([[maybe_unused]] WorkerId worker, const FlowKey& key,
 
 Hit FlowTable::find([[maybe_unused]] WorkerId worker, FlowRef ref, Direction direction) const noexcept {
   assert(quiescence_.inside(worker.value()));
+  return find(ref) != nullptr ? hit_of(ref.slot, direction) : Hit{};
+}
+
+Connection* FlowTable::find(FlowRef ref) const noexcept {
   if (ref.slot >= capacity_) {
-    return {};
+    return nullptr;
   }
-  const ConnectionShared& shared = mapping_.connection(ref.slot).shared;
-  const bool same = shared.checksum.load(std::memory_order_acquire) != 0 &&
-                    shared.sequence.load(std::memory_order_relaxed) == ref.sequence;
-  return same ? hit_of(ref.slot, direction) : Hit{};
+  Connection& connection = mapping_.connection(ref.slot);
+  const bool same = connection.shared.checksum.load(std::memory_order_seq_cst) != 0 &&
+                    connection.shared.sequence.load(std::memory_order_seq_cst) == ref.sequence;
+  return same ? &connection : nullptr;
 }
 
 void FlowTable::find_burst(WorkerId worker, std::span<const FlowKey> keys, std::span<Hit> hits) const noexcept {
@@ -77,6 +81,12 @@ bool FlowTable::record([[maybe_unused]] WorkerId worker, const Hit& hit, Seconds
   assert(quiescence_.inside(worker.value()));
   Connection& c = *hit.connection;
   const std::uint8_t fresh = lifecycle::record(c, hit.direction, now, marks);
+  if (leases_.pairs() != 0) {
+    if ((fresh & (mark::kFin | mark::kRst)) != 0) {
+      leases_.withdraw(c.shared, LeaseState::kEnding);
+    }
+    note_hot(worker, hit, now);
+  }
   if (fresh != 0 && lifecycle::opens(c, hit.direction, marks, fresh)) {
     half_open_.release(worker, c.shared);
   }
@@ -205,10 +215,10 @@ inline InsertOutcome FlowTable::insert_once(WorkerId worker, const NewConnection
 inline void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
   Connection& c = mapping_.connection(slot);
   ConnectionShared& s = c.shared;
-  s.state.store(0, std::memory_order_relaxed);
+  s.state.store(request.user_flags << ConnectionShared::kUserShift, std::memory_order_relaxed);
   s.closed_at.store(0, std::memory_order_relaxed);
   s.peer.store(request.peer);
-  s.user_flags.store(request.user_flags, std::memory_order_relaxed);
+  s.lease.store(0, std::memory_order_relaxed);
   s.created = now;
   s.source_identity = request.source_identity;
   s.from = request.from;
@@ -358,6 +368,7 @@ RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const Directi
   assert(quiescence_.inside(worker.value()));
   if (hit.block != nullptr && same_decision(*hit.block, block)) {
     EpochTable::stamp(*hit.block, block.epoch_sum, block.epoch_value);
+    leases_.stamp(hit.shared(), hit.direction, block.epoch_sum);
     if (hit.line().block.load(std::memory_order_acquire) != kBlockRemoved) {
       return RevalidateOutcome::kPublished;
     }
@@ -373,8 +384,9 @@ RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const Directi
   // Only the worker that replaces a number may retire it; fails if another worker replaced the block or removed the
   // connection meanwhile.
   const bool replaced = old != kBlockRemoved && hit.line().block.compare_exchange_strong(
-                                                    old, number, std::memory_order_acq_rel, std::memory_order_acquire);
+                                                    old, number, std::memory_order_seq_cst, std::memory_order_acquire);
   if (replaced) {
+    leases_.withdraw(hit.shared(), hit.direction, LeaseState::kRedecided);
     if (old != kNoBlock) {
       blocks_->retire(worker, old);
     }
@@ -392,7 +404,9 @@ void FlowTable::forget(WorkerId worker, DirectionLine& line) noexcept {
   assert(quiescence_.inside(worker.value()));
   std::uint32_t old = line.block.load(std::memory_order_acquire);
   while (old != kNoBlock && old != kBlockRemoved) {
-    if (line.block.compare_exchange_weak(old, kNoBlock, std::memory_order_acq_rel, std::memory_order_acquire)) {
+    if (line.block.compare_exchange_weak(old, kNoBlock, std::memory_order_seq_cst, std::memory_order_acquire)) {
+      const Hit its = hit(&line);
+      leases_.withdraw(its.shared(), its.direction, LeaseState::kRedecided);
       blocks_->retire(worker, old);
       return;
     }
@@ -403,12 +417,13 @@ void FlowTable::forget(WorkerId worker, DirectionLine& line) noexcept {
 
 bool FlowTable::remove(WorkerId worker, const Hit& hit) noexcept { return remove_if(worker, hit.slot, {}); }
 
-bool FlowTable::meets(const Connection& c, const Condition& condition) const noexcept {
+// The expiry of a connection that XDP forwards is not known before its leases are looked at.
+bool FlowTable::meets(Connection& c, const Condition& condition) const noexcept {
   if (c.shared.checksum.load(std::memory_order_relaxed) == 0) {
     return false;
   }
   if (condition.expired_at != nullptr) {
-    return lifecycle::expires_in(c, timeouts_, *condition.expired_at) == 0;
+    return lifecycle::expires_in(c, timeouts_, *condition.expired_at) == 0 && !refresh(c, *condition.expired_at);
   }
   return !(condition.half_open && c.opened()) &&
          (condition.reference == nullptr ||
@@ -427,8 +442,9 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Condition& 
     c.shared.checksum.store(0, std::memory_order_release);
     index_.erase(hashes.forward, entry_of(c, slot, Direction::kForward));
     index_.erase(hashes.reply, entry_of(c, slot, Direction::kReply));
-    c.shared.sequence.fetch_add(1, std::memory_order_release);
+    c.shared.sequence.fetch_add(1, std::memory_order_seq_cst);
   }
+  leases_.withdraw(c.shared, LeaseState::kRemoved);  // before a number of the connection is retired
   for (DirectionLine& line : c.lines) {
     const std::uint32_t number = line.block.exchange(kBlockRemoved, std::memory_order_acq_rel);
     if (number != kNoBlock) {

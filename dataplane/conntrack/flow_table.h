@@ -21,6 +21,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +41,8 @@
 #include "dataplane/conntrack/flow_mapping.h"
 #include "dataplane/conntrack/half_open.h"
 #include "dataplane/conntrack/holders.h"
+#include "dataplane/conntrack/hot_flows.h"
+#include "dataplane/conntrack/leases.h"
 #include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/conntrack/number_pool.h"
 #include "dataplane/conntrack/tag_index.h"
@@ -72,12 +75,6 @@ struct Hit {
   [[nodiscard]] ConnectionShared& shared() const noexcept { return connection->shared; }
 };
 
-// Refers to a connection across read sections; find() fails once the slot was freed.
-struct FlowRef {
-  std::uint32_t slot = 0;
-  std::uint32_t sequence = 0;
-};
-
 // What a new connection has in common with others of its pattern (slowpath/patterns.h).
 struct ConnectionTraits {
   IpAddress peer;          // see ConnectionShared::peer
@@ -86,7 +83,7 @@ struct ConnectionTraits {
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
-  std::uint32_t user_flags = 0;
+  std::uint32_t user_flags = 0;  // 16 bits
 };
 
 // Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to
@@ -135,6 +132,11 @@ class FlowTable {
     unsigned workers = 1;               // 1..64; reader slots 0..workers-1
     FlowTimeouts timeouts;
     std::uint64_t hash_seed = 0;  // 0: random
+    // Where connections are handed down: the leases; the epoch words, which XDP reads (EpochTable::kWords; nullptr:
+    // those of the mapping); and how many packets a second of one direction make that worth it. Outlive the table.
+    std::span<isthmus_lease> leases;
+    EpochTable::Word* epochs = nullptr;
+    std::uint32_t hot_packets_per_second = 0;
   };
 
   // Control thread. Adopts the mapping of an earlier process if it matches, else starts empty (see start_reason()).
@@ -185,6 +187,8 @@ class FlowTable {
   [[nodiscard]] const FlowHasher& hasher() const noexcept { return hasher_; }
   // The referenced connection, if it still exists.
   [[nodiscard]] Hit find(WorkerId worker, FlowRef ref, Direction direction) const noexcept;
+  // The same for any reader, inside its read section. nullptr: it is gone.
+  [[nodiscard]] Connection* find(FlowRef ref) const noexcept;
   [[nodiscard]] static FlowRef ref(const Hit& hit) noexcept {
     return {hit.slot, hit.shared().sequence.load(std::memory_order_acquire)};
   }
@@ -253,6 +257,11 @@ class FlowTable {
   // Replaces the decision of the hit's direction if it is still the one in the hit; updates the hit. An equal decision
   // keeps its block.
   [[nodiscard]] RevalidateOutcome revalidate(WorkerId worker, Hit& hit, const DirectionBlock& block) noexcept;
+  // The decision of the hit stands as of a sample of its words: stamps it anew.
+  void restamp(const Hit& hit, const EpochSample& sample) noexcept {
+    EpochTable::stamp(*hit.block, sample.sum, sample.value.data());
+    leases_.stamp(hit.shared(), hit.direction, sample.sum);
+  }
   // Takes a direction's decision away: its next packet is decided.
   void forget(WorkerId worker, DirectionLine& line) noexcept;
   // False if it was removed already. The hit stays readable until the next quiescent point, its blocks included.
@@ -284,6 +293,8 @@ class FlowTable {
       }
     }
   }
+  // kNoBlock and kBlockRemoved: nullptr.
+  [[nodiscard]] const DirectionBlock* block_at(std::uint32_t number) const noexcept { return block_of(number); }
   // A connection's decision, for use inside the same read section. nullptr: none.
   [[nodiscard]] const DirectionBlock* block(const Connection& connection, Direction direction) const noexcept {
     return block_of(connection.line(direction).block.load(std::memory_order_acquire));
@@ -293,6 +304,17 @@ class FlowTable {
     return lifecycle::expires_in(c, timeouts_, now);
   }
   [[nodiscard]] FlowCounts counts() const noexcept;
+  // Packets and bytes of a direction, those that XDP has forwarded among them.
+  [[nodiscard]] Leases::Count total(const Connection& connection, Direction direction) const noexcept;
+
+  // Hand-down ---------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] const Leases& leases() const noexcept { return leases_; }
+  // By worker. Only where connections are handed down.
+  [[nodiscard]] HotFlows& hot_flows(WorkerId worker) noexcept { return hot_flows_[worker.value()]; }
+  // Where XDP has forwarded packets since the last call: counts that as use now. True: it has. Any thread, inside its
+  // read section.
+  bool refresh(Connection& connection, Seconds now) const noexcept;
 
  private:
   struct alignas(64) WorkerState {  // counters: one writer, any reader
@@ -365,8 +387,10 @@ class FlowTable {
     const FlowRef* reference = nullptr;
     bool half_open = false;
   };
-  [[nodiscard]] bool meets(const Connection& connection, const Condition& condition) const noexcept;
+  [[nodiscard]] bool meets(Connection& connection, const Condition& condition) const noexcept;
   bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
+  // A direction's packet has begun a new second.
+  void note_hot(WorkerId worker, const Hit& hit, Seconds now) noexcept;
 
   void prefetch_block(std::uint32_t number) const noexcept {
     if (number != 0) {
@@ -393,6 +417,8 @@ class FlowTable {
   MemoryArea index_area_;
   TagIndex index_;
   EpochTable epochs_;
+  Leases leases_;
+  std::deque<HotFlows> hot_flows_;
   FlowHasher hasher_;
   Holders holders_;
   HalfOpen half_open_;

@@ -82,6 +82,12 @@ struct DeviceCondition {
   std::vector<std::string> changes = {};  // what it changed on the node, for the log
 };
 
+// How XDP programs can send what leaves by a device.
+struct KernelEgress {
+  int interface_index = 0;  // 0: they cannot
+  std::string why_not;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -90,6 +96,11 @@ class Device {
   // Longest IP packet, bytes (1500 for plain Ethernet).
   [[nodiscard]] virtual Bytes mtu() const noexcept = 0;
   [[nodiscard]] virtual unsigned queues() const noexcept = 0;
+  // Its number in the engine, and whether it is the one that tunnels go through. Control thread, once, before
+  // open_queue().
+  virtual void join(DeviceId, bool underlay) { static_cast<void>(underlay); }
+  // Control thread; may change with reopen().
+  [[nodiscard]] virtual KernelEgress kernel_egress() const { return {0, "the device has no interface of the kernel"}; }
   // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                         FramePool& pool) = 0;

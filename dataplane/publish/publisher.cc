@@ -113,6 +113,7 @@ Status Publisher::apply(const TableDelta& delta) {
 
   // First publish the data, then increment the words: admission reads in the opposite order.
   shared_.snapshot.store(next.get(), std::memory_order_release);
+  shared_.peers_moved(*next, new_peers);
   if (everything) {
     shared_.flows->epochs().bump_all();
   } else {

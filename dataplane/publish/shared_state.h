@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <set>
 
 #include "dataplane/api/engine.h"
 #include "dataplane/base/quiescence.h"
@@ -18,19 +20,23 @@ namespace isthmus {
 struct SharedState {
   explicit SharedState(const EngineOptions& engine_options, unsigned workers)
       : options(engine_options),
-        quiescence(workers + 1),
+        quiescence(workers + 2),
         control_slot(workers),
+        hand_down_slot(workers + 1),
         endpoints(quiescence, engine_options.endpoints),
         adjacencies(quiescence) {}
 
   EngineOptions options;
-  Quiescence quiescence;  // one reader slot per worker, then one for control
-  unsigned control_slot;
+  Quiescence quiescence;  // one reader slot per worker, then one for control, then one for the hand-down thread
+  unsigned control_slot, hand_down_slot;
   std::atomic<const Snapshot*> snapshot{nullptr};
   EndpointTable endpoints;
   AdjacencyTable adjacencies;
   std::unique_ptr<FlowTable> flows;
   OutstandingProbes probes;
+  // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.
+  std::function<void(const Snapshot&, const std::set<PeerId>&)> peers_moved = [](const Snapshot&,
+                                                                                 const std::set<PeerId>&) {};
 };
 
 }  // namespace isthmus

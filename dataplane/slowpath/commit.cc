@@ -36,8 +36,8 @@ void count_audited(SlowContext& context, const Decision& decision) noexcept {
 // Marks in the connection that its source is a published endpoint, so that the connection ends when the endpoint does.
 void record_source(const Decision& decision, ConnectionShared& shared) noexcept {
   const std::uint32_t flag = published_flag(decision.direction);
-  if (decision.source.published && (shared.user_flags.load(std::memory_order_relaxed) & flag) == 0) {
-    shared.user_flags.fetch_or(flag, std::memory_order_relaxed);
+  if (decision.source.published && (shared.user_flags() & flag) == 0) {
+    shared.set_user_flags(flag);
   }
 }
 
@@ -71,15 +71,14 @@ void follow_peer(SlowContext& context, const Packet& packet, const Decision& dec
   const bool moves = hit.shared().peer.load() != peer;
   const bool returned =
       forward && from_fabric && !is_usable(*context.snapshot, decision.source.cluster, packet.origin.peer());
-  std::atomic<std::uint32_t>& flags = hit.shared().user_flags;
-  const bool was_returned = (flags.load(std::memory_order_relaxed) & kReturnedFlag) != 0;
+  const bool was_returned = (hit.shared().user_flags() & kReturnedFlag) != 0;
   if (moves) {
     hit.shared().peer.store(peer);
   }
   if (returned && !was_returned) {
-    flags.fetch_or(kReturnedFlag, std::memory_order_relaxed);
+    hit.shared().set_user_flags(kReturnedFlag);
   } else if (was_returned && (moves || forward) && !returned) {
-    flags.fetch_and(~kReturnedFlag, std::memory_order_relaxed);
+    hit.shared().clear_user_flags(kReturnedFlag);
   }
   if (moves || (returned && !was_returned)) {
     context.shared.flows->forget(context.worker, hit.connection->line(opposite(hit.direction)));

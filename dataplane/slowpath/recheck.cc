@@ -107,7 +107,7 @@ bool recheck(SlowContext& context, const Packet& packet, const Hit& hit, Parts p
   if (!stands || context.shared.snapshot.load(std::memory_order_acquire) != context.snapshot) {
     return false;
   }
-  EpochTable::stamp(r.block, now.sum, now.value.data());
+  context.shared.flows->restamp(hit, now);
   return true;
 }
 

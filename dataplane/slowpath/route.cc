@@ -36,7 +36,7 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
 bool has_returned(const DecisionInput& in, const Decision& decision, PeerId peer) noexcept {
   constexpr std::uint32_t kSeconds = 2;
   if (decision.opens || decision.direction != Direction::kReply ||
-      (in.facts.connection->shared.user_flags.load(std::memory_order_relaxed) & kReturnedFlag) == 0) {
+      (in.facts.connection->shared.user_flags() & kReturnedFlag) == 0) {
     return false;
   }
   const DirectionLine& forward = in.facts.connection->line(Direction::kForward);

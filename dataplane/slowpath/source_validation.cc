@@ -64,7 +64,7 @@ Refusal validate_vni(const DecisionInput& in, Vni vni, ClusterId cluster) noexce
 bool source_removed(const DecisionInput& in, const Decision& decision) noexcept {
   const Connection* connection = in.facts.connection;
   return connection != nullptr && !decision.source.published && !in.facts.icmp_error &&
-         (connection->shared.user_flags.load(std::memory_order_relaxed) & published_flag(decision.direction)) != 0;
+         (connection->shared.user_flags() & published_flag(decision.direction)) != 0;
 }
 
 // Accepts the VNI of an unpublished source until the hold time, counted from its first packet, has passed.

@@ -31,6 +31,7 @@ AdjacencyTable::AdjacencyTable(Quiescence& quiescence, std::uint32_t capacity)
       entries_(std::make_unique<Entry[]>(capacity_)),
       links_(std::make_unique<Link[]>(capacity_)),
       buckets_(std::make_unique<std::atomic<std::uint32_t>[]>(std::size_t{capacity_} * 2)),
+      mirrors_(std::make_unique<isthmus_hop*[]>(capacity_)),
       free_(std::make_unique<std::uint32_t[]>(capacity_)) {
   for (std::uint32_t number = capacity_ - 1; number > 0; --number) {  // entry 0 is kNoAdjacency
     free_[free_count_++] = number;
@@ -51,18 +52,44 @@ bool AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mt
     return other_mtu;
   }
   for (std::uint32_t number = 1; number < capacity_; ++number) {
-    Entry& entry = entries_[number];
+    const Entry& entry = entries_[number];
     if ((entry.rest.load(std::memory_order_relaxed) & kResolved) != 0 && links_[number].device == device) {
-      write(entry, entry.first.load(std::memory_order_relaxed) & kMacMask, source);
+      const Locked locked(lock_);
+      write(number, entry.first.load(std::memory_order_relaxed) & kMacMask, source);
     }
   }
   return true;
 }
 
 // Each address as loaded from its six bytes.
-void AdjacencyTable::write(Entry& entry, std::uint64_t destination, std::uint64_t source) noexcept {
+void AdjacencyTable::write(std::uint32_t number, std::uint64_t destination, std::uint64_t source) noexcept {
+  Entry& entry = entries_[number];
   entry.first.store(destination | source << kMacBits, std::memory_order_relaxed);
   entry.rest.store(source >> (64 - kMacBits) | kResolved, std::memory_order_release);
+  reflect(number);
+}
+
+// In the two words in which an entry has them: XDP reads what a worker would.
+void AdjacencyTable::reflect(std::uint32_t number) noexcept {
+  static_assert(sizeof(isthmus_hop) == 2 * sizeof(std::uint64_t) && offsetof(isthmus_hop, resolved) == 12);
+  auto* const bytes = reinterpret_cast<std::byte*>(mirrors_[number]);
+  if (bytes == nullptr) {
+    return;
+  }
+  const std::uint64_t rest = entries_[number].rest.load(std::memory_order_relaxed);
+  const std::uint64_t resolved = (rest & kResolved) != 0 ? 1 : 0;
+  auto* const words = reinterpret_cast<std::uint64_t*>(bytes);
+  __atomic_store_n(words, entries_[number].first.load(std::memory_order_relaxed), __ATOMIC_RELAXED);
+  __atomic_store_n(words + 1, static_cast<std::uint32_t>(rest) | resolved << 32, __ATOMIC_RELEASE);
+}
+
+void AdjacencyTable::mirror(AdjacencyId id, std::uint32_t incarnation, isthmus_hop* hop) noexcept {
+  const Locked locked(lock_);
+  const std::uint32_t number = id.value();
+  if (links_[number].incarnation.load(std::memory_order_relaxed) == incarnation) {
+    mirrors_[number] = hop;
+    reflect(number);
+  }
 }
 
 std::atomic<std::uint32_t>& AdjacencyTable::bucket(DeviceId device, const IpAddress& next_hop) const noexcept {
@@ -184,6 +211,8 @@ void AdjacencyTable::retire(std::uint32_t number) noexcept {
   }
   before->store(link.next.load(std::memory_order_relaxed), std::memory_order_release);
   entries_[number].rest.store(0, std::memory_order_relaxed);
+  reflect(number);
+  mirrors_[number] = nullptr;
   link.claimed = false;
   link.incarnation.fetch_add(1, std::memory_order_release);
   released_(entries_[number].next_hop);
@@ -204,14 +233,15 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
   if (id.value() == 0 || id.value() >= capacity_) {
     return;
   }
-  Entry& entry = entries_[id.value()];
+  const Locked locked(lock_);
   if (!mac) {
-    entry.rest.store(0, std::memory_order_relaxed);
+    entries_[id.value()].rest.store(0, std::memory_order_relaxed);
+    reflect(id.value());
     return;
   }
   std::uint64_t destination = 0;
   std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
-  write(entry, destination, device_mac_[device(id).value()]);
+  write(id.value(), destination, device_mac_[device(id).value()]);
 }
 
 }  // namespace isthmus

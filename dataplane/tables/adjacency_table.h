@@ -10,8 +10,8 @@
 // but in a WaitingFrame, which therefore keeps the entry's incarnation too. The index is keyed with a secret.
 //
 // Threads: find, resolved, write_addresses: workers in their read section, lock-free; find_or_create and give_back:
-// workers, slow path, under a spin lock; claim, release, set_mac, set_device, age: control. Failure: kNoAdjacency when
-// no entry is free. Nothing is allocated after construction.
+// workers, slow path, under a spin lock; claim, release, set_mac, set_device, age: control; mirror: the hand-down
+// thread. Failure: kNoAdjacency when no entry is free. Nothing is allocated after construction.
 #pragma once
 
 #include <array>
@@ -27,6 +27,7 @@
 #include "dataplane/base/spin_lock.h"
 #include "dataplane/base/types.h"
 #include "dataplane/net/ip_address.h"
+#include "xdp/abi.h"
 
 namespace isthmus {
 
@@ -51,6 +52,10 @@ class AdjacencyTable {
   // No snapshot that workers may still load, and no peer, may refer to it any more.
   void release(AdjacencyId id) noexcept;
   void set_mac(AdjacencyId id, std::optional<MacAddress> mac) noexcept;
+  // From now on the record, one of XDP's, has what a frame to this next hop has, until the entry is freed: it then says
+  // that the next hop is not resolved, and is left alone. nullptr: no record any more. Nothing, where the entry is not
+  // of that incarnation.
+  void mirror(AdjacencyId id, std::uint32_t incarnation, isthmus_hop* hop) noexcept;
   // Whether a decision took it since the last call. Makes those that did before invalid, so that they take it again.
   [[nodiscard]] bool take_used(AdjacencyId id) noexcept;
   // Frees what workers made at least `limit` ago and control did not claim.
@@ -124,8 +129,9 @@ class AdjacencyTable {
   };
 
   [[nodiscard]] std::atomic<std::uint32_t>& bucket(DeviceId device, const IpAddress& next_hop) const noexcept;
-  static void write(Entry& entry, std::uint64_t destination, std::uint64_t source) noexcept;
-  // The four below hold lock_.
+  // The six below hold lock_.
+  void write(std::uint32_t number, std::uint64_t destination, std::uint64_t source) noexcept;
+  void reflect(std::uint32_t number) noexcept;
   [[nodiscard]] std::uint32_t create(DeviceId device, const IpAddress& next_hop) noexcept;
   [[nodiscard]] std::uint32_t take_free() noexcept;
   void retire(std::uint32_t number) noexcept;
@@ -142,6 +148,7 @@ class AdjacencyTable {
   std::unique_ptr<Link[]> links_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> buckets_;  // twice the capacity: the first of each chain
   // Under lock_.
+  std::unique_ptr<isthmus_hop*[]> mirrors_;  // by number
   std::unique_ptr<std::uint32_t[]> free_;
   std::uint32_t free_count_ = 0;
   Queue unclaimed_, retired_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "dataplane/conntrack/state_file.h"
+#include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/worker.h"
@@ -36,6 +37,11 @@ class EngineImplementation final : public Engine {
     table.half_open_limit = options.half_open_limit;
     table.workers = desired_workers_;
     table.timeouts = options.timeouts;
+    if (KernelFlows* const down = options.hand_down.flows.get(); down != nullptr) {
+      table.leases = down->leases();
+      table.epochs = EpochTable::words_at(down->epochs());
+      table.hot_packets_per_second = options.hand_down.packets_per_second;
+    }
     auto flows = FlowTable::open(table, shared_.quiescence);
     if (!flows) {
       return flows.error();
@@ -44,6 +50,12 @@ class EngineImplementation final : public Engine {
     shared_.adjacencies.on_release([this](const IpAddress& next_hop) {
       shared_.flows->epochs().bump(EpochTable::of_endpoint(shared_.options.realm, next_hop));
     });
+    if (options.hand_down.flows != nullptr) {
+      hand_down_ = std::make_unique<HandDown>(shared_, desired_workers_);
+      shared_.peers_moved = [this](const Snapshot& snapshot, const std::set<PeerId>& changed) {
+        hand_down_->peers_moved(snapshot, changed);
+      };
+    }
     return Ok{};
   }
 
@@ -55,6 +67,7 @@ class EngineImplementation final : public Engine {
     }
     const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
     static_cast<void>(shared_.adjacencies.set_device(id, device->mac(), device->mtu()));
+    device->join(id, id == shared_.options.underlay_device);
     devices_.push_back(std::move(device));
     up_.push_back(true);
     return id;
@@ -84,16 +97,25 @@ class EngineImplementation final : public Engine {
       }
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
     }
-    return start_workers();
+    if (Status started = start_workers(); !started) {
+      return started;
+    }
+    return start_hand_down();
   }
 
   void stop() override {
-    for (auto& worker : workers_) {
-      worker->stop();
+    if (hand_down_ != nullptr) {
+      hand_down_->stop();
     }
+    stop_workers();
   }
 
   unsigned run_round(WorkerId worker) override { return workers_[worker.value()]->round(); }
+  void hand_down_round() override {
+    if (hand_down_ != nullptr) {
+      static_cast<void>(hand_down_->round(true));
+    }
+  }
 
   Status publish(const TableDelta& delta) override {
     if (auto status = publisher_.apply(delta); !status) {
@@ -193,6 +215,29 @@ class EngineImplementation final : public Engine {
     }
     return Ok{};
   }
+  void stop_workers() {
+    for (auto& worker : workers_) {
+      worker->stop();
+    }
+  }
+  [[nodiscard]] Status start_hand_down() {
+    if (hand_down_ == nullptr) {
+      return Ok{};
+    }
+    for (std::size_t i = 0; i < devices_.size(); ++i) {
+      if (Status set = set_egress(i); !set) {
+        return set;
+      }
+    }
+    if (!shared_.options.drive_by_caller) {
+      hand_down_->start();
+    }
+    return Ok{};
+  }
+  [[nodiscard]] Status set_egress(std::size_t device) {
+    return hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)},
+                                  devices_[device]->kernel_egress().interface_index);
+  }
 
   SharedState shared_;
   Publisher publisher_;
@@ -202,6 +247,7 @@ class EngineImplementation final : public Engine {
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
+  std::unique_ptr<HandDown> hand_down_;           // nullptr: nothing is handed down
   bool steered_ = false;  // the published rules are in force on every device; false: the next publish applies them all
 };
 
@@ -212,7 +258,7 @@ std::vector<DeviceCondition> EngineImplementation::check_devices() {
     Device& device = *devices_[i];
     DeviceCondition condition = device.check();
     if (condition.reopen) {
-      stop();
+      stop_workers();
       const Status reopened = device.reopen();
       const Status started = start_workers();
       condition = device.check();
@@ -221,6 +267,9 @@ std::vector<DeviceCondition> EngineImplementation::check_devices() {
       }
       if (!started) {
         condition.problems.push_back(started.error());
+      }
+      if (const Status egress = hand_down_ != nullptr ? set_egress(i) : Status(Ok{}); !egress) {
+        condition.problems.push_back(egress.error());
       }
     }
     moved |= shared_.adjacencies.set_device(DeviceId{static_cast<std::uint8_t>(i)}, device.mac(), device.mtu());
@@ -265,6 +314,9 @@ EngineCounters EngineImplementation::counters() const {
   sum.next_hops_refused = next_hops.refused;
   sum.next_hops_evicted = next_hops.evicted;
   sum.probes_refused = probes_refused_;
+  if (hand_down_ != nullptr) {
+    hand_down_->add_to(sum);
+  }
   sum.flow_events = flow_event_counts();
   sum.connections = shared_.flows->counts();
   sum.connections_start = shared_.flows->start();

@@ -25,7 +25,6 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
   flows.visit(reader, [&](const Connection& connection, std::uint32_t) {
     const FlowKey& forward = connection.line(Direction::kForward).key;
     const FlowKey& reply = connection.line(Direction::kReply).key;
-    const auto load = [](const auto& word) { return word.load(std::memory_order_relaxed); };
     FlowRecord record;
     record.protocol = forward.protocol;
     record.client = forward.source();
@@ -45,12 +44,15 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
     record.forward_peer = peer_of(flows, connection, Direction::kForward);
     record.reply_peer = peer_of(flows, connection, Direction::kReply);
     record.source_identity = connection.shared.source_identity;
-    record.forward_packets = load(connection.line(Direction::kForward).packets);
-    record.forward_bytes = load(connection.line(Direction::kForward).bytes);
-    record.reply_packets = load(connection.line(Direction::kReply).packets);
-    record.reply_bytes = load(connection.line(Direction::kReply).bytes);
+    const Leases::Count there = flows.total(connection, Direction::kForward);
+    const Leases::Count back = flows.total(connection, Direction::kReply);
+    record.forward_packets = there.packets;
+    record.forward_bytes = there.bytes;
+    record.reply_packets = back.packets;
+    record.reply_bytes = back.bytes;
     record.established = connection.opened();
     record.closing = connection.closing();
+    record.handed_down = connection.shared.lease.load(std::memory_order_relaxed) != 0;
     record.idle_seconds = flows.idle(connection, now);
     record.expires_in_seconds = flows.expires_in(connection, now);
     return visit(record);

@@ -11,12 +11,13 @@ BASE = ("dataplane/base/",)
 NET = (*BASE, "dataplane/net/")
 STATS = (*NET, "dataplane/api/", "dataplane/stats/")
 PACKET = (*STATS, "dataplane/packet/")
-TABLES = (*PACKET, "dataplane/tables/")
-CONNTRACK = (*PACKET, "dataplane/conntrack/")
+TABLES = (*PACKET, "dataplane/tables/", "xdp/abi.h")
+CONNTRACK = (*PACKET, "dataplane/conntrack/", "xdp/abi.h")
 ENCAP = (*PACKET, "dataplane/encap/")
 PUBLISH = (*TABLES, "dataplane/conntrack/", "dataplane/encap/", "dataplane/publish/", "dataplane/io/device.h")
 REPORT = (*PUBLISH, "dataplane/report/")
 SLOWPATH = (*REPORT, "dataplane/slowpath/")
+HANDDOWN = (*SLOWPATH, "dataplane/handdown/", "xdp/abi.h", "xdp/loader/kernel_flows.h")
 ORIGINATE = (*REPORT, "dataplane/originate/")
 PATH = (*SLOWPATH, "dataplane/originate/", "dataplane/path/")
 
@@ -34,11 +35,12 @@ MAY_INCLUDE = {
     "dataplane/conntrack/": CONNTRACK,
     "dataplane/encap/": ENCAP,
     "dataplane/publish/": PUBLISH,
+    "dataplane/handdown/": HANDDOWN,
     "dataplane/report/": REPORT,
     "dataplane/slowpath/": SLOWPATH,
     "dataplane/originate/": ORIGINATE,
     "dataplane/path/": PATH,
-    "dataplane/worker/": (*PATH, "dataplane/worker/", "dataplane/io/device.h"),
+    "dataplane/worker/": (*PATH, "dataplane/worker/", "dataplane/handdown/", "dataplane/io/device.h"),
     "dataplane/io/": (*PACKET, "dataplane/io/", "xdp/abi.h", "xdp/loader/"),
     "xdp/": ("xdp/", COUNTERS),
     "xdp/loader/": ("xdp/", "dataplane/base/", "dataplane/net/", "dataplane/api/devices.h", "dataplane/io/device.h",

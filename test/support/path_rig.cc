@@ -16,12 +16,13 @@ T must(Result<T> result) {
   return std::move(*result);
 }
 
-std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, Bytes mtu, std::uint32_t lane_frames) {
+std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, Bytes mtu, const PathRig::Options& rig) {
   MemoryDeviceOptions options;
   options.name = name;
   options.mac = *MacAddress::parse(mac);
   options.mtu = mtu;
-  options.lane_frames = lane_frames;
+  options.lane_frames = rig.lane_frames;
+  options.interface_index = rig.kernel_interface;
   return must(MemoryDevice::create(options));
 }
 
@@ -92,8 +93,8 @@ PathRig::PathRig(Options options) {
   }
   engine.frames = 1024;
   engine_ = must(Engine::create(engine));
-  auto underlay = memory_device("underlay", "02:00:00:00:00:01", options.underlay_mtu, options.lane_frames);
-  auto local = memory_device("local", "02:00:00:00:00:11", options.local_mtu, options.lane_frames);
+  auto underlay = memory_device("underlay", "02:00:00:00:00:01", options.underlay_mtu, options);
+  auto local = memory_device("local", "02:00:00:00:00:11", options.local_mtu, options);
   underlay_ = underlay.get();
   local_ = local.get();
   must(engine_->add_device(std::move(underlay)));

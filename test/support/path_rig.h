@@ -65,7 +65,8 @@ class PathRig {
     std::string state;          // directory in which the connections are kept; empty: nowhere
     std::uint32_t numbers = 0;  // added to the numbers of peers and services: another process has others
     std::uint32_t lane_frames = MemoryDevice::kLaneFrames;  // of the devices
-    bool threads = false;  // workers run as threads: use inject() and take() of the devices
+    int kernel_interface = 0;  // by which XDP would send what leaves by the devices; 0: it cannot
+    bool threads = false;      // workers run as threads: use inject() and take() of the devices
   };
   // Fails the test and aborts if something cannot be created.
   explicit PathRig(Options options);

@@ -79,6 +79,19 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
   return made;
 }
 
+Result<std::shared_ptr<KernelFlows>> open_kernel_flows(const KernelFlowsOptions& options) {
+  constexpr std::uint32_t kFewest = 16, kMost = 1u << 24;
+  if (options.entries < kFewest || options.entries > kMost) {
+    return Error{std::to_string(options.entries) + " entries of handed-down flows are out of range", "xdp",
+                 "choose " + std::to_string(kFewest) + " to " + std::to_string(kMost)};
+  }
+  auto flows = KernelFlows::create(options.entries);
+  if (!flows) {
+    return flows.error();
+  }
+  return std::shared_ptr<KernelFlows>(std::move(*flows));
+}
+
 KernelFlows::~KernelFlows() {
   for (const Area& area : {lease_area_, tunnel_area_, hop_area_, epoch_area_}) {
     if (area.start != nullptr) {

@@ -42,6 +42,9 @@ class MemoryDevice final : public Device {
   [[nodiscard]] Bytes mtu() const noexcept override { return options_.mtu; }
   // As if its interface had another MTU now; the engine follows at its next look. Control thread.
   void set_mtu(Bytes mtu) noexcept { options_.mtu = mtu; }
+  [[nodiscard]] KernelEgress kernel_egress() const override {
+    return options_.interface_index != 0 ? KernelEgress{options_.interface_index, {}} : Device::kernel_egress();
+  }
   [[nodiscard]] unsigned queues() const noexcept override { return static_cast<unsigned>(lanes_.size()); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;

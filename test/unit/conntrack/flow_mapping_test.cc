@@ -51,14 +51,14 @@ TEST_F(FlowMappingTest, ContentsSurviveReopening) {
   {
     auto mapping = FlowMapping::open(options());
     ASSERT_TRUE(mapping.ok());
-    mapping->connection(99).shared.user_flags = 0xabcd;
+    mapping->connection(99).shared.lease = 0xabcd;
     mapping->block(300).encap_peer = PeerId{17};
     mapping->epochs()[4095] = 3;
   }
   auto mapping = FlowMapping::open(options());
   ASSERT_TRUE(mapping.ok());
   EXPECT_EQ(mapping->start(), StateStart::kAdopted);
-  EXPECT_EQ(mapping->connection(99).shared.user_flags, 0xabcdu);
+  EXPECT_EQ(mapping->connection(99).shared.lease, 0xabcdu);
   EXPECT_EQ(mapping->block(300).encap_peer, PeerId{17});
   EXPECT_EQ(mapping->epochs()[4095], 3u);
 }

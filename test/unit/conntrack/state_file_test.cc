@@ -108,7 +108,7 @@ TEST_F(StateFileTest, NameTakenByAnotherUserMeansATableThatIsNotKept) {
     ASSERT_TRUE(mapping.ok()) << mapping.error().text();
     EXPECT_EQ(mapping->start(), StateStart::kNotKept);
     EXPECT_NE(mapping->start_reason().find(own() + reason), std::string::npos) << mapping->start_reason();
-    mapping->connection(99).shared.user_flags = 1;
+    mapping->connection(99).shared.lease = 1;
   };
   fs::create_directory(own());
   ASSERT_EQ(chown(own().c_str(), 65534, 65534), 0);

@@ -1,0 +1,140 @@
+// HandDown: hands settled flows down to XDP and takes them back.
+//
+// A worker finds that a direction is hot (conntrack/hot_flows.h) and posts its connection. The thread works in rounds:
+//   look at what is down: withdrawn leases, what has gone, what XDP has forwarded; the coldest, when nearly full
+//   take back: withdraw the leases → erase the entries → wait for running programs → add the counts to the connections'
+//   lines, unlink → give numbers back; a pair of leases once every worker has passed a quiescent point as well
+//   hand down: pair and records for each candidate → insert the entries → make the leases valid, and look again
+// Workers withdraw and stamp leases themselves (conntrack/leases.h has the order between them and this thread), and do
+// nothing else for it: no worker waits, and no packet needs this thread to be decided by what stands.
+//
+// Pairs. Of each that is in use `pairs_` has the connection it belongs to, by FlowRef, and what has to be given back.
+// A connection that is gone has withdrawn its leases; the thread finds that in its next look.
+//
+// Threads: round() by one thread at a time: its own (start()), or the caller with drive_by_caller. It is a reader of
+// the quiescence (SharedState::hand_down_slot) and online for some hundred connections at a time. set_egress,
+// peers_moved, counts: control. `mutex_` guards records and pairs between the thread and peers_moved(), and is never
+// held over a system call. Failure: what finds no room is counted and stays with the workers.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "dataplane/conntrack/hot_flows.h"
+#include "dataplane/conntrack/leases.h"
+#include "dataplane/handdown/record.h"
+#include "dataplane/handdown/records.h"
+#include "dataplane/publish/shared_state.h"
+#include "dataplane/stats/counter.h"
+#include "xdp/loader/kernel_flows.h"
+
+namespace isthmus {
+
+class HandDown {
+ public:
+  // `shared` outlives this. Of `shared.options`: hand_down.flows, which is there, and workers.
+  HandDown(SharedState& shared, unsigned workers);
+  ~HandDown();
+  HandDown(const HandDown&) = delete;
+  HandDown& operator=(const HandDown&) = delete;
+
+  // What is down stays there after stop().
+  void start();
+  void stop();
+  // Packets for the device leave by this interface; 0: they cannot, and what is down by it is taken back.
+  [[nodiscard]] Status set_egress(DeviceId device, int interface_index);
+  // SharedState::peers_moved.
+  void peers_moved(const Snapshot& snapshot, const std::set<PeerId>& changed);
+  // One round. `look`: at everything that is down. True: there was something to do.
+  bool round(bool look);
+  void add_to(TableCounts& counts) const;
+
+ private:
+  static constexpr std::size_t kSection = 256;  // connections in one read section
+  static constexpr std::array kDirections = {Direction::kForward, Direction::kReply};
+  struct Pair {
+    FlowRef flow;
+    std::array<std::uint32_t, 2> block{}, hop{};  // by Direction
+    std::array<std::uint16_t, 2> tunnel{}, from{};
+    std::array<isthmus_flow_key, 2> key{};
+    std::array<bool, 2> inserted{};
+    bool used = false, leaving = false;
+    std::uint64_t looked = 0;  // packets that XDP had forwarded at the last look
+    std::uint32_t fresh = 0;   // and between the last two
+  };
+  // An addition to a count that workers add to by load and store: one that was between the two undoes it.
+  struct Owed {
+    std::uint64_t before = 0, more = 0;
+    void add_to(std::atomic<std::uint64_t>& count) noexcept {
+      before = count.fetch_add(more, std::memory_order_relaxed);
+    }
+    [[nodiscard]] bool undone(const std::atomic<std::uint64_t>& count) const noexcept {
+      return count.load(std::memory_order_relaxed) - before < more;
+    }
+  };
+  // Unlinked, and waiting until every worker has passed a quiescent point.
+  struct Leaver {
+    std::uint32_t pair = 0;
+    std::uint64_t ticket = 0;
+    std::array<Owed, 2> packets{}, bytes{};  // by Direction, of the connection's lines
+  };
+
+  void run();
+  [[nodiscard]] bool take_posts();
+  // hand_down.cc
+  void hand_down();
+  void prepare(FlowRef flow);
+  [[nodiscard]] bool take_records(Pair& pair, const std::array<const DirectionBlock*, 2>& blocks);
+  void insert();
+  void grant(std::uint32_t number);
+  [[nodiscard]] bool stands(const Pair& pair, const Connection& connection) const;
+  // take_back.cc
+  void look();
+  void look_at(std::uint32_t number, Seconds now);
+  [[nodiscard]] LeaseState withdrawn(std::uint32_t number) const;
+  void heal(std::uint32_t number, const Connection& connection) const;
+  void make_room();
+  void leave(std::uint32_t number, LeaseState why);
+  void take_back();
+  void unlink(std::uint32_t number, Leaver& leaver);
+  [[nodiscard]] bool counted(Leaver& leaver) const;
+  void give_back_records(const Pair& pair);
+  void free_pairs();
+  [[nodiscard]] std::size_t used() const noexcept { return pairs_.size() - 1 - free_.size(); }
+
+  SharedState& shared_;
+  std::shared_ptr<KernelFlows> maps_;
+  unsigned workers_;
+  std::mutex mutex_;
+  KernelRecords records_;
+  std::vector<Pair> pairs_;  // by number; 0 is nobody's
+  std::vector<std::uint32_t> free_;
+  std::array<std::atomic<bool>, std::tuple_size_v<KernelEgresses>> egress_{};
+  // The thread's own.
+  KernelEgresses egresses_{};  // as of this round
+  std::vector<FlowRef> candidates_;
+  std::vector<std::uint32_t> entering_, leaving_;
+  std::vector<isthmus_flow_key> keys_;
+  std::vector<isthmus_flow> flows_;
+  std::deque<Leaver> unlinked_;  // by ticket
+  bool look_again_ = false;      // a key was in the map already: somebody has to be taken back
+  std::array<Counter, kLeaseStates> taken_back_;
+  Counter handed_down_, insert_failures_, no_room_;
+  std::atomic<std::size_t> now_{0};
+
+  std::mutex sleep_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace isthmus
