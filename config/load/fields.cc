@@ -219,7 +219,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "How long a connection stays in the table without packets while only SYNs were seen, and one of another protocol "
       "while there was no reply."));
   fields.push_back(number<std::uint32_t>(
-      "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 25,
+      "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
       "How many settled flows the XDP programs may forward, two for a connection, at some 210 bytes of kernel memory "
       "each; the coldest make room. 0: none."));
   fields.push_back(number<std::uint32_t>(

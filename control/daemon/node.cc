@@ -1,6 +1,7 @@
 #include "control/daemon/node.h"
 
 #include <netinet/in.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,8 +40,12 @@ Seconds rounded_up(std::uint64_t milliseconds) {
 }
 
 // `point_to_point`: the engine end of our veth pair.
-AfXdpOptions af_xdp_options(const DeviceConfig& config, const std::string& interface, bool point_to_point) {
+AfXdpOptions af_xdp_options(const Node& node, const DeviceConfig& config, const std::string& interface,
+                            bool point_to_point) {
   AfXdpOptions options;
+  options.kernel_flows = node.kernel_flows;
+  options.no_kernel_flows = node.no_kernel_flows;
+  options.kernel_forwarding_hold_ms = node.kernel_flow_hold_ms;
   options.interface = interface;
   options.mode = config.xdp;
   options.zero_copy = config.zero_copy;
@@ -65,7 +70,7 @@ bool port_in_use(L4Port port) {
 
 // Opens the interface and hands it to the engine.
 Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface, bool point_to_point) {
-  auto device = open_af_xdp(af_xdp_options(config, interface, point_to_point));
+  auto device = open_af_xdp(af_xdp_options(node, config, interface, point_to_point));
   if (!device) {
     return device.error();
   }
@@ -89,6 +94,22 @@ Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway&
   }
   node.kernel_end = created->kernel_end;
   return created->engine_end.interface;
+}
+
+// The maps of flows that XDP programs forward, if any device may have some. Without them the engine forwards all.
+void make_kernel_flows(const GatewayConfig& config, Node& node) {
+  if (config.kernel_flows == 0 || (config.underlay.kernel_forwarding == KernelForwarding::kOff &&
+                                   config.local.device.kernel_forwarding == KernelForwarding::kOff)) {
+    return;
+  }
+  auto flows = open_kernel_flows({.entries = config.kernel_flows});
+  if (flows) {
+    node.kernel_flows = *std::move(flows);
+  } else {
+    node.no_kernel_flows = flows.error().what;
+    spdlog::warn("{}; {}", flows.error().what, flows.error().fix);
+  }
+  node.kernel_flow_hold_ms = config.kernel_flow_hold_ms;
 }
 
 std::vector<std::string> forwarding_interfaces(const GatewayConfig& config) {
@@ -186,7 +207,10 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
   if (!local_interface) {
     return local_interface.error();
   }
-  auto engine = Engine::create(engine_options(config, own));
+  make_kernel_flows(config, node);
+  EngineOptions options = engine_options(config, own);
+  options.hand_down = {.flows = node.kernel_flows, .packets_per_second = config.kernel_flow_rate};
+  auto engine = Engine::create(options);
   if (!engine) {
     return engine.error();
   }

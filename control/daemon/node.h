@@ -5,7 +5,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
@@ -21,6 +23,10 @@ struct Node {
   std::vector<std::string> interfaces;  // by device id
   // Those from which the kernel would forward fleet traffic while no steer program is on them, and must not.
   std::vector<std::string> forwarding;
+  // Where settled flows are handed down to; nullptr: nowhere, and why, if that is not the configuration's wish.
+  std::shared_ptr<KernelFlows> kernel_flows;
+  std::string no_kernel_flows;
+  std::uint32_t kernel_flow_hold_ms = 0;
   // The kernel end of our veth pair, where there is one.
   std::optional<LinkState> kernel_end;
 

@@ -70,6 +70,7 @@ class EngineImplementation final : public Engine {
     device->join(id, id == shared_.options.underlay_device);
     devices_.push_back(std::move(device));
     up_.push_back(true);
+    egress_.push_back(0);
     return id;
   }
   Device& device(DeviceId id) override { return *devices_[id.value()]; }
@@ -234,9 +235,15 @@ class EngineImplementation final : public Engine {
     }
     return Ok{};
   }
+  // Where XDP programs send what leaves by the device, if that has changed.
   [[nodiscard]] Status set_egress(std::size_t device) {
-    return hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)},
-                                  devices_[device]->kernel_egress().interface_index);
+    const int interface_index = hand_down_ == nullptr ? 0 : devices_[device]->kernel_egress().interface_index;
+    if (interface_index == egress_[device]) {
+      return Ok{};
+    }
+    Status set = hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)}, interface_index);
+    egress_[device] = set ? interface_index : 0;
+    return set;
   }
 
   SharedState shared_;
@@ -246,6 +253,7 @@ class EngineImplementation final : public Engine {
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
+  std::vector<int> egress_;                       // by device, the interface of hand_down_
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
   std::unique_ptr<HandDown> hand_down_;           // nullptr: nothing is handed down
   bool steered_ = false;  // the published rules are in force on every device; false: the next publish applies them all
@@ -268,9 +276,9 @@ std::vector<DeviceCondition> EngineImplementation::check_devices() {
       if (!started) {
         condition.problems.push_back(started.error());
       }
-      if (const Status egress = hand_down_ != nullptr ? set_egress(i) : Status(Ok{}); !egress) {
-        condition.problems.push_back(egress.error());
-      }
+    }
+    if (const Status egress = set_egress(i); !egress) {
+      condition.problems.push_back(egress.error());
     }
     moved |= shared_.adjacencies.set_device(DeviceId{static_cast<std::uint8_t>(i)}, device.mac(), device.mtu());
     up_[i] = condition.up;

@@ -14,6 +14,10 @@ namespace isthmus {
 // nullopt: it does; else why not, for `status`. `native`: whether programs of this engine run in native mode: in
 // generic mode, the kernel sends as it sends anything.
 [[nodiscard]] std::optional<std::string> why_not_transmitting(const Interface& interface, bool native);
+// The same without trying: `before`, where the kernel does not tell.
+[[nodiscard]] std::optional<std::string> why_not_transmitting_now(const Interface& interface, bool native,
+                                                                  const std::optional<std::string>& before);
+
 // Redirects one frame to the interface, of the experimental EtherType 0x88b5, from and to its own address. nullopt:
 // that is not possible here. `error`: what the driver said, an errno value; 0: nothing.
 [[nodiscard]] std::optional<bool> transmits_by_trial(const Interface& interface, int& error);

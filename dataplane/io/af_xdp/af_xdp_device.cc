@@ -15,6 +15,7 @@
 #include "dataplane/io/af_xdp/offloads.h"
 #include "dataplane/io/af_xdp/shared_umem.h"
 #include "xdp/loader/steer_program.h"
+#include "xdp/loader/transmit_probe.h"
 
 namespace isthmus {
 namespace {
@@ -32,6 +33,8 @@ struct Leg {
   Interface interface;
   NetdevFacts facts;
   std::shared_ptr<SteerProgram> steer;
+  std::optional<std::string> no_forwarding = std::nullopt;    // why its program forwards no settled flows
+  std::optional<std::string> no_transmission = std::nullopt;  // why no program can send by it
 };
 
 class AfXdpDevice final : public Device {
@@ -42,6 +45,8 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] MacAddress mac() const noexcept override { return leg_.facts.mac; }
   [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(leg_.facts.mtu, kMaxPacket)}; }
   [[nodiscard]] unsigned queues() const noexcept override { return leg_.facts.rx_queues; }
+  void join(DeviceId id, bool underlay) override { role_ = {id, underlay}; }
+  [[nodiscard]] KernelEgress kernel_egress() const override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules& rules) override;
@@ -57,12 +62,19 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
   [[nodiscard]] Status open_sockets(AfXdpQueue& queue) const;
   [[nodiscard]] Status open_leg();
+  [[nodiscard]] Status start_forwarding();
+  [[nodiscard]] std::string describe_forwarding() const;
   void check_facts(const NetdevFacts& now, DeviceCondition& condition);
   void check_program(DeviceCondition& condition);
   void check_offloads(DeviceCondition& condition) const;
 
   AfXdpOptions options_;
   Leg leg_;
+  struct Role {
+    DeviceId id;
+    bool underlay = false;
+  };
+  std::optional<Role> role_;
   std::optional<SteerRules> rules_;
   std::shared_ptr<std::set<AfXdpQueue*>> open_ = std::make_shared<std::set<AfXdpQueue*>>();
   std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
@@ -142,7 +154,24 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, un
 
 Status AfXdpDevice::steer(const SteerRules& rules) {
   rules_ = rules;
-  return leg_.steer->apply(rules);
+  Status forwards = start_forwarding();
+  return forwards ? leg_.steer->apply(rules) : forwards;
+}
+
+// Where frames are not copied to the engine, it is as fast as the kernel, and knows more.
+Status AfXdpDevice::start_forwarding() {
+  const bool zero_copy = std::any_of(umems_.begin(), umems_.end(), [](const auto& weak) {
+    const auto umem = weak.lock();
+    return umem && umem->zero_copy();
+  });
+  if (zero_copy && options_.kernel_forwarding == KernelForwarding::kAuto && !leg_.no_forwarding) {
+    leg_.no_forwarding = "AF_XDP works without copying";
+  }
+  return leg_.no_forwarding || !role_ ? Status(Ok{}) : leg_.steer->join(role_->id.value(), role_->underlay);
+}
+
+KernelEgress AfXdpDevice::kernel_egress() const {
+  return leg_.no_transmission ? KernelEgress{0, *leg_.no_transmission} : KernelEgress{leg_.interface.index, {}};
 }
 
 Status AfXdpDevice::change_steer(const SteerChange& change) {
@@ -170,7 +199,36 @@ std::string AfXdpDevice::describe() const {
   if (leg_.facts.mtu > kMaxPacket) {
     text += ", packets up to " + std::to_string(kMaxPacket) + " bytes of MTU " + std::to_string(leg_.facts.mtu);
   }
+  return text + describe_forwarding();
+}
+
+std::string AfXdpDevice::describe_forwarding() const {
+  if (options_.kernel_flows == nullptr) {
+    return options_.no_kernel_flows.empty() ? "" : ", the engine forwards all flows (" + options_.no_kernel_flows + ")";
+  }
+  std::string text = leg_.no_forwarding ? ", the engine forwards all flows (" + *leg_.no_forwarding + ")"
+                                        : ", XDP forwards settled flows";
+  if (leg_.no_transmission) {
+    text += ", none that leave here (" + *leg_.no_transmission + ")";
+  }
   return text;
+}
+
+// With the program that forwards settled flows, where it is wanted and this kernel takes it.
+[[nodiscard]] Result<std::unique_ptr<SteerProgram>> load(const AfXdpOptions& options, SteerProgram::Settings settings,
+                                                         std::optional<std::string>& no_forwarding) {
+  if (options.kernel_forwarding == KernelForwarding::kOff) {
+    no_forwarding = "the configuration says so";
+  } else if (options.kernel_flows != nullptr) {
+    settings.kernel_flows = options.kernel_flows.get();
+    auto steer = SteerProgram::load(settings);
+    if (steer) {
+      return steer;
+    }
+    no_forwarding = steer.error().what;
+  }
+  settings.kernel_flows = nullptr;
+  return SteerProgram::load(settings);
 }
 
 // The counters of `before`, whose interface is gone, go on.
@@ -192,17 +250,21 @@ std::string AfXdpDevice::describe() const {
   settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
   settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
   settings.fragments = facts->mtu > kMaxSingleBufferMtu;
+  settings.orphan_timeout_ms = options.kernel_forwarding_hold_ms;
   if (!options.point_to_point) {
     settings.mac = facts->mac;
   }
-  auto steer = SteerProgram::load(settings);
+  std::optional<std::string> no_forwarding;
+  auto steer = load(options, settings, no_forwarding);
   if (!steer) {
     return steer.error();
   }
   if (Status attached = (*steer)->attach(*interface, options.mode, before); !attached) {
     return attached.error();
   }
-  return Leg{*std::move(interface), *facts, *std::move(steer)};
+  Leg leg{*std::move(interface), *facts, *std::move(steer), std::move(no_forwarding)};
+  leg.no_transmission = why_not_transmitting(leg.interface, leg.steer->native());
+  return leg;
 }
 
 DeviceCondition AfXdpDevice::check() {
@@ -222,6 +284,7 @@ DeviceCondition AfXdpDevice::check() {
     check_facts(*now, condition);
     check_program(condition);
     check_offloads(condition);
+    leg_.no_transmission = why_not_transmitting_now(leg_.interface, leg_.steer->native(), leg_.no_transmission);
   }
   return condition;
 }
@@ -317,6 +380,9 @@ Status AfXdpDevice::open_leg() {
   leg_ = *std::move(leg);
   for (AfXdpQueue* queue : *open_) {
     queue->use(leg_.steer);
+  }
+  if (Status forwards = start_forwarding(); !forwards) {
+    return forwards;
   }
   if (rules_) {
     if (Status applied = leg_.steer->apply(*rules_); !applied) {
