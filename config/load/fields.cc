@@ -173,6 +173,20 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
 DeviceConfig& underlay(GatewayConfig& config) { return config.underlay; }
 DeviceConfig& local(GatewayConfig& config) { return config.local.device; }
 
+void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(number<std::uint32_t>(
+      "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
+      "How many settled flows the XDP programs may forward, two for a connection, at some 210 bytes of kernel memory "
+      "each; the coldest make room. 0: none."));
+  fields.push_back(number<std::uint32_t>(
+      "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
+      "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
+  fields.push_back(duration<std::uint32_t>(
+      "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
+      "How long the XDP programs go on forwarding settled flows while the engine is away or stuck, but at least "
+      "`heartbeat_timeout`; no change of policy reaches them meanwhile."));
+}
+
 void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
@@ -218,17 +232,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       kWeek,
       "How long a connection stays in the table without packets while only SYNs were seen, and one of another protocol "
       "while there was no reply."));
-  fields.push_back(number<std::uint32_t>(
-      "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
-      "How many settled flows the XDP programs may forward, two for a connection, at some 210 bytes of kernel memory "
-      "each; the coldest make room. 0: none."));
-  fields.push_back(number<std::uint32_t>(
-      "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
-      "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
-  fields.push_back(duration<std::uint32_t>(
-      "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
-      "How long the XDP programs go on forwarding settled flows while the engine is away or stuck, but at least "
-      "`heartbeat_timeout`; no change of policy reaches them meanwhile."));
+  add_kernel_flow_fields(fields);
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,

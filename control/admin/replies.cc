@@ -145,6 +145,7 @@ json connection_json(const ConnectionRow& row) {
           {"reply_peer", row.reply_peer},
           {"source_identity", r.source_identity.value()},
           {"state", connection_state(r)},
+          {"handed_down", r.handed_down},
           {"forward_packets", r.forward_packets},
           {"forward_bytes", r.forward_bytes},
           {"reply_packets", r.reply_packets},

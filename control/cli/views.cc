@@ -66,6 +66,20 @@ std::string start_text(const json& connections) {
          reason;
 }
 
+// Empty where nothing is handed down.
+std::string handed_down_text(const json& s) {
+  const json& down = member(s, "handed_down");
+  if (number_of(down, "capacity") == 0) {
+    return "";
+  }
+  std::uint64_t packets = 0;
+  for (const json* device : list_of(s, "devices")) {
+    packets += number_of(member(*device, "forwarded_in_kernel"), "packets");
+  }
+  return count_of(down, "now") + " of at most " + count_of(down, "capacity") + " connections forwarded by XDP, " +
+         std::to_string(packets) + " packets since its start";
+}
+
 std::string status_facts(const json& s) {
   const json& connections = member(s, "connections");
   const json& packets = member(s, "packets");
@@ -100,6 +114,7 @@ std::string status_facts(const json& s) {
                count_of(packets, "encapsulated") + " encapsulated, " + count_of(packets, "decapsulated") +
                " decapsulated, " + count_of(packets, "dropped") + " dropped, " + count_of(packets, "lost_at_devices") +
                " lost at devices");
+  add_fact(text, "handed down", handed_down_text(s));
   const json& flows = member(s, "flows");
   add_fact(text, "flows",
            count_of(flows, "seen") + " seen, " + count_of(flows, "unseen") + " sampled out or lost, last " +
@@ -251,6 +266,7 @@ std::string connections_view(const json& content) {
               {"SERVICE"},
               {"VIA"},
               {"STATE"},
+              {"BY"},
               {"PACKETS", Align::kRight},
               {"REPLIES", Align::kRight},
               {"IDLE", Align::kRight}};
@@ -263,7 +279,8 @@ std::string connections_view(const json& content) {
     table.add({text_of(*f, "protocol"), endpoint_text(text_of(*f, "client"), number_of(*f, "client_port")),
                endpoint_text(text_of(*f, "frontend"), number_of(*f, "frontend_port")),
                endpoint_text(text_of(*f, "backend"), number_of(*f, "backend_port")), or_dash(text_of(*f, "service")),
-               via.empty() ? std::string("local") : via, text_of(*f, "state"), count_of(*f, "forward_packets"),
+               via.empty() ? std::string("local") : via, text_of(*f, "state"),
+               is_set(*f, "handed_down") ? "xdp" : "engine", count_of(*f, "forward_packets"),
                count_of(*f, "reply_packets"), duration_text(number_of(*f, "idle_seconds") * 1000)});
   }
   return table.empty() ? "no connections\n" : table.text() + truncation_note(content, rows.size());

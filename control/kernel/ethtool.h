@@ -14,8 +14,8 @@ namespace isthmus {
 // Those of the above that are enabled, by ethtool's names; must be empty for the local device.
 [[nodiscard]] Result<std::vector<std::string>> enabled_offloads(const std::string& interface);
 
-// Generic receive offload, without which a veth discards what an XDP program redirects to its peer (since Linux 5.13; no
-// error where the kernel is older: the probe of the device finds out).
+// Generic receive offload, without which a veth discards what an XDP program redirects to its peer (since Linux 5.13;
+// no error where the kernel is older: the probe of the device finds out).
 [[nodiscard]] Status enable_gro(const std::string& interface);
 
 struct QueueCounts {

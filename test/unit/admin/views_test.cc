@@ -202,10 +202,14 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
   row.record.idle_seconds = 3;
   row.service = "shop/web";
   row.forward_peer = "west-1";
-  EXPECT_EQ(
-      shown(AdminCommand::kConnections, encode_connections({{row}, false})),
-      "PROTO  CLIENT          FRONTEND        BACKEND        SERVICE   VIA     STATE        PACKETS  REPLIES  IDLE\n"
-      "tcp    10.1.0.5:40000  10.200.0.10:80  10.2.0.5:8080  shop/web  west-1  established        5        4    3s\n");
+  EXPECT_EQ(shown(AdminCommand::kConnections, encode_connections({{row}, false})),
+            "PROTO  CLIENT          FRONTEND        BACKEND        SERVICE   VIA     STATE        BY      PACKETS  "
+            "REPLIES  IDLE\n"
+            "tcp    10.1.0.5:40000  10.200.0.10:80  10.2.0.5:8080  shop/web  west-1  established  engine        5      "
+            "  4    3s\n");
+  row.record.handed_down = true;
+  EXPECT_NE(shown(AdminCommand::kConnections, encode_connections({{row}, false})).find("established  xdp "),
+            std::string::npos);
 }
 
 TEST(EndpointsView, ShowsIdentityAndName) {
