@@ -143,8 +143,8 @@ static_assert(sizeof(struct isthmus_flow) == 80, "value without padding");
 static_assert(__builtin_offsetof(struct isthmus_flow, source_port) == 48, "after the words");
 static_assert(__builtin_offsetof(struct isthmus_flow, epoch_index) == 64, "after the halves");
 
-/* A right to forward, of one direction. Written by the engine but for `packets` and `bytes`, which the program adds to.
- */
+/* A right to forward, of one direction. Written by the engine but for `packets` and `bytes`, to which programs of any
+   CPU add. */
 struct isthmus_lease {
   __u32 sum;   /* of the flow's epoch words, at which its decision holds */
   __u32 valid; /* 1: it holds; 0: withdrawn, packets go up to the engine */

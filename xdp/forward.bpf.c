@@ -397,8 +397,8 @@ static __always_inline const struct isthmus_flow* find(const struct run* run, st
 /* `decapsulated`: 1 or 0. */
 static __always_inline void count(struct isthmus_steer_counters* counters, struct isthmus_lease* lease, __u32 bytes,
                                   int to_tunnel, int decapsulated) {
-  lease->packets++;
-  lease->bytes += bytes;
+  __sync_fetch_and_add(&lease->packets, 1);
+  __sync_fetch_and_add(&lease->bytes, bytes);
   counters->forwarded++;
   counters->forwarded_decapsulated += decapsulated;
   if (to_tunnel) {
