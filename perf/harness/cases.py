@@ -10,6 +10,9 @@ from fnmatch import fnmatch
 from harness import plan, testpmd
 from harness.build import output_of, run_program
 
+# A line of io-bench --bursts: size of the rings, cores, and lengths of bursts with the share that was lost.
+BURSTS = re.compile(r"^(rings-\d+) +(one core|two cores), lost of bursts of(.*)$", re.MULTILINE)
+BURST = re.compile(r"(\d+): (-?[\d.]+) %")
 # A result line of io-bench: subject, rate, ratio to the reference, and the interquartile range of the ratio.
 RATE = re.compile(r"^(.{24}) +([\d.]+) Mpps.* ([\d.]+) x bare \(([\d.]+) to ([\d.]+)\)$", re.MULTILINE)
 
@@ -130,6 +133,7 @@ class IoGroup(Group):
     cases = {
         "io/af_xdp": "the whole path over AF_XDP on veth, against a bare AF_XDP forwarder",
         "io/af_xdp/variations": "the same with other ring sizes, busy polling and memory, one row each",
+        "io/af_xdp/bursts": "frames lost of bursts that come faster than the whole path forwards them, by ring size",
         "io/kernel": "the kernel with nftables DNAT and a VXLAN device on the same veth pairs",
     }
     names = {"path": "io/af_xdp", "kernel gw": "io/kernel", "bare": "reference/bare-af_xdp",
@@ -142,12 +146,20 @@ class IoGroup(Group):
             return [{"case": name, "device": "veth", "skipped": "needs root"} for name in selected]
         runs = options.runs or (3 if options.quick else 7)
         rows = []
-        if set(selected) - {"io/af_xdp/variations"}:
+        if set(selected) - {"io/af_xdp/variations", "io/af_xdp/bursts"}:
             rows += [self.row(self.names[subject], *figures) for subject, *figures in self.turns(build, [], 5 * runs)]
         if "io/af_xdp/variations" in selected:
             rows += [{**self.row("io/af_xdp/variations", *figures), "variation": subject}
                      for subject, *figures in self.turns(build, ["--vary"], 3 * runs) if subject != "bare"]
+        if "io/af_xdp/bursts" in selected:
+            rows += self.bursts(output_of([build.program("perf/io/io-bench"), "--bursts"]))
         return [row for row in rows if row["case"] in selected or row["case"] not in self.cases]
+
+    @staticmethod
+    def bursts(text):
+        return [{"case": "io/af_xdp/bursts", "variation": f"{rings} {cores}", "device": "veth", "frame_bytes": 60,
+                 "measures": {f"% lost of bursts of {length}": float(lost) for length, lost in BURST.findall(shares)}}
+                for rings, cores, shares in BURSTS.findall(text)]
 
     @staticmethod
     def turns(build, flags, count):
@@ -162,13 +174,14 @@ class IoGroup(Group):
 
 
 class SettledGroup(Group):
-    """Settled flows over the veth pairs of IoGroup: handed down to XDP, in user space, by the kernel, a bare redirect."""
+    """Settled flows over the veth pairs of IoGroup, in XDP, in user space and by the kernel."""
 
     cases = {
         "io/xdp/vxlan/to-fabric": "settled flows to pods of another cluster, handed down to XDP: into the tunnel",
         "io/xdp/vxlan/from-fabric": "their replies: out of the tunnel",
         "io/xdp/service/to-fabric": "settled flows to a service: translated, into the tunnel",
         "io/xdp/service/from-fabric": "their replies: out of the tunnel, translated back",
+        "io/xdp/maps": "the kernel's maps of these flows: memory, and CPU time to fill and empty them",
         "io/xdp/helper-calls": "an XDP program with and without helper calls: what the machine's mitigations cost",
     }
 

@@ -95,7 +95,7 @@ Status Traffic::set_spread(const Spread& spread) {
     return failure("cannot read the frame", "perf/io", errno);
   }
   header.vary_at = spread.port_at;
-  header.first_value = spread.first_port;
+  header.first_value = spread.lowest_port;
   header.spread_mask = spread.count - 1;
   header.port_bits = static_cast<std::uint32_t>(std::countr_zero(spread.ports));
   header.address_at = spread.address_at;
@@ -108,22 +108,29 @@ Status Traffic::set_spread(const Spread& spread) {
   return Ok{};
 }
 
+Status Traffic::pump(int frames, unsigned batch) {
+  xdp_md context{};
+  context.data_end = static_cast<std::uint32_t>(frame_.size());
+  context.ingress_ifindex = static_cast<std::uint32_t>(interface_index_);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame_.data(),
+              .data_size_in = static_cast<std::uint32_t>(frame_.size()), .ctx_in = &context,
+              .ctx_size_in = sizeof context, .repeat = frames, .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
+              .batch_size = batch);
+  const int error = bpf_prog_test_run_opts(program_of(object_.get(), "pump"), &options);
+  return error == 0 || error == -EINTR ? Status(Ok{})
+                                       : Status(failure("cannot run the pump program", "perf/io", error));
+}
+
 Status Traffic::pump_until(const std::atomic<bool>& stop) {
   while (!stop.load()) {
-    xdp_md context{};
-    context.data_end = static_cast<std::uint32_t>(frame_.size());
-    context.ingress_ifindex = static_cast<std::uint32_t>(interface_index_);
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame_.data(),
-                .data_size_in = static_cast<std::uint32_t>(frame_.size()), .ctx_in = &context,
-                .ctx_size_in = sizeof context, .repeat = kFramesPerCall, .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
-                .batch_size = kBatch);
-    const int error = bpf_prog_test_run_opts(program_of(object_.get(), "pump"), &options);
-    if (error != 0 && error != -EINTR) {
-      return failure("cannot run the pump program", "perf/io", error);
+    if (Status pumped = pump(kFramesPerCall, kBatch); !pumped) {
+      return pumped;
     }
   }
   return Ok{};
 }
+
+Status Traffic::pump_burst(unsigned frames, unsigned batch) { return pump(static_cast<int>(frames), batch); }
 
 Status Traffic::attach_sink(const std::string& interface) {
   return attach_to(interface, program_of(object_.get(), "sink"));

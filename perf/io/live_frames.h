@@ -46,11 +46,11 @@ class Traffic {
                                  unsigned stamp_at = 0);
   // Connections in scattered order instead of those of set_frame(), whose frame they are in.
   struct Spread {
-    unsigned count = 2;          // a power of two
-    unsigned port_at = 0;        // offset of the L4 port that differs
-    unsigned first_port = 1024;  // ports are used before addresses
-    unsigned ports = 2;          // a power of two
-    unsigned address_at = 0;     // offset of the address's low half, which differs too
+    unsigned count = 2;           // a power of two
+    unsigned port_at = 0;         // offset of the L4 port that differs
+    unsigned lowest_port = 1024;  // ports are used before addresses
+    unsigned ports = 2;           // a power of two
+    unsigned address_at = 0;      // offset of the address's low half, which differs too
     unsigned first_address = 0;
     unsigned id_at = 0;       // offset of the IP header's identification, which keeps the header's checksum as it is
     unsigned payload_at = 0;  // offset of four bytes of payload, which do so for the L4 header's
@@ -59,6 +59,9 @@ class Traffic {
   // Sends copies, as fast as the other end's receive path takes them, until `stop` is set and a signal reaches the
   // calling thread (the kernel checks for signals between batches).
   [[nodiscard]] Status pump_until(const std::atomic<bool>& stop);
+
+  // Sends so many copies, `batch` (at most 256) at a time; the other end's receive path runs after each batch.
+  [[nodiscard]] Status pump_burst(unsigned frames, unsigned batch);
 
   // Counts and drops all packets that reach `interface`.
   [[nodiscard]] Status attach_sink(const std::string& interface);
@@ -83,6 +86,7 @@ class Traffic {
   };
   using Object = std::unique_ptr<bpf_object, ObjectCloser>;
   [[nodiscard]] static Object load_object();
+  [[nodiscard]] Status pump(int frames, unsigned batch);  // until a signal, at most
   Object object_;
   std::vector<std::pair<std::string, Object>>
       others_;  // attached programs by interface; each object has its own socket map

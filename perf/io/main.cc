@@ -9,6 +9,7 @@
 // (their share is the "pump only" row). Ratios within one run are comparable; absolute rates are not.
 //
 // usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES]]]
+//        io-bench --bursts
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "perf/io/bursts.h"
 #include "perf/io/subjects.h"
 #include "perf/io/turn.h"
 #include "perf/io/turns.h"
@@ -76,9 +78,13 @@ std::optional<Plan> parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace isthmus::perf;
+  if (argc == 2 && std::strcmp(argv[1], "--bursts") == 0) {
+    return measure_bursts() ? 0 : 1;
+  }
   const std::optional<Plan> plan = parse(argc, argv);
   if (!plan) {
-    std::fputs("usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES 60..1514]]]\n", stderr);
+    std::fputs("usage: io-bench [--vary] [--only NAME]... [SECONDS [RUNS [FRAME_BYTES 60..1514]]] | --bursts\n",
+               stderr);
     return 2;
   }
   std::vector<std::shared_ptr<Stand>> stands;

@@ -18,15 +18,9 @@ namespace {
 
 constexpr unsigned kFlows = 64;
 constexpr int kPumpPriority = 5;
-constexpr int kForwarderPriority = 10;
 constexpr auto kPause = std::chrono::milliseconds(1);
 constexpr unsigned kMaxPauses = 5000;
 constexpr std::uint64_t kWarmUpFrames = 10'000;
-
-void set_realtime_priority(int priority) {
-  const sched_param parameters{.sched_priority = priority};
-  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the privilege, results are noisier
-}
 
 // Runs the pump and, if there is one, the forwarder on core 0 for the lifetime of the object.
 class TrafficRun {
@@ -121,6 +115,11 @@ Result<Stand::Answer> set_up(const Subject& subject, const Turn& turn) {
 }
 
 }  // namespace
+
+void set_realtime_priority(int priority) {
+  const sched_param parameters{.sched_priority = priority};
+  static_cast<void>(sched_setscheduler(0, SCHED_FIFO, &parameters));  // without the privilege, results are noisier
+}
 
 double take_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds) {
   const TrafficRun run(traffic, forwarder);

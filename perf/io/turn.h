@@ -23,6 +23,11 @@ struct Turn {
   unsigned frame_bytes = 60;
 };
 
+// Above the pump's, so that each batch is forwarded before the next is pumped.
+inline constexpr int kForwarderPriority = 10;
+// Of the calling thread; without the privilege nothing changes, and results are noisier.
+void set_realtime_priority(int priority);
+
 // Million frames per second that reach the sink within `seconds`, while the pump runs, and the forwarder if there is
 // one. 0: nothing arrived.
 [[nodiscard]] double take_turn(Traffic& traffic, RoundForwarder* forwarder, double seconds);

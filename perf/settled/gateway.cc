@@ -64,7 +64,15 @@ Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uin
   auto gateway = std::make_unique<SettledGateway>();
   gateway->flows_ = flows;
   gateway->hand_down_ = hand_down;
-  const EngineOptions options = options_for(flows);
+  EngineOptions options = options_for(flows);
+  if (hand_down) {
+    auto maps = open_kernel_flows({.entries = 2 * flows + flows / 4});  // nearly full ones give up the coldest
+    if (!maps) {
+      return maps.error();
+    }
+    options.hand_down.flows = *std::move(maps);
+    options.hand_down.packets_per_second = 1;
+  }
   auto engine = Engine::create(options);
   if (!engine) {
     return engine.error();
@@ -73,6 +81,7 @@ Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uin
   for (const char* interface : {kInterfaceOut, kInterfaceIn}) {  // kUnderlay, kLocal
     AfXdpOptions device;
     device.interface = interface;
+    device.kernel_flows = options.hand_down.flows;
     auto opened = open_af_xdp(device);
     if (!opened) {
       return opened.error();
@@ -107,7 +116,7 @@ Status SettledGateway::publish(Work work) {
   engine_->set_adjacency(fabric, ends.to_fabric);
   engine_->set_adjacency(clients, ends.to_clients);
   TableDelta delta;
-  delta.upsert_peers = {{kPeer, ClusterId{2}, ends.their_tunnel, L4Port{8472}, fabric, true}};
+  delta.upsert_peers = {{kPeer, ClusterId{2}, ends.their_tunnel, ends.tunnel_port, fabric, true}};
   delta.clusters = {{ClusterId{1}, true, true, {ends.clients}, {}}, {ClusterId{2}, false, true, {ends.pods}, {kPeer}}};
   delta.local_routes = {{ends.clients, kLocal, clients}};
   if (work == Work::kTranslate) {
@@ -118,18 +127,7 @@ Status SettledGateway::publish(Work work) {
 
 bool SettledGateway::settled() const {
   const EngineCounters counters = engine_->counters();
-  return counters.connections.now == flows_ && !hand_down_;
-}
-
-std::string SettledGateway::state() const {
-  const EngineCounters counters = engine_->counters();
-  std::string text = std::to_string(counters.connections.now) + " of " + std::to_string(flows_) + " connections";
-  for (const DropCount& drop : counters.drops) {
-    if (drop.packets != 0) {
-      text += "; " + std::string(drop.name) + " " + std::to_string(drop.packets);
-    }
-  }
-  return text;
+  return counters.connections.now == flows_ && (!hand_down_ || counters.handed_down_now == flows_);
 }
 
 std::uint64_t SettledGateway::received() const {
@@ -138,6 +136,18 @@ std::uint64_t SettledGateway::received() const {
     sum += device.counters.rx_packets;
   }
   return sum;
+}
+
+std::string SettledGateway::state() const {
+  const EngineCounters counters = engine_->counters();
+  std::string text = std::to_string(counters.connections.now) + " of " + std::to_string(flows_) + " connections, " +
+                     std::to_string(counters.handed_down_now) + " handed down";
+  for (const DropCount& drop : counters.drops) {
+    if (drop.packets != 0) {
+      text += "; " + std::string(drop.name) + " " + std::to_string(drop.packets);
+    }
+  }
+  return text;
 }
 
 }  // namespace isthmus::perf

@@ -15,13 +15,12 @@ namespace isthmus::perf {
 class SettledGateway {
  public:
   [[nodiscard]] static Result<std::unique_ptr<SettledGateway>> open(Work work, std::uint32_t flows, bool hand_down);
-  // All flows are in the table, and handed down on both courses if they are to be.
+  // All flows are in the table, and handed down if they are to be.
   [[nodiscard]] bool settled() const;
-  // For a message: how far that has come.
+  // For a message: how far that has come, and what was dropped.
   [[nodiscard]] std::string state() const;
-  // Frames that reached the engine in user space.
+  // Packets that reached the engine in user space.
   [[nodiscard]] std::uint64_t received() const;
-  [[nodiscard]] Engine& engine() { return *engine_; }
 
  private:
   [[nodiscard]] Status publish(Work work);

@@ -15,10 +15,8 @@ namespace {
 
 constexpr std::uint16_t kFirstPort = 1024;
 constexpr std::uint32_t kMaxPorts = 32768;
-constexpr std::uint16_t kTunnelPort = 8472;
 constexpr unsigned kEthernet = sizeof(net::Ethernet), kTunnel = encap::kIpv4Bytes;
 constexpr unsigned kUdpPayload = sizeof(net::Ipv4) + sizeof(net::Udp);
-constexpr MacAddress kIn{{2, 0, 0, 0, 1, 2}}, kOut{{2, 0, 0, 0, 2, 2}};  // u0 and d0
 
 void put_addresses(std::uint8_t* frame, const MacAddress& to, const MacAddress& from) {
   std::copy(to.bytes.begin(), to.bytes.end(), frame);
@@ -69,7 +67,7 @@ void put_tunnel(std::uint8_t* inner, std::uint32_t ip_bytes, const IpAddress& fr
   patch.vni_word = encap::vni_word(Vni{vni});
   patch.inner_ip_bytes = ip_bytes;
   patch.source_port = Be16::of(40000);
-  encap::push(encap::build(EncapsulationKind::kVxlan, from, to, L4Port{kTunnelPort}), patch, inner);
+  encap::push(encap::build(EncapsulationKind::kVxlan, from, to, settled_ends().tunnel_port), patch, inner);
 }
 
 std::uint16_t difference_of(const Far& before, const Far& after, bool port) {
@@ -87,7 +85,7 @@ const char* envelope_error(const std::vector<std::uint8_t>& frame, std::size_t l
   const SettledEnds& ends = settled_ends();
   const bool out = course == Course::kToFabric;
   std::uint8_t addresses[12];
-  put_addresses(addresses, out ? ends.to_fabric : ends.to_clients, out ? kOut : kIn);
+  put_addresses(addresses, out ? ends.to_fabric : ends.to_clients, out ? ends.underlay : ends.local);
   if (std::memcmp(frame.data(), addresses, sizeof addresses) != 0) {
     return "other Ethernet addresses";
   }
@@ -101,7 +99,8 @@ const char* envelope_error(const std::vector<std::uint8_t>& frame, std::size_t l
     return "wrong checksum of the outer header";
   }
   if (ip->source.wire() != ends.our_tunnel.as_ipv4().wire() ||
-      ip->destination.wire() != ends.their_tunnel.as_ipv4().wire() || udp->destination.host() != kTunnelPort) {
+      ip->destination.wire() != ends.their_tunnel.as_ipv4().wire() ||
+      udp->destination.host() != ends.tunnel_port.value()) {
     return "not from our tunnel end to theirs";
   }
   if (ip->total_length.host() + kEthernet != length || udp->length.host() + kEthernet + sizeof(net::Ipv4) != length ||
@@ -122,15 +121,23 @@ const SettledEnds& settled_ends() {
       .vip = ip("10.200.0.1"),
       .pod_port = L4Port{8080},
       .vip_port = L4Port{80},
+      .tunnel_port = L4Port{8472},
       .first_client = ip("10.1.0.1"),
       .clients = *Prefix::parse("10.1.0.0/16"),
       .pods = *Prefix::parse("10.2.0.0/16"),
       .to_fabric = MacAddress{{2, 0, 0, 0, 2, 1}},
       .to_clients = MacAddress{{2, 0, 0, 0, 1, 1}},
+      .underlay = MacAddress{{2, 0, 0, 0, 2, 2}},
+      .local = MacAddress{{2, 0, 0, 0, 1, 2}},
       .our_identity = 1u << 16 | 1000,
       .their_identity = 2u << 16 | 7,
   };
   return ends;
+}
+
+SettledFlow settled_flow(std::uint32_t n) {
+  return {IpAddress::ipv4(Be32::of(settled_ends().first_client.as_ipv4().host() + n / kMaxPorts)),
+          Be16::of(static_cast<std::uint16_t>(kFirstPort + n % kMaxPorts))};
 }
 
 std::uint32_t settled_clients(std::uint32_t flows) { return std::max(1u, flows / kMaxPorts); }
@@ -147,16 +154,16 @@ SettledStream settled_stream(Course course, Work work, std::uint32_t flows, unsi
   std::uint8_t* const inner = stream.frame.data() + at;
   put_packet(inner, ip_bytes, out ? seen_by_clients(work) : behind(), out);
   if (out) {
-    put_addresses(stream.frame.data(), kIn, ends.to_clients);
+    put_addresses(stream.frame.data(), ends.local, ends.to_clients);
     net::at<net::Ethernet>(stream.frame.data())->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));
   } else {
     put_tunnel(inner, ip_bytes, ends.their_tunnel, ends.our_tunnel, ends.their_identity);
-    put_addresses(stream.frame.data(), kOut, ends.to_fabric);
+    put_addresses(stream.frame.data(), ends.underlay, ends.to_fabric);
   }
   const unsigned side = out ? 0 : 1;  // the client is the source, or the destination
   stream.spread = {.count = flows,
                    .port_at = at + unsigned{sizeof(net::Ipv4)} + 2 * side,
-                   .first_port = kFirstPort,
+                   .lowest_port = kFirstPort,
                    .ports = std::min(flows, kMaxPorts),
                    .address_at = at + 12 + 4 * side + 2,
                    .first_address = ends.first_client.as_ipv4().host() & 0xffff,
@@ -174,9 +181,9 @@ bare_work settled_bare(Course course, Work work, unsigned inner_frame_bytes) {
   if (out) {
     put_tunnel(bare.header + kTunnel, inner_frame_bytes - kEthernet, ends.our_tunnel, ends.their_tunnel,
                ends.our_identity);
-    put_addresses(bare.header, ends.to_fabric, kOut);
+    put_addresses(bare.header, ends.to_fabric, ends.underlay);
   } else {
-    put_addresses(bare.header, ends.to_clients, kIn);
+    put_addresses(bare.header, ends.to_clients, ends.local);
     net::at<net::Ethernet>(bare.header)->type = Be16::of(static_cast<std::uint16_t>(EtherType::kIpv4));
   }
   bare.rewrite = work == Work::kTranslate ? 1 : 0;

@@ -24,10 +24,11 @@ enum class Course : std::uint8_t { kToFabric, kFromFabric };
 struct SettledEnds {
   IpAddress our_tunnel, their_tunnel;
   IpAddress pod, vip;
-  L4Port pod_port, vip_port;
+  L4Port pod_port, vip_port, tunnel_port;
   IpAddress first_client;  // others follow in the low half
   Prefix clients, pods;
   MacAddress to_fabric, to_clients;  // of the next hops
+  MacAddress underlay, local;        // of the gateway's interfaces
   std::uint32_t our_identity, their_identity;
 };
 [[nodiscard]] const SettledEnds& settled_ends();
@@ -40,6 +41,11 @@ struct SettledStream {
 };
 // `flows`: a power of two, at least 2.
 [[nodiscard]] SettledStream settled_stream(Course course, Work work, std::uint32_t flows, unsigned inner_frame_bytes);
+struct SettledFlow {
+  IpAddress client;
+  Be16 port;
+};
+[[nodiscard]] SettledFlow settled_flow(std::uint32_t n);
 // How many client addresses there are.
 [[nodiscard]] std::uint32_t settled_clients(std::uint32_t flows);
 

@@ -9,6 +9,7 @@
 #include "perf/io/traffic.h"
 #include "perf/io/turn.h"
 #include "perf/settled/gateway.h"
+#include "perf/settled/kernel_forwarder.h"
 
 namespace isthmus::perf {
 namespace {
@@ -73,6 +74,14 @@ class SettledStand {
         }
         return built;
       }
+      case Forwards::kPrograms: {
+        auto forwarder = KernelForwarder::open(run_.work, run_.flows);
+        if (!forwarder) {
+          return forwarder.error();
+        }
+        programs_ = *std::move(forwarder);
+        return Ok{};
+      }
       default: {
         auto gateway = SettledGateway::open(run_.work, run_.flows, what_ == Forwards::kHandedDown);
         if (!gateway) {
@@ -109,7 +118,9 @@ class SettledStand {
   double turn(Course course) {
     Traffic& traffic = *traffic_[index(course)];
     static_cast<void>(traffic.take_samples());
-    const std::uint64_t up = gateway_ != nullptr ? gateway_->received() : 0, before = traffic.sunk().frames;
+    const std::uint64_t before = traffic.sunk().frames;
+    const std::uint64_t by_decision = programs_ != nullptr ? programs_->forwarded() : 0;
+    const std::uint64_t up = gateway_ != nullptr ? gateway_->received() : 0;
     const double rate = take_turn(traffic, nullptr, run_.seconds);
     const auto samples = traffic.take_samples();
     for (const Traffic::Sample& sample : samples) {
@@ -120,6 +131,10 @@ class SettledStand {
     }
     if (samples.empty()) {
       std::fprintf(stderr, "too few frames reached the sink to look at one\n");
+      return 0;
+    }
+    if (programs_ != nullptr && programs_->forwarded() - by_decision < traffic.sunk().frames - before) {
+      std::fprintf(stderr, "frames reached the sink that no decision sent there\n");
       return 0;
     }
     const std::uint64_t frames = traffic.sunk().frames - before;
@@ -136,7 +151,8 @@ class SettledStand {
   SettledRun run_;
   std::uint32_t vni_ = settled_ends().our_identity;  // of frames to the fabric
   std::unique_ptr<Traffic> traffic_[2];              // by course
-  std::unique_ptr<SettledGateway> gateway_;          // null: another forwarder
+  std::unique_ptr<KernelForwarder> programs_;
+  std::unique_ptr<SettledGateway> gateway_;  // null: another forwarder
 };
 
 }  // namespace

@@ -23,6 +23,7 @@ enum class Forwards : std::uint8_t {
   kBareCalls,   // the same with further helper calls; to the fabric only
   kKernel,      // the kernel's VXLAN device, and nftables' translation with connection tracking
   kHandedDown,  // our gateway, all flows handed down
+  kPrograms,    // its kernel programs alone, with maps that the benchmark fills
   kAfXdp,       // our gateway, none handed down
 };
 [[nodiscard]] std::unique_ptr<Stand> settled_stand(std::string name, Forwards what, const SettledRun& run);

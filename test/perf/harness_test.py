@@ -15,7 +15,7 @@ class Choices(unittest.TestCase):
     def test_the_list_names_every_group(self):
         done = perf("run", "--list")
         self.assertEqual(done.returncode, 0, done.stderr)
-        for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp"):
+        for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp", "io/xdp/maps"):
             self.assertIn(case, done.stdout)
 
     def test_invalid_arguments_are_named_in_the_error(self):
@@ -98,6 +98,12 @@ class Figures(unittest.TestCase):
         self.assertEqual(result["measures"], {"half of the ratios within": "0.831 to 1.010"})
         one, other = ({**result, "variation": name} for name in ("rings-256", "rings-512"))
         self.assertNotEqual(rows.identity(one), rows.identity(other))
+
+    def test_a_line_of_bursts_becomes_a_row(self):
+        line = "rings-256    two cores, lost of bursts of  64: 0.00 %  128: 12.50 %"
+        result, = cases.IoGroup.bursts(f"io-bench: a warning\n{line}\n")
+        self.assertEqual(result["variation"], "rings-256 two cores")
+        self.assertEqual(result["measures"], {"% lost of bursts of 64": 0.0, "% lost of bursts of 128": 12.5})
 
     def test_a_comparison_marks_changes_within_the_spread(self):
         text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])
