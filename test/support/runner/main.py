@@ -20,6 +20,9 @@ from runner.report import Report  # noqa: E402
 # Areas whose promises are about threads: run under ThreadSanitizer too. gRPC is not instrumented, so etcd is not one.
 TSAN_AREAS = ("conntrack", "conntrack-stress", "dataplane", "io", "observe", "policy", "source", "admin",
               "kubernetes-source")
+# With --full once more, longer.
+LONG_AREAS = ("xdp-differential",)
+LONG_ARGUMENTS = ("--packets=5000000", "--fleets=400", "--seed=1000")
 # End-to-end tests that publish, tell of flows and change policies all the time, with every thread of a gateway.
 TSAN_FLEET_TESTS = ("policy_test", "flows_test")
 FLEET_PROGRAMS = ("control/cli/isthmus",)
@@ -107,8 +110,8 @@ class Suites:
         elif self.wanted(name):
             self.report.ok(name, time.monotonic() - begun)
 
-    def run_programs(self, report, prefix, variant, kinds=("unit",), areas=None):
-        """The programs of some kinds (and areas only), built in that variant."""
+    def run_programs(self, report, prefix, variant, kinds=("unit",), areas=None, arguments=()):
+        """The programs of some kinds (and areas only), built in that variant, with more arguments."""
         if not self.may_hold(prefix):
             return
         build = self.builds[variant]
@@ -120,7 +123,7 @@ class Suites:
             build.ninja(sorted({os.path.relpath(test["cmd"][0], build.folder) for test in tests}))
         report.section(prefix)
         for test in tests:
-            run_program(report, prefix, test, self.wanted)
+            run_program(report, prefix, {**test, "cmd": [*test["cmd"], *arguments]}, self.wanted)
 
     def run_python(self, report, prefix, folder=None, variant=None, modules=None):
         """The Python tests of test/<folder>, on the product, or on the program of another variant."""
@@ -167,11 +170,16 @@ class Suites:
         if self.runs("lto"):
             steps.append(self.build_lto)
         if self.options.full:
-            steps += [lambda: self.run_programs(report, "asan", "asan", ("unit", "netns")),
+            steps += [self.run_long, lambda: self.run_programs(report, "asan", "asan", ("unit", "netns")),
                       lambda: self.run_python(report, "asan/fleet", "netns", "asan", ASAN_FLEET_TESTS),
                       lambda: self.run_programs(report, "tsan", "tsan", areas=TSAN_AREAS),
                       lambda: self.run_python(report, "tsan/fleet", "netns", "tsan", TSAN_FLEET_TESTS)]
         self.run_steps(report, steps)
+
+    def run_long(self):
+        """Millions of packets through the kernel's programs and through the engine."""
+        if self.may_hold("unit"):
+            self.run_programs(self.report, "unit", self.main, areas=LONG_AREAS, arguments=LONG_ARGUMENTS)
 
     def run_interop(self, fleet):
         """Others' code, and ours on others' kernels. After the lane, which builds in the same folder."""
