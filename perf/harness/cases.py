@@ -181,6 +181,7 @@ class SettledGroup(Group):
         "io/xdp/vxlan/from-fabric": "their replies: out of the tunnel",
         "io/xdp/service/to-fabric": "settled flows to a service: translated, into the tunnel",
         "io/xdp/service/from-fabric": "their replies: out of the tunnel, translated back",
+        "io/xdp/hand-down": "64 k new flows: how soon a gateway has handed them down, CPU time of the thread",
         "io/xdp/maps": "the kernel's maps of these flows: memory, and CPU time to fill and empty them",
         "io/xdp/helper-calls": "an XDP program with and without helper calls: what the machine's mitigations cost",
     }

@@ -3,6 +3,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <utility>
 #include <vector>
 
@@ -128,6 +130,18 @@ Status SettledGateway::publish(Work work) {
 bool SettledGateway::settled() const {
   const EngineCounters counters = engine_->counters();
   return counters.connections.now == flows_ && (!hand_down_ || counters.handed_down_now == flows_);
+}
+
+double SettledGateway::hand_down_seconds() {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    double nanoseconds = 0;
+    if (std::ifstream(task.path() / "comm") >> name && name == "isthmus-down" &&
+        std::ifstream(task.path() / "schedstat") >> nanoseconds) {
+      return nanoseconds * 1e-9;
+    }
+  }
+  return 0;
 }
 
 std::uint64_t SettledGateway::received() const {

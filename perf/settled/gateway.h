@@ -19,6 +19,8 @@ class SettledGateway {
   [[nodiscard]] bool settled() const;
   // For a message: how far that has come, and what was dropped.
   [[nodiscard]] std::string state() const;
+  // CPU time of the thread that hands flows down, so far.
+  [[nodiscard]] static double hand_down_seconds();
   // Packets that reached the engine in user space.
   [[nodiscard]] std::uint64_t received() const;
 

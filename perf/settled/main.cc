@@ -3,6 +3,7 @@
 // does to the same bytes (the reference).
 //   io/xdp/vxlan/*    pods talk to pods of another cluster
 //   io/xdp/service/*  to a service: translated, tracked
+//   io/xdp/hand-down  how soon a gateway has handed down flows that are hot at once, and CPU time of the thread
 //   io/xdp/maps       the maps of as many flows as the largest number asked for: memory, and CPU time per entry
 //   io/xdp/helper-calls  the reference with more helper calls: what one costs, the machine's mitigations included
 // Pump, forwarder and sink share core 0, so that a rate is the cost of a frame, theirs included. Frames are looked at
@@ -48,6 +49,7 @@ constexpr struct {
 } kWorks[] = {{"vxlan", Work::kForward}, {"service", Work::kTranslate}};
 
 constexpr const char* kHelperCalls = "io/xdp/helper-calls";
+constexpr const char* kHandDown = "io/xdp/hand-down";
 constexpr const char* kMaps = "io/xdp/maps";
 
 std::string case_of(const char* work, const CourseName& course) {
@@ -201,10 +203,33 @@ Figure helper_calls(const Options& options, const std::string& name) {
   return figure;
 }
 
+// Flows that all are new and hot at once.
+Figure hand_down(const Options& options, const std::string& name) {
+  SettledRun run = options.run;
+  run.flows = std::min(*std::max_element(options.flows.begin(), options.flows.end()), kMostFlowsOfAGateway);
+  const auto stand = settled_stand("handed down", Forwards::kHandedDown, run);
+  if (stand->ask(kSettle) <= 0) {
+    std::exit(1);
+  }
+  const double seconds = stand->ask(kSettlingSeconds), cpu = stand->ask(kHandDownSeconds);
+  Figure figure;
+  figure.name = name;
+  figure.device = "veth";
+  figure.flows = run.flows;
+  figure.measures = {{"seconds until all were down, both directions", seconds},
+                     {"flows a second", run.flows / seconds},
+                     {"CPU us of the hand-down thread per flow", cpu * 1e6 / run.flows}};
+  return figure;
+}
+
 int run(Options& options) {
   std::vector<Figure> figures;
   if (wanted(options, kHelperCalls)) {
     figures.push_back(helper_calls(options, kHelperCalls));
+    print(figures.back());
+  }
+  if (wanted(options, kHandDown)) {
+    figures.push_back(hand_down(options, kHandDown));
     print(figures.back());
   }
   if (wanted(options, kMaps)) {
@@ -219,9 +244,9 @@ int run(Options& options) {
     }
   }
   if (figures.empty()) {
-    std::fprintf(stderr,
-                 "perf-settled: no case matches; the cases are io/xdp/{vxlan,service}/{to,from}-fabric, %s and %s\n",
-                 kMaps, kHelperCalls);
+    std::fprintf(
+        stderr, "perf-settled: no case matches; the cases are io/xdp/{vxlan,service}/{to,from}-fabric, %s, %s and %s\n",
+        kHandDown, kMaps, kHelperCalls);
     return 1;
   }
   if (!options.json.empty()) {

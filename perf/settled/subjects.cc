@@ -47,7 +47,16 @@ class SettledStand {
   }
 
   double answer(char request) {
-    return request == kSettle ? settle() : turn(request == kTurnToFabric ? Course::kToFabric : Course::kFromFabric);
+    switch (request) {
+      case kSettle:
+        return settle();
+      case kSettlingSeconds:
+        return settling_seconds_;
+      case kHandDownSeconds:
+        return SettledGateway::hand_down_seconds();
+      default:
+        return turn(request == kTurnToFabric ? Course::kToFabric : Course::kFromFabric);
+    }
   }
 
  private:
@@ -95,6 +104,7 @@ class SettledStand {
 
   // Every flow has been seen twice on each course, and is where it should be.
   double settle() {
+    const auto start = std::chrono::steady_clock::now();
     for (const Course course : {Course::kToFabric, Course::kFromFabric}) {
       Traffic& traffic = *traffic_[index(course)];
       for (unsigned turn = 0; traffic.sunk().frames < 2 * std::uint64_t{run_.flows} && turn < kSettlingTurns; ++turn) {
@@ -105,6 +115,7 @@ class SettledStand {
     }
     for (unsigned turn = 0; turn < kSettlingTurns; ++turn) {
       if (gateway_ == nullptr || gateway_->settled()) {
+        settling_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         return 1;
       }
       for (const auto& traffic : traffic_) {
@@ -150,7 +161,8 @@ class SettledStand {
   Forwards what_;
   SettledRun run_;
   std::uint32_t vni_ = settled_ends().our_identity;  // of frames to the fabric
-  std::unique_ptr<Traffic> traffic_[2];              // by course
+  double settling_seconds_ = 0;
+  std::unique_ptr<Traffic> traffic_[2];  // by course
   std::unique_ptr<KernelForwarder> programs_;
   std::unique_ptr<SettledGateway> gateway_;  // null: another forwarder
 };

@@ -10,6 +10,8 @@
 namespace isthmus::perf {
 
 inline constexpr char kSettle = 's', kTurnToFabric = 'o', kTurnFromFabric = 'b';
+// After kSettle, of a gateway that hands down: seconds that took, and CPU seconds of the thread that does it.
+inline constexpr char kSettlingSeconds = 't', kHandDownSeconds = 'c';
 
 struct SettledRun {
   Work work = Work::kForward;
