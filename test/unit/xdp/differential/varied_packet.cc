@@ -81,7 +81,9 @@ unsigned other_length(unsigned length, Dice& dice) {
 }
 
 constexpr unsigned kCornerSums[] = {0, 0xffff, 0xfffe, 1, 0x0100, 0xff00};
-unsigned other_sum(Dice& dice) { return dice.one_in(2) ? dice.half() : dice.of(kCornerSums); }
+unsigned other_sum(unsigned corner, Dice& dice) {
+  return dice.one_in(2) ? corner : dice.one_in(2) ? dice.half() : dice.of(kCornerSums);
+}
 
 constexpr FrameOddity kFrameOddities[] = {
     {"bit flipped in a header",
@@ -141,12 +143,16 @@ constexpr FrameOddity kFrameOddities[] = {
      }},
     {"L4 checksum",
      [](VariedPacket& packet, RandomFleet&, Dice& dice) {
-       put_half(packet.frame.bytes, packet.frame.l4 + (dice.one_in(2) ? 16 : 6), other_sum(dice));
+       const bool ipv4 = packet.frame.bytes[packet.frame.ip] >> 4 == 4;
+       const bool tcp = packet.frame.bytes[packet.frame.ip + (ipv4 ? 9 : 6)] == 6;
+       put_half(packet.frame.bytes, packet.frame.l4 + (tcp ? 16 : 6), other_sum(packet.l4_corner, dice));
      }},
-    {"IP checksum", [](VariedPacket& packet, RandomFleet&,
-                       Dice& dice) { put_half(packet.frame.bytes, packet.frame.ip + 10, other_sum(dice)); }},
+    {"IP checksum",
+     [](VariedPacket& packet, RandomFleet&, Dice& dice) {
+       put_half(packet.frame.bytes, packet.frame.ip + 10, other_sum(packet.ip_corner, dice));
+     }},
     {"outer UDP checksum", [](VariedPacket& packet, RandomFleet&,
-                              Dice& dice) { put_half(packet.frame.bytes, packet.frame.udp + 6, other_sum(dice)); }},
+                              Dice& dice) { put_half(packet.frame.bytes, packet.frame.udp + 6, other_sum(0, dice)); }},
     {"tunnel header",
      [](VariedPacket& packet, RandomFleet&, Dice& dice) {
        const std::size_t at = packet.frame.tunnel + dice.below(encap::kTunnelHeaderBytes);
@@ -291,6 +297,10 @@ void drop_what_does_not_apply(PacketRecipe& recipe, const FlowDirection& directi
 VariedPacket vary(RandomFleet& fleet, const FlowDirection& direction, Dice& dice) {
   VariedPacket packet;
   packet.device = direction.arrival.device;
+  if (direction.handed_down) {
+    packet.ip_corner = Be16::raw(direction.handed_down->ip_delta).host();
+    packet.l4_corner = Be16::raw(direction.handed_down->l4_delta).host();
+  }
   PacketRecipe recipe = plain_recipe(direction, dice);
   const std::size_t kind = dice.below(16);  // half of them plain
   const std::size_t recipes = kind < 8 ? 0 : kind < 10 ? 1 : kind == 10 ? 2 : 0;

@@ -23,6 +23,8 @@ struct VariedPacket {
   Expected expected = Expected::kForwarded;
   bool damaged = false;  // its bytes may be those of another flow, or none
   std::string what;      // its oddities; empty: plain
+  // Checksums that become zero by what the decision adds to them, which is a case of its own for UDP.
+  std::uint16_t ip_corner = 0, l4_corner = 0;
 };
 
 [[nodiscard]] VariedPacket vary(RandomFleet& fleet, const FlowDirection& direction, Dice& dice);
