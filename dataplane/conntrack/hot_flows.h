@@ -56,13 +56,13 @@ class HotFlows {
   }
   void post(FlowRef flow) noexcept {
     if (!posts_.push(flow)) {
-      lost_.add();
+      hand_down_posts_lost_.add();
     }
   }
 
   // The hand-down thread.
   [[nodiscard]] bool take(FlowRef& flow) noexcept { return posts_.pop(flow); }
-  [[nodiscard]] std::uint64_t lost() const noexcept { return lost_.get(); }
+  [[nodiscard]] std::uint64_t lost() const noexcept { return hand_down_posts_lost_.get(); }
 
  private:
   static constexpr unsigned kShift = 32 - 14;
@@ -76,7 +76,7 @@ class HotFlows {
   std::uint64_t threshold_;
   std::unique_ptr<Place[]> places_;
   boost::lockfree::spsc_queue<FlowRef, boost::lockfree::capacity<kPosts>> posts_;
-  Counter lost_;
+  Counter hand_down_posts_lost_;
 };
 
 }  // namespace isthmus

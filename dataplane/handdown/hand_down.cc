@@ -128,8 +128,8 @@ void HandDown::add_to(TableCounts& counts) const {
   counts.taken_back_redecided = back(LeaseState::kRedecided);
   counts.taken_back_moved = back(LeaseState::kPeerMoved);
   counts.taken_back_cold = back(LeaseState::kCold);
-  counts.hand_down_no_room = no_room_.get();
-  counts.hand_down_insert_failures = insert_failures_.get();
+  counts.hand_down_no_room = hand_down_no_room_.get();
+  counts.hand_down_insert_failures = hand_down_insert_failures_.get();
   for (unsigned worker = 0; worker < workers_; ++worker) {
     counts.hand_down_posts_lost += shared_.flows->hot_flows(WorkerId{static_cast<std::uint8_t>(worker)}).lost();
   }
@@ -181,7 +181,7 @@ void HandDown::prepare(FlowRef flow) {
     return;
   }
   if (free_.empty()) {
-    no_room_.add();
+    hand_down_no_room_.add();
     return;
   }
   if (!take_records(pair, blocks)) {
@@ -240,7 +240,7 @@ void HandDown::insert() {
       pairs_[entering_[at / 2]].inserted[at % 2] = true;
     }
     if (at < keys.size()) {
-      insert_failures_.add();
+      hand_down_insert_failures_.add();
       look_again_ = true;
       ++at;
     }

@@ -128,7 +128,7 @@ class HandDown {
   std::deque<Leaver> unlinked_;  // by ticket
   bool look_again_ = false;      // a key was in the map already: somebody has to be taken back
   std::array<Counter, kLeaseStates> taken_back_;
-  Counter handed_down_, insert_failures_, no_room_;
+  Counter handed_down_, hand_down_insert_failures_, hand_down_no_room_;
   std::atomic<std::size_t> now_{0};
 
   std::mutex sleep_;

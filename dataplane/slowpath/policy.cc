@@ -39,8 +39,7 @@ Identity stored_source(const DecisionInput& in, const End& end) noexcept {
     return end.identity;
   }
   const ConnectionShared& shared = in.facts.connection->shared;
-  const bool was_published =
-      (shared.user_flags() & published_flag(Direction::kForward)) != 0;
+  const bool was_published = (shared.user_flags() & published_flag(Direction::kForward)) != 0;
   const Identity claimed{wire_vni(shared.source_identity).value()};
   return end.published || was_published || claimed == identity::kWorld ? end.identity : claimed;
 }

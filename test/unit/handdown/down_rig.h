@@ -121,7 +121,7 @@ class DownRig {
     return setup.rig;
   }
   [[nodiscard]] int map(const char* name) const {
-    for (const auto& [known, fd] : flows_->maps()) {
+    for (const auto& [known, fd] : flows_->maps(false)) {
       if (std::strcmp(known, name) == 0) {
         return fd;
       }

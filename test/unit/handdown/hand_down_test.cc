@@ -92,8 +92,6 @@ TEST(HandDown, AMovedWordSendsPacketsUpAndTheNextPacketStampsTheLeaseAnew) {
   static_cast<void>(down.rig().from_local(down.there(flow)).only());
   EXPECT_TRUE(down.down(DownRig::key_there(flow))) << "decided alike";
   EXPECT_FALSE(down.down(DownRig::key_back(flow)));
-  static_cast<void>(down.rig().from_underlay(down.back(flow)).only());
-  EXPECT_TRUE(down.down(flow));
   EXPECT_EQ(down.counters().handed_down, 1u) << "without a round of the thread";
 }
 
