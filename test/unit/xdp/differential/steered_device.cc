@@ -27,7 +27,6 @@ KernelVerdict verdict_of(unsigned action) {
       return KernelVerdict::kPassed;
     case XDP_DROP:
       return KernelVerdict::kTaken;
-    case XDP_TX:
     case XDP_REDIRECT:
       return KernelVerdict::kForwarded;
     default:
@@ -68,7 +67,6 @@ KernelOutcome SteeredDevice::run(int program, const FrameBytes& frame) {
   const int error = bpf_prog_test_run_opts(program, &options);
   EXPECT_EQ(error, 0) << frame.size() << " bytes";
   KernelOutcome outcome;
-  outcome.action = options.retval;
   outcome.verdict = verdict_of(options.retval);
   outcome.bytes.assign(out_.begin(), out_.begin() + options.data_size_out);
   return outcome;

@@ -23,7 +23,6 @@ enum class KernelVerdict : std::uint8_t {
 };
 struct KernelOutcome {
   KernelVerdict verdict = KernelVerdict::kPassed;
-  unsigned action = 0;  // XDP_*
   FrameBytes bytes;
 };
 
