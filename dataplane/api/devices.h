@@ -36,6 +36,8 @@ struct AfXdpOptions {
   bool fleet_traffic_on_engine_down_drops = true;  // false: pass it to the kernel (fail open)
   KernelForwarding kernel_forwarding = KernelForwarding::kAuto;
   std::uint32_t kernel_forwarding_hold_ms = 60'000;  // settled flows go on for so long without a heartbeat
+  // Another engine runs on the interface: it stays in charge there until Device::begin().
+  bool beside = false;
   bool point_to_point = false;  // every frame is for us, whatever its destination MAC: the engine end of our veth pair
   // Where settled flows are handed down to: those of EngineOptions::hand_down. nullptr: nowhere.
   std::shared_ptr<KernelFlows> kernel_flows = nullptr;

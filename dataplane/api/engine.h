@@ -1,8 +1,9 @@
 // The engine's interface to control and the command line: devices and tables in, counters and flows out.
 //
-// Lifetime: create → add_device* → start → (publish, upsert_*, set_adjacency, read)* → stop → destroy.
-// Threads: every member function is called by the control thread only (run_round by the thread that drives the worker).
-// Nothing here blocks on a worker. Errors carry what, where and fix.
+// Lifetime: create → add_device* → start → (publish, upsert_*, set_adjacency, read)* → stop → destroy. Of one that
+// takes over from an engine that runs: create → add_device* → (publish, upsert_*, set_adjacency)* → adopt → start → as
+// before. Threads: every member function is called by the control thread only (run_round by the thread that drives the
+// worker). Nothing here blocks on a worker. Errors carry what, where and fix.
 #pragma once
 
 #include <array>
@@ -17,6 +18,7 @@
 
 #include "dataplane/api/counters.h"
 #include "dataplane/api/flow_event.h"
+#include "dataplane/api/handed_over.h"
 #include "dataplane/api/tables.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/flow_timeouts.h"
@@ -45,6 +47,8 @@ struct EngineOptions {
   std::string name = "isthmus";  // names the file of Engine::state_file()
   std::string state_directory = "/dev/shm";
   bool keep_state = true;  // false: anonymous mapping, no state survives a restart
+  // Another engine of this name runs: its table is opened as it is, and start() comes after the first publish().
+  bool beside = false;
   std::vector<int> cores;  // one worker each, pinned; empty: one worker, not pinned
   unsigned workers = 1;    // used when `cores` is empty
   IdlePolicy idle = IdlePolicy::kSleep;
@@ -141,9 +145,19 @@ class Engine {
   // Looks at every device, by id: follows MAC and MTU (decisions made with the old ones are revalidated), puts
   // attachments back, and takes an interface that was made anew into use, for which the workers pause.
   [[nodiscard]] virtual std::vector<DeviceCondition> check_devices() = 0;
-  // Starts the workers. They receive packets only after the first publish().
+  // Starts the workers. They receive packets only after the first publish(). Of an engine beside another one: takes its
+  // table, and its interfaces, too; that one stands for good, or has ended.
   [[nodiscard]] virtual Status start() = 0;
   virtual void stop() = 0;
+  // Stops the workers between two bursts and describes all that a successor needs (dataplane/api/handed_over.h). Error:
+  // it cannot be handed over, or not now, since frames wait for a neighbour and are not to be `dropped`; the workers
+  // run on.
+  [[nodiscard]] virtual Result<HandedEngine> hand_over(bool dropped) = 0;
+  // Goes on after hand_over(): no successor has taken it.
+  [[nodiscard]] virtual Status resume() = 0;
+  // Of an engine beside another one, before start(): takes up what that one has handed over. Changes nothing of it, so
+  // that, after an error, that one may resume.
+  [[nodiscard]] virtual Status adopt(HandedEngine handed) = 0;
   // With drive_by_caller: runs one round of a worker on the calling thread. Returns the number of packets received.
   virtual unsigned run_round(WorkerId worker) = 0;
   // With drive_by_caller: takes flows back and hands hot ones down, on the calling thread, and looks at what XDP has

@@ -50,11 +50,7 @@ Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quies
     return Error{std::to_string(options.workers) + " workers is out of range", "engine.workers",
                  "choose 1 to " + std::to_string(kMaxWorkers)};
   }
-  auto mapping = FlowMapping::open({.name = options.name,
-                                    .directory = options.directory,
-                                    .keep_state = options.keep_state,
-                                    .connections = options.connections,
-                                    .blocks = blocks_for(options.connections)});
+  auto mapping = FlowMapping::open(mapping_options(options));
   if (!mapping) {
     return mapping.error();
   }
@@ -63,6 +59,15 @@ Result<std::unique_ptr<FlowTable>> FlowTable::open(const Options& options, Quies
     return index_area.error();
   }
   return std::unique_ptr<FlowTable>(new FlowTable(options, quiescence, std::move(*mapping), std::move(*index_area)));
+}
+
+FlowMapping::Options FlowTable::mapping_options(const Options& options) {
+  return {.name = options.name,
+          .directory = options.directory,
+          .keep_state = options.keep_state,
+          .connections = options.connections,
+          .blocks = blocks_for(options.connections),
+          .beside = options.beside};
 }
 
 FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area)
@@ -78,10 +83,25 @@ FlowTable::FlowTable(const Options& options, Quiescence& quiescence, FlowMapping
       leases_(options.leases.empty() ? Leases() : Leases(options.leases)),
       hasher_(options.hash_seed != 0 ? FlowHasher(options.hash_seed) : FlowHasher::random()),
       half_open_(mapping_, holders_, half_open_limit_of(options.half_open_limit, options.connections), options.workers),
-      states_(std::make_unique<WorkerState[]>(options.workers)) {
+      states_(std::make_unique<WorkerState[]>(options.workers)),
+      options_(options) {
   for (unsigned worker = 0; worker < workers_ && leases_.pairs() != 0; ++worker) {
     hot_flows_.emplace_back(std::max(options.hot_packets_per_second, 1u));
   }
+  if (!options.beside) {
+    settle();
+  }
+}
+
+Status FlowTable::take(int file) {
+  Status taken = mapping_.take(file, mapping_options(options_));
+  if (taken) {
+    settle();
+  }
+  return taken;
+}
+
+void FlowTable::settle() noexcept {
   const std::uint32_t blocks = blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
   std::vector<bool> blocks_used(std::size_t{blocks} + 1);

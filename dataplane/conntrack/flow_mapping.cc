@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/packet/flow_key.h"
@@ -97,7 +98,9 @@ FlowMapping::Layout FlowMapping::layout_of(const Options& options) noexcept {
 Result<FlowMapping> FlowMapping::open(const Options& options) {
   FlowMapping mapping;
   const Layout layout = layout_of(options);
-  const Status opened = options.keep_state ? mapping.open_file(options, layout) : mapping.open_private(options, layout);
+  const Status opened = !options.keep_state ? mapping.open_private(options, layout)
+                        : options.beside    ? mapping.open_beside(options, layout)
+                                            : mapping.open_file(options, layout);
   if (!opened) {
     return opened.error();
   }
@@ -234,6 +237,53 @@ Status FlowMapping::open_file(const Options& options, const Layout& layout) {
   }
   start_ = start_reason_.empty() ? StateStart::kNew : StateStart::kDiscarded;
   return start_fresh(options, layout, opened->path);
+}
+
+Status FlowMapping::open_beside(const Options& options, const Layout& layout) {
+  auto opened = open_running_state_file(options.directory, options.name);
+  if (!opened) {
+    return opened.error();
+  }
+  file_ = opened->file;
+  struct stat info {};
+  if (fstat(file_, &info) != 0 || static_cast<std::size_t>(info.st_size) != layout.end) {
+    start_reason_ = size_mismatch_reason(options);
+  } else {
+    auto area = MemoryArea::of_file(file_, layout.end);
+    if (!area) {
+      return area.error();
+    }
+    area_ = std::move(*area);
+    set_pointers(layout);
+    start_reason_ = mismatch_reason(options);
+  }
+  if (!start_reason_.empty()) {
+    return Error{"the connection table of the gateway that runs cannot be taken over: " + start_reason_, opened->path,
+                 "stop that gateway first"};
+  }
+  start_ = StateStart::kAdopted;
+  return Ok{};
+}
+
+Status FlowMapping::take(int file, const Options& options) {
+  if (!options.keep_state) {
+    return Ok{};
+  }
+  struct stat ours {
+  }, theirs{};
+  if (file < 0) {
+    if (Status locked = lock_state_file(file_, options.directory, options.name, offsetof(Header, process)); !locked) {
+      return locked;
+    }
+  } else if (fstat(file_, &ours) != 0 || fstat(file, &theirs) != 0 || ours.st_dev != theirs.st_dev ||
+             ours.st_ino != theirs.st_ino) {
+    return Error{"the gateway that hands over has another connection table",
+                 state_file_path(options.directory, options.name), ""};
+  } else {
+    close(std::exchange(file_, fcntl(file, F_DUPFD_CLOEXEC, 0)));
+  }
+  header_->process = static_cast<std::uint32_t>(getpid());
+  return Ok{};
 }
 
 // The file has another size than this table needs: its header, if there is one, may say why.

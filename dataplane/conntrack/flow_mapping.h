@@ -31,11 +31,18 @@ class FlowMapping {
     bool keep_state = true;
     std::uint32_t connections = 0;
     std::uint32_t blocks = 0;  // numbers 1..blocks
+    bool beside = false;       // the file is another engine's, which runs: nothing is written before take()
   };
   [[nodiscard]] static Result<FlowMapping> open(const Options& options);
   FlowMapping(FlowMapping&& other) noexcept;
   FlowMapping& operator=(FlowMapping&&) = delete;
   ~FlowMapping();
+
+  // Of one opened beside another engine, which stands now: `file`, if there is one, is that engine's descriptor with
+  // the lock. Error: it is still that engine's.
+  [[nodiscard]] Status take(int file, const Options& options);
+  // For a successor; -1: the table is not kept.
+  [[nodiscard]] int file() const noexcept { return file_; }
 
   // kAdopted: slots hold the state of an earlier process and must be validated one by one.
   [[nodiscard]] StateStart start() const noexcept { return start_; }
@@ -68,6 +75,7 @@ class FlowMapping {
   [[nodiscard]] static Layout layout_of(const Options& options) noexcept;
   [[nodiscard]] Status open_private(const Options& options, const Layout& layout);
   [[nodiscard]] Status open_file(const Options& options, const Layout& layout);
+  [[nodiscard]] Status open_beside(const Options& options, const Layout& layout);
   [[nodiscard]] std::string mismatch_reason(const Options& options) const;
   [[nodiscard]] std::string size_mismatch_reason(const Options& options) const;
   [[nodiscard]] Status start_fresh(const Options& options, const Layout& layout, const std::string& path);

@@ -137,11 +137,16 @@ class FlowTable {
     std::span<isthmus_lease> leases;
     EpochTable::Word* epochs = nullptr;
     std::uint32_t hot_packets_per_second = 0;
+    bool beside = false;          // the table is another engine's, which runs, until take()
   };
 
   // Control thread. Adopts the mapping of an earlier process if it matches, else starts empty (see start_reason()).
   // Fails when another engine uses the name, or when the mapping cannot be created.
   [[nodiscard]] static Result<std::unique_ptr<FlowTable>> open(const Options& options, Quiescence& quiescence);
+  // Of one opened beside another engine, which stands now: adopts the connections as they are. `file`: that engine's
+  // descriptor with the lock; -1: it has ended. Before it, only now(), epochs() and what observes may be used.
+  [[nodiscard]] Status take(int file);
+  [[nodiscard]] int file() const noexcept { return mapping_.file(); }
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
 
@@ -329,6 +334,8 @@ class FlowTable {
 
   FlowTable(const Options& options, Quiescence& quiescence, FlowMapping mapping, MemoryArea index_area);
   // flow_adoption.cc
+  [[nodiscard]] static FlowMapping::Options mapping_options(const Options& options);
+  void settle() noexcept;
   void adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_used) noexcept;
   [[nodiscard]] bool adopt_slot(std::uint32_t slot) noexcept;
   void adopt_holder(std::uint32_t slot) noexcept;
@@ -426,6 +433,7 @@ class FlowTable {
   std::unique_ptr<NumberPool> blocks_;
   std::unique_ptr<WorkerState[]> states_;
   std::uint64_t adopted_ = 0;
+  Options options_;
 };
 
 template <typename KeyOf, typename HashOf, typename BucketOf, typename LineAt, typename Found>

@@ -112,6 +112,31 @@ std::string state_file_path(const std::string& directory, const std::string& nam
   return directory + kOwnDirectory + "/" + name + ".flows";
 }
 
+Status lock_state_file(int file, const std::string& directory, const std::string& name, std::size_t process_offset) {
+  struct stat info {};
+  const std::string path = state_file_path(directory, name);
+  if (fstat(file, &info) != 0 || !unsafe(info).empty()) {
+    return Error{"the connection table was removed or changed meanwhile", path, "start again"};
+  }
+  return lock_table(file, name, path, process_offset);
+}
+
+Result<StateFile> open_running_state_file(const std::string& directory, const std::string& name) {
+  StateFile state;
+  state.path = state_file_path(directory, name);
+  state.file = open(state.path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  struct stat info {};
+  const bool safe = state.file >= 0 && fstat(state.file, &info) == 0 && unsafe(info).empty();
+  if (!safe) {
+    Error error{"cannot open the connection table of the gateway that runs", state.path, "stop that gateway first"};
+    if (state.file >= 0) {
+      close(state.file);
+    }
+    return error;
+  }
+  return state;
+}
+
 Result<StateFile> open_state_file(const std::string& directory, const std::string& name, std::size_t process_offset) {
   if (name.empty() || name.find('/') != std::string::npos) {
     return Error{"a gateway's name must not be empty or contain '/'", "name '" + name + "'", "choose another name"};

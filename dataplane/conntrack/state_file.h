@@ -22,5 +22,10 @@ struct StateFile {
 // `process_offset`: where the file's user has stored its process number, 32 bits, for the error message.
 [[nodiscard]] Result<StateFile> open_state_file(const std::string& directory, const std::string& name,
                                                 std::size_t process_offset);
+// The file of another engine that runs: without its lock, which comes from that engine, or by lock_state_file() when
+// that one has ended.
+[[nodiscard]] Result<StateFile> open_running_state_file(const std::string& directory, const std::string& name);
+[[nodiscard]] Status lock_state_file(int file, const std::string& directory, const std::string& name,
+                                     std::size_t process_offset);
 
 }  // namespace isthmus

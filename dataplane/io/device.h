@@ -16,6 +16,7 @@
 
 #include "dataplane/api/counters.h"
 #include "dataplane/api/encapsulation.h"
+#include "dataplane/api/handed_over.h"
 #include "dataplane/base/result.h"
 #include "dataplane/net/ip_address.h"
 #include "dataplane/packet/frame.h"
@@ -70,6 +71,8 @@ class DeviceQueue {
   [[nodiscard]] virtual std::span<const int> wait_fds() const noexcept = 0;
   // Before the worker sleeps: asks for a wake-up. Returns false if frames are already waiting (do not sleep).
   virtual bool arm() noexcept = 0;
+  // For a successor process; nothing, where there is nothing to hand over. Control thread, while the worker stands.
+  [[nodiscard]] virtual HandedQueue describe() const { return {}; }
   // Written by the worker with relaxed single-writer stores, read by control at any time.
   [[nodiscard]] virtual QueueCounters counters() const noexcept = 0;
 };
@@ -104,6 +107,15 @@ class Device {
   // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                         FramePool& pool) = 0;
+  // The same with what another process had of the device, and has still: nothing of it changes before begin().
+  [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> adopt_queue(WorkerId worker, unsigned workers,
+                                                                         FramePool& pool, HandedQueue handed) {
+    static_cast<void>(worker), static_cast<void>(workers), static_cast<void>(pool), static_cast<void>(handed);
+    return Error{"this kind of device cannot be handed over", name(), ""};
+  }
+  // Of one that was opened beside another engine: takes the interface over from it, when the queues are open and their
+  // worker is about to start. Control thread.
+  [[nodiscard]] virtual Status begin() { return Ok{}; }
   // Replaces the kernel program's rules by `rules`. Devices without such a program ignore it. Control thread.
   [[nodiscard]] virtual Status steer(const SteerRules& rules) = 0;
   // Changes the rules of the last steer(). After an error, which rules are in force is open until the next steer().

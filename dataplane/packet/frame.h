@@ -3,8 +3,8 @@
 // Each worker owns one FramePool: a memory area divided into chunks of equal size, addressed by number, so that a frame
 // can be in the ring of any of the worker's device queues (an AF_XDP UMEM is such an area) and forwarding copies
 // nothing. A frame has exactly one owner at any time: the pool, a device ring, a burst, a transmit batch, or the list
-// of waiting frames. Thread: the owning worker only. No allocation after create(). Failure: allocate() returns
-// kNoChunk.
+// of waiting frames. The memory is a file without a name, so that it can be handed to a successor process with what
+// lies in it. Thread: the owning worker only. No allocation after create(). Failure: allocate() returns kNoChunk.
 #pragma once
 
 #include <cstddef>
@@ -41,6 +41,9 @@ class FramePool {
     FramePages pages = FramePages::kReserved;  // the first kind to try; falls back to the following ones
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
+  // The pool of another process, whose memory() is `memory` (taken): all chunks have an owner; those that have none are
+  // the caller's to release.
+  [[nodiscard]] static Result<std::unique_ptr<FramePool>> adopt(int memory, const Options& options);
   ~FramePool();
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;
@@ -55,6 +58,8 @@ class FramePool {
   [[nodiscard]] std::uint32_t chunk_bytes() const noexcept { return chunk_bytes_; }
   [[nodiscard]] std::uint32_t chunks() const noexcept { return chunks_; }
   [[nodiscard]] FramePages pages() const noexcept { return pages_; }
+  // Descriptor of the memory, for a successor process.
+  [[nodiscard]] int memory() const noexcept { return memory_; }
   [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
     return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_;
   }
@@ -63,6 +68,11 @@ class FramePool {
 
  private:
   FramePool() = default;
+  [[nodiscard]] static Status check(const Options& options);
+  [[nodiscard]] static std::unique_ptr<FramePool> make(const Options& options, int memory, void* base,
+                                                       FramePages pages);
+
+  int memory_ = -1;
   std::uint8_t* base_ = nullptr;
   std::size_t bytes_ = 0;
   std::uint32_t chunk_bytes_ = 0;

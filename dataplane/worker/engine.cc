@@ -10,6 +10,7 @@
 #include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
 #include "dataplane/worker/flow_view.h"
+#include "dataplane/worker/hand_over.h"
 #include "dataplane/worker/worker.h"
 
 namespace isthmus {
@@ -33,6 +34,7 @@ class EngineImplementation final : public Engine {
     table.name = options.name;
     table.directory = options.state_directory;
     table.keep_state = options.keep_state;
+    table.beside = options.beside;
     table.connections = options.connections;
     table.half_open_limit = options.half_open_limit;
     table.workers = desired_workers_;
@@ -77,11 +79,37 @@ class EngineImplementation final : public Engine {
   std::vector<DeviceCondition> check_devices() override;
 
   Status start() override {
+    if (shared_.options.beside) {
+      if (Status taken = shared_.flows->take(handed_table_.get()); !taken) {
+        return taken;
+      }
+    }
+    if (workers_.empty()) {
+      if (Status opened = open_workers(); !opened) {
+        return opened;
+      }
+    }
+    if (Status started = start_workers(); !started) {
+      return started;
+    }
+    for (auto& device : devices_) {
+      if (Status begun = device->begin(); !begun) {
+        return begun;
+      }
+    }
+    return start_hand_down();
+  }
+
+  Result<HandedEngine> hand_over(bool dropped) override;
+  Status resume() override {
+    Status started = start_workers();
+    return started ? start_hand_down() : started;
+  }
+  Status adopt(HandedEngine handed) override;
+
+  [[nodiscard]] Status open_workers() {
     for (unsigned w = 0; w < desired_workers_; ++w) {
-      Worker::Setup setup;
-      setup.id = WorkerId{static_cast<std::uint8_t>(w)};
-      setup.core = w < shared_.options.cores.size() ? shared_.options.cores[w] : -1;
-      setup.control_fd = event_fd_;
+      Worker::Setup setup = setup_of(w);
       FramePool::Options memory;
       memory.chunks = shared_.options.frames;
       auto pool = FramePool::create(memory);
@@ -98,10 +126,7 @@ class EngineImplementation final : public Engine {
       }
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
     }
-    if (Status started = start_workers(); !started) {
-      return started;
-    }
-    return start_hand_down();
+    return Ok{};
   }
 
   void stop() override {
@@ -205,6 +230,13 @@ class EngineImplementation final : public Engine {
   }
 
  private:
+  [[nodiscard]] Worker::Setup setup_of(unsigned worker) const {
+    Worker::Setup setup;
+    setup.id = WorkerId{static_cast<std::uint8_t>(worker)};
+    setup.core = worker < shared_.options.cores.size() ? shared_.options.cores[worker] : -1;
+    setup.control_fd = event_fd_;
+    return setup;
+  }
   [[nodiscard]] Status start_workers() {
     for (auto& worker : workers_) {
       if (shared_.options.drive_by_caller) {
@@ -250,6 +282,7 @@ class EngineImplementation final : public Engine {
   Publisher publisher_;
   unsigned desired_workers_;
   int event_fd_;
+  UniqueFd handed_table_;  // of the engine before this one, with its lock
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
@@ -288,6 +321,49 @@ std::vector<DeviceCondition> EngineImplementation::check_devices() {
     shared_.flows->epochs().bump_all();
   }
   return conditions;
+}
+
+Result<HandedEngine> EngineImplementation::hand_over(bool dropped) {
+  if (shared_.flows->file() < 0) {
+    return Error{"the connection table is not kept in a file", "connection table", ""};
+  }
+  stop();
+  HandedEngine handed;
+  bool waiting = false, all = true;
+  for (auto& worker : workers_) {
+    if (dropped) {
+      worker->drop_waiting();
+    }
+    waiting = waiting || worker->waiting() != 0;
+    handed.workers.push_back(describe_worker(*worker, static_cast<unsigned>(devices_.size())));
+    for (const HandedQueue& queue : handed.workers.back().queues) {
+      all = all && !queue.sockets.empty();
+    }
+  }
+  if (all && !waiting && !workers_.empty()) {
+    handed.table = UniqueFd::duplicate(shared_.flows->file());
+    return handed;
+  }
+  static_cast<void>(resume());
+  return Error{waiting ? "frames wait for a neighbour" : "a device has no sockets now", "engine", ""};
+}
+
+Status EngineImplementation::adopt(HandedEngine handed) {
+  if (handed.workers.size() != desired_workers_) {
+    return Error{"what was handed over is of another number of workers", "engine.workers", ""};
+  }
+  for (unsigned w = 0; w < desired_workers_; ++w) {
+    Worker::Setup setup = setup_of(w);
+    Status adopted =
+        adopt_worker(std::move(handed.workers[w]), desired_workers_, shared_.options.frames, devices_, setup);
+    if (!adopted) {
+      workers_.clear();
+      return adopted;
+    }
+    workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
+  }
+  handed_table_ = std::move(handed.table);
+  return Ok{};
 }
 
 EngineCounters EngineImplementation::counters() const {

@@ -67,6 +67,13 @@ void Worker::stop() {
   }
 }
 
+void Worker::drop_waiting() noexcept {
+  Output& output = context_.output;
+  for (; output.waiting_count > 0; --output.waiting_count) {
+    drop_frame(context_, output.waiting[output.waiting_count - 1].frame, DropReason::kNeighbourUnresolved);
+  }
+}
+
 void Worker::read_clock() noexcept {
   timespec t{};
   clock_gettime(CLOCK_BOOTTIME, &t);

@@ -30,6 +30,10 @@ class Worker {
   [[nodiscard]] Status start();
   void stop();
 
+  // While it stands. Frames that wait for a neighbour; and drops them.
+  [[nodiscard]] unsigned waiting() const noexcept { return context_.output.waiting_count; }
+  void drop_waiting() noexcept;
+
   // One iteration of the worker's loop on the calling thread, for benchmarks and tests that use it instead of start().
   // Returns the number of packets received.
   unsigned round();

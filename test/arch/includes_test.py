@@ -28,7 +28,7 @@ COUNTERS = "dataplane/stats/counters.def"
 MAY_INCLUDE = {
     "dataplane/base/": BASE,
     "dataplane/net/": NET,
-    "dataplane/api/": (*NET, "dataplane/api/", "dataplane/io/device.h", COUNTERS),
+    "dataplane/api/": (*NET, "dataplane/api/", "dataplane/io/device.h", "dataplane/io/unique_fd.h", COUNTERS),
     "dataplane/stats/": STATS,
     "dataplane/packet/": PACKET,
     "dataplane/tables/": TABLES,

@@ -216,6 +216,10 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
   if (!attached) {
     return attached.error();
   }
+  if (settings_.beside) {
+    native_ = mode == XdpMode::kAuto && *attached ? (*attached)->native : mode != XdpMode::kGeneric;
+    return *attached && !(*attached)->is_steer() ? Status(foreign_program(interface, **attached)) : Status(Ok{});
+  }
   if (!*attached) {
     if (before != nullptr) {
       continue_counters(before->program());
@@ -280,7 +284,7 @@ Status SteerProgram::apply(const SteerRules& rules) {
   if (Status applied = maps_->apply(rules); !applied) {
     return applied;
   }
-  if (attached_ || interface_.index == 0) {
+  if (attached_ || interface_.index == 0 || settings_.beside) {
     return Ok{};
   }
   Status taken = take_over();
@@ -313,6 +317,27 @@ void SteerProgram::pin_programs() const noexcept {
   } else {
     unpin_map(interface_);
   }
+}
+
+Status SteerProgram::begin() {
+  if (!settings_.beside) {
+    return Ok{};
+  }
+  auto attached = attached_program(interface_);
+  if (!attached) {
+    return attached.error();
+  }
+  if (*attached && !(*attached)->is_steer()) {
+    return foreign_program(interface_, **attached);
+  }
+  predecessor_ = *std::move(attached);
+  Status taken = take_over();
+  attached_ = taken.ok();
+  settings_.beside = !attached_;
+  if (attached_) {
+    pin_programs();
+  }
+  return taken;
 }
 
 Status SteerProgram::set_mac(const MacAddress& mac) {

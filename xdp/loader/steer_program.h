@@ -33,6 +33,7 @@ class SteerProgram {
     // Settled flows are forwarded for so long without a heartbeat, but at least for heartbeat_timeout_ms.
     std::uint32_t orphan_timeout_ms = 60'000;
     bool engine_down_passes = false;  // fleet traffic goes to the kernel while the engine is down
+    bool beside = false;              // another engine runs on the interface until begin()
     bool fragments = false;           // multi-buffer frames: needed for native XDP with an MTU above 3506
     // The interface's own: frames for another are left to the kernel. None: a point-to-point link, all are for us.
     std::optional<MacAddress> mac = std::nullopt;
@@ -53,6 +54,9 @@ class SteerProgram {
   // off, attaches it again. True: it was attached again. Error: it is not there now; a foreign program in its place is
   // named and left alone.
   [[nodiscard]] Result<bool> ensure_attached();
+  // Of one that is loaded beside another engine's: takes that one's place. Until then the rules of apply() are written
+  // and not in force.
+  [[nodiscard]] Status begin();
   // Replaces the program's rules.
   [[nodiscard]] Status apply(const SteerRules& rules);
   // Changes the rules of the last apply(), which has succeeded.

@@ -49,6 +49,9 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] KernelEgress kernel_egress() const override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
+  [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> adopt_queue(WorkerId worker, unsigned workers, FramePool& pool,
+                                                                 HandedQueue handed) override;
+  [[nodiscard]] Status begin() override;
   [[nodiscard]] Status steer(const SteerRules& rules) override;
   [[nodiscard]] Status change_steer(const SteerChange& change) override;
   [[nodiscard]] DeviceCondition check() override;
@@ -60,7 +63,10 @@ class AfXdpDevice final : public Device {
 
   [[nodiscard]] Status check_queues(unsigned workers, const FramePool& pool) const;
   [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
-  [[nodiscard]] Status open_sockets(AfXdpQueue& queue) const;
+  // `handed`: adopts those of another process.
+  [[nodiscard]] Status open_sockets(AfXdpQueue& queue, HandedQueue* handed = nullptr) const;
+  [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> make_queue(const AfXdpQueue::Share& share, FramePool& pool,
+                                                                HandedQueue* handed);
   [[nodiscard]] Status open_leg();
   [[nodiscard]] Status start_forwarding();
   [[nodiscard]] std::string describe_forwarding() const;
@@ -116,12 +122,15 @@ XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_work
   return settings;
 }
 
-Status AfXdpDevice::open_sockets(AfXdpQueue& queue) const {
+Status AfXdpDevice::open_sockets(AfXdpQueue& queue, HandedQueue* handed) const {
   const unsigned worker = queue.share().worker.value(), workers = queue.share().workers;
   if (Status fits = check_queues(workers, queue.pool()); !fits) {
     return fits;
   }
   const unsigned own = (leg_.facts.rx_queues - worker + workers - 1) / workers;
+  if (handed != nullptr && handed->sockets.size() != own) {
+    return Error{"the interface has another number of queues than sockets were handed over", leg_.interface.name, ""};
+  }
   // The kernel allows zero-copy only with a native program.
   const ZeroCopy zero_copy = leg_.steer->native() ? options_.zero_copy : ZeroCopy::kOff;
   for (unsigned q = worker; q < leg_.facts.rx_queues; q += workers) {
@@ -132,7 +141,9 @@ Status AfXdpDevice::open_sockets(AfXdpQueue& queue) const {
           leg_.interface.name, "raise the number of frames, or lower the number of queues"};
     }
     settings.transmits = q == worker;
-    if (Status added = queue.add_socket(settings, zero_copy); !added) {
+    Status added = handed == nullptr ? queue.add_socket(settings, zero_copy)
+                                     : queue.adopt_socket(settings, zero_copy, std::move(handed->sockets[q / workers]));
+    if (!added) {
       return added;
     }
   }
@@ -140,12 +151,22 @@ Status AfXdpDevice::open_sockets(AfXdpQueue& queue) const {
 }
 
 Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, unsigned workers, FramePool& pool) {
-  if (Status fits = check_queues(workers, pool); !fits) {
+  return make_queue({worker, workers, open_}, pool, nullptr);
+}
+
+Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::adopt_queue(WorkerId worker, unsigned workers, FramePool& pool,
+                                                              HandedQueue handed) {
+  return make_queue({worker, workers, open_}, pool, &handed);
+}
+
+Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::make_queue(const AfXdpQueue::Share& share, FramePool& pool,
+                                                             HandedQueue* handed) {
+  if (Status fits = check_queues(share.workers, pool); !fits) {
     return fits.error();
   }
   auto umem = SharedUmem::of(pool);
-  auto queue = std::make_unique<AfXdpQueue>(leg_.steer, umem, pool, AfXdpQueue::Share{worker, workers, open_});
-  if (Status opened = open_sockets(*queue); !opened) {
+  auto queue = std::make_unique<AfXdpQueue>(leg_.steer, umem, pool, share);
+  if (Status opened = open_sockets(*queue, handed); !opened) {
     return opened.error();
   }
   umems_.push_back(umem);
@@ -154,8 +175,17 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::open_queue(WorkerId worker, un
 
 Status AfXdpDevice::steer(const SteerRules& rules) {
   rules_ = rules;
-  Status forwards = start_forwarding();
+  Status forwards = options_.beside && umems_.empty() ? Status(Ok{}) : start_forwarding();
   return forwards ? leg_.steer->apply(rules) : forwards;
+}
+
+// Beside another engine the rules come before the sockets, which tell whether the program is to forward.
+Status AfXdpDevice::begin() {
+  if (!options_.beside) {
+    return Ok{};
+  }
+  Status forwards = start_forwarding();
+  return forwards ? leg_.steer->begin() : forwards;
 }
 
 // Where frames are not copied to the engine, it is as fast as the kernel, and knows more.
@@ -248,6 +278,7 @@ std::string AfXdpDevice::describe_forwarding() const {
   SteerProgram::Settings settings;
   settings.queues = facts->rx_queues;
   settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
+  settings.beside = options.beside && before == nullptr;
   settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
   settings.fragments = facts->mtu > kMaxSingleBufferMtu;
   settings.orphan_timeout_ms = options.kernel_forwarding_hold_ms;

@@ -39,17 +39,42 @@ void AfXdpQueue::use(std::shared_ptr<SteerProgram> steer) {
 
 Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy zero_copy) {
   auto socket = std::make_unique<XskSocket>(settings, pool_, counters_);
-  const std::size_t index = sockets_.size();
-  Status added = umem_->add(*socket, zero_copy, [this, index](XskSocket& bound) {
+  Status added = umem_->add(*socket, zero_copy, on_bound());
+  if (added) {
+    keep(std::move(socket));
+  }
+  return added;
+}
+
+Status AfXdpQueue::adopt_socket(const XskSettings& settings, ZeroCopy zero_copy, HandedSocket handed) {
+  auto socket = std::make_unique<XskSocket>(settings, pool_, counters_);
+  Status adopted = umem_->adopt(*socket, std::move(handed), zero_copy, on_bound());
+  if (adopted) {
+    keep(std::move(socket));
+    write_heartbeats();
+  }
+  return adopted;
+}
+
+SharedUmem::OnBound AfXdpQueue::on_bound() {
+  return [this, index = sockets_.size()](XskSocket& bound) {
     wait_fds_.resize(std::max(wait_fds_.size(), index + 1));
     wait_fds_[index] = bound.fd();
     return steer_->set_socket(bound.settings().queue, bound.fd());
-  });
-  if (added) {
-    sockets_.push_back(std::move(socket));
-    heartbeats_.push_back(&steer_->heartbeats()[settings.queue]);
+  };
+}
+
+void AfXdpQueue::keep(std::unique_ptr<XskSocket> socket) {
+  heartbeats_.push_back(&steer_->heartbeats()[socket->settings().queue]);
+  sockets_.push_back(std::move(socket));
+}
+
+HandedQueue AfXdpQueue::describe() const {
+  HandedQueue queue;
+  for (const auto& socket : sockets_) {
+    queue.sockets.push_back(socket->describe());
   }
-  return added;
+  return queue;
 }
 
 void AfXdpQueue::write_heartbeats() noexcept {

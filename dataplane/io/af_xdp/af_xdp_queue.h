@@ -31,6 +31,9 @@ class AfXdpQueue final : public DeviceQueue {
 
   // Opens the socket of one receive queue. The first one added must transmit. Control thread, before the worker runs.
   [[nodiscard]] Status add_socket(const XskSettings& settings, ZeroCopy zero_copy);
+  // The same with a socket of another process. Packets are taken as soon as the program is on the interface, although
+  // the worker is not there yet.
+  [[nodiscard]] Status adopt_socket(const XskSettings& settings, ZeroCopy zero_copy, HandedSocket handed);
 
   // Closes all sockets; those added from now on belong to `steer`. Until one is added, nothing is received or sent.
   // Control thread, while no worker runs.
@@ -41,11 +44,14 @@ class AfXdpQueue final : public DeviceQueue {
   unsigned receive(std::span<Frame> out) noexcept override;
   unsigned transmit(std::span<const Frame> frames) noexcept override;
   void flush() noexcept override;
+  [[nodiscard]] HandedQueue describe() const override;
   [[nodiscard]] std::span<const int> wait_fds() const noexcept override { return wait_fds_; }
   bool arm() noexcept override;
   [[nodiscard]] QueueCounters counters() const noexcept override;
 
  private:
+  [[nodiscard]] SharedUmem::OnBound on_bound();
+  void keep(std::unique_ptr<XskSocket> socket);
   void write_heartbeats() noexcept;
   void close_sockets();
 

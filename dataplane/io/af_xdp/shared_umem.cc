@@ -33,9 +33,21 @@ SharedUmem::~SharedUmem() { registry().erase(pool_); }
 
 Status SharedUmem::add(XskSocket& socket, ZeroCopy request, OnBound on_bound) {
   Status opened = members_.empty() ? open_first(socket, request) : open_beside(socket, request);
-  if (!opened) {
-    return opened;
+  return opened ? join(socket, request, std::move(on_bound)) : opened;
+}
+
+Status SharedUmem::adopt(XskSocket& socket, HandedSocket handed, ZeroCopy request, OnBound on_bound) {
+  if (Status adopted = socket.adopt(std::move(handed)); !adopted) {
+    return adopted;
   }
+  if (!members_.empty() && socket.zero_copy() != zero_copy_) {
+    return Error{"the sockets that were handed over are not all of one mode", socket.settings().interface, ""};
+  }
+  zero_copy_ = socket.zero_copy();
+  return join(socket, request, std::move(on_bound));
+}
+
+Status SharedUmem::join(XskSocket& socket, ZeroCopy request, OnBound on_bound) {
   if (Status bound = on_bound(socket); !bound) {
     socket.close();
     return bound;

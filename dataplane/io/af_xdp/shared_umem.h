@@ -34,6 +34,8 @@ class SharedUmem {
   // Opens `socket` beside those already here. kRequire is an error if another socket already fixed copy mode or if the
   // driver cannot do zero-copy.
   [[nodiscard]] Status add(XskSocket& socket, ZeroCopy request, OnBound on_bound);
+  // Puts a socket of another process here, which is open already.
+  [[nodiscard]] Status adopt(XskSocket& socket, HandedSocket handed, ZeroCopy request, OnBound on_bound);
   void remove(const XskSocket& socket) noexcept;
   // Rebinds every socket in copy mode. An error, without any change, if one of them requires zero-copy.
   [[nodiscard]] Status fall_back_to_copy();
@@ -49,6 +51,7 @@ class SharedUmem {
     OnBound on_bound;
   };
   explicit SharedUmem(const FramePool& pool) : pool_(&pool) {}
+  [[nodiscard]] Status join(XskSocket& socket, ZeroCopy request, OnBound on_bound);
   [[nodiscard]] Status open_first(XskSocket& socket, ZeroCopy request);
   [[nodiscard]] Status open_beside(XskSocket& socket, ZeroCopy request);
 

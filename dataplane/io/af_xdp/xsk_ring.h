@@ -1,6 +1,7 @@
 // The rings that an AF_XDP socket shares with the kernel (Documentation/networking/af_xdp.rst): one side writes entries
 // and moves the producer index, the other reads and moves the consumer index; indexes run freely and wrap at 2^32.
-// Thread: one at a time on our side. Memory belongs to the kernel's mapping, which XskSocket owns.
+// Of a socket that another process has used, both go on where its published indexes are. Thread: one at a time on our
+// side. Memory belongs to the kernel's mapping, which XskSocket owns.
 #pragma once
 
 #include <linux/if_xdp.h>
@@ -32,7 +33,9 @@ class XskProducer {
         consumer_(memory.word(memory.offset.consumer)),
         flags_(memory.word(memory.offset.flags)),
         entries_(reinterpret_cast<Entry*>(memory.base + memory.offset.desc)),
-        size_(memory.entries) {}
+        size_(memory.entries),
+        next_(std::atomic_ref(*producer_).load(std::memory_order_relaxed)),
+        cached_(std::atomic_ref(*consumer_).load(std::memory_order_acquire)) {}
 
   [[nodiscard]] bool mapped() const noexcept { return entries_ != nullptr; }
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
@@ -73,7 +76,9 @@ class XskConsumer {
       : producer_(memory.word(memory.offset.producer)),
         consumer_(memory.word(memory.offset.consumer)),
         entries_(reinterpret_cast<const Entry*>(memory.base + memory.offset.desc)),
-        size_(memory.entries) {}
+        size_(memory.entries),
+        next_(std::atomic_ref(*consumer_).load(std::memory_order_relaxed)),
+        cached_(std::atomic_ref(*producer_).load(std::memory_order_acquire)) {}
 
   [[nodiscard]] bool mapped() const noexcept { return entries_ != nullptr; }
   // Entries waiting; reads the kernel's index only when fewer than `needed` are known to wait.

@@ -76,14 +76,65 @@ Status XskSocket::open(const Umem& umem, int& error_number) {
     close();
     return status;
   }
-  zero_copy_ = false;
-  xdp_options options{};
-  socklen_t size = sizeof options;
-  if (getsockopt(fd_.get(), SOL_XDP, XDP_OPTIONS, &options, &size) == 0) {
-    zero_copy_ = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
-  }
+  read_mode();
   refill();
   return Ok{};
+}
+
+void XskSocket::read_mode() noexcept {
+  xdp_options options{};
+  socklen_t size = sizeof options;
+  zero_copy_ =
+      getsockopt(fd_.get(), SOL_XDP, XDP_OPTIONS, &options, &size) == 0 && (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+}
+
+Status XskSocket::adopt(HandedSocket handed) {
+  const auto invalid = [&](const char* what) {
+    return Error{std::string("the socket that was handed over ") + what,
+                 settings_.interface + " queue " + std::to_string(settings_.queue), ""};
+  };
+  if (handed.interface_index != settings_.interface_index || handed.queue != settings_.queue ||
+      handed.ring_entries != settings_.ring_entries || handed.transmits != settings_.transmits) {
+    return invalid("is of another queue, or has other rings");
+  }
+  if (handed.filled > settings_.ring_entries + settings_.fill_target ||
+      std::uint64_t{handed.filled} + handed.outstanding != handed.chunks.size()) {
+    return invalid("has more frames than it can have");
+  }
+  fd_ = std::move(handed.fd);
+  if (Status mapped = map_rings(); !mapped) {
+    drop();
+    return mapped;
+  }
+  for (const std::uint32_t chunk : handed.chunks) {
+    if (chunk >= retained_.size() || retained_[chunk] != 0) {
+      drop();
+      return invalid("names a frame that there is not, or names it twice");
+    }
+    retain(chunk);
+  }
+  filled_ = handed.filled;
+  outstanding_ = handed.outstanding;
+  before_ = all_counters();
+  read_mode();
+  return Ok{};
+}
+
+HandedSocket XskSocket::describe() const {
+  HandedSocket handed;
+  handed.fd = UniqueFd::duplicate(fd_.get());
+  handed.interface_index = settings_.interface_index;
+  handed.queue = settings_.queue;
+  handed.ring_entries = settings_.ring_entries;
+  handed.transmits = settings_.transmits;
+  handed.filled = filled_;
+  handed.outstanding = outstanding_;
+  for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
+    if (retained_[chunk] != 0) {
+      handed.chunks.push_back(chunk);
+    }
+  }
+  return handed;
 }
 
 Status XskSocket::setup(const Umem& umem) {
@@ -206,6 +257,18 @@ void XskSocket::close() noexcept {
   counters_.rx_overrun.add(last.ring_full);
   counters_.oversize.add(last.too_long);
   counters_.tx_refused.add(last.refused);
+  before_ = {};
+  for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
+    if (retained_[chunk] != 0) {
+      retained_[chunk] = 0;
+      pool_.release(chunk);
+    }
+  }
+  drop();
+}
+
+// Leaves the pool as it is.
+void XskSocket::drop() noexcept {
   for (const Mapping& mapping : mappings_) {
     munmap(mapping.address, mapping.length);
   }
@@ -215,12 +278,7 @@ void XskSocket::close() noexcept {
   rx_ = {};
   tx_ = {};
   fd_.reset();
-  for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
-    if (retained_[chunk] != 0) {
-      retained_[chunk] = 0;
-      pool_.release(chunk);
-    }
-  }
+  std::fill(retained_.begin(), retained_.end(), std::uint8_t{0});
   filled_ = 0;
   outstanding_ = 0;
 }
@@ -355,6 +413,17 @@ void XskSocket::poll_driver() noexcept {
 }
 
 XskSocket::KernelCounters XskSocket::kernel_counters() const noexcept {
+  KernelCounters counters = all_counters();
+  // Never negative: what is read is not of one instant.
+  const auto since = [](std::uint64_t& all, std::uint64_t before) { all -= std::min(all, before); };
+  since(counters.no_frame, before_.no_frame);
+  since(counters.ring_full, before_.ring_full);
+  since(counters.too_long, before_.too_long);
+  since(counters.refused, before_.refused);
+  return counters;
+}
+
+XskSocket::KernelCounters XskSocket::all_counters() const noexcept {
   xdp_statistics statistics{};
   socklen_t size = sizeof statistics;
   KernelCounters counters;

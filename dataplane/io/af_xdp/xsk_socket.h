@@ -1,6 +1,7 @@
 // One AF_XDP socket: one receive queue of one interface, with its four rings, over the frames of a FramePool.
 //
-// Chunks inside the rings belong to the socket; it tracks them all and returns them to the pool when it is closed.
+// Chunks inside the rings belong to the socket; it tracks them all and returns them to the pool when it is closed. A
+// socket and its rings can go to a successor process as they are (dataplane/api/handed_over.h).
 // Threads: open, reopen and destruction on the control thread while no worker uses it; the rest is the worker's.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/api/handed_over.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/result.h"
 #include "dataplane/io/af_xdp/xsk_ring.h"
@@ -50,6 +52,11 @@ class XskSocket {
   // Creates, maps, binds (waiting up to a second for a queue that is just being released) and fills. `error_number`
   // gets the errno of a failed bind, so that the caller can try another mode. May follow close().
   [[nodiscard]] Status open(const Umem& umem, int& error_number);
+  // Goes on with the socket of another process, over the same memory, in place of open(). Changes nothing of it: that
+  // process may go on with it unless this one receives or sends.
+  [[nodiscard]] Status adopt(HandedSocket handed);
+  // For a successor. While the worker stands.
+  [[nodiscard]] HandedSocket describe() const;
   void close() noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] const XskSettings& settings() const noexcept { return settings_; }
@@ -66,8 +73,9 @@ class XskSocket {
   struct KernelCounters {
     std::uint64_t no_frame = 0, ring_full = 0, too_long = 0, refused = 0;
   };
-  // Any thread.
+  // Since this process has it. Any thread.
   [[nodiscard]] KernelCounters kernel_counters() const noexcept;
+  [[nodiscard]] bool zero_copy() const noexcept { return zero_copy_; }
 
  private:
   struct Mapping {
@@ -81,7 +89,10 @@ class XskSocket {
                                                std::uint64_t page);
   [[nodiscard]] Status set_busy_poll() noexcept;
   [[nodiscard]] Status bind(const Umem& umem, int& error_number);
+  void read_mode() noexcept;
+  [[nodiscard]] KernelCounters all_counters() const noexcept;
   [[nodiscard]] Error failure(const char* what, int error) const;
+  void drop() noexcept;
   void refill() noexcept;
   void complete() noexcept;
   void retain(std::uint32_t chunk) noexcept { retained_[chunk] = 1; }
@@ -94,6 +105,7 @@ class XskSocket {
   unsigned chunk_shift_;
   UniqueFd fd_;
   bool zero_copy_ = false;
+  KernelCounters before_;  // of the process before this one
   std::vector<Mapping> mappings_;
   XskProducer<std::uint64_t> fill_;
   XskConsumer<std::uint64_t> completion_;

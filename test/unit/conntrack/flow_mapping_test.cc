@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <system_error>
 
@@ -83,6 +84,48 @@ TEST_F(FlowMappingTest, SecondEngineOfTheSameNameIsRejectedWithNameAndProcess) {
   auto other = options();
   other.name = "other";
   EXPECT_TRUE(FlowMapping::open(other).ok());
+}
+
+TEST_F(FlowMappingTest, BesideARunningEngineItIsTheSameTableAndIsTakenWithThatOnesLockOrAfterItsEnd) {
+  auto options_beside = options();
+  options_beside.beside = true;
+  EXPECT_FALSE(FlowMapping::open(options_beside).ok()) << "none runs";
+  auto running = std::make_unique<Result<FlowMapping>>(FlowMapping::open(options()));
+  ASSERT_TRUE(running->ok());
+  auto first = std::make_unique<Result<FlowMapping>>(FlowMapping::open(options_beside));
+  Result<FlowMapping>& beside = *first;
+  ASSERT_TRUE(beside.ok()) << beside.error().text();
+  EXPECT_EQ(beside->start(), StateStart::kAdopted);
+  beside->epochs()[7].fetch_add(1);
+  EXPECT_EQ((*running)->epochs()[7].load(), beside->epochs()[7].load());
+  EXPECT_FALSE(beside->take(-1, options_beside).ok()) << "its engine runs";
+  ASSERT_TRUE(beside->take((*running)->file(), options_beside).ok());
+  running.reset();
+  EXPECT_FALSE(FlowMapping::open(options()).ok()) << "the lock stays with who has taken it";
+  auto next = FlowMapping::open(options_beside);
+  ASSERT_TRUE(next.ok());
+  first.reset();
+  EXPECT_TRUE(next->take(-1, options_beside).ok());
+  EXPECT_FALSE(FlowMapping::open(options()).ok());
+}
+
+TEST_F(FlowMappingTest, BesideARunningEngineNothingIsDiscarded) {
+  auto running = FlowMapping::open(options());
+  auto larger = options();
+  larger.connections = 101;
+  larger.beside = true;
+  auto beside = FlowMapping::open(larger);
+  ASSERT_FALSE(beside.ok());
+  EXPECT_NE(beside.error().text().find("capacity was 100, is 101"), std::string::npos) << beside.error().text();
+  auto same = options();
+  same.beside = true;
+  auto other_table = options();
+  other_table.name = "other";
+  auto other = FlowMapping::open(other_table);
+  ASSERT_TRUE(other.ok());
+  auto joined = FlowMapping::open(same);
+  ASSERT_TRUE(joined.ok());
+  EXPECT_FALSE(joined->take(other->file(), same).ok()) << "another table's descriptor";
 }
 
 TEST_F(FlowMappingTest, OtherCapacityStartsFreshAndGivesTheReason) {

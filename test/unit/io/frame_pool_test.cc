@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <set>
@@ -49,6 +50,32 @@ TEST(FramePool, PageKindsFallBackFromTheRequestedOneOn) {
   if (got(FramePages::kReserved) != FramePages::kReserved) {  // too few are reserved
     EXPECT_EQ(got(FramePages::kReserved), got(FramePages::kTransparent));
   }
+}
+
+TEST(FramePool, AnotherProcessAdoptsTheMemoryWithWhatLiesInItAndNoFreeChunk) {
+  for (const FramePages pages : {FramePages::kReserved, FramePages::kTransparent, FramePages::kOrdinary}) {
+    const FramePool::Options options{.chunks = 600, .chunk_bytes = 4096, .pages = pages};
+    auto pool = FramePool::create(options);
+    ASSERT_TRUE(pool.ok()) << pool.error().text();
+    (*pool)->chunk_start(599)[4095] = 77;
+    auto adopted = FramePool::adopt(dup((*pool)->memory()), options);
+    ASSERT_TRUE(adopted.ok()) << adopted.error().text();
+    EXPECT_NE((*adopted)->base(), (*pool)->base());
+    (*pool)->chunk_start(0)[0] = 78;
+    EXPECT_EQ((*adopted)->chunk_start(599)[4095], 77);
+    EXPECT_EQ((*adopted)->chunk_start(0)[0], 78);
+    EXPECT_EQ((*adopted)->allocate(), kNoChunk);
+    EXPECT_EQ((*adopted)->pages() == FramePages::kReserved, (*pool)->pages() == FramePages::kReserved);
+    pool = Error{"gone"};
+    EXPECT_EQ((*adopted)->chunk_start(599)[4095], 77);
+  }
+}
+
+TEST(FramePool, MemoryOfAnotherSizeIsNotAdopted) {
+  auto pool = FramePool::create({.chunks = 600, .chunk_bytes = 4096});
+  ASSERT_TRUE(pool.ok()) << pool.error().text();
+  EXPECT_FALSE(FramePool::adopt(dup((*pool)->memory()), {.chunks = 1600, .chunk_bytes = 4096}).ok());
+  EXPECT_FALSE(FramePool::adopt(-1, {.chunks = 600, .chunk_bytes = 4096}).ok());
 }
 
 TEST(FramePool, SizesThatAUmemCannotHaveAreErrorsWithAFix) {
