@@ -343,6 +343,34 @@ std::optional<Error> Keeper::problem() const {
   return write_problem_ ? write_problem_ : start_problem_;
 }
 
+void Keeper::release(std::function<void()> released) {
+  const std::lock_guard lock(mutex_);
+  release_ = true;
+  on_release_ = std::move(released);
+  work_.notify_one();
+}
+
+void Keeper::resume() {
+  const std::lock_guard lock(mutex_);
+  release_ = false;
+  on_release_ = nullptr;
+  work_.notify_one();
+}
+
+// In the keeper's thread. Waits while another process has it; false: it is to stop then, without a word.
+bool Keeper::close_if_released() {
+  std::unique_lock lock(mutex_);
+  if (!release_) {
+    return true;
+  }
+  store_->close();
+  if (const auto released = std::exchange(on_release_, nullptr)) {
+    released();
+  }
+  work_.wait(lock, [&] { return stopping_ || !release_; });
+  return !release_;
+}
+
 void Keeper::run() {
   // The packets and the control thread come first.
   setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, on Linux
@@ -364,17 +392,20 @@ void Keeper::run() {
     }
     encode(std::move(batches), std::move(facts));
     write();
+    if (!close_if_released()) {
+      return;
+    }
   }
 }
 
 bool Keeper::wait() {
   std::unique_lock lock(mutex_);
-  const auto busy = [&] { return stopping_ || overrun_ || !batches_.empty() || !facts_.empty(); };
+  const auto busy = [&] { return stopping_ || release_ || overrun_ || !batches_.empty() || !facts_.empty(); };
   if (pending_.empty()) {
     work_.wait(lock, busy);
   }
   // Collects what follows the first change, or waits before it tries again.
-  work_.wait_for(lock, kWriteInterval, [&] { return stopping_ || overrun_; });
+  work_.wait_for(lock, kWriteInterval, [&] { return stopping_ || release_ || overrun_; });
   return !stopping_;
 }
 

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -61,6 +62,11 @@ class Keeper {
   void hold(const KeptPart& part, const std::optional<KeptTime>& until);
   void holder(const IpAddress& vip, const std::optional<KeptHolder>& holder);
 
+  // Writes what waits and lets another process have what is kept; then calls `released` from the keeper's thread. What
+  // is told meanwhile waits for resume(), and is forgotten without it.
+  void release(std::function<void()> released);
+  void resume();
+
   // Whether nothing is taken until begin_anew(), and that may be called now.
   [[nodiscard]] bool lost() const;
   void begin_anew();
@@ -81,6 +87,7 @@ class Keeper {
   void start();
   void run();
   [[nodiscard]] bool wait();  // for work; false: to stop after it
+  [[nodiscard]] bool close_if_released();
   void encode(std::vector<Batch> batches, std::map<std::string, std::optional<std::string>> facts);
   void write();
   void lose(const std::string& why);
@@ -98,6 +105,8 @@ class Keeper {
   std::map<std::string, std::optional<std::string>> facts_;
   std::size_t waiting_ = 0;  // bytes in batches_ and pending_
   bool stopping_ = false, overrun_ = false, lost_ = false;
+  bool release_ = false;              // until resume(): another process has it, or is to have it
+  std::function<void()> on_release_;  // empty: called
   std::chrono::steady_clock::time_point stop_by_, anew_from_;
   std::chrono::seconds pause_{1};  // before it begins anew
   std::uint64_t beginnings_ = 0;

@@ -241,6 +241,8 @@ bool Store::visit(const std::function<bool(std::string_view, std::string_view)>&
   return why.empty();
 }
 
+void Store::close() { database_->db.reset(); }
+
 void Store::clear(const std::string& why) {
   database_->db.reset();
   std::error_code ignored;

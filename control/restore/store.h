@@ -45,6 +45,8 @@ class Store {
   [[nodiscard]] Status write(const std::vector<Change>& changes);
   // Whether a write() since the last call has found what was there damaged or gone. The store is empty then.
   [[nodiscard]] bool emptied() { return std::exchange(emptied_, false); }
+  // Lets another process have it; the next write() opens it again.
+  void close();
   // Removes everything, for this reason.
   void clear(const std::string& why);
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <set>
 #include <string>
 #include <thread>
@@ -83,6 +84,43 @@ TEST_F(KeeperTest, TheLastVersionOfEachObjectIsThereAfterARestart) {
   }
   EXPECT_EQ(found, (std::map<std::string, std::uint32_t>{
                        {"etcd 10.1.0.1", 301}, {"etcd 10.1.0.3", 300}, {"file 10.1.0.1", 400}}));
+}
+
+TEST_F(KeeperTest, AnotherProcessHasWhatIsKeptBetweenReleaseAndResume) {
+  const auto released = [](Keeper& keeper) {
+    std::promise<void> done;
+    keeper.release([&] { done.set_value(); });
+    done.get_future().wait();
+  };
+  const auto keeper = open();
+  keeper->seen("etcd", "west", {1'700'000'000, false});
+  released(*keeper);
+  {
+    const auto other = open();
+    EXPECT_EQ(kept_.seen.at({"etcd", "west"}), (KeptTime{1'700'000'000, false})) << "what waited is written";
+    other->seen("etcd", "north", {1'700'000'010, false});
+    keeper->seen("etcd", "east", {1'700'000'020, false});
+  }
+  keeper->resume();
+  released(*keeper);
+  {
+    const auto other = open();
+    EXPECT_EQ(kept_.seen.size(), 3u);
+    keeper->seen("etcd", "south", {1'700'000'030, false});
+  }
+  EXPECT_FALSE(keeper->problem());
+}
+
+TEST_F(KeeperTest, WhatIsToldAfterAReleaseIsForgottenWithoutAResume) {
+  {
+    const auto keeper = open();
+    std::promise<void> done;
+    keeper->release([&] { done.set_value(); });
+    done.get_future().wait();
+    keeper->seen("etcd", "west", {1'700'000'000, false});
+  }
+  static_cast<void>(open());
+  EXPECT_TRUE(kept_.seen.empty());
 }
 
 TEST_F(KeeperTest, OtherFactsAreThereToo) {
