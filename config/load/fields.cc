@@ -441,6 +441,11 @@ void add_state_fields(std::vector<ConfigField>& fields) {
       "For how long after a hub was last known to be in step what it said is used after a restart. `0s`: nothing is "
       "kept "
       "or used."));
+  fields.push_back(duration<std::uint64_t>(
+      "handover.wait", [](GatewayConfig& c) -> std::uint64_t& { return c.handover_wait_ms; }, 0, kHour,
+      "How long a gateway that is told to end (SIGTERM) forwards on and awaits a successor, behind a process that ends "
+      "at once. For a service manager that starts the new process after the old one has ended; see "
+      "packaging/README.md. `0s`: it ends."));
   fields.push_back(choice<LogLevel>(
       "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },
       {{"trace", LogLevel::kTrace},

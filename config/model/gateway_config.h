@@ -126,6 +126,7 @@ struct GatewayConfig {
   std::string state_directory = EngineOptions{}.state_directory;
   std::string last_known_directory{kDefaultLastKnownDirectory};
   std::uint64_t last_known_age_ms = kDefaultLastKnownAgeMs;  // 0: nothing is kept
+  std::uint64_t handover_wait_ms = 0;                        // 0: a signal ends the gateway
   LogLevel log_level = LogLevel::kInfo;
 };
 

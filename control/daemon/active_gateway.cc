@@ -85,9 +85,9 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
 
 Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
                                                             Model& model, Hubs& hubs, ProblemList& problems,
-                                                            EventLoop& loop, Turns& turns,
-                                                            std::function<void()> on_applied) {
-  auto node = bring_up(config, own);
+                                                            EventLoop& loop, Turns& turns, Calls calls) {
+  const bool beside = static_cast<bool>(calls.take_over);
+  auto node = bring_up(config, own, beside);
   if (!node) {
     return node.error();
   }
@@ -96,11 +96,13 @@ Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig&
   if (auto watched = gateway->watch(); !watched) {
     return watched.error();
   }
-  log_start(gateway->node_.engine->counters());
+  if (!beside) {
+    log_start(gateway->node_.engine->counters());
+  }
   gateway->local_side_->check_forwarding();
   gateway->read_node_addresses();
   gateway->update_reserved();
-  gateway->on_applied_ = std::move(on_applied);
+  gateway->calls_ = std::move(calls);
   gateway->apply();
   gateway->maintain();
   gateway->check_devices();
@@ -213,6 +215,12 @@ void ActiveGateway::applied(CompileResult& result) {
   }
   const bool first = !published_;
   publish(result);
+  if (published_ && calls_.take_over) {
+    if (!std::exchange(calls_.take_over, {})()) {
+      return;
+    }
+    log_start(node_.engine->counters());
+  }
   if (layout || result.names_changed ||
       (!result.delta.changed_clusters.empty() && !local_side_->change_kernel(result.delta.changed_clusters))) {
     local_side_->update_kernel(compiler_->clusters(), compiler_->services_without_ports(), routes_changed_);
@@ -228,7 +236,7 @@ void ActiveGateway::applied(CompileResult& result) {
   routes_changed_ = false;
   flow_names_->forget();
   list_problems(result.problems);
-  on_applied_();
+  calls_.applied();
 }
 
 void ActiveGateway::publish(CompileResult& result) {

@@ -35,12 +35,17 @@ namespace isthmus {
 
 class ActiveGateway {
  public:
-  // All references must outlive the result. `on_applied` is called after each apply(): the first time, the first tables
-  // are published. Called within a turn, as apply() may be.
+  struct Calls {
+    // After each apply(): the first time, the first tables are published.
+    std::function<void()> applied;
+    // Not empty: another gateway of this name runs. Called as soon as the first tables are published; starts the
+    // engine. False: it cannot, and this is about to be destroyed.
+    std::function<bool()> take_over{};
+  };
+  // All references must outlive the result. Called within a turn, as apply() may be.
   [[nodiscard]] static Result<std::unique_ptr<ActiveGateway>> start(const GatewayConfig& config, const OwnGateway& own,
                                                                     Model& model, Hubs& hubs, ProblemList& problems,
-                                                                    EventLoop& loop, Turns& turns,
-                                                                    std::function<void()> on_applied);
+                                                                    EventLoop& loop, Turns& turns, Calls calls);
   // Waits for the compiler. Stops the engine. Leaves devices, routes and XDP programs of the node in place.
   ~ActiveGateway();
   ActiveGateway(const ActiveGateway&) = delete;
@@ -103,7 +108,7 @@ class ActiveGateway {
   Turns& turns_;
   // Called in its turns only; null once this is going away.
   std::shared_ptr<ActiveGateway*> self_ = std::make_shared<ActiveGateway*>(this);
-  std::function<void()> on_applied_;
+  Calls calls_;
   Node node_;
   std::unique_ptr<Adjacencies> adjacencies_;
   std::unique_ptr<LocalSide> local_side_;

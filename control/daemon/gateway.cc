@@ -30,10 +30,16 @@ constexpr auto kLogInterval = std::chrono::seconds(5);
 }  // namespace
 
 Status run(const GatewayConfig& config) {
+  Front front;
+  if (config.handover_wait_ms > 0) {
+    if (Status started = front.start(); !started) {
+      return started;
+    }
+  }
   const Log log(config);
   spdlog::info("isthmus {}, gateway of cluster {}, configuration {}", ISTHMUS_VERSION, config.cluster, config.file);
   raise_priority();
-  Gateway gateway(config);
+  Gateway gateway(config, front);
   Status status = gateway.run();
   if (!status) {
     spdlog::error("{}", status.error().text());
@@ -43,6 +49,7 @@ Status run(const GatewayConfig& config) {
 
 Gateway::~Gateway() {
   // The sockets close first, so that no request reaches parts that are being destroyed.
+  port_.reset();
   admin_.reset();
   metrics_.reset();
   active_.reset();
@@ -61,16 +68,23 @@ Status Gateway::run() {
   metrics_timer_ = loop_.add_timer([this] { open_metrics(); });
   hubs_timer_ = loop_.add_timer([this] { read_hubs(); });
   log_timer_ = loop_.add_timer([this] { check_log(); });
+  servers_timer_ = loop_.add_timer([this] { open_servers(); });
+  end_timer_ = loop_.add_timer([this] { loop_.stop(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
   if (auto started = turns_.start(); !started) {
     return started;
   }
-  if (auto opened = open_admin(); !opened) {
-    return opened;
+  if (auto found = find_predecessor(); !found) {
+    return found;
   }
-  open_metrics();
+  if (predecessor_ == nullptr) {
+    if (auto opened = open_admin(); !opened) {
+      return opened;
+    }
+    open_servers();
+  }
   if (auto opened = open_hubs(); !opened) {
     return opened;
   }
@@ -79,7 +93,12 @@ Status Gateway::run() {
   if (fatal_) {
     return *fatal_;
   }
-  notify_service_manager("STOPPING=1");
+  if (!told_) {  // it would be taken for a word of the process that has its place by now
+    notify_service_manager("STOPPING=1");
+  }
+  if (retired_) {
+    return Ok{};
+  }
   spdlog::info("stopping; local device, routes and XDP program stay: fleet traffic is dropped until the next start");
   return Ok{};
 }
@@ -101,13 +120,13 @@ Status Gateway::open_signals() {
 void Gateway::take_signal() {
   signalfd_siginfo info{};
   while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-    if (info.ssi_signo == SIGHUP) {
+    if (info.ssi_signo == SIGHUP && !retired_) {
       spdlog::info("SIGHUP: reloading the hubs");
       hubs_.reload();
       read_hubs();
-    } else {
+    } else if (info.ssi_signo != SIGHUP) {
       spdlog::info("signal {}", info.ssi_signo);
-      loop_.stop();
+      end();
     }
   }
 }
@@ -129,7 +148,7 @@ Status Gateway::open_admin() {
 // A gateway forwards without its metrics, too: a failure here is a problem to list, not a reason not to start. Who has
 // the port may let it go.
 void Gateway::open_metrics() {
-  if (!config_.metrics_enabled) {
+  if (!config_.metrics_enabled || metrics_ != nullptr) {
     return;
   }
   auto server = HttpServer::listen(
@@ -225,7 +244,7 @@ void Gateway::apply_model() {
   }
   if (active_) {
     active_->apply();
-  } else if (hubs_.synced() || waited_for_hubs() || !hubs_.restored().empty()) {
+  } else if (ready_to_activate()) {
     activate();
   }
   pace_.published(EventLoop::Clock::now());
@@ -254,11 +273,25 @@ void Gateway::activate() {
     notify_service_manager("STATUS=waiting for its own objects in the hub");
     return;
   }
+  if (predecessor_ != nullptr && !predecessor_->different().empty()) {
+    stop_predecessor(predecessor_->different());
+  }
   const bool restored = own_restored();
   if (restored && EventLoop::Clock::now() < retry_restored_) {
     return;
   }
-  auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_, turns_, [this] { applied(); });
+  ActiveGateway::Calls calls{[this] { applied(); }};
+  if (predecessor_ != nullptr) {
+    calls.take_over = [this] {
+      const Status taken = take_over();
+      if (!taken) {
+        fatal_ = taken.error();
+        loop_.stop();
+      }
+      return taken.ok();
+    };
+  }
+  auto started = ActiveGateway::start(config_, *own, model_, hubs_, problems_, loop_, turns_, std::move(calls));
   if (!started && restored) {  // to end would begin the same again
     retry_restored_ = EventLoop::Clock::now() + kRestoredRetry;
     problems_.set_one("own objects", Error{"with the parameters that were known before the restart this gateway cannot "
@@ -277,7 +310,7 @@ void Gateway::activate() {
   active_ = std::move(*started);
   from_restored_ = restored;
   notify_service_manager("STATUS=making its first tables");
-  active_->observer().on_flows([this] { admin_->feed_clients(); });
+  active_->observer().on_flows([this] { feed_clients(); });
 }
 
 bool Gateway::own_restored() const {
@@ -299,8 +332,14 @@ void Gateway::confirm_own() {
     earlier_answers_.set(active_->answering(), EventLoop::Clock::now());
     active_.reset();
     serving_ = false;
-    admin_->feed_clients();  // the flows that they follow have ended
+    feed_clients();  // the flows that they follow have ended
     activate();
+  }
+}
+
+void Gateway::feed_clients() {
+  if (admin_ != nullptr) {
+    admin_->feed_clients();
   }
 }
 

@@ -16,9 +16,12 @@
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
 #include "control/daemon/earlier_answers.h"
+#include "control/daemon/front.h"
 #include "control/daemon/hubs.h"
 #include "control/daemon/problem_list.h"
 #include "control/daemon/publish_pace.h"
+#include "control/handover/port.h"
+#include "control/handover/predecessor.h"
 #include "control/loop/event_loop.h"
 #include "control/loop/turns.h"
 #include "control/model/model.h"
@@ -28,7 +31,8 @@ namespace isthmus {
 
 class Gateway {
  public:
-  explicit Gateway(const GatewayConfig& config) : config_(config) {}
+  // `front`: ends when this gateway outlives its process's end.
+  Gateway(const GatewayConfig& config, Front& front) : config_(config), front_(front) {}
   ~Gateway();
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
@@ -41,6 +45,20 @@ class Gateway {
   [[nodiscard]] Status open_hubs();
   [[nodiscard]] Status open_admin();
   void open_metrics();
+  // What two gateways of one name cannot both have: admin socket, port for a successor, metrics.
+  void open_servers();
+  // gateway_hand_over.cc
+  [[nodiscard]] Status find_predecessor();
+  [[nodiscard]] std::string hand_over_path() const;
+  void open_port();
+  [[nodiscard]] bool ready_to_activate() const;
+  void stop_predecessor(const std::string& why);
+  // Takes what the predecessor has, or its place where that cannot be, and starts the engine.
+  [[nodiscard]] Status take_over();
+  [[nodiscard]] HandOverPort::Part hand_over_part();
+  void retire();
+  // By a signal.
+  void end();
   void take_signal();
   void read_hubs();
   void take_hubs();
@@ -54,6 +72,8 @@ class Gateway {
   [[nodiscard]] bool own_restored() const;
   // Starts it anew where the hub says other parameters than those it was started with without the hub.
   void confirm_own();
+  // Those of the admin socket that follow flows.
+  void feed_clients();
   void check_log();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line);
@@ -69,9 +89,11 @@ class Gateway {
   [[nodiscard]] GatewayParts parts() const;
 
   const GatewayConfig& config_;
+  Front& front_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
   EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0, hubs_timer_ = 0, log_timer_ = 0;
+  EventLoop::TimerId servers_timer_ = 0, end_timer_ = 0;
   std::uint64_t log_lines_lost_ = 0;  // when it was looked at last
   PublishPace pace_;
   int signals_ = -1;
@@ -81,6 +103,10 @@ class Gateway {
   Hubs hubs_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> metrics_;
+  std::unique_ptr<Predecessor> predecessor_;  // null: none, or it has handed over
+  std::unique_ptr<HandOverPort> port_;
+  bool told_ = false;                      // to end, and awaits a successor
+  bool retired_ = false;                   // a successor has everything; this waits to be ended
   std::unique_ptr<ActiveGateway> active_;  // null while our own objects are missing in the hub
   bool serving_ = false;                   // it has applied the model once
   bool from_restored_ = false;             // active_ was started with what no hub had confirmed

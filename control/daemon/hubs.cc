@@ -277,6 +277,28 @@ const Model::Listed& Hubs::find_listed() {
   return listed_;
 }
 
+void Hubs::release(std::function<void()> released) {
+  if (keeper_ == nullptr) {
+    loop_->post(std::move(released));
+    return;
+  }
+  keeper_->release([loop = loop_, released = std::move(released)] { loop->post(released); });
+}
+
+void Hubs::regain() {
+  if (keeper_ != nullptr) {
+    keeper_->resume();
+  }
+}
+
+void Hubs::close() {
+  pause();
+  registration_.reset();
+  holders_ = ClaimHolders(nullptr, {});
+  keeper_.reset();
+  sources_.clear();
+}
+
 void Hubs::pause() {
   if (!std::exchange(paused_, true)) {
     for (const Named& one : sources_) {

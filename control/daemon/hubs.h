@@ -33,6 +33,11 @@ class Hubs {
                             std::function<void()> on_change);
   // Called once this gateway serves: registers it where the configuration names a hub to write to.
   void announce(const GatewayConfig& config, const OwnGateway& own);
+  // Lets another gateway of this name have what is kept; `released` is called on the loop. And goes on with it.
+  void release(std::function<void()> released);
+  void regain();
+  // Follows them no longer, and keeps nothing: another gateway of this name does.
+  void close();
   // Between the two `on_change` is not called: the model is in use elsewhere, and what the hubs say waits with them.
   void pause();
   void resume();

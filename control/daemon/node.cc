@@ -43,6 +43,7 @@ Seconds rounded_up(std::uint64_t milliseconds) {
 AfXdpOptions af_xdp_options(const Node& node, const DeviceConfig& config, const std::string& interface,
                             bool point_to_point) {
   AfXdpOptions options;
+  options.beside = node.beside;
   options.kernel_flows = node.kernel_flows;
   options.no_kernel_flows = node.no_kernel_flows;
   options.kernel_forwarding_hold_ms = node.kernel_flow_hold_ms;
@@ -189,11 +190,12 @@ Status check_node_tunnels(const GatewayConfig& config, const OwnGateway& own) {
   return Ok{};
 }
 
-Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
+Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool beside) {
   if (auto status = check_node_tunnels(config, own); !status) {
     return status.error();
   }
   Node node;
+  node.beside = beside;
   auto kernel = Kernel::open();
   if (!kernel) {
     return kernel.error();
@@ -210,6 +212,7 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
   make_kernel_flows(config, node);
   EngineOptions options = engine_options(config, own);
   options.hand_down = {.flows = node.kernel_flows, .packets_per_second = config.kernel_flow_rate};
+  options.beside = beside;
   auto engine = Engine::create(options);
   if (!engine) {
     return engine.error();
@@ -228,6 +231,9 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own) {
     node.local = *local;
   }
   node.forwarding = forwarding_interfaces(config);
+  if (beside) {
+    return node;
+  }
   if (auto started = node.engine->start(); !started) {
     return started.error();
   }

@@ -27,14 +27,16 @@ struct Node {
   std::shared_ptr<KernelFlows> kernel_flows;
   std::string no_kernel_flows;
   std::uint32_t kernel_flow_hold_ms = 0;
+  bool beside = false;  // another gateway of this name runs
   // The kernel end of our veth pair, where there is one.
   std::optional<LinkState> kernel_end;
 
   [[nodiscard]] bool one_device() const { return underlay == local; }
 };
 
-// Returns with the engine started; it takes packets once tables are published.
-[[nodiscard]] Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own);
+// Returns with the engine started; it takes packets once tables are published. `beside`: another gateway of this name
+// runs and stays in charge; the engine is to be started once it has handed over.
+[[nodiscard]] Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool beside);
 
 // The local device that the configuration describes.
 [[nodiscard]] LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGateway& own,

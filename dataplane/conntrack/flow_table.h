@@ -137,7 +137,7 @@ class FlowTable {
     std::span<isthmus_lease> leases;
     EpochTable::Word* epochs = nullptr;
     std::uint32_t hot_packets_per_second = 0;
-    bool beside = false;          // the table is another engine's, which runs, until take()
+    bool beside = false;  // the table is another engine's, which runs, until take()
   };
 
   // Control thread. Adopts the mapping of an earlier process if it matches, else starts empty (see start_reason()).

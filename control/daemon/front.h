@@ -1,0 +1,29 @@
+// A process in front of the gateway's, for a service manager that ends the old process before it starts the new one
+// (`systemctl restart`): told to stop, it ends at once, while the gateway behind it forwards on until its successor has
+// taken over, or for handover.wait.
+//
+// Life cycle: start_front() forks. In front it never returns: it passes signals on, and exits as the gateway does.
+// Behind it the gateway says goes_on() when it does not end. Thread: the main thread, before any other exists.
+#pragma once
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+class Front {
+ public:
+  Front() = default;
+  ~Front();
+  Front(const Front&) = delete;
+  Front& operator=(const Front&) = delete;
+
+  // Error: no process can be made; nothing has changed.
+  [[nodiscard]] Status start();
+  // Ends the process in front; nothing where there is none.
+  void goes_on();
+
+ private:
+  int pipe_ = -1;
+};
+
+}  // namespace isthmus
