@@ -1,0 +1,142 @@
+// What is down stays while it is used, makes room for what is busier, and follows its next hops.
+#include <gtest/gtest.h>
+
+#include "test/unit/handdown/down_rig.h"
+
+namespace isthmus::test {
+namespace {
+
+DownRig::Flow numbered(const DownRig& down, std::uint16_t n) {
+  return {{down.at().client.address, static_cast<std::uint16_t>(42000 + n)}, down.at().west, down.at().west};
+}
+
+// Rounds in which the worker visits every slot.
+void age(DownRig& down) {
+  for (unsigned i = 0; i < 4; ++i) {
+    down.pass(2);
+    static_cast<void>(down.rig().idle());
+  }
+}
+
+TEST(TakeBack, AConnectionThatXdpForwardsDoesNotExpire) {
+  DownRig::Setup setup;
+  setup.rig.engine.timeouts.tcp = Seconds{20};
+  DownRig down(std::move(setup));
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto there = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(there);
+  for (unsigned turn = 0; turn < 3; ++turn) {  // without a look of the thread
+    down.lease(*there).packets += 10;
+    down.pass(30);
+    age(down);
+    ASSERT_TRUE(down.down(flow)) << turn;
+  }
+  EXPECT_EQ(down.counters().connections.expired, 0u);
+  down.pass(30);
+  age(down);
+  EXPECT_EQ(down.counters().connections.expired, 1u) << "nothing has been forwarded since";
+  EXPECT_FALSE(down.down(DownRig::key_there(flow)));
+}
+
+TEST(TakeBack, ALookCountsAsUse) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto back = down.entry(DownRig::key_back(flow));
+  ASSERT_TRUE(back);
+  down.pass(100);
+  EXPECT_EQ(down.record(flow).idle_seconds, 100u);
+  ++down.lease(*back).packets;
+  down.round();
+  EXPECT_EQ(down.record(flow).idle_seconds, 0u);
+}
+
+TEST(TakeBack, TheColdestMakeRoom) {
+  DownRig down({.entries = 64, .packets_per_second = 1, .rig = {}});
+  const unsigned room = static_cast<unsigned>(down.counters().handed_down_capacity);
+  ASSERT_EQ(room, 31u);
+  for (std::uint16_t n = 0; n < room; ++n) {
+    down.establish(numbered(down, n));
+  }
+  down.pass(1);
+  for (std::uint16_t n = 0; n < room; ++n) {
+    static_cast<void>(down.rig().from_local(down.there(numbered(down, n))));
+  }
+  down.round();
+  ASSERT_EQ(down.counters().handed_down_now, room);
+  for (std::uint16_t n = 0; n < room; ++n) {
+    down.lease(*down.entry(DownRig::key_there(numbered(down, n)))).packets += n < 4 ? 1 : 100;
+  }
+  down.round();
+  EXPECT_EQ(down.counters().taken_back_cold, 3u);
+  unsigned cold = 0;
+  for (std::uint16_t n = 0; n < room; ++n) {
+    cold += down.down(numbered(down, n)) ? 0 : 1;
+    EXPECT_TRUE(n < 4 || down.down(numbered(down, n))) << n;
+  }
+  EXPECT_EQ(cold, 3u);
+}
+
+TEST(TakeBack, ANextHopsAddressesAreThereAtOnce) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto there = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(there);
+  Engine& engine = down.rig().engine();
+  const isthmus_hop& hop = down.maps().hops()[there->next_hop];
+  const AdjacencyId id = engine.adjacency(DeviceId{0}, Actors::ip("192.0.2.254"));
+  engine.set_adjacency(id, MacAddress::parse("02:00:00:00:00:99"));
+  EXPECT_EQ(hop.addresses[5], 0x99);
+  EXPECT_EQ(hop.resolved, 1u);
+  engine.set_adjacency(id, std::nullopt);
+  EXPECT_EQ(hop.resolved, 0u);
+  engine.release_adjacency(id);
+  EXPECT_EQ(hop.resolved, 0u);
+  down.round();
+  EXPECT_FALSE(down.entry(DownRig::key_there(flow)));
+  EXPECT_EQ(down.counters().taken_back_moved, 1u);
+}
+
+TEST(TakeBack, APeerThatIsAnotherOneUnderItsNumberGetsAnotherRecord) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto before = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(before && down.holds(*before));
+  TableDelta delta;
+  delta.upsert_peers = {{PathRig::kWestGateway, ClusterId{2}, down.at().west_gateway, L4Port{4789},
+                         down.rig().engine().adjacency(DeviceId{0}, Actors::ip("192.0.2.254")), true,
+                         EncapsulationKind::kVxlan, EncapsulationKind::kVxlan}};
+  ASSERT_TRUE(down.rig().engine().publish(delta).ok());
+  EXPECT_NE(down.lease(*before).valid, 1u) << "before a packet can confirm the decision, which is the same";
+  static_cast<void>(down.rig().from_local(down.there(flow)));
+  static_cast<void>(down.rig().from_underlay(down.back(flow)));
+  EXPECT_NE(down.lease(*before).valid, 1u);
+  down.round();
+  const auto after = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(after && down.holds(*after));
+  EXPECT_EQ(down.maps().tunnels()[after->tunnel].header[36], 4789 >> 8);
+}
+
+TEST(TakeBack, AConnectionWithTheSameKeyWaitsForTheEntryOfItsPredecessor) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto before = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(before);
+  static_cast<void>(down.rig().from_local(down.there(flow, kRst)));
+  ASSERT_NE(down.lease(*before).valid, 1u);
+  down.establish(flow);
+  EXPECT_NE(down.lease(*before).valid, 1u) << "the lease was another connection's";
+  down.heat(flow);
+  down.round();
+  const auto after = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(after && down.holds(*after));
+  EXPECT_EQ(down.counters().taken_back_ending, 1u);
+  EXPECT_EQ(down.counters().hand_down_insert_failures, 0u);
+}
+
+}  // namespace
+}  // namespace isthmus::test
