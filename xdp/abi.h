@@ -24,6 +24,15 @@ static_assert(sizeof(ISTHMUS_STEER_PROGRAM) <= 16 && sizeof(ISTHMUS_HEARTBEATS_M
                   sizeof(ISTHMUS_COUNTERS_MAP) <= 16,
               "BPF_OBJ_NAME_LEN, the terminating zero included");
 
+/* Set before loading (.rodata): the programs' only constants. */
+struct isthmus_constants {
+  __u64 secret;     /* of isthmus_flow_hash() */
+  __u8 chain_shift; /* leaves of a hash the number of a chain */
+  __u8 fragments;   /* 1: the program may be given frames in several buffers */
+  __u8 padding[6];
+};
+static_assert(sizeof(struct isthmus_constants) == 16, "constants without padding");
+
 /*
  * An address of either family with its realm. IPv4 uses the first four bytes, the rest is zero: an LPM trie then
  * compares realm, family and address in one go at each node. The family keeps a prefix of one family from covering
@@ -90,12 +99,19 @@ static_assert(sizeof(struct isthmus_verdict) == 40, "record without padding");
 /* ---- Settled flows that the engine has handed down (forward.bpf.c) ------------------------------------------------
 
    One entry of isthmus_flows for each direction, under the key that its packets have on arrival. The engine alone
-   writes entries; an entry that is there is never changed: it is deleted, and its memory and its numbers (lease,
-   tunnels, next hop) are used again only after every running program has ended. Whether an entry holds stands in its
-   lease and in the epoch words, which the engine writes without a system call. */
+   writes entries, in memory that both have mapped; an entry that is there is never changed but for `next`: it is
+   unlinked, and its memory and its numbers (lease, tunnels, next hop) are used again only after every running program
+   has ended. Whether an entry holds stands in its lease and in the epoch words.
+
+   The table is the programs' own, not a hash map of the kernel: calls from a program, and what a look-up calls, cost
+   much where the kernel guards its returns against speculation, and this look-up calls nothing. */
 #define ISTHMUS_FORWARD_PROGRAM "isthmus_forward"
 #define ISTHMUS_LEASES_MAP "isthmus_leases"
-static_assert(sizeof(ISTHMUS_FORWARD_PROGRAM) <= 16 && sizeof(ISTHMUS_LEASES_MAP) <= 16, "BPF_OBJ_NAME_LEN");
+#define ISTHMUS_FLOWS_MAP "isthmus_flows"
+#define ISTHMUS_CHAINS_MAP "isthmus_chains"
+static_assert(sizeof(ISTHMUS_FORWARD_PROGRAM) <= 16 && sizeof(ISTHMUS_LEASES_MAP) <= 16 &&
+                  sizeof(ISTHMUS_FLOWS_MAP) <= 16 && sizeof(ISTHMUS_CHAINS_MAP) <= 16,
+              "BPF_OBJ_NAME_LEN");
 
 /* As dataplane/packet/flow_key.h has it. IPv4: `head` is source and destination address, `tail` is zero. IPv6: `head`
    and `tail` are the source address, then the destination address. */
@@ -111,6 +127,21 @@ struct isthmus_flow_key {
 static_assert(sizeof(struct isthmus_flow_key) == 40, "key without padding");
 static_assert(__builtin_offsetof(struct isthmus_flow_key, tail) == 16, "as FlowKey");
 
+/* A secret keeps senders from choosing keys that meet in one chain. The upper bits are the better ones. */
+static inline __attribute__((always_inline)) __u64 isthmus_flow_hash(const struct isthmus_flow_key* key, __u64 ports,
+                                                                     __u64 secret) {
+  const __u64 odd = 0x9e3779b97f4a7c15ULL, other = 0xd6e8feb86659fd93ULL;
+  __u64 sum = (key->head ^ secret) * odd + ports * other;
+  sum ^= sum >> 32;
+  if (key->family == ISTHMUS_IPV6) {
+    for (int i = 0; i < 3; i++) {
+      sum = (sum ^ key->tail[i]) * other;
+      sum ^= sum >> 32;
+    }
+  }
+  return sum * odd;
+}
+
 /* Bits of isthmus_flow.flags; the first four as in DirectionBlock. */
 #define ISTHMUS_REWRITE_SOURCE 1
 #define ISTHMUS_REWRITE_DESTINATION 2
@@ -124,7 +155,7 @@ static_assert(__builtin_offsetof(struct isthmus_flow_key, tail) == 16, "as FlowK
 
 struct isthmus_flow {
   __u8 source[16], destination[16];    /* after rewriting; IPv4 in the first four bytes, the rest is zero */
-  __u32 lease;                         /* index in isthmus_leases */
+  __u32 lease;                         /* index in isthmus_leases, and of its entry in isthmus_flows */
   __u32 next_hop;                      /* index in isthmus_hops */
   __u32 vni_word;                      /* VNI to send, as in the tunnel header: upper three bytes on the wire */
   __u32 from_vni;                      /* that packets must have, as in the tunnel header; the lowest byte is zero */
@@ -142,6 +173,23 @@ struct isthmus_flow {
 static_assert(sizeof(struct isthmus_flow) == 80, "value without padding");
 static_assert(__builtin_offsetof(struct isthmus_flow, source_port) == 48, "after the words");
 static_assert(__builtin_offsetof(struct isthmus_flow, epoch_index) == 64, "after the halves");
+
+/* Keys of one hash are a chain. It begins with the number in isthmus_chains at the hash's upper bits; 0 ends it. */
+#define ISTHMUS_CHAINS_IN_LINE 16
+struct isthmus_chains {
+  __u32 first[ISTHMUS_CHAINS_IN_LINE];
+};
+static_assert(sizeof(struct isthmus_chains) == 64, "a cache line: the kernel makes elements of eight bytes at least");
+
+#define ISTHMUS_LONGEST_CHAIN 8
+struct isthmus_entry {
+  struct isthmus_flow_key key;
+  __u32 next;
+  __u32 linked; /* for the engine: 1 while it is in a chain */
+  struct isthmus_flow flow;
+};
+static_assert(sizeof(struct isthmus_entry) == 128, "two cache lines");
+static_assert(__builtin_offsetof(struct isthmus_entry, next) == 40, "after the key");
 
 /* A right to forward, of one direction. Written by the engine but for `packets` and `bytes`, to which programs of any
    CPU add. */

@@ -32,12 +32,11 @@
 
 #define FRAGMENT_BITS 0x3fff /* more-fragments flag and fragment offset, RFC 791 section 3.1 */
 
-/* Set before loading: the program may be given frames in several buffers. */
-const volatile __u8 isthmus_fragments = 0;
+const volatile struct isthmus_constants isthmus_constants = {};
 
 /* Whether the frame is in one buffer, as the engine and isthmus_forward need it. */
 static __always_inline int is_whole(struct xdp_md* ctx) {
-  return !isthmus_fragments || bpf_xdp_get_buff_len(ctx) == ctx->data_end - ctx->data;
+  return !isthmus_constants.fragments || bpf_xdp_get_buff_len(ctx) == ctx->data_end - ctx->data;
 }
 
 /* Context of one run, looked up once. */

@@ -85,8 +85,8 @@ static __always_inline int read_outer(const struct run* run, const void* data, c
 }
 
 /* Whether the decision has not been withdrawn. The lease is one word: sum and validity belong together. */
-static __always_inline struct isthmus_lease* lease_of(const struct isthmus_flow* flow) {
-  const __u32 number = flow->lease, only = 0;
+static __always_inline struct isthmus_lease* lease_of(const struct isthmus_flow* flow, __u32 number) {
+  const __u32 only = 0;
   struct isthmus_lease* lease = bpf_map_lookup_elem(&isthmus_leases, &number);
   const struct isthmus_epochs* epochs = bpf_map_lookup_elem(&isthmus_epochs, &only);
   if (!lease || !epochs) {
@@ -343,12 +343,30 @@ static __always_inline int write_packet(const struct run* run, const struct depa
   return 1;
 }
 
-/* Whether the packet is known not to be the engine's, so that there is no flow to look for. */
-static __always_inline int passes(const struct run* run, const struct isthmus_flow_key* key) {
-  const struct pair pair = {.word = {key->head, key->tail[0], key->tail[1], key->tail[2]}, .family = key->family};
-  const struct isthmus_verdict* place = verdict_place(&pair);
-  const int verdict = place ? known_verdict(run, &pair, place) : VERDICT_NONE;
-  return verdict == VERDICT_PASS || verdict == VERDICT_FOREIGN;
+/* The engine links and unlinks entries meanwhile: what is reached is whole, and stays so until this run has ended. */
+static __always_inline const struct isthmus_flow* find_entry(const struct isthmus_flow_key* key, __u32* number) {
+  const __u64 ports = load64(&key->source_port);
+  const __u64 chain = isthmus_flow_hash(key, ports, isthmus_constants.secret) >> isthmus_constants.chain_shift;
+  const __u32 line = chain / ISTHMUS_CHAINS_IN_LINE;
+  const struct isthmus_chains* chains = bpf_map_lookup_elem(&isthmus_chains, &line);
+  if (!chains) {
+    return 0;
+  }
+  *number = *(const volatile __u32*)&chains->first[chain % ISTHMUS_CHAINS_IN_LINE];
+  for (int i = 0; i < ISTHMUS_LONGEST_CHAIN && *number != 0; i++) {
+    const struct isthmus_entry* entry = bpf_map_lookup_elem(&isthmus_flows, number);
+    if (!entry) {
+      return 0;
+    }
+    const struct isthmus_flow_key* is = &entry->key;
+    if (((is->head ^ key->head) | (load64(&is->source_port) ^ ports)) == 0 &&
+        (key->family == ISTHMUS_IPV4 ||
+         ((is->tail[0] ^ key->tail[0]) | (is->tail[1] ^ key->tail[1]) | (is->tail[2] ^ key->tail[2])) == 0)) {
+      return &entry->flow;
+    }
+    *number = *(const volatile __u32*)&entry->next;
+  }
+  return 0;
 }
 
 /* Finds the decision for a packet. 0: there is none that holds. */
@@ -372,14 +390,12 @@ static __always_inline const struct isthmus_flow* find(const struct run* run, st
   if (!read_inner(ethernet, end, arrival->available, run->config->realm, inner)) {
     return 0;
   }
-  if (arrival->inner == 0 && passes(run, &inner->key)) {
-    return 0;
-  }
-  const struct isthmus_flow* flow = bpf_map_lookup_elem(&isthmus_flows, &inner->key);
+  __u32 number = 0;
+  const struct isthmus_flow* flow = find_entry(&inner->key, &number);
   if (!flow) {
     return 0;
   }
-  *lease = lease_of(flow);
+  *lease = lease_of(flow, number);
   if (!*lease) {
     run->counters->flow_withdrawn++;
     return 0;

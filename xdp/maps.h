@@ -97,11 +97,20 @@ struct {
 #define ISTHMUS_MAX_DEVICES 64
 
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
-  __type(key, struct isthmus_flow_key);
-  __type(value, struct isthmus_flow);
+  __type(key, __u32);
+  __type(value, struct isthmus_entry);
 } isthmus_flows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct isthmus_chains);
+} isthmus_chains SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -176,7 +176,7 @@ DeviceConfig& local(GatewayConfig& config) { return config.local.device; }
 void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
-      "How many settled flows the XDP programs may forward, two for a connection, at some 210 bytes of kernel memory "
+      "How many settled flows the XDP programs may forward, two for a connection, at some 165 bytes of kernel memory "
       "each; the coldest make room. 0: none."));
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,

@@ -17,7 +17,7 @@ class KernelFlows;
 struct KernelFlowsOptions {
   std::uint32_t entries = kDefaultKernelFlows;  // of both directions together
 };
-// Needs CAP_BPF. Their memory is taken at once: some 210 bytes for an entry.
+// Needs CAP_BPF. Their memory is taken at once: some 165 bytes for an entry.
 [[nodiscard]] Result<std::shared_ptr<KernelFlows>> open_kernel_flows(const KernelFlowsOptions& options);
 
 enum class XdpMode : std::uint8_t { kAuto, kNative, kGeneric };

@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -44,10 +46,16 @@ struct MapShape {
 Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) {
   std::unique_ptr<KernelFlows> made(new KernelFlows);
   made->entries_ = entries;
+  std::random_device random;
+  made->secret_ = std::uint64_t{random()} << 32 | random();
+  // At least two chains for an entry.
+  made->chain_shift_ = static_cast<std::uint8_t>(64 - std::bit_width(2 * std::uint64_t{entries} - 1));
   const std::uint32_t word = sizeof(std::uint32_t);
   const std::pair<MapShape, UniqueFd*> shapes[] = {
-      {{BPF_MAP_TYPE_HASH, "isthmus_flows", sizeof(isthmus_flow_key), sizeof(isthmus_flow), entries, false},
-       &made->flows_},
+      {{BPF_MAP_TYPE_ARRAY, ISTHMUS_FLOWS_MAP, word, sizeof(isthmus_entry), entries + 1, true}, &made->flows_},
+      {{BPF_MAP_TYPE_ARRAY, ISTHMUS_CHAINS_MAP, word, sizeof(isthmus_chains),
+        static_cast<std::uint32_t>(made->chains() / ISTHMUS_CHAINS_IN_LINE), true},
+       &made->chains_},
       {{BPF_MAP_TYPE_ARRAY, ISTHMUS_LEASES_MAP, word, sizeof(isthmus_lease), entries + 1, true}, &made->leases_},
       {{BPF_MAP_TYPE_ARRAY, "isthmus_tunnels", word, sizeof(isthmus_tunnel), kTunnels, true}, &made->tunnels_},
       {{BPF_MAP_TYPE_ARRAY, "isthmus_hops", word, sizeof(isthmus_hop), kHops, true}, &made->hops_},
@@ -70,8 +78,13 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
     return mapped.error();
   }
   for (const std::size_t fragments : {0u, 1u}) {
-    const UniqueFd* const maps[] = {&made->flows_, &made->leases_, &made->tunnels_,
-                                    &made->hops_,  &made->epochs_, &made->devices_[fragments]};
+    const UniqueFd* const maps[] = {&made->flows_,
+                                    &made->chains_,
+                                    &made->leases_,
+                                    &made->tunnels_,
+                                    &made->hops_,
+                                    &made->epochs_,
+                                    &made->devices_[fragments]};
     for (std::size_t i = 0; i < std::size(kMapNames); ++i) {
       made->named_[fragments][i] = {kMapNames[i], maps[i]->get()};
     }
@@ -93,7 +106,7 @@ Result<std::shared_ptr<KernelFlows>> open_kernel_flows(const KernelFlowsOptions&
 }
 
 KernelFlows::~KernelFlows() {
-  for (const Area& area : {lease_area_, tunnel_area_, hop_area_, epoch_area_}) {
+  for (const Area& area : {flow_area_, chain_area_, lease_area_, tunnel_area_, hop_area_, epoch_area_}) {
     if (area.start != nullptr) {
       munmap(area.start, area.bytes);
     }
@@ -109,7 +122,9 @@ Status KernelFlows::map_areas() {
     area = {start, whole_pages(bytes)};
     return Ok{};
   };
-  Status done = map(leases_, (std::size_t{entries_} + 1) * sizeof(isthmus_lease), lease_area_);
+  Status done = map(flows_, (std::size_t{entries_} + 1) * sizeof(isthmus_entry), flow_area_);
+  done = done ? map(chains_, chains() * sizeof(std::uint32_t), chain_area_) : done;
+  done = done ? map(leases_, (std::size_t{entries_} + 1) * sizeof(isthmus_lease), lease_area_) : done;
   done = done ? map(tunnels_, kTunnels * sizeof(isthmus_tunnel), tunnel_area_) : done;
   done = done ? map(hops_, kHops * sizeof(isthmus_hop), hop_area_) : done;
   return done ? map(epochs_, sizeof(isthmus_epochs), epoch_area_) : done;
@@ -135,25 +150,46 @@ Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
   return Ok{};
 }
 
-// One call each: a batch knows no BPF_NOEXIST (kernel/bpf/syscall.c, generic_map_update_batch).
-std::size_t KernelFlows::insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows) {
-  std::size_t inserted = 0;
-  while (inserted < keys.size() &&
-         bpf_map_update_elem(flows_.get(), &keys[inserted], &flows[inserted], BPF_NOEXIST) == 0) {
-    ++inserted;
+KernelFlows::Place KernelFlows::place_of(const isthmus_flow_key& key) const noexcept {
+  std::uint64_t ports = 0;
+  std::memcpy(&ports, &key.source_port, sizeof ports);
+  const std::uint64_t chain = isthmus_flow_hash(&key, ports, secret_) >> chain_shift_;
+  Place place = {static_cast<std::uint32_t*>(chain_area_.start) + chain, 0};
+  while (*place.number != 0 && std::memcmp(&table()[*place.number].key, &key, sizeof key) != 0) {
+    place.number = &table()[*place.number].next;
+    ++place.length;
   }
-  return inserted;
+  return place;
 }
 
-// A batch ends at a key that is not there.
-void KernelFlows::erase(std::span<const isthmus_flow_key> keys) {
-  LIBBPF_OPTS(bpf_map_batch_opts, options);
-  while (!keys.empty()) {
-    auto count = static_cast<std::uint32_t>(keys.size());
-    if (bpf_map_delete_batch(flows_.get(), keys.data(), &count, &options) == 0) {
-      return;
+const isthmus_flow* KernelFlows::find(const isthmus_flow_key& key) const noexcept {
+  const std::uint32_t number = *place_of(key).number;
+  return number == 0 ? nullptr : &table()[number].flow;
+}
+
+std::size_t KernelFlows::insert(std::span<const isthmus_flow_key> keys, std::span<const isthmus_flow> flows) noexcept {
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::uint32_t number = flows[i].lease;
+    const Place place = place_of(keys[i]);
+    if (number == 0 || number > entries_ || table()[number].linked != 0 || *place.number != 0 ||
+        place.length == ISTHMUS_LONGEST_CHAIN) {
+      return i;
     }
-    keys = keys.subspan(std::min<std::size_t>(keys.size(), std::size_t{count} + 1));
+    table()[number] = {keys[i], 0, 1, flows[i]};
+    std::atomic_ref(*place.number).store(number, std::memory_order_release);
+  }
+  return keys.size();
+}
+
+// Programs that are at the entry still go on from it.
+void KernelFlows::erase(std::span<const isthmus_flow_key> keys) noexcept {
+  for (const isthmus_flow_key& key : keys) {
+    std::uint32_t& place = *place_of(key).number;
+    if (place != 0) {
+      isthmus_entry& entry = table()[place];
+      entry.linked = 0;
+      std::atomic_ref(place).store(entry.next, std::memory_order_release);
+    }
   }
 }
 

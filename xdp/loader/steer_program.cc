@@ -175,22 +175,26 @@ Status SteerProgram::prepare_forwarding() {
   bpf_object* const object = object_.get();
   bpf_program* const forward = bpf_object__find_program_by_name(object, ISTHMUS_FORWARD_PROGRAM);
   bpf_map* const constants = bpf_object__find_map_by_name(object, ISTHMUS_CONSTANTS_MAP);
-  const std::uint8_t fragments = settings_.fragments ? 1 : 0;  // isthmus_fragments, the only constant
-  if (const int error = bpf_map__set_initial_value(constants, &fragments, sizeof fragments); error != 0) {
-    return load_failure(error, "setting what frames it gets");
+  const KernelFlows* const flows = settings_.kernel_flows;
+  isthmus_constants values{};
+  values.fragments = settings_.fragments ? 1 : 0;
+  values.secret = flows != nullptr ? flows->secret() : 0;
+  values.chain_shift = flows != nullptr ? flows->chain_shift() : 0;
+  if (const int error = bpf_map__set_initial_value(constants, &values, sizeof values); error != 0) {
+    return load_failure(error, "setting its constants");
   }
   if (settings_.fragments) {  // a program is only called by one of its like
     bpf_program__set_flags(bpf_object__find_program_by_name(object, ISTHMUS_STEER_PROGRAM), BPF_F_XDP_HAS_FRAGS);
     bpf_program__set_flags(forward, BPF_F_XDP_HAS_FRAGS);
   }
-  if (settings_.kernel_flows == nullptr) {
+  if (flows == nullptr) {
     bpf_program__set_autoload(forward, false);
     for (const char* name : KernelFlows::kMapNames) {
       bpf_map__set_autocreate(bpf_object__find_map_by_name(object, name), false);
     }
     return Ok{};
   }
-  for (const auto& [name, fd] : settings_.kernel_flows->maps(settings_.fragments)) {
+  for (const auto& [name, fd] : flows->maps(settings_.fragments)) {
     if (const int error = bpf_map__reuse_fd(bpf_object__find_map_by_name(object, name), fd); error != 0) {
       return load_failure(error, name);
     }

@@ -2,7 +2,6 @@
 // and counts as it would. The clock is the test's (boot_clock.h).
 #pragma once
 
-#include <bpf/bpf.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -77,8 +76,8 @@ class DownRig {
   [[nodiscard]] static isthmus_flow_key key_there(const Flow& flow) { return key(flow.client, flow.target); }
   [[nodiscard]] static isthmus_flow_key key_back(const Flow& flow) { return key(flow.west, flow.client); }
   [[nodiscard]] std::optional<isthmus_flow> entry(const isthmus_flow_key& key) const {
-    isthmus_flow flow{};
-    return bpf_map_lookup_elem(map("isthmus_flows"), &key, &flow) == 0 ? std::optional(flow) : std::nullopt;
+    const isthmus_flow* const flow = flows_->find(key);
+    return flow != nullptr ? std::optional(*flow) : std::nullopt;
   }
   [[nodiscard]] isthmus_lease& lease(const isthmus_flow& flow) const { return flows_->leases()[flow.lease]; }
   // As XDP tells.
@@ -119,14 +118,6 @@ class DownRig {
     setup.rig.engine.hand_down.flows = flows;
     setup.rig.engine.hand_down.packets_per_second = setup.packets_per_second;
     return setup.rig;
-  }
-  [[nodiscard]] int map(const char* name) const {
-    for (const auto& [known, fd] : flows_->maps(false)) {
-      if (std::strcmp(known, name) == 0) {
-        return fd;
-      }
-    }
-    return -1;
   }
 
   std::shared_ptr<KernelFlows> flows_;

@@ -190,10 +190,11 @@ class ForwardRig : public testing::Test {
     flow.outer_port = Be16::of(kOuterPort).wire();
     return flow;
   }
+  // In the place of the one before it.
   void hand_down(const PacketSpec& before, const isthmus_flow& flow) {
-    const isthmus_flow_key key = key_of(before);
-    flows_->erase({&key, 1});
-    ASSERT_EQ(flows_->insert({&key, 1}, {&flow, 1}), 1u);
+    flows_->erase({&down_, 1});
+    down_ = key_of(before);
+    ASSERT_EQ(flows_->insert({&down_, 1}, {&flow, 1}), 1u);
     std::uint32_t sum = 0;
     for (const std::uint16_t index : flow.epoch_index) {
       sum += flows_->epochs()[index];
@@ -246,6 +247,7 @@ class ForwardRig : public testing::Test {
   SteerProgram::Settings settings_;
   std::unique_ptr<KernelFlows> flows_;
   SteeredLeg local_, underlay_;
+  isthmus_flow_key down_{};
 };
 
 // The packet after translation of both ends, and a hop further.

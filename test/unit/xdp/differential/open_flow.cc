@@ -1,12 +1,12 @@
 #include "test/unit/xdp/differential/open_flow.h"
 
-#include <bpf/bpf.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string_view>
 
+#include "dataplane/handdown/record.h"
 #include "dataplane/packet/flow_key.h"
 
 namespace isthmus::test {
@@ -111,14 +111,6 @@ std::optional<ArrivalShape> first_packet(RandomFleet& fleet, Dice& dice, std::ui
   return shape;
 }
 
-int flow_map(KernelFlows& flows) {
-  const auto maps = flows.maps(false);
-  const auto found = std::find_if(maps.begin(), maps.end(), [](const KernelFlows::NamedMap& map) {
-    return std::string_view(map.name) == "isthmus_flows";
-  });
-  return found == maps.end() ? -1 : found->fd;
-}
-
 std::string side(EncapsulationKind kind, Family underlay) {
   const std::string name(encapsulation_info(kind).name);
   return kind == EncapsulationKind::kNone ? name : name + (underlay == Family::kIpv4 ? "/4" : "/6");
@@ -173,14 +165,12 @@ bool keep_busy(RandomFleet& fleet, const OpenFlow& flow) {
 }
 
 void look_up(RandomFleet& fleet, OpenFlow& flow) {
-  const int map = flow_map(fleet.kernel_flows());
   for (FlowDirection& direction : flow.directions) {
     const ArrivalShape& shape = direction.arrival;
     const FlowKey key(shape.from.address, shape.to.address, Be16::of(shape.from.port), Be16::of(shape.to.port),
                       shape.protocol, Realm{0});
-    isthmus_flow entry{};
-    const bool there = bpf_map_lookup_elem(map, &key, &entry) == 0;
-    direction.handed_down = there ? std::optional(entry) : std::nullopt;
+    const isthmus_flow* const entry = fleet.kernel_flows().find(key_of(key));
+    direction.handed_down = entry != nullptr ? std::optional(*entry) : std::nullopt;
   }
 }
 
