@@ -102,7 +102,8 @@ class EpochTable {
   [[nodiscard]] static EpochIndex of_peer(PeerId id) noexcept {
     return of_number(3, id.value(), kFirstPeerWord + 1, kFirstEndpointWord);
   }
-  // Which gateways of a cluster are live: for refusals for want of one.
+  // Which gateways of a cluster are live, and what is known of each: for what is refused, or stays with a peer that is
+  // not live, for want of one.
   [[nodiscard]] static EpochIndex of_gateways(ClusterId id) noexcept {
     return of_number(4, id.value(), kFirstPeerWord + 1, kFirstEndpointWord);
   }

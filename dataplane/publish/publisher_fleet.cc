@@ -92,8 +92,8 @@ std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next,
 }
 
 // A gateway that ceases or begins to be live changes its own word; one that returns gets new flows, and the replies to
-// what still comes from it, and ends refusals for want of a gateway. Links affect any address, so their change
-// increments every word.
+// what still comes from it, and ends what is refused, or stays with a silent one, for want of a gateway. Links affect
+// any address, so their change increments every word.
 void Publisher::move_cluster(const ClusterEntry& before, const ClusterEntry& after, std::vector<EpochIndex>& moved,
                              bool& everything) {
   if (after.linked != before.linked) {

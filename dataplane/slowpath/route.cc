@@ -57,6 +57,14 @@ PeerId choose_peer(const DecisionInput& in, const Decision& decision, std::uint3
   return target.published && is_usable(in.snapshot, target.cluster, target.node) ? target.node : kNoPeer;
 }
 
+// Whether an established connection stays with a peer that is not live, for want of a gateway that is: nobody else
+// could carry it, and the kernel may do so there while no engine answers probes.
+bool may_stay(const DecisionInput& in, const Decision& decision, PeerId kept) noexcept {
+  const PeerRecord& record = (*in.snapshot.peers)[kept];
+  return !decision.opens && in.facts.connection->opened() && record.known() &&
+         record.cluster == decision.destination.cluster && record.adjacency != kNoAdjacency;
+}
+
 void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egress& egress) noexcept {
   const PeerRecord& peer = (*in.snapshot.peers)[id];
   egress.peer = id;
@@ -118,12 +126,17 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
     return DropReason::kNoRoute;
   }
   const std::uint32_t hash = symmetric_hash(decision.other());
-  const PeerId peer = choose_peer(in, decision, hash, peer_to_keep(in, decision));
-  if (peer == kNoPeer) {
+  const PeerId kept = peer_to_keep(in, decision);
+  PeerId peer = choose_peer(in, decision, hash, kept);
+  if (peer == kNoPeer) {  // until one is live; that word tells of the kept peer too
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
-    return DropReason::kNoLiveGateway;
+    if (!may_stay(in, decision, kept)) {
+      return DropReason::kNoLiveGateway;
+    }
+    peer = kept;
+  } else {
+    depend_on_peer(in, decision, peer);
   }
-  depend_on_peer(in, decision, peer);
   leave_by_tunnel(in, peer, hash, decision.egress);
   return std::nullopt;
 }
