@@ -41,7 +41,7 @@ struct AfXdpOptions {
   bool point_to_point = false;  // every frame is for us, whatever its destination MAC: the engine end of our veth pair
   // Where settled flows are handed down to: those of EngineOptions::hand_down. nullptr: nowhere.
   std::shared_ptr<KernelFlows> kernel_flows = nullptr;
-  std::string no_kernel_flows;  // why there is nowhere, for describe(); empty: nothing to say
+  std::string no_kernel_flows = {};  // why there is nowhere, for describe(); empty: nothing to say
 };
 // The longest IP packet that an AF_XDP device receives and sends: what a 4096-byte chunk holds behind the headroom and
 // the Ethernet header. A longer one is lost, so that a device's MTU is never above it.
