@@ -107,6 +107,8 @@ static_assert(sizeof(struct isthmus_verdict) == 40, "record without padding");
    much where the kernel guards its returns against speculation, and this look-up calls nothing. */
 #define ISTHMUS_FORWARD_PROGRAM "isthmus_forward"
 #define ISTHMUS_LEASES_MAP "isthmus_leases"
+#define ISTHMUS_PROGRAMS_MAP "isthmus_progs"
+#define ISTHMUS_PROGS_FORWARD 0 /* the place of isthmus_forward */
 #define ISTHMUS_FLOWS_MAP "isthmus_flows"
 #define ISTHMUS_CHAINS_MAP "isthmus_chains"
 static_assert(sizeof(ISTHMUS_FORWARD_PROGRAM) <= 16 && sizeof(ISTHMUS_LEASES_MAP) <= 16 &&

@@ -153,7 +153,6 @@ struct {
 } isthmus_devices SEC(".maps");
 
 /* isthmus_forward, where packets may be forwarded here; else empty. */
-#define ISTHMUS_PROGS_FORWARD 0
 struct {
   __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
   __uint(max_entries, 1);

@@ -25,6 +25,11 @@ struct WorkerCounts {
 #include "dataplane/stats/counters.def"
 };
 
+// What a lease has counted (xdp/abi.h).
+struct LeaseCount {
+  std::uint64_t packets = 0, bytes = 0;
+};
+
 // Of the connection table.
 struct FlowCounts {
 #define ISTHMUS_CONNECTION_COUNTER ISTHMUS_FIELD

@@ -129,7 +129,9 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       c.shared.sequence.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
-    c.shared.lease.store(0, std::memory_order_relaxed);
+    if (const std::uint32_t pair = c.shared.lease.exchange(0, std::memory_order_relaxed); pair != 0) {
+      earlier_.push_back({{slot, c.shared.sequence.load(std::memory_order_relaxed)}, pair, {}});
+    }
     for (DirectionLine& line : c.lines) {
       adopt_line(line, blocks_used);
     }

@@ -31,4 +31,34 @@ bool FlowTable::refresh(Connection& connection, Seconds now) const noexcept {
   return moved;
 }
 
+std::vector<FlowRef> FlowTable::earlier() const {
+  std::vector<FlowRef> flows;
+  for (const Earlier& each : earlier_) {
+    flows.push_back(each.flow);
+  }
+  return flows;
+}
+
+// When its last packet was is not known: it counts as now, so that a connection rather lives longer.
+void FlowTable::add_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept {
+  for (Earlier& each : earlier_) {
+    Connection* const connection = find(each.flow);
+    if (connection == nullptr || Leases::index(each.pair, Direction::kReply) >= counts.size()) {
+      continue;
+    }
+    for (const Direction direction : {Direction::kForward, Direction::kReply}) {
+      const LeaseCount& count = counts[Leases::index(each.pair, direction)];
+      LeaseCount& added = each.added[static_cast<std::size_t>(direction)];
+      if (count.packets == added.packets) {
+        continue;
+      }
+      DirectionLine& line = connection->line(direction);
+      line.packets.fetch_add(count.packets - added.packets, std::memory_order_relaxed);
+      line.bytes.fetch_add(count.bytes - added.bytes, std::memory_order_relaxed);
+      added = count;
+      lifecycle::record(*connection, direction, now, 0);
+    }
+  }
+}
+
 }  // namespace isthmus

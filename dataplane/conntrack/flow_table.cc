@@ -368,7 +368,7 @@ RevalidateOutcome FlowTable::revalidate(WorkerId worker, Hit& hit, const Directi
   assert(quiescence_.inside(worker.value()));
   if (hit.block != nullptr && same_decision(*hit.block, block)) {
     EpochTable::stamp(*hit.block, block.epoch_sum, block.epoch_value);
-    leases_.stamp(hit.shared(), hit.direction, block.epoch_sum);
+    stamp_lease(hit, block.epoch_sum);
     if (hit.line().block.load(std::memory_order_acquire) != kBlockRemoved) {
       return RevalidateOutcome::kPublished;
     }

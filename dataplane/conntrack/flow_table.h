@@ -265,7 +265,7 @@ class FlowTable {
   // The decision of the hit stands as of a sample of its words: stamps it anew.
   void restamp(const Hit& hit, const EpochSample& sample) noexcept {
     EpochTable::stamp(*hit.block, sample.sum, sample.value.data());
-    leases_.stamp(hit.shared(), hit.direction, sample.sum);
+    stamp_lease(hit, sample.sum);
   }
   // Takes a direction's decision away: its next packet is decided.
   void forget(WorkerId worker, DirectionLine& line) noexcept;
@@ -320,8 +320,19 @@ class FlowTable {
   // Where XDP has forwarded packets since the last call: counts that as use now. True: it has. Any thread, inside its
   // read section.
   bool refresh(Connection& connection, Seconds now) const noexcept;
+  // Adopted connections that an earlier process had handed down, until forget_earlier(). Control thread.
+  [[nodiscard]] std::vector<FlowRef> earlier() const;
+  // Adds what XDP has counted for them, by the leases of that process: all at the first call, then what is new. Control
+  // thread, in a read section.
+  void add_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept;
+  void forget_earlier() noexcept { earlier_.clear(); }
 
  private:
+  struct Earlier {
+    FlowRef flow;
+    std::uint32_t pair = 0;
+    std::array<LeaseCount, 2> added{};  // by Direction
+  };
   struct alignas(64) WorkerState {  // counters: one writer, any reader
 #define ISTHMUS_CONNECTION_COUNTER(field, ...) Counter field;
 #include "dataplane/stats/counters.def"
@@ -387,6 +398,14 @@ class FlowTable {
   [[nodiscard]] InsertOutcome link(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept;
   [[nodiscard]] bool link_vacant(std::uint32_t slot, const Hashes& hashes) noexcept;
   [[nodiscard]] InsertOutcome link_any(std::uint32_t slot, const Hashes& hashes, Hit& hit) noexcept;
+  // Another worker may have replaced the hit's decision, and the thread handed down the other one: its lease is not
+  // this decision's to stamp.
+  void stamp_lease(const Hit& hit, std::uint32_t sum) const noexcept {
+    leases_.stamp(hit.shared(), hit.direction, sum);
+    if (hit.line().block.load(std::memory_order_seq_cst) != hit.block_number) [[unlikely]] {
+      leases_.withdraw(hit.shared(), hit.direction, LeaseState::kRedecided);
+    }
+  }
   [[nodiscard]] std::uint32_t new_block(WorkerId worker, const DirectionBlock& block) noexcept;
   // What a connection must be to be removed, besides being there: expired at a time; that of a reference; half-open.
   struct Condition {
@@ -433,6 +452,7 @@ class FlowTable {
   std::unique_ptr<NumberPool> blocks_;
   std::unique_ptr<WorkerState[]> states_;
   std::uint64_t adopted_ = 0;
+  std::vector<Earlier> earlier_;
   Options options_;
 };
 

@@ -42,8 +42,8 @@ class HotFlows {
     const std::uint32_t seconds = now.value() - place.since;
     const auto count = static_cast<std::uint32_t>(packets);
     if (place.line != line) {
-      if (seconds > 1 || place.line == 0) {
-        place = {line, now.value(), count};
+      if (seconds > 1 || place.line == 0 || place.measured) {
+        place = {line, now.value(), count, false};
       }
       return false;
     }
@@ -51,7 +51,7 @@ class HotFlows {
       return false;
     }
     const bool hot = count - place.packets >= std::uint64_t{seconds} * threshold_;
-    place = {hot ? 0 : line, now.value(), count};
+    place = {hot ? 0 : line, now.value(), count, true};  // another may have it now, or slow ones would keep it
     return hot;
   }
   void post(FlowRef flow) noexcept {
@@ -71,6 +71,7 @@ class HotFlows {
     std::uint32_t line = 0;   // 0: free
     std::uint32_t since = 0;  // seconds
     std::uint32_t packets = 0;
+    bool measured = false;  // and found not hot: another line may have the place
   };
 
   std::uint64_t threshold_;

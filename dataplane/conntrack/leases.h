@@ -13,7 +13,7 @@
 // worker that still has the number writes to leases of nobody.
 //
 // A crash leaves the counts in the kernel's map, and the numbers in the connections' mapping: a successor adds them up
-// (flow_adoption.cc).
+// (FlowTable::add_earlier).
 #pragma once
 
 #include <atomic>
@@ -22,6 +22,7 @@
 #include <memory>
 #include <span>
 
+#include "dataplane/api/counters.h"
 #include "dataplane/conntrack/connection.h"
 #include "xdp/abi.h"
 
@@ -42,9 +43,7 @@ inline constexpr std::size_t kLeaseStates = 8;
 
 class Leases {
  public:
-  struct Count {
-    std::uint64_t packets = 0, bytes = 0;
-  };
+  using Count = LeaseCount;
 
   // Of nobody: every connection is without.
   Leases() noexcept = default;

@@ -12,6 +12,7 @@ namespace {
 constexpr auto kBusyPause = std::chrono::milliseconds(10);
 constexpr auto kIdlePause = std::chrono::milliseconds(50);
 constexpr std::size_t kPostsPerRound = 4096;
+constexpr unsigned kLooksForExpected = 10;
 
 }  // namespace
 
@@ -68,12 +69,30 @@ bool HandDown::round(bool look_at_all) {
   if (look_at_all || look_again_) {
     look();
   }
+  if (look_at_all) {
+    add_expected();
+  }
   const bool leaving = !leaving_.empty();
   take_back();
   free_pairs();
   hand_down();
   now_.store(used(), std::memory_order_relaxed);
   return posted || leaving || !leaving_.empty() || !unlinked_.empty();
+}
+
+void HandDown::expect(std::vector<FlowRef> flows) {
+  const std::lock_guard lock(mutex_);
+  expected_ = std::move(flows);
+  looks_left_ = kLooksForExpected;
+}
+
+// Decided are they by their next packets.
+void HandDown::add_expected() {
+  const std::lock_guard lock(mutex_);
+  candidates_.insert(candidates_.end(), expected_.begin(), expected_.end());
+  if (looks_left_ != 0 && --looks_left_ == 0) {
+    expected_ = {};
+  }
 }
 
 bool HandDown::take_posts() {
@@ -98,6 +117,18 @@ Status HandDown::set_egress(DeviceId device, int interface_index) {
   }
   egress_[device.value()].store(interface_index != 0, std::memory_order_release);
   return Ok{};
+}
+
+void HandDown::set_ingress(DeviceId device, bool forwards) {
+  const std::uint64_t bit = std::uint64_t{1} << device.value();
+  ingress_.store(forwards ? ingress_ | bit : ingress_ & ~bit, std::memory_order_relaxed);
+}
+
+// Tunnels, and what says so, arrive on the underlay device, all else on any other one.
+bool HandDown::arrives_at_program(const DirectionBlock& block) const {
+  const std::uint64_t underlay = std::uint64_t{1} << shared_.options.underlay_device.value();
+  const bool there = block.origin.side() == Side::kFabric || block.origin.on_underlay();
+  return (ingress_.load(std::memory_order_relaxed) & (there ? underlay : ~underlay)) != 0;
 }
 
 // The new tables are visible, and no word has moved yet: no decision that was made with them can stamp a lease before
@@ -177,7 +208,7 @@ void HandDown::prepare(FlowRef flow) {
     blocks[d] = flows.block_at(pair.block[d]);
     pair.key[d] = key_of(connection->line(direction).key);
   }
-  if (why_not(*connection, blocks, egresses_)) {
+  if (why_not(*connection, blocks, egresses_) || !(arrives_at_program(*blocks[0]) || arrives_at_program(*blocks[1]))) {
     return;
   }
   if (free_.empty()) {

@@ -52,8 +52,12 @@ class HandDown {
   void stop();
   // Packets for the device leave by this interface; 0: they cannot, and what is down by it is taken back.
   [[nodiscard]] Status set_egress(DeviceId device, int interface_index);
+  // Whether the program of a device forwards what arrives at it; at first none does. Control.
+  void set_ingress(DeviceId device, bool forwards);
   // SharedState::peers_moved.
   void peers_moved(const Snapshot& snapshot, const std::set<PeerId>& changed);
+  // Connections that were down before: are handed down as soon as they are decided, hot or not. Control.
+  void expect(std::vector<FlowRef> flows);
   // One round. `look`: at everything that is down. True: there was something to do.
   bool round(bool look);
   void add_to(TableCounts& counts) const;
@@ -90,9 +94,11 @@ class HandDown {
 
   void run();
   [[nodiscard]] bool take_posts();
+  void add_expected();
   // hand_down.cc
   void hand_down();
   void prepare(FlowRef flow);
+  [[nodiscard]] bool arrives_at_program(const DirectionBlock& block) const;
   [[nodiscard]] bool take_records(Pair& pair, const std::array<const DirectionBlock*, 2>& blocks);
   void insert();
   void grant(std::uint32_t number);
@@ -115,10 +121,13 @@ class HandDown {
   std::shared_ptr<KernelFlows> maps_;
   unsigned workers_;
   std::mutex mutex_;
+  std::vector<FlowRef> expected_;  // under mutex_
+  unsigned looks_left_ = 0;        // until they are expected no longer
   KernelRecords records_;
   std::vector<Pair> pairs_;  // by number; 0 is nobody's
   std::vector<std::uint32_t> free_;
   std::array<std::atomic<bool>, std::tuple_size_v<KernelEgresses>> egress_{};
+  std::atomic<std::uint64_t> ingress_{0};  // a bit for each device
   // The thread's own.
   KernelEgresses egresses_{};  // as of this round
   std::vector<FlowRef> candidates_;

@@ -59,20 +59,27 @@ LeaseState HandDown::withdrawn(std::uint32_t number) const {
 void HandDown::heal(std::uint32_t number, const Connection& connection) const {
   const FlowTable& flows = *shared_.flows;
   for (const Direction direction : kDirections) {
-    const DirectionBlock* const block = flows.block(connection, direction);
-    if (block == nullptr) {
+    const std::uint32_t handed_down = pairs_[number].block[static_cast<std::size_t>(direction)];
+    const auto& present = connection.line(direction).block;
+    const DirectionBlock* const block = flows.block_at(handed_down);
+    if (block == nullptr || present.load(std::memory_order_seq_cst) != handed_down) {
       continue;
     }
     const std::uint32_t sum = EpochTable::stamp_of(*block);
     if (flows.leases().sum(number, direction) != sum && flows.epochs().is_current(*block)) {
       flows.leases().stamp(number, direction, sum);
+      if (present.load(std::memory_order_seq_cst) != handed_down) {
+        flows.leases().withdraw(number, direction, LeaseState::kRedecided);
+      }
     }
   }
 }
 
 // Above the watermark the coldest go, so that what becomes hot finds room.
 void HandDown::make_room() {
-  const std::size_t capacity = pairs_.size() - 1, most = capacity - capacity / 16, enough = capacity - capacity / 8;
+  const std::size_t capacity = pairs_.size() - 1;
+  const std::size_t most = capacity - std::max<std::size_t>(capacity / 16, 1);
+  const std::size_t enough = capacity - std::max<std::size_t>(capacity / 8, 2);
   if (used() <= most) {
     return;
   }

@@ -85,10 +85,12 @@ struct DeviceCondition {
   std::vector<std::string> changes = {};  // what it changed on the node, for the log
 };
 
-// How XDP programs can send what leaves by a device.
+// What XDP programs can do at a device.
 struct KernelEgress {
-  int interface_index = 0;  // 0: they cannot
+  int interface_index = 0;  // by which they can send what leaves by it; 0: they cannot
   std::string why_not;
+  bool forwards = true;  // the program of the device forwards what arrives there
+  bool generic = false;  // in generic mode, from which any interface sends
 };
 
 class Device {
@@ -104,6 +106,8 @@ class Device {
   virtual void join(DeviceId, bool underlay) { static_cast<void>(underlay); }
   // Control thread; may change with reopen().
   [[nodiscard]] virtual KernelEgress kernel_egress() const { return {0, "the device has no interface of the kernel"}; }
+  // What the leases of an earlier engine on the interface count, whose program may run still; empty: there was none.
+  [[nodiscard]] virtual std::vector<LeaseCount> earlier_leases() const { return {}; }
   // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                         FramePool& pool) = 0;

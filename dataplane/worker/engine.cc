@@ -89,6 +89,7 @@ class EngineImplementation final : public Engine {
         return opened;
       }
     }
+    count_earlier();
     if (Status started = start_workers(); !started) {
       return started;
     }
@@ -159,6 +160,7 @@ class EngineImplementation final : public Engine {
       }
     }
     steered_ = true;
+    end_earlier();
     return Ok{};
   }
 
@@ -267,9 +269,34 @@ class EngineImplementation final : public Engine {
     }
     return Ok{};
   }
-  // Where XDP programs send what leaves by the device, if that has changed.
+  // Connections that the program of an earlier engine forwards, or has forwarded until this one took its place.
+  void count_earlier() {
+    for (const auto& device : devices_) {
+      if (const std::vector<LeaseCount> counts = device->earlier_leases(); !counts.empty()) {
+        const ReadSection section(shared_.quiescence, shared_.control_slot);
+        shared_.flows->add_earlier(counts, shared_.flows->now());
+        return;  // the devices of an engine have the leases in common
+      }
+    }
+  }
+  void end_earlier() {
+    count_earlier();
+    if (hand_down_ != nullptr) {
+      hand_down_->expect(shared_.flows->earlier());
+    }
+    shared_.flows->forget_earlier();
+  }
+  // What XDP programs can do at the device, if that has changed.
   [[nodiscard]] Status set_egress(std::size_t device) {
-    const int interface_index = hand_down_ == nullptr ? 0 : devices_[device]->kernel_egress().interface_index;
+    if (hand_down_ == nullptr) {
+      return Ok{};
+    }
+    const KernelEgress kernel = devices_[device]->kernel_egress();
+    const bool sends = kernel.why_not.empty() || std::all_of(devices_.begin(), devices_.end(), [](const auto& other) {
+                         return other->kernel_egress().generic;
+                       });
+    const int interface_index = sends ? kernel.interface_index : 0;
+    hand_down_->set_ingress(DeviceId{static_cast<std::uint8_t>(device)}, kernel.forwards);
     if (interface_index == egress_[device]) {
       return Ok{};
     }

@@ -106,6 +106,9 @@ unsigned Worker::round() {
 unsigned Worker::work() {
   context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
   if (context_.snapshot == nullptr) {  // before the first publish, fleet traffic is left to the kernel program
+    for (const auto& queue : setup_.queues) {
+      static_cast<void>(queue->receive({}));  // its heartbeat: the first packets must not find the worker dead
+    }
     return 0;
   }
   unsigned received = 0;

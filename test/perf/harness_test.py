@@ -15,7 +15,8 @@ class Choices(unittest.TestCase):
     def test_the_list_names_every_group(self):
         done = perf("run", "--list")
         self.assertEqual(done.returncode, 0, done.stderr)
-        for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp", "io/xdp/maps"):
+        for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp",
+                     "io/xdp/maps"):
             self.assertIn(case, done.stdout)
 
     def test_invalid_arguments_are_named_in_the_error(self):

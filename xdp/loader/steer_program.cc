@@ -118,7 +118,7 @@ Result<std::unique_ptr<SteerProgram>> SteerProgram::load(const Settings& setting
   }
   const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(program->object_.get(), name); };
   program->sockets_ = map("isthmus_xsks");
-  program->programs_ = map("isthmus_progs");
+  program->programs_ = map(ISTHMUS_PROGRAMS_MAP);
   isthmus_steer_config config{};
   config.flags = (settings.engine_down_passes ? ISTHMUS_ENGINE_DOWN_PASSES : 0u) |
                  (settings.mac ? 0u : ISTHMUS_ANY_DESTINATION_MAC);
@@ -246,6 +246,7 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
   }
   native_ = mode == XdpMode::kAuto ? current.native : mode == XdpMode::kNative;
   predecessor_ = std::move(current);
+  earlier_leases_ = leases_of_program(predecessor_->fd.get());
   return Ok{};
 }
 
@@ -259,6 +260,9 @@ Result<bool> SteerProgram::ensure_attached() {
   }
   if (!*found) {
     Status again = attach_here(native_);
+    if (again) {
+      pin_programs();  // whoever took the link's pin away may have taken this one too
+    }
     return again ? Result<bool>(true) : Result<bool>(again.error());
   }
   if ((*found)->id == id_) {
@@ -306,7 +310,7 @@ Status SteerProgram::join(std::uint32_t device, bool underlay, std::uint16_t rea
   if (Status written = maps_->set_device(device, underlay, realm); !written) {
     return written;
   }
-  const std::uint32_t place = 0;  // ISTHMUS_PROGS_FORWARD
+  const std::uint32_t place = ISTHMUS_PROGS_FORWARD;
   const int forward = bpf_program__fd(bpf_object__find_program_by_name(object_.get(), ISTHMUS_FORWARD_PROGRAM));
   if (bpf_map_update_elem(programs_, &place, &forward, BPF_ANY) != 0) {
     return Error{std::string("cannot start forwarding of settled flows: ") + std::strerror(errno), interface_.name,
@@ -315,9 +319,9 @@ Status SteerProgram::join(std::uint32_t device, bool underlay, std::uint16_t rea
   return Ok{};
 }
 
-void SteerProgram::pin_programs() const noexcept {
+void SteerProgram::pin_programs() noexcept {
   if (settings_.kernel_flows != nullptr) {
-    pin_map(interface_, programs_);
+    pinned_ = pin_map(interface_, programs_);
   } else {
     unpin_map(interface_);
   }
@@ -335,6 +339,7 @@ Status SteerProgram::begin() {
     return foreign_program(interface_, **attached);
   }
   predecessor_ = *std::move(attached);
+  earlier_leases_ = predecessor_ ? leases_of_program(predecessor_->fd.get()) : std::nullopt;
   Status taken = take_over();
   attached_ = taken.ok();
   settings_.beside = !attached_;
@@ -342,6 +347,28 @@ Status SteerProgram::begin() {
     pin_programs();
   }
   return taken;
+}
+
+std::vector<LeaseCount> SteerProgram::earlier_leases() const {
+  std::vector<LeaseCount> counts;
+  bpf_map_info info{};
+  std::uint32_t size = sizeof info;
+  if (!earlier_leases_ || bpf_obj_get_info_by_fd(earlier_leases_->get(), &info, &size) != 0 ||
+      info.value_size != sizeof(isthmus_lease)) {
+    return counts;
+  }
+  const std::size_t bytes = std::size_t{info.max_entries} * sizeof(isthmus_lease);
+  void* const area = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, earlier_leases_->get(), 0);
+  if (area == MAP_FAILED) {
+    return counts;
+  }
+  const auto* const leases = static_cast<const isthmus_lease*>(area);
+  for (std::uint32_t i = 0; i < info.max_entries; ++i) {
+    counts.push_back(
+        {__atomic_load_n(&leases[i].packets, __ATOMIC_RELAXED), __atomic_load_n(&leases[i].bytes, __ATOMIC_RELAXED)});
+  }
+  munmap(area, bytes);
+  return counts;
 }
 
 Status SteerProgram::set_mac(const MacAddress& mac) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dataplane/api/devices.h"
 #include "dataplane/base/result.h"
@@ -64,6 +65,10 @@ class SteerProgram {
   // The engine's number of the device, whether it has the underlay role, and the realm of the engine's flow keys: from
   // then on packets of flows handed down are forwarded here. Nothing changes without Settings::kernel_flows.
   [[nodiscard]] Status join(std::uint32_t device, bool underlay, std::uint16_t realm = 0);
+  // What the leases of the program count that was found on the interface; empty: there was none, or it had none.
+  [[nodiscard]] std::vector<LeaseCount> earlier_leases() const;
+  // Settled flows are forwarded no longer than the engine lives: there is nowhere to pin what keeps them.
+  [[nodiscard]] bool ends_with_engine() const noexcept { return attached_ && !pinned_; }
   // The interface has another MAC address now. Nothing changes on a point-to-point link.
   [[nodiscard]] Status set_mac(const MacAddress& mac);
   // Packets taken on `queue` go to this AF_XDP socket. The kernel removes a closed socket by itself.
@@ -89,7 +94,7 @@ class SteerProgram {
   [[nodiscard]] Status attach_here(bool native) const;
   [[nodiscard]] Status take_over();
   // Forwarding outlives the engine where the program is attached and the array is pinned.
-  void pin_programs() const noexcept;
+  void pin_programs() noexcept;
   // Best effort: a program of another version may have other counters.
   void continue_counters(int of_program) noexcept;
 
@@ -104,7 +109,9 @@ class SteerProgram {
   std::size_t heartbeats_bytes_ = 0;
   Interface interface_;
   std::optional<AttachedProgram> predecessor_;  // still attached
+  std::optional<UniqueFd> earlier_leases_;      // its map
   bool attached_ = false;
+  bool pinned_ = false;  // the array with isthmus_forward
   bool native_ = false;
   std::string native_error_;
 };

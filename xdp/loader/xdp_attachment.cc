@@ -177,17 +177,15 @@ Status remove_program(const Interface& interface, const AttachedProgram& old) {
   return Ok{};
 }
 
-void pin_map(const Interface& interface, int map) noexcept {
+bool pin_map(const Interface& interface, int map) noexcept {
   const LibbpfMessages messages;
   const std::string pin = pin_of(interface, kPrograms);
   if (pin.empty()) {
-    return;
+    return false;
   }
   const std::string fresh = pin + "-new";
   unlink(fresh.c_str());  // of a process that ended between the next two
-  if (bpf_obj_pin(map, fresh.c_str()) == 0) {
-    static_cast<void>(rename(fresh.c_str(), pin.c_str()));
-  }
+  return bpf_obj_pin(map, fresh.c_str()) == 0 && rename(fresh.c_str(), pin.c_str()) == 0;
 }
 
 void unpin_map(const Interface& interface) noexcept {
@@ -219,6 +217,17 @@ std::optional<UniqueFd> map_of_program(int program, const std::string& name) {
     }
   }
   return std::nullopt;
+}
+
+std::optional<UniqueFd> leases_of_program(int steer) {
+  const auto programs = map_of_program(steer, ISTHMUS_PROGRAMS_MAP);
+  const std::uint32_t place = ISTHMUS_PROGS_FORWARD;
+  std::uint32_t id = 0;  // which is what the kernel shows of such an array
+  if (!programs || bpf_map_lookup_elem(programs->get(), &place, &id) != 0) {
+    return std::nullopt;
+  }
+  const UniqueFd forward(bpf_prog_get_fd_by_id(id));
+  return forward.valid() ? map_of_program(forward.get(), ISTHMUS_LEASES_MAP) : std::nullopt;
 }
 
 }  // namespace isthmus

@@ -48,12 +48,15 @@ struct AttachedProgram {
 // The link by which the program of this number is attached; none: by netlink.
 [[nodiscard]] std::optional<UniqueFd> link_of_program(std::uint32_t id);
 
-// The array of programs of what is attached to the interface; replaces that of another at once. Best effort: nothing
-// happens where there is no BPF file system.
-void pin_map(const Interface& interface, int map) noexcept;
+// The array of programs of what is attached to the interface; replaces that of another at once. False: it
+// is not pinned, because there is no BPF file system.
+bool pin_map(const Interface& interface, int map) noexcept;
 void unpin_map(const Interface& interface) noexcept;
 
 // The map of `program` named `name` (15 characters at most: the kernel truncates longer names).
 [[nodiscard]] std::optional<UniqueFd> map_of_program(int program, const std::string& name);
+
+// The map of leases of the program that a steer program calls for settled flows; nullopt: it calls none.
+[[nodiscard]] std::optional<UniqueFd> leases_of_program(int steer);
 
 }  // namespace isthmus

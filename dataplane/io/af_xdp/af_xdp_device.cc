@@ -27,6 +27,9 @@ constexpr std::uint32_t kMinFrames = 64;
 // How long it is told that another program took ours off, and how long a failed reopen() is not tried again.
 constexpr auto kTellRemoval = std::chrono::minutes(10);
 constexpr auto kReopenPause = std::chrono::seconds(5);
+// How often a frame is sent to find out whether the interface sends what XDP redirects to it, where the kernel does not
+// tell.
+constexpr auto kTrialPause = std::chrono::seconds(30);
 
 // An interface with our program on it.
 struct Leg {
@@ -47,6 +50,7 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] unsigned queues() const noexcept override { return leg_.facts.rx_queues; }
   void join(DeviceId id, bool underlay) override { role_ = {id, underlay}; }
   [[nodiscard]] KernelEgress kernel_egress() const override;
+  [[nodiscard]] std::vector<LeaseCount> earlier_leases() const override { return leg_.steer->earlier_leases(); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> adopt_queue(WorkerId worker, unsigned workers, FramePool& pool,
@@ -69,6 +73,7 @@ class AfXdpDevice final : public Device {
                                                                 HandedQueue* handed);
   [[nodiscard]] Status open_leg();
   [[nodiscard]] Status start_forwarding();
+  void check_transmission();
   [[nodiscard]] std::string describe_forwarding() const;
   void check_facts(const NetdevFacts& now, DeviceCondition& condition);
   void check_program(DeviceCondition& condition);
@@ -86,7 +91,7 @@ class AfXdpDevice final : public Device {
   std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
   std::optional<Clock::time_point> taken_off_;    // when another program last took ours off
   std::optional<Error> reopen_error_;
-  Clock::time_point next_reopen_;
+  Clock::time_point next_reopen_, next_trial_;
 };
 
 Status AfXdpDevice::check_queues(unsigned workers, const FramePool& pool) const {
@@ -201,7 +206,10 @@ Status AfXdpDevice::start_forwarding() {
 }
 
 KernelEgress AfXdpDevice::kernel_egress() const {
-  return leg_.no_transmission ? KernelEgress{0, *leg_.no_transmission} : KernelEgress{leg_.interface.index, {}};
+  return {.interface_index = leg_.interface.index,
+          .why_not = leg_.no_transmission.value_or(""),
+          .forwards = !leg_.no_forwarding && options_.kernel_flows != nullptr,
+          .generic = !leg_.steer->native()};
 }
 
 Status AfXdpDevice::change_steer(const SteerChange& change) {
@@ -238,8 +246,12 @@ std::string AfXdpDevice::describe_forwarding() const {
   }
   std::string text = leg_.no_forwarding ? ", the engine forwards all flows (" + *leg_.no_forwarding + ")"
                                         : ", XDP forwards settled flows";
+  if (!leg_.no_forwarding && leg_.steer->ends_with_engine()) {
+    text += ", not while the engine is away (no BPF file system at " + std::string(kBpfFolder) + ")";
+  }
   if (leg_.no_transmission) {
-    text += ", none that leave here (" + *leg_.no_transmission + ")";
+    text += leg_.steer->native() ? ", none that leave here" : ", of those that leave here what arrives in generic mode";
+    text += " (" + *leg_.no_transmission + ")";
   }
   return text;
 }
@@ -294,7 +306,7 @@ std::string AfXdpDevice::describe_forwarding() const {
     return attached.error();
   }
   Leg leg{*std::move(interface), *facts, *std::move(steer), std::move(no_forwarding)};
-  leg.no_transmission = why_not_transmitting(leg.interface, leg.steer->native());
+  leg.no_transmission = why_not_transmitting(leg.interface, true);
   return leg;
 }
 
@@ -315,7 +327,7 @@ DeviceCondition AfXdpDevice::check() {
     check_facts(*now, condition);
     check_program(condition);
     check_offloads(condition);
-    leg_.no_transmission = why_not_transmitting_now(leg_.interface, leg_.steer->native(), leg_.no_transmission);
+    check_transmission();
   }
   return condition;
 }
@@ -371,6 +383,19 @@ void AfXdpDevice::check_program(DeviceCondition& condition) {
     condition.problems.push_back(
         {"another program took the XDP steer program off this interface; it was attached again", leg_.interface.name,
          "find what does it, for example a CNI agent that restarts, and keep it from this interface"});
+  }
+}
+
+// Where the kernel does not tell, only a trial shows what has changed.
+void AfXdpDevice::check_transmission() {
+  if (options_.kernel_flows == nullptr) {
+    return;
+  }
+  if (Clock::now() >= next_trial_) {
+    next_trial_ = Clock::now() + kTrialPause;
+    leg_.no_transmission = why_not_transmitting(leg_.interface, true);
+  } else {
+    leg_.no_transmission = why_not_transmitting_now(leg_.interface, true, leg_.no_transmission);
   }
 }
 

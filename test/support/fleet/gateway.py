@@ -48,6 +48,7 @@ engine:
   connections: {settings.get("connections", 65536)}
   half_open_limit: {settings.get("half_open_limit", 32768)}
   unknown_endpoint_hold: {hold}
+  kernel_flow_hold: {settings.get("kernel_flow_hold", "1m")}
 devices:
   underlay: {{interface: eth0}}
   local: {{{local}}}

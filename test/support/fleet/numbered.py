@@ -1,8 +1,8 @@
 """Numbered packets between two pods, both ways, over flows that last and flows that are new all the time.
 
 A server echoes what it gets; a client numbers what it sends and notes what comes back. So each number has crossed the
-gateways in both directions. For TCP, whose retransmissions hide what is lost, the kernels of both pods count the packets
-that leave and arrive: what is neither lost nor doubled is of one number at both ends.
+gateways in both directions. For TCP, whose retransmissions hide what is lost, the kernels of both pods count the
+packets that leave and arrive: what is neither lost nor doubled is of one number at both ends.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ PORT = 7001
 INTERVAL = 0.004   # between two numbers of a flow that lasts
 NEW_EVERY = 0.008  # between two new flows of a kind
 LINGER = 3.0       # after the last number, for what is on its way
+KINDS = ("udp", "udp-new", "tcp", "tcp-new")
+SETTLED = ("udp", "tcp")  # those that last
 
 
 class Tally:
@@ -78,10 +80,10 @@ async def serve():
 
 
 class Client:
-    def __init__(self, address):
+    def __init__(self, address, *kinds):
         self.address = address
         self.stopping = False
-        self.tallies = {name: Tally() for name in ("udp", "udp-new", "tcp", "tcp-new")}
+        self.tallies = {name: Tally() for name in kinds}
         self.open = []
         self.tasks = set()
 
@@ -144,8 +146,9 @@ class Client:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, ended.set)
-        for work in (self.udp(), self.udp_new(), self.tcp(), self.tcp_new()):
-            self.start(work)
+        work = {"udp": self.udp, "udp-new": self.udp_new, "tcp": self.tcp, "tcp-new": self.tcp_new}
+        for kind in self.tallies:
+            self.start(work[kind]())
         print("started", flush=True)
         await ended.wait()
         self.stopping = True
@@ -160,7 +163,7 @@ CHAIN = "chain %s { type filter hook %s priority -300; tcp %s %d counter; }"
 class NumberedTraffic:
     """Between two pods of a fleet, until stop()."""
 
-    def __init__(self, fleet, client, server, address):
+    def __init__(self, fleet, client, server, address, kinds=KINDS):
         self.ends = [fleet.pod(end.cluster, end.name) for end in (client, server)]
         name = f"{client.full_name}-{server.full_name}"
         logs = [os.path.join(fleet.folder, "log", f"numbered-{part}-{name}.log") for part in ("server", "client")]
@@ -172,13 +175,17 @@ class NumberedTraffic:
         program = ["/usr/bin/python3", os.path.abspath(__file__)]
         self.server = self.ends[1].start(f"numbered-server-{name}", [*program, "serve"], logs[0])
         wait_until(lambda: self.server.log_tail(), what="the server listens")
-        self.client = self.ends[0].start(f"numbered-client-{name}", [*program, "connect", address], logs[1])
+        self.client = self.ends[0].start(f"numbered-client-{name}", [*program, "connect", address, *kinds], logs[1])
 
     def _packets(self, netns):
         """TCP packets that have left and arrived."""
         text = netns.run(["nft", "list", "table", "inet", "numbered"]).stdout
         counts = [int(count) for count in re.findall(r"packets (\d+)", text)]
         return counts[0], counts[1]
+
+    def arrived(self):
+        """TCP packets that have arrived at the server."""
+        return self._packets(self.ends[1])[1]
 
     def stop(self):
         """{kind: numbers sent, lost, doubled}, and for TCP (left, arrived) of both directions."""
@@ -203,4 +210,4 @@ class NumberedTraffic:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve() if sys.argv[1] == "serve" else Client(sys.argv[2]).run())
+    asyncio.run(serve() if sys.argv[1] == "serve" else Client(*sys.argv[2:]).run())

@@ -1,0 +1,126 @@
+"""Settled flows that XDP programs forward go on while their gateway is dead, for as long as it is configured, and lose
+nothing when it comes back."""
+
+import time
+import unittest
+
+from fleet_case import FleetCase, plan, pod, wait_until
+from fleet.bpf_file_system import BpfFileSystem
+from fleet.numbered import PORT, SETTLED, NumberedTraffic
+
+PORTS = (("numbered", "TCP", PORT, PORT), ("numbered-udp", "UDP", PORT, PORT))
+DOWN_SECONDS = 3.0
+AFTER = 1.5  # seconds of traffic after a restart
+
+
+class Numbered:
+    """Mix-in for a FleetCase: numbered packets of flows that are handed down at both of their gateways."""
+
+    # Other gateways send nothing to one that does not answer their probes: its time to come back.
+    settings = {"health": "{interval: 1s, misses: 16}"}
+
+    @classmethod
+    def make_fleet(cls):
+        # With it, programs and maps of a dead gateway stay.
+        cls.addClassCleanup(BpfFileSystem().close)
+        return super().make_fleet()
+
+    @classmethod
+    def prepare(cls):
+        cls.vips = cls.fleet.allocate("shop/numbered")
+        cls.behind = pod("north-web-1")
+        for cluster in plan.CLUSTERS:
+            cls.fleet.hub.write_service(cluster, "numbered", ports=PORTS,
+                                        backends=[cls.behind] if cluster.name == "north" else [])
+        cls.fleet.wait_backends("shop/numbered", [cls.behind.ipv4, cls.behind.ipv6])
+
+    def traffic(self):
+        """Out of west and into it, and to a service; over both families."""
+        ends = [(pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4),
+                (pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6),
+                (pod("west-web-1"), self.behind, self.vips[0])]
+        pairs = []
+        for client, server, address in ends:
+            pairs.append(NumberedTraffic(self.fleet, client, server, address, SETTLED))
+            self.addCleanup(pairs[-1].remove)
+        for name in ("west-1", "north-1"):
+            self.wait_handed_down(name, len(SETTLED) * len(pairs))
+        return pairs
+
+    def wait_handed_down(self, name, count):
+        gateway = self.fleet.gateways[name]
+        status = {}
+
+        def down():
+            status.update(gateway.status())
+            return status["handed_down"]["now"] >= count
+        wait_until(down, timeout=30, what=f"{name} hands {count} connections down: {status}")
+
+    def forwarded(self, name):
+        return sum(device["forwarded_in_kernel"]["packets"] for device in self.fleet.gateways[name].status()["devices"])
+
+    def assert_complete(self, pairs):
+        for report in [pair.stop() for pair in pairs]:
+            packets = report.pop("packets")
+            for kind, row in report.items():
+                self.assertGreater(row["sent"], 100, (kind, row))
+                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.drops()))
+            for left, arrived in packets:
+                self.assertEqual(left, arrived, (packets, report, self.drops()))
+
+
+class KernelFlows(Numbered, FleetCase):
+    def kill_and_restart(self, name):
+        pairs = self.traffic()
+        before = self.forwarded(name)
+        time.sleep(1)
+        self.assertGreater(self.forwarded(name) - before, 1000)
+        gateway = self.fleet.gateways[name]
+        gateway.kill()
+        time.sleep(DOWN_SECONDS)
+        gateway.start()
+        self.fleet.wait_peers(timeout=150)
+        self.assertEqual(gateway.status()["connections"]["start"], "adopted")
+        self.wait_handed_down(name, len(SETTLED) * len(pairs))
+        time.sleep(AFTER)
+        self.assert_complete(pairs)
+
+    def test_of_a_gateway_with_two_devices(self):
+        self.kill_and_restart("west-1")
+
+    def test_of_a_gateway_with_one_device(self):
+        self.kill_and_restart("north-1")
+
+
+class WithoutEngine(Numbered, FleetCase):
+    settings = {**Numbered.settings, "kernel_flow_hold": "3s"}
+
+    def test_what_settled_flows_send_is_dropped_after_the_configured_time(self):
+        pairs = self.traffic()
+        router = self.fleet.topology.namespaces["router"]
+        router.run(["nft", "add table inet clear; add chain inet clear seen { type filter hook forward priority 0; };"
+                           f"add rule inet clear seen iifname west tcp dport {PORT} counter"])
+        self.addCleanup(router.run, ["nft", "delete table inet clear"])
+        gateway = self.fleet.gateways["west-1"]
+
+        def arrived():
+            return [pair.arrived() for pair in pairs]
+        gateway.kill()
+        before = arrived()
+        wait_until(lambda: all(now > then + 50 for now, then in zip(arrived(), before)), what="flows go on")
+
+        def ended():
+            then = arrived()
+            time.sleep(1)
+            return arrived() == then
+        wait_until(ended, timeout=30, what="nothing arrives any more")
+        self.assertIn("packets 0 ", router.run(["nft", "list", "table", "inet", "clear"]).stdout)
+        gateway.start()
+        self.fleet.wait_peers(timeout=150)
+        then = arrived()
+        wait_until(lambda: all(now > before for now, before in zip(arrived(), then)), timeout=150,
+                   what="flows go on with the gateway")
+
+
+if __name__ == "__main__":
+    unittest.main()
