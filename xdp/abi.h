@@ -250,6 +250,9 @@ struct isthmus_probe_result {
 };
 static_assert(sizeof(struct isthmus_probe_result) == 12, "result without padding");
 
+/* Interfaces that losses.bpf.c can count at. */
+#define ISTHMUS_LOSSES_INTERFACES 64
+
 /* Per receive queue, a cache line each: when its polling thread last ran, written by that thread; 0: not polled. The
    program keeps beside it what its last look at the clock has shown, which it takes once in a tick. */
 struct isthmus_heartbeat {

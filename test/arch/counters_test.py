@@ -27,7 +27,7 @@ SCOPES = {
     "CONNECTION_STATE": ("Connection table", ("dataplane/conntrack/",)),
     "TABLE_COUNTER": ("Other tables", ("dataplane/worker/engine.cc", "dataplane/handdown/hand_down.cc")),
     "QUEUE_COUNTER": ("Devices", ("dataplane/io/",)),
-    "STEER_COUNTER": ("Steer programs", ("xdp/classify.bpf.h", "xdp/forward.bpf.c")),
+    "STEER_COUNTER": ("Steer programs", ("xdp/classify.bpf.h", "xdp/forward.bpf.c", "xdp/losses.bpf.c")),
 }
 KINDS = ("Count", "Loss", "Refusal", "Left", "Gauge")
 PER_DEVICE = ("QUEUE_COUNTER", "STEER_COUNTER")

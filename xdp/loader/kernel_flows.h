@@ -16,6 +16,7 @@
 #include "dataplane/base/result.h"
 #include "dataplane/io/unique_fd.h"
 #include "xdp/abi.h"
+#include "xdp/loader/redirect_losses.h"
 
 namespace isthmus {
 
@@ -50,6 +51,9 @@ class KernelFlows {
   [[nodiscard]] std::span<isthmus_tunnel> tunnels() const noexcept;
   [[nodiscard]] std::span<isthmus_hop> hops() const noexcept;
   [[nodiscard]] std::uint32_t* epochs() const noexcept;  // ISTHMUS_EPOCH_WORDS
+
+  // What devices do not take of the packets that are forwarded to them.
+  [[nodiscard]] RedirectLosses& losses() noexcept { return losses_; }
 
   // Packets for this device of the engine leave by the interface.
   [[nodiscard]] Status set_device(std::uint32_t device, int interface_index);
@@ -86,6 +90,7 @@ class KernelFlows {
   std::uint64_t secret_ = 0;
   std::uint8_t chain_shift_ = 0;
   UniqueFd flows_, chains_, leases_, tunnels_, hops_, epochs_;
+  RedirectLosses losses_;
   UniqueFd devices_[2];     // the second: of programs for multi-buffer frames
   UniqueFd inner_, outer_;  // an array of maps, whose update waits for programs
   Area flow_area_, chain_area_, lease_area_, tunnel_area_, hop_area_, epoch_area_;

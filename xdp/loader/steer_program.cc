@@ -428,8 +428,11 @@ Status detach_steer(const std::string& interface) {
   return remove_program(*found, **attached);
 }
 
+int SteerProgram::counters() const noexcept {
+  return bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_COUNTERS_MAP);
+}
+
 void SteerProgram::continue_counters(int of_program) noexcept {
-  const int own = bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_COUNTERS_MAP);
   const auto theirs = map_of_program(of_program, ISTHMUS_COUNTERS_MAP);
   const auto counted = theirs ? read_counters(theirs->get()) : std::nullopt;
   if (!counted) {
@@ -439,7 +442,7 @@ void SteerProgram::continue_counters(int of_program) noexcept {
 #define ISTHMUS_STEER_COUNTER(field, ...) per_cpu.front().field = counted->field;
 #include "dataplane/stats/counters.def"
   const std::uint32_t only = 0;
-  static_cast<void>(bpf_map_update_elem(own, &only, per_cpu.data(), BPF_ANY));
+  static_cast<void>(bpf_map_update_elem(counters(), &only, per_cpu.data(), BPF_ANY));
 }
 
 Result<SteerCounters> steer_counters(const std::string& interface) {

@@ -80,6 +80,8 @@ class SteerProgram {
   // Why kAuto fell back to generic mode; empty otherwise.
   [[nodiscard]] const std::string& native_error() const noexcept { return native_error_; }
   [[nodiscard]] int program() const noexcept { return program_; }
+  // Descriptor of the map of its counters.
+  [[nodiscard]] int counters() const noexcept;
 
  private:
   struct ObjectCloser {

@@ -14,6 +14,7 @@
 #include "dataplane/io/af_xdp/netdev.h"
 #include "dataplane/io/af_xdp/offloads.h"
 #include "dataplane/io/af_xdp/shared_umem.h"
+#include "xdp/loader/kernel_flows.h"
 #include "xdp/loader/steer_program.h"
 #include "xdp/loader/transmit_probe.h"
 
@@ -253,6 +254,9 @@ std::string AfXdpDevice::describe_forwarding() const {
     text += leg_.steer->native() ? ", none that leave here" : ", of those that leave here what arrives in generic mode";
     text += " (" + *leg_.no_transmission + ")";
   }
+  if (const auto& why_not = options_.kernel_flows->losses().why_not()) {
+    text += ", what it loses of those sent here is not counted (" + *why_not + ")";
+  }
   return text;
 }
 
@@ -304,6 +308,9 @@ std::string AfXdpDevice::describe_forwarding() const {
   }
   if (Status attached = (*steer)->attach(*interface, options.mode, before); !attached) {
     return attached.error();
+  }
+  if (options.kernel_flows != nullptr) {
+    options.kernel_flows->losses().count_at(interface->index, (*steer)->counters());
   }
   Leg leg{*std::move(interface), *facts, *std::move(steer), std::move(no_forwarding)};
   leg.no_transmission = why_not_transmitting(leg.interface, true);
@@ -432,6 +439,9 @@ Status AfXdpDevice::open_leg() {
   auto leg = open(options_, leg_.steer.get());
   if (!leg) {
     return leg.error();
+  }
+  if (options_.kernel_flows != nullptr && leg->interface.index != leg_.interface.index) {
+    options_.kernel_flows->losses().forget(leg_.interface.index);
   }
   leg_ = *std::move(leg);
   for (AfXdpQueue* queue : *open_) {
