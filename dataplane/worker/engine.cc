@@ -98,6 +98,9 @@ class EngineImplementation final : public Engine {
         return begun;
       }
     }
+    if (shared_.options.beside) {  // the tables were published before
+      end_earlier();
+    }
     return start_hand_down();
   }
 

@@ -59,14 +59,25 @@ class Numbered:
     def forwarded(self, name):
         return sum(device["forwarded_in_kernel"]["packets"] for device in self.fleet.gateways[name].status()["devices"])
 
+    def assert_counted(self, name, sent):
+        """A gateway has counted every number of the UDP flows both ways, whoever forwarded it."""
+        rows = [(row["forward_packets"], row["reply_packets"])
+                for row in self.fleet.gateways[name].query("connections")["connections"]
+                if row["protocol"] == "udp" and row["frontend_port"] == PORT]
+        self.assertEqual([count for count in sent if (count, count) not in rows], [], rows)
+
     def assert_complete(self, pairs):
+        """Nothing was lost or doubled. Returns how many numbers each UDP flow has sent."""
+        sent = []
         for report in [pair.stop() for pair in pairs]:
+            sent.append(report["udp"]["sent"])
             packets = report.pop("packets")
             for kind, row in report.items():
                 self.assertGreater(row["sent"], 100, (kind, row))
                 self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.drops()))
             for left, arrived in packets:
                 self.assertEqual(left, arrived, (packets, report, self.drops()))
+        return sent
 
 
 class KernelFlows(Numbered, FleetCase):
@@ -83,7 +94,9 @@ class KernelFlows(Numbered, FleetCase):
         self.assertEqual(gateway.status()["connections"]["start"], "adopted")
         self.wait_handed_down(name, len(SETTLED) * len(pairs))
         time.sleep(AFTER)
-        self.assert_complete(pairs)
+        sent = self.assert_complete(pairs)
+        for each in ("west-1", "north-1"):
+            self.assert_counted(each, sent)
 
     def test_of_a_gateway_with_two_devices(self):
         self.kill_and_restart("west-1")
