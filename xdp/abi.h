@@ -29,7 +29,8 @@ struct isthmus_constants {
   __u64 secret;     /* of isthmus_flow_hash() */
   __u8 chain_shift; /* leaves of a hash the number of a chain */
   __u8 fragments;   /* 1: the program may be given frames in several buffers */
-  __u8 padding[6];
+  __u16 gathered;   /* bytes of such a frame that the kernel puts into one buffer of the engine; 0: it cannot */
+  __u8 padding[4];
 };
 static_assert(sizeof(struct isthmus_constants) == 16, "constants without padding");
 

@@ -34,9 +34,14 @@
 
 const volatile struct isthmus_constants isthmus_constants = {};
 
-/* Whether the frame is in one buffer, as the engine and isthmus_forward need it. */
+/* Whether the frame is in one buffer, as isthmus_forward needs it. */
 static __always_inline int is_whole(struct xdp_md* ctx) {
   return !isthmus_constants.fragments || bpf_xdp_get_buff_len(ctx) == ctx->data_end - ctx->data;
+}
+
+/* Whether the kernel hands the frame to the engine's socket, which has one buffer for it. */
+static __always_inline int fits_engine(struct xdp_md* ctx) {
+  return !isthmus_constants.fragments || is_whole(ctx) || bpf_xdp_get_buff_len(ctx) <= isthmus_constants.gathered;
 }
 
 /* Context of one run, looked up once. */
@@ -93,7 +98,7 @@ static __always_inline int take(const struct run* run, __u64* taken) {
   const int fallback = run->config->flags & ISTHMUS_ENGINE_DOWN_PASSES ? XDP_PASS : XDP_DROP;
   if (queue_state(run) & ISTHMUS_QUEUE_POLLED &&
       bpf_redirect_map(&isthmus_xsks, run->ctx->rx_queue_index, fallback) == XDP_REDIRECT) {
-    if (!is_whole(run->ctx)) { /* the kernel would drop it, and count it on some versions only */
+    if (!fits_engine(run->ctx)) { /* the kernel would drop it, and count it on some versions only */
       run->counters->longer_than_buffer++;
       return XDP_DROP;
     }

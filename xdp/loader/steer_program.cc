@@ -3,12 +3,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -25,6 +27,18 @@ namespace {
   static_assert(offsetof(SteerCounters, field) == offsetof(isthmus_steer_counters, field));
 #include "dataplane/stats/counters.def"
 static_assert(sizeof(SteerCounters) == sizeof(isthmus_steer_counters));
+
+// What an AF_XDP socket of ours takes: a chunk behind its headroom.
+constexpr std::uint16_t kSocketBuffer = kMaxAfXdpPacket.value() + 14;
+
+// Since Linux 6.6 a redirect to a socket takes frames in several buffers, and puts what fits into one; before, it drops
+// them.
+[[nodiscard]] bool gathers_for_sockets() {
+  utsname system{};
+  unsigned major = 0, minor = 0;
+  return uname(&system) == 0 && std::sscanf(system.release, "%u.%u", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 6));
+}
 
 // A live engine writes a heartbeat at least every 100 ms (the longest sleep of a worker).
 constexpr useconds_t kHeartbeatWatchMicroseconds = 300'000;
@@ -178,6 +192,7 @@ Status SteerProgram::prepare_forwarding() {
   const KernelFlows* const flows = settings_.kernel_flows;
   isthmus_constants values{};
   values.fragments = settings_.fragments ? 1 : 0;
+  values.gathered = gathers_for_sockets() ? kSocketBuffer : std::uint16_t{0};
   values.secret = flows != nullptr ? flows->secret() : 0;
   values.chain_shift = flows != nullptr ? flows->chain_shift() : 0;
   if (const int error = bpf_map__set_initial_value(constants, &values, sizeof values); error != 0) {
