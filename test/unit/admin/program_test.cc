@@ -346,6 +346,16 @@ class WaitingGatewayTest : public ProgramTest {
   }
 };
 
+bool eventually(const std::function<bool()>& holds) {
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+       std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+    if (holds()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool has_problem(const json& status, std::string_view part) {
   for (const json& problem : status["problems"]) {
     if (contains(problem.dump(), part)) {
@@ -366,8 +376,15 @@ TEST_F(WaitingGatewayTest, ReportsWhatIsMissingAndStopsOnSigterm) {
   EXPECT_EQ(isthmus({"flows"}).exit_code, 1);
   EXPECT_EQ(isthmus({"cleanup", "-c", config.string()}).exit_code, 1);
 
-  // A second one of that name is refused, the first stays.
-  EXPECT_EQ(isthmus({"run", "-c", config.string()}).exit_code, 1);
+  // A second one of that name waits beside it until it can take over, which it cannot without those objects.
+  const pid_t second = start({"run", "-c", config.string()}, "second");
+  EXPECT_TRUE(eventually([&] { return contains(content_of(folder_ / "second/err"), "following "); }))
+      << content_of(folder_ / "second/err");
+  EXPECT_EQ(status_when([](const json&) { return true; })["pid"], gateway);
+  ::kill(second, SIGTERM);
+  const Outcome ended = finish(second, "second");
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_EQ(status_when([](const json&) { return true; })["pid"], gateway);
 
   // A broken manifest is listed with file and line, and no longer once it is fixed.
   const fs::path broken = write("hub/clusters/east/web.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n");
