@@ -357,7 +357,8 @@ void Keeper::resume() {
   work_.notify_one();
 }
 
-// In the keeper's thread. Waits while another process has it; false: it is to stop then, without a word.
+// In the keeper's thread. Waits while another process has it; false: it is to stop then, without a word. A release that
+// follows a resume() at once is one of its own: what waited in between is written first.
 bool Keeper::close_if_released() {
   std::unique_lock lock(mutex_);
   if (!release_) {
@@ -367,8 +368,8 @@ bool Keeper::close_if_released() {
   if (const auto released = std::exchange(on_release_, nullptr)) {
     released();
   }
-  work_.wait(lock, [&] { return stopping_ || !release_; });
-  return !release_;
+  work_.wait(lock, [&] { return stopping_ || !release_ || on_release_ != nullptr; });
+  return !release_ || on_release_ != nullptr;
 }
 
 void Keeper::run() {
