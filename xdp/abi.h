@@ -79,10 +79,8 @@ struct isthmus_steer_config {
   __u16 realm;             /* of the engine's flow keys */
   __u64 orphan_timeout_ns; /* without a heartbeat for so long, nothing is forwarded any more */
   __u64 rules_version;     /* from 1: another one after every change of peers and prefixes */
-  __u32 device;            /* the engine's number of the device */
-  __u32 padding;
 };
-static_assert(sizeof(struct isthmus_steer_config) == 72, "configuration without padding");
+static_assert(sizeof(struct isthmus_steer_config) == 64, "configuration without padding");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, tunnel_ipv4) == 16, "after the IPv6 address");
 static_assert(__builtin_offsetof(struct isthmus_steer_config, heartbeat_timeout_ns) == 24,
               "timeout after tunnel addresses and ports");
@@ -206,6 +204,11 @@ struct isthmus_lease {
 };
 static_assert(sizeof(struct isthmus_lease) == 24, "lease without padding");
 static_assert(__builtin_offsetof(struct isthmus_lease, packets) == 8, "sum and valid are read as one word");
+
+/* Of the records below, and of devices. */
+#define ISTHMUS_MAX_TUNNELS 65536
+#define ISTHMUS_MAX_HOPS 65536
+#define ISTHMUS_MAX_DEVICES 64
 
 #define ISTHMUS_HEADER_CAPACITY 96
 

@@ -92,9 +92,6 @@ struct {
 
 /* What the engine hands down (abi.h). Every leg of an engine uses the same maps, made by the loader (kernel_flows.h);
    sizes here are those of a leg that has none. */
-#define ISTHMUS_MAX_TUNNELS 65536
-#define ISTHMUS_MAX_HOPS 65536
-#define ISTHMUS_MAX_DEVICES 64
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

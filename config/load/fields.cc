@@ -184,7 +184,8 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint32_t>(
       "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
       "How long the XDP programs go on forwarding settled flows while the engine is away or stuck, but at least "
-      "`heartbeat_timeout`; no change of policy reaches them meanwhile."));
+      "`heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy reaches them "
+      "meanwhile."));
 }
 
 void add_engine_fields(std::vector<ConfigField>& fields) {

@@ -15,44 +15,28 @@
 #include <utility>
 
 #include "control/admin/replies.h"
+#include "control/loop/unix_address.h"
 
 namespace isthmus {
 namespace {
-
-Error os_error(const std::string& what, const std::string& where, std::string fix = {}) {
-  return Error{what + ": " + std::strerror(errno), where, std::move(fix)};
-}
-
-Result<sockaddr_un> socket_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return Error{"the path of a Unix socket has 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes", path,
-                 "choose a shorter admin.socket"};
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-const sockaddr* as_sockaddr(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
 
 // Fails for what must not be replaced: a socket that a process listens on, or a file that is no socket.
 Status check_replaceable(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) {
-    return errno == ENOENT ? Status(Ok{}) : Status(os_error("cannot examine the admin socket", path));
+    return errno == ENOENT ? Status(Ok{}) : Status(socket_error("cannot examine the admin socket", path));
   }
   if (!S_ISSOCK(info.st_mode)) {
     return Error{"there is a file at the path of the admin socket that is not a socket", path,
                  "move it away or choose another admin.socket"};
   }
-  auto address = socket_address(path);
+  auto address = unix_address(path);
   if (!address) {
     return address.error();
   }
   const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (probe < 0) {
-    return os_error("cannot create a socket", path);
+    return socket_error("cannot create a socket", path);
   }
   const bool answered = ::connect(probe, as_sockaddr(*address), sizeof *address) == 0 || errno == EAGAIN;
   ::close(probe);
@@ -76,13 +60,13 @@ Result<gid_t> group_id(const std::string& name) {
 
 // Binds under a temporary name, so that the socket appears with its final owner and mode.
 Result<int> bind_private(const std::string& path, const std::string& temporary, gid_t group) {
-  auto address = socket_address(temporary);
+  auto address = unix_address(temporary);
   if (!address) {
     return address.error();
   }
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) {
-    return os_error("cannot create a socket", path);
+    return socket_error("cannot create a socket", path);
   }
   ::unlink(temporary.c_str());
   const bool done = ::fchmod(fd, 0600) == 0 && ::bind(fd, as_sockaddr(*address), sizeof *address) == 0 &&
@@ -90,7 +74,8 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
                     ::chmod(temporary.c_str(), 0660) == 0 && ::listen(fd, 64) == 0 &&
                     ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!done) {
-    Error error = os_error("cannot create the admin socket", path, "run as root, or choose a folder you may write to");
+    Error error =
+        socket_error("cannot create the admin socket", path, "run as root, or choose a folder you may write to");
     ::close(fd);
     ::unlink(temporary.c_str());
     return error;
@@ -105,7 +90,7 @@ Status check_path(const AdminOptions& options, const std::string& temporary) {
     return Error{"cannot create the folder of the admin socket: " + failed.message(), folder.string(),
                  "run as root, or choose another admin.socket"};
   }
-  if (auto usable = socket_address(temporary); !usable) {
+  if (auto usable = unix_address(temporary); !usable) {
     return usable.error();
   }
   return check_replaceable(options.path);

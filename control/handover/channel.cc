@@ -13,27 +13,12 @@
 #include <filesystem>
 #include <system_error>
 
+#include "control/loop/unix_address.h"
+
 namespace isthmus {
 namespace {
 
 constexpr int kSendMilliseconds = 1000;
-
-Error os_error(const std::string& what, const std::string& where, std::string fix = {}) {
-  return Error{what + ": " + std::strerror(errno), where, std::move(fix)};
-}
-
-Result<sockaddr_un> address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return Error{"the path of a Unix socket has 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes", path,
-                 "choose a shorter admin.socket"};
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-const sockaddr* as_sockaddr(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
 
 bool ready(int fd, short events, int milliseconds, int also = -1) {
   std::array<pollfd, 2> fds{pollfd{fd, events, 0}, pollfd{also, POLLIN, 0}};
@@ -140,13 +125,13 @@ std::optional<HandOverMessage> HandOverChannel::last() {
 }
 
 Result<UniqueFd> connect_hand_over(const std::string& path) {
-  const auto address = address_of(path);
+  const auto address = unix_address(path);
   if (!address) {
     return address.error();
   }
   UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!fd.valid() || ::connect(fd.get(), as_sockaddr(*address), sizeof *address) != 0) {
-    return os_error("no gateway hands over here", path);
+    return socket_error("no gateway hands over here", path);
   }
   return fd;
 }
@@ -154,7 +139,7 @@ Result<UniqueFd> connect_hand_over(const std::string& path) {
 // For this user alone: it appears with that mode.
 Result<UniqueFd> listen_hand_over(const std::string& path) {
   const std::string temporary = path + "." + std::to_string(::getpid());
-  const auto address = address_of(temporary);
+  const auto address = unix_address(temporary);
   if (!address) {
     return address.error();
   }
@@ -167,8 +152,8 @@ Result<UniqueFd> listen_hand_over(const std::string& path) {
                     ::chmod(temporary.c_str(), 0600) == 0 && ::listen(fd.get(), 8) == 0 &&
                     ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!done) {
-    Error error = os_error("cannot create the socket for a successor", path,
-                           "run as root, or choose an admin.socket in a folder you may write to");
+    Error error = socket_error("cannot create the socket for a successor", path,
+                               "run as root, or choose an admin.socket in a folder you may write to");
     ::unlink(temporary.c_str());
     return error;
   }

@@ -37,9 +37,8 @@ enum class LeaseState : std::uint32_t {
   kRedecided,  // another decision, or none
   kPeerMoved,  // the tunnel header or next hop in the kernel is not what it was
   kCold,       // made room
-  kStopped,    // hand-down ends
 };
-inline constexpr std::size_t kLeaseStates = 8;
+inline constexpr std::size_t kLeaseStates = 7;
 
 class Leases {
  public:

@@ -208,7 +208,8 @@ void HandDown::prepare(FlowRef flow) {
     blocks[d] = flows.block_at(pair.block[d]);
     pair.key[d] = key_of(connection->line(direction).key);
   }
-  if (why_not(*connection, blocks, egresses_) || !(arrives_at_program(*blocks[0]) || arrives_at_program(*blocks[1]))) {
+  if (!can_go_down(*connection, blocks, egresses_) ||
+      !(arrives_at_program(*blocks[0]) || arrives_at_program(*blocks[1]))) {
     return;
   }
   if (free_.empty()) {

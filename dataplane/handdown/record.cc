@@ -31,46 +31,20 @@ void write_address(const IpAddress& address, std::uint8_t* at) noexcept {
   }
 }
 
-std::optional<StaysUp> why_not(const DirectionLine& line, const DirectionBlock* block,
-                               const KernelEgresses& egresses) noexcept {
-  if ((line.seen.load(std::memory_order_relaxed) & mark::kSettled) == 0) {
-    return StaysUp::kUnsettled;
-  }
-  if (block == nullptr) {
-    return StaysUp::kUndecided;
-  }
-  if (block->valid_until.value() != 0) {
-    return StaysUp::kTimed;
-  }
-  if (block->device.value() >= egresses.size() || !egresses[block->device.value()]) {
-    return StaysUp::kEgress;
-  }
-  return std::nullopt;
+bool can_go_down(const DirectionLine& line, const DirectionBlock* block, const KernelEgresses& egresses) noexcept {
+  return (line.seen.load(std::memory_order_relaxed) & mark::kSettled) != 0 && block != nullptr &&
+         block->valid_until.value() == 0 && block->device.value() < egresses.size() && egresses[block->device.value()];
 }
 
 }  // namespace
 
-std::optional<StaysUp> why_not(const Connection& connection, const std::array<const DirectionBlock*, 2>& blocks,
-                               const KernelEgresses& egresses) noexcept {
-  if (connection.protocol() != IpProtocol::kTcp && connection.protocol() != IpProtocol::kUdp) {
-    return StaysUp::kProtocol;
-  }
-  if (!connection.opened()) {
-    return StaysUp::kNotOpened;
-  }
-  if (connection.ending()) {
-    return StaysUp::kEnding;
-  }
-  if ((connection.shared.user_flags() & kReturnedFlag) != 0) {
-    return StaysUp::kTimed;
-  }
-  for (const Direction direction : {Direction::kForward, Direction::kReply}) {
-    const auto stays = why_not(connection.line(direction), blocks[static_cast<std::size_t>(direction)], egresses);
-    if (stays) {
-      return stays;
-    }
-  }
-  return std::nullopt;
+// Where packets come again from a peer that had ceased to be live, where replies go depends on them.
+bool can_go_down(const Connection& connection, const std::array<const DirectionBlock*, 2>& blocks,
+                 const KernelEgresses& egresses) noexcept {
+  const bool plain = connection.protocol() == IpProtocol::kTcp || connection.protocol() == IpProtocol::kUdp;
+  return plain && connection.opened() && !connection.ending() &&
+         (connection.shared.user_flags() & kReturnedFlag) == 0 &&
+         can_go_down(connection.lines[0], blocks[0], egresses) && can_go_down(connection.lines[1], blocks[1], egresses);
 }
 
 isthmus_flow_key key_of(const FlowKey& key) noexcept {

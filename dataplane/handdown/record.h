@@ -13,25 +13,13 @@
 
 namespace isthmus {
 
-// Why a connection is not handed down.
-enum class StaysUp : std::uint8_t {
-  kProtocol,   // neither TCP nor UDP
-  kNotOpened,  // its initiator has not acknowledged a reply
-  kEnding,     // an end has sent FIN or RST
-  kUnsettled,  // a direction has had no ordinary packet yet
-  kUndecided,  // a direction has no decision
-  kTimed,      // a decision has a time limit, or depends on when packets come
-  kEgress,     // no program can send by a device
-  kPeer,       // a tunnel end that is not known any more, or has no header
-};
-
 // What XDP can send by, by DeviceId.
-using KernelEgresses = std::array<bool, 64>;
+using KernelEgresses = std::array<bool, ISTHMUS_MAX_DEVICES>;
 
-// Of a connection and its two decisions, by Direction. nullopt: it can be handed down.
-[[nodiscard]] std::optional<StaysUp> why_not(const Connection& connection,
-                                             const std::array<const DirectionBlock*, 2>& blocks,
-                                             const KernelEgresses& egresses) noexcept;
+// Whether a connection with these two decisions, by Direction, can be handed down: TCP or UDP, opened and not ending,
+// with an ordinary packet and a decision without a time limit each way, by devices that XDP can send by.
+[[nodiscard]] bool can_go_down(const Connection& connection, const std::array<const DirectionBlock*, 2>& blocks,
+                               const KernelEgresses& egresses) noexcept;
 
 // The numbers of a direction's records.
 struct RecordNumbers {

@@ -101,13 +101,15 @@ class Device {
   // Longest IP packet, bytes (1500 for plain Ethernet).
   [[nodiscard]] virtual Bytes mtu() const noexcept = 0;
   [[nodiscard]] virtual unsigned queues() const noexcept = 0;
-  // Its number in the engine, and whether it is the one that tunnels go through. Control thread, once, before
-  // open_queue().
-  virtual void join(DeviceId, bool underlay) { static_cast<void>(underlay); }
+  // Whether it is the one that tunnels go through, and the realm of the engine's flow keys. Control thread, once,
+  // before open_queue().
+  virtual void join(bool underlay, Realm realm) { static_cast<void>(underlay), static_cast<void>(realm); }
   // Control thread; may change with reopen().
   [[nodiscard]] virtual KernelEgress kernel_egress() const { return {0, "the device has no interface of the kernel"}; }
   // What the leases of an earlier engine on the interface count, whose program may run still; empty: there was none.
   [[nodiscard]] virtual std::vector<LeaseCount> earlier_leases() const { return {}; }
+  // They are not needed any more: the kernel may free the maps of that engine.
+  virtual void forget_earlier() {}
   // Binds the rings q with q % workers == worker. Called once per worker, before it starts, from the control thread.
   [[nodiscard]] virtual Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                         FramePool& pool) = 0;

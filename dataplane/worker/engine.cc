@@ -69,7 +69,7 @@ class EngineImplementation final : public Engine {
     }
     const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
     static_cast<void>(shared_.adjacencies.set_device(id, device->mac(), device->mtu()));
-    device->join(id, id == shared_.options.underlay_device);
+    device->join(id == shared_.options.underlay_device, shared_.options.realm);
     devices_.push_back(std::move(device));
     up_.push_back(true);
     egress_.push_back(0);
@@ -284,10 +284,13 @@ class EngineImplementation final : public Engine {
   }
   void end_earlier() {
     count_earlier();
-    if (hand_down_ != nullptr) {
-      hand_down_->expect(shared_.flows->earlier());
+    if (std::vector<FlowRef> flows = shared_.flows->earlier(); hand_down_ != nullptr && !flows.empty()) {
+      hand_down_->expect(std::move(flows));
     }
     shared_.flows->forget_earlier();
+    for (const auto& device : devices_) {
+      device->forget_earlier();
+    }
   }
   // What XDP programs can do at the device, if that has changed.
   [[nodiscard]] Status set_egress(std::size_t device) {

@@ -49,7 +49,7 @@ Status KernelForwarder::attach(std::unique_ptr<SteerProgram>& leg, const char* i
     return applied;
   }
   leg->heartbeats()[0].nanoseconds = std::numeric_limits<std::int64_t>::max();  // as if polled for ever
-  if (Status joined = leg->join(number, number == kUnderlayNumber); !joined) {
+  if (Status joined = leg->join(number == kUnderlayNumber, Realm{}); !joined) {
     return joined;
   }
   return maps_->set_device(number, found->index);

@@ -16,9 +16,6 @@ AFTER = 1.5  # seconds of traffic after a restart
 class Numbered:
     """Mix-in for a FleetCase: numbered packets of flows that are handed down at both of their gateways."""
 
-    # Other gateways send nothing to one that does not answer their probes: its time to come back.
-    settings = {"health": "{interval: 1s, misses: 16}"}
-
     @classmethod
     def make_fleet(cls):
         # With it, programs and maps of a dead gateway stay.
@@ -106,7 +103,7 @@ class KernelFlows(Numbered, FleetCase):
 
 
 class WithoutEngine(Numbered, FleetCase):
-    settings = {**Numbered.settings, "kernel_flow_hold": "3s"}
+    settings = {"kernel_flow_hold": "3s"}
 
     def test_what_settled_flows_send_is_dropped_after_the_configured_time(self):
         pairs = self.traffic()

@@ -15,7 +15,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint32_t kTunnels = 65536, kHops = 65536, kDevices = 64;  // as maps.h
+constexpr std::uint32_t kTunnels = ISTHMUS_MAX_TUNNELS, kHops = ISTHMUS_MAX_HOPS, kDevices = ISTHMUS_MAX_DEVICES;
 
 [[nodiscard]] Error refused(const char* what, int error) {
   const bool denied = error == EPERM || error == EACCES;

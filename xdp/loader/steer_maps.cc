@@ -217,10 +217,9 @@ Status SteerMaps::set_mac(const MacAddress& mac) {
   return write_config();
 }
 
-Status SteerMaps::set_device(std::uint32_t device, bool underlay, std::uint16_t realm) {
+Status SteerMaps::set_role(bool underlay, Realm realm) {
   constexpr std::uint64_t kUnderlay = ISTHMUS_UNDERLAY;
-  config_.device = device;
-  config_.realm = realm;
+  config_.realm = realm.value();
   config_.flags = (config_.flags & ~kUnderlay) | (underlay ? kUnderlay : 0) | ISTHMUS_FORWARDS;
   return write_config();
 }

@@ -55,7 +55,7 @@ class SteerMaps {
   [[nodiscard]] Status change(const SteerChange& change);
   [[nodiscard]] Status set_mac(const MacAddress& mac);
   // From then on packets of flows handed down may be forwarded.
-  [[nodiscard]] Status set_device(std::uint32_t device, bool underlay, std::uint16_t realm);
+  [[nodiscard]] Status set_role(bool underlay, Realm realm);
 
  private:
   struct Desired {

@@ -15,7 +15,7 @@
 #include <optional>
 #include <vector>
 
-#include "steer_object.h"
+#include "programs_object.h"
 #include "xdp/loader/kernel_flows.h"
 #include "xdp/loader/libbpf_messages.h"
 
@@ -318,11 +318,11 @@ Status SteerProgram::apply(const SteerRules& rules) {
   return taken;
 }
 
-Status SteerProgram::join(std::uint32_t device, bool underlay, std::uint16_t realm) {
+Status SteerProgram::join(bool underlay, Realm realm) {
   if (settings_.kernel_flows == nullptr) {
     return Ok{};
   }
-  if (Status written = maps_->set_device(device, underlay, realm); !written) {
+  if (Status written = maps_->set_role(underlay, realm); !written) {
     return written;
   }
   const std::uint32_t place = ISTHMUS_PROGS_FORWARD;

@@ -62,11 +62,13 @@ class SteerProgram {
   [[nodiscard]] Status apply(const SteerRules& rules);
   // Changes the rules of the last apply(), which has succeeded.
   [[nodiscard]] Status change(const SteerChange& change) { return maps_->change(change); }
-  // The engine's number of the device, whether it has the underlay role, and the realm of the engine's flow keys: from
-  // then on packets of flows handed down are forwarded here. Nothing changes without Settings::kernel_flows.
-  [[nodiscard]] Status join(std::uint32_t device, bool underlay, std::uint16_t realm = 0);
+  // Whether the device has the underlay role, and the realm of the engine's flow keys: from then on packets of flows
+  // handed down are forwarded here. Nothing changes without Settings::kernel_flows.
+  [[nodiscard]] Status join(bool underlay, Realm realm);
   // What the leases of the program count that was found on the interface; empty: there was none, or it had none.
   [[nodiscard]] std::vector<LeaseCount> earlier_leases() const;
+  // Lets them go, whose maps stay as long as somebody has one of them.
+  void forget_earlier() noexcept { earlier_leases_.reset(); }
   // Settled flows are forwarded no longer than the engine lives: there is nowhere to pin what keeps them.
   [[nodiscard]] bool ends_with_engine() const noexcept { return attached_ && !pinned_; }
   // The interface has another MAC address now. Nothing changes on a point-to-point link.

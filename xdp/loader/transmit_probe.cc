@@ -93,11 +93,8 @@ std::optional<bool> transmits_by_trial(const Interface& interface, int& error) {
   return result ? std::optional(result->sent != 0) : std::nullopt;
 }
 
-std::optional<std::string> why_not_transmitting_now(const Interface& interface, bool native,
+std::optional<std::string> why_not_transmitting_now(const Interface& interface,
                                                     const std::optional<std::string>& before) {
-  if (!native) {
-    return std::nullopt;
-  }
   const auto features = xdp_features(interface.index);
   if (!features) {
     return before;
@@ -105,9 +102,9 @@ std::optional<std::string> why_not_transmitting_now(const Interface& interface, 
   return (*features & xdp_feature::kTransmit) != 0 ? std::nullopt : std::optional<std::string>(kNoTransmission);
 }
 
-std::optional<std::string> why_not_transmitting(const Interface& interface, bool native) {
-  if (!native || xdp_features(interface.index)) {
-    return why_not_transmitting_now(interface, native, std::nullopt);
+std::optional<std::string> why_not_transmitting(const Interface& interface) {
+  if (xdp_features(interface.index)) {
+    return why_not_transmitting_now(interface, std::nullopt);
   }
   int error = 0;
   const auto transmits = transmits_by_trial(interface, error);

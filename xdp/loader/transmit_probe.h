@@ -11,11 +11,11 @@
 
 namespace isthmus {
 
-// nullopt: it does; else why not, for `status`. `native`: whether programs of this engine run in native mode: in
-// generic mode, the kernel sends as it sends anything.
-[[nodiscard]] std::optional<std::string> why_not_transmitting(const Interface& interface, bool native);
+// Whether it sends what a program in native mode redirects to it: nullopt; else why not, for `status`. Of a program in
+// generic mode the kernel sends it as it sends anything.
+[[nodiscard]] std::optional<std::string> why_not_transmitting(const Interface& interface);
 // The same without trying: `before`, where the kernel does not tell.
-[[nodiscard]] std::optional<std::string> why_not_transmitting_now(const Interface& interface, bool native,
+[[nodiscard]] std::optional<std::string> why_not_transmitting_now(const Interface& interface,
                                                                   const std::optional<std::string>& before);
 
 // Redirects one frame to the interface, of the experimental EtherType 0x88b5, from and to its own address. nullopt:

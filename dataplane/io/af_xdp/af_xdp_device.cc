@@ -49,9 +49,10 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] MacAddress mac() const noexcept override { return leg_.facts.mac; }
   [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(leg_.facts.mtu, kMaxPacket)}; }
   [[nodiscard]] unsigned queues() const noexcept override { return leg_.facts.rx_queues; }
-  void join(DeviceId id, bool underlay) override { role_ = {id, underlay}; }
+  void join(bool underlay, Realm realm) override { role_ = {underlay, realm}; }
   [[nodiscard]] KernelEgress kernel_egress() const override;
   [[nodiscard]] std::vector<LeaseCount> earlier_leases() const override { return leg_.steer->earlier_leases(); }
+  void forget_earlier() override { leg_.steer->forget_earlier(); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> adopt_queue(WorkerId worker, unsigned workers, FramePool& pool,
@@ -83,8 +84,8 @@ class AfXdpDevice final : public Device {
   AfXdpOptions options_;
   Leg leg_;
   struct Role {
-    DeviceId id;
     bool underlay = false;
+    Realm realm;
   };
   std::optional<Role> role_;
   std::optional<SteerRules> rules_;
@@ -203,7 +204,7 @@ Status AfXdpDevice::start_forwarding() {
   if (zero_copy && options_.kernel_forwarding == KernelForwarding::kAuto && !leg_.no_forwarding) {
     leg_.no_forwarding = "AF_XDP works without copying";
   }
-  return leg_.no_forwarding || !role_ ? Status(Ok{}) : leg_.steer->join(role_->id.value(), role_->underlay);
+  return leg_.no_forwarding || !role_ ? Status(Ok{}) : leg_.steer->join(role_->underlay, role_->realm);
 }
 
 KernelEgress AfXdpDevice::kernel_egress() const {
@@ -313,7 +314,7 @@ std::string AfXdpDevice::describe_forwarding() const {
     options.kernel_flows->losses().count_at(interface->index, (*steer)->counters());
   }
   Leg leg{*std::move(interface), *facts, *std::move(steer), std::move(no_forwarding)};
-  leg.no_transmission = why_not_transmitting(leg.interface, true);
+  leg.no_transmission = why_not_transmitting(leg.interface);
   return leg;
 }
 
@@ -400,9 +401,9 @@ void AfXdpDevice::check_transmission() {
   }
   if (Clock::now() >= next_trial_) {
     next_trial_ = Clock::now() + kTrialPause;
-    leg_.no_transmission = why_not_transmitting(leg_.interface, true);
+    leg_.no_transmission = why_not_transmitting(leg_.interface);
   } else {
-    leg_.no_transmission = why_not_transmitting_now(leg_.interface, true, leg_.no_transmission);
+    leg_.no_transmission = why_not_transmitting_now(leg_.interface, leg_.no_transmission);
   }
 }
 

@@ -117,7 +117,7 @@ Forwarding forwarding_on_u0() {
   auto program = SteerProgram::load({.kernel_flows = flows->get()});
   EXPECT_TRUE(program.ok());
   EXPECT_TRUE((*program)->attach(*find_interface("u0"), XdpMode::kAuto).ok());
-  EXPECT_TRUE((*program)->join(0, false).ok());
+  EXPECT_TRUE((*program)->join(false, Realm{}).ok());
   EXPECT_TRUE((*program)->apply(left_rules()).ok());
   return {*std::move(flows), *std::move(program)};
 }

@@ -33,8 +33,8 @@ class RedirectLossesTest : public testing::Test {
     lab_.at("gateway");
     flows_ = *open_kernel_flows({.entries = 16});
     ASSERT_EQ(flows_->losses().why_not(), std::nullopt);
-    left_ = open("u0", DeviceId{0});
-    right_ = open("d0", DeviceId{kRightDevice});
+    left_ = open("u0");
+    right_ = open("d0");
     ASSERT_TRUE(left_ && right_);
     forwarder_.emplace(*left_, right_.get());
     ASSERT_TRUE(left_->steer(left_rules()).ok() && right_->steer(right_rules()).ok());
@@ -46,10 +46,10 @@ class RedirectLossesTest : public testing::Test {
     lab_.at("gateway");
     forwarder_->round();  // a first heartbeat
   }
-  std::unique_ptr<Device> open(const char* interface, DeviceId id) {
+  std::unique_ptr<Device> open(const char* interface) {
     auto device = open_device({.interface = interface, .mode = XdpMode::kNative, .kernel_flows = flows_});
     if (device) {
-      device->join(id, false);
+      device->join(false, Realm{});
     }
     return device;
   }

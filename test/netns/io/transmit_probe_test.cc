@@ -42,20 +42,15 @@ TEST_F(TransmitProbeTest, AVethSendsOnlyWhileItsOtherEndHasGroOrAProgram) {
     gro_at_other_end(state);
     const bool sends = std::string(state) == "on";
     EXPECT_EQ(by_trial(), std::optional(sends)) << state;
-    const auto reason = why_not_transmitting(*find_interface("u0"), true);
+    const auto reason = why_not_transmitting(*find_interface("u0"));
     EXPECT_EQ(reason.has_value(), !sends) << state;
     EXPECT_TRUE(sends || reason->find("ethtool -K") != std::string::npos) << *reason;
   }
 }
 
-TEST_F(TransmitProbeTest, InGenericModeTheKernelSendsAsItSendsAnything) {
-  gro_at_other_end("off");
-  EXPECT_FALSE(why_not_transmitting(*find_interface("u0"), false).has_value());
-}
-
 TEST_F(TransmitProbeTest, AnInterfaceThatIsGoneDoesNotSend) {
   const Interface gone{"u9", 999'999};
-  EXPECT_TRUE(why_not_transmitting(gone, true).has_value());
+  EXPECT_TRUE(why_not_transmitting(gone).has_value());
 }
 
 }  // namespace

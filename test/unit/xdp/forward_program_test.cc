@@ -222,7 +222,7 @@ TEST_F(ForwardProgramTest, SettledFlowsGoOnForATimeWithoutTheEngine) {
   const FrameBytes frame = arriving(before, Way::kLocal);
   settings_.heartbeat_timeout_ms = 1000;
   settings_.orphan_timeout_ms = 3'600'000;
-  load(local_, kLocalDevice, false);
+  load(local_, false);
   EXPECT_FALSE(goes_up(Way::kLocal, frame));
   const auto run_at_age = [&](std::uint64_t seconds) {
     local_.program->heartbeats()[0].nanoseconds -= seconds * 1'000'000'000;
@@ -235,7 +235,7 @@ TEST_F(ForwardProgramTest, SettledFlowsGoOnForATimeWithoutTheEngine) {
   local_.program->heartbeats()[0].nanoseconds = 0;
   EXPECT_EQ(local_.run(frame).frame, frame) << "the queue is not polled";
   settings_.orphan_timeout_ms = 0;
-  load(local_, kLocalDevice, false);
+  load(local_, false);
   EXPECT_FALSE(goes_up(Way::kLocal, frame)) << "while the engine lives";
   EXPECT_FALSE(run_at_age(5));
 }
@@ -248,7 +248,7 @@ TEST_F(ForwardProgramTest, NothingIsForwardedBeforeTheDeviceHasJoined) {
   local_.program = *std::move(loaded);
   ASSERT_TRUE(local_.program->apply(rules()).ok());
   EXPECT_TRUE(goes_up(Way::kLocal, arriving(before, Way::kLocal)));
-  ASSERT_TRUE(local_.program->join(kLocalDevice, false).ok());
+  ASSERT_TRUE(local_.program->join(false, Realm{}).ok());
   EXPECT_FALSE(goes_up(Way::kLocal, arriving(before, Way::kLocal)));
 }
 
@@ -269,7 +269,7 @@ TEST_F(ForwardProgramTest, WhatTheRulesLeaveToTheKernelIsNotForwarded) {
 
 TEST_F(ForwardProgramTest, TheMultiBufferVariantForwardsWhatIsInOneBuffer) {
   settings_.fragments = true;
-  load(local_, kLocalDevice, false);
+  load(local_, false);
   const PacketSpec before = inside({});
   hand_down(before, decision(before, translated(before), Way::kLocal, Way::kVxlan4));
   EXPECT_FALSE(goes_up(Way::kLocal, arriving(before, Way::kLocal)));

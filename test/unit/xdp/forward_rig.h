@@ -120,8 +120,8 @@ class ForwardRig : public testing::Test {
     ASSERT_TRUE(made.ok()) << made.error().text();
     flows_ = *std::move(made);
     settings_.mac = kOwnMac;
-    load(underlay_, kUnderlayDevice, true);
-    load(local_, kLocalDevice, false);
+    load(underlay_, true);
+    load(local_, false);
     const int some_interface = 1;  // lo; nothing is sent to it
     ASSERT_TRUE(flows_->set_device(kUnderlayDevice, some_interface).ok());
     ASSERT_TRUE(flows_->set_device(kLocalDevice, some_interface).ok());
@@ -144,13 +144,13 @@ class ForwardRig : public testing::Test {
     rules.local_sources = {*Prefix::parse("10.1.0.0/16"), *Prefix::parse("fd00:1::/48")};
     return rules;
   }
-  void load(SteeredLeg& leg, std::uint32_t device, bool underlay) {
+  void load(SteeredLeg& leg, bool underlay) {
     settings_.kernel_flows = flows_.get();
     auto loaded = SteerProgram::load(settings_);
     ASSERT_TRUE(loaded.ok()) << loaded.error().text();
     leg.program = *std::move(loaded);
     ASSERT_TRUE(leg.program->apply(rules()).ok());
-    ASSERT_TRUE(leg.program->join(device, underlay).ok());
+    ASSERT_TRUE(leg.program->join(underlay, Realm{}).ok());
   }
   static void write_record(Way way, bool leaves, isthmus_tunnel& into) {
     const OuterHeader header = encap::build(kind_of(way), gateway(way), peer(way, leaves), L4Port{port_of(way)});

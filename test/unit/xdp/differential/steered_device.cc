@@ -52,8 +52,8 @@ SteeredDevice::SteeredDevice(const MemoryDeviceOptions& options, KernelFlows& fl
   program_ = need(SteerProgram::load(settings));
 }
 
-void SteeredDevice::join(DeviceId id, bool underlay) {
-  const Status joined = program_->join(id.value(), underlay);
+void SteeredDevice::join(bool underlay, Realm realm) {
+  const Status joined = program_->join(underlay, realm);
   EXPECT_TRUE(joined.ok()) << joined.error().text();
 }
 

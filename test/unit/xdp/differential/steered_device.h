@@ -42,7 +42,7 @@ class SteeredDevice final : public Device {
   [[nodiscard]] MacAddress mac() const noexcept override { return memory_->mac(); }
   [[nodiscard]] Bytes mtu() const noexcept override { return memory_->mtu(); }
   [[nodiscard]] unsigned queues() const noexcept override { return memory_->queues(); }
-  void join(DeviceId id, bool underlay) override;
+  void join(bool underlay, Realm realm) override;
   // The loopback interface stands for every device: nothing is sent in a test run.
   [[nodiscard]] KernelEgress kernel_egress() const override { return {kLoopback, {}}; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
