@@ -12,6 +12,7 @@ from fleet.shell import run
 from fleet.traffic import SteadyRequests, curl, curl_many, ping
 
 VIPS = ("10.200.0.1", "fd00:ff::1")
+EAST = ("east-1", "east-2")
 WEST_PODS = "io.cilium.k8s.policy.cluster: west"
 
 
@@ -189,7 +190,8 @@ class FilesAndKubernetes(KubernetesHub):
 
 
 class PoliciesNotListedYet(KubernetesFleet):
-    """East's gateways start with an API server that is away, or lets them read everything but policies."""
+    """East's gateways start with an API server that is away, or lets them read everything but policies. Each of them
+    reads its API server for itself, so that one may be seconds behind the other."""
 
     hub = FilesAndKubernetes
     # Nothing but policy decides: sources that no hub has published are believed throughout, and nothing is known of
@@ -199,27 +201,31 @@ class PoliciesNotListedYet(KubernetesFleet):
 
     def setUp(self):
         self.addCleanup(self.restore)
-        for name in ("east-1", "east-2"):
+        for name in EAST:
             self.fleet.gateways[name].stop()
 
     def restore(self):
         if not self.servers["east"].alive:
             self.servers["east"].start()
         self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy", False)
-        wait_until(lambda: not self.unknown(), timeout=60, what="east's policies are known")
+        self.wait_policies()
 
     def restart(self):
-        for name in ("east-1", "east-2"):
+        for name in EAST:
             gateway = self.fleet.gateways[name]
             gateway.start(wait=False)
             wait_until(lambda one=gateway: (one.query("status", check=False) or {}).get("peers"),
                        what=f"{name} serves although its API server does not")
         self.fleet.wait_peers()
 
-    def unknown(self):
-        """The problems of east-1 about policies that are not known."""
-        problems = self.east.status()["problems"]
+    def unknown(self, name="east-1"):
+        """The problems of a gateway about policies that are not known."""
+        problems = self.fleet.gateways[name].status()["problems"]
         return [f"{row['what']} ({row['fix']})" for row in problems if "policies" in row["what"]]
+
+    def wait_policies(self):
+        for name in EAST:
+            wait_until(lambda one=name: not self.unknown(one), timeout=60, what=f"{name} knows east's policies")
 
     def exchanged(self):
         """Which of the packets into east, out of it, and between two other clusters arrive."""
@@ -241,7 +247,7 @@ class PoliciesNotListedYet(KubernetesFleet):
             self.assertIn(word, text)
         self.assertGreater(self.drops("east-1", "east-2").get("policy_denied", 0), 0)
         self.servers["east"].start()
-        wait_until(lambda: not self.unknown(), timeout=60, what="the policies are known")
+        self.wait_policies()
         for gateway in east.gateways:
             self.fleet.gateways[gateway.name].wait_endpoints(addresses(backends("east")))
         wait_until(lambda: self.exchanged() == (True, True, True), what="packets pass")
@@ -255,7 +261,8 @@ class PoliciesNotListedYet(KubernetesFleet):
     def test_pods_stay_denied_while_one_kind_of_policy_is_forbidden(self):
         self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy")
         self.restart()
-        wait_until(self.unknown, what="the kind is listed")
+        for name in EAST:
+            wait_until(lambda one=name: self.unknown(one), what=f"{name} lists the kind")
         self.east.wait_endpoints(addresses(backends("east")))
         self.assertEqual(self.exchanged(), (False, False, True))
         text = "\n".join(self.unknown())
@@ -263,7 +270,7 @@ class PoliciesNotListedYet(KubernetesFleet):
         self.assertIn("grant get, list and watch on ciliumclusterwidenetworkpolicies", text)
         self.assertNotIn(self.away, text, "every other kind was listed")
         self.servers["east"].forbid("cilium.io/v2", "CiliumClusterwideNetworkPolicy", False)
-        wait_until(lambda: not self.unknown(), timeout=60, what="the policies are known")
+        self.wait_policies()
         wait_until(lambda: self.exchanged() == (True, True, True), what="packets pass")
 
 
