@@ -132,6 +132,13 @@ Status Traffic::pump_until(const std::atomic<bool>& stop) {
 
 Status Traffic::pump_burst(unsigned frames, unsigned batch) { return pump(static_cast<int>(frames), batch); }
 
+std::uint32_t Traffic::pumped() const {
+  pump_template header{};
+  const std::uint32_t only = 0;
+  static_cast<void>(bpf_map_lookup_elem(map_of(object_.get(), "pump_templates"), &only, &header));
+  return header.next;
+}
+
 Status Traffic::attach_sink(const std::string& interface) {
   return attach_to(interface, program_of(object_.get(), "sink"));
 }

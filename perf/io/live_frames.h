@@ -60,6 +60,9 @@ class Traffic {
   // calling thread (the kernel checks for signals between batches).
   [[nodiscard]] Status pump_until(const std::atomic<bool>& stop);
 
+  // Frames pumped so far of a spread, modulo 2^32.
+  [[nodiscard]] std::uint32_t pumped() const;
+
   // Sends so many copies, `batch` (at most 256) at a time; the other end's receive path runs after each batch.
   [[nodiscard]] Status pump_burst(unsigned frames, unsigned batch);
 

@@ -20,7 +20,7 @@ constexpr PeerId kPeer{1};
 constexpr int kWorkerPriority = 10;     // above the pump's
 constexpr Seconds kForever{8'000'000};  // no flow expires while other stands have their turns
 
-EngineOptions options_for(std::uint32_t flows) {
+EngineOptions options_for(const SettledGatewayOptions& wanted) {
   EngineOptions options;
   options.name = "perf-settled";
   options.keep_state = false;
@@ -28,8 +28,8 @@ EngineOptions options_for(std::uint32_t flows) {
   options.cluster = ClusterId{1};
   options.tunnel = tunnel_end(settled_ends().our_tunnel);
   options.underlay_device = kUnderlay;
-  options.connections = std::max<std::uint32_t>(flows + flows / 4, 4096);
-  options.half_open_limit = options.connections;
+  options.connections = std::max<std::uint32_t>(wanted.flows + wanted.flows / 4 + wanted.spare, 4096);
+  options.half_open_limit = wanted.half_open != 0 ? wanted.half_open : options.connections;
   options.endpoints = 1024;
   options.flow_events_per_second = 0;
   options.timeouts.other = options.timeouts.half_open = kForever;
@@ -51,29 +51,55 @@ class RealTime {
   RealTime& operator=(const RealTime&) = delete;
 };
 
-FrontendEntry service() {
+FrontendEntry service(const IpAddress& vip) {
   const SettledEnds& ends = settled_ends();
   auto set = std::make_shared<BackendSet>();
   set->backends.push_back({BackendId{1}, ends.pod, ends.pod_port, ClusterId{2}});
   const MaglevBackend backend{ends.pod, ends.pod_port, IpProtocol::kUdp};
   set->ring = maglev_ring({&backend, 1});
-  return {{Realm{0}, ends.vip, IpProtocol::kUdp, ends.vip_port}, ServiceId{1}, false, std::move(set)};
+  return {{Realm{0}, vip, IpProtocol::kUdp, ends.vip_port}, ServiceId{1}, false, std::move(set)};
+}
+
+// Lets the clients talk to the pod, by the rule of this number.
+std::shared_ptr<const SubjectPolicy> policy(std::uint32_t rule) {
+  PolicyEntry entry;
+  entry.peers = kEveryPeer;
+  entry.protocol = static_cast<std::uint8_t>(IpProtocol::kUdp);
+  entry.rule = RuleId{rule + 1};
+  SubjectPolicy policy;
+  policy.subject = Identity{settled_ends().our_identity};
+  policy.egress.enforced = true;
+  policy.egress.entries = {entry};
+  return std::make_shared<const SubjectPolicy>(policy);
+}
+
+// CPU time of the thread of that name.
+double seconds_of(const char* thread) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    double nanoseconds = 0;
+    if (std::ifstream(task.path() / "comm") >> name && name == thread &&
+        std::ifstream(task.path() / "schedstat") >> nanoseconds) {
+      return nanoseconds * 1e-9;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uint32_t flows, bool hand_down) {
+Result<std::unique_ptr<SettledGateway>> SettledGateway::open(const SettledGatewayOptions& wanted) {
   auto gateway = std::make_unique<SettledGateway>();
-  gateway->flows_ = flows;
-  gateway->hand_down_ = hand_down;
-  EngineOptions options = options_for(flows);
-  if (hand_down) {
+  gateway->options_ = wanted;
+  const std::uint32_t flows = wanted.flows;
+  EngineOptions options = options_for(wanted);
+  if (wanted.hand_down) {
     auto maps = open_kernel_flows({.entries = 2 * flows + flows / 4});  // nearly full ones give up the coldest
     if (!maps) {
       return maps.error();
     }
     options.hand_down.flows = *std::move(maps);
-    options.hand_down.packets_per_second = 1;
+    options.hand_down.packets_per_second = wanted.hot;
   }
   auto engine = Engine::create(options);
   if (!engine) {
@@ -98,7 +124,7 @@ Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uin
       return started.error();
     }
   }
-  if (Status published = gateway->publish(work); !published) {
+  if (Status published = gateway->publish(); !published) {
     return published.error();
   }
   std::vector<EndpointEntry> endpoints = {
@@ -107,11 +133,15 @@ Result<std::unique_ptr<SettledGateway>> SettledGateway::open(Work work, std::uin
     const IpAddress client = IpAddress::ipv4(Be32::of(settled_ends().first_client.as_ipv4().host() + n));
     endpoints.push_back({Realm{0}, client, ClusterId{1}, Identity{settled_ends().our_identity}, kNoPeer});
   }
+  for (std::uint32_t n = 0; n < wanted.pods; ++n) {
+    const IpAddress client = IpAddress::ipv4(Be32::of(settled_other_client().as_ipv4().host() + n));
+    endpoints.push_back({Realm{0}, client, ClusterId{1}, Identity{settled_ends().our_identity}, kNoPeer});
+  }
   gateway->engine_->upsert_endpoints(endpoints);
   return gateway;
 }
 
-Status SettledGateway::publish(Work work) {
+Status SettledGateway::publish() {
   const SettledEnds& ends = settled_ends();
   const AdjacencyId fabric = engine_->adjacency(kUnderlay, ends.their_tunnel);
   const AdjacencyId clients = engine_->adjacency(kLocal, *IpAddress::parse("169.254.0.2"));
@@ -121,28 +151,41 @@ Status SettledGateway::publish(Work work) {
   delta.upsert_peers = {{kPeer, ClusterId{2}, ends.their_tunnel, ends.tunnel_port, fabric, true}};
   delta.clusters = {{ClusterId{1}, true, true, {ends.clients}, {}}, {ClusterId{2}, false, true, {ends.pods}, {kPeer}}};
   delta.local_routes = {{ends.clients, kLocal, clients}};
-  if (work == Work::kTranslate) {
-    delta.upsert_frontends.push_back(service());
+  if (options_.work == Work::kTranslate) {
+    delta.upsert_frontends.push_back(service(ends.vip));
+  }
+  if (options_.policy) {
+    delta.upsert_policies = {policy(changes_)};
   }
   return engine_->publish(delta);
 }
 
-bool SettledGateway::settled() const {
-  const EngineCounters counters = engine_->counters();
-  return counters.connections.now == flows_ && (!hand_down_ || counters.handed_down_now == flows_);
+Status SettledGateway::change() {
+  constexpr std::uint32_t kOthers = 1000, kFirstAddress = 0x0a640000;
+  const std::uint32_t n = ++changes_ % kOthers;
+  const auto address = [](std::uint32_t at) { return IpAddress::ipv4(Be32::of(kFirstAddress + at)); };
+  TableDelta services, policies;
+  services.upsert_frontends = {service(address(n))};
+  if (Status published = engine_->publish(services); !published) {
+    return published;
+  }
+  const EndpointEntry added{Realm{0}, address(kOthers + n), ClusterId{2}, Identity{settled_ends().their_identity},
+                            kNoPeer};
+  const IpAddress removed = address(kOthers + (n + kOthers / 2) % kOthers);
+  engine_->upsert_endpoints({&added, 1});
+  engine_->remove_endpoints(Realm{0}, {&removed, 1});
+  policies.upsert_policies = {policy(changes_)};
+  return engine_->publish(policies);
 }
 
-double SettledGateway::hand_down_seconds() {
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::string name;
-    double nanoseconds = 0;
-    if (std::ifstream(task.path() / "comm") >> name && name == "isthmus-down" &&
-        std::ifstream(task.path() / "schedstat") >> nanoseconds) {
-      return nanoseconds * 1e-9;
-    }
-  }
-  return 0;
+bool SettledGateway::settled() const {
+  const EngineCounters counters = engine_->counters();
+  return counters.connections.now == options_.flows &&
+         (!options_.hand_down || counters.handed_down_now == options_.flows);
 }
+
+double SettledGateway::hand_down_seconds() { return seconds_of("isthmus-down"); }
+double SettledGateway::worker_seconds() { return seconds_of("isthmus-w0"); }
 
 std::uint64_t SettledGateway::received() const {
   std::uint64_t sum = 0;
@@ -154,11 +197,18 @@ std::uint64_t SettledGateway::received() const {
 
 std::string SettledGateway::state() const {
   const EngineCounters counters = engine_->counters();
-  std::string text = std::to_string(counters.connections.now) + " of " + std::to_string(flows_) + " connections, " +
-                     std::to_string(counters.handed_down_now) + " handed down";
+  std::string text = std::to_string(counters.connections.now) + " of " + std::to_string(options_.flows) +
+                     " connections, " + std::to_string(counters.handed_down_now) + " handed down";
   for (const DropCount& drop : counters.drops) {
     if (drop.packets != 0) {
       text += "; " + std::string(drop.name) + " " + std::to_string(drop.packets);
+    }
+  }
+  for (const DeviceStatus& device : counters.devices) {
+    for (const auto& row : kCounterRows<QueueCounters>) {
+      if (const std::uint64_t packets = device.counters.*row.value; row.lost() && packets != 0) {
+        text += "; " + device.name + " " + std::string(row.name) + " " + std::to_string(packets);
+      }
     }
   }
   return text;

@@ -5,6 +5,9 @@
 //   io/xdp/service/*  to a service: translated, tracked
 //   io/xdp/hand-down  how soon a gateway has handed down flows that are hot at once, and CPU time of the thread
 //   io/xdp/maps       the maps of as many flows as the largest number asked for: memory, and CPU time per entry
+//   io/xdp/reload     settled flows while tables are published without a pause: what is lost
+//   io/xdp/flood      settled flows beside a flood of connections without a reply: what is lost
+//   io/xdp/new-flows  short connections, with hand-down and without: what it adds to their cost
 //   io/xdp/helper-calls  the reference with more helper calls: what one costs, the machine's mitigations included
 // Pump, forwarder and sink share core 0, so that a rate is the cost of a frame, theirs included. Frames are looked at
 // at the sink: a wrong one ends the run, and so do figures below the floors. Stands take turns, so that all see the
@@ -13,11 +16,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "perf/figures/figures.h"
@@ -51,6 +56,10 @@ constexpr struct {
 constexpr const char* kHelperCalls = "io/xdp/helper-calls";
 constexpr const char* kHandDown = "io/xdp/hand-down";
 constexpr const char* kMaps = "io/xdp/maps";
+constexpr const char* kReload = "io/xdp/reload";
+constexpr const char* kFlood = "io/xdp/flood";
+constexpr const char* kNewFlows = "io/xdp/new-flows";
+constexpr double kPressedSeconds = 5;
 
 std::string case_of(const char* work, const CourseName& course) {
   return std::string("io/xdp/") + work + "/" + course.name;
@@ -222,8 +231,73 @@ Figure hand_down(const Options& options, const std::string& name) {
   return figure;
 }
 
+// Of a gateway that hands down, or not.
+template <std::size_t n>
+std::array<double, n> press(Pressure pressure, const std::array<const char*, n>& names, bool hand_down) {
+  SettledRun run;
+  run.flows = kFewFlows;
+  run.seconds = kPressedSeconds;
+  run.pressure = pressure;
+  const auto stand = settled_stand("under pressure", hand_down ? Forwards::kHandedDown : Forwards::kAfXdp, run);
+  if (stand->ask(kSettle) <= 0 || stand->ask(kPress) <= 0) {
+    std::exit(1);
+  }
+  std::array<double, n> measures{};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    measures[i] = stand->ask(static_cast<char>(kFirstMeasure + i));
+  }
+  return measures;
+}
+
+template <std::size_t n>
+Figure figure_under(const std::string& name, const std::array<const char*, n>& names,
+                    const std::array<double, n>& measures) {
+  Figure figure;
+  figure.name = name;
+  figure.device = "veth";
+  figure.flows = kFewFlows;
+  for (std::size_t i = 0; i < n; ++i) {
+    figure.measures.emplace_back(names[i], measures[i]);
+    if (std::string_view(names[i]) == "frames lost" && measures[i] != 0) {
+      std::fprintf(stderr, "perf-settled: %s: %.0f frames lost\n", name.c_str(), measures[i]);
+      std::exit(1);
+    }
+  }
+  return figure;
+}
+
+// Three turns of each, for the machine's clock changes.
+Figure new_flows(const std::string& name) {
+  constexpr std::size_t kWorker = 3;
+  constexpr unsigned kTurns = 3;
+  std::array<double, kNewFlowsMeasures.size()> with{};
+  std::vector<double> more;
+  for (unsigned turn = 0; turn < kTurns; ++turn) {
+    const auto without = press(Pressure::kNewFlows, kNewFlowsMeasures, false);
+    with = press(Pressure::kNewFlows, kNewFlowsMeasures, true);
+    more.push_back(with[kWorker] / without[kWorker]);
+  }
+  Figure figure = figure_under(name, kNewFlowsMeasures, with);
+  figure.reference = "without hand-down";
+  figure.ratio_to_reference = quartiles_of(more).median;
+  figure.measures.emplace_back("times the worker's CPU without hand-down, median of three", *figure.ratio_to_reference);
+  return figure;
+}
+
 int run(Options& options) {
   std::vector<Figure> figures;
+  if (wanted(options, kReload)) {
+    figures.push_back(figure_under(kReload, kReloadMeasures, press(Pressure::kReload, kReloadMeasures, true)));
+    print(figures.back());
+  }
+  if (wanted(options, kFlood)) {
+    figures.push_back(figure_under(kFlood, kFloodMeasures, press(Pressure::kFlood, kFloodMeasures, true)));
+    print(figures.back());
+  }
+  if (wanted(options, kNewFlows)) {
+    figures.push_back(new_flows(kNewFlows));
+    print(figures.back());
+  }
   if (wanted(options, kHelperCalls)) {
     figures.push_back(helper_calls(options, kHelperCalls));
     print(figures.back());
@@ -244,9 +318,10 @@ int run(Options& options) {
     }
   }
   if (figures.empty()) {
-    std::fprintf(
-        stderr, "perf-settled: no case matches; the cases are io/xdp/{vxlan,service}/{to,from}-fabric, %s, %s and %s\n",
-        kHandDown, kMaps, kHelperCalls);
+    std::fprintf(stderr,
+                 "perf-settled: no case matches; the cases are io/xdp/{vxlan,service}/{to,from}-fabric, %s, %s, %s, "
+                 "%s, %s and %s\n",
+                 kHandDown, kMaps, kReload, kFlood, kNewFlows, kHelperCalls);
     return 1;
   }
   if (!options.json.empty()) {

@@ -172,6 +172,18 @@ SettledStream settled_stream(Course course, Work work, std::uint32_t flows, unsi
   return stream;
 }
 
+IpAddress settled_other_client() {
+  constexpr std::uint32_t kOffset = 0x1000;
+  return IpAddress::ipv4(Be32::of((settled_ends().first_client.as_ipv4().host() & ~0xffffu) + kOffset));
+}
+
+SettledStream settled_other_stream(Course course, std::uint32_t count, std::uint32_t n, unsigned inner_frame_bytes) {
+  SettledStream stream = settled_stream(course, Work::kForward, count, inner_frame_bytes);
+  stream.spread.lowest_port = kFirstPort + kMaxPorts;
+  stream.spread.first_address = (settled_other_client().as_ipv4().host() & 0xffff) + n;
+  return stream;
+}
+
 bare_work settled_bare(Course course, Work work, unsigned inner_frame_bytes) {
   const SettledEnds& ends = settled_ends();
   const bool out = course == Course::kToFabric;

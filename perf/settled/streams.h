@@ -46,6 +46,11 @@ struct SettledFlow {
   Be16 port;
 };
 [[nodiscard]] SettledFlow settled_flow(std::uint32_t n);
+// The first of clients that are none of these, with the L4 ports of settled_other_stream().
+[[nodiscard]] IpAddress settled_other_client();
+// `count` (a power of two, at most 16384) connections of the n-th of them, without translation.
+[[nodiscard]] SettledStream settled_other_stream(Course course, std::uint32_t count, std::uint32_t n,
+                                                 unsigned inner_frame_bytes);
 // How many client addresses there are.
 [[nodiscard]] std::uint32_t settled_clients(std::uint32_t flows);
 

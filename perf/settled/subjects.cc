@@ -1,9 +1,11 @@
 #include "perf/settled/subjects.h"
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "perf/io/rig.h"
 #include "perf/io/traffic.h"
@@ -54,7 +56,13 @@ class SettledStand {
         return settling_seconds_;
       case kHandDownSeconds:
         return SettledGateway::hand_down_seconds();
+      case kPress:
+        measures_ = under_pressure(run_.pressure, *gateway_, traffic_, run_.flows, run_.seconds);
+        return measures_.empty() ? 0 : 1;
       default:
+        if (request >= kFirstMeasure && request < kFirstMeasure + static_cast<char>(measures_.size())) {
+          return measures_[static_cast<std::size_t>(request - kFirstMeasure)];
+        }
         return turn(request == kTurnToFabric ? Course::kToFabric : Course::kFromFabric);
     }
   }
@@ -92,7 +100,7 @@ class SettledStand {
         return Ok{};
       }
       default: {
-        auto gateway = SettledGateway::open(run_.work, run_.flows, what_ == Forwards::kHandedDown);
+        auto gateway = SettledGateway::open(gateway_options());
         if (!gateway) {
           return gateway.error();
         }
@@ -158,11 +166,24 @@ class SettledStand {
     return rate;
   }
 
+  [[nodiscard]] SettledGatewayOptions gateway_options() const {
+    const bool hand_down = what_ == Forwards::kHandedDown;
+    if (run_.pressure != Pressure::kNone) {
+      return gateway_under(run_.pressure, run_.flows, hand_down);
+    }
+    SettledGatewayOptions options;
+    options.work = run_.work;
+    options.flows = run_.flows;
+    options.hand_down = hand_down;
+    return options;
+  }
+
   Forwards what_;
   SettledRun run_;
   std::uint32_t vni_ = settled_ends().our_identity;  // of frames to the fabric
   double settling_seconds_ = 0;
-  std::unique_ptr<Traffic> traffic_[2];  // by course
+  std::vector<double> measures_;
+  std::array<std::unique_ptr<Traffic>, 2> traffic_;  // by course
   std::unique_ptr<KernelForwarder> programs_;
   std::unique_ptr<SettledGateway> gateway_;  // null: another forwarder
 };

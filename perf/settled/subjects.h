@@ -5,6 +5,7 @@
 #include <string>
 
 #include "perf/io/stand.h"
+#include "perf/settled/pressure.h"
 #include "perf/settled/streams.h"
 
 namespace isthmus::perf {
@@ -12,12 +13,15 @@ namespace isthmus::perf {
 inline constexpr char kSettle = 's', kTurnToFabric = 'o', kTurnFromFabric = 'b';
 // After kSettle, of a gateway that hands down: seconds that took, and CPU seconds of the thread that does it.
 inline constexpr char kSettlingSeconds = 't', kHandDownSeconds = 'c';
+// After kSettle, of a gateway under pressure; and the measures that came of it, the n-th by kFirstMeasure + n.
+inline constexpr char kPress = 'p', kFirstMeasure = '0';
 
 struct SettledRun {
   Work work = Work::kForward;
   std::uint32_t flows = 1024;  // a power of two
   unsigned inner_frame_bytes = 60;
   double seconds = 0.1;  // of a turn
+  Pressure pressure = Pressure::kNone;
 };
 
 enum class Forwards : std::uint8_t {

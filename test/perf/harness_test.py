@@ -16,7 +16,7 @@ class Choices(unittest.TestCase):
         done = perf("run", "--list")
         self.assertEqual(done.returncode, 0, done.stderr)
         for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp",
-                     "io/xdp/maps"):
+                     "io/xdp/maps", "io/xdp/flood"):
             self.assertIn(case, done.stdout)
 
     def test_invalid_arguments_are_named_in_the_error(self):
