@@ -4,7 +4,8 @@
  * the kernel discards them, and nothing but two tracepoints says so. Loaded once for an engine (redirect_losses.h).
  *
  * Of these tracepoints, xdp_redirect_err is reached for a lost packet only; xdp_devmap_xmit once for up to 16 packets,
- * and where none is lost the program ends after one comparison.
+ * and where none is lost the program ends after one comparison. Raw, since Linux 6.1 refuses a typed one with a `const
+ * void*` among its arguments.
  */
 #include <linux/bpf.h>
 
@@ -68,7 +69,7 @@ static __always_inline void lost(const struct net_device* from, const struct net
 
 /* xdp:xdp_devmap_xmit: from device, to device, frames sent, frames dropped, error. The driver did not take them: its
    ring is full, or they are longer than what its other end takes. */
-SEC("tp_btf/xdp_devmap_xmit")
+SEC("raw_tp/xdp_devmap_xmit")
 int isthmus_unsent(__u64* arguments) {
   const __s32 packets = (__s32)arguments[3];
   if (packets > 0) {
@@ -79,7 +80,7 @@ int isthmus_unsent(__u64* arguments) {
 
 /* xdp:xdp_redirect_err: from device, program, target, error, type of map, its id, index. One packet, which did not get
    as far as the driver: the device is down, or does not send what is redirected. */
-SEC("tp_btf/xdp_redirect_err")
+SEC("raw_tp/xdp_redirect_err")
 int isthmus_refused(__u64* arguments) {
   if ((__u32)arguments[4] == BPF_MAP_TYPE_DEVMAP) {
     const struct bpf_dtab_netdev* target = (const struct bpf_dtab_netdev*)arguments[2];

@@ -83,11 +83,12 @@ struct {
   __type(value, struct isthmus_heartbeat);
 } isthmus_beats SEC(".maps");
 
+/* Without types, as its place in losses.bpf.c: to Linux 6.1 a map with types is another kind. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct isthmus_steer_counters);
+  __uint(key_size, sizeof(__u32));
+  __uint(value_size, sizeof(struct isthmus_steer_counters));
 } isthmus_count SEC(".maps");
 
 /* What the engine hands down (abi.h). Every leg of an engine uses the same maps, made by the loader (kernel_flows.h);

@@ -29,6 +29,9 @@ LibbpfMessages::~LibbpfMessages() { libbpf_set_print(previous_); }
 std::string LibbpfMessages::last_line() const {
   std::string line = text();
   line.erase(line.find_last_not_of('\n') + 1);
+  if (const auto object = line.find("\nlibbpf: failed to load object"); object != std::string::npos) {
+    line.erase(object);  // says less than what is before it
+  }
   line.erase(0, line.find_last_of('\n') + 1);
   for (const std::string prefix : {"libbpf: ", "Kernel error message: "}) {
     if (line.starts_with(prefix)) {
