@@ -1,6 +1,7 @@
 """Programs of this tree in a virtual machine with another kernel: a Debian package's, booted by qemu without hardware
 help and without a network, with a file system in memory. What they write comes over the serial console."""
 
+import dataclasses
 import functools
 import os
 import re
@@ -8,14 +9,16 @@ import shutil
 import subprocess
 import unittest
 
-MEMORY = "1024M"
+MEMORY = "2048M"
 END = "kernel-vm-exit"
 # What the programs call beside the shell, and what is needed to make and boot a file system.
 TOOLS = ("ip", "ethtool")
 PROGRAMS = ("qemu-system-x86_64", "busybox", "cpio", "depmod", "modprobe", "dpkg", "apt-get", *TOOLS)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-MODULES = ("veth",)
-FOLDERS = ("bin", "dev", "proc", "sys", "run", "tmp", "modules")
+MODULES = ("veth", "bridge", "nf_tables")
+FOLDERS = ("bin", "dev", "etc", "proc", "sys", "run", "tmp", "modules")
+# Of a folder: what no program needs.
+LEFT_OUT = shutil.ignore_patterns("*.a", "config-*", "test")
 INIT = f"""\
 #!/bin/sh
 export PATH=/usr/bin:/bin
@@ -29,6 +32,7 @@ mount -t tmpfs run /run
 dmesg -n 1
 for module in /modules/*; do insmod "$module"; done
 ip link set lo up
+echo root:x:0: > /etc/group
 sh /command
 status=$?
 dmesg | grep -E -A 20 'WARNING: |BUG: |Oops|Call Trace'
@@ -83,12 +87,23 @@ class Kernel:
         return list(dict.fromkeys(line.split()[1] for line in lines if line.startswith("insmod")))
 
 
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What a file system has beside the shell: these programs and TOOLS in /usr/bin, and these folders of this machine,
+    by where they are there. With the libraries of all of it."""
+
+    programs: tuple
+    folders: dict = dataclasses.field(default_factory=dict)
+
+
 def _libraries(program):
-    return re.findall(r"(/\S+) \(0x", _output("ldd", program))
+    """Those of a program or library; none of another file."""
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return re.findall(r"(/\S+) \(0x", done.stdout)
 
 
-def _file_system(folder, kernel, program, command):
-    """An archive that the kernel unpacks into memory: busybox, the program, what it needs, and /init."""
+def _file_system(folder, kernel, content, command):
+    """An archive that the kernel unpacks into memory: busybox, the content, and /init."""
     root = os.path.join(folder, "memory")
     shutil.rmtree(root, ignore_errors=True)
     for name in FOLDERS:
@@ -101,12 +116,17 @@ def _file_system(folder, kernel, program, command):
 
     put(shutil.which("busybox", path=PATH), "/bin/busybox")
     # Not busybox's shell, which takes its own `ip` for any other.
-    targets = {"/bin/sh": "/bin/sh", program: f"/usr/bin/{os.path.basename(program)}"}
-    targets.update({shutil.which(tool, path=PATH): f"/usr/bin/{tool}" for tool in TOOLS})
+    targets = {"/bin/sh": "/bin/sh"}
+    for program in (*content.programs, *TOOLS):
+        targets[shutil.which(program, path=PATH)] = f"/usr/bin/{os.path.basename(program)}"
+    for target, source in content.folders.items():
+        shutil.copytree(source, os.path.join(root, target.lstrip("/")), ignore=LEFT_OUT)
     for source, target in targets.items():
         put(source, target)
-        for library in _libraries(source):
-            put(library, library)
+    with_libraries = [*targets, *(os.path.join(place, name) for source in content.folders.values()
+                                  for place, _, names in os.walk(source) for name in names if name.endswith(".so"))]
+    for library in {needed for source in with_libraries for needed in _libraries(source)}:
+        put(library, library)
     for number, module in enumerate(kernel.modules):
         put(module, f"/modules/{number:02}-{os.path.basename(module)}")
     for name, text in (("init", INIT), ("command", command + "\n")):
@@ -121,10 +141,9 @@ def _file_system(folder, kernel, program, command):
     return archive
 
 
-def run(folder, kernel, program, arguments="", timeout=300):
-    """Boots the kernel and runs the program in it, as root. Returns its exit status and what came over the console."""
-    command = f"/usr/bin/{os.path.basename(program)} {arguments}"
-    archive = _file_system(folder, kernel, program, command)
+def run(folder, kernel, content, command, timeout=600):
+    """Boots the kernel and runs the command in it, as root. Returns its exit status and what came over the console."""
+    archive = _file_system(folder, kernel, content, command)
     machine = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", MEMORY,
                "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
                "-kernel", kernel.image, "-initrd", archive, "-append", "console=ttyS0 quiet panic=-1"]

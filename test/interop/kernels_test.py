@@ -1,17 +1,22 @@
-"""The kernel programs, AF_XDP and the engine's devices on Debian 12's own kernel, 6.1: the programs of the unit tests,
-in a virtual machine. (The other suites run on the kernel of this machine.)"""
+"""The kernel programs, AF_XDP, the engine's devices and two whole gateways on Debian 12's own kernel, 6.1, in a virtual
+machine. (The other suites run on the kernel of this machine.)"""
 
 import os
 import re
+import subprocess
 import tempfile
 import unittest
 
 import kernel_vm
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("ISTHMUS_UNIT_BUILD", "")
+PROGRAM = os.environ.get("ISTHMUS_PROGRAM", "")
+PYTHON = "/usr/bin/python3"
 DEBIAN_12 = r"linux-image-6\.1\.0-[0-9]+-cloud-amd64"
 CASE = re.compile(r"^\[ RUN +\] (?P<name>\S+)\n(?P<text>.*?)^\[ +(?P<result>OK|FAILED|SKIPPED) +\] (?P=name)",
                   re.MULTILINE | re.DOTALL)
+FAULT = "WARNING: |BUG: |Oops|Call Trace"
 FORWARDING, CHANGES = "AfXdpDeviceTest.*:Modes/*", "DeviceLifeTest.*:SteerLifeTest.*"
 
 
@@ -29,8 +34,10 @@ class Debian61(unittest.TestCase):
 
     def passes(self, program, cases="*"):
         """Runs these cases of a GoogleTest program."""
-        status, text = kernel_vm.run(self.folder, self.kernel, os.path.join(BUILD, program),
-                                     f"--gtest_color=no '--gtest_filter={cases}'")
+        program = os.path.join(BUILD, program)
+        status, text = kernel_vm.run(
+            self.folder, self.kernel, kernel_vm.Content((program,)),
+            f"{os.path.basename(program)} --gtest_color=no '--gtest_filter={cases}'")
         ran = list(CASE.finditer(text))
         for case in ran:
             with self.subTest(case["name"]):
@@ -40,10 +47,29 @@ class Debian61(unittest.TestCase):
         self.assertEqual(len(ran), int(begun[1]), text)
         if all(case["result"] == "OK" for case in ran):
             self.assertEqual(status, 0, text)
-        self.assertNotRegex(text, "WARNING: |BUG: |Oops|Call Trace")
+        self.assertNotRegex(text, FAULT)
 
     def test_kernel_programs(self):
         self.passes("test/unit/xdp/unit-xdp")
+
+    def test_kernel_and_engine_carry_out_one_decision(self):
+        self.passes("test/unit/xdp/differential/xdp-differential")
+
+    def test_gateways_forward_in_the_kernel(self):
+        """With the fleet's own tools: kernel_fleet.py."""
+        if not os.path.isfile(PROGRAM):
+            self.skipTest("ISTHMUS_PROGRAM does not name the program")
+        library = subprocess.run([PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"],
+                                 capture_output=True, text=True, check=True).stdout.strip()
+        content = kernel_vm.Content((PROGRAM, PYTHON, "nft", "nice", "nsenter", "ss"), {library: library, **{
+            f"/isthmus/{folder}": os.path.join(ROOT, folder)
+            for folder in ("test/support/fleet", "test/netns", "test/interop")}})
+        status, text = kernel_vm.run(
+            self.folder, self.kernel, content, f"export ISTHMUS_PROGRAM=/usr/bin/{os.path.basename(PROGRAM)}\n"
+            f"PYTHONPATH=/isthmus/test/netns:/isthmus/test/interop {PYTHON} -m unittest -v kernel_fleet")
+        self.assertEqual(status, 0, text)
+        self.assertRegex(text, r"(?m)^Ran 1 test ")
+        self.assertNotRegex(text, FAULT)
 
     def test_devices_forward(self):
         self.passes("test/netns/io/netns-io", FORWARDING)

@@ -80,8 +80,9 @@ async def serve():
 
 
 class Client:
-    def __init__(self, address, *kinds):
+    def __init__(self, address, interval, *kinds):
         self.address = address
+        self.interval = float(interval)
         self.stopping = False
         self.tallies = {name: Tally() for name in kinds}
         self.open = []
@@ -94,7 +95,7 @@ class Client:
         self.open.append(transport)
         while not self.stopping:
             transport.sendto(tally.next())
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(self.interval)
 
     async def udp_new(self):
         tally = self.tallies["udp-new"]
@@ -120,7 +121,7 @@ class Client:
         self.start(self.read_numbers(reader, tally))
         while not self.stopping:
             writer.write(tally.next())
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(self.interval)
 
     async def one_tcp(self, tally):
         number = tally.next()
@@ -163,7 +164,7 @@ CHAIN = "chain %s { type filter hook %s priority -300; tcp %s %d counter; }"
 class NumberedTraffic:
     """Between two pods of a fleet, until stop()."""
 
-    def __init__(self, fleet, client, server, address, kinds=KINDS):
+    def __init__(self, fleet, client, server, address, kinds=KINDS, interval=INTERVAL):
         self.ends = [fleet.pod(end.cluster, end.name) for end in (client, server)]
         name = f"{client.full_name}-{server.full_name}"
         logs = [os.path.join(fleet.folder, "log", f"numbered-{part}-{name}.log") for part in ("server", "client")]
@@ -175,7 +176,8 @@ class NumberedTraffic:
         program = ["/usr/bin/python3", os.path.abspath(__file__)]
         self.server = self.ends[1].start(f"numbered-server-{name}", [*program, "serve"], logs[0])
         wait_until(lambda: self.server.log_tail(), what="the server listens")
-        self.client = self.ends[0].start(f"numbered-client-{name}", [*program, "connect", address, *kinds], logs[1])
+        self.client = self.ends[0].start(f"numbered-client-{name}",
+                                        [*program, "connect", address, str(interval), *kinds], logs[1])
 
     def _packets(self, netns):
         """TCP packets that have left and arrived."""

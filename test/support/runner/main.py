@@ -31,7 +31,7 @@ ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 SUITES = ("product", "arch", "unit", "golden", "perf", "netns", "install", "interop", "asan", "tsan", "lto")
 FLEET_TOOLS = ("test/netns/fleet-load", "test/netns/api-server")
 # Programs of the unit tests' build that interop runs on other kernels.
-KERNEL_PROGRAMS = ("test/unit/xdp/unit-xdp", "test/netns/io/netns-io")
+KERNEL_PROGRAMS = ("test/unit/xdp/unit-xdp", "test/unit/xdp/differential/xdp-differential", "test/netns/io/netns-io")
 # Programs of the product build beside the gateway, by the suite that needs them.
 PRODUCT_PROGRAMS = {
     "golden": ("test/golden/make-pcap",),
