@@ -195,7 +195,7 @@ static_assert(sizeof(struct isthmus_entry) == 128, "two cache lines");
 static_assert(__builtin_offsetof(struct isthmus_entry, next) == 40, "after the key");
 
 /* A right to forward, of one direction. Written by the engine but for `packets` and `bytes`, to which programs of any
-   CPU add. */
+   CPU add; they begin with what has been forwarded of the direction before. */
 struct isthmus_lease {
   __u32 sum;   /* of the flow's epoch words, at which its decision holds */
   __u32 valid; /* 1: it holds; 0: withdrawn, packets go up to the engine */

@@ -85,8 +85,9 @@ class PeerAddress {
 
 struct alignas(64) ConnectionShared {
   // Bits of `state`.
-  static constexpr std::uint32_t kOpened = 1;  // no longer half-open
-  static constexpr unsigned kUserShift = 16;   // from here on: user_flags()
+  static constexpr std::uint32_t kOpened = 1;   // no longer half-open
+  static constexpr std::uint32_t kWasDown = 2;  // its ForwardedCounts are of this connection
+  static constexpr unsigned kUserShift = 16;    // from here on: user_flags()
 
   // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
   // adoption recognises half-written slots.
@@ -124,6 +125,16 @@ struct alignas(64) ConnectionShared {
 };
 static_assert(sizeof(ConnectionShared) == 64 && std::is_standard_layout_v<ConnectionShared>);
 static_assert(offsetof(ConnectionShared, peer) == 32 && offsetof(ConnectionShared, created) == 48);
+
+// What XDP had forwarded of each direction, by Direction, when the connection was last taken back. Beside the slots:
+// the lines' own counts are the workers', who add to them by load and store.
+struct ForwardedCounts {
+  struct Count {
+    std::atomic<std::uint64_t> packets{0}, bytes{0};
+  };
+  std::array<Count, 2> of;
+};
+static_assert(sizeof(ForwardedCounts) == 32 && std::is_standard_layout_v<ForwardedCounts>);
 
 // An underlay address in 32 bits, the same in every process; never 0.
 [[nodiscard]] inline std::uint32_t exit_of(const IpAddress& underlay) noexcept {

@@ -130,7 +130,8 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       continue;
     }
     if (const std::uint32_t pair = c.shared.lease.exchange(0, std::memory_order_relaxed); pair != 0) {
-      earlier_.push_back({{slot, c.shared.sequence.load(std::memory_order_relaxed)}, pair, {}});
+      earlier_.push_back({{slot, c.shared.sequence.load(std::memory_order_relaxed)}, pair});
+      counts_earlier_.store(true, std::memory_order_relaxed);
     }
     for (DirectionLine& line : c.lines) {
       adopt_line(line, blocks_used);

@@ -12,9 +12,46 @@ void FlowTable::note_hot(WorkerId worker, const Hit& hit, Seconds now) noexcept 
   }
 }
 
-Leases::Count FlowTable::total(const Connection& connection, Direction direction) const noexcept {
+ForwardedCounts& FlowTable::forwarded_counts(const Connection& connection) const noexcept {
+  return mapping_.forwarded(static_cast<std::uint32_t>(&connection - &mapping_.connection(0)));
+}
+
+LeaseCount FlowTable::forwarded(const Connection& connection, Direction direction) const noexcept {
+  if (const std::uint32_t pair = connection.shared.lease.load(std::memory_order_seq_cst); pair != 0) {
+    return leases_.count(pair, direction);
+  }
+  if ((connection.shared.state.load(std::memory_order_acquire) & ConnectionShared::kWasDown) == 0) {
+    return {};
+  }
+  const ForwardedCounts::Count& count = forwarded_counts(connection).of[static_cast<std::size_t>(direction)];
+  return {count.packets.load(std::memory_order_relaxed), count.bytes.load(std::memory_order_relaxed)};
+}
+
+void FlowTable::set_forwarded(Connection& connection, const std::array<LeaseCount, 2>& counts) noexcept {
+  ForwardedCounts& kept = forwarded_counts(connection);
+  for (std::size_t d = 0; d < counts.size(); ++d) {
+    kept.of[d].packets.store(counts[d].packets, std::memory_order_relaxed);
+    kept.of[d].bytes.store(counts[d].bytes, std::memory_order_relaxed);
+  }
+  connection.shared.state.fetch_or(ConnectionShared::kWasDown, std::memory_order_release);
+}
+
+void FlowTable::lend(Connection& connection, std::uint32_t pair) noexcept {
+  for (const Direction direction : {Direction::kForward, Direction::kReply}) {
+    leases_.begin(pair, direction, forwarded(connection, direction));
+  }
+  connection.shared.lease.store(pair, std::memory_order_seq_cst);
+}
+
+// At every step, whoever reads, or adopts the connection after a crash, finds the same counts.
+void FlowTable::take_back(Connection& connection, std::uint32_t pair) noexcept {
+  set_forwarded(connection, {leases_.count(pair, Direction::kForward), leases_.count(pair, Direction::kReply)});
+  connection.shared.lease.store(0, std::memory_order_seq_cst);
+}
+
+LeaseCount FlowTable::total(const Connection& connection, Direction direction) const noexcept {
   const DirectionLine& line = connection.line(direction);
-  const Leases::Count down = leases_.count(connection.shared, direction);
+  const LeaseCount down = forwarded(connection, direction);
   return {line.packets.load(std::memory_order_relaxed) + down.packets,
           line.bytes.load(std::memory_order_relaxed) + down.bytes};
 }
@@ -40,25 +77,27 @@ std::vector<FlowRef> FlowTable::earlier() const {
 }
 
 // When its last packet was is not known: it counts as now, so that a connection rather lives longer.
-void FlowTable::add_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept {
-  for (Earlier& each : earlier_) {
+void FlowTable::count_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept {
+  for (const Earlier& each : earlier_) {
     Connection* const connection = find(each.flow);
     if (connection == nullptr || Leases::index(each.pair, Direction::kReply) >= counts.size()) {
       continue;
     }
+    std::array<LeaseCount, 2> found;
     for (const Direction direction : {Direction::kForward, Direction::kReply}) {
-      const LeaseCount& count = counts[Leases::index(each.pair, direction)];
-      LeaseCount& added = each.added[static_cast<std::size_t>(direction)];
-      if (count.packets == added.packets) {
-        continue;
+      LeaseCount& count = found[static_cast<std::size_t>(direction)];
+      count = counts[Leases::index(each.pair, direction)];
+      if (count.packets != forwarded(*connection, direction).packets) {
+        lifecycle::record(*connection, direction, now, 0);
       }
-      DirectionLine& line = connection->line(direction);
-      line.packets.fetch_add(count.packets - added.packets, std::memory_order_relaxed);
-      line.bytes.fetch_add(count.bytes - added.bytes, std::memory_order_relaxed);
-      added = count;
-      lifecycle::record(*connection, direction, now, 0);
     }
+    set_forwarded(*connection, found);
   }
+}
+
+void FlowTable::forget_earlier() noexcept {
+  earlier_.clear();
+  counts_earlier_.store(false, std::memory_order_release);
 }
 
 }  // namespace isthmus

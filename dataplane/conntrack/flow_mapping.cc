@@ -44,13 +44,13 @@ struct FlowMapping::Header {
 };
 
 struct FlowMapping::Layout {
-  std::size_t epochs = 0, connections = 0, blocks = 0, end = 0;
+  std::size_t epochs = 0, connections = 0, blocks = 0, forwarded = 0, end = 0;
 };
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;  // "isthms" and a byte that text conversion would change
-constexpr std::uint32_t kLayoutVersion = 10;  // incremented with any change of Header, Connection or DirectionBlock
+constexpr std::uint64_t kMagic = 0x736d68747369'0a01ULL;     // "isthms" and a byte that text conversion would change
+constexpr std::uint32_t kLayoutVersion = 11;                 // incremented with any change of a record in the file
 constexpr std::uint32_t kMaxUnusedSeconds = 30 * 24 * 3600;  // the clock in a direction line wraps after 194 days
 constexpr std::size_t kPage = 4096;
 
@@ -91,7 +91,8 @@ FlowMapping::Layout FlowMapping::layout_of(const Options& options) noexcept {
   l.epochs = kPage;
   l.connections = page_up(l.epochs + EpochTable::kWords * sizeof(EpochTable::Word));
   l.blocks = page_up(l.connections + options.connections * sizeof(Connection));
-  l.end = page_up(l.blocks + (std::size_t{options.blocks} + 1) * sizeof(DirectionBlock));
+  l.forwarded = page_up(l.blocks + (std::size_t{options.blocks} + 1) * sizeof(DirectionBlock));
+  l.end = page_up(l.forwarded + options.connections * sizeof(ForwardedCounts));
   return l;
 }
 
@@ -129,7 +130,8 @@ FlowMapping::FlowMapping(FlowMapping&& other) noexcept
       header_(other.header_),
       epochs_(other.epochs_),
       connections_(other.connections_),
-      blocks_(other.blocks_) {}
+      blocks_(other.blocks_),
+      forwarded_(other.forwarded_) {}
 
 FlowMapping::~FlowMapping() {
   if (file_ >= 0) {
@@ -153,6 +155,7 @@ void FlowMapping::set_pointers(const Layout& layout) noexcept {
   epochs_ = reinterpret_cast<EpochTable::Word*>(base + layout.epochs);
   connections_ = reinterpret_cast<Connection*>(base + layout.connections);
   blocks_ = reinterpret_cast<DirectionBlock*>(base + layout.blocks);
+  forwarded_ = reinterpret_cast<ForwardedCounts*>(base + layout.forwarded);
 }
 
 void FlowMapping::write_header(const Options& options) noexcept {

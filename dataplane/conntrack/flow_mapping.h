@@ -1,4 +1,5 @@
-// FlowMapping: the memory in which connections survive a restart: header, epoch words, connection slots, blocks.
+// FlowMapping: the memory in which connections survive a restart: header, epoch words, connection slots, blocks, and
+// what XDP has forwarded.
 //
 // The file of state_file.h, locked by the engine that uses it, or an anonymous mapping. open() adopts the file of an
 // earlier process when layout, sizes, capacity and boot match; otherwise it clears the file and keeps the reason. The
@@ -57,6 +58,8 @@ class FlowMapping {
   [[nodiscard]] DirectionLine& no_line() const noexcept { return *no_line_; }
   // 0 <= number <= blocks; see kNoBlock.
   [[nodiscard]] DirectionBlock& block(std::uint32_t number) const noexcept { return blocks_[number]; }
+  // Those of a slot.
+  [[nodiscard]] ForwardedCounts& forwarded(std::uint32_t slot) const noexcept { return forwarded_[slot]; }
   [[nodiscard]] EpochTable::Word* epochs() const noexcept { return epochs_; }
 
   [[nodiscard]] Seconds seconds_at(Nanoseconds boot_time) const noexcept;
@@ -91,6 +94,7 @@ class FlowMapping {
   EpochTable::Word* epochs_ = nullptr;
   Connection* connections_ = nullptr;
   DirectionBlock* blocks_ = nullptr;
+  ForwardedCounts* forwarded_ = nullptr;
   std::unique_ptr<DirectionLine> no_line_ = make_no_line();
 };
 

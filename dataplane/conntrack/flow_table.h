@@ -310,11 +310,15 @@ class FlowTable {
   }
   [[nodiscard]] FlowCounts counts() const noexcept;
   // Packets and bytes of a direction, those that XDP has forwarded among them.
-  [[nodiscard]] Leases::Count total(const Connection& connection, Direction direction) const noexcept;
+  [[nodiscard]] LeaseCount total(const Connection& connection, Direction direction) const noexcept;
 
   // Hand-down ---------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] const Leases& leases() const noexcept { return leases_; }
+  // The hand-down thread, inside its read section. Gives the connection a pair, whose leases go on from what XDP has
+  // forwarded of it before; and takes it away, when no program counts there any more.
+  void lend(Connection& connection, std::uint32_t pair) noexcept;
+  void take_back(Connection& connection, std::uint32_t pair) noexcept;
   // By worker. Only where connections are handed down.
   [[nodiscard]] HotFlows& hot_flows(WorkerId worker) noexcept { return hot_flows_[worker.value()]; }
   // Where XDP has forwarded packets since the last call: counts that as use now. True: it has. Any thread, inside its
@@ -322,16 +326,16 @@ class FlowTable {
   bool refresh(Connection& connection, Seconds now) const noexcept;
   // Adopted connections that an earlier process had handed down, until forget_earlier(). Control thread.
   [[nodiscard]] std::vector<FlowRef> earlier() const;
-  // Adds what XDP has counted for them, by the leases of that process: all at the first call, then what is new. Control
-  // thread, in a read section.
-  void add_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept;
-  void forget_earlier() noexcept { earlier_.clear(); }
+  // What XDP has counted for them, by the leases of that process. Control thread, in a read section.
+  void count_earlier(std::span<const LeaseCount> counts, Seconds now) noexcept;
+  void forget_earlier() noexcept;
+  // Until then none is handed down: what XDP has forwarded of a connection has one writer. Any thread.
+  [[nodiscard]] bool counts_earlier() const noexcept { return counts_earlier_.load(std::memory_order_acquire); }
 
  private:
   struct Earlier {
     FlowRef flow;
     std::uint32_t pair = 0;
-    std::array<LeaseCount, 2> added{};  // by Direction
   };
   struct alignas(64) WorkerState {  // counters: one writer, any reader
 #define ISTHMUS_CONNECTION_COUNTER(field, ...) Counter field;
@@ -415,6 +419,10 @@ class FlowTable {
   };
   [[nodiscard]] bool meets(Connection& connection, const Condition& condition) const noexcept;
   bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
+  // What XDP has forwarded of it, in all.
+  [[nodiscard]] LeaseCount forwarded(const Connection& connection, Direction direction) const noexcept;
+  void set_forwarded(Connection& connection, const std::array<LeaseCount, 2>& counts) noexcept;
+  [[nodiscard]] ForwardedCounts& forwarded_counts(const Connection& connection) const noexcept;
   // A direction's packet has begun a new second.
   void note_hot(WorkerId worker, const Hit& hit, Seconds now) noexcept;
 
@@ -453,6 +461,7 @@ class FlowTable {
   std::unique_ptr<WorkerState[]> states_;
   std::uint64_t adopted_ = 0;
   std::vector<Earlier> earlier_;
+  std::atomic<bool> counts_earlier_{false};
   Options options_;
 };
 

@@ -12,8 +12,9 @@
 // A pair's number is used again only after every worker has passed a quiescent point since the connection lost it: a
 // worker that still has the number writes to leases of nobody.
 //
-// A crash leaves the counts in the kernel's map, and the numbers in the connections' mapping: a successor adds them up
-// (FlowTable::add_earlier).
+// Counts. A lease counts on from what XDP has forwarded of the direction before, so that there is one number of it at
+// any time: in the lease while the connection has a pair, else in ForwardedCounts. A crash leaves the counts in the
+// kernel's map, and the pairs' numbers in the connections' mapping: a successor reads them (FlowTable::count_earlier).
 #pragma once
 
 #include <atomic>
@@ -42,8 +43,6 @@ inline constexpr std::size_t kLeaseStates = 7;
 
 class Leases {
  public:
-  using Count = LeaseCount;
-
   // Of nobody: every connection is without.
   Leases() noexcept = default;
   // leases[2 * pair + direction]; pair 0 is nobody's.
@@ -100,12 +99,8 @@ class Leases {
     }
   }
 
-  // What XDP has forwarded and the connection's lines do not have yet.
-  [[nodiscard]] Count count(const ConnectionShared& shared, Direction direction) const noexcept {
-    const std::uint32_t pair = pair_of(shared);
-    return pair == 0 ? Count{} : count(pair, direction);
-  }
-  [[nodiscard]] Count count(std::uint32_t pair, Direction direction) const noexcept {
+  // What XDP has forwarded of the direction, also under other pairs.
+  [[nodiscard]] LeaseCount count(std::uint32_t pair, Direction direction) const noexcept {
     const isthmus_lease& lease = leases_[index(pair, direction)];
     return {__atomic_load_n(&lease.packets, __ATOMIC_RELAXED), __atomic_load_n(&lease.bytes, __ATOMIC_RELAXED)};
   }
@@ -117,6 +112,13 @@ class Leases {
 
   // The hand-down thread ------------------------------------------------------------------------------------------
 
+  // Of a pair that is nobody's yet: it counts on from there.
+  void begin(std::uint32_t pair, Direction direction, const LeaseCount& from) const noexcept {
+    isthmus_lease& lease = leases_[index(pair, direction)];
+    __atomic_store_n(&lease.packets, from.packets, __ATOMIC_RELAXED);
+    __atomic_store_n(&lease.bytes, from.bytes, __ATOMIC_RELAXED);
+    told_[index(pair, direction)].store(from.packets, std::memory_order_relaxed);
+  }
   // False: it was withdrawn before.
   bool grant(std::uint32_t pair, Direction direction, std::uint32_t sum) const noexcept {
     std::uint64_t none = of(0, LeaseState::kNone);
@@ -125,10 +127,7 @@ class Leases {
   // Of a pair that belongs to nobody and that no program uses: as new.
   void clear(std::uint32_t pair) const noexcept {
     for (const Direction direction : {Direction::kForward, Direction::kReply}) {
-      isthmus_lease& lease = leases_[index(pair, direction)];
-      __atomic_store_n(&lease.packets, 0, __ATOMIC_RELAXED);
-      __atomic_store_n(&lease.bytes, 0, __ATOMIC_RELAXED);
-      told_[index(pair, direction)].store(0, std::memory_order_relaxed);
+      begin(pair, direction, {});
       word(pair, direction).store(of(0, LeaseState::kNone), std::memory_order_seq_cst);
     }
   }

@@ -169,6 +169,9 @@ void HandDown::add_to(TableCounts& counts) const {
 // Handing down --------------------------------------------------------------------------------------------------------
 
 void HandDown::hand_down() {
+  if (shared_.flows->counts_earlier()) {
+    candidates_.clear();
+  }
   for (std::size_t at = 0; at < candidates_.size(); at += kSection) {
     const ReadSection section(shared_.quiescence, shared_.hand_down_slot);
     const std::lock_guard lock(mutex_);
@@ -224,7 +227,8 @@ void HandDown::prepare(FlowRef flow) {
   free_.pop_back();
   pair.used = true;
   pairs_[number] = pair;
-  connection->shared.lease.store(number, std::memory_order_seq_cst);
+  flows.lend(*connection, number);
+  pairs_[number].looked = forwarded(number);
   for (const Direction direction : kDirections) {
     const auto d = static_cast<std::size_t>(direction);
     keys_.push_back(pair.key[d]);
@@ -294,7 +298,7 @@ void HandDown::grant(std::uint32_t number) {
     leave(number, connection == nullptr ? LeaseState::kRemoved : LeaseState::kPeerMoved);
     return;
   }
-  bool granted = true;
+  bool granted = stands(pair, *connection);  // else the blocks may be others' by now
   for (const Direction direction : kDirections) {
     const DirectionBlock* block = flows.block_at(pair.block[static_cast<std::size_t>(direction)]);
     granted = granted && leases.grant(number, direction, EpochTable::stamp_of(*block));

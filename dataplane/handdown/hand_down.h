@@ -2,8 +2,8 @@
 //
 // A worker finds that a direction is hot (conntrack/hot_flows.h) and posts its connection. The thread works in rounds:
 //   look at what is down: withdrawn leases, what has gone, what XDP has forwarded; the coldest, when nearly full
-//   take back: withdraw the leases → erase the entries → wait for running programs → add the counts to the connections'
-//   lines, unlink → give numbers back; a pair of leases once every worker has passed a quiescent point as well
+//   take back: withdraw the leases → erase the entries → wait for running programs → keep the counts, unlink → give
+//   numbers back; a pair of leases once every worker has passed a quiescent point as well
 //   hand down: pair and records for each candidate → insert the entries → make the leases valid, and look again
 // Workers withdraw and stamp leases themselves (conntrack/leases.h has the order between them and this thread), and do
 // nothing else for it: no worker waits, and no packet needs this thread to be decided by what stands.
@@ -75,21 +75,10 @@ class HandDown {
     std::uint64_t looked = 0;  // packets that XDP had forwarded at the last look
     std::uint32_t fresh = 0;   // and between the last two
   };
-  // An addition to a count that workers add to by load and store: one that was between the two undoes it.
-  struct Owed {
-    std::uint64_t before = 0, more = 0;
-    void add_to(std::atomic<std::uint64_t>& count) noexcept {
-      before = count.fetch_add(more, std::memory_order_relaxed);
-    }
-    [[nodiscard]] bool undone(const std::atomic<std::uint64_t>& count) const noexcept {
-      return count.load(std::memory_order_relaxed) - before < more;
-    }
-  };
   // Unlinked, and waiting until every worker has passed a quiescent point.
   struct Leaver {
     std::uint32_t pair = 0;
     std::uint64_t ticket = 0;
-    std::array<Owed, 2> packets{}, bytes{};  // by Direction, of the connection's lines
   };
 
   void run();
@@ -106,13 +95,13 @@ class HandDown {
   // take_back.cc
   void look();
   void look_at(std::uint32_t number, Seconds now);
+  [[nodiscard]] std::uint64_t forwarded(std::uint32_t number) const;
   [[nodiscard]] LeaseState withdrawn(std::uint32_t number) const;
   void heal(std::uint32_t number, const Connection& connection) const;
   void make_room();
   void leave(std::uint32_t number, LeaseState why);
   void take_back();
-  void unlink(std::uint32_t number, Leaver& leaver);
-  [[nodiscard]] bool counted(Leaver& leaver) const;
+  void unlink(std::uint32_t number);
   void give_back_records(const Pair& pair);
   void free_pairs();
   [[nodiscard]] std::size_t used() const noexcept { return pairs_.size() - 1 - free_.size(); }

@@ -27,9 +27,7 @@ void HandDown::look_at(std::uint32_t number, Seconds now) {
     return;
   }
   flows.refresh(*connection, now);
-  const Leases& leases = flows.leases();
-  const std::uint64_t packets =
-      leases.count(number, Direction::kForward).packets + leases.count(number, Direction::kReply).packets;
+  const std::uint64_t packets = forwarded(number);
   pair.fresh = static_cast<std::uint32_t>(packets - pair.looked);
   pair.looked = packets;
   if (const LeaseState why = withdrawn(number); why != LeaseState::kLeased) {
@@ -37,6 +35,12 @@ void HandDown::look_at(std::uint32_t number, Seconds now) {
   } else {
     heal(number, *connection);
   }
+}
+
+// In both directions together.
+std::uint64_t HandDown::forwarded(std::uint32_t number) const {
+  const Leases& leases = shared_.flows->leases();
+  return leases.count(number, Direction::kForward).packets + leases.count(number, Direction::kReply).packets;
 }
 
 // kLeased: it is not to be taken back.
@@ -126,29 +130,19 @@ void HandDown::take_back() {
     const ReadSection section(shared_.quiescence, shared_.hand_down_slot);
     const std::lock_guard lock(mutex_);
     for (std::size_t i = at; i < std::min(leaving_.size(), at + kSection); ++i) {
-      Leaver& leaver = unlinked_.emplace_back();
-      leaver.pair = leaving_[i];
-      unlink(leaving_[i], leaver);
-      leaver.ticket = shared_.quiescence.advance();
+      unlink(leaving_[i]);
+      unlinked_.push_back({leaving_[i], shared_.quiescence.advance()});
     }
   }
   leaving_.clear();
 }
 
-void HandDown::unlink(std::uint32_t number, Leaver& leaver) {
+void HandDown::unlink(std::uint32_t number) {
   FlowTable& flows = *shared_.flows;
   Pair& pair = pairs_[number];
   if (Connection* const connection = flows.find(pair.flow); connection != nullptr) {
     flows.refresh(*connection, flows.now());
-    for (const Direction direction : kDirections) {
-      const auto d = static_cast<std::size_t>(direction);
-      const Leases::Count more = flows.leases().count(number, direction);
-      leaver.packets[d].more = more.packets;
-      leaver.bytes[d].more = more.bytes;
-      leaver.packets[d].add_to(connection->line(direction).packets);
-      leaver.bytes[d].add_to(connection->line(direction).bytes);
-    }
-    connection->shared.lease.store(0, std::memory_order_seq_cst);
+    flows.take_back(*connection, number);
     const LeaseState why = flows.leases().state(number, Direction::kForward);
     if (why == LeaseState::kRedecided || why == LeaseState::kPeerMoved) {
       candidates_.push_back(pair.flow);
@@ -166,42 +160,14 @@ void HandDown::give_back_records(const Pair& pair) {
   }
 }
 
-// Whether what a connection's lines were given is there: whoever was about to undo it has done so by now.
-bool HandDown::counted(Leaver& leaver) const {
-  Connection* const connection = shared_.flows->find(pairs_[leaver.pair].flow);
-  bool all = true;
-  for (const Direction direction : kDirections) {
-    if (connection == nullptr) {
-      break;
-    }
-    const auto d = static_cast<std::size_t>(direction);
-    DirectionLine& line = connection->line(direction);
-    if (leaver.packets[d].undone(line.packets)) {
-      leaver.packets[d].add_to(line.packets);
-      all = false;
-    }
-    if (leaver.bytes[d].undone(line.bytes)) {
-      leaver.bytes[d].add_to(line.bytes);
-      all = false;
-    }
-  }
-  return all;
-}
-
 void HandDown::free_pairs() {
   while (!unlinked_.empty() && shared_.quiescence.passed(unlinked_.front().ticket)) {
-    const ReadSection section(shared_.quiescence, shared_.hand_down_slot);
     const std::lock_guard lock(mutex_);
-    Leaver leaver = unlinked_.front();
+    const std::uint32_t number = unlinked_.front().pair;
     unlinked_.pop_front();
-    if (!counted(leaver)) {
-      leaver.ticket = shared_.quiescence.advance();
-      unlinked_.push_back(leaver);
-      continue;
-    }
-    shared_.flows->leases().clear(leaver.pair);
-    pairs_[leaver.pair] = {};
-    free_.push_back(leaver.pair);
+    shared_.flows->leases().clear(number);
+    pairs_[number] = {};
+    free_.push_back(number);
   }
 }
 

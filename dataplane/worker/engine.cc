@@ -277,7 +277,7 @@ class EngineImplementation final : public Engine {
     for (const auto& device : devices_) {
       if (const std::vector<LeaseCount> counts = device->earlier_leases(); !counts.empty()) {
         const ReadSection section(shared_.quiescence, shared_.control_slot);
-        shared_.flows->add_earlier(counts, shared_.flows->now());
+        shared_.flows->count_earlier(counts, shared_.flows->now());
         return;  // the devices of an engine have the leases in common
       }
     }

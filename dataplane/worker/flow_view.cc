@@ -44,8 +44,8 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
     record.forward_peer = peer_of(flows, connection, Direction::kForward);
     record.reply_peer = peer_of(flows, connection, Direction::kReply);
     record.source_identity = connection.shared.source_identity;
-    const Leases::Count there = flows.total(connection, Direction::kForward);
-    const Leases::Count back = flows.total(connection, Direction::kReply);
+    const LeaseCount there = flows.total(connection, Direction::kForward);
+    const LeaseCount back = flows.total(connection, Direction::kReply);
     record.forward_packets = there.packets;
     record.forward_bytes = there.bytes;
     record.reply_packets = back.packets;

@@ -188,5 +188,24 @@ TEST(HandDown, WhatXdpHasCountedIsShownAtOnceAndKept) {
   EXPECT_EQ(down.lease(*there).packets, 0u) << "for the next one";
 }
 
+TEST(HandDown, WhatXdpHasCountedGoesOnWhereAFlowIsHandedDownAgain) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const FlowRecord at_first = down.record(flow);
+  down.lease(*down.entry(DownRig::key_there(flow))).packets += 1000;
+  down.rig().set_clusters({PathRig::kWestOther});
+  static_cast<void>(down.rig().from_local(down.there(flow)).only());
+  static_cast<void>(down.rig().from_underlay(
+      down.rig().tunnelled(tcp(flow.west, flow.client, kData), down.at().west_other, kWestIdentity)));
+  down.round();
+  const auto after = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(after && down.holds(*after));
+  ASSERT_EQ(down.counters().handed_down, 2u);
+  EXPECT_EQ(down.record(flow).forward_packets, at_first.forward_packets + 1001);
+  down.lease(*after).packets += 10;
+  EXPECT_EQ(down.record(flow).forward_packets, at_first.forward_packets + 1011);
+}
+
 }  // namespace
 }  // namespace isthmus::test
