@@ -97,8 +97,9 @@ PathRig::PathRig(Options options) {
   auto local = memory_device("local", "02:00:00:00:00:11", options.local_mtu, options);
   underlay_ = underlay.get();
   local_ = local.get();
-  must(engine_->add_device(std::move(underlay)));
-  must(engine_->add_device(std::move(local)));
+  for (std::unique_ptr<MemoryDevice>* each : {&underlay, &local}) {
+    must(engine_->add_device(options.around ? options.around(std::move(*each)) : std::move(*each)));
+  }
   must(engine_->start());
   if (options.publish) {
     publish_fleet(options);

@@ -2,6 +2,7 @@
 // rounds driven by the test. Send a packet, then check what was sent out and which drop counters have increased.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -67,6 +68,8 @@ class PathRig {
     std::uint32_t lane_frames = MemoryDevice::kLaneFrames;  // of the devices
     int kernel_interface = 0;  // by which XDP would send what leaves by the devices; 0: it cannot
     bool threads = false;      // workers run as threads: use inject() and take() of the devices
+    // What the engine gets in place of each device; itself, where there is none.
+    std::function<std::unique_ptr<Device>(std::unique_ptr<MemoryDevice>)> around;
   };
   // Fails the test and aborts if something cannot be created.
   explicit PathRig(Options options);

@@ -126,7 +126,7 @@ void RandomFleet::add_devices(Dice& dice) {
     options.mac = mac_of(0xa, id);
     options.mtu = Bytes{dice.of(kMtus)};
     options.lane_frames = 64;
-    auto device = std::make_unique<SteeredDevice>(options, *kernel_flows_, fragments);
+    auto device = std::make_unique<SteeredDevice>(need(MemoryDevice::create(options)), *kernel_flows_, fragments);
     devices_[id] = device.get();
     need(engine_->add_device(std::move(device)));
   }

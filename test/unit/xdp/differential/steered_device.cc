@@ -42,11 +42,11 @@ std::uint64_t monotonic_now() {
 
 }  // namespace
 
-SteeredDevice::SteeredDevice(const MemoryDeviceOptions& options, KernelFlows& flows, bool fragments)
-    : memory_(need(MemoryDevice::create(options))), out_(kLargestOutput) {
+SteeredDevice::SteeredDevice(std::unique_ptr<MemoryDevice> memory, KernelFlows& flows, bool fragments)
+    : memory_(std::move(memory)), out_(kLargestOutput) {
   SteerProgram::Settings settings;
   settings.fragments = fragments;
-  settings.mac = options.mac;
+  settings.mac = memory_->mac();
   plain_ = need(SteerProgram::load(settings));
   settings.kernel_flows = &flows;
   program_ = need(SteerProgram::load(settings));

@@ -1,6 +1,6 @@
 // A memory device with the kernel programs of an interface: the engine's rules go to both, packets are given to either.
 // Beside the leg's own program there is one that has nothing handed down, which tells what it would have taken.
-// Threads: one.
+// Threads: kernel() and without_flows() by one, the rest by control.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ struct KernelOutcome {
 class SteeredDevice final : public Device {
  public:
   // Fails the test and aborts if the programs cannot be loaded.
-  SteeredDevice(const MemoryDeviceOptions& options, KernelFlows& flows, bool fragments);
+  SteeredDevice(std::unique_ptr<MemoryDevice> memory, KernelFlows& flows, bool fragments);
 
   // The longest frame that the kernel's test run takes.
   static constexpr std::size_t kLongest = 3400;
@@ -44,7 +44,11 @@ class SteeredDevice final : public Device {
   [[nodiscard]] unsigned queues() const noexcept override { return memory_->queues(); }
   void join(bool underlay, Realm realm) override;
   // The loopback interface stands for every device: nothing is sent in a test run.
-  [[nodiscard]] KernelEgress kernel_egress() const override { return {kLoopback, {}}; }
+  [[nodiscard]] KernelEgress kernel_egress() const override {
+    return sends_ ? KernelEgress{kLoopback, {}} : KernelEgress{0, "as the test has it"};
+  }
+  // At first they can. The engine follows at its next look.
+  void set_sends(bool sends) noexcept { sends_ = sends; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override {
     return memory_->open_queue(worker, workers, pool);
@@ -60,6 +64,7 @@ class SteeredDevice final : public Device {
   std::unique_ptr<MemoryDevice> memory_;
   std::unique_ptr<SteerProgram> program_, plain_;
   FrameBytes out_;
+  bool sends_ = true;
 };
 
 }  // namespace isthmus::test
