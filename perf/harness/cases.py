@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from fnmatch import fnmatch
 
-from harness import plan, testpmd
+from harness import plan, pods, testpmd
 from harness.build import output_of, run_program
 
 # A line of io-bench --bursts: size of the rings, cores, and lengths of bursts with the share that was lost.
@@ -200,5 +200,23 @@ class SettledGroup(Group):
                           [*chosen, "--flows", *flows, "--runs", str(runs)])
 
 
+class PodsGroup(Group):
+    """Two pods at two nodes: through gateways, and through the kernel alone."""
+
+    cases = {
+        pods.UDP: "a request and its answer over UDP, through two gateways, handed down and not; the kernel's VXLAN",
+        pods.TCP: "the same over a TCP connection that lasts",
+        pods.STREAM: "a TCP stream through two gateways, beside the kernel's VXLAN with offloads on and off",
+        pods.JUMBO: "the same over an underlay with an MTU of 9,000",
+    }
+
+    def run(self, build, options, patterns):
+        selected = self.matching(patterns)
+        if os.geteuid() != 0:
+            return [{"case": name, "device": "veth", "skipped": "needs root"} for name in selected]
+        programs = build.program("perf/pods/perf-pods"), build.program("control/cli/isthmus")
+        return pods.measure(selected, programs, options.runs or (3 if options.quick else 5), options.quick)
+
+
 GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(),
-          SettledGroup(), ReferenceGroup()]
+          SettledGroup(), PodsGroup(), ReferenceGroup()]

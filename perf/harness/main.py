@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 sys.dont_write_bytecode = True
@@ -74,6 +75,8 @@ def run(options):
 
 
 def main(argv):
+    # Ended like that, too, it takes away what it has set up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         return run(parse(argv))
     except HarnessError as error:

@@ -35,7 +35,8 @@ def spread_of(row):
         return cycles["median"], cycles["min"], cycles["max"], "cycles/packet"
     if row.get("mpps") is not None:
         return row["mpps"], row["mpps"], row["mpps"], "Mpps"
-    return None
+    figure = row.get("figure")
+    return (figure["median"], figure["min"], figure["max"], figure["unit"]) if figure else None
 
 
 def plot(title, unit, bars):
@@ -73,6 +74,10 @@ def plots(runs):
     return "".join(plot(group, unit, list(bars.items())) for (group, unit), bars in found.items())
 
 
+def shown(value):
+    return escape(value) if isinstance(value, str) else f"{value:,.6g}"
+
+
 def measures(name, rows):
     """Tables of the other figures of each case: losses, balance, memory."""
     text = ""
@@ -81,7 +86,7 @@ def measures(name, rows):
             text += f"<p>{escape(row['case'])}: skipped, {escape(row['skipped'])}</p>"
         for title in ("measures", "stages"):
             if row.get(title):
-                cells = "".join(f"<tr><td>{escape(key)}</td><td>{value:,.6g}</td></tr>"
+                cells = "".join(f"<tr><td>{escape(key)}</td><td>{shown(value)}</td></tr>"
                                 for key, value in row[title].items())
                 text += f"<h3>{escape(label_of(row))}: {title}</h3><table>{cells}</table>"
     return f"<h2>Other figures of {escape(name)}</h2>{text}" if text else ""

@@ -8,7 +8,7 @@ import unittest
 
 from perf_tools import BUILD, ROOT, perf, row  # first: makes perf/harness importable
 
-from harness import cases, instructions, plan, rows
+from harness import cases, instructions, plan, pods, rows
 
 
 class Choices(unittest.TestCase):
@@ -16,7 +16,7 @@ class Choices(unittest.TestCase):
         done = perf("run", "--list")
         self.assertEqual(done.returncode, 0, done.stderr)
         for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp",
-                     "io/xdp/maps", "io/xdp/flood"):
+                     "io/xdp/maps", "io/xdp/flood", "io/xdp/latency/udp", "io/xdp/tcp"):
             self.assertIn(case, done.stdout)
 
     def test_invalid_arguments_are_named_in_the_error(self):
@@ -105,6 +105,26 @@ class Figures(unittest.TestCase):
         result, = cases.IoGroup.bursts(f"io-bench: a warning\n{line}\n")
         self.assertEqual(result["variation"], "rings-256 two cores")
         self.assertEqual(result["measures"], {"% lost of bursts of 64": 0.0, "% lost of bursts of 128": 12.5})
+
+    def test_turns_of_pods_become_rows_with_the_ratio_of_turns_of_one_round(self):
+        def asked(p50, busy):
+            return {"seconds": 1.0, "busy": busy, "tsc_mhz": 2000.0, "requests": 1000, "p50": p50, "p99": 50.0,
+                    "p99.9": 60.0, "max": 70.0}
+        kernel, down = pods.latency_rows(pods.UDP, ("kernel", "handed down"),
+                                         [[asked(20.0, 1.0), asked(40.0, 1.0), asked(30.0, 1.0)],
+                                          [asked(10.0, 0.5), asked(10.0, 0.5), asked(24.0, 0.5)]])
+        self.assertIsNone(kernel.get("ratio_to_reference"))
+        self.assertEqual((down["reference"], down["ratio_to_reference"]), ("kernel", 0.5))
+        self.assertEqual(down["figure"], {"median": 10.0, "min": 10.0, "max": 24.0, "unit": "us", "runs": 3})
+        self.assertEqual(down["measures"]["CPU us per request"], 500.0)
+        self.assertEqual(down["measures"]["p50, us, lowest and highest"], "10.0 to 24.0")
+
+    def test_a_stream_has_a_rate_and_cycles_per_byte(self):
+        turn = {"seconds": 2.0, "busy": 3.0, "tsc_mhz": 2000.0, "bytes": 1_000_000_000, "retransmitted": 7}
+        row_, = pods.stream_rows(pods.STREAM, ("kernel",), [[turn]])
+        self.assertEqual((row_["figure"]["median"], row_["figure"]["unit"]), (4.0, "Gbit/s"))
+        self.assertEqual((row_["measures"]["cycles per byte"], row_["measures"]["cores busy"]), (6.0, 1.5))
+        self.assertEqual(row_["measures"]["segments sent again per GB"], 7.0)
 
     def test_a_comparison_marks_changes_within_the_spread(self):
         text = rows.compare([row("a", 100.0), row("b", 100.0)], [row("a", 110.0), row("b", 100.5)])

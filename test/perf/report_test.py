@@ -17,6 +17,13 @@ class Report(unittest.TestCase):
         for external in ("http:", "https:", "<script", "src="):
             self.assertNotIn(external, text)
 
+    def test_other_figures_are_shown_with_their_unit_or_as_they_are_worded(self):
+        kept = row("io/y", cycles_per_packet=None, mpps=None, measures={"a range": "1 to <2"},
+                   figure={"median": 12.5, "min": 11.0, "max": 14.0, "unit": "us", "runs": 3})
+        text = page.render([("one", [kept])])
+        for word in ("io (us)", ">12.5<", "1 to &lt;2"):
+            self.assertIn(word, text)
+
     def test_a_file_without_results_is_rejected(self):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write("{}")

@@ -30,7 +30,10 @@ class GatewayProcess:
 
     def _config_text(self, hub, settings):
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
-        workers = settings.get("workers", 1)
+        forwarding = f", kernel_forwarding: {settings['kernel_forwarding']}" if "kernel_forwarding" in settings else ""
+        if "local_mtu" in settings:
+            local += f", mtu: {settings['local_mtu']}"
+        workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {settings.get('workers', 1)}"
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
         if "hub_wait" in settings:
             hub_text = f"{hub_text[:-1]}, wait: {settings['hub_wait']}}}"
@@ -43,15 +46,15 @@ class GatewayProcess:
         return f"""\
 gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{cluster_id_text}}}
 engine:
-  workers: {workers}
-  idle: sleep
+  {workers}
+  idle: {settings.get("idle", "sleep")}
   connections: {settings.get("connections", 65536)}
   half_open_limit: {settings.get("half_open_limit", 32768)}
   unknown_endpoint_hold: {hold}
   kernel_flow_hold: {settings.get("kernel_flow_hold", "1m")}
 devices:
-  underlay: {{interface: eth0}}
-  local: {{{local}}}
+  underlay: {{interface: eth0{forwarding}}}
+  local: {{{local}{forwarding}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
 admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]}}
