@@ -183,7 +183,7 @@ class SettledGroup(Group):
         "io/xdp/service/from-fabric": "their replies: out of the tunnel, translated back",
         "io/xdp/hand-down": "64 k new flows: how soon a gateway has handed them down, CPU time of the thread",
         "io/xdp/maps": "the kernel's maps of these flows: memory, and CPU time to fill and empty them",
-        "io/xdp/reload": "handed down, while services, endpoints and a policy are published continuously (goal: 0 lost)",
+        "io/xdp/reload": "handed down, while services, endpoints and a policy are published (goal: 0 lost)",
         "io/xdp/flood": "handed down, beside a flood of connections without a reply (goal: 0 lost)",
         "io/xdp/new-flows": "100,000 short connections a second: what hand-down adds to their cost",
         "io/xdp/helper-calls": "an XDP program with and without helper calls: what the machine's mitigations cost",
