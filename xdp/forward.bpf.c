@@ -7,6 +7,14 @@
  * A decision holds while its lease is valid and the epoch words have not moved, and only for packets of its origin: the
  * peer's own underlay address, kind of tunnel and VNI, or the role of the device.
  *
+ * Left to the engine is what has no checksum over all of its L4 packet (UDP without one, or shorter than its IP packet)
+ * and goes into a tunnel over IPv6, or has come out of one: the outer checksum covers every byte, and only such an
+ * inner one makes its sum known without reading them. RFC 6935 would allow an outer checksum of zero, but only between
+ * ends that are known to take it (RFC 6936 section 4): a kernel's VXLAN device drops it by default, and here it would
+ * leave the VNI, which is the sender's identity, without any check.
+ *
+ * 2026-11-30: frames are padded with zeros to Ethernet's least, as the engine's are (frame.h). Drivers pad what the
+ * stack sends where their hardware needs it, but not what XDP redirects: bnxt pads to 52 bytes in ndo_start_xmit alone.
  * 2026-11-30: what goes back to the device that it came from is redirected there as well. XDP_TX costs a little less,
  * but a veth whose peer has GRO and no program then fills the peer's ring without waking it, and nothing leaves any
  * more.
@@ -438,11 +446,18 @@ static __always_inline int forward(const struct run* run) {
   }
   const __u32 from = arrival.inner + ETH_HLEN;
   const int excess = arrival.length - from - inner.bytes; /* Ethernet padding, for one */
+  const int missing = ETH_ZLEN - (int)(departure.at + inner.bytes);
   if (from != departure.at && bpf_xdp_adjust_head(run->ctx, (int)from - (int)departure.at) != 0) {
     run->counters->flow_unusual++; /* no room in front of it */
     return UP;
   }
-  if ((excess != 0 && bpf_xdp_adjust_tail(run->ctx, -excess) != 0) || !write_packet(run, &departure, flow, &inner)) {
+  if (excess != 0 && bpf_xdp_adjust_tail(run->ctx, -excess) != 0) {
+    return XDP_ABORTED; /* does not happen */
+  }
+  if (missing > 0) {
+    bpf_xdp_adjust_tail(run->ctx, missing); /* with zeros; without room for them, the frame goes as it is */
+  }
+  if (!write_packet(run, &departure, flow, &inner)) {
     return XDP_ABORTED; /* does not happen */
   }
   count(run->counters, lease, inner.bytes, departure.tunnel != 0, arrival.inner != 0);

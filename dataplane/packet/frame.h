@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -29,6 +30,18 @@ struct Frame {
   std::uint32_t length = 0;
   std::uint32_t chunk = kNoChunk;
 };
+
+// The shortest Ethernet frame, without its check sequence. Drivers pad what the kernel's stack sends; what zero-copy
+// AF_XDP sends, and XDP redirects, they leave as it is, and not all hardware pads.
+inline constexpr std::uint32_t kShortestFrame = 60;
+// The length to send the frame with; a short one is padded with zeros, in its chunk, first.
+[[nodiscard]] inline std::uint32_t padded_length(const Frame& frame) noexcept {
+  if (frame.length < kShortestFrame) [[unlikely]] {
+    std::memset(frame.data + frame.length, 0, kShortestFrame - frame.length);
+    return kShortestFrame;
+  }
+  return frame.length;
+}
 
 // The pages of a frame pool: reserved huge pages (MAP_HUGETLB), transparent huge pages, or ordinary pages.
 enum class FramePages : std::uint8_t { kReserved, kTransparent, kOrdinary };

@@ -355,14 +355,15 @@ unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
   for (const Frame& frame : frames.first(accepted)) {
     const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
     // The kernel drops a descriptor that crosses a chunk boundary and never completes it: the chunk would leak.
-    if (frame.length == 0 || (offset & (pool_.chunk_bytes() - 1)) + frame.length > pool_.chunk_bytes()) {
+    if (frame.length == 0 || (offset & (pool_.chunk_bytes() - 1)) + std::max(frame.length, kShortestFrame) > pool_.chunk_bytes()) {
       counters_.oversize.add(1);
       pool_.release(frame.chunk);
       continue;
     }
     retain(frame.chunk);
-    tx_.push(xdp_desc{offset, frame.length, 0});
-    bytes += frame.length;
+    const std::uint32_t length = padded_length(frame);
+    tx_.push(xdp_desc{offset, length, 0});
+    bytes += length;
     ++queued;
   }
   if (queued > 0) {

@@ -77,13 +77,14 @@ class MemoryQueue final : public DeviceQueue {
     unsigned n = 0;
     std::uint64_t bytes = 0;
     for (const Frame& frame : frames) {
+      const std::uint32_t length = padded_length(frame);
       if (writer_) {
-        writer_->write({frame.data, frame.length});
-      } else if (!lane_->out.push({frame.data, frame.length})) {
+        writer_->write({frame.data, length});
+      } else if (!lane_->out.push({frame.data, length})) {
         counters_.tx_full.add(frames.size() - n);
         break;
       }
-      bytes += frame.length;
+      bytes += length;
       pool_.release(frame.chunk);
       ++n;
     }

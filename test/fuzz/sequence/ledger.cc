@@ -31,13 +31,16 @@ bool is_icmp_error(const Dissected& packet) {
   return packet.protocol == IpProtocol::kIcmpv6 && packet.icmp_type < 128;
 }
 
-// The length in the IP header is that of the frame.
+// The length in the IP header is that of the frame, but for the zeros that make it long enough for Ethernet.
 void check_length(const FrameBytes& frame) {
   must(frame.size() >= kEthernet + kIpv4);
   const auto word = [&](std::size_t at) { return static_cast<std::size_t>(frame[at] << 8 | frame[at + 1]); };
   const bool v4 = word(12) == 0x0800;
   must(v4 || (word(12) == 0x86dd && frame.size() >= kEthernet + kIpv6));
-  must(frame.size() == kEthernet + (v4 ? word(kEthernet + 2) : word(kEthernet + 4) + kIpv6));
+  const std::size_t length = kEthernet + (v4 ? word(kEthernet + 2) : word(kEthernet + 4) + kIpv6);
+  must(frame.size() == std::max<std::size_t>(length, kShortestFrame));
+  must(std::all_of(frame.begin() + static_cast<std::ptrdiff_t>(length), frame.end(),
+                   [](std::uint8_t byte) { return byte == 0; }));
 }
 
 // The quoted packet is one that the error's receiver has sent: from its address, as it was.

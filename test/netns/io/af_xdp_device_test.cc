@@ -128,6 +128,15 @@ TEST_F(AfXdpDeviceTest, ForwardsWithBusyPolling) {
   expect_all_arrive(kLeft, "left", kRight, "right", 200, 100, [&] { forwarder.round(); });
 }
 
+TEST_F(AfXdpDeviceTest, ShortFramesArePadded) {
+  make();
+  open({});
+  Forwarder forwarder(*left_, right_.get());
+  expect_all_arrive(kLeft, "left", kRight, "right", 50, 6, [&] { forwarder.round(); });
+  EXPECT_EQ(forwarder.left().counters().rx_bytes, 50u * (6 + 42));
+  EXPECT_EQ(forwarder.right().counters().tx_bytes, 50u * 60);
+}
+
 TEST_F(AfXdpDeviceTest, PacketsOfTheLargestSingleBufferMtuAreForwarded) {
   make(3506);
   AfXdpOptions options;

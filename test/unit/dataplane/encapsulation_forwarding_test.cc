@@ -304,7 +304,9 @@ TEST(EncapsulationForwarding, BytesBehindTheInnerPacketAreLeftOut) {
       FrameBytes ethernet_padding =
           rig.tunnelled(tcp(rig.at.west, rig.at.client, kAck), rig.at.west_gateway, kWestIdentity).bytes();
       ethernet_padding.resize(ethernet_padding.size() + padding, 0x77);
-      EXPECT_EQ(rig.raw(true, ethernet_padding).only().bytes.size(), 14u + 40);
+      const FrameBytes sent = rig.raw(true, ethernet_padding).only().bytes;
+      EXPECT_EQ(sent.size(), kShortestFrame);
+      EXPECT_TRUE(std::all_of(sent.begin() + 14 + 40, sent.end(), [](std::uint8_t byte) { return byte == 0; }));
     }
   }
 }

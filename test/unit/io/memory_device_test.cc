@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <thread>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -43,6 +45,23 @@ class MemoryDeviceTest : public testing::Test {
   std::unique_ptr<FramePool> pool_;
   std::vector<std::string> files_;
 };
+
+TEST_F(MemoryDeviceTest, AShortFrameIsPaddedWithZeros) {
+  auto dev = device({});
+  auto q = queue(*dev);
+  for (const std::size_t length : {1u, 42u, 59u, 60u, 61u}) {
+    ASSERT_TRUE(dev->inject(frame_of(90, 0xee)));
+    ASSERT_TRUE(dev->inject(frame_of(length, 7)));
+    Frame burst[2];
+    ASSERT_EQ(q->receive(burst), 2u);
+    std::swap(burst[0].length, burst[1].length);  // the long one is cut, as by the removal of a header
+    EXPECT_EQ(q->transmit({burst, 1}), 1u);
+    FrameBytes sent = frame_of(length, 0xee);
+    sent.resize(std::max<std::size_t>(length, 60), 0);
+    EXPECT_EQ(dev->take(), sent);
+    pool_->release(burst[1].chunk);
+  }
+}
 
 TEST_F(MemoryDeviceTest, InjectedFramesArriveInOrderWithHeadroomAndSentFramesCanBeTaken) {
   auto dev = device({});

@@ -45,6 +45,25 @@ TEST_F(ForwardProgramTest, PacketsGoEveryWayInAndOut) {
   }
 }
 
+TEST_F(ForwardProgramTest, AShortFrameIsPaddedWithZerosWhateverItWasPaddedWith) {
+  for (const Way in : kWays) {
+    for (const bool udp : {false, true}) {
+      for (std::uint16_t payload = 0; payload < 21; ++payload) {
+        SCOPED_TRACE("in " + std::to_string(static_cast<int>(in)) + (udp ? " UDP " : " TCP ") +
+                     std::to_string(payload));
+        const PacketSpec before = inside({.udp = udp}).with_payload(payload), after = translated(before);
+        hand_down(before, decision(before, after, in, Way::kLocal));
+        FrameBytes frame = arriving(before, in);
+        frame.resize(std::max<std::size_t>(frame.size(), kShortestFrame), 0xee);
+        const SteeredLeg::Run ran = run(in, frame);
+        ASSERT_EQ(ran.action, static_cast<unsigned>(XDP_REDIRECT));
+        expect_sent(ran, after, Way::kLocal);
+        EXPECT_EQ(lease().bytes, before.ip_bytes().size());
+      }
+    }
+  }
+}
+
 TEST_F(ForwardProgramTest, AWithdrawnDecisionIsUsedForNoMorePacket) {
   const PacketSpec before = inside({});
   const FrameBytes frame = arriving(before, Way::kLocal);

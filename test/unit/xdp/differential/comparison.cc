@@ -39,7 +39,11 @@ std::size_t inner_bytes(const FrameBytes& sent, const TunnelEnds& ours) {
   const bool in_ipv6 =
       !ours.ipv6.is_unspecified() && half_at(sent, 12) == 0x86dd && sent.size() > kInIpv6 &&
       std::equal(sent.begin() + kIpv6Source, sent.begin() + kIpv6Source + 16, ours.ipv6.bytes().begin());
-  return sent.size() - (has_counted_id(sent, ours) ? kInIpv4 : in_ipv6 ? kInIpv6 : kEthernet);
+  if (in_ipv6 || has_counted_id(sent, ours)) {
+    return sent.size() - (in_ipv6 ? kInIpv6 : kInIpv4);
+  }
+  constexpr std::size_t kIpv6 = 40;  // the frame may be padded
+  return half_at(sent, 12) == 0x0800 ? half_at(sent, kEthernet + 2) : half_at(sent, kEthernet + 4) + kIpv6;
 }
 
 // Whether the engine may take it for the end of a connection, or for the start of another one.
