@@ -254,7 +254,8 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
   if (!current.is_steer()) {
     return foreign_program(interface, current);
   }
-  if (engine_alive(current)) {
+  const bool own = before != nullptr && current.id == before->id_;  // it has come back with the interface
+  if (!own && engine_alive(current)) {
     return Error{
         "another isthmus engine is running on the interface (steer program id " + std::to_string(current.id) + ")",
         interface.name, "stop the other engine first"};

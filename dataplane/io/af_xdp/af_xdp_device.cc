@@ -76,6 +76,10 @@ class AfXdpDevice final : public Device {
   [[nodiscard]] Status open_leg();
   [[nodiscard]] Status start_forwarding();
   void check_transmission();
+  // It may have come back with the same number.
+  [[nodiscard]] bool lost_interface() const {
+    return std::any_of(open_->begin(), open_->end(), [](const AfXdpQueue* queue) { return queue->lost_interface(); });
+  }
   [[nodiscard]] std::string describe_forwarding() const;
   void check_facts(const NetdevFacts& now, DeviceCondition& condition);
   void check_program(DeviceCondition& condition);
@@ -326,7 +330,7 @@ DeviceCondition AfXdpDevice::check() {
     condition.up = false;
     condition.problems.push_back(
         {"the interface was removed", name, "make it again: the gateway then takes it into use by itself"});
-  } else if (now->index != leg_.interface.index || reopen_error_) {
+  } else if (now->index != leg_.interface.index || reopen_error_ || lost_interface()) {
     condition.up = false;
     condition.reopen = now->up && Clock::now() >= next_reopen_;
     condition.problems.push_back(reopen_error_.value_or(Error{"the interface was made anew and is not in use yet", name,

@@ -37,6 +37,10 @@ void AfXdpQueue::use(std::shared_ptr<SteerProgram> steer) {
   steer_ = std::move(steer);
 }
 
+bool AfXdpQueue::lost_interface() const noexcept {
+  return std::any_of(sockets_.begin(), sockets_.end(), [](const auto& socket) { return socket->lost_interface(); });
+}
+
 Status AfXdpQueue::add_socket(const XskSettings& settings, ZeroCopy zero_copy) {
   auto socket = std::make_unique<XskSocket>(settings, pool_, counters_);
   Status added = umem_->add(*socket, zero_copy, on_bound());

@@ -38,6 +38,8 @@ class AfXdpQueue final : public DeviceQueue {
   // Closes all sockets; those added from now on belong to `steer`. Until one is added, nothing is received or sent.
   // Control thread, while no worker runs.
   void use(std::shared_ptr<SteerProgram> steer);
+  // Control thread; also while the worker runs.
+  [[nodiscard]] bool lost_interface() const noexcept;
   [[nodiscard]] const Share& share() const noexcept { return share_; }
   [[nodiscard]] FramePool& pool() const noexcept { return pool_; }
 

@@ -355,7 +355,8 @@ unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
   for (const Frame& frame : frames.first(accepted)) {
     const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
     // The kernel drops a descriptor that crosses a chunk boundary and never completes it: the chunk would leak.
-    if (frame.length == 0 || (offset & (pool_.chunk_bytes() - 1)) + std::max(frame.length, kShortestFrame) > pool_.chunk_bytes()) {
+    if (frame.length == 0 ||
+        (offset & (pool_.chunk_bytes() - 1)) + std::max(frame.length, kShortestFrame) > pool_.chunk_bytes()) {
       counters_.oversize.add(1);
       pool_.release(frame.chunk);
       continue;
@@ -422,6 +423,16 @@ XskSocket::KernelCounters XskSocket::kernel_counters() const noexcept {
   since(counters.too_long, before_.too_long);
   since(counters.refused, before_.refused);
   return counters;
+}
+
+// The kernel tells once.
+bool XskSocket::lost_interface() noexcept {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == ENETDOWN) {
+    lost_interface_ = true;
+  }
+  return lost_interface_;
 }
 
 XskSocket::KernelCounters XskSocket::all_counters() const noexcept {

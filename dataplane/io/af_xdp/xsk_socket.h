@@ -59,6 +59,9 @@ class XskSocket {
   [[nodiscard]] HandedSocket describe() const;
   void close() noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  // Its interface has been removed, or moved to another network namespace, whatever has its name and number now.
+  // Control thread; also while the worker runs.
+  [[nodiscard]] bool lost_interface() noexcept;
   [[nodiscard]] const XskSettings& settings() const noexcept { return settings_; }
 
   // The worker's side.
@@ -105,6 +108,7 @@ class XskSocket {
   unsigned chunk_shift_;
   UniqueFd fd_;
   bool zero_copy_ = false;
+  bool lost_interface_ = false;
   KernelCounters before_;  // of the process before this one
   std::vector<Mapping> mappings_;
   XskProducer<std::uint64_t> fill_;

@@ -125,6 +125,22 @@ TEST_F(DeviceLifeTest, AnInterfaceThatWasMadeAnewIsTakenIntoUse) {
   EXPECT_GT(forwarder.left().counters().rx_packets, before.rx_packets);
 }
 
+TEST_F(DeviceLifeTest, AnInterfaceThatComesBackUnderItsNumberIsTakenIntoUse) {
+  make();
+  Forwarder forwarder(*device_, nullptr);
+  expect_received(forwarder);
+  const int index = find_interface("u0")->index;
+  lab_->move_left_away_and_back();
+  ASSERT_EQ(find_interface("u0")->index, index);
+  const DeviceCondition back = device_->check();
+  EXPECT_FALSE(back.up);
+  ASSERT_TRUE(back.reopen);
+  const Status reopened = device_->reopen();
+  ASSERT_TRUE(reopened.ok()) << reopened.error().text();
+  EXPECT_TRUE(device_->check().up);
+  expect_received(forwarder);
+}
+
 TEST_F(DeviceLifeTest, AnInterfaceMadeAnewWithTooFewQueuesIsAProblemUntilItHasThem) {
   make();
   Forwarder first(*device_, nullptr, WorkerId{0}, 2);

@@ -121,8 +121,21 @@ void Lab::make_left() {
   run_in("left", std::string("ip address add 10.1.0.1/16 dev l0 && ip route add default dev l0 &&") +
                      " ip neigh add 10.2.0.1 lladdr " + kMacs[1] + " dev l0 &&" + " ip neigh add 10.1.0.254 lladdr " +
                      kMacs[1] + " dev l0 && ip neigh add 192.0.2.1 lladdr " + kMacs[1] + " dev l0");
+  set_up_left();
+}
+
+void Lab::set_up_left() {
   run_in("gateway", std::string("ip address add 10.1.0.254/16 dev u0 && ip address add 192.0.2.1/32 dev u0 &&") +
                         " ip neigh add 10.1.0.1 lladdr " + kMacs[0] + " dev u0");
+}
+
+void Lab::move_left_away_and_back() {
+  sh("ip netns add " + name("away"));
+  run_in("gateway", "ip link set u0 netns " + name("away"));
+  run_in("away", "ip link set u0 netns " + name("gateway"));
+  sh("ip netns del " + name("away"));
+  run_in("gateway", "ip link set u0 up");
+  set_up_left();
 }
 
 void Lab::remove_left() { run_in("gateway", "ip link del u0"); }

@@ -57,10 +57,13 @@ class Lab {
   // Removes the left pair, or makes it again.
   void remove_left();
   void make_left();
+  // Moves its gateway end to another namespace, and back under the same number.
+  void move_left_away_and_back();
 
  private:
   [[nodiscard]] std::string name(const std::string& where) const;
   void run_in(const std::string& where, const std::string& command);
+  void set_up_left();
   void make_pair(const std::string& end, const std::string& where, const char* mac, const std::string& peer,
                  const char* peer_mac);
   unsigned mtu_;
