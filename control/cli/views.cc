@@ -76,8 +76,10 @@ std::string handed_down_text(const json& s) {
   for (const json* device : list_of(s, "devices")) {
     packets += number_of(member(*device, "forwarded_in_kernel"), "packets");
   }
-  return count_of(down, "now") + " of at most " + count_of(down, "capacity") + " connections forwarded by XDP, " +
-         std::to_string(packets) + " packets since its start";
+  const std::string one_way =
+      number_of(down, "one_way") == 0 ? "" : " (" + count_of(down, "one_way") + " of them in one direction)";
+  return count_of(down, "now") + " of at most " + count_of(down, "capacity") + " connections forwarded by XDP" +
+         one_way + ", " + std::to_string(packets) + " packets since its start";
 }
 
 std::string status_facts(const json& s) {
@@ -258,6 +260,13 @@ std::string endpoints_view(const json& content) {
   return table.empty() ? "no endpoints\n" : table.text() + truncation_note(content, rows.size());
 }
 
+// Who forwards: both directions, or the client's packets and the replies.
+std::string forwarder_text(const json& connection) {
+  const bool there = is_set(connection, "forward_handed_down"), back = is_set(connection, "reply_handed_down");
+  const std::string text = there ? "xdp" : "engine";
+  return there == back ? text : text + (back ? "/xdp" : "/engine");
+}
+
 std::string connections_view(const json& content) {
   Table table{{"PROTO"},
               {"CLIENT"},
@@ -279,9 +288,9 @@ std::string connections_view(const json& content) {
     table.add({text_of(*f, "protocol"), endpoint_text(text_of(*f, "client"), number_of(*f, "client_port")),
                endpoint_text(text_of(*f, "frontend"), number_of(*f, "frontend_port")),
                endpoint_text(text_of(*f, "backend"), number_of(*f, "backend_port")), or_dash(text_of(*f, "service")),
-               via.empty() ? std::string("local") : via, text_of(*f, "state"),
-               is_set(*f, "handed_down") ? "xdp" : "engine", count_of(*f, "forward_packets"),
-               count_of(*f, "reply_packets"), duration_text(number_of(*f, "idle_seconds") * 1000)});
+               via.empty() ? std::string("local") : via, text_of(*f, "state"), forwarder_text(*f),
+               count_of(*f, "forward_packets"), count_of(*f, "reply_packets"),
+               duration_text(number_of(*f, "idle_seconds") * 1000)});
   }
   return table.empty() ? "no connections\n" : table.text() + truncation_note(content, rows.size());
 }

@@ -114,7 +114,7 @@ struct FlowRecord {
   Identity source_identity;
   std::uint64_t forward_packets = 0, forward_bytes = 0, reply_packets = 0, reply_bytes = 0;
   bool established = false, closing = false;
-  bool handed_down = false;  // XDP forwards it, while its decisions stand
+  bool forward_handed_down = false, reply_handed_down = false;  // XDP forwards them, while their decisions stand
   std::uint32_t idle_seconds = 0, expires_in_seconds = 0;
 };
 

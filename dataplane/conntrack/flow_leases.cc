@@ -60,12 +60,24 @@ bool FlowTable::refresh(Connection& connection, Seconds now) const noexcept {
   const std::uint32_t pair = connection.shared.lease.load(std::memory_order_relaxed);
   bool moved = false;
   for (const Direction direction : {Direction::kForward, Direction::kReply}) {
-    if (pair != 0 && leases_.take_moved(pair, direction)) {
-      lifecycle::record(connection, direction, now, 0);
-      moved = true;
+    if (pair != 0) {
+      leases_.tell_moved(pair, direction, [&] {
+        lifecycle::record(connection, direction, now, 0);
+        moved = true;
+      });
     }
   }
   return moved;
+}
+
+// The expiry of a connection that XDP forwards is not known before its leases are looked at; and where another thread
+// has just done so, before it is looked at again.
+bool FlowTable::expired(Connection& connection, Seconds now) const noexcept {
+  if (lifecycle::expires_in(connection, timeouts_, now) != 0) {
+    return false;
+  }
+  refresh(connection, now);
+  return lifecycle::expires_in(connection, timeouts_, now) == 0;
 }
 
 std::vector<FlowRef> FlowTable::earlier() const {

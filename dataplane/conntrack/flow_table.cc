@@ -31,7 +31,7 @@ Hit FlowTable::find([[maybe_unused]] WorkerId worker, const FlowKey& key, std::u
                     Seconds now) const noexcept {
   assert(quiescence_.inside(worker.value()));
   const Hit hit = find_hashed(key, hash);
-  return hit && lifecycle::expires_in(*hit.connection, timeouts_, now) != 0 ? hit : Hit{};
+  return hit && !expired(*hit.connection, now) ? hit : Hit{};
 }
 
 Hit FlowTable::find_locked([[maybe_unused]] WorkerId worker, const FlowKey& key, std::uint64_t hash) noexcept {
@@ -417,13 +417,12 @@ void FlowTable::forget(WorkerId worker, DirectionLine& line) noexcept {
 
 bool FlowTable::remove(WorkerId worker, const Hit& hit) noexcept { return remove_if(worker, hit.slot, {}); }
 
-// The expiry of a connection that XDP forwards is not known before its leases are looked at.
 bool FlowTable::meets(Connection& c, const Condition& condition) const noexcept {
   if (c.shared.checksum.load(std::memory_order_relaxed) == 0) {
     return false;
   }
   if (condition.expired_at != nullptr) {
-    return lifecycle::expires_in(c, timeouts_, *condition.expired_at) == 0 && !refresh(c, *condition.expired_at);
+    return expired(c, *condition.expired_at);
   }
   return !(condition.half_open && c.opened()) &&
          (condition.reference == nullptr ||

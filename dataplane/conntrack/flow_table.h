@@ -321,8 +321,7 @@ class FlowTable {
   void take_back(Connection& connection, std::uint32_t pair) noexcept;
   // By worker. Only where connections are handed down.
   [[nodiscard]] HotFlows& hot_flows(WorkerId worker) noexcept { return hot_flows_[worker.value()]; }
-  // Where XDP has forwarded packets since the last call: counts that as use now. True: it has. Any thread, inside its
-  // read section.
+  // Where XDP has forwarded packets since the last call: counts that as use now. Any thread, inside its read section.
   bool refresh(Connection& connection, Seconds now) const noexcept;
   // Adopted connections that an earlier process had handed down, until forget_earlier(). Control thread.
   [[nodiscard]] std::vector<FlowRef> earlier() const;
@@ -418,6 +417,7 @@ class FlowTable {
     bool half_open = false;
   };
   [[nodiscard]] bool meets(Connection& connection, const Condition& condition) const noexcept;
+  [[nodiscard]] bool expired(Connection& connection, Seconds now) const noexcept;
   bool remove_if(WorkerId worker, std::uint32_t slot, const Condition& condition) noexcept;
   // What XDP has forwarded of it, in all.
   [[nodiscard]] LeaseCount forwarded(const Connection& connection, Direction direction) const noexcept;

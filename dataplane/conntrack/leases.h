@@ -10,7 +10,9 @@
 // at least one of the two sees the other, and whoever does withdraws. Nothing but the thread makes a lease valid, and a
 // stamp replaces a valid word only (compare and swap): what is withdrawn stays so.
 // A pair's number is used again only after every worker has passed a quiescent point since the connection lost it: a
-// worker that still has the number writes to leases of nobody.
+// worker that still has the number writes to leases of nobody. Of the pair's two leases one may be valid, and the other
+// belong to nobody: withdrawing that one means nothing, and is undone (reopen) before its direction is read to be
+// handed down.
 //
 // Counts. A lease counts on from what XDP has forwarded of the direction before, so that there is one number of it at
 // any time: in the lease while the connection has a pair, else in ForwardedCounts. A crash leaves the counts in the
@@ -53,6 +55,10 @@ class Leases {
   [[nodiscard]] static constexpr std::uint32_t index(std::uint32_t pair, Direction direction) noexcept {
     return 2 * pair + static_cast<std::uint32_t>(direction);
   }
+  [[nodiscard]] static constexpr std::uint32_t pair_of(std::uint32_t index) noexcept { return index / 2; }
+  [[nodiscard]] static constexpr Direction direction_of(std::uint32_t index) noexcept {
+    return static_cast<Direction>(index % 2);
+  }
 
   [[nodiscard]] LeaseState state(std::uint32_t pair, Direction direction) const noexcept {
     return static_cast<LeaseState>(word(pair, direction).load(std::memory_order_seq_cst) >> 32);
@@ -64,12 +70,12 @@ class Leases {
   // Workers, after their change of the connection; any other thread that knows that the pair is somebody's. The first
   // reason stays.
   void withdraw(const ConnectionShared& shared, LeaseState why) const noexcept {
-    if (const std::uint32_t pair = pair_of(shared); pair != 0) [[unlikely]] {
+    if (const std::uint32_t pair = number_of(shared); pair != 0) [[unlikely]] {
       withdraw(pair, why);
     }
   }
   void withdraw(const ConnectionShared& shared, Direction direction, LeaseState why) const noexcept {
-    if (const std::uint32_t pair = pair_of(shared); pair != 0) [[unlikely]] {
+    if (const std::uint32_t pair = number_of(shared); pair != 0) [[unlikely]] {
       withdraw(pair, direction, why);
     }
   }
@@ -87,7 +93,7 @@ class Leases {
   }
   // The decision stands as of words of this sum. Nothing, where the lease is not valid.
   void stamp(const ConnectionShared& shared, Direction direction, std::uint32_t sum) const noexcept {
-    if (const std::uint32_t pair = pair_of(shared); pair != 0) [[unlikely]] {
+    if (const std::uint32_t pair = number_of(shared); pair != 0) [[unlikely]] {
       stamp(pair, direction, sum);
     }
   }
@@ -99,15 +105,26 @@ class Leases {
     }
   }
 
+  [[nodiscard]] bool holds(const ConnectionShared& shared, Direction direction) const noexcept {
+    const std::uint32_t pair = number_of(shared);
+    return pair != 0 && state(pair, direction) == LeaseState::kLeased;
+  }
+
   // What XDP has forwarded of the direction, also under other pairs.
   [[nodiscard]] LeaseCount count(std::uint32_t pair, Direction direction) const noexcept {
     const isthmus_lease& lease = leases_[index(pair, direction)];
     return {__atomic_load_n(&lease.packets, __ATOMIC_RELAXED), __atomic_load_n(&lease.bytes, __ATOMIC_RELAXED)};
   }
-  // Whether XDP has forwarded packets since the last call. Any thread; of two at the same time one is told.
-  [[nodiscard]] bool take_moved(std::uint32_t pair, Direction direction) const noexcept {
+  // Calls used() where XDP has forwarded packets since it was last called. Any thread. Whoever does not call it any
+  // more finds what the last one has done.
+  template <typename Used>
+  void tell_moved(std::uint32_t pair, Direction direction, Used&& used) const noexcept {
     const std::uint64_t now = count(pair, direction).packets;
-    return told_[index(pair, direction)].exchange(now, std::memory_order_relaxed) != now;
+    std::atomic<std::uint64_t>& told = told_[index(pair, direction)];
+    if (told.load(std::memory_order_acquire) != now) {
+      used();
+      told.store(now, std::memory_order_release);
+    }
   }
 
   // The hand-down thread ------------------------------------------------------------------------------------------
@@ -124,11 +141,15 @@ class Leases {
     std::uint64_t none = of(0, LeaseState::kNone);
     return word(pair, direction).compare_exchange_strong(none, of(sum, LeaseState::kLeased), std::memory_order_seq_cst);
   }
+  // Whoever withdrew it did so before: a direction that is read from here on is as it has become, or withdraws anew.
+  void reopen(std::uint32_t pair, Direction direction) const noexcept {
+    word(pair, direction).store(of(0, LeaseState::kNone), std::memory_order_seq_cst);
+  }
   // Of a pair that belongs to nobody and that no program uses: as new.
   void clear(std::uint32_t pair) const noexcept {
     for (const Direction direction : {Direction::kForward, Direction::kReply}) {
       begin(pair, direction, {});
-      word(pair, direction).store(of(0, LeaseState::kNone), std::memory_order_seq_cst);
+      reopen(pair, direction);
     }
   }
 
@@ -139,7 +160,7 @@ class Leases {
   [[nodiscard]] static constexpr std::uint64_t of(std::uint32_t sum, LeaseState state) noexcept {
     return sum | std::uint64_t{static_cast<std::uint32_t>(state)} << 32;
   }
-  [[nodiscard]] static std::uint32_t pair_of(const ConnectionShared& shared) noexcept {
+  [[nodiscard]] static std::uint32_t number_of(const ConnectionShared& shared) noexcept {
     return shared.lease.load(std::memory_order_seq_cst);
   }
   [[nodiscard]] Word word(std::uint32_t pair, Direction direction) const noexcept {
@@ -148,7 +169,7 @@ class Leases {
   }
 
   std::span<isthmus_lease> leases_;
-  std::unique_ptr<std::atomic<std::uint64_t>[]> told_;  // packets at the last take_moved()
+  std::unique_ptr<std::atomic<std::uint64_t>[]> told_;  // packets at the last tell_moved()
 };
 
 }  // namespace isthmus

@@ -67,16 +67,17 @@ bool HandDown::round(bool look_at_all) {
   }
   const bool posted = take_posts();
   if (look_at_all || look_again_) {
-    look();
+    look(look_at_all);
   }
   if (look_at_all) {
     add_expected();
   }
-  const bool leaving = !leaving_.empty();
+  const bool leaving = !leaving_.empty() || !erased_.empty();
   take_back();
-  free_pairs();
+  free_leases();
   hand_down();
   now_.store(used(), std::memory_order_relaxed);
+  one_way_now_.store(one_way_, std::memory_order_relaxed);
   return posted || leaving || !leaving_.empty() || !unlinked_.empty();
 }
 
@@ -140,10 +141,10 @@ void HandDown::peers_moved(const Snapshot& snapshot, const std::set<PeerId>& cha
     return;
   }
   for (std::uint32_t number = 1; number < pairs_.size(); ++number) {
-    const Pair& pair = pairs_[number];
-    for (const std::size_t d : {0U, 1U}) {
-      if (pair.used && (records_.stale(pair.tunnel[d]) || records_.stale(pair.from[d]))) {
-        shared_.flows->leases().withdraw(number, LeaseState::kPeerMoved);
+    for (const Direction direction : kDirections) {
+      const Way& way = pairs_[number].ways[static_cast<std::size_t>(direction)];
+      if (records_.stale(way.tunnel) || records_.stale(way.from)) {
+        shared_.flows->leases().withdraw(number, direction, LeaseState::kPeerMoved);
       }
     }
   }
@@ -152,6 +153,7 @@ void HandDown::peers_moved(const Snapshot& snapshot, const std::set<PeerId>& cha
 void HandDown::add_to(TableCounts& counts) const {
   const auto back = [&](LeaseState why) { return taken_back_[static_cast<std::size_t>(why)].get(); };
   counts.handed_down_now = now_.load(std::memory_order_relaxed);
+  counts.handed_down_one_way = one_way_now_.load(std::memory_order_relaxed);
   counts.handed_down_capacity = pairs_.size() - 1;
   counts.handed_down = handed_down_.get();
   counts.taken_back_removed = back(LeaseState::kRemoved);
@@ -161,6 +163,7 @@ void HandDown::add_to(TableCounts& counts) const {
   counts.taken_back_cold = back(LeaseState::kCold);
   counts.hand_down_no_room = hand_down_no_room_.get();
   counts.hand_down_insert_failures = hand_down_insert_failures_.get();
+  counts.hand_down_wait_failures = hand_down_wait_failures_.get();
   for (unsigned worker = 0; worker < workers_; ++worker) {
     counts.hand_down_posts_lost += shared_.flows->hot_flows(WorkerId{static_cast<std::uint8_t>(worker)}).lost();
   }
@@ -199,70 +202,80 @@ void HandDown::hand_down() {
 void HandDown::prepare(FlowRef flow) {
   FlowTable& flows = *shared_.flows;
   Connection* const connection = flows.find(flow);
-  if (connection == nullptr || connection->shared.lease.load(std::memory_order_relaxed) != 0) {
+  if (connection == nullptr || !can_go_down(*connection)) {
     return;
   }
-  Pair pair;
-  pair.flow = flow;
-  std::array<const DirectionBlock*, 2> blocks{};
+  std::uint32_t number = connection->shared.lease.load(std::memory_order_relaxed);
+  const bool first = number == 0;
+  if (first && free_.empty()) {
+    if (able(flows.block(*connection, Direction::kForward)) || able(flows.block(*connection, Direction::kReply))) {
+      hand_down_no_room_.add();
+    }
+    return;
+  }
+  number = first ? free_.back() : number;
+  std::array<bool, 2> enters{};
+  for (const Direction direction : kDirections) {
+    enters[static_cast<std::size_t>(direction)] =
+        prepare(Leases::index(number, direction), connection->line(direction));
+  }
+  if (first && (enters[0] || enters[1])) {
+    free_.pop_back();
+    pairs_[number].used = true;
+    pairs_[number].flow = flow;
+    flows.lend(*connection, number);
+    pairs_[number].looked = forwarded(number);
+  }
   for (const Direction direction : kDirections) {
     const auto d = static_cast<std::size_t>(direction);
-    pair.block[d] = connection->line(direction).block.load(std::memory_order_seq_cst);
-    blocks[d] = flows.block_at(pair.block[d]);
-    pair.key[d] = key_of(connection->line(direction).key);
+    if (enters[d] && !stands(pairs_[number].ways[d], connection->line(direction))) {
+      flows.leases().withdraw(number, direction, LeaseState::kRedecided);
+    }
   }
-  if (!can_go_down(*connection, blocks, egresses_) ||
-      !(arrives_at_program(*blocks[0]) || arrives_at_program(*blocks[1]))) {
-    return;
-  }
-  if (free_.empty()) {
-    hand_down_no_room_.add();
-    return;
-  }
-  if (!take_records(pair, blocks)) {
-    give_back_records(pair);
-    return;
-  }
-  const std::uint32_t number = free_.back();
-  free_.pop_back();
-  pair.used = true;
-  pairs_[number] = pair;
-  flows.lend(*connection, number);
-  pairs_[number].looked = forwarded(number);
-  for (const Direction direction : kDirections) {
-    const auto d = static_cast<std::size_t>(direction);
-    keys_.push_back(pair.key[d]);
-    flows_.push_back(flow_of(*blocks[d], connection->line(direction).key.family,
-                             {Leases::index(number, direction), pair.hop[d], pair.tunnel[d], pair.from[d]}));
-  }
-  if (!stands(pair, *connection)) {
-    flows.leases().withdraw(number, LeaseState::kRedecided);
-  }
-  entering_.push_back(number);
 }
 
-bool HandDown::take_records(Pair& pair, const std::array<const DirectionBlock*, 2>& blocks) {
+// True: it is on its way.
+bool HandDown::prepare(std::uint32_t lease, const DirectionLine& line) {
+  Way& way = way_of(lease);
+  if (way.stage != Stage::kUp) {
+    return false;
+  }
+  shared_.flows->leases().reopen(Leases::pair_of(lease), Leases::direction_of(lease));
+  way.block = line.block.load(std::memory_order_seq_cst);
+  const DirectionBlock* const block = shared_.flows->block_at(way.block);
+  if (!able(block) || !take_records(way, *block)) {
+    give_back_records(way);
+    return false;
+  }
+  one_way_ = other_of(lease).stage == Stage::kUp ? one_way_ + 1 : one_way_ - 1;
+  way.stage = Stage::kEntering;
+  way.key = key_of(line.key);
+  keys_.push_back(way.key);
+  flows_.push_back(flow_of(*block, line.key.family, {lease, way.hop, way.tunnel, way.from}));
+  entering_.push_back(lease);
+  return true;
+}
+
+bool HandDown::able(const DirectionBlock* block) const {
+  return block != nullptr && can_go_down(*block, egresses_) && arrives_at_program(*block);
+}
+
+bool HandDown::take_records(Way& way, const DirectionBlock& block) {
   const Snapshot* const snapshot = shared_.snapshot.load(std::memory_order_acquire);
   if (snapshot == nullptr) {
     return false;
   }
-  for (std::size_t d = 0; d < blocks.size(); ++d) {
-    const DirectionBlock& block = *blocks[d];
-    pair.hop[d] = records_.take_hop(block.adjacency);
-    bool have = pair.hop[d] != 0;
-    if (have && (block.flags & DirectionBlock::kTunnel) != 0) {
-      pair.tunnel[d] = records_.take_tunnel(*snapshot->peers, block.encap_peer);
-      have = pair.tunnel[d] != 0;
-    }
-    if (have && block.origin.side() == Side::kFabric) {
-      pair.from[d] = records_.take_tunnel(*snapshot->peers, block.origin.peer());
-      have = pair.from[d] != 0;
-    }
-    if (!have) {
-      return false;
-    }
+  way.hop = records_.take_hop(block.adjacency);
+  bool have = way.hop != 0;
+  if (have && (block.flags & DirectionBlock::kTunnel) != 0) {
+    way.tunnel = records_.take_tunnel(*snapshot->peers, block.encap_peer);
+    have = way.tunnel != 0;
   }
-  return true;
+  if (have && block.origin.side() == Side::kFabric) {
+    way.from = records_.take_tunnel(*snapshot->peers, block.origin.peer());
+    have = way.from != 0;
+  }
+  return have;
 }
 
 // A key that is there already is that of an earlier connection, which nobody has looked at since it ended.
@@ -273,7 +286,7 @@ void HandDown::insert() {
   while (at < keys.size()) {
     const std::size_t until = at + maps_->insert(keys.subspan(at), flows.subspan(at));
     for (; at < until; ++at) {
-      pairs_[entering_[at / 2]].inserted[at % 2] = true;
+      way_of(entering_[at]).inserted = true;
     }
     if (at < keys.size()) {
       hand_down_insert_failures_.add();
@@ -285,37 +298,31 @@ void HandDown::insert() {
   flows_.clear();
 }
 
-void HandDown::grant(std::uint32_t number) {
+void HandDown::grant(std::uint32_t lease) {
   FlowTable& flows = *shared_.flows;
-  const Leases& leases = flows.leases();
-  const Pair& pair = pairs_[number];
-  const Connection* const connection = flows.find(pair.flow);
-  bool tunnels = true;
-  for (const std::size_t d : {0U, 1U}) {
-    tunnels = tunnels && !records_.stale(pair.tunnel[d]) && !records_.stale(pair.from[d]);
-  }
-  if (connection == nullptr || !pair.inserted[0] || !pair.inserted[1] || !tunnels) {
-    leave(number, connection == nullptr ? LeaseState::kRemoved : LeaseState::kPeerMoved);
+  Way& way = way_of(lease);
+  const FlowRef flow = pair_of(lease).flow;
+  const Connection* const connection = flows.find(flow);
+  if (connection == nullptr || !way.inserted || records_.stale(way.tunnel) || records_.stale(way.from)) {
+    leave(lease, connection == nullptr ? LeaseState::kRemoved : LeaseState::kPeerMoved);
     return;
   }
-  bool granted = stands(pair, *connection);  // else the blocks may be others' by now
-  for (const Direction direction : kDirections) {
-    const DirectionBlock* block = flows.block_at(pair.block[static_cast<std::size_t>(direction)]);
-    granted = granted && leases.grant(number, direction, EpochTable::stamp_of(*block));
-  }
-  if (!granted || !stands(pair, *connection) || flows.find(pair.flow) == nullptr ||
-      connection->ending(std::memory_order_seq_cst)) {
-    leave(number, LeaseState::kRedecided);
+  const Direction direction = Leases::direction_of(lease);
+  const DirectionLine& line = connection->line(direction);
+  const bool granted =
+      stands(way, line) &&  // else the block may be another one's by now
+      flows.leases().grant(Leases::pair_of(lease), direction, EpochTable::stamp_of(*flows.block_at(way.block)));
+  if (!granted || !stands(way, line) || flows.find(flow) == nullptr || connection->ending(std::memory_order_seq_cst)) {
+    leave(lease, LeaseState::kRedecided);
     return;
   }
+  way.stage = Stage::kDown;
   handed_down_.add();
 }
 
-// Both directions have the decisions that were handed down. Inside a read section their numbers cannot have been used
-// for other ones.
-bool HandDown::stands(const Pair& pair, const Connection& connection) const {
-  return connection.line(Direction::kForward).block.load(std::memory_order_seq_cst) == pair.block[0] &&
-         connection.line(Direction::kReply).block.load(std::memory_order_seq_cst) == pair.block[1];
+// It has the decision that was handed down. Inside a read section its number cannot have been used for another one.
+bool HandDown::stands(const Way& way, const DirectionLine& line) {
+  return line.block.load(std::memory_order_seq_cst) == way.block;
 }
 
 }  // namespace isthmus

@@ -31,20 +31,21 @@ void write_address(const IpAddress& address, std::uint8_t* at) noexcept {
   }
 }
 
-bool can_go_down(const DirectionLine& line, const DirectionBlock* block, const KernelEgresses& egresses) noexcept {
-  return (line.seen.load(std::memory_order_relaxed) & mark::kSettled) != 0 && block != nullptr &&
-         block->valid_until.value() == 0 && block->device.value() < egresses.size() && egresses[block->device.value()];
-}
-
 }  // namespace
 
 // Where packets come again from a peer that had ceased to be live, where replies go depends on them.
-bool can_go_down(const Connection& connection, const std::array<const DirectionBlock*, 2>& blocks,
-                 const KernelEgresses& egresses) noexcept {
+bool can_go_down(const Connection& connection) noexcept {
   const bool plain = connection.protocol() == IpProtocol::kTcp || connection.protocol() == IpProtocol::kUdp;
+  const auto settled = [](const DirectionLine& line) {
+    return (line.seen.load(std::memory_order_relaxed) & mark::kSettled) != 0;
+  };
   return plain && connection.opened() && !connection.ending() &&
-         (connection.shared.user_flags() & kReturnedFlag) == 0 &&
-         can_go_down(connection.lines[0], blocks[0], egresses) && can_go_down(connection.lines[1], blocks[1], egresses);
+         (connection.shared.user_flags() & kReturnedFlag) == 0 && settled(connection.lines[0]) &&
+         settled(connection.lines[1]);
+}
+
+bool can_go_down(const DirectionBlock& block, const KernelEgresses& egresses) noexcept {
+  return block.valid_until.value() == 0 && block.device.value() < egresses.size() && egresses[block.device.value()];
 }
 
 isthmus_flow_key key_of(const FlowKey& key) noexcept {

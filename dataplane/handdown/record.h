@@ -16,10 +16,11 @@ namespace isthmus {
 // What XDP can send by, by DeviceId.
 using KernelEgresses = std::array<bool, ISTHMUS_MAX_DEVICES>;
 
-// Whether a connection with these two decisions, by Direction, can be handed down: TCP or UDP, opened and not ending,
-// with an ordinary packet and a decision without a time limit each way, by devices that XDP can send by.
-[[nodiscard]] bool can_go_down(const Connection& connection, const std::array<const DirectionBlock*, 2>& blocks,
-                               const KernelEgresses& egresses) noexcept;
+// Whether directions of a connection can be handed down: TCP or UDP, opened and not ending, with an ordinary packet
+// each way.
+[[nodiscard]] bool can_go_down(const Connection& connection) noexcept;
+// Whether one can: by a decision without a time limit, and a device that XDP can send by.
+[[nodiscard]] bool can_go_down(const DirectionBlock& block, const KernelEgresses& egresses) noexcept;
 
 // The numbers of a direction's records.
 struct RecordNumbers {

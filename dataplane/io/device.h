@@ -88,7 +88,7 @@ struct DeviceCondition {
 // What XDP programs can do at a device.
 struct KernelEgress {
   int interface_index = 0;  // by which they can send what leaves by it; 0: they cannot
-  std::string why_not;
+  std::string why_not = {};
   bool forwards = true;  // the program of the device forwards what arrives there
   bool generic = false;  // in generic mode, from which any interface sends
 };

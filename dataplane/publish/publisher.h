@@ -39,6 +39,8 @@ class Publisher {
   [[nodiscard]] SteerRules steer_rules() const;
   // What has changed of them since the last call.
   [[nodiscard]] SteerChange take_steer_change() { return steer_.take_change(); }
+  // The words of all addresses in the prefixes.
+  void move_words_of(const std::vector<Prefix>& prefixes);
   // The published one; nullptr before the first. For control.
   [[nodiscard]] const Snapshot* current() const noexcept { return current_.get(); }
   // Frees snapshots whose grace period is over; apply() does it too.

@@ -241,6 +241,16 @@ void Publisher::apply_hosts(const HostPrefixes& hosts) {
   hosts_ = hosts;
 }
 
+void Publisher::move_words_of(const std::vector<Prefix>& prefixes) {
+  std::vector<EpochIndex> moved;
+  if (!append_addresses(prefixes, shared_.options.realm, moved)) {
+    shared_.flows->epochs().bump_all();
+  }
+  for (const EpochIndex index : moved) {
+    shared_.flows->epochs().bump(index);
+  }
+}
+
 void Publisher::apply_routes(const TableDelta& delta, Snapshot& next, bool& everything) {
   if (!delta.local_routes && next.routes != nullptr) {
     return;

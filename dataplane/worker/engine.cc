@@ -72,7 +72,6 @@ class EngineImplementation final : public Engine {
     device->join(id == shared_.options.underlay_device, shared_.options.realm);
     devices_.push_back(std::move(device));
     up_.push_back(true);
-    egress_.push_back(0);
     return id;
   }
   Device& device(DeviceId id) override { return *devices_[id.value()]; }
@@ -155,6 +154,9 @@ class EngineImplementation final : public Engine {
     if (steered_ && change.empty()) {
       return Ok{};
     }
+    for (const auto* gone : {&change.removed.fleet, &change.removed.local_sources, &change.removed.native}) {
+      unsteered_.insert(unsteered_.end(), gone->begin(), gone->end());
+    }
     const SteerRules rules = steered_ ? SteerRules{} : publisher_.steer_rules();
     for (auto& device : devices_) {
       if (auto status = steered_ ? device->change_steer(change) : device->steer(rules); !status) {
@@ -164,6 +166,7 @@ class EngineImplementation final : public Engine {
     }
     steered_ = true;
     end_earlier();
+    withdraw_unsteered();
     return Ok{};
   }
 
@@ -292,7 +295,23 @@ class EngineImplementation final : public Engine {
       device->forget_earlier();
     }
   }
-  // What XDP programs can do at the device, if that has changed.
+  // Settled flows of what the devices do not take any more. The words move after the rules: until then a packet would
+  // have the decision confirmed. So may one that still lies in a ring, and they move once more a second later.
+  void withdraw_unsteered() {
+    if (hand_down_ != nullptr && !unsteered_.empty()) {
+      publisher_.move_words_of(unsteered_);
+      withdrawn_at_ = shared_.flows->now();
+      in_rings_.insert(in_rings_.end(), unsteered_.begin(), unsteered_.end());
+    }
+    unsteered_.clear();
+  }
+  void withdraw_again() {
+    if (!in_rings_.empty() && shared_.flows->now().value() > withdrawn_at_.value() + 1) {
+      publisher_.move_words_of(in_rings_);
+      in_rings_.clear();
+    }
+  }
+  // What XDP programs can do at the device.
   [[nodiscard]] Status set_egress(std::size_t device) {
     if (hand_down_ == nullptr) {
       return Ok{};
@@ -303,12 +322,7 @@ class EngineImplementation final : public Engine {
                        });
     const int interface_index = sends ? kernel.interface_index : 0;
     hand_down_->set_ingress(DeviceId{static_cast<std::uint8_t>(device)}, kernel.forwards);
-    if (interface_index == egress_[device]) {
-      return Ok{};
-    }
-    Status set = hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)}, interface_index);
-    egress_[device] = set ? interface_index : 0;
-    return set;
+    return hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)}, interface_index);
   }
 
   SharedState shared_;
@@ -319,13 +333,15 @@ class EngineImplementation final : public Engine {
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
-  std::vector<int> egress_;                       // by device, the interface of hand_down_
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
   std::unique_ptr<HandDown> hand_down_;           // nullptr: nothing is handed down
+  std::vector<Prefix> unsteered_, in_rings_;      // withdraw_unsteered()
+  Seconds withdrawn_at_;
   bool steered_ = false;  // the published rules are in force on every device; false: the next publish applies them all
 };
 
 std::vector<DeviceCondition> EngineImplementation::check_devices() {
+  withdraw_again();
   std::vector<DeviceCondition> conditions;
   bool moved = false;
   for (std::size_t i = 0; i < devices_.size(); ++i) {

@@ -52,7 +52,8 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
     record.reply_bytes = back.bytes;
     record.established = connection.opened();
     record.closing = connection.closing();
-    record.handed_down = connection.shared.lease.load(std::memory_order_relaxed) != 0;
+    record.forward_handed_down = flows.leases().holds(connection.shared, Direction::kForward);
+    record.reply_handed_down = flows.leases().holds(connection.shared, Direction::kReply);
     record.idle_seconds = flows.idle(connection, now);
     record.expires_in_seconds = flows.expires_in(connection, now);
     return visit(record);

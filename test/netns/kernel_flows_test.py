@@ -1,5 +1,5 @@
-"""Settled flows that XDP programs forward go on while their gateway is dead, for as long as it is configured, and lose
-nothing when it comes back."""
+"""Settled flows that XDP programs forward, in both directions or one, lose nothing: they go on while their gateway is
+dead, as long as it is configured, and when it comes back."""
 
 import time
 import unittest
@@ -100,6 +100,31 @@ class KernelFlows(Numbered, FleetCase):
 
     def test_of_a_gateway_with_one_device(self):
         self.kill_and_restart("north-1")
+
+
+class OneDirection(Numbered, FleetCase):
+    settings = {"local_kernel_forwarding": "off"}
+
+    def directions(self, name):
+        """Of the connections to the numbered servers: from which side, and who has each direction."""
+        return {(row["from"], row["forward_handed_down"], row["reply_handed_down"])
+                for row in self.fleet.gateways[name].query("connections")["connections"]
+                if row["frontend_port"] == PORT and row["state"] == "established"}
+
+    def test_what_arrives_at_a_device_without_forwarding_stays_with_the_engine(self):
+        pairs = self.traffic()
+        for name, expected in (("west-1", {("local", False, True), ("fabric", True, False)}),
+                               ("north-1", {("local", True, True), ("fabric", True, True)})):
+            wait_until(lambda name=name, expected=expected: self.directions(name) == expected, timeout=10,
+                       what=f"directions of {name} that are down: {self.directions(name)}")
+        down = self.fleet.gateways["west-1"].status()["handed_down"]
+        self.assertEqual((down["now"], down["one_way"]), (len(SETTLED) * len(pairs),) * 2)
+        before = self.forwarded("west-1")
+        time.sleep(1)
+        self.assertGreater(self.forwarded("west-1") - before, 500)
+        sent = self.assert_complete(pairs)
+        for each in ("west-1", "north-1"):
+            self.assert_counted(each, sent)
 
 
 class WithoutEngine(Numbered, FleetCase):

@@ -143,6 +143,10 @@ std::uint32_t* KernelFlows::epochs() const noexcept { return static_cast<isthmus
 
 Status KernelFlows::set_device(std::uint32_t device, int interface_index) {
   for (const UniqueFd& map : devices_) {
+    int present = 0;
+    if (bpf_map_lookup_elem(map.get(), &device, &present) == 0 && present == interface_index) {
+      continue;
+    }
     if (bpf_map_update_elem(map.get(), &device, &interface_index, BPF_ANY) != 0) {
       return refused("the interface that packets leave by", errno);
     }
@@ -194,11 +198,11 @@ void KernelFlows::erase(std::span<const isthmus_flow_key> keys) noexcept {
 }
 
 // The kernel waits for running programs before it returns from an update of an array of maps (kernel/bpf/syscall.c,
-// maybe_wait_bpf_programs; Linux 4.20).
-void KernelFlows::wait_for_programs() {
+// maybe_wait_bpf_programs; Linux 4.20), where that was successful.
+bool KernelFlows::wait_for_programs() noexcept {
   const std::uint32_t only = 0;
   const int inner = inner_.get();
-  static_cast<void>(bpf_map_update_elem(outer_.get(), &only, &inner, BPF_ANY));
+  return bpf_map_update_elem(outer_.get(), &only, &inner, BPF_ANY) == 0;
 }
 
 }  // namespace isthmus

@@ -1,9 +1,9 @@
 // The BPF maps into which settled flows are handed down (xdp/abi.h), shared by all legs of an engine.
 //
 // Life cycle: create → legs load their programs with fds() → the hand-down thread inserts and erases → destroy. The
-// maps live on while a program uses them. Threads: find, insert, erase, wait_for_programs and set_device by one thread
-// at a time; the memory of leases, tunnels, hops and epochs by whoever xdp/abi.h and its user name. Memory: 128 bytes
-// for an entry, 24 for its lease, 4 for a chain, of which there are two to four for an entry.
+// maps live on while a program uses them. Threads: find, insert, erase and wait_for_programs by one thread at a time;
+// set_device by control; the memory of leases, tunnels, hops and epochs by whoever xdp/abi.h and its user name. Memory:
+// 128 bytes for an entry, 24 for its lease, 4 for a chain, of which there are two to four for an entry.
 #pragma once
 
 #include <cstddef>
@@ -55,7 +55,8 @@ class KernelFlows {
   // What devices do not take of the packets that are forwarded to them.
   [[nodiscard]] RedirectLosses& losses() noexcept { return losses_; }
 
-  // Packets for this device of the engine leave by the interface.
+  // Packets for this device of the engine leave by the interface. To be called again from time to time: the kernel
+  // empties the place of an interface that is removed, and another one may have the number.
   [[nodiscard]] Status set_device(std::uint32_t device, int interface_index);
   // The decision under the key. nullptr: there is none.
   [[nodiscard]] const isthmus_flow* find(const isthmus_flow_key& key) const noexcept;
@@ -66,9 +67,9 @@ class KernelFlows {
                                    std::span<const isthmus_flow> flows) noexcept;
   // Keys that are not there are passed over.
   void erase(std::span<const isthmus_flow_key> keys) noexcept;
-  // Returns when every program that ran at the call has ended, so that what was erased before is used by none. Takes
-  // some milliseconds.
-  void wait_for_programs();
+  // Returns true when every program that ran at the call has ended, so that what was erased before is used by none.
+  // Takes some milliseconds. False: the kernel has refused, and nothing is known.
+  [[nodiscard]] bool wait_for_programs() noexcept;
 
  private:
   struct Area {

@@ -120,7 +120,8 @@ class MemoryQueue final : public DeviceQueue {
 
 }  // namespace
 
-MemoryDevice::MemoryDevice(const MemoryDeviceOptions& options) : options_(options) {}
+MemoryDevice::MemoryDevice(const MemoryDeviceOptions& options)
+    : options_(options), kernel_{.interface_index = options.interface_index} {}
 MemoryDevice::~MemoryDevice() = default;
 
 Result<std::unique_ptr<MemoryDevice>> MemoryDevice::create(const MemoryDeviceOptions& options) {

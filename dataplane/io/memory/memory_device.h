@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/api/devices.h"
@@ -43,8 +44,10 @@ class MemoryDevice final : public Device {
   // As if its interface had another MTU now; the engine follows at its next look. Control thread.
   void set_mtu(Bytes mtu) noexcept { options_.mtu = mtu; }
   [[nodiscard]] KernelEgress kernel_egress() const override {
-    return options_.interface_index != 0 ? KernelEgress{options_.interface_index, {}} : Device::kernel_egress();
+    return kernel_.interface_index != 0 ? kernel_ : Device::kernel_egress();
   }
+  // As if that were what XDP programs could do there now; the engine follows at its next look. Control thread.
+  void set_kernel_egress(KernelEgress kernel) { kernel_ = std::move(kernel); }
   [[nodiscard]] unsigned queues() const noexcept override { return static_cast<unsigned>(lanes_.size()); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
@@ -57,6 +60,7 @@ class MemoryDevice final : public Device {
   [[nodiscard]] MemoryLane* lane(WorkerId worker) const noexcept;
 
   MemoryDeviceOptions options_;
+  KernelEgress kernel_;
   SteerRules rules_;
   std::shared_ptr<PcapWriter> writer_;
   std::vector<std::shared_ptr<MemoryLane>> lanes_;  // shared with the queues, which may outlive the device

@@ -34,6 +34,8 @@ class GatewayProcess:
         if "local_mtu" in settings:
             local += f", mtu: {settings['local_mtu']}"
         workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {settings.get('workers', 1)}"
+        if "local_kernel_forwarding" in settings and not self.gateway.one_device:
+            local += f", kernel_forwarding: {settings['local_kernel_forwarding']}"
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)
         if "hub_wait" in settings:
             hub_text = f"{hub_text[:-1]}, wait: {settings['hub_wait']}}}"

@@ -207,9 +207,16 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
             "REPLIES  IDLE\n"
             "tcp    10.1.0.5:40000  10.200.0.10:80  10.2.0.5:8080  shop/web  west-1  established  engine        5      "
             "  4    3s\n");
-  row.record.handed_down = true;
-  EXPECT_NE(shown(AdminCommand::kConnections, encode_connections({{row}, false})).find("established  xdp "),
-            std::string::npos);
+  const auto by = [&](bool there, bool back) {
+    row.record.forward_handed_down = there;
+    row.record.reply_handed_down = back;
+    const std::string text = shown(AdminCommand::kConnections, encode_connections({{row}, false}));
+    const std::size_t at = text.find("established  ") + 13;
+    return text.substr(at, text.find(' ', at) - at);
+  };
+  EXPECT_EQ(by(true, true), "xdp");
+  EXPECT_EQ(by(true, false), "xdp/engine");
+  EXPECT_EQ(by(false, true), "engine/xdp");
 }
 
 TEST(EndpointsView, ShowsIdentityAndName) {

@@ -53,9 +53,10 @@ TEST(HandDown, AHotFlowToAVipIsForwardedByItsDecisions) {
   const isthmus_hop& hop = down.maps().hops()[back->next_hop];
   EXPECT_EQ(std::memcmp(hop.addresses, local_hop, sizeof local_hop), 0);
   EXPECT_EQ(hop.resolved, 1u);
-  EXPECT_EQ(down.counters().handed_down, 1u);
+  EXPECT_EQ(down.counters().handed_down, 2u) << "directions";
   EXPECT_EQ(down.counters().handed_down_now, 1u);
-  EXPECT_TRUE(down.record(flow).handed_down);
+  EXPECT_EQ(down.counters().handed_down_one_way, 0u);
+  EXPECT_TRUE(down.record(flow).forward_handed_down && down.record(flow).reply_handed_down);
 }
 
 TEST(HandDown, AnIpv6FlowHasItsAddresses) {
@@ -92,7 +93,7 @@ TEST(HandDown, AMovedWordSendsPacketsUpAndTheNextPacketStampsTheLeaseAnew) {
   static_cast<void>(down.rig().from_local(down.there(flow)).only());
   EXPECT_TRUE(down.down(DownRig::key_there(flow))) << "decided alike";
   EXPECT_FALSE(down.down(DownRig::key_back(flow)));
-  EXPECT_EQ(down.counters().handed_down, 1u) << "without a round of the thread";
+  EXPECT_EQ(down.counters().handed_down, 2u) << "without a round of the thread";
 }
 
 TEST(HandDown, ARecheckStampsTheLeaseToo) {
@@ -124,8 +125,8 @@ TEST(HandDown, AnotherDecisionWithdrawsAndIsHandedDownItself) {
   ASSERT_TRUE(after);
   EXPECT_TRUE(down.holds(*after));
   EXPECT_EQ(first4(down.maps().tunnels()[after->tunnel].address), wire4(down.at().west_other));
-  EXPECT_EQ(down.counters().taken_back_redecided, 1u);
-  EXPECT_EQ(down.counters().handed_down, 2u);
+  EXPECT_EQ(down.counters().taken_back_redecided, 2u);
+  EXPECT_EQ(down.counters().handed_down, 4u);
 }
 
 TEST(HandDown, ADenialIsInForceFromTheWordOn) {
@@ -138,6 +139,42 @@ TEST(HandDown, ADenialIsInForceFromTheWordOn) {
   ASSERT_TRUE(down.rig().engine().publish(delta).ok());
   EXPECT_FALSE(down.down(DownRig::key_there(flow)));
   EXPECT_FALSE(down.down(DownRig::key_back(flow)));
+}
+
+// The engine would decide as before, but the kernel has the packets of such a source.
+TEST(HandDown, WhatComesFromASourceThatIsNotTakenAnyMoreIsNotForwarded) {
+  DownRig down;
+  Engine& engine = down.rig().engine();
+  const Endpoint host{Actors::ip("172.16.0.9"), 41000};
+  const DownRig::Flow flow{host, down.at().west, down.at().west};
+  const auto publish = [&](bool takes) {
+    TableDelta delta;
+    const Prefix alone{host.address, 128};
+    const AdjacencyId hop = engine.adjacency(DeviceId{1}, Actors::ip("169.254.0.1"));
+    delta.local_routes = {{alone, DeviceId{1}, hop}, {*Prefix::parse("10.1.0.0/16"), DeviceId{1}, hop}};
+    delta.hosts.emplace();
+    if (takes) {
+      delta.hosts->local = {alone};
+    }
+    ASSERT_TRUE(engine.publish(delta).ok());
+    EXPECT_EQ(down.rig().local().rules().local_sources.contains(alone), takes);
+  };
+  publish(true);
+  const EndpointEntry endpoint{Realm{0}, host.address, ClusterId{1}, Identity{kClientIdentity}, kNoPeer};
+  engine.upsert_endpoints({&endpoint, 1});
+  down.hand_down(flow);
+  ASSERT_TRUE(down.down(flow));
+  publish(false);
+  EXPECT_FALSE(down.down(DownRig::key_there(flow)));
+  static_cast<void>(down.rig().from_local(down.there(flow)).only());  // from a ring
+  EXPECT_TRUE(down.down(DownRig::key_there(flow)));
+  down.pass(2);
+  static_cast<void>(engine.check_devices());
+  EXPECT_FALSE(down.down(DownRig::key_there(flow)));
+  down.pass(2);
+  static_cast<void>(down.rig().from_local(down.there(flow)).only());
+  static_cast<void>(engine.check_devices());
+  EXPECT_TRUE(down.down(DownRig::key_there(flow))) << "once is enough";
 }
 
 TEST(HandDown, FinAndResetWithdrawBothDirections) {
@@ -153,9 +190,9 @@ TEST(HandDown, FinAndResetWithdrawBothDirections) {
     down.round();
     EXPECT_FALSE(down.entry(DownRig::key_there(flow)));
     EXPECT_FALSE(down.entry(DownRig::key_back(flow)));
-    EXPECT_EQ(down.counters().taken_back_ending, 1u);
+    EXPECT_EQ(down.counters().taken_back_ending, 2u);
     EXPECT_EQ(down.counters().handed_down_now, 0u);
-    EXPECT_FALSE(down.record(flow).handed_down);
+    EXPECT_FALSE(down.record(flow).forward_handed_down || down.record(flow).reply_handed_down);
   }
 }
 
@@ -180,7 +217,7 @@ TEST(HandDown, WhatXdpHasCountedIsShownAtOnceAndKept) {
   EXPECT_EQ(expect_all(), 500u);
   static_cast<void>(down.rig().from_underlay(down.back(flow, kRst)));
   down.round();
-  EXPECT_FALSE(down.record(flow).handed_down);
+  EXPECT_FALSE(down.record(flow).forward_handed_down || down.record(flow).reply_handed_down);
   const FlowRecord now = down.record(flow);
   EXPECT_EQ(now.forward_packets, before.forward_packets + 1000);
   EXPECT_EQ(now.reply_packets, before.reply_packets + 501) << "the reset has been counted by the worker";
@@ -201,7 +238,7 @@ TEST(HandDown, WhatXdpHasCountedGoesOnWhereAFlowIsHandedDownAgain) {
   down.round();
   const auto after = down.entry(DownRig::key_there(flow));
   ASSERT_TRUE(after && down.holds(*after));
-  ASSERT_EQ(down.counters().handed_down, 2u);
+  ASSERT_EQ(down.counters().handed_down, 4u);
   EXPECT_EQ(down.record(flow).forward_packets, at_first.forward_packets + 1001);
   down.lease(*after).packets += 10;
   EXPECT_EQ(down.record(flow).forward_packets, at_first.forward_packets + 1011);

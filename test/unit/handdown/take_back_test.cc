@@ -1,5 +1,10 @@
 // What is down stays while it is used, makes room for what is busier, and follows its next hops.
+#include <bpf/bpf.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string_view>
 
 #include "test/unit/handdown/down_rig.h"
 
@@ -69,13 +74,50 @@ TEST(TakeBack, TheColdestMakeRoom) {
     down.lease(*down.entry(DownRig::key_there(numbered(down, n)))).packets += n < 4 ? 1 : 100;
   }
   down.round();
-  EXPECT_EQ(down.counters().taken_back_cold, 3u);
+  EXPECT_EQ(down.counters().taken_back_cold, 6u);
   unsigned cold = 0;
   for (std::uint16_t n = 0; n < room; ++n) {
     cold += down.down(numbered(down, n)) ? 0 : 1;
     EXPECT_TRUE(n < 4 || down.down(numbered(down, n))) << n;
   }
   EXPECT_EQ(cold, 3u);
+}
+
+TEST(TakeBack, WhatHasJustGoneDownIsNotTheColdest) {
+  DownRig down({.entries = 64, .packets_per_second = 1, .rig = {}});
+  const auto hand_down = [&](std::uint16_t from, std::uint16_t to) {
+    for (std::uint16_t n = from; n < to; ++n) {
+      down.establish(numbered(down, n));
+    }
+    down.pass(1);
+    for (std::uint16_t n = from; n < to; ++n) {
+      static_cast<void>(down.rig().from_local(down.there(numbered(down, n))));
+    }
+    down.round();
+  };
+  const auto forward = [&](std::uint16_t n, unsigned packets) {
+    down.lease(*down.entry(DownRig::key_there(numbered(down, n)))).packets += packets;
+  };
+  hand_down(0, 29);
+  for (unsigned look = 0; look < 2; ++look) {
+    for (std::uint16_t n = 0; n < 29; ++n) {
+      forward(n, n < 3 ? 10 : 100);
+    }
+    down.round();
+  }
+  ASSERT_EQ(down.counters().taken_back_cold, 0u);
+  for (std::uint16_t n = 0; n < 29; ++n) {
+    forward(n, n < 3 ? 10 : 100);
+  }
+  hand_down(29, 31);
+  for (std::uint16_t n = 0; n < 29; ++n) {
+    forward(n, n < 3 ? 10 : 100);
+  }
+  down.round();
+  EXPECT_EQ(down.counters().taken_back_cold, 6u);
+  for (std::uint16_t n = 0; n < 31; ++n) {
+    EXPECT_EQ(down.down(numbered(down, n)), n >= 3) << n;
+  }
 }
 
 TEST(TakeBack, ANextHopsAddressesAreThereAtOnce) {
@@ -120,6 +162,60 @@ TEST(TakeBack, APeerThatIsAnotherOneUnderItsNumberGetsAnotherRecord) {
   EXPECT_EQ(down.maps().tunnels()[after->tunnel].header[36], 4789 >> 8);
 }
 
+// While it is there, the kernel refuses to wait for running programs: the engine's descriptor is not a map.
+class NoGracePeriods {
+ public:
+  NoGracePeriods() {
+    for (int fd = 3; fd < 1024; ++fd) {
+      bpf_map_info info{};
+      std::uint32_t size = sizeof info;
+      if (bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && std::string_view(info.name) == "isthmus_grace") {
+        fd_ = fd;
+      }
+    }
+    kept_ = dup(fd_);
+    const int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    EXPECT_EQ(dup2(other, fd_), fd_);
+    close(other);
+  }
+  ~NoGracePeriods() {
+    EXPECT_EQ(dup2(kept_, fd_), fd_);
+    close(kept_);
+  }
+  NoGracePeriods(const NoGracePeriods&) = delete;
+  NoGracePeriods& operator=(const NoGracePeriods&) = delete;
+
+ private:
+  int fd_ = -1, kept_ = -1;
+};
+
+TEST(TakeBack, WhatProgramsMayStillUseIsNotUsedAgain) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  const auto before = down.entry(DownRig::key_there(flow));
+  ASSERT_TRUE(before);
+  {
+    const NoGracePeriods none;
+    static_cast<void>(down.rig().from_local(down.there(flow, kRst)));
+    down.round();
+    EXPECT_FALSE(down.entry(DownRig::key_there(flow)));
+    down.hand_down(flow);
+    const auto after = down.entry(DownRig::key_there(flow));
+    ASSERT_TRUE(after && down.holds(*after));
+    EXPECT_NE(after->lease, before->lease);
+    EXPECT_NE(down.lease(*before).valid, 0u) << "it is nobody's already";
+    EXPECT_EQ(down.counters().hand_down_wait_failures, 2u);
+    EXPECT_EQ(down.counters().handed_down_now, 2u);
+  }
+  down.round();
+  down.round();
+  EXPECT_EQ(down.lease(*before).valid, 0u);
+  EXPECT_EQ(down.counters().hand_down_wait_failures, 2u);
+  EXPECT_EQ(down.counters().handed_down_now, 1u);
+  EXPECT_TRUE(down.down(flow));
+}
+
 TEST(TakeBack, AConnectionWithTheSameKeyWaitsForTheEntryOfItsPredecessor) {
   DownRig down;
   const auto flow = down.direct();
@@ -134,7 +230,7 @@ TEST(TakeBack, AConnectionWithTheSameKeyWaitsForTheEntryOfItsPredecessor) {
   down.round();
   const auto after = down.entry(DownRig::key_there(flow));
   ASSERT_TRUE(after && down.holds(*after));
-  EXPECT_EQ(down.counters().taken_back_ending, 1u);
+  EXPECT_EQ(down.counters().taken_back_ending, 2u);
   EXPECT_EQ(down.counters().hand_down_insert_failures, 0u);
 }
 

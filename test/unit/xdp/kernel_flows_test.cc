@@ -80,7 +80,7 @@ TEST_F(KernelFlowsTest, ProgramsFindEveryEntryOfAChain) {
       EXPECT_TRUE(i == 3 || forwarded(packets[i], i + 1)) << i << " without " << gone;
     }
   }
-  flows_->wait_for_programs();
+  ASSERT_TRUE(flows_->wait_for_programs());
   EXPECT_TRUE(insert(packets.back(), 4)) << "in the place of one that has gone";
   EXPECT_TRUE(forwarded(packets.back(), 4));
 }
