@@ -9,7 +9,7 @@ from fleet_case import BUILD, FleetCase, SteadyTraffic, addresses, backends, pla
 from fleet.kubernetes import FLEET, NETWORKING, Kubernetes
 from fleet.policies import cilium_policy, peers, policy_file
 from fleet.shell import run
-from fleet.traffic import SteadyRequests, curl, curl_many, ping
+from fleet.traffic import SteadyRequests, answered_by_all, curl, curl_many, ping
 
 VIPS = ("10.200.0.1", "fd00:ff::1")
 EAST = ("east-1", "east-2")
@@ -49,10 +49,10 @@ class KubernetesFleet(FleetCase):
         return next(row for row in self.east.status()["hub"]["parts"] if (row["hub"], row["name"]) == (hub, name))
 
     def answered(self, source, target):
-        """Whether a pod's web server answers a request from a cluster's client."""
+        """Whether a pod's web server answers requests from a cluster's client, through every gateway."""
         server = pod(target)
-        address = url(server.ipv4, plan.cluster(server.cluster).http_port)
-        return curl(self.fleet.pod(source, "client"), address, timeout=1)[0] == 0
+        return answered_by_all(self.fleet.pod(source, "client"),
+                               url(server.ipv4, plan.cluster(server.cluster).http_port))
 
 
 class Basics(KubernetesFleet):

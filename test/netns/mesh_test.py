@@ -8,7 +8,7 @@ import unittest
 from fleet_case import FleetCase, SteadyTraffic, addresses, backends, plan, pod, url, wait_until
 from fleet.etcd import READER
 from fleet.policies import cilium_policy, peers, policy_file
-from fleet.traffic import curl, curl_many, ping
+from fleet.traffic import answered_by_all, curl, curl_many, ping
 
 
 class Mesh(SteadyTraffic, FleetCase):
@@ -56,7 +56,7 @@ class Basics(Mesh):
         address = url(target.ipv4, plan.cluster("east").http_port)
 
         def answered(cluster):
-            return curl(self.fleet.pod(cluster, "client"), address, timeout=1)[0] == 0
+            return answered_by_all(self.fleet.pod(cluster, "client"), address)
         self.assertTrue(answered("west") and answered("north"))
         self.fleet.hub.write(policy_file("east", "web"), [
             cilium_policy("web", "web", f"  ingress:\n  - fromEndpoints: {peers('west', 'client')}\n")])

@@ -9,7 +9,7 @@ from fleet_case import FleetCase, plan, pod, url, wait_until
 from fleet.kubernetes import FLEET
 from fleet.policies import cilium_policy, peers, policy_file
 from fleet.shell import run
-from fleet.traffic import curl, curl_many, ping
+from fleet.traffic import curl_many, ping, pinged_through_all
 from kubernetes_test import KubernetesFleet
 
 # For hubs, at the start: longer than a test. Who serves sooner has waited for none.
@@ -146,7 +146,7 @@ class WithAFolder(Restarting, FleetCase):
             os.rename(os.path.join(self.folder, name), os.path.join(self.folder + ".away", name))
 
     def passes(self, cluster):
-        return ping(self.fleet.pod(cluster, "client"), pod("east-web-0").ipv4) is not None
+        return pinged_through_all(self.fleet.pod(cluster, "client"), pod("east-web-0").ipv4)
 
     def test_an_empty_folder_removes_nothing_and_opens_nothing(self):
         self.fleet.hub.write(policy_file("east", "web"), [cilium_policy(

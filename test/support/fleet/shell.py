@@ -13,6 +13,10 @@ class CommandError(RuntimeError):
     """A command failed; the message contains the command line and its output."""
 
 
+class Undecided(AssertionError):
+    """A condition is neither true nor false: wait_until() asks again, and an assertion fails."""
+
+
 def run(args, check=True, timeout=60, stdin=None, env=None, cwd=None):
     """Runs a command and returns its CompletedProcess (text). Raises CommandError if `check` and it failed."""
     try:
@@ -28,11 +32,14 @@ def wait_until(condition, timeout=20.0, interval=0.05, what="condition"):
     """Polls `condition` until it returns a true value, and returns it; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
-        value = condition()
-        if value:
-            return value
+        undecided = ""
+        try:
+            if value := condition():
+                return value
+        except Undecided as error:
+            undecided = f" ({error})"
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: timed out after {timeout:g} s")
+            raise TimeoutError(f"{what}: timed out after {timeout:g} s{undecided}")
         time.sleep(interval)
 
 

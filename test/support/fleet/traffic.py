@@ -7,9 +7,11 @@ import time
 
 from . import plan
 from .fleet import PYTHON
+from .shell import Undecided
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = f"web.shop.svc.{plan.DOMAIN}"
+AT_ONCE = 8  # connections, of which each gateway of a cluster has some
 
 
 def ping(netns, address, count=1, size=56, dont_fragment=False):
@@ -25,6 +27,28 @@ def curl(netns, url, *options, timeout=5):
     """One request with curl, using the pod's resolver: (exit status, body, or the error message)."""
     done = netns.exec(["curl", "-sS", "--max-time", str(timeout), *options, url], check=False)
     return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+
+
+def _by_all(answered, what):
+    """Whether all that was asked at once was answered; Undecided if some of it: a change reaches each gateway of a
+    cluster by itself, and each connection has one of them."""
+    if answered not in (0, AT_ONCE):
+        raise Undecided(f"{what}: {answered} of {AT_ONCE} answered")
+    return answered != 0
+
+
+def answered_by_all(netns, url, timeout=1):
+    """Whether requests are answered, whichever gateway they take."""
+    done = netns.run(["curl", "-s", "-Z", "--parallel-immediate", "--max-time", str(timeout), "-o", "/dev/null",
+                      "-w", "%{http_code}\n", f"{url}?[1-{AT_ONCE}]"], check=False)
+    return _by_all(done.stdout.split().count("200"), url)
+
+
+def pinged_through_all(netns, address):
+    """Whether pings are answered, whichever gateway they take."""
+    one = f"ping -n -c 1 -W 2 {address} > /dev/null && echo answered"
+    done = netns.run(["sh", "-c", f"({one}) & " * AT_ONCE + "wait"], check=False)
+    return _by_all(done.stdout.count("answered"), address)
 
 
 def curl_many(netns, url, count, *options):
