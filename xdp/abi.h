@@ -259,14 +259,16 @@ static_assert(sizeof(struct isthmus_probe_result) == 12, "result without padding
 /* Interfaces that losses.bpf.c can count at. */
 #define ISTHMUS_LOSSES_INTERFACES 64
 
-/* Per receive queue, a cache line each: when its polling thread last ran, written by that thread; 0: not polled. The
-   program keeps beside it what its last look at the clock has shown, which it takes once in a tick. */
+/* Per receive queue, a cache line each: when its polling thread last ran, written by that thread; 0: never. With
+   ISTHMUS_NOT_POLLED it has ended, and only what is handed down goes on. The program keeps beside it what its last look
+   at the clock has shown, which it takes once in a tick. */
 struct isthmus_heartbeat {
   __u64 nanoseconds;
   __u64 seen;  /* the value of `nanoseconds` then */
   __u64 state; /* the tick, shifted; and the two bits */
   __u64 padding[5];
 };
+#define ISTHMUS_NOT_POLLED 1ull  /* of the nanoseconds, which are even else */
 #define ISTHMUS_QUEUE_POLLED 1   /* within heartbeat_timeout_ns */
 #define ISTHMUS_QUEUE_FORWARDS 2 /* within orphan_timeout_ns */
 #define ISTHMUS_QUEUE_BITS 2

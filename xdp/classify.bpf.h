@@ -71,7 +71,8 @@ static __always_inline __u32 queue_state(const struct run* run) {
   if (last != 0) {
     /* Signed: the heartbeat may be slightly ahead of this CPU's clock. */
     const __s64 age = (__s64)(bpf_ktime_get_ns() - last);
-    bits |= age < (__s64)run->config->heartbeat_timeout_ns ? ISTHMUS_QUEUE_POLLED : 0;
+    const int polled = !(last & ISTHMUS_NOT_POLLED) && age < (__s64)run->config->heartbeat_timeout_ns;
+    bits |= polled ? ISTHMUS_QUEUE_POLLED : 0;
     bits |= age < (__s64)run->config->orphan_timeout_ns ? ISTHMUS_QUEUE_FORWARDS : 0;
   }
   heartbeat->seen = last;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Carries out the decisions that the engine has handed down (abi.h), for the plain packets of settled flows, byte for
- * byte as dataplane/path does; the identification of outer IPv4 headers counts for each CPU. Everything else goes on to
- * the classification, as it came: nothing is changed before all that could keep the packet from being sent is known.
+ * byte as dataplane/path does; the identification of outer IPv4 headers counts for each CPU and queue. Everything else
+ * goes on to the classification, as it came: nothing is changed before all that could keep the packet from being sent
+ * is known.
  *
  * A decision holds while its lease is valid and the epoch words have not moved, and only for packets of its origin: the
  * peer's own underlay address, kind of tunnel and VNI, or the role of the device.
@@ -325,6 +326,12 @@ static __always_inline int push_ipv6(void* data, const void* end, const struct d
   return 1;
 }
 
+/* Identification of the next outer IPv4 header. Queues, and the engine's workers (which begin at multiples of 4096),
+   count from places of their own: where the underlay fragments, fragments of two packets must not fit each other. */
+static __always_inline __u16 outer_id(const struct run* run) {
+  return (run->ctx->rx_queue_index << 12) + 0x800 + run->counters->forwarded_encapsulated;
+}
+
 /* Writes the packet, whose inner IP header is at `departure->at` now. False does not happen, but the verifier wants to
    see every bound. */
 static __always_inline int write_packet(const struct run* run, const struct departure* departure,
@@ -337,7 +344,7 @@ static __always_inline int write_packet(const struct run* run, const struct depa
     return 0;
   }
   if (departure->at == OUTER_IPV4_BYTES) {
-    return push_ipv4(data, end, departure, flow, inner, run->counters->forwarded_encapsulated);
+    return push_ipv4(data, end, departure, flow, inner, outer_id(run));
   }
   if (departure->at == OUTER_IPV6_BYTES) {
     return push_ipv6(data, end, departure, flow, inner);

@@ -11,27 +11,14 @@
 
 #include <bpf/bpf_helpers.h> /* needs the types of linux/bpf.h */
 
-#include <bpf/bpf_core_read.h>
-
 #include "xdp/abi.h"
+#include "xdp/kernel_types.bpf.h"
 
 /* Set by the loader before the programs are loaded: the network namespace of the engine's interfaces. In others there
    are interfaces of the same numbers. */
 const volatile __u32 isthmus_losses_namespace = 0;
 
-/* What is read of the kernel's; the loader puts in where it is. */
-struct ns_common {
-  unsigned int inum;
-} __attribute__((preserve_access_index));
-struct net {
-  struct ns_common ns;
-} __attribute__((preserve_access_index));
-struct net_device {
-  int ifindex;
-  struct {
-    struct net* net;
-  } nd_net;
-} __attribute__((preserve_access_index));
+/* As in kernel_types.bpf.h. */
 struct bpf_dtab_netdev {
   struct net_device* dev;
 } __attribute__((preserve_access_index));

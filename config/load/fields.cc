@@ -161,7 +161,9 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       "in the caches."));
   fields.push_back(duration<std::uint32_t>(
       section + ".heartbeat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).heartbeat_timeout_ms; },
-      10, kHour, "The XDP program considers the engine down after this time without a heartbeat."));
+      200, kHour,
+      "The XDP program considers the engine down after this time without a heartbeat, of which an idle worker has one "
+      "in 100 ms."));
   fields.push_back(choice<EngineDownPolicy>(
       section + ".on_engine_down", [](GatewayConfig& c) -> EngineDownPolicy& { return Device(c).on_engine_down; },
       {{"drop", EngineDownPolicy::kDrop}, {"pass", EngineDownPolicy::kPass}},
@@ -183,9 +185,9 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
       "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
   fields.push_back(duration<std::uint32_t>(
       "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
-      "How long the XDP programs go on forwarding settled flows while the engine is away or stuck, but at least "
-      "`heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy reaches them "
-      "meanwhile."));
+      "How long the XDP programs go on forwarding settled flows while the engine is stopped, dead or stuck, but at "
+      "least `heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy, endpoints or "
+      "gateways reaches them meanwhile. `isthmus cleanup` ends them at once."));
 }
 
 void add_engine_fields(std::vector<ConfigField>& fields) {

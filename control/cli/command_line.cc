@@ -35,8 +35,9 @@ The admin socket is open to root and to the group that admin.group names in the 
 
 constexpr const char* kRunFooter =
     R"(Stays in the foreground and logs to stderr. SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the hubs.
-After a stop the local device, the routes on it and the XDP program stay in place, so that fleet traffic is dropped
-rather than routed around the tunnel. 'isthmus cleanup' removes them.
+After a stop the local device, the routes on it and the XDP programs stay in place, so that fleet traffic is dropped
+rather than routed around the tunnel, and settled flows that are handed down go on for engine.kernel_flow_hold, which
+no change of policy reaches. 'isthmus cleanup' removes them.
 
 Exit codes: 0 stopped by a signal, 1 could not start or continue, 2 the configuration cannot be used.)";
 

@@ -99,7 +99,9 @@ Status Gateway::run() {
   if (retired_) {
     return Ok{};
   }
-  spdlog::info("stopping; local device, routes and XDP program stay: fleet traffic is dropped until the next start");
+  spdlog::info(
+      "stopping; local device, routes and XDP programs stay: fleet traffic is dropped until the next start, but for "
+      "settled flows handed down to them, which go on for engine.kernel_flow_hold");
   return Ok{};
 }
 

@@ -6,6 +6,7 @@ import unittest
 
 from fleet_case import FleetCase, plan, pod, wait_until
 from fleet.bpf_file_system import BpfFileSystem
+from fleet.gateway import GatewayProcess
 from fleet.numbered import PORT, SETTLED, NumberedTraffic
 
 PORTS = (("numbered", "TCP", PORT, PORT), ("numbered-udp", "UDP", PORT, PORT))
@@ -78,13 +79,13 @@ class Numbered:
 
 
 class KernelFlows(Numbered, FleetCase):
-    def kill_and_restart(self, name):
+    def end_and_restart(self, name, end):
         pairs = self.traffic()
         before = self.forwarded(name)
         time.sleep(1)
         self.assertGreater(self.forwarded(name) - before, 1000)
         gateway = self.fleet.gateways[name]
-        gateway.kill()
+        end(gateway)
         time.sleep(DOWN_SECONDS)
         gateway.start()
         self.fleet.wait_peers(timeout=150)
@@ -96,10 +97,13 @@ class KernelFlows(Numbered, FleetCase):
             self.assert_counted(each, sent)
 
     def test_of_a_gateway_with_two_devices(self):
-        self.kill_and_restart("west-1")
+        self.end_and_restart("west-1", GatewayProcess.kill)
 
     def test_of_a_gateway_with_one_device(self):
-        self.kill_and_restart("north-1")
+        self.end_and_restart("north-1", GatewayProcess.kill)
+
+    def test_of_a_gateway_that_is_stopped(self):
+        self.end_and_restart("west-1", GatewayProcess.stop)
 
 
 class OneDirection(Numbered, FleetCase):

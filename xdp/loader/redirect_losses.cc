@@ -1,7 +1,6 @@
 #include "xdp/loader/redirect_losses.h"
 
 #include <bpf/bpf.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -10,6 +9,7 @@
 #include "losses_object.h"
 #include "xdp/abi.h"
 #include "xdp/loader/libbpf_messages.h"
+#include "xdp/loader/xdp_attachment.h"
 
 namespace isthmus {
 
@@ -24,15 +24,14 @@ RedirectLosses::RedirectLosses() {
 }
 
 int RedirectLosses::start() {
-  struct stat here {};
-  if (stat("/proc/thread-self/ns/net", &here) != 0) {
+  const std::uint32_t network = network_namespace();  // isthmus_losses_namespace, the only constant
+  if (network == 0) {
     return errno;
   }
   object_.reset(bpf_object__open_mem(kLossesObject, sizeof kLossesObject, nullptr));
   if (!object_) {
     return errno;
   }
-  const auto network = static_cast<std::uint32_t>(here.st_ino);  // isthmus_losses_namespace, the only constant
   bpf_map* constants = bpf_object__find_map_by_name(object_.get(), ISTHMUS_CONSTANTS_MAP);
   if (bpf_map__set_initial_value(constants, &network, sizeof network) != 0 || bpf_object__load(object_.get()) != 0) {
     return errno;

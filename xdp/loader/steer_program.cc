@@ -52,7 +52,7 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
                "xdp steer", denied ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "needs Linux 5.10 or later"};
 }
 
-// The latest heartbeat of the program's engine; 0 if there is none.
+// The latest heartbeat of the program's engine; 0 if there is none, or it has ended.
 [[nodiscard]] std::uint64_t latest_heartbeat(const AttachedProgram& program) {
   const auto map = map_of_program(program.fd.get(), ISTHMUS_HEARTBEATS_MAP);
   bpf_map_info info{};
@@ -63,7 +63,7 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
   std::uint64_t latest = 0;
   isthmus_heartbeat heartbeat{};
   for (std::uint32_t queue = 0; queue < info.max_entries; ++queue) {
-    if (bpf_map_lookup_elem(map->get(), &queue, &heartbeat) == 0) {
+    if (bpf_map_lookup_elem(map->get(), &queue, &heartbeat) == 0 && (heartbeat.nanoseconds & ISTHMUS_NOT_POLLED) == 0) {
       latest = std::max<std::uint64_t>(latest, heartbeat.nanoseconds);
     }
   }

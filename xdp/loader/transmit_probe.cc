@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "dataplane/io/unique_fd.h"
 #include "probe_object.h"
@@ -57,15 +58,20 @@ constexpr const char* kNoTransmission =
   const std::unique_ptr<bpf_object, ProbeObjectCloser> object(
       bpf_object__open_mem(kProbeObject, sizeof kProbeObject, nullptr));
   bpf_map* constants = object ? bpf_object__find_map_by_name(object.get(), ISTHMUS_CONSTANTS_MAP) : nullptr;
-  const std::uint32_t values[] = {static_cast<std::uint32_t>(interface.index), static_cast<std::uint32_t>(getpid())};
+  const std::uint32_t values[] = {static_cast<std::uint32_t>(interface.index), network_namespace()};
   if (constants == nullptr || bpf_map__set_initial_value(constants, values, sizeof values) != 0 ||
       bpf_object__load(object.get()) != 0) {
     return std::nullopt;
   }
-  const bpf_program* listener = bpf_object__find_program_by_name(object.get(), "isthmus_probed");
-  const std::unique_ptr<bpf_link, ProbeLinkCloser> link(bpf_program__attach(listener));
+  std::vector<std::unique_ptr<bpf_link, ProbeLinkCloser>> listeners;
+  for (const char* name : {"isthmus_probed", "isthmus_unprobed"}) {
+    listeners.emplace_back(bpf_program__attach(bpf_object__find_program_by_name(object.get(), name)));
+    if (!listeners.back()) {
+      return std::nullopt;
+    }
+  }
   const auto frame = probe_frame(interface);
-  if (!link || !frame) {
+  if (!frame) {
     return std::nullopt;
   }
   const int program = bpf_program__fd(bpf_object__find_program_by_name(object.get(), "isthmus_probe"));
@@ -87,10 +93,17 @@ constexpr const char* kNoTransmission =
 
 }  // namespace
 
-std::optional<bool> transmits_by_trial(const Interface& interface, int& error) {
+Trial try_transmission(const Interface& interface, int& error) {
   const auto result = redirect_one(interface);
   error = result ? -result->error : 0;
-  return result ? std::optional(result->sent != 0) : std::nullopt;
+  if (!result) {
+    return Trial::kImpossible;
+  }
+  if (result->sent != 0) {
+    return Trial::kSends;
+  }
+  const bool busy = result->dropped != 0 && error == 0;
+  return busy || error == ENETDOWN ? Trial::kShowsNothing : Trial::kDoesNotSend;
 }
 
 std::optional<std::string> why_not_transmitting_now(const Interface& interface,
@@ -102,17 +115,20 @@ std::optional<std::string> why_not_transmitting_now(const Interface& interface,
   return (*features & xdp_feature::kTransmit) != 0 ? std::nullopt : std::optional<std::string>(kNoTransmission);
 }
 
-std::optional<std::string> why_not_transmitting(const Interface& interface) {
+std::optional<std::string> why_not_transmitting(const Interface& interface, const std::optional<std::string>& before) {
   if (xdp_features(interface.index)) {
     return why_not_transmitting_now(interface, std::nullopt);
   }
   int error = 0;
-  const auto transmits = transmits_by_trial(interface, error);
-  if (!transmits) {
-    return "the kernel does not tell whether the driver sends what XDP redirects to it";
-  }
-  if (*transmits) {
-    return std::nullopt;
+  switch (try_transmission(interface, error)) {
+    case Trial::kSends:
+      return std::nullopt;
+    case Trial::kShowsNothing:
+      return before;
+    case Trial::kImpossible:
+      return "the kernel does not tell whether the driver sends what XDP redirects to it";
+    case Trial::kDoesNotSend:
+      break;
   }
   return kNoTransmission + (error > 0 ? std::string(" (") + std::strerror(error) + ")" : "");
 }

@@ -52,24 +52,28 @@ namespace {
 }
 
 constexpr const char* kLink = "";
-constexpr const char* kPrograms = "programs-";  // no link's name begins like this
+constexpr const char *kPrograms = "programs-", *kNewPrograms = "new-";  // no link's name begins like these
 
 // Where `what` of this interface is pinned; empty: there is no BPF file system.
 [[nodiscard]] std::string pin_of(const Interface& interface, const char* what = kLink) {
   struct statfs system {};
-  struct stat space {};
-  if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC ||
-      stat("/proc/thread-self/ns/net", &space) != 0) {
+  const std::uint32_t space = network_namespace();
+  if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC || space == 0) {
     return "";
   }
   const std::string folder = std::string(kBpfFolder) + "/isthmus";
   if (mkdir(folder.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
     return "";
   }
-  return folder + "/" + what + std::to_string(space.st_ino) + "-" + interface.name;
+  return folder + "/" + what + std::to_string(space) + "-" + interface.name;
 }
 
 }  // namespace
+
+std::uint32_t network_namespace() noexcept {
+  struct stat here {};
+  return stat("/proc/thread-self/ns/net", &here) == 0 ? static_cast<std::uint32_t>(here.st_ino) : 0;
+}
 
 Result<Interface> find_interface(const std::string& name) {
   const unsigned index = if_nametoindex(name.c_str());
@@ -183,7 +187,7 @@ bool pin_map(const Interface& interface, int map) noexcept {
   if (pin.empty()) {
     return false;
   }
-  const std::string fresh = pin + "-new";
+  const std::string fresh = pin_of(interface, kNewPrograms);
   unlink(fresh.c_str());  // of a process that ended between the next two
   return bpf_obj_pin(map, fresh.c_str()) == 0 && rename(fresh.c_str(), pin.c_str()) == 0;
 }

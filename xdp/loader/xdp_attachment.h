@@ -24,6 +24,8 @@ struct Interface {
   std::string name;
   int index = 0;
 };
+// Number of the calling thread's, as the kernel's programs see it; 0: it cannot be told, and errno says why.
+[[nodiscard]] std::uint32_t network_namespace() noexcept;
 // By name, in the calling thread's network namespace.
 [[nodiscard]] Result<Interface> find_interface(const std::string& name);
 

@@ -405,7 +405,7 @@ void AfXdpDevice::check_transmission() {
   }
   if (Clock::now() >= next_trial_) {
     next_trial_ = Clock::now() + kTrialPause;
-    leg_.no_transmission = why_not_transmitting(leg_.interface);
+    leg_.no_transmission = why_not_transmitting(leg_.interface, leg_.no_transmission);
   } else {
     leg_.no_transmission = why_not_transmitting_now(leg_.interface, leg_.no_transmission);
   }

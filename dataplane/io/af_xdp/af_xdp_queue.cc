@@ -21,7 +21,7 @@ AfXdpQueue::~AfXdpQueue() {
 
 void AfXdpQueue::close_sockets() {
   for (isthmus_heartbeat* heartbeat : heartbeats_) {
-    std::atomic_ref(heartbeat->nanoseconds).store(0, std::memory_order_relaxed);
+    std::atomic_ref(heartbeat->nanoseconds).fetch_or(ISTHMUS_NOT_POLLED, std::memory_order_relaxed);
   }
   for (const auto& socket : sockets_) {
     umem_->remove(*socket);
@@ -86,7 +86,7 @@ void AfXdpQueue::write_heartbeats() noexcept {
   clock_gettime(CLOCK_MONOTONIC, &now);
   const auto nanoseconds = static_cast<__u64>(now.tv_sec) * 1'000'000'000 + static_cast<__u64>(now.tv_nsec);
   for (isthmus_heartbeat* heartbeat : heartbeats_) {
-    std::atomic_ref(heartbeat->nanoseconds).store(nanoseconds, std::memory_order_relaxed);
+    std::atomic_ref(heartbeat->nanoseconds).store(nanoseconds & ~ISTHMUS_NOT_POLLED, std::memory_order_relaxed);
   }
 }
 

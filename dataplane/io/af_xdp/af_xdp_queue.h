@@ -26,7 +26,7 @@ class AfXdpQueue final : public DeviceQueue {
   };
   AfXdpQueue(std::shared_ptr<SteerProgram> steer, std::shared_ptr<SharedUmem> umem, FramePool& pool,
              const Share& share);
-  // Clears the heartbeats and closes the sockets; frames in their rings go back to the pool.
+  // Ends the heartbeats and closes the sockets; frames in their rings go back to the pool. What is handed down goes on.
   ~AfXdpQueue() override;
 
   // Opens the socket of one receive queue. The first one added must transmit. Control thread, before the worker runs.

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "lab.h"
 #include "xdp/loader/xdp_features.h"
 
@@ -28,9 +31,9 @@ class TransmitProbeTest : public testing::Test {
     sh(std::string("ethtool -K l0 gro ") + state);
     lab_.at("gateway");
   }
-  static std::optional<bool> by_trial() {
+  static Trial by_trial() {
     int error = 0;
-    return transmits_by_trial(*find_interface("u0"), error);
+    return try_transmission(*find_interface("u0"), error);
   }
 
   Lab lab_;
@@ -41,11 +44,38 @@ TEST_F(TransmitProbeTest, AVethSendsOnlyWhileItsOtherEndHasGroOrAProgram) {
   for (const char* state : {"on", "off", "on"}) {
     gro_at_other_end(state);
     const bool sends = std::string(state) == "on";
-    EXPECT_EQ(by_trial(), std::optional(sends)) << state;
+    EXPECT_EQ(by_trial(), sends ? Trial::kSends : Trial::kDoesNotSend) << state;
     const auto reason = why_not_transmitting(*find_interface("u0"));
     EXPECT_EQ(reason.has_value(), !sends) << state;
     EXPECT_TRUE(sends || reason->find("ethtool -K") != std::string::npos) << *reason;
   }
+}
+
+TEST_F(TransmitProbeTest, WhatOtherDevicesSendShowsNothingOfThisOne) {
+  gro_at_other_end("off");
+  lab_.at("right");
+  sh("ethtool -K r0 gro on");
+  lab_.at("gateway");
+  std::atomic<bool> stop{false};
+  std::thread others([&] {  // of this process, in its namespace
+    int error = 0;
+    EXPECT_EQ(try_transmission(*find_interface("d0"), error), Trial::kSends);
+    while (!stop) {
+      static_cast<void>(try_transmission(*find_interface("d0"), error));
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(by_trial(), Trial::kDoesNotSend) << i;
+  }
+  stop = true;
+  others.join();
+}
+
+TEST_F(TransmitProbeTest, AnInterfaceThatIsDownShowsNothing) {
+  sh("ip link set u0 down");
+  EXPECT_EQ(by_trial(), Trial::kShowsNothing);
+  sh("ip link set u0 up");
+  EXPECT_EQ(by_trial(), Trial::kSends);
 }
 
 TEST_F(TransmitProbeTest, AnInterfaceThatIsGoneDoesNotSend) {
