@@ -80,8 +80,10 @@ ConfigField mtu() {
       false,
       {},
       {},
-      "MTU of the local device. `auto`: the underlay's, or the 3826 bytes that a packet buffer holds where that is "
-      "less, less the tunnel's 50 bytes, or 70 where the gateway has an IPv6 underlay address."};
+      "MTU of the local device. `auto`: the underlay's, or where that is less the 3506 bytes that XDP programs "
+      "forward, "
+      "or with `kernel_forwarding: off` the 3826 that a packet buffer holds; less the tunnel's 50 bytes, or 70 where "
+      "the gateway has an IPv6 underlay address."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();

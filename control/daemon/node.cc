@@ -97,10 +97,14 @@ Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway&
   return created->engine_end.interface;
 }
 
+bool may_hand_down(const GatewayConfig& config) {
+  return config.kernel_flows != 0 && (config.underlay.kernel_forwarding != KernelForwarding::kOff ||
+                                      config.local.device.kernel_forwarding != KernelForwarding::kOff);
+}
+
 // The maps of flows that XDP programs forward, if any device may have some. Without them the engine forwards all.
 void make_kernel_flows(const GatewayConfig& config, Node& node) {
-  if (config.kernel_flows == 0 || (config.underlay.kernel_forwarding == KernelForwarding::kOff &&
-                                   config.local.device.kernel_forwarding == KernelForwarding::kOff)) {
+  if (!may_hand_down(config)) {
     return;
   }
   auto flows = open_kernel_flows({.entries = config.kernel_flows});
@@ -133,7 +137,8 @@ LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGa
   LocalDeviceOptions options;
   options.kernel_end = config.local.device.interface;
   options.queues = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
-  const std::uint32_t carried = std::min(underlay_mtu.value(), kMaxAfXdpPacket.value());
+  const Bytes most = may_hand_down(config) ? kMaxForwardedPacket : kMaxAfXdpPacket;
+  const std::uint32_t carried = std::min(underlay_mtu.value(), most.value());
   options.mtu = Bytes{config.local.mtu.value_or(carried - tunnel_overhead(own).value())};
   return options;
 }

@@ -46,6 +46,10 @@ struct AfXdpOptions {
 // The longest IP packet that an AF_XDP device receives and sends: what a 4096-byte chunk holds behind the headroom and
 // the Ethernet header. A longer one is lost, so that a device's MTU is never above it.
 inline constexpr Bytes kMaxAfXdpPacket{4096 - kFrameHeadroom - 14};
+// The longest IP packet, its tunnel header included, that XDP programs forward on a veth: one page, behind the kernel's
+// headroom (XDP_PACKET_HEADROOM, 256) and before its trailer (skb_shared_info, 320), with the Ethernet header. Longer
+// ones lie in several buffers and go to the engine.
+inline constexpr Bytes kMaxForwardedPacket{4096 - 256 - 320 - 14};
 // Attaches xdp/steer and creates the rings. Fails, naming it, if another XDP program is attached. Needs CAP_NET_ADMIN,
 // CAP_BPF, CAP_NET_RAW (and CAP_IPC_LOCK if memory areas exceed the memlock limit).
 [[nodiscard]] Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options);

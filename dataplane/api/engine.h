@@ -160,9 +160,9 @@ class Engine {
   [[nodiscard]] virtual Status adopt(HandedEngine handed) = 0;
   // With drive_by_caller: runs one round of a worker on the calling thread. Returns the number of packets received.
   virtual unsigned run_round(WorkerId worker) = 0;
-  // With drive_by_caller: takes flows back and hands hot ones down, on the calling thread, and looks at what XDP has
-  // forwarded. Nothing where flows are not handed down.
-  virtual void hand_down_round() = 0;
+  // With drive_by_caller: takes flows back and hands hot ones down, on the calling thread; `look`: and looks at all
+  // that is down, as is done now and then. Nothing where flows are not handed down.
+  virtual void hand_down_round(bool look = true) = 0;
 
   // Applies a delta: the new tables become visible to workers atomically; then the epoch words of what changed are
   // incremented. Also updates the devices' steering rules; if that fails, the new tables stay published, and the next

@@ -39,7 +39,7 @@ enum class LeaseState : std::uint32_t {
   kEnding,     // an end has sent FIN or RST
   kRedecided,  // another decision, or none
   kPeerMoved,  // the tunnel header or next hop in the kernel is not what it was
-  kCold,       // made room
+  kCold,       // made room, found none, or nobody has confirmed its decision
 };
 inline constexpr std::size_t kLeaseStates = 7;
 

@@ -278,7 +278,8 @@ bool HandDown::take_records(Way& way, const DirectionBlock& block) {
   return have;
 }
 
-// A key that is there already is that of an earlier connection, which nobody has looked at since it ended.
+// A key that is there already is that of an earlier connection, which nobody has looked at since it ended. Else its
+// chain is full, as long as others are hot.
 void HandDown::insert() {
   const std::span<const isthmus_flow_key> keys(keys_);
   const std::span<const isthmus_flow> flows(flows_);
@@ -290,7 +291,7 @@ void HandDown::insert() {
     }
     if (at < keys.size()) {
       hand_down_insert_failures_.add();
-      look_again_ = true;
+      look_again_ = look_again_ || maps_->find(keys[at]) != nullptr;
       ++at;
     }
   }
@@ -303,8 +304,12 @@ void HandDown::grant(std::uint32_t lease) {
   Way& way = way_of(lease);
   const FlowRef flow = pair_of(lease).flow;
   const Connection* const connection = flows.find(flow);
-  if (connection == nullptr || !way.inserted || records_.stale(way.tunnel) || records_.stale(way.from)) {
+  if (connection == nullptr || records_.stale(way.tunnel) || records_.stale(way.from)) {
     leave(lease, connection == nullptr ? LeaseState::kRemoved : LeaseState::kPeerMoved);
+    return;
+  }
+  if (!way.inserted) {
+    leave(lease, maps_->find(way.key) == nullptr ? LeaseState::kCold : LeaseState::kPeerMoved);
     return;
   }
   const Direction direction = Leases::direction_of(lease);

@@ -73,6 +73,7 @@ class HandDown {
  private:
   static constexpr std::size_t kSection = 256;     // connections in one read section
   static constexpr std::uint8_t kWholePeriod = 2;  // looks
+  static constexpr std::uint8_t kOutdatedLooks = 2;
   static constexpr std::array kDirections = {Direction::kForward, Direction::kReply};
   enum class Stage : std::uint8_t {
     kUp,        // with the workers
@@ -88,6 +89,7 @@ class HandDown {
     std::uint16_t tunnel = 0, from = 0;
     Stage stage = Stage::kUp;
     bool inserted = false;
+    std::uint8_t outdated = 0;  // looks that measure and have found that its decision is out of date
   };
   struct Pair {
     FlowRef flow;
@@ -124,10 +126,10 @@ class HandDown {
   [[nodiscard]] static bool stands(const Way& way, const DirectionLine& line);
   // take_back.cc
   void look(bool measures);
-  void look_at(std::uint32_t number, Seconds now);
+  void look_at(std::uint32_t number, Seconds now, bool measures);
   void measure(std::uint32_t number);
   [[nodiscard]] LeaseState withdrawn(std::uint32_t lease) const;
-  void heal(std::uint32_t lease, const Connection& connection) const;
+  [[nodiscard]] bool heal(std::uint32_t lease, const Connection& connection) const;
   void make_room();
   void leave(std::uint32_t lease, LeaseState why);
   void take_back();

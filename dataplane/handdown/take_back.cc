@@ -14,7 +14,7 @@ void HandDown::look(bool measures) {
     const ReadSection section(shared_.quiescence, shared_.hand_down_slot);
     for (std::size_t number = from; number < std::min(pairs_.size(), from + kSection); ++number) {
       if (pairs_[number].has(Stage::kDown)) {
-        look_at(static_cast<std::uint32_t>(number), now);
+        look_at(static_cast<std::uint32_t>(number), now, measures);
         if (measures) {
           measure(static_cast<std::uint32_t>(number));
         }
@@ -39,7 +39,8 @@ void HandDown::measure(std::uint32_t number) {
   pair.looks = pair.looks == kWholePeriod ? pair.looks : static_cast<std::uint8_t>(pair.looks + 1);
 }
 
-void HandDown::look_at(std::uint32_t number, Seconds now) {
+// What is refused now, and what has sent nothing since its decision went out of date, does not stay down.
+void HandDown::look_at(std::uint32_t number, Seconds now, bool measures) {
   FlowTable& flows = *shared_.flows;
   Pair& pair = pairs_[number];
   Connection* const connection = flows.find(pair.flow);
@@ -56,8 +57,10 @@ void HandDown::look_at(std::uint32_t number, Seconds now) {
       const LeaseState why = connection == nullptr ? LeaseState::kRemoved : withdrawn(lease);
       if (why != LeaseState::kLeased) {
         leave(lease, why);
-      } else {
-        heal(lease, *connection);
+      } else if (heal(lease, *connection)) {
+        way_of(lease).outdated = 0;
+      } else if (measures && ++way_of(lease).outdated == kOutdatedLooks) {
+        leave(lease, LeaseState::kCold);
       }
     }
   }
@@ -78,23 +81,28 @@ LeaseState HandDown::withdrawn(std::uint32_t lease) const {
   return leads ? LeaseState::kLeased : LeaseState::kPeerMoved;
 }
 
-// A worker that confirmed a decision just while it was handed down has stamped the block alone.
-void HandDown::heal(std::uint32_t lease, const Connection& connection) const {
+// A worker that confirmed a decision just while it was handed down has stamped the block alone. False: nobody has
+// confirmed it since its words have moved.
+bool HandDown::heal(std::uint32_t lease, const Connection& connection) const {
   const FlowTable& flows = *shared_.flows;
   const std::uint32_t number = Leases::pair_of(lease), handed_down = way_of(lease).block;
   const Direction direction = Leases::direction_of(lease);
   const auto& present = connection.line(direction).block;
   const DirectionBlock* const block = flows.block_at(handed_down);
   if (block == nullptr || present.load(std::memory_order_seq_cst) != handed_down) {
-    return;
+    return true;  // who has decided anew withdraws it
   }
   const std::uint32_t sum = EpochTable::stamp_of(*block);
-  if (flows.leases().sum(number, direction) != sum && flows.epochs().is_current(*block)) {
+  if (!flows.epochs().is_current(*block)) {
+    return false;
+  }
+  if (flows.leases().sum(number, direction) != sum) {
     flows.leases().stamp(number, direction, sum);
     if (present.load(std::memory_order_seq_cst) != handed_down) {
       flows.leases().withdraw(number, direction, LeaseState::kRedecided);
     }
   }
+  return true;
 }
 
 // Above the watermark the coldest go, so that what becomes hot finds room. Those that have not been down for a whole

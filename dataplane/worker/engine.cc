@@ -140,9 +140,9 @@ class EngineImplementation final : public Engine {
   }
 
   unsigned run_round(WorkerId worker) override { return workers_[worker.value()]->round(); }
-  void hand_down_round() override {
+  void hand_down_round(bool look) override {
     if (hand_down_ != nullptr) {
-      static_cast<void>(hand_down_->round(true));
+      static_cast<void>(hand_down_->round(look));
     }
   }
 

@@ -235,9 +235,9 @@ class JumboUnderlay(FleetCase):
 
     def test_the_local_device_has_an_mtu_that_the_engine_carries_and_bulk_transfers_pass(self):
         link = self.fleet.node("east", "node1").run(["ip", "-o", "link", "show", "isthmus0"]).stdout
-        self.assertIn("mtu 3776 ", link)
+        self.assertIn("mtu 3456 ", link)
         client, target = self.fleet.pod("east", "client"), pod("west-web-0")
-        self.assertTrue(ping(client, target.ipv4, size=3600, dont_fragment=True))
+        self.assertTrue(ping(client, target.ipv4, size=3400, dont_fragment=True))
         self.fleet.pod("east", "client").run(["sh", "-c", "head -c 400000 /dev/zero > /tmp/ist-jumbo"])
         url = f"http://{target.ipv4}:{plan.cluster('west').http_port}/"
         self.assertEqual(client.run(["curl", "-s", "-o", "/dev/null", "-m", "20", "--data-binary", "@/tmp/ist-jumbo",

@@ -72,6 +72,7 @@ TEST_F(TransmitProbeTest, WhatOtherDevicesSendShowsNothingOfThisOne) {
 }
 
 TEST_F(TransmitProbeTest, AnInterfaceThatIsDownShowsNothing) {
+  gro_at_other_end("on");
   sh("ip link set u0 down");
   EXPECT_EQ(by_trial(), Trial::kShowsNothing);
   sh("ip link set u0 up");

@@ -37,10 +37,12 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
 }
 
 TEST(LocalDeviceOfAConfiguration, HasTheMtuThatTheTunnelLeavesOfWhatTheEngineReceives) {
-  const GatewayConfig automatic;
+  GatewayConfig automatic;
   OwnGateway own;
   own.underlay = IpAddress::ipv4(Be32::of(0xc0000201));
   EXPECT_EQ(local_device_options(automatic, own, Bytes{1500}).mtu, Bytes{1450});
+  EXPECT_EQ(local_device_options(automatic, own, Bytes{9000}).mtu, Bytes{3506 - 50}) << "what XDP forwards";
+  automatic.kernel_flows = 0;
   EXPECT_EQ(local_device_options(automatic, own, Bytes{9000}).mtu, Bytes{3826 - 50});
   own.underlay = IpAddress::ipv6(std::array<std::uint8_t, 16>{0xfd, 1}.data());
   EXPECT_EQ(local_device_options(automatic, own, Bytes{1500}).mtu, Bytes{1430});

@@ -34,7 +34,7 @@ class DownRig {
   void pass(std::uint32_t seconds) {
     set_boot_clock(Nanoseconds{boot_clock().value() + std::uint64_t{seconds} * 1'000'000'000});
   }
-  void round() { rig_.engine().hand_down_round(); }
+  void round(bool look = true) { rig_.engine().hand_down_round(look); }
 
   // What the client sends to a service or pod of west, and what comes back.
   struct Flow {

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstring>
+#include <map>
 #include <string_view>
+#include <vector>
 
 #include "test/unit/handdown/down_rig.h"
 
@@ -118,6 +121,53 @@ TEST(TakeBack, WhatHasJustGoneDownIsNotTheColdest) {
   for (std::uint16_t n = 0; n < 31; ++n) {
     EXPECT_EQ(down.down(numbered(down, n)), n >= 3) << n;
   }
+}
+
+// Nobody has confirmed the decision of a flow that is refused, or that has nothing to send.
+TEST(TakeBack, WhatIsRefusedDoesNotStayDown) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  ASSERT_TRUE(down.down(flow));
+  down.rig().set_clusters({PathRig::kWestGateway}, false);  // not linked any more
+  for (unsigned look = 0; look < 3; ++look) {
+    EXPECT_TRUE(down.rig().from_local(down.there(flow)).out.empty());
+    down.pass(1);
+    down.round();
+  }
+  EXPECT_EQ(down.counters().handed_down_now, 0u);
+  EXPECT_FALSE(down.record(flow).forward_handed_down);
+  EXPECT_EQ(down.counters().taken_back_cold, 2u) << "both directions";
+}
+
+TEST(TakeBack, WhatFindsNoPlaceInItsChainIsNotTriedWithoutEnd) {
+  DownRig down({.entries = 1024, .packets_per_second = 1, .rig = {}});
+  const auto of_port = [&](std::uint16_t port) {
+    return DownRig::Flow{{down.at().client.address, port}, down.at().west, down.at().west};
+  };
+  std::map<std::uint64_t, std::vector<std::uint16_t>> chains;
+  std::vector<std::uint16_t> one;
+  for (std::uint16_t port = 2000; one.empty(); ++port) {
+    const isthmus_flow_key key = DownRig::key_there(of_port(port));
+    std::uint64_t ports = 0;
+    std::memcpy(&ports, &key.source_port, sizeof ports);
+    auto& chain = chains[isthmus_flow_hash(&key, ports, down.maps().secret()) >> down.maps().chain_shift()];
+    chain.push_back(port);
+    one = chain.size() > ISTHMUS_LONGEST_CHAIN ? chain : one;
+  }
+  for (const std::uint16_t port : one) {
+    down.establish(of_port(port));
+  }
+  down.pass(1);
+  for (const std::uint16_t port : one) {
+    static_cast<void>(down.rig().from_local(down.there(of_port(port))));
+  }
+  for (unsigned round = 0; round < 5; ++round) {
+    down.round(false);
+  }
+  EXPECT_EQ(down.counters().hand_down_insert_failures, 1u);
+  EXPECT_EQ(down.counters().handed_down_now, ISTHMUS_LONGEST_CHAIN + 1u) << "its replies have another chain";
+  EXPECT_EQ(down.counters().handed_down_one_way, 1u);
 }
 
 TEST(TakeBack, ANextHopsAddressesAreThereAtOnce) {

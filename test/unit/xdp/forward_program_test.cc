@@ -251,8 +251,10 @@ TEST_F(ForwardProgramTest, SettledFlowsGoOnForATimeWithoutTheEngine) {
   };
   EXPECT_TRUE(run_at_age(0));
   EXPECT_TRUE(run_at_age(5)) << "the engine counts as down, but the flow was handed down";
+  local_.program->heartbeats()[0].nanoseconds |= ISTHMUS_NOT_POLLED;
+  EXPECT_TRUE(run_at_age(5)) << "the engine has ended";
   local_.program->heartbeats()[0].nanoseconds = 0;
-  EXPECT_EQ(local_.run(frame).frame, frame) << "the queue is not polled";
+  EXPECT_EQ(local_.run(frame).frame, frame) << "there was none";
   settings_.orphan_timeout_ms = 0;
   load(local_, false);
   EXPECT_FALSE(goes_up(Way::kLocal, frame)) << "while the engine lives";

@@ -108,10 +108,12 @@ Packet tagged(const Packet& p) {
   return with;
 }
 
+// As a heartbeat of a queue that is polled.
 std::uint64_t now() {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+  return (static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec)) &
+         ~ISTHMUS_NOT_POLLED;
 }
 
 SteerRules rules() {
@@ -375,7 +377,7 @@ TEST_F(SteerProgramTest, WithoutAHeartbeatFleetTrafficIsDroppedAndTheRestPasses)
   load({.heartbeat_timeout_ms = 500});
   const Packet tunnel = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
   const Packet plain = ipv6(kPod6, kVip6);
-  for (const std::uint64_t stale : {std::uint64_t{0}, now() - 600'000'000}) {
+  for (const __u64 stale : {__u64{0}, __u64{now() - 600'000'000}, now() | ISTHMUS_NOT_POLLED}) {
     program_->heartbeats()[0].nanoseconds = stale;
     EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_DROP));
     EXPECT_EQ(run(plain), static_cast<unsigned>(XDP_DROP));
@@ -383,7 +385,7 @@ TEST_F(SteerProgramTest, WithoutAHeartbeatFleetTrafficIsDroppedAndTheRestPasses)
     EXPECT_EQ(run(ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472})),
               static_cast<unsigned>(XDP_PASS));
   }
-  EXPECT_EQ(counters().engine_down_dropped, 4u);
+  EXPECT_EQ(counters().engine_down_dropped, 6u);
   // A heartbeat slightly ahead of the program's clock, as from another CPU, is recent.
   program_->heartbeats()[0].nanoseconds = now() + 10'000'000;
   EXPECT_EQ(run(tunnel), static_cast<unsigned>(XDP_REDIRECT));
