@@ -82,8 +82,11 @@ ConfigField mtu() {
       {},
       "MTU of the local device. `auto`: the underlay's, or where that is less the 3506 bytes that XDP programs "
       "forward, "
-      "or with `kernel_forwarding: off` the 3826 that a packet buffer holds; less the tunnel's 50 bytes, or 70 where "
-      "the gateway has an IPv6 underlay address."};
+      "or with `kernel_forwarding: off` on both devices or `engine.kernel_flows: 0` the 3826 that a packet buffer "
+      "holds "
+      "(before Linux 6.6 lost in native mode); less the tunnel's 50 bytes, or 70 where the gateway has an IPv6 "
+      "underlay "
+      "address."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
@@ -148,8 +151,8 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       {{"auto", KernelForwarding::kAuto}, {"on", KernelForwarding::kOn}, {"off", KernelForwarding::kOff}},
       "The XDP program forwards packets of settled flows itself. `auto`: unless AF_XDP works without copying. Flows "
       "that "
-      "leave by a device which does not send what XDP redirects to it stay with the engine; `isthmus status` says "
-      "so."));
+      "leave by a device which does not send what XDP redirects to it stay with the engine (on a veth, its other end "
+      "needs GRO: `ethtool -K PEER gro on`). `isthmus status` says in its column MODE which it is, and why."));
   fields.push_back(number<std::uint32_t>(
       section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
       "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
@@ -169,7 +172,8 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
   fields.push_back(choice<EngineDownPolicy>(
       section + ".on_engine_down", [](GatewayConfig& c) -> EngineDownPolicy& { return Device(c).on_engine_down; },
       {{"drop", EngineDownPolicy::kDrop}, {"pass", EngineDownPolicy::kPass}},
-      "Fleet traffic while the engine is down: `drop` it, or `pass` it to the kernel, which may route it around the "
+      "Fleet traffic while the engine is down, but for settled flows during `engine.kernel_flow_hold`: `drop` it, or "
+      "`pass` it to the kernel, which may route it around the "
       "tunnel. All "
       "other packets pass in either case."));
 }
@@ -180,8 +184,9 @@ DeviceConfig& local(GatewayConfig& config) { return config.local.device; }
 void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
-      "How many settled flows the XDP programs may forward, two for a connection, at some 165 bytes of kernel memory "
-      "each; the coldest make room. 0: none."));
+      "How many directions of connections the XDP programs may forward, at least 16, at 160 to 168 bytes of kernel "
+      "memory each and 9 MiB in all; the coldest make room. Settled: TCP or UDP, packets were seen and accepted both "
+      "ways. In native mode it takes Linux 5.18, before 6.3 with BTF. 0: none, the engine forwards all."));
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
       "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
@@ -189,7 +194,10 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
       "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
       "How long the XDP programs go on forwarding settled flows while the engine is stopped, dead or stuck, but at "
       "least `heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy, endpoints or "
-      "gateways reaches them meanwhile. `isthmus cleanup` ends them at once."));
+      "gateways reaches them meanwhile. Other clusters drop connections through a VIP to a cluster without a live "
+      "gateway after their `health.hold`. Once the process has ended, `isthmus cleanup` ends them at once, with all "
+      "else "
+      "that keeps fleet traffic from the node's ordinary routes."));
 }
 
 void add_engine_fields(std::vector<ConfigField>& fields) {
@@ -448,8 +456,11 @@ void add_state_fields(std::vector<ConfigField>& fields) {
       "or used."));
   fields.push_back(duration<std::uint64_t>(
       "handover.wait", [](GatewayConfig& c) -> std::uint64_t& { return c.handover_wait_ms; }, 0, kHour,
-      "How long a gateway that is told to end (SIGTERM) forwards on and awaits a successor, behind a process that ends "
-      "at once. For a service manager that starts the new process after the old one has ended; see "
+      "How long a gateway that is told to end (SIGTERM, SIGINT) forwards on and awaits a successor, behind a process "
+      "that "
+      "ends at once; a second signal to the gateway itself, whose pid `isthmus status` shows, ends it. Longer than a "
+      "start "
+      "takes until it serves. For a service manager that starts the new process after the old one has ended; see "
       "packaging/README.md. `0s`: it ends."));
   fields.push_back(choice<LogLevel>(
       "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },

@@ -34,10 +34,12 @@ Environment:
 The admin socket is open to root and to the group that admin.group names in the gateway's configuration.)";
 
 constexpr const char* kRunFooter =
-    R"(Stays in the foreground and logs to stderr. SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the hubs.
+    R"(Stays in the foreground and logs to stderr. SIGTERM and SIGINT stop it, SIGHUP reloads the hubs. Where a gateway of
+the same name runs, it takes over from that one. With handover.wait, a gateway that is told to stop forwards on that long
+for a successor; a second signal to the pid that 'isthmus status' shows ends it at once.
 After a stop the local device, the routes on it and the XDP programs stay in place, so that fleet traffic is dropped
-rather than routed around the tunnel, and settled flows that are handed down go on for engine.kernel_flow_hold, which
-no change of policy reaches. 'isthmus cleanup' removes them.
+rather than routed around the tunnel; settled flows that are handed down go on for engine.kernel_flow_hold where
+/sys/fs/bpf is a BPF file system, and no change of policy reaches them meanwhile. 'isthmus cleanup' removes them.
 
 Exit codes: 0 stopped by a signal, 1 could not start or continue, 2 the configuration cannot be used.)";
 
@@ -238,9 +240,10 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
   check->add_option("FILE", parsed.line.config_file, "The gateway's configuration")->required()->type_name("");
   check->callback([&parsed] { parsed.line.verb = Verb::kConfigCheck; });
 
-  CLI::App* cleanup = app.add_subcommand(
-      "cleanup",
-      "Remove what a stopped gateway left on this node: local device, its routes, XDP program, connection table");
+  CLI::App* cleanup = app.add_subcommand("cleanup",
+                                         "Remove what a stopped gateway left on this node: local device, routes and "
+                                         "rules, XDP programs and the flows that "
+                                         "they forward, connection table, what is kept of the hubs");
   add_config_option(cleanup, parsed);
   cleanup->footer("The gateway must not be running. Afterwards fleet traffic follows the node's ordinary routes.");
   cleanup->callback([&parsed] { parsed.line.verb = Verb::kCleanup; });

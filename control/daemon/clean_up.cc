@@ -1,3 +1,5 @@
+#include <net/if.h>
+
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -49,8 +51,12 @@ Status clean_up(const GatewayConfig& config) {
   keep_first(result, (*kernel)->remove_closed_routes());
   keep_first(result, detach_steer(config.underlay.interface));
   if (config.local.veth) {
-    // Its routes and the XDP program of its other end are removed with it.
-    keep_first(result, (*kernel)->remove_local_device(local_device_options(config, OwnGateway{}, Bytes{1500})));
+    // Its routes are removed with it; of the program at its other end, what is pinned is not.
+    const LocalDeviceOptions options = local_device_options(config, OwnGateway{}, Bytes{1500});
+    if (if_nametoindex(options.engine_end_name().c_str()) != 0) {
+      keep_first(result, detach_steer(options.engine_end_name()));
+    }
+    keep_first(result, (*kernel)->remove_local_device(options));
   } else if (config.local.device.interface != config.underlay.interface) {
     keep_first(result, detach_steer(config.local.device.interface));
   }

@@ -107,7 +107,7 @@ void make_kernel_flows(const GatewayConfig& config, Node& node) {
   if (!may_hand_down(config)) {
     return;
   }
-  auto flows = open_kernel_flows({.entries = config.kernel_flows});
+  auto flows = open_kernel_flows({.entries = std::max(config.kernel_flows, kLeastKernelFlows)});
   if (flows) {
     node.kernel_flows = *std::move(flows);
   } else {

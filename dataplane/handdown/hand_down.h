@@ -89,7 +89,9 @@ class HandDown {
     std::uint16_t tunnel = 0, from = 0;
     Stage stage = Stage::kUp;
     bool inserted = false;
-    std::uint8_t outdated = 0;  // looks that measure and have found that its decision is out of date
+    // Looks that measure and have found its decision out of date, and its lease with this sum, one after the other.
+    std::uint8_t outdated = 0;
+    std::uint32_t sum = 0;
   };
   struct Pair {
     FlowRef flow;
@@ -130,6 +132,7 @@ class HandDown {
   void measure(std::uint32_t number);
   [[nodiscard]] LeaseState withdrawn(std::uint32_t lease) const;
   [[nodiscard]] bool heal(std::uint32_t lease, const Connection& connection) const;
+  [[nodiscard]] bool forgotten(std::uint32_t lease);
   void make_room();
   void leave(std::uint32_t lease, LeaseState why);
   void take_back();

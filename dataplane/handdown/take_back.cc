@@ -59,7 +59,7 @@ void HandDown::look_at(std::uint32_t number, Seconds now, bool measures) {
         leave(lease, why);
       } else if (heal(lease, *connection)) {
         way_of(lease).outdated = 0;
-      } else if (measures && ++way_of(lease).outdated == kOutdatedLooks) {
+      } else if (measures && forgotten(lease)) {
         leave(lease, LeaseState::kCold);
       }
     }
@@ -103,6 +103,16 @@ bool HandDown::heal(std::uint32_t lease, const Connection& connection) const {
     }
   }
   return true;
+}
+
+// Of one that is out of date: where tables are published all the time, most are at any moment, and are confirmed by
+// their next packet.
+bool HandDown::forgotten(std::uint32_t lease) {
+  Way& way = way_of(lease);
+  const std::uint32_t sum = shared_.flows->leases().sum(Leases::pair_of(lease), Leases::direction_of(lease));
+  way.outdated = way.outdated != 0 && way.sum != sum ? std::uint8_t{1} : static_cast<std::uint8_t>(way.outdated + 1);
+  way.sum = sum;
+  return way.outdated == kOutdatedLooks;
 }
 
 // Above the watermark the coldest go, so that what becomes hot finds room. Those that have not been down for a whole

@@ -5,6 +5,7 @@ import os
 import unittest
 
 from fleet_case import PREFIX, PROGRAM, Fleet
+from fleet.bpf_file_system import BpfFileSystem
 
 
 class Cleanup(unittest.TestCase):
@@ -14,6 +15,7 @@ class Cleanup(unittest.TestCase):
     def setUpClass(cls):
         if os.geteuid() != 0:
             raise unittest.SkipTest("needs root")
+        cls.addClassCleanup(BpfFileSystem().close)
         cls.fleet = Fleet(PROGRAM, PREFIX)
         cls.addClassCleanup(cls.fleet.close)
         cls.fleet.build()
@@ -36,6 +38,11 @@ class Cleanup(unittest.TestCase):
     def routes(self, gateway):
         return gateway.netns.run(["ip", "route", "show", "table", "main"]).stdout
 
+    def pins(self, gateway):
+        """What is pinned for the gateway's interfaces, whose namespace is part of the name."""
+        number = os.stat(f"/run/netns/{gateway.netns.name}").st_ino
+        return sorted(name for name in os.listdir("/sys/fs/bpf/isthmus") if f"{number}-" in name)
+
     def clean_up(self, gateway):
         done = gateway.netns.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -46,7 +53,9 @@ class Cleanup(unittest.TestCase):
         self.assertTrue(before["eth0"])
         self.assertTrue(before["isthmus0x"])
         self.assertIn("dev isthmus0", self.routes(gateway))
+        self.assertEqual(len(self.pins(gateway)), 4, "a link and a map of programs of each")
         self.clean_up(gateway)
+        self.assertEqual(self.pins(gateway), [])
         after = self.links(gateway)
         self.assertEqual(after, {name: False for name in before if name not in ("isthmus0", "isthmus0x")})
         self.assertNotIn("isthmus0", self.routes(gateway))

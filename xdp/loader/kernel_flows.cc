@@ -93,10 +93,10 @@ Result<std::unique_ptr<KernelFlows>> KernelFlows::create(std::uint32_t entries) 
 }
 
 Result<std::shared_ptr<KernelFlows>> open_kernel_flows(const KernelFlowsOptions& options) {
-  constexpr std::uint32_t kFewest = 16, kMost = 1u << 24;
-  if (options.entries < kFewest || options.entries > kMost) {
+  constexpr std::uint32_t kMost = 1u << 24;
+  if (options.entries < kLeastKernelFlows || options.entries > kMost) {
     return Error{std::to_string(options.entries) + " entries of handed-down flows are out of range", "xdp",
-                 "choose " + std::to_string(kFewest) + " to " + std::to_string(kMost)};
+                 "choose " + std::to_string(kLeastKernelFlows) + " to " + std::to_string(kMost)};
   }
   auto flows = KernelFlows::create(options.entries);
   if (!flows) {

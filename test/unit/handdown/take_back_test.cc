@@ -140,6 +140,24 @@ TEST(TakeBack, WhatIsRefusedDoesNotStayDown) {
   EXPECT_EQ(down.counters().taken_back_cold, 2u) << "both directions";
 }
 
+TEST(TakeBack, WhatIsConfirmedBetweenLooksStaysDownWhileTablesChange) {
+  DownRig down;
+  const auto flow = down.direct();
+  down.hand_down(flow);
+  TableDelta every_word;
+  every_word.policy_defaults.emplace();
+  for (unsigned look = 0; look < 4; ++look) {
+    static_cast<void>(down.rig().from_local(down.there(flow)).only());
+    static_cast<void>(down.rig().from_underlay(down.back(flow)).only());
+    ASSERT_TRUE(down.rig().engine().publish(every_word).ok());
+    ASSERT_FALSE(down.down(flow)) << "out of date at the look";
+    down.pass(1);
+    down.round();
+  }
+  EXPECT_EQ(down.counters().handed_down_now, 1u);
+  EXPECT_EQ(down.counters().taken_back_cold, 0u);
+}
+
 TEST(TakeBack, WhatFindsNoPlaceInItsChainIsNotTriedWithoutEnd) {
   DownRig down({.entries = 1024, .packets_per_second = 1, .rig = {}});
   const auto of_port = [&](std::uint16_t port) {
