@@ -81,12 +81,9 @@ ConfigField mtu() {
       {},
       {},
       "MTU of the local device. `auto`: the underlay's, or where that is less the 3506 bytes that XDP programs "
-      "forward, "
-      "or with `kernel_forwarding: off` on both devices or `engine.kernel_flows: 0` the 3826 that a packet buffer "
-      "holds "
-      "(before Linux 6.6 lost in native mode); less the tunnel's 50 bytes, or 70 where the gateway has an IPv6 "
-      "underlay "
-      "address."};
+      "forward, or with `kernel_forwarding: off` on both devices or `engine.kernel_flows: 0` the 3826 that a packet "
+      "buffer holds (before Linux 6.6 lost in native mode); less the tunnel's 50 bytes, or 70 where the gateway has "
+      "an IPv6 underlay address."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
@@ -150,9 +147,9 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
       section + ".kernel_forwarding", [](GatewayConfig& c) -> KernelForwarding& { return Device(c).kernel_forwarding; },
       {{"auto", KernelForwarding::kAuto}, {"on", KernelForwarding::kOn}, {"off", KernelForwarding::kOff}},
       "The XDP program forwards packets of settled flows itself. `auto`: unless AF_XDP works without copying. Flows "
-      "that "
-      "leave by a device which does not send what XDP redirects to it stay with the engine (on a veth, its other end "
-      "needs GRO: `ethtool -K PEER gro on`). `isthmus status` says in its column MODE which it is, and why."));
+      "that leave by a device which does not send what XDP redirects to it stay with the engine (on a veth, its "
+      "other end needs GRO: `ethtool -K PEER gro on`). `isthmus status` says in its column MODE which it is, and "
+      "why."));
   fields.push_back(number<std::uint32_t>(
       section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
       "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
@@ -162,20 +159,17 @@ void add_device_fields(const std::string& section, std::vector<ConfigField>& fie
   fields.push_back(power_of_two(
       section + ".ring_entries", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).ring_entries; }, 64, 32768,
       "Entries of each AF_XDP ring of a queue, and buffers posted for receiving: more absorb a longer burst, fewer "
-      "stay "
-      "in the caches."));
+      "stay in the caches."));
   fields.push_back(duration<std::uint32_t>(
       section + ".heartbeat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).heartbeat_timeout_ms; },
       200, kHour,
-      "The XDP program considers the engine down after this time without a heartbeat, of which an idle worker has one "
-      "in 100 ms."));
+      "The XDP program considers the engine down after this time without a heartbeat, of which an idle worker has "
+      "one in 100 ms."));
   fields.push_back(choice<EngineDownPolicy>(
       section + ".on_engine_down", [](GatewayConfig& c) -> EngineDownPolicy& { return Device(c).on_engine_down; },
       {{"drop", EngineDownPolicy::kDrop}, {"pass", EngineDownPolicy::kPass}},
-      "Fleet traffic while the engine is down, but for settled flows during `engine.kernel_flow_hold`: `drop` it, or "
-      "`pass` it to the kernel, which may route it around the "
-      "tunnel. All "
-      "other packets pass in either case."));
+      "Fleet traffic while the engine is down, but for settled flows during `engine.kernel_flow_hold`: `drop` it, "
+      "or `pass` it to the kernel, which may route it around the tunnel. All other packets pass in either case."));
 }
 
 DeviceConfig& underlay(GatewayConfig& config) { return config.underlay; }
@@ -185,19 +179,18 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
       "How many directions of connections the XDP programs may forward, at least 16, at 160 to 168 bytes of kernel "
-      "memory each and 9 MiB in all; the coldest make room. Settled: TCP or UDP, packets were seen and accepted both "
-      "ways. In native mode it takes Linux 5.18, before 6.3 with BTF. 0: none, the engine forwards all."));
+      "memory each and 9 MiB in all; the coldest make room. Settled: TCP or UDP, packets were seen and accepted "
+      "both ways. In native mode it takes Linux 5.18, before 6.3 with BTF. 0: none, the engine forwards all."));
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
       "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));
   fields.push_back(duration<std::uint32_t>(
       "engine.kernel_flow_hold", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_hold_ms; }, 0, kHour,
       "How long the XDP programs go on forwarding settled flows while the engine is stopped, dead or stuck, but at "
-      "least `heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy, endpoints or "
-      "gateways reaches them meanwhile. Other clusters drop connections through a VIP to a cluster without a live "
-      "gateway after their `health.hold`. Once the process has ended, `isthmus cleanup` ends them at once, with all "
-      "else "
-      "that keeps fleet traffic from the node's ordinary routes."));
+      "least `heartbeat_timeout`, where there is a BPF file system at /sys/fs/bpf; no change of policy, endpoints "
+      "or gateways reaches them meanwhile. Other clusters drop connections through a VIP to a cluster without a "
+      "live gateway after their `health.hold`. Once the process has ended, `isthmus cleanup` ends them at once, "
+      "with all else that keeps fleet traffic from the node's ordinary routes."));
 }
 
 void add_engine_fields(std::vector<ConfigField>& fields) {
@@ -220,8 +213,8 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "engine.half_open_limit", [](GatewayConfig& c) -> std::uint32_t& { return c.half_open_limit; }, 0, 1U << 26,
       "How many connections may be half-open: not yet acknowledged by the end that opens them (other protocols than "
       "TCP: without a reply). When there are more, older ones make room, first those of a pod that has more than an "
-      "eighth of them or of a peer that has more than half, so that a flood delays nobody but its sender. 0: a quarter "
-      "of `engine.connections`; as many as `engine.connections`: no limit."));
+      "eighth of them or of a peer that has more than half, so that a flood delays nobody but its sender. 0: a "
+      "quarter of `engine.connections`; as many as `engine.connections`: no limit."));
   fields.push_back(choice<MidstreamPolicy>(
       "engine.midstream", [](GatewayConfig& c) -> MidstreamPolicy& { return c.midstream; },
       {{"loose", MidstreamPolicy::kLoose}, {"drop", MidstreamPolicy::kDrop}},
@@ -243,14 +236,14 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint64_t>(
       "engine.timeouts.half_open", [](GatewayConfig& c) -> std::uint64_t& { return c.timeout_half_open_ms; }, 1000,
       kWeek,
-      "How long a connection stays in the table without packets while only SYNs were seen, and one of another protocol "
-      "while there was no reply."));
+      "How long a connection stays in the table without packets while only SYNs were seen, and one of another "
+      "protocol while there was no reply."));
   add_kernel_flow_fields(fields);
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,
-      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about what "
-      "it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
+      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about "
+      "what it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
   fields.push_back(duration<std::uint64_t>(
       "engine.unknown_endpoint_hold", [](GatewayConfig& c) -> std::uint64_t& { return c.unknown_endpoint_hold_ms; }, 0,
       kHour,
@@ -274,16 +267,14 @@ void add_device_sections(std::vector<ConfigField>& fields) {
   fields.push_back(boolean(
       "devices.local.veth", [](GatewayConfig& c) -> bool& { return c.local.veth; },
       "Create or adopt a veth pair: `interface` (at most 14 characters) is the kernel's end and carries the routes; "
-      "the "
-      "engine's end has an `x` appended."));
+      "the engine's end has an `x` appended."));
   fields.push_back(mtu());
   fields.push_back(choice<LocalDelivery>(
       "devices.local.delivery", [](GatewayConfig& c) -> LocalDelivery& { return c.local.delivery; },
       {{"route", LocalDelivery::kRoute}, {"tunnel", LocalDelivery::kTunnel}},
       "How pods of this cluster are reached: `route`, as the kernel's routes say; `tunnel`, in their node's tunnel "
-      "with "
-      "the identity in it, as Cilium's nodes send, and the nodes' tunnels are accepted. `tunnel` needs the nodes' "
-      "addresses and pod CIDRs in the hub, and a host without an overlay of its own on that port."));
+      "with the identity in it, as Cilium's nodes send, and the nodes' tunnels are accepted. `tunnel` needs the "
+      "nodes' addresses and pod CIDRs in the hub, and a host without an overlay of its own on that port."));
   add_device_fields<local>("devices.local", fields);
 }
 
@@ -291,8 +282,8 @@ void add_translation_fields(std::vector<ConfigField>& fields) {
   fields.push_back(address(
       "translation.ipv4", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv4; },
       Family::kIpv4,
-      "Source address of connections through a VIP to a backend of this cluster, so that replies return here. Without "
-      "it such IPv4 connections are dropped and counted."));
+      "Source address of connections through a VIP to a backend of this cluster, so that replies return here. "
+      "Without it such IPv4 connections are dropped and counted."));
   fields.push_back(address(
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));
@@ -313,8 +304,8 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
       "hub.etcd.register", [](GatewayConfig& c) -> std::optional<std::string>& { return c.etcd.register_at; }, is_path,
       "an absolute path",
       "The etcd client configuration of this cluster's hub, for a user with write access below "
-      "cilium/state/isthmus/gateways/v1: the gateway registers itself there for the other clusters. Absent: they find "
-      "it by `hub.etcd.gateway_service`, or by their own configuration."));
+      "cilium/state/isthmus/gateways/v1: the gateway registers itself there for the other clusters. Absent: they "
+      "find it by `hub.etcd.gateway_service`, or by their own configuration."));
   fields.push_back(name(
       "hub.etcd.gateway_service", [](GatewayConfig& c) -> std::string& { return c.etcd.gateway_service; },
       is_service_name, "namespace/name", "The global service whose backends are a cluster's gateways."));
@@ -327,17 +318,14 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
       "The number Cilium was installed with (maxConnectedClusters), equal in all clusters."));
   fields.push_back(number<unsigned>(
       "hub.etcd.hold_percent", [](GatewayConfig& c) -> unsigned& { return c.etcd.hold_percent; }, 0, 100,
-      "When more than this share of a cluster's objects of one kind and at least ten are missing after a reconnect or "
-      "a "
-      "restart, or leave within a second or two (as when leases expire), they are retained for `hub.etcd.hold_time` "
-      "and "
-      "reported, instead of removed at once; so are the last nodes of a cluster, and the clusters of a folder that "
-      "becomes empty. 0 and 100 turn this off."));
+      "When more than this share of a cluster's objects of one kind and at least ten are missing after a reconnect "
+      "or a restart, or leave within a second or two (as when leases expire), they are retained for "
+      "`hub.etcd.hold_time` and reported, instead of removed at once; so are the last nodes of a cluster, and the "
+      "clusters of a folder that becomes empty. 0 and 100 turn this off."));
   fields.push_back(duration<std::uint64_t>(
       "hub.etcd.hold_time", [](GatewayConfig& c) -> std::uint64_t& { return c.etcd.hold_time_ms; }, 1000, 24 * kHour,
       "How long missing objects are retained (see `hub.etcd.hold_percent`); also all of a `hub.file` that becomes "
-      "empty "
-      "at once."));
+      "empty at once."));
   fields.push_back(number<unsigned>(
       "hub.etcd.reads_per_second", [](GatewayConfig& c) -> unsigned& { return c.etcd.reads_per_second; }, 0, 100'000,
       "Pages of each cluster's lists read per second, with a burst of as many; 0: no limit."));
@@ -379,17 +367,14 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
       {kUntilListedNames.begin(), kUntilListedNames.end()},
       "At start, until `hub.kubernetes.cluster` has listed every kind that policies are made of, and every file of "
       "this cluster in `hub.file` was read: `deny`: packets from and to this cluster's pods are dropped; `allow`: "
-      "those "
-      "that no policy read so far denies pass."));
+      "those that no policy read so far denies pass."));
   fields.push_back(choice<SelectorScope>(
       "policy.default_local_cluster", [](GatewayConfig& c) -> SelectorScope& { return c.policy_scope; },
       {kSelectorScopeNames.begin(), kSelectorScopeNames.end()},
-      "Whether a policy's selector of peers that names no cluster means this cluster's pods: `true`, or those of any "
-      "cluster: `false`. `auto`: as policy-default-local-cluster in the agents' ConfigMap kube-system/cilium-config, "
-      "if "
-      "a hub has it and may be asked for it, else `true`. Where the ConfigMap does not have the key, Cilium before "
-      "1.19 "
-      "means `false`: then write it here."));
+      "Whether a policy's selector of peers that names no cluster means this cluster's pods: `true`, or those of "
+      "any cluster: `false`. `auto`: as policy-default-local-cluster in the agents' ConfigMap "
+      "kube-system/cilium-config, if a hub has it and may be asked for it, else `true`. Where the ConfigMap does "
+      "not have the key, Cilium before 1.19 means `false`: then write it here."));
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {
@@ -440,28 +425,24 @@ void add_state_fields(std::vector<ConfigField>& fields) {
   fields.push_back(name(
       "state.directory", [](GatewayConfig& c) -> std::string& { return c.state_directory; }, is_path,
       "an absolute path",
-      "Where the connection table is kept across restarts, in `isthmus/<name>.flows`. The gateway makes the directory "
-      "`isthmus` with access for itself only. Lookups among many connections "
-      "are faster on a tmpfs mounted with `huge=within_size`; `isthmus status` shows the pages the table is on."));
+      "Where the connection table is kept across restarts, in `isthmus/<name>.flows`. The gateway makes the "
+      "directory `isthmus` with access for itself only. Lookups among many connections are faster on a tmpfs "
+      "mounted with `huge=within_size`; `isthmus status` shows the pages the table is on."));
   fields.push_back(name(
       "state.last_known_directory", [](GatewayConfig& c) -> std::string& { return c.last_known_directory; }, is_path,
       "an absolute path",
-      "Where what the hubs said last is kept across restarts and reboots, in `<name>.known`, a directory with access "
-      "for "
-      "this process only. A gateway that cannot reach a hub at its start serves what is kept there."));
+      "Where what the hubs said last is kept across restarts and reboots, in `<name>.known`, a directory with "
+      "access for this process only. A gateway that cannot reach a hub at its start serves what is kept there."));
   fields.push_back(duration<std::uint64_t>(
       "state.last_known_age", [](GatewayConfig& c) -> std::uint64_t& { return c.last_known_age_ms; }, 0, 30 * kDay,
       "For how long after a hub was last known to be in step what it said is used after a restart. `0s`: nothing is "
-      "kept "
-      "or used."));
+      "kept or used."));
   fields.push_back(duration<std::uint64_t>(
       "handover.wait", [](GatewayConfig& c) -> std::uint64_t& { return c.handover_wait_ms; }, 0, kHour,
-      "How long a gateway that is told to end (SIGTERM, SIGINT) forwards on and awaits a successor, behind a process "
-      "that "
-      "ends at once; a second signal to the gateway itself, whose pid `isthmus status` shows, ends it. Longer than a "
-      "start "
-      "takes until it serves. For a service manager that starts the new process after the old one has ended; see "
-      "packaging/README.md. `0s`: it ends."));
+      "How long a gateway that is told to end (SIGTERM, SIGINT) forwards on and awaits a successor, behind a "
+      "process that ends at once; a second signal to the gateway itself, whose pid `isthmus status` shows, ends it. "
+      "Longer than a start takes until it serves. For a service manager that starts the new process after the old "
+      "one has ended; see packaging/README.md. `0s`: it ends."));
   fields.push_back(choice<LogLevel>(
       "log.level", [](GatewayConfig& c) -> LogLevel& { return c.log_level; },
       {{"trace", LogLevel::kTrace},
