@@ -64,7 +64,8 @@ static __always_inline __u32 queue_state(const struct run* run) {
   const __u64 state = *(const volatile __u64*)&heartbeat->state;
   const __u64 tick = bpf_jiffies64();
   if (state >> ISTHMUS_QUEUE_BITS == tick &&
-      (state & ISTHMUS_QUEUE_POLLED ? last >= heartbeat->seen : last == heartbeat->seen)) {
+      (state & ISTHMUS_QUEUE_POLLED && !(last & ISTHMUS_NOT_POLLED) ? last >= heartbeat->seen
+                                                                    : last == heartbeat->seen)) {
     return state;
   }
   __u32 bits = 0;

@@ -53,8 +53,9 @@ Status clean_up(const GatewayConfig& config) {
   if (config.local.veth) {
     // Its routes are removed with it; of the program at its other end, what is pinned is not.
     const LocalDeviceOptions options = local_device_options(config, OwnGateway{}, Bytes{1500});
-    if (if_nametoindex(options.engine_end_name().c_str()) != 0) {
-      keep_first(result, detach_steer(options.engine_end_name()));
+    const Status detached = detach_steer(options.engine_end_name());
+    if (if_nametoindex(options.engine_end_name().c_str()) != 0) {  // else it is gone, and an error says no more
+      keep_first(result, detached);
     }
     keep_first(result, (*kernel)->remove_local_device(options));
   } else if (config.local.device.interface != config.underlay.interface) {

@@ -97,6 +97,8 @@ struct alignas(64) ConnectionShared {
   std::atomic<std::uint32_t> closed_at{0};  // seconds, valid with mark::kClosed
   std::atomic<std::uint64_t> half_open{0};  // of class HalfOpen: its place, until kOpened is set, and who holds it
   std::atomic<std::uint32_t> lease{0};  // that the connection is handed down with: its pair (leases.h); 0: it is not
+  static constexpr std::uint32_t kEarlierPair = 1U
+                                                << 31;  // of `lease`: an earlier process's, whose counts are not here
   // exit_of() of the tunnel end that the forward direction goes to, where `peer` is the one that it comes from; 0:
   // none.
   std::atomic<std::uint32_t> exit{0};
@@ -113,6 +115,12 @@ struct alignas(64) ConnectionShared {
   std::uint8_t reserved = 0;
   ClusterId cluster;  // the other cluster that opened it; kNoCluster: our own
   std::uint8_t reserved_too[2] = {};
+
+  // Of this process; 0: none.
+  [[nodiscard]] std::uint32_t pair(std::memory_order order = std::memory_order_seq_cst) const noexcept {
+    const std::uint32_t word = lease.load(order);
+    return (word & kEarlierPair) != 0 ? 0 : word;
+  }
 
   // 16 bits for the slow path.
   [[nodiscard]] std::uint32_t user_flags() const noexcept {

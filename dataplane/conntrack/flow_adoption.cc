@@ -129,7 +129,9 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       c.shared.sequence.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
-    if (const std::uint32_t pair = c.shared.lease.exchange(0, std::memory_order_relaxed); pair != 0) {
+    constexpr std::uint32_t kEarlier = ConnectionShared::kEarlierPair;
+    if (const std::uint32_t pair = c.shared.lease.load(std::memory_order_relaxed) & ~kEarlier; pair != 0) {
+      c.shared.lease.store(pair | kEarlier, std::memory_order_relaxed);
       earlier_.push_back({{slot, c.shared.sequence.load(std::memory_order_relaxed)}, pair});
       counts_earlier_.store(true, std::memory_order_relaxed);
     }

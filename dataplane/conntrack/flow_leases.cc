@@ -7,7 +7,7 @@ void FlowTable::note_hot(WorkerId worker, const Hit& hit, Seconds now) noexcept 
   HotFlows& hot = hot_flows_[worker.value()];
   const std::uint32_t line = kLinesPerSlot * hit.slot + 1 + static_cast<std::uint32_t>(hit.direction);
   if (hot.note(line, hit.line().packets.load(std::memory_order_relaxed), now) && hit.connection->opened() &&
-      hit.shared().lease.load(std::memory_order_relaxed) == 0) {
+      hit.shared().pair(std::memory_order_relaxed) == 0) {
     hot.post(ref(hit));
   }
 }
@@ -17,7 +17,7 @@ ForwardedCounts& FlowTable::forwarded_counts(const Connection& connection) const
 }
 
 LeaseCount FlowTable::forwarded(const Connection& connection, Direction direction) const noexcept {
-  if (const std::uint32_t pair = connection.shared.lease.load(std::memory_order_seq_cst); pair != 0) {
+  if (const std::uint32_t pair = connection.shared.pair(); pair != 0) {
     return leases_.count(pair, direction);
   }
   if ((connection.shared.state.load(std::memory_order_acquire) & ConnectionShared::kWasDown) == 0) {
@@ -57,7 +57,7 @@ LeaseCount FlowTable::total(const Connection& connection, Direction direction) c
 }
 
 bool FlowTable::refresh(Connection& connection, Seconds now) const noexcept {
-  const std::uint32_t pair = connection.shared.lease.load(std::memory_order_relaxed);
+  const std::uint32_t pair = connection.shared.pair(std::memory_order_relaxed);
   bool moved = false;
   for (const Direction direction : {Direction::kForward, Direction::kReply}) {
     if (pair != 0) {
@@ -107,7 +107,14 @@ void FlowTable::count_earlier(std::span<const LeaseCount> counts, Seconds now) n
   }
 }
 
+// Until then a process that adopts the table after this one finds the numbers, too.
 void FlowTable::forget_earlier() noexcept {
+  for (const Earlier& each : earlier_) {
+    if (Connection* const connection = find(each.flow); connection != nullptr) {
+      std::uint32_t earlier = each.pair | ConnectionShared::kEarlierPair;
+      connection->shared.lease.compare_exchange_strong(earlier, 0, std::memory_order_relaxed);
+    }
+  }
   earlier_.clear();
   counts_earlier_.store(false, std::memory_order_release);
 }

@@ -160,9 +160,7 @@ class Leases {
   [[nodiscard]] static constexpr std::uint64_t of(std::uint32_t sum, LeaseState state) noexcept {
     return sum | std::uint64_t{static_cast<std::uint32_t>(state)} << 32;
   }
-  [[nodiscard]] static std::uint32_t number_of(const ConnectionShared& shared) noexcept {
-    return shared.lease.load(std::memory_order_seq_cst);
-  }
+  [[nodiscard]] static std::uint32_t number_of(const ConnectionShared& shared) noexcept { return shared.pair(); }
   [[nodiscard]] Word word(std::uint32_t pair, Direction direction) const noexcept {
     auto* const bytes = reinterpret_cast<std::byte*>(&leases_[index(pair, direction)]);
     return Word(*reinterpret_cast<std::uint64_t*>(bytes + offsetof(isthmus_lease, sum)));

@@ -205,7 +205,7 @@ void HandDown::prepare(FlowRef flow) {
   if (connection == nullptr || !can_go_down(*connection)) {
     return;
   }
-  std::uint32_t number = connection->shared.lease.load(std::memory_order_relaxed);
+  std::uint32_t number = connection->shared.pair(std::memory_order_relaxed);
   const bool first = number == 0;
   if (first && free_.empty()) {
     if (able(flows.block(*connection, Direction::kForward)) || able(flows.block(*connection, Direction::kReply))) {

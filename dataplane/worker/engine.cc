@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
+#include <utility>
 
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/handdown/hand_down.h"
@@ -100,13 +102,17 @@ class EngineImplementation final : public Engine {
     if (shared_.options.beside) {  // the tables were published before
       end_earlier();
     }
-    return start_hand_down();
+    start_hand_down();
+    return Ok{};
   }
 
   Result<HandedEngine> hand_over(bool dropped) override;
   Status resume() override {
     Status started = start_workers();
-    return started ? start_hand_down() : started;
+    if (started) {
+      start_hand_down();
+    }
+    return started;
   }
   Status adopt(HandedEngine handed) override;
 
@@ -261,19 +267,17 @@ class EngineImplementation final : public Engine {
       worker->stop();
     }
   }
-  [[nodiscard]] Status start_hand_down() {
+  // A device that packets cannot leave by is a problem of the next check_devices(), which sets it again.
+  void start_hand_down() {
     if (hand_down_ == nullptr) {
-      return Ok{};
+      return;
     }
     for (std::size_t i = 0; i < devices_.size(); ++i) {
-      if (Status set = set_egress(i); !set) {
-        return set;
-      }
+      static_cast<void>(set_egress(i));
     }
     if (!shared_.options.drive_by_caller) {
       hand_down_->start();
     }
-    return Ok{};
   }
   // Connections that the program of an earlier engine forwards, or has forwarded until this one took its place.
   void count_earlier() {
@@ -300,15 +304,14 @@ class EngineImplementation final : public Engine {
   void withdraw_unsteered() {
     if (hand_down_ != nullptr && !unsteered_.empty()) {
       publisher_.move_words_of(unsteered_);
-      withdrawn_at_ = shared_.flows->now();
-      in_rings_.insert(in_rings_.end(), unsteered_.begin(), unsteered_.end());
+      in_rings_.emplace_back(shared_.flows->now(), std::move(unsteered_));
     }
-    unsteered_.clear();
+    unsteered_ = {};
   }
   void withdraw_again() {
-    if (!in_rings_.empty() && shared_.flows->now().value() > withdrawn_at_.value() + 1) {
-      publisher_.move_words_of(in_rings_);
-      in_rings_.clear();
+    while (!in_rings_.empty() && shared_.flows->now().value() > in_rings_.front().first.value() + 1) {
+      publisher_.move_words_of(in_rings_.front().second);
+      in_rings_.pop_front();
     }
   }
   // What XDP programs can do at the device.
@@ -335,8 +338,8 @@ class EngineImplementation final : public Engine {
   std::vector<bool> up_;                          // by device, at the last check_devices()
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
   std::unique_ptr<HandDown> hand_down_;           // nullptr: nothing is handed down
-  std::vector<Prefix> unsteered_, in_rings_;      // withdraw_unsteered()
-  Seconds withdrawn_at_;
+  std::vector<Prefix> unsteered_;                 // withdraw_unsteered()
+  std::deque<std::pair<Seconds, std::vector<Prefix>>> in_rings_;
   bool steered_ = false;  // the published rules are in force on every device; false: the next publish applies them all
 };
 

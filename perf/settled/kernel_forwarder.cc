@@ -48,7 +48,8 @@ Status KernelForwarder::attach(std::unique_ptr<SteerProgram>& leg, const char* i
   if (Status applied = leg->apply(rules); !applied) {
     return applied;
   }
-  leg->heartbeats()[0].nanoseconds = std::numeric_limits<std::int64_t>::max();  // as if polled for ever
+  leg->heartbeats()[0].nanoseconds =
+      std::numeric_limits<std::int64_t>::max() & ~ISTHMUS_NOT_POLLED;  // as if polled for ever
   if (Status joined = leg->join(number == kUnderlayNumber, Realm{}); !joined) {
     return joined;
   }

@@ -267,7 +267,7 @@ Figure figure_under(const std::string& name, const std::array<const char*, n>& n
 }
 
 // Three turns of each, for the machine's clock changes.
-Figure new_flows(const std::string& name) {
+Figure short_connections(const std::string& name) {
   constexpr std::size_t kWorker = 3;
   constexpr unsigned kTurns = 3;
   std::array<double, kNewFlowsMeasures.size()> with{};
@@ -295,7 +295,7 @@ int run(Options& options) {
     print(figures.back());
   }
   if (wanted(options, kNewFlows)) {
-    figures.push_back(new_flows(kNewFlows));
+    figures.push_back(short_connections(kNewFlows));
     print(figures.back());
   }
   if (wanted(options, kHelperCalls)) {

@@ -63,6 +63,13 @@ class Cleanup(unittest.TestCase):
         self.assertFalse(os.path.exists(gateway.known))
         self.clean_up(gateway)  # a second run has nothing to remove and succeeds
 
+    def test_what_is_pinned_goes_with_an_interface_that_has_gone_before(self):
+        gateway = self.start_and_stop("east-1")
+        gateway.netns.run(["ip", "link", "del", "isthmus0"])
+        self.assertEqual(len(self.pins(gateway)), 4)
+        self.clean_up(gateway)
+        self.assertEqual(self.pins(gateway), [])
+
     def test_keeps_a_device_that_it_did_not_create(self):
         gateway = self.start_and_stop("north-1")
         before, routes = self.links(gateway), self.routes(gateway)

@@ -432,16 +432,19 @@ Status SteerProgram::set_socket(unsigned queue, int socket) {
 Status detach_steer(const std::string& interface) {
   const auto found = find_interface(interface);
   if (!found) {
+    unpin_all(interface);
     return found.error();
   }
   const auto attached = attached_program(*found);
   if (!attached) {
     return attached.error();
   }
-  if (!*attached || !(*attached)->is_steer()) {
-    return Ok{};
+  const bool ours = *attached && (*attached)->is_steer();
+  Status removed = ours ? remove_program(*found, **attached) : Status(Ok{});
+  if (removed) {
+    unpin_all(interface);
   }
-  return remove_program(*found, **attached);
+  return removed;
 }
 
 int SteerProgram::counters() const noexcept {

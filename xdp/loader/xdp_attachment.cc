@@ -198,6 +198,14 @@ void unpin_map(const Interface& interface) noexcept {
   }
 }
 
+void unpin_all(const std::string& name) noexcept {
+  for (const char* what : {kLink, kPrograms}) {
+    if (const std::string pin = pin_of({name, 0}, what); !pin.empty()) {
+      unlink(pin.c_str());
+    }
+  }
+}
+
 std::optional<UniqueFd> map_of_program(int program, const std::string& name) {
   bpf_prog_info info{};
   std::uint32_t size = sizeof info;

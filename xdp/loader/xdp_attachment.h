@@ -54,6 +54,8 @@ struct AttachedProgram {
 // is not pinned, because there is no BPF file system.
 bool pin_map(const Interface& interface, int map) noexcept;
 void unpin_map(const Interface& interface) noexcept;
+// All that is pinned for an interface of that name, which may be gone, and with it what keeps its programs and maps.
+void unpin_all(const std::string& name) noexcept;
 
 // The map of `program` named `name` (15 characters at most: the kernel truncates longer names).
 [[nodiscard]] std::optional<UniqueFd> map_of_program(int program, const std::string& name);

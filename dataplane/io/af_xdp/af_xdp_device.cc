@@ -92,6 +92,7 @@ class AfXdpDevice final : public Device {
     Realm realm;
   };
   std::optional<Role> role_;
+  bool ours_ = true;  // at the last check(): the interface is the one that was opened
   std::optional<SteerRules> rules_;
   std::shared_ptr<std::set<AfXdpQueue*>> open_ = std::make_shared<std::set<AfXdpQueue*>>();
   std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
@@ -212,7 +213,7 @@ Status AfXdpDevice::start_forwarding() {
 }
 
 KernelEgress AfXdpDevice::kernel_egress() const {
-  return {.interface_index = leg_.interface.index,
+  return {.interface_index = ours_ ? leg_.interface.index : 0,  // another interface may have the number by now
           .why_not = leg_.no_transmission.value_or(""),
           .forwards = !leg_.no_forwarding && options_.kernel_flows != nullptr,
           .generic = !leg_.steer->native()};
@@ -326,6 +327,7 @@ DeviceCondition AfXdpDevice::check() {
   DeviceCondition condition;
   const std::string& name = leg_.interface.name;
   const auto now = netdev_facts(name);
+  ours_ = now && now->index == leg_.interface.index && !lost_interface();
   if (!now) {
     condition.up = false;
     condition.problems.push_back(

@@ -64,12 +64,16 @@ struct FlowLeases : testing::Test {
   }
   template <typename Body>
   void in_killed_process(Body&& body) {
+    killed(*kernels, [&](Bench& t) { body(t, open(t)); });
+  }
+  template <typename Body>
+  void killed(LeaseArray& leases, Body&& body) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      Bench t(options(*kernels));
+      Bench t(options(leases));
       if (t.ok()) {
-        body(t, open(t));
+        body(t);
       }
       kill(getpid(), SIGKILL);
     }
@@ -134,6 +138,25 @@ TEST_F(FlowLeases, ASuccessorReadsTheCountsOfWhatWasDown) {
   t->lend(*hit.connection, 1);
   EXPECT_EQ(own[Leases::index(1, Direction::kForward)].packets, 14u);
   EXPECT_EQ(packets(t, hit, Direction::kForward), 16u);
+}
+
+TEST_F(FlowLeases, ASuccessorThatEndsBeforeItHasCountedLeavesThatToTheNextOne) {
+  in_killed_process([&](Bench& t, const Hit& hit) {
+    t->lend(*hit.connection, kPair);
+    forward(lease(Direction::kForward), 7);
+  });
+  LeaseArray own{};
+  killed(own, [&](Bench& t) {
+    const Hit hit = t->find(kW0, numbered(1));
+    EXPECT_FALSE(t->refresh(*hit.connection, kNow)) << "the number is no pair of this process";
+    t->leases().withdraw(hit.shared(), LeaseState::kRemoved);
+  });
+  Bench t(options(own));
+  ASSERT_TRUE(t.ok()) << t.error.text();
+  ASSERT_EQ(t->earlier().size(), 1u);
+  t->count_earlier(counted(), kNow);
+  t->forget_earlier();
+  EXPECT_EQ(packets(t, t->find(kW0, numbered(1)), Direction::kForward), 9u);
 }
 
 TEST_F(FlowLeases, ASuccessorKeepsTheCountsOfWhatWasTakenBack) {

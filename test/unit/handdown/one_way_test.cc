@@ -57,6 +57,26 @@ TEST_F(OneWay, WithoutAnEgressTheOtherDirectionGoesDown) {
   EXPECT_EQ(down_.counters().handed_down, 1u);
 }
 
+TEST_F(OneWay, AnIdleDirectionDoesNotComeAndGo) {
+  down_.hand_down(flow_);
+  ASSERT_TRUE(down_.down(flow_));
+  TableDelta every_word;
+  every_word.policy_defaults.emplace();
+  ASSERT_TRUE(down_.rig().engine().publish(every_word).ok());
+  for (unsigned look = 0; look < 12; ++look) {  // one side alone has something to send
+    static_cast<void>(down_.rig().from_local(down_.there(flow_)).only());
+    down_.pass(1);
+    down_.round();
+  }
+  EXPECT_EQ(down_.counters().taken_back_cold, 1u);
+  EXPECT_EQ(down_.counters().handed_down, 2u);
+  static_cast<void>(down_.rig().from_underlay(down_.back(flow_)).only());
+  for (unsigned look = 0; look < 2; ++look) {
+    down_.round();
+  }
+  EXPECT_TRUE(down_.down(flow_)) << "its decision is confirmed";
+}
+
 TEST_F(OneWay, WithoutAProgramWhereItArrivesADirectionStays) {
   down_.rig().local().set_kernel_egress({.interface_index = kLoopback, .why_not = {}, .forwards = false});
   static_cast<void>(down_.rig().engine().check_devices());

@@ -38,7 +38,7 @@ void append16(Packet& to, unsigned value) {
   to.push_back(static_cast<std::uint8_t>(value & 0xff));
 }
 
-Packet ethernet(unsigned ethertype) {
+Packet ethernet_frame(unsigned ethertype) {
   Packet p = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
   append16(p, ethertype);
   return p;
@@ -54,7 +54,7 @@ struct Ipv4 {
 };
 
 Packet ipv4(const Ipv4& of) {
-  Packet p = ethernet(0x0800);
+  Packet p = ethernet_frame(0x0800);
   p.push_back(static_cast<std::uint8_t>(0x45 + of.options));
   p.push_back(0);
   append16(p, 28 + of.options * 4);
@@ -76,7 +76,7 @@ Packet ipv4(const Ipv4& of) {
 }
 
 Packet ipv6(const char* source, const char* destination, unsigned destination_port = 80, unsigned next_header = 17) {
-  Packet p = ethernet(0x86dd);
+  Packet p = ethernet_frame(0x86dd);
   p.insert(p.end(), {0x60, 0, 0, 0, 0, 8, static_cast<std::uint8_t>(next_header), 64});
   for (const char* end : {source, destination}) {
     const auto bytes = address(end).bytes();
@@ -273,7 +273,7 @@ std::vector<Row> rows() {
        {passed}},
       {"VLAN-tagged tunnel packet", tagged(from_peer), XDP_PASS, {passed}},
       {"VLAN-tagged pod packet", tagged(ipv4({.source = kPod, .destination = kVip})), XDP_PASS, {passed}},
-      {"ARP", truncated(ethernet(0x0806), 42), XDP_PASS, {passed}},
+      {"ARP", truncated(ethernet_frame(0x0806), 42), XDP_PASS, {passed}},
       {"truncated before the IPv4 header", truncated(from_peer, 14), XDP_PASS, {passed}},
       {"truncated in the IPv4 header", truncated(from_peer, 33), XDP_PASS, {passed}},
       {"truncated before the UDP header", truncated(from_peer, 34), XDP_PASS, {passed}},
