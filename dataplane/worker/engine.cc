@@ -269,13 +269,10 @@ class EngineImplementation final : public Engine {
   }
   // A device that packets cannot leave by is a problem of the next check_devices(), which sets it again.
   void start_hand_down() {
-    if (hand_down_ == nullptr) {
-      return;
-    }
     for (std::size_t i = 0; i < devices_.size(); ++i) {
       static_cast<void>(set_egress(i));
     }
-    if (!shared_.options.drive_by_caller) {
+    if (hand_down_ != nullptr && !shared_.options.drive_by_caller) {
       hand_down_->start();
     }
   }
