@@ -2,8 +2,8 @@
 //
 // A worker finds that a direction is hot (conntrack/hot_flows.h) and posts its connection. The thread works in rounds:
 //   look at what is down: withdrawn leases, what has gone, what XDP has forwarded; the coldest, when nearly full
-//   take back: withdraw the leases → erase the entries → wait for running programs → add the counts to the connections'
-//   lines, unlink → give numbers back; a lease once every worker has passed a quiescent point as well
+//   take back: withdraw the leases → erase the entries → wait for running programs → keep what was counted,
+//   unlink (FlowTable::take_back) → give numbers back; a lease once every worker has passed a quiescent point as well
 //   hand down: pair and records for each candidate → insert the entries → make the leases valid, and look again
 // Workers withdraw and stamp leases themselves (conntrack/leases.h has the order between them and this thread), and do
 // nothing else for it: no worker waits, and no packet needs this thread to be decided by what stands.
@@ -73,7 +73,6 @@ class HandDown {
  private:
   static constexpr std::size_t kSection = 256;     // connections in one read section
   static constexpr std::uint8_t kWholePeriod = 2;  // looks
-  static constexpr std::uint8_t kOutdatedLooks = 2;
   static constexpr std::array kDirections = {Direction::kForward, Direction::kReply};
   enum class Stage : std::uint8_t {
     kUp,        // with the workers
@@ -89,8 +88,7 @@ class HandDown {
     std::uint16_t tunnel = 0, from = 0;
     Stage stage = Stage::kUp;
     bool inserted = false;
-    // Looks that measure and have found its decision out of date, and its lease with this sum, one after the other.
-    std::uint8_t outdated = 0;
+    bool outdated = false;  // at the last look that measured, with this sum of its lease
     std::uint32_t sum = 0;
   };
   struct Pair {

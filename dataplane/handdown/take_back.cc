@@ -59,7 +59,7 @@ void HandDown::look_at(std::uint32_t number, Seconds now, bool measures) {
       if (why != LeaseState::kLeased) {
         leave(lease, why);
       } else if (heal(lease, *connection)) {
-        way_of(lease).outdated = 0;
+        way_of(lease).outdated = false;
       } else if (measures && forgotten(lease)) {
         leave(lease, LeaseState::kCold);
       }
@@ -111,9 +111,10 @@ bool HandDown::heal(std::uint32_t lease, const Connection& connection) const {
 bool HandDown::forgotten(std::uint32_t lease) {
   Way& way = way_of(lease);
   const std::uint32_t sum = shared_.flows->leases().sum(Leases::pair_of(lease), Leases::direction_of(lease));
-  way.outdated = way.outdated != 0 && way.sum != sum ? std::uint8_t{1} : static_cast<std::uint8_t>(way.outdated + 1);
+  const bool again = way.outdated && way.sum == sum;
+  way.outdated = true;
   way.sum = sum;
-  return way.outdated == kOutdatedLooks;
+  return again;
 }
 
 // Above the watermark the coldest go, so that what becomes hot finds room. Those that have not been down for a whole

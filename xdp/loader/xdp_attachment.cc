@@ -192,17 +192,11 @@ bool pin_map(const Interface& interface, int map) noexcept {
   return bpf_obj_pin(map, fresh.c_str()) == 0 && rename(fresh.c_str(), pin.c_str()) == 0;
 }
 
-void unpin_map(const Interface& interface) noexcept {
-  if (const std::string pin = pin_of(interface, kPrograms); !pin.empty()) {
-    unlink(pin.c_str());
-  }
-}
+void unpin_map(const Interface& interface) noexcept { unlink(pin_of(interface, kPrograms).c_str()); }
 
 void unpin_all(const std::string& name) noexcept {
   for (const char* what : {kLink, kPrograms}) {
-    if (const std::string pin = pin_of({name, 0}, what); !pin.empty()) {
-      unlink(pin.c_str());
-    }
+    unlink(pin_of({name, 0}, what).c_str());
   }
 }
 

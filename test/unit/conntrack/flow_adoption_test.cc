@@ -12,6 +12,7 @@
 
 #include "dataplane/conntrack/flow_table.h"
 #include "test/unit/conntrack/flow_fixture.h"
+#include "test/unit/conntrack/killed_process.h"
 #include "test/unit/conntrack/temporary_directory.h"
 
 namespace isthmus::flow_test {
@@ -28,27 +29,11 @@ struct FlowAdoption : testing::Test {
     o.directory = directory.path();
     return o;
   }
-  // Runs `body` in a child process that then kills itself with SIGKILL.
-  template <typename Body>
-  void in_killed_process(Body&& body) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      Bench t(options());
-      if (t.ok()) {
-        body(t);
-      }
-      kill(getpid(), SIGKILL);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
-  }
   TemporaryDirectory directory;
 };
 
 TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
-  in_killed_process([](Bench& t) {
+  in_killed_process(options(), [](Bench& t) {
     for (std::uint32_t n = 0; n < 100; ++n) {
       const DirectionBlock block = block_to(n + 1);
       NewConnection request = direct(numbered(n));
@@ -82,7 +67,7 @@ TEST_F(FlowAdoption, ConnectionsSurviveKill9) {
 }
 
 TEST_F(FlowAdoption, AdoptedConnectionsBehaveLikeAnyOther) {
-  in_killed_process([](Bench& t) {
+  in_killed_process(options(), [](Bench& t) {
     const DirectionBlock block = block_to(1);
     for (std::uint32_t n = 0; n < 256; ++n) {
       NewConnection request = direct(numbered(n));
@@ -108,7 +93,7 @@ TEST_F(FlowAdoption, AdoptedConnectionsBehaveLikeAnyOther) {
 }
 
 TEST_F(FlowAdoption, IncompleteSlotsAreReset) {
-  in_killed_process([](Bench& t) {
+  in_killed_process(options(), [](Bench& t) {
     for (std::uint32_t n = 0; n < 6; ++n) {
       put(t, direct(numbered(n)), kNow);
     }
@@ -139,7 +124,7 @@ TEST_F(FlowAdoption, IncompleteSlotsAreReset) {
 }
 
 TEST_F(FlowAdoption, BlockNumberUsedByTwoDirectionsIsKeptForOne) {
-  in_killed_process([](Bench& t) {
+  in_killed_process(options(), [](Bench& t) {
     const DirectionBlock block = block_to(1);
     for (std::uint32_t n = 0; n < 2; ++n) {
       NewConnection request = direct(numbered(n));
@@ -156,7 +141,7 @@ TEST_F(FlowAdoption, BlockNumberUsedByTwoDirectionsIsKeptForOne) {
 }
 
 TEST_F(FlowAdoption, EpochWordsAreIncrementedAtEveryAdoption) {
-  in_killed_process([](Bench&) {});
+  in_killed_process(options(), [](Bench&) {});
   std::uint32_t before = 0;
   {
     Bench t(options());
@@ -175,7 +160,7 @@ TEST_F(FlowAdoption, NameOfARunningEngineIsRejected) {
 }
 
 TEST_F(FlowAdoption, OtherCapacityDiscardsStateAndGivesTheReason) {
-  in_killed_process([](Bench& t) { put(t, direct(numbered(1)), kNow); });
+  in_killed_process(options(), [](Bench& t) { put(t, direct(numbered(1)), kNow); });
   auto larger = options();
   larger.connections = 512;
   Bench t(larger);
@@ -185,7 +170,7 @@ TEST_F(FlowAdoption, OtherCapacityDiscardsStateAndGivesTheReason) {
 }
 
 TEST_F(FlowAdoption, NumberOfWorkersMayChange) {
-  in_killed_process([](Bench& t) { put(t, direct(numbered(1)), kNow); });
+  in_killed_process(options(), [](Bench& t) { put(t, direct(numbered(1)), kNow); });
   auto more = options();
   more.workers = 3;
   Bench t(more);

@@ -1,10 +1,7 @@
 // What XDP forwards of connections that are handed down is counted once, whenever they are taken back and whenever the
 // process is killed.
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <array>
 #include <new>
@@ -12,6 +9,7 @@
 
 #include "dataplane/conntrack/flow_table.h"
 #include "test/unit/conntrack/flow_fixture.h"
+#include "test/unit/conntrack/killed_process.h"
 #include "test/unit/conntrack/temporary_directory.h"
 
 namespace isthmus::flow_test {
@@ -63,23 +61,8 @@ struct FlowLeases : testing::Test {
     return hit;
   }
   template <typename Body>
-  void in_killed_process(Body&& body) {
-    killed(*kernels, [&](Bench& t) { body(t, open(t)); });
-  }
-  template <typename Body>
-  void killed(LeaseArray& leases, Body&& body) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      Bench t(options(leases));
-      if (t.ok()) {
-        body(t);
-      }
-      kill(getpid(), SIGKILL);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
+  void opened_and_killed(Body&& body) {
+    in_killed_process(options(*kernels), [&](Bench& t) { body(t, open(t)); });
   }
 
   TemporaryDirectory directory;
@@ -112,7 +95,7 @@ TEST_F(FlowLeases, CountsGoOnFromPairToPair) {
 }
 
 TEST_F(FlowLeases, ASuccessorReadsTheCountsOfWhatWasDown) {
-  in_killed_process([&](Bench& t, const Hit& hit) {
+  opened_and_killed([&](Bench& t, const Hit& hit) {
     t->lend(*hit.connection, kPair);
     forward(lease(Direction::kForward), 7);
     t->take_back(*hit.connection, kPair);
@@ -141,12 +124,12 @@ TEST_F(FlowLeases, ASuccessorReadsTheCountsOfWhatWasDown) {
 }
 
 TEST_F(FlowLeases, ASuccessorThatEndsBeforeItHasCountedLeavesThatToTheNextOne) {
-  in_killed_process([&](Bench& t, const Hit& hit) {
+  opened_and_killed([&](Bench& t, const Hit& hit) {
     t->lend(*hit.connection, kPair);
     forward(lease(Direction::kForward), 7);
   });
   LeaseArray own{};
-  killed(own, [&](Bench& t) {
+  in_killed_process(options(own), [&](Bench& t) {
     const Hit hit = t->find(kW0, numbered(1));
     EXPECT_FALSE(t->refresh(*hit.connection, kNow)) << "the number is no pair of this process";
     t->leases().withdraw(hit.shared(), LeaseState::kRemoved);
@@ -160,7 +143,7 @@ TEST_F(FlowLeases, ASuccessorThatEndsBeforeItHasCountedLeavesThatToTheNextOne) {
 }
 
 TEST_F(FlowLeases, ASuccessorKeepsTheCountsOfWhatWasTakenBack) {
-  in_killed_process([&](Bench& t, const Hit& hit) {
+  opened_and_killed([&](Bench& t, const Hit& hit) {
     t->lend(*hit.connection, kPair);
     forward(lease(Direction::kForward), 7);
     t->take_back(*hit.connection, kPair);
