@@ -4,7 +4,6 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -18,6 +17,17 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
+struct MetricRow {
+  std::string_view name, labels, help;  // labels joined by spaces
+  MetricType type;
+};
+
+namespace metric {
+#define ISTHMUS_METRIC(id, kind, name, labels, help, hint) \
+  inline constexpr MetricRow id{name, labels, help, MetricType::kind};
+#include "control/observe/metrics.def"
+}  // namespace metric
+
 class Page {
  public:
   using Labels = std::vector<ClientMetric::Label>;
@@ -25,6 +35,7 @@ class Page {
   void family(std::string_view name, std::string_view help, MetricType type) {
     families_.push_back({std::string(name), std::string(help), type, {}});
   }
+  void family(const MetricRow& row) { family(row.name, row.help, row.type); }
   void add(double value, Labels labels = {}) {
     MetricFamily& family = families_.back();
     ClientMetric metric;
@@ -32,23 +43,20 @@ class Page {
     (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
     family.metric.push_back(std::move(metric));
   }
-  void counter(const char* name, const char* help, std::uint64_t value) {
-    family(name, help, MetricType::Counter);
-    add(static_cast<double>(value));
-  }
-  void gauge(const char* name, const char* help, double value) {
-    family(name, help, MetricType::Gauge);
+  void single(const MetricRow& row, double value) {
+    family(row);
     add(value);
   }
   // A counter with one sample for each row of a series.
-  void series(const char* name, const char* help, std::initializer_list<const char*> labels,
-              const FlowMetrics::Series& rows) {
-    family(name, help, MetricType::Counter);
+  void series(const MetricRow& row, const FlowMetrics::Series& rows) {
+    family(row);
     for (const auto& [values, count] : rows) {
       Labels named;
-      auto value = values.begin();
-      for (const char* label : labels) {
-        named.push_back({label, *value++});
+      std::string_view rest = row.labels;
+      for (const std::string& value : values) {
+        const std::size_t end = std::min(rest.find(' '), rest.size());
+        named.push_back({std::string(rest.substr(0, end)), value});
+        rest.remove_prefix(std::min(end + 1, rest.size()));
       }
       add(static_cast<double>(count), std::move(named));
     }
@@ -98,29 +106,27 @@ void add_drops(const EngineCounters& counters, Page& page) {
     by_reason[{reason, "UNKNOWN"}].add(rest(drop.packets, drop.egress + drop.ingress),
                                        rest(drop.bytes, drop.egress_bytes + drop.ingress_bytes));
   }
-  const auto each = [&](const char* name, const char* help, std::uint64_t Sum::*what) {
-    page.family(name, help, MetricType::Counter);
+  const auto each = [&](const MetricRow& row, std::uint64_t Sum::*what) {
+    page.family(row);
     for (const auto& [key, sum] : by_reason) {
       if (sum.packets != 0) {
         page.add(number(sum.*what), {{"reason", key.first}, {"direction", key.second}});
       }
     }
   };
-  each("cilium_drop_count_total", "Packets dropped, by Cilium's reason and direction", &Sum::packets);
-  each("cilium_drop_bytes_total", "Bytes of dropped frames, by Cilium's reason and direction", &Sum::bytes);
-  page.family("isthmus_drops_total", "Packets dropped, by the gateway's own reason", MetricType::Counter);
+  each(metric::kCiliumDrops, &Sum::packets);
+  each(metric::kCiliumDropBytes, &Sum::bytes);
+  page.family(metric::kDrops);
   for (const DropCount& drop : counters.drops) {
     page.add(number(drop.packets), {{"reason", std::string(drop.name)}});
   }
 }
 
 void add_packets(const EngineCounters& c, Page& page) {
-  page.family("cilium_forward_count_total",
-              "Packets forwarded: EGRESS into a tunnel, INGRESS to this cluster's own side", MetricType::Counter);
+  page.family(metric::kForwardedPackets);
   page.add(number(c.encapsulated), {{"direction", "EGRESS"}});
   page.add(number(c.tx_packets - std::min(c.tx_packets, c.encapsulated)), {{"direction", "INGRESS"}});
-  page.family("cilium_forward_bytes_total", "Bytes of forwarded IP packets, without those that the gateway originates",
-              MetricType::Counter);
+  page.family(metric::kForwardedBytes);
   page.add(number(c.fabric_bytes), {{"direction", "EGRESS"}});
   page.add(number(c.local_bytes), {{"direction", "INGRESS"}});
   add_counters<WorkerCounts>(c, page);
@@ -131,10 +137,7 @@ void add_table_start(const EngineCounters& c, Page& page) {
                                                             {StateStart::kAdopted, "adopted"},
                                                             {StateStart::kDiscarded, "discarded"},
                                                             {StateStart::kNotKept, "not_kept"}};
-  page.family("isthmus_connection_table_start",
-              "How the connection table began; discarded: an earlier one could not be used; not_kept: it ends with the "
-              "process",
-              MetricType::Gauge);
+  page.family(metric::kTableStart);
   for (const auto& [start, name] : kStarts) {
     page.add(c.connections_start == start ? 1 : 0, {{"start", name}});
   }
@@ -160,7 +163,7 @@ void add_device_counters(const std::vector<DeviceRow>& devices, Page& page, Coun
 }
 
 void add_devices(const std::vector<DeviceRow>& devices, Page& page) {
-  page.family("isthmus_device_up", "Whether the device is up", MetricType::Gauge);
+  page.family(metric::kDeviceUp);
   for (const DeviceRow& device : devices) {
     page.add(device.status.up ? 1 : 0, {{"device", device.status.name}, {"side", device.side}});
   }
@@ -170,22 +173,18 @@ void add_devices(const std::vector<DeviceRow>& devices, Page& page) {
 
 void add_fleet(const MetricsInput& input, Page& page) {
   const StatusReply& status = input.status;
-  page.gauge("isthmus_frontends", "Frontends (VIP, protocol, L4 port) of global services", number(status.frontends));
-  page.gauge("cilium_clustermesh_global_services", "Global services", number(status.services));
-  page.family("cilium_identity", "Known identities", MetricType::Gauge);
+  page.single(metric::kFrontends, number(status.frontends));
+  page.single(metric::kGlobalServices, number(status.services));
+  page.family(metric::kIdentities);
   page.add(number(input.identities), {{"type", "cluster_local"}});
-  page.family("isthmus_policy_unapplied_rules",
-              "Rules by labels that are not applied to endpoints known without labels, though they may match them",
-              MetricType::Gauge);
+  page.family(metric::kUnappliedRules);
   for (const auto& [policy, rules] : input.unapplied_rules) {
     page.add(number(rules), {{"policy", policy}});
   }
   const auto remote = std::count_if(input.clusters.begin(), input.clusters.end(),
                                     [](const ClusterView& c) { return !c.local && c.linked; });
-  page.gauge("cilium_clustermesh_remote_clusters", "Other clusters that are linked with ours",
-             static_cast<double>(remote));
-  page.family("cilium_clustermesh_remote_cluster_readiness_status", "Whether a gateway of the cluster answers",
-              MetricType::Gauge);
+  page.single(metric::kRemoteClusters, static_cast<double>(remote));
+  page.family(metric::kRemoteReady);
   for (const ClusterView& cluster : input.clusters) {
     if (!cluster.local && cluster.linked) {
       page.add(cluster.unreachable ? 0 : 1, {{"target_cluster", cluster.name}});
@@ -207,9 +206,9 @@ const char* to_text(PolicyCounts::Change change) {
 
 void add_policy_metrics(const PolicyMetrics& policy, Page& page) {
   const PolicyCounts& counts = policy.counts;
-  page.gauge("cilium_policy", "Policies in force", number(counts.policies));
-  page.gauge("cilium_policy_max_revision", "Increases with every change of a policy", number(counts.revision));
-  page.family("cilium_policy_change_total", "Changes of policies that were applied", MetricType::Counter);
+  page.single(metric::kPolicies, number(counts.policies));
+  page.single(metric::kPolicyRevision, number(counts.revision));
+  page.family(metric::kPolicyChanges);
   std::map<std::pair<std::string, std::string>, std::uint64_t> changes;
   for (const auto& [key, count] : counts.changes) {
     changes[{key.first == ObjectKind::kNetworkPolicy ? "k8s" : "custom-resource", to_text(key.second)}] += count;
@@ -217,13 +216,11 @@ void add_policy_metrics(const PolicyMetrics& policy, Page& page) {
   for (const auto& [key, count] : changes) {
     page.add(number(count), {{"source", key.first}, {"operation", key.second}, {"outcome", "success"}});
   }
-  page.family("isthmus_policies", "Policies of this cluster by state; outdated: its previous version is in force",
-              MetricType::Gauge);
+  page.family(metric::kPolicyStates);
   page.add(number(counts.policies - std::min(counts.policies, policy.outdated)), {{"state", "applied"}});
   page.add(number(policy.outdated), {{"state", "outdated"}});
   page.add(number(policy.refused), {{"state", "refused"}});
-  page.family("isthmus_policy_identities",
-              "Identities that a policy selects, by the directions in which it is enforced", MetricType::Gauge);
+  page.family(metric::kPolicyIdentities);
   const std::string audit = policy.audit ? "audit-" : "";
   page.add(number(counts.subjects.none), {{"enforcement", "none"}});
   page.add(number(counts.subjects.ingress), {{"enforcement", audit + "ingress"}});
@@ -232,8 +229,8 @@ void add_policy_metrics(const PolicyMetrics& policy, Page& page) {
 }
 
 void add_hubs(const StatusReply& status, Page& page) {
-  const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
-    page.family(name, help, type);
+  const auto each = [&](const MetricRow& row, auto&& read) {
+    page.family(row);
     for (const HubRow& row : status.hub_parts) {
       page.add(read(row), {{"hub", row.state.hub}, {"part", row.state.name}});
     }
@@ -241,20 +238,13 @@ void add_hubs(const StatusReply& status, Page& page) {
   if (status.hub_parts.empty()) {
     return;
   }
-  each("isthmus_hub_in_sync", "Whether this part of the hub is connected and completely read", MetricType::Gauge,
-       [](const HubRow& row) { return row.state.sync == HubState::Sync::kSynced ? 1.0 : 0.0; });
-  each("isthmus_hub_objects", "Objects of this part in force", MetricType::Gauge,
-       [](const HubRow& row) { return number(row.state.objects); });
-  each("isthmus_hub_objects_retained", "Objects that are missing from the hub and retained", MetricType::Gauge,
-       [](const HubRow& row) { return number(row.state.retained); });
-  each("isthmus_hub_events_total", "Changes received", MetricType::Counter,
-       [](const HubRow& row) { return number(row.state.events); });
-  each("isthmus_hub_refused_total", "Invalid values received", MetricType::Counter,
-       [](const HubRow& row) { return number(row.state.rejected); });
-  each("isthmus_hub_connects_total", "Connections opened to the hub", MetricType::Counter,
-       [](const HubRow& row) { return number(row.state.connects); });
-  page.family("isthmus_hub_last_event_age_seconds",
-              "Seconds since the last event of the server; absent before the first", MetricType::Gauge);
+  each(metric::kHubInSync, [](const HubRow& row) { return row.state.sync == HubState::Sync::kSynced ? 1.0 : 0.0; });
+  each(metric::kHubObjects, [](const HubRow& row) { return number(row.state.objects); });
+  each(metric::kHubRetained, [](const HubRow& row) { return number(row.state.retained); });
+  each(metric::kHubEvents, [](const HubRow& row) { return number(row.state.events); });
+  each(metric::kHubRefused, [](const HubRow& row) { return number(row.state.rejected); });
+  each(metric::kHubConnects, [](const HubRow& row) { return number(row.state.connects); });
+  page.family(metric::kHubLastEventAge);
   for (const HubRow& row : status.hub_parts) {
     if (row.last_event_ms) {
       page.add(number(*row.last_event_ms) / 1000, {{"hub", row.state.hub}, {"part", row.state.name}});
@@ -263,27 +253,23 @@ void add_hubs(const StatusReply& status, Page& page) {
 }
 
 void add_peers(const StatusReply& status, Page& page) {
-  const auto each = [&](const char* name, const char* help, MetricType type, auto&& read) {
-    page.family(name, help, type);
+  const auto each = [&](const MetricRow& row, auto&& read) {
+    page.family(row);
     for (const PeerRow& peer : status.peers) {
       if (peer.gateway && !peer.health.empty()) {
         page.add(read(peer), {{"peer", peer.name}, {"cluster", peer.cluster}});
       }
     }
   };
-  each("isthmus_peer_up", "Whether the gateway answers probes", MetricType::Gauge,
+  each(metric::kPeerUp,
        [](const PeerRow& peer) { return peer.health == "alive" || peer.health == "suspect" ? 1.0 : 0.0; });
-  each("isthmus_peer_round_trip_seconds", "Round-trip time of the last answered probe", MetricType::Gauge,
-       [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
-  each("isthmus_peer_failures_total", "How often the gateway became unreachable", MetricType::Counter,
-       [](const PeerRow& peer) { return number(peer.failures); });
-  page.gauge("isthmus_isolated",
-             "Whether all peers became unreachable at once, so that this gateway's own link is suspected",
-             status.isolated ? 1 : 0);
+  each(metric::kPeerRoundTrip, [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
+  each(metric::kPeerFailures, [](const PeerRow& peer) { return number(peer.failures); });
+  page.single(metric::kIsolated, status.isolated ? 1 : 0);
 }
 
 void add_flow_events(const StatusReply& status, Page& page) {
-  page.family("isthmus_flow_events_total", "The workers' flow events, by outcome", MetricType::Counter);
+  page.family(metric::kFlowEvents);
   constexpr const char* kVerdicts[kFlowVerdicts] = {"forwarded", "dropped", "audit"};
   for (std::size_t i = 0; i < kFlowVerdicts; ++i) {
     const FlowEventCount& count = status.counters.flow_events[i];
@@ -291,41 +277,36 @@ void add_flow_events(const StatusReply& status, Page& page) {
     page.add(number(count.sampled_out), {{"verdict", kVerdicts[i]}, {"outcome", "sampled_out"}});
     page.add(number(count.lost), {{"verdict", kVerdicts[i]}, {"outcome", "lost"}});
   }
-  page.family("hubble_lost_events_total", "Lost flow events", MetricType::Counter);
+  page.family(metric::kHubbleLost);
   page.add(number(status.flows.unseen), {{"source", "observer_events_queue"}});
   page.add(number(status.flows.overtaken), {{"source", "hubble_ring_buffer"}});
-  page.gauge("isthmus_flows_kept", "Flows in the ring", number(status.flows.kept));
-  page.gauge("isthmus_flow_readers", "Readers that follow the flows", number(status.flows.readers));
-  page.counter("isthmus_control_events_lost_total", "Neighbour requests and probe answers lost to a full queue",
-               status.control_events_lost);
+  page.single(metric::kFlowsKept, number(status.flows.kept));
+  page.single(metric::kFlowReaders, number(status.flows.readers));
+  page.single(metric::kControlEventsLost, status.control_events_lost);
 }
 
 void add_servers(const std::vector<ServerCounts>& servers, Page& page) {
-  page.family("isthmus_clients_total", "Connections to the admin socket and the metrics", MetricType::Counter);
+  page.family(metric::kClients);
   for (const auto& [server, counts] : servers) {
     page.add(number(counts.accepted), {{"server", server}});
   }
-  page.family("isthmus_clients_dropped_total", "Connections that a time limit or a newer connection ended",
-              MetricType::Counter);
+  page.family(metric::kClientsDropped);
   for (const auto& [server, counts] : servers) {
     page.add(number(counts.late), {{"server", server}, {"reason", "late"}});
     page.add(number(counts.evicted), {{"server", server}, {"reason", "evicted"}});
   }
-  page.family("isthmus_clients_without_descriptor_total",
-              "Attempts to accept a connection for which there was no file descriptor", MetricType::Counter);
+  page.family(metric::kClientsWithoutDescriptor);
   for (const auto& [server, counts] : servers) {
     page.add(number(counts.no_descriptor), {{"server", server}});
   }
 }
 
 void add_flows(const FlowMetrics& flows, Page& page) {
-  page.series("hubble_flows_processed_total", "Flows seen", {"protocol", "type", "subtype", "verdict"},
-              flows.processed());
-  page.series("hubble_drop_total", "Dropped flows among those seen", {"reason", "protocol"}, flows.dropped());
-  page.series("hubble_tcp_flags_total", "Flags of forwarded flows", {"flag", "family"}, flows.tcp_flags());
-  page.series("hubble_icmp_total", "ICMP flows", {"family", "type"}, flows.icmp());
-  page.series("hubble_policy_verdicts_total", "Policy verdicts of flows", {"direction", "match", "action"},
-              flows.policy_verdicts());
+  page.series(metric::kHubbleFlows, flows.processed());
+  page.series(metric::kHubbleDrops, flows.dropped());
+  page.series(metric::kHubbleTcpFlags, flows.tcp_flags());
+  page.series(metric::kHubbleIcmp, flows.icmp());
+  page.series(metric::kHubblePolicyVerdicts, flows.policy_verdicts());
 }
 
 }  // namespace
@@ -333,18 +314,17 @@ void add_flows(const FlowMetrics& flows, Page& page) {
 std::string metrics_page(const MetricsInput& input) {
   const StatusReply& status = input.status;
   Page page;
-  page.family("isthmus_build_info", "This gateway", MetricType::Gauge);
+  page.family(metric::kBuildInfo);
   page.add(1, {{"version", status.version}, {"gateway", status.name}, {"cluster", status.cluster}});
-  page.gauge("isthmus_serving", "Whether the engine runs", input.flows != nullptr ? 1 : 0);
-  page.gauge("isthmus_hub_synced", "Whether all hubs have been read completely", status.synced ? 1 : 0);
-  page.gauge("isthmus_uptime_seconds", "Seconds since the process started", number(status.uptime_ms) / 1000);
-  page.gauge("isthmus_problems", "Problems that isthmus status lists", number(status.problems.size()));
-  page.counter("isthmus_log_lines_lost_total", "Lines of the log that were lost because nobody read stderr",
-               input.log_lines_lost);
+  page.single(metric::kServing, input.flows != nullptr ? 1 : 0);
+  page.single(metric::kHubSynced, status.synced ? 1 : 0);
+  page.single(metric::kUptime, number(status.uptime_ms) / 1000);
+  page.single(metric::kProblems, number(status.problems.size()));
+  page.single(metric::kLogLinesLost, input.log_lines_lost);
   add_servers(input.servers, page);
   add_hubs(status, page);
   if (input.flows != nullptr) {
-    page.counter("isthmus_publishes_total", "Tables published to the engine", status.publishes);
+    page.single(metric::kPublishes, status.publishes);
     add_packets(status.counters, page);
     add_drops(status.counters, page);
     add_tables(status.counters, page);

@@ -28,7 +28,10 @@ TSAN_FLEET_TESTS = ("policy_test", "flows_test")
 FLEET_PROGRAMS = ("control/cli/isthmus",)
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
-SUITES = ("product", "arch", "unit", "golden", "perf", "netns", "install", "interop", "asan", "tsan", "lto")
+SUITES = ("product", "arch", "unit", "packaging", "golden", "perf", "netns", "install", "interop", "boots", "asan",
+          "tsan", "lto")
+# Where the Python tests of a suite are, if not in test/<suite>.
+FOLDERS = {"packaging": "packaging/checks", "boots": "packaging/boots"}
 FLEET_TOOLS = ("test/netns/fleet-load", "test/netns/api-server")
 # Programs of the unit tests' build that interop runs on other kernels.
 KERNEL_PROGRAMS = ("test/unit/xdp/unit-xdp", "test/unit/xdp/differential/xdp-differential", "test/netns/io/netns-io")
@@ -50,23 +53,25 @@ def parse(argv):
         description="Builds Isthmus and runs its tests. Needs root (network namespaces, AF_XDP).",
         epilog="""\
 suites:
-  product  the build that users make, without a warning; golden, perf, netns and interop test it
-  arch     include directions, headers that compile alone, formatting, names, documents
-  unit     the GoogleTest programs, built with assertions
-  golden   packets of the path, checked by an independent dissector
-  perf     the benchmark harness, its page, and instructions per packet
-  netns    the fleet in network namespaces, end to end
-  install  the README's first command from a clean copy of the tree, and from nothing in a minimal Debian
+  product    the build that users make, without a warning; golden, perf, netns and interop test it
+  arch       include directions, headers that compile alone, formatting, names, documents
+  unit       the GoogleTest programs, built with assertions
+  packaging  packaging/checks: units, man pages, completions, chart, alerts, documents
+  golden     packets of the path, checked by an independent dissector
+  perf       the benchmark harness, its page, and instructions per packet
+  netns      the fleet in network namespaces, end to end
+  install    the README's first command from a clean copy of the tree, and from nothing in a minimal Debian
 with --full, or named, also:
-  lto      the product with link-time optimization, every source by itself, -Wodr
-  interop  others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server, and
-           policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy. Debian's kernel in a
-           virtual machine; needs qemu and the kernel's package
+  lto        the product with link-time optimization, every source by itself, -Wodr
+  interop    others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server, and
+             policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy. Debian's kernel in a
+             virtual machine; needs qemu and the kernel's package
+  boots      packaging/boots: packages built twice and installed in a Debian that boots, the image run as a node runs it
 with --full also:
-  asan     unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
-  tsan     engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
-           ThreadSanitizer
-arch, unit and install run at low priority beside golden, perf and netns.
+  asan       unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan       engine, publishing, flows, policy, admin socket, Kubernetes source, and gateways in the fleet under
+             ThreadSanitizer
+arch, packaging, unit and install run at low priority beside golden, perf and netns.
 a NAME is a part of a test's name as it is printed: unit/conntrack, netns/failover, Maglev""")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains one of these")
     parser.add_argument("--quick", action="store_true", help="product, arch, unit, golden and perf only")
@@ -126,7 +131,7 @@ class Suites:
             run_program(report, prefix, {**test, "cmd": [*test["cmd"], *arguments]}, self.wanted)
 
     def run_python(self, report, prefix, folder=None, variant=None, modules=None):
-        """The Python tests of test/<folder>, on the product, or on the program of another variant."""
+        """The Python tests of a folder (FOLDERS), on the product, or on the program of another variant."""
         if not self.may_hold(prefix.split("/")[0]):
             return
         report.section(prefix)
@@ -136,18 +141,20 @@ class Suites:
         # The tests read where the programs are when they are loaded.
         for name in [name for name in sys.modules if name.endswith("_test") or name == "fleet_case"]:
             del sys.modules[name]
-        python_tests.run(report, prefix, os.path.join(ROOT, "test", folder or prefix), self.wanted, modules)
+        where = os.path.join(ROOT, FOLDERS.get(prefix) or f"test/{folder or prefix}")
+        python_tests.run(report, prefix, where, self.wanted, modules)
 
     def runs(self, suite):
         """Whether this run has that suite."""
         if suite in ("netns", "install"):
             return not self.options.quick
-        return (suite not in ("interop", "lto", "asan", "tsan") or self.options.full
+        return (suite not in ("interop", "boots", "lto", "asan", "tsan") or self.options.full
                 or any(name.startswith(suite) for name in self.options.names))
 
     def beside(self, report):
         """What neither measures nor has a clock to meet, at low priority beside the end-to-end tests."""
-        steps = [lambda: self.run_python(report, "arch"), lambda: self.run_programs(report, "unit", self.main)]
+        steps = [lambda: self.run_python(report, "arch"), lambda: self.run_python(report, "packaging"),
+                 lambda: self.run_programs(report, "unit", self.main)]
         if self.runs("install"):
             steps.append(lambda: self.run_python(report, "install"))
         self.run_steps(report, steps)
@@ -165,6 +172,8 @@ class Suites:
         steps = []
         if self.runs("interop"):
             steps.append(lambda: self.run_interop(fleet))
+        if self.runs("boots"):
+            steps.append(lambda: self.run_python(report, "boots"))
         if self.runs("netns"):
             steps.append(lambda: self.run_programs(report, "netns", self.main, ("netns",)))
         if self.runs("lto"):

@@ -178,6 +178,41 @@ TEST(MetricsPage, HasASampleForEveryCounterOfTheList) {
   });
 }
 
+// metric → labels, joined by spaces, as the list says.
+const std::map<std::string, std::string> kListed{
+#define ISTHMUS_METRIC(id, kind, name, labels, help, hint) {name, labels},
+#include "control/observe/metrics.def"
+};
+
+TEST(MetricsPage, EveryMetricOfTheListIsThereWithItsLabels) {
+  FlowMetrics flows;
+  flows.count(some_flow());
+  flows.count(some_drop());
+  const StatusReply status = some_status();
+  MetricsInput input = some_input(status, flows);
+  input.servers = {{"admin", {}}};
+  const std::string page = metrics_page(input);
+  for (const auto& [name, labels] : kListed) {
+    EXPECT_NE(page.find("# TYPE " + name + " "), std::string::npos) << name;
+  }
+  static const std::regex kLabel(R"re(([a-z_]+)="([^"\\]|\\.)*")re");
+  std::size_t seen = 0;
+  for (const auto& [sample, value] : samples(page)) {
+    const std::string name = sample.substr(0, sample.find('{'));
+    const auto row = kListed.find(name);
+    if (row == kListed.end()) {
+      continue;  // a row of counters.def
+    }
+    std::string labels;
+    for (std::sregex_iterator at(sample.begin(), sample.end(), kLabel), end; at != end; ++at) {
+      labels += (labels.empty() ? "" : " ") + (*at)[1].str();
+    }
+    EXPECT_EQ(labels, row->second) << sample;
+    ++seen;
+  }
+  EXPECT_GT(seen, kListed.size());
+}
+
 TEST(MetricsPage, ADeviceThatIsDownAndADiscardedTableAreTold) {
   FlowMetrics flows;
   StatusReply status = test::counted_status();
