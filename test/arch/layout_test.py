@@ -13,6 +13,17 @@ DATAPLANE = {"api", "base", "conntrack", "encap", "handdown", "io", "net", "orig
 MARKERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 
+def scripts(*interpreters):
+    """The files that name one of them in their first line."""
+    found = []
+    for path in source_tree.files(""):
+        with open(os.path.join(source_tree.ROOT, path), "rb") as file:
+            first = file.readline(80).decode("utf-8", "replace").strip()
+        if first.startswith("#!") and re.split(r"[/ ]", first)[-1] in interpreters:
+            found.append(path)
+    return found
+
+
 class Layout(unittest.TestCase):
     def test_the_top_level_has_only_known_folders(self):
         found = {path.split("/")[0] for path in source_tree.files("") if "/" in path}
@@ -50,15 +61,25 @@ class Layout(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_python_sources_compile_and_fit_the_width(self):
-        for path in source_tree.files(".py"):
+        for path in dict.fromkeys([*source_tree.files(".py"), *scripts("python3")]):
             text = source_tree.read(path)
             compile(text, path, "exec")
             self.assertEqual([number for number, line in enumerate(text.splitlines(), 1) if len(line) > 120], [], path)
 
     def test_shell_sources_parse(self):
-        for path in ("packaging/build", "packaging/install-dependencies", "packaging/quickstart", "test/run",
-                     ".ci/run"):
+        found = scripts("bash", "sh")
+        self.assertIn("packaging/build", found)
+        for path in found:
             done = subprocess.run(["bash", "-n", os.path.join(source_tree.ROOT, path)], capture_output=True, text=True,
                                   check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertTrue(os.access(os.path.join(source_tree.ROOT, path), os.X_OK), path)
+
+    def test_what_names_its_interpreter_can_be_run(self):
+        # dpkg makes a package's own scripts executable.
+        wrong = [path for path in scripts("bash", "sh", "python3") if not path.startswith("packaging/deb/debian/")
+                 and not os.access(os.path.join(source_tree.ROOT, path), os.X_OK)]
+        self.assertEqual(wrong, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

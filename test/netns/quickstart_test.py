@@ -6,9 +6,12 @@ import tempfile
 import unittest
 
 import fleet_case  # noqa: F401  (finds test/support)
+from documents import block
 from fleet.shell import run
 from tree_files import clean_copy
 
+# What the README says: the one runs here, and .ci/run is the other one.
+FIRST, SECOND = block("two-commands").splitlines()
 RECORD = "/run/isthmus-quickstart.json"
 
 
@@ -35,7 +38,7 @@ class Quickstart(unittest.TestCase):
 
     def quickstart(self, *words):
         env = {name: value for name, value in os.environ.items() if name != "BUILD_DIR"}
-        return subprocess.run([os.path.join(self.tree, "packaging", "quickstart"), *words], env=env,
+        return subprocess.run([os.path.join(self.tree, FIRST), *words], env=env,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=400)
 
     def test_every_check_passes_and_nothing_is_left_behind(self):
@@ -46,6 +49,11 @@ class Quickstart(unittest.TestCase):
                       "All checks passed."):
             self.assertIn(words.lower(), done.stdout.lower())
         self.assertEqual(left_behind(), before)
+
+    def test_the_second_command_is_what_ci_runs(self):
+        with open(os.path.join(self.tree, ".ci", "run"), encoding="utf-8") as file:
+            self.assertIn(SECOND, file.read())
+        self.assertTrue(os.access(os.path.join(self.tree, SECOND), os.X_OK))
 
     def test_keep_leaves_the_fleet_running_and_down_removes_it(self):
         before = left_behind()
