@@ -46,8 +46,10 @@ class Documents(unittest.TestCase):
         self.assertEqual(sorted(set(names)), sorted(names))
 
     def test_a_block_is_read(self):
-        one, other = blocks("x", "a\n```sh one\nls -l  # why\n# all\nx '#'\n```\n```yaml two untested: needs a moon\na: 1\n```")
-        self.assertEqual((one.language, one.name, one.untested, one.text, one.line), ("sh", "one", None, "ls -l\nx '#'", 2))
+        text = "a\n```sh one\nls -l  # why\n# all\nx '#'\n```\n```yaml two untested: needs a moon\na: 1\n```"
+        one, other = blocks("x", text)
+        self.assertEqual((one.language, one.name, one.untested), ("sh", "one", None))
+        self.assertEqual((one.line, one.text), (2, "ls -l\nx '#'"))
         self.assertEqual((other.name, other.untested, other.text), ("two", "needs a moon", "a: 1"))
         for text in ("```sh a b\n```", "```sh\n"):
             with self.assertRaises(ValueError):
