@@ -1,7 +1,7 @@
 """Commands of the documents, for the tests that run them as they stand there.
 
-A block of commands has a name behind its language: ```sh vm-install. Who runs it asks for `block("vm-install")`. What no test
-can run says so, and what it lacks: ```sh vm-azure untested: needs Azure.
+A block of commands has a name behind its language: ```sh vm-install. Who runs it asks for `block("vm-install")`. What
+no test can run says so, and what it lacks: ```sh vm-azure untested: needs Azure.
 """
 
 import os
