@@ -16,7 +16,6 @@ constexpr std::uint64_t kDay = 24 * kHour, kWeek = 7 * kDay;
 // IFNAMSIZ less the terminating zero.
 constexpr std::size_t kInterfaceLength = 15;
 
-bool is_gateway_name(std::string_view text) { return is_label(text); }
 bool is_cluster_name(std::string_view text) { return is_label(text, kClusterNameLength); }
 // What the kernel accepts (dev_valid_name).
 bool is_interface(std::string_view text) {
@@ -459,9 +458,9 @@ const std::vector<ConfigField>& config_fields() {
   static const std::vector<ConfigField> kFields = [] {
     std::vector<ConfigField> fields;
     fields.push_back(required(name(
-        "gateway.name", [](GatewayConfig& c) -> std::string& { return c.name; }, is_gateway_name,
-        "a name of 1 to 63 characters of a-z, 0-9 and -",
-        "This gateway: the metadata.name of its Gateway object in the hub.")));
+        "gateway.name", [](GatewayConfig& c) -> std::string& { return c.name; }, is_gateway_name, kGatewayNameKind,
+        "This gateway: the metadata.name of its Gateway object in the hub. `--name`, or ISTHMUS_NAME in the "
+        "environment, takes its place.")));
     fields.push_back(required(name(
         "gateway.cluster", [](GatewayConfig& c) -> std::string& { return c.cluster; }, is_cluster_name,
         "a name of 1 to 32 characters of a-z, 0-9 and -", "Its cluster: the metadata.name of the Cluster object.")));

@@ -7,6 +7,7 @@
 
 #include "config/files/read_file.h"
 #include "config/load/fields.h"
+#include "config/load/gateway_sections.h"
 #include "config/yaml/read.h"
 
 namespace isthmus {
@@ -151,7 +152,7 @@ void check_together(const YamlNode& root, Reading& reading) {
   }
 }
 
-Reading read_config(std::string_view text, const std::string& file) {
+Reading read_config(std::string_view text, const std::string& file, const std::string& name) {
   Reading reading;
   reading.config.file = file;
   const auto documents = split_documents(text);
@@ -167,13 +168,14 @@ Reading read_config(std::string_view text, const std::string& file) {
     reading.errors.push_back(std::move(*error));
     return reading;
   }
-  const YamlNode& root = *std::get_if<YamlNode>(&parsed);
+  YamlNode& root = *std::get_if<YamlNode>(&parsed);
   if (root.kind != YamlNode::Kind::kMap) {
     reading.errors.push_back({std::max(root.line, 1U),
                               "the configuration is " + std::string(root.kind_name()) + ", not a mapping",
                               "begin with config/examples/node.yaml"});
     return reading;
   }
+  select_gateway(root, name, reading.errors);
   check_section(root, "", reading.errors);
   for (const ConfigField& field : config_fields()) {
     if (const YamlNode* node = find_path(root, field.key)) {
@@ -194,16 +196,24 @@ Error to_error(const YamlError& error, const std::string& file) {
 
 }  // namespace
 
-std::vector<Error> check_config(std::string_view text, const std::string& file) {
+std::vector<Error> check_config(std::string_view text, const std::string& file, const std::string& name) {
   std::vector<Error> errors;
-  for (const YamlError& error : read_config(text, file).errors) {
+  for (const YamlError& error : read_config(text, file, name).errors) {
     errors.push_back(to_error(error, file));
   }
   return errors;
 }
 
-Result<GatewayConfig> parse_config(std::string_view text, const std::string& file) {
-  Reading reading = read_config(text, file);
+std::vector<std::string> gateways_in(std::string_view text) {
+  const auto documents = split_documents(text);
+  const auto parsed = documents.empty() ? std::variant<YamlNode, YamlError>(YamlError{})
+                                        : parse_yaml(documents[0].text, documents[0].first_line);
+  const auto* root = std::get_if<YamlNode>(&parsed);
+  return root == nullptr ? std::vector<std::string>() : listed_gateways(*root);
+}
+
+Result<GatewayConfig> parse_config(std::string_view text, const std::string& file, const std::string& name) {
+  Reading reading = read_config(text, file, name);
   if (reading.errors.empty()) {
     return std::move(reading.config);
   }
@@ -224,9 +234,9 @@ Result<std::string> read_config_text(const std::string& path) {
   return text;
 }
 
-Result<GatewayConfig> load_config(const std::string& path) {
+Result<GatewayConfig> load_config(const std::string& path, const std::string& name) {
   const auto text = read_config_text(path);
-  return text ? parse_config(*text, path) : Result<GatewayConfig>(text.error());
+  return text ? parse_config(*text, path, name) : Result<GatewayConfig>(text.error());
 }
 
 std::string describe(const GatewayConfig& config) {

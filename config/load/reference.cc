@@ -15,6 +15,10 @@ with its line and fix. Complete examples are in `config/examples/` and are read 
 
 Durations are a whole number with its unit: `150ms`, `10s`, `2m`, `1h`.
 
+A file may be that of several gateways: `isthmus run --name NAME`, or ISTHMUS_NAME in the environment, says which one it
+is, and keys below `gateways.NAME` take the place of the same keys outside for the gateway of that name.
+`isthmus config check` without a name checks the file for each that is listed.
+
 The gateway's tunnel address and port come from its Gateway object in the hub; the cluster's number and address blocks
 come from its Cluster object.
 )";

@@ -106,6 +106,8 @@ bool is_subdomain(std::string_view text) noexcept {
   }
 }
 
+bool is_gateway_name(std::string_view text) noexcept { return text.size() <= kGatewayNameLength && is_subdomain(text); }
+
 void reject_duplicate_keys(const YamlNode& map, std::string_view path, YamlErrors& errors) {
   std::set<std::string_view> seen;
   for (const YamlKey& key : map.keys) {

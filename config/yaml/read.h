@@ -23,6 +23,10 @@ namespace isthmus {
 [[nodiscard]] bool is_label(std::string_view text, std::size_t max_length = 63) noexcept;
 // Labels joined by dots, 253 characters at most.
 [[nodiscard]] bool is_subdomain(std::string_view text) noexcept;
+// A gateway's name: a subdomain that is no longer than a label, as most names of Kubernetes' nodes are.
+inline constexpr std::size_t kGatewayNameLength = 63;
+inline constexpr const char* kGatewayNameKind = "a name of 1 to 63 characters of a-z, 0-9, - and .";
+[[nodiscard]] bool is_gateway_name(std::string_view text) noexcept;
 // A cluster's name as Cilium has it: a label of at most 32.
 inline constexpr std::size_t kClusterNameLength = 32;
 

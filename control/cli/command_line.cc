@@ -29,6 +29,7 @@ Exit codes:
 
 Environment:
   ISTHMUS_SOCKET   as --socket
+  ISTHMUS_NAME     as --name
   ISTHMUS_RUN_DIR  where sockets are searched for (default /run/isthmus)
 
 The admin socket is open to root and to the group that admin.group names in the gateway's configuration.)";
@@ -228,9 +229,16 @@ void add_config_option(CLI::App* sub, ParsedOptions& parsed) {
   sub->add_option("-c,--config", parsed.line.config_file, "The gateway's configuration")->required()->type_name("FILE");
 }
 
+void add_name_option(CLI::App* sub, ParsedOptions& parsed) {
+  sub->add_option("--name", parsed.line.name,
+                  "The gateway's name, in the place of gateway.name in the configuration, which several may share")
+      ->type_name("NAME");
+}
+
 void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
   CLI::App* run = app.add_subcommand("run", "Run a gateway in the foreground");
   add_config_option(run, parsed);
+  add_name_option(run, parsed);
   run->footer(kRunFooter);
   run->callback([&parsed] { parsed.line.verb = Verb::kRun; });
 
@@ -238,6 +246,7 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
   config->require_subcommand(1);
   CLI::App* check = config->add_subcommand("check", "Check a configuration: every error with file, line and fix");
   check->add_option("FILE", parsed.line.config_file, "The gateway's configuration")->required()->type_name("");
+  add_name_option(check, parsed);
   check->callback([&parsed] { parsed.line.verb = Verb::kConfigCheck; });
 
   CLI::App* cleanup = app.add_subcommand("cleanup",
@@ -245,6 +254,7 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
                                          "rules, XDP programs and the flows that "
                                          "they forward, connection table, what is kept of the hubs");
   add_config_option(cleanup, parsed);
+  add_name_option(cleanup, parsed);
   cleanup->footer("The gateway must not be running. Afterwards fleet traffic follows the node's ordinary routes.");
   cleanup->callback([&parsed] { parsed.line.verb = Verb::kCleanup; });
 }
@@ -307,6 +317,9 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   }
   query.view.json = parsed.output == "json";
   query.run_folder = from_environment("ISTHMUS_RUN_DIR", std::string(kAdminFolder));
+  if (parsed.line.name.empty()) {
+    parsed.line.name = from_environment("ISTHMUS_NAME", "");
+  }
   if (query.socket.empty()) {
     query.socket = from_environment("ISTHMUS_SOCKET", "");
   }

@@ -21,6 +21,7 @@ struct AllocateOptions {
 struct CommandLine {
   Verb verb = Verb::kVersion;
   std::string config_file;
+  std::string name;  // of the gateway, in the place of gateway.name; empty: as the file says
   QueryOptions query;
   AllocateOptions allocate;
 };

@@ -7,9 +7,11 @@
 
 namespace isthmus {
 
-[[nodiscard]] int run_command(const std::string& config_file);
-[[nodiscard]] int config_check_command(const std::string& config_file);
-[[nodiscard]] int cleanup_command(const std::string& config_file);
+// `name`: the gateway's, in the place of gateway.name; empty: as the file says.
+[[nodiscard]] int run_command(const std::string& config_file, const std::string& name);
+// Without a name: for every gateway that the file has settings of, if it has any.
+[[nodiscard]] int config_check_command(const std::string& config_file, const std::string& name);
+[[nodiscard]] int cleanup_command(const std::string& config_file, const std::string& name);
 [[nodiscard]] int allocate_command(const AllocateOptions& options);
 
 }  // namespace isthmus

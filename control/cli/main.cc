@@ -14,15 +14,15 @@ int main(int argc, char** argv) {
   }
   switch (line->verb) {
     case isthmus::Verb::kRun:
-      return isthmus::run_command(line->config_file);
+      return isthmus::run_command(line->config_file, line->name);
     case isthmus::Verb::kQuery:
       return isthmus::query(line->query);
     case isthmus::Verb::kAllocate:
       return isthmus::allocate_command(line->allocate);
     case isthmus::Verb::kConfigCheck:
-      return isthmus::config_check_command(line->config_file);
+      return isthmus::config_check_command(line->config_file, line->name);
     case isthmus::Verb::kCleanup:
-      return isthmus::cleanup_command(line->config_file);
+      return isthmus::cleanup_command(line->config_file, line->name);
     case isthmus::Verb::kVersion:
       break;
   }

@@ -1,4 +1,5 @@
 // Settings under /proc/sys/net, of the calling thread's network namespace. Thread: control.
+// Where /proc/sys is read-only, as in a container, they are written through the node's, at /host/proc/sys/net.
 #pragma once
 
 #include <optional>

@@ -111,9 +111,9 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   }
   YamlErrors& errors = in.root.errors();
   GatewayObject gateway;
-  if (!is_label(in.name)) {
+  if (!is_gateway_name(in.name)) {
     in.root.error(in.metadata.line(), "metadata.name is " + shown(in.name) + ", not a valid gateway name",
-                  "write 1 to 63 characters of a-z, 0-9 and -");
+                  "write " + std::string(kGatewayNameKind));
   }
   if (const YamlNode* cluster = spec.require("cluster", "write the name of its Cluster")) {
     gateway.cluster = read_cluster_name(*cluster, "spec.cluster", errors).value_or(std::string());

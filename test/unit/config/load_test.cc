@@ -305,5 +305,68 @@ TEST(Describe, ReadsBackAsTheSameConfiguration) {
   EXPECT_THAT(text, HasSubstr("devices.local.mtu: auto\n"));
 }
 
+// A file of several gateways; the name that a test gives says whose it is.
+constexpr auto kShared = R"(gateway: {cluster: east}
+devices:
+  underlay: {interface: eth0}
+  local: {interface: isthmus0, veth: true}
+translation: {ports: 40000-50000}
+hub: {file: {path: /hub}}
+gateways:
+  node-a:
+    translation: {ipv4: 10.1.255.1}
+    devices: {underlay: {interface: ens5}}
+  ip-10-0-0-2.ec2.internal:
+    translation: {ipv4: 10.1.255.2}
+    engine: {cores: [2]}
+)";
+
+TEST(LoadConfig, AGatewaysOwnKeysTakeThePlaceOfThoseForAll) {
+  const auto first = parse_config(kShared, "g.yaml", "node-a");
+  ASSERT_TRUE(first.ok()) << first.error().text();
+  EXPECT_EQ(first->name, "node-a");
+  EXPECT_EQ(first->admin_socket, "/run/isthmus/node-a.sock");
+  EXPECT_EQ(first->underlay.interface, "ens5");
+  EXPECT_EQ(first->translation_ipv4->to_string(), "10.1.255.1");
+  EXPECT_EQ(first->translation_first, 40000);
+  EXPECT_TRUE(first->cores.empty());
+  const auto second = parse_config(kShared, "g.yaml", "ip-10-0-0-2.ec2.internal");
+  ASSERT_TRUE(second.ok()) << second.error().text();
+  EXPECT_EQ(second->underlay.interface, "eth0");
+  EXPECT_EQ(second->cores, std::vector<int>{2});
+  const auto other = parse_config(kShared, "g.yaml", "node-c");
+  ASSERT_TRUE(other.ok()) << other.error().text();
+  EXPECT_FALSE(other->translation_ipv4);
+  EXPECT_EQ(gateways_in(kShared), (std::vector<std::string>{"node-a", "ip-10-0-0-2.ec2.internal"}));
+}
+
+TEST(LoadConfig, AGivenNameTakesThePlaceOfTheFiles) {
+  EXPECT_EQ(parse_config(kSmallest, "g.yaml", "east-2")->name, "east-2");
+  const auto own = parse_config(std::string(kSmallest) + "gateways: {east-1: {engine: {workers: 2}}}\n", "g.yaml");
+  ASSERT_TRUE(own.ok()) << own.error().text();
+  EXPECT_EQ(own->workers, 2u);
+}
+
+TEST(LoadConfig, AFileOfSeveralGatewaysNeedsAName) {
+  EXPECT_THAT(errors_of(kShared), HasSubstr("gateway.name is missing"));
+}
+
+TEST(LoadConfig, ErrorsInAGatewaysOwnKeysNameTheirLine) {
+  const auto errors = [](const std::string& gateways) {
+    std::string out;
+    for (const Error& error : check_config(kSmallest + gateways, "g.yaml", "a")) {
+      EXPECT_FALSE(error.fix.empty()) << error.text();
+      out += error.text() + "\n";
+    }
+    return out;
+  };
+  EXPECT_THAT(errors("gateways: {a: {engine: {wrokers: 1}}}\n"), HasSubstr("g.yaml:6"));
+  EXPECT_THAT(errors("gateways: {a: 1}\n"), HasSubstr("gateways.a is a value, not a mapping"));
+  EXPECT_THAT(errors("gateways: [a]\n"), HasSubstr("gateways is a list, not a mapping"));
+  EXPECT_THAT(errors("gateways: {a: {gateway: {name: b}}}\n"), HasSubstr("names a gateway again"));
+  EXPECT_THAT(errors("gateways: {a: {gateways: {}}}\n"), HasSubstr("names a gateway again"));
+  EXPECT_EQ(errors("gateways: {b: {engine: {wrokers: 1}}}\n"), "");
+}
+
 }  // namespace
 }  // namespace isthmus
