@@ -9,7 +9,7 @@ import re
 from collections import namedtuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DOCUMENTS = ("README.md", "packaging/README.md")
+DOCUMENTS = ("README.md", "packaging/README.md", "packaging/helm/isthmus/README.md")
 
 # text: the commands, comments taken off; untested: what a test of it would lack, or None.
 Block = namedtuple("Block", "document line language name untested text")

@@ -105,7 +105,7 @@ hub: {file: {path: hub}}
 health: {interval: 1ms}
 )");
   for (const char* line : {
-           R"(g.yaml:1: gateway.name is "East_1", not a name of 1 to 63 characters of a-z, 0-9 and -)",
+           R"(g.yaml:1: gateway.name is "East_1", not a name of 1 to 63 characters of a-z, 0-9, - and .)",
            "g.yaml:1: gateway.cluster is missing",
            R"(g.yaml:3: unknown key "worker" in engine (did you mean workers?))",
            R"(g.yaml:4: engine.idle is "nap" (write sleep or spin))",
