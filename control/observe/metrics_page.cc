@@ -106,8 +106,8 @@ void add_drops(const EngineCounters& counters, Page& page) {
     by_reason[{reason, "UNKNOWN"}].add(rest(drop.packets, drop.egress + drop.ingress),
                                        rest(drop.bytes, drop.egress_bytes + drop.ingress_bytes));
   }
-  const auto each = [&](const MetricRow& row, std::uint64_t Sum::*what) {
-    page.family(row);
+  const auto each = [&](const MetricRow& family, std::uint64_t Sum::*what) {
+    page.family(family);
     for (const auto& [key, sum] : by_reason) {
       if (sum.packets != 0) {
         page.add(number(sum.*what), {{"reason", key.first}, {"direction", key.second}});
@@ -229,8 +229,8 @@ void add_policy_metrics(const PolicyMetrics& policy, Page& page) {
 }
 
 void add_hubs(const StatusReply& status, Page& page) {
-  const auto each = [&](const MetricRow& row, auto&& read) {
-    page.family(row);
+  const auto each = [&](const MetricRow& family, auto&& read) {
+    page.family(family);
     for (const HubRow& row : status.hub_parts) {
       page.add(read(row), {{"hub", row.state.hub}, {"part", row.state.name}});
     }
@@ -253,8 +253,8 @@ void add_hubs(const StatusReply& status, Page& page) {
 }
 
 void add_peers(const StatusReply& status, Page& page) {
-  const auto each = [&](const MetricRow& row, auto&& read) {
-    page.family(row);
+  const auto each = [&](const MetricRow& family, auto&& read) {
+    page.family(family);
     for (const PeerRow& peer : status.peers) {
       if (peer.gateway && !peer.health.empty()) {
         page.add(read(peer), {{"peer", peer.name}, {"cluster", peer.cluster}});
@@ -282,7 +282,7 @@ void add_flow_events(const StatusReply& status, Page& page) {
   page.add(number(status.flows.overtaken), {{"source", "hubble_ring_buffer"}});
   page.single(metric::kFlowsKept, number(status.flows.kept));
   page.single(metric::kFlowReaders, number(status.flows.readers));
-  page.single(metric::kControlEventsLost, status.control_events_lost);
+  page.single(metric::kControlEventsLost, number(status.control_events_lost));
 }
 
 void add_servers(const std::vector<ServerCounts>& servers, Page& page) {
@@ -320,11 +320,11 @@ std::string metrics_page(const MetricsInput& input) {
   page.single(metric::kHubSynced, status.synced ? 1 : 0);
   page.single(metric::kUptime, number(status.uptime_ms) / 1000);
   page.single(metric::kProblems, number(status.problems.size()));
-  page.single(metric::kLogLinesLost, input.log_lines_lost);
+  page.single(metric::kLogLinesLost, number(input.log_lines_lost));
   add_servers(input.servers, page);
   add_hubs(status, page);
   if (input.flows != nullptr) {
-    page.single(metric::kPublishes, status.publishes);
+    page.single(metric::kPublishes, number(status.publishes));
     add_packets(status.counters, page);
     add_drops(status.counters, page);
     add_tables(status.counters, page);
