@@ -34,6 +34,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 bool is_alphanumeric(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
+// An IPv4 address that is written as IPv6.
+bool is_mapped(const IpAddress& address, std::string_view text) {
+  return address.is_ipv4() && text.find(':') != std::string_view::npos;
+}
+
 bool want_scalar(const YamlNode& node, std::string_view path, std::string_view example, YamlErrors& errors) {
   if (node.kind == YamlNode::Kind::kScalar) {
     return true;
@@ -201,8 +206,9 @@ std::optional<IpAddress> read_address(std::string_view text, unsigned line, std:
                       "write an address such as 10.1.2.3 or \"fd00::1\""});
     return std::nullopt;
   }
-  const bool mapped = address->is_ipv4() && text.find(':') != std::string_view::npos;
-  if (address->is_unspecified() || address->is_multicast() || mapped) {
+  static const auto kBroadcast = IpAddress::parse("255.255.255.255");
+  const bool mapped = is_mapped(*address, text);
+  if (address->is_unspecified() || address->is_multicast() || address == kBroadcast || mapped) {
     errors.push_back({line, std::string(path) + " is " + shown(text) + ", which no host can have",
                       mapped ? "write it as " + address->to_string() : "write the address of one host"});
     return std::nullopt;
@@ -223,7 +229,7 @@ std::optional<Prefix> read_prefix(const YamlNode& node, std::string_view path, Y
   }
   const auto prefix = Prefix::parse(node.text);
   const auto slash = node.text.find('/');
-  if (!prefix || slash == std::string::npos) {
+  if (!prefix || slash == std::string::npos || is_mapped(prefix->address(), node.text)) {
     errors.push_back({node.line, std::string(path) + " is " + shown(node.text) + ", not an address block",
                       "write a block such as 10.1.0.0/16 or \"fd00:1::/48\""});
     return std::nullopt;

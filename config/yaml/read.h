@@ -45,11 +45,11 @@ void reject_unknown_keys(const YamlNode& map, std::string_view path, const std::
 [[nodiscard]] std::optional<unsigned> read_either_number(const YamlNode& node, std::string_view path, unsigned first,
                                                          unsigned second, YamlErrors& errors);
 [[nodiscard]] std::optional<bool> read_boolean(const YamlNode& node, std::string_view path, YamlErrors& errors);
-// An address a host can have: not unspecified, multicast or IPv4 written as IPv6.
+// An address a host can have: not unspecified, multicast, broadcast or IPv4 written as IPv6.
 [[nodiscard]] std::optional<IpAddress> read_address(const YamlNode& node, std::string_view path, YamlErrors& errors);
 [[nodiscard]] std::optional<IpAddress> read_address(std::string_view text, unsigned line, std::string_view path,
                                                     YamlErrors& errors);
-// A block with its host bits clear.
+// A block with its host bits clear; not IPv4 written as IPv6.
 [[nodiscard]] std::optional<Prefix> read_prefix(const YamlNode& node, std::string_view path, YamlErrors& errors);
 // The elements of a list; empty when it is absent, and with an error when it is no list.
 [[nodiscard]] const std::vector<YamlNode>& read_list(const YamlNode* node, std::string_view path, YamlErrors& errors);

@@ -16,6 +16,7 @@ import urllib.request
 import go_program
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+OUR_KINDS = os.path.join(HERE, "..", "..", "packaging", "helm", "isthmus", "crds")
 TIMEOUT = 60
 
 
@@ -158,13 +159,13 @@ class ApiServer:
                 pipe.close()
 
     def request(self, method, path, body=None, content_type="application/json"):
-        """The response's JSON; None for 404."""
+        """The response's JSON; None for 404. `body`: text, or what is written as JSON."""
         context = ssl.create_default_context()  # only the source under test has to verify
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         request = urllib.request.Request(
             self.access["host"] + path, method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            data=body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.access['token']}", "Content-Type": content_type})
         try:
             with urllib.request.urlopen(request, context=context, timeout=20) as response:
@@ -194,6 +195,16 @@ class ApiServer:
                      "versions": [{"name": version, "served": True, "storage": True, "subresources": {"status": {}},
                                    "schema": {"openAPIV3Schema": anything}}]}})
         wait_for(lambda: self.request("GET", f"/apis/{group}/{version}/{plural}") is not None, f"{plural} is served")
+
+    def install_ours(self):
+        """Installs our own kinds as packaging/helm/isthmus has them; waits until they are served."""
+        for name in sorted(os.listdir(OUR_KINDS)):
+            with open(os.path.join(OUR_KINDS, name), encoding="utf-8") as file:
+                self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", file.read(),
+                             "application/yaml")
+            plural = name.removesuffix(".yaml")
+            wait_for(lambda plural=plural: self.request("GET", f"/apis/isthmus.io/v1alpha1/{plural}") is not None,
+                     f"{plural} is served")
 
     def close(self):
         if self.server and self.server.poll() is None:

@@ -305,7 +305,7 @@ class ApiSource::Loop final : public ReflectorSink {
     const std::string& version = resource.versions.front();
     problems.push_back({{access_.server + resource_path(resource, version), 0},
                         resource.plural + " cannot be read: " + state.last_error + unknown_text(index),
-                        forbidden ? "grant get, list and watch on " + resource.plural + " in a ClusterRole"
+                        forbidden ? "grant list and watch on " + resource.plural + " in a ClusterRole"
                                   : "install the kind, or use another server"});
   }
 

@@ -1,6 +1,6 @@
 // A cluster's own Kubernetes API server as a source: the same objects as manifests in clusters/<cluster>/ of a file
-// hub, and our own fleet kinds where they are installed. Needs get, list and watch on the kinds in cluster_objects.cc.
-// See api_source.h for threads and failure.
+// hub, and our own fleet kinds where they are installed. The rights it needs stand in control/source/README.md. See
+// api_source.h for threads and failure.
 #pragma once
 
 #include <string>

@@ -6,6 +6,8 @@
 namespace isthmus {
 namespace {
 
+constexpr unsigned kMaxFleetClusters = 511;  // with maxConnectedClusters 511
+
 YamlMap open_spec(const ObjectText& in, const std::vector<std::string_view>& known) {
   reject_unknown_keys(*in.root.node(), "", {"apiVersion", "kind", "metadata", "spec", "status"}, in.root.errors());
   if (in.root.require("spec", "write spec: with " + alternatives(known)) == nullptr) {
@@ -53,28 +55,48 @@ bool any_kind(const EncapsulationInfo&) { return true; }
 bool is_tunnel(const EncapsulationInfo& info) { return info.kind != EncapsulationKind::kNone; }
 
 // One address, or a list of one of each family.
-void read_underlay(const YamlNode& node, GatewayObject& gateway, YamlErrors& errors) {
-  constexpr const char* kPath = "spec.underlayAddress";
+void read_underlay(const YamlNode& node, const char* path, GatewayObject& gateway, YamlErrors& errors) {
   if (node.kind != YamlNode::Kind::kSequence) {
-    gateway.underlay = read_address(node, kPath, errors).value_or(IpAddress());
+    gateway.underlay = read_address(node, path, errors).value_or(IpAddress());
     return;
   }
-  const auto& items = read_list(&node, kPath, errors);
+  const auto& items = read_list(&node, path, errors);
   std::vector<IpAddress> addresses;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (const auto address = read_address(items[i], item_path(kPath, i), errors)) {
+    if (const auto address = read_address(items[i], item_path(path, i), errors)) {
       addresses.push_back(*address);
     }
   }
   const bool one_each =
       addresses.size() == 1 || (addresses.size() == 2 && addresses[0].family() != addresses[1].family());
   if (addresses.size() == items.size() && !one_each) {
-    errors.push_back({node.line, std::string(kPath) + " is not one address, or one of IPv4 and one of IPv6",
+    errors.push_back({node.line, std::string(path) + " is not one address, or one of IPv4 and one of IPv6",
                       "write such as 192.0.2.1 or [192.0.2.1, \"2001:db8::1\"]"});
   }
   if (one_each) {
     gateway.underlay = addresses.front();
     gateway.more.assign(addresses.begin() + 1, addresses.end());
+  }
+}
+
+// spec.underlayAddress, or spec.underlayAddresses: a field of a custom resource has one type, so that only in a file
+// the first may be a list as well.
+void read_addresses(const YamlMap& spec, GatewayObject& gateway) {
+  const YamlNode* list = spec.get("underlayAddresses");
+  if (list == nullptr) {
+    if (const YamlNode* one = spec.require("underlayAddress", "write the address at which other gateways reach it")) {
+      read_underlay(*one, "spec.underlayAddress", gateway, spec.errors());
+    }
+    return;
+  }
+  if (spec.get("underlayAddress") != nullptr) {
+    spec.error(list->line, "spec has both underlayAddress and underlayAddresses", "write one of them");
+  }
+  if (list->kind == YamlNode::Kind::kSequence) {
+    read_underlay(*list, "spec.underlayAddresses", gateway, spec.errors());
+  } else {
+    spec.error(list->line, "spec.underlayAddresses is " + std::string(list->kind_name()) + ", not a list",
+               "write such as [192.0.2.1, \"2001:db8::1\"]");
   }
 }
 
@@ -92,7 +114,8 @@ std::optional<ObjectValue> read_cluster(const ObjectText& in) {
                   "write 1 to 32 characters of a-z, 0-9 and -");
   }
   if (const YamlNode* id = spec.require("id", "write the cluster's id, 1 to 255 (or 511)")) {
-    cluster.id = ClusterId{static_cast<std::uint16_t>(read_number(*id, "spec.id", 1, 511, errors).value_or(0))};
+    cluster.id =
+        ClusterId{static_cast<std::uint16_t>(read_number(*id, "spec.id", 1, kMaxFleetClusters, errors).value_or(0))};
   }
   if (const YamlNode* list = spec.require("podCIDRs",
                                           "write the address blocks of its pods, such as [10.1.0.0/16]; []: "
@@ -105,7 +128,7 @@ std::optional<ObjectValue> read_cluster(const ObjectText& in) {
 }
 
 std::optional<ObjectValue> read_gateway(const ObjectText& in) {
-  const YamlMap spec = open_spec(in, {"cluster", "underlayAddress", "port", "encapsulation"});
+  const YamlMap spec = open_spec(in, {"cluster", "underlayAddress", "underlayAddresses", "port", "encapsulation"});
   if (!spec.present()) {
     return std::nullopt;
   }
@@ -118,9 +141,7 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   if (const YamlNode* cluster = spec.require("cluster", "write the name of its Cluster")) {
     gateway.cluster = read_cluster_name(*cluster, "spec.cluster", errors).value_or(std::string());
   }
-  if (const YamlNode* address = spec.require("underlayAddress", "write the address at which other gateways reach it")) {
-    read_underlay(*address, gateway, errors);
-  }
+  read_addresses(spec, gateway);
   gateway.encapsulation = read_encapsulation(spec, is_tunnel).value_or(gateway.encapsulation);
   gateway.port = encapsulation_info(gateway.encapsulation).default_port;
   if (const YamlNode* port = spec.get("port")) {
@@ -185,10 +206,14 @@ std::optional<ObjectValue> read_profile(const ObjectText& in) {
       profile.clusters.push_back(*name);
     }
   }
+  if (list.size() > kMaxFleetClusters) {
+    spec.error(clusters->line, "spec.clusters names " + std::to_string(list.size()) + " clusters",
+               "name no more than " + std::to_string(kMaxFleetClusters));
+  }
   profile.vip_pools = read_prefixes(spec.list("vipPools"), "spec.vipPools", errors);
   read_members(spec, seen, profile, errors);
   if (const YamlNode* max_clusters = spec.get("maxConnectedClusters")) {
-    const auto value = read_either_number(*max_clusters, "spec.maxConnectedClusters", 255, 511, errors);
+    const auto value = read_either_number(*max_clusters, "spec.maxConnectedClusters", 255, kMaxFleetClusters, errors);
     profile.max_connected_clusters = value.value_or(profile.max_connected_clusters);
   }
   return profile;

@@ -34,14 +34,15 @@ TEST(FleetKinds, AGatewayHasAnUnderlayAddressAndADefaultPort) {
 }
 
 TEST(FleetKinds, AGatewaySaysItsEncapsulationAndAnAddressOfEachFamily) {
-  const auto gateway = read_one<GatewayObject>(
-      std::string(kGateway) +
-          "spec: {cluster: east, underlayAddress: [192.0.2.1, \"2001:db8::1\"], encapsulation: geneve}\n",
-      "");
-  EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
-  EXPECT_THAT(gateway.more, ElementsAre(ip("2001:db8::1")));
-  EXPECT_EQ(gateway.encapsulation, EncapsulationKind::kGeneve);
-  EXPECT_EQ(gateway.port, L4Port{6081});
+  for (const std::string key : {"underlayAddress", "underlayAddresses"}) {
+    const auto gateway = read_one<GatewayObject>(std::string(kGateway) + "spec: {cluster: east, " + key +
+                                                     ": [192.0.2.1, \"2001:db8::1\"], encapsulation: geneve}\n",
+                                                 "");
+    EXPECT_EQ(gateway.underlay, ip("192.0.2.1"));
+    EXPECT_THAT(gateway.more, ElementsAre(ip("2001:db8::1")));
+    EXPECT_EQ(gateway.encapsulation, EncapsulationKind::kGeneve);
+    EXPECT_EQ(gateway.port, L4Port{6081});
+  }
 }
 
 TEST(FleetKinds, AClusterSaysHowItsNodesReachItsPods) {
