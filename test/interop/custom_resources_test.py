@@ -92,7 +92,7 @@ INVALID = (
     (PROFILE, {"clusters": ["east"], "members": [{"cluster": "east"}, {"cluster": "east"}]}),
 )
 NAMES = ((CLUSTER, "a" * 32, True), (CLUSTER, "a" * 33, False), (CLUSTER, "a.b", False),
-         (GATEWAY, "a" * 63, True), (GATEWAY, "a.b", False), (PROFILE, "a.b", True))
+         (GATEWAY, "a" * 63, True), (GATEWAY, "a" * 64, False), (GATEWAY, "a.b", True), (PROFILE, "a.b", True))
 
 
 def cases():
