@@ -53,8 +53,8 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
 }
 
 // The latest heartbeat of the program's engine; 0 if there is none, or it has ended.
-[[nodiscard]] std::uint64_t latest_heartbeat(const AttachedProgram& program) {
-  const auto map = map_of_program(program.fd.get(), ISTHMUS_HEARTBEATS_MAP);
+[[nodiscard]] std::uint64_t latest_heartbeat(const Interface& interface, const AttachedProgram& program) {
+  const auto map = map_of(interface, program, ISTHMUS_HEARTBEATS_MAP);
   bpf_map_info info{};
   std::uint32_t size = sizeof info;
   if (!map || bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0 || info.value_size != sizeof(isthmus_heartbeat)) {
@@ -70,22 +70,23 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
   return latest;
 }
 
-[[nodiscard]] bool engine_alive(const AttachedProgram& program) {
+[[nodiscard]] bool engine_alive(const Interface& interface, const AttachedProgram& program) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const std::uint64_t before = latest_heartbeat(program);
+  const std::uint64_t before = latest_heartbeat(interface, program);
   if (before + kHeartbeatRecentNanoseconds <
       static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) {
     return false;
   }
   usleep(kHeartbeatWatchMicroseconds);
-  return latest_heartbeat(program) != before;
+  return latest_heartbeat(interface, program) != before;
 }
 
 [[nodiscard]] Error foreign_program(const Interface& interface, const AttachedProgram& program) {
-  return Error{"the interface already runs a foreign XDP program, " +
-                   (program.name.empty() ? "without a name" : "\"" + program.name + "\"") + " (id " +
-                   std::to_string(program.id) + ")",
+  const std::string name = !program.fd.valid()    ? "which CAP_SYS_ADMIN may open alone"
+                           : program.name.empty() ? "without a name"
+                                                  : "\"" + program.name + "\"";
+  return Error{"the interface already runs a foreign XDP program, " + name + " (id " + std::to_string(program.id) + ")",
                interface.name,
                "stop the program that installed it, remove it with `ip link set dev " + interface.name +
                    " xdp off`, or use another interface"};
@@ -241,7 +242,7 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
   }
   if (!*attached) {
     if (before != nullptr) {
-      continue_counters(before->program());
+      continue_counters(before->counters());
     }
     Status first = attach_new(mode);
     attached_ = first.ok();
@@ -255,14 +256,14 @@ Status SteerProgram::attach(const Interface& interface, XdpMode mode, const Stee
     return foreign_program(interface, current);
   }
   const bool own = before != nullptr && current.id == before->id_;  // it has come back with the interface
-  if (!own && engine_alive(current)) {
+  if (!own && engine_alive(interface, current)) {
     return Error{
         "another isthmus engine is running on the interface (steer program id " + std::to_string(current.id) + ")",
         interface.name, "stop the other engine first"};
   }
   native_ = mode == XdpMode::kAuto ? current.native : mode == XdpMode::kNative;
   predecessor_ = std::move(current);
-  earlier_leases_ = leases_of_program(predecessor_->fd.get());
+  earlier_leases_ = leases_of(interface, *predecessor_);
   return Ok{};
 }
 
@@ -341,6 +342,11 @@ void SteerProgram::pin_programs() noexcept {
   } else {
     unpin_map(interface_);
   }
+  const auto map = [&](const char* name) { return bpf_object__find_map_fd_by_name(object_.get(), name); };
+  pin_parts(interface_, program_,
+            {{ISTHMUS_HEARTBEATS_MAP, map(ISTHMUS_HEARTBEATS_MAP)},
+             {ISTHMUS_COUNTERS_MAP, counters()},
+             {ISTHMUS_LEASES_MAP, settings_.kernel_flows != nullptr ? map(ISTHMUS_LEASES_MAP) : -1}});
 }
 
 Status SteerProgram::begin() {
@@ -355,7 +361,7 @@ Status SteerProgram::begin() {
     return foreign_program(interface_, **attached);
   }
   predecessor_ = *std::move(attached);
-  earlier_leases_ = predecessor_ ? leases_of_program(predecessor_->fd.get()) : std::nullopt;
+  earlier_leases_ = predecessor_ ? leases_of(interface_, *predecessor_) : std::nullopt;
   Status taken = take_over();
   attached_ = taken.ok();
   settings_.beside = !attached_;
@@ -399,8 +405,8 @@ Status SteerProgram::set_mac(const MacAddress& mac) {
 }
 
 Status SteerProgram::take_over() {
-  if (predecessor_) {
-    continue_counters(predecessor_->fd.get());
+  if (const auto theirs = predecessor_ ? map_of(interface_, *predecessor_, ISTHMUS_COUNTERS_MAP) : std::nullopt) {
+    continue_counters(theirs->get());
   }
   if (predecessor_ && predecessor_->native == native_) {
     Status replaced = replace_program(interface_, program_, *predecessor_);
@@ -451,9 +457,8 @@ int SteerProgram::counters() const noexcept {
   return bpf_object__find_map_fd_by_name(object_.get(), ISTHMUS_COUNTERS_MAP);
 }
 
-void SteerProgram::continue_counters(int of_program) noexcept {
-  const auto theirs = map_of_program(of_program, ISTHMUS_COUNTERS_MAP);
-  const auto counted = theirs ? read_counters(theirs->get()) : std::nullopt;
+void SteerProgram::continue_counters(int of_map) noexcept {
+  const auto counted = read_counters(of_map);
   if (!counted) {
     return;
   }
@@ -476,7 +481,7 @@ Result<SteerCounters> steer_counters(const std::string& interface) {
   if (!*attached || !(*attached)->is_steer()) {
     return Error{"the interface has no steer program", interface, "start the engine on it"};
   }
-  const auto map = map_of_program((*attached)->fd.get(), ISTHMUS_COUNTERS_MAP);
+  const auto map = map_of(*found, **attached, ISTHMUS_COUNTERS_MAP);
   const auto counted = map ? read_counters(map->get()) : std::nullopt;
   if (!counted) {
     return Error{"the steer program has no counters", interface, "it is from another version; restart the engine"};

@@ -100,7 +100,7 @@ class SteerProgram {
   // Forwarding outlives the engine where the program is attached and the array is pinned.
   void pin_programs() noexcept;
   // Best effort: a program of another version may have other counters.
-  void continue_counters(int of_program) noexcept;
+  void continue_counters(int of_map) noexcept;
 
   Settings settings_;
   std::unique_ptr<bpf_object, ObjectCloser> object_;

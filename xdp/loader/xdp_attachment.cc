@@ -52,10 +52,12 @@ namespace {
 }
 
 constexpr const char* kLink = "";
-constexpr const char *kPrograms = "programs-", *kNewPrograms = "new-";  // no link's name begins like these
+// No link's name begins like these.
+constexpr const char *kPrograms = "programs-", *kSteer = "steer-", *kNew = "new-";
+[[nodiscard]] std::string pin_kind(const std::string& map) { return map + "-"; }
 
 // Where `what` of this interface is pinned; empty: there is no BPF file system.
-[[nodiscard]] std::string pin_of(const Interface& interface, const char* what = kLink) {
+[[nodiscard]] std::string pin_of(const Interface& interface, const std::string& what = kLink) {
   struct statfs system {};
   const std::uint32_t space = network_namespace();
   if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC || space == 0) {
@@ -66,6 +68,40 @@ constexpr const char *kPrograms = "programs-", *kNewPrograms = "new-";  // no li
     return "";
   }
   return folder + "/" + what + std::to_string(space) + "-" + interface.name;
+}
+
+// What was there under that name is replaced at once.
+bool pin(const Interface& interface, const std::string& what, int object) noexcept {
+  const LibbpfMessages messages;
+  const std::string pin = pin_of(interface, what);
+  if (pin.empty()) {
+    return false;
+  }
+  const std::string fresh = pin_of(interface, kNew + what);
+  unlink(fresh.c_str());  // of a process that ended between the next two
+  return bpf_obj_pin(object, fresh.c_str()) == 0 && rename(fresh.c_str(), pin.c_str()) == 0;
+}
+
+[[nodiscard]] UniqueFd pinned(const Interface& interface, const std::string& what) {
+  const std::string pin = pin_of(interface, what);
+  return UniqueFd(pin.empty() ? -1 : bpf_obj_get(pin.c_str()));
+}
+
+// The steer program of that number. To open any program by its number takes CAP_SYS_ADMIN, which a gateway need not
+// have.
+[[nodiscard]] UniqueFd open_program(const Interface& interface, std::uint32_t id) {
+  UniqueFd program(bpf_prog_get_fd_by_id(id));
+  if (program.valid() || errno != EPERM) {
+    return program;
+  }
+  UniqueFd steer = pinned(interface, kSteer);
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof info;
+  if (steer.valid() && bpf_obj_get_info_by_fd(steer.get(), &info, &size) == 0 && info.id == id) {
+    return steer;
+  }
+  errno = EPERM;
+  return UniqueFd();
 }
 
 }  // namespace
@@ -97,7 +133,10 @@ Result<std::optional<AttachedProgram>> attached_program(const Interface& interfa
   if (program.id == 0) {
     return std::optional<AttachedProgram>();
   }
-  program.fd = UniqueFd(bpf_prog_get_fd_by_id(program.id));
+  program.fd = open_program(interface, program.id);
+  if (!program.fd.valid() && errno == EPERM) {
+    return std::optional<AttachedProgram>(std::move(program));
+  }
   if (!program.fd.valid()) {
     return failure(interface, "cannot open its XDP program", errno, false);
   }
@@ -126,7 +165,13 @@ bool attach_by_link(const Interface& interface, int program, bool native) {
   return bpf_obj_pin(link.get(), pin.c_str()) == 0;
 }
 
-std::optional<UniqueFd> link_of_program(std::uint32_t id) {
+std::optional<UniqueFd> link_of_program(const Interface& interface, std::uint32_t id) {
+  bpf_link_info ours{};
+  std::uint32_t bytes = sizeof ours;
+  if (UniqueFd link = pinned(interface, kLink);
+      link.valid() && bpf_obj_get_info_by_fd(link.get(), &ours, &bytes) == 0 && ours.prog_id == id) {
+    return link;
+  }
   std::uint32_t number = 0;
   while (bpf_link_get_next_id(number, &number) == 0) {
     UniqueFd link(bpf_link_get_fd_by_id(number));
@@ -152,7 +197,7 @@ Status attach_program(const Interface& interface, int program, bool native) {
 
 Status replace_program(const Interface& interface, int program, const AttachedProgram& old) {
   const LibbpfMessages messages;
-  if (const auto link = link_of_program(old.id)) {
+  if (const auto link = link_of_program(interface, old.id)) {
     LIBBPF_OPTS(bpf_link_update_opts, update, .flags = BPF_F_REPLACE,
                 .old_prog_fd = static_cast<std::uint32_t>(old.fd.get()));
     const int error = bpf_link_update(link->get(), program, &update);
@@ -169,7 +214,7 @@ Status replace_program(const Interface& interface, int program, const AttachedPr
 Status remove_program(const Interface& interface, const AttachedProgram& old) {
   const LibbpfMessages messages;
   unpin_map(interface);
-  if (const auto link = link_of_program(old.id)) {
+  if (const auto link = link_of_program(interface, old.id)) {
     const int error = bpf_link_detach(link->get());
     unlink(pin_of(interface).c_str());
     return error == 0 ? Status(Ok{}) : failure(interface, "cannot detach the steer program", error, old.native);
@@ -181,21 +226,25 @@ Status remove_program(const Interface& interface, const AttachedProgram& old) {
   return Ok{};
 }
 
-bool pin_map(const Interface& interface, int map) noexcept {
-  const LibbpfMessages messages;
-  const std::string pin = pin_of(interface, kPrograms);
-  if (pin.empty()) {
-    return false;
-  }
-  const std::string fresh = pin_of(interface, kNewPrograms);
-  unlink(fresh.c_str());  // of a process that ended between the next two
-  return bpf_obj_pin(map, fresh.c_str()) == 0 && rename(fresh.c_str(), pin.c_str()) == 0;
-}
+bool pin_map(const Interface& interface, int map) noexcept { return pin(interface, kPrograms, map); }
 
 void unpin_map(const Interface& interface) noexcept { unlink(pin_of(interface, kPrograms).c_str()); }
 
+void pin_parts(const Interface& interface, int program, const SteerParts& maps) noexcept {
+  static_cast<void>(pin(interface, kSteer, program));
+  for (const auto& [name, map] : maps) {
+    if (map >= 0) {
+      static_cast<void>(pin(interface, pin_kind(name), map));
+    } else {
+      unlink(pin_of(interface, pin_kind(name)).c_str());
+    }
+  }
+}
+
 void unpin_all(const std::string& name) noexcept {
-  for (const char* what : {kLink, kPrograms}) {
+  for (const std::string& what :
+       {std::string(kLink), std::string(kPrograms), std::string(kSteer), pin_kind(ISTHMUS_HEARTBEATS_MAP),
+        pin_kind(ISTHMUS_COUNTERS_MAP), pin_kind(ISTHMUS_LEASES_MAP)}) {
     unlink(pin_of({name, 0}, what).c_str());
   }
 }
@@ -225,15 +274,26 @@ std::optional<UniqueFd> map_of_program(int program, const std::string& name) {
   return std::nullopt;
 }
 
-std::optional<UniqueFd> leases_of_program(int steer) {
-  const auto programs = map_of_program(steer, ISTHMUS_PROGRAMS_MAP);
+std::optional<UniqueFd> map_of(const Interface& interface, const AttachedProgram& steer, const std::string& name) {
+  if (auto map = map_of_program(steer.fd.get(), name)) {
+    return map;
+  }
+  UniqueFd map = pinned(interface, pin_kind(name));
+  return map.valid() ? std::optional(std::move(map)) : std::nullopt;
+}
+
+std::optional<UniqueFd> leases_of(const Interface& interface, const AttachedProgram& steer) {
+  const auto programs = map_of_program(steer.fd.get(), ISTHMUS_PROGRAMS_MAP);
   const std::uint32_t place = ISTHMUS_PROGS_FORWARD;
   std::uint32_t id = 0;  // which is what the kernel shows of such an array
-  if (!programs || bpf_map_lookup_elem(programs->get(), &place, &id) != 0) {
+  if (programs && bpf_map_lookup_elem(programs->get(), &place, &id) != 0) {
     return std::nullopt;
   }
-  const UniqueFd forward(bpf_prog_get_fd_by_id(id));
-  return forward.valid() ? map_of_program(forward.get(), ISTHMUS_LEASES_MAP) : std::nullopt;
+  const UniqueFd forward(programs ? bpf_prog_get_fd_by_id(id) : -1);
+  if (forward.valid()) {
+    return map_of_program(forward.get(), ISTHMUS_LEASES_MAP);
+  }
+  return map_of(interface, steer, ISTHMUS_LEASES_MAP);
 }
 
 }  // namespace isthmus

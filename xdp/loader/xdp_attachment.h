@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "dataplane/base/result.h"
 #include "dataplane/io/unique_fd.h"
@@ -17,7 +19,9 @@
 namespace isthmus {
 
 // Pins lie in <folder>/isthmus, named by network namespace and interface: the link's, and with "programs-" in front
-// that of the array of programs that the attached one calls, which the kernel empties when nobody holds it.
+// that of the array of programs that the attached one calls, which the kernel empties when nobody holds it. The program
+// itself ("steer-") and maps of it (their names) are pinned for successors that may not open them by their numbers,
+// which takes CAP_SYS_ADMIN: without it, and without the file system, the program of an earlier run is a stranger's.
 inline constexpr const char* kBpfFolder = "/sys/fs/bpf";
 
 struct Interface {
@@ -30,7 +34,7 @@ struct Interface {
 [[nodiscard]] Result<Interface> find_interface(const std::string& name);
 
 struct AttachedProgram {
-  UniqueFd fd;
+  UniqueFd fd;  // invalid: it may not be opened, so that only its number is known
   std::uint32_t id = 0;
   std::string name;     // empty: loaded without a name
   bool native = false;  // run by the driver; otherwise generic
@@ -47,20 +51,26 @@ struct AttachedProgram {
 // longer attached.
 [[nodiscard]] Status replace_program(const Interface& interface, int program, const AttachedProgram& old);
 [[nodiscard]] Status remove_program(const Interface& interface, const AttachedProgram& old);
-// The link by which the program of this number is attached; none: by netlink.
-[[nodiscard]] std::optional<UniqueFd> link_of_program(std::uint32_t id);
+// The link by which the program of this number is attached to the interface; none: by netlink.
+[[nodiscard]] std::optional<UniqueFd> link_of_program(const Interface& interface, std::uint32_t id);
 
 // The array of programs of what is attached to the interface; replaces that of another at once. False: it
 // is not pinned, because there is no BPF file system.
 bool pin_map(const Interface& interface, int map) noexcept;
 void unpin_map(const Interface& interface) noexcept;
+// The attached program and these maps of it, by name; -1: it has none of that name.
+using SteerParts = std::vector<std::pair<const char*, int>>;
+void pin_parts(const Interface& interface, int program, const SteerParts& maps) noexcept;
 // All that is pinned for an interface of that name, which may be gone, and with it what keeps its programs and maps.
 void unpin_all(const std::string& name) noexcept;
 
 // The map of `program` named `name` (15 characters at most: the kernel truncates longer names).
 [[nodiscard]] std::optional<UniqueFd> map_of_program(int program, const std::string& name);
 
-// The map of leases of the program that a steer program calls for settled flows; nullopt: it calls none.
-[[nodiscard]] std::optional<UniqueFd> leases_of_program(int steer);
+// A map of the steer program that is attached to the interface, by its number or its pin.
+[[nodiscard]] std::optional<UniqueFd> map_of(const Interface& interface, const AttachedProgram& steer,
+                                             const std::string& name);
+// The map of leases of the program that it calls for settled flows; nullopt: it calls none.
+[[nodiscard]] std::optional<UniqueFd> leases_of(const Interface& interface, const AttachedProgram& steer);
 
 }  // namespace isthmus

@@ -1,14 +1,21 @@
 // The steer program attached by a pinned BPF link, over a BPF file system of this test's own.
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lab.h"
+#include "xdp/abi.h"
 #include "xdp/loader/kernel_flows.h"
 #include "xdp/loader/steer_program.h"
 #include "xdp/loader/xdp_attachment.h"
@@ -44,7 +51,7 @@ TEST_F(LinkTest, NobodyElseCanTakeTheProgramOffOrReplaceIt) {
     ASSERT_TRUE(device && device->steer(left_rules()).ok());
     ASSERT_TRUE(attached().has_value());
     const std::uint32_t id = attached()->id;
-    ASSERT_TRUE(link_of_program(id).has_value());
+    ASSERT_TRUE(link_of_program(*find_interface("u0"), id).has_value());
     EXPECT_EQ(attached()->native, mode == XdpMode::kNative);
     // For the mode in which no program runs, this succeeds and does nothing.
     for (const char* kind : {"xdp", "xdpdrv", "xdpgeneric"}) {
@@ -71,8 +78,8 @@ TEST_F(LinkTest, TheProgramStaysWithoutItsEngineAndASuccessorReplacesItInPlace) 
   EXPECT_EQ(attached()->id, left_behind);
   ASSERT_TRUE(device->steer(left_rules()).ok());
   EXPECT_NE(attached()->id, left_behind);
-  EXPECT_TRUE(link_of_program(attached()->id).has_value());
-  EXPECT_FALSE(link_of_program(left_behind).has_value());
+  EXPECT_TRUE(link_of_program(*find_interface("u0"), attached()->id).has_value());
+  EXPECT_FALSE(link_of_program(*find_interface("u0"), left_behind).has_value());
   EXPECT_TRUE(device->check().up);
 }
 
@@ -80,17 +87,17 @@ TEST_F(LinkTest, AForcedDetachAndAnInterfaceMadeAnewAreFollowed) {
   auto device = open_device({.interface = "u0"});
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   Forwarder forwarder(*device, nullptr);
-  ASSERT_EQ(bpf_link_detach(link_of_program(attached()->id)->get()), 0);
+  ASSERT_EQ(bpf_link_detach(link_of_program(*find_interface("u0"), attached()->id)->get()), 0);
   ASSERT_FALSE(attached().has_value());
   EXPECT_TRUE(device->check().up);
   ASSERT_TRUE(attached().has_value());
-  EXPECT_TRUE(link_of_program(attached()->id).has_value());
+  EXPECT_TRUE(link_of_program(*find_interface("u0"), attached()->id).has_value());
   lab_->remove_left();
   lab_->make_left();
   ASSERT_TRUE(device->check().reopen);
   ASSERT_TRUE(device->reopen().ok());
   ASSERT_TRUE(attached().has_value());
-  EXPECT_TRUE(link_of_program(attached()->id).has_value());
+  EXPECT_TRUE(link_of_program(*find_interface("u0"), attached()->id).has_value());
 }
 
 TEST_F(LinkTest, AProgramThatAnEarlierRunAttachedByNetlinkIsReplacedByNetlink) {
@@ -98,11 +105,65 @@ TEST_F(LinkTest, AProgramThatAnEarlierRunAttachedByNetlinkIsReplacedByNetlink) {
   open_device({.interface = "u0"}).reset();
   have_bpf_file_system(true);
   const std::uint32_t left_behind = attached()->id;
-  ASSERT_FALSE(link_of_program(left_behind).has_value());
+  ASSERT_FALSE(link_of_program(*find_interface("u0"), left_behind).has_value());
   auto device = open_device({.interface = "u0"});
   ASSERT_TRUE(device && device->steer(left_rules()).ok());
   EXPECT_NE(attached()->id, left_behind);
   EXPECT_TRUE(device->check().up);
+}
+
+// Without the right to open programs and maps by their numbers, in the thread that runs this.
+class WithoutSystemAdministration {
+ public:
+  WithoutSystemAdministration() {
+    syscall(SYS_capget, &header_, before_.data());
+    auto without = before_;
+    without[0].effective &= ~(1u << CAP_SYS_ADMIN);
+    EXPECT_EQ(syscall(SYS_capset, &header_, without.data()), 0);
+  }
+  ~WithoutSystemAdministration() { syscall(SYS_capset, &header_, before_.data()); }
+  WithoutSystemAdministration(const WithoutSystemAdministration&) = delete;
+  WithoutSystemAdministration& operator=(const WithoutSystemAdministration&) = delete;
+
+ private:
+  __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> before_{};
+};
+
+TEST_F(LinkTest, ASuccessorThatIsNotSystemAdministratorReplacesTheProgramInPlaceAndCountsOn) {
+  const WithoutSystemAdministration less;
+  open_device({.interface = "u0"}).reset();
+  ASSERT_TRUE(attached().has_value());
+  const std::uint32_t left_behind = attached()->id;
+  EXPECT_TRUE(attached()->is_steer());
+  ASSERT_FALSE(map_of_program(attached()->fd.get(), ISTHMUS_COUNTERS_MAP).has_value()) << "it may open maps";
+  const auto counters = map_of(*find_interface("u0"), *attached(), ISTHMUS_COUNTERS_MAP);
+  ASSERT_TRUE(counters.has_value());
+  std::vector<isthmus_steer_counters> counted(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  counted.front().not_a_peer = 7;
+  const std::uint32_t only = 0;
+  ASSERT_EQ(bpf_map_update_elem(counters->get(), &only, counted.data(), BPF_ANY), 0);
+  auto device = open_device({.interface = "u0"});
+  ASSERT_TRUE(device && device->steer(left_rules()).ok());
+  EXPECT_NE(attached()->id, left_behind);
+  EXPECT_TRUE(link_of_program(*find_interface("u0"), attached()->id).has_value());
+  EXPECT_EQ(steer_counters("u0")->not_a_peer, 7u);
+  EXPECT_TRUE(device->check().up);
+  device.reset();
+  EXPECT_TRUE(detach_steer("u0").ok());
+  EXPECT_FALSE(attached().has_value());
+}
+
+TEST_F(LinkTest, AForeignProgramIsLeftAloneByOneThatMayNotOpenIt) {
+  const bpf_insn pass[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_PASS}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
+  const UniqueFd foreign(bpf_prog_load(BPF_PROG_TYPE_XDP, "their_filter", "GPL", pass, 2, nullptr));
+  ASSERT_TRUE(attach_program(*find_interface("u0"), foreign.get(), true).ok());
+  const WithoutSystemAdministration less;
+  auto program = SteerProgram::load({});
+  ASSERT_TRUE(program.ok());
+  const Status refused = (*program)->attach(*find_interface("u0"), XdpMode::kAuto);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().what.find("foreign XDP program"), std::string::npos) << refused.error().what;
 }
 
 // An engine's program on u0 with what it hands down; both end with this.
@@ -144,10 +205,10 @@ TEST_F(LinkTest, ForwardingGoesOnWithoutTheEngineUntilAnotherReplacesIt) {
   const auto pins = [&] {
     return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator());
   };
-  EXPECT_EQ(pins(), 1) << "the link's";
+  EXPECT_EQ(pins(), 4) << "the link's, the program's, and those of its heartbeats and counters";
   device.reset();
   forwarding_on_u0();
-  EXPECT_EQ(pins(), 2);
+  EXPECT_EQ(pins(), 6) << "and of its programs and leases";
   ASSERT_TRUE(detach_steer("u0").ok());
   EXPECT_EQ(pins(), 0);
 }
