@@ -179,10 +179,12 @@ ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Fa
   return field;
 }
 
-ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text) {
+ConfigField listen_address(std::string key, Access<IpAddress> access, std::string text) {
   ConfigField field{key, "an IP address", false, {}, {}, std::move(text)};
   field.read = [=](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
-    if (const auto value = read_address(node, key, errors)) {
+    if (node.kind == YamlNode::Kind::kScalar && (node.text == "0.0.0.0" || node.text == "::")) {
+      access(config) = *IpAddress::parse(node.text);
+    } else if (const auto value = read_address(node, key, errors)) {
       access(config) = *value;
     }
   };

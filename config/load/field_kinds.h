@@ -94,7 +94,8 @@ ConfigField optional_name(std::string key, Access<std::optional<std::string>> ac
                           std::string form, std::string text);
 ConfigField address(std::string key, Access<std::optional<IpAddress>> access, Family family, std::string text);
 // An address of either family.
-ConfigField ip_address(std::string key, Access<IpAddress> access, std::string text);
+// An address to listen on: one host's, or 0.0.0.0 or :: for all of this one.
+ConfigField listen_address(std::string key, Access<IpAddress> access, std::string text);
 // A list of CIDRs; it may be empty.
 ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::string text);
 // CIDRs by name of a cluster: a mapping of lists.

@@ -405,10 +405,10 @@ void add_service_fields(std::vector<ConfigField>& fields) {
   fields.push_back(boolean(
       "metrics.enabled", [](GatewayConfig& c) -> bool& { return c.metrics_enabled; },
       "Serve metrics for Prometheus over HTTP, at /metrics."));
-  fields.push_back(ip_address(
+  fields.push_back(listen_address(
       "metrics.address", [](GatewayConfig& c) -> IpAddress& { return c.metrics_address; },
-      "The address to serve them on. There is no authentication: make it reachable only to those who may see "
-      "everything."));
+      "The address to serve them on; 0.0.0.0 or \"::\": all of this machine. There is no authentication: make it "
+      "reachable only to those who may see everything."));
   fields.push_back(number<std::uint16_t>(
       "metrics.port", [](GatewayConfig& c) -> std::uint16_t& { return c.metrics_port; }, 1, 65535,
       "The TCP port to serve them on."));

@@ -1,6 +1,7 @@
 """The root folder of the image: files of Debian packages, without what a program of its own does not need there.
 
-Packages are unpacked, not installed: what their scripts would make of them, the bundle of certificates, is made here."""
+Packages are unpacked, not installed: what their scripts would make of them, the bundle of certificates, is made
+here."""
 
 import glob
 import hashlib

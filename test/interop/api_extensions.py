@@ -20,12 +20,12 @@ OUR_KINDS = os.path.join(HERE, "..", "..", "packaging", "helm", "isthmus", "crds
 TIMEOUT = 60
 
 
-def build(into, module="apiextensions"):
+def build(into, module="apiextensions", flags=()):
     """Builds the server from the Go module in folder `module`; skips the tests without Go, etcd or the modules."""
     for program in ("etcd", "etcdctl"):
         if not shutil.which(program):
             raise unittest.SkipTest(f"{program} is not installed")
-    return go_program.build(into, module, module)
+    return go_program.build(into, module, module, flags=flags)
 
 
 def free_port():

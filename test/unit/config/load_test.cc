@@ -368,5 +368,15 @@ TEST(LoadConfig, ErrorsInAGatewaysOwnKeysNameTheirLine) {
   EXPECT_EQ(errors("gateways: {b: {engine: {wrokers: 1}}}\n"), "");
 }
 
+TEST(LoadConfig, MetricsAreServedOnOneAddressOrOnAll) {
+  for (const char* address : {"0.0.0.0", "::", "10.1.2.3"}) {
+    const auto config = parse_config(std::string(kSmallest) + "metrics: {address: \"" + address + "\"}\n", "g.yaml");
+    ASSERT_TRUE(config.ok()) << config.error().text();
+    EXPECT_EQ(config->metrics_address.to_string(), address);
+  }
+  EXPECT_THAT(errors_of(std::string(kSmallest) + "metrics: {address: 224.0.0.1}\n"),
+              HasSubstr("which no host can have"));
+}
+
 }  // namespace
 }  // namespace isthmus

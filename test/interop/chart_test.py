@@ -1,0 +1,227 @@
+"""The chart, by Helm itself: linted, rendered with every kind of values, refused where values are wrong; installed,
+upgraded and rolled back on a real API server, whose validation takes every object; manifests without Helm likewise."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import yaml
+
+import api_extensions
+import helm_program
+import kube_apiserver
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "test", "support"))
+
+from documents import block  # noqa: E402  (needs the path above)
+
+PACKAGING = os.path.join(ROOT, "packaging")
+CHART = os.path.join(PACKAGING, "helm", "isthmus")
+VALUES = sorted(glob.glob(os.path.join(PACKAGING, "manifests", "values", "*.yaml")))
+PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(ROOT, "build", "control", "cli", "isthmus"))
+EAST = {"config": {"gateway": {"cluster": "east"}}}
+# Every option at once, but for those that exclude each other.
+ALL = {
+    "image": {"repository": "registry.example/isthmus", "digest": "sha256:" + "0" * 64},
+    "imagePullSecrets": [{"name": "registry"}],
+    "config": {"gateway": {"cluster": "east", "cluster_id": 1}, "metrics": {"address": "0.0.0.0", "port": 9990},
+               "state": {"directory": "/dev/shm", "last_known_directory": "/var/lib/isthmus"},
+               "hub": {"kubernetes": {"cluster": "in-cluster", "fleet": "/etc/isthmus-fleet-hub/kubeconfig"},
+                       "etcd": {"clusters": "/var/lib/cilium/clustermesh"}},
+               "gateways": {"east-a": {"engine": {"cores": [2, 3]}, "translation": {"ipv4": "10.1.255.1"}}}},
+    "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["west.mesh.cilium.io"]}],
+    "serviceAccount": {"name": "gateways", "annotations": {"a": "b"}},
+    "gatewayService": {"enabled": True, "encapsulation": "geneve", "annotations": {"a": "b"}},
+    "commonLabels": {"team": "network"}, "podLabels": {"c": "d"}, "podAnnotations": {"e": "f"},
+    "extraEnv": [{"name": "TZ", "value": "UTC"}],
+    "extraVolumes": [{"name": "hub", "hostPath": {"path": "/srv/hub", "type": "Directory"}}],
+    "extraVolumeMounts": [{"name": "hub", "mountPath": "/hub", "readOnly": True}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "gateway", "operator": "Exists"}]}]}}},
+    "updateStrategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}, "minReadySeconds": 30,
+    "priorityClass": {"name": "gateways", "create": True},
+    "resources": {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+    "securityContext": {"seLinuxOptions": {"type": "spc_t"}},
+    "metrics": {"serviceMonitor": True, "serviceMonitorLabels": {"release": "prometheus"}},
+    "podDisruptionBudget": {"enabled": True},
+    "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
+    "namespace": {"create": True},
+}
+SETS = {"all": ALL, "privileged": EAST | {"securityContext": {"privileged": True}},
+        "without rights and hooks": EAST | {"rbac": {"create": False}, "probes": {"enabled": False},
+                                            "preStop": {"enabled": False}},
+        "one KVStoreMesh hub": {"config": {"gateway": {"cluster": "east", "cluster_id": 1}, "hub": {
+            "kubernetes": None, "etcd": {"kvstoremesh": "/var/lib/cilium/clustermesh/east"}}}},
+        "the chart's README": yaml.safe_load(block("chart-values"))}
+# What must be refused → words of the message.
+WRONG = {
+    "no cluster": ({}, "config.gateway.cluster is needed"),
+    "a misspelt value": ({"imgae": {}}, "'imgae' not allowed"),
+    "a misspelt key of the configuration": ({"config": {"engine": {"wrokers": 1}}}, "'wrokers' not allowed"),
+    "the same for one gateway": ({"config": {"gateways": {"a": {"engine": {"wrokers": 1}}}}}, "'wrokers' not allowed"),
+    "a number out of range": ({"config": {"engine": {"workers": 65}}}, "maximum: got 65"),
+    "a word that is none": ({"config": {"engine": {"idle": "nap"}}}, "/config/engine/idle"),
+    "a duration without a unit": ({"config": {"health": {"hold": "10"}}}, "/config/health/hold"),
+    "a name, which is the node's": ({"config": {"gateway": {"name": "a"}}}, "'name' not allowed"),
+    "a capability with its prefix": ({"securityContext": {"capabilities": ["CAP_BPF"]}}, "capabilities"),
+    "a pull policy that is none": ({"image": {"pullPolicy": "always"}}, "pullPolicy"),
+    "metrics that nobody reaches": ({"metrics": {"service": True}}, "set config.metrics.address"),
+    "a class of Kubernetes' own": ({"priorityClass": {"create": True}}, "needs a priorityClass.name of your own"),
+    "a namespace that exists": ({"namespace": {"create": True}}, "is not for kube-system"),
+    "an account without a name": ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+}
+
+
+def merged(base, over):
+    return {key: merged(base.get(key, {}), value) if isinstance(value, dict) else value
+            for key, value in {**base, **over}.items()}
+
+
+class ChartCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="ist-chart-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
+        cls.helm_program = helm_program.build(cls.folder)
+
+    def helm(self, *words, check=True):
+        environment = {**os.environ, **{f"HELM_{what}_HOME": os.path.join(self.folder, what)
+                                        for what in ("CACHE", "CONFIG", "DATA")}}
+        done = subprocess.run([self.helm_program, *words], capture_output=True, text=True, check=False, env=environment)
+        if check:
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done
+
+    def values(self, values):
+        """A file with them."""
+        path = os.path.join(self.folder, "values.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            yaml.safe_dump(values, file)
+        return path
+
+    def template(self, values, *words, check=True):
+        return self.helm("template", "isthmus", CHART, "--namespace", "kube-system", "--values",
+                         values if isinstance(values, str) else self.values(values), *words, check=check)
+
+
+class Rendered(ChartCase):
+    def test_helm_finds_nothing_wrong_with_it(self):
+        for name, values in [(path, path) for path in VALUES] + list(SETS.items()):
+            with self.subTest(name):
+                path = values if isinstance(values, str) else self.values(values)
+                namespace = "isthmus-system" if values is ALL else "kube-system"
+                text = self.helm("lint", "--strict", CHART, "--namespace", namespace, "--values", path).stdout
+                self.assertIn("0 chart(s) failed", text)
+
+    def test_wrong_values_are_refused_and_the_message_says_why(self):
+        for name, (values, words) in WRONG.items():
+            with self.subTest(name):
+                done = self.template(values if name == "no cluster" else merged(EAST, values), check=False)
+                self.assertNotEqual(done.returncode, 0, done.stdout)
+                self.assertIn(words, done.stderr)
+
+    def test_the_program_takes_every_rendered_configuration(self):
+        for name, values in SETS.items():
+            with self.subTest(name):
+                words = ["--namespace", "isthmus-system"] if values is ALL else []
+                objects = yaml.safe_load_all(self.template(values, *words).stdout)
+                text = next(one["data"]["gateway.yaml"] for one in objects if one and one["kind"] == "ConfigMap")
+                path = os.path.join(self.folder, "gateway.yaml")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                done = subprocess.run([PROGRAM, "config", "check", "--name", "east-a", path], capture_output=True,
+                                      text=True, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_the_manifests_without_helm_are_the_charts(self):
+        done = subprocess.run([os.path.join(PACKAGING, "manifests", "generate"), "--check"], capture_output=True,
+                              text=True, check=False, env={**os.environ, "HELM": self.helm_program})
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_rights_follow_from_the_hubs(self):
+        def kinds(values):
+            return [one["kind"] for one in yaml.safe_load_all(self.template(values).stdout) if one]
+        values = {os.path.basename(path): path for path in VALUES}
+        self.assertNotIn("ClusterRole", kinds(values["file.yaml"]))
+        self.assertNotIn("ClusterRole", kinds(SETS["one KVStoreMesh hub"]))
+        self.assertIn("ClusterRole", kinds(values["cluster.yaml"]))
+        self.assertEqual(set(kinds(values["fleet-hub-access.yaml"])),
+                         {"ServiceAccount", "ClusterRole", "ClusterRoleBinding"})
+
+
+class OnAnApiServer(ChartCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not shutil.which("kubectl"):
+            raise unittest.SkipTest("kubectl is not installed")
+        cls.hub = kube_apiserver.KubeApiServer(kube_apiserver.build(cls.folder))
+        cls.addClassCleanup(cls.hub.close)
+        cls.hub.start()
+        cls.hub.install("monitoring.coreos.com", "v1", "ServiceMonitor", True)
+        cls.kubectl("apply", "--server-side", "--validate=strict", "--filename",
+                    os.path.join(PACKAGING, "manifests", "crds.yaml"))
+        for kind in ("clusters", "gateways", "crossclusternetworkprofiles"):
+            api_extensions.wait_for(lambda at=kind: cls.hub.request("GET", f"/apis/isthmus.io/v1alpha1/{at}"), kind)
+
+    @classmethod
+    def kubectl(cls, *words):
+        done = subprocess.run(["kubectl", "--kubeconfig", cls.hub.kubeconfig, *words], capture_output=True, text=True,
+                              check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def on_server(self, *words):
+        return self.helm(*words, "--kubeconfig", self.hub.kubeconfig).stdout
+
+    def daemon_set(self, namespace="kube-system"):
+        return self.hub.request("GET", f"/apis/apps/v1/namespaces/{namespace}/daemonsets/isthmus")
+
+    def test_the_server_takes_every_object(self):
+        for name, values in [(path, path) for path in VALUES] + list(SETS.items()):
+            with self.subTest(name):
+                namespace = "isthmus-system" if values is ALL else "kube-system"
+                text = self.template(values, "--namespace", namespace).stdout
+                path = os.path.join(self.folder, "rendered.yaml")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                if values is ALL:
+                    self.kubectl("create", "namespace", namespace)
+                self.kubectl("apply", "--server-side", "--validate=strict", "--force-conflicts", "--filename", path)
+                self.kubectl("delete", "--wait=false", "--filename", path)
+
+    def test_the_server_takes_the_manifests(self):
+        for path in sorted(glob.glob(os.path.join(PACKAGING, "manifests", "*.yaml"))):
+            with self.subTest(os.path.basename(path)):
+                self.kubectl("apply", "--server-side", "--validate=strict", "--filename", path)
+                if not path.endswith("crds.yaml"):
+                    self.kubectl("delete", "--wait=false", "--filename", path)
+
+    def test_installed_upgraded_rolled_back_and_removed(self):
+        values = VALUES[0]
+        where = ("--namespace", "kube-system")
+        install = ("upgrade", "--install", "isthmus", CHART, *where, "--values", values)
+        self.on_server(*install)
+        first = self.daemon_set()["spec"]["template"]
+        self.on_server(*install, "--set", "config.engine.workers=2", "--set", "image.tag=0.2.0")
+        second = self.daemon_set()["spec"]["template"]
+        self.assertEqual(second["spec"]["containers"][0]["image"], "isthmus:0.2.0")
+        checksum = "checksum/config"
+        self.assertNotEqual(first["metadata"]["annotations"][checksum], second["metadata"]["annotations"][checksum])
+        self.on_server("rollback", "isthmus", "1", *where)
+        self.assertEqual(self.daemon_set()["spec"]["template"], first)
+        self.on_server("uninstall", "isthmus", *where)
+        self.assertIsNone(self.hub.request("GET", "/api/v1/namespaces/kube-system/configmaps/isthmus"))
+        # The definitions stay, and with them the objects of the fleet that are not the chart's.
+        self.assertIsNotNone(self.hub.request("GET", "/apis/isthmus.io/v1alpha1/gateways"))
+
+
+if __name__ == "__main__":
+    unittest.main()
