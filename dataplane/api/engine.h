@@ -138,6 +138,8 @@ class Engine {
   [[nodiscard]] static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
   // Path of the file in which connections outlive their process.
   [[nodiscard]] static std::string state_file(const std::string& state_directory, const std::string& name);
+  // The size of that file.
+  [[nodiscard]] static std::uint64_t state_bytes(std::uint32_t connections);
   virtual ~Engine() = default;
 
   [[nodiscard]] virtual Result<DeviceId> add_device(std::unique_ptr<Device> device) = 0;

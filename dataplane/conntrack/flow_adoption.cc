@@ -27,10 +27,6 @@ constexpr std::uint32_t kMaxConnections = 1u << 26;
 constexpr std::uint32_t kReserved = 16;      // one in so many slots
 constexpr std::uint32_t kSmallTable = 1024;  // without shares
 
-// Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of the
-// number of workers, so that changing that number keeps the state.
-std::uint32_t blocks_for(std::uint32_t connections) { return 2 * connections + connections / 8 + 4096; }
-
 // As HalfOpen takes it: 0 is no limit.
 std::uint32_t half_open_limit_of(std::uint32_t configured, std::uint32_t connections) {
   if (configured == 0) {
@@ -66,7 +62,7 @@ FlowMapping::Options FlowTable::mapping_options(const Options& options) {
           .directory = options.directory,
           .keep_state = options.keep_state,
           .connections = options.connections,
-          .blocks = blocks_for(options.connections),
+          .blocks = FlowMapping::blocks_for(options.connections),
           .beside = options.beside};
 }
 
@@ -102,7 +98,7 @@ Status FlowTable::take(int file) {
 }
 
 void FlowTable::settle() noexcept {
-  const std::uint32_t blocks = blocks_for(capacity_);
+  const std::uint32_t blocks = FlowMapping::blocks_for(capacity_);
   std::vector<bool> slots_used(std::size_t{capacity_} + 1);
   std::vector<bool> blocks_used(std::size_t{blocks} + 1);
   for (std::uint32_t number = 0; number < kFirstBlock; ++number) {

@@ -96,6 +96,13 @@ FlowMapping::Layout FlowMapping::layout_of(const Options& options) noexcept {
   return l;
 }
 
+std::size_t FlowMapping::bytes_for(std::uint32_t connections) noexcept {
+  Options options;
+  options.connections = connections;
+  options.blocks = blocks_for(connections);
+  return layout_of(options).end;
+}
+
 Result<FlowMapping> FlowMapping::open(const Options& options) {
   FlowMapping mapping;
   const Layout layout = layout_of(options);

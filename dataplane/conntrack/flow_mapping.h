@@ -35,6 +35,13 @@ class FlowMapping {
     bool beside = false;       // the file is another engine's, which runs: nothing is written before take()
   };
   [[nodiscard]] static Result<FlowMapping> open(const Options& options);
+  // Two per connection, and spare ones for revalidations whose old blocks wait for their grace period. Independent of
+  // the number of workers, so that changing that number keeps the state.
+  [[nodiscard]] static std::uint32_t blocks_for(std::uint32_t connections) noexcept {
+    return 2 * connections + connections / 8 + 4096;
+  }
+  // What the mapping of a table of that capacity takes.
+  [[nodiscard]] static std::size_t bytes_for(std::uint32_t connections) noexcept;
   FlowMapping(FlowMapping&& other) noexcept;
   FlowMapping& operator=(FlowMapping&&) = delete;
   ~FlowMapping();

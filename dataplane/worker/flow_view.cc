@@ -60,4 +60,6 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
   });
 }
 
+std::uint64_t Engine::state_bytes(std::uint32_t connections) { return FlowMapping::bytes_for(connections); }
+
 }  // namespace isthmus

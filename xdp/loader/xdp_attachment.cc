@@ -121,6 +121,11 @@ Result<Interface> find_interface(const std::string& name) {
 
 bool AttachedProgram::is_steer() const { return name == ISTHMUS_STEER_PROGRAM && !offloaded; }
 
+std::uint32_t attached_number(const Interface& interface) noexcept {
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  return bpf_xdp_query(interface.index, 0, &query) == 0 ? query.prog_id : 0;
+}
+
 Result<std::optional<AttachedProgram>> attached_program(const Interface& interface) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
   if (const int error = bpf_xdp_query(interface.index, 0, &query); error != 0) {

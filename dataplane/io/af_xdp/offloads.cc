@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "dataplane/io/unique_fd.h"
@@ -120,13 +121,33 @@ void Features::disable(const std::vector<std::uint32_t>& features) {
   }
 }
 
-}  // namespace
-
-Result<ReceiveOffloads> disable_receive_offloads(const std::string& interface, bool generic) {
+std::vector<std::string_view> unwanted_offloads(bool generic) {
   std::vector<std::string_view> unwanted(kAlways.begin(), kAlways.end());
   if (generic) {
     unwanted.insert(unwanted.end(), kGeneric.begin(), kGeneric.end());
   }
+  return unwanted;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> enabled_receive_offloads(const std::string& interface, bool generic) {
+  Features features(interface);
+  if (Status read = features.read_names(); !read) {
+    return read.error();
+  }
+  const auto enabled = features.enabled(unwanted_offloads(generic));
+  if (!enabled) {
+    return enabled.error();
+  }
+  std::vector<std::string> names;
+  std::transform(enabled->begin(), enabled->end(), std::back_inserter(names),
+                 [&](std::uint32_t feature) { return features.name(feature); });
+  return names;
+}
+
+Result<ReceiveOffloads> disable_receive_offloads(const std::string& interface, bool generic) {
+  const std::vector<std::string_view> unwanted = unwanted_offloads(generic);
   Features features(interface);
   if (Status read = features.read_names(); !read) {
     return read.error();

@@ -20,5 +20,7 @@ struct ReceiveOffloads {
 // Disables those that are enabled; by the kernel's names, which `ethtool -K` takes too. `generic`: the program runs in
 // generic mode.
 [[nodiscard]] Result<ReceiveOffloads> disable_receive_offloads(const std::string& interface, bool generic);
+// The names of those that it would disable. Needs no rights.
+[[nodiscard]] Result<std::vector<std::string>> enabled_receive_offloads(const std::string& interface, bool generic);
 
 }  // namespace isthmus
