@@ -6,12 +6,15 @@
 
 #include "control/admin/client.h"
 #include "control/cli/exit_code.h"
+#include "control/cli/machine_options.h"
 
 namespace isthmus {
 namespace {
 
 constexpr const char* kFooter =
     R"(Examples:
+  isthmus config init --cluster east             a first configuration for this machine
+  isthmus doctor                                 what will make it fail or be slow here
   isthmus run -c /etc/isthmus/gateway.yaml       run a gateway in the foreground
   isthmus status                                 the only gateway of this machine
   isthmus flows --follow --pod shop/web          what happens to the packets of a pod
@@ -26,6 +29,7 @@ Exit codes:
   1  something could not be done; stderr says what and the fix
   2  wrong command line, or a configuration that cannot be used
   3  no gateway answers on the admin socket
+  4  isthmus doctor has found what makes a gateway fail
 
 Environment:
   ISTHMUS_SOCKET   as --socket
@@ -249,6 +253,8 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
   add_name_option(check, parsed);
   check->callback([&parsed] { parsed.line.verb = Verb::kConfigCheck; });
 
+  add_config_init(*config, parsed.line);
+
   CLI::App* cleanup = app.add_subcommand("cleanup",
                                          "Remove what a stopped gateway left on this node: local device, routes and "
                                          "rules, XDP programs and the flows that "
@@ -289,6 +295,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   app.footer(kFooter);
   app.require_subcommand(1);
   add_config_commands(app, parsed);
+  add_doctor(app, parsed.line);
   add_queries(app, parsed);
   add_allocate(app, parsed);
   app.add_subcommand("version", "Print the version")->callback([&parsed] { parsed.line.verb = Verb::kVersion; });

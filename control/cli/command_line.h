@@ -7,15 +7,26 @@
 #include <vector>
 
 #include "control/cli/query.h"
+#include "control/machine/first_config.h"
 
 namespace isthmus {
 
-enum class Verb : std::uint8_t { kRun, kQuery, kAllocate, kConfigCheck, kCleanup, kVersion };
+enum class Verb : std::uint8_t { kRun, kQuery, kAllocate, kConfigCheck, kConfigInit, kDoctor, kCleanup, kVersion };
 
 struct AllocateOptions {
   std::string service;  // namespace/name
   std::string hub, cluster;
   std::vector<std::string> pools;
+};
+
+struct ConfigInitOptions {
+  std::string output;  // "-": stdout
+  bool force = false;
+  FirstConfigChoices choices;
+};
+
+struct DoctorOptions {
+  bool json = false, all = false;
 };
 
 struct CommandLine {
@@ -24,6 +35,8 @@ struct CommandLine {
   std::string name;  // of the gateway, in the place of gateway.name; empty: as the file says
   QueryOptions query;
   AllocateOptions allocate;
+  ConfigInitOptions config_init;
+  DoctorOptions doctor;
 };
 
 // nullopt: the program is done (help was printed, or an error of the command line) and exits with `exit_code`.

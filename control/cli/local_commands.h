@@ -12,6 +12,9 @@ namespace isthmus {
 // Without a name: for every gateway that the file has settings of, if it has any.
 [[nodiscard]] int config_check_command(const std::string& config_file, const std::string& name);
 [[nodiscard]] int cleanup_command(const std::string& config_file, const std::string& name);
+[[nodiscard]] int config_init_command(const ConfigInitOptions& options);
+// `config_file` empty: the usual one, if there is one.
+[[nodiscard]] int doctor_command(const std::string& config_file, const std::string& name, const DoctorOptions& options);
 [[nodiscard]] int allocate_command(const AllocateOptions& options);
 
 }  // namespace isthmus

@@ -21,6 +21,10 @@ int main(int argc, char** argv) {
       return isthmus::allocate_command(line->allocate);
     case isthmus::Verb::kConfigCheck:
       return isthmus::config_check_command(line->config_file, line->name);
+    case isthmus::Verb::kConfigInit:
+      return isthmus::config_init_command(line->config_init);
+    case isthmus::Verb::kDoctor:
+      return isthmus::doctor_command(line->config_file, line->name, line->doctor);
     case isthmus::Verb::kCleanup:
       return isthmus::cleanup_command(line->config_file, line->name);
     case isthmus::Verb::kVersion:

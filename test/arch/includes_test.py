@@ -50,12 +50,13 @@ MAY_INCLUDE = {
     "control/source/": ("control/", "config/files/", "config/model/", "config/yaml/", "dataplane/api/"),
     "control/observe/": ("control/", "config/files/", "config/model/", "config/yaml/", "dataplane/api/"),
     "control/daemon/": ("control/", "config/", "dataplane/api/"),
+    "control/doctor/": ("control/", "config/", "dataplane/api/"),
     "control/cli/": ("control/", "config/", "dataplane/api/"),
     "perf/": OURS[:-1],
     "test/": OURS[:4] + ("test/",),
 }
 # Unit tests of control and config obey the rules of what they test.
-for area in ("config", "source", "model", "kernel", "health", "admin", "daemon"):
+for area in ("config", "source", "model", "kernel", "health", "admin", "daemon", "machine", "doctor"):
     MAY_INCLUDE[f"test/unit/{area}/"] = ("control/", "config/", "dataplane/api/", "test/")
 # The veth pair is made so that XDP programs can send by it, which their own probe shows.
 MAY_INCLUDE["test/unit/kernel/"] += ("xdp/loader/",)

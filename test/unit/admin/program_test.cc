@@ -162,12 +162,13 @@ TEST_F(ProgramTest, HelpNamesCommandsExamplesAndExitCodes) {
   const Outcome outcome = isthmus({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.err, "");
-  for (const char* part : {"run", "status", "services", "endpoints", "connections", "flows", "drops", "policy",
-                           "allocate", "config", "cleanup", "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
+  for (const char* part :
+       {"run", "status", "services", "endpoints", "connections", "flows", "drops", "policy", "allocate", "config",
+        "doctor", "cleanup", "version", "Examples:", "Exit codes:", "ISTHMUS_SOCKET"}) {
     EXPECT_TRUE(contains(outcome.out, part)) << part;
   }
   for (const char* command : {"run", "status", "services", "endpoints", "connections", "flows", "drops", "policy",
-                              "allocate", "config", "cleanup"}) {
+                              "allocate", "config", "doctor", "cleanup"}) {
     const Outcome help = isthmus({command, "--help"});
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_TRUE(contains(help.out, "Usage")) << command;

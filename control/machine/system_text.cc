@@ -1,0 +1,217 @@
+#include "control/machine/system_text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+namespace isthmus {
+namespace {
+
+constexpr std::string_view kSpace = " \t\r";
+
+// Calls `visit` with each line, without its end.
+template <typename Visit>
+void each_line(std::string_view text, Visit visit) {
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    visit(text.substr(0, end));
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+  }
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) {
+    return {};
+  }
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (text = trimmed(text); !text.empty();) {
+    const auto end = text.find_first_of(kSpace);
+    words.push_back(text.substr(0, end));
+    text = end == std::string_view::npos ? std::string_view() : trimmed(text.substr(end));
+  }
+  return words;
+}
+
+// All of `text` is the number.
+template <typename Number>
+std::optional<Number> whole_number(std::string_view text, int base = 10) {
+  Number value{};
+  const char* last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, value, base);
+  return error == std::errc{} && end == last && !text.empty() ? std::optional(value) : std::nullopt;
+}
+
+// The first word behind "KEY:" at the start of a line.
+std::optional<std::string_view> line_value(std::string_view text, std::string_view key) {
+  std::optional<std::string_view> value;
+  each_line(text, [&](std::string_view line) {
+    if (!value && line.size() > key.size() && line.starts_with(key) && line[key.size()] == ':') {
+      const auto words = words_of(line.substr(key.size() + 1));
+      value = words.empty() ? std::string_view() : words.front();
+    }
+  });
+  return value;
+}
+
+// "0100007F" or 32 digits: words of 32 bits, each as this machine has them in memory.
+std::optional<IpAddress> kernel_address(std::string_view hex) {
+  if (hex.size() != 8 && hex.size() != 32) {
+    return std::nullopt;
+  }
+  IpAddress::ByteArray bytes{};
+  for (std::size_t at = 0; at < hex.size(); at += 8) {
+    const auto word = whole_number<std::uint32_t>(hex.substr(at, 8), 16);
+    if (!word) {
+      return std::nullopt;
+    }
+    std::memcpy(bytes.data() + at / 2, &*word, sizeof *word);
+  }
+  if (hex.size() == 8) {
+    std::uint32_t wire = 0;
+    std::memcpy(&wire, bytes.data(), sizeof wire);
+    return IpAddress::ipv4(Be32::raw(wire));
+  }
+  return IpAddress(bytes);
+}
+
+}  // namespace
+
+std::vector<int> read_cpu_list(std::string_view text) {
+  std::vector<int> cpus;
+  for (text = trimmed(text.substr(0, text.find('\n'))); !text.empty();) {
+    const auto comma = text.find(',');
+    const std::string_view part = trimmed(text.substr(0, comma));
+    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+    const auto dash = part.find('-');
+    const auto first = whole_number<unsigned>(part.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : whole_number<unsigned>(part.substr(dash + 1));
+    if (first && last && *last < static_cast<unsigned>(kMostCpus)) {
+      for (unsigned cpu = *first; cpu <= *last; ++cpu) {
+        cpus.push_back(static_cast<int>(cpu));
+      }
+    }
+  }
+  std::sort(cpus.begin(), cpus.end());
+  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
+  return cpus;
+}
+
+std::string cpu_list_text(const std::vector<int>& cpus) {
+  std::string text;
+  for (std::size_t i = 0; i < cpus.size(); ++i) {
+    std::size_t last = i;
+    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) {
+      ++last;
+    }
+    text += (text.empty() ? "" : ",") + std::to_string(cpus[i]);
+    if (last > i) {
+      text += "-" + std::to_string(cpus[last]);
+    }
+    i = last;
+  }
+  return text;
+}
+
+std::optional<std::uint64_t> read_line_number(std::string_view text, std::string_view key) {
+  const auto value = line_value(text, key);
+  return value ? whole_number<std::uint64_t>(*value) : std::nullopt;
+}
+
+std::optional<std::uint64_t> read_line_mask(std::string_view text, std::string_view key) {
+  const auto value = line_value(text, key);
+  return value ? whole_number<std::uint64_t>(*value, 16) : std::nullopt;
+}
+
+std::optional<KernelVersion> read_kernel_version(std::string_view release) {
+  const auto dot = release.find('.');
+  if (dot == std::string_view::npos) {
+    return std::nullopt;
+  }
+  const auto rest = release.substr(dot + 1);
+  const auto major = whole_number<unsigned>(release.substr(0, dot));
+  const auto minor = whole_number<unsigned>(rest.substr(0, rest.find_first_not_of("0123456789")));
+  return major && minor ? std::optional(KernelVersion{*major, *minor}) : std::nullopt;
+}
+
+std::optional<double> read_cpu_quota(std::string_view text) {
+  const auto words = words_of(text.substr(0, text.find('\n')));
+  if (words.size() != 2) {
+    return std::nullopt;
+  }
+  const auto quota = whole_number<std::uint64_t>(words[0]), period = whole_number<std::uint64_t>(words[1]);
+  return quota && period && *period != 0 ? std::optional(static_cast<double>(*quota) / static_cast<double>(*period))
+                                         : std::nullopt;
+}
+
+std::vector<unsigned> read_interrupts(std::string_view text, std::string_view interface, std::string_view bus) {
+  std::vector<unsigned> numbers;
+  each_line(text, [&](std::string_view line) {
+    const auto colon = line.find(':');
+    const auto number = whole_number<unsigned>(trimmed(line.substr(0, colon)));
+    if (colon == std::string_view::npos || !number) {
+      return;
+    }
+    const auto words = words_of(line.substr(colon + 1));
+    const bool ours = std::any_of(words.begin(), words.end(), [&](std::string_view word) {
+      if (!interface.empty() && word.starts_with(interface)) {
+        return word.size() == interface.size() || word[interface.size()] == '-';
+      }
+      const auto at = word.find('@');
+      return !bus.empty() && at != std::string_view::npos && word.substr(at + 1).ends_with(bus);
+    });
+    if (ours) {
+      numbers.push_back(*number);
+    }
+  });
+  return numbers;
+}
+
+std::vector<KernelSocket> read_sockets(std::string_view text) {
+  std::vector<KernelSocket> sockets;
+  each_line(text, [&](std::string_view line) {
+    const auto words = words_of(line);
+    if (words.size() < 4 || !words[0].ends_with(':')) {
+      return;
+    }
+    const auto colon = words[1].find(':');
+    if (colon == std::string_view::npos) {
+      return;
+    }
+    const auto address = kernel_address(words[1].substr(0, colon));
+    const auto port = whole_number<std::uint16_t>(words[1].substr(colon + 1), 16);
+    if (address && port) {
+      sockets.push_back({*address, L4Port{*port}, words[3] == "0A"});
+    }
+  });
+  return sockets;
+}
+
+std::map<std::string, std::string> read_service_section(const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> values;
+  for (const std::string& text : texts) {
+    bool service = false;
+    each_line(text, [&](std::string_view line) {
+      line = trimmed(line);
+      if (line.starts_with('[')) {
+        service = line == "[Service]";
+      }
+      const auto equals = line.find('=');
+      if (!service || equals == std::string_view::npos || line.starts_with('#') || line.starts_with(';')) {
+        return;
+      }
+      const std::string key(trimmed(line.substr(0, equals)));
+      const std::string_view value = trimmed(line.substr(equals + 1));
+      std::string& now = values[key];
+      const bool list = key == "CapabilityBoundingSet" || key == "AmbientCapabilities";
+      now = list && !value.empty() && !now.empty() ? now + " " + std::string(value) : std::string(value);
+    });
+  }
+  return values;
+}
+
+}  // namespace isthmus
