@@ -35,12 +35,13 @@ def free_port():
 
 
 class Proxy:
-    """A TCP proxy on a fixed loopback port to the current address of a server that restarts on other ports."""
+    """A TCP proxy on a fixed loopback port to the current address of a server that restarts on other ports; or on a
+    listening socket elsewhere."""
 
-    def __init__(self):
+    def __init__(self, listener=None):
         self.target = None
         self.blocked = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -189,7 +190,8 @@ class ApiServer:
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{plural}.{group}"},
+            "metadata": {"name": f"{plural}.{group}",
+                         "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
             "spec": {"group": group, "scope": "Namespaced" if namespaced else "Cluster",
                      "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": kind + "List"},
                      "versions": [{"name": version, "served": True, "storage": True, "subresources": {"status": {}},

@@ -40,12 +40,17 @@ class KubeApiServer(api_extensions.ApiServer):
              "--cert-dir", certificates, "--token-auth-file", os.path.join(certificates, "tokens.csv"),
              "--authorization-mode", "RBAC", "--allow-privileged", "--service-cluster-ip-range", "10.96.0.0/24",
              "--service-account-issuer", "https://interop", "--service-account-key-file", account,
-             "--service-account-signing-key-file", account, "--disable-admission-plugins", "ServiceAccount"],
+             "--service-account-signing-key-file", account, "--disable-admission-plugins", "ServiceAccount",
+             *self._flags()],
             stdout=log, stderr=log)
         self.access = {"host": f"https://127.0.0.1:{port}", "token": token, "name": "127.0.0.1"}
         api_extensions.wait_for(self._ready, "the API server is ready")
         with open(os.path.join(certificates, "apiserver.crt"), encoding="ascii") as file:
             return {**self.access, "ca": file.read()}
+
+    def _flags(self):
+        """More of the server's."""
+        return []
 
     def _ready(self):
         if self.server.poll() is not None:
