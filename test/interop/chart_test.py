@@ -53,6 +53,7 @@ ALL = {
     "namespace": {"create": True},
 }
 SETS = {"all": ALL, "privileged": EAST | {"securityContext": {"privileged": True}},
+        "cleanup": EAST | {"cleanup": True},
         "without rights and hooks": EAST | {"rbac": {"create": False}, "probes": {"enabled": False},
                                             "preStop": {"enabled": False}},
         "one KVStoreMesh hub": {"config": {"gateway": {"cluster": "east", "cluster_id": 1}, "hub": {
@@ -203,6 +204,29 @@ class OnAnApiServer(ChartCase):
                 self.kubectl("apply", "--server-side", "--validate=strict", "--filename", path)
                 if not path.endswith("crds.yaml"):
                     self.kubectl("delete", "--wait=false", "--filename", path)
+
+    def run_commands(self, text):
+        """Commands of packaging/README.md, as a user runs them."""
+        programs = os.path.join(self.folder, "bin")
+        os.makedirs(programs, exist_ok=True)
+        if not os.path.exists(os.path.join(programs, "helm")):
+            os.symlink(self.helm_program, os.path.join(programs, "helm"))
+        environment = {**os.environ, "KUBECONFIG": self.hub.kubeconfig, "PATH": f"{programs}:{os.environ['PATH']}"}
+        done = subprocess.run(["bash", "-euxc", text], cwd=ROOT, env=environment, capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_the_documents_commands(self):
+        self.assertIn("east-a", self.run_commands(block("k8s-install")))
+        before = self.daemon_set()["spec"]["template"]
+        self.run_commands(block("k8s-upgrade"))
+        self.assertEqual(self.daemon_set()["spec"]["template"], before, "rolled back")
+        self.run_commands(block("k8s-remove"))
+        self.assertIsNone(self.daemon_set())
+        self.run_commands(block("k8s-manifests"))
+        self.assertEqual(self.daemon_set()["spec"]["template"]["spec"], before["spec"])
+        self.kubectl("delete", "--wait=false", "--filename", os.path.join(PACKAGING, "manifests", "cluster.yaml"))
 
     def test_installed_upgraded_rolled_back_and_removed(self):
         values = VALUES[0]

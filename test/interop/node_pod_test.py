@@ -275,6 +275,23 @@ class Pods(PodCase):
             self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report))
 
 
+class Removed(PodCase):
+    def test_cleanup_leaves_nothing_on_the_node(self):
+        values = self.west.values
+        self.assertEqual(self.west.stop(), 0)
+        links = self.west.netns.run(["ip", "-brief", "link"]).stdout
+        self.assertIn("isthmus0", links)
+        self.west.values = {**values, "cleanup": True}
+        self.west.start(wait=False)
+        self.assertEqual(self.west.daemon.popen.wait(30), 0, self.west.daemon.log_tail())
+        links = self.west.netns.run(["ip", "-brief", "link"]).stdout
+        self.assertNotIn("isthmus0", links)
+        self.assertNotIn("xdp", self.west.netns.run(["ip", "link", "show", "eth0"]).stdout)
+        for path in ("/dev/shm/isthmus", "/var/lib/isthmus", "/sys/fs/bpf/isthmus"):
+            self.assertEqual(os.listdir(self.west.node.path("/sys/fs/bpf") + "/isthmus"
+                                        if path.startswith("/sys") else self.west.node.path(path)), [], path)
+
+
 class FewerCapabilities(PodCase):
     """Each capability is needed: without it, something is missing and said."""
 
