@@ -37,7 +37,8 @@ VALID = (
     (PROFILE, {"clusters": []}),
     (PROFILE, {"clusters": ["east", "west"], "maxConnectedClusters": 511, "vipPools": ["10.200.0.0/24"]}),
     (PROFILE, member()),
-    (PROFILE, member(podCIDRs=[], vipPools=["10.201.0.0/24"], endpoints=0, services=1, megabytes=2, gateways=100000000)),
+    (PROFILE, member(podCIDRs=[], vipPools=["10.201.0.0/24"], endpoints=0, services=1, megabytes=2,
+                     gateways=100000000)),
     (PROFILE, {"clusters": [f"c{number}" for number in range(511)]}),
 )
 INVALID = (
