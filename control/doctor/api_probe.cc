@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kServerTime{6000};
 constexpr std::size_t kMostAnswer = 65'536;
-constexpr unsigned kUnauthorized = 401, kForbidden = 403, kBadRequest = 400;
+constexpr unsigned kUnauthorized = 401, kForbidden = 403, kNotFound = 404, kBadRequest = 400;
 
 struct ServerAnswer {
   unsigned status = 0;
@@ -120,7 +120,7 @@ HubFacts ask_api_server(HubFacts facts, const std::string& access_text, bool of_
     return facts;
   }
   const std::string version = version_of(answer.body);
-  if (of_cluster && answer.status < kBadRequest) {
+  if (of_cluster && (answer.status < kBadRequest || answer.status == kNotFound)) {
     answer = probe.get("/api/v1/pods?limit=1");
     if (!answer.error.empty()) {
       facts.error = Error{answer.error, facts.where, "see to the API server: it answers /version, and no list"};

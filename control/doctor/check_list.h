@@ -11,6 +11,12 @@ namespace isthmus::doctor {
 
 [[nodiscard]] inline std::string mebibytes(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
+// What the workers' packet buffers take, which are locked in memory.
+[[nodiscard]] inline std::uint64_t buffer_bytes(const GatewayConfig& config) {
+  constexpr std::uint64_t kChunk = 4096;
+  return (config.cores.empty() ? config.workers : config.cores.size()) * std::uint64_t{config.frames} * kChunk;
+}
+
 // system_checks.cc
 void check_configuration(const Facts& facts, Findings& findings);
 void check_kernel(const Facts& facts, Findings& findings);

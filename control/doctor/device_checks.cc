@@ -118,7 +118,8 @@ void check_xdp_program(const Facts& facts, Findings& findings) {
     if (!program) {
       findings.ok(interface.name + ": none");
     } else if (program->ours) {
-      findings.ok(interface.name + ": isthmus_steer, number " + std::to_string(program->id));
+      findings.ok(interface.name + ": isthmus_steer, number " + std::to_string(program->id) +
+                  (program->native ? ", native" : ", generic"));
     } else if (program->visible) {
       findings.fails(interface.name + " runs the XDP program " +
                          (program->name.empty() ? "without a name" : program->name) + ", number " +

@@ -28,6 +28,15 @@ void check_connection_table(const Facts& facts, Findings& findings) {
       return;
     }
   }
+  const std::uint64_t all = needed + buffer_bytes(config);
+  if (facts.memory.limit && *facts.memory.limit < all) {
+    findings.fails(takes + ", packet buffers " + mebibytes(buffer_bytes(config)) + "; the cgroup limits memory to " +
+                       mebibytes(*facts.memory.limit),
+                   "both count, and the kernel ends a process that goes beyond",
+                   "more memory (resources.limits.memory, MemoryMax): twice " + mebibytes(all) +
+                       ", or a lower engine.connections");
+    return;
+  }
   if (facts.memory.available != 0 && facts.memory.available + facts.state.table < needed) {
     findings.fails(takes + ", " + mebibytes(facts.memory.available) + " of memory are available",
                    "the kernel ends a process when there is none", "a lower engine.connections");

@@ -25,12 +25,6 @@ bool has(std::uint64_t mask, const Capability& capability) { return (mask >> cap
 
 bool names(std::string_view list, std::string_view name) { return list.find(name) != std::string_view::npos; }
 
-std::uint64_t locked_bytes(const Facts& facts) {
-  constexpr std::uint64_t kChunk = 4096;
-  const std::uint64_t workers = facts.config->cores.empty() ? facts.config->workers : facts.config->cores.size();
-  return workers * facts.config->frames * kChunk;
-}
-
 }  // namespace
 
 void check_configuration(const Facts& facts, Findings& findings) {
@@ -111,8 +105,9 @@ void check_memlock(const Facts& facts, Findings& findings) {
   if (!facts.config) {
     findings.note(limit, "packet buffers are locked: 64 MiB for each worker by default",
                   "give CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit");
-  } else if (locked_bytes(facts) > *facts.process.memlock) {
-    const std::string why = "the workers' packet buffers (engine.frames) take " + mebibytes(locked_bytes(facts));
+  } else if (buffer_bytes(*facts.config) > *facts.process.memlock) {
+    const std::string why =
+        "the workers' packet buffers (engine.frames) take " + mebibytes(buffer_bytes(*facts.config));
     const std::string fix = "give CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit";
     if (facts.process.root || has(facts.process.capabilities, kNeededCapabilities[1])) {
       findings.fails(limit, why, fix);

@@ -112,13 +112,6 @@ bool process_runs(const std::string& name) {
   return false;
 }
 
-// "0::/system.slice/isthmus.service": below /sys/fs/cgroup, version 2.
-std::string cgroup_folder() {
-  const std::string text = proc_text("/proc/self/cgroup");
-  const auto at = text.find("0::");
-  return at == std::string::npos ? "" : "/sys/fs/cgroup" + text.substr(at + 3, text.find('\n', at) - at - 3);
-}
-
 CpuFacts read_cpu_facts() {
   CpuFacts facts;
   facts.cpus = read_cpus();

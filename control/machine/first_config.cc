@@ -191,12 +191,12 @@ void add_workers(Choice& choice) {
              cpus + ", one of each core, the first core stays with the kernel and control; " + of);
 }
 
-// How many connections there is room for: an eighth of the memory, half of /dev/shm; the default where that is known to
-// be no trouble, or nothing is known.
+// How many connections there is room for: an eighth of the memory, half of /dev/shm, a quarter of the cgroup's limit.
 void add_connections(Choice& choice) {
   const MachineMemory& memory = choice.machine.memory;
   const std::uint32_t most = choice.machine.kubernetes ? kDefaultConnections : 16 * kDefaultConnections;
-  const std::uint64_t room = std::min(memory.available / 8, memory.shared_free.value_or(0) / 2);
+  const std::uint64_t room =
+      std::min({memory.available / 8, memory.shared_free.value_or(0) / 2, memory.limit.value_or(UINT64_MAX) / 4});
   std::uint32_t connections = most;
   while (connections > 1024 && Engine::state_bytes(connections) > room) {
     connections /= 2;

@@ -54,6 +54,7 @@ MachineMemory read_memory() {
   MachineMemory memory;
   memory.total = kKilo * read_line_number(text, "MemTotal").value_or(0);
   memory.available = kKilo * read_line_number(text, "MemAvailable").value_or(0);
+  memory.limit = read_memory_limit(system_text(cgroup_folder() + "/memory.max"));
   struct statvfs shared {};
   if (statvfs("/dev/shm", &shared) == 0) {
     memory.shared_free = std::uint64_t{shared.f_bavail} * shared.f_frsize;
@@ -169,6 +170,13 @@ std::vector<std::string> etcd_configurations(const std::string& folder) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+// "0::/system.slice/isthmus.service": below /sys/fs/cgroup.
+std::string cgroup_folder() {
+  const std::string text = system_text("/proc/self/cgroup");
+  const auto at = text.find("0::");
+  return at == std::string::npos ? "" : "/sys/fs/cgroup" + text.substr(at + 3, text.find('\n', at) - at - 3);
 }
 
 MachineCpus read_cpus() {

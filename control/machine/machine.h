@@ -27,7 +27,8 @@ struct MachineCpus {
 
 struct MachineMemory {
   std::uint64_t total = 0, available = 0;
-  std::optional<std::uint64_t> shared_free;  // of /dev/shm
+  std::optional<std::uint64_t> shared_free = {};  // of /dev/shm
+  std::optional<std::uint64_t> limit = {};        // of this process's cgroup; nullopt: none
 };
 
 // What may be a hub, by what lies where it usually is.
@@ -58,6 +59,8 @@ struct Machine {
 
 // For both of them.
 [[nodiscard]] MachineCpus read_cpus();
+// Where settings of this process's cgroup (version 2) are; empty: nowhere.
+[[nodiscard]] std::string cgroup_folder();
 // The files of a folder that are etcd client configurations, sorted; none where it cannot be read.
 [[nodiscard]] std::vector<std::string> etcd_configurations(const std::string& folder);
 

@@ -82,22 +82,25 @@ std::optional<IpAddress> kernel_address(std::string_view hex) {
 }  // namespace
 
 std::vector<int> read_cpu_list(std::string_view text) {
-  std::vector<int> cpus;
-  for (text = trimmed(text.substr(0, text.find('\n'))); !text.empty();) {
+  std::vector<bool> named(kMostCpus);
+  text = trimmed(text.substr(0, text.find('\n')));
+  for (int parts = 0; parts < kMostCpus && !text.empty(); ++parts) {
     const auto comma = text.find(',');
     const std::string_view part = trimmed(text.substr(0, comma));
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
     const auto dash = part.find('-');
     const auto first = whole_number<unsigned>(part.substr(0, dash));
     const auto last = dash == std::string_view::npos ? first : whole_number<unsigned>(part.substr(dash + 1));
-    if (first && last && *last < static_cast<unsigned>(kMostCpus)) {
-      for (unsigned cpu = *first; cpu <= *last; ++cpu) {
-        cpus.push_back(static_cast<int>(cpu));
-      }
+    for (unsigned cpu = first.value_or(1); first && last && cpu <= *last && *last < named.size(); ++cpu) {
+      named[cpu] = true;
     }
   }
-  std::sort(cpus.begin(), cpus.end());
-  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < kMostCpus; ++cpu) {
+    if (named[static_cast<std::size_t>(cpu)]) {
+      cpus.push_back(cpu);
+    }
+  }
   return cpus;
 }
 
@@ -146,6 +149,10 @@ std::optional<double> read_cpu_quota(std::string_view text) {
   const auto quota = whole_number<std::uint64_t>(words[0]), period = whole_number<std::uint64_t>(words[1]);
   return quota && period && *period != 0 ? std::optional(static_cast<double>(*quota) / static_cast<double>(*period))
                                          : std::nullopt;
+}
+
+std::optional<std::uint64_t> read_memory_limit(std::string_view text) {
+  return whole_number<std::uint64_t>(trimmed(text.substr(0, text.find('\n'))));
 }
 
 std::vector<unsigned> read_interrupts(std::string_view text, std::string_view interface, std::string_view bus) {

@@ -36,6 +36,9 @@ struct KernelVersion {
 // cgroup's cpu.max, "200000 100000" or "max 100000": the share of CPUs, nullopt: no limit, or not read.
 [[nodiscard]] std::optional<double> read_cpu_quota(std::string_view text);
 
+// cgroup's memory.max, in bytes; nullopt: "max", or not read.
+[[nodiscard]] std::optional<std::uint64_t> read_memory_limit(std::string_view text);
+
 // The interrupts of an interface in /proc/interrupts: their numbers, of lines in which a word is the interface's name
 // or begins with it and '-' ("eth0-TxRx-0"), or ends with '@' and `bus` ("mlx5_comp0@pci:0000:00:02.0").
 [[nodiscard]] std::vector<unsigned> read_interrupts(std::string_view text, std::string_view interface,

@@ -53,7 +53,7 @@ class Cleanup(unittest.TestCase):
         self.assertTrue(before["eth0"])
         self.assertTrue(before["isthmus0x"])
         self.assertIn("dev isthmus0", self.routes(gateway))
-        self.assertEqual(len(self.pins(gateway)), 4, "a link and a map of programs of each")
+        self.assertEqual(len(self.pins(gateway)), 12, "of each a link, its program, and four maps")
         self.clean_up(gateway)
         self.assertEqual(self.pins(gateway), [])
         after = self.links(gateway)
@@ -66,7 +66,7 @@ class Cleanup(unittest.TestCase):
     def test_what_is_pinned_goes_with_an_interface_that_has_gone_before(self):
         gateway = self.start_and_stop("east-1")
         gateway.netns.run(["ip", "link", "del", "isthmus0"])
-        self.assertEqual(len(self.pins(gateway)), 4)
+        self.assertEqual(len(self.pins(gateway)), 12)
         self.clean_up(gateway)
         self.assertEqual(self.pins(gateway), [])
 

@@ -56,6 +56,8 @@ constexpr const char* kLink = "";
 constexpr const char *kPrograms = "programs-", *kSteer = "steer-", *kNew = "new-";
 [[nodiscard]] std::string pin_kind(const std::string& map) { return map + "-"; }
 
+[[nodiscard]] std::string pin_folder() { return std::string(kBpfFolder) + "/isthmus"; }
+
 // Where `what` of this interface is pinned; empty: there is no BPF file system.
 [[nodiscard]] std::string pin_of(const Interface& interface, const std::string& what = kLink) {
   struct statfs system {};
@@ -63,18 +65,16 @@ constexpr const char *kPrograms = "programs-", *kSteer = "steer-", *kNew = "new-
   if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC || space == 0) {
     return "";
   }
-  const std::string folder = std::string(kBpfFolder) + "/isthmus";
-  if (mkdir(folder.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
-    return "";
-  }
-  return folder + "/" + what + std::to_string(space) + "-" + interface.name;
+  return pin_folder() + "/" + what + std::to_string(space) + "-" + interface.name;
 }
+
+bool make_pin_folder() noexcept { return mkdir(pin_folder().c_str(), S_IRWXU) == 0 || errno == EEXIST; }
 
 // What was there under that name is replaced at once.
 bool pin(const Interface& interface, const std::string& what, int object) noexcept {
   const LibbpfMessages messages;
   const std::string pin = pin_of(interface, what);
-  if (pin.empty()) {
+  if (pin.empty() || !make_pin_folder()) {
     return false;
   }
   const std::string fresh = pin_of(interface, kNew + what);
@@ -121,11 +121,6 @@ Result<Interface> find_interface(const std::string& name) {
 
 bool AttachedProgram::is_steer() const { return name == ISTHMUS_STEER_PROGRAM && !offloaded; }
 
-std::uint32_t attached_number(const Interface& interface) noexcept {
-  LIBBPF_OPTS(bpf_xdp_query_opts, query);
-  return bpf_xdp_query(interface.index, 0, &query) == 0 ? query.prog_id : 0;
-}
-
 Result<std::optional<AttachedProgram>> attached_program(const Interface& interface) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
   if (const int error = bpf_xdp_query(interface.index, 0, &query); error != 0) {
@@ -157,7 +152,7 @@ Result<std::optional<AttachedProgram>> attached_program(const Interface& interfa
 bool attach_by_link(const Interface& interface, int program, bool native) {
   const LibbpfMessages messages;
   const std::string pin = pin_of(interface);
-  if (pin.empty()) {
+  if (pin.empty() || !make_pin_folder()) {
     return false;
   }
   LIBBPF_OPTS(bpf_link_create_opts, options, .flags = mode_flag(native));

@@ -43,8 +43,6 @@ struct AttachedProgram {
 };
 // Nothing when the interface runs no XDP program.
 [[nodiscard]] Result<std::optional<AttachedProgram>> attached_program(const Interface& interface);
-// The number of that program, which needs no rights; 0: none, or the kernel does not tell.
-[[nodiscard]] std::uint32_t attached_number(const Interface& interface) noexcept;
 // By a pinned link, where nothing is attached yet. False: this way is not open here, and nothing has changed.
 [[nodiscard]] bool attach_by_link(const Interface& interface, int program, bool native);
 // By netlink, where nothing is attached yet. If the driver cannot, the error carries the kernel's reason.

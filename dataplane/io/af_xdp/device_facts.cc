@@ -39,15 +39,12 @@ template <typename Command>
 }
 
 [[nodiscard]] std::optional<XdpOnInterface> program_of(const Interface& interface) {
-  XdpOnInterface found;
-  found.id = attached_number(interface);
-  if (found.id == 0) {
+  const auto found = attached_program(interface);
+  if (!found || !*found) {
     return std::nullopt;
   }
-  if (const auto program = attached_program(interface); program && *program) {
-    found = {(*program)->id, (*program)->name, true, (*program)->is_steer(), (*program)->native};
-  }
-  return found;
+  const AttachedProgram& program = **found;
+  return XdpOnInterface{program.id, program.name, program.fd.valid(), program.is_steer(), program.native};
 }
 
 }  // namespace

@@ -179,6 +179,8 @@ TEST(FirstConfig, TheConnectionTableFitsIntoMemory) {
   EXPECT_EQ(config_of(machine, cluster_named("east")).connections, 4194304U);
   machine.memory.shared_free = std::uint64_t{64} << 20;
   EXPECT_EQ(config_of(machine, cluster_named("east")).connections, 65536U);  // 31 MiB
+  machine.memory.limit = std::uint64_t{64} << 20;
+  EXPECT_EQ(config_of(machine, cluster_named("east")).connections, 16384U);  // 8 MiB
   machine.memory.shared_free = std::nullopt;
   EXPECT_EQ(config_of(machine, cluster_named("east")).connections, 1024U);
 }

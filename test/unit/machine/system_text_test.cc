@@ -63,6 +63,21 @@ TEST(CpuQuota, IsAShareOfCpus) {
   }
 }
 
+TEST(MemoryLimit, IsANumberOfBytesOrNone) {
+  EXPECT_EQ(read_memory_limit("536870912\n"), 536870912U);
+  for (const char* text : {"max\n", "", "12x", "-1"}) {
+    EXPECT_EQ(read_memory_limit(text), std::nullopt) << text;
+  }
+}
+
+TEST(CpuList, ALongTextTakesNoMoreThanAllCpus) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) {
+    text += "0-8191,";
+  }
+  EXPECT_EQ(read_cpu_list(text).size(), static_cast<std::size_t>(kMostCpus));
+}
+
 TEST(Interrupts, AreThoseOfTheInterfaceOrItsBus) {
   const std::string text =
       "            CPU0       CPU1\n"
