@@ -97,7 +97,8 @@ Status choose_interfaces(Choice& choice) {
     choice.why_underlay = "the only interface with an address; there is no default route";
   }
   if (choice.underlay != nullptr) {
-    choice.why_underlay += ": " + addresses_text(*choice.underlay);
+    choice.why_underlay +=
+        ": " + addresses_text(*choice.underlay) + ", MTU " + std::to_string(choice.underlay->link.mtu.value());
   }
   choice.local = choice.asked.local_interface;
   if (choice.local.empty()) {

@@ -66,7 +66,7 @@ class ConfigInit(unittest.TestCase):
         self.machine.add("eth0", "192.0.2.1/24")
         self.machine.netns.ip("route add default via 192.0.2.254")
         text = self.init()
-        self.assertRegex(text, r"interface: eth0 +# it has the default route: 192\.0\.2\.1\n")
+        self.assertRegex(text, r"interface: eth0 +# it has the default route: 192\.0\.2\.1, MTU 1500\n")
         self.assertEqual(len(self.serve("192.0.2.1")["devices"]), 1)
 
     def test_two_interfaces_of_which_one_is_named_for_the_local_side(self):
