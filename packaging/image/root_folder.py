@@ -51,12 +51,21 @@ def names(depends):
     return [word.split("|")[0].split("(")[0].split(":")[0].strip() for word in depends.split(",") if word.strip()]
 
 
+def provider(name):
+    """The package that provides a virtual one, or `name` itself."""
+    text = subprocess.run(["apt-cache", "showpkg", name], capture_output=True, text=True, check=False).stdout
+    provided = text.partition("Reverse Provides:")[2].split()
+    return provided[0] if provided else name
+
+
 def candidates(wanted):
     """The stanzas of the versions that apt would install: {name: stanza}."""
     done = subprocess.run(["apt-cache", "show", "--no-all-versions", *sorted(wanted)], capture_output=True, text=True,
                           check=False)
     found = {stanza["Package"]: stanza for stanza in map(control, done.stdout.split("\n\n")) if "Package" in stanza}
     missing = sorted(wanted - set(found))
+    if missing and (real := {provider(name) for name in missing}) != set(missing):
+        return found | candidates(real)
     if missing:
         raise SystemExit(f"packaging/image/build: apt knows no package {', '.join(missing)}: try apt-get update")
     return found

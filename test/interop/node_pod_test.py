@@ -182,6 +182,38 @@ class Image(PodCase):
             self.assertTrue(one.read() == other.read(), "the archives differ")
 
 
+    def test_of_a_package_it_takes_the_program_and_what_it_depends_on(self):
+        folder = os.path.join(self.release.folder, "package")
+        for name, text in (("usr/share/man/man8/isthmus.8", "x"), ("usr/share/doc/isthmus/copyright", "x"), (
+                "DEBIAN/control", "Package: isthmus\nVersion: 0.1.0\nArchitecture: amd64\nMaintainer: x <x@x>\n"
+                f"Description: x\nDepends: iproute2, {self.run_depends()}\n")):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+        os.makedirs(os.path.join(folder, "usr/bin"))
+        shutil.copy(PROGRAM, os.path.join(folder, "usr/bin/isthmus"))
+        archive = os.path.join(self.release.folder, "isthmus.deb")
+        subprocess.run(["dpkg-deb", "--build", folder, archive], check=True, capture_output=True)
+        made = subprocess.run([os.path.join(ROOT, "packaging", "image", "build"), "--deb", archive, folder],
+                              capture_output=True, text=True, check=True).stdout.split()
+        root = os.path.join(self.release.folder, "root-of-package")
+        unpack_image(made[0], root)
+        self.assertEqual(self.files(root) - self.files(self.release.image),
+                         {"usr/share/doc/isthmus/copyright", "var/lib/dpkg/status.d/isthmus"})
+        self.assertEqual(self.files(self.release.image) - self.files(root), set())
+
+    @staticmethod
+    def run_depends():
+        """The packages that packages.txt names, one of them by what it provides, as dpkg-shlibdeps has it."""
+        with open(os.path.join(ROOT, "packaging", "packages.txt"), encoding="utf-8") as file:
+            names = file.read().split("[run]\n")[1].split("\n[")[0].split()
+        return ", ".join("libspdlog1.10-fmt9 (>= 1.10)" if name == "libspdlog1.10" else name for name in names)
+
+    @staticmethod
+    def files(root):
+        return {os.path.relpath(os.path.join(base, name), root) for base, _, names in os.walk(root) for name in names}
+
+
 class Pods(PodCase):
     settings = {"health": "{interval: 200ms}", "kernel_flow_hold": "1m"}
 
