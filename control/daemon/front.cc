@@ -2,15 +2,23 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <optional>
 #include <string>
+
+#include "control/daemon/service_manager.h"
 
 namespace isthmus {
 namespace {
@@ -22,27 +30,55 @@ namespace {
   ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
-// `pipe`: readable when the gateway goes on without us, closed when it has ended.
-[[noreturn]] void stand_in_front(pid_t gateway, int pipe, const sigset_t& signals) {
-  for (;;) {
-    const int signal = ::sigwaitinfo(&signals, nullptr);
+// How long the gateway may take to answer a signal that ends it, or to leave a core dump; then it hangs.
+constexpr auto kEnd = std::chrono::seconds(60);
+constexpr auto kAbort = std::chrono::seconds(10);
+using Clock = std::chrono::steady_clock;
+
+[[nodiscard]] int milliseconds_until(const std::optional<Clock::time_point>& time) {
+  const auto left = time ? std::chrono::ceil<std::chrono::milliseconds>(*time - Clock::now()).count() : -1;
+  return time ? static_cast<int>(std::max<std::int64_t>(left, 0)) : -1;
+}
+
+[[nodiscard]] bool has_ended(pid_t gateway) {
+  siginfo_t ended{};
+  return ::waitid(P_PID, static_cast<id_t>(gateway), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         ended.si_pid == gateway;
+}
+
+// `pipe`: readable when the gateway goes on without us, closed when it ends. SIGABRT is the service manager's watchdog.
+[[noreturn]] void stand_in_front(pid_t gateway, int pipe, int signals) {
+  pollfd watched[] = {{signals, POLLIN, 0}, {-1, POLLIN, 0}};
+  for (std::optional<Clock::time_point> hangs_at;;) {
+    const int ready = ::poll(watched, std::size(watched), milliseconds_until(hangs_at));
+    if (ready == 0 && hangs_at) {
+      ::kill(gateway, SIGKILL);
+      exit_as(gateway);
+    }
+    if ((watched[1].revents & POLLIN) != 0) {
+      ::_exit(EXIT_SUCCESS);
+    }
+    if ((watched[1].revents & POLLHUP) != 0) {
+      watched[1].fd = -1;
+    }
+    signalfd_siginfo info{};
+    if ((watched[0].revents & POLLIN) == 0 ||
+        ::read(signals, &info, sizeof info) != static_cast<ssize_t>(sizeof info)) {
+      continue;
+    }
+    const auto signal = static_cast<int>(info.ssi_signo);
     if (signal == SIGCHLD) {
-      siginfo_t ended{};
-      if (::waitid(P_PID, static_cast<id_t>(gateway), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-          ended.si_pid == gateway) {
+      if (has_ended(gateway)) {
         exit_as(gateway);
       }
-    } else if (signal > 0) {
-      ::kill(gateway, signal);
-      char said = 0;
-      if (signal != SIGHUP) {
-        while (::read(pipe, &said, 1) < 0 && errno == EINTR) {
-        }
-        if (said != 0) {
-          ::_exit(EXIT_SUCCESS);
-        }
-        exit_as(gateway);
-      }
+      continue;
+    }
+    ::kill(gateway, signal);
+    if (signal == SIGABRT) {
+      hangs_at = Clock::now() + kAbort;
+    } else if (signal != SIGHUP && !hangs_at) {
+      hangs_at = Clock::now() + kEnd;
+      watched[1].fd = pipe;
     }
   }
 }
@@ -59,7 +95,7 @@ Status Front::start() {
   std::array<int, 2> ends{};
   sigset_t signals, before;
   ::sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGABRT, SIGCHLD}) {
     ::sigaddset(&signals, signal);
   }
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
@@ -67,14 +103,20 @@ Status Front::start() {
                  "write handover.wait: 0s"};
   }
   ::pthread_sigmask(SIG_BLOCK, &signals, &before);
-  const pid_t gateway = ::fork();
+  const int taken = ::signalfd(-1, &signals, SFD_CLOEXEC);
+  const pid_t in_front = ::getpid();
+  const pid_t gateway = taken < 0 ? -1 : ::fork();
   if (gateway > 0) {
     ::close(ends[1]);
-    stand_in_front(gateway, ends[0], signals);
+    stand_in_front(gateway, ends[0], taken);
   }
   const int error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(ends[0]);
+  if (taken >= 0) {
+    ::close(taken);
+  }
+  inherit_watchdog(in_front);
   pipe_ = ends[1];
   if (gateway < 0) {
     return Error{std::string("cannot make a process for the gateway: ") + std::strerror(error), "handover.wait",

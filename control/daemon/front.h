@@ -2,7 +2,9 @@
 // (`systemctl restart`): told to stop, it ends at once, while the gateway behind it forwards on until its successor has
 // taken over, or for handover.wait.
 //
-// Life cycle: start_front() forks. In front it never returns: it passes signals on, and exits as the gateway does.
+// Life cycle: start() forks. In front it never returns: it passes signals on, and exits as the gateway does. SIGABRT,
+// with which a service manager ends what its watchdog finds stuck, ends the gateway for certain, as do SIGTERM and
+// SIGINT where it does not answer.
 // Behind it the gateway says goes_on() when it does not end. Thread: the main thread, before any other exists.
 #pragma once
 

@@ -27,6 +27,9 @@ constexpr auto kRestoredRetry = std::chrono::seconds(5);
 // How often a person is told that the log is losing lines.
 constexpr auto kLogInterval = std::chrono::seconds(5);
 
+// How often the workers are looked at; with a watchdog, three times in its time.
+constexpr std::chrono::microseconds kPollingInterval = std::chrono::seconds(5);
+
 }  // namespace
 
 Status run(const GatewayConfig& config) {
@@ -70,6 +73,7 @@ Status Gateway::run() {
   log_timer_ = loop_.add_timer([this] { check_log(); });
   servers_timer_ = loop_.add_timer([this] { open_servers(); });
   end_timer_ = loop_.add_timer([this] { loop_.stop(); });
+  polling_timer_ = loop_.add_timer([this] { check_polling(); });
   if (auto opened = open_signals(); !opened) {
     return opened;
   }
@@ -89,6 +93,7 @@ Status Gateway::run() {
     return opened;
   }
   check_log();
+  check_polling();
   loop_.run();
   if (fatal_) {
     return *fatal_;
@@ -355,6 +360,21 @@ void Gateway::check_log() {
   log_lines_lost_ = lost;
   problems_.set_one("log", problem);
   loop_.set_timer(log_timer_, EventLoop::Clock::now() + kLogInterval);
+}
+
+// One that was told to end feeds no watchdog: it would speak for its successor.
+void Gateway::check_polling() {
+  std::vector<std::size_t> standing;
+  if (serving_) {
+    standing = polling_.standing(active_->node().engine->polls());
+  } else {
+    polling_.forget();
+  }
+  problems_.set_one("polling", polling_problem(standing));
+  if (watchdog_ && standing.empty() && !told_) {
+    notify_service_manager("WATCHDOG=1");
+  }
+  loop_.set_timer(polling_timer_, EventLoop::Clock::now() + (watchdog_ ? *watchdog_ / 3 : kPollingInterval));
 }
 
 AdminAnswer Gateway::answer(std::string_view line) {

@@ -18,8 +18,10 @@
 #include "control/daemon/earlier_answers.h"
 #include "control/daemon/front.h"
 #include "control/daemon/hubs.h"
+#include "control/daemon/polling.h"
 #include "control/daemon/problem_list.h"
 #include "control/daemon/publish_pace.h"
+#include "control/daemon/service_manager.h"
 #include "control/handover/port.h"
 #include "control/handover/predecessor.h"
 #include "control/loop/event_loop.h"
@@ -75,6 +77,8 @@ class Gateway {
   // Those of the admin socket that follow flows.
   void feed_clients();
   void check_log();
+  // That the workers poll; feeds the service manager's watchdog while they do, and this loop turns.
+  void check_polling();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line);
   [[nodiscard]] Awaited<HttpPage> page(std::string_view path);
@@ -93,7 +97,9 @@ class Gateway {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   EventLoop loop_;
   EventLoop::TimerId apply_timer_ = 0, wait_timer_ = 0, metrics_timer_ = 0, hubs_timer_ = 0, log_timer_ = 0;
-  EventLoop::TimerId servers_timer_ = 0, end_timer_ = 0;
+  EventLoop::TimerId servers_timer_ = 0, end_timer_ = 0, polling_timer_ = 0;
+  Polling polling_;
+  const std::optional<std::chrono::microseconds> watchdog_ = watchdog_time();
   std::uint64_t log_lines_lost_ = 0;  // when it was looked at last
   PublishPace pace_;
   int signals_ = -1;

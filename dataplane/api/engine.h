@@ -198,6 +198,9 @@ class Engine {
   [[nodiscard]] virtual int event_fd() const = 0;
 
   [[nodiscard]] virtual EngineCounters counters() const = 0;
+  // How often each worker has polled its queues, by worker. While it runs, a worker that lives does so ten times a
+  // second.
+  [[nodiscard]] virtual std::vector<std::uint64_t> polls() const = 0;
   // Calls `visit` for live connections until it returns false.
   virtual void visit_flows(const std::function<bool(const FlowRecord&)>& visit) const = 0;
 };

@@ -8,6 +8,7 @@
 #include <array>
 #include <boost/lockfree/spsc_queue.hpp>
 #include <cstdint>
+#include <vector>
 
 #include "dataplane/api/flow_event.h"
 #include "dataplane/base/rate_limit.h"
@@ -54,7 +55,13 @@ class FlowEventQueue {
     return true;
   }
 
-  // Control.
+  // Control. Appends what is there to `events`; at most one queue's length: the worker may put faster than is taken.
+  void take_all(std::vector<FlowEvent>& events) {
+    FlowEvent event;
+    for (std::size_t left = kCapacity; left > 0 && take(event); --left) {
+      events.push_back(event);
+    }
+  }
   [[nodiscard]] bool take(FlowEvent& event) noexcept { return queue_.pop(event); }
   [[nodiscard]] FlowEventCount count(FlowVerdict verdict) const noexcept {
     const Counts& counts = counts_[static_cast<std::size_t>(verdict)];

@@ -216,12 +216,8 @@ class EngineImplementation final : public Engine {
     return events;
   }
   void poll_flow_events(std::vector<FlowEvent>& events) override {
-    FlowEvent event;
     for (auto& worker : workers_) {
-      // At most one queue's length per call: a worker may produce events faster than they are taken here.
-      for (std::size_t left = FlowEventQueue::kCapacity; left > 0 && worker->flow_events().take(event); --left) {
-        events.push_back(event);
-      }
+      worker->flow_events().take_all(events);
     }
   }
   FlowEventCounts flow_event_counts() const override {
@@ -239,6 +235,13 @@ class EngineImplementation final : public Engine {
   int event_fd() const override { return event_fd_; }
 
   EngineCounters counters() const override;
+  std::vector<std::uint64_t> polls() const override {
+    std::vector<std::uint64_t> polls;
+    for (const auto& worker : workers_) {
+      polls.push_back(worker->polls());
+    }
+    return polls;
+  }
   void visit_flows(const std::function<bool(const FlowRecord&)>& visit) const override {
     view_flows(*shared_.flows, shared_.control_slot, publisher_.current(), visit);
   }
@@ -253,10 +256,7 @@ class EngineImplementation final : public Engine {
   }
   [[nodiscard]] Status start_workers() {
     for (auto& worker : workers_) {
-      if (shared_.options.drive_by_caller) {
-        break;
-      }
-      if (Status started = worker->start(); !started) {
+      if (Status started = shared_.options.drive_by_caller ? Status(Ok{}) : worker->start(); !started) {
         return started;
       }
     }

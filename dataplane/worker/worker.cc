@@ -104,6 +104,7 @@ unsigned Worker::round() {
 }
 
 unsigned Worker::work() {
+  polls_.store(polls() + 1, std::memory_order_relaxed);
   context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
   if (context_.snapshot == nullptr) {  // before the first publish, fleet traffic is left to the kernel program
     for (const auto& queue : setup_.queues) {

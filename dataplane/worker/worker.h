@@ -42,6 +42,8 @@ class Worker {
   void wait();
 
   [[nodiscard]] const WorkerCounters& counters() const noexcept { return context_.counters; }
+  // How often the thread has polled its queues. Any thread.
+  [[nodiscard]] std::uint64_t polls() const noexcept { return polls_.load(std::memory_order_relaxed); }
   [[nodiscard]] Mailbox& mailbox() noexcept { return mailbox_; }
   [[nodiscard]] FlowEventQueue& flow_events() noexcept { return flow_events_; }
   [[nodiscard]] const DeviceQueue& queue(DeviceId device) const noexcept { return *setup_.queues[device.value()]; }
@@ -65,6 +67,7 @@ class Worker {
   std::unique_ptr<Burst> burst_;
   std::thread thread_;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::uint64_t> polls_{0};  // this thread's to write
   std::uint64_t rounds_ = 0;
   std::uint64_t aged_ns_ = 0;  // time of the last aging step
 };
