@@ -58,11 +58,17 @@ constexpr const char *kPrograms = "programs-", *kSteer = "steer-", *kNew = "new-
 
 [[nodiscard]] std::string pin_folder() { return std::string(kBpfFolder) + "/isthmus"; }
 
+// The top of the BPF file system may be closed to us where our folder is there: then that is what is looked at.
+[[nodiscard]] bool can_pin() {
+  struct statfs system {};
+  return (statfs(pin_folder().c_str(), &system) == 0 || statfs(kBpfFolder, &system) == 0) &&
+         system.f_type == BPF_FS_MAGIC;
+}
+
 // Where `what` of this interface is pinned; empty: there is no BPF file system.
 [[nodiscard]] std::string pin_of(const Interface& interface, const std::string& what = kLink) {
-  struct statfs system {};
   const std::uint32_t space = network_namespace();
-  if (statfs(kBpfFolder, &system) != 0 || system.f_type != BPF_FS_MAGIC || space == 0) {
+  if (space == 0 || !can_pin()) {
     return "";
   }
   return pin_folder() + "/" + what + std::to_string(space) + "-" + interface.name;
