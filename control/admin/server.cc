@@ -75,7 +75,9 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
                     ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!done) {
     Error error =
-        socket_error("cannot create the admin socket", path, "run as root, or choose a folder you may write to");
+        socket_error("cannot create the admin socket", path,
+                     "run as root; or choose a folder that this user may write to, and an admin.group that it "
+                     "is a member of");
     ::close(fd);
     ::unlink(temporary.c_str());
     return error;

@@ -261,6 +261,8 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
                                          "they forward, connection table, what is kept of the hubs");
   add_config_option(cleanup, parsed);
   add_name_option(cleanup, parsed);
+  cleanup->add_flag("--keep-known", parsed.line.keep_known,
+                    "Leave what is kept of the hubs (state.last_known_directory)");
   cleanup->footer("The gateway must not be running. Afterwards fleet traffic follows the node's ordinary routes.");
   cleanup->callback([&parsed] { parsed.line.verb = Verb::kCleanup; });
 }

@@ -32,7 +32,8 @@ struct DoctorOptions {
 struct CommandLine {
   Verb verb = Verb::kVersion;
   std::string config_file;
-  std::string name;  // of the gateway, in the place of gateway.name; empty: as the file says
+  std::string name;         // of the gateway, in the place of gateway.name; empty: as the file says
+  bool keep_known = false;  // kCleanup
   QueryOptions query;
   AllocateOptions allocate;
   ConfigInitOptions config_init;

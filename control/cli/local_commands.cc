@@ -65,9 +65,9 @@ int config_check_command(const std::string& config_file, const std::string& name
   return exit_code;
 }
 
-int cleanup_command(const std::string& config_file, const std::string& name) {
+int cleanup_command(const std::string& config_file, const std::string& name, bool keep_known) {
   const auto config = read_config(config_file, name);
-  return config ? exit_code_of(clean_up(*config)) : kExitUsage;
+  return config ? exit_code_of(clean_up(*config, keep_known)) : kExitUsage;
 }
 
 int allocate_command(const AllocateOptions& options) {

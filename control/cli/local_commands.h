@@ -11,7 +11,7 @@ namespace isthmus {
 [[nodiscard]] int run_command(const std::string& config_file, const std::string& name);
 // Without a name: for every gateway that the file has settings of, if it has any.
 [[nodiscard]] int config_check_command(const std::string& config_file, const std::string& name);
-[[nodiscard]] int cleanup_command(const std::string& config_file, const std::string& name);
+[[nodiscard]] int cleanup_command(const std::string& config_file, const std::string& name, bool keep_known);
 [[nodiscard]] int config_init_command(const ConfigInitOptions& options);
 // `config_file` empty: the usual one, if there is one.
 [[nodiscard]] int doctor_command(const std::string& config_file, const std::string& name, const DoctorOptions& options);

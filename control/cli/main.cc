@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
     case isthmus::Verb::kDoctor:
       return isthmus::doctor_command(line->config_file, line->name, line->doctor);
     case isthmus::Verb::kCleanup:
-      return isthmus::cleanup_command(line->config_file, line->name);
+      return isthmus::cleanup_command(line->config_file, line->name, line->keep_known);
     case isthmus::Verb::kVersion:
       break;
   }

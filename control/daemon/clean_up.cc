@@ -39,7 +39,7 @@ Status remove_last_known(const GatewayConfig& config) {
 
 }  // namespace
 
-Status clean_up(const GatewayConfig& config) {
+Status clean_up(const GatewayConfig& config, bool keep_known) {
   if (gateway_listens(config.admin_socket)) {
     return Error{"the gateway is running", config.admin_socket, "stop it first, then clean up"};
   }
@@ -62,7 +62,9 @@ Status clean_up(const GatewayConfig& config) {
     keep_first(result, detach_steer(config.local.device.interface));
   }
   keep_first(result, remove_connection_file(config));
-  keep_first(result, remove_last_known(config));
+  if (!keep_known) {
+    keep_first(result, remove_last_known(config));
+  }
   return result;
 }
 

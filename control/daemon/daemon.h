@@ -14,7 +14,7 @@ namespace isthmus {
 [[nodiscard]] Status run(const GatewayConfig& config);
 
 // Removes what run() leaves on this node: local device, its routes, XDP programs, the connection table's file. Every
-// step is tried; returns the first error. Refuses while the gateway runs.
-[[nodiscard]] Status clean_up(const GatewayConfig& config);
+// step is tried; returns the first error. Refuses while the gateway runs. `keep_known`: what hubs said last stays.
+[[nodiscard]] Status clean_up(const GatewayConfig& config, bool keep_known);
 
 }  // namespace isthmus
