@@ -69,10 +69,12 @@ Result<int> bind_private(const std::string& path, const std::string& temporary, 
     return socket_error("cannot create a socket", path);
   }
   ::unlink(temporary.c_str());
+  // Root may use any socket; only root can give one to root's group.
+  const bool shared = group != 0 || ::geteuid() == 0;
   const bool done = ::fchmod(fd, 0600) == 0 && ::bind(fd, as_sockaddr(*address), sizeof *address) == 0 &&
-                    ::chown(temporary.c_str(), static_cast<uid_t>(-1), group) == 0 &&
-                    ::chmod(temporary.c_str(), 0660) == 0 && ::listen(fd, 64) == 0 &&
-                    ::rename(temporary.c_str(), path.c_str()) == 0;
+                    (!shared || (::chown(temporary.c_str(), static_cast<uid_t>(-1), group) == 0 &&
+                                 ::chmod(temporary.c_str(), 0660) == 0)) &&
+                    ::listen(fd, 64) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!done) {
     Error error =
         socket_error("cannot create the admin socket", path,
