@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -202,16 +203,28 @@ std::map<std::string, std::string> read_service_section(const std::vector<std::s
   std::map<std::string, std::string> values;
   for (const std::string& text : texts) {
     bool service = false;
-    each_line(text, [&](std::string_view line) {
-      line = trimmed(line);
-      if (line.starts_with('[')) {
-        service = line == "[Service]";
-      }
-      const auto equals = line.find('=');
-      if (!service || equals == std::string_view::npos || line.starts_with('#') || line.starts_with(';')) {
+    std::string begun;  // by lines that end with a backslash
+    each_line(text, [&](std::string_view part) {
+      part = trimmed(part);
+      if (part.starts_with('#') || part.starts_with(';')) {
         return;
       }
+      const bool goes_on = part.ends_with('\\');
+      begun += goes_on ? std::string(part.substr(0, part.size() - 1)) + " " : std::string(part);
+      if (goes_on) {
+        return;
+      }
+      const std::string whole = std::exchange(begun, {});
+      const std::string_view line = trimmed(whole);
+      if (line.starts_with('[')) {
+        service = line == "[Service]";
+        return;
+      }
+      const auto equals = line.find('=');
       const std::string key(trimmed(line.substr(0, equals)));
+      if (!service || equals == std::string_view::npos || key.empty()) {
+        return;
+      }
       const std::string_view value = trimmed(line.substr(equals + 1));
       std::string& now = values[key];
       const bool list = key == "CapabilityBoundingSet" || key == "AmbientCapabilities";

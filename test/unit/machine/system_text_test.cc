@@ -119,6 +119,9 @@ TEST(ServiceSection, TakesTheLastValueAndJoinsLists) {
   EXPECT_EQ(values.at("LimitMEMLOCK"), "infinity");
   EXPECT_EQ(values.at("AmbientCapabilities"), "CAP_NET_ADMIN");
   EXPECT_TRUE(read_service_section({"", "[Service"}).empty());
+  const auto longer =
+      read_service_section({"[Service]\nAmbientCapabilities=CAP_BPF \\\n# why\n  CAP_NET_RAW\n=x\nUser=a\\"});
+  EXPECT_EQ(longer, (std::map<std::string, std::string>{{"AmbientCapabilities", "CAP_BPF  CAP_NET_RAW"}}));
 }
 
 // No text of any length or bytes may do more than be left out.
