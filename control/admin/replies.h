@@ -131,6 +131,7 @@ struct Listing {
 [[nodiscard]] std::string encode_connections(const Listing<ConnectionRow>& connections);
 // The path's drop reasons, and what was lost or refused at each device and in the tables.
 [[nodiscard]] std::string encode_drops(const EngineCounters& counters, const std::vector<DeviceRow>& devices);
+[[nodiscard]] std::string encode_drain(bool draining);
 [[nodiscard]] std::string encode_error(const Error& error);
 
 [[nodiscard]] std::string protocol_name(IpProtocol protocol);

@@ -13,13 +13,14 @@ struct CommandName {
   AdminCommand command;
   std::string_view name;
 };
-constexpr std::array<CommandName, 7> kCommands{{{AdminCommand::kStatus, "status"},
+constexpr std::array<CommandName, 8> kCommands{{{AdminCommand::kStatus, "status"},
                                                 {AdminCommand::kServices, "services"},
                                                 {AdminCommand::kEndpoints, "endpoints"},
                                                 {AdminCommand::kConnections, "connections"},
                                                 {AdminCommand::kFlows, "flows"},
                                                 {AdminCommand::kDrops, "drops"},
-                                                {AdminCommand::kPolicy, "policy"}}};
+                                                {AdminCommand::kPolicy, "policy"},
+                                                {AdminCommand::kDrain, "drain"}}};
 
 Error bad(std::string what) { return Error{std::move(what), "admin request", R"(ask as in {"command": "status"})"}; }
 
@@ -101,6 +102,10 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
     request.label = value.get<std::string>();
     return Ok{};
   }
+  if (key == "undo" && value.is_boolean()) {
+    request.undo = value.get<bool>();
+    return Ok{};
+  }
   if (key == "identity" && value.is_number_unsigned() && value.get<std::uint64_t>() <= 0xffffffff) {
     request.identity = Identity{value.get<std::uint32_t>()};
     return Ok{};
@@ -119,7 +124,7 @@ Status read_member(const std::string& key, const json& value, AdminRequest& requ
   }
   return bad(
       "a member is unknown or of the wrong type; known are command, service, cluster, namespace, identity, "
-      "label, address, limit, endpoint, from, to, port");
+      "label, address, limit, endpoint, from, to, port, undo");
 }
 
 void add_flow_members(const FlowQuery& query, json& document) {
@@ -177,6 +182,9 @@ std::string encode_request(const AdminRequest& request) {
   if (request.command == AdminCommand::kFlows) {
     add_flow_members(request.flows, document);
     return document.dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+  if (request.undo) {
+    document["undo"] = true;
   }
   if (!request.service.empty()) {
     document["service"] = request.service;

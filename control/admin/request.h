@@ -13,7 +13,16 @@
 
 namespace isthmus {
 
-enum class AdminCommand : std::uint8_t { kStatus, kServices, kEndpoints, kConnections, kFlows, kDrops, kPolicy };
+enum class AdminCommand : std::uint8_t {
+  kStatus,
+  kServices,
+  kEndpoints,
+  kConnections,
+  kFlows,
+  kDrops,
+  kPolicy,
+  kDrain
+};
 
 inline constexpr std::size_t kMaxAdminReply = std::size_t{16} << 20;  // bytes of one line of an answer
 inline constexpr unsigned kDefaultRows = 1000, kMaxRows = 20000;
@@ -28,6 +37,7 @@ struct AdminRequest {
   std::string label;                 // endpoints: only those with this one: "app=web", "k8s:app=web", or a key alone
   unsigned limit = kDefaultRows;     // rows of services, endpoints and connections, 1..kMaxRows
   FlowQuery flows;
+  bool undo = false;           // drain: no longer
   std::string endpoint;        // policy: whose rules; [cluster/]namespace/pod, or an address
   std::string from, to, port;  // policy: a trace; ends may be labels, too; port as "80/tcp"
 };

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "control/admin/client.h"
 #include "control/cli/exit_code.h"
@@ -55,6 +56,19 @@ family. Running it again for the same service changes nothing and prints the sam
 Example:
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120)";
 
+constexpr std::uint64_t kDefaultDrainMs = 5000;
+constexpr const char* kDrainFooter =
+    R"(Its peers' probes are not answered any more, so that they send to other gateways of its cluster after their
+health.interval times health.misses; what still comes is forwarded. /readyz answers 503. It is drained until
+'isthmus drain --undo', or until its process ends: a successor of the same name is not.
+
+Examples:
+  isthmus drain                    before the only gateway of this machine is stopped: a pod's pre-stop hook
+  isthmus drain --wait 10s && systemctl stop isthmus
+  isthmus drain --undo
+
+Exit codes, environment: isthmus --help)";
+
 constexpr const char* kPolicyFooter =
     R"(Without an endpoint: every policy of this cluster, with its state. Of a refused policy no rule with an error
 applies, and what it selects stays closed in the directions it names; its last good version, if there was one, stays in
@@ -92,6 +106,7 @@ struct ParsedOptions {
   CommandLine line;
   std::string output, address;
   std::optional<std::uint32_t> identity;
+  std::uint64_t wait_ms = 0;
 };
 
 std::string from_environment(const char* name, const std::string& otherwise) {
@@ -229,6 +244,20 @@ void add_queries(CLI::App& app, ParsedOptions& parsed) {
   drops->add_flag("--all", parsed.line.query.view.all_drops, "Also the reasons that have not occurred");
 }
 
+void add_drain(CLI::App& app, ParsedOptions& parsed) {
+  CLI::App* sub = add_gateway_command(app, parsed, AdminCommand::kDrain, "drain",
+                                      "Have peers send elsewhere, before a gateway is stopped");
+  QueryOptions& query = parsed.line.query;
+  parsed.wait_ms = kDefaultDrainMs;
+  CLI::Option* undo = sub->add_flag("--undo", query.request.undo, "Let peers send to it again");
+  sub->add_option("--wait", parsed.wait_ms, "Return after this time, or when the gateway has ended: ms, s, m")
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, std::uint64_t>{{"ms", 1}, {"s", 1000}, {"m", 60'000}}))
+      ->type_name("TIME")
+      ->default_str("5s")
+      ->excludes(undo);
+  sub->footer(kDrainFooter);
+}
+
 void add_config_option(CLI::App* sub, ParsedOptions& parsed) {
   sub->add_option("-c,--config", parsed.line.config_file, "The gateway's configuration")->required()->type_name("FILE");
 }
@@ -299,6 +328,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   add_config_commands(app, parsed);
   add_doctor(app, parsed.line);
   add_queries(app, parsed);
+  add_drain(app, parsed);
   add_allocate(app, parsed);
   app.add_subcommand("version", "Print the version")->callback([&parsed] { parsed.line.verb = Verb::kVersion; });
   try {
@@ -324,6 +354,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   if (parsed.identity) {
     query.request.identity = Identity{*parsed.identity};
   }
+  query.wait = std::chrono::milliseconds(parsed.wait_ms);
   query.view.json = parsed.output == "json";
   query.run_folder = from_environment("ISTHMUS_RUN_DIR", std::string(kAdminFolder));
   if (parsed.line.name.empty()) {

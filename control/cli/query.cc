@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -82,6 +83,16 @@ int query_flows(const std::string& socket, const QueryOptions& options) {
   return written ? kExitOk : kExitFailure;
 }
 
+// A pre-stop hook holds its process back until the others send elsewhere.
+void wait_drained(const std::string& socket, const QueryOptions& options) {
+  constexpr auto kLook = std::chrono::milliseconds(100);
+  const auto end = std::chrono::steady_clock::now() + options.wait;
+  while (options.request.command == AdminCommand::kDrain && !options.request.undo &&
+         std::chrono::steady_clock::now() < end && gateway_listens(socket)) {
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
 }  // namespace
 
 void complain(const Error& error) { std::fprintf(stderr, "isthmus: %s\n", error.text().c_str()); }
@@ -104,7 +115,9 @@ int query(const QueryOptions& options) {
     complain(text.error());
     return kExitFailure;
   }
-  return print(*text) ? kExitOk : kExitFailure;
+  const bool printed = print(*text);
+  wait_drained(choice.socket, options);
+  return printed ? kExitOk : kExitFailure;
 }
 
 }  // namespace isthmus

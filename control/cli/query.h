@@ -2,6 +2,7 @@
 // until the answer.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "control/admin/request.h"
@@ -15,6 +16,7 @@ struct QueryOptions {
   std::string run_folder;  // where sockets are searched for
   AdminRequest request;
   ViewOptions view;
+  std::chrono::milliseconds wait{0};  // drain: until peers send elsewhere; ends with the gateway
 };
 
 // Prints to stdout, errors to stderr; returns the program's exit code.

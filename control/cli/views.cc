@@ -303,7 +303,7 @@ const char* key_of(AdminCommand command) {
   for (const Content c :
        {Content{AdminCommand::kStatus, "status"}, Content{AdminCommand::kServices, "services"},
         Content{AdminCommand::kEndpoints, "endpoints"}, Content{AdminCommand::kConnections, "connections"},
-        Content{AdminCommand::kPolicy, "policy"}}) {
+        Content{AdminCommand::kPolicy, "policy"}, Content{AdminCommand::kDrain, "drain"}}) {
     if (c.command == command) {
       return c.key;
     }
@@ -323,6 +323,9 @@ std::string view_of(AdminCommand command, const json& content, const ViewOptions
       return connections_view(content);
     case AdminCommand::kPolicy:
       return policy_view(content);
+    case AdminCommand::kDrain:
+      return content.value("draining", false) ? "draining: peers send elsewhere, and what still comes is forwarded\n"
+                                              : "serving: peers send here again once it has answered some probes\n";
     case AdminCommand::kFlows:  // a stream: flow_view.h
     case AdminCommand::kDrops:
       break;

@@ -339,6 +339,7 @@ PendingAnswer begin_answer(const AdminRequest& request, const GatewayParts& part
     case AdminCommand::kFlows:
     case AdminCommand::kStatus:
     case AdminCommand::kDrops:
+    case AdminCommand::kDrain:
       break;
   }
   const EngineCounters counters = active.node().engine->counters();

@@ -160,7 +160,7 @@ void Gateway::open_metrics() {
   }
   auto server = HttpServer::listen(
       loop_, {config_.metrics_address, L4Port{config_.metrics_port}},
-      [this](std::string_view path) { return page(path); },
+      [this](std::string_view path, std::string_view query) { return page(path, query); },
       [this](const std::optional<Error>& problem) { problems_.set_one("metrics socket", problem); });
   if (!server) {
     problems_.set_one("metrics", server.error());
@@ -171,7 +171,7 @@ void Gateway::open_metrics() {
   metrics_ = std::move(*server);
 }
 
-Awaited<HttpPage> Gateway::page(std::string_view path) {
+Awaited<HttpPage> Gateway::page(std::string_view path, std::string_view query) {
   if (path == "/metrics") {
     const auto page = std::make_shared<std::optional<HttpPage>>();
     ask({page, [this] { return begin_metrics(parts()); },
@@ -183,13 +183,11 @@ Awaited<HttpPage> Gateway::page(std::string_view path) {
          }});
     return page;
   }
-  if (path == "/healthz") {  // that the loop answers
-    return page_of({"text/plain", "ok\n"});
+  if (path == "/livez" || path == "/healthz") {
+    return page_of(checks_page(path.substr(1), live_checks(), query));
   }
   if (path == "/readyz") {
-    return page_of(serving_             ? HttpPage{"text/plain", "serving\n"}
-                   : active_ != nullptr ? HttpPage{"text/plain", "making its first tables\n", 503}
-                                        : HttpPage{"text/plain", "waiting for its own objects in the hub\n", 503});
+    return page_of(checks_page(path.substr(1), ready_checks(), query));
   }
   return nullptr;
 }
@@ -208,6 +206,7 @@ void Gateway::read_hubs() {
   if (std::exchange(take_due_, true)) {
     return;
   }
+  turn_asked_ = EventLoop::Clock::now();
   turns_.take([this] {
     take_due_ = false;
     hubs_.resume();
@@ -230,9 +229,11 @@ void Gateway::take_hubs() {
   if (!active_) {  // the first compilation takes the whole model; a change of each object would take as much memory
     static_cast<void>(model_.take_changes());
   }
+  changes_ += changed ? 1 : 0;
   if (changed || !active_) {
     loop_.set_timer_if_idle(apply_timer_, pace_.due(EventLoop::Clock::now()));
   }
+  report_to_hubs();
 }
 
 void Gateway::apply() {
@@ -245,6 +246,7 @@ void Gateway::apply() {
 }
 
 void Gateway::apply_model() {
+  applying_ = changes_;
   problems_.set("model", model_.problems());
   if (active_ && from_restored_) {
     confirm_own();
@@ -258,10 +260,12 @@ void Gateway::apply_model() {
 }
 
 void Gateway::applied() {
+  applied_ = applying_;
   pace_.published(EventLoop::Clock::now());
   if (std::exchange(serving_, true)) {
     return;
   }
+  active_->node().engine->answer_probes(!draining_);
   hubs_.announce(config_, active_->own());
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().service_count(), active_->compiler().peer_count());
@@ -381,6 +385,10 @@ AdminAnswer Gateway::answer(std::string_view line) {
   auto request = parse_request(line);
   if (!request) {
     return encode_error(request.error());
+  }
+  if (request->command == AdminCommand::kDrain) {
+    set_draining(!request->undo);
+    return encode_drain(draining_);
   }
   // The turns of one that starts come after its first tables, which may take seconds.
   if (!serving_ && (active_ != nullptr || request->command != AdminCommand::kStatus)) {

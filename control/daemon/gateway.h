@@ -10,11 +10,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "config/model/gateway_config.h"
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
+#include "control/daemon/checks.h"
 #include "control/daemon/earlier_answers.h"
 #include "control/daemon/front.h"
 #include "control/daemon/hubs.h"
@@ -81,7 +83,13 @@ class Gateway {
   void check_polling();
   [[nodiscard]] bool waited_for_hubs() const;
   [[nodiscard]] AdminAnswer answer(std::string_view line);
-  [[nodiscard]] Awaited<HttpPage> page(std::string_view path);
+  [[nodiscard]] Awaited<HttpPage> page(std::string_view path, std::string_view query);
+  // gateway_health.cc
+  [[nodiscard]] std::vector<HealthCheck> ready_checks() const;
+  // What a restart would cure.
+  [[nodiscard]] std::vector<HealthCheck> live_checks() const;
+  void set_draining(bool draining);
+  void report_to_hubs();
   // An answer that is wanted: in a turn of its own, unless whoever asked for it has gone.
   struct Question {
     std::weak_ptr<void> asked_by;  // expired: nobody
@@ -120,6 +128,9 @@ class Gateway {
   std::deque<Question> questions_;
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   EarlierAnswers earlier_answers_;               // to the active_ before this one
+  bool draining_ = false;
+  std::uint64_t changes_ = 0, applying_ = 0, applied_ = 0;  // of the model: how many there were, are, and have been
+  EventLoop::Clock::time_point turn_asked_;                 // with take_due_
   std::optional<Error> fatal_;
 };
 

@@ -85,7 +85,7 @@ Status Hubs::open(const GatewayConfig& config, EventLoop& loop, Model& model, st
     members_.insert(name);
   }
   tell_restored();
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     if (auto started = source->start(); !started) {
       return started;
     }
@@ -122,7 +122,7 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   KeptState kept;
   KeptOwners owners{
       {"", "cluster " + config.cluster + (config.cluster_id == 0 ? "" : ", id " + std::to_string(config.cluster_id))}};
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     owners[hub] = source->identity();
   }
   auto keeper = Keeper::open(config.last_known_directory, config.name, owners, kept);
@@ -172,7 +172,7 @@ void Hubs::keep_times() {
   const auto current = [](const HubState& state) { return state.sync == HubState::Sync::kSynced; };
   std::vector<std::vector<HubState>> states;
   std::size_t synced = 0;
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     states.push_back(source->states());
     synced += static_cast<std::size_t>(std::count_if(states.back().begin(), states.back().end(), current));
     synced += source->synced() ? 1 : 0;
@@ -345,7 +345,7 @@ std::vector<RestoredView> Hubs::restored() const {
 }
 
 void Hubs::reload() {
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     source->reload();
   }
 }
@@ -386,9 +386,23 @@ std::vector<SourceProblem> Hubs::problems() const {
   return problems;
 }
 
+void Hubs::report(const std::function<GatewayReport(const ReportableObjects&)>& make) {
+  for (Named& named : sources_) {
+    const auto objects = named.source->reportable();
+    if (objects == nullptr || objects->empty()) {
+      continue;
+    }
+    GatewayReport report = make(*objects);
+    if (named.reported == nullptr || !(report == *named.reported)) {
+      named.reported = std::make_shared<const GatewayReport>(std::move(report));
+      named.source->report(named.reported);
+    }
+  }
+}
+
 std::vector<std::string> Hubs::describe() const {
   std::vector<std::string> lines;
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     lines.push_back(source->describe());
   }
   return lines;
@@ -396,7 +410,7 @@ std::vector<std::string> Hubs::describe() const {
 
 std::vector<HubState> Hubs::states() const {
   std::vector<HubState> states;
-  for (const auto& [hub, source, restored] : sources_) {
+  for (const auto& [hub, source, restored, reported] : sources_) {
     for (HubState& state : source->states()) {
       state.hub = hub;
       states.push_back(std::move(state));

@@ -49,6 +49,9 @@ class Hubs {
 
   [[nodiscard]] bool synced() const;
   [[nodiscard]] std::vector<SourceProblem> problems() const;
+  // Tells hubs that want to know what becomes of their objects: calls `make` for each of them with those that take()
+  // has applied so far. What is as last told is not told again.
+  void report(const std::function<GatewayReport(const ReportableObjects&)>& make);
   // One line about each hub.
   [[nodiscard]] std::vector<std::string> describe() const;
   [[nodiscard]] std::vector<HubState> states() const;
@@ -62,7 +65,8 @@ class Hubs {
   struct Named {
     const char* hub;  // as the configuration names it
     std::unique_ptr<Source> source;
-    RestoredMembers restored{};  // as told to it
+    RestoredMembers restored{};                          // as told to it
+    std::shared_ptr<const GatewayReport> reported = {};  // the same
   };
   void open_keeper(const GatewayConfig& config, Model& model);
   void keep(std::size_t hub, std::vector<ObjectDelta> deltas);

@@ -53,6 +53,11 @@ void ProblemList::set_status(const std::string& part, const Status& status) {
   set(part, status.ok() ? std::vector<Error>{} : std::vector<Error>{status.error()});
 }
 
+std::optional<std::string> ProblemList::first(const std::string& part) const {
+  const auto at = given_.find(part);
+  return at == given_.end() || at->second.empty() ? std::nullopt : std::optional(at->second.front().text());
+}
+
 std::vector<ProblemRow> ProblemList::rows() const {
   const auto now = now_();
   std::vector<ProblemRow> rows;

@@ -30,6 +30,8 @@ class ProblemList {
   // The error of `status`; none when it is ok.
   void set_status(const std::string& part, const Status& status);
 
+  // What a person is told first of that part; nullopt: it has none.
+  [[nodiscard]] std::optional<std::string> first(const std::string& part) const;
   [[nodiscard]] std::vector<ProblemRow> rows() const;
   [[nodiscard]] std::size_t size() const;
 

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
@@ -107,7 +108,9 @@ class HttpProtocol final : public StreamProtocol {
       return {text_of(response, head), {}, last};
     }
     const std::string target(request.target().data(), request.target().size());
-    auto page = (*handler_)(target.substr(0, target.find('?')));
+    const std::size_t mark = std::min(target.find('?'), target.size());
+    auto page = (*handler_)(std::string_view(target).substr(0, mark),
+                            std::string_view(target).substr(std::min(mark + 1, target.size())));
     if (page == nullptr) {
       response.result(http::status::not_found);
       explain(response);

@@ -36,8 +36,9 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  // The page at a path ("/metrics"), at once or later; null: there is none. Must not throw.
-  using Handler = std::function<Awaited<HttpPage>(std::string_view path)>;
+  // The page at a path ("/metrics"), at once or later; null: there is none. Must not throw. `query`: what follows the
+  // question mark.
+  using Handler = std::function<Awaited<HttpPage>(std::string_view path, std::string_view query)>;
 
   // `loop` must outlive the result.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(EventLoop& loop, const HttpOptions& options,

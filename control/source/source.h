@@ -5,11 +5,13 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "control/model/objects.h"
+#include "control/source/object_report.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -81,6 +83,10 @@ class Source {
   // What is configured as this hub, before start() too: what was kept of another one is not this one's. Nothing: it
   // cannot be told at present.
   [[nodiscard]] virtual std::optional<std::string> identity() const = 0;
+  // For a hub that wants to be told what becomes of its objects: those that poll() has returned so far. Null: others.
+  [[nodiscard]] virtual std::shared_ptr<const ReportableObjects> reportable() const { return nullptr; }
+  // To be written there as far as it is not there yet; the last one counts.
+  virtual void report(std::shared_ptr<const GatewayReport> /*report*/) {}
   // One for each part; empty for a source that is read at once.
   [[nodiscard]] virtual std::vector<HubState> states() const { return {}; }
 };

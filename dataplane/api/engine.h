@@ -190,6 +190,9 @@ class Engine {
   // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. False, counted:
   // it is not sent, because too many are waiting for the worker that sends them.
   [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence) = 0;
+  // Whether peers' probes are answered, as they are at first. Where they are not, peers send elsewhere after a moment;
+  // what still comes is forwarded.
+  virtual void answer_probes(bool on) = 0;
   [[nodiscard]] virtual EngineEvents poll_events() = 0;
   // Appends the flow events since the last call, in order per worker.
   virtual void poll_flow_events(std::vector<FlowEvent>& events) = 0;

@@ -95,7 +95,9 @@ void handle_probe(Output& output, Packet& packet) noexcept {
     packet.drop(DropReason::kProbe);
     return;
   }
-  if (probe->kind == kRequest) {
+  if (probe->kind == kRequest && !output.worker.shared.answers_probes.load(std::memory_order_relaxed)) {
+    output.worker.counters.probes_left.add();
+  } else if (probe->kind == kRequest) {
     transmit(output, packet.origin.peer(), kAnswer, probe->sequence);
     output.worker.counters.probes_answered.add();
   } else {

@@ -34,6 +34,7 @@ struct SharedState {
   AdjacencyTable adjacencies;
   std::unique_ptr<FlowTable> flows;
   OutstandingProbes probes;
+  std::atomic<bool> answers_probes{true};  // of peers; control writes, workers read
   // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.
   std::function<void(const Snapshot&, const std::set<PeerId>&)> peers_moved = [](const Snapshot&,
                                                                                  const std::set<PeerId>&) {};

@@ -95,6 +95,7 @@ class Applier {
       take();
     }
     require(objects_.empty() && hub_.problems({}).empty());
+    require(hub_.reports() == nullptr || hub_.reports()->objects()->empty());
   }
 
  private:
@@ -103,10 +104,34 @@ class Applier {
   std::set<ObjectKey> objects_;
 };
 
+// Everything is refused: what is to be written about it comes to an end.
+void write_reports(ObjectReports& reports) {
+  GatewayReport report;
+  report.gateway = "east-1";
+  for (const auto& [location, object] : *reports.objects()) {
+    report.objects.push_back({location, object.generation, false, "Refused", "why"});
+    report.own = location;
+  }
+  reports.set(std::make_shared<const GatewayReport>(report));
+  ObjectReports::Clock::time_point now{};
+  for (const auto pause : {std::chrono::seconds(3), std::chrono::seconds(200)}) {
+    std::map<std::string, unsigned> writes;
+    while (auto write = reports.next(now, {})) {
+      require(!write->body.empty() && ++writes[write->location] < 100);
+      reports.postpone(*write, now + pause);
+      now += std::chrono::milliseconds(1);
+    }
+    now += pause;
+  }
+}
+
 void apply_all(ApiObjects& hub, const std::vector<WatchEvent>& events) {
   Applier applier(hub);
   for (const WatchEvent& event : events) {
     applier.event(event);
+  }
+  if (hub.reports() != nullptr) {
+    write_reports(*hub.reports());
   }
   applier.remove_all();
 }

@@ -111,10 +111,15 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
   void start(const std::shared_ptr<const ApiIdentity>& identity, const ApiRequest& request, ApiCallbacks callbacks) {
     callbacks_ = std::make_shared<const ApiCallbacks>(std::move(callbacks));
     idle_ = request.idle;
-    request_ = {http::verb::get, access_.url.path + request.target, 11};
+    request_ = {http::string_to_verb(request.method), access_.url.path + request.target, 11};
     const bool v6 = access_.url.host.find(':') != std::string::npos;
     request_.set(http::field::host, (v6 ? "[" + access_.url.host + "]" : access_.url.host) + ":" + access_.url.port);
     request_.set(http::field::accept, "application/json");
+    if (!request.content_type.empty()) {
+      request_.set(http::field::content_type, request.content_type);
+      request_.body() = request.body;
+      request_.prepare_payload();
+    }
     request_.set(http::field::user_agent, "isthmus/" ISTHMUS_VERSION);
     if (!identity->authorization.empty()) {
       request_.set(http::field::authorization, identity->authorization);
@@ -370,7 +375,7 @@ class ApiConnection::Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<Dial> dial_;
   http::request<http::empty_body> connect_request_;
   std::optional<http::response_parser<http::empty_body>> connect_parser_;
-  http::request<http::empty_body> request_;
+  http::request<http::string_body> request_;
   beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::buffer_body>> parser_;
   std::array<char, kChunkBytes> chunk_{};
@@ -391,8 +396,8 @@ void ApiConnection::open(const std::shared_ptr<const ApiIdentity>& identity) {
   ++connects_;
 }
 
-void ApiConnection::get(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request,
-                        ApiCallbacks callbacks) {
+void ApiConnection::send(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request,
+                         ApiCallbacks callbacks) {
   if (session_ && session_->reusable() && identity_version_ == identity->version) {
     session_->retry = [this, identity, request, callbacks] {
       open(identity);

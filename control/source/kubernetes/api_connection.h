@@ -31,7 +31,8 @@ struct ApiIdentity {
 };
 
 struct ApiRequest {
-  std::string target;                      // path and query, relative to the path of the server's URL
+  std::string target;  // path and query, relative to the path of the server's URL
+  std::string method = "GET", content_type = {}, body = {};
   std::chrono::milliseconds idle{60'000};  // timeout between two pieces of the response
 };
 
@@ -59,8 +60,9 @@ class ApiConnection {
   ApiConnection(const ApiConnection&) = delete;
   ApiConnection& operator=(const ApiConnection&) = delete;
 
-  // Precondition: no request is in progress. No callback is called before this returns.
-  void get(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request, ApiCallbacks callbacks);
+  // Precondition: no request is in progress. No callback is called before this returns. One that fails on a reused
+  // connection may reach the server twice: it must be the same to send it once more.
+  void send(const std::shared_ptr<const ApiIdentity>& identity, ApiRequest request, ApiCallbacks callbacks);
   // For the request in progress, from the next piece of its response on.
   void set_idle(std::chrono::milliseconds idle);
   // Cancels the request in progress without further callbacks.

@@ -12,6 +12,7 @@
 
 #include "config/yaml/tree.h"
 #include "control/model/objects.h"
+#include "control/source/kubernetes/object_reports.h"
 #include "control/source/kubernetes/reflector.h"
 
 namespace isthmus {
@@ -43,6 +44,8 @@ class ApiObjects {
     std::set<std::string> invalid;  // "namespace/name" of the objects whose current version is invalid
   };
   [[nodiscard]] virtual const Counts& counts(std::size_t resource) const = 0;
+  // Of those that a gateway tells the server what it makes of them; null: there are none.
+  [[nodiscard]] virtual ObjectReports* reports() { return nullptr; }
   // Rejected objects since the last call, a line each.
   [[nodiscard]] std::vector<std::string> take_log() { return std::exchange(log_, {}); }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <csignal>
@@ -14,10 +15,12 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <thread>
 
+#include "control/source/kubernetes/api_writer.h"
 #include "control/source/kubernetes/credentials.h"
 #include "control/source/kubernetes/reflector.h"
 
@@ -51,6 +54,9 @@ class ApiSource::Loop final : public ReflectorSink {
       reflectors_.push_back(std::make_unique<Reflector>(io_, access_, credentials_, times_, resources[i], i,
                                                         options.streaming_lists, *this));
     }
+    if (ObjectReports* reports = objects_->reports()) {
+      writer_.emplace(io_, access_, credentials_, times_, *reports);
+    }
     publish();
   }
   ~Loop() override {
@@ -58,6 +64,7 @@ class ApiSource::Loop final : public ReflectorSink {
     if (thread_.joinable()) {
       thread_.join();
     }
+    writer_.reset();
     reflectors_.clear();
     if (event_ >= 0) {
       close(event_);
@@ -98,9 +105,19 @@ class ApiSource::Loop final : public ReflectorSink {
     if (known_polled_ != known_published_) {
       known_polled_ = known_published_;
     }
+    reportable_polled_ = reportable_published_;
     return std::exchange(deltas_, {});
   }
   [[nodiscard]] bool synced() const { return synced_polled_; }
+  [[nodiscard]] const std::shared_ptr<const ReportableObjects>& reportable() const { return reportable_polled_; }
+  void report(std::shared_ptr<const GatewayReport> report) {
+    boost::asio::post(io_, [this, report = std::move(report)]() mutable {
+      if (writer_) {
+        objects_->reports()->set(std::move(report));
+        writer_->kick();
+      }
+    });
+  }
   [[nodiscard]] bool policies_listed() const { return policies_polled_; }
   // Of a kind that is read from one resource, that resource; of others (a Fleet hub's, ServiceExports) all of them.
   // What is withheld of one kind says nothing of the others.
@@ -177,11 +194,15 @@ class ApiSource::Loop final : public ReflectorSink {
       synced_published_ = synced;
       known_published_ = known_;
       policies_published_ = policies;
+      reportable_published_ = writer_ ? objects_->reports()->objects() : nullptr;
       deltas_.insert(deltas_.end(), std::make_move_iterator(deltas.begin()), std::make_move_iterator(deltas.end()));
     }
     if (wake) {
       const std::uint64_t one = 1;
       (void)!write(event_, &one, sizeof one);
+    }
+    if (writer_) {
+      writer_->kick();
     }
     schedule_flush();
   }
@@ -264,6 +285,11 @@ class ApiSource::Loop final : public ReflectorSink {
     }
     if (problems) {
       add_unlisted_problems(states, now, *problems);
+      if (writer_) {
+        auto unwritten = writer_->problems();
+        problems->insert(problems->end(), std::make_move_iterator(unwritten.begin()),
+                         std::make_move_iterator(unwritten.end()));
+      }
     }
     const std::lock_guard lock(mutex_);
     states_ = std::move(states);
@@ -347,6 +373,7 @@ class ApiSource::Loop final : public ReflectorSink {
   std::unique_ptr<ApiObjects> objects_;
   Credentials credentials_;
   std::vector<std::unique_ptr<Reflector>> reflectors_;
+  std::optional<ApiWriter> writer_;  // none: nothing is written to this server
   boost::asio::steady_timer tick_;
   bool scheduled_ = false;
   std::chrono::steady_clock::time_point scheduled_for_{};
@@ -361,6 +388,7 @@ class ApiSource::Loop final : public ReflectorSink {
   const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
   bool synced_polled_ = false, policies_polled_ = false;  // used by control, as what follows
   std::vector<Known> known_polled_;
+  std::shared_ptr<const ReportableObjects> reportable_polled_;
 
   // Shared.
   int event_ = -1;
@@ -369,6 +397,8 @@ class ApiSource::Loop final : public ReflectorSink {
   bool synced_published_ = false;       // true: with the deltas above, everything has been returned
   std::vector<Known> known_published_;  // known_ when the deltas above were taken
   bool policies_published_ = false;     // the same of what policies are made of
+  std::shared_ptr<const ReportableObjects>
+      reportable_published_;  // with the deltas above, all of them have been returned
   std::shared_ptr<const std::vector<SourceProblem>> problems_;
   std::vector<HubState> states_;
 };
@@ -426,6 +456,14 @@ std::string ApiSource::describe() const { return description_ + (loop_ ? " at " 
 std::optional<std::string> ApiSource::identity() const {
   const auto server = access();
   return server ? std::optional(description_ + " at " + server->server) : std::nullopt;
+}
+
+std::shared_ptr<const ReportableObjects> ApiSource::reportable() const { return loop_ ? loop_->reportable() : nullptr; }
+
+void ApiSource::report(std::shared_ptr<const GatewayReport> report) {
+  if (loop_) {
+    loop_->report(std::move(report));
+  }
 }
 
 std::vector<HubState> ApiSource::states() const { return loop_ ? loop_->states() : std::vector<HubState>{}; }

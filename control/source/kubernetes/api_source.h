@@ -51,6 +51,8 @@ class ApiSource : public Source {
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] std::optional<std::string> identity() const override;
   [[nodiscard]] std::vector<HubState> states() const override;
+  [[nodiscard]] std::shared_ptr<const ReportableObjects> reportable() const override;
+  void report(std::shared_ptr<const GatewayReport> report) override;
 
  private:
   class Loop;

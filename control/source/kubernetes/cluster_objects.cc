@@ -16,6 +16,13 @@ bool same_value(const std::shared_ptr<const ObjectValue>& a, const std::shared_p
   return a == b || (a && b && *a == *b);
 }
 
+// Our own kinds, and policies.
+bool is_reported(ObjectKind kind) {
+  return kind == ObjectKind::kCluster || kind == ObjectKind::kGateway || kind == ObjectKind::kProfile ||
+         kind == ObjectKind::kNetworkPolicy || kind == ObjectKind::kCiliumPolicy ||
+         kind == ObjectKind::kClusterwidePolicy;
+}
+
 // Whether a ServiceExport of Azure Fleet is valid and free of conflict according to its conditions. An export of weight
 // 0 is withdrawn although its conditions remain.
 bool is_fleet_export_accepted(const YamlNode& object) {
@@ -181,6 +188,11 @@ void ClusterObjects::put(std::size_t resource, const std::string& version, const
   Entry& entry = entries_[key];
   entry.generation = resource_states_[resource].generation;
   entry.location = object_url(options_.server, resources_[resource], version, object);
+  if (is_reported(kind.kind)) {
+    const ApiObjectName name{entry.location, entry.location.substr(options_.server.size()), version,
+                             resources_[resource].kind, resources_[resource].plural};
+    reports_.put(name, key.object, object);
+  }
   accept(resource, key, entry, std::move(document));
 }
 
@@ -250,6 +262,7 @@ ClusterObjects::Entries::iterator ClusterObjects::erase(std::size_t resource, En
   counts.objects -= at->second.value ? 1 : 0;
   counts.invalid.erase(qualified_name(at->first.object));
   with_errors_.erase(at->first);
+  reports_.erase(at->second.location);
   record_import(at->first, at->second.value, false);
   touch(at->first.object);
   if (at->first.object.kind == ObjectKind::kSlice) {

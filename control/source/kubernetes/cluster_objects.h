@@ -41,6 +41,7 @@ class ClusterObjects final : public ApiObjects {
   [[nodiscard]] std::vector<ObjectDelta> take_deltas(Clock::time_point now) override;
   [[nodiscard]] std::vector<SourceProblem> problems(WallClock::time_point now) const override;
   [[nodiscard]] const Counts& counts(std::size_t resource) const override { return resource_states_[resource].counts; }
+  [[nodiscard]] ObjectReports* reports() override { return &reports_; }
 
  private:
   using Value = std::shared_ptr<const ObjectValue>;
@@ -101,6 +102,7 @@ class ClusterObjects final : public ApiObjects {
   std::set<ManifestKey> with_errors_;
   std::set<ObjectKey> touched_;
   std::map<ObjectKey, Value> published_;
+  ObjectReports reports_;
 };
 
 }  // namespace isthmus

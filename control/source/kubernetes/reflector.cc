@@ -105,9 +105,12 @@ void Reflector::send(const Credentials::Identity& identity) {
   frames_ = JsonFrames();
   received_ = false;
   started_at_ = std::chrono::steady_clock::now();
-  connection_.get(identity, {target(), phase_ == Phase::kWatch ? times_.watch_idle : times_.list_idle},
-                  {[this](const ApiHead& head) { on_head(head); }, [this](std::string_view bytes) { on_body(bytes); },
-                   [this](const ApiOutcome& end) { on_end(end); }});
+  ApiRequest request;
+  request.target = target();
+  request.idle = phase_ == Phase::kWatch ? times_.watch_idle : times_.list_idle;
+  connection_.send(identity, std::move(request),
+                   {[this](const ApiHead& head) { on_head(head); }, [this](std::string_view bytes) { on_body(bytes); },
+                    [this](const ApiOutcome& end) { on_end(end); }});
 }
 
 void Reflector::on_head(const ApiHead& head) {

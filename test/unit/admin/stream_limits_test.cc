@@ -114,7 +114,7 @@ class StreamLimitsTest : public AdminSocketFixture {
     http.address = *IpAddress::parse("127.0.0.1");
     http.limits.request_time = options_.limits.request_time;
     http.limits.idle_time = options_.limits.idle_time;
-    auto metrics = HttpServer::listen(thread_.loop(), http, [](std::string_view) {
+    auto metrics = HttpServer::listen(thread_.loop(), http, [](std::string_view, std::string_view) {
       return page_of(HttpPage{"text/plain", "x"});
     });
     ASSERT_TRUE(metrics.ok()) << metrics.error().text();

@@ -21,15 +21,19 @@ class HttpServerTest : public ::testing::Test {
     serve();
   }
   void serve() {
-    auto server = HttpServer::listen(thread_.loop(), options_, [this](std::string_view path) -> Awaited<HttpPage> {
-      if (path == "/metrics") {
-        return page_of(HttpPage{"text/plain", "up 1\n"});
-      }
-      if (path == "/big") {
-        return page_of(HttpPage{"text/plain", std::string(std::size_t{8} << 20, 'x')});
-      }
-      return path == "/later" ? later_ : nullptr;
-    });
+    auto server = HttpServer::listen(thread_.loop(), options_,
+                                     [this](std::string_view path, std::string_view query) -> Awaited<HttpPage> {
+                                       if (path == "/metrics") {
+                                         return page_of(HttpPage{"text/plain", "up 1\n"});
+                                       }
+                                       if (path == "/query") {
+                                         return page_of(HttpPage{"text/plain", std::string(query)});
+                                       }
+                                       if (path == "/big") {
+                                         return page_of(HttpPage{"text/plain", std::string(std::size_t{8} << 20, 'x')});
+                                       }
+                                       return path == "/later" ? later_ : nullptr;
+                                     });
     ASSERT_TRUE(server.ok()) << server.error().text();
     server_ = std::move(*server);
     thread_.start();
@@ -167,7 +171,8 @@ TEST_F(HttpServerTest, TheIdlestClientIsEvicted) {
 TEST_F(HttpServerTest, ATakenPortIsAnErrorWithAFix) {
   HttpOptions same = options_;
   same.port = server_->port();
-  const auto second = HttpServer::listen(thread_.loop(), same, [](std::string_view) { return nullptr; });
+  const auto second =
+      HttpServer::listen(thread_.loop(), same, [](std::string_view, std::string_view) { return nullptr; });
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().fix.find("metrics.port"), std::string::npos);
 }
@@ -175,7 +180,8 @@ TEST_F(HttpServerTest, ATakenPortIsAnErrorWithAFix) {
 TEST_F(HttpServerTest, ServesIpv6Too) {
   stop();
   options_.address = *IpAddress::parse("::1");
-  auto server = HttpServer::listen(thread_.loop(), options_, [](std::string_view) { return nullptr; });
+  auto server =
+      HttpServer::listen(thread_.loop(), options_, [](std::string_view, std::string_view) { return nullptr; });
   ASSERT_TRUE(server.ok()) << server.error().text();
   EXPECT_NE((*server)->port().value(), 0);
 }
