@@ -23,7 +23,7 @@ constexpr const char* kFooter =
   isthmus policy trace --from west/shop/web-1 --to shop/cart-0 --port 8080/tcp
   isthmus connections -s east-1 --service web    of one service, of the gateway named east-1
   isthmus services -o json | jq .frontends       for programs
-  isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24
+  isthmus allocate shop/web --kubeconfig ~/.kube/config --pool 10.200.0.0/24
 
 Exit codes:
   0  done
@@ -50,11 +50,17 @@ rather than routed around the tunnel; settled flows that are handed down go on f
 Exit codes: 0 stopped by a signal, 1 could not start or continue, 2 the configuration cannot be used.)";
 
 constexpr const char* kAllocateFooter =
-    R"(Takes the lowest free address of each pool and writes a ServiceImport with them into the hub folder: one pool per
-family. Running it again for the same service changes nothing and prints the same addresses. A claim never moves.
+    R"(Takes the lowest free address of each pool, one pool per family, and writes it into the hub: a ServiceImport in a
+folder, the annotation isthmus.io/vip of the Service at an API server. Running it again for the same service changes
+nothing and prints the same addresses. A claim never moves. Two that run at once never give one address to two services
+of one hub; API servers do not know of each other's claims: give each cluster pools of its own.
 
-Example:
-  isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120)";
+At an API server it needs list on services, and on clusters and gateways of isthmus.io and serviceimports of
+multicluster.x-k8s.io where these are installed; patch on services; without --pool, list on crossclusternetworkprofiles.
+
+Examples:
+  isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120
+  isthmus allocate shop/web --kubeconfig ~/.kube/config --cluster east --dry-run)";
 
 constexpr std::uint64_t kDefaultDrainMs = 5000;
 constexpr const char* kDrainFooter =
@@ -297,16 +303,29 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
 }
 
 void add_allocate(CLI::App& app, ParsedOptions& parsed) {
-  CLI::App* sub = app.add_subcommand("allocate", "Give a service its VIPs: write a claim into a file hub");
+  CLI::App* sub = app.add_subcommand("allocate", "Give a service its VIPs: write a claim into a hub");
   AllocateOptions& options = parsed.line.allocate;
   sub->add_option("SERVICE", options.service, "The service, as NAMESPACE/NAME")->required()->type_name("");
-  sub->add_option("--hub", options.hub, "The hub folder")->required()->type_name("DIR");
-  sub->add_option("--cluster", options.cluster, "The cluster in whose folder the claim is written")
-      ->required()
-      ->type_name("NAME");
-  sub->add_option("--pool", options.pools, "Prefix to take an address from; once per family")
-      ->required()
-      ->type_name("CIDR");
+  CLI::Option_group* where = sub->add_option_group("Hub");
+  CLI::Option* folder = where->add_option("--hub", options.hub, "The hub folder")->type_name("DIR");
+  CLI::Option* server =
+      where
+          ->add_option("--kubeconfig", options.kubeconfig,
+                       "The cluster's API server: a kubeconfig, or in-cluster for the pod's service account")
+          ->type_name("FILE");
+  where->require_option(1);
+  sub->add_option("--context", options.context, "Of the kubeconfig; default: its current one")
+      ->type_name("NAME")
+      ->needs(server);
+  CLI::Option* cluster =
+      sub->add_option("--cluster", options.cluster, "The cluster that the service is of")->type_name("NAME");
+  CLI::Option* pool =
+      sub->add_option("--pool", options.pools,
+                      "Prefix to take an address from; once per family. Default, with --kubeconfig: the vipPools that "
+                      "profiles there give to the cluster by name")
+          ->type_name("CIDR");
+  folder->needs(cluster)->needs(pool);
+  sub->add_flag("--dry-run", options.dry_run, "Say what would be claimed; claim nothing")->needs(server);
   sub->footer(kAllocateFooter);
   sub->callback([&parsed] { parsed.line.verb = Verb::kAllocate; });
 }

@@ -14,9 +14,12 @@ namespace isthmus {
 enum class Verb : std::uint8_t { kRun, kQuery, kAllocate, kConfigCheck, kConfigInit, kDoctor, kCleanup, kVersion };
 
 struct AllocateOptions {
-  std::string service;  // namespace/name
-  std::string hub, cluster;
+  std::string service;              // namespace/name
+  std::string hub;                  // a folder; empty: an API server
+  std::string kubeconfig, context;  // of the API server
+  std::string cluster;
   std::vector<std::string> pools;
+  bool dry_run = false;
 };
 
 struct ConfigInitOptions {

@@ -1,21 +1,20 @@
-// Claims of VIPs in a file hub: finds a free address and writes it to the hub as a ServiceImport. The only code that
-// writes to a hub; called by `isthmus allocate`. Thread: any, no shared state; a lock file in the hub's folder keeps
-// processes apart. Blocks on the disk, and for at most `lock_timeout` on the lock.
+// Claims of VIPs in a file hub: finds a free address and writes it to the hub as a ServiceImport. Called by `isthmus
+// allocate`. Thread: any, no shared state; a lock file in the hub's folder keeps processes apart. Blocks on the disk,
+// and for at most `lock_timeout` on the lock.
 #pragma once
 
 #include <chrono>
 #include <string>
 #include <vector>
 
+#include "control/source/file/vip_claims.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
 
-struct ClaimRequest {
-  std::string hub;            // the folder
-  std::string cluster;        // the claim is written to the manifests of this cluster
-  std::string ns, name;       // of the Service
-  std::vector<Prefix> pools;  // tried in order; one address is claimed in each of their families
+// The claim is written to the manifests of its cluster.
+struct ClaimRequest : VipRequest {
+  std::string hub;  // the folder
   std::chrono::milliseconds lock_timeout{5000};
 };
 

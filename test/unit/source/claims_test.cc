@@ -74,7 +74,7 @@ spec: {ports: [{name: http, port: 80}, {name: quic, port: 443, protocol: UDP}]}
     hub_.make("clusters/west");
   }
   Result<Claim> claim(const std::string& name, std::vector<const char*> pools, const std::string& cluster = "east") {
-    ClaimRequest request{hub_.path(), cluster, "shop", name, {}, lock_timeout_};
+    ClaimRequest request{{cluster, "shop", name, {}}, hub_.path(), lock_timeout_};
     for (const char* pool : pools) {
       request.pools.push_back(*Prefix::parse(pool));
     }
@@ -231,14 +231,14 @@ TEST_F(Claims, InvalidRequestsAreRejected) {
   EXPECT_THAT(claimed("cart", {"10.200.0.0/24"}, "../east"), HasSubstr("is not the name of a cluster"));
   EXPECT_THAT(claimed("cart", {}), HasSubstr("no address pool"));
   EXPECT_FALSE(
-      allocate_vip({hub_.path("nowhere"), "east", "shop", "cart", {*Prefix::parse("10.200.0.0/24")}, lock_timeout_})
+      allocate_vip({{"east", "shop", "cart", {*Prefix::parse("10.200.0.0/24")}}, hub_.path("nowhere"), lock_timeout_})
           .ok());
 }
 
 TEST_F(Claims, AmbiguousNamesGetSeparateFiles) {
   const auto pool = *Prefix::parse("10.200.0.0/24");
-  const auto first = allocate_vip({hub_.path(), "east", "a-b", "c", {pool}, lock_timeout_});
-  const auto second = allocate_vip({hub_.path(), "east", "a", "b-c", {pool}, lock_timeout_});
+  const auto first = allocate_vip({{"east", "a-b", "c", {pool}}, hub_.path(), lock_timeout_});
+  const auto second = allocate_vip({{"east", "a", "b-c", {pool}}, hub_.path(), lock_timeout_});
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_NE(first->file, second->file);
   EXPECT_NE(first->addresses, second->addresses);

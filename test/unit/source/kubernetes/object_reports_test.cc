@@ -150,9 +150,9 @@ TEST(ObjectReports, TheFirstGatewayWritesForAllAndTheNextWhereItDoesNot) {
   second.see();
   EXPECT_EQ(second.settle(), std::vector{What::kEntry});
   second.see();
-  second.pass(seconds(4));
+  second.pass(seconds(2));
   EXPECT_FALSE(second.next());
-  second.pass(seconds(6));
+  second.pass(seconds(3));
   EXPECT_EQ(second.settle(), std::vector{What::kSummary});
   const json summary = accepted_of(served.object["status"]["conditions"]);
   EXPECT_EQ(summary["status"], "False");
