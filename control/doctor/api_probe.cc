@@ -51,15 +51,15 @@ class ServerProbe {
         io_.stop();
         return;
       }
-      connection_.get(*identity, {target, kServerTime},
-                      {[this](const ApiHead& head) { answer_.status = head.status; },
-                       [this](std::string_view piece) {
-                         answer_.body += piece.substr(0, kMostAnswer - std::min(kMostAnswer, answer_.body.size()));
-                       },
-                       [this](const ApiOutcome& outcome) {
-                         answer_.error = outcome.complete ? "" : outcome.error;
-                         io_.stop();
-                       }});
+      connection_.send(*identity, {target, kServerTime},
+                       {[this](const ApiHead& head) { answer_.status = head.status; },
+                        [this](std::string_view piece) {
+                          answer_.body += piece.substr(0, kMostAnswer - std::min(kMostAnswer, answer_.body.size()));
+                        },
+                        [this](const ApiOutcome& outcome) {
+                          answer_.error = outcome.complete ? "" : outcome.error;
+                          io_.stop();
+                        }});
     });
     if (answer_.error.empty()) {
       io_.restart();

@@ -31,9 +31,9 @@ struct ApiIdentity {
 };
 
 struct ApiRequest {
-  std::string target;  // path and query, relative to the path of the server's URL
-  std::string method = "GET", content_type = {}, body = {};
+  std::string target;                      // path and query, relative to the path of the server's URL
   std::chrono::milliseconds idle{60'000};  // timeout between two pieces of the response
+  std::string method = "GET", content_type = {}, body = {};
 };
 
 struct ApiHead {
