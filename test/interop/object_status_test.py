@@ -107,7 +107,8 @@ class ObjectStatus(unittest.TestCase):
         table = self.fleet.kubectl("get", "igw")
         row = next(line for line in table.splitlines() if line.startswith("east-1 "))
         self.assertRegex(row, r"^east-1 +east +192\.0\.1\.1 +True +True +Accepted +\S+ +\d+ ")
-        self.assertRegex(self.fleet.kubectl("get", "isthmus"), r"gateway\S*/lost +nowhere +192\.0\.2\.9 +False +Refused ")
+        self.assertRegex(self.fleet.kubectl("get", "isthmus"),
+                         r"gateway\S*/lost +nowhere +192\.0\.2\.9 +False +Refused ")
 
     def test_nothing_is_written_where_nothing_has_changed_and_a_change_is(self):
         self.wait_summary("crossclusternetworkprofile", "fleet", ("True", "Accepted"))

@@ -118,6 +118,7 @@ state: {{directory: {self.folder}, last_known_directory: {self.folder}/known-{na
 
     def page(self, number, path):
         """(HTTP status, body) of a page of gateway `number`."""
-        text = self.spaces[number - 1].run(["curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:9979{path}"]).stdout
+        text = self.spaces[number - 1].run(
+            ["curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:9979{path}"]).stdout
         body, _, status = text.rpartition("\n")
         return int(status), body
