@@ -40,6 +40,7 @@ std::vector<HealthCheck> Gateway::ready_checks() const {
 std::vector<HealthCheck> Gateway::live_checks() const {
   const bool stuck = take_due_ && EventLoop::Clock::now() - turn_asked_ > kLongestTurn;
   return {{"loop", ""},
+          {"workers", problems_.first("polling").value_or("")},
           {"turns", stuck ? "model and compiler have been at work for more than 5 minutes without an end" : ""}};
 }
 
