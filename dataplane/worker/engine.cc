@@ -197,9 +197,7 @@ class EngineImplementation final : public Engine {
     probes_refused_ += sent ? 0 : 1;
     return sent;
   }
-
   void answer_probes(bool on) override { shared_.answers_probes.store(on, std::memory_order_relaxed); }
-
   EngineEvents poll_events() override {
     std::uint64_t wakeups = 0;
     [[maybe_unused]] const auto got = read(event_fd_, &wakeups, sizeof wakeups);
