@@ -26,6 +26,8 @@ def hashes(paths):
 
 @unittest.skipUnless(shutil.which("dpkg-buildpackage"), "dpkg-dev is not installed")
 class Built(unittest.TestCase):
+    timeout = 2400  # the product is built three times, once at least without the compiler's cache
+
     def test_two_builds_from_two_clones_are_equal(self):
         made = []
         with tempfile.TemporaryDirectory(prefix="isthmus-clones-", dir="/var/tmp") as work:
