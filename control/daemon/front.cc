@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -33,7 +35,22 @@ namespace {
 // How long the gateway may take to answer a signal that ends it, or to leave a core dump; then it hangs.
 constexpr auto kEnd = std::chrono::seconds(60);
 constexpr auto kAbort = std::chrono::seconds(10);
+// How long it may take to end once the time for which it goes on is up.
+constexpr auto kOverdue = std::chrono::seconds(20);
 using Clock = std::chrono::steady_clock;
+
+// The kernel ends this process then, even one that has been stopped.
+void end_for_certain_in(std::chrono::seconds time) {
+  timer_t timer{};
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGKILL;
+  itimerspec once{};
+  once.it_value.tv_sec = time.count();
+  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) == 0) {
+    ::timer_settime(timer, 0, &once, nullptr);
+  }
+}
 
 [[nodiscard]] int milliseconds_until(const std::optional<Clock::time_point>& time) {
   const auto left = time ? std::chrono::ceil<std::chrono::milliseconds>(*time - Clock::now()).count() : -1;
@@ -117,6 +134,10 @@ Status Front::start() {
     ::close(taken);
   }
   inherit_watchdog(in_front);
+  // One that has lost the process in front cannot be told anything, and would feed the watchdog of its successor.
+  if (gateway == 0 && (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != in_front)) {
+    ::_exit(EXIT_FAILURE);
+  }
   pipe_ = ends[1];
   if (gateway < 0) {
     return Error{std::string("cannot make a process for the gateway: ") + std::strerror(error), "handover.wait",
@@ -125,8 +146,10 @@ Status Front::start() {
   return Ok{};
 }
 
-void Front::goes_on() {
+void Front::goes_on(std::chrono::milliseconds time) {
   if (pipe_ >= 0) {
+    end_for_certain_in(std::chrono::ceil<std::chrono::seconds>(time) + kOverdue);
+    ::prctl(PR_SET_PDEATHSIG, 0);
     const char word = 1;
     static_cast<void>(::write(pipe_, &word, 1) == 1);
   }

@@ -4,9 +4,12 @@
 //
 // Life cycle: start() forks. In front it never returns: it passes signals on, and exits as the gateway does. SIGABRT,
 // with which a service manager ends what its watchdog finds stuck, ends the gateway for certain, as do SIGTERM and
-// SIGINT where it does not answer.
-// Behind it the gateway says goes_on() when it does not end. Thread: the main thread, before any other exists.
+// SIGINT where it does not answer. Its own end without a word, such as SIGKILL, is the gateway's as well.
+// Behind it the gateway says goes_on() when it does not end, and ends for certain some time after it said it would.
+// Thread: the main thread, before any other exists.
 #pragma once
+
+#include <chrono>
 
 #include "dataplane/api/types.h"
 
@@ -21,8 +24,8 @@ class Front {
 
   // Error: no process can be made; nothing has changed.
   [[nodiscard]] Status start();
-  // Ends the process in front; nothing where there is none.
-  void goes_on();
+  // Ends the process in front, for the gateway goes on for `time`; nothing where there is none.
+  void goes_on(std::chrono::milliseconds time);
 
  private:
   int pipe_ = -1;

@@ -136,8 +136,9 @@ void Gateway::end() {
   }
   told_ = true;
   spdlog::info("forwarding on for {} ms, or until a successor takes over", config_.handover_wait_ms);
-  loop_.set_timer(end_timer_, EventLoop::Clock::now() + std::chrono::milliseconds(config_.handover_wait_ms));
-  front_.goes_on();
+  const std::chrono::milliseconds time(config_.handover_wait_ms);
+  loop_.set_timer(end_timer_, EventLoop::Clock::now() + time);
+  front_.goes_on(time);
 }
 
 // It stays until it is ended, if it was not told to end before: whoever keeps it running would start it anew, and take

@@ -272,6 +272,21 @@ class ServiceManager(Restarted, FleetCase):
         self.gateway.start()
         self.fleet.wait_peers()
 
+    def test_none_is_left_without_the_process_in_front(self):
+        behind, = children(self.gateway.daemon.pid)
+        self.gateway.daemon.kill()
+        wait_until(lambda: not os.path.exists(f"/proc/{behind}"), what="it ends with the process in front")
+        self.gateway.start()
+        self.fleet.wait_peers()
+
+    def test_one_that_hangs_while_it_goes_on_is_not_in_the_way_for_ever(self):
+        behind = self.stop()
+        os.kill(behind, signal.SIGSTOP)
+        wait_until(lambda: not os.path.exists(f"/proc/{behind}"), timeout=40, what="it is ended")
+        self.gateway.start()
+        self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
+        self.fleet.wait_peers()
+
 
 if __name__ == "__main__":
     unittest.main()
