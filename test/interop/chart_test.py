@@ -59,6 +59,7 @@ SETS = {"all": ALL, "privileged": EAST | {"securityContext": {"privileged": True
         "one KVStoreMesh hub": {"config": {"gateway": {"cluster": "east", "cluster_id": 1}, "hub": {
             "kubernetes": None, "etcd": {"kvstoremesh": "/var/lib/cilium/clustermesh/east"}}}},
         "the chart's README": yaml.safe_load(block("chart-values"))}
+SURGE = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}}
 # What must be refused → words of the message.
 WRONG = {
     "no cluster": ({}, "config.gateway.cluster is needed"),
@@ -74,6 +75,15 @@ WRONG = {
     "metrics that nobody reaches": ({"metrics": {"service": True}}, "set config.metrics.address"),
     "a class of Kubernetes' own": ({"priorityClass": {"create": True}}, "needs a priorityClass.name of your own"),
     "a namespace that exists": ({"namespace": {"create": True}}, "is not for kube-system"),
+    "what rights, probes and mounts follow from, for one gateway": (
+        {"config": {"gateways": {"a": {"metrics": {"port": 9980}}}}}, "'metrics' not allowed"),
+    "an update that Kubernetes has not": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}},
+                                          "maxUnavailable has to be 0"),
+    "a name that no Service can have": ({"fullnameOverride": "isthmus.gateway"}, "/fullnameOverride"),
+    "a kubeconfig among the configuration": (
+        {"config": {"hub": {"kubernetes": {"fleet": "/etc/isthmus/kubeconfig"}}}}, "config.hub.kubernetes.fleet"),
+    "a ClusterMesh among the configuration": (
+        {"config": {"hub": {"etcd": {"clusters": "/etc/isthmus"}}}}, "config.hub.etcd"),
     "an account without a name": ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
 }
 
@@ -145,6 +155,38 @@ class Rendered(ChartCase):
                               text=True, check=False, env={**os.environ, "HELM": self.helm_program})
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def daemon_set_of(self, values):
+        objects = yaml.safe_load_all(self.template(merged(EAST, values)).stdout)
+        return next(one["spec"] for one in objects if one and one["kind"] == "DaemonSet")
+
+    def test_no_node_waits_for_one_that_has_cleaned_up(self):
+        """A pod that has ended is never ready, and counts as one that is unavailable."""
+        spec = self.daemon_set_of({"cleanup": True, **SURGE})
+        self.assertEqual(spec["updateStrategy"], {"type": "RollingUpdate", "rollingUpdate": {
+            "maxSurge": 0, "maxUnavailable": "100%"}})
+        self.assertEqual(spec["minReadySeconds"], 0)
+
+    def test_a_pod_drains_its_own_gateway_alone(self):
+        """With a surge, its successor has the socket when it ends."""
+        def hook(values):
+            lifecycle = self.daemon_set_of(values)["template"]["spec"]["containers"][0].get("lifecycle")
+            return lifecycle and lifecycle["preStop"]["exec"]["command"]
+        self.assertEqual(hook({}), ["isthmus", "drain"])
+        self.assertIsNone(hook(SURGE))
+        socket = "/run/isthmus/gateway.sock"
+        self.assertEqual(hook({"config": {"admin": {"socket": socket}}}), ["isthmus", "drain", "--socket", socket])
+
+    def test_a_hub_folder_is_the_nodes(self):
+        def mounts(values):
+            pod = self.daemon_set_of(values)["template"]["spec"]
+            paths = {one["name"]: one.get("hostPath", {}).get("path") for one in pod["volumes"]}
+            return {one["mountPath"]: paths[one["name"]] for one in pod["containers"][0]["volumeMounts"]}
+        config = {"hub": {"kubernetes": None, "file": {"path": "/srv/hub"}}}
+        self.assertEqual(mounts({"config": config})["/srv/hub"], "/srv/hub")
+        more = {"extraVolumes": [{"name": "more", "emptyDir": {}}],
+                "extraVolumeMounts": [{"name": "more", "mountPath": "/srv"}]}
+        self.assertNotIn("/srv/hub", mounts({"config": config, **more}))
+
     def test_rights_follow_from_the_hubs(self):
         def kinds(values):
             return [one["kind"] for one in yaml.safe_load_all(self.template(values).stdout) if one]
@@ -204,6 +246,16 @@ class OnAnApiServer(ChartCase):
                 self.kubectl("apply", "--server-side", "--validate=strict", "--filename", path)
                 if not path.endswith("crds.yaml"):
                     self.kubectl("delete", "--wait=false", "--filename", path)
+
+    def test_the_server_takes_the_names_of_a_long_release(self):
+        path = os.path.join(self.folder, "long.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.helm("template", "gateways.of-a-cluster-that-is-named-as-its-region", CHART,
+                                 "--namespace", "kube-system", "--values", self.values(merged(EAST, {
+                                     "config": {"metrics": {"address": "0.0.0.0"}},
+                                     "metrics": {"service": True}}))).stdout)
+        self.kubectl("apply", "--server-side", "--validate=strict", "--filename", path)
+        self.kubectl("delete", "--wait=false", "--filename", path)
 
     def run_commands(self, text):
         """Commands of packaging/README.md, as a user runs them."""
