@@ -96,6 +96,8 @@ class ObjectStatus(unittest.TestCase):
                                      ("crossclusternetworkprofile", "fleet", ("True", "Accepted"))):
             if expected:
                 self.wait_summary(kind, name, expected)
+        self.wait(lambda: any(self.summary("cluster", name) == ("False", "Refused") for name in ("west", "twin")) and
+                  self.summary("gateway", "west-1") is not None, "what becomes of the other cluster")
         refused = next(name for name in ("west", "twin") if self.summary("cluster", name) == ("False", "Refused"))
         message = condition(self.status("cluster", refused)["conditions"])["message"]
         self.assertIn("id 2", message)
