@@ -27,7 +27,7 @@ PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 
 
 def earlier(package, folder):
-    """The same package with a lower version."""
+    """The same package with a lower version and another unit."""
     tree = os.path.join(folder, "earlier")
     run(["dpkg-deb", "--raw-extract", package, tree])
     control = os.path.join(tree, "DEBIAN", "control")
@@ -35,6 +35,7 @@ def earlier(package, folder):
         text = file.read()
     with open(control, "w", encoding="utf-8") as file:
         file.write(text.replace("\nVersion: ", "\nVersion: 0.0.1~before"))
+    run(["sed", "-i", "s/^WatchdogSec=.*/WatchdogSec=29/", os.path.join(tree, "lib/systemd/system/isthmus.service")])
     made = os.path.join(folder, "isthmus-earlier.deb")
     run(["dpkg-deb", "--root-owner-group", "--build", tree, made])
     return made
@@ -147,6 +148,16 @@ class PackageLife(FleetCase):
         self.assertEqual(self.inside("cat /etc/isthmus/gateway.yaml"), configuration)
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
         self.assertNotIn("before", self.inside("dpkg-query -W -f '${Version}' isthmus"))
+        self.assertEqual(self.inside("systemctl show -P WatchdogUSec isthmus.service"), "30s")
+
+    def test_ca_an_upgrade_ends_no_gateway_whose_configuration_is_refused(self):
+        before = self.gateway.pid
+        configuration = self.inside("cat /etc/isthmus/gateway.yaml") + "\n"
+        self.debian.write("/etc/isthmus/gateway.yaml", configuration + "nonsense: 1\n")
+        said = self.debian.run("dpkg -i --force-confold /root/isthmus.deb 2>&1").stdout
+        self.debian.write("/etc/isthmus/gateway.yaml", configuration)
+        self.assertIn("isthmus.service is not restarted", said)
+        self.assertEqual((self.inside("systemctl is-active isthmus.service"), self.gateway.pid), ("active", before))
 
     def test_d_after_a_crash_it_is_started_again(self):
         before = self.gateway.pid
@@ -195,7 +206,7 @@ class PackageLife(FleetCase):
             return file.read()
 
     def test_g_remove_leaves_nothing_but_state_and_configuration(self):
-        self.inside("touch /var/lib/isthmus/kept")
+        self.inside("touch /var/lib/isthmus/kept; systemctl enable isthmus@other.service")
         self.inside("apt-get remove -y isthmus")
         left = {"processes": self.debian.run("pgrep -x isthmus", check=False).stdout,
                 "pins": self.inside("ls /sys/fs/bpf | grep -v debug || true"),
@@ -211,7 +222,12 @@ class PackageLife(FleetCase):
         self.assertTrue(os.path.exists(self.debian.seen("/etc/isthmus/gateway.yaml")))
 
     def test_h_purge_leaves_nothing(self):
-        self.inside("umount /var/lib/isthmus/hub; apt-get purge -y isthmus")
+        folder = "/var/lib/isthmus"
+        self.inside(f"umount {folder}/hub; mkdir {folder}/mount; mount -t tmpfs tmpfs {folder}/mount; "
+                    f"touch {folder}/mount/theirs; apt-get purge -y isthmus")
+        self.assertEqual(self.inside(f"find {folder} | sort").split(),
+                         [folder, f"{folder}/mount", f"{folder}/mount/theirs"])
+        self.inside(f"umount {folder}/mount; rmdir {folder}/mount {folder}")
         self.assertEqual(self.inside("find / -xdev -name '*isthmus*' -not -path '/root/*' -not -path '/proc/*' "
                                      "-not -path '/var/log/*' -not -path '/etc/systemd/system/bpf*'"), "")
 
