@@ -168,13 +168,15 @@ class Rendered(ChartCase):
 
     def test_a_pod_drains_its_own_gateway_alone(self):
         """With a surge, its successor has the socket when it ends."""
-        def hook(values):
-            lifecycle = self.daemon_set_of(values)["template"]["spec"]["containers"][0].get("lifecycle")
-            return lifecycle and lifecycle["preStop"]["exec"]["command"]
-        self.assertEqual(hook({}), ["isthmus", "drain"])
-        self.assertIsNone(hook(SURGE))
-        socket = "/run/isthmus/gateway.sock"
-        self.assertEqual(hook({"config": {"admin": {"socket": socket}}}), ["isthmus", "drain", "--socket", socket])
+        def container(values):
+            return self.daemon_set_of(values)["template"]["spec"]["containers"][0]
+
+        def socket(values):
+            return next(one["value"] for one in container(values)["env"] if one["name"] == "ISTHMUS_SOCKET")
+        self.assertEqual(container({})["lifecycle"]["preStop"]["exec"]["command"], ["isthmus", "drain"])
+        self.assertNotIn("lifecycle", container(SURGE))
+        self.assertEqual(socket({}), "/run/isthmus/$(ISTHMUS_NAME).sock")
+        self.assertEqual(socket({"config": {"admin": {"socket": "/run/isthmus/a.sock"}}}), "/run/isthmus/a.sock")
 
     def test_a_hub_folder_is_the_nodes(self):
         def mounts(values):

@@ -5,6 +5,7 @@ folder of an image. The node is a network namespace and a folder; the rest of th
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -107,7 +108,7 @@ class NodePod:
         values = {"PATH": "/usr/bin", **dict(pair.split("=", 1) for pair in self.defaults.get("Env", []))}
         for entry in self.container.get("env", []):
             if "value" in entry:
-                values[entry["name"]] = entry["value"]
+                values[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda at: values.get(at[1], at[0]), entry["value"])
             elif entry["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName":
                 values[entry["name"]] = self.node.name
         if self.account:

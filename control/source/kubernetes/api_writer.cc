@@ -16,6 +16,8 @@ constexpr auto kPace = milliseconds(200);  // between two requests: as a client 
 constexpr auto kConflict = milliseconds(3000);
 constexpr std::size_t kMaxBody = 4U << 20;
 
+bool contains(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
+
 }  // namespace
 
 ApiWriter::ApiWriter(boost::asio::io_context& io, const ApiAccess& access, Credentials& credentials,
@@ -71,6 +73,9 @@ void ApiWriter::on_end(const ApiOutcome& end) {
   const auto now = ObjectReports::Clock::now();
   const bool exists = status_ == 409 && write_->what == ApiWrite::What::kEvent;  // another gateway has written it
   if (status_ == 0 || status_ == 429 || status_ >= 500) {
+    if (status_ >= 500) {
+      reports_.postpone(*write_, now + times_.backoff_max);  // it may be of this object: others have their turn
+    }
     write_.reset();
     back_off();
     return;
@@ -97,13 +102,18 @@ void ApiWriter::on_end(const ApiOutcome& end) {
 
 void ApiWriter::on_refusal(std::chrono::steady_clock::time_point now) {
   const std::string said = status_message(body_);
-  if (status_ == 403) {
+  // An Event is refused, too, by what decides after the rights: in a namespace that is being deleted.
+  const bool no_right = status_ == 403 && (write_->what != ApiWrite::What::kEvent || contains(said, " cannot "));
+  if (status_ == 403 && !no_right) {
+    reports_.refuse(*write_, now + times_.unavailable);
+  } else if (no_right) {
     missing_[write_->right] = said;
     reports_.refuse(*write_, now + times_.unavailable);
   } else if (status_ == 404 && write_->what == ApiWrite::What::kEvent) {
     reports_.refuse(*write_, now + times_.unavailable);  // no such API, or a namespace that is being deleted
   } else {
     if (status_ != 404) {
+      std::erase_if(failed_, [this](const auto& each) { return !reports_.has(each.first); });
       failed_[write_->location] = "HTTP " + std::to_string(status_) + ": " + said;
     }
     reports_.postpone(*write_, now + times_.unavailable);
@@ -142,6 +152,9 @@ std::vector<SourceProblem> ApiWriter::problems() const {
                         std::nullopt});
   }
   for (const auto& [location, said] : failed_) {
+    if (!reports_.has(location)) {
+      continue;  // deleted since then
+    }
     problems.push_back({{location, 0},
                         "what this gateway makes of it cannot be written: " + said,
                         "install the custom resource definitions of this version",

@@ -49,6 +49,10 @@ std::string cut(std::string text, std::size_t most) {
 
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
+bool is_policy(ObjectKind kind) {
+  return kind != ObjectKind::kCluster && kind != ObjectKind::kGateway && kind != ObjectKind::kProfile;
+}
+
 std::string group_of(const std::string& version) { return version.substr(0, version.find('/')); }
 
 std::string manager_of(const std::string& gateway) { return std::string(kManager) + "-gateway-" + gateway; }
@@ -60,7 +64,9 @@ std::string name_of_event(const std::string& object, const std::string& about) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
   constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string name = object.substr(0, 230) + ".";
+  std::string name = object.substr(0, 230);
+  name.resize(name.find_last_not_of(".-") + 1);  // a label ends with a letter or digit
+  name += '.';
   for (int shift = 60; shift >= 0; shift -= 4) {
     name += kDigits[(hash >> static_cast<unsigned>(shift)) & 0xf];
   }
@@ -178,22 +184,30 @@ std::optional<ApiWrite> ObjectReports::next(Clock::time_point now, WallClock::ti
   if (report_ == nullptr) {
     return std::nullopt;
   }
+  std::optional<ApiWrite> first, after;  // Events: the first of all, and the first behind the last
   for (const ObjectReport& report : report_->objects) {
     const auto at = seen_.find(report.location);
     if (at == seen_.end() || now < at->second.not_before) {
       continue;
     }
-    if (auto write = next_of(at->second, report, now, wall)) {
+    const bool policy = is_policy(at->second.object.key.kind), behind = report.location > last_event_;
+    if (policy && (behind ? after.has_value() : first.has_value())) {
+      continue;
+    }
+    auto write = next_of(at->second, report, now, wall);
+    if (write && !policy) {
       return write;
     }
+    if (write) {
+      (behind ? after : first) = std::move(write);
+    }
   }
-  return std::nullopt;
+  return after ? after : first;
 }
 
 std::optional<ApiWrite> ObjectReports::next_of(Seen& seen, const ObjectReport& report, Clock::time_point now,
                                                WallClock::time_point wall) const {
-  const ObjectKind kind = seen.object.key.kind;
-  if (kind != ObjectKind::kCluster && kind != ObjectKind::kGateway && kind != ObjectKind::kProfile) {
+  if (is_policy(seen.object.key.kind)) {
     return event(seen, report, now, wall);
   }
   for (auto write : {entry(seen, report, now, wall), summary(seen, now, wall), removal(seen, now)}) {
@@ -205,7 +219,7 @@ std::optional<ApiWrite> ObjectReports::next_of(Seen& seen, const ObjectReport& r
 }
 
 bool ObjectReports::is_refused(const ApiWrite& write, Clock::time_point now) const {
-  const auto at = refused_.find(write.right);
+  const auto at = refused_.find({write.right, write.ns});
   return at != refused_.end() && now < at->second;
 }
 
@@ -337,6 +351,7 @@ std::optional<ApiWrite> ObjectReports::event(const Seen& seen, const ObjectRepor
   ApiWrite write;
   write.what = ApiWrite::What::kEvent;
   write.location = seen.name.location;
+  write.ns = ns;
   write.method = "POST";
   write.target = "/apis/events.k8s.io/v1/namespaces/" + ns + "/events";
   write.content_type = "application/json";
@@ -356,7 +371,7 @@ std::optional<ApiWrite> ObjectReports::event(const Seen& seen, const ObjectRepor
 }
 
 void ObjectReports::written(const ApiWrite& write, const YamlNode* now_is, Clock::time_point now) {
-  refused_.erase(write.right);
+  refused_.erase({write.right, write.ns});
   const auto at = seen_.find(write.location);
   if (at == seen_.end()) {
     return;
@@ -365,6 +380,7 @@ void ObjectReports::written(const ApiWrite& write, const YamlNode* now_is, Clock
   if (write.what == ApiWrite::What::kEvent) {
     seen.event = json::parse(write.body)["metadata"]["name"].get<std::string>();
     seen.event_written = now;
+    last_event_ = write.location;
     return;
   }
   if (now_is != nullptr && metadata_text(*now_is, "uid") == seen.uid) {

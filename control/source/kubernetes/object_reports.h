@@ -19,6 +19,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "config/yaml/tree.h"
 #include "control/source/object_report.h"
@@ -37,6 +38,7 @@ struct ApiWrite {
   What what = What::kEntry;
   std::string location;  // of the object that it is about
   std::string gateway;   // kRemoval: whose entry
+  std::string ns;        // kEvent: where it is written
   std::string method, target, content_type, body;
   std::string right;  // "patch on clusters/status of isthmus.io"
 };
@@ -49,18 +51,20 @@ class ObjectReports {
   // Of our own kinds, and of policies.
   void put(const ApiObjectName& name, const ObjectKey& key, const YamlNode& object);
   void erase(const std::string& location);
+  [[nodiscard]] bool has(const std::string& location) const { return seen_.contains(location); }
   // Those of now; the same pointer until they change.
   [[nodiscard]] std::shared_ptr<const ReportableObjects> objects();
 
   void set(std::shared_ptr<const GatewayReport> report);
-  // The next that is due. It stays due until written(), postpone() or refuse().
+  // The next that is due: our own kinds' statuses before Events, of which one policy after the other has its turn. It
+  // stays due until written(), postpone() or refuse().
   [[nodiscard]] std::optional<ApiWrite> next(Clock::time_point now, WallClock::time_point wall);
   // The server has done it, and the object is `now_is` (null: not said).
   void written(const ApiWrite& write, const YamlNode* now_is, Clock::time_point now);
   // Nothing about that object before `until`.
   void postpone(const ApiWrite& write, Clock::time_point until);
-  // Nothing that needs that right before `until`.
-  void refuse(const ApiWrite& write, Clock::time_point until) { refused_[write.right] = until; }
+  // Nothing that needs that right, there, before `until`.
+  void refuse(const ApiWrite& write, Clock::time_point until) { refused_[{write.right, write.ns}] = until; }
 
  private:
   struct Condition {
@@ -96,7 +100,8 @@ class ObjectReports {
   std::shared_ptr<const ReportableObjects> objects_ = std::make_shared<const ReportableObjects>();
   bool objects_changed_ = false;
   std::shared_ptr<const GatewayReport> report_;
-  std::map<std::string, Clock::time_point> refused_;  // rights
+  std::map<std::pair<std::string, std::string>, Clock::time_point> refused_;  // rights, by namespace
+  std::string last_event_;  // the location of the policy that one was written about
 };
 
 }  // namespace isthmus

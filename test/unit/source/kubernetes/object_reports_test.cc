@@ -266,6 +266,75 @@ TEST_F(PolicyEvents, AnotherGenerationIsAnotherEventAndAnOlderOneIsNone) {
   EXPECT_NE(name_of(*before), name_of(*after));
 }
 
+// Of namespace and name, beside a Cluster.
+void see_policies(ObjectReports& reports, const std::vector<std::pair<std::string, std::string>>& policies) {
+  GatewayReport report;
+  report.gateway = "east-1";
+  for (const auto& [ns, name] : policies) {
+    const std::string path = "/apis/cilium.io/v2/namespaces/" + ns + "/ciliumnetworkpolicies/" + name;
+    const json object{{"metadata", {{"name", name}, {"namespace", ns}, {"uid", ns + name}, {"generation", 1}}}};
+    reports.put({"https://api" + path, path, "cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies"},
+                {ObjectKind::kCiliumPolicy, "east", ns, name}, std::get<YamlNode>(parse_json(object.dump())));
+    report.objects.push_back({"https://api" + path, 1, false, "PolicyRefused", "rule 1"});
+  }
+  const Served served;
+  reports.put({kUrl, "/apis/isthmus.io/v1alpha1/clusters/west", "isthmus.io/v1alpha1", "Cluster", "clusters"},
+              {ObjectKind::kCluster, {}, {}, "west"}, std::get<YamlNode>(parse_json(served.object.dump())));
+  report.objects.push_back({kUrl, 3, true, "Accepted", "in use"});
+  reports.set(std::make_shared<const GatewayReport>(report));
+}
+
+TEST_F(PolicyEvents, StatusesDoNotWaitForEvents) {
+  ObjectReports reports;
+  see_policies(reports, {{"a", "web"}});
+  const auto write = reports.next(now, wall);
+  ASSERT_TRUE(write);
+  EXPECT_EQ(write->what, What::kEntry);
+}
+
+TEST_F(PolicyEvents, EachPolicyHasItsTurnBeforeTheFirstHasItAgain) {
+  ObjectReports reports;
+  see_policies(reports, {{"a", "web"}, {"b", "web"}, {"c", "web"}});
+  const auto status = reports.next(now, wall);
+  ASSERT_TRUE(status);
+  reports.postpone(*status, now + std::chrono::hours(10));
+  std::string order;
+  for (int i = 0; i < 4; ++i) {
+    const auto write = reports.next(now, wall);
+    ASSERT_TRUE(write);
+    order += write->ns;
+    reports.written(*write, nullptr, now);
+    now += std::chrono::minutes(56);
+  }
+  EXPECT_EQ(order, "abca");
+}
+
+TEST_F(PolicyEvents, ANamespaceThatTakesNoneHoldsUpNoOther) {
+  ObjectReports reports;
+  see_policies(reports, {{"ending", "web"}, {"shop", "web"}});
+  const auto status = reports.next(now, wall);
+  ASSERT_TRUE(status);
+  reports.refuse(*status, now + seconds(600));
+  const auto ending = reports.next(now, wall);
+  ASSERT_TRUE(ending);
+  EXPECT_EQ(ending->ns, "ending");
+  reports.refuse(*ending, now + seconds(60));
+  const auto other = reports.next(now, wall);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->ns, "shop");
+}
+
+TEST_F(PolicyEvents, TheNameIsOneThatServersTake) {
+  ObjectReports reports;
+  see_policies(reports, {{"a", std::string(229, 'x') + ".y"}});
+  const auto status = reports.next(now, wall);
+  ASSERT_TRUE(status);
+  reports.refuse(*status, now + seconds(60));
+  const auto write = reports.next(now, wall);
+  ASSERT_TRUE(write);
+  EXPECT_THAT(name_of(*write), Not(HasSubstr("..")));
+}
+
 TEST_F(PolicyEvents, ANoteThatIsTooLongIsCutBetweenCharacters) {
   ObjectReports reports;
   see(reports, 2);
