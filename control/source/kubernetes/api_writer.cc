@@ -112,10 +112,8 @@ void ApiWriter::on_refusal(std::chrono::steady_clock::time_point now) {
   } else if (status_ == 404 && write_->what == ApiWrite::What::kEvent) {
     reports_.refuse(*write_, now + times_.unavailable);  // no such API, or a namespace that is being deleted
   } else {
-    if (status_ != 404) {
-      std::erase_if(failed_, [this](const auto& each) { return !reports_.has(each.first); });
-      failed_[write_->location] = "HTTP " + std::to_string(status_) + ": " + said;
-    }
+    std::erase_if(failed_, [this](const auto& each) { return !reports_.has(each.first); });
+    failed_[write_->location] = "HTTP " + std::to_string(status_) + ": " + said;
     reports_.postpone(*write_, now + times_.unavailable);
   }
 }

@@ -1,9 +1,9 @@
 // Sends what ObjectReports has to write, one request at a time and no more than a few in a second. Owner: ApiSource.
 // Thread: the io_context's. Failure costs nothing but the write: 401, credentials are read again; 409, the object was
 // written meanwhile, or is another one: again after a while; 403, the right is listed as missing and asked for again
-// after ApiTimes::unavailable, of Events in that namespace; 404, the object or the kind is gone; 429, 5xx and no
-// answer: Retry-After or an exponential backoff, and after 5xx that object later than the others; anything else is
-// listed and tried again after ApiTimes::unavailable.
+// after ApiTimes::unavailable, of Events in that namespace; 404, the object is gone or its kind has no status; 429, 5xx
+// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others; anything else
+// is listed and tried again after ApiTimes::unavailable.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
