@@ -21,7 +21,8 @@ struct KernelFacts {
   std::string release;
   bool btf = false;
   Availability af_xdp = Availability::kYes;
-  bool bpf_folder = false;  // a BPF file system at /sys/fs/bpf
+  bool bpf_folder = false;                              // a BPF file system at /sys/fs/bpf
+  Availability bpf_own_folder = Availability::kUnseen;  // /sys/fs/bpf/isthmus
 };
 
 // Of this process, which stands for what `isthmus run` would have if it were started as this one was.

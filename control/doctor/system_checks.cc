@@ -25,6 +25,16 @@ bool has(std::uint64_t mask, const Capability& capability) { return (mask >> cap
 
 bool names(std::string_view list, std::string_view name) { return list.find(name) != std::string_view::npos; }
 
+// A service as a user of its own knows the program of an earlier gateway by its pins alone.
+bool service_needs_pins(const Facts& facts) {
+  if (!facts.service) {
+    return false;
+  }
+  const auto user = facts.service->find("User"), ambient = facts.service->find("AmbientCapabilities");
+  return user != facts.service->end() && user->second != "root" && user->second != "0" &&
+         (ambient == facts.service->end() || !names(ambient->second, "CAP_SYS_ADMIN"));
+}
+
 }  // namespace
 
 void check_configuration(const Facts& facts, Findings& findings) {
@@ -64,6 +74,14 @@ void check_kernel(const Facts& facts, Findings& findings) {
 }
 
 void check_bpf_folder(const Facts& facts, Findings& findings) {
+  if (service_needs_pins(facts) && (!facts.kernel.bpf_folder || facts.kernel.bpf_own_folder == Availability::kNo)) {
+    findings.fails(facts.kernel.bpf_folder ? "/sys/fs/bpf/isthmus is missing" : "/sys/fs/bpf is not a BPF file system",
+                   "the unit isthmus.service, without CAP_SYS_ADMIN, takes its own XDP program for a foreign one at "
+                   "its next start",
+                   std::string(facts.kernel.bpf_folder ? "" : "mount -t bpf -o mode=0700 bpf /sys/fs/bpf; ") +
+                       "systemd-tmpfiles --create isthmus.conf; where it has run without: isthmus cleanup");
+    return;
+  }
   if (facts.kernel.bpf_folder) {
     findings.ok("/sys/fs/bpf is a BPF file system");
     return;

@@ -54,6 +54,9 @@ KernelFacts read_kernel() {
   kernel.btf = access("/sys/kernel/btf/vmlinux", F_OK) == 0;
   struct statfs system {};
   kernel.bpf_folder = statfs("/sys/fs/bpf", &system) == 0 && system.f_type == BPF_FS_MAGIC;
+  kernel.bpf_own_folder = access("/sys/fs/bpf/isthmus", F_OK) == 0 ? Availability::kYes
+                          : errno == ENOENT                        ? Availability::kNo
+                                                                   : Availability::kUnseen;
   const int socket = ::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
   kernel.af_xdp = socket >= 0                                         ? Availability::kYes
                   : errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? Availability::kNo

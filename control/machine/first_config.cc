@@ -398,12 +398,16 @@ void add_rest(Choice& choice) {
   choice.leave_out("admission.vip_pools", "[10.200.0.0/24]",
                    "where services may have VIPs, if no profile (vipPools) says it: without a pool, VIPs are refused");
   choice.leave_out("dns.file", "/run/isthmus/dns/global.hosts", "a hosts file with the names of global services");
-  if (choice.machine.isthmus_group) {
-    choice.set("admin.group", "isthmus", "the group of this machine that may ask the gateway");
+  if (!choice.machine.admin_group.empty()) {
+    choice.set("admin.group", choice.machine.admin_group, "the group of this machine that may ask the gateway");
   } else {
-    choice.leave_out("admin.group", "isthmus", "this machine has no group isthmus: only root may ask the gateway");
+    choice.leave_out("admin.group", "isthmus-admin",
+                     "this machine has no group isthmus-admin: only root may ask the gateway");
   }
-  if (choice.machine.systemd && !choice.machine.kubernetes) {
+  if (choice.machine.service && !choice.machine.kubernetes) {
+    choice.set("handover.wait", "30s",
+               "a restart by systemd without loss, for the unit isthmus.service of this machine");
+  } else if (choice.machine.systemd && !choice.machine.kubernetes) {
     choice.leave_out("handover.wait", "30s",
                      "a restart by systemd without loss, with the unit that packaging/README.md has");
   }
@@ -434,7 +438,7 @@ std::string first_config_header(const Machine& machine) {
          std::string(machine.kubernetes ? "a Kubernetes node" : "a VM, or a machine of its own") + ", " +
          std::to_string(machine.cpus.allowed.size()) + " CPUs, " + std::to_string(machine.memory.total / kGiB) +
          " GiB of memory. Lines that begin with # are left out: the default holds. All keys: "
-         "config/schema/reference.md. Then: isthmus config check FILE, isthmus doctor --config FILE.";
+         "isthmus.yaml(5). Then: isthmus config check FILE, isthmus doctor --config FILE.";
 }
 
 }  // namespace isthmus

@@ -220,7 +220,12 @@ Result<Machine> read_machine() {
   machine.hubs = read_hubs();
   machine.kubernetes = kubernetes_sign(machine);
   machine.systemd = exists("/run/systemd/system");
-  machine.isthmus_group = getgrnam("isthmus") != nullptr;
+  for (const char* folder : {"/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"}) {
+    machine.service = machine.service || exists(std::string(folder) + "/isthmus.service");
+  }
+  for (const char* group : {"isthmus", "isthmus-admin"}) {
+    machine.admin_group = getgrnam(group) != nullptr ? group : machine.admin_group;
+  }
   return machine;
 }
 

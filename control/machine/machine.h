@@ -51,7 +51,8 @@ struct Machine {
   FoundHubs hubs;
   std::optional<std::string> kubernetes;  // why it is a Kubernetes node; nullopt: it is none
   bool systemd = false;                   // runs it
-  bool isthmus_group = false;
+  bool service = false;                   // has the unit isthmus.service
+  std::string admin_group;                // of those that may ask a gateway; empty: none is made for that
 
   [[nodiscard]] const MachineInterface* interface(const std::string& name) const;
 };

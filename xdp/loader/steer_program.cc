@@ -88,7 +88,8 @@ constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
                                                   : "\"" + program.name + "\"";
   return Error{"the interface already runs a foreign XDP program, " + name + " (id " + std::to_string(program.id) + ")",
                interface.name,
-               "stop the program that installed it, remove it with `ip link set dev " + interface.name +
+               std::string(program.fd.valid() ? "" : "if an earlier gateway left it: isthmus cleanup, as root; else ") +
+                   "stop the program that installed it, remove it with `ip link set dev " + interface.name +
                    " xdp off`, or use another interface"};
 }
 

@@ -41,7 +41,7 @@ inline Facts good_machine() {
   facts.config->underlay.interface = facts.config->local.device.interface = "eth0";
   facts.config->admin_socket = "/run/isthmus/north-1.sock";
   facts.config->translation_ipv4 = IpAddress::parse("10.3.255.1");
-  facts.kernel = {"6.12.1-amd64", true, Availability::kYes, true};
+  facts.kernel = {"6.12.1-amd64", true, Availability::kYes, true, Availability::kYes};
   facts.process = {true, ~std::uint64_t{0}, ~std::uint64_t{0}, std::nullopt};
   facts.cpu.cpus = {{0, 1, 2, 3}, {0, 1, 2, 3}, {{0, {0, 1}}, {1, {0, 1}}, {2, {2, 3}}, {3, {2, 3}}}};
   facts.memory = {std::uint64_t{8} << 30, std::uint64_t{8} << 30, std::uint64_t{4} << 30};

@@ -25,6 +25,18 @@ const std::vector<CheckRow> kSystemRows = {
     {"kernel", Level::kNote, [](Facts& f) { f.kernel.release = "strange"; }, "strange", ""},
     {"kernel", Level::kFails, [](Facts& f) { f.kernel.af_xdp = Availability::kNo; }, "AF_XDP", "CONFIG_XDP_SOCKETS"},
     {"bpf-file-system", Level::kNote, [](Facts& f) { f.kernel.bpf_folder = false; }, "/sys/fs/bpf", "mount -t bpf"},
+    {"bpf-file-system", Level::kFails,
+     [](Facts& f) {
+       f.kernel.bpf_folder = false;
+       f.service = Keys{{"User", "isthmus"}};
+     },
+     "not a BPF file system", "mount -t bpf"},
+    {"bpf-file-system", Level::kFails,
+     [](Facts& f) {
+       f.kernel.bpf_own_folder = Availability::kNo;
+       f.service = Keys{{"User", "isthmus"}};
+     },
+     "/sys/fs/bpf/isthmus is missing", "systemd-tmpfiles --create"},
     {"capabilities", Level::kFails, [](Facts& f) { f.process.capabilities = 1U << 12; }, "CAP_NET_RAW, CAP_BPF",
      "CapabilityBoundingSet"},
     {"capabilities", Level::kNote,

@@ -93,7 +93,8 @@ std::vector<std::pair<std::string, Machine>> machines() {
   add("Kubernetes node", node, "eth0", nullptr);
   Machine bare = machine_of({interface("eth0", "192.0.2.1")}, 0);
   bare.memory = {};
-  bare.isthmus_group = bare.systemd = true;
+  bare.systemd = bare.service = true;
+  bare.admin_group = "isthmus-admin";
   add("nothing known of CPUs and memory", bare, "eth0", nullptr);
   return all;
 }
@@ -218,6 +219,17 @@ TEST(FirstConfig, ANodeHasAVethPairForItsPods) {
   EXPECT_TRUE(config.local.veth);
   EXPECT_EQ(config.local.device.interface, "isthmus0");
   EXPECT_EQ(config.workers, 1U);
+}
+
+TEST(FirstConfig, WithThePackageItsGroupAsksAndARestartHandsOver) {
+  Machine machine = machines()[0].second;
+  machine.systemd = true;
+  EXPECT_EQ(config_of(machine, cluster_named("east")).admin_group, "root");
+  EXPECT_EQ(config_of(machine, cluster_named("east")).handover_wait_ms, 0U);
+  machine.service = true;
+  machine.admin_group = "isthmus-admin";
+  EXPECT_EQ(config_of(machine, cluster_named("east")).admin_group, "isthmus-admin");
+  EXPECT_EQ(config_of(machine, cluster_named("east")).handover_wait_ms, 30'000U);
 }
 
 TEST(FirstConfig, ANameIsMadeOfTheHostsNameOrLeftToAPerson) {
