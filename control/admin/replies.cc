@@ -373,7 +373,13 @@ std::string encode_drops(const EngineCounters& counters, const std::vector<Devic
               {{"reasons", std::move(rows)}, {"devices", std::move(device_rows)}, {"tables", std::move(tables)}});
 }
 
-std::string encode_drain(bool draining) { return json{{"ok", true}, {"drain", {{"draining", draining}}}}.dump(); }
+std::string encode_drain(const DrainReply& drain) {
+  json said{{"draining", drain.draining}};
+  if (drain.others) {
+    said["others"] = *drain.others;
+  }
+  return json{{"ok", true}, {"drain", std::move(said)}}.dump();
+}
 
 std::string encode_error(const Error& error) {
   const json reply{{"ok", false}, {"error", {{"what", error.what}, {"where", error.where}, {"fix", error.fix}}}};

@@ -81,6 +81,11 @@ struct StatusReply {
   std::vector<ProblemRow> problems;
 };
 
+struct DrainReply {
+  bool draining = false;
+  std::optional<std::vector<std::string>> others;  // the cluster's other gateways in the hub; none while not known
+};
+
 struct BackendRow {
   std::string cluster;
   IpAddress address;
@@ -131,7 +136,7 @@ struct Listing {
 [[nodiscard]] std::string encode_connections(const Listing<ConnectionRow>& connections);
 // The path's drop reasons, and what was lost or refused at each device and in the tables.
 [[nodiscard]] std::string encode_drops(const EngineCounters& counters, const std::vector<DeviceRow>& devices);
-[[nodiscard]] std::string encode_drain(bool draining);
+[[nodiscard]] std::string encode_drain(const DrainReply& drain);
 [[nodiscard]] std::string encode_error(const Error& error);
 
 [[nodiscard]] std::string protocol_name(IpProtocol protocol);

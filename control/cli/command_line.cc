@@ -65,7 +65,8 @@ Examples:
 constexpr std::uint64_t kDefaultDrainMs = 5000;
 constexpr const char* kDrainFooter =
     R"(Its peers' probes are not answered any more, so that they send to other gateways of its cluster after their
-health.interval times health.misses; what still comes is forwarded. /readyz answers 503. It is drained until
+health.interval times health.misses; what still comes is forwarded, such as what the nodes' own routes bring: move
+these, too. The only gateway of a cluster has nobody to send to. /readyz answers 503. It is drained until
 'isthmus drain --undo', or until its process ends: a successor of the same name is not.
 
 Examples:

@@ -197,6 +197,25 @@ std::string frontend_text(const json& f) {
   return endpoint_text(text_of(f, "vip"), number_of(f, "port")) + "/" + text_of(f, "protocol");
 }
 
+std::string drain_view(const json& content) {
+  if (!content.value("draining", false)) {
+    return "serving: peers send here again once it has answered some probes\n";
+  }
+  const auto others = content.find("others");
+  if (others == content.end() || !others->is_array()) {
+    return "draining: peers send elsewhere, and what still comes is forwarded\n";
+  }
+  if (others->empty()) {
+    return "draining, but its cluster has no other gateway: other clusters open no connections to it any more,\n"
+           "and drop those through a VIP after their health.hold; other established ones go on until it ends\n";
+  }
+  std::string names;
+  for (const json& name : *others) {
+    names.append(names.empty() ? "" : ", ").append(name.is_string() ? name.get<std::string>() : "?");
+  }
+  return "draining: peers send to " + names + ", and what still comes is forwarded\n";
+}
+
 // "3 active, 1 draining"
 std::string counts_text(const std::map<std::string, unsigned>& states) {
   std::string text;
@@ -324,8 +343,7 @@ std::string view_of(AdminCommand command, const json& content, const ViewOptions
     case AdminCommand::kPolicy:
       return policy_view(content);
     case AdminCommand::kDrain:
-      return content.value("draining", false) ? "draining: peers send elsewhere, and what still comes is forwarded\n"
-                                              : "serving: peers send here again once it has answered some probes\n";
+      return drain_view(content);
     case AdminCommand::kFlows:  // a stream: flow_view.h
     case AdminCommand::kDrops:
       break;

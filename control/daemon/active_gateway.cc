@@ -256,11 +256,14 @@ void ActiveGateway::publish(CompileResult& result) {
 
 void ActiveGateway::update_gateways() {
   std::vector<HealthPeer> probed;
+  others_.clear();
   for (const PeerView& peer : compiler_->gateways()) {
     // 2026-11-22: gateways of our own cluster are not probed: steer takes tunnel packets from other clusters only, so
     // that a probe would end in the kernel of the other node, or in an overlay that shares the port.
     if (peer.cluster_id != own_.cluster) {
       probed.push_back({peer.id, peer.cluster_id, peer.name});
+    } else {
+      others_.push_back(peer.name);
     }
   }
   health_->set_peers(probed, HealthClock::now());

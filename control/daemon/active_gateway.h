@@ -61,6 +61,8 @@ class ActiveGateway {
   // Whether the gateway of that name answers probes, and the names of all that do.
   [[nodiscard]] bool answers(const std::string& gateway) const;
   [[nodiscard]] std::set<std::string> answering() const;
+  // Names of the cluster's other gateways in the hub, which are not probed.
+  [[nodiscard]] const std::vector<std::string>& others() const { return others_; }
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
   [[nodiscard]] Observer& observer() const { return *observer_; }
   [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }
@@ -118,6 +120,7 @@ class ActiveGateway {
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
+  std::vector<std::string> others_;
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
   EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0, device_timer_ = 0;

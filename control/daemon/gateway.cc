@@ -262,6 +262,7 @@ void Gateway::apply_model() {
 void Gateway::applied() {
   applied_ = applying_;
   pace_.published(EventLoop::Clock::now());
+  list_draining();  // the cluster's gateways may be others now
   if (std::exchange(serving_, true)) {
     return;
   }
@@ -388,7 +389,7 @@ AdminAnswer Gateway::answer(std::string_view line) {
   }
   if (request->command == AdminCommand::kDrain) {
     set_draining(!request->undo);
-    return encode_drain(draining_);
+    return encode_drain(drain_reply());
   }
   // The turns of one that starts come after its first tables, which may take seconds.
   if (!serving_ && (active_ != nullptr || request->command != AdminCommand::kStatus)) {

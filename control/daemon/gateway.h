@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "config/model/gateway_config.h"
+#include "control/admin/replies.h"
 #include "control/admin/server.h"
 #include "control/daemon/active_gateway.h"
 #include "control/daemon/answers.h"
@@ -89,6 +90,10 @@ class Gateway {
   // What a restart would cure.
   [[nodiscard]] std::vector<HealthCheck> live_checks() const;
   void set_draining(bool draining);
+  [[nodiscard]] DrainReply drain_reply() const;
+  // In words, for probes, hubs and problems.
+  [[nodiscard]] std::string draining_text() const;
+  void list_draining();
   void report_to_hubs();
   // An answer that is wanted: in a turn of its own, unless whoever asked for it has gone.
   struct Question {

@@ -18,6 +18,9 @@ namespace {
 constexpr auto kLongestTurn = std::chrono::minutes(5);
 
 constexpr const char* kDraining = "it is drained: its peers send elsewhere, and what still comes is forwarded";
+constexpr const char* kDrainingAlone =
+    "it is drained, and its cluster has no other gateway: other clusters open no connections to it, and what still "
+    "comes is forwarded";
 
 }  // namespace
 
@@ -32,7 +35,7 @@ std::vector<HealthCheck> Gateway::ready_checks() const {
   if (!serving_) {
     checks[2].failed = active_ == nullptr ? "they wait for the above" : "the first ones are being made";
   }
-  checks[3].failed = draining_ ? kDraining : "";
+  checks[3].failed = draining_ ? draining_text() : "";
   return checks;
 }
 
@@ -55,11 +58,23 @@ void Gateway::set_draining(bool draining) {
     active_->node().engine->answer_probes(!draining_);
     notify_service_manager(draining_ ? "STATUS=draining" : "STATUS=serving");
   }
-  problems_.set_one("drain", draining_ ? std::optional(Error{kDraining, "isthmus drain",
+  list_draining();
+  read_hubs();  // they are told, too
+}
+
+DrainReply Gateway::drain_reply() const {
+  return {draining_, serving_ ? std::optional(active_->others()) : std::nullopt};
+}
+
+std::string Gateway::draining_text() const {
+  return serving_ && active_->others().empty() ? kDrainingAlone : kDraining;
+}
+
+void Gateway::list_draining() {
+  problems_.set_one("drain", draining_ ? std::optional(Error{draining_text(), "isthmus drain",
                                                              "stop the gateway, or let peers send to it again: "
                                                              "isthmus drain --undo"})
                                        : std::nullopt);
-  read_hubs();  // they are told, too
 }
 
 // In a turn. Nothing is said while changes have not come into force: it would be of what was before them.
@@ -74,7 +89,7 @@ void Gateway::report_to_hubs() {
         report_objects(objects, {config_.name, config_.cluster, model_, active_->compiler(), refused, problems});
     report.ready = !draining_;
     report.ready_reason = draining_ ? "Draining" : "Serving";
-    report.ready_message = draining_ ? kDraining : "packets of the fleet are forwarded";
+    report.ready_message = draining_ ? draining_text() : "packets of the fleet are forwarded";
     report.version = ISTHMUS_VERSION;
     report.workers = config_.cores.empty() ? config_.workers : config_.cores.size();
     report.problems = problems.size();

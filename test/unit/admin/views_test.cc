@@ -266,5 +266,17 @@ TEST(AnyAnswer, IsShownOrRefusedButNeverThrows) {
   }
 }
 
+TEST(Views, SayWherePeersSendWhileAGatewayIsDrained) {
+  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::vector<std::string>{"east-2", "east-3"}})),
+            "draining: peers send to east-2, east-3, and what still comes is forwarded\n");
+  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::vector<std::string>{}}))
+                .find("draining, but its cluster has no other gateway: "),
+            0U);
+  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::nullopt})),
+            "draining: peers send elsewhere, and what still comes is forwarded\n");
+  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({false, std::vector<std::string>{"east-2"}})),
+            "serving: peers send here again once it has answered some probes\n");
+}
+
 }  // namespace
 }  // namespace isthmus

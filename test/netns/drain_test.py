@@ -1,0 +1,224 @@
+"""isthmus drain: peers leave one of two gateways before it ends, and no packet that they send into its cluster is lost.
+
+East's node1 has east-1, which is drained, and node2 has east-2. Node3 has none and routes to both: its routes, which
+drain cannot move, are moved before the gateway ends. Pods of node1 have no other gateway than that of their node.
+"""
+
+import subprocess
+import time
+import unittest
+
+from fleet_case import PROGRAM, FleetCase, plan, pod, wait_until
+from fleet.numbered import PORT, SETTLED, NumberedTraffic
+from fleet.shell import run
+from fleet.traffic import ping
+
+PORTS = (("numbered", "TCP", PORT, PORT), ("numbered-udp", "UDP", PORT, PORT))
+AFTER = 1.5     # seconds of traffic before and after
+RECOVERY = 150  # hysteresis: after repeated failures, a gateway must answer for longer before it is alive again
+REMOTE = ("west-1", "north-1")
+
+
+class Draining(FleetCase):
+    settings = {"health": "{interval: 200ms, hold: 2s}"}
+    drained_name = "east-1"
+
+    @classmethod
+    def serve(cls, name, behind):
+        """A service with one pod behind it; returns its VIPs."""
+        vips = cls.fleet.allocate(f"shop/{name}")
+        for cluster in plan.CLUSTERS:
+            cls.fleet.hub.write_service(cluster, name, ports=PORTS,
+                                        backends=[behind] if cluster.name == behind.cluster else [])
+        cls.fleet.wait_backends(f"shop/{name}", [behind.ipv4, behind.ipv6])
+        return vips
+
+    def setUp(self):
+        self.gateway = self.fleet.gateways[self.drained_name]
+        if not self.gateway.alive:
+            self.gateway.start()
+        self.drain("--undo")
+        self.fleet.wait_peers(timeout=RECOVERY)
+
+    def drain_command(self, *options):
+        return [PROGRAM, "drain", "--socket", self.gateway.socket, *options]
+
+    def drain(self, *options):
+        """What the command prints."""
+        return run(self.drain_command(*options)).stdout
+
+    def senders(self):
+        """Gateways of other clusters that may send to the drained one."""
+        own = self.gateway.gateway.cluster
+        return [name for name, gateway in self.fleet.gateways.items()
+                if gateway.gateway.cluster != own and self.drained_name in gateway.live_peers()]
+
+    def drain_and_wait(self):
+        said = self.drain()
+        wait_until(lambda: not self.senders(), what="peers send elsewhere")
+        return said
+
+    def traffic(self, *ends, **options):
+        """Numbered packets between pairs of pods, the second at an address."""
+        pairs = []
+        for client, server, address in ends:
+            pairs.append(NumberedTraffic(self.fleet, pod(client), pod(server), address, **options))
+            self.addCleanup(pairs[-1].remove)
+        time.sleep(AFTER)
+        return pairs
+
+    def assert_complete(self, pairs):
+        for report in [pair.stop() for pair in pairs]:
+            packets = report.pop("packets")
+            for kind, row in report.items():
+                self.assertGreater(row["sent"], 100, (kind, row))
+                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.fleet.drops()))
+            for left, arrived in packets:
+                self.assertEqual(left, arrived, (packets, report, self.fleet.drops()))
+
+
+class OneOfTwo(Draining):
+    @classmethod
+    def prepare(cls):
+        cls.vips = cls.serve("here", pod("east-web-2"))
+        cls.away = cls.serve("away", pod("west-web-1"))
+
+    def route_node3(self, *nodes):
+        """What node3 sends to the fleet goes to the gateways of these nodes."""
+        east = plan.cluster("east")
+        commands = []
+        for prefix in plan.remote_prefixes("east"):
+            address = east.node_ipv6 if ":" in prefix else east.node_ipv4
+            hops = " ".join(f"nexthop via {address(east.node(name))}" for name in nodes)
+            commands.append(f"route replace {prefix} {hops}")
+        self.fleet.node("east", "node3").ip(*commands)
+
+    def drain_and_end(self, end):
+        """To pods of node2, of node3 through a service, and from node3 to a service."""
+        self.addCleanup(self.route_node3, "node1", "node2")
+        pairs = self.traffic(("west-client", "east-web-1", pod("east-web-1").ipv4),
+                             ("north-client", "east-web-2", self.vips[1]),
+                             ("east-client3", "west-web-1", self.away[0]))
+        self.assertIn("peers send to east-2,", self.drain_and_wait())
+        self.route_node3("node2")
+        time.sleep(AFTER)
+        end()
+        time.sleep(AFTER)
+        self.assert_complete(pairs)
+
+    def test_nothing_is_lost_when_it_is_stopped(self):
+        self.drain_and_end(lambda: self.assertEqual(self.gateway.stop(), 0))
+
+    def test_nothing_is_lost_when_it_is_killed(self):
+        self.drain_and_end(self.gateway.kill)
+
+    def test_what_still_comes_is_forwarded_and_undo_loses_nothing(self):
+        pairs = self.traffic(("east-client", "west-web-0", pod("west-web-0").ipv4),
+                             ("north-web-1", "east-web-0", pod("east-web-0").ipv6),
+                             ("west-client", "east-web-2", self.vips[0]))
+        self.drain_and_wait()
+        time.sleep(AFTER)
+        self.assertIn("serving: ", self.drain("--undo"))
+        self.fleet.wait_peers(timeout=RECOVERY)
+        time.sleep(AFTER)
+        self.assert_complete(pairs)
+
+
+class Said(Draining):
+    """Where it shows, and how long the command takes."""
+
+    def page(self, path):
+        """Its status and text."""
+        done = self.gateway.netns.run(["curl", "-s", "-w", "%{http_code}", f"http://127.0.0.1:9979{path}"])
+        return int(done.stdout[-3:]), done.stdout[:-3]
+
+    def problems(self):
+        return [row["what"] for row in self.gateway.status()["problems"] if "drained" in row["what"]]
+
+    def assert_serving(self):
+        self.assertEqual((self.page("/readyz"), self.problems()), ((200, "ok"), []))
+
+    def test_readyz_and_status_say_it_until_undo(self):
+        self.assert_serving()
+        self.drain_and_wait()
+        status, text = self.page("/readyz")
+        self.assertEqual(status, 503)
+        self.assertIn("[-]draining failed: it is drained", text)
+        self.assertIn("[+]tables ok", text)
+        self.assertEqual(len(self.problems()), 1)
+        self.assertRegex(self.page("/metrics")[1], r"(?m)^isthmus_probes_left_total\S* [1-9]")
+        self.drain("--undo")
+        self.assert_serving()
+        self.fleet.wait_peers(timeout=RECOVERY)
+
+    def test_one_that_is_started_again_is_not_drained(self):
+        for end in (self.gateway.stop, self.gateway.kill):
+            self.drain_and_wait()
+            end()
+            self.gateway.start()
+            self.assert_serving()
+            self.fleet.wait_peers(timeout=RECOVERY)
+
+    def test_one_that_takes_over_is_not_drained(self):
+        self.drain_and_wait()
+        before = self.gateway.daemon
+        self.gateway.start(wait=False)
+        wait_until(lambda: f"handed over to process {self.gateway.daemon.pid}" in before.log_tail(400),
+                   what="taken over")
+        before.stop(timeout=20)
+        self.gateway.wait_ready()
+        self.assert_serving()
+        self.fleet.wait_peers(timeout=RECOVERY)
+
+    def test_the_command_returns_after_wait_or_with_the_gateway(self):
+        begun = time.monotonic()
+        self.drain("--wait", "1500ms")
+        self.assertGreaterEqual(time.monotonic() - begun, 1.5)
+        waits = subprocess.Popen(self.drain_command("--wait", "60m"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(waits.kill)
+        self.assertIn("draining", waits.stdout.readline())
+        self.assertIsNone(waits.poll())
+        self.gateway.stop()
+        self.assertEqual(waits.wait(60), 0)
+        waits.stdout.close()
+
+    def test_undo_does_not_wait(self):
+        refused = run(self.drain_command("--undo", "--wait", "1s"), check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("--wait", refused.stderr)
+
+    def test_without_a_gateway_it_fails(self):
+        self.gateway.stop()
+        self.assertNotEqual(run(self.drain_command(), check=False).returncode, 0)
+
+
+class TheOnlyOne(Draining):
+    """North-1 has no other gateway beside it."""
+
+    drained_name = "north-1"
+
+    @classmethod
+    def prepare(cls):
+        cls.vips = cls.serve("north", pod("north-web-1"))
+
+    def test_others_open_nothing_to_it_and_what_is_established_goes_on(self):
+        pairs = self.traffic(("west-client", "north-web-0", pod("north-web-0").ipv4), kinds=SETTLED)
+        pairs += self.traffic(("north-client", "west-web-0", pod("west-web-0").ipv4))
+        vip, = self.traffic(("west-web-1", "north-web-1", self.vips[0]), kinds=SETTLED)
+        self.assertIn("its cluster has no other gateway: other clusters open no connections", self.drain_and_wait())
+        self.assertTrue([row for row in self.gateway.status()["problems"] if "no other gateway" in row["what"]])
+        self.assertIsNone(ping(self.fleet.pod("east", "client"), pod("north-web-1").ipv4, count=1))
+
+        def ended():
+            then = vip.arrived()
+            time.sleep(1)
+            return vip.arrived() == then
+        wait_until(ended, what="what is sent through a VIP is dropped after health.hold")
+        self.assert_complete(pairs)
+        self.drain("--undo")
+        self.fleet.wait_peers(timeout=RECOVERY)
+        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("north-web-1").ipv4, count=1))
+
+
+if __name__ == "__main__":
+    unittest.main()
