@@ -1,5 +1,9 @@
+#include <fcntl.h>
 #include <net/if.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -20,14 +24,24 @@ void keep_first(Status& result, const Status& step) {
   }
 }
 
+// The folder is one that its user may have put a link to elsewhere in the place of, which is not followed: this may run
+// as root.
 Status remove_connection_file(const GatewayConfig& config) {
   const std::filesystem::path file = Engine::state_file(config.state_directory, config.name);
-  std::error_code failed, still_in_use;
-  std::filesystem::remove(file, failed);
+  const auto cannot = [&file](const char* why) {
+    return Status(Error{std::string("cannot remove the connection table: ") + why, file.string(), "remove it by hand"});
+  };
+  const int folder = open(file.parent_path().c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (folder < 0) {
+    return errno == ENOENT    ? Status(Ok{})
+           : errno == ENOTDIR ? cannot("its folder is a link, or no folder")
+                              : cannot(std::strerror(errno));
+  }
+  const int code = unlinkat(folder, file.filename().c_str(), 0) == 0 ? 0 : errno;
+  close(folder);
+  std::error_code still_in_use;
   std::filesystem::remove(file.parent_path(), still_in_use);  // by other gateways
-  return failed ? Status(Error{"cannot remove the connection table: " + failed.message(), file.string(),
-                               "remove it by hand"})
-                : Status(Ok{});
+  return code == 0 || code == ENOENT ? Status(Ok{}) : cannot(std::strerror(code));
 }
 
 Status remove_last_known(const GatewayConfig& config) {

@@ -4,6 +4,7 @@ import json
 import os
 import unittest
 
+import yaml
 from fleet_case import PREFIX, PROGRAM, Fleet
 from fleet.bpf_file_system import BpfFileSystem
 
@@ -69,6 +70,22 @@ class Cleanup(unittest.TestCase):
         self.assertEqual(len(self.pins(gateway)), 12)
         self.clean_up(gateway)
         self.assertEqual(self.pins(gateway), [])
+
+    def test_a_link_in_the_place_of_a_folder_is_not_followed(self):
+        gateway = self.start_and_stop("west-1")
+        with open(gateway.config, encoding="utf-8") as file:
+            folder = os.path.join(yaml.safe_load(file)["state"]["directory"], "isthmus")
+        moved = folder + "-moved"
+        os.rename(folder, moved)
+        os.symlink(moved, folder)
+        done = gateway.netns.run([PROGRAM, "cleanup", "-c", gateway.config], check=False)
+        left = os.listdir(moved)
+        os.unlink(folder)
+        os.rename(moved, folder)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("its folder is a link", done.stderr)
+        self.assertIn("west-1.flows", left)
+        self.clean_up(gateway)
 
     def test_keeps_a_device_that_it_did_not_create(self):
         gateway = self.start_and_stop("north-1")
