@@ -10,16 +10,6 @@ from fleet.shell import CommandError, Daemon, run, wait_until
 
 # Beyond the minimum: what a VM image has.
 PACKAGES = ("dbus", "iproute2", "procps", "systemd", "systemd-sysv")
-# PID 1 of a machine mounts this one, that of a container does not.
-BPF_MOUNT = """\
-[Unit]
-DefaultDependencies=no
-Before=systemd-tmpfiles-setup.service sysinit.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/mount -t bpf -o mode=0700 bpf /sys/fs/bpf
-"""
 CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF,CAP_PERFMON,CAP_IPC_LOCK,CAP_SYS_NICE"
 
 
@@ -55,11 +45,6 @@ class Debian:
         os.chmod(path, mode)
 
     def boot(self, netns, binds=()):
-        self.write("/etc/systemd/system/bpf-mount.service", BPF_MOUNT)
-        wanted = self.path("/etc/systemd/system/sysinit.target.wants/bpf-mount.service")
-        os.makedirs(os.path.dirname(wanted), exist_ok=True)
-        if not os.path.lexists(wanted):
-            os.symlink("../bpf-mount.service", wanted)
         command = ["systemd-nspawn", "--quiet", "-D", self.folder, "--register=no", "--keep-unit", "--boot",
                    f"--network-namespace-path={netns.path}", f"--capability={CAPABILITIES}", "--resolv-conf=off",
                    "--system-call-filter=bpf perf_event_open", *(f"--bind-ro={bind}" for bind in binds)]

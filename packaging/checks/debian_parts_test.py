@@ -159,7 +159,7 @@ class Units(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.root)
         folder = os.path.join(self.root, "lib/systemd/system")
         os.makedirs(folder)
-        for path in ("usr/bin/isthmus", "bin/kill"):
+        for path in ("usr/bin/isthmus", "bin/kill", "bin/sh", "bin/systemd-tmpfiles"):
             os.makedirs(os.path.join(self.root, os.path.dirname(path)), exist_ok=True)
             shutil.copy(PROGRAM, os.path.join(self.root, path))
         for target in ("multi-user", "network-online", "sysinit", "basic", "shutdown"):
@@ -171,7 +171,7 @@ class Units(unittest.TestCase):
 
     def test_systemd_finds_no_error_in_them(self):
         done = run("systemd-analyze", "verify", "--man=no", f"--root={self.root}", "isthmus.service",
-                   "isthmus@x.service")
+                   "isthmus@x.service", "isthmus-bpf.service")
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_they_are_hardly_exposed(self):
