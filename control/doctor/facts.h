@@ -32,7 +32,7 @@ struct ProcessFacts {
   std::optional<std::uint64_t> memlock;                          // nullopt: no limit
 };
 
-// The unit isthmus.service with its drop-ins: keys of [Service]. nullopt: there is none.
+// The unit with its drop-ins: keys of [Service]. nullopt: there is none.
 using ServiceFacts = std::optional<std::map<std::string, std::string>>;
 
 struct CpuFacts {
@@ -88,6 +88,7 @@ struct StateFacts {
   std::uint64_t table = 0;            // what the connection table has of it already
   // Of state.last_known_directory.
   bool known_directory = false, known_writable = false;
+  std::optional<std::uint64_t> known_free;        // of its file system
   std::optional<std::int64_t> known_age_seconds;  // of what is kept; nullopt: nothing is
 };
 
@@ -106,7 +107,9 @@ struct Facts {
   std::optional<GatewayConfig> config;  // nullopt: none was asked for, or it has errors
   KernelFacts kernel;
   ProcessFacts process;
+  std::string unit = "isthmus.service";  // the one that runs a gateway with this configuration
   ServiceFacts service;
+  bool bpf_unit = false;  // isthmus-bpf.service is installed, which mounts the BPF file system before a start
   CpuFacts cpu;
   MachineMemory memory;
   std::optional<InterfaceFacts> underlay;      // nullopt: no configuration

@@ -65,20 +65,25 @@ void read_own(const GatewayConfig& config, Facts& facts) {
   }
 }
 
+// Of the file system of that folder; nullopt: there is no such folder.
+std::optional<std::uint64_t> free_bytes(const std::string& folder) {
+  struct statvfs system {};
+  return statvfs(folder.c_str(), &system) == 0 ? std::optional(std::uint64_t{system.f_bavail} * system.f_frsize)
+                                               : std::nullopt;
+}
+
 StateFacts read_state(const GatewayConfig& config, std::int64_t now) {
   StateFacts state;
   state.directory = is_folder(config.state_directory);
   state.directory_writable = may_write(config.state_directory);
-  struct statvfs system {};
-  if (statvfs(config.state_directory.c_str(), &system) == 0) {
-    state.free = std::uint64_t{system.f_bavail} * system.f_frsize;
-  }
+  state.free = free_bytes(config.state_directory);
   struct stat file {};
   if (stat(Engine::state_file(config.state_directory, config.name).c_str(), &file) == 0) {
     state.table = static_cast<std::uint64_t>(file.st_blocks) * 512;
   }
   state.known_directory = is_folder(config.last_known_directory);
   state.known_writable = may_write(config.last_known_directory);
+  state.known_free = free_bytes(config.last_known_directory);
   std::error_code error;
   const std::string kept = config.last_known_directory + "/" + config.name + ".known";
   for (std::filesystem::directory_iterator at(kept, error), end; !error && at != end; at.increment(error)) {

@@ -69,6 +69,13 @@ void check_last_known(const Facts& facts, Findings& findings) {
     }
     return;
   }
+  constexpr std::uint64_t kLittle = std::uint64_t{16} << 20;
+  if (facts.state.known_free && *facts.state.known_free < kLittle) {
+    findings.slow(folder + " (state.last_known_directory) has room for " + mebibytes(*facts.state.known_free),
+                  "what hubs say is not kept when it is full; after a restart without them, the gateway serves nothing",
+                  "make room there, or state.last_known_directory elsewhere");
+    return;
+  }
   const auto& age = facts.state.known_age_seconds;
   const auto most = static_cast<std::int64_t>(config.last_known_age_ms / 1000);
   if (age && *age > most) {

@@ -35,6 +35,17 @@ bool service_needs_pins(const Facts& facts) {
          (ambient == facts.service->end() || !names(ambient->second, "CAP_SYS_ADMIN"));
 }
 
+// What the configuration names of hubs below people's homes, which a unit with ProtectHome does not see.
+std::string hub_file_at_home(const GatewayConfig& config) {
+  for (const auto& path : {config.hub_file, config.etcd.clusters, config.etcd.kvstoremesh, config.etcd.register_at,
+                           config.kubernetes.cluster, config.kubernetes.fleet}) {
+    if (path && (path->starts_with("/root/") || path->starts_with("/home/") || path->starts_with("/run/user/"))) {
+      return *path;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 void check_configuration(const Facts& facts, Findings& findings) {
@@ -75,9 +86,15 @@ void check_kernel(const Facts& facts, Findings& findings) {
 
 void check_bpf_folder(const Facts& facts, Findings& findings) {
   if (service_needs_pins(facts) && (!facts.kernel.bpf_folder || facts.kernel.bpf_own_folder == Availability::kNo)) {
-    findings.fails(facts.kernel.bpf_folder ? "/sys/fs/bpf/isthmus is missing" : "/sys/fs/bpf is not a BPF file system",
-                   "the unit isthmus.service, without CAP_SYS_ADMIN, takes its own XDP program for a foreign one at "
-                   "its next start",
+    const std::string missing =
+        facts.kernel.bpf_folder ? "/sys/fs/bpf/isthmus is missing" : "/sys/fs/bpf is not a BPF file system";
+    if (facts.bpf_unit) {
+      findings.ok(missing + "; isthmus-bpf.service sees to it before " + facts.unit + " starts");
+      return;
+    }
+    findings.fails(missing,
+                   "the unit " + facts.unit +
+                       ", without CAP_SYS_ADMIN, takes its own XDP program for a foreign one at its next start",
                    std::string(facts.kernel.bpf_folder ? "" : "mount -t bpf -o mode=0700 bpf /sys/fs/bpf; ") +
                        "systemd-tmpfiles --create isthmus.conf; where it has run without: isthmus cleanup");
     return;
@@ -139,7 +156,7 @@ void check_memlock(const Facts& facts, Findings& findings) {
 
 void check_service(const Facts& facts, Findings& findings) {
   if (!facts.service) {
-    findings.ok("no unit isthmus.service is installed");
+    findings.ok("no unit " + facts.unit + " is installed");
     return;
   }
   const auto value = [&](const char* key) {
@@ -152,29 +169,37 @@ void check_service(const Facts& facts, Findings& findings) {
   for (const Capability& capability : kNeededCapabilities) {
     const bool own_user = !user.empty() && user != "root" && user != "0";
     if ((own_user && !names(ambient, capability.name)) || (!bounds.empty() && !names(bounds, capability.name))) {
-      findings.fails("the unit isthmus.service does not give " + std::string(capability.name),
+      findings.fails("the unit " + facts.unit + " does not give " + std::string(capability.name),
                      "needed for " + std::string(capability.use),
-                     "systemctl edit isthmus: AmbientCapabilities and CapabilityBoundingSet");
+                     "systemctl edit " + facts.unit + ": AmbientCapabilities and CapabilityBoundingSet");
       good = false;
     }
   }
   const bool locks = names(ambient, kIpcLock.name) || (bounds.empty() && (user.empty() || user == "root")) ||
                      ((user.empty() || user == "root") && names(bounds, kIpcLock.name));
   if (!locks && value("LimitMEMLOCK") != "infinity") {
-    findings.fails("the unit isthmus.service has neither CAP_IPC_LOCK nor LimitMEMLOCK=infinity",
-                   "packet buffers beyond 8 MiB cannot be locked", "systemctl edit isthmus: LimitMEMLOCK=infinity");
+    findings.fails("the unit " + facts.unit + " has neither CAP_IPC_LOCK nor LimitMEMLOCK=infinity",
+                   "packet buffers beyond 8 MiB cannot be locked",
+                   "systemctl edit " + facts.unit + ": LimitMEMLOCK=infinity");
     good = false;
   }
   if (facts.config && facts.config->handover_wait_ms > 0 &&
       (value("KillMode") != "process" || value("NotifyAccess") != "all")) {
-    findings.fails("handover.wait is set, but the unit isthmus.service does not leave the gateway running",
+    findings.fails("handover.wait is set, but the unit " + facts.unit + " does not leave the gateway running",
                    "systemctl restart ends it, and packets are lost until the next one serves",
-                   "systemctl edit isthmus: KillMode=process, NotifyAccess=all");
+                   "systemctl edit " + facts.unit + ": KillMode=process, NotifyAccess=all");
+    good = false;
+  }
+  const std::string at_home = facts.config ? hub_file_at_home(*facts.config) : "";
+  if (const std::string homes = value("ProtectHome");
+      !at_home.empty() && !homes.empty() && homes != "no" && homes != "false" && homes != "read-only") {
+    findings.fails("the unit " + facts.unit + " does not see " + at_home + " (ProtectHome)",
+                   "that hub cannot be followed", "put it below /etc/isthmus, readable by the unit's user");
     good = false;
   }
   if (good) {
     const std::string watchdog = value("WatchdogSec");
-    findings.ok("isthmus.service" + (watchdog.empty() ? ", without a watchdog" : ", watchdog " + watchdog));
+    findings.ok(facts.unit + (watchdog.empty() ? ", without a watchdog" : ", watchdog " + watchdog));
   }
 }
 

@@ -19,7 +19,6 @@ namespace isthmus {
 namespace {
 
 constexpr std::size_t kMostProcessBytes = std::size_t{4} << 20;
-constexpr const char* kUnit = "isthmus.service";
 // In the order in which the first one counts.
 constexpr const char* kUnitFolders[] = {"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
                                         "/usr/lib/systemd/system", "/lib/systemd/system"};
@@ -80,23 +79,35 @@ ProcessFacts read_process() {
   return process;
 }
 
-ServiceFacts read_service() {
-  std::vector<std::string> texts;
+// The text of a unit of that name, of the first folder that has it.
+std::string unit_text(const std::string& name) {
   for (const char* folder : kUnitFolders) {
-    if (std::string text = proc_text(std::string(folder) + "/" + kUnit); !text.empty()) {
-      texts.push_back(std::move(text));
-      break;
+    if (std::string text = proc_text(std::string(folder) + "/" + name); !text.empty()) {
+      return text;
     }
   }
-  if (texts.empty()) {
+  return {};
+}
+
+ServiceFacts read_service(const std::string& unit) {
+  // "isthmus@.service" where that is the template of it.
+  const auto at = unit.find('@');
+  const std::string pattern = at == std::string::npos ? unit : unit.substr(0, at + 1) + ".service";
+  std::vector<std::string> texts = {unit_text(unit)};
+  if (texts.front().empty()) {
+    texts.front() = unit_text(pattern);
+  }
+  if (texts.front().empty()) {
     return std::nullopt;
   }
   std::map<std::string, std::string> parts;  // by name: of two of one name the first counts
-  for (const char* folder : kUnitFolders) {
-    const std::string parts_folder = std::string(folder) + "/" + kUnit + ".d";
-    for (const std::string& name : names_in(parts_folder)) {
-      if (name.ends_with(".conf")) {
-        parts.try_emplace(name, proc_text(parts_folder + "/" + name));
+  for (const std::string& name : {unit, pattern}) {
+    for (const char* folder : kUnitFolders) {
+      const std::string parts_folder = std::string(folder) + "/" + name + ".d";
+      for (const std::string& part : names_in(parts_folder)) {
+        if (part.ends_with(".conf")) {
+          parts.try_emplace(part, proc_text(parts_folder + "/" + part));
+        }
       }
     }
   }
@@ -146,7 +157,9 @@ Availability read_clock() {
 void read_system_facts(Facts& facts) {
   facts.kernel = read_kernel();
   facts.process = read_process();
-  facts.service = read_service();
+  facts.unit = unit_of(facts.file);
+  facts.service = read_service(facts.unit);
+  facts.bpf_unit = !unit_text("isthmus-bpf.service").empty();
   facts.cpu = read_cpu_facts();
   facts.clock_synchronised = read_clock();
 }

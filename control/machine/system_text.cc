@@ -199,6 +199,18 @@ std::vector<KernelSocket> read_sockets(std::string_view text) {
   return sockets;
 }
 
+std::string unit_of(std::string_view config_file) {
+  constexpr std::string_view kFolder = "/etc/isthmus/", kEnding = ".yaml";
+  if (!config_file.starts_with(kFolder) || !config_file.ends_with(kEnding) ||
+      config_file.size() <= kFolder.size() + kEnding.size()) {
+    return "isthmus.service";
+  }
+  const std::string_view name =
+      config_file.substr(kFolder.size(), config_file.size() - kFolder.size() - kEnding.size());
+  return name == "gateway" || name.find('/') != std::string_view::npos ? "isthmus.service"
+                                                                       : "isthmus@" + std::string(name) + ".service";
+}
+
 std::map<std::string, std::string> read_service_section(const std::vector<std::string>& texts) {
   std::map<std::string, std::string> values;
   for (const std::string& text : texts) {

@@ -52,6 +52,10 @@ struct KernelSocket {
 };
 [[nodiscard]] std::vector<KernelSocket> read_sockets(std::string_view text);
 
+// The unit of the Debian package that runs a gateway with this configuration: of /etc/isthmus/NAME.yaml
+// "isthmus@NAME.service", of gateway.yaml and of all other files "isthmus.service".
+[[nodiscard]] std::string unit_of(std::string_view config_file);
+
 // A unit of systemd with its drop-ins, in the order in which they apply: the last value of each key of [Service]; lists
 // (CapabilityBoundingSet, AmbientCapabilities) are joined, and begun anew by an empty value.
 [[nodiscard]] std::map<std::string, std::string> read_service_section(const std::vector<std::string>& texts);

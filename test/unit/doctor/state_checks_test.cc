@@ -37,6 +37,7 @@ const std::vector<CheckRow> kStateRows = {
        f.process.root = false;
      },
      "cannot be seen", "as root"},
+    {"last-known", Level::kSlow, [](Facts& f) { f.state.known_free = 3 << 20; }, "room for 3 MiB", "make room"},
     {"last-known", Level::kNote, [](Facts& f) { f.state.known_age_seconds = 50 * 3600; }, "50 hours old", "start"},
     {"last-known", Level::kOk, [](Facts& f) { f.state.known_age_seconds = 120; }, "2 minutes ago", ""},
     {"admin-socket", Level::kFails, [](Facts& f) { f.admin.group = false; }, "no group root", "groupadd"},

@@ -37,6 +37,13 @@ const std::vector<CheckRow> kSystemRows = {
        f.service = Keys{{"User", "isthmus"}};
      },
      "/sys/fs/bpf/isthmus is missing", "systemd-tmpfiles --create"},
+    {"bpf-file-system", Level::kOk,
+     [](Facts& f) {
+       f.kernel.bpf_folder = false;
+       f.service = Keys{{"User", "isthmus"}};
+       f.bpf_unit = true;
+     },
+     "isthmus-bpf.service", ""},
     {"capabilities", Level::kFails, [](Facts& f) { f.process.capabilities = 1U << 12; }, "CAP_NET_RAW, CAP_BPF",
      "CapabilityBoundingSet"},
     {"capabilities", Level::kNote,
@@ -75,6 +82,12 @@ const std::vector<CheckRow> kSystemRows = {
        f.config->handover_wait_ms = 1000;
      },
      "handover.wait", "KillMode=process"},
+    {"service", Level::kFails,
+     [](Facts& f) {
+       f.service = Keys{{"ProtectHome", "yes"}};
+       f.config->kubernetes.cluster = "/root/.kube/config";
+     },
+     "does not see /root/.kube/config", "/etc/isthmus"},
     {"service", Level::kOk,
      [](Facts& f) {
        f.service = Keys{{"User", "isthmus"},

@@ -124,6 +124,14 @@ TEST(ServiceSection, TakesTheLastValueAndJoinsLists) {
   EXPECT_EQ(longer, (std::map<std::string, std::string>{{"AmbientCapabilities", "CAP_BPF  CAP_NET_RAW"}}));
 }
 
+TEST(Unit, IsThatOfTheConfiguration) {
+  for (const char* file : {"", "/etc/isthmus/gateway.yaml", "/etc/isthmus/.yaml", "/etc/isthmus/a/b.yaml",
+                           "gateway.yaml", "/etc/isthmus/b.yml", "/srv/b.yaml"}) {
+    EXPECT_EQ(unit_of(file), "isthmus.service") << file;
+  }
+  EXPECT_EQ(unit_of("/etc/isthmus/b.yaml"), "isthmus@b.service");
+}
+
 // No text of any length or bytes may do more than be left out.
 TEST(SystemText, AnyTextCanBeRead) {
   const std::string whole =
