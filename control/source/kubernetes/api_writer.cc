@@ -14,6 +14,7 @@ using std::chrono::milliseconds;
 
 constexpr auto kPace = milliseconds(200);  // between two requests: as a client of client-go has it
 constexpr auto kConflict = milliseconds(3000);
+constexpr unsigned kAccident = 2;  // so many answers with 5xx about an object are no problem to list
 constexpr std::size_t kMaxBody = 4U << 20;
 
 bool contains(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
@@ -75,6 +76,7 @@ void ApiWriter::on_end(const ApiOutcome& end) {
   if (status_ == 0 || status_ == 429 || status_ >= 500) {
     if (status_ >= 500) {
       reports_.postpone(*write_, now + times_.backoff_max);  // it may be of this object: others have their turn
+      on_failure("see the API server's log; an admission webhook that does not answer has this effect");
     }
     write_.reset();
     back_off();
@@ -112,10 +114,17 @@ void ApiWriter::on_refusal(std::chrono::steady_clock::time_point now) {
   } else if (status_ == 404 && write_->what == ApiWrite::What::kEvent) {
     reports_.refuse(*write_, now + times_.unavailable);  // no such API, or a namespace that is being deleted
   } else {
-    std::erase_if(failed_, [this](const auto& each) { return !reports_.has(each.first); });
-    failed_[write_->location] = "HTTP " + std::to_string(status_) + ": " + said;
+    on_failure("install the custom resource definitions of this version");
     reports_.postpone(*write_, now + times_.unavailable);
   }
+}
+
+void ApiWriter::on_failure(const char* fix) {
+  std::erase_if(failed_, [this](const auto& each) { return !reports_.has(each.first); });
+  Failure& failure = failed_[write_->location];
+  failure.said = "HTTP " + std::to_string(status_) + ": " + status_message(body_);
+  failure.fix = fix;
+  ++failure.times;
 }
 
 void ApiWriter::back_off() {
@@ -149,14 +158,12 @@ std::vector<SourceProblem> ApiWriter::problems() const {
                         "grant " + right + " in a ClusterRole",
                         std::nullopt});
   }
-  for (const auto& [location, said] : failed_) {
-    if (!reports_.has(location)) {
-      continue;  // deleted since then
+  for (const auto& [location, failure] : failed_) {
+    if (!reports_.has(location) || (failure.times <= kAccident && failure.said.starts_with("HTTP 5"))) {
+      continue;  // deleted since then, or it may pass
     }
-    problems.push_back({{location, 0},
-                        "what this gateway makes of it cannot be written: " + said,
-                        "install the custom resource definitions of this version",
-                        std::nullopt});
+    problems.push_back(
+        {{location, 0}, "what this gateway makes of it cannot be written: " + failure.said, failure.fix, std::nullopt});
   }
   return problems;
 }

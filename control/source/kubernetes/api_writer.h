@@ -2,8 +2,8 @@
 // Thread: the io_context's. Failure costs nothing but the write: 401, credentials are read again; 409, the object was
 // written meanwhile, or is another one: again after a while; 403, the right is listed as missing and asked for again
 // after ApiTimes::unavailable, of Events in that namespace; 404, the object is gone or its kind has no status; 429, 5xx
-// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others; anything else
-// is listed and tried again after ApiTimes::unavailable.
+// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others, and listed from
+// the third one on; anything else is listed and tried again after ApiTimes::unavailable.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -39,6 +39,7 @@ class ApiWriter {
   void send(const Credentials::Identity& identity);
   void on_end(const ApiOutcome& end);
   void on_refusal(std::chrono::steady_clock::time_point now);
+  void on_failure(const char* fix);
   void rest(std::chrono::milliseconds pause);
   void back_off();
 
@@ -57,7 +58,11 @@ class ApiWriter {
   std::string body_;
   std::chrono::milliseconds backoff_;
   std::map<std::string, std::string> missing_;  // rights, with what the server says
-  std::map<std::string, std::string> failed_;   // locations, the same
+  struct Failure {
+    std::string said, fix;
+    unsigned times = 0;
+  };
+  std::map<std::string, Failure> failed_;  // by the object's location, since its last success
 };
 
 }  // namespace isthmus
