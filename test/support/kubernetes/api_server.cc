@@ -151,6 +151,18 @@ void ApiServer::remove(const std::string& collection, const std::string& ns, con
   add_event(in, "DELETED", object);
 }
 
+json ApiServer::object(const std::string& collection, const std::string& ns, const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto& objects = collections_.at(collection).objects;
+  const auto at = objects.find(ns + "/" + name);
+  return at == objects.end() ? json() : at->second;
+}
+
+void ApiServer::serve_status(const std::string& collection, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  collections_[collection + "/" + name + "/status"].oldest = version_;
+}
+
 void ApiServer::remove_without_event(const std::string& collection, const std::string& ns, const std::string& name) {
   const std::lock_guard lock(mutex_);
   Collection& in = collections_.at(collection);
@@ -295,6 +307,9 @@ bool ApiServer::answer(ServedConnection& connection, const ServedRequest& reques
   if (apply_fault(connection, request, keep)) {
     return keep;
   }
+  if (request.method == "PATCH") {
+    return answer_apply(connection, request);
+  }
   if (request.has("watch=true")) {
     return answer_watch(connection, request);
   }
@@ -341,6 +356,33 @@ bool ApiServer::answer_list(ServedConnection& connection, const ServedRequest& r
   }
   const std::string text = list.dump();
   return connection.begin_chunks() && connection.write_chunks(text) && connection.end_chunks();
+}
+
+bool ApiServer::answer_apply(ServedConnection& connection, const ServedRequest& request) {
+  const std::string path = request.path.substr(0, request.path.rfind('/'));
+  const std::size_t slash = path.rfind('/');
+  json now;
+  {
+    const std::lock_guard lock(mutex_);
+    now = collections_.at(path.substr(0, slash)).objects.at(path.substr(slash));
+  }
+  const json wanted = json::parse(request.body).value("status", json::object());
+  for (const auto& [list, key] : {std::pair{"gateways", "name"}, std::pair{"conditions", "type"}}) {
+    json kept = json::array();
+    for (const json& item : now["status"].value(list, json::array())) {
+      const auto has = [&](const json& other) { return other[key] == item[key]; };
+      const json others = wanted.value(list, json::array());
+      if (std::none_of(others.begin(), others.end(), has)) {
+        kept.push_back(item);
+      }
+    }
+    for (const json& item : wanted.value(list, json::array())) {
+      kept.push_back(item);
+    }
+    now["status"][list] = kept;
+  }
+  put(path.substr(0, slash), now);
+  return connection.answer(200, now.dump());
 }
 
 bool ApiServer::answer_watch(ServedConnection& connection, const ServedRequest& request) {

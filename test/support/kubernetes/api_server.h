@@ -62,6 +62,12 @@ class ApiServer {
   // Adds or changes the object named by its metadata, with a new resourceVersion.
   void put(const std::string& collection, nlohmann::json object);
   void remove(const std::string& collection, const std::string& ns, const std::string& name);
+  // As it stands; null if there is none.
+  [[nodiscard]] nlohmann::json object(const std::string& collection, const std::string& ns,
+                                      const std::string& name) const;
+  // Adds the path of an object's status, such as "/apis/x/v1/clusters/west/status", for which faults can be injected
+  // and which can be forbidden. A server-side apply to it is merged: lists by the names or types of their items.
+  void serve_status(const std::string& collection, const std::string& name);
   // Removes the object without an event and drops the history, as a compaction does: older watches must list again.
   void remove_without_event(const std::string& collection, const std::string& ns, const std::string& name);
   void compact(const std::string& collection);
@@ -102,6 +108,7 @@ class ApiServer {
   void serve_connection(ServedConnection& connection);
   bool answer(ServedConnection& connection, const ServedRequest& request);
   bool answer_list(ServedConnection& connection, const ServedRequest& request, const Collection& collection);
+  bool answer_apply(ServedConnection& connection, const ServedRequest& request);
   bool answer_watch(ServedConnection& connection, const ServedRequest& request);
   bool stream_events(ServedConnection& connection, const std::string& path, std::uint64_t from);
   bool apply_fault(ServedConnection& connection, const ServedRequest& request, bool& keep);

@@ -49,23 +49,31 @@ bool ServedConnection::begin_chunks() {
   return write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
+bool ServedConnection::read_more() {
+  std::array<char, 4096> buffer{};
+  const int got = SSL_read(ssl, buffer.data(), buffer.size());
+  if (got > 0) {
+    unread.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  return got > 0;
+}
+
 bool ServedConnection::read_request(ServedRequest& request) {
   std::size_t end = 0;
   while ((end = unread.find("\r\n\r\n")) == std::string::npos) {
-    std::array<char, 4096> buffer{};
-    const int got = SSL_read(ssl, buffer.data(), buffer.size());
-    if (got <= 0) {
+    if (!read_more()) {
       return false;
     }
-    unread.append(buffer.data(), static_cast<std::size_t>(got));
   }
   std::string head = unread.substr(0, end + 2);
   unread.erase(0, end + 4);
   const std::size_t first = head.find(' '), second = head.find(' ', first + 1);
+  request.method = head.substr(0, first);
   const std::string target = head.substr(first + 1, second - first - 1);
   const std::size_t question = std::min(target.find('?'), target.size());
   request.path = target.substr(0, question);
   request.query = question < target.size() ? target.substr(question + 1) : "";
+  request.headers.clear();
   for (std::size_t at = head.find("\r\n") + 2; at < head.size();) {
     const std::size_t line_end = head.find("\r\n", at), colon = head.find(':', at);
     std::string name = head.substr(at, colon - at);
@@ -74,6 +82,15 @@ bool ServedConnection::read_request(ServedRequest& request) {
     at = line_end + 2;
   }
   request.authorization = request.headers["authorization"];
+  const std::string length = request.headers["content-length"];
+  const std::size_t bytes = length.empty() ? 0 : std::stoul(length);
+  while (unread.size() < bytes) {
+    if (!read_more()) {
+      return false;
+    }
+  }
+  request.body = unread.substr(0, bytes);
+  unread.erase(0, bytes);
   return true;
 }
 

@@ -16,8 +16,8 @@ struct ssl_ctx_st;
 namespace isthmus {
 
 struct ServedRequest {
-  std::string path, query, authorization, client;  // `client`: the common name of its certificate
-  std::map<std::string, std::string> headers;      // names in lower case
+  std::string method, path, query, body, authorization, client;  // `client`: the common name of its certificate
+  std::map<std::string, std::string> headers;                    // names in lower case
   [[nodiscard]] bool has(const std::string& word) const { return query.find(word) != std::string::npos; }
 };
 
@@ -33,10 +33,13 @@ struct ServedConnection {
   bool answer(unsigned status, const std::string& body, const std::string& headers = "");
   bool begin_chunks();
   bool end_chunks() { return write("0\r\n\r\n"); }
-  // Reads the head of the next request; false at the end of the connection.
+  // Reads the next request, with its body; false at the end of the connection.
   bool read_request(ServedRequest& request);
   // The common name of the client's certificate; empty: it sent none.
   [[nodiscard]] std::string peer_name() const;
+
+ private:
+  bool read_more();
 };
 
 // A server context that accepts any client certificate, or none. The caller frees it.

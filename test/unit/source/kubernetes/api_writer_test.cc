@@ -1,0 +1,144 @@
+// What a source writes about objects, at a server that fails in one way or another: it comes to be written, what does
+// not pass is a problem, and one object holds up no other.
+#include "control/source/kubernetes/api_writer.h"
+
+#include <gmock/gmock.h>
+
+#include <memory>
+#include <string>
+
+#include "test/unit/source/kubernetes/kubernetes_source_fixture.h"
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr auto kClusters = "/apis/isthmus.io/v1alpha1/clusters";
+
+class ApiWriterTest : public KubernetesSourceTest {
+ protected:
+  void SetUp() override {
+    server.serve(kClusters, "Cluster", "isthmus.io/v1alpha1");
+    for (const auto& [name, id] : {std::pair{"north", 3}, std::pair{"west", 2}}) {
+      server.serve_status(kClusters, name);
+      server.put(kClusters, {{"metadata", {{"name", name}, {"uid", std::string("uid-") + name}, {"generation", 1}}},
+                             {"spec", {{"id", id}, {"podCIDRs", {"10." + std::to_string(id) + ".0.0/16"}}}}});
+    }
+    start_and_sync();
+  }
+  static std::string status_of(const std::string& name) { return std::string(kClusters) + "/" + name + "/status"; }
+  // This gateway's report, of both clusters.
+  void report(bool accepted = true) {
+    auto said = std::make_shared<GatewayReport>();
+    said->gateway = "east-1";
+    said->gateways = {"east-1"};
+    for (const char* name : {"north", "west"}) {
+      const ObjectKey key{ObjectKind::kCluster, {}, {}, name};
+      ASSERT_TRUE(hub->locations.contains(key)) << name;
+      said->objects.push_back({hub->locations.at(key), 1, accepted, accepted ? "Accepted" : "Refused", "as it is"});
+    }
+    source->report(said);
+  }
+  void fail_at(const std::string& name, unsigned status, unsigned times, const std::string& retry_after = "") {
+    for (unsigned i = 0; i < times; ++i) {
+      InjectedFault fault;
+      fault.status = status;
+      fault.retry_after = retry_after;
+      server.inject(status_of(name), fault);
+    }
+  }
+  bool written(const std::string& name) const {
+    const nlohmann::json status = server.object(kClusters, "", name).value("status", nlohmann::json::object());
+    return !status.value("gateways", nlohmann::json::array()).empty() &&
+           !status.value("conditions", nlohmann::json::array()).empty();
+  }
+  bool until_written(const std::string& name) {
+    return hub->until([&] { return written(name); });
+  }
+  std::string problems() const {
+    std::string texts;
+    for (const SourceProblem& problem : source->problems()) {
+      texts += problem.what + "; " + problem.fix + "\n";
+    }
+    return texts;
+  }
+};
+
+TEST_F(ApiWriterTest, WritesItsEntryAndTheSummaryAndThenNothingMore) {
+  report();
+  ASSERT_TRUE(until_written("north") && until_written("west"));
+  const nlohmann::json status = server.object(kClusters, "", "west")["status"];
+  EXPECT_EQ(status["gateways"][0]["name"], "east-1");
+  EXPECT_EQ(status["conditions"][0]["status"], "True");
+  const std::size_t requests = server.count(status_of("west"), "fieldManager");
+  // What is said again is not written again, and what is written about another object comes after it.
+  report();
+  server.put(kClusters, {{"metadata", {{"name", "south"}, {"uid", "s"}, {"generation", 1}}}, {"spec", {{"id", 4}}}});
+  ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kCluster, "", "south"); }));
+  EXPECT_EQ(server.count(status_of("west"), "fieldManager"), requests);
+}
+
+TEST_F(ApiWriterTest, WaitsWhenItIsTold) {
+  fail_at("north", 429, 1, "1");
+  report();
+  ASSERT_TRUE(until_written("north") && until_written("west"));
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(ApiWriterTest, AnObjectThatWasWrittenMeanwhileIsWrittenAfterwards) {
+  fail_at("west", 409, 1);
+  report();
+  ASSERT_TRUE(until_written("west"));
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(ApiWriterTest, AnAnswerThatDoesNotComeIsAwaitedAnew) {
+  InjectedFault fault;
+  fault.close = true;
+  server.inject(status_of("north"), fault);
+  report();
+  ASSERT_TRUE(until_written("north") && until_written("west"));
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(ApiWriterTest, AnObjectThatTheServerFailsAtHoldsUpNoOtherAndIsListedUntilItPasses) {
+  fail_at("north", 500, 6);
+  report();
+  ASSERT_TRUE(until_written("west"));
+  ASSERT_TRUE(hub->until([&] { return problems().find("HTTP 500") != std::string::npos; })) << problems();
+  EXPECT_THAT(problems(), HasSubstr("admission webhook"));
+  ASSERT_TRUE(until_written("north"));
+  ASSERT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
+}
+
+TEST_F(ApiWriterTest, AMissingRightIsListedByNameUntilItIsGiven) {
+  server.forbid(status_of("north"), true);
+  server.forbid(status_of("west"), true);
+  report();
+  ASSERT_TRUE(hub->until([&] { return !problems().empty(); }));
+  EXPECT_THAT(problems(), HasSubstr("grant patch on clusters/status of isthmus.io"));
+  server.forbid(status_of("north"), false);
+  server.forbid(status_of("west"), false);
+  ASSERT_TRUE(until_written("north") && until_written("west"));
+  ASSERT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
+}
+
+TEST_F(ApiWriterTest, AKindWithoutAStatusIsListed) {
+  fail_at("west", 404, 1000);
+  report();
+  ASSERT_TRUE(until_written("north"));
+  ASSERT_TRUE(hub->until([&] { return !problems().empty(); }));
+  EXPECT_THAT(problems(), HasSubstr("custom resource definitions of this version"));
+}
+
+TEST_F(ApiWriterTest, AChangedMindIsWritten) {
+  report();
+  ASSERT_TRUE(until_written("west"));
+  report(false);
+  EXPECT_TRUE(
+      hub->until([&] { return server.object(kClusters, "", "west")["status"]["conditions"][0]["status"] == "False"; }));
+}
+
+}  // namespace
+}  // namespace isthmus
