@@ -14,20 +14,20 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr auto kClusters = "/apis/isthmus.io/v1alpha1/clusters";
+constexpr auto kOwnClusters = "/apis/isthmus.io/v1alpha1/clusters";
 
 class ApiWriterTest : public KubernetesSourceTest {
  protected:
   void SetUp() override {
-    server.serve(kClusters, "Cluster", "isthmus.io/v1alpha1");
+    server.serve(kOwnClusters, "Cluster", "isthmus.io/v1alpha1");
     for (const auto& [name, id] : {std::pair{"north", 3}, std::pair{"west", 2}}) {
-      server.serve_status(kClusters, name);
-      server.put(kClusters, {{"metadata", {{"name", name}, {"uid", std::string("uid-") + name}, {"generation", 1}}},
-                             {"spec", {{"id", id}, {"podCIDRs", {"10." + std::to_string(id) + ".0.0/16"}}}}});
+      server.serve_status(kOwnClusters, name);
+      server.put(kOwnClusters, {{"metadata", {{"name", name}, {"uid", std::string("uid-") + name}, {"generation", 1}}},
+                                {"spec", {{"id", id}, {"podCIDRs", {"10." + std::to_string(id) + ".0.0/16"}}}}});
     }
     start_and_sync();
   }
-  static std::string status_of(const std::string& name) { return std::string(kClusters) + "/" + name + "/status"; }
+  static std::string status_of(const std::string& name) { return std::string(kOwnClusters) + "/" + name + "/status"; }
   // This gateway's report, of both clusters.
   void report(bool accepted = true) {
     auto said = std::make_shared<GatewayReport>();
@@ -49,7 +49,7 @@ class ApiWriterTest : public KubernetesSourceTest {
     }
   }
   bool written(const std::string& name) const {
-    const nlohmann::json status = server.object(kClusters, "", name).value("status", nlohmann::json::object());
+    const nlohmann::json status = server.object(kOwnClusters, "", name).value("status", nlohmann::json::object());
     return !status.value("gateways", nlohmann::json::array()).empty() &&
            !status.value("conditions", nlohmann::json::array()).empty();
   }
@@ -68,13 +68,13 @@ class ApiWriterTest : public KubernetesSourceTest {
 TEST_F(ApiWriterTest, WritesItsEntryAndTheSummaryAndThenNothingMore) {
   report();
   ASSERT_TRUE(until_written("north") && until_written("west"));
-  const nlohmann::json status = server.object(kClusters, "", "west")["status"];
+  const nlohmann::json status = server.object(kOwnClusters, "", "west")["status"];
   EXPECT_EQ(status["gateways"][0]["name"], "east-1");
   EXPECT_EQ(status["conditions"][0]["status"], "True");
   const std::size_t requests = server.count(status_of("west"), "fieldManager");
   // What is said again is not written again, and what is written about another object comes after it.
   report();
-  server.put(kClusters, {{"metadata", {{"name", "south"}, {"uid", "s"}, {"generation", 1}}}, {"spec", {{"id", 4}}}});
+  server.put(kOwnClusters, {{"metadata", {{"name", "south"}, {"uid", "s"}, {"generation", 1}}}, {"spec", {{"id", 4}}}});
   ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kCluster, "", "south"); }));
   EXPECT_EQ(server.count(status_of("west"), "fieldManager"), requests);
 }
@@ -136,8 +136,8 @@ TEST_F(ApiWriterTest, AChangedMindIsWritten) {
   report();
   ASSERT_TRUE(until_written("west"));
   report(false);
-  EXPECT_TRUE(
-      hub->until([&] { return server.object(kClusters, "", "west")["status"]["conditions"][0]["status"] == "False"; }));
+  EXPECT_TRUE(hub->until(
+      [&] { return server.object(kOwnClusters, "", "west")["status"]["conditions"][0]["status"] == "False"; }));
 }
 
 }  // namespace
