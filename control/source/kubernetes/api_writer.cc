@@ -75,7 +75,8 @@ void ApiWriter::on_end(const ApiOutcome& end) {
   const bool exists = status_ == 409 && write_->what == ApiWrite::What::kEvent;  // another gateway has written it
   if (status_ == 0 || status_ == 429 || status_ >= 500) {
     if (status_ >= 500) {
-      reports_.postpone(*write_, now + times_.backoff_max);  // it may be of this object: others have their turn
+      // It may be of this object: others have their turn, after a pause of at most twice backoff_max.
+      reports_.postpone(*write_, now + 3 * times_.backoff_max + retry_after_.value_or(std::chrono::seconds(0)));
       on_failure("see the API server's log; an admission webhook that does not answer has this effect");
     }
     write_.reset();

@@ -202,6 +202,11 @@ void ApiServer::inject(const std::string& collection, InjectedFault fault) {
   collections_.at(collection).faults.push_back(std::move(fault));
 }
 
+void ApiServer::end_faults(const std::string& collection) {
+  const std::lock_guard lock(mutex_);
+  collections_.at(collection).faults.clear();
+}
+
 void ApiServer::require_token(const std::string& token) {
   const std::lock_guard lock(mutex_);
   token_ = token;
@@ -365,6 +370,9 @@ bool ApiServer::answer_apply(ServedConnection& connection, const ServedRequest& 
   {
     const std::lock_guard lock(mutex_);
     now = collections_.at(path.substr(0, slash)).objects.at(path.substr(slash));
+  }
+  if (!now.contains("status")) {
+    now["status"] = json::object();
   }
   const json wanted = json::parse(request.body).value("status", json::object());
   for (const auto& [list, key] : {std::pair{"gateways", "name"}, std::pair{"conditions", "type"}}) {

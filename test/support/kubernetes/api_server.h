@@ -77,6 +77,7 @@ class ApiServer {
   void forbid(const std::string& collection, bool on);  // every request gets 403
 
   void inject(const std::string& collection, InjectedFault fault);
+  void end_faults(const std::string& collection);  // those that are left
   void require_token(const std::string& token);  // empty: no token is required
   void require_client_certificate() { require_client_ = true; }
   void set_streaming(bool on) { streaming_ = on; }

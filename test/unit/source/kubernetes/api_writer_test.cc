@@ -72,10 +72,13 @@ TEST_F(ApiWriterTest, WritesItsEntryAndTheSummaryAndThenNothingMore) {
   EXPECT_EQ(status["gateways"][0]["name"], "east-1");
   EXPECT_EQ(status["conditions"][0]["status"], "True");
   const std::size_t requests = server.count(status_of("west"), "fieldManager");
-  // What is said again is not written again, and what is written about another object comes after it.
   report();
-  server.put(kOwnClusters, {{"metadata", {{"name", "south"}, {"uid", "s"}, {"generation", 1}}}, {"spec", {{"id", 4}}}});
-  ASSERT_TRUE(hub->until([&] { return hub->has(ObjectKind::kCluster, "", "south"); }));
+  // Once another object has had its turn.
+  fail_at("north", 409, 1);
+  server.put(kOwnClusters, {{"metadata", {{"name", "north"}, {"uid", "another"}, {"generation", 1}}},
+                            {"spec", {{"id", 3}, {"podCIDRs", {"10.3.0.0/16"}}}}});
+  ASSERT_TRUE(hub->until([&] { return !written("north"); }));
+  ASSERT_TRUE(until_written("north"));
   EXPECT_EQ(server.count(status_of("west"), "fieldManager"), requests);
 }
 
@@ -103,11 +106,12 @@ TEST_F(ApiWriterTest, AnAnswerThatDoesNotComeIsAwaitedAnew) {
 }
 
 TEST_F(ApiWriterTest, AnObjectThatTheServerFailsAtHoldsUpNoOtherAndIsListedUntilItPasses) {
-  fail_at("north", 500, 6);
+  fail_at("north", 500, 1000);
   report();
   ASSERT_TRUE(until_written("west"));
   ASSERT_TRUE(hub->until([&] { return problems().find("HTTP 500") != std::string::npos; })) << problems();
   EXPECT_THAT(problems(), HasSubstr("admission webhook"));
+  server.end_faults(status_of("north"));
   ASSERT_TRUE(until_written("north"));
   ASSERT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
 }
