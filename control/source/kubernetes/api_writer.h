@@ -2,8 +2,8 @@
 // Thread: the io_context's. Failure costs nothing but the write: 401, credentials are read again; 409, the object was
 // written meanwhile, or is another one: again after a while; 403, the right is listed as missing and asked for again
 // after ApiTimes::unavailable, of Events in that namespace; 404, the object is gone or its kind has no status; 429, 5xx
-// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others, and listed from
-// the third one on; anything else is listed and tried again after ApiTimes::unavailable.
+// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others, and listed
+// from the third one on; anything else is listed and tried again after ApiTimes::unavailable.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

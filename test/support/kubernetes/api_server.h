@@ -78,7 +78,7 @@ class ApiServer {
 
   void inject(const std::string& collection, InjectedFault fault);
   void end_faults(const std::string& collection);  // those that are left
-  void require_token(const std::string& token);  // empty: no token is required
+  void require_token(const std::string& token);    // empty: no token is required
   void require_client_certificate() { require_client_ = true; }
   void set_streaming(bool on) { streaming_ = on; }
   void set_chunk_bytes(std::size_t bytes) { chunk_bytes_ = bytes; }  // maximum size of TLS records and HTTP chunks
