@@ -16,13 +16,12 @@ for folder in ("test/support", "test/netns"):
 from booted_debian import Debian  # noqa: E402  (needs the path above)
 from built_packages import package  # noqa: E402
 from fleet import plan  # noqa: E402
-from fleet.numbered import NumberedTraffic  # noqa: E402
+from fleet.numbered import AFTER, Numbered, west_and_north  # noqa: E402
 from fleet.shell import run, wait_until  # noqa: E402
-from fleet_case import FleetCase, pod  # noqa: E402
+from fleet_case import FleetCase  # noqa: E402
 from packaged_gateway import PackagedGateway  # noqa: E402
 
 NAME = "west-1"
-AFTER = 1.5  # seconds of traffic before and after
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 
 
@@ -65,7 +64,7 @@ class Stopped:
 
 @unittest.skipUnless(shutil.which("systemd-nspawn") and shutil.which("debootstrap"),
                      "systemd-container or debootstrap is not installed")
-class PackageLife(FleetCase):
+class PackageLife(Numbered, FleetCase):
     """One life of a package, in the order of the letters."""
 
     settings = {"health": "{interval: 200ms}"}
@@ -97,22 +96,12 @@ class PackageLife(FleetCase):
     def inside(self, command, check=True):
         return self.debian.run(command, check=check).stdout.strip()
 
-    def traffic(self):
-        """Out of west and into it, over both families."""
-        pairs = [NumberedTraffic(self.fleet, pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4),
-                 NumberedTraffic(self.fleet, pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6)]
-        for pair in pairs:
-            self.addCleanup(pair.remove)
-        time.sleep(AFTER)
-        return pairs
-
     def assert_complete(self, pairs):
         time.sleep(AFTER)
-        for report in [pair.stop() for pair in pairs]:
-            report.pop("packets")
-            for kind, row in report.items():
-                self.assertGreater(row["sent"], 100, (kind, row))
-                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.debian.journal()))
+        try:
+            super().assert_complete(pairs)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.debian.journal()}") from error
 
     def process(self, pid=None):
         return PackagedGateway.outside(pid or self.gateway.pid, self.debian.leader)
@@ -131,7 +120,7 @@ class PackageLife(FleetCase):
         self.assertLessEqual(float(exposure.split(":")[1].split()[0]), 3.0, exposure)
 
     def test_b_traffic_flows_and_a_reload_disturbs_nothing(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         before = self.gateway.pid
         self.inside("systemctl reload isthmus.service")
         wait_until(lambda: "reloading the hubs" in self.debian.journal(), what="the reload is in the log")
@@ -139,7 +128,7 @@ class PackageLife(FleetCase):
         self.assertEqual(self.gateway.pid, before)
 
     def test_c_an_upgrade_loses_nothing_and_keeps_the_configuration(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         before = self.gateway.pid
         configuration = self.inside("cat /etc/isthmus/gateway.yaml")
         self.inside("dpkg -i --force-confold /root/isthmus.deb")
@@ -165,7 +154,7 @@ class PackageLife(FleetCase):
         self.gateway.wait_serving("started again", before)
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
         self.fleet.wait_peers()
-        self.assert_complete(self.traffic())
+        self.assert_complete(self.traffic(*west_and_north()))
 
     def quicker_watchdog(self):
         self.debian.run("mkdir -p /run/systemd/system/isthmus.service.d && printf '[Service]\\nWatchdogSec=6\\n' "

@@ -4,14 +4,14 @@ gateway is dead, and it counts and loses nothing."""
 import time
 import unittest
 
-from fleet_case import FleetCase, plan, pod
-from fleet.numbered import SETTLED, NumberedTraffic
-from kernel_flows_test import AFTER, DOWN_SECONDS, Numbered
+from fleet_case import FleetCase, plan
+from fleet.numbered import AFTER, SETTLED, west_and_north
+from kernel_flows_test import DOWN_SECONDS, HandedDown
 
 INTERVAL = 0.02  # between two numbers: without hardware help, everything is slow
 
 
-class TwoGateways(Numbered, FleetCase):
+class TwoGateways(HandedDown, FleetCase):
     settings = {"health": "{interval: 1s, misses: 16}"}
 
     @classmethod
@@ -26,15 +26,7 @@ class TwoGateways(Numbered, FleetCase):
         """There is no service."""
 
     def traffic(self):
-        ends = [(pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4),
-                (pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6)]
-        pairs = []
-        for client, server, address in ends:
-            pairs.append(NumberedTraffic(self.fleet, client, server, address, SETTLED, INTERVAL))
-            self.addCleanup(pairs[-1].remove)
-        for name in ("west-1", "north-1"):
-            self.wait_handed_down(name, len(SETTLED) * len(pairs))
-        return pairs
+        return self.handed_down(*west_and_north(), interval=INTERVAL)
 
     def test_settled_flows_are_handed_down_and_outlive_a_kill(self):
         pairs = self.traffic()

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -15,50 +14,16 @@ import yaml
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 
-import helm_program  # noqa: E402
 from fleet_case import PREFIX, PROGRAM, ROOT, FleetCase, plan, pod, url, wait_until  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
 from fleet.gateway import GatewayProcess  # noqa: E402
-from fleet.numbered import SETTLED, NumberedTraffic  # noqa: E402
+from fleet.numbered import AFTER, SETTLED, Numbered, west_and_north  # noqa: E402
 from fleet.traffic import curl, ping  # noqa: E402
-from node_pod import SECCOMP, Node, NodePod, unpack_image  # noqa: E402
+from node_pod import Node, NodePod, unpack_image  # noqa: E402
+from release import Release  # noqa: E402
 
 PODS = ("west-1", "north-1")  # the others are processes
-AFTER = 1.5                   # seconds of traffic after a roll
 MIB = 1 << 20
-
-
-def drains():
-    """Whether the program has the command of the preStop hook."""
-    return "\n  drain " in subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout
-
-
-class Release:
-    """What a test class has of Helm and the image."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.helm = helm_program.build(folder)
-        self.image = os.path.join(folder, "root")
-        os.makedirs(self.image)
-        made = subprocess.run([os.path.join(ROOT, "packaging", "image", "build"), "--program", PROGRAM, folder],
-                              capture_output=True, text=True, check=False)
-        if made.returncode != 0 and "apt" in made.stderr:
-            raise unittest.SkipTest(f"no Debian packages can be reached: {made.stderr.strip()[-200:]}")
-        if made.returncode != 0:
-            raise RuntimeError(made.stderr)
-        self.archive, self.bill, self.digest = made.stdout.split()
-        self.defaults = unpack_image(self.archive, self.image)
-
-    def render(self, values):
-        """The objects of the chart for these values."""
-        path = os.path.join(self.folder, "values.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            yaml.safe_dump(values, file)
-        text = subprocess.run([self.helm, "template", "isthmus", os.path.join(ROOT, "packaging", "helm", "isthmus"),
-                               "--namespace", "kube-system", "--values", path], capture_output=True, text=True,
-                              check=True).stdout
-        return [one for one in yaml.safe_load_all(text) if one]
 
 
 class PodGateway(GatewayProcess):
@@ -80,7 +45,7 @@ class PodGateway(GatewayProcess):
         config["hub"] = {"kubernetes": None, **config["hub"]}
         where = hub.folder_of(gateway.cluster)
         self.values = {
-            "config": {**config, "gateways": {gateway.name: own}}, "preStop": {"enabled": drains()},
+            "config": {**config, "gateways": {gateway.name: own}},
             "extraVolumes": [{"name": "hub", "hostPath": {"path": where, "type": "Directory"}}],
             "extraVolumeMounts": [{"name": "hub", "mountPath": where, "readOnly": True}]}
         self.pod = None
@@ -123,17 +88,10 @@ class PodFleet(Fleet):
         return failed + super().close()
 
 
-class PodCase(FleetCase):
+class PodCase(Numbered, FleetCase):
     @classmethod
     def make_fleet(cls):
-        for program, package in (("crun", "crun"), ("buildah", "buildah")):
-            if not shutil.which(program):
-                raise unittest.SkipTest(f"{package} is not installed")
-        if not os.path.exists(SECCOMP):
-            raise unittest.SkipTest("golang-github-containers-common is not installed")
-        folder = tempfile.TemporaryDirectory(prefix="ist-pods-", dir="/var/tmp")
-        cls.addClassCleanup(folder.cleanup)
-        PodFleet.release = cls.release = Release(folder.name)
+        PodFleet.release = cls.release = Release.of(cls)
         return PodFleet(PROGRAM, PREFIX, cls.settings, cls.hub)
 
     @property
@@ -255,10 +213,7 @@ class Pods(PodCase):
 
     def test_settled_flows_lose_nothing_while_a_pod_is_replaced(self):
         """As a DaemonSet without surge does it: the old pod ends, then the new one starts."""
-        pairs = [NumberedTraffic(self.fleet, pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4, SETTLED),
-                 NumberedTraffic(self.fleet, pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6, SETTLED)]
-        for pair in pairs:
-            self.addCleanup(pair.remove)
+        pairs = self.begin(*west_and_north(), kinds=SETTLED)
         for name in PODS:
             gateway = self.fleet.gateways[name]
             wait_until(lambda: gateway.status()["handed_down"]["now"] >= len(SETTLED) * len(pairs), 30,
@@ -266,13 +221,7 @@ class Pods(PodCase):
         took = self.replace()
         self.assertLess(took, self.west.pod.pod["terminationGracePeriodSeconds"], "SIGKILL")
         time.sleep(AFTER)
-        for report in [pair.stop() for pair in pairs]:
-            packets = report.pop("packets")
-            for kind, row in report.items():
-                self.assertGreater(row["sent"], 100, (kind, row))
-                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report))
-            for left, arrived in packets:
-                self.assertEqual(left, arrived, (packets, report))
+        self.assert_complete(pairs)
         self.assertEqual(self.west.status()["connections"]["start"], "adopted")
 
     def replace(self):
@@ -286,9 +235,7 @@ class Pods(PodCase):
 
     def test_a_pod_beside_the_old_one_takes_over_and_nothing_is_lost(self):
         """As with maxSurge: 1: the new pod starts first."""
-        pair = NumberedTraffic(self.fleet, pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4)
-        self.addCleanup(pair.remove)
-        time.sleep(AFTER)
+        pairs = self.traffic(west_and_north()[0])
         old = self.west.pod
         old.container.pop("lifecycle", None)  # with a surge the chart has no hook, which would drain the new one
         self.west.start(wait=False)
@@ -300,12 +247,7 @@ class Pods(PodCase):
         self.assertEqual(old.daemon.popen.returncode, 0)
         self.west.wait_ready()
         time.sleep(AFTER)
-        report = pair.stop()
-        for left, arrived in report.pop("packets"):
-            self.assertEqual(left, arrived, report)
-        for kind, row in report.items():
-            self.assertGreater(row["sent"], 100, (kind, row))
-            self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report))
+        self.assert_complete(pairs)
 
 
 class Removed(PodCase):

@@ -9,22 +9,21 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 import unittest
 
 import yaml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 
 import api_extensions  # noqa: E402
 import cluster_hub_test  # noqa: E402
 import kube_apiserver  # noqa: E402
 from fleet.netns import NODE_SYSCTLS, Namespace  # noqa: E402
 from fleet.shell import wait_until  # noqa: E402
-from node_pod import SECCOMP, Node, NodePod  # noqa: E402
-from node_pod_test import Release, drains  # noqa: E402
+from node_pod import Node, NodePod  # noqa: E402
+from release import Release  # noqa: E402
 
 SERVICE_ADDRESS, SERVICE_PORT = "10.96.0.1", 443  # of the Service kubernetes: the first of its range
 NAMESPACE = "kube-system"
@@ -118,15 +117,8 @@ def without(role, group, resource):
 class Rights(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        for program in ("crun", "buildah"):
-            if not shutil.which(program):
-                raise unittest.SkipTest(f"{program} is not installed")
-        if not os.path.exists(SECCOMP):
-            raise unittest.SkipTest("golang-github-containers-common is not installed")
-        folder = tempfile.TemporaryDirectory(prefix="ist-rights-", dir="/var/tmp")
-        cls.addClassCleanup(folder.cleanup)
-        cls.release = Release(folder.name)
-        cls.hub = AuditedServer(kube_apiserver.build(folder.name))
+        cls.release = Release.of(cls)
+        cls.hub = AuditedServer(kube_apiserver.build(cls.release.folder))
         cls.addClassCleanup(cls.hub.close)
         cls.hub.start()
         for group, version, kind, namespaced, plural in CUSTOM:
@@ -139,9 +131,9 @@ class Rights(unittest.TestCase):
         cls.proxy = api_extensions.Proxy(listen_in(cls.netns, SERVICE_ADDRESS, SERVICE_PORT))
         cls.proxy.target = cls.hub.proxy.target
         cls.addClassCleanup(cls.proxy.close)
-        cls.node = Node("east-1", cls.netns, os.path.join(folder.name, "node"))
+        cls.node = Node("east-1", cls.netns, os.path.join(cls.release.folder, "node"))
         cls.addClassCleanup(cls.node.close)
-        cls.objects = cls.release.render({**VALUES, "preStop": {"enabled": drains()}})
+        cls.objects = cls.release.render(VALUES)
         cls.fill()
 
     @classmethod

@@ -2,10 +2,9 @@
 
 import re
 import sys
-import time
 import unittest
 
-from fleet_case import FleetCase, addresses, backends, plan, pod, wait_until
+from fleet_case import FleetCase, backends, plan, pod, wait_until
 from fleet import netns as fleet_netns
 from fleet import topology
 from fleet.traffic import curl, ping

@@ -9,17 +9,16 @@ import time
 import unittest
 
 from fleet_case import PROGRAM, FleetCase, plan, pod, wait_until
-from fleet.numbered import PORT, SETTLED, NumberedTraffic
+from fleet.numbered import AFTER, PORT, SETTLED, Numbered
 from fleet.shell import run
 from fleet.traffic import ping
 
 PORTS = (("numbered", "TCP", PORT, PORT), ("numbered-udp", "UDP", PORT, PORT))
-AFTER = 1.5     # seconds of traffic before and after
 RECOVERY = 150  # hysteresis: after repeated failures, a gateway must answer for longer before it is alive again
 REMOTE = ("west-1", "north-1")
 
 
-class Draining(FleetCase):
+class Draining(Numbered, FleetCase):
     settings = {"health": "{interval: 200ms, hold: 2s}"}
     drained_name = "east-1"
 
@@ -57,24 +56,6 @@ class Draining(FleetCase):
         said = self.drain()
         wait_until(lambda: not self.senders(), what="peers send elsewhere")
         return said
-
-    def traffic(self, *ends, **options):
-        """Numbered packets between pairs of pods, the second at an address."""
-        pairs = []
-        for client, server, address in ends:
-            pairs.append(NumberedTraffic(self.fleet, pod(client), pod(server), address, **options))
-            self.addCleanup(pairs[-1].remove)
-        time.sleep(AFTER)
-        return pairs
-
-    def assert_complete(self, pairs):
-        for report in [pair.stop() for pair in pairs]:
-            packets = report.pop("packets")
-            for kind, row in report.items():
-                self.assertGreater(row["sent"], 100, (kind, row))
-                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.fleet.drops()))
-            for left, arrived in packets:
-                self.assertEqual(left, arrived, (packets, report, self.fleet.drops()))
 
 
 class OneOfTwo(Draining):

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(ROOT, "test", "support"))
 
 from fleet import plan  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
+from fleet.plan import pod  # noqa: E402,F401
 from fleet.shell import CommandError, wait_until  # noqa: E402,F401
 from fleet.traffic import SteadyRequests  # noqa: E402
 
@@ -25,11 +26,6 @@ CHECKSUM_COUNTERS = ("TcpInCsumErrors", "UdpInCsumErrors", "IcmpInCsumErrors", "
 def backends(cluster=None):
     """All backend pods, or those of one cluster."""
     return [pod for entry in plan.CLUSTERS if cluster in (None, entry.name) for pod in entry.pods() if pod.backend]
-
-
-def pod(full_name):
-    cluster, name = full_name.split("-", 1)
-    return next(entry for entry in plan.cluster(cluster).pods() if entry.name == name)
 
 
 def addresses(pods):

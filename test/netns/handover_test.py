@@ -5,37 +5,12 @@ import signal
 import time
 import unittest
 
-from fleet_case import FleetCase, pod, wait_until
+from fleet_case import FleetCase, wait_until
 from fleet.handover import (BUSY, GIVE, HELLO, LATE, REFUSED, STATE, STOP, TAKEN, WELCOME, FakeSuccessor, Relay,
                             hello_of)
-from fleet.numbered import NumberedTraffic
+from fleet.numbered import AFTER, Numbered, west_and_north
 
-AFTER = 1.5  # seconds of traffic before and after
-
-
-class Restarted:
-    """Mix-in for a FleetCase with `gateway`."""
-
-    def traffic(self):
-        """Out of west and into it, over both families."""
-        pairs = [NumberedTraffic(self.fleet, pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4),
-                 NumberedTraffic(self.fleet, pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6)]
-        for pair in pairs:
-            self.addCleanup(pair.remove)
-        time.sleep(AFTER)
-        return pairs
-
-    def assert_complete(self, pairs):
-        for report in [pair.stop() for pair in pairs]:
-            packets = report.pop("packets")
-            for kind, row in report.items():
-                self.assertGreater(row["sent"], 100, (kind, row))
-                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.drops("west-1")))
-            for left, arrived in packets:
-                self.assertEqual(left, arrived, (packets, report, self.drops("west-1")))
-
-
-class HandOver(Restarted, FleetCase):
+class HandOver(Numbered, FleetCase):
     settings = {"health": "{interval: 200ms}"}
 
     @classmethod
@@ -63,7 +38,7 @@ class HandOver(Restarted, FleetCase):
         self.gateway.wait_ready()
 
     def test_nothing_is_lost_or_doubled_and_new_flows_are_opened(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         for _ in range(3):
             self.wait_taken_over(self.successor())
             time.sleep(AFTER)
@@ -82,7 +57,7 @@ class HandOver(Restarted, FleetCase):
 
     def test_a_successor_that_dies_before_it_has_taken_what_is_handed_over_costs_nothing(self):
         hello = hello_of(self.gateway)
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         for say in (GIVE, HELLO):  # as far as
             successor = FakeSuccessor(self.gateway)
             if say == GIVE:
@@ -97,7 +72,7 @@ class HandOver(Restarted, FleetCase):
 
     def test_a_successor_that_hangs_costs_nothing_and_comes_too_late(self):
         hello = hello_of(self.gateway)
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         successor = FakeSuccessor(self.gateway)
         successor.take(hello)
         self.assertEqual(successor.hear(), (LATE, b""))
@@ -117,7 +92,7 @@ class HandOver(Restarted, FleetCase):
         self.gateway.wait_ready()
         self.fleet.wait_peers()
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
-        self.assert_complete(self.traffic())
+        self.assert_complete(self.traffic(*west_and_north()))
 
     def end_at(self, kind):
         """Starts a successor; the gateway is killed when it sends this."""
@@ -130,7 +105,7 @@ class HandOver(Restarted, FleetCase):
         self.fleet.wait_peers()
 
     def test_of_a_predecessor_that_dies_once_it_has_described_everything_nothing_is_lost(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         self.end_at(STATE)
         time.sleep(AFTER)
         self.assert_complete(pairs)
@@ -148,7 +123,7 @@ class HandOver(Restarted, FleetCase):
                 self.end_at(kind)
             self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
         self.fleet.wait_peers()
-        self.assert_complete(self.traffic())
+        self.assert_complete(self.traffic(*west_and_north()))
 
     def test_one_with_other_parameters_stops_it_and_starts(self):
         with open(self.gateway.config, encoding="utf-8") as file:
@@ -173,7 +148,7 @@ class HandOver(Restarted, FleetCase):
         before.stop(timeout=20)
         self.assertEqual(before.popen.returncode, 0)
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
-        self.assert_complete(self.traffic())
+        self.assert_complete(self.traffic(*west_and_north()))
 
     def test_only_one_takes_over_at_a_time(self):
         first = FakeSuccessor(self.gateway)
@@ -190,7 +165,7 @@ class HandOver(Restarted, FleetCase):
         self.wait_taken_over(self.successor())
 
     def test_another_user_and_another_language_are_refused(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         process = os.fork()
         if process == 0:
             os.setuid(65534)
@@ -220,7 +195,7 @@ def children(process):
         return [int(word) for word in file.read().split()]
 
 
-class ServiceManager(Restarted, FleetCase):
+class ServiceManager(Numbered, FleetCase):
     """As systemd restarts it: the old process is told to stop and has ended before the new one starts."""
 
     settings = {"health": "{interval: 200ms}", "handover": "{wait: 8s}"}
@@ -247,7 +222,7 @@ class ServiceManager(Restarted, FleetCase):
         return behind
 
     def test_of_a_restart_nothing_is_lost_or_doubled_and_new_flows_are_opened(self):
-        pairs = self.traffic()
+        pairs = self.traffic(*west_and_north())
         for _ in range(2):
             behind = self.stop()
             time.sleep(1)  # what a service manager does between

@@ -7,14 +7,13 @@ import unittest
 from fleet_case import FleetCase, plan, pod, wait_until
 from fleet.bpf_file_system import BpfFileSystem
 from fleet.gateway import GatewayProcess
-from fleet.numbered import PORT, SETTLED, NumberedTraffic
+from fleet.numbered import AFTER, PORT, SETTLED, Numbered, west_and_north
 
 PORTS = (("numbered", "TCP", PORT, PORT), ("numbered-udp", "UDP", PORT, PORT))
 DOWN_SECONDS = 3.0
-AFTER = 1.5  # seconds of traffic after a restart
 
 
-class Numbered:
+class HandedDown(Numbered):
     """Mix-in for a FleetCase: numbered packets of flows that are handed down at both of their gateways."""
 
     @classmethod
@@ -34,13 +33,10 @@ class Numbered:
 
     def traffic(self):
         """Out of west and into it, and to a service; over both families."""
-        ends = [(pod("west-client"), pod("north-web-0"), pod("north-web-0").ipv4),
-                (pod("north-client"), pod("west-web-0"), pod("west-web-0").ipv6),
-                (pod("west-web-1"), self.behind, self.vips[0])]
-        pairs = []
-        for client, server, address in ends:
-            pairs.append(NumberedTraffic(self.fleet, client, server, address, SETTLED))
-            self.addCleanup(pairs[-1].remove)
+        return self.handed_down(*west_and_north(), ("west-web-1", self.behind.full_name, self.vips[0]))
+
+    def handed_down(self, *ends, **options):
+        pairs = self.begin(*ends, kinds=SETTLED, **options)
         for name in ("west-1", "north-1"):
             self.wait_handed_down(name, len(SETTLED) * len(pairs))
         return pairs
@@ -62,23 +58,10 @@ class Numbered:
         rows = [(row["forward_packets"], row["reply_packets"])
                 for row in self.fleet.gateways[name].query("connections")["connections"]
                 if row["protocol"] == "udp" and row["frontend_port"] == PORT]
-        self.assertEqual([count for count in sent if (count, count) not in rows], [], rows)
-
-    def assert_complete(self, pairs):
-        """Nothing was lost or doubled. Returns how many numbers each UDP flow has sent."""
-        sent = []
-        for report in [pair.stop() for pair in pairs]:
-            sent.append(report["udp"]["sent"])
-            packets = report.pop("packets")
-            for kind, row in report.items():
-                self.assertGreater(row["sent"], 100, (kind, row))
-                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.drops()))
-            for left, arrived in packets:
-                self.assertEqual(left, arrived, (packets, report, self.drops()))
-        return sent
+        self.assertEqual([flow for flow in sent if (flow["udp"],) * 2 not in rows], [], rows)
 
 
-class KernelFlows(Numbered, FleetCase):
+class KernelFlows(HandedDown, FleetCase):
     def end_and_restart(self, name, end):
         pairs = self.traffic()
         before = self.forwarded(name)
@@ -106,7 +89,7 @@ class KernelFlows(Numbered, FleetCase):
         self.end_and_restart("west-1", GatewayProcess.stop)
 
 
-class OneDirection(Numbered, FleetCase):
+class OneDirection(HandedDown, FleetCase):
     settings = {"local_kernel_forwarding": "off"}
 
     def directions(self, name):
@@ -131,7 +114,7 @@ class OneDirection(Numbered, FleetCase):
             self.assert_counted(each, sent)
 
 
-class WithoutEngine(Numbered, FleetCase):
+class WithoutEngine(HandedDown, FleetCase):
     settings = {"kernel_flow_hold": "3s"}
 
     def test_what_settled_flows_send_is_dropped_after_the_configured_time(self):

@@ -1,7 +1,7 @@
 """Clusters whose nodes have no CIDRs for pods (Azure CNI with a pod subnet, ENI), in a ClusterMesh of real etcds: pods
 are reached by what the ip cache says."""
 
-from fleet_case import FleetCase, SteadyTraffic, addresses, backends, plan, pod, url, wait_until
+from fleet_case import FleetCase, SteadyTraffic, backends, plan, pod, url, wait_until
 from fleet.traffic import curl, curl_many, ping
 
 WITHOUT = {"west", "north"}

@@ -13,8 +13,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 if __name__ != "__main__":
+    from . import plan
     from .shell import wait_until
 
 PORT = 7001
@@ -23,6 +25,7 @@ NEW_EVERY = 0.008  # between two new flows of a kind
 LINGER = 3.0       # after the last number, for what is on its way
 KINDS = ("udp", "udp-new", "tcp", "tcp-new")
 SETTLED = ("udp", "tcp")  # those that last
+AFTER = 1.5        # seconds of traffic before and after what a test does
 
 
 class Tally:
@@ -209,6 +212,43 @@ class NumberedTraffic:
         self.server.kill()
         for netns in self.ends:
             netns.run(["nft", "delete", "table", "inet", "numbered"], check=False)
+
+
+def west_and_north():
+    """Out of west over IPv4, and into it over IPv6: (client, server, address)."""
+    return [("west-client", "north-web-0", plan.pod("north-web-0").ipv4),
+            ("north-client", "west-web-0", plan.pod("west-web-0").ipv6)]
+
+
+class Numbered:
+    """Mix-in for a test case with a `fleet`: traffic that begins, and is found complete."""
+
+    def begin(self, *ends, **options):
+        """A NumberedTraffic for each (client, server, address); pods by their full names."""
+        pairs = []
+        for client, server, address in ends:
+            pairs.append(NumberedTraffic(self.fleet, plan.pod(client), plan.pod(server), address, **options))
+            self.addCleanup(pairs[-1].remove)
+        return pairs
+
+    def traffic(self, *ends, **options):
+        """The same, some seconds old."""
+        pairs = self.begin(*ends, **options)
+        time.sleep(AFTER)
+        return pairs
+
+    def assert_complete(self, pairs):
+        """Nothing was lost or doubled. Returns how many numbers each flow has sent: [{kind: numbers}]."""
+        sent = []
+        for report in [pair.stop() for pair in pairs]:
+            packets = report.pop("packets")
+            for kind, row in report.items():
+                self.assertGreater(row["sent"], 100, (kind, row))
+                self.assertEqual((row["lost"], row["doubled"]), ([], []), (kind, report, self.fleet.drops()))
+            for left, arrived in packets:
+                self.assertEqual(left, arrived, (packets, report, self.fleet.drops()))
+            sent.append({kind: row["sent"] for kind, row in report.items()})
+        return sent
 
 
 if __name__ == "__main__":

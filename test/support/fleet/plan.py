@@ -134,6 +134,12 @@ def cluster(name):
     return next(entry for entry in CLUSTERS if entry.name == name)
 
 
+def pod(full_name):
+    """The pod of a full name, cluster-name."""
+    cluster_name, name = full_name.split("-", 1)
+    return next(entry for entry in cluster(cluster_name).pods() if entry.name == name)
+
+
 def underlay_addresses(of, gateway):
     """The underlay addresses that a gateway of cluster `of` announces."""
     ipv6 = of.node_ipv6(of.node(gateway.node))
