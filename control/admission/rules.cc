@@ -132,6 +132,16 @@ std::string Admission::takes_network(const std::string& cluster, const Prefix& p
   return at == networks_.end() ? std::string() : "which overlaps " + at->network->to_string() + ", " + at->text;
 }
 
+std::string Admission::takes_own(const std::string& cluster, const Prefix& prefix) const {
+  const auto at = cluster == own_ ? own_prefixes_.end()
+                                  : std::find_if(own_prefixes_.begin(), own_prefixes_.end(),
+                                                 [&](const Prefix& own) { return overlap(own, prefix); });
+  return at == own_prefixes_.end()
+             ? std::string()
+             : "which overlaps " + at->to_string() + " of this cluster's own pods: it needs an alias (aliasCIDRs of the "
+               "profile) as well";
+}
+
 // A pool without bounds, or with all of a range of pods in it, says where VIPs may be, and not that pods may not.
 std::string Admission::pool_under(const std::vector<Prefix>& pools, const Prefix& prefix) const {
   const auto for_vips_alone = [&](const Prefix& pool) {
@@ -157,7 +167,7 @@ std::string Admission::takes_pool(const std::string& cluster, const Prefix& pref
 
 std::string Admission::refuse_nodes(const std::string& cluster, const Prefix& prefix) const {
   const bool inside = cluster == own_ || inside_one(rules_.node_ranges, prefix);
-  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix),
+  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix), takes_own(cluster, prefix),
                    inside ? std::string() : "which is outside admission.node_ranges"});
 }
 
@@ -167,7 +177,7 @@ std::string Admission::refuse_node(const std::string& cluster, const IpAddress& 
 }
 
 std::string Admission::refuse_pods(const std::string& cluster, const Prefix& prefix) const {
-  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix),
+  return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix), takes_own(cluster, prefix),
                    cluster == own_ ? std::string() : outside(cluster, prefix)});
 }
 

@@ -39,6 +39,9 @@ class Admission {
   // VIPs in these pools, beside those of the configuration.
   void allow_vips(const std::string& cluster, const std::vector<Prefix>& pools);
 
+  // A prefix that our own cluster calls by an alias outside: what others had in it, its pods could not reach.
+  void keep_own(const Prefix& prefix) { own_prefixes_.push_back(prefix); }
+
   // One more or one fewer of the addresses given at the start; twice the same is one more of it.
   void reserve(const ReservedAddress& address);
   void release(const ReservedAddress& address);
@@ -67,12 +70,14 @@ class Admission {
   [[nodiscard]] std::string too_short(const Prefix& prefix) const;
   [[nodiscard]] std::string outside(const std::string& cluster, const Prefix& prefix) const;
   [[nodiscard]] std::string takes_pool(const std::string& cluster, const Prefix& prefix) const;
+  [[nodiscard]] std::string takes_own(const std::string& cluster, const Prefix& prefix) const;
   [[nodiscard]] std::string pool_under(const std::vector<Prefix>& pools, const Prefix& prefix) const;
 
   AdmissionRules rules_;
   std::string own_;
   std::vector<ReservedAddress> reserved_;  // sorted
   std::vector<ReservedAddress> networks_;
+  std::vector<Prefix> own_prefixes_;
   Prefixes pods_, vips_;
 };
 

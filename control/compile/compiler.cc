@@ -68,6 +68,7 @@ struct Compiler::State {
   PolicySet policy;
   UnlabelledClusters unlabelled;
   std::vector<ClusterEntry> clusters;
+  AliasPrefixes aliases;  // of our own cluster, as in the tables
 
   void compile(const ModelChanges& changes, CompileResult& result);
   [[nodiscard]] FleetChange update_fleet(const ModelChanges& changes, bool first);
@@ -184,7 +185,8 @@ void Compiler::State::update_host_routes(const FleetChange& fleet_change, bool f
       const std::vector<Prefix>& its = host_routes.of(cluster.id);
       if (cluster.local || cluster.linked) {
         auto& into = cluster.local ? hosts.local : hosts.fleet;
-        into.insert(into.end(), its.begin(), its.end());
+        std::transform(its.begin(), its.end(), std::back_inserter(into),
+                       [&of = cluster](const Prefix& prefix) { return of.local ? to_own(of.aliases, prefix) : prefix; });
       }
     }
     result.delta.hosts = std::move(hosts);
@@ -290,6 +292,10 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   }
   result.lost_peers = peers.take_lost();
   result.local_routes_changed = peers.take_node_routes_changed() || fleet_change.rebuilt;
+  if (const FleetCluster* own = fleet.find(fleet.own.cluster); own != nullptr && own->aliases != aliases) {
+    aliases = own->aliases;
+    result.delta.aliases = aliases;
+  }
   // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {
     update_reachability(dirty);
@@ -412,6 +418,7 @@ std::vector<ClusterView> Compiler::clusters() const {
                      state_->unreachable.count(cluster.id) != 0,
                      state_->ejected.count(cluster.id) != 0,
                      cluster.prefixes,
+                     cluster.aliases,
                      state_->host_routes.of(cluster.id),
                      {}};
     for (const FleetGateway& gateway : cluster.gateways) {
@@ -441,7 +448,9 @@ void Compiler::visit_services(const std::function<bool(const ServiceView&)>& vis
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 
 EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
+  const FleetCluster* cluster = fleet.find(owner.cluster);
   EndpointView view{entry.address,
+                    cluster == nullptr ? entry.address : to_own(cluster->aliases, entry.address),
                     owner.cluster,
                     entry.cluster,
                     entry.identity,
@@ -467,7 +476,7 @@ void Compiler::visit_endpoints(const std::function<bool(const EndpointView&)>& v
 std::optional<EndpointView> Compiler::find_endpoint(const IpAddress& address) const {
   std::optional<EndpointView> found;
   state_->endpoints.find(
-      address, [&](const ObjectKey& owner, const EndpointEntry& entry) { found = state_->view_of(owner, entry); });
+      to_alias(state_->aliases, address), [&](const ObjectKey& owner, const EndpointEntry& entry) { found = state_->view_of(owner, entry); });
   return found;
 }
 

@@ -123,7 +123,7 @@ class Compiler {
   [[nodiscard]] std::vector<ServiceView> services() const;          // global services, by name
   // Calls `visit` for every endpoint, in no order, until it returns false.
   void visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const;
-  // The endpoint at the address, if there is one.
+  // The endpoint at the address, if there is one; one of our own also by its own address.
   [[nodiscard]] std::optional<EndpointView> find_endpoint(const IpAddress& address) const;
   [[nodiscard]] std::size_t endpoint_count() const;
   [[nodiscard]] std::string cluster_name(ClusterId id) const;  // empty when unknown

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/compile/cluster_ids.h"
+#include "control/model/aliases.h"
 
 namespace isthmus {
 namespace {
@@ -167,6 +168,7 @@ void FleetBuilder::add_clusters(const Fleet& previous) {
       });
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.rank < b.rank; });
+  const ClusterAliases aliases = read_aliases(model_);
   std::map<ClusterId, const FleetCluster*> taken;
   if (!model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, options_.cluster})) {
     if (const FleetCluster* local = previous.find(options_.cluster)) {
@@ -194,6 +196,7 @@ void FleetBuilder::add_clusters(const Fleet& previous) {
     cluster.local = cluster.linked = local;
     cluster.where = c.where;
     cluster.encapsulation = local ? fleet_.own.cluster_encapsulation : c.object->encapsulation;
+    cluster.aliases = aliases_of(aliases, c.key->name);
     taken[id] = &cluster;
   }
 }
@@ -269,8 +272,19 @@ void FleetBuilder::set_admission() {
     }
   });
   fleet_.admission = Admission(options_.admission, options_.cluster, std::move(reserved));
-  for (const auto& [cluster, prefixes] : options_.admission.pods) {
+  const ClusterAliases aliases = read_aliases(model_);
+  // What is allowed is meant as the cluster says it, or as it is called outside.
+  const auto allow_pods = [&](const std::string& cluster, std::vector<Prefix> prefixes) {
+    for (Prefix& prefix : prefixes) {
+      prefix = to_alias(aliases_of(aliases, cluster), prefix);
+    }
     fleet_.admission.allow_pods(cluster, prefixes);
+  };
+  for (const AliasPrefix& own : aliases_of(aliases, options_.cluster)) {
+    fleet_.admission.keep_own(own.own);
+  }
+  for (const auto& [cluster, prefixes] : options_.admission.pods) {
+    allow_pods(cluster, prefixes);
   }
   model_.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
     if (!names_cluster(profile, options_.cluster)) {
@@ -281,7 +295,7 @@ void FleetBuilder::set_admission() {
     }
     for (const auto& [cluster, member] : profile.members) {
       if (member.pod_prefixes && options_.admission.pods.count(cluster) == 0) {
-        fleet_.admission.allow_pods(cluster, *member.pod_prefixes);
+        allow_pods(cluster, *member.pod_prefixes);
       }
       fleet_.admission.allow_vips(cluster, member.vip_pools);
     }

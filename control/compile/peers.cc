@@ -248,7 +248,7 @@ void PeerRegistry::find_node_routes(const Model& model, const Fleet& fleet) {
         continue;
       }
       for (const Prefix& prefix : node->pod_prefixes) {
-        node_routes_.push_back({prefix, peer->second.entry.id});
+        node_routes_.push_back({to_own(own->second.aliases, prefix), peer->second.entry.id});
       }
       return;
     }

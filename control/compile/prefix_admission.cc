@@ -162,7 +162,7 @@ void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems
     problems.push_back({"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " +
                             prefix.to_string() + " of cluster " + other->cluster + " (" + where(*other) +
                             ") and is left out",
-                        where(entry), "give the clusters prefixes that do not overlap"});
+                        where(entry), "give the clusters prefixes that do not overlap, or the profile aliasCIDRs for each of them"});
     return false;
   });
 }

@@ -164,7 +164,9 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
     if (i < selected) {
       in_ring.push_back({c.address, c.port, port.protocol, c.weight});
     }
-    set->backends.push_back({id->second, c.address, c.port, c.cluster->id});
+    // The ring is of the fleet's addresses, as elsewhere; packets to our own pods have their own.
+    const IpAddress address = c.cluster->local ? to_own(c.cluster->aliases, c.address) : c.address;
+    set->backends.push_back({id->second, address, c.port, c.cluster->id});
     state.view.backends.push_back(
         {c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight, 0});
   }

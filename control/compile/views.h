@@ -27,6 +27,7 @@ struct ClusterView {
   bool unreachable = false;  // none of its gateways responds or has a route; its backends take no new flows
   bool ejected = false;      // unreachable beyond the hold time: its backends are removed, established flows included
   std::vector<Prefix> prefixes;
+  AliasPrefixes aliases;      // what of them is called otherwise by the cluster itself
   std::vector<Prefix> hosts;  // of its endpoints outside them
   std::vector<GatewayView> gateways;
 };
@@ -93,6 +94,7 @@ struct ServiceView {
 
 struct EndpointView {
   IpAddress address;
+  IpAddress own_address;  // as its cluster has it: another one where that has an alias
   std::string cluster;
   ClusterId cluster_id;
   Identity identity;

@@ -332,6 +332,10 @@ bool Hubs::take(Model& model, const Intake::Answers& answers) {
     any = true;
     keep(hub, {std::move(delta)});
   }
+  for (auto& [hub, delta] : intake_->take_renamed()) {
+    any = true;
+    keep(hub, {std::move(delta)});
+  }
   keep_holds(now);
   keep_anew(model, now);
   tell_restored();

@@ -52,9 +52,20 @@ std::optional<IpAddress> node_source(Family family, const std::vector<Prefix>& o
 
 Prefix host_prefix(const IpAddress& address) { return {address, 128}; }
 
+// As the cluster itself has them.
+std::vector<Prefix> own_prefixes(const ClusterView& cluster) {
+  std::vector<Prefix> own;
+  std::transform(cluster.prefixes.begin(), cluster.prefixes.end(), std::back_inserter(own),
+                 [&](const Prefix& prefix) { return to_own(cluster.aliases, prefix); });
+  return own;
+}
+
+// As the node's kernel routes them: by their aliases those of others.
 std::vector<Prefix> with_hosts(const ClusterView& cluster) {
-  std::vector<Prefix> all = cluster.prefixes;
-  all.insert(all.end(), cluster.hosts.begin(), cluster.hosts.end());
+  std::vector<Prefix> all = cluster.local ? own_prefixes(cluster) : cluster.prefixes;
+  std::transform(cluster.hosts.begin(), cluster.hosts.end(), std::back_inserter(all), [&](const Prefix& prefix) {
+    return cluster.local ? to_own(cluster.aliases, prefix) : prefix;
+  });
   return all;
 }
 
@@ -100,7 +111,7 @@ std::vector<LocalRoute> LocalSide::through_kernel_end(const ClusterView& own) co
       routes.push_back({Prefix(any, 0), node_.local, kernel_end_});
     }
   }
-  for (const Prefix& prefix : own.prefixes) {
+  for (const Prefix& prefix : own_prefixes(own)) {
     routes.push_back({prefix, node_.local, kernel_end_});
   }
   return routes;
@@ -195,6 +206,10 @@ std::set<Prefix> LocalSide::fleet_prefixes(const std::vector<ClusterView>& clust
       fleet.insert(cluster.prefixes.begin(), cluster.prefixes.end());
       fleet.insert(cluster.hosts.begin(), cluster.hosts.end());
     }
+    if (cluster.local) {
+      std::transform(cluster.aliases.begin(), cluster.aliases.end(), std::inserter(fleet, fleet.end()),
+                     [](const AliasPrefix& prefix) { return prefix.alias; });
+    }
   }
   for (const ServiceView& service : services) {
     std::transform(service.vips.begin(), service.vips.end(), std::inserter(fleet, fleet.end()), host_prefix);
@@ -213,7 +228,7 @@ void LocalSide::update_kernel(const std::vector<ClusterView>& clusters, const st
     }
   }
   std::pair<std::vector<Prefix>, std::set<Prefix>> desired{
-      cluster != nullptr ? cluster->prefixes : std::vector<Prefix>{}, fleet_prefixes(clusters, services)};
+      cluster != nullptr ? own_prefixes(*cluster) : std::vector<Prefix>{}, fleet_prefixes(clusters, services)};
   if (!kernel_changed && set_ == desired) {
     return;
   }

@@ -101,6 +101,15 @@ class Model {
       }
     }
   }
+  // Calls visit(source, key, value, provenance, restored) for every version of every object.
+  template <typename Visit>
+  void visit_all_versions(Visit&& visit) const {
+    for (const auto& [key, versions] : objects_) {
+      for (const Version& version : versions) {
+        visit(version.source, key, version.value, provenance_of(key, version), version.restored);
+      }
+    }
+  }
   // How many objects the source has published.
   [[nodiscard]] std::size_t versions_of(SourceNumber source) const {
     const auto at = sizes_.find(source);

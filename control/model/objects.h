@@ -16,6 +16,7 @@
 #include "control/model/rare.h"
 #include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
+#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 
@@ -86,6 +87,7 @@ struct ProfileObject {
     std::vector<Prefix> vip_pools;
     // How much of it is used (MemberLimits). Nothing said: as the gateways are configured.
     std::optional<std::uint32_t> endpoints{}, services{}, megabytes{}, gateways{};
+    AliasPrefixes aliases{};  // what its pods are called outside the cluster
     friend bool operator==(const Member&, const Member&) = default;
   };
   std::vector<std::string> clusters;

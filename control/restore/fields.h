@@ -23,9 +23,13 @@ inline constexpr auto kFields<GatewayObject> =
     std::tuple{&GatewayObject::cluster, &GatewayObject::underlay, &GatewayObject::port, &GatewayObject::more,
                &GatewayObject::encapsulation};
 template <>
-inline constexpr auto kFields<ProfileObject::Member> = std::tuple{
-    &ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools, &ProfileObject::Member::endpoints,
-    &ProfileObject::Member::services,     &ProfileObject::Member::megabytes, &ProfileObject::Member::gateways};
+inline constexpr auto kFields<AliasPrefix> = std::tuple{&AliasPrefix::own, &AliasPrefix::alias};
+template <>
+inline constexpr auto kFields<ProfileObject::Member> =
+    std::tuple{&ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools,
+               &ProfileObject::Member::endpoints,    &ProfileObject::Member::services,
+               &ProfileObject::Member::megabytes,    &ProfileObject::Member::gateways,
+               &ProfileObject::Member::aliases};
 template <>
 inline constexpr auto kFields<ProfileObject> =
     std::tuple{&ProfileObject::clusters, &ProfileObject::max_connected_clusters, &ProfileObject::vip_pools,

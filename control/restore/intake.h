@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/model/aliases.h"
 #include "control/model/model.h"
 #include "control/restore/keeper.h"
 #include "control/restore/member_quotas.h"
@@ -77,6 +78,10 @@ class Intake {
   // Has take_holds() return all that is held, as if it had come to be since.
   void repeat_holds();
 
+  // To be called after the others: where profiles have changed aliases, what hubs have said of those clusters gets other
+  // addresses. Returns that, with the removal of what had its former address for a name.
+  [[nodiscard]] std::vector<std::pair<Hub, ObjectDelta>> take_renamed();
+
   // Whether the hub's policies were all known before the restart, and that is not too long ago.
   [[nodiscard]] bool policies_restored(Hub hub, Clock::time_point now) const;
   // What members of the hub had and it has not said again.
@@ -115,6 +120,8 @@ class Intake {
   void forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed);
   // A profile that the hub says, with those of its former clusters that are restored and not confirmed.
   void update_profiles(Hub hub, std::vector<ObjectDelta>& applied);
+  void rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now,
+              std::vector<std::pair<Hub, ObjectDelta>>& renamed);
 
   IntakeOptions options_;
   std::vector<std::string> hubs_;
@@ -125,6 +132,8 @@ class Intake {
   std::map<Model::RestoredPart, std::size_t> totals_;            // restored at the start
   std::map<Model::RestoredPart, Clock::time_point> kept_until_;  // parts that a list lacks too much of
   std::map<Model::RestoredPart, Clock::time_point> deadlines_;   // as kept before the restart, or told to be kept
+  ClusterAliases aliases_;  // by which what hubs say is read
+  bool profiles_changed_ = false;
   std::vector<Hold> holds_;
   std::set<std::pair<Hub, bool>> said_any_;  // hubs that have said something of clusters; true: of the fleet
   std::map<Key, Held> held_;                 // removals that are not applied

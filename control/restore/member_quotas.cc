@@ -135,6 +135,18 @@ void MemberQuotas::forget(Hub hub, const ObjectKey& key) {
   count(key.kind, before, standing(hub, key));
 }
 
+void MemberQuotas::rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now) {
+  for (auto& [of, waiting] : waiting_) {
+    if (of.second != cluster) {
+      continue;
+    }
+    for (auto& [key, delta] : std::exchange(waiting.deltas, {})) {
+      ObjectDelta renamed = to_alias(now, to_own(before, std::move(delta)));
+      waiting.deltas.emplace(renamed.key, std::move(renamed));
+    }
+  }
+}
+
 // Of each kind in order of key, up to the first that does not fit.
 std::vector<ObjectDelta> MemberQuotas::admit_waiting(Hub hub) {
   std::vector<ObjectDelta> fitting;

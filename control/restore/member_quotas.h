@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "config/model/admission_rules.h"
-#include "control/model/model.h"
+#include "control/model/aliases.h"
 
 namespace isthmus {
 
@@ -33,6 +33,8 @@ class MemberQuotas {
   void forget(Hub hub, const ObjectKey& key);
   // Applies what waits of the hub and has room now; returns it.
   [[nodiscard]] std::vector<ObjectDelta> admit_waiting(Hub hub);
+  // What waits of the cluster under the names that it has now.
+  void rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now);
   // Takes what profiles say of members; to be called after a profile has changed.
   void read_profiles();
 

@@ -13,6 +13,7 @@
 #include "dataplane/api/policy.h"
 #include "dataplane/base/huge_page_allocator.h"
 #include "dataplane/base/types.h"
+#include "dataplane/net/alias_prefix.h"
 #include "dataplane/net/ip_address.h"
 
 namespace isthmus {
@@ -35,14 +36,14 @@ struct ClusterEntry {
   ClusterId id;
   bool local = false;
   bool linked = false;           // a network profile allows traffic between it and our cluster; true for our own
-  std::vector<Prefix> prefixes;  // address ranges of its pods and nodes
+  std::vector<Prefix> prefixes;  // address ranges of its pods and nodes; aliases where it has some
   std::vector<PeerId> gateways;  // live ones, eligible for new flows; sorted by id
   friend bool operator==(const ClusterEntry&, const ClusterEntry&) = default;
 };
 
 struct BackendEntry {
   BackendId id;
-  IpAddress address;
+  IpAddress address;  // as our own cluster has it, where it is ours
   L4Port port;
   ClusterId cluster;
   friend bool operator==(const BackendEntry&, const BackendEntry&) = default;
@@ -93,6 +94,7 @@ struct TableDelta {
   std::vector<PeerId> remove_peers;
   std::optional<std::vector<ClusterEntry>> clusters;    // whole list
   std::vector<ClusterEntry> changed_clusters;           // of known ids; none where there is the whole list
+  std::optional<AliasPrefixes> aliases;                 // of our own cluster; whole list
   std::optional<HostPrefixes> hosts;                    // whole lists
   std::optional<std::vector<LocalRoute>> local_routes;  // whole list
   std::vector<FrontendEntry> upsert_frontends;
@@ -109,7 +111,7 @@ struct TableDelta {
   std::vector<CidrIdentity> upsert_cidrs;
   std::vector<Prefix> remove_cidrs;
   [[nodiscard]] bool empty() const {
-    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !hosts &&
+    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !aliases && !hosts &&
            !local_routes && upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
            remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
            affected_subjects.empty() && upsert_receivers.empty() && remove_receivers.empty() && !policy_defaults &&

@@ -90,8 +90,9 @@ std::size_t l4_checksum_end(IpProtocol protocol) noexcept {
 }
 
 // The quoted packet travelled in the opposite direction, so its source is this direction's destination and vice versa.
-// The error's own source is kept unless it is the translated endpoint itself.
-bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
+// The error's own source is kept unless it is the translated endpoint itself, or another address of ours that has an
+// alias.
+bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionBlock& block) noexcept {
   if (!checksum_valid(packet)) {
     return false;
   }
@@ -106,7 +107,7 @@ bool translate_error(Packet& packet, const DirectionBlock& block) noexcept {
     fix_l4_checksum(quoted + header, packet.key.protocol, block.l4_checksum_delta);  // the same words change
   }
   const IpAddress outer_source = sender_of(packet);
-  const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : outer_source;
+  const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : aliases.to_alias(outer_source);
   write_address(packet.ip, packet.family, true, from);
   write_address(packet.ip, packet.family, false, block.destination(packet.family));
 
@@ -157,7 +158,7 @@ bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) 
   }
   if (!packet.icmp_error) {
     translate_packet(packet, block);
-  } else if (!translate_error(packet, block)) {
+  } else if (!translate_error(context.snapshot->aliases, packet, block)) {
     packet.drop(DropReason::kIcmpInvalid);
     return false;
   }

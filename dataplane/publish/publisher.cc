@@ -104,6 +104,9 @@ Status Publisher::apply(const TableDelta& delta) {
   bool everything = false;
   const std::set<PeerId> new_peers = apply_peers(delta, *next, moved);
   apply_clusters(delta, new_peers, *next, moved, everything);
+  if (delta.aliases) {
+    apply_aliases(*delta.aliases, *next, everything);
+  }
   if (delta.hosts) {
     apply_hosts(*delta.hosts);
   }

@@ -64,6 +64,7 @@ class Publisher {
   // Adds the prefixes of `now` that `before` has not, and drops those that only `before` has; either may be null. Adds
   // both to `changed`.
   void move_prefixes(const ClusterEntry* before, const ClusterEntry* now, std::vector<Prefix>& changed);
+  void apply_aliases(const AliasPrefixes& aliases, Snapshot& next, bool& everything);
   void apply_hosts(const HostPrefixes& hosts);
   void apply_routes(const TableDelta& delta, Snapshot& next, bool& everything);
   [[nodiscard]] bool apply_cidrs(const TableDelta& delta);
@@ -73,6 +74,7 @@ class Publisher {
   std::map<PeerId, PeerEntry> peers_;
   std::map<ClusterId, ClusterEntry> clusters_;
   PrefixRanges cluster_prefixes_;  // with the ids of their clusters
+  AliasPrefixes aliases_;
   HostPrefixes hosts_;
   std::vector<LocalRoute> routes_;
   PrefixRanges cidrs_;  // with their identities

@@ -227,6 +227,24 @@ std::shared_ptr<const ClusterTable> Publisher::cluster_table(const std::set<Clus
   return table;
 }
 
+// What our own cluster sends has its own addresses, what it calls itself is an address of the fleet. Every address may be
+// another now.
+void Publisher::apply_aliases(const AliasPrefixes& aliases, Snapshot& next, bool& everything) {
+  const auto count = [&](const AliasPrefixes& of, int by) {
+    for (const AliasPrefix& prefix : of) {
+      steer_.count(SteerLedger::List::kLocalSources, prefix.own, by);
+      steer_.count(SteerLedger::List::kFleet, prefix.alias, by);
+    }
+  };
+  if (aliases != aliases_) {
+    everything = true;
+    count(aliases, 1);
+    count(aliases_, -1);
+    aliases_ = aliases;
+    next.aliases = AliasTable(aliases);
+  }
+}
+
 void Publisher::apply_hosts(const HostPrefixes& hosts) {
   const auto count = [&](const HostPrefixes& of, int by) {
     for (const Prefix& prefix : of.local) {

@@ -33,6 +33,34 @@ Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept {
   return route(in, decision);
 }
 
+// Our own addresses are replaced by their aliases where the packet leaves our cluster, and aliases by our own where it
+// stays: what answers comes from the one and goes to the other.
+void set_reply_alias(const DecisionInput& in, Decision& decision) noexcept {
+  const AliasTable& aliases = in.snapshot.aliases;
+  if (!aliases.empty()) {
+    decision.new_reply.set_source(aliases.to_own(decision.new_reply.source()));
+    decision.new_reply.set_destination(aliases.to_alias(decision.new_reply.destination()));
+  }
+}
+
+// Our own addresses are not to be seen outside, nor aliases inside; and what a connection replaces them by is what it
+// was opened with, so that it ends where aliases have changed.
+Refusal check_aliases(const DecisionInput& in, const Decision& decision) noexcept {
+  const AliasTable& aliases = in.snapshot.aliases;
+  const FlowKey& key = in.facts.key;
+  if (in.facts.origin.side() == Side::kFabric ? aliases.is_own(key.destination()) : aliases.is_alias(key.source())) {
+    return DropReason::kAliasMismatch;
+  }
+  if (decision.opens) {
+    return std::nullopt;
+  }
+  const IpAddress client = decision.reply->destination();
+  const auto& options = in.tables.options;
+  const bool translated = client == options.translation_ipv4 || client == options.translation_ipv6;
+  const bool stands = translated || client == aliases.to_alias(decision.forward->source());
+  return stands ? std::nullopt : Refusal{DropReason::kAliasMismatch};
+}
+
 Refusal decide_backend(const DecisionInput& in, Decision& decision, const BackendEntry& backend) noexcept {
   decision.backend = &backend;
   decision.new_reply = decision.forward->reversed();
@@ -46,7 +74,8 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   decision.reply_known = decision.destination.cluster == backend.cluster;
   decision.destination.cluster = backend.cluster;
   decision.translated = may_bypass(in, decision, backend.address);
-  decision.reply_hash = hinted && !decision.translated ? hints->reply_hash : 0;
+  set_reply_alias(in, decision);
+  decision.reply_hash = hinted && !decision.translated && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   if (decision.translated) {
     const auto& options = in.tables.options;
     const auto& address =
@@ -87,9 +116,10 @@ Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept {
 // A new connection to an address that is not a VIP.
 Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
   decision.new_reply = decision.forward->reversed();
+  set_reply_alias(in, decision);
   const Hints* hints = in.facts.hints;
   const bool hinted = hints != nullptr && hints->frontend == nullptr && in.facts.connection == nullptr;
-  decision.reply_hash = hinted ? hints->reply_hash : 0;
+  decision.reply_hash = hinted && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   decision.reply_known = true;
   return decide_target(in, decision);
 }
@@ -98,7 +128,8 @@ Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
 Refusal check_reporter(const DecisionInput& in, const Decision& decision) noexcept {
   const PacketFacts& facts = in.facts;
   if (!facts.icmp_error ||
-      in.snapshot.clusters->cluster_of(facts.key.realm, facts.reporter) == decision.source.cluster) {
+      in.snapshot.clusters->cluster_of(facts.key.realm, fleet_form(in.snapshot, facts.reporter)) ==
+          decision.source.cluster) {
     return std::nullopt;
   }
   return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
@@ -119,6 +150,7 @@ Refusal take_as_answer(const DecisionInput& in, Decision& decision) noexcept {
   }
   decision.direction = Direction::kReply;
   decision.new_forward = key.reversed();
+  decision.new_forward.set_destination(fleet_form(in.snapshot, key.source()));
   decision.forward = &decision.new_forward;
   decision.reply = &in.facts.key;
   return std::nullopt;
@@ -135,7 +167,7 @@ Refusal check_reset(const DecisionInput& in, Decision& decision, bool backend) n
   const IpAddress target = in.facts.key.destination();
   const ClusterId own = in.tables.options.cluster;
   if (decision.source.cluster != own || is_vip(in, target) ||
-      in.snapshot.clusters->cluster_of(in.facts.key.realm, target) == own) {
+      in.snapshot.clusters->cluster_of(in.facts.key.realm, fleet_form(in.snapshot, target)) == own) {
     return DropReason::kMidstream;
   }
   decision.passes = true;
@@ -169,6 +201,9 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (decision.opens && in.facts.icmp_error) {
     return DropReason::kUnsupportedIcmp;
+  }
+  if (const Refusal refusal = check_aliases(in, decision)) {
+    return refusal;
   }
   if (const Refusal refusal = validate_source(in, decision)) {
     return refusal;
@@ -220,8 +255,16 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
   in.tables.epochs.begin(decision.depends);
 }
 
+IpAddress fleet_form(const Snapshot& snapshot, const IpAddress& address) noexcept {
+  return snapshot.aliases.empty() ? address : snapshot.aliases.to_alias(address);
+}
+
 void look_up(const DecisionInput& in, Decision& decision, const IpAddress& address, std::uint64_t hash,
              End& end) noexcept {
+  if (in.snapshot.aliases.is_own(address)) {
+    const IpAddress alias = in.snapshot.aliases.to_alias(address);
+    return look_up(in, decision, alias, address_hash(in.facts.key.realm, alias), end);
+  }
   if (decision.opens) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_address(hash));
   } else {  // find_service() may have asked for it
@@ -232,6 +275,10 @@ void look_up(const DecisionInput& in, Decision& decision, const IpAddress& addre
 
 void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm realm, const IpAddress& address,
               std::uint64_t hash, End& end) noexcept {
+  if (snapshot.aliases.is_own(address)) {
+    const IpAddress alias = snapshot.aliases.to_alias(address);
+    return find_end(snapshot, endpoints, realm, alias, address_hash(realm, alias), end);
+  }
   EndpointInfo endpoint;
   end.published = endpoints.find(realm, address, hash, endpoint);
   end.cluster = snapshot.clusters->cluster_of(realm, address);
@@ -261,6 +308,7 @@ void decide(const Snapshot& snapshot, const DecisionTables& tables, const Packet
   if (const Refusal refusal = run_steps(in, decision)) {
     if (decision.opens && !decision.answers() && decision.backend == nullptr) {
       decision.new_reply = facts.key.reversed();
+      set_reply_alias(in, decision);
     }
     decision.refused = true;
     decision.reply_known = false;

@@ -50,7 +50,7 @@ Identity resolve(const DecisionInput& in, Identity id, const IpAddress& address)
   if (id != identity::kWorld && !unlabelled) {
     return id;
   }
-  const Identity found = in.snapshot.policy->by_prefix(in.facts.key.realm, address, identity::kWorld);
+  const Identity found = in.snapshot.policy->by_prefix(in.facts.key.realm, fleet_form(in.snapshot, address), identity::kWorld);
   return unlabelled ? identity::unlabelled_at(found, id) : found;
 }
 
@@ -130,7 +130,7 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
   const ForwardPair pair = forward_pair(in, decision);
   const PolicyTable& table = *in.snapshot.policy;
   const Realm realm = in.facts.key.realm;
-  const Identity receiver = table.receives_as(realm, decision.reply->source(), pair.destination);
+  const Identity receiver = table.receives_as(realm, fleet_form(in.snapshot, decision.reply->source()), pair.destination);
   decision.destination_identity = decision.direction == Direction::kForward ? pair.destination : pair.source;
   decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
   const PolicyL4 l4 = l4_of(decision);
@@ -150,7 +150,7 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
     return std::nullopt;
   }
   const PolicyL4 own{l4.protocol, decision.forward->source_port.host()};
-  const Identity asker = table.receives_as(realm, decision.forward->source(), pair.source);
+  const Identity asker = table.receives_as(realm, fleet_form(in.snapshot, decision.forward->source()), pair.source);
   // What the receiver may send is what its own identity may: a decision has no room for the words of both.
   return denial_of(evaluate(in, decision, {receiver, asker, own, false}));
 }

@@ -19,7 +19,8 @@ struct Recheck {
   [[nodiscard]] const FlowKey& reply() const noexcept { return connection.line(Direction::kReply).key; }
   // Without a backend of a service in between.
   [[nodiscard]] bool direct() const noexcept {
-    return reply().source_port == forward().destination_port && reply().source() == forward().destination();
+    return reply().source_port == forward().destination_port &&
+           reply().source() == context.snapshot->aliases.to_own(forward().destination());
   }
 };
 

@@ -10,9 +10,9 @@ namespace isthmus {
 namespace {
 
 // Whether the connection was translated to a backend when it was opened.
-bool has_backend(const Decision& decision) noexcept {
+bool has_backend(const DecisionInput& in, const Decision& decision) noexcept {
   return decision.reply->source_port != decision.forward->destination_port ||
-         decision.reply->source() != decision.forward->destination();
+         decision.reply->source() != in.snapshot.aliases.to_own(decision.forward->destination());
 }
 
 bool is_new_syn(const PacketFacts& facts) noexcept {
@@ -24,7 +24,7 @@ bool is_new_syn(const PacketFacts& facts) noexcept {
 // connection.
 Refusal keep_backend(const DecisionInput& in, Decision& decision, bool is_vip) noexcept {
   const bool forward = decision.direction == Direction::kForward;
-  const bool direct = !has_backend(decision);
+  const bool direct = !has_backend(in, decision);
   if (decision.frontend == nullptr) {
     const bool ends = direct ? is_vip : forward;
     return ends ? Refusal{DropReason::kNoFrontend} : std::nullopt;

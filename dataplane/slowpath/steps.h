@@ -24,6 +24,8 @@ void look_up(const DecisionInput& in, Decision& decision, const IpAddress& addre
 // What the tables know of an address; depends on nothing. (decide.cc)
 void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm realm, const IpAddress& address,
               std::uint64_t hash, End& end) noexcept;
+// The address as tables, policy and other clusters know it: the alias of one of our own. (decide.cc)
+[[nodiscard]] IpAddress fleet_form(const Snapshot& snapshot, const IpAddress& address) noexcept;
 // Whether packets for the cluster may go to the peer. (route.cc)
 [[nodiscard]] bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcept;
 // The longest inner packet that the device takes behind `overhead` bytes. (route.cc)

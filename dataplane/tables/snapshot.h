@@ -15,6 +15,7 @@
 #include "dataplane/api/tables.h"
 #include "dataplane/net/address_hash.h"
 #include "dataplane/packet/outer_header.h"
+#include "dataplane/tables/alias_table.h"
 #include "dataplane/tables/frontends.h"
 #include "dataplane/tables/policy_table.h"
 #include "dataplane/tables/range_map.h"
@@ -141,6 +142,7 @@ struct Snapshot {
   std::shared_ptr<const PeerTable> peers;
   std::shared_ptr<const ClusterTable> clusters;
   std::shared_ptr<const LocalRoutes> routes;
+  AliasTable aliases;
   std::shared_ptr<const PolicyTable> policy;
   std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;  // by VIP
   std::array<std::shared_ptr<const BackendKeys>, kShards> backends;     // of all services, by address

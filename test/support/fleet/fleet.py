@@ -91,7 +91,7 @@ class Fleet:
         """One dnsmasq per cluster, on its first node with pods, serving the DNS records that the gateways write."""
         for cluster in plan.CLUSTERS:
             node = next(node for node in cluster.nodes if node.pods)
-            address = f"10.{cluster.id}.{node.index}.1"
+            address = cluster.node_pod_gateway(node)
             folders = [os.path.join(self.folder, "dns", gateway.name) for gateway in cluster.gateways]
             for folder in folders:
                 os.makedirs(folder, exist_ok=True)

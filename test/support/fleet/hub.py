@@ -74,7 +74,7 @@ class Hub:
     def write_fleet(self):
         documents = [cluster_manifest(cluster) for cluster in plan.CLUSTERS]
         documents += [gateway_manifest(gateway) for gateway in plan.gateways()]
-        documents.append(profile_manifest([cluster.name for cluster in plan.CLUSTERS]))
+        documents.append(profile_manifest(plan.CLUSTERS))
         self.write("fleet/fleet.yaml", documents)
         for cluster in plan.CLUSTERS:
             self.write_pods(cluster)
@@ -137,13 +137,23 @@ spec:
 """
 
 
-def profile_manifest(names):
+def profile_manifest(clusters):
+    members = ", ".join(member_entry(cluster) for cluster in clusters if cluster.alias)
     return f"""\
 apiVersion: isthmus.io/v1alpha1
 kind: CrossClusterNetworkProfile
 metadata: {{name: fleet}}
-spec: {{clusters: [{", ".join(names)}], maxConnectedClusters: {plan.max_connected_clusters}}}
+spec:
+  clusters: [{", ".join(cluster.name for cluster in clusters)}]
+  maxConnectedClusters: {plan.max_connected_clusters}
+  members: [{members}]
 """
+
+
+def member_entry(cluster):
+    """What a profile says of a cluster with aliases."""
+    pods, aliases = ([f'"{cidr}"' for cidr in cidrs] for cidrs in (cluster.pod_cidrs, cluster.fleet_cidrs))
+    return f"{{cluster: {cluster.name}, podCIDRs: [{', '.join(pods)}], aliasCIDRs: [{', '.join(aliases)}]}}"
 
 
 def namespace_manifest(name):

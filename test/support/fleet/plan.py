@@ -4,10 +4,17 @@
     west   id 2   203.0.113.0/24    node1 (gateway west-1)
     north  id 3   192.0.2.0/24      gw (gateway north-1: dedicated node, one device), node1 (routes to it)
 
-One router connects the three underlay subnets. Node n of cluster c has pods in 10.c.n.0/24 and fd00:c:0:n::/64.
+One router connects the underlay subnets. Node n of cluster c has pods in 10.c.n.0/24 and fd00:c:0:n::/64.
+
+A fleet with overlap (OVERLAPPING) has a fourth cluster whose pods have the addresses of west's, all of them:
+
+    south  id 4   198.18.4.0/24     node1 (gateway south-1)
+
+Outside their clusters, pods of west are in 10.102.0.0/16 and fd00:102::/48, those of south in 10.104.0.0/16 and
+fd00:104::/48.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 VIP_POOLS = ("10.200.0.0/24", "fd00:ff::/112")
 NODE_RESOLVER_PORT = 53
@@ -37,10 +44,16 @@ class Pod:
     ipv6: str
     backend: bool
     identity: int
+    alias_ipv4: str = ""  # how other clusters know it
+    alias_ipv6: str = ""
 
     @property
     def full_name(self):
         return f"{self.cluster}-{self.name}"
+
+    def seen_from(self, cluster):
+        """Its addresses for pods of that cluster."""
+        return (self.ipv4, self.ipv6) if cluster == self.cluster else (self.alias_ipv4, self.alias_ipv6)
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,22 @@ class Cluster:
     nodes: tuple = ()
     gateways: tuple = ()
     clients: tuple = field(default=("client",))
+    net: int = 0    # the number in its pods' addresses; 0: its id
+    alias: int = 0  # the one by which others know them; 0: the same
+
+    @property
+    def pod_net(self):
+        return self.net or self.id
 
     @property
     def pod_cidrs(self):
-        return (f"10.{self.id}.0.0/16", f"fd00:{self.id}::/48")
+        return (f"10.{self.pod_net}.0.0/16", f"fd00:{self.pod_net}::/48")
+
+    @property
+    def fleet_cidrs(self):
+        """Its pods' prefixes as other clusters know them."""
+        net = self.alias or self.pod_net
+        return (f"10.{net}.0.0/16", f"fd00:{net}::/48")
 
     def node_ipv4(self, node):
         return f"{self.site_ipv4}.{node.host}"
@@ -88,7 +113,11 @@ class Cluster:
         return f"fd00:ee:{self.id}::{node.host}"
 
     def pod_subnets(self, node):
-        return (f"10.{self.id}.{node.index}.0/24", f"fd00:{self.id}:0:{node.index}::/64")
+        return (f"10.{self.pod_net}.{node.index}.0/24", f"fd00:{self.pod_net}:0:{node.index}::/64")
+
+    def node_pod_gateway(self, node):
+        """The node's own address towards its pods."""
+        return f"10.{self.pod_net}.{node.index}.1"
 
     def node(self, name):
         return next(node for node in self.nodes if node.name == name)
@@ -101,8 +130,10 @@ class Cluster:
         for name in node.pods:
             backend = name.startswith("web-")
             last = 10 + int(name[4:]) if backend else 100 + self.clients.index(name)
-            yield Pod(self.name, node.name, name, f"10.{self.id}.{node.index}.{last}",
-                      f"fd00:{self.id}:0:{node.index}::{last}", backend, self.identity("web" if backend else "client"))
+            addresses = [address for net in (self.pod_net, self.alias or self.pod_net)
+                         for address in (f"10.{net}.{node.index}.{last}", f"fd00:{net}:0:{node.index}::{last}")]
+            yield Pod(self.name, node.name, name, *addresses[:2], backend,
+                      self.identity("web" if backend else "client"), *addresses[2:])
 
     def identity(self, app):
         """The numeric identity of an app's pods: cluster id in the upper bits, as in Cilium."""
@@ -129,6 +160,12 @@ CLUSTERS = (
             gateways=(_gateway(3, 1, "north", "gw", "192.0.2.11", one_device=True),)),
 )
 
+SOUTH = Cluster("south", 4, "198.18.4", 8083,
+                nodes=(Node("node1", 1, 11, pods=("web-0", "web-1", "client")),),
+                gateways=(Gateway("south-1", "south", "node1", "198.18.4.11", "10.2.255.1", "fd00:2::ff:1"),),
+                net=2, alias=104)
+OVERLAPPING = tuple(replace(each, alias=102) if each.name == "west" else each for each in CLUSTERS) + (SOUTH,)
+
 
 def cluster(name):
     return next(entry for entry in CLUSTERS if entry.name == name)
@@ -152,4 +189,4 @@ def gateways():
 
 def remote_prefixes(of):
     """What must be routed to a gateway: the other clusters' prefixes and the VIP pools."""
-    return [prefix for entry in CLUSTERS if entry.name != of for prefix in entry.pod_cidrs] + list(VIP_POOLS)
+    return [prefix for entry in CLUSTERS if entry.name != of for prefix in entry.fleet_cidrs] + list(VIP_POOLS)

@@ -75,7 +75,7 @@ class Topology:
         netns = self._add(f"{cluster.name}-{pod.name}", POD_SYSCTLS)
         device = f"pod-{pod.name}"
         connect(node, device, netns, "eth0")
-        gateway = f"10.{cluster.id}.{cluster.node(pod.node).index}.1"
+        gateway = cluster.node_pod_gateway(cluster.node(pod.node))
         node.ip(f"addr add {gateway}/32 dev {device}",
                 f"addr add {NODE_LINK_LOCAL}/64 dev {device} nodad",
                 f"route add {pod.ipv4}/32 dev {device}",
