@@ -269,7 +269,10 @@ std::uint64_t lost_packets(const DeviceRow& device) {
 }
 
 std::string encode_status(const StatusReply& status) {
-  json peers = json::array(), devices = json::array(), problems = json::array();
+  json aliases = json::array(), peers = json::array(), devices = json::array(), problems = json::array();
+  for (const AliasRow& row : status.aliases) {
+    aliases.push_back({{"cluster", row.cluster}, {"own", row.own.to_string()}, {"alias", row.alias.to_string()}});
+  }
   for (const PeerRow& row : status.peers) {
     peers.push_back(peer_json(row));
   }
@@ -293,6 +296,7 @@ std::string encode_status(const StatusReply& status) {
                {"services", status.services},
                {"frontends", status.frontends},
                {"flows", flows_json(status)},
+               {"aliases", std::move(aliases)},
                {"peers", std::move(peers)},
                {"devices", std::move(devices)},
                {"problems", std::move(problems)}};
@@ -330,6 +334,7 @@ std::string encode_endpoints(const Listing<EndpointRow>& endpoints) {
   json rows = json::array();
   for (const EndpointRow& row : endpoints.rows) {
     rows.push_back({{"address", row.address.to_string()},
+                    {"own_address", row.own_address.to_string()},
                     {"cluster", row.cluster},
                     {"identity", row.identity.value()},
                     {"name", row.name},

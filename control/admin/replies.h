@@ -58,6 +58,11 @@ struct RestoredRow {
   bool held = false;         // a list of the hub lacks them
 };
 
+struct AliasRow {
+  std::string cluster;
+  Prefix own, alias;
+};
+
 struct StatusReply {
   std::string name, cluster, version, config_file;
   ClusterId cluster_id;
@@ -76,6 +81,7 @@ struct StatusReply {
   EngineCounters counters;
   ObserverCounts flows;
   std::uint64_t control_events_lost = 0, publishes = 0;
+  std::vector<AliasRow> aliases;  // of all clusters
   std::vector<PeerRow> peers;
   std::vector<DeviceRow> devices;
   std::vector<ProblemRow> problems;
@@ -107,6 +113,7 @@ struct FrontendRow {
 
 struct EndpointRow {
   IpAddress address;
+  IpAddress own_address;  // as its cluster has it
   std::string cluster;
   Identity identity;
   std::string name;  // namespace/name of the pod, name of the node; empty when not known

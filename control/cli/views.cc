@@ -102,6 +102,12 @@ std::string status_facts(const json& s) {
     ends += (ends.empty() ? "" : ", ") + endpoint_text(text_of(*end, "address"), number_of(*end, "port"));
   }
   add_fact(text, "tunnel", ends.empty() ? "" : ends + ", " + text_of(tunnel, "encapsulation"));
+  std::string aliases;
+  for (const json* alias : list_of(s, "aliases")) {
+    aliases += (aliases.empty() ? "" : "; ") + text_of(*alias, "own") + " of " + text_of(*alias, "cluster") + " is " +
+               text_of(*alias, "alias");
+  }
+  add_fact(text, "aliases", aliases);
   add_fact(text, "tables",
            count_of(s, "services") + " services, " + count_of(s, "frontends") + " frontends, " +
                count_of(s, "endpoints") + " endpoints");
@@ -273,7 +279,8 @@ std::string endpoints_view(const json& content) {
   Table table{{"ADDRESS"}, {"CLUSTER"}, {"IDENTITY", Align::kRight}, {"NAME"}, {"NODE"}, {"LABELS"}};
   const auto rows = list_of(content, "endpoints");
   for (const json* e : rows) {
-    table.add({text_of(*e, "address"), text_of(*e, "cluster"), count_of(*e, "identity"), or_dash(text_of(*e, "name")),
+    const std::string address = text_of(*e, "address"), own = text_of(*e, "own_address");
+    table.add({own == address ? address : address + " (own " + own + ")", text_of(*e, "cluster"), count_of(*e, "identity"), or_dash(text_of(*e, "name")),
                or_dash(text_of(*e, "node")), or_dash(texts_of(*e, "labels"))});
   }
   return table.empty() ? "no endpoints\n" : table.text() + truncation_note(content, rows.size());

@@ -144,7 +144,7 @@ std::string answer_services(const AdminRequest& request, const ActiveGateway& ac
 }
 
 bool matches(const AdminRequest& request, const EndpointView& endpoint) {
-  return (!request.address || endpoint.address == *request.address) &&
+  return (!request.address || endpoint.address == *request.address || endpoint.own_address == *request.address) &&
          (request.cluster.empty() || endpoint.cluster == request.cluster) &&
          (request.ns.empty() || endpoint.ns == request.ns) &&
          (!request.identity || endpoint.identity == *request.identity);
@@ -178,7 +178,7 @@ std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& a
     }
     const std::string name = endpoint.ns.empty() ? endpoint.name : endpoint.ns + "/" + endpoint.name;
     listing.rows.push_back(
-        {endpoint.address, endpoint.cluster, endpoint.identity, name, std::move(labels), endpoint.on_node});
+        {endpoint.address, endpoint.own_address, endpoint.cluster, endpoint.identity, name, std::move(labels), endpoint.on_node});
     return true;
   });
   std::sort(listing.rows.begin(), listing.rows.end(),
@@ -289,6 +289,11 @@ StatusReply make_status(const GatewayParts& parts) {
 void add_tables(StatusReply& status, const Compiler& compiler, const PeerStates& states, PeerScope scope) {
   status.services = compiler.service_count();
   status.frontends = compiler.frontend_count();
+  for (const ClusterView& cluster : compiler.clusters()) {
+    for (const AliasPrefix& prefix : cluster.aliases) {
+      status.aliases.push_back({cluster.name, prefix.own, prefix.alias});
+    }
+  }
   status.peers = peer_rows(compiler, states, scope);
 }
 

@@ -112,17 +112,6 @@ std::optional<EndpointView> find_endpoint(const Compiler& compiler, const std::s
   return found;
 }
 
-std::optional<EndpointView> find_endpoint(const Compiler& compiler, const IpAddress& address) {
-  std::optional<EndpointView> found;
-  compiler.visit_endpoints([&](const EndpointView& endpoint) {
-    if (endpoint.address == address) {
-      found = endpoint;
-    }
-    return !found;
-  });
-  return found;
-}
-
 PolicyParty party_at(const PolicySet& policy, const IpAddress& address, const std::optional<EndpointView>& endpoint,
                      const std::string& name) {
   const Identity known = endpoint ? endpoint->identity : identity::kWorld;
@@ -137,11 +126,11 @@ Result<PolicyParty> find_party(const std::string& text, const PolicySources& sou
   const Compiler& compiler = sources.compiler;
   const PolicySet& policy = compiler.policy();
   if (const auto address = IpAddress::parse(text)) {
-    const auto endpoint = find_endpoint(compiler, *address);
+    const auto endpoint = compiler.find_endpoint(*address);
     const std::string name = endpoint ? text + " (" + endpoint->cluster + "/" +
                                             (endpoint->ns.empty() ? "" : endpoint->ns + "/") + endpoint->name + ")"
                                       : text;
-    return party_at(policy, *address, endpoint, name);
+    return party_at(policy, endpoint ? endpoint->address : *address, endpoint, name);
   }
   if (text.find('=') == std::string::npos && text.find(':') == std::string::npos) {
     if (const auto endpoint = find_endpoint(compiler, text, sources.config.cluster)) {

@@ -29,7 +29,8 @@ def backends(cluster=None):
 
 
 def addresses(pods):
-    return [address for entry in pods for address in (entry.ipv4, entry.ipv6)]
+    """As gateways list them."""
+    return [address for entry in pods for address in entry.fleet_addresses]
 
 
 def url(address, port):

@@ -16,6 +16,8 @@ DOWN_SECONDS = 3.0
 class HandedDown(Numbered):
     """Mix-in for a FleetCase: numbered packets of flows that are handed down at both of their gateways."""
 
+    gateways = ("west-1", "north-1")
+
     @classmethod
     def make_fleet(cls):
         # With it, programs and maps of a dead gateway stay.
@@ -37,7 +39,7 @@ class HandedDown(Numbered):
 
     def handed_down(self, *ends, **options):
         pairs = self.begin(*ends, kinds=SETTLED, **options)
-        for name in ("west-1", "north-1"):
+        for name in self.gateways:
             self.wait_handed_down(name, len(SETTLED) * len(pairs))
         return pairs
 

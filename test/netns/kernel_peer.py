@@ -45,7 +45,7 @@ class KernelPeer:
             self._route_back(plan.cluster(name))
         fleet.hub.write("fleet/south.yaml", [cluster_manifest(SOUTH), gateway_manifest(gateway, [self.address])])
         fleet.hub.write("fleet/south-links.yaml",
-                        [profile_manifest(["south", *to]).replace("name: fleet", "name: south")])
+                        [profile_manifest([SOUTH, *map(plan.cluster, to)]).replace("name: fleet", "name: south")])
         fleet.hub.write_pods(SOUTH)
 
     def add_device(self):

@@ -51,9 +51,14 @@ class Pod:
     def full_name(self):
         return f"{self.cluster}-{self.name}"
 
+    @property
+    def fleet_addresses(self):
+        """As other clusters and all gateways know it."""
+        return (self.alias_ipv4 or self.ipv4, self.alias_ipv6 or self.ipv6)
+
     def seen_from(self, cluster):
         """Its addresses for pods of that cluster."""
-        return (self.ipv4, self.ipv6) if cluster == self.cluster else (self.alias_ipv4, self.alias_ipv6)
+        return (self.ipv4, self.ipv6) if cluster == self.cluster else self.fleet_addresses
 
 
 @dataclass(frozen=True)
