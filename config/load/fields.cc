@@ -282,7 +282,7 @@ void add_translation_fields(std::vector<ConfigField>& fields) {
       "translation.ipv4", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv4; },
       Family::kIpv4,
       "Source address of connections through a VIP to a backend of this cluster, so that replies return here. "
-      "Without it such IPv4 connections are dropped and counted."));
+      "Without it such IPv4 connections are dropped and counted. Also the address by which a trace shows the gateway."));
   fields.push_back(address(
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));

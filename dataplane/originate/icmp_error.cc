@@ -1,4 +1,5 @@
-// ICMP errors that the gateway originates: fragmentation needed, packet too big, and port unreachable (no backend).
+// ICMP errors that the gateway originates: fragmentation needed, packet too big, port unreachable (no backend), and
+// time exceeded.
 #include <algorithm>
 
 #include "dataplane/net/address_hash.h"
@@ -27,6 +28,9 @@ Message message_of(Family family, IcmpError what, Bytes mtu) noexcept {
                         static_cast<std::uint16_t>(std::min<std::uint32_t>(mtu.value(), 0xffff))}
               : Message{net::icmp6::kPacketTooBig, 0, 0, mtu.value()};
   }
+  if (what == IcmpError::kTimeExceeded) {
+    return {v4 ? net::icmp4::kTimeExceeded : net::icmp6::kTimeExceeded, 0};
+  }
   return v4 ? Message{net::icmp4::kUnreachable, net::icmp4::kCodePort}
             : Message{net::icmp6::kUnreachable, net::icmp6::kCodePort};
 }
@@ -41,8 +45,8 @@ void write_icmp(std::uint8_t* at, const Message& message, const std::uint8_t* qu
   std::memcpy(at + sizeof(net::Icmp), quote, bytes);
 }
 
-// Writes the error packet at `ip`, from the packet's destination to its source. Returns its length in bytes.
-std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Message& message,
+// Writes the error packet at `ip`, from `source` to the packet's. Returns its length in bytes.
+std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Message& message, const IpAddress& source,
                                std::uint8_t* ip) noexcept {
   const auto* original = net::at<net::Ipv4>(packet.ip);
   const std::uint32_t quote = std::min(packet.ip_bytes, kQuoteIpv4);
@@ -55,7 +59,7 @@ std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Messa
   header->id = Be16::of(output.ip_id++);
   header->ttl = kInitialTtl;
   header->protocol = static_cast<std::uint8_t>(IpProtocol::kIcmp);
-  header->source = original->destination;
+  header->source = source.as_ipv4();
   header->destination = original->source;
   header->checksum = Be16::raw(net::checksum(ip, sizeof(net::Ipv4)));
   std::uint8_t* icmp = ip + sizeof(net::Ipv4);
@@ -64,7 +68,8 @@ std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Messa
   return total;
 }
 
-std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std::uint8_t* ip) noexcept {
+std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, const IpAddress& source,
+                               std::uint8_t* ip) noexcept {
   const auto* original = net::at<net::Ipv6>(packet.ip);
   const std::uint32_t quote = std::min(packet.ip_bytes, kQuoteIpv6);
   const std::uint32_t payload = sizeof(net::Icmp) + quote;
@@ -74,7 +79,7 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, std
   header->payload_length = Be16::of(static_cast<std::uint16_t>(payload));
   header->next_header = static_cast<std::uint8_t>(IpProtocol::kIcmpv6);
   header->hop_limit = kInitialTtl;
-  std::memcpy(header->source, original->destination, 16);
+  std::memcpy(header->source, source.bytes().data(), 16);
   std::memcpy(header->destination, original->source, 16);
   std::uint8_t* icmp = ip + sizeof(net::Ipv6);
   write_icmp(icmp, message, packet.ip, quote);
@@ -92,6 +97,36 @@ std::uint64_t prefix_hash(const FlowKey& key) noexcept {
   return address_hash(key.realm, IpAddress::ipv6(prefix));
 }
 
+IpAddress destination_of(const Packet& packet) noexcept {
+  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->destination)
+                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->destination);
+}
+
+// The gateway's own address as a host of its cluster, by which the other clusters' gateways accept its errors: that of
+// translation, or the tunnel's where the cluster's prefixes have it.
+std::optional<IpAddress> own_address(const WorkerContext& worker, Family family) noexcept {
+  const EngineOptions& options = worker.shared.options;
+  const auto& translation = family == Family::kIpv4 ? options.translation_ipv4 : options.translation_ipv6;
+  if (translation) {
+    return translation;
+  }
+  const IpAddress& tunnel = options.tunnel.address(family);
+  const Snapshot& snapshot = *worker.snapshot;
+  const bool ours = !tunnel.is_unspecified() && tunnel.family() == family &&
+                    snapshot.clusters->cluster_of(options.realm, snapshot.aliases.to_alias(tunnel)) == options.cluster;
+  return ours ? std::optional(tunnel) : std::nullopt;
+}
+
+// Where the error comes from, in the form in which its receiver knows it. nullopt: there is nobody to send it.
+std::optional<IpAddress> error_source(const Output& output, const Packet& packet, IcmpError what) noexcept {
+  if (what != IcmpError::kTimeExceeded) {
+    return destination_of(packet);
+  }
+  const std::optional<IpAddress> own = own_address(output.worker, packet.family);
+  const bool outside = packet.origin.side() == Side::kFabric;
+  return own && outside ? output.worker.snapshot->aliases.to_alias(*own) : own;
+}
+
 bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcept {
   const std::uint64_t prefix = prefix_hash(packet.key);
   const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
@@ -101,7 +136,11 @@ bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcep
 }  // namespace
 
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
-  if (packet.icmp_error || !within_limits(output, packet, what)) {
+  if (packet.icmp_error) {
+    return;
+  }
+  const std::optional<IpAddress> source = error_source(output, packet, what);
+  if (!source || !within_limits(output, packet, what)) {
     return;
   }
   const bool fabric = packet.origin.side() == Side::kFabric;
@@ -120,7 +159,7 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
   const Message message = message_of(packet.family, what, mtu);
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint32_t bytes =
-      v4 ? write_error_ipv4(output, packet, message, ip) : write_error_ipv6(packet, message, ip);
+      v4 ? write_error_ipv4(output, packet, message, *source, ip) : write_error_ipv6(packet, message, *source, ip);
   frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
   if (fabric) {
     const Vni vni{identity::kRemoteNode.value()};

@@ -29,13 +29,14 @@ struct WaitingFrame {
 };
 inline constexpr std::uint64_t kOurselves = ~std::uint64_t{0};
 
-enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig };
-inline constexpr std::size_t kIcmpErrors = 2;
+enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig, kTimeExceeded };
+inline constexpr std::size_t kIcmpErrors = 3;
 
 struct Output {
   explicit Output(WorkerContext& context)
       : worker(context),
         icmp_limits{ErrorLimits(context.shared.options.icmp_errors_per_second),
+                    ErrorLimits(context.shared.options.icmp_errors_per_second),
                     ErrorLimits(context.shared.options.icmp_errors_per_second)} {}
 
   WorkerContext& worker;
@@ -83,7 +84,9 @@ void retry_waiting(Output& output) noexcept;
 
 // Sends an ICMP error about a packet to its source (RFC 1812 section 4.3, RFC 4443) the way it came: into the tunnel of
 // its peer, or to the MAC address from which it arrived, so that it makes and awaits no next hop.
-// Rate-limited by kind, sender and source prefix, and never about an ICMP error. Does not change the packet.
+// Rate-limited by kind, sender and source prefix, and never about an ICMP error. Does not change the packet, which must
+// be as its sender sent it. The error comes from the packet's destination, as if that had refused it; but that of a
+// used-up TTL from an address of the gateway's own, which a trace then shows: without one of the family it is not sent.
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
 // Health probes inside the tunnel. handle_probe() answers a request, or only counts it while they are not to be

@@ -17,6 +17,9 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
 
 // A packet that exceeds the MTU or whose TTL is used up. (rewrite_slow.cc)
 void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
+// Of a SYN, which is to be forwarded by the block: lowers the maximum segment size that it announces to what the path
+// carries in either direction. (mss_slow.cc)
+void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 // A complete frame whose next hop has no MAC address yet, or whose transmit batch is full. False: it has been dropped.
 // (forward_slow.cc)
 [[nodiscard]] bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;

@@ -18,6 +18,9 @@ bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept
   if (!rewrite(context_, packet, block)) {
     return false;
   }
+  if ((packet.tcp_flags & net::Tcp::kSyn) != 0) {
+    clamp_segments(context_, packet, block);
+  }
   if (packet.line != nullptr && context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now,
                                                                       Bytes{packet.ip_bytes}, packet.tcp_flags)) {
     report_first_reply(context_, packet);

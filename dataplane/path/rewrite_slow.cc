@@ -107,7 +107,8 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
     fix_l4_checksum(quoted + header, packet.key.protocol, block.l4_checksum_delta);  // the same words change
   }
   const IpAddress outer_source = sender_of(packet);
-  const IpAddress from = outer_source == packet.key.source() ? block.source(packet.family) : aliases.to_alias(outer_source);
+  const IpAddress from =
+      outer_source == packet.key.source() ? block.source(packet.family) : aliases.to_alias(outer_source);
   write_address(packet.ip, packet.family, true, from);
   write_address(packet.ip, packet.family, false, block.destination(packet.family));
 
@@ -144,6 +145,7 @@ void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock&
   if (packet.ip_bytes > block.mtu) {
     drop_oversize(context, packet, block.mtu);
   } else {
+    send_icmp_error(context.output, packet, IcmpError::kTimeExceeded);
     packet.drop(DropReason::kTtlExceeded);
   }
 }

@@ -1,5 +1,6 @@
 #include "test/support/packet.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace isthmus::test {
@@ -48,7 +49,8 @@ FrameBytes l4_bytes(const PacketSpec& p) {
   std::size_t checksum_at = 0;
   if (p.protocol == IpProtocol::kTcp) {
     put16(l4, p.source_port), put16(l4, p.destination_port), put32(l4, 1), put32(l4, 1);
-    l4.push_back(0x50), l4.push_back(p.flags), put16(l4, 1024), put16(l4, 0), put16(l4, 0);
+    l4.push_back(static_cast<std::uint8_t>((5 + p.tcp_options.size() / 4) << 4));
+    l4.push_back(p.flags), put16(l4, 1024), put16(l4, 0), put16(l4, 0), put(l4, p.tcp_options);
     checksum_at = 16;
   } else if (p.protocol == IpProtocol::kUdp) {
     put16(l4, p.source_port), put16(l4, p.destination_port), put16(l4, static_cast<unsigned>(8 + p.payload)),
@@ -150,8 +152,11 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
       d.source_port = static_cast<std::uint16_t>(get16(l4, 0));
       d.destination_port = static_cast<std::uint16_t>(get16(l4, 2));
       if (tcp) {
-        header = 20;
+        header = std::min<std::size_t>(l4.size(), (l4[12] >> 4) * 4u);
         d.tcp_flags = l4[13];
+        if (header > 20) {
+          d.tcp_options.assign(l4.begin() + 20, l4.begin() + static_cast<std::ptrdiff_t>(header));
+        }
       } else if (get16(l4, 4) != l4.size()) {
         d.errors.push_back("UDP length");
       }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/api/encapsulation.h"
@@ -26,6 +27,7 @@ struct PacketSpec {
   std::uint16_t source_port = 0, destination_port = 0;  // ICMP echo: source_port is the identifier
   IpProtocol protocol = IpProtocol::kTcp;
   std::uint8_t flags = 0;      // TCP
+  FrameBytes tcp_options;      // a multiple of four bytes
   std::uint8_t icmp_type = 0;  // ICMP: echo request or reply of the family
   std::uint8_t ttl = 64;
   std::uint8_t ecn = 0;
@@ -54,6 +56,10 @@ struct PacketSpec {
 
   PacketSpec& with_flags(std::uint8_t f) {
     flags = f;
+    return *this;
+  }
+  PacketSpec& with_options(FrameBytes options) {
+    tcp_options = std::move(options);
     return *this;
   }
   PacketSpec& with_ttl(std::uint8_t t) {
@@ -127,6 +133,7 @@ struct Dissected {
   IpProtocol protocol{};
   std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
   std::uint16_t udp_checksum = 0;
+  FrameBytes tcp_options;
   std::uint32_t icmp_rest = 0;  // second word of an ICMP error
   FrameBytes quoted;            // the packet that an ICMP error quotes
   std::size_t payload = 0;

@@ -1,13 +1,15 @@
 """Traffic from real clients, and its results."""
 
 import collections
+import json
 import os
 import re
+import tempfile
 import time
 
 from . import plan
 from .fleet import PYTHON
-from .shell import Undecided
+from .shell import Undecided, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = f"web.shop.svc.{plan.DOMAIN}"
@@ -99,3 +101,15 @@ def failover(rows, event):
     last = failed[-1][0]
     good = [row[0] for row in after if row[0] > last]
     return len(failed), (good[0] if good else time.monotonic()) - event
+
+
+def iperf(client, server, address, *options, timeout=60):
+    """One run of iperf3 from pod to pod: what the receiver got, {"bytes", "bits_per_second", "seconds"...}."""
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        daemon = server.start("iperf3", ["iperf3", "-s", "-1", "-B", address, "--forceflush"], log.name)
+        try:
+            wait_until(lambda: "listening" in daemon.log_tail(), what="iperf3 listens")
+            done = client.run(["iperf3", "-c", address, "-J", *options], timeout=timeout)
+        finally:
+            daemon.stop()
+    return json.loads(done.stdout)["end"]["sum_received"]

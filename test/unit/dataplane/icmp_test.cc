@@ -46,6 +46,71 @@ TEST(IcmpErrors, AreRateLimitedByPeer) {
   EXPECT_EQ(too_big(at.north, at.north_gateway, kNorthIdentity), 1u);
 }
 
+// What a trace shows of the gateway: its own address in the cluster, which the other cluster's gateway accepts.
+TEST(IcmpErrors, AboutAUsedUpTtlComeFromTheGatewaysOwnAddress) {
+  struct Row {
+    const char* description;
+    bool underlay;
+    PacketSpec packet;
+    IpAddress to;
+    std::uint8_t type;
+  };
+  const Row rows[] = {
+      {"from west", true, from_west(udp(at.west, at.client).with_payload(32).with_ttl(1)), at.west.address, 11},
+      {"from west, IPv6", true, from_west(udp(at.west6, at.client6).with_payload(32).with_ttl(1)), at.west6.address, 3},
+      {"an echo", true, from_west(echo_request(at.west.address, at.client.address, 7).with_ttl(1)), at.west.address,
+       11},
+      {"to a backend of this cluster", false, tcp(at.client, at.local_service).with_ttl(1), at.client.address, 11},
+  };
+  for (const Row& row : rows) {
+    PathRig rig;
+    const Outcome outcome = row.underlay ? rig.from_underlay(row.packet) : rig.from_local(row.packet);
+    const Output error = outcome.only();
+    EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"ttl_exceeded", 1}})) << row.description;
+    EXPECT_EQ(error.underlay, row.underlay) << row.description;
+    EXPECT_EQ(error.packet.source, row.to.is_ipv4() ? at.translation : at.translation6) << row.description;
+    EXPECT_EQ(error.packet.destination, row.to) << row.description;
+    EXPECT_EQ(error.packet.icmp_type, row.type) << row.description;
+    EXPECT_EQ(error.packet.icmp_code, 0) << row.description;
+    EXPECT_EQ(error.packet.quoted, row.packet.ip_bytes()) << row.description << ": quoted as it came";
+  }
+}
+
+TEST(IcmpErrors, AboutAUsedUpTtlAreNotSentWithoutAnAddressOfTheFamily) {
+  PathRig::Options options;
+  options.translation6 = false;
+  PathRig rig(options);
+  EXPECT_TRUE(rig.from_underlay(from_west(udp(at.west6, at.client6).with_ttl(1))).out.empty());
+  EXPECT_EQ(rig.from_underlay(from_west(udp(at.west, at.client).with_ttl(1))).out.size(), 1u) << "the other family";
+}
+
+TEST(IcmpErrors, AboutAUsedUpTtlAreLimited) {
+  PathRig::Options options;
+  options.engine.icmp_errors_per_second = 12;  // of which each prefix has 3
+  PathRig rig(options);
+  std::size_t errors = 0;
+  for (std::uint16_t port = 1; port <= 1000; ++port) {
+    errors += rig.from_underlay(from_west(udp({at.west.address, port}, at.client).with_ttl(1))).out.size();
+  }
+  EXPECT_GE(errors, 3u);
+  EXPECT_LT(errors, 500u);
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west).with_payload(1430).with_df()).only().packet.icmp_type, 3)
+      << "another kind has a limit of its own";
+}
+
+// A trace from here: what a router of the other cluster, or its gateway, says of a probe reaches the prober.
+TEST(IcmpErrors, AboutAUsedUpTtlFromTheOtherClusterPass) {
+  PathRig rig;
+  ASSERT_EQ(rig.from_local(udp(at.client, at.west).with_ttl(2)).out.size(), 1u);
+  const FrameBytes about = udp(at.client, at.west).with_ttl(1).ip_bytes();
+  const Output error = rig.from_underlay(icmp_error(Actors::ip("10.2.255.1"), at.client.address, 11, 0, about)
+                                             .in_tunnel(at.west_gateway, at.gateway, 6))
+                           .only();
+  EXPECT_FALSE(error.underlay);
+  EXPECT_EQ(error.packet.source, Actors::ip("10.2.255.1"));
+  EXPECT_EQ(error.packet.destination, at.client.address);
+}
+
 TEST(RateLimits, LoseNoFractionOfAnEvent) {
   RateLimit limit(1000);
   std::uint64_t now = 10'000'000'000, taken = 0;

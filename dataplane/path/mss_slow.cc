@@ -1,0 +1,71 @@
+// The maximum segment size that the ends of a TCP connection tell each other (RFC 9293 section 3.7.1): lowered to what
+// the path through this gateway carries, so that full segments need no ICMP error to find their way.
+#include <algorithm>
+
+#include "dataplane/path/forward.h"
+#include "dataplane/slowpath/steps.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::uint8_t kEndOfOptions = 0, kNoOperation = 1, kMaximumSegment = 2, kMaximumSegmentBytes = 4;
+
+// The longest IP packet that the other direction carries: replies leave where this packet came from.
+std::uint32_t mtu_back(const PathContext& context, const Packet& packet) noexcept {
+  const AdjacencyTable& adjacencies = context.shared.adjacencies;
+  if (packet.origin.side() != Side::kFabric) {
+    return mtu_behind(adjacencies, context.arrived_on, 0);
+  }
+  const PeerRecord& peer = (*context.snapshot->peers)[packet.origin.peer()];
+  return mtu_behind(adjacencies, context.shared.options.underlay_device, peer.header.overhead);
+}
+
+// The value of the option among those of the header at `tcp`, or nullptr.
+std::uint8_t* find_maximum_segment(std::uint8_t* tcp, const std::uint8_t* packet_end) noexcept {
+  const std::uint8_t* const end =
+      std::min<const std::uint8_t*>(tcp + (net::at<net::Tcp>(tcp)->offset >> 4) * 4, packet_end);
+  std::uint8_t* at = tcp + sizeof(net::Tcp);
+  while (at < end && *at != kEndOfOptions) {
+    if (*at == kNoOperation) {
+      ++at;
+      continue;
+    }
+    if (end - at < 2 || at[1] < 2 || at[1] > end - at) {
+      return nullptr;
+    }
+    if (at[0] == kMaximumSegment && at[1] == kMaximumSegmentBytes) {
+      return at + 2;
+    }
+    at += at[1];
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  std::uint8_t* const option = find_maximum_segment(packet.l4, packet.ip + packet.ip_bytes);
+  if (option == nullptr) {  // the default of the family, which every path carries
+    return;
+  }
+  const std::uint32_t ip_header = packet.family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6);
+  const std::uint32_t headers = ip_header + static_cast<std::uint32_t>(sizeof(net::Tcp));
+  const std::uint32_t mtu = std::min<std::uint32_t>(block.mtu, mtu_back(context, packet));
+  std::uint8_t before[2] = {option[0], option[1]};
+  const auto announced = static_cast<std::uint32_t>(before[0] << 8 | before[1]);
+  if (mtu <= headers || announced <= mtu - headers) {
+    return;
+  }
+  const std::uint32_t most = mtu - headers;
+  option[0] = static_cast<std::uint8_t>(most >> 8);
+  option[1] = static_cast<std::uint8_t>(most);
+  std::uint8_t after[2] = {option[0], option[1]};
+  if (((option - packet.l4) & 1) != 0) {  // its bytes are halves of two words of the checksum
+    std::swap(before[0], before[1]);
+    std::swap(after[0], after[1]);
+  }
+  auto* tcp = net::at<net::Tcp>(packet.l4);
+  tcp->checksum = net::apply_difference(tcp->checksum, net::difference(before, after, sizeof after));
+}
+
+}  // namespace isthmus
