@@ -19,6 +19,14 @@ void add_admission_fields(std::vector<ConfigField>& fields) {
       "such a cluster has a CIDR for its pods (Azure CNI with a pod subnet, ENI), these are its prefixes; if nothing "
       "is said of it either, each of its pods has a route of its own, merged where addresses adjoin, within "
       "`prefixes_per_cluster`."));
+  fields.push_back(prefixes_by_cluster(
+      "admission.aliases",
+      [](GatewayConfig& c) -> std::map<std::string, std::vector<Prefix>>& { return c.admission.alias_cidrs; },
+      "What the blocks of `pods` are called outside of their clusters, by name, as in `{west: [10.102.0.0/16]}`: for "
+      "clusters whose pods have the addresses of others. The n-th of a family is the alias of the n-th of "
+      "`pods`, and as large. All gateways of the fleet must have the same; a profile's `aliasCIDRs` are for all of "
+      "them. "
+      "Instead of what profiles say."));
   fields.push_back(prefixes(
       "admission.node_ranges", [](GatewayConfig& c) -> std::vector<Prefix>& { return c.admission.node_ranges; },
       "Where the nodeCIDRs of other clusters may be: what a member claims outside is refused and listed."));

@@ -129,10 +129,25 @@ void check_hubs(const YamlNode& root, Reading& reading) {
   }
 }
 
+void pair_aliases(const YamlNode& root, Reading& reading) {
+  AdmissionRules& rules = reading.config.admission;
+  for (const auto& [cluster, aliases] : rules.alias_cidrs) {
+    const auto pods = rules.pods.find(cluster);
+    auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases);
+    if (pairs) {
+      rules.aliases[cluster] = *std::move(pairs);
+    } else {
+      reading.errors.push_back({find_path(root, "admission.aliases")->line,
+                                "admission.aliases." + cluster + ": " + pairs.error().what, pairs.error().fix});
+    }
+  }
+}
+
 // Checks that concern several keys.
 void check_together(const YamlNode& root, Reading& reading) {
   GatewayConfig& config = reading.config;
   check_devices(root, reading);
+  pair_aliases(root, reading);
   const YamlNode* half_open = find_path(root, "engine.half_open_limit");
   if (half_open != nullptr && config.half_open_limit > config.connections) {
     reading.errors.push_back({half_open->line, "engine.half_open_limit is more than engine.connections",

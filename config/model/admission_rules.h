@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dataplane/api/types.h"
+#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 
@@ -29,12 +30,14 @@ struct MemberLimits {
 };
 
 struct AdmissionRules {
-  std::vector<Prefix> ranges = private_prefixes();       // that other clusters' pods lie in
-  std::vector<Prefix> node_ranges = private_prefixes();  // that other clusters' nodes lie in
-  std::map<std::string, std::vector<Prefix>> pods{};     // of other clusters, by name: instead of `ranges`
-  std::vector<Prefix> vip_pools{};                       // that any member may claim VIPs in
-  std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;    // lengths of the prefixes of pods and nodes
-  std::uint32_t prefixes_per_cluster = 4096;             // after merging
+  std::vector<Prefix> ranges = private_prefixes();           // that other clusters' pods lie in
+  std::vector<Prefix> node_ranges = private_prefixes();      // that other clusters' nodes lie in
+  std::map<std::string, std::vector<Prefix>> pods{};         // of other clusters, by name: instead of `ranges`
+  std::map<std::string, std::vector<Prefix>> alias_cidrs{};  // of clusters by name, for what `pods` has of them
+  std::map<std::string, AliasPrefixes> aliases{};            // the same, with what each stands for
+  std::vector<Prefix> vip_pools{};                           // that any member may claim VIPs in
+  std::uint8_t shortest_ipv4 = 8, shortest_ipv6 = 32;        // lengths of the prefixes of pods and nodes
+  std::uint32_t prefixes_per_cluster = 4096;                 // after merging
   MemberLimits limits{};
   friend bool operator==(const AdmissionRules&, const AdmissionRules&) = default;
 };

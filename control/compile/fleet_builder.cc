@@ -168,7 +168,7 @@ void FleetBuilder::add_clusters(const Fleet& previous) {
       });
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.rank < b.rank; });
-  const ClusterAliases aliases = read_aliases(model_);
+  const ClusterAliases aliases = read_aliases(model_, options_.admission.aliases);
   std::map<ClusterId, const FleetCluster*> taken;
   if (!model_.find<ClusterObject>({ObjectKind::kCluster, {}, {}, options_.cluster})) {
     if (const FleetCluster* local = previous.find(options_.cluster)) {
@@ -272,7 +272,7 @@ void FleetBuilder::set_admission() {
     }
   });
   fleet_.admission = Admission(options_.admission, options_.cluster, std::move(reserved));
-  const ClusterAliases aliases = read_aliases(model_);
+  const ClusterAliases aliases = read_aliases(model_, options_.admission.aliases);
   // What is allowed is meant as the cluster says it, or as it is called outside.
   const auto allow_pods = [&](const std::string& cluster, std::vector<Prefix> prefixes) {
     for (Prefix& prefix : prefixes) {

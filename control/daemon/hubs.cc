@@ -115,6 +115,7 @@ void Hubs::open_keeper(const GatewayConfig& config, Model& model) {
   options.gateway_hold = std::chrono::milliseconds(kGatewayLeaseMs);
   options.own = config.cluster;
   options.limits = config.admission.limits;
+  options.aliases = config.admission.aliases;
   intake_ = std::make_unique<Intake>(options, std::move(names), model);
   if (config.last_known_age_ms == 0) {
     return;

@@ -75,8 +75,8 @@ ObjectDelta translated(const Translation& translation, ObjectDelta delta) {
 
 }  // namespace
 
-ClusterAliases read_aliases(const Model& model) {
-  ClusterAliases found;
+ClusterAliases read_aliases(const Model& model, ClusterAliases configured) {
+  ClusterAliases found = std::move(configured);
   model.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
     for (const auto& [cluster, member] : profile.members) {
       if (!member.aliases.empty()) {

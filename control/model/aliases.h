@@ -13,8 +13,8 @@ namespace isthmus {
 
 using ClusterAliases = std::map<std::string, AliasPrefixes>;  // by cluster; none are not listed
 
-// What the profiles say; where several say it of one cluster, the first by name.
-[[nodiscard]] ClusterAliases read_aliases(const Model& model);
+// What is configured, and what the profiles say of other clusters; where several say it of one, the first by name.
+[[nodiscard]] ClusterAliases read_aliases(const Model& model, ClusterAliases configured);
 // Of one of them; empty: it has none.
 [[nodiscard]] const AliasPrefixes& aliases_of(const ClusterAliases& aliases, const std::string& cluster);
 

@@ -87,7 +87,7 @@ Intake::Lost Intake::restore(KeptState kept, std::chrono::system_clock::time_poi
     quotas_.restore(*hub, {object.key, std::move(version.value), std::move(version.provenance)});
   }
   quotas_.read_profiles();
-  aliases_ = read_aliases(model_);  // by which it was read before
+  aliases_ = read_aliases(model_, options_.aliases);  // by which it was read before
   totals_ = model_.restored();
   for (auto it = deadlines_.begin(); it != deadlines_.end();) {
     const Model::RestoredPart part = (it++)->first;
@@ -239,7 +239,7 @@ std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::take_renamed() {
   if (!std::exchange(profiles_changed_, false)) {
     return renamed;
   }
-  const ClusterAliases before = std::exchange(aliases_, read_aliases(model_));
+  const ClusterAliases before = std::exchange(aliases_, read_aliases(model_, options_.aliases));
   std::set<std::string> clusters;
   for (const ClusterAliases* each : std::initializer_list<const ClusterAliases*>{&before, &aliases_}) {
     for (const auto& [cluster, aliases] : *each) {
@@ -264,12 +264,12 @@ void Intake::rename(const std::string& cluster, const AliasPrefixes& before, con
     bool restored;
   };
   std::vector<Version> versions;
-  model_.visit_all_versions([&](Hub hub, const ObjectKey& key, const ObjectValue& value,
-                                const ProvenanceView& provenance, bool restored) {
-    if (has_aliases(key.kind) && aliased_cluster(key) == cluster) {
-      versions.push_back({hub, {key, value, provenance.copy()}, restored});
-    }
-  });
+  model_.visit_all_versions(
+      [&](Hub hub, const ObjectKey& key, const ObjectValue& value, const ProvenanceView& provenance, bool restored) {
+        if (has_aliases(key.kind) && aliased_cluster(key) == cluster) {
+          versions.push_back({hub, {key, value, provenance.copy()}, restored});
+        }
+      });
   for (Version& version : versions) {
     const ObjectKey key = version.delta.key;
     ObjectDelta delta = to_alias(now, to_own(before, std::move(version.delta)));

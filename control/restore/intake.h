@@ -36,6 +36,7 @@ struct IntakeOptions {
   std::chrono::milliseconds gateway_hold{60'000};  // of a gateway that answers probes
   std::string own{};                               // the name of our cluster
   MemberLimits limits{};                           // of the others
+  ClusterAliases aliases{};                        // as configured
 };
 
 // What of a hub's member is as it was before the restart.
@@ -59,7 +60,11 @@ class Intake {
 
   // `hubs`: as the configuration names them. `model` must outlive this.
   Intake(const IntakeOptions& options, std::vector<std::string> hubs, Model& model)
-      : options_(options), hubs_(std::move(hubs)), model_(model), quotas_(options.limits, options.own, model) {}
+      : options_(options),
+        hubs_(std::move(hubs)),
+        model_(model),
+        quotas_(options.limits, options.own, model),
+        aliases_(options.aliases) {}
 
   // Once, before the first take(). Returns what is not used: too old, or of a hub that is not configured.
   [[nodiscard]] Lost restore(KeptState kept, std::chrono::system_clock::time_point wall, Clock::time_point now);
@@ -78,8 +83,8 @@ class Intake {
   // Has take_holds() return all that is held, as if it had come to be since.
   void repeat_holds();
 
-  // To be called after the others: where profiles have changed aliases, what hubs have said of those clusters gets other
-  // addresses. Returns that, with the removal of what had its former address for a name.
+  // To be called after the others: where profiles have changed aliases, what hubs have said of those clusters gets
+  // other addresses. Returns that, with the removal of what had its former address for a name.
   [[nodiscard]] std::vector<std::pair<Hub, ObjectDelta>> take_renamed();
 
   // Whether the hub's policies were all known before the restart, and that is not too long ago.
@@ -132,7 +137,7 @@ class Intake {
   std::map<Model::RestoredPart, std::size_t> totals_;            // restored at the start
   std::map<Model::RestoredPart, Clock::time_point> kept_until_;  // parts that a list lacks too much of
   std::map<Model::RestoredPart, Clock::time_point> deadlines_;   // as kept before the restart, or told to be kept
-  ClusterAliases aliases_;  // by which what hubs say is read
+  ClusterAliases aliases_;                                       // by which what hubs say is read
   bool profiles_changed_ = false;
   std::vector<Hold> holds_;
   std::set<std::pair<Hub, bool>> said_any_;  // hubs that have said something of clusters; true: of the fleet

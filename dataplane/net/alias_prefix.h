@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/base/result.h"
 #include "dataplane/net/ip_address.h"
 
 namespace isthmus {
@@ -17,6 +18,10 @@ struct AliasPrefix {
   friend auto operator<=>(const AliasPrefix&, const AliasPrefix&) noexcept = default;
 };
 using AliasPrefixes = std::vector<AliasPrefix>;
+
+// The n-th alias of a family stands for the n-th block of pods of that family, and is as large. A block that is its own
+// alias is left out. Error: `what` and `fix`, without a place.
+[[nodiscard]] Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const Prefix> aliases);
 
 // The address in `to` at the place that `address` has in a prefix of the same length.
 [[nodiscard]] inline IpAddress moved_to(const Prefix& to, const IpAddress& address) noexcept {

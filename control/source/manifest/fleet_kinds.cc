@@ -1,7 +1,6 @@
 // The kinds of isthmus.io/v1alpha1. They are our own, so an unknown key is an error.
-#include <algorithm>
-#include <iterator>
 #include <set>
+#include <utility>
 
 #include "control/source/manifest/object_reader.h"
 
@@ -152,46 +151,6 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   return gateway;
 }
 
-// The n-th block of a family is the alias of the n-th of podCIDRs of that family, and as large.
-AliasPrefixes pair_aliases(const std::vector<Prefix>& pods, const std::vector<Prefix>& aliases, const YamlMap& member,
-                           unsigned line) {
-  AliasPrefixes pairs;
-  const std::string path = member.path("aliasCIDRs");
-  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-    std::vector<Prefix> own, other;
-    const auto of_family = [&](const Prefix& prefix) { return prefix.family() == family; };
-    std::copy_if(pods.begin(), pods.end(), std::back_inserter(own), of_family);
-    std::copy_if(aliases.begin(), aliases.end(), std::back_inserter(other), of_family);
-    const char* name = family == Family::kIpv4 ? "IPv4" : "IPv6";
-    if (!other.empty() && own.size() != other.size()) {
-      member.error(line,
-                   path + " has " + std::to_string(other.size()) + " " + name + " blocks, podCIDRs has " +
-                       std::to_string(own.size()),
-                   "write an alias for each block of podCIDRs, in the same order");
-      continue;
-    }
-    for (std::size_t i = 0; i < other.size(); ++i) {
-      if (own[i].length() != other[i].length()) {
-        member.error(line, path + " has " + other[i].to_string() + " for " + own[i].to_string(),
-                     "write a block that is as large as the one of podCIDRs");
-      } else if (own[i] != other[i]) {  // equal ones: an address is its own alias
-        pairs.push_back({own[i], other[i]});
-      }
-    }
-  }
-  for (const AliasPrefix& pair : pairs) {
-    for (const AliasPrefix& each : pairs) {
-      if (pair.alias.contains(each.own) || each.own.contains(pair.alias) ||
-          (&pair != &each && pair.alias.contains(each.alias))) {
-        member.error(line, path + " has " + pair.alias.to_string() + ", which overlaps another block of the cluster",
-                     "write blocks that no cluster has");
-        return {};
-      }
-    }
-  }
-  return pairs;
-}
-
 // What single clusters of the profile may claim.
 void read_members(const YamlMap& spec, const std::set<std::string>& clusters, ProfileObject& profile,
                   YamlErrors& errors) {
@@ -199,7 +158,8 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
   for (std::size_t i = 0; i < members.size(); ++i) {
     const std::string path = item_path("spec.members", i);
     const YamlMap member(&members[i], path, members[i].line, errors);
-    member.reject_others({"cluster", "podCIDRs", "aliasCIDRs", "vipPools", "endpoints", "services", "megabytes", "gateways"});
+    member.reject_others(
+        {"cluster", "podCIDRs", "aliasCIDRs", "vipPools", "endpoints", "services", "megabytes", "gateways"});
     const YamlNode* name = member.require("cluster", "write the name of one of spec.clusters");
     const auto cluster = name == nullptr ? std::nullopt : read_cluster_name(*name, path + ".cluster", errors);
     if (!cluster) {
@@ -218,9 +178,13 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
       allowed.pod_prefixes = read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors);
     }
     if (const YamlNode* aliases = member.get("aliasCIDRs")) {
-      allowed.aliases = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
-                                     read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors), member,
-                                     aliases->line);
+      auto pairs = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
+                                read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors));
+      if (pairs) {
+        allowed.aliases = *std::move(pairs);
+      } else {
+        member.error(aliases->line, path + ".aliasCIDRs: " + pairs.error().what, pairs.error().fix);
+      }
     }
     allowed.vip_pools = read_prefixes(member.list("vipPools"), path + ".vipPools", errors);
     const auto limit = [&](std::string_view key, std::optional<std::uint32_t>& out) {
