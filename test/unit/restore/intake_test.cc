@@ -104,6 +104,39 @@ class IntakeTest : public ::testing::Test {
   Intake::Clock::time_point now_ = Intake::Clock::time_point(100h);
 };
 
+// Whatever comes first, and when they change: of restored objects too, which stay restored.
+TEST_F(IntakeTest, WhatHubsSayIsReadByTheAliasesThatProfilesGive) {
+  const auto with_alias = [&](const char* alias) {
+    ObjectDelta delta = profile({"west"});
+    std::get<ProfileObject>(*delta.value).members["west"].aliases = {
+        {*Prefix::parse("10.1.0.0/24"), *Prefix::parse(alias)}};
+    return delta;
+  };
+  const auto key = [](const char* address) { return ObjectKey{ObjectKind::kAddress, "west", {}, address}; };
+  restore({address("west", 1)});
+  take({address("west", 2), address("north", 2)});
+  EXPECT_TRUE(intake_.take_renamed().empty());
+  take({with_alias("10.9.0.0/24")}, 0);
+  std::set<std::string> removed, said;
+  for (const auto& [hub, delta] : intake_.take_renamed()) {
+    EXPECT_EQ(hub, 1U);
+    (delta.value ? said : removed).insert(delta.key.name);
+  }
+  EXPECT_EQ(removed, (std::set<std::string>{"10.1.0.1", "10.1.0.2"}));
+  EXPECT_EQ(said, (std::set<std::string>{"10.9.0.1", "10.9.0.2"}));
+  EXPECT_TRUE(has(key("10.9.0.1")) && has(key("10.9.0.2")) && has(address("north", 2)));
+  EXPECT_TRUE(model_.is_restored(key("10.9.0.1")) && !model_.is_restored(key("10.9.0.2")));
+  EXPECT_EQ(std::get<AddressObject>(*model_.version_of(1, key("10.9.0.2"))).prefix, *Prefix::parse("10.9.0.2"));
+  take({address("west", 3), gone(address("west", 2))});
+  EXPECT_TRUE(has(key("10.9.0.3")) && !has(key("10.9.0.2")));
+  take({with_alias("10.8.0.0/24")}, 0);
+  EXPECT_EQ(intake_.take_renamed().size(), 4U);
+  EXPECT_TRUE(has(key("10.8.0.3")) && !has(key("10.9.0.3")));
+  take({gone(with_alias("10.8.0.0/24"))}, 0);
+  (void)intake_.take_renamed();
+  EXPECT_TRUE(has(address("west", 3)) && !has(key("10.8.0.3")));
+}
+
 TEST_F(IntakeTest, WhatStandsStaysWhereItsNewVersionIsTooLarge) {
   options_.limits.megabytes = 1;
   Intake intake(options_, {"file", "etcd", "kubernetes"}, model_);

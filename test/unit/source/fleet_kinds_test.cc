@@ -54,6 +54,22 @@ TEST(FleetKinds, AClusterSaysHowItsNodesReachItsPods) {
   }
 }
 
+TEST(FleetKinds, AMemberHasAliasesForItsBlocks) {
+  const auto member = [](const std::string& more) {
+    return std::string(kProfile) + "spec:\n  clusters: [west]\n  members:\n  - {cluster: west, " + more + "}\n";
+  };
+  const auto profile = read_one<ProfileObject>(
+      member("podCIDRs: [10.244.0.0/16, \"fd00:244::/48\"], aliasCIDRs: [10.101.0.0/16, \"fd00:101::/48\"]"), "");
+  EXPECT_THAT(profile.members.at("west").aliases,
+              ElementsAre(AliasPrefix{prefix("10.244.0.0/16"), prefix("10.101.0.0/16")},
+                          AliasPrefix{prefix("fd00:244::/48"), prefix("fd00:101::/48")}));
+  for (const char* more : {"aliasCIDRs: [10.101.0.0/16]", "podCIDRs: [10.244.0.0/16], aliasCIDRs: [10.101.0.0/17]",
+                           "podCIDRs: [10.244.0.0/16], aliasCIDRs: [10.101.0.0/16, 10.102.0.0/16]",
+                           "podCIDRs: [10.244.0.0/16, 10.245.0.0/16], aliasCIDRs: [10.245.0.0/16, 10.101.0.0/16]"}) {
+    EXPECT_THAT(one_error(member(more), ""), testing::HasSubstr("aliasCIDRs")) << more;
+  }
+}
+
 TEST(FleetKinds, AProfileLinksClusters) {
   const auto profile = read_one<ProfileObject>(
       std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");

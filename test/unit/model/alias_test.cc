@@ -1,0 +1,91 @@
+// Aliases of clusters: how what hubs say is read by them, and what is published of them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "control/model/aliases.h"
+#include "test/unit/model/fleet_builder.h"
+
+namespace isthmus {
+namespace {
+
+using namespace fleet_test;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::UnorderedElementsAre;
+
+AliasPrefixes aliases() {
+  return {{net("10.1.0.0/16"), net("10.101.0.0/16")}, {net("fd00:1::/48"), net("fd00:101::/48")}};
+}
+
+TEST(Aliases, AreReadOneToOneAndTakenBack) {
+  SliceObject slice;
+  slice.service = "web";
+  slice.endpoints = {{{ip("10.1.2.3"), ip("fd00:1::3"), ip("192.0.2.1")}}};
+  PodObject pod, host_pod;
+  pod.addresses = host_pod.addresses = {ip("10.1.2.3")};
+  host_pod.host_network = true;
+  NodeObject node{{ip("10.1.9.9")}, {net("10.1.2.0/24")}, {ip("10.1.2.1")}, {ip("10.1.2.2")}, {ip("fd00:1::2")}};
+  const ObjectDelta rows[] = {
+      {{ObjectKind::kSlice, "east", "shop", "web-1"}, slice, {}},
+      {{ObjectKind::kPod, "east", "shop", "a"}, pod, {}},
+      {{ObjectKind::kPod, "east", "shop", "b"}, host_pod, {}},
+      {{ObjectKind::kCiliumEndpoint, "east", "shop", "a"}, CiliumEndpointObject{{ip("10.1.2.3")}, Identity{9}, {}}, {}},
+      {{ObjectKind::kAddress, "east", "", "10.1.2.3"},
+       AddressObject{net("10.1.2.3/32"), Identity{9}, {}, {}, {}, {}},
+       {}},
+      {{ObjectKind::kNode, "east", "", "n"}, node, {}},
+      {{ObjectKind::kCluster, "", "", "east"}, ClusterObject{ClusterId{1}, {net("10.1.0.0/16")}, {}}, {}},
+  };
+  for (const ObjectDelta& delta : rows) {
+    EXPECT_TRUE(has_aliases(delta.key.kind));
+    const ObjectDelta read = to_alias(aliases(), delta);
+    const ObjectDelta back = to_own(aliases(), read);
+    EXPECT_EQ(back.key, delta.key) << kind_text(delta.key.kind);
+    EXPECT_EQ(back.value, delta.value) << kind_text(delta.key.kind);
+    const ObjectDelta twice = to_alias(aliases(), read);
+    EXPECT_EQ(twice.value, read.value) << "what is an alias already stays";
+  }
+  const auto read = std::get<SliceObject>(*to_alias(aliases(), rows[0]).value);
+  EXPECT_EQ(read.endpoints[0].addresses, (std::vector{ip("10.101.2.3"), ip("fd00:101::3"), ip("192.0.2.1")}));
+  EXPECT_EQ(std::get<PodObject>(*to_alias(aliases(), rows[2]).value).addresses, std::vector{ip("10.1.2.3")});
+  EXPECT_EQ(to_alias(aliases(), rows[4]).key.name, "10.101.2.3");
+  const auto node_read = std::get<NodeObject>(*to_alias(aliases(), rows[5]).value);
+  EXPECT_EQ(node_read.addresses, std::vector{ip("10.1.9.9")}) << "of the underlay";
+  EXPECT_EQ(node_read.pod_prefixes, std::vector{net("10.101.2.0/24")});
+}
+
+TEST(Aliases, OfOurOwnClusterArePublishedWithItsOwnBackends) {
+  Fleet3 f;
+  f.options.admission.aliases["east"] = aliases();
+  f.cluster("east", 1, {"10.101.0.0/16", "fd00:101::/48"}, {"192.0.1.0/24"});
+  f.service("east", global_service({"10.200.0.10"}));
+  f.slice("east", {{"10.101.0.1"}});
+  f.service("west", global_service());
+  f.slice("west", {{"10.2.0.1"}});
+  f.pod("east", "a", {"10.101.0.1"});
+  const CompileResult result = f.compile();
+  EXPECT_EQ(result.delta.aliases, aliases());
+  EXPECT_EQ(f.backends("10.200.0.10"), "10.1.0.1:8080* 10.2.0.1:8080*");
+  EXPECT_THAT(f.cluster_entry(1)->prefixes,
+              UnorderedElementsAre(net("10.101.0.0/16"), net("fd00:101::/48"), net("192.0.1.0/24")));
+  for (const char* address : {"10.1.0.1", "10.101.0.1"}) {
+    const auto found = f.compiler->find_endpoint(ip(address));
+    ASSERT_TRUE(found) << address;
+    EXPECT_EQ(found->address, ip("10.101.0.1"));
+    EXPECT_EQ(found->own_address, ip("10.1.0.1"));
+  }
+  EXPECT_FALSE(f.compile().delta.aliases) << "they are the same";
+}
+
+TEST(Aliases, AnotherClusterWithOurOwnAddressesNeedsOneToo) {
+  Fleet3 f;
+  f.options.admission.aliases["east"] = aliases();
+  f.cluster("east", 1, {"10.101.0.0/16"}, {"192.0.1.0/24"});
+  f.cluster("west", 2, {"10.1.128.0/17"}, {"192.0.2.0/24"});
+  f.compile();
+  EXPECT_THAT(f.cluster_entry(2)->prefixes, UnorderedElementsAre(net("192.0.2.0/24")));
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("overlaps 10.1.0.0/16 of this cluster's own pods")));
+}
+
+}  // namespace
+}  // namespace isthmus
