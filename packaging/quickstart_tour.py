@@ -23,7 +23,7 @@ from fleet.traffic import NAME, SteadyRequests, curl, curl_many, failover, ping,
 
 RECORD = "/run/isthmus-quickstart.json"
 REQUESTS = 60
-CLIENTS = (("east", "client"), ("east", "client3"), ("west", "client"), ("north", "client"))
+CLIENTS = (("east", "client"), ("east", "client3"), ("west", "client"), ("north", "client"), ("south", "client"))
 
 
 def count(number, what):
@@ -35,7 +35,8 @@ def all_backends():
 
 
 def addresses(without=""):
-    return [address for pod in all_backends() if pod.full_name != without for address in (pod.ipv4, pod.ipv6)]
+    return [address for pod in all_backends() if pod.full_name != without
+            for address in pod.fleet_addresses]
 
 
 class Tour:
@@ -47,13 +48,14 @@ class Tour:
         self.vips = []
 
     def bring_up(self):
-        self.console.step("Fleet: three clusters in network namespaces on this machine")
+        self.console.step("Fleet: four clusters in network namespaces on this machine, two with the same pod addresses")
         started = time.monotonic()
         self.fleet.build()
         for cluster in plan.CLUSTERS:
             pods = ", ".join(pod.name for pod in cluster.pods())
             nodes = count(len(cluster.nodes), "node")
-            self.console.ok(f"cluster {cluster.name:7}  {cluster.pod_cidrs[0]:13}  {nodes:7}  pods {pods}")
+            alias = f", elsewhere {cluster.fleet_cidrs[0]}" if cluster.alias else ""
+            self.console.ok(f"cluster {cluster.name:7}  {cluster.pod_cidrs[0]:13}  {nodes:7}  pods {pods}{alias}")
         for location in self.fleet.hub.locations():
             self.console.ok(location)
         self.fleet.start_servers()
@@ -67,12 +69,12 @@ class Tour:
 
     def pod_to_pod(self):
         self.console.step("Pod to pod across clusters, by pod address")
-        pairs = (("east", "west"), ("west", "north"), ("north", "east"))
+        pairs = (("east", "west"), ("west", "north"), ("north", "east"), ("west", "south"), ("south", "west"))
         rows = []
         for source, destination in pairs:
             target = next(pod for pod in plan.cluster(destination).pods() if pod.backend)
             client = self.fleet.pod(source, "client")
-            for address in (target.ipv4, target.ipv6):
+            for address in target.seen_from(source):
                 times = ping(client, address, count=3)
                 host = f"[{address}]" if ":" in address else address
                 status, body = curl(client, f"http://{host}:{plan.cluster(destination).http_port}/")
@@ -82,7 +84,8 @@ class Tour:
                 if not reachable:
                     self.console.fail(f"{source}-client cannot reach {target.full_name} at {address}: {body.strip()}")
         self.console.table(("from", "to", "ping", "HTTP response: server, client address"), rows)
-        self.console.note("Servers see the client's own address: pod-to-pod traffic is not translated.")
+        self.console.note("Servers see the client's own address, or, as of west and south, whose pods have the same ones, "
+                          "its alias: pod-to-pod traffic is not translated otherwise.")
 
     def global_service(self):
         self.console.step("Global service: one VIP for the backends of all clusters")
@@ -136,7 +139,7 @@ class Tour:
         self.console.step("Network policy: only west's client may reach east's web servers")
         client = {name: self.fleet.pod(name, "client") for name in ("west", "north")}
         target = next(pod for pod in plan.cluster("east").pods() if pod.backend)
-        address = f"http://{target.ipv4}:{plan.cluster('east').http_port}/"
+        address = f"http://{target.fleet_addresses[0]}:{plan.cluster('east').http_port}/"
 
         def allowed(name):
             return curl(client[name], address, timeout=1)[0] == 0
@@ -191,7 +194,7 @@ class Tour:
         after = [row for row in rows if row[0] > event + seconds]
         self.console.check(
             len(after) > 20 and not any(row[2].startswith("west") for row in after),
-            f"traffic continues: {len(after)} requests after the failover, all answered by east and north")
+            f"traffic continues: {len(after)} requests after the failover, all answered by the other clusters")
         self.console.check(
             seconds < 5.0,
             f"failover time: {seconds * 1000:.0f} ms ({failed} of {len(rows)} requests failed, at 50 requests/s)")
@@ -233,7 +236,7 @@ def hints(fleet, vips):
     return f"""\
 The fleet is running. Try:
   ip netns exec {prefix}east-client curl http://{NAME}/
-  ip netns exec {prefix}north-client ping {plan.cluster("west").pods()[0].ipv4}
+  ip netns exec {prefix}north-client ping {plan.cluster("west").pods()[0].fleet_addresses[0]}
   {fleet.program} status -s {fleet.folder}/east-1.sock       # or: services, endpoints, connections, flows, drops
   {fleet.program} status --hub -s {fleet.folder}/east-1.sock
 {fleet.hub.hint()}
@@ -251,6 +254,7 @@ def show(fleet, console):
 
 
 def main(program, options):
+    plan.CLUSTERS = plan.OVERLAPPING
     console = Console()
     if "down" in options:
         console.line("Fleet removed." if remove_recorded(RECORD) else "No fleet is running.")

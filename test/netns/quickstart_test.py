@@ -19,7 +19,7 @@ def left_behind():
     """Network namespaces and folders of a quickstart fleet that still exist."""
     namespaces = [line.split()[0] for line in run(["ip", "netns"]).stdout.splitlines() if line]
     ours = [name for name in namespaces if name.startswith("ist-")
-            and name.split("-")[1] in ("router", "east", "west", "north")]
+            and name.split("-")[1] in ("router", "east", "west", "north", "south")]
     folders = [name for name in os.listdir("/run") if name.startswith("isthmus-fleet-")]
     return ours, folders
 
@@ -46,7 +46,7 @@ class Quickstart(unittest.TestCase):
         done = self.quickstart()
         self.assertEqual(done.returncode, 0, done.stdout)
         for words in ("etcd of west", "pod to pod", "policy_denied", "global service", "scale down", "failover time",
-                      "All checks passed."):
+                      "elsewhere 10.104.0.0/16", "All checks passed."):
             self.assertIn(words.lower(), done.stdout.lower())
         self.assertEqual(left_behind(), before)
 
@@ -62,7 +62,7 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         done = run(["ip", "netns", "exec", "ist-east-client", "curl", "-s", "--max-time", "5",
                      "http://web.shop.svc.clusterset.local/"])
-        self.assertRegex(done.stdout, r"^(east|west|north)-web-\d ")
+        self.assertRegex(done.stdout, r"^(east|west|north|south)-web-\d ")
         self.assertEqual(self.quickstart().returncode, 1, "a second fleet was started")
         done = self.quickstart("down")
         self.assertEqual(done.returncode, 0, done.stdout)

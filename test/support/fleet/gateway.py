@@ -59,12 +59,23 @@ devices:
   local: {{{local}{forwarding}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
-admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]}}
+admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]{self._aliases(hub)}}}
 {health}{policy}{handover}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}, last_known_directory: {self.known}, last_known_age: {known_age}}}
 log: {{level: info}}
 """
+
+    @staticmethod
+    def _aliases(hub):
+        """Where no hub has the profile of the fleet: in a ClusterMesh."""
+        aliased = [cluster for cluster in plan.CLUSTERS if cluster.alias and hub.kind == "etcd"]
+
+        def section(blocks):
+            return ", ".join(f"{cluster.name}: [{', '.join(json.dumps(block) for block in blocks(cluster))}]"
+                             for cluster in aliased)
+        return (f", pods: {{{section(lambda cluster: cluster.pod_cidrs)}}}, "
+                f"aliases: {{{section(lambda cluster: cluster.fleet_cidrs)}}}" if aliased else "")
 
     def start(self, wait=True):
         command = ["nice", "-n", str(self.nice), self.program, "run", "-c", self.config]
