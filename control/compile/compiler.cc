@@ -186,7 +186,7 @@ void Compiler::State::update_host_routes(const FleetChange& fleet_change, bool f
       if (cluster.local || cluster.linked) {
         auto& into = cluster.local ? hosts.local : hosts.fleet;
         std::transform(its.begin(), its.end(), std::back_inserter(into),
-                       [&of = cluster](const Prefix& prefix) { return of.local ? to_own(of.aliases, prefix) : prefix; });
+                       [&of = cluster](const Prefix& p) { return of.local ? to_own(of.aliases, p) : p; });
       }
     }
     result.delta.hosts = std::move(hosts);
@@ -261,6 +261,7 @@ void Compiler::State::update_prefixes(const std::set<std::string>& names, Compil
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
+  all.merge(services.move_to(find_place(model, fleet, endpoints)));
   const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
@@ -270,10 +271,7 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
   for (const FrontendEntry& frontend : result.delta.upsert_frontends) {
     upserted.insert(frontend.key);
   }
-  auto& removed = result.delta.remove_frontends;
-  removed.erase(
-      std::remove_if(removed.begin(), removed.end(), [&](const FrontendKey& key) { return upserted.count(key) != 0; }),
-      removed.end());
+  std::erase_if(result.delta.remove_frontends, [&](const FrontendKey& key) { return upserted.contains(key); });
 }
 
 void Compiler::State::compile(const ModelChanges& changes, CompileResult& result) {
@@ -475,8 +473,8 @@ void Compiler::visit_endpoints(const std::function<bool(const EndpointView&)>& v
 
 std::optional<EndpointView> Compiler::find_endpoint(const IpAddress& address) const {
   std::optional<EndpointView> found;
-  state_->endpoints.find(
-      to_alias(state_->aliases, address), [&](const ObjectKey& owner, const EndpointEntry& entry) { found = state_->view_of(owner, entry); });
+  state_->endpoints.find(to_alias(state_->aliases, address),
+                         [&](const auto& owner, const auto& entry) { found = state_->view_of(owner, entry); });
   return found;
 }
 

@@ -93,7 +93,7 @@ EndpointSet::Desired EndpointSet::desired(const ObjectKey& owner, const Model& m
     add(node->addresses, cluster.local ? identity::kHost : identity::kRemoteNode);
     add(node->inner, cluster.local ? identity::kHost : identity::kRemoteNode);
     add(node->health, identity::kHealth);
-    add(node->ingress, identity::kIngress);
+    add(*node->ingress, identity::kIngress);
     return desired;
   }
   if (const auto object = model.find<AddressObject>(owner)) {

@@ -35,7 +35,7 @@ struct FleetCluster {
   std::vector<FleetGateway> gateways;  // sorted by name; of our own cluster, this gateway included
   std::string where;                   // source location of its Cluster object
   EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // of its nodes; kNone: native routing
-  AliasPrefixes aliases{};  // `prefixes` has the aliases of those that it calls otherwise itself
+  AliasPrefixes aliases{};                    // `prefixes` has the aliases of those that it calls otherwise itself
   bool pods_ipv4 = false, pods_ipv6 = false;  // prefixes for its pods are claimed, whether admitted or not
   [[nodiscard]] bool has_pod_prefixes(Family family) const { return family == Family::kIpv4 ? pods_ipv4 : pods_ipv6; }
   [[nodiscard]] bool native() const { return !local && encapsulation == EncapsulationKind::kNone; }

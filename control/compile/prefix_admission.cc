@@ -159,10 +159,10 @@ void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems
     if (other == entries.end()) {
       return true;
     }
-    problems.push_back({"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " +
-                            prefix.to_string() + " of cluster " + other->cluster + " (" + where(*other) +
-                            ") and is left out",
-                        where(entry), "give the clusters prefixes that do not overlap, or the profile aliasCIDRs for each of them"});
+    problems.push_back(
+        {"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " + prefix.to_string() +
+             " of cluster " + other->cluster + " (" + where(*other) + ") and is left out",
+         where(entry), "give the clusters prefixes that do not overlap, or the profile aliasCIDRs for each of them"});
     return false;
   });
 }

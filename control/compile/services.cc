@@ -47,6 +47,12 @@ void remove_duplicates(std::vector<Problem>& problems) {
   problems = std::move(unique);
 }
 
+bool is_same_ring(const std::vector<MaglevBackend>& a, const std::vector<MaglevBackend>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const MaglevBackend& x, const MaglevBackend& y) {
+    return x.address == y.address && x.port == y.port && x.weight == y.weight;
+  });
+}
+
 BackendState state_of(const Candidate& candidate, bool selected) {
   if (candidate.unreachable) {
     return BackendState::kUnreachable;
@@ -116,7 +122,7 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
     const auto slices = inputs.model.slices_of(cluster.name, service.view.name);
     OutOfPrefix out_of_prefix;
     append_candidates(slices, port, family, inputs.fleet, inputs.endpoints, cluster,
-                      inputs.unreachable.count(cluster.id) != 0, candidates, out_of_prefix);
+                      inputs.unreachable.count(cluster.id) != 0, place_, candidates, out_of_prefix);
     service.addresses.insert(out_of_prefix.left_out.begin(), out_of_prefix.left_out.end());
     service.addresses.insert(out_of_prefix.published.begin(), out_of_prefix.published.end());
     if (const std::set<IpAddress>& left_out = out_of_prefix.left_out; !left_out.empty()) {
@@ -143,7 +149,9 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
                               const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
                               std::set<BackendKey>& used) {
   std::vector<Candidate> candidates = collect(service, port, family, definitions, inputs);
-  const std::size_t selected = select_backends(candidates, service.view.affinity);
+  const ServiceRules& rules = service.rules;
+  const std::size_t selected = select_backends(
+      candidates, service.view.affinity, rules.internal_local ? Reach::kCluster : Reach::kFleet, rules.distribution);
   if (selected > kMaxInRing) {
     service.problems.push_back({"service " + service.view.name.text() + " has " + std::to_string(selected) +
                                     " backends for port " + port_text(port) + "; only the first " +
@@ -170,11 +178,7 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
     state.view.backends.push_back(
         {c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight, 0});
   }
-  const auto same = [](const MaglevBackend& a, const MaglevBackend& b) {
-    return a.address == b.address && a.port == b.port && a.weight == b.weight;
-  };
-  const bool ring_unchanged =
-      state.set && std::equal(in_ring.begin(), in_ring.end(), state.in_ring.begin(), state.in_ring.end(), same);
+  const bool ring_unchanged = state.set && is_same_ring(in_ring, state.in_ring);
   set->ring = ring_unchanged ? state.set->ring : maglev_ring(in_ring, ring_slots_);
   for (const std::uint16_t index : set->ring) {
     ++state.view.backends[index].slots;
@@ -186,6 +190,42 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
   if (!ring_unchanged || !(state.set->backends == set->backends)) {
     state.set = std::move(set);
   }
+  compile_fabric_ring(service, port, std::move(candidates), state);
+}
+
+// The same backends, in the same order, with a ring of those that clients of other clusters get.
+void ServiceSet::compile_fabric_ring(const Service& service, const ServicePort& port, std::vector<Candidate> candidates,
+                                     PortState& state) const {
+  const ServiceRules& rules = service.rules;
+  if (!rules.internal_local && !rules.external_local) {
+    state.from_fabric = nullptr;
+    return;
+  }
+  std::map<std::pair<IpAddress, L4Port>, std::uint16_t> numbers;
+  for (const Candidate& c : candidates) {
+    numbers.emplace(std::pair(c.address, c.port), static_cast<std::uint16_t>(std::min(numbers.size(), kMaxInRing)));
+  }
+  const std::size_t selected =
+      std::min(select_backends(candidates, service.view.affinity, rules.external_local ? Reach::kNode : Reach::kFleet,
+                               TrafficDistribution::kAny),
+               kMaxInRing);
+  std::vector<MaglevBackend> in_ring;
+  for (std::size_t i = 0; i < selected; ++i) {
+    in_ring.push_back({candidates[i].address, candidates[i].port, port.protocol, candidates[i].weight});
+  }
+  const bool unchanged = state.from_fabric != nullptr && state.from_fabric->backends == state.set->backends &&
+                         is_same_ring(in_ring, state.in_fabric_ring);
+  if (unchanged) {
+    return;
+  }
+  auto set = std::make_shared<BackendSet>();
+  set->backends = state.set->backends;
+  set->ring = maglev_ring(in_ring, ring_slots_);
+  for (std::uint16_t& index : set->ring) {
+    index = numbers.at({candidates[index].address, candidates[index].port});
+  }
+  state.from_fabric = std::move(set);
+  state.in_fabric_ring = std::move(in_ring);
 }
 
 void ServiceSet::publish(Service& service, TableDelta& delta) const {
@@ -195,7 +235,13 @@ void ServiceSet::publish(Service& service, TableDelta& delta) const {
       const auto& [port, protocol, family] = key;
       if (family == vip.family()) {
         const FrontendKey frontend{realm_, vip, protocol, port};
-        current[frontend] = {frontend, service.view.id, service.view.client_ip_affinity, state.set};
+        current[frontend] = {frontend,
+                             service.view.id,
+                             service.view.client_ip_affinity,
+                             Seconds{service.view.affinity_seconds},
+                             state.set,
+                             state.from_fabric,
+                             service.sources};
       }
     }
   }
@@ -207,7 +253,9 @@ void ServiceSet::publish(Service& service, TableDelta& delta) const {
   for (const auto& [key, entry] : current) {
     const auto before = service.frontends.find(key);
     if (before == service.frontends.end() || before->second.backends != entry.backends ||
-        before->second.client_affinity != entry.client_affinity) {
+        before->second.client_affinity != entry.client_affinity ||
+        before->second.affinity_timeout != entry.affinity_timeout || before->second.sources != entry.sources ||
+        before->second.from_fabric != entry.from_fabric) {
       delta.upsert_frontends.push_back(entry);
     }
   }
@@ -276,6 +324,22 @@ void ServiceSet::name_ignored(const std::vector<Definition>& definitions, Servic
   }
 }
 
+void ServiceSet::take_rules(const std::vector<Definition>& definitions, Service& service) {
+  const auto own =
+      std::find_if(definitions.begin(), definitions.end(), [](const Definition& d) { return d.cluster->local; });
+  service.view.affinity = own == definitions.end() ? ServiceAffinity::kNone : own->object->affinity;
+  const ServiceObject& ours = *(own == definitions.end() ? definitions.front() : *own).object;
+  service.view.client_ip_affinity = ours.client_ip_affinity;
+  service.view.affinity_seconds = ours.affinity_seconds;
+  service.rules = *ours.rules;
+  const SourceRanges sources{service.rules.source_ranges, service.rules.ranges_denied};
+  if (sources.prefixes.empty()) {
+    service.sources = nullptr;
+  } else if (service.sources == nullptr || *service.sources != sources) {
+    service.sources = std::make_shared<const SourceRanges>(sources);
+  }
+}
+
 bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta) {
   std::vector<ServiceMember> members;
   const std::vector<Definition> found = definitions(name, inputs, members);
@@ -293,9 +357,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   }
   service.problems.clear();
   service.view.members = std::move(members);
-  const auto own = std::find_if(found.begin(), found.end(), [](const Definition& d) { return d.cluster->local; });
-  service.view.affinity = own == found.end() ? ServiceAffinity::kNone : own->object->affinity;
-  service.view.client_ip_affinity = (own == found.end() ? found.front() : *own).object->client_ip_affinity;
+  take_rules(found, service);
   std::vector<IpAddress> vips = inputs.claims.vips_of(name);
   const bool renamed = inserted || vips != service.view.vips;
   service.view.vips = std::move(vips);
@@ -390,6 +452,20 @@ std::set<ServiceName> ServiceSet::members_of(const std::string& cluster) const {
   return names;
 }
 
+std::set<ServiceName> ServiceSet::move_to(OwnPlace place) {
+  std::set<ServiceName> names;
+  if (place == place_) {
+    return names;
+  }
+  place_ = std::move(place);
+  for (const auto& [name, service] : services_) {
+    if (service.rules.external_local || service.rules.distribution != TrafficDistribution::kAny) {
+      names.insert(name);
+    }
+  }
+  return names;
+}
+
 std::set<ServiceName> ServiceSet::names() const {
   std::set<ServiceName> names;
   for (const auto& [name, service] : services_) {
@@ -403,30 +479,6 @@ void ServiceSet::append_problems(std::vector<Problem>& problems) const {
     const Service& service = services_.at(name);
     list.insert(list.end(), service.problems.begin(), service.problems.end());
   });
-}
-
-const char* to_text(BackendState state) {
-  switch (state) {
-    case BackendState::kActive:
-      return "active";
-    case BackendState::kDraining:
-      return "draining";
-    case BackendState::kUnreachable:
-      return "unreachable";
-  }
-  return "";
-}
-
-const char* to_text(ServiceAffinity affinity) {
-  switch (affinity) {
-    case ServiceAffinity::kLocal:
-      return "local";
-    case ServiceAffinity::kRemote:
-      return "remote";
-    case ServiceAffinity::kNone:
-      return "none";
-  }
-  return "";
 }
 
 }  // namespace isthmus

@@ -3,7 +3,8 @@
 // A service is global when the Service of any linked cluster is annotated global and its Namespace does not opt out.
 // Its ports are the union of those Services' ports; where they conflict, the oldest Service takes precedence. Backends
 // come from every cluster whose Service is global and shared; our own cluster's are included even when not shared.
-// Affinity is that of our own Service. ServiceImports contribute VIPs only. Thread: control.
+// Affinity, source ranges and traffic policies are those of our own Service, as in a ClusterMesh; but for affinity to
+// clusters, where we have none, of the oldest. ServiceImports contribute VIPs only. Thread: control.
 #pragma once
 
 #include <functional>
@@ -39,6 +40,8 @@ class ServiceSet {
     const std::set<ClusterId>& unreachable;  // their backends take no new flows
     const std::set<ClusterId>& ejected;      // their backends are removed
   };
+  // Where this gateway runs now. Returns the services to be recompiled because of that.
+  [[nodiscard]] std::set<ServiceName> move_to(OwnPlace place);
   // Recompiles one service and appends the changes to `delta`. True when it appeared or disappeared, or its VIPs
   // changed.
   bool refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta);
@@ -66,8 +69,9 @@ class ServiceSet {
   using BackendKey = std::tuple<IpAddress, L4Port, IpProtocol>;
   struct PortState {
     ServicePortView view;
-    std::vector<MaglevBackend> in_ring;  // input of the ring
+    std::vector<MaglevBackend> in_ring, in_fabric_ring;  // input of the rings
     std::shared_ptr<const BackendSet> set;
+    std::shared_ptr<const BackendSet> from_fabric;  // FrontendEntry::from_fabric
   };
   using PortKey = std::tuple<L4Port, IpProtocol, Family>;
   struct Service {
@@ -75,6 +79,8 @@ class ServiceSet {
     std::map<PortKey, PortState> ports;
     std::map<FrontendKey, FrontendEntry> frontends;  // as published
     std::map<BackendKey, BackendId> backend_ids;
+    ServiceRules rules;
+    std::shared_ptr<const SourceRanges> sources;
     std::set<IpAddress> addresses;  // of its backends, with those left out because of their addresses
     std::vector<Problem> problems;
   };
@@ -84,11 +90,15 @@ class ServiceSet {
                                                            std::vector<ServiceMember>& members);
   // A problem for each cluster whose Service asks for what global services do not do.
   static void name_ignored(const std::vector<Definition>& definitions, Service& service);
+  // What our own Service says, or the oldest.
+  static void take_rules(const std::vector<Definition>& definitions, Service& service);
   [[nodiscard]] static std::vector<ServicePort> merge_ports(const std::vector<Definition>& definitions,
                                                             Service& service);
   void compile_port(Service& service, const ServicePort& port, Family family,
                     const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
                     std::set<BackendKey>& used);
+  void compile_fabric_ring(const Service& service, const ServicePort& port, std::vector<Candidate> candidates,
+                           PortState& state) const;
   [[nodiscard]] std::vector<Candidate> collect(Service& service, const ServicePort& port, Family family,
                                                const std::vector<Definition>& definitions, const Inputs& inputs) const;
   void publish(Service& service, TableDelta& delta) const;
@@ -98,6 +108,7 @@ class ServiceSet {
 
   Realm realm_;
   std::uint32_t ring_slots_;
+  OwnPlace place_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
   std::set<ServiceName> invalid_;

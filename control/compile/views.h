@@ -88,6 +88,7 @@ struct ServiceView {
   std::vector<ServicePortView> ports;                 // per port and family that has a VIP
   ServiceAffinity affinity = ServiceAffinity::kNone;  // this cluster's
   bool client_ip_affinity = false;
+  std::uint32_t affinity_seconds = 0;  // with client_ip_affinity
   std::vector<ServiceMember> members;  // linked clusters that have a Service of this name
 };
 [[nodiscard]] const char* to_text(ServiceAffinity affinity);

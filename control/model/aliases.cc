@@ -43,7 +43,9 @@ struct Translation {
     replace(node.pod_prefixes);
     replace(node.inner);
     replace(node.health);
-    replace(node.ingress);
+    std::vector<IpAddress> ingress = *node.ingress;
+    replace(ingress);
+    node.ingress = std::move(ingress);
   }
   void operator()(ClusterObject& cluster) const { replace(cluster.pod_prefixes); }
   template <typename Other>

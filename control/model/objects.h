@@ -111,6 +111,20 @@ struct ServicePort {
   friend bool operator==(const ServicePort&, const ServicePort&) = default;
 };
 
+// spec.trafficDistribution (PreferClose is PreferSameZone) and service.kubernetes.io/topology-mode: which backends take
+// new connections, as long as one of them can. kHints: those that are hinted at for our zone.
+enum class TrafficDistribution : std::uint8_t { kAny, kHints, kZone, kNode };
+
+// What few Services ask for, of how their VIPs behave at the gateways of their own cluster.
+struct ServiceRules {
+  std::vector<Prefix> source_ranges;  // loadBalancerSourceRanges
+  bool ranges_denied = false;         // service.cilium.io/src-ranges-policy: deny
+  bool internal_local = false;        // internalTrafficPolicy: Local
+  bool external_local = false;        // externalTrafficPolicy: Local
+  TrafficDistribution distribution = TrafficDistribution::kAny;
+  friend bool operator==(const ServiceRules&, const ServiceRules&) = default;
+};
+
 struct ServiceObject {
   bool global = false;
   bool shared = true;
@@ -120,7 +134,9 @@ struct ServiceObject {
   std::vector<IpAddress> claimed_vips;  // annotation isthmus.io/vip
   Rare<std::map<std::string, std::string>> selector, labels;
   std::int64_t created = 0;            // creationTimestamp, seconds since 1970; 0 when absent
-  std::vector<std::string> ignored{};  // what it asks for and does not get: "spec.internalTrafficPolicy: Local"
+  std::vector<std::string> ignored{};  // what it asks for and does not get: "spec.trafficDistribution: PreferClose"
+  Rare<ServiceRules> rules{};
+  std::uint32_t affinity_seconds = 10800;  // sessionAffinityConfig, with client_ip_affinity
   friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
 };
 
@@ -128,6 +144,7 @@ struct SliceEndpoint {
   std::vector<IpAddress> addresses;
   bool ready = true, serving = true, terminating = false;
   std::string node, zone;
+  Rare<std::vector<std::string>> for_zones{}, for_nodes{};  // hints: whose clients it is for
   friend bool operator==(const SliceEndpoint&, const SliceEndpoint&) = default;
 };
 
@@ -177,7 +194,9 @@ struct NodeObject {
   std::vector<IpAddress> addresses;  // underlay
   std::vector<Prefix> pod_prefixes;
   // Addresses within the pod prefixes: CiliumInternalIP, Cilium's health endpoint, Cilium's ingress.
-  std::vector<IpAddress> inner{}, health{}, ingress{};
+  std::vector<IpAddress> inner{}, health{};
+  Rare<std::vector<IpAddress>> ingress{};
+  Rare<std::string> zone{};  // label topology.kubernetes.io/zone
   friend bool operator==(const NodeObject&, const NodeObject&) = default;
 };
 

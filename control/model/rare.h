@@ -16,7 +16,8 @@ class Rare {
   Rare() = default;
   Rare(T value)  // NOLINT(google-explicit-constructor): it stands for the value
       : held_(value == T{} ? nullptr : std::make_unique<T>(std::move(value))) {}
-  Rare(std::initializer_list<typename T::value_type> items) : Rare(T(items)) {}
+  template <typename Container = T>
+  Rare(std::initializer_list<typename Container::value_type> items) : Rare(T(items)) {}
   Rare(const Rare& other) : held_(other.held_ ? std::make_unique<T>(*other.held_) : nullptr) {}
   Rare(Rare&&) noexcept = default;
   Rare& operator=(const Rare& other) {

@@ -25,11 +25,10 @@ inline constexpr auto kFields<GatewayObject> =
 template <>
 inline constexpr auto kFields<AliasPrefix> = std::tuple{&AliasPrefix::own, &AliasPrefix::alias};
 template <>
-inline constexpr auto kFields<ProfileObject::Member> =
-    std::tuple{&ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools,
-               &ProfileObject::Member::endpoints,    &ProfileObject::Member::services,
-               &ProfileObject::Member::megabytes,    &ProfileObject::Member::gateways,
-               &ProfileObject::Member::aliases};
+inline constexpr auto kFields<ProfileObject::Member> = std::tuple{
+    &ProfileObject::Member::pod_prefixes, &ProfileObject::Member::vip_pools, &ProfileObject::Member::endpoints,
+    &ProfileObject::Member::services,     &ProfileObject::Member::megabytes, &ProfileObject::Member::gateways,
+    &ProfileObject::Member::aliases};
 template <>
 inline constexpr auto kFields<ProfileObject> =
     std::tuple{&ProfileObject::clusters, &ProfileObject::max_connected_clusters, &ProfileObject::vip_pools,
@@ -39,14 +38,18 @@ inline constexpr auto kFields<NamespaceObject> = std::tuple{&NamespaceObject::la
 template <>
 inline constexpr auto kFields<ServicePort> = std::tuple{&ServicePort::name, &ServicePort::protocol, &ServicePort::port};
 template <>
+inline constexpr auto kFields<ServiceRules> =
+    std::tuple{&ServiceRules::source_ranges, &ServiceRules::ranges_denied, &ServiceRules::internal_local,
+               &ServiceRules::external_local, &ServiceRules::distribution};
+template <>
 inline constexpr auto kFields<ServiceObject> = std::tuple{
     &ServiceObject::global,  &ServiceObject::shared,       &ServiceObject::affinity, &ServiceObject::client_ip_affinity,
     &ServiceObject::ports,   &ServiceObject::claimed_vips, &ServiceObject::selector, &ServiceObject::labels,
-    &ServiceObject::created, &ServiceObject::ignored};
+    &ServiceObject::created, &ServiceObject::ignored,      &ServiceObject::rules,    &ServiceObject::affinity_seconds};
 template <>
 inline constexpr auto kFields<SliceEndpoint> =
-    std::tuple{&SliceEndpoint::addresses,   &SliceEndpoint::ready, &SliceEndpoint::serving,
-               &SliceEndpoint::terminating, &SliceEndpoint::node,  &SliceEndpoint::zone};
+    std::tuple{&SliceEndpoint::addresses, &SliceEndpoint::ready, &SliceEndpoint::serving,   &SliceEndpoint::terminating,
+               &SliceEndpoint::node,      &SliceEndpoint::zone,  &SliceEndpoint::for_zones, &SliceEndpoint::for_nodes};
 template <>
 inline constexpr auto kFields<SliceObject> =
     std::tuple{&SliceObject::service, &SliceObject::ports, &SliceObject::endpoints, &SliceObject::weight};
@@ -63,8 +66,9 @@ inline constexpr auto kFields<AddressObject> =
     std::tuple{&AddressObject::prefix, &AddressObject::identity, &AddressObject::node,
                &AddressObject::ns,     &AddressObject::pod,      &AddressObject::named_ports};
 template <>
-inline constexpr auto kFields<NodeObject> = std::tuple{&NodeObject::addresses, &NodeObject::pod_prefixes,
-                                                       &NodeObject::inner, &NodeObject::health, &NodeObject::ingress};
+inline constexpr auto kFields<NodeObject> =
+    std::tuple{&NodeObject::addresses, &NodeObject::pod_prefixes, &NodeObject::inner,
+               &NodeObject::health,    &NodeObject::ingress,      &NodeObject::zone};
 template <>
 inline constexpr auto kFields<ServiceImportObject> =
     std::tuple{&ServiceImportObject::ips, &ServiceImportObject::ports, &ServiceImportObject::created};
@@ -105,6 +109,8 @@ template <>
 inline constexpr auto kLast<EncapsulationKind> = EncapsulationKind::kNone;
 template <>
 inline constexpr auto kLast<ServiceAffinity> = ServiceAffinity::kRemote;
+template <>
+inline constexpr auto kLast<TrafficDistribution> = TrafficDistribution::kNode;
 template <>
 inline constexpr auto kLast<IpProtocol> = IpProtocol{255};
 template <>

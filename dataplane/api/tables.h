@@ -65,11 +65,23 @@ struct FrontendKey {
   friend auto operator<=>(const FrontendKey&, const FrontendKey&) = default;
 };
 
+// Which clients a frontend serves, by their addresses: those that their own cluster knows, or those that others do.
+struct SourceRanges {
+  std::vector<Prefix> prefixes;
+  bool denied = false;  // these are refused, and all others are served
+  friend bool operator==(const SourceRanges&, const SourceRanges&) = default;
+};
+
 struct FrontendEntry {
   FrontendKey key;
   ServiceId service;
   bool client_affinity = false;                // sessionAffinity ClientIP: the client's L4 port is not hashed
+  Seconds affinity_timeout{10800};             // how long a client with it keeps its backend after its last use
   std::shared_ptr<const BackendSet> backends;  // never null
+  // What clients of other clusters get whose packets come to us undecided: the same backends, with another ring. Null:
+  // as all clients.
+  std::shared_ptr<const BackendSet> from_fabric{};
+  std::shared_ptr<const SourceRanges> sources{};  // null: every client is served
 };
 
 // Route to addresses of this cluster, or of one that the underlay reaches without a tunnel. The longest prefix wins.
@@ -111,9 +123,9 @@ struct TableDelta {
   std::vector<CidrIdentity> upsert_cidrs;
   std::vector<Prefix> remove_cidrs;
   [[nodiscard]] bool empty() const {
-    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !aliases && !hosts &&
-           !local_routes && upsert_frontends.empty() && remove_frontends.empty() && upsert_selectors.empty() &&
-           remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
+    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !aliases &&
+           !hosts && !local_routes && upsert_frontends.empty() && remove_frontends.empty() &&
+           upsert_selectors.empty() && remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
            affected_subjects.empty() && upsert_receivers.empty() && remove_receivers.empty() && !policy_defaults &&
            !cidr_identities && upsert_cidrs.empty() && remove_cidrs.empty();
   }

@@ -87,6 +87,7 @@ struct alignas(64) ConnectionShared {
   // Bits of `state`.
   static constexpr std::uint32_t kOpened = 1;   // no longer half-open
   static constexpr std::uint32_t kWasDown = 2;  // its ForwardedCounts are of this connection
+  static constexpr std::uint32_t kPin = 4;      // its client keeps its backend (affinity_table.h)
   static constexpr unsigned kUserShift = 16;    // from here on: user_flags()
 
   // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
@@ -121,6 +122,9 @@ struct alignas(64) ConnectionShared {
     const std::uint32_t word = lease.load(order);
     return (word & kEarlierPair) != 0 ? 0 : word;
   }
+
+  [[nodiscard]] bool has_pin() const noexcept { return (state.load(std::memory_order_relaxed) & kPin) != 0; }
+  void set_pin() noexcept { state.fetch_or(kPin, std::memory_order_relaxed); }
 
   // 16 bits for the slow path.
   [[nodiscard]] std::uint32_t user_flags() const noexcept {

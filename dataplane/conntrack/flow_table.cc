@@ -360,6 +360,17 @@ bool same_decision(const DirectionBlock& a, const DirectionBlock& b) noexcept {
          std::memcmp(x + kIndex, y + kIndex, offsetof(DirectionBlock, epoch_value) - kIndex) == 0;
 }
 
+// The client uses the backend as long as the connection is used.
+void keep_backend_of(const Connection& c, AffinityTable& affinities, Seconds now) noexcept {
+  const FlowKey& forward = c.line(Direction::kForward).key;
+  const FlowKey& reply = c.line(Direction::kReply).key;
+  const FrontendKey frontend{forward.realm, forward.destination(), forward.protocol,
+                             L4Port{forward.destination_port.host()}};
+  const std::uint32_t idle = std::min(lifecycle::idle(c, now), now.value());
+  affinities.keep(frontend, forward.source(), {reply.source(), L4Port{reply.source_port.host()}},
+                  Seconds{now.value() - idle});
+}
+
 }  // namespace
 
 // An equal decision is stamped anew in place. Its words were sampled before the tables were read, as those of any
@@ -466,8 +477,13 @@ unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budge
     const std::uint32_t slot = first + own.cursor;
     own.cursor = own.cursor + 1 == size ? 0 : own.cursor + 1;
     const Connection& c = mapping_.connection(slot);
-    if (c.shared.checksum.load(std::memory_order_acquire) != 0 && lifecycle::expires_in(c, timeouts_, now) == 0 &&
-        remove_if(worker, slot, {.expired_at = &now})) {
+    if (c.shared.checksum.load(std::memory_order_acquire) == 0) {
+      continue;
+    }
+    if (c.shared.has_pin()) {
+      keep_backend_of(c, affinities_, now);
+    }
+    if (lifecycle::expires_in(c, timeouts_, now) == 0 && remove_if(worker, slot, {.expired_at = &now})) {
       own.expired.add();
       ++removed;
     }

@@ -10,11 +10,9 @@
 // spin locks of one or two regions of the index, in address order, for some hundred nanoseconds. Any worker may use any
 // connection.
 //
-// A hit does not compare the slot's sequence number: that lies in the shared line, which the packet path does not
-// touch, and inside a read section a slot that was found cannot be re-used. The sequence is for references kept longer
-// (FlowRef).
-//
-// Nothing is allocated after open(). Failures of insert and revalidate are return values; the packet path continues.
+// A hit does not compare the slot's sequence number, which is for references kept longer (FlowRef): inside a read
+// section a slot that was found cannot be re-used. Nothing is allocated after open(). Failures of insert and revalidate
+// are return values; the packet path continues.
 #pragma once
 
 #include <atomic>
@@ -35,6 +33,7 @@
 #include "dataplane/base/quiescence.h"
 #include "dataplane/base/result.h"
 #include "dataplane/base/types.h"
+#include "dataplane/conntrack/affinity_table.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/direction_block.h"
 #include "dataplane/conntrack/epoch_table.h"
@@ -91,11 +90,9 @@ struct ConnectionTraits {
 struct NewConnection : ConnectionTraits {
   FlowKey forward;
   FlowKey reply;
-  const DirectionBlock* forward_block =
-      nullptr;  // copied, but where it is one of take_block(); nullptr: no decision yet
+  const DirectionBlock* forward_block = nullptr;  // copied, unless of take_block(); nullptr: no decision yet
   const DirectionBlock* reply_block = nullptr;
-  std::array<std::uint32_t, 2>
-      taken{};  // numbers of those blocks, by Direction; insert() gives them back where it fails
+  std::array<std::uint32_t, 2> taken{};   // numbers of those, by Direction; insert() gives them back if it fails
   Direction first = Direction::kForward;  // that of the packet which opens it: of the hit, and whose source counts
   std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
   Holder holder;                                   // FlowTable::holder_of(); none: insert() computes it
@@ -279,6 +276,8 @@ class FlowTable {
   // Slots in a worker's share, for choosing a budget.
   [[nodiscard]] std::uint32_t share() const noexcept { return (capacity_ + workers_ - 1) / workers_; }
 
+  [[nodiscard]] AffinityTable& affinities() noexcept { return affinities_; }
+
   // Observation, any thread -------------------------------------------------------------------------------------------
 
   // Calls visit(const Connection&, std::uint32_t slot) for live connections until it returns false. `reader` is a slot
@@ -456,8 +455,8 @@ class FlowTable {
   FlowHasher hasher_;
   Holders holders_;
   HalfOpen half_open_;
-  std::unique_ptr<NumberPool> slots_;  // numbers are slot + 1
-  std::unique_ptr<NumberPool> blocks_;
+  AffinityTable affinities_;
+  std::unique_ptr<NumberPool> slots_, blocks_;  // of slots_: slot + 1
   std::unique_ptr<WorkerState[]> states_;
   std::uint64_t adopted_ = 0;
   std::vector<Earlier> earlier_;

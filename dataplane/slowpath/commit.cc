@@ -275,6 +275,14 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   return committed;
 }
 
+// Of a service with session affinity: the client has got this backend.
+void pin_backend(SlowContext& context, const Packet& packet, const Decision& decision) noexcept {
+  FlowTable& flows = *context.shared.flows;
+  const BackendEntry& backend = *decision.backend;
+  flows.affinities().pin(decision.frontend->key, packet.key.source(), {backend.address, backend.port}, context.now);
+  flows.hit(packet.line).shared().set_pin();
+}
+
 }  // namespace
 
 bool find_neighbour(SlowContext& context, const Packet& packet, DirectionBlock& block, AdjacencyId& made) noexcept {
@@ -292,8 +300,14 @@ CommitResult insert_opening(SlowContext& context, Packet& packet, std::span<cons
 }
 
 CommitResult commit(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
-  return decision.opens ? commit_new(context, packet, decision, other_port, hit)
-                        : commit_existing(context, packet, decision, hit);
+  if (!decision.opens) {
+    return commit_existing(context, packet, decision, hit);
+  }
+  const CommitResult result = commit_new(context, packet, decision, other_port, hit);
+  if (result.outcome == Committed::kDone && decision.backend != nullptr && decision.frontend->client_affinity) {
+    pin_backend(context, packet, decision);
+  }
+  return result;
 }
 
 }  // namespace isthmus

@@ -22,7 +22,8 @@ struct SlowContext : WorkerContext {
       : WorkerContext(shared_state, worker_id, frame_pool, mail_box, events),
         refusals(shared_state.options.connections / std::max(shared_state.control_slot, 1U)) {}
 
-  DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};
+  DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies,
+                        shared.flows->affinities()};
   UnknownSources unknown_sources;
   VerdictCache verdicts;
   DecisionCaches caches{&unknown_sources, &verdicts};

@@ -127,9 +127,8 @@ Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
 // RFC 5508 section 4: an error must come from the cluster that the quoted packet was sent to.
 Refusal check_reporter(const DecisionInput& in, const Decision& decision) noexcept {
   const PacketFacts& facts = in.facts;
-  if (!facts.icmp_error ||
-      in.snapshot.clusters->cluster_of(facts.key.realm, fleet_form(in.snapshot, facts.reporter)) ==
-          decision.source.cluster) {
+  if (!facts.icmp_error || in.snapshot.clusters->cluster_of(facts.key.realm, fleet_form(in.snapshot, facts.reporter)) ==
+                               decision.source.cluster) {
     return std::nullopt;
   }
   return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
@@ -154,6 +153,10 @@ Refusal take_as_answer(const DecisionInput& in, Decision& decision) noexcept {
   decision.forward = &decision.new_forward;
   decision.reply = &in.facts.key;
   return std::nullopt;
+}
+
+bool is_backend(const DecisionInput& in, const IpAddress& address, Be16 port) noexcept {
+  return in.snapshot.is_backend({in.facts.key.realm, address, in.facts.key.protocol, L4Port{port.host()}});
 }
 
 bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept {
@@ -191,9 +194,12 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
               ((flags & tcp_flag::kSyn) != 0 && (flags & (tcp_flag::kFin | tcp_flag::kRst)) != 0))) {
     return DropReason::kMidstream;
   }
-  const bool backend = in.snapshot.is_backend({key.realm, key.source(), key.protocol, L4Port{key.source_port.host()}});
+  const bool backend = is_backend(in, key.source(), key.source_port);
   if (tcp && (flags & tcp_flag::kRst) != 0) {
     return check_reset(in, decision, backend);
+  }
+  if (backend && !tcp && is_backend(in, target, key.destination_port)) {  // members of one service among themselves
+    return std::nullopt;
   }
   return backend && !is_vip(in, target) ? take_as_answer(in, decision) : std::nullopt;
 }

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "dataplane/api/engine.h"
+#include "dataplane/conntrack/affinity_table.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/epoch_table.h"
 #include "dataplane/packet/origin.h"
@@ -30,6 +31,7 @@ struct DecisionTables {
   const EndpointTable& endpoints;
   const EpochTable& epochs;
   const AdjacencyTable& adjacencies;
+  const AffinityTable& affinities;
 };
 
 // Without them every policy is evaluated, and each unpublished source counts as seen for the first time.

@@ -100,7 +100,8 @@ bool describe_opening(SlowContext& context, const Packet& packet, const Hints& h
   const EngineOptions& options = context.shared.options;
   const Snapshot& snapshot = *context.snapshot;
   const BackendEntry* backend = hints.backend;
-  if (!snapshot.aliases.empty() || !is_plain_opening(packet) || hints.snapshot != &snapshot || (hints.frontend != nullptr && backend == nullptr) ||
+  if (!snapshot.aliases.empty() || !is_plain_opening(packet) || hints.snapshot != &snapshot ||
+      (hints.frontend != nullptr && (backend == nullptr || !hints.frontend->has_patterns())) ||
       check_header(options, key, Direction::kForward) || key.destination() == options.translation_ipv4) {
     return false;
   }

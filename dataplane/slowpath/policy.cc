@@ -50,7 +50,8 @@ Identity resolve(const DecisionInput& in, Identity id, const IpAddress& address)
   if (id != identity::kWorld && !unlabelled) {
     return id;
   }
-  const Identity found = in.snapshot.policy->by_prefix(in.facts.key.realm, fleet_form(in.snapshot, address), identity::kWorld);
+  const Identity found =
+      in.snapshot.policy->by_prefix(in.facts.key.realm, fleet_form(in.snapshot, address), identity::kWorld);
   return unlabelled ? identity::unlabelled_at(found, id) : found;
 }
 
@@ -130,9 +131,13 @@ Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept {
   const ForwardPair pair = forward_pair(in, decision);
   const PolicyTable& table = *in.snapshot.policy;
   const Realm realm = in.facts.key.realm;
-  const Identity receiver = table.receives_as(realm, fleet_form(in.snapshot, decision.reply->source()), pair.destination);
+  const Identity receiver =
+      table.receives_as(realm, fleet_form(in.snapshot, decision.reply->source()), pair.destination);
   decision.destination_identity = decision.direction == Direction::kForward ? pair.destination : pair.source;
   decision.egress_policy = decision.ingress_policy = PolicyVerdict{};
+  if (decision.forward->source() == decision.reply->source()) {  // through a service: nothing keeps a pod from itself
+    return std::nullopt;
+  }
   const PolicyL4 l4 = l4_of(decision);
   if (pair.source_local) {
     decision.egress_policy = evaluate(in, decision, {pair.source, receiver, l4, false});

@@ -11,7 +11,8 @@ namespace isthmus {
 namespace {
 
 const BackendSet* backends_of(const Prefetched& state) noexcept {
-  return state.hints.frontend != nullptr ? state.hints.frontend->backends.get() : nullptr;
+  const Frontend* frontend = state.hints.frontend;
+  return frontend != nullptr ? &frontend->backends_for(state.packet->origin.side()) : nullptr;
 }
 
 void start(const SlowContext& context, const Packet& packet, Prefetched& state) noexcept {
@@ -58,7 +59,7 @@ void find_slot(Prefetched& state) noexcept {
   }
   prefetch_line(set->backends.data());
   if (state.connection == nullptr && !set->ring.empty()) {
-    state.hints.slot = ring_slot(*state.hints.frontend, *state.forward);
+    state.hints.slot = ring_slot(*state.hints.frontend, state.packet->origin.side(), *state.forward);
     prefetch_line(&set->ring[state.hints.slot]);
   }
 }

@@ -66,8 +66,13 @@ bool service_stands(const Recheck& r) noexcept {
   if (frontend == nullptr || r.direct() || !depends_on(r.block, EpochTable::of_service(frontend->service))) {
     return false;
   }
-  return r.direction == Direction::kReply || frontend->index->find(*frontend->backends, r.reply().source(),
-                                                                   L4Port{r.reply().source_port.host()}) != nullptr;
+  if (r.direction == Direction::kReply) {
+    return true;
+  }
+  const IpAddress client = forward.source();
+  return frontend->serves(client, fleet_form(*r.context.snapshot, client)) &&
+         frontend->index->find(*frontend->backends, r.reply().source(), L4Port{r.reply().source_port.host()}) !=
+             nullptr;
 }
 
 // The sender is of the source's cluster, live, and that to which replies go; and the packet can still go to the peer

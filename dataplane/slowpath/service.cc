@@ -1,6 +1,7 @@
 // service: VIP → backend, by Maglev hashing as in Cilium. An existing connection keeps its backend while that is part
 // of the service.
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/api/maglev.h"
 #include "dataplane/net/headers.h"
@@ -19,6 +20,11 @@ bool is_new_syn(const PacketFacts& facts) noexcept {
   return facts.key.protocol == IpProtocol::kTcp && !facts.icmp_error && tcp_flag::is_opening(facts.tcp_flags);
 }
 
+// The client of a connection, by either of its addresses.
+bool serves_client(const DecisionInput& in, const Frontend& frontend, const IpAddress& client) noexcept {
+  return frontend.serves(client, fleet_form(in.snapshot, client));
+}
+
 // An existing connection keeps its backend, and ends where its address has become a VIP or has ceased to be one; but
 // replies pass even after the backend has left the service. A forward packet that cannot keep its backend opens a new
 // connection.
@@ -29,8 +35,8 @@ Refusal keep_backend(const DecisionInput& in, Decision& decision, bool is_vip) n
     const bool ends = direct ? is_vip : forward;
     return ends ? Refusal{DropReason::kNoFrontend} : std::nullopt;
   }
-  const BackendSet& set = *decision.frontend->backends;
-  const BackendIndex& index = *decision.frontend->index;
+  const BackendSet& set = decision.frontend->backends_for(in.facts.origin.side());
+  const BackendIndex& index = decision.frontend->index_for(in.facts.origin.side());
   decision.backend = index.find(set, decision.reply->source(), L4Port{decision.reply->source_port.host()});
   const bool gone = decision.backend == nullptr;
   if (!forward) {
@@ -50,6 +56,10 @@ const BackendEntry* BackendWalk::next() noexcept {
   // Adjacent slots may name the same backend. Ends after one turn of the ring at most, and where one backend is alone
   // for so long that it has nearly all the slots.
   constexpr std::uint32_t kLongestRun = 1024;
+  if (kept != nullptr) {
+    last = kept;
+    return std::exchange(kept, nullptr);
+  }
   const auto size = static_cast<std::uint32_t>(set->ring.size());
   if (last != nullptr && single) {
     return nullptr;
@@ -67,23 +77,46 @@ const BackendEntry* BackendWalk::next() noexcept {
   return nullptr;
 }
 
+namespace {
+
+// What the client keeps of a service with session affinity, while it takes new connections.
+const BackendEntry* kept_backend(const DecisionInput& in, const Decision& decision) noexcept {
+  const Frontend& frontend = *decision.frontend;
+  if (!frontend.client_affinity) {
+    return nullptr;
+  }
+  const auto kept =
+      in.tables.affinities.find(frontend.key, decision.forward->source(), in.facts.now, frontend.affinity_timeout);
+  if (!kept) {
+    return nullptr;
+  }
+  const BackendSet& set = frontend.backends_for(in.facts.origin.side());
+  const BackendIndex& index = frontend.index_for(in.facts.origin.side());
+  const BackendEntry* backend = index.find(set, kept->address, kept->port);
+  return backend != nullptr && index.accepts_new(set, *backend) ? backend : nullptr;
+}
+
+}  // namespace
+
 BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noexcept {
   BackendWalk walk;
-  walk.set = decision.frontend->backends.get();
-  walk.single = decision.frontend->index->accepting() == 1;
+  const Side client = in.facts.origin.side();
+  walk.set = &decision.frontend->backends_for(client);
+  walk.single = decision.frontend->index_for(client).accepting() == 1;
+  walk.kept = kept_backend(in, decision);
   const Hints* hints = in.facts.hints;
   if (hints != nullptr && hints->backend != nullptr && hints->snapshot == &in.snapshot) {
     walk.slot = hints->slot;
   } else if (!walk.set->ring.empty()) {
-    walk.slot = ring_slot(*decision.frontend, *decision.forward);
+    walk.slot = ring_slot(*decision.frontend, client, *decision.forward);
   }
   return walk;
 }
 
-std::uint32_t ring_slot(const FrontendEntry& frontend, const FlowKey& key) noexcept {
+std::uint32_t ring_slot(const Frontend& frontend, Side client, const FlowKey& key) noexcept {
   const Be16 client_port = frontend.client_affinity ? Be16{} : key.source_port;
   return maglev_packet_hash(key.family, key.source(), client_port, key.destination_port, key.protocol) %
-         static_cast<std::uint32_t>(frontend.backends->ring.size());
+         static_cast<std::uint32_t>(frontend.backends_for(client).ring.size());
 }
 
 // The destination of a direct connection, which may become a VIP, has its own word (look_up); so has a VIP without a
@@ -102,10 +135,14 @@ Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
   }
   if (decision.frontend != nullptr) {
     in.tables.epochs.depend(decision.depends, EpochTable::of_service(decision.frontend->service));
+    if (decision.direction == Direction::kForward && !serves_client(in, *decision.frontend, forward.source())) {
+      return DropReason::kSourceRange;
+    }
     if (!decision.opens) {
       return keep_backend(in, decision, true);
     }
-    return decision.frontend->backends->ring.empty() ? Refusal{DropReason::kNoLiveBackend} : std::nullopt;
+    const bool none = decision.frontend->backends_for(in.facts.origin.side()).ring.empty();
+    return none ? Refusal{DropReason::kNoLiveBackend} : std::nullopt;
   }
   const bool is_vip = shard.has_vip(forward.realm, vip, hash);
   if (!decision.opens) {

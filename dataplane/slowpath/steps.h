@@ -63,17 +63,19 @@ void set_opening_rewrites(const FlowKey& own, const FlowKey& reply, DirectionBlo
 // Of all that a decision takes from the two ends. (build_block.cc)
 [[nodiscard]] std::uint32_t digest_of(const End& source, const End& destination) noexcept;
 
-// The backends of a new connection in order of preference: the Maglev ring, starting at the packet's slot.
+// The backends of a new connection in order of preference: what the client keeps, then the Maglev ring, starting at the
+// packet's slot.
 struct BackendWalk {
   const BackendSet* set = nullptr;
   std::uint32_t slot = 0;
   std::uint32_t steps = 0;
   bool single = false;  // there is but one on the ring
+  const BackendEntry* kept = nullptr;
   const BackendEntry* last = nullptr;
   [[nodiscard]] const BackendEntry* next() noexcept;
 };
 // Where the walk starts. The ring is not empty.
-[[nodiscard]] std::uint32_t ring_slot(const FrontendEntry& frontend, const FlowKey& key) noexcept;
+[[nodiscard]] std::uint32_t ring_slot(const Frontend& frontend, Side client, const FlowKey& key) noexcept;
 [[nodiscard]] BackendWalk walk_backends(const DecisionInput& in, const Decision& decision) noexcept;
 
 }  // namespace isthmus

@@ -8,6 +8,18 @@ namespace {
 
 std::size_t slots_for(std::size_t entries) { return std::bit_ceil(2 * entries + 1); }
 
+constexpr std::uint32_t kNotListed = 0, kListed = 1;
+
+// A range of IPv6 that contains the place of all IPv4 addresses, as ::/0 does, does not mean them.
+std::vector<RangeMap::Item> items_of(const SourceRanges& sources, Realm realm) {
+  const Prefix ipv4 = *Prefix::parse("0.0.0.0/0");
+  std::vector<RangeMap::Item> items{{realm, ipv4, kNotListed}};
+  for (const Prefix& prefix : sources.prefixes) {
+    items.push_back({realm, prefix, kListed});
+  }
+  return items;
+}
+
 }  // namespace
 
 // Backends of one frontend --------------------------------------------------------------------------------------------
@@ -42,6 +54,20 @@ const BackendEntry* BackendIndex::find(const BackendSet& set, const IpAddress& a
     }
   }
   return nullptr;
+}
+
+Frontend::Frontend(const FrontendEntry& entry)
+    : FrontendEntry(entry), index(std::make_shared<const BackendIndex>(*entry.backends)) {
+  if (from_fabric != nullptr) {
+    fabric_index = std::make_shared<const BackendIndex>(*from_fabric);
+  }
+  if (sources != nullptr) {
+    source_map = std::make_shared<const RangeMap>(items_of(*sources, key.realm));
+  }
+}
+
+bool Frontend::is_listed(const IpAddress& address) const noexcept {
+  return source_map->find(key.realm, address) == kListed;
 }
 
 // Frontends -----------------------------------------------------------------------------------------------------------

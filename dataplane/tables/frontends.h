@@ -13,6 +13,7 @@
 #include "dataplane/api/tables.h"
 #include "dataplane/base/prefetch.h"
 #include "dataplane/net/address_hash.h"
+#include "dataplane/tables/range_map.h"
 
 namespace isthmus {
 
@@ -39,9 +40,27 @@ class BackendIndex {
 };
 
 struct Frontend : FrontendEntry {
-  explicit Frontend(const FrontendEntry& entry)
-      : FrontendEntry(entry), index(std::make_shared<const BackendIndex>(*entry.backends)) {}
-  std::shared_ptr<const BackendIndex> index;  // of `backends`
+  explicit Frontend(const FrontendEntry& entry);
+
+  [[nodiscard]] const BackendSet& backends_for(Side client) const noexcept {
+    return client == Side::kFabric && from_fabric != nullptr ? *from_fabric : *backends;
+  }
+  // Of backends_for().
+  [[nodiscard]] const BackendIndex& index_for(Side client) const noexcept {
+    return client == Side::kFabric && from_fabric != nullptr ? *fabric_index : *index;
+  }
+  // Whether it serves a client that has one of these two addresses.
+  [[nodiscard]] bool serves(const IpAddress& address, const IpAddress& other) const noexcept {
+    return source_map == nullptr || (is_listed(address) || is_listed(other)) != sources->denied;
+  }
+  // Whether its new connections may be opened as others were.
+  [[nodiscard]] bool has_patterns() const noexcept { return source_map == nullptr && !client_affinity; }
+
+  std::shared_ptr<const BackendIndex> index, fabric_index;
+
+ private:
+  [[nodiscard]] bool is_listed(const IpAddress& address) const noexcept;
+  std::shared_ptr<const RangeMap> source_map;  // the addresses in `sources`
 };
 
 // The frontends whose VIPs belong to one shard.

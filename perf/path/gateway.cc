@@ -78,6 +78,7 @@ FrontendEntry frontend_of(std::uint32_t service, const MaglevRing& ring) {
   return {{Realm{0}, address(kVipBase, service), IpProtocol::kTcp, L4Port{kServicePort}},
           ServiceId{service + 1},
           false,
+          Seconds{},
           std::move(set)};
 }
 

@@ -57,7 +57,7 @@ FrontendEntry service(const IpAddress& vip) {
   set->backends.push_back({BackendId{1}, ends.pod, ends.pod_port, ClusterId{2}});
   const MaglevBackend backend{ends.pod, ends.pod_port, IpProtocol::kUdp};
   set->ring = maglev_ring({&backend, 1});
-  return {{Realm{0}, vip, IpProtocol::kUdp, ends.vip_port}, ServiceId{1}, false, std::move(set)};
+  return {{Realm{0}, vip, IpProtocol::kUdp, ends.vip_port}, ServiceId{1}, false, Seconds{}, std::move(set)};
 }
 
 // Lets the clients talk to the pod, by the rule of this number.

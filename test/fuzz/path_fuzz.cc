@@ -89,8 +89,11 @@ struct Gateway {
       auto set = std::make_shared<BackendSet>();
       set->backends = {{BackendId{id}, *IpAddress::parse(backend), L4Port{8080}, ClusterId{cluster}}};
       set->ring = {0};
-      delta.upsert_frontends.push_back(
-          {{Realm{0}, *IpAddress::parse(vip), IpProtocol::kTcp, L4Port{80}}, ServiceId{id}, false, std::move(set)});
+      delta.upsert_frontends.push_back({{Realm{0}, *IpAddress::parse(vip), IpProtocol::kTcp, L4Port{80}},
+                                        ServiceId{id},
+                                        false,
+                                        Seconds{},
+                                        std::move(set)});
     };
     service("10.200.0.10", "10.2.0.10", 2, 1);
     service("10.200.0.11", "10.1.0.20", 1, 2);

@@ -156,7 +156,7 @@ void StormGateway::set_backend(bool west) {
                       ClusterId{static_cast<std::uint16_t>(west ? 2 : 1)}}};
     set->ring = {0};
     delta.upsert_frontends.push_back(
-        {{Realm{0}, ip(vip), IpProtocol::kTcp, L4Port{80}}, ServiceId{1}, false, std::move(set)});
+        {{Realm{0}, ip(vip), IpProtocol::kTcp, L4Port{80}}, ServiceId{1}, false, Seconds{}, std::move(set)});
   }
   must(engine_->publish(delta));
 }

@@ -60,7 +60,13 @@ Result<ServiceExportValue> decode_service_export(const EtcdValueContext& context
   result.object.client_ip_affinity = choice(from, "sessionAffinity", {"None", "ClientIP"}) == "ClientIP";
   result.affinity_seconds = static_cast<std::int64_t>(
       from.object("sessionAffinityConfig").object("clientIP").number("timeoutSeconds", INT32_MAX));
+  if (result.affinity_seconds != 0) {
+    result.object.affinity_seconds = static_cast<std::uint32_t>(result.affinity_seconds);
+  }
   result.internal_traffic_policy = choice(from, "internalTrafficPolicy", {"Cluster", "Local"});
+  ServiceRules rules;
+  rules.internal_local = result.internal_traffic_policy == "Local";
+  result.object.rules = rules;
   result.traffic_distribution =
       choice(from, "trafficDistribution", {"PreferClose", "PreferSameZone", "PreferSameNode"});
   result.ip_families = from.text_list("ipFamilies");

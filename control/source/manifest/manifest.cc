@@ -341,6 +341,7 @@ std::shared_ptr<const ObjectValue> join_nodes(const std::shared_ptr<const Object
   join(joined.addresses, other.addresses);
   join(joined.pod_prefixes, other.pod_prefixes);
   join(joined.inner, other.inner);
+  joined.zone = other.zone;
   return std::make_shared<const ObjectValue>(std::move(joined));
 }
 

@@ -77,31 +77,64 @@ std::optional<ObjectValue> read_namespace(const ObjectText& in) {
 
 namespace {
 
+// "Local" or "Cluster", the default.
+bool is_local(const YamlMap& spec, std::string_view key) {
+  const std::string text = spec.text(key);
+  if (!text.empty() && text != "Local" && text != "Cluster") {
+    spec.error(spec.get(key)->line, spec.path(key) + " is " + shown(text), "write Cluster or Local");
+  }
+  return text == "Local";
+}
+
+TrafficDistribution read_distribution(const ObjectText& in, const YamlMap& spec) {
+  const std::string text = spec.text("trafficDistribution");
+  if (text == "PreferClose" || text == "PreferSameZone") {
+    return TrafficDistribution::kZone;
+  }
+  if (text == "PreferSameNode") {
+    return TrafficDistribution::kNode;
+  }
+  if (!text.empty()) {
+    const YamlNode* node = spec.get("trafficDistribution");
+    spec.warn(node->line, spec.path("trafficDistribution") + " is " + shown(text) + "; it is ignored",
+              "write PreferSameZone, PreferSameNode or PreferClose");
+  }
+  const auto mode =
+      find_annotation(in, "service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints");
+  const bool hints = mode && absl::AsciiStrToLower(mode->text) == "auto";
+  return hints ? TrafficDistribution::kHints : TrafficDistribution::kAny;
+}
+
+ServiceRules read_rules(const ObjectText& in, const YamlMap& spec) {
+  ServiceRules rules;
+  rules.source_ranges =
+      read_prefixes(spec.list("loadBalancerSourceRanges"), spec.path("loadBalancerSourceRanges"), in.root.errors());
+  const auto annotation = find_annotation(in, "service.cilium.io/src-ranges-policy");
+  const std::string word = annotation ? absl::AsciiStrToLower(annotation->text) : std::string();  // as Cilium does
+  rules.ranges_denied = word == "deny" && !rules.source_ranges.empty();
+  if (!word.empty() && word != "allow" && word != "deny") {
+    in.root.warn(annotation->line,
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is read as allow",
+                 "write allow or deny");
+  }
+  rules.internal_local = is_local(spec, "internalTrafficPolicy");
+  rules.external_local = is_local(spec, "externalTrafficPolicy");
+  rules.distribution = read_distribution(in, spec);
+  return rules;
+}
+
 // What a Service asks for that would change where its packets go, and that global services do not do. How others reach
-// it by its ports on nodes and load balancers (externalTrafficPolicy, allocateLoadBalancerNodePorts) is not among it.
+// it by its ports on nodes (allocateLoadBalancerNodePorts) is not among it.
 std::vector<std::string> find_ignored(const ObjectText& in, const YamlMap& spec) {
   std::vector<std::string> ignored;
-  const auto unless = [&](const YamlMap& map, std::string_view key, std::string_view usual) {
-    if (const YamlNode* node = map.get(key); node != nullptr && !node->text.empty() && node->text != usual) {
-      ignored.push_back(map.path(key) + ": " + shown(node->text));
-    }
-  };
   if (spec.text("type") == "ExternalName") {
     ignored.emplace_back("spec.type: ExternalName");
   }
-  unless(spec, "internalTrafficPolicy", "Cluster");
-  unless(spec, "trafficDistribution", "");
-  unless(spec.map("sessionAffinityConfig").map("clientIP"), "timeoutSeconds", "10800");
-  if (!spec.list("loadBalancerSourceRanges").empty()) {
-    ignored.emplace_back("spec.loadBalancerSourceRanges");
-  }
-  constexpr std::array<std::string_view, 4> kRead{"global", "shared", "affinity", "weight"};
+  constexpr std::array<std::string_view, 5> kRead{"global", "shared", "affinity", "weight", "src-ranges-policy"};
   constexpr std::string_view kOurs = "service.cilium.io/";
   for (const auto& [key, value] : string_map(in.annotations)) {
     const std::string_view name = key;
-    const bool topology = name == "service.kubernetes.io/topology-mode";
-    if (topology ||
-        (name.starts_with(kOurs) && std::find(kRead.begin(), kRead.end(), name.substr(kOurs.size())) == kRead.end())) {
+    if (name.starts_with(kOurs) && std::find(kRead.begin(), kRead.end(), name.substr(kOurs.size())) == kRead.end()) {
       ignored.push_back("annotation " + shown(name));
     }
   }
@@ -117,12 +150,19 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
   service.shared = read_flag(in, "service.cilium.io/shared", "io.cilium/shared-service", true);
   service.affinity = read_affinity(in);
   service.client_ip_affinity = spec.text("sessionAffinity") == "ClientIP";
+  const YamlMap client_ip = spec.map("sessionAffinityConfig").map("clientIP");
+  if (const YamlNode* seconds = client_ip.get("timeoutSeconds"); seconds != nullptr) {
+    constexpr std::uint64_t kDay = 86400;
+    const auto read = read_number(*seconds, client_ip.path("timeoutSeconds"), 1, kDay, in.root.errors());
+    service.affinity_seconds = static_cast<std::uint32_t>(read.value_or(service.affinity_seconds));
+  }
   service.ports = read_ports(spec.list("ports"), "spec.ports", PortRule::kRequired, in.root.errors());
   service.claimed_vips = read_claim(in);
   service.selector = string_map(spec.map("selector"));
   service.labels = string_map(in.labels);
   service.created = read_created(in);
   service.ignored = find_ignored(in, spec);
+  service.rules = read_rules(in, spec);
   return service;
 }
 
@@ -139,6 +179,19 @@ void read_conditions(const YamlMap& endpoint, SliceEndpoint& out) {
   out.ready = flag("ready", true);
   out.serving = flag("serving", out.ready);
   out.terminating = flag("terminating", false);
+}
+
+// [{name: zone-1}]
+std::vector<std::string> read_names(const YamlMap& map, std::string_view key) {
+  std::vector<std::string> names;
+  const auto& list = map.list(key);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const YamlMap item(&list[i], item_path(map.path(key), i), list[i].line, map.errors());
+    if (std::string name = item.text("name"); !name.empty()) {
+      names.push_back(std::move(name));
+    }
+  }
+  return names;
 }
 
 SliceEndpoint read_slice_endpoint(const YamlMap& item, Family family) {
@@ -161,6 +214,9 @@ SliceEndpoint read_slice_endpoint(const YamlMap& item, Family family) {
   read_conditions(item, endpoint);
   endpoint.node = item.text("nodeName");
   endpoint.zone = item.text("zone");
+  const YamlMap hints = item.map("hints");
+  endpoint.for_zones = read_names(hints, "forZones");
+  endpoint.for_nodes = read_names(hints, "forNodes");
   return endpoint;
 }
 

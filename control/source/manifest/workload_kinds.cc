@@ -97,6 +97,7 @@ std::optional<ObjectValue> read_node(const ObjectText& in) {
   YamlErrors& errors = in.root.errors();
   const YamlMap spec = in.root.map("spec"), status = in.root.map("status");
   read_node_addresses(status.list("addresses"), "status.addresses", "address", errors, node);
+  node.zone = in.labels.text("topology.kubernetes.io/zone");
   node.pod_prefixes = read_prefixes(spec.list("podCIDRs"), "spec.podCIDRs", errors);
   const YamlNode* single = spec.get("podCIDR");
   if (node.pod_prefixes.empty() && single != nullptr && !single->text.empty()) {
@@ -114,10 +115,12 @@ std::optional<ObjectValue> read_cilium_node(const ObjectText& in) {
   const YamlMap ipam = spec.map("ipam");
   read_node_addresses(spec.list("addresses"), "spec.addresses", "ip", errors, node);
   const YamlMap health = spec.map("health"), ingress = spec.map("ingress");
+  std::vector<IpAddress> at_ingress;
   for (const char* family : {"ipv4", "ipv6"}) {
     add_address(health.get(family), health.path(family), errors, node.health);
-    add_address(ingress.get(family), ingress.path(family), errors, node.ingress);
+    add_address(ingress.get(family), ingress.path(family), errors, at_ingress);
   }
+  node.ingress = std::move(at_ingress);
   node.pod_prefixes = read_prefixes(ipam.list("podCIDRs"), "spec.ipam.podCIDRs", errors);
   return node;
 }

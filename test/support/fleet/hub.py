@@ -89,10 +89,11 @@ class Hub:
         self.write(f"clusters/{cluster.name}/pods.yaml", documents)
 
     def write_service(self, cluster, name="web", backends=None, exported=True, annotations=None, drained=False,
-                      ports=None):
+                      ports=None, spec=""):
         """A Service in namespace shop with the given pods behind it (all backends of the cluster by default).
 
         `exported`: annotated as global. `drained`: its slices have weight 0. `ports`: in the format of web_ports().
+        `spec`: more of the Service's spec, in YAML's flow style: "sessionAffinity: ClientIP".
         """
         if backends is None:
             backends = [pod for pod in cluster.pods() if pod.backend]
@@ -101,7 +102,7 @@ class Hub:
         if exported:
             service_annotations["service.cilium.io/global"] = "true"
         slice_annotations = {"service.cilium.io/weight": "0"} if drained else {}
-        documents = [service_manifest(name, service_annotations, ports)]
+        documents = [service_manifest(name, service_annotations, ports, spec)]
         for family in ("IPv4", "IPv6"):
             documents.append(slice_manifest(cluster, name, backends, family, slice_annotations, ports))
         self.write(f"clusters/{cluster.name}/shop-{name}.yaml", documents)
@@ -164,6 +165,11 @@ metadata: {{name: {name}}}
 """
 
 
+def zone_of(node):
+    """The zone of a node's name: each has its own."""
+    return f"zone-of-{node}"
+
+
 def node_manifest(cluster, node):
     subnets = cluster.pod_subnets(node)
     spec = f"""\
@@ -174,7 +180,7 @@ spec:
     return f"""\
 apiVersion: v1
 kind: Node
-metadata: {{name: {cluster.name}-{node.name}}}
+metadata: {{name: {cluster.name}-{node.name}, labels: {{topology.kubernetes.io/zone: {zone_of(node.name)}}}}}
 {"" if cluster.name in plan.without_pod_cidrs else spec}status:
   addresses:
   - {{type: InternalIP, address: {cluster.node_ipv4(node)}}}
@@ -225,7 +231,7 @@ def annotation_lines(annotations):
     return "  annotations:\n" + "".join(f'    {key}: "{value}"\n' for key, value in annotations.items())
 
 
-def service_manifest(name, annotations, ports):
+def service_manifest(name, annotations, ports, spec=""):
     lines = "".join(f"  - {{name: {port}, protocol: {protocol}, port: {number}, targetPort: {port}}}\n"
                     for port, protocol, number, _ in ports)
     return f"""\
@@ -237,7 +243,7 @@ metadata:
 {annotation_lines(annotations)}spec:
   selector: {{app: web}}
   ports:
-{lines}"""
+{lines}{"".join(f"  {line}{chr(10)}" for line in spec.split("; ") if line)}"""
 
 
 def slice_manifest(cluster, service, backends, family, annotations, ports):
@@ -249,6 +255,7 @@ def slice_manifest(cluster, service, backends, family, annotations, ports):
         endpoints = "endpoints:\n" + "".join(
             f'- addresses: ["{address}"]\n'
             f"  nodeName: {cluster.name}-{node}\n"
+            f"  zone: {zone_of(node)}\n"
             "  conditions: {ready: true, serving: true, terminating: false}\n" for node, address in at)
     else:
         endpoints = "endpoints: []\n"

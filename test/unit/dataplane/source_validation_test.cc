@@ -40,7 +40,8 @@ class SourceValidationRig {
     const ReadSection section(shared.quiescence, 0);
     const FlowKey key{source, at.client.address, Be16::of(1), Be16::of(2), IpProtocol::kTcp, Realm{0}};
     const PacketFacts facts(key, Origin(kWestGateway, Vni{vni}), Seconds{second});
-    const DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};
+    const DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies,
+                                shared.flows->affinities()};
     const DecisionInput in{*shared.snapshot.load(), tables, facts, {unknown_sources.get(), nullptr}};
     Decision decision;
     begin(in, decision);

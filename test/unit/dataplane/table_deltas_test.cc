@@ -275,7 +275,7 @@ class TableSteps {
     if (fleet.frontends.erase(key) != 0) {
       delta.remove_frontends.push_back(key);
     } else {
-      fleet.frontends[key] = {key, ServiceId{1}, false, std::make_shared<const BackendSet>()};
+      fleet.frontends[key] = {key, ServiceId{1}, false, Seconds{}, std::make_shared<const BackendSet>()};
       delta.upsert_frontends.push_back(fleet.frontends[key]);
     }
   }

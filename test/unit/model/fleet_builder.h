@@ -20,6 +20,7 @@ inline Prefix net(const std::string& text) { return Prefix::parse(text).value();
 struct EndpointSpec {
   std::string address;
   bool ready = true, serving = true, terminating = false;
+  std::string node{};
 };
 inline EndpointSpec draining(std::string address) { return {std::move(address), false, true, true}; }
 inline EndpointSpec unready(std::string address) { return {std::move(address), false, false, false}; }
@@ -102,6 +103,7 @@ class Fleet3 {
       endpoint.ready = e.ready;
       endpoint.serving = e.serving;
       endpoint.terminating = e.terminating;
+      endpoint.node = e.node;
       object.endpoints.push_back(endpoint);
     }
     put(ObjectKind::kSlice, cluster, "shop", name + "-1", object);
@@ -182,13 +184,18 @@ class Fleet3 {
   // "10.1.0.1:8080*" per backend, sorted; a star marks those with slots in the ring. "-": no such frontend.
   [[nodiscard]] std::string backends(const std::string& vip, std::uint16_t port = 80) const {
     const FrontendEntry* entry = frontend(vip, port);
-    if (entry == nullptr) {
-      return "-";
-    }
+    return entry == nullptr ? "-" : text_of(*entry->backends);
+  }
+  // The same of what clients of other clusters get. "-": no such frontend, or as all clients.
+  [[nodiscard]] std::string backends_from_fabric(const std::string& vip) const {
+    const FrontendEntry* entry = frontend(vip);
+    return entry == nullptr || entry->from_fabric == nullptr ? "-" : text_of(*entry->from_fabric);
+  }
+  [[nodiscard]] static std::string text_of(const BackendSet& set) {
     std::vector<std::string> texts;
-    for (std::size_t i = 0; i < entry->backends->backends.size(); ++i) {
-      const BackendEntry& b = entry->backends->backends[i];
-      const auto& ring = entry->backends->ring;
+    for (std::size_t i = 0; i < set.backends.size(); ++i) {
+      const BackendEntry& b = set.backends[i];
+      const auto& ring = set.ring;
       const bool chosen = std::find(ring.begin(), ring.end(), i) != ring.end();
       texts.push_back(b.address.to_string() + ":" + std::to_string(b.port.value()) + (chosen ? "*" : ""));
     }

@@ -128,13 +128,14 @@ TEST(Services, WeighBackendsByTheirSlices) {
 TEST(Services, ThatAskForWhatTheyDoNotGetAreNamed) {
   Fleet3 f;
   ServiceObject west = global_service();
-  west.ignored = {"spec.internalTrafficPolicy: \"Local\"", "spec.loadBalancerSourceRanges"};
+  west.ignored = {"annotation \"service.cilium.io/type\"", "annotation \"service.cilium.io/lb-algorithm\""};
   f.service("east", global_service({kVip}));
   f.service("west", west);
   f.compile();
-  EXPECT_THAT(f.problem_texts(), testing::ElementsAre(testing::HasSubstr(
-                                     "service shop/cart of cluster west asks for what a global service does not do: "
-                                     "spec.internalTrafficPolicy: \"Local\", spec.loadBalancerSourceRanges")));
+  EXPECT_THAT(f.problem_texts(),
+              testing::ElementsAre(testing::HasSubstr(
+                  "service shop/cart of cluster west asks for what a global service does not do: "
+                  "annotation \"service.cilium.io/type\", annotation \"service.cilium.io/lb-algorithm\"")));
   west.global = false;
   f.service("west", west);
   f.compile();

@@ -183,6 +183,7 @@ spec:
   EXPECT_FALSE(service.shared);
   EXPECT_EQ(service.affinity, ServiceAffinity::kLocal);
   EXPECT_TRUE(service.client_ip_affinity);
+  EXPECT_EQ(service.affinity_seconds, 10800u);
   EXPECT_EQ(service.ports.size(), 2u);
   EXPECT_EQ(service.ports[0].protocol, IpProtocol::kUdp);
   EXPECT_THAT(service.claimed_vips, ElementsAre(ip("10.200.0.10"), ip("fd00:ff::a")));
@@ -233,13 +234,54 @@ TEST(Services, NameWhatTheyAskForAndDoNotGet) {
               "type: LoadBalancer, clusterIP: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Local, "
               "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}"),
       IsEmpty());
+  EXPECT_THAT(ignored("service.cilium.io/src-ranges-policy: deny",
+                      "internalTrafficPolicy: Local, loadBalancerSourceRanges: [10.0.0.0/8]"),
+              IsEmpty());
   EXPECT_THAT(ignored("service.cilium.io/lb-algorithm: maglev, service.kubernetes.io/topology-mode: Auto",
-                      "internalTrafficPolicy: Local, trafficDistribution: PreferClose, loadBalancerSourceRanges: "
-                      "[10.0.0.0/8], sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}"),
-              ElementsAre("spec.internalTrafficPolicy: \"Local\"", "spec.trafficDistribution: \"PreferClose\"",
-                          "spec.sessionAffinityConfig.clientIP.timeoutSeconds: \"60\"", "spec.loadBalancerSourceRanges",
-                          "annotation \"service.cilium.io/lb-algorithm\"",
-                          "annotation \"service.kubernetes.io/topology-mode\""));
+                      "trafficDistribution: PreferClose, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}"),
+              ElementsAre("annotation \"service.cilium.io/lb-algorithm\""));
+}
+
+TEST(Services, SayWhomTheyServeAndHowFarTheirPacketsGo) {
+  const auto rules = [](const std::string& annotations, const std::string& spec) {
+    return *read_one<ServiceObject>("apiVersion: v1\nkind: Service\nmetadata: {name: cart, annotations: {" +
+                                    annotations + "}}\nspec: {ports: [{port: 80}]" + spec + "}\n")
+                .rules;
+  };
+  const auto net = [](const char* text) { return *Prefix::parse(text); };
+  EXPECT_EQ(rules("", ", internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster"), ServiceRules{});
+  EXPECT_EQ(rules("", ", loadBalancerSourceRanges: [10.0.0.0/8, \"fd00::/8\"]"),
+            (ServiceRules{{net("10.0.0.0/8"), net("fd00::/8")}, false, false, false}));
+  EXPECT_EQ(rules("service.cilium.io/src-ranges-policy: Deny", ", loadBalancerSourceRanges: [10.0.0.0/8]"),
+            (ServiceRules{{net("10.0.0.0/8")}, true, false, false}));
+  EXPECT_EQ(rules("service.cilium.io/src-ranges-policy: deny", ""), ServiceRules{}) << "no ranges";
+  EXPECT_EQ(rules("", ", internalTrafficPolicy: Local"), (ServiceRules{{}, false, true, false}));
+  EXPECT_EQ(rules("", ", externalTrafficPolicy: Local"), (ServiceRules{{}, false, false, true}));
+  EXPECT_EQ(rules("", ", trafficDistribution: PreferClose").distribution, TrafficDistribution::kZone);
+  EXPECT_EQ(rules("", ", trafficDistribution: PreferSameZone").distribution, TrafficDistribution::kZone);
+  EXPECT_EQ(rules("", ", trafficDistribution: PreferSameNode").distribution, TrafficDistribution::kNode);
+  EXPECT_EQ(rules("service.kubernetes.io/topology-mode: Auto", "").distribution, TrafficDistribution::kHints);
+  EXPECT_EQ(rules("service.kubernetes.io/topology-mode: Disabled", "").distribution, TrafficDistribution::kAny);
+}
+
+TEST(Services, WithAMistakeInWhomTheyServeAreRefused) {
+  const auto errors = [](const std::string& spec) {
+    return errors_of(
+        parse_manifest("apiVersion: v1\nkind: Service\nmetadata: {name: cart}\n"
+                       "spec: {ports: [{port: 80}], " +
+                           spec + "}\n",
+                       "east"));
+  };
+  EXPECT_THAT(errors("loadBalancerSourceRanges: [10.0.0.0/33]"),
+              ElementsAre(HasSubstr("spec.loadBalancerSourceRanges[0]")));
+  EXPECT_THAT(errors("internalTrafficPolicy: local"),
+              ElementsAre(HasSubstr("spec.internalTrafficPolicy is \"local\"")));
+  const Manifest odd = parse_manifest(
+      "apiVersion: v1\nkind: Service\nmetadata: {name: cart, annotations: {service.cilium.io/src-ranges-policy: no}}\n"
+      "spec: {ports: [{port: 80}], loadBalancerSourceRanges: [10.0.0.0/8]}\n",
+      "east");
+  EXPECT_THAT(errors_of(odd), ElementsAre(HasSubstr("it is read as allow")));
+  EXPECT_FALSE(std::get<ServiceObject>(*objects_of(odd).at(0).value).rules->ranges_denied);
 }
 
 TEST(Slices, HaveKubernetesConditions) {
@@ -251,6 +293,15 @@ TEST(Slices, HaveKubernetesConditions) {
   EXPECT_EQ(slice.endpoints[0], (SliceEndpoint{{ip("fd00:1::1")}, true, true, false, "", ""}));
   EXPECT_EQ(slice.endpoints[1], (SliceEndpoint{{ip("fd00:1::2")}, false, false, true, "", ""}));
   EXPECT_EQ(slice.endpoints[2], (SliceEndpoint{{ip("fd00:1::3")}, false, true, true, "n1", "z1"}));
+}
+
+TEST(Slices, SayWhoseClientsTheirEndpointsAreFor) {
+  std::string text = kSlice;
+  text += "  hints: {forZones: [{name: a}, {name: b}], forNodes: [{name: n2}]}\n";
+  const auto slice = read_one<SliceObject>(text);
+  EXPECT_THAT(*slice.endpoints[2].for_zones, ElementsAre("a", "b"));
+  EXPECT_THAT(*slice.endpoints[2].for_nodes, ElementsAre("n2"));
+  EXPECT_THAT(*slice.endpoints[1].for_zones, IsEmpty());
 }
 
 TEST(Slices, WithoutAServiceOrOfTypeFqdnAreIgnored) {
@@ -332,7 +383,7 @@ spec:
       << "a CiliumInternalIP is not an address at which others reach the node";
   EXPECT_THAT(cilium.inner, ElementsAre(ip("10.1.1.3")));
   EXPECT_THAT(cilium.health, ElementsAre(ip("10.1.1.9"), ip("fd00:1:1::9")));
-  EXPECT_THAT(cilium.ingress, ElementsAre(ip("10.1.1.8")));
+  EXPECT_THAT(*cilium.ingress, ElementsAre(ip("10.1.1.8")));
   EXPECT_THAT(cilium.pod_prefixes, ElementsAre(prefix("10.1.1.0/24")));
 }
 

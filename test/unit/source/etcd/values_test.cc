@@ -78,7 +78,7 @@ TEST(NodeValueTest, PrefixesHaveThreeFormsAndOneAddressPerFamilyIsChosen) {
   EXPECT_THAT(node->addresses, ElementsAre(*IpAddress::parse("192.0.2.17"), *IpAddress::parse("2001:db8::7")));
   EXPECT_THAT(node->inner, ElementsAre(*IpAddress::parse("10.51.7.3")));
   EXPECT_THAT(node->health, ElementsAre(*IpAddress::parse("10.51.7.9")));
-  EXPECT_THAT(node->ingress, ElementsAre(*IpAddress::parse("10.51.7.8"), *IpAddress::parse("fd00:51:7::8")));
+  EXPECT_THAT(*node->ingress, ElementsAre(*IpAddress::parse("10.51.7.8"), *IpAddress::parse("fd00:51:7::8")));
   EXPECT_THAT(node->pod_prefixes, ElementsAre(*Prefix::parse("10.51.7.0/24"), *Prefix::parse("10.52.7.0/24"),
                                               *Prefix::parse("10.53.0.0/16")));
 }
