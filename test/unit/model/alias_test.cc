@@ -20,7 +20,7 @@ AliasPrefixes aliases() {
 TEST(Aliases, AreReadOneToOneAndTakenBack) {
   SliceObject slice;
   slice.service = "web";
-  slice.endpoints = {{{ip("10.1.2.3"), ip("fd00:1::3"), ip("192.0.2.1")}}};
+  slice.endpoints.emplace_back().addresses = {ip("10.1.2.3"), ip("fd00:1::3"), ip("192.0.2.1")};
   PodObject pod, host_pod;
   pod.addresses = host_pod.addresses = {ip("10.1.2.3")};
   host_pod.host_network = true;
