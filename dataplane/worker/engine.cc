@@ -51,6 +51,7 @@ class EngineImplementation final : public Engine {
       return flows.error();
     }
     shared_.flows = std::move(*flows);
+    make_refusals();
     shared_.adjacencies.on_release([this](const IpAddress& next_hop) {
       shared_.flows->epochs().bump(EpochTable::of_endpoint(shared_.options.realm, next_hop));
     });
@@ -247,8 +248,16 @@ class EngineImplementation final : public Engine {
   }
 
  private:
-  [[nodiscard]] Worker::Setup setup_of(unsigned worker) const {
-    Worker::Setup setup;
+  // Before the workers of an engine before this one stand still: clearing them takes longer than these may.
+  void make_refusals() {
+    while (workers_.size() + refusals_.size() < desired_workers_) {
+      refusals_.emplace_back(shared_.options.connections / desired_workers_);
+    }
+  }
+  [[nodiscard]] Worker::Setup setup_of(unsigned worker) {
+    make_refusals();
+    Worker::Setup setup(std::move(refusals_.back()));
+    refusals_.pop_back();
     setup.id = WorkerId{static_cast<std::uint8_t>(worker)};
     setup.core = worker < shared_.options.cores.size() ? shared_.options.cores[worker] : -1;
     setup.control_fd = event_fd_;
@@ -329,7 +338,8 @@ class EngineImplementation final : public Engine {
   Publisher publisher_;
   unsigned desired_workers_;
   int event_fd_;
-  UniqueFd handed_table_;  // of the engine before this one, with its lock
+  std::vector<Refusals> refusals_;  // of workers that are not made yet
+  UniqueFd handed_table_;           // of the engine before this one, with its lock
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()

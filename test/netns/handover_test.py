@@ -125,9 +125,11 @@ class HandOver(Numbered, FleetCase):
         self.fleet.wait_peers()
         self.assert_complete(self.traffic(*west_and_north()))
 
-    def test_one_with_other_parameters_stops_it_and_starts(self):
+    def configure(self, before, after):
+        """Until the end of the test, the next start has another configuration."""
         with open(self.gateway.config, encoding="utf-8") as file:
             text = file.read()
+        self.assertIn(before, text)
 
         def restore():
             with open(self.gateway.config, "w", encoding="utf-8") as file:
@@ -137,7 +139,22 @@ class HandOver(Numbered, FleetCase):
             self.fleet.wait_peers()
         self.addCleanup(restore)
         with open(self.gateway.config, "w", encoding="utf-8") as file:
-            file.write(text.replace("  idle: sleep", "  idle: sleep\n  frames: 8192"))
+            file.write(text.replace(before, after))
+
+    def test_with_a_table_for_millions_of_connections_nothing_is_lost_either(self):
+        """What takes the longer the larger the table is, is done before the workers stand."""
+        self.configure("  connections: 65536", f"  connections: {1 << 22}")
+        self.gateway.stop()
+        self.gateway.start()
+        self.fleet.wait_peers()
+        pairs = self.traffic(*west_and_north())
+        for _ in range(2):
+            self.wait_taken_over(self.successor())
+            time.sleep(AFTER)
+        self.assert_complete(pairs)
+
+    def test_one_with_other_parameters_stops_it_and_starts(self):
+        self.configure("  idle: sleep", "  idle: sleep\n  frames: 8192")
         before = self.successor()
         wait_until(lambda: f"handed over to process {self.gateway.daemon.pid}" in before.log_tail(400), timeout=30,
                    what="taken over")
