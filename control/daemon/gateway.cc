@@ -30,7 +30,21 @@ constexpr auto kLogInterval = std::chrono::seconds(5);
 // How often the workers are looked at; with a watchdog, three times in its time.
 constexpr std::chrono::microseconds kPollingInterval = std::chrono::seconds(5);
 
+sigset_t taken_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  return set;
+}
+
 }  // namespace
+
+void hold_signals() {
+  const sigset_t set = taken_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
 
 Status run(const GatewayConfig& config) {
   Front front;
@@ -111,13 +125,10 @@ Status Gateway::run() {
 }
 
 Status Gateway::open_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaddset(&set, signal);
-  }
+  hold_signals();
   ::signal(SIGPIPE, SIG_IGN);
-  signals_ = ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0 ? ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+  const sigset_t set = taken_signals();
+  signals_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   if (signals_ < 0) {
     return Error{std::string("cannot receive signals: ") + std::strerror(errno), "signals"};
   }
