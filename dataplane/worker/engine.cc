@@ -11,6 +11,7 @@
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
+#include "dataplane/worker/engine_options.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/hand_over.h"
 #include "dataplane/worker/worker.h"
@@ -467,23 +468,6 @@ EngineCounters EngineImplementation::counters() const {
   return sum;
 }
 
-Status check_options(const EngineOptions& options) {
-  if (options.cluster == kNoCluster) {
-    return Error{"no cluster id", "engine", "set the id in the Cluster object of this gateway's cluster"};
-  }
-  const TunnelEnds& ends = options.tunnel;
-  if ((ends.ipv4.is_unspecified() && ends.ipv6.is_unspecified()) ||
-      (!ends.ipv4.is_unspecified() && !ends.ipv4.is_ipv4()) || ends.ipv6.is_ipv4() ||
-      ends.port(ends.kind) == L4Port{0}) {
-    return Error{"no tunnel address of either family, or no port", "engine", "give the gateway an underlayAddress"};
-  }
-  if (options.translation_first > options.translation_last || options.translation_first == 0) {
-    return Error{"empty range of translation ports", "translation.ports",
-                 "write it as first-last, for example 32768-65535"};
-  }
-  return Ok{};
-}
-
 }  // namespace
 
 std::string Engine::state_file(const std::string& state_directory, const std::string& name) {
@@ -491,15 +475,11 @@ std::string Engine::state_file(const std::string& state_directory, const std::st
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
-  if (auto status = check_options(options); !status) {
-    return status.error();
+  const Result<unsigned> workers = check_options(options);
+  if (!workers) {
+    return workers.error();
   }
-  const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
-  if (workers == 0 || workers > kMaxWorkers) {
-    return Error{"number of workers must be 1 to 64", "engine.workers",
-                 "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};
-  }
-  auto engine = std::make_unique<EngineImplementation>(options, workers);
+  auto engine = std::make_unique<EngineImplementation>(options, *workers);
   if (auto status = engine->open_flows(); !status) {
     return status.error();
   }
