@@ -19,7 +19,7 @@ namespace isthmus {
 struct SlowContext : WorkerContext {
   // `standing`: of as many places as the worker's part of the connection table has.
   SlowContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
-              FlowEventQueue& events, Refusals standing)
+              FlowEventQueue& events, Refusals standing = Refusals(1))
       : WorkerContext(shared_state, worker_id, frame_pool, mail_box, events), refusals(std::move(standing)) {}
 
   DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies};

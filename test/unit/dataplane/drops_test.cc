@@ -360,7 +360,7 @@ TEST(Drops, AFrameWithoutHeadroomIsNotEncapsulated) {
   shared.adjacencies.set_device(DeviceId{0}, MacAddress{}, Bytes{1500});
   Mailbox mailbox;
   FlowEventQueue flow_events(1);
-  PathContext context(shared, WorkerId{0}, **pool, mailbox, flow_events, Refusals(1));
+  PathContext context(shared, WorkerId{0}, **pool, mailbox, flow_events);
   Snapshot snapshot;
   PeerEntry peer{PeerId{1}, ClusterId{2}, at.west_gateway, L4Port{8472}, AdjacencyId{1}, true};
   snapshot.peers = build_peers({peer}, tunnel_end(at.gateway));
