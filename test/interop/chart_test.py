@@ -60,6 +60,11 @@ SETS = {"all": ALL, "privileged": EAST | {"securityContext": {"privileged": True
                                             "preStop": {"enabled": False}},
         "one KVStoreMesh hub": {"config": {"gateway": {"cluster": "east", "cluster_id": 1}, "hub": {
             "kubernetes": None, "etcd": {"kvstoremesh": "/var/lib/cilium/clustermesh/east"}}}},
+        "nothing for what may be left out": {
+            **EAST, **dict.fromkeys(("podLabels", "commonLabels", "podAnnotations", "resources", "extraVolumes",
+                                     "extraVolumeMounts", "nodeSelector", "tolerations", "affinity")),
+            "config": {**EAST["config"], "metrics": {"address": "0.0.0.0"}},
+            "metrics": {"serviceMonitor": True, "serviceMonitorLabels": None}},
         "the chart's README": yaml.safe_load(block("chart-values"))}
 # Names that YAML takes for numbers, booleans or nothing where they stand without quotes.
 ODD = {"config": {"gateway": {"cluster": "1"}, "metrics": {"address": "0.0.0.0"},

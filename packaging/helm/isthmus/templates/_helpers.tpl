@@ -195,8 +195,9 @@ nothing is mounted at a path of the configuration. */}}
 {{- end -}}
 
 {{- define "isthmus.checkResources" -}}
-{{- $requests := default dict .Values.resources.requests -}}
-{{- range $name, $limit := .Values.resources.limits -}}
+{{- $resources := default dict .Values.resources -}}
+{{- $requests := default dict $resources.requests -}}
+{{- range $name, $limit := $resources.limits -}}
 {{- if and (hasKey $requests $name) (lt (include "isthmus.quantity" $limit | float64) (include "isthmus.quantity" (get $requests $name) | float64)) -}}
 {{- fail (printf "resources: the limit of %s, %v, is below what is requested, %v" $name $limit (get $requests $name)) -}}
 {{- end -}}
@@ -205,5 +206,5 @@ nothing is mounted at a path of the configuration. */}}
 
 {{/* Labels of the pods. */}}
 {{- define "isthmus.podLabels" -}}
-{{- merge (dict) .Values.podLabels (include "isthmus.labels" . | fromYaml) | toYaml -}}
+{{- merge (dict) (default dict .Values.podLabels) (include "isthmus.labels" . | fromYaml) | toYaml -}}
 {{- end -}}
