@@ -160,6 +160,54 @@ class ObjectStatus(unittest.TestCase):
                   "the rights are named")
         self.assertEqual(self.fleet.ask("east-1", {"command": "status"})["status"]["state"], "serving")
 
+    def forbid_status_of(self, *names):
+        """An admission policy's word against the status of those Clusters, from when it is in force."""
+        policies = "admissionregistration.k8s.io/v1"
+        self.fleet.apply(
+            {"apiVersion": policies, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "freeze"},
+             "spec": {"failurePolicy": "Fail",
+                      "matchConstraints": {"resourceRules": [
+                          {"apiGroups": ["isthmus.io"], "apiVersions": ["*"], "operations": ["UPDATE"],
+                           "resources": ["clusters/status"]}]},
+                      "validations": [{"expression": f"!(object.metadata.name in {list(names)})",
+                                       "message": "this object cannot be changed", "reason": "Forbidden"}]}},
+            {"apiVersion": policies, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "freeze"},
+             "spec": {"policyName": "freeze", "validationActions": ["Deny"]}})
+
+        def is_in_force():
+            try:
+                self.fleet.hub.request("PATCH", f"/apis/isthmus.io/v1alpha1/clusters/{names[0]}/status?dryRun=All",
+                                       {"status": {}}, "application/merge-patch+json")
+                return False
+            except RuntimeError as refusal:
+                return "this object cannot be changed" in str(refusal)
+        self.wait(is_in_force, "the admission policy is in force")
+
+    def permit_status(self):
+        self.fleet.kubectl("delete", "--ignore-not-found",
+                           "validatingadmissionpolicybinding,validatingadmissionpolicy", "freeze")
+
+    def test_an_object_that_admission_forbids_holds_up_no_other_and_is_no_worse_for_it(self):
+        self.wait_summary("cluster", "east", ACCEPTED)
+        self.addCleanup(self.permit_status)
+        self.forbid_status_of("east", "frozen")
+        self.fleet.apply(ours("Cluster", "frozen", id=11, podCIDRs=["10.11.0.0/16"]),
+                         ours("Cluster", "thawed", id=12, podCIDRs=["10.12.0.0/16"]))
+        self.addCleanup(self.fleet.kubectl, "delete", "cluster", "frozen", "thawed")
+        self.wait_summary("cluster", "thawed", ACCEPTED)
+
+        def unwritten():
+            return [problem for name in ("east-1", "east-2") for problem in self.fleet.problems(name)
+                    if "Cluster frozen cannot be written: HTTP 403" in problem]
+        self.wait(unwritten, "what cannot be written is listed")
+        self.assertRegex(unwritten()[0], r"cannot be changed.* \(let the API server's admission policies")
+        self.permit_status()
+        try:
+            self.wait_summary("cluster", "frozen", ACCEPTED)
+        except AssertionError:  # that took a minute, and it is asked for again after one
+            self.wait_summary("cluster", "frozen", ACCEPTED)
+        self.wait(lambda: not unwritten(), "and no longer")
+
     def test_probes_name_what_is_missing(self):
         self.wait_summary("cluster", "east", ACCEPTED)
         self.assertEqual(self.fleet.page(1, "/readyz"), (200, "ok"))
