@@ -71,6 +71,27 @@ class Allocate(unittest.TestCase):
         found = self.hub.request("GET", f"{SERVICES}/{name}")
         return found["metadata"].get("annotations", {})
 
+    def refuse(self, expression):
+        """A policy of the server's by which Services are changed only where that is true."""
+        policy = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "tickets"}}
+        self.hub.request("POST", ADMISSION + "ies", {**policy, "kind": "ValidatingAdmissionPolicy", "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                                                    "resources": ["services"]}]},
+            "validations": [{"expression": expression, "message": "VIPs need a ticket"}]}})
+        self.hub.request("POST", ADMISSION + "ybindings", {
+            **policy, "kind": "ValidatingAdmissionPolicyBinding",
+            "spec": {"policyName": "tickets", "validationActions": ["Deny"]}})
+
+    def refuses(self):
+        """Whether the policy holds, for Service probe."""
+        try:
+            self.hub.request("PATCH", f"{SERVICES}/probe?dryRun=All", {"metadata": {"annotations": {VIP: "x"}}},
+                             "application/merge-patch+json")
+        except RuntimeError as error:
+            return "VIPs need a ticket" in str(error)
+        return False
+
     def start(self, name, *words):
         return subprocess.Popen([PROGRAM, "allocate", f"default/{name}", "--kubeconfig", self.kubeconfig, *words],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -159,31 +180,27 @@ class Allocate(unittest.TestCase):
 
     def test_a_wish_does_not_outlive_an_error(self):
         """The server takes wishes and no claims."""
-        policy = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "tickets"}}
-        self.hub.request("POST", ADMISSION + "ies", {**policy, "kind": "ValidatingAdmissionPolicy", "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
-                                                    "resources": ["services"]}]},
-            "validations": [{"expression": f"!('{VIP}' in object.metadata.?annotations.orValue({{}}))",
-                             "message": "VIPs need a ticket"}]}})
-        self.hub.request("POST", ADMISSION + "ybindings", {
-            **policy, "kind": "ValidatingAdmissionPolicyBinding",
-            "spec": {"policyName": "tickets", "validationActions": ["Deny"]}})
+        self.refuse(f"!has(object.metadata.annotations) || !('{VIP}' in object.metadata.annotations)")
         self.create("probe", "a", "b", "c")
-
-        def refuses():
-            try:
-                self.hub.request("PATCH", f"{SERVICES}/probe?dryRun=All", {"metadata": {"annotations": {VIP: "x"}}},
-                                 "application/merge-patch+json")
-            except RuntimeError as error:
-                return "VIPs need a ticket" in str(error)
-            return False
-        api_extensions.wait_for(refuses, "the policy")
+        api_extensions.wait_for(self.refuses, "the policy")
         for name in ("a", "b", "c"):  # for two addresses
             code, _, err = self.allocate(name, "--pool", "10.200.0.0/30")
             self.assertEqual(code, 1)
             self.assertIn("VIPs need a ticket", err)
+            self.assertNotIn("could not be withdrawn", err)
             self.assertEqual(self.annotations(name), {})
+
+    def test_a_wish_that_cannot_be_withdrawn_is_named(self):
+        """The server takes wishes, and nothing that takes one back."""
+        self.refuse(f"!has(oldObject.metadata.annotations) || !('{WANTED}' in oldObject.metadata.annotations)")
+        self.create("probe", vip_wanted="x")
+        self.create("web")
+        api_extensions.wait_for(self.refuses, "the policy")
+        code, _, err = self.allocate("web", "--pool", POOL)
+        self.assertEqual(code, 1)
+        self.assertIn("VIPs need a ticket", err)
+        self.assertIn(f"annotation {WANTED}: 10.200.0.1 could not be withdrawn", err)
+        self.assertEqual(self.annotations("web"), {WANTED: "10.200.0.1"})
 
     def test_a_wish_that_stands_is_named_and_goes_with_its_service_claim(self):
         self.create("killed", vip_wanted="10.200.0.1,fd00:200::1")

@@ -1,7 +1,6 @@
 #include "control/source/kubernetes/service_vips.h"
 
 #include <algorithm>
-#include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,9 +10,8 @@
 #include <utility>
 
 #include "config/yaml/read.h"
-#include "control/source/kubernetes/api_connection.h"
+#include "control/source/kubernetes/api_caller.h"
 #include "control/source/kubernetes/api_text.h"
-#include "control/source/kubernetes/credentials.h"
 #include "control/source/manifest/manifest.h"
 #include "control/source/manifest/object_reader.h"
 
@@ -23,92 +21,6 @@ namespace {
 using nlohmann::json;
 
 constexpr unsigned kAttempts = 20;  // addresses or writes lost to others
-constexpr std::size_t kMaxBytes = 256U << 20;
-
-struct Answer {
-  unsigned status = 0;
-  std::string body;
-};
-
-// One request after the other, each waited for.
-class Server {
- public:
-  Server(const ApiAccess& access, const ApiTimes& times)
-      : access_(access), times_(times), credentials_(io_, access_, times_), connection_(io_, access_, times_) {}
-
-  [[nodiscard]] Result<Answer> ask(const ApiRequest& request) {
-    std::optional<Result<Answer>> result;
-    credentials_.get([&](Result<Credentials::Identity> identity) {
-      if (!identity) {
-        result = identity.error();
-        return;
-      }
-      auto answer = std::make_shared<Answer>();
-      connection_.send(*identity, request,
-                       {[answer](const ApiHead& head) { answer->status = head.status; },
-                        [answer](std::string_view bytes) {
-                          answer->body.append(bytes.substr(0, kMaxBytes - std::min(kMaxBytes, answer->body.size())));
-                        },
-                        [&result, answer, this](const ApiOutcome& end) {
-                          result = end.complete ? Result<Answer>(std::move(*answer))
-                                                : Result<Answer>(Error{end.error, access_.server,
-                                                                       "see that the API server can be reached"});
-                        }});
-    });
-    while (!result) {
-      io_.restart();
-      if (io_.run_one() == 0) {
-        return Error{"the API server gave no answer", access_.server, "try again"};
-      }
-    }
-    return *std::move(result);
-  }
-
-  // What the server refuses, as a person is told. `right`: what the request needs.
-  [[nodiscard]] Error refusal(const Answer& answer, const std::string& path, const std::string& right) const {
-    const std::string said = "HTTP " + std::to_string(answer.status) + ": " + status_message(answer.body);
-    return {said, access_.server + path,
-            answer.status == 403   ? "grant " + right + " to the user of this kubeconfig"
-            : answer.status == 401 ? "renew the credentials of this kubeconfig"
-                                   : "see what the API server says"};
-  }
-
-  // Calls visit(object) for all of a kind. `optional`: where there is no such kind (404), there are none.
-  template <typename Visit>
-  [[nodiscard]] Status list(const std::string& path, const std::string& right, bool optional, Visit&& visit) {
-    std::string next;
-    do {
-      ApiRequest request;
-      request.target = path + "?limit=500" + (next.empty() ? "" : "&continue=" + percent_encoded(next));
-      auto answer = ask(request);
-      if (!answer) {
-        return answer.error();
-      }
-      if (answer->status == 404 && optional) {
-        return Ok{};
-      }
-      if (answer->status != 200) {
-        return refusal(*answer, path, "list on " + right);
-      }
-      const auto page = read_list_page(answer->body);
-      if (!page) {
-        return page.error();
-      }
-      for (const YamlNode& object : page->items()) {
-        visit(object);
-      }
-      next = page->next;
-    } while (!next.empty());
-    return Ok{};
-  }
-
- private:
-  boost::asio::io_context io_{1};
-  const ApiAccess& access_;
-  const ApiTimes& times_;
-  Credentials credentials_;
-  ApiConnection connection_;
-};
 
 struct ListedService {
   std::string version;  // resourceVersion
@@ -455,20 +367,31 @@ class Allocation {
     return true;
   }
 
-  // True: the Service does not wish for `text`, or not any more.
+  // True: the Service does not wish for `text`, or not any more. 422: it does not, or an admission policy has refused.
   [[nodiscard]] bool withdraw(const std::string& text) {
     const std::string at = "/metadata/annotations/isthmus.io~1vip-wanted";
     const auto answer =
         patch("application/json-patch+json",
               json::array({json{{"op", "test"}, {"path", at}, {"value", text}}, json{{"op", "remove"}, {"path", at}}}));
-    const bool gone = answer && (answer->status == 200 || answer->status == 404 || answer->status == 422);
+    const bool gone =
+        answer && (answer->status == 200 || answer->status == 404 || (answer->status == 422 && !wishes_for(text)));
     if (gone) {
       wish_.reset();
     }
     return gone;
   }
 
-  [[nodiscard]] Result<Answer> patch(const char* type, const json& body) {
+  [[nodiscard]] bool wishes_for(const std::string& text) {
+    bool wishes = false;
+    const Status listed = server_.list("/api/v1/services", kServices, false, [&](const YamlNode& object) {
+      wishes = wishes ||
+               (metadata_text(object, "namespace") == request_.ns && metadata_text(object, "name") == request_.name &&
+                annotation(object, kVipWantedAnnotation) == text);
+    });
+    return wishes || !listed;
+  }
+
+  [[nodiscard]] Result<ApiAnswer> patch(const char* type, const json& body) {
     ApiRequest request;
     request.method = "PATCH";
     request.target = path() + "?fieldManager=isthmus-allocate";
@@ -484,7 +407,7 @@ class Allocation {
   std::optional<std::string> wish_;  // that stands at the Service, as far as is known
   std::vector<std::string> notes_;   // of what could not be taken into account
   std::string server_name_;
-  Server server_;
+  ApiCaller server_;
   std::mt19937 random_{std::random_device{}()};
 };
 
