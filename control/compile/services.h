@@ -38,6 +38,7 @@ class ServiceSet {
     const VipClaims& claims;
     const std::set<ClusterId>& unreachable;  // their backends take no new flows
     const std::set<ClusterId>& ejected;      // their backends are removed
+    const std::set<ClusterId>& draining;     // their backends take new flows only where no other can
   };
   // Recompiles one service and appends the changes to `delta`. True when it appeared or disappeared, or its VIPs
   // changed.

@@ -194,12 +194,13 @@ class EngineImplementation final : public Engine {
   void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
-  bool send_probe(PeerId peer, std::uint32_t sequence) override {
-    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence});
+  bool send_probe(PeerId peer, std::uint32_t sequence, bool another) override {
+    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another});
     probes_refused_ += sent ? 0 : 1;
     return sent;
   }
-  void answer_probes(bool on) override { shared_.answers_probes.store(on, std::memory_order_relaxed); }
+  void set_draining(bool on) override { shared_.draining.store(on, std::memory_order_relaxed); }
+  ProbeSaid probe_said(PeerId peer) const override { return shared_.heard_probes.said(peer); }
   EngineEvents poll_events() override {
     std::uint64_t wakeups = 0;
     [[maybe_unused]] const auto got = read(event_fd_, &wakeups, sizeof wakeups);
@@ -210,7 +211,7 @@ class EngineImplementation final : public Engine {
         if (event.kind == WorkerEvent::Kind::kNeighbourRequest) {
           events.neighbours.push_back({event.device, event.address});
         } else {
-          events.probe_answers.push_back({event.peer, event.sequence});
+          events.probe_answers.push_back({event.peer, event.sequence, event.draining});
         }
       }
       events.lost += worker->mailbox().lost();

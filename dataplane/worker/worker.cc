@@ -161,7 +161,7 @@ void Worker::flush() {
 void Worker::maintain(bool idle) {
   ProbeCommand command;
   while (mailbox_.next_command(command)) {
-    send_probe(context_.output, command.peer, command.sequence);
+    send_probe(context_.output, command.peer, command.sequence, command.another);
   }
   if (context_.output.waiting_count != 0) {
     retry_waiting(context_.output);
