@@ -60,9 +60,9 @@ class Churn {
         }
       }
     }
-    for (const std::uint16_t id : {1, 2, 3}) {
+    for (const unsigned id : {1U, 2U, 3U}) {
       if (pick(4) == 0) {
-        reachability.draining_clusters.push_back(ClusterId{id});
+        reachability.draining_clusters.push_back(ClusterId{static_cast<std::uint16_t>(id)});
       }
     }
     f.compiler->set_reachability(reachability);
