@@ -48,6 +48,30 @@ bool want_scalar(const YamlNode& node, std::string_view path, std::string_view e
   return false;
 }
 
+// What YAML reads as a number or as a boolean where it stands without quotes.
+bool is_typed(std::string_view text) {
+  constexpr std::array<std::string_view, 8> kBooleans = {"true", "false", "yes", "no", "on", "off", "y", "n"};
+  std::string small(text);
+  std::transform(small.begin(), small.end(), small.begin(), lower);
+  if (std::find(kBooleans.begin(), kBooleans.end(), small) != kBooleans.end()) {
+    return true;
+  }
+  const bool negative = small.starts_with('-') || small.starts_with('+');
+  const char* first = small.data() + (negative ? 1 : 0);
+  const char* last = small.data() + small.size();
+  if (first == last || !((*first >= '0' && *first <= '9') || *first == '.')) {
+    return false;
+  }
+  for (const auto& [prefix, base] : {std::pair{"0x", 16}, std::pair{"0o", 8}, std::pair{"0b", 2}}) {
+    std::uint64_t ignored = 0;
+    if (std::string_view(first, last).starts_with(prefix)) {
+      return first + 2 != last && std::from_chars(first + 2, last, ignored, base).ptr == last;
+    }
+  }
+  double ignored = 0;
+  return std::from_chars(first, last, ignored).ptr == last;
+}
+
 }  // namespace
 
 std::string shown(std::string_view text) {
@@ -143,6 +167,16 @@ std::optional<std::string> read_text(const YamlNode& node, std::string_view path
     return std::nullopt;
   }
   return node.text;
+}
+
+std::optional<std::string> read_string(const YamlNode& node, std::string_view path, YamlErrors& errors) {
+  auto text = read_text(node, path, errors);
+  if (text && !node.quoted && is_typed(*text)) {
+    errors.push_back({node.line, std::string(path) + " is " + *text + " without quotes, which is no text",
+                      "write \"" + *text + "\""});
+    return std::nullopt;
+  }
+  return text;
 }
 
 std::optional<std::uint64_t> read_number(const YamlNode& node, std::string_view path, std::uint64_t min,

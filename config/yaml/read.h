@@ -37,6 +37,9 @@ void reject_unknown_keys(const YamlNode& map, std::string_view path, const std::
                          YamlErrors& errors);
 
 [[nodiscard]] std::optional<std::string> read_text(const YamlNode& node, std::string_view path, YamlErrors& errors);
+// As read_text(), of what Kubernetes takes for text: without quotes, neither a number nor one of YAML 1.1's words for
+// true and false.
+[[nodiscard]] std::optional<std::string> read_string(const YamlNode& node, std::string_view path, YamlErrors& errors);
 // A whole decimal number, written without quotes, `min` to `max`. `form` is what errors advise to write.
 [[nodiscard]] std::optional<std::uint64_t> read_number(const YamlNode& node, std::string_view path, std::uint64_t min,
                                                        std::uint64_t max, YamlErrors& errors,

@@ -382,6 +382,8 @@ std::string encode_drain(const DrainReply& drain) {
   json said{{"draining", drain.draining}};
   if (drain.others) {
     said["others"] = *drain.others;
+    said["staying"] = drain.staying;
+    said["elsewhere"] = drain.elsewhere;
   }
   return json{{"ok", true}, {"drain", std::move(said)}}.dump();
 }

@@ -30,7 +30,8 @@ struct PeerRow {
   IpAddress address;
   L4Port port;
   bool gateway = false;
-  std::string health;  // "alive", "unreachable", "suspect", "untried"; empty for nodes, which are not probed
+  // "alive", "draining", "unreachable", "suspect", "untried"; empty for nodes, which are not probed.
+  std::string health;
   std::optional<std::uint64_t> last_answer_ms;  // ago
   std::uint64_t round_trip_us = 0;              // of the last answer; 0: none yet
   std::uint64_t failures = 0;                   // how often it became unreachable
@@ -90,6 +91,8 @@ struct StatusReply {
 struct DrainReply {
   bool draining = false;
   std::optional<std::vector<std::string>> others;  // the cluster's other gateways in the hub; none while not known
+  std::vector<std::string> staying;                // peers that have none of them to send to
+  bool elsewhere = false;                          // a peer has said that it has one
 };
 
 struct BackendRow {

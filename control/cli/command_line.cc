@@ -64,10 +64,10 @@ Examples:
 
 constexpr std::uint64_t kDefaultDrainMs = 5000;
 constexpr const char* kDrainFooter =
-    R"(Its peers' probes are not answered any more, so that they send to other gateways of its cluster after their
-health.interval times health.misses; what still comes is forwarded, such as what the nodes' own routes bring: move
-these, too. The only gateway of a cluster has nobody to send to. /readyz answers 503. It is drained until
-'isthmus drain --undo', or until its process ends: a successor of the same name is not.
+    R"(Its peers' probes are answered with it, so that they send to other gateways of its cluster that answer and are not
+drained; what still comes is forwarded, such as what the nodes' own routes bring: move these, too. Where none is left,
+peers go on sending here, and the command says so. /readyz answers 503. It is drained until 'isthmus drain --undo', or
+until its process ends: a successor of the same name is not.
 
 Examples:
   isthmus drain                    before the only gateway of this machine is stopped: a pod's pre-stop hook

@@ -128,6 +128,9 @@ int allocate_at_server(const AllocateOptions& options, const VipRequest& vip) {
     return kExitFailure;
   }
   print_addresses(claim->addresses);
+  for (const std::string& note : claim->notes) {
+    std::fprintf(stderr, "isthmus: note: %s\n", note.c_str());
+  }
   std::fprintf(stderr, "isthmus: %s %s\n",
                claim->created    ? "claimed by"
                : options.dry_run ? "would be claimed, or is, by"

@@ -1,12 +1,17 @@
 // The program: runs the command that the command line names.
 #include <cstdio>
+#include <string_view>
 
 #include "control/cli/command_line.h"
 #include "control/cli/exit_code.h"
 #include "control/cli/local_commands.h"
 #include "control/cli/query.h"
+#include "control/daemon/daemon.h"
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "run") {  // reading the command line takes time, too
+    isthmus::hold_signals();
+  }
   int exit_code = isthmus::kExitOk;
   const auto line = isthmus::parse_command_line(argc, argv, exit_code);
   if (!line) {

@@ -203,23 +203,35 @@ std::string frontend_text(const json& f) {
   return endpoint_text(text_of(f, "vip"), number_of(f, "port")) + "/" + text_of(f, "protocol");
 }
 
+std::string names_of(const json& names) {
+  std::string text;
+  for (const json& name : names) {
+    text.append(text.empty() ? "" : ", ").append(name.is_string() ? name.get<std::string>() : "?");
+  }
+  return text;
+}
+
 std::string drain_view(const json& content) {
   if (!content.value("draining", false)) {
-    return "serving: peers send here again once it has answered some probes\n";
+    return "serving: peers send here again after their next probe\n";
   }
   const auto others = content.find("others");
   if (others == content.end() || !others->is_array()) {
     return "draining: peers send elsewhere, and what still comes is forwarded\n";
   }
   if (others->empty()) {
-    return "draining, but its cluster has no other gateway: other clusters open no connections to it any more,\n"
-           "and drop those through a VIP after their health.hold; other established ones go on until it ends\n";
+    return "draining, but its cluster has no other gateway: peers go on sending to it, but for new connections\n"
+           "to services that have backends elsewhere; what comes is forwarded until it ends\n";
   }
-  std::string names;
-  for (const json& name : *others) {
-    names.append(names.empty() ? "" : ", ").append(name.is_string() ? name.get<std::string>() : "?");
+  if (const auto staying = content.find("staying"); staying != content.end() && !staying->empty()) {
+    return "draining, but no other gateway of its cluster (" + names_of(*others) + ") serves " + names_of(*staying) +
+           ":\nwhat they send goes on coming, and is forwarded until it ends\n";
   }
-  return "draining: peers send to " + names + ", and what still comes is forwarded\n";
+  if (others->size() > 1 || !content.value("elsewhere", false)) {
+    return "draining: peers send to those of " + names_of(*others) +
+           " that answer them, and what still comes is forwarded\n";
+  }
+  return "draining: peers send to " + names_of(*others) + ", and what still comes is forwarded\n";
 }
 
 // "3 active, 1 draining"

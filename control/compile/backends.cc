@@ -80,13 +80,13 @@ std::vector<L4Port> matching_ports(const SliceObject& slice, const ServicePort& 
 }
 
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, bool unreachable,
+                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, ClusterWay way,
                        const OwnPlace& place, std::vector<Candidate>& candidates, OutOfPrefix& out_of_prefix) {
   std::map<std::pair<IpAddress, L4Port>, Candidate> found;
   for (const auto& slice : slices) {
     for (const L4Port number : matching_ports(*slice, port)) {
       for (const SliceEndpoint& endpoint : slice->endpoints) {
-        const auto fitness = fitness_of(endpoint, slice->weight);
+        auto fitness = fitness_of(endpoint, slice->weight);
         if (!fitness || endpoint.addresses.empty() || endpoint.addresses.front().family() != family) {
           continue;
         }
@@ -98,7 +98,10 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
             continue;
           }
         }
-        Candidate candidate{address, number, &cluster, *fitness, slice->weight, unreachable};
+        if (way.draining) {
+          fitness = std::max(*fitness, Fitness::kTerminating);
+        }
+        Candidate candidate{address, number, &cluster, *fitness, slice->weight, way.unreachable};
         if (cluster.local) {
           set_nearness(endpoint, place, candidate);
         }

@@ -1,8 +1,9 @@
 // The backends of a port of a global service, and which of them take new flows. Pure functions.
 //
 // A candidate is active (ready, not terminating, weight above 0) or draining: it keeps its flows and takes no new ones.
-// Terminating pods that still serve take new flows only when no active one is left (KEP-1669). A pod that is not ready,
-// and not serving while it terminates, is no candidate at all.
+// Terminating pods that still serve take new flows only when no active one is left (KEP-1669), and so do those of a
+// cluster whose gateways are drained. A pod that is not ready, and not serving while it terminates, is no candidate at
+// all.
 #pragma once
 
 #include <set>
@@ -52,11 +53,16 @@ struct OutOfPrefix {
   std::set<IpAddress> left_out, published;
 };
 
+// What is known of the way to a cluster.
+struct ClusterWay {
+  bool unreachable = false, draining = false;
+};
+
 // Appends the candidates of one cluster for a port and family, one per address and L4 port; of duplicates, the one
 // with the lowest Fitness value. Outside its prefixes, a cluster has the addresses of its published pods, where no
 // node has a CIDR.
 void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, const ServicePort& port, Family family,
-                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, bool unreachable,
+                       const Fleet& fleet, const EndpointSet& endpoints, const FleetCluster& cluster, ClusterWay way,
                        const OwnPlace& place, std::vector<Candidate>& candidates, OutOfPrefix& out_of_prefix);
 
 // Moves the candidates that take new flows to the front, sorts both parts by address and port, and returns the size of

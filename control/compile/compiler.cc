@@ -59,6 +59,7 @@ struct Compiler::State {
   std::set<PeerId> unreachable_peers;
   std::set<ClusterId> unreachable, ejected;  // as in the tables
   std::set<ClusterId> desired_ejected;       // as last reported
+  std::set<ClusterId> draining, desired_draining;
   PeerRegistry peers;
   LocalIdentities local_identities;
   EndpointSet endpoints;
@@ -206,6 +207,9 @@ bool Compiler::State::is_unreachable(const FleetCluster& cluster) const {
 void Compiler::State::update_reachability(std::set<ServiceName>& dirty) {
   std::set<ClusterId> next_unreachable, next_ejected;
   for (const auto& [name, cluster] : fleet.clusters) {
+    if (draining.count(cluster.id) != desired_draining.count(cluster.id)) {
+      dirty.merge(services.members_of(name));
+    }
     if (!is_unreachable(cluster)) {
       if (unreachable.count(cluster.id) != 0) {
         dirty.merge(services.members_of(name));
@@ -222,6 +226,7 @@ void Compiler::State::update_reachability(std::set<ServiceName>& dirty) {
   }
   unreachable = std::move(next_unreachable);
   ejected = std::move(next_ejected);
+  draining = desired_draining;
 }
 
 void Compiler::State::update_clusters(TableDelta& delta) {
@@ -262,7 +267,7 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
   all.merge(services.move_to(find_place(model, fleet, endpoints)));
-  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected};
+  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected, draining};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
   }
@@ -387,6 +392,7 @@ CompileResult Compiler::compile(const ModelChanges& changes) {
 void Compiler::set_reachability(Reachability reachability) {
   state_->unreachable_peers = {reachability.down_peers.begin(), reachability.down_peers.end()};
   state_->desired_ejected = {reachability.ejected_clusters.begin(), reachability.ejected_clusters.end()};
+  state_->desired_draining = {reachability.draining_clusters.begin(), reachability.draining_clusters.end()};
   state_->unreachability_reported = true;
 }
 

@@ -39,6 +39,7 @@ class ServiceSet {
     const VipClaims& claims;
     const std::set<ClusterId>& unreachable;  // their backends take no new flows
     const std::set<ClusterId>& ejected;      // their backends are removed
+    const std::set<ClusterId>& draining;     // their backends take new flows only where no other can
   };
   // Where this gateway runs now. Returns the services to be recompiled because of that.
   [[nodiscard]] std::set<ServiceName> move_to(OwnPlace place);

@@ -16,7 +16,7 @@ struct GatewayView {
   IpAddress underlay;
   L4Port port;
   PeerId peer;               // kNoPeer for this gateway itself
-  bool unreachable = false;  // has responded before and no longer does
+  bool unreachable = false;  // gets nothing: it no longer answers, or is drained while others of its cluster serve
 };
 
 struct ClusterView {
@@ -53,7 +53,7 @@ struct PeerView {
 
 enum class BackendState : std::uint8_t {
   kActive,       // takes new flows, if the affinity rule chose its cluster
-  kDraining,     // keeps its flows, takes no new ones: terminating, or weight 0
+  kDraining,     // keeps its flows, takes no new ones: terminating, weight 0, or its cluster's gateways are drained
   kUnreachable,  // like draining, because no gateway of its cluster is reachable
 };
 [[nodiscard]] const char* to_text(BackendState state);

@@ -51,10 +51,6 @@ std::optional<Error> state_problem(const EngineCounters& counters) {
                "remove it, or set another state.directory; then restart the gateway"};
 }
 
-bool is_answering(const PeerHealth& peer) {
-  return peer.state == PeerState::kAlive || peer.state == PeerState::kSuspect;
-}
-
 void log_start(const EngineCounters& counters) {
   switch (counters.connections_start) {
     case StateStart::kNew:
@@ -136,8 +132,8 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
     turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });
     return adjacency;
   });
-  health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence) {
-    return node_.engine->send_probe(peer, sequence);
+  health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence, bool another) {
+    return node_.engine->send_probe(peer, sequence, another);
   });
   flow_names_ = std::make_unique<FlowNames>(*compiler_, model_);
   observer_ = std::make_unique<Observer>(ObserverOptions{config.cluster + "/" + config.name, config.observe_flows},
@@ -215,6 +211,9 @@ void ActiveGateway::applied(CompileResult& result) {
   }
   const bool first = !published_;
   publish(result);
+  if (first && published_) {
+    leave_known_peers();
+  }
   if (published_ && calls_.take_over) {
     if (!std::exchange(calls_.take_over, {})()) {
       return;
@@ -336,7 +335,7 @@ void ActiveGateway::take_engine_events() {
     adjacencies_->request(neighbour, now);
   }
   for (const ProbeAnswer& answer : events.probe_answers) {
-    health_->answer(answer.peer, answer.sequence, now);
+    health_->answer(answer.peer, answer.sequence, answer.draining, now);
   }
   if (!events.probe_answers.empty()) {
     take_health_changes();
@@ -353,50 +352,6 @@ void ActiveGateway::observe() {
     observe_due_ = false;
     observer_->poll();
   }});
-}
-
-void ActiveGateway::tick_health() {
-  health_->tick(HealthClock::now());
-  take_health_changes();
-}
-
-void ActiveGateway::take_health_changes() {
-  const HealthTime due = health_->next_due();
-  if (due == HealthTime::max()) {
-    loop_.cancel_timer(health_timer_);
-  } else {
-    loop_.set_timer(health_timer_, due);
-  }
-  if (health_->take_changes().empty()) {
-    return;
-  }
-  Reachability reachability;
-  reachability.down_peers = health_->unreachable_peers();
-  for (const UnreachableCluster& cluster : health_->unreachable_clusters()) {
-    if (cluster.ejected) {
-      reachability.ejected_clusters.push_back(cluster.cluster);
-    }
-  }
-  in_turn({[this, reachability = std::move(reachability)] {
-    compiler_->set_reachability(reachability);
-    apply();
-  }});
-}
-
-bool ActiveGateway::answers(const std::string& gateway) const {
-  const std::vector<PeerHealth> peers = health_->peers();
-  return std::any_of(peers.begin(), peers.end(),
-                     [&](const PeerHealth& peer) { return peer.peer.gateway == gateway && is_answering(peer); });
-}
-
-std::set<std::string> ActiveGateway::answering() const {
-  std::set<std::string> gateways;
-  for (const PeerHealth& peer : health_->peers()) {
-    if (is_answering(peer)) {
-      gateways.insert(peer.peer.gateway);
-    }
-  }
-  return gateways;
 }
 
 // Not after each publish: it costs a pass over the fleet. One that ends before its first apply() knows no holders, and
@@ -449,18 +404,7 @@ void ActiveGateway::list_problems(const std::vector<Problem>& compiled) {
   problems_.set("fleet", compiled);
   problems_.set("next hops", adjacencies_->problems());
   problems_.set("local side", local_side_->problems());
-  std::vector<Error> unreachable;
-  for (const PeerHealth& peer : health_->peers()) {
-    if (peer.state == PeerState::kUnreachable) {
-      unreachable.push_back({"the gateway no longer answers probes and gets no new flows", "peer " + peer.peer.gateway,
-                             "check that it is up and that UDP passes between the underlay addresses"});
-    }
-  }
-  if (health_->isolated()) {
-    unreachable.push_back({"all peers became unreachable at once: our own link is suspected, all stay in use", "health",
-                           "check the underlay device and its routes"});
-  }
-  problems_.set("health", unreachable);
+  list_health_problems();
 }
 
 }  // namespace isthmus

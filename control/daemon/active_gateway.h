@@ -53,6 +53,9 @@ class ActiveGateway {
 
   // Brings endpoints, tables, routes and DNS up to date with the model as it is when the turn for it comes.
   void apply();
+  // What an earlier process, or an earlier one of these, knew of peers. Before the first apply() comes into force, the
+  // first tables are made by it.
+  void remember(const std::vector<KnownPeer>& peers);
 
   [[nodiscard]] const OwnGateway& own() const { return own_; }
   [[nodiscard]] const Node& node() const { return node_; }
@@ -63,6 +66,12 @@ class ActiveGateway {
   [[nodiscard]] std::set<std::string> answering() const;
   // Names of the cluster's other gateways in the hub, which are not probed.
   [[nodiscard]] const std::vector<std::string>& others() const { return others_; }
+  // By what they said last with their probes: gateways of other clusters that answer and have, or have not, another
+  // gateway of this cluster to send to.
+  struct Ways {
+    std::vector<std::string> elsewhere, here;
+  };
+  [[nodiscard]] Ways ways_of_peers() const;
   [[nodiscard]] const Adjacencies& adjacencies() const { return *adjacencies_; }
   [[nodiscard]] Observer& observer() const { return *observer_; }
   [[nodiscard]] const FlowNames& flow_names() const { return *flow_names_; }
@@ -96,9 +105,14 @@ class ActiveGateway {
   void update_gateways();
   void update_dns();
   void keep_holders();
+  // active_gateway_health.cc
   // Applies what health reports: unreachable peers and clusters leave the tables.
   void take_health_changes();
+  [[nodiscard]] Reachability reachability() const;
+  // After the first publish(): the second, without peers that are known not to serve, before a packet comes.
+  void leave_known_peers();
   void list_problems(const std::vector<Problem>& compiled);
+  void list_health_problems();
 
   const GatewayConfig& config_;
   OwnGateway own_;

@@ -21,8 +21,11 @@ std::uint64_t milliseconds_since(std::chrono::steady_clock::time_point then) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(passed).count());
 }
 
-const char* health_text(PeerState state) {
-  switch (state) {
+const char* health_text(const PeerHealth& peer) {
+  if (peer.draining && peer.state != PeerState::kUnreachable) {
+    return "draining";
+  }
+  switch (peer.state) {
     case PeerState::kUntried:
       return "untried";
     case PeerState::kAlive:
@@ -68,10 +71,10 @@ std::vector<PeerRow> peer_rows(const Compiler& compiler, const PeerStates& state
     row.reachable = states.resolved.contains(peer.adjacency);
     if (const auto known = states.health.find(peer.id); known != states.health.end()) {
       const PeerHealth& h = known->second;
-      row.health = health_text(h.state);
+      row.health = health_text(h);
       row.round_trip_us = static_cast<std::uint64_t>(h.round_trip.count()) / 1000;
       row.failures = h.failures;
-      if (h.state != PeerState::kUntried) {
+      if (h.last_answer != HealthTime()) {
         row.last_answer_ms = milliseconds_since(h.last_answer);
       }
     }

@@ -6,6 +6,10 @@
 
 namespace isthmus {
 
+// Leaves SIGTERM, SIGINT and SIGHUP waiting for run(): before anything that takes time, so that none of them ends a
+// process that is about to take them.
+void hold_signals();
+
 // Runs a gateway until SIGTERM or SIGINT (ok), or until it cannot start or continue (an error with its fix).
 // Start: hub → own objects in it → kernel, local device → devices → engine → tables → routes → ready. While the hub
 // lacks our own Cluster or Gateway object, waits for it and reports so. A stop leaves local device, routes and XDP

@@ -13,7 +13,7 @@
 #include "control/daemon/daemon.h"
 #include "control/daemon/log.h"
 #include "control/daemon/priority.h"
-#include "control/daemon/service_manager.h"
+#include "control/health/known_peers.h"
 #include "control/observe/metrics_page.h"
 
 namespace isthmus {
@@ -30,7 +30,21 @@ constexpr auto kLogInterval = std::chrono::seconds(5);
 // How often the workers are looked at; with a watchdog, three times in its time.
 constexpr std::chrono::microseconds kPollingInterval = std::chrono::seconds(5);
 
+sigset_t taken_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaddset(&set, signal);
+  }
+  return set;
+}
+
 }  // namespace
+
+void hold_signals() {
+  const sigset_t set = taken_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
 
 Status run(const GatewayConfig& config) {
   Front front;
@@ -98,9 +112,7 @@ Status Gateway::run() {
   if (fatal_) {
     return *fatal_;
   }
-  if (!told_) {  // it would be taken for a word of the process that has its place by now
-    notify_service_manager("STOPPING=1");
-  }
+  tell_manager("STOPPING=1");
   if (retired_) {
     return Ok{};
   }
@@ -111,13 +123,10 @@ Status Gateway::run() {
 }
 
 Status Gateway::open_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaddset(&set, signal);
-  }
+  hold_signals();
   ::signal(SIGPIPE, SIG_IGN);
-  signals_ = ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0 ? ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+  const sigset_t set = taken_signals();
+  signals_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   if (signals_ < 0) {
     return Error{std::string("cannot receive signals: ") + std::strerror(errno), "signals"};
   }
@@ -233,6 +242,7 @@ void Gateway::take_hubs() {
   if (changed || !active_) {
     loop_.set_timer_if_idle(apply_timer_, pace_.due(EventLoop::Clock::now()));
   }
+  list_draining();  // peers may send elsewhere now, or not
   report_to_hubs();
 }
 
@@ -262,15 +272,14 @@ void Gateway::apply_model() {
 void Gateway::applied() {
   applied_ = applying_;
   pace_.published(EventLoop::Clock::now());
-  list_draining();  // the cluster's gateways may be others now
   if (std::exchange(serving_, true)) {
     return;
   }
-  active_->node().engine->answer_probes(!draining_);
+  active_->node().engine->set_draining(draining_);
   hubs_.announce(config_, active_->own());
   spdlog::info("serving: {} endpoints, {} services, {} peers", active_->compiler().endpoint_count(),
                active_->compiler().service_count(), active_->compiler().peer_count());
-  notify_service_manager("READY=1\nSTATUS=serving");
+  tell_manager(draining_ ? "READY=1\nSTATUS=draining" : "READY=1\nSTATUS=serving");
 }
 
 // One hub that does not answer must not delay the other clusters for long.
@@ -282,8 +291,11 @@ void Gateway::activate() {
   const auto own = find_own_gateway(model_, config_.cluster, config_.name);
   if (!own) {
     problems_.set_one("own objects", own.error());
-    notify_service_manager("STATUS=waiting for its own objects in the hub");
+    tell_manager("STATUS=waiting for its own objects in the hub");
     return;
+  }
+  if (predecessor_ != nullptr) {
+    known_peers_ = parse_known_peers(predecessor_->peers());
   }
   if (predecessor_ != nullptr && !predecessor_->different().empty()) {
     stop_predecessor(predecessor_->different());
@@ -310,7 +322,7 @@ void Gateway::activate() {
                                            "start, and it waits for what the hub says: " +
                                                started.error().what,
                                            started.error().where, started.error().fix});
-    notify_service_manager("STATUS=waiting for its own objects in the hub");
+    tell_manager("STATUS=waiting for its own objects in the hub");
     return;
   }
   if (!started) {
@@ -320,8 +332,9 @@ void Gateway::activate() {
   }
   problems_.set_one("own objects", std::nullopt);  // not before: one that fails each time would come and go
   active_ = std::move(*started);
+  active_->remember(known_peers_);
   from_restored_ = restored;
-  notify_service_manager("STATUS=making its first tables");
+  tell_manager("STATUS=making its first tables");
   active_->observer().on_flows([this] { feed_clients(); });
 }
 
@@ -342,6 +355,7 @@ void Gateway::confirm_own() {
   if (!(*own == active_->own())) {
     spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
     earlier_answers_.set(active_->answering(), EventLoop::Clock::now());
+    known_peers_ = active_->health().known(HealthClock::now());
     active_.reset();
     serving_ = false;
     feed_clients();  // the flows that they follow have ended
@@ -367,7 +381,6 @@ void Gateway::check_log() {
   loop_.set_timer(log_timer_, EventLoop::Clock::now() + kLogInterval);
 }
 
-// One that was told to end feeds no watchdog: it would speak for its successor.
 void Gateway::check_polling() {
   std::vector<std::size_t> standing;
   if (serving_) {
@@ -376,8 +389,8 @@ void Gateway::check_polling() {
     polling_.forget();
   }
   problems_.set_one("polling", polling_problem(standing));
-  if (watchdog_ && standing.empty() && !told_) {
-    notify_service_manager("WATCHDOG=1");
+  if (watchdog_ && standing.empty()) {
+    tell_manager("WATCHDOG=1");
   }
   loop_.set_timer(polling_timer_, EventLoop::Clock::now() + (watchdog_ ? *watchdog_ / 3 : kPollingInterval));
 }

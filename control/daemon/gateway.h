@@ -90,8 +90,10 @@ class Gateway {
   // What a restart would cure.
   [[nodiscard]] std::vector<HealthCheck> live_checks() const;
   void set_draining(bool draining);
+  // The service manager: one that was told to end would be taken for a word of the process that has its place by now.
+  void tell_manager(std::string_view state) const;
   [[nodiscard]] DrainReply drain_reply() const;
-  // In words, for probes, hubs and problems.
+  // In words, for `/readyz`, hubs and problems.
   [[nodiscard]] std::string draining_text() const;
   void list_draining();
   void report_to_hubs();
@@ -133,6 +135,7 @@ class Gateway {
   std::deque<Question> questions_;
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   EarlierAnswers earlier_answers_;               // to the active_ before this one
+  std::vector<KnownPeer> known_peers_;           // what the active_ before this one knew, or another process
   bool draining_ = false;
   std::uint64_t changes_ = 0, applying_ = 0, applied_ = 0;  // of the model: how many there were, are, and have been
   EventLoop::Clock::time_point turn_asked_;                 // with take_due_

@@ -3,7 +3,7 @@
 
 #include "control/daemon/gateway.h"
 #include "control/daemon/hand_over_fit.h"
-#include "control/daemon/service_manager.h"
+#include "control/health/known_peers.h"
 
 namespace isthmus {
 namespace {
@@ -67,7 +67,11 @@ void Gateway::stop_predecessor(const std::string& why) {
   spdlog::warn("the gateway that runs, process {}, is stopped before this one starts: {}", predecessor_->process(),
                why);
   predecessor_->stop();
+  known_peers_ = parse_known_peers(predecessor_->peers());
   predecessor_.reset();
+  if (active_ != nullptr) {
+    active_->remember(known_peers_);
+  }
   open_servers();
 }
 
@@ -87,6 +91,7 @@ Status Gateway::take_over() {
   }
   if (predecessor_ != nullptr) {
     predecessor_->serving();
+    active_->remember(parse_known_peers(predecessor_->peers()));
     spdlog::info("taken over from process {}", predecessor_->process());
     predecessor_.reset();
     open_servers();
@@ -116,8 +121,13 @@ HandOverPort::Part Gateway::hand_over_part() {
       problems_.set_one("workers", resumed.error());
     }
   };
+  part.peers = [this] {
+    return known_peers_text(active_ != nullptr ? active_->health().known(HealthClock::now()) : known_peers_,
+                            HandOverChannel::kMaxText);
+  };
   part.retire = [this] { retire(); };
   part.lost = [this] {
+    known_peers_ = active_->health().known(HealthClock::now());
     active_.reset();
     serving_ = false;
     turns_.take([this] {
@@ -158,7 +168,7 @@ void Gateway::retire() {
   if (told_) {
     loop_.stop();
   } else {
-    notify_service_manager("STATUS=another process serves; waiting to be ended");
+    tell_manager("STATUS=another process serves; waiting to be ended");
   }
 }
 

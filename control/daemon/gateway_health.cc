@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "control/daemon/checks.h"
@@ -19,8 +20,17 @@ constexpr auto kLongestTurn = std::chrono::minutes(5);
 
 constexpr const char* kDraining = "it is drained: its peers send elsewhere, and what still comes is forwarded";
 constexpr const char* kDrainingAlone =
-    "it is drained, and its cluster has no other gateway: other clusters open no connections to it, and what still "
-    "comes is forwarded";
+    "it is drained, and its cluster has no other gateway: peers go on sending here, but for new connections to "
+    "services that have backends elsewhere";
+constexpr std::size_t kMostNames = 5;
+
+std::string names_text(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kMostNames); ++i) {
+    text.append(i == 0 ? "" : ", ").append(names[i]);
+  }
+  return names.size() > kMostNames ? text + " and " + std::to_string(names.size() - kMostNames) + " more" : text;
+}
 
 }  // namespace
 
@@ -52,22 +62,40 @@ void Gateway::set_draining(bool draining) {
     return;
   }
   draining_ = draining;
-  spdlog::info(draining ? "draining: peers' probes are not answered, and all packets that come are forwarded"
+  spdlog::info(draining ? "draining: peers' probes are answered with it, and all packets that come are forwarded"
                         : "no longer draining");
   if (serving_) {
-    active_->node().engine->answer_probes(!draining_);
-    notify_service_manager(draining_ ? "STATUS=draining" : "STATUS=serving");
+    active_->node().engine->set_draining(draining_);
+    tell_manager(draining_ ? "STATUS=draining" : "STATUS=serving");
   }
   list_draining();
   read_hubs();  // they are told, too
 }
 
+void Gateway::tell_manager(std::string_view state) const {
+  if (!told_) {
+    notify_service_manager(state);
+  }
+}
+
 DrainReply Gateway::drain_reply() const {
-  return {draining_, serving_ ? std::optional(active_->others()) : std::nullopt};
+  if (!serving_) {
+    return {draining_, std::nullopt, {}, false};
+  }
+  ActiveGateway::Ways ways = active_->ways_of_peers();
+  return {draining_, active_->others(), std::move(ways.here), !ways.elsewhere.empty()};
 }
 
 std::string Gateway::draining_text() const {
-  return serving_ && active_->others().empty() ? kDrainingAlone : kDraining;
+  const DrainReply reply = drain_reply();
+  if (reply.others && reply.others->empty()) {
+    return kDrainingAlone;
+  }
+  if (reply.others && !reply.staying.empty()) {
+    return "it is drained, but no other gateway of its cluster serves " + names_text(reply.staying) +
+           ": what they send goes on coming here, and is forwarded";
+  }
+  return kDraining;
 }
 
 void Gateway::list_draining() {

@@ -214,6 +214,12 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool b
   if (!local_interface) {
     return local_interface.error();
   }
+  for (const std::string& interface : {config.underlay.interface, *local_interface}) {
+    if (auto each = node.kernel->link(interface); each && !each->ethernet) {
+      return Error{"the interface has no Ethernet", interface,
+                   "give the gateway an Ethernet interface: devices.underlay.interface, devices.local.interface"};
+    }
+  }
   make_kernel_flows(config, node);
   EngineOptions options = engine_options(config, own);
   options.hand_down = {.flows = node.kernel_flows, .packets_per_second = config.kernel_flow_rate};

@@ -62,6 +62,9 @@ void check_interfaces(const Facts& facts, Findings& findings) {
     if (!interface.link) {
       findings.fails("there is no interface " + interface.name, "the gateway does not start without it",
                      "see ip link, and correct " + side.key + ".interface");
+    } else if (!interface.link->ethernet) {
+      findings.fails(interface.name + " has no Ethernet", "the gateway does not start with it: its packets need it",
+                     side.key + ".interface: the Ethernet interface below it, or another one");
     } else if (!interface.link->up) {
       findings.fails(interface.name + " is down", "it receives and sends nothing",
                      "ip link set " + interface.name + " up");

@@ -108,6 +108,7 @@ struct Facts {
   KernelFacts kernel;
   ProcessFacts process;
   std::string unit = "isthmus.service";  // the one that runs a gateway with this configuration
+  bool unit_masked = false;
   ServiceFacts service;
   bool bpf_unit = false;  // isthmus-bpf.service is installed, which mounts the BPF file system before a start
   CpuFacts cpu;

@@ -1,4 +1,5 @@
 #include <array>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -23,16 +24,24 @@ constexpr std::string_view kRunAsRoot = "run as root, or by the unit in packagin
 
 bool has(std::uint64_t mask, const Capability& capability) { return (mask >> capability.number & 1) != 0; }
 
-bool names(std::string_view list, std::string_view name) { return list.find(name) != std::string_view::npos; }
+// What the service's processes have, of a user of its own or of root.
+std::uint64_t service_capabilities(const std::map<std::string, std::string>& service) {
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
+  const auto read = [&](const char* key, std::uint64_t initial) {
+    const auto at = service.find(key);
+    return at == service.end() ? initial : read_capabilities(at->second, initial);
+  };
+  const auto user = service.find("User");
+  const bool root = user == service.end() || user->second.empty() || user->second == "root" || user->second == "0";
+  return read("CapabilityBoundingSet", kAll) & (root ? kAll : read("AmbientCapabilities", 0));
+}
 
 // A service as a user of its own knows the program of an earlier gateway by its pins alone.
 bool service_needs_pins(const Facts& facts) {
   if (!facts.service) {
     return false;
   }
-  const auto user = facts.service->find("User"), ambient = facts.service->find("AmbientCapabilities");
-  return user != facts.service->end() && user->second != "root" && user->second != "0" &&
-         (ambient == facts.service->end() || !names(ambient->second, "CAP_SYS_ADMIN"));
+  return !has(service_capabilities(*facts.service), kSysAdmin);
 }
 
 // What the configuration names of hubs below people's homes, which a unit with ProtectHome does not see.
@@ -155,6 +164,11 @@ void check_memlock(const Facts& facts, Findings& findings) {
 }
 
 void check_service(const Facts& facts, Findings& findings) {
+  if (facts.unit_masked) {
+    findings.fails("the unit " + facts.unit + " is masked", "systemd does not start it",
+                   "systemctl unmask " + facts.unit);
+    return;
+  }
   if (!facts.service) {
     findings.ok("no unit " + facts.unit + " is installed");
     return;
@@ -163,21 +177,17 @@ void check_service(const Facts& facts, Findings& findings) {
     const auto at = facts.service->find(key);
     return at == facts.service->end() ? std::string() : at->second;
   };
-  const std::string user = value("User"), ambient = value("AmbientCapabilities"),
-                    bounds = value("CapabilityBoundingSet");
+  const std::uint64_t given = service_capabilities(*facts.service);
   bool good = true;
   for (const Capability& capability : kNeededCapabilities) {
-    const bool own_user = !user.empty() && user != "root" && user != "0";
-    if ((own_user && !names(ambient, capability.name)) || (!bounds.empty() && !names(bounds, capability.name))) {
+    if (!has(given, capability)) {
       findings.fails("the unit " + facts.unit + " does not give " + std::string(capability.name),
                      "needed for " + std::string(capability.use),
                      "systemctl edit " + facts.unit + ": AmbientCapabilities and CapabilityBoundingSet");
       good = false;
     }
   }
-  const bool locks = names(ambient, kIpcLock.name) || (bounds.empty() && (user.empty() || user == "root")) ||
-                     ((user.empty() || user == "root") && names(bounds, kIpcLock.name));
-  if (!locks && value("LimitMEMLOCK") != "infinity") {
+  if (!has(given, kIpcLock) && value("LimitMEMLOCK") != "infinity") {
     findings.fails("the unit " + facts.unit + " has neither CAP_IPC_LOCK nor LimitMEMLOCK=infinity",
                    "packet buffers beyond 8 MiB cannot be locked",
                    "systemctl edit " + facts.unit + ": LimitMEMLOCK=infinity");
@@ -199,7 +209,9 @@ void check_service(const Facts& facts, Findings& findings) {
   }
   if (good) {
     const std::string watchdog = value("WatchdogSec");
-    findings.ok(facts.unit + (watchdog.empty() ? ", without a watchdog" : ", watchdog " + watchdog));
+    findings.ok(facts.unit + (watchdog.empty() || watchdog == "0" || watchdog == "infinity"
+                                  ? ", without a watchdog"
+                                  : ", watchdog " + watchdog));
   }
 }
 

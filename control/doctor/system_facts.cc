@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 
 #include "config/files/read_file.h"
@@ -20,8 +22,9 @@ namespace {
 
 constexpr std::size_t kMostProcessBytes = std::size_t{4} << 20;
 // In the order in which the first one counts.
-constexpr const char* kUnitFolders[] = {"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
-                                        "/usr/lib/systemd/system", "/lib/systemd/system"};
+constexpr const char* kUnitFolders[] = {
+    "/etc/systemd/system.control",   "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
+    "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",     "/lib/systemd/system"};
 
 std::string proc_text(const std::string& path) {
   const auto text = read_file(path, kMostProcessBytes);
@@ -89,6 +92,14 @@ std::string unit_text(const std::string& name) {
   return {};
 }
 
+// A link to /dev/null in the place of a unit.
+bool is_masked(const std::string& name) {
+  return std::any_of(std::begin(kUnitFolders), std::end(kUnitFolders), [&](const char* folder) {
+    std::error_code ignored;
+    return std::filesystem::read_symlink(std::string(folder) + "/" + name, ignored) == "/dev/null";
+  });
+}
+
 ServiceFacts read_service(const std::string& unit) {
   // "isthmus@.service" where that is the template of it.
   const auto at = unit.find('@');
@@ -101,7 +112,7 @@ ServiceFacts read_service(const std::string& unit) {
     return std::nullopt;
   }
   std::map<std::string, std::string> parts;  // by name: of two of one name the first counts
-  for (const std::string& name : {unit, pattern}) {
+  for (const std::string& name : {unit, pattern, std::string("service")}) {
     for (const char* folder : kUnitFolders) {
       const std::string parts_folder = std::string(folder) + "/" + name + ".d";
       for (const std::string& part : names_in(parts_folder)) {
@@ -157,7 +168,9 @@ Availability read_clock() {
 void read_system_facts(Facts& facts) {
   facts.kernel = read_kernel();
   facts.process = read_process();
-  facts.unit = unit_of(facts.file);
+  std::error_code ignored;
+  facts.unit = unit_of(std::filesystem::absolute(facts.file, ignored).lexically_normal().string());
+  facts.unit_masked = is_masked(facts.unit);
   facts.service = read_service(facts.unit);
   facts.bpf_unit = !unit_text("isthmus-bpf.service").empty();
   facts.cpu = read_cpu_facts();

@@ -4,7 +4,7 @@
 //
 // successor      predecessor
 // hello     →                  its own parameters, one line each
-//           ←    welcome       they fit: the last known state is the successor's now
+//           ←    welcome       they fit: the last known state is the successor's now; what is known of peers
 //           ←    different     they do not: the predecessor can only be stopped
 //           ←    refused       it is another gateway, or somebody else takes over: leave it alone
 // give      →                  the workers stop; its text "dropped": frames that wait for a neighbour are dropped
@@ -15,7 +15,7 @@
 // taken     →                  from here on rings, frames and table are the successor's
 // serving   →                  its workers run, its programs are on the interfaces
 // stop      →                  instead of give, or taken: the predecessor ends its service
-//           ←    gone          nothing of the predecessor is in use any more
+//           ←    gone          nothing of the predecessor is in use any more; what it knew of peers at last
 //
 // Where the connection ends before `taken`, the predecessor goes on as if nothing had been asked.
 // Thread: one at a time. Failure: an error, or nothing where the other end has closed.

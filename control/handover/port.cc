@@ -138,7 +138,7 @@ void HandOverPort::greet(const HandOverMessage& hello) {
   greeted_ = true;
   part_.prepare([this, fit, weak = std::weak_ptr(successor_)] {
     if (const auto successor = weak.lock()) {
-      static_cast<void>(successor->send(fit.kind, fit.why));
+      static_cast<void>(successor->send(fit.kind, fit.kind == HandOverKind::kWelcome ? part_.peers() : fit.why));
     }
   });
 }
@@ -188,9 +188,10 @@ void HandOverPort::retire() {
   successor_.reset();
   greeted_ = false;
   close();
+  const std::string peers = part_.peers();
   part_.retire();
   spdlog::info("handed over to process {}", process_of(*successor));
-  static_cast<void>(successor->send(HandOverKind::kGone));
+  static_cast<void>(successor->send(HandOverKind::kGone, peers));
 }
 
 }  // namespace isthmus

@@ -35,6 +35,8 @@ class HandOverPort {
     // See Engine. The workers stand after it, or it is an error.
     std::function<Result<HandedEngine>(bool dropped)> hand_over;
     std::function<void()> resume;
+    // What it knows of its peers, for the successor (control/health/known_peers.h).
+    std::function<std::string()> peers;
     // Ends the service: nothing is in use after it. The port is closed then.
     std::function<void()> retire;
     // The successor has taken everything and has died before it served.

@@ -45,7 +45,7 @@ Result<std::unique_ptr<Predecessor>> Predecessor::find(const std::string& path, 
                  path, "stop process " + std::to_string(peer->process) + ", or give this gateway another name"};
   }
   std::unique_ptr<Predecessor> found(new Predecessor(std::move(channel), peer->process));
-  found->different_ = answer->kind == HandOverKind::kDifferent ? answer->text : "";
+  (answer->kind == HandOverKind::kDifferent ? found->different_ : found->peers_) = answer->text;
   return found;
 }
 
@@ -89,7 +89,9 @@ void Predecessor::stop() {
 
 void Predecessor::await_gone() {
   const auto answer = channel_.receive(Clock::now() + kGone);
-  if (!answer && channel_.closed()) {
+  if (answer && answer->kind == HandOverKind::kGone && !answer->text.empty()) {
+    peers_ = answer->text;
+  } else if (!answer && channel_.closed()) {
     await_end();
   }
 }

@@ -23,6 +23,8 @@ class Predecessor {
   [[nodiscard]] int process() const { return process_; }
   // Why it can only be stopped; empty: it hands over.
   [[nodiscard]] const std::string& different() const { return different_; }
+  // What it said last of its peers: as it was found, then as it ended (control/health/known_peers.h).
+  [[nodiscard]] const std::string& peers() const { return peers_; }
 
   // What it has; it stands from then on. An error: it has gone, or cannot, and stop() comes next.
   [[nodiscard]] Result<HandedEngine> take();
@@ -40,7 +42,7 @@ class Predecessor {
 
   HandOverChannel channel_;
   int process_;
-  std::string different_;
+  std::string different_, peers_;
 };
 
 }  // namespace isthmus

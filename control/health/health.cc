@@ -35,11 +35,65 @@ void Health::set_peers(std::span<const HealthPeer> peers, HealthTime now) {
     peer.due = now + std::chrono::nanoseconds(random_() % static_cast<std::uint64_t>(options_.interval.count()));
     // Starts at random: an answer to a probe of an earlier process must not match.
     peer.sent = peer.answered = static_cast<std::uint32_t>(random_());
+    if (recall(peer, now) && peer.state == PeerState::kUnreachable) {
+      changes_.peers_down.push_back(desired.id);
+    }
     next.emplace(desired.id, std::move(peer));
   }
   peers_ = std::move(next);
   resolve_suspects(now);
   update_clusters(now);
+}
+
+void Health::remember(std::span<const KnownPeer> known, HealthTime now) {
+  for (const KnownPeer& each : known) {
+    remembered_[{each.cluster, each.gateway}] = each;
+  }
+  for (auto& [id, peer] : peers_) {
+    if (peer.tried) {
+      remembered_.erase({peer.peer.cluster, peer.peer.gateway});
+    }
+    const bool was_unreachable = peer.state == PeerState::kUnreachable;
+    if (recall(peer, now) && was_unreachable != (peer.state == PeerState::kUnreachable)) {
+      (was_unreachable ? changes_.peers_recovered : changes_.peers_down).push_back(id);
+    }
+  }
+  update_clusters(now);
+}
+
+// False: nothing is known of it.
+bool Health::recall(Peer& peer, HealthTime now) const {
+  const auto found = remembered_.find({peer.peer.cluster, peer.peer.gateway});
+  if (found == remembered_.end()) {
+    return false;
+  }
+  const KnownPeer& known = found->second;
+  set_state(peer, known.unreachable ? PeerState::kUnreachable : PeerState::kAlive, now);
+  peer.draining = known.draining;
+  peer.streak = 0;
+  peer.needed = std::clamp(known.answers_needed, 1U, options_.recover * options_.penalty_cap);
+  peer.penalty = std::clamp(known.penalty, 1U, options_.penalty_cap);
+  peer.penalty_since = now;
+  peer.round_trip = known.round_trip;
+  peer.last_answer = known.silent ? now - *known.silent : HealthTime();
+  return true;
+}
+
+std::vector<KnownPeer> Health::known(HealthTime now) const {
+  std::vector<KnownPeer> known;
+  for (const PeerHealth& each : peers()) {
+    if (each.state != PeerState::kUntried) {
+      using std::chrono::duration_cast, std::chrono::microseconds;
+      known.push_back({each.peer.cluster, each.peer.gateway, each.state == PeerState::kUnreachable, each.draining,
+                       each.answers_needed, each.penalty, duration_cast<microseconds>(each.round_trip),
+                       each.last_answer == HealthTime()
+                           ? std::nullopt
+                           : std::optional(duration_cast<microseconds>(now - each.last_answer))});
+    }
+  }
+  std::stable_partition(known.begin(), known.end(),
+                        [](const KnownPeer& each) { return each.unreachable || each.draining; });
+  return known;
 }
 
 void Health::tick(HealthTime now) {
@@ -64,12 +118,28 @@ void Health::check_and_probe(Peer& peer, HealthTime now) {
   }
   if (peer.state == PeerState::kSuspect) {
     extend_confirmation_window(peer, now);
+  } else if (peer.state == PeerState::kUntried) {
+    doubt_untried(peer, now);
   }
   if (peer.state == PeerState::kAlive && peer.penalty > 1 && now - peer.penalty_since >= options_.penalty_decay) {
     peer.penalty /= 2;
     peer.penalty_since = now;
   }
   probe(peer, now);
+}
+
+// Its own cluster's gateways alone show that it should have answered. Looked at once an interval: those that speak no
+// probes at all stay untried for ever.
+void Health::doubt_untried(Peer& peer, HealthTime now) {
+  const Count& count = counts_[peer.peer.cluster];
+  if (peer.missed() < options_.misses || count.serving + count.draining == 0) {
+    return;
+  }
+  peer.confirmed_from = peer.sent_at[(peer.sent - options_.misses + 1) % kWindow];
+  extend_confirmation_window(peer, now);
+  if (is_confirmed(peer, true)) {
+    mark_unreachable(peer, now);
+  }
 }
 
 // Another peer confirms only by a probe sent between the time the answer to the first missed probe was due and the
@@ -90,7 +160,7 @@ void Health::extend_confirmation_window(Peer& peer, HealthTime now) const {
 void Health::probe(Peer& peer, HealthTime now) {
   peer.postponed = false;
   peer.due = now + jittered();
-  if (!send_(peer.peer.id, peer.sent + 1)) {
+  if (!send_(peer.peer.id, peer.sent + 1, has_another(peer))) {
     return;
   }
   ++peer.sent;
@@ -98,7 +168,7 @@ void Health::probe(Peer& peer, HealthTime now) {
   peer.was_answered[peer.sent % kWindow] = false;
 }
 
-void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
+void Health::answer(PeerId id, std::uint32_t sequence, bool draining, HealthTime now) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) {
     return;
@@ -113,6 +183,10 @@ void Health::answer(PeerId id, std::uint32_t sequence, HealthTime now) {
   }
   peer.answered = sequence;
   peer.was_answered[sequence % kWindow] = true;
+  if (!std::exchange(peer.tried, true)) {
+    remembered_.erase({peer.peer.cluster, peer.peer.gateway});
+  }
+  peer.draining = draining;
   peer.last_answer = now;
   peer.round_trip = std::max(now - peer.sent_at[sequence % kWindow], std::chrono::nanoseconds(1));
   if (isolated_) {
@@ -137,9 +211,12 @@ void Health::count_towards_recovery(Peer& peer, std::uint32_t sequence, HealthTi
   }
 }
 
-bool Health::is_confirmed(const Peer& suspect) const {
-  return std::any_of(peers_.begin(), peers_.end(), [&suspect](const auto& entry) {
+bool Health::is_confirmed(const Peer& suspect, bool own_cluster) const {
+  return std::any_of(peers_.begin(), peers_.end(), [&suspect, own_cluster](const auto& entry) {
     const Peer& other = entry.second;
+    if (own_cluster && other.peer.cluster != suspect.peer.cluster) {
+      return false;
+    }
     for (unsigned i = 0; i < kWindow && other.peer.id != suspect.peer.id; ++i) {
       if (other.was_answered[i] && other.sent_at[i] >= suspect.confirmed_from &&
           other.sent_at[i] <= suspect.confirmed_until) {
@@ -155,7 +232,7 @@ void Health::resolve_suspects(HealthTime now) {
   std::set<ClusterId> clusters;
   bool any_alive = false;
   for (auto& [id, peer] : peers_) {
-    if (peer.state == PeerState::kSuspect && is_confirmed(peer)) {
+    if (peer.state == PeerState::kSuspect && is_confirmed(peer, false)) {
       mark_unreachable(peer, now);
     } else if (peer.state == PeerState::kSuspect) {
       suspects.push_back(&peer);
@@ -177,11 +254,14 @@ void Health::resolve_suspects(HealthTime now) {
 }
 
 void Health::mark_unreachable(Peer& peer, HealthTime now) {
+  const bool failed = peer.answers() && !peer.draining;  // else it is not up yet, or had said that it goes
   set_state(peer, PeerState::kUnreachable, now);
-  ++peer.failures;
   peer.streak = 0;
   peer.needed = options_.recover * peer.penalty;
-  peer.penalty = std::min(peer.penalty * 2, options_.penalty_cap);
+  if (failed) {
+    ++peer.failures;
+    peer.penalty = std::min(peer.penalty * 2, options_.penalty_cap);
+  }
   changes_.peers_down.push_back(peer.peer.id);
 }
 
@@ -240,6 +320,38 @@ void Health::update_clusters(HealthTime now) {
       changes_.clusters_ejected.push_back(cluster);
     }
   }
+  update_draining();
+}
+
+void Health::update_draining() {
+  counts_.clear();
+  for (const auto& [id, peer] : peers_) {
+    Count& count = counts_[peer.peer.cluster];
+    ++count.all;
+    count.serving += peer.serves() ? 1 : 0;
+    count.draining += peer.answers() && peer.draining ? 1 : 0;
+    count.unreachable += peer.state == PeerState::kUnreachable ? 1 : 0;
+  }
+  std::vector<PeerId> left;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.answers() && peer.draining && has_another(peer)) {
+      left.push_back(id);
+    }
+  }
+  std::vector<ClusterId> clusters;
+  for (const auto& [cluster, count] : counts_) {
+    if (count.is_draining()) {
+      clusters.push_back(cluster);
+    }
+  }
+  changes_.draining_changed = changes_.draining_changed || left != left_ || clusters != draining_clusters_;
+  left_ = std::move(left);
+  draining_clusters_ = std::move(clusters);
+}
+
+bool Health::has_another(const Peer& peer) const {
+  const auto at = counts_.find(peer.peer.cluster);
+  return at != counts_.end() && at->second.serving > (peer.serves() ? 1U : 0U);
 }
 
 HealthTime Health::next_due() const {
@@ -257,7 +369,18 @@ HealthTime Health::next_due() const {
 
 bool Health::usable(PeerId id) const {
   const auto found = peers_.find(id);
-  return found == peers_.end() || found->second.state != PeerState::kUnreachable;
+  return found == peers_.end() ||
+         (found->second.state != PeerState::kUnreachable && !std::binary_search(left_.begin(), left_.end(), id));
+}
+
+std::vector<PeerId> Health::unusable_peers() const {
+  std::vector<PeerId> unusable;
+  for (const auto& [id, peer] : peers_) {
+    if (!usable(id)) {
+      unusable.push_back(id);
+    }
+  }
+  return unusable;
 }
 
 std::vector<PeerId> Health::unreachable_peers() const {
@@ -284,6 +407,7 @@ std::vector<PeerHealth> Health::peers() const {
     const bool unreachable = peer.state == PeerState::kUnreachable;
     all.push_back({.peer = peer.peer,
                    .state = peer.state,
+                   .draining = peer.draining,
                    .since = peer.since,
                    .missed = peer.missed(),
                    .answers_needed = unreachable ? peer.needed - std::min(peer.streak, peer.needed) : 0,
@@ -295,6 +419,8 @@ std::vector<PeerHealth> Health::peers() const {
   }
   return all;
 }
+
+std::vector<ClusterId> Health::draining_clusters() const { return draining_clusters_; }
 
 HealthChanges Health::take_changes() { return std::exchange(changes_, {}); }
 

@@ -1,6 +1,7 @@
 #include "control/kernel/links.h"
 
 #include <linux/if.h>
+#include <linux/if_arp.h>
 #include <linux/if_link.h>
 
 #include <cerrno>
@@ -27,6 +28,7 @@ LinkDetails parse_link(const nlmsghdr* message) {
   link.state.index = header->ifi_index;
   link.state.interface = attributes.text(IFLA_IFNAME);
   link.state.mtu = Bytes{attributes.number(IFLA_MTU).value_or(0)};
+  link.state.ethernet = header->ifi_type == ARPHRD_ETHER;
   link.state.mac = attributes.mac(IFLA_ADDRESS).value_or(MacAddress{});
   link.state.up = (header->ifi_flags & IFF_UP) != 0;
   link.state.running = link.state.up && is_running(header->ifi_flags, attributes.number(IFLA_OPERSTATE));

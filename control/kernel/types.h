@@ -16,6 +16,7 @@ struct LinkState {
   std::string kind;  // "veth", "vxlan", ...; empty for hardware
   MacAddress mac;
   Bytes mtu{0};
+  bool ethernet = true;           // its frames begin with an Ethernet header
   bool up = false;                // administratively
   bool running = false;           // up, and with a carrier
   std::uint32_t xdp_program = 0;  // its number; 0: none, or several

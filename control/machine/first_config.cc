@@ -61,19 +61,34 @@ std::string label_of(const std::string& host) {
   return first == std::string::npos ? "" : label.substr(first, label.find_last_not_of('-') - first + 1);
 }
 
-// Interfaces that may be towards other gateways: up, with an address, and no tunnel or pod's end.
+// Whether packets to other gateways may leave by it: Ethernet, and no pod's end.
+bool may_be_underlay(const MachineInterface& one) {
+  return one.link.ethernet && !one.link.interface.starts_with("cilium_") && !one.link.interface.starts_with("lxc") &&
+         !one.link.interface.starts_with("isthmus");
+}
+
+// Of those, what is up, has an address, and is no tunnel or bridge.
 std::vector<const MachineInterface*> candidates(const Machine& machine) {
   std::vector<const MachineInterface*> found;
   for (const MachineInterface& one : machine.interfaces) {
-    const bool pods = one.link.interface.starts_with("cilium_") || one.link.interface.starts_with("lxc") ||
-                      one.link.interface.starts_with("isthmus");
-    const bool ethernet = one.link.kind.empty() || one.link.kind == "veth" || one.link.kind == "macvlan" ||
-                          one.link.kind == "bond" || one.link.kind == "vlan";
-    if (one.link.up && !one.addresses.empty() && ethernet && !pods) {
+    const bool plain = one.link.kind.empty() || one.link.kind == "veth" || one.link.kind == "macvlan" ||
+                       one.link.kind == "bond" || one.link.kind == "vlan";
+    if (one.link.up && !one.addresses.empty() && plain && may_be_underlay(one)) {
       found.push_back(&one);
     }
   }
   return found;
+}
+
+// That of a default route, of IPv4 first.
+const MachineInterface* default_interface(const Machine& machine) {
+  for (const auto& name : {machine.default_ipv4, machine.default_ipv6}) {
+    const MachineInterface* found = name ? machine.interface(*name) : nullptr;
+    if (found != nullptr && may_be_underlay(*found)) {
+      return found;
+    }
+  }
+  return nullptr;
 }
 
 Status choose_interfaces(Choice& choice) {
@@ -89,12 +104,17 @@ Status choose_interfaces(Choice& choice) {
       }
       return Error{"this machine has no such interface", choice.asked.interface, "--interface: one of " + names};
     }
-  } else if (const auto& name = machine.default_ipv4 ? machine.default_ipv4 : machine.default_ipv6; name) {
-    choice.underlay = machine.interface(*name);
-    choice.why_underlay = std::string("it has the default route") + (machine.default_ipv4 ? "" : " of IPv6");
+    if (!choice.underlay->link.ethernet) {
+      return Error{"this interface has no Ethernet, which a gateway needs", choice.asked.interface,
+                   "--interface: the one that its packets leave by"};
+    }
+  } else if (const MachineInterface* found = default_interface(machine)) {
+    choice.underlay = found;
+    choice.why_underlay =
+        std::string("it has the default route") + (machine.default_ipv4 == found->link.interface ? "" : " of IPv6");
   } else if (all.size() == 1) {
     choice.underlay = all.front();
-    choice.why_underlay = "the only interface with an address; there is no default route";
+    choice.why_underlay = "the only Ethernet interface with an address; it has no default route";
   }
   if (choice.underlay != nullptr) {
     choice.why_underlay +=
@@ -105,6 +125,10 @@ Status choose_interfaces(Choice& choice) {
     choice.local = machine.kubernetes ? "isthmus0" : choice.underlay != nullptr ? choice.underlay->link.interface : "";
   }
   const MachineInterface* found = machine.interface(choice.local);
+  if (choice.local == "lo" || (found != nullptr && !found->link.ethernet)) {
+    return Error{"this interface has no Ethernet, which a gateway needs", choice.local,
+                 "--local-interface: another one, or a name that is free, for a veth pair"};
+  }
   choice.veth =
       !choice.local.empty() && (found == nullptr || (found->link.kind == "veth" && choice.local == "isthmus0"));
   return Ok{};

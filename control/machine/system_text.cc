@@ -1,6 +1,7 @@
 #include "control/machine/system_text.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <utility>
@@ -211,6 +212,36 @@ std::string unit_of(std::string_view config_file) {
                                                                        : "isthmus@" + std::string(name) + ".service";
 }
 
+std::uint64_t read_capabilities(std::string_view lines, std::uint64_t initial) {
+  // Numbers of linux/capability.h, and one for all others.
+  constexpr std::array kNames = {std::pair{"cap_net_admin", 12}, std::pair{"cap_net_raw", 13},
+                                 std::pair{"cap_ipc_lock", 14},  std::pair{"cap_sys_admin", 21},
+                                 std::pair{"cap_perfmon", 38},   std::pair{"cap_bpf", 39}};
+  constexpr unsigned kOther = 63;
+  std::uint64_t set = initial;
+  for (bool more = true; more;) {
+    const auto end = lines.find('\n');
+    std::string_view line = trimmed(lines.substr(0, end));
+    more = end != std::string_view::npos;
+    lines = more ? lines.substr(end + 1) : std::string_view();
+    const bool all_but = line.starts_with('~');
+    std::uint64_t named = 0;
+    for (const std::string_view word : words_of(line.substr(all_but ? 1 : 0))) {
+      std::string small(word);
+      std::transform(small.begin(), small.end(), small.begin(),
+                     [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+      const auto at = std::find_if(kNames.begin(), kNames.end(), [&](const auto& each) { return each.first == small; });
+      named |= std::uint64_t{1} << (at == kNames.end() ? kOther : static_cast<unsigned>(at->second));
+    }
+    if (named == 0 || set == initial) {
+      set = all_but ? ~named : named;
+    } else {
+      set = all_but ? set & ~named : set | named;
+    }
+  }
+  return set;
+}
+
 std::map<std::string, std::string> read_service_section(const std::vector<std::string>& texts) {
   std::map<std::string, std::string> values;
   for (const std::string& text : texts) {
@@ -238,9 +269,11 @@ std::map<std::string, std::string> read_service_section(const std::vector<std::s
         return;
       }
       const std::string_view value = trimmed(line.substr(equals + 1));
-      std::string& now = values[key];
       const bool list = key == "CapabilityBoundingSet" || key == "AmbientCapabilities";
-      now = list && !value.empty() && !now.empty() ? now + " " + std::string(value) : std::string(value);
+      const auto [now, first] = values.try_emplace(key, value);
+      if (!first) {
+        now->second = list ? now->second + "\n" + std::string(value) : std::string(value);
+      }
     });
   }
   return values;

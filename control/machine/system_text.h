@@ -56,8 +56,11 @@ struct KernelSocket {
 // "isthmus@NAME.service", of gateway.yaml and of all other files "isthmus.service".
 [[nodiscard]] std::string unit_of(std::string_view config_file);
 
-// A unit of systemd with its drop-ins, in the order in which they apply: the last value of each key of [Service]; lists
-// (CapabilityBoundingSet, AmbientCapabilities) are joined, and begun anew by an empty value.
+// A unit of systemd with its drop-ins, in the order in which they apply: the last value of each key of [Service]; of
+// CapabilityBoundingSet and AmbientCapabilities all values, a line each.
+// What such lines come to (systemd.exec(5)), as bits by the numbers of linux/capability.h; `initial`: before the first.
+// Names that are not known here are left out.
+[[nodiscard]] std::uint64_t read_capabilities(std::string_view lines, std::uint64_t initial);
 [[nodiscard]] std::map<std::string, std::string> read_service_section(const std::vector<std::string>& texts);
 
 }  // namespace isthmus

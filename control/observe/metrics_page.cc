@@ -262,7 +262,8 @@ void add_peers(const StatusReply& status, Page& page) {
     }
   };
   each(metric::kPeerUp,
-       [](const PeerRow& peer) { return peer.health == "alive" || peer.health == "suspect" ? 1.0 : 0.0; });
+       [](const PeerRow& peer) { return peer.health != "unreachable" && peer.health != "untried" ? 1.0 : 0.0; });
+  each(metric::kPeerDraining, [](const PeerRow& peer) { return peer.health == "draining" ? 1.0 : 0.0; });
   each(metric::kPeerRoundTrip, [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
   each(metric::kPeerFailures, [](const PeerRow& peer) { return number(peer.failures); });
   page.single(metric::kIsolated, status.isolated ? 1 : 0);

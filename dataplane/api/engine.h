@@ -126,7 +126,10 @@ struct NeighbourRequest {
 struct ProbeAnswer {
   PeerId peer;
   std::uint32_t sequence = 0;
+  bool draining = false;  // it says that it is drained
 };
+// What a peer's last probe says of whom it sends to. Peers that do not understand "drained" say nothing.
+enum class ProbeSaid : std::uint8_t { kNothing, kNoOther, kAnother };
 struct EngineEvents {
   std::vector<NeighbourRequest> neighbours;
   std::vector<ProbeAnswer> probe_answers;
@@ -187,12 +190,14 @@ class Engine {
   // nullopt: unresolved; one packet per worker and adjacency waits for it, others are dropped.
   virtual void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) = 0;
 
-  // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. False, counted:
-  // it is not sent, because too many are waiting for the worker that sends them.
-  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence) = 0;
-  // Whether peers' probes are answered, as they are at first. Where they are not, peers send elsewhere after a moment;
-  // what still comes is forwarded.
-  virtual void answer_probes(bool on) = 0;
+  // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. `another`: tells
+  // it that another gateway of its cluster answers, and is not drained. False, counted: it is not sent, because too
+  // many are waiting for the worker that sends them.
+  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence, bool another) = 0;
+  // Whether answers to peers' probes say that this gateway is drained; at first they do not. Peers that do not
+  // understand it are not answered then. What still comes is forwarded.
+  virtual void set_draining(bool on) = 0;
+  [[nodiscard]] virtual ProbeSaid probe_said(PeerId peer) const = 0;
   [[nodiscard]] virtual EngineEvents poll_events() = 0;
   // Appends the flow events since the last call, in order per worker.
   virtual void poll_flow_events(std::vector<FlowEvent>& events) = 0;

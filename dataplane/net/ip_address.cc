@@ -66,7 +66,9 @@ std::optional<Prefix> Prefix::parse(std::string_view text) {
   const std::string_view digits = text.substr(slash + 1);
   unsigned length = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size() || length > max_length) {
+  const bool leading_zero = digits.size() > 1 && digits.front() == '0';
+  if (digits.empty() || leading_zero || error != std::errc{} || end != digits.data() + digits.size() ||
+      length > max_length) {
     return std::nullopt;
   }
   return Prefix(*address, static_cast<std::uint8_t>(length));

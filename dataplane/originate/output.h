@@ -89,10 +89,9 @@ void retry_waiting(Output& output) noexcept;
 // used-up TTL from an address of the gateway's own, which a trace then shows: without one of the family it is not sent.
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
-// Health probes inside the tunnel. handle_probe() answers a request, or only counts it while they are not to be
-// answered, reports the first answer to a probe of ours to
+// Health probes inside the tunnel. handle_probe() answers a request, reports the first answer to a probe of ours to
 // control, and drops anything else; a valid probe is consumed.
 void handle_probe(Output& output, Packet& packet) noexcept;
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept;
+void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another) noexcept;
 
 }  // namespace isthmus

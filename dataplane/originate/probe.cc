@@ -1,5 +1,17 @@
 // Health probes between gateways, inside the tunnel: UDP from one tunnel address to the other, with VNI 4 (health). The
 // workers answer them, so an answer proves that the peer's engine is running and not merely that its node is up.
+//
+// | bytes | field | value |
+// |---|---|---|
+// | 0-3 | magic | "ISTP" |
+// | 4 | version | 1 |
+// | 5 | kind | 1 request, 2 answer, 3 answer of a gateway that is drained |
+// | 6-7 | flags of a request, else 0 | 1: understands kind 3; 2: another gateway of the asked one's cluster answers it
+// | | 8-11 | sequence | the request's own, which its answer repeats |
+//
+// A peer that sends flags of 0 does not know of kind 3, and is not answered by a gateway that is drained: to it, that
+// one looks gone. An answer of either kind counts once, and only to a probe that was sent to that peer, from its
+// address; so nobody else's answer takes a gateway out of use.
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/originate/output.h"
@@ -9,13 +21,14 @@ namespace {
 
 constexpr std::uint16_t kProbePort = 4239;
 constexpr std::uint32_t kMagic = 0x49535450;  // "ISTP"
-constexpr std::uint8_t kVersion = 1, kRequest = 1, kAnswer = 2;
+constexpr std::uint8_t kVersion = 1, kRequest = 1, kAnswer = 2, kDrainingAnswer = 3;
+constexpr std::uint16_t kUnderstandsDraining = 1, kHasAnother = 2;
 
 struct Probe {
   net::Wire32 magic;
   std::uint8_t version;
   std::uint8_t kind;
-  net::Wire16 zero;
+  net::Wire16 flags;
   net::Wire32 sequence;
 };
 static_assert(sizeof(Probe) == 12);
@@ -48,7 +61,7 @@ std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint8_t*
   return sizeof(net::Ipv6);
 }
 
-void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noexcept {
+void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flags, Be32 sequence) noexcept {
   const PeerRecord& record = (*output.worker.snapshot->peers)[peer];
   const std::uint32_t chunk = record.known() ? output.worker.pool.allocate() : kNoChunk;
   if (chunk == kNoChunk) {
@@ -66,7 +79,7 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noe
   udp->destination = Be16::of(kProbePort);
   udp->length = Be16::of(kUdpBytes);
   udp->checksum = Be16{};
-  *net::at<Probe>(start + header + sizeof(net::Udp)) = {Be32::of(kMagic), kVersion, kind, Be16{}, sequence};
+  *net::at<Probe>(start + header + sizeof(net::Udp)) = {Be32::of(kMagic), kVersion, kind, Be16::of(flags), sequence};
   const std::uint64_t pseudo = net::pseudo_header_sum(from, record.underlay, IpProtocol::kUdp, kUdpBytes);
   const std::uint16_t checksum = net::checksum(start + header, kUdpBytes, pseudo);
   udp->checksum = Be16::raw(checksum == 0 ? 0xffff : checksum);
@@ -78,11 +91,28 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, Be32 sequence) noe
   send_frame(output, frame, record.adjacency);
 }
 
+void answer(Output& output, PeerId peer, std::uint16_t flags, Be32 sequence) noexcept {
+  const bool understands = (flags & kUnderstandsDraining) != 0;
+  output.worker.shared.heard_probes.heard(peer, !understands                 ? ProbeSaid::kNothing
+                                                : (flags & kHasAnother) != 0 ? ProbeSaid::kAnother
+                                                                             : ProbeSaid::kNoOther);
+  if (!output.worker.shared.draining.load(std::memory_order_relaxed)) {
+    transmit(output, peer, kAnswer, 0, sequence);
+    output.worker.counters.probes_answered.add();
+    return;
+  }
+  if (understands) {
+    transmit(output, peer, kDrainingAnswer, 0, sequence);
+  }
+  output.worker.counters.probes_left.add();
+}
+
 }  // namespace
 
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence) noexcept {
+void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another) noexcept {
   output.worker.shared.probes.sent(peer, sequence);
-  transmit(output, peer, kRequest, Be32::of(sequence));
+  const auto flags = static_cast<std::uint16_t>(kUnderstandsDraining | (another ? kHasAnother : 0));
+  transmit(output, peer, kRequest, flags, Be32::of(sequence));
 }
 
 void handle_probe(Output& output, Packet& packet) noexcept {
@@ -91,22 +121,20 @@ void handle_probe(Output& output, Packet& packet) noexcept {
       packet.key.protocol == IpProtocol::kUdp && packet.l4 + kUdpBytes <= packet.ip + packet.ip_bytes &&
       packet.key.destination_port.host() == kProbePort && probe->magic.host() == kMagic && probe->version == kVersion;
   const bool from_sender = packet.key.source() == (*output.worker.snapshot->peers)[packet.origin.peer()].underlay;
-  if (!well_formed || !from_sender || (probe->kind != kRequest && probe->kind != kAnswer)) {
+  if (!well_formed || !from_sender || probe->kind < kRequest || probe->kind > kDrainingAnswer) {
     packet.drop(DropReason::kProbe);
     return;
   }
-  if (probe->kind == kRequest && !output.worker.shared.answers_probes.load(std::memory_order_relaxed)) {
-    output.worker.counters.probes_left.add();
-  } else if (probe->kind == kRequest) {
-    transmit(output, packet.origin.peer(), kAnswer, probe->sequence);
-    output.worker.counters.probes_answered.add();
+  if (probe->kind == kRequest) {
+    answer(output, packet.origin.peer(), probe->flags.host(), probe->sequence);
   } else {
     const std::uint32_t sequence = probe->sequence.host();
     if (!output.worker.shared.probes.take(packet.origin.peer(), sequence)) {
       packet.drop(DropReason::kProbe);
       return;
     }
-    output.worker.mailbox.post({WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), sequence});
+    output.worker.mailbox.post(
+        {WorkerEvent::Kind::kProbeAnswer, {}, {}, packet.origin.peer(), sequence, probe->kind == kDrainingAnswer});
   }
   output.worker.pool.release(packet.frame->chunk);
   packet.verdict = Verdict::kConsumed;

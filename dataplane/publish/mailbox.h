@@ -15,6 +15,7 @@ namespace isthmus {
 struct ProbeCommand {
   PeerId peer;
   std::uint32_t sequence = 0;
+  bool another = false;
 };
 
 struct WorkerEvent {
@@ -23,6 +24,7 @@ struct WorkerEvent {
   IpAddress address;
   PeerId peer;
   std::uint32_t sequence = 0;
+  bool draining = false;
 };
 
 class Mailbox {

@@ -10,6 +10,7 @@
 #include "dataplane/api/engine.h"
 #include "dataplane/base/quiescence.h"
 #include "dataplane/conntrack/flow_table.h"
+#include "dataplane/publish/heard_probes.h"
 #include "dataplane/publish/outstanding_probes.h"
 #include "dataplane/tables/adjacency_table.h"
 #include "dataplane/tables/endpoint_table.h"
@@ -34,7 +35,8 @@ struct SharedState {
   AdjacencyTable adjacencies;
   std::unique_ptr<FlowTable> flows;
   OutstandingProbes probes;
-  std::atomic<bool> answers_probes{true};  // of peers; control writes, workers read
+  HeardProbes heard_probes;
+  std::atomic<bool> draining{false};  // is said to peers' probes; control writes, workers read
   // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.
   std::function<void(const Snapshot&, const std::set<PeerId>&)> peers_moved = [](const Snapshot&,
                                                                                  const std::set<PeerId>&) {};

@@ -2,9 +2,9 @@
 // Thread: the owning worker.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "dataplane/packet/frame.h"
 #include "dataplane/publish/worker_context.h"
@@ -17,10 +17,10 @@
 namespace isthmus {
 
 struct SlowContext : WorkerContext {
+  // `standing`: of as many places as the worker's part of the connection table has.
   SlowContext(SharedState& shared_state, WorkerId worker_id, FramePool& frame_pool, Mailbox& mail_box,
-              FlowEventQueue& events)
-      : WorkerContext(shared_state, worker_id, frame_pool, mail_box, events),
-        refusals(shared_state.options.connections / std::max(shared_state.control_slot, 1U)) {}
+              FlowEventQueue& events, Refusals standing = Refusals(1))
+      : WorkerContext(shared_state, worker_id, frame_pool, mail_box, events), refusals(std::move(standing)) {}
 
   DecisionTables tables{shared.options, shared.endpoints, shared.flows->epochs(), shared.adjacencies,
                         shared.flows->affinities()};

@@ -11,6 +11,7 @@
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
+#include "dataplane/worker/engine_options.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/hand_over.h"
 #include "dataplane/worker/worker.h"
@@ -51,6 +52,7 @@ class EngineImplementation final : public Engine {
       return flows.error();
     }
     shared_.flows = std::move(*flows);
+    make_refusals();
     shared_.adjacencies.on_release([this](const IpAddress& next_hop) {
       shared_.flows->epochs().bump(EpochTable::of_endpoint(shared_.options.realm, next_hop));
     });
@@ -192,12 +194,13 @@ class EngineImplementation final : public Engine {
   void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
-  bool send_probe(PeerId peer, std::uint32_t sequence) override {
-    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence});
+  bool send_probe(PeerId peer, std::uint32_t sequence, bool another) override {
+    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another});
     probes_refused_ += sent ? 0 : 1;
     return sent;
   }
-  void answer_probes(bool on) override { shared_.answers_probes.store(on, std::memory_order_relaxed); }
+  void set_draining(bool on) override { shared_.draining.store(on, std::memory_order_relaxed); }
+  ProbeSaid probe_said(PeerId peer) const override { return shared_.heard_probes.said(peer); }
   EngineEvents poll_events() override {
     std::uint64_t wakeups = 0;
     [[maybe_unused]] const auto got = read(event_fd_, &wakeups, sizeof wakeups);
@@ -208,7 +211,7 @@ class EngineImplementation final : public Engine {
         if (event.kind == WorkerEvent::Kind::kNeighbourRequest) {
           events.neighbours.push_back({event.device, event.address});
         } else {
-          events.probe_answers.push_back({event.peer, event.sequence});
+          events.probe_answers.push_back({event.peer, event.sequence, event.draining});
         }
       }
       events.lost += worker->mailbox().lost();
@@ -247,8 +250,16 @@ class EngineImplementation final : public Engine {
   }
 
  private:
-  [[nodiscard]] Worker::Setup setup_of(unsigned worker) const {
-    Worker::Setup setup;
+  // Before the workers of an engine before this one stand still: clearing them takes longer than these may.
+  void make_refusals() {
+    while (workers_.size() + refusals_.size() < desired_workers_) {
+      refusals_.emplace_back(shared_.options.connections / desired_workers_);
+    }
+  }
+  [[nodiscard]] Worker::Setup setup_of(unsigned worker) {
+    make_refusals();
+    Worker::Setup setup(std::move(refusals_.back()));
+    refusals_.pop_back();
     setup.id = WorkerId{static_cast<std::uint8_t>(worker)};
     setup.core = worker < shared_.options.cores.size() ? shared_.options.cores[worker] : -1;
     setup.control_fd = event_fd_;
@@ -329,7 +340,8 @@ class EngineImplementation final : public Engine {
   Publisher publisher_;
   unsigned desired_workers_;
   int event_fd_;
-  UniqueFd handed_table_;  // of the engine before this one, with its lock
+  std::vector<Refusals> refusals_;  // of workers that are not made yet
+  UniqueFd handed_table_;           // of the engine before this one, with its lock
   std::uint64_t probes_refused_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
@@ -457,23 +469,6 @@ EngineCounters EngineImplementation::counters() const {
   return sum;
 }
 
-Status check_options(const EngineOptions& options) {
-  if (options.cluster == kNoCluster) {
-    return Error{"no cluster id", "engine", "set the id in the Cluster object of this gateway's cluster"};
-  }
-  const TunnelEnds& ends = options.tunnel;
-  if ((ends.ipv4.is_unspecified() && ends.ipv6.is_unspecified()) ||
-      (!ends.ipv4.is_unspecified() && !ends.ipv4.is_ipv4()) || ends.ipv6.is_ipv4() ||
-      ends.port(ends.kind) == L4Port{0}) {
-    return Error{"no tunnel address of either family, or no port", "engine", "give the gateway an underlayAddress"};
-  }
-  if (options.translation_first > options.translation_last || options.translation_first == 0) {
-    return Error{"empty range of translation ports", "translation.ports",
-                 "write it as first-last, for example 32768-65535"};
-  }
-  return Ok{};
-}
-
 }  // namespace
 
 std::string Engine::state_file(const std::string& state_directory, const std::string& name) {
@@ -481,15 +476,11 @@ std::string Engine::state_file(const std::string& state_directory, const std::st
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
-  if (auto status = check_options(options); !status) {
-    return status.error();
+  const Result<unsigned> workers = check_options(options);
+  if (!workers) {
+    return workers.error();
   }
-  const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
-  if (workers == 0 || workers > kMaxWorkers) {
-    return Error{"number of workers must be 1 to 64", "engine.workers",
-                 "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};
-  }
-  auto engine = std::make_unique<EngineImplementation>(options, workers);
+  auto engine = std::make_unique<EngineImplementation>(options, *workers);
   if (auto status = engine->open_flows(); !status) {
     return status.error();
   }

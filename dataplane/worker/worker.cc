@@ -30,7 +30,7 @@ Worker::Worker(SharedState& shared, Setup setup)
     : shared_(shared),
       setup_(std::move(setup)),
       flow_events_(shared.options.flow_events_per_second),
-      context_(shared, setup_.id, *setup_.pool, mailbox_, flow_events_),
+      context_(shared, setup_.id, *setup_.pool, mailbox_, flow_events_, std::move(setup_.refusals)),
       burst_(std::make_unique<Burst>()) {
   context_.output.tx.resize(setup_.queues.size());
   context_.random ^= std::uint64_t{setup_.id.value()} << 32;
@@ -161,7 +161,7 @@ void Worker::flush() {
 void Worker::maintain(bool idle) {
   ProbeCommand command;
   while (mailbox_.next_command(command)) {
-    send_probe(context_.output, command.peer, command.sequence);
+    send_probe(context_.output, command.peer, command.sequence, command.another);
   }
   if (context_.output.waiting_count != 0) {
     retry_waiting(context_.output);

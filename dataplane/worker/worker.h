@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "dataplane/packet/packet.h"
@@ -15,9 +16,12 @@ namespace isthmus {
 class Worker {
  public:
   struct Setup {
+    explicit Setup(Refusals standing) : refusals(std::move(standing)) {}
+
     WorkerId id;
     int core = -1;        // -1: not pinned
     int control_fd = -1;  // eventfd, signalled when there are events
+    Refusals refusals;
     std::unique_ptr<FramePool> pool;
     std::vector<std::unique_ptr<DeviceQueue>> queues;  // by DeviceId
   };

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
+import api_extensions
 import kube_apiserver
 from object_status_test import PROGRAM, ours
 
@@ -13,8 +14,14 @@ USER = "allocator"
 POOL = "10.200.0.0/28"  # 14 addresses
 
 
-def service(name):
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+VIP, WANTED = "isthmus.io/vip", "isthmus.io/vip-wanted"
+SERVICES = "/api/v1/namespaces/default/services"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
+
+
+def service(name, annotations):
+    return {"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "default", "annotations": annotations},
             "spec": {"ports": [{"port": 80}]}}
 
 
@@ -55,13 +62,35 @@ class Allocate(unittest.TestCase):
             "ClusterRoleBinding", subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
             roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "allocate"}))
 
-    def create(self, *names):
+    def create(self, *names, **annotations):
         for name in names:
-            self.hub.request("POST", "/api/v1/namespaces/default/services", service(name))
+            self.hub.request("POST", SERVICES, service(name, {
+                f"isthmus.io/{key.replace('_', '-')}": text for key, text in annotations.items()}))
 
     def annotations(self, name):
-        found = self.hub.request("GET", f"/api/v1/namespaces/default/services/{name}")
+        found = self.hub.request("GET", f"{SERVICES}/{name}")
         return found["metadata"].get("annotations", {})
+
+    def refuse(self, expression):
+        """A policy of the server's by which Services are changed only where that is true."""
+        policy = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "tickets"}}
+        self.hub.request("POST", ADMISSION + "ies", {**policy, "kind": "ValidatingAdmissionPolicy", "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                                                    "resources": ["services"]}]},
+            "validations": [{"expression": expression, "message": "VIPs need a ticket"}]}})
+        self.hub.request("POST", ADMISSION + "ybindings", {
+            **policy, "kind": "ValidatingAdmissionPolicyBinding",
+            "spec": {"policyName": "tickets", "validationActions": ["Deny"]}})
+
+    def refuses(self):
+        """Whether the policy holds, for Service probe."""
+        try:
+            self.hub.request("PATCH", f"{SERVICES}/probe?dryRun=All", {"metadata": {"annotations": {VIP: "x"}}},
+                             "application/merge-patch+json")
+        except RuntimeError as error:
+            return "VIPs need a ticket" in str(error)
+        return False
 
     def start(self, name, *words):
         return subprocess.Popen([PROGRAM, "allocate", f"default/{name}", "--kubeconfig", self.kubeconfig, *words],
@@ -122,6 +151,86 @@ class Allocate(unittest.TestCase):
         code, _, err = self.allocate("one-more", "--pool", POOL)
         self.assertEqual(code, 1)
         self.assertIn("no free IPv4 address is left in the pools", err)
+
+    def test_a_claim_that_is_spoilt_in_part_is_still_one(self):
+        """A gateway keeps the Service as it was before, with the claim that it had then."""
+        self.create("edited", vip="10.200.0.1,fd00:200::zz")
+        self.create("mapped", vip="::ffff:10.200.0.2")
+        self.hub.install("multicluster.x-k8s.io", "v1alpha1", "ServiceImport", True)
+        self.hub.request("POST", "/apis/multicluster.x-k8s.io/v1alpha1/namespaces/default/serviceimports", {
+            "apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ServiceImport",
+            "metadata": {"name": "imported", "namespace": "default"},
+            "spec": {"type": "ClusterSetIP", "ports": [{"port": 80}], "ips": ["10.200.0.3", "nowhere"]}})
+        self.create("web")
+        code, out, err = self.allocate("web", "--pool", POOL)
+        self.assertEqual((code, out), (0, "10.200.0.4\n"), err)
+        for words in ('Service default/edited: annotation isthmus.io/vip is "fd00:200::zz", not an IP address',
+                      'Service default/mapped: ', 'ServiceImport default/imported: spec.ips is "nowhere"'):
+            self.assertIn("isthmus: note: " + words, err)
+
+    def test_a_service_whose_own_claim_is_spoilt_gets_no_other(self):
+        for name, text in (("edited", "10.200.0.1,fd00:200::zz"), ("elsewhere", "10.209.9.9,oops"), ("empty", "")):
+            with self.subTest(name):
+                self.create(name, vip=text)
+                code, out, err = self.allocate(name, "--pool", POOL)
+                self.assertEqual((code, out), (1, ""), err)
+                self.assertIn(f"Service default/{name}: annotation isthmus.io/vip is ", err)
+                self.assertIn("correct it, or remove it", err)
+                self.assertEqual(self.annotations(name), {VIP: text})
+
+    def test_a_wish_does_not_outlive_an_error(self):
+        """The server takes wishes and no claims."""
+        self.refuse(f"!has(object.metadata.annotations) || !('{VIP}' in object.metadata.annotations)")
+        self.create("probe", "a", "b", "c")
+        api_extensions.wait_for(self.refuses, "the policy")
+        for name in ("a", "b", "c"):  # for two addresses
+            code, _, err = self.allocate(name, "--pool", "10.200.0.0/30")
+            self.assertEqual(code, 1)
+            self.assertIn("VIPs need a ticket", err)
+            self.assertNotIn("could not be withdrawn", err)
+            self.assertEqual(self.annotations(name), {})
+
+    def test_a_wish_that_cannot_be_withdrawn_is_named(self):
+        """The server takes wishes, and nothing that takes one back."""
+        self.refuse(f"!has(oldObject.metadata.annotations) || !('{WANTED}' in oldObject.metadata.annotations)")
+        self.create("probe", vip_wanted="x")
+        self.create("web")
+        api_extensions.wait_for(self.refuses, "the policy")
+        code, _, err = self.allocate("web", "--pool", POOL)
+        self.assertEqual(code, 1)
+        self.assertIn("VIPs need a ticket", err)
+        self.assertIn(f"annotation {WANTED}: 10.200.0.1 could not be withdrawn", err)
+        self.assertEqual(self.annotations("web"), {WANTED: "10.200.0.1"})
+
+    def test_a_wish_that_stands_is_named_and_goes_with_its_service_claim(self):
+        self.create("killed", vip_wanted="10.200.0.1,fd00:200::1")
+        self.create("other", vip="10.200.0.2")
+        self.create("web")
+        code, _, err = self.allocate("web", "--pool", "10.200.0.0/30")
+        self.assertEqual(code, 1)
+        self.assertIn(f"remove what one that was killed has left, the annotation {WANTED}: "
+                      "10.200.0.1 of default/killed", err)
+        self.assertNotIn("fd00:200::1", err)
+        self.assertEqual(self.allocate("killed", "--pool", "10.200.0.0/30")[:2], (0, "10.200.0.1\n"))
+        self.assertEqual(self.annotations("killed"), {VIP: "10.200.0.1"})
+        self.create("both", vip="10.200.0.8", vip_wanted="10.200.0.9")
+        self.assertEqual(self.allocate("both", "--pool", "10.200.0.8/30")[:2], (0, "10.200.0.8\n"))
+        self.assertEqual(self.annotations("both"), {VIP: "10.200.0.8"})
+
+    def test_a_pool_that_nothing_can_be_held_against_is_noted(self):
+        self.create("web", "cart", "more")
+        words = "has no Cluster of isthmus.io with address blocks"
+        self.assertIn(words, self.allocate("web", "--pool", POOL)[2])
+        self.hub.request("POST", "/apis/isthmus.io/v1alpha1/clusters", ours("Cluster", "east", id=1,
+                                                                            podCIDRs=["10.1.0.0/16"]))
+        self.assertNotIn(words, self.allocate("cart", "--pool", POOL)[2])
+        for plural in ("clusters", "gateways", "crossclusternetworkprofiles"):
+            self.hub.request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.isthmus.io")
+        api_extensions.wait_for(lambda: "isthmus.io" not in [
+            group["name"] for group in self.hub.request("GET", "/apis")["groups"]], "the kinds' end")
+        code, out, err = self.allocate("more", "--pool", POOL)
+        self.assertEqual((code, out), (0, "10.200.0.3\n"), err)
+        self.assertIn(words, err)
 
     def test_a_missing_right_or_service_is_named(self):
         self.create("web")

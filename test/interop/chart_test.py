@@ -2,7 +2,9 @@
 upgraded and rolled back on a real API server, whose validation takes every object; manifests without Helm likewise."""
 
 import glob
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +60,25 @@ SETS = {"all": ALL, "privileged": EAST | {"securityContext": {"privileged": True
                                             "preStop": {"enabled": False}},
         "one KVStoreMesh hub": {"config": {"gateway": {"cluster": "east", "cluster_id": 1}, "hub": {
             "kubernetes": None, "etcd": {"kvstoremesh": "/var/lib/cilium/clustermesh/east"}}}},
+        "nothing for what may be left out": {
+            **EAST, **dict.fromkeys(("podLabels", "commonLabels", "podAnnotations", "resources", "extraVolumes",
+                                     "extraVolumeMounts", "nodeSelector", "tolerations", "affinity")),
+            "config": {**EAST["config"], "metrics": {"address": "0.0.0.0"}},
+            "metrics": {"serviceMonitor": True, "serviceMonitorLabels": None}},
         "the chart's README": yaml.safe_load(block("chart-values"))}
+# Names that YAML takes for numbers, booleans or nothing where they stand without quotes.
+ODD = {"config": {"gateway": {"cluster": "1"}, "metrics": {"address": "0.0.0.0"},
+                  "hub": {"kubernetes": {"cluster": "in-cluster", "fleet": "/etc/isthmus-fleet-hub/12"},
+                          "etcd": {"kvstoremesh": "/var/lib/cilium/clustermesh/1e3"}},
+                  "gateways": {"12e3": {"translation": {"ipv4": "10.1.255.1"}}}},
+       "fleet": {"clusters": {"1": {"id": 1, "podCIDRs": ["10.1.0.0/16"]}},
+                 "gateways": {"12e3": {"cluster": "1", "underlayAddress": "192.0.2.11"}},
+                 "profiles": {"0x1f": {"clusters": ["1", "2"]}}},
+       "clustermesh": {"secretName": "1", "remoteCertSecretName": "2", "localCertSecretName": "3"},
+       "fleetHub": {"kubeconfigSecretName": "1e3"}, "serviceAccount": {"name": "007"},
+       "gatewayService": {"enabled": True, "name": "off"}, "priorityClass": {"name": "1", "create": True},
+       "metrics": {"serviceMonitor": True}, "podDisruptionBudget": {"enabled": True},
+       "networkPolicy": {"enabled": True}, "namespace": {"create": True}}
 SURGE = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}}
 # What must be refused → words of the message.
 WRONG = {
@@ -81,9 +101,57 @@ WRONG = {
                                           "maxUnavailable has to be 0"),
     "a name that no Service can have": ({"fullnameOverride": "isthmus.gateway"}, "/fullnameOverride"),
     "a kubeconfig among the configuration": (
-        {"config": {"hub": {"kubernetes": {"fleet": "/etc/isthmus/kubeconfig"}}}}, "config.hub.kubernetes.fleet"),
+        {"config": {"hub": {"kubernetes": {"fleet": "/etc/isthmus//kubeconfig"}}}}, "config.hub.kubernetes.fleet"),
     "a ClusterMesh among the configuration": (
-        {"config": {"hub": {"etcd": {"clusters": "/etc/isthmus"}}}}, "config.hub.etcd"),
+        {"config": {"hub": {"etcd": {"clusters": "/etc/isthmus/"}}}}, "config.hub.etcd"),
+    "a ClusterMesh below the configuration": (
+        {"config": {"hub": {"etcd": {"clusters": "/etc/isthmus/mesh"}}}}, "config.hub.etcd"),
+    "a kubeconfig whose folder is the root": (
+        {"config": {"hub": {"kubernetes": {"fleet": "/kubeconfig"}}}}, "cannot be mounted at /"),
+    "a hub folder in the place of the image's programs": (
+        {"config": {"hub": {"file": {"path": "/usr"}}}}, "cannot be mounted at /usr"),
+    "a mount of a user's over one of the chart's": (
+        {"extraVolumeMounts": [{"name": "a", "mountPath": "/run/isthmus/"}]}, "the admin sockets"),
+    "a mount of a user's around one of the chart's": (
+        {"extraVolumeMounts": [{"name": "a", "mountPath": "/etc"}]}, "one within the other"),
+    "two mounts of a user's at one place": (
+        {"extraVolumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a/"}]},
+        "be neither equal"),
+    "what hubs said last among the sockets": (
+        {"config": {"state": {"last_known_directory": "/run/isthmus/known"}}}, "config.state.last_known_directory"),
+    "names of services where the node's folder is not mounted": (
+        {"config": {"gateways": {"a": {"dns": {"file": "/run/dnsmasq/hosts"}}}}}, "config.gateways.a.dns.file"),
+    "a socket where nothing can be written": (
+        {"config": {"admin": {"socket": "/hub/a.sock"}},
+         "extraVolumeMounts": [{"name": "hub", "mountPath": "/hub", "readOnly": True}]}, "config.admin.socket"),
+    "a path upwards": ({"hostPaths": {"run": "/run/../etc"}}, "/hostPaths/run"),
+    "a path upwards in the configuration": (
+        {"config": {"hub": {"file": {"path": "/srv/.."}}}}, "/config/hub/file/path"),
+    "a label of all objects that selectors go by": (
+        {"commonLabels": {"app.kubernetes.io/name": "a"}}, "app.kubernetes.io/name"),
+    "a label of the pods that selectors go by": (
+        {"podLabels": {"app.kubernetes.io/instance": "a"}}, "app.kubernetes.io/instance"),
+    "a label that Kubernetes does not take": ({"podLabels": {"a": "b c"}}, "/podLabels/a"),
+    "the configuration's checksum": ({"podAnnotations": {"checksum/config": "a"}}, "checksum/config"),
+    "a gateway Service that is not global": (
+        {"gatewayService": {"annotations": {"service.cilium.io/global": "false"}}}, "service.cilium.io/global"),
+    "a gateway's name of a user's own": (
+        {"extraEnv": [{"name": "ISTHMUS_NAME", "value": "a"}]}, "/extraEnv/0/name"),
+    "a profile without a path": ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, "localhostProfile"),
+    "a path without its profile": (
+        {"securityContext": {"appArmorProfile": {"localhostProfile": "a"}}}, "/securityContext/appArmorProfile"),
+    "an update of no node": ({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "0%"}}}, "cannot both be 0"),
+    "a gateway Service with a dot in its name": ({"gatewayService": {"name": "a.b"}}, "/gatewayService/name"),
+    "a limit below the request": (
+        {"resources": {"limits": {"cpu": "0.4"}}}, "the limit of cpu, 0.4, is below what is requested, 500m"),
+    "a limit of memory below the request": ({"resources": {"limits": {"memory": "400M"}}}, "the limit of memory"),
+    "a quantity that is none": ({"resources": {"limits": {"cpu": "1 core"}}}, "/resources/limits/cpu"),
+    "a cluster's name that is none": ({"config": {"gateway": {"cluster": "East"}}}, "/config/gateway/cluster"),
+    "metrics on another loopback address": (
+        {"metrics": {"service": True}, "config": {"metrics": {"address": "127.1.1.1"}}}, "set config.metrics.address"),
+    "metrics on a loopback address written out": (
+        {"metrics": {"service": True}, "config": {"metrics": {"address": "0:0:0:0:0:0:0:1"}}},
+        "set config.metrics.address"),
     "an account without a name": ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
 }
 
@@ -91,6 +159,28 @@ WRONG = {
 def merged(base, over):
     return {key: merged(base.get(key, {}), value) if isinstance(value, dict) else value
             for key, value in {**base, **over}.items()}
+
+
+class KubernetesLoader(yaml.SafeLoader):
+    """As Kubernetes and Helm read YAML: a number may have an exponent without a dot."""
+
+
+KubernetesLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"),
+                                       list("-+0123456789"))
+
+
+def texts_at(node, path=()):
+    """(path, value) of all leaves that name something."""
+    named = ("name", "namespace", "secretName", "serviceAccountName", "priorityClassName", "path", "mountPath",
+             "cluster")
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from texts_at(value, (*path, key))
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts_at(value, path)
+    elif path[-1] in named or "labels" in path or "matchLabels" in path or "annotations" in path or "clusters" in path:
+        yield path, node
 
 
 class ChartCase(unittest.TestCase):
@@ -110,10 +200,10 @@ class ChartCase(unittest.TestCase):
         return done
 
     def values(self, values):
-        """A file with them."""
+        """A file with them: JSON, whose texts are texts to every reader of YAML."""
         path = os.path.join(self.folder, "values.yaml")
         with open(path, "w", encoding="utf-8") as file:
-            yaml.safe_dump(values, file)
+            json.dump(values, file)
         return path
 
     def template(self, values, *words, check=True):
@@ -136,6 +226,77 @@ class Rendered(ChartCase):
                 done = self.template(values if name == "no cluster" else merged(EAST, values), check=False)
                 self.assertNotEqual(done.returncode, 0, done.stdout)
                 self.assertIn(words, done.stderr)
+
+    def test_a_name_is_a_name_whatever_yaml_makes_of_it(self):
+        for release, full, namespace in (("123", "null", "123"), ("1e3", "true", "1e3"), ("on", "on", "no")):
+            text = self.helm("template", release, CHART, "--namespace", namespace, "--values",
+                             self.values({**ODD, "fullnameOverride": full})).stdout
+            objects = [one for one in yaml.load_all(text, KubernetesLoader) if one]
+            folder = self.helm("template", release, CHART, "--namespace", namespace, "--values",
+                               self.values(merged(ODD, {"fullnameOverride": full, "config": {"hub": {
+                                   "kubernetes": None, "file": {"path": "/srv/1"}}}}))).stdout
+            for one in yaml.load_all(folder, KubernetesLoader):
+                if one and "fleet.yaml" in one.get("data", {}):
+                    objects += [each for each in yaml.load_all(one["data"]["fleet.yaml"], KubernetesLoader) if each]
+            found = list(texts_at(objects))
+            self.assertGreater(len(found), 100)
+            self.assertEqual([], [(path, value) for path, value in found if not isinstance(value, str)])
+            names = {one["metadata"]["name"] for one in objects}
+            self.assertLessEqual({full, "1", "12e3", "0x1f", "007", "off"}, names)
+
+    def test_each_path_of_the_configuration_is_mounted_or_refused(self):
+        """Those that config/schema/reference.md has, so that a new one is not forgotten."""
+        with open(os.path.join(ROOT, "config", "schema", "reference.md"), encoding="utf-8") as file:
+            keys = re.findall(r"^\| `([a-z0-9_.]+)` \| an absolute path", file.read(), re.MULTILINE)
+        self.assertGreater(len(keys), 8)
+        for key in keys:
+            with self.subTest(key):
+                values = "/nowhere/at/all"
+                for section in reversed(key.split(".")):
+                    values = {section: values}
+                done = self.template(merged(EAST, {"config": values}), check=False)
+                if done.returncode != 0:
+                    self.assertIn(f"config.{key}: no volume", done.stderr)
+                    continue
+                daemon_set = next(one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "DaemonSet")
+                mounts = daemon_set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+                self.assertTrue([one for one in mounts if one["mountPath"].startswith("/nowhere/at")], mounts)
+
+    def test_what_a_user_mounts_serves_for_paths(self):
+        mount = {"extraVolumes": [{"name": "more", "emptyDir": {}}],
+                 "extraVolumeMounts": [{"name": "more", "mountPath": "/srv/more/"}],
+                 "config": {"admin": {"socket": "/srv/more/a.sock"}, "dns": {"file": "/srv/more/hosts"},
+                            "hub": {"etcd": {"clusters": "/var/lib/cilium/clustermesh/",
+                                             "register": "/srv/more//register"}}}}
+        objects = [one for one in yaml.safe_load_all(self.template(merged(EAST, mount)).stdout) if one]
+        test = next(one["spec"] for one in objects if one["kind"] == "Pod")
+        self.assertIn("/srv/more/", [one["mountPath"] for one in test["containers"][0]["volumeMounts"]])
+
+    def test_the_network_policy_lets_the_gateways_ports_in(self):
+        values = {"networkPolicy": {"enabled": True}, "gatewayService": {"port": 4789}, "fleet": {"gateways": {
+            "east-a": {"cluster": "east", "underlayAddress": "192.0.2.11", "port": 9000},
+            "east-b": {"cluster": "east", "underlayAddress": "192.0.2.12", "port": 8472},
+            "west-a": {"cluster": "west", "underlayAddress": "192.0.2.13", "port": 9001}}}}
+        policy = next(one for one in yaml.safe_load_all(self.template(merged(EAST, values)).stdout)
+                      if one and one["kind"] == "NetworkPolicy")
+        self.assertEqual([(one["protocol"], one["port"]) for one in policy["spec"]["ingress"][0]["ports"]],
+                         [("UDP", port) for port in (8472, 6081, 4789, 9000)])
+
+    def test_the_alert_for_a_gateway_that_is_down_is_about_every_release(self):
+        """By the job that Prometheus' operator makes of the ServiceMonitor and of its Service's labels."""
+        with open(os.path.join(PACKAGING, "alerts", "isthmus.rules.yaml"), encoding="utf-8") as file:
+            rules = [rule for group in yaml.safe_load(file)["groups"] for rule in group["rules"]]
+        down = next(rule["expr"] for rule in rules if rule["alert"] == "IsthmusDown")
+        pattern = re.search(r'job=~"([^"]*)"', down)[1]
+        values = merged(EAST, {"metrics": {"serviceMonitor": True}, "config": {"metrics": {"address": "0.0.0.0"}},
+                               "nameOverride": "gw", "commonLabels": {"team": "network"}})
+        text = self.helm("template", "mesh", CHART, "--namespace", "net", "--values", self.values(values)).stdout
+        objects = [one for one in yaml.safe_load_all(text) if one]
+        monitor = next(one for one in objects if one["kind"] == "ServiceMonitor")
+        selected = [one for one in objects if one["kind"] == "Service" and
+                    monitor["spec"]["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()]
+        self.assertEqual([one["metadata"]["name"] for one in selected], ["mesh-gw-metrics"])
+        self.assertRegex(selected[0]["metadata"]["labels"][monitor["spec"]["jobLabel"]], f"^(?:{pattern})$")
 
     def test_the_program_takes_every_rendered_configuration(self):
         for name, values in SETS.items():
@@ -241,6 +402,16 @@ class OnAnApiServer(ChartCase):
                     self.kubectl("create", "namespace", namespace)
                 self.kubectl("apply", "--server-side", "--validate=strict", "--force-conflicts", "--filename", path)
                 self.kubectl("delete", "--wait=false", "--filename", path)
+
+    def test_the_server_takes_names_that_are_odd(self):
+        path = os.path.join(self.folder, "odd.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.helm("template", "1e3", CHART, "--namespace", "123", "--values",
+                                 self.values({**ODD, "fullnameOverride": "true"})).stdout)
+        self.kubectl("create", "namespace", "123")
+        self.kubectl("apply", "--server-side", "--validate=strict", "--force-conflicts", "--filename", path)
+        self.assertIsNotNone(self.hub.request("GET", "/apis/isthmus.io/v1alpha1/gateways/12e3"))
+        self.kubectl("delete", "--wait=false", "--filename", path)
 
     def test_the_server_takes_the_manifests(self):
         for path in sorted(glob.glob(os.path.join(PACKAGING, "manifests", "*.yaml"))):

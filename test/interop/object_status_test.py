@@ -39,6 +39,9 @@ POLICIES = (policy("good", {"fromEndpoints": [{}]}),
             policy("refused", {"fromEndpoints": [{}], "toPorts": [{"ports": [{"port": "99999"}]}]}))
 
 
+ACCEPTED = ("True", "Accepted")
+
+
 def condition(conditions, kind="Accepted"):
     return next((one for one in conditions or [] if one["type"] == kind), None)
 
@@ -85,17 +88,18 @@ class ObjectStatus(unittest.TestCase):
             raise AssertionError(f"{error}\n{logs}\n{self.fleet.kubectl('get', 'isthmus', '-o', 'yaml')[-6000:]}") \
                 from error
 
-    def wait_summary(self, kind, name, expected, gateways=("east-1", "east-2")):
+    def wait_summary(self, kind, name, expected, gateways=None):
+        """Those with an entry: by default both where they refuse anything, and none where they do not."""
+        if gateways is None:
+            gateways = () if expected == ACCEPTED else ("east-1", "east-2")
         self.wait(lambda: self.summary(kind, name) == expected and
                   self.entries(kind, name) == {gateway: expected for gateway in gateways}, f"{kind} {name} {expected}")
 
-    def test_each_gateway_says_what_it_makes_of_every_object_and_kubectl_shows_it(self):
-        for kind, name, expected in (("cluster", "east", ("True", "Accepted")), ("cluster", "west", None),
-                                     ("gateway", "east-1", ("True", "Accepted")),
-                                     ("gateway", "lost", ("False", "Refused")),
-                                     ("crossclusternetworkprofile", "fleet", ("True", "Accepted"))):
-            if expected:
-                self.wait_summary(kind, name, expected)
+    def test_each_gateway_says_what_it_refuses_and_one_what_all_accept_and_kubectl_shows_it(self):
+        self.wait_summary("cluster", "east", ACCEPTED)
+        self.wait_summary("gateway", "east-1", ACCEPTED, ("east-1",))
+        self.wait_summary("gateway", "lost", ("False", "Refused"))
+        self.wait_summary("crossclusternetworkprofile", "fleet", ACCEPTED)
         self.wait(lambda: any(self.summary("cluster", name) == ("False", "Refused") for name in ("west", "twin")) and
                   self.summary("gateway", "west-1") is not None, "what becomes of the other cluster")
         refused = next(name for name in ("west", "twin") if self.summary("cluster", name) == ("False", "Refused"))
@@ -113,8 +117,8 @@ class ObjectStatus(unittest.TestCase):
                          r"gateway\S*/lost +nowhere +192\.0\.2\.9 +False +Refused ")
 
     def test_nothing_is_written_where_nothing_has_changed_and_a_change_is(self):
-        self.wait_summary("crossclusternetworkprofile", "fleet", ("True", "Accepted"))
-        self.wait_summary("cluster", "east", ("True", "Accepted"))
+        self.wait_summary("crossclusternetworkprofile", "fleet", ACCEPTED)
+        self.wait_summary("cluster", "east", ACCEPTED)
         before = self.fleet.get("cluster", "east")["metadata"]["resourceVersion"]
         profile = ours("CrossClusterNetworkProfile", "fleet", clusters=["east", "west", "north"])
         self.fleet.apply(profile)
@@ -124,7 +128,7 @@ class ObjectStatus(unittest.TestCase):
         self.assertEqual(accepted["observedGeneration"], found["metadata"]["generation"])
         self.assertIn("names cluster north, which has no Cluster object", accepted["message"])
         self.fleet.apply(FLEET[-1])
-        self.wait_summary("crossclusternetworkprofile", "fleet", ("True", "Accepted"))
+        self.wait_summary("crossclusternetworkprofile", "fleet", ACCEPTED)
         self.assertEqual(self.fleet.get("cluster", "east")["metadata"]["resourceVersion"], before)
 
     def test_a_policy_that_is_refused_has_one_event_that_names_the_rule_and_the_remedy(self):
@@ -138,11 +142,11 @@ class ObjectStatus(unittest.TestCase):
         # Both gateways have it as a problem, and the later of the two has asked for the same Event by now.
         self.wait(lambda: all(any("office" in problem for problem in self.fleet.problems(name))
                               for name in ("east-1", "east-2")), "the problem in both")
-        self.wait_summary("cluster", "east", ("True", "Accepted"))
+        self.wait_summary("cluster", "east", ACCEPTED)
         self.assertEqual(len(events("partly").strip().splitlines()), 1, events("partly"))
 
     def test_a_right_that_is_missing_is_listed_and_costs_nothing_else(self):
-        self.wait_summary("cluster", "east", ("True", "Accepted"))
+        self.wait_summary("cluster", "east", ACCEPTED)
         for role in (STATUS, EVENTS):
             self.fleet.kubectl("delete", "clusterrolebinding", role)
             self.addCleanup(self.fleet.bind, role)
@@ -156,8 +160,56 @@ class ObjectStatus(unittest.TestCase):
                   "the rights are named")
         self.assertEqual(self.fleet.ask("east-1", {"command": "status"})["status"]["state"], "serving")
 
+    def forbid_status_of(self, *names):
+        """An admission policy's word against the status of those Clusters, from when it is in force."""
+        policies = "admissionregistration.k8s.io/v1"
+        self.fleet.apply(
+            {"apiVersion": policies, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "freeze"},
+             "spec": {"failurePolicy": "Fail",
+                      "matchConstraints": {"resourceRules": [
+                          {"apiGroups": ["isthmus.io"], "apiVersions": ["*"], "operations": ["UPDATE"],
+                           "resources": ["clusters/status"]}]},
+                      "validations": [{"expression": f"!(object.metadata.name in {list(names)})",
+                                       "message": "this object cannot be changed", "reason": "Forbidden"}]}},
+            {"apiVersion": policies, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "freeze"},
+             "spec": {"policyName": "freeze", "validationActions": ["Deny"]}})
+
+        def is_in_force():
+            try:
+                self.fleet.hub.request("PATCH", f"/apis/isthmus.io/v1alpha1/clusters/{names[0]}/status?dryRun=All",
+                                       {"status": {}}, "application/merge-patch+json")
+                return False
+            except RuntimeError as refusal:
+                return "this object cannot be changed" in str(refusal)
+        self.wait(is_in_force, "the admission policy is in force")
+
+    def permit_status(self):
+        self.fleet.kubectl("delete", "--ignore-not-found",
+                           "validatingadmissionpolicybinding,validatingadmissionpolicy", "freeze")
+
+    def test_an_object_that_admission_forbids_holds_up_no_other_and_is_no_worse_for_it(self):
+        self.wait_summary("cluster", "east", ACCEPTED)
+        self.addCleanup(self.permit_status)
+        self.forbid_status_of("east", "frozen")
+        self.fleet.apply(ours("Cluster", "frozen", id=11, podCIDRs=["10.11.0.0/16"]),
+                         ours("Cluster", "thawed", id=12, podCIDRs=["10.12.0.0/16"]))
+        self.addCleanup(self.fleet.kubectl, "delete", "cluster", "frozen", "thawed")
+        self.wait_summary("cluster", "thawed", ACCEPTED)
+
+        def unwritten():
+            return [problem for name in ("east-1", "east-2") for problem in self.fleet.problems(name)
+                    if "Cluster frozen cannot be written: HTTP 403" in problem]
+        self.wait(unwritten, "what cannot be written is listed")
+        self.assertRegex(unwritten()[0], r"cannot be changed.* \(let the API server's admission policies")
+        self.permit_status()
+        try:
+            self.wait_summary("cluster", "frozen", ACCEPTED)
+        except AssertionError:  # that took a minute, and it is asked for again after one
+            self.wait_summary("cluster", "frozen", ACCEPTED)
+        self.wait(lambda: not unwritten(), "and no longer")
+
     def test_probes_name_what_is_missing(self):
-        self.wait_summary("cluster", "east", ("True", "Accepted"))
+        self.wait_summary("cluster", "east", ACCEPTED)
         self.assertEqual(self.fleet.page(1, "/readyz"), (200, "ok"))
         status, body = self.fleet.page(1, "/readyz?verbose")
         self.assertEqual((status, body.splitlines()[-1]), (200, "readyz check passed"))
@@ -176,17 +228,29 @@ class ObjectStatus(unittest.TestCase):
         self.wait(lambda: condition(self.status("gateway", "east-1")["conditions"], "Ready")["reason"] == "Serving",
                   "and no longer")
 
-    def test_z_a_gateway_that_is_gone_is_not_among_those_that_accept(self):
-        self.wait_summary("cluster", "east", ("True", "Accepted"))
+    def put_status(self, name, gateways):
+        """Into a Cluster, in the name of no gateway, as a backup that is restored does."""
+        self.fleet.hub.request("PATCH", f"/apis/isthmus.io/v1alpha1/clusters/{name}/status?fieldManager=backup",
+                               {"status": {"gateways": gateways}}, "application/merge-patch+json")
+
+    def test_z_a_gateway_that_is_gone_has_no_say(self):
+        profile = ours("CrossClusterNetworkProfile", "fleet", clusters=["east", "west", "north"])
+        self.fleet.apply(profile)
+        self.wait_summary("crossclusternetworkprofile", "fleet", ("True", "PartlyRefused"))
         self.fleet.daemons["east-2"].stop(timeout=20)
         self.fleet.kubectl("delete", "gateway", "east-2")
-        for _ in range(3):  # each waits for a minute; entries are removed after one, and some
+        refused = {"type": "Accepted", "status": "False", "reason": "Refused", "message": "of a gateway that was",
+                   "lastTransitionTime": "2026-11-30T00:00:00Z", "observedGeneration": 1}
+        self.put_status("east", [{"name": "east-9", "conditions": [refused]}])
+        for kind, name, expected, gateways in (
+                ("crossclusternetworkprofile", "fleet", ("True", "PartlyRefused"), ("east-1",)),
+                ("cluster", "east", ACCEPTED, ())):  # removed, whoever owns it
             try:
-                self.wait_summary("cluster", "east", ("True", "Accepted"), ("east-1",))
-                break
-            except AssertionError:
-                pass
-        self.wait_summary("cluster", "east", ("True", "Accepted"), ("east-1",))
+                self.wait_summary(kind, name, expected, gateways)
+            except AssertionError:  # that took a minute; entries are removed after one, and some
+                self.wait_summary(kind, name, expected, gateways)
+        self.fleet.apply(FLEET[-1])
+        self.wait_summary("crossclusternetworkprofile", "fleet", ACCEPTED)
 
 
 if __name__ == "__main__":

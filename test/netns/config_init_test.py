@@ -107,8 +107,18 @@ class ConfigInit(unittest.TestCase):
 
     def test_without_a_default_route_the_only_interface_with_an_address_is_taken(self):
         self.machine.add("eth0", "192.0.2.1/24")
-        self.assertIn("there is no default route: 192.0.2.1", " ".join(self.init().split()))
+        self.assertIn("it has no default route: 192.0.2.1", " ".join(self.init().split()))
         self.serve("192.0.2.1")
+
+    def test_a_default_route_through_a_vpn_is_not_where_the_gateways_are(self):
+        self.machine.add("eth0", "192.0.2.1/24")
+        self.machine.netns.ip("tuntap add wg0 mode tun", "link set wg0 up", "addr add 10.9.0.2/24 dev wg0",
+                              "route add default dev wg0")
+        self.assertIn("interface: eth0", self.init())
+        self.serve("192.0.2.1")
+        refused = self.run_init("--interface", "wg0", "--force")
+        self.assertEqual(refused.returncode, 2, refused)
+        self.assertIn("has no Ethernet", refused.stderr)
 
     def test_of_two_without_a_default_route_a_person_chooses(self):
         self.machine.add("eth0", "192.0.2.1/24")

@@ -2,6 +2,7 @@
 
 East's node1 has east-1, which is drained, and node2 has east-2. Node3 has none and routes to both: its routes, which
 drain cannot move, are moved before the gateway ends. Pods of node1 have no other gateway than that of their node.
+What else may happen meanwhile is in drain_meanwhile_test.py.
 """
 
 import subprocess
@@ -9,7 +10,7 @@ import time
 import unittest
 
 from fleet_case import PROGRAM, FleetCase, plan, pod, wait_until
-from fleet.numbered import AFTER, PORT, SETTLED, Numbered
+from fleet.numbered import AFTER, PORT, Numbered
 from fleet.shell import run
 from fleet.traffic import ping
 
@@ -23,14 +24,25 @@ class Draining(Numbered, FleetCase):
     drained_name = "east-1"
 
     @classmethod
-    def serve(cls, name, behind):
-        """A service with one pod behind it; returns its VIPs."""
+    def serve(cls, name, *behind):
+        """A service with these pods behind it; returns its VIPs."""
         vips = cls.fleet.allocate(f"shop/{name}")
         for cluster in plan.CLUSTERS:
             cls.fleet.hub.write_service(cluster, name, ports=PORTS,
-                                        backends=[behind] if cluster.name == behind.cluster else [])
-        cls.fleet.wait_backends(f"shop/{name}", [behind.ipv4, behind.ipv6])
+                                        backends=[each for each in behind if each.cluster == cluster.name])
+        cls.fleet.wait_backends(f"shop/{name}", [address for each in behind for address in (each.ipv4, each.ipv6)])
         return vips
+
+    @classmethod
+    def route_node3(cls, *nodes):
+        """What node3 sends to the fleet goes to the gateways of these nodes."""
+        east = plan.cluster("east")
+        commands = []
+        for prefix in plan.remote_prefixes("east"):
+            address = east.node_ipv6 if ":" in prefix else east.node_ipv4
+            hops = " ".join(f"nexthop via {address(east.node(name))}" for name in nodes)
+            commands.append(f"route replace {prefix} {hops}")
+        cls.fleet.node("east", "node3").ip(*commands)
 
     def setUp(self):
         self.gateway = self.fleet.gateways[self.drained_name]
@@ -39,18 +51,33 @@ class Draining(Numbered, FleetCase):
         self.drain("--undo")
         self.fleet.wait_peers(timeout=RECOVERY)
 
-    def drain_command(self, *options):
-        return [PROGRAM, "drain", "--socket", self.gateway.socket, *options]
+    def drain_command(self, *options, of=None):
+        return [PROGRAM, "drain", "--socket", (of or self.gateway).socket, *options]
 
-    def drain(self, *options):
+    def drain(self, *options, of=None):
         """What the command prints."""
-        return run(self.drain_command(*options)).stdout
+        return run(self.drain_command(*options, of=of)).stdout
 
     def senders(self):
         """Gateways of other clusters that may send to the drained one."""
         own = self.gateway.gateway.cluster
         return [name for name, gateway in self.fleet.gateways.items()
                 if gateway.gateway.cluster != own and self.drained_name in gateway.live_peers()]
+
+    def seen_by(self, name):
+        """What that gateway's status says of the drained one."""
+        row, = [row for row in self.fleet.gateways[name].status()["peers"] if row["name"] == self.drained_name]
+        return row
+
+    def problems_of(self, name):
+        return [(row["where"], row["what"]) for row in self.fleet.gateways[name].status()["problems"]]
+
+    def hand_over(self, gateway):
+        before = gateway.daemon
+        gateway.start(wait=False)
+        wait_until(lambda: f"handed over to process {gateway.daemon.pid}" in before.log_tail(400), what="taken over")
+        before.stop(timeout=20)
+        gateway.wait_ready()
 
     def drain_and_wait(self):
         said = self.drain()
@@ -64,16 +91,6 @@ class OneOfTwo(Draining):
         cls.vips = cls.serve("here", pod("east-web-2"))
         cls.away = cls.serve("away", pod("west-web-1"))
 
-    def route_node3(self, *nodes):
-        """What node3 sends to the fleet goes to the gateways of these nodes."""
-        east = plan.cluster("east")
-        commands = []
-        for prefix in plan.remote_prefixes("east"):
-            address = east.node_ipv6 if ":" in prefix else east.node_ipv4
-            hops = " ".join(f"nexthop via {address(east.node(name))}" for name in nodes)
-            commands.append(f"route replace {prefix} {hops}")
-        self.fleet.node("east", "node3").ip(*commands)
-
     def drain_and_end(self, end):
         """To pods of node2, of node3 through a service, and from node3 to a service."""
         self.addCleanup(self.route_node3, "node1", "node2")
@@ -81,6 +98,7 @@ class OneOfTwo(Draining):
                              ("north-client", "east-web-2", self.vips[1]),
                              ("east-client3", "west-web-1", self.away[0]))
         self.assertIn("peers send to east-2,", self.drain_and_wait())
+        time.sleep(AFTER)  # each flow moves at its next packet; its answers may take the other way only then
         self.route_node3("node2")
         time.sleep(AFTER)
         end()
@@ -128,6 +146,9 @@ class Said(Draining):
         self.assertIn("[+]tables ok", text)
         self.assertEqual(len(self.problems()), 1)
         self.assertRegex(self.page("/metrics")[1], r"(?m)^isthmus_probes_left_total\S* [1-9]")
+        for name in REMOTE:
+            self.assertEqual(self.seen_by(name)["health"], "draining")
+            self.assertEqual(self.problems_of(name), [], "a drain is no problem of its peers")
         self.drain("--undo")
         self.assert_serving()
         self.fleet.wait_peers(timeout=RECOVERY)
@@ -142,12 +163,7 @@ class Said(Draining):
 
     def test_one_that_takes_over_is_not_drained(self):
         self.drain_and_wait()
-        before = self.gateway.daemon
-        self.gateway.start(wait=False)
-        wait_until(lambda: f"handed over to process {self.gateway.daemon.pid}" in before.log_tail(400),
-                   what="taken over")
-        before.stop(timeout=20)
-        self.gateway.wait_ready()
+        self.hand_over(self.gateway)
         self.assert_serving()
         self.fleet.wait_peers(timeout=RECOVERY)
 
@@ -181,24 +197,25 @@ class TheOnlyOne(Draining):
     @classmethod
     def prepare(cls):
         cls.vips = cls.serve("north", pod("north-web-1"))
+        cls.both = cls.serve("both", pod("north-web-1"), pod("west-web-1"))
 
-    def test_others_open_nothing_to_it_and_what_is_established_goes_on(self):
-        pairs = self.traffic(("west-client", "north-web-0", pod("north-web-0").ipv4), kinds=SETTLED)
-        pairs += self.traffic(("north-client", "west-web-0", pod("west-web-0").ipv4))
-        vip, = self.traffic(("west-web-1", "north-web-1", self.vips[0]), kinds=SETTLED)
-        self.assertIn("its cluster has no other gateway: other clusters open no connections", self.drain_and_wait())
-        self.assertTrue([row for row in self.gateway.status()["problems"] if "no other gateway" in row["what"]])
-        self.assertIsNone(ping(self.fleet.pod("east", "client"), pod("north-web-1").ipv4, count=1))
+    def backends(self):
+        return self.fleet.gateways["east-1"].usable_backends("shop/both")
 
-        def ended():
-            then = vip.arrived()
-            time.sleep(1)
-            return vip.arrived() == then
-        wait_until(ended, what="what is sent through a VIP is dropped after health.hold")
+    def test_peers_go_on_sending_to_it_and_services_go_elsewhere(self):
+        pairs = self.traffic(("west-client", "north-web-0", pod("north-web-0").ipv4),
+                             ("north-client", "west-web-0", pod("west-web-0").ipv4),
+                             ("west-web-1", "north-web-1", self.vips[0]))
+        self.assertIn("its cluster has no other gateway: peers go on sending to it", self.drain_and_wait())
+        self.assertTrue([what for _, what in self.problems_of("north-1") if "no other gateway" in what])
+        west = {pod("west-web-1").ipv4, pod("west-web-1").ipv6}
+        wait_until(lambda: self.backends() == west, what="new connections go to backends elsewhere")
+        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("north-web-1").ipv4, count=1))
+        time.sleep(2 * AFTER)  # more than health.hold
         self.assert_complete(pairs)
         self.drain("--undo")
         self.fleet.wait_peers(timeout=RECOVERY)
-        self.assertIsNotNone(ping(self.fleet.pod("east", "client"), pod("north-web-1").ipv4, count=1))
+        wait_until(lambda: len(self.backends()) == 4, what="and here again")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 import time
 import unittest
+import unittest.mock
 
-from fleet_case import FleetCase, wait_until
+from fleet_case import PROGRAM, FleetCase, wait_until
 from fleet.handover import (BUSY, GIVE, HELLO, LATE, REFUSED, STATE, STOP, TAKEN, WELCOME, FakeSuccessor, Relay,
                             hello_of)
 from fleet.numbered import AFTER, Numbered, west_and_north
+from fleet.shell import run
 
 class HandOver(Numbered, FleetCase):
     settings = {"health": "{interval: 200ms}"}
@@ -122,12 +125,14 @@ class HandOver(Numbered, FleetCase):
             else:
                 self.end_at(kind)
             self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
-        self.fleet.wait_peers()
+        self.fleet.wait_peers(timeout=150)  # hysteresis, of all failures of this class
         self.assert_complete(self.traffic(*west_and_north()))
 
-    def test_one_with_other_parameters_stops_it_and_starts(self):
+    def configure(self, before, after):
+        """Until the end of the test, the next start has another configuration."""
         with open(self.gateway.config, encoding="utf-8") as file:
             text = file.read()
+        self.assertIn(before, text)
 
         def restore():
             with open(self.gateway.config, "w", encoding="utf-8") as file:
@@ -137,7 +142,22 @@ class HandOver(Numbered, FleetCase):
             self.fleet.wait_peers()
         self.addCleanup(restore)
         with open(self.gateway.config, "w", encoding="utf-8") as file:
-            file.write(text.replace("  idle: sleep", "  idle: sleep\n  frames: 8192"))
+            file.write(text.replace(before, after))
+
+    def test_with_a_table_for_millions_of_connections_nothing_is_lost_either(self):
+        """What takes the longer the larger the table is, is done before the workers stand."""
+        self.configure("  connections: 65536", f"  connections: {1 << 22}")
+        self.gateway.stop()
+        self.gateway.start()
+        self.fleet.wait_peers()
+        pairs = self.traffic(*west_and_north())
+        for _ in range(2):
+            self.wait_taken_over(self.successor())
+            time.sleep(AFTER)
+        self.assert_complete(pairs)
+
+    def test_one_with_other_parameters_stops_it_and_starts(self):
+        self.configure("  idle: sleep", "  idle: sleep\n  frames: 8192")
         before = self.successor()
         wait_until(lambda: f"handed over to process {self.gateway.daemon.pid}" in before.log_tail(400), timeout=30,
                    what="taken over")
@@ -231,6 +251,34 @@ class ServiceManager(Numbered, FleetCase):
             time.sleep(AFTER)
         self.assert_complete(pairs)
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
+
+    def drain(self, option):
+        run([PROGRAM, "drain", "--socket", self.gateway.socket, option])
+
+    def test_one_that_was_told_to_end_says_nothing_to_the_manager(self):
+        behind = self.stop()
+        self.addCleanup(self.fleet.wait_peers)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            path = os.path.join(os.path.dirname(self.gateway.socket), "notify")
+            manager.bind(path)
+            self.addCleanup(os.unlink, path)
+            os.kill(behind, signal.SIGTERM)
+            wait_until(lambda: not os.path.exists(f"/proc/{behind}"), what="it has ended")
+            with unittest.mock.patch.dict(os.environ, NOTIFY_SOCKET=path):
+                self.gateway.start()
+            manager.settimeout(30)
+            said = b""
+            while b"READY=1" not in said:
+                said = manager.recv(1000)
+            self.drain("--wait=0s")
+            self.assertEqual(manager.recv(1000), b"STATUS=draining")
+            self.stop()
+            for option in ("--undo", "--wait=0s", "--undo"):
+                self.drain(option)
+            manager.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                manager.recv(1000)
+        self.gateway.start()
 
     def test_without_a_successor_it_ends_when_the_time_is_up(self):
         behind = self.stop()

@@ -117,10 +117,11 @@ Result<ClaimView> read_hub(const ClaimRequest& request) {
   for (const ObjectDelta& delta : objects.take_deltas()) {
     collect_claims(delta, request, view);
   }
-  const auto hidden = objects.problems_hiding({ObjectKind::kCluster, ObjectKind::kService, ObjectKind::kServiceImport});
+  const auto hidden = objects.problems_hiding(
+      {ObjectKind::kCluster, ObjectKind::kGateway, ObjectKind::kService, ObjectKind::kServiceImport});
   if (!hidden.empty()) {
-    return Error{hidden.front().what + "; it may contain a claim", hidden.front().provenance.text(),
-                 hidden.front().fix};
+    return Error{hidden.front().what + "; it may contain a claim or an address in use",
+                 hidden.front().provenance.text(), hidden.front().fix};
   }
   return view;
 }

@@ -28,7 +28,7 @@ struct Claim {
 // Returns the service's claim within the pools: the existing one, of any cluster, or a new one. A new claim takes the
 // lowest free address, except the first of a block and the last of an IPv4 block. Fails when the pools are exhausted or
 // overlap a cluster's blocks, when the service has a claim that does not match the pools, or when manifests that may
-// contain claims cannot be read.
+// contain claims, or addresses of clusters and gateways, cannot be read.
 [[nodiscard]] Result<Claim> allocate_vip(const ClaimRequest& request);
 
 }  // namespace isthmus

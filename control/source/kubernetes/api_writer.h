@@ -1,9 +1,11 @@
 // Sends what ObjectReports has to write, one request at a time and no more than a few in a second. Owner: ApiSource.
-// Thread: the io_context's. Failure costs nothing but the write: 401, credentials are read again; 409, the object was
-// written meanwhile, or is another one: again after a while; 403, the right is listed as missing and asked for again
-// after ApiTimes::unavailable, of Events in that namespace; 404, the object is gone or its kind has no status; 429, 5xx
-// and no answer: Retry-After or an exponential backoff, and after 5xx that object later than the others, and listed
-// from the third one on; anything else is listed and tried again after ApiTimes::unavailable.
+// Thread: the io_context's. Failure costs nothing but the write, and after each of them the next object has its turn:
+// 401, credentials are read again; 409, the object was written meanwhile, or is another one: again after a while, and
+// an Event is there already; 403, the object is asked for again after ApiTimes::unavailable, and so is the right where
+// several objects in a row are answered so: by its name where the server says that it is missing; 404, the object is
+// gone or its kind has no status; 429, 5xx and no answer: Retry-After or an exponential backoff for all, that object
+// later than the others, and listed from the third one on; anything else is listed and tried again after
+// ApiTimes::unavailable. What is listed ends when it is written, or is no longer to be.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -38,8 +40,9 @@ class ApiWriter {
  private:
   void send(const Credentials::Identity& identity);
   void on_end(const ApiOutcome& end);
+  void on_success(const ApiOutcome& end, std::chrono::steady_clock::time_point now);
+  void on_accident(const ApiOutcome& end, std::chrono::steady_clock::time_point now);
   void on_refusal(std::chrono::steady_clock::time_point now);
-  void on_failure(const char* fix);
   void rest(std::chrono::milliseconds pause);
   void back_off();
 
@@ -57,12 +60,15 @@ class ApiWriter {
   std::optional<std::chrono::seconds> retry_after_;
   std::string body_;
   std::chrono::milliseconds backoff_;
-  std::map<std::string, std::string> missing_;  // rights, with what the server says
   struct Failure {
-    std::string said, fix;
+    std::string about, said, fix;
+    std::string right;      // missing, as the server says; empty: it is something else
+    bool may_pass = false;  // it is no problem to list before it has happened a few times
     unsigned times = 0;
   };
-  std::map<std::string, Failure> failed_;  // by the object's location, since its last success
+  Failure& fail(std::string said, std::string fix);
+
+  std::map<std::string, Failure> failures_;  // by the object's location, since its last success
 };
 
 }  // namespace isthmus

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <ctime>
-#include <nlohmann/json.hpp>
+#include <iterator>
 #include <utility>
 
 #include "config/yaml/read.h"
@@ -12,154 +11,87 @@
 namespace isthmus {
 namespace {
 
-using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr const char *kAccepted = "Accepted", *kReady = "Ready";
-constexpr const char *kPartly = "PartlyRefused", *kManager = "isthmus";
-constexpr std::size_t kMaxMessage = 1024;    // of an Event's note, too
+constexpr const char* kPartly = "PartlyRefused";
+constexpr const char* kUnrefused = "in use; no gateway refuses any of it";
+constexpr std::size_t kAlike = 16;
+constexpr std::size_t kSeveral = 3;          // objects that are answered 403 in a row: it is the right that is missing
 constexpr auto kBetweenWrites = seconds(2);  // to one object: several changes are one write
-constexpr auto kProblemsPace = seconds(30);  // where nothing but the number of problems has changed
-constexpr auto kNextWriter = seconds(5);     // after which the next gateway writes what the one before has not
-constexpr unsigned kMaxRank = 12;
-constexpr auto kGoneFor = seconds(60);                  // a gateway, before its entry is removed
-constexpr auto kEventAgain = std::chrono::minutes(55);  // servers keep Events for an hour
-
-std::string time_text(ObjectReports::WallClock::time_point time, const char* fraction) {
-  const std::time_t now = ObjectReports::WallClock::to_time_t(time);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  std::string text(32, '\0');
-  text.resize(std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &utc));
-  return text + fraction + "Z";
-}
-
-std::string cut(std::string text, std::size_t most) {
-  if (text.size() > most) {
-    constexpr std::string_view kCut = "...";
-    std::size_t end = most - kCut.size();
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
-      --end;  // not within a character
-    }
-    text.resize(end);
-    text += kCut;
-  }
-  return text;
-}
-
-std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+constexpr auto kTextPace = seconds(30);      // where nothing but a message or the number of problems has changed
+constexpr auto kEntryStep = milliseconds(250);  // from gateway to gateway, so that the later see the earlier's entries
+constexpr auto kNextWriter = seconds(5);        // after which the next gateway writes what the one before has not
+constexpr auto kLaterWriter = seconds(1);       // the same, behind the first
+constexpr unsigned kFirstWriters = 12;
+constexpr auto kGoneFor = seconds(60);       // a gateway, before its entry is removed
+constexpr auto kRemovalAgain = seconds(15);  // where it stands there still, or again; ever longer
+constexpr int kRemovalGrowth = 8;
+constexpr auto kLongestRemoval = std::chrono::hours(12);
+constexpr auto kRestless = minutes(10);     // a summary that changes again within is written ever later
+constexpr auto kSummaryPause = minutes(5);  // at most so
+// Servers keep Events for an hour, in leases that they share for a minute more.
+constexpr auto kEventAgain = minutes(61) + seconds(10);
+constexpr auto kEventCheck = minutes(3);  // of one that another gateway has written, by the first of them
+constexpr unsigned kEventChecks = 20;     // times that, at most, by the later ones
 
 bool is_policy(ObjectKind kind) {
   return kind != ObjectKind::kCluster && kind != ObjectKind::kGateway && kind != ObjectKind::kProfile;
 }
 
-std::string group_of(const std::string& version) { return version.substr(0, version.find('/')); }
-
-std::string manager_of(const std::string& gateway) { return std::string(kManager) + "-gateway-" + gateway; }
-
-// FNV-1a: the same in every gateway, so that all of them give an Event the same name.
-std::string name_of_event(const std::string& object, const std::string& about) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : about) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string name = object.substr(0, 230);
-  name.resize(name.find_last_not_of(".-") + 1);  // a label ends with a letter or digit
-  name += '.';
-  for (int shift = 60; shift >= 0; shift -= 4) {
-    name += kDigits[(hash >> static_cast<unsigned>(shift)) & 0xf];
-  }
-  return name;
+std::int64_t number_of(const std::string& text) {
+  std::int64_t number = 0;
+  (void)std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
 }
 
-ApiWrite status_write(ApiWrite::What what, const ApiObjectName& name, const std::string& manager, json status,
-                      const std::string& object_name, const std::string& uid) {
-  ApiWrite write;
-  write.what = what;
-  write.location = name.location;
-  write.method = "PATCH";
-  write.target = name.path + "/status?fieldManager=" + percent_encoded(manager) + "&force=true";
-  write.content_type = "application/apply-patch+yaml";
-  write.body = dump({{"apiVersion", name.version},
-                     {"kind", name.kind},
-                     {"metadata", {{"name", object_name}, {"uid", uid}}},
-                     {"status", std::move(status)}});
-  write.right = "patch on " + name.plural + "/status of " + group_of(name.version);
-  return write;
-}
-
-template <typename Condition>
-json condition_json(const char* type, const Condition& condition) {
-  json out{{"type", type},
-           {"status", condition.status},
-           {"reason", condition.reason},
-           {"message", condition.message},
-           {"lastTransitionTime", condition.since}};
-  std::int64_t generation = 0;
-  const std::string& text = condition.generation;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), generation);
-  if (error == std::errc{} && end == text.data() + text.size()) {
-    out["observedGeneration"] = generation;
-  }
-  return out;
-}
-
-template <typename Condition>
-bool same(const std::optional<Condition>& have, const Condition& want) {
-  return have && have->status == want.status && have->reason == want.reason && have->message == want.message &&
-         have->generation == want.generation;
-}
-
-// The time since when it is as wanted.
-template <typename Condition>
-std::string since(const std::optional<Condition>& have, const std::string& status,
-                  ObjectReports::WallClock::time_point wall) {
-  return have && have->status == status && !have->since.empty() ? have->since : time_text(wall, "");
+seconds turn_of_writer(unsigned rank) {
+  const unsigned first = std::min(rank, kFirstWriters);
+  return kNextWriter * first + kLaterWriter * (rank - first);
 }
 
 }  // namespace
 
 void ObjectReports::read_status(const YamlNode& object, Seen& seen) {
   YamlErrors ignored;
-  const auto condition_of = [&](const YamlMap& map, std::string_view type) -> std::optional<Condition> {
+  const auto condition_of = [&](const YamlMap& map, std::string_view type) -> std::optional<ApiCondition> {
     for (const YamlNode& node : map.list("conditions")) {
       const YamlMap item(&node, "", node.line, ignored);
       if (item.text("type") == type) {
-        return Condition{item.text("status"), item.text("reason"), item.text("message"),
-                         item.text("lastTransitionTime"), item.text("observedGeneration")};
+        return ApiCondition{item.text("status"), item.text("reason"), item.text("message"),
+                            item.text("lastTransitionTime"), item.text("observedGeneration")};
       }
     }
     return std::nullopt;
   };
   const YamlMap status = YamlMap(&object, "", object.line, ignored).map("status");
-  seen.summary = condition_of(status, kAccepted);
-  seen.ready = condition_of(status, kReady);
+  seen.summary = condition_of(status, kAcceptedCondition);
+  seen.ready = condition_of(status, kReadyCondition);
   seen.version = status.text("version");
   seen.workers = status.text("workers");
   seen.problems = status.text("problems");
   seen.entries.clear();
+  std::size_t index = 0;
   for (const YamlNode& node : status.list("gateways")) {
     const YamlMap item(&node, "", node.line, ignored);
-    seen.entries[item.text("name")] = condition_of(item, kAccepted);
+    seen.entries[item.text("name")] = {index++, condition_of(item, kAcceptedCondition)};
   }
 }
 
-void ObjectReports::put(const ApiObjectName& name, const ObjectKey& key, const YamlNode& object) {
-  const std::string& uid = metadata_text(object, "uid");
+void ObjectReports::put(ApiObjectName name, const ObjectKey& key, const YamlNode& object) {
+  name.name = key.name;
+  name.ns = metadata_text(object, "namespace");
+  name.uid = metadata_text(object, "uid");
   const auto known = seen_.find(name.location);
-  if (known != seen_.end() && known->second.uid != uid) {
+  if (known != seen_.end() && known->second.name.uid != name.uid) {
     seen_.erase(known);  // another one of that name
   }
   Seen& seen = seen_[name.location];
-  ReportableObject now{key, 0};
-  const std::string& generation = metadata_text(object, "generation");
-  (void)std::from_chars(generation.data(), generation.data() + generation.size(), now.generation);
-  objects_changed_ = objects_changed_ || !(seen.object == now) || seen.uid != uid;
-  seen.name = name;
+  ReportableObject now{key, number_of(metadata_text(object, "generation"))};
+  objects_changed_ = objects_changed_ || !(seen.object == now) || seen.name.uid != name.uid;
+  seen.name = std::move(name);
   seen.object = std::move(now);
-  seen.ns = metadata_text(object, "namespace");
-  seen.uid = uid;
   read_status(object, seen);
 }
 
@@ -178,44 +110,65 @@ std::shared_ptr<const ReportableObjects> ObjectReports::objects() {
   return objects_;
 }
 
-void ObjectReports::set(std::shared_ptr<const GatewayReport> report) { report_ = std::move(report); }
+void ObjectReports::set(std::shared_ptr<const GatewayReport> report) {
+  report_ = std::move(report);
+  reported_.clear();
+  for (const ObjectReport& each : report_->objects) {
+    reported_[each.location] = &each;
+  }
+  const auto& gateways = report_->gateways;
+  place_ = static_cast<std::size_t>(std::distance(gateways.begin(), gateways.lower_bound(report_->gateway)));
+}
 
 std::optional<ApiWrite> ObjectReports::next(Clock::time_point now, WallClock::time_point wall) {
   if (report_ == nullptr) {
     return std::nullopt;
   }
-  std::optional<ApiWrite> first, after;  // Events: the first of all, and the first behind the last
+  struct Turn {
+    const std::string& last;
+    std::optional<ApiWrite> first = {}, after = {};  // the first of all, and the first behind the last
+  } statuses{last_status_}, events{last_event_};
   for (const ObjectReport& report : report_->objects) {
     const auto at = seen_.find(report.location);
     if (at == seen_.end() || now < at->second.not_before) {
       continue;
     }
-    const bool policy = is_policy(at->second.object.key.kind), behind = report.location > last_event_;
-    if (policy && (behind ? after.has_value() : first.has_value())) {
-      continue;
-    }
-    auto write = next_of(at->second, report, now, wall);
-    if (write && !policy) {
-      return write;
-    }
-    if (write) {
-      (behind ? after : first) = std::move(write);
+    Turn& turn = is_policy(at->second.object.key.kind) ? events : statuses;
+    std::optional<ApiWrite>& place = report.location > turn.last ? turn.after : turn.first;
+    if (!place) {
+      place = next_of(at->second, report, now, wall);
     }
   }
-  return after ? after : first;
+  for (std::optional<ApiWrite>* write : {&statuses.after, &statuses.first, &events.after, &events.first}) {
+    if (*write) {
+      return std::move(*write);
+    }
+  }
+  return std::nullopt;
 }
 
 std::optional<ApiWrite> ObjectReports::next_of(Seen& seen, const ObjectReport& report, Clock::time_point now,
                                                WallClock::time_point wall) const {
+  std::optional<ApiWrite> write;
   if (is_policy(seen.object.key.kind)) {
-    return event(seen, report, now, wall);
-  }
-  for (auto write : {entry(seen, report, now, wall), summary(seen, now, wall), removal(seen, now)}) {
-    if (write && !is_refused(*write, now)) {
-      return write;
+    const bool due = report.generation == seen.object.generation &&
+                     (now >= seen.event_again || seen.event != event_name(seen.name, report));
+    if (due) {
+      write = event_write(seen.name, report_->gateway, report, wall);
+    }
+  } else {
+    const Entry own = entry_of(seen, report, wall);
+    write = entry(seen, own, now, wall);
+    if (!write) {
+      write = removal(seen, own, now);
+    }
+    // Not while its own entry is to be another one, nor of a version that it has not seen.
+    const bool settled = own.difference != Difference::kMore && report.generation == seen.object.generation;
+    if (!write && settled) {
+      write = summary(seen, now, wall);
     }
   }
-  return std::nullopt;
+  return write && !is_refused(*write, now) ? std::move(write) : std::nullopt;
 }
 
 bool ObjectReports::is_refused(const ApiWrite& write, Clock::time_point now) const {
@@ -223,61 +176,113 @@ bool ObjectReports::is_refused(const ApiWrite& write, Clock::time_point now) con
   return at != refused_.end() && now < at->second;
 }
 
-std::optional<ApiWrite> ObjectReports::entry(const Seen& seen, const ObjectReport& report, Clock::time_point now,
+ObjectReports::Difference ObjectReports::difference(const std::optional<ApiCondition>& have, const ApiCondition& want) {
+  if (!have || have->status != want.status || have->reason != want.reason || have->generation != want.generation) {
+    return Difference::kMore;
+  }
+  return have->message == want.message ? Difference::kNone : Difference::kText;
+}
+
+GatewayStatus ObjectReports::own_status(const Seen& seen, const ObjectReport& report,
+                                        WallClock::time_point wall) const {
+  const std::string status = report_->ready ? "True" : "False";
+  return {{status, report_->ready_reason, cut_message(report_->ready_message), since_of(seen.ready, status, wall),
+           std::to_string(report.generation)},
+          report_->version,
+          report_->workers,
+          report_->problems};
+}
+
+ObjectReports::Entry ObjectReports::entry_of(const Seen& seen, const ObjectReport& report,
                                              WallClock::time_point wall) const {
   const auto at = seen.entries.find(report_->gateway);
-  const std::optional<Condition> have = at == seen.entries.end() ? std::nullopt : at->second;
-  Condition want{report.accepted ? "True" : "False",
-                 report.reason,
-                 cut(report.message, kMaxMessage),
-                 {},
-                 std::to_string(report.generation)};
-  want.since = since(have, want.status, wall);
+  const std::optional<ApiCondition> have = at == seen.entries.end() ? std::nullopt : at->second.accepted;
   const bool own = report_->own == report.location;
-  Condition ready{report_->ready ? "True" : "False",
-                  report_->ready_reason,
-                  cut(report_->ready_message, kMaxMessage),
-                  {},
-                  std::to_string(report.generation)};
-  ready.since = since(seen.ready, ready.status, wall);
-  const bool parameters = own && (!same(seen.ready, ready) || seen.version != report_->version ||
-                                  seen.workers != std::to_string(report_->workers));
-  const bool problems = own && seen.problems != std::to_string(report_->problems) &&
-                        (seen.problems.empty() || now - seen.written >= kProblemsPace);
-  if (same(have, want) && !parameters && !problems) {
+  if (!own && report.accepted && report.reason != kPartly) {
+    return {};
+  }
+  const std::string status = report.accepted ? "True" : "False";
+  if (!own && at == seen.entries.end()) {
+    const auto alike = std::count_if(seen.entries.begin(), seen.entries.end(), [&](const auto& each) {
+      const auto& [gateway, stands] = each;
+      return report_->gateways.contains(gateway) && stands.accepted && stands.accepted->status == status &&
+             stands.accepted->reason == report.reason;
+    });
+    if (static_cast<std::size_t>(alike) >= kAlike) {
+      return {};
+    }
+  }
+  Entry want;
+  want.accepted = {status, report.reason, cut_message(report.message), since_of(have, status, wall),
+                   std::to_string(report.generation)};
+  want.difference = difference(have, *want.accepted);
+  if (own) {
+    want.own = own_status(seen, report, wall);
+    const bool other =
+        seen.version != want.own->version || seen.workers != std::to_string(want.own->workers) || seen.problems.empty();
+    const bool number = seen.problems != std::to_string(want.own->problems);
+    want.difference = std::max({want.difference, difference(seen.ready, want.own->ready),
+                                other    ? Difference::kMore
+                                : number ? Difference::kText
+                                         : Difference::kNone});
+  }
+  return want;
+}
+
+std::optional<ApiWrite> ObjectReports::entry(Seen& seen, const Entry& want, Clock::time_point now,
+                                             WallClock::time_point wall) const {
+  if (want.difference == Difference::kNone) {
+    seen.entry_differs.reset();
     return std::nullopt;
   }
-  json status{{"gateways", json::array({{{"name", report_->gateway},
-                                         {"conditions", json::array({condition_json(kAccepted, want)})}}})}};
-  if (own) {
-    status["conditions"] = json::array({condition_json(kReady, ready)});
-    status["version"] = report_->version;
-    status["workers"] = report_->workers;
-    status["problems"] = report_->problems;
-    status["lastChange"] = time_text(wall, "");
+  seen.entry_differs = seen.entry_differs.value_or(now);
+  const bool in_turn =
+      want.own || seen.entries.contains(report_->gateway) || now - *seen.entry_differs >= kEntryStep * rank(seen);
+  if (!in_turn || (want.difference == Difference::kText && now - seen.entry_written < kTextPace)) {
+    return std::nullopt;
   }
-  return status_write(ApiWrite::What::kEntry, seen.name, manager_of(report_->gateway), std::move(status),
-                      seen.object.key.name, seen.uid);
+  return entry_write(seen.name, report_->gateway, *want.accepted, want.own, wall);
+}
+
+bool ObjectReports::is_superfluous(const std::string& gateway, const Entry& own) const {
+  return gateway == report_->gateway ? !own.accepted : !report_->gateways.contains(gateway);
+}
+
+std::optional<ApiWrite> ObjectReports::removal(Seen& seen, const Entry& own, Clock::time_point now) const {
+  std::erase_if(seen.removals, [&](const auto& each) {
+    return !is_superfluous(each.first, own) || (!seen.entries.contains(each.first) && now >= each.second.due);
+  });
+  for (const auto& [gateway, stands] : seen.entries) {
+    if (!is_superfluous(gateway, own)) {
+      continue;
+    }
+    const bool at_once = gateway == report_->gateway;
+    const Removal begun{at_once ? now : now + kGoneFor + turn_of_writer(rank(seen)), kRemovalAgain};
+    const Removal& removal = seen.removals.try_emplace(gateway, begun).first->second;
+    if (now >= removal.due) {
+      return removal.attempts == 0 ? removal_write(seen.name, gateway)
+                                   : removal_at_write(seen.name, gateway, stands.index);
+    }
+  }
+  return std::nullopt;
 }
 
 // What one refuses, the whole is not.
-ObjectReports::Condition ObjectReports::summary_of(const Seen& seen) {
-  Condition out{"True", kAccepted, "in use by every gateway that follows this API server", {}, {}};
+ApiCondition ObjectReports::summary_of(const Seen& seen) const {
+  ApiCondition out{"True", kAcceptedCondition, kUnrefused, {}, {}};
   std::int64_t oldest = seen.object.generation;
   bool refused = false, partly = false;
-  for (const auto& [gateway, condition] : seen.entries) {
-    if (!condition) {
+  for (const auto& [gateway, stands] : seen.entries) {
+    if (!stands.accepted || (gateway != report_->gateway && !report_->gateways.contains(gateway))) {
       continue;
     }
-    std::int64_t generation = 0;
-    const std::string& text = condition->generation;
-    (void)std::from_chars(text.data(), text.data() + text.size(), generation);
-    oldest = std::min(oldest, generation);
-    const bool is_refused = condition->status != "True", is_partly = condition->reason == kPartly;
+    const ApiCondition& condition = *stands.accepted;
+    oldest = std::min(oldest, number_of(condition.generation));
+    const bool is_refused = condition.status != "True", is_partly = condition.reason == kPartly;
     if ((is_refused && !refused) || (is_partly && !refused && !partly)) {
       out.status = is_refused ? "False" : "True";
-      out.reason = condition->reason;
-      out.message = cut("gateway " + gateway + ": " + condition->message, kMaxMessage);
+      out.reason = condition.reason;
+      out.message = cut_message("gateway " + gateway + ": " + condition.message);
     }
     refused = refused || is_refused;
     partly = partly || is_partly;
@@ -286,116 +291,105 @@ ObjectReports::Condition ObjectReports::summary_of(const Seen& seen) {
   return out;
 }
 
+// How many gateways come before this one at that object. All of them count from the same one, another for each object.
 unsigned ObjectReports::rank(const Seen& seen) const {
-  unsigned rank = 0;
-  for (const auto& [gateway, condition] : seen.entries) {
-    if (gateway >= report_->gateway || rank == kMaxRank) {
-      break;
-    }
-    rank += report_->gateways.count(gateway) != 0 ? 1 : 0;
-  }
-  return rank;
+  const std::size_t all = std::max<std::size_t>(report_->gateways.size(), 1);
+  const std::size_t first = hash_of_text(seen.name.uid) % all;
+  return static_cast<unsigned>((place_ + all - first) % all);
 }
 
 std::optional<ApiWrite> ObjectReports::summary(Seen& seen, Clock::time_point now, WallClock::time_point wall) const {
-  Condition want = summary_of(seen);
-  if (seen.entries.empty() || same(seen.summary, want)) {
-    seen.differs_since.reset();
+  ApiCondition want = summary_of(seen);
+  const Difference differs = difference(seen.summary, want);
+  if (differs == Difference::kNone) {
+    seen.summary_differs.reset();
     return std::nullopt;
   }
-  seen.differs_since = seen.differs_since.value_or(now);
-  if (now - *seen.differs_since < kNextWriter * rank(seen)) {
+  seen.summary_differs = seen.summary_differs.value_or(now);
+  const seconds pause = std::max(seen.summary_pause, differs == Difference::kText ? kTextPace : seconds(0));
+  if (now - *seen.summary_differs < turn_of_writer(rank(seen)) || now - seen.summary_written < pause) {
     return std::nullopt;
   }
-  want.since = since(seen.summary, want.status, wall);
-  return status_write(ApiWrite::What::kSummary, seen.name, kManager,
-                      {{"conditions", json::array({condition_json(kAccepted, want)})}}, seen.object.key.name, seen.uid);
+  want.since = since_of(seen.summary, want.status, wall);
+  return summary_write(seen.name, want);
 }
 
-std::optional<ApiWrite> ObjectReports::removal(Seen& seen, Clock::time_point now) const {
-  std::erase_if(seen.unknown_since, [&](const auto& each) {
-    return !seen.entries.contains(each.first) || report_->gateways.contains(each.first);
-  });
-  for (const auto& [gateway, condition] : seen.entries) {
-    if (report_->gateways.contains(gateway)) {
-      continue;
-    }
-    const auto first = seen.unknown_since.try_emplace(gateway, now).first->second;
-    if (now - first >= kGoneFor + kNextWriter * rank(seen)) {
-      ApiWrite write = status_write(ApiWrite::What::kRemoval, seen.name, manager_of(gateway), json::object(),
-                                    seen.object.key.name, seen.uid);
-      write.gateway = gateway;
-      return write;
-    }
-  }
-  return std::nullopt;
-}
-
-// Of one generation and reason there is one Event, whichever gateway writes it: the server refuses a second one of the
-// name.
-std::optional<ApiWrite> ObjectReports::event(const Seen& seen, const ObjectReport& report, Clock::time_point now,
-                                             WallClock::time_point wall) const {
-  const std::string note = cut(report.message, kMaxMessage);
-  const std::string name = name_of_event(
-      seen.object.key.name, seen.uid + '\n' + std::to_string(report.generation) + '\n' + report.reason + '\n' + note);
-  const bool written = seen.event == name && now - seen.event_written < kEventAgain;
-  if (written || report.generation != seen.object.generation) {
-    return std::nullopt;
-  }
-  const std::string ns = seen.ns.empty() ? "default" : seen.ns;
-  json regarding{
-      {"apiVersion", seen.name.version}, {"kind", seen.name.kind}, {"name", seen.object.key.name}, {"uid", seen.uid}};
-  if (!seen.ns.empty()) {
-    regarding["namespace"] = seen.ns;
-  }
-  ApiWrite write;
-  write.what = ApiWrite::What::kEvent;
-  write.location = seen.name.location;
-  write.ns = ns;
-  write.method = "POST";
-  write.target = "/apis/events.k8s.io/v1/namespaces/" + ns + "/events";
-  write.content_type = "application/json";
-  write.body = dump({{"apiVersion", "events.k8s.io/v1"},
-                     {"kind", "Event"},
-                     {"metadata", {{"name", name}, {"namespace", ns}}},
-                     {"eventTime", time_text(wall, ".000000")},
-                     {"reportingController", "isthmus.io/gateway"},
-                     {"reportingInstance", report_->gateway},
-                     {"action", "Enforce"},
-                     {"reason", report.reason},
-                     {"type", "Warning"},
-                     {"regarding", std::move(regarding)},
-                     {"note", note}});
-  write.right = "create on events of events.k8s.io";
-  return is_refused(write, now) ? std::nullopt : std::optional(std::move(write));
+ObjectReports::Seen* ObjectReports::answered(const ApiWrite& write) {
+  (write.what == ApiWrite::What::kEvent ? last_event_ : last_status_) = write.location;
+  const auto at = seen_.find(write.location);
+  return at == seen_.end() ? nullptr : &at->second;
 }
 
 void ObjectReports::written(const ApiWrite& write, const YamlNode* now_is, Clock::time_point now) {
   refused_.erase({write.right, write.ns});
-  const auto at = seen_.find(write.location);
-  if (at == seen_.end()) {
+  denied_.erase({write.right, write.ns});
+  Seen* seen = answered(write);
+  if (seen == nullptr) {
     return;
   }
-  Seen& seen = at->second;
   if (write.what == ApiWrite::What::kEvent) {
-    seen.event = json::parse(write.body)["metadata"]["name"].get<std::string>();
-    seen.event_written = now;
-    last_event_ = write.location;
+    seen->event = write.event;
+    seen->event_again = now + kEventAgain;
     return;
   }
-  if (now_is != nullptr && metadata_text(*now_is, "uid") == seen.uid) {
-    read_status(*now_is, seen);
+  if (now_is != nullptr && metadata_text(*now_is, "uid") == seen->name.uid) {
+    read_status(*now_is, *seen);
   }
   if (write.what == ApiWrite::What::kEntry) {
-    seen.written = now;
+    seen->entry_written = now;
+  } else if (write.what == ApiWrite::What::kSummary) {
+    const bool restless = now - seen->summary_written < kRestless;
+    seen->summary_pause =
+        restless ? std::min<seconds>(std::max(seen->summary_pause * 2, kBetweenWrites), kSummaryPause) : seconds(0);
+    seen->summary_written = now;
+  } else if (const auto removal = seen->removals.find(write.gateway); removal != seen->removals.end()) {
+    ++removal->second.attempts;
+    removal->second.due = now + removal->second.pause;
+    removal->second.pause = std::min<seconds>(removal->second.pause * kRemovalGrowth, kLongestRemoval);
   }
-  seen.not_before = now + kBetweenWrites;
+  seen->not_before = now + kBetweenWrites;
+}
+
+void ObjectReports::exists(const ApiWrite& write, Clock::time_point now) {
+  if (Seen* seen = answered(write)) {
+    seen->event = write.event;
+    seen->event_again = now + kEventCheck * std::min(1 + rank(*seen), kEventChecks);
+  }
 }
 
 void ObjectReports::postpone(const ApiWrite& write, Clock::time_point until) {
-  if (const auto at = seen_.find(write.location); at != seen_.end()) {
-    at->second.not_before = until;
+  if (Seen* seen = answered(write)) {
+    seen->not_before = until;
   }
+}
+
+void ObjectReports::refuse(const ApiWrite& write, Clock::time_point until) {
+  refused_[{write.right, write.ns}] = until;
+  postpone(write, until);
+}
+
+void ObjectReports::deny(const ApiWrite& write, Clock::time_point until) {
+  std::set<std::string>& objects = denied_[{write.right, write.ns}];
+  if (objects.size() < kSeveral) {
+    objects.insert(write.location);
+  }
+  objects.size() < kSeveral ? postpone(write, until) : refuse(write, until);
+}
+
+bool ObjectReports::wants(const std::string& location) const {
+  const auto at = seen_.find(location);
+  const auto report = reported_.find(location);
+  if (at == seen_.end() || report == reported_.end()) {
+    return false;
+  }
+  const Seen& seen = at->second;
+  if (is_policy(seen.object.key.kind)) {
+    return true;
+  }
+  const Entry own = entry_of(seen, *report->second, {});
+  return own.difference != Difference::kNone || difference(seen.summary, summary_of(seen)) != Difference::kNone ||
+         std::any_of(seen.entries.begin(), seen.entries.end(),
+                     [&](const auto& each) { return is_superfluous(each.first, own); });
 }
 
 }  // namespace isthmus

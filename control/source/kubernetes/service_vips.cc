@@ -1,8 +1,8 @@
 #include "control/source/kubernetes/service_vips.h"
 
 #include <algorithm>
-#include <boost/asio/io_context.hpp>
 #include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
@@ -10,10 +10,10 @@
 #include <utility>
 
 #include "config/yaml/read.h"
-#include "control/source/kubernetes/api_connection.h"
+#include "control/source/kubernetes/api_caller.h"
 #include "control/source/kubernetes/api_text.h"
-#include "control/source/kubernetes/credentials.h"
 #include "control/source/manifest/manifest.h"
+#include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
 namespace {
@@ -21,92 +21,6 @@ namespace {
 using nlohmann::json;
 
 constexpr unsigned kAttempts = 20;  // addresses or writes lost to others
-constexpr std::size_t kMaxBytes = 256U << 20;
-
-struct Answer {
-  unsigned status = 0;
-  std::string body;
-};
-
-// One request after the other, each waited for.
-class Server {
- public:
-  Server(const ApiAccess& access, const ApiTimes& times)
-      : access_(access), times_(times), credentials_(io_, access_, times_), connection_(io_, access_, times_) {}
-
-  [[nodiscard]] Result<Answer> ask(const ApiRequest& request) {
-    std::optional<Result<Answer>> result;
-    credentials_.get([&](Result<Credentials::Identity> identity) {
-      if (!identity) {
-        result = identity.error();
-        return;
-      }
-      auto answer = std::make_shared<Answer>();
-      connection_.send(*identity, request,
-                       {[answer](const ApiHead& head) { answer->status = head.status; },
-                        [answer](std::string_view bytes) {
-                          answer->body.append(bytes.substr(0, kMaxBytes - std::min(kMaxBytes, answer->body.size())));
-                        },
-                        [&result, answer, this](const ApiOutcome& end) {
-                          result = end.complete ? Result<Answer>(std::move(*answer))
-                                                : Result<Answer>(Error{end.error, access_.server,
-                                                                       "see that the API server can be reached"});
-                        }});
-    });
-    while (!result) {
-      io_.restart();
-      if (io_.run_one() == 0) {
-        return Error{"the API server gave no answer", access_.server, "try again"};
-      }
-    }
-    return *std::move(result);
-  }
-
-  // What the server refuses, as a person is told. `right`: what the request needs.
-  [[nodiscard]] Error refusal(const Answer& answer, const std::string& path, const std::string& right) const {
-    const std::string said = "HTTP " + std::to_string(answer.status) + ": " + status_message(answer.body);
-    return {said, access_.server + path,
-            answer.status == 403   ? "grant " + right + " to the user of this kubeconfig"
-            : answer.status == 401 ? "renew the credentials of this kubeconfig"
-                                   : "see what the API server says"};
-  }
-
-  // Calls visit(object) for all of a kind. `optional`: where there is no such kind (404), there are none.
-  template <typename Visit>
-  [[nodiscard]] Status list(const std::string& path, const std::string& right, bool optional, Visit&& visit) {
-    std::string next;
-    do {
-      ApiRequest request;
-      request.target = path + "?limit=500" + (next.empty() ? "" : "&continue=" + percent_encoded(next));
-      auto answer = ask(request);
-      if (!answer) {
-        return answer.error();
-      }
-      if (answer->status == 404 && optional) {
-        return Ok{};
-      }
-      if (answer->status != 200) {
-        return refusal(*answer, path, "list on " + right);
-      }
-      const auto page = read_list_page(answer->body);
-      if (!page) {
-        return page.error();
-      }
-      for (const YamlNode& object : page->items()) {
-        visit(object);
-      }
-      next = page->next;
-    } while (!next.empty());
-    return Ok{};
-  }
-
- private:
-  boost::asio::io_context io_{1};
-  const ApiAccess& access_;
-  const ApiTimes& times_;
-  Credentials credentials_;
-  ApiConnection connection_;
-};
 
 struct ListedService {
   std::string version;  // resourceVersion
@@ -114,9 +28,53 @@ struct ListedService {
   bool exists = false;
 };
 
-std::string annotation(const YamlNode& object, const char* name) {
+// What the server has of claims, and of the Service itself.
+struct ServerClaims : ClaimView {
+  ListedService own;
+  std::map<IpAddress, std::string> wishes;  // of other Services, with the Service
+  std::optional<Error> spoilt;              // the Service's own claim
+};
+
+std::optional<std::string> annotation(const YamlNode& object, const char* name) {
   YamlErrors ignored;
-  return YamlMap(&object, "", object.line, ignored).map("metadata").map("annotations").text(name);
+  const YamlMap all = YamlMap(&object, "", object.line, ignored).map("metadata").map("annotations");
+  return all.get(name) == nullptr ? std::nullopt : std::optional(all.text(name));
+}
+
+// A claim as it stands in an object, whatever else the object holds: the rest of it may be of no use to a gateway,
+// which goes by an earlier version of it then.
+struct WrittenClaim {
+  std::vector<IpAddress> addresses;
+  YamlErrors errors;  // of what is no address
+};
+
+// What parses is taken, even where no host can have it.
+void add_address(const YamlNode& word, const std::string& path, WrittenClaim& claim) {
+  (void)read_address(word, path, claim.errors);
+  if (const auto address = IpAddress::parse(word.text)) {
+    append_once(claim.addresses, *address);
+  }
+}
+
+WrittenClaim service_claim(const YamlNode& service) {
+  WrittenClaim claim;
+  const auto text = annotation(service, kVipAnnotation);
+  for (const std::string_view each : text ? claim_words(*text) : std::vector<std::string_view>()) {
+    YamlNode word;
+    word.kind = YamlNode::Kind::kScalar;
+    word.text = each;
+    add_address(word, std::string("annotation ") + kVipAnnotation, claim);
+  }
+  return claim;
+}
+
+WrittenClaim import_claim(const YamlNode& import) {
+  WrittenClaim claim;
+  const YamlMap spec = YamlMap(&import, "", import.line, claim.errors).map("spec");
+  for (const YamlNode& item : spec.list("ips")) {
+    add_address(item, "spec.ips", claim);
+  }
+  return claim;
 }
 
 class Allocation {
@@ -125,6 +83,31 @@ class Allocation {
       : request_(request), server_name_(access.server), server_(access, times) {}
 
   [[nodiscard]] Result<ServiceVip> run() {
+    auto done = allocate();
+    if (wish_) {
+      const std::string left = "the Service's annotation " + std::string(kVipWantedAnnotation) + ": " + *wish_ +
+                               " could not be withdrawn, and keeps others from these addresses: remove it";
+      const bool withdrawn = withdraw(*wish_);
+      if (!withdrawn && !done) {
+        Error error = done.error();
+        error.fix += "; " + left;
+        return error;
+      }
+      if (!withdrawn) {
+        notes_.push_back(left);
+      }
+    }
+    if (done) {
+      done->notes = std::move(notes_);
+    }
+    return done;
+  }
+
+ private:
+  static constexpr const char* kServices = "services";
+  static constexpr const char* kImports = "serviceimports of multicluster.x-k8s.io";
+
+  [[nodiscard]] Result<ServiceVip> allocate() {
     if (request_.pools.empty()) {
       if (Status found = find_pools(); !found) {
         return found.error();
@@ -143,9 +126,6 @@ class Allocation {
     }
     return Error{"others claim addresses or change this Service all the time", where(), "try again"};
   }
-
- private:
-  static constexpr const char* kServices = "services";
 
   [[nodiscard]] std::string path() const { return "/api/v1/namespaces/" + request_.ns + "/services/" + request_.name; }
   [[nodiscard]] std::string where() const { return server_name_ + path(); }
@@ -175,142 +155,259 @@ class Allocation {
                : Status(Ok{});
   }
 
-  // What the server has of claims, and of the Service itself.
-  [[nodiscard]] Result<ClaimView> read(ListedService& own) {
-    ClaimView view;
+  [[nodiscard]] Result<ServerClaims> read() {
+    ServerClaims view;
     view.cluster_known = true;
-    const auto collect = [&](const std::string& version, const std::string& kind, bool fleet) {
-      return [&view, this, version, kind, fleet](const YamlNode& object) {
-        ManifestDocument document;
-        read_manifest_tree(object, fleet ? std::string() : own_cluster(), version, kind, document);
-        for (const ManifestObject& read : document.objects) {
-          VipRequest request = request_;
-          request.cluster = own_cluster();
-          collect_claims({read.key.object, *read.value, {server_name_, 0}}, request, view);
-        }
-      };
-    };
-    const auto services = collect("v1", "Service", false);
+    notes_.clear();
     Status listed = server_.list("/api/v1/services", kServices, false, [&](const YamlNode& object) {
-      services(object);
-      const std::string wanted = annotation(object, kVipWantedAnnotation);
-      if (metadata_text(object, "namespace") == request_.ns && metadata_text(object, "name") == request_.name) {
-        own = {metadata_text(object, "resourceVersion"), wanted, true};
-        return;
-      }
-      for (std::size_t at = 0; at < wanted.size();) {
-        const std::size_t end = std::min(wanted.find(',', at), wanted.size());
-        if (const auto address = IpAddress::parse(std::string_view(wanted).substr(at, end - at))) {
-          view.taken.insert(*address);
-        }
-        at = end + 1;
-      }
+      add_claim(object, ObjectKind::kService, service_claim(object), view);
+      add_wish(object, view);
     });
-    for (const auto& [path, right, version, kind] :
-         {std::tuple{"/apis/isthmus.io/v1alpha1/clusters", "clusters of isthmus.io", "isthmus.io/v1alpha1", "Cluster"},
-          std::tuple{"/apis/isthmus.io/v1alpha1/gateways", "gateways of isthmus.io", "isthmus.io/v1alpha1", "Gateway"},
-          std::tuple{"/apis/multicluster.x-k8s.io/v1beta1/serviceimports", "serviceimports of multicluster.x-k8s.io",
-                     "multicluster.x-k8s.io/v1beta1", "ServiceImport"},
-          std::tuple{"/apis/multicluster.x-k8s.io/v1alpha1/serviceimports", "serviceimports of multicluster.x-k8s.io",
-                     "multicluster.x-k8s.io/v1alpha1", "ServiceImport"}}) {
+    for (const char* version : {"v1beta1", "v1alpha1"}) {
       if (listed) {
-        listed = server_.list(path, right, true,
-                              collect(version, kind, std::string_view(version).starts_with("isthmus.io/")));
+        listed = server_.list(
+            "/apis/multicluster.x-k8s.io/" + std::string(version) + "/serviceimports", kImports, true,
+            [&](const YamlNode& object) { add_claim(object, ObjectKind::kServiceImport, import_claim(object), view); });
       }
     }
-    return listed ? Result<ClaimView>(std::move(view)) : Result<ClaimView>(listed.error());
+    for (const auto& [kind, plural] : {std::pair{"Cluster", "clusters"}, std::pair{"Gateway", "gateways"}}) {
+      if (listed) {
+        listed = read_fleet(kind, plural, view);
+      }
+    }
+    return listed ? Result<ServerClaims>(std::move(view)) : Result<ServerClaims>(listed.error());
+  }
+
+  void add_claim(const YamlNode& object, ObjectKind kind, WrittenClaim claim, ServerClaims& view) {
+    VipRequest request = request_;
+    request.cluster = own_cluster();
+    const ObjectKey key{kind, request.cluster, metadata_text(object, "namespace"), metadata_text(object, "name")};
+    const std::string name =
+        std::string(kind == ObjectKind::kService ? "Service " : "ServiceImport ") + key.ns + "/" + key.name;
+    for (const YamlError& error : claim.errors) {
+      if (key.ns == request_.ns && key.name == request_.name) {
+        view.spoilt = Error{name + ": " + error.what, where(),
+                            "correct it, or remove it: until then gateways keep what it claimed before"};
+      } else {
+        notes_.push_back(name + ": " + error.what +
+                         "; what it claimed before stays with it at gateways, and is not known here");
+      }
+    }
+    ServiceObject service;
+    ServiceImportObject import;
+    (kind == ObjectKind::kService ? service.claimed_vips : import.ips) = std::move(claim.addresses);
+    collect_claims({key,
+                    kind == ObjectKind::kService ? ObjectValue(std::move(service)) : ObjectValue(std::move(import)),
+                    {server_name_, 0}},
+                   request, view);
+  }
+
+  void add_wish(const YamlNode& object, ServerClaims& view) const {
+    const std::string ns = metadata_text(object, "namespace"), name = metadata_text(object, "name");
+    const std::string wanted = annotation(object, kVipWantedAnnotation).value_or(std::string());
+    if (ns == request_.ns && name == request_.name) {
+      view.own = {metadata_text(object, "resourceVersion"), wanted, true};
+      return;
+    }
+    for (const std::string_view word : claim_words(wanted)) {
+      if (const auto address = IpAddress::parse(word)) {
+        view.taken.insert(*address);
+        view.wishes.emplace(*address, ns + "/" + name);
+      }
+    }
+  }
+
+  // Error: one that cannot be read, which may be of the pools.
+  [[nodiscard]] Status read_fleet(const char* kind, const std::string& plural, ClaimView& view) {
+    constexpr const char* kVersion = "isthmus.io/v1alpha1";
+    Status good = Ok{};
+    const std::string path = std::string("/apis/") + kVersion + "/" + plural;
+    const Status listed = server_.list(path, plural + " of isthmus.io", true, [&](const YamlNode& object) {
+      ManifestDocument document;
+      read_manifest_tree(object, {}, kVersion, kind, document);
+      if (!document.invalid.empty() || document.unreadable) {
+        const auto error = std::find_if(document.errors.begin(), document.errors.end(),
+                                        [](const YamlError& each) { return !each.warning; });
+        good = Error{std::string(kind) + " " + shown(metadata_text(object, "name")) + " cannot be read" +
+                         (error == document.errors.end() ? std::string() : ": " + error->what) +
+                         "; it may have addresses of the pools",
+                     server_name_ + path, error == document.errors.end() ? "correct it" : error->fix};
+      }
+      for (const ManifestObject& read : document.objects) {
+        collect_claims({read.key.object, *read.value, {server_name_, 0}}, request_, view);
+      }
+    });
+    return listed ? good : listed;
   }
 
   [[nodiscard]] std::string own_cluster() const { return request_.cluster.empty() ? "own" : request_.cluster; }
 
   // Nothing: somebody was faster.
   [[nodiscard]] Result<std::optional<ServiceVip>> try_once(std::set<IpAddress>& lost) {
-    ListedService own;
-    auto view = read(own);
+    auto view = read();
     if (!view) {
       return view.error();
     }
-    if (!own.exists) {
+    if (!view->own.exists) {
       return Error{"there is no Service " + request_.ns + "/" + request_.name, where(),
                    "create it first: the claim is its annotation"};
+    }
+    if (view->spoilt) {
+      return *view->spoilt;
     }
     const auto existing = existing_claim(request_, *view);
     if (!existing) {
       return existing.error();
     }
     if (*existing) {
-      return std::optional(ServiceVip{(*existing)->addresses, where(), false});
+      if (!view->own.wanted.empty() && !request_.dry_run) {
+        wish_ = view->own.wanted;  // left behind: what has a claim wishes for nothing
+      }
+      return std::optional(ServiceVip{(*existing)->addresses, where(), false, {}});
     }
     if (Status good = check_pools(request_, *view); !good) {
       return good.error();
     }
+    note_unchecked_pools(*view);
     view->taken.insert(lost.begin(), lost.end());
     const auto addresses = take_addresses(request_, *view);
     if (!addresses) {
-      return addresses.error();
+      return with_wishes(addresses.error(), *view);
     }
     if (request_.dry_run) {
-      return std::optional(ServiceVip{*addresses, where(), false});
+      return std::optional(ServiceVip{*addresses, where(), false, {}});
     }
     const std::string text = join_addresses(*addresses, ",");
-    auto wished = write(own.version, {{kVipWantedAnnotation, text}});
-    if (!wished || wished->empty()) {
+    const std::string& version = view->own.version;
+    bool refused = false;
+    const auto wished = write(version, {{kVipWantedAnnotation, text}}, &refused);
+    if (!refused) {
+      wish_ = text;  // even where the answer is lost
+    }
+    if (!wished || !*wished) {
       return wished ? Result<std::optional<ServiceVip>>(std::optional<ServiceVip>()) : wished.error();
     }
     return confirm(*addresses, text, lost);
   }
 
+  // A server without the fleet's objects cannot say which addresses are pods' and nodes'.
+  void note_unchecked_pools(const ClaimView& view) {
+    if (view.cluster_blocks.empty()) {
+      notes_.push_back(server_name_ + " has no Cluster of isthmus.io with address blocks: nothing says whether " +
+                       "pods or nodes of the fleet have addresses of the pools; see that none has");
+    }
+  }
+
+  // What others want may be what a crash has left.
+  [[nodiscard]] Error with_wishes(Error error, const ServerClaims& view) const {
+    std::string standing;
+    for (const auto& [address, service] : view.wishes) {
+      const bool in_pool = std::any_of(request_.pools.begin(), request_.pools.end(),
+                                       [&](const Prefix& pool) { return pool.contains(address); });
+      standing += in_pool ? (standing.empty() ? "" : ", ") + address.to_string() + " of " + service : "";
+    }
+    if (!standing.empty()) {
+      error.fix += "; where no isthmus allocate runs, remove what one that was killed has left, the annotation " +
+                   std::string(kVipWantedAnnotation) + ": " + standing;
+    }
+    return error;
+  }
+
   [[nodiscard]] Result<std::optional<ServiceVip>> confirm(const std::vector<IpAddress>& addresses,
                                                           const std::string& text, std::set<IpAddress>& lost) {
-    ListedService own;
-    const auto view = read(own);
+    const auto view = read();
     if (!view) {
       return view.error();
     }
-    const bool mine = own.wanted == text;
-    bool free = mine && view->service_claims.empty();
+    if (view->own.wanted != text) {
+      return std::optional<ServiceVip>();
+    }
+    bool free = view->service_claims.empty() && !view->spoilt;
     for (const IpAddress& address : addresses) {
       if (view->taken.contains(address)) {
         lost.insert(address);
         free = false;
       }
     }
-    const auto written = free   ? write(own.version, {{kVipWantedAnnotation, nullptr}, {kVipAnnotation, text}})
-                         : mine ? write(own.version, {{kVipWantedAnnotation, nullptr}})
-                                : Result<std::string>(std::string());
+    if (!free && !withdraw(text)) {
+      return Error{"an address that others claim was wanted, and the wish is not taken back", where(),
+                   "see whether the API server takes patches of this Service"};
+    }
+    if (!free) {
+      return std::optional<ServiceVip>();
+    }
+    const auto written = write(view->own.version, {{kVipWantedAnnotation, nullptr}, {kVipAnnotation, text}});
     if (!written) {
       return written.error();
     }
-    return free && !written->empty() ? std::optional(ServiceVip{addresses, where(), true})
-                                     : std::optional<ServiceVip>();
+    if (!*written) {
+      return std::optional<ServiceVip>();
+    }
+    note_unchecked_pools(*view);
+    wish_.reset();
+    return std::optional(ServiceVip{addresses, where(), true, {}});
   }
 
-  // The Service's new resourceVersion; empty: it was changed meanwhile.
-  [[nodiscard]] Result<std::string> write(const std::string& version, json annotations) {
-    ApiRequest request;
-    request.method = "PATCH";
-    request.target = path() + "?fieldManager=isthmus-allocate";
-    request.content_type = "application/merge-patch+json";
-    request.body = json{{"metadata", {{"resourceVersion", version}, {"annotations", std::move(annotations)}}}}.dump();
-    const auto answer = server_.ask(request);
+  // False: the Service was changed meanwhile. `refused`: the server has said that nothing was written.
+  [[nodiscard]] Result<bool> write(const std::string& version, json annotations, bool* refused = nullptr) {
+    const auto answer = patch("application/merge-patch+json",
+                              {{"metadata", {{"resourceVersion", version}, {"annotations", std::move(annotations)}}}});
+    if (refused != nullptr) {
+      *refused = answer && answer->status >= 400 && answer->status < 500;
+    }
     if (!answer) {
       return answer.error();
     }
     if (answer->status == 409) {
-      return std::string();
+      return false;
     }
     if (answer->status != 200) {
       return server_.refusal(*answer, path(), "patch on services in namespace " + request_.ns);
     }
-    return version + "+";
+    return true;
+  }
+
+  // True: the Service does not wish for `text`, or not any more. 422: it does not, or an admission policy has refused.
+  [[nodiscard]] bool withdraw(const std::string& text) {
+    const std::string at = "/metadata/annotations/isthmus.io~1vip-wanted";
+    const auto answer =
+        patch("application/json-patch+json",
+              json::array({json{{"op", "test"}, {"path", at}, {"value", text}}, json{{"op", "remove"}, {"path", at}}}));
+    const bool gone =
+        answer && (answer->status == 200 || answer->status == 404 || (answer->status == 422 && !wishes_for(text)));
+    if (gone) {
+      wish_.reset();
+    }
+    return gone;
+  }
+
+  [[nodiscard]] bool wishes_for(const std::string& text) {
+    bool wishes = false;
+    const Status listed = server_.list("/api/v1/services", kServices, false, [&](const YamlNode& object) {
+      wishes = wishes ||
+               (metadata_text(object, "namespace") == request_.ns && metadata_text(object, "name") == request_.name &&
+                annotation(object, kVipWantedAnnotation) == text);
+    });
+    return wishes || !listed;
+  }
+
+  [[nodiscard]] Result<ApiAnswer> patch(const char* type, const json& body) {
+    ApiRequest request;
+    request.method = "PATCH";
+    request.target = path() + "?fieldManager=isthmus-allocate";
+    request.content_type = type;
+    request.body = body.dump();
+    return server_.ask(request);
   }
 
   // So that two that met do not meet again.
   void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 200)); }
 
   ServiceVipRequest request_;
+  std::optional<std::string> wish_;  // that stands at the Service, as far as is known
+  std::vector<std::string> notes_;   // of what could not be taken into account
   std::string server_name_;
-  Server server_;
+  ApiCaller server_;
   std::mt19937 random_{std::random_device{}()};
 };
 

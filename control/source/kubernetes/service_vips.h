@@ -6,7 +6,12 @@
 // listed, and where another one has the address or wants it, the wish is withdrawn and a later address tried. Only then
 // the wish becomes the claim, in one write that fails if the Service was changed meanwhile. Of two that want the same
 // address, the one that lists later has seen the other's wish, which stands until it is a claim: so at most one of them
-// goes on. A wish that a crash has left counts as taken, and goes when a VIP is allocated to its Service.
+// goes on. A wish is withdrawn when nothing comes of it; one that a crash has left counts as taken, and goes when a VIP
+// is allocated to its Service.
+//
+// Claims are read from the objects as they are written, also from those that a gateway refuses: it keeps the claim of
+// an earlier version, of which a part may stand there still. Where not all of a claim can be read, the Service itself
+// gets no other, and what other Services may have besides is a note to the user.
 #pragma once
 
 #include <string>
@@ -26,8 +31,9 @@ struct ServiceVipRequest : VipRequest {  // without pools: those of the cluster'
 
 struct ServiceVip {
   std::vector<IpAddress> addresses;
-  std::string where;     // the Service's URL
-  bool created = false;  // false: it had them before, or this is a dry run
+  std::string where;               // the Service's URL
+  bool created = false;            // false: it had them before, or this is a dry run
+  std::vector<std::string> notes;  // of what the answer does not take into account
 };
 
 // The Service's claim within the pools: the one it has, or a new one. Fails as allocate_vip() does (file/claims.h), and

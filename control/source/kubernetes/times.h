@@ -10,7 +10,7 @@ struct ApiTimes {
   using Milliseconds = std::chrono::milliseconds;
 
   Milliseconds connect{10'000};       // TCP and TLS together, per address
-  Milliseconds response{60'000};      // from the request to the head of the response
+  Milliseconds response{70'000};      // from the request to its response's head: a server's own limit is 60 s
   Milliseconds list_idle{60'000};     // between two pieces of a list
   Milliseconds watch_idle{150'000};   // without an event or bookmark the connection counts as broken
   Milliseconds stream_list{120'000};  // a streamed list that takes longer is replaced by a paged one

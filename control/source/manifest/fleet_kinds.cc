@@ -22,7 +22,7 @@ YamlMap open_spec(const ObjectText& in, const std::vector<std::string_view>& kno
 }
 
 std::optional<std::string> read_cluster_name(const YamlNode& node, const std::string& path, YamlErrors& errors) {
-  auto name = read_text(node, path, errors);
+  auto name = read_string(node, path, errors);
   if (name && !is_label(*name, kClusterNameLength)) {
     errors.push_back({node.line, path + " is " + shown(*name) + ", not a valid cluster name",
                       "write 1 to 32 characters of a-z, 0-9 and -"});

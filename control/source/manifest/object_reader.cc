@@ -32,6 +32,18 @@ std::map<std::string, std::string> string_map(const YamlMap& map) {
   return out;
 }
 
+std::vector<std::string_view> claim_words(std::string_view text) {
+  std::vector<std::string_view> words;
+  do {
+    std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    const auto first = word.find_first_not_of(" \t");
+    words.push_back(first == std::string_view::npos ? std::string_view()
+                                                    : word.substr(first, word.find_last_not_of(" \t") - first + 1));
+  } while (!text.empty());
+  return words;
+}
+
 std::int64_t read_created(const ObjectText& in) {
   const YamlNode* node = in.metadata.get("creationTimestamp");
   if (node == nullptr) {

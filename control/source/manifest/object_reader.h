@@ -33,6 +33,8 @@ struct Annotation {
 [[nodiscard]] std::optional<Annotation> find_annotation(const ObjectText& in, std::string_view key,
                                                         std::string_view older_key = {});
 [[nodiscard]] std::map<std::string, std::string> string_map(const YamlMap& map);
+// The words of an annotation isthmus.io/vip, without the blanks around them: one for each address, one at least.
+[[nodiscard]] std::vector<std::string_view> claim_words(std::string_view text);
 // metadata.creationTimestamp (RFC 3339) in seconds since 1970; 0 when absent.
 [[nodiscard]] std::int64_t read_created(const ObjectText& in);
 

@@ -53,20 +53,12 @@ std::vector<IpAddress> read_claim(const ObjectText& in) {
   if (!annotation) {
     return vips;
   }
-  std::string_view rest = annotation->text;
-  while (true) {
-    std::string_view word = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
-    const auto first = word.find_first_not_of(" \t");
-    word = first == std::string_view::npos ? std::string_view()
-                                           : word.substr(first, word.find_last_not_of(" \t") - first + 1);
+  for (const std::string_view word : claim_words(annotation->text)) {
     if (const auto vip = read_address(word, annotation->line, "annotation isthmus.io/vip", in.root.errors())) {
       append_once(vips, *vip);
     }
-    if (rest.empty()) {
-      return vips;
-    }
   }
+  return vips;
 }
 
 }  // namespace

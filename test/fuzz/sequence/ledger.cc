@@ -76,7 +76,7 @@ void Ledger::inject(bool underlay, const FrameBytes& frame, bool damaged) {
 }
 
 void Ledger::send_probe(PeerId peer, std::uint32_t sequence) {
-  probes_ += fleet_.rig().engine().send_probe(peer, sequence) ? 1 : 0;
+  probes_ += fleet_.rig().engine().send_probe(peer, sequence, sequence % 2 == 0) ? 1 : 0;
 }
 
 Ledger::Round Ledger::run() {

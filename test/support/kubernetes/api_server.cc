@@ -38,6 +38,27 @@ std::string status_text(unsigned status, const std::string& message) {
       .dump();
 }
 
+// Server-side apply as far as these lists go: a field manager of a gateway owns the entry of that name.
+void apply_status(json& status, const json& wanted, const std::string& manager) {
+  const auto items = [](const json& of, const char* list) { return of.value(list, json::array()); };
+  for (const auto& [list, key] : {std::pair{"gateways", "name"}, std::pair{"conditions", "type"}}) {
+    json kept = json::array();
+    for (const json& item : items(status, list)) {
+      const json others = items(wanted, list);
+      const bool replaced = std::any_of(others.begin(), others.end(),
+                                        [&, key = key](const json& other) { return other[key] == item[key]; });
+      const bool dropped = manager == "isthmus-gateway-" + item[key].get<std::string>();
+      if (!replaced && !dropped) {
+        kept.push_back(item);
+      }
+    }
+    for (const json& item : items(wanted, list)) {
+      kept.push_back(item);
+    }
+    status[list] = kept;
+  }
+}
+
 }  // namespace
 
 ApiServer::ApiServer(const ApiServerConfig& config)
@@ -305,7 +326,8 @@ bool ApiServer::answer(ServedConnection& connection, const ServedRequest& reques
       return connection.answer(404, status_text(404, "the server could not find the requested resource"));
     }
     if (collections_.at(request.path).forbidden) {
-      return connection.answer(403, status_text(403, "cannot list resource"));
+      const std::string what = request.method == "PATCH" ? "user u cannot patch resource" : "cannot list resource";
+      return connection.answer(403, status_text(403, what));
     }
   }
   bool keep = true;
@@ -374,20 +396,15 @@ bool ApiServer::answer_apply(ServedConnection& connection, const ServedRequest& 
   if (!now.contains("status")) {
     now["status"] = json::object();
   }
-  const json wanted = json::parse(request.body).value("status", json::object());
-  for (const auto& [list, key] : {std::pair{"gateways", "name"}, std::pair{"conditions", "type"}}) {
-    json kept = json::array();
-    for (const json& item : now["status"].value(list, json::array())) {
-      const auto has = [&](const json& other) { return other[key] == item[key]; };
-      const json others = wanted.value(list, json::array());
-      if (std::none_of(others.begin(), others.end(), has)) {
-        kept.push_back(item);
-      }
+  const json wanted = json::parse(request.body);
+  if (wanted.is_array()) {
+    try {
+      now = now.patch(wanted);
+    } catch (const json::exception& error) {
+      return connection.answer(422, status_text(422, error.what()));
     }
-    for (const json& item : wanted.value(list, json::array())) {
-      kept.push_back(item);
-    }
-    now["status"][list] = kept;
+  } else {
+    apply_status(now["status"], wanted.value("status", json::object()), value_of(request.query, "fieldManager"));
   }
   put(path.substr(0, slash), now);
   return connection.answer(200, now.dump());

@@ -267,15 +267,22 @@ TEST(AnyAnswer, IsShownOrRefusedButNeverThrows) {
 }
 
 TEST(Views, SayWherePeersSendWhileAGatewayIsDrained) {
-  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::vector<std::string>{"east-2", "east-3"}})),
-            "draining: peers send to east-2, east-3, and what still comes is forwarded\n");
-  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::vector<std::string>{}}))
-                .find("draining, but its cluster has no other gateway: "),
-            0U);
-  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({true, std::nullopt})),
+  const auto said = [](const DrainReply& reply) { return shown(AdminCommand::kDrain, encode_drain(reply)); };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(said({true, Names{"east-2"}, {}, true}),
+            "draining: peers send to east-2, and what still comes is forwarded\n");
+  const std::string those = " that answer them, and what still comes is forwarded\n";
+  EXPECT_EQ(said({true, Names{"east-2", "east-3"}, {}, true}),
+            "draining: peers send to those of east-2, east-3" + those);
+  EXPECT_EQ(said({true, Names{"east-2"}, {}, false}), "draining: peers send to those of east-2" + those)
+      << "no peer has said that it answers";
+  EXPECT_EQ(said({true, Names{"east-2"}, {"west-1", "north-1"}, true}),
+            "draining, but no other gateway of its cluster (east-2) serves west-1, north-1:\n"
+            "what they send goes on coming, and is forwarded until it ends\n");
+  EXPECT_EQ(said({true, Names{}, {"west-1"}, false}).find("draining, but its cluster has no other gateway: "), 0U);
+  EXPECT_EQ(said({true, std::nullopt, {}, false}),
             "draining: peers send elsewhere, and what still comes is forwarded\n");
-  EXPECT_EQ(shown(AdminCommand::kDrain, encode_drain({false, std::vector<std::string>{"east-2"}})),
-            "serving: peers send here again once it has answered some probes\n");
+  EXPECT_EQ(said({false, Names{"east-2"}, {}, true}), "serving: peers send here again after their next probe\n");
 }
 
 }  // namespace

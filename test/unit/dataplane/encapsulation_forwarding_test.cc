@@ -264,7 +264,7 @@ TEST(EncapsulationForwarding, ProbesAreSentAnsweredAndTheirAnswersReported) {
     SCOPED_TRACE(name_of(fabric));
     PathRig rig(options_of(fabric));
     const Actors& at = rig.at;
-    ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41));
+    ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41, false));
     const Output probe = rig.idle().only();
     expect_to_west(rig, fabric, probe);
     EXPECT_EQ(probe.packet.vni, 4u);

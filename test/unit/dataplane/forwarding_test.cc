@@ -273,7 +273,7 @@ TEST_F(Forwarding, AnIcmpErrorAboutATranslatedFlowIsTranslatedBack) {
 }
 
 TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
-  ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41));
+  ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41, false));
   const Output probe = rig.idle().only();
   EXPECT_EQ(probe.packet.vni, 4u);
   EXPECT_EQ(probe.packet.outer_destination, at.west_gateway);
@@ -293,6 +293,61 @@ TEST_F(Forwarding, ProbesAreAnsweredByTheEngine) {
   EXPECT_EQ(events.probe_answers[0].sequence, 41u);
   EXPECT_EQ(rig.raw(true, echo).drops, (std::map<std::string, std::uint64_t>{{"probe", 1}})) << "answered already";
   EXPECT_TRUE(rig.engine().poll_events().probe_answers.empty());
+}
+
+// Offsets of a probe in its frame.
+constexpr std::size_t kProbeKind = 50 + 20 + 8 + 14 + 5, kProbeFlags = kProbeKind + 2;
+
+FrameBytes returned(const Output& probe) {
+  FrameBytes bytes = probe.bytes;
+  std::swap_ranges(bytes.begin() + 26, bytes.begin() + 30, bytes.begin() + 30);
+  std::swap_ranges(bytes.begin() + 76, bytes.begin() + 80, bytes.begin() + 80);
+  return bytes;
+}
+
+TEST_F(Forwarding, ADrainedGatewaySaysSoToThoseWhoUnderstandIt) {
+  ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41, true));
+  const FrameBytes request = returned(rig.idle().only());
+  EXPECT_EQ(rig.engine().probe_said(PathRig::kWestGateway), ProbeSaid::kNothing);
+  rig.engine().set_draining(true);
+  const Output answer = rig.raw(true, request).only();
+  EXPECT_EQ(answer.packet.errors, std::vector<std::string>{});
+  EXPECT_EQ(rig.engine().probe_said(PathRig::kWestGateway), ProbeSaid::kAnother);
+  EXPECT_TRUE(rig.raw(true, returned(answer)).out.empty());
+  const EngineEvents events = rig.engine().poll_events();
+  ASSERT_EQ(events.probe_answers.size(), 1u);
+  EXPECT_EQ(events.probe_answers[0].sequence, 41u);
+  EXPECT_TRUE(events.probe_answers[0].draining);
+
+  FrameBytes older = request;  // of a version without flags
+  older[kProbeFlags] = older[kProbeFlags + 1] = 0;
+  EXPECT_TRUE(rig.raw(true, older).out.empty()) << "to it, this gateway looks gone";
+  EXPECT_EQ(rig.engine().probe_said(PathRig::kWestGateway), ProbeSaid::kNothing);
+  EXPECT_EQ(rig.engine().counters().probes_left, 2u);
+  rig.engine().set_draining(false);
+  EXPECT_EQ(rig.raw(true, older).only().bytes[kProbeKind], 2);
+  EXPECT_EQ(rig.engine().counters().probes_answered, 1u);
+}
+
+TEST_F(Forwarding, ForgedAnswersTakeNoGatewayOutOfUse) {
+  ASSERT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 41, false));
+  const FrameBytes request = returned(rig.idle().only());
+  rig.engine().set_draining(true);
+  const FrameBytes answer = returned(rig.raw(true, request).only());
+  const std::map<std::string, std::uint64_t> refused{{"probe", 1}};
+  FrameBytes other = answer;
+  other[kProbeKind + 6] ^= 1;
+  EXPECT_EQ(rig.raw(true, other).drops, refused) << "to a probe that was not sent";
+  other = answer;
+  other[79] ^= 1;
+  EXPECT_EQ(rig.raw(true, other).drops, refused) << "from another address inside";
+  other = answer;
+  other[kProbeKind] = 4;
+  EXPECT_EQ(rig.raw(true, other).drops, refused) << "of no kind";
+  EXPECT_TRUE(rig.engine().poll_events().probe_answers.empty());
+  EXPECT_TRUE(rig.raw(true, answer).out.empty());
+  EXPECT_EQ(rig.engine().poll_events().probe_answers.size(), 1u);
+  EXPECT_EQ(rig.raw(true, answer).drops, refused) << "again";
 }
 
 TEST(OutstandingProbes, AnAnswerCountsOnceAndOnlyToAProbeOfOurs) {
@@ -318,14 +373,14 @@ TEST(OutstandingProbes, AnAnswerCountsOnceAndOnlyToAProbeOfOurs) {
 
 TEST_F(Forwarding, AProbeThatFindsTheQueueFullIsRefusedAndCounted) {
   std::uint64_t sent = 0;
-  while (sent < 5000 && rig.engine().send_probe(PathRig::kWestGateway, 1)) {
+  while (sent < 5000 && rig.engine().send_probe(PathRig::kWestGateway, 1, false)) {
     ++sent;
   }
   EXPECT_GE(sent, 512u);
   EXPECT_LT(sent, 5000u);
   EXPECT_EQ(rig.engine().counters().probes_refused, 1u);
   rig.idle();
-  EXPECT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 2));
+  EXPECT_TRUE(rig.engine().send_probe(PathRig::kWestGateway, 2, false));
   EXPECT_EQ(rig.engine().counters().probes_refused, 1u);
 }
 

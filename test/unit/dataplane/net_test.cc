@@ -58,7 +58,8 @@ TEST(Prefix, ContainsExactlyItsAddresses) {
   EXPECT_EQ(p.last().to_string(), "10.1.255.255");
   EXPECT_TRUE(Prefix::parse("0.0.0.0/0")->contains(*IpAddress::parse("9.9.9.9")));
   EXPECT_FALSE(Prefix::parse("0.0.0.0/0")->contains(*IpAddress::parse("fd00::1")));
-  for (const char* text : {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "fd00::/129", "x/8"}) {
+  for (const char* text :
+       {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "fd00::/129", "x/8", "10.0.0.0/08", "0.0.0.0/00", "fd00::/048"}) {
     EXPECT_FALSE(Prefix::parse(text)) << text;
   }
 }

@@ -10,6 +10,8 @@ const std::vector<CheckRow> kDeviceRows = {
      "devices.underlay.interface"},
     {"interfaces", Level::kFails, [](Facts& f) { f.underlay->link->up = false; }, "is down", "ip link set eth0 up"},
     {"interfaces", Level::kFails, [](Facts& f) { f.underlay->link->running = false; }, "no carrier", "cable"},
+    {"interfaces", Level::kFails, [](Facts& f) { f.underlay->link->ethernet = false; }, "no Ethernet",
+     "devices.underlay.interface"},
     {"interfaces", Level::kNote,
      [](Facts& f) {
        f.network_error = Error{"denied", "netlink", "as root"};

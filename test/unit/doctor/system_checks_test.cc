@@ -71,6 +71,29 @@ const std::vector<CheckRow> kSystemRows = {
        f.service = Keys{{"User", "isthmus"}, {"LimitMEMLOCK", "infinity"}};
      },
      "CAP_NET_ADMIN", "AmbientCapabilities"},
+    {"service", Level::kOk,
+     [](Facts& f) {
+       f.service = Keys{{"CapabilityBoundingSet", "~CAP_SYS_BOOT CAP_SYS_MODULE"}};
+     },
+     "without a watchdog", ""},
+    {"service", Level::kFails,
+     [](Facts& f) {
+       f.service = Keys{{"CapabilityBoundingSet", "~CAP_NET_RAW"}, {"LimitMEMLOCK", "infinity"}};
+     },
+     "CAP_NET_RAW", "CapabilityBoundingSet"},
+    {"service", Level::kFails,
+     [](Facts& f) {
+       f.service = Keys{{"CapabilityBoundingSet", ""}};
+     },
+     "CAP_NET_ADMIN", "CapabilityBoundingSet"},
+    {"service", Level::kFails,
+     [](Facts& f) {
+       f.service = Keys{{"User", "isthmus"},
+                        {"AmbientCapabilities", "cap_net_admin CAP_NET_RAW CAP_BPF cap_ipc_lock"},
+                        {"CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_IPC_LOCK\n~CAP_BPF"}};
+     },
+     "CAP_BPF", "CapabilityBoundingSet"},
+    {"service", Level::kFails, [](Facts& f) { f.unit_masked = true; }, "masked", "systemctl unmask"},
     {"service", Level::kFails,
      [](Facts& f) {
        f.service = Keys{{"CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_BPF"}};

@@ -20,20 +20,24 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
+constexpr auto kSecond = seconds(1);
+
 struct SimulatedPeer {
   HealthPeer peer;
-  bool up = true;
+  bool up = true, draining = false;
   double loss = 0;                                     // share of probes whose probe or answer is lost, 0 to 1
   nanoseconds delay = milliseconds(1);                 // from probe to answer
+  bool another = false;                                // what the last probe said
   std::vector<std::pair<std::uint32_t, bool>> probes;  // sequence number, answered in time or not (yet)
 };
 
 class FleetSimulator {
  public:
   explicit FleetSimulator(const HealthOptions& options, std::uint64_t seed = 1)
-      : options_(options),
-        random_(seed),
-        health_(options, [this](PeerId id, std::uint32_t sequence) { return sends_ && on_probe(id, sequence); }) {}
+      : options_(options), random_(seed), health_(options, [this](PeerId id, std::uint32_t sequence, bool another) {
+          peers_.at(id).another = another;
+          return sends_ && on_probe(id, sequence);
+        }) {}
 
   void add(unsigned id, unsigned cluster) {
     SimulatedPeer& peer = peers_[PeerId{id}];
@@ -73,7 +77,7 @@ class FleetSimulator {
   }
 
   // The state that the changes reported so far add up to.
-  std::set<PeerId> mirrored_peers;
+  std::set<PeerId> mirrored_peers, mirrored_unusable;
   std::set<ClusterId> mirrored_clusters;
   bool mirrored_isolation = false;
   std::map<PeerId, HealthTime> down_at;
@@ -81,13 +85,20 @@ class FleetSimulator {
   std::uint64_t probes_sent = 0;
 
  private:
+  struct Answer {
+    PeerId peer;
+    std::uint32_t sequence;
+    bool draining;
+  };
   void set_peers() {
     std::vector<HealthPeer> list;
     for (const auto& [id, peer] : peers_) {
       list.push_back(peer.peer);
     }
     health_.set_peers(list, now_);
-    std::erase_if(mirrored_peers, [this](PeerId id) { return !peers_.contains(id); });
+    for (auto* mirrored : {&mirrored_peers, &mirrored_unusable}) {
+      std::erase_if(*mirrored, [this](PeerId id) { return !peers_.contains(id); });
+    }
     take_changes();
   }
   bool on_probe(PeerId id, std::uint32_t sequence) {
@@ -96,7 +107,7 @@ class FleetSimulator {
     peer.probes.emplace_back(sequence, false);
     const bool lost = std::uniform_real_distribution<>(0, 1)(random_) < peer.loss;
     if (peer.up && connected_ && !lost) {
-      answers_.emplace(now_ + peer.delay, std::pair(id, sequence));
+      answers_.emplace(now_ + peer.delay, Answer{id, sequence, peer.draining});
     }
     return true;
   }
@@ -105,7 +116,7 @@ class FleetSimulator {
   }
   void deliver() {
     while (!answers_.empty() && answers_.begin()->first <= now_) {
-      const auto [id, sequence] = answers_.begin()->second;
+      const auto [id, sequence, draining] = answers_.begin()->second;
       answers_.erase(answers_.begin());
       if (!connected_) {
         continue;
@@ -115,11 +126,15 @@ class FleetSimulator {
           answered = answered || sent == sequence;
         }
       }
-      health_.answer(id, sequence, now_);
+      health_.answer(id, sequence, draining, now_);
     }
   }
   void take_changes() {
     const HealthChanges changes = health_.take_changes();
+    if (!changes.empty()) {
+      const auto unusable = health_.unusable_peers();
+      mirrored_unusable = {unusable.begin(), unusable.end()};
+    }
     for (const PeerId id : changes.peers_down) {
       mirrored_peers.insert(id);
       down_at[id] = now_;
@@ -142,7 +157,7 @@ class FleetSimulator {
   std::mt19937_64 random_;
   HealthTime now_{seconds(1000)};
   std::map<PeerId, SimulatedPeer> peers_;
-  std::multimap<HealthTime, std::pair<PeerId, std::uint32_t>> answers_;
+  std::multimap<HealthTime, Answer> answers_;
   bool connected_ = true, sends_ = true;
   Health health_;
 };

@@ -51,6 +51,13 @@ void expect_consistent(FleetSimulator& fleet, const HealthOptions& options) {
     ASSERT_EQ(cluster.ejected, fleet.now() - cluster.since >= options.hold);
   }
   ASSERT_EQ(reported, expected);
+  std::set<PeerId> unusable;
+  for (const auto& [id, peer] : fleet.peers()) {
+    if (!fleet.health().usable(id)) {
+      unusable.insert(id);
+    }
+  }
+  ASSERT_EQ(unusable, fleet.mirrored_unusable) << "changed without a word";
   ASSERT_EQ(reported, fleet.mirrored_clusters);
   ASSERT_EQ(fleet.health().isolated(), fleet.mirrored_isolation);
   ASSERT_GT(fleet.health().next_due(), fleet.now());
@@ -78,6 +85,11 @@ TEST(HealthProperty, ReportedChangesAlwaysAddUpToTheState) {
         case 4:
           if (present) {
             fleet[id].loss = test.below(2) == 0 ? 0 : 0.1 * test.below(10);
+          }
+          break;
+        case 5:
+          if (present) {
+            fleet[id].draining = test.below(2) == 0;
           }
           break;
         default:
@@ -117,9 +129,13 @@ TEST(HealthProperty, APeerGoesDownOnlyAfterEnoughMissesAndRecoversOnlyAfterEnoug
       fleet.run(milliseconds(test.below(3000)), [&] {
         for (; failures < fleet.failures.size(); ++failures) {
           const PeerId id = fleet.failures[failures].second;
-          const auto& probes = fleet.peers().at(id).probes;
-          ASSERT_TRUE(std::any_of(probes.begin(), probes.end(), [](const auto& probe) { return probe.second; }))
-              << "went down without ever having answered";
+          const auto has_answered = [](const auto& probe) { return probe.second; };
+          const bool shown = std::any_of(fleet.peers().begin(), fleet.peers().end(), [&](const auto& each) {
+            const SimulatedPeer& other = each.second;
+            return other.peer.cluster == fleet.peers().at(id).peer.cluster &&
+                   std::any_of(other.probes.begin(), other.probes.end(), has_answered);
+          });
+          ASSERT_TRUE(shown) << "went down, and no gateway of its cluster has ever answered";
           last_probes_were(id, test.options.misses, false, 2);
         }
         for (; recoveries < fleet.recoveries.size(); ++recoveries) {

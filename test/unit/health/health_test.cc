@@ -7,8 +7,6 @@
 namespace isthmus::test {
 namespace {
 
-constexpr auto kSecond = seconds(1);
-
 PeerState state(FleetSimulator& fleet, unsigned id) {
   for (const PeerHealth& peer : fleet.health().peers()) {
     if (peer.peer.id == PeerId{id}) {
@@ -220,7 +218,7 @@ TEST(Health, AMissedAnswerRestartsTheRecoveryCount) {
 class ManualAnswers {
  public:
   explicit ManualAnswers(const HealthOptions& options)
-      : health(options, [this](PeerId id, std::uint32_t sequence) {
+      : health(options, [this](PeerId id, std::uint32_t sequence, bool) {
           sent[id].push_back(sequence);
           return true;
         }) {
@@ -233,7 +231,7 @@ class ManualAnswers {
     while (sent[PeerId{2}].size() == before) {
       now = health.next_due();
       health.tick(now);
-      health.answer(PeerId{1}, sent[PeerId{1}].empty() ? 0 : sent[PeerId{1}].back(), now + milliseconds(1));
+      health.answer(PeerId{1}, sent[PeerId{1}].empty() ? 0 : sent[PeerId{1}].back(), false, now + milliseconds(1));
     }
   }
   HealthTime now{seconds(50)};
@@ -245,14 +243,14 @@ TEST(Health, LateRepeatedAndUnknownAnswersAreIgnored) {
   ManualAnswers test({.misses = 4, .recover = 2});
   test.step();
   const std::uint32_t first = test.sent[PeerId{2}].back();
-  test.health.answer(PeerId{2}, first + 1, test.now);  // not sent yet
-  test.health.answer(PeerId{9}, first, test.now);      // unknown peer
+  test.health.answer(PeerId{2}, first + 1, false, test.now);  // not sent yet
+  test.health.answer(PeerId{9}, first, false, test.now);      // unknown peer
   EXPECT_EQ(test.health.peers()[1].state, PeerState::kUntried);
-  test.health.answer(PeerId{2}, first, test.now);
+  test.health.answer(PeerId{2}, first, false, test.now);
   EXPECT_EQ(test.health.peers()[1].state, PeerState::kAlive);
   for (int i = 0; i < 7; ++i) {
     test.step();
-    test.health.answer(PeerId{2}, first, test.now);  // the same answer again
+    test.health.answer(PeerId{2}, first, false, test.now);  // the same answer again
   }
   ASSERT_FALSE(test.health.usable(PeerId{2}));
   EXPECT_GE(test.health.peers()[1].late_answers, 7U);
@@ -262,21 +260,21 @@ TEST(Health, LateRepeatedAndUnknownAnswersAreIgnored) {
     test.step();
   }
   for (const std::uint32_t sequence : old) {
-    test.health.answer(PeerId{2}, sequence, test.now);
+    test.health.answer(PeerId{2}, sequence, false, test.now);
   }
   EXPECT_FALSE(test.health.usable(PeerId{2}));
   EXPECT_EQ(test.health.peers()[1].answers_needed, 2U);
   // ... nor do two that are not consecutive, nor a repeated one; two in a row do.
   test.step();
-  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
-  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), false, test.now);
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), false, test.now);
   EXPECT_FALSE(test.health.usable(PeerId{2}));
   test.step();
   test.step();
-  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), false, test.now);
   EXPECT_FALSE(test.health.usable(PeerId{2}));
   test.step();
-  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), test.now);
+  test.health.answer(PeerId{2}, test.sent[PeerId{2}].back(), false, test.now);
   EXPECT_TRUE(test.health.usable(PeerId{2}));
 }
 

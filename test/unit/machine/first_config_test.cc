@@ -105,6 +105,24 @@ TEST(FirstConfig, PassesTheCheckOnEveryMachineOnceTheClusterIsNamed) {
   }
 }
 
+// As of WireGuard and other tunnels without Ethernet.
+TEST(FirstConfig, AnInterfaceWithoutEthernetIsNotChosen) {
+  Machine machine = machine_of({interface("wg0", "10.9.0.2"), interface("eth0", "192.0.2.1")});
+  machine.interfaces.front().link.ethernet = false;
+  machine.default_ipv4 = "wg0";
+  const auto lines = lines_of(machine, cluster_named("east"));
+  const auto chosen = std::find_if(lines.begin(), lines.end(),
+                                   [](const ConfigLine& line) { return line.key == "devices.underlay.interface"; });
+  ASSERT_NE(chosen, lines.end());
+  EXPECT_EQ(chosen->value, "eth0");
+  FirstConfigChoices asked = cluster_named("east");
+  asked.interface = "wg0";
+  EXPECT_FALSE(first_config(machine, asked));
+  asked = cluster_named("east");
+  asked.local_interface = "lo";
+  EXPECT_FALSE(first_config(machine, asked));
+}
+
 TEST(FirstConfig, WithoutTheClustersNameTheCheckNamesJustThat) {
   for (const auto& [name, machine] : machines()) {
     EXPECT_EQ(complaints(machine, lines_of(machine, {})), std::vector<std::string>{"gateway.cluster is missing"})

@@ -117,11 +117,24 @@ TEST(ServiceSection, TakesTheLastValueAndJoinsLists) {
        "[Service]\nLimitMEMLOCK=infinity\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN\nbroken\n=\n"});
   EXPECT_EQ(values.at("User"), "isthmus");
   EXPECT_EQ(values.at("LimitMEMLOCK"), "infinity");
-  EXPECT_EQ(values.at("AmbientCapabilities"), "CAP_NET_ADMIN");
+  EXPECT_EQ(values.at("AmbientCapabilities"), "CAP_BPF\nCAP_NET_RAW\n\nCAP_NET_ADMIN");
   EXPECT_TRUE(read_service_section({"", "[Service"}).empty());
   const auto longer =
       read_service_section({"[Service]\nAmbientCapabilities=CAP_BPF \\\n# why\n  CAP_NET_RAW\n=x\nUser=a\\"});
   EXPECT_EQ(longer, (std::map<std::string, std::string>{{"AmbientCapabilities", "CAP_BPF  CAP_NET_RAW"}}));
+}
+
+// As systemd.exec(5) has it.
+TEST(Capabilities, AreWhatTheLinesComeTo) {
+  constexpr std::uint64_t kAll = ~std::uint64_t{0}, kAdmin = 1ULL << 12, kRaw = 1ULL << 13, kBpf = 1ULL << 39;
+  EXPECT_EQ(read_capabilities("CAP_NET_ADMIN cap_bpf", kAll), kAdmin | kBpf);
+  EXPECT_EQ(read_capabilities("CAP_NET_ADMIN\nCAP_BPF", 0), kAdmin | kBpf);
+  EXPECT_EQ(read_capabilities("~CAP_NET_RAW", kAll), kAll & ~kRaw);
+  EXPECT_EQ(read_capabilities("CAP_NET_ADMIN CAP_NET_RAW\n~CAP_NET_RAW", kAll), kAdmin);
+  EXPECT_EQ(read_capabilities("", kAll), 0U);
+  EXPECT_EQ(read_capabilities("CAP_NET_ADMIN\n\nCAP_BPF", kAll), kBpf);
+  EXPECT_EQ(read_capabilities("CAP_NET_ADMIN\n~", kAll), kAll);
+  EXPECT_EQ(read_capabilities("CAP_SYS_BOOT", kAll) & (kAdmin | kRaw | kBpf), 0U);
 }
 
 TEST(Unit, IsThatOfTheConfiguration) {

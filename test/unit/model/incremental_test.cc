@@ -60,12 +60,18 @@ class Churn {
         }
       }
     }
+    for (const unsigned id : {1U, 2U, 3U}) {
+      if (pick(4) == 0) {
+        reachability.draining_clusters.push_back(ClusterId{static_cast<std::uint16_t>(id)});
+      }
+    }
     f.compiler->set_reachability(reachability);
     unreachable_.clear();
     for (const PeerId id : reachability.down_peers) {
       unreachable_.push_back(f.peers[id].underlay);
     }
     ejected_ = reachability.ejected_clusters;
+    draining_ = reachability.draining_clusters;
   }
   // Applies the same reachability to another compiler, which has other peer ids.
   void repeat_reachability(Fleet3& f) const {
@@ -76,6 +82,7 @@ class Churn {
       }
     }
     reachability.ejected_clusters = ejected_;
+    reachability.draining_clusters = draining_;
     f.compiler->set_reachability(reachability);
   }
 
@@ -136,7 +143,7 @@ class Churn {
   std::mt19937 random_;
   std::int64_t serial_ = 0;
   std::vector<IpAddress> unreachable_;
-  std::vector<ClusterId> ejected_;
+  std::vector<ClusterId> ejected_, draining_;
 };
 
 // The numbers of local identities depend on history, their labels do not.

@@ -364,13 +364,13 @@ TEST(UnreachableCluster, LeavesTheRingAndLosesItsBackendsAfterTheHoldTime) {
   const PeerId west = f.peer("192.0.2.1");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(west));
 
-  f.compiler->set_reachability({{west}, {}});
+  f.compiler->set_reachability({{west}, {}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080") << "established flows stay";
   EXPECT_THAT(f.cluster_entry(2)->gateways, IsEmpty());
   EXPECT_EQ(f.compiler->services()[0].ports[0].backends[1].state, BackendState::kUnreachable);
 
-  f.compiler->set_reachability({{west}, {ClusterId{2}}});
+  f.compiler->set_reachability({{west}, {ClusterId{2}}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080*");
 
@@ -380,6 +380,27 @@ TEST(UnreachableCluster, LeavesTheRingAndLosesItsBackendsAfterTheHoldTime) {
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(west));
 }
 
+TEST(DrainingCluster, TakesNewFlowsOnlyWhereNoOtherCan) {
+  Fleet3 f;
+  f.service("east", global_service({kVip}));
+  f.service("west", global_service());
+  f.slice("east", {{"10.1.0.1"}});
+  f.slice("west", {{"10.2.0.1"}});
+  f.compile();
+  f.compiler->set_reachability({{}, {}, {ClusterId{2}}});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080");
+  EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(f.peer("192.0.2.1"))) << "it forwards";
+  EXPECT_EQ(f.compiler->services()[0].ports[0].backends[1].state, BackendState::kDraining);
+  f.slice("east", {});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*");
+  f.slice("east", {{"10.1.0.1"}});
+  f.compiler->set_reachability({});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080*");
+}
+
 TEST(UnreachableCluster, IsNotOneWithAnotherGatewayUp) {
   Fleet3 f;
   f.gateway("west-2", "west", "192.0.2.2");
@@ -387,7 +408,7 @@ TEST(UnreachableCluster, IsNotOneWithAnotherGatewayUp) {
   f.service("west", global_service());
   f.slice("west", {{"10.2.0.1"}});
   f.compile();
-  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}});
+  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080*");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(f.peer("192.0.2.2")));
@@ -398,7 +419,7 @@ TEST(UnreachableCluster, WithAllBackendsLeavesAnEmptyRing) {
   f.service("west", global_service({kVip}));
   f.slice("west", {{"10.2.0.1"}});
   f.compile();
-  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}});
+  f.compiler->set_reachability({{f.peer("192.0.2.1")}, {}, {}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080");
   EXPECT_TRUE(f.frontend(kVip)->backends->ring.empty());

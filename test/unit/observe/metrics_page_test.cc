@@ -144,6 +144,7 @@ TEST(MetricsPage, IsValidForPrometheusAndHasTheGatewaysValues) {
       {R"(hubble_tcp_flags_total{flag="SYN",family="IPv4"})", "1"},
       {R"(hubble_lost_events_total{source="observer_events_queue"})", "7"},
       {R"(isthmus_peer_up{peer="west-1",cluster="west"})", "1"},
+      {R"(isthmus_peer_draining{peer="west-1",cluster="west"})", "0"},
       {R"(isthmus_device_up{device="eth0",side="underlay"})", "1"},
       {"cilium_clustermesh_remote_clusters", "1"},
       {R"(cilium_clustermesh_remote_cluster_readiness_status{target_cluster="west"})", "1"},

@@ -221,6 +221,22 @@ TEST_F(Claims, NothingIsAllocatedWhileAManifestMayContainAnUnreadableClaim) {
   hub_.write("clusters/west/a.yaml", "kind: [broken\n");
   EXPECT_THAT(claimed("cart", {"10.200.0.0/24"}),
               testing::AllOf(HasSubstr("clusters/west/a.yaml:1"), HasSubstr("it may contain a claim")));
+  for (const char* text :
+       {"apiVersion: v1\nkind: Service\n"
+        "metadata: {name: other, namespace: shop, annotations: {isthmus.io/vip: \"10.200.0.1,oops\"}}\n",
+        "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\n"
+        "metadata: {name: other, namespace: shop}\nspec: {ips: [10.200.0.1, oops], ports: []}\n"}) {
+    hub_.write("clusters/west/a.yaml", text);
+    EXPECT_THAT(claimed("cart", {"10.200.0.0/24"}), HasSubstr("it may contain a claim"));
+  }
+  hub_.write("fleet/a.yaml",
+             "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: gw}\n"
+             "spec: {cluster: east, underlayAddress: 10.200.0.1, prt: 1}\n");
+  hub_.write("clusters/west/a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n");
+  EXPECT_THAT(claimed("cart", {"10.200.0.0/24"}), HasSubstr("fleet/a.yaml:4"));
+  hub_.write("fleet/a.yaml",
+             "apiVersion: isthmus.io/v1alpha1\nkind: Gateway\nmetadata: {name: gw}\n"
+             "spec: {cluster: east, underlayAddress: 192.0.2.9}\n");
   hub_.write("clusters/west/a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nstatus: {podIP: nowhere}\n");
   EXPECT_EQ(claimed("cart", {"10.200.0.0/24"}), "10.200.0.1");
 }

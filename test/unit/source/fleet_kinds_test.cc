@@ -77,6 +77,22 @@ TEST(FleetKinds, AProfileLinksClusters) {
   EXPECT_EQ(profile.max_connected_clusters, 511u);
 }
 
+TEST(FleetKinds, WhatYamlReadsAsANumberOrABooleanIsANameInQuotes) {
+  for (const char* text : {"1", "0x1", "1e3", "007", "0b11", "true", "no", "off", "y"}) {
+    const std::string name = std::string("\"") + text + "\"";
+    EXPECT_THAT(read_one<ProfileObject>(std::string(kProfile) + "spec: {clusters: [" + name + "]}\n", "").clusters,
+                ElementsAre(text));
+    EXPECT_FALSE(parse_manifest(std::string(kProfile) + "spec: {clusters: [" + text + "]}\n", "")
+                     .documents[0]
+                     .document->errors.empty())
+        << text;
+  }
+  for (const char* text : {"east", "e1", "0xg", "1-2", "2026-01-02", "1e", "none", "inf", "nan"}) {
+    EXPECT_THAT(read_one<ProfileObject>(std::string(kProfile) + "spec: {clusters: [" + text + "]}\n", "").clusters,
+                ElementsAre(text));
+  }
+}
+
 TEST(FleetKinds, AProfileSaysWhatItsClustersMayClaim) {
   const auto profile = read_one<ProfileObject>(
       std::string(kProfile) +

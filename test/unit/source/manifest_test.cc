@@ -56,6 +56,12 @@ const ErrorRow kErrors[] = {
      "apiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n"
      "spec: {id: 1, podCIDRs: [10.1.0.0/16]}\n",
      "", "3: metadata.name is"},
+    {"a block whose length has a leading zero", std::string(kCluster) + "spec: {id: 1, podCIDRs: [10.0.0.0/08]}\n", "",
+     "4: spec.podCIDRs[0] is \"10.0.0.0/08\", not an address block"},
+    {"a cluster's name that is no text", std::string(kGateway) + "spec: {cluster: true, underlayAddress: 192.0.2.1}\n",
+     "", "4: spec.cluster is true without quotes, which is no text (write \"true\")"},
+    {"a number for a cluster's name in a profile", std::string(kProfile) + "spec: {clusters: [east, 12e3]}\n", "",
+     "4: spec.clusters[1] is 12e3 without quotes, which is no text (write \"12e3\")"},
     {"an invalid gateway address", std::string(kGateway) + "spec: {cluster: east, underlayAddress: here}\n", "",
      "4: spec.underlayAddress is \"here\", not an IP address"},
     {"an unsupported encapsulation",

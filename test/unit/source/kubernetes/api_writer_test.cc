@@ -40,19 +40,35 @@ class ApiWriterTest : public KubernetesSourceTest {
     }
     source->report(said);
   }
-  void fail_at(const std::string& name, unsigned status, unsigned times, const std::string& retry_after = "") {
+  // The same, of no object.
+  void report_nothing() {
+    auto said = std::make_shared<GatewayReport>();
+    said->gateway = "east-1";
+    said->gateways = {"east-1"};
+    source->report(said);
+  }
+  void fail_at(const std::string& name, unsigned status, unsigned times, const std::string& retry_after = "",
+               const std::string& message = "as it was injected") {
     for (unsigned i = 0; i < times; ++i) {
       InjectedFault fault;
       fault.status = status;
       fault.retry_after = retry_after;
+      fault.message = message;
       server.inject(status_of(name), fault);
     }
   }
-  bool written(const std::string& name) const {
-    const nlohmann::json status = server.object(kOwnClusters, "", name).value("status", nlohmann::json::object());
-    return !status.value("gateways", nlohmann::json::array()).empty() &&
-           !status.value("conditions", nlohmann::json::array()).empty();
+  void close_at(const std::string& name, unsigned times) {
+    for (unsigned i = 0; i < times; ++i) {
+      InjectedFault fault;
+      fault.close = true;
+      server.inject(status_of(name), fault);
+    }
   }
+  nlohmann::json list_of(const std::string& name, const char* list) const {
+    const nlohmann::json status = server.object(kOwnClusters, "", name).value("status", nlohmann::json::object());
+    return status.value(list, nlohmann::json::array());
+  }
+  bool written(const std::string& name) const { return !list_of(name, "conditions").empty(); }
   bool until_written(const std::string& name) {
     return hub->until([&] { return written(name); });
   }
@@ -66,13 +82,13 @@ class ApiWriterTest : public KubernetesSourceTest {
 };
 
 TEST_F(ApiWriterTest, WritesItsEntryAndTheSummaryAndThenNothingMore) {
-  report();
+  report(false);
   ASSERT_TRUE(until_written("north") && until_written("west"));
   const nlohmann::json status = server.object(kOwnClusters, "", "west")["status"];
   EXPECT_EQ(status["gateways"][0]["name"], "east-1");
-  EXPECT_EQ(status["conditions"][0]["status"], "True");
+  EXPECT_EQ(status["conditions"][0]["status"], "False");
   const std::size_t requests = server.count(status_of("west"), "fieldManager");
-  report();
+  report(false);
   // Once another object has had its turn.
   fail_at("north", 409, 1);
   server.put(kOwnClusters, {{"metadata", {{"name", "north"}, {"uid", "another"}, {"generation", 1}}},
@@ -97,9 +113,7 @@ TEST_F(ApiWriterTest, AnObjectThatWasWrittenMeanwhileIsWrittenAfterwards) {
 }
 
 TEST_F(ApiWriterTest, AnAnswerThatDoesNotComeIsAwaitedAnew) {
-  InjectedFault fault;
-  fault.close = true;
-  server.inject(status_of("north"), fault);
+  close_at("north", 1);
   report();
   ASSERT_TRUE(until_written("north") && until_written("west"));
   EXPECT_EQ(problems(), "");
@@ -114,6 +128,70 @@ TEST_F(ApiWriterTest, AnObjectThatTheServerFailsAtHoldsUpNoOtherAndIsListedUntil
   server.end_faults(status_of("north"));
   ASSERT_TRUE(until_written("north"));
   ASSERT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
+}
+
+TEST_F(ApiWriterTest, AnObjectAboutWhichNoAnswerComesHoldsUpNoOtherAndIsListedUntilOneDoes) {
+  close_at("north", 2000);
+  report();
+  ASSERT_TRUE(until_written("west")) << problems();
+  ASSERT_TRUE(hub->until([&] { return problems().find("makes of Cluster north cannot") != std::string::npos; }));
+  server.end_faults(status_of("north"));
+  ASSERT_TRUE(until_written("north"));
+  ASSERT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
+}
+
+TEST_F(ApiWriterTest, AnObjectThatTheServerPutsOffHoldsUpNoOtherAndIsListed) {
+  fail_at("north", 429, 2000);
+  report();
+  ASSERT_TRUE(until_written("west")) << problems();
+  ASSERT_TRUE(hub->until([&] { return problems().find("HTTP 429") != std::string::npos; })) << problems();
+}
+
+TEST_F(ApiWriterTest, AnObjectAtWhichCredentialsFailHoldsUpNoOther) {
+  fail_at("north", 401, 2000);
+  report();
+  EXPECT_TRUE(until_written("west")) << problems();
+}
+
+TEST_F(ApiWriterTest, AnObjectThatIsForbiddenHoldsUpNoOther) {
+  server.forbid(status_of("north"), true);
+  report();
+  EXPECT_TRUE(until_written("west")) << problems();
+}
+
+TEST_F(ApiWriterTest, WhatAdmissionForbidsIsListedWithoutARight) {
+  fail_at("north", 403, 2000, "", "ValidatingAdmissionPolicy 'a' denied request: this cannot be changed");
+  report();
+  ASSERT_TRUE(until_written("west")) << problems();
+  ASSERT_TRUE(hub->until([&] { return !problems().empty(); }));
+  EXPECT_THAT(problems(), HasSubstr("admission policies"));
+  EXPECT_THAT(problems(), testing::Not(HasSubstr("grant")));
+}
+
+// It is none of the object, of which there is a report at its own place.
+TEST_F(ApiWriterTest, WhatCannotBeWrittenIsAProblemOfTheServer) {
+  fail_at("north", 422, 2000);
+  report();
+  ASSERT_TRUE(hub->until([&] { return !problems().empty(); }));
+  EXPECT_EQ(source->problems()[0].provenance.text(), server.url());
+  EXPECT_THAT(problems(), HasSubstr("makes of Cluster north cannot be written: HTTP 422"));
+}
+
+TEST_F(ApiWriterTest, AProblemOfWhatIsNoLongerToBeWrittenEnds) {
+  fail_at("north", 422, 2000);
+  report();
+  ASSERT_TRUE(hub->until([&] { return problems().find("422") != std::string::npos; })) << problems();
+  report_nothing();
+  EXPECT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
+}
+
+TEST_F(ApiWriterTest, AMissingRightThatNothingNeedsAnyMoreIsNoProblem) {
+  server.forbid(status_of("north"), true);
+  server.forbid(status_of("west"), true);
+  report();
+  ASSERT_TRUE(hub->until([&] { return !problems().empty(); }));
+  report_nothing();
+  EXPECT_TRUE(hub->until([&] { return problems().empty(); })) << problems();
 }
 
 TEST_F(ApiWriterTest, AMissingRightIsListedByNameUntilItIsGiven) {
@@ -137,11 +215,18 @@ TEST_F(ApiWriterTest, AKindWithoutAStatusIsListed) {
 }
 
 TEST_F(ApiWriterTest, AChangedMindIsWritten) {
+  const auto until = [&](const char* status, std::size_t entries) {
+    return hub->until([&, status, entries] {
+      return written("west") && list_of("west", "conditions")[0]["status"] == status &&
+             list_of("west", "gateways").size() == entries;
+    });
+  };
   report();
-  ASSERT_TRUE(until_written("west"));
+  ASSERT_TRUE(until("True", 0));
   report(false);
-  EXPECT_TRUE(hub->until(
-      [&] { return server.object(kOwnClusters, "", "west")["status"]["conditions"][0]["status"] == "False"; }));
+  ASSERT_TRUE(until("False", 1));
+  report();
+  EXPECT_TRUE(until("True", 0));
 }
 
 }  // namespace

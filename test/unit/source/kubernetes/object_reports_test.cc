@@ -7,168 +7,155 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "config/yaml/json.h"
+#include "test/unit/source/kubernetes/reported_objects.h"
 
 namespace isthmus {
 namespace {
 
 using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::HasSubstr;
 using testing::Not;
 using What = ApiWrite::What;
 
-constexpr const char* kUrl = "https://api/apis/isthmus.io/v1alpha1/clusters/west";
 constexpr const char* kPolicyUrl = "https://api/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/web";
 
-// An object as a server keeps it, as far as server-side apply to its status goes.
-struct Served {
-  json object{{"metadata", {{"name", "west"}, {"uid", "u1"}, {"generation", 3}}}, {"status", json::object()}};
+constexpr const char* kLeftOut = "a prefix is left out";
 
-  void apply(const ApiWrite& write) {
-    const json body = json::parse(write.body);
-    json& status = object["status"];
-    const auto merge = [&](const char* list, const char* key) {
-      for (const json& item : body["status"].value(list, json::array())) {
-        json& have = status[list].is_null() ? status[list] = json::array() : status[list];
-        have.erase(std::remove_if(have.begin(), have.end(), [&](const json& e) { return e[key] == item[key]; }),
-                   have.end());
-        have.push_back(item);
-      }
-    };
-    merge("gateways", "name");
-    merge("conditions", "type");
-    if (write.what == What::kRemoval) {
-      json& have = status["gateways"];
-      have.erase(std::remove_if(have.begin(), have.end(), [&](const json& e) { return e["name"] == write.gateway; }),
-                 have.end());
-    }
-  }
-};
-
-class Writer {
- public:
-  Writer(std::string gateway, Served& served) : gateway_(std::move(gateway)), served_(served) { see(); }
-
-  void see() {
-    reports.put({kUrl, "/apis/isthmus.io/v1alpha1/clusters/west", "isthmus.io/v1alpha1", "Cluster", "clusters"},
-                {ObjectKind::kCluster, {}, {}, "west"}, std::get<YamlNode>(parse_json(served_.object.dump())));
-  }
-  void say(bool accepted, const std::string& reason, const std::string& message, std::set<std::string> gateways) {
-    GatewayReport report;
-    report.gateway = gateway_;
-    report.gateways = std::move(gateways);
-    report.objects = {{kUrl, 3, accepted, reason, message}};
-    reports.set(std::make_shared<const GatewayReport>(report));
-  }
-  std::optional<ApiWrite> next() { return reports.next(now, wall); }
+class ObjectStatusReports : public testing::Test {
+ protected:
+  ObjectStatusReports() { objects.add("west"); }
   // Does all that is due; what it was.
-  std::vector<What> settle() {
+  static std::vector<What> settle(ReportingGateway& gateway) {
     std::vector<What> done;
-    while (auto write = next()) {
+    while (const auto write = gateway.next()) {
       EXPECT_LT(done.size(), 10U);
-      served_.apply(*write);
-      const auto tree = std::get<YamlNode>(parse_json(served_.object.dump()));
-      reports.written(*write, &tree, now);
       done.push_back(write->what);
-      pass(seconds(2));
+      (void)gateway.step();
+      gateway.pass(seconds(2));
     }
     return done;
   }
-  void pass(seconds time) {
-    now += time;
-    wall += time;
-  }
-
-  ObjectReports reports;
-  ObjectReports::Clock::time_point now{std::chrono::hours(1)};
-  ObjectReports::WallClock::time_point wall{seconds(1'800'000'000)};
-
- private:
-  std::string gateway_;
-  Served& served_;
+  ReportedObjects objects;
 };
 
-json accepted_of(const json& conditions) {
-  for (const json& condition : conditions) {
-    if (condition["type"] == "Accepted") {
-      return condition;
-    }
-  }
-  return {};
+TEST_F(ObjectStatusReports, NothingIsWrittenWhileNothingIsKnown) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  EXPECT_FALSE(gateway.next());
+  EXPECT_EQ(gateway.reports.objects()->at(ReportedObjects::url("west")).generation, 3);
 }
 
-TEST(ObjectReports, NothingIsWrittenWhileNothingIsKnown) {
-  Served served;
-  Writer writer("east-1", served);
-  EXPECT_FALSE(writer.next());
-  EXPECT_EQ(writer.reports.objects()->at(kUrl).generation, 3);
+TEST_F(ObjectStatusReports, WhatIsAcceptedIsSaidOnceAndNotAgain) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.accept();
+  EXPECT_EQ(settle(gateway), std::vector{What::kSummary});
+  EXPECT_TRUE(objects.entries("west").empty());
+  const json accepted = objects.accepted("west");
+  EXPECT_EQ(accepted["status"], "True");
+  EXPECT_EQ(accepted["observedGeneration"], 3);
+  EXPECT_EQ(accepted["lastTransitionTime"], "2027-01-15T08:00:00Z");
+  gateway.pass(std::chrono::hours(5));
+  EXPECT_FALSE(gateway.next());
 }
 
-TEST(ObjectReports, WhatStandsThereIsNotWrittenAgain) {
-  Served served;
-  Writer writer("east-1", served);
-  writer.say(true, "Accepted", "in use", {"east-1"});
-  EXPECT_EQ(writer.settle(), (std::vector{What::kEntry, What::kSummary}));
-  const json entry = accepted_of(served.object["status"]["gateways"][0]["conditions"]);
-  EXPECT_EQ(entry["status"], "True");
-  EXPECT_EQ(entry["observedGeneration"], 3);
-  EXPECT_EQ(entry["lastTransitionTime"], "2027-01-15T08:00:00Z");
-  EXPECT_EQ(accepted_of(served.object["status"]["conditions"])["status"], "True");
-  writer.pass(std::chrono::hours(5));
-  EXPECT_FALSE(writer.next());
+TEST_F(ObjectStatusReports, WhatIsRefusedInPartHasAnEntryUntilItIsNot) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.say(true, "PartlyRefused", kLeftOut);
+  EXPECT_EQ(settle(gateway), (std::vector{What::kEntry, What::kSummary}));
+  EXPECT_EQ(objects.entries("west")[0]["conditions"][0]["message"], "a prefix is left out");
+  EXPECT_EQ(objects.accepted("west")["message"], "gateway east-1: a prefix is left out");
+  gateway.accept();
+  EXPECT_EQ(settle(gateway), (std::vector{What::kRemoval, What::kSummary}));
+  EXPECT_TRUE(objects.entries("west").empty());
+  EXPECT_EQ(objects.accepted("west")["reason"], "Accepted");
 }
 
-TEST(ObjectReports, TheTimeOfAConditionIsThatOfItsStatus) {
-  Served served;
-  Writer writer("east-1", served);
-  const auto time = [&] {
-    return accepted_of(served.object["status"]["gateways"][0]["conditions"])["lastTransitionTime"];
-  };
-  writer.say(true, "Accepted", "in use", {"east-1"});
-  writer.settle();
-  const json first = time();
-  writer.pass(seconds(100));
-  writer.say(true, "PartlyRefused", "a prefix is left out", {"east-1"});
-  writer.settle();
-  EXPECT_EQ(time(), first);
-  writer.say(false, "Refused", "the id is taken", {"east-1"});
-  writer.settle();
-  EXPECT_NE(time(), first);
+TEST_F(ObjectStatusReports, ItsOwnGatewayObjectHasItsEntryAndWhetherItServes) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  GatewayReport report;
+  report.gateway = "east-1";
+  report.gateways = {"east-1"};
+  report.own = ReportedObjects::url("west");
+  report.objects = {{report.own, 3, true, "Accepted", "in use"}};
+  report.ready = true;
+  report.ready_reason = "Serving";
+  report.version = "1";
+  gateway.reports.set(std::make_shared<const GatewayReport>(report));
+  const auto write = gateway.next();
+  ASSERT_TRUE(write);
+  const json status = json::parse(write->body)["status"];
+  EXPECT_EQ(status["gateways"][0]["name"], "east-1");
+  EXPECT_EQ(status["conditions"][0]["reason"], "Serving");
+  EXPECT_EQ(status["version"], "1");
 }
 
-TEST(ObjectReports, TheFirstGatewayWritesForAllAndTheNextWhereItDoesNot) {
-  Served served;
-  Writer first("east-1", served), second("east-2", served);
+TEST_F(ObjectStatusReports, AVersionThatTheGatewayHasNotSeenIsNotCalledAccepted) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  GatewayReport report;
+  report.gateway = "east-1";
+  report.gateways = {"east-1"};
+  report.objects = {{ReportedObjects::url("west"), 2, true, "Accepted", "in use"}};
+  gateway.reports.set(std::make_shared<const GatewayReport>(report));
+  EXPECT_FALSE(gateway.next());
+}
+
+TEST_F(ObjectStatusReports, TheTimeOfAConditionIsThatOfItsStatus) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.accept();
+  settle(gateway);
+  const json first = objects.accepted("west")["lastTransitionTime"];
+  gateway.pass(seconds(100));
+  gateway.say(true, "PartlyRefused", kLeftOut);
+  settle(gateway);
+  EXPECT_EQ(objects.accepted("west")["lastTransitionTime"], first);
+  gateway.pass(seconds(100));
+  gateway.refuse();
+  settle(gateway);
+  EXPECT_EQ(objects.accepted("west")["status"], "False");
+  EXPECT_NE(objects.accepted("west")["lastTransitionTime"], first);
+}
+
+TEST_F(ObjectStatusReports, OneGatewayWritesForAllAndTheNextWhereItDoesNot) {
   const std::set<std::string> both{"east-1", "east-2"};
-  first.say(true, "Accepted", "in use", both);
-  second.say(false, "Refused", "the id is taken", both);
-  auto entry = first.next();
-  ASSERT_TRUE(entry);
-  EXPECT_THAT(entry->target, HasSubstr("/clusters/west/status?fieldManager=isthmus-gateway-east-1&force=true"));
-  served.apply(*entry);
-  second.see();
-  EXPECT_EQ(second.settle(), std::vector{What::kEntry});
-  second.see();
-  second.pass(seconds(2));
+  ReportingGateway one("east-1", objects, both), other("east-2", objects, both);
+  one.accept();
+  other.accept();
+  const bool begins = one.next().has_value();
+  EXPECT_NE(begins, other.next().has_value());
+  ReportingGateway& second = begins ? other : one;
+  second.pass(milliseconds(4900));
   EXPECT_FALSE(second.next());
-  second.pass(seconds(3));
-  EXPECT_EQ(second.settle(), std::vector{What::kSummary});
-  const json summary = accepted_of(served.object["status"]["conditions"]);
-  EXPECT_EQ(summary["status"], "False");
-  EXPECT_EQ(summary["message"], "gateway east-2: the id is taken");
+  second.pass(milliseconds(100));
+  EXPECT_EQ(settle(second), std::vector{What::kSummary});
+  ReportingGateway& first = begins ? one : other;
   first.see();
-  EXPECT_EQ(first.settle(), std::vector<What>{});  // it would write the same
+  EXPECT_FALSE(first.next());  // it would write the same
 }
 
-TEST(ObjectReports, TheEntryOfAGatewayThatIsGoneIsRemovedAfterAWhile) {
-  Served served;
-  Writer gone("east-0", served), writer("east-1", served);
-  gone.say(true, "Accepted", "in use", {"east-0", "east-1"});
-  gone.settle();
+TEST_F(ObjectStatusReports, WhatOneRefusesTheWholeIsNot) {
+  const std::set<std::string> both{"east-1", "east-2"};
+  ReportingGateway one("east-1", objects, both), other("east-2", objects, both);
+  one.accept();
+  other.refuse();
+  other.run(seconds(10));
+  one.see();
+  one.run(seconds(10));
+  EXPECT_EQ(objects.accepted("west")["status"], "False");
+  EXPECT_EQ(objects.accepted("west")["message"], "gateway east-2: the id is taken");
+  EXPECT_EQ(one.writes[What::kSummary] + other.writes[What::kSummary], 1);
+  EXPECT_EQ(one.writes[What::kEntry], 0);
+}
+
+TEST_F(ObjectStatusReports, TheEntryOfAGatewayThatIsGoneIsRemovedAfterAWhile) {
+  ReportingGateway gone("east-0", objects, {"east-0"}), writer("east-1", objects, {"east-1"});
+  gone.refuse();
+  settle(gone);
   writer.see();
-  writer.say(true, "Accepted", "in use", {"east-1"});
-  writer.settle();
+  writer.accept();
+  EXPECT_EQ(settle(writer), std::vector{What::kSummary});  // it has no say any more
+  EXPECT_EQ(objects.accepted("west")["status"], "True");
   writer.pass(seconds(55));
   EXPECT_FALSE(writer.next());
   writer.pass(seconds(10));
@@ -177,38 +164,83 @@ TEST(ObjectReports, TheEntryOfAGatewayThatIsGoneIsRemovedAfterAWhile) {
   EXPECT_EQ(write->what, What::kRemoval);
   EXPECT_THAT(write->target, HasSubstr("fieldManager=isthmus-gateway-east-0"));
   EXPECT_EQ(json::parse(write->body)["status"], json::object());
-  writer.settle();
-  ASSERT_EQ(served.object["status"]["gateways"].size(), 1U);
-  EXPECT_EQ(served.object["status"]["gateways"][0]["name"], "east-1");
+  settle(writer);
+  EXPECT_TRUE(objects.entries("west").empty());
 }
 
-TEST(ObjectReports, ARightThatIsMissingHoldsUpWhatNeedsIt) {
-  Served served;
-  Writer writer("east-1", served);
-  writer.say(true, "Accepted", "in use", {"east-1"});
-  const auto write = writer.next();
+TEST_F(ObjectStatusReports, ARightThatIsMissingHoldsUpWhatNeedsIt) {
+  objects.add("north");
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.accept();
+  const auto write = gateway.next();
   ASSERT_TRUE(write);
   EXPECT_EQ(write->right, "patch on clusters/status of isthmus.io");
-  writer.reports.refuse(*write, writer.now + seconds(60));
-  writer.pass(seconds(59));
-  EXPECT_FALSE(writer.next());
-  writer.pass(seconds(1));
-  EXPECT_TRUE(writer.next());
+  gateway.reports.refuse(*write, gateway.now + seconds(60));
+  gateway.pass(seconds(59));
+  EXPECT_FALSE(gateway.next());
+  gateway.pass(seconds(1));
+  EXPECT_TRUE(gateway.next());
 }
 
-TEST(ObjectReports, AnotherObjectOfTheNameIsReportedAnew) {
-  Served served;
-  Writer writer("east-1", served);
-  writer.say(true, "Accepted", "in use", {"east-1"});
-  writer.settle();
-  served.object = {{"metadata", {{"name", "west"}, {"uid", "u2"}, {"generation", 3}}}};
-  writer.see();
-  const auto write = writer.next();
+TEST_F(ObjectStatusReports, WhatIsDeniedHoldsUpItsObjectAndAfterAFewOfThemTheRight) {
+  for (const char* name : {"a", "b", "c", "d"}) {
+    objects.add(name);
+  }
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.accept();
+  const auto deny = [&] {
+    const auto write = gateway.next();
+    ASSERT_TRUE(write);
+    gateway.reports.deny(*write, gateway.now + seconds(60));
+  };
+  deny();
+  deny();
+  EXPECT_EQ(gateway.step(), "c");  // a success: it is not the right
+  deny();
+  deny();
+  EXPECT_FALSE(gateway.next());  // a and b wait, and c is written
+  gateway.pass(seconds(60));
+  deny();
+  EXPECT_FALSE(gateway.next());
+}
+
+TEST_F(ObjectStatusReports, WhatIsWrittenOrNoLongerReportedIsNotWanted) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  const std::string url = ReportedObjects::url("west");
+  EXPECT_FALSE(gateway.reports.wants(url));
+  gateway.accept();
+  EXPECT_TRUE(gateway.reports.wants(url));
+  const auto write = gateway.next();
+  ASSERT_TRUE(write);
+  gateway.reports.postpone(*write, gateway.now + std::chrono::hours(1));
+  EXPECT_TRUE(gateway.reports.wants(url));
+  gateway.pass(std::chrono::hours(1));
+  settle(gateway);
+  EXPECT_FALSE(gateway.reports.wants(url));
+  gateway.refuse();
+  EXPECT_TRUE(gateway.reports.wants(url));
+  GatewayReport nothing;
+  nothing.gateway = "east-1";
+  gateway.reports.set(std::make_shared<const GatewayReport>(nothing));
+  EXPECT_FALSE(gateway.reports.wants(url));
+}
+
+TEST_F(ObjectStatusReports, AnotherObjectOfTheNameIsReportedAnew) {
+  ReportingGateway gateway("east-1", objects, {"east-1"});
+  gateway.accept();
+  settle(gateway);
+  json another = objects.object("west");
+  another["metadata"]["uid"] = "u2";
+  another.erase("status");
+  const std::string url = ReportedObjects::url("west");
+  gateway.reports.put({url, "/apis/isthmus.io/v1alpha1/clusters/west", "isthmus.io/v1alpha1", "Cluster", "clusters"},
+                      {ObjectKind::kCluster, {}, {}, "west"}, std::get<YamlNode>(parse_json(another.dump())));
+  const auto write = gateway.next();
   ASSERT_TRUE(write);
   EXPECT_EQ(json::parse(write->body)["metadata"]["uid"], "u2");
-  writer.reports.erase(kUrl);
-  EXPECT_FALSE(writer.next());
-  EXPECT_TRUE(writer.reports.objects()->empty());
+  gateway.reports.erase(url);
+  EXPECT_FALSE(gateway.next());
+  EXPECT_TRUE(gateway.reports.objects()->empty());
 }
 
 class PolicyEvents : public testing::Test {
@@ -248,8 +280,32 @@ TEST_F(PolicyEvents, AllGatewaysGiveOneNameAndEachWritesOnce) {
   EXPECT_EQ(event["regarding"]["uid"], "u7");
   EXPECT_EQ(event["note"], "rule 1 (write another)");
   first.written(*one, nullptr, now);
-  EXPECT_FALSE(first.next(now + seconds(600), wall));
-  EXPECT_TRUE(first.next(now + seconds(3600), wall));  // the server keeps it for an hour
+  EXPECT_FALSE(first.next(now + minutes(60), wall));  // the server has it until then
+  EXPECT_TRUE(first.next(now + minutes(62), wall));
+  second.exists(*other, now);  // since when, nobody says
+  EXPECT_TRUE(second.next(now + minutes(6), wall));
+}
+
+// A server keeps an Event for an hour, and answers 409 to another one of the name until then, which prolongs nothing.
+TEST_F(PolicyEvents, AnEventAboutARefusedPolicyIsThereAllTheTime) {
+  ObjectReports reports;
+  see(reports, 2);
+  say(reports, "east-1", 2, "rule 1");
+  const auto begin = now;
+  auto created = now - minutes(30);  // by this gateway's predecessor
+  int without = 0, posts = 0;
+  for (; now - begin < std::chrono::hours(11); now += seconds(1), wall += seconds(1)) {
+    const bool there = now - created < minutes(60);
+    if (const auto write = reports.next(now, wall)) {
+      ++posts;
+      created = there ? created : now;
+      there ? reports.exists(*write, now) : reports.written(*write, nullptr, now);
+    } else {
+      without += there ? 0 : 1;
+    }
+  }
+  EXPECT_LT(without, 11 * 120);
+  EXPECT_LT(posts, 40);
 }
 
 TEST_F(PolicyEvents, AnotherGenerationIsAnotherEventAndAnOlderOneIsNone) {
@@ -277,10 +333,11 @@ void see_policies(ObjectReports& reports, const std::vector<std::pair<std::strin
                 {ObjectKind::kCiliumPolicy, "east", ns, name}, std::get<YamlNode>(parse_json(object.dump())));
     report.objects.push_back({"https://api" + path, 1, false, "PolicyRefused", "rule 1"});
   }
-  const Served served;
-  reports.put({kUrl, "/apis/isthmus.io/v1alpha1/clusters/west", "isthmus.io/v1alpha1", "Cluster", "clusters"},
-              {ObjectKind::kCluster, {}, {}, "west"}, std::get<YamlNode>(parse_json(served.object.dump())));
-  report.objects.push_back({kUrl, 3, true, "Accepted", "in use"});
+  const std::string url = ReportedObjects::url("west");
+  const json west{{"metadata", {{"name", "west"}, {"uid", "u1"}, {"generation", 3}}}};
+  reports.put({url, "/apis/isthmus.io/v1alpha1/clusters/west", "isthmus.io/v1alpha1", "Cluster", "clusters"},
+              {ObjectKind::kCluster, {}, {}, "west"}, std::get<YamlNode>(parse_json(west.dump())));
+  report.objects.push_back({url, 3, true, "Accepted", "in use"});
   reports.set(std::make_shared<const GatewayReport>(report));
 }
 
@@ -289,7 +346,7 @@ TEST_F(PolicyEvents, StatusesDoNotWaitForEvents) {
   see_policies(reports, {{"a", "web"}});
   const auto write = reports.next(now, wall);
   ASSERT_TRUE(write);
-  EXPECT_EQ(write->what, What::kEntry);
+  EXPECT_EQ(write->what, What::kSummary);
 }
 
 TEST_F(PolicyEvents, EachPolicyHasItsTurnBeforeTheFirstHasItAgain) {
@@ -304,7 +361,7 @@ TEST_F(PolicyEvents, EachPolicyHasItsTurnBeforeTheFirstHasItAgain) {
     ASSERT_TRUE(write);
     order += write->ns;
     reports.written(*write, nullptr, now);
-    now += std::chrono::minutes(56);
+    now += minutes(62);
   }
   EXPECT_EQ(order, "abca");
 }

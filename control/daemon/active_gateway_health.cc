@@ -1,0 +1,116 @@
+// ActiveGateway: what health reports of peers and what it was told of them, and what comes of that in tables and
+// problems.
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "control/daemon/active_gateway.h"
+
+namespace isthmus {
+namespace {
+
+bool is_answering(const PeerHealth& peer) {
+  return peer.state == PeerState::kAlive || peer.state == PeerState::kSuspect;
+}
+
+}  // namespace
+
+void ActiveGateway::tick_health() {
+  health_->tick(HealthClock::now());
+  take_health_changes();
+}
+
+void ActiveGateway::take_health_changes() {
+  const HealthTime due = health_->next_due();
+  if (due == HealthTime::max()) {
+    loop_.cancel_timer(health_timer_);
+  } else {
+    loop_.set_timer(health_timer_, due);
+  }
+  if (health_->take_changes().empty()) {
+    return;
+  }
+  in_turn({[this, reachability = reachability()] {
+    compiler_->set_reachability(reachability);
+    apply();
+  }});
+}
+
+Reachability ActiveGateway::reachability() const {
+  Reachability reachability;
+  reachability.down_peers = health_->unusable_peers();
+  for (const UnreachableCluster& cluster : health_->unreachable_clusters()) {
+    if (cluster.ejected) {
+      reachability.ejected_clusters.push_back(cluster.cluster);
+    }
+  }
+  reachability.draining_clusters = health_->draining_clusters();
+  return reachability;
+}
+
+void ActiveGateway::remember(const std::vector<KnownPeer>& peers) {
+  health_->remember(peers, HealthClock::now());
+  if (published_) {
+    take_health_changes();
+  }
+}
+
+ActiveGateway::Ways ActiveGateway::ways_of_peers() const {
+  Ways ways;
+  for (const PeerHealth& peer : health_->peers()) {
+    const ProbeSaid said = is_answering(peer) ? node_.engine->probe_said(peer.peer.id) : ProbeSaid::kNothing;
+    if (said != ProbeSaid::kNothing) {
+      (said == ProbeSaid::kAnother ? ways.elsewhere : ways.here).push_back(peer.peer.gateway);
+    }
+  }
+  return ways;
+}
+
+bool ActiveGateway::answers(const std::string& gateway) const {
+  const std::vector<PeerHealth> peers = health_->peers();
+  return std::any_of(peers.begin(), peers.end(),
+                     [&](const PeerHealth& peer) { return peer.peer.gateway == gateway && is_answering(peer); });
+}
+
+std::set<std::string> ActiveGateway::answering() const {
+  std::set<std::string> gateways;
+  for (const PeerHealth& peer : health_->peers()) {
+    if (is_answering(peer)) {
+      gateways.insert(peer.peer.gateway);
+    }
+  }
+  return gateways;
+}
+
+void ActiveGateway::leave_known_peers() {
+  if (health_->take_changes().empty()) {
+    return;
+  }
+  compiler_->set_reachability(reachability());
+  CompileResult known = compiler_->compile({});
+  publish(known);
+}
+
+void ActiveGateway::list_health_problems() {
+  std::vector<Error> unreachable;
+  for (const PeerHealth& peer : health_->peers()) {
+    if (peer.state == PeerState::kUnreachable && peer.draining) {
+      unreachable.push_back({"the gateway was drained and has ended: it gets nothing until it is started again",
+                             "peer " + peer.peer.gateway, "start it, or delete its Gateway object"});
+    } else if (peer.state == PeerState::kUnreachable && peer.last_answer == HealthTime()) {
+      unreachable.push_back({"the gateway has not answered a probe yet, as others of its cluster do: it gets no flows",
+                             "peer " + peer.peer.gateway, "start it, or delete its Gateway object"});
+    } else if (peer.state == PeerState::kUnreachable) {
+      unreachable.push_back({"the gateway no longer answers probes and gets no new flows", "peer " + peer.peer.gateway,
+                             "check that it is up and that UDP passes between the underlay addresses"});
+    }
+  }
+  if (health_->isolated()) {
+    unreachable.push_back({"all peers became unreachable at once: our own link is suspected, all stay in use", "health",
+                           "check the underlay device and its routes"});
+  }
+  problems_.set("health", unreachable);
+}
+
+}  // namespace isthmus

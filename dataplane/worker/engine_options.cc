@@ -1,0 +1,27 @@
+#include "dataplane/worker/engine_options.h"
+
+namespace isthmus {
+
+Result<unsigned> check_options(const EngineOptions& options) {
+  if (options.cluster == kNoCluster) {
+    return Error{"no cluster id", "engine", "set the id in the Cluster object of this gateway's cluster"};
+  }
+  const TunnelEnds& ends = options.tunnel;
+  if ((ends.ipv4.is_unspecified() && ends.ipv6.is_unspecified()) ||
+      (!ends.ipv4.is_unspecified() && !ends.ipv4.is_ipv4()) || ends.ipv6.is_ipv4() ||
+      ends.port(ends.kind) == L4Port{0}) {
+    return Error{"no tunnel address of either family, or no port", "engine", "give the gateway an underlayAddress"};
+  }
+  if (options.translation_first > options.translation_last || options.translation_first == 0) {
+    return Error{"empty range of translation ports", "translation.ports",
+                 "write it as first-last, for example 32768-65535"};
+  }
+  const auto workers = options.cores.empty() ? options.workers : static_cast<unsigned>(options.cores.size());
+  if (workers == 0 || workers > kMaxWorkers) {
+    return Error{"number of workers must be 1 to 64", "engine.workers",
+                 "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};
+  }
+  return workers;
+}
+
+}  // namespace isthmus
