@@ -10,9 +10,9 @@
  *
  * 2026-11-28: a frame for any other MAC address is the kernel's, which drops those for other hosts and routes none that
  * was broadcast: where a switch floods, only the gateway that was addressed carries the packet.
- * 2026-11-28: UDP fragments from a remote peer to our tunnel address are dropped and counted: passed on, the kernel
- * would reassemble them, and an overlay that listens on the same port would take the packet past the gateway's
- * validation.
+ * 2026-11-28: UDP fragments from a remote peer to our tunnel address, all but the first without an L4 port, are the
+ * engine's: passed on, the kernel would reassemble them, and an overlay that listens on the same port would take the
+ * packet past the gateway's validation.
  */
 #pragma once
 
@@ -231,15 +231,6 @@ static __always_inline int tunnel(const struct run* run, const struct isthmus_ad
   return take(run, &run->counters->taken_tunnel);
 }
 
-/* Precondition: a UDP fragment to our tunnel address. Only the first has an L4 port, so that all are treated alike. */
-static __always_inline int tunnel_fragment(const struct run* run, const struct isthmus_address* source) {
-  if (!bpf_map_lookup_elem(&isthmus_peers, source) || !for_us(run)) {
-    return pass(run);
-  }
-  run->counters->tunnel_fragment++;
-  return XDP_DROP;
-}
-
 static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, const void* end) {
   if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
     return pass(run);
@@ -249,12 +240,12 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
     struct isthmus_address peer;
     set_ipv4(&peer, ip->saddr);
     if (ip->frag_off & bpf_htons(FRAGMENT_BITS)) {
-      return tunnel_fragment(run, &peer);
-    }
-    if ((const void*)(udp + 1) > end) {
+      if (bpf_map_lookup_elem(&isthmus_peers, &peer)) {
+        return take(run, &run->counters->taken_tunnel);
+      }
+    } else if ((const void*)(udp + 1) > end) {
       return pass(run);
-    }
-    if (is_tunnel_port(run, udp->dest)) {
+    } else if (is_tunnel_port(run, udp->dest)) {
       return tunnel(run, &peer);
     }
   }
@@ -274,9 +265,10 @@ static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip,
       return pass(run);
     }
     if (ip->nexthdr == IPPROTO_FRAGMENT) { /* a header of the same size, which begins with the next one's protocol */
-      return *(const __u8*)udp == IPPROTO_UDP ? tunnel_fragment(run, &peer) : pass(run);
-    }
-    if (is_tunnel_port(run, udp->dest)) {
+      if (*(const __u8*)udp == IPPROTO_UDP && bpf_map_lookup_elem(&isthmus_peers, &peer)) {
+        return take(run, &run->counters->taken_tunnel);
+      }
+    } else if (is_tunnel_port(run, udp->dest)) {
       return tunnel(run, &peer);
     }
   }

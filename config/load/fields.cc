@@ -11,7 +11,7 @@ namespace {
 
 using namespace config_field;
 
-constexpr std::uint64_t kHour = 3'600'000;
+constexpr std::uint64_t kMinute = 60'000, kHour = 60 * kMinute;
 constexpr std::uint64_t kDay = 24 * kHour, kWeek = 7 * kDay;
 // IFNAMSIZ less the terminating zero.
 constexpr std::size_t kInterfaceLength = 15;
@@ -192,6 +192,19 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
       "with all else that keeps fleet traffic from the node's ordinary routes."));
 }
 
+void add_fragment_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(number<std::uint32_t>(
+      "engine.fragments", [](GatewayConfig& c) -> std::uint32_t& { return c.fragments; }, 0, 1U << 20,
+      "Fragmented datagrams that can be on their way at a time; one sender can have an eighth of them. For every "
+      "eight of them, one fragment of up to 4 KiB can wait for the first one of its datagram, or a tunnel packet be "
+      "put together from its fragments. 0: fragments are dropped."));
+  fields.push_back(duration<std::uint64_t>(
+      "engine.fragment_timeout", [](GatewayConfig& c) -> std::uint64_t& { return c.fragment_timeout_ms; }, 1000,
+      kMinute,
+      "How long the fragments of a datagram may take, from the first that arrives to the last; rounded up to "
+      "seconds."));
+}
+
 void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
@@ -238,6 +251,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "How long a connection stays in the table without packets while only SYNs were seen, and one of another "
       "protocol while there was no reply."));
   add_kernel_flow_fields(fields);
+  add_fragment_fields(fields);
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,
@@ -282,7 +296,8 @@ void add_translation_fields(std::vector<ConfigField>& fields) {
       "translation.ipv4", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv4; },
       Family::kIpv4,
       "Source address of connections through a VIP to a backend of this cluster, so that replies return here. "
-      "Without it such IPv4 connections are dropped and counted. Also the address by which a trace shows the gateway."));
+      "Without it such IPv4 connections are dropped and counted. Also the address by which a trace shows the "
+      "gateway."));
   fields.push_back(address(
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));

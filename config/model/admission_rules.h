@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "dataplane/api/types.h"
-#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 

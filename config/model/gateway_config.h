@@ -85,6 +85,8 @@ struct GatewayConfig {
   std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other), timeout_half_open_ms = in_ms(FlowTimeouts{}.half_open);
   std::uint32_t kernel_flows = kDefaultKernelFlows, kernel_flow_rate = kDefaultHotPacketsPerSecond;
   std::uint32_t kernel_flow_hold_ms = AfXdpOptions{}.kernel_forwarding_hold_ms;
+  std::uint32_t fragments = EngineOptions{}.fragments;
+  std::uint64_t fragment_timeout_ms = in_ms(EngineOptions{}.fragment_timeout);
   std::uint32_t icmp_errors_per_second = EngineOptions{}.icmp_errors_per_second;
   std::uint64_t unknown_endpoint_hold_ms = in_ms(EngineOptions{}.unknown_endpoint_hold);
   std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);

@@ -136,10 +136,10 @@ std::string Admission::takes_own(const std::string& cluster, const Prefix& prefi
   const auto at = cluster == own_ ? own_prefixes_.end()
                                   : std::find_if(own_prefixes_.begin(), own_prefixes_.end(),
                                                  [&](const Prefix& own) { return overlap(own, prefix); });
-  return at == own_prefixes_.end()
-             ? std::string()
-             : "which overlaps " + at->to_string() + " of this cluster's own pods: it needs an alias (aliasCIDRs of the "
-               "profile) as well";
+  return at == own_prefixes_.end() ? std::string()
+                                   : "which overlaps " + at->to_string() +
+                                         " of this cluster's own pods: it needs an alias (aliasCIDRs of the "
+                                         "profile) as well";
 }
 
 // A pool without bounds, or with all of a range of pods in it, says where VIPs may be, and not that pods may not.

@@ -292,8 +292,9 @@ std::string endpoints_view(const json& content) {
   const auto rows = list_of(content, "endpoints");
   for (const json* e : rows) {
     const std::string address = text_of(*e, "address"), own = text_of(*e, "own_address");
-    table.add({own == address ? address : address + " (own " + own + ")", text_of(*e, "cluster"), count_of(*e, "identity"), or_dash(text_of(*e, "name")),
-               or_dash(text_of(*e, "node")), or_dash(texts_of(*e, "labels"))});
+    table.add({own == address ? address : address + " (own " + own + ")", text_of(*e, "cluster"),
+               count_of(*e, "identity"), or_dash(text_of(*e, "name")), or_dash(text_of(*e, "node")),
+               or_dash(texts_of(*e, "labels"))});
   }
   return table.empty() ? "no endpoints\n" : table.text() + truncation_note(content, rows.size());
 }

@@ -453,15 +453,9 @@ std::vector<ServiceView> Compiler::services() const { return state_->services.vi
 
 EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
   const FleetCluster* cluster = fleet.find(owner.cluster);
-  EndpointView view{entry.address,
-                    cluster == nullptr ? entry.address : to_own(cluster->aliases, entry.address),
-                    owner.cluster,
-                    entry.cluster,
-                    entry.identity,
-                    owner.kind == ObjectKind::kNode,
-                    owner.ns,
-                    owner.name,
-                    {}};
+  const IpAddress own = cluster == nullptr ? entry.address : to_own(cluster->aliases, entry.address);
+  const bool node = owner.kind == ObjectKind::kNode;
+  EndpointView view{entry.address, own, owner.cluster, entry.cluster, entry.identity, node, owner.ns, owner.name, {}};
   if (const auto pod = model.find<PodObject>(owner)) {
     view.on_node = pod->node;
   } else if (const auto address = model.find<AddressObject>(owner)) {

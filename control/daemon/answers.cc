@@ -180,8 +180,8 @@ std::string answer_endpoints(const AdminRequest& request, const ActiveGateway& a
       return false;
     }
     const std::string name = endpoint.ns.empty() ? endpoint.name : endpoint.ns + "/" + endpoint.name;
-    listing.rows.push_back(
-        {endpoint.address, endpoint.own_address, endpoint.cluster, endpoint.identity, name, std::move(labels), endpoint.on_node});
+    listing.rows.push_back({endpoint.address, endpoint.own_address, endpoint.cluster, endpoint.identity, name,
+                            std::move(labels), endpoint.on_node});
     return true;
   });
   std::sort(listing.rows.begin(), listing.rows.end(),

@@ -63,9 +63,8 @@ std::vector<Prefix> own_prefixes(const ClusterView& cluster) {
 // As the node's kernel routes them: by their aliases those of others.
 std::vector<Prefix> with_hosts(const ClusterView& cluster) {
   std::vector<Prefix> all = cluster.local ? own_prefixes(cluster) : cluster.prefixes;
-  std::transform(cluster.hosts.begin(), cluster.hosts.end(), std::back_inserter(all), [&](const Prefix& prefix) {
-    return cluster.local ? to_own(cluster.aliases, prefix) : prefix;
-  });
+  std::transform(cluster.hosts.begin(), cluster.hosts.end(), std::back_inserter(all),
+                 [&](const Prefix& prefix) { return cluster.local ? to_own(cluster.aliases, prefix) : prefix; });
   return all;
 }
 

@@ -165,6 +165,8 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.timeouts = {rounded_up(config.timeout_tcp_ms), rounded_up(config.timeout_tcp_syn_ms),
                       rounded_up(config.timeout_tcp_closing_ms), rounded_up(config.timeout_other_ms),
                       rounded_up(config.timeout_half_open_ms)};
+  options.fragments = config.fragments;
+  options.fragment_timeout = rounded_up(config.fragment_timeout_ms);
   options.icmp_errors_per_second = config.icmp_errors_per_second;
   options.unknown_endpoint_hold = rounded_up(config.unknown_endpoint_hold_ms);
   options.identity_grace = rounded_up(config.identity_grace_ms);

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "control/model/model.h"
-#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 

@@ -16,7 +16,6 @@
 #include "control/model/rare.h"
 #include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
-#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 

@@ -125,6 +125,8 @@ class Intake {
   void forget(Hub hub, const std::vector<ObjectKey>& keys, std::vector<ObjectDelta>& removed);
   // A profile that the hub says, with those of its former clusters that are restored and not confirmed.
   void update_profiles(Hub hub, std::vector<ObjectDelta>& applied);
+  // In the form in which the fleet knows the addresses of each cluster.
+  void read_by_aliases(std::vector<ObjectDelta>& deltas) const;
   void rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now,
               std::vector<std::pair<Hub, ObjectDelta>>& renamed);
 

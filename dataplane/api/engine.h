@@ -68,7 +68,9 @@ struct EngineOptions {
   Seconds unknown_endpoint_hold{10};  // how long the VNI is accepted for a source that is not in the endpoint table yet
   Seconds identity_grace{5};          // how long an endpoint's previous identity is still accepted
   FlowTimeouts timeouts;
-  std::uint32_t icmp_errors_per_second = 100;    // that we originate, per worker
+  std::uint32_t fragments = kDefaultFragmentedDatagrams;  // datagrams in fragments at a time; 0: none
+  Seconds fragment_timeout{2};                            // how long a datagram's fragments may take
+  std::uint32_t icmp_errors_per_second = 100;             // that we originate, per worker
   std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; events above it are only counted
   bool drive_by_caller = false;                  // no threads: the caller calls run_round() (benchmarks, packet tests)
   HandDownOptions hand_down = {};

@@ -32,7 +32,15 @@ using Bytes = Strong<struct BytesTag, std::uint32_t>;
 
 enum class Family : std::uint8_t { kIpv4 = 4, kIpv6 = 6 };
 enum class EtherType : std::uint16_t { kIpv4 = 0x0800, kIpv6 = 0x86dd };
-enum class IpProtocol : std::uint8_t { kHopByHop = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58, kSctp = 132 };
+enum class IpProtocol : std::uint8_t {
+  kHopByHop = 0,
+  kIcmp = 1,
+  kTcp = 6,
+  kUdp = 17,
+  kIpv6Fragment = 44,
+  kIcmpv6 = 58,
+  kSctp = 132
+};
 
 // Side of the gateway: kFabric is tunnelled from or to another cluster, kLocal is this cluster.
 enum class Side : std::uint8_t { kLocal = 0, kFabric = 1 };

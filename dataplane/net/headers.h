@@ -54,7 +54,9 @@ struct Ipv4 {
   Wire32 destination;
 
   static constexpr std::uint16_t kDontFragment = 0x4000;
-  static constexpr std::uint16_t kMoreFragmentsAndOffset = 0x3fff;
+  static constexpr std::uint16_t kMoreFragments = 0x2000;
+  static constexpr std::uint16_t kFragmentOffset = 0x1fff;  // in units of eight bytes
+  static constexpr std::uint16_t kMoreFragmentsAndOffset = kMoreFragments | kFragmentOffset;
   [[nodiscard]] unsigned header_bytes() const noexcept { return (version_ihl & 0x0fu) * 4u; }
 };
 static_assert(sizeof(Ipv4) == 20);
@@ -68,6 +70,18 @@ struct Ipv6 {
   std::uint8_t destination[16];
 };
 static_assert(sizeof(Ipv6) == 40);
+
+// The fragment header of IPv6, RFC 8200 section 4.5.
+struct Ipv6Fragment {
+  std::uint8_t next_header;
+  std::uint8_t reserved;
+  Wire16 fragment;  // offset in bytes, whose last three bits are zero, and flags in their place
+  Wire32 id;
+
+  static constexpr std::uint16_t kMoreFragments = 0x0001;
+  static constexpr std::uint16_t kOffset = 0xfff8;
+};
+static_assert(sizeof(Ipv6Fragment) == 8);
 
 struct Tcp {
   Wire16 source;

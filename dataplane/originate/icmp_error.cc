@@ -6,6 +6,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/headers.h"
 #include "dataplane/originate/output.h"
+#include "dataplane/packet/parse.h"
 #include "dataplane/report/report.h"
 
 namespace isthmus {
@@ -97,11 +98,6 @@ std::uint64_t prefix_hash(const FlowKey& key) noexcept {
   return address_hash(key.realm, IpAddress::ipv6(prefix));
 }
 
-IpAddress destination_of(const Packet& packet) noexcept {
-  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->destination)
-                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->destination);
-}
-
 // The gateway's own address as a host of its cluster, by which the other clusters' gateways accept its errors: that of
 // translation, or the tunnel's where the cluster's prefixes have it.
 std::optional<IpAddress> own_address(const WorkerContext& worker, Family family) noexcept {
@@ -136,7 +132,11 @@ bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcep
 }  // namespace
 
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
-  if (packet.icmp_error) {
+  // A sender that fragments learns the MTU of IPv6 from any fragment (RFC 4443); all else only the first one is told of
+  // (RFC 1812 section 4.3.2.7).
+  const bool of_later =
+      packet.fragment == Fragment::kLater && (packet.family == Family::kIpv4 || what != IcmpError::kTooBig);
+  if (packet.icmp_error || of_later) {
     return;
   }
   const std::optional<IpAddress> source = error_source(output, packet, what);

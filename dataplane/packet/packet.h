@@ -19,6 +19,9 @@ namespace isthmus {
 struct DirectionBlock;  // conntrack/direction_block.h
 struct DirectionLine;   // conntrack/connection.h
 
+// What of its datagram a packet is: all of it, its beginning with the L4 header, or a part behind that without one.
+enum class Fragment : std::uint8_t { kNone, kFirst, kLater };
+
 enum class Verdict : std::uint8_t {
   kContinue,  // goes on to the next stage
   kDrop,      // dropped for `reason`; counted and freed at the end of the path
@@ -28,7 +31,7 @@ enum class Verdict : std::uint8_t {
 struct alignas(64) Packet {
   Frame* frame = nullptr;      // in the burst
   std::uint8_t* ip = nullptr;  // the inner IP header (the only one if the packet was not tunnelled)
-  std::uint8_t* l4 = nullptr;  // the L4 header
+  std::uint8_t* l4 = nullptr;  // the L4 header; of a later fragment, what lies behind its IP headers
   std::uint32_t ip_bytes = 0;  // total length of the IP packet, from its header
   // Eight bytes that are written together; the first four are tested together.
   std::uint8_t tcp_flags = 0;
@@ -38,7 +41,7 @@ struct alignas(64) Packet {
   DropReason reason{};
   std::uint8_t zero = 0;
   Family family = Family::kIpv4;
-  std::uint8_t zero_too = 0;
+  Fragment fragment{};  // of any but kNone, `unusual` is set
   Origin origin;
   FlowKey key;
   std::uint64_t hash = 0;                 // FlowTable::hash(key)

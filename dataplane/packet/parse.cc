@@ -27,10 +27,14 @@ bool is_error(IpProtocol protocol, std::uint8_t type) noexcept {
   return type >= net::icmp6::kUnreachable && type <= net::icmp6::kParameter;
 }
 
-// Reads the L4 header at `l4`, of which `bytes` are readable. `truncated` accepts a header of eight bytes only, as
-// quoted by an ICMP error.
-std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, std::uint32_t bytes, bool truncated,
+// How much of an L4 datagram is there: all; its beginning, as a first fragment has it; or what an ICMP error quotes, a
+// header of eight bytes at least.
+enum class Extent : std::uint8_t { kWhole, kBeginning, kQuoted };
+
+// Reads the L4 header at `l4`, of which `bytes` are readable.
+std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, std::uint32_t bytes, Extent extent,
                                   L4View& view) noexcept {
+  const bool truncated = extent == Extent::kQuoted;
   if (bytes < 8) {
     return DropReason::kMalformed;
   }
@@ -46,7 +50,8 @@ std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, s
     }
     case IpProtocol::kUdp: {
       const auto* udp = net::at<net::Udp>(l4);
-      if (!truncated && (udp->length.host() < sizeof(net::Udp) || udp->length.host() > bytes)) {
+      if (!truncated &&
+          (udp->length.host() < sizeof(net::Udp) || (extent == Extent::kWhole && udp->length.host() > bytes))) {
         return DropReason::kMalformed;
       }
       view = {udp->source, udp->destination};
@@ -72,8 +77,12 @@ struct IpView {
   IpAddress source, destination;
   IpProtocol protocol{};
   std::uint32_t header_bytes = 0;
-  bool fragment = false;
+  Fragment fragment = Fragment::kNone;
 };
+
+Fragment fragment_of(bool more, bool offset) noexcept {
+  return offset ? Fragment::kLater : more ? Fragment::kFirst : Fragment::kNone;
+}
 
 // Reads an IP header of which `bytes` are readable. False if it is truncated or inconsistent.
 bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView& view) noexcept {
@@ -84,16 +93,26 @@ bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView&
     }
     view = {IpAddress::ipv4(header->source), IpAddress::ipv4(header->destination),
             static_cast<IpProtocol>(header->protocol), header->header_bytes(),
-            (header->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0};
+            fragment_of((header->fragment.host() & net::Ipv4::kMoreFragments) != 0,
+                        (header->fragment.host() & net::Ipv4::kFragmentOffset) != 0)};
     return true;
   }
   const auto* header = net::at<net::Ipv6>(ip);
   if (bytes < sizeof(net::Ipv6)) {
     return false;
   }
-  constexpr std::uint8_t kFragmentHeader = 44;
   view = {IpAddress::ipv6(header->source), IpAddress::ipv6(header->destination),
-          static_cast<IpProtocol>(header->next_header), sizeof(net::Ipv6), header->next_header == kFragmentHeader};
+          static_cast<IpProtocol>(header->next_header), sizeof(net::Ipv6)};
+  if (view.protocol == IpProtocol::kIpv6Fragment) {
+    if (bytes < sizeof(net::Ipv6) + sizeof(net::Ipv6Fragment)) {
+      return false;
+    }
+    const auto* part = net::at<net::Ipv6Fragment>(ip + sizeof(net::Ipv6));
+    view.protocol = static_cast<IpProtocol>(part->next_header);
+    view.header_bytes += static_cast<std::uint32_t>(sizeof(net::Ipv6Fragment));
+    view.fragment = fragment_of((part->fragment.host() & net::Ipv6Fragment::kMoreFragments) != 0,
+                                (part->fragment.host() & net::Ipv6Fragment::kOffset) != 0);
+  }
   return true;
 }
 
@@ -120,10 +139,13 @@ std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Re
   IpView ip;
   L4View l4;
   const unsigned version = bytes == 0 ? 0u : static_cast<unsigned>(quoted[0] >> 4);
-  if (version != static_cast<unsigned>(packet.family) || !read_ip(quoted, bytes, packet.family, ip) || ip.fragment) {
+  if (version != static_cast<unsigned>(packet.family) || !read_ip(quoted, bytes, packet.family, ip)) {
     return DropReason::kMalformed;
   }
-  if (const auto drop = read_l4(ip.protocol, quoted + ip.header_bytes, bytes - ip.header_bytes, true, l4)) {
+  if (ip.fragment == Fragment::kLater) {  // it names no ports; an error about the first one does
+    return DropReason::kUnsupportedIcmp;
+  }
+  if (const auto drop = read_l4(ip.protocol, quoted + ip.header_bytes, bytes - ip.header_bytes, Extent::kQuoted, l4)) {
     return drop;
   }
   if (outer.destination != ip.source || !valid_mtu(packet)) {
@@ -178,9 +200,6 @@ std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   if (!read_ip(packet.ip, packet.ip_bytes, packet.family, ip)) {
     return DropReason::kMalformed;
   }
-  if (ip.fragment) {
-    return DropReason::kIpFragment;
-  }
   if (packet.family == Family::kIpv6 && (ip.source.is_ipv4() || ip.destination.is_ipv4())) {
     return DropReason::kMartian;  // ::ffff:0:0/96 must not appear on the wire (RFC 4038 section 4.2)
   }
@@ -190,14 +209,23 @@ std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   if (!icmp && (ip.protocol == IpProtocol::kIcmp || ip.protocol == IpProtocol::kIcmpv6)) {
     return DropReason::kUnsupportedL4;
   }
+  packet.fragment = ip.fragment;
+  if (ip.fragment == Fragment::kLater) {
+    packet.key = {ip.source, ip.destination, Be16{}, Be16{}, ip.protocol, realm};
+    return std::nullopt;
+  }
   if (icmp && l4_bytes >= sizeof(net::Icmp) && is_error(ip.protocol, *packet.l4)) {
+    if (ip.fragment != Fragment::kNone) {  // none is long enough to be fragmented, RFC 1812 section 4.3.2.3, RFC 4443
+      return DropReason::kIpFragment;
+    }
     if (const auto drop = key_from_quote(packet, ip, realm)) {
       return drop;
     }
   } else {
     L4View l4;
-    if (const auto drop = read_l4(ip.protocol, packet.l4, l4_bytes, false, l4)) {
-      return drop;
+    const Extent extent = ip.fragment == Fragment::kNone ? Extent::kWhole : Extent::kBeginning;
+    if (const auto drop = read_l4(ip.protocol, packet.l4, l4_bytes, extent, l4)) {
+      return extent == Extent::kBeginning && *drop == DropReason::kMalformed ? DropReason::kFragmentInvalid : *drop;
     }
     packet.tcp_flags = l4.tcp_flags;
     packet.key = {ip.source, ip.destination, l4.source, l4.destination, ip.protocol, realm};
@@ -205,9 +233,52 @@ std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   return std::nullopt;
 }
 
+std::optional<FragmentPart> fragment_part(const Packet& packet) noexcept {
+  FragmentPart part;
+  std::uint32_t header = 0;
+  if (packet.family == Family::kIpv4) {
+    const auto* ip = net::at<net::Ipv4>(packet.ip);
+    const std::uint32_t word = ip->fragment.host();
+    part.id = ip->id.host();
+    part.protocol = static_cast<IpProtocol>(ip->protocol);
+    part.offset = (word & net::Ipv4::kFragmentOffset) * 8;
+    part.more = (word & net::Ipv4::kMoreFragments) != 0;
+    header = ip->header_bytes();
+  } else {
+    header = ip_header_bytes(packet.ip, Family::kIpv6);
+    if (header == sizeof(net::Ipv6) || packet.ip_bytes < header) {
+      return std::nullopt;
+    }
+    const auto* fragment = net::at<net::Ipv6Fragment>(packet.ip + header - sizeof(net::Ipv6Fragment));
+    part.id = fragment->id.host();
+    part.protocol = IpProtocol::kIpv6Fragment;
+    part.offset = fragment->fragment.host() & net::Ipv6Fragment::kOffset;
+    part.more = (fragment->fragment.host() & net::Ipv6Fragment::kMoreFragments) != 0;
+  }
+  if (part.offset == 0 && !part.more) {
+    return std::nullopt;
+  }
+  part.data = packet.ip + header;
+  part.bytes = packet.ip_bytes - header;
+  return part;
+}
+
+std::uint32_t ip_header_bytes(const std::uint8_t* ip, Family family) noexcept {
+  if (family == Family::kIpv4) {
+    return net::at<net::Ipv4>(ip)->header_bytes();
+  }
+  const bool fragment = net::at<net::Ipv6>(ip)->next_header == static_cast<std::uint8_t>(IpProtocol::kIpv6Fragment);
+  return static_cast<std::uint32_t>(sizeof(net::Ipv6) + (fragment ? sizeof(net::Ipv6Fragment) : 0));
+}
+
 IpAddress sender_of(const Packet& packet) noexcept {
   return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->source)
                                         : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->source);
+}
+
+IpAddress destination_of(const Packet& packet) noexcept {
+  return packet.family == Family::kIpv4 ? IpAddress::ipv4(net::at<net::Ipv4>(packet.ip)->destination)
+                                        : IpAddress::ipv6(net::at<net::Ipv6>(packet.ip)->destination);
 }
 
 }  // namespace isthmus

@@ -16,12 +16,30 @@ namespace isthmus {
 // Ethernet padding behind the packet is left out of ip_bytes.
 [[nodiscard]] std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept;
 
-// Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error and key.
+// Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error, fragment and key. The key of a later fragment
+// has no ports.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
+
+// Where in its datagram a fragment lies. Bytes of what is fragmented, headers that are in every fragment left out.
+struct FragmentPart {
+  std::uint32_t id = 0;
+  IpProtocol protocol{};  // of IPv6, where it may differ between fragments: kIpv6Fragment
+  std::uint32_t offset = 0, bytes = 0;
+  const std::uint8_t* data = nullptr;
+  bool more = false;  // it is not the last one
+};
+// For a packet whose Ethernet and IP headers have been parsed. nullopt: it is whole. One that is a datagram by itself
+// although it has a fragment header counts as whole (RFC 6946).
+[[nodiscard]] std::optional<FragmentPart> fragment_part(const Packet& packet) noexcept;
+
+// Bytes of the IP header at `ip`, which has been read before: with IPv4's options, and IPv6's fragment header.
+[[nodiscard]] std::uint32_t ip_header_bytes(const std::uint8_t* ip, Family family) noexcept;
 
 // The source in the packet's own IP header: of an ICMP error, who reports it (the key is the connection's). Needs `ip`
 // and `family`.
 [[nodiscard]] IpAddress sender_of(const Packet& packet) noexcept;
+// The destination in it.
+[[nodiscard]] IpAddress destination_of(const Packet& packet) noexcept;
 
 // Fast path of the two above, without the key, for nearly every packet: IPv4 without options or fragments, TCP or UDP,
 // all lengths valid. Needs no begin(). False for anything else; the caller then uses the other two, which also give the

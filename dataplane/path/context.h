@@ -16,6 +16,9 @@ struct PathContext : SlowContext {
   using SlowContext::SlowContext;
 
   Output output{*this};
+  std::uint32_t replayed = kNoPlace;  // list of fragments that go on behind the burst in hand (fragments.h)
+  std::uint32_t fragment_bucket = 0;  // the last one that was looked at for what has waited too long
+  std::uint64_t fragments_expired_ns = 0;
 };
 
 // Hashes the packet's key and prefetches the bucket of the connection table that lookup will read.

@@ -37,6 +37,22 @@ class TunnelMatch {
     return ip->protocol == kUdp && ip->destination == address_ &&
            packet.ip_bytes >= ip->header_bytes() + sizeof(net::Udp) && is_port(packet.ip + ip->header_bytes());
   }
+  // The same but for the port, which only the first one of fragments has.
+  [[nodiscard]] bool is_udp_to_us(const Packet& packet) const noexcept {
+    constexpr auto kUdp = static_cast<std::uint8_t>(IpProtocol::kUdp);
+    if (packet.family == Family::kIpv4) {
+      const auto* ip = net::at<net::Ipv4>(packet.ip);
+      return ip->protocol == kUdp && ip->destination == address_;
+    }
+    const auto* ip = net::at<net::Ipv6>(packet.ip);
+    return ip->next_header == static_cast<std::uint8_t>(IpProtocol::kIpv6Fragment) &&
+           packet.ip_bytes >= sizeof(net::Ipv6) + sizeof(net::Ipv6Fragment) && packet.ip[sizeof(net::Ipv6)] == kUdp &&
+           ends_.is_ours(IpAddress::ipv6(ip->destination));
+  }
+  [[nodiscard]] bool is_port(const std::uint8_t* udp) const noexcept {
+    return ends_.is_port(L4Port{net::at<net::Udp>(udp)->destination.host()});
+  }
+
   // The eight bytes from the destination address of an IPv4 header without options to the UDP destination port.
   [[nodiscard]] bool matches(const std::uint8_t* destination) const noexcept {
     static_assert(std::endian::native == std::endian::little);
@@ -51,10 +67,6 @@ class TunnelMatch {
   [[nodiscard]] EncapsulationKind kind() const noexcept { return kind_; }
 
  private:
-  [[nodiscard]] bool is_port(const std::uint8_t* udp) const noexcept {
-    return ends_.is_port(L4Port{net::at<net::Udp>(udp)->destination.host()});
-  }
-
   const TunnelEnds& ends_;
   EncapsulationKind kind_;
   Be32 address_;

@@ -1,7 +1,9 @@
-// The parts of decap that few packets need: congestion marks, options, IPv6 inside, probes, and everything malformed.
+// The parts of decap that few packets need: congestion marks, options, IPv6 or fragments inside, probes, and everything
+// malformed.
 #include "dataplane/net/checksum.h"
 #include "dataplane/originate/output.h"
 #include "dataplane/path/decap.h"
+#include "dataplane/path/fragments.h"
 
 namespace isthmus {
 namespace {
@@ -48,35 +50,30 @@ struct OuterIp {
   IpAddress source;
   std::uint32_t bytes = 0;
   std::uint8_t traffic_class = 0;
-  bool fragment = false;
 };
 
 OuterIp read_outer_ip(const Packet& packet) noexcept {
   if (packet.family == Family::kIpv4) {
     const auto* ip = net::at<net::Ipv4>(packet.ip);
-    return {IpAddress::ipv4(ip->source), ip->header_bytes(), ip->tos,
-            (ip->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) != 0};
+    return {IpAddress::ipv4(ip->source), ip->header_bytes(), ip->tos};
   }
   const auto* ip = net::at<net::Ipv6>(packet.ip);  // no extension headers: UDP follows it
   return {IpAddress::ipv6(ip->source), sizeof(net::Ipv6),
-          static_cast<std::uint8_t>(ip->version_class_flow.host() >> 20), false};
+          static_cast<std::uint8_t>(ip->version_class_flow.host() >> 20)};
 }
 
 // Reads the outer headers behind IP: sets the origin, and `inner` to the inner Ethernet header.
 std::optional<DropReason> read_tunnel(PathContext& context, Packet& packet, const OuterIp& outer,
                                       std::uint8_t*& inner) noexcept {
-  if (outer.fragment) {
-    return DropReason::kIpFragment;
+  const PeerId id = context.snapshot->peers->find(outer.source);
+  packet.origin = Origin(id, Vni{});
+  if (id == kNoPeer) {
+    return DropReason::kUnknownPeer;
   }
   const auto* udp = net::at<net::Udp>(packet.ip + outer.bytes);
   const std::uint32_t udp_bytes = udp->length.host();
   if (udp_bytes < sizeof(net::Udp) || udp_bytes + outer.bytes > packet.ip_bytes) {
     return DropReason::kMalformed;
-  }
-  const PeerId id = context.snapshot->peers->find(outer.source);
-  packet.origin = Origin(id, Vni{});
-  if (id == kNoPeer) {
-    return DropReason::kUnknownPeer;
   }
   const EncapsulationKind kind = (*context.snapshot->peers)[id].from_kind;
   if (context.shared.options.tunnel.port(kind).value() != udp->destination.host()) {
@@ -119,9 +116,13 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   }
   if (packet.origin.vni().value() == identity::kHealth.value() &&
       context.shared.options.tunnel.is_ours(packet.key.destination())) {
+    if (packet.fragment != Fragment::kNone) {
+      return DropReason::kProbe;
+    }
     handle_probe(context.output, packet);
+    return std::nullopt;
   }
-  return std::nullopt;
+  return packet.fragment == Fragment::kNone ? std::nullopt : follow_datagram(context, packet);
 }
 
 }  // namespace isthmus

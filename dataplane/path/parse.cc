@@ -6,6 +6,7 @@
 #include "dataplane/base/prefetch.h"
 #include "dataplane/path/context.h"
 #include "dataplane/path/decap.h"
+#include "dataplane/path/fragments.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
@@ -19,10 +20,18 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   if (const auto drop = parse_ethernet(packet, packet.frame->data)) {
     return drop;
   }
+  if (tunnel != nullptr && is_tunnel_fragment(context, *tunnel, packet)) {
+    if (const auto drop = assemble_tunnel(context, *tunnel, packet); drop || !packet.alive()) {
+      return drop;
+    }
+  }
   if (tunnel != nullptr && tunnel->is_tunnel(packet)) {
     return decapsulate(context, packet);
   }
-  return parse_flow(packet, context.shared.options.realm);
+  if (const auto drop = parse_flow(packet, context.shared.options.realm); drop || packet.fragment == Fragment::kNone) {
+    return drop;
+  }
+  return follow_datagram(context, packet);
 }
 
 // A packet that is not alive keeps an old key, so that lookup need not ask whether it is.

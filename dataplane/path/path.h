@@ -26,7 +26,8 @@ void forward(PathContext& context, Burst& burst) noexcept;
 // decide.cc: the undecided: the slow path (dataplane/slowpath) decides, then as in forward
 void decide(PathContext& context, Burst& burst) noexcept;
 
-// All stages in order, over frames that the burst's device has just received.
+// All stages in order, over frames that the burst's device has just received; then all but parse over the fragments
+// that have waited for one of them (fragments.h). Afterwards the burst is not what it was.
 void run_path(PathContext& context, Burst& burst) noexcept;
 
 // All headers that can be put in front of a received frame.

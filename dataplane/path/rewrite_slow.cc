@@ -73,8 +73,10 @@ void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
     write_address(packet.ip, Family::kIpv6, true, block.ipv6_source);
     write_address(packet.ip, Family::kIpv6, false, block.ipv6_destination);
   }
-  write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
-  fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
+  if (packet.fragment != Fragment::kLater) {  // a checksum in the first one covers the whole datagram
+    write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
+    fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
+  }
 }
 
 // Bytes of a header up to the end of its checksum.
@@ -98,7 +100,7 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
   }
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;
-  const std::uint32_t header = v4 ? net::at<net::Ipv4>(quoted)->header_bytes() : sizeof(net::Ipv6);
+  const std::uint32_t header = ip_header_bytes(quoted, packet.family);
   write_address(quoted, packet.family, true, block.destination(packet.family));
   write_address(quoted, packet.family, false, block.source(packet.family));
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);

@@ -227,8 +227,8 @@ std::shared_ptr<const ClusterTable> Publisher::cluster_table(const std::set<Clus
   return table;
 }
 
-// What our own cluster sends has its own addresses, what it calls itself is an address of the fleet. Every address may be
-// another now.
+// What our own cluster sends has its own addresses, what it calls itself is an address of the fleet. Every address may
+// be another now.
 void Publisher::apply_aliases(const AliasPrefixes& aliases, Snapshot& next, bool& everything) {
   const auto count = [&](const AliasPrefixes& of, int by) {
     for (const AliasPrefix& prefix : of) {

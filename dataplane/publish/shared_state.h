@@ -10,6 +10,7 @@
 #include "dataplane/api/engine.h"
 #include "dataplane/base/quiescence.h"
 #include "dataplane/conntrack/flow_table.h"
+#include "dataplane/fragments/fragment_table.h"
 #include "dataplane/publish/heard_probes.h"
 #include "dataplane/publish/outstanding_probes.h"
 #include "dataplane/tables/adjacency_table.h"
@@ -25,7 +26,8 @@ struct SharedState {
         control_slot(workers),
         hand_down_slot(workers + 1),
         endpoints(quiescence, engine_options.endpoints),
-        adjacencies(quiescence) {}
+        adjacencies(quiescence),
+        fragments({engine_options.fragments, std::uint64_t{engine_options.fragment_timeout.value()} * 1'000'000'000}) {}
 
   EngineOptions options;
   Quiescence quiescence;  // one reader slot per worker, then one for control, then one for the hand-down thread
@@ -33,6 +35,7 @@ struct SharedState {
   std::atomic<const Snapshot*> snapshot{nullptr};
   EndpointTable endpoints;
   AdjacencyTable adjacencies;
+  FragmentTable fragments;
   std::unique_ptr<FlowTable> flows;
   OutstandingProbes probes;
   HeardProbes heard_probes;

@@ -4,6 +4,7 @@
 
 #include "dataplane/encap/encap.h"
 #include "dataplane/net/headers.h"
+#include "dataplane/packet/echo.h"
 
 namespace isthmus {
 namespace {
@@ -35,6 +36,11 @@ bool dropped_unparsed(DropReason reason) noexcept {
     case DropReason::kUnsupportedL2:
     case DropReason::kMalformed:
     case DropReason::kIpFragment:
+    case DropReason::kFragmentInvalid:
+    case DropReason::kFragmentOverlap:
+    case DropReason::kFragmentTimeout:
+    case DropReason::kFragmentLimit:
+    case DropReason::kFragmentTooLong:
     case DropReason::kUnsupportedL4:
     case DropReason::kUnsupportedIcmp:
       return true;
@@ -147,6 +153,12 @@ void read_outgoing(const WorkerContext& context, const Frame& frame, FlowEvent& 
   }
 }
 
+std::uint8_t echo_type(const FlowKey& key) noexcept {
+  const bool request = is_echo_request(key.source_port, key.destination_port);
+  return key.family == Family::kIpv4 ? (request ? net::icmp4::kEchoRequest : net::icmp4::kEchoReply)
+                                     : (request ? net::icmp6::kEchoRequest : net::icmp6::kEchoReply);
+}
+
 FlowEvent event_of(const WorkerContext& context, const Packet& packet, FlowVerdict verdict) noexcept {
   FlowEvent event;
   event.time_ns = context.now_ns;
@@ -162,7 +174,9 @@ FlowEvent event_of(const WorkerContext& context, const Packet& packet, FlowVerdi
     event.protocol = packet.family == Family::kIpv4 ? IpProtocol::kIcmp : IpProtocol::kIcmpv6;
     event.received.source_port = event.received.destination_port = L4Port{};
   }
-  if (is_icmp(event.protocol)) {
+  if (is_icmp(event.protocol) && packet.fragment == Fragment::kLater) {  // the ports are those of its first one
+    event.icmp_type = echo_type(packet.key);
+  } else if (is_icmp(event.protocol)) {
     event.icmp_type = packet.l4[0];
     event.icmp_code = packet.l4[1];
   }
@@ -327,6 +341,28 @@ void drop_frame(WorkerContext& context, const Frame& frame, DropReason reason) n
     context.flow_events.put(event);
   }
   context.pool.release(frame.chunk);
+}
+
+void drop_kept(WorkerContext& context, const KeptFragment& kept, DropReason reason) noexcept {
+  WorkerCounters::Drops& drops = context.counters.drops[static_cast<std::size_t>(reason)];
+  drops.packets.add(kept.frames);
+  drops.bytes.add(kept.frame_bytes);
+  if (!context.flow_events.within_budget(FlowVerdict::kDropped, context.now_ns)) {
+    return;
+  }
+  FlowEvent event;
+  event.time_ns = context.now_ns;
+  event.verdict = FlowVerdict::kDropped;
+  event.drop_reason = static_cast<std::uint8_t>(reason);
+  event.from = kept.origin.side();
+  event.vni = kept.origin.vni();
+  event.peer = context.snapshot->peers->find(kept.peer);
+  if (kept.length > sizeof(net::Ethernet)) {  // of a tunnel packet, not before all of it is there
+    const std::uint8_t* const frame = kept.bytes + kept.start;
+    static_cast<void>(read_packet({frame + sizeof(net::Ethernet), frame + kept.length}, event));
+  }
+  event.translated = event.received;
+  context.flow_events.put(event);
 }
 
 void report_closing(WorkerContext& context, const Packet& packet) noexcept {

@@ -3,6 +3,7 @@
 // worker/flow_events.h. Thread: the worker.
 #pragma once
 
+#include "dataplane/fragments/kept_fragments.h"
 #include "dataplane/packet/packet.h"
 #include "dataplane/publish/worker_context.h"
 
@@ -36,6 +37,8 @@ void report_dropped(WorkerContext& context, const Burst& burst, const Packet& pa
 // Counts, reports and frees a complete frame that cannot be sent. Its Packet no longer exists, so the event is filled
 // in from the frame itself.
 void drop_frame(WorkerContext& context, const Frame& frame, DropReason reason) noexcept;
+// Counts and reports what was kept of fragments; the place stays the caller's.
+void drop_kept(WorkerContext& context, const KeptFragment& kept, DropReason reason) noexcept;
 // For a packet with FIN or RST and a valid decision: reports it if it is the first FIN or RST of its direction.
 void report_closing(WorkerContext& context, const Packet& packet) noexcept;
 

@@ -458,6 +458,7 @@ EngineCounters EngineImplementation::counters() const {
   sum.next_hops_capacity = next_hops.capacity;
   sum.next_hops_refused = next_hops.refused;
   sum.next_hops_evicted = next_hops.evicted;
+  shared_.fragments.add_to(sum);
   sum.probes_refused = probes_refused_;
   if (hand_down_ != nullptr) {
     hand_down_->add_to(sum);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "dataplane/originate/output.h"
+#include "dataplane/path/fragments.h"
 #include "dataplane/path/path.h"
 #include "dataplane/report/report.h"
 
@@ -166,6 +167,7 @@ void Worker::maintain(bool idle) {
   if (context_.output.waiting_count != 0) {
     retry_waiting(context_.output);
   }
+  expire_fragments(context_);
   if (idle || ++rounds_ % kAgingEvery == 0) {
     age_connections(idle ? kAgingIdle : kAgingBusy);
   }

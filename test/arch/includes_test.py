@@ -13,8 +13,10 @@ STATS = (*NET, "dataplane/api/", "dataplane/stats/")
 PACKET = (*STATS, "dataplane/packet/")
 TABLES = (*PACKET, "dataplane/tables/", "xdp/abi.h")
 CONNTRACK = (*PACKET, "dataplane/conntrack/", "xdp/abi.h")
+FRAGMENTS = (*PACKET, "dataplane/fragments/")
 ENCAP = (*PACKET, "dataplane/encap/")
-PUBLISH = (*TABLES, "dataplane/conntrack/", "dataplane/encap/", "dataplane/publish/", "dataplane/io/device.h")
+PUBLISH = (*TABLES, "dataplane/conntrack/", "dataplane/fragments/", "dataplane/encap/", "dataplane/publish/",
+           "dataplane/io/device.h")
 REPORT = (*PUBLISH, "dataplane/report/")
 SLOWPATH = (*REPORT, "dataplane/slowpath/")
 HANDDOWN = (*SLOWPATH, "dataplane/handdown/", "xdp/abi.h", "xdp/loader/kernel_flows.h")
@@ -33,6 +35,7 @@ MAY_INCLUDE = {
     "dataplane/packet/": PACKET,
     "dataplane/tables/": TABLES,
     "dataplane/conntrack/": CONNTRACK,
+    "dataplane/fragments/": FRAGMENTS,
     "dataplane/encap/": ENCAP,
     "dataplane/publish/": PUBLISH,
     "dataplane/handdown/": HANDDOWN,

@@ -8,8 +8,8 @@ import unittest
 import source_tree
 
 TOP = {"dataplane", "xdp", "control", "config", "perf", "test", "packaging", ".ci"}
-DATAPLANE = {"api", "base", "conntrack", "encap", "handdown", "io", "net", "originate", "packet", "path", "publish",
-             "report", "slowpath", "stats", "tables", "worker"}
+DATAPLANE = {"api", "base", "conntrack", "encap", "fragments", "handdown", "io", "net", "originate", "packet", "path",
+             "publish", "report", "slowpath", "stats", "tables", "worker"}
 MARKERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 

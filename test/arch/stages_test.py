@@ -61,7 +61,7 @@ class Stages(unittest.TestCase):
                  if f"void {stage}(PathContext& context, Burst& burst) noexcept {{"
                  not in source_tree.read(f"dataplane/path/{file}")]
         self.assertEqual(wrong, [])
-        run = re.findall(r"^  (\w+)\(context, burst\);", source_tree.read("dataplane/path/path.cc"), re.MULTILINE)
+        run = re.findall(r"^ +(\w+)\(context, burst\);", source_tree.read("dataplane/path/path.cc"), re.MULTILINE)
         self.assertEqual(run, [stage for stage, _ in stages])
 
 

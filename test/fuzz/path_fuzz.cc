@@ -156,8 +156,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::uint64_t out = take_all(*gateway.underlay) + take_all(*gateway.local);
       const std::uint64_t icmp_errors = after.icmp_sent - before.icmp_sent;
       const std::uint64_t answers = events.probe_answers.size();
-      // Each frame received is sent out, dropped, or consumed as a probe answer; ICMP errors are sent in addition.
-      if (out - icmp_errors + (gateway.dropped() - dropped) + answers != 1) {
+      // Fragments that wait now and did not before; and those of a tunnel packet, less the one that it has become.
+      const std::uint64_t waiting = after.fragments_waiting - before.fragments_waiting;
+      const std::uint64_t joined =
+          (after.fragments_joined - before.fragments_joined) - (after.assembled - before.assembled);
+      // Each frame received is sent out, dropped, consumed as a probe answer, or a fragment that waits or is joined to
+      // others; ICMP errors are sent in addition.
+      if (out - icmp_errors + (gateway.dropped() - dropped) + answers + waiting + joined != 1) {
         __builtin_trap();
       }
     }

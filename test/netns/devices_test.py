@@ -152,11 +152,11 @@ class Devices(FleetCase):
         wait_until(lambda: foreign() >= before + 5, what="foreign sources are counted")
         for device in gateway.query("drops")["devices"]:
             self.assertLessEqual({"rx_no_frame", "rx_ring_full", "oversize", "tx_refused",
-                                  "dropped_by_steer.engine_down", "dropped_by_steer.tunnel_fragment"},
+                                  "dropped_by_steer.engine_down", "dropped_by_steer.longer_than_buffer"},
                                  {loss["name"] for loss in device["losses"]}, device["name"])
         page = self.metrics("west", "node1")
         for metric in ("device_no_frame", "device_receive_ring_full", "device_oversize", "device_send_refused",
-                       "steer_engine_down_dropped", "steer_tunnel_fragments", "steer_foreign_source"):
+                       "steer_engine_down_dropped", "steer_longer_than_buffer", "steer_foreign_source"):
             self.assertIn(f'isthmus_{metric}_total{{device="eth0",side="underlay"}}', page)
 
     def test_frames_for_other_hosts_are_left_alone(self):

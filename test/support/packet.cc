@@ -140,6 +140,9 @@ void dissect_icmp(std::span<const std::uint8_t> l4, Dissected& d) {
 }
 
 void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
+  if (d.fragment) {
+    return;
+  }
   if (l4.size() < 8) {
     d.errors.push_back("L4 header truncated");
     return;
@@ -195,6 +198,7 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
     d.outer_tos = ip[1];
     d.outer_df = (ip[6] & 0x40) != 0;
     d.protocol = static_cast<IpProtocol>(ip[9]);
+    d.fragment = (get16(ip, 6) & 0x3fff) != 0;
     d.source = IpAddress::ipv4(Be32::of(get32(ip, 12)));
     d.destination = IpAddress::ipv4(Be32::of(get32(ip, 16)));
     return ip.subspan(20, total - 20);
@@ -210,6 +214,7 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
     d.outer_tos = static_cast<std::uint8_t>(ip[0] << 4 | ip[1] >> 4);
     d.outer_df = false;
     d.protocol = static_cast<IpProtocol>(ip[6]);
+    d.fragment = ip[6] == 44 && payload >= 8 && (get16(ip, 42) & 0xfff9) != 0;
     d.source = IpAddress::ipv6(ip.data() + 8);
     d.destination = IpAddress::ipv6(ip.data() + 24);
     return ip.subspan(40, payload);
@@ -261,9 +266,14 @@ FrameBytes PacketSpec::ip_bytes() const {
     store16(out, 10, static_cast<std::uint16_t>(~sum16(out)));
   } else {
     put32(out, 0x60000000u | std::uint32_t{ecn} << 20);
-    put16(out, static_cast<unsigned>(l4.size()));
-    out.push_back(static_cast<std::uint8_t>(protocol)), out.push_back(ttl);
+    const bool fragment = fragment_offset != 0;
+    put16(out, static_cast<unsigned>((fragment ? 8 : 0) + l4.size()));
+    out.push_back(fragment ? 44 : static_cast<std::uint8_t>(protocol)), out.push_back(ttl);
     put(out, address_bytes(source)), put(out, address_bytes(destination));
+    if (fragment) {
+      out.push_back(static_cast<std::uint8_t>(protocol)), out.push_back(0);
+      put16(out, (fragment_offset & 0x1fffu) * 8u | (fragment_offset >> 13 & 1u)), put32(out, 0x1234);
+    }
   }
   put(out, l4);
   return out;
@@ -350,7 +360,7 @@ Dissected dissect(std::span<const std::uint8_t> frame) {
   d.destination_mac = mac_text(frame);
   d.source_mac = mac_text(frame.subspan(6));
   const auto l4 = dissect_ip(frame.subspan(14), get16(frame, 12), d);
-  const unsigned port = d.protocol == IpProtocol::kUdp && l4.size() >= 30 ? get16(l4, 2) : 0;
+  const unsigned port = d.protocol == IpProtocol::kUdp && !d.fragment && l4.size() >= 30 ? get16(l4, 2) : 0;
   if (port != 8472 && port != 6081) {
     dissect_l4(l4, d);
     return d;

@@ -32,8 +32,8 @@ struct PacketSpec {
   std::uint8_t ttl = 64;
   std::uint8_t ecn = 0;
   bool dont_fragment = false;
-  std::uint16_t fragment_offset = 0;
-  std::size_t payload = 0;  // bytes of a fixed pattern
+  std::uint16_t fragment_offset = 0;  // as in an IPv4 header, of either family: in units of eight bytes, and 0x2000
+  std::size_t payload = 0;            // bytes of a fixed pattern
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
@@ -131,6 +131,7 @@ struct Dissected {
   IpAddress source, destination;
   std::uint16_t source_port = 0, destination_port = 0;
   IpProtocol protocol{};
+  bool fragment = false;  // then the L4 header and what follows from it are not read
   std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
   std::uint16_t udp_checksum = 0;
   FrameBytes tcp_options;

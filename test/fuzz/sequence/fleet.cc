@@ -40,6 +40,7 @@ PathRig::Options options_of(unsigned number) {
   options.engine.connections = variant.connections;
   options.engine.half_open_limit = variant.half_open;
   options.engine.endpoints = 64;
+  options.engine.fragments = 64;
   options.engine.translation_first = 40'000;
   options.engine.translation_last = variant.last_port;
   options.engine.midstream = variant.midstream;

@@ -101,7 +101,8 @@ Ledger::Round Ledger::run() {
   const EngineCounters after = rig.counters();
   round.removed = after.connections.removed;
   round.single = injected_ == 1 && round.out.size() == 1 && waiting_ == 0 && !damaged_ &&
-                 after.icmp_sent == before_.icmp_sent && after.probes_answered == before_.probes_answered;
+                 after.fragments_waiting == before_.fragments_waiting && after.icmp_sent == before_.icmp_sent &&
+                 after.probes_answered == before_.probes_answered;
   settle(round, after, answers);
   return round;
 }
@@ -120,10 +121,11 @@ void Ledger::settle(const Round& round, const EngineCounters& after, std::uint64
   must(probes_ >= 0);
   const std::int64_t most = waiting_ + grown(&EngineCounters::neighbour_waits);
   waiting_ += in + grown(&EngineCounters::icmp_sent) - out - count(dropped(after) - dropped(before_)) - answered -
-              count(answers);
+              count(answers) - grown(&EngineCounters::fragments_waiting) -
+              (grown(&EngineCounters::fragments_joined) - grown(&EngineCounters::assembled));
   must(waiting_ <= std::min(most, kMostWaiting) && waiting_ >= -probes_);
   check_connections(after);
-  damaged_ = damaged_ && waiting_ + probes_ > 0;
+  damaged_ = damaged_ && waiting_ + probes_ + count(after.fragments_waiting) > 0;
   injected_ = 0;
   before_ = after;
 }

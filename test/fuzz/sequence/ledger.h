@@ -1,5 +1,6 @@
 // The books of a sequence: what goes in, what comes out, and what must be true of it. Checked in every round:
-//   - each frame received is sent out, dropped under a reason, waiting for a neighbour, or consumed as a probe;
+//   - each frame received is sent out, dropped under a reason, waiting for a neighbour or for another
+//     fragment, put together with others, or consumed as a probe;
 //   - each frame sent out is well-formed: lengths, checksums and tunnel headers, also of the packet that an ICMP error
 //     quotes; a tunnel ends at a peer, and the local device gets nothing but packets to its own cluster;
 //   - the connection table's counters agree with each other, and at the end with its contents.

@@ -1,5 +1,6 @@
 // How packets are modified, sent, and remembered when they have come out.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "dataplane/net/checksum.h"
@@ -114,7 +115,7 @@ void Traffic::damage(Input& in, PacketSpec& spec, Way& way) {
   const std::uint8_t what = in.byte();
   switch (what % 8) {
     case 0:
-      spec.as_fragment(what & 0x80 ? 0x2000 : 100);
+      spec.as_fragment(std::array<std::uint16_t, 4>{100, 1, 0x2000, 0x2001}[what >> 6]);
       return;
     case 1:
       spec.without_udp_checksum();

@@ -30,8 +30,18 @@ const Row kRows[] = {
      [](FrameBytes& frame) {
        frame[46] = 0xf0;  // data offset beyond the packet
      }},
-    {"a fragment", "ip_fragment", false, [] { return tcp(at.client, at.west).as_fragment(100); }},
-    {"an inner fragment", "ip_fragment", true, [] { return from_west(tcp(at.west, at.client).as_fragment(0x2000)); }},
+    {"a fragmented ICMP error", "ip_fragment", true,
+     [] {
+       return from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes())
+                            .as_fragment(0x2000));
+     }},
+    {"a fragment of 33 bytes that is not the last", "fragment_invalid", false,
+     [] { return udp(at.client, at.west).with_payload(25).as_fragment(0x2000); }},
+    {"an inner one of a fragmented TCP header", "fragment_invalid", true,
+     [] { return from_west(tcp(at.west, at.client).with_payload(12).as_fragment(0x2000)); },
+     [](FrameBytes& frame) {
+       frame[14 + 36 + 14 + 20 + 12] = 0x90;  // data offset beyond the fragment
+     }},
     {"SCTP", "unsupported_l4", false,
      [] {
        PacketSpec p = tcp(at.client, at.west);

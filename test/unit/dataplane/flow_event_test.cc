@@ -156,8 +156,10 @@ TEST(FlowEvent, ADropIsReportedOnceWithItsReason) {
       {"not_linked", false, tcp(at.client, at.south), at.client.address, at.south.address},
       {"foreign_source", false, tcp(at.north, at.west), at.north.address, at.west.address},
       // Dropped before they were parsed: as much as can be read, of the inner packet if there is one.
-      {"ip_fragment", false, tcp(at.client, at.west).as_fragment(100), at.client.address, at.west.address},
-      {"ip_fragment", true, from_west(tcp(at.west, at.client).as_fragment(0x2000)), at.west.address, at.client.address},
+      {"fragment_invalid", false, udp(at.client, at.west).with_payload(3).as_fragment(0x2000), at.client.address,
+       at.west.address},
+      {"fragment_invalid", true, from_west(udp(at.west, at.client).with_payload(3).as_fragment(0x2000)),
+       at.west.address, at.client.address},
       {"unsupported_l4", false, sctp, at.client.address, at.west.address},
       // Dropped because of the outer header, which is reported.
       {"tunnel_header", true, bad_tunnel, at.west_gateway, at.gateway},

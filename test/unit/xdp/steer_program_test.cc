@@ -184,7 +184,6 @@ std::vector<Row> rows() {
   const Counter passed = &isthmus_steer_counters::passed;
   const Counter tunnel = &isthmus_steer_counters::taken_tunnel;
   const Counter plain = &isthmus_steer_counters::taken_plain;
-  const Counter fragment = &isthmus_steer_counters::tunnel_fragment;
   const Counter foreign = &isthmus_steer_counters::foreign_source;
   const Counter not_a_peer = &isthmus_steer_counters::not_a_peer;
   const Packet from_peer = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
@@ -219,7 +218,7 @@ std::vector<Row> rows() {
       {"UDP over IPv6 to another L4 port", ipv6(kPeer6, kGateway6, 53), XDP_PASS, {passed}},
       {"TCP over IPv6 to the tunnel port", ipv6(kPeer6, kGateway6, 8472, 6), XDP_PASS, {passed}},
       {"UDP over IPv6 to another address of the node", ipv6(kPeer6, "2001:db8::2", 8472), XDP_PASS, {passed}},
-      {"tunnel fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 17), XDP_DROP, {fragment}},
+      {"tunnel fragment over IPv6", ipv6_fragment(kPeer6, kGateway6, 17), XDP_REDIRECT, {tunnel}},
       {"fragment over IPv6 to the tunnel address from an unknown address",
        ipv6_fragment("2001:db8::99", kGateway6, 17),
        XDP_PASS,
@@ -228,12 +227,12 @@ std::vector<Row> rows() {
       {"truncated in the UDP header over IPv6", truncated(ipv6(kPeer6, kGateway6, 8472), 61), XDP_PASS, {passed}},
       {"first tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x2000}),
-       XDP_DROP,
-       {fragment}},
+       XDP_REDIRECT,
+       {tunnel}},
       {"last tunnel fragment",
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
-       XDP_DROP,
-       {fragment}},
+       XDP_REDIRECT,
+       {tunnel}},
       {"fragment to the tunnel address from an unknown address",
        ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472, .fragment = 0x0010}),
        XDP_PASS,
