@@ -451,14 +451,8 @@ void Compiler::visit_services(const std::function<bool(const ServiceView&)>& vis
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 
 EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
-  EndpointView view{entry.address,
-                    owner.cluster,
-                    entry.cluster,
-                    entry.identity,
-                    owner.kind == ObjectKind::kNode,
-                    owner.ns,
-                    owner.name,
-                    {}};
+  const bool node = owner.kind == ObjectKind::kNode;
+  EndpointView view{entry.address, owner.cluster, entry.cluster, entry.identity, node, owner.ns, owner.name, {}};
   if (const auto pod = model.find<PodObject>(owner)) {
     view.on_node = pod->node;
   } else if (const auto address = model.find<AddressObject>(owner)) {
