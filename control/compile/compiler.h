@@ -67,10 +67,10 @@ struct CompilerOptions {
 // Reachability as determined by health checks. In effect until the next set_reachability().
 struct Reachability {
   std::vector<PeerId> down_peers;           // gateways that get nothing: unreachable, or drained while others serve
-  std::vector<PeerId> left_peers;           // of those, the drained ones, which forward what still comes
   std::vector<ClusterId> ejected_clusters;  // clusters unreachable beyond the hold time: their backends are removed
   // All their gateways that are not unreachable are drained: new flows go to backends elsewhere, if there are any.
   std::vector<ClusterId> draining_clusters;
+  std::vector<PeerId> left_peers{};  // of down_peers, the drained ones, which forward what still comes
 };
 
 struct CompileResult {
