@@ -203,7 +203,7 @@ std::string frontend_text(const json& f) {
   return endpoint_text(text_of(f, "vip"), number_of(f, "port")) + "/" + text_of(f, "protocol");
 }
 
-std::string names_of(const json& names) {
+std::string listed(const json& names) {
   std::string text;
   for (const json& name : names) {
     text.append(text.empty() ? "" : ", ").append(name.is_string() ? name.get<std::string>() : "?");
@@ -224,14 +224,14 @@ std::string drain_view(const json& content) {
            "to services that have backends elsewhere; what comes is forwarded until it ends\n";
   }
   if (const auto staying = content.find("staying"); staying != content.end() && !staying->empty()) {
-    return "draining, but no other gateway of its cluster (" + names_of(*others) + ") serves " + names_of(*staying) +
+    return "draining, but no other gateway of its cluster (" + listed(*others) + ") serves " + listed(*staying) +
            ":\nwhat they send goes on coming, and is forwarded until it ends\n";
   }
   if (others->size() > 1 || !content.value("elsewhere", false)) {
-    return "draining: peers send to those of " + names_of(*others) +
+    return "draining: peers send to those of " + listed(*others) +
            " that answer them, and what still comes is forwarded\n";
   }
-  return "draining: peers send to " + names_of(*others) + ", and what still comes is forwarded\n";
+  return "draining: peers send to " + listed(*others) + ", and what still comes is forwarded\n";
 }
 
 // "3 active, 1 draining"

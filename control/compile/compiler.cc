@@ -56,7 +56,7 @@ struct Compiler::State {
   bool started = false;  // fleet.own is set
   bool resolve_next_hops = false;
   bool unreachability_reported = false;  // since the last compile()
-  std::set<PeerId> unreachable_peers;
+  std::set<PeerId> unreachable_peers, left_peers;
   std::set<ClusterId> unreachable, ejected;  // as in the tables
   std::set<ClusterId> desired_ejected;       // as last reported
   std::set<ClusterId> draining, desired_draining;
@@ -237,9 +237,12 @@ void Compiler::State::update_clusters(TableDelta& delta) {
       const PeerId peer = peers.id_of(name, gateway.underlay);
       if (is_usable(peer)) {
         entry.gateways.push_back(peer);
+      } else if (left_peers.count(peer) != 0) {
+        entry.left.push_back(peer);
       }
     }
     std::sort(entry.gateways.begin(), entry.gateways.end());
+    std::sort(entry.left.begin(), entry.left.end());
     now.push_back(std::move(entry));
   }
   std::sort(now.begin(), now.end(), [](const ClusterEntry& a, const ClusterEntry& b) { return a.id < b.id; });
@@ -391,6 +394,7 @@ CompileResult Compiler::compile(const ModelChanges& changes) {
 
 void Compiler::set_reachability(Reachability reachability) {
   state_->unreachable_peers = {reachability.down_peers.begin(), reachability.down_peers.end()};
+  state_->left_peers = {reachability.left_peers.begin(), reachability.left_peers.end()};
   state_->desired_ejected = {reachability.ejected_clusters.begin(), reachability.ejected_clusters.end()};
   state_->desired_draining = {reachability.draining_clusters.begin(), reachability.draining_clusters.end()};
   state_->unreachability_reported = true;

@@ -70,6 +70,7 @@ struct Reachability {
   std::vector<ClusterId> ejected_clusters;  // clusters unreachable beyond the hold time: their backends are removed
   // All their gateways that are not unreachable are drained: new flows go to backends elsewhere, if there are any.
   std::vector<ClusterId> draining_clusters;
+  std::vector<PeerId> left_peers{};  // of down_peers, the drained ones, which forward what still comes
 };
 
 struct CompileResult {

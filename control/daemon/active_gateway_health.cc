@@ -40,6 +40,7 @@ void ActiveGateway::take_health_changes() {
 Reachability ActiveGateway::reachability() const {
   Reachability reachability;
   reachability.down_peers = health_->unusable_peers();
+  reachability.left_peers = health_->left_peers();
   for (const UnreachableCluster& cluster : health_->unreachable_clusters()) {
     if (cluster.ejected) {
       reachability.ejected_clusters.push_back(cluster.cluster);

@@ -145,9 +145,10 @@ class Health {
   // When tick() has work next; time_point::max() without peers.
   [[nodiscard]] HealthTime next_due() const;
 
-  [[nodiscard]] bool usable(PeerId peer) const;                    // true for unknown peers
-  [[nodiscard]] std::vector<PeerId> unusable_peers() const;        // sorted
-  [[nodiscard]] std::vector<PeerId> unreachable_peers() const;     // sorted
+  [[nodiscard]] bool usable(PeerId peer) const;                                  // true for unknown peers
+  [[nodiscard]] std::vector<PeerId> unusable_peers() const;                      // sorted
+  [[nodiscard]] std::vector<PeerId> unreachable_peers() const;                   // sorted
+  [[nodiscard]] const std::vector<PeerId>& left_peers() const { return left_; }  // drained, while others serve; sorted
   [[nodiscard]] std::vector<ClusterId> draining_clusters() const;  // sorted; in use, by drained gateways alone
   [[nodiscard]] std::vector<UnreachableCluster> unreachable_clusters() const;  // sorted by cluster
   [[nodiscard]] bool isolated() const { return isolated_; }

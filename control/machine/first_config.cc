@@ -81,7 +81,7 @@ std::vector<const MachineInterface*> candidates(const Machine& machine) {
 }
 
 // That of a default route, of IPv4 first.
-const MachineInterface* default_interface(const Machine& machine) {
+const MachineInterface* routed_interface(const Machine& machine) {
   for (const auto& name : {machine.default_ipv4, machine.default_ipv6}) {
     const MachineInterface* found = name ? machine.interface(*name) : nullptr;
     if (found != nullptr && may_be_underlay(*found)) {
@@ -108,7 +108,7 @@ Status choose_interfaces(Choice& choice) {
       return Error{"this interface has no Ethernet, which a gateway needs", choice.asked.interface,
                    "--interface: the one that its packets leave by"};
     }
-  } else if (const MachineInterface* found = default_interface(machine)) {
+  } else if (const MachineInterface* found = routed_interface(machine)) {
     choice.underlay = found;
     choice.why_underlay =
         std::string("it has the default route") + (machine.default_ipv4 == found->link.interface ? "" : " of IPv6");

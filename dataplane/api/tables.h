@@ -38,6 +38,7 @@ struct ClusterEntry {
   bool linked = false;           // a network profile allows traffic between it and our cluster; true for our own
   std::vector<Prefix> prefixes;  // address ranges of its pods and nodes; aliases where it has some
   std::vector<PeerId> gateways;  // live ones, eligible for new flows; sorted by id
+  std::vector<PeerId> left{};    // drained ones, which forward what still goes through them; sorted by id
   friend bool operator==(const ClusterEntry&, const ClusterEntry&) = default;
 };
 

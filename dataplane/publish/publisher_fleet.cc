@@ -112,6 +112,8 @@ void Publisher::move_cluster(const ClusterEntry& before, const ClusterEntry& aft
   };
   move_others(before.gateways, after.gateways);
   move_others(after.gateways, before.gateways);
+  move_others(before.left, after.left);
+  move_others(after.left, before.left);
 }
 
 void Publisher::move_prefixes(const ClusterEntry* before, const ClusterEntry* now, std::vector<Prefix>& changed) {

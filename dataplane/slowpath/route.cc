@@ -31,12 +31,16 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
   return found != gateways.end() ? *found : kNoPeer;
 }
 
-// Whether the forward direction comes from the peer that replies should go to, although it is not live: it has
-// returned, and probes have not shown that yet. At another one nobody would know the connection.
-bool has_returned(const DecisionInput& in, const Decision& decision, PeerId peer) noexcept {
+// Whether the forward direction comes from the peer that replies should go to, although it is not live: it is drained,
+// or it has returned, and probes have not shown that yet. At another one nobody would know the connection.
+bool still_forwards(const DecisionInput& in, const Decision& decision, PeerId peer) noexcept {
   constexpr std::uint32_t kSeconds = 2;
-  if (decision.opens || decision.direction != Direction::kReply ||
-      (in.facts.connection->shared.user_flags() & kReturnedFlag) == 0) {
+  if (decision.opens || decision.direction != Direction::kReply) {
+    return false;
+  }
+  const auto& left = (*in.snapshot.clusters)[decision.destination.cluster].left;
+  if ((in.facts.connection->shared.user_flags() & kReturnedFlag) == 0 &&
+      std::find(left.begin(), left.end(), peer) == left.end()) {
     return false;
   }
   const DirectionLine& forward = in.facts.connection->line(Direction::kForward);
@@ -48,7 +52,7 @@ bool has_returned(const DecisionInput& in, const Decision& decision, PeerId peer
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
 PeerId choose_peer(const DecisionInput& in, const Decision& decision, std::uint32_t hash, PeerId kept) noexcept {
   const End& target = decision.destination;
-  if (kept != kNoPeer && (is_usable(in.snapshot, target.cluster, kept) || has_returned(in, decision, kept))) {
+  if (kept != kNoPeer && (is_usable(in.snapshot, target.cluster, kept) || still_forwards(in, decision, kept))) {
     return kept;
   }
   if (const PeerId owner = in.snapshot.clusters->owner(target.cluster, hash); owner != kNoPeer) {

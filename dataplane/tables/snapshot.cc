@@ -108,6 +108,7 @@ void ClusterTable::set(const ClusterEntry& cluster, const PeerTable& peers) {
   auto record = std::make_shared<ClusterRecord>();
   record->local = cluster.local;
   record->linked = cluster.linked;
+  record->left = cluster.left;
   std::vector<MaglevBackend> ends;
   for (const PeerId id : cluster.gateways) {
     if (peers[id].known()) {

@@ -86,6 +86,7 @@ struct ClusterRecord {
   bool local = false;
   bool linked = false;
   std::vector<PeerId> gateways;  // live gateways
+  std::vector<PeerId> left;      // drained ones
   MaglevRing ring;               // Maglev ring over `gateways`; empty when there are none
 };
 

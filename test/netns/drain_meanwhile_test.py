@@ -69,7 +69,8 @@ class Meanwhile(Draining):
         self.assert_complete(pairs)
 
     def test_where_the_second_is_drained_too_both_go_on_and_say_so(self):
-        self.assertIn("peers send to east-2,", self.drain_and_wait())
+        # What peers know of the second is in their next probes.
+        wait_until(lambda: "peers send to east-2," in self.drain_and_wait(), what="the second serves")
         pairs = self.from_west()
         self.assertIn("no other gateway of its cluster (east-1) serves ", self.drain(of=self.second))
         wait_until(lambda: all("no other gateway of its cluster serves" in self.drain_problem(name)
