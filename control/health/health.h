@@ -21,9 +21,8 @@
 //   decayed yet, up to a cap. Answers to probes that are too old are ignored.
 // - When tick() itself runs late, answers that may still be queued get time to be read before any peer is declared
 //   down.
-// - What an earlier process or object knew of peers is taken over by remember(): whoever starts with a dead or a
-// drained
-//   peer in the fleet does not begin by sending to it.
+// - What an earlier process or object knew of peers is taken over by remember(): whoever starts beside a dead or a
+//   drained peer does not begin by sending to it.
 // - A cluster is unreachable when all its gateways are, and `ejected` after `hold` in that state: from then on
 //   established flows leave it too.
 #pragma once

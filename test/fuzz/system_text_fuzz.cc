@@ -36,7 +36,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)read_interrupts(text, "eth0", "pci:0000:00:02.0");
   (void)read_sockets(text);
   for (const auto& [key, value] : read_service_section({text, text})) {
-    require(!key.empty() && key.find('\n') == std::string::npos && value.find('\n') == std::string::npos);
+    const bool list = key == "CapabilityBoundingSet" || key == "AmbientCapabilities";
+    require(!key.empty() && key.find('\n') == std::string::npos);
+    require(list || value.find('\n') == std::string::npos);
+  }
+  for (const std::uint64_t initial : {std::uint64_t{0}, ~std::uint64_t{0}}) {
+    require(read_capabilities("CAP_BPF\n\n" + text, initial) == read_capabilities("\n" + text, initial));
   }
   return 0;
 }

@@ -15,6 +15,8 @@ from tree_files import clean_copy  # noqa: E402
 @unittest.skipIf(os.geteuid() != 0, "needs root")
 @unittest.skipUnless(shutil.which("debootstrap"), "debootstrap is not installed")
 class MinimalRoot(unittest.TestCase):
+    timeout = 900  # the product is built without a compiler's cache, beside other tests
+
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="isthmus-root-", dir="/var/tmp")
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)

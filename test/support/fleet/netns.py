@@ -4,6 +4,7 @@ Processes enter with nsenter rather than `ip netns exec`, which would mount a fr
 Commands that resolve names use `ip netns exec`, which installs the namespace's own resolv.conf.
 """
 
+import glob
 import os
 import shutil
 
@@ -73,8 +74,15 @@ class Namespace:
 
 
 def remove_namespace(name):
-    """Deletes a namespace, its devices and its resolv.conf; not an error if it does not exist."""
+    """Deletes a namespace, its devices, what gateways pinned for them, and its resolv.conf; not an error if it does not
+    exist."""
+    try:
+        number = os.stat(f"/run/netns/{name}").st_ino
+    except OSError:
+        number = None
     run(["ip", "netns", "del", name], check=False)
+    for pin in glob.glob(f"/sys/fs/bpf/isthmus/*{number}-*"):
+        os.unlink(pin)
     shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
     try:
         os.rmdir("/etc/netns")

@@ -164,5 +164,22 @@ TEST_F(SilentPeers, NothingGoesToAPeerThatIsNoLongerOneOfThatCluster) {
   EXPECT_EQ(there(packet), first);
 }
 
+// Nobody else knows the connection yet; what it opens itself goes to the other one.
+TEST_F(SilentPeers, ADrainedOneStillGetsTheRepliesOfWhatComesThroughIt) {
+  open_from_west();
+  TableDelta drained;
+  drained.changed_clusters = {{ClusterId{2},
+                               false,
+                               true,
+                               {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")},
+                               {PathRig::kWestOther},
+                               {PathRig::kWestGateway}}};
+  ASSERT_TRUE(rig.engine().publish(drained).ok());
+  EXPECT_EQ(there(tcp(at.client, at.west, kAck)), first);
+  EXPECT_EQ(there(tcp({at.client.address, 40001}, at.west, kSyn)), at.west_other.to_string());
+  EXPECT_EQ(here(tcp(at.west, at.client, kAck), at.west_other), client);
+  EXPECT_EQ(there(tcp(at.client, at.west, kAck)), at.west_other.to_string()) << "it has moved";
+}
+
 }  // namespace
 }  // namespace isthmus::test
