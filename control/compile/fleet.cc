@@ -114,4 +114,23 @@ Result<OwnGateway> find_own_gateway(const Model& model, const std::string& clust
                     own_cluster->encapsulation};
 }
 
+PolicyClusters policy_clusters(const Fleet& fleet) {
+  PolicyClusters out;
+  out.shift = fleet.own.cluster_bits.shift;
+  for (const auto& [name, cluster] : fleet.clusters) {
+    out.clusters.push_back({name, cluster.id});
+  }
+  out.ranges = fleet.ranges;
+  return out;
+}
+
+std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet) {
+  std::vector<PolicyRange> ranges;
+  for (const Prefix& prefix : moved) {
+    const auto at = fleet.ranges.find(prefix);
+    ranges.push_back({prefix, at == fleet.ranges.end() ? std::string() : at->second});
+  }
+  return ranges;
+}
+
 }  // namespace isthmus

@@ -65,4 +65,8 @@ struct Fleet {
 // ours go to. IPv4 where both have it: it needs no UDP checksum.
 [[nodiscard]] IpAddress tunnel_end(const OwnGateway& own, const GatewayObject& object);
 
+// What policy is told of the fleet: its clusters and ranges, and who holds each of the prefixes `moved` now.
+[[nodiscard]] PolicyClusters policy_clusters(const Fleet& fleet);
+[[nodiscard]] std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet);
+
 }  // namespace isthmus

@@ -1,4 +1,4 @@
-"""What a Service asks for besides its ports, in the fleet with real clients: who may call it, and which backends answer."""
+"""What a Service asks for besides its ports, in the fleet with real clients: who may call it, which backends answer."""
 
 import unittest
 
