@@ -296,6 +296,9 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   if (endpoints.take_pod_presence_changed() || fleet_change.rebuilt) {
     unlabelled = unlabelled_clusters();
   }
+  if (fleet_change.rebuilt || !fleet_change.moved.empty()) {
+    policy.set_own_forms(policy_own_forms(fleet));
+  }
   policy.update(changes, first, model, fleet_change.rebuilt ? std::optional(policy_clusters(fleet)) : std::nullopt,
                 fleet_change.rebuilt ? std::vector<PolicyRange>() : policy_ranges(fleet_change.moved, fleet),
                 unlabelled, local_identities, result.delta);

@@ -67,6 +67,8 @@ struct Fleet {
 
 // What policy is told of the fleet: its clusters and ranges, and who holds each of the prefixes `moved` now.
 [[nodiscard]] PolicyClusters policy_clusters(const Fleet& fleet);
+// The aliases of those own addresses that nobody has in the fleet.
+[[nodiscard]] AliasPrefixes policy_own_forms(const Fleet& fleet);
 [[nodiscard]] std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet);
 
 }  // namespace isthmus

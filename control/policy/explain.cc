@@ -185,8 +185,9 @@ ExplainedDirection explain(const PolicySet& policy, const Model& model, const st
                         false};
       if (peer != nullptr && question != nullptr) {
         std::vector<Problem> ignored;
-        row.peer_matches = rule.text.any_peer ||
-                           resolve_peers(rule.text, cluster, policy.scope(), model, ignored).matches(peer->known);
+        row.peer_matches =
+            rule.text.any_peer ||
+            resolve_peers(rule.text, cluster, policy.scope(), policy.own_forms(), model, ignored).matches(peer->known);
         row.port_matches = port_matches(policy, rule.text, subject, *peer, *question);
       }
       out.rules.push_back(std::move(row));

@@ -36,6 +36,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
   }
   update_local(local);
   const bool rescoped = update_scope(model);
+  const bool every = std::exchange(renamed_, false) || rescoped;
   if (first) {
     for (const ObjectKind kind : {ObjectKind::kPod, ObjectKind::kAddress}) {
       model.visit_keys(kind, [&](const ObjectKey& key) { named_ports_.refresh(key, model, local); });
@@ -51,7 +52,7 @@ void PolicySet::update(const ModelChanges& changes, bool first, const Model& mod
     for (const ObjectKey& pod : changes.endpoints) {
       named_ports_.refresh(pod, model, local);
     }
-    for (const ObjectKey& key : changed_policies(changes, rescoped)) {
+    for (const ObjectKey& key : changed_policies(changes, every)) {
       const bool before = policies_.contains(key);
       update_policy(key, model);
       if (changes.policies.contains(key)) {  // not only recompiled because of another object
@@ -190,9 +191,9 @@ bool PolicySet::update_scope(const Model& model) {
   return std::exchange(scope_, scope) != scope;
 }
 
-std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes, bool rescoped) const {
+std::set<ObjectKey> PolicySet::changed_policies(const ModelChanges& changes, bool every) const {
   std::set<ObjectKey> out;
-  for (auto at = policies_.begin(); rescoped && at != policies_.end(); ++at) {
+  for (auto at = policies_.begin(); every && at != policies_.end(); ++at) {
     out.insert(at->first);
   }
   for (const ObjectKey& key : changes.policies) {
@@ -332,7 +333,7 @@ void PolicySet::compile_spec(const ObjectKey& key, const PolicySpec& spec, const
     CompiledSpec::Rule rule{rule_id_for(key, provenance, text, before), kEveryPeer, false, text, {}};
     if (!text.any_peer) {
       std::vector<Problem> problems;
-      const PeerSelector selector = resolve_peers(text, cluster_, scope_, model, problems);
+      const PeerSelector selector = resolve_peers(text, cluster_, scope_, own_forms_, model, problems);
       for (Problem& problem : problems) {
         problem.what = policy_text(key) + " " + problem.what;
         problem.where = Provenance{provenance.location, provenance.line == 0 ? 0 : provenance.line + text.line}.text();

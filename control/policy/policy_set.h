@@ -117,6 +117,11 @@ class PolicySet {
   void update(const ModelChanges& changes, bool first, const Model& model,
               const std::optional<PolicyClusters>& clusters, const std::vector<PolicyRange>& ranges,
               const UnlabelledClusters& unlabelled, LocalIdentities& local, TableDelta& delta);
+  // Of the clusters whose pods a rule may name by their own addresses; from the next update() on.
+  void set_own_forms(AliasPrefixes forms) {
+    renamed_ = renamed_ || own_forms_ != forms;
+    own_forms_ = std::move(forms);
+  }
   void append_problems(std::vector<Problem>& problems) const;
 
   [[nodiscard]] const RuleNames& rule_names() const { return names_; }
@@ -125,6 +130,7 @@ class PolicySet {
   [[nodiscard]] const CidrTable& cidrs() const { return cidrs_; }
   [[nodiscard]] const NamedPorts& named_ports() const { return named_ports_; }
   [[nodiscard]] const PolicySettings& settings() const { return settings_; }
+  [[nodiscard]] const AliasPrefixes& own_forms() const { return own_forms_; }
   // As set, or as the agents are configured; never kAgents.
   [[nodiscard]] SelectorScope scope() const { return scope_; }
   // The identity of an address that is not an endpoint; `unlabelled`: of an endpoint without labels.
@@ -196,7 +202,7 @@ class PolicySet {
   void set_cluster_identities(const PolicyClusters& before);
   [[nodiscard]] KnownIdentity identity_of(const Prefix& prefix) const;
 
-  [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes, bool rescoped) const;
+  [[nodiscard]] std::set<ObjectKey> changed_policies(const ModelChanges& changes, bool every) const;
   [[nodiscard]] bool names_service(const ObjectKey& policy, const std::set<ServiceName>& services) const;
   // True: the scope has changed, so that every policy is to be compiled again.
   bool update_scope(const Model& model);
@@ -240,6 +246,8 @@ class PolicySet {
   const std::string cluster_;
   const PolicySettings settings_;
   SelectorScope scope_ = SelectorScope::kOwn;
+  AliasPrefixes own_forms_;
+  bool renamed_ = false;  // own_forms_ since the last update()
   PolicyClusters clusters_;
   UnlabelledClusters unlabelled_;
   IdentityIndex identities_;

@@ -1,6 +1,9 @@
 #include "control/policy/rules.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
+#include <span>
 #include <utility>
 
 namespace isthmus {
@@ -45,16 +48,33 @@ void add_entity(PolicyEntity entity, const std::string& cluster, PeerSelector& o
   }
 }
 
-void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const Model& model, PeerSelector& out,
-              std::vector<Problem>& problems) {
-  const auto add = [&](const Prefix& prefix) {
-    CidrBlock block{prefix, {}};
-    for (const Prefix& hole : cidr.except) {
-      if (prefix.contains(hole) || hole.contains(prefix)) {
-        block.except.push_back(hole);
-      }
+// The prefix, and the aliases of the addresses in it.
+std::vector<Prefix> forms_of(const Prefix& prefix, const AliasPrefixes& own_forms) {
+  std::vector<Prefix> forms{prefix};
+  for (const AliasPrefix& each : own_forms) {
+    if (each.own.contains(prefix)) {
+      forms.push_back(to_alias(std::span(&each, 1), prefix));
+    } else if (prefix.contains(each.own)) {
+      forms.push_back(each.alias);
     }
-    out.cidrs.push_back(std::move(block));
+  }
+  return forms;
+}
+
+void add_cidr(const PolicyCidr& cidr, const std::string& cluster, const AliasPrefixes& own_forms, const Model& model,
+              PeerSelector& out, std::vector<Problem>& problems) {
+  std::set<Prefix> holes;
+  for (const Prefix& hole : cidr.except) {
+    const std::vector<Prefix> forms = forms_of(hole, own_forms);
+    holes.insert(forms.begin(), forms.end());
+  }
+  const auto add = [&](const Prefix& prefix) {
+    for (const Prefix& form : forms_of(prefix, own_forms)) {
+      CidrBlock block{form, {}};
+      std::copy_if(holes.begin(), holes.end(), std::back_inserter(block.except),
+                   [&](const Prefix& hole) { return form.contains(hole) || hole.contains(form); });
+      out.cidrs.push_back(std::move(block));
+    }
   };
   if (cidr.prefix) {
     add(*cidr.prefix);
@@ -160,8 +180,8 @@ LabelSelector in_scope(LabelSelector selector, const std::string& cluster, Selec
   return selector;
 }
 
-PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, SelectorScope scope, const Model& model,
-                           std::vector<Problem>& problems) {
+PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, SelectorScope scope,
+                           const AliasPrefixes& own_forms, const Model& model, std::vector<Problem>& problems) {
   PeerSelector out;
   for (const LabelSelector& selector : rule.endpoints) {
     out.labels.push_back(in_scope(selector, cluster, scope));
@@ -170,7 +190,7 @@ PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, S
     add_entity(entity, cluster, out);
   }
   for (const PolicyCidr& cidr : rule.cidrs) {
-    add_cidr(cidr, cluster, model, out, problems);
+    add_cidr(cidr, cluster, own_forms, model, out, problems);
   }
   for (const PolicyService& service : rule.services) {
     add_services(service, cluster, model, out, problems);

@@ -8,6 +8,7 @@
 #include "config/model/policy_enforcement.h"
 #include "control/model/model.h"
 #include "control/policy/selectors.h"
+#include "dataplane/net/alias_prefix.h"
 
 namespace isthmus {
 
@@ -16,9 +17,10 @@ namespace isthmus {
 [[nodiscard]] LabelSelector in_scope(LabelSelector selector, const std::string& cluster, SelectorScope scope);
 
 // Precondition: the rule has a condition on its peers. References to missing objects are added to `problems`, without a
-// source location.
+// source location. A block of addresses selects pods by either form: those of `own_forms` by their aliases too.
 [[nodiscard]] PeerSelector resolve_peers(const PolicyRule& rule, const std::string& cluster, SelectorScope scope,
-                                         const Model& model, std::vector<Problem>& problems);
+                                         const AliasPrefixes& own_forms, const Model& model,
+                                         std::vector<Problem>& problems);
 // Every prefix that needs an identity of its own to distinguish the selected addresses from those around them.
 [[nodiscard]] std::vector<Prefix> prefixes_of(const PeerSelector& selector);
 
