@@ -249,6 +249,7 @@ std::string protocol_name(IpProtocol protocol) {
     case IpProtocol::kSctp:
       return "sctp";
     case IpProtocol::kHopByHop:
+    case IpProtocol::kIpv6Fragment:
       break;
   }
   return std::to_string(static_cast<unsigned>(protocol));
