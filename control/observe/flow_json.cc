@@ -77,6 +77,7 @@ json l4_json(const Flow& flow) {
     case IpProtocol::kIcmpv6:
       return {{"ICMPv6", std::move(icmp)}};
     case IpProtocol::kHopByHop:
+    case IpProtocol::kIpv6Fragment:
       break;
   }
   return {};
@@ -107,6 +108,7 @@ std::string summary(const FlowEvent& e) {
     case IpProtocol::kIcmpv6:
       return icmp_summary(e);
     case IpProtocol::kHopByHop:
+    case IpProtocol::kIpv6Fragment:
       break;
   }
   return e.received.source.is_unspecified() ? "" : "IP protocol " + std::to_string(static_cast<unsigned>(e.protocol));

@@ -19,6 +19,7 @@ std::string protocol_label(IpProtocol protocol) {
     case IpProtocol::kIcmpv6:
       return "ICMPv6";
     case IpProtocol::kHopByHop:
+    case IpProtocol::kIpv6Fragment:
       break;
   }
   return "Unknown L4";
