@@ -53,7 +53,7 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
           }
         }
         if (way.draining) {
-          fitness = std::max(*fitness, Fitness::kTerminating);
+          fitness = std::max(*fitness, Fitness::kLeft);
         }
         const Candidate candidate{address, number, &cluster, *fitness, slice->weight, way.unreachable};
         const auto [it, inserted] = found.try_emplace({address, number}, candidate);
@@ -72,7 +72,7 @@ std::size_t select_backends(std::vector<Candidate>& candidates, ServiceAffinity 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.address, a.port) < std::tie(b.address, b.port);
   });
-  for (const Fitness fitness : {Fitness::kActive, Fitness::kTerminating}) {
+  for (const Fitness fitness : {Fitness::kActive, Fitness::kLeft, Fitness::kTerminating}) {
     const auto usable = [&](const Candidate& c) { return !c.unreachable && c.fitness == fitness; };
     bool local = false, remote = false;
     for (const Candidate& c : candidates) {

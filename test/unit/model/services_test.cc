@@ -400,6 +400,36 @@ TEST(DrainingCluster, TakesNewFlowsOnlyWhereNoOtherCan) {
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080*");
 }
 
+TEST(DrainingCluster, PodsOfItThatEndTakeNoNewFlowsBesideReadyOnes) {
+  Fleet3 f;
+  f.service("east", global_service({kVip}));
+  f.service("west", global_service());
+  f.slice("west", {{"10.2.0.1"}, draining("10.2.0.2")});
+  f.compiler->set_reachability({{}, {}, {ClusterId{2}}});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080* 10.2.0.2:8080");
+  f.slice("east", {draining("10.1.0.2")});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.1.0.2:8080 10.2.0.1:8080* 10.2.0.2:8080") << "nor those of others";
+}
+
+TEST(DrainingCluster, OneWithNativeRoutingNeedsNoGateway) {
+  Fleet3 f;
+  f.put(ObjectKind::kCluster, "", "", "south",
+        ClusterObject{ClusterId{4}, {net("10.4.0.0/16")}, {}, EncapsulationKind::kNone});
+  f.gateway("south-1", "south", "192.0.2.40");
+  f.profile({"east", "west", "north", "south"});
+  f.service("east", global_service({kVip}));
+  f.service("south", global_service());
+  f.slice("east", {{"10.1.0.1"}});
+  f.slice("south", {{"10.4.0.1"}});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.4.0.1:8080*");
+  f.compiler->set_reachability({{}, {}, {ClusterId{4}}});
+  f.compile();
+  EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.4.0.1:8080*");
+}
+
 TEST(UnreachableCluster, IsNotOneWithAnotherGatewayUp) {
   Fleet3 f;
   f.gateway("west-2", "west", "192.0.2.2");
