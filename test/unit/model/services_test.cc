@@ -405,6 +405,7 @@ TEST(DrainingCluster, PodsOfItThatEndTakeNoNewFlowsBesideReadyOnes) {
   f.service("east", global_service({kVip}));
   f.service("west", global_service());
   f.slice("west", {{"10.2.0.1"}, draining("10.2.0.2")});
+  f.compile();
   f.compiler->set_reachability({{}, {}, {ClusterId{2}}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080* 10.2.0.2:8080");
