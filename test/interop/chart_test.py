@@ -292,9 +292,9 @@ class Rendered(ChartCase):
         for name in ("fleet", "securityContext", "metrics", "hostPaths"):
             with self.subTest(name):
                 done = self.template(merged(EAST, {name: None}), check=False)
-                self.assertIn(name, done.stderr)
-                self.assertIn("required", done.stderr)
-        self.assertIn("kind: DaemonSet", self.template(merged(EAST, {"updateStrategy": {"rollingUpdate": None}})).stdout)
+                self.assertIn(f"missing property '{name}'", done.stderr)
+        kubernetes_own = self.template(merged(EAST, {"updateStrategy": {"rollingUpdate": None}})).stdout
+        self.assertIn("maxUnavailable: 1", kubernetes_own)
 
     def test_the_network_policy_lets_the_gateways_ports_in(self):
         values = {"networkPolicy": {"enabled": True}, "gatewayService": {"port": 4789}, "fleet": {"gateways": {
